@@ -1,0 +1,188 @@
+//! Names of things: validated once at the edge, trusted afterwards.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// A value that cannot be the name it was offered as. The text names the rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {rule}")]
+pub struct InvalidName {
+    pub what: &'static str,
+    pub rule: &'static str,
+}
+
+/// `^[A-Za-z0-9_-]{3,32}$`. Safe in a URL path, a store key and a log line.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RoomId(std::sync::Arc<str>);
+
+/// Name of a node, and so of its Janus and its mixer: `^[A-Za-z0-9_.-]{1,64}$`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ModuleId(std::sync::Arc<str>);
+
+/// Six ASCII letters or digits that an anchor may be asked for. Never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pin(String);
+
+/// Random per start of a room; goes into the content keys. Never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Nonce(pub String);
+
+/// Counts the (re)assignments of a live room; what carries a lower one is superseded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+/// Wall-clock time, milliseconds since the Unix epoch. For people and other processes, never for timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnixMs(pub u64);
+
+/// Where a mixer listens for RTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MediaAddr {
+    pub ip: IpAddr,
+    pub port: u16,
+}
+
+impl RoomId {
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        let ok = (3..=32).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if ok {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidName { what: "roomId", rule: "must be 3 to 32 characters of A-Z a-z 0-9 _ -" })
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ModuleId {
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        let ok = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        if ok {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidName { what: "module id", rule: "must be 1 to 64 characters of A-Z a-z 0-9 _ - ." })
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Pin {
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        if text.len() == 6 && text.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidName { what: "pin", rule: "must be 6 characters of A-Z a-z 0-9" })
+        }
+    }
+
+    /// The digits themselves, for Janus and for the API answer; never for a log.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Epoch {
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for MediaAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        std::net::SocketAddr::new(self.ip, self.port).fmt(f)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pin(******)")
+    }
+}
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nonce(******)")
+    }
+}
+
+macro_rules! text_id {
+    ($($id:ident),*) => {$(
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+macro_rules! via_string {
+    ($($id:ident),*) => {$(
+        impl TryFrom<String> for $id {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                Self::new(&text)
+            }
+        }
+        impl From<$id> for String {
+            fn from(id: $id) -> String {
+                id.0.to_string()
+            }
+        }
+        impl std::str::FromStr for $id {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                Self::new(text)
+            }
+        }
+    )*};
+}
+text_id!(RoomId, ModuleId);
+via_string!(RoomId, ModuleId, Pin);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_ids_are_safe_everywhere() {
+        for good in ["abc", "demo", "A_b-9", &"x".repeat(32)] {
+            assert!(RoomId::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "ab", "a/b", "a\nb", "a\0b", "ümlaut", "a b c", "..", &"x".repeat(33)] {
+            assert!(RoomId::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_pin_does_not_reach_a_log() {
+        let pin = Pin::new("abc123").unwrap();
+        assert!(!format!("{pin:?}").contains("abc123"));
+        assert!(Pin::new("12345").is_err() && Pin::new("12345!").is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! The one place that knows how store keys are spelled.
+
+use super::ids::{ModuleId, RoomId};
+
+pub const ROOMS: &str = "/rooms/";
+pub const JANUSES: &str = "/januses/";
+pub const MIXERS: &str = "/mixers/";
+
+/// The five keys of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RoomPart {
+    Meta,
+    LiveMeta,
+    Janus,
+    Mixer,
+    Sequence,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ModuleKind {
+    Janus,
+    Mixer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ModulePart {
+    Heartbeat,
+    Mark,
+}
+
+impl RoomPart {
+    pub const ALL: [Self; 5] = [Self::Meta, Self::LiveMeta, Self::Janus, Self::Mixer, Self::Sequence];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::LiveMeta => "livemeta",
+            Self::Janus => "janus",
+            Self::Mixer => "mixer",
+            Self::Sequence => "sequence",
+        }
+    }
+}
+
+impl ModuleKind {
+    pub const ALL: [Self; 2] = [Self::Janus, Self::Mixer];
+
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Janus => JANUSES,
+            Self::Mixer => MIXERS,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Janus => "janus",
+            Self::Mixer => "mixer",
+        }
+    }
+}
+
+impl ModulePart {
+    pub const ALL: [Self; 2] = [Self::Heartbeat, Self::Mark];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Heartbeat => "heartbeat",
+            Self::Mark => "mark",
+        }
+    }
+}
+
+pub fn room(id: &RoomId, part: RoomPart) -> String {
+    format!("{ROOMS}{id}/{}", part.as_str())
+}
+
+pub fn module(kind: ModuleKind, id: &ModuleId, part: ModulePart) -> String {
+    format!("{}{id}/{}", kind.prefix(), part.as_str())
+}
+
+/// `None` for a key that is not one of ours: the caller reports it and goes on.
+pub fn parse_room(key: &str) -> Option<(RoomId, RoomPart)> {
+    let (id, part) = key.strip_prefix(ROOMS)?.split_once('/')?;
+    let part = RoomPart::ALL.into_iter().find(|p| p.as_str() == part)?;
+    Some((RoomId::new(id).ok()?, part))
+}
+
+/// `None` for a key that is not one of ours.
+pub fn parse_module(key: &str) -> Option<(ModuleKind, ModuleId, ModulePart)> {
+    let kind = ModuleKind::ALL.into_iter().find(|k| key.starts_with(k.prefix()))?;
+    let (id, part) = key.strip_prefix(kind.prefix())?.split_once('/')?;
+    let part = ModulePart::ALL.into_iter().find(|p| p.as_str() == part)?;
+    Some((kind, ModuleId::new(id).ok()?, part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_read_back_as_they_were_written() {
+        let id = RoomId::new("demo").unwrap();
+        for part in RoomPart::ALL {
+            assert_eq!(parse_room(&room(&id, part)), Some((id.clone(), part)));
+        }
+        let node = ModuleId::new("node-1").unwrap();
+        for kind in ModuleKind::ALL {
+            for part in ModulePart::ALL {
+                assert_eq!(parse_module(&module(kind, &node, part)), Some((kind, node.clone(), part)));
+            }
+        }
+        for foreign in ["/rooms/demo", "/rooms/demo/other", "/rooms/a/meta", "/other/demo/meta", ""] {
+            assert_eq!(parse_room(foreign), None, "{foreign}");
+        }
+    }
+}

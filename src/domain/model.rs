@@ -1,0 +1,129 @@
+//! The values in the store, as JSON. Who writes which is in `keys`.
+//!
+//! Unknown fields are ignored on read, so that a newer node can add one while an older still runs.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, UnixMs};
+
+/// `/rooms/{id}/meta`: the room as its owner made it. Outlives every live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Meta {
+    pub pin: Pin,
+    pub max_anchors: u8,
+    pub hls_path: String,
+    pub created_at: UnixMs,
+    /// Set in the same transaction as livemeta `removing`; tells a delete from a stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<UnixMs>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveStatus {
+    #[serde(rename = "onair")]
+    OnAir,
+    Removing,
+}
+
+/// `/rooms/{id}/livemeta`: that the room is to be on air, and on which Janus and mixer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveMeta {
+    pub status: LiveStatus,
+    pub mixer_id: ModuleId,
+    pub janus_id: ModuleId,
+    pub nonce: Nonce,
+    pub created_at: UnixMs,
+    /// When a `removing` room may be removed by force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discard_at: Option<UnixMs>,
+    pub epoch: Epoch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JanusStatus {
+    RoomCreated,
+    Forwarding,
+    NotForwarding,
+}
+
+/// `/rooms/{id}/janus`: what the owning janus node has built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JanusState {
+    pub id: ModuleId,
+    pub janus_room_id: u32,
+    pub status: JanusStatus,
+    /// Of the forwarder, while there is one. A new one means a new RTP source, so a new FFmpeg.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarder: Option<ForwarderState>,
+    pub timestamp: UnixMs,
+    pub epoch: Epoch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForwarderState {
+    pub stream_id: u64,
+    pub target: MediaAddr,
+}
+
+/// `/rooms/{id}/mixer`: where the owning mixer node waits for RTP. Written when FFmpeg is spawned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MixerState {
+    pub id: ModuleId,
+    #[serde(flatten)]
+    pub rtp: MediaAddr,
+    pub hls_url: String,
+    pub epoch: Epoch,
+}
+
+/// `/rooms/{id}/sequence`: numbers at and above these were never published by anyone but who reserved them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SequenceState {
+    pub ceiling: u64,
+    pub discontinuity: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    Healthy,
+    Unhealthy,
+}
+
+/// `/{januses|mixers}/{id}/heartbeat`, under a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Heartbeat {
+    pub status: Health,
+    pub host: String,
+    pub url: String,
+    /// Rooms this module takes at most; 0 takes none.
+    pub capacity: u32,
+    pub started_at: UnixMs,
+    /// Fresh per process: tells a restarted module from one that was only cut off.
+    pub incarnation: String,
+    pub version: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkLabel {
+    Ready,
+    Cordon,
+    Draining,
+    Drained,
+    Unready,
+}
+
+/// `/{januses|mixers}/{id}/mark`: an operator's word on a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub label: MarkLabel,
+}

@@ -1,0 +1,21 @@
+//! Stentor: live-audio rooms. The map of the house; `ARCHITECTURE.md` tells why.
+//!
+//! | module | is | may import |
+//! |---|---|---|
+//! | `domain` | pure state machines and values | nothing of ours |
+//! | `config` | raw keys to a validated [`config::Config`] | `domain` |
+//! | `process` | child processes that die with us | nothing of ours |
+//! | `store` | `Store` trait, embedded and etcd | `domain` |
+//! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
+//! | `media` | FFmpeg, packager, content keys | `domain`, `process` |
+//! | `auth` | tokens, API keys, secrets | `domain`, `config` |
+//! | `actors` | shells around `domain`; supervision | all of the above |
+//! | `rooms` | the room API as store transactions | `domain`, `store`, `config` |
+//! | `telemetry` | metrics, tracing setup | `domain`, `config` |
+//! | `http` | REST, HLS, operations | all but `ws` |
+//! | `app` | composition root, the only one to name concrete backends | all |
+
+pub mod config;
+pub mod domain;
+pub mod process;
+pub mod store;

@@ -1,0 +1,172 @@
+//! The key-value store that holds every room: one trait, two backends (`embedded`, `etcd`).
+//!
+//! The contract is etcd v3's: one revision counter for the whole store, prefix watches from a revision,
+//! transactions that compare modification revisions, leases whose keys vanish with them, and a compaction
+//! error for a watch that starts too far back. `conformance` runs the same suite on both backends.
+//!
+//! Owns: the data. Never does: interpret a key or a value.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+/// Position in the store's history; rises by one or more at every committed transaction.
+pub type Revision = i64;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    pub key: String,
+    pub value: Bytes,
+    /// Revision of the last change of this key.
+    pub mod_revision: Revision,
+}
+
+/// Everything under a prefix as of `revision`; a watch from `revision + 1` misses nothing.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    pub revision: Revision,
+    pub entries: Vec<KeyValue>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseId(pub i64);
+
+/// Holds when the key's modification revision is exactly this; 0 means that the key is absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compare {
+    pub key: String,
+    pub mod_revision: Revision,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    Put { key: String, value: Bytes, lease: Option<LeaseId> },
+    Delete { key: String },
+    DeletePrefix { prefix: String },
+}
+
+/// All of `ops`, if all of `compares` hold; else nothing. At most one op per key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Txn {
+    pub compares: Vec<Compare>,
+    pub ops: Vec<Op>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TxnOutcome {
+    /// Every key put by it has this modification revision.
+    Committed(Revision),
+    /// A compare did not hold: nothing was written. Read again and decide again.
+    Conflict,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchEvent {
+    Put(KeyValue),
+    Delete { key: String },
+}
+
+/// Events of one or more transactions up to `revision`, in order; empty = progress only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchBatch {
+    pub revision: Revision,
+    pub events: Vec<WatchEvent>,
+}
+
+/// Ends after the first error; the watcher then lists again.
+pub type WatchStream = BoxStream<'static, Result<WatchBatch, StoreError>>;
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing is known of what was asked: a write may or may not have happened.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// The watch starts before what the store remembers. List again.
+    #[error("the store no longer remembers revision {from}")]
+    Compacted { from: Revision },
+    #[error("the lease is gone")]
+    LeaseNotFound,
+    #[error("the store refused the request: {0}")]
+    Rejected(String),
+}
+
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError>;
+
+    /// Linearizable; sorted by key.
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
+
+    /// Every change under `prefix` whose revision is `from` or later, first the past ones.
+    /// Sends an empty batch as progress when nothing happened for a while (at most 5 s), so that silence
+    /// means a dead stream.
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError>;
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
+
+    /// Keys put under the lease are deleted once it was not kept alive for `ttl` (whole seconds).
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Deletes the lease and its keys at once.
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<Revision, StoreError> {
+        unconditional(self.txn(Txn::new().put(key, value)).await?)
+    }
+
+    async fn delete(&self, key: &str) -> Result<Revision, StoreError> {
+        unconditional(self.txn(Txn::new().delete(key)).await?)
+    }
+
+    async fn delete_prefix(&self, prefix: &str) -> Result<Revision, StoreError> {
+        unconditional(self.txn(Txn::new().delete_prefix(prefix)).await?)
+    }
+}
+
+impl Txn {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn when(mut self, key: impl Into<String>, mod_revision: Revision) -> Self {
+        self.compares.push(Compare { key: key.into(), mod_revision });
+        self
+    }
+
+    pub fn when_absent(self, key: impl Into<String>) -> Self {
+        self.when(key, 0)
+    }
+
+    pub fn put(mut self, key: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.ops.push(Op::Put { key: key.into(), value: value.into(), lease: None });
+        self
+    }
+
+    pub fn put_leased(mut self, key: impl Into<String>, value: impl Into<Bytes>, lease: LeaseId) -> Self {
+        self.ops.push(Op::Put { key: key.into(), value: value.into(), lease: Some(lease) });
+        self
+    }
+
+    pub fn delete(mut self, key: impl Into<String>) -> Self {
+        self.ops.push(Op::Delete { key: key.into() });
+        self
+    }
+
+    pub fn delete_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.ops.push(Op::DeletePrefix { prefix: prefix.into() });
+        self
+    }
+}
+
+fn unconditional(outcome: TxnOutcome) -> Result<Revision, StoreError> {
+    match outcome {
+        TxnOutcome::Committed(revision) => Ok(revision),
+        TxnOutcome::Conflict => {
+            Err(StoreError::Rejected("conflict in a transaction without conditions".into()))
+        }
+    }
+}
