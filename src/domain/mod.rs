@@ -4,7 +4,15 @@
 //! effects go out as data. Imports nothing else of ours.
 
 pub mod ids;
+pub mod janus_room;
 pub mod keys;
+pub mod mixer_room;
 pub mod model;
+pub mod own_key;
+pub mod plan;
+pub mod ports;
 pub mod restart;
 pub mod view;
+
+#[cfg(test)]
+mod simulation;

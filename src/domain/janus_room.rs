@@ -1,0 +1,404 @@
+//! One room on one Janus Gateway: what is wanted of it, what is there, and the next step between the two.
+//!
+//! ```text
+//!            inspect                create                 start_forwarder
+//!  Unknown ───────────▶ Absent ───────────────▶ Created ───────────────────▶ Forwarding
+//!     ▲                   ▲                        │  (waits for the mixer's     │
+//!     │ timeout,          │ destroy                │   port at this epoch)       │ mixer moved: start the new
+//!     │ link lost         └────────────────────────┴──────── not wanted ◀───────┘ forwarder, then stop the old
+//! ```
+//!
+//! Invariants: a write of our key is conditional on the livemeta we acted on, so a superseded owner cannot
+//! overwrite its successor; an outcome that is not known is looked up before anything is tried again; what is
+//! found on the Janus with our mark and is not wanted is destroyed, whoever left it there.
+
+use std::time::Duration;
+
+use super::ids::{Epoch, MediaAddr, ModuleId, Pin, UnixMs};
+use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
+use super::own_key::OwnKey;
+use super::plan::{Failure, Plan, Retry, WriteOutcome};
+use super::restart::Backoff;
+use super::view::{RoomView, Versioned};
+
+/// What the store asks of this Janus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wanted {
+    Nothing,
+    Room { epoch: Epoch, pin: Pin, target: Option<MediaAddr>, live_revision: i64 },
+}
+
+/// A room on the Janus that carries our mark for this room id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub janus_room_id: u32,
+    /// The epoch it was created at; its secret derives from it.
+    pub created_at: Epoch,
+    pub forwarders: Option<Vec<ForwarderState>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Observed {
+    Unknown,
+    Known(Vec<Found>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// List what the Janus has of this room.
+    Inspect,
+    Create {
+        epoch: Epoch,
+        pin: Pin,
+    },
+    Destroy {
+        janus_room_id: u32,
+        created_at: Epoch,
+    },
+    ListForwarders {
+        janus_room_id: u32,
+        created_at: Epoch,
+    },
+    StartForwarder {
+        janus_room_id: u32,
+        created_at: Epoch,
+        target: MediaAddr,
+    },
+    StopForwarder {
+        janus_room_id: u32,
+        created_at: Epoch,
+        stream_id: u64,
+    },
+    /// Put our key if livemeta is still at `live_revision` and the key at `key_revision` (0: absent).
+    WriteKey {
+        state: JanusState,
+        live_revision: i64,
+        key_revision: i64,
+    },
+    DeleteKey {
+        key_revision: i64,
+    },
+}
+
+/// How an [`Effect`] ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Inspected(Vec<Found>),
+    Created {
+        janus_room_id: u32,
+        epoch: Epoch,
+    },
+    /// Destroyed, or it was not there any more.
+    Gone {
+        janus_room_id: u32,
+    },
+    Forwarders {
+        janus_room_id: u32,
+        forwarders: Vec<ForwarderState>,
+    },
+    Started {
+        janus_room_id: u32,
+        forwarder: ForwarderState,
+    },
+    Stopped {
+        janus_room_id: u32,
+        stream_id: u64,
+    },
+    Key {
+        value: Option<JanusState>,
+        outcome: WriteOutcome,
+    },
+    Failed(Failure),
+}
+
+#[derive(Debug)]
+pub struct JanusRoom {
+    me: ModuleId,
+    backoff: Backoff,
+    observed: Observed,
+    key: OwnKey<JanusState>,
+    as_of: i64,
+    linked: bool,
+    retry: Retry,
+}
+
+impl JanusRoom {
+    pub fn new(me: ModuleId, backoff: Backoff) -> Self {
+        Self {
+            me,
+            backoff,
+            observed: Observed::Unknown,
+            key: OwnKey::default(),
+            as_of: 0,
+            linked: false,
+            retry: Retry::default(),
+        }
+    }
+
+    /// The store was seen up to `as_of`.
+    pub fn saw(&mut self, as_of: i64) {
+        self.as_of = self.as_of.max(as_of);
+        self.key.seen(self.as_of);
+        self.retry.news();
+    }
+
+    /// The gateway is connected and has these rooms of ours (`None`: not listed yet).
+    pub fn linked(&mut self, found: Option<Vec<Found>>) {
+        self.linked = true;
+        self.observed = found.map_or(Observed::Unknown, Observed::Known);
+        self.retry.succeeded();
+    }
+
+    /// The link to the Janus is gone; whatever it had is unknown.
+    pub fn unlinked(&mut self) {
+        self.linked = false;
+        self.observed = Observed::Unknown;
+    }
+
+    pub fn attempt(&self) -> u32 {
+        self.retry.attempt()
+    }
+
+    pub fn retry_due(&self) -> Option<Duration> {
+        self.retry.due()
+    }
+
+    /// Name of the state, for people.
+    pub fn state(&self, view: &RoomView) -> &'static str {
+        let wanted = self.wanted(view) != Wanted::Nothing;
+        match &self.observed {
+            _ if !self.linked => "unlinked",
+            Observed::Unknown => "unknown",
+            Observed::Known(_) if !wanted => "removing",
+            Observed::Known(rooms) if rooms.is_empty() => "absent",
+            Observed::Known(rooms) => {
+                let feeding = |r: &Found| r.forwarders.as_ref().is_some_and(|f| !f.is_empty());
+                if rooms.iter().any(feeding) { "forwarding" } else { "created" }
+            }
+        }
+    }
+
+    pub fn plan(&self, view: &RoomView, now: Duration, wall: UnixMs) -> Plan<Effect> {
+        if let Some(wait) = self.retry.pending(now) {
+            return wait;
+        }
+        if !self.linked {
+            return Plan::wait("waits for the link to the Janus Gateway");
+        }
+        let Observed::Known(rooms) = &self.observed else {
+            return Plan::act(Effect::Inspect, "looks up what the Janus has of this room");
+        };
+        let key = self.key.current(view.janus.as_ref());
+        match self.wanted(view) {
+            Wanted::Nothing => self.dismantle(rooms, key),
+            Wanted::Room { epoch, pin, target, live_revision } => {
+                let build = Build { epoch, pin, target, live_revision, rooms, key, wall };
+                self.build(build)
+            }
+        }
+    }
+
+    fn wanted(&self, view: &RoomView) -> Wanted {
+        let (Some(meta), Some(live)) = (&view.meta, &view.live) else {
+            return Wanted::Nothing;
+        };
+        if live.status != LiveStatus::OnAir || live.janus_id != self.me {
+            return Wanted::Nothing;
+        }
+        let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id);
+        Wanted::Room {
+            epoch: live.epoch,
+            pin: meta.pin.clone(),
+            target: mixer.map(|m| m.rtp),
+            live_revision: live.mod_revision,
+        }
+    }
+
+    /// Forwarders, rooms, then the key: whoever sees the key gone may rely on the rest being gone.
+    fn dismantle(&self, rooms: &[Found], key: Option<Versioned<JanusState>>) -> Plan<Effect> {
+        if let Some(room) = rooms.first() {
+            let (janus_room_id, created_at) = (room.janus_room_id, room.created_at);
+            return match room.forwarders.as_ref().and_then(|f| f.first()) {
+                Some(f) => Plan::act(
+                    Effect::StopForwarder { janus_room_id, created_at, stream_id: f.stream_id },
+                    "the room is no longer wanted here",
+                ),
+                None => Plan::act(
+                    Effect::Destroy { janus_room_id, created_at },
+                    "the room is no longer wanted here",
+                ),
+            };
+        }
+        match key.filter(|k| k.id == self.me) {
+            Some(key) => Plan::act(
+                Effect::DeleteKey { key_revision: key.mod_revision },
+                "nothing is left of the room on this Janus",
+            ),
+            None => Plan::Finished,
+        }
+    }
+
+    fn build(&self, b: Build<'_>) -> Plan<Effect> {
+        let Some(room) = self.choose(b.rooms, &b.key, b.epoch) else {
+            return match b.rooms.first() {
+                Some(stale) => Plan::act(destroy(stale), "left over from an earlier live"),
+                None => Plan::act(
+                    Effect::Create { epoch: b.epoch, pin: b.pin },
+                    "the room is assigned to this Janus",
+                ),
+            };
+        };
+        if let Some(stale) = b.rooms.iter().find(|r| r.janus_room_id != room.janus_room_id) {
+            return Plan::act(destroy(stale), "a second Janus room of the same room");
+        }
+        let (janus_room_id, created_at) = (room.janus_room_id, room.created_at);
+        let Some(forwarders) = &room.forwarders else {
+            return Plan::act(
+                Effect::ListForwarders { janus_room_id, created_at },
+                "looks up the forwarders before adding one",
+            );
+        };
+        let fed = b.target.and_then(|t| forwarders.iter().find(|f| f.target == t));
+        if let (Some(target), None) = (b.target, fed) {
+            return Plan::act(
+                Effect::StartForwarder { janus_room_id, created_at, target },
+                "the mixer waits for RTP at this port",
+            );
+        }
+        if let Some(write) = self.key_write(&b, janus_room_id, fed.copied(), forwarders) {
+            return Plan::act(write, "tells the store what is built");
+        }
+        let Some(fed) = fed else {
+            return Plan::wait("waits for the mixer's port at this epoch");
+        };
+        match forwarders.iter().find(|f| f.stream_id != fed.stream_id) {
+            Some(old) => Plan::act(
+                Effect::StopForwarder { janus_room_id, created_at, stream_id: old.stream_id },
+                "feeds a mixer that no longer has the room",
+            ),
+            None => Plan::wait("forwarding"),
+        }
+    }
+
+    /// The room our key names goes on living across epochs (its anchors are in it); else one made for this epoch.
+    fn choose<'a>(
+        &self,
+        rooms: &'a [Found],
+        key: &Option<Versioned<JanusState>>,
+        epoch: Epoch,
+    ) -> Option<&'a Found> {
+        let ours = key.as_ref().filter(|k| k.id == self.me).map(|k| k.janus_room_id);
+        let named = rooms.iter().find(|r| Some(r.janus_room_id) == ours);
+        named.or_else(|| rooms.iter().find(|r| r.created_at == epoch))
+    }
+
+    /// The write that would make our key true, if it is not.
+    fn key_write(
+        &self,
+        b: &Build<'_>,
+        janus_room_id: u32,
+        fed: Option<ForwarderState>,
+        forwarders: &[ForwarderState],
+    ) -> Option<Effect> {
+        let status = match fed {
+            Some(_) => JanusStatus::Forwarding,
+            None if forwarders.is_empty() => JanusStatus::RoomCreated,
+            None => JanusStatus::NotForwarding,
+        };
+        let state = JanusState {
+            id: self.me.clone(),
+            janus_room_id,
+            status,
+            forwarder: fed,
+            timestamp: b.wall,
+            epoch: b.epoch,
+        };
+        let current = b.key.as_ref();
+        let same = current.is_some_and(|k| JanusState { timestamp: b.wall, ..k.value.clone() } == state);
+        (!same).then(|| Effect::WriteKey {
+            state,
+            live_revision: b.live_revision,
+            key_revision: current.map_or(0, |k| k.mod_revision),
+        })
+    }
+
+    /// Takes in how the planned effect ended.
+    pub fn done(&mut self, outcome: Outcome, now: Duration, dice: f64) {
+        match outcome {
+            Outcome::Failed(failure) => return self.failed(failure, now, dice),
+            Outcome::Key { value, outcome } => return self.key_done(value, outcome, now, dice),
+            // A look-up changes nothing, so it does not clear the count of failures either.
+            Outcome::Inspected(found) => return self.observed = Observed::Known(found),
+            Outcome::Created { janus_room_id, epoch } => {
+                let made = Found { janus_room_id, created_at: epoch, forwarders: Some(Vec::new()) };
+                self.change(|rooms| rooms.push(made));
+            }
+            Outcome::Gone { janus_room_id } => {
+                self.change(|rooms| rooms.retain(|r| r.janus_room_id != janus_room_id));
+            }
+            Outcome::Forwarders { janus_room_id, forwarders } => {
+                return self.change_room(janus_room_id, |room| room.forwarders = Some(forwarders));
+            }
+            Outcome::Started { janus_room_id, forwarder } => self.change_room(janus_room_id, |room| {
+                room.forwarders.get_or_insert_default().push(forwarder);
+            }),
+            Outcome::Stopped { janus_room_id, stream_id } => self.change_room(janus_room_id, |room| {
+                room.forwarders.get_or_insert_default().retain(|f| f.stream_id != stream_id);
+            }),
+        }
+        self.retry.succeeded();
+    }
+
+    fn failed(&mut self, failure: Failure, now: Duration, dice: f64) {
+        if let Failure::Unknown(_) = failure {
+            self.observed = Observed::Unknown;
+        }
+        self.retry.failed(failure.to_string(), now, &self.backoff, dice);
+    }
+
+    fn key_done(&mut self, value: Option<JanusState>, outcome: WriteOutcome, now: Duration, dice: f64) {
+        match outcome {
+            WriteOutcome::Written { revision } => {
+                self.key.wrote(revision, value);
+                self.key.seen(self.as_of);
+                self.retry.succeeded();
+            }
+            WriteOutcome::Superseded => {
+                self.retry.failed("the store changed under the write", now, &self.backoff, dice);
+            }
+            // The key is compared by revision at the next write, so nothing is lost by trying again.
+            WriteOutcome::Failed(failure) => {
+                self.retry.failed(failure.to_string(), now, &self.backoff, dice);
+            }
+        }
+    }
+
+    fn change(&mut self, f: impl FnOnce(&mut Vec<Found>)) {
+        // The link may have gone while the effect ran: then the outcome says nothing about now.
+        if let Observed::Known(rooms) = &mut self.observed {
+            f(rooms);
+        }
+    }
+
+    fn change_room(&mut self, janus_room_id: u32, f: impl FnOnce(&mut Found)) {
+        self.change(|rooms| {
+            if let Some(room) = rooms.iter_mut().find(|r| r.janus_room_id == janus_room_id) {
+                f(room);
+            }
+        });
+    }
+}
+
+struct Build<'a> {
+    epoch: Epoch,
+    pin: Pin,
+    target: Option<MediaAddr>,
+    live_revision: i64,
+    rooms: &'a [Found],
+    key: Option<Versioned<JanusState>>,
+    wall: UnixMs,
+}
+
+fn destroy(room: &Found) -> Effect {
+    Effect::Destroy { janus_room_id: room.janus_room_id, created_at: room.created_at }
+}

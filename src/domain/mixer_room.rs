@@ -1,0 +1,514 @@
+//! One room on one mixer: its FFmpeg process, its RTP port, its stream and its keys.
+//!
+//! ```text
+//!        spawn                 first fragment
+//!  Idle ───────▶ Running ──────────────────────▶ Running (producing)
+//!   ▲               │ exit, starved, RTP source or epoch changed, not wanted
+//!   │   exited      ▼
+//!   └─────────── Ending
+//! ```
+//!
+//! Two lanes of effects run side by side, so that a store that does not answer never keeps FFmpeg from being
+//! restarted: the *process lane* (FFmpeg, port, stream) and the *store lane* (our keys, the reservation).
+//!
+//! Invariants: at most one process holds the port; a new epoch gets a new port, a restart within an epoch keeps
+//! it; no media sequence number is published above what the store has reserved; numbers never go back.
+
+use std::time::Duration;
+
+use super::ids::{Epoch, MediaAddr, ModuleId, Nonce};
+use super::model::{JanusStatus, LiveStatus, MixerState, SequenceState};
+use super::own_key::OwnKey;
+use super::plan::{Failure, Plan, Retry, WriteOutcome};
+use super::restart::{Backoff, Budget, Restarts};
+use super::view::{RoomView, Versioned};
+
+/// Media sequence numbers reserved in the store at once: about half an hour of two-second segments.
+pub const SEQUENCE_BLOCK: u64 = 1024;
+/// Discontinuity numbers reserved with them: one per FFmpeg start.
+pub const DISCONTINUITY_BLOCK: u64 = 64;
+
+#[derive(Debug, Clone)]
+pub struct MixerPolicy {
+    pub backoff: Backoff,
+    /// Crashes beyond this are a crash loop.
+    pub crashes: Budget,
+    /// No fragment for this long while Janus forwards: FFmpeg is stuck.
+    pub watchdog: Duration,
+    /// Prefix of the `hlsUrl` in our key, e.g. `http://10.0.0.7:8080`.
+    pub hls_base: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    epoch: Epoch,
+    nonce: Nonce,
+    live_revision: i64,
+}
+
+/// Who sends the RTP. Another one means another SSRC, which a running FFmpeg cannot take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Feed {
+    janus: ModuleId,
+    janus_room_id: u32,
+    stream_id: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Process {
+    Idle,
+    Running(Running),
+    Ending { why: &'static str },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Running {
+    epoch: Epoch,
+    since: Duration,
+    feed: Option<(Feed, Duration)>,
+    feed_changed: bool,
+    last_fragment: Option<Duration>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Port {
+    rtp: MediaAddr,
+    epoch: Epoch,
+}
+
+/// Numbers the store holds for us: `next` is the first unpublished, `ceiling` the first not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reserved {
+    next: SequenceState,
+    ceiling: SequenceState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessEffect {
+    /// Start FFmpeg, on `port` if given, else on a fresh one.
+    Spawn {
+        epoch: Epoch,
+        port: Option<MediaAddr>,
+    },
+    /// TERM and then KILL, or KILL at once; the exit is told by [`MixerRoom::exited`].
+    Kill {
+        gently: bool,
+    },
+    FreePort {
+        rtp: MediaAddr,
+    },
+    /// Begin publishing under this nonce at these numbers.
+    OpenStream {
+        nonce: Nonce,
+        start: SequenceState,
+    },
+    /// End the playlist; its readers are told so.
+    EndStream,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessOutcome {
+    Spawned { rtp: MediaAddr, epoch: Epoch },
+    Killing,
+    Freed,
+    Opened { nonce: Nonce },
+    Ended,
+    Failed(Failure),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreEffect {
+    WriteKey {
+        state: MixerState,
+        live_revision: i64,
+        key_revision: i64,
+    },
+    DeleteKey {
+        key_revision: i64,
+    },
+    /// Raise the ceiling, if livemeta is still as we saw it.
+    Reserve {
+        from: SequenceState,
+        ceiling: SequenceState,
+        live_revision: i64,
+        key_revision: i64,
+    },
+    /// Give the unused numbers back, so that the next start continues without a jump.
+    Release {
+        exact: SequenceState,
+        key_revision: i64,
+    },
+}
+
+/// Why FFmpeg ended, as far as it decides what happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Somebody else holds the port; the pool has set it aside.
+    BindFailed,
+    Other,
+}
+
+#[derive(Debug)]
+pub struct MixerRoom {
+    me: ModuleId,
+    policy: MixerPolicy,
+    process: Process,
+    port: Option<Port>,
+    stream: Option<Nonce>,
+    reserved: Option<Reserved>,
+    key: OwnKey<MixerState>,
+    sequence: OwnKey<SequenceState>,
+    as_of: i64,
+    crashes: Restarts,
+    retry: Retry,
+    store_retry: Retry,
+}
+
+impl MixerRoom {
+    pub fn new(me: ModuleId, policy: MixerPolicy) -> Self {
+        Self {
+            me,
+            policy,
+            process: Process::Idle,
+            port: None,
+            stream: None,
+            reserved: None,
+            key: OwnKey::default(),
+            sequence: OwnKey::default(),
+            as_of: 0,
+            crashes: Restarts::default(),
+            retry: Retry::default(),
+            store_retry: Retry::default(),
+        }
+    }
+
+    pub fn state(&self) -> &'static str {
+        match &self.process {
+            Process::Idle => "idle",
+            Process::Running(r) if r.last_fragment.is_some() => "producing",
+            Process::Running(_) => "started",
+            Process::Ending { .. } => "ending",
+        }
+    }
+
+    pub fn attempt(&self) -> u32 {
+        self.retry.attempt().max(self.store_retry.attempt())
+    }
+
+    pub fn retry_due(&self) -> Option<Duration> {
+        self.retry.due().into_iter().chain(self.store_retry.due()).min()
+    }
+
+    pub fn rtp(&self) -> Option<MediaAddr> {
+        self.port.as_ref().map(|p| p.rtp)
+    }
+
+    pub fn next_sequence(&self) -> Option<SequenceState> {
+        self.reserved.map(|r| r.next)
+    }
+
+    /// The store was seen up to `as_of`.
+    pub fn saw(&mut self, as_of: i64) {
+        self.as_of = self.as_of.max(as_of);
+        self.key.seen(self.as_of);
+        self.sequence.seen(self.as_of);
+        self.store_retry.news();
+    }
+
+    /// Notes who feeds our port and whether our numbers are still ours. To be called with the newest view
+    /// before planning.
+    pub fn look(&mut self, view: &RoomView, now: Duration) {
+        let stored = self.sequence.current(view.sequence.as_ref()).map(|s| s.value);
+        // While we had nothing to publish, somebody (another mixer, or our own write that seemed to have
+        // failed) moved the ceiling.
+        if self.stream.is_none() && self.reserved.is_some_and(|r| Some(r.ceiling) != stored) {
+            self.reserved = None;
+        }
+        let feed = self.feed_of(view);
+        if let (Process::Running(running), Some(feed)) = (&mut self.process, feed) {
+            match &running.feed {
+                None => running.feed = Some((feed, now)),
+                Some((known, _)) if *known != feed => running.feed_changed = true,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// A fragment came out of FFmpeg; `next` are the packager's next unused numbers.
+    pub fn produced(&mut self, next: SequenceState, now: Duration) {
+        if let Process::Running(running) = &mut self.process {
+            running.last_fragment = Some(now);
+            self.retry.succeeded();
+        }
+        if let Some(reserved) = &mut self.reserved {
+            reserved.next = next;
+        }
+    }
+
+    /// The process is gone and has been waited for.
+    pub fn exited(&mut self, exit: Exit, why: &str, now: Duration, dice: f64) {
+        let ended = std::mem::replace(&mut self.process, Process::Idle);
+        let backoff = self.policy.backoff;
+        match ended {
+            Process::Idle => {}
+            // Starvation is the source's fault: it backs off, but is no crash.
+            Process::Ending { why: STARVED } => self.retry.failed(STARVED, now, &backoff, dice),
+            Process::Ending { .. } => {}
+            Process::Running(_) if exit == Exit::BindFailed => {
+                self.port = None;
+                self.retry.failed(why, now, &backoff, dice);
+            }
+            Process::Running(r) => self.crashed(r.last_fragment.is_some(), why, now, dice),
+        }
+    }
+
+    fn crashed(&mut self, was_producing: bool, why: &str, now: Duration, dice: f64) {
+        let backoff = self.policy.backoff;
+        if !self.crashes.record(now, &self.policy.crashes) {
+            let slow = Backoff { first: backoff.max, max: backoff.max };
+            self.retry.failed(format!("crash loop, last: {why}"), now, &slow, dice);
+        } else if !was_producing {
+            self.retry.failed(why, now, &backoff, dice);
+        }
+    }
+
+    pub fn plan_process(&self, view: &RoomView, now: Duration) -> Plan<ProcessEffect> {
+        match self.wanted(view) {
+            Some(wanted) => self.run(&wanted, now),
+            None => self.wind_down(),
+        }
+    }
+
+    fn run(&self, wanted: &Wanted, now: Duration) -> Plan<ProcessEffect> {
+        let ended = self.stream.as_ref().is_some_and(|nonce| *nonce != wanted.nonce);
+        match &self.process {
+            Process::Ending { why, .. } => Plan::wait(format!("waits for FFmpeg's exit: {why}")),
+            Process::Running(r) => self.watch(r, wanted, now),
+            Process::Idle if ended => Plan::act(ProcessEffect::EndStream, "an earlier live has ended"),
+            Process::Idle => self.spawn(wanted, now),
+        }
+    }
+
+    fn spawn(&self, wanted: &Wanted, now: Duration) -> Plan<ProcessEffect> {
+        if let Some(stale) = self.port.as_ref().filter(|p| p.epoch != wanted.epoch) {
+            return Plan::act(ProcessEffect::FreePort { rtp: stale.rtp }, "every epoch gets a new port");
+        }
+        if let Some(wait) = self.retry.pending(now) {
+            return wait;
+        }
+        let port = self.port.as_ref().map(|p| p.rtp);
+        Plan::act(ProcessEffect::Spawn { epoch: wanted.epoch, port }, "the room is assigned to this mixer")
+    }
+
+    /// What to do about a process that runs.
+    fn watch(&self, r: &Running, wanted: &Wanted, now: Duration) -> Plan<ProcessEffect> {
+        let kill = |why| Plan::act(ProcessEffect::Kill { gently: false }, why);
+        if r.epoch != wanted.epoch {
+            return kill(NEW_EPOCH);
+        }
+        if r.feed_changed {
+            return kill(NEW_SOURCE);
+        }
+        if self.stream.is_none() {
+            return match self.reserved {
+                Some(reserved) => Plan::act(
+                    ProcessEffect::OpenStream { nonce: wanted.nonce.clone(), start: reserved.next },
+                    "sequence numbers are reserved",
+                ),
+                None => Plan::wait("waits for sequence numbers reserved in the store"),
+            };
+        }
+        let Some((_, fed_since)) = r.feed else {
+            return Plan::wait("waits for Janus to forward RTP");
+        };
+        let alive = r.last_fragment.unwrap_or_default().max(fed_since).max(r.since);
+        let due = alive + self.policy.watchdog;
+        if due <= now {
+            return kill(STARVED);
+        }
+        let reason = if r.last_fragment.is_some() { "producing" } else { "waits for the first fragment" };
+        Plan::Wait { reason: reason.into(), until: Some(due) }
+    }
+
+    fn wind_down(&self) -> Plan<ProcessEffect> {
+        match (&self.process, &self.port, &self.stream) {
+            (Process::Running(_), ..) => Plan::act(ProcessEffect::Kill { gently: true }, NOT_WANTED),
+            (Process::Ending { why, .. }, ..) => Plan::wait(format!("waits for FFmpeg's exit: {why}")),
+            (Process::Idle, Some(port), _) => {
+                Plan::act(ProcessEffect::FreePort { rtp: port.rtp }, NOT_WANTED)
+            }
+            (Process::Idle, None, Some(_)) => Plan::act(ProcessEffect::EndStream, NOT_WANTED),
+            (Process::Idle, None, None) => Plan::Finished,
+        }
+    }
+
+    /// Takes in how a process effect ended. `why` is the reason its plan gave.
+    pub fn process_done(&mut self, outcome: ProcessOutcome, why: &str, now: Duration, dice: f64) {
+        match outcome {
+            ProcessOutcome::Spawned { rtp, epoch } => {
+                self.port = Some(Port { rtp, epoch });
+                self.process = Process::Running(Running {
+                    epoch,
+                    since: now,
+                    feed: None,
+                    feed_changed: false,
+                    last_fragment: None,
+                });
+            }
+            ProcessOutcome::Killing => self.killing(why),
+            ProcessOutcome::Freed => self.port = None,
+            ProcessOutcome::Opened { nonce } => self.stream = Some(nonce),
+            ProcessOutcome::Ended => self.stream = None,
+            ProcessOutcome::Failed(f) => self.retry.failed(f.to_string(), now, &self.policy.backoff, dice),
+        }
+    }
+
+    fn killing(&mut self, why: &str) {
+        // The exit may have been told first: then there is nothing to wait for.
+        if let Process::Running(_) = self.process {
+            let why = ENDINGS.into_iter().find(|known| *known == why).unwrap_or(NOT_WANTED);
+            self.process = Process::Ending { why };
+        }
+    }
+
+    pub fn plan_store(&self, view: &RoomView, now: Duration) -> Plan<StoreEffect> {
+        if let Some(wait) = self.store_retry.pending(now) {
+            return wait;
+        }
+        let key = self.key.current(view.mixer.as_ref());
+        match self.wanted(view) {
+            Some(wanted) => self.publish(&wanted, key, self.sequence.current(view.sequence.as_ref())),
+            None => self.withdraw(view, key),
+        }
+    }
+
+    fn publish(
+        &self,
+        wanted: &Wanted,
+        key: Option<Versioned<MixerState>>,
+        sequence: Option<Versioned<SequenceState>>,
+    ) -> Plan<StoreEffect> {
+        if let Some(state) = self.key_wanted(wanted)
+            && key.as_ref().is_none_or(|k| k.value != state)
+        {
+            let key_revision = key.map_or(0, |k| k.mod_revision);
+            let live_revision = wanted.live_revision;
+            return Plan::act(
+                StoreEffect::WriteKey { state, live_revision, key_revision },
+                "FFmpeg waits for RTP",
+            );
+        }
+        let (stored, key_revision) = sequence.map_or(Default::default(), |s| (s.value, s.mod_revision));
+        let (from, low) = match self.reserved {
+            None => (stored, true),
+            Some(r) => (
+                r.next,
+                r.ceiling.ceiling.saturating_sub(r.next.ceiling) < SEQUENCE_BLOCK / 2
+                    || r.ceiling.discontinuity.saturating_sub(r.next.discontinuity) < DISCONTINUITY_BLOCK / 2,
+            ),
+        };
+        if !low {
+            return Plan::wait("key written, numbers reserved");
+        }
+        // After numbers were used beyond the ceiling (a long outage of the store) they count from where we are.
+        let ceiling = SequenceState {
+            ceiling: stored.ceiling.max(from.ceiling) + SEQUENCE_BLOCK,
+            discontinuity: stored.discontinuity.max(from.discontinuity) + DISCONTINUITY_BLOCK,
+        };
+        let live_revision = wanted.live_revision;
+        Plan::act(
+            StoreEffect::Reserve { from, ceiling, live_revision, key_revision },
+            "sequence numbers run low",
+        )
+    }
+
+    fn key_wanted(&self, wanted: &Wanted) -> Option<MixerState> {
+        let port = self.port.as_ref().filter(|p| p.epoch == wanted.epoch)?;
+        let spawned = matches!(&self.process, Process::Running(r) if r.epoch == wanted.epoch);
+        spawned.then(|| MixerState {
+            id: self.me.clone(),
+            rtp: port.rtp,
+            hls_url: self.policy.hls_base.clone(),
+            epoch: wanted.epoch,
+        })
+    }
+
+    /// Process, then numbers, then the key: whoever sees the key gone may rely on the rest being gone.
+    fn withdraw(&self, view: &RoomView, key: Option<Versioned<MixerState>>) -> Plan<StoreEffect> {
+        if self.process != Process::Idle || self.port.is_some() || self.stream.is_some() {
+            return Plan::wait("waits for FFmpeg to be gone");
+        }
+        let deleted = view.meta.as_ref().is_none_or(|m| m.deleted_at.is_some());
+        let sequence = self.sequence.current(view.sequence.as_ref());
+        if let (Some(reserved), Some(stored), false) = (self.reserved, &sequence, deleted)
+            && stored.value == reserved.ceiling
+        {
+            let effect = StoreEffect::Release { exact: reserved.next, key_revision: stored.mod_revision };
+            return Plan::act(effect, "the next start continues without a jump");
+        }
+        match key.filter(|k| k.id == self.me) {
+            Some(key) => Plan::act(
+                StoreEffect::DeleteKey { key_revision: key.mod_revision },
+                "nothing is left of the room on this mixer",
+            ),
+            None => Plan::Finished,
+        }
+    }
+
+    /// Takes in how a store effect ended.
+    pub fn store_done(&mut self, effect: StoreEffect, outcome: WriteOutcome, now: Duration, dice: f64) {
+        let revision = match outcome {
+            WriteOutcome::Written { revision } => revision,
+            WriteOutcome::Superseded => {
+                let why = "the store changed under the write";
+                return self.store_retry.failed(why, now, &self.policy.backoff, dice);
+            }
+            WriteOutcome::Failed(failure) => {
+                return self.store_retry.failed(failure.to_string(), now, &self.policy.backoff, dice);
+            }
+        };
+        self.store_retry.succeeded();
+        match effect {
+            StoreEffect::WriteKey { state, .. } => self.key.wrote(revision, Some(state)),
+            StoreEffect::DeleteKey { .. } => self.key.wrote(revision, None),
+            StoreEffect::Reserve { from, ceiling, .. } => {
+                let next = self.reserved.map_or(from, |r| r.next);
+                self.reserved = Some(Reserved { next, ceiling });
+                self.sequence.wrote(revision, Some(ceiling));
+            }
+            StoreEffect::Release { exact, .. } => {
+                self.reserved = None;
+                self.sequence.wrote(revision, Some(exact));
+            }
+        }
+        self.key.seen(self.as_of);
+        self.sequence.seen(self.as_of);
+    }
+
+    fn wanted(&self, view: &RoomView) -> Option<Wanted> {
+        let live = view.live.as_ref()?;
+        let mine = live.status == LiveStatus::OnAir && live.mixer_id == self.me && view.meta.is_some();
+        mine.then(|| Wanted {
+            epoch: live.epoch,
+            nonce: live.nonce.clone(),
+            live_revision: live.mod_revision,
+        })
+    }
+
+    /// The source that feeds our port now, if Janus says that it does.
+    fn feed_of(&self, view: &RoomView) -> Option<Feed> {
+        let janus = view.janus.as_ref().filter(|j| j.status == JanusStatus::Forwarding)?;
+        let forwarder = janus.forwarder.filter(|f| Some(f.target) == self.rtp())?;
+        Some(Feed {
+            janus: janus.id.clone(),
+            janus_room_id: janus.janus_room_id,
+            stream_id: forwarder.stream_id,
+        })
+    }
+}
+
+const NEW_EPOCH: &str = "the room was assigned anew";
+const NEW_SOURCE: &str = "the RTP source changed";
+const STARVED: &str = "no fragment while Janus forwards";
+const NOT_WANTED: &str = "the room is no longer wanted here";
+const ENDINGS: [&str; 4] = [NEW_EPOCH, NEW_SOURCE, STARVED, NOT_WANTED];

@@ -1,0 +1,42 @@
+//! A key only we write, between our write and the watch that tells us of it.
+
+use super::view::Versioned;
+
+/// What the key holds as far as we know: our own last write until the watch has caught up with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnKey<T> {
+    ahead: Option<Write<T>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Write<T> {
+    revision: i64,
+    value: Option<T>,
+}
+
+impl<T> Default for OwnKey<T> {
+    fn default() -> Self {
+        Self { ahead: None }
+    }
+}
+
+impl<T: Clone> OwnKey<T> {
+    /// We put `value` (or deleted the key) at `revision`.
+    pub fn wrote(&mut self, revision: i64, value: Option<T>) {
+        self.ahead = Some(Write { revision, value });
+    }
+
+    /// The view now holds everything up to `as_of`.
+    pub fn seen(&mut self, as_of: i64) {
+        if self.ahead.as_ref().is_some_and(|w| w.revision <= as_of) {
+            self.ahead = None;
+        }
+    }
+
+    pub fn current(&self, seen: Option<&Versioned<T>>) -> Option<Versioned<T>> {
+        match &self.ahead {
+            Some(write) => write.value.clone().map(|value| Versioned { value, mod_revision: write.revision }),
+            None => seen.cloned(),
+        }
+    }
+}

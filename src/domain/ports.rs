@@ -1,0 +1,117 @@
+//! The RTP ports of one mixer: even ports of a range, each owning the odd one above it (RTCP).
+//!
+//! FFmpeg binds the pair itself, so the pool keeps books instead of sockets: a pair is taken until its process
+//! has exited, and a pair that somebody else holds is set aside for a while.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct PortPool {
+    /// Oldest release first, so that a port rests before it is used again.
+    free: VecDeque<u16>,
+    taken: BTreeSet<u16>,
+    quarantined: Vec<(Duration, u16)>,
+}
+
+impl PortPool {
+    /// `first..=last`; a pair must fit in the range whole.
+    pub fn new(first: u16, last: u16) -> Self {
+        let free = (first..last).filter(|p| p % 2 == 0).collect();
+        Self { free, taken: BTreeSet::new(), quarantined: Vec::new() }
+    }
+
+    /// Pairs in the range, in use or not.
+    pub fn size(&self) -> usize {
+        self.free.len() + self.taken.len() + self.quarantined.len()
+    }
+
+    pub fn taken(&self) -> usize {
+        self.taken.len()
+    }
+
+    pub fn reserve(&mut self, now: Duration) -> Option<u16> {
+        self.end_quarantines(now);
+        let port = self.free.pop_front()?;
+        self.taken.insert(port);
+        Some(port)
+    }
+
+    pub fn release(&mut self, port: u16) {
+        if self.taken.remove(&port) {
+            self.free.push_back(port);
+        }
+    }
+
+    /// Somebody else holds this pair: not before `until` again.
+    pub fn quarantine(&mut self, port: u16, until: Duration) {
+        if self.taken.remove(&port) {
+            self.quarantined.push((until, port));
+        }
+    }
+
+    fn end_quarantines(&mut self, now: Duration) {
+        let (over, still) = self.quarantined.drain(..).partition(|(until, _)| *until <= now);
+        self.quarantined = still;
+        let over: Vec<(Duration, u16)> = over;
+        self.free.extend(over.into_iter().map(|(_, port)| port));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Reserve,
+        Release(usize),
+        Quarantine(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => Just(Step::Reserve),
+            2 => any::<usize>().prop_map(Step::Release),
+            1 => any::<usize>().prop_map(Step::Quarantine),
+        ];
+        proptest::collection::vec(step, 0..300)
+    }
+
+    proptest! {
+        #[test]
+        fn a_port_is_never_shared_and_never_lost(steps in steps()) {
+            let mut pool = PortPool::new(20_001, 20_020);
+            let size = pool.size();
+            let mut held: Vec<u16> = Vec::new();
+            for (second, step) in steps.into_iter().enumerate() {
+                let now = Duration::from_secs(second as u64);
+                match step {
+                    Step::Reserve => if let Some(port) = pool.reserve(now) {
+                        prop_assert!(port % 2 == 0 && (20_001..20_020).contains(&port));
+                        prop_assert!(!held.contains(&port), "port {} given out twice", port);
+                        held.push(port);
+                    },
+                    Step::Release(i) if !held.is_empty() => pool.release(held.swap_remove(i % held.len())),
+                    Step::Quarantine(i) if !held.is_empty() => {
+                        pool.quarantine(held.swap_remove(i % held.len()), now + Duration::from_secs(5));
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(pool.size(), size);
+                prop_assert_eq!(pool.taken(), held.len());
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_pool_says_so_and_recovers() {
+        let mut pool = PortPool::new(20_000, 20_003);
+        let (a, b) = (pool.reserve(Duration::ZERO), pool.reserve(Duration::ZERO));
+        assert_eq!((a, b), (Some(20_000), Some(20_002)));
+        assert_eq!(pool.reserve(Duration::ZERO), None);
+        pool.release(20_000);
+        assert_eq!(pool.reserve(Duration::ZERO), Some(20_000));
+    }
+}
