@@ -15,6 +15,7 @@
 //! | `http` | REST, HLS, operations | all but `ws` |
 //! | `app` | composition root, the only one to name concrete backends | all |
 
+pub mod actors;
 pub mod config;
 pub mod domain;
 pub mod process;

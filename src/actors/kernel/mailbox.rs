@@ -1,0 +1,325 @@
+//! The mailbox and the reference to it.
+//!
+//! A bounded queue of our own, because actix's loses its content with the actor and `do_send` queues past its
+//! limit. It belongs to the actor's name, not to an incarnation: messages that wait survive a restart, and a
+//! reference stays good until the parent lets the child go. actix only sees coalesced wake-ups.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use super::behaviour::Message;
+use super::cell::{ActorCell, locked};
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TellError {
+    #[error("the actor's mailbox is full")]
+    Full,
+    #[error("the actor is gone")]
+    Gone,
+}
+
+/// Address of an actor; stays valid across its restarts.
+pub struct ActorRef<M>(Arc<dyn Port<M>>);
+
+/// What is behind an [`ActorRef`].
+trait Port<M>: Send + Sync {
+    fn tell(&self, message: M) -> Result<(), TellError>;
+    fn offer(&self, slot: &'static str, message: M) -> Result<(), TellError>;
+    fn is_alive(&self) -> bool;
+    fn path(&self) -> &str;
+}
+
+impl<M: Message> ActorRef<M> {
+    pub(super) fn new(mailbox: Arc<Mailbox<M>>) -> Self {
+        Self(mailbox)
+    }
+
+    /// A reference that hands every message to a function, for instance to wrap it for another actor.
+    /// An offer is handed over like any other message.
+    pub fn from_fn(deliver: impl Fn(M) -> Result<(), TellError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(FnPort(deliver)))
+    }
+
+    /// A reference whose messages are collected instead of handled, to test what others tell.
+    pub fn probe() -> (Self, Probe<M>) {
+        let probe = Probe { received: Arc::default() };
+        let received = probe.received.clone();
+        let actor = Self::from_fn(move |message| {
+            locked(&received).push_back(message);
+            Ok(())
+        });
+        (actor, probe)
+    }
+
+    /// Queues the message; order between two `tell`s of one sender is kept.
+    pub fn tell(&self, message: M) -> Result<(), TellError> {
+        self.0.tell(message)
+    }
+
+    /// Queues the message, or replaces in place the one of the same `slot` that still waits: for news of which
+    /// only the newest matters. Never [`TellError::Full`].
+    pub fn offer(&self, slot: &'static str, message: M) -> Result<(), TellError> {
+        self.0.offer(slot, message)
+    }
+
+    /// Whether messages are still taken. `true` while the actor waits for its restart.
+    pub fn is_alive(&self) -> bool {
+        self.0.is_alive()
+    }
+}
+
+impl<M> Clone for ActorRef<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<M> fmt::Debug for ActorRef<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ActorRef({})", self.0.path())
+    }
+}
+
+/// Collects what an [`ActorRef::probe`] was told.
+pub struct Probe<M> {
+    received: Arc<Mutex<VecDeque<M>>>,
+}
+
+impl<M> Probe<M> {
+    /// The oldest message not yet taken.
+    pub fn next(&self) -> Option<M> {
+        locked(&self.received).pop_front()
+    }
+
+    /// All messages not yet taken.
+    pub fn drain(&self) -> Vec<M> {
+        locked(&self.received).drain(..).collect()
+    }
+}
+
+struct FnPort<F>(F);
+
+impl<M: Message, F: Fn(M) -> Result<(), TellError> + Send + Sync> Port<M> for FnPort<F> {
+    fn tell(&self, message: M) -> Result<(), TellError> {
+        self.0(message)
+    }
+
+    fn offer(&self, _slot: &'static str, message: M) -> Result<(), TellError> {
+        self.0(message)
+    }
+
+    fn is_alive(&self) -> bool {
+        true
+    }
+
+    fn path(&self) -> &str {
+        "fn"
+    }
+}
+
+pub(super) struct Mailbox<M> {
+    pub cell: Arc<ActorCell>,
+    queue: Mutex<Queue<M>>,
+}
+
+/// The parent's view, whatever the message type.
+pub(super) trait Inbox: Send + Sync {
+    /// Refuses all messages from now on and drops those that wait.
+    fn close(&self);
+}
+
+struct Queue<M> {
+    entries: VecDeque<Entry<M>>,
+    /// Sequence number of the front entry.
+    front: u64,
+    /// Sequence numbers of the waiting offers.
+    slots: Vec<(&'static str, u64)>,
+    closed: bool,
+}
+
+struct Entry<M> {
+    message: M,
+    /// Kernel nanoseconds of its arrival.
+    since: u64,
+    coalescing: bool,
+}
+
+impl<M: Message> Mailbox<M> {
+    pub fn new(cell: Arc<ActorCell>) -> Arc<Self> {
+        let queue = Queue { entries: VecDeque::new(), front: 0, slots: Vec::new(), closed: false };
+        Arc::new(Self { cell, queue: Mutex::new(queue) })
+    }
+
+    /// The next message.
+    pub fn take(&self) -> Option<M> {
+        let mut queue = locked(&self.queue);
+        let entry = queue.entries.pop_front()?;
+        let seq = queue.front;
+        queue.front += 1;
+        if entry.coalescing {
+            queue.slots.retain(|(_, at)| *at != seq);
+        }
+        queue.shrink_after_flood();
+        self.publish(&queue);
+        Some(entry.message)
+    }
+
+    fn push(&self, queue: &mut Queue<M>, message: M, coalescing: bool) {
+        queue.entries.push_back(Entry { message, since: self.cell.kernel.nanos(), coalescing });
+        self.publish(queue);
+    }
+
+    fn publish(&self, queue: &Queue<M>) {
+        self.cell.mail.depth.store(queue.entries.len(), Relaxed);
+        self.cell.mail.oldest.store(queue.entries.front().map_or(0, |entry| entry.since), Relaxed);
+    }
+
+    fn count(&self, of_actor: &AtomicU64, of_kind: &AtomicU64) {
+        of_actor.fetch_add(1, Relaxed);
+        of_kind.fetch_add(1, Relaxed);
+    }
+}
+
+impl<M> Queue<M> {
+    /// The waiting offer of this slot.
+    fn waiting(&mut self, slot: &'static str) -> Option<&mut M> {
+        let (_, seq) = self.slots.iter().find(|(name, _)| *name == slot)?;
+        let index = usize::try_from(seq - self.front).ok()?;
+        self.entries.get_mut(index).map(|entry| &mut entry.message)
+    }
+
+    fn shrink_after_flood(&mut self) {
+        if self.entries.is_empty() && self.entries.capacity() > 64 {
+            self.entries = VecDeque::new();
+        }
+    }
+}
+
+impl<M: Message> Port<M> for Mailbox<M> {
+    fn tell(&self, message: M) -> Result<(), TellError> {
+        let mut queue = locked(&self.queue);
+        if queue.closed || self.cell.is_killed() {
+            return Err(TellError::Gone);
+        }
+        if queue.entries.len() - queue.slots.len() >= self.cell.capacity {
+            self.count(&self.cell.mail.refused, &self.cell.stats.refused);
+            return Err(TellError::Full);
+        }
+        self.push(&mut queue, message, false);
+        drop(queue);
+        self.cell.wake();
+        Ok(())
+    }
+
+    fn offer(&self, slot: &'static str, message: M) -> Result<(), TellError> {
+        let mut queue = locked(&self.queue);
+        if queue.closed || self.cell.is_killed() {
+            return Err(TellError::Gone);
+        }
+        if let Some(waiting) = queue.waiting(slot) {
+            let replaced = std::mem::replace(waiting, message);
+            drop(queue);
+            drop(replaced);
+            self.count(&self.cell.mail.coalesced, &self.cell.stats.coalesced);
+            return Ok(());
+        }
+        let seq = queue.front + queue.entries.len() as u64;
+        queue.slots.push((slot, seq));
+        self.push(&mut queue, message, true);
+        drop(queue);
+        self.cell.wake();
+        Ok(())
+    }
+
+    fn is_alive(&self) -> bool {
+        !locked(&self.queue).closed && !self.cell.is_killed()
+    }
+
+    fn path(&self) -> &str {
+        &self.cell.path
+    }
+}
+
+impl<M: Message> Inbox for Mailbox<M> {
+    fn close(&self) {
+        let mut queue = locked(&self.queue);
+        queue.closed = true;
+        queue.slots = Vec::new();
+        let waiting = std::mem::take(&mut queue.entries);
+        self.publish(&queue);
+        drop(queue);
+        // Outside the lock: dropping a message may tell someone, even this actor.
+        if let Err(panic) = super::panics::contain(|| drop(waiting)) {
+            tracing::error!(actor = %self.cell.path, panic, "a waiting message panicked when dropped");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::kernel::cell::Kernel;
+
+    #[derive(Debug, PartialEq)]
+    struct N(u32);
+    impl Message for N {
+        fn kind(&self) -> &'static str {
+            "n"
+        }
+    }
+
+    fn mailbox(capacity: usize) -> (Arc<Mailbox<N>>, ActorRef<N>) {
+        let mailbox = Mailbox::new(ActorCell::new(Kernel::new(), None, "a".into(), "a", capacity));
+        (mailbox.clone(), ActorRef::new(mailbox))
+    }
+
+    #[test]
+    fn a_full_mailbox_refuses_but_still_takes_offers() {
+        let (mailbox, actor) = mailbox(2);
+        assert_eq!(
+            [actor.tell(N(1)), actor.tell(N(2)), actor.tell(N(3))],
+            [Ok(()), Ok(()), Err(TellError::Full)]
+        );
+        assert_eq!(actor.offer("news", N(4)), Ok(()));
+        assert_eq!(mailbox.cell.mail.refused.load(Relaxed), 1);
+        assert_eq!(mailbox.cell.mail.depth.load(Relaxed), 3);
+    }
+
+    #[test]
+    fn an_offer_replaces_its_predecessor_in_place() {
+        let (mailbox, actor) = mailbox(8);
+        actor.tell(N(1)).unwrap();
+        for n in 10..20 {
+            actor.offer("a", N(n)).unwrap();
+            actor.offer("b", N(n + 100)).unwrap();
+        }
+        actor.tell(N(2)).unwrap();
+        let order: Vec<u32> = std::iter::from_fn(|| mailbox.take()).map(|n| n.0).collect();
+        assert_eq!(order, [1, 19, 119, 2]);
+        assert_eq!(mailbox.cell.mail.coalesced.load(Relaxed), 18);
+        actor.offer("a", N(5)).unwrap();
+        assert_eq!(mailbox.take(), Some(N(5)), "a slot that was delivered starts anew");
+    }
+
+    #[test]
+    fn a_closed_mailbox_is_gone_and_empty() {
+        let (mailbox, actor) = mailbox(8);
+        actor.tell(N(1)).unwrap();
+        mailbox.close();
+        assert_eq!(actor.tell(N(2)), Err(TellError::Gone));
+        assert_eq!(actor.offer("a", N(2)), Err(TellError::Gone));
+        assert!(!actor.is_alive() && mailbox.take().is_none());
+    }
+
+    #[test]
+    fn a_probe_collects_what_it_is_told() {
+        let (actor, probe) = ActorRef::probe();
+        actor.tell(N(1)).unwrap();
+        actor.offer("a", N(2)).unwrap();
+        assert_eq!(probe.next(), Some(N(1)));
+        assert_eq!(probe.drain(), [N(2)]);
+    }
+}

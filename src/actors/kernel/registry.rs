@@ -1,0 +1,166 @@
+//! Reading the supervision tree, from any thread, without waiting for any actor.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::cell::{ActorCell, Failure, Life, Transition};
+use super::metrics;
+
+/// One message in hand for longer than this is stuck…
+const STUCK_IN_HAND: Duration = Duration::from_secs(1);
+/// …and so is a mailbox whose oldest message waits longer than this.
+const STUCK_WAITING: Duration = Duration::from_secs(5);
+
+/// Handle on the tree of one actor system; cheap to clone. Register it with Prometheus for `/metrics`.
+#[derive(Clone)]
+pub struct Registry {
+    top: Arc<ActorCell>,
+    descriptions: Arc<[Desc]>,
+}
+
+/// How an actor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Starting,
+    Alive,
+    /// Blocked in one message, or far behind.
+    Stuck,
+    Stopping,
+    /// Waits for its next start after a failure.
+    Restarting,
+    /// Failed too often; rests before it is tried again.
+    Parked,
+    Dead,
+}
+
+/// One actor and all below it. Times in milliseconds; `…_at` since the Unix epoch.
+#[derive(Debug, Clone, Serialize)]
+pub struct ActorView {
+    pub name: String,
+    pub path: String,
+    pub kind: &'static str,
+    pub status: Status,
+    pub state: String,
+    pub desired: Value,
+    pub observed: Value,
+    /// Why it waits: its own reason, or the failure while it waits for a restart.
+    pub reason: Option<String>,
+    pub attempt: u32,
+    pub next_retry_in_ms: Option<u64>,
+    pub transitions: VecDeque<Transition>,
+    /// Restarts by reason.
+    pub restarts: BTreeMap<&'static str, u64>,
+    pub last_failure: Option<Failure>,
+    pub mailbox: MailboxView,
+    /// Kind of the message being handled, and for how long.
+    pub handling: Option<(&'static str, u64)>,
+    /// Start of the current incarnation.
+    pub started_at: u64,
+    pub children: Vec<ActorView>,
+}
+
+/// A mailbox. Counts since the actor's first start.
+#[derive(Debug, Clone, Serialize)]
+pub struct MailboxView {
+    pub depth: usize,
+    pub capacity: usize,
+    pub oldest_age_ms: u64,
+    pub coalesced: u64,
+    pub refused: u64,
+}
+
+impl Registry {
+    pub(super) fn new(top: Arc<ActorCell>) -> Self {
+        let describe = |(name, help, _, labels): &(&str, &str, _, &[&str])| {
+            let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            // Names and labels are constants of this crate; the collector test registers them all.
+            Desc::new((*name).to_owned(), (*help).to_owned(), labels, Default::default()).ok()
+        };
+        let descriptions = metrics::FAMILIES.iter().filter_map(describe).collect();
+        Self { top, descriptions }
+    }
+
+    /// The tree from the root actor down; `None` once the system has ended.
+    pub fn snapshot(&self) -> Option<ActorView> {
+        self.top.children().first().map(|root| view(root))
+    }
+}
+
+impl Collector for Registry {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        metrics::collect(&self.top)
+    }
+}
+
+fn view(cell: &ActorCell) -> ActorView {
+    let board = cell.board();
+    let now = cell.kernel.now();
+    let mailbox = mailbox_view(cell);
+    let handling = cell.hand().map(|(kind, since)| (kind, now.saturating_sub(since)));
+    let stuck = handling.is_some_and(|(_, held)| held > STUCK_IN_HAND)
+        || u128::from(mailbox.oldest_age_ms) > STUCK_WAITING.as_millis();
+    let waiting = board.waiting.as_ref();
+    let retry = board.seen.next_retry_in.map(|delay| board.seen_at + delay);
+    let due = waiting.map(|start| start.due).or(retry);
+    let failure = board.last_failure.as_ref().filter(|_| waiting.is_some()).map(|f| f.text.clone());
+    ActorView {
+        name: cell.name.to_string(),
+        path: cell.path.clone(),
+        kind: cell.kind,
+        status: status(cell.life(), stuck),
+        state: board.seen.state.into_owned(),
+        desired: board.seen.desired,
+        observed: board.seen.observed,
+        attempt: waiting.map_or(board.seen.attempt, |start| start.attempt),
+        reason: failure.or(board.seen.reason),
+        next_retry_in_ms: due.map(|due| ms(due.saturating_sub(now))),
+        transitions: board.transitions,
+        restarts: board.restarts,
+        last_failure: board.last_failure,
+        mailbox,
+        handling: handling.map(|(kind, held)| (kind, ms(held))),
+        started_at: cell.started_at.load(Relaxed),
+        children: cell.children().iter().map(|child| view(child)).collect(),
+    }
+}
+
+/// A blocked thread blocks whatever phase its actor is in, except those that only wait for a date.
+fn status(life: Life, stuck: bool) -> Status {
+    match life {
+        Life::Restarting => Status::Restarting,
+        Life::Parked => Status::Parked,
+        Life::Dead => Status::Dead,
+        _ if stuck => Status::Stuck,
+        Life::Starting => Status::Starting,
+        Life::Alive => Status::Alive,
+        Life::Stopping => Status::Stopping,
+    }
+}
+
+fn mailbox_view(cell: &ActorCell) -> MailboxView {
+    let since = cell.mail.oldest.load(Relaxed);
+    let age = if since == 0 { 0 } else { cell.kernel.nanos().saturating_sub(since) };
+    MailboxView {
+        depth: cell.mail.depth.load(Relaxed),
+        capacity: cell.capacity,
+        oldest_age_ms: age / 1_000_000,
+        coalesced: cell.mail.coalesced.load(Relaxed),
+        refused: cell.mail.refused.load(Relaxed),
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

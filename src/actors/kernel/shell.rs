@@ -1,0 +1,380 @@
+//! The one generic actix actor around every behaviour.
+//!
+//! actix gives it a context on an arbiter; everything else happens in one future of that context, the pump:
+//! signals, dates, completions, messages, in turns. Every call into the behaviour is contained, so actix
+//! never sees a panic (which would end the context for good). If the arbiter drops the context nevertheless,
+//! the link reports it.
+//!
+//! ```text
+//! Starting ─▶ Running ─▶ Waiting ─▶ Unwinding ─▶ over
+//!     └──────────┴── panic, fail, stop ──▲
+//! ```
+//! Unwinding: effects dropped, children stopped youngest first, the behaviour dropped, the exit reported.
+//! So a parent's next incarnation never meets children of the last one.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context as Task, Poll};
+
+use actix::fut::ActorFuture;
+use actix::{Actor, ActorContext, ActorState, AsyncContext, Context};
+use futures::Stream;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, Sleep};
+
+use super::behaviour::{Behaviour, Message, Stopping};
+use super::cell::{ActorCell, Life, Signal, locked};
+use super::children::Link;
+use super::cx::Cx;
+use super::mailbox::{Inbox, Mailbox};
+use super::metrics::MessageStats;
+use super::panics::contain;
+use super::spec::{ChildDown, Decision, Exit};
+
+/// Turns before other actors of the arbiter get theirs.
+const TURNS: usize = 16;
+
+/// Makes incarnations; behind a mutex so that it need not be `Sync`.
+pub(super) type Factory<B> = Arc<Mutex<Box<dyn Fn() -> B + Send>>>;
+
+pub(super) struct Shell<B: Behaviour> {
+    factory: Factory<B>,
+    behaviour: Option<B>,
+    pub cx: Cx<B>,
+    cell: Arc<ActorCell>,
+    mailbox: Arc<Mailbox<B::Msg>>,
+    phase: Phase,
+    /// The parent wants this actor to end.
+    asked: bool,
+    alarm: Option<Pin<Box<Sleep>>>,
+    stats: Vec<(&'static str, Arc<MessageStats>)>,
+    link: Link,
+}
+
+enum Phase {
+    Starting,
+    Running,
+    /// Asked to stop, still handling messages.
+    Waiting {
+        until: Instant,
+    },
+    Unwinding(Exit),
+}
+
+impl<B: Behaviour> Shell<B> {
+    pub fn new(mailbox: Arc<Mailbox<B::Msg>>, factory: Factory<B>, link: Link) -> Self {
+        Self {
+            factory,
+            behaviour: None,
+            cx: Cx::new(mailbox.clone()),
+            cell: mailbox.cell.clone(),
+            mailbox,
+            phase: Phase::Starting,
+            asked: false,
+            alarm: None,
+            stats: Vec::new(),
+            link,
+        }
+    }
+
+    pub fn launch(mailbox: Arc<Mailbox<B::Msg>>, factory: Factory<B>, link: Link) {
+        Self::new(mailbox, factory, link).start();
+    }
+
+    /// `Ready` when the incarnation is over.
+    fn pump(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        self.cell.register(task.waker());
+        for _ in 0..TURNS {
+            if self.cell.is_killed() {
+                self.die();
+                return Poll::Ready(());
+            }
+            self.take_signals();
+            self.ring(task);
+            match self.phase {
+                Phase::Unwinding(_) => return self.unwind(task),
+                Phase::Starting => self.begin(),
+                Phase::Running | Phase::Waiting { .. } => {
+                    if !self.turn(task) {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// At most one completion and one message, so that neither starves the other.
+    fn turn(&mut self, task: &mut Task<'_>) -> bool {
+        let completion = self.next_completion(task);
+        let mut busy = completion.is_some();
+        match completion {
+            Some(Ok(Some(msg))) => self.deliver(msg),
+            Some(Err(panic)) => self.begin_unwinding(Exit::Panicked(panic)),
+            Some(Ok(None)) | None => {}
+        }
+        if self.serves()
+            && let Some(msg) = self.mailbox.take()
+        {
+            busy = true;
+            self.deliver(msg);
+        }
+        busy
+    }
+
+    fn serves(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Waiting { .. })
+    }
+
+    fn next_completion(&mut self, task: &mut Task<'_>) -> Option<Result<Option<B::Msg>, String>> {
+        if self.cx.effects.is_empty() {
+            return None;
+        }
+        match Pin::new(&mut self.cx.effects).poll_next(task) {
+            Poll::Ready(completion) => completion,
+            Poll::Pending => None,
+        }
+    }
+
+    fn deliver(&mut self, msg: B::Msg) {
+        match contain(|| msg.kind()) {
+            Ok(kind) => drop(self.call(kind, |behaviour, cx| behaviour.handle(msg, cx))),
+            Err(panic) => self.begin_unwinding(Exit::Panicked(panic)),
+        }
+    }
+
+    fn begin(&mut self) {
+        self.cell.take_in_hand("factory");
+        let made = contain(|| locked(&self.factory)());
+        self.cell.put_down();
+        self.phase = Phase::Running;
+        match made {
+            Ok(behaviour) => self.behaviour = Some(behaviour),
+            Err(panic) => return self.begin_unwinding(Exit::Panicked(panic)),
+        }
+        if self.call("started", |behaviour, cx| behaviour.started(cx)).is_some() && self.serves() {
+            self.cell.set_life(Life::Alive);
+        }
+    }
+
+    /// One call into the behaviour, contained, timed and its result shown. `None` after a panic.
+    fn call<T>(&mut self, kind: &'static str, call: impl FnOnce(&mut B, &mut Cx<B>) -> T) -> Option<T> {
+        let behaviour = self.behaviour.as_mut()?;
+        self.cell.take_in_hand(kind);
+        let result = contain(|| {
+            let answer = call(behaviour, &mut self.cx);
+            (answer, behaviour.observe())
+        });
+        let took = self.cell.put_down();
+        self.stats(kind).record(took);
+        let cause = self.cx.cause.take().unwrap_or(kind.into());
+        match result {
+            Ok((answer, seen)) => {
+                self.cell.publish(seen, cause);
+                self.obey();
+                Some(answer)
+            }
+            Err(panic) => {
+                self.begin_unwinding(Exit::Panicked(panic));
+                None
+            }
+        }
+    }
+
+    /// What the behaviour decided about itself during the call.
+    fn obey(&mut self) {
+        if let Some(exit) = self.cx.verdict.take() {
+            self.begin_unwinding(exit);
+        } else if self.cx.released && matches!(self.phase, Phase::Waiting { .. }) {
+            self.begin_unwinding(Exit::Stopped);
+        }
+    }
+
+    fn stats(&mut self, kind: &'static str) -> &MessageStats {
+        let known = self.stats.iter().position(|(name, _)| *name == kind);
+        let index = known.unwrap_or_else(|| {
+            self.stats.push((kind, self.cell.stats.message(kind)));
+            self.stats.len() - 1
+        });
+        &self.stats[index].1
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(signal) = self.cell.next_signal() {
+            match signal {
+                Signal::Stop { within } => self.asked_to_stop(Instant::now() + within),
+                Signal::ChildUnwinding { child, within } => self.cx.children.extend(child, within),
+                Signal::ChildExit { child, run, exit } => {
+                    let down = self.cx.children.exited(child, run, exit, rand::random());
+                    down.into_iter().for_each(|down| self.child_down(&down));
+                }
+            }
+        }
+    }
+
+    fn asked_to_stop(&mut self, until: Instant) {
+        if std::mem::replace(&mut self.asked, true) {
+            return;
+        }
+        match self.phase {
+            Phase::Starting => self.begin_unwinding(Exit::Stopped),
+            Phase::Waiting { .. } => {}
+            Phase::Unwinding(_) => self.mailbox.close(),
+            Phase::Running => {
+                self.cell.set_life(Life::Stopping);
+                let answer = self.call("stopping", |behaviour, cx| behaviour.stopping(cx));
+                if answer == Some(Stopping::Wait) && !self.cx.released && self.serves() {
+                    self.phase = Phase::Waiting { until };
+                } else {
+                    self.begin_unwinding(Exit::Stopped);
+                }
+            }
+        }
+    }
+
+    fn child_down(&mut self, down: &ChildDown) {
+        if !self.serves() {
+            return;
+        }
+        self.call("child_down", |behaviour, cx| behaviour.child_down(down, cx));
+        if down.decision == Decision::GaveUp {
+            let (child, cause) = (down.name.clone(), down.exit.to_string());
+            self.begin_unwinding(Exit::ChildGaveUp { child, cause });
+        }
+    }
+
+    /// Does what is due, and sees to being woken for what will be.
+    fn ring(&mut self, task: &mut Task<'_>) {
+        while self.next_date().is_some_and(|date| self.alarm_rings(date, task)) {
+            if matches!(self.phase, Phase::Waiting { until } if until <= Instant::now()) {
+                self.cell.kernel.overdue(&self.cell.path);
+                self.begin_unwinding(Exit::Stopped);
+            }
+            let abandoned = self.cx.children.due();
+            abandoned.iter().for_each(|down| self.child_down(down));
+        }
+    }
+
+    fn next_date(&self) -> Option<Instant> {
+        let own = match self.phase {
+            Phase::Waiting { until } => Some(until),
+            _ => None,
+        };
+        own.into_iter().chain(self.cx.children.next_date()).min()
+    }
+
+    fn alarm_rings(&mut self, date: Instant, task: &mut Task<'_>) -> bool {
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(date)));
+        if alarm.deadline() != date {
+            alarm.as_mut().reset(date);
+        }
+        alarm.as_mut().poll(task).is_ready()
+    }
+
+    /// The first reason wins.
+    fn begin_unwinding(&mut self, exit: Exit) {
+        if matches!(self.phase, Phase::Unwinding(_)) {
+            return;
+        }
+        let exit = if self.asked && exit == Exit::Normal { Exit::Stopped } else { exit };
+        if exit.is_abnormal() {
+            tracing::error!(actor = %self.cell.path, kind = B::KIND, cause = %exit, "failed");
+        }
+        if self.asked {
+            self.mailbox.close();
+        }
+        self.cell.set_life(Life::Stopping);
+        self.phase = Phase::Unwinding(exit);
+        self.cx.effects = FuturesUnordered::new();
+    }
+
+    fn unwind(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        let Some(within) = self.cx.children.stop_youngest() else {
+            self.finish();
+            return Poll::Ready(());
+        };
+        self.link.unwinding(within);
+        // Stopping may have set the first date.
+        if let Some(date) = self.cx.children.next_date()
+            && self.alarm_rings(date, task)
+        {
+            task.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn finish(&mut self) {
+        let dropped = self.release();
+        let phase = std::mem::replace(&mut self.phase, Phase::Unwinding(Exit::Normal));
+        let exit = match (phase, dropped) {
+            (Phase::Unwinding(Exit::Normal), Err(panic)) => Exit::Panicked(panic),
+            (Phase::Unwinding(exit), _) => exit,
+            _ => Exit::Normal,
+        };
+        self.cell.forget_task();
+        self.link.report(exit);
+    }
+
+    /// Abandoned by the parent: end without ceremony.
+    fn die(&mut self) {
+        self.cell.set_life(Life::Dead);
+        self.cell.kill_children();
+        // Logged inside; nobody is left to tell.
+        let _ = self.release();
+        self.mailbox.close();
+        self.cell.forget_task();
+        self.link.sever();
+    }
+
+    /// Drops effects and behaviour, contained.
+    fn release(&mut self) -> Result<(), String> {
+        self.cx.effects = FuturesUnordered::new();
+        let behaviour = self.behaviour.take();
+        contain(|| drop(behaviour)).inspect_err(|panic| {
+            tracing::error!(actor = %self.cell.path, kind = B::KIND, panic, "panicked when dropped");
+        })
+    }
+}
+
+impl<B: Behaviour> Drop for Shell<B> {
+    /// When the arbiter ends under the actor; otherwise there is nothing left to drop. Then the link reports.
+    fn drop(&mut self) {
+        // Logged inside.
+        let _ = self.release();
+    }
+}
+
+impl<B: Behaviour> Unpin for Shell<B> {}
+
+impl<B: Behaviour> Actor for Shell<B> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(Pump);
+    }
+}
+
+/// The future in which a shell lives.
+struct Pump;
+
+impl<B: Behaviour> ActorFuture<Shell<B>> for Pump {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        shell: &mut Shell<B>,
+        ctx: &mut Context<Shell<B>>,
+        task: &mut Task<'_>,
+    ) -> Poll<()> {
+        // A context that is dropped polls itself once more: too late to begin anything.
+        if ctx.state() != ActorState::Running {
+            return Poll::Ready(());
+        }
+        let polled = shell.pump(task);
+        if polled.is_ready() {
+            ctx.stop();
+        }
+        polled
+    }
+}
