@@ -15,7 +15,9 @@
 //! | `http` | REST, HLS, operations | all but `ws` |
 //! | `app` | composition root, the only one to name concrete backends | all |
 
+pub mod auth;
 pub mod config;
 pub mod domain;
 pub mod process;
 pub mod store;
+pub mod telemetry;
