@@ -16,7 +16,9 @@
 //! | `app` | composition root, the only one to name concrete backends | all |
 
 pub mod actors;
+pub mod auth;
 pub mod config;
 pub mod domain;
 pub mod process;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,113 @@
+//! Texts made once at first start and kept in the data directory: mode 0600, written whole or not at all.
+//!
+//! Owns: that two processes starting together end with the same text. Never does: know what it holds.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What went wrong with a kept file, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptError {
+    #[error("{} cannot be {doing}; node.data_dir must be a folder this user may write to", path.display())]
+    Io { path: PathBuf, doing: &'static str, source: io::Error },
+    #[error("{} can be read by others (mode {mode:04o}); run: chmod 600 {}", path.display(), path.display())]
+    ReadableByOthers { path: PathBuf, mode: u32 },
+    #[error("{} is damaged; restore it, or move it away to have a new one made", path.display())]
+    Damaged { path: PathBuf },
+}
+
+/// The text of `dir/name`; if there is none, `make` is kept there first. `dir` is made with mode 0700.
+pub(super) fn read_or_make(
+    dir: &Path,
+    name: &str,
+    make: impl FnOnce() -> String,
+) -> Result<String, KeptError> {
+    let path = dir.join(name);
+    if let Some(text) = read(&path)? {
+        return Ok(text);
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir, "made"))?;
+    keep(dir, &path, &make()).map_err(failed(&path, "written"))?;
+    // Not what was just made: another process may have been first, and its text is the one that stays.
+    read(&path)?.ok_or_else(|| failed(&path, "read")(io::ErrorKind::NotFound.into()))
+}
+
+fn read(path: &Path) -> Result<Option<String>, KeptError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(failed(path, "read")(e)),
+    };
+    let mode = file.metadata().map_err(failed(path, "read"))?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeptError::ReadableByOthers { path: path.to_owned(), mode });
+    }
+    io::read_to_string(file).map(Some).map_err(failed(path, "read"))
+}
+
+/// Written aside, then linked: `link` fails when the name exists, where `rename` would replace it.
+fn keep(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let aside = dir.join(format!(".new-{}", uuid::Uuid::new_v4()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    let linked = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::hard_link(&aside, path));
+    std::fs::remove_file(&aside)?;
+    match linked {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => File::open(dir)?.sync_all(),
+    }
+}
+
+fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> KeptError {
+    let path = path.to_owned();
+    move |source| KeptError::Io { path, doing, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_was_made_first_is_kept_and_nothing_else_is_left() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/b");
+        assert_eq!(read_or_make(&dir, "x", || "first".into()).unwrap(), "first");
+        assert_eq!(read_or_make(&dir, "x", || "second".into()).unwrap(), "first");
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
+        assert_eq!(mode(&dir), 0o700);
+        assert_eq!(mode(&dir.join("x")), 0o600);
+    }
+
+    #[test]
+    fn many_that_start_together_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        let made: Vec<String> = std::thread::scope(|scope| {
+            let start = |i: u32| {
+                let dir = dir.path();
+                scope.spawn(move || read_or_make(dir, "x", || i.to_string()).unwrap())
+            };
+            let threads: Vec<_> = (0..8).map(start).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert!(made.iter().all(|m| *m == made[0]), "{made:?}");
+    }
+
+    #[test]
+    fn a_file_others_can_read_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        read_or_make(dir.path(), "x", || "text".into()).unwrap();
+        let path = dir.path().join("x");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let error = read_or_make(dir.path(), "x", String::new).unwrap_err().to_string();
+        assert!(error.contains("mode 0640") && error.contains("chmod 600"), "{error}");
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().mode() & 0o777
+    }
+}

@@ -1,0 +1,13 @@
+//! Who may do what: API keys of the REST API, tokens of listeners and anchors, and the secrets behind them.
+//!
+//! Owns: every comparison of a secret, the token format, and what is kept in the data directory. Never
+//! does: speak HTTP, log a secret, or read a clock (`now` comes in).
+
+pub mod api_keys;
+mod kept;
+pub mod secrets;
+pub mod tokens;
+
+pub use api_keys::{ApiKeyError, ApiKeys};
+pub use secrets::{Secrets, SecretsError, node_id};
+pub use tokens::{Audience, Claims, Issued, Role, TokenError, Tokens};

@@ -1,0 +1,158 @@
+//! The node's secrets and its name: configured, or made at first start and kept in the data directory.
+//!
+//! Owns: where a secret comes from and what is derived from it. Never does: show one.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use super::kept;
+use crate::config::{Config, JwtSecret, Secret};
+use crate::domain::ids::{ModuleId, RoomId};
+
+pub use super::kept::KeptError as SecretsError;
+
+const SECRETS_FILE: &str = "secrets.json";
+const NODE_ID_FILE: &str = "node-id";
+const SECRET_LEN: usize = 32;
+
+/// Everything this installation signs, encrypts and guards with.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    /// The first one signs tokens; all verify. Never empty.
+    pub jwt: Vec<JwtSecret>,
+    /// Content keys are made from it.
+    pub hls: Secret,
+    /// Secrets of single Janus rooms are made from it, see [`Self::of_janus_room`].
+    pub janus_room: Secret,
+}
+
+/// `secrets.json`; the secrets in hex.
+#[derive(Serialize, Deserialize)]
+struct Made {
+    kid: String,
+    jwt: String,
+    hls: String,
+}
+
+impl Secrets {
+    /// The configured ones; those not configured are kept in `{data_dir}/secrets.json`.
+    pub fn load_or_create(config: &Config) -> Result<Self, SecretsError> {
+        let (mut jwt, mut hls) = (config.auth.jwt_secrets.clone(), config.hls.secret.clone());
+        if jwt.is_empty() || hls.is_none() {
+            let made = Self::made(config)?;
+            if jwt.is_empty() {
+                jwt = made.0;
+            }
+            hls.get_or_insert(made.1);
+        }
+        // Cannot fail: it was filled above if it was empty.
+        let hls = hls.expect("there is a secret by now");
+        let janus_room = Secret(derive(&hls, b"stentor janus room secret").to_vec());
+        Ok(Self { jwt, hls, janus_room })
+    }
+
+    /// The `secret` of one Janus room, without which nobody may destroy or edit it. The same on every node
+    /// and after every restart, so that whoever takes the room over can remove it.
+    pub fn of_janus_room(&self, room: &RoomId) -> String {
+        hex::encode(derive(&self.janus_room, room.as_str().as_bytes()))
+    }
+
+    fn made(config: &Config) -> Result<(Vec<JwtSecret>, Secret), SecretsError> {
+        let dir = &config.node.data_dir;
+        let text = kept::read_or_make(dir, SECRETS_FILE, Made::fresh_text)?;
+        let read = serde_json::from_str::<Made>(&text).ok().and_then(|m| m.decoded());
+        read.ok_or_else(|| SecretsError::Damaged { path: dir.join(SECRETS_FILE) })
+    }
+}
+
+impl Made {
+    fn fresh_text() -> String {
+        let secret = || hex::encode(rand::random::<[u8; SECRET_LEN]>());
+        let kid = hex::encode(rand::random::<[u8; 4]>());
+        // Cannot fail: three texts are always JSON.
+        serde_json::to_string_pretty(&Self { kid, jwt: secret(), hls: secret() }).expect("texts are JSON")
+    }
+
+    fn decoded(self) -> Option<(Vec<JwtSecret>, Secret)> {
+        let secret = |text| hex::decode(text).ok().filter(|s| s.len() == SECRET_LEN).map(Secret);
+        Some((vec![JwtSecret { kid: self.kid, secret: secret(&self.jwt)? }], secret(&self.hls)?))
+    }
+}
+
+/// The configured name, or one made at first start and kept in `{data_dir}/node-id`: a node that came back
+/// under another name would leave all its rooms behind.
+pub fn node_id(config: &Config) -> Result<ModuleId, SecretsError> {
+    if let Some(id) = &config.node.id {
+        return Ok(id.clone());
+    }
+    let dir = &config.node.data_dir;
+    let make = || format!("node-{}", hex::encode(rand::random::<[u8; 4]>()));
+    let id = kept::read_or_make(dir, NODE_ID_FILE, make)?;
+    ModuleId::new(id.trim()).map_err(|_| SecretsError::Damaged { path: dir.join(NODE_ID_FILE) })
+}
+
+fn derive(secret: &Secret, label: &[u8]) -> [u8; 32] {
+    // Cannot fail: HMAC takes a key of any length.
+    let mut mac = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes any key");
+    mac.update(label);
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn secrets_made_once_are_the_same_after_a_restart() {
+        let (_dir, config) = in_temporary_dir();
+        let first = Secrets::load_or_create(&config).unwrap();
+        let second = Secrets::load_or_create(&config).unwrap();
+        assert_eq!(first.hls, second.hls);
+        assert_eq!(first.jwt[0].kid, second.jwt[0].kid);
+        assert_eq!(first.jwt[0].secret.0.len(), 32);
+        assert_ne!(first.hls, first.jwt[0].secret);
+        assert_eq!(node_id(&config).unwrap(), node_id(&config).unwrap());
+    }
+
+    #[test]
+    fn configured_secrets_win_and_then_nothing_is_written() {
+        let (dir, mut config) = in_temporary_dir();
+        config.hls.secret = Some(Secret(vec![1; 32]));
+        config.auth.jwt_secrets = vec![JwtSecret { kid: "k".into(), secret: Secret(vec![2; 32]) }];
+        config.node.id = Some(ModuleId::new("here").unwrap());
+        let secrets = Secrets::load_or_create(&config).unwrap();
+        assert_eq!((secrets.hls, secrets.jwt[0].kid.as_str()), (Secret(vec![1; 32]), "k"));
+        assert_eq!(node_id(&config).unwrap().as_str(), "here");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn every_room_and_every_installation_has_a_janus_secret_of_its_own() {
+        let (_dir, mut config) = in_temporary_dir();
+        let (a, b) = (RoomId::new("aaa").unwrap(), RoomId::new("bbb").unwrap());
+        let here = Secrets::load_or_create(&config).unwrap();
+        config.hls.secret = Some(Secret(vec![1; 32]));
+        let there = Secrets::load_or_create(&config).unwrap();
+        assert_ne!(here.of_janus_room(&a), here.of_janus_room(&b));
+        assert_ne!(here.of_janus_room(&a), there.of_janus_room(&a));
+        assert_eq!(here.of_janus_room(&a), here.of_janus_room(&a));
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_and_not_replaced() {
+        let (dir, config) = in_temporary_dir();
+        Secrets::load_or_create(&config).unwrap();
+        std::fs::write(dir.path().join(SECRETS_FILE), "{}").unwrap();
+        let error = Secrets::load_or_create(&config).unwrap_err().to_string();
+        assert!(error.contains(SECRETS_FILE) && error.contains("damaged"), "{error}");
+    }
+
+    fn in_temporary_dir() -> (tempfile::TempDir, Config) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config::defaults();
+        config.node.data_dir = dir.path().to_owned();
+        (dir, config)
+    }
+}

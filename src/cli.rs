@@ -1,0 +1,76 @@
+//! The command line: subcommands, and the configuration they start from.
+//!
+//! Owns: reading the process's arguments and environment; nothing else in the house does. Never does:
+//! decide what a key means.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use stentor::config::{self, ConfigErrors, ConfigFile, Effective, LoadInput};
+
+/// Read when `--config` is not given and the file is there.
+const DEFAULT_FILE: &str = "config.yaml";
+const EXIT_BAD_CONFIG: u8 = 2;
+
+/// Live-audio rooms: anchors talk over WebRTC, everyone else listens to encrypted low-latency HLS.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the configuration in force and where each value comes from, or everything wrong with it.
+    CheckConfig(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// YAML file; without it ./config.yaml, if there is one.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one key, e.g. --set listen.api=127.0.0.1:3001; wins over the environment and the file.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+impl Cli {
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::CheckConfig(args) => args.input().and_then(check_config),
+        };
+        done.unwrap_or_else(|errors| {
+            eprintln!("{errors}");
+            ExitCode::from(EXIT_BAD_CONFIG)
+        })
+    }
+}
+
+impl ConfigArgs {
+    fn input(self) -> Result<LoadInput, ConfigErrors> {
+        let path = self.config.or_else(|| Path::new(DEFAULT_FILE).is_file().then(|| DEFAULT_FILE.into()));
+        let file = path.map(|p| ConfigFile::read(&p)).transpose()?;
+        // A variable that is not UTF-8 cannot be one of ours.
+        let env =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Ok(LoadInput { file, env: env.collect(), flags: self.set })
+    }
+}
+
+fn check_config(input: LoadInput) -> Result<ExitCode, ConfigErrors> {
+    let (_, keys) = config::explain(input)?;
+    let width = |text: fn(&Effective) -> &str| keys.iter().map(|k| text(k).len()).max().unwrap_or(0);
+    let (key_width, value_width) = (width(|k| &k.key), width(|k| &k.value));
+    for Effective { key, value, source, .. } in &keys {
+        println!("{key:key_width$}  {value:value_width$}  {source}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}

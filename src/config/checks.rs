@@ -1,0 +1,91 @@
+//! What keys ask of each other.
+//!
+//! Owns: the rules that need more than one key. Never does: change a value.
+
+use super::reader::Reader;
+use super::types::*;
+
+pub(super) fn check(config: &Config, r: &mut Reader) {
+    check_auth(config, r);
+    check_cluster(config, r);
+    check_janus(&config.janus, r);
+    check_mixer(&config.mixer, r);
+    check_hls(&config.hls, r);
+    check_supervision(&config.supervision, r);
+}
+
+fn check_auth(config: &Config, r: &mut Reader) {
+    let listeners = [
+        ("listen.api", config.listen.api),
+        ("listen.hls", config.listen.hls),
+        ("listen.ops", config.listen.ops),
+    ];
+    for (key, address) in listeners {
+        r.require(
+            &["auth.mode", key],
+            config.auth.mode == AuthMode::Keys || address.ip().is_loopback(),
+            format!(
+                "is allowed only while every listener is on loopback, but {key} is {address}; \
+                 set auth.mode to keys and give auth.api_keys, or listen on 127.0.0.1"
+            ),
+        );
+    }
+    r.require(
+        &["auth.api_keys", "auth.mode"],
+        config.auth.mode == AuthMode::Open || !config.auth.api_keys.is_empty(),
+        "must hold at least one key, because auth.mode is keys",
+    );
+}
+
+/// Every node must verify what another has signed, and make the same content keys.
+fn check_cluster(config: &Config, r: &mut Reader) {
+    let alone = config.store.kind == StoreKind::Embedded;
+    r.require(
+        &["store.etcd.endpoints", "store.kind"],
+        alone || !config.store.etcd_endpoints.is_empty(),
+        "must name at least one etcd member, because store.kind is etcd",
+    );
+    r.require(
+        &["auth.jwt_secrets", "store.kind"],
+        alone || !config.auth.jwt_secrets.is_empty(),
+        "must be set, the same on every node, because store.kind is etcd",
+    );
+    r.require(
+        &["hls.secret", "store.kind"],
+        alone || config.hls.secret.is_some(),
+        "must be set, the same on every node, because store.kind is etcd",
+    );
+}
+
+fn check_janus(janus: &JanusConfig, r: &mut Reader) {
+    r.require(
+        &["janus.url", "janus.mode"],
+        janus.mode == JanusMode::Managed || janus.url.is_some(),
+        "must be set, because janus.mode is external",
+    );
+}
+
+fn check_mixer(mixer: &MixerConfig, r: &mut Reader) {
+    let pairs = mixer.port_pairs();
+    r.require(
+        &["mixer.capacity", "mixer.rtp_ports"],
+        mixer.capacity <= pairs,
+        format!("must not be above {pairs}, the number of port pairs in mixer.rtp_ports"),
+    );
+}
+
+fn check_hls(hls: &HlsConfig, r: &mut Reader) {
+    r.require(
+        &["hls.segment_ms", "hls.part_ms"],
+        hls.segment >= 2 * hls.part,
+        format!("must be at least two parts, {} ms", 2 * hls.part.as_millis()),
+    );
+}
+
+fn check_supervision(supervision: &SupervisionConfig, r: &mut Reader) {
+    r.require(
+        &["supervision.retry_max", "supervision.retry_first"],
+        supervision.retry_max >= supervision.retry_first,
+        "must not be below supervision.retry_first",
+    );
+}

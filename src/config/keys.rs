@@ -1,0 +1,353 @@
+//! Every key: name, default, one line of comment, what it allows. The order is that of `config.yaml`.
+//!
+//! Owns: the list of keys; there is no other. Never does: compare one key with another (`checks` does).
+
+use serde_json::{Value, json};
+
+use super::parse::*;
+use super::reader::Reader;
+use super::types::*;
+
+pub(super) fn read(r: &mut Reader) -> Config {
+    Config {
+        node: node(r),
+        listen: listen(r),
+        store: store(r),
+        auth: auth(r),
+        http: http(r),
+        janus: janus(r),
+        mixer: mixer(r),
+        hls: hls(r),
+        rooms: rooms(r),
+        supervision: supervision(r),
+        log: log(r),
+    }
+}
+
+fn node(r: &mut Reader) -> NodeConfig {
+    NodeConfig {
+        id: r.optional(
+            "node.id",
+            "Name of this node, its Janus and its mixer; null: made once and kept in data_dir.",
+            parsed("must be 1 to 64 characters of A-Z a-z 0-9 _ - ."),
+        ),
+        cluster: r.read(
+            "node.cluster",
+            "default",
+            "Name of the installation; tells our Janus rooms from a stranger's on a shared Janus.",
+            cluster,
+        ),
+        data_dir: r.read(
+            "node.data_dir",
+            "./stentor-data",
+            "Folder of the embedded store, of secrets made here and of the managed Janus.",
+            path,
+        ),
+        roles: r.read(
+            "node.roles",
+            json!(["rooms", "janus", "mixer", "hls"]),
+            "Parts this node runs: any of rooms, janus, mixer, hls.",
+            roles,
+        ),
+        advertise: r.read(
+            "node.advertise",
+            "127.0.0.1",
+            "Host name or IP address other nodes reach this one by.",
+            host,
+        ),
+    }
+}
+
+fn listen(r: &mut Reader) -> ListenConfig {
+    ListenConfig {
+        api: r.read("listen.api", "127.0.0.1:3000", "REST room API.", listener),
+        hls: r.read("listen.hls", "127.0.0.1:8080", "HLS and the pages of listeners.", listener),
+        ops: r.read("listen.ops", "127.0.0.1:9464", "/metrics, /actors, /livez, /readyz.", listener),
+        media: r.read(
+            "listen.media",
+            "127.0.0.1",
+            "IP address on which FFmpeg takes RTP from Janus; a private one if they are on two machines.",
+            media_ip,
+        ),
+    }
+}
+
+fn store(r: &mut Reader) -> StoreConfig {
+    StoreConfig {
+        kind: r.read(
+            "store.kind",
+            "embedded",
+            "Where rooms are kept: embedded (one node, in data_dir) or etcd (cluster).",
+            one_of(&[("embedded", StoreKind::Embedded), ("etcd", StoreKind::Etcd)]),
+        ),
+        etcd_endpoints: r.read(
+            "store.etcd.endpoints",
+            json!([]),
+            "URLs of the etcd members, like http://10.0.0.1:2379.",
+            list(url(&["http", "https"])),
+        ),
+        request_timeout: r.read(
+            "store.request_timeout",
+            "3s",
+            "How long one request to the store may take.",
+            duration("100ms", "60s"),
+        ),
+    }
+}
+
+fn auth(r: &mut Reader) -> AuthConfig {
+    AuthConfig {
+        mode: r.read(
+            "auth.mode",
+            "open",
+            "REST API: open (no key; only while every listener is on loopback) or keys.",
+            one_of(&[("open", AuthMode::Open), ("keys", AuthMode::Keys)]),
+        ),
+        api_keys: r
+            .secret(
+                "auth.api_keys",
+                "Bearer keys of the REST API, 16 characters or more each.",
+                "File with one API key per line, instead of api_keys.",
+                api_keys,
+            )
+            .unwrap_or_default(),
+        jwt_secrets: r
+            .secret(
+                "auth.jwt_secrets",
+                "Secrets of the tokens: a list of {kid, secret}; the first signs; null: made in data_dir.",
+                "File with one kid:secret per line, instead of jwt_secrets.",
+                jwt_secrets,
+            )
+            .unwrap_or_default(),
+        issuer: r.read("auth.issuer", "stentor", "Issuer (iss) of the tokens.", text),
+        listener_token_ttl: r.read(
+            "auth.listener_token_ttl",
+            "6h",
+            "How long a listener's token is good for.",
+            duration("1s", "720h"),
+        ),
+    }
+}
+
+fn http(r: &mut Reader) -> HttpConfig {
+    HttpConfig {
+        allowed_origins: r.read(
+            "http.allowed_origins",
+            json!([]),
+            "Origins of pages elsewhere that may use the API and HLS (CORS); * is any.",
+            list(origin),
+        ),
+        body_limit: r.read(
+            "http.body_limit",
+            65_536,
+            "Largest request body, bytes.",
+            number(1024..=16 * 1024 * 1024),
+        ),
+        header_timeout: r.read(
+            "http.header_timeout",
+            "5s",
+            "How long a client may take to send the header of a request.",
+            duration("100ms", "60s"),
+        ),
+        public_hls_url: r.optional(
+            "http.public_hls_url",
+            "Base of the URLs given to listeners, e.g. behind a proxy; null: http://{listen.hls}.",
+            url(&["http", "https"]),
+        ),
+    }
+}
+
+fn janus(r: &mut Reader) -> JanusConfig {
+    JanusConfig {
+        mode: r.read(
+            "janus.mode",
+            "managed",
+            "managed (run and configured by this node) or external (at janus.url).",
+            one_of(&[("managed", JanusMode::Managed), ("external", JanusMode::External)]),
+        ),
+        url: r.optional(
+            "janus.url",
+            "WebSocket URL of an external Janus, like ws://10.0.0.5:8188.",
+            url(&["ws", "wss"]),
+        ),
+        api_secret: r.secret(
+            "janus.api_secret",
+            "API secret of an external Janus (api_secret in janus.jcfg).",
+            "File with the API secret, instead of api_secret.",
+            secret,
+        ),
+        admin_key: r.secret(
+            "janus.admin_key",
+            "Admin key of an external Janus's AudioBridge (admin_key in its jcfg).",
+            "File with the admin key, instead of admin_key.",
+            secret,
+        ),
+        binary: r.read("janus.binary", "janus", "Program of the managed Janus.", path),
+        ice_interface: r.optional(
+            "janus.ice_interface",
+            "The one network interface the managed Janus gathers candidates on; null: all.",
+            text,
+        ),
+        capacity: r.read(
+            "janus.capacity",
+            200,
+            "Rooms this node's Janus takes at most; 0 takes none.",
+            number(0..=10_000),
+        ),
+        request_timeout: r.read(
+            "janus.request_timeout",
+            "5s",
+            "How long one request to Janus may take.",
+            duration("100ms", "60s"),
+        ),
+    }
+}
+
+fn mixer(r: &mut Reader) -> MixerConfig {
+    let rtp_ports = r.read(
+        "mixer.rtp_ports",
+        "20000-20999",
+        "UDP ports for RTP from Janus; each FFmpeg takes an even one and the next.",
+        rtp_ports,
+    );
+    let capacity = r.optional(
+        "mixer.capacity",
+        "Rooms this node's mixer takes at most; null: 200, or as many as rtp_ports has pairs.",
+        number(0..=10_000),
+    );
+    MixerConfig {
+        rtp_ports,
+        ffmpeg: r.read("mixer.ffmpeg", "ffmpeg", "Program of FFmpeg.", path),
+        capacity: capacity.unwrap_or_else(|| port_pairs(rtp_ports).min(200)),
+        start_limit: r.read(
+            "mixer.start_limit",
+            4,
+            "FFmpeg processes that start at the same time at most.",
+            number(1..=64),
+        ),
+        bitrate: r.read("mixer.bitrate", 64_000, "AAC bit rate, bits per second.", number(16_000..=320_000)),
+        watchdog: r.read(
+            "mixer.watchdog",
+            "2s",
+            "FFmpeg is restarted after this long without a fragment while Janus forwards.",
+            duration("500ms", "60s"),
+        ),
+        stop_grace: r.read(
+            "mixer.stop_grace",
+            "300ms",
+            "FFmpeg gets this long between TERM and KILL.",
+            duration("10ms", "10s"),
+        ),
+    }
+}
+
+fn hls(r: &mut Reader) -> HlsConfig {
+    HlsConfig {
+        part: r.read(
+            "hls.part_ms",
+            192,
+            "Length of a part, ms; multiples of 64 are whole AAC frames (192 ms are nine).",
+            millis(100..=1000),
+        ),
+        segment: r.read(
+            "hls.segment_ms",
+            2000,
+            "Length of a segment, ms; two parts at least.",
+            millis(500..=10_000),
+        ),
+        window: r.read("hls.window", 6, "Segments in the playlist.", number(3..=60)),
+        key_rotation: r.read(
+            "hls.key_rotation",
+            30,
+            "Segments per content key; 1 changes it with every segment.",
+            number(1..=10_000),
+        ),
+        secret: r.secret(
+            "hls.secret",
+            "Secret the content keys are made from, 32 bytes or more; null: made in data_dir.",
+            "File with that secret in one line, instead of secret.",
+            long_secret,
+        ),
+    }
+}
+
+fn rooms(r: &mut Reader) -> RoomsConfig {
+    RoomsConfig {
+        heartbeat_ttl: r.read(
+            "rooms.heartbeat_ttl",
+            "10s",
+            "A Janus or mixer is taken for dead this long after its last heartbeat.",
+            duration("1s", "5m"),
+        ),
+        housekeeping_interval: r.read(
+            "rooms.housekeeping_interval",
+            "30s",
+            "Time between two rounds of housekeeping.",
+            duration("1s", "1h"),
+        ),
+        never_started_after: r.read(
+            "rooms.never_started_after",
+            "10m",
+            "A room that was never started is removed after this long.",
+            duration("1s", "720h"),
+        ),
+        max_age: r.read(
+            "rooms.max_age",
+            "3h",
+            "A live room is ended after this long.",
+            duration("1s", "720h"),
+        ),
+        removing_grace: r.read(
+            "rooms.removing_grace",
+            "1m",
+            "A room in removal is removed by force after this long.",
+            duration("1s", "1h"),
+        ),
+        replacement_grace: r.read(
+            "rooms.replacement_grace",
+            "500ms",
+            "A module that vanished is replaced after this long.",
+            duration("0ms", "60s"),
+        ),
+    }
+}
+
+fn supervision(r: &mut Reader) -> SupervisionConfig {
+    SupervisionConfig {
+        retry_first: r.read(
+            "supervision.retry_first",
+            "100ms",
+            "First delay before something that failed is tried again; doubles each time.",
+            duration("1ms", "60s"),
+        ),
+        retry_max: r.read(
+            "supervision.retry_max",
+            "10s",
+            "Longest delay before something that failed is tried again.",
+            duration("1ms", "10m"),
+        ),
+        shutdown_deadline: r.read(
+            "supervision.shutdown_deadline",
+            "10s",
+            "An ordered shutdown takes at most this long.",
+            duration("100ms", "10m"),
+        ),
+    }
+}
+
+fn log(r: &mut Reader) -> LogConfig {
+    LogConfig {
+        format: r.read(
+            "log.format",
+            "text",
+            "text or json, to standard error.",
+            one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        ),
+        filter: r.read(
+            "log.filter",
+            Value::from("info"),
+            "What is logged: a level, or levels by module like info,stentor=debug.",
+            log_filter,
+        ),
+    }
+}

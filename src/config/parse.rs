@@ -1,0 +1,243 @@
+//! Parsers of single values. Each refusal says what is allowed.
+//!
+//! Owns: what a value may look like. Never does: know which key it belongs to.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::reader::Parsed;
+use super::types::{JwtSecret, Roles, Secret, port_pairs};
+
+/// HS256 and the content keys want at least as many bytes as SHA-256 gives (RFC 7518, 3.2).
+const SECRET_MIN: usize = 32;
+const API_KEY_MIN: usize = 16;
+
+/// Numbers are refused: YAML would drop leading zeros and trailing ones behind a point.
+pub(super) fn text(value: &Value) -> Parsed<String> {
+    match value.as_str() {
+        Some(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+        Some(_) => Err("must not be empty".into()),
+        None => Err("must be one text; put it in quotes".into()),
+    }
+}
+
+pub(super) fn path(value: &Value) -> Parsed<PathBuf> {
+    text(value).map(PathBuf::from)
+}
+
+pub(super) fn parsed<T: FromStr>(allowed: &'static str) -> impl Fn(&Value) -> Parsed<T> {
+    move |value| text(value)?.parse().map_err(|_| allowed.to_owned())
+}
+
+pub(super) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&Value) -> Parsed<T>
+where
+    T: TryFrom<u64> + PartialOrd + std::fmt::Display,
+{
+    move |value| {
+        let number = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
+        let number = number.and_then(|n| T::try_from(n).ok()).filter(|n| range.contains(n));
+        number.ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
+    }
+}
+
+pub(super) fn millis(range: RangeInclusive<u64>) -> impl Fn(&Value) -> Parsed<Duration> {
+    let number = number(range);
+    move |value| number(value).map(Duration::from_millis)
+}
+
+/// `500ms`, `10s`, `5m`, `3h`; `from` and `to` are written the same way.
+pub(super) fn duration(from: &'static str, to: &'static str) -> impl Fn(&Value) -> Parsed<Duration> {
+    move |value| {
+        // Both bounds are literals: a typo there refuses everything, the default first.
+        let range = parse_duration(from).zip(parse_duration(to));
+        let duration = value.as_str().and_then(parse_duration);
+        let inside = duration.zip(range).filter(|(d, (from, to))| from <= d && d <= to);
+        inside.map(|(d, _)| d).ok_or_else(|| {
+            format!("must be a duration from {from} to {to}, written like 500ms, 10s, 5m or 3h")
+        })
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let count: u64 = text[..unit_at].parse().ok()?;
+    match &text[unit_at..] {
+        "ms" => Some(Duration::from_millis(count)),
+        "s" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_secs(count.checked_mul(60)?)),
+        "h" => Some(Duration::from_secs(count.checked_mul(3600)?)),
+        _ => None,
+    }
+}
+
+pub(super) fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&Value) -> Parsed<T> {
+    move |value| {
+        let chosen = choices.iter().find(|(name, _)| value.as_str() == Some(name));
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        chosen.map(|(_, choice)| *choice).ok_or_else(|| format!("must be {}", names.join(" or ")))
+    }
+}
+
+/// A YAML list, or one text with commas (environment and flags).
+pub(super) fn list<T>(item: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> Parsed<Vec<T>> {
+    move |value| match value {
+        Value::Array(items) => items.iter().map(&item).collect(),
+        Value::String(text) => {
+            let items = text.split(',').map(str::trim).filter(|t| !t.is_empty());
+            items.map(|t| item(&Value::from(t))).collect()
+        }
+        _ => Err("must be a list".into()),
+    }
+}
+
+pub(super) fn roles(value: &Value) -> Parsed<Roles> {
+    let mut roles = Roles { rooms: false, janus: false, mixer: false, hls: false };
+    for name in list(text)(value)? {
+        match name.as_str() {
+            "rooms" => roles.rooms = true,
+            "janus" => roles.janus = true,
+            "mixer" => roles.mixer = true,
+            "hls" => roles.hls = true,
+            other => return Err(format!("{other:?} is no role; roles are rooms, janus, mixer, hls")),
+        }
+    }
+    match roles {
+        Roles { rooms: false, janus: false, mixer: false, hls: false } => {
+            Err("must name at least one of rooms, janus, mixer, hls".into())
+        }
+        some => Ok(some),
+    }
+}
+
+pub(super) fn listener(value: &Value) -> Parsed<SocketAddr> {
+    parsed("must be an address with a port, like 127.0.0.1:3000 or [::1]:3000")(value)
+}
+
+pub(super) fn media_ip(value: &Value) -> Parsed<IpAddr> {
+    const ALLOWED: &str = "must be one IP address that Janus can send RTP to, like 127.0.0.1, not a wildcard";
+    let ip: IpAddr = parsed(ALLOWED)(value)?;
+    if ip.is_unspecified() || ip.is_multicast() { Err(ALLOWED.into()) } else { Ok(ip) }
+}
+
+pub(super) fn host(value: &Value) -> Parsed<String> {
+    let host = text(value)?;
+    let named =
+        host.len() <= 253 && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+    let usable = host.parse::<IpAddr>().map_or(named, |ip| !ip.is_unspecified());
+    if usable { Ok(host) } else { Err("must be a host name or an IP address, without a port".into()) }
+}
+
+/// Goes between two slashes of a Janus room's description.
+pub(super) fn cluster(value: &Value) -> Parsed<String> {
+    let name = text(value)?;
+    let ok = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    if ok { Ok(name) } else { Err("must be 1 to 64 characters of A-Z a-z 0-9 _ - .".into()) }
+}
+
+/// A URL of one of `schemes`, without user and password (they would reach the logs).
+pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed<String> {
+    move |value| {
+        let text = text(value)?;
+        let url = url::Url::parse(&text).ok().filter(|u| schemes.contains(&u.scheme()) && u.has_host());
+        let plain = url.filter(|u| u.username().is_empty() && u.password().is_none());
+        match plain {
+            Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+            None => Err(format!(
+                "must be a URL ({}://host:port) without user or password",
+                schemes.join(":// or ")
+            )),
+        }
+    }
+}
+
+/// What a browser sends as `Origin`: scheme, host, port if not the scheme's own; or `*` for any.
+pub(super) fn origin(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    let same = url::Url::parse(&text).is_ok_and(|u| u.origin().ascii_serialization() == text);
+    if text == "*" || same {
+        Ok(text)
+    } else {
+        Err("must be origins as a browser sends them, like https://example.org, or *".into())
+    }
+}
+
+pub(super) fn rtp_ports(value: &Value) -> Parsed<(u16, u16)> {
+    let range = text(value)?;
+    let ports = range
+        .split_once('-')
+        .and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
+    ports.filter(|p| p.0 >= 1024 && port_pairs(*p) > 0).ok_or_else(|| {
+        "must be a range of ports from 1024 on that holds an even port and the odd one above it, \
+         like 20000-20999"
+            .into()
+    })
+}
+
+pub(super) fn log_filter(value: &Value) -> Parsed<String> {
+    let filter = text(value)?;
+    match tracing_subscriber::EnvFilter::builder().parse(&filter) {
+        Ok(_) => Ok(filter),
+        Err(e) => Err(format!("must be a filter like info or info,stentor=debug ({e})")),
+    }
+}
+
+pub(super) fn api_keys(value: &Value) -> Parsed<Vec<Secret>> {
+    list(|item| {
+        let key = text(item)?;
+        let ok = key.len() >= API_KEY_MIN && key.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+        let allowed = "each key must be 16 or more printable ASCII characters without spaces and commas";
+        if ok { Ok(Secret(key.into_bytes())) } else { Err(allowed.to_owned()) }
+    })(value)
+}
+
+/// `{kid, secret}` in YAML, `kid:secret` in a file's line, the environment and flags.
+pub(super) fn jwt_secrets(value: &Value) -> Parsed<Vec<JwtSecret>> {
+    let secrets = list(jwt_secret)(value)?;
+    let mut kids: Vec<_> = secrets.iter().map(|s| &s.kid).collect();
+    kids.sort();
+    if kids.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err("each kid may be there once only".into());
+    }
+    Ok(secrets)
+}
+
+fn jwt_secret(item: &Value) -> Parsed<JwtSecret> {
+    let (kid, secret) = match item {
+        Value::String(line) => line.split_once(':').unwrap_or_default(),
+        Value::Object(fields) if fields.len() == 2 => {
+            let field = |name| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+            (field("kid"), field("secret"))
+        }
+        _ => ("", ""),
+    };
+    let named = !kid.is_empty() && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    if named && secret.len() >= SECRET_MIN {
+        Ok(JwtSecret { kid: kid.to_owned(), secret: Secret(secret.as_bytes().to_vec()) })
+    } else {
+        Err("each must have a kid (A-Z a-z 0-9 _ - .) and a secret of at least 32 bytes: {kid, secret}, \
+             or kid:secret where it is one text"
+            .into())
+    }
+}
+
+/// At least 32 bytes.
+pub(super) fn long_secret(value: &Value) -> Parsed<Secret> {
+    let secret = secret(value)?;
+    if secret.0.len() >= SECRET_MIN { Ok(secret) } else { Err("must be at least 32 bytes".into()) }
+}
+
+/// Any text; a file must hold exactly one line.
+pub(super) fn secret(value: &Value) -> Parsed<Secret> {
+    let value = match value {
+        Value::Array(lines) if lines.len() == 1 => &lines[0],
+        Value::Array(_) => return Err("must hold one line".into()),
+        other => other,
+    };
+    text(value).map(|t| Secret(t.into_bytes()))
+}

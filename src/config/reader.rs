@@ -1,0 +1,198 @@
+//! Takes each key once, with its default, its comment and its parser, and keeps the errors.
+//!
+//! The calls of `keys` are the only list of what exists: unknown keys, the reference file and
+//! `check-config` all follow from what was asked for here. Owns: collecting. Never does: know a key.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::errors::{ConfigError, ConfigErrors, Source};
+use super::layers::{Entry, Layers};
+
+const MASK: &str = "******";
+
+/// A key that exists, and what it is in this configuration.
+#[derive(Debug, Clone)]
+pub struct Effective {
+    pub key: String,
+    /// As it may be shown: a secret is masked.
+    pub value: String,
+    pub source: Source,
+    pub(super) default: Value,
+    pub(super) about: &'static str,
+}
+
+pub(super) struct Reader {
+    entries: BTreeMap<String, Entry>,
+    known: Vec<Effective>,
+    errors: Vec<ConfigError>,
+}
+
+/// Says what is allowed.
+pub(super) type Parsed<T> = Result<T, String>;
+
+impl Reader {
+    pub fn new(layers: Layers) -> Self {
+        Self { entries: layers.entries, known: Vec::new(), errors: layers.errors }
+    }
+
+    /// After an error the default stands in, so that the rest is still read.
+    pub fn read<T>(
+        &mut self,
+        key: &'static str,
+        default: impl Into<Value>,
+        about: &'static str,
+        parse: impl Fn(&Value) -> Parsed<T>,
+    ) -> T {
+        let default = default.into();
+        let entry = self.take(key, default.clone(), about, shown);
+        match parse(&entry.value) {
+            Ok(value) => value,
+            Err(problem) => {
+                self.fail(key, problem);
+                // Cannot fail: a test reads every default through its own parser.
+                parse(&default).expect("a default that its own parser refuses")
+            }
+        }
+    }
+
+    /// Null and the empty text mean that there is none.
+    pub fn optional<T>(
+        &mut self,
+        key: &'static str,
+        about: &'static str,
+        parse: impl Fn(&Value) -> Parsed<T>,
+    ) -> Option<T> {
+        let entry = self.take(key, Value::Null, about, shown);
+        self.parse_given(key, &entry.value, parse)
+    }
+
+    /// A secret under `key`, or in the file that `{key}_file` names, not both.
+    pub fn secret<T>(
+        &mut self,
+        key: &'static str,
+        about: &'static str,
+        file_about: &'static str,
+        parse: impl Fn(&Value) -> Parsed<T>,
+    ) -> Option<T> {
+        let file_key = format!("{key}_file");
+        let inline = self.take(key, Value::Null, about, masked).value;
+        let file = self.take(&file_key, Value::Null, file_about, shown).value;
+        if !is_given(&file) {
+            return self.parse_given(key, &inline, parse);
+        }
+        if is_given(&inline) {
+            self.fail(&file_key, format!("both {key} and {file_key} are set; keep one of them"));
+            return None;
+        }
+        let read = super::parse::text(&file).and_then(|path| secret_lines(Path::new(&path)));
+        match read.and_then(|lines| parse(&lines)) {
+            Ok(secret) => Some(secret),
+            Err(problem) => {
+                self.fail(&file_key, format!("the file: {problem}"));
+                None
+            }
+        }
+    }
+
+    /// Reports `problem` at the first of `keys` unless it holds; silent when one of them is wrong already.
+    pub fn require(&mut self, keys: &[&str], holds: bool, problem: impl Into<String>) {
+        let wrong =
+            |key: &&str| self.errors.iter().any(|e| e.key.strip_suffix("_file").unwrap_or(&e.key) == *key);
+        if !holds && !keys.iter().any(wrong) {
+            self.fail(keys[0], problem.into());
+        }
+    }
+
+    /// Everything that was asked for, or every error, the unknown keys included.
+    pub fn finish(mut self) -> Result<Vec<Effective>, ConfigErrors> {
+        for (key, entry) in std::mem::take(&mut self.entries) {
+            if let Some(problem) = self.why_unknown(&key, &entry) {
+                self.errors.push(ConfigError { key, value: None, source: entry.source, problem });
+            }
+        }
+        if self.errors.is_empty() { Ok(self.known) } else { Err(ConfigErrors(self.errors)) }
+    }
+
+    fn take(&mut self, key: &str, default: Value, about: &'static str, show: fn(&Value) -> String) -> Entry {
+        let given = self.entries.remove(key).filter(|e| !e.value.is_null());
+        let entry = given.unwrap_or_else(|| Entry { value: default.clone(), source: Source::Default });
+        let (value, source) = (show(&entry.value), entry.source.clone());
+        self.known.push(Effective { key: key.to_owned(), value, source, default, about });
+        entry
+    }
+
+    fn parse_given<T>(&mut self, key: &str, value: &Value, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
+        if !is_given(value) {
+            return None;
+        }
+        parse(value).map_err(|problem| self.fail(key, problem)).ok()
+    }
+
+    fn fail(&mut self, key: &str, problem: String) {
+        // Cannot fail: only keys that were taken are complained of.
+        let known = self.known.iter().find(|k| k.key == key).expect("a key that was never read");
+        let (value, source) = (Some(known.value.clone()), known.source.clone());
+        self.errors.push(ConfigError { key: key.to_owned(), value, source, problem });
+    }
+
+    /// `None` for a section that is there but empty.
+    fn why_unknown(&self, key: &str, entry: &Entry) -> Option<String> {
+        let is_section = self.known.iter().any(|k| k.key.starts_with(&format!("{key}.")));
+        match (is_section, entry.value.is_null()) {
+            (true, true) => None,
+            (true, false) => Some("is a section; put its keys below it".into()),
+            (false, _) => Some(match self.nearest(key) {
+                Some(known) => format!("unknown key; did you mean {known}?"),
+                None => "unknown key; config.yaml lists all of them".into(),
+            }),
+        }
+    }
+
+    fn nearest(&self, key: &str) -> Option<&str> {
+        let closest = self.known.iter().map(|k| (distance(key, &k.key), k.key.as_str())).min()?;
+        (closest.0 <= key.len().div_ceil(3)).then_some(closest.1)
+    }
+}
+
+fn is_given(value: &Value) -> bool {
+    !matches!(value, Value::Null) && value.as_str() != Some("")
+}
+
+/// Every line that is neither empty nor a comment.
+fn secret_lines(path: &Path) -> Parsed<Value> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))?;
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    Ok(lines.map(Value::from).collect())
+}
+
+fn masked(value: &Value) -> String {
+    if is_given(value) { MASK.into() } else { shown(value) }
+}
+
+/// As in the file, but without the user and password of a URL.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    let Some((scheme, rest)) = text.split_once("://") else { return text };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{MASK}@{host}"),
+        None => text,
+    }
+}
+
+/// Levenshtein's: how many letters to insert, delete or replace.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replace = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

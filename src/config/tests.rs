@@ -1,0 +1,222 @@
+//! Stories of configurations that are right, wrong, and wrong in many ways at once.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::*;
+
+const LONG: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn the_defaults_are_those_of_a_single_machine() {
+    let config = defaults();
+    assert_eq!(config.listen.api.to_string(), "127.0.0.1:3000");
+    assert_eq!(config.hls.part, Duration::from_millis(192));
+    assert_eq!(config.mixer.rtp_ports, (20_000, 20_999));
+    assert_eq!(config.mixer.capacity, 200);
+    assert_eq!(config.auth.mode, AuthMode::Open);
+    assert!(config.node.roles.rooms && config.node.roles.hls);
+}
+
+#[test]
+fn config_yaml_lists_every_key_with_its_default() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config.yaml");
+    let wanted = std::env::temp_dir().join("stentor-config.yaml");
+    let reference = reference_file();
+    if std::fs::read_to_string(path).ok().as_deref() != Some(&reference) {
+        std::fs::write(&wanted, &reference).unwrap();
+        panic!("config.yaml differs from the keys; what it should be is in {}", wanted.display());
+    }
+    let (from_file, _) = explain(file(&reference)).unwrap();
+    assert_eq!(format!("{from_file:?}"), format!("{:?}", defaults()));
+}
+
+#[test]
+fn each_default_is_written_as_its_value_is_read_back() {
+    let (_, keys) = explain(file(&reference_file())).unwrap();
+    for key in keys {
+        assert_eq!(key.value, key.default.to_string(), "{}", key.key);
+    }
+}
+
+#[test]
+fn flag_beats_environment_beats_file_beats_default() {
+    let text = "listen:\n  api: 127.0.0.1:1\n  hls: 127.0.0.1:2\n  ops: 127.0.0.1:3\n";
+    let input = file(text)
+        .env("STENTOR__LISTEN__API", "127.0.0.1:11")
+        .env("STENTOR__LISTEN__HLS", "127.0.0.1:12")
+        .env("PATH", "/bin")
+        .flag("listen.api", "127.0.0.1:21");
+    let (config, keys) = explain(input).unwrap();
+    let ports = [config.listen.api, config.listen.hls, config.listen.ops].map(|a| a.port());
+    assert_eq!(ports, [21, 12, 3]);
+    let sources: Vec<_> =
+        keys.iter().filter(|k| k.key.starts_with("listen.")).map(|k| k.source.to_string()).collect();
+    assert_eq!(sources, ["flag --set", "environment STENTOR__LISTEN__HLS", "test.yaml line 4", "default"]);
+}
+
+#[test]
+fn all_errors_come_at_once_and_name_key_value_source_and_remedy() {
+    let text = "node:\n  roles: [rooms, gateway]\nlisten:\n  api: somewhere\nhls:\n  part_ms: 5\n\
+                mixers:\n  capacity: 3\nstore: etcd\njanus.mode: managed\n";
+    let errors = errors(file(text).env("STENTOR__MIXER__RTP_PORT", "1").flag("rooms.max_age", "3 days"));
+    let wanted = [
+        "node.roles = [\"rooms\",\"gateway\"] (test.yaml line 2): \"gateway\" is no role; roles are rooms, \
+         janus, mixer, hls",
+        "listen.api = \"somewhere\" (test.yaml line 4): must be an address with a port",
+        "hls.part_ms = 5 (test.yaml line 6): must be a whole number from 100 to 1000",
+        "rooms.max_age = \"3 days\" (flag --set): must be a duration from 1s to 720h",
+        "mixers.capacity (test.yaml line 8): unknown key; did you mean mixer.capacity?",
+        "mixer.rtp_port (environment STENTOR__MIXER__RTP_PORT): unknown key; did you mean mixer.rtp_ports?",
+        "store (test.yaml line 9): is a section",
+        "janus.mode (test.yaml line 10): keys of a file are nested",
+    ];
+    for line in wanted {
+        assert!(errors.contains(line), "missing {line:?} in\n{errors}");
+    }
+    assert_eq!(errors.lines().count(), 1 + wanted.len(), "{errors}");
+}
+
+#[test]
+fn open_mode_is_refused_off_loopback_and_says_what_to_set() {
+    let errors = errors(LoadInput::default().flag("listen.hls", "0.0.0.0:8080"));
+    assert!(errors.contains("auth.mode = \"open\" (default)"), "{errors}");
+    assert!(errors.contains("listen.hls is 0.0.0.0:8080; set auth.mode to keys"), "{errors}");
+
+    let keys = LoadInput::default().flag("listen.hls", "0.0.0.0:8080").flag("auth.mode", "keys");
+    assert!(
+        self::errors(keys.clone()).contains("auth.api_keys = null (default): must hold at least one key")
+    );
+    assert!(load(keys.flag("auth.api_keys", "0123456789abcdef,fedcba9876543210")).is_ok());
+}
+
+#[test]
+fn a_cluster_needs_endpoints_and_shared_secrets() {
+    let etcd = LoadInput::default().env("STENTOR__STORE__KIND", "etcd");
+    let errors = errors(etcd.clone());
+    for key in ["store.etcd.endpoints", "auth.jwt_secrets", "hls.secret"] {
+        assert!(errors.contains(key), "{errors}");
+    }
+    let config = load(
+        etcd.env("STENTOR__STORE__ETCD__ENDPOINTS", "http://a:2379, http://b:2379")
+            .env("STENTOR__AUTH__JWT_SECRETS", &format!("k2:{LONG},k1:{LONG}"))
+            .env("STENTOR__HLS__SECRET", LONG),
+    )
+    .unwrap();
+    assert_eq!(config.store.etcd_endpoints, ["http://a:2379", "http://b:2379"]);
+    assert_eq!(config.auth.jwt_secrets[0].kid, "k2");
+}
+
+#[test]
+fn a_secret_never_shows() {
+    let input = file(&format!("hls:\n  secret: {LONG}\njanus:\n  api_secert: hunter2\n"))
+        .flag("auth.jwt_secrets", "k:hunter2")
+        .flag("janus.url", "ws://admin:hunter2@janus");
+    let errors = errors(input);
+    assert!(errors.contains("at least 32 bytes") && errors.contains("janus.api_secret?"), "{errors}");
+    assert!(!errors.contains("hunter2") && !errors.contains(LONG), "{errors}");
+
+    let (config, keys) = explain(LoadInput::default().flag("hls.secret", LONG)).unwrap();
+    assert!(!format!("{config:?}{keys:?}").contains(LONG));
+
+    let broken = self::errors(file("hls: { secret: hunter2\nlog: [}"));
+    assert!(broken.contains("is not valid YAML") && !broken.contains("hunter2"), "{broken}");
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_of_its_own_but_not_in_both() {
+    let secrets = kept(&format!("# rotated in May\nnew:{LONG}\n\nold:{LONG}\n"));
+    let path = secrets.path().to_str().unwrap();
+    let input = LoadInput::default().flag("auth.jwt_secrets_file", path);
+    let kids: Vec<_> = load(input.clone()).unwrap().auth.jwt_secrets.into_iter().map(|s| s.kid).collect();
+    assert_eq!(kids, ["new", "old"]);
+
+    let both = errors(input.flag("auth.jwt_secrets", &format!("k:{LONG}")));
+    assert!(both.contains("both auth.jwt_secrets and auth.jwt_secrets_file are set"), "{both}");
+    let missing = errors(LoadInput::default().flag("hls.secret_file", "/nowhere"));
+    assert!(missing.contains("hls.secret_file = \"/nowhere\" (flag --set): the file: cannot be read"));
+}
+
+#[test]
+fn jwt_secrets_of_a_file_are_a_list_of_kid_and_secret() {
+    let text = format!("auth:\n  jwt_secrets:\n    - {{kid: a, secret: {LONG}}}\n");
+    assert!(load(file(&text)).is_ok());
+    let twice = format!("{text}    - {{kid: a, secret: {LONG}}}\n");
+    assert!(errors(file(&twice)).contains("each kid may be there once only"));
+}
+
+#[test]
+fn bad_values_are_refused() {
+    let bad = [
+        ("mixer.rtp_ports", "80-90"),
+        ("mixer.rtp_ports", "20001-20002"),
+        ("mixer.rtp_ports", "30000-20000"),
+        ("mixer.rtp_ports", "20000"),
+        ("node.cluster", "a/b"),
+        ("node.roles", ""),
+        ("node.advertise", "host:80"),
+        ("listen.media", "0.0.0.0"),
+        ("listen.api", "127.0.0.1"),
+        ("http.body_limit", "-1"),
+        ("http.allowed_origins", "example.org"),
+        ("store.etcd.endpoints", "a:2379"),
+        ("auth.api_keys", "short"),
+        ("log.filter", "stentor=loud"),
+        ("hls.window", "2"),
+        ("rooms.heartbeat_ttl", "0s"),
+        ("rooms.max_age", "99999999999999999999h"),
+        ("presence.kind", "redis"),
+        ("listen.ws", "127.0.0.1:8081"),
+    ];
+    for (key, value) in bad {
+        assert!(errors(LoadInput::default().flag(key, value)).contains(key), "{key}={value}");
+    }
+}
+
+#[test]
+fn keys_are_checked_against_each_other() {
+    let short = LoadInput::default().flag("hls.part_ms", "900").flag("hls.segment_ms", "1700");
+    assert!(errors(short).contains("at least two parts, 1800 ms"));
+    let crowded = LoadInput::default().flag("mixer.rtp_ports", "20001-20004").flag("mixer.capacity", "2");
+    assert!(errors(crowded).contains("must not be above 1"));
+    let small = load(LoadInput::default().flag("mixer.rtp_ports", "20001-20004")).unwrap();
+    assert_eq!((small.mixer.capacity, small.mixer.port_pairs()), (1, 1));
+    let external = LoadInput::default().flag("janus.mode", "external");
+    assert!(errors(external).contains("janus.url = null (default): must be set"));
+    let one_server = LoadInput::default().flag("listen.api", "127.0.0.1:8080");
+    assert!(load(one_server).is_ok(), "two roles may share one server");
+}
+
+#[test]
+fn an_empty_file_or_an_empty_section_is_no_error() {
+    for text in ["", "# nothing\n", "janus:\nlisten:\n  # api: 127.0.0.1:1\n"] {
+        assert!(load(file(text)).is_ok(), "{text:?}");
+    }
+}
+
+fn file(text: &str) -> LoadInput {
+    let file = ConfigFile { name: "test.yaml".into(), text: text.into() };
+    LoadInput { file: Some(file), ..LoadInput::default() }
+}
+
+fn errors(input: LoadInput) -> String {
+    load(input).unwrap_err().to_string()
+}
+
+fn kept(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+impl LoadInput {
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    fn flag(mut self, key: &str, value: &str) -> Self {
+        self.flags.push((key.into(), value.into()));
+        self
+    }
+}

@@ -1,0 +1,197 @@
+//! The validated configuration, as the rest of the house sees it.
+//!
+//! Owns: the types. Never does: parse; a value of these types was checked by `keys` and `checks`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::ids::ModuleId;
+
+/// A secret text. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(******)")
+    }
+}
+
+/// The validated configuration. Whoever holds one may trust every value in it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub node: NodeConfig,
+    pub listen: ListenConfig,
+    pub store: StoreConfig,
+    pub auth: AuthConfig,
+    pub http: HttpConfig,
+    pub janus: JanusConfig,
+    pub mixer: MixerConfig,
+    pub hls: HlsConfig,
+    pub rooms: RoomsConfig,
+    pub supervision: SupervisionConfig,
+    pub log: LogConfig,
+}
+
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// `None`: made once and kept in `data_dir`.
+    pub id: Option<ModuleId>,
+    /// Names the installation in Janus room descriptions: `stentor/{cluster}/{room}/{epoch}`.
+    pub cluster: String,
+    pub data_dir: PathBuf,
+    pub roles: Roles,
+    /// Host or address other nodes reach this one by.
+    pub advertise: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    pub rooms: bool,
+    pub janus: bool,
+    pub mixer: bool,
+    pub hls: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct ListenConfig {
+    pub api: SocketAddr,
+    pub hls: SocketAddr,
+    pub ops: SocketAddr,
+    /// Address of RTP between Janus and mixer.
+    pub media: IpAddr,
+}
+
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    pub kind: StoreKind,
+    pub etcd_endpoints: Vec<String>,
+    pub request_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    Embedded,
+    Etcd,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    Open,
+    Keys,
+}
+
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    pub mode: AuthMode,
+    /// Bearer keys of the REST API.
+    pub api_keys: Vec<Secret>,
+    /// `None`: made at first start in the data directory (one node only).
+    pub jwt_secrets: Vec<JwtSecret>,
+    pub issuer: String,
+    pub listener_token_ttl: Duration,
+}
+
+/// The first one signs; all verify.
+#[derive(Debug, Clone)]
+pub struct JwtSecret {
+    pub kid: String,
+    pub secret: Secret,
+}
+
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    pub allowed_origins: Vec<String>,
+    pub body_limit: usize,
+    pub header_timeout: Duration,
+    /// Base of the URLs given to listeners, e.g. `https://live.example.org`. `None`: `http://{listen.hls}`.
+    pub public_hls_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JanusMode {
+    Managed,
+    External,
+}
+
+#[derive(Debug, Clone)]
+pub struct JanusConfig {
+    pub mode: JanusMode,
+    /// WebSocket URL of an external Janus, e.g. `ws://10.0.0.5:8188`.
+    pub url: Option<String>,
+    pub api_secret: Option<Secret>,
+    pub admin_key: Option<Secret>,
+    pub binary: PathBuf,
+    pub ice_interface: Option<String>,
+    pub capacity: u32,
+    pub request_timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct MixerConfig {
+    /// Inclusive; the even ports of it are used, each with the odd one above it (RTCP).
+    pub rtp_ports: (u16, u16),
+    pub ffmpeg: PathBuf,
+    pub capacity: u32,
+    pub start_limit: usize,
+    pub bitrate: u32,
+    pub watchdog: Duration,
+    /// FFmpeg gets this long between TERM and KILL.
+    pub stop_grace: Duration,
+}
+
+impl MixerConfig {
+    /// How many RTP/RTCP pairs (an even port and the odd one above it) the range holds.
+    pub fn port_pairs(&self) -> u32 {
+        port_pairs(self.rtp_ports)
+    }
+}
+
+/// How many RTP/RTCP pairs an inclusive range of ports holds.
+pub(super) fn port_pairs((low, high): (u16, u16)) -> u32 {
+    let first_even = u32::from(low).next_multiple_of(2);
+    (u32::from(high) + 1).saturating_sub(first_even) / 2
+}
+
+#[derive(Debug, Clone)]
+pub struct HlsConfig {
+    pub part: Duration,
+    pub segment: Duration,
+    /// Segments in the playlist.
+    pub window: usize,
+    /// Segments per content key.
+    pub key_rotation: u64,
+    /// Server secret of the content keys; `None`: made at first start in the data directory.
+    pub secret: Option<Secret>,
+}
+
+#[derive(Debug, Clone)]
+pub struct RoomsConfig {
+    pub heartbeat_ttl: Duration,
+    pub housekeeping_interval: Duration,
+    pub never_started_after: Duration,
+    pub max_age: Duration,
+    pub removing_grace: Duration,
+    pub replacement_grace: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct SupervisionConfig {
+    pub retry_first: Duration,
+    pub retry_max: Duration,
+    pub shutdown_deadline: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// `tracing` filter, e.g. `info,stentor=debug`.
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}

@@ -1,0 +1,331 @@
+//! Operational events: one struct each, whose `emit` writes the log line and the metrics together.
+//!
+//! Owns: the words and levels of these lines, so that none is said twice in two ways. A new event is a
+//! struct with an `impl Event`; its count in `stentor_events_total` comes by itself.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::Metrics;
+use crate::domain::ids::{Epoch, ModuleId, RoomId};
+
+/// Something an operator wants to know of, once when it happens.
+pub trait Event {
+    /// Label in `stentor_events_total`.
+    const NAME: &'static str;
+
+    /// The log line: one, with everything that was borrowed for it.
+    fn log(&self);
+
+    /// Metrics beyond the count of the event.
+    fn record(&self, _metrics: &Metrics) {}
+
+    /// Log line, count and metrics, in one step.
+    fn emit(self, metrics: &Metrics)
+    where
+        Self: Sized,
+    {
+        self.log();
+        metrics.event(Self::NAME);
+        self.record(metrics);
+    }
+}
+
+/// `/readyz` says 200 from now on. Scripts wait for this line.
+pub struct NodeReady<'a> {
+    pub node: &'a ModuleId,
+    pub api: SocketAddr,
+    pub hls: SocketAddr,
+    pub ops: SocketAddr,
+}
+
+/// The ordered shutdown begins.
+pub struct NodeStopping<'a> {
+    pub node: &'a ModuleId,
+    pub reason: &'static str,
+}
+
+pub struct RoomPlaced<'a> {
+    pub room: &'a RoomId,
+    pub epoch: Epoch,
+    pub janus: &'a ModuleId,
+    pub mixer: &'a ModuleId,
+    /// `started`, or why it was placed anew.
+    pub reason: &'static str,
+}
+
+pub struct FfmpegStarted<'a> {
+    pub room: &'a RoomId,
+    pub epoch: Epoch,
+    pub pid: u32,
+    pub port: u16,
+}
+
+/// Why an FFmpeg ended: a fixed set, because it is a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FfmpegExit {
+    /// We stopped it: the room ended, moved, or got a new forwarder.
+    Stopped,
+    /// It ended by itself.
+    Crashed,
+    /// It found its port taken.
+    BindFailed,
+    /// The watchdog: Janus forwards, but no fragment came.
+    Stalled,
+}
+
+pub struct FfmpegExited<'a> {
+    pub room: &'a RoomId,
+    pub pid: u32,
+    pub why: FfmpegExit,
+    /// The true one, as the system told it, e.g. `signal: 9 (SIGKILL)`.
+    pub status: &'a str,
+    pub ran: Duration,
+}
+
+pub struct JanusUp<'a> {
+    pub url: &'a str,
+    pub version: &'a str,
+}
+
+pub struct JanusLost<'a> {
+    pub url: &'a str,
+    pub reason: &'a str,
+}
+
+/// The store does not answer: media run on, nothing is written.
+pub struct StoreLost<'a> {
+    pub reason: &'a str,
+}
+
+pub struct StoreBack {
+    pub away: Duration,
+}
+
+/// The kernel counts restarts by kind and reason; here is the line with the rest.
+pub struct ActorRestarted<'a> {
+    pub actor: &'a str,
+    pub reason: &'a str,
+    /// Counts from 1; back to 0 after a success.
+    pub attempt: u32,
+    pub delay: Duration,
+}
+
+impl Event for NodeReady<'_> {
+    const NAME: &'static str = "node_ready";
+
+    fn log(&self) {
+        info!(node = %self.node, api = %self.api, hls = %self.hls, ops = %self.ops, "ready");
+    }
+}
+
+impl Event for NodeStopping<'_> {
+    const NAME: &'static str = "node_stopping";
+
+    fn log(&self) {
+        info!(node = %self.node, reason = self.reason, "stopping");
+    }
+}
+
+impl Event for RoomPlaced<'_> {
+    const NAME: &'static str = "room_placed";
+
+    fn log(&self) {
+        let Self { room, epoch, janus, mixer, reason } = self;
+        info!(%room, %epoch, %janus, %mixer, reason, "room placed");
+    }
+}
+
+impl Event for FfmpegStarted<'_> {
+    const NAME: &'static str = "ffmpeg_started";
+
+    fn log(&self) {
+        info!(room = %self.room, epoch = %self.epoch, pid = self.pid, port = self.port, "FFmpeg started");
+    }
+
+    fn record(&self, metrics: &Metrics) {
+        metrics.ffmpeg_started();
+    }
+}
+
+impl FfmpegExit {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Crashed => "crashed",
+            Self::BindFailed => "bind_failed",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl Event for FfmpegExited<'_> {
+    const NAME: &'static str = "ffmpeg_exited";
+
+    fn log(&self) {
+        let (room, pid, why, status) = (self.room, self.pid, self.why.as_str(), self.status);
+        let ran_ms = self.ran.as_millis() as u64;
+        match self.why {
+            FfmpegExit::Stopped => info!(%room, pid, why, status, ran_ms, "FFmpeg exited"),
+            _ => warn!(%room, pid, why, status, ran_ms, "FFmpeg exited"),
+        }
+    }
+
+    fn record(&self, metrics: &Metrics) {
+        metrics.ffmpeg_exited(self.why.as_str());
+    }
+}
+
+impl Event for JanusUp<'_> {
+    const NAME: &'static str = "janus_up";
+
+    fn log(&self) {
+        info!(url = self.url, version = self.version, "Janus is up");
+    }
+
+    fn record(&self, metrics: &Metrics) {
+        metrics.set_janus_up(true);
+    }
+}
+
+impl Event for JanusLost<'_> {
+    const NAME: &'static str = "janus_lost";
+
+    fn log(&self) {
+        error!(
+            url = self.url,
+            reason = self.reason,
+            "Janus is lost; its rooms are built anew when it is back"
+        );
+    }
+
+    fn record(&self, metrics: &Metrics) {
+        metrics.set_janus_up(false);
+    }
+}
+
+impl Event for StoreLost<'_> {
+    const NAME: &'static str = "store_lost";
+
+    fn log(&self) {
+        error!(reason = self.reason, "the store is lost; rooms on air run on, nothing new is taken");
+    }
+
+    fn record(&self, metrics: &Metrics) {
+        metrics.set_store_up(false);
+    }
+}
+
+impl Event for StoreBack {
+    const NAME: &'static str = "store_back";
+
+    fn log(&self) {
+        info!(away_ms = self.away.as_millis() as u64, "the store is back");
+    }
+
+    fn record(&self, metrics: &Metrics) {
+        metrics.set_store_up(true);
+    }
+}
+
+impl Event for ActorRestarted<'_> {
+    const NAME: &'static str = "actor_restarted";
+
+    fn log(&self) {
+        let delay_ms = self.delay.as_millis() as u64;
+        warn!(actor = self.actor, reason = self.reason, attempt = self.attempt, delay_ms, "actor restarts");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use std::time::SystemTime;
+
+    #[test]
+    fn one_emit_gives_the_line_the_count_and_the_figure() {
+        let (metrics, log) = observed(|metrics| {
+            let room = &RoomId::new("demo").unwrap();
+            FfmpegStarted { room, epoch: Epoch(3), pid: 7, port: 20_000 }.emit(metrics);
+            let status = "signal: 9 (SIGKILL)";
+            let ran = Duration::from_millis(1500);
+            FfmpegExited { room, pid: 7, why: FfmpegExit::Crashed, status, ran }.emit(metrics);
+        });
+        assert!(
+            log.contains("INFO") && log.contains("FFmpeg started room=demo epoch=3 pid=7 port=20000"),
+            "{log}"
+        );
+        assert!(
+            log.contains("WARN") && log.contains("why=\"crashed\"") && log.contains("ran_ms=1500"),
+            "{log}"
+        );
+        for line in [
+            "stentor_events_total{event=\"ffmpeg_exited\"} 1",
+            "stentor_ffmpeg_starts_total 1",
+            "stentor_ffmpeg_exits_total{reason=\"crashed\"} 1",
+            "stentor_ffmpeg_running 0",
+        ] {
+            assert!(metrics.contains(line), "missing {line} in\n{metrics}");
+        }
+    }
+
+    #[test]
+    fn up_and_lost_turn_the_gauges() {
+        let (metrics, log) = observed(|metrics| {
+            JanusUp { url: "ws://127.0.0.1:8188", version: "1.1.2" }.emit(metrics);
+            JanusLost { url: "ws://127.0.0.1:8188", reason: "closed" }.emit(metrics);
+            StoreLost { reason: "timeout" }.emit(metrics);
+            StoreBack { away: Duration::from_secs(1) }.emit(metrics);
+        });
+        assert!(
+            metrics.contains("stentor_janus_up 0") && metrics.contains("stentor_store_up 1"),
+            "{metrics}"
+        );
+        assert_eq!(log.matches("ERROR").count(), 2, "{log}");
+    }
+
+    #[test]
+    fn the_ready_line_names_the_addresses() {
+        let (_, log) = observed(|metrics| {
+            let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+            let node = &ModuleId::new("node-1").unwrap();
+            NodeReady { node, api: at(3000), hls: at(8080), ops: at(9464) }.emit(metrics);
+            NodeStopping { node, reason: "SIGTERM" }.emit(metrics);
+            let room = &RoomId::new("demo").unwrap();
+            RoomPlaced { room, epoch: Epoch(1), janus: node, mixer: node, reason: "started" }.emit(metrics);
+            let delay = Duration::from_millis(100);
+            ActorRestarted { actor: "room/demo", reason: "panic", attempt: 1, delay }.emit(metrics);
+        });
+        assert!(log.contains("ready node=node-1 api=127.0.0.1:3000 hls=127.0.0.1:8080 ops=127.0.0.1:9464"));
+        assert!(log.contains("actor restarts actor=\"room/demo\""), "{log}");
+    }
+
+    /// Runs `story` and gives what `/metrics` and the log then say.
+    fn observed(story: impl FnOnce(&Metrics)) -> (String, String) {
+        let metrics = Metrics::new(SystemTime::now());
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || story(&metrics));
+        let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        (metrics.render(), log)
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Every metric outside the actor kernel, declared in one place.
+//!
+//! Owns: names, help texts, buckets, labels. Labels take only values from small fixed sets: never a room,
+//! a user or an address. The kernel puts its own metrics on the same [`Metrics::registry`].
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Seconds: 0.5 ms (a call on loopback) to 10 s (the longest timeout).
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Cheap to clone; all clones count together.
+#[derive(Clone)]
+pub struct Metrics(Arc<Families>);
+
+struct Families {
+    registry: Registry,
+    events: IntCounterVec,
+    rooms: IntGaugeVec,
+    ffmpeg_starts: IntCounter,
+    ffmpeg_exits: IntCounterVec,
+    ffmpeg_running: IntGauge,
+    fragments: IntCounter,
+    late_parts: IntCounter,
+    janus_requests: IntCounterVec,
+    janus_seconds: HistogramVec,
+    janus_up: IntGauge,
+    store_requests: IntCounterVec,
+    store_seconds: HistogramVec,
+    store_up: IntGauge,
+    watch_restarts: IntCounterVec,
+    http_requests: IntCounterVec,
+    http_seconds: HistogramVec,
+    heartbeats: IntCounterVec,
+}
+
+impl Metrics {
+    /// A registry of its own; `started_at` is when the process started.
+    pub fn new(started_at: SystemTime) -> Self {
+        let registry = Registry::new();
+        register_process(&registry, started_at);
+        let r = &registry;
+        Self(Arc::new(Families {
+            events: counters(r, "stentor_events_total", "Operational events, as logged.", &["event"]),
+            rooms: gauges(r, "stentor_rooms", "Rooms this node knows, by status.", &["status"]),
+            ffmpeg_starts: counter(r, "stentor_ffmpeg_starts_total", "FFmpeg processes started."),
+            ffmpeg_exits: counters(r, "stentor_ffmpeg_exits_total", "FFmpeg processes ended.", &["reason"]),
+            ffmpeg_running: gauge(r, "stentor_ffmpeg_running", "FFmpeg processes alive."),
+            fragments: counter(r, "stentor_media_fragments_total", "Media fragments taken from FFmpeg."),
+            late_parts: counter(r, "stentor_media_late_parts_total", "HLS parts published too late."),
+            janus_requests: counters(
+                r,
+                "stentor_janus_requests_total",
+                "Requests to Janus.",
+                &["request", "outcome"],
+            ),
+            janus_seconds: seconds(
+                r,
+                "stentor_janus_request_seconds",
+                "Time of requests to Janus.",
+                &["request"],
+            ),
+            janus_up: gauge(r, "stentor_janus_up", "1 while this node's Janus answers, else 0."),
+            store_requests: counters(
+                r,
+                "stentor_store_requests_total",
+                "Requests to the store.",
+                &["op", "outcome"],
+            ),
+            store_seconds: seconds(
+                r,
+                "stentor_store_request_seconds",
+                "Time of requests to the store.",
+                &["op"],
+            ),
+            store_up: gauge(r, "stentor_store_up", "1 while the store answers, else 0."),
+            watch_restarts: counters(
+                r,
+                "stentor_store_watch_restarts_total",
+                "Watches of the store begun anew with a list.",
+                &["reason"],
+            ),
+            http_requests: counters(
+                r,
+                "stentor_http_requests_total",
+                "HTTP requests answered.",
+                &["route", "status"],
+            ),
+            http_seconds: seconds(r, "stentor_http_request_seconds", "Time to answer.", &["route"]),
+            heartbeats: counters(r, "stentor_heartbeats_total", "Heartbeats to the store.", &["outcome"]),
+            registry,
+        }))
+    }
+
+    /// Where the actor kernel registers its own metrics.
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// All metrics in the Prometheus text format 0.0.4.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Cannot fail: it writes to memory, and the registry refused bad names when they were registered.
+        TextEncoder::new().encode_utf8(&self.0.registry.gather(), &mut text).expect("metrics are valid text");
+        text
+    }
+
+    /// Counted by [`Event::emit`](super::Event::emit).
+    pub(super) fn event(&self, name: &'static str) {
+        self.0.events.with_label_values(&[name]).inc();
+    }
+
+    /// How many rooms there are with `status`. Set the statuses without rooms to 0.
+    pub fn set_rooms(&self, status: &'static str, count: usize) {
+        self.0.rooms.with_label_values(&[status]).set(count as i64);
+    }
+
+    pub fn ffmpeg_started(&self) {
+        self.0.ffmpeg_starts.inc();
+        self.0.ffmpeg_running.inc();
+    }
+
+    pub fn ffmpeg_exited(&self, reason: &'static str) {
+        self.0.ffmpeg_exits.with_label_values(&[reason]).inc();
+        self.0.ffmpeg_running.dec();
+    }
+
+    pub fn media_fragment(&self) {
+        self.0.fragments.inc();
+    }
+
+    pub fn late_part(&self) {
+        self.0.late_parts.inc();
+    }
+
+    /// `request` is the kind (`create`, `rtp_forward`, …), `outcome` e.g. `ok`, `refused`, `timeout`.
+    pub fn janus_request(&self, request: &'static str, outcome: &'static str, took: Duration) {
+        self.0.janus_requests.with_label_values(&[request, outcome]).inc();
+        self.0.janus_seconds.with_label_values(&[request]).observe(took.as_secs_f64());
+    }
+
+    pub fn set_janus_up(&self, up: bool) {
+        self.0.janus_up.set(up.into());
+    }
+
+    /// `op` is the method of the store, `outcome` e.g. `ok`, `conflict`, `unavailable`.
+    pub fn store_request(&self, op: &'static str, outcome: &'static str, took: Duration) {
+        self.0.store_requests.with_label_values(&[op, outcome]).inc();
+        self.0.store_seconds.with_label_values(&[op]).observe(took.as_secs_f64());
+    }
+
+    pub fn set_store_up(&self, up: bool) {
+        self.0.store_up.set(up.into());
+    }
+
+    pub fn watch_restarted(&self, reason: &'static str) {
+        self.0.watch_restarts.with_label_values(&[reason]).inc();
+    }
+
+    /// `route` is the pattern (`/api/rooms/{id}`), never the path; `status` the code.
+    pub fn http_request(&self, route: &str, status: u16, took: Duration) {
+        self.0.http_requests.with_label_values(&[route, status_class(status)]).inc();
+        self.0.http_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    pub fn heartbeat(&self, sent: bool) {
+        self.0.heartbeats.with_label_values(&[if sent { "sent" } else { "failed" }]).inc();
+    }
+}
+
+fn status_class(status: u16) -> &'static str {
+    match status / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}
+
+fn register_process(registry: &Registry, started_at: SystemTime) {
+    let build = gauges(registry, "stentor_build_info", "Always 1; the labels tell the build.", &["version"]);
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    // Cannot fail: name and help are literals that a test renders.
+    let start = Gauge::new("process_start_time_seconds", "Start of the process, Unix time in seconds.")
+        .expect("valid");
+    start.set(started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+    registered(registry, start);
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    // Cannot fail: names and help texts are literals that a test renders. So below.
+    registered(registry, IntCounter::new(name, help).expect("valid"))
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    // See `counter`.
+    registered(registry, IntCounterVec::new(Opts::new(name, help), labels).expect("valid"))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    // See `counter`.
+    registered(registry, IntGauge::new(name, help).expect("valid"))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    // See `counter`.
+    registered(registry, IntGaugeVec::new(Opts::new(name, help), labels).expect("valid"))
+}
+
+fn seconds(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    let opts = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+    // See `counter`.
+    registered(registry, HistogramVec::new(opts, labels).expect("valid"))
+}
+
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
+    // Cannot fail: only a name registered twice would, and a test builds them all.
+    registry.register(Box::new(collector.clone())).expect("every name is there once");
+    collector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn promtool_finds_nothing_to_complain_of() {
+        let mut child = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool (package prometheus) is installed");
+        child.stdin.take().unwrap().write_all(used().render().as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.trim().is_empty(), "{said}");
+    }
+
+    #[test]
+    fn what_was_counted_is_rendered() {
+        let text = used().render();
+        for line in [
+            "stentor_rooms{status=\"onair\"} 2",
+            "stentor_ffmpeg_running 1",
+            "stentor_ffmpeg_exits_total{reason=\"crash\"} 1",
+            "stentor_janus_requests_total{outcome=\"ok\",request=\"create\"} 1",
+            "stentor_janus_request_seconds_bucket{request=\"create\",le=\"0.0025\"} 1",
+            "stentor_http_requests_total{route=\"/api/rooms/{id}\",status=\"4xx\"} 1",
+            "stentor_heartbeats_total{outcome=\"failed\"} 1",
+            "process_start_time_seconds 1000",
+        ] {
+            assert!(text.lines().any(|l| l == line), "missing {line} in\n{text}");
+        }
+    }
+
+    /// Every family with at least one value, so that all of them are rendered.
+    fn used() -> Metrics {
+        let metrics = Metrics::new(UNIX_EPOCH + Duration::from_secs(1000));
+        let took = Duration::from_millis(2);
+        metrics.event("test");
+        metrics.set_rooms("onair", 2);
+        metrics.ffmpeg_started();
+        metrics.ffmpeg_started();
+        metrics.ffmpeg_exited("crash");
+        metrics.media_fragment();
+        metrics.late_part();
+        metrics.janus_request("create", "ok", took);
+        metrics.set_janus_up(true);
+        metrics.store_request("txn", "conflict", took);
+        metrics.set_store_up(true);
+        metrics.watch_restarted("compacted");
+        metrics.http_request("/api/rooms/{id}", 404, took);
+        metrics.heartbeat(false);
+        metrics
+    }
+}

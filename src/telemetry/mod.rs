@@ -1,0 +1,11 @@
+//! What an operator sees of a node: logs, metrics, and the events that make both.
+//!
+//! Owns: every metric outside the actor kernel, the log format. Never does: decide anything, or carry a
+//! PIN, token, secret, SDP, room or user into a label or a line that is not about that room.
+
+pub mod events;
+pub mod logging;
+pub mod metrics;
+
+pub use events::Event;
+pub use metrics::Metrics;
