@@ -17,5 +17,6 @@
 
 pub mod config;
 pub mod domain;
+pub mod janus;
 pub mod process;
 pub mod store;

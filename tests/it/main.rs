@@ -1,1 +1,6 @@
+//! Everything that crosses a process or the network, on the real components.
 
+mod janus;
+mod support {
+    pub mod janus;
+}
