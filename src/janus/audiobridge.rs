@@ -146,7 +146,7 @@ impl AudioBridge for JanusClient {
     }
 
     async fn stop_forwarder(&self, id: u32, secret: &Secret, stream_id: u64) -> Result<(), JanusError> {
-        let stop = BridgeRequest::StopRtpForward { room: id, secret, stream_id };
+        let stop = BridgeRequest::StopRtpForward { room: id, secret, stream_id, admin_key: self.admin_key() };
         self.bridge::<Done>(stop).await.map(|_| ())
     }
 

@@ -32,7 +32,7 @@ pub struct JanusClient {
 /// A handle of its own on the AudioBridge. Dropping it leaves it to Janus until the connection ends; `detach`
 /// ends it at once.
 #[derive(Debug)]
-pub struct Handle {
+pub(super) struct Handle {
     session: Arc<Session>,
     id: u64,
     /// Ends when the connection does, or when more than 256 events wait unread.
@@ -59,7 +59,7 @@ impl JanusClient {
     }
 
     /// A handle of its own.
-    pub async fn attach(&self) -> Result<Handle, JanusError> {
+    pub(super) async fn attach(&self) -> Result<Handle, JanusError> {
         let id = self.session.attach().await?;
         let (sender, events) = mpsc::channel(EVENT_QUEUE);
         self.session.link.send(Command::Subscribe { handle: id, events: sender }).await?;
@@ -89,7 +89,7 @@ impl Handle {
     }
 
     /// Ends the handle, and with it its part in a room.
-    pub async fn detach(self) -> Result<(), JanusError> {
+    pub(super) async fn detach(self) -> Result<(), JanusError> {
         let request =
             Request { session_id: Some(self.session.id), handle_id: Some(self.id), ..Request::new("detach") };
         core_reply::<Done>("detach", &self.session.link.request(request).await?).map(|_| ())

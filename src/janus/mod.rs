@@ -28,7 +28,7 @@ mod wire;
 pub use audiobridge::{
     AudioBridge, ForwarderInfo, GatewayInfo, NewRoom, ParticipantInfo, PluginInfo, RoomInfo,
 };
-pub use client::{Handle, JanusClient};
+pub use client::JanusClient;
 pub use description::RoomMark;
 pub use error::{CoreError, JanusError, PluginError};
 pub use link::{ConnectOptions, DownReason, GatewayEvent, HandleEvent};

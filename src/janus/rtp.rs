@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::client::{Handle, JanusClient};
 use super::error::JanusError;
+use super::link::HandleEvent;
 use super::wire::{BridgeRequest, Joined, RtpEndpoint};
 use crate::domain::ids::{MediaAddr, Pin};
 
@@ -51,6 +52,12 @@ impl JanusClient {
 }
 
 impl RtpParticipant {
+    /// What Janus tells the participant: others joining and leaving, the room destroyed. `None`: the handle is
+    /// over, or too many events were left unread.
+    pub async fn next_event(&mut self) -> Option<HandleEvent> {
+        self.handle.events.recv().await
+    }
+
     /// Leaves the room.
     pub async fn leave(self) -> Result<(), JanusError> {
         self.handle.detach().await

@@ -206,6 +206,9 @@ pub(super) enum BridgeRequest<'a> {
         room: u32,
         secret: &'a Secret,
         stream_id: u64,
+        /// Asked for as well under `lock_rtp_forward`, though undocumented.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        admin_key: Option<&'a Secret>,
     },
     #[serde(rename = "listforwarders")]
     ListForwarders {

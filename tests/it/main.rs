@@ -3,4 +3,5 @@
 mod janus;
 mod support {
     pub mod janus;
+    pub mod janus_proxy;
 }
