@@ -19,6 +19,7 @@ pub mod actors;
 pub mod auth;
 pub mod config;
 pub mod domain;
+pub mod janus;
 pub mod process;
 pub mod store;
 pub mod telemetry;

@@ -1,0 +1,189 @@
+//! What the actors ask of a Janus: rooms, forwarders, participants.
+//!
+//! Every call is one round trip and carries the caller's whole intent; nothing is repeated here. After an error
+//! whose [`JanusError::outcome_unknown`] is true, ask (`exists`, `list_forwarders`) before asking again.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+
+use super::Secret;
+use super::client::JanusClient;
+use super::error::JanusError;
+use super::wire::{BridgeRequest, Done, Exists, Forwarders, Forwarding, Participants, Rooms};
+use crate::domain::ids::{MediaAddr, Pin};
+
+/// Opus at 48 kHz: AudioBridge would mix at 16 kHz by itself.
+const SAMPLING_RATE: u32 = 48_000;
+/// RTP payload type of forwarded Opus; an SDP for the receiver must say the same.
+const FORWARD_PAYLOAD_TYPE: u8 = 100;
+
+/// A mixing room to be made.
+#[derive(Debug, Clone)]
+pub struct NewRoom {
+    pub janus_room_id: u32,
+    /// A [`super::RoomMark`] as text.
+    pub description: String,
+    /// Asked of everybody who joins.
+    pub pin: Pin,
+    /// Asked of whoever manages the room.
+    pub secret: Secret,
+}
+
+/// A room in the list, ours or a stranger's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomInfo {
+    pub id: u32,
+    pub description: String,
+    pub participants: u32,
+}
+
+/// An RTP stream of a room's mix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwarderInfo {
+    pub stream_id: u64,
+    pub ip: IpAddr,
+    pub port: u16,
+    /// `None`: Janus chose it and does not tell.
+    pub ssrc: Option<u32>,
+    pub always_on: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParticipantInfo {
+    pub id: u64,
+    pub display: String,
+    /// Media is negotiated.
+    pub setup: bool,
+    pub muted: bool,
+    pub talking: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayInfo {
+    /// Of Janus, e.g. `1.1.2`.
+    pub version: String,
+    /// `general.server_name` of its configuration.
+    pub server_name: String,
+    pub plugins: Vec<PluginInfo>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginInfo {
+    /// E.g. `janus.plugin.audiobridge`.
+    pub package: String,
+    pub version: String,
+}
+
+#[async_trait]
+pub trait AudioBridge: Send + Sync {
+    /// A private room that mixes at 48 kHz. `RoomExists` if the number is taken, by whomever.
+    async fn create_room(&self, room: &NewRoom) -> Result<(), JanusError>;
+    /// Ends the room with its forwarders and everybody's part in it. `NoSuchRoom` if there is none.
+    async fn destroy_room(&self, id: u32, secret: &Secret) -> Result<(), JanusError>;
+    /// All rooms, private ones included if the admin key is right. Ids beyond `u32` are strangers', left out.
+    async fn list_rooms(&self) -> Result<Vec<RoomInfo>, JanusError>;
+    async fn exists(&self, id: u32) -> Result<bool, JanusError>;
+    /// Sends the room's mix, silence included, as Opus (payload type 100). A second call makes a second stream.
+    async fn start_forwarder(&self, id: u32, secret: &Secret, target: MediaAddr) -> Result<u64, JanusError>;
+    /// Janus answers success for an unknown stream, too.
+    async fn stop_forwarder(&self, id: u32, secret: &Secret, stream_id: u64) -> Result<(), JanusError>;
+    async fn list_forwarders(&self, id: u32, secret: &Secret) -> Result<Vec<ForwarderInfo>, JanusError>;
+    async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError>;
+    async fn info(&self) -> Result<GatewayInfo, JanusError>;
+}
+
+#[async_trait]
+impl AudioBridge for JanusClient {
+    async fn create_room(&self, room: &NewRoom) -> Result<(), JanusError> {
+        let create = BridgeRequest::Create {
+            room: room.janus_room_id,
+            description: &room.description,
+            secret: &room.secret,
+            pin: room.pin.reveal(),
+            is_private: true,
+            permanent: false,
+            sampling_rate: SAMPLING_RATE,
+            audiolevel_event: true,
+            // Open to those who reach the Janus API and know the pin: ourselves.
+            allow_rtp_participants: true,
+            admin_key: self.admin_key(),
+        };
+        self.bridge::<Done>(create).await.map(|_| ())
+    }
+
+    async fn destroy_room(&self, id: u32, secret: &Secret) -> Result<(), JanusError> {
+        let destroy = BridgeRequest::Destroy { room: id, secret, permanent: false };
+        self.bridge::<Done>(destroy).await.map(|_| ())
+    }
+
+    async fn list_rooms(&self) -> Result<Vec<RoomInfo>, JanusError> {
+        let listed: Rooms = self.bridge(BridgeRequest::List { admin_key: self.admin_key() }).await?;
+        let rooms = listed.rooms.into_iter().filter_map(|room| {
+            let id = u32::try_from(room.room).ok()?;
+            Some(RoomInfo { id, description: room.description, participants: room.num_participants })
+        });
+        Ok(rooms.collect())
+    }
+
+    async fn exists(&self, id: u32) -> Result<bool, JanusError> {
+        Ok(self.bridge::<Exists>(BridgeRequest::Exists { room: id }).await?.exists)
+    }
+
+    async fn start_forwarder(&self, id: u32, secret: &Secret, target: MediaAddr) -> Result<u64, JanusError> {
+        let forward = BridgeRequest::RtpForward {
+            room: id,
+            secret,
+            codec: "opus",
+            ptype: FORWARD_PAYLOAD_TYPE,
+            host: target.ip,
+            port: target.port,
+            // Without it nothing is sent while nobody speaks, and no playlist would ever begin.
+            always_on: true,
+            admin_key: self.admin_key(),
+        };
+        Ok(self.bridge::<Forwarding>(forward).await?.stream_id)
+    }
+
+    async fn stop_forwarder(&self, id: u32, secret: &Secret, stream_id: u64) -> Result<(), JanusError> {
+        let stop = BridgeRequest::StopRtpForward { room: id, secret, stream_id, admin_key: self.admin_key() };
+        self.bridge::<Done>(stop).await.map(|_| ())
+    }
+
+    async fn list_forwarders(&self, id: u32, secret: &Secret) -> Result<Vec<ForwarderInfo>, JanusError> {
+        let listed: Forwarders = self.bridge(BridgeRequest::ListForwarders { room: id, secret }).await?;
+        let forwarders = listed.rtp_forwarders.into_iter().map(|f| ForwarderInfo {
+            stream_id: f.stream_id,
+            ip: f.ip,
+            port: f.port,
+            ssrc: f.ssrc,
+            always_on: f.always_on,
+        });
+        Ok(forwarders.collect())
+    }
+
+    async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError> {
+        let listed: Participants = self.bridge(BridgeRequest::ListParticipants { room: id }).await?;
+        let participants = listed.participants.into_iter().map(|p| ParticipantInfo {
+            id: p.id,
+            display: p.display,
+            setup: p.setup,
+            muted: p.muted,
+            talking: p.talking,
+        });
+        Ok(participants.collect())
+    }
+
+    async fn info(&self) -> Result<GatewayInfo, JanusError> {
+        let info = self.server_info().await?;
+        let plugins = info
+            .plugins
+            .into_iter()
+            .map(|(package, plugin)| PluginInfo { package, version: plugin.version_string });
+        Ok(GatewayInfo {
+            version: info.version_string,
+            server_name: info.server_name,
+            plugins: plugins.collect(),
+        })
+    }
+}

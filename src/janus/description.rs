@@ -1,0 +1,91 @@
+//! The mark in a Janus room's description that says the room is ours: `stentor/{cluster}/{room}/{epoch}`.
+//!
+//! A Janus may be shared with strangers. What bears no mark, or another cluster's, is never touched.
+
+use std::fmt;
+
+use crate::domain::ids::{Epoch, RoomId};
+
+const OWNER: &str = "stentor";
+
+/// Whose room it is, and of which assignment. The cluster name is not empty and has no `/`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RoomMark {
+    cluster: String,
+    pub room: RoomId,
+    pub epoch: Epoch,
+}
+
+impl RoomMark {
+    /// `None` if the cluster name could not be read back from a description.
+    pub fn new(cluster: &str, room: RoomId, epoch: Epoch) -> Option<Self> {
+        let readable = !cluster.is_empty() && !cluster.contains('/');
+        readable.then(|| Self { cluster: cluster.to_owned(), room, epoch })
+    }
+
+    /// `None` for a stranger's room: anything that we would not have written exactly so.
+    pub fn parse(description: &str) -> Option<Self> {
+        let mut parts = description.split('/');
+        let (owner, cluster, room, epoch) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        if owner != OWNER || parts.next().is_some() {
+            return None;
+        }
+        let mark = Self::new(cluster, RoomId::new(room).ok()?, Epoch(epoch.parse().ok()?))?;
+        (mark.to_string() == description).then_some(mark)
+    }
+
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+}
+
+impl fmt::Display for RoomMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{OWNER}/{}/{}/{}", self.cluster, self.room, self.epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_strangers_room_is_not_ours() {
+        let strange = [
+            "",
+            "Demo Room",
+            "stentor",
+            "stentor/c/room",
+            "stentor/c/room/1/2",
+            "stentor//room/1",
+            "stentor/c/r/1",
+            "stentor/c/room/-1",
+            "stentor/c/room/+1",
+            "stentor/c/room/01",
+            "stentor/c/room/x",
+            "Stentor/c/room/1",
+            " stentor/c/room/1",
+            "stentor/c/room/1 ",
+            "stentor/c/room/99999999999999999999999",
+        ];
+        for description in strange {
+            assert_eq!(RoomMark::parse(description), None, "{description:?}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_name_that_cannot_be_read_back_is_refused() {
+        let room = RoomId::new("demo").unwrap();
+        assert!(RoomMark::new("a/b", room.clone(), Epoch(1)).is_none());
+        assert!(RoomMark::new("", room, Epoch(1)).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(cluster in "[^/]{1,20}", room in "[A-Za-z0-9_-]{3,32}", epoch: u64) {
+            let mark = RoomMark::new(&cluster, RoomId::new(&room).unwrap(), Epoch(epoch)).unwrap();
+            prop_assert_eq!(RoomMark::parse(&mark.to_string()), Some(mark));
+        }
+    }
+}

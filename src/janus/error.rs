@@ -1,0 +1,90 @@
+//! What can go wrong between us and Janus, told apart by what the caller can do about it.
+//!
+//! Texts come from Janus's own error replies; they hold ids and element names, never a pin or a secret.
+
+use std::time::Duration;
+
+/// Why a request has no good answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JanusError {
+    /// Nothing was sent.
+    #[error("cannot connect to Janus at {url}: {reason}")]
+    Unreachable { url: String, reason: String },
+    /// The WebSocket ended first. Whether the request was carried out is unknown.
+    #[error("the connection to Janus ended before it answered")]
+    Disconnected,
+    /// Whether the request was carried out is unknown: ask Janus before repeating it.
+    #[error("Janus did not answer `{request}` within {after:?}; whether it was carried out is unknown")]
+    Timeout { request: &'static str, after: Duration },
+    /// The request was carried out; its answer is lost.
+    #[error("Janus answered `{request}` with more than {limit} bytes")]
+    TooLarge { request: &'static str, limit: usize },
+    #[error("Janus answered `{request}` with something else than documented: {detail}")]
+    BadReply { request: &'static str, detail: String },
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+}
+
+/// Errors of the Janus core (codes of its `apierror.h`).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CoreError {
+    #[error("Janus refuses the API secret (403): set janus.api_secret to the one in its janus.jcfg")]
+    Unauthorized,
+    #[error("Janus does not know the session (458)")]
+    NoSuchSession,
+    #[error("Janus does not know the handle (459)")]
+    NoSuchHandle,
+    #[error("Janus has no AudioBridge plugin (460)")]
+    NoSuchPlugin,
+    #[error("Janus error {code}: {text}")]
+    Other { code: u32, text: String },
+}
+
+/// Errors of the AudioBridge plugin, which arrive inside a `success`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PluginError {
+    #[error("AudioBridge lacks an element of the request (483): {0}")]
+    MissingElement(String),
+    #[error("AudioBridge has no such room (485)")]
+    NoSuchRoom,
+    #[error("AudioBridge has that room already (486)")]
+    RoomExists,
+    /// One code for a wrong admin key, room secret and pin alike.
+    #[error("AudioBridge refuses the admin key, room secret or pin (489)")]
+    Unauthorized,
+    #[error("AudioBridge error {code}: {text}")]
+    Other { code: u32, text: String },
+}
+
+impl JanusError {
+    /// The request may or may not have been carried out; only Janus can tell.
+    pub fn outcome_unknown(&self) -> bool {
+        matches!(self, Self::Disconnected | Self::Timeout { .. } | Self::BadReply { .. })
+    }
+}
+
+impl CoreError {
+    pub(super) fn new(code: u32, text: String) -> Self {
+        match code {
+            403 => Self::Unauthorized,
+            458 => Self::NoSuchSession,
+            459 => Self::NoSuchHandle,
+            460 => Self::NoSuchPlugin,
+            _ => Self::Other { code, text },
+        }
+    }
+}
+
+impl PluginError {
+    pub(super) fn new(code: u32, text: String) -> Self {
+        match code {
+            483 => Self::MissingElement(text),
+            485 => Self::NoSuchRoom,
+            486 => Self::RoomExists,
+            489 => Self::Unauthorized,
+            _ => Self::Other { code, text },
+        }
+    }
+}

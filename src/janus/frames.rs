@@ -1,0 +1,121 @@
+//! WebSocket frames to whole messages. Janus sends a long reply as continuation frames (RFC 6455, 5.4).
+//!
+//! A message over the limit is dropped, its beginning kept: that names the request it answers.
+
+use actix_http::ws::{Frame, Item};
+use bytes::{Bytes, BytesMut};
+
+/// Longest reply taken from Janus, bytes. A room in `list` takes about 250.
+pub(super) const MAX_MESSAGE: usize = 1 << 20;
+/// Janus writes `janus`, `session_id` and `transaction` first.
+const BEGINNING: usize = 512;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Incoming {
+    Message(Bytes),
+    /// More than `MAX_MESSAGE`; these are its first bytes.
+    TooLarge(Bytes),
+    Ping(Bytes),
+    /// The other side ends the conversation.
+    Close,
+    /// The frame was heard, and there is nothing to do.
+    Nothing,
+}
+
+#[derive(Default)]
+pub(super) struct Reassembler {
+    parts: BytesMut,
+    /// The message under way is over the limit; `parts` is no longer added to.
+    overflown: bool,
+}
+
+impl Reassembler {
+    pub(super) fn push(&mut self, frame: Frame) -> Incoming {
+        match frame {
+            Frame::Text(whole) | Frame::Binary(whole) => self.last(whole),
+            Frame::Continuation(Item::FirstText(part) | Item::FirstBinary(part) | Item::Continue(part)) => {
+                self.add(&part);
+                Incoming::Nothing
+            }
+            Frame::Continuation(Item::Last(part)) => self.last(part),
+            Frame::Ping(payload) => Incoming::Ping(payload),
+            Frame::Pong(_) => Incoming::Nothing,
+            Frame::Close(_) => Incoming::Close,
+        }
+    }
+
+    fn last(&mut self, part: Bytes) -> Incoming {
+        if self.parts.is_empty() && !self.overflown && part.len() <= MAX_MESSAGE {
+            return Incoming::Message(part);
+        }
+        self.add(&part);
+        let message = std::mem::take(&mut self.parts).freeze();
+        if std::mem::take(&mut self.overflown) {
+            Incoming::TooLarge(message)
+        } else {
+            Incoming::Message(message)
+        }
+    }
+
+    fn add(&mut self, part: &[u8]) {
+        if self.overflown {
+            return;
+        }
+        self.overflown = self.parts.len() + part.len() > MAX_MESSAGE;
+        let take = if self.overflown { part.len().min(BEGINNING) } else { part.len() };
+        self.parts.extend_from_slice(&part[..take]);
+        if self.overflown {
+            self.parts.truncate(BEGINNING);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(len: usize) -> Bytes {
+        Bytes::from(vec![b'x'; len])
+    }
+
+    #[test]
+    fn continuation_frames_become_one_message() {
+        let mut frames = Reassembler::default();
+        assert_eq!(frames.push(Frame::Continuation(Item::FirstText("ab".into()))), Incoming::Nothing);
+        assert_eq!(
+            frames.push(Frame::Ping("p".into())),
+            Incoming::Ping("p".into()),
+            "control frames interleave"
+        );
+        assert_eq!(frames.push(Frame::Continuation(Item::Continue("cd".into()))), Incoming::Nothing);
+        assert_eq!(
+            frames.push(Frame::Continuation(Item::Last("e".into()))),
+            Incoming::Message("abcde".into())
+        );
+        assert_eq!(frames.push(Frame::Text("next".into())), Incoming::Message("next".into()));
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_dropped_but_for_its_beginning() {
+        let mut frames = Reassembler::default();
+        let mut start = b"{\"transaction\":\"7\"".to_vec();
+        start.resize(MAX_MESSAGE - 1, b' ');
+        frames.push(Frame::Continuation(Item::FirstText(start.into())));
+        for _ in 0..10 {
+            frames.push(Frame::Continuation(Item::Continue(bytes(MAX_MESSAGE))));
+            assert!(frames.parts.len() <= MAX_MESSAGE, "memory is bounded");
+        }
+        let Incoming::TooLarge(beginning) = frames.push(Frame::Continuation(Item::Last(bytes(1)))) else {
+            panic!("must be refused")
+        };
+        assert!(beginning.starts_with(b"{\"transaction\":\"7\"") && beginning.len() <= BEGINNING);
+        assert_eq!(frames.push(Frame::Text("next".into())), Incoming::Message("next".into()));
+    }
+
+    #[test]
+    fn the_limit_itself_is_allowed() {
+        let mut frames = Reassembler::default();
+        assert_eq!(frames.push(Frame::Text(bytes(MAX_MESSAGE))), Incoming::Message(bytes(MAX_MESSAGE)));
+        assert!(matches!(frames.push(Frame::Text(bytes(MAX_MESSAGE + 1))), Incoming::TooLarge(_)));
+    }
+}

@@ -1,0 +1,331 @@
+//! One WebSocket to one Janus: many requests in flight, told apart by transaction id.
+//!
+//! ```text
+//! dial ──▶ Up ──(socket ends | pings unanswered | session lost)──▶ Down{reason}
+//!           └──(last handle dropped)──▶ closed without an event
+//! ```
+//!
+//! Owns: the socket, the table of pending requests, the routing of events, noticing a dead link. Never does:
+//! connect again, repeat a request, log a body. The task lives on the arbiter that dialled, as awc is not
+//! `Send`; a [`Link`] goes anywhere.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use awc::ws::{Frame, Message};
+use bytes::Bytes;
+use futures::{Sink, SinkExt, Stream, StreamExt};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Secret;
+use super::error::JanusError;
+use super::frames::{Incoming, MAX_MESSAGE, Reassembler};
+use super::wire::{Head, Request, event_data, transaction_in};
+
+/// Commands waiting for the task; a full queue makes callers wait, within their timeout.
+const COMMAND_QUEUE: usize = 256;
+/// A ping goes out this often, and so many in a row unanswered mean that nobody is there: a stopped Janus is
+/// noticed after 3 to 4 s. Counted in pings, not in time, so that our own arbiter's stall accuses nobody.
+const PING_EVERY: Duration = Duration::from_secs(1);
+const UNANSWERED_PINGS: u32 = 3;
+
+/// How to reach one Janus.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// `ws://host:port`. Without TLS: Janus belongs on loopback or a private network.
+    pub url: String,
+    pub api_secret: Option<Secret>,
+    /// Guards `create` and, with `lock_rtp_forward`, forwarders; shows private rooms in the list.
+    pub admin_key: Option<Secret>,
+    /// For the handshake and for each request.
+    pub request_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatewayEvent {
+    /// The connection is over, and with it its sessions and handles. Comes once, and last.
+    Down { reason: DownReason },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DownReason {
+    #[error("Janus closed the connection")]
+    Closed,
+    #[error("Janus is silent: {UNANSWERED_PINGS} pings unanswered")]
+    Silent,
+    #[error("the connection failed: {0}")]
+    Failed(String),
+    #[error("Janus ended our session")]
+    SessionLost,
+}
+
+/// What Janus says of a handle by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HandleEvent {
+    /// `event` for the plugin's own; else the core's: `webrtcup`, `hangup`, `media`, `slowlink`, `detached`.
+    pub kind: String,
+    /// The plugin's data; `Null` for the core's events.
+    pub data: Value,
+}
+
+pub(super) enum Command {
+    Request { request: Request, reply: oneshot::Sender<Result<Bytes, JanusError>> },
+    Subscribe { handle: u64, events: mpsc::Sender<HandleEvent> },
+    End(DownReason),
+}
+
+/// The way to the task.
+#[derive(Clone)]
+pub(super) struct Link {
+    commands: mpsc::Sender<Command>,
+    timeout: Duration,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+/// Why the task ends.
+enum End {
+    Released,
+    Down(DownReason),
+}
+
+impl Link {
+    /// Connects and starts the task on this arbiter. Panics outside of one (of a tokio `LocalSet`).
+    pub(super) async fn dial(
+        options: &ConnectOptions,
+        events: mpsc::UnboundedSender<GatewayEvent>,
+    ) -> Result<Self, JanusError> {
+        let client = awc::Client::builder().timeout(options.request_timeout).finish();
+        let request = client.ws(&options.url).protocols(["janus-protocol"]).max_frame_size(MAX_MESSAGE);
+        let (_, socket) = request
+            .connect()
+            .await
+            .map_err(|e| JanusError::Unreachable { url: options.url.clone(), reason: e.to_string() })?;
+        let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
+        let switchboard = Switchboard::new(options.api_secret.clone());
+        actix::spawn(async move {
+            if let End::Down(reason) = switchboard.serve(socket, inbox).await {
+                tracing::warn!(%reason, "connection to Janus is down");
+                // Nobody may be listening any more: then nobody needs to know.
+                let _ = events.send(GatewayEvent::Down { reason });
+            }
+        });
+        Ok(Self { commands, timeout: options.request_timeout })
+    }
+
+    /// The raw answer to `request`. Dropping the future forgets the request; Janus may still carry it out.
+    pub(super) async fn request(&self, request: Request) -> Result<Bytes, JanusError> {
+        let name = request.name;
+        let (reply, answer) = oneshot::channel();
+        let exchange = async {
+            self.send(Command::Request { request, reply }).await?;
+            answer.await.map_err(|_| JanusError::Disconnected)?
+        };
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(JanusError::Timeout { request: name, after: self.timeout }),
+        }
+    }
+
+    pub(super) async fn send(&self, command: Command) -> Result<(), JanusError> {
+        self.commands.send(command).await.map_err(|_| JanusError::Disconnected)
+    }
+}
+
+/// A request that waits for its answer.
+struct Pending {
+    name: &'static str,
+    ends_with_ack: bool,
+    reply: oneshot::Sender<Result<Bytes, JanusError>>,
+}
+
+struct Switchboard {
+    api_secret: Option<Secret>,
+    next_transaction: u64,
+    pending: HashMap<u64, Pending>,
+    subscribers: HashMap<u64, mpsc::Sender<HandleEvent>>,
+    unanswered_pings: u32,
+}
+
+impl Switchboard {
+    fn new(api_secret: Option<Secret>) -> Self {
+        let (pending, subscribers) = Default::default();
+        Self { api_secret, next_transaction: 1, pending, subscribers, unanswered_pings: 0 }
+    }
+
+    /// Until the end. What is pending then is dropped, which its callers see as `Disconnected`.
+    async fn serve<S, E>(mut self, socket: S, inbox: mpsc::Receiver<Command>) -> End
+    where
+        S: Stream<Item = Result<Frame, E>> + Sink<Message, Error = E>,
+        E: fmt::Display,
+    {
+        let (sink, stream) = socket.split();
+        // Written beside reading: a Janus that takes no more bytes must still be noticed as silent. Unbounded,
+        // but filled only by callers that wait for their answers, and for no longer than the silence lasts.
+        let (out, outbox) = mpsc::unbounded_channel();
+        tokio::select! {
+            end = self.converse(stream, inbox, out) => end,
+            failure = write_all(sink, outbox) => End::Down(DownReason::Failed(failure)),
+        }
+    }
+
+    async fn converse<E: fmt::Display>(
+        &mut self,
+        mut stream: impl Stream<Item = Result<Frame, E>> + Unpin,
+        mut inbox: mpsc::Receiver<Command>,
+        out: mpsc::UnboundedSender<Message>,
+    ) -> End {
+        let mut frames = Reassembler::default();
+        let mut ping = interval(PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                biased;
+                frame = stream.next() => match frame {
+                    Some(Ok(frame)) => self.hear(frames.push(frame), &out),
+                    Some(Err(e)) => Some(End::Down(DownReason::Failed(e.to_string()))),
+                    None => Some(End::Down(DownReason::Closed)),
+                },
+                _ = ping.tick() => self.ping(&out),
+                command = inbox.recv() => match command {
+                    Some(command) => self.obey(command, &out),
+                    None => Some(End::Released),
+                },
+            };
+            if let Some(end) = step {
+                return end;
+            }
+        }
+    }
+
+    fn ping(&mut self, out: &mpsc::UnboundedSender<Message>) -> Option<End> {
+        if self.unanswered_pings >= UNANSWERED_PINGS {
+            return Some(End::Down(DownReason::Silent));
+        }
+        self.unanswered_pings += 1;
+        // Callers that gave up, and subscribers that went.
+        self.pending.retain(|_, pending| !pending.reply.is_closed());
+        self.subscribers.retain(|_, events| !events.is_closed());
+        say(out, Message::Ping(Bytes::new()))
+    }
+
+    fn obey(&mut self, command: Command, out: &mpsc::UnboundedSender<Message>) -> Option<End> {
+        match command {
+            Command::Request { request, reply } => self.request(request, reply, out),
+            Command::Subscribe { handle, events } => {
+                self.subscribers.insert(handle, events);
+                None
+            }
+            Command::End(reason) => Some(End::Down(reason)),
+        }
+    }
+
+    fn request(
+        &mut self,
+        request: Request,
+        reply: oneshot::Sender<Result<Bytes, JanusError>>,
+        out: &mpsc::UnboundedSender<Message>,
+    ) -> Option<End> {
+        let transaction = self.next_transaction;
+        self.next_transaction += 1;
+        match request.to_json(&transaction.to_string(), self.api_secret.as_ref()) {
+            Ok(json) => {
+                let pending = Pending { name: request.name, ends_with_ack: request.ends_with_ack(), reply };
+                self.pending.insert(transaction, pending);
+                say(out, Message::Text(json.into()))
+            }
+            Err(e) => {
+                let error = JanusError::BadReply { request: request.name, detail: e.to_string() };
+                let _ = reply.send(Err(error));
+                None
+            }
+        }
+    }
+
+    fn hear(&mut self, incoming: Incoming, out: &mpsc::UnboundedSender<Message>) -> Option<End> {
+        self.unanswered_pings = 0;
+        match incoming {
+            Incoming::Message(raw) => self.route(raw),
+            Incoming::TooLarge(beginning) => {
+                if let Some(pending) = transaction_in(&beginning).and_then(|id| self.pending.remove(&id)) {
+                    let error = JanusError::TooLarge { request: pending.name, limit: MAX_MESSAGE };
+                    let _ = pending.reply.send(Err(error));
+                }
+                None
+            }
+            Incoming::Ping(payload) => say(out, Message::Pong(payload)),
+            Incoming::Close => Some(End::Down(DownReason::Closed)),
+            Incoming::Nothing => None,
+        }
+    }
+
+    fn route(&mut self, raw: Bytes) -> Option<End> {
+        let Ok(head) = serde_json::from_slice::<Head>(&raw) else {
+            return Some(End::Down(DownReason::Failed("Janus sent no JSON object".to_owned())));
+        };
+        if head.janus == "timeout" {
+            return Some(End::Down(DownReason::SessionLost));
+        }
+        let transaction = head.transaction.as_deref().and_then(|id| id.parse().ok());
+        if let Some(id) = transaction.filter(|id| self.pending.contains_key(id)) {
+            self.answer(id, head.janus == "ack", raw);
+        } else if let Some(handle) = head.sender {
+            let kind = head.janus.into_owned();
+            self.publish(handle, HandleEvent { kind, data: event_data(&raw) });
+        }
+        None
+    }
+
+    /// An `ack` only promises the answer, which comes as an event with the same transaction id.
+    fn answer(&mut self, id: u64, is_ack: bool, raw: Bytes) {
+        if is_ack && self.pending.get(&id).is_some_and(|pending| !pending.ends_with_ack) {
+            return;
+        }
+        if let Some(pending) = self.pending.remove(&id) {
+            let _ = pending.reply.send(Ok(raw));
+        }
+    }
+
+    /// A subscriber that does not keep up loses its stream, and so learns that it missed something.
+    fn publish(&mut self, handle: u64, event: HandleEvent) {
+        let Some(events) = self.subscribers.get(&handle) else { return };
+        if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
+            tracing::warn!(kind = event.kind, "a Janus handle's events are not read; its stream ends");
+            self.subscribers.remove(&handle);
+        }
+    }
+}
+
+/// The outbox goes before the socket only when `serve` itself ends, so a failed send needs no answer.
+fn say(out: &mpsc::UnboundedSender<Message>, message: Message) -> Option<End> {
+    let _ = out.send(message);
+    None
+}
+
+/// Writes until writing fails, and tells why. What is ready together goes out together.
+async fn write_all<E: fmt::Display>(
+    mut sink: impl Sink<Message, Error = E> + Unpin,
+    mut outbox: mpsc::UnboundedReceiver<Message>,
+) -> String {
+    while let Some(message) = outbox.recv().await {
+        let written = async {
+            sink.feed(message).await?;
+            while let Ok(message) = outbox.try_recv() {
+                sink.feed(message).await?;
+            }
+            sink.flush().await
+        };
+        if let Err(e) = written.await {
+            return e.to_string();
+        }
+    }
+    // Unreachable in practice: the sender lives as long as the select that polls this.
+    "nothing is left to write".to_owned()
+}

@@ -1,0 +1,192 @@
+//! `janus` as a child of this process: configured, started, watched until it answers, stopped.
+//!
+//! Owns: the process and its configuration folder. Never does: start it again; that is its supervisor's.
+//! Start it from an arbiter's thread: the child dies when the thread that started it ends (see `process`).
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::Child;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::client::server_info;
+use super::error::JanusError;
+use super::link::{ConnectOptions, Link};
+use super::managed_config::{self, ManagedOptions};
+use crate::process;
+
+/// Janus is ready after about 0.1 s; more on a machine under load.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+const PROBE_EVERY: Duration = Duration::from_millis(5);
+/// A free port is picked, then opened by Janus; somebody may take it between the two.
+const PORT_ATTEMPTS: u32 = 5;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ManagedError {
+    #[error("janus is not at `{}`: apt-get install janus, or set janus.binary", .0.display())]
+    NotFound(PathBuf),
+    #[error("cannot run `{}`", .0.display())]
+    Spawn(PathBuf, #[source] io::Error),
+    #[error("cannot write the configuration of janus to {}: check node.data_dir and its owner", .0.display())]
+    WorkDir(PathBuf, #[source] io::Error),
+    #[error("cannot find a free port on 127.0.0.1 for janus")]
+    NoPort(#[source] io::Error),
+    #[error("janus ended ({status}) before it was ready: {last_words}")]
+    Exited { status: ExitStatus, last_words: String },
+    #[error("janus did not answer within {after:?}; see its log (target `janus`)")]
+    NotReady { after: Duration },
+    #[error("port {0} of janus was taken by another process meanwhile")]
+    PortTaken(u16),
+    #[error("cannot wait for janus")]
+    Wait(#[source] io::Error),
+}
+
+/// A running Janus. Dropping it kills it.
+#[derive(Debug)]
+pub struct ManagedJanus {
+    url: String,
+    child: Child,
+    log: Vec<JoinHandle<()>>,
+    last_words: LastWords,
+}
+
+/// The newest complaint of Janus, for the error if it ends before it is ready.
+type LastWords = Arc<Mutex<String>>;
+
+impl ManagedJanus {
+    /// Writes the configuration, starts Janus and waits until it answers on its WebSocket.
+    pub async fn start(options: &ManagedOptions) -> Result<Self, ManagedError> {
+        let mut attempt = 1;
+        loop {
+            let port = free_port().map_err(ManagedError::NoPort)?;
+            match Self::start_on(options, port).await {
+                Err(ManagedError::PortTaken(_)) if attempt < PORT_ATTEMPTS => attempt += 1,
+                result => return result,
+            }
+        }
+    }
+
+    /// `ws://127.0.0.1:port`
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// `None` once it has ended.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Until Janus ends by itself. May be dropped and called again.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// TERM, then KILL after `grace`; gives the true exit status.
+    pub async fn stop(mut self, grace: Duration) -> io::Result<ExitStatus> {
+        process::stop(&mut self.child, grace).await
+    }
+
+    async fn start_on(options: &ManagedOptions, port: u16) -> Result<Self, ManagedError> {
+        // Tells our Janus from any other that might answer on the port.
+        let server_name = format!("stentor-{}", uuid::Uuid::new_v4());
+        managed_config::write(options, &server_name, port)
+            .map_err(|e| ManagedError::WorkDir(options.work_dir.clone(), e))?;
+        let mut janus = Self::spawn(options, port)?;
+        let connect = ConnectOptions {
+            url: janus.url.clone(),
+            api_secret: Some(options.api_secret.clone()),
+            admin_key: None,
+            request_timeout: START_DEADLINE,
+        };
+        let deadline = Instant::now() + START_DEADLINE;
+        tokio::select! {
+            answered = timeout_at(deadline, answering_name(&connect)) => match answered {
+                Ok(name) if name == server_name => Ok(janus),
+                Ok(_) => Err(ManagedError::PortTaken(port)),
+                Err(_) => Err(ManagedError::NotReady { after: START_DEADLINE }),
+            },
+            status = janus.child.wait() => {
+                let status = status.map_err(ManagedError::Wait)?;
+                Err(janus.why_ended(status, port).await)
+            }
+        }
+    }
+
+    fn spawn(options: &ManagedOptions, port: u16) -> Result<Self, ManagedError> {
+        let mut command = process::command(&options.binary, ["-F".as_ref(), options.work_dir.as_os_str()]);
+        let mut child = command.spawn().map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => ManagedError::NotFound(options.binary.clone()),
+            _ => ManagedError::Spawn(options.binary.clone(), e),
+        })?;
+        let last_words = LastWords::default();
+        let stdout = child.stdout.take().map(|out| tokio::spawn(log_lines(out, last_words.clone())));
+        let stderr = child.stderr.take().map(|err| tokio::spawn(log_lines(err, last_words.clone())));
+        let url = format!("ws://127.0.0.1:{port}");
+        Ok(Self { url, child, log: stdout.into_iter().chain(stderr).collect(), last_words })
+    }
+
+    async fn why_ended(&mut self, status: ExitStatus, port: u16) -> ManagedError {
+        // Its last lines may still be in the pipe.
+        for pump in self.log.drain(..) {
+            let _ = pump.await;
+        }
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+            return ManagedError::PortTaken(port);
+        }
+        let last_words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ManagedError::Exited { status, last_words }
+    }
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// The server name of whoever answers first; tries until then.
+async fn answering_name(options: &ConnectOptions) -> String {
+    let mut probe = interval(PROBE_EVERY);
+    probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        probe.tick().await;
+        if let Ok(name) = name_at(options).await {
+            return name;
+        }
+    }
+}
+
+async fn name_at(options: &ConnectOptions) -> Result<String, JanusError> {
+    let (events, _) = mpsc::unbounded_channel();
+    let link = Link::dial(options, events).await?;
+    Ok(server_info(&link).await?.server_name)
+}
+
+/// Every line of Janus into our log.
+async fn log_lines(output: impl AsyncRead + Unpin, last_words: LastWords) {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        log_line(line, &last_words);
+    }
+}
+
+/// What Janus calls an error may be a participant's mistake, such as a wrong pin; only `FATAL` is ours.
+fn log_line(line: String, last_words: &LastWords) {
+    let disabled_by_us = line.ends_with("has been disabled, skipping...");
+    if line.is_empty() {
+        return;
+    } else if line.starts_with("[FATAL]") {
+        tracing::error!(target: "janus", "{line}");
+    } else if (line.starts_with("[ERR]") || line.starts_with("[WARN]")) && !disabled_by_us {
+        tracing::warn!(target: "janus", "{line}");
+    } else {
+        tracing::debug!(target: "janus", "{line}");
+        return;
+    }
+    *last_words.lock().unwrap_or_else(PoisonError::into_inner) = line;
+}

@@ -1,0 +1,179 @@
+//! The folder a managed Janus reads: AudioBridge and one loopback WebSocket, nothing else loaded or open.
+//!
+//! Fields as in the samples that come with Janus 1.1 (`/etc/janus/*.jcfg`). The files hold secrets, so folder and
+//! files are readable by their owner only.
+
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::Secret;
+
+/// UDP ports of WebRTC, inclusive. Below Linux's ephemeral ports, and apart from the other two ranges.
+pub const WEBRTC_PORTS: (u16, u16) = (20_000, 24_999);
+/// UDP ports of plain-RTP participants, inclusive.
+pub const PLAIN_RTP_PORTS: (u16, u16) = (25_000, 26_999);
+
+const UNUSED_PLUGINS: &[&str] = &[
+    "duktape",
+    "echotest",
+    "lua",
+    "nosip",
+    "recordplay",
+    "sip",
+    "streaming",
+    "textroom",
+    "videocall",
+    "videoroom",
+    "voicemail",
+];
+const UNUSED_TRANSPORTS: &[&str] = &["http", "mqtt", "nanomsg", "pfunix", "rabbitmq"];
+const UNUSED_LOGGERS: &[&str] = &["jsonlog"];
+
+/// Levels above print session ids, and SDP further up. (1 fatal, 2 error, 3 warning.)
+const DEBUG_LEVEL: u8 = 3;
+
+/// A Janus of our own.
+#[derive(Debug, Clone)]
+pub struct ManagedOptions {
+    pub binary: PathBuf,
+    /// For the configuration; made if missing, and nobody else's.
+    pub work_dir: PathBuf,
+    /// Address that plain RTP is received on and forwarded from.
+    pub media_ip: IpAddr,
+    /// The one interface for WebRTC; `None`: all but loopback, which Janus never uses.
+    pub ice_interface: Option<String>,
+    pub api_secret: Secret,
+    pub admin_key: Secret,
+    /// Inclusive; must not overlap the mixers' ports.
+    pub webrtc_ports: (u16, u16),
+    /// Inclusive; must not overlap the mixers' ports.
+    pub plain_rtp_ports: (u16, u16),
+}
+
+/// Writes all files anew. `port`: the WebSocket's, on 127.0.0.1.
+pub(super) fn write(options: &ManagedOptions, server_name: &str, port: u16) -> io::Result<()> {
+    let dir = &options.work_dir;
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    // It may have been there, with other rights.
+    std::fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+    write_private(&dir.join("janus.jcfg"), &core(options, server_name))?;
+    write_private(&dir.join("janus.transport.websockets.jcfg"), &websockets(port))?;
+    write_private(&dir.join("janus.plugin.audiobridge.jcfg"), &audiobridge(options))
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    // New, so that no one has it open or can have it linked elsewhere.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+fn core(options: &ManagedOptions, server_name: &str) -> String {
+    let api_secret = quoted(&options.api_secret.0);
+    let server_name = quoted(server_name);
+    let (low, high) = options.webrtc_ports;
+    let enforce = options
+        .ice_interface
+        .as_deref()
+        .map(|interface| format!("ice_enforce_list = {};", quoted(interface)));
+    format!(
+        "general: {{\n  debug_level = {DEBUG_LEVEL};\n  debug_colors = false;\n  server_name = {server_name};\n  \
+         api_secret = {api_secret};\n}}\n\
+         media: {{ rtp_port_range = \"{low}-{high}\"; }}\n\
+         nat: {{ {} }}\n\
+         plugins: {{ disable = {}; }}\n\
+         transports: {{ disable = {}; }}\n\
+         loggers: {{ disable = {}; }}\n",
+        enforce.unwrap_or_default(),
+        libraries(UNUSED_PLUGINS),
+        libraries(UNUSED_TRANSPORTS),
+        libraries(UNUSED_LOGGERS),
+    )
+}
+
+fn websockets(port: u16) -> String {
+    format!(
+        "general: {{ json = \"compact\"; ws = true; ws_port = {port}; ws_ip = \"127.0.0.1\"; wss = false; }}\n\
+         admin: {{ admin_ws = false; admin_wss = false; }}\n"
+    )
+}
+
+fn audiobridge(options: &ManagedOptions) -> String {
+    let (low, high) = options.plain_rtp_ports;
+    format!(
+        "general: {{\n  admin_key = {};\n  lock_rtp_forward = true;\n  lock_play_file = true;\n  \
+         local_ip = \"{}\";\n  rtp_port_range = \"{low}-{high}\";\n}}\n",
+        quoted(&options.admin_key.0),
+        options.media_ip,
+    )
+}
+
+fn libraries(names: &[&str]) -> String {
+    let files: Vec<String> = names.iter().map(|name| format!("libjanus_{name}.so")).collect();
+    quoted(&files.join(","))
+}
+
+/// A libconfig string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(work_dir: PathBuf) -> ManagedOptions {
+        ManagedOptions {
+            binary: "janus".into(),
+            work_dir,
+            media_ip: [127, 0, 0, 1].into(),
+            ice_interface: Some("eth0".to_owned()),
+            api_secret: Secret("api".to_owned()),
+            admin_key: Secret("admin".to_owned()),
+            webrtc_ports: WEBRTC_PORTS,
+            plain_rtp_ports: PLAIN_RTP_PORTS,
+        }
+    }
+
+    #[test]
+    fn a_secret_cannot_leave_its_quotes() {
+        assert_eq!(quoted("a\"; ws = true; \\\n"), r#""a\"; ws = true; \\\x0a""#);
+    }
+
+    #[test]
+    fn folder_and_files_are_their_owners_only() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("janus");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(dir.join("janus.jcfg"), "left from an older start, readable by all").unwrap();
+        write(&options(dir.clone()), "name", 1234).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&dir), 0o700);
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            assert_eq!(mode(&entry.unwrap().path()), 0o600);
+        }
+    }
+
+    #[test]
+    fn the_interface_is_enforced_when_one_is_named() {
+        let mut options = options(PathBuf::new());
+        assert!(core(&options, "name").contains("ice_enforce_list = \"eth0\";"));
+        options.ice_interface = None;
+        assert!(!core(&options, "name").contains("ice_enforce_list"));
+    }
+}

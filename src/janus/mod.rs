@@ -1,0 +1,48 @@
+//! The Janus Gateway: an AudioBridge client over one WebSocket, and Janus as our own child process.
+//!
+//! Owns: what is said to Janus and what its answers mean. Never does: decide when a room is made, or connect
+//! again by itself; that is the calling actor's. Knows nothing of FFmpeg.
+//!
+//! | file | is |
+//! |---|---|
+//! | `link` | one WebSocket: transactions, liveness, routing of events |
+//! | `frames` | WebSocket frames to whole messages, bounded |
+//! | `client` | session and plugin handles on a link |
+//! | `audiobridge` | the trait the actors use, and its implementation |
+//! | `rtp` | a participant that sends plain RTP |
+//! | `wire` | JSON of requests and replies |
+//! | `description` | whose room is it: the mark in a room's description |
+//! | `managed`, `managed_config` | `janus` as a child, and the folder it reads |
+
+mod audiobridge;
+mod client;
+mod description;
+mod error;
+mod frames;
+mod link;
+mod managed;
+mod managed_config;
+mod rtp;
+mod wire;
+
+pub use audiobridge::{
+    AudioBridge, ForwarderInfo, GatewayInfo, NewRoom, ParticipantInfo, PluginInfo, RoomInfo,
+};
+pub use client::JanusClient;
+pub use description::RoomMark;
+pub use error::{CoreError, JanusError, PluginError};
+pub use link::{ConnectOptions, DownReason, GatewayEvent, HandleEvent};
+pub use managed::{ManagedError, ManagedJanus};
+pub use managed_config::{ManagedOptions, PLAIN_RTP_PORTS, WEBRTC_PORTS};
+pub use rtp::RtpParticipant;
+
+/// A secret text that Janus knows as well. Never printed.
+#[derive(Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(******)")
+    }
+}

@@ -1,0 +1,315 @@
+//! JSON of the Janus API (janus.conf.meetecho.com/docs/rest.html) and of the AudioBridge plugin
+//! (janus.conf.meetecho.com/docs/audiobridge.html). Names of fields are theirs.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Secret;
+use super::error::{CoreError, JanusError, PluginError};
+
+pub(super) const AUDIOBRIDGE: &str = "janus.plugin.audiobridge";
+
+/// A request without what the link adds. No `Debug`: bodies hold pins and secrets.
+#[derive(Serialize)]
+pub(super) struct Request {
+    /// For errors: the most telling name of the request.
+    #[serde(skip)]
+    pub name: &'static str,
+    pub janus: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handle_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct Addressed<'a> {
+    #[serde(flatten)]
+    request: &'a Request,
+    transaction: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    apisecret: Option<&'a Secret>,
+}
+
+impl Request {
+    pub(super) fn new(janus: &'static str) -> Self {
+        Self { name: janus, janus, session_id: None, handle_id: None, plugin: None, body: None }
+    }
+
+    pub(super) fn to_json(
+        &self,
+        transaction: &str,
+        apisecret: Option<&Secret>,
+    ) -> serde_json::Result<String> {
+        serde_json::to_string(&Addressed { request: self, transaction, apisecret })
+    }
+
+    /// `ack` is the whole answer, not a promise of one.
+    pub(super) fn ends_with_ack(&self) -> bool {
+        self.janus == "keepalive"
+    }
+}
+
+/// What the link reads of any message.
+#[derive(Deserialize)]
+pub(super) struct Head<'a> {
+    #[serde(borrow)]
+    pub janus: Cow<'a, str>,
+    #[serde(borrow)]
+    pub transaction: Option<Cow<'a, str>>,
+    /// The handle an event comes from.
+    pub sender: Option<u64>,
+}
+
+/// The transaction id in the beginning of a message whose rest was dropped.
+pub(super) fn transaction_in(beginning: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(beginning);
+    let (_, rest) = text.split_once("\"transaction\"")?;
+    let value = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    value.split('"').next()?.parse().ok()
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    error: Option<CodeAndReason>,
+}
+
+#[derive(Deserialize)]
+struct CodeAndReason {
+    code: u32,
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct PluginReply {
+    plugindata: PluginData,
+}
+
+#[derive(Deserialize)]
+struct PluginData {
+    data: Value,
+}
+
+#[derive(Deserialize)]
+struct PluginFailure {
+    error_code: Option<u32>,
+    #[serde(default)]
+    error: String,
+}
+
+/// A reply of the Janus core as `T`, or the error in it.
+pub(super) fn core_reply<T: DeserializeOwned>(request: &'static str, raw: &[u8]) -> Result<T, JanusError> {
+    let bad = |e: serde_json::Error| JanusError::BadReply { request, detail: e.to_string() };
+    let failure: Failure = serde_json::from_slice(raw).map_err(bad)?;
+    if let Some(error) = failure.error {
+        return Err(CoreError::new(error.code, error.reason).into());
+    }
+    serde_json::from_slice(raw).map_err(bad)
+}
+
+/// The plugin's part of a reply as `T`. A `success` that carries an `error_code` is an error.
+pub(super) fn plugin_reply<T: DeserializeOwned>(request: &'static str, raw: &[u8]) -> Result<T, JanusError> {
+    let bad = |e: serde_json::Error| JanusError::BadReply { request, detail: e.to_string() };
+    let data = core_reply::<PluginReply>(request, raw)?.plugindata.data;
+    let failure = PluginFailure::deserialize(&data).map_err(bad)?;
+    if let Some(code) = failure.error_code {
+        return Err(PluginError::new(code, failure.error).into());
+    }
+    serde_json::from_value(data).map_err(bad)
+}
+
+/// The plugin's part of an event; `Null` if it has none.
+pub(super) fn event_data(raw: &[u8]) -> Value {
+    serde_json::from_slice::<PluginReply>(raw).map(|reply| reply.plugindata.data).unwrap_or_default()
+}
+
+/// `{"data": {"id": …}}` of `create` and `attach`.
+#[derive(Deserialize)]
+pub(super) struct Created {
+    pub data: CreatedId,
+}
+
+#[derive(Deserialize)]
+pub(super) struct CreatedId {
+    pub id: u64,
+}
+
+/// Any reply whose content does not matter.
+#[derive(Deserialize)]
+pub(super) struct Done {}
+
+#[derive(Deserialize)]
+pub(super) struct ServerInfo {
+    pub version_string: String,
+    #[serde(rename = "server-name", default)]
+    pub server_name: String,
+    #[serde(default)]
+    pub plugins: BTreeMap<String, PluginVersion>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct PluginVersion {
+    pub version_string: String,
+}
+
+/// Requests to the AudioBridge.
+#[derive(Serialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub(super) enum BridgeRequest<'a> {
+    Create {
+        room: u32,
+        description: &'a str,
+        secret: &'a Secret,
+        pin: &'a str,
+        is_private: bool,
+        permanent: bool,
+        sampling_rate: u32,
+        audiolevel_event: bool,
+        allow_rtp_participants: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        admin_key: Option<&'a Secret>,
+    },
+    Destroy {
+        room: u32,
+        secret: &'a Secret,
+        permanent: bool,
+    },
+    List {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        admin_key: Option<&'a Secret>,
+    },
+    Exists {
+        room: u32,
+    },
+    RtpForward {
+        room: u32,
+        secret: &'a Secret,
+        codec: &'static str,
+        ptype: u8,
+        host: IpAddr,
+        port: u16,
+        always_on: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        admin_key: Option<&'a Secret>,
+    },
+    StopRtpForward {
+        room: u32,
+        secret: &'a Secret,
+        stream_id: u64,
+        /// Asked for as well under `lock_rtp_forward`, though undocumented.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        admin_key: Option<&'a Secret>,
+    },
+    #[serde(rename = "listforwarders")]
+    ListForwarders {
+        room: u32,
+        secret: &'a Secret,
+    },
+    #[serde(rename = "listparticipants")]
+    ListParticipants {
+        room: u32,
+    },
+    Join {
+        room: u32,
+        pin: &'a str,
+        display: &'a str,
+        rtp: RtpEndpoint,
+    },
+}
+
+impl BridgeRequest<'_> {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::Destroy { .. } => "destroy",
+            Self::List { .. } => "list",
+            Self::Exists { .. } => "exists",
+            Self::RtpForward { .. } => "rtp_forward",
+            Self::StopRtpForward { .. } => "stop_rtp_forward",
+            Self::ListForwarders { .. } => "listforwarders",
+            Self::ListParticipants { .. } => "listparticipants",
+            Self::Join { .. } => "join",
+        }
+    }
+}
+
+/// Where one side of a plain-RTP participant takes its packets.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RtpEndpoint {
+    pub ip: IpAddr,
+    pub port: u16,
+    pub payload_type: u8,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Rooms {
+    #[serde(rename = "list", alias = "rooms")]
+    pub rooms: Vec<Room>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Room {
+    pub room: u64,
+    #[serde(default)]
+    pub description: String,
+    pub num_participants: u32,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Exists {
+    pub exists: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Forwarding {
+    pub stream_id: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Forwarders {
+    pub rtp_forwarders: Vec<Forwarder>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Forwarder {
+    pub stream_id: u64,
+    pub ip: IpAddr,
+    pub port: u16,
+    pub ssrc: Option<u32>,
+    #[serde(default)]
+    pub always_on: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Participants {
+    pub participants: Vec<Participant>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Participant {
+    pub id: u64,
+    #[serde(default)]
+    pub display: String,
+    #[serde(default)]
+    pub setup: bool,
+    #[serde(default)]
+    pub muted: bool,
+    #[serde(default)]
+    pub talking: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Joined {
+    pub id: u64,
+    pub rtp: RtpEndpoint,
+}

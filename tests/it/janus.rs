@@ -1,0 +1,5 @@
+//! `stentor::janus` on a real Janus.
+
+mod bridge;
+mod link;
+mod managed;

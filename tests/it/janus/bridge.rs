@@ -1,0 +1,173 @@
+//! Rooms, forwarders and participants.
+
+use stentor::domain::ids::{MediaAddr, Pin};
+use stentor::janus::{AudioBridge, ConnectOptions, JanusClient, JanusError, PluginError, RoomInfo, Secret};
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use crate::support::janus::{MOMENT, TestJanus, connect, pin, room, secret};
+
+#[actix::test]
+async fn a_room_lives_from_create_to_destroy() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+
+    assert!(!client.exists(100_001).await.unwrap());
+    client.create_room(&room(100_001)).await.unwrap();
+    assert!(client.exists(100_001).await.unwrap());
+    assert_eq!(client.create_room(&room(100_001)).await, Err(PluginError::RoomExists.into()));
+
+    let listed =
+        RoomInfo { id: 100_001, description: "stentor/test/room-100001/1".to_owned(), participants: 0 };
+    assert_eq!(client.list_rooms().await.unwrap(), [listed], "private rooms are listed to the admin key");
+    assert_eq!(client.participants(100_001).await.unwrap(), []);
+
+    client.destroy_room(100_001, &secret()).await.unwrap();
+    assert_eq!(client.destroy_room(100_001, &secret()).await, Err(PluginError::NoSuchRoom.into()));
+    assert_eq!(client.participants(100_001).await, Err(PluginError::NoSuchRoom.into()));
+    assert!(client.list_rooms().await.unwrap().is_empty());
+}
+
+#[actix::test]
+async fn a_forwarder_sends_opus_while_nobody_speaks() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+    client.create_room(&room(100_002)).await.unwrap();
+    let (mixer, target) = listener().await;
+
+    let stream_id = client.start_forwarder(100_002, &secret(), target).await.unwrap();
+    let forwarders = client.list_forwarders(100_002, &secret()).await.unwrap();
+    assert_eq!(forwarders.len(), 1);
+    let forwarder = &forwarders[0];
+    assert_eq!((forwarder.stream_id, forwarder.ip, forwarder.port), (stream_id, target.ip, target.port));
+    assert!(forwarder.always_on);
+
+    let mut packet = [0; 1500];
+    let len = timeout(MOMENT, mixer.recv(&mut packet)).await.unwrap().unwrap();
+    assert!(len > 12 && packet[0] == 0x80 && packet[1] & 0x7f == 100, "RTP, payload type 100");
+    let ssrc = u32::from_be_bytes(packet[8..12].try_into().unwrap());
+    assert_eq!(forwarder.ssrc, Some(ssrc));
+
+    client.stop_forwarder(100_002, &secret(), stream_id).await.unwrap();
+    assert_eq!(client.list_forwarders(100_002, &secret()).await.unwrap(), []);
+    client
+        .stop_forwarder(100_002, &secret(), stream_id)
+        .await
+        .expect("an unknown stream is no error to Janus");
+}
+
+#[actix::test]
+async fn a_repeated_forward_doubles_the_stream_and_the_list_tells() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+    client.create_room(&room(100_003)).await.unwrap();
+    let (_mixer, target) = listener().await;
+    let first = client.start_forwarder(100_003, &secret(), target).await.unwrap();
+    let second = client.start_forwarder(100_003, &secret(), target).await.unwrap();
+    let listed = client.list_forwarders(100_003, &secret()).await.unwrap();
+    let mut ids: Vec<u64> = listed.iter().map(|forwarder| forwarder.stream_id).collect();
+    ids.sort_unstable();
+    let mut expected = [first, second];
+    expected.sort_unstable();
+    assert_eq!(ids, expected);
+}
+
+#[actix::test]
+async fn without_the_admin_key_nothing_is_made_or_seen() {
+    let janus = TestJanus::start().await;
+    let (owner, _events) = janus.client().await;
+    owner.create_room(&room(100_004)).await.unwrap();
+    let (_mixer, target) = listener().await;
+
+    let wrong = stranger(&janus, Some("not the key")).await;
+    assert_eq!(wrong.create_room(&room(100_005)).await, Err(PluginError::Unauthorized.into()));
+    assert_eq!(
+        wrong.start_forwarder(100_004, &secret(), target).await,
+        Err(PluginError::Unauthorized.into())
+    );
+    let none = stranger(&janus, None).await;
+    let refusal = none.create_room(&room(100_005)).await;
+    assert!(matches!(refusal, Err(JanusError::Plugin(PluginError::MissingElement(_)))), "{refusal:?}");
+    assert_eq!(none.list_rooms().await.unwrap(), [], "our rooms are private");
+    assert!(!owner.exists(100_005).await.unwrap());
+}
+
+#[actix::test]
+async fn a_wrong_room_secret_changes_nothing() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+    client.create_room(&room(100_006)).await.unwrap();
+    let (_mixer, target) = listener().await;
+    let wrong = Secret("not the secret".to_owned());
+    let refused = || PluginError::Unauthorized.into();
+    assert_eq!(client.destroy_room(100_006, &wrong).await, Err(refused()));
+    assert_eq!(client.start_forwarder(100_006, &wrong, target).await, Err(refused()));
+    assert_eq!(client.list_forwarders(100_006, &wrong).await, Err(refused()));
+    assert!(client.exists(100_006).await.unwrap());
+    assert_eq!(client.list_forwarders(100_006, &secret()).await.unwrap(), []);
+}
+
+#[actix::test]
+async fn an_unknown_room_has_no_forwarders() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+    let (_mixer, target) = listener().await;
+    let unknown = || PluginError::NoSuchRoom.into();
+    assert_eq!(client.start_forwarder(100_007, &secret(), target).await, Err(unknown()));
+    assert_eq!(client.stop_forwarder(100_007, &secret(), 1).await, Err(unknown()));
+    assert_eq!(client.list_forwarders(100_007, &secret()).await, Err(unknown()));
+}
+
+#[actix::test]
+async fn a_plain_rtp_participant_joins_hears_of_others_and_leaves() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+    client.create_room(&room(100_008)).await.unwrap();
+    let (_socket, ours) = listener().await;
+
+    let wrong = Pin::new("zzz999").unwrap();
+    let refused = client.join_rtp(100_008, &wrong, "stranger", ours).await;
+    assert_eq!(refused.err(), Some(PluginError::Unauthorized.into()));
+
+    let mut first = client.join_rtp(100_008, &pin(), "first", ours).await.unwrap();
+    assert!(first.ip.is_loopback() && (25_000..27_000).contains(&first.port), "{first:?}");
+    assert_eq!(first.payload_type, 100);
+    let second = client.join_rtp(100_008, &pin(), "second", ours).await.unwrap();
+    let event = timeout(MOMENT, first.next_event()).await.unwrap().unwrap();
+    assert_eq!((event.kind.as_str(), &event.data["participants"][0]["display"]), ("event", &"second".into()));
+
+    let mut displays: Vec<_> =
+        client.participants(100_008).await.unwrap().into_iter().map(|p| p.display).collect();
+    displays.sort();
+    assert_eq!(displays, ["first", "second"]);
+    let second_id = second.id;
+    second.leave().await.unwrap();
+    let event = timeout(MOMENT, first.next_event()).await.unwrap().unwrap();
+    assert_eq!(event.data["leaving"], second_id);
+    assert_eq!(client.participants(100_008).await.unwrap().len(), 1);
+
+    client.destroy_room(100_008, &secret()).await.unwrap();
+    let event = timeout(MOMENT, first.next_event()).await.unwrap().unwrap();
+    assert_eq!(event.data["audiobridge"], "destroyed");
+}
+
+#[actix::test]
+async fn the_gateway_tells_its_version_and_has_only_what_we_use() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+    let info = client.info().await.unwrap();
+    assert!(info.version.starts_with("1."), "{info:?}");
+    let packages: Vec<_> = info.plugins.iter().map(|plugin| plugin.package.as_str()).collect();
+    assert_eq!(packages, ["janus.plugin.audiobridge"]);
+}
+
+async fn listener() -> (UdpSocket, MediaAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, MediaAddr { ip: address.ip(), port: address.port() })
+}
+
+async fn stranger(janus: &TestJanus, admin_key: Option<&str>) -> JanusClient {
+    let admin_key = admin_key.map(|key| Secret(key.to_owned()));
+    connect(&ConnectOptions { admin_key, ..janus.connect_options() }).await.0
+}

@@ -1,0 +1,172 @@
+//! The connection: many requests at once, large answers, and every way it can end.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use rustix::process::{Pid, Signal, kill_process};
+use stentor::janus::{
+    AudioBridge, ConnectOptions, CoreError, DownReason, GatewayEvent, JanusClient, JanusError, NewRoom,
+    Secret,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout;
+
+use crate::support::janus::{MOMENT, TestJanus, connect, room};
+use crate::support::janus_proxy::JanusProxy;
+
+#[actix::test]
+async fn two_hundred_requests_in_flight_each_get_their_own_answer() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+    let even = (0..20).map(|n| client.clone().create_owned(200_000 + 10 * n));
+    assert!(join_all(even).await.into_iter().all(|created| created.is_ok()));
+    let began = Instant::now();
+    let answers = join_all((200_000..200_200).map(|id| client.exists(id))).await;
+    println!("200 in flight: {:?}", began.elapsed());
+    for (id, exists) in (200_000..200_200).zip(answers) {
+        assert_eq!(exists, Ok(id % 10 == 0), "{id}");
+    }
+}
+
+#[actix::test]
+async fn a_held_up_request_delays_no_other() {
+    let janus = TestJanus::start().await;
+    let mut proxy = JanusProxy::start(janus.janus.url()).await;
+    let (client, _events) =
+        connect(&ConnectOptions { url: proxy.url.clone(), ..janus.connect_options() }).await;
+    proxy.hold("stentor/test/room-200301/1");
+    let slow = actix::spawn(client.clone().create_owned(200_301));
+    proxy.held(1).await;
+    for id in 200_302..200_310 {
+        timeout(MOMENT, client.create_room(&room(id))).await.expect("is not held up").unwrap();
+    }
+    assert!(!client.exists(200_301).await.unwrap() && !slow.is_finished());
+    proxy.release("stentor/test/room-200301/1");
+    timeout(MOMENT, slow).await.unwrap().unwrap().unwrap();
+    assert!(client.exists(200_301).await.unwrap());
+}
+
+#[actix::test]
+async fn a_large_answer_arrives_whole_and_one_over_the_limit_is_refused() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+    let described = |id, len| NewRoom { description: "d".repeat(len), ..room(id) };
+    for id in 200_400..200_410 {
+        client.create_room(&described(id, 20_000)).await.unwrap();
+    }
+    let rooms = client.list_rooms().await.unwrap();
+    assert_eq!(rooms.iter().map(|room| room.description.len()).sum::<usize>(), 200_000);
+
+    for id in 200_410..200_422 {
+        client.create_room(&described(id, 90_000)).await.unwrap();
+    }
+    let refused = client.list_rooms().await;
+    assert!(matches!(refused, Err(JanusError::TooLarge { request: "list", .. })), "{:?}", refused.err());
+    assert!(client.exists(200_400).await.unwrap(), "the connection lives on");
+}
+
+#[actix::test]
+async fn what_is_pending_fails_at_once_when_janus_is_killed() {
+    let mut janus = TestJanus::start().await;
+    let (client, events) = slow_client(&janus).await;
+    // Frozen first, so that the requests are surely unanswered when it dies.
+    signal(&janus, Signal::STOP);
+    let pending: Vec<_> = (0..5).map(|n| actix::spawn(client.clone().create_owned(200_500 + n))).collect();
+    signal(&janus, Signal::KILL);
+    for request in pending {
+        assert_eq!(timeout(MOMENT, request).await.unwrap().unwrap(), Err(JanusError::Disconnected));
+    }
+    assert!(matches!(down(events).await, DownReason::Closed | DownReason::Failed(_)));
+    assert_eq!(client.exists(200_500).await, Err(JanusError::Disconnected), "and there is no hidden retry");
+    janus.janus.wait().await.unwrap();
+}
+
+#[actix::test]
+async fn a_frozen_janus_is_noticed_by_its_silence() {
+    let janus = TestJanus::start().await;
+    let (client, events) = slow_client(&janus).await;
+    signal(&janus, Signal::STOP);
+    let began = Instant::now();
+    let pending = actix::spawn(client.create_owned(200_600));
+    assert_eq!(down(events).await, DownReason::Silent);
+    println!("silence noticed after {:?}", began.elapsed());
+    assert_eq!(pending.await.unwrap(), Err(JanusError::Disconnected));
+}
+
+#[actix::test]
+async fn after_a_timeout_the_outcome_is_unknown_and_can_be_asked_for() {
+    let janus = TestJanus::start().await;
+    let patience = Duration::from_millis(300);
+    let (client, _events) =
+        connect(&ConnectOptions { request_timeout: patience, ..janus.connect_options() }).await;
+    signal(&janus, Signal::STOP);
+    let failed = client.create_room(&room(200_700)).await.unwrap_err();
+    assert_eq!(failed, JanusError::Timeout { request: "create", after: patience });
+    assert!(failed.outcome_unknown());
+    signal(&janus, Signal::CONT);
+    // Janus gets to it late; the late answer confuses nobody.
+    let made = async { while client.exists(200_700).await != Ok(true) {} };
+    timeout(MOMENT, made).await.expect("the request was carried out after all");
+}
+
+#[actix::test]
+async fn a_wrong_api_secret_is_named_as_such() {
+    let janus = TestJanus::start().await;
+    for wrong in [None, Some(Secret("not the secret".to_owned()))] {
+        let options = ConnectOptions { api_secret: wrong, ..janus.connect_options() };
+        let refused = JanusClient::connect(&options, unbounded_channel().0).await;
+        assert_eq!(refused.err(), Some(CoreError::Unauthorized.into()));
+    }
+}
+
+#[actix::test]
+async fn nobody_at_the_url_is_an_error_that_names_it() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let options = ConnectOptions {
+        url: format!("ws://127.0.0.1:{port}"),
+        api_secret: None,
+        admin_key: None,
+        request_timeout: MOMENT,
+    };
+    let error = JanusClient::connect(&options, unbounded_channel().0).await.unwrap_err();
+    assert!(matches!(&error, JanusError::Unreachable { url, .. } if *url == options.url));
+    assert!(!error.outcome_unknown());
+}
+
+#[actix::test]
+async fn the_last_handle_dropped_closes_the_connection_without_an_alarm() {
+    let janus = TestJanus::start().await;
+    let (client, mut events) = janus.client().await;
+    let other = client.clone();
+    drop(client);
+    assert!(other.info().await.is_ok());
+    drop(other);
+    assert_eq!(timeout(MOMENT, events.recv()).await.unwrap(), None);
+}
+
+/// Moves into a task of its own.
+trait CreateOwned {
+    fn create_owned(self, id: u32) -> impl Future<Output = Result<(), JanusError>> + 'static;
+}
+
+impl CreateOwned for JanusClient {
+    async fn create_owned(self, id: u32) -> Result<(), JanusError> {
+        self.create_room(&room(id)).await
+    }
+}
+
+/// Requests whose timeout does not matter.
+async fn slow_client(janus: &TestJanus) -> (JanusClient, UnboundedReceiver<GatewayEvent>) {
+    connect(&ConnectOptions { request_timeout: 10 * MOMENT, ..janus.connect_options() }).await
+}
+
+async fn down(mut events: UnboundedReceiver<GatewayEvent>) -> DownReason {
+    let GatewayEvent::Down { reason } = timeout(MOMENT, events.recv()).await.unwrap().unwrap();
+    assert_eq!(events.recv().await, None, "comes once, and last");
+    reason
+}
+
+fn signal(janus: &TestJanus, signal: Signal) {
+    let pid = Pid::from_raw(janus.janus.pid().unwrap() as i32).unwrap();
+    kill_process(pid, signal).unwrap();
+}

@@ -1,0 +1,75 @@
+//! A real Janus for a test, on ports of its own, gone with the test.
+
+use std::time::Duration;
+
+use stentor::domain::ids::Pin;
+use stentor::janus::{
+    ConnectOptions, GatewayEvent, JanusClient, ManagedJanus, ManagedOptions, NewRoom, PLAIN_RTP_PORTS,
+    Secret, WEBRTC_PORTS,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+pub const MOMENT: Duration = Duration::from_secs(10);
+
+pub struct TestJanus {
+    pub janus: ManagedJanus,
+    pub options: ManagedOptions,
+    _dir: tempfile::TempDir,
+}
+
+impl TestJanus {
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(dir.path());
+        let janus = ManagedJanus::start(&options).await.unwrap();
+        Self { janus, options, _dir: dir }
+    }
+
+    pub fn connect_options(&self) -> ConnectOptions {
+        ConnectOptions {
+            url: self.janus.url().to_owned(),
+            api_secret: Some(self.options.api_secret.clone()),
+            admin_key: Some(self.options.admin_key.clone()),
+            request_timeout: Duration::from_secs(5),
+        }
+    }
+
+    pub async fn client(&self) -> (JanusClient, UnboundedReceiver<GatewayEvent>) {
+        connect(&self.connect_options()).await
+    }
+}
+
+pub async fn connect(options: &ConnectOptions) -> (JanusClient, UnboundedReceiver<GatewayEvent>) {
+    let (sender, events) = unbounded_channel();
+    (JanusClient::connect(options, sender).await.unwrap(), events)
+}
+
+pub fn options(dir: &std::path::Path) -> ManagedOptions {
+    ManagedOptions {
+        binary: "janus".into(),
+        work_dir: dir.join("janus"),
+        media_ip: [127, 0, 0, 1].into(),
+        ice_interface: None,
+        api_secret: Secret("a \"secret\" of the API \\".to_owned()),
+        admin_key: Secret("the admin's key".to_owned()),
+        webrtc_ports: WEBRTC_PORTS,
+        plain_rtp_ports: PLAIN_RTP_PORTS,
+    }
+}
+
+pub fn room(id: u32) -> NewRoom {
+    NewRoom {
+        janus_room_id: id,
+        description: format!("stentor/test/room-{id}/1"),
+        pin: pin(),
+        secret: secret(),
+    }
+}
+
+pub fn pin() -> Pin {
+    Pin::new("abc123").unwrap()
+}
+
+pub fn secret() -> Secret {
+    Secret("secret of the room".to_owned())
+}
