@@ -32,7 +32,7 @@ enum Wanted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub janus_room_id: u32,
-    /// The epoch it was created at; its secret derives from it.
+    /// The epoch it was created at.
     pub created_at: Epoch,
     pub forwarders: Option<Vec<ForwarderState>>,
 }
@@ -53,20 +53,16 @@ pub enum Effect {
     },
     Destroy {
         janus_room_id: u32,
-        created_at: Epoch,
     },
     ListForwarders {
         janus_room_id: u32,
-        created_at: Epoch,
     },
     StartForwarder {
         janus_room_id: u32,
-        created_at: Epoch,
         target: MediaAddr,
     },
     StopForwarder {
         janus_room_id: u32,
-        created_at: Epoch,
         stream_id: u64,
     },
     /// Put our key if livemeta is still at `live_revision` and the key at `key_revision` (0: absent).
@@ -217,14 +213,14 @@ impl JanusRoom {
     /// Forwarders, rooms, then the key: whoever sees the key gone may rely on the rest being gone.
     fn dismantle(&self, rooms: &[Found], key: Option<Versioned<JanusState>>) -> Plan<Effect> {
         if let Some(room) = rooms.first() {
-            let (janus_room_id, created_at) = (room.janus_room_id, room.created_at);
+            let janus_room_id = room.janus_room_id;
             return match room.forwarders.as_ref().and_then(|f| f.first()) {
                 Some(f) => Plan::act(
-                    Effect::StopForwarder { janus_room_id, created_at, stream_id: f.stream_id },
+                    Effect::StopForwarder { janus_room_id, stream_id: f.stream_id },
                     "the room is no longer wanted here",
                 ),
                 None => Plan::act(
-                    Effect::Destroy { janus_room_id, created_at },
+                    Effect::Destroy { janus_room_id },
                     "the room is no longer wanted here",
                 ),
             };
@@ -251,17 +247,17 @@ impl JanusRoom {
         if let Some(stale) = b.rooms.iter().find(|r| r.janus_room_id != room.janus_room_id) {
             return Plan::act(destroy(stale), "a second Janus room of the same room");
         }
-        let (janus_room_id, created_at) = (room.janus_room_id, room.created_at);
+        let janus_room_id = room.janus_room_id;
         let Some(forwarders) = &room.forwarders else {
             return Plan::act(
-                Effect::ListForwarders { janus_room_id, created_at },
+                Effect::ListForwarders { janus_room_id },
                 "looks up the forwarders before adding one",
             );
         };
         let fed = b.target.and_then(|t| forwarders.iter().find(|f| f.target == t));
         if let (Some(target), None) = (b.target, fed) {
             return Plan::act(
-                Effect::StartForwarder { janus_room_id, created_at, target },
+                Effect::StartForwarder { janus_room_id, target },
                 "the mixer waits for RTP at this port",
             );
         }
@@ -273,7 +269,7 @@ impl JanusRoom {
         };
         match forwarders.iter().find(|f| f.stream_id != fed.stream_id) {
             Some(old) => Plan::act(
-                Effect::StopForwarder { janus_room_id, created_at, stream_id: old.stream_id },
+                Effect::StopForwarder { janus_room_id, stream_id: old.stream_id },
                 "feeds a mixer that no longer has the room",
             ),
             None => Plan::wait("forwarding"),
@@ -400,5 +396,5 @@ struct Build<'a> {
 }
 
 fn destroy(room: &Found) -> Effect {
-    Effect::Destroy { janus_room_id: room.janus_room_id, created_at: room.created_at }
+    Effect::Destroy { janus_room_id: room.janus_room_id }
 }
