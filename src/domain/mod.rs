@@ -6,5 +6,7 @@
 pub mod ids;
 pub mod keys;
 pub mod model;
+pub mod placement;
 pub mod restart;
+pub mod room;
 pub mod view;
