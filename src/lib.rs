@@ -18,4 +18,5 @@
 pub mod config;
 pub mod domain;
 pub mod process;
+pub mod rooms;
 pub mod store;
