@@ -21,5 +21,6 @@ pub mod config;
 pub mod domain;
 pub mod janus;
 pub mod process;
+pub mod rooms;
 pub mod store;
 pub mod telemetry;

@@ -11,7 +11,9 @@ pub mod model;
 pub mod own_key;
 pub mod plan;
 pub mod ports;
+pub mod placement;
 pub mod restart;
+pub mod room;
 pub mod view;
 
 #[cfg(test)]

@@ -17,6 +17,13 @@ pub struct Meta {
     /// Set in the same transaction as livemeta `removing`; tells a delete from a stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
+    /// Of the newest assignment this room ever had, so that the epoch rises across stop and start too.
+    /// A new room begins with the store's revision, which no earlier room of the same name can have reached.
+    #[serde(default)]
+    pub last_epoch: Epoch,
+    /// `None`: never started, so it is removed after a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_started_at: Option<UnixMs>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +127,19 @@ pub enum MarkLabel {
     Draining,
     Drained,
     Unready,
+}
+
+impl MarkLabel {
+    /// As it stands in the store and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Cordon => "cordon",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Unready => "unready",
+        }
+    }
 }
 
 /// `/{januses|mixers}/{id}/mark`: an operator's word on a module.

@@ -1,0 +1,259 @@
+//! Which Janus and which mixer a room goes to (seed flow 1.4).
+//!
+//! A module is a candidate while its heartbeat is there and healthy, its mark is `ready` or absent, it
+//! announces a capacity, and it has fewer rooms than that. Of two candidates drawn at random the less
+//! loaded one is taken: nearly as even as always taking the least loaded, without every node of a cluster
+//! running to the same module at once.
+//!
+//! Owns: that choice, and the reason for each module not chosen. Never does: write, or roll the dice.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::ids::{ModuleId, RoomId};
+use super::keys::ModuleKind;
+use super::model::{Health, LiveMeta, MarkLabel};
+use super::view::{ModuleView, Modules, RoomView};
+
+/// Rooms per module.
+pub type Load = BTreeMap<ModuleId, u32>;
+
+/// Where a room goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    pub janus_id: ModuleId,
+    pub mixer_id: ModuleId,
+}
+
+/// Two numbers uniform in `0.0..1.0`.
+pub type Dice = [f64; 2];
+
+/// Why a module takes no further room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyNot {
+    /// Its lease ran out, or it never came up: all we have is its mark.
+    NoHeartbeat,
+    Unhealthy,
+    Marked(MarkLabel),
+    /// It announces capacity 0.
+    NoCapacity,
+    Full {
+        load: u32,
+        capacity: u32,
+    },
+}
+
+/// No module of this kind takes a room; each with its reason. Empty: there is none at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotPickable {
+    pub considered: Vec<(ModuleId, WhyNot)>,
+}
+
+/// Takes one candidate of `kind`, by the power of two choices.
+pub fn pick(kind: ModuleKind, modules: &Modules, load: &Load, dice: Dice) -> Result<ModuleId, NotPickable> {
+    let mut candidates = Vec::new();
+    let mut considered = Vec::new();
+    for ((_, id), module) in modules.iter().filter(|((k, _), _)| *k == kind) {
+        let rooms = load_on(load, id);
+        match pickable(module, rooms) {
+            Ok(capacity) => candidates.push(Candidate { id, rooms, capacity }),
+            Err(why) => considered.push((id.clone(), why)),
+        }
+    }
+    two_choice(candidates, dice).ok_or(NotPickable { considered })
+}
+
+/// The capacity of a module that takes a further room while it has `load`.
+pub fn pickable(module: &ModuleView, load: u32) -> Result<u32, WhyNot> {
+    let heartbeat = module.heartbeat.as_ref().ok_or(WhyNot::NoHeartbeat)?;
+    if heartbeat.status != Health::Healthy {
+        return Err(WhyNot::Unhealthy);
+    }
+    match module.mark.as_ref().map(|m| m.label) {
+        None | Some(MarkLabel::Ready) => {}
+        Some(label) => return Err(WhyNot::Marked(label)),
+    }
+    match heartbeat.capacity {
+        0 => Err(WhyNot::NoCapacity),
+        capacity if load >= capacity => Err(WhyNot::Full { load, capacity }),
+        capacity => Ok(capacity),
+    }
+}
+
+/// Rooms per module of `kind`. A `removing` room counts like one on air: until its livemeta is gone the
+/// module may still hold its Janus room or FFmpeg, and a capacity says what fits, not what is wanted.
+pub fn load_of<'a>(
+    kind: ModuleKind,
+    rooms: impl IntoIterator<Item = (&'a RoomId, &'a std::sync::Arc<RoomView>)>,
+) -> Load {
+    let mut load = Load::new();
+    for live in rooms.into_iter().filter_map(|(_, room)| room.live.as_ref()) {
+        *load.entry(assigned(kind, live).clone()).or_default() += 1;
+    }
+    load
+}
+
+pub fn load_on(load: &Load, id: &ModuleId) -> u32 {
+    load.get(id).copied().unwrap_or(0)
+}
+
+/// The module of `kind` that a live room is assigned to.
+pub fn assigned(kind: ModuleKind, live: &LiveMeta) -> &ModuleId {
+    match kind {
+        ModuleKind::Janus => &live.janus_id,
+        ModuleKind::Mixer => &live.mixer_id,
+    }
+}
+
+impl fmt::Display for WhyNot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoHeartbeat => f.write_str("no heartbeat"),
+            Self::Unhealthy => f.write_str("unhealthy"),
+            Self::Marked(label) => write!(f, "marked {}", label.as_str()),
+            Self::NoCapacity => f.write_str("announces capacity 0"),
+            Self::Full { load, capacity } => write!(f, "full: {load} of {capacity} rooms"),
+        }
+    }
+}
+
+struct Candidate<'a> {
+    id: &'a ModuleId,
+    rooms: u32,
+    capacity: u32,
+}
+
+impl Candidate<'_> {
+    /// Relative to capacity, without division: `a/b < c/d` as `a·d < c·b`.
+    fn is_fuller_than(&self, other: &Self) -> bool {
+        u64::from(self.rooms) * u64::from(other.capacity) > u64::from(other.rooms) * u64::from(self.capacity)
+    }
+}
+
+fn two_choice(mut candidates: Vec<Candidate<'_>>, dice: Dice) -> Option<ModuleId> {
+    if candidates.is_empty() {
+        return None;
+    }
+    let first = candidates.swap_remove(index(candidates.len(), dice[0]));
+    if candidates.is_empty() {
+        return Some(first.id.clone());
+    }
+    let second = candidates.swap_remove(index(candidates.len(), dice[1]));
+    let taken = if first.is_fuller_than(&second) { second } else { first };
+    Some(taken.id.clone())
+}
+
+fn index(len: usize, dice: f64) -> usize {
+    ((len as f64 * dice.clamp(0.0, 1.0)) as usize).min(len - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{Heartbeat, Mark};
+    use super::super::view::Versioned;
+    use super::*;
+    use crate::domain::ids::UnixMs;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn each_refused_module_says_why() {
+        let modules = modules([
+            ("a-dead", None, Some(MarkLabel::Ready)),
+            ("b-sick", Some((Health::Unhealthy, 9)), None),
+            ("c-cordoned", Some((Health::Healthy, 9)), Some(MarkLabel::Cordon)),
+            ("d-zero", Some((Health::Healthy, 0)), None),
+            ("e-full", Some((Health::Healthy, 2)), Some(MarkLabel::Ready)),
+        ]);
+        let load = Load::from([(id("e-full"), 2)]);
+        let refused = pick(ModuleKind::Janus, &modules, &load, [0.3, 0.9]).unwrap_err();
+        let reasons: Vec<_> = refused.considered.into_iter().map(|(_, why)| why).collect();
+        assert_eq!(
+            reasons,
+            [
+                WhyNot::NoHeartbeat,
+                WhyNot::Unhealthy,
+                WhyNot::Marked(MarkLabel::Cordon),
+                WhyNot::NoCapacity,
+                WhyNot::Full { load: 2, capacity: 2 },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_module_of_the_other_kind_is_no_candidate() {
+        let modules = modules([("node", Some((Health::Healthy, 9)), None)]);
+        let refused = pick(ModuleKind::Mixer, &modules, &Load::new(), [0.0, 0.0]).unwrap_err();
+        assert_eq!(refused.considered, []);
+    }
+
+    #[test]
+    fn of_two_the_less_loaded_for_its_size_is_taken() {
+        let modules = modules([
+            ("large", Some((Health::Healthy, 100)), None),
+            ("small", Some((Health::Healthy, 4)), None),
+        ]);
+        let load = Load::from([(id("large"), 20), (id("small"), 1)]);
+        for dice in [[0.0, 0.0], [0.9, 0.0]] {
+            assert_eq!(pick(ModuleKind::Janus, &modules, &load, dice).unwrap(), id("large"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_is_picked_has_room_and_someone_is_if_anyone_has(
+            fleet in prop::collection::vec((0u32..4, 0u32..4, any::<bool>(), 0u8..4), 0..6),
+            dice in [0.0..1.0f64, 0.0..1.0f64],
+        ) {
+            let names: Vec<String> = (0..fleet.len()).map(|n| format!("m{n}")).collect();
+            let modules = modules(fleet.iter().zip(&names).map(|((capacity, _, up, mark), name)| {
+                let mark = [None, Some(MarkLabel::Ready), Some(MarkLabel::Draining), None][*mark as usize];
+                (name.as_str(), up.then_some((Health::Healthy, *capacity)), mark)
+            }));
+            let load: Load = fleet.iter().zip(&names).map(|((_, l, ..), name)| (id(name), *l)).collect();
+            let free = |m: &ModuleId| {
+                let view = &modules[&(ModuleKind::Janus, m.clone())];
+                pickable(view, load_on(&load, m)).is_ok()
+            };
+            match pick(ModuleKind::Janus, &modules, &load, dice) {
+                Ok(taken) => prop_assert!(free(&taken)),
+                Err(refused) => {
+                    prop_assert_eq!(refused.considered.len(), fleet.len());
+                    prop_assert!(names.iter().all(|n| !free(&id(n))));
+                }
+            }
+        }
+    }
+
+    fn id(text: &str) -> ModuleId {
+        ModuleId::new(text).unwrap()
+    }
+
+    fn modules<'a>(
+        list: impl IntoIterator<Item = (&'a str, Option<(Health, u32)>, Option<MarkLabel>)>,
+    ) -> Modules {
+        let view = |heartbeat: Option<(Health, u32)>, mark: Option<MarkLabel>| ModuleView {
+            heartbeat: heartbeat.map(|(status, capacity)| versioned(heartbeat_of(status, capacity))),
+            mark: mark.map(|label| versioned(Mark { label })),
+        };
+        list.into_iter()
+            .map(|(name, heartbeat, mark)| ((ModuleKind::Janus, id(name)), Arc::new(view(heartbeat, mark))))
+            .collect()
+    }
+
+    fn heartbeat_of(status: Health, capacity: u32) -> Heartbeat {
+        Heartbeat {
+            status,
+            host: "host".into(),
+            url: "ws://host".into(),
+            capacity,
+            started_at: UnixMs(1),
+            incarnation: "i".into(),
+            version: "0".into(),
+        }
+    }
+
+    fn versioned<T>(value: T) -> Versioned<T> {
+        Versioned { value, mod_revision: 1 }
+    }
+}

@@ -1,0 +1,311 @@
+//! A room as the room API sees it: what may happen to it, and what that writes.
+//!
+//! ```text
+//!            create            start                 both keys of the newest epoch
+//!   (absent) ──────▶ created ────────▶ starting ───────────────────────────────▶ onair
+//!      ▲              │   ▲                │  ▲                                   │  ▲
+//!      ├── delete ────┘   │                │  └─ degraded ◀── forwarding lost ────┘  │
+//!      │   expire         │                │       └───────── or reassigned ──────────┘
+//!      │                  │                ▼
+//!      │                  │        stop, delete, expire
+//!      │                  │                │
+//!      │                  │                ▼
+//!      │                  └──────────── removing
+//!      └───────────────────────────────────┘  once the janus and mixer keys are gone, or by force
+//! ```
+//!
+//! A request is accepted, ignored as already done, or denied with a typed reason, before anything happens.
+//! What is accepted is a [`RoomWrite`]: one transaction that holds only while the room is as it was read,
+//! so nothing a competitor removed can come back. The epoch only rises.
+//!
+//! Owns: these rules. Never does: write.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::ids::{Epoch, ModuleId, Nonce, UnixMs};
+use super::keys::ModuleKind;
+use super::model::{JanusStatus, LiveMeta, LiveStatus, Meta};
+use super::placement::{NotPickable, Placement, WhyNot};
+use super::view::{RoomView, Versioned};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomStatus {
+    /// Exists, and is not on air.
+    Created,
+    /// Assigned; Janus and mixer are not both there yet.
+    Starting,
+    /// Janus forwards the mix to a mixer that waits for it.
+    OnAir,
+    /// Was on air; forwarding has stopped, or the room is being moved.
+    Degraded,
+    /// Janus and mixer are letting go of it.
+    Removing,
+}
+
+/// A request that may go ahead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission<T> {
+    Accepted(T),
+    AlreadyDone,
+}
+
+/// What an accepted request changes, in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoomWrite {
+    /// Puts those that are `Some`, leaves the others.
+    Put { meta: Option<Meta>, live: Option<LiveMeta> },
+    /// The live is over, the room stays: livemeta goes, and by force what its modules left behind.
+    ClearLive,
+    /// Every key of the room goes.
+    ClearAll,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateDenied {
+    #[error("a room with this id exists")]
+    Exists,
+    #[error("the room of this id is still being removed")]
+    Removing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartDenied {
+    #[error("there is no such room")]
+    NotFound,
+    #[error("the room is still being removed")]
+    Removing,
+    #[error("no janus takes a room{}", Reasons(considered))]
+    NoPickableJanus { considered: Vec<(ModuleId, WhyNot)> },
+    #[error("no mixer takes a room{}", Reasons(considered))]
+    NoPickableMixer { considered: Vec<(ModuleId, WhyNot)> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such room")]
+pub struct NoSuchRoom;
+
+/// Why a room goes without having been asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// Created and never started: the whole room goes.
+    NeverStarted,
+    /// On air for longer than any live should: the live ends, the room stays.
+    TooOld,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpiryLimits {
+    pub never_started_after: Duration,
+    /// Of a live, from its start.
+    pub max_age: Duration,
+}
+
+/// What a `removing` room needs next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cleanup {
+    /// It is not being removed.
+    Nothing,
+    Waiting(Waiting),
+    Remove(RoomWrite),
+}
+
+/// The module keys that are still there; at `forced_at` they are removed with the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Never empty.
+    pub on: Vec<ModuleKind>,
+    pub forced_at: Option<UnixMs>,
+}
+
+impl StartDenied {
+    pub fn not_pickable(kind: ModuleKind, refused: NotPickable) -> Self {
+        let considered = refused.considered;
+        match kind {
+            ModuleKind::Janus => Self::NoPickableJanus { considered },
+            ModuleKind::Mixer => Self::NoPickableMixer { considered },
+        }
+    }
+}
+
+/// `None` when there is no such room.
+pub fn status(view: &RoomView) -> Option<RoomStatus> {
+    let Some(live) = &view.live else {
+        let meta = view.meta.as_ref()?;
+        return Some(if meta.deleted_at.is_some() { RoomStatus::Removing } else { RoomStatus::Created });
+    };
+    if live.status == LiveStatus::Removing {
+        return Some(RoomStatus::Removing);
+    }
+    let janus = view.janus.as_ref().filter(|j| j.epoch == live.epoch).map(|j| j.status);
+    let mixer = view.mixer.as_ref().is_some_and(|m| m.epoch == live.epoch);
+    // A stop leaves no key behind, so one of an older epoch means that the room was moved while on air.
+    let moved = view.janus.as_ref().is_some_and(|j| j.epoch < live.epoch)
+        || view.mixer.as_ref().is_some_and(|m| m.epoch < live.epoch);
+    Some(match (janus, mixer) {
+        (Some(JanusStatus::Forwarding), true) => RoomStatus::OnAir,
+        (Some(JanusStatus::Forwarding), false) | (Some(JanusStatus::NotForwarding), _) => {
+            RoomStatus::Degraded
+        }
+        _ if moved => RoomStatus::Degraded,
+        _ => RoomStatus::Starting,
+    })
+}
+
+/// `meta` is the room as wanted; `revision` that of the store when `view` was read, which is where epochs
+/// begin: each start raises the revision at least as much as the epoch, so an earlier room of the same
+/// name stayed below.
+pub fn admit_create(view: &RoomView, meta: Meta, revision: i64) -> Result<Meta, CreateDenied> {
+    match status(view) {
+        None => Ok(Meta { last_epoch: Epoch(revision.unsigned_abs()), ..meta }),
+        Some(RoomStatus::Removing) => Err(CreateDenied::Removing),
+        Some(_) => Err(CreateDenied::Exists),
+    }
+}
+
+/// `place` is asked only when the room can start.
+pub fn admit_start(
+    view: &RoomView,
+    place: impl FnOnce() -> Result<Placement, StartDenied>,
+    nonce: Nonce,
+    now: UnixMs,
+) -> Result<Admission<RoomWrite>, StartDenied> {
+    let meta = view.meta.as_ref().ok_or(StartDenied::NotFound)?;
+    match status(view) {
+        Some(RoomStatus::Created) => {
+            Ok(Admission::Accepted(assignment(meta.value.clone(), place()?, nonce, now)))
+        }
+        Some(RoomStatus::Removing) | None => Err(StartDenied::Removing),
+        Some(_) => Ok(Admission::AlreadyDone),
+    }
+}
+
+/// Puts the room on air under the next epoch.
+pub fn assignment(mut meta: Meta, placement: Placement, nonce: Nonce, now: UnixMs) -> RoomWrite {
+    let epoch = meta.last_epoch.next();
+    meta.last_epoch = epoch;
+    meta.last_started_at = Some(now);
+    let live = LiveMeta {
+        status: LiveStatus::OnAir,
+        mixer_id: placement.mixer_id,
+        janus_id: placement.janus_id,
+        nonce,
+        created_at: now,
+        discard_at: None,
+        epoch,
+    };
+    RoomWrite::Put { meta: Some(meta), live: Some(live) }
+}
+
+/// Ends the live. `grace` is what the modules get before they are passed over.
+pub fn admit_stop(view: &RoomView, now: UnixMs, grace: Duration) -> Result<Admission<RoomWrite>, NoSuchRoom> {
+    status(view).ok_or(NoSuchRoom)?;
+    Ok(match &view.live {
+        Some(live) if live.status == LiveStatus::OnAir => {
+            Admission::Accepted(RoomWrite::Put { meta: None, live: Some(removing(live, now, grace)) })
+        }
+        _ => Admission::AlreadyDone,
+    })
+}
+
+/// Ends the room; one that holds nothing goes at once.
+pub fn admit_delete(
+    view: &RoomView,
+    now: UnixMs,
+    grace: Duration,
+) -> Result<Admission<RoomWrite>, NoSuchRoom> {
+    status(view).ok_or(NoSuchRoom)?;
+    let Some(live) = &view.live else { return Ok(Admission::Accepted(RoomWrite::ClearAll)) };
+    // Livemeta without meta is nobody's doing but a stray hand's in the store: cleanup then takes it all.
+    let meta = view.meta.as_ref().filter(|m| m.deleted_at.is_none());
+    let meta = meta.map(|m| Meta { deleted_at: Some(now), ..m.value.clone() });
+    let live = (live.status == LiveStatus::OnAir).then(|| removing(live, now, grace));
+    Ok(match (meta, live) {
+        (None, None) => Admission::AlreadyDone,
+        (meta, live) => Admission::Accepted(RoomWrite::Put { meta, live }),
+    })
+}
+
+/// `None`: the room may stay as it is.
+pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Expiry> {
+    let past = |since: UnixMs, limit: Duration| now.0.saturating_sub(since.0) as u128 > limit.as_millis();
+    match status(view)? {
+        RoomStatus::Removing => None,
+        RoomStatus::Created => {
+            let meta = view.meta.as_ref()?;
+            let idle = meta.last_started_at.is_none() && past(meta.created_at, limits.never_started_after);
+            idle.then_some(Expiry::NeverStarted)
+        }
+        _ => past(view.live.as_ref()?.created_at, limits.max_age).then_some(Expiry::TooOld),
+    }
+}
+
+/// Takes a `removing` room to its end: waits until its modules have let go, but not beyond `discardAt`.
+/// Module keys are never left behind: a forced end removes them in the same transaction.
+pub fn cleanup(view: &RoomView, now: UnixMs) -> Cleanup {
+    if status(view) != Some(RoomStatus::Removing) {
+        return Cleanup::Nothing;
+    }
+    let forced_at = view.live.as_ref().and_then(|l| l.discard_at);
+    let on = keys_left(view);
+    if !on.is_empty() && forced_at.is_none_or(|at| now < at) {
+        return Cleanup::Waiting(Waiting { on, forced_at });
+    }
+    let stays = view.meta.as_ref().is_some_and(|m| m.deleted_at.is_none());
+    Cleanup::Remove(if stays { RoomWrite::ClearLive } else { RoomWrite::ClearAll })
+}
+
+impl RoomWrite {
+    /// The room once this was committed at `revision`.
+    pub fn applied_to(&self, view: &RoomView, revision: i64) -> RoomView {
+        match self {
+            Self::ClearAll => RoomView::default(),
+            Self::ClearLive => RoomView { live: None, janus: None, mixer: None, ..view.clone() },
+            Self::Put { meta, live } => RoomView {
+                meta: at(revision, meta).or_else(|| view.meta.clone()),
+                live: at(revision, live).or_else(|| view.live.clone()),
+                ..view.clone()
+            },
+        }
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.on.iter().map(|kind| kind.as_str()).collect();
+        write!(f, "waiting for the {} key to go", keys.join(" and the "))
+    }
+}
+
+/// Shown as `: a: full, b: no heartbeat`; empty when there was nobody to consider.
+struct Reasons<'a>(&'a [(ModuleId, WhyNot)]);
+
+impl fmt::Display for Reasons<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (id, why)) in self.0.iter().enumerate() {
+            write!(f, "{}{id} is {why}", if n == 0 { ": " } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+fn removing(live: &LiveMeta, now: UnixMs, grace: Duration) -> LiveMeta {
+    let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+    let discard_at = Some(UnixMs(now.0.saturating_add(grace)));
+    LiveMeta { status: LiveStatus::Removing, discard_at, ..live.clone() }
+}
+
+fn keys_left(view: &RoomView) -> Vec<ModuleKind> {
+    let janus = view.janus.is_some().then_some(ModuleKind::Janus);
+    let mixer = view.mixer.is_some().then_some(ModuleKind::Mixer);
+    janus.into_iter().chain(mixer).collect()
+}
+
+fn at<T: Clone>(mod_revision: i64, value: &Option<T>) -> Option<Versioned<T>> {
+    value.clone().map(|value| Versioned { value, mod_revision })
+}
+
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod tests;

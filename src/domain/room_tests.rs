@@ -1,0 +1,263 @@
+//! The rules of a room's life, by example and over random histories.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::ids::{MediaAddr, ModuleId, Pin};
+use crate::domain::model::{JanusState, MixerState};
+
+const GRACE: Duration = Duration::from_secs(60);
+const NOW: UnixMs = UnixMs(1_000_000);
+
+#[test]
+fn a_room_is_on_air_when_both_modules_serve_the_newest_epoch() {
+    let mut room = started(created());
+    assert_eq!(status(&room), Some(RoomStatus::Starting));
+    let epoch = room.live.as_ref().unwrap().epoch;
+    room.janus = Some(janus(epoch, JanusStatus::RoomCreated));
+    room.mixer = Some(mixer(epoch));
+    assert_eq!(status(&room), Some(RoomStatus::Starting));
+    room.janus = Some(janus(epoch, JanusStatus::Forwarding));
+    assert_eq!(status(&room), Some(RoomStatus::OnAir));
+}
+
+#[test]
+fn a_room_that_lost_its_forwarding_or_is_moving_is_degraded() {
+    let mut room = started(created());
+    let epoch = room.live.as_ref().unwrap().epoch;
+    room.mixer = Some(mixer(epoch));
+    room.janus = Some(janus(epoch, JanusStatus::NotForwarding));
+    assert_eq!(status(&room), Some(RoomStatus::Degraded));
+    room.janus = Some(janus(epoch, JanusStatus::Forwarding));
+    room.mixer = None;
+    assert_eq!(status(&room), Some(RoomStatus::Degraded), "forwards to nobody");
+    room.mixer = Some(mixer(Epoch(epoch.0 - 1)));
+    room.janus = None;
+    assert_eq!(status(&room), Some(RoomStatus::Degraded), "the old mixer still has it");
+}
+
+#[test]
+fn start_is_idempotent_and_asks_for_a_place_only_when_it_needs_one() {
+    let room = started(created());
+    let again = admit_start(&room, || panic!("nothing to place"), nonce(), NOW);
+    assert_eq!(again, Ok(Admission::AlreadyDone));
+    let missing = admit_start(&RoomView::default(), || panic!("nothing to place"), nonce(), NOW);
+    assert_eq!(missing, Err(StartDenied::NotFound));
+}
+
+#[test]
+fn a_room_cannot_start_or_be_created_while_it_is_being_removed() {
+    let room = stopped(started(created()));
+    assert_eq!(admit_start(&room, || Ok(placement()), nonce(), NOW), Err(StartDenied::Removing));
+    assert_eq!(admit_create(&room, meta(), 9), Err(CreateDenied::Removing));
+    assert_eq!(admit_create(&created(), meta(), 9), Err(CreateDenied::Exists));
+}
+
+#[test]
+fn a_delete_after_a_stop_takes_the_room_too() {
+    let room = stopped(started(created()));
+    let Ok(Admission::Accepted(write)) = admit_delete(&room, NOW, GRACE) else { panic!("not accepted") };
+    let room = write.applied_to(&room, 9);
+    assert_eq!(admit_delete(&room, NOW, GRACE), Ok(Admission::AlreadyDone));
+    assert_eq!(cleanup(&room, NOW), Cleanup::Remove(RoomWrite::ClearAll));
+}
+
+#[test]
+fn cleanup_names_the_key_it_waits_for_and_ends_by_force() {
+    let mut room = stopped(started(created()));
+    room.mixer = Some(mixer(Epoch(1)));
+    let forced_at = room.live.as_ref().unwrap().discard_at;
+    let waiting = Waiting { on: vec![ModuleKind::Mixer], forced_at };
+    assert_eq!(waiting.to_string(), "waiting for the mixer key to go");
+    assert_eq!(cleanup(&room, NOW), Cleanup::Waiting(waiting));
+    assert_eq!(cleanup(&room, forced_at.unwrap()), Cleanup::Remove(RoomWrite::ClearLive));
+    assert_eq!(status(&RoomWrite::ClearLive.applied_to(&room, 9)), Some(RoomStatus::Created));
+}
+
+#[test]
+fn a_room_nobody_started_expires_and_a_stopped_one_does_not() {
+    let limits = ExpiryLimits { never_started_after: Duration::from_secs(600), max_age: GRACE };
+    let later = UnixMs(NOW.0 + 600_001);
+    assert_eq!(expiry(&created(), NOW, &limits), None);
+    assert_eq!(expiry(&created(), later, &limits), Some(Expiry::NeverStarted));
+    let live = started(created());
+    assert_eq!(expiry(&live, later, &limits), Some(Expiry::TooOld));
+    let idle = RoomWrite::ClearLive.applied_to(&stopped(live), 9);
+    assert_eq!(expiry(&idle, later, &limits), None);
+}
+
+#[test]
+fn a_livemeta_without_meta_can_still_be_deleted() {
+    let stray = RoomView { meta: None, ..started(created()) };
+    let Ok(Admission::Accepted(write)) = admit_delete(&stray, NOW, GRACE) else { panic!("not accepted") };
+    assert_eq!(cleanup(&write.applied_to(&stray, 9), NOW), Cleanup::Remove(RoomWrite::ClearAll));
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Create,
+    Start,
+    Stop,
+    Delete,
+    Cleanup,
+    JanusBuilds,
+    JanusLetsGo,
+    MixerBuilds,
+    MixerLetsGo,
+    Wait,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn whatever_happens_epochs_rise_and_nothing_removed_comes_back(steps in prop::collection::vec(step(), 1..60)) {
+        let mut history = History::default();
+        for step in steps {
+            let before = history.room.clone();
+            history.take(step);
+            let (was, is) = (status(&before), status(&history.room));
+            if was.is_none() && is.is_some() {
+                prop_assert!(matches!(step, Step::Create), "{step:?} resurrected the room");
+            }
+            if !before.is_on_air() && history.room.is_on_air() {
+                prop_assert!(matches!(step, Step::Start));
+                let epoch = history.room.live.as_ref().unwrap().epoch;
+                prop_assert!(epoch > history.highest, "epoch {epoch} after {}", history.highest);
+                history.highest = epoch;
+            }
+            if is.is_none() {
+                prop_assert!(history.room.is_empty(), "keys left behind: {:?}", history.room);
+            }
+            if let Cleanup::Waiting(waiting) = cleanup(&history.room, history.now) {
+                prop_assert!(!waiting.on.is_empty() && waiting.forced_at.is_some(), "a wait without end");
+            }
+        }
+    }
+
+    #[test]
+    fn a_deleted_room_ends_with_nothing(steps in prop::collection::vec(step(), 0..30)) {
+        let mut history = History::default();
+        for step in steps {
+            history.take(step);
+        }
+        for step in [Step::Delete, Step::Wait, Step::Cleanup] {
+            history.take(step);
+        }
+        prop_assert!(history.room.is_empty());
+    }
+}
+
+/// One room, its modules and the store's revision.
+struct History {
+    room: RoomView,
+    revision: i64,
+    now: UnixMs,
+    highest: Epoch,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { room: RoomView::default(), revision: 1, now: NOW, highest: Epoch(0) }
+    }
+}
+
+impl History {
+    fn take(&mut self, step: Step) {
+        let room = &self.room;
+        let admitted = match step {
+            Step::Create => admit_create(room, meta(), self.revision)
+                .ok()
+                .map(|meta| Admission::Accepted(RoomWrite::Put { meta: Some(meta), live: None })),
+            Step::Start => admit_start(room, || Ok(placement()), nonce(), self.now).ok(),
+            Step::Stop => admit_stop(room, self.now, GRACE).ok(),
+            Step::Delete => admit_delete(room, self.now, GRACE).ok(),
+            Step::Cleanup => match cleanup(room, self.now) {
+                Cleanup::Remove(write) => Some(Admission::Accepted(write)),
+                Cleanup::Nothing | Cleanup::Waiting(_) => None,
+            },
+            module => return self.module(module),
+        };
+        if let Some(Admission::Accepted(write)) = admitted {
+            self.revision += 1;
+            self.room = write.applied_to(&self.room, self.revision);
+        }
+    }
+
+    /// Modules write only under the livemeta they act on.
+    fn module(&mut self, step: Step) {
+        let epoch = self.room.live.as_ref().map(|l| l.epoch);
+        match (step, epoch) {
+            (Step::JanusBuilds, Some(epoch)) => self.room.janus = Some(janus(epoch, JanusStatus::Forwarding)),
+            (Step::MixerBuilds, Some(epoch)) => self.room.mixer = Some(mixer(epoch)),
+            (Step::JanusLetsGo, _) => self.room.janus = None,
+            (Step::MixerLetsGo, _) => self.room.mixer = None,
+            (Step::Wait, _) => self.now = UnixMs(self.now.0 + GRACE.as_millis() as u64),
+            _ => return,
+        }
+        self.revision += 1;
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop::sample::select(vec![
+        Step::Create,
+        Step::Start,
+        Step::Stop,
+        Step::Delete,
+        Step::Cleanup,
+        Step::JanusBuilds,
+        Step::JanusLetsGo,
+        Step::MixerBuilds,
+        Step::MixerLetsGo,
+        Step::Wait,
+    ])
+}
+
+fn created() -> RoomView {
+    let meta = admit_create(&RoomView::default(), meta(), 1).unwrap();
+    RoomWrite::Put { meta: Some(meta), live: None }.applied_to(&RoomView::default(), 2)
+}
+
+fn started(room: RoomView) -> RoomView {
+    let Ok(Admission::Accepted(write)) = admit_start(&room, || Ok(placement()), nonce(), NOW) else {
+        panic!("not admitted")
+    };
+    write.applied_to(&room, 3)
+}
+
+fn stopped(room: RoomView) -> RoomView {
+    let Ok(Admission::Accepted(write)) = admit_stop(&room, NOW, GRACE) else { panic!("not admitted") };
+    write.applied_to(&room, 4)
+}
+
+fn placement() -> Placement {
+    Placement { janus_id: ModuleId::new("j").unwrap(), mixer_id: ModuleId::new("m").unwrap() }
+}
+
+fn nonce() -> Nonce {
+    Nonce("n".into())
+}
+
+fn meta() -> Meta {
+    Meta {
+        pin: Pin::new("abc123").unwrap(),
+        max_anchors: 3,
+        hls_path: "/hls/rooms/demo/index.m3u8".into(),
+        created_at: NOW,
+        deleted_at: None,
+        last_epoch: Epoch(0),
+        last_started_at: None,
+    }
+}
+
+fn janus(epoch: Epoch, status: JanusStatus) -> Versioned<JanusState> {
+    let id = ModuleId::new("j").unwrap();
+    let value = JanusState { id, janus_room_id: 123_456, status, forwarder: None, timestamp: NOW, epoch };
+    Versioned { value, mod_revision: 5 }
+}
+
+fn mixer(epoch: Epoch) -> Versioned<MixerState> {
+    let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 10_000 };
+    let value = MixerState { id: ModuleId::new("m").unwrap(), rtp, hls_url: "http://m".into(), epoch };
+    Versioned { value, mod_revision: 5 }
+}

@@ -1,0 +1,248 @@
+//! What this node knows of all rooms and modules: one shared read model, fed by the store's watches.
+//!
+//! Readers take a snapshot (two reference counts) or one room. A change copies the map only while somebody
+//! holds a snapshot of it, so ten thousand rooms cost no more per event than ten. Values are behind `Arc`:
+//! a copy shares them. The load per module is kept with each change, so picking counts nothing.
+//!
+//! Owns: the read model and the revision it has reached. Never does: watch (a `StoreWatch` actor feeds it
+//! through a [`Fold`](super::Fold)), or write to the store.
+
+use std::ops::Bound;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::keys::{self, ModuleKind};
+use crate::domain::placement::{Load, assigned};
+use crate::domain::view::{ModuleView, Modules, RoomView, Rooms};
+use crate::store::Revision;
+
+use super::Page;
+
+/// One watched prefix. The revisions of two prefixes advance independently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    Rooms,
+    Modules(ModuleKind),
+}
+
+#[derive(Debug)]
+pub struct Directory {
+    known: RwLock<Known>,
+    /// `None` until the first complete list.
+    seen: [watch::Sender<Option<Revision>>; 3],
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    rooms: Arc<Rooms>,
+    modules: Arc<Modules>,
+    load: [Load; 2],
+}
+
+impl Scope {
+    pub const ALL: [Self; 3] =
+        [Self::Rooms, Self::Modules(ModuleKind::Janus), Self::Modules(ModuleKind::Mixer)];
+
+    /// The prefix to watch.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Rooms => keys::ROOMS,
+            Self::Modules(kind) => kind.prefix(),
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Rooms => 0,
+            Self::Modules(ModuleKind::Janus) => 1,
+            Self::Modules(ModuleKind::Mixer) => 2,
+        }
+    }
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self { known: RwLock::default(), seen: std::array::from_fn(|_| watch::Sender::new(None)) }
+    }
+}
+
+impl Directory {
+    /// All rooms, as of now. Hold it briefly: while it is held, the next change copies the map.
+    pub fn rooms(&self) -> Arc<Rooms> {
+        self.read().rooms.clone()
+    }
+
+    /// All modules, as of now.
+    pub fn modules(&self) -> Arc<Modules> {
+        self.read().modules.clone()
+    }
+
+    pub fn room(&self, id: &RoomId) -> Option<Arc<RoomView>> {
+        self.read().rooms.get(id).cloned()
+    }
+
+    pub fn module(&self, kind: ModuleKind, id: &ModuleId) -> Option<Arc<ModuleView>> {
+        self.read().modules.get(&(kind, id.clone())).cloned()
+    }
+
+    /// Rooms per module, `removing` ones included.
+    pub fn load(&self, kind: ModuleKind) -> Load {
+        self.read().load[load_index(kind)].clone()
+    }
+
+    /// At most `limit` rooms whose id comes after `after`.
+    pub fn page(&self, after: Option<&RoomId>, limit: usize) -> Page {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let known = self.read();
+        let mut rooms: Vec<_> = known
+            .rooms
+            .range::<RoomId, _>((from, Bound::Unbounded))
+            .filter_map(|(id, view)| super::Room::of(id.clone(), view.clone()))
+            .take(limit.saturating_add(1))
+            .collect();
+        let more = rooms.len() > limit;
+        rooms.truncate(limit);
+        Page { next: rooms.last().filter(|_| more).map(|room| room.id.clone()), rooms }
+    }
+
+    /// The store revision this node has caught up with; `None` before the first complete list.
+    pub fn revision_seen(&self, scope: Scope) -> Option<Revision> {
+        *self.seen[scope.index()].borrow()
+    }
+
+    /// Whether every prefix was listed once, so that "not there" means something.
+    pub fn is_listed(&self) -> bool {
+        Scope::ALL.into_iter().all(|scope| self.revision_seen(scope).is_some())
+    }
+
+    /// Waits until `revision` has been seen, at most `deadline`; `false` if it was not.
+    pub async fn seen(&self, scope: Scope, revision: Revision, deadline: Duration) -> bool {
+        let mut seen = self.seen[scope.index()].subscribe();
+        let caught_up = seen.wait_for(|seen| seen.is_some_and(|at| at >= revision));
+        matches!(tokio::time::timeout(deadline, caught_up).await, Ok(Ok(_)))
+    }
+
+    /// A complete list: the revision is now this one, even if the store went back (a restored backup).
+    pub(super) fn listed(&self, scope: Scope, revision: Revision) {
+        self.seen[scope.index()].send_replace(Some(revision));
+    }
+
+    pub(super) fn progressed(&self, scope: Scope, revision: Revision) {
+        self.seen[scope.index()].send_if_modified(|seen| match *seen {
+            Some(at) if at < revision => {
+                *seen = Some(revision);
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// `false` when that is what was known already. An empty view removes the room.
+    pub(super) fn set_room(&self, id: &RoomId, view: RoomView) -> bool {
+        self.write().set_room(id, view)
+    }
+
+    pub(super) fn set_module(&self, kind: ModuleKind, id: &ModuleId, view: ModuleView) -> bool {
+        self.write().set_module(kind, id, view)
+    }
+
+    /// Replaces all rooms at once; returns those that differ from before.
+    pub(super) fn replace_rooms(&self, listed: impl IntoIterator<Item = (RoomId, RoomView)>) -> Vec<RoomId> {
+        let mut known = self.write();
+        let mut gone: std::collections::BTreeSet<_> = known.rooms.keys().cloned().collect();
+        let mut changed = Vec::new();
+        for (id, view) in listed {
+            gone.remove(&id);
+            if known.set_room(&id, view) {
+                changed.push(id);
+            }
+        }
+        changed.extend(gone.into_iter().inspect(|id| {
+            known.set_room(id, RoomView::default());
+        }));
+        changed
+    }
+
+    /// Replaces all modules of a kind at once; returns those that differ from before.
+    pub(super) fn replace_modules(
+        &self,
+        kind: ModuleKind,
+        listed: impl IntoIterator<Item = (ModuleId, ModuleView)>,
+    ) -> Vec<ModuleId> {
+        let mut known = self.write();
+        let of_kind = known.modules.keys().filter(|(k, _)| *k == kind);
+        let mut gone: std::collections::BTreeSet<_> = of_kind.map(|(_, id)| id.clone()).collect();
+        let mut changed = Vec::new();
+        for (id, view) in listed {
+            gone.remove(&id);
+            if known.set_module(kind, &id, view) {
+                changed.push(id);
+            }
+        }
+        changed.extend(gone.into_iter().inspect(|id| {
+            known.set_module(kind, id, ModuleView::default());
+        }));
+        changed
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        // No code that can panic runs under the lock, and each change is complete in itself.
+        self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Known {
+    fn set_room(&mut self, id: &RoomId, view: RoomView) -> bool {
+        let old = self.rooms.get(id).cloned();
+        if old.as_deref().map_or(view.is_empty(), |old| *old == view) {
+            return false;
+        }
+        self.count(old.as_deref(), |load| load.saturating_sub(1));
+        self.count(Some(&view), |load| load + 1);
+        let rooms = Arc::make_mut(&mut self.rooms);
+        match view.is_empty() {
+            true => rooms.remove(id),
+            false => rooms.insert(id.clone(), Arc::new(view)),
+        };
+        true
+    }
+
+    fn set_module(&mut self, kind: ModuleKind, id: &ModuleId, view: ModuleView) -> bool {
+        let key = (kind, id.clone());
+        if self.modules.get(&key).map_or(view.is_empty(), |old| **old == view) {
+            return false;
+        }
+        let modules = Arc::make_mut(&mut self.modules);
+        match view.is_empty() {
+            true => modules.remove(&key),
+            false => modules.insert(key, Arc::new(view)),
+        };
+        true
+    }
+
+    fn count(&mut self, room: Option<&RoomView>, change: impl Fn(u32) -> u32) {
+        let Some(live) = room.and_then(|room| room.live.as_ref()) else { return };
+        for kind in ModuleKind::ALL {
+            let load = &mut self.load[load_index(kind)];
+            let rooms = load.entry(assigned(kind, live).clone()).or_default();
+            *rooms = change(*rooms);
+            if *rooms == 0 {
+                load.remove(assigned(kind, live));
+            }
+        }
+    }
+}
+
+fn load_index(kind: ModuleKind) -> usize {
+    match kind {
+        ModuleKind::Janus => 0,
+        ModuleKind::Mixer => 1,
+    }
+}

@@ -1,0 +1,153 @@
+//! Watch events into the [`Directory`]: one fold per watched prefix.
+//!
+//! A list is collected aside and takes effect as a whole at its end: readers never see half of it, what it
+//! does not name is gone, and only what differs is reported as changed, so that the relist every minute
+//! wakes nobody. Keys and values that are not ours are reported once, by key and never by content, and
+//! count as absent.
+//!
+//! Owns: the list in progress. Never does: decide what a change means.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::keys::{self, ModuleKind, ModulePart, RoomPart};
+use crate::domain::view::{Malformed, ModuleView, RoomView};
+use crate::store::Revision;
+
+use super::{Directory, Scope};
+
+/// Something readers of the directory may want to look at again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Changed {
+    Room(RoomId),
+    Module(ModuleKind, ModuleId),
+}
+
+#[derive(Debug)]
+pub struct Fold {
+    directory: Arc<Directory>,
+    scope: Scope,
+    listing: Option<Listing>,
+    /// Keys reported as not ours or malformed and not mended since.
+    reported: HashSet<String>,
+}
+
+#[derive(Debug, Default)]
+struct Listing {
+    rooms: BTreeMap<RoomId, RoomView>,
+    modules: BTreeMap<ModuleId, ModuleView>,
+    keys: HashSet<String>,
+}
+
+enum Part {
+    Room(RoomId, RoomPart),
+    Module(ModuleKind, ModuleId, ModulePart),
+}
+
+impl Fold {
+    /// One per scope: two would undo each other's lists.
+    pub fn new(directory: Arc<Directory>, scope: Scope) -> Self {
+        Self { directory, scope, listing: None, reported: HashSet::new() }
+    }
+
+    /// A list begins. What an unfinished one had collected is dropped.
+    pub fn begin_init(&mut self) {
+        self.listing = Some(Listing::default());
+    }
+
+    /// `None` during a list, and when nothing changed by it.
+    pub fn put(&mut self, key: &str, value: &[u8], mod_revision: Revision) -> Option<Changed> {
+        if let Some(listing) = &mut self.listing {
+            listing.keys.insert(key.to_owned());
+        }
+        self.apply(key, Some((value, mod_revision)))
+    }
+
+    pub fn delete(&mut self, key: &str) -> Option<Changed> {
+        self.reported.remove(key);
+        self.apply(key, None)
+    }
+
+    /// The list is complete as of `revision`.
+    pub fn end_init(&mut self, revision: Revision) -> Vec<Changed> {
+        let Some(listing) = self.listing.take() else { return Vec::new() };
+        self.reported.retain(|key| listing.keys.contains(key));
+        let changed = match self.scope {
+            Scope::Rooms => {
+                let changed = self.directory.replace_rooms(listing.rooms);
+                changed.into_iter().map(Changed::Room).collect()
+            }
+            Scope::Modules(kind) => {
+                let changed = self.directory.replace_modules(kind, listing.modules);
+                changed.into_iter().map(|id| Changed::Module(kind, id)).collect()
+            }
+        };
+        self.directory.listed(self.scope, revision);
+        changed
+    }
+
+    /// Everything up to `revision` has been put or deleted.
+    pub fn progress(&mut self, revision: Revision) {
+        self.directory.progressed(self.scope, revision);
+    }
+
+    fn apply(&mut self, key: &str, change: Option<(&[u8], Revision)>) -> Option<Changed> {
+        let Some(part) = self.parse(key) else {
+            self.report(key, change.is_none(), "the key is not one of ours");
+            return None;
+        };
+        let (result, changed) = match (part, &mut self.listing) {
+            (Part::Room(id, part), Some(listing)) => {
+                (listing.rooms.entry(id).or_default().apply(part, change), None)
+            }
+            (Part::Module(_, id, part), Some(listing)) => {
+                (listing.modules.entry(id).or_default().apply(part, change), None)
+            }
+            (Part::Room(id, part), None) => self.apply_room(id, part, change),
+            (Part::Module(kind, id, part), None) => self.apply_module(kind, id, part, change),
+        };
+        self.report(key, result.is_ok(), "the value is not what its key promises; taken as absent");
+        changed
+    }
+
+    fn apply_room(&self, id: RoomId, part: RoomPart, change: Change<'_>) -> Applied {
+        let mut view = self.directory.room(&id).map_or_else(RoomView::default, Arc::unwrap_or_clone);
+        let result = view.apply(part, change);
+        let changed = self.directory.set_room(&id, view);
+        (result, changed.then_some(Changed::Room(id)))
+    }
+
+    fn apply_module(&self, kind: ModuleKind, id: ModuleId, part: ModulePart, change: Change<'_>) -> Applied {
+        let view = self.directory.module(kind, &id);
+        let mut view = view.map_or_else(ModuleView::default, Arc::unwrap_or_clone);
+        let result = view.apply(part, change);
+        let changed = self.directory.set_module(kind, &id, view);
+        (result, changed.then_some(Changed::Module(kind, id)))
+    }
+
+    fn parse(&self, key: &str) -> Option<Part> {
+        match self.scope {
+            Scope::Rooms => keys::parse_room(key).map(|(id, part)| Part::Room(id, part)),
+            Scope::Modules(wanted) => keys::parse_module(key)
+                .filter(|(kind, ..)| *kind == wanted)
+                .map(|(kind, id, part)| Part::Module(kind, id, part)),
+        }
+    }
+
+    /// The parser's own words would quote the value, which may hold a pin.
+    fn report(&mut self, key: &str, fine: bool, what: &'static str) {
+        if fine {
+            self.reported.remove(key);
+        } else if self.reported.insert(key.to_owned()) {
+            tracing::warn!(key, "{what}");
+        }
+    }
+}
+
+type Change<'a> = Option<(&'a [u8], Revision)>;
+type Applied = (Result<(), Malformed>, Option<Changed>);
+
+#[cfg(test)]
+#[path = "fold_tests.rs"]
+mod tests;

@@ -1,0 +1,151 @@
+//! What readers see while lists and events come in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::placement::load_of;
+
+const META: &str = r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/h","createdAt":1}"#;
+
+#[test]
+fn what_a_new_list_does_not_name_is_gone() {
+    let (directory, mut fold) = listed(&[("/rooms/ghost/meta", META), ("/rooms/kept/meta", META)], 5);
+    fold.begin_init();
+    assert_eq!(fold.put("/rooms/kept/meta", META.as_bytes(), 1), None);
+    assert!(directory.room(&id("ghost")).is_some(), "half a list changes nothing");
+    assert_eq!(fold.end_init(9), [Changed::Room(id("ghost"))], "what stayed the same wakes nobody");
+    assert!(directory.room(&id("ghost")).is_none());
+    assert_eq!(directory.revision_seen(Scope::Rooms), Some(9));
+}
+
+#[test]
+fn a_list_that_was_cut_off_leaves_no_trace() {
+    let (directory, mut fold) = listed(&[("/rooms/one/meta", META)], 5);
+    fold.begin_init();
+    fold.put("/rooms/half/meta", META.as_bytes(), 6);
+    fold.begin_init();
+    fold.put("/rooms/one/meta", META.as_bytes(), 1);
+    assert_eq!(fold.end_init(7), []);
+    assert!(directory.room(&id("half")).is_none());
+}
+
+#[test]
+fn malformed_values_and_strange_keys_count_as_absent() {
+    let (directory, mut fold) = listed(&[("/rooms/one/meta", META)], 5);
+    assert_eq!(fold.put("/rooms/one/meta", b"{", 6), Some(Changed::Room(id("one"))));
+    assert!(directory.room(&id("one")).is_none());
+    assert_eq!(fold.put("/rooms/one/what", b"{}", 7), None);
+    assert_eq!(fold.put("/rooms/../meta", META.as_bytes(), 7), None);
+    assert_eq!(fold.reported.len(), 3);
+    fold.put("/rooms/one/meta", b"[]", 8);
+    assert_eq!(fold.reported.len(), 3, "reported once");
+    assert_eq!(fold.put("/rooms/one/meta", META.as_bytes(), 9), Some(Changed::Room(id("one"))));
+    fold.delete("/rooms/one/what");
+    fold.delete("/rooms/../meta");
+    assert!(fold.reported.is_empty());
+}
+
+#[actix::test]
+async fn seen_waits_for_the_revision_and_not_for_ever() {
+    let (directory, mut fold) = listed(&[], 5);
+    assert!(directory.seen(Scope::Rooms, 5, Duration::ZERO).await);
+    assert!(!directory.seen(Scope::Rooms, 6, Duration::from_millis(5)).await);
+    let waiting = directory.seen(Scope::Rooms, 6, Duration::from_secs(10));
+    let advance = async { fold.progress(6) };
+    assert!(futures::join!(waiting, advance).0);
+    assert!(!directory.is_listed(), "the modules are not listed yet");
+}
+
+#[test]
+fn a_snapshot_does_not_move() {
+    let (directory, mut fold) = listed(&[("/rooms/one/meta", META)], 5);
+    let before = directory.rooms();
+    fold.delete("/rooms/one/meta");
+    assert_eq!((before.len(), directory.rooms().len()), (1, 0));
+}
+
+#[test]
+fn pages_go_on_where_the_last_one_ended() {
+    let keys: Vec<String> = (100..107).map(|n| format!("/rooms/{n}/meta")).collect();
+    let (directory, _) = listed(&keys.iter().map(|k| (k.as_str(), META)).collect::<Vec<_>>(), 5);
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = directory.page(after.as_ref(), 3);
+        found.extend(page.rooms.into_iter().map(|room| room.id.to_string()));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, (100..107).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+proptest! {
+    /// Relists at any point lead to the same directory as the plain truth, and the load kept with each
+    /// change is the load counted afresh.
+    #[test]
+    fn the_directory_is_the_store(steps in prop::collection::vec((0u8..4, 0u8..3, 0u8..5), 0..80)) {
+        let (directory, mut fold) = listed(&[], 0);
+        let mut truth: BTreeMap<String, (String, i64)> = BTreeMap::new();
+        for (n, (room, module, what)) in steps.into_iter().enumerate() {
+            let revision = n as i64 + 1;
+            let (meta, live) = (format!("/rooms/room{room}/meta"), format!("/rooms/room{room}/livemeta"));
+            let put = match what {
+                0 => Some((meta, META.to_owned())),
+                1 | 2 => Some((live.clone(), live_on(module, what))),
+                _ => None,
+            };
+            match put {
+                Some((key, value)) => {
+                    fold.put(&key, value.as_bytes(), revision);
+                    truth.insert(key, (value, revision));
+                }
+                None if what == 3 => {
+                    fold.delete(&live);
+                    truth.remove(&live);
+                }
+                None => relist(&mut fold, &truth, revision),
+            }
+        }
+        let before = directory.rooms();
+        relist(&mut fold, &truth, 1000);
+        prop_assert_eq!(&before, &directory.rooms());
+        for kind in ModuleKind::ALL {
+            prop_assert_eq!(directory.load(kind), load_of(kind, before.iter()));
+        }
+    }
+}
+
+fn relist(fold: &mut Fold, truth: &BTreeMap<String, (String, i64)>, revision: i64) {
+    fold.begin_init();
+    for (key, (value, at)) in truth {
+        fold.put(key, value.as_bytes(), *at);
+    }
+    fold.end_init(revision);
+}
+
+fn live_on(module: u8, what: u8) -> String {
+    let status = if what == 1 { "onair" } else { "removing" };
+    format!(
+        r#"{{"status":"{status}","mixerId":"m{module}","janusId":"j{module}","nonce":"n","createdAt":1,"epoch":1}}"#
+    )
+}
+
+fn listed(entries: &[(&str, &str)], revision: i64) -> (Arc<Directory>, Fold) {
+    let directory = Arc::new(Directory::default());
+    let mut fold = Fold::new(directory.clone(), Scope::Rooms);
+    fold.begin_init();
+    for (key, value) in entries {
+        fold.put(key, value.as_bytes(), 1);
+    }
+    fold.end_init(revision);
+    (directory, fold)
+}
+
+fn id(text: &str) -> RoomId {
+    RoomId::new(text).unwrap()
+}

@@ -1,0 +1,97 @@
+//! Starts that are decided and not yet visible in the directory.
+//!
+//! A hundred rooms started at once would otherwise all see the same load and go past a module's capacity.
+//! On one node this makes the count exact; between nodes it stays as precise as their watches are quick.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use crate::domain::ids::RoomId;
+use crate::domain::keys::ModuleKind;
+use crate::domain::placement::{Dice, Load, Placement, pick};
+use crate::domain::room::StartDenied;
+
+use super::Directory;
+
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    placed: Mutex<HashMap<RoomId, Placed>>,
+}
+
+#[derive(Debug)]
+struct Placed {
+    placement: Placement,
+    holders: usize,
+}
+
+/// Counts the room's placement until dropped.
+pub(super) struct Hold<'a> {
+    all: &'a InFlight,
+    room: RoomId,
+    placed: bool,
+}
+
+impl InFlight {
+    pub fn hold(&self, room: RoomId) -> Hold<'_> {
+        Hold { all: self, room, placed: false }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RoomId, Placed>> {
+        self.placed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Hold<'_> {
+    /// Picks Janus and mixer. Two starts of the same room at once get the same place: only one of them
+    /// will be written.
+    pub fn place(&mut self, directory: &Directory, dice: [Dice; 2]) -> Result<Placement, StartDenied> {
+        let mut placed = self.all.lock();
+        if let Some(known) = placed.get_mut(&self.room) {
+            known.holders += usize::from(!std::mem::replace(&mut self.placed, true));
+            return Ok(known.placement.clone());
+        }
+        let modules = directory.modules();
+        let choose = |kind, dice| {
+            pick(kind, &modules, &load(kind, directory, &placed), dice)
+                .map_err(|refused| StartDenied::not_pickable(kind, refused))
+        };
+        let placement = Placement {
+            janus_id: choose(ModuleKind::Janus, dice[0])?,
+            mixer_id: choose(ModuleKind::Mixer, dice[1])?,
+        };
+        self.placed = true;
+        placed.insert(self.room.clone(), Placed { placement: placement.clone(), holders: 1 });
+        Ok(placement)
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if !self.placed {
+            return;
+        }
+        let mut placed = self.all.lock();
+        if let Some(known) = placed.get_mut(&self.room) {
+            known.holders -= 1;
+            if known.holders == 0 {
+                placed.remove(&self.room);
+            }
+        }
+    }
+}
+
+/// What the directory shows, and what it will show once the watch has caught up.
+fn load(kind: ModuleKind, directory: &Directory, placed: &HashMap<RoomId, Placed>) -> Load {
+    let mut load = directory.load(kind);
+    for (room, Placed { placement, .. }) in placed {
+        if directory.room(room).is_some_and(|view| view.live.is_some()) {
+            continue;
+        }
+        let id = match kind {
+            ModuleKind::Janus => &placement.janus_id,
+            ModuleKind::Mixer => &placement.mixer_id,
+        };
+        *load.entry(id.clone()).or_default() += 1;
+    }
+    load
+}

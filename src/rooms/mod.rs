@@ -1,0 +1,130 @@
+//! The room API as store transactions, and what this node knows of rooms and modules.
+//!
+//! Every change is a compare-and-swap over what was read; a competitor's write leads to a new read and a
+//! new decision, never to an overwrite. The rules themselves are in `domain::room` and `domain::placement`.
+//!
+//! Owns: ids, pins and nonces (random), the transactions, the [`Directory`]. Never does: speak HTTP, or to
+//! Janus or FFmpeg.
+
+mod directory;
+#[cfg(test)]
+mod fake_store;
+mod fold;
+mod in_flight;
+mod modules;
+mod service;
+mod txn;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::ids::{InvalidName, Pin, RoomId};
+use crate::domain::room::{CreateDenied, NoSuchRoom, RoomStatus, StartDenied, Waiting, status};
+use crate::domain::view::RoomView;
+use crate::store::StoreError;
+
+pub use directory::{Directory, Scope};
+pub use fold::{Changed, Fold};
+pub use modules::{ModuleInfo, ModuleStats, Stats};
+pub use service::RoomService;
+
+#[cfg(test)]
+pub use fake_store::FakeStore;
+
+/// How long a caller waits for this node's directory to show what it wrote.
+const READ_YOUR_WRITES: Duration = Duration::from_secs(1);
+
+/// A room to be made; what is `None` is chosen: a random id and pin, three anchors.
+#[derive(Debug, Clone, Default)]
+pub struct NewRoom {
+    pub room_id: Option<RoomId>,
+    pub pin: Option<Pin>,
+    pub max_anchors: Option<u8>,
+    /// Puts it on air in the same transaction; when nothing is pickable, no room is made either.
+    pub start: bool,
+}
+
+/// A room as of its last known change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    pub id: RoomId,
+    pub view: Arc<RoomView>,
+    pub status: RoomStatus,
+}
+
+/// Rooms in the order of their ids.
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub rooms: Vec<Room>,
+    /// The `after` of the next page; `None` on the last.
+    pub next: Option<RoomId>,
+}
+
+/// How far the removal of a room is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// The room is not being removed (any more).
+    Nothing,
+    Waiting(Waiting),
+    /// Done with this call.
+    Done,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RoomError {
+    #[error("a room with this id exists")]
+    Exists,
+    #[error("there is no such room")]
+    NotFound,
+    #[error("the room is still being removed")]
+    Removing,
+    /// Nothing was written.
+    #[error(transparent)]
+    NoCapacity(StartDenied),
+    #[error("there is no such module")]
+    ModuleNotFound,
+    #[error("others kept changing the room at the same time")]
+    Busy,
+    #[error(transparent)]
+    InvalidInput(#[from] InvalidName),
+    #[error("the value of {key} is not what its key promises")]
+    Corrupt { key: String },
+    /// After `Unavailable` a change may or may not have happened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Room {
+    /// `None` when the view is of no room.
+    pub fn of(id: RoomId, view: Arc<RoomView>) -> Option<Self> {
+        let status = status(&view)?;
+        Some(Self { id, view, status })
+    }
+}
+
+impl From<CreateDenied> for RoomError {
+    fn from(denied: CreateDenied) -> Self {
+        match denied {
+            CreateDenied::Exists => Self::Exists,
+            CreateDenied::Removing => Self::Removing,
+        }
+    }
+}
+
+impl From<StartDenied> for RoomError {
+    fn from(denied: StartDenied) -> Self {
+        match denied {
+            StartDenied::NotFound => Self::NotFound,
+            StartDenied::Removing => Self::Removing,
+            StartDenied::NoPickableJanus { .. } | StartDenied::NoPickableMixer { .. } => {
+                Self::NoCapacity(denied)
+            }
+        }
+    }
+}
+
+impl From<NoSuchRoom> for RoomError {
+    fn from(NoSuchRoom: NoSuchRoom) -> Self {
+        Self::NotFound
+    }
+}

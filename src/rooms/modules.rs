@@ -1,0 +1,140 @@
+//! Modules as operators see them: marks, load, and why one takes no rooms.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::domain::ids::ModuleId;
+use crate::domain::keys::{self, ModuleKind, ModulePart};
+use crate::domain::model::{Health, Heartbeat, Mark, MarkLabel};
+use crate::domain::placement::{WhyNot, load_on, pickable};
+use crate::domain::room::{RoomStatus, status};
+use crate::store::{Revision, Store, Txn, TxnOutcome};
+
+use super::{READ_YOUR_WRITES, RoomError, RoomService, Scope, txn};
+
+#[derive(Debug, Clone)]
+pub struct ModuleInfo {
+    pub kind: ModuleKind,
+    pub id: ModuleId,
+    /// `None`: only its mark is left.
+    pub heartbeat: Option<Heartbeat>,
+    pub mark: Option<MarkLabel>,
+    /// Rooms assigned to it, those being removed included.
+    pub load: u32,
+    /// `None`: it takes rooms.
+    pub refuses: Option<WhyNot>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub rooms: BTreeMap<RoomStatus, usize>,
+    pub januses: ModuleStats,
+    pub mixers: ModuleStats,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ModuleStats {
+    pub known: usize,
+    pub healthy: usize,
+    /// Those that take a further room.
+    pub pickable: usize,
+    /// Of the healthy ones together.
+    pub capacity: u64,
+    pub load: u64,
+}
+
+impl RoomService {
+    /// All modules this node knows of, Janus before mixers.
+    pub fn modules(&self) -> Vec<ModuleInfo> {
+        let load = ModuleKind::ALL.map(|kind| (kind, self.directory.load(kind)));
+        let load_of = |kind: ModuleKind, id: &ModuleId| {
+            load.iter().find(|(k, _)| *k == kind).map_or(0, |(_, load)| load_on(load, id))
+        };
+        let modules = self.directory.modules();
+        modules
+            .iter()
+            .map(|((kind, id), view)| {
+                let load = load_of(*kind, id);
+                ModuleInfo {
+                    kind: *kind,
+                    id: id.clone(),
+                    heartbeat: view.heartbeat.as_ref().map(|h| h.value.clone()),
+                    mark: view.mark.as_ref().map(|m| m.label),
+                    load,
+                    refuses: pickable(view, load).err(),
+                }
+            })
+            .collect()
+    }
+
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        for status in self.directory.rooms().values().filter_map(|room| status(room)) {
+            *stats.rooms.entry(status).or_default() += 1;
+        }
+        for module in self.modules() {
+            match module.kind {
+                ModuleKind::Janus => stats.januses.add(&module),
+                ModuleKind::Mixer => stats.mixers.add(&module),
+            }
+        }
+        stats
+    }
+
+    /// Marks a module that the store knows. With a `ttl` (whole seconds) the mark falls away by itself.
+    pub async fn set_mark(
+        &self,
+        kind: ModuleKind,
+        id: &ModuleId,
+        label: MarkLabel,
+        ttl: Option<Duration>,
+    ) -> Result<(), RoomError> {
+        if self.store.list(&format!("{}{id}/", kind.prefix())).await?.entries.is_empty() {
+            return Err(RoomError::ModuleNotFound);
+        }
+        let key = keys::module(kind, id, ModulePart::Mark);
+        let value = txn::json(&Mark { label });
+        let revision = match ttl {
+            None => self.store.put(&key, value).await?,
+            Some(ttl) => put_for(&*self.store, key, value, ttl).await?,
+        };
+        self.directory.seen(Scope::Modules(kind), revision, READ_YOUR_WRITES).await;
+        Ok(())
+    }
+
+    /// Takes the mark away, if there is one: the module is `ready` again.
+    pub async fn clear_mark(&self, kind: ModuleKind, id: &ModuleId) -> Result<(), RoomError> {
+        let key = keys::module(kind, id, ModulePart::Mark);
+        if self.store.get(&key).await?.is_none() {
+            return Ok(());
+        }
+        let revision = self.store.delete(&key).await?;
+        self.directory.seen(Scope::Modules(kind), revision, READ_YOUR_WRITES).await;
+        Ok(())
+    }
+}
+
+/// The lease is not kept alive: its end is the end of the mark.
+async fn put_for(store: &dyn Store, key: String, value: Bytes, ttl: Duration) -> Result<Revision, RoomError> {
+    let lease = store.grant(ttl).await?;
+    match store.txn(Txn::new().put_leased(key, value, lease)).await? {
+        TxnOutcome::Committed(revision) => Ok(revision),
+        TxnOutcome::Conflict => Err(RoomError::Busy),
+    }
+}
+
+impl ModuleStats {
+    fn add(&mut self, module: &ModuleInfo) {
+        let capacity = match &module.heartbeat {
+            Some(heartbeat) if heartbeat.status == Health::Healthy => Some(heartbeat.capacity),
+            _ => None,
+        };
+        self.known += 1;
+        self.healthy += usize::from(capacity.is_some());
+        self.pickable += usize::from(module.refuses.is_none());
+        self.capacity += u64::from(capacity.unwrap_or(0));
+        self.load += u64::from(module.load);
+    }
+}

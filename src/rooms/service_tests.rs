@@ -1,0 +1,317 @@
+//! The room service against a store that others write to at the worst moments.
+
+use super::super::FakeStore;
+use super::super::fake_store::Fault;
+use super::*;
+use crate::domain::ids::ModuleId;
+use crate::domain::keys::ModuleKind;
+use crate::domain::model::MarkLabel;
+use crate::domain::placement::WhyNot;
+use crate::domain::room::RoomStatus;
+
+const NEVER: Duration = Duration::from_secs(1 << 30);
+
+#[actix::test]
+async fn a_room_lives_and_ends_and_leaves_no_key() {
+    let (store, rooms) = house(&[("one", 10)]);
+    let room = rooms.create(NewRoom { room_id: Some(id("demo")), ..NewRoom::default() }).await.unwrap();
+    assert_eq!(room.status, RoomStatus::Created);
+    assert_eq!(rooms.start(&id("demo")).await.unwrap().status, RoomStatus::Starting);
+    store.put_now("/rooms/demo/sequence", r#"{"ceiling":1024,"discontinuity":0}"#);
+    let deleted = rooms.delete(&id("demo")).await.unwrap().unwrap();
+    assert_eq!(deleted.status, RoomStatus::Removing);
+    assert_eq!(rooms.finish_removal(&id("demo")).await.unwrap(), Removal::Done);
+    assert_eq!(rooms_keys(&store), Vec::<String>::new());
+    assert!(matches!(rooms.get(&id("demo")).await, Err(RoomError::NotFound)));
+}
+
+#[actix::test]
+async fn what_was_written_is_listed_at_once() {
+    let (_store, rooms) = house(&[("one", 10)]);
+    let room = rooms.create(NewRoom { start: true, ..NewRoom::default() }).await.unwrap();
+    let listed = rooms.list(None, 10).rooms;
+    assert_eq!(listed, [room]);
+    assert_eq!(listed[0].view.meta.as_ref().unwrap().max_anchors, 3);
+}
+
+#[actix::test]
+async fn concurrent_starts_pick_once() {
+    let (store, rooms) = house(&[("one", 10), ("two", 10)]);
+    create(&rooms, "demo").await;
+    let before = store.revision();
+    let starts: Vec<_> = (0..20).map(|_| async { rooms.start(&id("demo")).await.unwrap() }).collect();
+    let started = futures::future::join_all(starts).await;
+    assert!(started.iter().all(|room| room.view.live == started[0].view.live));
+    assert_eq!(store.revision(), before + 1, "one of them wrote");
+}
+
+#[actix::test]
+async fn starts_at_once_do_not_go_past_the_capacity() {
+    let (_store, rooms) = house(&[("one", 3), ("two", 4)]);
+    let names: Vec<String> = (0..10).map(|n| format!("room{n}")).collect();
+    for name in &names {
+        create(&rooms, name).await;
+    }
+    let starts = names.iter().map(|name| async { rooms.start(&id(name)).await });
+    let started = futures::future::join_all(starts).await;
+    assert_eq!(started.iter().filter(|s| s.is_ok()).count(), 7);
+    assert!(started.iter().all(|s| matches!(s, Ok(_) | Err(RoomError::NoCapacity(_)))));
+    assert!(rooms.modules().iter().all(|m| matches!(m.refuses, Some(WhyNot::Full { .. }))));
+}
+
+#[actix::test]
+async fn with_nothing_pickable_nothing_is_written() {
+    let (store, rooms) = house(&[]);
+    create(&rooms, "demo").await;
+    let before = store.revision();
+    assert!(matches!(
+        rooms.start(&id("demo")).await,
+        Err(RoomError::NoCapacity(StartDenied::NoPickableJanus { .. }))
+    ));
+    let new = NewRoom { room_id: Some(id("other")), start: true, ..NewRoom::default() };
+    assert!(matches!(rooms.create(new).await, Err(RoomError::NoCapacity(_))));
+    assert_eq!(store.revision(), before);
+}
+
+#[actix::test]
+async fn marks_are_honoured_and_fall_away() {
+    let (store, rooms) = house(&[("one", 10)]);
+    let one = ModuleId::new("one").unwrap();
+    let minute = Some(Duration::from_secs(60));
+    rooms.set_mark(ModuleKind::Mixer, &one, MarkLabel::Draining, minute).await.unwrap();
+    let Err(RoomError::NoCapacity(StartDenied::NoPickableMixer { considered })) =
+        rooms.create(NewRoom { start: true, ..NewRoom::default() }).await
+    else {
+        panic!("a draining mixer took a room")
+    };
+    assert_eq!(considered, [(one.clone(), WhyNot::Marked(MarkLabel::Draining))]);
+    store.let_leases_expire();
+    rooms.create(NewRoom { start: true, ..NewRoom::default() }).await.unwrap();
+    rooms.set_mark(ModuleKind::Janus, &one, MarkLabel::Cordon, None).await.unwrap();
+    assert_eq!(rooms.stats().januses.pickable, 0);
+    rooms.clear_mark(ModuleKind::Janus, &one).await.unwrap();
+    rooms.clear_mark(ModuleKind::Janus, &one).await.unwrap();
+    assert_eq!(rooms.stats().januses.pickable, 1);
+    let nobody = ModuleId::new("nobody").unwrap();
+    assert!(matches!(
+        rooms.set_mark(ModuleKind::Janus, &nobody, MarkLabel::Ready, None).await,
+        Err(RoomError::ModuleNotFound)
+    ));
+}
+
+#[actix::test]
+async fn a_stop_never_resurrects_a_room_deleted_meanwhile() {
+    let (store, rooms) = house(&[("one", 10)]);
+    start(&rooms, "demo").await;
+    store.fail_next(Fault::Before(Box::new(|store| {
+        store.delete_now("/rooms/demo/meta");
+        store.delete_now("/rooms/demo/livemeta");
+    })));
+    assert!(matches!(rooms.stop(&id("demo")).await, Err(RoomError::NotFound)));
+    assert_eq!(rooms_keys(&store), Vec::<String>::new());
+}
+
+#[actix::test]
+async fn a_start_never_resurrects_a_room_deleted_meanwhile() {
+    let (store, rooms) = house(&[("one", 10)]);
+    create(&rooms, "demo").await;
+    store.fail_next(Fault::Before(Box::new(|store| store.delete_now("/rooms/demo/meta"))));
+    assert!(matches!(rooms.start(&id("demo")).await, Err(RoomError::NotFound)));
+    assert_eq!(rooms_keys(&store), Vec::<String>::new());
+}
+
+#[actix::test]
+async fn a_removal_does_not_take_the_room_that_was_started_again() {
+    let (store, rooms) = house(&[("one", 10)]);
+    start(&rooms, "demo").await;
+    rooms.stop(&id("demo")).await.unwrap();
+    let stale = store.directory().room(&id("demo")).unwrap();
+    store.cut_watch();
+    store.delete_now("/rooms/demo/livemeta");
+    let live = serde_json::to_string(&crate::domain::model::LiveMeta {
+        status: crate::domain::model::LiveStatus::OnAir,
+        ..stale.live.as_ref().unwrap().value.clone()
+    });
+    store.put_now("/rooms/demo/livemeta", &live.unwrap());
+    assert_eq!(rooms.finish_removal(&id("demo")).await.unwrap(), Removal::Nothing);
+    assert!(rooms_keys(&store).contains(&"/rooms/demo/livemeta".to_owned()));
+}
+
+#[actix::test]
+async fn stop_and_delete_together_always_end_in_a_delete() {
+    for delete_first in [true, false] {
+        let (store, rooms) = house(&[("one", 10)]);
+        start(&rooms, "demo").await;
+        let demo = id("demo");
+        let (stopped, deleted) = if delete_first {
+            let (d, s) = futures::join!(rooms.delete(&demo), rooms.stop(&demo));
+            (s, d)
+        } else {
+            futures::join!(rooms.stop(&demo), rooms.delete(&demo))
+        };
+        assert_eq!(stopped.unwrap().status, RoomStatus::Removing);
+        assert_eq!(deleted.unwrap().unwrap().status, RoomStatus::Removing);
+        assert_eq!(rooms.finish_removal(&demo).await.unwrap(), Removal::Done);
+        assert_eq!(rooms_keys(&store), Vec::<String>::new());
+    }
+}
+
+#[actix::test]
+async fn a_removal_waits_for_the_modules_and_names_them() {
+    let (store, rooms) = house(&[("one", 10)]);
+    start(&rooms, "demo").await;
+    store.put_now("/rooms/demo/mixer", MIXER);
+    rooms.stop(&id("demo")).await.unwrap();
+    let Removal::Waiting(waiting) = rooms.finish_removal(&id("demo")).await.unwrap() else {
+        panic!("did not wait")
+    };
+    assert_eq!(waiting.on, [ModuleKind::Mixer]);
+    assert!(matches!(rooms.start(&id("demo")).await, Err(RoomError::Removing)));
+    store.delete_now("/rooms/demo/mixer");
+    assert_eq!(rooms.finish_removal(&id("demo")).await.unwrap(), Removal::Done);
+    assert_eq!(rooms.get(&id("demo")).await.unwrap().status, RoomStatus::Created);
+}
+
+#[actix::test]
+async fn a_removal_whose_time_is_up_leaves_no_module_key() {
+    let (store, rooms) = house_with(&[("one", 10)], Duration::ZERO, NEVER);
+    start(&rooms, "demo").await;
+    store.put_now("/rooms/demo/mixer", MIXER);
+    rooms.stop(&id("demo")).await.unwrap();
+    assert_eq!(rooms.finish_removal(&id("demo")).await.unwrap(), Removal::Done);
+    assert_eq!(rooms_keys(&store), ["/rooms/demo/meta"]);
+}
+
+#[actix::test]
+async fn the_epoch_rises_across_stop_start_and_a_room_made_anew() {
+    let (_store, rooms) = house(&[("one", 10)]);
+    let demo = id("demo");
+    let mut epochs = Vec::new();
+    for _ in 0..3 {
+        create(&rooms, "demo").await;
+        for _ in 0..3 {
+            let room = rooms.start(&demo).await.unwrap();
+            epochs.push(room.view.live.as_ref().unwrap().epoch);
+            rooms.stop(&demo).await.unwrap();
+            assert_eq!(rooms.finish_removal(&demo).await.unwrap(), Removal::Done);
+        }
+        assert_eq!(rooms.delete(&demo).await.unwrap(), None, "held nothing, so it is gone at once");
+    }
+    assert!(epochs.is_sorted_by(|a, b| a < b), "{epochs:?}");
+}
+
+#[actix::test]
+async fn a_directory_left_behind_costs_an_attempt_and_misleads_nobody() {
+    let (store, rooms) = house(&[("one", 10)]);
+    start(&rooms, "demo").await;
+    store.cut_watch();
+    store.delete_now("/rooms/demo/livemeta");
+    let demo = id("demo");
+    let catch_up = async {
+        while !rooms_keys(&store).contains(&"/rooms/demo/livemeta".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+        store.relist();
+    };
+    let (room, ()) = futures::join!(rooms.start(&demo), catch_up);
+    assert_eq!(room.unwrap().status, RoomStatus::Starting);
+}
+
+#[actix::test]
+async fn conflicts_are_retried_and_not_for_ever() {
+    let (store, rooms) = house(&[("one", 10)]);
+    create(&rooms, "demo").await;
+    (0..3).for_each(|_| store.fail_next(Fault::Conflict));
+    assert_eq!(rooms.start(&id("demo")).await.unwrap().status, RoomStatus::Starting);
+    (0..=ATTEMPTS).for_each(|_| store.fail_next(Fault::Conflict));
+    assert!(matches!(rooms.stop(&id("demo")).await, Err(RoomError::Busy)));
+}
+
+#[actix::test]
+async fn a_store_that_is_away_is_said_to_be_away() {
+    let (store, rooms) = house(&[("one", 10)]);
+    create(&rooms, "demo").await;
+    store.fail_next(Fault::Unavailable);
+    assert!(matches!(rooms.start(&id("demo")).await, Err(RoomError::Store(StoreError::Unavailable(_)))));
+    store.fail_next(Fault::AnswerLost);
+    assert!(rooms.start(&id("demo")).await.is_err());
+    let room = rooms.start(&id("demo")).await.unwrap();
+    assert_eq!(room.status, RoomStatus::Starting, "a start whose answer was lost can be repeated");
+    store.set_down(true);
+    assert_eq!(rooms.get(&id("demo")).await.unwrap().id, id("demo"), "what is known is still told");
+    assert!(rooms.create(NewRoom::default()).await.is_err());
+}
+
+#[actix::test]
+async fn before_the_first_list_nothing_starts() {
+    let (store, _) = house(&[("one", 10)]);
+    let rooms = RoomService::new(store, Arc::default(), limits(NEVER), NEVER);
+    assert!(matches!(rooms.start(&id("demo")).await, Err(RoomError::Store(_))));
+}
+
+#[actix::test]
+async fn what_should_have_ended_is_ended() {
+    let (store, rooms) = house_with(&[("one", 10)], NEVER, Duration::ZERO);
+    create(&rooms, "idle").await;
+    start(&rooms, "live").await;
+    let a_moment = UnixMs(now().0 + 1);
+    while now() <= a_moment {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rooms.expire(&id("idle")).await.unwrap(), Some(Expiry::NeverStarted));
+    assert_eq!(rooms.expire(&id("live")).await.unwrap(), Some(Expiry::TooOld));
+    assert_eq!(rooms.expire(&id("live")).await.unwrap(), None, "it is on its way");
+    assert_eq!(rooms_keys(&store), ["/rooms/live/livemeta", "/rooms/live/meta"]);
+}
+
+#[actix::test]
+async fn a_room_exists_once_and_within_its_limits() {
+    let (store, rooms) = house(&[]);
+    create(&rooms, "demo").await;
+    let new =
+        |anchors| NewRoom { room_id: Some(id("demo")), max_anchors: Some(anchors), ..NewRoom::default() };
+    assert!(matches!(rooms.create(new(5)).await, Err(RoomError::Exists)));
+    for anchors in [0, 6] {
+        assert!(matches!(rooms.create(new(anchors)).await, Err(RoomError::InvalidInput(_))));
+    }
+    store.put_now("/rooms/demo/meta", r#"{"pin": 123456}"#);
+    let corrupt = rooms.create(new(1)).await.unwrap_err();
+    assert!(matches!(corrupt, RoomError::Corrupt { .. }));
+    assert!(!format!("{corrupt:?} {corrupt}").contains("123456"), "a pin in an error is a pin in a log");
+}
+
+const MIXER: &str = r#"{"id":"one","ip":"127.0.0.1","port":10000,"hlsUrl":"http://m","epoch":1}"#;
+
+fn house(modules: &[(&str, u32)]) -> (Arc<FakeStore>, RoomService) {
+    house_with(modules, Duration::from_secs(60), NEVER)
+}
+
+/// Each of `modules` is a Janus and a mixer of that capacity.
+fn house_with(modules: &[(&str, u32)], grace: Duration, age: Duration) -> (Arc<FakeStore>, RoomService) {
+    let store = FakeStore::new();
+    for (name, capacity) in modules {
+        store.add_module(name, *capacity);
+    }
+    let rooms = RoomService::new(store.clone(), store.directory(), limits(age), grace);
+    (store, rooms)
+}
+
+fn limits(age: Duration) -> ExpiryLimits {
+    ExpiryLimits { never_started_after: age, max_age: age }
+}
+
+async fn create(rooms: &RoomService, name: &str) {
+    rooms.create(NewRoom { room_id: Some(id(name)), ..NewRoom::default() }).await.unwrap();
+}
+
+async fn start(rooms: &RoomService, name: &str) {
+    rooms.create(NewRoom { room_id: Some(id(name)), start: true, ..NewRoom::default() }).await.unwrap();
+}
+
+fn rooms_keys(store: &FakeStore) -> Vec<String> {
+    store.keys().into_iter().filter(|key| key.starts_with("/rooms/")).collect()
+}
+
+fn id(text: &str) -> RoomId {
+    RoomId::new(text).unwrap()
+}
