@@ -74,6 +74,11 @@ impl<M: Message> SystemHandle<M> {
         Registry::new(self.top.clone())
     }
 
+    #[cfg(test)]
+    pub(super) fn top_cell(&self) -> &ActorCell {
+        &self.top
+    }
+
     /// Stops everything in order, youngest first, each with its own deadline and all within `deadline`.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         self.top.kernel.shutdown_begins();
