@@ -9,9 +9,9 @@
 //! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
 //! | `media` | FFmpeg, packager, content keys | `domain`, `process` |
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
+//! | `telemetry` | metrics, operational events, tracing setup | `domain`, `config` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `config` |
-//! | `telemetry` | metrics, tracing setup | `domain`, `config` |
 //! | `http` | REST, HLS, operations | all but `ws` |
 //! | `app` | composition root, the only one to name concrete backends | all |
 

@@ -188,9 +188,9 @@ fn status_class(status: u16) -> &'static str {
 fn register_process(registry: &Registry, started_at: SystemTime) {
     let build = gauges(registry, "stentor_build_info", "Always 1; the labels tell the build.", &["version"]);
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    let (name, help) = ("process_start_time_seconds", "Start of the process, Unix time in seconds.");
     // Cannot fail: name and help are literals that a test renders.
-    let start = Gauge::new("process_start_time_seconds", "Start of the process, Unix time in seconds.")
-        .expect("valid");
+    let start = Gauge::new(name, help).expect("valid");
     start.set(started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
     registered(registry, start);
 }

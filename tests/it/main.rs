@@ -1,7 +1,4 @@
 //! Everything that crosses a process or the network, on the real components.
+//! Everything that crosses a process or the network; one binary, because it links once.
 
 mod janus;
-mod support {
-    pub mod janus;
-    pub mod janus_proxy;
-}

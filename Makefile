@@ -1,0 +1,38 @@
+# The commands of the house; each installs what it needs first. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench build
+
+BROWSER := tests/browser
+BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_modules/.package-lock.json)
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: ## A node with one room on air, a tone in it, checked as a listener; Ctrl-C ends it
+	@scripts/setup.sh demo
+	@cargo run -- demo
+
+test: ## Installs and starts what the tests need, and runs them all
+	@scripts/setup.sh test
+	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
+	cargo test
+
+check: ## Format, lints, rules of the house
+	@scripts/setup.sh build
+	@scripts/components.sh
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test --test tidy
+
+bench: ## The numbers, each beside its floor, as one table
+	@scripts/setup.sh test
+	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
+	cargo bench
+
+build: ## The release binary, target/release/stentor
+	@scripts/setup.sh build
+	cargo build --release
+
+$(BROWSER)/node_modules/.package-lock.json: $(BROWSER)/package-lock.json
+	npm ci --no-audit --no-fund --prefix $(BROWSER)
+	@touch $@

@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Installs what is missing, and nothing else: setup.sh build|demo|test
+#   build  what compiling needs          demo  build, and what a node runs
+#   test   demo, and what the tests start
+# Safe to run again. Services that Debian starts for a package installed here are stopped; no other is.
+set -euo pipefail
+
+# Tools for administrators are not on everyone's path.
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+say() { printf '\033[1msetup:\033[0m %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# "package|test that it is there"
+wanted() {
+    # protoc alone fails on google/protobuf/*.proto; gcc alone on stdio.h: both need the -dev package.
+    cat <<'LIST'
+gcc|has cc
+libc6-dev|has_header stdio.h
+protobuf-compiler|has protoc
+libprotobuf-dev|has_header google/protobuf/descriptor.proto
+LIST
+    [ "$1" = build ] && return
+    cat <<'LIST'
+janus|has janus
+ffmpeg|has ffmpeg
+LIST
+    [ "$1" = demo ] && return
+    cat <<'LIST'
+etcd-server|has etcd
+etcd-client|has etcdctl
+redis-server|has redis-server
+chromium|has chromium
+nginx-light|has nginx
+prometheus|has promtool
+tmux|has tmux
+iproute2|has ip
+nodejs|has node
+npm|has npm
+LIST
+}
+
+has_header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]; }
+
+missing() {
+    local package test
+    wanted "$1" | while IFS='|' read -r package test; do
+        $test || echo "$package"
+    done
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Use-Pty=0 "$@"
+}
+
+known_to_apt() {
+    local package
+    for package in "$@"; do
+        apt-cache policy "$package" | grep -q 'Candidate: [^(]' || return 1
+    done
+}
+
+installed() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort; }
+services() { find /etc/init.d /lib/systemd/system /usr/lib/systemd/system -type f 2>/dev/null | sort -u; }
+
+# Lists outdated since the image was made lead to "not found": then once more with fresh ones.
+install() {
+    known_to_apt "$@" || apt update
+    apt install -y --no-install-recommends "$@" && return
+    say "trying again with fresh package lists"
+    apt update
+    apt install -y --no-install-recommends "$@"
+}
+
+# Stops what belongs to a package that was not there before, and whose unit or script was not either.
+stop_new_services() {
+    local packages_before=$1 services_before=$2 file name
+    comm -13 "$packages_before" <(installed) | while read -r package; do
+        dpkg -L "$package"
+    done | sort -u | comm -12 - <(services) | comm -23 - "$services_before" | while read -r file; do
+        name=$(basename "$file" .service)
+        case "$file" in
+            *@.service) ;;
+            *.service) stop_unit "$name" ;;
+            /etc/init.d/*) stop_script "$name" ;;
+        esac
+    done
+}
+
+stop_unit() {
+    [ -d /run/systemd/system ] && systemctl is-active --quiet "$1" || return 0
+    say "stopping the service $1, which was just installed (at boot: systemctl disable $1)"
+    as_root systemctl stop "$1"
+}
+
+stop_script() {
+    [ -d /run/systemd/system ] && return
+    as_root "/etc/init.d/$1" status >/dev/null 2>&1 </dev/null || return 0
+    say "stopping the service $1, which was just installed"
+    as_root "/etc/init.d/$1" stop </dev/null
+}
+
+main() {
+    local profile=${1:-} before packages
+    case "$profile" in build | demo | test) ;; *) fail "usage: $0 build|demo|test" ;; esac
+    has cargo || fail "cargo is missing: install a Rust toolchain first, see https://rustup.rs"
+
+    mapfile -t packages < <(missing "$profile")
+    if [ ${#packages[@]} -eq 0 ]; then
+        say "everything for '$profile' is installed"
+        return
+    fi
+    has apt-get || fail "there is no apt here; install what these Debian packages hold: ${packages[*]}"
+    [ "$(id -u)" -eq 0 ] || has sudo || fail "run as root or with sudo: apt-get install ${packages[*]}"
+
+    say "installing ${packages[*]}"
+    before=$(mktemp -d)
+    installed >"$before/packages"
+    services >"$before/services"
+    install "${packages[@]}" || fail "apt could not install: ${packages[*]}"
+    stop_new_services "$before/packages" "$before/services"
+    rm -r "$before"
+
+    mapfile -t packages < <(missing "$profile")
+    [ ${#packages[@]} -eq 0 ] || fail "still missing after the installation: ${packages[*]}"
+}
+
+main "$@"

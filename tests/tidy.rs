@@ -1,0 +1,100 @@
+//! The rules of the house that a compiler does not know: who may import whom, what every file must have.
+//!
+//! Owns: reading the sources as text. Never does: link the crate; so `make check` is quick. The import
+//! rules are read from the table on top of `src/lib.rs`, the one place where they are written.
+
+use std::path::{Path, PathBuf};
+
+#[path = "tidy/imports.rs"]
+mod imports;
+#[path = "tidy/lines.rs"]
+mod lines;
+#[path = "tidy/source.rs"]
+mod source;
+
+use imports::Table;
+use source::Source;
+
+#[test]
+fn every_file_opens_with_what_it_is() {
+    assert_tidy(everything().iter().filter_map(lines::header));
+}
+
+#[test]
+fn no_file_grows_beyond_500_lines() {
+    assert_tidy(everything().iter().filter_map(lines::length));
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    assert_tidy(without_samples().iter().flat_map(lines::unfinished));
+}
+
+#[test]
+fn what_may_not_fail_says_why_it_cannot() {
+    assert_tidy(read(&["src"]).iter().flat_map(lines::unexplained_unwrap));
+}
+
+#[test]
+fn tests_wait_for_conditions_not_for_time() {
+    assert_tidy(without_samples().iter().flat_map(lines::sleep_in_test));
+}
+
+#[test]
+fn imports_follow_the_table_in_lib_rs() {
+    let sources = read(&["src"]);
+    let lib = sources.iter().find(|s| s.path == "src/lib.rs").expect("src/lib.rs");
+    let table = Table::parse(&lib.text).unwrap_or_else(|problem| panic!("src/lib.rs: {problem}"));
+    assert_tidy(table.unlisted(&lib.text));
+    assert_tidy(sources.iter().flat_map(|s| table.violations(s)));
+}
+
+/// A checker that read nothing would pass everything.
+#[test]
+fn the_sources_are_found() {
+    let paths: Vec<_> = everything().into_iter().map(|s| s.path).collect();
+    for known in ["src/lib.rs", "src/config/mod.rs", "tests/tidy.rs", "tests/it/main.rs"] {
+        assert!(paths.iter().any(|p| p == known), "{known} is not among {paths:?}");
+    }
+    let sources = read(&["src"]);
+    let tests = sources.iter().find(|s| s.path == "src/config/tests.rs").expect("src/config/tests.rs");
+    assert!(tests.is_test_file, "a file behind #[cfg(test)] is known as a test");
+}
+
+fn everything() -> Vec<Source> {
+    read(&["src", "tests", "benches"])
+}
+
+/// The samples of the rules are full of what the rules forbid.
+fn without_samples() -> Vec<Source> {
+    everything().into_iter().filter(|s| !s.path.starts_with("tests/tidy/")).collect()
+}
+
+fn read(folders: &[&str]) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    folders.iter().for_each(|folder| rust_files(&root.join(folder), &mut files));
+    files.sort();
+    let read = |file: &PathBuf| {
+        let path = file.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
+        (path, std::fs::read_to_string(file).expect("a readable source"))
+    };
+    source::with_test_files(files.iter().map(read).collect())
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    // A folder that does not exist, such as benches/ in a young tree, holds no file.
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() && path.file_name().is_none_or(|name| name != "node_modules") {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn assert_tidy(violations: impl IntoIterator<Item = String>) {
+    let violations: Vec<_> = violations.into_iter().collect();
+    assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
+}

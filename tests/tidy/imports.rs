@@ -1,0 +1,215 @@
+//! Who may import whom, as the table on top of `src/lib.rs` says it.
+//!
+//! Owns: reading the table and the `crate::…` paths. Tests may import what they like.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::source::{Source, code};
+
+/// What names a concrete backend; only the composition root and the backend's own module may.
+const BACKENDS: [&str; 2] = ["store::embedded", "store::etcd"];
+/// Has no row to keep: `lib.rs` only declares, the others are the program around the library.
+const UNRULED: [&str; 3] = ["lib", "main", "cli"];
+
+pub struct Table {
+    /// Row by row: a module and all it may import.
+    allowed: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Table {
+    pub fn parse(lib: &str) -> Result<Self, String> {
+        let rows: Vec<(String, String)> = lib.lines().filter_map(row).collect();
+        let all: Vec<&String> = rows.iter().map(|(name, _)| name).collect();
+        let mut allowed = BTreeMap::new();
+        for (i, (name, cell)) in rows.iter().enumerate() {
+            let may =
+                permitted(cell, &all, i).ok_or(format!("`{name}` may import {cell:?}: not understood"))?;
+            allowed.insert(name.clone(), may);
+        }
+        if allowed.is_empty() { Err("has no table of modules".into()) } else { Ok(Self { allowed }) }
+    }
+
+    /// Modules of `lib.rs` without a row.
+    pub fn unlisted(&self, lib: &str) -> Vec<String> {
+        let declared = lib.lines().filter_map(|l| l.trim().strip_prefix("pub mod ")?.strip_suffix(';'));
+        let missing = declared.filter(|name| !self.allowed.contains_key(*name));
+        missing.map(|name| format!("src/lib.rs: `{name}` has no row in the table")).collect()
+    }
+
+    pub fn violations(&self, source: &Source) -> Vec<String> {
+        let module = module_of(&source.path);
+        if UNRULED.contains(&module) {
+            return Vec::new();
+        }
+        let Some(allowed) = self.allowed.get(module) else {
+            return vec![source.at(1, &format!("`{module}` has no row in the table of src/lib.rs"))];
+        };
+        let mut found = Vec::new();
+        for (line, path) in crate_paths(source) {
+            let target = path.split("::").next().unwrap_or_default();
+            // A type alias or macro at the root is no module.
+            let is_module = self.allowed.contains_key(target);
+            if is_module && target != module && !allowed.contains(target) {
+                found.push(
+                    source.at(line, &format!("`{module}` may not import `{target}` (table in src/lib.rs)")),
+                );
+            }
+            let names_backend = BACKENDS.iter().any(|b| path == *b || path.starts_with(&format!("{b}::")));
+            if names_backend && target != module && module != "app" {
+                found.push(source.at(line, "only `app` may name a concrete backend; take the trait"));
+            }
+        }
+        found.extend(climbs(source));
+        // A group may name several things of one module.
+        found.dedup();
+        found
+    }
+}
+
+/// "| `name` | what it is | what it may import |"
+fn row(line: &str) -> Option<(String, String)> {
+    let mut cells = line.strip_prefix("//! |")?.trim_end().strip_suffix('|')?.split('|').map(str::trim);
+    let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+    Some((name.to_owned(), cells.nth(1)?.to_owned()))
+}
+
+fn permitted(cell: &str, all: &[&String], row: usize) -> Option<BTreeSet<String>> {
+    let names = |text: &str| -> Option<BTreeSet<String>> {
+        text.split(',').map(|n| Some(n.trim().strip_prefix('`')?.strip_suffix('`')?.to_owned())).collect()
+    };
+    let of = |rows: &[&String]| rows.iter().map(|n| (*n).clone()).collect::<BTreeSet<_>>();
+    match cell {
+        "nothing of ours" => Some(BTreeSet::new()),
+        "all of the above" => Some(of(&all[..row])),
+        "all" => Some(of(all)),
+        _ => match cell.strip_prefix("all but ") {
+            Some(excluded) => {
+                let excluded = names(excluded)?;
+                // `app` wires everything together, so nothing may lean on it.
+                Some(of(all).into_iter().filter(|n| !excluded.contains(n) && n != "app").collect())
+            }
+            None => names(cell),
+        },
+    }
+}
+
+fn module_of(path: &str) -> &str {
+    let inside = path.strip_prefix("src/").unwrap_or(path);
+    inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
+}
+
+/// Every path behind `crate::` outside tests and comments, groups opened: `crate::{a::b, c}` gives both.
+fn crate_paths(source: &Source) -> Vec<(usize, String)> {
+    let product = product_text(source);
+    let mut found = Vec::new();
+    for (at, _) in product.match_indices("crate::") {
+        let dollar_or_word = product[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || "_:".contains(c));
+        if !dollar_or_word {
+            let line = product[..at].lines().count().max(1);
+            let mut paths = Vec::new();
+            open(product[at + "crate::".len()..].trim_start(), "", &mut paths);
+            found.extend(paths.into_iter().map(|p| (line, p)));
+        }
+    }
+    found
+}
+
+/// Code only, line for line as in the file.
+fn product_text(source: &Source) -> String {
+    let lines = source.lines().map(|l| if l.is_test { "" } else { code(l.text) });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Reads one path, or the group it ends with; gives what is left behind it.
+fn open<'a>(text: &'a str, prefix: &str, paths: &mut Vec<String>) -> &'a str {
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "_:*".contains(c))).unwrap_or(text.len());
+    let (path, mut rest) = (format!("{prefix}{}", &text[..end]), &text[end..]);
+    if !rest.starts_with('{') {
+        paths.push(path);
+        return rest;
+    }
+    while let Some(inner) = rest.strip_prefix(['{', ',']) {
+        let inner = inner.trim_start();
+        if inner.starts_with('}') {
+            rest = inner;
+            break;
+        }
+        rest = open(inner, &path, paths).trim_start();
+        // ` as name` behind an item.
+        rest = &rest[rest.find([',', '}']).unwrap_or(rest.len())..];
+    }
+    rest.strip_prefix('}').unwrap_or(rest)
+}
+
+/// `super::super::…` up to the root would go round the table.
+fn climbs(source: &Source) -> Vec<String> {
+    let inside = source.path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
+    let depth = inside.split('/').count();
+    let up = "super::".repeat(depth);
+    let product = product_text(source);
+    let climbing = product.lines().enumerate().filter(|(_, l)| l.contains(&up));
+    climbing.map(|(i, _)| source.at(i + 1, "write `crate::`; `super` stays within the module")).collect()
+}
+
+#[cfg(test)]
+const SAMPLE: &str = "\
+//! | module | is | may import |
+//! |---|---|---|
+//! | `domain` | values | nothing of ours |
+//! | `store` | trait | `domain` |
+//! | `actors` | shells | all of the above |
+//! | `http` | REST | all but `ws` |
+//! | `ws` | signalling | `domain`, `actors` |
+//! | `app` | root | all |
+pub mod actors;
+";
+
+#[cfg(test)]
+fn violations(path: &str, text: &str) -> Vec<String> {
+    Table::parse(SAMPLE).unwrap().violations(&Source::new(path, text))
+}
+
+#[test]
+fn an_import_against_the_table_is_found_with_its_line() {
+    let found = violations("src/domain/room.rs", "//! x\n\nuse crate::store::Store;\n");
+    assert_eq!(found, ["src/domain/room.rs:3: `domain` may not import `store` (table in src/lib.rs)"]);
+    assert_eq!(violations("src/actors/a.rs", "use crate::http::x;").len(), 1);
+    assert_eq!(violations("src/http/mod.rs", "fn a() -> crate::ws::Error {}").len(), 1);
+    assert_eq!(violations("src/http/mod.rs", "use crate::app::run;").len(), 1);
+    let grouped = "use crate::{\n    domain::ids::{RoomId, Pin as P},\n    store::{Store, Txn},\n    ws,\n};";
+    assert_eq!(violations("src/http.rs", grouped).len(), 1);
+    assert_eq!(violations("src/domain/mod.rs", grouped).len(), 2);
+}
+
+#[test]
+fn what_the_table_allows_passes() {
+    for (path, text) in [
+        ("src/store/etcd.rs", "use crate::domain::ids::RoomId;\nuse crate::store::etcd::x;"),
+        ("src/actors/a.rs", "use crate::{domain, store::Store};"),
+        ("src/app.rs", "use crate::store::embedded::Embedded;\nuse crate::ws::x;"),
+        (
+            "src/domain/a.rs",
+            "//! See [`crate::store`].\n// crate::store\nuse super::ids;\n$crate_like::store;",
+        ),
+        ("src/domain/a.rs", "#[cfg(test)]\nmod tests {\n    use crate::store::Store;\n}"),
+        ("src/main.rs", "use crate::anything;"),
+    ] {
+        assert!(violations(path, text).is_empty(), "{path}: {:?}", violations(path, text));
+    }
+}
+
+#[test]
+fn only_the_root_names_a_backend_and_nobody_climbs_round_the_table() {
+    assert_eq!(violations("src/actors/a.rs", "use crate::store::{Store, etcd::Etcd};").len(), 1);
+    assert_eq!(violations("src/domain/a.rs", "use super::super::store::Store;").len(), 1);
+    assert_eq!(violations("src/domain/mod.rs", "use super::store::Store;").len(), 1);
+}
+
+#[test]
+fn a_table_that_is_not_understood_is_an_error() {
+    assert!(Table::parse("//! no table").is_err());
+    assert!(Table::parse("//! | `a` | x | whatever it likes |").is_err());
+    let table = Table::parse(SAMPLE).unwrap();
+    assert_eq!(table.unlisted("pub mod store;\npub mod stranger;\n").len(), 1);
+    assert_eq!(table.violations(&Source::new("src/stranger.rs", "")).len(), 1);
+}

@@ -1,0 +1,123 @@
+//! Rules that look at one file, line by line.
+//!
+//! Owns: the rules and their samples. Each gives what is wrong, with the place and the remedy.
+
+use super::source::{Line, Source, code, split};
+
+const MAX_LINES: usize = 500;
+/// On the line of a sleep, or before it, in the one helper that asks a condition again and again.
+const POLL: &str = "poll interval";
+
+pub fn header(source: &Source) -> Option<String> {
+    let opens = source.text.lines().next().is_some_and(|l| l.starts_with("//! "));
+    (!opens).then(|| source.at(1, "must open with `//! ` and what the file is, owns and never does"))
+}
+
+pub fn length(source: &Source) -> Option<String> {
+    let lines = source.text.lines().count();
+    (lines > MAX_LINES).then(|| source.at(lines, "is longer than 500 lines; one idea per file"))
+}
+
+pub fn unfinished(source: &Source) -> Vec<String> {
+    // Split, so that this file does not offend against itself.
+    let marks = [
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("#[ig", "nore"),
+    ];
+    let offends = |line: &Line| marks.into_iter().find(|m| line.text.contains(m)).map(|m| (line.number, m));
+    let problem = |(number, mark)| source.at(number, &format!("`{mark}`: finish it or leave it out"));
+    source.lines().filter_map(|l| offends(&l)).map(problem).collect()
+}
+
+pub fn unexplained_unwrap(source: &Source) -> Vec<String> {
+    let offends = |text: &str| [".unwrap()", ".expect("].iter().any(|call| code(text).contains(call));
+    offences(
+        source,
+        |line| !line.is_test && offends(line.text),
+        |_| true,
+        || "cannot fail? say why in a comment on this line or the one before".into(),
+    )
+}
+
+pub fn sleep_in_test(source: &Source) -> Vec<String> {
+    offences(
+        source,
+        |line| line.is_test && calls_sleep(code(line.text)),
+        |c| c.contains(POLL),
+        || format!("wait for the condition; between two looks at it, mark the sleep with `// {POLL}`"),
+    )
+}
+
+/// Lines that offend and have no comment, there or on the line before, that excuses them.
+fn offences(
+    source: &Source,
+    offends: impl Fn(&Line) -> bool,
+    excuses: impl Fn(&str) -> bool,
+    problem: impl Fn() -> String,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut before = None;
+    for line in source.lines() {
+        let (code, comment) = split(line.text);
+        if offends(&line) && !comment.into_iter().chain(before).any(&excuses) {
+            found.push(source.at(line.number, &problem()));
+        }
+        before = comment.filter(|_| code.trim().is_empty());
+    }
+    found
+}
+
+fn calls_sleep(code: &str) -> bool {
+    ["sleep(", "sleep_until("].iter().any(|call| {
+        code.match_indices(call)
+            .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+    })
+}
+
+#[test]
+fn a_file_must_open_with_its_purpose() {
+    assert!(header(&Source::new("src/a.rs", "//! What it is.\n")).is_none());
+    for text in ["", "\n//! Late.\n", "// Not a doc.\n", "//!\n", "fn a() {}\n"] {
+        assert!(header(&Source::new("src/a.rs", text)).is_some(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_file_of_501_lines_is_too_long() {
+    assert!(length(&Source::new("src/a.rs", &"x\n".repeat(500))).is_none());
+    assert!(length(&Source::new("src/a.rs", &"x\n".repeat(501))).is_some());
+}
+
+#[test]
+fn unfinished_work_is_found() {
+    for (one, two) in
+        [("todo", "!()"), ("unimplemented", "!()"), ("// TO", "DO: x"), ("// FIX", "ME"), ("#[ig", "nore]")]
+    {
+        let text = format!("//! x\n{one}{two}\n");
+        assert_eq!(unfinished(&Source::new("src/a.rs", &text)).len(), 1, "{text}");
+    }
+    assert!(unfinished(&Source::new("src/a.rs", "//! x\nfn todo() {}\n")).is_empty());
+}
+
+#[test]
+fn an_unwrap_needs_its_reason_outside_tests() {
+    let bad = |text: &str| unexplained_unwrap(&Source::new("src/a.rs", text)).len();
+    assert_eq!(bad("a.unwrap();\nb.expect(\"x\");\n"), 2);
+    assert_eq!(bad("let a = 1; // unrelated\na.unwrap();\n"), 1, "a comment behind other code is none of it");
+    assert_eq!(bad("// Cannot fail: because.\na.unwrap();\nb.unwrap(); // because\n"), 0);
+    assert_eq!(bad("get(\"http://a\").unwrap();\n"), 1, "a URL is no comment");
+    assert_eq!(bad("a.unwrap_or(1);\n// a.unwrap()\n"), 0);
+    assert_eq!(bad("#[cfg(test)]\nmod tests {\n    a.unwrap();\n}\n"), 0);
+}
+
+#[test]
+fn a_sleep_in_a_test_is_found() {
+    let bad = |path: &str, text: &str| sleep_in_test(&Source::new(path, text)).len();
+    assert_eq!(bad("tests/it/a.rs", "std::thread::sleep(x);\ntokio::time::sleep(x).await;\nsleep(x)\n"), 3);
+    assert_eq!(bad("src/a.rs", "#[cfg(test)]\nmod tests {\n    sleep(x).await;\n}\n"), 1);
+    assert_eq!(bad("tests/it/a.rs", "// poll interval\nsleep(x).await;\nnever_sleep(x);\n\"sleep 1\"\n"), 0);
+    assert_eq!(bad("src/a.rs", "tokio::time::sleep(x).await;\n"), 0, "a timer of the product is no wait");
+}

@@ -1,0 +1,114 @@
+//! One source file, and which of its lines are code, comment or test.
+//!
+//! Owns: telling them apart. It reads line by line: a rule that needs more than that belongs to clippy.
+
+/// A file below the root.
+pub struct Source {
+    /// Relative to the root, with `/`.
+    pub path: String,
+    pub text: String,
+    /// Below `tests/` or `benches/`, or behind a `#[cfg(test)] mod`.
+    pub is_test_file: bool,
+}
+
+/// One line, its number, and what it is part of.
+pub struct Line<'a> {
+    pub number: usize,
+    pub text: &'a str,
+    pub is_test: bool,
+}
+
+impl Source {
+    pub fn new(path: &str, text: &str) -> Self {
+        let is_test_file = path.starts_with("tests/") || path.starts_with("benches/");
+        Self { path: path.into(), text: text.into(), is_test_file }
+    }
+
+    /// Inline test modules stand last in a file: from `#[cfg(test)]` before `mod … {` on, all is test.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        let mut is_test = self.is_test_file;
+        let mut after_cfg = false;
+        self.text.lines().enumerate().map(move |(i, text)| {
+            is_test |= after_cfg && module_name(text).is_some() && text.trim_end().ends_with('{');
+            after_cfg = is_cfg_test(text) || (after_cfg && text.trim_start().starts_with("#["));
+            Line { number: i + 1, text, is_test }
+        })
+    }
+
+    pub fn at(&self, line: usize, problem: &str) -> String {
+        format!("{}:{line}: {problem}", self.path)
+    }
+}
+
+/// Marks the files that a `#[cfg(test)] mod name;` stands for, and those below them.
+pub fn with_test_files(files: Vec<(String, String)>) -> Vec<Source> {
+    let mut sources: Vec<_> = files.iter().map(|(path, text)| Source::new(path, text)).collect();
+    let stems: Vec<String> = sources.iter().flat_map(test_modules).collect();
+    for source in &mut sources {
+        let below = |stem: &String| {
+            source.path == format!("{stem}.rs") || source.path.starts_with(&format!("{stem}/"))
+        };
+        source.is_test_file |= stems.iter().any(below);
+    }
+    sources
+}
+
+/// Paths, without `.rs`, of the modules in files of their own that `source` declares for tests only.
+fn test_modules(source: &Source) -> Vec<String> {
+    let folder = match source.path.rsplit_once('/') {
+        Some((folder, "mod.rs" | "lib.rs" | "main.rs")) => folder,
+        _ => source.path.trim_end_matches(".rs"),
+    };
+    let mut after_cfg = false;
+    let mut found = Vec::new();
+    for line in source.text.lines() {
+        if after_cfg && line.trim_end().ends_with(';') {
+            found.extend(module_name(line).map(|name| format!("{folder}/{name}")));
+        }
+        after_cfg = is_cfg_test(line);
+    }
+    found
+}
+
+fn is_cfg_test(line: &str) -> bool {
+    line.trim_start().starts_with("#[cfg(test)]") || line.trim_start().starts_with("#[cfg(all(test")
+}
+
+fn module_name(line: &str) -> Option<&str> {
+    let line = line.trim();
+    let line = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub ")).unwrap_or(line);
+    Some(line.strip_prefix("mod ")?.trim_end_matches([' ', '{', ';']))
+}
+
+/// A line's code and, if there is one, its comment. The `//` of a URL is none.
+pub fn split(line: &str) -> (&str, Option<&str>) {
+    let starts = line.match_indices("//").map(|(at, _)| at);
+    let comment = starts.into_iter().find(|at| !line[..*at].ends_with(':'));
+    comment.map_or((line, None), |at| (&line[..at], Some(&line[at + 2..])))
+}
+
+pub fn code(line: &str) -> &str {
+    split(line).0
+}
+
+#[test]
+fn an_inline_test_module_is_test_to_the_end() {
+    let source = Source::new("src/a.rs", "fn a() {}\n\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\n");
+    let tests: Vec<_> = source.lines().filter(|l| l.is_test).map(|l| l.number).collect();
+    assert_eq!(tests, [4, 5, 6]);
+}
+
+#[test]
+fn a_test_module_in_its_own_file_is_test_with_all_below_it() {
+    let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let sources = with_test_files(vec![
+        file("src/a/mod.rs", "#[cfg(test)]\npub(crate) mod suite;\nmod real;\n"),
+        file("src/a/real.rs", "#[cfg(test)]\nmod tests;\n"),
+        file("src/a/real/tests.rs", ""),
+        file("src/a/suite/one.rs", ""),
+        file("src/a/suite.rs", ""),
+        file("tests/it/main.rs", ""),
+    ]);
+    let tests: Vec<_> = sources.iter().filter(|s| s.is_test_file).map(|s| s.path.as_str()).collect();
+    assert_eq!(tests, ["src/a/real/tests.rs", "src/a/suite/one.rs", "src/a/suite.rs", "tests/it/main.rs"]);
+}
