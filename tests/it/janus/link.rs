@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
+use stentor::domain::ids::MediaAddr;
 use stentor::janus::{
     AudioBridge, ConnectOptions, CoreError, DownReason, GatewayEvent, JanusClient, JanusError, NewRoom,
     Secret,
@@ -11,7 +12,7 @@ use stentor::janus::{
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-use crate::support::janus::{MOMENT, TestJanus, connect, room};
+use crate::support::janus::{MOMENT, TestJanus, connect, pin, room, secret};
 use crate::support::janus_proxy::JanusProxy;
 
 #[actix::test]
@@ -142,6 +143,23 @@ async fn the_last_handle_dropped_closes_the_connection_without_an_alarm() {
     assert!(other.info().await.is_ok());
     drop(other);
     assert_eq!(timeout(MOMENT, events.recv()).await.unwrap(), None);
+}
+
+#[actix::test]
+async fn rooms_outlive_the_connection_that_made_them_and_their_participants_do_not() {
+    let janus = TestJanus::start().await;
+    let (client, mut events) = janus.client().await;
+    client.create_room(&room(200_800)).await.unwrap();
+    let nowhere = MediaAddr { ip: [127, 0, 0, 1].into(), port: 9 };
+    let participant = client.join_rtp(200_800, &pin(), "someone", nowhere).await.unwrap();
+    drop((client, participant));
+    assert_eq!(timeout(MOMENT, events.recv()).await.unwrap(), None);
+
+    let (client, _events) = janus.client().await;
+    let gone = async { while !client.participants(200_800).await.unwrap().is_empty() {} };
+    timeout(MOMENT, gone).await.expect("the participant goes with its session");
+    assert_eq!(client.list_rooms().await.unwrap()[0].id, 200_800);
+    client.destroy_room(200_800, &secret()).await.expect("the secret is all it takes");
 }
 
 /// Moves into a task of its own.

@@ -61,7 +61,6 @@ async fn a_missing_binary_is_an_error_that_names_the_remedy() {
 async fn a_janus_that_ends_at_once_is_reported_with_its_status_and_last_words() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
-    options.media_ip = [203, 0, 113, 1].into();
     options.binary = script(dir.path(), "echo '[FATAL] the disk is full'; exit 3");
     let error = ManagedJanus::start(&options).await.unwrap_err();
     let ManagedError::Exited { status, last_words } = error else { panic!("{error}") };
