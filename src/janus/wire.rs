@@ -313,3 +313,50 @@ pub(super) struct Joined {
     pub id: u64,
     pub rtp: RtpEndpoint,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_with_an_error_code_is_an_error() {
+        let raw = br#"{"janus":"success","plugindata":{"plugin":"p","data":
+            {"audiobridge":"event","error_code":485,"error":"No such room (1)"}}}"#;
+        let result = plugin_reply::<Done>("destroy", raw).map(|_| ());
+        assert_eq!(result, Err(PluginError::NoSuchRoom.into()));
+        let raw = br#"{"janus":"success","plugindata":{"data":{"error_code":499,"error":"Whatever"}}}"#;
+        let other = PluginError::Other { code: 499, text: "Whatever".to_owned() };
+        assert_eq!(plugin_reply::<Done>("destroy", raw).map(|_| ()), Err(other.into()));
+    }
+
+    #[test]
+    fn errors_of_the_core_have_their_names() {
+        let error = |code: u32| {
+            let raw = format!(r#"{{"janus":"error","error":{{"code":{code},"reason":"why"}}}}"#);
+            core_reply::<Done>("attach", raw.as_bytes()).map(|_| ()).unwrap_err()
+        };
+        assert_eq!(error(403), CoreError::Unauthorized.into());
+        assert_eq!(error(458), CoreError::NoSuchSession.into());
+        assert_eq!(error(459), CoreError::NoSuchHandle.into());
+        assert_eq!(error(490), CoreError::Other { code: 490, text: "why".to_owned() }.into());
+    }
+
+    #[test]
+    fn what_is_not_as_documented_is_a_bad_reply_and_never_success() {
+        for raw in
+            ["", "[]", "{}", r#"{"janus":"success"}"#, r#"{"janus":"success","plugindata":{"data":{}}}"#]
+        {
+            let result = plugin_reply::<Forwarding>("rtp_forward", raw.as_bytes()).map(|_| ());
+            assert!(matches!(result, Err(JanusError::BadReply { request: "rtp_forward", .. })), "{raw}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_reply_names_its_transaction() {
+        assert_eq!(transaction_in(br#"{"janus":"success","transaction":"42","x"#), Some(42));
+        assert_eq!(transaction_in(b"{ \"transaction\" : \"42\""), Some(42));
+        for other in ["", "{\"transaction\":", "{\"transaction\":\"x\""] {
+            assert_eq!(transaction_in(other.as_bytes()), None, "{other:?}");
+        }
+    }
+}

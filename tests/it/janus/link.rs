@@ -1,9 +1,10 @@
 //! The connection: many requests at once, large answers, and every way it can end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
+use stentor::domain::ids::MediaAddr;
 use stentor::janus::{
     AudioBridge, ConnectOptions, CoreError, DownReason, GatewayEvent, JanusClient, JanusError, NewRoom,
     Secret,
@@ -11,18 +12,16 @@ use stentor::janus::{
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-use crate::support::janus::{MOMENT, TestJanus, connect, room};
+use crate::support::janus::{MOMENT, TestJanus, connect, pin, room, secret};
 use crate::support::janus_proxy::JanusProxy;
 
 #[actix::test]
 async fn two_hundred_requests_in_flight_each_get_their_own_answer() {
     let janus = TestJanus::start().await;
     let (client, _events) = janus.client().await;
-    let even = (0..20).map(|n| client.clone().create_owned(200_000 + 10 * n));
-    assert!(join_all(even).await.into_iter().all(|created| created.is_ok()));
-    let began = Instant::now();
+    let every_tenth = (0..20).map(|n| client.clone().create_owned(200_000 + 10 * n));
+    assert!(join_all(every_tenth).await.into_iter().all(|created| created.is_ok()));
     let answers = join_all((200_000..200_200).map(|id| client.exists(id))).await;
-    println!("200 in flight: {:?}", began.elapsed());
     for (id, exists) in (200_000..200_200).zip(answers) {
         assert_eq!(exists, Ok(id % 10 == 0), "{id}");
     }
@@ -86,10 +85,8 @@ async fn a_frozen_janus_is_noticed_by_its_silence() {
     let janus = TestJanus::start().await;
     let (client, events) = slow_client(&janus).await;
     signal(&janus, Signal::STOP);
-    let began = Instant::now();
     let pending = actix::spawn(client.create_owned(200_600));
     assert_eq!(down(events).await, DownReason::Silent);
-    println!("silence noticed after {:?}", began.elapsed());
     assert_eq!(pending.await.unwrap(), Err(JanusError::Disconnected));
 }
 
@@ -142,6 +139,23 @@ async fn the_last_handle_dropped_closes_the_connection_without_an_alarm() {
     assert!(other.info().await.is_ok());
     drop(other);
     assert_eq!(timeout(MOMENT, events.recv()).await.unwrap(), None);
+}
+
+#[actix::test]
+async fn rooms_outlive_the_connection_that_made_them_and_their_participants_do_not() {
+    let janus = TestJanus::start().await;
+    let (client, mut events) = janus.client().await;
+    client.create_room(&room(200_800)).await.unwrap();
+    let nowhere = MediaAddr { ip: [127, 0, 0, 1].into(), port: 9 };
+    let participant = client.join_rtp(200_800, &pin(), "someone", nowhere).await.unwrap();
+    drop((client, participant));
+    assert_eq!(timeout(MOMENT, events.recv()).await.unwrap(), None);
+
+    let (client, _events) = janus.client().await;
+    let gone = async { while !client.participants(200_800).await.unwrap().is_empty() {} };
+    timeout(MOMENT, gone).await.expect("the participant goes with its session");
+    assert_eq!(client.list_rooms().await.unwrap()[0].id, 200_800);
+    client.destroy_room(200_800, &secret()).await.expect("the secret is all it takes");
 }
 
 /// Moves into a task of its own.

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use stentor::janus::{AudioBridge, ManagedError, ManagedJanus, ManagedOptions};
@@ -15,22 +15,22 @@ use crate::support::janus::{MOMENT, TestJanus, options, pin, room, secret};
 
 #[actix::test]
 async fn it_listens_on_one_loopback_port_and_nowhere_else() {
-    let began = Instant::now();
     let janus = TestJanus::start().await;
-    println!("janus started in {:?}", began.elapsed());
     let port = janus.janus.url().strip_prefix("ws://127.0.0.1:").unwrap().parse().unwrap();
     assert_eq!(tcp_listeners(janus.janus.pid().unwrap()), [(u32::from_le_bytes([127, 0, 0, 1]), port)]);
 }
 
 #[actix::test]
 async fn it_stops_on_request_with_its_true_status() {
-    let janus = TestJanus::start().await;
-    let pid = pid_of(&janus.janus);
-    let began = Instant::now();
-    let status = janus.janus.stop(MOMENT).await.unwrap();
-    println!("janus stopped in {:?}", began.elapsed());
-    assert_eq!(status.code(), Some(0), "{status}");
-    assert!(test_kill_process(pid).is_err(), "is gone");
+    // Several, as Janus sometimes hangs on a TERM right after its start: then KILL is the end, and says so.
+    let stops = (0..8).map(|_| async {
+        let janus = TestJanus::start().await;
+        let pid = pid_of(&janus.janus);
+        let status = janus.janus.stop(Duration::from_secs(2)).await.unwrap();
+        assert!(status.code() == Some(0) || status.signal() == Some(9), "{status}");
+        assert!(test_kill_process(pid).is_err(), "is gone");
+    });
+    futures::future::join_all(stops).await;
 }
 
 #[actix::test]
@@ -61,7 +61,6 @@ async fn a_missing_binary_is_an_error_that_names_the_remedy() {
 async fn a_janus_that_ends_at_once_is_reported_with_its_status_and_last_words() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
-    options.media_ip = [203, 0, 113, 1].into();
     options.binary = script(dir.path(), "echo '[FATAL] the disk is full'; exit 3");
     let error = ManagedJanus::start(&options).await.unwrap_err();
     let ManagedError::Exited { status, last_words } = error else { panic!("{error}") };

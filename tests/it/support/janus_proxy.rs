@@ -42,12 +42,12 @@ impl JanusProxy {
     /// From now on holds up every request that contains `needle`, such as a room's description or
     /// `"room":123456`. Requests are compact JSON.
     pub fn hold(&self, needle: &str) {
-        self.needles.send_modify(|needles| drop(needles.insert(needle.to_owned())));
+        self.needles.send_if_modified(|needles| needles.insert(needle.to_owned()));
     }
 
     /// Lets through what was held for `needle`, and what comes.
     pub fn release(&self, needle: &str) {
-        self.needles.send_modify(|needles| drop(needles.remove(needle)));
+        self.needles.send_if_modified(|needles| needles.remove(needle));
     }
 
     /// Until at least `count` requests have been held up, released ones included.
