@@ -6,6 +6,8 @@
 //!
 //! Owns: the data. Never does: interpret a key or a value.
 
+pub mod embedded;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -168,5 +170,13 @@ fn unconditional(outcome: TxnOutcome) -> Result<Revision, StoreError> {
         TxnOutcome::Conflict => {
             Err(StoreError::Rejected("conflict in a transaction without conditions".into()))
         }
+    }
+}
+
+/// Leases live for whole seconds; a fraction counts as one.
+fn lease_seconds(ttl: Duration) -> Result<u64, StoreError> {
+    match ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0) {
+        0 => Err(StoreError::Rejected("a lease of no duration".into())),
+        seconds => Ok(seconds),
     }
 }
