@@ -2,11 +2,14 @@
 //!
 //! The contract is etcd v3's: one revision counter for the whole store, prefix watches from a revision,
 //! transactions that compare modification revisions, leases whose keys vanish with them, and a compaction
-//! error for a watch that starts too far back. `conformance` runs the same suite on both backends.
+//! error for a watch that starts too far back. `tests/it/store/conformance.rs` runs the same cases on both
+//! backends.
 //!
 //! Owns: the data. Never does: interpret a key or a value.
 
+mod admission;
 pub mod embedded;
+pub mod etcd;
 
 use std::time::Duration;
 
@@ -170,13 +173,5 @@ fn unconditional(outcome: TxnOutcome) -> Result<Revision, StoreError> {
         TxnOutcome::Conflict => {
             Err(StoreError::Rejected("conflict in a transaction without conditions".into()))
         }
-    }
-}
-
-/// Leases live for whole seconds; a fraction counts as one.
-fn lease_seconds(ttl: Duration) -> Result<u64, StoreError> {
-    match ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0) {
-        0 => Err(StoreError::Rejected("a lease of no duration".into())),
-        seconds => Ok(seconds),
     }
 }

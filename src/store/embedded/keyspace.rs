@@ -4,17 +4,12 @@
 //! when a batch is durable. The rules are etcd's: one revision per transaction that changes something, none
 //! for one that does not.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
 
 use crate::store::{KeyValue, LeaseId, Listing, Op, Revision, StoreError, Txn, TxnOutcome, WatchEvent};
-
-/// etcd's `--max-txn-ops`: what fits here fits there.
-const MAX_OPS: usize = 128;
-/// etcd's `--max-request-bytes`.
-const MAX_REQUEST_BYTES: usize = 1_572_864;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -96,9 +91,8 @@ impl<'a> Staging<'a> {
         self.batch
     }
 
-    /// Stages `txn`, or says why not; then the batch is as it was.
+    /// Stages an admitted `txn`, or says why not; then the batch is as it was.
     pub fn txn(&mut self, txn: Txn, alive: impl Fn(LeaseId) -> bool) -> Result<TxnOutcome, StoreError> {
-        admit(&txn)?;
         if !txn.compares.iter().all(|c| self.mod_revision(&c.key) == c.mod_revision) {
             return Ok(TxnOutcome::Conflict);
         }
@@ -166,53 +160,6 @@ impl<'a> Staging<'a> {
         keys.sort_unstable();
         keys.dedup();
         keys
-    }
-}
-
-/// Refuses what etcd refuses, so that nothing works on one backend only.
-fn admit(txn: &Txn) -> Result<(), StoreError> {
-    let refuse = |why: &str| Err(StoreError::Rejected(why.into()));
-    if txn.ops.len() > MAX_OPS || txn.compares.len() > MAX_OPS {
-        return refuse("more than 128 operations or conditions in one transaction");
-    }
-    let mut bytes: usize = txn.compares.iter().map(|c| c.key.len()).sum();
-    let mut put = HashSet::new();
-    for op in &txn.ops {
-        match op {
-            Op::Put { key, value, .. } => {
-                bytes += key.len() + value.len();
-                if !put.insert(key.as_str()) {
-                    return refuse("the same key is written twice in one transaction");
-                }
-            }
-            Op::Delete { key } | Op::DeletePrefix { prefix: key } => bytes += key.len(),
-        }
-    }
-    if bytes > MAX_REQUEST_BYTES {
-        return refuse("the transaction is larger than 1.5 MiB");
-    }
-    if has_empty_key(txn) {
-        return refuse("a key is empty");
-    }
-    if txn.ops.iter().any(|op| deletes_any(op, &put)) {
-        return refuse("the same key is written and deleted in one transaction");
-    }
-    Ok(())
-}
-
-fn has_empty_key(txn: &Txn) -> bool {
-    let empty = |op: &Op| match op {
-        Op::Put { key, .. } | Op::Delete { key } => key.is_empty(),
-        Op::DeletePrefix { .. } => false,
-    };
-    txn.compares.iter().any(|c| c.key.is_empty()) || txn.ops.iter().any(empty)
-}
-
-fn deletes_any(op: &Op, put: &HashSet<&str>) -> bool {
-    match op {
-        Op::Put { .. } => false,
-        Op::Delete { key } => put.contains(key.as_str()),
-        Op::DeletePrefix { prefix } => put.iter().any(|key| key.starts_with(prefix.as_str())),
     }
 }
 

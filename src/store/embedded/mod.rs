@@ -25,6 +25,7 @@ use self::history::{History, Read};
 use self::keyspace::{Keyspace, Staging};
 use self::leases::Leases;
 use self::writer::{Command, Reply, Writer};
+use super::admission::{admit, lease_seconds};
 use super::{
     KeyValue, LeaseId, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchBatch, WatchEvent,
     WatchStream,
@@ -150,11 +151,12 @@ impl Store for EmbeddedStore {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        admit(&txn)?;
         self.ask(|reply| Command::Txn(txn, reply)).await
     }
 
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        let ttl = Duration::from_secs(super::lease_seconds(ttl)?);
+        let ttl = Duration::from_secs(lease_seconds(ttl)?);
         self.ask(|reply| Command::Grant(ttl, reply)).await
     }
 
