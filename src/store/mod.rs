@@ -10,6 +10,7 @@
 mod admission;
 pub mod embedded;
 pub mod etcd;
+pub mod reflector;
 
 use std::time::Duration;
 

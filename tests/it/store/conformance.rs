@@ -1,7 +1,7 @@
 //! What every store must do, told as cases that run unchanged on each backend.
 //!
-//! `store_conformance!(subject)` makes one test per case; `subject` builds a fresh [`Subject`]. Owns: the
-//! contract of `stentor::store::Store` in executable form. Never does: know which backend it runs on.
+//! `store_conformance!(shared, own)` makes one test per case; `shared` builds a [`Subject`] that others may
+//! use at the same time, `own` one for the case that disturbs them. Owns: the contract of `stentor::store::Store` in executable form. Never does: know which backend it runs on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use tokio::time::{Instant, timeout};
 /// Far above what any case needs, so that only a hang reaches it.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A backend under test. Other tests may use the same store at the same time, so a case stays below
-/// [`prefix`](Subject::prefix) and takes no revision for the next one of the store.
+/// A backend under test. A case stays below [`prefix`](Subject::prefix) and takes no revision for the store's
+/// next one, since others may use the same store.
 #[async_trait(?Send)]
 pub trait Subject {
     fn store(&self) -> Arc<dyn Store>;
@@ -28,15 +28,16 @@ pub trait Subject {
     /// Ends in `/`.
     fn prefix(&self) -> String;
 
-    /// Makes the store forget the history up to and including `revision`.
+    /// Makes the store forget what happened before `revision`. Only on a store of the case's own.
     async fn forget(&self, revision: Revision);
 }
 
 #[macro_export]
 macro_rules! store_conformance {
-    ($subject:path) => {
+    ($shared:path, $own:path) => {
+        $crate::store_conformance! { $own => a_forgotten_revision_is_an_error }
         $crate::store_conformance! {
-            $subject =>
+            $shared =>
             a_value_is_read_back_with_its_revision,
             a_listing_is_sorted_and_stays_below_its_prefix,
             what_changes_nothing_keeps_the_revision,
@@ -50,7 +51,6 @@ macro_rules! store_conformance {
             a_watch_sees_only_its_prefix,
             a_watch_batch_never_splits_a_transaction,
             a_key_deleted_while_nobody_watched_is_not_listed,
-            a_forgotten_revision_is_an_error,
             a_quiet_watch_reports_progress,
             a_lease_ends_with_its_keys,
             a_lease_kept_alive_stays,

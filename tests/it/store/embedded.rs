@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::conformance::{Subject, committed, events_until, next, until_some};
 
-crate::store_conformance!(fresh);
+crate::store_conformance!(fresh, fresh);
 
 struct Embedded {
     store: Arc<EmbeddedStore>,

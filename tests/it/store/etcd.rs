@@ -13,7 +13,7 @@ use super::conformance::{Subject, events_until, next, until_some};
 use crate::support::etcd::Etcd;
 use crate::support::tcp_proxy::TcpProxy;
 
-crate::store_conformance!(below_a_prefix_of_its_own);
+crate::store_conformance!(below_a_prefix_of_its_own, on_an_etcd_of_its_own);
 
 /// Long enough for a busy machine, short enough that a test of it is quick.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -28,8 +28,15 @@ struct OnEtcd {
 
 async fn below_a_prefix_of_its_own() -> OnEtcd {
     static CASES: AtomicU32 = AtomicU32::new(0);
-    let etcd = Etcd::shared();
     let prefix = format!("/case/{}/", CASES.fetch_add(1, Ordering::Relaxed));
+    on_etcd(Etcd::shared(), prefix).await
+}
+
+async fn on_an_etcd_of_its_own() -> OnEtcd {
+    on_etcd(Arc::new(Etcd::start()), "/case/".into()).await
+}
+
+async fn on_etcd(etcd: Arc<Etcd>, prefix: String) -> OnEtcd {
     OnEtcd { store: connect(&etcd.endpoint()).await, prefix, etcd }
 }
 
@@ -43,10 +50,9 @@ impl Subject for OnEtcd {
         self.prefix.clone()
     }
 
-    /// Other cases read the past of this etcd; the newest revision is all they can lose by this.
     async fn forget(&self, revision: Revision) {
         let mut client = etcd_client::Client::connect([self.etcd.endpoint()], None).await.unwrap();
-        client.compact(revision + 1, None).await.unwrap();
+        client.compact(revision, None).await.unwrap();
     }
 }
 

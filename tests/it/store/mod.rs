@@ -3,3 +3,4 @@
 pub mod conformance;
 mod embedded;
 mod etcd;
+mod reflector;
