@@ -2,9 +2,15 @@
 //!
 //! The contract is etcd v3's: one revision counter for the whole store, prefix watches from a revision,
 //! transactions that compare modification revisions, leases whose keys vanish with them, and a compaction
-//! error for a watch that starts too far back. `conformance` runs the same suite on both backends.
+//! error for a watch that starts too far back. `tests/it/store/conformance.rs` runs the same cases on both
+//! backends.
 //!
 //! Owns: the data. Never does: interpret a key or a value.
+
+mod admission;
+pub mod embedded;
+pub mod etcd;
+pub mod reflector;
 
 use std::time::Duration;
 

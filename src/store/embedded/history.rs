@@ -1,0 +1,145 @@
+//! The recent past, for watches. Pure.
+//!
+//! Owns: a ring of commits, bounded by events and by bytes. A watcher keeps only its position in it, so a
+//! slow one costs nothing: once the ring has left its position behind, it is told to list again. Never does:
+//! block or slow the writer for a watcher.
+
+use std::collections::VecDeque;
+
+use super::keyspace::Commit;
+use crate::store::{Revision, WatchEvent};
+
+/// What one event costs beside its key and value: the structures around them.
+const EVENT_OVERHEAD: usize = 96;
+/// A reader far behind gets its past in portions of about this many events.
+const PORTION: usize = 1_000;
+
+pub(super) struct History {
+    ring: VecDeque<Commit>,
+    /// Everything after this revision is in the ring.
+    floor: Revision,
+    events: usize,
+    bytes: usize,
+    max_events: usize,
+    max_bytes: usize,
+}
+
+/// What a reader finds from its position on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Complete up to `through`, and only whole transactions. `through` may be the newest revision there is.
+    Events { events: Vec<WatchEvent>, through: Revision },
+    /// The position lies before what is remembered.
+    Forgotten,
+}
+
+impl History {
+    pub fn starting_after(floor: Revision, max_events: usize, max_bytes: usize) -> Self {
+        Self { ring: VecDeque::new(), floor, events: 0, bytes: 0, max_events, max_bytes }
+    }
+
+    pub fn push(&mut self, commit: Commit) {
+        self.events += commit.events.len();
+        self.bytes += size(&commit);
+        self.ring.push_back(commit);
+        while self.events > self.max_events || self.bytes > self.max_bytes {
+            let Some(oldest) = self.ring.pop_front() else { break };
+            self.events -= oldest.events.len();
+            self.bytes -= size(&oldest);
+            self.floor = oldest.revision;
+        }
+    }
+
+    /// Whether every event from revision `from` on is still here.
+    pub fn remembers(&self, from: Revision) -> bool {
+        from > self.floor
+    }
+
+    /// Events under `prefix` from revision `from` on, about [`PORTION`] of them at most.
+    pub fn read(&self, prefix: &str, from: Revision) -> Read {
+        if !self.remembers(from) {
+            return Read::Forgotten;
+        }
+        let start = self.ring.partition_point(|commit| commit.revision < from);
+        let mut events = Vec::new();
+        let mut through = self.ring.back().map_or(self.floor, |newest| newest.revision).max(from - 1);
+        for commit in self.ring.range(start..) {
+            if events.len() >= PORTION {
+                through = commit.revision - 1;
+                break;
+            }
+            events.extend(commit.events.iter().filter(|e| key_of(e).starts_with(prefix)).cloned());
+        }
+        Read::Events { events, through }
+    }
+}
+
+fn size(commit: &Commit) -> usize {
+    let payload = |event: &WatchEvent| match event {
+        WatchEvent::Put(kv) => kv.key.len() + kv.value.len(),
+        WatchEvent::Delete { key } => key.len(),
+    };
+    commit.events.iter().map(|event| payload(event) + EVENT_OVERHEAD).sum()
+}
+
+fn key_of(event: &WatchEvent) -> &str {
+    match event {
+        WatchEvent::Put(kv) => &kv.key,
+        WatchEvent::Delete { key } => key,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deletes(revision: Revision, count: usize) -> Commit {
+        let events = (0..count).map(|n| WatchEvent::Delete { key: format!("/k/{n}") }).collect();
+        Commit { revision, events }
+    }
+
+    fn read(history: &History, from: Revision) -> Option<(usize, Revision)> {
+        match history.read("/k/", from) {
+            Read::Events { events, through } => Some((events.len(), through)),
+            Read::Forgotten => None,
+        }
+    }
+
+    #[test]
+    fn the_oldest_commits_go_first_and_are_known_to_be_gone() {
+        let mut history = History::starting_after(10, 3, usize::MAX);
+        assert_eq!(read(&history, 11), Some((0, 10)));
+        assert_eq!(read(&history, 10), None);
+        history.push(deletes(11, 2));
+        history.push(deletes(12, 2));
+        assert_eq!(read(&history, 11), None, "four events do not fit, so revision 11 went");
+        assert_eq!(read(&history, 12), Some((2, 12)));
+    }
+
+    #[test]
+    fn bytes_bound_the_ring_too() {
+        let mut history = History::starting_after(0, usize::MAX, 3 * (EVENT_OVERHEAD + 4));
+        for revision in 1..=5 {
+            history.push(deletes(revision, 1));
+        }
+        assert_eq!(read(&history, 2), None);
+        assert_eq!(read(&history, 3), Some((3, 5)));
+    }
+
+    #[test]
+    fn a_reader_far_behind_gets_whole_transactions_in_portions() {
+        let mut history = History::starting_after(0, usize::MAX, usize::MAX);
+        for revision in 1..=4 {
+            history.push(deletes(revision, 600));
+        }
+        assert_eq!(read(&history, 1), Some((1200, 2)));
+        assert_eq!(read(&history, 3), Some((1200, 4)));
+        assert_eq!(read(&history, 5), Some((0, 4)));
+    }
+
+    #[test]
+    fn a_position_in_the_future_stays_there() {
+        let history = History::starting_after(4, 10, 10_000);
+        assert_eq!(read(&history, 9), Some((0, 8)));
+    }
+}

@@ -1,0 +1,81 @@
+//! Which leases are alive. Pure: the time is handed in.
+//!
+//! Owns: deadlines. Never does: delete a key; the writer does when it is told that a lease is due.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::store::{LeaseId, StoreError};
+
+#[derive(Default)]
+pub(super) struct Leases {
+    alive: HashMap<LeaseId, Lease>,
+}
+
+struct Lease {
+    ttl: Duration,
+    deadline: Instant,
+}
+
+impl Leases {
+    /// Random ids: one from before a restart must not name a lease of today.
+    pub fn grant(&mut self, ttl: Duration, now: Instant) -> LeaseId {
+        loop {
+            let id = LeaseId(rand::random_range(1..i64::MAX));
+            if !self.alive.contains_key(&id) {
+                self.alive.insert(id, Lease { ttl, deadline: now + ttl });
+                return id;
+            }
+        }
+    }
+
+    pub fn contains(&self, id: LeaseId) -> bool {
+        self.alive.contains_key(&id)
+    }
+
+    pub fn keep_alive(&mut self, id: LeaseId, now: Instant) -> Result<(), StoreError> {
+        let lease = self.alive.get_mut(&id).ok_or(StoreError::LeaseNotFound)?;
+        lease.deadline = now + lease.ttl;
+        Ok(())
+    }
+
+    pub fn remove(&mut self, id: LeaseId) {
+        self.alive.remove(&id);
+    }
+
+    /// The end of these could not be written: due again after `pause`.
+    pub fn postpone(&mut self, ids: &[LeaseId], pause: Duration, now: Instant) {
+        for id in ids {
+            if let Some(lease) = self.alive.get_mut(id) {
+                lease.deadline = now + pause;
+            }
+        }
+    }
+
+    pub fn due(&self, now: Instant) -> Vec<LeaseId> {
+        self.alive.iter().filter(|(_, lease)| lease.deadline <= now).map(|(id, _)| *id).collect()
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.alive.values().map(|lease| lease.deadline).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_due_when_its_time_is_over_and_not_before() {
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        let mut leases = Leases::default();
+        let id = leases.grant(Duration::from_secs(10), at(0));
+        leases.keep_alive(id, at(5)).unwrap();
+        assert_eq!(leases.due(at(14)), []);
+        assert_eq!(leases.next_deadline(), Some(at(15)));
+        assert_eq!(leases.due(at(15)), [id]);
+        leases.remove(id);
+        assert!(matches!(leases.keep_alive(id, at(15)), Err(StoreError::LeaseNotFound)));
+    }
+}

@@ -1,0 +1,154 @@
+//! The one thread that changes the store.
+//!
+//! It drains its queue and commits what it found together: while one commit waits for the disk, the next
+//! batch gathers. Each transaction keeps its own revision; none is acknowledged, nor seen by any reader or
+//! watcher, before the commit that holds it is on disk. Owns: the file and the leases. Never does: wait for
+//! a reader or a watcher.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use super::Shared;
+use super::disk::Disk;
+use super::keyspace::{Batch, Staging};
+use super::leases::Leases;
+use crate::store::{LeaseId, Revision, StoreError, Txn, TxnOutcome};
+
+/// Transactions in one commit at most, so that a flood delays the first of it by no more than this many.
+const MAX_BATCH: usize = 512;
+/// A lease whose end could not be written is tried again after this.
+const EXPIRY_RETRY: Duration = Duration::from_secs(1);
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+pub(super) enum Command {
+    Txn(Txn, Reply<TxnOutcome>),
+    Grant(Duration, Reply<LeaseId>),
+    KeepAlive(LeaseId, Reply<()>),
+    Revoke(LeaseId, Reply<()>),
+}
+
+pub(super) struct Writer {
+    pub queue: Receiver<Command>,
+    pub shared: Arc<Shared>,
+    pub disk: Disk,
+    /// Tells the watchers that there is something new to read; its end tells them that the store is closed.
+    pub committed: watch::Sender<Revision>,
+    pub leases: Leases,
+}
+
+impl Writer {
+    /// Runs until the store is dropped.
+    pub fn run(mut self) {
+        while let Some(commands) = self.next_commands() {
+            self.serve(commands);
+            self.end_due_leases();
+        }
+    }
+
+    /// Everything that is queued; nothing when a lease is due first; `None` when the store was dropped.
+    fn next_commands(&mut self) -> Option<Vec<Command>> {
+        let first = match self.leases.next_deadline() {
+            None => self.queue.recv().ok()?,
+            Some(deadline) => {
+                match self.queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                    Ok(command) => command,
+                    Err(RecvTimeoutError::Timeout) => return Some(Vec::new()),
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                }
+            }
+        };
+        Some(std::iter::once(first).chain(self.queue.try_iter().take(MAX_BATCH - 1)).collect())
+    }
+
+    /// All of `commands` run at the same time as far as any caller can tell, so their order is free.
+    /// Keep-alives go first: a slow disk must not let a lease expire that its owner renewed.
+    fn serve(&mut self, commands: Vec<Command>) {
+        let (mut txns, mut revocations) = (Vec::new(), Vec::new());
+        for command in commands {
+            // A caller that has gone away needs no answer.
+            match command {
+                Command::Txn(txn, reply) => txns.push((txn, reply)),
+                Command::Revoke(lease, reply) => revocations.push((lease, reply)),
+                Command::Grant(ttl, reply) => {
+                    let _ = reply.send(Ok(self.leases.grant(ttl, Instant::now())));
+                }
+                Command::KeepAlive(lease, reply) => {
+                    let _ = reply.send(self.leases.keep_alive(lease, Instant::now()));
+                }
+            }
+        }
+        self.commit_txns(txns);
+        for (lease, reply) in revocations {
+            let _ = reply.send(self.revoke(lease));
+        }
+    }
+
+    fn commit_txns(&mut self, txns: Vec<(Txn, Reply<TxnOutcome>)>) {
+        let mut answers = Vec::with_capacity(txns.len());
+        let written = self.commit(|staging, leases| {
+            for (txn, reply) in txns {
+                answers.push((reply, staging.txn(txn, |lease| leases.contains(lease))));
+            }
+        });
+        for (reply, outcome) in answers {
+            let _ = reply.send(written.clone().and(outcome));
+        }
+    }
+
+    fn revoke(&mut self, lease: LeaseId) -> Result<(), StoreError> {
+        if !self.leases.contains(lease) {
+            return Err(StoreError::LeaseNotFound);
+        }
+        let keys = self.shared.read().keys.keys_of(lease);
+        self.commit(|staging, _| staging.delete_all(keys))?;
+        self.leases.remove(lease);
+        Ok(())
+    }
+
+    fn end_due_leases(&mut self) {
+        let due = self.leases.due(Instant::now());
+        if due.is_empty() {
+            return;
+        }
+        let keys: Vec<_> = {
+            let published = self.shared.read();
+            due.iter().map(|lease| published.keys.keys_of(*lease)).collect()
+        };
+        let written = self.commit(|staging, _| keys.into_iter().for_each(|keys| staging.delete_all(keys)));
+        match written {
+            Ok(()) => due.into_iter().for_each(|lease| self.leases.remove(lease)),
+            Err(_) => self.leases.postpone(&due, EXPIRY_RETRY, Instant::now()),
+        }
+    }
+
+    /// Stages a batch, writes it, and only then shows it.
+    fn commit(&mut self, stage: impl FnOnce(&mut Staging, &Leases)) -> Result<(), StoreError> {
+        let batch = {
+            let published = self.shared.read();
+            let mut staging = Staging::new(&published.keys);
+            stage(&mut staging, &self.leases);
+            let batch = staging.finish();
+            if batch.commits.is_empty() {
+                return Ok(());
+            }
+            self.disk.write(&published.keys, &batch)?;
+            batch
+        };
+        self.publish(batch);
+        Ok(())
+    }
+
+    fn publish(&mut self, batch: Batch) {
+        let revision = batch.revision;
+        {
+            let mut published = self.shared.write();
+            published.keys.apply(revision, batch.changes);
+            batch.commits.into_iter().for_each(|commit| published.history.push(commit));
+        }
+        self.committed.send_replace(revision);
+    }
+}

@@ -1,0 +1,170 @@
+//! A client whose every call ends in time, and which is replaced when etcd stops answering on it.
+//!
+//! Owns: deadlines, repetition, the meaning of etcd's errors. Never does: repeat a write that may have
+//! arrived.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use etcd_client::{Client, ConnectOptions, Error};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::store::StoreError;
+
+/// etcd hangs up on a client that pings more often than every 5 s (`--grpc-keepalive-min-time`).
+const PING_EVERY: Duration = Duration::from_secs(7);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
+const REPEAT_AFTER: Duration = Duration::from_millis(50);
+
+/// gRPC status codes (grpc.io, "Status codes and their use in gRPC").
+mod code {
+    pub const INVALID_ARGUMENT: i32 = 3;
+    pub const NOT_FOUND: i32 = 5;
+    pub const PERMISSION_DENIED: i32 = 7;
+    pub const FAILED_PRECONDITION: i32 = 9;
+    pub const OUT_OF_RANGE: i32 = 11;
+    pub const UNAVAILABLE: i32 = 14;
+    pub const UNAUTHENTICATED: i32 = 16;
+}
+
+/// Whether a request that failed may be sent again, to another endpoint perhaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Twice is as good as once.
+    Safe,
+    /// Only if no endpoint can have received it.
+    UnlessSent,
+}
+
+pub(super) struct Connection {
+    endpoints: Vec<String>,
+    request_timeout: Duration,
+    client: ArcSwap<Client>,
+}
+
+impl Connection {
+    pub async fn new(endpoints: &[String], request_timeout: Duration) -> Result<Self, StoreError> {
+        let client = open(endpoints, request_timeout).await.map_err(|error| {
+            StoreError::Rejected(format!("etcd endpoints {endpoints:?} cannot be used: {error}"))
+        })?;
+        let client = ArcSwap::from_pointee(client);
+        Ok(Self { endpoints: endpoints.to_vec(), request_timeout, client })
+    }
+
+    /// Repeats until there is an answer, the request may not be repeated, or the time is over.
+    pub async fn call<T, F>(&self, repeat: Repeat, request: impl Fn(&Client) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let deadline = Instant::now() + self.request_timeout;
+        let mut last = None;
+        loop {
+            let client = self.client.load_full();
+            let answer = timeout_at(deadline, request(&client)).await;
+            let error = match answer {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    self.replace(&client).await;
+                    return Err(self.no_answer(last));
+                }
+            };
+            if !may_repeat(repeat, &error) {
+                return Err(meaning(error));
+            }
+            last = Some(error);
+            if Instant::now() + REPEAT_AFTER >= deadline {
+                return Err(self.no_answer(last));
+            }
+            sleep(REPEAT_AFTER).await;
+        }
+    }
+
+    /// A connection on which nothing comes back can stay open for many minutes. A new one finds out at once
+    /// whether etcd is there.
+    pub async fn replace_current(&self) {
+        self.replace(&self.client.load_full()).await;
+    }
+
+    async fn replace(&self, seen: &Arc<Client>) {
+        // The endpoints were good the first time.
+        if let Ok(fresh) = open(&self.endpoints, self.request_timeout).await {
+            self.client.compare_and_swap(seen, Arc::new(fresh));
+        }
+    }
+
+    fn no_answer(&self, last: Option<Error>) -> StoreError {
+        let endpoints = self.endpoints.join(", ");
+        let cause = last.map(|error| format!(": {}", root_cause(&error))).unwrap_or_default();
+        let waited = self.request_timeout;
+        StoreError::Unavailable(format!("no answer from etcd at {endpoints} within {waited:?}{cause}"))
+    }
+}
+
+/// Opens no connection yet; the first request does.
+async fn open(endpoints: &[String], request_timeout: Duration) -> Result<Client, Error> {
+    let options = ConnectOptions::new()
+        .with_connect_timeout(request_timeout)
+        .with_keep_alive(PING_EVERY, PING_TIMEOUT)
+        .with_keep_alive_while_idle(false)
+        .with_require_leader(true);
+    Client::connect(endpoints, Some(options)).await
+}
+
+fn may_repeat(repeat: Repeat, error: &Error) -> bool {
+    let Error::GRpcStatus(status) = error else { return false };
+    match repeat {
+        Repeat::Safe => status.code() as i32 == code::UNAVAILABLE,
+        Repeat::UnlessSent => never_sent(error),
+    }
+}
+
+/// Whether the connection was refused, so that no byte of the request left us.
+fn never_sent(error: &Error) -> bool {
+    let Error::GRpcStatus(status) = error else { return false };
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(refused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn refused(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+}
+
+pub(super) fn meaning(error: Error) -> StoreError {
+    match &error {
+        Error::GRpcStatus(status) => match status.code() as i32 {
+            code::NOT_FOUND => StoreError::LeaseNotFound,
+            code::INVALID_ARGUMENT
+            | code::PERMISSION_DENIED
+            | code::FAILED_PRECONDITION
+            | code::OUT_OF_RANGE
+            | code::UNAUTHENTICATED => StoreError::Rejected(status.message().to_owned()),
+            _ => StoreError::Unavailable(root_cause(&error)),
+        },
+        // etcd answers a keep-alive of an unknown lease with a TTL of 0; this is how the client says so.
+        Error::LeaseKeepAliveError(_) => StoreError::LeaseNotFound,
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+/// The innermost cause says most; what wraps it says "transport error".
+fn root_cause(error: &Error) -> String {
+    let Error::GRpcStatus(status) = error else { return error.to_string() };
+    let mut text = status.message().to_owned();
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,140 @@
+//! The store of a cluster: etcd v3, through `etcd-client`.
+//!
+//! Owns: the translation between our contract and etcd's, and the bound on every wait. Never does: cache, or
+//! hide that etcd is away: a request then says so within `request_timeout`, and works again by itself.
+
+mod connection;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use etcd_client::{Compare, CompareOp, DeleteOptions, GetOptions, PutOptions, TxnOp, WatchOptions};
+
+use self::connection::{Connection, Repeat};
+use super::admission::{admit, lease_seconds};
+use super::{KeyValue, LeaseId, Listing, Op, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream};
+
+/// Largest answer taken: a listing of a whole cluster comes in one message, as does a watch's past.
+const MAX_MESSAGE: usize = 256 << 20;
+
+pub struct EtcdStore {
+    connection: Arc<Connection>,
+}
+
+impl EtcdStore {
+    /// Fails only when an endpoint is malformed. etcd itself may be away: the first request finds out.
+    pub async fn connect(endpoints: &[String], request_timeout: Duration) -> Result<Arc<Self>, StoreError> {
+        let connection = Connection::new(endpoints, request_timeout).await?;
+        Ok(Arc::new(Self { connection: Arc::new(connection) }))
+    }
+
+    async fn range(&self, key: &str, options: GetOptions) -> Result<Listing, StoreError> {
+        let response = self
+            .connection
+            .call(Repeat::Safe, |client| {
+                let (mut kv, options) =
+                    (client.kv_client().max_decoding_message_size(MAX_MESSAGE), options.clone());
+                async move { kv.get(key, Some(options)).await }
+            })
+            .await?;
+        let entries = response.kvs().iter().filter_map(key_value).collect();
+        Ok(Listing { revision: response.header().map_or(0, |header| header.revision()), entries })
+    }
+}
+
+#[async_trait]
+impl Store for EtcdStore {
+    async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
+        Ok(self.range(key, GetOptions::new()).await?.entries.pop())
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+        self.range(prefix, GetOptions::new().with_prefix()).await
+    }
+
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError> {
+        // etcd takes 0 for "from now on".
+        let from = from.max(1);
+        let options = WatchOptions::new().with_prefix().with_start_revision(from);
+        let stream = self
+            .connection
+            .call(Repeat::Safe, |client| {
+                let mut watch = client.watch_client().max_decoding_message_size(MAX_MESSAGE);
+                let options = options.clone();
+                async move { watch.watch(prefix, Some(options)).await }
+            })
+            .await?;
+        Ok(watch::batches(self.connection.clone(), stream, from))
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        admit(&txn)?;
+        let txn = translate(txn);
+        let response = self
+            .connection
+            .call(Repeat::UnlessSent, |client| {
+                let (mut kv, txn) = (client.kv_client(), txn.clone());
+                async move { kv.txn(txn).await }
+            })
+            .await?;
+        Ok(match response.succeeded() {
+            true => TxnOutcome::Committed(response.header().map_or(0, |header| header.revision())),
+            false => TxnOutcome::Conflict,
+        })
+    }
+
+    /// etcd lengthens a lease shorter than its election timeout allows (2 s by default).
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        let seconds = lease_seconds(ttl)?;
+        let seconds =
+            i64::try_from(seconds).map_err(|_| StoreError::Rejected("a lease without end".into()))?;
+        // A lease granted twice because its first answer was lost holds no key and ends by itself.
+        let lease = self
+            .connection
+            .call(Repeat::Safe, |client| {
+                let mut lease = client.lease_client();
+                async move { lease.grant(seconds, None).await }
+            })
+            .await?;
+        Ok(LeaseId(lease.id()))
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        let keeper = self.connection.call(Repeat::Safe, |client| {
+            let mut client = client.lease_client();
+            async move { client.keep_alive(lease.0).await }
+        });
+        keeper.await.map(drop)
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        let revoked = self.connection.call(Repeat::UnlessSent, |client| {
+            let mut client = client.lease_client();
+            async move { client.revoke(lease.0).await }
+        });
+        revoked.await.map(drop)
+    }
+}
+
+fn translate(txn: Txn) -> etcd_client::Txn {
+    let compare = |c: super::Compare| Compare::mod_revision(c.key, CompareOp::Equal, c.mod_revision);
+    let op = |op| match op {
+        Op::Put { key, value, lease } => {
+            let options = lease.map(|lease| PutOptions::new().with_lease(lease.0));
+            TxnOp::put(key, value, options)
+        }
+        Op::Delete { key } => TxnOp::delete(key, None),
+        Op::DeletePrefix { prefix } => TxnOp::delete(prefix, Some(DeleteOptions::new().with_prefix())),
+    };
+    etcd_client::Txn::new()
+        .when(txn.compares.into_iter().map(compare).collect::<Vec<_>>())
+        .and_then(txn.ops.into_iter().map(op).collect::<Vec<_>>())
+}
+
+/// `None` for a key that is not text: none of ours, and nobody who reads through us could name it.
+fn key_value(kv: &etcd_client::KeyValue) -> Option<KeyValue> {
+    let key = kv.key_str().ok()?.to_owned();
+    Some(KeyValue { key, value: kv.value().to_vec().into(), mod_revision: kv.mod_revision() })
+}

@@ -1,0 +1,325 @@
+//! List, then watch, for ever: what a consumer needs to hold a true copy of a prefix.
+//!
+//! ```text
+//!            listed                  changed: Apply, Delete, Progress
+//!  Listing ─────────▶ Watching ──┐
+//!   ▲  │ failed: Lost   │   ▲    │
+//!   │  ▼                │   └────┘
+//!  Pausing ◀────────────┤ closed, silent, failed: Lost; forgotten: nothing is lost, only listed again
+//!   ▲                   │
+//!   └── (no pause) ─────┘ `relist_every` is over
+//! ```
+//!
+//! A consumer takes every key that a listing does not name for deleted at `InitDone`: so no key deleted
+//! during a gap lives on as a ghost, and a listing without a gap changes nothing. Owns: the order of what is
+//! delivered, and the pauses. Never does: drop or reorder a change, or repeat a failing request without a
+//! pause.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{KeyValue, Listing, Revision, Store, StoreError, WatchBatch, WatchEvent, WatchStream};
+use crate::domain::restart::Backoff;
+
+/// A store reports progress every 5 s; nothing at all for this long means that the watch is dead.
+const SILENCE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone)]
+pub enum Reflected {
+    /// A listing follows. What was known stays valid until `InitDone`.
+    InitStart,
+    InitApply(KeyValue),
+    /// Whatever was known and was not named since `InitStart` is deleted. The copy is the store's state at
+    /// `revision`.
+    InitDone {
+        revision: Revision,
+    },
+    Apply(KeyValue),
+    Delete {
+        key: String,
+    },
+    /// Every change under the prefix up to `revision` has been delivered.
+    Progress {
+        revision: Revision,
+    },
+    /// The copy may be out of date until the next `InitDone`. Once for each failed attempt.
+    Lost(StoreError),
+}
+
+/// Follows `prefix` until dropped; never ends by itself. `relist_every` is shortened at random by up to a
+/// tenth, so that nodes started together do not list together.
+pub fn reflect(
+    store: Arc<dyn Store>,
+    prefix: String,
+    backoff: Backoff,
+    relist_every: Duration,
+) -> impl Stream<Item = Reflected> + Send {
+    stream::unfold(Reflector::new(store, prefix, backoff, relist_every), |mut reflector| async move {
+        let next = reflector.next().await;
+        Some((next, reflector))
+    })
+}
+
+struct Reflector {
+    store: Arc<dyn Store>,
+    prefix: String,
+    backoff: Backoff,
+    relist_every: Duration,
+    silence: Duration,
+    /// In a row: a listing that is followed by a watch that fails at once is no success.
+    failures: u32,
+    phase: Phase,
+    /// To be delivered before anything else is asked of the store.
+    ready: VecDeque<Reflected>,
+}
+
+enum Phase {
+    Listing,
+    Watching { watch: WatchStream, relist_at: Instant },
+    Pausing,
+}
+
+impl Reflector {
+    fn new(store: Arc<dyn Store>, prefix: String, backoff: Backoff, relist_every: Duration) -> Self {
+        let (phase, ready) = (Phase::Listing, VecDeque::new());
+        Self { store, prefix, backoff, relist_every, silence: SILENCE, failures: 0, phase, ready }
+    }
+
+    async fn next(&mut self) -> Reflected {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return ready;
+            }
+            match std::mem::replace(&mut self.phase, Phase::Listing) {
+                Phase::Listing => self.list().await,
+                Phase::Watching { watch, relist_at } => self.follow(watch, relist_at).await,
+                Phase::Pausing => sleep(self.backoff.delay(self.failures, rand::random())).await,
+            }
+        }
+    }
+
+    async fn list(&mut self) {
+        let listed = match self.store.list(&self.prefix).await {
+            Ok(listing) => self.watch_after(listing).await,
+            Err(error) => Err(error),
+        };
+        match listed {
+            Ok(watch) => self.phase = Phase::Watching { watch, relist_at: self.relist_at() },
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// The listing is delivered even when the watch cannot be opened: it is the newest there is.
+    async fn watch_after(&mut self, listing: Listing) -> Result<WatchStream, StoreError> {
+        let revision = listing.revision;
+        self.ready.push_back(Reflected::InitStart);
+        self.ready.extend(listing.entries.into_iter().map(Reflected::InitApply));
+        self.ready.push_back(Reflected::InitDone { revision });
+        self.store.watch(&self.prefix, revision + 1).await
+    }
+
+    async fn follow(&mut self, mut watch: WatchStream, relist_at: Instant) {
+        let dead_at = Instant::now() + self.silence;
+        match timeout_at(relist_at.min(dead_at), watch.next()).await {
+            Ok(Some(Ok(batch))) => {
+                self.failures = 0;
+                self.deliver(batch);
+                self.phase = Phase::Watching { watch, relist_at };
+            }
+            Ok(Some(Err(error))) => self.failed(error),
+            Ok(None) => self.failed(StoreError::Unavailable("the watch was closed".into())),
+            // Nothing is wrong: the next phase lists.
+            Err(_) if Instant::now() >= relist_at => {}
+            Err(_) => {
+                let silence = self.silence;
+                self.failed(StoreError::Unavailable(format!("the watch has been silent for {silence:?}")));
+            }
+        }
+    }
+
+    fn deliver(&mut self, batch: WatchBatch) {
+        self.ready.extend(batch.events.into_iter().map(|event| match event {
+            WatchEvent::Put(kv) => Reflected::Apply(kv),
+            WatchEvent::Delete { key } => Reflected::Delete { key },
+        }));
+        self.ready.push_back(Reflected::Progress { revision: batch.revision });
+    }
+
+    fn failed(&mut self, error: StoreError) {
+        self.failures = self.failures.saturating_add(1);
+        self.phase = Phase::Pausing;
+        if !matches!(error, StoreError::Compacted { .. }) {
+            self.ready.push_back(Reflected::Lost(error));
+        }
+    }
+
+    fn relist_at(&self) -> Instant {
+        Instant::now() + self.relist_every.mul_f64(1.0 - 0.1 * rand::random::<f64>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{LeaseId, Txn, TxnOutcome};
+    use async_trait::async_trait;
+    use std::sync::Mutex;
+
+    const RELIST_NEVER: Duration = Duration::from_secs(3600);
+    const BACKOFF: Backoff = Backoff { first: Duration::from_millis(20), max: Duration::from_millis(80) };
+
+    #[actix::test]
+    async fn first_what_is_there_then_what_changes() {
+        let batch = WatchBatch { revision: 7, events: vec![put("/b", 6), delete("/a"), put("/c", 7)] };
+        let store = Scripted::new([Ok(listing(5, &["/a"]))], [Watch::Open(vec![Ok(batch)])]);
+        let seen = take(reflector(store), 7).await;
+        assert_eq!(seen, ["start", "init /a", "done 5", "apply /b", "delete /a", "apply /c", "progress 7"]);
+    }
+
+    #[actix::test]
+    async fn every_failed_attempt_is_told() {
+        let lists = [Err(away()), Err(away()), Ok(listing(5, &[]))];
+        let store = Scripted::new(lists, [Watch::Open(vec![])]);
+        assert_eq!(take(reflector(store), 4).await, ["lost", "lost", "start", "done 5"]);
+    }
+
+    #[actix::test]
+    async fn a_watch_that_closes_at_once_does_not_spin() {
+        let started = Instant::now();
+        let watches = [Watch::Closed, Watch::Refused(away()), Watch::Closed, Watch::Closed];
+        let store = Scripted::new([Ok(listing(5, &[]))], watches);
+        let seen = take(reflector(store), 12).await;
+        assert_eq!(seen, ["start", "done 5", "lost"].repeat(4));
+        // Half of 20, 40 and 80 ms: the listings between do not count as success.
+        assert!(started.elapsed() >= Duration::from_millis(70), "{:?}", started.elapsed());
+    }
+
+    #[actix::test]
+    async fn a_forgotten_position_is_no_loss_but_a_reason_to_list() {
+        let forgotten = || StoreError::Compacted { from: 6 };
+        let watches = [Watch::Refused(forgotten()), Watch::Open(vec![Err(forgotten())]), Watch::Open(vec![])];
+        let lists = [Ok(listing(5, &["/a"])), Ok(listing(6, &[])), Ok(listing(7, &[]))];
+        let seen = take(reflector(Scripted::new(lists, watches)), 7).await;
+        assert_eq!(seen, ["start", "init /a", "done 5", "start", "done 6", "start", "done 7"]);
+    }
+
+    #[actix::test]
+    async fn a_silent_watch_is_a_dead_one() {
+        let watches = [Watch::Open(vec![]), Watch::Open(vec![])];
+        let store = Scripted::new([Ok(listing(5, &[]))], watches);
+        let reflector = Reflector { silence: Duration::from_millis(30), ..reflector(store) };
+        assert_eq!(take(reflector, 5).await, ["start", "done 5", "lost", "start", "done 5"]);
+    }
+
+    #[actix::test]
+    async fn now_and_then_everything_is_listed_again_without_a_loss() {
+        let store = Scripted::new([Ok(listing(5, &["/a"]))], []);
+        let reflector = Reflector { relist_every: Duration::from_millis(10), ..reflector(store) };
+        assert_eq!(take(reflector, 9).await, ["start", "init /a", "done 5"].repeat(3));
+    }
+
+    fn reflector(store: Scripted) -> Reflector {
+        Reflector::new(Arc::new(store), "/".into(), BACKOFF, RELIST_NEVER)
+    }
+
+    async fn take(mut reflector: Reflector, count: usize) -> Vec<String> {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            let next = tokio::time::timeout(Duration::from_secs(10), reflector.next()).await;
+            seen.push(match next.expect("nothing comes") {
+                Reflected::InitStart => "start".into(),
+                Reflected::InitApply(kv) => format!("init {}", kv.key),
+                Reflected::InitDone { revision } => format!("done {revision}"),
+                Reflected::Apply(kv) => format!("apply {}", kv.key),
+                Reflected::Delete { key } => format!("delete {key}"),
+                Reflected::Progress { revision } => format!("progress {revision}"),
+                Reflected::Lost(_) => "lost".into(),
+            });
+        }
+        seen
+    }
+
+    fn kv(key: &str, mod_revision: Revision) -> KeyValue {
+        KeyValue { key: key.into(), value: "v".into(), mod_revision }
+    }
+
+    fn put(key: &str, mod_revision: Revision) -> WatchEvent {
+        WatchEvent::Put(kv(key, mod_revision))
+    }
+
+    fn delete(key: &str) -> WatchEvent {
+        WatchEvent::Delete { key: key.into() }
+    }
+
+    fn listing(revision: Revision, keys: &[&str]) -> Listing {
+        Listing { revision, entries: keys.iter().map(|key| kv(key, 1)).collect() }
+    }
+
+    fn away() -> StoreError {
+        StoreError::Unavailable("it is away".into())
+    }
+
+    enum Watch {
+        /// Delivers these, then nothing more.
+        Open(Vec<Result<WatchBatch, StoreError>>),
+        Closed,
+        Refused(StoreError),
+    }
+
+    /// Answers as told; the last listing again and again, and a silent watch when it was told no more.
+    struct Scripted {
+        lists: Mutex<VecDeque<Result<Listing, StoreError>>>,
+        watches: Mutex<VecDeque<Watch>>,
+    }
+
+    impl Scripted {
+        fn new(
+            lists: impl IntoIterator<Item = Result<Listing, StoreError>>,
+            watches: impl IntoIterator<Item = Watch>,
+        ) -> Self {
+            let lists = Mutex::new(lists.into_iter().collect());
+            Self { lists, watches: Mutex::new(watches.into_iter().collect()) }
+        }
+    }
+
+    #[async_trait]
+    impl Store for Scripted {
+        async fn list(&self, _prefix: &str) -> Result<Listing, StoreError> {
+            let mut lists = self.lists.lock().unwrap();
+            if lists.len() > 1 { lists.pop_front().unwrap() } else { lists[0].clone() }
+        }
+
+        async fn watch(&self, _prefix: &str, _from: Revision) -> Result<WatchStream, StoreError> {
+            match self.watches.lock().unwrap().pop_front() {
+                Some(Watch::Open(batches)) => Ok(stream::iter(batches).chain(stream::pending()).boxed()),
+                None => Ok(stream::pending().boxed()),
+                Some(Watch::Closed) => Ok(stream::empty().boxed()),
+                Some(Watch::Refused(error)) => Err(error),
+            }
+        }
+
+        async fn get(&self, _key: &str) -> Result<Option<KeyValue>, StoreError> {
+            unreachable!("a reflector only lists and watches")
+        }
+
+        async fn txn(&self, _txn: Txn) -> Result<TxnOutcome, StoreError> {
+            unreachable!("a reflector only lists and watches")
+        }
+
+        async fn grant(&self, _ttl: Duration) -> Result<LeaseId, StoreError> {
+            unreachable!("a reflector only lists and watches")
+        }
+
+        async fn keep_alive(&self, _lease: LeaseId) -> Result<(), StoreError> {
+            unreachable!("a reflector only lists and watches")
+        }
+
+        async fn revoke(&self, _lease: LeaseId) -> Result<(), StoreError> {
+            unreachable!("a reflector only lists and watches")
+        }
+    }
+}

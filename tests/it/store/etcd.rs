@@ -1,0 +1,176 @@
+//! The etcd store against a real etcd: the contract, and what the network may do to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stentor::store::etcd::EtcdStore;
+use stentor::store::{Revision, Store, StoreError, WatchStream};
+use tokio::time::Instant;
+
+use super::conformance::{Subject, events_until, next, until_some};
+use crate::support::etcd::Etcd;
+use crate::support::tcp_proxy::TcpProxy;
+
+crate::store_conformance!(below_a_prefix_of_its_own, on_an_etcd_of_its_own);
+
+/// Long enough for a busy machine, short enough that a test of it is quick.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// What a bounded wait may take beyond its bound on a busy machine.
+const SLACK: Duration = Duration::from_secs(10);
+
+struct OnEtcd {
+    store: Arc<EtcdStore>,
+    prefix: String,
+    etcd: Arc<Etcd>,
+}
+
+async fn below_a_prefix_of_its_own() -> OnEtcd {
+    static CASES: AtomicU32 = AtomicU32::new(0);
+    let prefix = format!("/case/{}/", CASES.fetch_add(1, Ordering::Relaxed));
+    on_etcd(Etcd::shared(), prefix).await
+}
+
+async fn on_an_etcd_of_its_own() -> OnEtcd {
+    on_etcd(Arc::new(Etcd::start()), "/case/".into()).await
+}
+
+async fn on_etcd(etcd: Arc<Etcd>, prefix: String) -> OnEtcd {
+    OnEtcd { store: connect(&etcd.endpoint()).await, prefix, etcd }
+}
+
+#[async_trait(?Send)]
+impl Subject for OnEtcd {
+    fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    fn prefix(&self) -> String {
+        self.prefix.clone()
+    }
+
+    async fn forget(&self, revision: Revision) {
+        let mut client = etcd_client::Client::connect([self.etcd.endpoint()], None).await.unwrap();
+        client.compact(revision, None).await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn a_cut_watch_ends_with_an_error_and_the_store_goes_on() {
+    let etcd = Etcd::start();
+    let proxy = TcpProxy::start(etcd.address()).await;
+    let (store, mut watch) = watched(&proxy).await;
+    proxy.cut();
+    let error = first_error(&mut watch, SLACK).await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    unavailable_in_time(&store).await;
+    proxy.heal();
+    works_again(&store).await;
+}
+
+#[actix::test]
+async fn a_watch_on_which_nothing_comes_any_more_is_noticed() {
+    let etcd = Etcd::start();
+    let proxy = TcpProxy::start(etcd.address()).await;
+    let (store, mut watch) = watched(&proxy).await;
+    proxy.freeze();
+    let error = first_error(&mut watch, Duration::from_secs(10) + SLACK).await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    unavailable_in_time(&store).await;
+    proxy.heal();
+    works_again(&store).await;
+}
+
+#[actix::test]
+async fn an_etcd_that_is_killed_and_comes_back_is_found_again() {
+    let mut etcd = Etcd::start();
+    let store = connect(&etcd.endpoint()).await;
+    let put = store.put("/kept", "v".into()).await.unwrap();
+    let mut watch = store.watch("/", put + 1).await.unwrap();
+    etcd.stop();
+    let error = first_error(&mut watch, SLACK).await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    unavailable_in_time(&store).await;
+    etcd.run();
+    works_again(&store).await;
+    assert_eq!(store.get("/kept").await.unwrap().unwrap().mod_revision, put);
+}
+
+#[actix::test]
+async fn a_frozen_etcd_is_unavailable_until_it_thaws() {
+    let etcd = Etcd::start();
+    let store = connect(&etcd.endpoint()).await;
+    store.put("/key", "v".into()).await.unwrap();
+    etcd.freeze();
+    unavailable_in_time(&store).await;
+    etcd.thaw();
+    works_again(&store).await;
+}
+
+#[actix::test]
+async fn etcd_may_be_away_when_the_node_starts() {
+    let mut etcd = Etcd::start();
+    etcd.stop();
+    let store = connect(&etcd.endpoint()).await;
+    unavailable_in_time(&store).await;
+    let text = store.get("/key").await.unwrap_err().to_string();
+    assert!(text.contains(&etcd.endpoint()) && text.contains("refused"), "names where and why: {text}");
+    etcd.run();
+    works_again(&store).await;
+}
+
+#[actix::test]
+async fn one_dead_endpoint_of_several_costs_no_request() {
+    let etcd = Etcd::shared();
+    let [dead] = crate::support::free_ports();
+    let endpoints = [format!("http://127.0.0.1:{dead}"), etcd.endpoint()];
+    let store = EtcdStore::connect(&endpoints, REQUEST_TIMEOUT).await.unwrap();
+    for n in 0..20 {
+        store.put(&format!("/several/{n}"), "v".into()).await.unwrap();
+        assert!(store.get(&format!("/several/{n}")).await.unwrap().is_some());
+    }
+}
+
+#[actix::test]
+async fn a_malformed_endpoint_is_refused_at_once() {
+    let refused = EtcdStore::connect(&["http://not a host".into()], REQUEST_TIMEOUT).await.err();
+    assert!(matches!(refused, Some(StoreError::Rejected(text)) if text.contains("not a host")));
+}
+
+async fn connect(endpoint: &str) -> Arc<EtcdStore> {
+    EtcdStore::connect(&[endpoint.to_owned()], REQUEST_TIMEOUT).await.unwrap()
+}
+
+/// A store behind the proxy and a watch on it that has delivered something.
+async fn watched(proxy: &TcpProxy) -> (Arc<EtcdStore>, WatchStream) {
+    let store = connect(&format!("http://{}", proxy.address())).await;
+    let put = store.put("/key", "v".into()).await.unwrap();
+    let mut watch = store.watch("/", put).await.unwrap();
+    assert_eq!(events_until(&mut watch, put).await.len(), 1);
+    (store, watch)
+}
+
+async fn first_error(watch: &mut WatchStream, within: Duration) -> StoreError {
+    let reading = async {
+        loop {
+            if let Err(error) = next(watch).await {
+                return error;
+            }
+        }
+    };
+    tokio::time::timeout(within, reading).await.expect("the watch noticed nothing")
+}
+
+async fn unavailable_in_time(store: &EtcdStore) {
+    let start = Instant::now();
+    let error = store.list("/").await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(start.elapsed() < REQUEST_TIMEOUT + SLACK, "it took {:?}", start.elapsed());
+}
+
+async fn works_again(store: &EtcdStore) {
+    let put = until_some(async || store.put("/again", "v".into()).await.ok()).await;
+    let mut watch = until_some(async || store.watch("/", put).await.ok()).await;
+    assert_eq!(events_until(&mut watch, put).await.len(), 1);
+}
