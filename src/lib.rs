@@ -13,9 +13,11 @@
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `config` |
 //! | `telemetry` | metrics, tracing setup | `domain`, `config` |
 //! | `http` | REST, HLS, operations | all but `ws` |
+//! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |
 //! | `app` | composition root, the only one to name concrete backends | all |
 
 pub mod config;
 pub mod domain;
+pub mod probe;
 pub mod process;
 pub mod store;
