@@ -13,6 +13,7 @@
 //! | `actors` | shells around `domain`; supervision | all of the above |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `config` |
 //! | `http` | REST, HLS, operations | all but `ws` |
+//! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |
 //! | `app` | composition root, the only one to name concrete backends | all |
 
 pub mod actors;
@@ -20,6 +21,7 @@ pub mod auth;
 pub mod config;
 pub mod domain;
 pub mod janus;
+pub mod probe;
 pub mod process;
 pub mod rooms;
 pub mod store;

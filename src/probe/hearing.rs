@@ -1,0 +1,222 @@
+//! What was heard: pieces of media decoded to samples, and the tones in them.
+//!
+//! Owns: decoding (by FFmpeg) and tone detection (Goertzel's algorithm). Never does: fetch anything.
+
+use std::f64::consts::TAU;
+use std::path::Path;
+use std::process::Stdio;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::listener::ProbeError;
+use crate::process;
+
+/// Samples per second of everything decoded here.
+pub const SAMPLE_RATE: u32 = 48_000;
+const RATE: f64 = SAMPLE_RATE as f64;
+/// 50 ms: long enough to tell neighbouring notes apart, short enough to bear a frequency some hertz off.
+const BLOCK: usize = 2_400;
+/// 0.5 s: tells frequencies 2 Hz apart.
+const FINE: usize = 24_000;
+
+/// One part or segment, decrypted.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// Media sequence number of the segment it is, or is a part of.
+    pub sequence: u64,
+    /// `None`: the whole segment.
+    pub part: Option<u32>,
+    /// Seconds, as listed.
+    pub duration: f64,
+    /// Discontinuity sequence number.
+    pub discontinuity: u64,
+    pub key_uri: Option<String>,
+    pub init_uri: String,
+    pub init: Bytes,
+    pub media: Bytes,
+    /// Seconds from the moment its last sample was made to the moment it was here.
+    pub age: Option<f64>,
+}
+
+/// What one call of `hear…` brought.
+#[derive(Debug, Clone, Default)]
+pub struct Heard {
+    /// Mono, 48 kHz, −1 to 1.
+    pub pcm: Vec<f32>,
+    pub pieces: Vec<Piece>,
+    /// Seconds behind the room of a player that keeps the playlist's hold-back; of the newest piece.
+    pub behind_live: Option<f64>,
+    /// Media lost between pieces, since the listener was opened.
+    pub gaps: Vec<Gap>,
+    /// Rules of HLS that were broken, since the listener was opened; each once.
+    pub violations: Vec<String>,
+}
+
+/// Media sequence numbers that were awaited and never came: from the first, up to but without the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    pub from: u64,
+    pub to: u64,
+}
+
+impl Heard {
+    /// Different media sequence numbers heard, rising.
+    pub fn segments(&self) -> Vec<u64> {
+        distinct(self.pieces.iter().map(|p| p.sequence))
+    }
+
+    /// Key URIs in the order of their use.
+    pub fn keys(&self) -> Vec<String> {
+        distinct(self.pieces.iter().filter_map(|p| p.key_uri.clone()))
+    }
+
+    /// Changes of the discontinuity number within what was heard.
+    pub fn discontinuities(&self) -> usize {
+        distinct(self.pieces.iter().map(|p| p.discontinuity)).len().saturating_sub(1)
+    }
+
+    /// Seconds of media, as listed.
+    pub fn seconds(&self) -> f64 {
+        self.pieces.iter().map(|p| p.duration).sum()
+    }
+
+    /// The loudest frequency, to 1 Hz; `None` in silence.
+    pub fn strongest_hz(&self) -> Option<f64> {
+        strongest_hz(&self.pcm)
+    }
+
+    /// Amplitude (0 to 1) of the tone at `hz`, averaged over all that was heard.
+    pub fn level(&self, hz: f64) -> f64 {
+        level(&self.pcm, hz)
+    }
+
+    pub(super) async fn decode(&mut self, ffmpeg: &Path) -> Result<(), ProbeError> {
+        for run in self.pieces.chunk_by(|a, b| a.init_uri == b.init_uri && a.discontinuity == b.discontinuity) {
+            let mut stream = run[0].init.to_vec();
+            run.iter().for_each(|piece| stream.extend_from_slice(&piece.media));
+            self.pcm.extend(decode(ffmpeg, stream).await?);
+        }
+        Ok(())
+    }
+}
+
+fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list: Vec<T> = items.collect();
+    list.dedup();
+    list
+}
+
+/// Fragmented MP4 with its initialization section, to mono samples.
+pub async fn decode(ffmpeg: &Path, stream: Vec<u8>) -> Result<Vec<f32>, ProbeError> {
+    let failed = |e: std::io::Error| ProbeError::Decode(e.to_string());
+    let args = "-nostdin -v error -xerror -f mp4 -i pipe:0 -map 0:a:0 -ac 1 -ar 48000 -f f32le pipe:1";
+    let mut child = process::command(ffmpeg, args.split(' ')).stdin(Stdio::piped()).spawn().map_err(failed)?;
+    // All three were asked for as pipes two lines above and are taken once.
+    let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(ProbeError::Decode("no pipes to FFmpeg".into()));
+    };
+    let feed = async move {
+        // A decoder that gave up closes its end; its exit status and words tell why.
+        let _ = stdin.write_all(&stream).await;
+    };
+    let (mut samples, mut words) = (Vec::new(), String::new());
+    let (_, read, _) =
+        tokio::join!(feed, stdout.read_to_end(&mut samples), stderr.read_to_string(&mut words));
+    read.map_err(failed)?;
+    let status = child.wait().await.map_err(failed)?;
+    if !status.success() || !words.is_empty() {
+        return Err(ProbeError::Decode(format!("{status}: {}", words.trim())));
+    }
+    let (samples, _) = samples.as_chunks::<4>();
+    Ok(samples.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}
+
+/// Amplitude (0 to 1) of the tone at `hz`, averaged over blocks of 50 ms.
+pub fn level(pcm: &[f32], hz: f64) -> f64 {
+    let blocks = pcm.chunks_exact(BLOCK);
+    let count = blocks.len().max(1) as f64;
+    blocks.map(|block| goertzel(block, hz)).sum::<f64>() / count
+}
+
+/// The loudest frequency between 20 Hz and 20 kHz, to 1 Hz; `None` in silence.
+pub fn strongest_hz(pcm: &[f32]) -> Option<f64> {
+    let quiet = pcm.iter().all(|s| s.abs() < 1e-3);
+    if quiet || pcm.len() < BLOCK {
+        return None;
+    }
+    // Nine blocks spread over the whole: a short pause at either end must not decide.
+    let spread: Vec<&[f32]> = (0..9).map(|i| &pcm[(pcm.len() - BLOCK) * i / 8..][..BLOCK]).collect();
+    let loudness = |hz: f64| spread.iter().map(|block| goertzel(block, hz)).sum::<f64>();
+    let coarse = loudest((20..=20_000).step_by(10).map(f64::from), loudness)?;
+    let middle = &pcm[pcm.len().saturating_sub(FINE) / 2..];
+    let fine = &middle[..middle.len().min(FINE)];
+    loudest((-15..=15).map(|d| coarse + f64::from(d)), |hz| goertzel(fine, hz))
+}
+
+fn loudest(frequencies: impl Iterator<Item = f64>, loudness: impl Fn(f64) -> f64) -> Option<f64> {
+    frequencies.map(|hz| (hz, loudness(hz))).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(hz, _)| hz)
+}
+
+/// Amplitude of one frequency in a block under a Hann window, which keeps a strong neighbour from leaking in.
+fn goertzel(block: &[f32], hz: f64) -> f64 {
+    let coefficient = 2.0 * (TAU * hz / RATE).cos();
+    let (mut last, mut before) = (0.0, 0.0);
+    let step = TAU / block.len() as f64;
+    // cos(n·step) by rotation: a cosine per sample would cost more than the filter itself.
+    let (turn_re, turn_im) = (step.cos(), step.sin());
+    let (mut re, mut im) = (1.0f64, 0.0f64);
+    for &sample in block {
+        let hann = 0.5 - 0.5 * re;
+        let now = f64::from(sample) * hann + coefficient * last - before;
+        before = last;
+        last = now;
+        (re, im) = (re * turn_re - im * turn_im, re * turn_im + im * turn_re);
+    }
+    let power = last * last + before * before - coefficient * last * before;
+    // The window's mean is one half, and a real tone splits between the positive and the negative frequency.
+    4.0 * power.max(0.0).sqrt() / block.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tone(hz: f64, amplitude: f64, seconds: f64) -> Vec<f32> {
+        (0..(seconds * RATE) as usize)
+            .map(|n| (amplitude * (TAU * hz * n as f64 / RATE).sin()) as f32)
+            .collect()
+    }
+
+    #[test]
+    fn the_strongest_tone_is_found_to_the_hertz() {
+        for hz in [120.0, 440.0, 997.0, 10_000.0, 15_000.0] {
+            let found = strongest_hz(&tone(hz, 0.2, 1.0)).unwrap();
+            assert!((found - hz).abs() <= 1.0, "{hz} was heard as {found}");
+        }
+    }
+
+    #[test]
+    fn the_level_of_a_tone_is_its_amplitude_and_of_another_nothing() {
+        let mixed: Vec<f32> =
+            tone(440.0, 0.3, 1.0).iter().zip(tone(660.0, 0.1, 1.0)).map(|(a, b)| a + b).collect();
+        assert!((level(&mixed, 440.0) - 0.3).abs() < 0.01);
+        assert!((level(&mixed, 660.0) - 0.1).abs() < 0.01);
+        assert!(level(&mixed, 880.0) < 0.002);
+    }
+
+    #[test]
+    fn silence_has_no_tone() {
+        assert_eq!(strongest_hz(&vec![0.0; 48_000]), None);
+        assert_eq!(strongest_hz(&[]), None);
+        assert_eq!(level(&[], 440.0), 0.0);
+    }
+
+    #[actix::test]
+    async fn garbage_is_an_error_with_the_decoders_words() {
+        let error = decode(Path::new("ffmpeg"), b"no mp4 at all".to_vec()).await.unwrap_err();
+        assert!(matches!(&error, ProbeError::Decode(words) if words.contains("pipe:0")), "{error}");
+    }
+}

@@ -1,0 +1,361 @@
+//! A strict reader of media playlists (RFC 8216 and its second edition, draft-pantos-hls-rfc8216bis).
+//!
+//! Owns: turning text into [`Playlist`], with every tag that is malformed or missing as an error. Unknown tags
+//! are ignored, as section 6.3.1 demands. Never does: compare two playlists (`rules` does).
+
+use std::collections::HashMap;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Playlist {
+    pub version: u32,
+    /// Whole seconds, as written.
+    pub target_duration: f64,
+    pub media_sequence: u64,
+    /// `None`: the tag is missing.
+    pub discontinuity_sequence: Option<u64>,
+    pub can_block_reload: bool,
+    /// Seconds.
+    pub part_hold_back: Option<f64>,
+    /// Seconds.
+    pub part_target: Option<f64>,
+    /// In order; only the last one may be incomplete.
+    pub segments: Vec<Segment>,
+    /// URI of the part announced by `EXT-X-PRELOAD-HINT`.
+    pub hint: Option<String>,
+    pub ended: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Segment {
+    pub sequence: u64,
+    /// Discontinuity sequence number: counts the discontinuities since the stream began.
+    pub discontinuity: u64,
+    /// `None` while only parts of it exist.
+    pub uri: Option<String>,
+    /// Seconds; of an incomplete one, the sum of its parts.
+    pub duration: f64,
+    pub parts: Vec<Part>,
+    pub map: Option<Map>,
+    pub key: Option<Key>,
+    /// Seconds since the Unix epoch at which its first sample was made; carried on from earlier segments.
+    pub date: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    pub uri: String,
+    /// Seconds.
+    pub duration: f64,
+    pub independent: bool,
+}
+
+/// The initialization section. It is encrypted if a key was in force where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Map {
+    pub uri: String,
+    pub key: Option<Key>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Key {
+    pub uri: String,
+    /// `None`: the media sequence number is the initialization vector.
+    pub iv: Option<[u8; 16]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("playlist line {line}: {problem}")]
+pub struct NotAPlaylist {
+    pub line: usize,
+    pub problem: String,
+}
+
+impl Playlist {
+    /// Reads a media playlist; a multivariant one is refused.
+    pub fn parse(text: &str) -> Result<Self, NotAPlaylist> {
+        let mut reader = Reader::default();
+        for (i, line) in text.lines().enumerate() {
+            reader.line(i, line).map_err(|problem| NotAPlaylist { line: i + 1, problem })?;
+        }
+        reader.finish().map_err(|problem| NotAPlaylist { line: text.lines().count(), problem })
+    }
+
+    /// Media sequence number and part of the first thing that does not exist yet: what a blocking reload asks
+    /// for (6.2.5.2).
+    pub fn edge(&self) -> (u64, u32) {
+        match self.segments.last() {
+            Some(s) if s.uri.is_none() => (s.sequence, s.parts.len() as u32),
+            Some(s) => (s.sequence + 1, 0),
+            None => (self.media_sequence, 0),
+        }
+    }
+}
+
+/// What stands before the URI line it belongs to.
+#[derive(Default)]
+struct Reader {
+    version: Option<u32>,
+    target_duration: Option<f64>,
+    media_sequence: Option<u64>,
+    discontinuity_sequence: Option<u64>,
+    can_block_reload: bool,
+    part_hold_back: Option<f64>,
+    part_target: Option<f64>,
+    segments: Vec<Segment>,
+    hint: Option<String>,
+    ended: bool,
+    // In force from here on.
+    map: Option<Map>,
+    key: Option<Key>,
+    date: Option<f64>,
+    discontinuities: u64,
+    // Of the segment being read.
+    duration: Option<f64>,
+    parts: Vec<Part>,
+}
+
+impl Reader {
+    fn line(&mut self, index: usize, line: &str) -> Result<(), String> {
+        if index == 0 {
+            return if line == "#EXTM3U" { Ok(()) } else { Err("does not begin with #EXTM3U".into()) };
+        }
+        match line {
+            "" => Ok(()),
+            tag if tag.starts_with("#EXT") => {
+                let (name, value) = tag.split_once(':').unwrap_or((tag, ""));
+                self.tag(name, value).map_err(|e| format!("{name}: {e}"))
+            }
+            comment if comment.starts_with('#') => Ok(()),
+            uri => self.segment_ends(Some(uri.to_owned())),
+        }
+    }
+
+    fn tag(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "#EXT-X-VERSION" => self.version = Some(number(value)?),
+            "#EXT-X-TARGETDURATION" => self.target_duration = Some(number::<u32>(value)?.into()),
+            "#EXT-X-MEDIA-SEQUENCE" => self.media_sequence = Some(number(value)?),
+            "#EXT-X-DISCONTINUITY-SEQUENCE" => self.discontinuity_sequence = Some(number(value)?),
+            "#EXT-X-DISCONTINUITY" => self.discontinuities += 1,
+            "#EXT-X-PROGRAM-DATE-TIME" => self.date = Some(date(value).ok_or("not an ISO 8601 date")?),
+            "#EXT-X-ENDLIST" => self.ended = true,
+            "#EXTINF" => self.duration = Some(seconds(value.split(',').next().unwrap_or(value))?),
+            "#EXT-X-STREAM-INF" => return Err("is of a multivariant playlist".into()),
+            "#EXT-X-SERVER-CONTROL" | "#EXT-X-PART-INF" => self.low_latency(&attributes(value)?)?,
+            "#EXT-X-PART" => self.part(&attributes(value)?)?,
+            "#EXT-X-PRELOAD-HINT" => self.preload(&attributes(value)?)?,
+            "#EXT-X-MAP" => {
+                let uri = required(&attributes(value)?, "URI")?;
+                self.map = Some(Map { uri, key: self.key.clone() });
+            }
+            "#EXT-X-KEY" => self.key = key(&attributes(value)?)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn low_latency(&mut self, attributes: &Attributes) -> Result<(), String> {
+        let seconds_of = |name: &str| attributes.get(name).map(|v| seconds(v)).transpose();
+        self.can_block_reload |= attributes.get("CAN-BLOCK-RELOAD").is_some_and(|v| v == "YES");
+        self.part_hold_back = seconds_of("PART-HOLD-BACK")?.or(self.part_hold_back);
+        self.part_target = seconds_of("PART-TARGET")?.or(self.part_target);
+        Ok(())
+    }
+
+    fn part(&mut self, attributes: &Attributes) -> Result<(), String> {
+        self.parts.push(Part {
+            uri: required(attributes, "URI")?,
+            duration: seconds(&required(attributes, "DURATION")?)?,
+            independent: attributes.get("INDEPENDENT").is_some_and(|v| v == "YES"),
+        });
+        Ok(())
+    }
+
+    fn preload(&mut self, attributes: &Attributes) -> Result<(), String> {
+        if required(attributes, "TYPE")? == "PART" {
+            self.hint = Some(required(attributes, "URI")?);
+        }
+        Ok(())
+    }
+
+    fn segment_ends(&mut self, uri: Option<String>) -> Result<(), String> {
+        let parts = std::mem::take(&mut self.parts);
+        let duration = match self.duration.take() {
+            Some(duration) => duration,
+            None if uri.is_none() => parts.iter().map(|p| p.duration).sum(),
+            None => return Err("a segment without #EXTINF".into()),
+        };
+        self.segments.push(Segment {
+            sequence: self.media_sequence.unwrap_or(0) + self.segments.len() as u64,
+            discontinuity: self.discontinuity_sequence.unwrap_or(0) + self.discontinuities,
+            uri,
+            duration,
+            parts,
+            map: self.map.clone(),
+            key: self.key.clone(),
+            date: self.date,
+        });
+        self.date = self.date.map(|d| d + duration);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Playlist, String> {
+        if !self.parts.is_empty() {
+            self.segment_ends(None)?;
+        }
+        Ok(Playlist {
+            version: self.version.ok_or("#EXT-X-VERSION is missing")?,
+            target_duration: self.target_duration.ok_or("#EXT-X-TARGETDURATION is missing")?,
+            media_sequence: self.media_sequence.ok_or("#EXT-X-MEDIA-SEQUENCE is missing")?,
+            discontinuity_sequence: self.discontinuity_sequence,
+            can_block_reload: self.can_block_reload,
+            part_hold_back: self.part_hold_back,
+            part_target: self.part_target,
+            segments: self.segments,
+            hint: self.hint,
+            ended: self.ended,
+        })
+    }
+}
+
+type Attributes = HashMap<String, String>;
+
+/// `NAME=value,NAME="quoted, value"` (section 4.2).
+fn attributes(list: &str) -> Result<Attributes, String> {
+    let mut found = Attributes::new();
+    let mut rest = list;
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once('=').ok_or("an attribute without a value")?;
+        let (value, tail) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').ok_or("an open quote")?,
+            None => after.find(',').map_or((after, ""), |comma| after.split_at(comma)),
+        };
+        if found.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(format!("{name} is given twice"));
+        }
+        rest = match tail.strip_prefix(',') {
+            Some(more) => more,
+            None if tail.is_empty() => "",
+            None => return Err("something between a quote and the comma".into()),
+        };
+    }
+    Ok(found)
+}
+
+fn required(attributes: &Attributes, name: &str) -> Result<String, String> {
+    attributes.get(name).cloned().ok_or_else(|| format!("{name} is missing"))
+}
+
+fn key(attributes: &Attributes) -> Result<Option<Key>, String> {
+    match required(attributes, "METHOD")?.as_str() {
+        "NONE" => Ok(None),
+        "AES-128" => {
+            let iv = attributes.get("IV").map(|text| initialization_vector(text)).transpose()?;
+            Ok(Some(Key { uri: required(attributes, "URI")?, iv }))
+        }
+        other => Err(format!("METHOD {other} is unknown here")),
+    }
+}
+
+fn initialization_vector(text: &str) -> Result<[u8; 16], String> {
+    let digits = text.strip_prefix("0x").or(text.strip_prefix("0X")).ok_or("IV does not begin with 0x")?;
+    let value = u128::from_str_radix(digits, 16).map_err(|_| "IV is not 128 bits of hexadecimal")?;
+    Ok(value.to_be_bytes())
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a whole number"))
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
+    if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(format!("{text:?} is out of range")) }
+}
+
+/// Seconds since the Unix epoch of `2026-03-01T12:00:00.250Z`, `…+0100` or `…+01:00`.
+fn date(text: &str) -> Option<f64> {
+    let (day, time) = text.split_once('T')?;
+    let mut ymd = day.splitn(3, '-').map(|n| n.parse::<i64>().ok());
+    let (year, month, day) = (ymd.next()??, ymd.next()??, ymd.next()??);
+    let zone_at = time.find(['Z', '+', '-'])?;
+    let (clock, zone) = time.split_at(zone_at);
+    let mut hms = clock.splitn(3, ':').map(|n| n.parse::<f64>().ok());
+    let (h, m, s) = (hms.next()??, hms.next()??, hms.next()??);
+    let seconds = days_since_epoch(year, month, day) as f64 * 86_400.0 + h * 3600.0 + m * 60.0 + s;
+    Some(seconds - zone_offset(zone)?)
+}
+
+fn zone_offset(zone: &str) -> Option<f64> {
+    if zone == "Z" {
+        return Some(0.0);
+    }
+    let sign = if zone.starts_with('-') { -1.0 } else { 1.0 };
+    let digits = zone[1..].replace(':', "");
+    let (hours, minutes) = (digits.get(..2)?.parse::<f64>().ok()?, digits.get(2..4)?.parse::<f64>().ok()?);
+    Some(sign * (hours * 3600.0 + minutes * 60.0))
+}
+
+/// Days of the proleptic Gregorian calendar, counted in years that begin in March, so that a leap day is
+/// the last of its year.
+fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400);
+    let days_before_month = (153 * m + 2) / 5;
+    // 719468 days lie between 0000-03-01 and 1970-01-01.
+    365 * y + leap_days + days_before_month + day - 1 - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIVE: &str = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n\
+        #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.6\n#EXT-X-PART-INF:PART-TARGET=0.2\n\
+        #EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:3\n\
+        #EXT-X-MAP:URI=\"init-a.mp4\"\n#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=a,b&k=0\"\n\
+        #EXT-X-PROGRAM-DATE-TIME:2026-03-01T12:00:00.250Z\n#EXTINF:2.0,\nseg7.m4s\n\
+        #EXT-X-DISCONTINUITY\n#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"init-b.mp4\"\n\
+        #EXT-X-KEY:METHOD=AES-128,URI=\"k2\",IV=0x0000000000000000000000000000000A\n\
+        #EXT-X-PART:DURATION=0.2,URI=\"p8.0.m4s\",INDEPENDENT=YES\n\
+        #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"p8.1.m4s\"\n";
+
+    #[test]
+    fn a_low_latency_playlist_is_read_whole() {
+        let p = Playlist::parse(LIVE).unwrap();
+        assert!(p.can_block_reload && !p.ended);
+        assert_eq!((p.part_hold_back, p.part_target), (Some(0.6), Some(0.2)));
+        let [first, second] = &p.segments[..] else { panic!("{p:?}") };
+        assert_eq!((first.sequence, first.discontinuity, first.uri.as_deref()), (7, 3, Some("seg7.m4s")));
+        assert_eq!(first.key.as_ref().unwrap().uri, "enc.key?n=a,b&k=0");
+        assert_eq!((second.sequence, second.discontinuity, &second.uri), (8, 4, &None));
+        assert_eq!(second.map, Some(Map { uri: "init-b.mp4".into(), key: None }));
+        assert_eq!(second.key.as_ref().unwrap().iv.unwrap()[15], 10);
+        assert_eq!(second.date, Some(first.date.unwrap() + 2.0));
+        assert_eq!((p.hint.as_deref(), p.edge()), (Some("p8.1.m4s"), (8, 1)));
+    }
+
+    #[test]
+    fn a_map_under_a_key_in_force_counts_as_encrypted() {
+        let text = LIVE.replace("#EXT-X-KEY:METHOD=NONE\n", "");
+        assert!(Playlist::parse(&text).unwrap().segments[1].map.as_ref().unwrap().key.is_some());
+    }
+
+    #[test]
+    fn dates_are_read_in_every_zone() {
+        assert_eq!(date("1970-01-01T00:00:00Z"), Some(0.0));
+        assert_eq!(date("2024-02-29T12:00:00.500Z"), Some(1_709_208_000.5));
+        assert_eq!(date("2024-02-29T13:00:00.500+0100"), Some(1_709_208_000.5));
+        assert_eq!(date("2024-02-29T06:30:00.500-05:30"), Some(1_709_208_000.5));
+        assert_eq!(date("yesterday"), None);
+    }
+
+    #[test]
+    fn what_is_no_playlist_is_refused_with_its_line() {
+        let cut = LIVE.replace("#EXT-X-TARGETDURATION:2\n", "");
+        assert!(Playlist::parse(&cut).unwrap_err().problem.contains("TARGETDURATION is missing"));
+        let open = LIVE.replace("\"k2\"", "\"k2");
+        assert!(Playlist::parse(&open).is_err());
+        assert_eq!(Playlist::parse("<html>").unwrap_err().line, 1);
+        assert!(Playlist::parse("").is_err());
+    }
+}

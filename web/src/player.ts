@@ -1,0 +1,186 @@
+// Plays one room: hls.js where there is Media Source, the browser's own HLS elsewhere. Starts over by itself
+// after any failure that may pass. Owns the media element and the connection; never touches the page.
+
+import Hls, { Events, type HlsConfig } from 'hls.js';
+import { describe, judge, type PlayerError, type Verdict } from './errors';
+
+export type State = 'connecting' | 'ready' | 'playing' | 'buffering' | 'paused' | 'waiting' | 'failed';
+
+const NOT_ON_AIR_RETRY_MS = 2000;
+const FIRST_RETRY_MS = 250;
+const MAX_RETRY_MS = 8000;
+/** Further behind its target than this, the player jumps: at 5 % more speed it would take a minute. */
+const JUMP_BEHIND_SECONDS = 3;
+const KEPT_ERRORS = 100;
+
+export class Player {
+  state: State = 'connecting';
+  words = 'Connecting…';
+  /** Since the page was opened; null until sound has begun. */
+  firstSoundMs: number | null = null;
+  readonly errors: PlayerError[] = [];
+  private hls: Hls | null = null;
+  private wanted = true;
+  private failures = 0;
+  private retry: number | undefined;
+
+  constructor(
+    private readonly audio: HTMLAudioElement,
+    private readonly url: string,
+    private readonly token: string,
+    private readonly changed: () => void,
+  ) {
+    audio.addEventListener('playing', () => this.sounding());
+    audio.addEventListener('waiting', () => this.wanted && this.enter('buffering', 'Buffering…'));
+    audio.addEventListener('pause', () => !this.wanted && this.enter('paused', 'Paused'));
+    window.setInterval(() => this.keepUp(), 500);
+    this.connect();
+  }
+
+  get playing(): boolean {
+    return this.state === 'playing';
+  }
+
+  /** Seconds between what is heard and the room; null while that is unknown. */
+  get behindLiveSeconds(): number | null {
+    if (!this.hls?.latestLevelDetails) return null;
+    const byPlaylist = this.hls.latency;
+    const heard = this.hls.playingDate;
+    // The playlist's dates include encoding and delivery, but are only as good as this device's clock.
+    const byClock = heard ? (Date.now() - heard.getTime()) / 1000 : NaN;
+    return Math.abs(byClock - byPlaylist) < 3 ? byClock : byPlaylist;
+  }
+
+  play(): void {
+    this.wanted = true;
+    if (this.state === 'failed' || this.state === 'waiting') return;
+    this.jumpToLive();
+    this.start();
+  }
+
+  pause(): void {
+    this.wanted = false;
+    this.audio.pause();
+  }
+
+  private connect(): void {
+    this.hls?.destroy();
+    this.hls = null;
+    if (Hls.isSupported()) this.connectHls();
+    else if (this.audio.canPlayType('application/vnd.apple.mpegurl')) this.connectNative();
+    else this.enter('failed', 'This browser can play no HLS. Please use a current one.');
+  }
+
+  private connectHls(): void {
+    const hls = new Hls(this.hlsConfig());
+    this.hls = hls;
+    hls.on(Events.ERROR, (_, data) => {
+      const error = describe(data);
+      this.record(error);
+      if (data.fatal) this.fell(judge(data, error));
+    });
+    hls.on(Events.FRAG_BUFFERED, () => {
+      this.failures = 0;
+    });
+    hls.on(Events.MANIFEST_PARSED, () => this.wanted && this.start());
+    hls.loadSource(this.url);
+    hls.attachMedia(this.audio);
+  }
+
+  /** Without Media Source no header can be added to the player's requests: the token goes into the URL. */
+  private connectNative(): void {
+    this.audio.onerror = () => {
+      const detail = `mediaElement${this.audio.error?.code ?? 0}`;
+      this.record({ atMs: Math.round(performance.now()), detail, fatal: true });
+      this.fell({ kind: 'broken', words: 'The room cannot be reached or is not on air. Trying again…' });
+    };
+    this.audio.src = `${this.url}?token=${encodeURIComponent(this.token)}`;
+    if (this.wanted) this.start();
+  }
+
+  private hlsConfig(): Partial<HlsConfig> {
+    const errorRetry = { maxNumRetry: 6, retryDelayMs: FIRST_RETRY_MS, maxRetryDelayMs: 2000 };
+    const timeoutRetry = { maxNumRetry: 2, retryDelayMs: 0, maxRetryDelayMs: 0 };
+    const policy = { default: { maxTimeToFirstByteMs: 10000, maxLoadTimeMs: 20000, timeoutRetry, errorRetry } };
+    return {
+      // Neither liveSyncDuration nor ...Count: hls.js then keeps the playlist's own PART-HOLD-BACK.
+      lowLatencyMode: true,
+      maxLiveSyncPlaybackRate: 1.05,
+      maxBufferLength: 10,
+      backBufferLength: 10,
+      // The packager already made fragmented MP4; a worker would only cost its start.
+      enableWorker: false,
+      testBandwidth: false,
+      playlistLoadPolicy: policy,
+      fragLoadPolicy: policy,
+      keyLoadPolicy: policy,
+      xhrSetup: (xhr, url) => this.authorize(xhr, url),
+    };
+  }
+
+  /** Playlist and keys carry the token; parts and segments stay cacheable without. */
+  private authorize(xhr: XMLHttpRequest, url: string): void {
+    const { pathname, origin } = new URL(url, location.href);
+    const guarded = pathname.endsWith('/index.m3u8') || pathname.endsWith('/enc.key');
+    if (!this.token || !guarded || origin !== location.origin) return;
+    xhr.open('GET', url, true);
+    xhr.setRequestHeader('Authorization', `Bearer ${this.token}`);
+  }
+
+  private start(): void {
+    this.audio.play().catch((refusal: DOMException) => {
+      // Browsers let a page sound only after the person has touched it.
+      if (refusal.name === 'NotAllowedError') this.enter('ready', 'On air. Press play to listen.');
+    });
+  }
+
+  private sounding(): void {
+    this.enter('playing', 'Live');
+    if (this.firstSoundMs !== null) return;
+    const from = this.audio.currentTime;
+    const look = window.setInterval(() => {
+      if (this.audio.currentTime <= from) return;
+      window.clearInterval(look);
+      this.firstSoundMs ??= Math.round(performance.now());
+      this.changed();
+    }, 10);
+  }
+
+  private fell(verdict: Verdict): void {
+    window.clearTimeout(this.retry);
+    this.hls?.destroy();
+    this.hls = null;
+    if (verdict.kind === 'failed') {
+      this.enter('failed', verdict.words);
+      return;
+    }
+    const growing = Math.min(FIRST_RETRY_MS * 2 ** this.failures++, MAX_RETRY_MS);
+    const delay = verdict.kind === 'waiting' ? NOT_ON_AIR_RETRY_MS : growing;
+    this.enter(verdict.kind === 'waiting' ? 'waiting' : 'connecting', verdict.words);
+    // Many listeners lose the same room at the same moment: spread their return.
+    this.retry = window.setTimeout(() => this.connect(), delay * (0.75 + Math.random() / 2));
+  }
+
+  private keepUp(): void {
+    if (this.playing && this.hls && this.hls.latency > this.hls.targetLatency! + JUMP_BEHIND_SECONDS) {
+      this.jumpToLive();
+    }
+    this.changed();
+  }
+
+  private jumpToLive(): void {
+    const live = this.hls?.liveSyncPosition;
+    if (live && live > this.audio.currentTime + 1) this.audio.currentTime = live;
+  }
+
+  private record(error: PlayerError): void {
+    this.errors.push(error);
+    if (this.errors.length > KEPT_ERRORS) this.errors.shift();
+  }
+
+  private enter(state: State, words: string): void {
+    this.state = state;
+    this.words = words;
+    this.changed();
+  }
+}
