@@ -109,7 +109,9 @@ impl<M: Message> SystemHandle<M> {
 fn left_below(cell: &ActorCell, left: &mut Vec<String>) {
     for child in cell.children() {
         left_below(&child, left);
-        left.push(child.path.clone());
+        if !left.contains(&child.path) {
+            left.push(child.path.clone());
+        }
     }
 }
 

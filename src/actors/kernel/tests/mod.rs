@@ -1,5 +1,6 @@
 //! The kernel on real actix. A `Puppet` does what the test sends it as a closure.
 
+mod chaos;
 mod effects;
 mod observation;
 mod stopping;
