@@ -1,1 +1,3 @@
 //! Everything that crosses a process or the network; one binary, because it links once.
+
+mod cli;
