@@ -96,7 +96,7 @@ stop_new_services() {
 stop_unit() {
     [ -d /run/systemd/system ] && systemctl is-active --quiet "$1" || return 0
     say "stopping the service $1, which was just installed (at boot: systemctl disable $1)"
-    as_root systemctl stop "$1"
+    as_root systemctl stop "$1" </dev/null
 }
 
 stop_script() {

@@ -2,6 +2,7 @@
 //! Everything that crosses a process or the network; one binary, because it links once.
 //! Everything that crosses a process or the network, in one binary.
 
+mod cli;
 mod janus;
 mod store;
 mod support;

@@ -59,15 +59,26 @@ fn test_modules(source: &Source) -> Vec<String> {
         Some((folder, "mod.rs" | "lib.rs" | "main.rs")) => folder,
         _ => source.path.trim_end_matches(".rs"),
     };
-    let mut after_cfg = false;
+    let beside = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let (mut after_cfg, mut elsewhere) = (false, None);
     let mut found = Vec::new();
     for line in source.text.lines() {
+        if after_cfg && line.trim_start().starts_with("#[") {
+            elsewhere = path_attribute(line).map(|file| format!("{beside}/{file}")).or(elsewhere);
+            continue;
+        }
         if after_cfg && line.trim_end().ends_with(';') {
-            found.extend(module_name(line).map(|name| format!("{folder}/{name}")));
+            let own = module_name(line).map(|name| format!("{folder}/{name}"));
+            found.extend(own.map(|own| elsewhere.take().unwrap_or(own)));
         }
         after_cfg = is_cfg_test(line);
     }
     found
+}
+
+/// `#[path = "name.rs"]`, without `.rs`.
+fn path_attribute(line: &str) -> Option<&str> {
+    line.trim().strip_prefix("#[path = \"")?.strip_suffix(".rs\"]")
 }
 
 fn is_cfg_test(line: &str) -> bool {
@@ -103,12 +114,25 @@ fn a_test_module_in_its_own_file_is_test_with_all_below_it() {
     let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
     let sources = with_test_files(vec![
         file("src/a/mod.rs", "#[cfg(test)]\npub(crate) mod suite;\nmod real;\n"),
-        file("src/a/real.rs", "#[cfg(test)]\nmod tests;\n"),
+        file(
+            "src/a/real.rs",
+            "#[cfg(test)]\nmod tests;\n#[cfg(test)]\n#[path = \"real_props.rs\"]\nmod props;\n",
+        ),
+        file("src/a/real_props.rs", ""),
         file("src/a/real/tests.rs", ""),
         file("src/a/suite/one.rs", ""),
         file("src/a/suite.rs", ""),
         file("tests/it/main.rs", ""),
     ]);
     let tests: Vec<_> = sources.iter().filter(|s| s.is_test_file).map(|s| s.path.as_str()).collect();
-    assert_eq!(tests, ["src/a/real/tests.rs", "src/a/suite/one.rs", "src/a/suite.rs", "tests/it/main.rs"]);
+    assert_eq!(
+        tests,
+        [
+            "src/a/real_props.rs",
+            "src/a/real/tests.rs",
+            "src/a/suite/one.rs",
+            "src/a/suite.rs",
+            "tests/it/main.rs"
+        ]
+    );
 }
