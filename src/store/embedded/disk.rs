@@ -188,3 +188,50 @@ fn explain(path: &Path, error: redb::Error) -> StoreOpenError {
         other => StoreOpenError::Damaged { path, source: Box::new(other) },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Txn;
+    use crate::store::embedded::keyspace::Staging;
+
+    fn put(known: &Keyspace, key: &str) -> Batch {
+        let mut staging = Staging::new(known);
+        staging.txn(Txn::new().put(key, "v"), |_| false).unwrap();
+        staging.finish()
+    }
+
+    #[test]
+    fn a_failed_write_that_reached_the_file_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let (mut disk, mut known) = Disk::open(&path).unwrap();
+        let kept = put(&known, "/kept");
+        disk.write(&known, &kept).unwrap();
+        known.apply(kept.revision, kept.changes);
+
+        // It is in the file, but its writer was told that it failed.
+        disk.write(&known, &put(&known, "/phantom")).unwrap();
+        disk.db = None;
+
+        disk.write(&known, &put(&known, "/next")).unwrap();
+        drop(disk);
+        let (_, found) = Disk::open(&path).unwrap();
+        assert_eq!(found.entries.keys().collect::<Vec<_>>(), ["/kept", "/next"]);
+        assert_eq!(found.revision, 2);
+    }
+
+    #[test]
+    fn a_file_of_another_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        drop(Disk::open(&path).unwrap());
+        let db = open_database(&path).unwrap();
+        let write = db.begin_write().unwrap();
+        write.open_table(META).unwrap().insert(FORMAT, CURRENT_FORMAT + 1).unwrap();
+        write.commit().unwrap();
+        drop(db);
+        let refused = Disk::open(&path).err().unwrap();
+        assert!(matches!(refused, StoreOpenError::Format { found: 2, .. }), "{refused}");
+    }
+}

@@ -3,6 +3,7 @@
 //! Owns: deadlines. Never does: delete a key; the writer does when it is told that a lease is due.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use crate::store::{LeaseId, StoreError};
@@ -22,8 +23,8 @@ impl Leases {
     pub fn grant(&mut self, ttl: Duration, now: Instant) -> LeaseId {
         loop {
             let id = LeaseId(rand::random_range(1..i64::MAX));
-            if !self.alive.contains_key(&id) {
-                self.alive.insert(id, Lease { ttl, deadline: now + ttl });
+            if let Entry::Vacant(free) = self.alive.entry(id) {
+                free.insert(Lease { ttl, deadline: now + ttl });
                 return id;
             }
         }

@@ -130,6 +130,8 @@ impl Store for EmbeddedStore {
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError> {
+        // Before the first revision there is nothing.
+        let from = from.max(1);
         if !self.shared.read().history.remembers(from) {
             return Err(StoreError::Compacted { from });
         }

@@ -3,6 +3,8 @@
 //! `store_conformance!(shared, own)` makes one test per case; `shared` builds a [`Subject`] that others may
 //! use at the same time, `own` one for the case that disturbs them. Owns: the contract of `stentor::store::Store` in executable form. Never does: know which backend it runs on.
 
+mod leases;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +14,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::join_all;
 use stentor::store::{
-    KeyValue, LeaseId, Revision, Store, StoreError, Txn, TxnOutcome, WatchBatch, WatchEvent, WatchStream,
+    KeyValue, Revision, Store, StoreError, Txn, TxnOutcome, WatchBatch, WatchEvent, WatchStream,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
+
+pub use self::leases::*;
 
 /// Far above what any case needs, so that only a hang reaches it.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -327,72 +331,6 @@ pub async fn a_quiet_watch_reports_progress(subject: &impl Subject) {
     }
 }
 
-pub async fn a_lease_ends_with_its_keys(subject: &impl Subject) {
-    let (store, p) = (subject.store(), subject.prefix());
-    let lease = store.grant(Duration::from_secs(1)).await.unwrap();
-    let txn = Txn::new().put_leased(format!("{p}a"), "v", lease).put_leased(format!("{p}b"), "v", lease);
-    let put = committed(&*store, txn.put(format!("{p}c"), "v")).await;
-    let mut watch = store.watch(&p, put + 1).await.unwrap();
-    let mut gone = Vec::new();
-    while gone.len() < 2 {
-        gone.extend(next(&mut watch).await.unwrap().events);
-    }
-    assert_eq!(gone, ["a", "b"].map(|name| WatchEvent::Delete { key: format!("{p}{name}") }));
-    assert_eq!(store.list(&p).await.unwrap().entries.len(), 1);
-    // etcd deletes the keys a moment before it forgets the lease.
-    until_some(async || lease_is_gone(&*store, lease).await.then_some(())).await;
-}
-
-pub async fn a_lease_kept_alive_stays(subject: &impl Subject) {
-    let (store, key) = (subject.store(), format!("{}key", subject.prefix()));
-    let lease = store.grant(Duration::from_secs(2)).await.unwrap();
-    committed(&*store, Txn::new().put_leased(&key, "v", lease)).await;
-    let end = Instant::now() + Duration::from_secs(5);
-    let mut beat = tokio::time::interval(Duration::from_millis(500));
-    while Instant::now() < end {
-        beat.tick().await;
-        store.keep_alive(lease).await.unwrap();
-        assert!(store.get(&key).await.unwrap().is_some());
-    }
-}
-
-pub async fn a_revoked_lease_takes_its_keys_at_once(subject: &impl Subject) {
-    let (store, p) = (subject.store(), subject.prefix());
-    let lease = store.grant(Duration::from_secs(600)).await.unwrap();
-    committed(&*store, Txn::new().put_leased(format!("{p}a"), "v", lease).put(format!("{p}b"), "v")).await;
-    store.revoke(lease).await.unwrap();
-    let left = store.list(&p).await.unwrap().entries;
-    assert_eq!(left.len(), 1);
-    assert_eq!(left[0].key, format!("{p}b"));
-    assert!(lease_is_gone(&*store, lease).await);
-}
-
-pub async fn an_unknown_lease_is_an_error(subject: &impl Subject) {
-    let (store, key) = (subject.store(), format!("{}key", subject.prefix()));
-    let unknown = LeaseId(0x5eed_cafe);
-    assert!(lease_is_gone(&*store, unknown).await);
-    assert!(matches!(store.revoke(unknown).await, Err(StoreError::LeaseNotFound)));
-    let put = store.txn(Txn::new().put_leased(&key, "v", unknown)).await;
-    assert!(matches!(put, Err(StoreError::LeaseNotFound)), "{put:?}");
-    assert_eq!(store.get(&key).await.unwrap(), None);
-    assert!(matches!(store.grant(Duration::ZERO).await, Err(StoreError::Rejected(_))));
-}
-
-pub async fn a_key_put_again_without_the_lease_outlives_it(subject: &impl Subject) {
-    let (store, p) = (subject.store(), subject.prefix());
-    let (stays, moves, goes) = (format!("{p}stays"), format!("{p}moves"), format!("{p}goes"));
-    let lease = store.grant(Duration::from_secs(600)).await.unwrap();
-    let other = store.grant(Duration::from_secs(600)).await.unwrap();
-    for key in [&stays, &moves, &goes] {
-        committed(&*store, Txn::new().put_leased(key, "leased", lease)).await;
-    }
-    store.put(&stays, "free".into()).await.unwrap();
-    committed(&*store, Txn::new().put_leased(&moves, "moved", other)).await;
-    store.revoke(lease).await.unwrap();
-    let left: Vec<_> = store.list(&p).await.unwrap().entries.into_iter().map(|kv| kv.key).collect();
-    assert_eq!(left, [moves, stays]);
-}
-
 pub async fn values_are_bytes(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let all: Vec<u8> = (0..=255).collect();
@@ -489,14 +427,6 @@ async fn first_error(store: &dyn Store, prefix: &str, from: Revision) -> StoreEr
             assert!(watch.next().await.is_none(), "a watch ends after its first error");
             return error;
         }
-    }
-}
-
-async fn lease_is_gone(store: &dyn Store, lease: LeaseId) -> bool {
-    match store.keep_alive(lease).await {
-        Ok(()) => false,
-        Err(StoreError::LeaseNotFound) => true,
-        Err(other) => panic!("{other}"),
     }
 }
 
