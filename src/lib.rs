@@ -17,5 +17,6 @@
 
 pub mod config;
 pub mod domain;
+pub mod media;
 pub mod process;
 pub mod store;
