@@ -258,3 +258,185 @@ impl Snapshot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use futures::poll;
+
+    use super::*;
+    use crate::domain::ids::{Nonce, RoomId};
+    use crate::media::{ContentKeys, Packager, PackagerConfig, SequenceStart, synth};
+
+    /// Segments of three parts, the first of one, numbered from 10.
+    struct Room {
+        packager: Packager,
+        stream: Arc<LiveStream>,
+        parts: u64,
+    }
+
+    impl Room {
+        fn new() -> Self {
+            let keys = ContentKeys::new(b"s", &RoomId::new("demo").unwrap(), &Nonce("n".into()));
+            let config = PackagerConfig {
+                part: Duration::from_millis(192),
+                segment: Duration::from_millis(600),
+                window: 6,
+                key_rotation: 10,
+            };
+            let start = SequenceStart { media_sequence: 10, discontinuity: 0 };
+            let (mut packager, stream) = Packager::new(config, keys, start);
+            packager.begin_incarnation();
+            packager.push(&synth::init(48_000), UnixMs(0)).unwrap();
+            Self { packager, stream, parts: 0 }
+        }
+
+        fn with_parts(parts: u64) -> Self {
+            let mut room = Self::new();
+            (0..parts).for_each(|_| room.part());
+            room
+        }
+
+        fn part(&mut self) {
+            let media = synth::fragment(self.parts * 9216, 9, 1024, 0);
+            self.packager.push(&media, UnixMs(self.parts * 192)).unwrap();
+            self.parts += 1;
+        }
+    }
+
+    #[actix::test]
+    async fn no_playlist_before_a_complete_segment() {
+        let mut room = Room::new();
+        let stream = room.stream.clone();
+        let mut waiting = std::pin::pin!(stream.playlist(None));
+        assert!(poll!(&mut waiting).is_pending());
+        room.part();
+        let Poll::Ready(Ok(body)) = poll!(&mut waiting) else { panic!("one part is the first segment") };
+        assert_eq!((body.next, body.ended), ((11, 0), false));
+    }
+
+    #[actix::test]
+    async fn a_reload_waits_for_its_segment_and_for_its_part() {
+        let mut room = Room::with_parts(1);
+        let stream = room.stream.clone();
+        let mut part = std::pin::pin!(stream.playlist(Some((11, Some(0)))));
+        let mut segment = std::pin::pin!(stream.playlist(Some((11, None))));
+        assert!(poll!(&mut part).is_pending() && poll!(&mut segment).is_pending());
+        room.part();
+        assert!(poll!(&mut part).is_ready() && poll!(&mut segment).is_pending());
+        room.part();
+        room.part();
+        let Poll::Ready(Ok(body)) = poll!(&mut segment) else { panic!("complete with its third part") };
+        assert_eq!(body.next, (12, 0));
+        assert!(stream.playlist(Some((10, Some(0)))).await.is_ok(), "of the past");
+    }
+
+    #[actix::test]
+    async fn a_part_past_the_end_of_its_segment_is_the_first_of_the_next() {
+        let mut room = Room::with_parts(4);
+        let stream = room.stream.clone();
+        let mut waiting = std::pin::pin!(stream.playlist(Some((11, Some(3)))));
+        assert!(poll!(&mut waiting).is_pending());
+        room.part();
+        assert!(poll!(&mut waiting).is_ready());
+    }
+
+    #[actix::test]
+    async fn what_is_too_far_ahead_is_refused_at_once() {
+        let room = Room::with_parts(1);
+        for at in [(13, None), (13, Some(0)), (u64::MAX, Some(u32::MAX)), (11, Some(17))] {
+            assert_eq!(room.stream.playlist(Some(at)).await, Err(NotServed::TooFarAhead), "{at:?}");
+        }
+        assert!(poll!(std::pin::pin!(room.stream.playlist(Some((12, Some(0)))))).is_pending());
+    }
+
+    #[actix::test]
+    async fn the_hinted_part_is_waited_for_and_no_other() {
+        let mut room = Room::with_parts(2);
+        let stream = room.stream.clone();
+        assert_eq!(stream.part(11, 2).await, Err(NotServed::NotYet));
+        assert_eq!(stream.part(12, 0).await, Err(NotServed::NotYet));
+        assert_eq!(stream.part(9, 0).await, Err(NotServed::Gone));
+        assert_eq!(stream.segment(11), Err(NotServed::NotYet));
+        assert_eq!(stream.init(11), Err(NotServed::Gone));
+        let mut waiting = std::pin::pin!(stream.part(11, 1));
+        assert!(poll!(&mut waiting).is_pending());
+        room.part();
+        assert!(matches!(poll!(&mut waiting), Poll::Ready(Ok(_))));
+    }
+
+    #[actix::test]
+    async fn a_hinted_part_that_will_never_be_made_is_gone_with_its_process() {
+        let mut room = Room::with_parts(2);
+        let stream = room.stream.clone();
+        let mut waiting = std::pin::pin!(stream.part(11, 1));
+        assert!(poll!(&mut waiting).is_pending());
+        room.packager.begin_incarnation();
+        assert_eq!(waiting.await, Err(NotServed::Gone));
+        assert!(stream.segment(11).is_ok(), "what was heard of it is complete");
+    }
+
+    #[actix::test]
+    async fn the_end_releases_whoever_waits() {
+        let mut room = Room::with_parts(1);
+        let stream = room.stream.clone();
+        let mut list = std::pin::pin!(stream.playlist(Some((11, Some(0)))));
+        let mut part = std::pin::pin!(stream.part(11, 0));
+        assert!(poll!(&mut list).is_pending() && poll!(&mut part).is_pending());
+        room.packager.finish();
+        assert!(list.await.unwrap().ended);
+        assert_eq!(part.await, Err(NotServed::Ended));
+        drop(room);
+        assert!(stream.playlist(None).await.unwrap().ended, "and stays the end");
+
+        let mut silent = Room::new();
+        silent.packager.finish();
+        assert_eq!(silent.stream.playlist(None).await, Err(NotServed::Ended));
+    }
+
+    #[actix::test]
+    async fn a_packager_that_goes_without_an_end_sends_its_readers_to_the_next() {
+        let Room { packager, stream, .. } = Room::with_parts(1);
+        let mut list = std::pin::pin!(stream.playlist(Some((11, None))));
+        assert!(poll!(&mut list).is_pending());
+        drop(packager);
+        assert_eq!(list.await, Err(NotServed::Superseded));
+        assert_eq!(stream.part(11, 0).await, Err(NotServed::Superseded));
+        assert!(!stream.playlist(None).await.unwrap().ended, "what is there can be played");
+    }
+
+    #[actix::test]
+    async fn a_wait_is_bounded() {
+        let room = Room::with_parts(1);
+        let limits = Limits { target: Duration::from_millis(1), ..room.stream.limits };
+        let state = |playlist| Snapshot {
+            phase: Phase::Live,
+            playlist,
+            window: Window::new(0),
+            open: None,
+            hinted: (11, 0),
+            last_part_at: None,
+        };
+        let silent = LiveStream::new(room.stream.hint, limits, state(None));
+        assert_eq!(silent.playlist(None).await, Err(NotServed::NotYet));
+        let stalled = LiveStream::new(room.stream.hint, limits, state(Some(Bytes::new())));
+        assert_eq!(stalled.playlist(Some((11, None))).await, Err(NotServed::Timeout));
+        assert_eq!(stalled.part(11, 0).await, Err(NotServed::Timeout));
+    }
+
+    #[actix::test]
+    async fn figures_count_everything_held() {
+        let room = Room::with_parts(3);
+        let stats = room.stream.stats();
+        assert_eq!((stats.last_sequence, stats.segments), (Some(10), 1));
+        assert_eq!(stats.last_part_at, Some(UnixMs(2 * 192)));
+        let init = room.stream.init(10).unwrap().len();
+        let segment = room.stream.segment(10).unwrap().len();
+        let mut parts = 0;
+        for (msn, index) in [(10, 0), (11, 0), (11, 1)] {
+            parts += room.stream.part(msn, index).await.unwrap().len();
+        }
+        assert_eq!(stats.bytes, init + segment + parts);
+    }
+}
