@@ -298,3 +298,79 @@ fn part_inf(value: &str) -> Result<Duration, Fault> {
     list.end()?;
     Ok(target)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:1\n\
+        #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.6\n#EXT-X-PART-INF:PART-TARGET=0.2\n\
+        #EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:3\n\
+        #EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"a.mp4\"\n#EXT-X-KEY:METHOD=AES-128,URI=\"k?k=1\"\n\
+        #EXT-X-PROGRAM-DATE-TIME:2024-01-01T00:00:00.000Z\n\
+        #EXT-X-PART:DURATION=0.2,URI=\"7.0\",INDEPENDENT=YES\n\
+        #EXT-X-PART:DURATION=0.1,URI=\"7.1\",INDEPENDENT=YES\n#EXTINF:0.3,\n7\n\
+        #EXT-X-DISCONTINUITY\n#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"b.mp4\"\n\
+        #EXT-X-KEY:METHOD=AES-128,URI=\"k?k=2\"\n#EXT-X-PROGRAM-DATE-TIME:2024-01-01T00:00:00.300Z\n\
+        #EXT-X-PART:DURATION=0.2,URI=\"8.0\",INDEPENDENT=YES\n#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"8.1\"\n";
+
+    #[test]
+    fn what_applies_to_a_segment_is_with_it() {
+        let list = parse(GOOD).unwrap();
+        let first = &list.segments[0];
+        assert_eq!((first.context.msn, first.context.discontinuity_sequence), (7, 3));
+        assert_eq!((&*first.context.map, &*first.context.key), ("a.mp4", "k?k=1"));
+        assert_eq!(first.parts.len(), 2);
+        let open = list.open.unwrap();
+        assert_eq!((open.context.msn, open.context.discontinuity_sequence), (8, 4));
+        assert_eq!((&*open.context.map, &*open.context.key), ("b.mp4", "k?k=2"));
+        assert_eq!(list.preload_hint.as_deref(), Some("8.1"));
+    }
+
+    #[test]
+    fn each_broken_promise_is_found() {
+        let broken = |from: &str, to: &str| {
+            assert!(GOOD.contains(from), "{from}");
+            parse(&GOOD.replacen(from, to, 1)).map(|_| (from.to_owned(), to.to_owned())).unwrap_err().fault
+        };
+        let version = "#EXT-X-VERSION:9\n";
+        assert_eq!(broken("#EXTM3U\n", ""), Fault::NotAPlaylist);
+        assert_eq!(broken(version, "#EXT-X-NEW:1\n"), Fault::UnknownTag("EXT-X-NEW".into()));
+        assert_eq!(broken(version, &version.repeat(2)), Fault::Duplicate("EXT-X-VERSION"));
+        assert_eq!(broken("VERSION:9", "VERSION:6"), Fault::BadValue("EXT-X-VERSION"));
+        assert_eq!(broken("\n7\n", &format!("\n7\n{version}")), Fault::Duplicate("EXT-X-VERSION"));
+        assert_eq!(broken("#EXTINF:0.3,\n", "#EXTINF:1.6,\n"), Fault::TooLong("EXTINF"));
+        assert_eq!(broken("#EXTINF:0.3,\n", "#EXTINF:0.4,\n"), Fault::PartsDisagree);
+        assert_eq!(broken("DURATION=0.2", "DURATION=0.3"), Fault::TooLong("EXT-X-PART"));
+        assert_eq!(broken("DURATION=0.2", "DURATION=0.1"), Fault::PartTooShort);
+        assert_eq!(broken("HOLD-BACK=0.6", "HOLD-BACK=0.5"), Fault::BadValue("PART-HOLD-BACK"));
+        assert_eq!(broken("CAN-BLOCK-RELOAD=YES,", ""), Fault::Missing("CAN-BLOCK-RELOAD"));
+        assert_eq!(
+            broken("#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"b.mp4\"", "#EXT-X-MAP:URI=\"b\""),
+            Fault::MapUnderKey
+        );
+        assert_eq!(broken("00:00:00.300Z", "23:59:59Z"), Fault::BadValue("EXT-X-PROGRAM-DATE-TIME"));
+        assert_eq!(broken("2024-01-01T00:00:00.300Z", "2023-12-31T00:00:00.000Z"), Fault::TimeGoesBack);
+        assert_eq!(broken("#EXT-X-KEY:METHOD=AES-128,URI=\"k?k=1\"\n", ""), Fault::Missing("EXT-X-KEY"));
+        assert_eq!(
+            broken("#EXT-X-DISCONTINUITY-SEQUENCE:3\n", ""),
+            Fault::Missing("EXT-X-DISCONTINUITY-SEQUENCE")
+        );
+        assert!(matches!(broken("#EXT-X-DISCONTINUITY\n", ""), Fault::Misplaced(_)));
+        assert!(matches!(broken("#EXTINF:0.3,\n7\n", "7\n"), Fault::Misplaced(_)));
+        assert!(matches!(broken("#EXTINF:0.3,\n", ""), Fault::Misplaced(_)));
+        let hint = "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"8.1\"\n";
+        assert!(matches!(broken(hint, ""), Fault::Missing(_)));
+        assert!(matches!(broken(hint, &format!("{hint}#EXT-X-ENDLIST\n")), Fault::Misplaced(_)));
+    }
+
+    #[test]
+    fn no_cut_and_no_damage_makes_it_panic() {
+        for at in 0..GOOD.len() {
+            let _ = parse(&GOOD[..at]);
+            for with in ["\n", "\"", "0", ",", "é", ""] {
+                let _ = parse(&format!("{}{with}{}", &GOOD[..at], &GOOD[at + 1..]));
+            }
+        }
+    }
+}
