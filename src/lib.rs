@@ -21,6 +21,7 @@ pub mod auth;
 pub mod config;
 pub mod domain;
 pub mod janus;
+pub mod media;
 pub mod probe;
 pub mod process;
 pub mod rooms;

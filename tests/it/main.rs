@@ -1,8 +1,7 @@
-//! Everything that crosses a process or the network, on the real components.
-//! Everything that crosses a process or the network; one binary, because it links once.
-//! Everything that crosses a process or the network, in one binary.
+//! Everything that crosses a process or the network, on the real components; one binary, because it links once.
 
 mod cli;
 mod janus;
+mod media;
 mod store;
 mod support;

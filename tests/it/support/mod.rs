@@ -1,6 +1,8 @@
 //! Real components for the tests: started on free ports, stopped by whoever started them.
 
 pub mod etcd;
+pub mod janus;
+pub mod janus_proxy;
 pub mod tcp_proxy;
 
 use std::net::TcpListener;

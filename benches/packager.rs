@@ -1,0 +1,98 @@
+//! What a live room costs the packager: per fragment, per rendering, per listener with a token.
+//!
+//! The floor of a push is the encryption it cannot avoid (a part on arrival, its share of the segment).
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use stentor::domain::ids::{Nonce, RoomId, UnixMs};
+use stentor::media::{ContentKeys, Packager, PackagerConfig, SequenceStart, encrypt, with_token};
+
+#[path = "../src/media/synth.rs"]
+mod synth;
+
+/// AAC frames of one part of 192 ms.
+const FRAMES: u32 = 9;
+
+fn packager() -> Packager {
+    let keys = match RoomId::new("bench") {
+        Ok(room) => ContentKeys::new(b"server secret", &room, &Nonce("nonce".into())),
+        Err(e) => panic!("{e}"),
+    };
+    let config = PackagerConfig {
+        part: Duration::from_millis(192),
+        segment: Duration::from_secs(2),
+        window: 6,
+        key_rotation: 10,
+    };
+    let (mut packager, _) = Packager::new(config, keys, SequenceStart::default());
+    packager.begin_incarnation();
+    push(&mut packager, &synth::init(48_000), 0);
+    packager
+}
+
+fn push(packager: &mut Packager, bytes: &[u8], wall: u64) {
+    if let Err(e) = packager.push(bytes, UnixMs(wall)) {
+        panic!("{e}");
+    }
+}
+
+fn fragment(n: u64) -> Vec<u8> {
+    synth::fragment(n * u64::from(FRAMES) * 1024, FRAMES, 1024, 7)
+}
+
+/// A window as full as it gets: every further push renders a playlist of the usual length.
+fn full_window() -> (Packager, u64) {
+    let mut packager = packager();
+    for n in 0..200 {
+        push(&mut packager, &fragment(n), n * 192);
+    }
+    (packager, 200)
+}
+
+fn per_fragment(c: &mut Criterion) {
+    let mut group = c.benchmark_group("packager");
+    group.throughput(Throughput::Elements(1));
+    let (mut packager, mut n) = full_window();
+    group.bench_function("push one fragment (cut, encrypt, render, publish)", |b| {
+        b.iter_batched(
+            || {
+                n += 1;
+                (fragment(n - 1), n * 192)
+            },
+            |(bytes, wall)| push(&mut packager, &bytes, wall),
+            BatchSize::SmallInput,
+        );
+    });
+    // Closing an open segment and publishing is a rendering with hardly anything else.
+    group.bench_function("render and publish", |b| {
+        b.iter_batched_ref(|| full_window().0, |packager| packager.finish(), BatchSize::LargeInput);
+    });
+    group.finish();
+}
+
+fn encryption(c: &mut Criterion) {
+    let part = fragment(0);
+    let segment = part.repeat(10);
+    let mut group = c.benchmark_group("encrypt");
+    for (name, plain) in [("part (floor of a push)", &part), ("segment", &segment)] {
+        group.throughput(Throughput::Bytes(plain.len() as u64));
+        group.bench_function(name, |b| b.iter(|| encrypt(&[1; 16], black_box(7), black_box(plain))));
+    }
+    group.finish();
+}
+
+fn token(c: &mut Criterion) {
+    let line = "#EXT-X-PART:DURATION=0.19200,URI=\"001122334455-1024.0.m4s\",INDEPENDENT=YES\n";
+    let key = "#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=001122334455&k=102\"\n";
+    let playlist = Bytes::from([key, &line.repeat(40)].concat());
+    let token = "x".repeat(300);
+    c.bench_function("playlist with a listener's token", |b| {
+        b.iter(|| with_token(black_box(&playlist), black_box(&token)));
+    });
+}
+
+criterion_group!(benches, per_fragment, encryption, token);
+criterion_main!(benches);

@@ -1,0 +1,137 @@
+//! Content keys of a room's start, and AES-128-CBC of segments and parts (RFC 8216 section 4.3.2.4).
+//!
+//! Owns: how a key follows from the server secret. Never does: store a key, print one, or give one to FFmpeg.
+
+use aes::cipher::block_padding::Pkcs7;
+use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use super::names::NonceHint;
+use crate::domain::ids::{Nonce, RoomId};
+
+/// AES-128 key as players receive it.
+pub type ContentKey = [u8; 16];
+
+/// The keys of one start of one room. Another start has another nonce, so other keys.
+#[derive(Clone)]
+pub struct ContentKeys {
+    /// Already holds the room and the nonce; a key is this and its index.
+    mac: Hmac<Sha256>,
+    hint: NonceHint,
+}
+
+/// The ciphertext is not one that this key and sequence number made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not decryptable with this key and media sequence number")]
+pub struct Undecryptable;
+
+impl ContentKeys {
+    /// `secret` is the server's; without it no key can be computed from what is public.
+    pub fn new(secret: &[u8], room: &RoomId, nonce: &Nonce) -> Self {
+        let mut mac: Hmac<Sha256> = match Hmac::new_from_slice(secret) {
+            Ok(mac) => mac,
+            // RFC 2104 hashes a long key and pads a short one: no length is invalid.
+            Err(_) => unreachable!("HMAC takes a key of any length"),
+        };
+        // A NUL is in no room id and no nonce we make, so no two pairs give the same input.
+        for part in [room.as_str(), &nonce.0] {
+            mac.update(part.as_bytes());
+            mac.update(&[0]);
+        }
+        let digest = Sha256::new().chain_update(b"stentor nonce hint\0").chain_update(&nonce.0).finalize();
+        let mut hint = [0; NonceHint::BYTES];
+        hint.copy_from_slice(&digest[..NonceHint::BYTES]);
+        Self { mac, hint: NonceHint(hint) }
+    }
+
+    /// Key of all segments whose key index is this one.
+    pub fn key(&self, index: u64) -> ContentKey {
+        let digest = self.mac.clone().chain_update(index.to_be_bytes()).finalize().into_bytes();
+        let mut key = [0; 16];
+        key.copy_from_slice(&digest[..16]);
+        key
+    }
+
+    /// Public name of the nonce: tells the keys and files of two starts apart, gives nothing away.
+    pub fn hint(&self) -> NonceHint {
+        self.hint
+    }
+}
+
+impl std::fmt::Debug for ContentKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ContentKeys({})", self.hint)
+    }
+}
+
+/// IV of a segment and of each of its parts when the playlist names none: its media sequence number.
+fn iv(msn: u64) -> [u8; 16] {
+    u128::from(msn).to_be_bytes()
+}
+
+/// One CBC stream with PKCS#7 padding.
+pub fn encrypt(key: &ContentKey, msn: u64, plain: &[u8]) -> Vec<u8> {
+    cbc::Encryptor::<aes::Aes128>::new(key.into(), &iv(msn).into()).encrypt_padded_vec::<Pkcs7>(plain)
+}
+
+/// The inverse, for whoever listens.
+pub fn decrypt(key: &ContentKey, msn: u64, cipher: &[u8]) -> Result<Vec<u8>, Undecryptable> {
+    cbc::Decryptor::<aes::Aes128>::new(key.into(), &iv(msn).into())
+        .decrypt_padded_vec::<Pkcs7>(cipher)
+        .map_err(|_| Undecryptable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(secret: &str, room: &str, nonce: &str) -> ContentKeys {
+        ContentKeys::new(secret.as_bytes(), &RoomId::new(room).unwrap(), &Nonce(nonce.into()))
+    }
+
+    #[test]
+    fn secret_room_nonce_and_index_each_change_the_key() {
+        let base = keys("s1", "room", "n1");
+        let all = [
+            base.key(0),
+            base.key(1),
+            keys("s2", "room", "n1").key(0),
+            keys("s1", "rooms", "n1").key(0),
+            keys("s1", "room", "n2").key(0),
+            keys("s1", "roomn", "1").key(0),
+        ];
+        for (i, a) in all.iter().enumerate() {
+            assert!(all.iter().skip(i + 1).all(|b| a != b), "{i}");
+        }
+        assert_eq!(base.key(7), keys("s1", "room", "n1").key(7), "the same on every node");
+        assert_ne!(base.hint(), keys("s1", "room", "n2").hint());
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let text = format!("{:?}", keys("the-secret", "room", "the-nonce"));
+        assert!(!text.contains("the-secret") && !text.contains("the-nonce"), "{text}");
+    }
+
+    /// NIST SP 800-38A, F.2.1 (CBC-AES128.Encrypt): its first block, with its IV as our sequence number.
+    #[test]
+    fn cbc_agrees_with_the_published_vector() {
+        let key = 0x2b7e151628aed2a6abf7158809cf4f3cu128.to_be_bytes();
+        // E(key, plain xor iv): fold the vector's IV into the plaintext and use sequence number 0.
+        let iv = 0x000102030405060708090a0b0c0d0e0fu128;
+        let plain = (0x6bc1bee22e409f96e93d7e117393172au128 ^ iv).to_be_bytes();
+        let expected = 0x7649abac8119b246cee98e9b12e9197du128.to_be_bytes();
+        assert_eq!(encrypt(&key, 0, &plain)[..16], expected);
+    }
+
+    #[test]
+    fn the_sequence_number_is_the_iv() {
+        let key = keys("s", "room", "n").key(0);
+        let cipher = encrypt(&key, 5, b"thirty-two bytes, exactly, here.");
+        assert_eq!(cipher.len(), 48, "a full block of padding");
+        assert_eq!(decrypt(&key, 5, &cipher).unwrap(), b"thirty-two bytes, exactly, here.");
+        assert_ne!(decrypt(&key, 6, &cipher).unwrap(), b"thirty-two bytes, exactly, here.");
+        assert_eq!(decrypt(&key, 5, &cipher[..31]), Err(Undecryptable));
+    }
+}

@@ -1,0 +1,232 @@
+//! The FFmpeg process of one room: RTP Opus in, fragmented MP4 with AAC out.
+//!
+//! Owns: the arguments, the session description on stdin, the process and its true exit. Never does: restart,
+//! see a key (what FFmpeg writes is not encrypted yet), write the session description to a log or a file.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::process::{Child, ChildStdout};
+
+use super::ffmpeg_log::{FfmpegLog, FfmpegLogLines};
+use crate::domain::ids::MediaAddr;
+use crate::process;
+
+/// What to run. Two with the same `rtp` port cannot run at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FfmpegCommand {
+    pub binary: PathBuf,
+    /// Where it listens; RTCP takes the port above. The port is even.
+    pub rtp: MediaAddr,
+    /// Fragments are this long, rounded up to whole AAC frames.
+    pub part: Duration,
+    /// Bits per second of the AAC.
+    pub bitrate: u32,
+    /// RTP payload type of the Opus that comes in.
+    pub payload_type: u8,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{} could not be started", binary.display())]
+pub struct SpawnError {
+    pub binary: PathBuf,
+    #[source]
+    pub source: io::Error,
+}
+
+/// A running FFmpeg in its three pieces, so that each can go to who reads it.
+#[derive(Debug)]
+pub struct Ffmpeg {
+    pub stdout: ChildStdout,
+    pub log: FfmpegLogLines,
+    pub process: FfmpegProcess,
+}
+
+/// The process itself. Dropped, it is killed.
+#[derive(Debug)]
+pub struct FfmpegProcess {
+    child: Child,
+    pid: u32,
+}
+
+/// Why it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitReason {
+    /// Exit code 0, or 255, which is how FFmpeg says that it finished its output after a TERM.
+    Clean,
+    /// Someone holds the RTP or the RTCP port.
+    BindFailed,
+    /// No RTP came for some ten seconds and it gave up its input. Nothing is wrong with it.
+    Starved,
+    Signal(i32),
+    Code(i32),
+}
+
+impl FfmpegCommand {
+    /// The arguments, without the program.
+    pub fn args(&self) -> Vec<String> {
+        let bind = self.rtp.ip.to_string();
+        let bitrate = self.bitrate.to_string();
+        let fragment = self.part.as_micros().to_string();
+        [
+            &["-hide_banner", "-nostats", "-loglevel", "level+warning"][..],
+            // Not a byte is awaited for probing: the session description says everything.
+            &["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "32"],
+            &["-protocol_whitelist", "pipe,udp,rtp", "-localaddr", &bind, "-f", "sdp", "-i", "pipe:0"],
+            // A lost packet leaves a hole, which the muxer would fill by stretching a sample: measured, one
+            // packet makes a fragment of 212 instead of 192 ms. Resampling puts silence there instead.
+            &["-map", "0:a:0", "-af", "aresample=async=1"],
+            // AudioBridge mixes mono.
+            &["-c:a", "aac", "-b:a", &bitrate, "-ar", "48000", "-ac", "1"],
+            &["-f", "mp4", "-movflags", "+empty_moov+default_base_moof"],
+            &["-frag_duration", &fragment, "-flush_packets", "1", "pipe:1"],
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
+    }
+
+    /// Session description (RFC 8866) of the RTP that comes in; Opus is always announced as two channels at
+    /// 48 kHz (RFC 7587 section 7).
+    fn session_description(&self) -> String {
+        let family = match self.rtp.ip {
+            IpAddr::V4(_) => "IP4",
+            IpAddr::V6(_) => "IP6",
+        };
+        let MediaAddr { ip, port } = self.rtp;
+        let pt = self.payload_type;
+        format!(
+            "v=0\r\no=- 0 0 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP {pt}\r\na=rtpmap:{pt} opus/48000/2\r\n"
+        )
+    }
+}
+
+impl Ffmpeg {
+    /// Starts it. Call from a thread that lives as long as the node (see `process`), inside a tokio runtime.
+    pub fn spawn(command: &FfmpegCommand) -> Result<Self, SpawnError> {
+        Self::try_spawn(command).map_err(|source| SpawnError { binary: command.binary.clone(), source })
+    }
+
+    fn try_spawn(command: &FfmpegCommand) -> io::Result<Self> {
+        // The description fits a pipe's buffer many times, so this does not block; and stdin must be closed
+        // behind it, or FFmpeg waits for more and no media comes.
+        let (reader, mut writer) = io::pipe()?;
+        writer.write_all(command.session_description().as_bytes())?;
+        drop(writer);
+        let mut child = process::command(&command.binary, command.args()).stdin(reader).spawn()?;
+        let gone = || io::Error::other("ended while being started");
+        let pid = child.id().ok_or_else(gone)?;
+        let stdout = child.stdout.take().ok_or_else(gone)?;
+        let stderr = child.stderr.take().ok_or_else(gone)?;
+        Ok(Self { stdout, log: FfmpegLogLines::new(stderr), process: FfmpegProcess { child, pid } })
+    }
+}
+
+impl FfmpegProcess {
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits for its end. May be dropped and called again.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// TERM, then KILL after `grace`. Once its RTP has ceased FFmpeg ignores TERM for seconds, so KILL is a
+    /// normal end.
+    pub async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
+        process::stop(&mut self.child, grace).await
+    }
+}
+
+impl ExitReason {
+    /// `last` are the last lines of its log, of which a few suffice.
+    pub fn from<'a>(status: ExitStatus, last: impl IntoIterator<Item = &'a FfmpegLog>) -> Self {
+        let mut reason = match (status.code(), status.signal()) {
+            (_, Some(signal)) => return Self::Signal(signal),
+            (Some(0 | 255), _) => Self::Clean,
+            (code, _) => Self::Code(code.unwrap_or(-1)),
+        };
+        for line in last {
+            if line.text.starts_with("bind failed") {
+                reason = Self::BindFailed;
+            } else if line.text.starts_with("pipe:0: Connection timed out") {
+                reason = Self::Starved;
+            }
+        }
+        reason
+    }
+}
+
+/// FFmpeg cannot be used; the text names the remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FfmpegUnusable {
+    #[error("{binary} cannot be run ({error}): install FFmpeg (`apt install ffmpeg`) or set mixer.ffmpeg")]
+    NotRunnable { binary: String, error: String },
+    #[error("{binary} does not say its version as FFmpeg does: set mixer.ffmpeg to an FFmpeg binary")]
+    NotFfmpeg { binary: String },
+}
+
+/// The version as FFmpeg prints it, e.g. `5.1.9-0+deb12u1`.
+pub async fn ffmpeg_version(binary: &Path) -> Result<String, FfmpegUnusable> {
+    let shown = binary.display().to_string();
+    let output = process::command(binary, ["-version"])
+        .output()
+        .await
+        .map_err(|e| FfmpegUnusable::NotRunnable { binary: shown.clone(), error: e.to_string() })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.strip_prefix("ffmpeg version ").and_then(|rest| rest.split_whitespace().next());
+    version.map(str::to_owned).ok_or(FfmpegUnusable::NotFfmpeg { binary: shown })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::LogLevel;
+
+    fn command(ip: &str) -> FfmpegCommand {
+        FfmpegCommand {
+            binary: "ffmpeg".into(),
+            rtp: MediaAddr { ip: ip.parse().unwrap(), port: 40_000 },
+            part: Duration::from_millis(192),
+            bitrate: 64_000,
+            payload_type: 111,
+        }
+    }
+
+    #[test]
+    fn the_arguments_bind_the_media_address_only_and_name_no_file() {
+        let args = command("10.0.0.7").args().join(" ");
+        assert!(args.contains("-localaddr 10.0.0.7 -f sdp -i pipe:0"), "{args}");
+        assert!(args.contains("-frag_duration 192000 "), "{args}");
+        assert!(args.ends_with("pipe:1"));
+        assert!(command("::1").session_description().contains("c=IN IP6 ::1\r\n"));
+    }
+
+    #[test]
+    fn an_exit_tells_its_reason() {
+        let log = |text: &str| vec![FfmpegLog { level: LogLevel::Error, text: text.into() }];
+        let code = |c: i32| ExitStatus::from_raw(c << 8);
+        let taken = log("bind failed: Address already in use");
+        assert_eq!(ExitReason::from(code(1), &taken), ExitReason::BindFailed);
+        assert_eq!(ExitReason::from(code(0), &log("pipe:0: Connection timed out")), ExitReason::Starved);
+        assert_eq!(ExitReason::from(code(1), &log("other")), ExitReason::Code(1));
+        assert_eq!(ExitReason::from(code(255), &[]), ExitReason::Clean);
+        assert_eq!(ExitReason::from(ExitStatus::from_raw(9), &taken), ExitReason::Signal(9));
+    }
+
+    #[actix::test]
+    async fn a_missing_ffmpeg_names_the_remedy() {
+        let error = ffmpeg_version(Path::new("/nonexistent/ffmpeg")).await.unwrap_err().to_string();
+        assert!(error.contains("apt install ffmpeg") && error.contains("mixer.ffmpeg"), "{error}");
+        let error = ffmpeg_version(Path::new("/bin/true")).await.unwrap_err();
+        assert!(matches!(error, FfmpegUnusable::NotFfmpeg { .. }));
+        assert!(!ffmpeg_version(Path::new("ffmpeg")).await.unwrap().is_empty());
+    }
+}

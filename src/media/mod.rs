@@ -1,0 +1,39 @@
+//! FFmpeg's output becomes encrypted low-latency HLS in memory.
+//!
+//! ```text
+//! ffmpeg stdout -> boxes (cut) -> packager (parts, segments, keys) -> stream (what listeners read)
+//! ```
+//! Everything but `ffmpeg` is pure: bytes and wall-clock times come in as arguments. Owns: the media of a room
+//! on this node. Never does: choose a port, decide to restart, speak HTTP. Nothing touches a disk.
+//!
+//! `m3u8` and `tone` are the other side, for listeners of ours: they share no code with the writer.
+
+mod boxes;
+mod clock;
+mod crypto;
+mod ffmpeg;
+mod ffmpeg_log;
+mod fragment;
+pub mod m3u8;
+mod names;
+mod packager;
+mod playlist;
+mod stream;
+pub mod tone;
+mod window;
+
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
+mod synth;
+
+pub use boxes::BoxError;
+pub use crypto::{ContentKey, ContentKeys, Undecryptable, decrypt, encrypt};
+pub use ffmpeg::{
+    ExitReason, Ffmpeg, FfmpegCommand, FfmpegProcess, FfmpegUnusable, SpawnError, ffmpeg_version,
+};
+pub use ffmpeg_log::{FfmpegLog, FfmpegLogLines, LogLevel};
+pub use names::{MediaFile, NonceHint, NotAMediaFile};
+pub use packager::{PackageError, Packager, PackagerConfig, Progress, SequenceStart};
+pub use playlist::with_token;
+pub use stream::{LiveStream, NotServed, PlaylistBody, StreamStats};

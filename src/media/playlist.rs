@@ -1,0 +1,219 @@
+//! Writes the media playlist: RFC 8216bis (draft 20), version 9, in the order hls.js was found to need.
+//!
+//! Owns: the text. Never does: hold a token; a listener's token is added to its own copy by [`with_token`].
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::names::{MediaFile, NonceHint};
+use super::window::{Head, Limits, Open, Part, Window};
+use crate::domain::ids::UnixMs;
+
+/// How every key URI begins, and how nothing else does.
+const KEY_TAG: &str = "#EXT-X-KEY:METHOD=AES-128,URI=\"";
+
+/// Everything a rendering shows.
+pub(super) struct Playlist<'a> {
+    pub hint: NonceHint,
+    pub limits: &'a Limits,
+    pub window: &'a Window,
+    pub open: Option<&'a Open>,
+    /// The part that comes next; `None` ends the playlist.
+    pub hinted: Option<(u64, u32)>,
+}
+
+impl Playlist<'_> {
+    pub fn render(&self) -> Bytes {
+        let mut text = String::with_capacity(8 * 1024);
+        match self.write(&mut text) {
+            Ok(()) => text.into(),
+            Err(fmt::Error) => unreachable!("writing to a String does not fail"),
+        }
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        self.write_header(out)?;
+        let mut before = None;
+        let mut parts_until = self.parts_distance();
+        for segment in self.window.listed() {
+            parts_until = parts_until.saturating_sub(segment.duration);
+            self.write_head(out, &segment.head, before)?;
+            before = Some(&segment.head);
+            if parts_until <= 3 * self.limits.target {
+                self.write_parts(out, segment.head.msn, &segment.parts)?;
+            }
+            writeln!(out, "#EXTINF:{},", seconds(segment.duration))?;
+            writeln!(out, "{}", MediaFile::Segment { hint: self.hint, msn: segment.head.msn })?;
+        }
+        if let Some(open) = self.open {
+            self.write_head(out, &open.head, before)?;
+            self.write_parts(out, open.head.msn, &open.parts)?;
+        }
+        self.write_end(out)
+    }
+
+    /// How much media follows the beginning of the first listed segment.
+    fn parts_distance(&self) -> Duration {
+        let closed: Duration = self.window.listed().map(|s| s.duration).sum();
+        closed + self.open.map_or(Duration::ZERO, |o| o.duration)
+    }
+
+    fn write_header(&self, out: &mut String) -> fmt::Result {
+        let part = seconds_up(self.limits.part_target);
+        let hold_back = seconds_up(3 * self.limits.part_target);
+        let first = self.window.listed().next().map_or(0, |s| s.head.msn);
+        writeln!(out, "#EXTM3U")?;
+        writeln!(out, "#EXT-X-VERSION:9")?;
+        writeln!(out, "#EXT-X-INDEPENDENT-SEGMENTS")?;
+        writeln!(out, "#EXT-X-TARGETDURATION:{}", self.limits.target.as_secs())?;
+        writeln!(out, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={hold_back}")?;
+        writeln!(out, "#EXT-X-PART-INF:PART-TARGET={part}")?;
+        writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{first}")?;
+        writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.window.discontinuity_sequence())
+    }
+
+    /// A MAP under a key in force would count as encrypted, so each MAP stands between NONE and the key.
+    fn write_head(&self, out: &mut String, head: &Head, before: Option<&Head>) -> fmt::Result {
+        let new_init = before.is_none_or(|b| b.init.msn != head.init.msn);
+        if head.discontinuity {
+            writeln!(out, "#EXT-X-DISCONTINUITY")?;
+        }
+        if new_init {
+            let init = MediaFile::Init { hint: self.hint, msn: head.init.msn };
+            writeln!(out, "#EXT-X-KEY:METHOD=NONE")?;
+            writeln!(out, "#EXT-X-MAP:URI=\"{init}\"")?;
+        }
+        if new_init || before.is_some_and(|b| b.key_index != head.key_index) {
+            writeln!(out, "{KEY_TAG}enc.key?n={}&k={}\"", self.hint, head.key_index)?;
+        }
+        write!(out, "#EXT-X-PROGRAM-DATE-TIME:")?;
+        write_time(out, head.started)?;
+        out.write_char('\n')
+    }
+
+    fn write_parts(&self, out: &mut String, msn: u64, parts: &[Part]) -> fmt::Result {
+        for (index, part) in (0..).zip(parts) {
+            let duration = seconds(part.duration);
+            let file = MediaFile::Part { hint: self.hint, msn, index };
+            writeln!(out, "#EXT-X-PART:DURATION={duration},URI=\"{file}\",INDEPENDENT=YES")?;
+        }
+        Ok(())
+    }
+
+    fn write_end(&self, out: &mut String) -> fmt::Result {
+        match self.hinted {
+            Some((msn, index)) => {
+                let file = MediaFile::Part { hint: self.hint, msn, index };
+                writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{file}\"")
+            }
+            None => writeln!(out, "#EXT-X-ENDLIST"),
+        }
+    }
+}
+
+/// Decimal seconds with five places, rounded to the nearest.
+fn seconds(duration: Duration) -> impl fmt::Display {
+    decimal((duration.as_nanos() + 5_000) / 10_000)
+}
+
+/// Rounded up: what others are compared with must not be smaller than they.
+fn seconds_up(duration: Duration) -> impl fmt::Display {
+    decimal(duration.as_nanos().div_ceil(10_000))
+}
+
+fn decimal(hundred_thousandths: u128) -> impl fmt::Display {
+    struct Decimal(u128);
+    impl fmt::Display for Decimal {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}.{:05}", self.0 / 100_000, self.0 % 100_000)
+        }
+    }
+    Decimal(hundred_thousandths)
+}
+
+/// ISO 8601 in UTC with milliseconds.
+fn write_time(out: &mut String, at: UnixMs) -> fmt::Result {
+    let (days, ms) = (at.0 / 86_400_000, at.0 % 86_400_000);
+    let (year, month, day) = civil(days);
+    let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);
+    let (second, milli) = (ms / 1000 % 60, ms % 1000);
+    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// Gregorian date of a number of days since 1970-01-01. Counts from 1 March of year 0, so that the leap day
+/// is the last of its year; 400 years are 146,097 days.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+/// The same playlist for a listener who can send neither header nor cookie: `token` repeated in its key URIs.
+/// It is percent-encoded, so no token can end the attribute or the line.
+pub fn with_token(playlist: &Bytes, token: &str) -> Bytes {
+    let Ok(text) = std::str::from_utf8(playlist) else { return playlist.clone() };
+    let suffix = format!("&token={}", percent_encoded(token));
+    let mut out = String::with_capacity(text.len() + 8 * suffix.len());
+    for line in text.split_inclusive('\n') {
+        match line.strip_prefix(KEY_TAG).and_then(|rest| rest.split_once('"')) {
+            Some((uri, rest)) => out.extend([KEY_TAG, uri, &suffix, "\"", rest]),
+            None => out.push_str(line),
+        }
+    }
+    out.into()
+}
+
+/// RFC 3986: everything but the unreserved characters.
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(byte.into());
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(ms: u64) -> String {
+        let mut out = String::new();
+        write_time(&mut out, UnixMs(ms)).unwrap();
+        out
+    }
+
+    #[test]
+    fn times_are_iso_8601() {
+        assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(time(951_782_400_001), "2000-02-29T00:00:00.001Z");
+        assert_eq!(time(1_735_689_599_999), "2024-12-31T23:59:59.999Z");
+        assert_eq!(time(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn targets_round_up_and_durations_to_the_nearest() {
+        let d = Duration::from_nanos(213_333_333);
+        assert_eq!(seconds(d).to_string(), "0.21333");
+        assert_eq!(seconds_up(d).to_string(), "0.21334");
+    }
+
+    #[test]
+    fn a_token_reaches_the_key_uris_only_and_cannot_break_out() {
+        let text = "#EXTM3U\n#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"a.mp4\"\n\
+                    #EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=1&k=2\"\nb.m4s\n";
+        let got = with_token(&Bytes::from(text), "a.b\"\n#&é");
+        let expected = text.replace("k=2", "k=2&token=a.b%22%0A%23%26%C3%A9");
+        assert_eq!(got, expected);
+    }
+}

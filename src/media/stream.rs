@@ -1,0 +1,442 @@
+//! What listeners read of a room: playlist, init sections, segments, parts, each as refcounted bytes.
+//!
+//! The packager publishes a snapshot per change; a reader takes the newest, or waits for one that answers it.
+//! Owns: waiting (blocking reload, hinted parts), bounded. Never does: render for one reader, touch a disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::names::{MediaFile, NonceHint};
+use super::window::{Limits, Open, Window};
+use crate::domain::ids::UnixMs;
+
+/// Whether more is to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Live,
+    /// The live is over; the playlist says so.
+    Ended,
+    /// The packager is gone without an end: another one, here or elsewhere, goes on.
+    Superseded,
+}
+
+/// One state of the stream. Never changes once published.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub phase: Phase,
+    /// `None` until a segment is complete: hls.js takes a playlist of parts alone for an empty one.
+    pub playlist: Option<Bytes>,
+    pub window: Window,
+    pub open: Option<Open>,
+    /// Media sequence number and index of the part that comes next.
+    pub hinted: (u64, u32),
+    pub last_part_at: Option<UnixMs>,
+}
+
+/// A rendering of the playlist, shared by all who ask between two changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaylistBody {
+    pub bytes: Bytes,
+    /// The last rendering there will be.
+    pub ended: bool,
+    /// Media sequence number and index of the part that comes next: names the rendering.
+    pub next: (u64, u32),
+}
+
+/// Why a listener does not get what it asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotServed {
+    #[error("no longer held, or never made")]
+    Gone,
+    #[error("not made yet")]
+    NotYet,
+    #[error("the live has ended")]
+    Ended,
+    #[error("this stream is continued elsewhere: ask again")]
+    Superseded,
+    #[error("did not come within three target durations")]
+    Timeout,
+    #[error("too far ahead of the playlist")]
+    TooFarAhead,
+}
+
+/// A stream in figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamStats {
+    /// Media sequence number of the newest complete segment.
+    pub last_sequence: Option<u64>,
+    pub last_part_at: Option<UnixMs>,
+    /// Held in memory, listed or not.
+    pub segments: usize,
+    /// Bytes of their segments, parts and init sections.
+    pub bytes: usize,
+}
+
+/// Shared by the packager and every reader.
+#[derive(Debug)]
+pub struct LiveStream {
+    hint: NonceHint,
+    limits: Limits,
+    state: watch::Sender<Arc<Snapshot>>,
+}
+
+/// What a snapshot says to a question.
+type Answer<T> = Option<Result<T, NotServed>>;
+
+impl LiveStream {
+    pub(super) fn new(hint: NonceHint, limits: Limits, first: Snapshot) -> Self {
+        Self { hint, limits, state: watch::Sender::new(Arc::new(first)) }
+    }
+
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        self.state.send_replace(Arc::new(snapshot));
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.state.borrow().clone()
+    }
+
+    /// The newest playlist; with `at` (`_HLS_msn`, `_HLS_part`), the first one that contains that segment or
+    /// part (RFC 8216bis section 6.2.5.2). Waits at most three target durations.
+    pub async fn playlist(&self, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, NotServed> {
+        match self.wait(|s| s.playlist_at(at, &self.limits)).await {
+            Err(NotServed::Timeout) if self.snapshot().playlist.is_none() => Err(NotServed::NotYet),
+            answer => answer,
+        }
+    }
+
+    /// An encrypted part. Waits for the hinted one, at most three target durations.
+    pub async fn part(&self, msn: u64, index: u32) -> Result<Bytes, NotServed> {
+        self.wait(|s| s.part(msn, index)).await
+    }
+
+    /// An encrypted whole segment.
+    pub fn segment(&self, msn: u64) -> Result<Bytes, NotServed> {
+        self.snapshot().segment(msn)
+    }
+
+    /// The init section of the process whose first segment is `msn`.
+    pub fn init(&self, msn: u64) -> Result<Bytes, NotServed> {
+        self.snapshot().init(msn)
+    }
+
+    /// Whatever the name says; a name of another start is gone.
+    pub async fn file(&self, file: &MediaFile) -> Result<Bytes, NotServed> {
+        if file.hint() != self.hint {
+            return Err(NotServed::Gone);
+        }
+        match *file {
+            MediaFile::Init { msn, .. } => self.init(msn),
+            MediaFile::Segment { msn, .. } => self.segment(msn),
+            MediaFile::Part { msn, index, .. } => self.part(msn, index).await,
+        }
+    }
+
+    /// Tells the keys and files of this start from those of another.
+    pub fn hint(&self) -> NonceHint {
+        self.hint
+    }
+
+    /// EXT-X-TARGETDURATION.
+    pub fn target_duration(&self) -> Duration {
+        self.limits.target
+    }
+
+    pub fn stats(&self) -> StreamStats {
+        self.snapshot().stats()
+    }
+
+    async fn wait<T>(&self, answer: impl Fn(&Snapshot) -> Answer<T>) -> Result<T, NotServed> {
+        let mut changes = self.state.subscribe();
+        let search = async {
+            loop {
+                let snapshot = changes.borrow_and_update().clone();
+                if let Some(answer) = answer(&snapshot) {
+                    return answer;
+                }
+                // The sender is in `self`, so it outlives this wait.
+                if changes.changed().await.is_err() {
+                    return Err(NotServed::Superseded);
+                }
+            }
+        };
+        tokio::time::timeout(3 * self.limits.target, search).await.unwrap_or(Err(NotServed::Timeout))
+    }
+}
+
+impl Snapshot {
+    fn playlist_at(&self, at: Option<(u64, Option<u32>)>, limits: &Limits) -> Answer<PlaylistBody> {
+        let Some(bytes) = self.playlist.clone() else { return self.never_more() };
+        let ended = self.phase == Phase::Ended;
+        let body = PlaylistBody { bytes, ended, next: self.hinted };
+        match at {
+            Some((msn, part)) if !ended && !self.contains(msn, part) => {
+                if self.is_too_far(msn, part, limits) {
+                    return Some(Err(NotServed::TooFarAhead));
+                }
+                self.never_more()
+            }
+            _ => Some(Ok(body)),
+        }
+    }
+
+    /// What is not here by now will not come, when nothing more comes.
+    fn never_more<T>(&self) -> Answer<T> {
+        match self.phase {
+            Phase::Live => None,
+            Phase::Ended => Some(Err(NotServed::Ended)),
+            Phase::Superseded => Some(Err(NotServed::Superseded)),
+        }
+    }
+
+    /// A part index past the end of its segment stands for the first part of the next.
+    fn contains(&self, msn: u64, part: Option<u32>) -> bool {
+        let (open, parts) = self.hinted;
+        match part {
+            None => msn < open,
+            Some(part) if msn == open => part < parts,
+            Some(part) if msn.checked_add(1) == Some(open) => {
+                parts > 0 || self.window.get(msn).is_none_or(|s| part < s.part_count)
+            }
+            Some(_) => msn < open,
+        }
+    }
+
+    /// RFC 8216bis section 6.2.5.2: two segments beyond the last, or the advance part limit (three seconds'
+    /// worth of parts) beyond the last part.
+    fn is_too_far(&self, msn: u64, part: Option<u32>, limits: &Limits) -> bool {
+        let (open, parts) = self.hinted;
+        let ahead = (3.0 / limits.part_target.as_secs_f64()).ceil().max(3.0) as u32;
+        let from = if msn == open { parts } else { 0 };
+        msn > open.saturating_add(1) || part.is_some_and(|p| msn >= open && p > from.saturating_add(ahead))
+    }
+
+    fn part(&self, msn: u64, index: u32) -> Answer<Bytes> {
+        if (msn, index) == self.hinted {
+            return self.never_more();
+        }
+        let parts = match &self.open {
+            Some(open) if open.head.msn == msn => &open.parts,
+            _ if msn >= self.hinted.0 => return Some(Err(NotServed::NotYet)),
+            _ => match self.window.get(msn) {
+                Some(segment) => &segment.parts,
+                None => return Some(Err(NotServed::Gone)),
+            },
+        };
+        let missing = if msn == self.hinted.0 { NotServed::NotYet } else { NotServed::Gone };
+        Some(parts.get(index as usize).map(|p| p.bytes.clone()).ok_or(missing))
+    }
+
+    fn segment(&self, msn: u64) -> Result<Bytes, NotServed> {
+        let missing = if msn >= self.hinted.0 { NotServed::NotYet } else { NotServed::Gone };
+        self.window.get(msn).map(|s| s.bytes.clone()).ok_or(missing)
+    }
+
+    fn init(&self, msn: u64) -> Result<Bytes, NotServed> {
+        let closed = self.window.held().map(|s| &s.head.init);
+        let all = closed.chain(self.open.iter().map(|o| &o.head.init));
+        all.into_iter().find(|i| i.msn == msn).map(|i| i.bytes.clone()).ok_or(NotServed::Gone)
+    }
+
+    fn stats(&self) -> StreamStats {
+        let mut bytes = self.open.iter().flat_map(|o| &o.parts).map(|p| p.bytes.len()).sum::<usize>();
+        let mut init = None;
+        for segment in self.window.held() {
+            bytes += segment.bytes.len() + segment.parts.iter().map(|p| p.bytes.len()).sum::<usize>();
+            if init.replace(segment.head.init.msn) != Some(segment.head.init.msn) {
+                bytes += segment.head.init.bytes.len();
+            }
+        }
+        StreamStats {
+            last_sequence: self.window.held().last().map(|s| s.head.msn),
+            last_part_at: self.last_part_at,
+            segments: self.window.held().count(),
+            bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use futures::poll;
+
+    use super::*;
+    use crate::domain::ids::{Nonce, RoomId};
+    use crate::media::{ContentKeys, Packager, PackagerConfig, SequenceStart, synth};
+
+    /// Segments of three parts, the first of one, numbered from 10.
+    struct Room {
+        packager: Packager,
+        stream: Arc<LiveStream>,
+        parts: u64,
+    }
+
+    impl Room {
+        fn new() -> Self {
+            let keys = ContentKeys::new(b"s", &RoomId::new("demo").unwrap(), &Nonce("n".into()));
+            let config = PackagerConfig {
+                part: Duration::from_millis(192),
+                segment: Duration::from_millis(600),
+                window: 6,
+                key_rotation: 10,
+            };
+            let start = SequenceStart { media_sequence: 10, discontinuity: 0 };
+            let (mut packager, stream) = Packager::new(config, keys, start);
+            packager.begin_incarnation();
+            packager.push(&synth::init(48_000), UnixMs(0)).unwrap();
+            Self { packager, stream, parts: 0 }
+        }
+
+        fn with_parts(parts: u64) -> Self {
+            let mut room = Self::new();
+            (0..parts).for_each(|_| room.part());
+            room
+        }
+
+        fn part(&mut self) {
+            let media = synth::fragment(self.parts * 9216, 9, 1024, 0);
+            self.packager.push(&media, UnixMs(self.parts * 192)).unwrap();
+            self.parts += 1;
+        }
+    }
+
+    #[actix::test]
+    async fn no_playlist_before_a_complete_segment() {
+        let mut room = Room::new();
+        let stream = room.stream.clone();
+        let mut waiting = std::pin::pin!(stream.playlist(None));
+        assert!(poll!(&mut waiting).is_pending());
+        room.part();
+        let Poll::Ready(Ok(body)) = poll!(&mut waiting) else { panic!("one part is the first segment") };
+        assert_eq!((body.next, body.ended), ((11, 0), false));
+    }
+
+    #[actix::test]
+    async fn a_reload_waits_for_its_segment_and_for_its_part() {
+        let mut room = Room::with_parts(1);
+        let stream = room.stream.clone();
+        let mut part = std::pin::pin!(stream.playlist(Some((11, Some(0)))));
+        let mut segment = std::pin::pin!(stream.playlist(Some((11, None))));
+        assert!(poll!(&mut part).is_pending() && poll!(&mut segment).is_pending());
+        room.part();
+        assert!(poll!(&mut part).is_ready() && poll!(&mut segment).is_pending());
+        room.part();
+        room.part();
+        let Poll::Ready(Ok(body)) = poll!(&mut segment) else { panic!("complete with its third part") };
+        assert_eq!(body.next, (12, 0));
+        assert!(stream.playlist(Some((10, Some(0)))).await.is_ok(), "of the past");
+    }
+
+    #[actix::test]
+    async fn a_part_past_the_end_of_its_segment_is_the_first_of_the_next() {
+        let mut room = Room::with_parts(4);
+        let stream = room.stream.clone();
+        let mut waiting = std::pin::pin!(stream.playlist(Some((11, Some(3)))));
+        assert!(poll!(&mut waiting).is_pending());
+        room.part();
+        assert!(poll!(&mut waiting).is_ready());
+    }
+
+    #[actix::test]
+    async fn what_is_too_far_ahead_is_refused_at_once() {
+        let room = Room::with_parts(1);
+        for at in [(13, None), (13, Some(0)), (u64::MAX, Some(u32::MAX)), (11, Some(17))] {
+            assert_eq!(room.stream.playlist(Some(at)).await, Err(NotServed::TooFarAhead), "{at:?}");
+        }
+        assert!(poll!(std::pin::pin!(room.stream.playlist(Some((12, Some(0)))))).is_pending());
+    }
+
+    #[actix::test]
+    async fn the_hinted_part_is_waited_for_and_no_other() {
+        let mut room = Room::with_parts(2);
+        let stream = room.stream.clone();
+        assert_eq!(stream.part(11, 2).await, Err(NotServed::NotYet));
+        assert_eq!(stream.part(12, 0).await, Err(NotServed::NotYet));
+        assert_eq!(stream.part(9, 0).await, Err(NotServed::Gone));
+        assert_eq!(stream.segment(11), Err(NotServed::NotYet));
+        assert_eq!(stream.init(11), Err(NotServed::Gone));
+        let mut waiting = std::pin::pin!(stream.part(11, 1));
+        assert!(poll!(&mut waiting).is_pending());
+        room.part();
+        assert!(matches!(poll!(&mut waiting), Poll::Ready(Ok(_))));
+    }
+
+    #[actix::test]
+    async fn a_hinted_part_that_will_never_be_made_is_gone_with_its_process() {
+        let mut room = Room::with_parts(2);
+        let stream = room.stream.clone();
+        let mut waiting = std::pin::pin!(stream.part(11, 1));
+        assert!(poll!(&mut waiting).is_pending());
+        room.packager.begin_incarnation();
+        assert_eq!(waiting.await, Err(NotServed::Gone));
+        assert!(stream.segment(11).is_ok(), "what was heard of it is complete");
+    }
+
+    #[actix::test]
+    async fn the_end_releases_whoever_waits() {
+        let mut room = Room::with_parts(1);
+        let stream = room.stream.clone();
+        let mut list = std::pin::pin!(stream.playlist(Some((11, Some(0)))));
+        let mut part = std::pin::pin!(stream.part(11, 0));
+        assert!(poll!(&mut list).is_pending() && poll!(&mut part).is_pending());
+        room.packager.finish();
+        assert!(list.await.unwrap().ended);
+        assert_eq!(part.await, Err(NotServed::Ended));
+        drop(room);
+        assert!(stream.playlist(None).await.unwrap().ended, "and stays the end");
+
+        let mut silent = Room::new();
+        silent.packager.finish();
+        assert_eq!(silent.stream.playlist(None).await, Err(NotServed::Ended));
+    }
+
+    #[actix::test]
+    async fn a_packager_that_goes_without_an_end_sends_its_readers_to_the_next() {
+        let Room { packager, stream, .. } = Room::with_parts(1);
+        let mut list = std::pin::pin!(stream.playlist(Some((11, None))));
+        assert!(poll!(&mut list).is_pending());
+        drop(packager);
+        assert_eq!(list.await, Err(NotServed::Superseded));
+        assert_eq!(stream.part(11, 0).await, Err(NotServed::Superseded));
+        assert!(!stream.playlist(None).await.unwrap().ended, "what is there can be played");
+    }
+
+    #[actix::test]
+    async fn a_wait_is_bounded() {
+        let room = Room::with_parts(1);
+        let limits = Limits { target: Duration::from_millis(1), ..room.stream.limits };
+        let state = |playlist| Snapshot {
+            phase: Phase::Live,
+            playlist,
+            window: Window::new(0),
+            open: None,
+            hinted: (11, 0),
+            last_part_at: None,
+        };
+        let silent = LiveStream::new(room.stream.hint, limits, state(None));
+        assert_eq!(silent.playlist(None).await, Err(NotServed::NotYet));
+        let stalled = LiveStream::new(room.stream.hint, limits, state(Some(Bytes::new())));
+        assert_eq!(stalled.playlist(Some((11, None))).await, Err(NotServed::Timeout));
+        assert_eq!(stalled.part(11, 0).await, Err(NotServed::Timeout));
+    }
+
+    #[actix::test]
+    async fn figures_count_everything_held() {
+        let room = Room::with_parts(3);
+        let stats = room.stream.stats();
+        assert_eq!((stats.last_sequence, stats.segments), (Some(10), 1));
+        assert_eq!(stats.last_part_at, Some(UnixMs(2 * 192)));
+        let init = room.stream.init(10).unwrap().len();
+        let segment = room.stream.segment(10).unwrap().len();
+        let mut parts = 0;
+        for (msn, index) in [(10, 0), (11, 0), (11, 1)] {
+            parts += room.stream.part(msn, index).await.unwrap().len();
+        }
+        assert_eq!(stats.bytes, init + segment + parts);
+    }
+}

@@ -1,0 +1,234 @@
+//! Parts become segments, segments a sliding window: what is listed, what is held, what is dropped.
+//!
+//! Owns: the media of a room in memory, bounded by count and by duration. Never does: encrypt, render.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::domain::ids::UnixMs;
+
+/// Listed segments beyond the configured window when restarts made them short. Without the bound, a
+/// process that dies after every part would keep the window growing until it lasts three target durations.
+const SHORT_SEGMENT_ALLOWANCE: usize = 64;
+
+/// Times that follow from the configuration; constant for a stream's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// A segment closes when another part of full length would carry it past this.
+    pub segment: Duration,
+    /// EXT-X-TARGETDURATION: `segment`, rounded up to whole seconds.
+    pub target: Duration,
+    /// PART-TARGET: the configured part, rounded up to whole AAC frames as FFmpeg does.
+    pub part_target: Duration,
+    /// Segments in the playlist.
+    pub window: usize,
+}
+
+/// One frame of AAC-LC at 48 kHz.
+const FRAME_SAMPLES: u128 = 1024;
+const SAMPLE_RATE: u128 = 48_000;
+
+impl Limits {
+    pub fn new(part: Duration, segment: Duration, window: usize) -> Self {
+        let second = 1_000_000_000;
+        let frames = (part.as_nanos() * SAMPLE_RATE).div_ceil(FRAME_SAMPLES * second).max(1);
+        let nanos = (frames * FRAME_SAMPLES * second).div_ceil(SAMPLE_RATE);
+        // To what the playlist can say (five decimals), so that three of what it says are three of these.
+        let part_target = Duration::from_nanos(nanos.next_multiple_of(10_000) as u64);
+        let segment = segment.max(part_target);
+        let target = Duration::from_secs(segment.as_nanos().div_ceil(second) as u64);
+        // RFC 8216 section 6.2.2: never fewer than three target durations in a live playlist.
+        let least = (3 * target.as_nanos()).div_ceil(segment.as_nanos()) as usize;
+        Self { segment, target, part_target, window: window.max(least) }
+    }
+
+    /// RFC 8216bis section 4.4.4.9: shorter parts are allowed only at the end of a segment.
+    pub fn ends_segment(&self, part: Duration, segment: Duration) -> bool {
+        part < self.part_target.mul_f64(0.86) || segment + self.part_target > self.segment
+    }
+}
+
+/// Init section of one FFmpeg process, named after the first segment made with it.
+#[derive(Debug)]
+pub(super) struct InitFile {
+    pub msn: u64,
+    pub bytes: Bytes,
+}
+
+/// What is known of a segment when its first part arrives.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    pub msn: u64,
+    pub init: Arc<InitFile>,
+    /// First of its process: a DISCONTINUITY stands before it.
+    pub discontinuity: bool,
+    pub key_index: u64,
+    pub started: UnixMs,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    /// Encrypted on its own.
+    pub bytes: Bytes,
+    pub duration: Duration,
+}
+
+/// The segment that parts are added to.
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    pub head: Head,
+    pub parts: Vec<Part>,
+    pub duration: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub head: Head,
+    pub duration: Duration,
+    /// Encrypted as a whole.
+    pub bytes: Bytes,
+    /// How many it was made of; stays when the parts are dropped.
+    pub part_count: u32,
+    pub parts: Vec<Part>,
+}
+
+/// Closed segments, oldest first. Cheap to clone: what it holds is shared.
+#[derive(Debug, Clone)]
+pub(super) struct Window {
+    held: VecDeque<Arc<Segment>>,
+    listed: usize,
+    /// EXT-X-DISCONTINUITY-SEQUENCE: of what precedes the first listed segment.
+    discontinuity_sequence: u64,
+}
+
+impl Window {
+    pub fn new(discontinuity_sequence: u64) -> Self {
+        Self { held: VecDeque::new(), listed: 0, discontinuity_sequence }
+    }
+
+    pub fn push(&mut self, segment: Segment, limits: &Limits) {
+        self.held.push_back(Arc::new(segment));
+        self.listed += 1;
+        while self.has_one_too_many(limits) {
+            self.discontinuity_sequence += u64::from(self.held[self.first_listed()].head.discontinuity);
+            self.listed -= 1;
+        }
+        // RFC 8216 section 6.2.2 wants a removed segment available for its own duration and the playlist's.
+        // Counting gives exactly that while segments are of equal length, and bounds memory when they are not.
+        while self.first_listed() > self.listed + 1 {
+            self.held.pop_front();
+        }
+        self.drop_old_parts(limits);
+    }
+
+    fn has_one_too_many(&self, limits: &Limits) -> bool {
+        let rest: Duration = self.listed().skip(1).map(|s| s.duration).sum();
+        self.listed > limits.window && rest >= 3 * limits.target
+            || self.listed > limits.window + SHORT_SEGMENT_ALLOWANCE
+    }
+
+    /// Parts stay one target duration longer than they are listed, for whoever just read of them.
+    fn drop_old_parts(&mut self, limits: &Limits) {
+        let mut after = Duration::ZERO;
+        for segment in self.held.iter_mut().rev() {
+            if after > 4 * limits.target && !segment.parts.is_empty() {
+                Arc::make_mut(segment).parts = Vec::new();
+            }
+            after += segment.duration;
+        }
+    }
+
+    fn first_listed(&self) -> usize {
+        self.held.len() - self.listed
+    }
+
+    pub fn listed(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
+        self.held.iter().skip(self.first_listed())
+    }
+
+    pub fn held(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.held.iter()
+    }
+
+    pub fn get(&self, msn: u64) -> Option<&Arc<Segment>> {
+        let first = self.held.front()?.head.msn;
+        self.held.get(usize::try_from(msn.checked_sub(first)?).ok()?)
+    }
+
+    pub fn discontinuity_sequence(&self) -> u64 {
+        self.discontinuity_sequence
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.listed == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(msn: u64, millis: u64, discontinuity: bool) -> Segment {
+        let init = Arc::new(InitFile { msn: 0, bytes: Bytes::new() });
+        let head = Head { msn, init, discontinuity, key_index: 0, started: UnixMs(0) };
+        let duration = Duration::from_millis(millis);
+        let parts = vec![Part { bytes: Bytes::new(), duration }];
+        Segment { head, duration, bytes: Bytes::new(), part_count: 1, parts }
+    }
+
+    fn limits() -> Limits {
+        Limits::new(Duration::from_millis(192), Duration::from_secs(2), 6)
+    }
+
+    #[test]
+    fn the_part_target_is_whole_frames_and_the_target_whole_seconds() {
+        let l = limits();
+        assert_eq!(l.part_target, Duration::from_millis(192));
+        assert_eq!(l.target, Duration::from_secs(2));
+        let l = Limits::new(Duration::from_millis(200), Duration::from_millis(2500), 1);
+        assert_eq!(l.part_target.as_micros(), 213_340, "ten frames");
+        assert_eq!(l.target, Duration::from_secs(3));
+        assert_eq!(l.window, 4, "three target durations");
+    }
+
+    #[test]
+    fn what_leaves_the_list_stays_available_for_as_long_as_the_playlist_lasted() {
+        let mut window = Window::new(7);
+        for msn in 100..140 {
+            window.push(segment(msn, 1920, msn == 100 || msn == 130), &limits());
+        }
+        assert_eq!(window.listed().count(), 6);
+        assert_eq!(window.held().count(), 13);
+        assert_eq!(window.discontinuity_sequence(), 9, "both discontinuities have left");
+        assert_eq!(window.get(127).unwrap().head.msn, 127);
+        assert!(window.get(126).is_none() && window.get(140).is_none());
+    }
+
+    #[test]
+    fn a_list_of_short_segments_grows_to_three_target_durations_but_not_for_ever() {
+        let mut window = Window::new(0);
+        for msn in 0..500 {
+            window.push(segment(msn, 192, true), &limits());
+        }
+        let listed: Duration = window.listed().map(|s| s.duration).sum();
+        assert!(listed >= Duration::from_secs(6) && listed < Duration::from_secs(7), "{listed:?}");
+        for msn in 500..1000 {
+            window.push(segment(msn, 1, true), &limits());
+        }
+        assert_eq!(window.listed().count(), 6 + SHORT_SEGMENT_ALLOWANCE);
+    }
+
+    #[test]
+    fn only_the_newest_segments_keep_their_parts() {
+        let mut window = Window::new(0);
+        for msn in 0..10 {
+            window.push(segment(msn, 2000, false), &limits());
+        }
+        let with_parts = window.held().filter(|s| !s.parts.is_empty()).count();
+        assert_eq!(with_parts, 5, "four target durations and the one they end in");
+        assert!(window.held().all(|s| s.part_count == 1));
+    }
+}
