@@ -18,6 +18,7 @@
 
 pub mod config;
 pub mod domain;
+pub mod http;
 pub mod probe;
 pub mod process;
 pub mod store;
