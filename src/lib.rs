@@ -20,6 +20,7 @@ pub mod actors;
 pub mod auth;
 pub mod config;
 pub mod domain;
+pub mod http;
 pub mod janus;
 pub mod media;
 pub mod probe;

@@ -60,7 +60,8 @@ impl Fetch {
         let mut body = self.media(&map.uri).await?;
         if let Some(key) = &map.key {
             // A MAP without an IV of its own has no media sequence number to take instead (4.4.4.5).
-            let iv = key.iv.ok_or_else(|| ProbeError::Decrypt(format!("{} under a key without IV", map.uri)))?;
+            let iv =
+                key.iv.ok_or_else(|| ProbeError::Decrypt(format!("{} under a key without IV", map.uri)))?;
             body = decrypt(&body, &self.key(key).await?, &iv)?.into();
         }
         self.init = Some((map.uri.clone(), body.clone()));
@@ -68,7 +69,12 @@ impl Fetch {
     }
 
     /// `media` in clear. The key is asked for only when its URI is another one than last time.
-    pub async fn open(&mut self, media: Bytes, key: Option<&Key>, sequence: u64) -> Result<Bytes, ProbeError> {
+    pub async fn open(
+        &mut self,
+        media: Bytes,
+        key: Option<&Key>,
+        sequence: u64,
+    ) -> Result<Bytes, ProbeError> {
         let Some(key) = key else { return Ok(media) };
         let secret = self.key(key).await?;
         let iv = key.iv.unwrap_or(u128::from(sequence).to_be_bytes());
@@ -129,8 +135,7 @@ mod tests {
         // NIST SP 800-38A F.2.1, first block; the second block is the padding as OpenSSL encrypts it.
         let key: [u8; 16] = hex::decode("2b7e151628aed2a6abf7158809cf4f3c").unwrap().try_into().unwrap();
         let iv: [u8; 16] = hex::decode("000102030405060708090a0b0c0d0e0f").unwrap().try_into().unwrap();
-        let sealed =
-            hex::decode("7649abac8119b246cee98e9b12e9197d8964e0b149c10b7b682e6e39aaeb731c").unwrap();
+        let sealed = hex::decode("7649abac8119b246cee98e9b12e9197d8964e0b149c10b7b682e6e39aaeb731c").unwrap();
         let clear = decrypt(&sealed, &key, &iv).unwrap();
         assert_eq!(hex::encode(clear), "6bc1bee22e409f96e93d7e117393172a");
         assert!(decrypt(&sealed[..17], &key, &iv).is_err());

@@ -92,7 +92,8 @@ impl Heard {
     }
 
     pub(super) async fn decode(&mut self, ffmpeg: &Path) -> Result<(), ProbeError> {
-        for run in self.pieces.chunk_by(|a, b| a.init_uri == b.init_uri && a.discontinuity == b.discontinuity) {
+        for run in self.pieces.chunk_by(|a, b| a.init_uri == b.init_uri && a.discontinuity == b.discontinuity)
+        {
             let mut stream = run[0].init.to_vec();
             run.iter().for_each(|piece| stream.extend_from_slice(&piece.media));
             self.pcm.extend(decode(ffmpeg, stream).await?);
@@ -111,7 +112,8 @@ fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
 pub async fn decode(ffmpeg: &Path, stream: Vec<u8>) -> Result<Vec<f32>, ProbeError> {
     let failed = |e: std::io::Error| ProbeError::Decode(e.to_string());
     let args = "-nostdin -v error -xerror -f mp4 -i pipe:0 -map 0:a:0 -ac 1 -ar 48000 -f f32le pipe:1";
-    let mut child = process::command(ffmpeg, args.split(' ')).stdin(Stdio::piped()).spawn().map_err(failed)?;
+    let mut child =
+        process::command(ffmpeg, args.split(' ')).stdin(Stdio::piped()).spawn().map_err(failed)?;
     // All three were asked for as pipes two lines above and are taken once.
     let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())

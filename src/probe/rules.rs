@@ -50,7 +50,10 @@ impl Rules {
         };
         let Some(last) = self.last.replace(now) else { return };
         if p.media_sequence < last.media_sequence {
-            broken.push(format!("media sequence went back from {} to {}", last.media_sequence, p.media_sequence));
+            broken.push(format!(
+                "media sequence went back from {} to {}",
+                last.media_sequence, p.media_sequence
+            ));
         }
         if p.discontinuity_sequence < last.discontinuity_sequence {
             let (from, to) = (last.discontinuity_sequence, p.discontinuity_sequence);
@@ -134,7 +137,8 @@ fn check_parts(p: &Playlist, segment: &Segment, broken: &mut Vec<String>) {
             broken.push(format!("part {id}.{i} lasts {} s, above the part target {target}", part.duration));
         }
         // The newest part of an open segment may turn out to be its last.
-        let may_be_short = Some(i) == last_of_segment || (segment.uri.is_none() && i + 1 == segment.parts.len());
+        let may_be_short =
+            Some(i) == last_of_segment || (segment.uri.is_none() && i + 1 == segment.parts.len());
         if target.is_finite() && part.duration < 0.85 * target && !may_be_short {
             broken.push(format!("part {id}.{i} lasts {} s, below 85 % of the part target", part.duration));
         }
@@ -186,7 +190,9 @@ mod tests {
         let mut rules = Rules::default();
         rules.check(&playlist(5, 2, "#EXTINF:1,\ns5\n"));
         let broken = rules.check(&playlist(4, 1, "#EXTINF:1,\ns4\n"));
-        for expected in ["media sequence went back", "discontinuity sequence went back", "live edge went back"] {
+        for expected in
+            ["media sequence went back", "discontinuity sequence went back", "live edge went back"]
+        {
             assert!(broken.iter().any(|b| b.contains(expected)), "{expected}: {broken:?}");
         }
     }
@@ -196,7 +202,10 @@ mod tests {
         let cases = [
             ("#EXTINF:1.6,\ns5\n", "above the target duration"),
             ("#EXTINF:1,\ns5\n#EXT-X-PART:DURATION=0.6,URI=\"p\"\n", "above the part target"),
-            ("#EXTINF:1,\ns5\n#EXT-X-PART:DURATION=0.1,URI=\"p\"\n#EXT-X-PART:DURATION=0.5,URI=\"q\"\n", "85 %"),
+            (
+                "#EXTINF:1,\ns5\n#EXT-X-PART:DURATION=0.1,URI=\"p\"\n#EXT-X-PART:DURATION=0.5,URI=\"q\"\n",
+                "85 %",
+            ),
             ("#EXTINF:1,\ns5\n#EXTINF:1,\ns5\n", "listed twice"),
             ("#EXT-X-PART:DURATION=0.5,URI=\"p\"\n#EXTINF:1,\ns5\n", "the parts of segment 5"),
             ("#EXT-X-PART:DURATION=0.5,URI=\"p\"\n", "no complete segment"),

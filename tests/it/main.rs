@@ -2,6 +2,7 @@
 
 mod cli;
 mod janus;
+mod listening;
 mod media;
 mod store;
 mod support;

@@ -1,8 +1,10 @@
 //! Real components for the tests: started on free ports, stopped by whoever started them.
 
+pub mod browser;
 pub mod etcd;
 pub mod janus;
 pub mod janus_proxy;
+pub mod staged;
 pub mod tcp_proxy;
 
 use std::net::TcpListener;

@@ -1,0 +1,299 @@
+//! The listener side over HTTP: playlist, init sections, parts, segments and keys of every room.
+//!
+//! Owns: names, tokens and headers of requests. Never does: know where the media lie or how a key is made;
+//! that is behind [`LiveMedia`], [`KeyService`] and [`ListenerAuth`], on this node or another.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::hls_answer::{BLOCKING_PLAYLIST, Cors, HlsError, MEDIA, PLAYLIST, SECRET, found};
+use crate::domain::ids::RoomId;
+
+/// Cookie a listener token may come in.
+pub const TOKEN_COOKIE: &str = "stentor_listener";
+const PLAYLIST_NAME: &str = "index.m3u8";
+const KEY_NAME: &str = "enc.key";
+const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
+const MAX_NAME: usize = 128;
+const MAX_TOKEN: usize = 4096;
+
+/// Playlists and media of the rooms on air.
+#[async_trait]
+pub trait LiveMedia: Send + Sync {
+    /// The playlist; with `at`, once it holds that part of that segment, or (without a part) that whole
+    /// segment (draft-pantos-hls-rfc8216bis section 6.2.5.2).
+    async fn playlist(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal>;
+
+    /// Init section, part or segment, with its content type; a part that was hinted is waited for.
+    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaRefusal {
+    NoSuchRoom,
+    NotOnAir,
+    /// On air, but no segment yet.
+    NotYet {
+        retry_after: std::time::Duration,
+    },
+    /// Left the window.
+    Gone,
+    /// A blocking reload for more than the stream can have soon.
+    TooFarAhead,
+    BadName,
+    /// What was waited for did not come.
+    Timeout,
+    /// The node that has the room does not answer.
+    Unavailable,
+}
+
+/// Content keys.
+#[async_trait]
+pub trait KeyService: Send + Sync {
+    /// `hint` and `index` are the `n` and `k` of the key's URI.
+    async fn key(&self, room: &RoomId, hint: &str, index: u64) -> Result<[u8; 16], KeyRefusal>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyRefusal {
+    NoSuchRoom,
+    NotOnAir,
+    /// Of an earlier live, or not in use yet.
+    NoSuchKey,
+    Unavailable,
+}
+
+/// Who may have the keys of a room.
+pub trait ListenerAuth: Send + Sync {
+    /// # Errors
+    /// The token is not valid now, or not for this room.
+    fn verify(&self, token: &str, room: &RoomId) -> Result<(), TokenRefusal>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenRefusal {
+    /// A valid token that does not give this right (403), rather than an invalid one (401).
+    pub forbidden: bool,
+    pub code: &'static str,
+    pub message: &'static str,
+}
+
+/// What stands behind the HLS listener.
+pub struct HlsSide {
+    pub media: Arc<dyn LiveMedia>,
+    pub keys: Arc<dyn KeyService>,
+    pub auth: Arc<dyn ListenerAuth>,
+    pub cors: Cors,
+}
+
+/// Mounts everything under `/hls`.
+pub fn configure(config: &mut web::ServiceConfig, side: web::Data<HlsSide>) {
+    let file = web::resource("/rooms/{room}/{name}")
+        .route(web::get().to(get))
+        .route(web::head().to(get))
+        .route(web::method(actix_web::http::Method::OPTIONS).to(preflight))
+        .default_service(web::to(wrong_method));
+    config.service(web::scope("/hls").app_data(side).service(file).default_service(web::to(nothing_here)));
+}
+
+async fn get(request: HttpRequest, side: web::Data<HlsSide>) -> HttpResponse {
+    let mut answer = serve(&request, &side).await.unwrap_or_else(|error| error.error_response());
+    side.cors.apply(&request, answer.headers_mut());
+    answer
+}
+
+async fn preflight(request: HttpRequest, side: web::Data<HlsSide>) -> HttpResponse {
+    side.cors.preflight(&request)
+}
+
+async fn wrong_method() -> HttpResponse {
+    let error =
+        HlsError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET, HEAD and OPTIONS");
+    let mut answer = error.error_response();
+    answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD, OPTIONS"));
+    answer
+}
+
+async fn nothing_here() -> HttpResponse {
+    NOT_FOUND.error_response()
+}
+
+async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, HlsError> {
+    let names = request.match_info();
+    let room = RoomId::new(names.query("room")).map_err(|_| BAD_ROOM)?;
+    match names.query("name") {
+        PLAYLIST_NAME => playlist(request, side, &room).await,
+        KEY_NAME => key(request, side, &room).await,
+        name if is_file_name(name) => {
+            let (body, content_type) = side.media.file(&room, name).await?;
+            Ok(found(content_type, MEDIA).body(body))
+        }
+        _ => Err(NOT_FOUND),
+    }
+}
+
+async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, HlsError> {
+    let query = Query(request.query_string());
+    let token = query.token()?;
+    let msn = query.number("_HLS_msn")?;
+    let part = query.number("_HLS_part")?;
+    let at = match (msn, part) {
+        (Some(msn), None) => Some((msn, None)),
+        (Some(msn), Some(part)) => Some((msn, Some(u32::try_from(part).map_err(|_| BAD_QUERY)?))),
+        (None, None) => None,
+        (None, Some(_)) => return Err(BAD_QUERY),
+    };
+    let text = side.media.playlist(room, at).await?;
+    Ok(match token {
+        Some(token) => found(PLAYLIST_TYPE, SECRET).body(with_token(&text, token)),
+        None if at.is_some() => found(PLAYLIST_TYPE, BLOCKING_PLAYLIST).body(text),
+        None => found(PLAYLIST_TYPE, PLAYLIST).body(text),
+    })
+}
+
+async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, HlsError> {
+    let query = Query(request.query_string());
+    // Who has no token learns nothing, not even which rooms there are.
+    let token = bearer(request).or(query.token()?.map(str::to_owned)).or_else(|| cookie(request));
+    side.auth.verify(&token.ok_or(TOKEN_MISSING)?, room)?;
+    let hint = query.text("n").filter(|n| is_file_name(n)).ok_or(BAD_QUERY)?;
+    let index = query.number("k")?.ok_or(BAD_QUERY)?;
+    let key = side.keys.key(room, hint, index).await?;
+    Ok(found("application/octet-stream", SECRET).body(key.to_vec()))
+}
+
+fn bearer(request: &HttpRequest) -> Option<String> {
+    let (scheme, token) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// The crate's cookie support is a feature of its own; one name out of one header needs none.
+fn cookie(request: &HttpRequest) -> Option<String> {
+    let lines = request.headers().get_all(header::COOKIE).filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == TOKEN_COOKIE).map(|(_, value)| value.to_owned())
+}
+
+/// One path segment as our packager writes them; so neither `..` nor a separator nor a control character.
+fn is_file_name(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Repeats the token in the key URIs, for a player that can send no header. The token was checked to hold
+/// nothing that could leave the quoted URI.
+fn with_token(playlist: &[u8], token: &str) -> Vec<u8> {
+    let mut text = Vec::with_capacity(playlist.len() + 4 * token.len());
+    for line in playlist.split_inclusive(|b| *b == b'\n') {
+        let uri_end = line.starts_with(b"#EXT-X-KEY:").then(|| uri_end(line)).flatten();
+        let (head, tail) = line.split_at(uri_end.unwrap_or(line.len()));
+        text.extend_from_slice(head);
+        if uri_end.is_some() {
+            text.extend_from_slice(if head.contains(&b'?') { b"&token=" } else { b"?token=" });
+            text.extend_from_slice(token.as_bytes());
+        }
+        text.extend_from_slice(tail);
+    }
+    text
+}
+
+/// Where the quote of `URI="…"` closes.
+fn uri_end(line: &[u8]) -> Option<usize> {
+    const OPEN: &[u8] = b"URI=\"";
+    let start = line.windows(OPEN.len()).position(|w| w == OPEN)? + OPEN.len();
+    Some(start + line[start..].iter().position(|b| *b == b'"')?)
+}
+
+/// Our parameters need no percent-decoding: a value that has any is none we gave out.
+struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    fn text(&self, name: &str) -> Option<&'a str> {
+        self.0.split('&').filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name).map(|(_, v)| v)
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, HlsError> {
+        self.text(name).map(|v| v.parse().map_err(|_| BAD_QUERY)).transpose()
+    }
+
+    fn token(&self) -> Result<Option<&'a str>, HlsError> {
+        let Some(token) = self.text("token") else { return Ok(None) };
+        let safe = token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-'));
+        if safe && (1..=MAX_TOKEN).contains(&token.len()) { Ok(Some(token)) } else { Err(BAD_QUERY) }
+    }
+}
+
+const BAD_ROOM: HlsError = HlsError::new(
+    StatusCode::BAD_REQUEST,
+    "invalid_room_id",
+    "roomId must be 3 to 32 characters of A-Z a-z 0-9 _ -",
+);
+const BAD_QUERY: HlsError =
+    HlsError::new(StatusCode::BAD_REQUEST, "invalid_query", "a query parameter is malformed or missing");
+const NOT_FOUND: HlsError = HlsError::new(StatusCode::NOT_FOUND, "not_found", "there is no such file");
+const NO_SUCH_ROOM: HlsError =
+    HlsError::new(StatusCode::NOT_FOUND, "room_not_found", "there is no such room");
+const NOT_ON_AIR: HlsError =
+    HlsError::new(StatusCode::NOT_FOUND, "room_not_on_air", "the room is not on air");
+const TOKEN_MISSING: HlsError = HlsError::new(
+    StatusCode::UNAUTHORIZED,
+    "token_missing",
+    "keys need a listener token: Authorization header, cookie or token parameter",
+);
+
+impl From<MediaRefusal> for HlsError {
+    fn from(refusal: MediaRefusal) -> Self {
+        let unavailable = |code, message| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
+        match refusal {
+            MediaRefusal::NoSuchRoom => NO_SUCH_ROOM,
+            MediaRefusal::NotOnAir => NOT_ON_AIR,
+            MediaRefusal::NotYet { retry_after } => {
+                unavailable("media_not_ready", "the room is starting; there is no segment yet")
+                    .retry_after(retry_after.as_secs().max(1))
+            }
+            MediaRefusal::Gone => Self::new(StatusCode::GONE, "media_gone", "this has left the live window"),
+            MediaRefusal::TooFarAhead => {
+                Self::new(StatusCode::BAD_REQUEST, "too_far_ahead", "_HLS_msn is too far ahead of the stream")
+            }
+            MediaRefusal::BadName => NOT_FOUND,
+            MediaRefusal::Timeout => unavailable("media_timeout", "what was waited for did not come in time"),
+            MediaRefusal::Unavailable => {
+                unavailable("media_unavailable", "the node that mixes this room does not answer")
+                    .retry_after(1)
+            }
+        }
+    }
+}
+
+impl From<KeyRefusal> for HlsError {
+    fn from(refusal: KeyRefusal) -> Self {
+        match refusal {
+            KeyRefusal::NoSuchRoom => NO_SUCH_ROOM,
+            KeyRefusal::NotOnAir => Self { status: StatusCode::FORBIDDEN, ..NOT_ON_AIR },
+            KeyRefusal::NoSuchKey => {
+                Self::new(StatusCode::NOT_FOUND, "key_not_found", "there is no such key")
+            }
+            KeyRefusal::Unavailable => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "key_unavailable", "keys cannot be given out now")
+                    .retry_after(1)
+            }
+        }
+    }
+}
+
+impl From<TokenRefusal> for HlsError {
+    fn from(refusal: TokenRefusal) -> Self {
+        let status = if refusal.forbidden { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+        Self::new(status, refusal.code, refusal.message)
+    }
+}
+
+#[cfg(test)]
+#[path = "hls_tests.rs"]
+mod tests;

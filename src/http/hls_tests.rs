@@ -1,0 +1,244 @@
+//! The HLS side answers as documented, whatever it is asked.
+
+use actix_web::http::header::HeaderName;
+use actix_web::{App, test};
+use serde_json::Value;
+use std::time::Duration;
+
+use super::*;
+
+const GOOD: &str = "good.token-1";
+const TEXT: &str =
+    "#EXTM3U\n#EXT-X-KEY:METHOD=NONE\n#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=ab&k=1\"\ns1\n";
+
+#[actix::test]
+async fn a_playlist_is_public_and_a_key_is_not() {
+    let playlist = ask("/hls/rooms/demo/index.m3u8", &[]).await;
+    assert_eq!((playlist.status, playlist.body.as_str()), (200, TEXT));
+    assert_eq!(playlist.header("content-type"), "application/vnd.apple.mpegurl");
+    assert_eq!(playlist.header("cache-control"), "public, no-cache");
+    assert_eq!(ask("/hls/rooms/demo/enc.key?n=ab&k=1", &[]).await.refusal(), (401, "token_missing".into()));
+}
+
+#[actix::test]
+async fn a_token_may_come_in_header_cookie_or_query() {
+    let uri = "/hls/rooms/demo/enc.key?n=ab&k=1";
+    let bearer = ask(uri, &[("authorization", &format!("Bearer {GOOD}"))]).await;
+    let cookie = ask(uri, &[("cookie", &format!("other=1; {TOKEN_COOKIE}={GOOD}"))]).await;
+    let query = ask(&format!("{uri}&token={GOOD}"), &[]).await;
+    for answer in [bearer, cookie, query] {
+        assert_eq!((answer.status, answer.body.len()), (200, 16));
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
+    assert_eq!(ask(uri, &[("authorization", "Bearer bad")]).await.refusal(), (401, "token_invalid".into()));
+    assert_eq!(ask(uri, &[("authorization", "Bearer other")]).await.refusal(), (403, "token_room".into()));
+    // The header decides: a good cookie does not heal it.
+    let both = [("authorization", "Bearer bad"), ("cookie", "stentor_listener=good.token-1")];
+    assert_eq!(ask(uri, &both).await.status, 401);
+}
+
+#[actix::test]
+async fn a_playlist_asked_for_with_a_token_repeats_it_in_its_key_uri_only() {
+    let answer = ask(&format!("/hls/rooms/demo/index.m3u8?token={GOOD}"), &[]).await;
+    assert_eq!(answer.body, TEXT.replace("k=1\"", &format!("k=1&token={GOOD}\"")));
+    assert_eq!(answer.header("cache-control"), "no-store");
+    for injection in ["a%22b", "a%0ab", "a\"b", ""] {
+        let uri = format!("/hls/rooms/demo/index.m3u8?token={}", injection.replace('"', "%22"));
+        assert_eq!(ask(&uri, &[]).await.refusal(), (400, "invalid_query".into()), "{injection}");
+    }
+}
+
+#[actix::test]
+async fn a_blocking_reload_passes_on_what_it_waits_for() {
+    let blocking = ask("/hls/rooms/demo/index.m3u8?_HLS_msn=7&_HLS_part=2&_HLS_skip=YES", &[]).await;
+    assert_eq!((blocking.status, blocking.body.as_str()), (200, "7 Some(2)"));
+    assert_eq!(blocking.header("cache-control"), "public, max-age=1");
+    assert_eq!(ask("/hls/rooms/demo/index.m3u8?_HLS_msn=7", &[]).await.body, "7 None");
+    for bad in ["_HLS_part=1", "_HLS_msn=x", "_HLS_msn=-1", "_HLS_msn=1&_HLS_part=99999999999", "_HLS_msn="] {
+        let answer = ask(&format!("/hls/rooms/demo/index.m3u8?{bad}"), &[]).await;
+        assert_eq!(answer.refusal(), (400, "invalid_query".into()), "{bad}");
+    }
+}
+
+#[actix::test]
+async fn every_refusal_has_its_status_and_code() {
+    let cases = [
+        ("nosuch", 404, "room_not_found"),
+        ("notonair", 404, "room_not_on_air"),
+        ("notyet", 503, "media_not_ready"),
+        ("gone", 410, "media_gone"),
+        ("ahead", 400, "too_far_ahead"),
+        ("badname", 404, "not_found"),
+        ("timeout", 503, "media_timeout"),
+        ("unavailable", 503, "media_unavailable"),
+    ];
+    for (name, status, code) in cases {
+        let answer = ask(&format!("/hls/rooms/demo/{name}"), &[]).await;
+        assert_eq!(answer.refusal(), (status, code.to_owned()));
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("access-control-allow-origin"), "*");
+    }
+    assert_eq!(ask("/hls/rooms/demo/notyet", &[]).await.header("retry-after"), "1");
+    let auth: [(&str, &str); 1] = [("authorization", "Bearer good.token-1")];
+    let keys = [("off", 1, 403, "room_not_on_air"), ("ab", 9, 404, "key_not_found")];
+    for (hint, index, status, code) in keys {
+        let answer = ask(&format!("/hls/rooms/demo/enc.key?n={hint}&k={index}"), &auth).await;
+        assert_eq!(answer.refusal(), (status, code.to_owned()));
+    }
+    for bad in ["", "?n=ab", "?k=1", "?n=../x&k=1", "?n=ab&k=x", "?n=ab&k=18446744073709551616"] {
+        assert_eq!(ask(&format!("/hls/rooms/demo/enc.key{bad}"), &auth).await.status, 400, "{bad}");
+    }
+}
+
+#[actix::test]
+async fn path_tricks_reach_nothing() {
+    let tricks = [
+        "/hls/rooms/demo/%2e%2e",
+        "/hls/rooms/demo/%2e%2e%2fsecret",
+        "/hls/rooms/demo/..%5csecret",
+        "/hls/rooms/demo/a%2fb",
+        "/hls/rooms/demo/a%00.m4s",
+        "/hls/rooms/demo/a%0a",
+        "/hls/rooms/demo/.hidden",
+        "/hls/rooms/demo/%252e%252e",
+        "/hls/rooms/demo/../../etc/passwd",
+        "/hls/rooms/demo/",
+        "/hls/rooms/demo/a/b",
+        "/hls/rooms//seg.m4s",
+        "/hls/rooms/a%2fb/seg.m4s",
+        "/hls/rooms/%00%00%00/seg.m4s",
+        "/hls/rooms/demo%0a/seg.m4s",
+        "/hls/rooms/%ff%fe%fd/seg.m4s",
+        "/hls/",
+    ];
+    for uri in tricks {
+        let answer = ask(uri, &[]).await;
+        assert!(matches!(answer.status, 400 | 404), "{uri}: {}", answer.status);
+        assert_eq!(answer.json()["success"], false, "{uri}");
+    }
+    let long = format!("/hls/rooms/demo/{}", "a".repeat(129));
+    assert_eq!(ask(&long, &[]).await.status, 404);
+}
+
+#[actix::test]
+async fn media_may_be_cached_for_a_bounded_time_and_ranges_are_ignored() {
+    let answer = ask("/hls/rooms/demo/seg.m4s", &[("range", "bytes=0-1")]).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "media"));
+    assert_eq!(answer.header("content-type"), "audio/mp4");
+    assert_eq!(answer.header("cache-control"), "public, max-age=300, immutable");
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+}
+
+#[actix::test]
+async fn only_allowed_origins_may_use_a_cookie() {
+    let uri = "/hls/rooms/demo/seg.m4s";
+    let known = ask(uri, &[("origin", "https://app.example")]).await;
+    assert_eq!(known.header("access-control-allow-origin"), "https://app.example");
+    assert_eq!(known.header("access-control-allow-credentials"), "true");
+    assert_eq!(known.header("vary"), "origin");
+    let stranger = ask(uri, &[("origin", "https://evil.example")]).await;
+    assert_eq!(stranger.header("access-control-allow-origin"), "*");
+    assert_eq!(stranger.header("access-control-allow-credentials"), "");
+}
+
+#[actix::test]
+async fn preflight_head_and_wrong_methods_are_answered() {
+    let app = test::init_service(App::new().configure(|c| configure(c, side()))).await;
+    let with = |method: &str| {
+        let method = actix_web::http::Method::from_bytes(method.as_bytes()).unwrap();
+        test::TestRequest::with_uri("/hls/rooms/demo/enc.key?n=ab&k=1").method(method).to_request()
+    };
+    let preflight = test::call_service(&app, with("OPTIONS")).await;
+    assert_eq!(preflight.status(), 204);
+    assert_eq!(preflight.headers().get("access-control-allow-headers").unwrap(), "authorization, range");
+    assert_eq!(test::call_service(&app, with("HEAD")).await.status(), 401);
+    let post = test::call_service(&app, with("POST")).await;
+    assert_eq!(post.status(), 405);
+    assert_eq!(post.headers().get("allow").unwrap(), "GET, HEAD, OPTIONS");
+}
+
+struct Fake;
+
+#[async_trait]
+impl LiveMedia for Fake {
+    async fn playlist(&self, _: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
+        Ok(at.map_or(TEXT.into(), |(msn, part)| format!("{msn} {part:?}").into()))
+    }
+
+    async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+        Err(match name {
+            "seg.m4s" => return Ok((Bytes::from_static(b"media"), "audio/mp4")),
+            "nosuch" => MediaRefusal::NoSuchRoom,
+            "notonair" => MediaRefusal::NotOnAir,
+            "notyet" => MediaRefusal::NotYet { retry_after: Duration::from_millis(200) },
+            "gone" => MediaRefusal::Gone,
+            "ahead" => MediaRefusal::TooFarAhead,
+            "timeout" => MediaRefusal::Timeout,
+            "unavailable" => MediaRefusal::Unavailable,
+            _ => MediaRefusal::BadName,
+        })
+    }
+}
+
+#[async_trait]
+impl KeyService for Fake {
+    async fn key(&self, _: &RoomId, hint: &str, index: u64) -> Result<[u8; 16], KeyRefusal> {
+        match (hint, index) {
+            ("ab", 1) => Ok(*b"sixteen bytes ok"),
+            ("off", _) => Err(KeyRefusal::NotOnAir),
+            _ => Err(KeyRefusal::NoSuchKey),
+        }
+    }
+}
+
+impl ListenerAuth for Fake {
+    fn verify(&self, token: &str, _: &RoomId) -> Result<(), TokenRefusal> {
+        match token {
+            GOOD => Ok(()),
+            "other" => Err(TokenRefusal { forbidden: true, code: "token_room", message: "of another room" }),
+            _ => Err(TokenRefusal { forbidden: false, code: "token_invalid", message: "not valid" }),
+        }
+    }
+}
+
+fn side() -> web::Data<HlsSide> {
+    let fake = Arc::new(Fake);
+    let cors = Cors::new(vec!["https://app.example".into()]);
+    web::Data::new(HlsSide { media: fake.clone(), keys: fake.clone(), auth: fake, cors })
+}
+
+struct Answer {
+    status: u16,
+    headers: Vec<(HeaderName, String)>,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    fn refusal(&self) -> (u16, String) {
+        let json = self.json();
+        assert!(json["requestId"].as_str().is_some_and(|id| id.len() == 36), "{json}");
+        (self.status, json["code"].as_str().unwrap().to_owned())
+    }
+}
+
+async fn ask(uri: &str, headers: &[(&str, &str)]) -> Answer {
+    let app = test::init_service(App::new().configure(|c| configure(c, side()))).await;
+    let mut request = test::TestRequest::get().uri(uri);
+    for header in headers {
+        request = request.insert_header(*header);
+    }
+    let answer = test::call_service(&app, request.to_request()).await;
+    let status = answer.status().as_u16();
+    let text = |v: &header::HeaderValue| v.to_str().unwrap().to_owned();
+    let headers = answer.headers().iter().map(|(n, v)| (n.clone(), text(v))).collect();
+    let body = String::from_utf8_lossy(&test::read_body(answer).await).into_owned();
+    Answer { status, headers, body }
+}

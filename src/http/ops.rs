@@ -1,0 +1,114 @@
+//! What operators and their machines ask a node: metrics, actors, whether it lives and whether it is ready.
+//!
+//! Owns: the addresses and formats. Never does: collect anything; that is [`OpsSource`]'s.
+
+use std::sync::Arc;
+
+use actix_web::http::header;
+use actix_web::{HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::pages;
+
+/// Where the answers come from. Must not block: even a node whose actors are stuck is to answer.
+pub trait OpsSource: Send + Sync {
+    /// Prometheus text format.
+    fn metrics(&self) -> String;
+    /// The supervision tree.
+    fn actors(&self) -> Value;
+    fn ready(&self) -> Readiness;
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Readiness {
+    pub ready: bool,
+    /// Each thing the node depends on; an error says what is missing.
+    pub checks: Vec<(String, Result<(), String>)>,
+}
+
+/// Mounts `/metrics`, `/actors`, `/livez`, `/readyz` and the dashboard at `/`.
+pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>) {
+    config
+        .app_data(web::Data::from(source))
+        .route("/metrics", web::get().to(metrics))
+        .route("/actors", web::get().to(actors))
+        .route("/livez", web::get().to(live))
+        .route("/readyz", web::get().to(ready));
+    pages::configure_ops(config);
+}
+
+async fn metrics(source: web::Data<dyn OpsSource>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+        .body(source.metrics())
+}
+
+async fn actors(source: web::Data<dyn OpsSource>) -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(source.actors())
+}
+
+/// That this is answered is the answer: the process runs and its HTTP workers do.
+async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "alive": true }))
+}
+
+async fn ready(source: web::Data<dyn OpsSource>) -> HttpResponse {
+    let readiness = source.ready();
+    let mut answer = if readiness.ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    answer.insert_header((header::CACHE_CONTROL, "no-store")).json(json!({
+        "ready": readiness.ready,
+        "checks": readiness.checks.iter().map(check).collect::<Vec<_>>(),
+    }))
+}
+
+fn check((name, result): &(String, Result<(), String>)) -> Value {
+    match result {
+        Ok(()) => json!({ "name": name, "ok": true }),
+        Err(reason) => json!({ "name": name, "ok": false, "reason": reason }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::{App, test};
+
+    struct Fake(Readiness);
+
+    impl OpsSource for Fake {
+        fn metrics(&self) -> String {
+            "# HELP stentor_rooms Rooms.\n# TYPE stentor_rooms gauge\nstentor_rooms 1\n".into()
+        }
+        fn actors(&self) -> Value {
+            json!({ "name": "NodeSupervisor" })
+        }
+        fn ready(&self) -> Readiness {
+            self.0.clone()
+        }
+    }
+
+    async fn ask(readiness: Readiness, path: &str) -> (u16, String) {
+        let source = Arc::new(Fake(readiness));
+        let app = test::init_service(App::new().configure(|c| configure(c, source))).await;
+        let answer = test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await;
+        let status = answer.status().as_u16();
+        (status, String::from_utf8(test::read_body(answer).await.to_vec()).unwrap())
+    }
+
+    #[actix::test]
+    async fn readiness_names_what_is_missing() {
+        let checks = vec![("store".into(), Ok(())), ("janus".into(), Err("no connection".into()))];
+        let (status, body) = ask(Readiness { ready: false, checks }, "/readyz").await;
+        assert_eq!(status, 503);
+        let json: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(json["checks"][1], json!({ "name": "janus", "ok": false, "reason": "no connection" }));
+        assert_eq!(ask(Readiness { ready: true, checks: vec![] }, "/readyz").await.0, 200);
+    }
+
+    #[actix::test]
+    async fn a_node_that_is_not_ready_still_answers_everything_else() {
+        for path in ["/livez", "/metrics", "/actors", "/", "/assets/actors.js"] {
+            assert_eq!(ask(Readiness::default(), path).await.0, 200, "{path}");
+        }
+    }
+}

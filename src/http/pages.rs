@@ -1,0 +1,150 @@
+//! The pages, embedded: start page, player and the operators' dashboard, as built into `web/dist`.
+//!
+//! Owns: the table of files and their headers. Never does: build them (`scripts/web-check.sh` proves that the
+//! committed build is the one of the sources), or make HTML at run time.
+
+use std::sync::LazyLock;
+
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use sha2::{Digest, Sha256};
+
+use crate::domain::ids::RoomId;
+
+/// Scripts and styles from this server only, nothing inline; `blob:` is how Media Source reaches the player.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
+
+/// One embedded file.
+pub struct Page {
+    content_type: &'static str,
+    body: &'static [u8],
+    /// Strong: of the very bytes.
+    etag: LazyLock<String>,
+}
+
+macro_rules! page {
+    ($name:ident, $path:literal, $content_type:literal) => {
+        static $name: Page = Page {
+            content_type: $content_type,
+            body: include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/", $path)),
+            etag: LazyLock::new(|| etag_of($name.body)),
+        };
+    };
+}
+page!(START, "index.html", "text/html; charset=utf-8");
+page!(LISTEN, "listen.html", "text/html; charset=utf-8");
+page!(ACTORS, "actors.html", "text/html; charset=utf-8");
+page!(ICON, "favicon.svg", "image/svg+xml");
+page!(STYLE, "assets/style.css", "text/css; charset=utf-8");
+page!(START_SCRIPT, "assets/index.js", "text/javascript; charset=utf-8");
+page!(LISTEN_SCRIPT, "assets/listen.js", "text/javascript; charset=utf-8");
+page!(ACTORS_SCRIPT, "assets/actors.js", "text/javascript; charset=utf-8");
+
+/// `/`, `/listen/{roomId}` and what they load.
+pub fn configure_listener(config: &mut web::ServiceConfig) {
+    serve(config, "/", &START);
+    serve(config, "/favicon.svg", &ICON);
+    serve(config, "/assets/style.css", &STYLE);
+    serve(config, "/assets/index.js", &START_SCRIPT);
+    serve(config, "/assets/listen.js", &LISTEN_SCRIPT);
+    let listen = |request: HttpRequest| async move {
+        match RoomId::new(request.match_info().query("room")) {
+            Ok(_) => LISTEN.answer(&request),
+            Err(rule) => HttpResponse::BadRequest().body(rule.to_string()),
+        }
+    };
+    let listen_page =
+        web::resource("/listen/{room}").route(web::get().to(listen)).route(web::head().to(listen));
+    config.service(listen_page);
+}
+
+/// The dashboard at `/` and what it loads.
+pub fn configure_ops(config: &mut web::ServiceConfig) {
+    serve(config, "/", &ACTORS);
+    serve(config, "/favicon.svg", &ICON);
+    serve(config, "/assets/style.css", &STYLE);
+    serve(config, "/assets/actors.js", &ACTORS_SCRIPT);
+}
+
+fn serve(config: &mut web::ServiceConfig, path: &str, page: &'static Page) {
+    let answer = move |request: HttpRequest| async move { page.answer(&request) };
+    config.service(web::resource(path).route(web::get().to(answer)).route(web::head().to(answer)));
+}
+
+impl Page {
+    /// The file, or 304 for who has it already. The names carry no version, so every load asks again.
+    fn answer(&self, request: &HttpRequest) -> HttpResponse {
+        let known = request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| self.is_among(known));
+        let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+        answer
+            .insert_header((header::ETAG, self.etag.as_str()))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .insert_header((header::CONTENT_TYPE, self.content_type))
+            .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .insert_header((header::REFERRER_POLICY, "no-referrer"));
+        if known { answer.finish() } else { answer.body(self.body) }
+    }
+
+    /// `If-None-Match` compares weakly (RFC 9110 section 13.1.2).
+    fn is_among(&self, known: &HeaderValue) -> bool {
+        known.to_str().is_ok_and(|list| {
+            list.split(',')
+                .map(str::trim)
+                .any(|tag| tag == "*" || tag.trim_start_matches("W/") == self.etag.as_str())
+        })
+    }
+}
+
+fn etag_of(body: &[u8]) -> String {
+    format!("\"{}\"", hex::encode(&Sha256::digest(body)[..16]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::StatusCode;
+    use actix_web::{App, test};
+
+    #[actix::test]
+    async fn a_page_says_what_it_may_load_and_is_sent_once() {
+        let app = test::init_service(App::new().configure(configure_listener)).await;
+        let first = test::call_service(&app, test::TestRequest::get().uri("/listen/demo").to_request()).await;
+        assert_eq!(first.status(), StatusCode::OK);
+        let policy = first.headers().get(header::CONTENT_SECURITY_POLICY).unwrap().to_str().unwrap();
+        assert!(!policy.contains("unsafe") && policy.contains("media-src 'self' blob:"));
+        let etag = first.headers().get(header::ETAG).unwrap().clone();
+        assert!(etag.to_str().unwrap().starts_with('"'), "strong");
+        let again = test::TestRequest::get().uri("/listen/demo").insert_header((header::IF_NONE_MATCH, etag));
+        assert_eq!(test::call_service(&app, again.to_request()).await.status(), StatusCode::NOT_MODIFIED);
+    }
+
+    #[actix::test]
+    async fn every_address_in_a_page_is_served_and_none_is_elsewhere() {
+        let listener = test::init_service(App::new().configure(configure_listener)).await;
+        let ops = test::init_service(App::new().configure(configure_ops)).await;
+        for (page, on_ops) in [(&START, false), (&LISTEN, false), (&ACTORS, true)] {
+            let html = std::str::from_utf8(page.body).unwrap();
+            assert!(!html.contains("<script>") && !html.contains("style=") && !html.contains("://"));
+            let links = html.split(['"']).filter(|s| s.starts_with("/assets/") || *s == "/favicon.svg");
+            for link in links {
+                let request = test::TestRequest::get().uri(link).to_request();
+                let status = match on_ops {
+                    true => test::call_service(&ops, request).await.status(),
+                    false => test::call_service(&listener, request).await.status(),
+                };
+                assert_eq!(status, StatusCode::OK, "{link}");
+            }
+        }
+    }
+
+    #[actix::test]
+    async fn a_room_id_that_is_none_opens_no_page() {
+        let app = test::init_service(App::new().configure(configure_listener)).await;
+        for path in ["/listen/ab", "/listen/a%2fb", "/listen/%00%00%00", "/listen/%3Cscript%3E"] {
+            let request = test::TestRequest::get().uri(path).to_request();
+            assert_eq!(test::call_service(&app, request).await.status(), StatusCode::BAD_REQUEST, "{path}");
+        }
+    }
+}

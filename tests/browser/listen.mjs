@@ -1,0 +1,94 @@
+// Opens the player page in headless Chromium, listens to its sound output and prints one line of JSON.
+//
+//   node listen.mjs URL SECONDS
+//
+// Sound is measured, not believed: a Web Audio analyser on the page's media element tells silence from tone.
+
+import { chromium } from 'playwright-core';
+
+const [url, seconds] = [process.argv[2], Number(process.argv[3])];
+if (!url || !(seconds > 0)) {
+  console.error('usage: node listen.mjs URL SECONDS');
+  process.exit(2);
+}
+
+/** Runs in the page, from before its first script: taps the media element and samples it. */
+function tap() {
+  const heard = { firstSoundMs: null, lastSoundMs: null, longestSilenceMs: 0, dominantHz: null, behind: [] };
+  window.__heard = heard;
+  const SILENCE_RMS = 0.002;
+  const listen = (audio) => {
+    const context = new AudioContext({ sampleRate: 48000 });
+    const analyser = new AnalyserNode(context, { fftSize: 8192, smoothingTimeConstant: 0 });
+    context.createMediaElementSource(audio).connect(analyser).connect(context.destination);
+    const wave = new Float32Array(512);
+    const spectrum = new Float32Array(analyser.frequencyBinCount);
+    setInterval(() => {
+      const now = performance.now();
+      analyser.getFloatTimeDomainData(wave);
+      const rms = Math.sqrt(wave.reduce((sum, s) => sum + s * s, 0) / wave.length);
+      if (heard.lastSoundMs !== null) {
+        heard.longestSilenceMs = Math.max(heard.longestSilenceMs, now - heard.lastSoundMs);
+      }
+      if (rms < SILENCE_RMS) return;
+      heard.firstSoundMs ??= now;
+      heard.lastSoundMs = now;
+      analyser.getFloatFrequencyData(spectrum);
+      heard.dominantHz = (spectrum.indexOf(spectrum.reduce((a, b) => Math.max(a, b))) * 48000) / 8192;
+    }, 10);
+    setInterval(() => {
+      const behind = window.stentorPlayer?.behindLiveSeconds;
+      if (window.stentorPlayer?.playing && behind != null) heard.behind.push(behind);
+    }, 200);
+  };
+  const wait = new MutationObserver(() => {
+    const audio = document.querySelector('audio');
+    if (!audio) return;
+    wait.disconnect();
+    listen(audio);
+  });
+  wait.observe(document, { childList: true, subtree: true });
+}
+
+const quantile = (values, q) => {
+  if (values.length === 0) return null;
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
+};
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox', '--autoplay-policy=no-user-gesture-required', '--disable-dev-shm-usage'],
+});
+try {
+  const page = await browser.newPage();
+  const pageErrors = [];
+  const foreignRequests = [];
+  const { origin } = new URL(url);
+  page.on('pageerror', (error) => pageErrors.push({ detail: `page: ${error.message}`, fatal: true }));
+  page.on('request', (request) => {
+    const target = request.url();
+    if (!target.startsWith(`${origin}/`) && !target.startsWith(`blob:${origin}/`)) foreignRequests.push(target);
+  });
+  await page.addInitScript(tap);
+  await page.goto(url, { waitUntil: 'commit' });
+  await page.waitForTimeout(seconds * 1000);
+  const { heard, state, errors } = await page.evaluate(() => ({
+    heard: window.__heard,
+    state: window.stentorPlayer?.state ?? 'no player',
+    errors: [...(window.stentorPlayer?.errors ?? [])],
+  }));
+  console.log(
+    JSON.stringify({
+      firstSoundMs: heard.firstSoundMs,
+      behindLive: { p50: quantile(heard.behind, 0.5), p95: quantile(heard.behind, 0.95) },
+      errors: [...errors, ...pageErrors],
+      longestSilenceMs: heard.longestSilenceMs,
+      dominantHz: heard.dominantHz,
+      state,
+      foreignRequests,
+    }),
+  );
+} finally {
+  await browser.close();
+}

@@ -1,0 +1,95 @@
+//! Listener, page and HTTP side on a staged room: real media, real HTTP, real browser, no Janus.
+
+use std::time::{Duration, Instant};
+
+use stentor::domain::ids::RoomId;
+use stentor::probe::listener::Target;
+use stentor::probe::{Listener, Mode, ProbeError};
+
+use crate::support::browser;
+use crate::support::staged::{ROOM, Stage, TOKEN, Take};
+
+#[actix::test]
+async fn a_listener_by_parts_hears_the_tone_over_a_key_change_and_a_discontinuity() {
+    let stage = Stage::open(&[Take { hz: 440, segments: 4 }, Take { hz: 440, segments: 3 }]).await;
+    let mut listener = Listener::open(&target(&stage), Mode::Parts).await.unwrap();
+    let heard = listener.hear_segments(3).await.unwrap();
+    assert_eq!(heard.violations, Vec::<String>::new());
+    assert_eq!(heard.gaps, vec![]);
+    assert_eq!((heard.strongest_hz(), heard.discontinuities()), (Some(440.0), 1));
+    assert!(heard.keys().len() >= 2 && heard.level(440.0) > 0.1, "{:?} {}", heard.keys(), heard.level(440.0));
+    let behind = heard.behind_live.unwrap();
+    assert!((0.5..3.0).contains(&behind), "{behind}");
+    let lost = heard.seconds() - heard.pcm.len() as f64 / 48_000.0;
+    assert!(lost.abs() < 0.1, "{lost} s between what was listed and what was decoded");
+}
+
+#[actix::test]
+async fn a_listener_by_whole_segments_hears_it_too() {
+    let stage = Stage::open(&[Take { hz: 10_000, segments: 7 }]).await;
+    let mut listener = Listener::open(&target(&stage), Mode::Segments).await.unwrap();
+    let heard = listener.hear_segments(5).await.unwrap();
+    assert_eq!((heard.violations.len(), heard.segments()), (0, vec![40, 41, 42, 43, 44]));
+    assert_eq!(heard.strongest_hz(), Some(10_000.0));
+    assert_eq!(heard.keys().len(), 3);
+}
+
+#[actix::test]
+async fn a_listener_waits_for_its_tone_and_says_what_it_heard_instead() {
+    let stage = Stage::open(&[Take { hz: 440, segments: 4 }, Take { hz: 880, segments: 3 }]).await;
+    let mut listener = Listener::open(&target(&stage), Mode::Parts).await.unwrap();
+    let refused = listener.hear_until(600.0, Instant::now()).await.err();
+    assert!(matches!(refused, Some(ProbeError::NotHeard { strongest: Some(440.0), .. })), "{refused:?}");
+    let heard = listener.hear_until(880.0, Instant::now() + Duration::from_secs(20)).await.unwrap();
+    assert!(heard.level(440.0) < heard.level(880.0));
+}
+
+#[actix::test]
+async fn a_listener_without_a_valid_token_gets_no_key() {
+    let stage = Stage::open(&[Take { hz: 440, segments: 4 }]).await;
+    let stranger = Target { token: "another".into(), ..target(&stage) };
+    let mut listener = Listener::open(&stranger, Mode::Parts).await.unwrap();
+    let refused = listener.hear(Duration::from_secs(1)).await.err();
+    assert!(
+        matches!(&refused, Some(ProbeError::Refused { status: 401, code: Some(code), .. }) if code == "token_invalid"),
+        "{refused:?}"
+    );
+}
+
+#[actix::test]
+async fn the_page_plays_in_a_browser_over_a_key_change_and_a_discontinuity() {
+    browser::prepare().await;
+    let takes = [Take { hz: 440, segments: 6 }, Take { hz: 440, segments: 14 }];
+    let stage = Stage::open(&takes).await;
+    let listened = browser::listen(&page(&stage, TOKEN), 10).await;
+    assert_eq!(listened.errors, Vec::<serde_json::Value>::new());
+    assert!(listened.first_sound_ms.is_some(), "{listened:?}");
+    let hz = listened.dominant_hz.unwrap();
+    assert!((hz - 440.0).abs() < 15.0, "{hz}");
+    assert!(listened.longest_silence_ms < 1000.0, "{listened:?}");
+    assert!(listened.behind_live.p95.is_some_and(|s| s < 5.0), "{listened:?}");
+    assert!(listened.behind_live.p50.is_some());
+    assert_eq!((listened.state.as_str(), listened.foreign_requests), ("playing", vec![]));
+}
+
+#[actix::test]
+async fn the_page_without_a_token_is_silent_and_says_why() {
+    browser::prepare().await;
+    let stage = Stage::open(&[Take { hz: 440, segments: 14 }]).await;
+    let listened = browser::listen(&page(&stage, ""), 2).await;
+    assert_eq!((listened.state.as_str(), listened.first_sound_ms), ("failed", None));
+    assert_eq!(listened.errors[0]["code"], "token_missing");
+}
+
+fn target(stage: &Stage) -> Target {
+    Target {
+        base_url: stage.base_url(),
+        room: RoomId::new(ROOM).unwrap(),
+        token: TOKEN.into(),
+        ffmpeg: "ffmpeg".into(),
+    }
+}
+
+fn page(stage: &Stage, token: &str) -> String {
+    format!("{}/listen/{ROOM}#token={token}", stage.base_url())
+}

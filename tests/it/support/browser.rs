@@ -1,0 +1,63 @@
+//! The player page in headless Chromium, listened to by `tests/browser/listen.mjs`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use stentor::process;
+
+/// Chromium's start and the page's, beside the time it listens.
+const OVERHEAD: Duration = Duration::from_secs(40);
+
+/// What the page played, as measured at its sound output.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listened {
+    /// From the start of navigation to the first sample that is not silent.
+    pub first_sound_ms: Option<f64>,
+    pub behind_live: BehindLive,
+    /// hls.js error events and errors of the page itself.
+    pub errors: Vec<serde_json::Value>,
+    /// After the first sound.
+    pub longest_silence_ms: f64,
+    /// Loudest frequency at the end.
+    pub dominant_hz: Option<f64>,
+    pub state: String,
+    /// Requests to any other host than the page's.
+    pub foreign_requests: Vec<String>,
+}
+
+/// Seconds.
+#[derive(Debug, Deserialize)]
+pub struct BehindLive {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+}
+
+/// Opens `url` and listens for this long.
+pub async fn listen(url: &str, seconds: u32) -> Listened {
+    let script = folder().join("listen.mjs");
+    let seconds_text = seconds.to_string();
+    let args = [script.to_str().unwrap(), url, &seconds_text];
+    let run = process::command("node", args).current_dir(folder()).output();
+    let deadline = Duration::from_secs(seconds.into()) + OVERHEAD;
+    let output = tokio::time::timeout(deadline, run).await.expect("the browser ends in time").unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {words}", output.status);
+    let text = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(text.trim()).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// Installs what the script imports, once; npm is fast when nothing is missing.
+pub async fn prepare() {
+    if folder().join("node_modules/playwright-core").exists() {
+        return;
+    }
+    let output =
+        process::command("npm", ["ci", "--no-progress"]).current_dir(folder()).output().await.unwrap();
+    assert!(output.status.success(), "npm ci: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser")
+}

@@ -1,0 +1,284 @@
+//! A live room without Janus and packager: FFmpeg's own fragments, staged against the clock.
+//!
+//! Written apart from the packager, so that listener, player page and HTTP side are tried on media and a
+//! playlist they were not made together with.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use aes::cipher::block_padding::Pkcs7;
+use aes::cipher::{BlockModeEncrypt, KeyIvInit};
+use async_trait::async_trait;
+use bytes::Bytes;
+use stentor::domain::ids::RoomId;
+use stentor::http::hls::{self, HlsSide, KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
+use stentor::http::{hls::TokenRefusal, hls_answer::Cors, pages};
+
+pub const ROOM: &str = "staged";
+pub const TOKEN: &str = "staged.listener.token";
+const PART_MS: u64 = 192;
+const PARTS: usize = 10;
+const WINDOW: usize = 6;
+const FIRST_SEQUENCE: u64 = 40;
+const SEGMENTS_PER_KEY: usize = 2;
+/// On air for this long when the server starts.
+const PAST_SEGMENTS: usize = 3;
+
+/// One run of FFmpeg: a tone, and for how many segments of 1.92 s.
+#[derive(Clone, Copy)]
+pub struct Take {
+    pub hz: u32,
+    pub segments: usize,
+}
+
+/// A server with one room that has just been on air for 5.76 s. Stops when dropped.
+pub struct Stage {
+    pub address: SocketAddr,
+    handle: ServerHandle,
+}
+
+struct Segment {
+    take: usize,
+    parts: Vec<Bytes>,
+}
+
+struct StagedRoom {
+    inits: Vec<Bytes>,
+    segments: Vec<Segment>,
+    began: Instant,
+    /// When the first sample was made, milliseconds since the Unix epoch.
+    epoch: u64,
+}
+
+impl Stage {
+    pub async fn open(takes: &[Take]) -> Self {
+        let room = Arc::new(StagedRoom::record(takes));
+        let data = web::Data::new(HlsSide {
+            media: room.clone(),
+            keys: room.clone(),
+            auth: room,
+            cors: Cors::default(),
+        });
+        let app = move || {
+            let data = data.clone();
+            App::new().configure(|c| hls::configure(c, data)).configure(pages::configure_listener)
+        };
+        let server = HttpServer::new(app).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
+        let address = server.addrs()[0];
+        let server = server.run();
+        let handle = server.handle();
+        actix::spawn(server);
+        Self { address, handle }
+    }
+
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        actix::spawn(self.handle.stop(false));
+    }
+}
+
+impl StagedRoom {
+    fn record(takes: &[Take]) -> Self {
+        let mut room = Self { inits: vec![], segments: vec![], began: Instant::now(), epoch: 0 };
+        for (i, take) in takes.iter().enumerate() {
+            let (init, fragments) = fragments_of(*take);
+            room.inits.push(init);
+            let segments = fragments.chunks_exact(PARTS).take(take.segments);
+            room.segments.extend(segments.map(|parts| Segment { take: i, parts: parts.to_vec() }));
+        }
+        room.began = Instant::now();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        room.epoch = now - (PAST_SEGMENTS * PARTS) as u64 * PART_MS;
+        room
+    }
+
+    fn published(&self) -> usize {
+        let live = self.began.elapsed().as_millis() as u64 / PART_MS;
+        (PAST_SEGMENTS * PARTS + live as usize).min(self.segments.len() * PARTS)
+    }
+
+    /// Waits for the clock to reach the part; `false` if the recording ends before.
+    async fn until(&self, part: usize) -> bool {
+        let due = (part + 1).saturating_sub(PAST_SEGMENTS * PARTS) as u64 * PART_MS;
+        tokio::time::sleep_until((self.began + Duration::from_millis(due)).into()).await;
+        part < self.segments.len() * PARTS
+    }
+
+    fn render(&self) -> String {
+        let published = self.published();
+        let (complete, open) = (published / PARTS, published % PARTS);
+        let first = complete.saturating_sub(WINDOW);
+        let mut text = format!(
+            "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n\
+             #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.6\n\
+             #EXT-X-PART-INF:PART-TARGET=0.2\n#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-DISCONTINUITY-SEQUENCE:{}\n",
+            FIRST_SEQUENCE + first as u64,
+            // The tag of the window's first segment leaves with the segment before it is counted.
+            self.segments[first].take - usize::from(self.starts_take(first)),
+        );
+        for index in first..complete + usize::from(open > 0) {
+            self.render_segment(
+                &mut text,
+                index,
+                index == first,
+                if index < complete { PARTS } else { open },
+            );
+        }
+        if complete == self.segments.len() {
+            text.push_str("#EXT-X-ENDLIST\n");
+        } else {
+            let uri = part_name(complete, open);
+            writeln!(text, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{uri}\"").unwrap();
+        }
+        text
+    }
+
+    fn render_segment(&self, text: &mut String, index: usize, first: bool, parts: usize) {
+        let take = self.segments[index].take;
+        let new_take = self.starts_take(index);
+        if new_take {
+            text.push_str("#EXT-X-DISCONTINUITY\n");
+        }
+        if new_take || first {
+            writeln!(text, "#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"init-{take}.mp4\"").unwrap();
+        }
+        if new_take || first || index.is_multiple_of(SEGMENTS_PER_KEY) {
+            let key = index / SEGMENTS_PER_KEY;
+            writeln!(text, "#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=staged&k={key}\"").unwrap();
+        }
+        writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", self.date(index)).unwrap();
+        for part in 0..parts {
+            let uri = part_name(index, part);
+            writeln!(text, "#EXT-X-PART:DURATION=0.192,URI=\"{uri}\",INDEPENDENT=YES").unwrap();
+        }
+        if parts == PARTS {
+            writeln!(text, "#EXTINF:1.92,\nseg-{index}.m4s").unwrap();
+        }
+    }
+
+    /// Whether a discontinuity stands before this segment.
+    fn starts_take(&self, index: usize) -> bool {
+        index > 0 && self.segments[index - 1].take != self.segments[index].take
+    }
+
+    /// Hours and minutes suffice: the day is written out by the epoch's own day count.
+    fn date(&self, index: usize) -> String {
+        let ms = self.epoch + (index * PARTS) as u64 * PART_MS;
+        let (days, of_day) = (ms / 86_400_000, ms % 86_400_000);
+        let (y, m, d) = civil(days as i64);
+        let (h, min, s) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60);
+        format!("{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{s:02}.{:03}Z", of_day % 1000)
+    }
+
+    fn seal(&self, index: usize, clear: &[u8]) -> Bytes {
+        let iv = u128::from(FIRST_SEQUENCE + index as u64).to_be_bytes();
+        let key = key_bytes(index / SEGMENTS_PER_KEY);
+        cbc::Encryptor::<aes::Aes128>::new(&key.into(), &iv.into()).encrypt_padded_vec::<Pkcs7>(clear).into()
+    }
+}
+
+#[async_trait]
+impl LiveMedia for StagedRoom {
+    async fn playlist(&self, _: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
+        if let Some((msn, part)) = at {
+            let index = (msn - FIRST_SEQUENCE) as usize;
+            self.until(index * PARTS + part.map_or(PARTS - 1, |p| p as usize)).await;
+        }
+        Ok(self.render().into())
+    }
+
+    async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+        let numbers: Vec<usize> = name.split(['-', '.']).filter_map(|n| n.parse().ok()).collect();
+        let segment = |index: usize| self.segments.get(index).ok_or(MediaRefusal::BadName);
+        let body = match (name.split('-').next(), &numbers[..]) {
+            (Some("init"), [take]) => self.inits[*take].clone(),
+            (Some("seg"), [index]) => self.seal(*index, &segment(*index)?.parts.concat()),
+            (Some("part"), [index, part]) => {
+                let clear = &segment(*index)?.parts[*part];
+                self.until(index * PARTS + part).await;
+                self.seal(*index, clear)
+            }
+            _ => return Err(MediaRefusal::BadName),
+        };
+        Ok((body, "audio/mp4"))
+    }
+}
+
+#[async_trait]
+impl KeyService for StagedRoom {
+    async fn key(&self, _: &RoomId, _: &str, index: u64) -> Result<[u8; 16], KeyRefusal> {
+        Ok(key_bytes(index as usize))
+    }
+}
+
+impl ListenerAuth for StagedRoom {
+    fn verify(&self, token: &str, room: &RoomId) -> Result<(), TokenRefusal> {
+        let known = token == TOKEN && room.as_str() == ROOM;
+        known.then_some(()).ok_or(TokenRefusal {
+            forbidden: false,
+            code: "token_invalid",
+            message: "not valid",
+        })
+    }
+}
+
+fn key_bytes(index: usize) -> [u8; 16] {
+    [0x5a ^ index as u8; 16]
+}
+
+fn part_name(index: usize, part: usize) -> String {
+    format!("part-{index}-{part}.m4s")
+}
+
+/// Initialization section and fragments of nine AAC frames.
+fn fragments_of(take: Take) -> (Bytes, Vec<Bytes>) {
+    let source = format!("sine=frequency={}:sample_rate=48000", take.hz);
+    // A segment more: encoder delay and the end of the stream make the last fragments short.
+    let seconds = ((take.segments + 1) * PARTS) as f64 * PART_MS as f64 / 1000.0;
+    let output = std::process::Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", &source, "-t", &seconds.to_string()])
+        .args(["-c:a", "aac", "-b:a", "64k", "-f", "mp4", "-movflags", "+empty_moov+default_base_moof"])
+        .args(["-frag_duration", "192000", "pipe:1"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let stream = Bytes::from(output.stdout);
+    let (mut init, mut fragments, mut at) = (vec![], vec![], 0);
+    while at < stream.len() {
+        let length = u32::from_be_bytes(stream[at..at + 4].try_into().unwrap()) as usize;
+        match &stream[at + 4..at + 8] {
+            b"ftyp" | b"moov" => init.extend_from_slice(&stream[at..at + length]),
+            b"moof" => fragments.push(at..at + length),
+            b"mdat" => fragments.last_mut().unwrap().end = at + length,
+            _ => {}
+        }
+        at += length;
+    }
+    (init.into(), fragments.into_iter().map(|range| stream.slice(range)).collect())
+}
+
+/// Year, month and day of a day since the Unix epoch, by walking the calendar.
+fn civil(mut days: i64) -> (i64, usize, i64) {
+    let leap = |y: i64| (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+    let mut year = 1970;
+    while days >= 365 + i64::from(leap(year)) {
+        days -= 365 + i64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while days >= lengths[month] {
+        days -= lengths[month];
+        month += 1;
+    }
+    (year, month + 1, days + 1)
+}
