@@ -1,3 +1,20 @@
 //! Actors: the shells that feed `domain` machines and run their effects, and the supervision they live under.
+//!
+//! ```text
+//! NodeSupervisor
+//! ├─ StoreWatch*         one per prefix: the store's changes into the directory
+//! ├─ JanusSupervisor ─ Heartbeat, JanusProcess, JanusGateway ─ JanusRoom*
+//! ├─ MixerSupervisor ─ Heartbeat, FfmpegProcess*
+//! └─ RoomSupervisor ─ Housekeeper, Room*
+//! ```
 
+pub mod context;
+pub mod heartbeat;
+pub mod janus;
 pub mod kernel;
+pub mod mixer;
+pub mod news;
+pub mod node;
+pub mod room_children;
+pub mod rooms;
+pub mod store_watch;

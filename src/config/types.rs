@@ -34,6 +34,16 @@ pub struct Config {
     pub log: LogConfig,
 }
 
+impl Config {
+    /// Base of the URLs given to listeners, without a slash at the end.
+    pub fn hls_base_url(&self) -> String {
+        match &self.http.public_hls_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.listen.hls),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
     /// `None`: made once and kept in `data_dir`.

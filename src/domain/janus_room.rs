@@ -219,10 +219,7 @@ impl JanusRoom {
                     Effect::StopForwarder { janus_room_id, stream_id: f.stream_id },
                     "the room is no longer wanted here",
                 ),
-                None => Plan::act(
-                    Effect::Destroy { janus_room_id },
-                    "the room is no longer wanted here",
-                ),
+                None => Plan::act(Effect::Destroy { janus_room_id }, "the room is no longer wanted here"),
             };
         }
         match key.filter(|k| k.id == self.me) {

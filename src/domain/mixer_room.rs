@@ -66,7 +66,8 @@ struct Running {
     epoch: Epoch,
     since: Duration,
     feed: Option<(Feed, Duration)>,
-    feed_changed: bool,
+    /// Why it is of no use any more.
+    unfit: Option<&'static str>,
     last_fragment: Option<Duration>,
 }
 
@@ -145,6 +146,8 @@ pub enum StoreEffect {
 pub enum Exit {
     /// Somebody else holds the port; the pool has set it aside.
     BindFailed,
+    /// No RTP came, so it gave up.
+    Starved,
     Other,
 }
 
@@ -162,6 +165,7 @@ pub struct MixerRoom {
     crashes: Restarts,
     retry: Retry,
     store_retry: Retry,
+    leaving: bool,
 }
 
 impl MixerRoom {
@@ -179,6 +183,7 @@ impl MixerRoom {
             crashes: Restarts::default(),
             retry: Retry::default(),
             store_retry: Retry::default(),
+            leaving: false,
         }
     }
 
@@ -228,7 +233,7 @@ impl MixerRoom {
         if let (Process::Running(running), Some(feed)) = (&mut self.process, feed) {
             match &running.feed {
                 None => running.feed = Some((feed, now)),
-                Some((known, _)) if *known != feed => running.feed_changed = true,
+                Some((known, _)) if *known != feed => running.unfit = Some(NEW_SOURCE),
                 Some(_) => {}
             }
         }
@@ -245,6 +250,23 @@ impl MixerRoom {
         }
     }
 
+    /// What FFmpeg writes cannot be used.
+    pub fn garbled(&mut self) {
+        if let Process::Running(running) = &mut self.process {
+            running.unfit = Some(GARBLED);
+        }
+    }
+
+    /// The node is going down in order: the process ends and unused numbers are given back, but the room stays
+    /// ours, its key stays and its listeners are not told that it is over.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
     /// The process is gone and has been waited for.
     pub fn exited(&mut self, exit: Exit, why: &str, now: Duration, dice: f64) {
         let ended = std::mem::replace(&mut self.process, Process::Idle);
@@ -252,7 +274,8 @@ impl MixerRoom {
         match ended {
             Process::Idle => {}
             // Starvation is the source's fault: it backs off, but is no crash.
-            Process::Ending { why: STARVED } => self.retry.failed(STARVED, now, &backoff, dice),
+            Process::Ending { why: why @ (STARVED | GARBLED) } => self.retry.failed(why, now, &backoff, dice),
+            Process::Running(_) if exit == Exit::Starved => self.retry.failed(why, now, &backoff, dice),
             Process::Ending { .. } => {}
             Process::Running(_) if exit == Exit::BindFailed => {
                 self.port = None;
@@ -306,8 +329,8 @@ impl MixerRoom {
         if r.epoch != wanted.epoch {
             return kill(NEW_EPOCH);
         }
-        if r.feed_changed {
-            return kill(NEW_SOURCE);
+        if let Some(why) = r.unfit {
+            return kill(why);
         }
         if self.stream.is_none() {
             return match self.reserved {
@@ -351,7 +374,7 @@ impl MixerRoom {
                     epoch,
                     since: now,
                     feed: None,
-                    feed_changed: false,
+                    unfit: None,
                     last_fragment: None,
                 });
             }
@@ -446,7 +469,7 @@ impl MixerRoom {
             let effect = StoreEffect::Release { exact: reserved.next, key_revision: stored.mod_revision };
             return Plan::act(effect, "the next start continues without a jump");
         }
-        match key.filter(|k| k.id == self.me) {
+        match key.filter(|k| k.id == self.me && !self.leaving) {
             Some(key) => Plan::act(
                 StoreEffect::DeleteKey { key_revision: key.mod_revision },
                 "nothing is left of the room on this mixer",
@@ -488,7 +511,7 @@ impl MixerRoom {
     fn wanted(&self, view: &RoomView) -> Option<Wanted> {
         let live = view.live.as_ref()?;
         let mine = live.status == LiveStatus::OnAir && live.mixer_id == self.me && view.meta.is_some();
-        mine.then(|| Wanted {
+        (mine && !self.leaving).then(|| Wanted {
             epoch: live.epoch,
             nonce: live.nonce.clone(),
             live_revision: live.mod_revision,
@@ -510,5 +533,6 @@ impl MixerRoom {
 const NEW_EPOCH: &str = "the room was assigned anew";
 const NEW_SOURCE: &str = "the RTP source changed";
 const STARVED: &str = "no fragment while Janus forwards";
+const GARBLED: &str = "what FFmpeg writes cannot be used";
 const NOT_WANTED: &str = "the room is no longer wanted here";
-const ENDINGS: [&str; 4] = [NEW_EPOCH, NEW_SOURCE, STARVED, NOT_WANTED];
+const ENDINGS: [&str; 5] = [NEW_EPOCH, NEW_SOURCE, STARVED, GARBLED, NOT_WANTED];

@@ -15,9 +15,12 @@ pub struct PortPool {
 }
 
 impl PortPool {
-    /// `first..=last`; a pair must fit in the range whole.
-    pub fn new(first: u16, last: u16) -> Self {
-        let free = (first..last).filter(|p| p % 2 == 0).collect();
+    /// `first..=last`; a pair must fit in the range whole. `dice` (uniform in `0.0..1.0`) says where to begin, so
+    /// that a restarted node does not take the ports that late packets still fly to.
+    pub fn new(first: u16, last: u16, dice: f64) -> Self {
+        let mut free: VecDeque<u16> = (first..last).filter(|p| p % 2 == 0).collect();
+        let begin = (free.len() as f64 * dice.clamp(0.0, 1.0)) as usize;
+        free.rotate_left(begin.min(free.len()));
         Self { free, taken: BTreeSet::new(), quarantined: Vec::new() }
     }
 
@@ -82,7 +85,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_port_is_never_shared_and_never_lost(steps in steps()) {
-            let mut pool = PortPool::new(20_001, 20_020);
+            let mut pool = PortPool::new(20_001, 20_020, 0.5);
             let size = pool.size();
             let mut held: Vec<u16> = Vec::new();
             for (second, step) in steps.into_iter().enumerate() {
@@ -107,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_empty_pool_says_so_and_recovers() {
-        let mut pool = PortPool::new(20_000, 20_003);
+        let mut pool = PortPool::new(20_000, 20_003, 0.0);
         let (a, b) = (pool.reserve(Duration::ZERO), pool.reserve(Duration::ZERO));
         assert_eq!((a, b), (Some(20_000), Some(20_002)));
         assert_eq!(pool.reserve(Duration::ZERO), None);

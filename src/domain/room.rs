@@ -119,6 +119,18 @@ pub struct Waiting {
     pub forced_at: Option<UnixMs>,
 }
 
+impl RoomStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::OnAir => "onair",
+            Self::Degraded => "degraded",
+            Self::Removing => "removing",
+        }
+    }
+}
+
 impl StartDenied {
     pub fn not_pickable(kind: ModuleKind, refused: NotPickable) -> Self {
         let considered = refused.considered;

@@ -99,7 +99,7 @@ impl World {
             (machine, JanusWorld::default(), RoomView::default())
         });
         let mixers = (0..MODULES).map(|n| {
-            let pool = PortPool::new(20_000, 20_008);
+            let pool = PortPool::new(20_000, 20_008, 0.0);
             let world = MixerWorld { pool, process: None, dying: false, open: None };
             (mixer_room(n), world, RoomView::default())
         });
@@ -120,6 +120,8 @@ impl World {
             hls_path: String::new(),
             created_at: UnixMs(0),
             deleted_at: None,
+            last_epoch: Epoch(0),
+            last_started_at: None,
         };
         world.put(RoomPart::Meta, &meta);
         world
@@ -425,7 +427,8 @@ impl World {
 
     fn restart_mixer(&mut self, node: usize) {
         let world = &mut self.mixers[node].1;
-        *world = MixerWorld { pool: PortPool::new(20_000, 20_008), process: None, dying: false, open: None };
+        *world =
+            MixerWorld { pool: PortPool::new(20_000, 20_008, 0.0), process: None, dying: false, open: None };
         self.mixers[node].0 = mixer_room(node);
         self.deliver(node);
     }

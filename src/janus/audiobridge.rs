@@ -16,7 +16,7 @@ use crate::domain::ids::{MediaAddr, Pin};
 /// Opus at 48 kHz: AudioBridge would mix at 16 kHz by itself.
 const SAMPLING_RATE: u32 = 48_000;
 /// RTP payload type of forwarded Opus; an SDP for the receiver must say the same.
-const FORWARD_PAYLOAD_TYPE: u8 = 100;
+pub const FORWARD_PAYLOAD_TYPE: u8 = 100;
 
 /// A mixing room to be made.
 #[derive(Debug, Clone)]

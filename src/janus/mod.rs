@@ -26,7 +26,8 @@ mod rtp;
 mod wire;
 
 pub use audiobridge::{
-    AudioBridge, ForwarderInfo, GatewayInfo, NewRoom, ParticipantInfo, PluginInfo, RoomInfo,
+    AudioBridge, FORWARD_PAYLOAD_TYPE, ForwarderInfo, GatewayInfo, NewRoom, ParticipantInfo, PluginInfo,
+    RoomInfo,
 };
 pub use client::JanusClient;
 pub use description::RoomMark;

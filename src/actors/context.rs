@@ -1,0 +1,90 @@
+//! What every role actor is given: the node's identity, its store and its eyes on it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::news::News;
+use super::store_watch::Subscribers;
+use crate::config::Config;
+use crate::domain::ids::{ModuleId, UnixMs};
+use crate::domain::plan::{Failure, WriteOutcome};
+use crate::domain::restart::Backoff;
+use crate::rooms::{Directory, Scope};
+use crate::store::{Revision, Store, StoreError, Txn, TxnOutcome};
+use crate::telemetry::Metrics;
+
+#[derive(Clone)]
+pub struct Context {
+    pub me: ModuleId,
+    pub config: Arc<Config>,
+    pub store: Arc<dyn Store>,
+    pub directory: Arc<Directory>,
+    pub subscribers: Subscribers,
+    pub clock: Clock,
+    pub metrics: Metrics,
+}
+
+impl Context {
+    pub fn backoff(&self) -> Backoff {
+        let retry = &self.config.supervision;
+        Backoff { first: retry.retry_first, max: retry.retry_max }
+    }
+
+    /// The store revision that the directory's rooms have reached; 0 before the first list.
+    pub fn rooms_revision(&self) -> Revision {
+        self.directory.revision_seen(Scope::Rooms).unwrap_or_default()
+    }
+
+    /// Whether the rooms were listed once: before that, nothing is known to be unwanted.
+    pub fn rooms_listed(&self) -> bool {
+        self.directory.revision_seen(Scope::Rooms).is_some()
+    }
+
+    /// News of rooms from now on; of all of them at once if they are known already.
+    pub fn subscribe(&self, wake: impl Fn() + Send + Sync + 'static) -> News {
+        let news = News::new(wake);
+        self.subscribers.add(&news);
+        if self.rooms_listed() {
+            news.rebuilt();
+        }
+        news
+    }
+
+    /// One conditional write, told in the words the machines understand.
+    pub async fn write(&self, txn: Txn) -> WriteOutcome {
+        match self.store.txn(txn).await {
+            Ok(TxnOutcome::Committed(revision)) => WriteOutcome::Written { revision },
+            Ok(TxnOutcome::Conflict) => WriteOutcome::Superseded,
+            Err(StoreError::Rejected(why)) => WriteOutcome::Failed(Failure::Refused(why)),
+            Err(error) => WriteOutcome::Failed(Failure::Unknown(error.to_string())),
+        }
+    }
+}
+
+/// The monotonic clock of the machines, and the wall clock for people.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Since the process began; never goes back.
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    pub fn wall(&self) -> UnixMs {
+        // Before 1970 the machine has other troubles than our timestamps.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Uniform in `0.0..1.0`, for jitter.
+pub fn dice() -> f64 {
+    rand::random()
+}

@@ -1,0 +1,185 @@
+//! One module's heartbeat: a key under a lease, kept alive, true about the module's health.
+//!
+//! ```text
+//!  Leaseless ──grant + put──▶ Beating ──keep-alive every ttl/3──▶ Beating
+//!      ▲                        │ lease gone, store away
+//!      └────────── retry ───────┘
+//! ```
+//! The incarnation stays that of the process, so that others can tell a node that was cut off from one that
+//! was restarted.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::context::{Context, dice};
+use super::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
+use crate::domain::keys::{self, ModuleKind, ModulePart};
+use crate::domain::model::{Health, Heartbeat};
+use crate::domain::restart::Backoff;
+use crate::store::{LeaseId, StoreError, Txn};
+
+/// What the module says of itself; its supervisor changes it, the heartbeat publishes it.
+pub type Pulse = watch::Receiver<Heartbeat>;
+
+pub struct HeartbeatActor {
+    kind: ModuleKind,
+    context: Context,
+    pulse: Pulse,
+    lease: Option<LeaseId>,
+    attempt: u32,
+    busy: bool,
+    stopping: bool,
+    reason: Option<String>,
+    timer: Option<Timer>,
+}
+
+pub enum Msg {
+    Beat,
+    /// The module's own state changed.
+    Changed,
+    /// `published`: the key holds what the pulse said then.
+    Beaten(Result<LeaseId, StoreError>),
+    Revoked,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Beat => "beat",
+            Self::Changed => "changed",
+            Self::Beaten(_) => "beaten",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl HeartbeatActor {
+    pub fn new(kind: ModuleKind, context: Context, pulse: Pulse) -> Self {
+        Self {
+            kind,
+            context,
+            pulse,
+            lease: None,
+            attempt: 0,
+            busy: false,
+            stopping: false,
+            reason: None,
+            timer: None,
+        }
+    }
+
+    fn beat(&mut self, cx: &mut Cx<Self>) {
+        if self.busy || self.stopping {
+            return;
+        }
+        self.busy = true;
+        let changed = self.pulse.has_changed().unwrap_or(false);
+        let heartbeat = self.pulse.borrow_and_update().clone();
+        let key = keys::module(self.kind, &self.context.me, ModulePart::Heartbeat);
+        let ttl = self.context.config.rooms.heartbeat_ttl;
+        let (store, lease) = (self.context.store.clone(), self.lease);
+        let work = async move {
+            if let (Some(lease), false) = (lease, changed) {
+                return store.keep_alive(lease).await.map(|()| lease);
+            }
+            let lease = match lease {
+                Some(lease) => lease,
+                None => store.grant(ttl).await?,
+            };
+            let json = serde_json::to_vec(&heartbeat).map_err(|e| StoreError::Rejected(e.to_string()))?;
+            store.txn(Txn::new().put_leased(key, json, lease)).await.map(|_| lease)
+        };
+        cx.run(work, Msg::Beaten);
+    }
+
+    fn beaten(&mut self, outcome: Result<LeaseId, StoreError>, cx: &mut Cx<Self>) {
+        self.busy = false;
+        self.context.metrics.heartbeat(outcome.is_ok());
+        let ttl = self.context.config.rooms.heartbeat_ttl;
+        let next = match outcome {
+            Ok(lease) => {
+                self.lease = Some(lease);
+                self.attempt = 0;
+                self.reason = None;
+                if self.pulse.has_changed().unwrap_or(false) { Duration::ZERO } else { ttl / 3 }
+            }
+            Err(error) => {
+                if self.attempt == 0 {
+                    tracing::warn!(module = self.kind.as_str(), %error, "heartbeat failed, trying again");
+                }
+                if matches!(error, StoreError::LeaseNotFound) {
+                    self.lease = None;
+                }
+                self.attempt += 1;
+                self.reason = Some(error.to_string());
+                // Well below the lease's life, so that a short outage does not cost it.
+                Backoff { first: Duration::from_millis(100), max: ttl / 4 }.delay(self.attempt, dice())
+            }
+        };
+        self.timer = Some(cx.after(next, Msg::Beat));
+    }
+
+    fn listen(&self, cx: &mut Cx<Self>) {
+        let mut pulse = self.pulse.clone();
+        pulse.mark_unchanged();
+        cx.run(
+            async move {
+                if pulse.changed().await.is_err() {
+                    // The module's supervisor is gone; so are we soon, and there is nothing to tell.
+                    std::future::pending::<()>().await;
+                }
+            },
+            |()| Msg::Changed,
+        );
+    }
+}
+
+impl Behaviour for HeartbeatActor {
+    const KIND: &'static str = "heartbeat";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.pulse.mark_changed();
+        self.listen(cx);
+        self.beat(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Beat => self.beat(cx),
+            Msg::Changed => {
+                self.listen(cx);
+                self.beat(cx);
+            }
+            Msg::Beaten(outcome) => self.beaten(outcome, cx),
+            Msg::Revoked => cx.exit(),
+        }
+    }
+
+    /// Says goodbye, so that nobody has to wait for the lease to run out.
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+        self.stopping = true;
+        let Some(lease) = self.lease.take() else { return Stopping::Now };
+        let store = self.context.store.clone();
+        cx.run(async move { store.revoke(lease).await }, |outcome| {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "the heartbeat's lease is left to run out");
+            }
+            Msg::Revoked
+        });
+        Stopping::Wait
+    }
+
+    fn observe(&self) -> Observed {
+        let healthy = self.pulse.borrow().status == Health::Healthy;
+        Observed {
+            state: if self.lease.is_some() { "beating" } else { "leaseless" }.into(),
+            observed: json!({ "module": self.kind.as_str(), "healthy": healthy }),
+            reason: self.reason.clone(),
+            attempt: self.attempt,
+            ..Observed::default()
+        }
+    }
+}

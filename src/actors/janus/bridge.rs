@@ -1,0 +1,111 @@
+//! Effects of one room, run on the AudioBridge: typed errors become what the machine understands.
+
+use std::sync::Arc;
+
+use crate::auth::secrets::Secrets;
+use crate::domain::ids::{Epoch, MediaAddr, Pin, RoomId};
+use crate::domain::janus_room::{Effect, Found, Outcome};
+use crate::domain::model::ForwarderState;
+use crate::domain::plan::Failure;
+use crate::janus::{
+    AudioBridge, ForwarderInfo, JanusError, NewRoom, PluginError, RoomInfo, RoomMark, Secret,
+};
+
+/// Tries at a room number nobody has; with a million numbers one is nearly always enough.
+const NUMBER_TRIES: usize = 10;
+
+pub struct RoomOnBridge {
+    pub bridge: Arc<dyn AudioBridge>,
+    pub room: RoomId,
+    pub cluster: String,
+    pub secrets: Arc<Secrets>,
+}
+
+impl RoomOnBridge {
+    /// Key effects are the store's and never come here; for them the answer is a refusal.
+    pub async fn run(&self, effect: Effect) -> Outcome {
+        let done = match effect {
+            Effect::Inspect => self.inspect().await,
+            Effect::Create { epoch, pin } => self.create(epoch, pin).await,
+            Effect::Destroy { janus_room_id } => self.destroy(janus_room_id).await,
+            Effect::ListForwarders { janus_room_id } => self.forwarders(janus_room_id).await,
+            Effect::StartForwarder { janus_room_id, target } => self.start(janus_room_id, target).await,
+            Effect::StopForwarder { janus_room_id, stream_id } => self.stop(janus_room_id, stream_id).await,
+            Effect::WriteKey { .. } | Effect::DeleteKey { .. } => return refused("not an effect of Janus"),
+        };
+        done.unwrap_or_else(failed)
+    }
+
+    fn secret(&self) -> Secret {
+        Secret(self.secrets.of_janus_room(&self.room))
+    }
+
+    async fn inspect(&self) -> Result<Outcome, JanusError> {
+        let rooms = self.bridge.list_rooms().await?;
+        let mine = rooms.iter().filter_map(|info| found(info, &self.cluster));
+        let mine = mine.filter(|(room, _)| *room == self.room).map(|(_, found)| found);
+        Ok(Outcome::Inspected(mine.collect()))
+    }
+
+    async fn create(&self, epoch: Epoch, pin: Pin) -> Result<Outcome, JanusError> {
+        let Some(mark) = RoomMark::new(&self.cluster, self.room.clone(), epoch) else {
+            return Ok(refused("node.cluster cannot be part of a Janus room description"));
+        };
+        let mut room =
+            NewRoom { janus_room_id: 0, description: mark.to_string(), pin, secret: self.secret() };
+        for _ in 0..NUMBER_TRIES {
+            room.janus_room_id = rand::random_range(100_000..1_000_000);
+            match self.bridge.create_room(&room).await {
+                Err(JanusError::Plugin(PluginError::RoomExists)) => {}
+                other => {
+                    return other.map(|()| Outcome::Created { janus_room_id: room.janus_room_id, epoch });
+                }
+            }
+        }
+        Ok(refused("every room number tried is taken on this Janus"))
+    }
+
+    async fn destroy(&self, janus_room_id: u32) -> Result<Outcome, JanusError> {
+        match self.bridge.destroy_room(janus_room_id, &self.secret()).await {
+            Ok(()) | Err(JanusError::Plugin(PluginError::NoSuchRoom)) => Ok(Outcome::Gone { janus_room_id }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn forwarders(&self, janus_room_id: u32) -> Result<Outcome, JanusError> {
+        let listed = self.bridge.list_forwarders(janus_room_id, &self.secret()).await?;
+        let forwarders = listed.iter().map(forwarder).collect();
+        Ok(Outcome::Forwarders { janus_room_id, forwarders })
+    }
+
+    async fn start(&self, janus_room_id: u32, target: MediaAddr) -> Result<Outcome, JanusError> {
+        let stream_id = self.bridge.start_forwarder(janus_room_id, &self.secret(), target).await?;
+        Ok(Outcome::Started { janus_room_id, forwarder: ForwarderState { stream_id, target } })
+    }
+
+    async fn stop(&self, janus_room_id: u32, stream_id: u64) -> Result<Outcome, JanusError> {
+        self.bridge.stop_forwarder(janus_room_id, &self.secret(), stream_id).await?;
+        Ok(Outcome::Stopped { janus_room_id, stream_id })
+    }
+}
+
+/// Whose room this is, if it carries our cluster's mark.
+pub fn found(info: &RoomInfo, cluster: &str) -> Option<(RoomId, Found)> {
+    let mark = RoomMark::parse(&info.description).filter(|mark| mark.cluster() == cluster)?;
+    Some((mark.room, Found { janus_room_id: info.id, created_at: mark.epoch, forwarders: None }))
+}
+
+pub fn refused(why: impl ToString) -> Outcome {
+    Outcome::Failed(Failure::Refused(why.to_string()))
+}
+
+fn forwarder(info: &ForwarderInfo) -> ForwarderState {
+    ForwarderState { stream_id: info.stream_id, target: MediaAddr { ip: info.ip, port: info.port } }
+}
+
+fn failed(error: JanusError) -> Outcome {
+    // A room that vanished is a reason to look again, just as an answer that never came.
+    let look_again = error.outcome_unknown() || matches!(error, JanusError::Plugin(PluginError::NoSuchRoom));
+    let text = error.to_string();
+    Outcome::Failed(if look_again { Failure::Unknown(text) } else { Failure::Refused(text) })
+}

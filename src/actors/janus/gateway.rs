@@ -1,0 +1,341 @@
+//! The link to one Janus Gateway, and the rebuild that follows every connection.
+//!
+//! ```text
+//!  Offline ──url──▶ Connecting ──▶ Listing ──▶ Up
+//!     ▲                │              │         │  link ends
+//!     └── retry ───────┴──────────────┴─────────┘
+//! ```
+//! The seed's rebuild: *RebuildStart* is the connection, *actual state* the listing of the rooms that carry our
+//! cluster's mark, *RebuildState* an actor for every room that is wanted here or found here (each destroys,
+//! creates or keeps), *RebuildEnd* the state `Up`. It waits for the store's first list: before that nothing is
+//! known to be unwanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+
+use super::GatewayLink;
+use super::bridge;
+use super::room::{self, JanusRoomActor};
+use crate::actors::context::{Context, dice};
+use crate::actors::kernel::{Behaviour, ChildDown, Cx, Message, Observed, Timer};
+use crate::actors::news::News;
+use crate::actors::room_children::{Ended, RoomChildren};
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::janus_room::Found;
+use crate::domain::model::{Health, Heartbeat};
+use crate::domain::view::RoomView;
+use crate::janus::{
+    AudioBridge, ConnectOptions, DownReason, GatewayEvent, JanusClient, JanusError, RoomInfo,
+};
+use crate::telemetry::events::{Event, JanusLost, JanusUp};
+
+/// Connections refused in a row after which a Janus of ours is replaced.
+const PATIENCE: u32 = 3;
+
+pub struct JanusGateway {
+    context: Context,
+    options: ConnectOptions,
+    link: GatewayLink,
+    pulse: Arc<watch::Sender<Heartbeat>>,
+    news: Option<News>,
+    state: State,
+    attempt: u32,
+    reason: Option<String>,
+    rooms: RoomChildren<room::Msg>,
+    timer: Option<Timer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Offline,
+    Connecting,
+    Listing,
+    Up,
+}
+
+pub enum Msg {
+    /// Whoever runs the Janus says where it is now, or that it is gone.
+    UrlChanged,
+    Connected(Result<JanusClient, JanusError>),
+    /// Its version, and every room it has.
+    Listed(Result<(String, Vec<RoomInfo>), JanusError>),
+    Down(DownReason),
+    Retry,
+    News,
+    /// Nothing is left of this room here.
+    Finished(RoomId),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::UrlChanged => "url_changed",
+            Self::Connected(_) => "connected",
+            Self::Listed(_) => "listed",
+            Self::Down(_) => "down",
+            Self::Retry => "retry",
+            Self::News => "news",
+            Self::Finished(_) => "finished",
+        }
+    }
+}
+
+impl JanusGateway {
+    pub fn new(
+        context: Context,
+        options: ConnectOptions,
+        link: GatewayLink,
+        pulse: Arc<watch::Sender<Heartbeat>>,
+    ) -> Self {
+        Self {
+            context,
+            options,
+            link,
+            pulse,
+            news: None,
+            state: State::Offline,
+            attempt: 0,
+            reason: None,
+            rooms: RoomChildren::default(),
+            timer: None,
+        }
+    }
+
+    fn connect(&mut self, cx: &mut Cx<Self>) {
+        let Some(url) = self.link.url() else {
+            self.reason = Some("waits for the Janus process".into());
+            return;
+        };
+        if self.state != State::Offline {
+            return;
+        }
+        self.state = State::Connecting;
+        self.timer = None;
+        let options = ConnectOptions { url, ..self.options.clone() };
+        let (sender, mut events) = mpsc::unbounded_channel();
+        cx.run(async move { JanusClient::connect(&options, sender).await }, Msg::Connected);
+        cx.run(
+            async move {
+                match events.recv().await {
+                    Some(GatewayEvent::Down { reason }) => reason,
+                    // Never connected: the failure is told by `Connected`.
+                    None => std::future::pending().await,
+                }
+            },
+            Msg::Down,
+        );
+    }
+
+    fn connected(&mut self, outcome: Result<JanusClient, JanusError>, cx: &mut Cx<Self>) {
+        match outcome {
+            Ok(client) => {
+                let bridge: Arc<dyn AudioBridge> = Arc::new(client);
+                self.link.set_bridge(Some(bridge.clone()));
+                self.state = State::Listing;
+                cx.run(survey(bridge), Msg::Listed);
+            }
+            Err(error) => self.offline(error.to_string(), cx),
+        }
+    }
+
+    fn listed(&mut self, outcome: Result<(String, Vec<RoomInfo>), JanusError>, cx: &mut Cx<Self>) {
+        let (version, rooms) = match outcome {
+            Ok(survey) => survey,
+            Err(error) => return self.offline(error.to_string(), cx),
+        };
+        if !self.context.rooms_listed() {
+            // The listing is redone when the store has been listed; see `News`.
+            self.reason = Some("waits for the first list of the store".into());
+            return;
+        }
+        self.rebuild(&version, &rooms, cx);
+    }
+
+    fn rebuild(&mut self, version: &str, infos: &[RoomInfo], cx: &mut Cx<Self>) {
+        self.state = State::Up;
+        self.attempt = 0;
+        self.reason = None;
+        let mut found: BTreeMap<RoomId, Vec<Found>> = BTreeMap::new();
+        for (room, seen) in infos.iter().filter_map(|i| bridge::found(i, &self.context.config.node.cluster)) {
+            found.entry(room).or_default().push(seen);
+        }
+        let wanted = self.wanted();
+        tracing::info!(
+            found = found.len(),
+            wanted = wanted.len(),
+            "Janus is connected, its rooms are compared with the store"
+        );
+        for (room, child) in self.rooms.iter() {
+            let seen = found.remove(room).unwrap_or_default();
+            let _ = child.offer("link", room::Msg::Linked(Some(seen)));
+        }
+        let rest: BTreeSet<RoomId> = wanted.into_iter().chain(found.keys().cloned()).collect();
+        for room in rest {
+            let seen = found.remove(&room).unwrap_or_default();
+            self.ensure(room, seen, cx);
+        }
+        let url = self.link.url().unwrap_or_default();
+        JanusUp { url: &url, version }.emit(&self.context.metrics);
+        self.beat(Health::Healthy);
+    }
+
+    fn wanted(&self) -> Vec<RoomId> {
+        let rooms = self.context.directory.rooms();
+        let wanted = rooms.iter().filter(|(_, view)| concerns(view, &self.context.me));
+        wanted.map(|(room, _)| room.clone()).collect()
+    }
+
+    /// An actor for the room, told what Janus is known to have of it.
+    fn ensure(&mut self, room: RoomId, found: Vec<Found>, cx: &mut Cx<Self>) {
+        let (context, link, me, id) = (self.context.clone(), self.link.clone(), cx.me(), room.clone());
+        let make = move || JanusRoomActor::new(id.clone(), context.clone(), link.clone(), me.clone());
+        if let Some(child) = self.rooms.start(&room, cx, make) {
+            let _ = child.offer("link", room::Msg::Linked(Some(found)));
+        }
+    }
+
+    fn news(&mut self, cx: &mut Cx<Self>) {
+        let Some(news) = self.news.clone().map(|n| n.take()) else { return };
+        if self.state == State::Listing && self.context.rooms_listed() {
+            return self.list(cx);
+        }
+        let all = if news.rebuilt { self.wanted() } else { Vec::new() };
+        let known = if news.rebuilt { self.rooms.ids() } else { Vec::new() };
+        for room in news.rooms.into_iter().chain(all).chain(known) {
+            self.look_at(room, cx);
+        }
+    }
+
+    fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
+        if let Some(child) = self.rooms.get(&room) {
+            let _ = child.offer("news", room::Msg::News);
+        } else if self.state == State::Up && self.is_wanted(&room) {
+            // Not listed at the last connection and not made since: Janus has nothing of it.
+            self.ensure(room, Vec::new(), cx);
+        }
+    }
+
+    fn is_wanted(&self, room: &RoomId) -> bool {
+        self.context.directory.room(room).is_some_and(|view| concerns(&view, &self.context.me))
+    }
+
+    fn list(&mut self, cx: &mut Cx<Self>) {
+        if let Some(bridge) = self.link.bridge() {
+            cx.run(survey(bridge), Msg::Listed);
+        }
+    }
+
+    fn offline(&mut self, why: String, cx: &mut Cx<Self>) {
+        let was_up = self.state == State::Up;
+        self.state = State::Offline;
+        self.link.set_bridge(None);
+        self.attempt += 1;
+        if was_up {
+            let url = self.link.url().unwrap_or_default();
+            JanusLost { url: &url, reason: &why }.emit(&self.context.metrics);
+            for (_, child) in self.rooms.iter() {
+                let _ = child.offer("link", room::Msg::Unlinked);
+            }
+            self.beat(Health::Unhealthy);
+        }
+        if self.attempt == PATIENCE {
+            self.link.complain();
+        }
+        self.reason = Some(why);
+        let delay = self.context.backoff().delay(self.attempt, dice()).min(Duration::from_secs(2));
+        self.timer = Some(cx.after(delay, Msg::Retry));
+    }
+
+    fn beat(&self, status: Health) {
+        self.pulse.send_if_modified(|heartbeat| {
+            let changed = heartbeat.status != status;
+            heartbeat.status = status;
+            changed
+        });
+    }
+
+    fn finished(&mut self, room: &RoomId, cx: &mut Cx<Self>) {
+        // It may have been wanted again since the actor said so; then its own news have reached it.
+        if !self.is_wanted(room) {
+            self.rooms.stop(room, cx);
+        }
+    }
+
+    fn listen_for_url(&self, cx: &mut Cx<Self>) {
+        cx.run(self.link.url_changed(), |()| Msg::UrlChanged);
+    }
+}
+
+async fn survey(bridge: Arc<dyn AudioBridge>) -> Result<(String, Vec<RoomInfo>), JanusError> {
+    let version = bridge.info().await?.version;
+    Ok((version, bridge.list_rooms().await?))
+}
+
+/// Whether a janus node has anything to do with the room: it is to have it, or still says that it has.
+fn concerns(view: &RoomView, me: &ModuleId) -> bool {
+    view.live.as_ref().is_some_and(|l| l.janus_id == *me) || view.janus.as_ref().is_some_and(|j| j.id == *me)
+}
+
+impl Behaviour for JanusGateway {
+    const KIND: &'static str = "janus_gateway";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let me = cx.me();
+        self.news = Some(self.context.subscribe(move || {
+            let _ = me.offer("news", Msg::News);
+        }));
+        self.link.set_bridge(None);
+        self.listen_for_url(cx);
+        self.connect(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Retry => self.connect(cx),
+            Msg::UrlChanged => {
+                self.listen_for_url(cx);
+                self.connect(cx);
+            }
+            Msg::Connected(outcome) => self.connected(outcome, cx),
+            Msg::Listed(outcome) => self.listed(outcome, cx),
+            Msg::Down(reason) if self.state != State::Offline => self.offline(reason.to_string(), cx),
+            Msg::Down(_) => {}
+            Msg::News => self.news(cx),
+            Msg::Finished(room) => self.finished(&room, cx),
+        }
+    }
+
+    fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
+        match self.rooms.ended(child) {
+            // What it knew of Janus died with it: it is to look itself.
+            Ended::Restarting(room) if self.state == State::Up => {
+                if let Some(child) = self.rooms.get(&room) {
+                    let _ = child.offer("link", room::Msg::Linked(None));
+                }
+            }
+            Ended::Gone(room) => self.look_at(room, cx),
+            Ended::Restarting(_) | Ended::Other => {}
+        }
+    }
+
+    fn observe(&self) -> Observed {
+        let state = match self.state {
+            State::Offline => "offline",
+            State::Connecting => "connecting",
+            State::Listing => "listing",
+            State::Up => "up",
+        };
+        Observed {
+            state: state.into(),
+            observed: json!({ "url": self.link.url(), "rooms": self.rooms.len() }),
+            reason: self.reason.clone(),
+            attempt: self.attempt,
+            ..Observed::default()
+        }
+    }
+}

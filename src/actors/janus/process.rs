@@ -1,0 +1,112 @@
+//! Managed mode: the Janus child process. Its end is this actor's failure, its restart the kernel's business.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::GatewayLink;
+use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping};
+use crate::janus::{ManagedError, ManagedJanus, ManagedOptions};
+
+/// Janus closes its sessions in a moment; anchors have been told by then.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+pub struct JanusProcess {
+    options: ManagedOptions,
+    link: GatewayLink,
+    pid: Option<u32>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+pub enum Msg {
+    Started(Result<ManagedJanus, ManagedError>),
+    Ended(String),
+    Stopped,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Started(_) => "started",
+            Self::Ended(_) => "ended",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl JanusProcess {
+    pub fn new(options: ManagedOptions, link: GatewayLink) -> Self {
+        Self { options, link, pid: None, stop: None }
+    }
+
+    fn attend(&mut self, mut janus: ManagedJanus, cx: &mut Cx<Self>) {
+        self.pid = janus.pid();
+        self.link.set_url(Some(janus.url().to_owned()));
+        let (stop, stopped) = oneshot::channel::<()>();
+        self.stop = Some(stop);
+        let link = self.link.clone();
+        let attend = async move {
+            tokio::select! {
+                exit = janus.wait() => Msg::Ended(match exit {
+                    Ok(status) => format!("janus ended: {status}"),
+                    Err(error) => format!("cannot wait for janus: {error}"),
+                }),
+                () = link.complaint() => {
+                    // Frozen, so TERM is of no use.
+                    let _ = janus.stop(Duration::ZERO).await;
+                    Msg::Ended("janus did not answer and was killed".into())
+                }
+                _ = stopped => {
+                    if let Err(error) = janus.stop(STOP_GRACE).await {
+                        tracing::warn!(%error, "stopping janus");
+                    }
+                    Msg::Stopped
+                }
+            }
+        };
+        cx.run(attend, |msg| msg);
+    }
+}
+
+impl Behaviour for JanusProcess {
+    const KIND: &'static str = "janus_process";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.link.set_url(None);
+        let options = self.options.clone();
+        cx.run(async move { ManagedJanus::start(&options).await }, Msg::Started);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Started(Ok(janus)) => {
+                tracing::info!(pid = janus.pid(), url = janus.url(), "janus is running");
+                self.attend(janus, cx);
+            }
+            Msg::Started(Err(error)) => cx.fail(error.to_string()),
+            Msg::Ended(why) => {
+                self.link.set_url(None);
+                cx.fail(why);
+            }
+            Msg::Stopped => cx.exit(),
+        }
+    }
+
+    fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
+        match self.stop.take() {
+            Some(stop) => match stop.send(()) {
+                Ok(()) => Stopping::Wait,
+                // It has just ended by itself.
+                Err(()) => Stopping::Now,
+            },
+            None => Stopping::Now,
+        }
+    }
+
+    fn observe(&self) -> Observed {
+        let state = if self.pid.is_some() { "running" } else { "starting" };
+        Observed { observed: json!({ "pid": self.pid }), ..Observed::state(state) }
+    }
+}

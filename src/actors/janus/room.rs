@@ -1,0 +1,187 @@
+//! One room on this node's Janus: the shell around [`domain::janus_room`](crate::domain::janus_room).
+//!
+//! Owns at most one call in flight, so a Janus call that hangs holds up this room and no other.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::GatewayLink;
+use super::bridge::{self, RoomOnBridge};
+use crate::actors::context::{Context, dice};
+use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
+use crate::domain::ids::RoomId;
+use crate::domain::janus_room::{Effect, Found, JanusRoom, Outcome};
+use crate::domain::keys::{self, RoomPart};
+use crate::domain::plan::Plan;
+use crate::domain::view::RoomView;
+use crate::store::Txn;
+
+pub struct JanusRoomActor {
+    room: RoomId,
+    context: Context,
+    link: GatewayLink,
+    parent: ActorRef<super::gateway::Msg>,
+    machine: JanusRoom,
+    view: Arc<RoomView>,
+    busy: bool,
+    reason: String,
+    timer: Option<Timer>,
+}
+
+#[derive(Clone)]
+pub enum Msg {
+    /// The store has news of this room.
+    News,
+    /// The gateway is connected; what it has of this room, if it was listed.
+    Linked(Option<Vec<Found>>),
+    Unlinked,
+    Done(Outcome),
+    Retry,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::News => "news",
+            Self::Linked(_) => "linked",
+            Self::Unlinked => "unlinked",
+            Self::Done(_) => "done",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+impl JanusRoomActor {
+    pub fn new(
+        room: RoomId,
+        context: Context,
+        link: GatewayLink,
+        parent: ActorRef<super::gateway::Msg>,
+    ) -> Self {
+        let machine = JanusRoom::new(context.me.clone(), context.backoff());
+        Self {
+            room,
+            context,
+            link,
+            parent,
+            machine,
+            view: Arc::default(),
+            busy: false,
+            reason: String::new(),
+            timer: None,
+        }
+    }
+
+    fn look(&mut self) {
+        // The revision first: the view may then only be newer than we say, never older.
+        let as_of = self.context.rooms_revision();
+        self.view = self.context.directory.room(&self.room).unwrap_or_default();
+        self.machine.saw(as_of);
+    }
+
+    fn step(&mut self, cx: &mut Cx<Self>) {
+        if self.busy {
+            return;
+        }
+        let (now, wall) = (self.context.clock.now(), self.context.clock.wall());
+        self.timer = None;
+        match self.machine.plan(&self.view, now, wall) {
+            Plan::Do { effect, reason } => {
+                self.reason = reason.into_owned();
+                self.busy = true;
+                cx.run(self.execute(effect), Msg::Done);
+            }
+            Plan::Wait { reason, until } => {
+                self.reason = reason.into_owned();
+                self.timer = until.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
+            }
+            Plan::Finished => {
+                self.reason = "nothing is left of the room here".into();
+                // A parent that is gone takes its children along anyway.
+                let _ = self.parent.tell(super::gateway::Msg::Finished(self.room.clone()));
+            }
+        }
+    }
+
+    fn execute(&self, effect: Effect) -> impl Future<Output = Outcome> + 'static {
+        let context = self.context.clone();
+        let on_bridge = self.link.bridge().map(|bridge| RoomOnBridge {
+            bridge,
+            room: self.room.clone(),
+            cluster: self.context.config.node.cluster.clone(),
+            secrets: self.link.secrets(),
+        });
+        let key = keys::room(&self.room, RoomPart::Janus);
+        let live_key = keys::room(&self.room, RoomPart::LiveMeta);
+        async move {
+            match effect {
+                Effect::WriteKey { state, live_revision, key_revision } => {
+                    let json = match serde_json::to_vec(&state) {
+                        Ok(json) => json,
+                        Err(error) => return bridge::refused(error),
+                    };
+                    let txn = Txn::new()
+                        .when(live_key, live_revision)
+                        .when(key.clone(), key_revision)
+                        .put(key, json);
+                    Outcome::Key { value: Some(state), outcome: context.write(txn).await }
+                }
+                Effect::DeleteKey { key_revision } => {
+                    let txn = Txn::new().when(key.clone(), key_revision).delete(key);
+                    Outcome::Key { value: None, outcome: context.write(txn).await }
+                }
+                effect => match on_bridge {
+                    Some(on_bridge) => on_bridge.run(effect).await,
+                    None => bridge::refused("the link to the Janus Gateway is gone"),
+                },
+            }
+        }
+    }
+}
+
+impl Behaviour for JanusRoomActor {
+    const KIND: &'static str = "janus_room";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        // The gateway tells of the link: to a new room what it has listed, to a restarted one to look itself.
+        self.look();
+        self.step(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::News => self.look(),
+            Msg::Linked(found) => self.machine.linked(found),
+            Msg::Unlinked => self.machine.unlinked(),
+            Msg::Retry => {}
+            Msg::Done(outcome) => {
+                self.busy = false;
+                if let Outcome::Failed(failure) = &outcome {
+                    tracing::warn!(room = %self.room, %failure, doing = self.reason, "janus room");
+                }
+                self.machine.done(outcome, self.context.clock.now(), dice());
+                self.look();
+            }
+        }
+        self.step(cx);
+    }
+
+    fn observe(&self) -> Observed {
+        let live = self.view.live.as_ref();
+        Observed {
+            state: self.machine.state(&self.view).into(),
+            desired: json!({
+                "onAir": self.view.is_on_air(),
+                "epoch": live.map(|l| l.epoch),
+                "janus": live.map(|l| &l.janus_id),
+                "target": self.view.mixer.as_ref().map(|m| m.rtp.to_string()),
+            }),
+            observed: json!({ "key": self.view.janus.as_ref().map(|k| &k.value) }),
+            reason: Some(self.reason.clone()),
+            attempt: self.machine.attempt(),
+            next_retry_in: self.machine.retry_due().and_then(|due| due.checked_sub(self.context.clock.now())),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Keeps the parts of the role `janus`: heartbeat, gateway, and the process in managed mode.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::GatewayLink;
+use super::gateway::JanusGateway;
+use super::process::JanusProcess;
+use crate::actors::context::Context;
+use crate::actors::heartbeat::HeartbeatActor;
+use crate::actors::kernel::{Behaviour, ChildSpec, Cx, Exhausted, Observed};
+use crate::domain::keys::ModuleKind;
+use crate::domain::model::Heartbeat;
+use crate::janus::{ConnectOptions, ManagedOptions};
+
+#[derive(Clone)]
+pub struct JanusSupervisor {
+    pub context: Context,
+    pub options: ConnectOptions,
+    /// `Some` in managed mode.
+    pub managed: Option<ManagedOptions>,
+    pub link: GatewayLink,
+    pub pulse: Arc<watch::Sender<Heartbeat>>,
+}
+
+impl Behaviour for JanusSupervisor {
+    const KIND: &'static str = "janus_supervisor";
+    type Msg = Infallible;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let (context, pulse) = (self.context.clone(), self.pulse.clone());
+        let beat = move || HeartbeatActor::new(ModuleKind::Janus, context.clone(), pulse.subscribe());
+        cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
+        if let Some(managed) = self.managed.clone() {
+            // Started before the gateway, so stopped after it: rooms say goodbye to a Janus that is there.
+            let link = self.link.clone();
+            let spec =
+                ChildSpec { exhausted: Exhausted::Park(Duration::from_secs(10)), ..ChildSpec::worker() };
+            cx.spawn_child("process", spec, move || JanusProcess::new(managed.clone(), link.clone()));
+        }
+        let me = self.clone();
+        let gateway = move || {
+            let me = me.clone();
+            JanusGateway::new(me.context, me.options, me.link, me.pulse)
+        };
+        cx.spawn_child("gateway", ChildSpec::supervisor(), gateway);
+    }
+
+    fn handle(&mut self, msg: Infallible, _: &mut Cx<Self>) {
+        match msg {}
+    }
+
+    fn observe(&self) -> Observed {
+        Observed::state("supervising")
+    }
+}

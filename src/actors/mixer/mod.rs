@@ -1,0 +1,60 @@
+//! Role `mixer`: RTP ports, one FFmpeg per room, and the streams made of what they write.
+//!
+//! ```text
+//! MixerSupervisor
+//! ├─ Heartbeat
+//! └─ FfmpegProcess*      one per room: process, packager, keys
+//! ```
+
+pub mod process;
+pub mod room;
+pub mod streams;
+pub mod supervisor;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::auth::Secrets;
+use crate::domain::ids::MediaAddr;
+use crate::domain::ports::PortPool;
+use streams::Streams;
+
+/// A port somebody else holds is not tried again for this long.
+const QUARANTINE: Duration = Duration::from_secs(60);
+
+/// What the rooms of one mixer share.
+#[derive(Clone)]
+pub struct MixerShared {
+    pub ports: Arc<Mutex<PortPool>>,
+    /// Bounds how many FFmpegs start at once: twenty together take ten times as long each.
+    pub starts: Arc<Semaphore>,
+    pub streams: Arc<Streams>,
+    pub secrets: Arc<Secrets>,
+}
+
+/// A reserved pair of ports; dropping it gives the pair back.
+pub struct PortLease {
+    pool: Arc<Mutex<PortPool>>,
+    pub rtp: MediaAddr,
+}
+
+impl PortLease {
+    pub fn reserve(pool: &Arc<Mutex<PortPool>>, ip: std::net::IpAddr, now: Duration) -> Option<Self> {
+        let port = pool.lock().unwrap_or_else(PoisonError::into_inner).reserve(now)?;
+        Some(Self { pool: pool.clone(), rtp: MediaAddr { ip, port } })
+    }
+
+    /// Somebody outside holds the pair.
+    pub fn quarantine(self, now: Duration) {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.quarantine(self.rtp.port, now + QUARANTINE);
+    }
+}
+
+impl Drop for PortLease {
+    fn drop(&mut self) {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).release(self.rtp.port);
+    }
+}

@@ -1,0 +1,128 @@
+//! Starting one FFmpeg and attending it to its end.
+
+use std::collections::VecDeque;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::process::ChildStdout;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::{MixerShared, PortLease};
+use crate::actors::context::Context;
+use crate::domain::ids::RoomId;
+use crate::domain::mixer_room::Exit;
+use crate::domain::plan::Failure;
+use crate::media::{ExitReason, Ffmpeg, FfmpegCommand, FfmpegLog, FfmpegLogLines, FfmpegProcess, LogLevel};
+
+/// Lines kept to tell why it ended.
+const LAST_LINES: usize = 16;
+
+/// A process that has just been started.
+pub struct Spawned {
+    pub lease: PortLease,
+    pub ffmpeg: Ffmpeg,
+    /// Held until the first fragment, so that only so many start at once.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// How it ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    pub pid: u32,
+    pub exit: Exit,
+    pub status: String,
+}
+
+/// Waits for its turn and starts FFmpeg, on `lease` if the room has one already.
+pub async fn spawn(
+    context: Context,
+    shared: MixerShared,
+    lease: Option<PortLease>,
+) -> Result<Spawned, (Option<PortLease>, Failure)> {
+    let refused = |lease, why: String| Err((lease, Failure::Refused(why)));
+    let Ok(permit) = shared.starts.clone().acquire_owned().await else {
+        return refused(lease, "the node is stopping".into());
+    };
+    let (config, media_ip) = (&context.config, context.config.listen.media);
+    let Some(lease) = lease.or_else(|| PortLease::reserve(&shared.ports, media_ip, context.clock.now()))
+    else {
+        return refused(None, "no RTP port is free: widen mixer.rtp_ports".into());
+    };
+    let command = FfmpegCommand {
+        binary: config.mixer.ffmpeg.clone(),
+        rtp: lease.rtp,
+        part: config.hls.part,
+        bitrate: config.mixer.bitrate,
+        payload_type: crate::janus::FORWARD_PAYLOAD_TYPE,
+    };
+    match Ffmpeg::spawn(&command) {
+        Ok(ffmpeg) => Ok(Spawned { lease, ffmpeg, permit }),
+        Err(error) => refused(Some(lease), format!("{error}: {}", error.source)),
+    }
+}
+
+/// Until the process has ended by itself or by `kill` (which carries the grace between TERM and KILL).
+pub async fn attend(
+    room: RoomId,
+    mut process: FfmpegProcess,
+    log: FfmpegLogLines,
+    kill: oneshot::Receiver<Duration>,
+) -> Ended {
+    let pid = process.pid();
+    let end = async {
+        let asked = tokio::select! {
+            status = process.wait() => return status,
+            asked = kill => asked,
+        };
+        // Without anybody to ask, the actor is gone: so should the process be.
+        process.stop(asked.unwrap_or_default()).await
+    };
+    let (status, last) = tokio::join!(end, follow(&room, pid, log));
+    match status {
+        Ok(status) => Ended { pid, exit: exit(status, &last), status: status.to_string() },
+        Err(error) => Ended { pid, exit: Exit::Other, status: format!("cannot be waited for: {error}") },
+    }
+}
+
+/// Its stderr into our log, to the end.
+async fn follow(room: &RoomId, pid: u32, mut log: FfmpegLogLines) -> VecDeque<FfmpegLog> {
+    let mut last = VecDeque::with_capacity(LAST_LINES);
+    while let Some(line) = log.next().await {
+        // What FFmpeg calls an error is one RTP packet too late as often as a real one: the exit tells.
+        match line.level {
+            LogLevel::Fatal => tracing::warn!(target: "ffmpeg", %room, pid, "{}", line.text),
+            _ => tracing::debug!(target: "ffmpeg", %room, pid, "{}", line.text),
+        }
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+    last
+}
+
+fn exit(status: ExitStatus, last: &VecDeque<FfmpegLog>) -> Exit {
+    match ExitReason::from(status, last) {
+        ExitReason::BindFailed => Exit::BindFailed,
+        ExitReason::Starved => Exit::Starved,
+        ExitReason::Clean | ExitReason::Signal(_) | ExitReason::Code(_) => Exit::Other,
+    }
+}
+
+/// A read of FFmpeg's output.
+pub struct Output {
+    pub pid: u32,
+    pub stdout: ChildStdout,
+    pub read: std::io::Result<bytes::Bytes>,
+}
+
+/// One read, which gives the reader back with what it got; empty at the end.
+pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: bytes::BytesMut) -> Output {
+    use tokio::io::AsyncReadExt;
+    buffer.reserve(READ);
+    let read = stdout.read_buf(&mut buffer).await.map(|_| buffer.freeze());
+    Output { pid, stdout, read }
+}
+
+/// A fragment of 192 ms at 64 kbit/s has 1.5 kB.
+const READ: usize = 4096;

@@ -1,0 +1,430 @@
+//! One room on this mixer: the shell around [`domain::mixer_room`](crate::domain::mixer_room).
+//!
+//! Owns the FFmpeg process and the packager. A store write and a process effect may be under way side by side,
+//! one each; the bytes of FFmpeg flow past both.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use serde_json::json;
+use tokio::process::ChildStdout;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::process::{self, Ended, Output, Spawned};
+use super::{MixerShared, PortLease};
+use crate::actors::context::{Context, dice};
+use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
+use crate::domain::ids::{Epoch, Nonce, RoomId};
+use crate::domain::keys::{self, RoomPart};
+use crate::domain::mixer_room::{Exit, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
+use crate::domain::model::SequenceState;
+use crate::domain::plan::{Failure, Plan, WriteOutcome};
+use crate::domain::view::RoomView;
+use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart};
+use crate::store::Txn;
+use crate::telemetry::events::{Event, FfmpegExit, FfmpegExited, FfmpegStarted};
+
+pub struct FfmpegRoom {
+    room: RoomId,
+    context: Context,
+    shared: MixerShared,
+    parent: ActorRef<super::supervisor::Msg>,
+    machine: MixerRoom,
+    view: Arc<RoomView>,
+    lease: Option<PortLease>,
+    running: Option<Running>,
+    stream: Option<(Packager, Arc<LiveStream>)>,
+    process_busy: bool,
+    store_busy: bool,
+    reasons: Reasons,
+    /// Nothing is left to do.
+    gone: bool,
+    timer: Option<Timer>,
+}
+
+struct Running {
+    pid: u32,
+    started: Duration,
+    kill: Option<oneshot::Sender<Duration>>,
+    why_killed: Option<String>,
+    permit: Option<OwnedSemaphorePermit>,
+    /// Not read before there is a stream to put it into.
+    stdout: Option<ChildStdout>,
+}
+
+#[derive(Default)]
+struct Reasons {
+    process: String,
+    store: String,
+}
+
+pub enum Msg {
+    News,
+    Spawned(Epoch, Result<Box<Spawned>, (Option<PortLease>, Failure)>),
+    Output(Output),
+    Exited(Ended),
+    Stored(StoreEffect, WriteOutcome),
+    Retry,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::News => "news",
+            Self::Spawned(..) => "spawned",
+            Self::Output(_) => "output",
+            Self::Exited(_) => "exited",
+            Self::Stored(..) => "stored",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+impl FfmpegRoom {
+    pub fn new(
+        room: RoomId,
+        context: Context,
+        shared: MixerShared,
+        machine: MixerRoom,
+        parent: ActorRef<super::supervisor::Msg>,
+    ) -> Self {
+        Self {
+            room,
+            context,
+            shared,
+            parent,
+            machine,
+            view: Arc::default(),
+            lease: None,
+            running: None,
+            stream: None,
+            process_busy: false,
+            store_busy: false,
+            reasons: Reasons::default(),
+            gone: false,
+            timer: None,
+        }
+    }
+
+    fn look(&mut self) {
+        // The revision first: the view may then only be newer than we say, never older.
+        let as_of = self.context.rooms_revision();
+        self.view = self.context.directory.room(&self.room).unwrap_or_default();
+        self.machine.saw(as_of);
+    }
+
+    /// Plans and starts until both lanes are busy or wait.
+    fn step(&mut self, cx: &mut Cx<Self>) {
+        let now = self.context.clock.now();
+        self.gone = false;
+        self.machine.look(&self.view, now);
+        let mut due = None;
+        while !self.process_busy {
+            match self.machine.plan_process(&self.view, now) {
+                Plan::Do { effect, reason } => self.act(effect, reason.into_owned(), cx),
+                Plan::Wait { reason, until } => {
+                    self.reasons.process = reason.into_owned();
+                    due = until;
+                    break;
+                }
+                Plan::Finished => {
+                    self.reasons.process = "nothing runs".into();
+                    break;
+                }
+            }
+        }
+        let stored = self.step_store(now, cx);
+        due = due.into_iter().chain(stored).min();
+        self.timer = due.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
+    }
+
+    /// When the store lane wants to be asked again.
+    fn step_store(&mut self, now: Duration, cx: &mut Cx<Self>) -> Option<Duration> {
+        if self.store_busy {
+            return None;
+        }
+        match self.machine.plan_store(&self.view, now) {
+            Plan::Do { effect, reason } => {
+                self.reasons.store = reason.into_owned();
+                self.store_busy = true;
+                let write = write(self.context.clone(), self.room.clone(), effect.clone());
+                cx.run(write, move |outcome| Msg::Stored(effect, outcome));
+                None
+            }
+            Plan::Wait { reason, until } => {
+                self.reasons.store = reason.into_owned();
+                until
+            }
+            Plan::Finished => {
+                self.finished(cx);
+                None
+            }
+        }
+    }
+
+    fn finished(&mut self, cx: &mut Cx<Self>) {
+        self.reasons.store = "nothing is left of the room here".into();
+        self.gone = true;
+        if self.machine.is_leaving() {
+            return cx.exit();
+        }
+        // A parent that is gone takes its children along anyway.
+        let _ = self.parent.tell(super::supervisor::Msg::Finished(self.room.clone()));
+    }
+
+    fn act(&mut self, effect: ProcessEffect, why: String, cx: &mut Cx<Self>) {
+        let outcome = match effect {
+            ProcessEffect::Spawn { epoch, .. } => {
+                self.reasons.process = why;
+                self.process_busy = true;
+                let spawn = process::spawn(self.context.clone(), self.shared.clone(), self.lease.take());
+                return cx.run(spawn, move |spawned| Msg::Spawned(epoch, spawned.map(Box::new)));
+            }
+            ProcessEffect::Kill { gently } => self.kill(gently, &why),
+            ProcessEffect::FreePort { .. } => {
+                self.lease = None;
+                ProcessOutcome::Freed
+            }
+            ProcessEffect::OpenStream { nonce, start } => self.open_stream(nonce, start, cx),
+            ProcessEffect::EndStream => self.end_stream(),
+        };
+        self.machine.process_done(outcome, &why, self.context.clock.now(), dice());
+    }
+
+    fn kill(&mut self, gently: bool, why: &str) -> ProcessOutcome {
+        let grace = if gently { self.context.config.mixer.stop_grace } else { Duration::ZERO };
+        if let Some(running) = &mut self.running {
+            running.why_killed = Some(why.to_owned());
+            running.stdout = None;
+            if let Some(kill) = running.kill.take() {
+                // Nobody listens once it has ended: the exit is on its way to us.
+                let _ = kill.send(grace);
+            }
+        }
+        ProcessOutcome::Killing
+    }
+
+    fn open_stream(&mut self, nonce: Nonce, start: SequenceState, cx: &mut Cx<Self>) -> ProcessOutcome {
+        let hls = &self.context.config.hls;
+        let config = PackagerConfig {
+            part: hls.part,
+            segment: hls.segment,
+            window: hls.window,
+            key_rotation: hls.key_rotation,
+        };
+        let keys = ContentKeys::new(&self.shared.secrets.hls.0, &self.room, &nonce);
+        let start = SequenceStart { media_sequence: start.ceiling, discontinuity: start.discontinuity };
+        let (mut packager, stream) = Packager::new(config, keys, start);
+        packager.begin_incarnation();
+        self.shared.streams.open(self.room.clone(), stream.clone());
+        self.stream = Some((packager, stream));
+        self.read_on(cx);
+        ProcessOutcome::Opened { nonce }
+    }
+
+    fn end_stream(&mut self) -> ProcessOutcome {
+        if let Some((mut packager, stream)) = self.stream.take()
+            && !self.machine.is_leaving()
+        {
+            packager.finish();
+            let _ = self.parent.tell(super::supervisor::Msg::StreamEnded(self.room.clone(), stream));
+        }
+        ProcessOutcome::Ended
+    }
+
+    fn spawned(
+        &mut self,
+        epoch: Epoch,
+        spawned: Result<Box<Spawned>, (Option<PortLease>, Failure)>,
+        cx: &mut Cx<Self>,
+    ) {
+        self.process_busy = false;
+        let now = self.context.clock.now();
+        let outcome = match spawned {
+            Ok(spawned) => self.run(epoch, *spawned, now, cx),
+            Err((lease, failure)) => {
+                tracing::warn!(room = %self.room, %failure, "FFmpeg could not be started");
+                self.lease = lease;
+                ProcessOutcome::Failed(failure)
+            }
+        };
+        self.machine.process_done(outcome, "", now, dice());
+    }
+
+    fn run(&mut self, epoch: Epoch, spawned: Spawned, now: Duration, cx: &mut Cx<Self>) -> ProcessOutcome {
+        let Spawned { lease, ffmpeg, permit } = spawned;
+        let (rtp, pid) = (lease.rtp, ffmpeg.process.pid());
+        FfmpegStarted { room: &self.room, epoch, pid, port: rtp.port }.emit(&self.context.metrics);
+        let (kill, killed) = oneshot::channel();
+        cx.run(process::attend(self.room.clone(), ffmpeg.process, ffmpeg.log, killed), Msg::Exited);
+        self.lease = Some(lease);
+        self.running = Some(Running {
+            pid,
+            started: now,
+            kill: Some(kill),
+            why_killed: None,
+            permit: Some(permit),
+            stdout: Some(ffmpeg.stdout),
+        });
+        if let Some((packager, _)) = &mut self.stream {
+            packager.begin_incarnation();
+            self.read_on(cx);
+        }
+        ProcessOutcome::Spawned { rtp, epoch }
+    }
+
+    fn read_on(&mut self, cx: &mut Cx<Self>) {
+        if let Some(running) = &mut self.running
+            && let Some(stdout) = running.stdout.take()
+        {
+            cx.run(process::read(running.pid, stdout, BytesMut::new()), Msg::Output);
+        }
+    }
+
+    /// Whether anything happened that a plan should know of.
+    fn output(&mut self, output: Output, cx: &mut Cx<Self>) -> bool {
+        let Some(running) = self.running.as_mut().filter(|r| r.pid == output.pid && r.kill.is_some()) else {
+            return false;
+        };
+        // The end of the output is followed by the exit, which says why.
+        let Ok(bytes) = output.read else { return false };
+        let Some((packager, _)) = self.stream.as_mut().filter(|_| !bytes.is_empty()) else { return false };
+        running.stdout = Some(output.stdout);
+        let pushed = packager.push(&bytes, self.context.clock.wall());
+        let next = packager.next();
+        let news = match pushed {
+            Ok(progress) => {
+                let first = progress.fragments > 0 && running.permit.take().is_some();
+                if progress.fragments > 0 {
+                    (0..progress.fragments).for_each(|_| self.context.metrics.media_fragment());
+                    let next =
+                        SequenceState { ceiling: next.media_sequence, discontinuity: next.discontinuity };
+                    self.machine.produced(next, self.context.clock.now());
+                }
+                first || progress.segments_closed > 0
+            }
+            Err(error) => {
+                tracing::warn!(room = %self.room, %error, "FFmpeg's output cannot be used, it is replaced");
+                self.machine.garbled();
+                true
+            }
+        };
+        self.read_on(cx);
+        news
+    }
+
+    fn exited(&mut self, ended: Ended) {
+        let now = self.context.clock.now();
+        let Some(running) = self.running.take() else { return };
+        let why = match (&running.why_killed, ended.exit) {
+            (Some(why), _) if why.contains("no fragment") => FfmpegExit::Stalled,
+            (Some(_), _) => FfmpegExit::Stopped,
+            (None, Exit::BindFailed) => FfmpegExit::BindFailed,
+            (None, Exit::Starved) => FfmpegExit::Stalled,
+            (None, Exit::Other) => FfmpegExit::Crashed,
+        };
+        let ran = now.saturating_sub(running.started);
+        FfmpegExited { room: &self.room, pid: ended.pid, why, status: &ended.status, ran }
+            .emit(&self.context.metrics);
+        if ended.exit == Exit::BindFailed
+            && let Some(lease) = self.lease.take()
+        {
+            lease.quarantine(now);
+        }
+        self.machine.exited(ended.exit, &ended.status, now, dice());
+    }
+}
+
+impl Behaviour for FfmpegRoom {
+    const KIND: &'static str = "ffmpeg_process";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.look();
+        self.step(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::News => self.look(),
+            Msg::Spawned(epoch, spawned) => self.spawned(epoch, spawned, cx),
+            Msg::Exited(ended) => self.exited(ended),
+            Msg::Retry => {}
+            Msg::Output(output) => {
+                if !self.output(output, cx) {
+                    return;
+                }
+            }
+            Msg::Stored(effect, outcome) => {
+                self.store_busy = false;
+                if let WriteOutcome::Failed(failure) = &outcome {
+                    tracing::warn!(room = %self.room, %failure, doing = self.reasons.store, "mixer room");
+                }
+                self.machine.store_done(effect, outcome, self.context.clock.now(), dice());
+                self.look();
+            }
+        }
+        self.step(cx);
+    }
+
+    /// Ends FFmpeg and gives the unused numbers back; the room stays ours for when the node returns.
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+        self.machine.leave();
+        self.step(cx);
+        if self.gone { Stopping::Now } else { Stopping::Wait }
+    }
+
+    fn observe(&self) -> Observed {
+        let live = self.view.live.as_ref();
+        let now = self.context.clock.now();
+        Observed {
+            state: self.machine.state().into(),
+            desired: json!({
+                "onAir": self.view.is_on_air(),
+                "epoch": live.map(|l| l.epoch),
+                "mixer": live.map(|l| &l.mixer_id),
+            }),
+            observed: json!({
+                "pid": self.running.as_ref().map(|r| r.pid),
+                "rtp": self.machine.rtp().map(|rtp| rtp.to_string()),
+                "next": self.machine.next_sequence(),
+            }),
+            reason: Some(format!("{}; store: {}", self.reasons.process, self.reasons.store)),
+            attempt: self.machine.attempt(),
+            next_retry_in: self.machine.retry_due().and_then(|due| due.checked_sub(now)),
+        }
+    }
+}
+
+/// A store effect as a transaction that holds only while what it rests on is true.
+async fn write(context: Context, room: RoomId, effect: StoreEffect) -> WriteOutcome {
+    let key = |part| keys::room(&room, part);
+    let json = match &effect {
+        StoreEffect::WriteKey { state, .. } => serde_json::to_vec(state),
+        StoreEffect::Reserve { ceiling, .. } => serde_json::to_vec(ceiling),
+        StoreEffect::Release { exact, .. } => serde_json::to_vec(exact),
+        StoreEffect::DeleteKey { .. } => Ok(Vec::new()),
+    };
+    let json = match json {
+        Ok(json) => json,
+        Err(error) => return WriteOutcome::Failed(Failure::Refused(error.to_string())),
+    };
+    let txn = match effect {
+        StoreEffect::WriteKey { live_revision, key_revision, .. } => Txn::new()
+            .when(key(RoomPart::LiveMeta), live_revision)
+            .when(key(RoomPart::Mixer), key_revision)
+            .put(key(RoomPart::Mixer), json),
+        StoreEffect::DeleteKey { key_revision } => {
+            Txn::new().when(key(RoomPart::Mixer), key_revision).delete(key(RoomPart::Mixer))
+        }
+        StoreEffect::Reserve { live_revision, key_revision, .. } => Txn::new()
+            .when(key(RoomPart::LiveMeta), live_revision)
+            .when(key(RoomPart::Sequence), key_revision)
+            .put(key(RoomPart::Sequence), json),
+        StoreEffect::Release { key_revision, .. } => {
+            Txn::new().when(key(RoomPart::Sequence), key_revision).put(key(RoomPart::Sequence), json)
+        }
+    };
+    context.write(txn).await
+}

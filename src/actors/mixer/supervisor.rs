@@ -1,0 +1,208 @@
+//! Keeps the parts of the role `mixer`: the heartbeat and one actor per room that is, or was, assigned here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::MixerShared;
+use super::room::{self, FfmpegRoom};
+use crate::actors::context::Context;
+use crate::actors::heartbeat::HeartbeatActor;
+use crate::actors::kernel::{Behaviour, ChildDown, ChildSpec, Cx, Message, Observed};
+use crate::actors::news::News;
+use crate::actors::room_children::{Ended, RoomChildren};
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::keys::ModuleKind;
+use crate::domain::mixer_room::{MixerPolicy, MixerRoom};
+use crate::domain::model::{Health, Heartbeat};
+use crate::domain::restart::Budget;
+use crate::domain::view::RoomView;
+use crate::media::{FfmpegUnusable, LiveStream, ffmpeg_version};
+
+/// An ended stream is served this long, so that every listener learns that it has ended.
+const RETAIN: Duration = Duration::from_secs(30);
+/// Time between two looks for an FFmpeg that was not usable.
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// What the supervisor is made of, besides the node's context.
+#[derive(Clone)]
+pub struct MixerParts {
+    pub shared: MixerShared,
+    pub pulse: Arc<watch::Sender<Heartbeat>>,
+}
+
+pub struct MixerSupervisor {
+    context: Context,
+    shared: MixerShared,
+    pulse: Arc<watch::Sender<Heartbeat>>,
+    news: Option<News>,
+    rooms: RoomChildren<room::Msg>,
+    ffmpeg: Option<Result<String, FfmpegUnusable>>,
+}
+
+pub enum Msg {
+    News,
+    Checked(Result<String, FfmpegUnusable>),
+    Recheck,
+    /// Nothing is left of this room here.
+    Finished(RoomId),
+    StreamEnded(RoomId, Arc<LiveStream>),
+    Forget(RoomId, Arc<LiveStream>),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::News => "news",
+            Self::Checked(_) => "checked",
+            Self::Recheck => "recheck",
+            Self::Finished(_) => "finished",
+            Self::StreamEnded(..) => "stream_ended",
+            Self::Forget(..) => "forget",
+        }
+    }
+}
+
+impl MixerSupervisor {
+    pub fn new(context: Context, parts: MixerParts) -> Self {
+        Self {
+            context,
+            shared: parts.shared,
+            pulse: parts.pulse,
+            news: None,
+            rooms: RoomChildren::default(),
+            ffmpeg: None,
+        }
+    }
+
+    fn check_ffmpeg(&self, cx: &mut Cx<Self>) {
+        let binary: PathBuf = self.context.config.mixer.ffmpeg.clone();
+        cx.run(async move { ffmpeg_version(&binary).await }, Msg::Checked);
+    }
+
+    fn checked(&mut self, outcome: Result<String, FfmpegUnusable>, cx: &mut Cx<Self>) {
+        let status = match &outcome {
+            Ok(version) => {
+                tracing::info!(version, "FFmpeg is usable");
+                Health::Healthy
+            }
+            Err(error) => {
+                if self.ffmpeg.is_none() {
+                    tracing::error!(%error, "this node's mixer takes no rooms");
+                }
+                cx.run(tokio::time::sleep(RECHECK), |()| Msg::Recheck);
+                Health::Unhealthy
+            }
+        };
+        self.ffmpeg = Some(outcome);
+        self.pulse.send_if_modified(|heartbeat| {
+            let changed = heartbeat.status != status;
+            heartbeat.status = status;
+            changed
+        });
+    }
+
+    fn news(&mut self, cx: &mut Cx<Self>) {
+        let Some(news) = self.news.clone().map(|n| n.take()) else { return };
+        let mut rooms = news.rooms;
+        if news.rebuilt {
+            let all = self.context.directory.rooms();
+            let mine = all.iter().filter(|(_, view)| concerns(view, &self.context.me));
+            rooms.extend(mine.map(|(room, _)| room.clone()));
+            rooms.extend(self.rooms.ids());
+        }
+        for room in rooms {
+            self.look_at(room, cx);
+        }
+    }
+
+    fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
+        if let Some(child) = self.rooms.get(&room) {
+            // A child that is gone is told of by `child_down`.
+            let _ = child.offer("news", room::Msg::News);
+        } else if self.is_wanted(&room) {
+            let (context, shared, me, id) =
+                (self.context.clone(), self.shared.clone(), cx.me(), room.clone());
+            self.rooms.start(&room, cx, move || {
+                let machine = MixerRoom::new(context.me.clone(), policy(&context));
+                FfmpegRoom::new(id.clone(), context.clone(), shared.clone(), machine, me.clone())
+            });
+        }
+    }
+
+    fn is_wanted(&self, room: &RoomId) -> bool {
+        self.context.directory.room(room).is_some_and(|view| concerns(&view, &self.context.me))
+    }
+}
+
+/// Whether a mixer node has anything to do with the room: it is to have it, or still says that it has.
+fn concerns(view: &RoomView, me: &ModuleId) -> bool {
+    view.live.as_ref().is_some_and(|l| l.mixer_id == *me) || view.mixer.as_ref().is_some_and(|m| m.id == *me)
+}
+
+fn policy(context: &Context) -> MixerPolicy {
+    MixerPolicy {
+        backoff: context.backoff(),
+        crashes: Budget { max: 5, window: Duration::from_secs(30) },
+        watchdog: context.config.mixer.watchdog,
+        hls_base: context.config.hls_base_url(),
+    }
+}
+
+impl Behaviour for MixerSupervisor {
+    const KIND: &'static str = "mixer_supervisor";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let (context, pulse) = (self.context.clone(), self.pulse.clone());
+        let beat = move || HeartbeatActor::new(ModuleKind::Mixer, context.clone(), pulse.subscribe());
+        cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
+        let me = cx.me();
+        // A supervisor that is gone needs no news.
+        self.news = Some(self.context.subscribe(move || {
+            let _ = me.offer("news", Msg::News);
+        }));
+        self.check_ffmpeg(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::News => self.news(cx),
+            Msg::Checked(outcome) => self.checked(outcome, cx),
+            Msg::Recheck => self.check_ffmpeg(cx),
+            Msg::Finished(room) => {
+                // It may have been wanted again since the actor said so; then its own news have reached it.
+                if !self.is_wanted(&room) {
+                    self.rooms.stop(&room, cx);
+                }
+            }
+            Msg::StreamEnded(room, stream) => {
+                cx.run(tokio::time::sleep(RETAIN), move |()| Msg::Forget(room, stream));
+            }
+            Msg::Forget(room, stream) => self.shared.streams.forget(&room, &stream),
+        }
+    }
+
+    fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
+        if let Ended::Gone(room) = self.rooms.ended(child) {
+            self.look_at(room, cx);
+        }
+    }
+
+    fn observe(&self) -> Observed {
+        let (state, reason) = match &self.ffmpeg {
+            None => ("checking", None),
+            Some(Ok(_)) => ("ready", None),
+            Some(Err(error)) => ("unusable", Some(error.to_string())),
+        };
+        let ffmpeg = self.ffmpeg.as_ref().and_then(|f| f.as_ref().ok());
+        Observed {
+            observed: json!({ "rooms": self.rooms.len(), "ffmpeg": ffmpeg }),
+            reason,
+            ..Observed::state(state)
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The root: the watches and one supervisor per role of this node.
+
+use std::convert::Infallible;
+
+use actix::ArbiterHandle;
+
+use super::context::Context;
+use super::janus::supervisor::JanusSupervisor;
+use super::kernel::{Behaviour, ChildSpec, Cx, Observed};
+use super::mixer::supervisor::{MixerParts, MixerSupervisor};
+use super::rooms::supervisor::RoomSupervisor;
+use super::store_watch::StoreWatch;
+use crate::rooms::{RoomService, Scope};
+use std::sync::Arc;
+
+/// What this node runs; a role it does not have is `None`. Each role has its own arbiter, so that one that
+/// is stuck holds up no other.
+#[derive(Clone)]
+pub struct NodeSupervisor {
+    pub context: Context,
+    pub rooms: Option<(Arc<RoomService>, ArbiterHandle)>,
+    pub mixer: Option<(MixerParts, ArbiterHandle)>,
+    pub janus: Option<(JanusSupervisor, ArbiterHandle)>,
+}
+
+impl NodeSupervisor {
+    fn spawn_watches(&self, cx: &mut Cx<Self>) {
+        for scope in Scope::ALL {
+            let context = self.context.clone();
+            let name = format!("watch:{}", scope.prefix().trim_matches('/'));
+            cx.spawn_child(name, ChildSpec::worker(), move || StoreWatch::new(context.clone(), scope));
+        }
+    }
+}
+
+impl Behaviour for NodeSupervisor {
+    const KIND: &'static str = "node";
+    type Msg = Infallible;
+
+    /// In the order that a start needs, which backwards is the order of a stop: rooms are let go of by their
+    /// mixer while their Janus is still there.
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.spawn_watches(cx);
+        let spec =
+            |arbiter: &ArbiterHandle| ChildSpec { arbiter: Some(arbiter.clone()), ..ChildSpec::supervisor() };
+        let context = self.context.clone();
+        if let Some((janus, arbiter)) = self.janus.clone() {
+            cx.spawn_child("januses", spec(&arbiter), move || janus.clone());
+        }
+        if let Some((parts, arbiter)) = self.mixer.clone() {
+            let context = context.clone();
+            cx.spawn_child("mixers", spec(&arbiter), move || {
+                MixerSupervisor::new(context.clone(), parts.clone())
+            });
+        }
+        if let Some((service, arbiter)) = self.rooms.clone() {
+            cx.spawn_child("rooms", spec(&arbiter), move || {
+                RoomSupervisor::new(context.clone(), service.clone())
+            });
+        }
+    }
+
+    fn handle(&mut self, msg: Infallible, _: &mut Cx<Self>) {
+        match msg {}
+    }
+
+    fn observe(&self) -> Observed {
+        Observed::state("supervising")
+    }
+}

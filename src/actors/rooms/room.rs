@@ -1,0 +1,169 @@
+//! One room that is on air or being removed: says what it waits for, and finishes its removal.
+//!
+//! ```text
+//!  starting ──▶ onair ──▶ removing ──▶ (gone)
+//! ```
+//! The rules are [`domain::room`](crate::domain::room)'s; every write goes through the [`RoomService`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::actors::context::{Context, dice};
+use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
+use crate::domain::ids::RoomId;
+use crate::domain::plan::Retry;
+use crate::domain::room::{Cleanup, RoomStatus, cleanup, status};
+use crate::domain::view::RoomView;
+use crate::rooms::{Removal, RoomError, RoomService};
+
+pub struct Room {
+    room: RoomId,
+    context: Context,
+    service: Arc<RoomService>,
+    parent: ActorRef<super::supervisor::Msg>,
+    view: Arc<RoomView>,
+    busy: bool,
+    retry: Retry,
+    reason: Option<String>,
+    timer: Option<Timer>,
+}
+
+pub enum Msg {
+    News,
+    Removed(Result<Removal, RoomError>),
+    Retry,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::News => "news",
+            Self::Removed(_) => "removed",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+impl Room {
+    pub fn new(
+        room: RoomId,
+        context: Context,
+        service: Arc<RoomService>,
+        parent: ActorRef<super::supervisor::Msg>,
+    ) -> Self {
+        Self {
+            room,
+            context,
+            service,
+            parent,
+            view: Arc::default(),
+            busy: false,
+            retry: Retry::default(),
+            reason: None,
+            timer: None,
+        }
+    }
+
+    fn step(&mut self, cx: &mut Cx<Self>) {
+        if self.busy {
+            return;
+        }
+        self.view = self.context.directory.room(&self.room).unwrap_or_default();
+        self.timer = None;
+        match cleanup(&self.view, self.context.clock.wall()) {
+            Cleanup::Nothing => self.rest(),
+            Cleanup::Waiting(waiting) => {
+                self.reason = Some(waiting.to_string());
+                let wall = self.context.clock.wall();
+                let left = waiting.forced_at.map(|at| Duration::from_millis(at.0.saturating_sub(wall.0)));
+                self.timer = left.map(|left| cx.after(left, Msg::Retry));
+            }
+            Cleanup::Remove(_) => self.remove(cx),
+        }
+    }
+
+    fn rest(&mut self) {
+        self.reason = self.waits_for();
+        if self.view.live.is_none() {
+            // A parent that is gone takes its children along anyway.
+            let _ = self.parent.tell(super::supervisor::Msg::Finished(self.room.clone()));
+        }
+    }
+
+    fn remove(&mut self, cx: &mut Cx<Self>) {
+        let now = self.context.clock.now();
+        if let Some(due) = self.retry.due().filter(|due| *due > now) {
+            self.timer = Some(cx.after(due - now, Msg::Retry));
+            return;
+        }
+        self.reason = Some("removes what is left of the room in the store".into());
+        self.busy = true;
+        let (service, room) = (self.service.clone(), self.room.clone());
+        cx.run(async move { service.finish_removal(&room).await }, Msg::Removed);
+    }
+
+    fn removed(&mut self, outcome: Result<Removal, RoomError>) {
+        self.busy = false;
+        match outcome {
+            Ok(_) => self.retry.succeeded(),
+            Err(error) => {
+                tracing::warn!(room = %self.room, %error, "a room could not be removed yet, trying again");
+                let (now, backoff) = (self.context.clock.now(), self.context.backoff());
+                self.retry.failed(error.to_string(), now, &backoff, dice());
+                self.reason = Some(error.to_string());
+            }
+        }
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        let live = self.view.live.as_ref()?;
+        let current = |epoch| epoch == live.epoch;
+        if self.view.mixer.as_ref().is_none_or(|m| !current(m.epoch)) {
+            return Some(format!("waits for mixer {} to start FFmpeg", live.mixer_id));
+        }
+        match self.view.janus.as_ref().filter(|j| current(j.epoch)) {
+            None => Some(format!("waits for janus {} to make the room", live.janus_id)),
+            Some(_) if status(&self.view) != Some(RoomStatus::OnAir) => {
+                Some(format!("waits for janus {} to forward to the mixer", live.janus_id))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+impl Behaviour for Room {
+    const KIND: &'static str = "room";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.step(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::News | Msg::Retry => {}
+            Msg::Removed(outcome) => self.removed(outcome),
+        }
+        self.step(cx);
+    }
+
+    fn observe(&self) -> Observed {
+        let state = status(&self.view).map_or("gone", RoomStatus::as_str);
+        let now = self.context.clock.now();
+        Observed {
+            desired: json!({ "live": self.view.live.as_ref().map(|l| json!({
+                "status": l.status, "epoch": l.epoch, "janus": l.janus_id, "mixer": l.mixer_id,
+            })) }),
+            observed: json!({
+                "janus": self.view.janus.as_ref().map(|j| j.status),
+                "mixer": self.view.mixer.as_ref().map(|m| m.rtp.to_string()),
+            }),
+            reason: self.reason.clone(),
+            attempt: self.retry.attempt(),
+            next_retry_in: self.retry.due().and_then(|due| due.checked_sub(now)),
+            ..Observed::state(state)
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Keeps the actors of the role `rooms`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::housekeeper::Housekeeper;
+use super::room::{self, Room};
+use crate::actors::context::Context;
+use crate::actors::kernel::{Behaviour, ChildDown, ChildSpec, Cx, Message, Observed};
+use crate::actors::news::News;
+use crate::actors::room_children::{Ended, RoomChildren};
+use crate::domain::ids::RoomId;
+use crate::rooms::RoomService;
+
+pub struct RoomSupervisor {
+    context: Context,
+    service: Arc<RoomService>,
+    news: Option<News>,
+    rooms: RoomChildren<room::Msg>,
+}
+
+pub enum Msg {
+    News,
+    /// The room is neither on air nor being removed.
+    Finished(RoomId),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::News => "news",
+            Self::Finished(_) => "finished",
+        }
+    }
+}
+
+impl RoomSupervisor {
+    pub fn new(context: Context, service: Arc<RoomService>) -> Self {
+        Self { context, service, news: None, rooms: RoomChildren::default() }
+    }
+
+    fn news(&mut self, cx: &mut Cx<Self>) {
+        let Some(news) = self.news.as_ref().map(News::take) else { return };
+        let mut rooms = news.rooms;
+        if news.rebuilt {
+            rooms.extend(self.context.directory.rooms().keys().cloned());
+            rooms.extend(self.rooms.ids());
+        }
+        for room in rooms {
+            self.look_at(room, cx);
+        }
+        self.count();
+    }
+
+    fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
+        if let Some(child) = self.rooms.get(&room) {
+            // A child that is gone is told of by `child_down`.
+            let _ = child.offer("news", room::Msg::News);
+        } else if self.is_live(&room) {
+            let (context, service, me, id) =
+                (self.context.clone(), self.service.clone(), cx.me(), room.clone());
+            let make = move || Room::new(id.clone(), context.clone(), service.clone(), me.clone());
+            self.rooms.start(&room, cx, make);
+        }
+    }
+
+    fn is_live(&self, room: &RoomId) -> bool {
+        self.context.directory.room(room).is_some_and(|view| view.live.is_some())
+    }
+
+    fn count(&self) {
+        for (status, count) in self.service.stats().rooms {
+            self.context.metrics.set_rooms(status.as_str(), count);
+        }
+    }
+}
+
+impl Behaviour for RoomSupervisor {
+    const KIND: &'static str = "room_supervisor";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let (context, service) = (self.context.clone(), self.service.clone());
+        cx.spawn_child("housekeeper", ChildSpec::worker(), move || {
+            Housekeeper::new(context.clone(), service.clone())
+        });
+        let me = cx.me();
+        // A supervisor that is gone needs no news.
+        self.news = Some(self.context.subscribe(move || {
+            let _ = me.offer("news", Msg::News);
+        }));
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::News => self.news(cx),
+            Msg::Finished(room) => {
+                // It may have been started again since the actor said so.
+                if !self.is_live(&room) {
+                    self.rooms.stop(&room, cx);
+                }
+            }
+        }
+    }
+
+    fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
+        if let Ended::Gone(room) = self.rooms.ended(child) {
+            self.look_at(room, cx);
+        }
+    }
+
+    fn observe(&self) -> Observed {
+        Observed { observed: json!({ "live": self.rooms.len() }), ..Observed::state("supervising") }
+    }
+}

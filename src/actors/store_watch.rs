@@ -1,0 +1,169 @@
+//! One watched prefix: the store's changes into the directory, and word of them to the supervisors.
+//!
+//! ```text
+//!  Listing ──▶ Following ──▶ Lost ──▶ Listing …      (the protocol is `store::reflector`'s)
+//! ```
+//! A batch is applied whole before anybody is told of it, so whoever looks then sees at least as much as the
+//! revision it reads.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use serde_json::json;
+
+use super::context::Context;
+use super::kernel::{Behaviour, Cx, Message, Observed};
+use super::news::{News, WeakNews};
+use crate::rooms::{Changed, Fold, Scope};
+use crate::store::reflector::{Reflected, reflect};
+use crate::telemetry::events::{Event, StoreBack, StoreLost};
+
+/// A listing although nothing seems lost, in case something was.
+const RELIST_EVERY: Duration = Duration::from_secs(60);
+
+/// Supervisors that want news of rooms.
+#[derive(Clone, Default)]
+pub struct Subscribers(Arc<Mutex<Vec<WeakNews>>>);
+
+impl Subscribers {
+    pub fn add(&self, news: &News) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(news.downgrade());
+    }
+
+    fn each(&self, tell: impl Fn(&News)) {
+        let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.retain(|weak| weak.upgrade().inspect(&tell).is_some());
+    }
+}
+
+type Changes = Pin<Box<dyn Stream<Item = Reflected> + Send>>;
+
+pub struct StoreWatch {
+    context: Context,
+    scope: Scope,
+    fold: Fold,
+    /// Changes applied and not told of yet.
+    changed: Vec<Changed>,
+    /// Since when the copy may be out of date, and why; `None` while it follows.
+    lost: Option<(Duration, Option<String>)>,
+}
+
+pub enum Msg {
+    /// Changes up to one that completes something, and the rest of the stream.
+    Batch(Vec<Reflected>, Changes),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        "batch"
+    }
+}
+
+impl StoreWatch {
+    pub fn new(context: Context, scope: Scope) -> Self {
+        let fold = Fold::new(context.directory.clone(), scope);
+        let lost = Some((context.clock.now(), None));
+        Self { context, scope, fold, changed: Vec::new(), lost }
+    }
+
+    fn read_on(&self, changes: Changes, cx: &mut Cx<Self>) {
+        cx.run(next_batch(changes), |(batch, changes)| Msg::Batch(batch, changes));
+    }
+
+    fn apply(&mut self, event: Reflected) {
+        match event {
+            Reflected::InitStart => self.fold.begin_init(),
+            Reflected::InitApply(kv) | Reflected::Apply(kv) => {
+                self.changed.extend(self.fold.put(&kv.key, &kv.value, kv.mod_revision));
+            }
+            Reflected::Delete { key } => self.changed.extend(self.fold.delete(&key)),
+            Reflected::InitDone { revision } => {
+                self.changed.extend(self.fold.end_init(revision));
+                self.following();
+            }
+            Reflected::Progress { revision } => {
+                self.fold.progress(revision);
+                self.tell();
+            }
+            Reflected::Lost(error) => self.lose(error.to_string()),
+        }
+    }
+
+    fn tell(&mut self) {
+        let room = |changed| match changed {
+            Changed::Room(room) => Some(room),
+            Changed::Module(..) => None,
+        };
+        let rooms: Vec<_> = self.changed.drain(..).filter_map(room).collect();
+        if !rooms.is_empty() {
+            self.context.subscribers.each(|news| news.changed(rooms.iter().cloned()));
+        }
+    }
+
+    fn following(&mut self) {
+        self.tell();
+        let Some((since, why)) = self.lost.take() else { return };
+        if why.is_some() {
+            let away = self.context.clock.now().saturating_sub(since);
+            StoreBack { away }.emit(&self.context.metrics);
+        }
+        if self.scope == Scope::Rooms {
+            self.context.subscribers.each(News::rebuilt);
+        }
+    }
+
+    fn lose(&mut self, why: String) {
+        self.context.metrics.watch_restarted("lost");
+        let lost = self.lost.get_or_insert_with(|| (self.context.clock.now(), None));
+        if lost.1.is_none() {
+            StoreLost { reason: &why }.emit(&self.context.metrics);
+        }
+        lost.1 = Some(why);
+    }
+}
+
+/// Up to the next point where what came before is complete.
+async fn next_batch(mut changes: Changes) -> (Vec<Reflected>, Changes) {
+    let mut batch = Vec::new();
+    while let Some(event) = changes.next().await {
+        let complete =
+            matches!(event, Reflected::InitDone { .. } | Reflected::Progress { .. } | Reflected::Lost(_));
+        batch.push(event);
+        if complete {
+            break;
+        }
+    }
+    (batch, changes)
+}
+
+impl Behaviour for StoreWatch {
+    const KIND: &'static str = "store_watch";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let (store, prefix) = (self.context.store.clone(), self.scope.prefix().to_owned());
+        let changes = reflect(store, prefix, self.context.backoff(), RELIST_EVERY);
+        self.read_on(Box::pin(changes), cx);
+    }
+
+    fn handle(&mut self, Msg::Batch(batch, changes): Msg, cx: &mut Cx<Self>) {
+        batch.into_iter().for_each(|event| self.apply(event));
+        self.read_on(changes, cx);
+    }
+
+    fn observe(&self) -> Observed {
+        let (state, reason) = match &self.lost {
+            None => ("following", None),
+            Some((_, None)) => ("listing", None),
+            Some((_, Some(why))) => ("lost", Some(why.clone())),
+        };
+        let revision = self.context.directory.revision_seen(self.scope);
+        Observed {
+            observed: json!({ "prefix": self.scope.prefix(), "revision": revision }),
+            reason,
+            ..Observed::state(state)
+        }
+    }
+}
