@@ -17,6 +17,7 @@
 
 pub mod config;
 pub mod domain;
+pub mod http;
 pub mod process;
 pub mod rooms;
 pub mod store;
