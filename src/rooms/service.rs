@@ -13,7 +13,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::distr::{Alphanumeric, SampleString};
 
-use crate::domain::ids::{Epoch, InvalidName, Nonce, Pin, RoomId, UnixMs};
+use crate::domain::ids::{Epoch, InvalidName, Nonce, Pin, RoomId};
 use crate::domain::model::Meta;
 use crate::domain::placement::Placement;
 use crate::domain::room::{

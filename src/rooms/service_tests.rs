@@ -3,7 +3,7 @@
 use super::super::FakeStore;
 use super::super::fake_store::Fault;
 use super::*;
-use crate::domain::ids::ModuleId;
+use crate::domain::ids::{ModuleId, UnixMs};
 use crate::domain::keys::ModuleKind;
 use crate::domain::model::MarkLabel;
 use crate::domain::placement::WhyNot;
