@@ -1,7 +1,12 @@
-//! HTTP: what listeners and operators reach. Each file is one side with the narrow traits it needs, so that
-//! a node that only proxies can put something else behind them. Never does: know a concrete backend.
+//! Everything spoken over HTTP: the REST API, what listeners fetch, operations.
+//!
+//! Owns: routes, status codes, headers, one error type. Never does: decide about rooms or media; it asks.
 
+pub mod cors;
+pub mod error;
 pub mod hls;
-pub mod hls_answer;
+mod hls_answer;
 pub mod ops;
 pub mod pages;
+pub mod request_id;
+pub mod rest;

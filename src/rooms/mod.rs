@@ -16,9 +16,10 @@ mod service;
 mod txn;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::domain::ids::{InvalidName, Pin, RoomId};
+use crate::domain::ids::{InvalidName, Pin, RoomId, UnixMs};
+use crate::domain::model::Meta;
 use crate::domain::room::{CreateDenied, NoSuchRoom, RoomStatus, StartDenied, Waiting, status};
 use crate::domain::view::RoomView;
 use crate::store::StoreError;
@@ -29,7 +30,7 @@ pub use modules::{ModuleInfo, ModuleStats, Stats};
 pub use service::RoomService;
 
 #[cfg(test)]
-pub use fake_store::FakeStore;
+pub use fake_store::{FakeStore, Fault};
 
 /// How long a caller waits for this node's directory to show what it wrote.
 const READ_YOUR_WRITES: Duration = Duration::from_secs(1);
@@ -48,8 +49,9 @@ pub struct NewRoom {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
     pub id: RoomId,
-    pub view: Arc<RoomView>,
     pub status: RoomStatus,
+    pub meta: Meta,
+    pub view: Arc<RoomView>,
 }
 
 /// Rooms in the order of their ids.
@@ -94,11 +96,18 @@ pub enum RoomError {
     Store(#[from] StoreError),
 }
 
+/// Wall-clock time, for what others read; never for timers.
+pub fn now() -> UnixMs {
+    // A clock before 1970 is as wrong as 1970 is.
+    UnixMs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
+}
+
 impl Room {
-    /// `None` when the view is of no room.
+    /// `None` when the view is of no room, or of what is left of one.
     pub fn of(id: RoomId, view: Arc<RoomView>) -> Option<Self> {
         let status = status(&view)?;
-        Some(Self { id, view, status })
+        let meta = view.meta.as_ref()?.value.clone();
+        Some(Self { id, status, meta, view })
     }
 }
 

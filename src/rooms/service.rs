@@ -8,12 +8,12 @@
 //! then lists them finds it on air.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rand::RngExt;
 use rand::distr::{Alphanumeric, SampleString};
 
-use crate::domain::ids::{Epoch, InvalidName, Nonce, Pin, RoomId, UnixMs};
+use crate::domain::ids::{Epoch, InvalidName, Nonce, Pin, RoomId};
 use crate::domain::model::Meta;
 use crate::domain::placement::Placement;
 use crate::domain::room::{
@@ -25,7 +25,7 @@ use crate::store::{Store, StoreError, TxnOutcome};
 
 use super::in_flight::{Hold, InFlight};
 use super::txn::{self, Read};
-use super::{Directory, NewRoom, Page, READ_YOUR_WRITES, Removal, Room, RoomError, Scope};
+use super::{Directory, NewRoom, Page, READ_YOUR_WRITES, Removal, Room, RoomError, Scope, now};
 
 /// A room changes a few times a second at most: who loses this often is facing a loop, not a neighbour.
 const ATTEMPTS: usize = 8;
@@ -242,11 +242,6 @@ fn checked_anchors(wanted: Option<u8>) -> Result<u8, InvalidName> {
         true => Ok(anchors),
         false => Err(InvalidName { what: "maxAnchors", rule: "must be 1 to 5" }),
     }
-}
-
-fn now() -> UnixMs {
-    // A clock before 1970 is as wrong as 1970 is.
-    UnixMs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 
 fn random_room_id() -> RoomId {

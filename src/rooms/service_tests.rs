@@ -3,7 +3,7 @@
 use super::super::FakeStore;
 use super::super::fake_store::Fault;
 use super::*;
-use crate::domain::ids::ModuleId;
+use crate::domain::ids::{ModuleId, UnixMs};
 use crate::domain::keys::ModuleKind;
 use crate::domain::model::MarkLabel;
 use crate::domain::placement::WhyNot;
@@ -31,7 +31,7 @@ async fn what_was_written_is_listed_at_once() {
     let room = rooms.create(NewRoom { start: true, ..NewRoom::default() }).await.unwrap();
     let listed = rooms.list(None, 10).rooms;
     assert_eq!(listed, [room]);
-    assert_eq!(listed[0].view.meta.as_ref().unwrap().max_anchors, 3);
+    assert_eq!(listed[0].meta.max_anchors, 3);
 }
 
 #[actix::test]

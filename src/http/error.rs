@@ -1,0 +1,239 @@
+//! The one error of the house that becomes a response.
+//!
+//! `{success: false, error, code, details?, requestId}`: `code` is stable and documented here, `error` is for
+//! people and may change. What only operators should read stays in `cause` and goes to the log.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::domain::ids::{InvalidName, ModuleId};
+use crate::domain::placement::WhyNot;
+use crate::domain::room::StartDenied;
+use crate::rooms::RoomError;
+use crate::store::StoreError;
+
+use super::request_id;
+
+/// Stable codes. A new one may appear; none changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// 400: the body is not JSON.
+    InvalidJson,
+    /// 400: the body is JSON and not what is expected here: a wrong type, a missing or an unknown field.
+    InvalidBody,
+    /// 400: the query has an unknown parameter or a value out of range.
+    InvalidQuery,
+    /// 400: a room id is 3 to 32 characters of `A-Z a-z 0-9 _ -`.
+    InvalidRoomId,
+    /// 400: a pin is 6 letters or digits.
+    InvalidPin,
+    /// 400: a room has 1 to 5 anchors.
+    InvalidMaxAnchors,
+    /// 400: a module id is 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
+    InvalidModuleId,
+    /// 400: a mark lasts 1 to 604800 seconds.
+    InvalidTtl,
+    /// 401: no API key, or not one of ours.
+    Unauthorized,
+    /// 403: a browser sent this from a page whose origin is not in `http.allowed_origins`.
+    OriginNotAllowed,
+    /// 404: there is no such path.
+    NotFound,
+    /// 404: there is no such room.
+    RoomNotFound,
+    /// 404: no Janus or mixer of this id is known.
+    ModuleNotFound,
+    /// 405: the path has other methods; `Allow` names them.
+    MethodNotAllowed,
+    /// 409: a room with this id exists.
+    RoomExists,
+    /// 409, retryable: the room is being removed; it takes moments.
+    RoomRemoving,
+    /// 413: the body is larger than `http.body_limit`.
+    BodyTooLarge,
+    /// 415: a body must be `application/json`.
+    UnsupportedMediaType,
+    /// 500: our fault. The request id leads to the log line.
+    Internal,
+    /// 503, retryable: others kept changing the room at the same time.
+    Busy,
+    /// 503, retryable: no Janus takes a room; `details.considered` says why. Nothing was changed.
+    NoJanusAvailable,
+    /// 503, retryable: no mixer takes a room; `details.considered` says why. Nothing was changed.
+    NoMixerAvailable,
+    /// 503, retryable: the store does not answer. A change may or may not have happened.
+    StoreUnavailable,
+}
+
+/// A refusal or failure on its way to the caller.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    pub code: Code,
+    /// For the caller. Never a secret, never an inner error's text.
+    pub message: String,
+    pub details: Option<Value>,
+    /// For the log.
+    pub cause: Option<String>,
+    allow: Option<String>,
+}
+
+/// How every error reads.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody {
+    /// Always false.
+    success: bool,
+    /// For people; may change.
+    error: String,
+    code: Code,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    details: Option<Value>,
+    /// Also in the header `X-Request-Id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+impl Code {
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidJson
+            | Self::InvalidBody
+            | Self::InvalidQuery
+            | Self::InvalidRoomId
+            | Self::InvalidPin
+            | Self::InvalidMaxAnchors
+            | Self::InvalidModuleId
+            | Self::InvalidTtl => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::NotFound | Self::RoomNotFound | Self::ModuleNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RoomExists | Self::RoomRemoving => StatusCode::CONFLICT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Busy | Self::NoJanusAvailable | Self::NoMixerAvailable | Self::StoreUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
+
+    /// Seconds; `None`: the same request will fail again.
+    pub fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::RoomRemoving | Self::Busy => Some(1),
+            Self::StoreUnavailable => Some(2),
+            Self::NoJanusAvailable | Self::NoMixerAvailable => Some(5),
+            _ => None,
+        }
+    }
+}
+
+impl ApiError {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: None, cause: None, allow: None }
+    }
+
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        Self {
+            cause: Some(cause.to_string()),
+            ..Self::new(Code::Internal, "something went wrong on our side")
+        }
+    }
+
+    /// `allow`: the methods the path has, e.g. `GET, POST`.
+    pub fn method_not_allowed(allow: &str) -> Self {
+        let message = format!("this path allows {allow}");
+        Self { allow: Some(allow.to_owned()), ..Self::new(Code::MethodNotAllowed, message) }
+    }
+}
+
+/// The handler of every path that is none.
+pub async fn not_found() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::new(Code::NotFound, "there is no such path"))
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.code.status());
+        if let Some(seconds) = self.code.retry_after() {
+            response.insert_header((RETRY_AFTER, seconds));
+        }
+        if let Some(allow) = &self.allow {
+            response.insert_header((ALLOW, allow.as_str()));
+        }
+        if self.code == Code::Unauthorized {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
+        response.json(ErrorBody {
+            success: false,
+            error: self.message.clone(),
+            code: self.code,
+            details: self.details.clone(),
+            request_id: request_id::current(),
+        })
+    }
+}
+
+impl From<RoomError> for ApiError {
+    fn from(error: RoomError) -> Self {
+        let message = error.to_string();
+        match error {
+            RoomError::Exists => Self::new(Code::RoomExists, message),
+            RoomError::NotFound => Self::new(Code::RoomNotFound, message),
+            RoomError::Removing => Self::new(Code::RoomRemoving, message),
+            RoomError::ModuleNotFound => Self::new(Code::ModuleNotFound, message),
+            RoomError::Busy => Self::new(Code::Busy, message),
+            RoomError::InvalidInput(invalid) => invalid.into(),
+            RoomError::NoCapacity(denied) => no_capacity(denied, message),
+            RoomError::Corrupt { .. } => Self::internal(message),
+            RoomError::Store(StoreError::Unavailable(cause)) => {
+                let message = "the store does not answer; a change may or may not have happened";
+                Self { cause: Some(cause), ..Self::new(Code::StoreUnavailable, message) }
+            }
+            RoomError::Store(other) => Self::internal(other),
+        }
+    }
+}
+
+impl From<InvalidName> for ApiError {
+    fn from(invalid: InvalidName) -> Self {
+        let code = match invalid.what {
+            "roomId" => Code::InvalidRoomId,
+            "pin" => Code::InvalidPin,
+            "maxAnchors" => Code::InvalidMaxAnchors,
+            "module id" => Code::InvalidModuleId,
+            _ => Code::InvalidBody,
+        };
+        Self::new(code, invalid.to_string())
+    }
+}
+
+fn no_capacity(denied: StartDenied, message: String) -> ApiError {
+    let (code, considered) = match denied {
+        StartDenied::NoPickableMixer { considered } => (Code::NoMixerAvailable, considered),
+        StartDenied::NoPickableJanus { considered } => (Code::NoJanusAvailable, considered),
+        // `RoomError` keeps these apart already.
+        StartDenied::NotFound | StartDenied::Removing => return ApiError::internal(message),
+    };
+    let reason = |(id, why): (ModuleId, WhyNot)| json!({"id": id.as_str(), "reason": why.to_string()});
+    let considered: Vec<Value> = considered.into_iter().map(reason).collect();
+    ApiError { details: Some(json!({ "considered": considered })), ..ApiError::new(code, message) }
+}

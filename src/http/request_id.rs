@@ -1,0 +1,51 @@
+//! One id per request: taken from `X-Request-Id` if it is a harmless one, made here otherwise, answered in
+//! the same header, and named in every error and in the log line of every failure.
+
+use actix_web::Error;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+
+use super::error::ApiError;
+
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+tokio::task_local! {
+    static REQUEST_ID: String;
+}
+
+/// The id of the request this task works on.
+pub fn current() -> Option<String> {
+    REQUEST_ID.try_with(Clone::clone).ok()
+}
+
+/// Middleware; the outermost, so that every answer carries the id.
+pub async fn middleware(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let id = offered(req.headers()).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let mut response = REQUEST_ID.scope(id.clone(), next.call(req)).await?.map_into_boxed_body();
+    log_failure(&id, &response);
+    // What `offered` lets pass, and a UUID, are valid header values.
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    Ok(response)
+}
+
+/// At most 64 characters that cannot forge a log line.
+fn offered(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
+    let harmless = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    ((1..=64).contains(&id.len()) && id.bytes().all(harmless)).then(|| id.to_owned())
+}
+
+fn log_failure(id: &str, response: &ServiceResponse<BoxBody>) {
+    let error = response.response().error().and_then(|error| error.as_error::<ApiError>());
+    let Some(ApiError { code, cause: Some(cause), .. }) = error else { return };
+    let (method, path) = (response.request().method().as_str(), response.request().match_pattern());
+    let path = path.unwrap_or_default();
+    tracing::warn!(request_id = id, method, path, ?code, cause, "a request failed");
+}

@@ -1,0 +1,269 @@
+//! Requests and answers as JSON.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::domain::model::{Health, JanusStatus, MarkLabel};
+use crate::domain::room::RoomStatus;
+use crate::rooms::{ModuleInfo, ModuleStats, Room, Stats};
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CreateRoom {
+    /// `^[A-Za-z0-9_-]{3,32}$`; without one, a random one is made.
+    #[serde(default)]
+    pub room_id: Option<String>,
+    /// Six letters or digits; without one, a random one is made.
+    #[serde(default)]
+    pub pin: Option<String>,
+    /// 1 to 5; 3 if not said.
+    #[serde(default)]
+    pub max_anchors: Option<i64>,
+    /// Puts the room on air at once. When nothing is pickable, no room is made.
+    #[serde(default)]
+    pub start: bool,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct TokenRequest {
+    pub room_id: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetMark {
+    pub label: MarkLabel,
+    /// Seconds, 1 to 604800, after which the mark falls away; without it, it stays.
+    #[serde(default)]
+    pub ttl: Option<u64>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// Rooms after this id; `next` of the page before.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// 1 to 1000; 100 if not said.
+    #[serde(default)]
+    pub limit: Option<usize>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Room)]
+pub(super) struct RoomBody {
+    room_id: String,
+    pin: String,
+    hls_url: String,
+    max_anchors: u8,
+    status: RoomStatus,
+    created_at: u64,
+    /// Of the newest start; absent if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<u64>,
+    /// Of the present assignment; rises with each one. Absent while the room is not live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    janus: Option<AssignedJanus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mixer: Option<AssignedMixer>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct AssignedJanus {
+    id: String,
+    /// `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    status: Option<JanusStatus>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct AssignedMixer {
+    id: String,
+    /// Whether it waits for the room's sound.
+    listening: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct RoomAnswer {
+    success: bool,
+    room: RoomBody,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeleteAnswer {
+    success: bool,
+    /// Absent when the room held nothing and is gone already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<RoomBody>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct ListAnswer {
+    pub success: bool,
+    pub rooms: Vec<RoomBody>,
+    /// The `after` of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TokenAnswer {
+    pub success: bool,
+    pub token: String,
+    pub expires_at: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Done {
+    success: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Module)]
+pub(super) struct ModuleBody {
+    id: String,
+    /// `healthy`, `unhealthy`; absent when only its mark is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    status: Option<Health>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<MarkLabel>,
+    /// Rooms assigned to it, those being removed included.
+    load: u32,
+    pickable: bool,
+    /// Why it is not pickable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModulesAnswer {
+    pub success: bool,
+    pub januses: Vec<ModuleBody>,
+    pub mixers: Vec<ModuleBody>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct StatsAnswer {
+    success: bool,
+    rooms: RoomStats,
+    januses: FleetStats,
+    mixers: FleetStats,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct RoomStats {
+    total: usize,
+    created: usize,
+    starting: usize,
+    onair: usize,
+    degraded: usize,
+    removing: usize,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct FleetStats {
+    known: usize,
+    healthy: usize,
+    /// Those that take a further room.
+    pickable: usize,
+    /// Of the healthy ones together.
+    capacity: u64,
+    load: u64,
+}
+
+impl RoomBody {
+    /// `hls_base`: base of the URLs given to listeners.
+    pub fn of(room: &Room, hls_base: &str) -> Self {
+        let (meta, live) = (&room.meta, room.view.live.as_ref());
+        let janus = |epoch| room.view.janus.as_ref().filter(|j| j.epoch == epoch).map(|j| j.status);
+        let mixer = |epoch| room.view.mixer.as_ref().is_some_and(|m| m.epoch == epoch);
+        Self {
+            room_id: room.id.to_string(),
+            pin: meta.pin.reveal().to_owned(),
+            hls_url: format!("{hls_base}{}", meta.hls_path),
+            max_anchors: meta.max_anchors,
+            status: room.status,
+            created_at: meta.created_at.0,
+            started_at: meta.last_started_at.map(|at| at.0),
+            epoch: live.map(|l| l.epoch.0),
+            janus: live.map(|l| AssignedJanus { id: l.janus_id.to_string(), status: janus(l.epoch) }),
+            mixer: live.map(|l| AssignedMixer { id: l.mixer_id.to_string(), listening: mixer(l.epoch) }),
+        }
+    }
+}
+
+impl RoomAnswer {
+    pub fn of(room: &Room, hls_base: &str) -> Self {
+        Self { success: true, room: RoomBody::of(room, hls_base) }
+    }
+}
+
+impl DeleteAnswer {
+    pub fn of(room: Option<&Room>, hls_base: &str) -> Self {
+        Self { success: true, room: room.map(|room| RoomBody::of(room, hls_base)) }
+    }
+}
+
+impl Done {
+    pub const YES: Self = Self { success: true };
+}
+
+impl From<&ModuleInfo> for ModuleBody {
+    fn from(module: &ModuleInfo) -> Self {
+        let heartbeat = module.heartbeat.as_ref();
+        Self {
+            id: module.id.to_string(),
+            status: heartbeat.map(|h| h.status),
+            host: heartbeat.map(|h| h.host.clone()),
+            url: heartbeat.map(|h| h.url.clone()),
+            capacity: heartbeat.map(|h| h.capacity),
+            started_at: heartbeat.map(|h| h.started_at.0),
+            version: heartbeat.map(|h| h.version.clone()),
+            mark: module.mark,
+            load: module.load,
+            pickable: module.refuses.is_none(),
+            reason: module.refuses.map(|why| why.to_string()),
+        }
+    }
+}
+
+impl From<&Stats> for StatsAnswer {
+    fn from(stats: &Stats) -> Self {
+        let of = |status| stats.rooms.get(&status).copied().unwrap_or(0);
+        let rooms = RoomStats {
+            total: stats.rooms.values().sum(),
+            created: of(RoomStatus::Created),
+            starting: of(RoomStatus::Starting),
+            onair: of(RoomStatus::OnAir),
+            degraded: of(RoomStatus::Degraded),
+            removing: of(RoomStatus::Removing),
+        };
+        Self { success: true, rooms, januses: stats.januses.into(), mixers: stats.mixers.into() }
+    }
+}
+
+impl From<ModuleStats> for FleetStats {
+    fn from(stats: ModuleStats) -> Self {
+        let ModuleStats { known, healthy, pickable, capacity, load } = stats;
+        Self { known, healthy, pickable, capacity, load }
+    }
+}

@@ -1,0 +1,127 @@
+//! The list of endpoints, and what is made of it: routes and the OpenAPI document.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use actix_web::http::Method;
+use actix_web::{HttpResponse, Resource, Route, Scope, web};
+use utoipa::__dev::SchemaReferences;
+use utoipa::openapi::path::{HttpMethod, Operation};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Paths, RefOr, Schema};
+
+use crate::http::error::{ApiError, ErrorBody};
+
+use super::{modules, rooms, token};
+
+const PREFIX: &str = "/api";
+const BEARER: &str = "apiKey";
+
+/// One operation, as its handler's annotation describes it.
+struct Endpoint {
+    /// With `/api`.
+    path: String,
+    method: Method,
+    documented_as: HttpMethod,
+    operation: Operation,
+    schemas: fn(&mut Vec<(String, RefOr<Schema>)>),
+    handle: fn(Route) -> Route,
+}
+
+macro_rules! endpoints {
+    ($($module:ident::$handler:ident as $doc:ident),* $(,)?) => {
+        vec![$(Endpoint::of::<$module::$doc>(|route| route.to($module::$handler))),*]
+    };
+}
+
+/// Every endpoint there is. The second name is the one `utoipa::path` gives the handler's annotation.
+fn all() -> Vec<Endpoint> {
+    endpoints![
+        rooms::create as __path_create,
+        rooms::list as __path_list,
+        rooms::get as __path_get,
+        rooms::start as __path_start,
+        rooms::stop as __path_stop,
+        rooms::delete as __path_delete,
+        token::issue as __path_issue,
+        modules::set_mark as __path_set_mark,
+        modules::clear_mark as __path_clear_mark,
+        modules::list as __path_list,
+        modules::stats as __path_stats,
+        this::document as __path_document,
+    ]
+}
+
+impl Endpoint {
+    fn of<P: utoipa::Path + SchemaReferences>(handle: fn(Route) -> Route) -> Self {
+        let documented_as = P::methods().swap_remove(0);
+        let method = match documented_as {
+            HttpMethod::Post => Method::POST,
+            HttpMethod::Put => Method::PUT,
+            HttpMethod::Delete => Method::DELETE,
+            _ => Method::GET,
+        };
+        let (path, operation) = (P::path(), P::operation());
+        Self { path, method, documented_as, operation, schemas: P::schemas, handle }
+    }
+}
+
+/// The routes. A known path asked with another method is answered 405 with `Allow`.
+pub(super) fn register(scope: Scope) -> Scope {
+    let mut by_path: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
+    for endpoint in all() {
+        by_path.entry(endpoint.path.clone()).or_default().push(endpoint);
+    }
+    by_path.into_iter().fold(scope, |scope, (path, endpoints)| scope.service(resource(&path, endpoints)))
+}
+
+fn resource(path: &str, endpoints: Vec<Endpoint>) -> Resource {
+    let allow = endpoints.iter().map(|e| e.method.as_str()).collect::<Vec<_>>().join(", ");
+    let refuse = move || {
+        let error = ApiError::method_not_allowed(&allow);
+        async move { Err::<HttpResponse, _>(error) }
+    };
+    let path = path.strip_prefix(PREFIX).unwrap_or(path);
+    let resource = web::resource(path.to_owned()).default_service(web::to(refuse));
+    endpoints.into_iter().fold(resource, |r, e| r.route((e.handle)(web::method(e.method))))
+}
+
+/// The OpenAPI 3.1 document of the API.
+pub fn openapi() -> OpenApi {
+    let mut paths = Paths::new();
+    let mut schemas = Vec::new();
+    for endpoint in all() {
+        (endpoint.schemas)(&mut schemas);
+        let mut operation = endpoint.operation;
+        operation.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
+        paths.add_path_operation(endpoint.path, vec![endpoint.documented_as], operation);
+    }
+    let info = InfoBuilder::new().title("Stentor room API").version(env!("CARGO_PKG_VERSION")).description(
+        Some("Rooms, listener tokens and modules. Times are milliseconds since the Unix epoch."),
+    );
+    let components = ComponentsBuilder::new()
+        .schemas_from_iter(schemas)
+        .security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components.build())).build()
+}
+
+static DOCUMENT: LazyLock<serde_json::Result<String>> = LazyLock::new(|| serde_json::to_string(&openapi()));
+
+mod this {
+    use super::*;
+
+    /// This document.
+    #[utoipa::path(
+        get, path = "/api/openapi.json", operation_id = "openapi", tag = "meta",
+        responses(
+            (status = 200, description = "OpenAPI 3.1"),
+            (status = 401, body = ErrorBody, description = "unauthorized"),
+            (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+            (status = 500, body = ErrorBody, description = "internal"),
+        )
+    )]
+    pub async fn document() -> Result<HttpResponse, ApiError> {
+        let text = DOCUMENT.as_ref().map_err(ApiError::internal)?;
+        Ok(HttpResponse::Ok().content_type("application/json").body(text.as_str()))
+    }
+}

@@ -1,0 +1,127 @@
+//! Requests into values: everything a caller can get wrong is refused here, with its code.
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::{FromRequest, HttpRequest, web};
+use futures::StreamExt;
+use futures::future::{LocalBoxFuture, Ready, ready};
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::keys::ModuleKind;
+use crate::http::error::{ApiError, Code};
+
+use super::Api;
+
+/// A JSON object of at most the configured size. No body at all counts as `{}`.
+pub(super) struct JsonBody<T>(pub T);
+
+/// `{id}` of a room, percent-decoded.
+pub(super) struct RoomPath(pub RoomId);
+
+/// `{kind}` and `{id}` of a module.
+pub(super) struct ModulePath(pub ModuleKind, pub ModuleId);
+
+pub(super) struct QueryOf<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (req, payload) = (req.clone(), payload.take());
+        Box::pin(async move {
+            let bytes = read(&req, payload).await?;
+            if bytes.is_empty() {
+                return parse(b"{}").map(Self);
+            }
+            if !is_json(&req) {
+                return Err(ApiError::new(Code::UnsupportedMediaType, "send the body as application/json"));
+            }
+            parse(&bytes).map(Self)
+        })
+    }
+}
+
+async fn read(req: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, ApiError> {
+    let limit = api(req)?.body_limit;
+    let too_large = || ApiError::new(Code::BodyTooLarge, format!("a body has at most {limit} bytes"));
+    let announced = req.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > limit as u64) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| ApiError::new(Code::InvalidBody, "the body could not be read"))?;
+        if body.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn is_json(req: &HttpRequest) -> bool {
+    let value = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+/// First whether it is JSON at all, so that the two codes do not depend on where a parser stumbles.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let invalid = |code| move |error: serde_json::Error| ApiError::new(code, error.to_string());
+    serde_json::from_slice::<IgnoredAny>(bytes).map_err(invalid(Code::InvalidJson))?;
+    // serde would take an array for a struct, field by field.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(ApiError::new(Code::InvalidBody, "the body must be a JSON object"));
+    }
+    serde_json::from_slice(bytes).map_err(invalid(Code::InvalidBody))
+}
+
+impl FromRequest for RoomPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // What does not even decode to text gets the error of any other bad id.
+        let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
+        ready(RoomId::new(&id.unwrap_or_default()).map(Self).map_err(ApiError::from))
+    }
+}
+
+impl FromRequest for ModulePath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let path = web::Path::<(String, String)>::extract(req).into_inner();
+        let (kind, id) = path.map(|path| path.into_inner()).unwrap_or_default();
+        ready(module_kind(&kind).and_then(|kind| Ok(Self(kind, ModuleId::new(&id)?))))
+    }
+}
+
+fn module_kind(segment: &str) -> Result<ModuleKind, ApiError> {
+    match segment {
+        "januses" => Ok(ModuleKind::Janus),
+        "mixers" => Ok(ModuleKind::Mixer),
+        _ => Err(ApiError::new(Code::NotFound, "modules are januses and mixers")),
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest for QueryOf<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let query = web::Query::<T>::from_query(req.query_string());
+        let invalid =
+            |error: actix_web::error::QueryPayloadError| ApiError::new(Code::InvalidQuery, error.to_string());
+        ready(query.map(|query| Self(query.into_inner())).map_err(invalid))
+    }
+}
+
+/// The handlers' state, which `configure` put there.
+pub(super) fn api(req: &HttpRequest) -> Result<&Api, ApiError> {
+    let api = req.app_data::<web::Data<Api>>();
+    api.map(|api| api.get_ref()).ok_or_else(|| ApiError::internal("the API is not configured"))
+}

@@ -1,0 +1,96 @@
+//! The REST API under `/api` (role rooms).
+//!
+//! The endpoints are one list, from which both the routes and the OpenAPI document are made: neither can
+//! have what the other lacks. Every answer carries a request id and is not to be cached; every error is the
+//! one of [`super::error`].
+//!
+//! Owns: the shape of requests and answers. Never does: decide (that is `rooms`), or sign tokens.
+
+mod body;
+mod endpoints;
+mod extract;
+mod modules;
+mod rooms;
+mod token;
+
+use std::sync::Arc;
+
+use actix_web::dev::ServiceRequest;
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
+use actix_web::middleware::{DefaultHeaders, Next, from_fn};
+use actix_web::web::{self, ServiceConfig};
+
+use crate::domain::ids::{RoomId, UnixMs};
+use crate::rooms::RoomService;
+
+use super::cors::{self, Origins};
+use super::error::{ApiError, Code, not_found};
+use super::request_id;
+
+pub use endpoints::openapi;
+
+/// Whether a caller may use the API.
+pub trait ApiAuth: Send + Sync + 'static {
+    /// `authorization`: the value of that header. The error's text goes to the caller.
+    fn check(&self, authorization: Option<&[u8]>) -> Result<(), NotAuthorized>;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAuthorized(pub String);
+
+/// Makes the tokens that listeners show for playlists, media and keys of one room.
+pub trait ListenerTokens: Send + Sync + 'static {
+    fn issue(&self, room: &RoomId, now: UnixMs) -> Issued;
+}
+
+/// A fresh listener token. It must not reach a log.
+#[derive(Clone)]
+pub struct Issued {
+    pub token: String,
+    pub expires_at: UnixMs,
+}
+
+/// What the handlers work with.
+pub struct Api {
+    pub rooms: Arc<RoomService>,
+    pub auth: Arc<dyn ApiAuth>,
+    pub tokens: Arc<dyn ListenerTokens>,
+    pub origins: Origins,
+    /// Base of the URLs given to listeners, without a slash at the end.
+    pub hls_base: String,
+    /// Bytes.
+    pub body_limit: usize,
+}
+
+/// Adds `/api` and all below it. Paths outside are the application's to answer (`error::not_found`).
+pub fn configure(cfg: &mut ServiceConfig, api: web::Data<Api>) {
+    let (for_cors, for_auth) = (api.clone(), api.clone());
+    let scope = endpoints::register(web::scope("/api").app_data(api))
+        .default_service(web::to(not_found))
+        .wrap(from_fn(move |req, next| {
+            let api = for_auth.clone();
+            async move { authorize(&api, req, next).await }
+        }))
+        .wrap(from_fn(move |req, next| {
+            let api = for_cors.clone();
+            async move { cors::check(&api.origins, req, next).await }
+        }))
+        .wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store")))
+        .wrap(from_fn(request_id::middleware));
+    cfg.service(scope);
+}
+
+async fn authorize(
+    api: &Api,
+    req: ServiceRequest,
+    next: Next<impl actix_web::body::MessageBody + 'static>,
+) -> Result<actix_web::dev::ServiceResponse<actix_web::body::BoxBody>, actix_web::Error> {
+    let offered = req.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
+    match api.auth.check(offered) {
+        Ok(()) => Ok(next.call(req).await?.map_into_boxed_body()),
+        Err(NotAuthorized(why)) => Ok(req.error_response(ApiError::new(Code::Unauthorized, why))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

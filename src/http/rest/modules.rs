@@ -1,0 +1,96 @@
+//! `/api/modules` and `/api/stats`: Januses and mixers, their marks, and totals.
+
+use std::time::Duration;
+
+use actix_web::Responder;
+use actix_web::web::{Data, Json};
+
+use crate::domain::keys::ModuleKind;
+use crate::http::error::{ApiError, Code, ErrorBody};
+
+use super::Api;
+use super::body::{Done, ModuleBody, ModulesAnswer, SetMark, StatsAnswer};
+use super::extract::{JsonBody, ModulePath};
+
+const LONGEST_MARK: u64 = 7 * 24 * 3600;
+
+/// Marks a module; only `ready`, or no mark, lets it take rooms. Rooms it has stay.
+#[utoipa::path(
+    put, path = "/api/modules/{kind}/{id}/mark", operation_id = "setMark", tag = "modules",
+    params(("kind" = String, Path, description = "januses or mixers"), ("id" = String, Path, description = "module id")),
+    request_body = SetMark,
+    responses(
+        (status = 200, body = Done),
+        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_module_id, invalid_ttl"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 404, body = ErrorBody, description = "module_not_found, not_found"),
+        (status = 413, body = ErrorBody, description = "body_too_large"),
+        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn set_mark(
+    api: Data<Api>,
+    module: ModulePath,
+    body: JsonBody<SetMark>,
+) -> Result<impl Responder, ApiError> {
+    let ttl = body.0.ttl.map(checked_ttl).transpose()?;
+    api.rooms.set_mark(module.0, &module.1, body.0.label, ttl).await?;
+    Ok(Json(Done::YES))
+}
+
+/// Takes a module's mark away, if it has one: it is `ready` again.
+#[utoipa::path(
+    delete, path = "/api/modules/{kind}/{id}/mark", operation_id = "clearMark", tag = "modules",
+    params(("kind" = String, Path, description = "januses or mixers"), ("id" = String, Path, description = "module id")),
+    responses(
+        (status = 200, body = Done),
+        (status = 400, body = ErrorBody, description = "invalid_module_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 404, body = ErrorBody, description = "not_found"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn clear_mark(api: Data<Api>, module: ModulePath) -> Result<impl Responder, ApiError> {
+    api.rooms.clear_mark(module.0, &module.1).await?;
+    Ok(Json(Done::YES))
+}
+
+/// Every known Janus and mixer, with its load and, if it takes no rooms, the reason.
+#[utoipa::path(
+    get, path = "/api/modules", operation_id = "listModules", tag = "modules",
+    responses(
+        (status = 200, body = ModulesAnswer),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+    )
+)]
+pub(super) async fn list(api: Data<Api>) -> impl Responder {
+    let modules = api.rooms.modules();
+    let of = |kind| modules.iter().filter(|m| m.kind == kind).map(ModuleBody::from).collect();
+    Json(ModulesAnswer { success: true, januses: of(ModuleKind::Janus), mixers: of(ModuleKind::Mixer) })
+}
+
+/// Totals over rooms and modules, as this node sees them.
+#[utoipa::path(
+    get, path = "/api/stats", operation_id = "stats", tag = "modules",
+    responses(
+        (status = 200, body = StatsAnswer),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+    )
+)]
+pub(super) async fn stats(api: Data<Api>) -> impl Responder {
+    Json(StatsAnswer::from(&api.rooms.stats()))
+}
+
+fn checked_ttl(seconds: u64) -> Result<Duration, ApiError> {
+    match (1..=LONGEST_MARK).contains(&seconds) {
+        true => Ok(Duration::from_secs(seconds)),
+        false => Err(ApiError::new(Code::InvalidTtl, format!("ttl must be 1 to {LONGEST_MARK} seconds"))),
+    }
+}

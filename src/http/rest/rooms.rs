@@ -1,0 +1,143 @@
+//! `/api/rooms`: create, list, look at, start, stop, delete.
+
+use actix_web::web::{Data, Json};
+use actix_web::{HttpResponse, Responder};
+
+use crate::domain::ids::{InvalidName, Pin, RoomId};
+use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::rooms::NewRoom;
+
+use super::Api;
+use super::body::{CreateRoom, DeleteAnswer, ListAnswer, ListQuery, RoomAnswer, RoomBody};
+use super::extract::{JsonBody, QueryOf, RoomPath};
+
+const PAGE: usize = 100;
+const LARGEST_PAGE: usize = 1000;
+
+/// Makes a room and, with `start`, puts it on air.
+#[utoipa::path(
+    post, path = "/api/rooms", operation_id = "createRoom", tag = "rooms", request_body = CreateRoom,
+    responses(
+        (status = 201, body = RoomAnswer),
+        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, invalid_pin, invalid_max_anchors"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 409, body = ErrorBody, description = "room_exists; room_removing (retryable)"),
+        (status = 413, body = ErrorBody, description = "body_too_large"),
+        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "no_janus_available, no_mixer_available, busy, store_unavailable (all retryable)"),
+    )
+)]
+pub(super) async fn create(api: Data<Api>, body: JsonBody<CreateRoom>) -> Result<impl Responder, ApiError> {
+    let room = api.rooms.create(new_room(body.0)?).await?;
+    Ok(HttpResponse::Created().json(RoomAnswer::of(&room, &api.hls_base)))
+}
+
+/// The rooms, in the order of their ids.
+#[utoipa::path(
+    get, path = "/api/rooms", operation_id = "listRooms", tag = "rooms", params(ListQuery),
+    responses(
+        (status = 200, body = ListAnswer),
+        (status = 400, body = ErrorBody, description = "invalid_query, invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+    )
+)]
+pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<impl Responder, ApiError> {
+    let after = query.0.after.as_deref().map(RoomId::new).transpose()?;
+    let limit = query.0.limit.unwrap_or(PAGE);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        return Err(ApiError::new(Code::InvalidQuery, format!("limit must be 1 to {LARGEST_PAGE}")));
+    }
+    let page = api.rooms.list(after.as_ref(), limit);
+    let rooms = page.rooms.iter().map(|room| RoomBody::of(room, &api.hls_base)).collect();
+    Ok(Json(ListAnswer { success: true, rooms, next: page.next.map(|id| id.to_string()) }))
+}
+
+/// One room: its status, its Janus and mixer, its HLS URL.
+#[utoipa::path(
+    get, path = "/api/rooms/{id}", operation_id = "getRoom", tag = "rooms",
+    params(("id" = String, Path, description = "room id")),
+    responses(
+        (status = 200, body = RoomAnswer),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
+    let room = api.rooms.get(&id.0).await?;
+    Ok(Json(RoomAnswer::of(&room, &api.hls_base)))
+}
+
+/// Puts the room on air; one that is already stays as it is.
+#[utoipa::path(
+    post, path = "/api/rooms/{id}/start", operation_id = "startRoom", tag = "rooms",
+    params(("id" = String, Path, description = "room id")),
+    responses(
+        (status = 200, body = RoomAnswer),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 409, body = ErrorBody, description = "room_removing (retryable): a stop or delete is under way"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "no_janus_available, no_mixer_available (nothing was written), busy, store_unavailable (all retryable)"),
+    )
+)]
+pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
+    let room = api.rooms.start(&id.0).await?;
+    Ok(Json(RoomAnswer::of(&room, &api.hls_base)))
+}
+
+/// Ends the live; the room stays, and can be started again once it is no longer `removing`.
+#[utoipa::path(
+    post, path = "/api/rooms/{id}/stop", operation_id = "stopRoom", tag = "rooms",
+    params(("id" = String, Path, description = "room id")),
+    responses(
+        (status = 200, body = RoomAnswer),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
+    let room = api.rooms.stop(&id.0).await?;
+    Ok(Json(RoomAnswer::of(&room, &api.hls_base)))
+}
+
+/// Ends the room. While its Janus and mixer let go of it, it is `removing`; then it is gone.
+#[utoipa::path(
+    delete, path = "/api/rooms/{id}", operation_id = "deleteRoom", tag = "rooms",
+    params(("id" = String, Path, description = "room id")),
+    responses(
+        (status = 200, body = DeleteAnswer),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn delete(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
+    let room = api.rooms.delete(&id.0).await?;
+    Ok(Json(DeleteAnswer::of(room.as_ref(), &api.hls_base)))
+}
+
+fn new_room(body: CreateRoom) -> Result<NewRoom, InvalidName> {
+    Ok(NewRoom {
+        room_id: body.room_id.as_deref().map(RoomId::new).transpose()?,
+        pin: body.pin.as_deref().map(Pin::new).transpose()?,
+        // What is no `u8` is out of range as well: 0 is refused like the rest.
+        max_anchors: body.max_anchors.map(|n| u8::try_from(n).unwrap_or(0)),
+        start: body.start,
+    })
+}

@@ -1,0 +1,161 @@
+//! The room API over a store in memory, and the check that every answer is a documented one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{Service, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::HeaderMap;
+use actix_web::test::TestRequest;
+use actix_web::{App, Error, test, web};
+use serde_json::{Value, json};
+
+use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::room::ExpiryLimits;
+use crate::http::cors::Origins;
+use crate::http::rest::{Api, ApiAuth, Issued, ListenerTokens, NotAuthorized, configure, openapi};
+use crate::rooms::{FakeStore, RoomService};
+
+type Answering =
+    Box<dyn Fn(TestRequest) -> futures::future::LocalBoxFuture<'static, ServiceResponse<BoxBody>>>;
+
+pub struct House {
+    pub store: Arc<FakeStore>,
+    pub rooms: Arc<RoomService>,
+    pub api: web::Data<Api>,
+    service: Answering,
+}
+
+pub struct Answer {
+    pub status: u16,
+    headers: HeaderMap,
+    pub json: Value,
+    pub text: String,
+    pub pattern: Option<String>,
+}
+
+pub async fn house() -> House {
+    house_with(None, &[]).await
+}
+
+pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House {
+    let store = FakeStore::new();
+    store.add_module("one", 50);
+    let (never, grace) = (Duration::from_secs(1 << 30), Duration::from_secs(60));
+    let limits = ExpiryLimits { never_started_after: never, max_age: never };
+    let rooms = Arc::new(RoomService::new(store.clone(), store.directory(), limits, grace));
+    let api = web::Data::new(Api {
+        rooms: rooms.clone(),
+        auth: Arc::new(OneKey(key)),
+        tokens: Arc::new(PlainTokens),
+        origins: Origins::new(origins),
+        hls_base: "https://live.example.org".into(),
+        body_limit: 64 * 1024,
+    });
+    let for_app = api.clone();
+    let app = App::new().configure(move |cfg| configure(cfg, for_app));
+    House { store, rooms, api, service: answering(test::init_service(app).await, TestRequest::to_request) }
+}
+
+/// Over the request's own type, which actix-web does not export.
+fn answering<R: 'static, S>(service: S, request: fn(TestRequest) -> R) -> Answering
+where
+    S: Service<R, Response = ServiceResponse<BoxBody>, Error = Error> + 'static,
+{
+    let service = std::rc::Rc::new(service);
+    Box::new(move |test_request| {
+        let service = service.clone();
+        Box::pin(async move { service.call(request(test_request)).await.unwrap() })
+    })
+}
+
+impl House {
+    pub async fn call(&self, request: TestRequest) -> Answer {
+        let response = (self.service)(request).await;
+        let pattern = response.request().match_pattern();
+        let method = response.request().method().clone();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = test::read_body(response).await;
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let answer = Answer {
+            status: status.as_u16(),
+            headers,
+            json: serde_json::from_str(&text).unwrap_or(Value::Null),
+            text,
+            pattern,
+        };
+        answer.is_documented(&method);
+        answer
+    }
+
+    pub async fn send(&self, method: Method, path: &str) -> Answer {
+        self.call(TestRequest::default().method(method).uri(path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        match body {
+            Value::Null => self.send(Method::POST, path).await,
+            body => self.call(json_request(Method::POST, path, &body.to_string())).await,
+        }
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.call(json_request(Method::PUT, path, &body.to_string())).await
+    }
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap()
+    }
+
+    pub fn refused(&self, status: u16, code: &str) {
+        assert_eq!((self.status, &self.json["code"]), (status, &json!(code)), "{}", self.text);
+        assert_eq!(self.json["success"], false);
+        assert!(self.json["error"].is_string() && self.json["requestId"].is_string());
+    }
+
+    /// 404 of no route, 405 and preflights belong to no operation.
+    fn is_documented(&self, method: &Method) {
+        let Some(pattern) = self.pattern.as_deref() else { return };
+        let document = serde_json::to_value(openapi()).unwrap();
+        let operation = &document["paths"][pattern][method.as_str().to_lowercase()];
+        if operation.is_object() {
+            let documented = &operation["responses"][self.status.to_string()];
+            assert!(documented.is_object(), "{method} {pattern} answered {}: {}", self.status, self.text);
+            let described = documented["description"].as_str().unwrap_or_default();
+            let code = self.json["code"].as_str().unwrap_or_default();
+            assert!(described.contains(code), "{method} {pattern}: {code} is not among: {described}");
+        }
+    }
+}
+
+struct OneKey(Option<&'static str>);
+
+impl ApiAuth for OneKey {
+    fn check(&self, authorization: Option<&[u8]>) -> Result<(), NotAuthorized> {
+        match self.0 {
+            Some(key) if authorization != Some(format!("Bearer {key}").as_bytes()) => {
+                Err(NotAuthorized("an API key is required".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+struct PlainTokens;
+
+impl ListenerTokens for PlainTokens {
+    fn issue(&self, room: &RoomId, now: UnixMs) -> Issued {
+        Issued { token: format!("listens-to-{room}"), expires_at: UnixMs(now.0 + 1000) }
+    }
+}
+
+pub fn json_request(method: Method, path: &str, body: &str) -> TestRequest {
+    TestRequest::default()
+        .method(method)
+        .uri(path)
+        .insert_header(("content-type", "application/json"))
+        .set_payload(body.to_owned())
+}

@@ -1,0 +1,5 @@
+//! The room API as its callers meet it.
+
+mod house;
+mod rooms;
+mod surface;

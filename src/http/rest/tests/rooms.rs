@@ -1,0 +1,243 @@
+//! Rooms, tokens, marks and modules: every answer, and what bad input does (nothing).
+
+use actix_web::http::Method;
+use serde_json::{Value, json};
+
+use super::house::{house, json_request};
+use crate::domain::ids::RoomId;
+use crate::rooms::Fault;
+
+#[actix::test]
+async fn a_room_lives_and_ends() {
+    let house = house().await;
+    let created = house.post("/api/rooms", json!({"roomId": "demo", "pin": "abc123", "maxAnchors": 5})).await;
+    assert_eq!(created.status, 201);
+    let room = &created.json["room"];
+    assert_eq!(created.json["success"], true);
+    assert_eq!(room["roomId"], "demo");
+    assert_eq!(room["pin"], "abc123");
+    assert_eq!(room["maxAnchors"], 5);
+    assert_eq!(room["status"], "created");
+    assert_eq!(room["hlsUrl"], "https://live.example.org/hls/rooms/demo/index.m3u8");
+    assert!(room["createdAt"].as_u64().unwrap() > 1_600_000_000_000);
+
+    let started = house.post("/api/rooms/demo/start", Value::Null).await;
+    assert_eq!((started.status, &started.json["room"]["status"]), (200, &json!("starting")));
+    assert_eq!(started.json["room"]["janus"], json!({"id": "one"}));
+    assert!(!started.text.contains("nonce"), "what the keys are made of stays inside");
+    let again = house.post("/api/rooms/demo/start", Value::Null).await;
+    assert_eq!(again.json, started.json, "a second start changes nothing");
+
+    let stopped = house.post("/api/rooms/demo/stop", Value::Null).await;
+    assert_eq!((stopped.status, &stopped.json["room"]["status"]), (200, &json!("removing")));
+    let too_soon = house.post("/api/rooms/demo/start", Value::Null).await;
+    too_soon.refused(409, "room_removing");
+    assert_eq!(too_soon.header("retry-after"), "1");
+    house.post("/api/token", json!({"roomId": "demo"})).await.refused(409, "room_removing");
+    house.rooms.finish_removal(&RoomId::new("demo").unwrap()).await.unwrap();
+    let gone = house.send(Method::DELETE, "/api/rooms/demo").await;
+    assert_eq!((gone.status, gone.json), (200, json!({"success": true})));
+    house.send(Method::GET, "/api/rooms/demo").await.refused(404, "room_not_found");
+}
+
+#[actix::test]
+async fn what_is_left_out_is_chosen() {
+    let house = house().await;
+    let bare = house.send(Method::POST, "/api/rooms").await;
+    assert_eq!(bare.status, 201, "no body at all is as good as {{}}");
+    let room = house.post("/api/rooms", json!({"start": true})).await.json["room"].clone();
+    assert_eq!(room["status"], "starting");
+    assert_eq!(room["maxAnchors"], 3);
+    assert_eq!(room["pin"].as_str().unwrap().len(), 6);
+    assert_eq!(room["roomId"].as_str().unwrap().len(), 10);
+}
+
+#[actix::test]
+async fn lists_come_in_pages() {
+    let house = house().await;
+    for name in ["alpha", "beta", "gamma"] {
+        house.post("/api/rooms", json!({"roomId": name})).await;
+    }
+    let first = house.send(Method::GET, "/api/rooms?limit=2").await.json;
+    assert_eq!((first["rooms"].as_array().unwrap().len(), &first["next"]), (2, &json!("beta")));
+    let second = house.send(Method::GET, "/api/rooms?limit=2&after=beta").await.json;
+    assert_eq!((&second["rooms"][0]["roomId"], second.get("next")), (&json!("gamma"), None));
+}
+
+#[actix::test]
+async fn bad_bodies_change_nothing() {
+    let house = house().await;
+    let cases = [
+        (r#"{"roomId": "demo""#, "invalid_json"),
+        ("nonsense", "invalid_json"),
+        ("[]", "invalid_body"),
+        ("null", "invalid_body"),
+        (r#""demo""#, "invalid_body"),
+        (r#"{"roomId": 7}"#, "invalid_body"),
+        (r#"{"start": "yes"}"#, "invalid_body"),
+        (r#"{"roomid": "demo"}"#, "invalid_body"),
+        (r#"{"roomId": "one", "roomId": "two"}"#, "invalid_body"),
+        (r#"{"maxAnchors": 1.5}"#, "invalid_body"),
+        (r#"{"roomId": "a/b"}"#, "invalid_room_id"),
+        (r#"{"roomId": "a\nb"}"#, "invalid_room_id"),
+        (r#"{"roomId": "a\u0000b"}"#, "invalid_room_id"),
+        (r#"{"roomId": "ab"}"#, "invalid_room_id"),
+        (r#"{"roomId": ""}"#, "invalid_room_id"),
+        (r#"{"roomId": "räume"}"#, "invalid_room_id"),
+        (r#"{"pin": "12345"}"#, "invalid_pin"),
+        (r#"{"pin": "1234567"}"#, "invalid_pin"),
+        (r#"{"pin": "12 456"}"#, "invalid_pin"),
+        (r#"{"pin": 123456}"#, "invalid_body"),
+        (r#"{"maxAnchors": 0}"#, "invalid_max_anchors"),
+        (r#"{"maxAnchors": 6}"#, "invalid_max_anchors"),
+        (r#"{"maxAnchors": -1}"#, "invalid_max_anchors"),
+        (r#"{"maxAnchors": 300}"#, "invalid_max_anchors"),
+    ];
+    let before = house.store.revision();
+    for (body, code) in cases {
+        let answer = house.call(json_request(Method::POST, "/api/rooms", body)).await;
+        assert_eq!((answer.status, &answer.json["code"]), (400, &json!(code)), "{body}");
+    }
+    let deep = "[".repeat(100_000 / 2);
+    house.call(json_request(Method::POST, "/api/rooms", &deep)).await.refused(400, "invalid_json");
+    assert_eq!(house.store.revision(), before);
+    assert_eq!(house.post("/api/rooms", json!({"roomId": "demo"})).await.status, 201, "unharmed");
+}
+
+#[actix::test]
+async fn bad_paths_and_queries_are_refused() {
+    let house = house().await;
+    for id in ["a%2Fb", "a%0Ab", "a%00b", "ab", "%FF%FE%FD", "a%20b", "..%2f..%2fetc", &"x".repeat(33)] {
+        for (method, tail) in
+            [(Method::GET, ""), (Method::DELETE, ""), (Method::POST, "/start"), (Method::POST, "/stop")]
+        {
+            let answer = house.send(method, &format!("/api/rooms/{id}{tail}")).await;
+            answer.refused(400, "invalid_room_id");
+        }
+    }
+    for query in ["limit=0", "limit=1001", "limit=x", "limit=-1", "offset=3", "limit=1&limit=2"] {
+        house.send(Method::GET, &format!("/api/rooms?{query}")).await.refused(400, "invalid_query");
+    }
+    house.send(Method::GET, "/api/rooms?after=a%2Fb").await.refused(400, "invalid_room_id");
+    for path in
+        ["/api", "/api/", "/api/nothing", "/api/rooms/", "/api/rooms/demo/users/7/x", "/api/rooms//start"]
+    {
+        house.send(Method::GET, path).await.refused(404, "not_found");
+    }
+}
+
+#[actix::test]
+async fn unknown_and_existing_rooms_are_told_apart() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo"})).await;
+    house.post("/api/rooms", json!({"roomId": "demo"})).await.refused(409, "room_exists");
+    house.send(Method::GET, "/api/rooms/other").await.refused(404, "room_not_found");
+    house.send(Method::DELETE, "/api/rooms/other").await.refused(404, "room_not_found");
+    house.post("/api/rooms/other/start", Value::Null).await.refused(404, "room_not_found");
+    house.post("/api/rooms/other/stop", Value::Null).await.refused(404, "room_not_found");
+    house.post("/api/token", json!({"roomId": "other"})).await.refused(404, "room_not_found");
+}
+
+#[actix::test]
+async fn with_nothing_pickable_the_answer_says_why() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo"})).await;
+    house.put("/api/modules/januses/one/mark", json!({"label": "draining"})).await;
+    let before = house.store.revision();
+    let refused = house.post("/api/rooms/demo/start", Value::Null).await;
+    refused.refused(503, "no_janus_available");
+    assert_eq!(refused.header("retry-after"), "5");
+    assert_eq!(refused.json["details"]["considered"], json!([{"id": "one", "reason": "marked draining"}]));
+    house.post("/api/rooms", json!({"start": true})).await.refused(503, "no_janus_available");
+    assert_eq!(house.store.revision(), before, "nothing was written");
+    house.send(Method::DELETE, "/api/modules/januses/one/mark").await;
+    house.put("/api/modules/mixers/one/mark", json!({"label": "cordon", "ttl": 60})).await;
+    house.post("/api/rooms/demo/start", Value::Null).await.refused(503, "no_mixer_available");
+}
+
+#[actix::test]
+async fn a_store_in_trouble_is_a_retryable_503_and_its_words_stay_inside() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo"})).await;
+    (0..20).for_each(|_| house.store.fail_next(Fault::Conflict));
+    house.post("/api/rooms/demo/start", Value::Null).await.refused(503, "busy");
+    house.store.set_down(true);
+    for (method, path) in [
+        (Method::POST, "/api/rooms"),
+        (Method::POST, "/api/rooms/demo/start"),
+        (Method::POST, "/api/rooms/demo/stop"),
+        (Method::DELETE, "/api/rooms/demo"),
+        (Method::GET, "/api/rooms/unheard-of"),
+        (Method::DELETE, "/api/modules/mixers/one/mark"),
+    ] {
+        let answer = house.send(method, path).await;
+        answer.refused(503, "store_unavailable");
+        assert_eq!(answer.header("retry-after"), "2");
+        assert!(!answer.text.contains("switched off"), "{}", answer.text);
+    }
+    house
+        .put("/api/modules/mixers/one/mark", json!({"label": "ready"}))
+        .await
+        .refused(503, "store_unavailable");
+    house.post("/api/token", json!({"roomId": "unheard-of"})).await.refused(503, "store_unavailable");
+    assert_eq!(house.send(Method::GET, "/api/rooms/demo").await.status, 200, "what is known is told");
+}
+
+#[actix::test]
+async fn what_is_broken_in_the_store_is_our_fault() {
+    let house = house().await;
+    house.store.put_now("/rooms/demo/meta", r#"{"pin": 123456}"#);
+    let answer = house.send(Method::GET, "/api/rooms/demo").await;
+    answer.refused(500, "internal");
+    assert!(!answer.text.contains("123456"));
+}
+
+#[actix::test]
+async fn modules_are_shown_marked_and_counted() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo", "start": true})).await;
+    let done = house.put("/api/modules/mixers/one/mark", json!({"label": "draining", "ttl": 60})).await;
+    assert_eq!((done.status, done.json), (200, json!({"success": true})));
+    let modules = house.send(Method::GET, "/api/modules").await.json;
+    let mixer = &modules["mixers"][0];
+    assert_eq!((&mixer["mark"], &mixer["pickable"]), (&json!("draining"), &json!(false)));
+    assert_eq!((&mixer["reason"], &mixer["load"]), (&json!("marked draining"), &json!(1)));
+    assert_eq!(modules["januses"][0]["pickable"], true);
+    let stats = house.send(Method::GET, "/api/stats").await.json;
+    assert_eq!((&stats["rooms"]["total"], &stats["rooms"]["starting"]), (&json!(1), &json!(1)));
+    assert_eq!(stats["mixers"], json!({"known": 1, "healthy": 1, "pickable": 0, "capacity": 50, "load": 1}));
+}
+
+#[actix::test]
+async fn bad_marks_are_refused() {
+    let house = house().await;
+    let before = house.store.revision();
+    for (path, body, status, code) in [
+        ("mixers/nobody", json!({"label": "ready"}), 404, "module_not_found"),
+        ("others/one", json!({"label": "ready"}), 404, "not_found"),
+        ("mixers/o%2Fne", json!({"label": "ready"}), 400, "invalid_module_id"),
+        ("mixers/o%00ne", json!({"label": "ready"}), 400, "invalid_module_id"),
+        ("mixers/one", json!({"label": "sleepy"}), 400, "invalid_body"),
+        ("mixers/one", json!({}), 400, "invalid_body"),
+        ("mixers/one", json!({"label": "ready", "ttl": 0}), 400, "invalid_ttl"),
+        ("mixers/one", json!({"label": "ready", "ttl": 604801}), 400, "invalid_ttl"),
+        ("mixers/one", json!({"label": "ready", "ttl": "1h"}), 400, "invalid_body"),
+    ] {
+        house.put(&format!("/api/modules/{path}/mark"), body).await.refused(status, code);
+    }
+    house.send(Method::DELETE, "/api/modules/others/one/mark").await.refused(404, "not_found");
+    house.send(Method::DELETE, "/api/modules/mixers/o%2Fne/mark").await.refused(400, "invalid_module_id");
+    assert_eq!(house.store.revision(), before);
+}
+
+#[actix::test]
+async fn listener_tokens_are_for_one_known_room() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo"})).await;
+    let issued = house.post("/api/token", json!({"roomId": "demo"})).await;
+    assert_eq!((issued.status, &issued.json["token"]), (200, &json!("listens-to-demo")));
+    assert!(issued.json["expiresAt"].as_u64().unwrap() > 1_600_000_000_000);
+    house.post("/api/token", json!({"roomId": "a/b"})).await.refused(400, "invalid_room_id");
+    house.post("/api/token", json!({})).await.refused(400, "invalid_body");
+    house.send(Method::POST, "/api/token").await.refused(400, "invalid_body");
+}

@@ -1,0 +1,203 @@
+//! What holds for every path: keys, origins, request ids, limits, and the document.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use actix_web::http::Method;
+use actix_web::test::TestRequest;
+use actix_web::{App, HttpServer};
+use serde_json::{Value, json};
+
+use super::house::{house, house_with, json_request};
+use crate::http::rest::{configure, openapi};
+
+#[actix::test]
+async fn large_bodies_are_refused_announced_or_not() {
+    let house = house().await;
+    let large = format!(r#"{{"roomId": "{}"}}"#, "x".repeat(10 << 20));
+    house.call(json_request(Method::POST, "/api/rooms", &large)).await.refused(413, "body_too_large");
+    let announced =
+        json_request(Method::POST, "/api/rooms", "{}").insert_header(("content-length", "10485760"));
+    house.call(announced).await.refused(413, "body_too_large");
+}
+
+#[actix::test]
+async fn ten_megabytes_over_a_socket_get_their_answer() {
+    let api = house().await.api;
+    let server = HttpServer::new(move || {
+        let api = api.clone();
+        App::new().configure(move |cfg| configure(cfg, api))
+    })
+    .workers(1)
+    .disable_signals()
+    .bind(("127.0.0.1", 0))
+    .unwrap();
+    let address = server.addrs()[0];
+    let running = server.run();
+    let handle = running.handle();
+    actix::spawn(running);
+    let answer = tokio::task::spawn_blocking(move || upload(address, 10 << 20)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("body_too_large"), "{answer}");
+    handle.stop(false).await;
+}
+
+#[actix::test]
+async fn other_content_types_are_refused() {
+    let house = house().await;
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""] {
+        let request = TestRequest::post().uri("/api/rooms").insert_header(("content-type", kind));
+        house.call(request.set_payload("{}")).await.refused(415, "unsupported_media_type");
+    }
+    let charset = TestRequest::post()
+        .uri("/api/rooms")
+        .insert_header(("content-type", "Application/JSON; charset=utf-8"))
+        .set_payload("{}");
+    assert_eq!(house.call(charset).await.status, 201);
+}
+
+#[actix::test]
+async fn without_a_key_nothing_is_told_or_done() {
+    let house = house_with(Some("the-key"), &[]).await;
+    let before = house.store.revision();
+    for (method, path) in operations() {
+        for key in [None, Some("Bearer wrong"), Some("the-key"), Some("Basic dGhlLWtleQ==")] {
+            let mut request = TestRequest::default().method(method.clone()).uri(&filled(&path));
+            if let Some(key) = key {
+                request = request.insert_header(("authorization", key));
+            }
+            let answer = house.call(request).await;
+            answer.refused(401, "unauthorized");
+            assert_eq!(answer.header("www-authenticate"), "Bearer");
+        }
+    }
+    house.send(Method::GET, "/api/nothing").await.refused(401, "unauthorized");
+    assert_eq!(house.store.revision(), before);
+    let request = TestRequest::get().uri("/api/stats").insert_header(("authorization", "Bearer the-key"));
+    assert_eq!(house.call(request).await.status, 200);
+}
+
+#[actix::test]
+async fn foreign_pages_are_kept_out_and_allowed_ones_may_read() {
+    let house = house_with(None, &["https://app.example.org".to_owned()]).await;
+    let from = |method: Method, origin: &str| {
+        TestRequest::default()
+            .method(method)
+            .uri("/api/rooms")
+            .insert_header(("origin", origin))
+            .insert_header(("host", "127.0.0.1:3000"))
+    };
+    let before = house.store.revision();
+    for origin in
+        ["https://evil.example", "null", "http://app.example.org", "https://app.example.org.evil.example"]
+    {
+        house.call(from(Method::POST, origin)).await.refused(403, "origin_not_allowed");
+    }
+    assert_eq!(house.store.revision(), before);
+    let allowed = house.call(from(Method::GET, "https://app.example.org")).await;
+    assert_eq!(allowed.header("access-control-allow-origin"), "https://app.example.org");
+    assert_eq!(house.call(from(Method::GET, "http://127.0.0.1:3000")).await.status, 200, "our own page");
+    let preflight =
+        |origin| from(Method::OPTIONS, origin).insert_header(("access-control-request-method", "POST"));
+    let answer = house.call(preflight("https://app.example.org")).await;
+    assert_eq!(answer.status, 204);
+    assert!(answer.header("access-control-allow-methods").contains("DELETE"));
+    house.call(preflight("https://evil.example")).await.refused(403, "origin_not_allowed");
+}
+
+#[actix::test]
+async fn every_answer_carries_its_request_id() {
+    let house = house().await;
+    let with = |id: &str| TestRequest::get().uri("/api/rooms/other").insert_header(("x-request-id", id));
+    let kept = house.call(with("trace-7.a_b")).await;
+    assert_eq!(
+        (kept.header("x-request-id"), &kept.json["requestId"]),
+        ("trace-7.a_b", &json!("trace-7.a_b"))
+    );
+    for forged in ["", "two words", &"x".repeat(65)] {
+        let replaced = house.call(with(forged)).await;
+        assert_eq!(replaced.header("x-request-id").len(), 32);
+        assert_eq!(replaced.header("x-request-id"), replaced.json["requestId"].as_str().unwrap());
+    }
+    let fine = house.send(Method::GET, "/api/stats").await;
+    assert_eq!((fine.header("x-request-id").len(), fine.header("cache-control")), (32, "no-store"));
+}
+
+#[actix::test]
+async fn the_document_has_every_route_and_every_route_is_in_the_document() {
+    let house = house().await;
+    let document = house.send(Method::GET, "/api/openapi.json").await.json;
+    let paths = document["paths"].as_object().unwrap();
+    let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::HEAD];
+    for (path, operations) in paths {
+        let mut allowed = Vec::new();
+        for method in &methods {
+            let answer = house.send(method.clone(), &filled(path)).await;
+            assert_eq!(answer.pattern.as_deref(), Some(path.as_str()));
+            if operations.get(method.as_str().to_lowercase()).is_some() {
+                assert_ne!(answer.status, 405, "{method} {path} is documented and not there");
+                allowed.push(method.as_str());
+            } else {
+                assert_eq!(answer.status, 405, "{method} {path} is there and not documented");
+            }
+        }
+        let refused = house.send(Method::PATCH, &filled(path)).await;
+        refused.refused(405, "method_not_allowed");
+        let mut allow: Vec<_> = refused.header("allow").split(", ").collect();
+        allow.sort_by_key(|m| methods.iter().position(|known| known == m));
+        assert_eq!(allow, allowed, "{path}");
+    }
+    assert_eq!(paths.len(), 9, "{:?}", paths.keys());
+}
+
+#[actix::test]
+async fn the_document_refers_to_nothing_it_does_not_have() {
+    let document = serde_json::to_value(openapi()).unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let text = document.to_string();
+    let referred = text.split("\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap());
+    for name in referred {
+        assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
+    }
+    let mut ids = Vec::new();
+    for operation in
+        document["paths"].as_object().unwrap().values().flat_map(|p| p.as_object().unwrap().values())
+    {
+        ids.push(operation["operationId"].as_str().unwrap().to_owned());
+        assert!(operation["security"].is_array());
+    }
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "operation ids are unique");
+}
+
+/// Sends a body of that size while reading nothing, as simple clients do, and returns the answer.
+fn upload(address: std::net::SocketAddr, bytes: usize) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let head = format!(
+        "POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // The server may hang up in the middle: its answer has arrived all the same.
+    let _ = stream.write_all(&vec![b'x'; bytes]);
+    let mut answer = [0; 4096];
+    let read = stream.read(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+fn operations() -> Vec<(Method, String)> {
+    let document = serde_json::to_value(openapi()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let methods = |(path, item): (&String, &Value)| {
+        let names = item.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let path = path.clone();
+        names.into_iter().map(move |m| (m.to_uppercase().parse().unwrap(), path.clone()))
+    };
+    paths.iter().flat_map(methods).collect()
+}
+
+fn filled(path: &str) -> String {
+    path.replace("{kind}", "mixers").replace("{id}", "one")
+}

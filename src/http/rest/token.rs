@@ -1,0 +1,40 @@
+//! `POST /api/token`: tokens for listeners of one room.
+
+use actix_web::Responder;
+use actix_web::web::{Data, Json};
+
+use crate::domain::ids::RoomId;
+use crate::domain::room::RoomStatus;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::rooms::{RoomError, now};
+
+use super::Api;
+use super::body::{TokenAnswer, TokenRequest};
+use super::extract::JsonBody;
+
+/// A token with which one listener hears one room. A room that is not on air yet is no obstacle: the
+/// listener may wait for it.
+#[utoipa::path(
+    post, path = "/api/token", operation_id = "issueListenerToken", tag = "listeners",
+    request_body = TokenRequest,
+    responses(
+        (status = 200, body = TokenAnswer),
+        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 409, body = ErrorBody, description = "room_removing (retryable)"),
+        (status = 413, body = ErrorBody, description = "body_too_large"),
+        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn issue(api: Data<Api>, body: JsonBody<TokenRequest>) -> Result<impl Responder, ApiError> {
+    let id = RoomId::new(&body.0.room_id)?;
+    if api.rooms.get(&id).await?.status == RoomStatus::Removing {
+        return Err(RoomError::Removing.into());
+    }
+    let issued = api.tokens.issue(&id, now());
+    Ok(Json(TokenAnswer { success: true, token: issued.token, expires_at: issued.expires_at.0 }))
+}
