@@ -58,11 +58,10 @@ async fn a_listener_without_a_valid_token_gets_no_key() {
 
 #[actix::test]
 async fn the_page_plays_in_a_browser_over_a_key_change_and_a_discontinuity() {
-    browser::prepare().await;
     let takes = [Take { hz: 440, segments: 6 }, Take { hz: 440, segments: 14 }];
     let stage = Stage::open(&takes).await;
     let listened = browser::listen(&page(&stage, TOKEN), 10).await;
-    assert_eq!(listened.errors, Vec::<serde_json::Value>::new());
+    assert_eq!(listened.errors, Vec::<serde_json::Value>::new(), "{listened:?}");
     assert!(listened.first_sound_ms.is_some(), "{listened:?}");
     let hz = listened.dominant_hz.unwrap();
     assert!((hz - 440.0).abs() < 15.0, "{hz}");
@@ -74,11 +73,28 @@ async fn the_page_plays_in_a_browser_over_a_key_change_and_a_discontinuity() {
 
 #[actix::test]
 async fn the_page_without_a_token_is_silent_and_says_why() {
-    browser::prepare().await;
     let stage = Stage::open(&[Take { hz: 440, segments: 14 }]).await;
     let listened = browser::listen(&page(&stage, ""), 2).await;
-    assert_eq!((listened.state.as_str(), listened.first_sound_ms), ("failed", None));
+    assert_eq!((listened.state.as_str(), listened.first_sound_ms), ("failed", None), "{listened:?}");
     assert_eq!(listened.errors[0]["code"], "token_missing");
+}
+
+#[actix::test]
+async fn head_tells_the_length_and_sends_nothing() {
+    let stage = Stage::open(&[Take { hz: 440, segments: 4 }]).await;
+    let url = format!("{}/hls/rooms/{ROOM}/seg-0.m4s", stage.base_url());
+    let client = awc::Client::default();
+    let whole = client.get(&url).send().await.unwrap().body().await.unwrap();
+    let mut head = client.head(&url).send().await.unwrap();
+    assert_eq!(head.headers().get("content-length").unwrap().to_str().unwrap(), whole.len().to_string());
+    assert!(head.body().await.unwrap().is_empty());
+}
+
+#[actix::test]
+async fn the_committed_pages_are_what_their_sources_build() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/web-check.sh");
+    let output = stentor::process::command(script, [""; 0]).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn target(stage: &Stage) -> Target {

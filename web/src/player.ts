@@ -31,7 +31,8 @@ export class Player {
     private readonly changed: () => void,
   ) {
     audio.addEventListener('playing', () => this.sounding());
-    audio.addEventListener('waiting', () => this.wanted && this.enter('buffering', 'Buffering…'));
+    // Elements also report this while nothing is attached: only a break in playing is news.
+    audio.addEventListener('waiting', () => this.playing && this.enter('buffering', 'Buffering…'));
     audio.addEventListener('pause', () => !this.wanted && this.enter('paused', 'Paused'));
     window.setInterval(() => this.keepUp(), 500);
     this.connect();
@@ -77,7 +78,9 @@ export class Player {
     hls.on(Events.ERROR, (_, data) => {
       const error = describe(data);
       this.record(error);
-      if (data.fatal) this.fell(judge(data, error));
+      // hls.js asks for a refused key again and again; a refusal is an answer.
+      const refused = error.status === 401 || error.status === 403;
+      if (data.fatal || refused) this.fell(judge(data, error));
     });
     hls.on(Events.FRAG_BUFFERED, () => {
       this.failures = 0;

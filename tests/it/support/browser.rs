@@ -6,6 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use stentor::process;
 
+/// One browser at a time: two of them on a small machine stall each other's sound.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Chromium's start and the page's, beside the time it listens.
 const OVERHEAD: Duration = Duration::from_secs(40);
 
@@ -36,6 +39,8 @@ pub struct BehindLive {
 
 /// Opens `url` and listens for this long.
 pub async fn listen(url: &str, seconds: u32) -> Listened {
+    let _turn = TURN.lock().await;
+    prepare().await;
     let script = folder().join("listen.mjs");
     let seconds_text = seconds.to_string();
     let args = [script.to_str().unwrap(), url, &seconds_text];
@@ -49,7 +54,7 @@ pub async fn listen(url: &str, seconds: u32) -> Listened {
 }
 
 /// Installs what the script imports, once; npm is fast when nothing is missing.
-pub async fn prepare() {
+async fn prepare() {
     if folder().join("node_modules/playwright-core").exists() {
         return;
     }
