@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use stentor::config::{self, ConfigErrors, ConfigFile, Effective, LoadInput};
+use stentor::config::{self, Config, ConfigErrors, ConfigFile, Effective, LoadInput};
 
 /// Read when `--config` is not given and the file is there.
 const DEFAULT_FILE: &str = "config.yaml";
@@ -23,6 +23,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a node until SIGTERM or SIGINT.
+    Serve(ConfigArgs),
     /// Print the configuration in force and where each value comes from, or everything wrong with it.
     CheckConfig(ConfigArgs),
 }
@@ -41,6 +43,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::CheckConfig(args) => args.input().and_then(check_config),
+            Command::Serve(args) => args.input().and_then(config::load).map(serve),
         };
         done.unwrap_or_else(|errors| {
             eprintln!("{errors}");
@@ -57,6 +60,20 @@ impl ConfigArgs {
         let env =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Ok(LoadInput { file, env: env.collect(), flags: self.set })
+    }
+}
+
+fn serve(config: Config) -> ExitCode {
+    ended(actix::System::new().block_on(stentor::app::run(config)))
+}
+
+fn ended(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

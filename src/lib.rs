@@ -17,6 +17,7 @@
 //! | `app` | composition root, the only one to name concrete backends | all |
 
 pub mod actors;
+pub mod app;
 pub mod auth;
 pub mod config;
 pub mod domain;

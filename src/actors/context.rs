@@ -1,6 +1,7 @@
 //! What every role actor is given: the node's identity, its store and its eyes on it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::news::News;
@@ -20,6 +21,8 @@ pub struct Context {
     pub store: Arc<dyn Store>,
     pub directory: Arc<Directory>,
     pub subscribers: Subscribers,
+    /// Whether the watch of the rooms follows the store.
+    pub store_up: Arc<AtomicBool>,
     pub clock: Clock,
     pub metrics: Metrics,
 }

@@ -7,6 +7,7 @@
 //! revision it reads.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -104,6 +105,7 @@ impl StoreWatch {
 
     fn following(&mut self) {
         self.tell();
+        self.context.store_up.store(true, Relaxed);
         let Some((since, why)) = self.lost.take() else { return };
         if why.is_some() {
             let away = self.context.clock.now().saturating_sub(since);
@@ -116,6 +118,7 @@ impl StoreWatch {
 
     fn lose(&mut self, why: String) {
         self.context.metrics.watch_restarted("lost");
+        self.context.store_up.store(false, Relaxed);
         let lost = self.lost.get_or_insert_with(|| (self.context.clock.now(), None));
         if lost.1.is_none() {
             StoreLost { reason: &why }.emit(&self.context.metrics);

@@ -5,7 +5,7 @@
 pub mod cors;
 pub mod error;
 pub mod hls;
-mod hls_answer;
+pub mod hls_answer;
 pub mod ops;
 pub mod pages;
 pub mod request_id;

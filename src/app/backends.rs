@@ -1,0 +1,91 @@
+//! Which store this node runs on, and the figures of what it is asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use crate::config::{Config, StoreKind};
+use crate::store::embedded::EmbeddedStore;
+use crate::store::etcd::EtcdStore;
+use crate::store::{KeyValue, LeaseId, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream};
+use crate::telemetry::Metrics;
+
+/// Name of the embedded store's file in the data directory.
+const FILE: &str = "store.redb";
+
+pub async fn store(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<dyn Store>> {
+    let inner: Arc<dyn Store> = match config.store.kind {
+        StoreKind::Embedded => EmbeddedStore::open(&config.node.data_dir.join(FILE))?,
+        StoreKind::Etcd => {
+            EtcdStore::connect(&config.store.etcd_endpoints, config.store.request_timeout).await?
+        }
+    };
+    Ok(Arc::new(Metered { inner, metrics: metrics.clone() }))
+}
+
+/// A store that counts and times what it is asked.
+struct Metered {
+    inner: Arc<dyn Store>,
+    metrics: Metrics,
+}
+
+impl Metered {
+    async fn timed<T>(
+        &self,
+        op: &'static str,
+        request: impl Future<Output = Result<T, StoreError>>,
+        outcome: impl Fn(&T) -> &'static str,
+    ) -> Result<T, StoreError> {
+        let start = Instant::now();
+        let result = request.await;
+        let outcome = match &result {
+            Ok(value) => outcome(value),
+            Err(StoreError::Unavailable(_)) => "unavailable",
+            Err(StoreError::Compacted { .. }) => "compacted",
+            Err(StoreError::LeaseNotFound) => "lease_not_found",
+            Err(StoreError::Rejected(_)) => "rejected",
+        };
+        self.metrics.store_request(op, outcome, start.elapsed());
+        result
+    }
+}
+
+fn ok<T>(_: &T) -> &'static str {
+    "ok"
+}
+
+#[async_trait]
+impl Store for Metered {
+    async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
+        self.timed("get", self.inner.get(key), ok).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+        self.timed("list", self.inner.list(prefix), ok).await
+    }
+
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError> {
+        self.timed("watch", self.inner.watch(prefix, from), ok).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        let outcome = |outcome: &TxnOutcome| match outcome {
+            TxnOutcome::Committed(_) => "ok",
+            TxnOutcome::Conflict => "conflict",
+        };
+        self.timed("txn", self.inner.txn(txn), outcome).await
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.timed("grant", self.inner.grant(ttl), ok).await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.timed("keep_alive", self.inner.keep_alive(lease), ok).await
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.timed("revoke", self.inner.revoke(lease), ok).await
+    }
+}

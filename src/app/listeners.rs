@@ -1,0 +1,119 @@
+//! The listener side on this node: media from the mixer's memory, keys from the server's secret, tokens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::actors::context::Clock;
+use crate::actors::mixer::streams::Streams;
+use crate::auth::{Secrets, TokenError, Tokens};
+use crate::domain::ids::{RoomId, UnixMs};
+use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal, TokenRefusal};
+use crate::http::rest;
+use crate::media::{ContentKeys, LiveStream, MediaFile, NotServed};
+use crate::rooms::Directory;
+
+/// A room that was just started has its first segment well within this.
+const FIRST_SEGMENT: Duration = Duration::from_secs(5);
+
+pub struct NodeMedia {
+    pub directory: Arc<Directory>,
+    pub streams: Arc<Streams>,
+}
+
+impl NodeMedia {
+    /// The room's stream; waited for while the room is on air and has none yet.
+    async fn stream(&self, room: &RoomId) -> Result<Arc<LiveStream>, MediaRefusal> {
+        let wait = async {
+            loop {
+                let opening = self.streams.next_opening();
+                if let Some(stream) = self.streams.get(room) {
+                    return Ok(stream);
+                }
+                match self.directory.room(room) {
+                    None => return Err(MediaRefusal::NoSuchRoom),
+                    Some(view) if !view.is_on_air() => return Err(MediaRefusal::NotOnAir),
+                    Some(_) => opening.await,
+                }
+            }
+        };
+        let late = MediaRefusal::NotYet { retry_after: Duration::from_secs(1) };
+        tokio::time::timeout(FIRST_SEGMENT, wait).await.unwrap_or(Err(late))
+    }
+}
+
+#[async_trait]
+impl LiveMedia for NodeMedia {
+    async fn playlist(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
+        let stream = self.stream(room).await?;
+        stream.playlist(at).await.map(|playlist| playlist.bytes).map_err(refusal)
+    }
+
+    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+        let file: MediaFile = name.parse().map_err(|_| MediaRefusal::BadName)?;
+        let Some(stream) = self.streams.get(room) else {
+            let known = self.directory.room(room).is_some();
+            return Err(if known { MediaRefusal::Gone } else { MediaRefusal::NoSuchRoom });
+        };
+        let bytes = stream.file(&file).await.map_err(refusal)?;
+        Ok((bytes, file.content_type()))
+    }
+}
+
+fn refusal(refused: NotServed) -> MediaRefusal {
+    match refused {
+        NotServed::Gone | NotServed::Ended => MediaRefusal::Gone,
+        NotServed::NotYet => MediaRefusal::NotYet { retry_after: Duration::from_secs(1) },
+        NotServed::Superseded => MediaRefusal::Unavailable,
+        NotServed::Timeout => MediaRefusal::Timeout,
+        NotServed::TooFarAhead => MediaRefusal::TooFarAhead,
+    }
+}
+
+pub struct NodeKeys {
+    pub directory: Arc<Directory>,
+    pub secrets: Arc<Secrets>,
+}
+
+#[async_trait]
+impl KeyService for NodeKeys {
+    /// Made anew each time: there is no cache that could outlive the room.
+    async fn key(&self, room: &RoomId, hint: &str, index: u64) -> Result<[u8; 16], KeyRefusal> {
+        let view = self.directory.room(room).ok_or(KeyRefusal::NotOnAir)?;
+        let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(KeyRefusal::NotOnAir)?;
+        let keys = ContentKeys::new(&self.secrets.hls.0, room, &live.nonce);
+        if keys.hint().to_string() == hint { Ok(keys.key(index)) } else { Err(KeyRefusal::NoSuchKey) }
+    }
+}
+
+/// Listener tokens, as the API gives them out and as the key endpoint checks them.
+pub struct NodeTokens {
+    pub tokens: Tokens,
+    pub clock: Clock,
+}
+
+impl ListenerAuth for NodeTokens {
+    fn verify(&self, token: &str, room: &RoomId) -> Result<(), TokenRefusal> {
+        let verified = self.tokens.verify_listener(token, room, self.clock.wall());
+        verified.map(|_| ()).map_err(|error| {
+            let refusal = |forbidden, code, message| TokenRefusal { forbidden, code, message };
+            match error {
+                TokenError::Expired => refusal(false, "token_expired", "the token has expired"),
+                TokenError::WrongRoom => refusal(true, "token_wrong_room", "the token is for another room"),
+                TokenError::WrongAudience => {
+                    refusal(true, "token_wrong_audience", "the token is not a listener's")
+                }
+                _ => refusal(false, "token_invalid", "the token is not valid"),
+            }
+        })
+    }
+}
+
+impl rest::ListenerTokens for NodeTokens {
+    fn issue(&self, room: &RoomId, now: UnixMs) -> rest::Issued {
+        let issued = self.tokens.issue_listener(room, now);
+        rest::Issued { token: issued.token, expires_at: issued.expires_at }
+    }
+}

@@ -1,0 +1,239 @@
+//! The composition root: the only place that names concrete backends. Start, readiness, ordered shutdown.
+//!
+//! Start: secrets and identity, store, actors, HTTP servers. Stop, backwards: not ready any more, actors (rooms,
+//! mixers, Januses, each saying goodbye), servers, store. Owns: that order. Never does: anything else.
+
+mod backends;
+mod listeners;
+mod operations;
+mod readiness;
+mod servers;
+mod signals;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use actix::{Arbiter, ArbiterHandle};
+use tokio::sync::watch;
+
+use crate::actors::context::{Clock, Context};
+use crate::actors::janus::GatewayLink;
+use crate::actors::janus::supervisor::JanusSupervisor;
+use crate::actors::kernel::{ActorSystem, RootOptions, SystemHandle};
+use crate::actors::mixer::MixerShared;
+use crate::actors::mixer::streams::Streams;
+use crate::actors::mixer::supervisor::MixerParts;
+use crate::actors::node::NodeSupervisor;
+use crate::auth::{Secrets, node_id};
+use crate::config::{Config, JanusMode};
+use crate::domain::ids::{ModuleId, UnixMs};
+use crate::domain::model::{Health, Heartbeat};
+use crate::domain::ports::PortPool;
+use crate::domain::room::ExpiryLimits;
+use crate::janus::{ConnectOptions, ManagedOptions, PLAIN_RTP_PORTS, Secret, WEBRTC_PORTS};
+use crate::rooms::{Directory, RoomService};
+use crate::telemetry::events::{Event, NodeReady, NodeStopping};
+use crate::telemetry::{Metrics, logging};
+use readiness::Readiness;
+use servers::Servers;
+
+/// A node that came up is ready within this, or says every so often what it waits for.
+const READY_REMINDER: Duration = Duration::from_secs(10);
+
+/// Addresses that were really bound (a configured port 0 is any free one).
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    pub api: SocketAddr,
+    pub hls: SocketAddr,
+    pub ops: SocketAddr,
+}
+
+/// A running node.
+pub struct Node {
+    pub id: ModuleId,
+    pub addresses: Addresses,
+    pub link: GatewayLink,
+    context: Context,
+    system: SystemHandle<std::convert::Infallible>,
+    readiness: Arc<Readiness>,
+    servers: Servers,
+    arbiters: Vec<Arbiter>,
+}
+
+/// `stentor serve`: runs a node until a signal, or until its supervision gives up.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    logging::init(&config.log);
+    let mut signals = signals::Signals::listen()?;
+    let node = Node::start(config).await?;
+    let reason = tokio::select! {
+        reason = signals.next() => Ok(reason),
+        why = node.system.failed() => Err(anyhow::anyhow!("the node's supervision gave up: {why}")),
+        never = async { node.announce().await; std::future::pending().await } => never,
+    };
+    node.stop(reason.as_ref().copied().unwrap_or("failed")).await;
+    reason.map(|_| ())
+}
+
+impl Node {
+    /// Binds the addresses and starts the actors; to be called inside an actix system. Readiness comes later.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&config.node.data_dir).map_err(|e| {
+            let dir = config.node.data_dir.display();
+            anyhow::anyhow!("cannot make the data directory {dir}: {e}; set node.data_dir")
+        })?;
+        let (secrets, id) = (Arc::new(Secrets::load_or_create(&config)?), node_id(&config)?);
+        let metrics = Metrics::new(SystemTime::now());
+        let store = backends::store(&config, &metrics).await?;
+        let (sockets, config) = servers::bind(config)?;
+        let context = Context {
+            me: id.clone(),
+            store,
+            directory: Arc::new(Directory::default()),
+            subscribers: Default::default(),
+            clock: Clock::start(),
+            metrics,
+            store_up: Default::default(),
+            config: Arc::new(config),
+        };
+        let service = room_service(&context);
+        let streams = Arc::new(Streams::default());
+        let addresses = sockets.addresses();
+        let incarnation = uuid::Uuid::new_v4().to_string();
+        let roles = context.config.node.roles;
+        let mut arbiters = Vec::new();
+        let mut arbiter = || -> ArbiterHandle {
+            let arbiter = Arbiter::new();
+            let handle = arbiter.handle();
+            arbiters.push(arbiter);
+            handle
+        };
+        let link = GatewayLink::new(secrets.clone(), context.config.janus.url.clone());
+        let root = NodeSupervisor {
+            rooms: roles.rooms.then(|| (service.clone(), arbiter())),
+            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &incarnation), arbiter())),
+            janus: roles.janus.then(|| (janus(&context, &link, &incarnation), arbiter())),
+            context: context.clone(),
+        };
+        let system = ActorSystem::start(move || root.clone(), RootOptions::default());
+        // A second registration would fail; there is one per process and registry.
+        context.metrics.registry().register(Box::new(system.registry()))?;
+        let readiness = Arc::new(Readiness::new(context.clone()));
+        let sides = servers::Sides {
+            context: context.clone(),
+            service,
+            secrets,
+            streams,
+            registry: system.registry(),
+            readiness: readiness.clone(),
+        };
+        let servers = sockets.serve(sides)?;
+        Ok(Self { id, addresses, link, context, system, readiness, servers, arbiters })
+    }
+
+    /// Waits until the node is ready to take rooms, and says so in the log.
+    pub async fn announce(&self) {
+        while tokio::time::timeout(READY_REMINDER, self.readiness.reached()).await.is_err() {
+            let missing: Vec<_> = self.readiness.missing().collect();
+            tracing::warn!(missing = missing.join("; "), "not ready yet");
+        }
+        let Addresses { api, hls, ops } = self.addresses;
+        NodeReady { node: &self.id, api, hls, ops }.emit(&self.context.metrics);
+    }
+
+    pub async fn ready(&self) {
+        self.readiness.reached().await;
+    }
+
+    /// Ends everything in order, within the configured deadline.
+    pub async fn stop(self, reason: &'static str) {
+        NodeStopping { node: &self.id, reason }.emit(&self.context.metrics);
+        self.readiness.stopping();
+        let report = self.system.shutdown(self.context.config.supervision.shutdown_deadline).await;
+        for actor in report.abandoned {
+            tracing::warn!(actor, "did not stop in time and was left behind");
+        }
+        self.servers.stop().await;
+        for arbiter in self.arbiters {
+            arbiter.stop();
+        }
+    }
+}
+
+fn room_service(context: &Context) -> Arc<RoomService> {
+    let rooms = &context.config.rooms;
+    let limits = ExpiryLimits { never_started_after: rooms.never_started_after, max_age: rooms.max_age };
+    let (store, directory) = (context.store.clone(), context.directory.clone());
+    Arc::new(RoomService::new(store, directory, limits, rooms.removing_grace))
+}
+
+fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, incarnation: &str) -> MixerParts {
+    let config = &context.config.mixer;
+    let (first, last) = config.rtp_ports;
+    let pool = PortPool::new(first, last, crate::actors::context::dice());
+    let url = context.config.hls_base_url();
+    MixerParts {
+        shared: MixerShared {
+            ports: Arc::new(std::sync::Mutex::new(pool)),
+            starts: Arc::new(tokio::sync::Semaphore::new(config.start_limit)),
+            streams: streams.clone(),
+            secrets: secrets.clone(),
+        },
+        pulse: pulse(context, url, config.capacity, incarnation),
+    }
+}
+
+fn janus(context: &Context, link: &GatewayLink, incarnation: &str) -> JanusSupervisor {
+    let config = &context.config.janus;
+    let text = |secret: &crate::config::Secret| Secret(String::from_utf8_lossy(&secret.0).into_owned());
+    let (managed, api_secret, admin_key) = match config.mode {
+        JanusMode::External => {
+            (None, config.api_secret.as_ref().map(text), config.admin_key.as_ref().map(text))
+        }
+        JanusMode::Managed => {
+            let secret = || Secret(hex::encode(rand::random::<[u8; 16]>()));
+            let (api_secret, admin_key) = (secret(), secret());
+            let options = managed(context, api_secret.clone(), admin_key.clone());
+            (Some(options), Some(api_secret), Some(admin_key))
+        }
+    };
+    let url = link.url().unwrap_or_default();
+    let options = ConnectOptions { url, api_secret, admin_key, request_timeout: config.request_timeout };
+    // What a managed Janus is reached by is nobody's business but this node's.
+    let shown = config.url.clone().unwrap_or_else(|| "managed".into());
+    JanusSupervisor {
+        pulse: pulse(context, shown, config.capacity, incarnation),
+        context: context.clone(),
+        options,
+        managed,
+        link: link.clone(),
+    }
+}
+
+fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedOptions {
+    let config = &context.config;
+    ManagedOptions {
+        binary: config.janus.binary.clone(),
+        work_dir: config.node.data_dir.join("janus"),
+        media_ip: config.listen.media,
+        ice_interface: config.janus.ice_interface.clone(),
+        api_secret,
+        admin_key,
+        webrtc_ports: WEBRTC_PORTS,
+        plain_rtp_ports: PLAIN_RTP_PORTS,
+    }
+}
+
+/// What the module says of itself at first: not healthy before it has seen its Janus or its FFmpeg.
+fn pulse(context: &Context, url: String, capacity: u32, incarnation: &str) -> Arc<watch::Sender<Heartbeat>> {
+    let UnixMs(started) = context.clock.wall();
+    Arc::new(watch::Sender::new(Heartbeat {
+        status: Health::Unhealthy,
+        host: context.config.node.advertise.clone(),
+        url,
+        capacity,
+        started_at: UnixMs(started),
+        incarnation: incarnation.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }))
+}

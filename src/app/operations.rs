@@ -1,0 +1,30 @@
+//! What `/metrics`, `/actors` and `/readyz` show of this node.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::readiness::Readiness;
+use crate::actors::kernel::Registry;
+use crate::http::ops;
+use crate::telemetry::Metrics;
+
+pub struct Operations {
+    pub metrics: Metrics,
+    pub registry: Registry,
+    pub readiness: Arc<Readiness>,
+}
+
+impl ops::OpsSource for Operations {
+    fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+
+    fn actors(&self) -> Value {
+        serde_json::to_value(self.registry.snapshot()).unwrap_or_default()
+    }
+
+    fn ready(&self) -> ops::Readiness {
+        self.readiness.get()
+    }
+}

@@ -1,0 +1,77 @@
+//! Whether this node can take rooms: its store is listed and its own modules are there for everybody to pick.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::actors::context::Context;
+use crate::domain::keys::ModuleKind;
+use crate::domain::model::Health;
+use crate::http::ops;
+
+/// Readiness has several sources, none of which would tell of all: looked at this often while somebody waits.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+pub struct Readiness {
+    context: Context,
+    stopping: AtomicBool,
+}
+
+impl Readiness {
+    pub fn new(context: Context) -> Self {
+        Self { context, stopping: AtomicBool::new(false) }
+    }
+
+    /// Not ready from now on, for good.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    pub fn get(&self) -> ops::Readiness {
+        let checks = self.checks();
+        ops::Readiness { ready: checks.iter().all(|(_, ok)| ok.is_ok()), checks }
+    }
+
+    pub fn missing(&self) -> impl Iterator<Item = String> {
+        let missing = |(name, ok): (String, Result<(), String>)| ok.err().map(|why| format!("{name}: {why}"));
+        self.checks().into_iter().filter_map(missing)
+    }
+
+    pub async fn reached(&self) {
+        while !self.get().ready {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn checks(&self) -> Vec<(String, Result<(), String>)> {
+        let roles = self.context.config.node.roles;
+        let mut checks = vec![("node".to_owned(), self.running()), ("store".to_owned(), self.store())];
+        if roles.janus {
+            checks.push(("janus".into(), self.module(ModuleKind::Janus)));
+        }
+        if roles.mixer {
+            checks.push(("ffmpeg".into(), self.module(ModuleKind::Mixer)));
+        }
+        checks
+    }
+
+    fn running(&self) -> Result<(), String> {
+        if self.stopping.load(Relaxed) { Err("is stopping".into()) } else { Ok(()) }
+    }
+
+    fn store(&self) -> Result<(), String> {
+        if !self.context.directory.is_listed() {
+            return Err("has not been listed yet".into());
+        }
+        if self.context.store_up.load(Relaxed) { Ok(()) } else { Err("does not answer".into()) }
+    }
+
+    fn module(&self, kind: ModuleKind) -> Result<(), String> {
+        let view = self.context.directory.module(kind, &self.context.me);
+        let heartbeat = view.as_ref().and_then(|v| v.heartbeat.as_ref());
+        match heartbeat.map(|h| h.status) {
+            None => Err("this node's heartbeat is not in the store".into()),
+            Some(Health::Unhealthy) => Err("does not work; see /actors".into()),
+            Some(Health::Healthy) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The HTTP servers: one per address, with the sides that are configured there.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, Error, HttpServer, web};
+
+use super::Addresses;
+use super::listeners::{NodeKeys, NodeMedia, NodeTokens};
+use super::operations::Operations;
+use super::readiness::Readiness;
+use crate::actors::context::Context;
+use crate::actors::kernel::Registry;
+use crate::actors::mixer::streams::Streams;
+use crate::auth::{ApiKeys, Secrets, Tokens};
+use crate::config::Config;
+use crate::http::cors::Origins;
+use crate::http::hls::{self, HlsSide};
+use crate::http::hls_answer::Cors;
+use crate::http::rest::{self, Api, ApiAuth, NotAuthorized};
+use crate::http::{error, ops, pages};
+use crate::rooms::RoomService;
+use crate::telemetry::Metrics;
+
+/// Connections waiting to be accepted, per server: a page with a thousand listeners reloads all at once.
+const BACKLOG: u32 = 4096;
+
+/// Everything that is served.
+pub struct Sides {
+    pub context: Context,
+    pub service: Arc<RoomService>,
+    pub secrets: Arc<Secrets>,
+    pub streams: Arc<Streams>,
+    pub registry: Registry,
+    pub readiness: Arc<Readiness>,
+}
+
+/// Addresses taken before anything else starts, so that a taken port ends the start at once.
+pub struct Sockets {
+    listeners: Vec<(SocketAddr, TcpListener, Mounted)>,
+    addresses: Addresses,
+}
+
+/// Which sides an address has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mounted {
+    api: bool,
+    hls: bool,
+    ops: bool,
+}
+
+pub struct Servers(Vec<ServerHandle>);
+
+/// Binds what this node's roles need; the configuration returned names the ports that were really bound.
+pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
+    let roles = config.node.roles;
+    let mut wanted: Vec<(SocketAddr, Mounted)> = Vec::new();
+    let mut want = |address: SocketAddr, mount: fn(&mut Mounted)| {
+        let known = wanted.iter_mut().find(|(a, _)| *a == address && a.port() != 0);
+        match known {
+            Some((_, mounted)) => mount(mounted),
+            None => {
+                let mut mounted = Mounted::default();
+                mount(&mut mounted);
+                wanted.push((address, mounted));
+            }
+        }
+    };
+    if roles.rooms {
+        want(config.listen.api, |m| m.api = true);
+    }
+    if roles.hls || roles.mixer {
+        want(config.listen.hls, |m| m.hls = true);
+    }
+    want(config.listen.ops, |m| m.ops = true);
+    let mut listeners = Vec::new();
+    for (address, mounted) in wanted {
+        let listener = TcpListener::bind(address).map_err(|e| {
+            anyhow::anyhow!("cannot listen on {address}: {e}; change {} or free the port", mounted.key())
+        })?;
+        let bound = listener.local_addr()?;
+        if mounted.api {
+            config.listen.api = bound;
+        }
+        if mounted.hls {
+            config.listen.hls = bound;
+        }
+        if mounted.ops {
+            config.listen.ops = bound;
+        }
+        listeners.push((bound, listener, mounted));
+    }
+    let addresses = Addresses { api: config.listen.api, hls: config.listen.hls, ops: config.listen.ops };
+    Ok((Sockets { listeners, addresses }, config))
+}
+
+impl Mounted {
+    fn key(self) -> &'static str {
+        match self {
+            Self { api: true, .. } => "listen.api",
+            Self { hls: true, .. } => "listen.hls",
+            _ => "listen.ops",
+        }
+    }
+}
+
+impl Sockets {
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Starts serving. Workers are threads of their own: nothing here waits for an actor.
+    pub fn serve(self, sides: Sides) -> anyhow::Result<Servers> {
+        let header_timeout = sides.context.config.http.header_timeout;
+        let sides = Mountable::new(sides);
+        let mut handles = Vec::new();
+        for (_, listener, mounted) in self.listeners {
+            let sides = sides.clone();
+            let server = HttpServer::new(move || {
+                let metrics = sides.metrics.clone();
+                App::new()
+                    .configure(|config| sides.mount(mounted, config))
+                    .default_service(web::to(error::not_found))
+                    .wrap(from_fn(move |request, next| measure(metrics.clone(), request, next)))
+            });
+            let server = server
+                .backlog(BACKLOG)
+                .disable_signals()
+                .client_request_timeout(header_timeout)
+                .shutdown_timeout(1)
+                .listen(listener)?
+                .run();
+            handles.push(server.handle());
+            // Ends with its handle; what it returns then is nothing.
+            actix::spawn(server);
+        }
+        Ok(Servers(handles))
+    }
+}
+
+impl Servers {
+    pub async fn stop(self) {
+        futures::future::join_all(self.0.iter().map(|server| server.stop(true))).await;
+    }
+}
+
+/// What every worker mounts.
+#[derive(Clone)]
+struct Mountable {
+    metrics: Metrics,
+    api: web::Data<Api>,
+    hls: web::Data<HlsSide>,
+    ops: Arc<dyn ops::OpsSource>,
+}
+
+impl Mountable {
+    fn new(sides: Sides) -> Self {
+        let (config, context) = (&sides.context.config, &sides.context);
+        let tokens = Tokens::new(&sides.secrets.jwt, &config.auth.issuer, config.auth.listener_token_ttl);
+        let tokens = Arc::new(NodeTokens { tokens, clock: context.clock });
+        let api = Api {
+            rooms: sides.service,
+            auth: Arc::new(Keys(ApiKeys::new(&config.auth))),
+            tokens: tokens.clone(),
+            origins: Origins::new(&config.http.allowed_origins),
+            hls_base: config.hls_base_url(),
+            body_limit: config.http.body_limit,
+        };
+        let directory = context.directory.clone();
+        let hls = HlsSide {
+            media: Arc::new(NodeMedia { directory: directory.clone(), streams: sides.streams }),
+            keys: Arc::new(NodeKeys { directory, secrets: sides.secrets }),
+            auth: tokens,
+            cors: Cors::new(config.http.allowed_origins.clone()),
+        };
+        let metrics = context.metrics.clone();
+        let (registry, readiness) = (sides.registry, sides.readiness);
+        let ops = Arc::new(Operations { metrics: metrics.clone(), registry, readiness });
+        Self { metrics, api: web::Data::new(api), hls: web::Data::new(hls), ops }
+    }
+
+    fn mount(&self, mounted: Mounted, config: &mut web::ServiceConfig) {
+        if mounted.api {
+            rest::configure(config, self.api.clone());
+        }
+        if mounted.hls {
+            hls::configure(config, self.hls.clone());
+            pages::configure_listener(config);
+        }
+        if mounted.ops {
+            ops::configure(config, self.ops.clone());
+        }
+    }
+}
+
+struct Keys(ApiKeys);
+
+impl ApiAuth for Keys {
+    fn check(&self, authorization: Option<&[u8]>) -> Result<(), NotAuthorized> {
+        self.0.check(authorization).map_err(|error| NotAuthorized(error.to_string()))
+    }
+}
+
+/// By route pattern, never by path: paths name rooms.
+async fn measure(
+    metrics: Metrics,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let start = Instant::now();
+    let response = next.call(request).await?;
+    let route = response.request().match_pattern();
+    metrics.http_request(route.as_deref().unwrap_or("none"), response.status().as_u16(), start.elapsed());
+    Ok(response)
+}
