@@ -94,6 +94,10 @@ async fn head_tells_the_length_and_sends_nothing() {
 async fn the_committed_pages_are_what_their_sources_build() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/web-check.sh");
     let output = stentor::process::command(script, [""; 0]).output().await.unwrap();
+    if output.status.code() == Some(2) {
+        eprintln!("not compared: no node here, and none is needed to build the binary");
+        return;
+    }
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

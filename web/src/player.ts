@@ -85,7 +85,7 @@ export class Player {
     hls.on(Events.FRAG_BUFFERED, () => {
       this.failures = 0;
     });
-    hls.on(Events.MANIFEST_PARSED, () => this.wanted && this.start());
+    hls.on(Events.MANIFEST_PARSED, () => (this.wanted ? this.start() : this.enter('paused', 'Paused')));
     hls.loadSource(this.url);
     hls.attachMedia(this.audio);
   }
@@ -165,7 +165,7 @@ export class Player {
   }
 
   private keepUp(): void {
-    if (this.playing && this.hls && this.hls.latency > this.hls.targetLatency! + JUMP_BEHIND_SECONDS) {
+    if (this.playing && this.hls && this.hls.latency > (this.hls.targetLatency ?? 0) + JUMP_BEHIND_SECONDS) {
       this.jumpToLive();
     }
     this.changed();
