@@ -63,7 +63,7 @@ pub struct Node {
 
 /// `stentor serve`: runs a node until a signal, or until its supervision gives up.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    logging::init(&config.log);
+    logging::init(&config.log)?;
     let mut signals = signals::Signals::listen()?;
     let node = Node::start(config).await?;
     let reason = tokio::select! {
