@@ -206,7 +206,7 @@ fn janus(r: &mut Reader) -> JanusConfig {
 fn mixer(r: &mut Reader) -> MixerConfig {
     let rtp_ports = r.read(
         "mixer.rtp_ports",
-        "20000-20999",
+        "27000-28999",
         "UDP ports for RTP from Janus; each FFmpeg takes an even one and the next.",
         rtp_ports,
     );
@@ -345,7 +345,7 @@ fn log(r: &mut Reader) -> LogConfig {
         ),
         filter: r.read(
             "log.filter",
-            Value::from("info"),
+            Value::from("info,actix_server=warn"),
             "What is logged: a level, or levels by module like info,stentor=debug.",
             log_filter,
         ),

@@ -174,7 +174,7 @@ pub(super) fn rtp_ports(value: &Value) -> Parsed<(u16, u16)> {
         .and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
     ports.filter(|p| p.0 >= 1024 && port_pairs(*p) > 0).ok_or_else(|| {
         "must be a range of ports from 1024 on that holds an even port and the odd one above it, \
-         like 20000-20999"
+         like 27000-28999"
             .into()
     })
 }

@@ -12,7 +12,7 @@ fn the_defaults_are_those_of_a_single_machine() {
     let config = defaults();
     assert_eq!(config.listen.api.to_string(), "127.0.0.1:3000");
     assert_eq!(config.hls.part, Duration::from_millis(192));
-    assert_eq!(config.mixer.rtp_ports, (20_000, 20_999));
+    assert_eq!(config.mixer.rtp_ports, (27_000, 28_999));
     assert_eq!(config.mixer.capacity, 200);
     assert_eq!(config.auth.mode, AuthMode::Open);
     assert!(config.node.roles.rooms && config.node.roles.hls);

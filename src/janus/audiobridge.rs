@@ -105,6 +105,9 @@ impl AudioBridge for JanusClient {
             permanent: false,
             sampling_rate: SAMPLING_RATE,
             audiolevel_event: true,
+            // Its own defaults; left out, Janus warns of them at every room.
+            audio_active_packets: 100,
+            audio_level_average: 25,
             // Open to those who reach the Janus API and know the pin: ourselves.
             allow_rtp_participants: true,
             admin_key: self.admin_key(),

@@ -175,6 +175,8 @@ pub(super) enum BridgeRequest<'a> {
         permanent: bool,
         sampling_rate: u32,
         audiolevel_event: bool,
+        audio_active_packets: u32,
+        audio_level_average: u32,
         allow_rtp_participants: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         admin_key: Option<&'a Secret>,

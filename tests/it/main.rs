@@ -4,5 +4,6 @@ mod cli;
 mod janus;
 mod listening;
 mod media;
+mod rooms;
 mod store;
 mod support;

@@ -4,16 +4,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::kept::Kept;
 use super::{free_ports, wait_until};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -22,14 +20,7 @@ pub struct Etcd {
     client_port: u16,
     peer_port: u16,
     data: TempDir,
-    running: Option<Running>,
-}
-
-/// The kernel kills a child with the *thread* that spawned it, so one thread keeps it for all its life.
-struct Running {
-    pid: Pid,
-    stop: Sender<()>,
-    keeper: JoinHandle<()>,
+    running: Option<Kept>,
 }
 
 impl Etcd {
@@ -65,8 +56,7 @@ impl Etcd {
     /// Kills it; its data stays.
     pub fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            drop(running.stop);
-            running.keeper.join().expect("the keeper ends by itself");
+            running.kill();
         }
     }
 
@@ -85,7 +75,7 @@ impl Etcd {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        self.running = Some(keep(command));
+        self.running = Some(Kept::start(command));
         wait_until("etcd becomes healthy", READY_WITHIN, || self.healthy().unwrap_or(false));
     }
 
@@ -99,8 +89,7 @@ impl Etcd {
     }
 
     fn signal(&self, signal: Signal) {
-        let running = self.running.as_ref().expect("etcd runs");
-        kill_process(running.pid, signal).expect("etcd is ours");
+        self.running.as_ref().expect("etcd runs").signal(signal);
     }
 
     fn healthy(&self) -> io::Result<bool> {
@@ -117,29 +106,4 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn keep(mut command: Command) -> Running {
-    let (stop, stopped) = channel();
-    let (started, pid) = channel();
-    let keeper = std::thread::Builder::new().name("etcd-keeper".into()).spawn(move || {
-        // SAFETY: between fork and exec, one bare system call that touches no memory of the parent.
-        unsafe {
-            command.pre_exec(|| {
-                rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Into::into)
-            });
-        }
-        let child = command.spawn().expect("etcd is installed (package etcd-server)");
-        let _ = started.send(Pid::from_child(&child));
-        kill_when_stopped(child, &stopped);
-    });
-    let keeper = keeper.expect("a thread");
-    Running { pid: pid.recv().expect("etcd was started"), stop, keeper }
-}
-
-/// Nothing is ever sent: the end of the channel is the message.
-fn kill_when_stopped(mut child: Child, stopped: &Receiver<()>) {
-    let _ = stopped.recv();
-    child.kill().expect("etcd is ours");
-    child.wait().expect("etcd is our child");
 }

@@ -4,6 +4,8 @@ pub mod browser;
 pub mod etcd;
 pub mod janus;
 pub mod janus_proxy;
+pub mod kept;
+pub mod node;
 pub mod staged;
 pub mod tcp_proxy;
 
@@ -29,4 +31,10 @@ pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() ->
 #[expect(clippy::disallowed_methods, reason = "the caller is a test that waits for another process")]
 fn pause() {
     std::thread::sleep(Duration::from_millis(5));
+}
+
+/// The same for async tests.
+pub async fn pause_async() {
+    // Sleep: the step between two looks at another process.
+    tokio::time::sleep(Duration::from_millis(5)).await;
 }

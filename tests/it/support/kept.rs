@@ -1,0 +1,91 @@
+//! A process of the test's own, that ends with the test whatever happens to it.
+
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::pause;
+
+/// The kernel kills a child with the *thread* that spawned it, so one thread keeps it for all its life.
+pub struct Kept {
+    pid: Pid,
+    kill: Option<Sender<()>>,
+    keeper: Option<JoinHandle<ExitStatus>>,
+}
+
+impl Kept {
+    pub fn start(mut command: Command) -> Self {
+        let (kill, killed) = channel();
+        let (started, pid) = channel();
+        let keeper = std::thread::Builder::new().name("keeper".into()).spawn(move || {
+            // SAFETY: between fork and exec, one bare system call that touches no memory of the parent.
+            unsafe {
+                command.pre_exec(|| {
+                    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Into::into)
+                });
+            }
+            let child =
+                command.spawn().unwrap_or_else(|e| panic!("{:?} cannot be run: {e}", command.get_program()));
+            let _ = started.send(Pid::from_child(&child));
+            keep(child, &killed)
+        });
+        let pid = pid.recv().expect("the process was started");
+        Self { pid, kill: Some(kill), keeper: Some(keeper.expect("a thread")) }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).expect("the process is ours");
+    }
+
+    /// SIGKILL, and the exit status.
+    pub fn kill(mut self) -> ExitStatus {
+        self.kill = None;
+        self.join()
+    }
+
+    /// Waits for its end; kills it, and fails, if that takes longer.
+    pub fn end(mut self, within: Duration) -> ExitStatus {
+        let deadline = std::time::Instant::now() + within;
+        while !self.keeper.as_ref().is_some_and(JoinHandle::is_finished) {
+            assert!(std::time::Instant::now() < deadline, "the process did not end within {within:?}");
+            pause();
+        }
+        self.join()
+    }
+
+    fn join(&mut self) -> ExitStatus {
+        let keeper = self.keeper.take().expect("joined once");
+        keeper.join().expect("the keeper ends by itself")
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.kill = None;
+        if self.keeper.is_some() {
+            self.join();
+        }
+    }
+}
+
+/// Nothing is ever sent: the end of the channel is the order to kill.
+fn keep(mut child: Child, killed: &Receiver<()>) -> ExitStatus {
+    loop {
+        if let Some(status) = child.try_wait().expect("it is our child") {
+            return status;
+        }
+        if killed.try_recv() == Err(TryRecvError::Disconnected) {
+            child.kill().expect("it is ours");
+            return child.wait().unwrap_or(ExitStatus::from_raw(9));
+        }
+        pause();
+    }
+}

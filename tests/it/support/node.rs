@@ -1,0 +1,274 @@
+//! A Stentor node as users run it: the real binary, on free ports, with its own data directory and log.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use stentor::domain::ids::RoomId;
+use stentor::probe::listener::Target;
+use tempfile::TempDir;
+
+use super::kept::Kept;
+use super::wait_until;
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Each node of a test run has RTP ports of its own.
+static NEXT_RTP_PORTS: AtomicU16 = AtomicU16::new(27_000);
+const RTP_PORTS: u16 = 100;
+
+pub struct Node {
+    settings: Vec<(String, String)>,
+    data: TempDir,
+    runs: usize,
+    process: Option<Kept>,
+    pub api: String,
+    pub hls: String,
+    pub ops: String,
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Node {
+    /// Embedded store, managed Janus, all roles, open API; `settings` are `--set` flags on top. Ready when it
+    /// returns.
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let mut node = Self::prepare(settings);
+        node.run();
+        node.ready().await;
+        node
+    }
+
+    /// A node that is not running yet.
+    pub fn prepare(settings: &[(&str, &str)]) -> Self {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let mut all = vec![
+            ("node.data_dir".to_owned(), data.path().display().to_string()),
+            ("log.format".to_owned(), "json".to_owned()),
+            ("log.filter".to_owned(), "info,stentor=debug".to_owned()),
+        ];
+        for address in ["listen.api", "listen.hls", "listen.ops"] {
+            all.push((address.to_owned(), "127.0.0.1:0".to_owned()));
+        }
+        let first = NEXT_RTP_PORTS.fetch_add(RTP_PORTS, Relaxed);
+        all.push(("mixer.rtp_ports".to_owned(), format!("{first}-{}", first + RTP_PORTS - 1)));
+        all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let none = String::new;
+        Self { settings: all, data, runs: 0, process: None, api: none(), hls: none(), ops: none() }
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Starts the process (again); its addresses may differ from the last run's.
+    pub fn run(&mut self) {
+        assert!(self.process.is_none(), "the node runs already");
+        self.runs += 1;
+        let log = File::create(self.log_path()).expect("a log file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
+        command.arg("serve").args(["--config", "/dev/null"]);
+        for (key, value) in &self.settings {
+            command.args(["--set", &format!("{key}={value}")]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.process = Some(Kept::start(command));
+    }
+
+    /// Waits for the log line `ready` and learns the addresses from it.
+    pub async fn ready(&mut self) {
+        let deadline = tokio::time::Instant::now() + READY_WITHIN;
+        loop {
+            if let Some(line) = self.log().into_iter().find(|l| l["message"] == "ready") {
+                let address = |name: &str| format!("http://{}", line[name].as_str().expect(name));
+                self.api = address("api");
+                self.hls = address("hls");
+                self.ops = address("ops");
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "not ready: {:#?}", self.log());
+            super::pause_async().await;
+        }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.process.as_ref().expect("the node runs").pid()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.take().expect("the node runs").kill();
+    }
+
+    /// SIGTERM, then waits for the ordered end.
+    pub fn stop(&mut self) -> ExitStatus {
+        let process = self.process.take().expect("the node runs");
+        process.signal(Signal::TERM);
+        process.end(Duration::from_secs(30))
+    }
+
+    /// The log of the newest run, line by line.
+    pub fn log(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+        // The last line may be half written.
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Lines of the newest run's log at WARN and above.
+    pub fn complaints(&self) -> Vec<String> {
+        let bad = |l: &Value| matches!(l["level"].as_str(), Some("WARN" | "ERROR"));
+        self.log().into_iter().filter(bad).map(|l| l.to_string()).collect()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.data.path().join(format!("log-{}.json", self.runs))
+    }
+
+    /// Pids of the node's children of this name, e.g. `ffmpeg` or `janus`.
+    pub fn children(&self, name: &str) -> Vec<i32> {
+        children_of(self.pid(), name)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        request("GET", &format!("{}{path}", self.api), &[], None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        request("POST", &format!("{}{path}", self.api), &[], Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        request("DELETE", &format!("{}{path}", self.api), &[], None).await
+    }
+
+    /// Creates the room and puts it on air; ready to be joined when it returns.
+    pub async fn room_on_air(&self, room: &str) -> Value {
+        let made = self.post("/api/rooms", json!({ "roomId": room, "start": true })).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        self.until_status(room, "onair").await
+    }
+
+    /// Waits until the room has the status; returns it.
+    pub async fn until_status(&self, room: &str, status: &str) -> Value {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let answer = self.get(&format!("/api/rooms/{room}")).await;
+            let json = answer.json();
+            if json["room"]["status"] == status {
+                return json["room"].clone();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{room} is not {status}: {json}");
+            super::pause_async().await;
+        }
+    }
+
+    pub async fn token(&self, room: &str) -> String {
+        let answer = self.post("/api/token", json!({ "roomId": room })).await;
+        answer.json()["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// What a listener needs to hear the room.
+    pub async fn target(&self, room: &str) -> Target {
+        Target {
+            base_url: self.hls.clone(),
+            room: RoomId::new(room).expect("a room id"),
+            token: self.token(room).await,
+            ffmpeg: "ffmpeg".into(),
+        }
+    }
+
+    pub async fn actors(&self) -> Value {
+        request("GET", &format!("{}/actors", self.ops), &[], None).await.json()
+    }
+
+    /// The state that `/actors` shows of the actors of a kind.
+    pub async fn states_of(&self, kind: &str) -> Vec<Value> {
+        let mut found = Vec::new();
+        collect(&self.actors().await, kind, &mut found);
+        found
+    }
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+/// One request with a deadline; `Answer` whatever the status.
+pub async fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
+    let client = awc::Client::builder().timeout(Duration::from_secs(30)).finish();
+    let method: awc::http::Method = method.parse().expect("a method");
+    let mut request = client.request(method, url);
+    for (name, value) in headers {
+        request = request.insert_header((*name, *value));
+    }
+    let sent = match &body {
+        Some(body) => request.send_json(body).await,
+        None => request.send().await,
+    };
+    let mut response = sent.unwrap_or_else(|e| panic!("{url}: {e}"));
+    let text = |v: &awc::http::header::HeaderValue| v.to_str().unwrap_or_default().to_owned();
+    let headers = response.headers().iter().map(|(n, v)| (n.to_string(), text(v))).collect();
+    let body = response.body().limit(64 << 20).await.expect("a whole body").to_vec();
+    Answer { status: response.status().as_u16(), headers, body }
+}
+
+/// Pids of the children of `parent` with this command name.
+pub fn children_of(parent: i32, name: &str) -> Vec<i32> {
+    let pids = std::fs::read_dir("/proc")
+        .expect("procfs")
+        .filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &i32| {
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+        let Some((head, tail)) = stat.rsplit_once(')') else { return false };
+        let mut fields = tail.split_whitespace();
+        let (state, ppid) = (fields.next(), fields.next().and_then(|p| p.parse::<i32>().ok()));
+        head.split_once('(').is_some_and(|(_, comm)| comm == name)
+            && ppid == Some(parent)
+            && state != Some("Z")
+    })
+    .collect()
+}
+
+pub fn is_alive(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+}
+
+/// Blocks until none of the processes is there any more.
+pub fn until_gone(pids: &[i32]) {
+    wait_until("the processes end", Duration::from_secs(10), || pids.iter().all(|pid| !is_alive(*pid)));
+}
+
+fn collect(node: &Value, kind: &str, found: &mut Vec<Value>) {
+    if node["kind"] == kind {
+        found.push(node.clone());
+    }
+    for child in node["children"].as_array().into_iter().flatten() {
+        collect(child, kind, found);
+    }
+}
