@@ -10,7 +10,7 @@ use crate::actors::context::Clock;
 use crate::actors::mixer::streams::Streams;
 use crate::auth::{Secrets, TokenError, Tokens};
 use crate::domain::ids::{RoomId, UnixMs};
-use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal, TokenRefusal};
+use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
 use crate::http::rest;
 use crate::media::{ContentKeys, LiveStream, MediaFile, NotServed};
 use crate::rooms::Directory;
@@ -39,8 +39,7 @@ impl NodeMedia {
                 }
             }
         };
-        let late = MediaRefusal::NotYet { retry_after: Duration::from_secs(1) };
-        tokio::time::timeout(FIRST_SEGMENT, wait).await.unwrap_or(Err(late))
+        tokio::time::timeout(FIRST_SEGMENT, wait).await.unwrap_or(Err(MediaRefusal::NotYet))
     }
 }
 
@@ -65,7 +64,7 @@ impl LiveMedia for NodeMedia {
 fn refusal(refused: NotServed) -> MediaRefusal {
     match refused {
         NotServed::Gone | NotServed::Ended => MediaRefusal::Gone,
-        NotServed::NotYet => MediaRefusal::NotYet { retry_after: Duration::from_secs(1) },
+        NotServed::NotYet => MediaRefusal::NotYet,
         NotServed::Superseded => MediaRefusal::Unavailable,
         NotServed::Timeout => MediaRefusal::Timeout,
         NotServed::TooFarAhead => MediaRefusal::TooFarAhead,
@@ -95,19 +94,8 @@ pub struct NodeTokens {
 }
 
 impl ListenerAuth for NodeTokens {
-    fn verify(&self, token: &str, room: &RoomId) -> Result<(), TokenRefusal> {
-        let verified = self.tokens.verify_listener(token, room, self.clock.wall());
-        verified.map(|_| ()).map_err(|error| {
-            let refusal = |forbidden, code, message| TokenRefusal { forbidden, code, message };
-            match error {
-                TokenError::Expired => refusal(false, "token_expired", "the token has expired"),
-                TokenError::WrongRoom => refusal(true, "token_wrong_room", "the token is for another room"),
-                TokenError::WrongAudience => {
-                    refusal(true, "token_wrong_audience", "the token is not a listener's")
-                }
-                _ => refusal(false, "token_invalid", "the token is not valid"),
-            }
-        })
+    fn verify(&self, token: &str, room: &RoomId) -> Result<(), TokenError> {
+        self.tokens.verify_listener(token, room, self.clock.wall()).map(|_| ())
     }
 }
 

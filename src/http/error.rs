@@ -4,7 +4,7 @@
 //! people and may change. What only operators should read stays in `cause` and goes to the log.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -39,12 +39,32 @@ pub enum Code {
     InvalidTtl,
     /// 401: no API key, or not one of ours.
     Unauthorized,
+    /// 401: keys need a listener token: Authorization header, cookie or `token` parameter.
+    TokenMissing,
+    /// 401: the listener token is not one of ours.
+    TokenInvalid,
+    /// 401: the listener token has expired; ask for a new one.
+    TokenExpired,
+    /// 403: the token is for another room.
+    TokenWrongRoom,
+    /// 403: the token is not a listener's.
+    TokenWrongAudience,
+    /// 403: the room is not on air, so its keys are not given out.
+    KeyRefused,
     /// 403: a browser sent this from a page whose origin is not in `http.allowed_origins`.
     OriginNotAllowed,
     /// 404: there is no such path.
     NotFound,
     /// 404: there is no such room.
     RoomNotFound,
+    /// 404: the room is not on air.
+    RoomNotOnAir,
+    /// 404: the key is of an earlier live.
+    KeyNotFound,
+    /// 400: `_HLS_msn` is further ahead than the stream can be soon.
+    TooFarAhead,
+    /// 410: this has left the live window.
+    MediaGone,
     /// 404: no Janus or mixer of this id is known.
     ModuleNotFound,
     /// 405: the path has other methods; `Allow` names them.
@@ -65,6 +85,12 @@ pub enum Code {
     NoJanusAvailable,
     /// 503, retryable: no mixer takes a room; `details.considered` says why. Nothing was changed.
     NoMixerAvailable,
+    /// 503, retryable: the room is starting and has no segment yet.
+    MediaNotReady,
+    /// 503: what was waited for did not come in time.
+    MediaTimeout,
+    /// 503, retryable: the node that mixes this room does not answer.
+    MediaUnavailable,
     /// 503, retryable: the store does not answer. A change may or may not have happened.
     StoreUnavailable,
 }
@@ -94,8 +120,7 @@ pub struct ErrorBody {
     #[schema(value_type = Option<Object>)]
     details: Option<Value>,
     /// Also in the header `X-Request-Id`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<String>,
+    request_id: String,
 }
 
 impl Code {
@@ -108,25 +133,39 @@ impl Code {
             | Self::InvalidPin
             | Self::InvalidMaxAnchors
             | Self::InvalidModuleId
-            | Self::InvalidTtl => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::OriginNotAllowed => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::RoomNotFound | Self::ModuleNotFound => StatusCode::NOT_FOUND,
+            | Self::InvalidTtl
+            | Self::TooFarAhead => StatusCode::BAD_REQUEST,
+            Self::Unauthorized | Self::TokenMissing | Self::TokenInvalid | Self::TokenExpired => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::OriginNotAllowed | Self::TokenWrongRoom | Self::TokenWrongAudience | Self::KeyRefused => {
+                StatusCode::FORBIDDEN
+            }
+            Self::NotFound
+            | Self::RoomNotFound
+            | Self::RoomNotOnAir
+            | Self::KeyNotFound
+            | Self::ModuleNotFound => StatusCode::NOT_FOUND,
+            Self::MediaGone => StatusCode::GONE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RoomExists | Self::RoomRemoving => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Busy | Self::NoJanusAvailable | Self::NoMixerAvailable | Self::StoreUnavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Busy
+            | Self::NoJanusAvailable
+            | Self::NoMixerAvailable
+            | Self::StoreUnavailable
+            | Self::MediaNotReady
+            | Self::MediaTimeout
+            | Self::MediaUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// Seconds; `None`: the same request will fail again.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::RoomRemoving | Self::Busy => Some(1),
+            Self::RoomRemoving | Self::Busy | Self::MediaNotReady | Self::MediaUnavailable => Some(1),
             Self::StoreUnavailable => Some(2),
             Self::NoJanusAvailable | Self::NoMixerAvailable => Some(5),
             _ => None,
@@ -179,15 +218,22 @@ impl ResponseError for ApiError {
         if let Some(allow) = &self.allow {
             response.insert_header((ALLOW, allow.as_str()));
         }
-        if self.code == Code::Unauthorized {
+        if self.code.status() == StatusCode::UNAUTHORIZED {
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
+        // An answer outside the middleware (media are served without it) names itself.
+        let request_id = request_id::current().unwrap_or_else(|| {
+            let id = request_id::fresh();
+            response.insert_header((request_id::X_REQUEST_ID, id.as_str()));
+            id
+        });
+        response.insert_header((CACHE_CONTROL, "no-store"));
         response.json(ErrorBody {
             success: false,
             error: self.message.clone(),
             code: self.code,
             details: self.details.clone(),
-            request_id: request_id::current(),
+            request_id,
         })
     }
 }

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::hls_answer::{BLOCKING_PLAYLIST, Cors, HlsError, MEDIA, PLAYLIST, SECRET, found};
+use super::error::{ApiError, Code};
+use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found};
+use crate::auth::TokenError;
 use crate::domain::ids::RoomId;
 
 /// Cookie a listener token may come in.
@@ -38,9 +39,7 @@ pub enum MediaRefusal {
     NoSuchRoom,
     NotOnAir,
     /// On air, but no segment yet.
-    NotYet {
-        retry_after: std::time::Duration,
-    },
+    NotYet,
     /// Left the window.
     Gone,
     /// A blocking reload for more than the stream can have soon.
@@ -61,26 +60,17 @@ pub trait KeyService: Send + Sync {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyRefusal {
-    NoSuchRoom,
+    /// Nobody but who listens to a live has its keys; that there is no such room is no different.
     NotOnAir,
-    /// Of an earlier live, or not in use yet.
+    /// Of an earlier live.
     NoSuchKey,
-    Unavailable,
 }
 
 /// Who may have the keys of a room.
 pub trait ListenerAuth: Send + Sync {
     /// # Errors
     /// The token is not valid now, or not for this room.
-    fn verify(&self, token: &str, room: &RoomId) -> Result<(), TokenRefusal>;
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TokenRefusal {
-    /// A valid token that does not give this right (403), rather than an invalid one (401).
-    pub forbidden: bool,
-    pub code: &'static str,
-    pub message: &'static str,
+    fn verify(&self, token: &str, room: &RoomId) -> Result<(), TokenError>;
 }
 
 /// What stands behind the HLS listener.
@@ -112,20 +102,16 @@ async fn preflight(request: HttpRequest, side: web::Data<HlsSide>) -> HttpRespon
 }
 
 async fn wrong_method() -> HttpResponse {
-    let error =
-        HlsError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET, HEAD and OPTIONS");
-    let mut answer = error.error_response();
-    answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD, OPTIONS"));
-    answer
+    ApiError::method_not_allowed("GET, HEAD, OPTIONS").error_response()
 }
 
 async fn nothing_here() -> HttpResponse {
-    NOT_FOUND.error_response()
+    no_such_file().error_response()
 }
 
-async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, HlsError> {
+async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, ApiError> {
     let names = request.match_info();
-    let room = RoomId::new(names.query("room")).map_err(|_| BAD_ROOM)?;
+    let room = RoomId::new(names.query("room"))?;
     match names.query("name") {
         PLAYLIST_NAME => playlist(request, side, &room).await,
         KEY_NAME => key(request, side, &room).await,
@@ -133,20 +119,20 @@ async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, Hl
             let (body, content_type) = side.media.file(&room, name).await?;
             Ok(found(content_type, MEDIA).body(body))
         }
-        _ => Err(NOT_FOUND),
+        _ => Err(no_such_file()),
     }
 }
 
-async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, HlsError> {
+async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, ApiError> {
     let query = Query(request.query_string());
     let token = query.token()?;
     let msn = query.number("_HLS_msn")?;
     let part = query.number("_HLS_part")?;
     let at = match (msn, part) {
         (Some(msn), None) => Some((msn, None)),
-        (Some(msn), Some(part)) => Some((msn, Some(u32::try_from(part).map_err(|_| BAD_QUERY)?))),
+        (Some(msn), Some(part)) => Some((msn, Some(u32::try_from(part).map_err(|_| bad_query())?))),
         (None, None) => None,
-        (None, Some(_)) => return Err(BAD_QUERY),
+        (None, Some(_)) => return Err(bad_query()),
     };
     let text = side.media.playlist(room, at).await?;
     Ok(match token {
@@ -156,13 +142,13 @@ async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Resul
     })
 }
 
-async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, HlsError> {
+async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, ApiError> {
     let query = Query(request.query_string());
     // Who has no token learns nothing, not even which rooms there are.
     let token = bearer(request).or(query.token()?.map(str::to_owned)).or_else(|| cookie(request));
-    side.auth.verify(&token.ok_or(TOKEN_MISSING)?, room)?;
-    let hint = query.text("n").filter(|n| is_file_name(n)).ok_or(BAD_QUERY)?;
-    let index = query.number("k")?.ok_or(BAD_QUERY)?;
+    side.auth.verify(&token.ok_or_else(token_missing)?, room)?;
+    let hint = query.text("n").filter(|n| is_file_name(n)).ok_or_else(bad_query)?;
+    let index = query.number("k")?.ok_or_else(bad_query)?;
     let key = side.keys.key(room, hint, index).await?;
     Ok(found("application/octet-stream", SECRET).body(key.to_vec()))
 }
@@ -218,79 +204,70 @@ impl<'a> Query<'a> {
         self.0.split('&').filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name).map(|(_, v)| v)
     }
 
-    fn number(&self, name: &str) -> Result<Option<u64>, HlsError> {
-        self.text(name).map(|v| v.parse().map_err(|_| BAD_QUERY)).transpose()
+    fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        self.text(name).map(|v| v.parse().map_err(|_| bad_query())).transpose()
     }
 
-    fn token(&self) -> Result<Option<&'a str>, HlsError> {
+    fn token(&self) -> Result<Option<&'a str>, ApiError> {
         let Some(token) = self.text("token") else { return Ok(None) };
         let safe = token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-'));
-        if safe && (1..=MAX_TOKEN).contains(&token.len()) { Ok(Some(token)) } else { Err(BAD_QUERY) }
+        if safe && (1..=MAX_TOKEN).contains(&token.len()) { Ok(Some(token)) } else { Err(bad_query()) }
     }
 }
 
-const BAD_ROOM: HlsError = HlsError::new(
-    StatusCode::BAD_REQUEST,
-    "invalid_room_id",
-    "roomId must be 3 to 32 characters of A-Z a-z 0-9 _ -",
-);
-const BAD_QUERY: HlsError =
-    HlsError::new(StatusCode::BAD_REQUEST, "invalid_query", "a query parameter is malformed or missing");
-const NOT_FOUND: HlsError = HlsError::new(StatusCode::NOT_FOUND, "not_found", "there is no such file");
-const NO_SUCH_ROOM: HlsError =
-    HlsError::new(StatusCode::NOT_FOUND, "room_not_found", "there is no such room");
-const NOT_ON_AIR: HlsError =
-    HlsError::new(StatusCode::NOT_FOUND, "room_not_on_air", "the room is not on air");
-const TOKEN_MISSING: HlsError = HlsError::new(
-    StatusCode::UNAUTHORIZED,
-    "token_missing",
-    "keys need a listener token: Authorization header, cookie or token parameter",
-);
+fn bad_query() -> ApiError {
+    ApiError::new(Code::InvalidQuery, "a query parameter is malformed or missing")
+}
 
-impl From<MediaRefusal> for HlsError {
+fn no_such_file() -> ApiError {
+    ApiError::new(Code::NotFound, "there is no such file")
+}
+
+fn no_such_room() -> ApiError {
+    ApiError::new(Code::RoomNotFound, "there is no such room")
+}
+
+fn token_missing() -> ApiError {
+    let message = "keys need a listener token: Authorization header, cookie or token parameter";
+    ApiError::new(Code::TokenMissing, message)
+}
+
+impl From<MediaRefusal> for ApiError {
     fn from(refusal: MediaRefusal) -> Self {
-        let unavailable = |code, message| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
-        match refusal {
-            MediaRefusal::NoSuchRoom => NO_SUCH_ROOM,
-            MediaRefusal::NotOnAir => NOT_ON_AIR,
-            MediaRefusal::NotYet { retry_after } => {
-                unavailable("media_not_ready", "the room is starting; there is no segment yet")
-                    .retry_after(retry_after.as_secs().max(1))
-            }
-            MediaRefusal::Gone => Self::new(StatusCode::GONE, "media_gone", "this has left the live window"),
-            MediaRefusal::TooFarAhead => {
-                Self::new(StatusCode::BAD_REQUEST, "too_far_ahead", "_HLS_msn is too far ahead of the stream")
-            }
-            MediaRefusal::BadName => NOT_FOUND,
-            MediaRefusal::Timeout => unavailable("media_timeout", "what was waited for did not come in time"),
+        let (code, message) = match refusal {
+            MediaRefusal::NoSuchRoom => return no_such_room(),
+            MediaRefusal::BadName => return no_such_file(),
+            MediaRefusal::NotOnAir => (Code::RoomNotOnAir, "the room is not on air"),
+            MediaRefusal::NotYet => (Code::MediaNotReady, "the room is starting; there is no segment yet"),
+            MediaRefusal::Gone => (Code::MediaGone, "this has left the live window"),
+            MediaRefusal::TooFarAhead => (Code::TooFarAhead, "_HLS_msn is too far ahead of the stream"),
+            MediaRefusal::Timeout => (Code::MediaTimeout, "what was waited for did not come in time"),
             MediaRefusal::Unavailable => {
-                unavailable("media_unavailable", "the node that mixes this room does not answer")
-                    .retry_after(1)
+                (Code::MediaUnavailable, "the node that mixes this room does not answer")
             }
-        }
+        };
+        Self::new(code, message)
     }
 }
 
-impl From<KeyRefusal> for HlsError {
+impl From<KeyRefusal> for ApiError {
     fn from(refusal: KeyRefusal) -> Self {
         match refusal {
-            KeyRefusal::NoSuchRoom => NO_SUCH_ROOM,
-            KeyRefusal::NotOnAir => Self { status: StatusCode::FORBIDDEN, ..NOT_ON_AIR },
-            KeyRefusal::NoSuchKey => {
-                Self::new(StatusCode::NOT_FOUND, "key_not_found", "there is no such key")
-            }
-            KeyRefusal::Unavailable => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "key_unavailable", "keys cannot be given out now")
-                    .retry_after(1)
-            }
+            KeyRefusal::NotOnAir => Self::new(Code::KeyRefused, "the room is not on air"),
+            KeyRefusal::NoSuchKey => Self::new(Code::KeyNotFound, "there is no such key"),
         }
     }
 }
 
-impl From<TokenRefusal> for HlsError {
-    fn from(refusal: TokenRefusal) -> Self {
-        let status = if refusal.forbidden { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
-        Self::new(status, refusal.code, refusal.message)
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        let code = match error {
+            TokenError::Expired => Code::TokenExpired,
+            TokenError::WrongRoom => Code::TokenWrongRoom,
+            TokenError::WrongAudience => Code::TokenWrongAudience,
+            _ => Code::TokenInvalid,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

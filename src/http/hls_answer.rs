@@ -1,18 +1,14 @@
-//! Answers of the HLS side: errors, caching and cross-origin rules.
+//! Answers of the HLS side: caching and cross-origin rules.
 //!
 //! Who may read what from another origin: the media are encrypted and the playlist is public, so any origin
 //! may read them (`*`). Keys too, because a page of any origin may hold a token and send it in a header; but
 //! with `*` a browser shows no page an answer to a request that carried a *cookie*. Only for the origins of
 //! `http.allowed_origins` is the origin itself echoed with `Allow-Credentials`, and with it the cookie usable.
 //!
-//! Owns: headers and error bodies. Never does: decide whether a request is allowed.
+//! Owns: headers. Never does: decide whether a request is allowed.
 
-use std::fmt;
-
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
-use serde_json::json;
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 /// A plain playlist changes several times a second.
 pub const PLAYLIST: HeaderValue = HeaderValue::from_static("public, no-cache");
@@ -25,55 +21,6 @@ pub const SECRET: HeaderValue = HeaderValue::from_static("no-store");
 
 const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
 const YES: HeaderValue = HeaderValue::from_static("true");
-
-/// A refusal as the caller sees it. `code` is stable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HlsError {
-    pub status: StatusCode,
-    pub code: &'static str,
-    pub message: &'static str,
-    /// Whole seconds.
-    pub retry_after: Option<u64>,
-}
-
-impl HlsError {
-    pub const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message, retry_after: None }
-    }
-
-    pub const fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after = Some(seconds);
-        self
-    }
-}
-
-impl fmt::Display for HlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.message)
-    }
-}
-
-impl ResponseError for HlsError {
-    fn status_code(&self) -> StatusCode {
-        self.status
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        let request_id = uuid::Uuid::new_v4().to_string();
-        let mut answer = HttpResponse::build(self.status);
-        answer.insert_header((header::CACHE_CONTROL, SECRET));
-        answer.insert_header(("x-request-id", request_id.as_str()));
-        if let Some(seconds) = self.retry_after {
-            answer.insert_header((header::RETRY_AFTER, seconds));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
-        }
-        answer.json(json!({
-            "success": false, "error": self.message, "code": self.code, "requestId": request_id
-        }))
-    }
-}
 
 /// Cross-origin rules; see the head of this file.
 #[derive(Debug, Clone, Default)]

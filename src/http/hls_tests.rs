@@ -3,7 +3,6 @@
 use actix_web::http::header::HeaderName;
 use actix_web::{App, test};
 use serde_json::Value;
-use std::time::Duration;
 
 use super::*;
 
@@ -31,7 +30,10 @@ async fn a_token_may_come_in_header_cookie_or_query() {
         assert_eq!(answer.header("cache-control"), "no-store");
     }
     assert_eq!(ask(uri, &[("authorization", "Bearer bad")]).await.refusal(), (401, "token_invalid".into()));
-    assert_eq!(ask(uri, &[("authorization", "Bearer other")]).await.refusal(), (403, "token_room".into()));
+    assert_eq!(
+        ask(uri, &[("authorization", "Bearer other")]).await.refusal(),
+        (403, "token_wrong_room".into())
+    );
     // The header decides: a good cookie does not heal it.
     let both = [("authorization", "Bearer bad"), ("cookie", "stentor_listener=good.token-1")];
     assert_eq!(ask(uri, &both).await.status, 401);
@@ -80,7 +82,7 @@ async fn every_refusal_has_its_status_and_code() {
     }
     assert_eq!(ask("/hls/rooms/demo/notyet", &[]).await.header("retry-after"), "1");
     let auth: [(&str, &str); 1] = [("authorization", "Bearer good.token-1")];
-    let keys = [("off", 1, 403, "room_not_on_air"), ("ab", 9, 404, "key_not_found")];
+    let keys = [("off", 1, 403, "key_refused"), ("ab", 9, 404, "key_not_found")];
     for (hint, index, status, code) in keys {
         let answer = ask(&format!("/hls/rooms/demo/enc.key?n={hint}&k={index}"), &auth).await;
         assert_eq!(answer.refusal(), (status, code.to_owned()));
@@ -170,7 +172,7 @@ impl LiveMedia for Fake {
             "seg.m4s" => return Ok((Bytes::from_static(b"media"), "audio/mp4")),
             "nosuch" => MediaRefusal::NoSuchRoom,
             "notonair" => MediaRefusal::NotOnAir,
-            "notyet" => MediaRefusal::NotYet { retry_after: Duration::from_millis(200) },
+            "notyet" => MediaRefusal::NotYet,
             "gone" => MediaRefusal::Gone,
             "ahead" => MediaRefusal::TooFarAhead,
             "timeout" => MediaRefusal::Timeout,
@@ -192,11 +194,11 @@ impl KeyService for Fake {
 }
 
 impl ListenerAuth for Fake {
-    fn verify(&self, token: &str, _: &RoomId) -> Result<(), TokenRefusal> {
+    fn verify(&self, token: &str, _: &RoomId) -> Result<(), TokenError> {
         match token {
             GOOD => Ok(()),
-            "other" => Err(TokenRefusal { forbidden: true, code: "token_room", message: "of another room" }),
-            _ => Err(TokenRefusal { forbidden: false, code: "token_invalid", message: "not valid" }),
+            "other" => Err(TokenError::WrongRoom),
+            _ => Err(TokenError::BadSignature),
         }
     }
 }
@@ -224,7 +226,7 @@ impl Answer {
 
     fn refusal(&self) -> (u16, String) {
         let json = self.json();
-        assert!(json["requestId"].as_str().is_some_and(|id| id.len() == 36), "{json}");
+        assert!(json["requestId"].as_str().is_some_and(|id| id.len() == 32), "{json}");
         (self.status, json["code"].as_str().unwrap().to_owned())
     }
 }

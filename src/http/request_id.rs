@@ -20,12 +20,16 @@ pub fn current() -> Option<String> {
     REQUEST_ID.try_with(Clone::clone).ok()
 }
 
+pub fn fresh() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
 /// Middleware; the outermost, so that every answer carries the id.
 pub async fn middleware(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let id = offered(req.headers()).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let id = offered(req.headers()).unwrap_or_else(fresh);
     let mut response = REQUEST_ID.scope(id.clone(), next.call(req)).await?.map_into_boxed_body();
     log_failure(&id, &response);
     // What `offered` lets pass, and a UUID, are valid header values.

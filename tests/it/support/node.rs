@@ -1,7 +1,6 @@
 //! A Stentor node as users run it: the real binary, on free ports, with its own data directory and log.
 
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};

@@ -14,9 +14,10 @@ use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockModeEncrypt, KeyIvInit};
 use async_trait::async_trait;
 use bytes::Bytes;
+use stentor::auth::TokenError;
 use stentor::domain::ids::RoomId;
 use stentor::http::hls::{self, HlsSide, KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
-use stentor::http::{hls::TokenRefusal, hls_answer::Cors, pages};
+use stentor::http::{hls_answer::Cors, pages};
 
 pub const ROOM: &str = "staged";
 pub const TOKEN: &str = "staged.listener.token";
@@ -221,13 +222,9 @@ impl KeyService for StagedRoom {
 }
 
 impl ListenerAuth for StagedRoom {
-    fn verify(&self, token: &str, room: &RoomId) -> Result<(), TokenRefusal> {
+    fn verify(&self, token: &str, room: &RoomId) -> Result<(), TokenError> {
         let known = token == TOKEN && room.as_str() == ROOM;
-        known.then_some(()).ok_or(TokenRefusal {
-            forbidden: false,
-            code: "token_invalid",
-            message: "not valid",
-        })
+        known.then_some(()).ok_or(TokenError::BadSignature)
     }
 }
 
