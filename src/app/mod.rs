@@ -164,7 +164,7 @@ fn room_service(context: &Context) -> Arc<RoomService> {
     let rooms = &context.config.rooms;
     let limits = ExpiryLimits { never_started_after: rooms.never_started_after, max_age: rooms.max_age };
     let (store, directory) = (context.store.clone(), context.directory.clone());
-    Arc::new(RoomService::new(store, directory, limits, rooms.removing_grace))
+    Arc::new(RoomService::new(store, directory, limits, rooms.removing_grace, context.metrics.clone()))
 }
 
 fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, incarnation: &str) -> MixerParts {

@@ -532,7 +532,8 @@ impl MixerRoom {
 
 const NEW_EPOCH: &str = "the room was assigned anew";
 const NEW_SOURCE: &str = "the RTP source changed";
-const STARVED: &str = "no fragment while Janus forwards";
+/// Ends FFmpeg when nothing comes out although Janus forwards.
+pub const STARVED: &str = "no fragment while Janus forwards";
 const GARBLED: &str = "what FFmpeg writes cannot be used";
 const NOT_WANTED: &str = "the room is no longer wanted here";
 const ENDINGS: [&str; 5] = [NEW_EPOCH, NEW_SOURCE, STARVED, GARBLED, NOT_WANTED];

@@ -14,7 +14,7 @@ use rand::RngExt;
 use rand::distr::{Alphanumeric, SampleString};
 
 use crate::domain::ids::{Epoch, InvalidName, Nonce, Pin, RoomId};
-use crate::domain::model::Meta;
+use crate::domain::model::{LiveStatus, Meta};
 use crate::domain::placement::Placement;
 use crate::domain::room::{
     Admission, Cleanup, Expiry, ExpiryLimits, RoomWrite, StartDenied, admit_create, admit_delete,
@@ -22,6 +22,8 @@ use crate::domain::room::{
 };
 use crate::domain::view::RoomView;
 use crate::store::{Store, StoreError, TxnOutcome};
+use crate::telemetry::Metrics;
+use crate::telemetry::events::{Event, RoomPlaced};
 
 use super::in_flight::{Hold, InFlight};
 use super::txn::{self, Read};
@@ -40,6 +42,7 @@ pub struct RoomService {
     in_flight: InFlight,
     limits: ExpiryLimits,
     removing_grace: Duration,
+    metrics: Metrics,
 }
 
 impl RoomService {
@@ -49,8 +52,9 @@ impl RoomService {
         directory: Arc<Directory>,
         limits: ExpiryLimits,
         removing_grace: Duration,
+        metrics: Metrics,
     ) -> Self {
-        Self { store, directory, in_flight: InFlight::default(), limits, removing_grace }
+        Self { store, directory, in_flight: InFlight::default(), limits, removing_grace, metrics }
     }
 
     pub fn directory(&self) -> &Arc<Directory> {
@@ -224,10 +228,21 @@ impl RoomService {
         match self.store.txn(txn::txn(id, view, write)).await? {
             TxnOutcome::Conflict => Ok(None),
             TxnOutcome::Committed(revision) => {
+                self.tell(id, write);
                 // Late is no failure: the change is made, and the directory will show it.
                 self.directory.seen(Scope::Rooms, revision, READ_YOUR_WRITES).await;
                 Ok(Some(write.applied_to(view, revision)))
             }
+        }
+    }
+
+    /// A room that goes on air is news for operators.
+    fn tell(&self, room: &RoomId, write: &RoomWrite) {
+        if let RoomWrite::Put { live: Some(live), .. } = write
+            && live.status == LiveStatus::OnAir
+        {
+            let (janus, mixer) = (&live.janus_id, &live.mixer_id);
+            RoomPlaced { room, epoch: live.epoch, janus, mixer, reason: "started" }.emit(&self.metrics);
         }
     }
 }

@@ -245,7 +245,7 @@ async fn a_store_that_is_away_is_said_to_be_away() {
 #[actix::test]
 async fn before_the_first_list_nothing_starts() {
     let (store, _) = house(&[("one", 10)]);
-    let rooms = RoomService::new(store, Arc::default(), limits(NEVER), NEVER);
+    let rooms = RoomService::new(store, Arc::default(), limits(NEVER), NEVER, metrics());
     assert!(matches!(rooms.start(&id("demo")).await, Err(RoomError::Store(_))));
 }
 
@@ -292,7 +292,7 @@ fn house_with(modules: &[(&str, u32)], grace: Duration, age: Duration) -> (Arc<F
     for (name, capacity) in modules {
         store.add_module(name, *capacity);
     }
-    let rooms = RoomService::new(store.clone(), store.directory(), limits(age), grace);
+    let rooms = RoomService::new(store.clone(), store.directory(), limits(age), grace, metrics());
     (store, rooms)
 }
 
@@ -314,4 +314,8 @@ fn rooms_keys(store: &FakeStore) -> Vec<String> {
 
 fn id(text: &str) -> RoomId {
     RoomId::new(text).unwrap()
+}
+
+fn metrics() -> Metrics {
+    Metrics::new(std::time::SystemTime::now())
 }

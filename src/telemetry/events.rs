@@ -104,15 +104,6 @@ pub struct StoreBack {
     pub away: Duration,
 }
 
-/// The kernel counts restarts by kind and reason; here is the line with the rest.
-pub struct ActorRestarted<'a> {
-    pub actor: &'a str,
-    pub reason: &'a str,
-    /// Counts from 1; back to 0 after a success.
-    pub attempt: u32,
-    pub delay: Duration,
-}
-
 impl Event for NodeReady<'_> {
     const NAME: &'static str = "node_ready";
 
@@ -230,15 +221,6 @@ impl Event for StoreBack {
     }
 }
 
-impl Event for ActorRestarted<'_> {
-    const NAME: &'static str = "actor_restarted";
-
-    fn log(&self) {
-        let delay_ms = self.delay.as_millis() as u64;
-        warn!(actor = self.actor, reason = self.reason, attempt = self.attempt, delay_ms, "actor restarts");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,11 +278,8 @@ mod tests {
             NodeStopping { node, reason: "SIGTERM" }.emit(metrics);
             let room = &RoomId::new("demo").unwrap();
             RoomPlaced { room, epoch: Epoch(1), janus: node, mixer: node, reason: "started" }.emit(metrics);
-            let delay = Duration::from_millis(100);
-            ActorRestarted { actor: "room/demo", reason: "panic", attempt: 1, delay }.emit(metrics);
         });
         assert!(log.contains("ready node=node-1 api=127.0.0.1:3000 hls=127.0.0.1:8080 ops=127.0.0.1:9464"));
-        assert!(log.contains("actor restarts actor=\"room/demo\""), "{log}");
     }
 
     /// Runs `story` and gives what `/metrics` and the log then say.

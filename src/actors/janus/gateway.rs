@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::GatewayLink;
 use super::bridge;
+use super::metered::Metered;
 use super::room::{self, JanusRoomActor};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{Behaviour, ChildDown, Cx, Message, Observed, Timer};
@@ -133,7 +134,8 @@ impl JanusGateway {
     fn connected(&mut self, outcome: Result<JanusClient, JanusError>, cx: &mut Cx<Self>) {
         match outcome {
             Ok(client) => {
-                let bridge: Arc<dyn AudioBridge> = Arc::new(client);
+                let metrics = self.context.metrics.clone();
+                let bridge: Arc<dyn AudioBridge> = Arc::new(Metered { inner: client, metrics });
                 self.link.set_bridge(Some(bridge.clone()));
                 self.state = State::Listing;
                 cx.run(survey(bridge), Msg::Listed);

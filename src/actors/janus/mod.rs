@@ -9,6 +9,7 @@
 
 pub mod bridge;
 pub mod gateway;
+mod metered;
 pub mod process;
 pub mod room;
 pub mod supervisor;

@@ -17,11 +17,11 @@ use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
 use crate::domain::ids::{Epoch, Nonce, RoomId};
 use crate::domain::keys::{self, RoomPart};
-use crate::domain::mixer_room::{Exit, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
+use crate::domain::mixer_room::{Exit, MixerRoom, ProcessEffect, ProcessOutcome, STARVED, StoreEffect};
 use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::view::RoomView;
-use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart};
+use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, Progress, SequenceStart};
 use crate::store::Txn;
 use crate::telemetry::events::{Event, FfmpegExit, FfmpegExited, FfmpegStarted};
 
@@ -49,6 +49,7 @@ struct Running {
     kill: Option<oneshot::Sender<Duration>>,
     why_killed: Option<String>,
     permit: Option<OwnedSemaphorePermit>,
+    last_fragment: Option<Duration>,
     /// Not read before there is a stream to put it into.
     stdout: Option<ChildStdout>,
 }
@@ -265,6 +266,7 @@ impl FfmpegRoom {
             kill: Some(kill),
             why_killed: None,
             permit: Some(permit),
+            last_fragment: None,
             stdout: Some(ffmpeg.stdout),
         });
         if let Some((packager, _)) = &mut self.stream {
@@ -292,18 +294,9 @@ impl FfmpegRoom {
         let Some((packager, _)) = self.stream.as_mut().filter(|_| !bytes.is_empty()) else { return false };
         running.stdout = Some(output.stdout);
         let pushed = packager.push(&bytes, self.context.clock.wall());
-        let next = packager.next();
         let news = match pushed {
-            Ok(progress) => {
-                let first = progress.fragments > 0 && running.permit.take().is_some();
-                if progress.fragments > 0 {
-                    (0..progress.fragments).for_each(|_| self.context.metrics.media_fragment());
-                    let next =
-                        SequenceState { ceiling: next.media_sequence, discontinuity: next.discontinuity };
-                    self.machine.produced(next, self.context.clock.now());
-                }
-                first || progress.segments_closed > 0
-            }
+            Ok(Progress { fragments: 0, .. }) => false,
+            Ok(progress) => self.produced(progress),
             Err(error) => {
                 tracing::warn!(room = %self.room, %error, "FFmpeg's output cannot be used, it is replaced");
                 self.machine.garbled();
@@ -314,11 +307,28 @@ impl FfmpegRoom {
         news
     }
 
+    /// Books fragments that came out whole; `true` for the first ones and at the end of a segment.
+    fn produced(&mut self, progress: Progress) -> bool {
+        let now = self.context.clock.now();
+        let Some(((packager, _), running)) = self.stream.as_ref().zip(self.running.as_mut()) else {
+            return false;
+        };
+        let SequenceStart { media_sequence: ceiling, discontinuity } = packager.next();
+        self.machine.produced(SequenceState { ceiling, discontinuity }, now);
+        (0..progress.fragments).for_each(|_| self.context.metrics.media_fragment());
+        let late = self.context.config.hls.part * 3 / 2;
+        if running.last_fragment.replace(now).is_some_and(|last| now.saturating_sub(last) > late) {
+            self.context.metrics.late_part();
+        }
+        let first = running.permit.take().is_some();
+        first || progress.segments_closed > 0
+    }
+
     fn exited(&mut self, ended: Ended) {
         let now = self.context.clock.now();
         let Some(running) = self.running.take() else { return };
         let why = match (&running.why_killed, ended.exit) {
-            (Some(why), _) if why.contains("no fragment") => FfmpegExit::Stalled,
+            (Some(why), _) if why == STARVED => FfmpegExit::Stalled,
             (Some(_), _) => FfmpegExit::Stopped,
             (None, Exit::BindFailed) => FfmpegExit::BindFailed,
             (None, Exit::Starved) => FfmpegExit::Stalled,

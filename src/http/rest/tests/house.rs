@@ -16,6 +16,7 @@ use crate::domain::room::ExpiryLimits;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, ApiAuth, Issued, ListenerTokens, NotAuthorized, configure, openapi};
 use crate::rooms::{FakeStore, RoomService};
+use crate::telemetry::Metrics;
 
 type Answering =
     Box<dyn Fn(TestRequest) -> futures::future::LocalBoxFuture<'static, ServiceResponse<BoxBody>>>;
@@ -44,7 +45,8 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
     store.add_module("one", 50);
     let (never, grace) = (Duration::from_secs(1 << 30), Duration::from_secs(60));
     let limits = ExpiryLimits { never_started_after: never, max_age: never };
-    let rooms = Arc::new(RoomService::new(store.clone(), store.directory(), limits, grace));
+    let metrics = Metrics::new(std::time::SystemTime::now());
+    let rooms = Arc::new(RoomService::new(store.clone(), store.directory(), limits, grace, metrics));
     let api = web::Data::new(Api {
         rooms: rooms.clone(),
         auth: Arc::new(OneKey(key)),
