@@ -10,9 +10,9 @@
 //! | `media` | FFmpeg, packager, content keys | `domain`, `process` |
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
 //! | `telemetry` | metrics, operational events, tracing setup | `domain`, `config` |
-//! | `rooms` | the room API as store transactions | `domain`, `store`, `config`, `telemetry` |
+//! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
-//! | `http` | REST, HLS, operations | all but `ws` |
+//! | `http` | REST, HLS, operations | all of the above |
 //! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |
 //! | `app` | composition root, the only one to name concrete backends | all |
 

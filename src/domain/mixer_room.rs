@@ -17,9 +17,10 @@
 use std::time::Duration;
 
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce};
+pub use super::mixer_effects::{Exit, ProcessEffect, ProcessOutcome, StoreEffect};
 use super::model::{JanusStatus, LiveStatus, MixerState, SequenceState};
 use super::own_key::OwnKey;
-use super::plan::{Failure, Plan, Retry, WriteOutcome};
+use super::plan::{Plan, Retry, WriteOutcome};
 use super::restart::{Backoff, Budget, Restarts};
 use super::view::{RoomView, Versioned};
 
@@ -82,73 +83,6 @@ struct Port {
 struct Reserved {
     next: SequenceState,
     ceiling: SequenceState,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProcessEffect {
-    /// Start FFmpeg, on `port` if given, else on a fresh one.
-    Spawn {
-        epoch: Epoch,
-        port: Option<MediaAddr>,
-    },
-    /// TERM and then KILL, or KILL at once; the exit is told by [`MixerRoom::exited`].
-    Kill {
-        gently: bool,
-    },
-    FreePort {
-        rtp: MediaAddr,
-    },
-    /// Begin publishing under this nonce at these numbers.
-    OpenStream {
-        nonce: Nonce,
-        start: SequenceState,
-    },
-    /// End the playlist; its readers are told so.
-    EndStream,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProcessOutcome {
-    Spawned { rtp: MediaAddr, epoch: Epoch },
-    Killing,
-    Freed,
-    Opened { nonce: Nonce },
-    Ended,
-    Failed(Failure),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreEffect {
-    WriteKey {
-        state: MixerState,
-        live_revision: i64,
-        key_revision: i64,
-    },
-    DeleteKey {
-        key_revision: i64,
-    },
-    /// Raise the ceiling, if livemeta is still as we saw it.
-    Reserve {
-        from: SequenceState,
-        ceiling: SequenceState,
-        live_revision: i64,
-        key_revision: i64,
-    },
-    /// Give the unused numbers back, so that the next start continues without a jump.
-    Release {
-        exact: SequenceState,
-        key_revision: i64,
-    },
-}
-
-/// Why FFmpeg ended, as far as it decides what happens next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// Somebody else holds the port; the pool has set it aside.
-    BindFailed,
-    /// No RTP came, so it gave up.
-    Starved,
-    Other,
 }
 
 #[derive(Debug)]

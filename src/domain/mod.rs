@@ -6,6 +6,7 @@
 pub mod ids;
 pub mod janus_room;
 pub mod keys;
+pub mod mixer_effects;
 pub mod mixer_room;
 pub mod model;
 pub mod own_key;

@@ -14,6 +14,7 @@ use super::error::{ApiError, Code};
 use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found};
 use crate::auth::TokenError;
 use crate::domain::ids::RoomId;
+use crate::media;
 
 /// Cookie a listener token may come in.
 pub const TOKEN_COOKIE: &str = "stentor_listener";
@@ -136,7 +137,7 @@ async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Resul
     };
     let text = side.media.playlist(room, at).await?;
     Ok(match token {
-        Some(token) => found(PLAYLIST_TYPE, SECRET).body(with_token(&text, token)),
+        Some(token) => found(PLAYLIST_TYPE, SECRET).body(media::with_token(&text, token)),
         None if at.is_some() => found(PLAYLIST_TYPE, BLOCKING_PLAYLIST).body(text),
         None => found(PLAYLIST_TYPE, PLAYLIST).body(text),
     })
@@ -170,30 +171,6 @@ fn is_file_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-}
-
-/// Repeats the token in the key URIs, for a player that can send no header. The token was checked to hold
-/// nothing that could leave the quoted URI.
-fn with_token(playlist: &[u8], token: &str) -> Vec<u8> {
-    let mut text = Vec::with_capacity(playlist.len() + 4 * token.len());
-    for line in playlist.split_inclusive(|b| *b == b'\n') {
-        let uri_end = line.starts_with(b"#EXT-X-KEY:").then(|| uri_end(line)).flatten();
-        let (head, tail) = line.split_at(uri_end.unwrap_or(line.len()));
-        text.extend_from_slice(head);
-        if uri_end.is_some() {
-            text.extend_from_slice(if head.contains(&b'?') { b"&token=" } else { b"?token=" });
-            text.extend_from_slice(token.as_bytes());
-        }
-        text.extend_from_slice(tail);
-    }
-    text
-}
-
-/// Where the quote of `URI="…"` closes.
-fn uri_end(line: &[u8]) -> Option<usize> {
-    const OPEN: &[u8] = b"URI=\"";
-    let start = line.windows(OPEN.len()).position(|w| w == OPEN)? + OPEN.len();
-    Some(start + line[start..].iter().position(|b| *b == b'"')?)
 }
 
 /// Our parameters need no percent-decoding: a value that has any is none we gave out.

@@ -6,7 +6,7 @@
 //! Everything but `ffmpeg` is pure: bytes and wall-clock times come in as arguments. Owns: the media of a room
 //! on this node. Never does: choose a port, decide to restart, speak HTTP. Nothing touches a disk.
 //!
-//! `m3u8` and `tone` are the other side, for listeners of ours: they share no code with the writer.
+//! `m3u8` is the other side, a strict reader for the tests: it shares no code with the writer.
 
 mod boxes;
 mod clock;
@@ -19,7 +19,6 @@ mod names;
 mod packager;
 mod playlist;
 mod stream;
-pub mod tone;
 mod window;
 
 #[cfg(test)]

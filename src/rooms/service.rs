@@ -261,6 +261,7 @@ fn checked_anchors(wanted: Option<u8>) -> Result<u8, InvalidName> {
 
 fn random_room_id() -> RoomId {
     let text = Alphanumeric.sample_string(&mut rand::rng(), 10);
+    // Cannot fail: 3 to 32 letters or digits are a room id.
     RoomId::new(&text).expect("ten letters or digits are a room id")
 }
 
@@ -268,6 +269,7 @@ fn random_pin() -> Pin {
     let mut rng = rand::rng();
     let mut letter = || char::from(PIN_ALPHABET[rng.random_range(0..PIN_ALPHABET.len())]);
     let text: String = (0..6).map(|_| letter()).collect();
+    // Cannot fail: PIN_ALPHABET holds letters and digits only.
     Pin::new(&text).expect("six letters or digits are a pin")
 }
 

@@ -44,6 +44,7 @@ pub struct JanusGateway {
     pulse: Arc<watch::Sender<Heartbeat>>,
     news: Option<News>,
     state: State,
+    connection: Connection,
     attempt: u32,
     reason: Option<String>,
     rooms: RoomChildren<room::Msg>,
@@ -58,13 +59,17 @@ enum State {
     Up,
 }
 
+/// Counts the connections of this incarnation.
+type Connection = u64;
+
 pub enum Msg {
     /// Whoever runs the Janus says where it is now, or that it is gone.
     UrlChanged,
-    Connected(Result<JanusClient, JanusError>),
+    Connected(Connection, Result<JanusClient, JanusError>),
     /// Its version, and every room it has.
-    Listed(Result<(String, Vec<RoomInfo>), JanusError>),
-    Down(DownReason),
+    Listed(Connection, Result<(String, Vec<RoomInfo>), JanusError>),
+    /// That connection ended; one that was given up may say so late.
+    Down(Connection, DownReason),
     Retry,
     News,
     /// Nothing is left of this room here.
@@ -75,9 +80,9 @@ impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
             Self::UrlChanged => "url_changed",
-            Self::Connected(_) => "connected",
-            Self::Listed(_) => "listed",
-            Self::Down(_) => "down",
+            Self::Connected(..) => "connected",
+            Self::Listed(..) => "listed",
+            Self::Down(..) => "down",
             Self::Retry => "retry",
             Self::News => "news",
             Self::Finished(_) => "finished",
@@ -99,6 +104,7 @@ impl JanusGateway {
             pulse,
             news: None,
             state: State::Offline,
+            connection: 0,
             attempt: 0,
             reason: None,
             rooms: RoomChildren::default(),
@@ -115,10 +121,14 @@ impl JanusGateway {
             return;
         }
         self.state = State::Connecting;
+        self.connection += 1;
+        let connection = self.connection;
         self.timer = None;
         let options = ConnectOptions { url, ..self.options.clone() };
         let (sender, mut events) = mpsc::unbounded_channel();
-        cx.run(async move { JanusClient::connect(&options, sender).await }, Msg::Connected);
+        cx.run(async move { JanusClient::connect(&options, sender).await }, move |outcome| {
+            Msg::Connected(connection, outcome)
+        });
         cx.run(
             async move {
                 match events.recv().await {
@@ -127,7 +137,7 @@ impl JanusGateway {
                     None => std::future::pending().await,
                 }
             },
-            Msg::Down,
+            move |reason| Msg::Down(connection, reason),
         );
     }
 
@@ -138,7 +148,7 @@ impl JanusGateway {
                 let bridge: Arc<dyn AudioBridge> = Arc::new(Metered { inner: client, metrics });
                 self.link.set_bridge(Some(bridge.clone()));
                 self.state = State::Listing;
-                cx.run(survey(bridge), Msg::Listed);
+                self.survey(bridge, cx);
             }
             Err(error) => self.offline(error.to_string(), cx),
         }
@@ -227,7 +237,7 @@ impl JanusGateway {
 
     fn list(&mut self, cx: &mut Cx<Self>) {
         if let Some(bridge) = self.link.bridge() {
-            cx.run(survey(bridge), Msg::Listed);
+            self.survey(bridge, cx);
         }
     }
 
@@ -267,6 +277,11 @@ impl JanusGateway {
         }
     }
 
+    fn survey(&self, bridge: Arc<dyn AudioBridge>, cx: &mut Cx<Self>) {
+        let connection = self.connection;
+        cx.run(survey(bridge), move |outcome| Msg::Listed(connection, outcome));
+    }
+
     fn listen_for_url(&self, cx: &mut Cx<Self>) {
         cx.run(self.link.url_changed(), |()| Msg::UrlChanged);
     }
@@ -303,10 +318,13 @@ impl Behaviour for JanusGateway {
                 self.listen_for_url(cx);
                 self.connect(cx);
             }
-            Msg::Connected(outcome) => self.connected(outcome, cx),
-            Msg::Listed(outcome) => self.listed(outcome, cx),
-            Msg::Down(reason) if self.state != State::Offline => self.offline(reason.to_string(), cx),
-            Msg::Down(_) => {}
+            Msg::Connected(of, outcome) if of == self.connection => self.connected(outcome, cx),
+            Msg::Listed(of, outcome) if of == self.connection => self.listed(outcome, cx),
+            Msg::Down(of, reason) if of == self.connection && self.state != State::Offline => {
+                self.offline(reason.to_string(), cx);
+            }
+            // Of a connection that was given up.
+            Msg::Connected(..) | Msg::Listed(..) | Msg::Down(..) => {}
             Msg::News => self.news(cx),
             Msg::Finished(room) => self.finished(&room, cx),
         }

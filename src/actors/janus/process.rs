@@ -20,7 +20,7 @@ pub struct JanusProcess {
 }
 
 pub enum Msg {
-    Started(Result<ManagedJanus, ManagedError>),
+    Started(Box<Result<ManagedJanus, ManagedError>>),
     Ended(String),
     Stopped,
 }
@@ -76,16 +76,18 @@ impl Behaviour for JanusProcess {
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.link.set_url(None);
         let options = self.options.clone();
-        cx.run(async move { ManagedJanus::start(&options).await }, Msg::Started);
+        cx.run(async move { ManagedJanus::start(&options).await }, |started| Msg::Started(Box::new(started)));
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::Started(Ok(janus)) => {
-                tracing::info!(pid = janus.pid(), url = janus.url(), "janus is running");
-                self.attend(janus, cx);
-            }
-            Msg::Started(Err(error)) => cx.fail(error.to_string()),
+            Msg::Started(started) => match *started {
+                Ok(janus) => {
+                    tracing::info!(pid = janus.pid(), url = janus.url(), "janus is running");
+                    self.attend(janus, cx);
+                }
+                Err(error) => cx.fail(error.to_string()),
+            },
             Msg::Ended(why) => {
                 self.link.set_url(None);
                 cx.fail(why);

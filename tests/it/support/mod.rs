@@ -30,6 +30,7 @@ pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() ->
 /// The step between two looks at a condition.
 #[expect(clippy::disallowed_methods, reason = "the caller is a test that waits for another process")]
 fn pause() {
+    // Sleep: see above.
     std::thread::sleep(Duration::from_millis(5));
 }
 

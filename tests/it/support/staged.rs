@@ -110,6 +110,7 @@ impl StagedRoom {
     /// Waits for the clock to reach the part; `false` if the recording ends before.
     async fn until(&self, part: usize) -> bool {
         let due = (part + 1).saturating_sub(PAST_SEGMENTS * PARTS) as u64 * PART_MS;
+        // Sleep: plays the part of a live source, which is paced by the clock.
         tokio::time::sleep_until((self.began + Duration::from_millis(due)).into()).await;
         part < self.segments.len() * PARTS
     }

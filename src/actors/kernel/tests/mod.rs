@@ -199,6 +199,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < deadline, "still waiting: {what}");
+        // Sleep: the step between two looks at the condition.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

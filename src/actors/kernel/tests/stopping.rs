@@ -120,6 +120,7 @@ async fn a_parent_gets_the_time_its_children_need() {
     let short = ChildSpec { stop_deadline: Duration::from_millis(1), ..quick() };
     let p = spawn(&system.root(), "p", short, Puppet::new("p", &log)).await;
     let slow = Puppet::new("x", &log).on_stop(|_, cx| {
+        // Sleep: the slowness under test; longer than the parent's own deadline.
         let finish = tokio::time::sleep(Duration::from_millis(600));
         cx.run(finish, |()| deed(|_, cx| cx.exit()));
         Stopping::Wait

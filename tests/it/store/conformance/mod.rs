@@ -411,6 +411,7 @@ pub async fn until_some<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
             if let Some(answer) = ask().await {
                 return answer;
             }
+            // Sleep: the step between two looks at the store.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

@@ -1,0 +1,72 @@
+//! What a mixer's room asks for, and what it hears back: data only, no behaviour.
+
+use super::ids::{Epoch, MediaAddr, Nonce};
+use super::model::{MixerState, SequenceState};
+use super::plan::Failure;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessEffect {
+    /// Start FFmpeg, on `port` if given, else on a fresh one.
+    Spawn {
+        epoch: Epoch,
+        port: Option<MediaAddr>,
+    },
+    /// TERM and then KILL, or KILL at once; the exit is told by [`super::mixer_room::MixerRoom::exited`].
+    Kill {
+        gently: bool,
+    },
+    FreePort {
+        rtp: MediaAddr,
+    },
+    /// Begin publishing under this nonce at these numbers.
+    OpenStream {
+        nonce: Nonce,
+        start: SequenceState,
+    },
+    /// End the playlist; its readers are told so.
+    EndStream,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessOutcome {
+    Spawned { rtp: MediaAddr, epoch: Epoch },
+    Killing,
+    Freed,
+    Opened { nonce: Nonce },
+    Ended,
+    Failed(Failure),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreEffect {
+    WriteKey {
+        state: MixerState,
+        live_revision: i64,
+        key_revision: i64,
+    },
+    DeleteKey {
+        key_revision: i64,
+    },
+    /// Raise the ceiling, if livemeta is still as we saw it.
+    Reserve {
+        from: SequenceState,
+        ceiling: SequenceState,
+        live_revision: i64,
+        key_revision: i64,
+    },
+    /// Give the unused numbers back, so that the next start continues without a jump.
+    Release {
+        exact: SequenceState,
+        key_revision: i64,
+    },
+}
+
+/// Why FFmpeg ended, as far as it decides what happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Somebody else holds the port; the pool has set it aside.
+    BindFailed,
+    /// No RTP came, so it gave up.
+    Starved,
+    Other,
+}

@@ -1,0 +1,479 @@
+//! The model world: the store, the Januses and the mixers' processes, as far as the machines can tell.
+//!
+//! Owns: what really is, and the assertions that hold at every step. Never does: choose what happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::domain::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
+use crate::domain::janus_room::{self, Found, JanusRoom};
+use crate::domain::keys::{self, RoomPart};
+use crate::domain::mixer_room::{Exit, MixerPolicy, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
+use crate::domain::model::{ForwarderState, JanusStatus, LiveMeta, LiveStatus, Meta, SequenceState};
+use crate::domain::plan::{Failure, Plan, WriteOutcome};
+use crate::domain::ports::PortPool;
+use crate::domain::restart::{Backoff, Budget};
+use crate::domain::view::RoomView;
+
+use super::{Luck, MODULES, Step};
+
+#[derive(Default)]
+struct JanusWorld {
+    rooms: BTreeMap<u32, (Epoch, Vec<ForwarderState>)>,
+}
+
+struct MixerWorld {
+    pool: PortPool,
+    process: Option<MediaAddr>,
+    dying: bool,
+    open: Option<SequenceState>,
+}
+
+pub struct World {
+    store: BTreeMap<String, (Vec<u8>, i64)>,
+    revision: i64,
+    epoch: u64,
+    now: Duration,
+    next_id: u32,
+    januses: Vec<(JanusRoom, JanusWorld, RoomView)>,
+    mixers: Vec<(MixerRoom, MixerWorld, RoomView)>,
+    published: BTreeSet<u64>,
+    ceiling_seen: u64,
+}
+
+fn room() -> RoomId {
+    RoomId::new("room").unwrap()
+}
+
+fn module(node: usize) -> ModuleId {
+    ModuleId::new(&format!("node-{node}")).unwrap()
+}
+
+fn backoff() -> Backoff {
+    Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) }
+}
+
+fn mixer_room(node: usize) -> MixerRoom {
+    let policy = MixerPolicy {
+        backoff: backoff(),
+        crashes: Budget { max: 5, window: Duration::from_secs(30) },
+        watchdog: Duration::from_secs(2),
+        hls_base: "http://mixer".into(),
+    };
+    MixerRoom::new(module(node), policy)
+}
+
+impl World {
+    pub fn new() -> Self {
+        let januses = (0..MODULES).map(|n| {
+            let mut machine = JanusRoom::new(module(n), backoff());
+            machine.linked(Some(Vec::new()));
+            (machine, JanusWorld::default(), RoomView::default())
+        });
+        let mixers = (0..MODULES).map(|n| {
+            let pool = PortPool::new(20_000, 20_008, 0.0);
+            let world = MixerWorld { pool, process: None, dying: false, open: None };
+            (mixer_room(n), world, RoomView::default())
+        });
+        let mut world = World {
+            store: BTreeMap::new(),
+            revision: 1,
+            epoch: 0,
+            now: Duration::from_secs(1),
+            next_id: 100_000,
+            januses: januses.collect(),
+            mixers: mixers.collect(),
+            published: BTreeSet::new(),
+            ceiling_seen: 0,
+        };
+        let meta = Meta {
+            pin: Pin::new("abc123").unwrap(),
+            max_anchors: 3,
+            hls_path: String::new(),
+            created_at: UnixMs(0),
+            deleted_at: None,
+            last_epoch: Epoch(0),
+            last_started_at: None,
+        };
+        world.put(RoomPart::Meta, &meta);
+        world
+    }
+
+    fn put<T: serde::Serialize>(&mut self, part: RoomPart, value: &T) -> i64 {
+        self.revision += 1;
+        let json = serde_json::to_vec(value).unwrap();
+        self.store.insert(keys::room(&room(), part), (json, self.revision));
+        self.revision
+    }
+
+    fn remove(&mut self, part: RoomPart) -> i64 {
+        self.revision += 1;
+        self.store.remove(&keys::room(&room(), part));
+        self.revision
+    }
+
+    fn revision_of(&self, part: RoomPart) -> i64 {
+        self.store.get(&keys::room(&room(), part)).map_or(0, |(_, r)| *r)
+    }
+
+    pub fn view(&self) -> RoomView {
+        let mut view = RoomView::default();
+        for (key, (json, revision)) in &self.store {
+            let (_, part) = keys::parse_room(key).unwrap();
+            view.apply(part, Some((json, *revision))).unwrap();
+        }
+        view
+    }
+
+    pub fn apply(&mut self, step: &Step) {
+        match *step {
+            Step::Start { janus, mixer } if self.view().live.is_none() => self.assign(janus, mixer),
+            Step::Reassign { janus, mixer } if self.view().is_on_air() => self.assign(janus, mixer),
+            Step::Stop => self.stop(),
+            Step::Cleanup => self.cleanup(),
+            Step::Deliver { node } => self.deliver(node),
+            Step::RunJanus { node, luck } => drop(self.run_janus(node, luck)),
+            Step::RunProcess { node, luck } => drop(self.run_process(node, luck)),
+            Step::RunStore { node, luck } => drop(self.run_store(node, luck)),
+            Step::Fragment { node } => self.fragment(node),
+            Step::FfmpegDies { node, bind } => self.exit(node, bind),
+            Step::JanusRestarts { node } => self.restart_janus(node),
+            Step::MixerNodeRestarts { node } => self.restart_mixer(node),
+            Step::Tick { ms } => self.now += Duration::from_millis(ms.into()),
+            _ => {}
+        }
+    }
+
+    fn assign(&mut self, janus: usize, mixer: usize) {
+        let old = self.view().live;
+        self.epoch += 1;
+        let live = LiveMeta {
+            status: LiveStatus::OnAir,
+            janus_id: module(janus),
+            mixer_id: module(mixer),
+            nonce: old.map_or_else(|| Nonce(format!("n{}", self.epoch)), |l| l.value.nonce),
+            created_at: UnixMs(0),
+            discard_at: None,
+            epoch: Epoch(self.epoch),
+        };
+        self.put(RoomPart::LiveMeta, &live);
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(live) = self.view().live {
+            self.put(RoomPart::LiveMeta, &LiveMeta { status: LiveStatus::Removing, ..live.value });
+        }
+    }
+
+    fn cleanup(&mut self) {
+        let view = self.view();
+        let removing = view.live.is_some_and(|l| l.status == LiveStatus::Removing);
+        if removing && view.janus.is_none() && view.mixer.is_none() {
+            self.remove(RoomPart::LiveMeta);
+        }
+    }
+
+    fn deliver(&mut self, node: usize) {
+        let (view, revision) = (self.view(), self.revision);
+        self.januses[node].0.saw(revision);
+        self.januses[node].2 = view.clone();
+        self.mixers[node].0.saw(revision);
+        self.mixers[node].2 = view;
+    }
+
+    /// Runs one effect of a janus node; true if there was one.
+    fn run_janus(&mut self, node: usize, luck: Luck) -> bool {
+        let now = self.now;
+        let (machine, _, view) = &self.januses[node];
+        let effect = match machine.plan(view, now, UnixMs(0)) {
+            Plan::Do { effect, reason } => {
+                assert!(!reason.is_empty());
+                effect
+            }
+            Plan::Wait { reason, .. } => {
+                assert!(!reason.is_empty(), "every wait has a reason");
+                return false;
+            }
+            Plan::Finished => return false,
+        };
+        let happens = matches!(luck, Luck::Works | Luck::Timeout { happened: true });
+        let done = if happens { Some(self.janus_effect(node, effect)) } else { None };
+        let outcome = match (luck, done) {
+            (Luck::Works, Some(outcome)) => outcome,
+            (Luck::Refused, _) => janus_room::Outcome::Failed(Failure::Refused("no".into())),
+            _ => janus_room::Outcome::Failed(Failure::Unknown("timeout".into())),
+        };
+        self.januses[node].0.done(outcome, now, 0.5);
+        true
+    }
+
+    fn janus_effect(&mut self, node: usize, effect: janus_room::Effect) -> janus_room::Outcome {
+        use janus_room::{Effect, Outcome};
+        self.next_id += 1;
+        let fresh = self.next_id;
+        let rooms = &mut self.januses[node].1.rooms;
+        let gone = Outcome::Failed(Failure::Unknown("no such room".into()));
+        match effect {
+            Effect::Inspect => Outcome::Inspected(found(rooms)),
+            Effect::Create { epoch, .. } => {
+                rooms.insert(fresh, (epoch, Vec::new()));
+                Outcome::Created { janus_room_id: fresh, epoch }
+            }
+            Effect::Destroy { janus_room_id, .. } => {
+                rooms.remove(&janus_room_id);
+                Outcome::Gone { janus_room_id }
+            }
+            Effect::ListForwarders { janus_room_id, .. } => match rooms.get(&janus_room_id) {
+                Some((_, f)) => Outcome::Forwarders { janus_room_id, forwarders: f.clone() },
+                None => gone,
+            },
+            Effect::StartForwarder { janus_room_id, target, .. } => match rooms.get_mut(&janus_room_id) {
+                Some((_, forwarders)) => {
+                    let forwarder = ForwarderState { stream_id: fresh.into(), target };
+                    forwarders.push(forwarder);
+                    Outcome::Started { janus_room_id, forwarder }
+                }
+                None => gone,
+            },
+            Effect::StopForwarder { janus_room_id, stream_id, .. } => {
+                if let Some((_, forwarders)) = rooms.get_mut(&janus_room_id) {
+                    forwarders.retain(|f| f.stream_id != stream_id);
+                }
+                Outcome::Stopped { janus_room_id, stream_id }
+            }
+            Effect::WriteKey { state, live_revision, key_revision } => {
+                let fits = self.fits(live_revision, RoomPart::Janus, key_revision);
+                let written = fits.then(|| self.put(RoomPart::Janus, &state));
+                Outcome::Key { value: Some(state), outcome: written_or_superseded(written) }
+            }
+            Effect::DeleteKey { key_revision } => {
+                let fits = self.revision_of(RoomPart::Janus) == key_revision;
+                let written = fits.then(|| self.remove(RoomPart::Janus));
+                Outcome::Key { value: None, outcome: written_or_superseded(written) }
+            }
+        }
+    }
+
+    fn fits(&self, live_revision: i64, part: RoomPart, key_revision: i64) -> bool {
+        self.revision_of(RoomPart::LiveMeta) == live_revision && self.revision_of(part) == key_revision
+    }
+
+    fn run_process(&mut self, node: usize, luck: Luck) -> bool {
+        let now = self.now;
+        let (machine, _, view) = &mut self.mixers[node];
+        machine.look(view, now);
+        let (effect, reason) = match machine.plan_process(view, now) {
+            Plan::Do { effect, reason } => (effect, reason),
+            Plan::Wait { reason, .. } => {
+                assert!(!reason.is_empty(), "every wait has a reason");
+                return false;
+            }
+            Plan::Finished => return false,
+        };
+        let outcome = match (&effect, luck) {
+            (ProcessEffect::Spawn { .. }, Luck::Refused | Luck::Timeout { .. }) => {
+                ProcessOutcome::Failed(Failure::Refused("fork failed".into()))
+            }
+            _ => self.process_effect(node, effect),
+        };
+        self.mixers[node].0.process_done(outcome, &reason, now, 0.5);
+        true
+    }
+
+    fn process_effect(&mut self, node: usize, effect: ProcessEffect) -> ProcessOutcome {
+        let now = self.now;
+        let world = &mut self.mixers[node].1;
+        match effect {
+            ProcessEffect::Spawn { epoch, port } => {
+                assert!(world.process.is_none(), "two FFmpegs for one room on one mixer");
+                let port = port.or_else(|| world.pool.reserve(now).map(rtp));
+                let Some(rtp) = port else {
+                    return ProcessOutcome::Failed(Failure::Refused("no RTP port is free".into()));
+                };
+                world.process = Some(rtp);
+                ProcessOutcome::Spawned { rtp, epoch }
+            }
+            ProcessEffect::Kill { .. } => {
+                world.dying = true;
+                ProcessOutcome::Killing
+            }
+            ProcessEffect::FreePort { rtp } => {
+                assert!(world.process.is_none(), "a port is taken until its process is gone");
+                world.pool.release(rtp.port);
+                ProcessOutcome::Freed
+            }
+            ProcessEffect::OpenStream { nonce, start } => {
+                assert!(start.ceiling < self.ceiling_seen, "numbers are published only below the ceiling");
+                world.open = Some(start);
+                ProcessOutcome::Opened { nonce }
+            }
+            ProcessEffect::EndStream => {
+                world.open = None;
+                ProcessOutcome::Ended
+            }
+        }
+    }
+
+    fn run_store(&mut self, node: usize, luck: Luck) -> bool {
+        let now = self.now;
+        let (machine, _, view) = &mut self.mixers[node];
+        machine.look(view, now);
+        let effect = match machine.plan_store(view, now) {
+            Plan::Do { effect, .. } => effect,
+            Plan::Wait { reason, .. } => {
+                assert!(!reason.is_empty(), "every wait has a reason");
+                return false;
+            }
+            Plan::Finished => return false,
+        };
+        let happens = matches!(luck, Luck::Works | Luck::Timeout { happened: true });
+        let done = if happens { Some(self.store_effect(&effect)) } else { None };
+        let outcome = match (luck, done) {
+            (Luck::Works, Some(outcome)) => outcome,
+            (Luck::Refused, _) => WriteOutcome::Failed(Failure::Refused("no".into())),
+            _ => WriteOutcome::Failed(Failure::Unknown("timeout".into())),
+        };
+        self.mixers[node].0.store_done(effect, outcome, now, 0.5);
+        true
+    }
+
+    fn store_effect(&mut self, effect: &StoreEffect) -> WriteOutcome {
+        let written = match effect {
+            StoreEffect::WriteKey { state, live_revision, key_revision } => {
+                let fits = self.fits(*live_revision, RoomPart::Mixer, *key_revision);
+                fits.then(|| self.put(RoomPart::Mixer, state))
+            }
+            StoreEffect::DeleteKey { key_revision } => {
+                let fits = self.revision_of(RoomPart::Mixer) == *key_revision;
+                fits.then(|| self.remove(RoomPart::Mixer))
+            }
+            StoreEffect::Reserve { ceiling, live_revision, key_revision, .. } => {
+                let fits = self.fits(*live_revision, RoomPart::Sequence, *key_revision);
+                if fits {
+                    assert!(ceiling.ceiling > self.ceiling_seen, "the ceiling only rises while on air");
+                    self.ceiling_seen = ceiling.ceiling;
+                }
+                fits.then(|| self.put(RoomPart::Sequence, ceiling))
+            }
+            StoreEffect::Release { exact, key_revision } => {
+                let fits = self.revision_of(RoomPart::Sequence) == *key_revision;
+                if fits {
+                    let highest = self.published.last().map_or(0, |n| n + 1);
+                    assert!(exact.ceiling >= highest, "released a number that was published");
+                    self.ceiling_seen = exact.ceiling;
+                }
+                fits.then(|| self.put(RoomPart::Sequence, exact))
+            }
+        };
+        written_or_superseded(written)
+    }
+
+    /// FFmpeg gives a fragment, which here is a whole segment.
+    fn fragment(&mut self, node: usize) {
+        let now = self.now;
+        let (machine, world, _) = &mut self.mixers[node];
+        let (Some(_), false, Some(next)) = (world.process, world.dying, &mut world.open) else { return };
+        assert!(self.published.insert(next.ceiling), "number {} published twice", next.ceiling);
+        next.ceiling += 1;
+        machine.produced(*next, now);
+    }
+
+    fn exit(&mut self, node: usize, bind: bool) {
+        let now = self.now;
+        let (machine, world, _) = &mut self.mixers[node];
+        let Some(rtp) = world.process.take() else { return };
+        let exit = if bind && !world.dying { Exit::BindFailed } else { Exit::Other };
+        world.dying = false;
+        if exit == Exit::BindFailed {
+            world.pool.quarantine(rtp.port, now + Duration::from_secs(5));
+        }
+        machine.exited(exit, "died", now, 0.5);
+    }
+
+    fn restart_janus(&mut self, node: usize) {
+        let (machine, world, _) = &mut self.januses[node];
+        world.rooms.clear();
+        machine.unlinked();
+        machine.linked(Some(found(&world.rooms)));
+    }
+
+    fn restart_mixer(&mut self, node: usize) {
+        let world = &mut self.mixers[node].1;
+        *world =
+            MixerWorld { pool: PortPool::new(20_000, 20_008, 0.0), process: None, dying: false, open: None };
+        self.mixers[node].0 = mixer_room(node);
+        self.deliver(node);
+    }
+
+    /// No more faults: everything is delivered and done until nothing moves.
+    pub fn settle(&mut self) {
+        for _ in 0..400 {
+            self.now += Duration::from_millis(500);
+            self.cleanup();
+            let mut moved = false;
+            for node in 0..MODULES {
+                if self.mixers[node].1.dying {
+                    self.exit(node, false);
+                }
+                self.deliver(node);
+                moved |= self.run_janus(node, Luck::Works);
+                moved |= self.run_process(node, Luck::Works);
+                moved |= self.run_store(node, Luck::Works);
+                let fed = self.mixers[node].1.process.is_some_and(|rtp| self.feeds(rtp) > 0);
+                if fed {
+                    self.fragment(node);
+                }
+            }
+            let waiting = self.mixers.iter().any(|(m, ..)| m.retry_due().is_some_and(|d| d > self.now))
+                || self.januses.iter().any(|(j, ..)| j.retry_due().is_some_and(|d| d > self.now));
+            if !moved && !waiting {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    fn feeds(&self, rtp: MediaAddr) -> usize {
+        let rooms = self.januses.iter().flat_map(|(_, w, _)| w.rooms.values());
+        rooms.flat_map(|(_, f)| f).filter(|f| f.target == rtp).count()
+    }
+
+    pub fn check(&self) {
+        let view = self.view();
+        let janus_rooms: usize = self.januses.iter().map(|(_, w, _)| w.rooms.len()).sum();
+        let processes = self.mixers.iter().filter(|(_, w, _)| w.process.is_some()).count();
+        let ports: usize = self.mixers.iter().map(|(_, w, _)| w.pool.taken()).sum();
+        if let Some(live) = view.live.clone().filter(|l| l.status == LiveStatus::OnAir) {
+            assert_eq!((janus_rooms, processes, ports), (1, 1, 1), "exactly one of each on air");
+            let (janus, mixer) = (view.janus.expect("janus key"), view.mixer.expect("mixer key"));
+            assert_eq!((janus.epoch, mixer.epoch), (live.epoch, live.epoch));
+            assert_eq!(janus.status, JanusStatus::Forwarding);
+            assert_eq!((&janus.id, &mixer.id), (&live.janus_id, &live.mixer_id));
+            let (_, janus_world, _) = self.januses.iter().find(|(_, w, _)| !w.rooms.is_empty()).unwrap();
+            let (_, forwarders) = &janus_world.rooms[&janus.janus_room_id];
+            assert_eq!(forwarders.as_slice(), &[janus.forwarder.unwrap()], "exactly one forwarder");
+            assert_eq!(forwarders[0].target, mixer.rtp);
+        } else {
+            assert_eq!((janus_rooms, processes, ports), (0, 0, 0), "nothing is left of a removed room");
+            assert!(view.janus.is_none() && view.mixer.is_none() && view.live.is_none());
+        }
+    }
+}
+
+/// Both mixers have their own address in this world.
+fn rtp(port: u16) -> MediaAddr {
+    MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port }
+}
+
+fn found(rooms: &BTreeMap<u32, (Epoch, Vec<ForwarderState>)>) -> Vec<Found> {
+    let found = |(id, (epoch, _)): (&u32, &(Epoch, _))| Found {
+        janus_room_id: *id,
+        created_at: *epoch,
+        forwarders: None,
+    };
+    rooms.iter().map(found).collect()
+}
+
+fn written_or_superseded(written: Option<i64>) -> WriteOutcome {
+    written.map_or(WriteOutcome::Superseded, |revision| WriteOutcome::Written { revision })
+}
