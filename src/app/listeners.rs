@@ -15,8 +15,8 @@ use crate::http::rest;
 use crate::media::{ContentKeys, LiveStream, MediaFile, NotServed};
 use crate::rooms::Directory;
 
-/// A room that was just started has its first segment well within this.
-const FIRST_SEGMENT: Duration = Duration::from_secs(5);
+/// A room that was just started has its first segment well within this, and a blocking reload ends by itself.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct NodeMedia {
     pub directory: Arc<Directory>,
@@ -24,30 +24,44 @@ pub struct NodeMedia {
 }
 
 impl NodeMedia {
-    /// The room's stream; waited for while the room is on air and has none yet.
+    /// The room's stream; waited for while the room is on air and has none yet. Of a room that is not, the
+    /// ended stream, while it is kept: its listeners are to learn that it has ended.
     async fn stream(&self, room: &RoomId) -> Result<Arc<LiveStream>, MediaRefusal> {
-        let wait = async {
-            loop {
-                let opening = self.streams.next_opening();
-                if let Some(stream) = self.streams.get(room) {
-                    return Ok(stream);
-                }
-                match self.directory.room(room) {
-                    None => return Err(MediaRefusal::NoSuchRoom),
-                    Some(view) if !view.is_on_air() => return Err(MediaRefusal::NotOnAir),
-                    Some(_) => opening.await,
-                }
+        loop {
+            let opening = self.streams.next_opening();
+            let view = self.directory.room(room).unwrap_or_default();
+            let live = view.live.as_ref().filter(|_| view.is_on_air());
+            let stream = match live {
+                Some(live) => self.streams.of_live(room, &live.nonce),
+                None => self.streams.get(room),
+            };
+            match (stream, live) {
+                (Some(stream), _) => return Ok(stream),
+                (None, Some(_)) => opening.await,
+                (None, None) if view.is_empty() => return Err(MediaRefusal::NoSuchRoom),
+                (None, None) => return Err(MediaRefusal::NotOnAir),
             }
-        };
-        tokio::time::timeout(FIRST_SEGMENT, wait).await.unwrap_or(Err(MediaRefusal::NotYet))
+        }
+    }
+
+    /// Goes on with the successor when the stream is continued by another packager of this node.
+    async fn current(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
+        loop {
+            let opening = self.streams.next_opening();
+            match self.stream(room).await?.playlist(at).await {
+                Ok(playlist) => return Ok(playlist.bytes),
+                Err(NotServed::Superseded) => opening.await,
+                Err(refused) => return Err(refusal(refused)),
+            }
+        }
     }
 }
 
 #[async_trait]
 impl LiveMedia for NodeMedia {
     async fn playlist(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
-        let stream = self.stream(room).await?;
-        stream.playlist(at).await.map(|playlist| playlist.bytes).map_err(refusal)
+        let wait = tokio::time::timeout(PATIENCE, self.current(room, at));
+        wait.await.unwrap_or(Err(MediaRefusal::NotYet))
     }
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {

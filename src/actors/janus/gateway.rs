@@ -1,9 +1,9 @@
 //! The link to one Janus Gateway, and the rebuild that follows every connection.
 //!
 //! ```text
-//!  Offline ──url──▶ Connecting ──▶ Listing ──▶ Up
-//!     ▲                │              │         │  link ends
-//!     └── retry ───────┴──────────────┴─────────┘
+//!  Offline ──url──▶ Connecting ──▶ Listing ──▶ (AwaitingStore ──▶ Listing) ──▶ Up
+//!     ▲                │              │                                         │  link ends
+//!     └── retry ───────┴──────────────┴─────────────────────────────────────────┘
 //! ```
 //! The seed's rebuild: *RebuildStart* is the connection, *actual state* the listing of the rooms that carry our
 //! cluster's mark, *RebuildState* an actor for every room that is wanted here or found here (each destroys,
@@ -56,6 +56,8 @@ enum State {
     Offline,
     Connecting,
     Listing,
+    /// Listed, but what is wanted is not known yet.
+    AwaitingStore,
     Up,
 }
 
@@ -160,7 +162,8 @@ impl JanusGateway {
             Err(error) => return self.offline(error.to_string(), cx),
         };
         if !self.context.rooms_listed() {
-            // The listing is redone when the store has been listed; see `News`.
+            // Listed again when the store has been.
+            self.state = State::AwaitingStore;
             self.reason = Some("waits for the first list of the store".into());
             return;
         }
@@ -184,6 +187,7 @@ impl JanusGateway {
         for (room, child) in self.rooms.iter() {
             let seen = found.remove(room).unwrap_or_default();
             let _ = child.offer("link", room::Msg::Linked(Some(seen)));
+            let _ = child.offer("news", room::Msg::News);
         }
         let rest: BTreeSet<RoomId> = wanted.into_iter().chain(found.keys().cloned()).collect();
         for room in rest {
@@ -212,8 +216,11 @@ impl JanusGateway {
 
     fn news(&mut self, cx: &mut Cx<Self>) {
         let Some(news) = self.news.clone().map(|n| n.take()) else { return };
-        if self.state == State::Listing && self.context.rooms_listed() {
-            return self.list(cx);
+        if self.state == State::AwaitingStore
+            && let Some(bridge) = self.link.bridge()
+        {
+            self.state = State::Listing;
+            self.survey(bridge, cx);
         }
         let all = if news.rebuilt { self.wanted() } else { Vec::new() };
         let known = if news.rebuilt { self.rooms.ids() } else { Vec::new() };
@@ -233,12 +240,6 @@ impl JanusGateway {
 
     fn is_wanted(&self, room: &RoomId) -> bool {
         self.context.directory.room(room).is_some_and(|view| concerns(&view, &self.context.me))
-    }
-
-    fn list(&mut self, cx: &mut Cx<Self>) {
-        if let Some(bridge) = self.link.bridge() {
-            self.survey(bridge, cx);
-        }
     }
 
     fn offline(&mut self, why: String, cx: &mut Cx<Self>) {
@@ -321,6 +322,10 @@ impl Behaviour for JanusGateway {
             Msg::Connected(of, outcome) if of == self.connection => self.connected(outcome, cx),
             Msg::Listed(of, outcome) if of == self.connection => self.listed(outcome, cx),
             Msg::Down(of, reason) if of == self.connection && self.state != State::Offline => {
+                if matches!(reason, DownReason::Silent) {
+                    // It holds its socket and answers nothing: connecting anew would only wait.
+                    self.link.complain();
+                }
                 self.offline(reason.to_string(), cx);
             }
             // Of a connection that was given up.
@@ -348,6 +353,7 @@ impl Behaviour for JanusGateway {
             State::Offline => "offline",
             State::Connecting => "connecting",
             State::Listing => "listing",
+            State::AwaitingStore => "awaiting store",
             State::Up => "up",
         };
         Observed {

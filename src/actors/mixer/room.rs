@@ -218,7 +218,7 @@ impl FfmpegRoom {
         let start = SequenceStart { media_sequence: start.ceiling, discontinuity: start.discontinuity };
         let (mut packager, stream) = Packager::new(config, keys, start);
         packager.begin_incarnation();
-        self.shared.streams.open(self.room.clone(), stream.clone());
+        self.shared.streams.open(self.room.clone(), nonce.clone(), stream.clone());
         self.stream = Some((packager, stream));
         self.read_on(cx);
         ProcessOutcome::Opened { nonce }
