@@ -105,25 +105,30 @@ impl StoreWatch {
 
     fn following(&mut self) {
         self.tell();
-        self.context.store_up.store(true, Relaxed);
         let Some((since, why)) = self.lost.take() else { return };
+        if self.scope != Scope::Rooms {
+            return;
+        }
+        self.context.store_up.store(true, Relaxed);
+        self.context.metrics.set_store_up(true);
         if why.is_some() {
             let away = self.context.clock.now().saturating_sub(since);
             StoreBack { away }.emit(&self.context.metrics);
         }
-        if self.scope == Scope::Rooms {
-            self.context.subscribers.each(News::rebuilt);
-        }
+        self.context.subscribers.each(News::rebuilt);
     }
 
     fn lose(&mut self, why: String) {
         self.context.metrics.watch_restarted("lost");
-        self.context.store_up.store(false, Relaxed);
         let lost = self.lost.get_or_insert_with(|| (self.context.clock.now(), None));
-        if lost.1.is_none() {
-            StoreLost { reason: &why }.emit(&self.context.metrics);
+        let is_news = lost.1.replace(why.clone()).is_none();
+        // All watches follow one store: the one of the rooms speaks for it.
+        if self.scope == Scope::Rooms {
+            self.context.store_up.store(false, Relaxed);
+            if is_news {
+                StoreLost { reason: &why }.emit(&self.context.metrics);
+            }
         }
-        lost.1 = Some(why);
     }
 }
 

@@ -303,12 +303,6 @@ fn rooms(r: &mut Reader) -> RoomsConfig {
             "A room in removal is removed by force after this long.",
             duration("1s", "1h"),
         ),
-        replacement_grace: r.read(
-            "rooms.replacement_grace",
-            "500ms",
-            "A module that vanished is replaced after this long.",
-            duration("0ms", "60s"),
-        ),
     }
 }
 

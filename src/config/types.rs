@@ -183,7 +183,6 @@ pub struct RoomsConfig {
     pub never_started_after: Duration,
     pub max_age: Duration,
     pub removing_grace: Duration,
-    pub replacement_grace: Duration,
 }
 
 #[derive(Debug, Clone)]

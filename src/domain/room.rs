@@ -120,6 +120,8 @@ pub struct Waiting {
 }
 
 impl RoomStatus {
+    pub const ALL: [Self; 5] = [Self::Created, Self::Starting, Self::OnAir, Self::Degraded, Self::Removing];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",

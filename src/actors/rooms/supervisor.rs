@@ -11,6 +11,7 @@ use crate::actors::kernel::{Behaviour, ChildDown, ChildSpec, Cx, Message, Observ
 use crate::actors::news::News;
 use crate::actors::room_children::{Ended, RoomChildren};
 use crate::domain::ids::RoomId;
+use crate::domain::room::RoomStatus;
 use crate::rooms::RoomService;
 
 pub struct RoomSupervisor {
@@ -70,7 +71,9 @@ impl RoomSupervisor {
     }
 
     fn count(&self) {
-        for (status, count) in self.service.stats().rooms {
+        let rooms = self.service.stats().rooms;
+        for status in RoomStatus::ALL {
+            let count = rooms.get(&status).copied().unwrap_or(0);
             self.context.metrics.set_rooms(status.as_str(), count);
         }
     }
