@@ -39,6 +39,7 @@ tmux|has tmux
 iproute2|has ip
 nodejs|has node
 npm|has npm
+curl|has curl
 LIST
 }
 

@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/documents.rs"]
+mod documents;
 #[path = "tidy/imports.rs"]
 mod imports;
 #[path = "tidy/lines.rs"]
@@ -49,6 +51,25 @@ fn imports_follow_the_table_in_lib_rs() {
     assert_tidy(sources.iter().flat_map(|s| table.violations(s)));
 }
 
+#[test]
+fn every_metric_is_documented_and_none_that_is_not_there() {
+    let declares = ["src/telemetry/metrics.rs", "src/actors/kernel/metrics.rs"];
+    let code: Vec<_> = read(&["src"]).into_iter().filter(|s| declares.contains(&s.path.as_str())).collect();
+    let (declared, documented) =
+        (documents::declared_metrics(&code), documents::documented_metrics(&document("docs/operations.md")));
+    assert!(declared.len() > 20, "{declared:?}");
+    let undocumented = declared.difference(&documented).map(|m| format!("docs/operations.md: lacks {m}"));
+    let unknown = documented.difference(&declared).map(|m| format!("docs/operations.md: there is no {m}"));
+    assert_tidy(undocumented.chain(unknown));
+}
+
+#[test]
+fn what_the_documents_point_at_is_there() {
+    let exists = |path: &Path| root().join(path).exists();
+    let documents = ["README.md", "ARCHITECTURE.md", "docs/operations.md"];
+    assert_tidy(documents.into_iter().flat_map(|path| documents::dangling(path, &document(path), exists)));
+}
+
 /// A checker that read nothing would pass everything.
 #[test]
 fn the_sources_are_found() {
@@ -70,8 +91,16 @@ fn without_samples() -> Vec<Source> {
     everything().into_iter().filter(|s| !s.path.starts_with("tests/tidy/")).collect()
 }
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn document(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
 fn read(folders: &[&str]) -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let mut files = Vec::new();
     folders.iter().for_each(|folder| rust_files(&root.join(folder), &mut files));
     files.sort();
