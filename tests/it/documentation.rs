@@ -1,6 +1,7 @@
 //! The README's commands, run as they stand there.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::support::node::Node;
 
@@ -23,9 +24,12 @@ async fn the_room_with_curl_works_as_written() {
     // 48 kHz, 16 bit, mono.
     let heard = std::fs::metadata(folder.path().join("heard.wav")).unwrap().len();
     assert!(heard > 3 * 48_000 * 2 * 9 / 10, "{heard} bytes");
-    while node.get("/api/rooms/tea-room").await.status != 404 {
-        crate::support::pause_async().await;
-    }
+    let gone = async {
+        while node.get("/api/rooms/tea-room").await.status != 404 {
+            crate::support::pause_async().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("the room goes");
 }
 
 /// What stands in the README's first shell block.
