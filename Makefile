@@ -15,6 +15,8 @@ demo: ## A node with one room on air, a tone in it, checked as a listener; Ctrl-
 test: ## Installs and starts what the tests need, and runs them all
 	@scripts/setup.sh test
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
+	@# `make demo` is among the tests; what it builds is built here, where one sees it.
+	cargo build
 	cargo test
 
 check: ## Format, lints, rules of the house

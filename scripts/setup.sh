@@ -113,10 +113,7 @@ main() {
     has cargo || fail "cargo is missing: install a Rust toolchain first, see https://rustup.rs"
 
     mapfile -t packages < <(missing "$profile")
-    if [ ${#packages[@]} -eq 0 ]; then
-        say "everything for '$profile' is installed"
-        return
-    fi
+    [ ${#packages[@]} -eq 0 ] && return
     has apt-get || fail "there is no apt here; install what these Debian packages hold: ${packages[*]}"
     [ "$(id -u)" -eq 0 ] || has sudo || fail "run as root or with sudo: apt-get install ${packages[*]}"
 

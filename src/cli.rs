@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use stentor::config::{self, Config, ConfigErrors, ConfigFile, Effective, LoadInput};
+use stentor::demo::Demo;
 
 /// Read when `--config` is not given and the file is there.
 const DEFAULT_FILE: &str = "config.yaml";
@@ -25,6 +26,8 @@ pub struct Cli {
 enum Command {
     /// Run a node until SIGTERM or SIGINT.
     Serve(ConfigArgs),
+    /// Show a node at work: a room on air with a test tone in it, until Ctrl-C; keeps nothing.
+    Demo(ConfigArgs),
     /// Print the configuration in force and where each value comes from, or everything wrong with it.
     CheckConfig(ConfigArgs),
 }
@@ -43,6 +46,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::CheckConfig(args) => args.input().and_then(check_config),
+            Command::Demo(args) => args.input().and_then(Demo::prepare).map(demo),
             Command::Serve(args) => args.input().and_then(config::load).map(serve),
         };
         done.unwrap_or_else(|errors| {
@@ -65,6 +69,10 @@ impl ConfigArgs {
 
 fn serve(config: Config) -> ExitCode {
     ended(actix::System::new().block_on(stentor::app::run(config)))
+}
+
+fn demo(demo: Demo) -> ExitCode {
+    ended(actix::System::new().block_on(demo.run()))
 }
 
 fn ended(outcome: anyhow::Result<()>) -> ExitCode {

@@ -15,11 +15,13 @@
 //! | `http` | REST, HLS, operations | all of the above |
 //! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |
 //! | `app` | composition root, the only one to name concrete backends | all |
+//! | `demo` | a node with a room on air and a tone in it, shown on one screen | all |
 
 pub mod actors;
 pub mod app;
 pub mod auth;
 pub mod config;
+pub mod demo;
 pub mod domain;
 pub mod http;
 pub mod janus;

@@ -8,7 +8,7 @@ mod listeners;
 mod operations;
 mod readiness;
 mod servers;
-mod signals;
+pub mod signals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use tokio::sync::watch;
 use crate::actors::context::{Clock, Context};
 use crate::actors::janus::GatewayLink;
 use crate::actors::janus::supervisor::JanusSupervisor;
-use crate::actors::kernel::{ActorSystem, RootOptions, SystemHandle};
+use crate::actors::kernel::{ActorSystem, ActorView, RootOptions, SystemHandle};
 use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::NodeSupervisor;
 use crate::auth::{Secrets, node_id};
 use crate::config::{Config, JanusMode};
-use crate::domain::ids::{ModuleId, UnixMs};
+use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat};
 use crate::domain::ports::PortPool;
 use crate::domain::room::ExpiryLimits;
@@ -54,6 +54,8 @@ pub struct Node {
     pub id: ModuleId,
     pub addresses: Addresses,
     pub link: GatewayLink,
+    /// How this node's Janus is reached, but for the address a managed one has now.
+    janus: Option<ConnectOptions>,
     context: Context,
     system: SystemHandle<std::convert::Infallible>,
     readiness: Arc<Readiness>,
@@ -68,7 +70,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let node = Node::start(config).await?;
     let reason = tokio::select! {
         reason = signals.next() => Ok(reason),
-        why = node.system.failed() => Err(anyhow::anyhow!("the node's supervision gave up: {why}")),
+        why = node.failed() => Err(why),
         never = async { node.announce().await; std::future::pending().await } => never,
     };
     node.stop(reason.as_ref().copied().unwrap_or("failed")).await;
@@ -109,10 +111,12 @@ impl Node {
             handle
         };
         let link = GatewayLink::new(secrets.clone(), context.config.janus.url.clone());
+        let januses = roles.janus.then(|| janus(&context, &link, &incarnation));
+        let janus = januses.as_ref().map(|januses| januses.options.clone());
         let root = NodeSupervisor {
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &incarnation), arbiter())),
-            janus: roles.janus.then(|| (janus(&context, &link, &incarnation), arbiter())),
+            janus: januses.map(|januses| (januses, arbiter())),
             context: context.clone(),
         };
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
@@ -128,7 +132,7 @@ impl Node {
             readiness: readiness.clone(),
         };
         let servers = sockets.serve(sides)?;
-        Ok(Self { id, addresses, link, context, system, readiness, servers, arbiters })
+        Ok(Self { id, addresses, link, janus, context, system, readiness, servers, arbiters })
     }
 
     /// Waits until the node is ready to take rooms, and says so in the log.
@@ -143,6 +147,36 @@ impl Node {
 
     pub async fn ready(&self) {
         self.readiness.reached().await;
+    }
+
+    /// What the node waits for before it is ready; nothing once it is.
+    pub fn missing(&self) -> Vec<String> {
+        self.readiness.missing().collect()
+    }
+
+    /// Resolves when the node's supervision gives up; the process should end then.
+    pub async fn failed(&self) -> anyhow::Error {
+        anyhow::anyhow!("the node's supervision gave up: {}", self.system.failed().await)
+    }
+
+    /// The configuration in force, with the addresses that were really bound.
+    pub fn config(&self) -> &Config {
+        &self.context.config
+    }
+
+    /// The supervision tree, as `/actors` shows it.
+    pub fn actors(&self) -> Option<ActorView> {
+        self.system.registry().snapshot()
+    }
+
+    /// How to reach this node's Janus; `None` while there is none.
+    pub fn janus(&self) -> Option<ConnectOptions> {
+        Some(ConnectOptions { url: self.link.url()?, ..self.janus.clone()? })
+    }
+
+    /// The number of the room in its Janus, while it has one.
+    pub fn janus_room(&self, room: &RoomId) -> Option<u32> {
+        Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
     /// Ends everything in order, within the configured deadline.

@@ -20,7 +20,7 @@ use crate::domain::ids::RoomId;
 /// Media types a playlist may have (RFC 8216 section 4).
 const PLAYLIST_TYPES: [&str; 2] = ["application/vnd.apple.mpegurl", "audio/mpegurl"];
 /// A tone counts as heard from this amplitude on.
-const AUDIBLE: f64 = 0.01;
+pub const AUDIBLE: f64 = 0.01;
 /// Between two tries while a room is not on air yet.
 const OPEN_RETRY: Duration = Duration::from_millis(50);
 /// Media listened to at a time while waiting for a tone.

@@ -1,29 +1,52 @@
-//! A test tone as Opus over RTP, sent by FFmpeg: a participant that needs no browser.
+//! A test tone as Opus over RTP: a participant that needs no browser.
 //!
-//! Owns: the FFmpeg process, which ends with the sender. Never does: listen.
+//! FFmpeg makes the packets and we pass them on, because Janus takes a plain-RTP participant's packets from the
+//! very address it named when it joined (it connects its socket to that), and FFmpeg would have to be trusted
+//! with a port that had to be given up for it. Owns: the FFmpeg process and the address; both end with the
+//! sender. Never does: listen.
 
 use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
 
 use tokio::process::Child;
 
 use crate::domain::ids::MediaAddr;
 use crate::process;
 
+/// Larger than any packet FFmpeg is allowed to make.
+const PACKET: usize = 1500;
+/// The relay ends at most this long after its sender.
+const LINGER: Duration = Duration::from_millis(100);
+
 /// Sends until dropped (FFmpeg is then killed).
 pub struct ToneSender {
     child: Child,
+    /// The relay goes on while this is held.
+    _sending: Arc<()>,
 }
 
 impl ToneSender {
-    /// A sine of `hz` at an eighth of full scale, 48 kHz Opus in packets of 20 ms, in real time.
+    /// A sine of `hz` at an eighth of full scale, 48 kHz Opus in packets of 20 ms, in real time, from `ours` to
+    /// `target`. What comes in at `ours` is dropped.
     ///
     /// # Errors
-    /// FFmpeg cannot be started.
-    pub fn start(ffmpeg: &Path, target: MediaAddr, payload_type: u8, hz: u32) -> io::Result<Self> {
+    /// FFmpeg or the relay cannot be started, or no port is free to take the packets.
+    pub fn start(
+        ffmpeg: &Path,
+        ours: UdpSocket,
+        target: MediaAddr,
+        payload_type: u8,
+        hz: u32,
+    ) -> io::Result<Self> {
+        let made = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        made.set_read_timeout(Some(LINGER))?;
         let source = format!("sine=frequency={hz}:sample_rate=48000");
-        let url = format!("rtp://{target}?pkt_size=1200");
+        let url = format!("rtp://{}?pkt_size=1200", made.local_addr()?);
         let payload_type = payload_type.to_string();
         let input = ["-nostdin", "-v", "error", "-re", "-f", "lavfi", "-i", &source];
         let codec = ["-c:a", "libopus", "-b:a", "64k", "-frame_duration", "20", "-application", "lowdelay"];
@@ -31,7 +54,11 @@ impl ToneSender {
         let args = input.into_iter().chain(codec).chain(output);
         // It prints the SDP of what it sends, and nobody reads either stream: a full pipe would stop it.
         let child = process::command(ffmpeg, args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        Ok(Self { child })
+        let sending = Arc::new(());
+        let while_held = Arc::downgrade(&sending);
+        // A thread of its own: its caller may be busy with what it heard, and packets that come late are not heard.
+        thread::Builder::new().name("tone".into()).spawn(move || relay(&made, &ours, target, &while_held))?;
+        Ok(Self { child, _sending: sending })
     }
 
     /// The exit status, if FFmpeg has ended by itself.
@@ -46,38 +73,53 @@ impl Drop for ToneSender {
     }
 }
 
+/// A packet that cannot be sent is lost, as packets may be.
+fn relay(made: &UdpSocket, ours: &UdpSocket, target: MediaAddr, while_held: &Weak<()>) {
+    let mut packet = [0; PACKET];
+    while while_held.strong_count() > 0 {
+        if let Ok(length) = made.recv(&mut packet) {
+            let _ = ours.send_to(&packet[..length], (target.ip, target.port));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-    use tokio::net::UdpSocket;
+    use tokio::net::UdpSocket as Receiver;
 
     #[actix::test]
-    async fn packets_carry_the_payload_type_and_rise_by_one_frame() {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    async fn packets_carry_the_payload_type_rise_by_one_frame_and_come_from_our_address() {
+        let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let from = ours.local_addr().unwrap();
+        let socket = Receiver::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let target = MediaAddr { ip: address.ip(), port: address.port() };
-        let mut sender = ToneSender::start(Path::new("ffmpeg"), target, 111, 440).unwrap();
+        let mut sender = ToneSender::start(Path::new("ffmpeg"), ours, target, 111, 440).unwrap();
         let (first, second) = (packet(&socket).await, packet(&socket).await);
         assert_eq!((first.payload_type, second.payload_type), (111, 111));
         assert_eq!(second.sequence, first.sequence.wrapping_add(1));
         assert_eq!(second.timestamp.wrapping_sub(first.timestamp), 960, "20 ms at 48 kHz");
+        assert_eq!((first.from, second.from), (from, from));
         assert!(sender.ended().unwrap().is_none());
     }
 
     struct Rtp {
+        from: std::net::SocketAddr,
         payload_type: u8,
         sequence: u16,
         timestamp: u32,
     }
 
     /// RFC 3550 section 5.1.
-    async fn packet(socket: &UdpSocket) -> Rtp {
+    async fn packet(socket: &Receiver) -> Rtp {
         let mut buffer = [0u8; 1500];
         let deadline = Duration::from_secs(10);
-        let length = tokio::time::timeout(deadline, socket.recv(&mut buffer)).await.unwrap().unwrap();
+        let received = tokio::time::timeout(deadline, socket.recv_from(&mut buffer));
+        let (length, from) = received.await.unwrap().unwrap();
         assert!(length > 12 && buffer[0] >> 6 == 2, "RTP version 2");
         Rtp {
+            from,
             payload_type: buffer[1] & 0x7f,
             sequence: u16::from_be_bytes([buffer[2], buffer[3]]),
             timestamp: u32::from_be_bytes(buffer[4..8].try_into().unwrap()),

@@ -1,9 +1,11 @@
-//! Logs to standard error, as text for people or JSON for machines.
+//! Logs to standard error or a file, as text for people or JSON for machines.
 //!
 //! Owns: the process's one `tracing` subscriber. Never does: filter by content; what must not be logged
 //! does not reach a field.
 
+use std::fs::File;
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
@@ -29,6 +31,12 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
     Ok(())
 }
 
+/// The same, but to a file: for a program whose terminal shows something else.
+pub fn init_to_file(config: &LogConfig, file: File) -> Result<(), LoggingError> {
+    subscriber(config, false, Arc::new(file))?.try_init()?;
+    Ok(())
+}
+
 fn subscriber<W>(
     config: &LogConfig,
     colours: bool,
@@ -48,7 +56,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     #[test]
     fn a_json_line_is_one_flat_object() {

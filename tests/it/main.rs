@@ -1,6 +1,7 @@
 //! Everything that crosses a process or the network, on the real components; one binary, because it links once.
 
 mod cli;
+mod demo;
 mod documentation;
 mod janus;
 mod listening;

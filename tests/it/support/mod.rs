@@ -8,6 +8,7 @@ pub mod kept;
 pub mod node;
 pub mod staged;
 pub mod tcp_proxy;
+pub mod terminal;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

@@ -1,0 +1,70 @@
+//! The room API as any client uses it: over HTTP, by its documented answers.
+//!
+//! Owns: the three requests a demo needs. Never does: reach into the node.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use awc::http::Method;
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::domain::ids::{Pin, RoomId};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks at a room that is about to be on air.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+pub struct Api {
+    client: awc::Client,
+    base: String,
+    key: Option<String>,
+}
+
+impl Api {
+    pub fn new(config: &Config, base: String) -> Self {
+        let key = config.auth.api_keys.first().map(|key| String::from_utf8_lossy(&key.0).into_owned());
+        Self { client: awc::Client::builder().timeout(TIMEOUT).finish(), base, key }
+    }
+
+    /// Creates the room and starts it; its PIN.
+    pub async fn start_new(&self, room: &RoomId) -> anyhow::Result<Pin> {
+        let body = json!({ "roomId": room, "start": true });
+        let answer = self.ask(Method::POST, "/api/rooms", Some(body)).await?;
+        let pin = answer["room"]["pin"].as_str().context("the new room has no PIN")?;
+        Ok(Pin::new(pin)?)
+    }
+
+    pub async fn until_on_air(&self, room: &RoomId) -> anyhow::Result<()> {
+        let path = format!("/api/rooms/{room}");
+        while self.ask(Method::GET, &path, None).await?["room"]["status"] != "onair" {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// A listener's token.
+    pub async fn token(&self, room: &RoomId) -> anyhow::Result<String> {
+        let answer = self.ask(Method::POST, "/api/token", Some(json!({ "roomId": room }))).await?;
+        Ok(answer["token"].as_str().context("the answer holds no token")?.to_owned())
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.base);
+        let unanswered = |e: &dyn std::fmt::Display| anyhow::anyhow!("{method} {url}: {e}");
+        let mut request = self.client.request(method.clone(), &url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        let sent = match &body {
+            Some(body) => request.send_json(body).await,
+            None => request.send().await,
+        };
+        let mut answer = sent.map_err(|e| unanswered(&e))?;
+        let value: Value = answer.json().await.map_err(|e| unanswered(&e))?;
+        if !answer.status().is_success() {
+            bail!("{method} {url} answered {}: {} ({})", answer.status(), value["message"], value["code"]);
+        }
+        Ok(value)
+    }
+}

@@ -1,0 +1,106 @@
+//! What the demo shows: its steps, then one screen whose last line is kept up to date.
+//!
+//! Owns: standard output. A terminal that is gone is no error: the demo ends by its hangup. Never does: clear
+//! what was there before, or know a room.
+
+use std::io::{IsTerminal, Stdout, Write, stdout};
+use std::time::{Duration, Instant};
+
+/// Without a terminal there is no line to be rewritten, so an unchanged state is told only this often.
+const REPEAT: Duration = Duration::from_secs(30);
+/// Characters that stay on one line of a terminal: only such a line can be rewritten.
+const LINE: usize = 79;
+
+pub struct Screen {
+    out: Stdout,
+    terminal: bool,
+    /// Since when the step that stands on the open line is under way.
+    step: Option<Instant>,
+    told: Option<(String, Instant)>,
+}
+
+/// What a user needs to have a look by himself.
+pub struct Links {
+    pub page: String,
+    pub playlist: String,
+    pub actors: String,
+    pub api: String,
+    pub log: String,
+}
+
+/// The line that is kept up to date.
+pub struct Status {
+    /// Changes rarely.
+    pub state: String,
+    /// Changes all the time.
+    pub figures: String,
+}
+
+impl Screen {
+    pub fn new() -> Self {
+        let out = stdout();
+        let terminal = out.is_terminal();
+        Self { out, terminal, step: None, told: None }
+    }
+
+    /// A step that may take a while; it ends with the next one.
+    pub fn step(&mut self, what: &str) {
+        self.step_done();
+        self.write(&format!("  {what} … "));
+        self.step = Some(Instant::now());
+    }
+
+    pub fn note(&mut self, text: &str) {
+        self.line(&format!("note: {text}"));
+    }
+
+    pub fn line(&mut self, text: &str) {
+        self.write(&format!("  {text}\n"));
+    }
+
+    /// The one screen.
+    pub fn on_air(&mut self, room: &str, links: &Links) {
+        self.step_done();
+        let Links { page, playlist, actors, api, log } = links;
+        self.write(&format!(
+            "\n  The room \"{room}\" is on air.\n\n\
+             \x20 Listen in a browser   {page}\n\n\
+             \x20 In any HLS player     {playlist}\n\n\
+             \x20 Watch the actors      {actors}\n\
+             \x20 The room as JSON      {api}\n\
+             \x20 Log                   {log}\n\n\
+             \x20 Ctrl-C ends everything and leaves nothing behind.\n\n"
+        ));
+    }
+
+    pub fn status(&mut self, status: &Status) {
+        let Status { state, figures } = status;
+        if self.terminal {
+            let line: String = format!("  {state}{figures}").chars().take(LINE).collect();
+            self.write(&format!("\r\x1b[K{line}"));
+            return;
+        }
+        let now = Instant::now();
+        if self.told.as_ref().is_none_or(|(told, at)| told != state || now >= *at + REPEAT) {
+            self.line(&format!("{state}{figures}"));
+            self.told = Some((state.clone(), now));
+        }
+    }
+
+    /// Leaves the open line, a step or the one that is kept up to date, as it is.
+    pub fn cut(&mut self) {
+        if self.step.take().is_some() || self.terminal {
+            self.write("\n");
+        }
+    }
+
+    fn step_done(&mut self) {
+        if let Some(began) = self.step.take() {
+            self.write(&format!("{:.1} s\n", began.elapsed().as_secs_f64()));
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+    }
+}

@@ -1,0 +1,124 @@
+//! The demo's configuration: the user's, with what makes it a demo on top.
+//!
+//! Owns: those keys, and the way out when a port of the defaults is taken. Never does: override what the user
+//! asks for without saying so.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use crate::config::{self, Config, ConfigError, ConfigErrors, Effective, LoadInput, Source};
+
+/// Longest that the configuration allows: a demo ends when its user says so.
+const FOR_EVER: &str = "720h";
+
+/// The validated configuration, and what the user should know about it. `data`: the data directory.
+pub fn of(mut input: LoadInput, data: &Path) -> Result<(Config, Vec<String>), ConfigErrors> {
+    let own = [
+        ("node.data_dir", data.display().to_string()),
+        ("node.roles", "rooms,janus,mixer,hls".into()),
+        ("store.kind", "embedded".into()),
+        ("janus.mode", "managed".into()),
+    ];
+    let taken: Vec<_> = input.flags.iter().filter(|(key, _)| own.iter().any(|(k, _)| k == key)).collect();
+    if !taken.is_empty() {
+        return Err(ConfigErrors(taken.into_iter().map(refusal).collect()));
+    }
+    let own = own.map(|(key, value)| (key.to_owned(), value));
+    let lasting = ["rooms.max_age", "auth.listener_token_ttl"].map(|key| (key.to_owned(), FOR_EVER.into()));
+    // Before the user's own, which win; the demo's stand above file and environment.
+    input.flags = lasting.into_iter().chain(own).chain(input.flags).collect();
+    let (mut config, effective) = config::explain(input)?;
+    let notes = evade(&mut config, &effective);
+    Ok((config, notes))
+}
+
+fn refusal((key, value): &(String, String)) -> ConfigError {
+    ConfigError {
+        key: key.clone(),
+        value: Some(value.clone()),
+        source: Source::Flag,
+        problem: "is the demo's own, which runs alone and keeps nothing; use `stentor serve`".into(),
+    }
+}
+
+/// Moves off ports that are taken, unless the user chose them: then the node's error is what helps.
+fn evade(config: &mut Config, effective: &[Effective]) -> Vec<String> {
+    let listen = &mut config.listen;
+    let addresses =
+        [("listen.api", &mut listen.api), ("listen.hls", &mut listen.hls), ("listen.ops", &mut listen.ops)];
+    let chosen = |key: &str| {
+        let source = effective.iter().find(|e| e.key == key).map(|e| &e.source);
+        matches!(source, Some(Source::Flag | Source::Env(_)))
+    };
+    let mut notes = Vec::new();
+    for (key, address) in addresses {
+        if !chosen(key) && is_taken(*address) {
+            notes.push(format!("port {} is taken, so {key} is on a free one", address.port()));
+            address.set_port(0);
+        }
+    }
+    notes
+}
+
+fn is_taken(address: SocketAddr) -> bool {
+    TcpListener::bind(address).is_err_and(|e| e.kind() == ErrorKind::AddrInUse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigFile, JanusMode, StoreKind};
+    use std::time::Duration;
+
+    fn file(text: &str) -> LoadInput {
+        LoadInput {
+            file: Some(ConfigFile { name: "config.yaml".into(), text: text.into() }),
+            ..Default::default()
+        }
+    }
+
+    fn prepared(input: LoadInput) -> Result<(Config, Vec<String>), ConfigErrors> {
+        of(input, Path::new("/tmp/stentor-demo-x/data"))
+    }
+
+    #[test]
+    fn a_production_file_does_not_lead_the_demo_astray() {
+        let text = "node:\n  data_dir: ./stentor-data\n  roles: [hls]\nstore:\n  kind: etcd\n  etcd:\n    \
+                    endpoints: [\"http://10.0.0.1:2379\"]\njanus:\n  mode: external\n  url: ws://10.0.0.5:8188\n";
+        let (config, _) = prepared(file(text)).unwrap();
+        assert_eq!(config.node.data_dir, Path::new("/tmp/stentor-demo-x/data"));
+        assert!(config.node.roles.rooms && config.node.roles.mixer);
+        assert_eq!((config.store.kind, config.janus.mode), (StoreKind::Embedded, JanusMode::Managed));
+    }
+
+    #[test]
+    fn what_the_demo_needs_for_itself_cannot_be_set() {
+        let flags = vec![("node.data_dir".into(), "./mine".into()), ("hls.part_ms".into(), "192".into())];
+        let errors = prepared(LoadInput { flags, ..Default::default() }).unwrap_err();
+        assert_eq!(errors.0.len(), 1);
+        assert!(errors.to_string().contains("node.data_dir = ./mine"), "{errors}");
+    }
+
+    #[test]
+    fn a_room_lasts_as_long_as_its_user_likes() {
+        let (config, _) = prepared(LoadInput::default()).unwrap();
+        assert_eq!(config.rooms.max_age, Duration::from_secs(720 * 3600));
+        let flags = vec![("rooms.max_age".into(), "1h".into())];
+        let (config, _) = prepared(LoadInput { flags, ..Default::default() }).unwrap();
+        assert_eq!(config.rooms.max_age, Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn a_taken_port_is_left_alone_unless_it_was_chosen() {
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = holder.local_addr().unwrap();
+        let (config, notes) = prepared(file(&format!("listen:\n  api: {taken}\n"))).unwrap();
+        assert_eq!(config.listen.api.port(), 0);
+        let told = format!("port {} is taken, so listen.api is on a free one", taken.port());
+        assert!(notes.contains(&told), "{notes:?}");
+        let flags = vec![("listen.api".into(), taken.to_string())];
+        let (config, _) = prepared(LoadInput { flags, ..Default::default() }).unwrap();
+        assert_eq!(config.listen.api, taken);
+    }
+}

@@ -1,0 +1,180 @@
+//! The show: node ready, room on air, tone heard, and from then on how far behind.
+//!
+//! Owns: the steps, their deadlines, and what is said when one is missed. Never does: end the node.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail};
+use tokio::time::timeout;
+
+use super::api::Api;
+use super::folder::Folder;
+use super::screen::{Links, Screen, Status};
+use super::source::{self, TONE};
+use crate::actors::kernel::{self, ActorView};
+use crate::app::Node;
+use crate::domain::ids::RoomId;
+use crate::probe::listener::{AUDIBLE, Target};
+use crate::probe::{Heard, Listener, Mode, ProbeError};
+
+const ROOM: &str = "demo";
+/// Each step takes a second or less; a machine that compiles something else meanwhile, a few.
+const STEP_DEADLINE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Media between two updates of the screen.
+const SIP: Duration = Duration::from_secs(2);
+/// Nothing heard for this long is told.
+const SILENCE: Duration = Duration::from_secs(6);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Runs until dropped.
+///
+/// # Errors
+/// The step that failed, why, and where to look.
+pub async fn run(node: &Node, folder: &Folder, screen: &mut Screen) -> anyhow::Result<Infallible> {
+    let room = RoomId::new(ROOM)?;
+    ready(node).await?;
+    screen.step("creating the room and putting it on air");
+    let api = Api::new(node.config(), url(node.addresses.api));
+    let pin = api.start_new(&room).await?;
+    let on_air = timeout(STEP_DEADLINE, api.until_on_air(&room)).await;
+    on_air.unwrap_or_else(|_| bail!("the room is not on air: {}", reasons(node)))?;
+    let token = api.token(&room).await?;
+    screen.step("listening for the test tone");
+    let (ffmpeg, base_url) = (node.config().mixer.ffmpeg.clone(), url(node.addresses.hls));
+    let target = Target { base_url, room: room.clone(), token, ffmpeg };
+    let trouble = RefCell::default();
+    tokio::select! {
+        never = source::play(node, &room, &pin, &trouble) => match never {},
+        failed = listen(node, folder, &target, &trouble, screen) => failed,
+    }
+}
+
+async fn ready(node: &Node) -> anyhow::Result<()> {
+    let deadline = Instant::now() + STEP_DEADLINE;
+    while !node.missing().is_empty() {
+        if Instant::now() >= deadline || node.actors().is_some_and(|root| is_hopeless(&root)) {
+            bail!("the node is not ready: {}", reasons(node));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// Whether only somebody's help is of use, for this actor or one below it.
+fn is_hopeless(actor: &ActorView) -> bool {
+    has_given_up(actor) || actor.children.iter().any(is_hopeless)
+}
+
+/// Failed too often to try at once again, or found the program that it needs unusable.
+fn has_given_up(actor: &ActorView) -> bool {
+    actor.status == kernel::Status::Parked || actor.state == "unusable"
+}
+
+/// Why there is no sound, in the actors' own words: of those that gave up if there are any, else of all.
+fn reasons(node: &Node) -> String {
+    let mut all = Vec::new();
+    if let Some(root) = node.actors() {
+        collect(root, &mut all);
+    }
+    let told = |actors: &mut dyn Iterator<Item = &ActorView>| {
+        actors.filter_map(|a| Some(format!("{}: {}", a.name, a.reason.as_ref()?))).collect::<Vec<_>>()
+    };
+    let mut found = told(&mut all.iter().filter(|actor| has_given_up(actor)));
+    if found.is_empty() {
+        found = told(&mut all.iter());
+    }
+    if found.is_empty() { node.missing().join("; ") } else { found.join("; ") }
+}
+
+fn collect(mut actor: ActorView, all: &mut Vec<ActorView>) {
+    let children = std::mem::take(&mut actor.children);
+    all.push(actor);
+    children.into_iter().for_each(|child| collect(child, all));
+}
+
+async fn listen(
+    node: &Node,
+    folder: &Folder,
+    target: &Target,
+    trouble: &RefCell<Option<String>>,
+    screen: &mut Screen,
+) -> anyhow::Result<Infallible> {
+    let (mut listener, heard) = match timeout(STEP_DEADLINE + SILENCE, first_sound(target)).await {
+        Ok(Ok(heard)) => heard,
+        Ok(Err(error)) => return Err(unheard(node, trouble, &error.to_string())),
+        Err(_) => return Err(unheard(node, trouble, "nothing new comes")),
+    };
+    let since = Instant::now();
+    screen.on_air(ROOM, &links(node, folder, target));
+    screen.status(&told(&heard, heard.strongest_hz(), since));
+    loop {
+        let status = match timeout(SILENCE, listener.hear(SIP)).await {
+            Ok(Ok(heard)) => told(&heard, tone_in(&heard), since),
+            missed => {
+                let why = missed.map_or_else(|_| "nothing new comes".into(), said);
+                // At the live edge again, if there is one; else with what there was.
+                listener = Listener::open(target, Mode::Parts).await.unwrap_or(listener);
+                tokio::time::sleep(RETRY).await;
+                Status { state: trouble.borrow().clone().unwrap_or(why), figures: String::new() }
+            }
+        };
+        screen.status(&status);
+    }
+}
+
+async fn first_sound(target: &Target) -> Result<(Listener, Heard), ProbeError> {
+    let deadline = Instant::now() + STEP_DEADLINE;
+    let mut listener = Listener::open_by(target, Mode::Parts, deadline).await?;
+    let heard = listener.hear_until(f64::from(TONE), deadline).await?;
+    Ok((listener, heard))
+}
+
+fn unheard(node: &Node, trouble: &RefCell<Option<String>>, why: &str) -> anyhow::Error {
+    let cause = trouble.borrow().clone().unwrap_or_else(|| reasons(node));
+    anyhow!("the test tone is not heard: {why}; {cause}; see {}/", url(node.addresses.ops))
+}
+
+/// The search for the strongest of all tones takes far longer than to look for one.
+fn tone_in(heard: &Heard) -> Option<f64> {
+    let tone = f64::from(TONE);
+    (heard.level(tone) >= AUDIBLE).then_some(tone)
+}
+
+fn said(heard: Result<Heard, ProbeError>) -> String {
+    heard.map_or_else(|error| error.to_string(), |_| String::new())
+}
+
+fn told(heard: &Heard, hz: Option<f64>, since: Instant) -> Status {
+    let state = match hz {
+        Some(hz) => format!("on air, {hz:.0} Hz heard"),
+        None => "on air, but the tone is not heard".to_owned(),
+    };
+    let behind = heard.behind_live.map(|s| format!(", {s:.1} s behind live")).unwrap_or_default();
+    let seconds = since.elapsed().as_secs();
+    Status { state, figures: format!("{behind}, for {}:{:02}", seconds / 60, seconds % 60) }
+}
+
+fn links(node: &Node, folder: &Folder, target: &Target) -> Links {
+    let Target { base_url, room, token, .. } = target;
+    Links {
+        page: format!("{base_url}/listen/{room}#token={token}"),
+        playlist: format!("{base_url}/hls/rooms/{room}/index.m3u8?token={token}"),
+        actors: format!("{}/", url(node.addresses.ops)),
+        api: format!("{}/api/rooms/{room}", url(node.addresses.api)),
+        log: folder.log().display().to_string(),
+    }
+}
+
+/// As reached from this machine: an address that means all of them is none to connect to.
+fn url(mut address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("http://{address}")
+}

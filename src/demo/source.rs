@@ -1,0 +1,70 @@
+//! The test tone in the room: a plain-RTP participant, an anchor without a browser.
+//!
+//! Owns: that the tone is there as long as the room is, so that whoever kills Janus or FFmpeg to see what
+//! happens hears it come back. Never does: tell whether anybody hears it.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::sync::mpsc;
+
+use crate::app::Node;
+use crate::domain::ids::{MediaAddr, Pin, RoomId};
+use crate::janus::JanusClient;
+use crate::probe::ToneSender;
+
+/// Hertz: concert pitch, soft in a loudspeaker and in headphones.
+pub const TONE: u32 = 440;
+const DISPLAY: &str = "test tone";
+const RETRY: Duration = Duration::from_millis(500);
+/// The sender's end is noticed within this.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// Sends until dropped. `trouble` holds why there is no tone at the moment, if there is none.
+pub async fn play(node: &Node, room: &RoomId, pin: &Pin, trouble: &RefCell<Option<String>>) -> Infallible {
+    loop {
+        let why = match take_part(node, room, pin, trouble).await {
+            Ok(never) => match never {},
+            Err(error) => format!("{error:#}"),
+        };
+        tracing::warn!(why, "the test tone is not in the room");
+        trouble.replace(Some(why));
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn take_part(
+    node: &Node,
+    room: &RoomId,
+    pin: &Pin,
+    trouble: &RefCell<Option<String>>,
+) -> anyhow::Result<Infallible> {
+    let options = node.janus().context("there is no Janus")?;
+    let number = node.janus_room(room).context("Janus does not have the room")?;
+    let socket = UdpSocket::bind((node.config().listen.media, 0))?;
+    let address = socket.local_addr()?;
+    let (events, mut down) = mpsc::unbounded_channel();
+    let client = JanusClient::connect(&options, events).await?;
+    let ours = MediaAddr { ip: address.ip(), port: address.port() };
+    let mut part = client.join_rtp(number, pin, DISPLAY, ours).await?;
+    let target = MediaAddr { ip: part.ip, port: part.port };
+    let ffmpeg = &node.config().mixer.ffmpeg;
+    let started = ToneSender::start(ffmpeg, socket, target, part.payload_type, TONE);
+    let mut tone = started.context("FFmpeg cannot send the tone")?;
+    trouble.take();
+    loop {
+        tokio::select! {
+            _ = down.recv() => bail!("the connection to Janus ended"),
+            event = part.next_event() => match event {
+                Some(event) if event.data["audiobridge"] != "destroyed" => {}
+                _ => bail!("Janus ended the room"),
+            },
+            () = tokio::time::sleep(CHECK_EVERY) => if let Some(status) = tone.ended()? {
+                bail!("the FFmpeg that sends the tone ended: {status}");
+            },
+        }
+    }
+}
