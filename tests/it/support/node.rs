@@ -109,7 +109,9 @@ impl Node {
                 self.ops = address("ops");
                 return;
             }
-            assert!(tokio::time::Instant::now() < deadline, "not ready: {:#?}", self.log());
+            let ended = self.process.as_ref().is_none_or(Kept::has_ended);
+            let late = ended || tokio::time::Instant::now() > deadline;
+            assert!(!late, "not ready: {}", self.output());
             super::pause_async().await;
         }
     }
@@ -125,16 +127,28 @@ impl Node {
 
     /// SIGTERM, then waits for the ordered end.
     pub fn stop(&mut self) -> ExitStatus {
-        let process = self.process.take().expect("the node runs");
-        process.signal(Signal::TERM);
-        process.end(Duration::from_secs(30))
+        self.signal(Signal::TERM);
+        self.ended()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("the node runs").signal(signal);
+    }
+
+    /// Waits for its end by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.process.take().expect("the node runs").end(Duration::from_secs(30))
     }
 
     /// The log of the newest run, line by line.
     pub fn log(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.log_path()).unwrap_or_default();
         // The last line may be half written.
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.output().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Everything the newest run has written to its standard error.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     /// Lines of the newest run's log at WARN and above.
