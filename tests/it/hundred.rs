@@ -7,11 +7,14 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use stentor::auth::Secrets;
 use stentor::domain::ids::MediaAddr;
-use stentor::janus::{AudioBridge, GatewayEvent, JanusClient, JanusError, PluginError, RoomMark};
+use stentor::janus::{
+    AudioBridge, ConnectOptions, GatewayEvent, JanusClient, JanusError, PluginError, RoomMark,
+};
+use stentor::probe::{Listener, Mode};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::support::external::{FakeFfmpeg, janus_secret, on_janus, secrets};
-use crate::support::janus::TestJanus;
+use crate::support::janus::{TestJanus, connect};
 use crate::support::janus_proxy::JanusProxy;
 use crate::support::node::Node;
 use crate::support::pause_async;
@@ -46,6 +49,30 @@ async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_no
     );
     house.is_consistent(&names).await;
     assert!(house.node.stop().success());
+}
+
+/// More of them than FFmpegs may start at once: without RTP none of theirs ever writes a fragment.
+#[actix::test]
+async fn rooms_that_are_held_up_do_not_use_up_the_starts_of_ffmpeg() {
+    let janus = TestJanus::start().await;
+    let proxy = JanusProxy::start(janus.janus.url()).await;
+    proxy.hold("stentor/default/held-");
+    let mut node = on_janus(&janus, &proxy.url, &[("mixer.start_limit", "2")]);
+    node.run();
+    node.ready().await;
+    for n in 0..4 {
+        let made = node.post("/api/rooms", json!({ "roomId": format!("held-{n}"), "start": true })).await;
+        assert_eq!(made.status, 201);
+    }
+    node.room_on_air("free").await;
+    let mut listener = Listener::open(&node.target("free").await, Mode::Parts).await.unwrap();
+    assert!(listener.hear(Duration::from_secs(1)).await.unwrap().seconds() >= 1.0);
+    assert_eq!(node.get("/api/rooms/held-0").await.json()["room"]["status"], "starting");
+    proxy.release("stentor/default/held-");
+    for n in 0..4 {
+        node.until_status(&format!("held-{n}"), "onair").await;
+    }
+    assert!(node.stop().success());
 }
 
 #[actix::test]
@@ -118,7 +145,9 @@ impl House {
         let mut node = on_janus(janus, url, &all);
         node.run();
         node.ready().await;
-        let (client, events) = janus.client().await;
+        // A hundred rooms of silence take more than a core of Janus.
+        let options = ConnectOptions { request_timeout: PATIENCE, ..janus.connect_options() };
+        let (client, events) = connect(&options).await;
         Self { secrets: secrets(&node), node, client, _events: events, _ffmpeg: ffmpeg }
     }
 
