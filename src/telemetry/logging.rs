@@ -15,6 +15,10 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogConfig, LogFormat};
 
+/// Logs a client's malformed request as our ERROR, so that anyone could raise an alarm or fill the disk. What
+/// the configuration says of this target itself still counts.
+const STRANGERS_FAULTS: &str = "actix_http::h1::dispatcher=off";
+
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     #[error("log.filter is not valid")]
@@ -45,7 +49,7 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().parse(&config.filter)?;
+    let filter = EnvFilter::builder().parse(format!("{STRANGERS_FAULTS},{}", config.filter))?;
     let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match config.format {
         LogFormat::Text => Box::new(base.with_ansi(colours).finish()),
@@ -78,6 +82,13 @@ mod tests {
         let text = logged(LogFormat::Text, "warn", story);
         assert!(text.contains("loud") && !text.contains("quiet") && !text.contains('\u{1b}'), "{text}");
         assert!(logged(LogFormat::Text, "error,stentor=debug", story).contains("quiet"));
+    }
+
+    #[test]
+    fn a_strangers_malformed_request_is_not_our_error() {
+        let story = || tracing::error!(target: "actix_http::h1::dispatcher", "parse error");
+        assert_eq!(logged(LogFormat::Text, "info,stentor=debug", story), "");
+        assert!(logged(LogFormat::Text, "actix_http::h1::dispatcher=error", story).contains("parse error"));
     }
 
     fn logged(format: LogFormat, filter: &str, story: impl FnOnce()) -> String {

@@ -21,7 +21,7 @@ const LAST_LINES: usize = 16;
 pub struct Spawned {
     pub lease: PortLease,
     pub ffmpeg: Ffmpeg,
-    /// Held until the first fragment, so that only so many start at once.
+    /// Held while it starts, so that only so many start at once.
     pub permit: OwnedSemaphorePermit,
 }
 

@@ -25,6 +25,10 @@ use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, Progress, 
 use crate::store::Txn;
 use crate::telemetry::events::{Event, FfmpegExit, FfmpegExited, FfmpegStarted};
 
+/// A start ends with the first fragment. Without RTP there is none, and the starts of others must not wait for
+/// a Janus that keeps this room waiting: then it ends after this long.
+const LONGEST_START: Duration = Duration::from_secs(1);
+
 pub struct FfmpegRoom {
     room: RoomId,
     context: Context,
@@ -48,10 +52,16 @@ struct Running {
     started: Duration,
     kill: Option<oneshot::Sender<Duration>>,
     why_killed: Option<String>,
-    permit: Option<OwnedSemaphorePermit>,
+    starting: Option<Starting>,
     last_fragment: Option<Duration>,
     /// Not read before there is a stream to put it into.
     stdout: Option<ChildStdout>,
+}
+
+/// Keeps its place among those that start at once.
+struct Starting {
+    _permit: OwnedSemaphorePermit,
+    _until: Timer,
 }
 
 #[derive(Default)]
@@ -66,6 +76,7 @@ pub enum Msg {
     Output(Output),
     Exited(Ended),
     Stored(StoreEffect, WriteOutcome),
+    StartEnds,
     Retry,
 }
 
@@ -77,6 +88,7 @@ impl Message for Msg {
             Self::Output(_) => "output",
             Self::Exited(_) => "exited",
             Self::Stored(..) => "stored",
+            Self::StartEnds => "start_ends",
             Self::Retry => "retry",
         }
     }
@@ -265,7 +277,7 @@ impl FfmpegRoom {
             started: now,
             kill: Some(kill),
             why_killed: None,
-            permit: Some(permit),
+            starting: Some(Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) }),
             last_fragment: None,
             stdout: Some(ffmpeg.stdout),
         });
@@ -320,7 +332,7 @@ impl FfmpegRoom {
         if running.last_fragment.replace(now).is_some_and(|last| now.saturating_sub(last) > late) {
             self.context.metrics.late_part();
         }
-        let first = running.permit.take().is_some();
+        let first = running.starting.take().is_some();
         first || progress.segments_closed > 0
     }
 
@@ -361,6 +373,12 @@ impl Behaviour for FfmpegRoom {
             Msg::Spawned(epoch, spawned) => self.spawned(epoch, spawned, cx),
             Msg::Exited(ended) => self.exited(ended),
             Msg::Retry => {}
+            Msg::StartEnds => {
+                if let Some(running) = &mut self.running {
+                    running.starting = None;
+                }
+                return;
+            }
             Msg::Output(output) => {
                 if !self.output(output, cx) {
                     return;

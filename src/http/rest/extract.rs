@@ -70,12 +70,15 @@ fn is_json(req: &HttpRequest) -> bool {
 /// First whether it is JSON at all, so that the two codes do not depend on where a parser stumbles.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let invalid = |code| move |error: serde_json::Error| ApiError::new(code, error.to_string());
-    serde_json::from_slice::<IgnoredAny>(bytes).map_err(invalid(Code::InvalidJson))?;
+    // JSON is UTF-8 (RFC 8259 section 8.1), which the parser checks only of what it keeps.
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| ApiError::new(Code::InvalidJson, "the body must be JSON, in UTF-8"))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(invalid(Code::InvalidJson))?;
     // serde would take an array for a struct, field by field.
-    if !bytes.trim_ascii_start().starts_with(b"{") {
+    if !text.trim_ascii_start().starts_with('{') {
         return Err(ApiError::new(Code::InvalidBody, "the body must be a JSON object"));
     }
-    serde_json::from_slice(bytes).map_err(invalid(Code::InvalidBody))
+    serde_json::from_str(text).map_err(invalid(Code::InvalidBody))
 }
 
 impl FromRequest for RoomPath {

@@ -45,6 +45,11 @@ impl Kept {
         kill_process(self.pid, signal).expect("the process is ours");
     }
 
+    /// By itself.
+    pub fn has_ended(&self) -> bool {
+        self.keeper.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// SIGKILL, and the exit status.
     pub fn kill(mut self) -> ExitStatus {
         self.kill = None;
@@ -54,7 +59,7 @@ impl Kept {
     /// Waits for its end; kills it, and fails, if that takes longer.
     pub fn end(mut self, within: Duration) -> ExitStatus {
         let deadline = std::time::Instant::now() + within;
-        while !self.keeper.as_ref().is_some_and(JoinHandle::is_finished) {
+        while !self.has_ended() {
             assert!(std::time::Instant::now() < deadline, "the process did not end within {within:?}");
             pause();
         }

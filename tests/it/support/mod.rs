@@ -2,10 +2,12 @@
 
 pub mod browser;
 pub mod etcd;
+pub mod external;
 pub mod janus;
 pub mod janus_proxy;
 pub mod kept;
 pub mod node;
+pub mod raw;
 pub mod staged;
 pub mod tcp_proxy;
 pub mod terminal;

@@ -26,6 +26,8 @@ pub struct Node {
     data: TempDir,
     runs: usize,
     process: Option<Kept>,
+    /// Sent with every request to the API, if `auth.api_keys` was set.
+    authorization: Option<String>,
     pub api: String,
     pub hls: String,
     pub ops: String,
@@ -63,8 +65,19 @@ impl Node {
         let first = NEXT_RTP_PORTS.fetch_add(RTP_PORTS, Relaxed);
         all.push(("mixer.rtp_ports".to_owned(), format!("{first}-{}", first + RTP_PORTS - 1)));
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let key = settings.iter().find(|(name, _)| *name == "auth.api_keys");
+        let authorization = key.map(|(_, key)| format!("Bearer {key}"));
         let none = String::new;
-        Self { settings: all, data, runs: 0, process: None, api: none(), hls: none(), ops: none() }
+        Self {
+            settings: all,
+            data,
+            runs: 0,
+            process: None,
+            authorization,
+            api: none(),
+            hls: none(),
+            ops: none(),
+        }
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -96,7 +109,9 @@ impl Node {
                 self.ops = address("ops");
                 return;
             }
-            assert!(tokio::time::Instant::now() < deadline, "not ready: {:#?}", self.log());
+            let ended = self.process.as_ref().is_none_or(Kept::has_ended);
+            let late = ended || tokio::time::Instant::now() > deadline;
+            assert!(!late, "not ready: {}", self.output());
             super::pause_async().await;
         }
     }
@@ -112,16 +127,28 @@ impl Node {
 
     /// SIGTERM, then waits for the ordered end.
     pub fn stop(&mut self) -> ExitStatus {
-        let process = self.process.take().expect("the node runs");
-        process.signal(Signal::TERM);
-        process.end(Duration::from_secs(30))
+        self.signal(Signal::TERM);
+        self.ended()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("the node runs").signal(signal);
+    }
+
+    /// Waits for its end by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.process.take().expect("the node runs").end(Duration::from_secs(30))
     }
 
     /// The log of the newest run, line by line.
     pub fn log(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.log_path()).unwrap_or_default();
         // The last line may be half written.
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.output().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Everything the newest run has written to its standard error.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     /// Lines of the newest run's log at WARN and above.
@@ -140,15 +167,34 @@ impl Node {
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        request("GET", &format!("{}{path}", self.api), &[], None).await
+        self.call("GET", path, None).await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {
-        request("POST", &format!("{}{path}", self.api), &[], Some(body)).await
+        self.call("POST", path, Some(body)).await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
-        request("DELETE", &format!("{}{path}", self.api), &[], None).await
+        self.call("DELETE", path, None).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.call("PUT", path, Some(body)).await
+    }
+
+    async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let key: Vec<_> = self.authorization.iter().map(|key| ("authorization", key.as_str())).collect();
+        request(method, &format!("{}{path}", self.api), &key, body).await
+    }
+
+    /// The id of the node, its Janus and its mixer.
+    pub async fn id(&self) -> String {
+        let modules = self.get("/api/modules").await.json();
+        modules["mixers"][0]["id"].as_str().expect("a mixer").to_owned()
+    }
+
+    pub async fn readyz(&self) -> Answer {
+        request("GET", &format!("{}/readyz", self.ops), &[], None).await
     }
 
     /// Creates the room and puts it on air; ready to be joined when it returns.

@@ -1,0 +1,456 @@
+//! Whatever a caller gets wrong on a running node gets its documented status and code, changes nothing, and
+//! does no harm to the room that is on air meanwhile.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stentor::auth::{Role, Tokens};
+use stentor::domain::ids::{RoomId, UnixMs};
+use stentor::probe::{Listener, Mode};
+
+use crate::support::external::secrets;
+use crate::support::node::{Answer, Node};
+use crate::support::raw;
+
+const KEY: &str = "a-key-of-the-tests-0123456789";
+const KEYS: [(&str, &str); 2] = [("auth.mode", "keys"), ("auth.api_keys", KEY)];
+const JSON: &str = "Content-Type: application/json\r\n";
+const ROOMS: &str = "/api/rooms";
+const TOKEN: &str = "/api/token";
+const MARK: &str = "/api/modules/{kind}/{id}/mark";
+const TEN_MEGABYTES: usize = 10 << 20;
+
+#[actix::test]
+async fn bad_bodies_are_refused() {
+    for settings in [&[][..], &KEYS[..]] {
+        let house = House::open(settings).await;
+        house.bad_bodies().await;
+        house.stands_unharmed().await;
+    }
+}
+
+#[actix::test]
+async fn names_that_are_none_and_rooms_that_are_not_there_are_refused() {
+    for settings in [&[][..], &KEYS[..]] {
+        let house = House::open(settings).await;
+        house.bad_names().await;
+        house.unknown_names().await;
+        house.stands_unharmed().await;
+    }
+}
+
+#[actix::test]
+async fn bodies_of_ten_megabytes_are_refused_on_every_side() {
+    let house = House::open(&[]).await;
+    for (method, path) in [("POST", ROOMS), ("POST", TOKEN), ("PUT", MARK)] {
+        let body = vec![b'x'; TEN_MEGABYTES];
+        house.refuses(method, path, body, (413, "body_too_large")).await;
+    }
+    // These read no body, so its size is none of their business; but it must not cost them anything either.
+    let body = vec![b'x'; TEN_MEGABYTES];
+    for base in [&house.node.hls, &house.node.ops] {
+        let answer = raw::request(base, "POST", b"/", JSON, &body).await;
+        assert!([404, 405, 413].contains(&answer.status), "{base}: {}", answer.status);
+    }
+    house.stands_unharmed().await;
+}
+
+#[actix::test]
+async fn a_second_start_changes_nothing_and_a_second_create_is_a_conflict() {
+    let house = House::open(&[]).await;
+    let before = house.node.get("/api/rooms/live").await.json();
+    for _ in 0..3 {
+        let again = house.node.post("/api/rooms/live/start", json!({})).await;
+        assert_eq!((again.status, again.json()), (200, before.clone()));
+    }
+    for body in [json!({ "roomId": "live" }), json!({ "roomId": "live", "start": true, "pin": "000000" })] {
+        let refused = house.node.post(ROOMS, body).await;
+        assert_eq!((refused.status, refused.code().as_str()), (409, "room_exists"));
+    }
+    house.stands_unharmed().await;
+}
+
+#[actix::test]
+async fn a_start_that_nothing_can_take_writes_nothing() {
+    let house = House::open(&[]).await;
+    let id = house.node.id().await;
+    for (kind, code) in [("januses", "no_janus_available"), ("mixers", "no_mixer_available")] {
+        let path = format!("/api/modules/{kind}/{id}/mark");
+        for label in ["cordon", "draining", "drained", "unready"] {
+            assert_eq!(house.node.put(&path, json!({ "label": label })).await.status, 200);
+            house.nothing_starts(code, &format!("marked {label}")).await;
+        }
+        assert_eq!(house.node.delete(&path).await.status, 200);
+    }
+    house.stands_unharmed().await;
+}
+
+#[actix::test]
+async fn a_node_that_announces_no_capacity_takes_nothing() {
+    for (key, code) in [("janus.capacity", "no_janus_available"), ("mixer.capacity", "no_mixer_available")] {
+        let node = Node::start(&[(key, "0")]).await;
+        let house = House::of(node).await;
+        assert_eq!(house.node.post(ROOMS, json!({ "roomId": "idle" })).await.status, 201);
+        let house = House::of(house.node).await;
+        house.nothing_starts(code, "announces capacity 0").await;
+        house.stands_unharmed().await;
+    }
+}
+
+#[actix::test]
+async fn without_a_valid_key_no_operation_tells_or_does_anything() {
+    let house = House::open(&KEYS).await;
+    let wrong = ["", "Bearer wrong", "Bearer ", KEY, "Basic YTpi", "bearer", &format!("Bearer {KEY}x")];
+    for (method, path) in house.operations() {
+        for authorization in wrong {
+            let header = match authorization {
+                "" => JSON.to_owned(),
+                value => format!("{JSON}Authorization: {value}\r\n"),
+            };
+            let target = house.fill(&path);
+            let answer = raw::request(&house.node.api, &method, target.as_bytes(), &header, b"{}").await;
+            house.is_documented(&method, &path, &answer);
+            assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{method} {path}");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        }
+    }
+    // A key is no listener's token, and no reason to look at HLS or operations differently.
+    let as_token = house.ask_key(&house.key_uri().await, &format!("Authorization: Bearer {KEY}\r\n")).await;
+    assert_eq!((as_token.status, as_token.code().as_str()), (401, "token_invalid"));
+    house.stands_unharmed().await;
+}
+
+#[actix::test]
+async fn the_key_endpoint_serves_only_a_listener_of_this_room() {
+    let house = House::open(&[]).await;
+    let uri = house.key_uri().await;
+    let good = house.node.token("live").await;
+    for (token, status, code) in house.bad_tokens().await {
+        let bearer = house.ask_key(&uri, &format!("Authorization: Bearer {token}\r\n")).await;
+        let cookie = house.ask_key(&uri, &format!("Cookie: stentor_listener={token}\r\n")).await;
+        for answer in [bearer, cookie] {
+            assert_eq!((answer.status, answer.code()), (status, code.to_owned()), "{token}");
+        }
+    }
+    let missing = house.ask_key(&uri, "").await;
+    assert_eq!((missing.status, missing.code().as_str()), (401, "token_missing"));
+    assert_eq!(house.ask_key(&uri, &format!("Authorization: Bearer {good}\r\n")).await.body.len(), 16);
+    let (path, query) = uri.split_once('?').unwrap();
+    let (hint, index) = query.split_once('&').unwrap();
+    for (query, status, code) in [
+        (String::new(), 400, "invalid_query"),
+        (format!("?{hint}"), 400, "invalid_query"),
+        (format!("?{index}"), 400, "invalid_query"),
+        (format!("?{hint}&k=-1"), 400, "invalid_query"),
+        (format!("?{hint}&k=1e3"), 400, "invalid_query"),
+        (format!("?n=..%2f&{index}"), 400, "invalid_query"),
+        (format!("?n=000000000000&{index}"), 404, "key_not_found"),
+    ] {
+        let answer =
+            house.ask_key(&format!("{path}{query}"), &format!("Authorization: Bearer {good}\r\n")).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{query}");
+    }
+    house.stands_unharmed().await;
+}
+
+#[actix::test]
+async fn path_tricks_reach_no_file() {
+    let house = House::open(&[]).await;
+    for (target, status, code) in PATH_TRICKS {
+        let answer = raw::request(&house.node.hls, "GET", target.as_bytes(), "", b"").await;
+        let shown = answer.text();
+        assert_eq!((answer.status, answer.code().as_str()), (*status, *code), "{target:?}: {shown}");
+        assert!(!shown.contains("jwt") && !shown.contains("root:"), "{target:?}: {shown}");
+    }
+    // Not HTTP at all: refused by the server itself, before any of our code.
+    for target in
+        [&b"/hls/rooms/live/\0"[..], b"/hls/rooms/live/a\nb", b"/hls/rooms/\xff\xfe/index.m3u8", b""]
+    {
+        let answer = raw::request(&house.node.hls, "GET", target, "", b"").await;
+        assert!([0, 400, 404].contains(&answer.status), "{target:?}: {}", answer.status);
+    }
+    for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE"] {
+        let answer = raw::request(&house.node.hls, method, b"/hls/rooms/live/index.m3u8", "", b"").await;
+        assert_eq!((answer.status, answer.code().as_str()), (405, "method_not_allowed"), "{method}");
+    }
+    house.stands_unharmed().await;
+}
+
+const PATH_TRICKS: &[(&str, u16, &str)] = &[
+    ("/hls/rooms/../rooms/live/index.m3u8", 404, "not_found"),
+    ("/hls/rooms/%2e%2e/index.m3u8", 400, "invalid_room_id"),
+    ("/hls/rooms/../secrets.json", 400, "invalid_room_id"),
+    ("/hls/rooms/..%2f..%2f/index.m3u8", 400, "invalid_room_id"),
+    ("/hls/rooms/live%00/index.m3u8", 400, "invalid_room_id"),
+    ("/hls/rooms/live%0a/index.m3u8", 400, "invalid_room_id"),
+    ("/hls/rooms/%ff%fe%fd/index.m3u8", 400, "invalid_room_id"),
+    ("/hls/rooms/li%2fve/index.m3u8", 400, "invalid_room_id"),
+    ("/hls/rooms/live/../../../etc/passwd", 404, "not_found"),
+    ("/hls/rooms/live/..%2f..%2fsecrets.json", 404, "not_found"),
+    ("/hls/rooms/live/..%5c..%5csecrets.json", 404, "not_found"),
+    ("/hls/rooms/live/%2e%2e%2fsecrets.json", 404, "not_found"),
+    ("/hls/rooms/live/%252e%252e%252fsecrets.json", 404, "not_found"),
+    ("/hls/rooms/live/..", 404, "not_found"),
+    ("/hls/rooms/live/.", 404, "not_found"),
+    ("/hls/rooms/live/", 404, "not_found"),
+    ("/hls/rooms/live//index.m3u8", 404, "not_found"),
+    ("/hls/rooms/live/index.m3u8/", 404, "not_found"),
+    ("/hls/rooms/live/index.m3u8%00.m4s", 404, "not_found"),
+    ("/hls/rooms/live/secrets.json", 404, "not_found"),
+    ("/hls/rooms/live/store.redb", 404, "not_found"),
+    ("/hls/rooms/live/INDEX.M3U8", 404, "not_found"),
+    ("/hls/rooms/live/index.m3u8?_HLS_msn=x", 400, "invalid_query"),
+    ("/hls/rooms/live/index.m3u8?_HLS_part=1", 400, "invalid_query"),
+    ("/hls/rooms/live/index.m3u8?_HLS_msn=18446744073709551615", 400, "too_far_ahead"),
+    ("/hls/rooms/live/index.m3u8?token=%22%0a", 400, "invalid_query"),
+    ("/hls/rooms/nosuchroom/index.m3u8", 404, "room_not_found"),
+    ("/hls/rooms/idle/index.m3u8", 404, "room_not_on_air"),
+    ("/hls/../secrets.json", 404, "not_found"),
+    ("/../../../../etc/passwd", 404, "not_found"),
+    ("//etc/passwd", 404, "not_found"),
+    ("/assets/../../Cargo.toml", 404, "not_found"),
+    ("/assets/%2e%2e/%2e%2e/Cargo.toml", 404, "not_found"),
+    ("http://elsewhere/hls/rooms/../x", 400, "invalid_room_id"),
+    ("/actors", 404, "not_found"),
+    ("/api/rooms", 404, "not_found"),
+];
+
+/// A node with the room `live` on air and the room `idle`, as they were before anything bad was sent.
+struct House {
+    node: Node,
+    before: Value,
+    ffmpeg: Vec<i32>,
+    document: Value,
+    id: String,
+}
+
+impl House {
+    async fn open(settings: &[(&str, &str)]) -> Self {
+        let node = Node::start(settings).await;
+        assert_eq!(node.post(ROOMS, json!({ "roomId": "idle" })).await.status, 201);
+        node.room_on_air("live").await;
+        let house = Self::of(node).await;
+        house.plays().await;
+        house
+    }
+
+    async fn of(node: Node) -> Self {
+        let before = node.get(ROOMS).await.json();
+        let document = node.get("/api/openapi.json").await.json();
+        let (ffmpeg, id) = (node.children("ffmpeg"), node.id().await);
+        Self { node, before, ffmpeg, document, id }
+    }
+
+    /// Nothing has changed, the sound goes on, and the log has nothing to complain of.
+    async fn stands_unharmed(mut self) {
+        assert_eq!(self.node.get(ROOMS).await.json(), self.before);
+        assert_eq!(self.node.readyz().await.status, 200);
+        assert_eq!(self.node.children("ffmpeg"), self.ffmpeg, "no FFmpeg was replaced");
+        if !self.ffmpeg.is_empty() {
+            self.plays().await;
+        }
+        let errors: Vec<_> = self.node.log().into_iter().filter(|l| l["level"] == "ERROR").collect();
+        assert_eq!(errors, Vec::<Value>::new());
+        assert!(self.node.stop().success());
+    }
+
+    async fn plays(&self) {
+        let mut listener = Listener::open(&self.node.target("live").await, Mode::Parts).await.unwrap();
+        let heard = listener.hear(Duration::from_secs(1)).await.unwrap();
+        assert_eq!(heard.violations, Vec::<String>::new());
+        assert!(heard.seconds() >= 1.0, "{}", heard.seconds());
+    }
+
+    /// `path` as the API's document has it.
+    async fn refuses(&self, method: &str, path: &str, body: impl Into<Vec<u8>>, expected: (u16, &str)) {
+        self.refuses_at(method, path, &self.fill(path), body.into(), expected).await;
+    }
+
+    async fn refuses_at(&self, method: &str, path: &str, target: &str, body: Vec<u8>, expected: (u16, &str)) {
+        let headers = format!("{JSON}Authorization: Bearer {KEY}\r\n");
+        let answer = raw::request(&self.node.api, method, target.as_bytes(), &headers, &body).await;
+        self.is_documented(method, path, &answer);
+        let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
+        let got = (answer.status, answer.code());
+        assert_eq!(got, (expected.0, expected.1.to_owned()), "{method} {target} {shown}: {}", answer.text());
+        assert_eq!(answer.json()["success"], false);
+        assert_eq!(answer.header("x-request-id"), answer.json()["requestId"].as_str());
+    }
+
+    fn is_documented(&self, method: &str, path: &str, answer: &Answer) {
+        let operation = &self.document["paths"][path][method.to_lowercase()];
+        let described = operation["responses"][answer.status.to_string()]["description"].as_str();
+        let described =
+            described.unwrap_or_else(|| panic!("{method} {path}: {} is not documented", answer.status));
+        assert!(described.contains(&answer.code()), "{method} {path}: {} in {described}", answer.code());
+    }
+
+    fn operations(&self) -> Vec<(String, String)> {
+        let methods = |(path, item): (&String, &Value)| -> Vec<(String, String)> {
+            item.as_object().unwrap().keys().map(|m| (m.to_uppercase(), path.clone())).collect()
+        };
+        let all: Vec<_> = self.document["paths"].as_object().unwrap().iter().flat_map(methods).collect();
+        assert!(all.len() >= 12, "{all:?}");
+        all
+    }
+
+    fn fill(&self, path: &str) -> String {
+        let id = if path.contains("{kind}") { &self.id } else { "live" };
+        path.replace("{kind}", "mixers").replace("{id}", id)
+    }
+
+    async fn bad_bodies(&self) {
+        for path in [ROOMS, TOKEN] {
+            for text in
+                ["{", "nonsense", "{\"roomId\": }", "{'roomId': 'x'}", "\u{feff}{}", "{}{}", "{\"a\":\"\n\"}"]
+            {
+                self.refuses("POST", path, text, (400, "invalid_json")).await;
+            }
+            self.refuses("POST", path, b"{\"roomId\":\"\xff\xfe\"}".to_vec(), (400, "invalid_json")).await;
+            self.refuses("POST", path, "[".repeat(50_000), (400, "invalid_json")).await;
+            for text in ["null", "[]", "\"room\"", "1", "[\"room\"]"] {
+                self.refuses("POST", path, text, (400, "invalid_body")).await;
+            }
+            for room in ["1", "true", "[]", "{}"] {
+                let body = format!("{{\"roomId\": {room}}}");
+                self.refuses("POST", path, body, (400, "invalid_body")).await;
+            }
+            self.refuses("POST", path, r#"{"roomId":"room","role":"admin"}"#, (400, "invalid_body")).await;
+            self.refuses("POST", path, r#"{"roomId":"room","roomId":"moor"}"#, (400, "invalid_body")).await;
+            for id in ["", "ab", "a/b", "../..", "a\\nb", "a\\u0000b", "a b c", "ümlaut", &"x".repeat(33)] {
+                let body = format!("{{\"roomId\":\"{id}\"}}");
+                self.refuses("POST", path, body, (400, "invalid_room_id")).await;
+            }
+        }
+        for pin in ["", "12345", "1234567", "12 456", "12345!", "12345\\n", "１２３４５６", "ab\\u0000def"]
+        {
+            let body = format!("{{\"roomId\":\"other\",\"pin\":\"{pin}\"}}");
+            self.refuses("POST", ROOMS, body, (400, "invalid_pin")).await;
+        }
+        for (field, value) in
+            [("pin", "123456"), ("maxAnchors", "\"3\""), ("maxAnchors", "2.5"), ("start", "1")]
+        {
+            let body = format!("{{\"roomId\":\"other\",\"{field}\":{value}}}");
+            self.refuses("POST", ROOMS, body, (400, "invalid_body")).await;
+        }
+        for anchors in ["0", "-1", "6", "257", "9223372036854775807"] {
+            let body = format!("{{\"roomId\":\"other\",\"maxAnchors\":{anchors}}}");
+            self.refuses("POST", ROOMS, body, (400, "invalid_max_anchors")).await;
+        }
+        for body in ["{}", r#"{"label":"away"}"#, r#"{"label":1}"#, r#"{"label":"ready","ttl":-1}"#] {
+            self.refuses("PUT", MARK, body, (400, "invalid_body")).await;
+        }
+        for ttl in ["0", "604801", "18446744073709551615"] {
+            let body = format!("{{\"label\":\"cordon\",\"ttl\":{ttl}}}");
+            self.refuses("PUT", MARK, body, (400, "invalid_ttl")).await;
+        }
+    }
+
+    async fn bad_names(&self) {
+        let names = [
+            "a%2Fb",
+            "..%2F..",
+            "abc%0A",
+            "a%0Ab",
+            "ab%00c",
+            "%00",
+            "ab",
+            "a%20b%20c",
+            "%FF%FE%FD",
+            "%C3%BCber",
+        ];
+        for (method, path) in self.operations().iter().filter(|(_, path)| path.contains("/rooms/{id}")) {
+            for name in names.iter().copied().chain([&*"x".repeat(33)]) {
+                let target = path.replace("{id}", name);
+                self.refuses_at(method, path, &target, Vec::new(), (400, "invalid_room_id")).await;
+            }
+        }
+        for method in ["PUT", "DELETE"] {
+            for name in ["a%2Fb", "a%0Ab", "a%00b", "%FF", "a%20b", &"x".repeat(65)] {
+                let target = MARK.replace("{kind}", "mixers").replace("{id}", name);
+                let body = if method == "PUT" { r#"{"label":"cordon"}"# } else { "" };
+                self.refuses_at(method, MARK, &target, body.into(), (400, "invalid_module_id")).await;
+            }
+        }
+        for query in ["?limit=0", "?limit=1001", "?limit=x", "?limit=-1", "?page=2", "?limit=1&limit=2"] {
+            self.refuses_at("GET", ROOMS, &format!("{ROOMS}{query}"), Vec::new(), (400, "invalid_query"))
+                .await;
+        }
+        for query in ["?after=a%2Fb", "?after=a%0Ab", "?after="] {
+            self.refuses_at("GET", ROOMS, &format!("{ROOMS}{query}"), Vec::new(), (400, "invalid_room_id"))
+                .await;
+        }
+    }
+
+    async fn unknown_names(&self) {
+        for (method, path) in self.operations().iter().filter(|(_, path)| path.contains("/rooms/{id}")) {
+            let target = path.replace("{id}", "no-such-room");
+            self.refuses_at(method, path, &target, Vec::new(), (404, "room_not_found")).await;
+        }
+        self.refuses("POST", TOKEN, r#"{"roomId":"no-such-room"}"#, (404, "room_not_found")).await;
+        let cordon = || br#"{"label":"cordon"}"#.to_vec();
+        let mark = |kind: &str, id: &str| MARK.replace("{kind}", kind).replace("{id}", id);
+        self.refuses_at("PUT", MARK, &mark("mixers", "nobody"), cordon(), (404, "module_not_found")).await;
+        self.refuses_at("PUT", MARK, &mark("gateways", &self.id), cordon(), (404, "not_found")).await;
+        for target in ["/api", "/api/", "/api/nothing", "/api/rooms/", "/api/rooms/live/nothing", "/"] {
+            let headers = format!("Authorization: Bearer {KEY}\r\n");
+            let answer = raw::request(&self.node.api, "GET", target.as_bytes(), &headers, b"").await;
+            assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"), "{target}");
+        }
+    }
+
+    async fn nothing_starts(&self, code: &str, reason: &str) {
+        let start = self.node.post("/api/rooms/idle/start", json!({})).await;
+        let create = self.node.post(ROOMS, json!({ "roomId": "other", "start": true })).await;
+        for answer in [start, create] {
+            assert_eq!((answer.status, answer.code().as_str()), (503, code), "{}", answer.text());
+            assert!(answer.header("retry-after").is_some());
+            let considered = &answer.json()["details"]["considered"][0];
+            assert_eq!((&considered["id"], &considered["reason"]), (&json!(self.id), &json!(reason)));
+        }
+        assert_eq!(self.node.get(ROOMS).await.json(), self.before, "nothing was written");
+    }
+
+    /// Path and query of the newest key in the playlist.
+    async fn key_uri(&self) -> String {
+        let playlist =
+            raw::request(&self.node.hls, "GET", b"/hls/rooms/live/index.m3u8", "", b"").await.text();
+        let key =
+            playlist.rsplit("METHOD=AES-128,URI=\"").next().and_then(|rest| rest.split('"').next()).unwrap();
+        format!("/hls/rooms/live/{key}")
+    }
+
+    async fn ask_key(&self, uri: &str, headers: &str) -> Answer {
+        raw::request(&self.node.hls, "GET", uri.as_bytes(), headers, b"").await
+    }
+
+    /// Genuine tokens of another time, room, role, issuer and installation, and some that are none at all.
+    async fn bad_tokens(&self) -> Vec<(String, u16, &'static str)> {
+        let secrets = secrets(&self.node);
+        let hour = Duration::from_secs(3600);
+        let ours = Tokens::new(&secrets.jwt, "stentor", hour);
+        let other_issuer = Tokens::new(&secrets.jwt, "another", hour);
+        let mut forged = secrets.jwt.clone();
+        forged[0].secret.0 = vec![7; 32];
+        let forger = Tokens::new(&forged, "stentor", hour);
+        let room = RoomId::new("live").unwrap();
+        let now = stentor::rooms::now();
+        let two_hours_ago = UnixMs(now.0 - 2 * 3_600_000);
+        let good = ours.issue_listener(&room, now).token;
+        let (head, rest) = good.split_once('.').unwrap();
+        // {"alg":"none","typ":"JWT"}
+        let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", rest.split('.').next().unwrap());
+        vec![
+            (ours.issue_listener(&room, two_hours_ago).token, 401, "token_expired"),
+            (self.node.token("idle").await, 403, "token_wrong_room"),
+            (ours.issue(Role::Anchor, "anna", &room, hour, now).token, 403, "token_wrong_audience"),
+            (other_issuer.issue_listener(&room, now).token, 401, "token_invalid"),
+            (forger.issue_listener(&room, now).token, 401, "token_invalid"),
+            (format!("{head}.{rest}x"), 401, "token_invalid"),
+            (unsigned, 401, "token_invalid"),
+            ("nonsense".into(), 401, "token_invalid"),
+            ("a.b.c".into(), 401, "token_invalid"),
+            ("x".repeat(5000), 401, "token_invalid"),
+        ]
+    }
+}

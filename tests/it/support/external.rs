@@ -1,0 +1,69 @@
+//! What a node can be given from outside instead of its own: a Janus of the test, and an FFmpeg that only
+//! pretends.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use stentor::auth::Secrets;
+use stentor::config::{self, LoadInput};
+use stentor::domain::ids::RoomId;
+use stentor::janus::Secret;
+use tempfile::TempDir;
+
+use super::janus::TestJanus;
+use super::node::Node;
+
+/// A node on this Janus, reached at `url` (a proxy's, or its own). Not running yet.
+pub fn on_janus(janus: &TestJanus, url: &str, settings: &[(&str, &str)]) -> Node {
+    let mut all = vec![
+        ("janus.mode", "external"),
+        ("janus.url", url),
+        ("janus.api_secret", janus.options.api_secret.0.as_str()),
+        ("janus.admin_key", janus.options.admin_key.0.as_str()),
+    ];
+    all.extend(settings);
+    Node::prepare(&all)
+}
+
+/// The secrets that the node made in its data directory.
+pub fn secrets(node: &Node) -> Secrets {
+    let data_dir = ("node.data_dir".to_owned(), node.data_dir().display().to_string());
+    let config = config::load(LoadInput { flags: vec![data_dir], ..LoadInput::default() }).unwrap();
+    Secrets::load_or_create(&config).unwrap()
+}
+
+/// What the node guards this room on Janus with.
+pub fn janus_secret(secrets: &Secrets, room: &str) -> Secret {
+    Secret(secrets.of_janus_room(&RoomId::new(room).unwrap()))
+}
+
+/// A program that says its version like FFmpeg, writes three seconds of a recording at once, and stays. It
+/// binds no port and costs nothing while it stands there; its command name is `ffmpeg`, too.
+pub struct FakeFfmpeg(TempDir);
+
+impl FakeFfmpeg {
+    pub fn make() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let recording = folder.path().join("recording.mp4");
+        let made = std::process::Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "sine=sample_rate=48000", "-t", "3"])
+            .args(["-c:a", "aac", "-f", "mp4", "-movflags", "+empty_moov+default_base_moof"])
+            .args(["-frag_duration", "192000"])
+            .arg(&recording)
+            .status();
+        assert!(made.unwrap().success());
+        let script = format!(
+            "#!/bin/sh\n[ \"$1\" = -version ] && exec echo ffmpeg version 0-fake\n\
+             cat {}\nwhile :; do sleep 3600; done\n",
+            recording.display()
+        );
+        let fake = Self(folder);
+        std::fs::write(fake.path(), script).unwrap();
+        std::fs::set_permissions(fake.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        fake
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("ffmpeg")
+    }
+}
