@@ -122,7 +122,7 @@ impl Node {
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
         // A second registration would fail; there is one per process and registry.
         context.metrics.registry().register(Box::new(system.registry()))?;
-        let readiness = Arc::new(Readiness::new(context.clone()));
+        let readiness = Arc::new(Readiness::new(context.clone(), incarnation));
         let sides = servers::Sides {
             context: context.clone(),
             service,

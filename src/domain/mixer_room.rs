@@ -279,12 +279,19 @@ impl MixerRoom {
             return Plan::wait("waits for Janus to forward RTP");
         };
         let alive = r.last_fragment.unwrap_or_default().max(fed_since).max(r.since);
-        let due = alive + self.policy.watchdog;
+        let due = alive + self.patience(r);
         if due <= now {
             return kill(STARVED);
         }
         let reason = if r.last_fragment.is_some() { "producing" } else { "waits for the first fragment" };
         Plan::Wait { reason: reason.into(), until: Some(due) }
+    }
+
+    /// How long a process may go without a fragment. On a busy machine a start takes its time, and killing it for
+    /// that makes the machine busier: each start in vain allows the next one more.
+    fn patience(&self, r: &Running) -> Duration {
+        let starts = if r.last_fragment.is_none() { 1 + self.retry.attempt() } else { 1 };
+        self.policy.watchdog * starts.min(MOST_PATIENCE)
     }
 
     fn wind_down(&self) -> Plan<ProcessEffect> {
@@ -470,4 +477,10 @@ const NEW_SOURCE: &str = "the RTP source changed";
 pub const STARVED: &str = "no fragment while Janus forwards";
 const GARBLED: &str = "what FFmpeg writes cannot be used";
 const NOT_WANTED: &str = "the room is no longer wanted here";
+/// Watchdog times that a start is given at most.
+const MOST_PATIENCE: u32 = 5;
 const ENDINGS: [&str; 5] = [NEW_EPOCH, NEW_SOURCE, STARVED, GARBLED, NOT_WANTED];
+
+#[cfg(test)]
+#[path = "mixer_room_tests.rs"]
+mod tests;

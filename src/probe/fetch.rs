@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockModeDecrypt, KeyIvInit};
+use awc::ClientRequest;
+use awc::error::{ConnectError, SendRequestError};
 use bytes::Bytes;
 use url::Url;
 
@@ -98,14 +100,27 @@ impl Fetch {
         self.playlist.join(uri).map_err(|e| ProbeError::Unreachable(format!("the URI of a listed file: {e}")))
     }
 
+    fn request(&self, url: &Url, with_token: bool) -> ClientRequest {
+        let request = self.client.get(url.as_str());
+        if with_token {
+            request.insert_header(("Authorization", format!("Bearer {}", self.token)))
+        } else {
+            request
+        }
+    }
+
     async fn get(&self, url: &Url, with_token: bool) -> Result<File, ProbeError> {
         // The path only: the query may hold a token.
         let unreachable = |e: &dyn std::fmt::Display| ProbeError::Unreachable(format!("{}: {e}", url.path()));
-        let mut request = self.client.get(url.as_str());
-        if with_token {
-            request = request.insert_header(("Authorization", format!("Bearer {}", self.token)));
+        let mut answer = match self.request(url, with_token).send().await {
+            // The server closed a connection that lay idle, just when it was to be used again (RFC 9112 section
+            // 9.3.1: such a request may be repeated).
+            Err(SendRequestError::Connect(ConnectError::Disconnected)) => {
+                self.request(url, with_token).send().await
+            }
+            answer => answer,
         }
-        let mut answer = request.send().await.map_err(|e| unreachable(&e))?;
+        .map_err(|e| unreachable(&e))?;
         let body = answer.body().limit(MAX_BODY).await.map_err(|e| unreachable(&e))?;
         let status = answer.status().as_u16();
         if status != 200 {

@@ -1,6 +1,6 @@
 //! What was heard: pieces of media decoded to samples, and the tones in them.
 //!
-//! Owns: decoding (by FFmpeg) and tone detection (Goertzel's algorithm). Never does: fetch anything.
+//! Owns: decoding (by FFmpeg) and tone detection (a coarse spectrum, then Goertzel's algorithm). Never does: fetch anything.
 
 use std::f64::consts::TAU;
 use std::path::Path;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::listener::ProbeError;
+use super::spectrum;
 use crate::process;
 
 /// Samples per second of everything decoded here.
@@ -150,16 +151,12 @@ pub fn strongest_hz(pcm: &[f32]) -> Option<f64> {
         return None;
     }
     // Nine blocks spread over the whole: a short pause at either end must not decide.
-    let spread: Vec<&[f32]> = (0..9).map(|i| &pcm[(pcm.len() - BLOCK) * i / 8..][..BLOCK]).collect();
-    let loudness = |hz: f64| spread.iter().map(|block| goertzel(block, hz)).sum::<f64>();
-    let coarse = loudest((20..=20_000).step_by(10).map(f64::from), loudness)?;
+    let spread = (0..9).map(|i| &pcm[(pcm.len() - BLOCK) * i / 8..][..BLOCK]);
+    let coarse = spectrum::strongest(spread, RATE, 20.0..=20_000.0)?;
     let middle = &pcm[pcm.len().saturating_sub(FINE) / 2..];
     let fine = &middle[..middle.len().min(FINE)];
-    loudest((-15..=15).map(|d| coarse + f64::from(d)), |hz| goertzel(fine, hz))
-}
-
-fn loudest(frequencies: impl Iterator<Item = f64>, loudness: impl Fn(f64) -> f64) -> Option<f64> {
-    frequencies.map(|hz| (hz, loudness(hz))).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(hz, _)| hz)
+    let near = (-15..=15).map(|d| coarse.round() + f64::from(d));
+    near.map(|hz| (hz, goertzel(fine, hz))).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(hz, _)| hz)
 }
 
 /// Amplitude of one frequency in a block under a Hann window, which keeps a strong neighbour from leaking in.

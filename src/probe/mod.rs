@@ -9,6 +9,7 @@ pub mod hearing;
 pub mod listener;
 pub mod m3u8;
 mod rules;
+mod spectrum;
 pub mod tone;
 
 pub use hearing::Heard;

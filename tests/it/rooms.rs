@@ -1,10 +1,21 @@
-//! Rooms on a real node: created, started, heard, stopped, deleted.
+//! Rooms on a real node: created, started, heard, stopped, deleted, and what they survive.
 
-use std::time::Duration;
+mod crash;
+mod endings;
+mod failures;
+mod orderly;
+mod tones;
 
-use stentor::probe::{Listener, Mode};
+use std::time::{Duration, Instant};
 
+use stentor::probe::listener::Target;
+use stentor::probe::{Heard, Listener, Mode};
+
+use crate::support::PATIENCE;
+use crate::support::etcd::Etcd;
 use crate::support::node::Node;
+
+const SECRET: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
 #[actix::test]
 async fn a_room_without_a_speaker_is_playable() {
@@ -15,4 +26,39 @@ async fn a_room_without_a_speaker_is_playable() {
     assert_eq!(heard.violations, Vec::<String>::new());
     assert!(heard.seconds() >= 3.0, "{}", heard.seconds());
     assert_eq!(heard.strongest_hz(), None, "silence has no tone");
+}
+
+/// A node of a cluster: rooms in etcd, secrets configured.
+async fn node_on_etcd(etcd: &Etcd, settings: &[(&str, &str)]) -> Node {
+    let (endpoint, jwt) = (etcd.endpoint(), format!("k1:{SECRET}"));
+    let mut all = vec![
+        ("store.kind", "etcd"),
+        ("store.etcd.endpoints", endpoint.as_str()),
+        ("auth.jwt_secrets", jwt.as_str()),
+        ("hls.secret", SECRET),
+    ];
+    all.extend_from_slice(settings);
+    Node::start(&all).await
+}
+
+/// A listener that has found the tone.
+async fn tuned_in(target: &Target, mode: Mode, hz: f64) -> Listener {
+    let deadline = Instant::now() + PATIENCE;
+    let mut listener = Listener::open_by(target, mode, deadline).await.unwrap();
+    listener.hear_until(hz, deadline).await.unwrap();
+    listener
+}
+
+/// Nothing but the tone, without a gap and by the rules.
+fn assert_only(heard: &Heard, hz: f64, others: &[f64]) {
+    assert_eq!(heard.violations, Vec::<String>::new());
+    assert_eq!(heard.gaps, vec![]);
+    let strongest = heard.strongest_hz().unwrap_or_default();
+    // A packet lost on a busy machine shifts the phase, and the maximum with it by some hertz.
+    assert!((strongest - hz).abs() <= 20.0, "{strongest} Hz instead of {hz}");
+    assert!(heard.level(hz) > 0.03, "{hz} Hz has only {}", heard.level(hz));
+    for other in others {
+        assert!(heard.level(*other) < heard.level(hz) / 20.0, "{other} Hz has {}", heard.level(*other));
+    }
+    assert!(heard.segments().is_sorted_by(|a, b| a + 1 == *b), "{:?}", heard.segments());
 }

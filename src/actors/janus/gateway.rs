@@ -22,7 +22,7 @@ use super::bridge;
 use super::metered::Metered;
 use super::room::{self, JanusRoomActor};
 use crate::actors::context::{Context, dice};
-use crate::actors::kernel::{Behaviour, ChildDown, Cx, Message, Observed, Timer};
+use crate::actors::kernel::{Behaviour, ChildDown, Cx, Message, Observed, Stopping, Timer};
 use crate::actors::news::News;
 use crate::actors::room_children::{Ended, RoomChildren};
 use crate::domain::ids::{ModuleId, RoomId};
@@ -346,6 +346,12 @@ impl Behaviour for JanusGateway {
             Ended::Gone(room) => self.look_at(room, cx),
             Ended::Restarting(_) | Ended::Other => {}
         }
+    }
+
+    /// The connection ends with its last holder, and so before the Janus does: that is no loss to complain of.
+    fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
+        self.link.set_bridge(None);
+        Stopping::Now
     }
 
     fn observe(&self) -> Observed {

@@ -9,11 +9,15 @@ pub mod kept;
 pub mod node;
 pub mod raw;
 pub mod staged;
+pub mod studio;
 pub mod tcp_proxy;
 pub mod terminal;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
+
+/// Everything a test waits for happens within this, however busy the machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Loopback ports nobody listens on at the moment; all different.
 pub fn free_ports<const N: usize>() -> [u16; N] {
@@ -27,6 +31,15 @@ pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() ->
     while !condition() {
         assert!(Instant::now() < end, "{what} did not happen within {deadline:?}");
         pause();
+    }
+}
+
+/// As [`wait_until`], for a condition that has to be asked for.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let end = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < end, "{what} did not happen within {PATIENCE:?}");
+        pause_async().await;
     }
 }
 

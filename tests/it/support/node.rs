@@ -1,13 +1,15 @@
 //! A Stentor node as users run it: the real binary, on free ports, with its own data directory and log.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use stentor::config::{self, Config, LoadInput};
 use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
 use tempfile::TempDir;
@@ -17,9 +19,10 @@ use super::wait_until;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Each node of a test run has RTP ports of its own.
-static NEXT_RTP_PORTS: AtomicU16 = AtomicU16::new(27_000);
+/// Each node of a test run has RTP ports of its own, out of those between the managed Janus's and the ephemeral.
+const RTP_RANGE: Range<u16> = 27_000..32_700;
 const RTP_PORTS: u16 = 100;
+static NODES: AtomicU32 = AtomicU32::new(0);
 
 pub struct Node {
     settings: Vec<(String, String)>,
@@ -62,8 +65,7 @@ impl Node {
         for address in ["listen.api", "listen.hls", "listen.ops"] {
             all.push((address.to_owned(), "127.0.0.1:0".to_owned()));
         }
-        let first = NEXT_RTP_PORTS.fetch_add(RTP_PORTS, Relaxed);
-        all.push(("mixer.rtp_ports".to_owned(), format!("{first}-{}", first + RTP_PORTS - 1)));
+        all.push(("mixer.rtp_ports".to_owned(), rtp_ports()));
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let key = settings.iter().find(|(name, _)| *name == "auth.api_keys");
         let authorization = key.map(|(_, key)| format!("Bearer {key}"));
@@ -82,6 +84,11 @@ impl Node {
 
     pub fn data_dir(&self) -> &Path {
         self.data.path()
+    }
+
+    /// What the node is configured with.
+    pub fn config(&self) -> Config {
+        config::load(LoadInput { flags: self.settings.clone(), ..LoadInput::default() }).expect("it is valid")
     }
 
     /// Starts the process (again); its addresses may differ from the last run's.
@@ -245,6 +252,15 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    /// A test that failed shows what the node said meanwhile.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("log of the node:\n{}", self.output());
+        }
+    }
+}
+
 impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
@@ -280,6 +296,19 @@ pub async fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Op
     let headers = response.headers().iter().map(|(n, v)| (n.to_string(), text(v))).collect();
     let body = response.body().limit(64 << 20).await.expect("a whole body").to_vec();
     Answer { status: response.status().as_u16(), headers, body }
+}
+
+/// Two test runs at once seldom begin with the same ports.
+fn rtp_ports() -> String {
+    let blocks = u32::from((RTP_RANGE.end - RTP_RANGE.start) / RTP_PORTS);
+    let block = (std::process::id() * 7 + NODES.fetch_add(1, Relaxed)) % blocks;
+    let first = RTP_RANGE.start + block as u16 * RTP_PORTS;
+    format!("{first}-{}", first + RTP_PORTS - 1)
+}
+
+/// To one process that the test, or a node of the test, started.
+pub fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).expect("no process has pid 0"), signal).expect("it is there and ours");
 }
 
 /// Pids of the children of `parent` with this command name.

@@ -1,0 +1,109 @@
+//! FFmpeg and Janus dying or freezing under a room: its listeners lose a moment, and nothing else.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use stentor::probe::{Heard, Listener, Mode};
+
+use super::{assert_only, tuned_in};
+use crate::support::node::{Node, is_alive, signal, until_gone};
+use crate::support::studio::{Speaker, Studio};
+use crate::support::{PATIENCE, until};
+
+#[actix::test]
+async fn a_killed_ffmpeg_costs_a_discontinuity_and_no_sequence_number() {
+    let (node, _speaker, mut listener) = on_air().await;
+    for round in 1..=3 {
+        let before = listener.playlist().edge().0;
+        let victim = node.children("ffmpeg")[0];
+        signal(victim, Signal::KILL);
+        let heard = across_a_discontinuity(&mut listener).await;
+        assert_only(&heard, 440.0, &[]);
+        assert!(listener.playlist().edge().0 <= before + 8, "round {round} jumped from {before}");
+        until("one FFmpeg runs", async || node.children("ffmpeg").len() == 1).await;
+        assert_ne!(node.children("ffmpeg"), [victim]);
+    }
+}
+
+#[actix::test]
+async fn a_frozen_ffmpeg_is_replaced() {
+    let (node, _speaker, mut listener) = on_air().await;
+    let victim = node.children("ffmpeg")[0];
+    signal(victim, Signal::STOP);
+    let heard = across_a_discontinuity(&mut listener).await;
+    assert_only(&heard, 440.0, &[]);
+    assert!(!is_alive(victim));
+    assert_eq!(node.children("ffmpeg").len(), 1);
+    let exits: Vec<Value> = node.log().into_iter().filter(|l| l["message"] == "FFmpeg exited").collect();
+    assert!(exits.iter().any(|l| l["pid"] == victim && l["why"] == "stalled"), "{exits:?}");
+}
+
+#[actix::test]
+async fn a_killed_janus_is_back_with_its_rooms_and_the_restart_has_its_reason() {
+    let (node, speaker, mut listener) = on_air().await;
+    let (victim, ffmpeg) = (node.children("janus"), node.children("ffmpeg"));
+    signal(victim[0], Signal::KILL);
+    until_gone(&victim);
+    drop(speaker);
+    until("another Janus runs", async || node.children("janus").len() == 1).await;
+    let link = async || node.states_of("janus_gateway").await[0]["state"] == "up";
+    until("the node is connected to it", link).await;
+    let studio = Studio::managed(&node).await;
+    until("the room forwards again", async || studio.forwarders("live").await.len() == 1).await;
+    let _speaker = studio.speak(&node, "live", 660).await;
+    let heard = listener.hear_until(660.0, std::time::Instant::now() + PATIENCE).await.unwrap();
+    assert_eq!((heard.gaps, heard.violations), (vec![], vec![]));
+    until_gone(&ffmpeg);
+    assert_eq!(studio.marked_rooms().await, ["live"]);
+
+    let process = &node.states_of("janus_process").await[0];
+    let text = process["last_failure"]["text"].as_str().unwrap_or_default();
+    assert!(text.contains("signal: 9"), "{process:#}");
+    let restarts: u64 = process["restarts"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert_eq!(restarts, 1, "{process:#}");
+}
+
+#[actix::test]
+async fn a_frozen_janus_is_replaced() {
+    let (node, _speaker, _listener) = on_air().await;
+    let victim = node.children("janus");
+    signal(victim[0], Signal::STOP);
+    until_gone_within_patience(&victim).await;
+    let studio = async || {
+        node.children("janus").len() == 1 && node.states_of("janus_gateway").await[0]["state"] == "up"
+    };
+    until("another Janus runs", studio).await;
+    let studio = Studio::managed(&node).await;
+    let _speaker = studio.speak(&node, "live", 660).await;
+    tuned_in(&node.target("live").await, Mode::Parts, 660.0).await;
+}
+
+/// The room `live` at 440 Hz, and who hears it.
+async fn on_air() -> (Node, Speaker, Listener) {
+    let node = Node::start(&[]).await;
+    node.room_on_air("live").await;
+    let speaker = Studio::managed(&node).await.speak(&node, "live", 440).await;
+    let listener = tuned_in(&node.target("live").await, Mode::Parts, 440.0).await;
+    (node, speaker, listener)
+}
+
+/// Listens until a discontinuity has come; what is heard behind it.
+async fn across_a_discontinuity(listener: &mut Listener) -> Heard {
+    let before = newest(listener);
+    let crossing = async {
+        while newest(listener) == before {
+            listener.hear(Duration::from_millis(200)).await.unwrap();
+        }
+        listener.hear(Duration::from_secs(3)).await.unwrap()
+    };
+    tokio::time::timeout(PATIENCE, crossing).await.expect("a discontinuity comes")
+}
+
+fn newest(listener: &Listener) -> Option<u64> {
+    listener.playlist().segments.last().map(|s| s.discontinuity)
+}
+
+async fn until_gone_within_patience(pids: &[i32]) {
+    until("it is killed", async || !pids.iter().any(|pid| is_alive(*pid))).await;
+}

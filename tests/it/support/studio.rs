@@ -1,0 +1,123 @@
+//! The Janus of a node, asked directly, and speakers in its rooms.
+//!
+//! Owns: a connection of its own, beside the node's. Never does: change the node's rooms.
+
+use std::net::UdpSocket;
+use std::path::Path;
+use std::time::Instant;
+
+use stentor::auth::Secrets;
+use stentor::domain::ids::{MediaAddr, Pin, RoomId};
+use stentor::janus::{
+    AudioBridge, ConnectOptions, ForwarderInfo, GatewayEvent, JanusClient, RoomInfo, RoomMark,
+    RtpParticipant, Secret,
+};
+use stentor::probe::ToneSender;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::janus::{MOMENT, connect};
+use super::node::Node;
+use super::{PATIENCE, pause_async};
+
+pub struct Studio {
+    pub client: JanusClient,
+    secrets: Secrets,
+    _events: UnboundedReceiver<GatewayEvent>,
+}
+
+/// Speaks until dropped.
+pub struct Speaker {
+    _tone: ToneSender,
+    _participant: RtpParticipant,
+}
+
+impl Studio {
+    /// The managed Janus of the node; its present run.
+    pub async fn managed(node: &Node) -> Self {
+        Self::at(&managed(&node.data_dir().join("janus")), node).await
+    }
+
+    pub async fn at(options: &ConnectOptions, node: &Node) -> Self {
+        let (client, events) = connect(options).await;
+        let secrets = Secrets::load_or_create(&node.config()).unwrap();
+        Self { client, secrets, _events: events }
+    }
+
+    /// The secret that this node gives its Janus rooms.
+    pub fn secret_of(&self, room: &str) -> Secret {
+        Secret(self.secrets.of_janus_room(&RoomId::new(room).unwrap()))
+    }
+
+    /// The Janus rooms that are marked as this room.
+    pub async fn rooms_of(&self, room: &str) -> Vec<RoomInfo> {
+        let all = self.client.list_rooms().await.unwrap();
+        all.into_iter().filter(|r| marked(r).is_some_and(|id| id == room)).collect()
+    }
+
+    /// The rooms of which the Janus has one or more, each as often as it has it.
+    pub async fn marked_rooms(&self) -> Vec<String> {
+        let mut all: Vec<_> = self.client.list_rooms().await.unwrap().iter().filter_map(marked).collect();
+        all.sort();
+        all
+    }
+
+    pub async fn forwarders(&self, room: &str) -> Vec<ForwarderInfo> {
+        let mut all = Vec::new();
+        for info in self.rooms_of(room).await {
+            // It may go between the two questions.
+            all.extend(self.client.list_forwarders(info.id, &self.secret_of(room)).await.unwrap_or_default());
+        }
+        all
+    }
+
+    /// Joins the room by plain RTP and speaks a sine of `hz`.
+    pub async fn speak(&self, node: &Node, room: &str, hz: u32) -> Speaker {
+        let pin = node.get(&format!("/api/rooms/{room}")).await.json()["room"]["pin"].clone();
+        let pin = Pin::new(pin.as_str().unwrap()).unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let ours = MediaAddr { ip: address.ip(), port: address.port() };
+        let janus_room_id = self.the_room(room).await.id;
+        let joined = self.client.join_rtp(janus_room_id, &pin, "speaker", ours);
+        let participant = tokio::time::timeout(MOMENT, joined).await.unwrap().unwrap();
+        let theirs = MediaAddr { ip: participant.ip, port: participant.port };
+        let payload_type = participant.payload_type;
+        let tone = ToneSender::start(Path::new("ffmpeg"), socket, theirs, payload_type, hz).unwrap();
+        Speaker { _tone: tone, _participant: participant }
+    }
+
+    /// Waits until there is one.
+    async fn the_room(&self, room: &str) -> RoomInfo {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match &self.rooms_of(room).await[..] {
+                [one] => return one.clone(),
+                other => assert!(Instant::now() < deadline, "{other:?}"),
+            }
+            pause_async().await;
+        }
+    }
+}
+
+/// The id of the room that the description names.
+fn marked(info: &RoomInfo) -> Option<String> {
+    RoomMark::parse(&info.description).map(|mark| mark.room.to_string())
+}
+
+/// How the node reaches its Janus, read where the Janus reads it.
+fn managed(folder: &Path) -> ConnectOptions {
+    let port = setting(folder, "janus.transport.websockets.jcfg", "ws_port");
+    ConnectOptions {
+        url: format!("ws://127.0.0.1:{port}"),
+        api_secret: Some(Secret(setting(folder, "janus.jcfg", "api_secret"))),
+        admin_key: Some(Secret(setting(folder, "janus.plugin.audiobridge.jcfg", "admin_key"))),
+        request_timeout: MOMENT,
+    }
+}
+
+/// A value of a file that the node wrote: a number, or a text of hexadecimal digits.
+pub fn setting(folder: &Path, file: &str, key: &str) -> String {
+    let text = std::fs::read_to_string(folder.join(file)).unwrap();
+    let (_, value) = text.split_once(&format!("{key} = ")).unwrap();
+    value.split(';').next().unwrap().trim_matches('"').to_owned()
+}
