@@ -38,7 +38,9 @@ pub enum ManagedError {
     WorkDir(PathBuf, #[source] io::Error),
     #[error("cannot find a free port on 127.0.0.1 for janus")]
     NoPort(#[source] io::Error),
-    #[error("janus ended ({status}) before it was ready: {last_words}")]
+    #[error(
+        "janus ended ({status}) before it was ready; is janus.binary a Janus Gateway? It said: {last_words}"
+    )]
     Exited { status: ExitStatus, last_words: String },
     #[error("janus did not answer within {after:?}; see its log (target `janus`)")]
     NotReady { after: Duration },

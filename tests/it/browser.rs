@@ -1,1 +1,166 @@
-//! Placeholder.
+//! hls.js in headless Chromium on a live room of a real node: quick to sound, close to live, and not to be put
+//! off by dying FFmpegs or changing keys.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use stentor::domain::ids::{MediaAddr, Pin};
+use stentor::janus::{AudioBridge, GatewayEvent, JanusClient, RoomMark, RtpParticipant};
+use stentor::probe::{Listener, Mode, ToneSender};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::support::browser::{Listened, listen};
+use crate::support::external::on_janus;
+use crate::support::janus::TestJanus;
+use crate::support::node::{Node, request};
+use crate::support::pause_async;
+
+const ROOM: &str = "concert";
+const HZ: u32 = 440;
+/// Two segments: about four seconds.
+const KEY_ROTATION: &str = "2";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[actix::test]
+async fn the_page_plays_a_live_room() {
+    let (mut node, _singer) = concert().await;
+    let listened = listen(&page(&node).await, 15).await;
+    print("undisturbed", &listened);
+    assert_eq!(listened.errors, Vec::<Value>::new(), "{listened:?}");
+    plays_on(&listened);
+    assert!(node.stop().success());
+}
+
+#[actix::test]
+async fn the_page_plays_on_across_three_dead_ffmpegs_and_changing_keys() {
+    let (mut node, _singer) = concert().await;
+    let page = page(&node).await;
+    let before = key_of(&node).await;
+    let (listened, killed) = tokio::join!(listen(&page, 40), kill_three_ffmpegs(&node));
+    print("three FFmpegs killed", &listened);
+    let fatal: Vec<_> = listened.errors.iter().filter(|error| error["fatal"] == true).collect();
+    assert!(fatal.is_empty(), "{fatal:?}");
+    assert_eq!(killed, 3);
+    assert_ne!(key_of(&node).await, before, "the key has changed");
+    plays_on(&listened);
+    assert!(listened.longest_silence_ms <= 5000.0, "{listened:?}");
+    assert!(node.stop().success());
+}
+
+fn plays_on(listened: &Listened) {
+    assert_eq!((listened.state.as_str(), &listened.foreign_requests), ("playing", &vec![]), "{listened:?}");
+    assert!(listened.first_sound_ms.is_some(), "{listened:?}");
+    assert!(listened.behind_live.p50.is_some_and(|seconds| seconds < 10.0), "{listened:?}");
+    let hz = listened.dominant_hz.unwrap();
+    assert!((hz - f64::from(HZ)).abs() < 15.0, "{hz}");
+}
+
+fn print(story: &str, listened: &Listened) {
+    let Listened { first_sound_ms, behind_live, longest_silence_ms, errors, .. } = listened;
+    println!(
+        "{story}: first sound {:.0} ms, behind live p50 {:.2} s p95 {:.2} s, longest silence {longest_silence_ms:.0} ms, {} error events",
+        first_sound_ms.unwrap_or(f64::NAN),
+        behind_live.p50.unwrap_or(f64::NAN),
+        behind_live.p95.unwrap_or(f64::NAN),
+        errors.len(),
+    );
+}
+
+/// A tone sung into a Janus of the test. Dropped, it ends.
+struct Singer {
+    _janus: TestJanus,
+    _client: JanusClient,
+    _events: UnboundedReceiver<GatewayEvent>,
+    _participant: RtpParticipant,
+    _socket: UdpSocket,
+    _tone: ToneSender,
+}
+
+/// A node with the room on air and its tone already at the listener's side.
+async fn concert() -> (Node, Singer) {
+    let janus = TestJanus::start().await;
+    let mut node = on_janus(&janus, janus.janus.url(), &[("hls.key_rotation", KEY_ROTATION)]);
+    node.run();
+    node.ready().await;
+    let room = node.room_on_air(ROOM).await;
+    let pin = Pin::new(room["pin"].as_str().unwrap()).unwrap();
+    let singer = sing(janus, &pin).await;
+    let mut listener = Listener::open(&node.target(ROOM).await, Mode::Parts).await.unwrap();
+    listener.hear_until(f64::from(HZ), Instant::now() + PATIENCE).await.unwrap();
+    (node, singer)
+}
+
+async fn sing(janus: TestJanus, pin: &Pin) -> Singer {
+    let (client, events) = janus.client().await;
+    let rooms = client.list_rooms().await.unwrap();
+    let ours =
+        |description: &str| RoomMark::parse(description).is_some_and(|mark| mark.room.as_str() == ROOM);
+    let number = rooms.iter().find(|info| ours(&info.description)).expect("the room is on Janus").id;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let here = socket.local_addr().unwrap();
+    let here = MediaAddr { ip: IpAddr::from(Ipv4Addr::LOCALHOST), port: here.port() };
+    let participant = client.join_rtp(number, pin, "singer", here).await.unwrap();
+    let target = MediaAddr { ip: participant.ip, port: participant.port };
+    let tone = ToneSender::start("ffmpeg".as_ref(), target, participant.payload_type, HZ).unwrap();
+    Singer {
+        _janus: janus,
+        _client: client,
+        _events: events,
+        _participant: participant,
+        _socket: socket,
+        _tone: tone,
+    }
+}
+
+async fn page(node: &Node) -> String {
+    format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await)
+}
+
+/// Each once the page plays, or has had two segments of the FFmpeg that came after the last kill.
+async fn kill_three_ffmpegs(node: &Node) -> usize {
+    let asked = requests(node).await;
+    until("the page has asked for two seconds of parts", async || requests(node).await >= asked + 30).await;
+    let mut killed = Vec::new();
+    for _ in 0..3 {
+        let from = next_segment(node).await;
+        until("two segments more", async || {
+            next_segment(node).await >= from + 2 && node.children("ffmpeg").len() == 1
+        })
+        .await;
+        let pid = node.children("ffmpeg")[0];
+        assert!(!killed.contains(&pid));
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        killed.push(pid);
+    }
+    killed.len()
+}
+
+/// What the HLS side was asked for; by nobody but the page.
+async fn requests(node: &Node) -> u64 {
+    let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
+    let of_hls = |line: &&str| line.starts_with("stentor_http_requests_total{route=\"/hls");
+    metrics.lines().filter(of_hls).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+async fn next_segment(node: &Node) -> u64 {
+    let ffmpegs = node.states_of("ffmpeg_process").await;
+    ffmpegs[0]["observed"]["next"]["ceiling"].as_u64().unwrap_or(0)
+}
+
+/// URI of the newest key.
+async fn key_of(node: &Node) -> String {
+    let playlist =
+        request("GET", &format!("{}/hls/rooms/{ROOM}/index.m3u8", node.hls), &[], None).await.text();
+    playlist.rsplit("AES-128,URI=\"").next().and_then(|rest| rest.split('"').next()).unwrap().to_owned()
+}
+
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not yet: {what}");
+        pause_async().await;
+    }
+}

@@ -1,1 +1,280 @@
-//! Placeholder.
+//! What operators see of a node: metrics, actors, readiness, logs, and words that name the remedy.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::external::on_janus;
+use crate::support::janus::TestJanus;
+use crate::support::node::{Answer, Node, request};
+use crate::support::pause_async;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ROOM: &str = "very-private-name";
+
+#[actix::test]
+async fn metrics_pass_promtool_and_name_no_room() {
+    let mut node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let url = format!("{}/hls/rooms/{ROOM}/index.m3u8", node.hls);
+    until("the playlist", async || request("GET", &url, &[], None).await.status == 200).await;
+    let metrics = ops(&node, "/metrics").await;
+    assert!(metrics.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    let text = metrics.text();
+    let checked = promtool(&text);
+    assert!(checked.status.success() && checked.stdout.is_empty(), "{checked:?}");
+    assert!(!text.contains(ROOM), "{text}");
+    for figure in [
+        "stentor_rooms{status=\"onair\"} 1",
+        "stentor_ffmpeg_running 1",
+        "stentor_janus_up 1",
+        "stentor_store_up 1",
+        "stentor_actors{actor=\"janus_room\"} 1",
+        "stentor_mailbox_depth{actor=\"room\"} 0",
+        "stentor_mailbox_oldest_seconds{actor=\"ffmpeg_process\"}",
+        "stentor_messages_total{actor=\"ffmpeg_process\",message=\"output\"}",
+        "stentor_message_seconds_bucket{actor=\"janus_room\",message=\"done\",le=",
+        "stentor_janus_requests_total{",
+        "stentor_store_requests_total{",
+        "stentor_media_fragments_total ",
+    ] {
+        assert!(text.contains(figure), "{figure} is not in\n{text}");
+    }
+    assert!(node.stop().success());
+}
+
+#[actix::test]
+async fn the_actors_of_a_room_tell_what_they_do_and_why() {
+    let mut node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let tree = node.actors().await;
+    assert_eq!((&tree["kind"], &tree["status"]), (&"node".into(), &"alive".into()));
+    for (kind, state, supervisor) in [
+        ("room", "onair", "room_supervisor"),
+        ("janus_room", "forwarding", "janus_gateway"),
+        ("ffmpeg_process", "producing", "mixer_supervisor"),
+    ] {
+        until(state, async || node.states_of(kind).await.iter().any(|actor| actor["state"] == state)).await;
+        let actors = node.states_of(kind).await;
+        assert_eq!(actors.len(), 1, "{kind}");
+        let actor = &actors[0];
+        assert_eq!(
+            (actor["name"].as_str().unwrap(), &actor["status"]),
+            (format!("room:{ROOM}").as_str(), &Value::from("alive")),
+            "{actor:#}"
+        );
+        assert!(actor["path"].as_str().unwrap().ends_with(&format!("/room:{ROOM}")), "{actor:#}");
+        assert!(actor["mailbox"]["capacity"].as_u64().unwrap() > 0 && actor["mailbox"]["depth"].is_u64());
+        let transitions = actor["transitions"].as_array().unwrap();
+        assert!((1..=32).contains(&transitions.len()), "{actor:#}");
+        let last = transitions.last().unwrap();
+        assert!(
+            last["to"] == state && last["cause"].is_string() && last["at"].as_u64().unwrap() > 0,
+            "{actor:#}"
+        );
+        let above = node.states_of(supervisor).await;
+        assert!(
+            above[0]["children"].as_array().unwrap().iter().any(|child| child["kind"] == kind),
+            "{supervisor}"
+        );
+    }
+    for kind in ["janus_room", "ffmpeg_process"] {
+        let actor = &node.states_of(kind).await[0];
+        assert!(!actor["reason"].as_str().unwrap().is_empty(), "{actor:#}");
+        assert!(actor["desired"]["onAir"] == true && actor["observed"].is_object(), "{actor:#}");
+    }
+    assert!(node.stop().success());
+}
+
+#[actix::test]
+async fn the_log_is_one_json_object_per_line_and_holds_no_secret() {
+    let mut node = Node::start(&[("log.filter", "debug")]).await;
+    let room = node.room_on_air(ROOM).await;
+    let token = node.token(ROOM).await;
+    let url = format!("{}/hls/rooms/{ROOM}/index.m3u8?token={token}", node.hls);
+    until("the playlist", async || request("GET", &url, &[], None).await.status == 200).await;
+    node.delete(&format!("/api/rooms/{ROOM}")).await;
+    assert!(node.stop().success());
+    let output = node.output();
+    for line in output.lines() {
+        let object: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        for field in ["timestamp", "level", "message", "target"] {
+            assert!(object[field].is_string(), "{field} in {line}");
+        }
+    }
+    let (pin, secrets) =
+        (room["pin"].as_str().unwrap(), std::fs::read_to_string(node.data_dir().join("secrets.json")));
+    let secrets: Value = serde_json::from_str(&secrets.unwrap()).unwrap();
+    for secret in
+        [pin, &token, secrets["jwt"].as_str().unwrap(), secrets["hls"].as_str().unwrap(), "a=rtpmap"]
+    {
+        assert!(!output.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[actix::test]
+async fn a_node_is_ready_while_its_janus_answers() {
+    let janus = TestJanus::start().await;
+    let mut node = on_janus(&janus, janus.janus.url(), &[]);
+    node.run();
+    node.ready().await;
+    assert_eq!(ops(&node, "/livez").await.status, 200);
+    let ready = node.readyz().await;
+    assert_eq!((ready.status, &ready.json()["ready"]), (200, &Value::Bool(true)));
+    let names = |answer: &Answer| -> Vec<String> {
+        let checks = answer.json()["checks"].as_array().unwrap().clone();
+        checks.iter().map(|check| check["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&ready), ["node", "store", "janus", "ffmpeg"]);
+    janus.janus.stop(Duration::from_secs(1)).await.unwrap();
+    let reason = not_ready(&node, "janus").await;
+    assert!(reason.contains("/actors"), "{reason}");
+    let gateway = &node.states_of("janus_gateway").await[0];
+    assert!(gateway["state"] != "up" && gateway["reason"].is_string(), "{gateway:#}");
+    assert_eq!(ops(&node, "/livez").await.status, 200);
+    assert!(ops(&node, "/metrics").await.text().contains("stentor_janus_up 0"));
+    let refused = node.post("/api/rooms", serde_json::json!({ "roomId": "abc", "start": true })).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "no_janus_available"));
+    assert!(node.stop().success());
+}
+
+/// An FFmpeg that ignores TERM keeps the shutdown going long enough to look at it.
+#[actix::test]
+async fn a_node_that_is_stopping_is_not_ready_any_more() {
+    let mut node = Node::start(&[("mixer.stop_grace", "5s")]).await;
+    node.room_on_air(ROOM).await;
+    let ffmpeg = node.children("ffmpeg")[0];
+    signal(ffmpeg, Signal::STOP);
+    node.signal(Signal::TERM);
+    let reason = not_ready(&node, "node").await;
+    assert!(reason.contains("stopping"), "{reason}");
+    assert_eq!(ops(&node, "/livez").await.status, 200);
+    signal(ffmpeg, Signal::CONT);
+    assert!(node.ended().success());
+    crate::support::node::until_gone(&[ffmpeg]);
+}
+
+#[actix::test]
+async fn a_taken_port_ends_the_start_and_names_its_key() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for key in ["listen.api", "listen.hls", "listen.ops"] {
+        let (code, words) = fails_to_start(&[(key, &address)]);
+        assert_eq!(code, Some(1), "{words}");
+        assert!(words.contains(&address) && words.contains(key), "{words}");
+    }
+}
+
+#[actix::test]
+async fn a_data_directory_that_cannot_be_written_ends_the_start() {
+    // Not a matter of permissions, which mean nothing to root.
+    let (code, words) = fails_to_start(&[("node.data_dir", "/dev/null/data")]);
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.contains("/dev/null/data") && words.contains("node.data_dir"), "{words}");
+    let (code, words) = fails_to_start(&[("node.data_dir", "/proc/self")]);
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.contains("/proc/self") && words.contains("node.data_dir"), "{words}");
+}
+
+#[actix::test]
+async fn a_wrong_configuration_ends_the_start_with_everything_that_is_wrong() {
+    let (code, words) = fails_to_start(&[("hls.part_ms", "x"), ("auth.mode", "keys"), ("nosuch.key", "1")]);
+    assert_eq!(code, Some(2), "{words}");
+    for named in ["hls.part_ms", "auth.api_keys", "nosuch.key"] {
+        assert!(words.contains(named), "{words}");
+    }
+}
+
+#[actix::test]
+async fn without_janus_the_node_lives_is_not_ready_and_says_what_to_install() {
+    for (binary, expected) in
+        [("/nonexistent/janus", "apt-get install janus"), ("/bin/false", "is janus.binary a Janus Gateway?")]
+    {
+        let mut node = waits(&[("janus.binary", binary)]).await;
+        not_ready(&node, "janus").await;
+        until("the reason", async || failure(&node, "janus_process").await.contains(expected)).await;
+        assert_eq!(ops(&node, "/livez").await.status, 200);
+        assert!(node.output().contains(expected), "{}", node.output());
+        assert!(node.stop().success());
+    }
+}
+
+#[actix::test]
+async fn without_ffmpeg_the_node_lives_is_not_ready_and_says_what_to_install() {
+    for (binary, expected) in [("/nonexistent/ffmpeg", "apt install ffmpeg"), ("/bin/true", "mixer.ffmpeg")] {
+        let mut node = waits(&[("mixer.ffmpeg", binary)]).await;
+        not_ready(&node, "ffmpeg").await;
+        until("the reason", async || failure(&node, "mixer_supervisor").await.contains(expected)).await;
+        assert!(node.output().contains(expected), "{}", node.output());
+        assert!(node.stop().success());
+    }
+}
+
+async fn ops(node: &Node, path: &str) -> Answer {
+    request("GET", &format!("{}{path}", node.ops), &[], None).await
+}
+
+/// Waits until this check fails; returns why.
+async fn not_ready(node: &Node, check: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = node.readyz().await;
+        let json = answer.json();
+        let failed =
+            json["checks"].as_array().unwrap().iter().find(|c| c["name"] == check && c["ok"] == false);
+        if let Some(failed) = failed {
+            assert_eq!((answer.status, &json["ready"]), (503, &Value::Bool(false)));
+            return failed["reason"].as_str().unwrap().to_owned();
+        }
+        assert!(Instant::now() < deadline, "{check} is still fine: {json}");
+        pause_async().await;
+    }
+}
+
+/// Why the actor waits, or what it failed of.
+async fn failure(node: &Node, kind: &str) -> String {
+    let actors = node.states_of(kind).await;
+    let Some(actor) = actors.first() else { return String::new() };
+    format!("{} {}", actor["reason"], actor["last_failure"]["text"])
+}
+
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not yet: {what}");
+        pause_async().await;
+    }
+}
+
+/// A node that will not be ready, so that its addresses are chosen instead of learnt.
+async fn waits(settings: &[(&str, &str)]) -> Node {
+    let ops = format!("127.0.0.1:{}", crate::support::free_ports::<1>()[0]);
+    let mut node = Node::prepare(&[settings, &[("listen.ops", ops.as_str())]].concat());
+    node.run();
+    node.ops = format!("http://{ops}");
+    until("it answers", async || tokio::net::TcpStream::connect(&ops).await.is_ok()).await;
+    node
+}
+
+/// Exit code and everything the program said.
+fn fails_to_start(settings: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut node = Node::prepare(settings);
+    node.run();
+    let status = node.ended();
+    (status.code(), node.output())
+}
+
+fn promtool(text: &str) -> Output {
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("promtool is installed");
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn signal(pid: i32, signal: Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
