@@ -17,7 +17,8 @@ test: ## Installs and starts what the tests need, and runs them all
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
 	@# `make demo` is among the tests; what it builds is built here, where one sees it.
 	cargo build
-	cargo test
+	cargo test -- --skip alone::
+	cargo test --test it -- --test-threads=1 alone::
 
 check: ## Format, lints, rules of the house
 	@scripts/setup.sh build
