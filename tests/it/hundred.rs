@@ -13,6 +13,7 @@ use stentor::janus::{
 use stentor::probe::{Listener, Mode};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::support::browser;
 use crate::support::external::{FakeFfmpeg, janus_secret, on_janus, secrets};
 use crate::support::janus::{TestJanus, connect};
 use crate::support::janus_proxy::JanusProxy;
@@ -25,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 #[actix::test]
 async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_none() {
+    let _turn = browser::turn().await;
     let janus = TestJanus::start().await;
     let mut proxy = JanusProxy::start(janus.janus.url()).await;
     proxy.hold(&format!("stentor/default/{HELD}/"));
@@ -47,6 +49,21 @@ async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_no
         "{ROOMS} rooms: accepted after {accepted:.2?}, all but the held one forwarding after {most:.2?}, all after {:.2?}",
         began.elapsed()
     );
+    eprintln!(
+        "CPU node {:?} janus {:?}",
+        std::fs::read_to_string(format!("/proc/{}/stat", house.node.pid()))
+            .unwrap()
+            .split(' ')
+            .skip(13)
+            .take(2)
+            .collect::<Vec<_>>(),
+        std::fs::read_to_string(format!("/proc/{}/stat", janus.janus.pid().unwrap()))
+            .unwrap()
+            .split(' ')
+            .skip(13)
+            .take(2)
+            .collect::<Vec<_>>()
+    );
     house.is_consistent(&names).await;
     assert!(house.node.stop().success());
 }
@@ -65,7 +82,8 @@ async fn rooms_that_are_held_up_do_not_use_up_the_starts_of_ffmpeg() {
         assert_eq!(made.status, 201);
     }
     node.room_on_air("free").await;
-    let mut listener = Listener::open(&node.target("free").await, Mode::Parts).await.unwrap();
+    let mut listener =
+        Listener::open_by(&node.target("free").await, Mode::Parts, Instant::now() + PATIENCE).await.unwrap();
     assert!(listener.hear(Duration::from_secs(1)).await.unwrap().seconds() >= 1.0);
     assert_eq!(node.get("/api/rooms/held-0").await.json()["room"]["status"], "starting");
     proxy.release("stentor/default/held-");

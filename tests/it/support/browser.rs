@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::Deserialize;
 use stentor::process;
 
-/// One browser at a time: two of them on a small machine stall each other's sound.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Chromium's start and the page's, beside the time it listens.
@@ -37,9 +36,14 @@ pub struct BehindLive {
     pub p95: Option<f64>,
 }
 
+/// One browser at a time, and none beside whatever else fills a small machine: they would stall the sound.
+pub async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
 /// Opens `url` and listens for this long.
 pub async fn listen(url: &str, seconds: u32) -> Listened {
-    let _turn = TURN.lock().await;
+    let _turn = turn().await;
     prepare().await;
     let script = folder().join("listen.mjs");
     let seconds_text = seconds.to_string();
