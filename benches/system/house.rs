@@ -61,7 +61,7 @@ impl House {
             ("janus.admin_key", &gateway.admin_key),
         ]);
         if etcd.is_some() {
-            all.extend([("store.kind", "etcd"), ("store.etcd.endpoints", &endpoint)]);
+            all.extend(etcd_settings(&endpoint));
         }
         all.extend(settings);
         let node = Node::start(&all).await;
@@ -152,6 +152,17 @@ impl Gateway {
 /// Ports beside those of the tests, a log as in production.
 pub fn base_settings() -> Vec<(&'static str, &'static str)> {
     vec![("mixer.rtp_ports", "29000-31999"), ("log.filter", "info,actix_server=warn")]
+}
+
+/// A cluster's secrets are configured; these guard nothing.
+pub fn etcd_settings(endpoint: &str) -> [(&'static str, &str); 4] {
+    const SECRET: &str = "thirty-two bytes that guard nothing";
+    [
+        ("store.kind", "etcd"),
+        ("store.etcd.endpoints", endpoint),
+        ("auth.jwt_secrets", "bench:thirty-two bytes that guard nothing"),
+        ("hls.secret", SECRET),
+    ]
 }
 
 pub fn new_room(number: u32) -> NewRoom {

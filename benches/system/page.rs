@@ -18,11 +18,13 @@ pub async fn measure() -> Vec<Row> {
     house.node.room_on_air(ROOM).await;
     let pin = house.room(ROOM).await["room"]["pin"].as_str().and_then(|p| Pin::new(p).ok()).expect("a pin");
     let number = house.janus_room(ROOM).await;
-    let ears = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let ours = MediaAddr { ip: ears.ip(), port: ears.port() };
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("an address");
+    let ours = MediaAddr { ip: address.ip(), port: address.port() };
     let speaker = house.gateway.client.join_rtp(number, &pin, "tone", ours).await.expect("joined");
     let target = MediaAddr { ip: speaker.ip, port: speaker.port };
-    let _tone = ToneSender::start("ffmpeg".as_ref(), target, speaker.payload_type, 440).expect("a tone");
+    let tone = ToneSender::start("ffmpeg".as_ref(), socket, target, speaker.payload_type, 440);
+    let _tone = tone.expect("a tone");
     let target = house.node.target(ROOM).await;
     let mut listener = Listener::open(&target, Mode::Parts).await.expect("a playlist");
     let deadline = std::time::Instant::now() + Duration::from_secs(30);

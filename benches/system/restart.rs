@@ -16,7 +16,7 @@ use stentor::store::etcd::EtcdStore;
 use stentor::store::{Store, WatchEvent, WatchStream};
 use tokio::io::AsyncReadExt;
 
-use super::house::{Gateway, base_settings, client, send};
+use super::house::{Gateway, base_settings, client, etcd_settings, send};
 use super::support::etcd::Etcd;
 use super::support::node::Node;
 use super::table::{Row, short};
@@ -73,9 +73,8 @@ pub async fn measure() -> Vec<Row> {
 async fn node(etcd: &Etcd) -> Node {
     let (endpoint, ffmpeg) = (etcd.endpoint(), stub::path().display().to_string());
     let mut settings = base_settings();
+    settings.extend(etcd_settings(&endpoint));
     settings.extend([
-        ("store.kind", "etcd"),
-        ("store.etcd.endpoints", &endpoint),
         ("janus.capacity", "1000"),
         ("mixer.capacity", "1000"),
         ("mixer.ffmpeg", &ffmpeg),
