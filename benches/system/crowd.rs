@@ -30,7 +30,9 @@ pub async fn measure() -> Vec<Row> {
     let (late, parts) = (house.metric(LATE).await - before.0, house.metric(FRAGMENTS).await - before.1);
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     vec![Row::new(
-        format!("{ROOMS} live rooms on {cores} cores: late parts (floor: rooms that Janus and FFmpeg alone allow)"),
+        format!(
+            "{ROOMS} live rooms on {cores} cores: late parts (floor: rooms that Janus and FFmpeg alone allow)"
+        ),
         format!("{:.0} rooms", cores / (of_media / ROOMS as f64)),
         format!(
             "{late:.0} of {parts:.0} late; Janus and FFmpeg {:.0} %, node {:.1} % of a core",

@@ -92,7 +92,10 @@ async fn load(url: &str) -> f64 {
     let mut wrk = stentor::process::command("wrk", ["-t", "1", "-c", "64", "-d", SECONDS, url]);
     let output = wrk.output().await.expect("wrk is installed");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && !text.contains("Non-2xx") && !text.contains("Socket errors"), "{text}");
+    assert!(
+        output.status.success() && !text.contains("Non-2xx") && !text.contains("Socket errors"),
+        "{text}"
+    );
     let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
     rate.and_then(|r| r.trim().parse().ok()).unwrap_or_else(|| panic!("{text}"))
 }

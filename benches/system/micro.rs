@@ -29,7 +29,8 @@ pub fn collected() -> Vec<Row> {
     let mut found = Vec::new();
     collect(&root, &mut found);
     let time = |name: &str| found.iter().find(|(n, _)| n == name).map(|(_, t)| short(*t));
-    let row = |(figure, floor, what)| Some(Row::new(what, time(floor).unwrap_or_default(), time(figure)?, ""));
+    let row =
+        |(figure, floor, what)| Some(Row::new(what, time(floor).unwrap_or_default(), time(figure)?, ""));
     FIGURES.into_iter().filter_map(row).collect()
 }
 

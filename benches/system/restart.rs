@@ -17,10 +17,10 @@ use stentor::store::{Store, WatchEvent, WatchStream};
 use tokio::io::AsyncReadExt;
 
 use super::house::{Gateway, base_settings, client, etcd_settings, send};
+use super::stub;
 use super::support::etcd::Etcd;
 use super::support::node::Node;
 use super::table::{Row, short};
-use super::stub;
 
 const ROOMS: u32 = 1000;
 const AT_ONCE: usize = 64;

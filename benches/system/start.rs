@@ -37,7 +37,8 @@ async fn of(backend: Backend, goal: &str) -> Row {
         floor.add(bare(&*store, &house.gateway, n).await);
         starts.add(start(&house, &*store, &format!("start-{n}")).await);
     }
-    let what = format!("POST start -> Janus forwarding, {} (floor: 3 writes, create, rtp_forward)", backend.name());
+    let what =
+        format!("POST start -> Janus forwarding, {} (floor: 3 writes, create, rtp_forward)", backend.name());
     Row::new(what, floor.to_string(), starts.to_string(), goal)
 }
 

@@ -40,7 +40,9 @@ pub async fn measure() -> Vec<Row> {
     let per_room = (busy - idle).max(0.0) / rooms;
     vec![
         Row::new(
-            format!("processor time of the node per live room, % of a core, {ROOMS} rooms (floor: packager alone)"),
+            format!(
+                "processor time of the node per live room, % of a core, {ROOMS} rooms (floor: packager alone)"
+            ),
             format!("{:.3} %", packager_share() * 100.0),
             format!("{:.3} % (idle node {:.2} %)", per_room * 100.0, idle * 100.0),
             "≤ 0.05 %",
@@ -66,7 +68,8 @@ async fn cpu_share(pid: i32) -> f64 {
 async fn full_window(house: &House, room: &str) -> usize {
     let base = format!("{}/hls/rooms/{room}", house.node.hls);
     let playlist = loop {
-        let playlist = Playlist::parse(&String::from_utf8_lossy(&get(house, &format!("{base}/index.m3u8")).await));
+        let playlist =
+            Playlist::parse(&String::from_utf8_lossy(&get(house, &format!("{base}/index.m3u8")).await));
         match playlist {
             Ok(playlist) if playlist.segments.len() > FULL => break playlist,
             _ => pause_async().await,

@@ -40,7 +40,9 @@ pub async fn measure() -> Vec<Row> {
     let endpoints = vec![etcd.endpoint()];
     let connect: Open = Box::new(move || {
         let endpoints = endpoints.clone();
-        Box::pin(async move { EtcdStore::connect(&endpoints, REQUEST).await.expect("etcd") as Arc<dyn Store> })
+        Box::pin(
+            async move { EtcdStore::connect(&endpoints, REQUEST).await.expect("etcd") as Arc<dyn Store> },
+        )
     });
     let on_etcd = of(Backend::Etcd, connect).await;
     let dir = tempfile::tempdir().expect("a temporary directory");
