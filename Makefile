@@ -30,7 +30,8 @@ check: ## Format, lints, rules of the house
 bench: ## The numbers, each beside its floor, as one table
 	@scripts/setup.sh test
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
-	cargo bench
+	cargo bench --bench packager --bench actors
+	@cargo bench --bench system
 
 build: ## The release binary, target/release/stentor
 	@scripts/setup.sh build
