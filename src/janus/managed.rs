@@ -93,7 +93,9 @@ impl ManagedJanus {
     /// TERM, then KILL after `grace`; gives the true exit status. Janus takes 0.2 s; but 1.1.2 may hang for ever
     /// when told within moments of its start. Nothing is lost by a KILL: Janus keeps nothing.
     pub async fn stop(mut self, grace: Duration) -> io::Result<ExitStatus> {
-        process::stop(&mut self.child, grace).await
+        let status = process::stop(&mut self.child, grace).await;
+        self.drain_log().await;
+        status
     }
 
     async fn start_on(options: &ManagedOptions, port: u16) -> Result<Self, ManagedError> {
@@ -135,11 +137,15 @@ impl ManagedJanus {
         Ok(Self { url, child, log: stdout.into_iter().chain(stderr).collect(), last_words })
     }
 
-    async fn why_ended(&mut self, status: ExitStatus, port: u16) -> ManagedError {
-        // Its last lines may still be in the pipe.
+    /// Janus writes to a pipe in blocks: its last lines are still in it when it has ended.
+    async fn drain_log(&mut self) {
         for pump in self.log.drain(..) {
             let _ = pump.await;
         }
+    }
+
+    async fn why_ended(&mut self, status: ExitStatus, port: u16) -> ManagedError {
+        self.drain_log().await;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
             return ManagedError::PortTaken(port);
         }

@@ -482,7 +482,6 @@ impl World {
     }
 }
 
-/// Both mixers have their own address in this world.
 fn rtp(port: u16) -> MediaAddr {
     MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port }
 }

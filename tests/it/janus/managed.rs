@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -73,6 +73,16 @@ async fn a_janus_that_ends_at_once_is_reported_with_its_status_and_last_words() 
 
 #[actix::test]
 async fn no_secret_reaches_the_log() {
+    // A Janus that had to be killed takes the last block of its output along.
+    for _ in 0..5 {
+        if a_run_keeps_its_secrets().await.signal().is_none() {
+            return;
+        }
+    }
+    panic!("Janus never ended by TERM, so its log was never complete");
+}
+
+async fn a_run_keeps_its_secrets() -> ExitStatus {
     let log = Arc::new(Mutex::new(Vec::new()));
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -88,14 +98,16 @@ async fn no_secret_reaches_the_log() {
     client.join_rtp(300_002, &pin(), "someone", ours).await.unwrap().leave().await.unwrap();
     client.destroy_room(300_002, &stentor::janus::Secret("wrong one".to_owned())).await.unwrap_err();
     client.destroy_room(300_002, &secret()).await.unwrap();
-    janus.janus.stop(MOMENT).await.unwrap();
+    let status = janus.janus.stop(MOMENT).await.unwrap();
     let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("Starting Meetecho Janus"), "the log of Janus is in ours");
+    let complete = log.contains("Starting Meetecho Janus");
+    assert!(complete || status.signal().is_some(), "the log of Janus is in ours");
     for hidden in
         [pin().reveal(), &secret().0, "wrong one", &janus.options.api_secret.0, &janus.options.admin_key.0]
     {
         assert!(!log.contains(hidden), "{hidden} is in the log");
     }
+    status
 }
 
 /// The parent is this very test once more, in a process of its own.
