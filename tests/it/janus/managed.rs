@@ -90,6 +90,9 @@ async fn a_run_keeps_its_secrets() -> ExitStatus {
         .with_writer(move || Captured(writer.clone()))
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
+    // While there has been one subscriber only, tracing asks the thread that comes to a log line first, which may
+    // be another test's without any; with two it asks them all.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let janus = TestJanus::start().await;
     let (client, _events) = janus.client().await;
     client.create_room(&room(300_002)).await.unwrap();
