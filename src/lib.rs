@@ -13,6 +13,7 @@
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
 //! | `http` | REST, HLS, operations | all of the above |
+//! | `ws` | the WebSocket transport of signalling | `domain`, `auth`, `actors`, `http` |
 //! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |
 //! | `app` | composition root, the only one to name concrete backends | all |
 //! | `demo` | a node with a room on air and a tone in it, shown on one screen | all |
@@ -31,3 +32,4 @@ pub mod process;
 pub mod rooms;
 pub mod store;
 pub mod telemetry;
+pub mod ws;

@@ -13,3 +13,4 @@ mod operations;
 mod rooms;
 mod store;
 mod support;
+mod ws;
