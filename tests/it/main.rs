@@ -4,6 +4,7 @@ mod cli;
 mod janus;
 mod listening;
 mod media;
+mod presence;
 mod rooms;
 mod store;
 mod support;

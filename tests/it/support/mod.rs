@@ -6,6 +6,7 @@ pub mod janus;
 pub mod janus_proxy;
 pub mod kept;
 pub mod node;
+pub mod redis;
 pub mod staged;
 pub mod tcp_proxy;
 
