@@ -3,6 +3,7 @@
 //! Time passes in steps of which no sum comes near a lifetime, so that the moments between the same call on
 //! the one and on the other decide nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -78,6 +79,7 @@ async fn both_backends_tell_the_same_history() {
     let (mut one, mut two) = (Side::new(embedded), Side::new(redis));
     let mut runner = TestRunner::deterministic();
     let steps = prop::collection::vec(step(), 1..LONGEST);
+    let mut heard = BTreeSet::new();
     for number in 0..HISTORIES {
         let room = RoomId::new(&format!("history-{number}")).unwrap();
         (one.room, two.room) = (room.clone(), room);
@@ -86,7 +88,15 @@ async fn both_backends_tell_the_same_history() {
         for (i, step) in steps.iter().enumerate() {
             let (a, b) = (one.run(step).await, two.run(step).await);
             assert_eq!(a, b, "history {number}: the last of {:#?}", &steps[..=i]);
+            heard.insert(a);
         }
+    }
+    // Histories in which nothing happens would agree, too.
+    for answer in ["Lost", "StillOurs", "Freed", "NotOurs", "Full", "Fenced", "Absent"] {
+        assert!(heard.contains(answer), "no history came to {answer}: {heard:#?}");
+    }
+    for beginning in ["held by", "acquired, replaced None", "acquired, replaced Some"] {
+        assert!(heard.iter().any(|answer| answer.starts_with(beginning)), "none came to {beginning}");
     }
 }
 

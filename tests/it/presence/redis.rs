@@ -143,7 +143,8 @@ async fn an_acquisition_without_an_answer_keeps_nobody_out() {
     let on = OnRedis::start().await;
     let one = on.instance();
     let ann = seat("ann");
-    one.lock.gateway_alive(&gateway(1)).await.unwrap();
+    // From now on Redis knows the script: what it finds in the socket, it runs.
+    one.take(&seat("bob"), &holder(1, "b")).await;
     on.redis.freeze();
     let lost = one.lock.acquire(&ann, &holder(1, "ghost"), Duplicate::Reject).await;
     assert!(lost.unwrap_err().is_retryable());
