@@ -6,6 +6,7 @@
 //! | `config` | raw keys to a validated [`config::Config`] | `domain` |
 //! | `process` | child processes that die with us | nothing of ours |
 //! | `store` | `Store` trait, embedded and etcd | `domain` |
+//! | `presence` | connection locks and who is in a room, embedded and Redis | `domain` |
 //! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
 //! | `media` | FFmpeg, packager, content keys | `domain`, `process` |
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
@@ -27,6 +28,7 @@ pub mod domain;
 pub mod http;
 pub mod janus;
 pub mod media;
+pub mod presence;
 pub mod probe;
 pub mod process;
 pub mod rooms;

@@ -1,235 +1,327 @@
-//! What one client connection may do, and whether its other end lives. Pure: time comes in.
+//! One connection per user and room: who gets the lock, who still has it, and who may write under it.
 //!
-//! Owns: the token buckets, the count of calls that wait, the dates of ping and death. Never does: send.
+//! ```text
+//!            acquire                        renew                     release / TTL over
+//!   free ──────────────► held(holder, f) ───────────► held(.., f) ──────────────────────► free
+//!                            │ acquire by the same client, by anybody once the holder's gateway is
+//!                            ▼ dead, or by anybody under the policy `replace`
+//!                        held(newer, f' > f): whoever writes under f is refused from now on
+//! ```
+//!
+//! Each acquisition has a fence number above all earlier ones of the seat. The *mark* of a seat is the
+//! highest fence it has given out; it outlives the lock, so that neither expiry nor release lets an old holder
+//! back in. Owns: these decisions. Never does: know where lock and mark are kept.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-use super::signalling::methods::MAX_CANDIDATES;
-use super::signalling::{ErrorCode, Method, RpcError};
+use serde::{Deserialize, Serialize};
 
-/// Times how much can be refused, in bursts, before a client that goes on is taken for an abuser.
-const PATIENCE: u32 = 5;
+use super::ids::{ClientId, InvalidName, ModuleId, RoomId, UserId};
 
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Without a sign of life from the client for so long…
-    pub dead_after: Duration,
-    /// Time between two pings.
-    pub ping: Duration,
-    /// Calls per second, sustained.
-    pub rate: u32,
-    /// Calls at once after a pause.
-    pub burst: u32,
-    /// Calls that may wait for their answers.
-    pub calls: usize,
+/// What a connection lock guards: one user's place in one room.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Seat {
+    pub room: RoomId,
+    pub user: UserId,
 }
 
-/// The state of one connection.
-#[derive(Debug)]
-pub struct Guard {
-    heard: Duration,
-    pinged: Duration,
-    served: Bucket,
-    patience: Bucket,
-    waiting: usize,
-    candidates: usize,
+/// One life of a gateway. A gateway that crashed and is back is another one: its node's name is the same,
+/// its connections are gone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Gateway {
+    pub node: ModuleId,
+    pub incarnation: u64,
 }
 
-/// What is due.
+/// Never the same for two connections, whatever gateway and life they belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConnectionId(pub String);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    pub gateway: Gateway,
+    pub connection: ConnectionId,
+    pub client: Option<ClientId>,
+}
+
+/// Rises at each acquisition of a seat; about the store's clock in µs since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fence(pub u64);
+
+/// What a second connection of the same user gets, when nothing else decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
-    Ping,
-    /// Nothing was heard for too long.
-    Dead,
-    NothingFor(Duration),
+pub enum Duplicate {
+    Reject,
+    Replace,
 }
 
-/// Whether one more call is taken.
+/// How long each thing lives unless it is renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    Taken,
-    /// Too fast.
-    Refused {
-        retry_after: Duration,
-    },
-    /// Too fast for too long.
-    Abuse,
+pub struct Lifetimes {
+    pub lock: Duration,
+    pub gateway: Duration,
+    pub member: Duration,
 }
 
-impl Guard {
-    pub fn new(limits: &Limits, now: Duration) -> Self {
+/// Why an asker gets the seat, or that it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    Free,
+    /// The same connection asks again, perhaps because it missed the answer.
+    Own,
+    SameClient,
+    DeadGateway,
+    ByPolicy,
+    Refused,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    Ours,
+    /// Nobody holds the seat and nobody did since: the store lost the lock, not we.
+    Restored,
+    Lost,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    Freed,
+    /// Somebody else has, or had, the seat since. Nothing was changed.
+    NotOurs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    Ok,
+    /// The room has as many members as it may.
+    Full,
+    Fenced,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Ok,
+    /// Not a member, or no longer: timed out, or the store lost it. Join again.
+    Absent,
+    Fenced,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
         Self {
-            heard: now,
-            pinged: now,
-            served: Bucket::full(limits.burst, now),
-            patience: Bucket::full(limits.burst.saturating_mul(PATIENCE), now),
-            waiting: 0,
-            candidates: 0,
+            lock: Duration::from_secs(30),
+            gateway: Duration::from_secs(3),
+            member: Duration::from_secs(30),
         }
-    }
-
-    /// Anything came from the client.
-    pub fn heard(&mut self, now: Duration) {
-        self.heard = self.heard.max(now);
-    }
-
-    pub fn due(&mut self, limits: &Limits, now: Duration) -> Due {
-        let (dead, ping) = (self.heard + limits.dead_after, self.pinged + limits.ping);
-        if dead <= now {
-            return Due::Dead;
-        }
-        if ping <= now {
-            self.pinged = now;
-            return Due::Ping;
-        }
-        Due::NothingFor(dead.min(ping) - now)
-    }
-
-    /// One call, notification, unreadable text or ping of the client.
-    pub fn admit(&mut self, limits: &Limits, now: Duration) -> Admission {
-        match self.served.take(limits.rate, limits.burst, now) {
-            Ok(()) => Admission::Taken,
-            Err(retry_after) => {
-                let burst = limits.burst.saturating_mul(PATIENCE);
-                match self.patience.take(limits.rate, burst, now) {
-                    Ok(()) => Admission::Refused { retry_after },
-                    Err(_) => Admission::Abuse,
-                }
-            }
-        }
-    }
-
-    /// A call that was admitted is about to begin; it waits until [`answered`](Self::answered).
-    pub fn begin(&mut self, limits: &Limits, method: &Method) -> Result<(), RpcError> {
-        if self.waiting >= limits.calls {
-            return Err(ErrorCode::TooManyCalls.into());
-        }
-        match method {
-            Method::Offer(_) => self.candidates = 0,
-            Method::IceCandidate(_) if self.candidates >= MAX_CANDIDATES => {
-                return Err(ErrorCode::TooManyCandidates.into());
-            }
-            Method::IceCandidate(_) => self.candidates += 1,
-            _ => {}
-        }
-        self.waiting += 1;
-        Ok(())
-    }
-
-    pub fn answered(&mut self, calls: usize) {
-        self.waiting = self.waiting.saturating_sub(calls);
-    }
-
-    pub fn waiting(&self) -> usize {
-        self.waiting
     }
 }
 
-/// A token bucket.
-#[derive(Debug)]
-struct Bucket {
-    tokens: f64,
-    at: Duration,
+impl Lifetimes {
+    /// How long a mark outlives the last sign of its lock: longer than any late request is under way.
+    pub fn mark(&self) -> Duration {
+        self.lock * 10
+    }
 }
 
-impl Bucket {
-    fn full(burst: u32, now: Duration) -> Self {
-        Self { tokens: burst.into(), at: now }
+impl Claim {
+    /// `present` is the holder and whether its gateway is alive.
+    pub fn of(asking: &Holder, present: Option<(&Holder, bool)>, policy: Duplicate) -> Self {
+        let Some((holder, alive)) = present else { return Self::Free };
+        if holder.gateway == asking.gateway && holder.connection == asking.connection {
+            Self::Own
+        } else if holder.client.is_some() && holder.client == asking.client {
+            Self::SameClient
+        } else if !alive {
+            Self::DeadGateway
+        } else if policy == Duplicate::Replace {
+            Self::ByPolicy
+        } else {
+            Self::Refused
+        }
     }
 
-    /// One token, or the time until there is one.
-    fn take(&mut self, rate: u32, burst: u32, now: Duration) -> Result<(), Duration> {
-        let gained = now.saturating_sub(self.at).as_secs_f64() * f64::from(rate);
-        self.tokens = (self.tokens + gained).min(burst.into());
-        self.at = self.at.max(now);
-        if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
-            return Ok(());
+    /// Whether somebody else loses the seat by it, who must be told.
+    pub fn replaces(self) -> bool {
+        matches!(self, Self::SameClient | Self::DeadGateway | Self::ByPolicy)
+    }
+}
+
+impl Fence {
+    /// Above the mark; and above all marks that were forgotten, as long as the clock goes forward.
+    pub fn next(mark: Option<Self>, clock_us: u64) -> Self {
+        Self(mark.map_or(0, |mark| mark.0 + 1).max(clock_us))
+    }
+
+    /// The mark that a release leaves behind: not even a late renewal of this fence takes the seat again.
+    pub fn over(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    fn is_below(self, mark: Option<Self>) -> bool {
+        mark.is_some_and(|mark| mark > self)
+    }
+}
+
+impl Renewal {
+    pub fn of(fence: Fence, held: Option<Fence>, mark: Option<Fence>) -> Self {
+        match held {
+            Some(held) if held == fence => Self::Ours,
+            None if !fence.is_below(mark) => Self::Restored,
+            _ => Self::Lost,
         }
-        Err(Duration::from_secs_f64((1.0 - self.tokens) / f64::from(rate.max(1))))
+    }
+}
+
+impl Released {
+    pub fn of(fence: Fence, held: Option<Fence>, mark: Option<Fence>) -> Self {
+        match Renewal::of(fence, held, mark) {
+            Renewal::Ours | Renewal::Restored => Self::Freed,
+            Renewal::Lost => Self::NotOurs,
+        }
+    }
+}
+
+impl Joined {
+    /// `present` is the fence of the user's own entry, `others` the number of all other members.
+    pub fn of(fence: Fence, mark: Option<Fence>, present: Option<Fence>, others: usize, max: usize) -> Self {
+        if fence.is_below(mark) || fence.is_below(present) {
+            Self::Fenced
+        } else if present.is_none() && others >= max {
+            Self::Full
+        } else {
+            Self::Ok
+        }
+    }
+}
+
+impl Written {
+    pub fn of(fence: Fence, mark: Option<Fence>, present: Option<Fence>) -> Self {
+        if fence.is_below(mark) || fence.is_below(present) {
+            Self::Fenced
+        } else if present.is_none() {
+            Self::Absent
+        } else {
+            Self::Ok
+        }
+    }
+}
+
+/// `node/incarnation`.
+impl fmt::Display for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.node, self.incarnation)
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Gateway {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let malformed = InvalidName { what: "gateway", rule: "must be a module id, a slash and a number" };
+        let (node, incarnation) = text.split_once('/').ok_or(malformed.clone())?;
+        Ok(Self { node: ModuleId::new(node)?, incarnation: incarnation.parse().map_err(|_| malformed)? })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
     use super::*;
+    use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits {
-        dead_after: Duration::from_secs(15),
-        ping: Duration::from_secs(5),
-        rate: 20,
-        burst: 40,
-        calls: 32,
-    };
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    #[test]
-    fn pings_come_every_five_seconds_and_death_exactly_after_fifteen() {
-        let mut guard = Guard::new(&LIMITS, ms(0));
-        let (mut now, mut pings) = (ms(0), Vec::new());
-        guard.heard(ms(100));
-        loop {
-            match guard.due(&LIMITS, now) {
-                Due::Ping => pings.push(now),
-                Due::Dead => break,
-                Due::NothingFor(wait) => now += wait,
-            }
+    fn holder(gateway: u64, connection: &str, client: Option<&str>) -> Holder {
+        Holder {
+            gateway: Gateway { node: ModuleId::new("gw").unwrap(), incarnation: gateway },
+            connection: ConnectionId(connection.into()),
+            client: client.map(|c| ClientId::new(c).unwrap()),
         }
-        assert_eq!(pings, [ms(5000), ms(10_000), ms(15_000)]);
-        assert_eq!(now, ms(15_100));
     }
 
     #[test]
-    fn a_burst_is_served_then_the_rate_and_a_flood_is_abuse() {
-        let mut guard = Guard::new(&LIMITS, ms(0));
-        let count = |guard: &mut Guard, at, n| {
-            (0..n).filter(|_| guard.admit(&LIMITS, at) == Admission::Taken).count()
-        };
-        assert_eq!(count(&mut guard, ms(0), 60), 40);
-        assert_eq!(guard.admit(&LIMITS, ms(0)), Admission::Refused { retry_after: ms(50) });
-        assert_eq!(count(&mut guard, ms(1000), 30), 20);
-        let flood = (0..1000).map(|_| guard.admit(&LIMITS, ms(1000)));
-        assert!(flood.last() == Some(Admission::Abuse));
-    }
-
-    #[test]
-    fn calls_that_wait_and_candidates_are_counted() {
-        let call = |name: &str, params| Method::parse(name, Some(params)).unwrap();
-        let mut guard = Guard::new(&LIMITS, ms(0));
-        let candidate = call("icecandidate", json!({"candidate": {"candidate": "candidate:1"}}));
-        for _ in 0..32 {
-            assert_eq!(guard.begin(&LIMITS, &candidate), Ok(()));
-            guard.answered(1);
+    fn the_table_of_claims() {
+        use Duplicate::{Reject, Replace};
+        let present = holder(1, "a", Some("tab"));
+        for (asking, alive, policy, expected) in [
+            (holder(1, "a", Some("tab")), true, Reject, Claim::Own),
+            (holder(1, "a", None), false, Reject, Claim::Own),
+            (holder(2, "b", Some("tab")), true, Reject, Claim::SameClient),
+            (holder(2, "b", Some("other")), true, Reject, Claim::Refused),
+            (holder(2, "b", None), true, Reject, Claim::Refused),
+            (holder(2, "b", None), true, Replace, Claim::ByPolicy),
+            (holder(2, "b", None), false, Reject, Claim::DeadGateway),
+            (holder(2, "b", None), false, Replace, Claim::DeadGateway),
+            (holder(2, "a", None), true, Reject, Claim::Refused),
+        ] {
+            let claim = Claim::of(&asking, Some((&present, alive)), policy);
+            assert_eq!(claim, expected, "{asking:?} alive={alive} {policy:?}");
         }
-        let code = |outcome: Result<(), RpcError>| outcome.map_err(|error| error.code);
-        assert_eq!(code(guard.begin(&LIMITS, &candidate)), Err(ErrorCode::TooManyCandidates));
-        let offer = call("offer", json!({"sdp": {"type": "offer", "sdp": "v=0"}}));
-        assert_eq!(guard.begin(&LIMITS, &offer), Ok(()));
-        assert_eq!(guard.begin(&LIMITS, &candidate), Ok(()), "an offer begins anew");
-        let leave = call("leave", json!({}));
-        (0..30).for_each(|_| assert_eq!(guard.begin(&LIMITS, &leave), Ok(())));
-        assert_eq!(code(guard.begin(&LIMITS, &leave)), Err(ErrorCode::TooManyCalls));
-        guard.answered(1);
-        assert_eq!(guard.begin(&LIMITS, &leave), Ok(()));
+        assert_eq!(Claim::of(&present, None, Reject), Claim::Free);
+    }
+
+    #[test]
+    fn two_clients_without_a_name_are_not_the_same_client() {
+        let claim = Claim::of(&holder(1, "b", None), Some((&holder(1, "a", None), true)), Duplicate::Reject);
+        assert_eq!(claim, Claim::Refused);
+    }
+
+    #[test]
+    fn a_lock_that_the_store_lost_is_restored_unless_somebody_had_it_since() {
+        let f = Fence(7);
+        assert_eq!(Renewal::of(f, Some(f), Some(f)), Renewal::Ours);
+        assert_eq!(Renewal::of(f, None, Some(f)), Renewal::Restored);
+        assert_eq!(Renewal::of(f, None, None), Renewal::Restored);
+        assert_eq!(Renewal::of(f, Some(Fence(8)), Some(Fence(8))), Renewal::Lost);
+        assert_eq!(Renewal::of(f, None, Some(Fence(8))), Renewal::Lost);
+        assert_eq!(Renewal::of(f, None, Some(f.over())), Renewal::Lost, "released");
+    }
+
+    #[test]
+    fn a_gateway_is_read_back_from_its_name() {
+        let gateway = holder(42, "a", None).gateway;
+        assert_eq!(gateway.to_string().parse(), Ok(gateway));
+        for bad in ["gw", "gw/", "/1", "gw/-1", "g w/1"] {
+            assert!(bad.parse::<Gateway>().is_err(), "{bad}");
+        }
     }
 
     proptest! {
-        /// However calls are spread over time, no more are taken than burst and rate allow.
         #[test]
-        fn no_pattern_beats_the_bucket(gaps in prop::collection::vec(0_u64..200, 1..500)) {
-            let mut guard = Guard::new(&LIMITS, ms(0));
-            let (mut now, mut taken) = (0, 0_u64);
-            for gap in gaps {
-                now += gap;
-                taken += u64::from(guard.admit(&LIMITS, ms(now)) == Admission::Taken);
-                prop_assert!(taken <= 40 + now * 20 / 1000 + 1);
+        fn a_fence_rises_even_when_the_clock_goes_back(clocks in prop::collection::vec(0..1u64 << 52, 1..50)) {
+            let mut mark = None;
+            for clock in clocks {
+                let fence = Fence::next(mark, clock);
+                prop_assert!(mark.is_none_or(|mark| fence > mark) && fence.0 >= clock);
+                mark = Some(fence);
             }
+        }
+
+        #[test]
+        fn nobody_writes_below_the_mark(fence in 0..9u64, mark in prop::option::of(0..9u64),
+            present in prop::option::of(0..9u64), others in 0..5usize, max in 1..5usize) {
+            let (fence, mark, present) = (Fence(fence), mark.map(Fence), present.map(Fence));
+            let stale = mark.max(present).is_some_and(|newest| newest > fence);
+            let joined = Joined::of(fence, mark, present, others, max);
+            prop_assert_eq!(joined == Joined::Fenced, stale);
+            prop_assert_eq!(Written::of(fence, mark, present) == Written::Fenced, stale);
+            prop_assert!(joined != Joined::Ok || present.is_some() || others < max);
+        }
+
+        /// Whatever the two do in whatever order, the older one never wins against the newer.
+        #[test]
+        fn whoever_was_replaced_stays_replaced(older in 1..100u64, ahead in 1..100u64, expired: bool) {
+            let (older, newer) = (Fence(older), Fence(older + ahead));
+            let held = (!expired).then_some(newer);
+            prop_assert_eq!(Renewal::of(older, held, Some(newer)), Renewal::Lost);
+            prop_assert_eq!(Released::of(older, held, Some(newer)), Released::NotOurs);
         }
     }
 }

@@ -14,9 +14,10 @@ use super::writer::Writer;
 use super::{WsSide, reader};
 use crate::actors::gateway::door::Closed;
 use crate::actors::gateway::line::Line;
-use crate::actors::gateway::{ConnectionId, Outbound, Peer};
+use crate::actors::gateway::{Outbound, Peer};
 use crate::auth::{Claims, TokenError};
-use crate::domain::signalling::{ClientId, UserId};
+use crate::domain::connection::ConnectionId;
+use crate::domain::ids::{ClientId, UserId};
 use crate::http::error::{ApiError, Code};
 
 /// The subprotocol of signalling.
@@ -41,7 +42,7 @@ pub async fn upgrade(
         return Err(ApiError::new(Code::OriginNotAllowed, message));
     }
     let query = web::Query::<Query>::from_query(req.query_string())
-        .map_err(|_| ApiError::new(Code::InvalidQuery, "clientId must be 1 to 64 of A-Z a-z 0-9 _ -"))?
+        .map_err(|_| ApiError::new(Code::InvalidQuery, "clientId must be 1 to 64 visible ASCII characters"))?
         .into_inner();
     let token = query.token.or_else(|| bearer(&req)).or_else(|| offered(&req));
     let (claims, user) = verify(&side, token)?;
@@ -53,7 +54,7 @@ pub async fn upgrade(
         user,
         room: claims.room_id,
         role: claims.role,
-        connection: ConnectionId::random(),
+        connection: ConnectionId(uuid::Uuid::new_v4().simple().to_string()),
         client_id: query.client_id,
         // A connection without an address is one of a test without a network.
         address: req.peer_addr().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()),

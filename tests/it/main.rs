@@ -10,6 +10,7 @@ mod janus;
 mod listening;
 mod media;
 mod operations;
+mod presence;
 mod rooms;
 mod store;
 mod support;

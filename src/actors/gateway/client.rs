@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::line::{Line, Out};
 use super::{GatewayParts, Peer, Session};
 use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
-use crate::domain::connection::{Admission, Due, Guard};
+use crate::domain::conduct::{Admission, Due, Guard};
 use crate::domain::rpc::{self, Call, Entry, Id, Packet, Response};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
 

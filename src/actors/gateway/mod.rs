@@ -14,21 +14,20 @@ pub mod door;
 pub mod line;
 pub mod supervisor;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::actors::context::Clock;
 use crate::auth::Role;
 use crate::config::WsConfig;
-use crate::domain::connection::Limits;
-use crate::domain::ids::RoomId;
-use crate::domain::signalling::{ClientId, CloseCode, Method, RpcError, UserId};
+use crate::domain::conduct::Limits;
+use crate::domain::connection::ConnectionId;
+use crate::domain::ids::{ClientId, RoomId, UserId};
+use crate::domain::signalling::{CloseCode, Method, RpcError};
 use crate::telemetry::Metrics;
 pub use line::{Encoded, Outbound};
 
@@ -65,28 +64,6 @@ pub struct Peer {
     pub client_id: Option<ClientId>,
     pub address: IpAddr,
     pub out: Outbound,
-}
-
-/// Unique across all gateways.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(Uuid);
-
-impl ConnectionId {
-    pub fn random() -> Self {
-        Self(Uuid::new_v4())
-    }
-}
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.simple().fmt(f)
-    }
-}
-
-impl fmt::Debug for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 /// What all clients of a node share.

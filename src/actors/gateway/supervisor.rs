@@ -38,7 +38,7 @@ impl GatewaySupervisor {
     fn admit(&mut self, arrival: Arrival, cx: &mut Cx<Self>) {
         let Arrival { peer, line, admitted } = arrival;
         let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
-        let (name, parts, of_client) = (peer.connection.to_string(), self.parts.clone(), line.clone());
+        let (name, parts, of_client) = (peer.connection.0.clone(), self.parts.clone(), line.clone());
         let client =
             cx.spawn_child(name, spec, move || WsClient::new(parts.clone(), peer.clone(), of_client.clone()));
         line.attach(client.clone());

@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::{ErrorCode, RpcError};
-use super::names::{ClientId, DisplayName, UserId};
-use crate::domain::ids::Pin;
+use super::names::DisplayName;
+use crate::domain::ids::{ClientId, Pin, UserId};
 
 /// Bytes of an offer.
 pub const MAX_SDP: usize = 16 * 1024;

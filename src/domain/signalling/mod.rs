@@ -11,5 +11,5 @@ pub mod notifications;
 pub use close::CloseCode;
 pub use error::{ErrorCode, RpcError};
 pub use methods::Method;
-pub use names::{ClientId, DisplayName, UserId};
+pub use names::DisplayName;
 pub use notifications::Notification;

@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::methods::{ActivityStatus, Candidate};
-use super::names::{DisplayName, UserId};
-use crate::domain::ids::RoomId;
+use super::names::DisplayName;
+use crate::domain::ids::{RoomId, UserId};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "method", content = "params", rename_all = "camelCase", rename_all_fields = "camelCase")]
