@@ -17,7 +17,8 @@ test: ## Installs and starts what the tests need, and runs them all
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
 	@# `make demo` is among the tests; what it builds is built here, where one sees it.
 	cargo build
-	cargo test
+	cargo test -- --skip alone::
+	cargo test --test it -- --test-threads=1 alone::
 
 check: ## Format, lints, rules of the house
 	@scripts/setup.sh build
@@ -29,7 +30,8 @@ check: ## Format, lints, rules of the house
 bench: ## The numbers, each beside its floor, as one table
 	@scripts/setup.sh test
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
-	cargo bench
+	cargo bench --bench packager --bench actors
+	@cargo bench --bench system
 
 build: ## The release binary, target/release/stentor
 	@scripts/setup.sh build

@@ -36,6 +36,7 @@ chromium|has chromium
 nginx-light|has nginx
 prometheus|has promtool
 tmux|has tmux
+wrk|has wrk
 iproute2|has ip
 nodejs|has node
 npm|has npm

@@ -39,19 +39,13 @@ pub enum ProcessOutcome {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreEffect {
-    WriteKey {
-        state: MixerState,
+    /// Our key and numbers, as far as they are due, in one write, if livemeta is still as we saw it.
+    Claim {
         live_revision: i64,
-        key_revision: i64,
+        key: Option<KeyClaim>,
+        numbers: Option<Reservation>,
     },
     DeleteKey {
-        key_revision: i64,
-    },
-    /// Raise the ceiling, if livemeta is still as we saw it.
-    Reserve {
-        from: SequenceState,
-        ceiling: SequenceState,
-        live_revision: i64,
         key_revision: i64,
     },
     /// Give the unused numbers back, so that the next start continues without a jump.
@@ -59,6 +53,24 @@ pub enum StoreEffect {
         exact: SequenceState,
         key_revision: i64,
     },
+}
+
+/// Says where FFmpeg waits for RTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyClaim {
+    pub state: MixerState,
+    /// The key as we know it; 0: absent.
+    pub key_revision: i64,
+}
+
+/// Raises the ceiling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Where we count from if we had no numbers yet.
+    pub from: SequenceState,
+    pub ceiling: SequenceState,
+    /// The key as we know it; 0: absent.
+    pub key_revision: i64,
 }
 
 /// Why FFmpeg ended, as far as it decides what happens next.

@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce};
-pub use super::mixer_effects::{Exit, ProcessEffect, ProcessOutcome, StoreEffect};
+pub use super::mixer_effects::{Exit, KeyClaim, ProcessEffect, ProcessOutcome, Reservation, StoreEffect};
 use super::model::{JanusStatus, LiveStatus, MixerState, SequenceState};
 use super::own_key::OwnKey;
 use super::plan::{Plan, Retry, WriteOutcome};
@@ -352,16 +352,25 @@ impl MixerRoom {
         key: Option<Versioned<MixerState>>,
         sequence: Option<Versioned<SequenceState>>,
     ) -> Plan<StoreEffect> {
-        if let Some(state) = self.key_wanted(wanted)
-            && key.as_ref().is_none_or(|k| k.value != state)
-        {
-            let key_revision = key.map_or(0, |k| k.mod_revision);
-            let live_revision = wanted.live_revision;
-            return Plan::act(
-                StoreEffect::WriteKey { state, live_revision, key_revision },
-                "FFmpeg waits for RTP",
-            );
-        }
+        // Janus waits for the key, and the key for FFmpeg: a reservation before it would delay them both, and
+        // nothing needs numbers before FFmpeg runs.
+        let Some(state) = self.key_wanted(wanted) else {
+            return Plan::wait("waits for FFmpeg to be started");
+        };
+        let known = key.as_ref().is_some_and(|k| k.value == state);
+        let key_revision = key.map_or(0, |k| k.mod_revision);
+        let key = (!known).then_some(KeyClaim { state, key_revision });
+        let numbers = self.reservation(sequence);
+        let why = match (&key, &numbers) {
+            (None, None) => return Plan::wait("key written, numbers reserved"),
+            (Some(_), _) => "FFmpeg waits for RTP",
+            (None, Some(_)) => "sequence numbers run low",
+        };
+        Plan::act(StoreEffect::Claim { live_revision: wanted.live_revision, key, numbers }, why)
+    }
+
+    /// `None` while there are enough numbers.
+    fn reservation(&self, sequence: Option<Versioned<SequenceState>>) -> Option<Reservation> {
         let (stored, key_revision) = sequence.map_or(Default::default(), |s| (s.value, s.mod_revision));
         let (from, low) = match self.reserved {
             None => (stored, true),
@@ -371,19 +380,12 @@ impl MixerRoom {
                     || r.ceiling.discontinuity.saturating_sub(r.next.discontinuity) < DISCONTINUITY_BLOCK / 2,
             ),
         };
-        if !low {
-            return Plan::wait("key written, numbers reserved");
-        }
         // After numbers were used beyond the ceiling (a long outage of the store) they count from where we are.
         let ceiling = SequenceState {
             ceiling: stored.ceiling.max(from.ceiling) + SEQUENCE_BLOCK,
             discontinuity: stored.discontinuity.max(from.discontinuity) + DISCONTINUITY_BLOCK,
         };
-        let live_revision = wanted.live_revision;
-        Plan::act(
-            StoreEffect::Reserve { from, ceiling, live_revision, key_revision },
-            "sequence numbers run low",
-        )
+        low.then_some(Reservation { from, ceiling, key_revision })
     }
 
     fn key_wanted(&self, wanted: &Wanted) -> Option<MixerState> {
@@ -433,13 +435,17 @@ impl MixerRoom {
         };
         self.store_retry.succeeded();
         match effect {
-            StoreEffect::WriteKey { state, .. } => self.key.wrote(revision, Some(state)),
-            StoreEffect::DeleteKey { .. } => self.key.wrote(revision, None),
-            StoreEffect::Reserve { from, ceiling, .. } => {
-                let next = self.reserved.map_or(from, |r| r.next);
-                self.reserved = Some(Reserved { next, ceiling });
-                self.sequence.wrote(revision, Some(ceiling));
+            StoreEffect::Claim { key, numbers, .. } => {
+                if let Some(KeyClaim { state, .. }) = key {
+                    self.key.wrote(revision, Some(state));
+                }
+                if let Some(Reservation { from, ceiling, .. }) = numbers {
+                    let next = self.reserved.map_or(from, |r| r.next);
+                    self.reserved = Some(Reserved { next, ceiling });
+                    self.sequence.wrote(revision, Some(ceiling));
+                }
             }
+            StoreEffect::DeleteKey { .. } => self.key.wrote(revision, None),
             StoreEffect::Release { exact, .. } => {
                 self.reserved = None;
                 self.sequence.wrote(revision, Some(exact));

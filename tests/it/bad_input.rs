@@ -1,7 +1,7 @@
 //! Whatever a caller gets wrong on a running node gets its documented status and code, changes nothing, and
 //! does no harm to the room that is on air meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stentor::auth::{Role, Tokens};
@@ -18,6 +18,7 @@ const JSON: &str = "Content-Type: application/json\r\n";
 const ROOMS: &str = "/api/rooms";
 const TOKEN: &str = "/api/token";
 const MARK: &str = "/api/modules/{kind}/{id}/mark";
+const PATIENCE: Duration = Duration::from_secs(60);
 const TEN_MEGABYTES: usize = 10 << 20;
 
 #[actix::test]
@@ -226,7 +227,8 @@ struct House {
 
 impl House {
     async fn open(settings: &[(&str, &str)]) -> Self {
-        let node = Node::start(settings).await;
+        // A busy machine is no reason for the watchdog to interfere.
+        let node = Node::start(&[settings, &[("mixer.watchdog", "60s")]].concat()).await;
         assert_eq!(node.post(ROOMS, json!({ "roomId": "idle" })).await.status, 201);
         node.room_on_air("live").await;
         let house = Self::of(node).await;
@@ -255,7 +257,10 @@ impl House {
     }
 
     async fn plays(&self) {
-        let mut listener = Listener::open(&self.node.target("live").await, Mode::Parts).await.unwrap();
+        let mut listener =
+            Listener::open_by(&self.node.target("live").await, Mode::Parts, Instant::now() + PATIENCE)
+                .await
+                .unwrap();
         let heard = listener.hear(Duration::from_secs(1)).await.unwrap();
         assert_eq!(heard.violations, Vec::<String>::new());
         assert!(heard.seconds() >= 1.0, "{}", heard.seconds());

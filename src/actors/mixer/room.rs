@@ -17,7 +17,9 @@ use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
 use crate::domain::ids::{Epoch, Nonce, RoomId};
 use crate::domain::keys::{self, RoomPart};
-use crate::domain::mixer_room::{Exit, MixerRoom, ProcessEffect, ProcessOutcome, STARVED, StoreEffect};
+use crate::domain::mixer_room::{
+    Exit, KeyClaim, MixerRoom, ProcessEffect, ProcessOutcome, Reservation, STARVED, StoreEffect,
+};
 use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::view::RoomView;
@@ -427,32 +429,32 @@ impl Behaviour for FfmpegRoom {
 
 /// A store effect as a transaction that holds only while what it rests on is true.
 async fn write(context: Context, room: RoomId, effect: StoreEffect) -> WriteOutcome {
-    let key = |part| keys::room(&room, part);
-    let json = match &effect {
-        StoreEffect::WriteKey { state, .. } => serde_json::to_vec(state),
-        StoreEffect::Reserve { ceiling, .. } => serde_json::to_vec(ceiling),
-        StoreEffect::Release { exact, .. } => serde_json::to_vec(exact),
-        StoreEffect::DeleteKey { .. } => Ok(Vec::new()),
-    };
-    let json = match json {
-        Ok(json) => json,
-        Err(error) => return WriteOutcome::Failed(Failure::Refused(error.to_string())),
-    };
-    let txn = match effect {
-        StoreEffect::WriteKey { live_revision, key_revision, .. } => Txn::new()
-            .when(key(RoomPart::LiveMeta), live_revision)
-            .when(key(RoomPart::Mixer), key_revision)
-            .put(key(RoomPart::Mixer), json),
+    match transaction(&room, &effect) {
+        Ok(txn) => context.write(txn).await,
+        Err(error) => WriteOutcome::Failed(Failure::Refused(error.to_string())),
+    }
+}
+
+fn transaction(room: &RoomId, effect: &StoreEffect) -> Result<Txn, serde_json::Error> {
+    let key = |part| keys::room(room, part);
+    Ok(match effect {
+        StoreEffect::Claim { live_revision, key: claim, numbers } => {
+            let mut txn = Txn::new().when(key(RoomPart::LiveMeta), *live_revision);
+            if let Some(KeyClaim { state, key_revision }) = claim {
+                let json = serde_json::to_vec(state)?;
+                txn = txn.when(key(RoomPart::Mixer), *key_revision).put(key(RoomPart::Mixer), json);
+            }
+            if let Some(Reservation { ceiling, key_revision, .. }) = numbers {
+                let json = serde_json::to_vec(ceiling)?;
+                txn = txn.when(key(RoomPart::Sequence), *key_revision).put(key(RoomPart::Sequence), json);
+            }
+            txn
+        }
         StoreEffect::DeleteKey { key_revision } => {
-            Txn::new().when(key(RoomPart::Mixer), key_revision).delete(key(RoomPart::Mixer))
+            Txn::new().when(key(RoomPart::Mixer), *key_revision).delete(key(RoomPart::Mixer))
         }
-        StoreEffect::Reserve { live_revision, key_revision, .. } => Txn::new()
-            .when(key(RoomPart::LiveMeta), live_revision)
-            .when(key(RoomPart::Sequence), key_revision)
-            .put(key(RoomPart::Sequence), json),
-        StoreEffect::Release { key_revision, .. } => {
-            Txn::new().when(key(RoomPart::Sequence), key_revision).put(key(RoomPart::Sequence), json)
-        }
-    };
-    context.write(txn).await
+        StoreEffect::Release { exact, key_revision } => Txn::new()
+            .when(key(RoomPart::Sequence), *key_revision)
+            .put(key(RoomPart::Sequence), serde_json::to_vec(exact)?),
+    })
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use crate::domain::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
 use crate::domain::janus_room::{self, Found, JanusRoom};
 use crate::domain::keys::{self, RoomPart};
-use crate::domain::mixer_room::{Exit, MixerPolicy, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
+use crate::domain::mixer_room::{
+    Exit, KeyClaim, MixerPolicy, MixerRoom, ProcessEffect, ProcessOutcome, Reservation, StoreEffect,
+};
 use crate::domain::model::{ForwarderState, JanusStatus, LiveMeta, LiveStatus, Meta, SequenceState};
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::ports::PortPool;
@@ -101,9 +103,14 @@ impl World {
 
     fn put<T: serde::Serialize>(&mut self, part: RoomPart, value: &T) -> i64 {
         self.revision += 1;
+        self.put_along(part, value);
+        self.revision
+    }
+
+    /// In the same transaction as what was written last.
+    fn put_along<T: serde::Serialize>(&mut self, part: RoomPart, value: &T) {
         let json = serde_json::to_vec(value).unwrap();
         self.store.insert(keys::room(&room(), part), (json, self.revision));
-        self.revision
     }
 
     fn remove(&mut self, part: RoomPart) -> i64 {
@@ -339,21 +346,10 @@ impl World {
 
     fn store_effect(&mut self, effect: &StoreEffect) -> WriteOutcome {
         let written = match effect {
-            StoreEffect::WriteKey { state, live_revision, key_revision } => {
-                let fits = self.fits(*live_revision, RoomPart::Mixer, *key_revision);
-                fits.then(|| self.put(RoomPart::Mixer, state))
-            }
+            StoreEffect::Claim { live_revision, key, numbers } => self.claim(*live_revision, key, numbers),
             StoreEffect::DeleteKey { key_revision } => {
                 let fits = self.revision_of(RoomPart::Mixer) == *key_revision;
                 fits.then(|| self.remove(RoomPart::Mixer))
-            }
-            StoreEffect::Reserve { ceiling, live_revision, key_revision, .. } => {
-                let fits = self.fits(*live_revision, RoomPart::Sequence, *key_revision);
-                if fits {
-                    assert!(ceiling.ceiling > self.ceiling_seen, "the ceiling only rises while on air");
-                    self.ceiling_seen = ceiling.ceiling;
-                }
-                fits.then(|| self.put(RoomPart::Sequence, ceiling))
             }
             StoreEffect::Release { exact, key_revision } => {
                 let fits = self.revision_of(RoomPart::Sequence) == *key_revision;
@@ -366,6 +362,32 @@ impl World {
             }
         };
         written_or_superseded(written)
+    }
+
+    /// Both parts or neither, at one revision.
+    fn claim(
+        &mut self,
+        live_revision: i64,
+        key: &Option<KeyClaim>,
+        numbers: &Option<Reservation>,
+    ) -> Option<i64> {
+        let key_fits = key.as_ref().is_none_or(|k| self.fits(live_revision, RoomPart::Mixer, k.key_revision));
+        let numbers_fit =
+            numbers.as_ref().is_none_or(|n| self.fits(live_revision, RoomPart::Sequence, n.key_revision));
+        if !key_fits || !numbers_fit {
+            return None;
+        }
+        self.revision += 1;
+        if let Some(key) = key {
+            self.put_along(RoomPart::Mixer, &key.state);
+        }
+        if let Some(numbers) = numbers {
+            let ceiling = numbers.ceiling.ceiling;
+            assert!(ceiling > self.ceiling_seen, "the ceiling only rises while on air");
+            self.ceiling_seen = ceiling;
+            self.put_along(RoomPart::Sequence, &numbers.ceiling);
+        }
+        Some(self.revision)
     }
 
     /// FFmpeg gives a fragment, which here is a whole segment.

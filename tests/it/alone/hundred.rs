@@ -65,7 +65,8 @@ async fn rooms_that_are_held_up_do_not_use_up_the_starts_of_ffmpeg() {
         assert_eq!(made.status, 201);
     }
     node.room_on_air("free").await;
-    let mut listener = Listener::open(&node.target("free").await, Mode::Parts).await.unwrap();
+    let mut listener =
+        Listener::open_by(&node.target("free").await, Mode::Parts, Instant::now() + PATIENCE).await.unwrap();
     assert!(listener.hear(Duration::from_secs(1)).await.unwrap().seconds() >= 1.0);
     assert_eq!(node.get("/api/rooms/held-0").await.json()["room"]["status"], "starting");
     proxy.release("stentor/default/held-");

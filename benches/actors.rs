@@ -1,0 +1,102 @@
+//! What the kernel adds to a message: from `tell` on one thread to the handler on another, and back.
+//!
+//! The floor is a bare actix actor that answers on the same kind of channel.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use stentor::actors::kernel::{
+    ActorRef, ActorSystem, Behaviour, Cx, Message, Observed, RootOptions, SystemHandle,
+};
+
+fn round_trip(c: &mut Criterion) {
+    let mut group = c.benchmark_group("actor");
+    let (ours, answers) = kernel_actor();
+    group.bench_function("tell to handler", |b| {
+        b.iter(|| {
+            ours.tell(Ping).unwrap();
+            answers.recv().unwrap();
+        });
+    });
+    let (bare, answers) = bare_actor();
+    group.bench_function("actix do_send to handler (floor)", |b| {
+        b.iter(|| {
+            bare.do_send(BarePing);
+            answers.recv().unwrap();
+        });
+    });
+    group.finish();
+}
+
+/// On a thread of its own, until the process ends.
+fn kernel_actor() -> (ActorRef<Ping>, Receiver<()>) {
+    let (answer, answers) = channel();
+    let (started, actor) = channel();
+    std::thread::spawn(move || {
+        actix::System::new().block_on(async move {
+            let make = move || Echo(answer.clone());
+            let system: SystemHandle<Ping> = ActorSystem::start(make, RootOptions::default());
+            started.send(system.root()).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    (actor.recv().unwrap(), answers)
+}
+
+struct Ping;
+
+impl Message for Ping {
+    fn kind(&self) -> &'static str {
+        "ping"
+    }
+}
+
+struct Echo(Sender<()>);
+
+impl Behaviour for Echo {
+    const KIND: &'static str = "echo";
+    type Msg = Ping;
+
+    fn handle(&mut self, Ping: Ping, _: &mut Cx<Self>) {
+        self.0.send(()).unwrap();
+    }
+
+    fn observe(&self) -> Observed {
+        Observed::state("echoing")
+    }
+}
+
+fn bare_actor() -> (actix::Addr<BareEcho>, Receiver<()>) {
+    let (answer, answers) = channel();
+    let (started, actor) = channel();
+    std::thread::spawn(move || {
+        actix::System::new().block_on(async move {
+            started.send(actix::Actor::start(BareEcho(answer))).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    (actor.recv().unwrap(), answers)
+}
+
+struct BarePing;
+
+impl actix::Message for BarePing {
+    type Result = ();
+}
+
+struct BareEcho(Sender<()>);
+
+impl actix::Actor for BareEcho {
+    type Context = actix::Context<Self>;
+}
+
+impl actix::Handler<BarePing> for BareEcho {
+    type Result = ();
+
+    fn handle(&mut self, _: BarePing, _: &mut Self::Context) {
+        self.0.send(()).unwrap();
+    }
+}
+
+criterion_group!(benches, round_trip);
+criterion_main!(benches);

@@ -1,0 +1,72 @@
+//! The whole system in numbers, each beside its floor measured in the same run on the same machine.
+//!
+//! `make bench` runs the Criterion benches first, then this, which prints everything as one table and keeps it
+//! in `target/bench.md`. `cargo bench --bench system -- start hls` runs only the parts named. The numbers are
+//! read, never asserted: the exit code tells only whether they could be taken.
+
+mod crowd;
+mod hls;
+mod house;
+mod micro;
+mod page;
+mod restart;
+mod segment;
+mod start;
+mod stub;
+#[allow(dead_code, reason = "the harness of the tests, which use all of it")]
+#[path = "../../tests/it/support/mod.rs"]
+mod support;
+#[path = "../../src/media/synth.rs"]
+mod synth;
+mod table;
+mod upkeep;
+mod usage;
+mod watch;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use table::{Row, Table};
+
+type Part = (&'static str, fn() -> LocalBoxFuture<'static, Vec<Row>>);
+
+const PARTS: [Part; 9] = [
+    ("watch", || watch::measure().boxed_local()),
+    ("start", || start::measure().boxed_local()),
+    ("segment", || segment::measure().boxed_local()),
+    ("page", || page::measure().boxed_local()),
+    ("hls", || hls::measure().boxed_local()),
+    ("upkeep", || upkeep::measure().boxed_local()),
+    ("restart", || restart::measure().boxed_local()),
+    ("crowd", || crowd::measure().boxed_local()),
+    ("micro", || async { micro::collected() }.boxed_local()),
+];
+
+fn main() -> ExitCode {
+    if let Some(code) = stub::run_if_asked() {
+        return code;
+    }
+    // Cargo adds flags of its own, such as `--bench`.
+    let named: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let mut table = Table::default();
+    let mut all_taken = true;
+    for (name, measure) in PARTS {
+        if !named.is_empty() && !named.iter().any(|n| n == name) {
+            continue;
+        }
+        eprintln!("bench: {name} …");
+        // An actix system of its own: what one part leaves behind must not weigh on the next.
+        match catch_unwind(AssertUnwindSafe(|| actix::System::new().block_on(measure()))) {
+            Ok(rows) => table.extend(rows),
+            Err(_) => {
+                all_taken = false;
+                table.extend([Row::new(name, "", "could not be taken, see above", "")]);
+            }
+        }
+    }
+    println!("{table}");
+    table.keep();
+    if all_taken { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,162 @@
+//! A thousand rooms known at a restart until all are on air again, with a real Janus and stubs for FFmpeg.
+//!
+//! The node and its Janus are killed, so everything is to be made anew. The floor is that much of Janus's and the
+//! system's own work, done bare: a thousand rooms with their forwarders, a thousand processes to their first
+//! bytes.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+use stentor::domain::ids::MediaAddr;
+use stentor::janus::FORWARD_PAYLOAD_TYPE;
+use stentor::media::{Ffmpeg, FfmpegCommand};
+use stentor::store::etcd::EtcdStore;
+use stentor::store::{Store, WatchEvent, WatchStream};
+use tokio::io::AsyncReadExt;
+
+use super::house::{Gateway, base_settings, client, etcd_settings, send};
+use super::stub;
+use super::support::etcd::Etcd;
+use super::support::node::Node;
+use super::table::{Row, short};
+
+const ROOMS: u32 = 1000;
+const AT_ONCE: usize = 64;
+/// As many FFmpegs start at once as the node lets.
+const SPAWNS_AT_ONCE: usize = 4;
+
+pub async fn measure() -> Vec<Row> {
+    let (rooms, processes) = (bare_rooms().await, bare_processes().await);
+    let etcd = Etcd::start();
+    let store = EtcdStore::connect(&[etcd.endpoint()], Duration::from_secs(5)).await.expect("etcd");
+    let mut node = node(&etcd).await;
+    let begin = Instant::now();
+    let watch = rooms_watch(&*store).await;
+    start_all(&node).await;
+    until_forwarding(watch).await;
+    let first = begin.elapsed();
+
+    node.kill();
+    let watch = rooms_watch(&*store).await;
+    let begin = Instant::now();
+    node.run();
+    let (ready, all) = futures::join!(
+        async {
+            node.ready().await;
+            begin.elapsed()
+        },
+        async {
+            until_forwarding(watch).await;
+            begin.elapsed()
+        }
+    );
+    let floor = format!("Janus {}, FFmpeg {}", short(rooms), short(processes));
+    let goal = "≤ 2 s beside Janus/FFmpeg";
+    vec![
+        Row::new(
+            "1,000 rooms: POST create+start of each -> all forwarding, etcd (floor: Janus's and FFmpeg's work)",
+            floor.clone(),
+            short(first),
+            "",
+        ),
+        Row::new(
+            "1,000 rooms: node and Janus killed, started -> all forwarding, etcd (floor: the same)",
+            floor,
+            format!("{} (ready after {})", short(all), short(ready)),
+            goal,
+        ),
+    ]
+}
+
+async fn node(etcd: &Etcd) -> Node {
+    let (endpoint, ffmpeg) = (etcd.endpoint(), stub::path().display().to_string());
+    let mut settings = base_settings();
+    settings.extend(etcd_settings(&endpoint));
+    settings.extend([
+        ("janus.capacity", "1000"),
+        ("mixer.capacity", "1000"),
+        ("mixer.ffmpeg", &ffmpeg),
+        // A stub has nothing to say after its first fragment.
+        ("mixer.watchdog", "1h"),
+    ]);
+    Node::start(&settings).await
+}
+
+async fn start_all(node: &Node) {
+    let (http, url) = (client(), format!("{}/api/rooms", node.api));
+    let make = |n: u32| {
+        let (http, url) = (http.clone(), url.clone());
+        async move {
+            let body = json!({ "roomId": name(n), "start": true });
+            let answer: Value = send(&http, "POST", &url, body).await;
+            assert_eq!(answer["success"], true, "{answer}");
+        }
+    };
+    stream::iter(0..ROOMS).map(make).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+}
+
+fn name(n: u32) -> String {
+    format!("room-{n:04}")
+}
+
+async fn rooms_watch(store: &dyn Store) -> WatchStream {
+    let revision = store.list("/rooms/").await.expect("a list").revision;
+    store.watch("/rooms/", revision + 1).await.expect("a watch")
+}
+
+/// Until every room's Janus has said since the watch began, and as its last word, that it forwards.
+async fn until_forwarding(mut watch: WatchStream) {
+    let mut forwarding = BTreeSet::new();
+    while forwarding.len() < ROOMS as usize {
+        let batch = watch.next().await.expect("the watch goes on").expect("etcd answers");
+        for event in batch.events {
+            let WatchEvent::Put(kv) = event else { continue };
+            let Some(room) = kv.key.strip_suffix("/janus") else { continue };
+            let value: Value = serde_json::from_slice(&kv.value).expect("JSON");
+            match value["status"] == "forwarding" {
+                true => forwarding.insert(room.to_owned()),
+                false => forwarding.remove(room),
+            };
+        }
+    }
+}
+
+/// Time of a thousand rooms with forwarders in a fresh Janus, asked for as densely as it can take.
+async fn bare_rooms() -> Duration {
+    let gateway = Gateway::start().await;
+    let gateway = &gateway;
+    let begin = Instant::now();
+    let make = |n: u32| async move {
+        // A port that nobody reads, for each another.
+        let target = MediaAddr { ip: [127, 0, 0, 1].into(), port: 40_000 + n as u16 };
+        gateway.room_with_forwarder(300_000 + n, target).await;
+    };
+    stream::iter(0..ROOMS).map(make).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+    begin.elapsed()
+}
+
+/// Time of a thousand stubs to their first bytes.
+async fn bare_processes() -> Duration {
+    let begin = Instant::now();
+    let spawn = |n: u32| async move {
+        let command = FfmpegCommand {
+            binary: stub::path(),
+            rtp: MediaAddr { ip: [127, 0, 0, 1].into(), port: 40_000 + n as u16 },
+            part: Duration::from_millis(192),
+            bitrate: 64_000,
+            payload_type: FORWARD_PAYLOAD_TYPE,
+        };
+        let mut ffmpeg = Ffmpeg::spawn(&command).expect("a stub");
+        ffmpeg.stdout.read_u8().await.expect("its first byte");
+        ffmpeg
+    };
+    let running: Vec<_> = stream::iter(0..ROOMS).map(spawn).buffer_unordered(SPAWNS_AT_ONCE).collect().await;
+    let took = begin.elapsed();
+    for ffmpeg in running {
+        let mut process = ffmpeg.process;
+        process.stop(Duration::ZERO).await.expect("it ends");
+    }
+    took
+}

@@ -1,0 +1,97 @@
+//! `POST start` until a listener has decrypted its first segment, nobody speaking, beside FFmpeg alone.
+
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use stentor::domain::ids::{MediaAddr, Nonce, RoomId, UnixMs};
+use stentor::janus::FORWARD_PAYLOAD_TYPE;
+use stentor::media::{ContentKeys, Ffmpeg, FfmpegCommand, Packager, PackagerConfig, SequenceStart};
+use stentor::probe::ProbeError;
+use stentor::probe::fetch::Fetch;
+use stentor::probe::m3u8::Playlist;
+use tokio::io::AsyncReadExt;
+
+use super::house::{Backend, House};
+use super::support::pause_async;
+use super::table::{Row, Times};
+
+const STARTS: u16 = 20;
+/// Ports of the bare FFmpegs, above the node's.
+const BARE_PORTS: u16 = 32_000;
+const PART: Duration = Duration::from_millis(192);
+
+pub async fn measure() -> Vec<Row> {
+    let house = House::open(Backend::Embedded, &[]).await;
+    let (mut floor, mut starts) = (Times::default(), Times::default());
+    for n in 0..STARTS {
+        floor.add(bare(&house, n).await);
+        starts.add(start(&house, &format!("segment-{n}")).await);
+    }
+    vec![Row::new(
+        "POST start -> first segment decrypted, nobody speaking (floor: FFmpeg to its first fragment)",
+        floor.to_string(),
+        starts.to_string(),
+        "p50 ≤ 600 ms",
+    )]
+}
+
+/// From FFmpeg's spawn, with RTP on its way, to a whole fragment.
+async fn bare(house: &House, n: u16) -> Duration {
+    let number = 200_000 + u32::from(n);
+    let rtp = MediaAddr { ip: [127, 0, 0, 1].into(), port: BARE_PORTS + 2 * n };
+    house.gateway.room_with_forwarder(number, rtp).await;
+    let command = FfmpegCommand {
+        binary: "ffmpeg".into(),
+        rtp,
+        part: PART,
+        bitrate: 64_000,
+        payload_type: FORWARD_PAYLOAD_TYPE,
+    };
+    let begin = Instant::now();
+    let mut ffmpeg = Ffmpeg::spawn(&command).expect("FFmpeg starts");
+    let mut packager = packager();
+    loop {
+        let mut bytes = BytesMut::with_capacity(4096);
+        assert!(ffmpeg.stdout.read_buf(&mut bytes).await.expect("output") > 0, "FFmpeg ended");
+        if packager.push(&bytes, UnixMs(0)).expect("fragments").fragments > 0 {
+            break;
+        }
+    }
+    let took = begin.elapsed();
+    ffmpeg.process.stop(Duration::ZERO).await.expect("FFmpeg ends");
+    house.gateway.destroy(number).await;
+    took
+}
+
+async fn start(house: &House, room: &str) -> Duration {
+    house.create(room).await;
+    let target = house.node.target(room).await;
+    let url = format!("{}/hls/rooms/{room}/index.m3u8", house.node.hls).parse().expect("a URL");
+    let mut fetch = Fetch::new(url, target.token);
+    let begin = Instant::now();
+    house.start(room).await;
+    let playlist = loop {
+        match fetch.playlist(None).await {
+            Ok(file) => break Playlist::parse(&String::from_utf8_lossy(&file.body)).expect("a playlist"),
+            Err(ProbeError::Refused { .. }) => pause_async().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let first = playlist.segments.first().expect("a segment");
+    let media = fetch.media(first.uri.as_deref().expect("a whole one")).await.expect("media");
+    fetch.init(first.map.as_ref().expect("a map")).await.expect("an init section");
+    let clear = fetch.open(media, first.key.as_ref(), first.sequence).await.expect("it decrypts");
+    let took = begin.elapsed();
+    assert_eq!(&clear[4..8], b"moof", "it is media");
+    house.remove(room).await;
+    took
+}
+
+fn packager() -> Packager {
+    let room = RoomId::new("bench").expect("a room id");
+    let keys = ContentKeys::new(b"server secret", &room, &Nonce("nonce".into()));
+    let config = PackagerConfig { part: PART, segment: Duration::from_secs(2), window: 6, key_rotation: 30 };
+    let (mut packager, _) = Packager::new(config, keys, SequenceStart::default());
+    packager.begin_incarnation();
+    packager
+}

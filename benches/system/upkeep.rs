@@ -1,0 +1,108 @@
+//! What a live room costs the node's own process, beside its media: processor time and memory.
+//!
+//! The floor of the processor time is the packager's own work at the pace of the parts, done here by itself; of
+//! the memory, the listed media window, which a room cannot be without.
+
+use std::time::{Duration, Instant};
+
+use stentor::domain::ids::{Nonce, RoomId, UnixMs};
+use stentor::media::{ContentKeys, Packager, PackagerConfig, SequenceStart};
+use stentor::probe::m3u8::Playlist;
+
+use super::house::{Backend, House};
+use super::support::pause_async;
+use super::table::Row;
+use super::{synth, usage};
+
+const ROOMS: usize = 20;
+const WATCHED: Duration = Duration::from_secs(20);
+/// Segments held when the window has its full length, unlisted ones included.
+const FULL: usize = 6;
+const PART: Duration = Duration::from_millis(192);
+
+pub async fn measure() -> Vec<Row> {
+    let house = House::open(Backend::Embedded, &[("hls.segment_ms", "2000")]).await;
+    let pid = house.node.pid();
+    // Once around, so that what is needed once is there before the count.
+    house.node.room_on_air("warm").await;
+    house.remove("warm").await;
+    let (idle, memory) = (cpu_share(pid).await, usage::private_bytes(pid));
+    for n in 0..ROOMS {
+        house.node.room_on_air(&format!("upkeep-{n}")).await;
+    }
+    let mut window = 0;
+    for n in 0..ROOMS {
+        window += full_window(&house, &format!("upkeep-{n}")).await;
+    }
+    let busy = cpu_share(pid).await;
+    let grown = usage::private_bytes(pid).saturating_sub(memory);
+    let rooms = ROOMS as f64;
+    let per_room = (busy - idle).max(0.0) / rooms;
+    vec![
+        Row::new(
+            format!(
+                "processor time of the node per live room, % of a core, {ROOMS} rooms (floor: packager alone)"
+            ),
+            format!("{:.3} %", packager_share() * 100.0),
+            format!("{:.3} % (idle node {:.2} %)", per_room * 100.0, idle * 100.0),
+            "≤ 0.05 %",
+        ),
+        Row::new(
+            format!("memory of the node per live room, {ROOMS} rooms (floor: its listed media)"),
+            format!("{:.0} kB", window as f64 / rooms / 1e3),
+            format!("{:.0} kB", grown as f64 / rooms / 1e3),
+            "≤ 64 kB above",
+        ),
+    ]
+}
+
+/// Of one core.
+async fn cpu_share(pid: i32) -> f64 {
+    let (begin, before) = (Instant::now(), usage::cpu(&[pid]));
+    // Sleep: the stretch of time over which the kernel counts.
+    tokio::time::sleep(WATCHED).await;
+    (usage::cpu(&[pid]) - before).as_secs_f64() / begin.elapsed().as_secs_f64()
+}
+
+/// Bytes of every file that the playlist lists, once it has its full length.
+async fn full_window(house: &House, room: &str) -> usize {
+    let base = format!("{}/hls/rooms/{room}", house.node.hls);
+    let playlist = loop {
+        let playlist =
+            Playlist::parse(&String::from_utf8_lossy(&get(house, &format!("{base}/index.m3u8")).await));
+        match playlist {
+            Ok(playlist) if playlist.segments.len() > FULL => break playlist,
+            _ => pause_async().await,
+        }
+    };
+    let mut bytes = 0;
+    let parts = playlist.segments.iter().flat_map(|s| &s.parts).map(|p| &p.uri);
+    for uri in playlist.segments.iter().filter_map(|s| s.uri.as_ref()).chain(parts) {
+        bytes += get(house, &format!("{base}/{uri}")).await.len();
+    }
+    bytes
+}
+
+/// Empty when it is not to be had: a segment may leave the window meanwhile.
+async fn get(house: &House, url: &str) -> Vec<u8> {
+    let mut answer = house.http.get(url).send().await.expect("an answer");
+    let body = answer.body().await.expect("a body");
+    if answer.status().is_success() { body.to_vec() } else { Vec::new() }
+}
+
+/// Of one core: cutting, encrypting and rendering at the pace of the parts.
+fn packager_share() -> f64 {
+    const PUSHES: u64 = 5_000;
+    let room = RoomId::new("bench").expect("a room id");
+    let keys = ContentKeys::new(b"server secret", &room, &Nonce("nonce".into()));
+    let config = PackagerConfig { part: PART, segment: Duration::from_secs(2), window: 6, key_rotation: 30 };
+    let (mut packager, _) = Packager::new(config, keys, SequenceStart::default());
+    packager.begin_incarnation();
+    packager.push(&synth::init(48_000), UnixMs(0)).expect("an init section");
+    let fragments: Vec<_> = (0..PUSHES).map(|n| synth::fragment(n * 9 * 1024, 9, 1024, 7)).collect();
+    let begin = Instant::now();
+    for (n, fragment) in fragments.iter().enumerate() {
+        packager.push(fragment, UnixMs(n as u64 * 192)).expect("a fragment");
+    }
+    begin.elapsed().as_secs_f64() / PUSHES as f64 / PART.as_secs_f64()
+}

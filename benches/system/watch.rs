@@ -1,0 +1,183 @@
+//! A change in the store until the handler of an actor has it, beside a bare watch of the same store.
+//!
+//! Each put is seen twice: by a watch with nothing behind it (the floor), and by an actor at the end of the
+//! node's own chain, from reflector over directory and news to a mailbox. The writer and the bare watch have
+//! a thread of their own, as the node's HTTP side has.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use stentor::actors::context::{Clock, Context};
+use stentor::actors::kernel::{
+    ActorSystem, Behaviour, ChildSpec, Cx, Message, Observed, RootOptions, SystemHandle,
+};
+use stentor::actors::news::News;
+use stentor::actors::store_watch::StoreWatch;
+use stentor::config;
+use stentor::domain::ids::{Epoch, ModuleId, Pin, RoomId, UnixMs};
+use stentor::domain::keys::{self, RoomPart};
+use stentor::domain::model::Meta;
+use stentor::rooms::Scope;
+use stentor::store::Store;
+use stentor::store::embedded::EmbeddedStore;
+use stentor::store::etcd::EtcdStore;
+use stentor::telemetry::Metrics;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::house::Backend;
+use super::support::etcd::Etcd;
+use super::table::{Row, Times, short};
+
+const PUTS: usize = 500;
+const REQUEST: Duration = Duration::from_secs(5);
+
+type Open = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send>;
+
+pub async fn measure() -> Vec<Row> {
+    let etcd = Etcd::start();
+    let endpoints = vec![etcd.endpoint()];
+    let connect: Open = Box::new(move || {
+        let endpoints = endpoints.clone();
+        Box::pin(
+            async move { EtcdStore::connect(&endpoints, REQUEST).await.expect("etcd") as Arc<dyn Store> },
+        )
+    });
+    let on_etcd = of(Backend::Etcd, connect).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = EmbeddedStore::open(&dir.path().join("store")).expect("a store");
+    let share: Open = Box::new(move || {
+        let store: Arc<dyn Store> = store.clone();
+        Box::pin(async move { store })
+    });
+    vec![on_etcd, of(Backend::Embedded, share).await]
+}
+
+async fn of(backend: Backend, open: Open) -> Row {
+    let (handled, mut handler) = unbounded_channel();
+    let context = context(open().await);
+    let make = move || Ear { context: context.clone(), handled: handled.clone(), news: None };
+    let system: SystemHandle<Msg> = ActorSystem::start(make, RootOptions::default());
+    // The first list is news as well.
+    handler.recv().await.expect("the actor lives");
+    let (done, seen) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        // Nobody is left to tell if this fails.
+        let _ = done.send(runtime.block_on(write_and_watch(open, handler)));
+    });
+    let Seen { bare, whole, added } = seen.await.expect("the writer ends");
+    system.shutdown(REQUEST).await;
+    let what = format!("watch event -> actor handler, {} (floor: put -> bare watch)", backend.name());
+    let added = format!("(+{} / +{})", short(added.quantile(0.5)), short(added.quantile(0.99)));
+    Row::new(what, bare.to_string(), format!("{whole} {added}"), "+1 ms p99")
+}
+
+#[derive(Default)]
+struct Seen {
+    bare: Times,
+    whole: Times,
+    /// Handler after bare watch, of the same put.
+    added: Times,
+}
+
+async fn write_and_watch(open: Open, mut handler: UnboundedReceiver<Instant>) -> Seen {
+    let store = open().await;
+    let revision = store.list(keys::ROOMS).await.expect("a list").revision;
+    let mut watch = store.watch(keys::ROOMS, revision + 1).await.expect("a watch");
+    let (note, mut bare) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(batch)) = watch.next().await {
+            if !batch.events.is_empty() && note.send(Instant::now()).is_err() {
+                return;
+            }
+        }
+    });
+    let room = RoomId::new("watched").expect("a room id");
+    let mut seen = Seen::default();
+    for n in 0..PUTS {
+        let put = Instant::now();
+        store.put(&keys::room(&room, RoomPart::Meta), meta(n).into()).await.expect("a put");
+        let (raw, handled) = futures::join!(bare.recv(), handler.recv());
+        let (raw, handled) = (raw.expect("the watch goes on"), handled.expect("the actor lives"));
+        seen.bare.add(raw - put);
+        seen.whole.add(handled - put);
+        seen.added.add(handled.saturating_duration_since(raw));
+    }
+    seen
+}
+
+/// Another one each time, so that each is a change.
+fn meta(n: usize) -> Vec<u8> {
+    let meta = Meta {
+        pin: Pin::new("abc123").expect("a pin"),
+        max_anchors: 3,
+        hls_path: "/hls/rooms/watched/index.m3u8".into(),
+        created_at: UnixMs(n as u64),
+        deleted_at: None,
+        last_epoch: Epoch::default(),
+        last_started_at: None,
+    };
+    serde_json::to_vec(&meta).expect("JSON")
+}
+
+fn context(store: Arc<dyn Store>) -> Context {
+    Context {
+        me: ModuleId::new("bench").expect("a name"),
+        config: Arc::new(config::defaults()),
+        store,
+        directory: Arc::default(),
+        subscribers: Default::default(),
+        store_up: Default::default(),
+        clock: Clock::start(),
+        metrics: Metrics::new(std::time::SystemTime::now()),
+    }
+}
+
+/// Subscribes to news of rooms as the supervisors do, and tells when it handles them.
+struct Ear {
+    context: Context,
+    handled: UnboundedSender<Instant>,
+    news: Option<News>,
+}
+
+enum Msg {
+    News,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        "news"
+    }
+}
+
+impl Behaviour for Ear {
+    const KIND: &'static str = "ear";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let me = cx.me();
+        self.news = Some(self.context.subscribe(move || {
+            let _ = me.offer("news", Msg::News);
+        }));
+        let context = self.context.clone();
+        cx.spawn_child("watch", ChildSpec::worker(), move || StoreWatch::new(context.clone(), Scope::Rooms));
+    }
+
+    fn handle(&mut self, Msg::News: Msg, _: &mut Cx<Self>) {
+        if self.news.as_ref().is_some_and(|news| !is_nothing(news)) {
+            // The measurement may be over.
+            let _ = self.handled.send(Instant::now());
+        }
+    }
+
+    fn observe(&self) -> Observed {
+        Observed::state("listening")
+    }
+}
+
+fn is_nothing(news: &News) -> bool {
+    let waiting = news.take();
+    !waiting.rebuilt && waiting.rooms.is_empty()
+}
