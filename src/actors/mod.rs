@@ -5,9 +5,11 @@
 //! ├─ StoreWatch*         one per prefix: the store's changes into the directory
 //! ├─ JanusSupervisor ─ Heartbeat, JanusProcess, JanusGateway ─ JanusRoom*
 //! ├─ MixerSupervisor ─ Heartbeat, FfmpegProcess*
-//! └─ RoomSupervisor ─ Housekeeper, Room*
+//! ├─ RoomSupervisor ─ Housekeeper, Room*
+//! └─ AnchorSupervisor ─ JanusSession*
 //! ```
 
+pub mod anchors;
 pub mod context;
 pub mod heartbeat;
 pub mod janus;
