@@ -297,7 +297,9 @@ impl Anchor {
                 self.state = State::Negotiated { up: true }
             }
             (Heard::Up, State::Opening) => {}
-            (Heard::Down, _) => match self.client {
+            // Nothing was up yet, and the answer to an offer may still be.
+            (Heard::Down, State::Opening | State::Joined) => {}
+            (Heard::Down, State::Negotiated { .. }) => match self.client {
                 Client::Here => self.state = State::Joined,
                 // What it would have come back to is gone.
                 Client::Away { .. } => self.end(End::Left),

@@ -277,8 +277,8 @@ impl JanusSession {
             Ok(opened) => {
                 self.machine.reclaimed(now);
                 // What happened while nobody listened.
-                if self.machine.is_resumable() && !opened.up {
-                    self.media(false);
+                if self.machine.state() != (State::Negotiated { up: opened.up }) {
+                    self.media(opened.up);
                 }
                 self.set_muted(opened.muted);
                 self.adopt(opened, cx);
