@@ -10,6 +10,7 @@
 
 use serde_json::json;
 
+use super::Secret;
 use super::anchor_event::{AnchorEvents, Candidate};
 use super::audiobridge::ParticipantInfo;
 use super::client::{JanusClient, Session, create_session};
@@ -75,6 +76,27 @@ impl JanusClient {
         let mine = room.participants.into_iter().find(|p| p.id == ids.participant);
         let info = ParticipantInfo::from(mine.ok_or(PluginError::NotInRoom)?);
         Ok((anchor, AnchorEvents::new(events), info))
+    }
+}
+
+/// What the holder of a room's secret may do to those in it.
+impl JanusClient {
+    /// Silences a participant, or lets it speak again. `NoSuchParticipant` if it is not in the room.
+    pub async fn set_muted(
+        &self,
+        room: u32,
+        secret: &Secret,
+        id: u64,
+        muted: bool,
+    ) -> Result<(), JanusError> {
+        let mute = BridgeRequest::Mute { room, secret, id };
+        let request = if muted { mute } else { BridgeRequest::Unmute { room, secret, id } };
+        self.bridge::<Done>(request).await.map(|_| ())
+    }
+
+    /// Puts a participant out of the room; it may join again. `NoSuchParticipant` if it is not in the room.
+    pub async fn kick(&self, room: u32, secret: &Secret, id: u64) -> Result<(), JanusError> {
+        self.bridge::<Done>(BridgeRequest::Kick { room, secret, id }).await.map(|_| ())
     }
 }
 

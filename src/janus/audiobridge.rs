@@ -96,16 +96,6 @@ pub trait AudioBridge: Send + Sync {
     async fn stop_forwarder(&self, id: u32, secret: &Secret, stream_id: u64) -> Result<(), JanusError>;
     async fn list_forwarders(&self, id: u32, secret: &Secret) -> Result<Vec<ForwarderInfo>, JanusError>;
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError>;
-    /// Silences a participant, or lets it speak again. `NoSuchParticipant` if it is not in the room.
-    async fn set_muted(
-        &self,
-        id: u32,
-        secret: &Secret,
-        participant: u64,
-        muted: bool,
-    ) -> Result<(), JanusError>;
-    /// Puts a participant out of the room; it may join again. `NoSuchParticipant` if it is not in the room.
-    async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
     async fn info(&self) -> Result<GatewayInfo, JanusError>;
 }
 
@@ -185,19 +175,6 @@ impl AudioBridge for JanusClient {
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError> {
         let listed: Participants = self.bridge(BridgeRequest::ListParticipants { room: id }).await?;
         Ok(listed.participants.into_iter().map(ParticipantInfo::from).collect())
-    }
-
-    async fn set_muted(&self, room: u32, secret: &Secret, id: u64, muted: bool) -> Result<(), JanusError> {
-        let request = if muted {
-            BridgeRequest::Mute { room, secret, id }
-        } else {
-            BridgeRequest::Unmute { room, secret, id }
-        };
-        self.bridge::<Done>(request).await.map(|_| ())
-    }
-
-    async fn kick(&self, room: u32, secret: &Secret, id: u64) -> Result<(), JanusError> {
-        self.bridge::<Done>(BridgeRequest::Kick { room, secret, id }).await.map(|_| ())
     }
 
     async fn info(&self) -> Result<GatewayInfo, JanusError> {
