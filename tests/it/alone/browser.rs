@@ -1,7 +1,7 @@
 //! hls.js in headless Chromium on a live room of a real node: quick to sound, close to live, and not to be put
 //! off by dying FFmpegs or changing keys.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -9,7 +9,6 @@ use serde_json::Value;
 use stentor::domain::ids::{MediaAddr, Pin};
 use stentor::janus::{AudioBridge, GatewayEvent, JanusClient, RoomMark, RtpParticipant};
 use stentor::probe::{Listener, Mode, ToneSender};
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::support::browser::{Listened, listen};
@@ -75,7 +74,6 @@ struct Singer {
     _client: JanusClient,
     _events: UnboundedReceiver<GatewayEvent>,
     _participant: RtpParticipant,
-    _socket: UdpSocket,
     _tone: ToneSender,
 }
 
@@ -99,20 +97,14 @@ async fn sing(janus: TestJanus, pin: &Pin) -> Singer {
     let ours =
         |description: &str| RoomMark::parse(description).is_some_and(|mark| mark.room.as_str() == ROOM);
     let number = rooms.iter().find(|info| ours(&info.description)).expect("the room is on Janus").id;
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let here = socket.local_addr().unwrap();
     let here = MediaAddr { ip: IpAddr::from(Ipv4Addr::LOCALHOST), port: here.port() };
     let participant = client.join_rtp(number, pin, "singer", here).await.unwrap();
     let target = MediaAddr { ip: participant.ip, port: participant.port };
-    let tone = ToneSender::start("ffmpeg".as_ref(), target, participant.payload_type, HZ).unwrap();
-    Singer {
-        _janus: janus,
-        _client: client,
-        _events: events,
-        _participant: participant,
-        _socket: socket,
-        _tone: tone,
-    }
+    let payload_type = participant.payload_type;
+    let tone = ToneSender::start("ffmpeg".as_ref(), socket, target, payload_type, HZ).unwrap();
+    Singer { _janus: janus, _client: client, _events: events, _participant: participant, _tone: tone }
 }
 
 async fn page(node: &Node) -> String {
