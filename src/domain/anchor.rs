@@ -1,11 +1,10 @@
 //! One anchor's part in a room: its session on the room's Janus, and the client that holds it.
 //!
 //! ```text
-//!            join | claim            offer                   media up, media over
-//!  Opening ───────────────▶ Joined ─────────▶ Negotiated ◀──────────────────────┐
-//!     │                       ▲ media over        └──────────────────────────────┘
-//!     │ refused               └───────────────────────┘
-//!     └──────▶ Ended ◀── left, removed, room closed or moved, session over, grace over (any state)
+//!            join | claim            offer                    media up
+//!  Opening ───────────────▶ Joined ─────────▶ Negotiated{down} ─────────▶ Negotiated{up}
+//!     │ refused
+//!     └──────▶ Ended ◀── left, removed, media over, room closed or moved, session lost, grace over (any state)
 //! ```
 //! Two things come and go beside that: the client's connection (`Client`), which may be away for the grace time
 //! while the media flows on, and the connection to Janus (`Link`), after whose end the session is claimed again.
@@ -70,8 +69,10 @@ pub enum End {
     RoomClosed,
     /// The room is on another Janus, or was made anew on the same.
     JanusMoved,
-    /// Janus does not know the session any more.
-    JanusRestarted,
+    /// The peer connection is over, and Janus has put the participant out of the room with it.
+    MediaOver,
+    /// Janus does not know the session any more, or not in the room: it was restarted, or did not hear of us.
+    SessionLost,
     JanusUnreachable,
     /// Nobody came back within the grace time.
     GraceOver,
@@ -187,8 +188,8 @@ impl End {
     /// What the client is told to do: connect and join again, no earlier than this.
     pub fn reconnect_after(self) -> Option<Duration> {
         match self {
-            Self::JanusMoved | Self::Draining => Some(Duration::from_millis(200)),
-            Self::JanusRestarted => Some(Duration::from_millis(500)),
+            Self::JanusMoved | Self::MediaOver | Self::Draining => Some(Duration::from_millis(200)),
+            Self::SessionLost => Some(Duration::from_millis(500)),
             Self::JanusUnreachable => Some(Duration::from_secs(2)),
             _ => None,
         }
@@ -202,7 +203,8 @@ impl End {
             Self::Removed => "removed",
             Self::RoomClosed => "room_closed",
             Self::JanusMoved => "janus_moved",
-            Self::JanusRestarted => "janus_restarted",
+            Self::MediaOver => "media_over",
+            Self::SessionLost => "session_lost",
             Self::JanusUnreachable => "janus_unreachable",
             Self::GraceOver => "grace_over",
             Self::LetGo => "let_go",
@@ -212,7 +214,8 @@ impl End {
     }
 
     fn destroys(self) -> bool {
-        matches!(self, Self::Left | Self::Replaced | Self::Removed | Self::RoomClosed | Self::JanusMoved)
+        use End::*;
+        matches!(self, Left | Replaced | Removed | MediaOver | RoomClosed | JanusMoved)
     }
 }
 
@@ -297,19 +300,13 @@ impl Anchor {
                 self.state = State::Negotiated { up: true }
             }
             (Heard::Up, State::Opening) => {}
-            // Nothing was up yet, and the answer to an offer may still be.
-            (Heard::Down, State::Opening | State::Joined) => {}
-            (Heard::Down, State::Negotiated { .. }) => match self.client {
-                Client::Here => self.state = State::Joined,
-                // What it would have come back to is gone.
-                Client::Away { .. } => self.end(End::Left),
-            },
+            (Heard::Down, _) => self.end(End::MediaOver),
             (Heard::Removed, _) => self.end(End::Removed),
             (Heard::RoomDestroyed, _) => self.homeless = Some(now),
             (Heard::SessionOver, _) => {
                 self.holds = false;
                 let away = matches!(self.client, Client::Away { .. });
-                self.end(if away { End::GraceOver } else { End::JanusRestarted });
+                self.end(if away { End::GraceOver } else { End::SessionLost });
             }
         }
     }
@@ -331,7 +328,7 @@ impl Anchor {
         match failure {
             ClaimFailure::SessionGone => {
                 self.holds = false;
-                self.end(End::JanusRestarted);
+                self.end(End::SessionLost);
             }
             ClaimFailure::Unavailable(why) => self.retry.failed(why, now, &self.timing.backoff, dice),
         }

@@ -39,21 +39,18 @@ fn a_page_that_is_gone_with_its_media_is_not_waited_for() {
     let mut anchor = up();
     anchor.client_left(at(100));
     anchor.heard(Heard::Down, at(101));
-    assert_eq!(anchor.state(), State::Ended(End::Left));
+    assert_eq!(anchor.state(), State::Ended(End::MediaOver));
     assert!(does(&anchor, 101, Effect::Destroy));
     anchor.destroyed();
     assert_eq!(anchor.plan(at(101)), Plan::Finished);
 }
 
 #[test]
-fn media_that_ends_under_a_client_can_be_offered_again() {
+fn media_that_is_over_takes_the_part_in_the_room_along_and_the_client_joins_anew() {
     let mut anchor = up();
     anchor.heard(Heard::Down, at(1));
-    assert_eq!(anchor.state(), State::Joined);
-    assert!(anchor.takes_calls() && !anchor.is_resumable());
-    anchor.answered();
-    anchor.heard(Heard::Up, at(2));
-    assert!(anchor.is_resumable());
+    assert!(!anchor.takes_calls() && does(&anchor, 1, Effect::Destroy));
+    assert!(End::MediaOver.reconnect_after().is_some());
 }
 
 #[test]
@@ -83,11 +80,11 @@ fn a_session_whose_client_and_janus_are_both_away_is_let_go_and_not_claimed_for_
 }
 
 #[test]
-fn a_janus_that_forgot_the_session_has_restarted() {
+fn a_session_that_janus_forgot_is_lost() {
     let mut anchor = up();
     anchor.link_lost(at(10));
     anchor.reclaim_failed(ClaimFailure::SessionGone, at(11), 0.5);
-    assert_eq!(anchor.state(), State::Ended(End::JanusRestarted));
+    assert_eq!(anchor.state(), State::Ended(End::SessionLost));
     assert_eq!(anchor.plan(at(11)), Plan::Finished);
 }
 

@@ -73,9 +73,12 @@ impl JanusClient {
         core_reply::<Done>("claim", &self.link().request(claim).await?)?;
         let list = BridgeRequest::ListParticipants { room: janus_room_id };
         let room: Participants = anchor.session.message(ids.handle, list).await?;
-        let mine = room.participants.into_iter().find(|p| p.id == ids.participant);
-        let info = ParticipantInfo::from(mine.ok_or(PluginError::NotInRoom)?);
-        Ok((anchor, AnchorEvents::new(events), info))
+        let Some(mine) = room.participants.into_iter().find(|p| p.id == ids.participant) else {
+            // Of no more use to anybody.
+            self.link().tell(anchor.request("destroy", None));
+            return Err(PluginError::NotInRoom.into());
+        };
+        Ok((anchor, AnchorEvents::new(events), mine.into()))
     }
 }
 
@@ -105,7 +108,7 @@ impl AnchorSession {
         SessionIds { session: self.session.id, handle: self.handle, participant: self.participant }
     }
 
-    /// The answer to an SDP offer; a later offer on the same session restarts ICE.
+    /// The answer to an SDP offer; a later one of the same peer connection restarts ICE.
     pub async fn offer(&self, sdp: String) -> Result<String, JanusError> {
         let configure = BridgeRequest::Configure { muted: None };
         let name = configure.name();

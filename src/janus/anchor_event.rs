@@ -28,7 +28,7 @@ pub struct Candidate {
 pub enum AnchorEvent {
     /// ICE and DTLS are done: media can flow.
     Up,
-    /// The peer connection is over; the part in the room is not.
+    /// The peer connection is over, and with it (AudioBridge 1.1.2) the part in the room.
     Hangup {
         reason: String,
     },

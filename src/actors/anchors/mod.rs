@@ -100,8 +100,8 @@ pub enum JoinError {
 /// What is told of one's own session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SessionEvent {
-    /// `up`: ICE and DTLS are done; else the peer connection is over, and a new offer begins another.
-    Media { up: bool },
+    /// ICE and DTLS are done: media flows.
+    Up,
     /// One's own voice, as Janus hears it.
     Talking { talking: bool },
     /// By oneself or by a host.
@@ -198,7 +198,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// The answer to an SDP offer. A second one restarts ICE, or media that was over.
+    /// The answer to an SDP offer. A second one restarts ICE of the same peer connection; another peer
+    /// connection needs another `join`, without the resume token.
     pub async fn offer(&self, sdp: String) -> Result<String, CallError> {
         self.call(|reply| session::Call::Offer { sdp, reply }).await
     }

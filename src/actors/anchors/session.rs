@@ -277,8 +277,8 @@ impl JanusSession {
             Ok(opened) => {
                 self.machine.reclaimed(now);
                 // What happened while nobody listened.
-                if self.machine.state() != (State::Negotiated { up: opened.up }) {
-                    self.media(opened.up);
+                if opened.up && !self.machine.is_resumable() {
+                    self.up();
                 }
                 self.set_muted(opened.muted);
                 self.adopt(opened, cx);
@@ -296,10 +296,10 @@ impl JanusSession {
         let now = self.parts.context.clock.now();
         let me = self.session.as_ref().map(|session| session.ids().participant);
         match event {
-            AnchorEvent::Up => self.media(true),
+            AnchorEvent::Up => self.up(),
             AnchorEvent::Hangup { reason } => {
                 tracing::debug!(room = %self.room, user = %self.user, reason, "an anchor's media is over");
-                self.media(false);
+                self.machine.heard(Heard::Down, now);
             }
             AnchorEvent::Media { receiving } => self.voice.receiving = receiving,
             AnchorEvent::SlowLink { uplink, lost } => self.tell(SessionEvent::SlowLink { uplink, lost }),
@@ -325,11 +325,9 @@ impl JanusSession {
         }
     }
 
-    fn media(&mut self, up: bool) {
-        let heard = if up { Heard::Up } else { Heard::Down };
-        self.machine.heard(heard, self.parts.context.clock.now());
-        self.voice.receiving &= up;
-        self.tell(SessionEvent::Media { up });
+    fn up(&mut self) {
+        self.machine.heard(Heard::Up, self.parts.context.clock.now());
+        self.tell(SessionEvent::Up);
     }
 
     fn set_muted(&mut self, muted: bool) {
