@@ -51,9 +51,11 @@ struct Duel {
 impl Duel {
     async fn round(&mut self, nginx: &Nginx, url: &str, body: &[u8]) {
         self.bytes = body.len();
-        std::fs::write(nginx.dir.path().join("file"), body).expect("a file");
+        // Another name each time: nginx keeps a file open, and would serve the length it once had.
+        let name = format!("file-{}-{}", body.len(), self.node.len());
+        std::fs::write(nginx.dir.path().join(&name), body).expect("a file");
         self.node.push(load(url).await);
-        self.nginx.push(load(&format!("{}/file", nginx.url)).await);
+        self.nginx.push(load(&format!("{}/{name}", nginx.url)).await);
     }
 
     fn row(self, what: &str) -> Row {
