@@ -6,6 +6,7 @@
 //! | `config` | raw keys to a validated [`config::Config`] | `domain` |
 //! | `process` | child processes that die with us | nothing of ours |
 //! | `store` | `Store` trait, embedded and etcd | `domain` |
+//! | `presence` | connection locks and who is in a room, embedded and Redis | `domain` |
 //! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
 //! | `media` | FFmpeg, packager, content keys | `domain`, `process` |
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
@@ -13,6 +14,7 @@
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
 //! | `http` | REST, HLS, operations | all of the above |
+//! | `ws` | the WebSocket transport of signalling | `domain`, `auth`, `actors`, `http` |
 //! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |
 //! | `app` | composition root, the only one to name concrete backends | all |
 //! | `demo` | a node with a room on air and a tone in it, shown on one screen | all |
@@ -26,8 +28,10 @@ pub mod domain;
 pub mod http;
 pub mod janus;
 pub mod media;
+pub mod presence;
 pub mod probe;
 pub mod process;
 pub mod rooms;
 pub mod store;
 pub mod telemetry;
+pub mod ws;

@@ -5,10 +5,12 @@
 //! ├─ StoreWatch*         one per prefix: the store's changes into the directory
 //! ├─ JanusSupervisor ─ Heartbeat, JanusProcess, JanusGateway ─ JanusRoom*
 //! ├─ MixerSupervisor ─ Heartbeat, FfmpegProcess*
-//! └─ RoomSupervisor ─ Housekeeper, Room*
+//! ├─ RoomSupervisor ─ Housekeeper, Room*
+//! └─ GatewaySupervisor ─ WsClient*
 //! ```
 
 pub mod context;
+pub mod gateway;
 pub mod heartbeat;
 pub mod janus;
 pub mod kernel;

@@ -5,6 +5,9 @@ use std::convert::Infallible;
 use actix::ArbiterHandle;
 
 use super::context::Context;
+use super::gateway::GatewayParts;
+use super::gateway::door::Door;
+use super::gateway::supervisor::GatewaySupervisor;
 use super::janus::supervisor::JanusSupervisor;
 use super::kernel::{Behaviour, ChildSpec, Cx, Observed};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
@@ -21,6 +24,7 @@ pub struct NodeSupervisor {
     pub rooms: Option<(Arc<RoomService>, ArbiterHandle)>,
     pub mixer: Option<(MixerParts, ArbiterHandle)>,
     pub janus: Option<(JanusSupervisor, ArbiterHandle)>,
+    pub gateway: Option<(Arc<GatewayParts>, Arc<Door>, ArbiterHandle)>,
 }
 
 impl NodeSupervisor {
@@ -37,8 +41,8 @@ impl Behaviour for NodeSupervisor {
     const KIND: &'static str = "node";
     type Msg = Infallible;
 
-    /// In the order that a start needs, which backwards is the order of a stop: rooms are let go of by their
-    /// mixer while their Janus is still there.
+    /// In the order that a start needs, which backwards is the order of a stop: clients are told first, rooms
+    /// are let go of by their mixer while their Janus is still there.
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.spawn_watches(cx);
         let spec =
@@ -56,6 +60,11 @@ impl Behaviour for NodeSupervisor {
         if let Some((service, arbiter)) = self.rooms.clone() {
             cx.spawn_child("rooms", spec(&arbiter), move || {
                 RoomSupervisor::new(context.clone(), service.clone())
+            });
+        }
+        if let Some((parts, door, arbiter)) = self.gateway.clone() {
+            cx.spawn_child("gateway", spec(&arbiter), move || {
+                GatewaySupervisor::new(parts.clone(), door.clone())
             });
         }
     }

@@ -18,6 +18,8 @@ use actix::{Arbiter, ArbiterHandle};
 use tokio::sync::watch;
 
 use crate::actors::context::{Clock, Context};
+use crate::actors::gateway::door::Door;
+use crate::actors::gateway::{GatewayParts, Signalling};
 use crate::actors::janus::GatewayLink;
 use crate::actors::janus::supervisor::JanusSupervisor;
 use crate::actors::kernel::{ActorSystem, ActorView, RootOptions, SystemHandle};
@@ -45,6 +47,7 @@ const READY_REMINDER: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
     pub api: SocketAddr,
+    pub ws: SocketAddr,
     pub hls: SocketAddr,
     pub ops: SocketAddr,
 }
@@ -98,11 +101,13 @@ impl Node {
             store_up: Default::default(),
             config: Arc::new(config),
         };
+        let roles = context.config.node.roles;
         let service = room_service(&context);
         let streams = Arc::new(Streams::default());
+        let door = Arc::new(Door::default());
+        let gateway = if roles.gateway { Some(gateway(&context)?) } else { None };
         let addresses = sockets.addresses();
         let incarnation = uuid::Uuid::new_v4().to_string();
-        let roles = context.config.node.roles;
         let mut arbiters = Vec::new();
         let mut arbiter = || -> ArbiterHandle {
             let arbiter = Arbiter::new();
@@ -117,17 +122,19 @@ impl Node {
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &incarnation), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
+            gateway: gateway.map(|parts| (parts, door.clone(), arbiter())),
             context: context.clone(),
         };
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
         // A second registration would fail; there is one per process and registry.
         context.metrics.registry().register(Box::new(system.registry()))?;
-        let readiness = Arc::new(Readiness::new(context.clone(), incarnation));
+        let readiness = Arc::new(Readiness::new(context.clone(), incarnation, door.clone()));
         let sides = servers::Sides {
             context: context.clone(),
             service,
             secrets,
             streams,
+            door,
             registry: system.registry(),
             readiness: readiness.clone(),
         };
@@ -141,8 +148,8 @@ impl Node {
             let missing: Vec<_> = self.readiness.missing().collect();
             tracing::warn!(missing = missing.join("; "), "not ready yet");
         }
-        let Addresses { api, hls, ops } = self.addresses;
-        NodeReady { node: &self.id, api, hls, ops }.emit(&self.context.metrics);
+        let Addresses { api, ws, hls, ops } = self.addresses;
+        NodeReady { node: &self.id, api, ws, hls, ops }.emit(&self.context.metrics);
     }
 
     pub async fn ready(&self) {
@@ -215,6 +222,16 @@ fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, inca
         },
         pulse: pulse(context, url, config.capacity, incarnation),
     }
+}
+
+fn gateway(context: &Context) -> anyhow::Result<Arc<GatewayParts>> {
+    let (ws, metrics) = (&context.config.ws, context.metrics.clone());
+    Ok(Arc::new(GatewayParts::new(signalling(context)?, ws, context.clock, metrics)))
+}
+
+/// What the signalling methods do.
+fn signalling(_: &Context) -> anyhow::Result<Arc<dyn Signalling>> {
+    anyhow::bail!("this build has no media session to offer: leave gateway out of node.roles")
 }
 
 fn janus(context: &Context, link: &GatewayLink, incarnation: &str) -> JanusSupervisor {

@@ -1,9 +1,11 @@
 //! Whether this node can take rooms: its store is listed and its own modules are there for everybody to pick.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::actors::context::Context;
+use crate::actors::gateway::door::Door;
 use crate::domain::keys::ModuleKind;
 use crate::domain::model::Health;
 use crate::http::ops;
@@ -15,12 +17,13 @@ pub struct Readiness {
     context: Context,
     /// Of this run: the last one's heartbeat may outlive it in the store.
     incarnation: String,
+    door: Arc<Door>,
     stopping: AtomicBool,
 }
 
 impl Readiness {
-    pub fn new(context: Context, incarnation: String) -> Self {
-        Self { context, incarnation, stopping: AtomicBool::new(false) }
+    pub fn new(context: Context, incarnation: String, door: Arc<Door>) -> Self {
+        Self { context, incarnation, door, stopping: AtomicBool::new(false) }
     }
 
     /// Not ready from now on, for good.
@@ -53,7 +56,14 @@ impl Readiness {
         if roles.mixer {
             checks.push(("ffmpeg".into(), self.module(ModuleKind::Mixer)));
         }
+        if roles.gateway {
+            checks.push(("gateway".into(), self.gateway()));
+        }
         checks
+    }
+
+    fn gateway(&self) -> Result<(), String> {
+        if self.door.is_open() { Ok(()) } else { Err("lets no clients in; see /actors".into()) }
     }
 
     fn running(&self) -> Result<(), String> {

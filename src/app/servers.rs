@@ -14,6 +14,7 @@ use super::listeners::{NodeKeys, NodeMedia, NodeTokens};
 use super::operations::Operations;
 use super::readiness::Readiness;
 use crate::actors::context::Context;
+use crate::actors::gateway::door::Door;
 use crate::actors::kernel::Registry;
 use crate::actors::mixer::streams::Streams;
 use crate::auth::{ApiKeys, Secrets, Tokens};
@@ -25,6 +26,7 @@ use crate::http::rest::{self, Api, ApiAuth, NotAuthorized};
 use crate::http::{error, ops, pages};
 use crate::rooms::RoomService;
 use crate::telemetry::Metrics;
+use crate::ws::{self, WsSide};
 
 /// Connections waiting to be accepted, per server: a page with a thousand listeners reloads all at once.
 const BACKLOG: u32 = 4096;
@@ -35,6 +37,7 @@ pub struct Sides {
     pub service: Arc<RoomService>,
     pub secrets: Arc<Secrets>,
     pub streams: Arc<Streams>,
+    pub door: Arc<Door>,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
 }
@@ -49,6 +52,7 @@ pub struct Sockets {
 #[derive(Debug, Clone, Copy, Default)]
 struct Mounted {
     api: bool,
+    ws: bool,
     hls: bool,
     ops: bool,
 }
@@ -73,6 +77,9 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
     if roles.rooms {
         want(config.listen.api, |m| m.api = true);
     }
+    if roles.gateway {
+        want(config.listen.ws, |m| m.ws = true);
+    }
     if roles.hls || roles.mixer {
         want(config.listen.hls, |m| m.hls = true);
     }
@@ -86,6 +93,9 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
         if mounted.api {
             config.listen.api = bound;
         }
+        if mounted.ws {
+            config.listen.ws = bound;
+        }
         if mounted.hls {
             config.listen.hls = bound;
         }
@@ -94,7 +104,8 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
         }
         listeners.push((bound, listener, mounted));
     }
-    let addresses = Addresses { api: config.listen.api, hls: config.listen.hls, ops: config.listen.ops };
+    let listen = &config.listen;
+    let addresses = Addresses { api: listen.api, ws: listen.ws, hls: listen.hls, ops: listen.ops };
     Ok((Sockets { listeners, addresses }, config))
 }
 
@@ -102,6 +113,7 @@ impl Mounted {
     fn key(self) -> &'static str {
         match self {
             Self { api: true, .. } => "listen.api",
+            Self { ws: true, .. } => "listen.ws",
             Self { hls: true, .. } => "listen.hls",
             _ => "listen.ops",
         }
@@ -131,9 +143,9 @@ impl Sockets {
                 .backlog(BACKLOG)
                 .disable_signals()
                 .client_request_timeout(header_timeout)
-                .shutdown_timeout(1)
-                .listen(listener)?
-                .run();
+                .shutdown_timeout(1);
+            let server = if mounted.ws { server.on_connect(ws::keep_socket) } else { server };
+            let server = server.listen(listener)?.run();
             handles.push(server.handle());
             // Ends with its handle; what it returns then is nothing.
             actix::spawn(server);
@@ -153,6 +165,7 @@ impl Servers {
 struct Mountable {
     metrics: Metrics,
     api: web::Data<Api>,
+    ws: web::Data<WsSide>,
     hls: web::Data<HlsSide>,
     ops: Arc<dyn ops::OpsSource>,
 }
@@ -161,6 +174,14 @@ impl Mountable {
     fn new(sides: Sides) -> Self {
         let (config, context) = (&sides.context.config, &sides.context);
         let tokens = Tokens::new(&sides.secrets.jwt, &config.auth.issuer, config.auth.listener_token_ttl);
+        let ws = WsSide {
+            tokens: tokens.clone(),
+            clock: context.clock,
+            origins: Origins::new(&config.http.allowed_origins),
+            door: sides.door,
+            frame_limit: config.ws.frame_limit,
+            queue_limit: config.ws.queue_limit,
+        };
         let tokens = Arc::new(NodeTokens { tokens, clock: context.clock });
         let api = Api {
             rooms: sides.service,
@@ -180,12 +201,16 @@ impl Mountable {
         let metrics = context.metrics.clone();
         let (registry, readiness) = (sides.registry, sides.readiness);
         let ops = Arc::new(Operations { metrics: metrics.clone(), registry, readiness });
-        Self { metrics, api: web::Data::new(api), hls: web::Data::new(hls), ops }
+        let (api, ws, hls) = (web::Data::new(api), web::Data::new(ws), web::Data::new(hls));
+        Self { metrics, api, ws, hls, ops }
     }
 
     fn mount(&self, mounted: Mounted, config: &mut web::ServiceConfig) {
         if mounted.api {
             rest::configure(config, self.api.clone());
+        }
+        if mounted.ws {
+            ws::configure(config, self.ws.clone());
         }
         if mounted.hls {
             hls::configure(config, self.hls.clone());

@@ -24,6 +24,8 @@ const REQUIRED: [&str; 8] = ["exp", "iat", "aud", "iss", "sub", "roomId", "role"
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
+    /// An anchor who may also mute and remove others.
+    Host,
     Anchor,
     Listener,
 }
@@ -93,7 +95,7 @@ pub struct Tokens {
 impl Role {
     fn audience(self) -> Audience {
         match self {
-            Self::Anchor => Audience::Anchor,
+            Self::Host | Self::Anchor => Audience::Anchor,
             Self::Listener => Audience::Listener,
         }
     }
@@ -148,22 +150,30 @@ impl Tokens {
 
     /// Like [`verify`](Self::verify), for those who learn the room from the token.
     pub fn verify_role(&self, role: Role, token: &str, now: UnixMs) -> Result<Claims, TokenError> {
+        let claims = self.in_force(role.audience(), token, now)?;
+        if claims.role == role { Ok(claims) } else { Err(TokenError::WrongAudience) }
+    }
+
+    /// Of somebody who may speak: a host or an anchor, of the room that the token names.
+    pub fn verify_speaker(&self, token: &str, now: UnixMs) -> Result<Claims, TokenError> {
+        let claims = self.in_force(Audience::Anchor, token, now)?;
+        if claims.role == Role::Listener { Err(TokenError::WrongAudience) } else { Ok(claims) }
+    }
+
+    fn in_force(&self, audience: Audience, token: &str, now: UnixMs) -> Result<Claims, TokenError> {
         let claims = self.genuine(token)?;
         if let Some(missing) = REQUIRED.into_iter().find(|name| claims.get(name).is_none()) {
             return Err(TokenError::MissingClaim(missing));
         }
         // An audience that is not even one of ours is still a wrong one, not a malformed token.
-        if claims["aud"] != serde_json::json!(role.audience()) {
+        if claims["aud"] != serde_json::json!(audience) {
             return Err(TokenError::WrongAudience);
         }
         let claims: Claims = serde_json::from_value(claims).map_err(|_| TokenError::Malformed)?;
         if claims.iss != self.issuer {
             return Err(TokenError::WrongIssuer);
         }
-        if now.0 / 1000 >= claims.exp {
-            return Err(TokenError::Expired);
-        }
-        if claims.role == role { Ok(claims) } else { Err(TokenError::WrongAudience) }
+        if now.0 / 1000 >= claims.exp { Err(TokenError::Expired) } else { Ok(claims) }
     }
 
     /// The claims of a token that one of our secrets has signed, whatever they say.
@@ -249,6 +259,21 @@ mod tests {
         let anchor = tokens.issue(Role::Anchor, "ann", &room(), HOUR, NOW).token;
         assert_eq!(tokens.verify_listener(&anchor, &room(), NOW), Err(TokenError::WrongAudience));
         assert_eq!(tokens.verify(Role::Anchor, &anchor, &room(), NOW).unwrap().sub, "ann");
+    }
+
+    #[test]
+    fn hosts_and_anchors_may_speak_in_the_room_of_their_token() {
+        let tokens = tokens(&[("k1", 1)]);
+        for role in [Role::Host, Role::Anchor] {
+            let token = tokens.issue(role, "ann", &room(), HOUR, NOW).token;
+            let claims = tokens.verify_speaker(&token, NOW).unwrap();
+            assert_eq!((claims.role, claims.aud, claims.room_id), (role, Audience::Anchor, room()));
+        }
+        let listener = tokens.issue_listener(&room(), NOW).token;
+        assert_eq!(tokens.verify_speaker(&listener, NOW), Err(TokenError::WrongAudience));
+        let mut disguised = claims();
+        disguised["aud"] = json!("stentor/anchor");
+        assert_eq!(tokens.verify_speaker(&signed(disguised), NOW), Err(TokenError::WrongAudience));
     }
 
     #[test]

@@ -11,12 +11,14 @@ pub(super) fn check(config: &Config, r: &mut Reader) {
     check_janus(&config.janus, r);
     check_mixer(&config.mixer, r);
     check_hls(&config.hls, r);
+    check_ws(&config.ws, r);
     check_supervision(&config.supervision, r);
 }
 
 fn check_auth(config: &Config, r: &mut Reader) {
     let listeners = [
         ("listen.api", config.listen.api),
+        ("listen.ws", config.listen.ws),
         ("listen.hls", config.listen.hls),
         ("listen.ops", config.listen.ops),
     ];
@@ -79,6 +81,14 @@ fn check_hls(hls: &HlsConfig, r: &mut Reader) {
         &["hls.segment_ms", "hls.part_ms"],
         hls.segment >= 2 * hls.part,
         format!("must be at least two parts, {} ms", 2 * hls.part.as_millis()),
+    );
+}
+
+fn check_ws(ws: &WsConfig, r: &mut Reader) {
+    r.require(
+        &["ws.dead_after", "ws.ping"],
+        ws.dead_after >= 2 * ws.ping,
+        format!("must be at least two pings, {} ms", 2 * ws.ping.as_millis()),
     );
 }
 

@@ -19,6 +19,7 @@ pub(super) fn read(r: &mut Reader) -> Config {
         mixer: mixer(r),
         hls: hls(r),
         rooms: rooms(r),
+        ws: ws(r),
         supervision: supervision(r),
         log: log(r),
     }
@@ -46,7 +47,7 @@ fn node(r: &mut Reader) -> NodeConfig {
         roles: r.read(
             "node.roles",
             json!(["rooms", "janus", "mixer", "hls"]),
-            "Parts this node runs: any of rooms, janus, mixer, hls.",
+            "Parts this node runs: any of rooms, janus, mixer, gateway, hls.",
             roles,
         ),
         advertise: r.read(
@@ -61,6 +62,7 @@ fn node(r: &mut Reader) -> NodeConfig {
 fn listen(r: &mut Reader) -> ListenConfig {
     ListenConfig {
         api: r.read("listen.api", "127.0.0.1:3000", "REST room API.", listener),
+        ws: r.read("listen.ws", "127.0.0.1:8081", "WebSocket signalling of anchors, at /ws.", listener),
         hls: r.read("listen.hls", "127.0.0.1:8080", "HLS and the pages of listeners.", listener),
         ops: r.read("listen.ops", "127.0.0.1:9464", "/metrics, /actors, /livez, /readyz.", listener),
         media: r.read(
@@ -134,7 +136,7 @@ fn http(r: &mut Reader) -> HttpConfig {
         allowed_origins: r.read(
             "http.allowed_origins",
             json!([]),
-            "Origins of pages elsewhere that may use the API and HLS (CORS); * is any.",
+            "Origins of pages elsewhere that may use API, HLS and WebSocket; * is any.",
             list(origin),
         ),
         body_limit: r.read(
@@ -302,6 +304,39 @@ fn rooms(r: &mut Reader) -> RoomsConfig {
             "1m",
             "A room in removal is removed by force after this long.",
             duration("1s", "1h"),
+        ),
+    }
+}
+
+fn ws(r: &mut Reader) -> WsConfig {
+    WsConfig {
+        ping: r.read("ws.ping", "5s", "Time between two pings to a client.", duration("100ms", "60s")),
+        dead_after: r.read(
+            "ws.dead_after",
+            "15s",
+            "A client is taken for dead this long after its last sign of life.",
+            duration("200ms", "5m"),
+        ),
+        frame_limit: r.read(
+            "ws.frame_limit",
+            65_536,
+            "Largest message of a client, bytes.",
+            number(1024..=1_048_576),
+        ),
+        queue_limit: r.read(
+            "ws.queue_limit",
+            65_536,
+            "A client that does not read is closed when this many bytes wait for it.",
+            number(1024..=16 * 1024 * 1024),
+        ),
+        rate: r.read("ws.rate", 20, "Calls per second and client, sustained.", number(1..=10_000)),
+        burst: r.read("ws.burst", 40, "Calls of a client at once after a pause.", number(1..=10_000)),
+        calls: r.read("ws.calls", 32, "Calls of a client that may wait for answers.", number(1..=1000)),
+        call_timeout: r.read(
+            "ws.call_timeout",
+            "15s",
+            "How long one call may take.",
+            duration("100ms", "5m"),
         ),
     }
 }

@@ -97,19 +97,22 @@ pub(super) fn list<T>(item: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> 
 }
 
 pub(super) fn roles(value: &Value) -> Parsed<Roles> {
-    let mut roles = Roles { rooms: false, janus: false, mixer: false, hls: false };
+    let mut roles = Roles { rooms: false, janus: false, mixer: false, hls: false, gateway: false };
     for name in list(text)(value)? {
         match name.as_str() {
             "rooms" => roles.rooms = true,
             "janus" => roles.janus = true,
             "mixer" => roles.mixer = true,
+            "gateway" => roles.gateway = true,
             "hls" => roles.hls = true,
-            other => return Err(format!("{other:?} is no role; roles are rooms, janus, mixer, hls")),
+            other => {
+                return Err(format!("{other:?} is no role; roles are rooms, janus, mixer, gateway, hls"));
+            }
         }
     }
     match roles {
-        Roles { rooms: false, janus: false, mixer: false, hls: false } => {
-            Err("must name at least one of rooms, janus, mixer, hls".into())
+        Roles { rooms: false, janus: false, mixer: false, hls: false, gateway: false } => {
+            Err("must name at least one of rooms, janus, mixer, gateway, hls".into())
         }
         some => Ok(some),
     }

@@ -52,17 +52,20 @@ fn flag_beats_environment_beats_file_beats_default() {
     assert_eq!(ports, [21, 12, 3]);
     let sources: Vec<_> =
         keys.iter().filter(|k| k.key.starts_with("listen.")).map(|k| k.source.to_string()).collect();
-    assert_eq!(sources, ["flag --set", "environment STENTOR__LISTEN__HLS", "test.yaml line 4", "default"]);
+    assert_eq!(
+        sources,
+        ["flag --set", "default", "environment STENTOR__LISTEN__HLS", "test.yaml line 4", "default"]
+    );
 }
 
 #[test]
 fn all_errors_come_at_once_and_name_key_value_source_and_remedy() {
-    let text = "node:\n  roles: [rooms, gateway]\nlisten:\n  api: somewhere\nhls:\n  part_ms: 5\n\
+    let text = "node:\n  roles: [rooms, oracle]\nlisten:\n  api: somewhere\nhls:\n  part_ms: 5\n\
                 mixers:\n  capacity: 3\nstore: etcd\njanus.mode: managed\n";
     let errors = errors(file(text).env("STENTOR__MIXER__RTP_PORT", "1").flag("rooms.max_age", "3 days"));
     let wanted = [
-        "node.roles = [\"rooms\",\"gateway\"] (test.yaml line 2): \"gateway\" is no role; roles are rooms, \
-         janus, mixer, hls",
+        "node.roles = [\"rooms\",\"oracle\"] (test.yaml line 2): \"oracle\" is no role; roles are rooms, \
+         janus, mixer, gateway, hls",
         "listen.api = \"somewhere\" (test.yaml line 4): must be an address with a port",
         "hls.part_ms = 5 (test.yaml line 6): must be a whole number from 100 to 1000",
         "rooms.max_age = \"3 days\" (flag --set): must be a duration from 1s to 720h",
@@ -166,7 +169,9 @@ fn bad_values_are_refused() {
         ("rooms.heartbeat_ttl", "0s"),
         ("rooms.max_age", "99999999999999999999h"),
         ("presence.kind", "redis"),
-        ("listen.ws", "127.0.0.1:8081"),
+        ("listen.ws", "localhost"),
+        ("ws.dead_after", "9s"),
+        ("ws.frame_limit", "10"),
     ];
     for (key, value) in bad {
         assert!(errors(LoadInput::default().flag(key, value)).contains(key), "{key}={value}");

@@ -30,6 +30,7 @@ pub struct Config {
     pub mixer: MixerConfig,
     pub hls: HlsConfig,
     pub rooms: RoomsConfig,
+    pub ws: WsConfig,
     pub supervision: SupervisionConfig,
     pub log: LogConfig,
 }
@@ -62,11 +63,13 @@ pub struct Roles {
     pub janus: bool,
     pub mixer: bool,
     pub hls: bool,
+    pub gateway: bool,
 }
 
 #[derive(Debug, Clone)]
 pub struct ListenConfig {
     pub api: SocketAddr,
+    pub ws: SocketAddr,
     pub hls: SocketAddr,
     pub ops: SocketAddr,
     /// Address of RTP between Janus and mixer.
@@ -183,6 +186,23 @@ pub struct RoomsConfig {
     pub never_started_after: Duration,
     pub max_age: Duration,
     pub removing_grace: Duration,
+}
+
+/// What one signalling connection may do.
+#[derive(Debug, Clone)]
+pub struct WsConfig {
+    pub ping: Duration,
+    pub dead_after: Duration,
+    /// Bytes of one message.
+    pub frame_limit: usize,
+    /// Bytes that may wait for a client that does not read.
+    pub queue_limit: usize,
+    /// Calls per second.
+    pub rate: u32,
+    pub burst: u32,
+    /// Calls that may wait for their answers.
+    pub calls: usize,
+    pub call_timeout: Duration,
 }
 
 #[derive(Debug, Clone)]

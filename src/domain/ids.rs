@@ -23,6 +23,16 @@ pub struct RoomId(std::sync::Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct ModuleId(std::sync::Arc<str>);
 
+/// Who a person is within a room, the `sub` of their token: `^[A-Za-z0-9_.-]{1,64}$`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserId(std::sync::Arc<str>);
+
+/// Names one client program over its reconnects; chosen by itself: 1 to 64 visible ASCII characters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClientId(std::sync::Arc<str>);
+
 /// Six ASCII letters or digits that an anchor may be asked for. Never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -74,6 +84,36 @@ impl ModuleId {
             Ok(Self(text.into()))
         } else {
             Err(InvalidName { what: "module id", rule: "must be 1 to 64 characters of A-Z a-z 0-9 _ - ." })
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl UserId {
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        let ok = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        if ok {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidName { what: "userId", rule: "must be 1 to 64 characters of A-Z a-z 0-9 _ - ." })
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ClientId {
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        if (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidName { what: "clientId", rule: "must be 1 to 64 visible ASCII characters" })
         }
     }
 
@@ -162,8 +202,8 @@ macro_rules! via_string {
         }
     )*};
 }
-text_id!(RoomId, ModuleId);
-via_string!(RoomId, ModuleId, Pin);
+text_id!(RoomId, ModuleId, UserId, ClientId);
+via_string!(RoomId, ModuleId, UserId, ClientId, Pin);
 
 #[cfg(test)]
 mod tests {

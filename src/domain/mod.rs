@@ -3,6 +3,8 @@
 //! Nothing here knows actix, tokio, a clock or a random generator: time and dice come in as arguments,
 //! effects go out as data. Imports nothing else of ours.
 
+pub mod conduct;
+pub mod connection;
 pub mod ids;
 pub mod janus_room;
 pub mod keys;
@@ -15,6 +17,8 @@ pub mod plan;
 pub mod ports;
 pub mod restart;
 pub mod room;
+pub mod rpc;
+pub mod signalling;
 pub mod view;
 
 #[cfg(test)]

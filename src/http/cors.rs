@@ -29,6 +29,11 @@ impl Origins {
         Self(allowed.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect())
     }
 
+    /// Whether a request with these headers may come from where it says: no browser, our own page, or allowed.
+    pub fn allow(&self, headers: &HeaderMap) -> bool {
+        !matches!(self.judge(headers), From::Elsewhere)
+    }
+
     fn judge(&self, headers: &HeaderMap) -> From {
         let Some(origin) = headers.get(header::ORIGIN) else { return From::Here };
         let text = origin.to_str().unwrap_or_default().to_ascii_lowercase();

@@ -37,13 +37,15 @@ pub enum Code {
     InvalidModuleId,
     /// 400: a mark lasts 1 to 604800 seconds.
     InvalidTtl,
+    /// 400: only a WebSocket is opened here.
+    WebsocketExpected,
     /// 401: no API key, or not one of ours.
     Unauthorized,
-    /// 401: keys need a listener token: Authorization header, cookie or `token` parameter.
+    /// 401: a token is needed here: Authorization header, cookie (listeners), or `token` parameter.
     TokenMissing,
-    /// 401: the listener token is not one of ours.
+    /// 401: the token is not one of ours, or not for this.
     TokenInvalid,
-    /// 401: the listener token has expired; ask for a new one.
+    /// 401: the token has expired; ask for a new one.
     TokenExpired,
     /// 403: the token is for another room.
     TokenWrongRoom,
@@ -81,6 +83,8 @@ pub enum Code {
     Internal,
     /// 503, retryable: others kept changing the room at the same time.
     Busy,
+    /// 503, retryable: this node lets no signalling connection in, it starts or stops.
+    GatewayUnavailable,
     /// 503, retryable: no Janus takes a room; `details.considered` says why. Nothing was changed.
     NoJanusAvailable,
     /// 503, retryable: no mixer takes a room; `details.considered` says why. Nothing was changed.
@@ -134,7 +138,8 @@ impl Code {
             | Self::InvalidMaxAnchors
             | Self::InvalidModuleId
             | Self::InvalidTtl
-            | Self::TooFarAhead => StatusCode::BAD_REQUEST,
+            | Self::TooFarAhead
+            | Self::WebsocketExpected => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::TokenMissing | Self::TokenInvalid | Self::TokenExpired => {
                 StatusCode::UNAUTHORIZED
             }
@@ -153,6 +158,7 @@ impl Code {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Busy
+            | Self::GatewayUnavailable
             | Self::NoJanusAvailable
             | Self::NoMixerAvailable
             | Self::StoreUnavailable
@@ -165,7 +171,11 @@ impl Code {
     /// Seconds; `None`: the same request will fail again.
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::RoomRemoving | Self::Busy | Self::MediaNotReady | Self::MediaUnavailable => Some(1),
+            Self::RoomRemoving
+            | Self::Busy
+            | Self::GatewayUnavailable
+            | Self::MediaNotReady
+            | Self::MediaUnavailable => Some(1),
             Self::StoreUnavailable => Some(2),
             Self::NoJanusAvailable | Self::NoMixerAvailable => Some(5),
             _ => None,

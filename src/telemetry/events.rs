@@ -37,6 +37,7 @@ pub trait Event {
 pub struct NodeReady<'a> {
     pub node: &'a ModuleId,
     pub api: SocketAddr,
+    pub ws: SocketAddr,
     pub hls: SocketAddr,
     pub ops: SocketAddr,
 }
@@ -108,7 +109,8 @@ impl Event for NodeReady<'_> {
     const NAME: &'static str = "node_ready";
 
     fn log(&self) {
-        info!(node = %self.node, api = %self.api, hls = %self.hls, ops = %self.ops, "ready");
+        let Self { node, api, ws, hls, ops } = self;
+        info!(%node, %api, %ws, %hls, %ops, "ready");
     }
 }
 
@@ -274,12 +276,14 @@ mod tests {
         let (_, log) = observed(|metrics| {
             let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
             let node = &ModuleId::new("node-1").unwrap();
-            NodeReady { node, api: at(3000), hls: at(8080), ops: at(9464) }.emit(metrics);
+            NodeReady { node, api: at(3000), ws: at(8081), hls: at(8080), ops: at(9464) }.emit(metrics);
             NodeStopping { node, reason: "SIGTERM" }.emit(metrics);
             let room = &RoomId::new("demo").unwrap();
             RoomPlaced { room, epoch: Epoch(1), janus: node, mixer: node, reason: "started" }.emit(metrics);
         });
-        assert!(log.contains("ready node=node-1 api=127.0.0.1:3000 hls=127.0.0.1:8080 ops=127.0.0.1:9464"));
+        assert!(log.contains(
+            "ready node=node-1 api=127.0.0.1:3000 ws=127.0.0.1:8081 hls=127.0.0.1:8080 ops=127.0.0.1:9464"
+        ));
     }
 
     /// Runs `story` and gives what `/metrics` and the log then say.

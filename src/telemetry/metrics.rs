@@ -39,6 +39,10 @@ struct Families {
     http_requests: IntCounterVec,
     http_seconds: HistogramVec,
     heartbeats: IntCounterVec,
+    ws_connections: IntGauge,
+    ws_calls: IntCounterVec,
+    ws_call_seconds: HistogramVec,
+    ws_closed: IntCounterVec,
 }
 
 impl Metrics {
@@ -95,6 +99,20 @@ impl Metrics {
             ),
             http_seconds: seconds(r, "stentor_http_request_seconds", "Time to answer.", &["route"]),
             heartbeats: counters(r, "stentor_heartbeats_total", "Heartbeats to the store.", &["outcome"]),
+            ws_connections: gauge(r, "stentor_ws_connections", "Signalling connections open."),
+            ws_calls: counters(
+                r,
+                "stentor_ws_calls_total",
+                "Signalling calls, by method and outcome.",
+                &["method", "outcome"],
+            ),
+            ws_call_seconds: seconds(
+                r,
+                "stentor_ws_call_seconds",
+                "Time of signalling calls that were run.",
+                &["method"],
+            ),
+            ws_closed: counters(r, "stentor_ws_closed_total", "Signalling connections closed.", &["reason"]),
             registry,
         }))
     }
@@ -168,6 +186,22 @@ impl Metrics {
     pub fn http_request(&self, route: &str, status: u16, took: Duration) {
         self.0.http_requests.with_label_values(&[route, status_class(status)]).inc();
         self.0.http_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    pub fn set_ws_connections(&self, count: usize) {
+        self.0.ws_connections.set(count as i64);
+    }
+
+    /// `outcome` is `ok` or the code of an error; `method` is `none` for what was refused before it ran.
+    pub fn ws_call(&self, method: &'static str, outcome: &'static str, took: Option<Duration>) {
+        self.0.ws_calls.with_label_values(&[method, outcome]).inc();
+        if let Some(took) = took {
+            self.0.ws_call_seconds.with_label_values(&[method]).observe(took.as_secs_f64());
+        }
+    }
+
+    pub fn ws_closed(&self, reason: &'static str) {
+        self.0.ws_closed.with_label_values(&[reason]).inc();
     }
 
     pub fn heartbeat(&self, sent: bool) {
@@ -284,6 +318,9 @@ mod tests {
         metrics.watch_restarted("compacted");
         metrics.http_request("/api/rooms/{id}", 404, took);
         metrics.heartbeat(false);
+        metrics.set_ws_connections(3);
+        metrics.ws_call("join", "ok", Some(took));
+        metrics.ws_closed("too_slow");
         metrics
     }
 }

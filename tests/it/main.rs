@@ -8,6 +8,8 @@ mod janus;
 mod listening;
 mod media;
 mod operations;
+mod presence;
 mod rooms;
 mod store;
 mod support;
+mod ws;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::{Source, code};
 
 /// What names a concrete backend; only the composition root and the backend's own module may.
-const BACKENDS: [&str; 2] = ["store::embedded", "store::etcd"];
+const BACKENDS: [&str; 4] = ["store::embedded", "store::etcd", "presence::embedded", "presence::redis"];
 /// Has no row to keep: `lib.rs` only declares, the others are the program around the library.
 const UNRULED: [&str; 3] = ["lib", "main", "cli"];
 

@@ -8,6 +8,7 @@ pub mod janus_proxy;
 pub mod kept;
 pub mod node;
 pub mod raw;
+pub mod redis;
 pub mod staged;
 pub mod studio;
 pub mod tcp_proxy;

@@ -62,7 +62,7 @@ impl Node {
             ("log.format".to_owned(), "json".to_owned()),
             ("log.filter".to_owned(), "info,stentor=debug".to_owned()),
         ];
-        for address in ["listen.api", "listen.hls", "listen.ops"] {
+        for address in ["listen.api", "listen.ws", "listen.hls", "listen.ops"] {
             all.push((address.to_owned(), "127.0.0.1:0".to_owned()));
         }
         all.push(("mixer.rtp_ports".to_owned(), rtp_ports()));

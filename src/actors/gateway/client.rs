@@ -1,0 +1,355 @@
+//! One connected client: what it sends becomes calls, what it is told goes through its [`Line`].
+//!
+//! ```text
+//! Connecting ── let in ──▶ Open ── any reason ──▶ Closing ── answered or 1 s ──▶ over
+//!      └───────────── refused, left, dead, stopped ──▲
+//! ```
+//! Calls that come while it connects wait. Every call runs beside the others and beside reading, so a slow one
+//! delays neither pings nor the close. Never restarted: its end, whatever the cause, closes the session.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::line::{Line, Out};
+use super::{GatewayParts, Peer, Session};
+use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
+use crate::domain::conduct::{Admission, Due, Guard};
+use crate::domain::rpc::{self, Call, Entry, Id, Packet, Response};
+use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
+
+/// How long a client may take to answer our close frame.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+pub struct WsClient {
+    parts: Arc<GatewayParts>,
+    peer: Peer,
+    line: Arc<Line>,
+    guard: Guard,
+    phase: Phase,
+    /// Of the next ping or death; while closing, of the end.
+    alarm: Option<Timer>,
+}
+
+enum Phase {
+    /// With the calls that came before their time.
+    Connecting(Vec<Work>),
+    Open(Attached),
+    Closing,
+}
+
+/// What a client sent, as the transport read it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Inbound {
+    Text(String),
+    Ping(Bytes),
+    Pong,
+    /// The close frame: the first of both sides', or the answer to ours.
+    Close,
+    /// What cannot be read; nothing follows.
+    Bad(CloseCode),
+    /// The connection broke; nothing follows.
+    Gone,
+}
+
+pub enum Msg {
+    /// The transport reads on when the permit is dropped.
+    Received(Inbound, OwnedSemaphorePermit),
+    Connected(Result<Attached, CloseCode>),
+    /// `calls` have been answered, with this text if any of them wanted an answer.
+    Answered {
+        calls: usize,
+        text: Option<String>,
+    },
+    Alarm,
+    /// The line says why.
+    CloseAsked,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Received(..) => "received",
+            Self::Connected(_) => "connected",
+            Self::Answered { .. } => "answered",
+            Self::Alarm => "alarm",
+            Self::CloseAsked => "close_asked",
+        }
+    }
+}
+
+/// A session that hears of the end of its connection exactly once, however that comes about.
+pub struct Attached {
+    session: Arc<dyn Session>,
+    code: CloseCode,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.session.closed(self.code);
+    }
+}
+
+/// The calls of one text, on their way to their answers.
+struct Work {
+    batch: bool,
+    calls: Vec<Begun>,
+    /// How many of them the guard counts.
+    waiting: usize,
+}
+
+/// A call, or the refusal that answers it; without an id it is a notification.
+struct Begun {
+    id: Option<Id>,
+    method: Result<Method, RpcError>,
+}
+
+impl WsClient {
+    pub fn new(parts: Arc<GatewayParts>, peer: Peer, line: Arc<Line>) -> Self {
+        let guard = Guard::new(&parts.limits, parts.clock.now());
+        Self { parts, peer, line, guard, phase: Phase::Connecting(Vec::new()), alarm: None }
+    }
+
+    fn received(&mut self, inbound: Inbound, cx: &mut Cx<Self>) {
+        self.guard.heard(self.parts.clock.now());
+        match inbound {
+            Inbound::Gone => self.close(CloseCode::Gone, cx),
+            // Whichever side began, this was the last frame.
+            Inbound::Close => {
+                self.close(CloseCode::Normal, cx);
+                self.end(cx);
+            }
+            _ if matches!(self.phase, Phase::Closing) => {}
+            Inbound::Bad(code) => self.close(code, cx),
+            Inbound::Pong => {}
+            Inbound::Ping(payload) => self.ping(payload, cx),
+            Inbound::Text(text) => self.text(&text, cx),
+        }
+    }
+
+    fn ping(&mut self, payload: Bytes, cx: &mut Cx<Self>) {
+        match self.guard.admit(&self.parts.limits, self.parts.clock.now()) {
+            Admission::Taken => self.line.send(Out::Pong(payload)),
+            Admission::Refused { .. } => {}
+            Admission::Abuse => self.close(CloseCode::Flooding, cx),
+        }
+    }
+
+    fn text(&mut self, text: &str, cx: &mut Cx<Self>) {
+        let (entries, batch) = match rpc::read(text) {
+            Packet::Single(entry) => (vec![entry], false),
+            Packet::Batch(entries) => (entries, true),
+        };
+        let mut work = Work { batch, calls: Vec::with_capacity(entries.len()), waiting: 0 };
+        for entry in entries {
+            match self.begin(entry) {
+                Some(begun) => work.calls.push(begun),
+                None => return self.close(CloseCode::Flooding, cx),
+            }
+        }
+        work.waiting = work.calls.iter().filter(|call| call.method.is_ok()).count();
+        match &mut self.phase {
+            Phase::Connecting(early) if work.waiting > 0 => early.push(work),
+            Phase::Open(attached) if work.waiting > 0 => {
+                let session = attached.session.clone();
+                self.run(session, work, cx);
+            }
+            _ => self.refuse(work),
+        }
+    }
+
+    /// `None`: too much is too much.
+    fn begin(&mut self, entry: Entry) -> Option<Begun> {
+        let limits = &self.parts.limits;
+        let admission = self.guard.admit(limits, self.parts.clock.now());
+        let (id, call) = match entry {
+            Ok(Call { id, method, params }) => (id, Ok((method, params))),
+            Err(Response { id, outcome }) => (Some(id), Err(outcome)),
+        };
+        let method = match (admission, call) {
+            (Admission::Abuse, _) => return None,
+            (Admission::Refused { retry_after }, _) => {
+                Err(RpcError::from(ErrorCode::RateLimited).retry_after(retry_after))
+            }
+            (Admission::Taken, Ok((name, params))) => Method::parse(&name, params)
+                .and_then(|method| self.guard.begin(limits, &method).map(|()| method)),
+            // An entry that is no call is its error.
+            (Admission::Taken, Err(outcome)) => {
+                Err(outcome.err().unwrap_or(ErrorCode::InvalidRequest.into()))
+            }
+        };
+        if let Err(error) = &method {
+            self.parts.metrics.ws_call("none", error.code.as_str(), None);
+        }
+        Some(Begun { id, method })
+    }
+
+    /// For a text in which nothing is to be run.
+    fn refuse(&self, work: Work) {
+        let refused = |call: Begun| Some(Response { id: call.id?, outcome: Err(call.method.err()?) });
+        let responses: Vec<_> = work.calls.into_iter().filter_map(refused).collect();
+        self.answer(rpc::write(&responses, work.batch));
+    }
+
+    fn run(&self, session: Arc<dyn Session>, work: Work, cx: &mut Cx<Self>) {
+        let (parts, waiting) = (self.parts.clone(), work.waiting);
+        cx.run(answered(session, parts, work), move |text| Msg::Answered { calls: waiting, text });
+    }
+
+    fn answer(&self, text: Option<String>) {
+        if let Some(text) = text {
+            self.line.send(Out::Text(text.into()));
+        }
+    }
+
+    fn connect(&self, cx: &mut Cx<Self>) {
+        let (parts, peer, me) = (self.parts.clone(), self.peer.clone(), cx.me());
+        // Not an effect of this actor: dropped half-way it might leave a lock that nobody knows of. When the
+        // actor is gone, the message is dropped, and the session told.
+        actix::spawn(async move {
+            let connected = parts.signalling.connected(peer).await;
+            let attached = connected.map(|session| Attached { session, code: CloseCode::Gone });
+            // Never full: one such message beside the few that the transport may have on the way.
+            let _ = me.tell(Msg::Connected(attached));
+        });
+    }
+
+    fn connected(&mut self, outcome: Result<Attached, CloseCode>, cx: &mut Cx<Self>) {
+        let Phase::Connecting(early) = &mut self.phase else { return };
+        let early = std::mem::take(early);
+        match outcome {
+            Err(code) => self.close(code, cx),
+            Ok(attached) => {
+                let session = attached.session.clone();
+                self.phase = Phase::Open(attached);
+                early.into_iter().for_each(|work| self.run(session.clone(), work, cx));
+            }
+        }
+    }
+
+    fn alarm(&mut self, cx: &mut Cx<Self>) {
+        if matches!(self.phase, Phase::Closing) {
+            return self.end(cx);
+        }
+        loop {
+            match self.guard.due(&self.parts.limits, self.parts.clock.now()) {
+                Due::Ping => self.line.send(Out::Ping),
+                Due::Dead => return self.close(CloseCode::PeerDead, cx),
+                Due::NothingFor(wait) => {
+                    self.alarm = Some(cx.after(wait, Msg::Alarm));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Says goodbye, and to the session at once.
+    fn close(&mut self, code: CloseCode, cx: &mut Cx<Self>) {
+        if !self.shut(code) {
+            return;
+        }
+        cx.cause(code.reason());
+        if matches!(code, CloseCode::Gone | CloseCode::PeerDead | CloseCode::TooSlow) {
+            self.end(cx);
+        } else {
+            self.alarm = Some(cx.after(CLOSE_GRACE, Msg::Alarm));
+        }
+    }
+
+    /// `false` if it is closing already.
+    fn shut(&mut self, code: CloseCode) -> bool {
+        match std::mem::replace(&mut self.phase, Phase::Closing) {
+            Phase::Closing => return false,
+            Phase::Connecting(_) => {}
+            Phase::Open(mut attached) => attached.code = code,
+        }
+        self.line.close(code);
+        self.parts.metrics.ws_closed(code.reason());
+        true
+    }
+
+    fn end(&mut self, cx: &mut Cx<Self>) {
+        self.line.end();
+        cx.stop();
+    }
+}
+
+/// Runs the calls of one text beside each other; their answers as one text.
+async fn answered(session: Arc<dyn Session>, parts: Arc<GatewayParts>, work: Work) -> Option<String> {
+    let answers = work.calls.into_iter().map(|call| one(&*session, &parts, call));
+    let responses: Vec<_> = join_all(answers).await.into_iter().flatten().collect();
+    rpc::write(&responses, work.batch)
+}
+
+async fn one(session: &dyn Session, parts: &GatewayParts, call: Begun) -> Option<Response> {
+    let outcome = match call.method {
+        Err(refused) => Err(refused),
+        Ok(method) => timed(session, parts, method).await,
+    };
+    Some(Response { id: call.id?, outcome })
+}
+
+async fn timed(session: &dyn Session, parts: &GatewayParts, method: Method) -> Result<Value, RpcError> {
+    let (name, start) = (method.name(), Instant::now());
+    let late = || Err(ErrorCode::Timeout.into());
+    let outcome =
+        tokio::time::timeout(parts.call_timeout, session.call(method)).await.unwrap_or_else(|_| late());
+    let label = outcome.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
+    parts.metrics.ws_call(name, label, Some(start.elapsed()));
+    outcome
+}
+
+impl Behaviour for WsClient {
+    const KIND: &'static str = "ws_client";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.connect(cx);
+        self.alarm(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Received(inbound, _permit) => self.received(inbound, cx),
+            Msg::Connected(outcome) => self.connected(outcome, cx),
+            Msg::Answered { calls, text } => {
+                self.guard.answered(calls);
+                self.answer(text);
+            }
+            Msg::Alarm => self.alarm(cx),
+            Msg::CloseAsked => {
+                let code = self.line.asked().unwrap_or(CloseCode::Internal);
+                self.close(code, cx);
+            }
+        }
+    }
+
+    /// The node, or at least its gateway, goes: clients are to come back, elsewhere.
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+        self.close(CloseCode::Draining, cx);
+        Stopping::Wait
+    }
+
+    fn observe(&self) -> Observed {
+        let state = match self.phase {
+            Phase::Connecting(_) => "connecting",
+            Phase::Open(_) => "open",
+            Phase::Closing => "closing",
+        };
+        // One short text and no object: there may be thousands of us.
+        let who = format!("{} in {}, {} calls", self.peer.user, self.peer.room, self.guard.waiting());
+        Observed { observed: Value::String(who), ..Observed::state(state) }
+    }
+}
+
+/// After a panic, or when the arbiter ended.
+impl Drop for WsClient {
+    fn drop(&mut self) {
+        self.shut(CloseCode::Internal);
+        self.line.end();
+    }
+}

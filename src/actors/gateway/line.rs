@@ -1,0 +1,302 @@
+//! The way out to one client: a queue with a limit, filled by actors of any thread, emptied by the transport.
+//!
+//! It is apart from the response body, so a client that does not read blocks nobody: when more than the limit
+//! waits for it, what waits is thrown away and the client closed.
+//!
+//! ```text
+//! Open ── Close queued ──▶ Closing ── answered, dead, or out of patience ──▶ Ended
+//! ```
+//! Owns: the bytes that wait. Never does: block, or encode frames.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::client;
+use crate::actors::kernel::ActorRef;
+use crate::domain::signalling::{CloseCode, Notification};
+
+/// One frame on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Out {
+    Text(Bytes),
+    Ping,
+    Pong(Bytes),
+    Close(CloseCode),
+}
+
+pub struct Line {
+    /// Bytes of text and pongs that may wait.
+    limit: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    queue: VecDeque<Out>,
+    bytes: usize,
+    phase: Phase,
+    /// Why somebody wants it closed; the actor does it.
+    asked: Option<CloseCode>,
+    actor: Option<ActorRef<client::Msg>>,
+    writer: Option<Waker>,
+    reader: Option<Waker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The close frame is queued: nothing follows it.
+    Closing,
+    /// What waits is still written, then the connection is over.
+    Ended,
+}
+
+impl Line {
+    pub fn new(limit: usize) -> Arc<Self> {
+        let state = State {
+            queue: VecDeque::new(),
+            bytes: 0,
+            phase: Phase::Open,
+            asked: None,
+            actor: None,
+            writer: None,
+            reader: None,
+        };
+        Arc::new(Self { limit, state: Mutex::new(state) })
+    }
+
+    /// From now on `actor` is told when the line is to be closed.
+    pub fn attach(&self, actor: ActorRef<client::Msg>) {
+        let mut state = self.lock();
+        if state.asked.is_some() {
+            // An actor that is gone has closed the line itself.
+            let _ = actor.offer("close", client::Msg::CloseAsked);
+        }
+        state.actor = Some(actor);
+    }
+
+    /// Queues a frame. Nothing is queued once the line is closing; too much asks for its end.
+    pub fn send(&self, frame: Out) {
+        let mut state = self.lock();
+        if state.phase != Phase::Open || (frame == Out::Ping && state.queue.contains(&Out::Ping)) {
+            return;
+        }
+        state.bytes += frame.len();
+        if state.bytes > self.limit {
+            state.discard();
+            drop(state);
+            return self.ask_to_close(CloseCode::TooSlow);
+        }
+        state.queue.push_back(frame);
+        wake(state.writer.take(), state);
+    }
+
+    /// Has the actor close the line; the first reason wins.
+    pub fn ask_to_close(&self, code: CloseCode) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open && state.asked.is_none() {
+            state.asked = Some(code);
+            let actor = state.actor.clone();
+            drop(state);
+            // An actor that is gone has closed the line itself.
+            let _ = actor.map(|actor| actor.offer("close", client::Msg::CloseAsked));
+        }
+    }
+
+    pub fn asked(&self) -> Option<CloseCode> {
+        self.lock().asked
+    }
+
+    /// The last frame. What waits before it is still written, unless the client does not read anyway.
+    pub fn close(&self, code: CloseCode) {
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return;
+        }
+        if matches!(code, CloseCode::TooSlow | CloseCode::PeerDead) {
+            state.discard();
+        }
+        state.phase = Phase::Closing;
+        if code != CloseCode::Gone {
+            state.queue.push_back(Out::Close(code));
+        }
+        wake(state.writer.take(), state);
+    }
+
+    /// The actor is done with the connection.
+    pub fn end(&self) {
+        let mut state = self.lock();
+        state.phase = Phase::Ended;
+        state.actor = None;
+        let wakers = [state.writer.take(), state.reader.take()];
+        drop(state);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// For the one writer: the next frame; `None` when all is written.
+    pub fn poll_next(&self, task: &mut Context<'_>) -> Poll<Option<Out>> {
+        let mut state = self.lock();
+        if let Some(frame) = state.queue.pop_front() {
+            state.bytes = state.bytes.saturating_sub(frame.len());
+            if state.queue.is_empty() {
+                // An idle client holds no buffer.
+                state.queue = VecDeque::new();
+            }
+            return Poll::Ready(Some(frame));
+        }
+        if state.phase == Phase::Ended {
+            return Poll::Ready(None);
+        }
+        state.writer = Some(task.waker().clone());
+        Poll::Pending
+    }
+
+    /// For the one reader: whether the actor is done.
+    pub fn poll_ended(&self, task: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.phase == Phase::Ended {
+            return Poll::Ready(());
+        }
+        state.reader = Some(task.waker().clone());
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(waker: Option<Waker>, state: MutexGuard<'_, State>) {
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl State {
+    fn discard(&mut self) {
+        self.queue = VecDeque::new();
+        self.bytes = 0;
+    }
+}
+
+impl Out {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(bytes) | Self::Pong(bytes) => bytes.len(),
+            Self::Ping | Self::Close(_) => 0,
+        }
+    }
+}
+
+/// A notification written once, to be sent to many.
+#[derive(Debug, Clone)]
+pub struct Encoded(Bytes);
+
+impl From<&Notification> for Encoded {
+    fn from(notification: &Notification) -> Self {
+        Self(notification.to_json().to_string().into())
+    }
+}
+
+/// What a session holds of its client's way out. After the connection has ended it does nothing.
+#[derive(Clone)]
+pub struct Outbound(Arc<Line>);
+
+impl Outbound {
+    pub fn new(line: Arc<Line>) -> Self {
+        Self(line)
+    }
+
+    pub fn notify(&self, notification: &Notification) {
+        self.send(&notification.into());
+    }
+
+    /// For what goes to a whole room: cheaper than [`notify`](Self::notify) for each.
+    pub fn send(&self, notification: &Encoded) {
+        self.0.send(Out::Text(notification.0.clone()));
+    }
+
+    /// Closes the connection, after what was sent before.
+    pub fn close(&self, code: CloseCode) {
+        self.0.ask_to_close(code);
+    }
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outbound")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn text(len: usize) -> Out {
+        Out::Text(vec![b'x'; len].into())
+    }
+
+    fn next(line: &Line) -> Poll<Option<Out>> {
+        line.poll_next(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_thrown_away_when_it_is_too_much() {
+        let line = Line::new(100);
+        let (actor, told) = ActorRef::probe();
+        line.attach(actor);
+        (0..10).for_each(|_| line.send(text(10)));
+        assert_eq!(told.drain().len(), 0, "exactly the limit may wait");
+        line.send(text(1));
+        line.send(text(1));
+        assert_eq!((told.drain().len(), line.asked()), (1, Some(CloseCode::TooSlow)));
+        assert!(line.lock().bytes <= 1);
+        line.close(CloseCode::TooSlow);
+        assert_eq!(next(&line), Poll::Ready(Some(Out::Close(CloseCode::TooSlow))));
+        line.send(text(1));
+        assert_eq!(next(&line), Poll::Pending, "nothing follows the close frame");
+        line.end();
+        assert_eq!(next(&line), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_client_that_reads_may_be_sent_any_amount() {
+        let line = Line::new(100);
+        for _ in 0..1000 {
+            line.send(text(90));
+            assert_eq!(next(&line), Poll::Ready(Some(text(90))));
+        }
+        assert_eq!(line.asked(), None);
+    }
+
+    #[test]
+    fn what_was_sent_before_the_close_is_still_written() {
+        let line = Line::new(100);
+        line.send(text(5));
+        line.send(Out::Ping);
+        line.send(Out::Ping);
+        line.close(CloseCode::Removed);
+        line.end();
+        let all: Vec<_> = std::iter::from_fn(|| match next(&line) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => None,
+        })
+        .collect();
+        assert_eq!(all, [text(5), Out::Ping, Out::Close(CloseCode::Removed)]);
+    }
+
+    #[test]
+    fn a_close_asked_for_before_the_actor_is_there_is_not_lost() {
+        let line = Line::new(100);
+        Outbound::new(line.clone()).close(CloseCode::Replaced);
+        let (actor, told) = ActorRef::probe();
+        line.attach(actor);
+        assert_eq!((told.drain().len(), line.asked()), (1, Some(CloseCode::Replaced)));
+    }
+}

@@ -1,0 +1,90 @@
+//! Keeps the clients of the role `gateway`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::GatewayParts;
+use super::client::WsClient;
+use super::door::{Arrival, Door};
+use crate::actors::kernel::{
+    Behaviour, ChildDown, ChildSpec, Cx, Message, Observed, RestartPolicy, Stopping,
+};
+
+pub struct GatewaySupervisor {
+    parts: Arc<GatewayParts>,
+    door: Arc<Door>,
+    clients: usize,
+}
+
+pub enum Msg {
+    Arrived(Box<Arrival>),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Arrived(_) => "arrived",
+        }
+    }
+}
+
+impl GatewaySupervisor {
+    pub fn new(parts: Arc<GatewayParts>, door: Arc<Door>) -> Self {
+        Self { parts, door, clients: 0 }
+    }
+
+    /// A client is never started again: its end releases the lock and the presence of its user.
+    fn admit(&mut self, arrival: Arrival, cx: &mut Cx<Self>) {
+        let Arrival { peer, line, admitted } = arrival;
+        let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
+        let (name, parts, of_client) = (peer.connection.0.clone(), self.parts.clone(), line.clone());
+        let client =
+            cx.spawn_child(name, spec, move || WsClient::new(parts.clone(), peer.clone(), of_client.clone()));
+        line.attach(client.clone());
+        self.count(self.clients + 1);
+        // A caller that is gone has dropped its half of the line, which the client is told.
+        let _ = admitted.send(client);
+    }
+
+    fn count(&mut self, clients: usize) {
+        self.clients = clients;
+        self.parts.metrics.set_ws_connections(clients);
+    }
+}
+
+impl Behaviour for GatewaySupervisor {
+    const KIND: &'static str = "gateway_supervisor";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.count(0);
+        self.door.open(cx.me());
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Arrived(arrival) => self.admit(*arrival, cx),
+        }
+    }
+
+    fn child_down(&mut self, _: &ChildDown, _: &mut Cx<Self>) {
+        self.count(self.clients.saturating_sub(1));
+    }
+
+    fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
+        self.door.close();
+        Stopping::Now
+    }
+
+    fn observe(&self) -> Observed {
+        Observed { observed: json!({ "clients": self.clients }), ..Observed::state("supervising") }
+    }
+}
+
+/// Also after a failure: until the next incarnation opens it again, nobody is let in.
+impl Drop for GatewaySupervisor {
+    fn drop(&mut self) {
+        self.door.close();
+    }
+}

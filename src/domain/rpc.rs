@@ -1,0 +1,282 @@
+//! JSON-RPC 2.0 (<https://www.jsonrpc.org/specification>): what a text is, and how an answer is written.
+//!
+//! Owns: the envelope, its limits and its errors. Never does: know a method.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::signalling::error::{ErrorCode, RpcError};
+
+/// Arrays and objects within each other; the deepest of our methods needs five.
+pub const MAX_DEPTH: usize = 16;
+/// Entries of one batch.
+pub const MAX_BATCH: usize = 16;
+
+/// Of a request: a string, a number or null; given back as it came.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Id(Value);
+
+/// What the client wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// `None`: a notification, which is never answered, not even with an error.
+    pub id: Option<Id>,
+    pub method: String,
+    /// An object or an array.
+    pub params: Option<Value>,
+}
+
+/// One entry of a packet: a call, or the answer to what is none.
+pub type Entry = Result<Call, Response>;
+
+/// What one text holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Packet {
+    Single(Entry),
+    /// Answered with one array; 1 to [`MAX_BATCH`] entries.
+    Batch(Vec<Entry>),
+}
+
+/// The answer to one call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    pub id: Id,
+    pub outcome: Result<Value, RpcError>,
+}
+
+impl Id {
+    /// Of the answer to something whose id is not known.
+    pub const NULL: Self = Self(Value::Null);
+
+    fn new(value: &Value) -> Option<Self> {
+        matches!(value, Value::Null | Value::Number(_) | Value::String(_)).then(|| Self(value.clone()))
+    }
+}
+
+/// Reads one text. What cannot be read is in the packet as its answer.
+pub fn read(text: &str) -> Packet {
+    if depth(text.as_bytes()) > MAX_DEPTH {
+        return refused(ErrorCode::TooDeep);
+    }
+    match serde_json::from_str(text) {
+        Err(_) => refused(ErrorCode::ParseError),
+        Ok(Value::Array(entries)) if entries.is_empty() => refused(ErrorCode::InvalidRequest),
+        Ok(Value::Array(entries)) if entries.len() > MAX_BATCH => refused(ErrorCode::BatchTooLarge),
+        Ok(Value::Array(entries)) => Packet::Batch(entries.into_iter().map(entry).collect()),
+        Ok(value) => Packet::Single(entry(value)),
+    }
+}
+
+fn refused(code: ErrorCode) -> Packet {
+    Packet::Single(Err(Response { id: Id::NULL, outcome: Err(code.into()) }))
+}
+
+fn entry(value: Value) -> Entry {
+    let invalid = |id: Option<Id>, why: &'static str| {
+        let outcome = Err(RpcError::new(ErrorCode::InvalidRequest, why));
+        Err(Response { id: id.unwrap_or(Id::NULL), outcome })
+    };
+    let Value::Object(mut fields) = value else { return invalid(None, "a request is an object") };
+    let id = match fields.get("id").map(Id::new) {
+        Some(None) => return invalid(None, "id must be a string, a number or null"),
+        Some(id) => id,
+        None => None,
+    };
+    if fields.get("jsonrpc") != Some(&json!("2.0")) {
+        return invalid(id, "jsonrpc must be \"2.0\"");
+    }
+    let Some(Value::String(method)) = fields.remove("method") else {
+        return invalid(id, "method must be a string");
+    };
+    match fields.remove("params") {
+        None => Ok(Call { id, method, params: None }),
+        Some(params @ (Value::Object(_) | Value::Array(_))) => Ok(Call { id, method, params: Some(params) }),
+        Some(_) => invalid(id, "params must be an object or an array"),
+    }
+}
+
+/// How deep arrays and objects nest, counted before anything is built from them.
+fn depth(text: &[u8]) -> usize {
+    let (mut now, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => now += 1,
+            b']' | b'}' => now = now.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(now);
+    }
+    deepest
+}
+
+/// What goes back: nothing when nothing was asked, else one object, or one array for a batch.
+pub fn write(responses: &[Response], batch: bool) -> Option<String> {
+    match responses {
+        [] => None,
+        [one] if !batch => Some(value(one).to_string()),
+        all => Some(Value::Array(all.iter().map(value).collect()).to_string()),
+    }
+}
+
+fn value(response: &Response) -> Value {
+    match &response.outcome {
+        Ok(result) => json!({ "jsonrpc": "2.0", "id": response.id, "result": result }),
+        Err(error) => json!({ "jsonrpc": "2.0", "id": response.id, "error": error.to_json() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn one(text: &str) -> Entry {
+        match read(text) {
+            Packet::Single(entry) => entry,
+            Packet::Batch(_) => panic!("{text} is no batch"),
+        }
+    }
+
+    /// Id and number of the error that answers `text`.
+    fn error(text: &str) -> (Value, i64) {
+        refusal(one(text))
+    }
+
+    fn refusal(entry: Entry) -> (Value, i64) {
+        let response = entry.expect_err("a refusal");
+        (response.id.0, response.outcome.expect_err("an error").code.number())
+    }
+
+    #[test]
+    fn a_call_has_its_parts_and_a_notification_has_no_id() {
+        let call = one(r#"{"jsonrpc":"2.0","method":"join","params":{"pin":"abc123"},"id":7}"#).unwrap();
+        assert_eq!((call.method.as_str(), &call.params), ("join", &Some(json!({ "pin": "abc123" }))));
+        assert_eq!(call.id, Some(Id(json!(7))));
+        assert_eq!(one(r#"{"jsonrpc":"2.0","method":"leave"}"#).unwrap().id, None);
+        let with_null = one(r#"{"jsonrpc":"2.0","method":"leave","id":null}"#).unwrap();
+        assert_eq!(with_null.id, Some(Id::NULL), "null is an id; only its absence makes a notification");
+    }
+
+    #[test]
+    fn every_allowed_id_comes_back_as_it_was() {
+        for id in ["1", "-3", "0.25", "1.5e300", "18446744073709551615", "\"\"", "\"ä\\u0000\"", "null"] {
+            let call = one(&format!(r#"{{"jsonrpc":"2.0","method":"x","id":{id}}}"#)).unwrap();
+            let answer = Response { id: call.id.unwrap(), outcome: Ok(json!(1)) };
+            let written: Value = serde_json::from_str(&write(&[answer], false).unwrap()).unwrap();
+            assert_eq!(written["id"], serde_json::from_str::<Value>(id).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_answered_as_the_standard_says() {
+        for garbage in
+            ["", " ", "{", "nonsense", "{\"jsonrpc\": \"2.0\", \"method\": \"foobar, \"params\": 1]", "1 2"]
+        {
+            assert_eq!(error(garbage), (Value::Null, -32700), "{garbage}");
+        }
+        for (invalid, id) in [
+            ("[]", json!(null)),
+            ("1", json!(null)),
+            (r#""text""#, json!(null)),
+            ("null", json!(null)),
+            ("{}", json!(null)),
+            (r#"{"jsonrpc":"2.0","method":1,"params":"bar"}"#, json!(null)),
+            (r#"{"jsonrpc":"1.0","method":"join","id":4}"#, json!(4)),
+            (r#"{"jsonrpc":2.0,"method":"join","id":4}"#, json!(4)),
+            (r#"{"jsonrpc":"2.0","method":"join","params":"bar","id":"a"}"#, json!("a")),
+            (r#"{"jsonrpc":"2.0","method":"join","params":null,"id":"a"}"#, json!("a")),
+            (r#"{"jsonrpc":"2.0","method":"join","id":{}}"#, json!(null)),
+            (r#"{"jsonrpc":"2.0","method":"join","id":true}"#, json!(null)),
+            (r#"{"jsonrpc":"2.0","result":1,"id":1}"#, json!(1)),
+        ] {
+            assert_eq!(error(invalid), (id, -32600), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_read_entry_by_entry() {
+        let Packet::Batch(entries) = read(
+            r#"[1, {"jsonrpc":"2.0","method":"a","id":1}, {"foo":"boo"}, [], {"jsonrpc":"2.0","method":"b"}]"#,
+        ) else {
+            panic!("a batch")
+        };
+        let refused: Vec<_> = entries.iter().map(Result::is_err).collect();
+        assert_eq!(refused, [true, false, true, true, false]);
+        assert_eq!(refusal(entries[2].clone()), (Value::Null, -32600));
+        let many = |n: usize| format!("[{}]", vec![r#"{"jsonrpc":"2.0","method":"a"}"#; n].join(","));
+        assert!(matches!(read(&many(16)), Packet::Batch(all) if all.len() == 16));
+        assert_eq!(error(&many(17)), (Value::Null, -32600));
+    }
+
+    #[test]
+    fn depth_is_bounded_before_anything_is_built() {
+        assert_eq!(error(&"[".repeat(60_000)), (Value::Null, -32600));
+        assert_eq!(error(&r#"{"a":"#.repeat(10_000)), (Value::Null, -32600));
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        let params = |n| format!(r#"{{"jsonrpc":"2.0","method":"a","params":{}}}"#, nested(n));
+        assert!(one(&params(MAX_DEPTH - 1)).is_ok());
+        assert_eq!(error(&params(MAX_DEPTH)), (Value::Null, -32600));
+        assert_eq!(depth(br#"{"a":"[[[[\"[[[","b":[1]}"#), 2, "brackets in a text do not count");
+    }
+
+    #[test]
+    fn notifications_alone_are_answered_with_nothing() {
+        assert_eq!(write(&[], false), None);
+        assert_eq!(write(&[], true), None);
+        let response = Response { id: Id(json!(1)), outcome: Ok(json!({})) };
+        assert!(write(std::slice::from_ref(&response), true).unwrap().starts_with('['));
+        assert!(write(&[response], false).unwrap().starts_with('{'));
+    }
+
+    proptest! {
+        /// Whatever comes in: no panic, an answer or a call for each entry, and never more than allowed.
+        #[test]
+        fn any_text_is_read(text in "\\PC*|[\\[\\]{}\",:0-9a-z\\\\ ]{0,200}") {
+            match read(&text) {
+                Packet::Single(_) => {}
+                Packet::Batch(entries) => prop_assert!((1..=MAX_BATCH).contains(&entries.len())),
+            }
+        }
+
+        #[test]
+        fn any_json_is_read(value in json_value()) {
+            let entries = match read(&value.to_string()) {
+                Packet::Single(entry) => vec![entry],
+                Packet::Batch(entries) => entries,
+            };
+            for response in entries.into_iter().filter_map(Result::err) {
+                let text = write(&[response], false).unwrap();
+                let answer: Value = serde_json::from_str(&text).unwrap();
+                prop_assert_eq!(&answer["jsonrpc"], "2.0");
+                prop_assert!(answer["error"]["code"].is_i64() && answer["error"]["data"]["code"].is_string());
+                prop_assert!(answer.get("result").is_none() && answer.get("id").is_some());
+            }
+        }
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[a-z2.0]{0,6}".prop_map(Value::from),
+        ];
+        let key = prop_oneof![Just("jsonrpc"), Just("method"), Just("params"), Just("id"), Just("x")];
+        leaf.prop_recursive(4, 32, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::vec((key.clone(), inner), 0..5).prop_map(|fields| {
+                    fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+                }),
+            ]
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! Why a connection is closed: RFC 6455, 7.4.1, and our own from the range for private use (7.4.2).
+
+macro_rules! close_codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $reason:literal, $retryable:literal;)*) => {
+        /// A client connects anew only after those that are retryable, with a growing delay.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum CloseCode {
+            $($(#[doc = $doc])+ $name,)*
+        }
+
+        impl CloseCode {
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            pub fn number(self) -> u16 {
+                match self { $(Self::$name => $number,)* }
+            }
+
+            /// The reason in the close frame, and the label of the metric.
+            pub fn reason(self) -> &'static str {
+                match self { $(Self::$name => $reason,)* }
+            }
+
+            /// Whether the client may come back; otherwise it would meet the same again.
+            pub fn is_retryable(self) -> bool {
+                match self { $(Self::$name => $retryable,)* }
+            }
+        }
+    };
+}
+
+close_codes! {
+    /// The client left.
+    Normal = 1000, "normal", false;
+    /// The connection broke; never sent.
+    Gone = 1006, "gone", true;
+    /// What came in is not WebSocket.
+    ProtocolError = 1002, "protocol_error", false;
+    /// Only text is understood.
+    TextOnly = 1003, "text_only", false;
+    /// A text that is not UTF-8.
+    InvalidUtf8 = 1007, "invalid_utf8", false;
+    /// A message larger than `ws.frame_limit`.
+    TooBig = 1009, "too_big", false;
+    /// Our fault.
+    Internal = 1011, "internal", true;
+    /// The token is no longer good: get a new one.
+    TokenInvalid = 4401, "token_invalid", false;
+    /// The user was removed from the room, and the token with them.
+    Removed = 4403, "removed", false;
+    /// There is no such room.
+    RoomGone = 4404, "room_gone", false;
+    /// No sign of life for `ws.dead_after`.
+    PeerDead = 4408, "peer_dead", true;
+    /// A newer connection of the same user took over.
+    Replaced = 4409, "replaced", false;
+    /// The room ended while we were connected.
+    RoomClosed = 4410, "room_closed", false;
+    /// The client does not read: more than `ws.queue_limit` bytes waited for it.
+    TooSlow = 4413, "too_slow", true;
+    /// The user is connected already, and `ws.duplicate` is `reject`.
+    AlreadyConnected = 4423, "already_connected", true;
+    /// Calls went on far beyond `ws.rate`.
+    Flooding = 4429, "flooding", false;
+    /// This node is shutting down or draining: another one takes over.
+    Draining = 4503, "draining", true;
+    /// Something the connection needs does not answer.
+    Unavailable = 4504, "unavailable", true;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn numbers_and_reasons_are_there_once_and_fit_a_close_frame() {
+        let numbers: HashSet<_> = CloseCode::ALL.iter().map(|code| code.number()).collect();
+        let reasons: HashSet<_> = CloseCode::ALL.iter().map(|code| code.reason()).collect();
+        assert_eq!((numbers.len(), reasons.len()), (CloseCode::ALL.len(), CloseCode::ALL.len()));
+        assert!(CloseCode::ALL.iter().all(|code| code.reason().len() <= 123));
+    }
+}

@@ -1,0 +1,145 @@
+//! Errors of calls. The codes are stable: a new one may appear, none changes its meaning.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $text:literal, $retryable:literal, $message:literal;)*) => {
+        /// Why a call failed: JSON-RPC's own numbers, and ours from −32001 down.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $($(#[doc = $doc])+ $name,)*
+        }
+
+        impl ErrorCode {
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// `error.code`.
+            pub fn number(self) -> i64 {
+                match self { $(Self::$name => $number,)* }
+            }
+
+            /// `error.data.code`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// `error.data.retryable`: whether the same call may succeed later.
+            pub fn is_retryable(self) -> bool {
+                match self { $(Self::$name => $retryable,)* }
+            }
+
+            fn message(self) -> &'static str {
+                match self { $(Self::$name => $message,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The text is no JSON.
+    ParseError = -32700, "parse_error", false, "the text is not JSON";
+    /// The JSON is no JSON-RPC 2.0 request.
+    InvalidRequest = -32600, "invalid_request", false, "this is not a JSON-RPC 2.0 request";
+    /// Nested deeper than 16.
+    TooDeep = -32600, "too_deep", false, "the JSON is nested deeper than 16";
+    /// More than 16 entries in one batch.
+    BatchTooLarge = -32600, "batch_too_large", false, "a batch holds at most 16 entries";
+    /// There is no such method.
+    MethodNotFound = -32601, "method_not_found", false, "there is no such method";
+    /// A parameter is missing, unknown, or of the wrong type or shape.
+    InvalidParams = -32602, "invalid_params", false, "the parameters are not those of the method";
+    /// Our fault.
+    Internal = -32603, "internal", true, "something went wrong on our side";
+    /// More calls at once than `ws.calls`; wait for an answer first.
+    TooManyCalls = -32001, "too_many_calls", true, "too many calls wait for their answers";
+    /// More calls per second than `ws.rate`. Going on gets the connection closed with 4429.
+    RateLimited = -32002, "rate_limited", true, "too many calls";
+    /// The call took longer than `ws.call_timeout`. It may or may not have had its effect.
+    Timeout = -32003, "timeout", true, "the call took too long; it may or may not have had its effect";
+    /// An SDP of more than 16 KiB.
+    SdpTooLarge = -32004, "sdp_too_large", false, "an SDP holds at most 16384 bytes";
+    /// More than 32 candidates since the last offer.
+    TooManyCandidates = -32005, "too_many_candidates", false, "at most 32 candidates after an offer";
+    /// The method needs a `join` first.
+    NotJoined = -32006, "not_joined", false, "join first";
+    /// The pin is not the room's.
+    WrongPin = -32007, "wrong_pin", false, "the pin is wrong";
+    /// Too many wrong pins from this user and address.
+    TooManyPins = -32008, "too_many_pins", true, "too many wrong pins; wait";
+    /// The room has `maxAnchors` already.
+    RoomFull = -32009, "room_full", true, "the room is full";
+    /// The room is not on air (yet).
+    NotOnAir = -32010, "not_on_air", true, "the room is not on air";
+    /// The role in the token does not allow this.
+    Forbidden = -32011, "forbidden", false, "only a host may do this";
+    /// There is no such member in the room.
+    NoSuchMember = -32012, "no_such_member", false, "there is no such member in the room";
+    /// Janus refused the offer or the candidate.
+    MediaRefused = -32013, "media_refused", false, "the media server refused this";
+    /// The room's Janus does not answer.
+    MediaUnavailable = -32014, "media_unavailable", true, "the media server does not answer";
+    /// Store or presence do not answer.
+    Unavailable = -32015, "unavailable", true, "a part of the server does not answer";
+}
+
+/// The failure of one call, as the client reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RpcError {
+    pub code: ErrorCode,
+    /// For people; may change. Never a secret, never an inner error's text.
+    pub message: Cow<'static, str>,
+    /// `error.data.retryAfterMs`: earlier is in vain.
+    pub retry_after: Option<Duration>,
+}
+
+impl RpcError {
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), retry_after: None }
+    }
+
+    pub fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
+    /// The `error` member of a response.
+    pub fn to_json(&self) -> Value {
+        let code = self.code;
+        let mut data = json!({ "code": code.as_str(), "retryable": code.is_retryable() });
+        if let Some(wait) = self.retry_after {
+            data["retryAfterMs"] = json!(wait.as_millis().max(1) as u64);
+        }
+        json!({ "code": code.number(), "message": self.message, "data": data })
+    }
+}
+
+impl From<ErrorCode> for RpcError {
+    fn from(code: ErrorCode) -> Self {
+        Self::new(code, code.message())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_code_has_a_name_and_our_own_a_number() {
+        let names: HashSet<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(names.len(), ErrorCode::ALL.len());
+        let ours: Vec<_> = ErrorCode::ALL.iter().map(|c| c.number()).filter(|n| *n > -32100).collect();
+        assert!(ours.iter().zip(1..).all(|(number, i)| *number == -32000 - i), "{ours:?}");
+    }
+
+    #[test]
+    fn an_error_tells_whether_and_when_to_try_again() {
+        let error = RpcError::from(ErrorCode::RateLimited).retry_after(Duration::from_millis(50));
+        let data = json!({ "code": "rate_limited", "retryable": true, "retryAfterMs": 50 });
+        assert_eq!(error.to_json(), json!({ "code": -32002, "message": "too many calls", "data": data }));
+        assert!(RpcError::from(ErrorCode::WrongPin).to_json()["data"].get("retryAfterMs").is_none());
+    }
+}

@@ -1,0 +1,86 @@
+//! What the server says unasked: JSON-RPC notifications.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::methods::{ActivityStatus, Candidate};
+use super::names::DisplayName;
+use crate::domain::ids::{RoomId, UserId};
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "method", content = "params", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Notification {
+    /// Who is in the room; the whole list at each change.
+    RoomStatus {
+        room_id: RoomId,
+        members: Vec<RoomMember>,
+    },
+    Talking {
+        user_id: UserId,
+        talking: bool,
+    },
+    /// A candidate of Janus; null when there are no more.
+    #[serde(rename = "icecandidate")]
+    IceCandidate {
+        candidate: Option<Candidate>,
+    },
+    /// The media session is lost or must move: connect, join and offer again, no earlier than told.
+    Reconnect {
+        reason: String,
+        retry_after_ms: u64,
+    },
+    /// The room ended; the connection closes with 4410.
+    RoomClosed {
+        room_id: RoomId,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomMember {
+    pub user_id: UserId,
+    /// `host` or `anchor`.
+    pub role: &'static str,
+    pub status: ActivityStatus,
+    pub muted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<DisplayName>,
+}
+
+impl Notification {
+    /// As it goes over the wire.
+    pub fn to_json(&self) -> Value {
+        // Cannot fail: every variant is plain data with text keys.
+        let mut value = serde_json::to_value(self).expect("a notification is JSON");
+        value["jsonrpc"] = json!("2.0");
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_is_a_request_without_an_id() {
+        let member = RoomMember {
+            user_id: UserId::new("ann").unwrap(),
+            role: "host",
+            status: ActivityStatus::OnAir,
+            muted: false,
+            display_name: None,
+        };
+        let room_id = RoomId::new("demo").unwrap();
+        let status = Notification::RoomStatus { room_id, members: vec![member] };
+        let params = json!({"roomId": "demo",
+            "members": [{"userId": "ann", "role": "host", "status": "onair", "muted": false}]});
+        assert_eq!(status.to_json(), json!({"jsonrpc": "2.0", "method": "roomStatus", "params": params}));
+        let reconnect = Notification::Reconnect { reason: "draining".into(), retry_after_ms: 500 };
+        assert_eq!(reconnect.to_json()["params"], json!({"reason": "draining", "retryAfterMs": 500}));
+        let end = Notification::IceCandidate { candidate: None };
+        assert_eq!(
+            end.to_json(),
+            json!({"jsonrpc": "2.0", "method": "icecandidate", "params": {"candidate": null}})
+        );
+    }
+}

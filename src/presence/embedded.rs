@@ -1,0 +1,295 @@
+//! Locks and members of a single node, in memory: they end with the process, as its connections do.
+//!
+//! Owns: the tables. What is over its time is as good as gone, and is removed when its room is touched or the
+//! gateway shows that it lives.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use tokio::sync::broadcast;
+
+use super::{
+    Acquisition, Changed, ConnectionLock, Lifetimes, Member, NEWS_KEPT, News, NewsStream, Presence,
+    PresenceError, Renewed, Replaced, news_from_now,
+};
+use crate::domain::connection::{
+    Claim, Duplicate, Fence, Gateway, Holder, Joined, Released, Renewal, Seat, Written,
+};
+use crate::domain::ids::{RoomId, UserId};
+
+/// Time since some start; never goes back.
+pub type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+pub struct EmbeddedPresence {
+    tables: Mutex<Tables>,
+    lifetimes: Lifetimes,
+    clock: MonotonicClock,
+    /// The wall clock at the clock's zero, for fences like those of the other backend.
+    zero: Duration,
+    changed: broadcast::Sender<News<Changed>>,
+    replaced: broadcast::Sender<News<(Gateway, Replaced)>>,
+}
+
+#[derive(Default)]
+struct Tables {
+    locks: HashMap<Seat, Expiring<(Holder, Fence)>>,
+    marks: HashMap<Seat, Expiring<Fence>>,
+    gateways: HashMap<Gateway, Expiring<()>>,
+    rooms: HashMap<RoomId, BTreeMap<UserId, Expiring<Member>>>,
+}
+
+struct Expiring<T> {
+    value: T,
+    until: Duration,
+}
+
+impl EmbeddedPresence {
+    pub fn new(lifetimes: Lifetimes) -> Arc<Self> {
+        let start = Instant::now();
+        Self::with_clock(lifetimes, Arc::new(move || start.elapsed()))
+    }
+
+    pub fn with_clock(lifetimes: Lifetimes, clock: MonotonicClock) -> Arc<Self> {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Arc::new(Self {
+            tables: Mutex::default(),
+            lifetimes,
+            zero: wall.saturating_sub(clock()),
+            clock,
+            changed: broadcast::Sender::new(NEWS_KEPT),
+            replaced: broadcast::Sender::new(NEWS_KEPT),
+        })
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // Each change is whole before anything in it could panic.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tables, the time, and the room freed of those whose time is over.
+    fn touch(&self, room: &RoomId) -> (MutexGuard<'_, Tables>, Duration) {
+        let (mut tables, now) = (self.tables(), (self.clock)());
+        if tables.prune(room, now) {
+            self.tell(room);
+        }
+        (tables, now)
+    }
+
+    fn tell(&self, room: &RoomId) {
+        // An error: nobody listens.
+        let _ = self.changed.send(News::Told(Changed { room: room.clone() }));
+    }
+
+    fn tell_replaced(&self, seat: &Seat, holder: &Holder) {
+        let replaced = Replaced { seat: seat.clone(), connection: holder.connection.clone() };
+        let _ = self.replaced.send(News::Told((holder.gateway.clone(), replaced)));
+    }
+
+    fn clock_us(&self, now: Duration) -> u64 {
+        u64::try_from((self.zero + now).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+#[async_trait]
+impl ConnectionLock for EmbeddedPresence {
+    async fn acquire(
+        &self,
+        seat: &Seat,
+        holder: &Holder,
+        policy: Duplicate,
+    ) -> Result<Acquisition, PresenceError> {
+        let (mut tables, now) = (self.tables(), (self.clock)());
+        tables.alive(&holder.gateway, now, &self.lifetimes);
+        let present = tables.lock(seat, now).map(|(present, _)| present.clone());
+        let alive = present.as_ref().is_some_and(|present| tables.is_alive(&present.gateway, now));
+        let claim = Claim::of(holder, present.as_ref().map(|present| (present, alive)), policy);
+        let replaced = match present {
+            Some(by) if claim == Claim::Refused => return Ok(Acquisition::Held { by }),
+            present => present.filter(|_| claim.replaces()),
+        };
+        let fence = Fence::next(tables.mark(seat, now), self.clock_us(now));
+        tables.hold(seat, holder, fence, now, &self.lifetimes);
+        if let Some(replaced) = &replaced {
+            self.tell_replaced(seat, replaced);
+        }
+        Ok(Acquisition::Acquired { fence, replaced })
+    }
+
+    async fn renew(&self, seat: &Seat, holder: &Holder, fence: Fence) -> Result<Renewed, PresenceError> {
+        let (mut tables, now) = (self.tables(), (self.clock)());
+        tables.alive(&holder.gateway, now, &self.lifetimes);
+        let held = tables.lock(seat, now).map(|(_, fence)| *fence);
+        match Renewal::of(fence, held, tables.mark(seat, now)) {
+            Renewal::Ours | Renewal::Restored => {
+                tables.hold(seat, holder, fence, now, &self.lifetimes);
+                Ok(Renewed::StillOurs)
+            }
+            Renewal::Lost => Ok(Renewed::Lost),
+        }
+    }
+
+    async fn release(&self, seat: &Seat, fence: Fence) -> Result<Released, PresenceError> {
+        let (mut tables, now) = (self.tables(), (self.clock)());
+        let held = tables.lock(seat, now).map(|(_, fence)| *fence);
+        let released = Released::of(fence, held, tables.mark(seat, now));
+        if released == Released::Freed {
+            tables.locks.remove(seat);
+            tables.set_mark(seat, fence.over(), now, &self.lifetimes);
+        }
+        Ok(released)
+    }
+
+    async fn gateway_alive(&self, gateway: &Gateway) -> Result<(), PresenceError> {
+        let (mut tables, now) = (self.tables(), (self.clock)());
+        tables.alive(gateway, now, &self.lifetimes);
+        tables.sweep(now).iter().for_each(|room| self.tell(room));
+        Ok(())
+    }
+
+    fn replacements(&self, gateway: &Gateway) -> NewsStream<Replaced> {
+        let gateway = gateway.clone();
+        let own = move |news| match news {
+            News::LookAgain => Some(News::LookAgain),
+            News::Told((of, replaced)) => (of == gateway).then_some(News::Told(replaced)),
+        };
+        news_from_now(self.replaced.subscribe()).filter_map(move |news| std::future::ready(own(news))).boxed()
+    }
+}
+
+#[async_trait]
+impl Presence for EmbeddedPresence {
+    async fn join(
+        &self,
+        room: &RoomId,
+        member: &Member,
+        max_anchors: usize,
+    ) -> Result<Joined, PresenceError> {
+        let (mut tables, now) = self.touch(room);
+        let seat = Seat { room: room.clone(), user: member.user_id.clone() };
+        let present = tables.present(&seat);
+        let others = tables.rooms.get(room).map_or(0, BTreeMap::len) - usize::from(present.is_some());
+        let joined = Joined::of(member.fence, tables.mark(&seat, now), present, others, max_anchors);
+        if joined == Joined::Ok && tables.write(room, member, now + self.lifetimes.member) {
+            self.tell(room);
+        }
+        Ok(joined)
+    }
+
+    async fn update(&self, room: &RoomId, member: &Member) -> Result<Written, PresenceError> {
+        let (mut tables, now) = self.touch(room);
+        let seat = Seat { room: room.clone(), user: member.user_id.clone() };
+        let written = Written::of(member.fence, tables.mark(&seat, now), tables.present(&seat));
+        if written == Written::Ok && tables.write(room, member, now + self.lifetimes.member) {
+            self.tell(room);
+        }
+        Ok(written)
+    }
+
+    async fn leave(&self, seat: &Seat, fence: Fence) -> Result<Written, PresenceError> {
+        let (mut tables, now) = self.touch(&seat.room);
+        let written = Written::of(fence, tables.mark(seat, now), tables.present(seat));
+        if written == Written::Ok {
+            tables.remove(seat);
+            self.tell(&seat.room);
+        }
+        Ok(written)
+    }
+
+    async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError> {
+        let (tables, _) = self.touch(room);
+        let members = tables.rooms.get(room).into_iter().flat_map(BTreeMap::values);
+        Ok(members.map(|member| member.value.clone()).collect())
+    }
+
+    async fn remove_room(&self, room: &RoomId) -> Result<(), PresenceError> {
+        let (mut tables, _) = self.touch(room);
+        if tables.rooms.remove(room).is_some() {
+            self.tell(room);
+        }
+        Ok(())
+    }
+
+    fn subscribe(&self) -> NewsStream<Changed> {
+        news_from_now(self.changed.subscribe())
+    }
+}
+
+impl<T> Expiring<T> {
+    fn lives(&self, now: Duration) -> bool {
+        self.until > now
+    }
+}
+
+impl Tables {
+    fn lock(&self, seat: &Seat, now: Duration) -> Option<&(Holder, Fence)> {
+        self.locks.get(seat).filter(|lock| lock.lives(now)).map(|lock| &lock.value)
+    }
+
+    fn mark(&self, seat: &Seat, now: Duration) -> Option<Fence> {
+        self.marks.get(seat).filter(|mark| mark.lives(now)).map(|mark| mark.value)
+    }
+
+    fn is_alive(&self, gateway: &Gateway, now: Duration) -> bool {
+        self.gateways.get(gateway).is_some_and(|gateway| gateway.lives(now))
+    }
+
+    /// Of the user's own entry. The room was pruned.
+    fn present(&self, seat: &Seat) -> Option<Fence> {
+        Some(self.rooms.get(&seat.room)?.get(&seat.user)?.value.fence)
+    }
+
+    fn alive(&mut self, gateway: &Gateway, now: Duration, lifetimes: &Lifetimes) {
+        let until = now + lifetimes.gateway;
+        self.gateways.insert(gateway.clone(), Expiring { value: (), until });
+    }
+
+    fn hold(&mut self, seat: &Seat, holder: &Holder, fence: Fence, now: Duration, lifetimes: &Lifetimes) {
+        let lock = Expiring { value: (holder.clone(), fence), until: now + lifetimes.lock };
+        self.locks.insert(seat.clone(), lock);
+        self.set_mark(seat, fence, now, lifetimes);
+    }
+
+    fn set_mark(&mut self, seat: &Seat, fence: Fence, now: Duration, lifetimes: &Lifetimes) {
+        self.marks.insert(seat.clone(), Expiring { value: fence, until: now + lifetimes.mark() });
+    }
+
+    /// Whether anything is different now.
+    fn write(&mut self, room: &RoomId, member: &Member, until: Duration) -> bool {
+        let members = self.rooms.entry(room.clone()).or_default();
+        let entry = Expiring { value: member.clone(), until };
+        members.insert(member.user_id.clone(), entry).is_none_or(|old| old.value != *member)
+    }
+
+    fn remove(&mut self, seat: &Seat) {
+        if let Some(members) = self.rooms.get_mut(&seat.room) {
+            members.remove(&seat.user);
+            if members.is_empty() {
+                self.rooms.remove(&seat.room);
+            }
+        }
+    }
+
+    /// Whether anybody was removed.
+    fn prune(&mut self, room: &RoomId, now: Duration) -> bool {
+        let Some(members) = self.rooms.get_mut(room) else { return false };
+        let before = members.len();
+        members.retain(|_, member| member.lives(now));
+        let pruned = members.len() < before;
+        if members.is_empty() {
+            self.rooms.remove(room);
+        }
+        pruned
+    }
+
+    /// Removes all that is over; the rooms that lost members.
+    fn sweep(&mut self, now: Duration) -> Vec<RoomId> {
+        self.locks.retain(|_, lock| lock.lives(now));
+        self.marks.retain(|_, mark| mark.lives(now));
+        self.gateways.retain(|_, gateway| gateway.lives(now));
+        let rooms: Vec<RoomId> = self.rooms.keys().cloned().collect();
+        rooms.into_iter().filter(|room| self.prune(room, now)).collect()
+    }
+}

@@ -1,0 +1,44 @@
+-- The table of `Claim::of`, and `Fence::next` by this server's clock.
+-- KEYS  lock, mark, gateway of the asker, the attempt's withdrawal
+-- ARGV  gateway, connection, client ('' = none), attempt, policy, lock_ms, mark_ms, gateway_ms,
+--       prefix of gateway keys, prefix of their channels, room, user
+-- gives {fence, claim, gateway, connection, client}, the last three of who held the seat before, '' = none
+if redis.call('EXISTS', KEYS[4]) == 1 then
+  return {'0', 'withdrawn', '', '', ''}
+end
+redis.call('SET', KEYS[3], '', 'PX', ARGV[8])
+
+local held = redis.call('HMGET', KEYS[1], 'gateway', 'connection', 'client')
+local claim
+if not held[1] then
+  claim = 'free'
+elseif held[1] == ARGV[1] and held[2] == ARGV[2] then
+  claim = 'own'
+elseif held[3] ~= '' and held[3] == ARGV[3] then
+  claim = 'replaces'
+elseif redis.call('EXISTS', ARGV[9] .. held[1]) == 0 then
+  claim = 'replaces'
+elseif ARGV[5] == 'replace' then
+  claim = 'replaces'
+else
+  claim = 'refused'
+end
+local before = {held[1] or '', held[2] or '', held[3] or ''}
+if claim == 'refused' then
+  return {'0', claim, before[1], before[2], before[3]}
+end
+
+local time = redis.call('TIME')
+local clock_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local mark = tonumber(redis.call('GET', KEYS[2]) or '-1')
+-- %.0f: below 2^53 a number of Lua is exact, but it prints 15 digits only.
+local fence = string.format('%.0f', math.max(mark + 1, clock_us))
+redis.call('HSET', KEYS[1], 'gateway', ARGV[1], 'connection', ARGV[2], 'client', ARGV[3],
+  'fence', fence, 'attempt', ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+redis.call('SET', KEYS[2], fence, 'PX', ARGV[7])
+if claim == 'replaces' then
+  local told = {seat = {room = ARGV[11], user = ARGV[12]}, connection = before[2]}
+  redis.call('PUBLISH', ARGV[10] .. before[1], cjson.encode(told))
+end
+return {fence, claim, before[1], before[2], before[3]}

@@ -1,0 +1,39 @@
+-- Stands before each script that touches a room.
+-- KEYS  set of the room's users
+-- ARGV  room, prefix of its member keys, channel of changes
+local function tell()
+  redis.call('PUBLISH', ARGV[3], ARGV[1])
+end
+
+-- The users whose entries live; the others leave the set, and everybody is told.
+local function members()
+  local living, gone = {}, false
+  for _, user in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+    if redis.call('EXISTS', ARGV[2] .. user) == 1 then
+      living[#living + 1] = user
+    else
+      redis.call('SREM', KEYS[1], user)
+      gone = true
+    end
+  end
+  if gone then
+    tell()
+  end
+  return living
+end
+
+-- Whether somebody newer than `fence` has, or had, the seat. Nothing given: the key is absent.
+local function fenced(fence, mark, present)
+  return (mark and tonumber(mark) > tonumber(fence)) or (present and tonumber(present) > tonumber(fence))
+end
+
+local function write(user, key, fence, value, member_ms)
+  local old = redis.call('HGET', key, 'value')
+  redis.call('HSET', key, 'fence', fence, 'value', value)
+  redis.call('PEXPIRE', key, member_ms)
+  redis.call('SADD', KEYS[1], user)
+  redis.call('PEXPIRE', KEYS[1], member_ms)
+  if old ~= value then
+    tell()
+  end
+end

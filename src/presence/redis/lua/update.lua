@@ -1,0 +1,13 @@
+-- The table of `Written::of`.
+-- KEYS  …, member, mark
+-- ARGV  …, user, fence, value, member_ms
+members()
+local present = redis.call('HGET', KEYS[2], 'fence')
+if fenced(ARGV[5], redis.call('GET', KEYS[3]), present) then
+  return 'fenced'
+end
+if not present then
+  return 'absent'
+end
+write(ARGV[4], KEYS[2], ARGV[5], ARGV[6], ARGV[7])
+return 'ok'

@@ -1,0 +1,303 @@
+//! Locks and members in Redis, shared by all gateways.
+//!
+//! Each call is one script, so it happens as a whole or not at all; the scripts follow the tables of
+//! `domain::connection`. Redis keeps the time: what nobody renews is gone. Owns: the keys named in `keys`.
+//! Never does: take an error for an answer.
+
+mod keys;
+mod link;
+mod listener;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Client, Script, ScriptInvocation};
+use tokio::time::{Instant, sleep};
+
+use self::link::{Failure, Link};
+use super::{
+    Acquisition, Changed, ConnectionLock, Lifetimes, Member, NewsStream, Presence, PresenceError, Renewed,
+    Replaced,
+};
+use crate::domain::connection::{
+    ConnectionId, Duplicate, Fence, Gateway, Holder, Joined, Released, Seat, Written,
+};
+use crate::domain::ids::{ClientId, RoomId};
+
+const WITHDRAW_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// `redis://[user:password@]host[:port][/db]`
+    pub url: String,
+    /// Bound of each call, a new connection included.
+    pub request_timeout: Duration,
+    pub lifetimes: Lifetimes,
+}
+
+pub struct RedisPresence {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    link: Link,
+    options: RedisOptions,
+    scripts: Scripts,
+}
+
+struct Scripts {
+    acquire: Script,
+    renew: Script,
+    release: Script,
+    withdraw: Script,
+    alive: Script,
+    join: Script,
+    update: Script,
+    leave: Script,
+    list: Script,
+    remove_room: Script,
+}
+
+impl RedisPresence {
+    /// Checks the URL only; Redis may be away.
+    pub fn new(options: RedisOptions) -> Result<Arc<Self>, PresenceError> {
+        let unusable = |error| PresenceError::Rejected(format!("the Redis URL cannot be used: {error}"));
+        let client = Client::open(options.url.as_str()).map_err(unusable)?;
+        let link = Link::new(client.clone(), options.request_timeout);
+        let inner = Arc::new(Inner { client, link, options, scripts: Scripts::new() });
+        Ok(Arc::new(Self { inner }))
+    }
+}
+
+#[async_trait]
+impl ConnectionLock for RedisPresence {
+    async fn acquire(
+        &self,
+        seat: &Seat,
+        holder: &Holder,
+        policy: Duplicate,
+    ) -> Result<Acquisition, PresenceError> {
+        let attempt = format!("{:032x}", rand::random::<u128>());
+        let answer = self.inner.acquire(seat, holder, policy, &attempt).await;
+        if answer.as_ref().is_err_and(|failure| failure.sent && failure.error.is_retryable()) {
+            tokio::spawn(self.inner.clone().withdraw(seat.clone(), attempt));
+        }
+        let (fence, claim, gateway, connection, client) = answer?;
+        let before = || stored_holder(&gateway, &connection, &client);
+        match claim.as_str() {
+            "refused" => Ok(Acquisition::Held { by: before()? }),
+            "withdrawn" => Err(PresenceError::Unavailable("the request was withdrawn".into())),
+            "replaces" => Ok(Acquisition::Acquired { fence: Fence(fence), replaced: Some(before()?) }),
+            _ => Ok(Acquisition::Acquired { fence: Fence(fence), replaced: None }),
+        }
+    }
+
+    async fn renew(&self, seat: &Seat, holder: &Holder, fence: Fence) -> Result<Renewed, PresenceError> {
+        let Inner { link, options, scripts, .. } = &*self.inner;
+        let mut call = scripts.renew.prepare_invoke();
+        call.key(keys::lock(seat)).key(keys::mark(seat)).key(keys::gateway(&holder.gateway));
+        call.arg(fence.0).arg(holder.gateway.to_string()).arg(&holder.connection.0).arg(client_text(holder));
+        let Lifetimes { lock, gateway, .. } = options.lifetimes;
+        call.arg(ms(lock)).arg(ms(options.lifetimes.mark())).arg(ms(gateway));
+        let ours: bool = link.run(&call).await?;
+        Ok(if ours { Renewed::StillOurs } else { Renewed::Lost })
+    }
+
+    async fn release(&self, seat: &Seat, fence: Fence) -> Result<Released, PresenceError> {
+        let Inner { link, options, scripts, .. } = &*self.inner;
+        let mut call = scripts.release.prepare_invoke();
+        call.key(keys::lock(seat)).key(keys::mark(seat));
+        call.arg(fence.0).arg(fence.over().0).arg(ms(options.lifetimes.mark()));
+        let freed: bool = link.run(&call).await?;
+        Ok(if freed { Released::Freed } else { Released::NotOurs })
+    }
+
+    async fn gateway_alive(&self, gateway: &Gateway) -> Result<(), PresenceError> {
+        let Inner { link, options, scripts, .. } = &*self.inner;
+        let mut call = scripts.alive.prepare_invoke();
+        call.key(keys::gateway(gateway)).arg(ms(options.lifetimes.gateway));
+        Ok(link.run(&call).await?)
+    }
+
+    fn replacements(&self, gateway: &Gateway) -> NewsStream<Replaced> {
+        self.inner.listen(keys::replaced_channel(gateway), |text| serde_json::from_str(text).ok())
+    }
+}
+
+#[async_trait]
+impl Presence for RedisPresence {
+    async fn join(
+        &self,
+        room: &RoomId,
+        member: &Member,
+        max_anchors: usize,
+    ) -> Result<Joined, PresenceError> {
+        let Inner { link, scripts, .. } = &*self.inner;
+        let mut call = self.inner.write_call(&scripts.join, room, member)?;
+        let answer: String = link.run(call.arg(max_anchors)).await?;
+        match answer.as_str() {
+            "ok" => Ok(Joined::Ok),
+            "full" => Ok(Joined::Full),
+            "fenced" => Ok(Joined::Fenced),
+            other => Err(unreadable(other)),
+        }
+    }
+
+    async fn update(&self, room: &RoomId, member: &Member) -> Result<Written, PresenceError> {
+        let Inner { link, scripts, .. } = &*self.inner;
+        written(&link.run::<String>(&self.inner.write_call(&scripts.update, room, member)?).await?)
+    }
+
+    async fn leave(&self, seat: &Seat, fence: Fence) -> Result<Written, PresenceError> {
+        let Inner { link, scripts, .. } = &*self.inner;
+        let mut call = seat_call(&scripts.leave, seat);
+        written(&link.run::<String>(call.arg(fence.0)).await?)
+    }
+
+    async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError> {
+        let Inner { link, scripts, .. } = &*self.inner;
+        let values: Vec<String> = link.run(&room_call(&scripts.list, room)).await?;
+        let read = |text: &String| serde_json::from_str(text).map_err(|_| unreadable("member"));
+        let mut members = values.iter().map(read).collect::<Result<Vec<Member>, _>>()?;
+        members.sort_by(|a, b| a.user_id.cmp(&b.user_id));
+        Ok(members)
+    }
+
+    async fn remove_room(&self, room: &RoomId) -> Result<(), PresenceError> {
+        let Inner { link, scripts, .. } = &*self.inner;
+        Ok(link.run(&room_call(&scripts.remove_room, room)).await?)
+    }
+
+    fn subscribe(&self) -> NewsStream<Changed> {
+        self.inner.listen(keys::CHANGED.to_owned(), |room| Some(Changed { room: RoomId::new(room).ok()? }))
+    }
+}
+
+/// Fence, claim, and of who held the seat before: gateway, connection, client.
+type AcquireAnswer = (u64, String, String, String, String);
+
+impl Inner {
+    async fn acquire(
+        &self,
+        seat: &Seat,
+        holder: &Holder,
+        policy: Duplicate,
+        attempt: &str,
+    ) -> Result<AcquireAnswer, Failure> {
+        let policy = match policy {
+            Duplicate::Reject => "reject",
+            Duplicate::Replace => "replace",
+        };
+        let lifetimes = &self.options.lifetimes;
+        let mut call = self.scripts.acquire.prepare_invoke();
+        call.key(keys::lock(seat)).key(keys::mark(seat)).key(keys::gateway(&holder.gateway));
+        call.key(keys::withdrawn(attempt));
+        call.arg(holder.gateway.to_string()).arg(&holder.connection.0).arg(client_text(holder));
+        call.arg(attempt).arg(policy);
+        call.arg(ms(lifetimes.lock)).arg(ms(lifetimes.mark())).arg(ms(lifetimes.gateway));
+        call.arg(keys::GATEWAY_PREFIX).arg(keys::REPLACED_PREFIX);
+        call.arg(seat.room.as_str()).arg(seat.user.as_str());
+        self.link.run(&call).await
+    }
+
+    /// An acquisition without an answer may have happened, or may still happen when Redis wakes up. Nobody
+    /// would renew or release that lock, so it would keep its own user out for a whole lifetime.
+    async fn withdraw(self: Arc<Self>, seat: Seat, attempt: String) {
+        let Lifetimes { lock, .. } = self.options.lifetimes;
+        let mut call = self.scripts.withdraw.prepare_invoke();
+        call.key(keys::lock(&seat)).key(keys::mark(&seat)).key(keys::withdrawn(&attempt));
+        call.arg(&attempt).arg(ms(lock)).arg(ms(self.options.lifetimes.mark()));
+        let give_up = Instant::now() + lock;
+        while Instant::now() < give_up {
+            match self.link.run::<()>(&call).await {
+                Err(failure) if failure.error.is_retryable() => sleep(WITHDRAW_AGAIN_AFTER).await,
+                _ => return,
+            }
+        }
+    }
+
+    fn listen<T: Clone + Send + 'static>(
+        &self,
+        channel: String,
+        read: fn(&str) -> Option<T>,
+    ) -> NewsStream<T> {
+        listener::listen(self.client.clone(), channel, self.options.request_timeout, read)
+    }
+
+    fn write_call<'a>(
+        &self,
+        script: &'a Script,
+        room: &RoomId,
+        member: &Member,
+    ) -> Result<ScriptInvocation<'a>, PresenceError> {
+        let seat = Seat { room: room.clone(), user: member.user_id.clone() };
+        let value = serde_json::to_string(member).map_err(|_| unreadable("member"))?;
+        let mut call = seat_call(script, &seat);
+        call.arg(member.fence.0).arg(value).arg(ms(self.options.lifetimes.member));
+        Ok(call)
+    }
+}
+
+impl Scripts {
+    fn new() -> Self {
+        let in_room = |code: &str| Script::new(&format!("{}\n{code}", include_str!("lua/room.lua")));
+        Self {
+            acquire: Script::new(include_str!("lua/acquire.lua")),
+            renew: Script::new(include_str!("lua/renew.lua")),
+            release: Script::new(include_str!("lua/release.lua")),
+            withdraw: Script::new(include_str!("lua/withdraw.lua")),
+            alive: Script::new("redis.call('SET', KEYS[1], '', 'PX', ARGV[1]) return 1"),
+            join: in_room(include_str!("lua/join.lua")),
+            update: in_room(include_str!("lua/update.lua")),
+            leave: in_room(include_str!("lua/leave.lua")),
+            list: in_room(include_str!("lua/list.lua")),
+            remove_room: in_room(include_str!("lua/remove_room.lua")),
+        }
+    }
+}
+
+fn room_call<'a>(script: &'a Script, room: &RoomId) -> ScriptInvocation<'a> {
+    let mut call = script.prepare_invoke();
+    call.key(keys::members(room)).arg(room.as_str()).arg(keys::member_prefix(room)).arg(keys::CHANGED);
+    call
+}
+
+fn seat_call<'a>(script: &'a Script, seat: &Seat) -> ScriptInvocation<'a> {
+    let mut call = room_call(script, &seat.room);
+    let member = format!("{}{}", keys::member_prefix(&seat.room), seat.user);
+    call.key(member).key(keys::mark(seat)).arg(seat.user.as_str());
+    call
+}
+
+fn written(answer: &str) -> Result<Written, PresenceError> {
+    match answer {
+        "ok" => Ok(Written::Ok),
+        "absent" => Ok(Written::Absent),
+        "fenced" => Ok(Written::Fenced),
+        other => Err(unreadable(other)),
+    }
+}
+
+fn stored_holder(gateway: &str, connection: &str, client: &str) -> Result<Holder, PresenceError> {
+    let client = (!client.is_empty()).then(|| ClientId::new(client)).transpose();
+    Ok(Holder {
+        gateway: gateway.parse().map_err(|_| unreadable("gateway"))?,
+        connection: ConnectionId(connection.to_owned()),
+        client: client.map_err(|_| unreadable("client"))?,
+    })
+}
+
+fn client_text(holder: &Holder) -> &str {
+    holder.client.as_ref().map_or("", ClientId::as_str)
+}
+
+/// Something else writes keys of our names, or a newer version does.
+fn unreadable(what: &str) -> PresenceError {
+    PresenceError::Rejected(format!("Redis holds something that is not ours: {what}"))
+}
+
+fn ms(lifetime: Duration) -> u64 {
+    u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,216 @@
+//! Bytes to messages (RFC 6455, 5): actix-http's codec, with the limits it lacks.
+//!
+//! The codec waits for the whole of a frame before it looks at its size, however large it says to be; here the
+//! announced size is looked at first. It gives fragments; here they are put together, bounded as one frame is.
+//!
+//! Owns: what is buffered of one client, at most one message. Never does: read or answer.
+
+use actix_codec::Decoder;
+use actix_http::ws::{Codec, Frame, Item, ProtocolError};
+use bytes::{Bytes, BytesMut};
+
+use crate::actors::gateway::client::Inbound;
+use crate::domain::signalling::CloseCode;
+
+pub struct Frames {
+    limit: usize,
+    codec: Codec,
+    buffer: BytesMut,
+    /// A message whose last fragment has not come yet.
+    message: Option<BytesMut>,
+}
+
+impl Frames {
+    pub fn new(limit: usize) -> Self {
+        let codec = Codec::new().max_size(limit);
+        Self { limit, codec, buffer: BytesMut::new(), message: None }
+    }
+
+    pub fn feed(&mut self, bytes: Bytes) {
+        if self.buffer.is_empty() {
+            self.buffer = bytes.into();
+        } else {
+            self.buffer.extend_from_slice(&bytes);
+        }
+    }
+
+    /// The next message. After [`Inbound::Bad`] there is none.
+    pub fn next(&mut self) -> Option<Inbound> {
+        loop {
+            if announced(&self.buffer).is_some_and(|length| length > self.limit as u64) {
+                return Some(Inbound::Bad(CloseCode::TooBig));
+            }
+            match self.codec.decode(&mut self.buffer) {
+                Ok(Some(frame)) => match self.message(frame) {
+                    Ok(None) => {}
+                    Ok(Some(inbound)) => return Some(inbound),
+                    Err(code) => return Some(Inbound::Bad(code)),
+                },
+                Ok(None) if self.buffer.is_empty() => {
+                    // An idle client holds no buffer.
+                    self.buffer = BytesMut::new();
+                    return None;
+                }
+                Ok(None) => return None,
+                Err(ProtocolError::Overflow) => return Some(Inbound::Bad(CloseCode::TooBig)),
+                Err(_) => return Some(Inbound::Bad(CloseCode::ProtocolError)),
+            }
+        }
+    }
+
+    fn message(&mut self, frame: Frame) -> Result<Option<Inbound>, CloseCode> {
+        match frame {
+            Frame::Text(bytes) => text(bytes.to_vec()).map(Some),
+            Frame::Binary(_) | Frame::Continuation(Item::FirstBinary(_)) => Err(CloseCode::TextOnly),
+            Frame::Continuation(Item::FirstText(bytes) | Item::Continue(bytes)) => {
+                self.append(&bytes)?;
+                Ok(None)
+            }
+            Frame::Continuation(Item::Last(bytes)) => {
+                self.append(&bytes)?;
+                text(self.message.take().unwrap_or_default().into()).map(Some)
+            }
+            Frame::Ping(payload) => Ok(Some(Inbound::Ping(payload))),
+            Frame::Pong(_) => Ok(Some(Inbound::Pong)),
+            Frame::Close(_) => Ok(Some(Inbound::Close)),
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), CloseCode> {
+        let message = self.message.get_or_insert_default();
+        if message.len() + bytes.len() > self.limit {
+            return Err(CloseCode::TooBig);
+        }
+        message.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn text(bytes: Vec<u8>) -> Result<Inbound, CloseCode> {
+    String::from_utf8(bytes).map(Inbound::Text).map_err(|_| CloseCode::InvalidUtf8)
+}
+
+/// The payload length in the header at the front, once it is there (RFC 6455, 5.2).
+fn announced(buffer: &[u8]) -> Option<u64> {
+    match buffer.get(1)? & 0x7f {
+        126 => Some(u16::from_be_bytes(buffer.get(2..4)?.try_into().ok()?).into()),
+        127 => Some(u64::from_be_bytes(buffer.get(2..10)?.try_into().ok()?)),
+        short => Some(short.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: usize = 1000;
+
+    /// A client's frame, masked with zeros.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match payload.len() {
+            n @ 0..126 => bytes.push(0x80 | n as u8),
+            n @ 126..0x1_0000 => {
+                bytes.push(0x80 | 126);
+                bytes.extend((n as u16).to_be_bytes());
+            }
+            n => {
+                bytes.push(0x80 | 127);
+                bytes.extend((n as u64).to_be_bytes());
+            }
+        }
+        bytes.extend([0; 4]);
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn all(bytes: &[u8]) -> Vec<Inbound> {
+        let mut frames = Frames::new(LIMIT);
+        frames.feed(bytes.to_vec().into());
+        let mut found = Vec::new();
+        while let Some(inbound) = frames.next() {
+            let over = matches!(inbound, Inbound::Bad(_));
+            found.push(inbound);
+            if over {
+                break;
+            }
+        }
+        found
+    }
+
+    fn bad(code: CloseCode) -> Vec<Inbound> {
+        vec![Inbound::Bad(code)]
+    }
+
+    #[test]
+    fn texts_whole_and_in_fragments_with_control_frames_between() {
+        let text = |text: &str| Inbound::Text(text.to_owned());
+        assert_eq!(all(&frame(0x81, b"hello")), [text("hello")]);
+        let parts = [frame(0x01, b"he"), frame(0x89, b"p"), frame(0x00, b"l"), frame(0x80, b"lo")].concat();
+        assert_eq!(all(&parts), [Inbound::Ping("p".into()), text("hello")]);
+        let split = [frame(0x01, &"ü".as_bytes()[..1]), frame(0x80, &"ü".as_bytes()[1..])].concat();
+        assert_eq!(all(&split), [text("ü")], "a character may be split between fragments");
+        assert_eq!(all(&[frame(0x8a, b""), frame(0x88, b"")].concat()), [Inbound::Pong, Inbound::Close]);
+        assert_eq!(all(&frame(0x81, b"")), [text("")]);
+    }
+
+    #[test]
+    fn what_is_too_big_is_refused_when_it_is_announced() {
+        assert_eq!(all(&frame(0x81, &[b'x'; LIMIT])).len(), 1);
+        assert_eq!(all(&frame(0x81, &[b'x'; LIMIT + 1])), bad(CloseCode::TooBig));
+        assert_eq!(all(&frame(0x81, &vec![b'x'; 10 << 20])[..10]), bad(CloseCode::TooBig));
+        let huge = [&[0x81, 0xff][..], &u64::MAX.to_be_bytes()].concat();
+        assert_eq!(all(&huge), bad(CloseCode::TooBig));
+        let mut pieces = frame(0x01, &[b'x'; 600]);
+        pieces.extend(frame(0x00, &[b'x'; 401]));
+        assert_eq!(all(&pieces), bad(CloseCode::TooBig));
+    }
+
+    #[test]
+    fn what_is_not_text_or_not_websocket_is_refused() {
+        assert_eq!(all(&frame(0x82, b"binary")), bad(CloseCode::TextOnly));
+        assert_eq!(all(&frame(0x02, b"binary")), bad(CloseCode::TextOnly));
+        assert_eq!(all(&frame(0x81, b"\xff\xfe")), bad(CloseCode::InvalidUtf8));
+        for broken in [
+            frame(0x80, b"a continuation of nothing"),
+            frame(0xc1, b"reserved bit"),
+            frame(0x83, b"reserved opcode"),
+            frame(0x09, b"fragmented ping"),
+            frame(0x89, &[0; 126]),
+            frame(0x88, b"\x03"),
+            frame(0x88, b"\x03\xed"),
+            vec![0x81, 0x05, b'h', b'e', b'l', b'l', b'o'],
+            [frame(0x01, b"a"), frame(0x81, b"b")].concat(),
+        ] {
+            assert_eq!(all(&broken), bad(CloseCode::ProtocolError), "{broken:02x?}");
+        }
+    }
+
+    proptest! {
+        /// In whatever pieces bytes come, the messages are the same, and no more is kept than a message.
+        #[test]
+        fn pieces_do_not_matter(
+            payloads in prop::collection::vec("[a-z]{0,300}", 1..5),
+            size in 1_usize..50,
+        ) {
+            let bytes: Vec<u8> = payloads.iter().flat_map(|p| frame(0x81, p.as_bytes())).collect();
+            let mut frames = Frames::new(LIMIT);
+            let mut found = Vec::new();
+            for piece in bytes.chunks(size) {
+                frames.feed(piece.to_vec().into());
+                found.extend(std::iter::from_fn(|| frames.next()));
+                prop_assert!(frames.buffer.len() <= LIMIT + 14);
+            }
+            let sent: Vec<_> = payloads.into_iter().map(Inbound::Text).collect();
+            prop_assert_eq!(found, sent);
+            prop_assert_eq!(frames.buffer.capacity(), 0);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+            all(&bytes);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a client sends, as messages to its actor; it runs on the HTTP worker that has the connection.
+//!
+//! Owns: the request's payload until the connection is over. Never does: read faster than the actor takes, or
+//! wait for a call.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::Payload;
+use futures::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::frames::Frames;
+use super::socket::Socket;
+use crate::actors::gateway::client::{Inbound, Msg};
+use crate::actors::gateway::line::Line;
+use crate::actors::kernel::ActorRef;
+
+/// Messages on their way to the actor.
+const AHEAD: usize = 4;
+/// How long a client may take to read our last frames before it is cut off.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Reads until the client or its actor is gone, then sees to it that the connection is.
+pub async fn read(
+    mut payload: Payload,
+    frame_limit: usize,
+    line: Arc<Line>,
+    actor: ActorRef<Msg>,
+    socket: Option<Socket>,
+) {
+    let ended = || poll_fn(|task| line.poll_ended(task));
+    tokio::select! {
+        () = ended() => {}
+        () = forward(&mut payload, frame_limit, &actor) => {
+            // What follows is thrown away: unread bytes would have the close frame lost (RFC 9293, 3.10.7.4).
+            tokio::select! {
+                () = ended() => {}
+                () = async { discard(&mut payload).await; std::future::pending().await } => {}
+            }
+        }
+    }
+    // Whoever does not go by himself within the time is cut off.
+    let _ = tokio::time::timeout(LINGER, discard(&mut payload)).await;
+    if let Some(socket) = socket {
+        socket.hang_up();
+    }
+}
+
+/// Until there is nothing more to be read, or nobody to read it for.
+async fn forward(payload: &mut Payload, frame_limit: usize, actor: &ActorRef<Msg>) {
+    let permits = Arc::new(Semaphore::new(AHEAD));
+    let mut frames = Frames::new(frame_limit);
+    while let Some(Ok(bytes)) = payload.next().await {
+        frames.feed(bytes);
+        while let Some(inbound) = frames.next() {
+            let last = matches!(inbound, Inbound::Bad(_) | Inbound::Close);
+            if !tell(actor, inbound, permit(&permits).await) || last {
+                return;
+            }
+        }
+    }
+    tell(actor, Inbound::Gone, permit(&permits).await);
+}
+
+async fn permit(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    // Cannot fail: nobody closes it.
+    permits.clone().acquire_owned().await.expect("the semaphore is open")
+}
+
+/// `false` when the actor is gone; its mailbox has room for more than there are permits.
+fn tell(actor: &ActorRef<Msg>, inbound: Inbound, permit: OwnedSemaphorePermit) -> bool {
+    actor.tell(Msg::Received(inbound, permit)).is_ok()
+}
+
+async fn discard(payload: &mut Payload) {
+    while let Some(Ok(_)) = payload.next().await {}
+}

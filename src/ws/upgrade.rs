@@ -1,0 +1,97 @@
+//! `GET /ws`: lets a client in, or answers with the house's error before anything is upgraded.
+//!
+//! A page of another origin needs `http.allowed_origins`: browsers put no limits of their own on WebSockets.
+//! The token comes from `?token=`, from `Authorization: Bearer`, or, since browsers can set no header, as a
+//! subprotocol `bearer.<jwt>` offered beside `stentor`; only `stentor` is ever answered.
+
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, SEC_WEBSOCKET_PROTOCOL};
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws::{HandshakeError, handshake_with_protocols};
+use serde::Deserialize;
+
+use super::socket::Socket;
+use super::writer::Writer;
+use super::{WsSide, reader};
+use crate::actors::gateway::door::Closed;
+use crate::actors::gateway::line::Line;
+use crate::actors::gateway::{Outbound, Peer};
+use crate::auth::{Claims, TokenError};
+use crate::domain::connection::ConnectionId;
+use crate::domain::ids::{ClientId, UserId};
+use crate::http::error::{ApiError, Code};
+
+/// The subprotocol of signalling.
+const PROTOCOL: &str = "stentor";
+/// The subprotocol that is a token.
+const BEARER: &str = "bearer.";
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Query {
+    token: Option<String>,
+    client_id: Option<ClientId>,
+}
+
+pub async fn upgrade(
+    req: HttpRequest,
+    payload: web::Payload,
+    side: web::Data<WsSide>,
+) -> Result<HttpResponse, ApiError> {
+    if !side.origins.allow(req.headers()) {
+        let message = "pages of this origin may not connect (http.allowed_origins)";
+        return Err(ApiError::new(Code::OriginNotAllowed, message));
+    }
+    let query = web::Query::<Query>::from_query(req.query_string())
+        .map_err(|_| ApiError::new(Code::InvalidQuery, "clientId must be 1 to 64 visible ASCII characters"))?
+        .into_inner();
+    let token = query.token.or_else(|| bearer(&req)).or_else(|| offered(&req));
+    let (claims, user) = verify(&side, token)?;
+    let mut response = handshake_with_protocols(&req, &[PROTOCOL]).map_err(not_a_websocket)?;
+    let line = Line::new(side.queue_limit);
+    // From here on its end, even that of this future, is told to the line.
+    let writer = Writer::new(line.clone());
+    let peer = Peer {
+        user,
+        room: claims.room_id,
+        role: claims.role,
+        connection: ConnectionId(uuid::Uuid::new_v4().simple().to_string()),
+        client_id: query.client_id,
+        // A connection without an address is one of a test without a network.
+        address: req.peer_addr().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()),
+        out: Outbound::new(line.clone()),
+    };
+    let actor = side.door.enter(peer, line.clone()).await.map_err(|Closed| {
+        ApiError::new(Code::GatewayUnavailable, "this node takes no connections at the moment")
+    })?;
+    let socket = req.conn_data::<Socket>().cloned();
+    actix_web::rt::spawn(reader::read(payload, side.frame_limit, line, actor, socket));
+    Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(writer))
+}
+
+fn verify(side: &WsSide, token: Option<String>) -> Result<(Claims, UserId), ApiError> {
+    let token = token.ok_or_else(|| {
+        ApiError::new(Code::TokenMissing, "a token is needed: ?token=, Authorization, or a subprotocol")
+    })?;
+    let claims = side.tokens.verify_speaker(&token, side.clock.wall()).map_err(|error| match error {
+        TokenError::Expired => ApiError::new(Code::TokenExpired, "the token has expired"),
+        other => ApiError::new(Code::TokenInvalid, other.to_string()),
+    })?;
+    let user = UserId::new(&claims.sub);
+    let user = user.map_err(|_| ApiError::new(Code::TokenInvalid, "the token's sub is no user id"))?;
+    Ok((claims, user))
+}
+
+fn bearer(req: &HttpRequest) -> Option<String> {
+    let (scheme, token) = req.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+fn offered(req: &HttpRequest) -> Option<String> {
+    let headers = req.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
+    let mut protocols = headers.filter_map(|h| h.to_str().ok()).flat_map(|h| h.split(','));
+    protocols.find_map(|protocol| protocol.trim().strip_prefix(BEARER)).map(str::to_owned)
+}
+
+fn not_a_websocket(error: HandshakeError) -> ApiError {
+    ApiError::new(Code::WebsocketExpected, format!("this is where WebSockets are opened: {error}"))
+}

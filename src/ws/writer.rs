@@ -1,0 +1,62 @@
+//! The response body: what waits in the line, as frames. Polled by the HTTP worker only while the client reads.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use actix_http::ws::{CloseCode as WireCode, CloseReason, OpCode, Parser};
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+
+use crate::actors::gateway::line::{Line, Out};
+use crate::domain::signalling::CloseCode;
+
+/// Bytes handed on at once, so that a long queue does not become one long buffer.
+const CHUNK: usize = 8 * 1024;
+
+pub struct Writer(Arc<Line>);
+
+impl Writer {
+    pub fn new(line: Arc<Line>) -> Self {
+        Self(line)
+    }
+}
+
+impl Stream for Writer {
+    type Item = Result<Bytes, actix_web::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut bytes = BytesMut::new();
+        while bytes.len() < CHUNK {
+            match self.0.poll_next(task) {
+                Poll::Ready(Some(frame)) => write(frame, &mut bytes),
+                Poll::Ready(None) if bytes.is_empty() => return Poll::Ready(None),
+                Poll::Pending if bytes.is_empty() => return Poll::Pending,
+                // Polled again at once for what is left to say: nothing, or nothing yet.
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Some(Ok(bytes.freeze())))
+    }
+}
+
+/// The worker is done with the connection, whatever the reason.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.ask_to_close(CloseCode::Gone);
+    }
+}
+
+fn write(frame: Out, to: &mut BytesMut) {
+    let (payload, opcode) = match frame {
+        Out::Text(text) => (text, OpCode::Text),
+        Out::Ping => (Bytes::new(), OpCode::Ping),
+        Out::Pong(payload) => (payload, OpCode::Pong),
+        Out::Close(code) => {
+            let description = Some(code.reason().to_owned());
+            let reason = CloseReason { code: WireCode::from(code.number()), description };
+            return Parser::write_close(to, Some(reason), false);
+        }
+    };
+    Parser::write_message(to, payload, opcode, true, false);
+}

@@ -1,0 +1,168 @@
+//! Torture: what a client may not do, and that it harms nobody but itself.
+
+use futures::SinkExt;
+use serde_json::{Value, json};
+use stentor::domain::signalling::CloseCode;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use super::client::Client;
+use super::gateway::Gateway;
+
+/// Sends `messages` as far as the server lets it, and gives the close code.
+async fn closed_after(gateway: &Gateway, messages: Vec<Message>) -> u16 {
+    let mut client = Client::connect(gateway, "mallory").await;
+    for message in messages {
+        // An error: the server has had enough already.
+        if client.socket.send(message).await.is_err() {
+            break;
+        }
+    }
+    client.closed().await.0
+}
+
+fn frame(payload: impl Into<bytes::Bytes>, kind: Data, last: bool) -> Message {
+    Message::Frame(Frame::message(payload, OpCode::Data(kind), last))
+}
+
+#[actix::test]
+async fn what_is_no_text_of_a_fair_size_is_closed_with_its_code() {
+    let gateway = Gateway::start().await;
+    let mut witness = Client::connect(&gateway, "witness").await;
+    assert_eq!(closed_after(&gateway, vec![Message::binary("binary")]).await, 1003);
+    assert_eq!(
+        closed_after(&gateway, vec![frame("\u{fffd}".as_bytes()[..1].to_vec(), Data::Text, true)]).await,
+        1007
+    );
+    assert_eq!(closed_after(&gateway, vec![Message::text("x".repeat(65_537))]).await, 1009);
+    assert_eq!(closed_after(&gateway, vec![Message::text("x".repeat(10 << 20))]).await, 1009);
+    assert_eq!(closed_after(&gateway, vec![frame("b", Data::Continue, true)]).await, 1002);
+    let mut pieces = vec![frame("x".repeat(30_000), Data::Text, false)];
+    pieces.extend(vec![frame("x".repeat(30_000), Data::Continue, false); 2]);
+    assert_eq!(closed_after(&gateway, pieces).await, 1009);
+    assert_eq!(witness.call("leave", json!({})).await, json!({ "did": "leave" }));
+    drop(witness);
+    gateway.connections(0).await;
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn fragments_with_a_ping_between_are_one_call() {
+    let gateway = Gateway::start().await;
+    let mut client = Client::connect(&gateway, "ann").await;
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "leave"}).to_string();
+    let (a, b) = call.split_at(10);
+    client.socket.send(frame(a.to_owned(), Data::Text, false)).await.unwrap();
+    client.socket.send(Message::Ping("are you there".into())).await.unwrap();
+    client.socket.send(frame(b.to_owned(), Data::Continue, true)).await.unwrap();
+    let pong = futures::StreamExt::next(&mut client.socket).await.unwrap().unwrap();
+    assert_eq!(pong, Message::Pong("are you there".into()));
+    assert_eq!(client.next().await["result"], json!({ "did": "leave" }));
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn garbage_is_answered_until_it_is_too_much() {
+    let gateway = Gateway::start().await;
+    let mut client = Client::connect(&gateway, "mallory").await;
+    for garbage in ["", "\0", "{\"jsonrpc\":", "[[[[", "nul", "\u{feff}{}", "{\"a\":\"\\ud800\"}"] {
+        assert_eq!(client.ask(garbage).await["error"]["code"], -32700, "{garbage:?}");
+    }
+    let garbage: Vec<Message> = (0..2000).map(|_| Message::text("garbage")).collect();
+    assert_eq!(closed_after(&gateway, garbage).await, 4429);
+    assert_eq!(client.call("leave", json!({})).await, json!({ "did": "leave" }), "another client's limit");
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn calls_beyond_the_rate_are_refused_and_a_flood_of_them_is_closed() {
+    let gateway = Gateway::with(|ws| ws.rate = 1).await;
+    let mut client = Client::connect(&gateway, "mallory").await;
+    for _ in 0..60 {
+        client.begin("leave", json!({})).await;
+    }
+    let mut answers = Vec::new();
+    for _ in 0..60 {
+        answers.push(client.next().await);
+    }
+    let refused: Vec<&Value> = answers.iter().filter_map(|a| a.get("error")).collect();
+    assert!((1..=20).contains(&refused.len()), "{} were refused", refused.len());
+    assert!(refused.iter().all(|e| e["data"]["code"] == "rate_limited" && e["data"]["retryable"] == true));
+    assert!(refused.iter().all(|e| e["data"]["retryAfterMs"].as_u64().is_some_and(|ms| ms <= 1000)));
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "leave"}).to_string();
+    let mut thousand = (0..1000).map(|_| Message::text(call.clone()));
+    while let Some(message) = thousand.next()
+        && client.socket.send(message).await.is_ok()
+    {}
+    assert_eq!(client.closed().await, (4429, "flooding".into()));
+    assert_eq!(gateway.closed("mallory").await, CloseCode::Flooding);
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn pings_count_as_well() {
+    let gateway = Gateway::start().await;
+    let mut client = Client::connect(&gateway, "mallory").await;
+    for _ in 0..2000 {
+        if client.socket.send(Message::Ping("x".into())).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(gateway.closed("mallory").await, CloseCode::Flooding);
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn only_so_many_calls_wait_and_only_so_many_candidates_come() {
+    let gateway = Gateway::with(|ws| (ws.calls, ws.burst) = (4, 100)).await;
+    let mut client = Client::connect(&gateway, "ann").await;
+    for _ in 0..4 {
+        client.begin("join", json!({"displayName": "slow"})).await;
+    }
+    let error = client.call("leave", json!({})).await;
+    assert_eq!(error["data"], json!({"code": "too_many_calls", "retryable": true}));
+    let all = || (gateway.script.running.load(std::sync::atomic::Ordering::Relaxed) == 4).then_some(());
+    gateway.until("four calls", all).await;
+    gateway.script.gate.notify_waiters();
+    for _ in 0..4 {
+        assert_eq!(client.next().await["result"], "at last");
+    }
+    let candidate = json!({"candidate": {"candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host"}});
+    for _ in 0..32 {
+        assert_eq!(client.call("icecandidate", candidate.clone()).await, json!({ "did": "icecandidate" }));
+    }
+    let error = client.call("icecandidate", candidate).await;
+    assert_eq!((&error["code"], &error["data"]["code"]), (&json!(-32005), &json!("too_many_candidates")));
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_call_that_never_ends_is_answered_and_forgotten() {
+    let gateway = Gateway::with(|ws| {
+        (ws.calls, ws.call_timeout) = (1, std::time::Duration::from_millis(100));
+    })
+    .await;
+    let mut client = Client::connect(&gateway, "ann").await;
+    let error = client.call("join", json!({"displayName": "slow"})).await;
+    assert_eq!(error["data"], json!({"code": "timeout", "retryable": true}));
+    assert_eq!(client.call("leave", json!({})).await, json!({ "did": "leave" }));
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_client_that_never_reads_is_closed_and_nobody_else_notices() {
+    let gateway = Gateway::start().await;
+    let mut deaf = Client::connect(&gateway, "deaf").await;
+    let mut witness = Client::connect(&gateway, "witness").await;
+    deaf.begin("join", json!({"displayName": "flood"})).await;
+    while gateway.script.close_of("deaf").is_none() {
+        assert_eq!(witness.call("keepalive", json!({"status": "idle"})).await["did"], "keepalive");
+        crate::support::pause_async().await;
+    }
+    assert_eq!(gateway.closed("deaf").await, CloseCode::TooSlow);
+    gateway.connections(1).await;
+    // It is cut off although it has never read: then everything that was on its way ends.
+    deaf.cut().await;
+    gateway.stop().await;
+}

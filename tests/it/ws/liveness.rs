@@ -1,0 +1,59 @@
+//! Clients that vanish without a word.
+
+use std::time::Duration;
+
+use serde_json::json;
+use stentor::domain::signalling::CloseCode;
+
+use super::client::Client;
+use super::gateway::Gateway;
+use crate::support::tcp_proxy::TcpProxy;
+
+#[actix::test]
+async fn a_half_open_connection_is_noticed_and_freed() {
+    let gateway = Gateway::with(|ws| {
+        (ws.ping, ws.dead_after) = (Duration::from_millis(100), Duration::from_millis(500));
+    })
+    .await;
+    let proxy = TcpProxy::start(gateway.address).await;
+    let mut client = Client::connect_to(proxy.address(), &gateway.token("ann")).await;
+    client.call("join", json!({})).await;
+    proxy.freeze();
+    assert_eq!(gateway.closed("ann").await, CloseCode::PeerDead);
+    gateway.connections(0).await;
+    proxy.heal();
+    client.cut().await;
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_client_that_answers_pings_may_be_silent() {
+    let gateway = Gateway::with(|ws| {
+        (ws.ping, ws.dead_after) = (Duration::from_millis(50), Duration::from_millis(1000));
+    })
+    .await;
+    let mut client = Client::connect(&gateway, "ann").await;
+    let (answer, ()) = tokio::join!(client.next(), async {
+        // Sleep: the silence under test, longer than a dead client is given.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let peer = gateway.script.connected.lock().unwrap()[0].clone();
+        peer.out.notify(&stentor::domain::signalling::Notification::Talking {
+            user_id: peer.user,
+            talking: true,
+        });
+    });
+    assert_eq!(answer["params"], json!({"userId": "ann", "talking": true}));
+    assert!(client.pings > 3);
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_connection_that_breaks_is_noticed_at_once() {
+    let gateway = Gateway::start().await;
+    let client = Client::connect(&gateway, "ann").await;
+    gateway.connections(1).await;
+    drop(client);
+    assert_eq!(gateway.closed("ann").await, CloseCode::Gone);
+    gateway.connections(0).await;
+    gateway.stop().await;
+}

@@ -1,0 +1,162 @@
+//! JSON-RPC 2.0 to the letter, and what surrounds it.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde_json::{Value, json};
+use stentor::domain::signalling::CloseCode;
+
+use super::client::Client;
+use super::gateway::Gateway;
+
+#[actix::test]
+async fn calls_are_answered_and_notifications_are_not() {
+    let gateway = Gateway::start().await;
+    let mut client = Client::connect(&gateway, "ann").await;
+    assert_eq!(client.call("join", json!({})).await, json!({ "user": "ann" }));
+    client.send(r#"{"jsonrpc":"2.0","method":"join"}"#).await;
+    client.send(r#"{"jsonrpc":"2.0","method":"nonsense"}"#).await;
+    client.send(r#"{"jsonrpc":"2.0","method":"offer","params":{"wrong":1}}"#).await;
+    assert_eq!(client.call("keepalive", json!({"status": "idle"})).await, json!({ "did": "keepalive" }));
+    for id in [json!(0.5), json!(-7), json!("text"), json!(null), json!(u64::MAX)] {
+        let call = json!({"jsonrpc": "2.0", "id": id, "method": "leave"}).to_string();
+        let wanted = json!({"jsonrpc": "2.0", "id": id, "result": {"did": "leave"}});
+        assert_eq!(client.ask(call).await, wanted);
+    }
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn each_error_has_its_number_its_code_and_whether_to_try_again() {
+    let gateway = Gateway::start().await;
+    let mut client = Client::connect(&gateway, "ann").await;
+    for (text, number, code) in [
+        ("{", -32700, "parse_error"),
+        ("[]", -32600, "invalid_request"),
+        ("7", -32600, "invalid_request"),
+        (r#"{"jsonrpc":"2.0","id":1}"#, -32600, "invalid_request"),
+        (&format!("{}{}", "[".repeat(30_000), "]".repeat(30_000)), -32600, "too_deep"),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"fly"}"#, -32601, "method_not_found"),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"join","params":{"x":1}}"#, -32602, "invalid_params"),
+        (&offer(16 * 1024 + 1), -32004, "sdp_too_large"),
+    ] {
+        let error = client.ask(text).await["error"].clone();
+        let wanted = (json!(number), json!({"code": code, "retryable": false}));
+        assert_eq!((error["code"].clone(), error["data"].clone()), wanted, "{text:.50}");
+    }
+    assert_eq!(client.ask(offer(16 * 1024)).await["result"], json!({ "did": "offer" }));
+    let full = client.call("join", json!({"displayName": "full"})).await;
+    let data = json!({"code": "room_full", "retryable": true, "retryAfterMs": 2000});
+    assert_eq!((&full["code"], &full["data"]), (&json!(-32009), &data));
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_batch_is_answered_with_one_array() {
+    let gateway = Gateway::start().await;
+    let mut client = Client::connect(&gateway, "ann").await;
+    let batch = json!([
+        {"jsonrpc": "2.0", "id": 1, "method": "join"},
+        {"jsonrpc": "2.0", "method": "leave"},
+        1,
+        {"jsonrpc": "2.0", "id": "2", "method": "fly"},
+    ]);
+    let answer = client.ask(batch.to_string()).await;
+    let answers = answer.as_array().expect("an array");
+    let ids: Vec<_> = answers.iter().map(|a| a["id"].clone()).collect();
+    assert_eq!(ids, [json!(1), json!(null), json!("2")]);
+    assert_eq!(answers[0]["result"], json!({ "user": "ann" }));
+    assert_eq!(answers[1]["error"]["code"], -32600);
+    assert_eq!(client.ask("[1]").await.as_array().map(Vec::len), Some(1));
+    let many = |n: usize| Value::from(vec![json!({"jsonrpc": "2.0", "method": "leave"}); n]).to_string();
+    assert_eq!(client.ask(many(17)).await["error"]["data"]["code"], "batch_too_large");
+    client.send(many(16)).await;
+    assert_eq!(client.call("leave", json!({})).await, json!({"did": "leave"}), "the batch was not answered");
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_slow_call_delays_neither_others_nor_pings_nor_the_close() {
+    let gateway = Gateway::with(|ws| ws.ping = std::time::Duration::from_millis(100)).await;
+    let mut client = Client::connect(&gateway, "ann").await;
+    let slow = client.begin("join", json!({"displayName": "slow"})).await;
+    client.call("leave", json!({})).await;
+    let before = client.pings;
+    while client.pings < before + 3 {
+        client.call("keepalive", json!({"status": "idle"})).await;
+        crate::support::pause_async().await;
+    }
+    gateway.until("the slow call", || (gateway.script.running.load(Relaxed) == 1).then_some(())).await;
+    gateway.script.gate.notify_waiters();
+    let answer = client.next().await;
+    assert_eq!((&answer["id"], &answer["result"]), (&json!(slow), &json!("at last")));
+    client.begin("join", json!({"displayName": "slow"})).await;
+    client.socket.close(None).await.unwrap();
+    assert_eq!(gateway.closed("ann").await, CloseCode::Normal);
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn calls_that_come_before_the_session_wait_for_it() {
+    let gateway = Gateway::start().await;
+    let mut client = Client::connect(&gateway, "patient").await;
+    client.begin("join", json!({})).await;
+    client.begin("leave", json!({})).await;
+    assert_eq!(client.ask("{").await["error"]["code"], -32700, "what needs no session does not wait");
+    gateway.script.gate.notify_one();
+    assert_eq!(client.next().await["result"], json!({ "user": "patient" }));
+    assert_eq!(client.next().await["result"], json!({ "did": "leave" }));
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_session_that_is_refused_closed_or_panics_ends_the_connection_with_its_code() {
+    let gateway = Gateway::start().await;
+    let mut stranger = Client::connect(&gateway, "stranger").await;
+    assert_eq!(stranger.closed().await, (4404, "room_gone".into()));
+    let mut guest = Client::connect(&gateway, "guest").await;
+    guest.begin("join", json!({"displayName": "closed"})).await;
+    let said = guest.next().await;
+    assert_eq!((&said["method"], said.get("id")), (&json!("roomClosed"), None));
+    assert_eq!(guest.closed().await, (4410, "room_closed".into()));
+    assert_eq!(gateway.closed("guest").await, CloseCode::RoomClosed);
+    let mut unlucky = Client::connect(&gateway, "unlucky").await;
+    unlucky.begin("join", json!({"displayName": "panic"})).await;
+    assert_eq!(unlucky.closed().await, (1011, "internal".into()));
+    assert_eq!(gateway.closed("unlucky").await, CloseCode::Internal);
+    gateway.connections(0).await;
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn who_leaves_before_the_session_is_there_leaves_no_session_behind() {
+    let gateway = Gateway::start().await;
+    let mut client = Client::connect(&gateway, "patient").await;
+    client.socket.close(None).await.unwrap();
+    client.cut().await;
+    gateway.connections(0).await;
+    gateway.script.gate.notify_one();
+    assert_eq!(gateway.closed("patient").await, CloseCode::Gone);
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_node_that_stops_sends_its_clients_elsewhere() {
+    let gateway = Gateway::start().await;
+    let mut clients = Vec::new();
+    for i in 0..20 {
+        clients.push(Client::connect(&gateway, &format!("user-{i}")).await);
+    }
+    gateway.connections(20).await;
+    let told = futures::future::join_all(clients.iter_mut().map(Client::closed));
+    let (told, ()) = tokio::join!(told, gateway.shut_down());
+    assert_eq!(told, vec![(4503, "draining".to_owned()); 20]);
+    let refused = Client::open(gateway.address, &format!("?token={}", gateway.token("late")), &[]).await;
+    let refused = refused.map(|_| ()).expect_err("the door is closed");
+    assert_eq!((refused.status, &refused.body["code"]), (503, &json!("gateway_unavailable")));
+    gateway.stop().await;
+}
+
+fn offer(len: usize) -> String {
+    let sdp = json!({"type": "offer", "sdp": format!("{:<len$}", "v=0\r\n")});
+    json!({"jsonrpc": "2.0", "id": 1, "method": "offer", "params": {"sdp": sdp}}).to_string()
+}

@@ -1,0 +1,141 @@
+//! Who is let in: token, origin, subprotocol.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+use stentor::auth::Role;
+use stentor::domain::ids::RoomId;
+
+use super::client::{Client, Refused};
+use super::gateway::{Gateway, tokens};
+use crate::support::node::request;
+
+async fn refused(gateway: &Gateway, query: &str, headers: &[(&'static str, &str)]) -> Refused {
+    Client::open(gateway.address, query, headers).await.map(|_| ()).expect_err("a refusal")
+}
+
+#[actix::test]
+async fn the_token_comes_in_three_ways_and_never_goes_back() {
+    let gateway = Gateway::start().await;
+    let token = gateway.token("ann");
+    let authorization = format!("Bearer {token}");
+    let protocols = format!("stentor, bearer.{token}");
+    for (query, headers) in [
+        (format!("?token={token}&clientId=tab-1"), vec![]),
+        (String::new(), vec![("authorization", authorization.as_str())]),
+    ] {
+        let (mut client, answer) = Client::open(gateway.address, &query, &headers).await.expect("let in");
+        assert!(answer.headers().get("sec-websocket-protocol").is_none());
+        assert_eq!(client.call("join", json!({})).await, json!({ "user": "ann" }));
+    }
+    let headers = [("sec-websocket-protocol", protocols.as_str())];
+    let (mut client, answer) = Client::open(gateway.address, "", &headers).await.expect("let in");
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "stentor");
+    assert!(!format!("{answer:?}").contains(&token));
+    assert_eq!(client.call("join", json!({})).await, json!({ "user": "ann" }));
+    let peer = gateway.script.connected.lock().unwrap()[0].clone();
+    assert_eq!((peer.room.as_str(), peer.role), ("demo", Role::Anchor));
+    assert_eq!(peer.client_id.map(String::from), Some("tab-1".into()));
+    assert!(peer.address.is_loopback());
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn no_other_token_opens_the_door() {
+    let gateway = Gateway::start().await;
+    let now = gateway.clock.wall();
+    let (room, hour) = (RoomId::new("demo").unwrap(), Duration::from_secs(3600));
+    let past = stentor::domain::ids::UnixMs(now.0 - 7_200_000);
+    let claims = json!({"exp": now.0 / 1000 + 60, "iat": now.0 / 1000, "aud": "stentor/anchor", "iss": "stentor",
+        "sub": "ann", "roomId": "demo", "role": "anchor", "jti": "1"});
+    assert!(
+        Client::open(gateway.address, &format!("?token={}", signed(&claims, Algorithm::HS256)), &[])
+            .await
+            .is_ok()
+    );
+    let without = |name: &str| {
+        let mut claims = claims.clone();
+        claims.as_object_mut().unwrap().remove(name);
+        signed(&claims, Algorithm::HS256)
+    };
+    let with = |name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        signed(&claims, Algorithm::HS256)
+    };
+    for (what, token, code) in [
+        ("none", unsigned(&claims), "token_invalid"),
+        ("another algorithm", signed(&claims, Algorithm::HS512), "token_invalid"),
+        ("no exp", without("exp"), "token_invalid"),
+        ("no role", without("role"), "token_invalid"),
+        ("no room", without("roomId"), "token_invalid"),
+        ("expired", gateway.tokens.issue(Role::Anchor, "ann", &room, hour, past).token, "token_expired"),
+        ("a listener's", gateway.tokens.issue_listener(&room, now).token, "token_invalid"),
+        ("another audience", with("aud", json!("elsewhere")), "token_invalid"),
+        ("another issuer", with("iss", json!("mallory")), "token_invalid"),
+        ("no room id", with("roomId", json!("../etc")), "token_invalid"),
+        ("no user id", with("sub", json!("a/b")), "token_invalid"),
+        ("rotated out", tokens("k0", 1).issue(Role::Anchor, "ann", &room, hour, now).token, "token_invalid"),
+        (
+            "another secret",
+            tokens("k1", 9).issue(Role::Anchor, "ann", &room, hour, now).token,
+            "token_invalid",
+        ),
+        ("garbage", "a.b.c".into(), "token_invalid"),
+        ("empty", String::new(), "token_invalid"),
+        ("long", "x".repeat(5000), "token_invalid"),
+    ] {
+        let refused = refused(&gateway, &format!("?token={token}"), &[]).await;
+        assert_eq!((refused.status, &refused.body["code"]), (401, &json!(code)), "{what}");
+        assert!(refused.body["requestId"].is_string() && refused.body["success"] == false);
+        assert!(token.is_empty() || !refused.body.to_string().contains(&token), "{what}");
+    }
+    let nothing = refused(&gateway, "", &[]).await;
+    assert_eq!((nothing.status, &nothing.body["code"]), (401, &json!("token_missing")));
+    assert_eq!(gateway.script.connected.lock().unwrap().len(), 1, "only the good one came so far");
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn pages_need_an_allowed_origin() {
+    let gateway = Gateway::start().await;
+    let query = format!("?token={}", gateway.token("ann"));
+    let own = format!("http://{}", gateway.address);
+    for allowed in [own.as_str(), "https://app.example.org"] {
+        let opened = Client::open(gateway.address, &query, &[("origin", allowed)]).await;
+        assert!(opened.is_ok(), "{allowed}");
+    }
+    for foreign in
+        ["https://evil.example.org", "null", "https://app.example.org.evil.com", "http://127.0.0.1"]
+    {
+        let refused = refused(&gateway, &query, &[("origin", foreign)]).await;
+        assert_eq!((refused.status, &refused.body["code"]), (403, &json!("origin_not_allowed")), "{foreign}");
+    }
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn what_is_no_upgrade_is_told_so() {
+    let gateway = Gateway::start().await;
+    let url = format!("http://{}/ws?token={}", gateway.address, gateway.token("ann"));
+    let plain = request("GET", &url, &[], None).await;
+    assert_eq!((plain.status, plain.code()), (400, "websocket_expected".into()));
+    let posted = request("POST", &url, &[], None).await;
+    assert_eq!((posted.status, posted.code()), (405, "method_not_allowed".into()));
+    let odd = refused(&gateway, &format!("?token={}&clientId=a%20b", gateway.token("ann")), &[]).await;
+    assert_eq!((odd.status, &odd.body["code"]), (400, &json!("invalid_query")));
+    gateway.stop().await;
+}
+
+fn signed(claims: &Value, algorithm: Algorithm) -> String {
+    let header = Header { kid: Some("k1".into()), ..Header::new(algorithm) };
+    jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(&[1; 32])).unwrap()
+}
+
+fn unsigned(claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.", part(&json!({"alg": "none", "kid": "k1", "typ": "JWT"})), part(claims))
+}
