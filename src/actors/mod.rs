@@ -6,9 +6,10 @@
 //! ├─ JanusSupervisor ─ Heartbeat, JanusProcess, JanusGateway ─ JanusRoom*
 //! ├─ MixerSupervisor ─ Heartbeat, FfmpegProcess*
 //! ├─ RoomSupervisor ─ Housekeeper, Room*
-//! └─ GatewaySupervisor ─ WsClient*
+//! └─ GatewaySupervisor ─ WsClient*, JanusSession*
 //! ```
 
+pub mod anchors;
 pub mod context;
 pub mod gateway;
 pub mod heartbeat;

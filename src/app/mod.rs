@@ -33,7 +33,9 @@ use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat};
 use crate::domain::ports::PortPool;
 use crate::domain::room::ExpiryLimits;
-use crate::janus::{ConnectOptions, ManagedOptions, PLAIN_RTP_PORTS, Secret, WEBRTC_PORTS};
+use crate::janus::{
+    ConnectOptions, KEEP_ALIVE, ManagedOptions, PLAIN_RTP_PORTS, SESSION_TIMEOUT, Secret, WEBRTC_PORTS,
+};
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
@@ -249,7 +251,8 @@ fn janus(context: &Context, link: &GatewayLink, incarnation: &str) -> JanusSuper
         }
     };
     let url = link.url().unwrap_or_default();
-    let options = ConnectOptions { url, api_secret, admin_key, request_timeout: config.request_timeout };
+    let request_timeout = config.request_timeout;
+    let options = ConnectOptions { url, api_secret, admin_key, request_timeout, keep_alive: KEEP_ALIVE };
     // What a managed Janus is reached by is nobody's business but this node's.
     let shown = config.url.clone().unwrap_or_else(|| "managed".into());
     JanusSupervisor {
@@ -272,6 +275,7 @@ fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedO
         admin_key,
         webrtc_ports: WEBRTC_PORTS,
         plain_rtp_ports: PLAIN_RTP_PORTS,
+        session_timeout: SESSION_TIMEOUT,
     }
 }
 

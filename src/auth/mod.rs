@@ -5,9 +5,11 @@
 
 pub mod api_keys;
 mod kept;
+pub mod seal;
 pub mod secrets;
 pub mod tokens;
 
 pub use api_keys::{ApiKeyError, ApiKeys};
+pub use seal::{Bound, Seal, SealError};
 pub use secrets::{Secrets, SecretsError, node_id};
 pub use tokens::{Audience, Claims, Issued, Role, TokenError, Tokens};

@@ -92,7 +92,7 @@ pub fn node_id(config: &Config) -> Result<ModuleId, SecretsError> {
     ModuleId::new(id.trim()).map_err(|_| SecretsError::Damaged { path: dir.join(NODE_ID_FILE) })
 }
 
-fn derive(secret: &Secret, label: &[u8]) -> [u8; 32] {
+pub(super) fn derive(secret: &Secret, label: &[u8]) -> [u8; 32] {
     // Cannot fail: HMAC takes a key of any length.
     let mut mac = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes any key");
     mac.update(label);

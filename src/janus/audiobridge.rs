@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::Secret;
 use super::client::JanusClient;
 use super::error::JanusError;
-use super::wire::{BridgeRequest, Done, Exists, Forwarders, Forwarding, Participants, Rooms};
+use super::wire::{BridgeRequest, Done, Exists, Forwarders, Forwarding, Participant, Participants, Rooms};
 use crate::domain::ids::{MediaAddr, Pin};
 
 /// Opus at 48 kHz: AudioBridge would mix at 16 kHz by itself.
@@ -59,6 +59,12 @@ pub struct ParticipantInfo {
     pub talking: bool,
 }
 
+impl From<Participant> for ParticipantInfo {
+    fn from(p: Participant) -> Self {
+        Self { id: p.id, display: p.display, setup: p.setup, muted: p.muted, talking: p.talking }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayInfo {
     /// Of Janus, e.g. `1.1.2`.
@@ -105,9 +111,10 @@ impl AudioBridge for JanusClient {
             permanent: false,
             sampling_rate: SAMPLING_RATE,
             audiolevel_event: true,
-            // Its own defaults; left out, Janus warns of them at every room.
-            audio_active_packets: 100,
-            audio_level_average: 25,
+            // Half a second on average louder than -45 dBov is somebody talking. (Its own defaults, 2 s and
+            // -25 dBov, miss most of what people say.)
+            audio_active_packets: 25,
+            audio_level_average: 45,
             // Open to those who reach the Janus API and know the pin: ourselves.
             allow_rtp_participants: true,
             admin_key: self.admin_key(),
@@ -167,14 +174,7 @@ impl AudioBridge for JanusClient {
 
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError> {
         let listed: Participants = self.bridge(BridgeRequest::ListParticipants { room: id }).await?;
-        let participants = listed.participants.into_iter().map(|p| ParticipantInfo {
-            id: p.id,
-            display: p.display,
-            setup: p.setup,
-            muted: p.muted,
-            talking: p.talking,
-        });
-        Ok(participants.collect())
+        Ok(listed.participants.into_iter().map(ParticipantInfo::from).collect())
     }
 
     async fn info(&self) -> Result<GatewayInfo, JanusError> {

@@ -2,7 +2,7 @@
 //!
 //! A [`JanusClient`] is what the actors share: one session with one AudioBridge handle for room management, on
 //! one WebSocket. A [`Handle`] of its own is for whoever takes part in a room, with its own stream of events.
-//! The session is kept alive while anybody holds it. Never does: connect again.
+//! That session is kept alive while anybody holds it. Never does: connect again.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,8 +15,6 @@ use super::error::{CoreError, JanusError};
 use super::link::{Command, ConnectOptions, DownReason, GatewayEvent, HandleEvent, Link};
 use super::wire::{self, AUDIOBRIDGE, BridgeRequest, Created, Done, Request, core_reply, plugin_reply};
 
-/// Janus ends a session that it has not heard of for 60 s (`session_timeout`).
-const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// Events of one handle that may wait to be read.
 const EVENT_QUEUE: usize = 256;
 
@@ -40,9 +38,9 @@ pub(super) struct Handle {
 }
 
 #[derive(Debug)]
-struct Session {
-    link: Link,
-    id: u64,
+pub(super) struct Session {
+    pub link: Link,
+    pub id: u64,
 }
 
 impl JanusClient {
@@ -53,7 +51,9 @@ impl JanusClient {
         events: mpsc::UnboundedSender<GatewayEvent>,
     ) -> Result<Self, JanusError> {
         let link = Link::dial(options, events).await?;
-        let session = Session::open(link).await?;
+        let session = Arc::new(Session { id: create_session(&link).await?, link });
+        session.link.send(Command::DependOn { session: session.id }).await?;
+        tokio::spawn(keep_alive(Arc::downgrade(&session), options.keep_alive));
         let bridge = session.attach().await?;
         Ok(Self { session, bridge, admin_key: options.admin_key.clone() })
     }
@@ -61,9 +61,12 @@ impl JanusClient {
     /// A handle of its own.
     pub(super) async fn attach(&self) -> Result<Handle, JanusError> {
         let id = self.session.attach().await?;
-        let (sender, events) = mpsc::channel(EVENT_QUEUE);
-        self.session.link.send(Command::Subscribe { handle: id, events: sender }).await?;
+        let events = self.session.subscribe(id).await?;
         Ok(Handle { session: self.session.clone(), id, events })
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.session.link
     }
 
     /// A request to the AudioBridge on the shared handle.
@@ -97,38 +100,45 @@ impl Handle {
 }
 
 impl Session {
-    async fn open(link: Link) -> Result<Arc<Self>, JanusError> {
-        let raw = link.request(Request { name: "create session", ..Request::new("create") }).await?;
-        let id = core_reply::<Created>("create session", &raw)?.data.id;
-        let session = Arc::new(Self { link, id });
-        tokio::spawn(keep_alive(Arc::downgrade(&session)));
-        Ok(session)
-    }
-
-    async fn attach(&self) -> Result<u64, JanusError> {
+    pub(super) async fn attach(&self) -> Result<u64, JanusError> {
         let request =
             Request { session_id: Some(self.id), plugin: Some(AUDIOBRIDGE), ..Request::new("attach") };
         Ok(core_reply::<Created>("attach", &self.link.request(request).await?)?.data.id)
     }
 
-    async fn message<T: DeserializeOwned>(
+    /// Events of a handle from now on.
+    pub(super) async fn subscribe(&self, handle: u64) -> Result<mpsc::Receiver<HandleEvent>, JanusError> {
+        let (events, stream) = mpsc::channel(EVENT_QUEUE);
+        self.link.send(Command::Subscribe { session: self.id, handle, events }).await?;
+        Ok(stream)
+    }
+
+    pub(super) async fn message<T: DeserializeOwned>(
         &self,
         handle: u64,
         body: BridgeRequest<'_>,
     ) -> Result<T, JanusError> {
         let name = body.name();
+        plugin_reply(name, &self.link.request(self.message_request(handle, body)?).await?)
+    }
+
+    pub(super) fn message_request(
+        &self,
+        handle: u64,
+        body: BridgeRequest<'_>,
+    ) -> Result<Request, JanusError> {
+        let name = body.name();
         let unfit = |e: serde_json::Error| JanusError::BadReply { request: name, detail: e.to_string() };
-        let request = Request {
+        Ok(Request {
             name,
             session_id: Some(self.id),
             handle_id: Some(handle),
             body: Some(serde_json::to_value(body).map_err(unfit)?),
             ..Request::new("message")
-        };
-        plugin_reply(name, &self.link.request(request).await?)
+        })
     }
 
-    async fn keep_alive(&self) -> Result<(), JanusError> {
+    pub(super) async fn keep_alive(&self) -> Result<(), JanusError> {
         let request = Request { session_id: Some(self.id), ..Request::new("keepalive") };
         core_reply::<Done>("keepalive", &self.link.request(request).await?).map(|_| ())
     }
@@ -136,9 +146,9 @@ impl Session {
 
 /// While the session is held by anybody. A session that Janus no longer knows ends the connection; a timeout
 /// does not, for a silent link is noticed by its pings.
-async fn keep_alive(session: Weak<Session>) {
+async fn keep_alive(session: Weak<Session>, every: Duration) {
     loop {
-        tokio::time::sleep(KEEP_ALIVE).await;
+        tokio::time::sleep(every).await;
         let Some(session) = session.upgrade() else { return };
         match session.keep_alive().await {
             Err(JanusError::Core(CoreError::NoSuchSession)) => {
@@ -148,6 +158,11 @@ async fn keep_alive(session: Weak<Session>) {
             _ => {}
         }
     }
+}
+
+pub(super) async fn create_session(link: &Link) -> Result<u64, JanusError> {
+    let raw = link.request(Request { name: "create session", ..Request::new("create") }).await?;
+    Ok(core_reply::<Created>("create session", &raw)?.data.id)
 }
 
 pub(super) async fn server_info(link: &Link) -> Result<wire::ServerInfo, JanusError> {

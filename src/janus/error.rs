@@ -38,6 +38,9 @@ pub enum CoreError {
     NoSuchHandle,
     #[error("Janus has no AudioBridge plugin (460)")]
     NoSuchPlugin,
+    /// Without its text, which repeats lines of the SDP.
+    #[error("Janus does not understand the SDP (465)")]
+    InvalidSdp,
     #[error("Janus error {code}: {text}")]
     Other { code: u32, text: String },
 }
@@ -54,6 +57,12 @@ pub enum PluginError {
     /// One code for a wrong admin key, room secret and pin alike.
     #[error("AudioBridge refuses the admin key, room secret or pin (489)")]
     Unauthorized,
+    #[error("AudioBridge was asked by one who is in no room (487)")]
+    NotInRoom,
+    #[error("AudioBridge cannot use the SDP (488)")]
+    InvalidSdp,
+    #[error("AudioBridge has no such participant (492)")]
+    NoSuchParticipant,
     #[error("AudioBridge error {code}: {text}")]
     Other { code: u32, text: String },
 }
@@ -72,6 +81,7 @@ impl CoreError {
             458 => Self::NoSuchSession,
             459 => Self::NoSuchHandle,
             460 => Self::NoSuchPlugin,
+            465 => Self::InvalidSdp,
             _ => Self::Other { code, text },
         }
     }
@@ -83,7 +93,10 @@ impl PluginError {
             483 => Self::MissingElement(text),
             485 => Self::NoSuchRoom,
             486 => Self::RoomExists,
+            487 => Self::NotInRoom,
+            488 => Self::InvalidSdp,
             489 => Self::Unauthorized,
+            492 => Self::NoSuchParticipant,
             _ => Self::Other { code, text },
         }
     }

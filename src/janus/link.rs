@@ -42,6 +42,8 @@ pub struct ConnectOptions {
     pub admin_key: Option<Secret>,
     /// For the handshake and for each request.
     pub request_timeout: Duration,
+    /// How often the session for room management is kept alive: below half of Janus's `session_timeout`.
+    pub keep_alive: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,15 +67,27 @@ pub enum DownReason {
 /// What Janus says of a handle by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HandleEvent {
-    /// `event` for the plugin's own; else the core's: `webrtcup`, `hangup`, `media`, `slowlink`, `detached`.
+    /// `event` for the plugin's own; else the core's: `webrtcup`, `hangup`, `media`, `slowlink`, `trickle`,
+    /// `detached`, and `timeout` when the session is over, which then comes last.
     pub kind: String,
-    /// The plugin's data; `Null` for the core's events.
+    /// The plugin's data; the whole event if it is the core's.
     pub data: Value,
 }
 
 pub(super) enum Command {
-    Request { request: Request, reply: oneshot::Sender<Result<Bytes, JanusError>> },
-    Subscribe { handle: u64, events: mpsc::Sender<HandleEvent> },
+    Request {
+        request: Request,
+        reply: oneshot::Sender<Result<Bytes, JanusError>>,
+    },
+    Subscribe {
+        session: u64,
+        handle: u64,
+        events: mpsc::Sender<HandleEvent>,
+    },
+    /// The link is of no use without this session: it ends with it.
+    DependOn {
+        session: u64,
+    },
     End(DownReason),
 }
 
@@ -134,6 +148,12 @@ impl Link {
         }
     }
 
+    /// Sends a request whose outcome nobody waits for; lost if the link is down or its queue full.
+    pub(super) fn tell(&self, request: Request) {
+        let (reply, _) = oneshot::channel();
+        let _ = self.commands.try_send(Command::Request { request, reply });
+    }
+
     pub(super) async fn send(&self, command: Command) -> Result<(), JanusError> {
         self.commands.send(command).await.map_err(|_| JanusError::Disconnected)
     }
@@ -150,14 +170,21 @@ struct Switchboard {
     api_secret: Option<Secret>,
     next_transaction: u64,
     pending: HashMap<u64, Pending>,
-    subscribers: HashMap<u64, mpsc::Sender<HandleEvent>>,
+    subscribers: HashMap<u64, Subscriber>,
+    depends_on: Option<u64>,
     unanswered_pings: u32,
+}
+
+/// Who is told of a handle.
+struct Subscriber {
+    session: u64,
+    events: mpsc::Sender<HandleEvent>,
 }
 
 impl Switchboard {
     fn new(api_secret: Option<Secret>) -> Self {
-        let (pending, subscribers) = Default::default();
-        Self { api_secret, next_transaction: 1, pending, subscribers, unanswered_pings: 0 }
+        let (pending, subscribers, depends_on) = Default::default();
+        Self { api_secret, next_transaction: 1, pending, subscribers, depends_on, unanswered_pings: 0 }
     }
 
     /// Until the end. What is pending then is dropped, which its callers see as `Disconnected`.
@@ -212,15 +239,19 @@ impl Switchboard {
         self.unanswered_pings += 1;
         // Callers that gave up, and subscribers that went.
         self.pending.retain(|_, pending| !pending.reply.is_closed());
-        self.subscribers.retain(|_, events| !events.is_closed());
+        self.subscribers.retain(|_, subscriber| !subscriber.events.is_closed());
         say(out, Message::Ping(Bytes::new()))
     }
 
     fn obey(&mut self, command: Command, out: &mpsc::UnboundedSender<Message>) -> Option<End> {
         match command {
             Command::Request { request, reply } => self.request(request, reply, out),
-            Command::Subscribe { handle, events } => {
-                self.subscribers.insert(handle, events);
+            Command::Subscribe { session, handle, events } => {
+                self.subscribers.insert(handle, Subscriber { session, events });
+                None
+            }
+            Command::DependOn { session } => {
+                self.depends_on = Some(session);
                 None
             }
             Command::End(reason) => Some(End::Down(reason)),
@@ -271,7 +302,7 @@ impl Switchboard {
             return Some(End::Down(DownReason::Failed("Janus sent no JSON object".to_owned())));
         };
         if head.janus == "timeout" {
-            return Some(End::Down(DownReason::SessionLost));
+            return self.session_over(head.session_id?, &raw);
         }
         let transaction = head.transaction.as_deref().and_then(|id| id.parse().ok());
         if let Some(id) = transaction.filter(|id| self.pending.contains_key(id)) {
@@ -279,6 +310,18 @@ impl Switchboard {
         } else if let Some(handle) = head.sender {
             let kind = head.janus.into_owned();
             self.publish(handle, HandleEvent { kind, data: event_data(&raw) });
+        }
+        None
+    }
+
+    /// Janus has not heard of a session for too long. One anchor's is that anchor's business.
+    fn session_over(&mut self, session: u64, raw: &[u8]) -> Option<End> {
+        if self.depends_on == Some(session) {
+            return Some(End::Down(DownReason::SessionLost));
+        }
+        let event = HandleEvent { kind: "timeout".to_owned(), data: event_data(raw) };
+        for (_, subscriber) in self.subscribers.extract_if(|_, s| s.session == session) {
+            let _ = subscriber.events.try_send(event.clone());
         }
         None
     }
@@ -295,8 +338,8 @@ impl Switchboard {
 
     /// A subscriber that does not keep up loses its stream, and so learns that it missed something.
     fn publish(&mut self, handle: u64, event: HandleEvent) {
-        let Some(events) = self.subscribers.get(&handle) else { return };
-        if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
+        let Some(subscriber) = self.subscribers.get(&handle) else { return };
+        if let Err(mpsc::error::TrySendError::Full(event)) = subscriber.events.try_send(event) {
             tracing::warn!(kind = event.kind, "a Janus handle's events are not read; its stream ends");
             self.subscribers.remove(&handle);
         }
@@ -331,141 +374,5 @@ async fn write_all<E: fmt::Display>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Answer = oneshot::Receiver<Result<Bytes, JanusError>>;
-
-    /// A switchboard with what it writes, and no socket.
-    struct Bench {
-        board: Switchboard,
-        out: mpsc::UnboundedSender<Message>,
-        written: mpsc::UnboundedReceiver<Message>,
-    }
-
-    #[test]
-    fn an_ack_only_promises_the_answer() {
-        let mut bench = Bench::new();
-        let mut join = bench.send("message");
-        bench.hear(r#"{"janus":"ack","transaction":"1"}"#);
-        assert!(join.try_recv().is_err(), "not yet");
-        bench.hear(r#"{"janus":"event","sender":7,"transaction":"1","plugindata":{}}"#);
-        assert!(join.try_recv().unwrap().unwrap().starts_with(br#"{"janus":"event""#));
-    }
-
-    #[test]
-    fn an_ack_is_all_a_keepalive_gets() {
-        let mut bench = Bench::new();
-        let mut keepalive = bench.send("keepalive");
-        bench.hear(r#"{"janus":"ack","transaction":"1"}"#);
-        assert!(keepalive.try_recv().unwrap().is_ok());
-    }
-
-    #[test]
-    fn answers_find_their_requests_in_any_order() {
-        let mut bench = Bench::new();
-        let (mut first, mut second) = (bench.send("message"), bench.send("message"));
-        bench.hear(r#"{"janus":"success","transaction":"2"}"#);
-        assert!(first.try_recv().is_err() && second.try_recv().unwrap().is_ok());
-        bench.hear(r#"{"janus":"success","transaction":"2"}"#);
-        bench.hear(r#"{"janus":"success","transaction":"of somebody else"}"#);
-        bench.hear(r#"{"janus":"error","transaction":"1"}"#);
-        assert!(first.try_recv().unwrap().is_ok(), "an error is an answer; what it says is not the link's");
-    }
-
-    #[test]
-    fn the_api_secret_is_on_every_request_and_in_no_debug_text() {
-        let mut bench = Bench::new();
-        let _answer = bench.send("message");
-        let Message::Text(json) = bench.written.try_recv().unwrap() else { panic!("text") };
-        assert!(json.contains(r#""apisecret":"hush""#), "{json}");
-        assert!(!format!("{:?}", bench.board.api_secret).contains("hush"));
-    }
-
-    #[test]
-    fn events_reach_their_handle_only() {
-        let mut bench = Bench::new();
-        let (mut ours, mut others) = (bench.subscribe(7, 4), bench.subscribe(8, 4));
-        bench.hear(
-            r#"{"janus":"event","sender":7,"plugindata":{"plugin":"p","data":{"audiobridge":"left"}}}"#,
-        );
-        bench.hear(r#"{"janus":"hangup","sender":7,"reason":"ICE failed"}"#);
-        let event = ours.try_recv().unwrap();
-        assert_eq!((event.kind.as_str(), &event.data["audiobridge"]), ("event", &"left".into()));
-        assert_eq!(ours.try_recv().unwrap(), HandleEvent { kind: "hangup".to_owned(), data: Value::Null });
-        assert!(others.try_recv().is_err());
-    }
-
-    #[test]
-    fn a_subscriber_that_does_not_read_loses_its_stream_and_knows() {
-        let mut bench = Bench::new();
-        let mut events = bench.subscribe(7, 1);
-        for _ in 0..3 {
-            assert!(bench.hear(r#"{"janus":"media","sender":7}"#).is_none());
-        }
-        assert!(events.try_recv().is_ok());
-        assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
-    }
-
-    #[test]
-    fn unanswered_pings_end_the_link_and_any_word_begins_the_count_anew() {
-        let mut bench = Bench::new();
-        for _ in 0..UNANSWERED_PINGS {
-            assert!(bench.board.ping(&bench.out).is_none());
-        }
-        bench.board.hear(Incoming::Nothing, &bench.out);
-        for _ in 0..UNANSWERED_PINGS {
-            assert!(bench.board.ping(&bench.out).is_none());
-        }
-        assert!(matches!(bench.board.ping(&bench.out), Some(End::Down(DownReason::Silent))));
-    }
-
-    #[test]
-    fn a_request_given_up_is_forgotten() {
-        let mut bench = Bench::new();
-        drop(bench.send("message"));
-        let _waits = bench.send("message");
-        bench.board.ping(&bench.out);
-        assert_eq!(bench.board.pending.keys().collect::<Vec<_>>(), [&2]);
-    }
-
-    #[test]
-    fn an_ended_session_and_nonsense_end_the_link() {
-        let lost = Bench::new().hear(r#"{"janus":"timeout","session_id":1}"#);
-        assert!(matches!(lost, Some(End::Down(DownReason::SessionLost))));
-        assert!(matches!(Bench::new().hear("no JSON"), Some(End::Down(DownReason::Failed(_)))));
-    }
-
-    #[test]
-    fn an_answer_too_large_fails_its_own_request() {
-        let mut bench = Bench::new();
-        let (mut small, mut large) = (bench.send("message"), bench.send("message"));
-        let beginning = Bytes::from_static(br#"{"janus":"success","session_id":1,"transaction":"2","plugin"#);
-        assert!(bench.board.hear(Incoming::TooLarge(beginning), &bench.out).is_none());
-        assert!(matches!(large.try_recv().unwrap(), Err(JanusError::TooLarge { .. })));
-        assert!(small.try_recv().is_err(), "still waits");
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            let (out, written) = mpsc::unbounded_channel();
-            Self { board: Switchboard::new(Some(Secret("hush".to_owned()))), out, written }
-        }
-
-        fn send(&mut self, janus: &'static str) -> Answer {
-            let (reply, answer) = oneshot::channel();
-            self.board.obey(Command::Request { request: Request::new(janus), reply }, &self.out);
-            answer
-        }
-
-        fn subscribe(&mut self, handle: u64, queue: usize) -> mpsc::Receiver<HandleEvent> {
-            let (events, stream) = mpsc::channel(queue);
-            self.board.obey(Command::Subscribe { handle, events }, &self.out);
-            stream
-        }
-
-        fn hear(&mut self, json: &'static str) -> Option<End> {
-            self.board.hear(Incoming::Message(Bytes::from_static(json.as_bytes())), &self.out)
-        }
-    }
-}
+#[path = "link_tests.rs"]
+mod tests;

@@ -109,6 +109,7 @@ impl ManagedJanus {
             api_secret: Some(options.api_secret.clone()),
             admin_key: None,
             request_timeout: START_DEADLINE,
+            keep_alive: START_DEADLINE,
         };
         let deadline = Instant::now() + START_DEADLINE;
         tokio::select! {
@@ -189,6 +190,10 @@ fn log_line(line: String, last_words: &LastWords) {
     let disabled_by_us = line.ends_with("has been disabled, skipping...");
     if line.is_empty() {
         return;
+    } else if line.contains("[sdp.c:") || line.contains("[sdp-utils.c:") {
+        // It repeats what it cannot read, and SDP is not for logs.
+        tracing::warn!(target: "janus", "a session description was refused");
+        return;
     } else if line.starts_with("[FATAL]") {
         tracing::error!(target: "janus", "{line}");
     } else if (line.starts_with("[ERR]") || line.starts_with("[WARN]")) && !disabled_by_us {
@@ -202,7 +207,7 @@ fn log_line(line: String, last_words: &LastWords) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PLAIN_RTP_PORTS, Secret, WEBRTC_PORTS};
+    use super::super::{PLAIN_RTP_PORTS, SESSION_TIMEOUT, Secret, WEBRTC_PORTS};
     use super::*;
 
     #[actix::test]
@@ -233,6 +238,7 @@ mod tests {
             admin_key: Secret("admin".to_owned()),
             webrtc_ports: WEBRTC_PORTS,
             plain_rtp_ports: PLAIN_RTP_PORTS,
+            session_timeout: SESSION_TIMEOUT,
         }
     }
 }

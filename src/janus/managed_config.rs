@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Secret;
 
@@ -15,6 +16,12 @@ use super::Secret;
 pub const WEBRTC_PORTS: (u16, u16) = (20_000, 24_999);
 /// UDP ports of plain-RTP participants, inclusive.
 pub const PLAIN_RTP_PORTS: (u16, u16) = (25_000, 26_999);
+
+/// How long a session lives without a sign of its holder, and without a connection: the time an anchor has to
+/// come back, to this node or another. Janus looks every 2 s.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a session is kept alive, so that two attempts may fail.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 const UNUSED_PLUGINS: &[&str] = &[
     "duktape",
@@ -51,6 +58,8 @@ pub struct ManagedOptions {
     pub webrtc_ports: (u16, u16),
     /// Inclusive; must not overlap the mixers' ports.
     pub plain_rtp_ports: (u16, u16),
+    /// In whole seconds, as Janus counts; see [`SESSION_TIMEOUT`].
+    pub session_timeout: Duration,
 }
 
 /// Writes all files anew. `port`: the WebSocket's, on 127.0.0.1.
@@ -78,13 +87,15 @@ fn core(options: &ManagedOptions, server_name: &str) -> String {
     let api_secret = quoted(&options.api_secret.0);
     let server_name = quoted(server_name);
     let (low, high) = options.webrtc_ports;
+    let timeout = options.session_timeout.as_secs();
     let enforce = options
         .ice_interface
         .as_deref()
         .map(|interface| format!("ice_enforce_list = {};", quoted(interface)));
     format!(
         "general: {{\n  debug_level = {DEBUG_LEVEL};\n  debug_colors = false;\n  server_name = {server_name};\n  \
-         api_secret = {api_secret};\n}}\n\
+         api_secret = {api_secret};\n  session_timeout = {timeout};\n  \
+         reclaim_session_timeout = {timeout};\n}}\n\
          media: {{ rtp_port_range = \"{low}-{high}\"; }}\n\
          nat: {{ {} }}\n\
          plugins: {{ disable = {}; }}\n\
@@ -146,6 +157,7 @@ mod tests {
             admin_key: Secret("admin".to_owned()),
             webrtc_ports: WEBRTC_PORTS,
             plain_rtp_ports: PLAIN_RTP_PORTS,
+            session_timeout: SESSION_TIMEOUT,
         }
     }
 

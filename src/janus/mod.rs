@@ -9,11 +9,14 @@
 //! | `frames` | WebSocket frames to whole messages, bounded |
 //! | `client` | session and plugin handles on a link |
 //! | `audiobridge` | the trait the actors use, and its implementation |
+//! | `anchor`, `anchor_event` | a participant that speaks WebRTC, in a session of its own |
 //! | `rtp` | a participant that sends plain RTP |
 //! | `wire` | JSON of requests and replies |
 //! | `description` | whose room is it: the mark in a room's description |
 //! | `managed`, `managed_config` | `janus` as a child, and the folder it reads |
 
+mod anchor;
+mod anchor_event;
 mod audiobridge;
 mod client;
 mod description;
@@ -25,6 +28,8 @@ mod managed_config;
 mod rtp;
 mod wire;
 
+pub use anchor::{AnchorJoin, AnchorSession};
+pub use anchor_event::{AnchorEvent, AnchorEvents, Candidate};
 pub use audiobridge::{
     AudioBridge, FORWARD_PAYLOAD_TYPE, ForwarderInfo, GatewayInfo, NewRoom, ParticipantInfo, PluginInfo,
     RoomInfo,
@@ -34,8 +39,9 @@ pub use description::RoomMark;
 pub use error::{CoreError, JanusError, PluginError};
 pub use link::{ConnectOptions, DownReason, GatewayEvent, HandleEvent};
 pub use managed::{ManagedError, ManagedJanus};
-pub use managed_config::{ManagedOptions, PLAIN_RTP_PORTS, WEBRTC_PORTS};
+pub use managed_config::{KEEP_ALIVE, ManagedOptions, PLAIN_RTP_PORTS, SESSION_TIMEOUT, WEBRTC_PORTS};
 pub use rtp::RtpParticipant;
+pub use wire::Quality;
 
 /// A secret text that Janus knows as well. Never printed.
 #[derive(Clone, PartialEq, Eq, serde::Serialize)]

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::client::{Handle, JanusClient};
 use super::error::JanusError;
 use super::link::HandleEvent;
-use super::wire::{BridgeRequest, Joined, RtpEndpoint};
+use super::wire::{BridgeRequest, Joined, Quality, RtpEndpoint};
 use crate::domain::ids::{MediaAddr, Pin};
 
 /// RTP payload type of the participant's Opus, both ways.
@@ -36,11 +36,21 @@ impl JanusClient {
     ) -> Result<RtpParticipant, JanusError> {
         let handle = self.attach().await?;
         let rtp = RtpEndpoint { ip: ours.ip, port: ours.port, payload_type: PAYLOAD_TYPE };
-        let join = BridgeRequest::Join { room, pin: pin.reveal(), display, rtp };
+        let join = BridgeRequest::Join {
+            room,
+            pin: pin.reveal(),
+            display,
+            muted: None,
+            quality: Quality::default(),
+            rtp: Some(rtp),
+        };
         match handle.message::<Joined>(join).await {
-            Ok(Joined { id, rtp }) => {
-                let RtpEndpoint { ip, port, payload_type } = rtp;
+            Ok(Joined { id, rtp: Some(RtpEndpoint { ip, port, payload_type }) }) => {
                 Ok(RtpParticipant { handle, id, ip, port, payload_type })
+            }
+            Ok(Joined { rtp: None, .. }) => {
+                let _ = handle.detach().await;
+                Err(JanusError::BadReply { request: "join", detail: "no RTP address".to_owned() })
             }
             Err(e) => {
                 // The refusal is what matters; the handle is of no use any more.

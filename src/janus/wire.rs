@@ -29,6 +29,19 @@ pub(super) struct Request {
     pub plugin: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jsep: Option<Jsep>,
+    /// One candidate, or `{"completed": true}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Value>,
+}
+
+/// A session description (janus.conf.meetecho.com/docs/rest.html). No `Debug`: SDP is not for logs.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Jsep {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub sdp: String,
 }
 
 #[derive(Serialize)]
@@ -42,7 +55,8 @@ struct Addressed<'a> {
 
 impl Request {
     pub(super) fn new(janus: &'static str) -> Self {
-        Self { name: janus, janus, session_id: None, handle_id: None, plugin: None, body: None }
+        let (name, session_id, handle_id, plugin) = (janus, None, None, None);
+        Self { name, janus, session_id, handle_id, plugin, body: None, jsep: None, candidate: None }
     }
 
     pub(super) fn to_json(
@@ -55,7 +69,7 @@ impl Request {
 
     /// `ack` is the whole answer, not a promise of one.
     pub(super) fn ends_with_ack(&self) -> bool {
-        self.janus == "keepalive"
+        matches!(self.janus, "keepalive" | "trickle")
     }
 }
 
@@ -68,6 +82,7 @@ pub(super) struct Head<'a> {
     pub transaction: Option<Cow<'a, str>>,
     /// The handle an event comes from.
     pub sender: Option<u64>,
+    pub session_id: Option<u64>,
 }
 
 /// The transaction id in the beginning of a message whose rest was dropped.
@@ -128,9 +143,21 @@ pub(super) fn plugin_reply<T: DeserializeOwned>(request: &'static str, raw: &[u8
     serde_json::from_value(data).map_err(bad)
 }
 
-/// The plugin's part of an event; `Null` if it has none.
+/// The plugin's part of an event; all of it if it is the core's.
 pub(super) fn event_data(raw: &[u8]) -> Value {
-    serde_json::from_slice::<PluginReply>(raw).map(|reply| reply.plugindata.data).unwrap_or_default()
+    let plugin = serde_json::from_slice::<PluginReply>(raw).map(|reply| reply.plugindata.data);
+    plugin.or_else(|_| serde_json::from_slice(raw)).unwrap_or_default()
+}
+
+/// The answer that comes beside the plugin's reply to an offer.
+pub(super) fn answer_in(request: &'static str, raw: &[u8]) -> Result<Jsep, JanusError> {
+    plugin_reply::<Done>(request, raw)?;
+    core_reply::<WithJsep>(request, raw).map(|reply| reply.jsep)
+}
+
+#[derive(Deserialize)]
+struct WithJsep {
+    jsep: Jsep,
 }
 
 /// `{"data": {"id": …}}` of `create` and `attach`.
@@ -221,12 +248,47 @@ pub(super) enum BridgeRequest<'a> {
     ListParticipants {
         room: u32,
     },
+    Mute {
+        room: u32,
+        secret: &'a Secret,
+        id: u64,
+    },
+    Unmute {
+        room: u32,
+        secret: &'a Secret,
+        id: u64,
+    },
+    Kick {
+        room: u32,
+        secret: &'a Secret,
+        id: u64,
+    },
     Join {
         room: u32,
         pin: &'a str,
         display: &'a str,
-        rtp: RtpEndpoint,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        muted: Option<bool>,
+        #[serde(flatten)]
+        quality: Quality,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rtp: Option<RtpEndpoint>,
     },
+    Configure {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        muted: Option<bool>,
+    },
+}
+
+/// What Janus sends a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Quality {
+    /// Of the Opus it sends, bits per second; `None`: the encoder's own choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bitrate: Option<u32>,
+    /// Percent of packets expected to be lost, at most 20; from 1 on Opus carries forward error correction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_loss: Option<u8>,
 }
 
 impl BridgeRequest<'_> {
@@ -240,7 +302,11 @@ impl BridgeRequest<'_> {
             Self::StopRtpForward { .. } => "stop_rtp_forward",
             Self::ListForwarders { .. } => "listforwarders",
             Self::ListParticipants { .. } => "listparticipants",
+            Self::Mute { .. } => "mute",
+            Self::Unmute { .. } => "unmute",
+            Self::Kick { .. } => "kick",
             Self::Join { .. } => "join",
+            Self::Configure { .. } => "configure",
         }
     }
 }
@@ -313,7 +379,8 @@ pub(super) struct Participant {
 #[derive(Deserialize)]
 pub(super) struct Joined {
     pub id: u64,
-    pub rtp: RtpEndpoint,
+    /// Of those who joined by plain RTP.
+    pub rtp: Option<RtpEndpoint>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Everything that crosses a process or the network, on the real components; one binary, because it links once.
 
 mod alone;
+mod anchors;
 mod bad_input;
 mod cli;
 mod documentation;

@@ -124,6 +124,7 @@ async fn nobody_at_the_url_is_an_error_that_names_it() {
         api_secret: None,
         admin_key: None,
         request_timeout: MOMENT,
+        keep_alive: MOMENT,
     };
     let error = JanusClient::connect(&options, unbounded_channel().0).await.unwrap_err();
     assert!(matches!(&error, JanusError::Unreachable { url, .. } if *url == options.url));
@@ -143,7 +144,7 @@ async fn the_last_handle_dropped_closes_the_connection_without_an_alarm() {
 
 #[actix::test]
 async fn rooms_outlive_the_connection_that_made_them_and_their_participants_do_not() {
-    let janus = TestJanus::start().await;
+    let janus = TestJanus::start_with(|options| options.session_timeout = Duration::from_secs(2)).await;
     let (client, mut events) = janus.client().await;
     client.create_room(&room(200_800)).await.unwrap();
     let nowhere = MediaAddr { ip: [127, 0, 0, 1].into(), port: 9 };
@@ -153,7 +154,7 @@ async fn rooms_outlive_the_connection_that_made_them_and_their_participants_do_n
 
     let (client, _events) = janus.client().await;
     let gone = async { while !client.participants(200_800).await.unwrap().is_empty() {} };
-    timeout(MOMENT, gone).await.expect("the participant goes with its session");
+    timeout(MOMENT, gone).await.expect("the participant goes when its session times out");
     assert_eq!(client.list_rooms().await.unwrap()[0].id, 200_800);
     client.destroy_room(200_800, &secret()).await.expect("the secret is all it takes");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stentor::domain::ids::Pin;
 use stentor::janus::{
     ConnectOptions, GatewayEvent, JanusClient, ManagedJanus, ManagedOptions, NewRoom, PLAIN_RTP_PORTS,
-    Secret, WEBRTC_PORTS,
+    SESSION_TIMEOUT, Secret, WEBRTC_PORTS,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -19,8 +19,13 @@ pub struct TestJanus {
 
 impl TestJanus {
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut ManagedOptions)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = options(dir.path());
+        let mut options = options(dir.path());
+        change(&mut options);
         let janus = ManagedJanus::start(&options).await.unwrap();
         Self { janus, options, _dir: dir }
     }
@@ -31,6 +36,7 @@ impl TestJanus {
             api_secret: Some(self.options.api_secret.clone()),
             admin_key: Some(self.options.admin_key.clone()),
             request_timeout: Duration::from_secs(5),
+            keep_alive: self.options.session_timeout / 3,
         }
     }
 
@@ -54,6 +60,7 @@ pub fn options(dir: &std::path::Path) -> ManagedOptions {
         admin_key: Secret("the admin's key".to_owned()),
         webrtc_ports: WEBRTC_PORTS,
         plain_rtp_ports: PLAIN_RTP_PORTS,
+        session_timeout: SESSION_TIMEOUT,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Real components for the tests: started on free ports, stopped by whoever started them.
 
+pub mod anchor_rig;
 pub mod browser;
 pub mod etcd;
 pub mod external;
@@ -7,12 +8,14 @@ pub mod janus;
 pub mod janus_proxy;
 pub mod kept;
 pub mod node;
+pub mod opus;
 pub mod raw;
 pub mod redis;
 pub mod staged;
 pub mod studio;
 pub mod tcp_proxy;
 pub mod terminal;
+pub mod webrtc;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

@@ -112,6 +112,7 @@ fn managed(folder: &Path) -> ConnectOptions {
         api_secret: Some(Secret(setting(folder, "janus.jcfg", "api_secret"))),
         admin_key: Some(Secret(setting(folder, "janus.plugin.audiobridge.jcfg", "admin_key"))),
         request_timeout: MOMENT,
+        keep_alive: MOMENT,
     }
 }
 

@@ -1,0 +1,103 @@
+//! What a session asks of Janus to begin, to go on, and to act on others: each one effect, errors typed.
+
+use std::sync::Arc;
+
+use super::{AnchorParts, JoinError, Moderation, ModerationError, NoJanus};
+use crate::domain::anchor::{ClaimFailure, Place, SessionIds};
+use crate::domain::ids::RoomId;
+use crate::janus::{
+    AnchorEvents, AnchorJoin, AnchorSession, AudioBridge, CoreError, JanusClient, JanusError, PluginError,
+    Secret,
+};
+
+/// A session in the room.
+pub struct Opened {
+    pub session: Arc<AnchorSession>,
+    pub events: AnchorEvents,
+    /// Claimed, with its media.
+    pub up: bool,
+    pub muted: bool,
+}
+
+/// Claims the session of a resume token, if there is one and it lives with its media; else joins.
+pub async fn open(
+    parts: AnchorParts,
+    place: Place,
+    claim: Option<SessionIds>,
+    join: AnchorJoin,
+) -> Result<Opened, JoinError> {
+    let client = parts.januses.client(&place.janus).await.map_err(unavailable)?;
+    if let Some(ids) = claim
+        && let Some(opened) = claimed(&client, ids, place.janus_room_id).await
+    {
+        return Ok(opened);
+    }
+    let (session, events) = client.join(&join).await.map_err(|e| match e {
+        // The store says otherwise, or will in a moment.
+        JanusError::Plugin(PluginError::NoSuchRoom) => crate::domain::anchor::Nowhere::Preparing.into(),
+        other => unavailable(other.into()),
+    })?;
+    Ok(Opened { session: Arc::new(session), events, up: false, muted: join.muted })
+}
+
+/// `None`: a fresh session it must be, and nothing of the old one is left.
+async fn claimed(client: &JanusClient, ids: SessionIds, janus_room_id: u32) -> Option<Opened> {
+    let (session, events, info) = client.claim(ids, janus_room_id).await.ok()?;
+    if !info.setup {
+        let _ = session.destroy().await;
+        return None;
+    }
+    Some(Opened { session: Arc::new(session), events, up: true, muted: info.muted })
+}
+
+/// The session again, over a connection that lives.
+pub async fn reclaim(parts: AnchorParts, place: Place, ids: SessionIds) -> Result<Opened, ClaimFailure> {
+    let unavailable = |e: String| ClaimFailure::Unavailable(e);
+    let client = parts.januses.client(&place.janus).await.map_err(|e| unavailable(e.to_string()))?;
+    match client.claim(ids, place.janus_room_id).await {
+        Ok((session, events, info)) => {
+            Ok(Opened { session: Arc::new(session), events, up: info.setup, muted: info.muted })
+        }
+        Err(JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle)) => {
+            Err(ClaimFailure::SessionGone)
+        }
+        Err(JanusError::Plugin(PluginError::NoSuchRoom | PluginError::NotInRoom)) => {
+            Err(ClaimFailure::SessionGone)
+        }
+        Err(error) => Err(unavailable(error.to_string())),
+    }
+}
+
+pub async fn moderate(
+    parts: AnchorParts,
+    room: RoomId,
+    user: Arc<str>,
+    act: Moderation,
+) -> Result<(), ModerationError> {
+    let place = Place::of(parts.context.directory.room(&room).as_deref())?;
+    let failed = |e: JanusError| match e {
+        JanusError::Plugin(PluginError::NoSuchParticipant) => ModerationError::NoSuchAnchor,
+        other => ModerationError::Unavailable(other.to_string()),
+    };
+    let client = parts.januses.client(&place.janus).await;
+    let client = client.map_err(|e| ModerationError::Unavailable(e.to_string()))?;
+    let secret = Secret(parts.secrets.of_janus_room(&room));
+    let participants = client.participants(place.janus_room_id).await.map_err(failed)?;
+    let mut found = false;
+    // Two of one name are an old session and its successor: both are meant.
+    for participant in participants.iter().filter(|p| *p.display == *user) {
+        found = true;
+        let (room, id) = (place.janus_room_id, participant.id);
+        let done = match act {
+            Moderation::Mute => client.set_muted(room, &secret, id, true).await,
+            Moderation::Unmute => client.set_muted(room, &secret, id, false).await,
+            Moderation::Remove => client.kick(room, &secret, id).await,
+        };
+        done.map_err(failed)?;
+    }
+    if found { Ok(()) } else { Err(ModerationError::NoSuchAnchor) }
+}
+
+fn unavailable(error: NoJanus) -> JoinError {
+    JoinError::Unavailable(error.to_string())
+}

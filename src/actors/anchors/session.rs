@@ -1,0 +1,504 @@
+//! One anchor's session: the shell around [`domain::anchor`](crate::domain::anchor).
+//!
+//! The steps of the machine are taken one at a time; the client's calls run beside them and beside each other,
+//! so a Janus that hangs holds up neither. Never restarted: Janus ends what nobody keeps alive.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::open::{self, Opened};
+use super::supervisor::JoinReply;
+use super::{AnchorParts, CallError, JoinError, Line, ResumeToken, SessionEvent, SessionStatus, Ticket};
+use crate::actors::context::dice;
+use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
+use crate::auth::Bound;
+use crate::domain::anchor::{Anchor, ClaimFailure, Effect, End, Heard, Place, SessionIds, State};
+use crate::domain::ids::{Pin, RoomId};
+use crate::domain::plan::Plan;
+use crate::janus::{AnchorEvent, AnchorEvents, AnchorJoin, AnchorSession, Candidate, CoreError, JanusError};
+
+pub struct JanusSession {
+    parts: AnchorParts,
+    room: RoomId,
+    user: Arc<str>,
+    pin: Pin,
+    /// Of a session that another gateway held.
+    claim: Option<SessionIds>,
+    machine: Anchor,
+    session: Option<Arc<AnchorSession>>,
+    /// The newest client; its events are dropped while it is away.
+    client: Option<mpsc::Sender<SessionEvent>>,
+    line: u64,
+    joining: Option<JoinReply>,
+    voice: Voice,
+    busy: bool,
+    reason: String,
+    timer: Option<Timer>,
+}
+
+/// As Janus last said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Voice {
+    muted: bool,
+    talking: bool,
+    receiving: bool,
+}
+
+/// A client has its session.
+pub struct Attached {
+    pub resume_token: ResumeToken,
+    pub resume: bool,
+    pub muted: bool,
+}
+
+pub enum Msg {
+    /// A client wants to be served. With `ids` it comes back, and only to that session.
+    Attach {
+        ids: Option<SessionIds>,
+        muted: bool,
+        events: mpsc::Sender<SessionEvent>,
+        reply: JoinReply,
+    },
+    Away {
+        line: u64,
+    },
+    Leave {
+        line: u64,
+    },
+    Call {
+        line: u64,
+        call: Call,
+    },
+    Called,
+    /// The answer to an offer is on its way to the client.
+    Answered,
+    /// A call found that Janus does not know the session.
+    SessionGone,
+    Muted {
+        muted: bool,
+    },
+    Opened(Result<Opened, JoinError>),
+    Reclaimed(Result<Opened, ClaimFailure>),
+    KeptAlive(Result<(), JanusError>),
+    Destroyed,
+    Event(AnchorEvents, Option<AnchorEvent>),
+    News,
+    End(End),
+    Due,
+}
+
+pub enum Call {
+    Offer { sdp: String, reply: oneshot::Sender<Result<String, CallError>> },
+    Candidate { candidate: Option<Candidate>, reply: oneshot::Sender<Result<(), CallError>> },
+    Mute { muted: bool, reply: oneshot::Sender<Result<(), CallError>> },
+    Status { reply: oneshot::Sender<Result<SessionStatus, CallError>> },
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Attach { .. } => "attach",
+            Self::Away { .. } => "away",
+            Self::Leave { .. } => "leave",
+            Self::Call { .. } => "call",
+            Self::Called => "called",
+            Self::Answered => "answered",
+            Self::SessionGone => "session_gone",
+            Self::Muted { .. } => "muted",
+            Self::Opened(_) => "opened",
+            Self::Reclaimed(_) => "reclaimed",
+            Self::KeptAlive(_) => "kept_alive",
+            Self::Destroyed => "destroyed",
+            Self::Event(..) => "event",
+            Self::News => "news",
+            Self::End(_) => "end",
+            Self::Due => "due",
+        }
+    }
+}
+
+impl JanusSession {
+    pub fn new(
+        parts: AnchorParts,
+        room: RoomId,
+        user: Arc<str>,
+        place: Place,
+        pin: Pin,
+        claim: Option<SessionIds>,
+    ) -> Self {
+        let machine = Anchor::new(place, parts.timing);
+        Self {
+            parts,
+            room,
+            user,
+            pin,
+            claim,
+            machine,
+            session: None,
+            client: None,
+            line: 0,
+            joining: None,
+            voice: Voice::default(),
+            busy: false,
+            reason: String::new(),
+            timer: None,
+        }
+    }
+
+    /// Takes the next step, and says goodbye when there is none.
+    fn step(&mut self, cx: &mut Cx<Self>) {
+        let now = self.parts.context.clock.now();
+        self.machine.look(now);
+        if let State::Ended(end) = self.machine.state() {
+            self.farewell(end);
+        }
+        if self.busy {
+            return;
+        }
+        self.timer = None;
+        match self.machine.plan(now) {
+            Plan::Do { effect, reason } => {
+                self.reason = reason.into_owned();
+                self.busy = true;
+                self.act(effect, cx);
+            }
+            Plan::Wait { reason, until } => {
+                self.reason = reason.into_owned();
+                self.timer = until.map(|due| cx.after(due.saturating_sub(now), Msg::Due));
+            }
+            Plan::Finished => cx.stop(),
+        }
+    }
+
+    fn act(&self, effect: Effect, cx: &mut Cx<Self>) {
+        let (parts, place) = (self.parts.clone(), self.machine.place().clone());
+        match (effect, self.session.clone()) {
+            (Effect::Open, _) => cx.run(open::open(parts, place, self.claim, self.entry()), Msg::Opened),
+            (Effect::Reclaim, Some(s)) => cx.run(open::reclaim(parts, place, s.ids()), Msg::Reclaimed),
+            (Effect::KeepAlive, Some(s)) => cx.run(async move { s.keep_alive().await }, Msg::KeptAlive),
+            (Effect::Destroy, Some(s)) => {
+                cx.run(async move { drop(s.destroy().await) }, |()| Msg::Destroyed);
+            }
+            // The machine plans these only once it has been told of a session.
+            (_, None) => cx.fail("there is no session to act on"),
+        }
+    }
+
+    fn entry(&self) -> AnchorJoin {
+        AnchorJoin {
+            janus_room_id: self.machine.place().janus_room_id,
+            pin: self.pin.clone(),
+            display: self.user.to_string(),
+            muted: self.voice.muted,
+            quality: self.parts.quality,
+        }
+    }
+
+    fn attach(
+        &mut self,
+        ids: Option<SessionIds>,
+        muted: bool,
+        events: mpsc::Sender<SessionEvent>,
+        reply: JoinReply,
+        cx: &mut Cx<Self>,
+    ) {
+        match ids {
+            // The first client, for whom the session is being opened.
+            None => {
+                (self.client, self.joining, self.voice.muted) = (Some(events), Some(reply), muted);
+            }
+            Some(ids) if self.is_mine(ids) && self.machine.is_resumable() => {
+                self.client = Some(events);
+                self.machine.client_back(self.parts.context.clock.now());
+                self.welcome(reply, true, cx);
+            }
+            Some(_) => {
+                let _ = reply.send(Err(JoinError::Gone));
+            }
+        }
+    }
+
+    fn is_mine(&self, ids: SessionIds) -> bool {
+        self.session.as_ref().is_some_and(|session| session.ids() == ids)
+    }
+
+    fn welcome(&mut self, reply: JoinReply, resume: bool, cx: &mut Cx<Self>) {
+        let Some(resume_token) = self.resume_token() else { return };
+        self.line += 1;
+        let attached = Attached { resume_token, resume, muted: self.voice.muted };
+        let line = Line { actor: cx.me(), number: self.line };
+        if let Err(Ok((_, line))) = reply.send(Ok((attached, line))) {
+            // Gone before it knew of the session; a client that came back may try again, a new one cannot.
+            if resume {
+                drop(line);
+            } else {
+                self.machine.end(End::Left);
+            }
+        }
+    }
+
+    /// Good for as long as the room may live.
+    fn resume_token(&self) -> Option<ResumeToken> {
+        let place = self.machine.place();
+        let ids = self.session.as_ref()?.ids();
+        let ticket = Ticket { ids, janus: place.janus.clone(), janus_room_id: place.janus_room_id };
+        let bound = Bound { user: self.user.to_string(), room: self.room.clone(), epoch: place.epoch };
+        let context = &self.parts.context;
+        let sealed = self.parts.seal.seal(ticket, &bound, context.clock.wall(), context.config.rooms.max_age);
+        Some(ResumeToken(sealed))
+    }
+
+    fn opened(&mut self, outcome: Result<Opened, JoinError>, cx: &mut Cx<Self>) {
+        let reply = self.joining.take();
+        match outcome {
+            Ok(opened) => {
+                self.voice.muted = opened.muted;
+                self.machine.opened(opened.up, self.parts.context.clock.now());
+                let resume = opened.up;
+                self.adopt(opened, cx);
+                if let Some(reply) = reply {
+                    self.welcome(reply, resume, cx);
+                }
+            }
+            Err(error) => {
+                self.machine.end(End::Refused);
+                if let Some(reply) = reply {
+                    let _ = reply.send(Err(error));
+                }
+            }
+        }
+    }
+
+    fn reclaimed(&mut self, outcome: Result<Opened, ClaimFailure>, cx: &mut Cx<Self>) {
+        let now = self.parts.context.clock.now();
+        match outcome {
+            Ok(opened) => {
+                self.machine.reclaimed(now);
+                // What happened while nobody listened.
+                if opened.up && !self.machine.is_resumable() {
+                    self.up();
+                }
+                self.set_muted(opened.muted);
+                self.adopt(opened, cx);
+            }
+            Err(failure) => self.machine.reclaim_failed(failure, now, dice()),
+        }
+    }
+
+    fn adopt(&mut self, opened: Opened, cx: &mut Cx<Self>) {
+        self.session = Some(opened.session);
+        listen(opened.events, cx);
+    }
+
+    fn heard(&mut self, event: AnchorEvent) {
+        let now = self.parts.context.clock.now();
+        let me = self.session.as_ref().map(|session| session.ids().participant);
+        match event {
+            AnchorEvent::Up => self.up(),
+            AnchorEvent::Hangup { reason } => {
+                tracing::debug!(room = %self.room, user = %self.user, reason, "an anchor's media is over");
+                self.machine.heard(Heard::Down, now);
+            }
+            AnchorEvent::Media { receiving } => self.voice.receiving = receiving,
+            AnchorEvent::SlowLink { uplink, lost } => self.tell(SessionEvent::SlowLink { uplink, lost }),
+            AnchorEvent::Candidate(candidate) => self.tell(SessionEvent::Candidate(candidate)),
+            AnchorEvent::Talking { participant, talking } if Some(participant) == me => {
+                self.voice.talking = talking;
+                self.tell(SessionEvent::Talking { talking });
+            }
+            AnchorEvent::Changed(list) => {
+                if let Some(mine) = list.iter().find(|p| Some(p.id) == me) {
+                    self.set_muted(mine.muted);
+                }
+            }
+            AnchorEvent::Removed { participant } if Some(participant) == me => {
+                self.machine.heard(Heard::Removed, now);
+            }
+            AnchorEvent::RoomDestroyed => {
+                self.machine.heard(Heard::RoomDestroyed, now);
+                self.look();
+            }
+            AnchorEvent::SessionOver => self.machine.heard(Heard::SessionOver, now),
+            AnchorEvent::Talking { .. } | AnchorEvent::Removed { .. } | AnchorEvent::Left { .. } => {}
+        }
+    }
+
+    fn up(&mut self) {
+        self.machine.heard(Heard::Up, self.parts.context.clock.now());
+        self.tell(SessionEvent::Up);
+    }
+
+    fn set_muted(&mut self, muted: bool) {
+        if std::mem::replace(&mut self.voice.muted, muted) != muted {
+            self.tell(SessionEvent::Muted { muted });
+        }
+    }
+
+    fn look(&mut self) {
+        let view = self.parts.context.directory.room(&self.room);
+        self.machine.saw(view.as_deref());
+    }
+
+    fn call(&mut self, line: u64, call: Call, cx: &mut Cx<Self>) {
+        let session = self.session.clone().filter(|_| line == self.line && self.machine.takes_calls());
+        match (call, session) {
+            (Call::Status { reply }, Some(_)) => {
+                let Voice { muted, talking, receiving } = self.voice;
+                let state = self.machine.name();
+                let _ = reply.send(Ok(SessionStatus { state, muted, talking, receiving }));
+            }
+            (Call::Offer { sdp, reply }, Some(s)) => {
+                cx.run(answered(async move { s.offer(sdp).await }, reply), after(|_| Msg::Answered));
+            }
+            (Call::Candidate { candidate, reply }, Some(s)) => {
+                let trickle = async move { s.trickle(candidate.as_ref()).await };
+                cx.run(answered(trickle, reply), after(|()| Msg::Called));
+            }
+            (Call::Mute { muted, reply }, Some(s)) => {
+                let mute = async move { s.set_muted(muted).await };
+                cx.run(answered(mute, reply), after(move |()| Msg::Muted { muted }));
+            }
+            (call, None) => call.refuse(if line == self.line && self.session.is_some() {
+                CallError::Unavailable
+            } else {
+                CallError::NotJoined
+            }),
+        }
+    }
+
+    /// A client that does not read its events loses them, and finds that out.
+    fn tell(&mut self, event: SessionEvent) {
+        if self.client.as_ref().is_some_and(|client| client.try_send(event).is_err()) {
+            self.client = None;
+        }
+    }
+
+    fn farewell(&mut self, end: End) {
+        let jitter = 1.0 + dice();
+        let reconnect_after = end.reconnect_after().map(|after| after.mul_f64(jitter));
+        self.tell(SessionEvent::Ended { end, reconnect_after });
+        self.client = None;
+        if let Some(reply) = self.joining.take() {
+            let _ = reply.send(Err(JoinError::Gone));
+        }
+    }
+}
+
+/// Answers a call; gives its outcome as well, but no text of it.
+async fn answered<T: Clone>(
+    call: impl Future<Output = Result<T, JanusError>>,
+    reply: oneshot::Sender<Result<T, CallError>>,
+) -> Result<T, JanusError> {
+    let outcome = call.await;
+    let _ = reply.send(outcome.clone().map_err(|error| call_error(&error)));
+    outcome
+}
+
+fn after<T>(done: impl FnOnce(T) -> Msg) -> impl FnOnce(Result<T, JanusError>) -> Msg {
+    |outcome| match outcome {
+        Ok(value) => done(value),
+        Err(JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle)) => Msg::SessionGone,
+        Err(_) => Msg::Called,
+    }
+}
+
+fn call_error(error: &JanusError) -> CallError {
+    match error {
+        JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle | CoreError::Unauthorized) => {
+            CallError::Unavailable
+        }
+        JanusError::Core(_) | JanusError::Plugin(_) => CallError::Refused,
+        _ => CallError::Unavailable,
+    }
+}
+
+fn listen(mut events: AnchorEvents, cx: &mut Cx<JanusSession>) {
+    let next = async move {
+        let event = events.next().await;
+        (events, event)
+    };
+    cx.run(next, |(events, event)| Msg::Event(events, event));
+}
+
+impl Call {
+    fn refuse(self, error: CallError) {
+        match self {
+            Self::Offer { reply, .. } => drop(reply.send(Err(error))),
+            Self::Candidate { reply, .. } | Self::Mute { reply, .. } => drop(reply.send(Err(error))),
+            Self::Status { reply } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+impl Behaviour for JanusSession {
+    const KIND: &'static str = "janus_session";
+    type Msg = Msg;
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        let now = self.parts.context.clock.now();
+        match msg {
+            Msg::Attach { ids, muted, events, reply } => self.attach(ids, muted, events, reply, cx),
+            Msg::Away { line } if line == self.line => {
+                self.client = None;
+                self.machine.client_left(now);
+            }
+            Msg::Leave { line } if line == self.line => self.machine.end(End::Left),
+            Msg::Call { line, call } => self.call(line, call, cx),
+            Msg::Answered => self.machine.answered(),
+            Msg::SessionGone => self.machine.heard(Heard::SessionOver, now),
+            Msg::Muted { muted } => self.set_muted(muted),
+            Msg::Opened(outcome) => {
+                self.busy = false;
+                self.opened(outcome, cx);
+            }
+            Msg::Reclaimed(outcome) => {
+                self.busy = false;
+                self.reclaimed(outcome, cx);
+            }
+            Msg::KeptAlive(outcome) => {
+                self.busy = false;
+                match outcome {
+                    Err(JanusError::Core(CoreError::NoSuchSession)) => {
+                        self.machine.heard(Heard::SessionOver, now);
+                    }
+                    // A connection that is silent or gone is noticed as such.
+                    _ => self.machine.kept_alive(now),
+                }
+            }
+            Msg::Destroyed => {
+                self.busy = false;
+                self.machine.destroyed();
+            }
+            Msg::Event(events, Some(event)) => {
+                self.heard(event);
+                listen(events, cx);
+            }
+            Msg::Event(_, None) => self.machine.link_lost(now),
+            Msg::News => self.look(),
+            Msg::End(end) => self.machine.end(end),
+            Msg::Away { .. } | Msg::Leave { .. } | Msg::Called | Msg::Due => {}
+        }
+        self.step(cx);
+    }
+
+    /// The session stays in Janus: the client may claim it through another gateway.
+    fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
+        self.machine.end(End::Draining);
+        self.farewell(End::Draining);
+        Stopping::Now
+    }
+
+    fn observe(&self) -> Observed {
+        let place = self.machine.place();
+        Observed {
+            state: self.machine.name().into(),
+            desired: json!({ "room": self.room, "user": self.user, "janus": place.janus }),
+            observed: json!({ "muted": self.voice.muted, "talking": self.voice.talking }),
+            reason: Some(self.reason.clone()),
+            attempt: self.machine.attempt(),
+            ..Observed::default()
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Keeps the sessions: finds the one a client comes back to, begins new ones, tells them of their rooms.
+//!
+//! At most one session per user and room is served: a newer one replaces it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::open;
+use super::session::{self, Attached, JanusSession};
+use super::{AnchorParts, Anchors, Join, JoinError, Line, Moderation, ModerationError, SessionEvent, Ticket};
+use crate::actors::kernel::{
+    ActorRef, Behaviour, ChildDown, ChildSpec, Cx, Message, Observed, RestartPolicy, Stopping,
+};
+use crate::actors::news::News;
+use crate::auth::Bound;
+use crate::domain::anchor::{End, Nowhere, Place, SessionIds};
+use crate::domain::ids::{Pin, RoomId};
+
+pub struct AnchorSupervisor {
+    parts: AnchorParts,
+    door: Anchors,
+    news: Option<News>,
+    served: HashMap<(RoomId, Arc<str>), Session>,
+    /// All, replaced ones included, by the name of the child.
+    sessions: BTreeMap<Arc<str>, (RoomId, ActorRef<session::Msg>)>,
+    begun: u64,
+}
+
+struct Session {
+    name: Arc<str>,
+    actor: ActorRef<session::Msg>,
+}
+
+pub type JoinReply = oneshot::Sender<Result<(Attached, Line), JoinError>>;
+
+/// A join on its way to a session.
+pub struct Asked {
+    pub join: Join,
+    pub events: mpsc::Sender<SessionEvent>,
+    pub reply: JoinReply,
+}
+
+/// What is needed for a session where there is none to come back to.
+pub struct Begin {
+    asked: Asked,
+    place: Place,
+    pin: Pin,
+    claim: Option<SessionIds>,
+}
+
+pub enum Msg {
+    Join(Box<Asked>),
+    /// The session that was there does not take this client.
+    Declined(Box<Begin>),
+    /// It does.
+    Resumed,
+    Moderate {
+        room: RoomId,
+        user: Arc<str>,
+        act: Moderation,
+        reply: oneshot::Sender<Result<(), ModerationError>>,
+    },
+    Moderated,
+    News,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "join",
+            Self::Declined(_) => "declined",
+            Self::Resumed => "resumed",
+            Self::Moderate { .. } => "moderate",
+            Self::Moderated => "moderated",
+            Self::News => "news",
+        }
+    }
+}
+
+impl AnchorSupervisor {
+    pub fn new(parts: AnchorParts, door: Anchors) -> Self {
+        Self { parts, door, news: None, served: HashMap::new(), sessions: BTreeMap::new(), begun: 0 }
+    }
+
+    fn join(&mut self, asked: Asked, cx: &mut Cx<Self>) {
+        let begin = match self.prepare(&asked.join) {
+            Ok((place, pin, claim)) => Begin { asked, place, pin, claim },
+            Err(refused) => {
+                let _ = asked.reply.send(Err(refused));
+                return;
+            }
+        };
+        let key = (begin.asked.join.room.clone(), begin.asked.join.user.clone());
+        match (self.served.get(&key), begin.claim) {
+            (Some(session), Some(ids)) => cx.run(come_back(session.actor.clone(), ids, begin), |declined| {
+                declined.map_or(Msg::Resumed, |begin| Msg::Declined(Box::new(begin)))
+            }),
+            _ => self.begin(begin, cx),
+        }
+    }
+
+    /// Where, by which pin, and which session the resume token names, if it is good for this user and place.
+    fn prepare(&self, join: &Join) -> Result<(Place, Pin, Option<SessionIds>), JoinError> {
+        let view = self.parts.context.directory.room(&join.room);
+        let place = Place::of(view.as_deref())?;
+        let meta = view.as_ref().and_then(|v| v.meta.as_ref()).ok_or(Nowhere::NoSuchRoom)?;
+        if join.pin.as_ref().is_some_and(|pin| *pin != meta.pin) {
+            return Err(JoinError::WrongPin);
+        }
+        let claim = join.resume_token.as_ref().and_then(|token| {
+            let bound = Bound { user: join.user.to_string(), room: join.room.clone(), epoch: place.epoch };
+            let ticket: Ticket =
+                self.parts.seal.open(&token.0, &bound, self.parts.context.clock.wall()).ok()?;
+            ticket.fits(&place).then_some(ticket.ids)
+        });
+        Ok((place, meta.pin.clone(), claim))
+    }
+
+    fn begin(&mut self, begin: Begin, cx: &mut Cx<Self>) {
+        let Begin { asked, place, pin, claim } = begin;
+        let Asked { join, events, reply } = asked;
+        self.begun += 1;
+        let name: Arc<str> = format!("session:{}", self.begun).into();
+        let (parts, of, room, user) = (self.parts.clone(), place, join.room.clone(), join.user.clone());
+        let make = move || {
+            JanusSession::new(parts.clone(), room.clone(), user.clone(), of.clone(), pin.clone(), claim)
+        };
+        let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
+        let actor = cx.spawn_child(name.clone(), spec, make);
+        let attach = session::Msg::Attach { ids: None, muted: join.muted, events, reply };
+        // Never full: it is the first.
+        let _ = actor.tell(attach);
+        self.sessions.insert(name.clone(), (join.room.clone(), actor.clone()));
+        if let Some(old) = self.served.insert((join.room, join.user), Session { name, actor }) {
+            let _ = old.actor.offer("end", session::Msg::End(End::Replaced));
+        }
+    }
+
+    fn news(&mut self) {
+        let Some(news) = self.news.as_ref().map(News::take) else { return };
+        for (room, actor) in self.sessions.values() {
+            if news.rebuilt || news.rooms.contains(room) {
+                let _ = actor.offer("news", session::Msg::News);
+            }
+        }
+    }
+}
+
+/// Asks a session to take its client back; what to begin if it does not.
+async fn come_back(actor: ActorRef<session::Msg>, ids: SessionIds, begin: Begin) -> Option<Begin> {
+    let (reply, answer) = oneshot::channel();
+    let (muted, events) = (begin.asked.join.muted, begin.asked.events.clone());
+    let attach = session::Msg::Attach { ids: Some(ids), muted, events, reply };
+    if actor.tell(attach).is_ok()
+        && let Ok(Ok(attached)) = answer.await
+    {
+        let _ = begin.asked.reply.send(Ok(attached));
+        return None;
+    }
+    Some(begin)
+}
+
+impl Behaviour for AnchorSupervisor {
+    const KIND: &'static str = "anchor_supervisor";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let me = cx.me();
+        self.news = Some(self.parts.context.subscribe(move || {
+            let _ = me.offer("news", Msg::News);
+        }));
+        self.door.set(Some(cx.me()));
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Join(asked) => self.join(*asked, cx),
+            Msg::Declined(begin) => self.begin(*begin, cx),
+            Msg::Moderate { room, user, act, reply } => {
+                let moderated = open::moderate(self.parts.clone(), room, user, act);
+                cx.run(async move { drop(reply.send(moderated.await)) }, |()| Msg::Moderated);
+            }
+            Msg::Resumed | Msg::Moderated => {}
+            Msg::News => self.news(),
+        }
+    }
+
+    fn child_down(&mut self, child: &ChildDown, _: &mut Cx<Self>) {
+        self.sessions.remove(&child.name);
+        self.served.retain(|_, session| session.name != child.name);
+    }
+
+    fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
+        self.door.set(None);
+        Stopping::Now
+    }
+
+    fn observe(&self) -> Observed {
+        Observed { observed: json!({ "sessions": self.sessions.len() }), ..Observed::state("supervising") }
+    }
+}

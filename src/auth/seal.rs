@@ -1,0 +1,185 @@
+//! The resume token of an anchor (`jtoken`): what names its session inside, sealed for one user, room and epoch.
+//!
+//! AES-256-GCM under a key made from the installation's secret, so every node of a cluster opens what any of them
+//! sealed. Owns: the format and the check of its age. Never does: read a clock, or know what it carries.
+//!
+//! ```text
+//! base64url( nonce (12) ‖ AES-256-GCM( {content, issued, expires} ) ‖ tag (16) )     AAD: user, room, epoch
+//! ```
+
+use std::time::Duration;
+
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::secrets::{Secrets, derive};
+use crate::domain::ids::{Epoch, RoomId, UnixMs};
+
+/// Longer is no token of ours; refused before anything is decoded.
+const MAX_LEN: usize = 2048;
+const NONCE_LEN: usize = 12;
+const LABEL: &[u8] = b"stentor resume token";
+
+/// Whom a token is good for, and for which assignment of the room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    pub user: String,
+    pub room: RoomId,
+    pub epoch: Epoch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Altered, made up, or sealed for another user, room or epoch: the cipher does not say which.
+    #[error("the resume token is not for this user, room and epoch")]
+    Refused,
+    #[error("the resume token has expired")]
+    Expired,
+}
+
+/// Seals and opens. Cheap to clone.
+#[derive(Clone)]
+pub struct Seal {
+    cipher: Aes256Gcm,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Sealed<T> {
+    content: T,
+    issued: UnixMs,
+    expires: UnixMs,
+}
+
+impl Seal {
+    pub fn new(secrets: &Secrets) -> Self {
+        Self { cipher: Aes256Gcm::new(&derive(&secrets.hls, LABEL).into()) }
+    }
+
+    /// A token that opens until `now + ttl`. Two of the same content differ.
+    pub fn seal<T: Serialize>(&self, content: T, bound: &Bound, now: UnixMs, ttl: Duration) -> String {
+        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let sealed = Sealed { content, issued: now, expires: UnixMs(now.0.saturating_add(ttl)) };
+        // Cannot fail: contents are plain values with texts for keys.
+        let plain = serde_json::to_vec(&sealed).expect("a plain value is JSON");
+        // 96 random bits: a collision needs some 2^32 tokens under one secret (NIST SP 800-38D, 8.3).
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        let payload = Payload { msg: &plain, aad: &bound.to_bytes() };
+        // Cannot fail: the text is far below the 64 GiB that GCM takes.
+        let sealed = self.cipher.encrypt(&Nonce::from(nonce), payload).expect("GCM takes a short text");
+        URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())
+    }
+
+    pub fn open<T: DeserializeOwned>(&self, token: &str, bound: &Bound, now: UnixMs) -> Result<T, SealError> {
+        let plain = self.decrypt(token, bound).ok_or(SealError::Refused)?;
+        let sealed: Sealed<T> = serde_json::from_slice(&plain).map_err(|_| SealError::Refused)?;
+        if now >= sealed.expires {
+            return Err(SealError::Expired);
+        }
+        Ok(sealed.content)
+    }
+
+    fn decrypt(&self, token: &str, bound: &Bound) -> Option<Vec<u8>> {
+        if token.len() > MAX_LEN {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>()?;
+        let payload = Payload { msg: sealed, aad: &bound.to_bytes() };
+        self.cipher.decrypt(&Nonce::from(*nonce), payload).ok()
+    }
+}
+
+impl Bound {
+    /// Each text with its length before it, so that no two bounds give the same bytes.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for text in [self.user.as_str(), self.room.as_str()] {
+            bytes.extend((text.len() as u64).to_be_bytes());
+            bytes.extend(text.as_bytes());
+        }
+        bytes.extend(self.epoch.0.to_be_bytes());
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+    use proptest::prelude::*;
+
+    const NOW: UnixMs = UnixMs(1_000_000);
+    const TTL: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_token_opens_until_it_expires() {
+        let (seal, bound) = (seal(7), bound("anna", "room-1", 3));
+        let token = seal.seal("content", &bound, NOW, TTL);
+        let open = |at| seal.open::<String>(&token, &bound, UnixMs(at));
+        assert_eq!(open(NOW.0 + 59_999), Ok("content".to_owned()));
+        assert_eq!(open(NOW.0 + 60_000), Err(SealError::Expired));
+    }
+
+    #[test]
+    fn every_node_with_the_secret_opens_it_and_no_other() {
+        let bound = bound("anna", "room-1", 3);
+        let token = seal(7).seal(1, &bound, NOW, TTL);
+        assert_eq!(seal(7).open(&token, &bound, NOW), Ok(1));
+        assert_eq!(seal(8).open::<i32>(&token, &bound, NOW), Err(SealError::Refused));
+    }
+
+    #[test]
+    fn what_is_inside_is_not_to_be_read() {
+        let token = seal(7).seal("4811718052350005", &bound("anna", "room-1", 3), NOW, TTL);
+        let bytes = URL_SAFE_NO_PAD.decode(token).unwrap();
+        assert!(!bytes.windows(4).any(|w| w == b"4811"));
+    }
+
+    proptest! {
+        #[test]
+        fn for_another_user_room_or_epoch_it_is_refused(
+            a in bounds(), b in bounds(), content: u64,
+        ) {
+            let seal = seal(7);
+            let token = seal.seal(content, &a, NOW, TTL);
+            let opened = seal.open::<u64>(&token, &b, NOW);
+            prop_assert_eq!(opened, if a == b { Ok(content) } else { Err(SealError::Refused) });
+        }
+
+        #[test]
+        fn altered_anywhere_it_is_refused(at: prop::sample::Index, bit in 0..8u8) {
+            let (seal, bound) = (seal(7), bound("anna", "room-1", 3));
+            let mut bytes = URL_SAFE_NO_PAD.decode(seal.seal(1u64, &bound, NOW, TTL)).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            let token = URL_SAFE_NO_PAD.encode(bytes);
+            prop_assert_eq!(seal.open::<u64>(&token, &bound, NOW), Err(SealError::Refused));
+        }
+
+        #[test]
+        fn any_text_is_no_token(text in ".{0,300}") {
+            let opened = seal(7).open::<u64>(&text, &bound("anna", "room-1", 3), NOW);
+            prop_assert_eq!(opened, Err(SealError::Refused));
+        }
+    }
+
+    /// Few and alike, so that equal ones and ones that differ in one part only are met often.
+    fn bounds() -> impl Strategy<Value = Bound> {
+        let user = prop::sample::select(vec!["a", "aa", "aaa", "aaab"]);
+        let room = prop::sample::select(vec!["aaa", "aaab", "baaa"]);
+        (user, room, 0..3u64).prop_map(|(user, room, epoch)| bound(user, room, epoch))
+    }
+
+    fn bound(user: &str, room: &str, epoch: u64) -> Bound {
+        Bound { user: user.to_owned(), room: RoomId::new(room).unwrap(), epoch: Epoch(epoch) }
+    }
+
+    fn seal(byte: u8) -> Seal {
+        let secret = || Secret(vec![byte; 32]);
+        Seal::new(&Secrets { jwt: Vec::new(), hls: secret(), janus_room: secret() })
+    }
+}

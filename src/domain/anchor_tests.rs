@@ -1,0 +1,274 @@
+//! What an anchor's session does when its client, its Janus or its room goes, and comes back.
+
+use super::*;
+use crate::domain::ids::{Nonce, Pin, UnixMs};
+use crate::domain::model::{JanusState, JanusStatus, LiveMeta, LiveStatus, Meta};
+use crate::domain::view::Versioned;
+use proptest::prelude::*;
+
+const GRACE: Duration = Duration::from_secs(60);
+
+#[test]
+fn while_the_client_is_away_the_session_is_kept_alive_once_and_then_left_to_janus() {
+    let mut anchor = up();
+    anchor.client_left(at(100));
+    assert!(anchor.takes_calls() && anchor.is_resumable() && anchor.name() == "detached");
+    assert!(does(&anchor, 100, Effect::KeepAlive));
+    anchor.kept_alive(at(100));
+    assert!(matches!(anchor.plan(at(150)), Plan::Wait { until: Some(until), .. } if until == at(164)));
+    anchor.look(at(163));
+    assert_eq!(anchor.name(), "detached", "Janus may be late with its word");
+    anchor.look(at(164));
+    assert_eq!(anchor.state(), State::Ended(End::GraceOver));
+    assert_eq!(anchor.plan(at(164)), Plan::Finished, "another gateway may have it: it is not destroyed");
+}
+
+#[test]
+fn a_client_that_comes_back_finds_its_media_and_is_kept_alive_again() {
+    let mut anchor = up();
+    anchor.client_left(at(100));
+    anchor.kept_alive(at(100));
+    anchor.client_back(at(159));
+    anchor.look(at(300));
+    assert!(anchor.is_resumable());
+    assert!(does(&anchor, 159, Effect::KeepAlive));
+}
+
+#[test]
+fn a_page_that_is_gone_with_its_media_is_not_waited_for() {
+    let mut anchor = up();
+    anchor.client_left(at(100));
+    anchor.heard(Heard::Down, at(101));
+    assert_eq!(anchor.state(), State::Ended(End::MediaOver));
+    assert!(does(&anchor, 101, Effect::Destroy));
+    anchor.destroyed();
+    assert_eq!(anchor.plan(at(101)), Plan::Finished);
+}
+
+#[test]
+fn media_that_is_over_takes_the_part_in_the_room_along_and_the_client_joins_anew() {
+    let mut anchor = up();
+    anchor.heard(Heard::Down, at(1));
+    assert!(!anchor.takes_calls() && does(&anchor, 1, Effect::Destroy));
+    assert!(End::MediaOver.reconnect_after().is_some());
+}
+
+#[test]
+fn a_lost_connection_to_janus_is_followed_by_a_claim_until_the_grace_is_over() {
+    let mut anchor = up();
+    anchor.link_lost(at(10));
+    assert!(!anchor.takes_calls() && does(&anchor, 10, Effect::Reclaim));
+    anchor.reclaim_failed(ClaimFailure::Unavailable("refused".into()), at(10), 1.0);
+    assert!(matches!(anchor.plan(at(10)), Plan::Wait { until: Some(_), .. }));
+    let mut healed = up();
+    healed.link_lost(at(10));
+    healed.reclaimed(at(12));
+    assert!(healed.is_resumable() && healed.name() == "up");
+    anchor.look(at(70));
+    assert_eq!(anchor.state(), State::Ended(End::JanusUnreachable));
+    assert!(End::JanusUnreachable.reconnect_after().is_some());
+}
+
+#[test]
+fn a_session_whose_client_and_janus_are_both_away_is_let_go_and_not_claimed_for_nobody() {
+    let mut anchor = up();
+    anchor.client_left(at(10));
+    anchor.link_lost(at(20));
+    anchor.look(at(20));
+    assert_eq!(anchor.state(), State::Ended(End::LetGo));
+    assert_eq!(anchor.plan(at(20)), Plan::Finished);
+}
+
+#[test]
+fn a_session_that_janus_forgot_is_lost() {
+    let mut anchor = up();
+    anchor.link_lost(at(10));
+    anchor.reclaim_failed(ClaimFailure::SessionGone, at(11), 0.5);
+    assert_eq!(anchor.state(), State::Ended(End::SessionLost));
+    assert_eq!(anchor.plan(at(11)), Plan::Finished);
+}
+
+#[test]
+fn a_destroyed_room_is_closed_or_moved_and_the_store_knows_which() {
+    let mut closed = up();
+    closed.heard(Heard::RoomDestroyed, at(10));
+    let mut unknown = up();
+    unknown.heard(Heard::RoomDestroyed, at(10));
+    assert!(!unknown.is_resumable(), "there is nothing to come back to");
+    closed.saw(None);
+    assert_eq!(closed.state(), State::Ended(End::RoomClosed));
+    unknown.saw(Some(&view(3, "janus-a", 111_111)));
+    unknown.look(at(12));
+    assert_eq!(unknown.state(), State::Ended(End::JanusMoved));
+}
+
+#[test]
+fn only_a_move_of_janus_moves_the_anchors() {
+    let place = Place::of(Some(&view(3, "janus-a", 111_111))).unwrap();
+    let fate = |view: RoomView| place.fate(Some(&view));
+    assert_eq!(fate(view(4, "janus-a", 111_111)), Fate::Stays, "the mixer moved");
+    assert_eq!(fate(view(4, "janus-b", 111_111)), Fate::Moved);
+    assert_eq!(fate(view(4, "janus-a", 222_222)), Fate::Moved, "its Janus was restarted");
+    assert_eq!(fate(RoomView { janus: None, ..view(4, "janus-a", 1) }), Fate::Stays, "not told yet");
+    let mut removing = view(3, "janus-a", 111_111);
+    removing.live.as_mut().unwrap().value.status = LiveStatus::Removing;
+    assert_eq!(fate(removing), Fate::Closed);
+    assert_eq!(place.fate(None), Fate::Closed);
+}
+
+#[test]
+fn a_room_has_a_place_once_its_janus_says_so() {
+    let of = |view: &RoomView| Place::of(Some(view));
+    let ready = view(3, "janus-a", 111_111);
+    assert_eq!(of(&ready).unwrap().janus_room_id, 111_111);
+    assert_eq!(of(&RoomView { janus: None, ..ready.clone() }), Err(Nowhere::Preparing));
+    assert_eq!(of(&RoomView { live: None, ..ready.clone() }), Err(Nowhere::NotOnAir));
+    assert_eq!(of(&RoomView { meta: None, ..ready }), Err(Nowhere::NoSuchRoom));
+    assert_eq!(Place::of(None), Err(Nowhere::NoSuchRoom));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Left,
+    Back,
+    Heard(Heard),
+    LinkLost,
+    Moved,
+    End(End),
+    Tick(u64),
+}
+
+proptest! {
+    /// Whatever happens, it is over some time after the client has gone for good, and nothing is owned then.
+    #[test]
+    fn no_history_leaves_a_session_behind(steps in proptest::collection::vec(step(), 0..40), dice in 0.0..1.0f64) {
+        let mut anchor = Anchor::new(place(), timing());
+        let mut now = 0;
+        for step in steps {
+            apply(&mut anchor, &step, &mut now);
+            run(&mut anchor, now, dice);
+        }
+        anchor.client_left(at(now));
+        for _ in 0..200 {
+            now += 1;
+            anchor.look(at(now));
+            run(&mut anchor, now, dice);
+        }
+        let ended = matches!(anchor.state(), State::Ended(_));
+        prop_assert!(ended, "{anchor:?}");
+        prop_assert_eq!(anchor.plan(at(now)), Plan::Finished);
+    }
+}
+
+fn apply(anchor: &mut Anchor, step: &Step, now: &mut u64) {
+    match step {
+        Step::Left => anchor.client_left(at(*now)),
+        Step::Back => anchor.client_back(at(*now)),
+        Step::Heard(heard) => anchor.heard(*heard, at(*now)),
+        Step::LinkLost => anchor.link_lost(at(*now)),
+        Step::Moved => anchor.saw(Some(&view(9, "janus-b", 1))),
+        Step::End(end) => anchor.end(*end),
+        Step::Tick(seconds) => *now += seconds,
+    }
+    anchor.look(at(*now));
+}
+
+/// Carries out what is planned, with luck for the dice.
+fn run(anchor: &mut Anchor, now: u64, dice: f64) {
+    for _ in 0..5 {
+        let Plan::Do { effect, .. } = anchor.plan(at(now)) else { return };
+        match effect {
+            Effect::Open => anchor.opened(dice > 0.5, at(now)),
+            Effect::Reclaim if dice > 0.7 => anchor.reclaimed(at(now)),
+            Effect::Reclaim => {
+                anchor.reclaim_failed(ClaimFailure::Unavailable("no".into()), at(now), dice);
+            }
+            Effect::KeepAlive => anchor.kept_alive(at(now)),
+            Effect::Destroy => anchor.destroyed(),
+        }
+    }
+    assert!(!matches!(anchor.plan(at(now)), Plan::Do { .. }), "it comes to rest: {anchor:?}");
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    use Heard::*;
+    let heard = prop::sample::select(vec![Up, Down, Removed, RoomDestroyed, SessionOver]);
+    let end = prop::sample::select(vec![End::Left, End::Replaced, End::Draining]);
+    prop_oneof![
+        2 => Just(Step::Left),
+        2 => Just(Step::Back),
+        2 => heard.prop_map(Step::Heard),
+        2 => Just(Step::LinkLost),
+        1 => Just(Step::Moved),
+        1 => end.prop_map(Step::End),
+        4 => (0..30u64).prop_map(Step::Tick),
+    ]
+}
+
+fn up() -> Anchor {
+    let mut anchor = Anchor::new(place(), timing());
+    anchor.opened(false, at(0));
+    anchor.answered();
+    anchor.heard(Heard::Up, at(0));
+    anchor
+}
+
+fn does(anchor: &Anchor, now: u64, wanted: Effect) -> bool {
+    matches!(anchor.plan(at(now)), Plan::Do { effect, .. } if effect == wanted)
+}
+
+fn timing() -> Timing {
+    let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(2) };
+    Timing { grace: GRACE, keep_alive: Duration::from_secs(20), backoff }
+}
+
+fn place() -> Place {
+    Place { janus: janus("janus-a"), janus_room_id: 111_111, epoch: Epoch(3) }
+}
+
+fn janus(id: &str) -> ModuleId {
+    ModuleId::new(id).unwrap()
+}
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn view(epoch: u64, id: &str, janus_room_id: u32) -> RoomView {
+    let meta = Meta {
+        pin: Pin::new("abc123").unwrap(),
+        max_anchors: 3,
+        hls_path: String::new(),
+        created_at: UnixMs(0),
+        deleted_at: None,
+        last_epoch: Epoch(epoch),
+        last_started_at: None,
+    };
+    let live = LiveMeta {
+        status: LiveStatus::OnAir,
+        mixer_id: janus("mixer"),
+        janus_id: janus(id),
+        nonce: Nonce("n".into()),
+        created_at: UnixMs(0),
+        discard_at: None,
+        epoch: Epoch(epoch),
+    };
+    let key = JanusState {
+        id: janus(id),
+        janus_room_id,
+        status: JanusStatus::Forwarding,
+        forwarder: None,
+        timestamp: UnixMs(0),
+        epoch: Epoch(epoch),
+    };
+    RoomView {
+        meta: Some(versioned(meta)),
+        live: Some(versioned(live)),
+        janus: Some(versioned(key)),
+        ..RoomView::default()
+    }
+}
+
+fn versioned<T>(value: T) -> Versioned<T> {
+    Versioned { value, mod_revision: 1 }
+}

@@ -1,0 +1,177 @@
+//! A participant that speaks WebRTC: a Janus session of its own on the shared connection.
+//!
+//! A session of its own, because that is what another node can `claim` when this one dies, and what ends by
+//! itself when nobody keeps it alive. Owns: the requests of one anchor. Never does: keep the session alive by
+//! itself, or end it when dropped: both are its actor's decisions.
+//!
+//! Janus runs half-trickle, its default: its own candidates, host ones of a server, are all in the answer, at
+//! the cost of a few milliseconds. The anchor's come one by one. An external Janus with `full_trickle` works as
+//! well: its candidates come as events.
+
+use serde_json::json;
+
+use super::Secret;
+use super::anchor_event::{AnchorEvents, Candidate};
+use super::audiobridge::ParticipantInfo;
+use super::client::{JanusClient, Session, create_session};
+use super::error::{CoreError, JanusError, PluginError};
+use super::link::Link;
+use super::wire::{BridgeRequest, Done, Joined, Jsep, Participants, Quality, Request, answer_in, core_reply};
+use crate::domain::anchor::SessionIds;
+use crate::domain::ids::Pin;
+
+/// Whom to bring into which room.
+#[derive(Debug, Clone)]
+pub struct AnchorJoin {
+    pub janus_room_id: u32,
+    pub pin: Pin,
+    /// Shown to those who list the room's participants.
+    pub display: String,
+    pub muted: bool,
+    pub quality: Quality,
+}
+
+/// One anchor's session, handle and part in a room.
+#[derive(Debug)]
+pub struct AnchorSession {
+    session: Session,
+    handle: u64,
+    participant: u64,
+}
+
+impl JanusClient {
+    /// Opens a session and joins. Nothing is left of it if that fails or is given up half-way.
+    pub async fn join(&self, join: &AnchorJoin) -> Result<(AnchorSession, AnchorEvents), JanusError> {
+        let opening = Opening::begin(self.link()).await?;
+        let handle = opening.session.attach().await?;
+        let events = opening.session.subscribe(handle).await?;
+        let request = BridgeRequest::Join {
+            room: join.janus_room_id,
+            pin: join.pin.reveal(),
+            display: &join.display,
+            muted: Some(join.muted),
+            quality: join.quality,
+            rtp: None,
+        };
+        let Joined { id: participant, .. } = opening.session.message(handle, request).await?;
+        let session = opening.done();
+        Ok((AnchorSession { session, handle, participant }, AnchorEvents::new(events)))
+    }
+
+    /// Takes over a session, whoever opened it: from now on its events come here. `NoSuchSession` if it is over;
+    /// `NotInRoom` if the session lives, but its part in the room does not.
+    pub async fn claim(
+        &self,
+        ids: SessionIds,
+        janus_room_id: u32,
+    ) -> Result<(AnchorSession, AnchorEvents, ParticipantInfo), JanusError> {
+        let session = Session { link: self.link().clone(), id: ids.session };
+        let anchor = AnchorSession { session, handle: ids.handle, participant: ids.participant };
+        // First, so that nothing is missed between the two.
+        let events = anchor.session.subscribe(ids.handle).await?;
+        let claim = Request { session_id: Some(ids.session), ..Request::new("claim") };
+        core_reply::<Done>("claim", &self.link().request(claim).await?)?;
+        let list = BridgeRequest::ListParticipants { room: janus_room_id };
+        let room: Participants = anchor.session.message(ids.handle, list).await?;
+        let Some(mine) = room.participants.into_iter().find(|p| p.id == ids.participant) else {
+            // Of no more use to anybody.
+            self.link().tell(anchor.request("destroy", None));
+            return Err(PluginError::NotInRoom.into());
+        };
+        Ok((anchor, AnchorEvents::new(events), mine.into()))
+    }
+}
+
+/// What the holder of a room's secret may do to those in it.
+impl JanusClient {
+    /// Silences a participant, or lets it speak again. `NoSuchParticipant` if it is not in the room.
+    pub async fn set_muted(
+        &self,
+        room: u32,
+        secret: &Secret,
+        id: u64,
+        muted: bool,
+    ) -> Result<(), JanusError> {
+        let mute = BridgeRequest::Mute { room, secret, id };
+        let request = if muted { mute } else { BridgeRequest::Unmute { room, secret, id } };
+        self.bridge::<Done>(request).await.map(|_| ())
+    }
+
+    /// Puts a participant out of the room; it may join again. `NoSuchParticipant` if it is not in the room.
+    pub async fn kick(&self, room: u32, secret: &Secret, id: u64) -> Result<(), JanusError> {
+        self.bridge::<Done>(BridgeRequest::Kick { room, secret, id }).await.map(|_| ())
+    }
+}
+
+impl AnchorSession {
+    pub fn ids(&self) -> SessionIds {
+        SessionIds { session: self.session.id, handle: self.handle, participant: self.participant }
+    }
+
+    /// The answer to an SDP offer; a later one of the same peer connection restarts ICE.
+    pub async fn offer(&self, sdp: String) -> Result<String, JanusError> {
+        let configure = BridgeRequest::Configure { muted: None };
+        let name = configure.name();
+        let mut request = self.session.message_request(self.handle, configure)?;
+        request.jsep = Some(Jsep { kind: "offer".to_owned(), sdp });
+        Ok(answer_in(name, &self.session.link.request(request).await?)?.sdp)
+    }
+
+    /// A candidate of the anchor's; `None`: there are no more. Janus takes candidates before the offer, too, and
+    /// does not say whether it could use one.
+    pub async fn trickle(&self, candidate: Option<&Candidate>) -> Result<(), JanusError> {
+        let candidate = candidate.map_or_else(|| json!({ "completed": true }), |c| json!(c));
+        let request = Request { candidate: Some(candidate), ..self.request("trickle", Some(self.handle)) };
+        core_reply::<Done>("trickle", &self.session.link.request(request).await?).map(|_| ())
+    }
+
+    pub async fn set_muted(&self, muted: bool) -> Result<(), JanusError> {
+        let configure = BridgeRequest::Configure { muted: Some(muted) };
+        self.session.message::<Done>(self.handle, configure).await.map(|_| ())
+    }
+
+    /// Janus ends a session that it has not heard of for `session_timeout`.
+    pub async fn keep_alive(&self) -> Result<(), JanusError> {
+        self.session.keep_alive().await
+    }
+
+    /// Ends the session, and with it media and the part in the room. A session that is gone is no error.
+    pub async fn destroy(&self) -> Result<(), JanusError> {
+        let raw = self.session.link.request(self.request("destroy", None)).await?;
+        match core_reply::<Done>("destroy", &raw) {
+            Ok(_) | Err(JanusError::Core(CoreError::NoSuchSession)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn request(&self, janus: &'static str, handle_id: Option<u64>) -> Request {
+        Request { session_id: Some(self.session.id), handle_id, ..Request::new(janus) }
+    }
+}
+
+/// A session that is ended again unless the join succeeds: left alone, it would stay until it times out.
+struct Opening {
+    session: Session,
+    done: bool,
+}
+
+impl Opening {
+    async fn begin(link: &Link) -> Result<Self, JanusError> {
+        let session = Session { link: link.clone(), id: create_session(link).await? };
+        Ok(Self { session, done: false })
+    }
+
+    fn done(mut self) -> Session {
+        self.done = true;
+        Session { link: self.session.link.clone(), id: self.session.id }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if !self.done {
+            let destroy = Request { session_id: Some(self.session.id), ..Request::new("destroy") };
+            self.session.link.tell(destroy);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The switchboard of a link without a socket: routing, liveness, what ends it.
+
+use super::*;
+
+type Answer = oneshot::Receiver<Result<Bytes, JanusError>>;
+
+/// A switchboard with what it writes, and no socket.
+struct Bench {
+    board: Switchboard,
+    out: mpsc::UnboundedSender<Message>,
+    written: mpsc::UnboundedReceiver<Message>,
+}
+
+#[test]
+fn an_ack_only_promises_the_answer() {
+    let mut bench = Bench::new();
+    let mut join = bench.send("message");
+    bench.hear(r#"{"janus":"ack","transaction":"1"}"#);
+    assert!(join.try_recv().is_err(), "not yet");
+    bench.hear(r#"{"janus":"event","sender":7,"transaction":"1","plugindata":{}}"#);
+    assert!(join.try_recv().unwrap().unwrap().starts_with(br#"{"janus":"event""#));
+}
+
+#[test]
+fn an_ack_is_all_a_keepalive_gets() {
+    let mut bench = Bench::new();
+    let mut keepalive = bench.send("keepalive");
+    bench.hear(r#"{"janus":"ack","transaction":"1"}"#);
+    assert!(keepalive.try_recv().unwrap().is_ok());
+}
+
+#[test]
+fn answers_find_their_requests_in_any_order() {
+    let mut bench = Bench::new();
+    let (mut first, mut second) = (bench.send("message"), bench.send("message"));
+    bench.hear(r#"{"janus":"success","transaction":"2"}"#);
+    assert!(first.try_recv().is_err() && second.try_recv().unwrap().is_ok());
+    bench.hear(r#"{"janus":"success","transaction":"2"}"#);
+    bench.hear(r#"{"janus":"success","transaction":"of somebody else"}"#);
+    bench.hear(r#"{"janus":"error","transaction":"1"}"#);
+    assert!(first.try_recv().unwrap().is_ok(), "an error is an answer; what it says is not the link's");
+}
+
+#[test]
+fn the_api_secret_is_on_every_request_and_in_no_debug_text() {
+    let mut bench = Bench::new();
+    let _answer = bench.send("message");
+    let Message::Text(json) = bench.written.try_recv().unwrap() else { panic!("text") };
+    assert!(json.contains(r#""apisecret":"hush""#), "{json}");
+    assert!(!format!("{:?}", bench.board.api_secret).contains("hush"));
+}
+
+#[test]
+fn events_reach_their_handle_only() {
+    let mut bench = Bench::new();
+    let (mut ours, mut others) = (bench.subscribe(7, 4), bench.subscribe(8, 4));
+    bench.hear(r#"{"janus":"event","sender":7,"plugindata":{"plugin":"p","data":{"audiobridge":"left"}}}"#);
+    bench.hear(r#"{"janus":"hangup","sender":7,"reason":"ICE failed"}"#);
+    let event = ours.try_recv().unwrap();
+    assert_eq!((event.kind.as_str(), &event.data["audiobridge"]), ("event", &"left".into()));
+    let event = ours.try_recv().unwrap();
+    assert_eq!((event.kind.as_str(), &event.data["reason"]), ("hangup", &"ICE failed".into()));
+    assert!(others.try_recv().is_err());
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_loses_its_stream_and_knows() {
+    let mut bench = Bench::new();
+    let mut events = bench.subscribe(7, 1);
+    for _ in 0..3 {
+        assert!(bench.hear(r#"{"janus":"media","sender":7}"#).is_none());
+    }
+    assert!(events.try_recv().is_ok());
+    assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+}
+
+#[test]
+fn unanswered_pings_end_the_link_and_any_word_begins_the_count_anew() {
+    let mut bench = Bench::new();
+    for _ in 0..UNANSWERED_PINGS {
+        assert!(bench.board.ping(&bench.out).is_none());
+    }
+    bench.board.hear(Incoming::Nothing, &bench.out);
+    for _ in 0..UNANSWERED_PINGS {
+        assert!(bench.board.ping(&bench.out).is_none());
+    }
+    assert!(matches!(bench.board.ping(&bench.out), Some(End::Down(DownReason::Silent))));
+}
+
+#[test]
+fn a_request_given_up_is_forgotten() {
+    let mut bench = Bench::new();
+    drop(bench.send("message"));
+    let _waits = bench.send("message");
+    bench.board.ping(&bench.out);
+    assert_eq!(bench.board.pending.keys().collect::<Vec<_>>(), [&2]);
+}
+
+#[test]
+fn the_end_of_the_session_it_depends_on_ends_the_link_and_so_does_nonsense() {
+    let mut bench = Bench::new();
+    bench.board.obey(Command::DependOn { session: 1 }, &bench.out);
+    let lost = bench.hear(r#"{"janus":"timeout","session_id":1}"#);
+    assert!(matches!(lost, Some(End::Down(DownReason::SessionLost))));
+    assert!(matches!(Bench::new().hear("no JSON"), Some(End::Down(DownReason::Failed(_)))));
+}
+
+#[test]
+fn another_session_s_end_is_told_to_its_handles_and_ends_nothing_else() {
+    let mut bench = Bench::new();
+    bench.board.obey(Command::DependOn { session: 1 }, &bench.out);
+    let (mut theirs, mut ours) = (bench.subscribe_in(2, 7, 4), bench.subscribe(8, 4));
+    assert!(bench.hear(r#"{"janus":"timeout","session_id":2}"#).is_none());
+    assert_eq!(theirs.try_recv().unwrap().kind, "timeout");
+    assert_eq!(theirs.try_recv(), Err(mpsc::error::TryRecvError::Disconnected), "it comes last");
+    assert_eq!(ours.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+}
+
+#[test]
+fn an_answer_too_large_fails_its_own_request() {
+    let mut bench = Bench::new();
+    let (mut small, mut large) = (bench.send("message"), bench.send("message"));
+    let beginning = Bytes::from_static(br#"{"janus":"success","session_id":1,"transaction":"2","plugin"#);
+    assert!(bench.board.hear(Incoming::TooLarge(beginning), &bench.out).is_none());
+    assert!(matches!(large.try_recv().unwrap(), Err(JanusError::TooLarge { .. })));
+    assert!(small.try_recv().is_err(), "still waits");
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (out, written) = mpsc::unbounded_channel();
+        Self { board: Switchboard::new(Some(Secret("hush".to_owned()))), out, written }
+    }
+
+    fn send(&mut self, janus: &'static str) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        self.board.obey(Command::Request { request: Request::new(janus), reply }, &self.out);
+        answer
+    }
+
+    fn subscribe(&mut self, handle: u64, queue: usize) -> mpsc::Receiver<HandleEvent> {
+        self.subscribe_in(1, handle, queue)
+    }
+
+    fn subscribe_in(&mut self, session: u64, handle: u64, queue: usize) -> mpsc::Receiver<HandleEvent> {
+        let (events, stream) = mpsc::channel(queue);
+        self.board.obey(Command::Subscribe { session, handle, events }, &self.out);
+        stream
+    }
+
+    fn hear(&mut self, json: &'static str) -> Option<End> {
+        self.board.hear(Incoming::Message(Bytes::from_static(json.as_bytes())), &self.out)
+    }
+}

@@ -1,0 +1,322 @@
+//! Anchors on a real Janus with real WebRTC: join, hear each other, come back, and every way it ends.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use stentor::actors::anchors::{CallError, Join, JoinError, Moderation, ModerationError, SessionEvent};
+use stentor::domain::anchor::{End, Nowhere};
+use stentor::domain::ids::{Epoch, Pin, RoomId};
+use stentor::janus::{AudioBridge, Candidate, ManagedJanus};
+use stentor::probe::hearing::level;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::support::anchor_rig::{JANUS_ROOM, Rig, join};
+use crate::support::janus::MOMENT;
+use crate::support::pause_async;
+use crate::support::tcp_proxy::TcpProxy;
+use crate::support::webrtc::WebRtcClient;
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(60);
+/// A second of audio, in frames.
+const SECOND: u64 = 50;
+
+#[actix::test]
+async fn two_anchors_hear_each_other_and_not_themselves() {
+    let rig = Rig::start(LONG).await;
+    let gateway = rig.gateway().await;
+    let (mut anna, anna_media) = gateway.speak("anna", 440).await;
+    let (_bert, bert_media) = gateway.speak("bert", 660).await;
+    event(&mut anna.events, |e| *e == SessionEvent::Up).await;
+    event(&mut anna.events, |e| *e == SessionEvent::Talking { talking: true }).await;
+    let names: Vec<_> = rig.participants().await.into_iter().map(|p| (p.display, p.setup)).collect();
+    assert!(names.contains(&("anna".into(), true)) && names.contains(&("bert".into(), true)), "{names:?}");
+
+    // The first moments hold silence and the start of the mix.
+    for media in [&anna_media, &bert_media] {
+        media.hear(SECOND).await;
+    }
+    let (at_anna, at_bert) = (anna_media.hear(SECOND).await, bert_media.hear(SECOND).await);
+    assert!(level(&at_anna, 660.0) > 0.05 && level(&at_anna, 440.0) < 0.005, "anna hears bert alone");
+    assert!(level(&at_bert, 440.0) > 0.05 && level(&at_bert, 660.0) < 0.005, "bert hears anna alone");
+    let status = anna.line.status().await.unwrap();
+    assert_eq!((status.state, status.muted, status.receiving), ("up", false, true));
+}
+
+#[actix::test]
+async fn candidates_may_come_one_by_one_before_and_after_the_offer() {
+    let rig = Rig::start(LONG).await;
+    let joined = rig.gateway().await.join("anna", None).await.unwrap();
+    let mut media = WebRtcClient::new(Vec::new()).await;
+    let answer = joined.line.offer(media.offer_without_candidates()).await.unwrap();
+    let candidate = Candidate { candidate: media.candidate(), sdp_mid: None, sdp_m_line_index: Some(0) };
+    joined.line.candidate(Some(candidate)).await.unwrap();
+    joined.line.candidate(None).await.unwrap();
+    assert!(answer.contains("a=candidate"), "half-trickle: those of Janus are all in the answer");
+    media.answer(&answer);
+    media.until("the connection", |p| p.connected).await;
+}
+
+#[actix::test]
+async fn what_cannot_be_joined_says_why() {
+    let rig = Rig::start(LONG).await;
+    let gateway = rig.gateway().await;
+    let refused = |join: Join| async { gateway.anchors.join(join).await.map(|_| ()).unwrap_err() };
+    let wrong = Join { pin: Some(Pin::new("wrong1").unwrap()), ..join("anna", None) };
+    assert_eq!(refused(wrong).await, JoinError::WrongPin);
+    let elsewhere = Join { room: RoomId::new("elsewhere").unwrap(), ..join("anna", None) };
+    assert_eq!(refused(elsewhere).await, JoinError::Nowhere(Nowhere::NoSuchRoom));
+    rig.eyes.destroy_room(JANUS_ROOM, &rig.room_secret()).await.unwrap();
+    assert_eq!(refused(join("anna", None)).await, JoinError::Nowhere(Nowhere::Preparing));
+
+    rig.make_room(JANUS_ROOM, Epoch(1)).await;
+    let right = Join { pin: Some(crate::support::janus::pin()), ..join("anna", None) };
+    let joined = gateway.anchors.join(right).await.unwrap();
+    assert_eq!(joined.line.offer("no SDP".into()).await, Err(CallError::Refused));
+}
+
+#[actix::test]
+async fn a_client_that_is_cut_off_comes_back_to_its_media() {
+    let rig = Rig::start(LONG).await;
+    let gateway = rig.gateway().await;
+    let (_bert, _tone) = gateway.speak("bert", 660).await;
+    let (anna, media) = gateway.speak("anna", 440).await;
+    media.hear(SECOND).await;
+    let token = anna.resume_token.clone();
+    let before = media.progress();
+    drop(anna);
+    // Five seconds without a client, by the media's own clock, and none of it is missing.
+    let away = media.until("media flows on", |p| p.sent >= before.sent + 5 * SECOND).await;
+    assert!(away.received > before.received + 4 * SECOND, "{} after {}", away.received, before.received);
+
+    let mut back = gateway.join("anna", Some(token.clone())).await.unwrap();
+    assert!(back.resume && back.line.status().await.unwrap().state == "up");
+    assert_eq!(rig.participants().await.len(), 2, "nobody joined anew");
+    back.line.set_muted(true).await.unwrap();
+    event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
+    let heard = media.hear(SECOND).await;
+    assert!(level(&heard, 660.0) > 0.05, "the same media goes on");
+
+    let stolen = gateway.join("bert", Some(token)).await.unwrap();
+    assert!(!stolen.resume, "another user's token is no use");
+}
+
+#[actix::test]
+async fn another_gateway_claims_the_session_of_one_that_died() {
+    let rig = Rig::start(LONG).await;
+    let address = rig.janus.janus.url().strip_prefix("ws://").unwrap().parse().unwrap();
+    let proxy = TcpProxy::start(address).await;
+    let (first, second) = (rig.gateway_behind(&proxy).await, rig.gateway().await);
+    let (_bert, _tone) = second.speak("bert", 660).await;
+    let (anna, media) = first.speak("anna", 440).await;
+    media.hear(SECOND).await;
+    let token = anna.resume_token.clone();
+    let before = media.progress();
+    proxy.cut();
+    drop(anna);
+
+    let mut back = second.join("anna", Some(token)).await.unwrap();
+    assert!(back.resume);
+    let after = media.until("media flows on", |p| p.sent >= before.sent + 3 * SECOND).await;
+    assert!(after.received > before.received + 2 * SECOND);
+    assert_eq!(rig.participants().await.len(), 2);
+    // The claimed session is ours in every respect: events come here, and an offer is answered.
+    second.anchors.moderate(&join("", None).room, "anna", Moderation::Mute).await.unwrap();
+    event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
+    assert!(level(&media.hear(SECOND).await, 660.0) > 0.05);
+    assert!(matches!(first.join("carl", None).await, Err(JoinError::Unavailable(_))));
+}
+
+#[actix::test]
+async fn who_leaves_is_gone_at_once_and_who_does_not_come_back_after_the_grace() {
+    let rig = Rig::start(Duration::from_secs(6)).await;
+    let gateway = rig.gateway().await;
+    let mut anna = gateway.join("anna", None).await.unwrap();
+    anna.line.leave();
+    assert_eq!(ended(&mut anna.events).await, (End::Left, None));
+    rig.until_alone().await;
+
+    let (bert, media) = gateway.speak("bert", 440).await;
+    let token = bert.resume_token.clone();
+    drop(bert);
+    rig.until_alone().await;
+    assert!(media.progress().connected);
+    let again = gateway.join("bert", Some(token)).await.unwrap();
+    assert!(!again.resume, "what is over cannot be resumed");
+}
+
+#[actix::test]
+async fn a_session_that_is_served_outlives_many_graces() {
+    let rig = Rig::start(Duration::from_secs(3)).await;
+    let gateway = rig.gateway().await;
+    let (anna, media) = gateway.speak("anna", 440).await;
+    let sent = media.progress().sent;
+    media.until("ten seconds pass", |p| p.sent >= sent + 10 * SECOND).await;
+    assert_eq!(anna.line.status().await.unwrap().state, "up");
+    assert!(rig.participants().await[0].setup);
+}
+
+#[actix::test]
+async fn a_room_that_is_removed_ends_its_sessions_and_one_made_anew_asks_to_reconnect() {
+    let rig = Rig::start(LONG).await;
+    let gateway = rig.gateway().await;
+    let mut anna = gateway.join("anna", None).await.unwrap();
+    rig.make_room(JANUS_ROOM + 1, Epoch(2)).await;
+    rig.on_air(JANUS_ROOM + 1, Epoch(2)).await;
+    let (end, reconnect_after) = ended(&mut anna.events).await;
+    assert!(end == End::JanusMoved && reconnect_after.is_some());
+
+    let token = anna.resume_token.clone();
+    let mut anna = gateway.join("anna", Some(token)).await.unwrap();
+    assert!(!anna.resume, "the token was for another epoch");
+    rig.remove_room().await;
+    assert_eq!(ended(&mut anna.events).await, (End::RoomClosed, None));
+    let refused = gateway.join("anna", None).await.map(|_| ());
+    assert_eq!(refused, Err(JoinError::Nowhere(Nowhere::NotOnAir)));
+}
+
+#[actix::test]
+async fn a_janus_that_was_killed_and_came_back_asks_to_reconnect() {
+    let mut rig = Rig::start(LONG).await;
+    let gateway = rig.gateway().await;
+    let mut anna = gateway.join("anna", None).await.unwrap();
+    let pid = Pid::from_raw(rig.janus.janus.pid().unwrap() as i32).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    rig.janus.janus.wait().await.unwrap();
+    let unavailable = async {
+        while anna.line.status().await != Err(CallError::Unavailable) {
+            pause_async().await;
+        }
+    };
+    timeout(MOMENT, unavailable).await.expect("calls fail while it is away");
+    rig.janus.janus = ManagedJanus::start(&rig.janus.options).await.unwrap();
+    rig.announce_janus().await;
+    let (end, reconnect_after) = ended(&mut anna.events).await;
+    assert!(end == End::SessionLost && reconnect_after.is_some());
+}
+
+#[actix::test]
+async fn a_short_loss_of_the_connection_to_janus_is_healed_by_a_claim() {
+    let rig = Rig::start(LONG).await;
+    let address = rig.janus.janus.url().strip_prefix("ws://").unwrap().parse().unwrap();
+    let proxy = TcpProxy::start(address).await;
+    let gateway = rig.gateway_behind(&proxy).await;
+    let (mut anna, media) = gateway.speak("anna", 440).await;
+    proxy.cut();
+    let lost = async {
+        while anna.line.status().await.is_ok() {
+            pause_async().await
+        }
+    };
+    timeout(MOMENT, lost).await.expect("the loss is noticed");
+    // Others change what nobody here hears of now.
+    let id = rig.participants().await[0].id;
+    rig.eyes.set_muted(JANUS_ROOM, &rig.room_secret(), id, true).await.unwrap();
+    proxy.heal();
+    event(&mut anna.events, |e| *e == SessionEvent::Muted { muted: true }).await;
+    assert_eq!(anna.line.status().await.unwrap().state, "up");
+    let sent = media.progress().sent;
+    media.until("media flows on", |p| p.sent > sent + SECOND).await;
+}
+
+#[actix::test]
+async fn a_host_mutes_and_removes_whom_another_gateway_serves() {
+    let rig = Rig::start(LONG).await;
+    let (here, there) = (rig.gateway().await, rig.gateway().await);
+    let mut anna = here.join("anna", None).await.unwrap();
+    let room = join("", None).room;
+    let act = async |act| there.anchors.moderate(&room, "anna", act).await;
+    act(Moderation::Mute).await.unwrap();
+    event(&mut anna.events, |e| *e == SessionEvent::Muted { muted: true }).await;
+    act(Moderation::Unmute).await.unwrap();
+    event(&mut anna.events, |e| *e == SessionEvent::Muted { muted: false }).await;
+    act(Moderation::Remove).await.unwrap();
+    assert_eq!(ended(&mut anna.events).await, (End::Removed, None));
+    rig.until_alone().await;
+    assert_eq!(act(Moderation::Remove).await, Err(ModerationError::NoSuchAnchor));
+}
+
+#[actix::test]
+async fn the_same_user_again_replaces_itself() {
+    let rig = Rig::start(LONG).await;
+    let gateway = rig.gateway().await;
+    let mut old = gateway.join("anna", None).await.unwrap();
+    let new = gateway.join("anna", None).await.unwrap();
+    assert_eq!(ended(&mut old.events).await, (End::Replaced, None));
+    drop(old);
+    let one = async {
+        while rig.participants().await.len() != 1 {
+            pause_async().await
+        }
+    };
+    timeout(MOMENT, one).await.expect("the old one is gone from the room");
+    assert_eq!(new.line.status().await.unwrap().state, "joined");
+}
+
+/// AudioBridge puts a participant whose peer connection ends out of the room.
+#[actix::test]
+async fn media_that_was_closed_asks_to_join_anew() {
+    let rig = Rig::start(LONG).await;
+    let gateway = rig.gateway().await;
+    let (mut anna, media) = gateway.speak("anna", 440).await;
+    media.close().await;
+    let (end, reconnect_after) = ended(&mut anna.events).await;
+    assert!(end == End::MediaOver && reconnect_after.is_some());
+    let again = gateway.join("anna", Some(anna.resume_token.clone())).await.unwrap();
+    assert!(!again.resume);
+}
+
+#[actix::test]
+async fn a_page_that_is_closed_is_not_waited_for() {
+    let rig = Rig::start(20 * LONG).await;
+    let gateway = rig.gateway().await;
+    let (mut anna, media) = gateway.speak("anna", 440).await;
+    event(&mut anna.events, |e| *e == SessionEvent::Up).await;
+    drop(anna);
+    media.close().await;
+    rig.until_alone().await;
+}
+
+/// Janus 1.1.2 does not give up a peer that fell silent: what tells is that nothing arrives.
+#[actix::test]
+async fn media_that_ceases_without_a_goodbye_shows() {
+    let rig = Rig::start(LONG).await;
+    let gateway = rig.gateway().await;
+    let (anna, media) = gateway.speak("anna", 440).await;
+    let receiving = async |wanted: bool| {
+        while anna.line.status().await.unwrap().receiving != wanted {
+            pause_async().await;
+        }
+    };
+    timeout(MOMENT, receiving(true)).await.expect("it is heard");
+    drop(media);
+    timeout(MOMENT, receiving(false)).await.expect("and then no more");
+}
+
+/// The first event that fits.
+async fn event(events: &mut mpsc::Receiver<SessionEvent>, fits: impl Fn(&SessionEvent) -> bool) {
+    let mut seen = Vec::new();
+    let wait = async {
+        while let Some(event) = events.recv().await {
+            if fits(&event) {
+                return;
+            }
+            seen.push(event);
+        }
+        std::future::pending().await
+    };
+    let found = timeout(3 * MOMENT, wait).await;
+    assert!(found.is_ok(), "it did not come; seen: {seen:?}");
+}
+
+async fn ended(events: &mut mpsc::Receiver<SessionEvent>) -> (End, Option<Duration>) {
+    let wait = async {
+        loop {
+            if let SessionEvent::Ended { end, reconnect_after } = events.recv().await.expect("an end") {
+                return (end, reconnect_after);
+            }
+        }
+    };
+    timeout(3 * MOMENT, wait).await.expect("the session ends")
+}

@@ -1,0 +1,259 @@
+//! A room on a real Janus as the store tells of it, and gateways that bring anchors into it: what a node has of
+//! the anchors' Janus side, without the rest of the node.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use stentor::actors::anchors::supervisor::AnchorSupervisor;
+use stentor::actors::anchors::{AnchorParts, Anchors, Januses, Join, JoinError, Joined, ResumeToken};
+use stentor::actors::context::{Clock, Context};
+use stentor::actors::janus::GatewayLink;
+use stentor::actors::kernel::{ActorSystem, Behaviour, ChildSpec, Cx, Observed, RootOptions, SystemHandle};
+use stentor::actors::store_watch::StoreWatch;
+use stentor::auth::{Seal, Secrets};
+use stentor::config::{self, Config};
+use stentor::domain::anchor::Timing;
+use stentor::domain::ids::{Epoch, ModuleId, Nonce, RoomId, UnixMs};
+use stentor::domain::keys::{self, ModuleKind, ModulePart, RoomPart};
+use stentor::domain::model::{Health, Heartbeat, JanusState, JanusStatus, LiveMeta, LiveStatus, Meta};
+use stentor::domain::restart::Backoff;
+use stentor::janus::{
+    AudioBridge, JanusClient, NewRoom, ParticipantInfo, PluginError, Quality, RoomMark, Secret,
+};
+use stentor::rooms::{Directory, Scope};
+use stentor::store::embedded::EmbeddedStore;
+use stentor::store::{Store, Txn};
+use stentor::telemetry::Metrics;
+
+use super::janus::{MOMENT, TestJanus, pin};
+use super::opus;
+use super::pause_async;
+use super::tcp_proxy::TcpProxy;
+use super::webrtc::WebRtcClient;
+
+pub const ROOM: &str = "talk";
+pub const JANUS_ROOM: u32 = 123_456;
+
+pub struct Rig {
+    pub janus: TestJanus,
+    pub store: Arc<dyn Store>,
+    pub secrets: Arc<Secrets>,
+    grace: Duration,
+    config: Arc<Config>,
+    /// To look at Janus by, beside the gateways.
+    pub eyes: JanusClient,
+    _dir: tempfile::TempDir,
+}
+
+/// One gateway, with a store watch and a connection to Janus of its own.
+pub struct Gateway {
+    pub anchors: Anchors,
+    _system: SystemHandle<Infallible>,
+}
+
+impl Rig {
+    /// The room is on air; `grace`: the time an anchor has to come back.
+    pub async fn start(grace: Duration) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let janus = TestJanus::start_with(|options| options.session_timeout = grace).await;
+        let mut config = config::defaults();
+        config.node.data_dir = dir.path().to_owned();
+        let secrets = Arc::new(Secrets::load_or_create(&config).unwrap());
+        let store: Arc<dyn Store> = EmbeddedStore::open(&dir.path().join("store.redb")).unwrap();
+        let eyes = janus.client().await.0;
+        let rig = Self { janus, store, secrets, grace, config: Arc::new(config), eyes, _dir: dir };
+        rig.announce_janus().await;
+        rig.make_room(JANUS_ROOM, Epoch(1)).await;
+        rig.on_air(JANUS_ROOM, Epoch(1)).await;
+        rig
+    }
+
+    pub async fn gateway(&self) -> Gateway {
+        self.gateway_through(None).await
+    }
+
+    /// Whose connection to Janus goes through a proxy.
+    pub async fn gateway_behind(&self, proxy: &TcpProxy) -> Gateway {
+        let url = format!("ws://{}", proxy.address());
+        let link = GatewayLink::new(self.secrets.clone(), Some(url));
+        self.gateway_through(Some((janus_id(), link))).await
+    }
+
+    async fn gateway_through(&self, local: Option<(ModuleId, GatewayLink)>) -> Gateway {
+        let context = Context {
+            me: ModuleId::new("gateway").unwrap(),
+            config: self.config.clone(),
+            store: self.store.clone(),
+            directory: Arc::new(Directory::default()),
+            subscribers: Default::default(),
+            store_up: Default::default(),
+            clock: Clock::start(),
+            metrics: Metrics::new(SystemTime::now()),
+        };
+        let backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_millis(500) };
+        let parts = AnchorParts {
+            januses: Januses::new(context.directory.clone(), local, self.janus.connect_options()),
+            secrets: self.secrets.clone(),
+            seal: Seal::new(&self.secrets),
+            timing: Timing { grace: self.grace, keep_alive: self.grace / 3, backoff },
+            quality: Quality { expected_loss: Some(10), ..Quality::default() },
+            context: context.clone(),
+        };
+        let anchors = Anchors::default();
+        let root = Root { context: context.clone(), parts, anchors: anchors.clone() };
+        let system = ActorSystem::start(move || root.clone(), RootOptions::default());
+        while !context.directory.is_listed() {
+            pause_async().await;
+        }
+        Gateway { anchors, _system: system }
+    }
+
+    /// The Janus of the rig is where it is now.
+    pub async fn announce_janus(&self) {
+        let heartbeat = Heartbeat {
+            status: Health::Healthy,
+            host: "test".into(),
+            url: self.janus.janus.url().to_owned(),
+            capacity: 10,
+            started_at: UnixMs(0),
+            incarnation: "1".into(),
+            version: "0".into(),
+        };
+        let key = keys::module(ModuleKind::Janus, &janus_id(), ModulePart::Heartbeat);
+        self.store.put(&key, serde_json::to_vec(&heartbeat).unwrap().into()).await.unwrap();
+    }
+
+    pub async fn make_room(&self, janus_room_id: u32, epoch: Epoch) {
+        let mark = RoomMark::new("test", room(), epoch).unwrap();
+        let secret = self.room_secret();
+        let new = NewRoom { janus_room_id, description: mark.to_string(), pin: pin(), secret };
+        self.eyes.create_room(&new).await.unwrap();
+    }
+
+    pub fn room_secret(&self) -> Secret {
+        Secret(self.secrets.of_janus_room(&room()))
+    }
+
+    pub async fn on_air(&self, janus_room_id: u32, epoch: Epoch) {
+        let meta = Meta {
+            pin: pin(),
+            max_anchors: 3,
+            hls_path: String::new(),
+            created_at: UnixMs(0),
+            deleted_at: None,
+            last_epoch: epoch,
+            last_started_at: None,
+        };
+        let live = live(epoch, LiveStatus::OnAir);
+        let key = JanusState {
+            id: janus_id(),
+            janus_room_id,
+            status: JanusStatus::Forwarding,
+            forwarder: None,
+            timestamp: UnixMs(0),
+            epoch,
+        };
+        let json = |value: serde_json::Value| serde_json::to_vec(&value).unwrap();
+        let txn = Txn::new()
+            .put(keys::room(&room(), RoomPart::Meta), json(serde_json::to_value(meta).unwrap()))
+            .put(keys::room(&room(), RoomPart::LiveMeta), json(serde_json::to_value(live).unwrap()))
+            .put(keys::room(&room(), RoomPart::Janus), json(serde_json::to_value(key).unwrap()));
+        self.store.txn(txn).await.unwrap();
+    }
+
+    pub async fn remove_room(&self) {
+        let live = serde_json::to_vec(&live(Epoch(1), LiveStatus::Removing)).unwrap();
+        self.store.put(&keys::room(&room(), RoomPart::LiveMeta), live.into()).await.unwrap();
+    }
+
+    /// Who is in the Janus room.
+    pub async fn participants(&self) -> Vec<ParticipantInfo> {
+        match self.eyes.participants(JANUS_ROOM).await {
+            Err(stentor::janus::JanusError::Plugin(PluginError::NoSuchRoom)) => Vec::new(),
+            listed => listed.unwrap(),
+        }
+    }
+
+    pub async fn until_alone(&self) {
+        let gone = async {
+            while !self.participants().await.is_empty() {
+                pause_async().await
+            }
+        };
+        tokio::time::timeout(3 * MOMENT, gone).await.expect("nobody is left in the room");
+    }
+}
+
+impl Gateway {
+    pub async fn join(&self, user: &str, token: Option<ResumeToken>) -> Result<Joined, JoinError> {
+        self.anchors.join(join(user, token)).await
+    }
+
+    /// Joins and brings media up.
+    pub async fn speak(&self, user: &str, hz: u32) -> (Joined, WebRtcClient) {
+        let joined = self.join(user, None).await.unwrap();
+        assert!(!joined.resume);
+        let tone = if hz == 0 { Vec::new() } else { opus::tone(hz) };
+        let mut media = WebRtcClient::new(tone).await;
+        let answer = joined.line.offer(media.offer()).await.unwrap();
+        media.answer(&answer);
+        media.until("the connection", |p| p.connected).await;
+        (joined, media)
+    }
+}
+
+pub fn join(user: &str, resume_token: Option<ResumeToken>) -> Join {
+    Join { room: room(), user: user.into(), pin: None, muted: false, resume_token }
+}
+
+pub fn room() -> RoomId {
+    RoomId::new(ROOM).unwrap()
+}
+
+fn janus_id() -> ModuleId {
+    ModuleId::new("janus-1").unwrap()
+}
+
+fn live(epoch: Epoch, status: LiveStatus) -> LiveMeta {
+    LiveMeta {
+        status,
+        mixer_id: ModuleId::new("mixer-1").unwrap(),
+        janus_id: janus_id(),
+        nonce: Nonce("n".into()),
+        created_at: UnixMs(0),
+        discard_at: None,
+        epoch,
+    }
+}
+
+#[derive(Clone)]
+struct Root {
+    context: Context,
+    parts: AnchorParts,
+    anchors: Anchors,
+}
+
+impl Behaviour for Root {
+    const KIND: &'static str = "test_root";
+    type Msg = Infallible;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        for scope in Scope::ALL {
+            let context = self.context.clone();
+            let make = move || StoreWatch::new(context.clone(), scope);
+            cx.spawn_child(format!("watch:{}", scope.prefix()), ChildSpec::worker(), make);
+        }
+        let (parts, anchors) = (self.parts.clone(), self.anchors.clone());
+        let make = move || AnchorSupervisor::new(parts.clone(), anchors.clone());
+        cx.spawn_child("anchors", ChildSpec::supervisor(), make);
+    }
+
+    fn handle(&mut self, msg: Infallible, _: &mut Cx<Self>) {
+        match msg {}
+    }
+
+    fn observe(&self) -> Observed {
+        Observed::state("test")
+    }
+}

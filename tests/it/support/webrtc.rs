@@ -1,0 +1,246 @@
+//! A WebRTC client without a browser (str0m): publishes a tone, or nothing, and keeps what it receives.
+//!
+//! Real ICE, DTLS and SRTP over a real interface: Janus gathers no candidate on loopback, and what goes to an
+//! address of this machine stays on it. Owns: the peer connection and its task. Never does: signalling.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Event, Input, Output, Rtc};
+use tokio::net::UdpSocket;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use super::opus::FRAME_SAMPLES;
+
+/// Of the newest received audio this much is kept.
+const KEPT_FRAMES: usize = 500;
+const FRAME: Duration = Duration::from_millis(20);
+/// For anything to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// As a client says of somebody who talks: RFC 6464, -dBov.
+const LEVEL: i8 = -20;
+
+/// What has happened so far.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    pub connected: bool,
+    /// Audio packets.
+    pub sent: u64,
+    pub received: u64,
+    /// The newest frames, oldest first.
+    pub frames: Vec<Vec<u8>>,
+}
+
+/// Ends with its task when dropped, without a word to Janus, like a browser that crashed.
+pub struct WebRtcClient {
+    offer: String,
+    candidate: String,
+    unanswered: Option<(Peer, SdpPendingOffer)>,
+    progress: watch::Receiver<Progress>,
+    task: Option<JoinHandle<()>>,
+    close: Arc<Notify>,
+}
+
+struct Peer {
+    rtc: Rtc,
+    socket: UdpSocket,
+    address: SocketAddr,
+    mid: Mid,
+    tone: Vec<Arc<[u8]>>,
+    progress: watch::Sender<Progress>,
+    close: Arc<Notify>,
+}
+
+impl WebRtcClient {
+    /// `tone`: the frames to publish; empty publishes nothing.
+    pub async fn new(tone: Vec<Arc<[u8]>>) -> Self {
+        let socket = UdpSocket::bind((media_ip(), 0)).await.expect("a free port");
+        let address = socket.local_addr().expect("a bound socket");
+        let mut rtc = Rtc::builder().clear_codecs().enable_opus(true, false).build(Instant::now());
+        let candidate = Candidate::host(address, "udp").expect("a host candidate");
+        rtc.add_local_candidate(candidate.clone());
+        let mut change = rtc.sdp_api();
+        let mid = change.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
+        let (offer, pending) = change.apply().expect("there is something to offer");
+        let (sender, progress) = watch::channel(Progress::default());
+        let close = Arc::new(Notify::new());
+        let peer = Peer { rtc, socket, address, mid, tone, progress: sender, close: close.clone() };
+        Self {
+            offer: offer.to_sdp_string(),
+            candidate: candidate.to_sdp_string(),
+            unanswered: Some((peer, pending)),
+            progress,
+            task: None,
+            close,
+        }
+    }
+
+    /// With all candidates in it.
+    pub fn offer(&self) -> String {
+        self.offer.clone()
+    }
+
+    /// Without candidates, for who trickles.
+    pub fn offer_without_candidates(&self) -> String {
+        let lines = self.offer.split_inclusive("\r\n");
+        lines.filter(|l| !l.starts_with("a=candidate") && !l.starts_with("a=end-of-cand")).collect()
+    }
+
+    pub fn candidate(&self) -> String {
+        self.candidate.clone()
+    }
+
+    /// Takes the answer and begins; media flows when [`Self::until`] says so.
+    pub fn answer(&mut self, sdp: &str) {
+        let (mut peer, pending) = self.unanswered.take().expect("answered once");
+        let answer = SdpAnswer::from_sdp_string(sdp).expect("an SDP answer");
+        peer.rtc.sdp_api().accept_answer(pending, answer).expect("an answer to our offer");
+        self.task = Some(tokio::spawn(peer.run()));
+    }
+
+    /// Says goodbye, as a page that is closed.
+    pub async fn close(mut self) {
+        self.close.notify_one();
+        let task = self.task.take().expect("it was answered");
+        tokio::time::timeout(PATIENCE, task).await.expect("it ends").expect("without a panic");
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.progress.borrow().clone()
+    }
+
+    /// Waits for something of the progress.
+    pub async fn until(&self, what: &str, condition: impl FnMut(&Progress) -> bool) -> Progress {
+        let mut progress = self.progress.clone();
+        match tokio::time::timeout(PATIENCE, progress.wait_for(condition)).await {
+            Ok(Ok(progress)) => progress.clone(),
+            Ok(Err(_)) => panic!("the client ended before {what}"),
+            Err(_) => {
+                let Progress { connected, sent, received, .. } = self.progress();
+                panic!("{what} did not happen; connected: {connected}, sent {sent}, received {received}")
+            }
+        }
+    }
+
+    /// Receives `frames` more, and gives them as samples.
+    pub async fn hear(&self, frames: u64) -> Vec<f32> {
+        let until = self.progress.borrow().received + frames;
+        let progress = self.until("enough audio", |p| p.received >= until).await;
+        let wanted = progress.frames.len().saturating_sub(frames as usize);
+        super::opus::decode(&progress.frames[wanted..])
+    }
+}
+
+impl Drop for WebRtcClient {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Peer {
+    async fn run(mut self) {
+        let mut ticks = tokio::time::interval(FRAME);
+        let mut packet = vec![0; 2000];
+        let mut next = 0;
+        while let Some(due) = self.drain().await {
+            tokio::select! {
+                received = self.socket.recv_from(&mut packet) => match received {
+                    Ok((length, source)) => self.take(&packet[..length], source),
+                    Err(e) => panic!("the socket: {e}"),
+                },
+                () = tokio::time::sleep_until(due.into()) => self.feed(Input::Timeout(Instant::now())),
+                () = self.close.notified() => {
+                    self.rtc.close().expect("a goodbye");
+                    self.drain().await;
+                    return;
+                }
+                _ = ticks.tick(), if !self.tone.is_empty() => {
+                    if self.progress.borrow().connected {
+                        self.speak(next);
+                        next += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Until there is nothing to do before the instant; `None` when the connection is over.
+    async fn drain(&mut self) -> Option<Instant> {
+        loop {
+            match self.rtc.poll_output().ok()? {
+                Output::Timeout(due) => return self.rtc.is_alive().then_some(due),
+                Output::Transmit(packet) => {
+                    // Nobody listens there any more: as good as a lost packet.
+                    let _ = self.socket.send_to(&packet.contents, packet.destination).await;
+                }
+                Output::Event(event) => self.event(event),
+            }
+        }
+    }
+
+    fn event(&self, event: Event) {
+        match event {
+            Event::Connected => self.progress.send_modify(|p| p.connected = true),
+            Event::MediaData(data) => self.progress.send_modify(|p| {
+                p.received += 1;
+                p.frames.push(data.data.to_vec());
+                let surplus = p.frames.len().saturating_sub(KEPT_FRAMES);
+                p.frames.drain(..surplus);
+            }),
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, packet: &[u8], source: SocketAddr) {
+        // What is neither STUN, DTLS nor RTP is dropped, as everywhere.
+        if let Ok(contents) = packet.try_into() {
+            let receive = Receive { proto: Protocol::Udp, source, destination: self.address, contents };
+            self.feed(Input::Receive(Instant::now(), receive));
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.rtc.handle_input(input).expect("input is taken");
+    }
+
+    fn speak(&mut self, number: u64) {
+        let frame = self.tone[number as usize % self.tone.len()].clone();
+        let time = MediaTime::new(number * FRAME_SAMPLES, Frequency::FORTY_EIGHT_KHZ);
+        let Some(writer) = self.rtc.writer(self.mid) else { return };
+        let Some(pt) = writer.payload_params().next().map(|p| p.pt()) else { return };
+        writer.audio_level(LEVEL, true).write(pt, Instant::now(), time, frame).expect("is sent");
+        self.progress.send_modify(|p| p.sent += 1);
+    }
+}
+
+/// An address of this machine that is not loopback. Where there is none, root makes one: a veth pair.
+pub fn media_ip() -> IpAddr {
+    static MADE: std::sync::OnceLock<IpAddr> = std::sync::OnceLock::new();
+    *MADE.get_or_init(|| own_address().unwrap_or_else(made_address))
+}
+
+fn own_address() -> Option<IpAddr> {
+    let listed = ip(&["-o", "-4", "addr", "show", "up", "scope", "global"]);
+    let address = listed.split_whitespace().skip_while(|word| *word != "inet").nth(1)?;
+    address.split('/').next()?.parse().ok()
+}
+
+fn made_address() -> IpAddr {
+    ip(&["link", "add", "stentor0", "type", "veth", "peer", "name", "stentor1"]);
+    ip(&["addr", "add", "10.213.7.1/24", "dev", "stentor0"]);
+    ip(&["link", "set", "stentor0", "up"]);
+    ip(&["link", "set", "stentor1", "up"]);
+    own_address().expect("WebRTC needs an interface beside loopback; run as root, or bring one up")
+}
+
+fn ip(args: &[&str]) -> String {
+    let output = std::process::Command::new("ip").args(args).output().expect("`ip` of iproute2");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
