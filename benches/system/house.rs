@@ -125,6 +125,7 @@ impl Gateway {
             admin_key: Secret("bench admin key".into()),
             webrtc_ports: WEBRTC_PORTS,
             plain_rtp_ports: PLAIN_RTP_PORTS,
+            session_timeout: Duration::from_secs(60),
         };
         let janus = ManagedJanus::start(&options).await.expect("Janus starts");
         let connect = ConnectOptions {
@@ -132,6 +133,7 @@ impl Gateway {
             api_secret: Some(options.api_secret.clone()),
             admin_key: Some(options.admin_key.clone()),
             request_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(20),
         };
         let client = JanusClient::connect(&connect, unbounded_channel().0).await.expect("Janus answers");
         let (api_secret, admin_key) = (options.api_secret.0, options.admin_key.0);
