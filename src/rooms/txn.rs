@@ -26,9 +26,9 @@ pub(super) async fn read(store: &dyn Store, room: &RoomId) -> Result<Read, RoomE
     let Listing { revision, entries } = store.list(&prefix(room)).await?;
     let mut view = RoomView::default();
     for entry in entries {
-        let Some((_, part)) = keys::parse_room(&entry.key) else { continue };
+        let Some((_, key)) = keys::parse_room(&entry.key) else { continue };
         // Its text would quote the value, which may hold a pin.
-        let malformed = view.apply(part, Some((&entry.value, entry.mod_revision))).is_err();
+        let malformed = view.apply(key, Some((&entry.value, entry.mod_revision))).is_err();
         if malformed {
             return Err(RoomError::Corrupt { key: entry.key });
         }
