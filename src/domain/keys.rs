@@ -1,12 +1,14 @@
 //! The one place that knows how store keys are spelled.
 
-use super::ids::{ModuleId, RoomId};
+use super::ids::{ModuleId, RoomId, UserId};
 
 pub const ROOMS: &str = "/rooms/";
 pub const JANUSES: &str = "/januses/";
 pub const MIXERS: &str = "/mixers/";
+/// Between a room's id and a user's.
+const USERS: &str = "users/";
 
-/// The five keys of a room.
+/// The five keys that a room has once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RoomPart {
     Meta,
@@ -14,6 +16,14 @@ pub enum RoomPart {
     Janus,
     Mixer,
     Sequence,
+}
+
+/// Any key of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RoomKey {
+    Part(RoomPart),
+    /// One for each person the room API knows of.
+    User(UserId),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,15 +85,22 @@ pub fn room(id: &RoomId, part: RoomPart) -> String {
     format!("{ROOMS}{id}/{}", part.as_str())
 }
 
+pub fn user(room: &RoomId, user: &UserId) -> String {
+    format!("{ROOMS}{room}/{USERS}{user}")
+}
+
 pub fn module(kind: ModuleKind, id: &ModuleId, part: ModulePart) -> String {
     format!("{}{id}/{}", kind.prefix(), part.as_str())
 }
 
 /// `None` for a key that is not one of ours: the caller reports it and goes on.
-pub fn parse_room(key: &str) -> Option<(RoomId, RoomPart)> {
-    let (id, part) = key.strip_prefix(ROOMS)?.split_once('/')?;
-    let part = RoomPart::ALL.into_iter().find(|p| p.as_str() == part)?;
-    Some((RoomId::new(id).ok()?, part))
+pub fn parse_room(key: &str) -> Option<(RoomId, RoomKey)> {
+    let (id, name) = key.strip_prefix(ROOMS)?.split_once('/')?;
+    let key = match name.strip_prefix(USERS) {
+        Some(user) => RoomKey::User(UserId::new(user).ok()?),
+        None => RoomKey::Part(RoomPart::ALL.into_iter().find(|p| p.as_str() == name)?),
+    };
+    Some((RoomId::new(id).ok()?, key))
 }
 
 /// `None` for a key that is not one of ours.
@@ -102,15 +119,27 @@ mod tests {
     fn keys_read_back_as_they_were_written() {
         let id = RoomId::new("demo").unwrap();
         for part in RoomPart::ALL {
-            assert_eq!(parse_room(&room(&id, part)), Some((id.clone(), part)));
+            assert_eq!(parse_room(&room(&id, part)), Some((id.clone(), RoomKey::Part(part))));
         }
+        let ann = UserId::new("ann.b-1").unwrap();
+        assert_eq!(user(&id, &ann), "/rooms/demo/users/ann.b-1");
+        assert_eq!(parse_room(&user(&id, &ann)), Some((id.clone(), RoomKey::User(ann))));
         let node = ModuleId::new("node-1").unwrap();
         for kind in ModuleKind::ALL {
             for part in ModulePart::ALL {
                 assert_eq!(parse_module(&module(kind, &node, part)), Some((kind, node.clone(), part)));
             }
         }
-        for foreign in ["/rooms/demo", "/rooms/demo/other", "/rooms/a/meta", "/other/demo/meta", ""] {
+        for foreign in [
+            "/rooms/demo",
+            "/rooms/demo/other",
+            "/rooms/a/meta",
+            "/rooms/demo/users",
+            "/rooms/demo/users/",
+            "/rooms/demo/users/a/b",
+            "/other/demo/meta",
+            "",
+        ] {
             assert_eq!(parse_room(foreign), None, "{foreign}");
         }
     }

@@ -21,6 +21,7 @@ pub mod restart;
 pub mod room;
 pub mod rpc;
 pub mod signalling;
+pub mod users;
 pub mod view;
 
 #[cfg(test)]

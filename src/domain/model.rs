@@ -97,6 +97,26 @@ pub struct SequenceState {
     pub discontinuity: u64,
 }
 
+/// What a person who speaks may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UserRole {
+    /// An anchor who may also mute and remove others.
+    Host,
+    Anchor,
+}
+
+/// `/rooms/{id}/users/{userId}`: a person the room API gave a token to, or whom it removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct User {
+    pub role: UserRole,
+    pub created_at: UnixMs,
+    /// Whoever is removed stays so for the life of the room, whatever token they hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<UnixMs>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {

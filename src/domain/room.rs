@@ -21,11 +21,12 @@
 //! Owns: these rules. Never does: write.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::ids::{Epoch, ModuleId, Nonce, UnixMs};
+use super::ids::{Epoch, ModuleId, Nonce, UnixMs, UserId};
 use super::keys::ModuleKind;
-use super::model::{JanusStatus, LiveMeta, LiveStatus, Meta};
+use super::model::{JanusStatus, LiveMeta, LiveStatus, Meta, User};
 use super::placement::{NotPickable, Placement, WhyNot};
 use super::view::{RoomView, Versioned};
 
@@ -60,6 +61,8 @@ pub enum RoomWrite {
     ClearLive,
     /// Every key of the room goes.
     ClearAll,
+    /// One user is (re)written, and if need be another forgotten; the rest of the room is left alone.
+    User { id: UserId, user: User, forgotten: Option<UserId> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -281,6 +284,13 @@ impl RoomWrite {
                 live: at(revision, live).or_else(|| view.live.clone()),
                 ..view.clone()
             },
+            Self::User { id, user, forgotten } => {
+                let mut view = view.clone();
+                let users = Arc::make_mut(&mut view.users);
+                forgotten.as_ref().map(|forgotten| users.remove(forgotten));
+                users.insert(id.clone(), Versioned { value: *user, mod_revision: revision });
+                view
+            }
         }
     }
 }

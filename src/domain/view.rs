@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ids::{ModuleId, RoomId};
-use super::keys::{ModuleKind, ModulePart, RoomPart};
-use super::model::{Heartbeat, JanusState, LiveMeta, LiveStatus, Mark, Meta, MixerState, SequenceState};
+use super::ids::{ModuleId, RoomId, UserId};
+use super::keys::{ModuleKind, ModulePart, RoomKey, RoomPart};
+use super::model::{
+    Heartbeat, JanusState, LiveMeta, LiveStatus, Mark, Meta, MixerState, SequenceState, User,
+};
 
 /// A value and the store revision of its last change, to compare against when writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct RoomView {
     pub janus: Option<Versioned<JanusState>>,
     pub mixer: Option<Versioned<MixerState>>,
     pub sequence: Option<Versioned<SequenceState>>,
+    /// Shared by the copies of a view: most changes of a room leave it alone.
+    pub users: Arc<Users>,
 }
 
 /// All keys of one module.
@@ -45,14 +49,20 @@ pub struct Malformed(String);
 
 impl RoomView {
     /// Sets (or, with `None`, clears) one key. A malformed value leaves the key as absent.
-    pub fn apply(&mut self, part: RoomPart, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
-        match part {
-            RoomPart::Meta => set(&mut self.meta, change),
-            RoomPart::LiveMeta => set(&mut self.live, change),
-            RoomPart::Janus => set(&mut self.janus, change),
-            RoomPart::Mixer => set(&mut self.mixer, change),
-            RoomPart::Sequence => set(&mut self.sequence, change),
+    pub fn apply(&mut self, key: RoomKey, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
+        match key {
+            RoomKey::Part(RoomPart::Meta) => set(&mut self.meta, change),
+            RoomKey::Part(RoomPart::LiveMeta) => set(&mut self.live, change),
+            RoomKey::Part(RoomPart::Janus) => set(&mut self.janus, change),
+            RoomKey::Part(RoomPart::Mixer) => set(&mut self.mixer, change),
+            RoomKey::Part(RoomPart::Sequence) => set(&mut self.sequence, change),
+            RoomKey::User(user) => self.set_user(user, change),
         }
+    }
+
+    /// Whether this person was removed from the room: then no token of theirs is good for it.
+    pub fn is_removed(&self, user: &UserId) -> bool {
+        self.users.get(user).is_some_and(|known| known.removed_at.is_some())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -61,6 +71,17 @@ impl RoomView {
 
     pub fn is_on_air(&self) -> bool {
         self.live.as_ref().is_some_and(|l| l.status == LiveStatus::OnAir)
+    }
+
+    fn set_user(&mut self, user: UserId, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
+        let mut known = None;
+        let result = set(&mut known, change);
+        let users = Arc::make_mut(&mut self.users);
+        match known {
+            Some(known) => users.insert(user, known),
+            None => users.remove(&user),
+        };
+        result
     }
 }
 
@@ -78,6 +99,7 @@ impl ModuleView {
     }
 }
 
+pub type Users = BTreeMap<UserId, Versioned<User>>;
 pub type Rooms = BTreeMap<RoomId, Arc<RoomView>>;
 pub type Modules = BTreeMap<(ModuleKind, ModuleId), Arc<ModuleView>>;
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::domain::ids::{InvalidName, ModuleId};
 use crate::domain::placement::WhyNot;
 use crate::domain::room::StartDenied;
+use crate::domain::users::UserDenied;
 use crate::rooms::RoomError;
 use crate::store::StoreError;
 
@@ -33,6 +34,8 @@ pub enum Code {
     InvalidPin,
     /// 400: a room has 1 to 5 anchors.
     InvalidMaxAnchors,
+    /// 400: a user id is 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
+    InvalidUserId,
     /// 400: a module id is 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
     InvalidModuleId,
     /// 400: a mark lasts 1 to 604800 seconds.
@@ -75,6 +78,10 @@ pub enum Code {
     RoomExists,
     /// 409, retryable: the room is being removed; it takes moments.
     RoomRemoving,
+    /// 409: this user was removed from the room, and stays so while the room exists.
+    UserRemoved,
+    /// 409: so many users were removed from this room that it can remember no more; make another one.
+    TooManyUsers,
     /// 413: the body is larger than `http.body_limit`.
     BodyTooLarge,
     /// 415: a body must be `application/json`.
@@ -136,6 +143,7 @@ impl Code {
             | Self::InvalidRoomId
             | Self::InvalidPin
             | Self::InvalidMaxAnchors
+            | Self::InvalidUserId
             | Self::InvalidModuleId
             | Self::InvalidTtl
             | Self::TooFarAhead
@@ -153,7 +161,9 @@ impl Code {
             | Self::ModuleNotFound => StatusCode::NOT_FOUND,
             Self::MediaGone => StatusCode::GONE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RoomExists | Self::RoomRemoving => StatusCode::CONFLICT,
+            Self::RoomExists | Self::RoomRemoving | Self::UserRemoved | Self::TooManyUsers => {
+                StatusCode::CONFLICT
+            }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -255,6 +265,7 @@ impl From<RoomError> for ApiError {
             RoomError::Exists => Self::new(Code::RoomExists, message),
             RoomError::NotFound => Self::new(Code::RoomNotFound, message),
             RoomError::Removing => Self::new(Code::RoomRemoving, message),
+            RoomError::User(denied) => Self::new(user_code(&denied), message),
             RoomError::ModuleNotFound => Self::new(Code::ModuleNotFound, message),
             RoomError::Busy => Self::new(Code::Busy, message),
             RoomError::InvalidInput(invalid) => invalid.into(),
@@ -275,10 +286,21 @@ impl From<InvalidName> for ApiError {
             "roomId" => Code::InvalidRoomId,
             "pin" => Code::InvalidPin,
             "maxAnchors" => Code::InvalidMaxAnchors,
+            "userId" => Code::InvalidUserId,
             "module id" => Code::InvalidModuleId,
             _ => Code::InvalidBody,
         };
         Self::new(code, invalid.to_string())
+    }
+}
+
+fn user_code(denied: &UserDenied) -> Code {
+    match denied {
+        UserDenied::Removed => Code::UserRemoved,
+        UserDenied::TooMany => Code::TooManyUsers,
+        // `RoomError` keeps these apart already.
+        UserDenied::NoSuchRoom => Code::RoomNotFound,
+        UserDenied::RoomRemoving => Code::RoomRemoving,
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::ids::{ModuleId, RoomId};
-use crate::domain::keys::{self, ModuleKind, ModulePart, RoomPart};
+use crate::domain::keys::{self, ModuleKind, ModulePart, RoomKey};
 use crate::domain::view::{Malformed, ModuleView, RoomView};
 use crate::store::Revision;
 
@@ -41,7 +41,7 @@ struct Listing {
 }
 
 enum Part {
-    Room(RoomId, RoomPart),
+    Room(RoomId, RoomKey),
     Module(ModuleKind, ModuleId, ModulePart),
 }
 
@@ -98,22 +98,22 @@ impl Fold {
             return None;
         };
         let (result, changed) = match (part, &mut self.listing) {
-            (Part::Room(id, part), Some(listing)) => {
-                (listing.rooms.entry(id).or_default().apply(part, change), None)
+            (Part::Room(id, key), Some(listing)) => {
+                (listing.rooms.entry(id).or_default().apply(key, change), None)
             }
             (Part::Module(_, id, part), Some(listing)) => {
                 (listing.modules.entry(id).or_default().apply(part, change), None)
             }
-            (Part::Room(id, part), None) => self.apply_room(id, part, change),
+            (Part::Room(id, key), None) => self.apply_room(id, key, change),
             (Part::Module(kind, id, part), None) => self.apply_module(kind, id, part, change),
         };
         self.report(key, result.is_ok(), "the value is not what its key promises; taken as absent");
         changed
     }
 
-    fn apply_room(&self, id: RoomId, part: RoomPart, change: Change<'_>) -> Applied {
+    fn apply_room(&self, id: RoomId, key: RoomKey, change: Change<'_>) -> Applied {
         let mut view = self.directory.room(&id).map_or_else(RoomView::default, Arc::unwrap_or_clone);
-        let result = view.apply(part, change);
+        let result = view.apply(key, change);
         let changed = self.directory.set_room(&id, view);
         (result, changed.then_some(Changed::Room(id)))
     }
@@ -128,7 +128,7 @@ impl Fold {
 
     fn parse(&self, key: &str) -> Option<Part> {
         match self.scope {
-            Scope::Rooms => keys::parse_room(key).map(|(id, part)| Part::Room(id, part)),
+            Scope::Rooms => keys::parse_room(key).map(|(id, key)| Part::Room(id, key)),
             Scope::Modules(wanted) => keys::parse_module(key)
                 .filter(|(kind, ..)| *kind == wanted)
                 .map(|(kind, id, part)| Part::Module(kind, id, part)),

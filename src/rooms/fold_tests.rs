@@ -6,6 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::ids::UserId;
+use crate::domain::model::UserRole;
 use crate::domain::placement::load_of;
 
 const META: &str = r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/h","createdAt":1}"#;
@@ -46,6 +48,20 @@ fn malformed_values_and_strange_keys_count_as_absent() {
     fold.delete("/rooms/one/what");
     fold.delete("/rooms/../meta");
     assert!(fold.reported.is_empty());
+}
+
+#[test]
+fn users_come_and_go_with_their_keys() {
+    let (directory, mut fold) = listed(&[("/rooms/one/meta", META)], 5);
+    let put = |fold: &mut Fold, json: &str, at| fold.put("/rooms/one/users/ann", json.as_bytes(), at);
+    let ann = UserId::new("ann").unwrap();
+    put(&mut fold, r#"{"role":"host","createdAt":1}"#, 6);
+    let before = directory.room(&id("one")).unwrap();
+    assert_eq!((before.users[&ann].role, before.is_removed(&ann)), (UserRole::Host, false));
+    put(&mut fold, r#"{"role":"host","createdAt":1,"removedAt":2}"#, 7);
+    assert!(directory.room(&id("one")).unwrap().is_removed(&ann) && !before.is_removed(&ann));
+    assert_eq!(fold.delete("/rooms/one/users/ann"), Some(Changed::Room(id("one"))));
+    assert!(directory.room(&id("one")).unwrap().users.is_empty());
 }
 
 #[actix::test]

@@ -14,6 +14,7 @@ mod in_flight;
 mod modules;
 mod service;
 mod txn;
+mod users;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,6 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::domain::ids::{InvalidName, Pin, RoomId, UnixMs};
 use crate::domain::model::Meta;
 use crate::domain::room::{CreateDenied, NoSuchRoom, RoomStatus, StartDenied, Waiting, status};
+use crate::domain::users::UserDenied;
 use crate::domain::view::RoomView;
 use crate::store::StoreError;
 
@@ -28,6 +30,7 @@ pub use directory::{Directory, Scope};
 pub use fold::{Changed, Fold};
 pub use modules::{ModuleInfo, ModuleStats, Stats};
 pub use service::RoomService;
+pub use users::Invited;
 
 #[cfg(test)]
 pub use fake_store::{FakeStore, Fault};
@@ -83,6 +86,8 @@ pub enum RoomError {
     /// Nothing was written.
     #[error(transparent)]
     NoCapacity(StartDenied),
+    #[error(transparent)]
+    User(UserDenied),
     #[error("there is no such module")]
     ModuleNotFound,
     #[error("others kept changing the room at the same time")]
@@ -128,6 +133,16 @@ impl From<StartDenied> for RoomError {
             StartDenied::NoPickableJanus { .. } | StartDenied::NoPickableMixer { .. } => {
                 Self::NoCapacity(denied)
             }
+        }
+    }
+}
+
+impl From<UserDenied> for RoomError {
+    fn from(denied: UserDenied) -> Self {
+        match denied {
+            UserDenied::NoSuchRoom => Self::NotFound,
+            UserDenied::RoomRemoving => Self::Removing,
+            UserDenied::Removed | UserDenied::TooMany => Self::User(denied),
         }
     }
 }

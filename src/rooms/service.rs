@@ -186,7 +186,7 @@ impl RoomService {
     }
 
     /// One attempt from the directory, then from the store.
-    async fn change(
+    pub(super) async fn change(
         &self,
         id: &RoomId,
         mut decide: impl FnMut(&Read) -> Result<Admission<RoomWrite>, RoomError>,

@@ -6,8 +6,9 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::domain::ids::RoomId;
+use crate::domain::ids::{RoomId, UserId};
 use crate::domain::keys::{self, RoomPart};
+use crate::domain::model::User;
 use crate::domain::room::RoomWrite;
 use crate::domain::view::{RoomView, Versioned};
 use crate::store::{Listing, Revision, Store, Txn};
@@ -26,9 +27,9 @@ pub(super) async fn read(store: &dyn Store, room: &RoomId) -> Result<Read, RoomE
     let Listing { revision, entries } = store.list(&prefix(room)).await?;
     let mut view = RoomView::default();
     for entry in entries {
-        let Some((_, part)) = keys::parse_room(&entry.key) else { continue };
+        let Some((_, key)) = keys::parse_room(&entry.key) else { continue };
         // Its text would quote the value, which may hold a pin.
-        let malformed = view.apply(part, Some((&entry.value, entry.mod_revision))).is_err();
+        let malformed = view.apply(key, Some((&entry.value, entry.mod_revision))).is_err();
         if malformed {
             return Err(RoomError::Corrupt { key: entry.key });
         }
@@ -51,6 +52,23 @@ pub(super) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
             let_go(unchanged).delete(live).delete(key(RoomPart::Janus)).delete(key(RoomPart::Mixer))
         }
         RoomWrite::ClearAll => let_go(unchanged).delete_prefix(prefix(room)),
+        RoomWrite::User { id, user, forgotten } => put_user(room, view, (id, user), forgotten.as_ref()),
+    }
+}
+
+/// Compares `meta`, which a delete changes or removes, so that no user outlives the room; and not
+/// `livemeta`: to be invited or removed has nothing to do with being on air.
+fn put_user(room: &RoomId, view: &RoomView, (id, user): (&UserId, &User), forgotten: Option<&UserId>) -> Txn {
+    let known = |id: &UserId| view.users.get(id).map_or(0, |user| user.mod_revision);
+    let key = keys::user(room, id);
+    let txn = Txn::new().when(keys::room(room, RoomPart::Meta), revision(&view.meta));
+    let txn = txn.when(&key, known(id)).put(&key, json(user));
+    match forgotten {
+        Some(forgotten) => {
+            let key = keys::user(room, forgotten);
+            txn.when(&key, known(forgotten)).delete(key)
+        }
+        None => txn,
     }
 }
 

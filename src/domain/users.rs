@@ -1,0 +1,163 @@
+//! Who may speak in a room, as the room API has it: invited by a token, or removed for good.
+//!
+//! ```text
+//!             create            remove
+//!   (unknown) ──────▶ invited ─────────▶ removed      until the room itself is gone
+//!       │                                   ▲
+//!       └───────────── remove ──────────────┘         also of somebody only their token tells of
+//! ```
+//!
+//! An invited user is kept so that the list of users is complete; nothing else rests on it, so the oldest
+//! one may be forgotten. A removal is never forgotten while the room lives: whoever checks a token asks
+//! [`RoomView::is_removed`] as well.
+//!
+//! Owns: these rules. Never does: write, or make tokens.
+
+use super::ids::{UnixMs, UserId};
+use super::model::{Meta, User, UserRole};
+use super::room::{Admission, RoomWrite};
+use super::view::{RoomView, Versioned};
+
+/// Users a room remembers, removed ones included; bounds what one room can cost every node.
+pub const MAX_USERS: usize = 1000;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UserDenied {
+    #[error("there is no such room")]
+    NoSuchRoom,
+    #[error("the room is being removed")]
+    RoomRemoving,
+    #[error("this user was removed from the room, and stays so while the room exists")]
+    Removed,
+    #[error("{MAX_USERS} users were removed from this room, which is as many as it remembers")]
+    TooMany,
+}
+
+/// Makes the user known, in this role; for one who is already, the role is what may change.
+pub fn admit_user(
+    view: &RoomView,
+    id: &UserId,
+    role: UserRole,
+    now: UnixMs,
+) -> Result<Admission<RoomWrite>, UserDenied> {
+    lives(view)?;
+    let user = match view.users.get(id) {
+        Some(known) if known.removed_at.is_some() => return Err(UserDenied::Removed),
+        Some(known) if known.role == role => return Ok(Admission::AlreadyDone),
+        Some(known) => User { role, ..known.value },
+        None => User { role, created_at: now, removed_at: None },
+    };
+    write(view, id, user)
+}
+
+/// Also of a user the room does not know: whoever signs tokens may have made one for them.
+pub fn admit_removal(view: &RoomView, id: &UserId, now: UnixMs) -> Result<Admission<RoomWrite>, UserDenied> {
+    lives(view)?;
+    let user = match view.users.get(id) {
+        Some(known) if known.removed_at.is_some() => return Ok(Admission::AlreadyDone),
+        Some(known) => known.value,
+        None => User { role: UserRole::Anchor, created_at: now, removed_at: None },
+    };
+    write(view, id, User { removed_at: Some(now), ..user })
+}
+
+fn lives(view: &RoomView) -> Result<&Versioned<Meta>, UserDenied> {
+    let meta = view.meta.as_ref().ok_or(UserDenied::NoSuchRoom)?;
+    if meta.deleted_at.is_some() { Err(UserDenied::RoomRemoving) } else { Ok(meta) }
+}
+
+fn write(view: &RoomView, id: &UserId, user: User) -> Result<Admission<RoomWrite>, UserDenied> {
+    let full = view.users.len() >= MAX_USERS && !view.users.contains_key(id);
+    let forgotten = match full {
+        true => Some(oldest_invited(view).ok_or(UserDenied::TooMany)?),
+        false => None,
+    };
+    Ok(Admission::Accepted(RoomWrite::User { id: id.clone(), user, forgotten }))
+}
+
+fn oldest_invited(view: &RoomView) -> Option<UserId> {
+    let invited = view.users.iter().filter(|(_, user)| user.removed_at.is_none());
+    invited.min_by_key(|(_, user)| user.created_at).map(|(id, _)| id.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{Epoch, Pin};
+
+    const NOW: UnixMs = UnixMs(5000);
+
+    #[test]
+    fn a_removed_user_stays_out_while_the_room_exists() {
+        let room = invite(&room(), "ann", UserRole::Host);
+        assert_eq!(admit_user(&room, &id("ann"), UserRole::Host, NOW), Ok(Admission::AlreadyDone));
+        let room = invite(&room, "ann", UserRole::Anchor);
+        assert_eq!((room.users[&id("ann")].role, room.is_removed(&id("ann"))), (UserRole::Anchor, false));
+        let room = remove(&room, "ann");
+        assert!(room.is_removed(&id("ann")) && !room.is_removed(&id("bob")));
+        assert_eq!(admit_removal(&room, &id("ann"), NOW), Ok(Admission::AlreadyDone));
+        assert_eq!(admit_user(&room, &id("ann"), UserRole::Host, NOW), Err(UserDenied::Removed));
+        let idle = RoomWrite::ClearLive.applied_to(&room, 9);
+        assert!(idle.is_removed(&id("ann")), "a stop changes nothing");
+        assert!(!RoomWrite::ClearAll.applied_to(&room, 9).is_removed(&id("ann")));
+    }
+
+    #[test]
+    fn somebody_known_by_their_token_only_can_be_removed() {
+        assert!(remove(&room(), "self-minted").is_removed(&id("self-minted")));
+    }
+
+    #[test]
+    fn a_room_that_is_none_or_goes_takes_no_users() {
+        let none = RoomView::default();
+        assert_eq!(admit_user(&none, &id("ann"), UserRole::Host, NOW), Err(UserDenied::NoSuchRoom));
+        let mut going = room();
+        going.meta.as_mut().unwrap().value.deleted_at = Some(NOW);
+        assert_eq!(admit_user(&going, &id("ann"), UserRole::Host, NOW), Err(UserDenied::RoomRemoving));
+        assert_eq!(admit_removal(&going, &id("ann"), NOW), Err(UserDenied::RoomRemoving));
+    }
+
+    #[test]
+    fn a_full_room_forgets_the_oldest_invitation_and_no_removal() {
+        let mut full = remove(&room(), "out");
+        for n in 1..MAX_USERS {
+            let write = admit_user(&full, &id(&format!("u{n}")), UserRole::Anchor, UnixMs(n as u64)).unwrap();
+            full = applied(&full, write);
+        }
+        let more = invite(&full, "one-more", UserRole::Anchor);
+        assert_eq!(more.users.len(), MAX_USERS);
+        assert!(!more.users.contains_key(&id("u1")) && more.is_removed(&id("out")));
+        let crowd = (1..MAX_USERS).fold(full, |room, n| remove(&room, &format!("u{n}")));
+        assert_eq!(admit_removal(&crowd, &id("one-more"), NOW), Err(UserDenied::TooMany));
+    }
+
+    fn room() -> RoomView {
+        let meta = Meta {
+            pin: Pin::new("abc123").unwrap(),
+            max_anchors: 3,
+            hls_path: "/h".into(),
+            created_at: UnixMs(1),
+            deleted_at: None,
+            last_epoch: Epoch(0),
+            last_started_at: None,
+        };
+        RoomWrite::Put { meta: Some(meta), live: None }.applied_to(&RoomView::default(), 2)
+    }
+
+    fn invite(room: &RoomView, user: &str, role: UserRole) -> RoomView {
+        applied(room, admit_user(room, &id(user), role, NOW).unwrap())
+    }
+
+    fn remove(room: &RoomView, user: &str) -> RoomView {
+        applied(room, admit_removal(room, &id(user), NOW).unwrap())
+    }
+
+    fn applied(room: &RoomView, write: Admission<RoomWrite>) -> RoomView {
+        let Admission::Accepted(write) = write else { panic!("already done") };
+        write.applied_to(room, 3)
+    }
+
+    fn id(text: &str) -> UserId {
+        UserId::new(text).unwrap()
+    }
+}

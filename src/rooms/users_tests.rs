@@ -1,0 +1,111 @@
+//! Users of a room against a store that others write to at the worst moments.
+
+use std::time::Duration;
+
+use super::super::fake_store::{FakeStore, Fault};
+use super::*;
+use crate::domain::room::ExpiryLimits;
+use crate::domain::users::UserDenied;
+use crate::rooms::{NewRoom, Removal};
+use crate::telemetry::Metrics;
+
+#[actix::test]
+async fn a_user_is_invited_and_removed_for_good() {
+    let (store, rooms) = house().await;
+    let invited = rooms.create_user(&room(), UserRole::Host, None).await.unwrap();
+    assert_eq!((invited.user.role, invited.id.as_str().len()), (UserRole::Host, 16));
+    let before = store.revision();
+    let again = rooms.create_user(&room(), UserRole::Host, Some(invited.id.clone())).await.unwrap();
+    assert_eq!((again.user, store.revision()), (invited.user, before), "nothing to write");
+    rooms.remove_user(&room(), &invited.id).await.unwrap();
+    rooms.remove_user(&room(), &invited.id).await.unwrap();
+    assert!(rooms.directory().room(&room()).unwrap().is_removed(&invited.id));
+    assert_eq!(refused(&rooms, invited.id.as_str()).await, UserDenied::Removed);
+    assert_eq!(rooms.users(&room()).await.unwrap().len(), 1);
+}
+
+#[actix::test]
+async fn a_removal_that_overtakes_an_invitation_wins() {
+    let (store, rooms) = house().await;
+    let removal = |store: &FakeStore| store.put_now(ANN, r#"{"role":"anchor","createdAt":1,"removedAt":2}"#);
+    store.fail_next(Fault::Before(Box::new(removal)));
+    assert_eq!(refused(&rooms, "ann").await, UserDenied::Removed);
+}
+
+#[actix::test]
+async fn a_node_whose_watch_is_cut_off_removes_and_refuses_all_the_same() {
+    let (store, rooms) = house().await;
+    rooms.create_user(&room(), UserRole::Anchor, Some(id("ann"))).await.unwrap();
+    store.cut_watch();
+    store.put_now(ANN, r#"{"role":"anchor","createdAt":1,"removedAt":2}"#);
+    assert_eq!(refused(&rooms, "ann").await, UserDenied::Removed);
+}
+
+#[actix::test]
+async fn no_user_outlives_the_room() {
+    let (store, rooms) = house().await;
+    rooms.create_user(&room(), UserRole::Anchor, Some(id("ann"))).await.unwrap();
+    rooms.remove_user(&room(), &id("bob")).await.unwrap();
+    store.fail_next(Fault::Before(Box::new(|store: &FakeStore| {
+        ["meta", "users/ann", "users/bob"].iter().for_each(|k| store.delete_now(&format!("/rooms/demo/{k}")));
+    })));
+    let late = rooms.create_user(&room(), UserRole::Anchor, Some(id("cat"))).await;
+    assert!(matches!(late, Err(RoomError::NotFound)), "{late:?}");
+    assert!(store.keys().iter().all(|key| !key.starts_with("/rooms/")), "{:?}", store.keys());
+}
+
+#[actix::test]
+async fn users_stay_over_a_stop_and_go_with_the_room() {
+    let (store, rooms) = house().await;
+    store.add_module("one", 10);
+    rooms.start(&room()).await.unwrap();
+    rooms.remove_user(&room(), &id("ann")).await.unwrap();
+    rooms.stop(&room()).await.unwrap();
+    assert_eq!(rooms.finish_removal(&room()).await.unwrap(), Removal::Done);
+    assert_eq!(refused(&rooms, "ann").await, UserDenied::Removed);
+    rooms.delete(&room()).await.unwrap();
+    assert!(store.keys().iter().all(|key| !key.starts_with("/rooms/")), "{:?}", store.keys());
+    let next = NewRoom { room_id: Some(room()), ..NewRoom::default() };
+    rooms.create(next).await.unwrap();
+    assert!(rooms.create_user(&room(), UserRole::Anchor, Some(id("ann"))).await.is_ok(), "another room");
+}
+
+#[actix::test]
+async fn a_room_that_goes_takes_nobody() {
+    let (store, rooms) = house().await;
+    store.add_module("one", 10);
+    rooms.start(&room()).await.unwrap();
+    store.put_now("/rooms/demo/sequence", r#"{"ceiling":1024,"discontinuity":0}"#);
+    rooms.delete(&room()).await.unwrap();
+    let late = rooms.create_user(&room(), UserRole::Anchor, None).await;
+    assert!(matches!(late, Err(RoomError::Removing)), "{late:?}");
+    let late = rooms.remove_user(&room(), &id("ann")).await;
+    assert!(matches!(late, Err(RoomError::Removing)), "{late:?}");
+}
+
+const ANN: &str = "/rooms/demo/users/ann";
+
+async fn house() -> (Arc<FakeStore>, RoomService) {
+    let store = FakeStore::new();
+    let never = Duration::from_secs(1 << 30);
+    let limits = ExpiryLimits { never_started_after: never, max_age: never };
+    let metrics = Metrics::new(std::time::SystemTime::now());
+    let rooms = RoomService::new(store.clone(), store.directory(), limits, never, metrics);
+    rooms.create(NewRoom { room_id: Some(room()), ..NewRoom::default() }).await.unwrap();
+    (store, rooms)
+}
+
+async fn refused(rooms: &RoomService, user: &str) -> UserDenied {
+    match rooms.create_user(&room(), UserRole::Anchor, Some(id(user))).await {
+        Err(RoomError::User(denied)) => denied,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn room() -> RoomId {
+    RoomId::new("demo").unwrap()
+}
+
+fn id(text: &str) -> UserId {
+    UserId::new(text).unwrap()
+}
