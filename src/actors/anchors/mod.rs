@@ -31,7 +31,7 @@ use crate::auth::{Seal, Secrets};
 use crate::domain::anchor::{End, Nowhere, Place, SessionIds, Timing};
 use crate::domain::ids::{ModuleId, Pin, RoomId};
 use crate::janus::{Candidate, Quality};
-pub use januses::{Januses, NoJanus};
+pub use januses::{Januses, Local, NoJanus};
 
 /// Events that may wait for a client; one that leaves more unread loses its events, and so its session.
 const EVENT_QUEUE: usize = 64;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::calls::{Call, after, answered};
 use super::open::{self, Opened};
@@ -20,8 +20,7 @@ use crate::domain::anchor::{Anchor, ClaimFailure, Effect, End, Heard, Place, Ses
 use crate::domain::ids::{Pin, RoomId};
 use crate::domain::plan::Plan;
 use crate::janus::{
-    AnchorEvent, AnchorEvents, AnchorJoin, AnchorSession, Candidate, CoreError, InRoom, JanusError,
-    ParticipantInfo,
+    AnchorEvent, AnchorEvents, AnchorJoin, AnchorSession, CoreError, InRoom, JanusError, ParticipantInfo,
 };
 
 pub struct JanusSession {
@@ -169,7 +168,12 @@ impl JanusSession {
                 self.reason = reason.into_owned();
                 self.timer = until.map(|due| cx.after(due.saturating_sub(now), Msg::Due));
             }
-            Plan::Finished => cx.stop(),
+            Plan::Finished => {
+                if let State::Ended(end) = self.machine.state() {
+                    self.parts.context.metrics.anchor_session_ended(end.as_str());
+                }
+                cx.stop();
+            }
         }
     }
 

@@ -87,6 +87,7 @@ pub enum Msg {
     Stale,
     Listed(Lists),
     News,
+    Forgotten(Result<(), PresenceError>),
     Goodbye,
 }
 
@@ -101,6 +102,7 @@ impl Message for Msg {
             Self::Stale => "stale",
             Self::Listed(_) => "listed",
             Self::News => "news",
+            Self::Forgotten(_) => "forgotten",
             Self::Goodbye => "goodbye",
         }
     }
@@ -250,10 +252,15 @@ impl Attendance {
     }
 
     /// Rooms that are gone, and users who were removed.
-    fn news(&mut self) {
+    fn news(&mut self, cx: &mut Cx<Self>) {
         let Some(news) = self.news.as_ref().map(news::News::take) else { return };
         let rooms = if news.rebuilt { self.shared.rooms() } else { news.rooms.into_iter().collect() };
         for room in rooms {
+            if self.shared.is_gone(&room) {
+                // Whoever was away when the room ended. A failure is mended by the time-out of members.
+                let (shared, room) = (self.shared.clone(), room.clone());
+                cx.run(async move { shared.presence.remove_room(&room).await }, Msg::Forgotten);
+            }
             for guest in self.shared.guests_of(&room) {
                 match self.shared.room_of(&guest.peer) {
                     Ok(_) | Err(CloseCode::Unavailable) => {}
@@ -335,7 +342,8 @@ impl Behaviour for Attendance {
             Msg::Replaced(_, None) | Msg::Changed(_, None) => cx.fail("the news of presence have ended"),
             Msg::Stale => self.look(cx),
             Msg::Listed(lists) => self.listed(lists, cx),
-            Msg::News => self.news(),
+            Msg::News => self.news(cx),
+            Msg::Forgotten(_) => {}
             Msg::Goodbye => cx.exit(),
         }
     }

@@ -127,6 +127,11 @@ impl Shared {
         self.context.clock.now()
     }
 
+    /// Whether the store has no such room, as far as it was listed.
+    fn is_gone(&self, room: &RoomId) -> bool {
+        self.context.rooms_listed() && self.context.directory.room(room).is_none()
+    }
+
     /// What the store says of the room, unless there is no such room for this peer.
     fn room_of(&self, peer: &Peer) -> Result<Arc<RoomView>, CloseCode> {
         if !self.context.rooms_listed() {
