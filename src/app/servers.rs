@@ -174,10 +174,12 @@ impl Mountable {
     fn new(sides: Sides) -> Self {
         let (config, context) = (&sides.context.config, &sides.context);
         let tokens = Tokens::new(&sides.secrets.jwt, &config.auth.issuer, config.auth.listener_token_ttl);
+        let pages: Vec<_> =
+            config.http.allowed_origins.iter().cloned().chain(config.page_origins()).collect();
         let ws = WsSide {
             tokens: tokens.clone(),
             clock: context.clock,
-            origins: Origins::new(&config.http.allowed_origins),
+            origins: Origins::new(&pages),
             door: sides.door,
             frame_limit: config.ws.frame_limit,
             queue_limit: config.ws.queue_limit,

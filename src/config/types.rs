@@ -39,6 +39,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// Origins of our own pages, which speak to the gateway on another port.
+    pub fn page_origins(&self) -> Vec<String> {
+        let base = url::Url::parse(&self.hls_base_url()).map(|url| url.origin().ascii_serialization());
+        let localhost = self.http.public_hls_url.is_none() && self.listen.hls.ip().is_loopback();
+        let named = localhost.then(|| format!("http://localhost:{}", self.listen.hls.port()));
+        base.into_iter().chain(named).collect()
+    }
+
     /// Base of the URLs given to listeners, without a slash at the end.
     pub fn hls_base_url(&self) -> String {
         match &self.http.public_hls_url {

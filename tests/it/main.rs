@@ -11,6 +11,7 @@ mod media;
 mod operations;
 mod presence;
 mod rooms;
+mod signalling;
 mod store;
 mod support;
 mod ws;
