@@ -139,6 +139,8 @@ impl Node {
             door,
             registry: system.registry(),
             readiness: readiness.clone(),
+            anchors: None,
+            audience: Arc::default(),
         };
         let servers = sockets.serve(sides)?;
         Ok(Self { id, addresses, link, janus, context, system, readiness, servers, arbiters })

@@ -18,10 +18,13 @@ use crate::actors::gateway::door::Door;
 use crate::actors::kernel::Registry;
 use crate::actors::mixer::streams::Streams;
 use crate::auth::{ApiKeys, Secrets, Tokens};
-use crate::config::Config;
+use crate::config::{AuthMode, Config};
+use crate::http::anchors::Anchors;
+use crate::http::audience::Audience;
 use crate::http::cors::Origins;
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
+use crate::http::pages_api::{self, PagesSide};
 use crate::http::rest::{self, Api, ApiAuth, NotAuthorized};
 use crate::http::{error, ops, pages};
 use crate::rooms::RoomService;
@@ -40,6 +43,9 @@ pub struct Sides {
     pub door: Arc<Door>,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
+    /// Who is in the rooms; `None` on a node without presence.
+    pub anchors: Option<Arc<dyn Anchors>>,
+    pub audience: Arc<Audience>,
 }
 
 /// Addresses taken before anything else starts, so that a taken port ends the start at once.
@@ -167,6 +173,7 @@ struct Mountable {
     api: web::Data<Api>,
     ws: web::Data<WsSide>,
     hls: web::Data<HlsSide>,
+    pages: web::Data<PagesSide>,
     ops: Arc<dyn ops::OpsSource>,
 }
 
@@ -182,13 +189,27 @@ impl Mountable {
             frame_limit: config.ws.frame_limit,
             queue_limit: config.ws.queue_limit,
         };
-        let tokens = Arc::new(NodeTokens { tokens, clock: context.clock });
+        let tokens =
+            Arc::new(NodeTokens { tokens, anchor_ttl: config.auth.anchor_token_ttl, clock: context.clock });
+        let pages = PagesSide {
+            open: config.auth.mode == AuthMode::Open,
+            ws_url: config.ws_url(),
+            rooms: sides.service.clone(),
+            tokens: tokens.clone(),
+            anchors: sides.anchors.clone(),
+            audience: sides.audience.clone(),
+            origins: Origins::new(&config.http.allowed_origins),
+            body_limit: config.http.body_limit,
+        };
         let api = Api {
             rooms: sides.service,
             auth: Arc::new(Keys(ApiKeys::new(&config.auth))),
             tokens: tokens.clone(),
+            anchors: sides.anchors.clone(),
+            audience: sides.audience.clone(),
             origins: Origins::new(&config.http.allowed_origins),
             hls_base: config.hls_base_url(),
+            ws_url: config.ws_url(),
             body_limit: config.http.body_limit,
         };
         let directory = context.directory.clone();
@@ -196,13 +217,16 @@ impl Mountable {
             media: Arc::new(NodeMedia { directory: directory.clone(), streams: sides.streams }),
             keys: Arc::new(NodeKeys { directory, secrets: sides.secrets }),
             auth: tokens,
+            audience: sides.audience.clone(),
             cors: Cors::new(config.http.allowed_origins.clone()),
         };
         let metrics = context.metrics.clone();
         let (registry, readiness) = (sides.registry, sides.readiness);
-        let ops = Arc::new(Operations { metrics: metrics.clone(), registry, readiness });
+        let ops =
+            Arc::new(Operations { metrics: metrics.clone(), registry, readiness, audience: sides.audience });
         let (api, ws, hls) = (web::Data::new(api), web::Data::new(ws), web::Data::new(hls));
-        Self { metrics, api, ws, hls, ops }
+        let pages = web::Data::new(pages);
+        Self { metrics, api, ws, hls, pages, ops }
     }
 
     fn mount(&self, mounted: Mounted, config: &mut web::ServiceConfig) {
@@ -214,6 +238,7 @@ impl Mountable {
         }
         if mounted.hls {
             hls::configure(config, self.hls.clone());
+            pages_api::configure(config, self.pages.clone());
             pages::configure_listener(config);
         }
         if mounted.ops {

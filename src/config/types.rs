@@ -43,6 +43,14 @@ impl Config {
             None => format!("http://{}", self.listen.hls),
         }
     }
+
+    /// Where anchors connect to.
+    pub fn ws_url(&self) -> String {
+        match &self.http.public_ws_url {
+            Some(url) => url.clone(),
+            None => format!("ws://{}/ws", self.listen.ws),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -104,6 +112,8 @@ pub struct AuthConfig {
     pub jwt_secrets: Vec<JwtSecret>,
     pub issuer: String,
     pub listener_token_ttl: Duration,
+    /// Of anchors and hosts.
+    pub anchor_token_ttl: Duration,
 }
 
 /// The first one signs; all verify.
@@ -120,6 +130,8 @@ pub struct HttpConfig {
     pub header_timeout: Duration,
     /// Base of the URLs given to listeners, e.g. `https://live.example.org`. `None`: `http://{listen.hls}`.
     pub public_hls_url: Option<String>,
+    /// Where anchors connect to, e.g. `wss://live.example.org/ws`. `None`: `ws://{listen.ws}/ws`.
+    pub public_ws_url: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

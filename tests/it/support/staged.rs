@@ -62,6 +62,7 @@ impl Stage {
             media: room.clone(),
             keys: room.clone(),
             auth: room,
+            audience: Arc::default(),
             cors: Cors::default(),
         });
         let app = move || {
