@@ -20,4 +20,5 @@ pub mod news;
 pub mod node;
 pub mod room_children;
 pub mod rooms;
+pub mod signalling;
 pub mod store_watch;

@@ -4,6 +4,8 @@ use std::convert::Infallible;
 
 use actix::ArbiterHandle;
 
+use super::anchors::supervisor::AnchorSupervisor;
+use super::anchors::{AnchorParts, Anchors};
 use super::context::Context;
 use super::gateway::GatewayParts;
 use super::gateway::door::Door;
@@ -12,6 +14,7 @@ use super::janus::supervisor::JanusSupervisor;
 use super::kernel::{Behaviour, ChildSpec, Cx, Observed};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
 use super::rooms::supervisor::RoomSupervisor;
+use super::signalling::{Attendance, Desk};
 use super::store_watch::StoreWatch;
 use crate::rooms::{RoomService, Scope};
 use std::sync::Arc;
@@ -24,7 +27,16 @@ pub struct NodeSupervisor {
     pub rooms: Option<(Arc<RoomService>, ArbiterHandle)>,
     pub mixer: Option<(MixerParts, ArbiterHandle)>,
     pub janus: Option<(JanusSupervisor, ArbiterHandle)>,
-    pub gateway: Option<(Arc<GatewayParts>, Arc<Door>, ArbiterHandle)>,
+    pub gateway: Option<(GatewayRole, ArbiterHandle)>,
+}
+
+/// The role `gateway`: who is connected, who is present, who speaks.
+#[derive(Clone)]
+pub struct GatewayRole {
+    pub parts: Arc<GatewayParts>,
+    pub door: Arc<Door>,
+    pub desk: Desk,
+    pub anchors: (AnchorParts, Anchors),
 }
 
 impl NodeSupervisor {
@@ -62,10 +74,8 @@ impl Behaviour for NodeSupervisor {
                 RoomSupervisor::new(context.clone(), service.clone())
             });
         }
-        if let Some((parts, door, arbiter)) = self.gateway.clone() {
-            cx.spawn_child("gateway", spec(&arbiter), move || {
-                GatewaySupervisor::new(parts.clone(), door.clone())
-            });
+        if let Some((gateway, arbiter)) = self.gateway.clone() {
+            spawn_gateway(gateway, spec(&arbiter), cx);
         }
     }
 
@@ -76,4 +86,13 @@ impl Behaviour for NodeSupervisor {
     fn observe(&self) -> Observed {
         Observed::state("supervising")
     }
+}
+
+/// Backwards: connections are closed, their locks given back, and then their media sessions let go.
+fn spawn_gateway(gateway: GatewayRole, spec: ChildSpec, cx: &mut Cx<NodeSupervisor>) {
+    let GatewayRole { parts, door, desk, anchors: (anchors, way) } = gateway;
+    cx.spawn_child("anchors", spec.clone(), move || AnchorSupervisor::new(anchors.clone(), way.clone()));
+    let worker = ChildSpec { arbiter: spec.arbiter.clone(), ..ChildSpec::worker() };
+    cx.spawn_child("attendance", worker, move || Attendance::new(&desk));
+    cx.spawn_child("gateway", spec, move || GatewaySupervisor::new(parts.clone(), door.clone()));
 }

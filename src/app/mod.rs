@@ -4,6 +4,7 @@
 //! mixers, Januses, each saying goodbye), servers, store. Owns: that order. Never does: anything else.
 
 mod backends;
+mod gateway;
 mod listeners;
 mod operations;
 mod readiness;
@@ -17,9 +18,9 @@ use std::time::{Duration, SystemTime};
 use actix::{Arbiter, ArbiterHandle};
 use tokio::sync::watch;
 
+use crate::actors::anchors::Local;
 use crate::actors::context::{Clock, Context};
 use crate::actors::gateway::door::Door;
-use crate::actors::gateway::{GatewayParts, Signalling};
 use crate::actors::janus::GatewayLink;
 use crate::actors::janus::supervisor::JanusSupervisor;
 use crate::actors::kernel::{ActorSystem, ActorView, RootOptions, SystemHandle};
@@ -33,9 +34,7 @@ use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat};
 use crate::domain::ports::PortPool;
 use crate::domain::room::ExpiryLimits;
-use crate::janus::{
-    ConnectOptions, KEEP_ALIVE, ManagedOptions, PLAIN_RTP_PORTS, SESSION_TIMEOUT, Secret, WEBRTC_PORTS,
-};
+use crate::janus::{ConnectOptions, ManagedOptions, PLAIN_RTP_PORTS, Secret, WEBRTC_PORTS};
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
@@ -107,7 +106,6 @@ impl Node {
         let service = room_service(&context);
         let streams = Arc::new(Streams::default());
         let door = Arc::new(Door::default());
-        let gateway = if roles.gateway { Some(gateway(&context)?) } else { None };
         let addresses = sockets.addresses();
         let incarnation = uuid::Uuid::new_v4().to_string();
         let mut arbiters = Vec::new();
@@ -120,11 +118,26 @@ impl Node {
         let link = GatewayLink::new(secrets.clone(), context.config.janus.url.clone());
         let januses = roles.janus.then(|| janus(&context, &link, &incarnation));
         let janus = januses.as_ref().map(|januses| januses.options.clone());
+        let gateway = if roles.gateway {
+            let backend = gateway::backend(&context.config, &context.metrics)?;
+            let local = janus.clone().map(|options| Local { id: id.clone(), link: link.clone(), options });
+            let needs = gateway::Needs {
+                service: service.clone(),
+                secrets: secrets.clone(),
+                backend,
+                door: door.clone(),
+                local,
+                janus: external(&context.config),
+            };
+            Some((gateway::role(&context, needs), arbiter()))
+        } else {
+            None
+        };
         let root = NodeSupervisor {
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &incarnation), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
-            gateway: gateway.map(|parts| (parts, door.clone(), arbiter())),
+            gateway,
             context: context.clone(),
         };
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
@@ -228,33 +241,23 @@ fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, inca
     }
 }
 
-fn gateway(context: &Context) -> anyhow::Result<Arc<GatewayParts>> {
-    let (ws, metrics) = (&context.config.ws, context.metrics.clone());
-    Ok(Arc::new(GatewayParts::new(signalling(context)?, ws, context.clock, metrics)))
-}
-
-/// What the signalling methods do.
-fn signalling(_: &Context) -> anyhow::Result<Arc<dyn Signalling>> {
-    anyhow::bail!("this build has no media session to offer: leave gateway out of node.roles")
-}
-
 fn janus(context: &Context, link: &GatewayLink, incarnation: &str) -> JanusSupervisor {
     let config = &context.config.janus;
-    let text = |secret: &crate::config::Secret| Secret(String::from_utf8_lossy(&secret.0).into_owned());
-    let (managed, api_secret, admin_key) = match config.mode {
-        JanusMode::External => {
-            (None, config.api_secret.as_ref().map(text), config.admin_key.as_ref().map(text))
-        }
+    let (managed, options) = match config.mode {
+        JanusMode::External => (None, external(&context.config)),
         JanusMode::Managed => {
             let secret = || Secret(hex::encode(rand::random::<[u8; 16]>()));
             let (api_secret, admin_key) = (secret(), secret());
             let options = managed(context, api_secret.clone(), admin_key.clone());
-            (Some(options), Some(api_secret), Some(admin_key))
+            let connect = ConnectOptions {
+                url: link.url().unwrap_or_default(),
+                api_secret: Some(api_secret),
+                admin_key: Some(admin_key),
+                ..external(&context.config)
+            };
+            (Some(options), connect)
         }
     };
-    let url = link.url().unwrap_or_default();
-    let request_timeout = config.request_timeout;
-    let options = ConnectOptions { url, api_secret, admin_key, request_timeout, keep_alive: KEEP_ALIVE };
     // What a managed Janus is reached by is nobody's business but this node's.
     let shown = config.url.clone().unwrap_or_else(|| "managed".into());
     JanusSupervisor {
@@ -263,6 +266,18 @@ fn janus(context: &Context, link: &GatewayLink, incarnation: &str) -> JanusSuper
         options,
         managed,
         link: link.clone(),
+    }
+}
+
+/// How an external Janus is reached; a gateway without one of its own finds each URL in the store.
+fn external(config: &Config) -> ConnectOptions {
+    let text = |secret: &crate::config::Secret| Secret(String::from_utf8_lossy(&secret.0).into_owned());
+    ConnectOptions {
+        url: config.janus.url.clone().unwrap_or_default(),
+        api_secret: config.janus.api_secret.as_ref().map(text),
+        admin_key: config.janus.admin_key.as_ref().map(text),
+        request_timeout: config.janus.request_timeout,
+        keep_alive: config.janus.session_timeout / 3,
     }
 }
 
@@ -277,7 +292,7 @@ fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedO
         admin_key,
         webrtc_ports: WEBRTC_PORTS,
         plain_rtp_ports: PLAIN_RTP_PORTS,
-        session_timeout: SESSION_TIMEOUT,
+        session_timeout: config.janus.session_timeout,
     }
 }
 

@@ -8,6 +8,7 @@ mod kept;
 pub mod seal;
 pub mod secrets;
 pub mod tokens;
+pub mod turn;
 
 pub use api_keys::{ApiKeyError, ApiKeys};
 pub use seal::{Bound, Seal, SealError};

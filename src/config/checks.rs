@@ -12,6 +12,8 @@ pub(super) fn check(config: &Config, r: &mut Reader) {
     check_mixer(&config.mixer, r);
     check_hls(&config.hls, r);
     check_ws(&config.ws, r);
+    check_presence(&config.presence, r);
+    check_ice(&config.ice, r);
     check_supervision(&config.supervision, r);
 }
 
@@ -89,6 +91,23 @@ fn check_ws(ws: &WsConfig, r: &mut Reader) {
         &["ws.dead_after", "ws.ping"],
         ws.dead_after >= 2 * ws.ping,
         format!("must be at least two pings, {} ms", 2 * ws.ping.as_millis()),
+    );
+}
+
+fn check_presence(presence: &PresenceConfig, r: &mut Reader) {
+    r.require(
+        &["presence.redis.url", "presence.kind"],
+        presence.kind == PresenceKind::Embedded || presence.redis_url.is_some(),
+        "must be set, because presence.kind is redis",
+    );
+}
+
+fn check_ice(ice: &IceConfig, r: &mut Reader) {
+    let turn = ice.servers.iter().any(|url| url.starts_with("turn"));
+    r.require(
+        &["ice.turn_secret", "ice.servers"],
+        !turn || ice.turn_secret.is_some(),
+        "must be set, because ice.servers names a TURN server",
     );
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::parse::*;
 use super::reader::Reader;
 use super::types::*;
+use crate::domain::connection::Duplicate;
 
 pub(super) fn read(r: &mut Reader) -> Config {
     Config {
@@ -20,6 +21,8 @@ pub(super) fn read(r: &mut Reader) -> Config {
         hls: hls(r),
         rooms: rooms(r),
         ws: ws(r),
+        presence: presence(r),
+        ice: ice(r),
         supervision: supervision(r),
         log: log(r),
     }
@@ -46,7 +49,7 @@ fn node(r: &mut Reader) -> NodeConfig {
         ),
         roles: r.read(
             "node.roles",
-            json!(["rooms", "janus", "mixer", "hls"]),
+            json!(["rooms", "janus", "mixer", "gateway", "hls"]),
             "Parts this node runs: any of rooms, janus, mixer, gateway, hls.",
             roles,
         ),
@@ -213,6 +216,12 @@ fn janus(r: &mut Reader) -> JanusConfig {
             "How long one request to Janus may take.",
             duration("100ms", "60s"),
         ),
+        session_timeout: r.read(
+            "janus.session_timeout",
+            "60s",
+            "An anchor who was cut off has this long to come back; an external Janus must have the same in janus.jcfg.",
+            duration("5s", "10m"),
+        ),
     }
 }
 
@@ -348,6 +357,83 @@ fn ws(r: &mut Reader) -> WsConfig {
             "15s",
             "How long one call may take.",
             duration("100ms", "5m"),
+        ),
+        duplicate: r.read(
+            "ws.duplicate",
+            "reject",
+            "A user who is connected already, from another client: reject the newer connection or replace the older.",
+            one_of(&[("reject", Duplicate::Reject), ("replace", Duplicate::Replace)]),
+        ),
+        pin_attempts: r.read(
+            "ws.pin_attempts",
+            5,
+            "Wrong pins per minute, of one user from one address.",
+            number(1..=1000),
+        ),
+    }
+}
+
+fn presence(r: &mut Reader) -> PresenceConfig {
+    PresenceConfig {
+        kind: r.read(
+            "presence.kind",
+            "embedded",
+            "Connection locks and members of rooms: embedded (one gateway) or redis (any number of them).",
+            one_of(&[("embedded", PresenceKind::Embedded), ("redis", PresenceKind::Redis)]),
+        ),
+        redis_url: r.optional("presence.redis.url", "Redis, like redis://10.0.0.7:6379/0.", url(&["redis"])),
+        redis_password: r.secret(
+            "presence.redis.password",
+            "Password of Redis.",
+            "File with the password of Redis, instead of password.",
+            secret,
+        ),
+        request_timeout: r.read(
+            "presence.request_timeout",
+            "1s",
+            "How long one request to Redis may take.",
+            duration("50ms", "30s"),
+        ),
+        timeout: r.read(
+            "presence.timeout",
+            "30s",
+            "A member who has not been heard of for so long is out of the room.",
+            duration("1s", "10m"),
+        ),
+        lock_ttl: r.read(
+            "presence.lock_ttl",
+            "30s",
+            "A connection lock that nobody renews is free after this; renewed three times as often.",
+            duration("1s", "10m"),
+        ),
+        gateway_ttl: r.read(
+            "presence.gateway_ttl",
+            "3s",
+            "A gateway not heard of for so long is dead: its locks can be taken over.",
+            duration("300ms", "1m"),
+        ),
+    }
+}
+
+fn ice(r: &mut Reader) -> IceConfig {
+    IceConfig {
+        servers: r.read(
+            "ice.servers",
+            json!([]),
+            "STUN and TURN servers for anchors, like stun:stun.example.org or turn:turn.example.org?transport=tcp.",
+            list(ice_server),
+        ),
+        turn_secret: r.secret(
+            "ice.turn_secret",
+            "Secret shared with the TURN servers (coturn: static-auth-secret); credentials are made from it.",
+            "File with the shared secret of the TURN servers, instead of turn_secret.",
+            secret,
+        ),
+        turn_ttl: r.read(
+            "ice.turn_ttl",
+            "6h",
+            "How long TURN credentials are good for.",
+            duration("1m", "720h"),
         ),
     }
 }

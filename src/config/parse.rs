@@ -159,6 +159,16 @@ pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed
     }
 }
 
+/// As in an `RTCIceServer`: RFC 7064 and RFC 7065, which have no slashes.
+pub(super) fn ice_server(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    let rest = ["stun:", "stuns:", "turn:", "turns:"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    match rest {
+        Some(host) if !host.is_empty() && !host.starts_with('/') && !host.contains(['@', ' ']) => Ok(text),
+        _ => Err("must be URLs like stun:host:3478 or turn:host:3478?transport=udp".into()),
+    }
+}
+
 /// What a browser sends as `Origin`: scheme, host, port if not the scheme's own; or `*` for any.
 pub(super) fn origin(value: &Value) -> Parsed<String> {
     let text = text(value)?;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::connection::Duplicate;
 use crate::domain::ids::ModuleId;
 
 /// A secret text. Never printed.
@@ -31,6 +32,8 @@ pub struct Config {
     pub hls: HlsConfig,
     pub rooms: RoomsConfig,
     pub ws: WsConfig,
+    pub presence: PresenceConfig,
+    pub ice: IceConfig,
     pub supervision: SupervisionConfig,
     pub log: LogConfig,
 }
@@ -151,6 +154,8 @@ pub struct JanusConfig {
     pub ice_interface: Option<String>,
     pub capacity: u32,
     pub request_timeout: Duration,
+    /// Of the anchors' sessions: how long one who was cut off may be away.
+    pub session_timeout: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -215,6 +220,36 @@ pub struct WsConfig {
     /// Calls that may wait for their answers.
     pub calls: usize,
     pub call_timeout: Duration,
+    /// What a second connection of the same user gets.
+    pub duplicate: Duplicate,
+    /// Wrong pins per minute, user and address.
+    pub pin_attempts: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresenceKind {
+    Embedded,
+    Redis,
+}
+
+#[derive(Debug, Clone)]
+pub struct PresenceConfig {
+    pub kind: PresenceKind,
+    pub redis_url: Option<String>,
+    pub redis_password: Option<Secret>,
+    pub request_timeout: Duration,
+    /// Of a member who is not heard of.
+    pub timeout: Duration,
+    pub lock_ttl: Duration,
+    pub gateway_ttl: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct IceConfig {
+    /// `stun:` and `turn:` URLs (RFC 7064, RFC 7065).
+    pub servers: Vec<String>,
+    pub turn_secret: Option<Secret>,
+    pub turn_ttl: Duration,
 }
 
 #[derive(Debug, Clone)]

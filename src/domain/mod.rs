@@ -13,6 +13,7 @@ pub mod mixer_effects;
 pub mod mixer_room;
 pub mod model;
 pub mod own_key;
+pub mod pin_attempts;
 pub mod placement;
 pub mod plan;
 pub mod ports;

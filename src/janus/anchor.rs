@@ -8,6 +8,8 @@
 //! the cost of a few milliseconds. The anchor's come one by one. An external Janus with `full_trickle` works as
 //! well: its candidates come as events.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::Secret;
@@ -31,6 +33,14 @@ pub struct AnchorJoin {
     pub quality: Quality,
 }
 
+/// What an anchor finds in the room.
+#[derive(Debug, Clone)]
+pub struct InRoom {
+    pub session: Arc<AnchorSession>,
+    pub mine: ParticipantInfo,
+    pub others: Vec<ParticipantInfo>,
+}
+
 /// One anchor's session, handle and part in a room.
 #[derive(Debug)]
 pub struct AnchorSession {
@@ -41,7 +51,7 @@ pub struct AnchorSession {
 
 impl JanusClient {
     /// Opens a session and joins. Nothing is left of it if that fails or is given up half-way.
-    pub async fn join(&self, join: &AnchorJoin) -> Result<(AnchorSession, AnchorEvents), JanusError> {
+    pub async fn join(&self, join: &AnchorJoin) -> Result<(InRoom, AnchorEvents), JanusError> {
         let opening = Opening::begin(self.link()).await?;
         let handle = opening.session.attach().await?;
         let events = opening.session.subscribe(handle).await?;
@@ -53,9 +63,12 @@ impl JanusClient {
             quality: join.quality,
             rtp: None,
         };
-        let Joined { id: participant, .. } = opening.session.message(handle, request).await?;
-        let session = opening.done();
-        Ok((AnchorSession { session, handle, participant }, AnchorEvents::new(events)))
+        let Joined { id, participants, .. } = opening.session.message(handle, request).await?;
+        let session = Arc::new(AnchorSession { session: opening.done(), handle, participant: id });
+        let display = join.display.clone();
+        let mine = ParticipantInfo { id, display, setup: false, muted: join.muted, talking: false };
+        let others = participants.into_iter().map(ParticipantInfo::from).collect();
+        Ok((InRoom { session, mine, others }, AnchorEvents::new(events)))
     }
 
     /// Takes over a session, whoever opened it: from now on its events come here. `NoSuchSession` if it is over;
@@ -64,7 +77,7 @@ impl JanusClient {
         &self,
         ids: SessionIds,
         janus_room_id: u32,
-    ) -> Result<(AnchorSession, AnchorEvents, ParticipantInfo), JanusError> {
+    ) -> Result<(InRoom, AnchorEvents), JanusError> {
         let session = Session { link: self.link().clone(), id: ids.session };
         let anchor = AnchorSession { session, handle: ids.handle, participant: ids.participant };
         // First, so that nothing is missed between the two.
@@ -73,12 +86,14 @@ impl JanusClient {
         core_reply::<Done>("claim", &self.link().request(claim).await?)?;
         let list = BridgeRequest::ListParticipants { room: janus_room_id };
         let room: Participants = anchor.session.message(ids.handle, list).await?;
-        let Some(mine) = room.participants.into_iter().find(|p| p.id == ids.participant) else {
+        let participants = room.participants.into_iter().map(ParticipantInfo::from);
+        let (mut mine, others): (Vec<_>, Vec<_>) = participants.partition(|p| p.id == ids.participant);
+        let Some(mine) = mine.pop() else {
             // Of no more use to anybody.
             self.link().tell(anchor.request("destroy", None));
             return Err(PluginError::NotInRoom.into());
         };
-        Ok((anchor, AnchorEvents::new(events), mine.into()))
+        Ok((InRoom { session: Arc::new(anchor), mine, others }, AnchorEvents::new(events)))
     }
 }
 

@@ -28,7 +28,7 @@ mod managed_config;
 mod rtp;
 mod wire;
 
-pub use anchor::{AnchorJoin, AnchorSession};
+pub use anchor::{AnchorJoin, AnchorSession, InRoom};
 pub use anchor_event::{AnchorEvent, AnchorEvents, Candidate};
 pub use audiobridge::{
     AudioBridge, FORWARD_PAYLOAD_TYPE, ForwarderInfo, GatewayInfo, NewRoom, ParticipantInfo, PluginInfo,

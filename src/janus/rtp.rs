@@ -45,7 +45,7 @@ impl JanusClient {
             rtp: Some(rtp),
         };
         match handle.message::<Joined>(join).await {
-            Ok(Joined { id, rtp: Some(RtpEndpoint { ip, port, payload_type }) }) => {
+            Ok(Joined { id, rtp: Some(RtpEndpoint { ip, port, payload_type }), .. }) => {
                 Ok(RtpParticipant { handle, id, ip, port, payload_type })
             }
             Ok(Joined { rtp: None, .. }) => {

@@ -379,6 +379,9 @@ pub(super) struct Participant {
 #[derive(Deserialize)]
 pub(super) struct Joined {
     pub id: u64,
+    /// The others who are in the room.
+    #[serde(default)]
+    pub participants: Vec<Participant>,
     /// Of those who joined by plain RTP.
     pub rtp: Option<RtpEndpoint>,
 }

@@ -44,6 +44,11 @@ struct Families {
     ws_calls: IntCounterVec,
     ws_call_seconds: HistogramVec,
     ws_closed: IntCounterVec,
+    presence_requests: IntCounterVec,
+    presence_seconds: HistogramVec,
+    presence_up: IntGauge,
+    anchor_sessions: IntGauge,
+    anchor_session_ends: IntCounterVec,
 }
 
 impl Metrics {
@@ -115,6 +120,25 @@ impl Metrics {
                 &["method"],
             ),
             ws_closed: counters(r, "stentor_ws_closed_total", "Signalling connections closed.", &["reason"]),
+            presence_requests: counters(
+                r,
+                "stentor_presence_requests_total",
+                "Requests for connection locks and members, by outcome.",
+                &["op", "outcome"],
+            ),
+            presence_seconds: seconds(r, "stentor_presence_request_seconds", "Time they took.", &["op"]),
+            presence_up: gauge(r, "stentor_presence_up", "1 while Redis, or the embedded presence, answers."),
+            anchor_sessions: gauge(
+                r,
+                "stentor_anchor_sessions",
+                "Media sessions of anchors on this gateway.",
+            ),
+            anchor_session_ends: counters(
+                r,
+                "stentor_anchor_session_ends_total",
+                "Media sessions of anchors ended.",
+                &["reason"],
+            ),
             registry,
         }))
     }
@@ -208,6 +232,24 @@ impl Metrics {
 
     pub fn ws_closed(&self, reason: &'static str) {
         self.0.ws_closed.with_label_values(&[reason]).inc();
+    }
+
+    /// `outcome` is what the lock or the room said, or the kind of failure.
+    pub fn presence_request(&self, op: &'static str, outcome: &'static str, took: Duration) {
+        self.0.presence_requests.with_label_values(&[op, outcome]).inc();
+        self.0.presence_seconds.with_label_values(&[op]).observe(took.as_secs_f64());
+    }
+
+    pub fn set_presence_up(&self, up: bool) {
+        self.0.presence_up.set(i64::from(up));
+    }
+
+    pub fn set_anchor_sessions(&self, count: usize) {
+        self.0.anchor_sessions.set(count as i64);
+    }
+
+    pub fn anchor_session_ended(&self, reason: &'static str) {
+        self.0.anchor_session_ends.with_label_values(&[reason]).inc();
     }
 
     pub fn heartbeat(&self, sent: bool) {

@@ -29,7 +29,7 @@ async fn two_anchors_hear_each_other_and_not_themselves() {
     let (mut anna, anna_media) = gateway.speak("anna", 440).await;
     let (_bert, bert_media) = gateway.speak("bert", 660).await;
     event(&mut anna.events, |e| *e == SessionEvent::Up).await;
-    event(&mut anna.events, |e| *e == SessionEvent::Talking { talking: true }).await;
+    event(&mut anna.events, |e| *e == SessionEvent::Talking { user: "anna".into(), talking: true }).await;
     let names: Vec<_> = rig.participants().await.into_iter().map(|p| (p.display, p.setup)).collect();
     assert!(names.contains(&("anna".into(), true)) && names.contains(&("bert".into(), true)), "{names:?}");
 

@@ -21,10 +21,17 @@ pub struct Januses(Arc<Inner>);
 struct Inner {
     directory: Arc<Directory>,
     /// This node's own Janus: a managed one is found only through this, for it listens on loopback.
-    local: Option<(ModuleId, GatewayLink)>,
-    /// Secrets and timeouts; the URL is each Janus's own.
+    local: Option<Local>,
+    /// Secrets and timeouts of the others; the URL is each Janus's own.
     options: ConnectOptions,
     slots: Mutex<BTreeMap<ModuleId, Slot>>,
+}
+
+/// This node's own Janus.
+pub struct Local {
+    pub id: ModuleId,
+    pub link: GatewayLink,
+    pub options: ConnectOptions,
 }
 
 /// Locked while somebody connects: the others wait for the same connection.
@@ -45,40 +52,35 @@ pub enum NoJanus {
 }
 
 impl Januses {
-    pub fn new(
-        directory: Arc<Directory>,
-        local: Option<(ModuleId, GatewayLink)>,
-        options: ConnectOptions,
-    ) -> Self {
+    pub fn new(directory: Arc<Directory>, local: Option<Local>, options: ConnectOptions) -> Self {
         Self(Arc::new(Inner { directory, local, options, slots: Mutex::default() }))
     }
 
     /// The connection to a Janus, made now if there is none. Needs an actix arbiter, which then runs it.
     pub async fn client(&self, janus: &ModuleId) -> Result<JanusClient, NoJanus> {
-        let url = self.url(janus).ok_or_else(|| NoJanus::NoAddress(janus.clone()))?;
+        let options = self.options(janus).ok_or_else(|| NoJanus::NoAddress(janus.clone()))?;
         let slot = self.slot(janus);
         let mut held = slot.lock().await;
-        if let Some(connection) = held.as_mut().filter(|c| c.url == url)
+        if let Some(connection) = held.as_mut().filter(|c| c.url == options.url)
             && connection.is_up()
         {
             return Ok(connection.client.clone());
         }
         *held = None;
         let (sender, events) = mpsc::unbounded_channel();
-        let options = ConnectOptions { url: url.clone(), ..self.0.options.clone() };
         let client = JanusClient::connect(&options, sender).await?;
-        *held = Some(Connection { url, client: client.clone(), events });
+        *held = Some(Connection { url: options.url, client: client.clone(), events });
         Ok(client)
     }
 
-    fn url(&self, janus: &ModuleId) -> Option<String> {
-        if let Some((_, link)) = self.0.local.as_ref().filter(|(me, _)| me == janus) {
-            return link.url();
+    fn options(&self, janus: &ModuleId) -> Option<ConnectOptions> {
+        if let Some(local) = self.0.local.as_ref().filter(|local| local.id == *janus) {
+            return Some(ConnectOptions { url: local.link.url()?, ..local.options.clone() });
         }
         let module = self.0.directory.module(ModuleKind::Janus, janus)?;
         let url = module.heartbeat.as_ref()?.url.clone();
         // A managed Janus of another node: its heartbeat names no URL.
-        url.starts_with("ws").then_some(url)
+        url.starts_with("ws").then(|| ConnectOptions { url, ..self.0.options.clone() })
     }
 
     fn slot(&self, janus: &ModuleId) -> Slot {

@@ -12,6 +12,7 @@
 //! Owns: sessions, and connections to the Januses of the rooms. Never does: check who somebody is, or hold the
 //! connection lock; whoever joins has both behind it.
 
+mod calls;
 mod januses;
 mod open;
 mod session;
@@ -30,7 +31,7 @@ use crate::auth::{Seal, Secrets};
 use crate::domain::anchor::{End, Nowhere, Place, SessionIds, Timing};
 use crate::domain::ids::{ModuleId, Pin, RoomId};
 use crate::janus::{Candidate, Quality};
-pub use januses::{Januses, NoJanus};
+pub use januses::{Januses, Local, NoJanus};
 
 /// Events that may wait for a client; one that leaves more unread loses its events, and so its session.
 const EVENT_QUEUE: usize = 64;
@@ -102,8 +103,8 @@ pub enum JoinError {
 pub enum SessionEvent {
     /// ICE and DTLS are done: media flows.
     Up,
-    /// One's own voice, as Janus hears it.
-    Talking { talking: bool },
+    /// Somebody in the room, oneself included, as Janus hears it.
+    Talking { user: Arc<str>, talking: bool },
     /// By oneself or by a host.
     Muted { muted: bool },
     /// Packets are lost on the way to Janus (`uplink`) or from it.
@@ -201,20 +202,20 @@ impl Line {
     /// The answer to an SDP offer. A second one restarts ICE of the same peer connection; another peer
     /// connection needs another `join`, without the resume token.
     pub async fn offer(&self, sdp: String) -> Result<String, CallError> {
-        self.call(|reply| session::Call::Offer { sdp, reply }).await
+        self.call(|reply| calls::Call::Offer { sdp, reply }).await
     }
 
     /// A candidate of the client's; `None`: there are no more.
     pub async fn candidate(&self, candidate: Option<Candidate>) -> Result<(), CallError> {
-        self.call(|reply| session::Call::Candidate { candidate, reply }).await
+        self.call(|reply| calls::Call::Candidate { candidate, reply }).await
     }
 
     pub async fn set_muted(&self, muted: bool) -> Result<(), CallError> {
-        self.call(|reply| session::Call::Mute { muted, reply }).await
+        self.call(|reply| calls::Call::Mute { muted, reply }).await
     }
 
     pub async fn status(&self) -> Result<SessionStatus, CallError> {
-        self.call(|reply| session::Call::Status { reply }).await
+        self.call(|reply| calls::Call::Status { reply }).await
     }
 
     /// Out of the room at once; Janus is told without waiting for it.
@@ -224,7 +225,7 @@ impl Line {
 
     async fn call<T>(
         &self,
-        call: impl FnOnce(oneshot::Sender<Result<T, CallError>>) -> session::Call,
+        call: impl FnOnce(oneshot::Sender<Result<T, CallError>>) -> calls::Call,
     ) -> Result<T, CallError> {
         let (reply, answer) = oneshot::channel();
         let call = session::Msg::Call { line: self.number, call: call(reply) };

@@ -6,17 +6,15 @@ use super::{AnchorParts, JoinError, Moderation, ModerationError, NoJanus};
 use crate::domain::anchor::{ClaimFailure, Place, SessionIds};
 use crate::domain::ids::RoomId;
 use crate::janus::{
-    AnchorEvents, AnchorJoin, AnchorSession, AudioBridge, CoreError, JanusClient, JanusError, PluginError,
-    Secret,
+    AnchorEvents, AnchorJoin, AudioBridge, CoreError, InRoom, JanusClient, JanusError, PluginError, Secret,
 };
 
 /// A session in the room.
 pub struct Opened {
-    pub session: Arc<AnchorSession>,
+    pub room: InRoom,
     pub events: AnchorEvents,
     /// Claimed, with its media.
     pub up: bool,
-    pub muted: bool,
 }
 
 /// Claims the session of a resume token, if there is one and it lives with its media; else joins.
@@ -32,22 +30,22 @@ pub async fn open(
     {
         return Ok(opened);
     }
-    let (session, events) = client.join(&join).await.map_err(|e| match e {
+    let (room, events) = client.join(&join).await.map_err(|e| match e {
         // The store says otherwise, or will in a moment.
         JanusError::Plugin(PluginError::NoSuchRoom) => crate::domain::anchor::Nowhere::Preparing.into(),
         other => unavailable(other.into()),
     })?;
-    Ok(Opened { session: Arc::new(session), events, up: false, muted: join.muted })
+    Ok(Opened { room, events, up: false })
 }
 
 /// `None`: a fresh session it must be, and nothing of the old one is left.
 async fn claimed(client: &JanusClient, ids: SessionIds, janus_room_id: u32) -> Option<Opened> {
-    let (session, events, info) = client.claim(ids, janus_room_id).await.ok()?;
-    if !info.setup {
-        let _ = session.destroy().await;
+    let (room, events) = client.claim(ids, janus_room_id).await.ok()?;
+    if !room.mine.setup {
+        let _ = room.session.destroy().await;
         return None;
     }
-    Some(Opened { session: Arc::new(session), events, up: true, muted: info.muted })
+    Some(Opened { room, events, up: true })
 }
 
 /// The session again, over a connection that lives.
@@ -55,9 +53,7 @@ pub async fn reclaim(parts: AnchorParts, place: Place, ids: SessionIds) -> Resul
     let unavailable = |e: String| ClaimFailure::Unavailable(e);
     let client = parts.januses.client(&place.janus).await.map_err(|e| unavailable(e.to_string()))?;
     match client.claim(ids, place.janus_room_id).await {
-        Ok((session, events, info)) => {
-            Ok(Opened { session: Arc::new(session), events, up: info.setup, muted: info.muted })
-        }
+        Ok((room, events)) => Ok(Opened { up: room.mine.setup, room, events }),
         Err(JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle)) => {
             Err(ClaimFailure::SessionGone)
         }

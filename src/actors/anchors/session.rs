@@ -3,11 +3,13 @@
 //! The steps of the machine are taken one at a time; the client's calls run beside them and beside each other,
 //! so a Janus that hangs holds up neither. Never restarted: Janus ends what nobody keeps alive.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::calls::{Call, after, answered};
 use super::open::{self, Opened};
 use super::supervisor::JoinReply;
 use super::{AnchorParts, CallError, JoinError, Line, ResumeToken, SessionEvent, SessionStatus, Ticket};
@@ -17,7 +19,9 @@ use crate::auth::Bound;
 use crate::domain::anchor::{Anchor, ClaimFailure, Effect, End, Heard, Place, SessionIds, State};
 use crate::domain::ids::{Pin, RoomId};
 use crate::domain::plan::Plan;
-use crate::janus::{AnchorEvent, AnchorEvents, AnchorJoin, AnchorSession, Candidate, CoreError, JanusError};
+use crate::janus::{
+    AnchorEvent, AnchorEvents, AnchorJoin, AnchorSession, CoreError, InRoom, JanusError, ParticipantInfo,
+};
 
 pub struct JanusSession {
     parts: AnchorParts,
@@ -33,6 +37,8 @@ pub struct JanusSession {
     line: u64,
     joining: Option<JoinReply>,
     voice: Voice,
+    /// Everybody in the room, by number in Janus.
+    names: HashMap<u64, Arc<str>>,
     busy: bool,
     reason: String,
     timer: Option<Timer>,
@@ -89,13 +95,6 @@ pub enum Msg {
     Due,
 }
 
-pub enum Call {
-    Offer { sdp: String, reply: oneshot::Sender<Result<String, CallError>> },
-    Candidate { candidate: Option<Candidate>, reply: oneshot::Sender<Result<(), CallError>> },
-    Mute { muted: bool, reply: oneshot::Sender<Result<(), CallError>> },
-    Status { reply: oneshot::Sender<Result<SessionStatus, CallError>> },
-}
-
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
@@ -141,6 +140,7 @@ impl JanusSession {
             line: 0,
             joining: None,
             voice: Voice::default(),
+            names: HashMap::new(),
             busy: false,
             reason: String::new(),
             timer: None,
@@ -168,7 +168,12 @@ impl JanusSession {
                 self.reason = reason.into_owned();
                 self.timer = until.map(|due| cx.after(due.saturating_sub(now), Msg::Due));
             }
-            Plan::Finished => cx.stop(),
+            Plan::Finished => {
+                if let State::Ended(end) = self.machine.state() {
+                    self.parts.context.metrics.anchor_session_ended(end.as_str());
+                }
+                cx.stop();
+            }
         }
     }
 
@@ -254,7 +259,7 @@ impl JanusSession {
         let reply = self.joining.take();
         match outcome {
             Ok(opened) => {
-                self.voice.muted = opened.muted;
+                self.voice.muted = opened.room.mine.muted;
                 self.machine.opened(opened.up, self.parts.context.clock.now());
                 let resume = opened.up;
                 self.adopt(opened, cx);
@@ -280,7 +285,7 @@ impl JanusSession {
                 if opened.up && !self.machine.is_resumable() {
                     self.up();
                 }
-                self.set_muted(opened.muted);
+                self.set_muted(opened.room.mine.muted);
                 self.adopt(opened, cx);
             }
             Err(failure) => self.machine.reclaim_failed(failure, now, dice()),
@@ -288,8 +293,33 @@ impl JanusSession {
     }
 
     fn adopt(&mut self, opened: Opened, cx: &mut Cx<Self>) {
-        self.session = Some(opened.session);
+        let InRoom { session, mine, others } = opened.room;
+        self.session = Some(session);
+        self.names.clear();
+        self.meet(others);
+        self.meet(vec![mine]);
         listen(opened.events, cx);
+    }
+
+    /// Remembers who is who, and tells who talks already.
+    fn meet(&mut self, participants: Vec<ParticipantInfo>) {
+        for participant in participants {
+            let user: Arc<str> = participant.display.into();
+            if self.names.insert(participant.id, user.clone()).is_none() && participant.talking {
+                self.tell(SessionEvent::Talking { user, talking: true });
+            }
+        }
+    }
+
+    fn heard_talking(&mut self, participant: u64, talking: bool) {
+        let me = self.session.as_ref().map(|session| session.ids().participant);
+        if Some(participant) == me {
+            self.voice.talking = talking;
+        }
+        // One who came by plain RTP without a name is nobody's user.
+        if let Some(user) = self.names.get(&participant).filter(|name| !name.is_empty()).cloned() {
+            self.tell(SessionEvent::Talking { user, talking });
+        }
     }
 
     fn heard(&mut self, event: AnchorEvent) {
@@ -304,14 +334,12 @@ impl JanusSession {
             AnchorEvent::Media { receiving } => self.voice.receiving = receiving,
             AnchorEvent::SlowLink { uplink, lost } => self.tell(SessionEvent::SlowLink { uplink, lost }),
             AnchorEvent::Candidate(candidate) => self.tell(SessionEvent::Candidate(candidate)),
-            AnchorEvent::Talking { participant, talking } if Some(participant) == me => {
-                self.voice.talking = talking;
-                self.tell(SessionEvent::Talking { talking });
-            }
+            AnchorEvent::Talking { participant, talking } => self.heard_talking(participant, talking),
             AnchorEvent::Changed(list) => {
                 if let Some(mine) = list.iter().find(|p| Some(p.id) == me) {
                     self.set_muted(mine.muted);
                 }
+                self.meet(list);
             }
             AnchorEvent::Removed { participant } if Some(participant) == me => {
                 self.machine.heard(Heard::Removed, now);
@@ -321,7 +349,9 @@ impl JanusSession {
                 self.look();
             }
             AnchorEvent::SessionOver => self.machine.heard(Heard::SessionOver, now),
-            AnchorEvent::Talking { .. } | AnchorEvent::Removed { .. } | AnchorEvent::Left { .. } => {}
+            AnchorEvent::Removed { participant } | AnchorEvent::Left { participant } => {
+                self.names.remove(&participant);
+            }
         }
     }
 
@@ -386,50 +416,12 @@ impl JanusSession {
     }
 }
 
-/// Answers a call; gives its outcome as well, but no text of it.
-async fn answered<T: Clone>(
-    call: impl Future<Output = Result<T, JanusError>>,
-    reply: oneshot::Sender<Result<T, CallError>>,
-) -> Result<T, JanusError> {
-    let outcome = call.await;
-    let _ = reply.send(outcome.clone().map_err(|error| call_error(&error)));
-    outcome
-}
-
-fn after<T>(done: impl FnOnce(T) -> Msg) -> impl FnOnce(Result<T, JanusError>) -> Msg {
-    |outcome| match outcome {
-        Ok(value) => done(value),
-        Err(JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle)) => Msg::SessionGone,
-        Err(_) => Msg::Called,
-    }
-}
-
-fn call_error(error: &JanusError) -> CallError {
-    match error {
-        JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle | CoreError::Unauthorized) => {
-            CallError::Unavailable
-        }
-        JanusError::Core(_) | JanusError::Plugin(_) => CallError::Refused,
-        _ => CallError::Unavailable,
-    }
-}
-
 fn listen(mut events: AnchorEvents, cx: &mut Cx<JanusSession>) {
     let next = async move {
         let event = events.next().await;
         (events, event)
     };
     cx.run(next, |(events, event)| Msg::Event(events, event));
-}
-
-impl Call {
-    fn refuse(self, error: CallError) {
-        match self {
-            Self::Offer { reply, .. } => drop(reply.send(Err(error))),
-            Self::Candidate { reply, .. } | Self::Mute { reply, .. } => drop(reply.send(Err(error))),
-            Self::Status { reply } => drop(reply.send(Err(error))),
-        }
-    }
 }
 
 impl Behaviour for JanusSession {

@@ -134,6 +134,7 @@ impl AnchorSupervisor {
         // Never full: it is the first.
         let _ = actor.tell(attach);
         self.sessions.insert(name.clone(), (join.room.clone(), actor.clone()));
+        self.parts.context.metrics.set_anchor_sessions(self.sessions.len());
         if let Some(old) = self.served.insert((join.room, join.user), Session { name, actor }) {
             let _ = old.actor.offer("end", session::Msg::End(End::Replaced));
         }
@@ -190,6 +191,7 @@ impl Behaviour for AnchorSupervisor {
 
     fn child_down(&mut self, child: &ChildDown, _: &mut Cx<Self>) {
         self.sessions.remove(&child.name);
+        self.parts.context.metrics.set_anchor_sessions(self.sessions.len());
         self.served.retain(|_, session| session.name != child.name);
     }
 

@@ -83,6 +83,10 @@ codes! {
     MediaUnavailable = -32014, "media_unavailable", true, "the media server does not answer";
     /// Store or presence do not answer.
     Unavailable = -32015, "unavailable", true, "a part of the server does not answer";
+    /// Another client of the same user is connected, and `ws.duplicate` is `reject`; closed with 4423.
+    AlreadyConnected = -32016, "already_connected", true, "the user is connected from another client";
+    /// The room is over or gone, or the user was removed from it; the close code says which.
+    RoomOver = -32017, "room_over", false, "the room is over for you";
 }
 
 /// The failure of one call, as the client reads it.

@@ -24,6 +24,11 @@ pub enum Notification {
     IceCandidate {
         candidate: Option<Candidate>,
     },
+    /// Packets are lost on the way to Janus (`uplink`) or from it, so many since the last time.
+    SlowLink {
+        uplink: bool,
+        lost: u64,
+    },
     /// The media session is lost or must move: connect, join and offer again, no earlier than told.
     Reconnect {
         reason: String,

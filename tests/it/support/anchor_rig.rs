@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use stentor::actors::anchors::supervisor::AnchorSupervisor;
-use stentor::actors::anchors::{AnchorParts, Anchors, Januses, Join, JoinError, Joined, ResumeToken};
+use stentor::actors::anchors::{AnchorParts, Anchors, Januses, Join, JoinError, Joined, Local, ResumeToken};
 use stentor::actors::context::{Clock, Context};
 use stentor::actors::janus::GatewayLink;
 use stentor::actors::kernel::{ActorSystem, Behaviour, ChildSpec, Cx, Observed, RootOptions, SystemHandle};
@@ -77,10 +77,11 @@ impl Rig {
     pub async fn gateway_behind(&self, proxy: &TcpProxy) -> Gateway {
         let url = format!("ws://{}", proxy.address());
         let link = GatewayLink::new(self.secrets.clone(), Some(url));
-        self.gateway_through(Some((janus_id(), link))).await
+        let options = self.janus.connect_options();
+        self.gateway_through(Some(Local { id: janus_id(), link, options })).await
     }
 
-    async fn gateway_through(&self, local: Option<(ModuleId, GatewayLink)>) -> Gateway {
+    async fn gateway_through(&self, local: Option<Local>) -> Gateway {
         let context = Context {
             me: ModuleId::new("gateway").unwrap(),
             config: self.config.clone(),

@@ -1,0 +1,370 @@
+//! Keeps this gateway's locks, and tells its connections who is in their rooms and when a room is over.
+//!
+//! Every second it shows that the gateway lives and renews the locks that are due; it follows the news of presence
+//! and of the store. A room's members are read once for all of its connections, however many, and sent only when they
+//! differ. Owns: the dates of all that. Never does: let presence, which may be away, hold up anything else.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use serde_json::json;
+
+use super::guest::Guest;
+use super::{Desk, Shared};
+use crate::actors::gateway::Encoded;
+use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
+use crate::actors::news;
+use crate::domain::connection::Fence;
+use crate::domain::ids::RoomId;
+use crate::domain::signalling::methods::ActivityStatus;
+use crate::domain::signalling::notifications::{Notification, RoomMember};
+use crate::domain::signalling::{CloseCode, DisplayName};
+use crate::presence::{
+    Changed, Member, MemberRole, MemberStatus, News, NewsStream, PresenceError, Renewed, Replaced,
+};
+
+/// Members that timed out are found by looking: so often.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Requests to presence at once, of one kind.
+const AT_ONCE: usize = 32;
+/// For goodbyes that presence has not heard yet, when the node stops.
+const GOODBYES: Duration = Duration::from_secs(2);
+
+pub struct Attendance {
+    shared: Arc<Shared>,
+    news: Option<news::News>,
+    /// What the connections of a room were last told.
+    told: HashMap<RoomId, Vec<RoomMember>>,
+    looking: bool,
+    renewing: bool,
+    showing: bool,
+    /// `None`: presence has not answered yet.
+    up: Option<bool>,
+    look_at: Duration,
+    tick: Option<Timer>,
+}
+
+/// Rooms whose members may have changed: a set, so it is bounded, and whoever adds to it never waits.
+#[derive(Default)]
+pub struct Stale(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    rooms: HashSet<RoomId>,
+    bell: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Stale {
+    pub fn look(&self, room: &RoomId) {
+        let mut waiting = self.lock();
+        waiting.rooms.insert(room.clone());
+        if let Some(ring) = &waiting.bell {
+            ring();
+        }
+    }
+
+    fn take(&self) -> HashSet<RoomId> {
+        std::mem::take(&mut self.lock().rooms)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Lost = Vec<(Arc<Guest>, Result<Renewed, PresenceError>)>;
+type Lists = Vec<(RoomId, Result<Vec<Member>, PresenceError>)>;
+
+pub enum Msg {
+    Tick,
+    Shown(Result<(), PresenceError>),
+    Renewed(Lost),
+    Replaced(NewsStream<Replaced>, Option<News<Replaced>>),
+    Changed(NewsStream<Changed>, Option<News<Changed>>),
+    Stale,
+    Listed(Lists),
+    News,
+    Forgotten(Result<(), PresenceError>),
+    Goodbye,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Tick => "tick",
+            Self::Shown(_) => "shown",
+            Self::Renewed(_) => "renewed",
+            Self::Replaced(..) => "replaced",
+            Self::Changed(..) => "changed",
+            Self::Stale => "stale",
+            Self::Listed(_) => "listed",
+            Self::News => "news",
+            Self::Forgotten(_) => "forgotten",
+            Self::Goodbye => "goodbye",
+        }
+    }
+}
+
+impl Attendance {
+    pub fn new(desk: &Desk) -> Self {
+        Self {
+            shared: desk.0.clone(),
+            news: None,
+            told: HashMap::new(),
+            looking: false,
+            renewing: false,
+            showing: false,
+            up: None,
+            look_at: Duration::ZERO,
+            tick: None,
+        }
+    }
+
+    fn tick(&mut self, cx: &mut Cx<Self>) {
+        let (shared, now) = (self.shared.clone(), self.shared.now());
+        if !std::mem::replace(&mut self.showing, true) {
+            let of = shared.clone();
+            cx.run(async move { of.lock.gateway_alive(&of.gateway).await }, Msg::Shown);
+        }
+        self.renew(now, cx);
+        if self.look_at <= now {
+            self.look_at = now + LOOK_EVERY;
+            shared.all_stale();
+        }
+        let every = shared.context.config.presence.gateway_ttl / 3;
+        self.tick = Some(cx.after(every, Msg::Tick));
+    }
+
+    fn renew(&mut self, now: Duration, cx: &mut Cx<Self>) {
+        if self.renewing {
+            return;
+        }
+        let due = |guest: Arc<Guest>| guest.renewal(now).map(|(holder, fence)| (guest, holder, fence));
+        let due: Vec<_> = self.shared.all_guests().into_iter().filter_map(due).collect();
+        if due.is_empty() {
+            return;
+        }
+        self.renewing = true;
+        let shared = self.shared.clone();
+        let renewals = stream::iter(due).map(move |(guest, holder, fence)| {
+            let shared = shared.clone();
+            async move {
+                let outcome = shared.lock.renew(&guest.seat(), &holder, fence).await;
+                (guest, outcome)
+            }
+        });
+        cx.run(renewals.buffer_unordered(AT_ONCE).collect::<Vec<_>>(), Msg::Renewed);
+    }
+
+    fn shown(&mut self, outcome: Result<(), PresenceError>) {
+        self.showing = false;
+        let up = outcome.is_ok();
+        if self.up.replace(up) != Some(up) {
+            self.shared.context.metrics.set_presence_up(up);
+            match outcome {
+                Ok(()) => tracing::info!("presence answers"),
+                Err(error) => {
+                    tracing::warn!(%error, "presence is away: who is connected stays, others must wait")
+                }
+            }
+        }
+    }
+
+    fn renewed(&mut self, outcomes: Lost) {
+        self.renewing = false;
+        for (guest, outcome) in outcomes {
+            match outcome {
+                Ok(Renewed::StillOurs) => {}
+                Ok(Renewed::Lost) => guest.close(CloseCode::Replaced),
+                Err(_) => guest.renew_now(),
+            }
+        }
+    }
+
+    fn look(&mut self, cx: &mut Cx<Self>) {
+        if self.looking {
+            return;
+        }
+        let rooms: Vec<_> =
+            self.shared.stale.take().into_iter().filter(|r| self.shared.has_guests(r)).collect();
+        if rooms.is_empty() {
+            return;
+        }
+        self.looking = true;
+        let shared = self.shared.clone();
+        let lists = stream::iter(rooms).map(move |room| {
+            let shared = shared.clone();
+            async move {
+                let members = shared.presence.list(&room).await;
+                (room, members)
+            }
+        });
+        cx.run(lists.buffer_unordered(AT_ONCE).collect::<Vec<_>>(), Msg::Listed);
+    }
+
+    fn listed(&mut self, lists: Lists, cx: &mut Cx<Self>) {
+        self.looking = false;
+        for (room, members) in lists {
+            // Away: the regular look will find what was missed.
+            if let Ok(members) = members {
+                self.tell(room, members);
+            }
+        }
+        self.told.retain(|room, _| self.shared.has_guests(room));
+        // What has become stale meanwhile.
+        self.look(cx);
+    }
+
+    fn tell(&mut self, room: RoomId, members: Vec<Member>) {
+        let members: Vec<_> = members.into_iter().map(shown).collect();
+        let same = self.told.get(&room) == Some(&members);
+        let notification = Notification::RoomStatus { room_id: room.clone(), members: members.clone() };
+        let encoded = Encoded::from(&notification);
+        for guest in self.shared.guests_of(&room) {
+            if guest.wants_greeting() || !same {
+                guest.peer.out.send(&encoded);
+            }
+        }
+        self.told.insert(room, members);
+    }
+
+    fn replaced(&self, news: News<Replaced>) {
+        match news {
+            News::Told(Replaced { seat, connection }) => {
+                let guest =
+                    self.shared.guests_of(&seat.room).into_iter().find(|g| g.peer.connection == connection);
+                if let Some(guest) = guest {
+                    guest.close(CloseCode::Replaced);
+                }
+            }
+            News::LookAgain => self.shared.all_guests().iter().for_each(|guest| guest.renew_now()),
+        }
+    }
+
+    fn changed(&self, news: News<Changed>) {
+        match news {
+            News::Told(Changed { room }) => self.shared.stale.look(&room),
+            News::LookAgain => self.shared.all_stale(),
+        }
+    }
+
+    /// Rooms that are gone, and users who were removed.
+    fn news(&mut self, cx: &mut Cx<Self>) {
+        let Some(news) = self.news.as_ref().map(news::News::take) else { return };
+        let rooms = if news.rebuilt { self.shared.rooms() } else { news.rooms.into_iter().collect() };
+        for room in rooms {
+            if self.shared.is_gone(&room) {
+                // Whoever was away when the room ended. A failure is mended by the time-out of members.
+                let (shared, room) = (self.shared.clone(), room.clone());
+                cx.run(async move { shared.presence.remove_room(&room).await }, Msg::Forgotten);
+            }
+            for guest in self.shared.guests_of(&room) {
+                match self.shared.room_of(&guest.peer) {
+                    Ok(_) | Err(CloseCode::Unavailable) => {}
+                    Err(CloseCode::RoomGone) => guest.room_closed(),
+                    Err(code) => guest.close(code),
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn all_stale(&self) {
+        self.rooms().iter().for_each(|room| self.stale.look(room));
+    }
+}
+
+/// What others may see.
+fn shown(member: Member) -> RoomMember {
+    let Member { user_id, role, display_name, status, muted, fence: Fence(_) } = member;
+    RoomMember {
+        user_id,
+        role: match role {
+            MemberRole::Host => "host",
+            MemberRole::Anchor => "anchor",
+        },
+        status: match status {
+            MemberStatus::OnAir => ActivityStatus::OnAir,
+            MemberStatus::Idle => ActivityStatus::Idle,
+        },
+        muted,
+        display_name: display_name.and_then(|name| DisplayName::new(&name).ok()),
+    }
+}
+
+fn next<T: Send + 'static>(
+    mut stream: NewsStream<T>,
+    cx: &mut Cx<Attendance>,
+    msg: fn(NewsStream<T>, Option<News<T>>) -> Msg,
+) {
+    let next = async move {
+        let news = stream.next().await;
+        (stream, news)
+    };
+    cx.run(next, move |(stream, news)| msg(stream, news));
+}
+
+impl Behaviour for Attendance {
+    const KIND: &'static str = "attendance";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let (news, stale) = (cx.me(), cx.me());
+        self.news = Some(self.shared.context.subscribe(move || {
+            let _ = news.offer("news", Msg::News);
+        }));
+        self.shared.stale.lock().bell = Some(Box::new(move || {
+            let _ = stale.offer("stale", Msg::Stale);
+        }));
+        next(self.shared.lock.replacements(&self.shared.gateway), cx, Msg::Replaced);
+        next(self.shared.presence.subscribe(), cx, Msg::Changed);
+        self.tick(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Tick => self.tick(cx),
+            Msg::Shown(outcome) => self.shown(outcome),
+            Msg::Renewed(outcomes) => self.renewed(outcomes),
+            Msg::Replaced(stream, Some(news)) => {
+                self.replaced(news);
+                next(stream, cx, Msg::Replaced);
+            }
+            Msg::Changed(stream, Some(news)) => {
+                self.changed(news);
+                next(stream, cx, Msg::Changed);
+            }
+            // The next incarnation begins with a look at everything.
+            Msg::Replaced(_, None) | Msg::Changed(_, None) => cx.fail("the news of presence have ended"),
+            Msg::Stale => self.look(cx),
+            Msg::Listed(lists) => self.listed(lists, cx),
+            Msg::News => self.news(cx),
+            Msg::Forgotten(_) => {}
+            Msg::Goodbye => cx.exit(),
+        }
+    }
+
+    /// The clients have gone before; what they hold is given back, if presence listens.
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+        let shared = self.shared.clone();
+        shared.goodbyes.close();
+        let said = async move { drop(tokio::time::timeout(GOODBYES, shared.goodbyes.wait()).await) };
+        cx.run(said, |()| Msg::Goodbye);
+        Stopping::Wait
+    }
+
+    fn observe(&self) -> Observed {
+        let guests = self.shared.all_guests().len();
+        let rooms = self.shared.rooms().len();
+        let state = match self.up {
+            Some(true) => "up",
+            Some(false) => "presence is away",
+            None => "starting",
+        };
+        Observed { observed: json!({ "connections": guests, "rooms": rooms }), ..Observed::state(state) }
+    }
+}

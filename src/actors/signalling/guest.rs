@@ -1,0 +1,342 @@
+//! One connection's part: its seat (the lock), its entry among the members, its media session.
+//!
+//! Every write to presence carries the fence of the lock, so one who lost the seat changes nothing. Owns: what this
+//! connection holds, and giving it back exactly once. Never does: decide who gets a seat.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::{RwLock, mpsc};
+
+use super::Shared;
+use crate::actors::anchors::{Line, SessionEvent};
+use crate::actors::context::dice;
+use crate::actors::gateway::{Peer, Session};
+use crate::domain::anchor::End;
+use crate::domain::connection::{Fence, Holder, Joined, Seat, Written};
+use crate::domain::ids::{ClientId, UserId};
+use crate::domain::signalling::notifications::Notification;
+use crate::domain::signalling::{CloseCode, Method, RpcError, methods};
+use crate::presence::{Acquisition, Member, PresenceError};
+
+/// After a session that ended without a word.
+const RECONNECT_AFTER: Duration = Duration::from_millis(500);
+
+pub struct Guest {
+    pub(super) shared: Arc<Shared>,
+    pub peer: Peer,
+    state: Mutex<State>,
+    /// `join` and `leave` take it whole, other calls a share of it: so they begin in the order of their coming.
+    pub(super) turn: Arc<RwLock<()>>,
+    /// What presence should say of us. Locked during each write, so that the newest is the last.
+    member: tokio::sync::Mutex<Option<Member>>,
+}
+
+#[derive(Default)]
+struct State {
+    hold: Option<Hold>,
+    session: Option<Held>,
+    joins: u64,
+    /// The room's members were sent to this connection.
+    greeted: bool,
+    said_goodbye: bool,
+    over: bool,
+}
+
+/// The lock.
+struct Hold {
+    holder: Holder,
+    fence: Fence,
+    renew_at: Duration,
+    /// The next `join` takes a new fence: under this one a departure may still be on its way.
+    spent: bool,
+}
+
+/// The media session of one `join`.
+struct Held {
+    line: Arc<Line>,
+    join: u64,
+}
+
+/// Whether the seat is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seating {
+    Ours(Fence),
+    Taken,
+}
+
+/// A guest as its connection holds it.
+pub struct Attached(pub Arc<Guest>);
+
+#[async_trait]
+impl Session for Attached {
+    async fn call(&self, method: Method) -> Result<Value, RpcError> {
+        self.0.call(method).await
+    }
+
+    fn closed(&self, code: CloseCode) {
+        self.0.closed(code);
+    }
+}
+
+impl Guest {
+    pub(super) fn new(shared: Arc<Shared>, peer: Peer) -> Arc<Self> {
+        let (state, member) = (Mutex::default(), tokio::sync::Mutex::default());
+        Arc::new(Self { shared, peer, state, turn: Arc::default(), member })
+    }
+
+    pub fn seat(&self) -> Seat {
+        Seat { room: self.peer.room.clone(), user: self.peer.user.clone() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for the lock, as this client.
+    pub async fn take_seat(&self, client: Option<ClientId>) -> Result<Seating, PresenceError> {
+        let (gateway, connection) = (self.shared.gateway.clone(), self.peer.connection.clone());
+        let holder = Holder { gateway, connection, client };
+        let policy = self.shared.context.config.ws.duplicate;
+        match self.shared.lock.acquire(&self.seat(), &holder, policy).await? {
+            Acquisition::Held { .. } => Ok(Seating::Taken),
+            Acquisition::Acquired { fence, .. } => {
+                let renew_at = self.shared.now() + self.shared.renew_every();
+                let mut state = self.state();
+                if state.over {
+                    self.goodbye(fence, false, true);
+                } else {
+                    state.hold = Some(Hold { holder, fence, renew_at, spent: false });
+                }
+                Ok(Seating::Ours(fence))
+            }
+        }
+    }
+
+    /// The fence, if the seat is ours and was taken by this client.
+    pub fn fence_of(&self, client: Option<&ClientId>) -> Option<Fence> {
+        let state = self.state();
+        let same = |hold: &&Hold| !hold.spent && (client.is_none() || hold.holder.client.as_ref() == client);
+        state.hold.as_ref().filter(same).map(|hold| hold.fence)
+    }
+
+    /// What is to be renewed, if it is time.
+    pub fn renewal(&self, now: Duration) -> Option<(Holder, Fence)> {
+        let mut state = self.state();
+        let hold = state.hold.as_mut().filter(|hold| hold.renew_at <= now)?;
+        hold.renew_at = now + self.shared.renew_every();
+        Some((hold.holder.clone(), hold.fence))
+    }
+
+    /// The lock has to be looked at soon.
+    pub fn renew_now(&self) {
+        if let Some(hold) = &mut self.state().hold {
+            hold.renew_at = Duration::ZERO;
+        }
+    }
+
+    pub fn line(&self) -> Option<Arc<Line>> {
+        self.state().session.as_ref().map(|held| held.line.clone())
+    }
+
+    /// Lets go of the media session, which then waits for its client, or is told to leave.
+    pub fn take_line(&self) -> Option<Arc<Line>> {
+        self.state().session.take().map(|held| held.line)
+    }
+
+    /// `false` if the connection is over: the line was dropped.
+    pub fn hold_line(self: &Arc<Self>, line: Line, events: mpsc::Receiver<SessionEvent>) -> bool {
+        let mut state = self.state();
+        if state.over {
+            line.leave();
+            return false;
+        }
+        state.joins += 1;
+        state.greeted = false;
+        let join = state.joins;
+        state.session = Some(Held { line: Arc::new(line), join });
+        drop(state);
+        tokio::spawn(self.clone().relay(join, events));
+        true
+    }
+
+    /// Whether the members have to be sent even if they are the same; asked once.
+    pub fn wants_greeting(&self) -> bool {
+        !std::mem::replace(&mut self.state().greeted, true)
+    }
+
+    pub async fn enter(&self, member: Member, max_anchors: usize) -> Result<Joined, PresenceError> {
+        let mut held = self.member.lock().await;
+        let joined = self.shared.presence.join(&self.peer.room, &member, max_anchors).await?;
+        if joined == Joined::Ok {
+            *held = Some(member);
+        }
+        Ok(joined)
+    }
+
+    /// Changes what others see of us. [`Written::Absent`] also if we are not in the room.
+    pub async fn update(&self, change: impl FnOnce(&mut Member)) -> Result<Written, PresenceError> {
+        let mut held = self.member.lock().await;
+        let Some(member) = held.as_mut() else { return Ok(Written::Absent) };
+        change(member);
+        self.shared.presence.update(&self.peer.room, member).await
+    }
+
+    pub async fn member(&self) -> Option<Member> {
+        self.member.lock().await.clone()
+    }
+
+    /// Out of the members, sooner or later: presence may be away.
+    pub async fn depart(&self) {
+        let Some(member) = self.member.lock().await.take() else { return };
+        if let Some(hold) = &mut self.state().hold {
+            hold.spent = true;
+        }
+        self.goodbye(member.fence, true, false);
+    }
+
+    /// The media session's news, to the client.
+    async fn relay(self: Arc<Self>, join: u64, mut events: mpsc::Receiver<SessionEvent>) {
+        while let Some(event) = events.recv().await {
+            match event {
+                SessionEvent::Up => {}
+                SessionEvent::Talking { user, talking } => {
+                    // Participants of our rooms are called by user ids, but for a stranger's on a shared Janus.
+                    if let Ok(user_id) = UserId::new(&user) {
+                        self.notify(&Notification::Talking { user_id, talking });
+                    }
+                }
+                SessionEvent::Muted { muted } => {
+                    // Beside the relay: presence may take its time, the other news not.
+                    let me = self.clone();
+                    tokio::spawn(async move { me.update(|member| member.muted = muted).await });
+                }
+                SessionEvent::SlowLink { uplink, lost } => {
+                    self.notify(&Notification::SlowLink { uplink, lost });
+                }
+                SessionEvent::Candidate(candidate) => {
+                    let candidate = candidate.map(from_janus);
+                    self.notify(&Notification::IceCandidate { candidate });
+                }
+                SessionEvent::Ended { end, reconnect_after } => {
+                    return self.session_ended(join, end, reconnect_after).await;
+                }
+            }
+        }
+        // Another connection has the session, or it failed.
+        if self.forget_session(join) {
+            self.ask_to_reconnect("session_lost", RECONNECT_AFTER.mul_f64(1.0 + dice()));
+        }
+    }
+
+    fn forget_session(&self, join: u64) -> bool {
+        let mut state = self.state();
+        let ours = state.session.as_ref().is_some_and(|held| held.join == join);
+        if ours {
+            state.session = None;
+        }
+        ours
+    }
+
+    async fn session_ended(&self, join: u64, end: End, reconnect_after: Option<Duration>) {
+        if !self.forget_session(join) {
+            return;
+        }
+        match (end, reconnect_after) {
+            (_, Some(after)) => self.ask_to_reconnect(end.as_str(), after),
+            (End::RoomClosed, None) => self.room_closed(),
+            (End::Removed, None) => self.close(CloseCode::Removed),
+            (End::Replaced, None) => self.close(CloseCode::Replaced),
+            _ => self.depart().await,
+        }
+    }
+
+    fn ask_to_reconnect(&self, reason: &str, after: Duration) {
+        let retry_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.notify(&Notification::Reconnect { reason: reason.to_owned(), retry_after_ms });
+    }
+
+    pub fn notify(&self, notification: &Notification) {
+        self.peer.out.notify(notification);
+    }
+
+    pub fn close(&self, code: CloseCode) {
+        self.peer.out.close(code);
+    }
+
+    /// The room is over, whoever noticed it first.
+    pub fn room_closed(&self) {
+        if !std::mem::replace(&mut self.state().said_goodbye, true) {
+            self.notify(&Notification::RoomClosed { room_id: self.peer.room.clone() });
+            self.close(CloseCode::RoomClosed);
+        }
+    }
+
+    fn closed(&self, code: CloseCode) {
+        self.shared.forget(self);
+        let (hold, session) = {
+            let mut state = self.state();
+            state.over = true;
+            (state.hold.take(), state.session.take())
+        };
+        // Who may come back finds presence and media for a while; a newer connection has them already.
+        let farewell = !code.is_retryable() && code != CloseCode::Replaced;
+        if let (Some(held), true) = (&session, farewell) {
+            held.line.leave();
+        }
+        if let Some(hold) = hold {
+            self.goodbye(hold.fence, farewell, true);
+        }
+    }
+
+    /// Presence is told, beside everything else, and again until it has heard or the time of what it should forget
+    /// is over.
+    pub(super) fn goodbye(&self, fence: Fence, leave: bool, release: bool) {
+        let (shared, seat) = (self.shared.clone(), self.seat());
+        // Without a runtime the process is ending, and what is not renewed ends by itself.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let told = async move { shared.say_goodbye(seat, fence, leave, release).await };
+            self.shared.goodbyes.spawn_on(told, &runtime);
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn renew_every(&self) -> Duration {
+        self.context.config.presence.lock_ttl / 3
+    }
+
+    async fn say_goodbye(&self, seat: Seat, fence: Fence, leave: bool, release: bool) {
+        let (config, start) = (&self.context.config.presence, self.now());
+        let mut attempt = 0;
+        loop {
+            let said = async {
+                if leave {
+                    self.presence.leave(&seat, fence).await?;
+                }
+                if release {
+                    self.lock.release(&seat, fence).await?;
+                }
+                Ok::<_, PresenceError>(())
+            };
+            if said.await.is_ok() || self.now() > start + config.lock_ttl.max(config.timeout) {
+                return;
+            }
+            attempt += 1;
+            // Sleep: the pause between two attempts.
+            tokio::time::sleep(self.context.backoff().delay(attempt, dice())).await;
+        }
+    }
+}
+
+fn from_janus(candidate: crate::janus::Candidate) -> methods::Candidate {
+    methods::Candidate {
+        candidate: candidate.candidate,
+        sdp_mid: candidate.sdp_mid,
+        sdp_m_line_index: candidate.sdp_m_line_index,
+        username_fragment: None,
+    }
+}

@@ -1,0 +1,331 @@
+//! The methods, one by one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::guest::{Guest, Seating};
+use crate::actors::anchors::{self, CallError, JoinError, Line, Moderation, ModerationError};
+use crate::auth::Role;
+use crate::auth::turn::ice_servers;
+use crate::domain::anchor::{Nowhere, Place};
+use crate::domain::connection::{Fence, Joined, Written};
+use crate::domain::ids::{ClientId, Pin, UserId};
+use crate::domain::pin_attempts::Guess;
+use crate::domain::signalling::methods::{
+    Activity, ActivityStatus, Candidate, Join, Offer, SdpType, Trickle, Whom,
+};
+use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
+use crate::domain::view::RoomView;
+use crate::presence::{Member, MemberRole, MemberStatus, PresenceError};
+
+type Answer = Result<Value, RpcError>;
+
+/// When something that was away is worth another try.
+const AWAY: Duration = Duration::from_secs(1);
+/// When a room that is being prepared is worth another try.
+const PREPARING: Duration = Duration::from_millis(200);
+/// When a seat in a full room is worth another try.
+const FULL: Duration = Duration::from_secs(5);
+
+impl Guest {
+    pub(super) async fn call(self: &Arc<Self>, method: Method) -> Answer {
+        match method {
+            Method::Join(join) => {
+                let (turn, me) = (self.turn.clone().write_owned().await, self.clone());
+                // A task of its own: given up half-way it might leave half a join behind.
+                let joined = tokio::spawn(async move {
+                    let _turn = turn;
+                    me.join(join).await
+                });
+                joined.await.unwrap_or_else(|_| Err(ErrorCode::Internal.into()))
+            }
+            Method::Leave => {
+                let _turn = self.turn.write().await;
+                self.leave().await
+            }
+            other => {
+                let _turn = self.turn.read().await;
+                self.call_in_room(other).await
+            }
+        }
+    }
+
+    async fn call_in_room(&self, method: Method) -> Answer {
+        match method {
+            Method::Offer(offer) => self.offer(offer).await,
+            Method::IceCandidate(trickle) => self.candidate(trickle).await,
+            Method::Keepalive(activity) | Method::Status(activity) => self.keep_alive(activity).await,
+            Method::Mute(whom) => self.mute(whom, true).await,
+            Method::Unmute(whom) => self.mute(whom, false).await,
+            Method::Remove(member) => self.remove(&member.user_id).await,
+            // Handled before.
+            Method::Join(_) | Method::Leave => Err(ErrorCode::Internal.into()),
+        }
+    }
+
+    async fn join(self: Arc<Self>, join: Join) -> Answer {
+        let view = self.room()?;
+        self.check_pin(&view, join.pin.as_ref())?;
+        Place::of(Some(&view)).map_err(nowhere)?;
+        let fence = self.seated(join.client_id).await?;
+        // A former session of this connection waits, for this join to resume it.
+        drop(self.take_line());
+        let name = join.display_name.as_ref().map(|name| name.as_str().to_owned());
+        self.enter_room(&view, fence, name).await?;
+        let wanted = anchors::Join {
+            room: self.peer.room.clone(),
+            user: self.peer.user.as_str().into(),
+            pin: None,
+            muted: false,
+            resume_token: join.jtoken.map(|token| anchors::ResumeToken(token.as_str().to_owned())),
+        };
+        match self.shared.anchors.join(wanted).await {
+            Ok(joined) => self.joined(joined).await,
+            Err(error) => {
+                self.depart().await;
+                Err(not_joined(error))
+            }
+        }
+    }
+
+    async fn joined(self: &Arc<Self>, joined: anchors::Joined) -> Answer {
+        let anchors::Joined { resume_token, resume, muted, line, events } = joined;
+        if !self.hold_line(line, events) {
+            self.depart().await;
+            return Err(ErrorCode::NotJoined.into());
+        }
+        if resume || muted {
+            // A failure is mended by the next keepalive.
+            let _ = self
+                .update(|member| {
+                    member.muted = muted;
+                    member.status = if resume { MemberStatus::OnAir } else { member.status };
+                })
+                .await;
+        }
+        self.shared.stale.look(&self.peer.room);
+        let (context, user) = (&self.shared.context, self.peer.user.as_str());
+        let ice = ice_servers(&context.config.ice, user, context.clock.wall());
+        Ok(json!({ "jtoken": resume_token.0, "resume": resume, "iceServers": ice }))
+    }
+
+    /// The room, or the end of this connection.
+    fn room(&self) -> Result<Arc<RoomView>, RpcError> {
+        self.shared.room_of(&self.peer).map_err(|code| match code {
+            CloseCode::Unavailable => away(),
+            CloseCode::RoomGone => {
+                self.room_closed();
+                ErrorCode::RoomOver.into()
+            }
+            over => {
+                self.close(over);
+                ErrorCode::RoomOver.into()
+            }
+        })
+    }
+
+    /// A pin that is sent must be the room's.
+    fn check_pin(&self, view: &RoomView, pin: Option<&Pin>) -> Result<(), RpcError> {
+        let Some((pin, meta)) = pin.zip(view.meta.as_ref()) else { return Ok(()) };
+        let (user, address) = (&self.peer.user, self.peer.address);
+        match self.shared.guess(user, address, *pin == meta.pin) {
+            Guess::Right => Ok(()),
+            Guess::Wrong => Err(ErrorCode::WrongPin.into()),
+            Guess::TooMany { retry_after } => {
+                Err(RpcError::from(ErrorCode::TooManyPins).retry_after(retry_after))
+            }
+        }
+    }
+
+    /// The fence of our seat, which is taken now if another client of the user had it when we came.
+    async fn seated(&self, client: Option<ClientId>) -> Result<Fence, RpcError> {
+        if let Some(fence) = self.fence_of(client.as_ref()) {
+            return Ok(fence);
+        }
+        let client = client.or_else(|| self.peer.client_id.clone());
+        match self.take_seat(client).await {
+            Ok(Seating::Ours(fence)) => Ok(fence),
+            Ok(Seating::Taken) => {
+                self.close(CloseCode::AlreadyConnected);
+                Err(ErrorCode::AlreadyConnected.into())
+            }
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    async fn enter_room(&self, view: &RoomView, fence: Fence, name: Option<String>) -> Result<(), RpcError> {
+        let member = Member {
+            user_id: self.peer.user.clone(),
+            role: if self.peer.role == Role::Host { MemberRole::Host } else { MemberRole::Anchor },
+            display_name: name,
+            status: MemberStatus::Idle,
+            muted: false,
+            fence,
+        };
+        self.enter_as(view, member).await
+    }
+
+    async fn enter_as(&self, view: &RoomView, member: Member) -> Result<(), RpcError> {
+        let max_anchors = view.meta.as_ref().map_or(0, |meta| usize::from(meta.max_anchors));
+        match self.enter(member, max_anchors).await {
+            Ok(Joined::Ok) => Ok(()),
+            Ok(Joined::Full) => Err(RpcError::from(ErrorCode::RoomFull).retry_after(FULL)),
+            Ok(Joined::Fenced) => Err(self.replaced()),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    fn replaced(&self) -> RpcError {
+        self.close(CloseCode::Replaced);
+        ErrorCode::AlreadyConnected.into()
+    }
+
+    async fn offer(&self, offer: Offer) -> Answer {
+        let answer = self.session()?.offer(offer.sdp.sdp).await.map_err(not_called)?;
+        Ok(json!({ "sdp": { "type": SdpType::Answer, "sdp": answer } }))
+    }
+
+    async fn candidate(&self, trickle: Trickle) -> Answer {
+        let candidate = match trickle {
+            Trickle::Candidate(candidate) => Some(for_janus(candidate)),
+            Trickle::Completed => None,
+        };
+        self.session()?.candidate(candidate).await.map_err(not_called)?;
+        Ok(json!({}))
+    }
+
+    fn session(&self) -> Result<Arc<Line>, RpcError> {
+        self.line().ok_or_else(|| ErrorCode::NotJoined.into())
+    }
+
+    async fn keep_alive(&self, Activity { status }: Activity) -> Answer {
+        if self.line().is_none() {
+            return Ok(json!({}));
+        }
+        let status = match status {
+            ActivityStatus::OnAir => MemberStatus::OnAir,
+            ActivityStatus::Idle => MemberStatus::Idle,
+        };
+        match self.update(|member| member.status = status).await {
+            Ok(Written::Ok) => Ok(json!({})),
+            Ok(Written::Fenced) => Err(self.replaced()),
+            Ok(Written::Absent) => self.return_to_room().await,
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Timed out, or forgotten by the backend: in again, unless others took the last seat.
+    async fn return_to_room(&self) -> Answer {
+        let (view, Some(member)) = (self.room()?, self.member().await) else {
+            return Err(ErrorCode::NotJoined.into());
+        };
+        let entered = self.enter_as(&view, member).await;
+        if entered.as_ref().is_err_and(|error| error.code == ErrorCode::RoomFull)
+            && let Some(line) = self.take_line()
+        {
+            line.leave();
+        }
+        entered.map(|()| json!({}))
+    }
+
+    async fn mute(&self, whom: Whom, muted: bool) -> Answer {
+        match whom.user_id.filter(|user| *user != self.peer.user) {
+            None => self.session()?.set_muted(muted).await.map_err(not_called)?,
+            Some(user) => {
+                let act = if muted { Moderation::Mute } else { Moderation::Unmute };
+                self.moderate(&user, act).await?;
+            }
+        }
+        Ok(json!({}))
+    }
+
+    /// For good: the store remembers it, and every gateway closes the user's connection.
+    async fn remove(&self, user: &UserId) -> Answer {
+        self.must_host()?;
+        let room = &self.peer.room;
+        let there = |members: Vec<Member>| members.iter().any(|member| member.user_id == *user);
+        let present = self.shared.presence.list(room).await.is_ok_and(there);
+        let known = self.room()?.users.contains_key(user);
+        if !present && !known {
+            return Err(ErrorCode::NoSuchMember.into());
+        }
+        self.shared.service.remove_user(room, user).await.map_err(|error| {
+            tracing::warn!(%room, %error, "a user could not be removed");
+            away()
+        })?;
+        // Its connection is closed by the news of the store; the media end at once.
+        match self.moderate(user, Moderation::Remove).await {
+            Err(error) if error.code != ErrorCode::NoSuchMember => Err(error),
+            _ => Ok(json!({})),
+        }
+    }
+
+    async fn moderate(&self, user: &UserId, act: Moderation) -> Result<(), RpcError> {
+        self.must_host()?;
+        let done = self.shared.anchors.moderate(&self.peer.room, user.as_str(), act).await;
+        done.map_err(|error| match error {
+            ModerationError::Nowhere(error) => nowhere(error),
+            ModerationError::NoSuchAnchor => ErrorCode::NoSuchMember.into(),
+            ModerationError::Unavailable(_) => RpcError::from(ErrorCode::MediaUnavailable).retry_after(AWAY),
+        })
+    }
+
+    fn must_host(&self) -> Result<(), RpcError> {
+        if self.peer.role == Role::Host { Ok(()) } else { Err(ErrorCode::Forbidden.into()) }
+    }
+
+    async fn leave(&self) -> Answer {
+        if let Some(line) = self.take_line() {
+            line.leave();
+        }
+        self.depart().await;
+        Ok(json!({}))
+    }
+}
+
+impl Shared {
+    fn guess(&self, user: &UserId, address: std::net::IpAddr, right: bool) -> Guess {
+        let now = self.now();
+        let mut pins = self.pins.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        pins.attempt(user, address, right, now)
+    }
+}
+
+fn for_janus(candidate: Candidate) -> crate::janus::Candidate {
+    let Candidate { candidate, sdp_mid, sdp_m_line_index, username_fragment: _ } = candidate;
+    crate::janus::Candidate { candidate, sdp_mid, sdp_m_line_index }
+}
+
+fn nowhere(error: Nowhere) -> RpcError {
+    let wait = if error == Nowhere::Preparing { PREPARING } else { AWAY };
+    RpcError::from(ErrorCode::NotOnAir).retry_after(wait)
+}
+
+fn not_joined(error: JoinError) -> RpcError {
+    match error {
+        JoinError::Nowhere(error) => nowhere(error),
+        JoinError::WrongPin => ErrorCode::WrongPin.into(),
+        JoinError::Unavailable(_) => RpcError::from(ErrorCode::MediaUnavailable).retry_after(AWAY),
+        JoinError::Gone => away(),
+    }
+}
+
+fn not_called(error: CallError) -> RpcError {
+    match error {
+        CallError::NotJoined => ErrorCode::NotJoined.into(),
+        CallError::Refused => ErrorCode::MediaRefused.into(),
+        CallError::Unavailable => RpcError::from(ErrorCode::MediaUnavailable).retry_after(AWAY),
+    }
+}
+
+fn unavailable(error: &PresenceError) -> RpcError {
+    tracing::debug!(%error, "presence failed");
+    away()
+}
+
+fn away() -> RpcError {
+    RpcError::from(ErrorCode::Unavailable).retry_after(AWAY)
+}

@@ -1,0 +1,165 @@
+//! What the signalling methods mean: locks, presence, and the anchor's session behind each connection.
+//!
+//! ```text
+//! WsClient ──calls──▶ Guest ──▶ ConnectionLock, Presence ◀── Attendance: keeps locks, tells who is in the room
+//!     ▲                 └─────▶ Anchors (JanusSession)
+//!     └── notifications ┴───────── SessionEvents
+//! ```
+//! A connection holds its lock from when it is let in. Where another connection holds it, the answer waits for
+//! `join`, whose `clientId` may show that it is the same client.
+//!
+//! How a connection ends decides what stays: after a goodbye (a close frame of the client, or a reason for which
+//! it may not come back) lock, presence and media session go at once. After a cut the lock goes, presence and media
+//! stay for their time, and a `join` with the resume token finds them.
+//!
+//! Owns: the meaning of the methods. Never does: know a WebSocket, Janus or Redis.
+
+mod attendance;
+mod guest;
+mod methods;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::task::TaskTracker;
+
+use super::anchors::Anchors;
+use super::context::Context;
+use super::gateway::{Peer, Session, Signalling};
+use crate::domain::connection::{ConnectionId, Gateway};
+use crate::domain::ids::RoomId;
+use crate::domain::pin_attempts::PinAttempts;
+use crate::domain::signalling::CloseCode;
+use crate::domain::view::RoomView;
+use crate::presence::{ConnectionLock, Presence};
+use crate::rooms::RoomService;
+pub use attendance::Attendance;
+use guest::{Attached, Guest, Seating};
+
+/// The connections of each room; no room without one.
+type Guests = HashMap<RoomId, HashMap<ConnectionId, Arc<Guest>>>;
+
+/// What all connections of a gateway share. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk(Arc<Shared>);
+
+struct Shared {
+    context: Context,
+    service: Arc<RoomService>,
+    anchors: Anchors,
+    lock: Arc<dyn ConnectionLock>,
+    presence: Arc<dyn Presence>,
+    /// This life of this gateway.
+    gateway: Gateway,
+    pins: Mutex<PinAttempts>,
+    guests: Mutex<Guests>,
+    /// Rooms whose members have to be looked at, and a bell for the one who looks.
+    stale: attendance::Stale,
+    /// Goodbyes on their way to the presence backend.
+    goodbyes: TaskTracker,
+}
+
+impl Desk {
+    pub fn new(
+        context: Context,
+        service: Arc<RoomService>,
+        anchors: Anchors,
+        lock: Arc<dyn ConnectionLock>,
+        presence: Arc<dyn Presence>,
+    ) -> Self {
+        let gateway = Gateway { node: context.me.clone(), incarnation: rand::random() };
+        let pins = Mutex::new(PinAttempts::new(context.config.ws.pin_attempts));
+        Self(Arc::new(Shared {
+            context,
+            service,
+            anchors,
+            lock,
+            presence,
+            gateway,
+            pins,
+            guests: Mutex::default(),
+            stale: attendance::Stale::default(),
+            goodbyes: TaskTracker::new(),
+        }))
+    }
+}
+
+impl Shared {
+    fn guests(&self) -> MutexGuard<'_, Guests> {
+        // Nothing that can panic runs under the lock.
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, guest: &Arc<Guest>) {
+        let (room, connection) = (guest.peer.room.clone(), guest.peer.connection.clone());
+        self.guests().entry(room).or_default().insert(connection, guest.clone());
+    }
+
+    fn forget(&self, guest: &Guest) {
+        let mut guests = self.guests();
+        if let Some(of_room) = guests.get_mut(&guest.peer.room) {
+            of_room.remove(&guest.peer.connection);
+            if of_room.is_empty() {
+                guests.remove(&guest.peer.room);
+            }
+        }
+    }
+
+    fn guests_of(&self, room: &RoomId) -> Vec<Arc<Guest>> {
+        self.guests().get(room).map(|of_room| of_room.values().cloned().collect()).unwrap_or_default()
+    }
+
+    fn all_guests(&self) -> Vec<Arc<Guest>> {
+        self.guests().values().flat_map(HashMap::values).cloned().collect()
+    }
+
+    fn has_guests(&self, room: &RoomId) -> bool {
+        self.guests().contains_key(room)
+    }
+
+    fn rooms(&self) -> Vec<RoomId> {
+        self.guests().keys().cloned().collect()
+    }
+
+    fn now(&self) -> Duration {
+        self.context.clock.now()
+    }
+
+    /// Whether the store has no such room, as far as it was listed.
+    fn is_gone(&self, room: &RoomId) -> bool {
+        self.context.rooms_listed() && self.context.directory.room(room).is_none()
+    }
+
+    /// What the store says of the room, unless there is no such room for this peer.
+    fn room_of(&self, peer: &Peer) -> Result<Arc<RoomView>, CloseCode> {
+        if !self.context.rooms_listed() {
+            return Err(CloseCode::Unavailable);
+        }
+        let view = self.context.directory.room(&peer.room);
+        let view = view.filter(|v| v.meta.as_ref().is_some_and(|meta| meta.deleted_at.is_none()));
+        let view = view.ok_or(CloseCode::RoomGone)?;
+        if view.is_removed(&peer.user) { Err(CloseCode::Removed) } else { Ok(view) }
+    }
+}
+
+#[async_trait]
+impl Signalling for Desk {
+    async fn connected(&self, peer: Peer) -> Result<Arc<dyn Session>, CloseCode> {
+        self.0.room_of(&peer)?;
+        let guest = Guest::new(self.0.clone(), peer);
+        // Before the lock is asked for: whoever replaces us at once finds us.
+        self.0.remember(&guest);
+        let refused = match guest.take_seat(guest.peer.client_id.clone()).await {
+            Ok(Seating::Taken) if guest.peer.client_id.is_some() => CloseCode::AlreadyConnected,
+            Ok(_) => {
+                self.0.stale.look(&guest.peer.room);
+                return Ok(Arc::new(Attached(guest)));
+            }
+            Err(_) => CloseCode::Unavailable,
+        };
+        self.0.forget(&guest);
+        Err(refused)
+    }
+}

@@ -1,0 +1,214 @@
+//! The role `gateway`, put together: presence, media sessions, and the methods between them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+
+use crate::actors::anchors::{AnchorParts, Anchors, Januses, Local};
+use crate::actors::context::Context;
+use crate::actors::gateway::GatewayParts;
+use crate::actors::gateway::door::Door;
+use crate::actors::node::GatewayRole;
+use crate::actors::signalling::Desk;
+use crate::auth::{Seal, Secrets};
+use crate::config::{Config, PresenceConfig, PresenceKind};
+use crate::domain::anchor::Timing;
+use crate::domain::connection::{
+    Duplicate, Fence, Gateway, Holder, Joined, Lifetimes, Released, Seat, Written,
+};
+use crate::domain::ids::RoomId;
+use crate::janus::{ConnectOptions, Quality};
+use crate::presence::embedded::EmbeddedPresence;
+use crate::presence::redis::{RedisOptions, RedisPresence};
+use crate::presence::{
+    Acquisition, Changed, ConnectionLock, Member, NewsStream, Presence, PresenceError, Renewed, Replaced,
+};
+use crate::rooms::RoomService;
+use crate::telemetry::Metrics;
+
+/// Percent of packets the anchors may lose on the way: from 1 on, Opus carries forward error correction.
+const EXPECTED_LOSS: u8 = 10;
+
+/// Both views of one backend.
+#[derive(Clone)]
+pub struct Backend {
+    pub lock: Arc<dyn ConnectionLock>,
+    pub presence: Arc<dyn Presence>,
+}
+
+/// What the gateway is made of, beside the node's context.
+pub struct Needs {
+    pub service: Arc<RoomService>,
+    pub secrets: Arc<Secrets>,
+    pub backend: Backend,
+    pub door: Arc<Door>,
+    /// This node's own Janus.
+    pub local: Option<Local>,
+    /// How the Januses of other nodes are reached.
+    pub janus: ConnectOptions,
+}
+
+pub fn role(context: &Context, needs: Needs) -> GatewayRole {
+    let Needs { service, secrets, backend, door, local, janus } = needs;
+    let grace = context.config.janus.session_timeout;
+    let parts = AnchorParts {
+        context: context.clone(),
+        januses: Januses::new(context.directory.clone(), local, janus),
+        seal: Seal::new(&secrets),
+        secrets,
+        timing: Timing { grace, keep_alive: grace / 3, backoff: context.backoff() },
+        quality: Quality { expected_loss: Some(EXPECTED_LOSS), ..Quality::default() },
+    };
+    let anchors = Anchors::default();
+    let desk = Desk::new(context.clone(), service, anchors.clone(), backend.lock, backend.presence);
+    let (signalling, ws) = (Arc::new(desk.clone()), &context.config.ws);
+    let clients = Arc::new(GatewayParts::new(signalling, ws, context.clock, context.metrics.clone()));
+    GatewayRole { parts: clients, door, desk, anchors: (parts, anchors) }
+}
+
+pub fn backend(config: &Config, metrics: &Metrics) -> anyhow::Result<Backend> {
+    let PresenceConfig { timeout, lock_ttl, gateway_ttl, .. } = config.presence;
+    let lifetimes = Lifetimes { lock: lock_ttl, gateway: gateway_ttl, member: timeout };
+    Ok(match config.presence.kind {
+        PresenceKind::Embedded => metered(EmbeddedPresence::new(lifetimes), metrics),
+        PresenceKind::Redis => metered(RedisPresence::new(redis(&config.presence, lifetimes)?)?, metrics),
+    })
+}
+
+fn redis(config: &PresenceConfig, lifetimes: Lifetimes) -> anyhow::Result<RedisOptions> {
+    // There, and a URL: the configuration was checked.
+    let mut url = url::Url::parse(config.redis_url.as_deref().unwrap_or_default())?;
+    if let Some(password) = &config.redis_password {
+        let password = std::str::from_utf8(&password.0)?;
+        url.set_password(Some(password))
+            .map_err(|()| anyhow::anyhow!("presence.redis.url takes no password"))?;
+    }
+    Ok(RedisOptions { url: url.to_string(), request_timeout: config.request_timeout, lifetimes })
+}
+
+fn metered<B: ConnectionLock + Presence>(inner: Arc<B>, metrics: &Metrics) -> Backend {
+    let metered = Arc::new(Metered { inner, metrics: metrics.clone() });
+    Backend { lock: metered.clone(), presence: metered }
+}
+
+/// A backend that counts and times what it is asked.
+struct Metered<B> {
+    inner: Arc<B>,
+    metrics: Metrics,
+}
+
+impl<B> Metered<B> {
+    async fn timed<T>(
+        &self,
+        op: &'static str,
+        request: impl Future<Output = Result<T, PresenceError>>,
+        outcome: impl Fn(&T) -> &'static str,
+    ) -> Result<T, PresenceError> {
+        let start = Instant::now();
+        let result = request.await;
+        let outcome = match &result {
+            Ok(value) => outcome(value),
+            Err(PresenceError::Unavailable(_)) => "unavailable",
+            Err(PresenceError::Rejected(_)) => "rejected",
+        };
+        self.metrics.presence_request(op, outcome, start.elapsed());
+        result
+    }
+}
+
+fn ok<T>(_: &T) -> &'static str {
+    "ok"
+}
+
+fn acquired(acquisition: &Acquisition) -> &'static str {
+    match acquisition {
+        Acquisition::Acquired { replaced: None, .. } => "acquired",
+        Acquisition::Acquired { replaced: Some(_), .. } => "replaced",
+        Acquisition::Held { .. } => "held",
+    }
+}
+
+fn joined(joined: &Joined) -> &'static str {
+    match joined {
+        Joined::Ok => "ok",
+        Joined::Full => "full",
+        Joined::Fenced => "fenced",
+    }
+}
+
+fn written(written: &Written) -> &'static str {
+    match written {
+        Written::Ok => "ok",
+        Written::Absent => "absent",
+        Written::Fenced => "fenced",
+    }
+}
+
+#[async_trait]
+impl<B: ConnectionLock> ConnectionLock for Metered<B> {
+    async fn acquire(
+        &self,
+        seat: &Seat,
+        holder: &Holder,
+        policy: Duplicate,
+    ) -> Result<Acquisition, PresenceError> {
+        self.timed("acquire", self.inner.acquire(seat, holder, policy), acquired).await
+    }
+
+    async fn renew(&self, seat: &Seat, holder: &Holder, fence: Fence) -> Result<Renewed, PresenceError> {
+        let outcome = |renewed: &Renewed| match renewed {
+            Renewed::StillOurs => "ok",
+            Renewed::Lost => "lost",
+        };
+        self.timed("renew", self.inner.renew(seat, holder, fence), outcome).await
+    }
+
+    async fn release(&self, seat: &Seat, fence: Fence) -> Result<Released, PresenceError> {
+        let outcome = |released: &Released| match released {
+            Released::Freed => "ok",
+            Released::NotOurs => "not_ours",
+        };
+        self.timed("release", self.inner.release(seat, fence), outcome).await
+    }
+
+    async fn gateway_alive(&self, gateway: &Gateway) -> Result<(), PresenceError> {
+        self.timed("gateway_alive", self.inner.gateway_alive(gateway), ok).await
+    }
+
+    fn replacements(&self, gateway: &Gateway) -> NewsStream<Replaced> {
+        self.inner.replacements(gateway)
+    }
+}
+
+#[async_trait]
+impl<B: Presence> Presence for Metered<B> {
+    async fn join(
+        &self,
+        room: &RoomId,
+        member: &Member,
+        max_anchors: usize,
+    ) -> Result<Joined, PresenceError> {
+        self.timed("join", self.inner.join(room, member, max_anchors), joined).await
+    }
+
+    async fn update(&self, room: &RoomId, member: &Member) -> Result<Written, PresenceError> {
+        self.timed("update", self.inner.update(room, member), written).await
+    }
+
+    async fn leave(&self, seat: &Seat, fence: Fence) -> Result<Written, PresenceError> {
+        self.timed("leave", self.inner.leave(seat, fence), written).await
+    }
+
+    async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError> {
+        self.timed("list", self.inner.list(room), ok).await
+    }
+
+    async fn remove_room(&self, room: &RoomId) -> Result<(), PresenceError> {
+        self.timed("remove_room", self.inner.remove_room(room), ok).await
+    }
+
+    fn subscribe(&self) -> NewsStream<Changed> {
+        self.inner.subscribe()
+    }
+}

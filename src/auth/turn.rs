@@ -1,0 +1,70 @@
+//! Time-limited TURN credentials from a secret shared with the TURN servers, as coturn's `use-auth-secret` takes
+//! them (draft-uberti-behave-turn-rest-00, 2.2): the name is the expiry and the user, the password its
+//! HMAC-SHA1. Owns: that scheme. Never does: know who asks.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Serialize;
+use sha1::Sha1;
+
+use crate::config::IceConfig;
+use crate::domain::ids::UnixMs;
+
+/// An `RTCIceServer`. Its credential must not reach a log.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct IceServer {
+    urls: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<String>,
+}
+
+/// The configured servers, for one user: STUN as they are, TURN with credentials.
+pub fn ice_servers(config: &IceConfig, user: &str, now: UnixMs) -> Vec<IceServer> {
+    let (turn, stun): (Vec<_>, Vec<_>) =
+        config.servers.iter().cloned().partition(|url| url.starts_with("turn"));
+    let mut servers = Vec::new();
+    if !stun.is_empty() {
+        servers.push(IceServer { urls: stun, username: None, credential: None });
+    }
+    if let (false, Some(secret)) = (turn.is_empty(), &config.turn_secret) {
+        let (username, credential) = credentials(&secret.0, user, now, config.turn_ttl);
+        servers.push(IceServer { urls: turn, username: Some(username), credential: Some(credential) });
+    }
+    servers
+}
+
+fn credentials(secret: &[u8], user: &str, now: UnixMs, ttl: Duration) -> (String, String) {
+    let username = format!("{}:{user}", now.0 / 1000 + ttl.as_secs());
+    // Cannot fail: HMAC takes a key of any length.
+    let mut mac = Hmac::<Sha1>::new_from_slice(secret).expect("a key of any length");
+    mac.update(username.as_bytes());
+    let credential = STANDARD.encode(mac.finalize().into_bytes());
+    (username, credential)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn turn_servers_get_credentials_and_stun_servers_none() {
+        let config = IceConfig {
+            servers: vec!["stun:a.example:3478".into(), "turn:b.example?transport=udp".into()],
+            turn_secret: Some(Secret(b"north".to_vec())),
+            turn_ttl: Duration::from_secs(3600),
+        };
+        let servers = serde_json::to_value(ice_servers(&config, "ann", UnixMs(1_700_000_000_500))).unwrap();
+        // By `printf 1700003600:ann | openssl dgst -sha1 -hmac north -binary | base64`.
+        let expected = serde_json::json!([
+            { "urls": ["stun:a.example:3478"] },
+            { "urls": ["turn:b.example?transport=udp"], "username": "1700003600:ann", "credential": "TwqKCcbzejRFa1sgGqGS7SEzCGg=" },
+        ]);
+        assert_eq!(servers, expected);
+    }
+}

@@ -1,0 +1,87 @@
+//! Wrong pins: so few per minute, for each user and address, that guessing leads nowhere. Pure: time comes in.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::ids::UserId;
+
+const WINDOW: Duration = Duration::from_secs(60);
+/// Above this many guessers those of long ago are looked for and forgotten.
+const MANY: usize = 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guess {
+    Right,
+    Wrong,
+    /// Not even looked at.
+    TooMany {
+        retry_after: Duration,
+    },
+}
+
+#[derive(Debug)]
+pub struct PinAttempts {
+    per_minute: usize,
+    wrong: HashMap<(UserId, IpAddr), VecDeque<Duration>>,
+}
+
+impl PinAttempts {
+    pub fn new(per_minute: u32) -> Self {
+        Self { per_minute: per_minute as usize, wrong: HashMap::new() }
+    }
+
+    /// One attempt; `right`: whether the pin is the room's.
+    pub fn attempt(&mut self, user: &UserId, address: IpAddr, right: bool, now: Duration) -> Guess {
+        if self.wrong.len() > MANY {
+            self.wrong.retain(|_, times| times.back().is_some_and(|last| *last + WINDOW > now));
+        }
+        let times = self.wrong.entry((user.clone(), address)).or_default();
+        while times.front().is_some_and(|first| *first + WINDOW <= now) {
+            times.pop_front();
+        }
+        if times.len() >= self.per_minute {
+            // Not empty: at least one wrong pin a minute is allowed.
+            let first = times.front().copied().unwrap_or(now);
+            return Guess::TooMany { retry_after: (first + WINDOW).saturating_sub(now) };
+        }
+        if right {
+            self.wrong.remove(&(user.clone(), address));
+            return Guess::Right;
+        }
+        times.push_back(now);
+        Guess::Wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_five_wrong_pins_not_even_the_right_one_is_looked_at_for_a_while() {
+        let mut attempts = PinAttempts::new(5);
+        let (ann, here) = (UserId::new("ann").unwrap(), IpAddr::from([127, 0, 0, 1]));
+        let at = Duration::from_secs;
+        for second in 0..5 {
+            assert_eq!(attempts.attempt(&ann, here, false, at(second)), Guess::Wrong);
+        }
+        let wait = at(50);
+        assert_eq!(attempts.attempt(&ann, here, true, at(10)), Guess::TooMany { retry_after: wait });
+        let elsewhere = IpAddr::from([127, 0, 0, 2]);
+        assert_eq!(attempts.attempt(&ann, elsewhere, true, at(10)), Guess::Right);
+        assert_eq!(attempts.attempt(&ann, here, true, at(60)), Guess::Right);
+        assert_eq!(attempts.attempt(&ann, here, false, at(60)), Guess::Wrong, "counted anew");
+    }
+
+    #[test]
+    fn guessers_of_long_ago_are_forgotten() {
+        let mut attempts = PinAttempts::new(5);
+        let here = IpAddr::from([127, 0, 0, 1]);
+        for n in 0..3 * MANY as u64 {
+            let user = UserId::new(&format!("u{n}")).unwrap();
+            attempts.attempt(&user, here, false, Duration::from_secs(n));
+        }
+        assert!(attempts.wrong.len() <= MANY + 1, "{}", attempts.wrong.len());
+    }
+}
