@@ -16,6 +16,11 @@ declare global {
 }
 
 const STATS_MS = 2000;
+const DEAF_MS = 5000;
+/** Of a meter: louder than the hiss of an idle microphone. */
+const HEARD_LEVEL = 0.25;
+/** Ends that nobody needs to worry about. */
+const GOOD_ENDS = new Set(['left', 'room_closed']);
 const PIN = /^[A-Za-z0-9]{6}$/;
 
 const roomId = location.pathname.split('/')[2] ?? '';
@@ -33,6 +38,7 @@ const devices = new Devices([byId('device'), byId('dock-device')], useStream, (r
 let server: Config = { open: false, wsUrl: null };
 let token = fragment.get('token') ?? '';
 let room: StentorRoom | null = null;
+let deafSince = 0;
 /** Told once per visit, when sound first flows. */
 let greeted = false;
 window.stentorRoom = null;
@@ -83,7 +89,20 @@ function showMicrophone(): void {
 
 function useStream(stream: MediaStream | null): void {
   meter.watch(stream);
+  deafSince = Date.now();
   void room?.publish(stream);
+}
+
+/** A microphone that gives nothing looks like one that works, until the others say so. */
+function showWhetherHeard(): void {
+  const heard = meter.peak > HEARD_LEVEL;
+  const deaf = devices.stream !== null && !heard && Date.now() - deafSince > DEAF_MS;
+  const words = deaf
+    ? 'Nothing is heard yet. Is the right microphone chosen, and is it switched on?'
+    : heard
+      ? 'Your microphone works.'
+      : 'Say something: the bar shows what the others will hear.';
+  write(byId('meter-text'), words);
 }
 
 async function join(silent: boolean): Promise<void> {
@@ -173,6 +192,7 @@ function showState(status: RoomStatus): void {
 
 /** The words that count down. */
 function tick(): void {
+  if (document.body.dataset.view === 'lobby') showWhetherHeard();
   const status = room?.status;
   if (!status || status.state === 'closed') return;
   const words = status.state === 'connected' ? '' : underWay(status, Date.now());
@@ -190,7 +210,7 @@ function showMembers(): void {
   const { came, went } = members.show(all, host);
   for (const member of came) if (!member.me) toast(`${nameOf(member)} joined`);
   for (const member of went) if (!member.me) toast(`${nameOf(member)} left`);
-  write(byId('room-count'), all.length === 1 ? 'You are the only one here so far' : `${all.length} people can speak`);
+  write(byId('room-count'), all.length === 1 ? 'You are the first one here' : `${all.length} people here`);
 }
 
 function showMuted(): void {
@@ -266,6 +286,7 @@ function finish(problem: Problem): void {
   const { title, text, way } = ending(problem);
   write(byId('ended-title'), title);
   write(byId('ended-text'), text);
+  byId('ended-panel').dataset.tone = GOOD_ENDS.has(problem.code) ? 'good' : 'warn';
   showWay(way);
   devices.stop();
   audio.srcObject = null;

@@ -20,17 +20,16 @@ function target(text: string): string | null {
   }
 }
 
-function describe({ anchors, listeners, onAirSince }: RoomOnAir): string {
-  const speaking = anchors === 0 ? 'nobody speaks' : anchors === 1 ? '1 speaker' : `${anchors} speakers`;
-  const listening = listeners === 1 ? '1 listener' : `${listeners} listeners`;
-  return `${speaking} · ${listening} · ${duration(Date.now() - onAirSince)}`;
+function people({ anchors, listeners }: RoomOnAir): string {
+  const speaking = anchors === 0 ? 'No speaker yet' : anchors === 1 ? '1 speaker' : `${anchors} speakers`;
+  return `${speaking} · ${listeners === 1 ? '1 listener' : `${listeners} listeners`}`;
 }
 
 function duration(ms: number): string {
   const minutes = Math.floor(ms / 60_000);
-  if (minutes < 1) return 'just started';
-  if (minutes < 60) return `on air for ${minutes} min`;
-  return `on air for ${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  if (minutes < 1) return 'Just started';
+  if (minutes < 60) return `On air for ${minutes} min`;
+  return `On air for ${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 function card(room: string): HTMLElement {
@@ -64,7 +63,8 @@ function draw(open: boolean, onAir: RoomOnAir[]): void {
   for (const room of onAir) {
     const element = cards.get(room.roomId) ?? card(room.roomId);
     cards.set(room.roomId, element);
-    write(element.querySelector('.muted')!, describe(room));
+    write(element.querySelector('.people')!, people(room));
+    write(element.querySelector('.since')!, duration(Date.now() - room.onAirSince));
     if (!element.isConnected) list.append(element);
   }
   const count = onAir.length === 1 ? '1 room on air' : `${onAir.length} rooms on air`;

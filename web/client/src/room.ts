@@ -152,12 +152,11 @@ export class StentorRoom extends Emitter<RoomEvents> {
   /** Who is in the room, as last heard. */
   get members(): Member[] {
     const me = this.claims?.userId;
-    return this.wire.map((member) => ({
-      ...member,
-      muted: member.userId === me ? this.voice.muted : member.muted,
-      talking: this.talking.has(member.userId),
-      me: member.userId === me,
-    }));
+    return this.wire.map((member) => {
+      const muted = member.userId === me ? this.voice.muted : member.muted;
+      // A microphone that was closed in the middle of a word is not told to be silent.
+      return { ...member, muted, talking: this.talking.has(member.userId) && !muted, me: member.userId === me };
+    });
   }
 
   /** One's own microphone is closed. */

@@ -88,5 +88,7 @@ function initials(name: string): string {
 
 /** The same colour for the same person, everywhere. */
 function hue(userId: string): number {
-  return [...userId].reduce((sum, char) => (sum * 31 + char.codePointAt(0)!) % 360, 7);
+  const hash = [...userId].reduce((sum, char) => (sum * 31 + char.codePointAt(0)!) % 65_521, 7);
+  // By the golden angle, so that names that differ by one letter differ by much.
+  return Math.round(hash * 137.508) % 360;
 }
