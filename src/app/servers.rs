@@ -8,6 +8,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpServer, web};
+use url::Url;
 
 use super::Addresses;
 use super::listeners::{NodeKeys, NodeMedia, NodeTokens};
@@ -184,7 +185,7 @@ impl Mountable {
         let ws = WsSide {
             tokens: tokens.clone(),
             clock: context.clock,
-            origins: Origins::new(&config.http.allowed_origins),
+            origins: Origins::new(&speakers_origins(config)),
             door: sides.door,
             frame_limit: config.ws.frame_limit,
             queue_limit: config.ws.queue_limit,
@@ -239,12 +240,24 @@ impl Mountable {
         if mounted.hls {
             hls::configure(config, self.hls.clone());
             pages_api::configure(config, self.pages.clone());
-            pages::configure_listener(config);
+            pages::configure_people(config, &self.pages.ws_url);
         }
         if mounted.ops {
             ops::configure(config, self.ops.clone());
         }
     }
+}
+
+/// Our own page of speakers comes from the address of listeners, which is another origin than the gateway's.
+fn speakers_origins(config: &Config) -> Vec<String> {
+    let (listen, mut origins) = (config.listen.hls, config.http.allowed_origins.clone());
+    origins.push(format!("http://{listen}"));
+    if listen.ip().is_loopback() {
+        origins.push(format!("http://localhost:{}", listen.port()));
+    }
+    let public = config.http.public_hls_url.as_deref().and_then(|url| Url::parse(url).ok());
+    origins.extend(public.map(|url| url.origin().ascii_serialization()));
+    origins
 }
 
 struct Keys(ApiKeys);
