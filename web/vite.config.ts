@@ -1,6 +1,7 @@
 // The built files are committed and compiled into the binary, so their names carry no hash: the server
 // revalidates them by ETag instead.
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
 
 const hls = JSON.parse(readFileSync('node_modules/hls.js/package.json', 'utf8'));
@@ -10,16 +11,23 @@ export default defineConfig({
   base: '/',
   // Listeners need neither subtitles, alternative audio nor DRM: the light build has the rest at two thirds
   // of the size, and time to first sound counts.
-  resolve: { alias: { 'hls.js': 'hls.js/light' } },
+  resolve: {
+    alias: {
+      'hls.js': 'hls.js/light',
+      '@stentor/client': fileURLToPath(new URL('client/src/index.ts', import.meta.url)),
+    },
+  },
   build: {
     target: 'es2022',
     outDir: 'dist',
     emptyOutDir: true,
     assetsInlineLimit: 0,
-    modulePreload: false,
+    modulePreload: { polyfill: false },
     rolldownOptions: {
-      input: { index: 'index.html', listen: 'listen.html', actors: 'actors.html' },
+      input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', actors: 'actors.html' },
       output: {
+        // One chunk for what pages share, under a name that stays.
+        codeSplitting: { groups: [{ name: 'shared', test: /src\/(dom|server)\.ts$/ }] },
         entryFileNames: 'assets/[name].js',
         chunkFileNames: 'assets/[name].js',
         assetFileNames: 'assets/[name][extname]',

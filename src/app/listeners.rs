@@ -8,10 +8,11 @@ use bytes::Bytes;
 
 use crate::actors::context::Clock;
 use crate::actors::mixer::streams::Streams;
-use crate::auth::{Secrets, TokenError, Tokens};
-use crate::domain::ids::{RoomId, UnixMs};
+use crate::auth::{self, Secrets, TokenError, Tokens};
+use crate::domain::ids::{RoomId, UnixMs, UserId};
+use crate::domain::model::UserRole;
 use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
-use crate::http::rest;
+use crate::http::tokens::{Issued, TokenIssuer};
 use crate::media::{ContentKeys, LiveStream, MediaFile, NotServed};
 use crate::rooms::Directory;
 
@@ -101,9 +102,10 @@ impl KeyService for NodeKeys {
     }
 }
 
-/// Listener tokens, as the API gives them out and as the key endpoint checks them.
+/// Tokens, as the API and the pages give them out and as the key endpoint checks them.
 pub struct NodeTokens {
     pub tokens: Tokens,
+    pub anchor_ttl: Duration,
     pub clock: Clock,
 }
 
@@ -113,9 +115,15 @@ impl ListenerAuth for NodeTokens {
     }
 }
 
-impl rest::ListenerTokens for NodeTokens {
-    fn issue(&self, room: &RoomId, now: UnixMs) -> rest::Issued {
-        let issued = self.tokens.issue_listener(room, now);
-        rest::Issued { token: issued.token, expires_at: issued.expires_at }
+impl TokenIssuer for NodeTokens {
+    fn listener(&self, room: &RoomId, now: UnixMs) -> Issued {
+        let auth::Issued { token, expires_at } = self.tokens.issue_listener(room, now);
+        Issued { token, expires_at }
+    }
+
+    fn speaker(&self, role: UserRole, user: &UserId, room: &RoomId, now: UnixMs) -> Issued {
+        let auth::Issued { token, expires_at } =
+            self.tokens.issue(role.into(), user.as_str(), room, self.anchor_ttl, now);
+        Issued { token, expires_at }
     }
 }

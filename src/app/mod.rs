@@ -29,11 +29,12 @@ use crate::actors::mixer::streams::Streams;
 use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::NodeSupervisor;
 use crate::auth::{Secrets, node_id};
-use crate::config::{Config, JanusMode};
+use crate::config::{Config, JanusMode, PresenceKind};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat};
 use crate::domain::ports::PortPool;
 use crate::domain::room::ExpiryLimits;
+use crate::http::anchors::{Anchors, Present};
 use crate::janus::{ConnectOptions, ManagedOptions, PLAIN_RTP_PORTS, Secret, WEBRTC_PORTS};
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
@@ -118,8 +119,12 @@ impl Node {
         let link = GatewayLink::new(secrets.clone(), context.config.janus.url.clone());
         let januses = roles.janus.then(|| janus(&context, &link, &incarnation));
         let janus = januses.as_ref().map(|januses| januses.options.clone());
-        let gateway = if roles.gateway {
-            let backend = gateway::backend(&context.config, &context.metrics)?;
+        // What is embedded knows of this node's gateway only.
+        let presence = roles.gateway || context.config.presence.kind == PresenceKind::Redis;
+        let backend =
+            if presence { Some(gateway::backend(&context.config, &context.metrics)?) } else { None };
+        let anchors = backend.as_ref().map(|b| Arc::new(Present(b.presence.clone())) as Arc<dyn Anchors>);
+        let gateway = if let Some(backend) = backend.filter(|_| roles.gateway) {
             let local = janus.clone().map(|options| Local { id: id.clone(), link: link.clone(), options });
             let needs = gateway::Needs {
                 service: service.clone(),
@@ -152,6 +157,8 @@ impl Node {
             door,
             registry: system.registry(),
             readiness: readiness.clone(),
+            anchors,
+            audience: Arc::default(),
         };
         let servers = sockets.serve(sides)?;
         Ok(Self { id, addresses, link, janus, context, system, readiness, servers, arbiters })

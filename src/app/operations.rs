@@ -1,11 +1,13 @@
 //! What `/metrics`, `/actors` and `/readyz` show of this node.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
 use super::readiness::Readiness;
 use crate::actors::kernel::Registry;
+use crate::http::audience::Audience;
 use crate::http::ops;
 use crate::telemetry::Metrics;
 
@@ -13,10 +15,12 @@ pub struct Operations {
     pub metrics: Metrics,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
+    pub audience: Arc<Audience>,
 }
 
 impl ops::OpsSource for Operations {
     fn metrics(&self) -> String {
+        self.metrics.set_listeners(self.audience.total(Instant::now()));
         self.metrics.render()
     }
 

@@ -8,6 +8,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpServer, web};
+use url::Url;
 
 use super::Addresses;
 use super::listeners::{NodeKeys, NodeMedia, NodeTokens};
@@ -18,10 +19,13 @@ use crate::actors::gateway::door::Door;
 use crate::actors::kernel::Registry;
 use crate::actors::mixer::streams::Streams;
 use crate::auth::{ApiKeys, Secrets, Tokens};
-use crate::config::Config;
+use crate::config::{AuthMode, Config};
+use crate::http::anchors::Anchors;
+use crate::http::audience::Audience;
 use crate::http::cors::Origins;
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
+use crate::http::pages_api::{self, PagesSide};
 use crate::http::rest::{self, Api, ApiAuth, NotAuthorized};
 use crate::http::{error, ops, pages};
 use crate::rooms::RoomService;
@@ -40,6 +44,9 @@ pub struct Sides {
     pub door: Arc<Door>,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
+    /// Who is in the rooms; `None` on a node without presence.
+    pub anchors: Option<Arc<dyn Anchors>>,
+    pub audience: Arc<Audience>,
 }
 
 /// Addresses taken before anything else starts, so that a taken port ends the start at once.
@@ -167,6 +174,7 @@ struct Mountable {
     api: web::Data<Api>,
     ws: web::Data<WsSide>,
     hls: web::Data<HlsSide>,
+    pages: web::Data<PagesSide>,
     ops: Arc<dyn ops::OpsSource>,
 }
 
@@ -174,23 +182,35 @@ impl Mountable {
     fn new(sides: Sides) -> Self {
         let (config, context) = (&sides.context.config, &sides.context);
         let tokens = Tokens::new(&sides.secrets.jwt, &config.auth.issuer, config.auth.listener_token_ttl);
-        let pages: Vec<_> =
-            config.http.allowed_origins.iter().cloned().chain(config.page_origins()).collect();
         let ws = WsSide {
             tokens: tokens.clone(),
             clock: context.clock,
-            origins: Origins::new(&pages),
+            origins: Origins::new(&speakers_origins(config)),
             door: sides.door,
             frame_limit: config.ws.frame_limit,
             queue_limit: config.ws.queue_limit,
         };
-        let tokens = Arc::new(NodeTokens { tokens, clock: context.clock });
+        let tokens =
+            Arc::new(NodeTokens { tokens, anchor_ttl: config.auth.anchor_token_ttl, clock: context.clock });
+        let pages = PagesSide {
+            open: config.auth.mode == AuthMode::Open,
+            ws_url: config.ws_url(),
+            rooms: sides.service.clone(),
+            tokens: tokens.clone(),
+            anchors: sides.anchors.clone(),
+            audience: sides.audience.clone(),
+            origins: Origins::new(&config.http.allowed_origins),
+            body_limit: config.http.body_limit,
+        };
         let api = Api {
             rooms: sides.service,
             auth: Arc::new(Keys(ApiKeys::new(&config.auth))),
             tokens: tokens.clone(),
+            anchors: sides.anchors.clone(),
+            audience: sides.audience.clone(),
             origins: Origins::new(&config.http.allowed_origins),
             hls_base: config.hls_base_url(),
+            ws_url: config.ws_url(),
             body_limit: config.http.body_limit,
         };
         let directory = context.directory.clone();
@@ -198,13 +218,16 @@ impl Mountable {
             media: Arc::new(NodeMedia { directory: directory.clone(), streams: sides.streams }),
             keys: Arc::new(NodeKeys { directory, secrets: sides.secrets }),
             auth: tokens,
+            audience: sides.audience.clone(),
             cors: Cors::new(config.http.allowed_origins.clone()),
         };
         let metrics = context.metrics.clone();
         let (registry, readiness) = (sides.registry, sides.readiness);
-        let ops = Arc::new(Operations { metrics: metrics.clone(), registry, readiness });
+        let ops =
+            Arc::new(Operations { metrics: metrics.clone(), registry, readiness, audience: sides.audience });
         let (api, ws, hls) = (web::Data::new(api), web::Data::new(ws), web::Data::new(hls));
-        Self { metrics, api, ws, hls, ops }
+        let pages = web::Data::new(pages);
+        Self { metrics, api, ws, hls, pages, ops }
     }
 
     fn mount(&self, mounted: Mounted, config: &mut web::ServiceConfig) {
@@ -216,12 +239,25 @@ impl Mountable {
         }
         if mounted.hls {
             hls::configure(config, self.hls.clone());
-            pages::configure_listener(config);
+            pages_api::configure(config, self.pages.clone());
+            pages::configure_people(config, &self.pages.ws_url);
         }
         if mounted.ops {
             ops::configure(config, self.ops.clone());
         }
     }
+}
+
+/// Our own page of speakers comes from the address of listeners, which is another origin than the gateway's.
+fn speakers_origins(config: &Config) -> Vec<String> {
+    let (listen, mut origins) = (config.listen.hls, config.http.allowed_origins.clone());
+    origins.push(format!("http://{listen}"));
+    if listen.ip().is_loopback() {
+        origins.push(format!("http://localhost:{}", listen.port()));
+    }
+    let public = config.http.public_hls_url.as_deref().and_then(|url| Url::parse(url).ok());
+    origins.extend(public.map(|url| url.origin().ascii_serialization()));
+    origins
 }
 
 struct Keys(ApiKeys);

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::config::JwtSecret;
 use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::model::UserRole;
 
 /// Longer is no token of ours; refused before anything is decoded.
 const MAX_LEN: usize = 4096;
@@ -90,6 +91,15 @@ pub struct Tokens {
     listener_ttl: Duration,
     signing: (String, EncodingKey),
     verifying: Vec<(String, DecodingKey)>,
+}
+
+impl From<UserRole> for Role {
+    fn from(role: UserRole) -> Self {
+        match role {
+            UserRole::Host => Self::Host,
+            UserRole::Anchor => Self::Anchor,
+        }
+    }
 }
 
 impl Role {

@@ -131,6 +131,12 @@ fn auth(r: &mut Reader) -> AuthConfig {
             "How long a listener's token is good for.",
             duration("1s", "720h"),
         ),
+        anchor_token_ttl: r.read(
+            "auth.anchor_token_ttl",
+            "12h",
+            "How long an anchor's or host's token is good for; longer than any live, so that they can come back.",
+            duration("1s", "720h"),
+        ),
     }
 }
 
@@ -158,6 +164,11 @@ fn http(r: &mut Reader) -> HttpConfig {
             "http.public_hls_url",
             "Base of the URLs given to listeners, e.g. behind a proxy; null: http://{listen.hls}.",
             url(&["http", "https"]),
+        ),
+        public_ws_url: r.optional(
+            "http.public_ws_url",
+            "Where anchors connect to, e.g. wss://live.example.org/ws; null: ws://{listen.ws}/ws.",
+            url(&["ws", "wss"]),
         ),
     }
 }

@@ -39,19 +39,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// Origins of our own pages, which speak to the gateway on another port.
-    pub fn page_origins(&self) -> Vec<String> {
-        let base = url::Url::parse(&self.hls_base_url()).map(|url| url.origin().ascii_serialization());
-        let localhost = self.http.public_hls_url.is_none() && self.listen.hls.ip().is_loopback();
-        let named = localhost.then(|| format!("http://localhost:{}", self.listen.hls.port()));
-        base.into_iter().chain(named).collect()
-    }
-
     /// Base of the URLs given to listeners, without a slash at the end.
     pub fn hls_base_url(&self) -> String {
         match &self.http.public_hls_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{}", self.listen.hls),
+        }
+    }
+
+    /// Where anchors connect to.
+    pub fn ws_url(&self) -> String {
+        match &self.http.public_ws_url {
+            Some(url) => url.clone(),
+            None => format!("ws://{}/ws", self.listen.ws),
         }
     }
 }
@@ -115,6 +115,8 @@ pub struct AuthConfig {
     pub jwt_secrets: Vec<JwtSecret>,
     pub issuer: String,
     pub listener_token_ttl: Duration,
+    /// Of anchors and hosts.
+    pub anchor_token_ttl: Duration,
 }
 
 /// The first one signs; all verify.
@@ -131,6 +133,8 @@ pub struct HttpConfig {
     pub header_timeout: Duration,
     /// Base of the URLs given to listeners, e.g. `https://live.example.org`. `None`: `http://{listen.hls}`.
     pub public_hls_url: Option<String>,
+    /// Where anchors connect to, e.g. `wss://live.example.org/ws`. `None`: `ws://{listen.ws}/ws`.
+    pub public_ws_url: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

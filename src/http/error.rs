@@ -34,6 +34,8 @@ pub enum Code {
     InvalidPin,
     /// 400: a room has 1 to 5 anchors.
     InvalidMaxAnchors,
+    /// 400: a name is 1 to 64 characters that can be shown.
+    InvalidName,
     /// 400: a user id is 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
     InvalidUserId,
     /// 400: a module id is 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
@@ -58,6 +60,8 @@ pub enum Code {
     KeyRefused,
     /// 403: a browser sent this from a page whose origin is not in `http.allowed_origins`.
     OriginNotAllowed,
+    /// 403: pages give out tokens only with `auth.mode: open`; come by a link that carries one.
+    PagesClosed,
     /// 404: there is no such path.
     NotFound,
     /// 404: there is no such room.
@@ -143,6 +147,7 @@ impl Code {
             | Self::InvalidRoomId
             | Self::InvalidPin
             | Self::InvalidMaxAnchors
+            | Self::InvalidName
             | Self::InvalidUserId
             | Self::InvalidModuleId
             | Self::InvalidTtl
@@ -151,9 +156,11 @@ impl Code {
             Self::Unauthorized | Self::TokenMissing | Self::TokenInvalid | Self::TokenExpired => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::OriginNotAllowed | Self::TokenWrongRoom | Self::TokenWrongAudience | Self::KeyRefused => {
-                StatusCode::FORBIDDEN
-            }
+            Self::OriginNotAllowed
+            | Self::PagesClosed
+            | Self::TokenWrongRoom
+            | Self::TokenWrongAudience
+            | Self::KeyRefused => StatusCode::FORBIDDEN,
             Self::NotFound
             | Self::RoomNotFound
             | Self::RoomNotOnAir
@@ -286,6 +293,7 @@ impl From<InvalidName> for ApiError {
             "roomId" => Code::InvalidRoomId,
             "pin" => Code::InvalidPin,
             "maxAnchors" => Code::InvalidMaxAnchors,
+            "displayName" => Code::InvalidName,
             "userId" => Code::InvalidUserId,
             "module id" => Code::InvalidModuleId,
             _ => Code::InvalidBody,

@@ -3,13 +3,16 @@
 //! Owns: names, tokens and headers of requests. Never does: know where the media lie or how a key is made;
 //! that is behind [`LiveMedia`], [`KeyService`] and [`ListenerAuth`], on this node or another.
 
+use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::audience::Audience;
 use super::error::{ApiError, Code};
 use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found};
 use crate::auth::TokenError;
@@ -79,6 +82,8 @@ pub struct HlsSide {
     pub media: Arc<dyn LiveMedia>,
     pub keys: Arc<dyn KeyService>,
     pub auth: Arc<dyn ListenerAuth>,
+    /// Told of whoever was given a playlist.
+    pub audience: Arc<Audience>,
     pub cors: Cors,
 }
 
@@ -136,6 +141,7 @@ async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Resul
         (None, Some(_)) => return Err(bad_query()),
     };
     let text = side.media.playlist(room, at).await?;
+    side.audience.saw(room, listener(request, token), Instant::now());
     Ok(match token {
         Some(token) => found(PLAYLIST_TYPE, SECRET).body(media::with_token(&text, token)),
         None if at.is_some() => found(PLAYLIST_TYPE, BLOCKING_PLAYLIST).body(text),
@@ -146,12 +152,30 @@ async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Resul
 async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, ApiError> {
     let query = Query(request.query_string());
     // Who has no token learns nothing, not even which rooms there are.
-    let token = bearer(request).or(query.token()?.map(str::to_owned)).or_else(|| cookie(request));
+    let token = token_of(request, query.token()?);
     side.auth.verify(&token.ok_or_else(token_missing)?, room)?;
     let hint = query.text("n").filter(|n| is_file_name(n)).ok_or_else(bad_query)?;
     let index = query.number("k")?.ok_or_else(bad_query)?;
     let key = side.keys.key(room, hint, index).await?;
     Ok(found("application/octet-stream", SECRET).body(key.to_vec()))
+}
+
+/// In whichever of the three places it was sent.
+fn token_of(request: &HttpRequest, in_query: Option<&str>) -> Option<String> {
+    bearer(request).or(in_query.map(str::to_owned)).or_else(|| cookie(request))
+}
+
+/// What tells one listener from another: the token, else where they come from. Without tokens all that come
+/// through one proxy with the same program are one.
+fn listener(request: &HttpRequest, in_query: Option<&str>) -> impl Hash {
+    let token = token_of(request, in_query);
+    let from = match token {
+        Some(_) => None,
+        None => {
+            Some((request.peer_addr().map(|a| a.ip()), request.headers().get(header::USER_AGENT).cloned()))
+        }
+    };
+    (token, from.map(|(address, agent)| (address, agent.map(|agent| agent.as_bytes().to_vec()))))
 }
 
 fn bearer(request: &HttpRequest) -> Option<String> {

@@ -159,6 +159,27 @@ async fn preflight_head_and_wrong_methods_are_answered() {
     assert_eq!(post.headers().get("allow").unwrap(), "GET, HEAD, OPTIONS");
 }
 
+#[actix::test]
+async fn whoever_is_given_a_playlist_is_counted_once() {
+    let side = side();
+    let app = test::init_service(App::new().configure(|c| configure(c, side.clone()))).await;
+    let asks = [
+        ("/hls/rooms/demo/index.m3u8", "authorization", "Bearer one"),
+        ("/hls/rooms/demo/index.m3u8?token=one&_HLS_msn=3", "user-agent", "another program"),
+        ("/hls/rooms/demo/index.m3u8", "cookie", "a=b; stentor_listener=two"),
+        ("/hls/rooms/demo/index.m3u8", "user-agent", "curl"),
+        ("/hls/rooms/demo/index.m3u8", "user-agent", "curl"),
+        ("/hls/rooms/demo/index.m3u8", "user-agent", "mpv"),
+        ("/hls/rooms/demo/seg.m4s", "user-agent", "a cache"),
+    ];
+    for (uri, name, value) in asks {
+        let request = test::TestRequest::get().uri(uri).insert_header((name, value)).to_request();
+        assert_eq!(test::call_service(&app, request).await.status(), 200);
+    }
+    let demo = RoomId::new("demo").unwrap();
+    assert_eq!(side.audience.of(&demo, Instant::now()), 4, "two tokens, two programs without one");
+}
+
 struct Fake;
 
 #[async_trait]
@@ -206,7 +227,8 @@ impl ListenerAuth for Fake {
 fn side() -> web::Data<HlsSide> {
     let fake = Arc::new(Fake);
     let cors = Cors::new(vec!["https://app.example".into()]);
-    web::Data::new(HlsSide { media: fake.clone(), keys: fake.clone(), auth: fake, cors })
+    let audience = Arc::default();
+    web::Data::new(HlsSide { media: fake.clone(), keys: fake.clone(), auth: fake, audience, cors })
 }
 
 struct Answer {

@@ -2,11 +2,16 @@
 //!
 //! Owns: routes, status codes, headers, one error type. Never does: decide about rooms or media; it asks.
 
+pub mod anchors;
+pub mod audience;
 pub mod cors;
 pub mod error;
+mod extract;
 pub mod hls;
 pub mod hls_answer;
 pub mod ops;
 pub mod pages;
+pub mod pages_api;
 pub mod request_id;
 pub mod rest;
+pub mod tokens;

@@ -1,4 +1,4 @@
-//! The pages, embedded: start page, player and the operators' dashboard, as built into `web/dist`.
+//! The pages, embedded: start page, player, speaker's page and the operators' dashboard, as built into `web/dist`.
 //!
 //! Owns: the table of files and their headers. Never does: build them (`scripts/web-check.sh` proves that the
 //! committed build is the one of the sources), or make HTML at run time.
@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use sha2::{Digest, Sha256};
+use url::Url;
 
 use crate::domain::ids::RoomId;
 
@@ -34,29 +35,49 @@ macro_rules! page {
 }
 page!(START, "index.html", "text/html; charset=utf-8");
 page!(LISTEN, "listen.html", "text/html; charset=utf-8");
+page!(SPEAK, "speak.html", "text/html; charset=utf-8");
 page!(ACTORS, "actors.html", "text/html; charset=utf-8");
 page!(ICON, "favicon.svg", "image/svg+xml");
 page!(STYLE, "assets/style.css", "text/css; charset=utf-8");
 page!(START_SCRIPT, "assets/index.js", "text/javascript; charset=utf-8");
 page!(LISTEN_SCRIPT, "assets/listen.js", "text/javascript; charset=utf-8");
+page!(SPEAK_SCRIPT, "assets/speak.js", "text/javascript; charset=utf-8");
+page!(SHARED_SCRIPT, "assets/shared.js", "text/javascript; charset=utf-8");
 page!(ACTORS_SCRIPT, "assets/actors.js", "text/javascript; charset=utf-8");
 
-/// `/`, `/listen/{roomId}` and what they load.
-pub fn configure_listener(config: &mut web::ServiceConfig) {
+/// `/`, `/listen/{roomId}`, `/speak/{roomId}` and what they load. `ws_url` is where the last one connects to.
+pub fn configure_people(config: &mut web::ServiceConfig, ws_url: &str) {
     serve(config, "/", &START);
     serve(config, "/favicon.svg", &ICON);
     serve(config, "/assets/style.css", &STYLE);
     serve(config, "/assets/index.js", &START_SCRIPT);
     serve(config, "/assets/listen.js", &LISTEN_SCRIPT);
-    let listen = |request: HttpRequest| async move {
-        match RoomId::new(request.match_info().query("room")) {
-            Ok(_) => LISTEN.answer(&request),
-            Err(rule) => HttpResponse::BadRequest().body(rule.to_string()),
+    serve(config, "/assets/speak.js", &SPEAK_SCRIPT);
+    serve(config, "/assets/shared.js", &SHARED_SCRIPT);
+    serve_of_room(config, "/listen/{room}", &LISTEN, HeaderValue::from_static(POLICY));
+    serve_of_room(config, "/speak/{room}", &SPEAK, speaking_policy(ws_url));
+}
+
+/// Also to the gateway, which has an origin of its own.
+fn speaking_policy(ws_url: &str) -> HeaderValue {
+    let gateway = Url::parse(ws_url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+    let policy = POLICY.replace("connect-src 'self'", &format!("connect-src 'self' {gateway}"));
+    // An origin is ASCII; without its place in the policy a page could reach less, never more.
+    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(POLICY))
+}
+
+/// The script of the page reads the room from the path.
+fn serve_of_room(config: &mut web::ServiceConfig, path: &str, page: &'static Page, policy: HeaderValue) {
+    let answer = move |request: HttpRequest| {
+        let policy = policy.clone();
+        async move {
+            match RoomId::new(request.match_info().query("room")) {
+                Ok(_) => page.answer(&request, policy),
+                Err(rule) => HttpResponse::BadRequest().body(rule.to_string()),
+            }
         }
     };
-    let listen_page =
-        web::resource("/listen/{room}").route(web::get().to(listen)).route(web::head().to(listen));
-    config.service(listen_page);
+    config.service(web::resource(path).route(web::get().to(answer.clone())).route(web::head().to(answer)));
 }
 
 /// The dashboard at `/` and what it loads.
@@ -68,20 +89,21 @@ pub fn configure_ops(config: &mut web::ServiceConfig) {
 }
 
 fn serve(config: &mut web::ServiceConfig, path: &str, page: &'static Page) {
-    let answer = move |request: HttpRequest| async move { page.answer(&request) };
+    let answer =
+        move |request: HttpRequest| async move { page.answer(&request, HeaderValue::from_static(POLICY)) };
     config.service(web::resource(path).route(web::get().to(answer)).route(web::head().to(answer)));
 }
 
 impl Page {
     /// The file, or 304 for who has it already. The names carry no version, so every load asks again.
-    fn answer(&self, request: &HttpRequest) -> HttpResponse {
+    fn answer(&self, request: &HttpRequest, policy: HeaderValue) -> HttpResponse {
         let known = request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| self.is_among(known));
         let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
         answer
             .insert_header((header::ETAG, self.etag.as_str()))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
             .insert_header((header::CONTENT_TYPE, self.content_type))
-            .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
+            .insert_header((header::CONTENT_SECURITY_POLICY, policy))
             .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .insert_header((header::REFERRER_POLICY, "no-referrer"));
         if known { answer.finish() } else { answer.body(self.body) }
@@ -107,9 +129,13 @@ mod tests {
     use actix_web::http::StatusCode;
     use actix_web::{App, test};
 
+    fn people(config: &mut web::ServiceConfig) {
+        configure_people(config, "wss://live.example.org:8443/ws");
+    }
+
     #[actix::test]
     async fn a_page_says_what_it_may_load_and_is_sent_once() {
-        let app = test::init_service(App::new().configure(configure_listener)).await;
+        let app = test::init_service(App::new().configure(people)).await;
         let first = test::call_service(&app, test::TestRequest::get().uri("/listen/demo").to_request()).await;
         assert_eq!(first.status(), StatusCode::OK);
         let policy = first.headers().get(header::CONTENT_SECURITY_POLICY).unwrap().to_str().unwrap();
@@ -121,10 +147,22 @@ mod tests {
     }
 
     #[actix::test]
+    async fn the_page_of_speakers_reaches_the_gateway_and_nothing_else() {
+        let app = test::init_service(App::new().configure(people)).await;
+        let policy = async |path| {
+            let answer = test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await;
+            assert_eq!(answer.status(), StatusCode::OK);
+            answer.headers().get(header::CONTENT_SECURITY_POLICY).unwrap().to_str().unwrap().to_owned()
+        };
+        assert!(policy("/speak/demo").await.contains("connect-src 'self' wss://live.example.org:8443; "));
+        assert!(policy("/listen/demo").await.contains("connect-src 'self'; "));
+    }
+
+    #[actix::test]
     async fn every_address_in_a_page_is_served_and_none_is_elsewhere() {
-        let listener = test::init_service(App::new().configure(configure_listener)).await;
+        let listener = test::init_service(App::new().configure(people)).await;
         let ops = test::init_service(App::new().configure(configure_ops)).await;
-        for (page, on_ops) in [(&START, false), (&LISTEN, false), (&ACTORS, true)] {
+        for (page, on_ops) in [(&START, false), (&LISTEN, false), (&SPEAK, false), (&ACTORS, true)] {
             let html = std::str::from_utf8(page.body).unwrap();
             assert!(!html.contains("<script>") && !html.contains("style=") && !html.contains("://"));
             let links = html.split(['"']).filter(|s| s.starts_with("/assets/") || *s == "/favicon.svg");
@@ -141,10 +179,16 @@ mod tests {
 
     #[actix::test]
     async fn a_room_id_that_is_none_opens_no_page() {
-        let app = test::init_service(App::new().configure(configure_listener)).await;
-        for path in ["/listen/ab", "/listen/a%2fb", "/listen/%00%00%00", "/listen/%3Cscript%3E"] {
-            let request = test::TestRequest::get().uri(path).to_request();
-            assert_eq!(test::call_service(&app, request).await.status(), StatusCode::BAD_REQUEST, "{path}");
+        let app = test::init_service(App::new().configure(people)).await;
+        for room in ["ab", "a%2fb", "%00%00%00", "%3Cscript%3E"] {
+            for path in [format!("/listen/{room}"), format!("/speak/{room}")] {
+                let request = test::TestRequest::get().uri(&path).to_request();
+                assert_eq!(
+                    test::call_service(&app, request).await.status(),
+                    StatusCode::BAD_REQUEST,
+                    "{path}"
+                );
+            }
         }
     }
 }

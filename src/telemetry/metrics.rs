@@ -38,6 +38,7 @@ struct Families {
     watch_restarts: IntCounterVec,
     http_requests: IntCounterVec,
     http_seconds: HistogramVec,
+    listeners: IntGauge,
     heartbeats: IntCounterVec,
     ws_connections: IntGauge,
     ws_calls: IntCounterVec,
@@ -103,6 +104,7 @@ impl Metrics {
                 &["route", "status"],
             ),
             http_seconds: seconds(r, "stentor_http_request_seconds", "Time to answer.", &["route"]),
+            listeners: gauge(r, "stentor_listeners", "Who asked for a playlist within ten seconds."),
             heartbeats: counters(r, "stentor_heartbeats_total", "Heartbeats to the store.", &["outcome"]),
             ws_connections: gauge(r, "stentor_ws_connections", "Signalling connections open."),
             ws_calls: counters(
@@ -162,6 +164,10 @@ impl Metrics {
     /// How many rooms there are with `status`. Set the statuses without rooms to 0.
     pub fn set_rooms(&self, status: &'static str, count: usize) {
         self.0.rooms.with_label_values(&[status]).set(count as i64);
+    }
+
+    pub fn set_listeners(&self, count: usize) {
+        self.0.listeners.set(count as i64);
     }
 
     pub fn ffmpeg_started(&self) {

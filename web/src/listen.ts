@@ -1,7 +1,9 @@
 // The player page: shows one Player and hands it the person's wishes.
 
-import { Player } from './player';
+import { byId, pill, remembered, write } from './dom';
 import type { PlayerError } from './errors';
+import { Player } from './player';
+import { config, pathFor } from './server';
 
 /** What tests and embedding pages may read at `window.stentorPlayer`. */
 interface PlayerStats {
@@ -19,17 +21,16 @@ declare global {
   }
 }
 
-const VOLUME_KEY = 'stentor.volume';
-const element = <T extends Element>(selector: string): T => document.querySelector<T>(selector)!;
-const card = element<HTMLElement>('#player');
-const audio = element<HTMLAudioElement>('#audio');
-const button = element<HTMLButtonElement>('#play');
-const volume = element<HTMLInputElement>('#volume');
+const card = byId('player');
+const audio = byId<HTMLAudioElement>('audio');
+const button = byId<HTMLButtonElement>('play');
+const volume = byId<HTMLInputElement>('volume');
+const sound = byId<HTMLButtonElement>('sound');
 
 const room = location.pathname.split('/')[2] ?? '';
 const token = new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
 document.title = `${room} · Stentor`;
-element('#room').textContent = room;
+write(byId('room'), room);
 
 const player = new Player(audio, `/hls/rooms/${room}/index.m3u8`, token, show);
 window.stentorPlayer = {
@@ -41,26 +42,38 @@ window.stentorPlayer = {
   get errors() { return player.errors; },
 };
 
+const PILLS: Record<Player['state'], Parameters<typeof pill>> = {
+  connecting: ['warn', 'Connecting'],
+  ready: ['good', 'On air'],
+  playing: ['good', 'Live'],
+  buffering: ['warn', 'Buffering'],
+  paused: ['', 'Paused'],
+  waiting: ['', 'Off air'],
+  failed: ['bad', 'Cannot play'],
+};
+
 function show(): void {
   // The constructor reports before `player` is assigned.
   queueMicrotask(() => {
     const failed = player.state === 'failed';
-    write(element('#state'), failed ? 'Cannot play' : player.words);
+    const [tone, word] = PILLS[player.state];
+    pill(tone, player.state === 'connecting' && player.firstSoundMs !== null ? 'Reconnecting' : word);
+    write(byId('state'), failed ? 'Cannot play this room' : words());
     card.dataset.state = player.state;
     const on = !audio.paused;
     button.setAttribute('aria-pressed', String(on));
     button.setAttribute('aria-label', on ? 'Pause' : 'Play');
     button.disabled = failed;
     const behind = player.playing ? player.behindLiveSeconds : null;
-    write(element('#behind'), behind === null ? '\u00a0' : `${behind.toFixed(1)} seconds behind the room`);
-    element<HTMLElement>('#problem').hidden = !failed;
-    if (failed) write(element('#problem'), player.words);
+    write(byId('behind'), behind === null ? '\u00a0' : `${behind.toFixed(1)} seconds behind the room`);
+    byId('problem').hidden = !failed;
+    if (failed) write(byId('problem'), player.words);
   });
 }
 
-/** A status region speaks up at each write: only write what changed. */
-function write(target: Element, text: string): void {
-  if (target.textContent !== text) target.textContent = text;
+function words(): string {
+  const over = player.state === 'waiting' && player.firstSoundMs !== null;
+  return over ? 'The room is over. Should it go on air again, it starts here by itself.' : player.words;
 }
 
 function toggle(): void {
@@ -71,24 +84,55 @@ function toggle(): void {
 function setVolume(percent: number): void {
   const within = Math.max(0, Math.min(100, percent));
   volume.value = String(within);
+  write(byId('volume-text'), `${within} %`);
   audio.volume = within / 100;
-  audio.muted = false;
-  localStorage.setItem(VOLUME_KEY, String(within));
+  setMuted(false);
+  remembered.set('volume', String(within));
+}
+
+function setMuted(muted: boolean): void {
+  audio.muted = muted;
+  sound.setAttribute('aria-pressed', String(muted));
 }
 
 function shortcut(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const onControl = event.target instanceof HTMLInputElement || event.target instanceof HTMLButtonElement;
   if (event.key === ' ' && !onControl) toggle();
-  else if (event.key === 'm' || event.key === 'M') audio.muted = !audio.muted;
+  else if (event.key === 'm' || event.key === 'M') setMuted(!audio.muted);
   else if (event.key === 'ArrowUp' && event.target !== volume) setVolume(Number(volume.value) + 5);
   else if (event.key === 'ArrowDown' && event.target !== volume) setVolume(Number(volume.value) - 5);
   else return;
   event.preventDefault();
 }
 
-setVolume(Number(localStorage.getItem(VOLUME_KEY) ?? 100));
+/** On phones that have only their own volume keys, a slider that does nothing would be a riddle. */
+function hideVolumeWhereFixed(): void {
+  const probe = new Audio();
+  probe.volume = 0.5;
+  byId('volume-row').hidden = probe.volume !== 0.5;
+}
+
+/** Title and controls on the lock screen. */
+function showToSystem(): void {
+  if (!('mediaSession' in navigator)) return;
+  navigator.mediaSession.metadata = new MediaMetadata({ title: room, artist: 'Stentor' });
+  navigator.mediaSession.setActionHandler('play', () => player.play());
+  navigator.mediaSession.setActionHandler('pause', () => player.pause());
+}
+
+/** Where anybody may speak, the way there is one click. */
+async function offerToSpeak(): Promise<void> {
+  const { open, wsUrl } = await config();
+  byId('speak-row').hidden = !open || !wsUrl;
+  byId('speak').addEventListener('click', async () => location.assign(await pathFor(room, 'anchor')));
+}
+
+setVolume(Number(remembered.get('volume') ?? 100));
+hideVolumeWhereFixed();
+showToSystem();
 button.addEventListener('click', toggle);
+sound.addEventListener('click', () => setMuted(!audio.muted));
 volume.addEventListener('input', () => setVolume(Number(volume.value)));
 document.addEventListener('keydown', shortcut);
 audio.addEventListener('play', show);
@@ -96,3 +140,5 @@ audio.addEventListener('pause', show);
 // Another link pasted over this one changes the fragment only.
 window.addEventListener('hashchange', () => location.reload());
 show();
+// A server without it has nothing to offer.
+offerToSpeak().catch(() => undefined);

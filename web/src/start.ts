@@ -1,31 +1,115 @@
-// The start page: takes a listener link or a room id and opens that room's page.
+// The start page: lists the rooms on air where the server shows them, and opens a link or a room's page.
 
-const ROOM_ID = /^[A-Za-z0-9_-]{3,32}$/;
+import { byId, clone, write } from './dom';
+import { pathFor, rooms, ROOM_ID, type PageRole, type RoomOnAir } from './server';
+
+const REFRESH_MS = 3000;
+const cards = new Map<string, HTMLElement>();
+const list = byId('rooms');
+const problem = byId('problem');
 
 /** Path (with the token's fragment, if there is one) of the page to open; null if the text names no room. */
 function target(text: string): string | null {
   if (ROOM_ID.test(text)) return `/listen/${text}`;
   try {
     const link = new URL(text, location.origin);
-    const room = /^\/listen\/([^/]+)$/.exec(link.pathname)?.[1] ?? '';
-    return ROOM_ID.test(room) ? `/listen/${room}${link.hash}` : null;
+    const [, page, room] = /^\/(listen|speak)\/([^/]+)$/.exec(link.pathname) ?? [];
+    return page && room && ROOM_ID.test(room) ? `/${page}/${room}${link.hash}` : null;
   } catch {
     return null;
   }
 }
 
-const form = document.querySelector<HTMLFormElement>('#open')!;
-const input = document.querySelector<HTMLInputElement>('#room')!;
-const hint = document.querySelector<HTMLElement>('#hint')!;
+function people({ anchors, listeners }: RoomOnAir): string {
+  const speaking = anchors === 0 ? 'No speaker yet' : anchors === 1 ? '1 speaker' : `${anchors} speakers`;
+  return `${speaking} · ${listeners === 1 ? '1 listener' : `${listeners} listeners`}`;
+}
 
-form.addEventListener('submit', (event) => {
+function duration(ms: number): string {
+  const minutes = Math.floor(ms / 60_000);
+  if (minutes < 1) return 'Just started';
+  if (minutes < 60) return `On air for ${minutes} min`;
+  return `On air for ${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+function card(room: string): HTMLElement {
+  const made = clone('room-card');
+  made.querySelector('h3')!.textContent = room;
+  for (const button of made.querySelectorAll<HTMLButtonElement>('button')) {
+    button.setAttribute('aria-label', `${button.textContent} in ${room}`);
+    button.addEventListener('click', () => void go(button, room, button.dataset.role as PageRole));
+  }
+  return made;
+}
+
+async function go(button: HTMLButtonElement, room: string, role: PageRole): Promise<void> {
+  button.disabled = true;
+  try {
+    location.assign(await pathFor(room, role));
+  } catch (error) {
+    complain(`${room} cannot be opened: ${(error as Error).message}. Try again.`);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function draw(open: boolean, onAir: RoomOnAir[]): void {
+  const names = new Set(onAir.map(({ roomId }) => roomId));
+  for (const [room, element] of cards) {
+    if (names.has(room)) continue;
+    element.remove();
+    cards.delete(room);
+  }
+  for (const room of onAir) {
+    const element = cards.get(room.roomId) ?? card(room.roomId);
+    cards.set(room.roomId, element);
+    write(element.querySelector('.people')!, people(room));
+    write(element.querySelector('.since')!, duration(Date.now() - room.onAirSince));
+    if (!element.isConnected) list.append(element);
+  }
+  const count = onAir.length === 1 ? '1 room on air' : `${onAir.length} rooms on air`;
+  write(byId('rooms-count'), open ? count : '');
+  byId('live').hidden = onAir.length === 0;
+  write(byId('live-text'), count);
+  byId('empty').hidden = onAir.length > 0;
+  write(byId('empty-title'), open ? 'No room is on air' : 'Rooms here are by invitation');
+  write(byId('empty-text'), open
+    ? 'As soon as one starts, it appears here by itself.'
+    : 'Open the link you were given. This server does not list its rooms.');
+}
+
+function complain(words: string): void {
+  problem.hidden = words === '';
+  write(problem, words);
+}
+
+async function refresh(): Promise<void> {
+  try {
+    const { open, rooms: onAir } = await rooms();
+    draw(open, onAir);
+    complain('');
+  } catch {
+    complain('The server does not answer. Trying again…');
+  }
+  byId('rooms-section').removeAttribute('aria-busy');
+}
+
+async function keepUp(): Promise<void> {
+  if (!document.hidden) await refresh();
+  window.setTimeout(() => void keepUp(), REFRESH_MS);
+}
+
+byId<HTMLFormElement>('open').addEventListener('submit', (event) => {
   event.preventDefault();
+  const input = byId<HTMLInputElement>('room');
   const path = target(input.value.trim());
   if (path) {
     location.assign(path);
     return;
   }
-  hint.textContent = 'That is neither a listener link nor a room id (3 to 32 letters, digits, _ or -).';
+  write(byId('hint'), 'That is neither a link to a room nor a room id (3 to 32 letters, digits, _ or -).');
   input.setAttribute('aria-invalid', 'true');
   input.focus();
 });
+document.addEventListener('visibilitychange', () => void (document.hidden || refresh()));
+void keepUp();

@@ -71,6 +71,17 @@ pub(super) struct RoomBody {
     janus: Option<AssignedJanus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mixer: Option<AssignedMixer>,
+    /// In the room now, on whichever gateway; absent while presence cannot tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchors: Option<usize>,
+    /// Who asked the answering node for the room's playlist within the last ten seconds.
+    listeners: usize,
+}
+
+/// Who is in a room.
+pub(super) struct Crowd {
+    pub anchors: Option<usize>,
+    pub listeners: usize,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -165,6 +176,8 @@ pub(super) struct ModulesAnswer {
 pub(super) struct StatsAnswer {
     success: bool,
     rooms: RoomStats,
+    /// Of the answering node, over all rooms.
+    listeners: usize,
     januses: FleetStats,
     mixers: FleetStats,
 }
@@ -192,7 +205,7 @@ pub(super) struct FleetStats {
 
 impl RoomBody {
     /// `hls_base`: base of the URLs given to listeners.
-    pub fn of(room: &Room, hls_base: &str) -> Self {
+    pub fn of(room: &Room, hls_base: &str, crowd: Crowd) -> Self {
         let (meta, live) = (&room.meta, room.view.live.as_ref());
         let janus = |epoch| room.view.janus.as_ref().filter(|j| j.epoch == epoch).map(|j| j.status);
         let mixer = |epoch| room.view.mixer.as_ref().is_some_and(|m| m.epoch == epoch);
@@ -207,19 +220,21 @@ impl RoomBody {
             epoch: live.map(|l| l.epoch.0),
             janus: live.map(|l| AssignedJanus { id: l.janus_id.to_string(), status: janus(l.epoch) }),
             mixer: live.map(|l| AssignedMixer { id: l.mixer_id.to_string(), listening: mixer(l.epoch) }),
+            anchors: crowd.anchors,
+            listeners: crowd.listeners,
         }
     }
 }
 
 impl RoomAnswer {
-    pub fn of(room: &Room, hls_base: &str) -> Self {
-        Self { success: true, room: RoomBody::of(room, hls_base) }
+    pub fn of(room: RoomBody) -> Self {
+        Self { success: true, room }
     }
 }
 
 impl DeleteAnswer {
-    pub fn of(room: Option<&Room>, hls_base: &str) -> Self {
-        Self { success: true, room: room.map(|room| RoomBody::of(room, hls_base)) }
+    pub fn of(room: Option<RoomBody>) -> Self {
+        Self { success: true, room }
     }
 }
 
@@ -246,8 +261,8 @@ impl From<&ModuleInfo> for ModuleBody {
     }
 }
 
-impl From<&Stats> for StatsAnswer {
-    fn from(stats: &Stats) -> Self {
+impl StatsAnswer {
+    pub fn of(stats: &Stats, listeners: usize) -> Self {
         let of = |status| stats.rooms.get(&status).copied().unwrap_or(0);
         let rooms = RoomStats {
             total: stats.rooms.values().sum(),
@@ -257,7 +272,8 @@ impl From<&Stats> for StatsAnswer {
             degraded: of(RoomStatus::Degraded),
             removing: of(RoomStatus::Removing),
         };
-        Self { success: true, rooms, januses: stats.januses.into(), mixers: stats.mixers.into() }
+        let (januses, mixers) = (stats.januses.into(), stats.mixers.into());
+        Self { success: true, rooms, listeners, januses, mixers }
     }
 }
 

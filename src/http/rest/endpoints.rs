@@ -12,7 +12,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, P
 
 use crate::http::error::{ApiError, ErrorBody};
 
-use super::{modules, rooms, token};
+use super::{modules, rooms, token, users};
 
 const PREFIX: &str = "/api";
 const BEARER: &str = "apiKey";
@@ -43,6 +43,9 @@ fn all() -> Vec<Endpoint> {
         rooms::start as __path_start,
         rooms::stop as __path_stop,
         rooms::delete as __path_delete,
+        users::create as __path_create,
+        users::list as __path_list,
+        users::remove as __path_remove,
         token::issue as __path_issue,
         modules::set_mark as __path_set_mark,
         modules::clear_mark as __path_clear_mark,
@@ -97,7 +100,7 @@ pub fn openapi() -> OpenApi {
         paths.add_path_operation(endpoint.path, vec![endpoint.documented_as], operation);
     }
     let info = InfoBuilder::new().title("Stentor room API").version(env!("CARGO_PKG_VERSION")).description(
-        Some("Rooms, listener tokens and modules. Times are milliseconds since the Unix epoch."),
+        Some("Rooms, those who speak and listen in them, and modules. Times are milliseconds since the Unix epoch."),
     );
     let components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)

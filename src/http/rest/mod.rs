@@ -8,10 +8,10 @@
 
 mod body;
 mod endpoints;
-mod extract;
 mod modules;
 mod rooms;
 mod token;
+mod users;
 
 use std::sync::Arc;
 
@@ -20,12 +20,15 @@ use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 
-use crate::domain::ids::{RoomId, UnixMs};
 use crate::rooms::RoomService;
 
+use super::anchors::Anchors;
+use super::audience::Audience;
 use super::cors::{self, Origins};
 use super::error::{ApiError, Code, not_found};
+use super::extract::BodyLimit;
 use super::request_id;
+use super::tokens::TokenIssuer;
 
 pub use endpoints::openapi;
 
@@ -38,26 +41,20 @@ pub trait ApiAuth: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAuthorized(pub String);
 
-/// Makes the tokens that listeners show for playlists, media and keys of one room.
-pub trait ListenerTokens: Send + Sync + 'static {
-    fn issue(&self, room: &RoomId, now: UnixMs) -> Issued;
-}
-
-/// A fresh listener token. It must not reach a log.
-#[derive(Clone)]
-pub struct Issued {
-    pub token: String,
-    pub expires_at: UnixMs,
-}
-
 /// What the handlers work with.
 pub struct Api {
     pub rooms: Arc<RoomService>,
     pub auth: Arc<dyn ApiAuth>,
-    pub tokens: Arc<dyn ListenerTokens>,
+    pub tokens: Arc<dyn TokenIssuer>,
+    /// `None` on a node that has no presence: then nobody is counted.
+    pub anchors: Option<Arc<dyn Anchors>>,
+    /// Of this node.
+    pub audience: Arc<Audience>,
     pub origins: Origins,
     /// Base of the URLs given to listeners, without a slash at the end.
     pub hls_base: String,
+    /// Where anchors connect to.
+    pub ws_url: String,
     /// Bytes.
     pub body_limit: usize,
 }
@@ -65,7 +62,7 @@ pub struct Api {
 /// Adds `/api` and all below it. Paths outside are the application's to answer (`error::not_found`).
 pub fn configure(cfg: &mut ServiceConfig, api: web::Data<Api>) {
     let (for_cors, for_auth) = (api.clone(), api.clone());
-    let scope = endpoints::register(web::scope("/api").app_data(api))
+    let scope = endpoints::register(web::scope("/api").app_data(BodyLimit(api.body_limit)).app_data(api))
         .default_service(web::to(not_found))
         .wrap(from_fn(move |req, next| {
             let api = for_auth.clone();
@@ -93,4 +90,4 @@ async fn authorize(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

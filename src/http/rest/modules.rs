@@ -1,16 +1,16 @@
 //! `/api/modules` and `/api/stats`: Januses and mixers, their marks, and totals.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::Responder;
 use actix_web::web::{Data, Json};
 
 use crate::domain::keys::ModuleKind;
 use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::http::extract::{JsonBody, ModulePath};
 
 use super::Api;
 use super::body::{Done, ModuleBody, ModulesAnswer, SetMark, StatsAnswer};
-use super::extract::{JsonBody, ModulePath};
 
 const LONGEST_MARK: u64 = 7 * 24 * 3600;
 
@@ -75,7 +75,7 @@ pub(super) async fn list(api: Data<Api>) -> impl Responder {
     Json(ModulesAnswer { success: true, januses: of(ModuleKind::Janus), mixers: of(ModuleKind::Mixer) })
 }
 
-/// Totals over rooms and modules, as this node sees them.
+/// Totals over rooms, listeners and modules, as this node sees them.
 #[utoipa::path(
     get, path = "/api/stats", operation_id = "stats", tag = "modules",
     responses(
@@ -85,7 +85,8 @@ pub(super) async fn list(api: Data<Api>) -> impl Responder {
     )
 )]
 pub(super) async fn stats(api: Data<Api>) -> impl Responder {
-    Json(StatsAnswer::from(&api.rooms.stats()))
+    let listeners = api.audience.total(Instant::now());
+    Json(StatsAnswer::of(&api.rooms.stats(), listeners))
 }
 
 fn checked_ttl(seconds: u64) -> Result<Duration, ApiError> {

@@ -1,15 +1,18 @@
 //! `/api/rooms`: create, list, look at, start, stop, delete.
 
+use std::time::Instant;
+
 use actix_web::web::{Data, Json};
 use actix_web::{HttpResponse, Responder};
 
 use crate::domain::ids::{InvalidName, Pin, RoomId};
+use crate::http::anchors;
 use crate::http::error::{ApiError, Code, ErrorBody};
-use crate::rooms::NewRoom;
+use crate::http::extract::{JsonBody, QueryOf, RoomPath};
+use crate::rooms::{NewRoom, Room};
 
 use super::Api;
-use super::body::{CreateRoom, DeleteAnswer, ListAnswer, ListQuery, RoomAnswer, RoomBody};
-use super::extract::{JsonBody, QueryOf, RoomPath};
+use super::body::{CreateRoom, Crowd, DeleteAnswer, ListAnswer, ListQuery, RoomAnswer, RoomBody};
 
 const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1000;
@@ -31,7 +34,7 @@ const LARGEST_PAGE: usize = 1000;
 )]
 pub(super) async fn create(api: Data<Api>, body: JsonBody<CreateRoom>) -> Result<impl Responder, ApiError> {
     let room = api.rooms.create(new_room(body.0)?).await?;
-    Ok(HttpResponse::Created().json(RoomAnswer::of(&room, &api.hls_base)))
+    Ok(HttpResponse::Created().json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
 /// The rooms, in the order of their ids.
@@ -51,7 +54,7 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<im
         return Err(ApiError::new(Code::InvalidQuery, format!("limit must be 1 to {LARGEST_PAGE}")));
     }
     let page = api.rooms.list(after.as_ref(), limit);
-    let rooms = page.rooms.iter().map(|room| RoomBody::of(room, &api.hls_base)).collect();
+    let rooms = all_shown(&api, &page.rooms).await;
     Ok(Json(ListAnswer { success: true, rooms, next: page.next.map(|id| id.to_string()) }))
 }
 
@@ -71,7 +74,7 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<im
 )]
 pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
     let room = api.rooms.get(&id.0).await?;
-    Ok(Json(RoomAnswer::of(&room, &api.hls_base)))
+    Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
 /// Puts the room on air; one that is already stays as it is.
@@ -91,7 +94,7 @@ pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, 
 )]
 pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
     let room = api.rooms.start(&id.0).await?;
-    Ok(Json(RoomAnswer::of(&room, &api.hls_base)))
+    Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
 /// Ends the live; the room stays, and can be started again once it is no longer `removing`.
@@ -110,7 +113,7 @@ pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder
 )]
 pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
     let room = api.rooms.stop(&id.0).await?;
-    Ok(Json(RoomAnswer::of(&room, &api.hls_base)))
+    Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
 /// Ends the room. While its Janus and mixer let go of it, it is `removing`; then it is gone.
@@ -129,7 +132,30 @@ pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder,
 )]
 pub(super) async fn delete(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
     let room = api.rooms.delete(&id.0).await?;
-    Ok(Json(DeleteAnswer::of(room.as_ref(), &api.hls_base)))
+    let room = match &room {
+        Some(room) => Some(shown(&api, room).await),
+        None => None,
+    };
+    Ok(Json(DeleteAnswer::of(room)))
+}
+
+async fn shown(api: &Api, room: &Room) -> RoomBody {
+    all_shown(api, std::slice::from_ref(room)).await.swap_remove(0)
+}
+
+/// One for each of `rooms`, with who is in it. Nobody can be in a room that is not on air.
+async fn all_shown(api: &Api, rooms: &[Room]) -> Vec<RoomBody> {
+    let live: Vec<_> = rooms.iter().filter(|room| room.view.live.is_some()).map(|room| &room.id).collect();
+    let anchors = anchors::counts(api.anchors.as_deref(), &live).await;
+    let asked_at = Instant::now();
+    let crowd = |room: &Room| Crowd {
+        anchors: match room.view.live {
+            Some(_) => anchors.get(&room.id).copied(),
+            None => api.anchors.as_ref().map(|_| 0),
+        },
+        listeners: api.audience.of(&room.id, asked_at),
+    };
+    rooms.iter().map(|room| RoomBody::of(room, &api.hls_base, crowd(room))).collect()
 }
 
 fn new_room(body: CreateRoom) -> Result<NewRoom, InvalidName> {

@@ -6,11 +6,11 @@ use actix_web::web::{Data, Json};
 use crate::domain::ids::RoomId;
 use crate::domain::room::RoomStatus;
 use crate::http::error::{ApiError, ErrorBody};
+use crate::http::extract::JsonBody;
 use crate::rooms::{RoomError, now};
 
 use super::Api;
 use super::body::{TokenAnswer, TokenRequest};
-use super::extract::JsonBody;
 
 /// A token with which one listener hears one room. A room that is not on air yet is no obstacle: the
 /// listener may wait for it.
@@ -35,6 +35,6 @@ pub(super) async fn issue(api: Data<Api>, body: JsonBody<TokenRequest>) -> Resul
     if api.rooms.get(&id).await?.status == RoomStatus::Removing {
         return Err(RoomError::Removing.into());
     }
-    let issued = api.tokens.issue(&id, now());
+    let issued = api.tokens.listener(&id, now());
     Ok(Json(TokenAnswer { success: true, token: issued.token, expires_at: issued.expires_at.0 }))
 }

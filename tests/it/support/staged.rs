@@ -62,11 +62,14 @@ impl Stage {
             media: room.clone(),
             keys: room.clone(),
             auth: room,
+            audience: Arc::default(),
             cors: Cors::default(),
         });
         let app = move || {
             let data = data.clone();
-            App::new().configure(|c| hls::configure(c, data)).configure(pages::configure_listener)
+            App::new()
+                .configure(|c| hls::configure(c, data))
+                .configure(|c| pages::configure_people(c, "ws://127.0.0.1/ws"))
         };
         let server = HttpServer::new(app).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
         let address = server.addrs()[0];

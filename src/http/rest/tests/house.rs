@@ -11,10 +11,15 @@ use actix_web::test::TestRequest;
 use actix_web::{App, Error, test, web};
 use serde_json::{Value, json};
 
-use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::connection::Fence;
+use crate::domain::ids::{RoomId, UnixMs, UserId};
+use crate::domain::model::UserRole;
 use crate::domain::room::ExpiryLimits;
+use crate::http::anchors::Anchors;
 use crate::http::cors::Origins;
-use crate::http::rest::{Api, ApiAuth, Issued, ListenerTokens, NotAuthorized, configure, openapi};
+use crate::http::rest::{Api, ApiAuth, NotAuthorized, configure, openapi};
+use crate::http::tokens::{Issued, TokenIssuer};
+use crate::presence::{Member, MemberRole, MemberStatus};
 use crate::rooms::{FakeStore, RoomService};
 use crate::telemetry::Metrics;
 
@@ -51,8 +56,11 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         rooms: rooms.clone(),
         auth: Arc::new(OneKey(key)),
         tokens: Arc::new(PlainTokens),
+        anchors: Some(Arc::new(AnnIsThere)),
+        audience: Arc::default(),
         origins: Origins::new(origins),
         hls_base: "https://live.example.org".into(),
+        ws_url: "wss://live.example.org/ws".into(),
         body_limit: 64 * 1024,
     });
     let for_app = api.clone();
@@ -102,6 +110,10 @@ impl House {
         }
     }
 
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path).await
+    }
+
     pub async fn put(&self, path: &str, body: Value) -> Answer {
         self.call(json_request(Method::PUT, path, &body.to_string())).await
     }
@@ -146,11 +158,32 @@ impl ApiAuth for OneKey {
     }
 }
 
-struct PlainTokens;
+pub struct PlainTokens;
 
-impl ListenerTokens for PlainTokens {
-    fn issue(&self, room: &RoomId, now: UnixMs) -> Issued {
+impl TokenIssuer for PlainTokens {
+    fn listener(&self, room: &RoomId, now: UnixMs) -> Issued {
         Issued { token: format!("listens-to-{room}"), expires_at: UnixMs(now.0 + 1000) }
+    }
+
+    fn speaker(&self, role: UserRole, user: &UserId, room: &RoomId, now: UnixMs) -> Issued {
+        Issued { token: format!("{role:?}-{user}-in-{room}"), expires_at: UnixMs(now.0 + 2000) }
+    }
+}
+
+/// In every room, with a token that was not made here.
+pub struct AnnIsThere;
+
+#[async_trait::async_trait]
+impl Anchors for AnnIsThere {
+    async fn members(&self, _: &RoomId) -> Option<Vec<Member>> {
+        Some(vec![Member {
+            user_id: UserId::new("ann").unwrap(),
+            role: MemberRole::Host,
+            display_name: Some("Ann".into()),
+            status: MemberStatus::OnAir,
+            muted: true,
+            fence: Fence(1),
+        }])
     }
 }
 

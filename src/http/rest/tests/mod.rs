@@ -1,5 +1,6 @@
 //! The room API as its callers meet it.
 
-mod house;
+pub(in crate::http) mod house;
 mod rooms;
 mod surface;
+mod users;

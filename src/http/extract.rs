@@ -7,22 +7,28 @@ use futures::StreamExt;
 use futures::future::{LocalBoxFuture, Ready, ready};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::ids::{ModuleId, RoomId, UserId};
 use crate::domain::keys::ModuleKind;
-use crate::http::error::{ApiError, Code};
 
-use super::Api;
+use super::error::{ApiError, Code};
+
+/// Bytes that a body may have; state of each scope whose handlers take a [`JsonBody`].
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimit(pub usize);
 
 /// A JSON object of at most the configured size. No body at all counts as `{}`.
-pub(super) struct JsonBody<T>(pub T);
+pub(in crate::http) struct JsonBody<T>(pub T);
 
 /// `{id}` of a room, percent-decoded.
-pub(super) struct RoomPath(pub RoomId);
+pub(in crate::http) struct RoomPath(pub RoomId);
+
+/// `{id}` of a room and `{userId}` of somebody in it.
+pub(in crate::http) struct UserPath(pub RoomId, pub UserId);
 
 /// `{kind}` and `{id}` of a module.
-pub(super) struct ModulePath(pub ModuleKind, pub ModuleId);
+pub(in crate::http) struct ModulePath(pub ModuleKind, pub ModuleId);
 
-pub(super) struct QueryOf<T>(pub T);
+pub(in crate::http) struct QueryOf<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     type Error = ApiError;
@@ -44,7 +50,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
 }
 
 async fn read(req: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, ApiError> {
-    let limit = api(req)?.body_limit;
+    let BodyLimit(limit) = *state(req)?;
     let too_large = || ApiError::new(Code::BodyTooLarge, format!("a body has at most {limit} bytes"));
     let announced = req.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > limit as u64) {
@@ -92,6 +98,18 @@ impl FromRequest for RoomPath {
     }
 }
 
+impl FromRequest for UserPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let path = web::Path::<(String, String)>::extract(req).into_inner();
+        let (room, user) = path.map(|path| path.into_inner()).unwrap_or_default();
+        let both = || Ok(Self(RoomId::new(&room)?, UserId::new(&user)?));
+        ready(both())
+    }
+}
+
 impl FromRequest for ModulePath {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
@@ -123,8 +141,7 @@ impl<T: DeserializeOwned> FromRequest for QueryOf<T> {
     }
 }
 
-/// The handlers' state, which `configure` put there.
-pub(super) fn api(req: &HttpRequest) -> Result<&Api, ApiError> {
-    let api = req.app_data::<web::Data<Api>>();
-    api.map(|api| api.get_ref()).ok_or_else(|| ApiError::internal("the API is not configured"))
+/// What `configure` gave the handlers.
+fn state<T: 'static>(req: &HttpRequest) -> Result<&T, ApiError> {
+    req.app_data::<T>().ok_or_else(|| ApiError::internal("the API is not configured"))
 }

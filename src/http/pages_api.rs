@@ -1,0 +1,235 @@
+//! What the pages themselves ask for: where to connect, which rooms are on air, and a token.
+//!
+//! API keys never reach a browser, so pages have these three endpoints beside them instead of the room API.
+//! Rooms and tokens are given only with `auth.mode: open`, when every listener of the node is on loopback;
+//! elsewhere people come by a link that carries their token in its fragment.
+//!
+//! Owns: the shape of requests and answers. Never does: let anybody in whom the API would not.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::web::{self, Data, Json, ServiceConfig};
+use actix_web::{HttpResponse, Responder};
+use rand::distr::{Alphanumeric, SampleString};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{RoomId, UserId};
+use crate::domain::model::UserRole;
+use crate::domain::room::RoomStatus;
+use crate::domain::signalling::DisplayName;
+use crate::rooms::{Room, RoomError, RoomService, now};
+
+use super::anchors::{self, Anchors};
+use super::audience::Audience;
+use super::cors::{self, Origins};
+use super::error::{ApiError, Code, not_found};
+use super::extract::{BodyLimit, JsonBody, RoomPath};
+use super::request_id;
+use super::tokens::TokenIssuer;
+
+/// Rooms that a page lists; who has more finds them through the API.
+const LISTED: usize = 200;
+/// Letters of a name that go into a user id.
+const NAME_IN_ID: usize = 20;
+
+/// What the endpoints work with.
+pub struct PagesSide {
+    /// `auth.mode: open`.
+    pub open: bool,
+    pub ws_url: String,
+    pub rooms: Arc<RoomService>,
+    pub tokens: Arc<dyn TokenIssuer>,
+    pub anchors: Option<Arc<dyn Anchors>>,
+    pub audience: Arc<Audience>,
+    pub origins: Origins,
+    /// Bytes.
+    pub body_limit: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Settings<'a> {
+    open: bool,
+    ws_url: &'a str,
+}
+
+#[derive(Serialize)]
+struct Rooms<'a> {
+    #[serde(flatten)]
+    settings: Settings<'a>,
+    /// The newest first; none unless `open`.
+    rooms: Vec<OnAir>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OnAir {
+    room_id: RoomId,
+    /// Absent while presence cannot tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchors: Option<usize>,
+    listeners: usize,
+    on_air_since: u64,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum Wanted {
+    Listener,
+    Anchor,
+    Host,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenRequest {
+    role: Wanted,
+    /// Of who asks; makes their user id one that people recognise.
+    #[serde(default)]
+    name: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenAnswer {
+    token: String,
+    expires_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<UserId>,
+}
+
+/// Adds `/pages` and all below it.
+pub fn configure(config: &mut ServiceConfig, side: Data<PagesSide>) {
+    let for_cors = side.clone();
+    let scope = web::scope("/pages")
+        .app_data(BodyLimit(side.body_limit))
+        .app_data(side)
+        .service(only_get("/config", settings))
+        .service(only_get("/rooms", rooms))
+        .service(
+            web::resource("/rooms/{id}/token")
+                .route(web::post().to(token))
+                .default_service(web::to(|| refused("POST"))),
+        )
+        .default_service(web::to(not_found))
+        .wrap(from_fn(move |req, next| {
+            let side = for_cors.clone();
+            async move { cors::check(&side.origins, req, next).await }
+        }))
+        .wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store")))
+        .wrap(from_fn(request_id::middleware));
+    config.service(scope);
+}
+
+fn only_get<F, Args>(path: &str, handler: F) -> actix_web::Resource
+where
+    F: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path).route(web::get().to(handler)).default_service(web::to(|| refused("GET")))
+}
+
+async fn refused(allow: &'static str) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::method_not_allowed(allow))
+}
+
+async fn settings(side: Data<PagesSide>) -> impl Responder {
+    HttpResponse::Ok().json(side.settings())
+}
+
+async fn rooms(side: Data<PagesSide>) -> impl Responder {
+    let on_air = if side.open { side.on_air() } else { Vec::new() };
+    let ids: Vec<_> = on_air.iter().map(|(id, _)| id).collect();
+    let anchors = anchors::counts(side.anchors.as_deref(), &ids).await;
+    let asked_at = Instant::now();
+    let rooms = on_air.iter().map(|(room_id, on_air_since)| OnAir {
+        room_id: room_id.clone(),
+        anchors: anchors.get(room_id).copied(),
+        listeners: side.audience.of(room_id, asked_at),
+        on_air_since: *on_air_since,
+    });
+    HttpResponse::Ok().json(Rooms { settings: side.settings(), rooms: rooms.collect() })
+}
+
+async fn token(
+    side: Data<PagesSide>,
+    room: RoomPath,
+    body: JsonBody<TokenRequest>,
+) -> Result<impl Responder, ApiError> {
+    if !side.open {
+        return Err(closed());
+    }
+    let name = body.0.name.as_deref().map(DisplayName::new).transpose()?;
+    let (issued, user_id) = match body.0.role {
+        Wanted::Listener => (side.listener(&room.0).await?, None),
+        Wanted::Anchor => side.speaker(&room.0, UserRole::Anchor, name).await?,
+        Wanted::Host => side.speaker(&room.0, UserRole::Host, name).await?,
+    };
+    Ok(Json(TokenAnswer { token: issued.token, expires_at: issued.expires_at.0, user_id }))
+}
+
+type Speaker = (super::tokens::Issued, Option<UserId>);
+
+impl PagesSide {
+    fn settings(&self) -> Settings<'_> {
+        Settings { open: self.open, ws_url: &self.ws_url }
+    }
+
+    /// Rooms that can be heard, and since when.
+    fn on_air(&self) -> Vec<(RoomId, u64)> {
+        let known = self.rooms.directory().rooms();
+        let heard = known.iter().filter_map(|(id, view)| {
+            let room = Room::of(id.clone(), view.clone())?;
+            let audible = matches!(room.status, RoomStatus::OnAir | RoomStatus::Degraded);
+            Some((room.id, view.live.as_ref().filter(|_| audible)?.created_at.0))
+        });
+        let mut rooms: Vec<_> = heard.collect();
+        rooms.sort_by_key(|(_, since)| std::cmp::Reverse(*since));
+        rooms.truncate(LISTED);
+        rooms
+    }
+
+    async fn listener(&self, room: &RoomId) -> Result<super::tokens::Issued, ApiError> {
+        match self.rooms.get(room).await?.status {
+            RoomStatus::Removing => Err(RoomError::Removing.into()),
+            _ => Ok(self.tokens.listener(room, now())),
+        }
+    }
+
+    async fn speaker(
+        &self,
+        room: &RoomId,
+        role: UserRole,
+        name: Option<DisplayName>,
+    ) -> Result<Speaker, ApiError> {
+        let wanted = name.and_then(|name| id_like(&name));
+        let invited = self.rooms.create_user(room, role, wanted).await?;
+        let issued = self.tokens.speaker(role, &invited.id, room, now());
+        Ok((issued, Some(invited.id)))
+    }
+}
+
+/// `Änne Lee` becomes `nne-lee-4fT0aB`: to be recognised in a list, and never somebody else's id. `None` when
+/// no letter of the name can be in an id.
+fn id_like(name: &DisplayName) -> Option<UserId> {
+    let letters = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
+    let text: String = name.as_str().chars().map(letters).collect();
+    let words: Vec<_> = text.split_whitespace().collect();
+    let short: String = words.join("-").chars().take(NAME_IN_ID).collect();
+    let random = Alphanumeric.sample_string(&mut rand::rng(), 6);
+    if short.is_empty() { None } else { UserId::new(&format!("{short}-{random}")).ok() }
+}
+
+fn closed() -> ApiError {
+    let remedy = "pages give out tokens only with auth.mode: open; open the page by a link that carries one \
+                  (inviteUrl of POST /api/rooms/{id}/users, or #token= with that of POST /api/token)";
+    ApiError::new(Code::PagesClosed, remedy)
+}
+
+#[cfg(test)]
+#[path = "pages_api_tests.rs"]
+mod tests;

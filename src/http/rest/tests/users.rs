@@ -1,0 +1,120 @@
+//! Who may speak: invitations, lists, removals, and who is counted where.
+
+use std::time::Instant;
+
+use actix_web::http::Method;
+use serde_json::{Value, json};
+
+use super::house::{house, json_request};
+use crate::domain::ids::RoomId;
+
+#[actix::test]
+async fn an_invitation_has_all_that_a_speaker_needs() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo", "pin": "abc123"})).await;
+    let made = house.post("/api/rooms/demo/users", json!({"role": "host", "userId": "bob"})).await;
+    assert_eq!(made.status, 201);
+    let expires = made.json["expiresAt"].as_u64().unwrap();
+    assert!(expires > 1_600_000_000_000);
+    assert_eq!(
+        made.json,
+        json!({
+            "success": true, "userId": "bob", "role": "host", "token": "Host-bob-in-demo", "expiresAt": expires,
+            "wsUrl": "wss://live.example.org/ws", "pin": "abc123",
+            "inviteUrl": "https://live.example.org/speak/demo#token=Host-bob-in-demo",
+        })
+    );
+    let again = house.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": "bob"})).await;
+    assert_eq!((again.status, &again.json["token"]), (201, &json!("Anchor-bob-in-demo")));
+    let chosen = house.post("/api/rooms/demo/users", json!({"role": "anchor"})).await;
+    assert_eq!(chosen.json["userId"].as_str().unwrap().len(), 16);
+}
+
+#[actix::test]
+async fn the_list_has_those_invited_those_removed_and_those_who_are_there() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo"})).await;
+    house.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": "bob"})).await;
+    assert_eq!(house.delete("/api/rooms/demo/users/cat").await.json, json!({"success": true}));
+    let users = house.send(Method::GET, "/api/rooms/demo/users").await.json["users"].clone();
+    let ann = json!({"userId": "ann", "role": "host", "connected": true, "displayName": "Ann",
+                     "muted": true, "status": "onair"});
+    assert_eq!(users[0], ann, "her token was made elsewhere");
+    assert_eq!((&users[1]["userId"], &users[1]["role"]), (&json!("bob"), &json!("anchor")));
+    assert_eq!((&users[1]["connected"], users[1].get("removedAt")), (&json!(false), None));
+    assert_eq!(users[2]["userId"], "cat");
+    assert!(users[2]["removedAt"].as_u64().unwrap() >= users[2]["createdAt"].as_u64().unwrap());
+    assert_eq!(users.as_array().unwrap().len(), 3);
+}
+
+#[actix::test]
+async fn who_was_removed_stays_out() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo"})).await;
+    house.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": "bob"})).await;
+    for _ in 0..2 {
+        assert_eq!(house.delete("/api/rooms/demo/users/bob").await.status, 200);
+    }
+    let back = house.post("/api/rooms/demo/users", json!({"role": "host", "userId": "bob"})).await;
+    back.refused(409, "user_removed");
+}
+
+#[actix::test]
+async fn bad_requests_about_users_change_nothing() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo"})).await;
+    let before = house.store.revision();
+    for (body, code) in [
+        (r#"{}"#, "invalid_body"),
+        (r#"{"role": "listener"}"#, "invalid_body"),
+        (r#"{"role": "Host"}"#, "invalid_body"),
+        (r#"{"role": "host", "userId": 7}"#, "invalid_body"),
+        (r#"{"role": "host", "name": "x"}"#, "invalid_body"),
+        (r#"{"role": "host", "userId": ""}"#, "invalid_user_id"),
+        (r#"{"role": "host", "userId": "a/b"}"#, "invalid_user_id"),
+        (r#"{"role": "host", "userId": "a b"}"#, "invalid_user_id"),
+        (r#"{"role": "host""#, "invalid_json"),
+    ] {
+        let answer = house.call(json_request(Method::POST, "/api/rooms/demo/users", body)).await;
+        assert_eq!((answer.status, &answer.json["code"]), (400, &json!(code)), "{body}");
+    }
+    for user in ["a%2Fb", "%00", "a%20b", "%FF", &"x".repeat(65)] {
+        house.delete(&format!("/api/rooms/demo/users/{user}")).await.refused(400, "invalid_user_id");
+    }
+    let role = json!({"role": "host"});
+    house.post("/api/rooms/other/users", role.clone()).await.refused(404, "room_not_found");
+    house.send(Method::GET, "/api/rooms/other/users").await.refused(404, "room_not_found");
+    house.delete("/api/rooms/other/users/bob").await.refused(404, "room_not_found");
+    house.post("/api/rooms/a%2Fb/users", role.clone()).await.refused(400, "invalid_room_id");
+    house.delete("/api/rooms/a%2Fb/users/bob").await.refused(400, "invalid_room_id");
+    assert_eq!(house.store.revision(), before);
+    house.store.set_down(true);
+    house.post("/api/rooms/demo/users", role).await.refused(503, "store_unavailable");
+    house.delete("/api/rooms/demo/users/bob").await.refused(503, "store_unavailable");
+    assert_eq!(house.send(Method::GET, "/api/rooms/demo/users").await.status, 200, "what is known is told");
+}
+
+#[actix::test]
+async fn a_room_in_removal_takes_nobody() {
+    let house = house().await;
+    house.post("/api/rooms", json!({"roomId": "demo", "start": true})).await;
+    house.delete("/api/rooms/demo").await;
+    house.post("/api/rooms/demo/users", json!({"role": "host"})).await.refused(409, "room_removing");
+    house.delete("/api/rooms/demo/users/bob").await.refused(409, "room_removing");
+}
+
+#[actix::test]
+async fn rooms_show_who_is_in_them() {
+    let house = house().await;
+    let idle = house.post("/api/rooms", json!({"roomId": "demo"})).await.json["room"].clone();
+    assert_eq!((&idle["anchors"], &idle["listeners"]), (&json!(0), &json!(0)));
+    house.post("/api/rooms/demo/start", Value::Null).await;
+    for listener in ["a token", "another"] {
+        house.api.audience.saw(&RoomId::new("demo").unwrap(), listener, Instant::now());
+    }
+    let live = house.send(Method::GET, "/api/rooms/demo").await.json["room"].clone();
+    assert_eq!((&live["anchors"], &live["listeners"]), (&json!(1), &json!(2)));
+    let listed = house.send(Method::GET, "/api/rooms").await.json["rooms"][0].clone();
+    assert_eq!(listed, live);
+    assert_eq!(house.send(Method::GET, "/api/stats").await.json["listeners"], 2);
+}

@@ -1,0 +1,187 @@
+//! `/api/rooms/{id}/users`: who may speak, and who may not any more.
+
+use actix_web::web::{Data, Json};
+use actix_web::{HttpResponse, Responder};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::ids::{RoomId, UserId};
+use crate::domain::model::UserRole;
+use crate::domain::view::Users;
+use crate::http::anchors;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::extract::{JsonBody, RoomPath, UserPath};
+use crate::presence::{Member, MemberRole, MemberStatus};
+use crate::rooms::now;
+
+use super::Api;
+use super::body::Done;
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CreateUser {
+    role: UserRole,
+    /// `^[A-Za-z0-9_.-]{1,64}$`, unique in the room; without one, a random one is made.
+    #[serde(default)]
+    user_id: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CreateUserAnswer {
+    success: bool,
+    user_id: String,
+    role: UserRole,
+    /// For the WebSocket at `wsUrl`, until `expiresAt`.
+    token: String,
+    expires_at: u64,
+    ws_url: String,
+    /// The page to speak from, with the token in the fragment, which no server gets to see.
+    invite_url: String,
+    /// Of the room; need not be sent along with the token.
+    pin: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct UsersAnswer {
+    success: bool,
+    /// In the order of their ids.
+    users: Vec<UserBody>,
+}
+
+/// A user made through the API, or removed, or in the room with a token from elsewhere.
+#[derive(Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = User)]
+pub(super) struct UserBody {
+    user_id: String,
+    /// As connected, else as created.
+    #[schema(value_type = UserRole)]
+    role: Option<UserRole>,
+    /// Absent for one whose token was not made here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<u64>,
+    /// From then on no token of theirs is good for this room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_at: Option<u64>,
+    /// Whether they are in the room now; absent while that cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connected: Option<bool>,
+    /// The rest only while they are connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    muted: Option<bool>,
+    /// `onair` or `idle`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    status: Option<MemberStatus>,
+}
+
+/// A token with which one person may speak. Repeated for the same `userId` it gives a fresh token, and the
+/// role asked for; tokens given before stay good.
+#[utoipa::path(
+    post, path = "/api/rooms/{id}/users", operation_id = "createUser", tag = "users",
+    params(("id" = String, Path, description = "room id")),
+    request_body = CreateUser,
+    responses(
+        (status = 201, body = CreateUserAnswer),
+        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, invalid_user_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 409, body = ErrorBody, description = "user_removed, too_many_users, room_removing (retryable)"),
+        (status = 413, body = ErrorBody, description = "body_too_large"),
+        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn create(
+    api: Data<Api>,
+    room: RoomPath,
+    body: JsonBody<CreateUser>,
+) -> Result<impl Responder, ApiError> {
+    let user = body.0.user_id.as_deref().map(UserId::new).transpose()?;
+    let invited = api.rooms.create_user(&room.0, body.0.role, user).await?;
+    let issued = api.tokens.speaker(invited.user.role, &invited.id, &room.0, now());
+    Ok(HttpResponse::Created().json(CreateUserAnswer {
+        success: true,
+        invite_url: invite_url(&api.hls_base, &room.0, &issued.token),
+        user_id: invited.id.to_string(),
+        role: invited.user.role,
+        token: issued.token,
+        expires_at: issued.expires_at.0,
+        ws_url: api.ws_url.clone(),
+        pin: invited.room.meta.pin.reveal().to_owned(),
+    }))
+}
+
+/// Those who were given a token here, those who were removed, and whoever else is in the room.
+#[utoipa::path(
+    get, path = "/api/rooms/{id}/users", operation_id = "listUsers", tag = "users",
+    params(("id" = String, Path, description = "room id")),
+    responses(
+        (status = 200, body = UsersAnswer),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responder, ApiError> {
+    let known = api.rooms.users(&room.0).await?;
+    let present = anchors::members(api.anchors.as_deref(), &room.0).await;
+    Ok(Json(UsersAnswer { success: true, users: everybody(&known, present) }))
+}
+
+/// Disconnects the user and refuses every token of theirs for as long as the room exists; may be repeated, and
+/// also names somebody whose token was made elsewhere.
+#[utoipa::path(
+    delete, path = "/api/rooms/{id}/users/{userId}", operation_id = "removeUser", tag = "users",
+    params(("id" = String, Path, description = "room id"), ("userId" = String, Path, description = "user id")),
+    responses(
+        (status = 200, body = Done),
+        (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 409, body = ErrorBody, description = "too_many_users, room_removing (retryable)"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn remove(api: Data<Api>, user: UserPath) -> Result<impl Responder, ApiError> {
+    api.rooms.remove_user(&user.0, &user.1).await?;
+    Ok(Json(Done::YES))
+}
+
+/// The fragment stays in the browser: it is in no log of a server or proxy, and in no `Referer`.
+fn invite_url(hls_base: &str, room: &RoomId, token: &str) -> String {
+    format!("{hls_base}/speak/{room}#token={token}")
+}
+
+fn everybody(known: &Users, present: Option<Vec<Member>>) -> Vec<UserBody> {
+    let connected = present.as_ref().map(|_| false);
+    let mut users: std::collections::BTreeMap<_, _> = known
+        .iter()
+        .map(|(id, user)| {
+            let (created_at, removed_at) = (Some(user.created_at.0), user.removed_at.map(|at| at.0));
+            let (user_id, role) = (id.to_string(), Some(user.role));
+            (id.clone(), UserBody { user_id, role, created_at, removed_at, connected, ..UserBody::default() })
+        })
+        .collect();
+    for member in present.into_iter().flatten() {
+        let user = users.entry(member.user_id.clone()).or_default();
+        user.user_id = member.user_id.to_string();
+        user.role = Some(match member.role {
+            MemberRole::Host => UserRole::Host,
+            MemberRole::Anchor => UserRole::Anchor,
+        });
+        (user.connected, user.muted, user.status) = (Some(true), Some(member.muted), Some(member.status));
+        user.display_name = member.display_name;
+    }
+    users.into_values().collect()
+}

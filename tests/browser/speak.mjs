@@ -1,0 +1,276 @@
+// Drives speak and listen pages in headless Chromiums, one browser each, for a test that talks to it in lines of
+// JSON: requests on stdin, one answer each on stdout, in the order in which they are done.
+//
+//   node speak.mjs
+//   → {"id": 1, "do": "open", "name": "ann", "url": "http://127.0.0.1:8080/speak/demo#token=…", "wav": "440.wav"}
+//   ← {"id": 1, "ok": true, "result": {…}}        or {"id": 1, "ok": false, "error": "…"}
+//
+// Requests with different names run beside each other; those with the same name one after the other.
+//
+// | do         | beside `name`                     | does, and answers |
+// |------------|-----------------------------------|-------------------|
+// | open       | url, wav?, displayName?, pin?     | opens the page; `wav` is what its microphone hears, in a loop. A speak page is filled in and joined by its buttons. Answers as `state` |
+// | wait       | state, timeoutMs?, view?, code?   | until the visit is in `state` (`connected`, `reconnecting`, `closed`), or the page shows `view` (`room`, `ended`), or the last problem has `code`; answers as `state` |
+// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, errors}`; of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, errors}` |
+// | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
+// | stats      |                                   | the client library's statistics: packets sent and received, round trip, … |
+// | mute       | user?, muted                      | presses the button: one's own, or as host another's; `muted` is what it shall be |
+// | remove     | user                              | as host, with the confirmation |
+// | cut        | how: "reset" \| "freeze"          | ends the WebSocket's TCP connection and refuses new ones, or lets no byte through and says nothing; media is not touched |
+// | restore    |                                   | takes `cut` back |
+// | leave      |                                   | presses Leave |
+// | reload     |                                   | reloads the page, and joins again |
+// | screenshot | path                              | PNG of the page |
+// | close      |                                   | ends the browser |
+//
+// It ends, with all browsers, when stdin does. Sound is measured, not believed; the microphone's processing
+// (echo, noise, gain) is switched off, since it takes a steady tone for noise.
+
+import { connect, createServer } from 'node:net';
+import { createInterface } from 'node:readline';
+import { chromium } from 'playwright-core';
+
+const WAIT_MS = 30_000;
+const pages = new Map();
+
+/** What stands between a page and the gateway, so that a connection can be cut as a network does it. */
+class Cable {
+  #mode = 'whole';
+  #pairs = new Set();
+  #server;
+
+  async plug(host, port) {
+    this.#server = createServer((near) => this.#link(near, host, port));
+    await new Promise((done) => this.#server.listen(0, '127.0.0.1', done));
+    return this.#server.address().port;
+  }
+
+  cut(how) {
+    this.#mode = how;
+    for (const pair of this.#pairs) {
+      if (how === 'reset') pair.forEach((socket) => socket.resetAndDestroy());
+      else pair.forEach((socket) => socket.pause());
+    }
+  }
+
+  /** What was frozen is lost: a network that comes back does not bring the old connections with it. */
+  restore() {
+    this.#mode = 'whole';
+    for (const pair of this.#pairs) pair.forEach((socket) => socket.resetAndDestroy());
+  }
+
+  unplug() {
+    this.restore();
+    this.#server?.close();
+  }
+
+  #link(near, host, port) {
+    if (this.#mode === 'reset') return near.resetAndDestroy();
+    const far = connect(port, host);
+    const pair = [near, far];
+    this.#pairs.add(pair);
+    for (const [from, to] of [[near, far], [far, near]]) {
+      from.on('data', (bytes) => this.#mode === 'whole' && to.write(bytes));
+      from.on('error', () => to.destroy());
+      from.on('close', () => {
+        to.destroy();
+        this.#pairs.delete(pair);
+      });
+    }
+  }
+}
+
+/** Runs in the page before its first script. */
+function prepare() {
+  const open = navigator.mediaDevices?.getUserMedia.bind(navigator.mediaDevices);
+  if (!open) return;
+  navigator.mediaDevices.getUserMedia = ({ audio, ...rest }) => {
+    const unprocessed = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+    return open({ ...rest, audio: { ...(typeof audio === 'object' ? audio : {}), ...unprocessed } });
+  };
+}
+
+/** Runs in the page: what its loudspeaker gets, as a spectrum averaged over the time. */
+async function listen({ hz, ms }) {
+  const RATE = 48_000;
+  const SIZE = 8192;
+  const audio = document.querySelector('audio');
+  const context = (window.__context ??= new AudioContext({ sampleRate: RATE }));
+  await context.resume();
+  const analyser = new AnalyserNode(context, { fftSize: SIZE, smoothingTimeConstant: 0 });
+  const source = audio.srcObject
+    ? context.createMediaStreamSource(audio.srcObject)
+    : (window.__source ??= context.createMediaElementSource(audio));
+  source.connect(analyser);
+  if (!audio.srcObject) analyser.connect(context.destination);
+  const power = new Float64Array(analyser.frequencyBinCount);
+  const [spectrum, wave] = [new Float32Array(power.length), new Float32Array(SIZE)];
+  let [looks, energy] = [0, 0];
+  const end = performance.now() + ms;
+  while (performance.now() < end) {
+    await new Promise((next) => setTimeout(next, 100));
+    analyser.getFloatFrequencyData(spectrum);
+    analyser.getFloatTimeDomainData(wave);
+    spectrum.forEach((db, bin) => (power[bin] += 10 ** (Math.max(db, -200) / 10)));
+    energy += wave.reduce((sum, sample) => sum + sample * sample, 0) / SIZE;
+    looks += 1;
+  }
+  source.disconnect(analyser);
+  const decibels = [...power].map((sum) => 10 * Math.log10(sum / looks));
+  const bin = (frequency) => Math.round((frequency * SIZE) / RATE);
+  const voice = decibels.slice(bin(150), bin(4000)).sort((a, b) => a - b);
+  const floorDb = voice[voice.length >> 1];
+  const near = (frequency) => Math.max(...decibels.slice(bin(frequency) - 2, bin(frequency) + 3));
+  const levels = Object.fromEntries(hz.map((frequency) => [frequency, near(frequency)]));
+  const hears = Object.fromEntries(hz.map((frequency) => [frequency, near(frequency) > Math.max(-70, floorDb + 20)]));
+  const dominantHz = (decibels.indexOf(Math.max(...decibels)) * RATE) / SIZE;
+  return { rms: Math.sqrt(energy / looks), dominantHz, floorDb, levels, hears };
+}
+
+/** Runs in the page. */
+function look() {
+  const text = (selector) => document.querySelector(selector)?.textContent.trim() ?? null;
+  const player = window.stentorPlayer;
+  if (player) {
+    const { state, playing, behindLiveSeconds, firstSoundMs, errors } = player;
+    return { state, playing, behindLiveSeconds, firstSoundMs, errors: [...errors] };
+  }
+  const room = window.stentorRoom;
+  const { view } = document.body.dataset;
+  const words = view === 'room' ? text('#trouble:not([hidden])') : view === 'ended' ? text('#ended-text') : text('#waiting:not([hidden]) p');
+  return {
+    view,
+    state: room?.state ?? 'idle',
+    problem: room?.status.problem ?? null,
+    mediaFlows: room?.status.mediaFlows ?? false,
+    muted: room?.muted ?? false,
+    members: room?.members ?? [],
+    heading: view === 'ended' ? text('#ended-title') : text(`#${view} h1`),
+    words,
+  };
+}
+
+/** Where the page's signalling goes; nowhere on a server without a gateway. */
+async function gateway(origin) {
+  const response = await fetch(`${origin}/pages/config`).catch(() => null);
+  const { wsUrl } = response?.ok ? await response.json() : {};
+  if (!wsUrl) return null;
+  const { hostname, port, protocol } = new URL(wsUrl);
+  return { host: hostname, port: Number(port || (protocol === 'wss:' ? 443 : 80)) };
+}
+
+async function open({ url, wav, displayName, pin, name }) {
+  const { origin } = new URL(url);
+  const cable = new Cable();
+  const to = await gateway(origin);
+  const args = [
+    '--no-sandbox',
+    '--disable-dev-shm-usage',
+    '--autoplay-policy=no-user-gesture-required',
+    '--use-fake-ui-for-media-stream',
+    '--use-fake-device-for-media-stream',
+    // Browsers give a microphone only to https and localhost.
+    `--unsafely-treat-insecure-origin-as-secure=${origin}`,
+  ];
+  if (wav) args.push(`--use-file-for-fake-audio-capture=${wav}`);
+  if (to) args.push(`--host-resolver-rules=MAP ${to.host}:${to.port} 127.0.0.1:${await cable.plug(to.host, to.port)}`);
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args });
+  const page = await browser.newPage();
+  const visit = { browser, page, cable, errors: [], displayName: displayName ?? name, pin };
+  pages.set(name, visit);
+  page.on('pageerror', (error) => visit.errors.push(error.message));
+  await page.addInitScript(prepare);
+  await page.goto(url);
+  await enter(visit);
+  return state(visit);
+}
+
+async function enter({ page, displayName, pin }) {
+  if (!(await page.$('#form'))) return;
+  await page.fill('#name', displayName);
+  if (pin) {
+    await page.click('#pin-field summary');
+    await page.fill('#pin', pin);
+  }
+  await page.click('#join');
+}
+
+async function state({ page, errors }) {
+  const seen = await page.evaluate(look);
+  return { ...seen, errors: [...(seen.errors ?? []), ...errors] };
+}
+
+async function wait(visit, { state: wanted, view, code, timeoutMs = WAIT_MS }) {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const seen = await state(visit);
+    const right = (!wanted || seen.state === wanted) && (!view || seen.view === view) && (!code || seen.problem?.code === code);
+    if (right) return seen;
+    if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${JSON.stringify(seen)}`);
+    await new Promise((next) => setTimeout(next, 50));
+  }
+}
+
+async function mute({ page }, { user, muted }) {
+  const own = () => page.evaluate(() => window.stentorRoom.muted);
+  if (!user) {
+    if ((await own()) !== muted) await page.click('#mute');
+    return { muted: await own() };
+  }
+  await page.click(`[data-user="${user}"] [data-do=mute]:text-is("${muted ? 'Mute' : 'Unmute'}")`);
+  return {};
+}
+
+const acts = {
+  wait,
+  state,
+  mute,
+  analyse: ({ page }, { hz, ms = 2000 }) => page.evaluate(listen, { hz, ms }),
+  stats: ({ page }) => page.evaluate(() => window.stentorRoom?.stats() ?? null),
+  remove: async ({ page }, { user }) => {
+    await page.click(`[data-user="${user}"] [data-do=remove]`);
+    await page.click('#confirm-yes');
+  },
+  cut: ({ cable }, { how }) => cable.cut(how),
+  restore: ({ cable }) => cable.restore(),
+  leave: ({ page }) => page.click('#leave'),
+  reload: async (visit) => {
+    await visit.page.reload();
+    await enter(visit);
+    return state(visit);
+  },
+  screenshot: ({ page }, { path }) => page.screenshot({ path }).then(() => ({ path })),
+  close: async (visit, { name }) => {
+    pages.delete(name);
+    visit.cable.unplug();
+    await visit.browser.close();
+  },
+};
+
+async function perform(request) {
+  if (request.do === 'open') return open(request);
+  const visit = pages.get(request.name);
+  if (!visit) throw new Error(`no page is called ${request.name}`);
+  const act = acts[request.do];
+  if (!act) throw new Error(`there is no ${request.do}`);
+  return act(visit, request);
+}
+
+async function answer(request) {
+  try {
+    const result = (await perform(request)) ?? {};
+    console.log(JSON.stringify({ id: request.id, ok: true, result }));
+  } catch (error) {
+    console.log(JSON.stringify({ id: request.id, ok: false, error: String(error.message ?? error) }));
+  }
+}
+
+const queues = new Map();
+for await (const line of createInterface({ input: process.stdin })) {
+  if (line.trim() === '') continue;
+  const request = JSON.parse(line);
+  const before = queues.get(request.name) ?? Promise.resolve();
+  queues.set(request.name, before.then(() => answer(request)));
+}
+await Promise.all([...pages.values()].map(({ browser }) => browser.close()));
+process.exit(0);

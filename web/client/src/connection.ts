@@ -1,0 +1,107 @@
+// One WebSocket to the gateway, from opening to end; never reopened. Owns: the socket, its calls, its keepalive.
+
+import { problemOf, StentorError, type Problem } from './errors.js';
+import type { Environment } from './environment.js';
+import { BEARER, CALL_TIMEOUT_MS, closeMeaning, KEEPALIVE_MS, SUBPROTOCOL, type Activity } from './protocol.js';
+import { Rpc, type Notified } from './rpc.js';
+
+export interface ConnectionListener {
+  opened(): void;
+  notified: Notified;
+  /** Told once, unless this side ended it. `opened`: whether it ever was. */
+  ended(problem: Problem, opened: boolean): void;
+}
+
+/** How long an answer may take when there is reason to believe that the network has changed. */
+const PROBE_TIMEOUT_MS = 3_000;
+
+export class Connection {
+  private readonly socket: WebSocket;
+  private readonly rpc: Rpc;
+  private keepaliveTimer: unknown = null;
+  private opened = false;
+  private over = false;
+
+  constructor(
+    url: string,
+    token: string,
+    private readonly environment: Environment,
+    private readonly listener: ConnectionListener,
+  ) {
+    this.socket = environment.openSocket(url, [SUBPROTOCOL, BEARER + token]);
+    this.rpc = new Rpc((text) => this.send(text), listener.notified, environment);
+    this.socket.onopen = () => {
+      this.opened = true;
+      listener.opened();
+    };
+    this.socket.onmessage = ({ data }) => this.rpc.receive(String(data));
+    this.socket.onclose = ({ code }) => this.fall(closeMeaning(code));
+  }
+
+  /** Rejects with a {@link StentorError}. A call without an answer is taken for the end of the connection. */
+  async call(method: string, params: object, timeoutMs = CALL_TIMEOUT_MS): Promise<unknown> {
+    try {
+      return await this.rpc.call(method, params, timeoutMs);
+    } catch (error) {
+      const problem = problemOf(error, 'internal');
+      // The server has a timeout of its own and would have said so.
+      if (problem.code === 'timeout' && !this.over) this.fall(problem);
+      throw error;
+    }
+  }
+
+  notify(method: string, params: object): void {
+    this.rpc.notify(method, params);
+  }
+
+  /** From now on, and at once. */
+  keepAlive(activity: () => Activity): void {
+    this.environment.clearTimeout(this.keepaliveTimer);
+    this.keepaliveTimer = this.environment.setTimeout(() => {
+      if (this.over) return;
+      void this.beat(activity(), CALL_TIMEOUT_MS);
+      this.keepAlive(activity);
+    }, KEEPALIVE_MS);
+  }
+
+  /** Finds out quickly whether the other end is still there. */
+  probe(activity: Activity): void {
+    void this.beat(activity, PROBE_TIMEOUT_MS);
+  }
+
+  /** Without telling the listener. `goodbye`: for good, else the server keeps the session for a while. */
+  end(goodbye: boolean): void {
+    if (this.over) return;
+    if (goodbye) this.rpc.notify('leave', {});
+    this.stop({ code: 'not_connected', message: 'the connection was ended from here', retryable: true });
+  }
+
+  private async beat(activity: Activity, timeoutMs: number): Promise<void> {
+    try {
+      await this.call('keepalive', { status: activity }, timeoutMs);
+    } catch (error) {
+      // Other failures, like a store that is away, do not end a call in progress.
+      const problem = problemOf(error, 'internal');
+      if (problem.code === 'not_joined') this.fall({ ...problem, retryable: true });
+    }
+  }
+
+  private fall(problem: Problem): void {
+    if (this.over) return;
+    this.stop(problem);
+    this.listener.ended(problem, this.opened);
+  }
+
+  private stop(problem: Problem): void {
+    this.over = true;
+    this.environment.clearTimeout(this.keepaliveTimer);
+    this.rpc.end(new StentorError({ ...problem, retryable: true }));
+    this.socket.onopen = this.socket.onmessage = this.socket.onclose = null;
+    this.socket.close();
+  }
+
+  private send(text: string): void {
+    // The browser throws this away once the socket closes; then `onclose` ends the calls.
+    if (this.socket.readyState === 1) this.socket.send(text);
+  }
+}

@@ -1,0 +1,32 @@
+// Typed events, as few lines as they need.
+
+/** Listeners by event name; a listener that throws disturbs neither the others nor whoever emits. */
+export class Emitter<Events extends object> {
+  private readonly listeners = new Map<keyof Events, Set<(event: never) => void>>();
+
+  /** Calls `listener` at each such event; returns what ends that. */
+  on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
+    const set = this.listeners.get(name) ?? new Set();
+    this.listeners.set(name, set);
+    set.add(listener);
+    return () => this.off(name, listener);
+  }
+
+  /** Ends what {@link Emitter.on} began. */
+  off<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): void {
+    this.listeners.get(name)?.delete(listener);
+  }
+
+  protected emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+    for (const listener of [...(this.listeners.get(name) ?? [])]) {
+      try {
+        listener(event as never);
+      } catch (thrown) {
+        // Seen in the console as uncaught, like an exception in a DOM listener.
+        queueMicrotask(() => {
+          throw thrown;
+        });
+      }
+    }
+  }
+}

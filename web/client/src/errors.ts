@@ -1,0 +1,44 @@
+// The one error of this library.
+
+/** What went wrong, and whether trying again can help. */
+export interface Problem {
+  /**
+   * Stable. A signalling error's `data.code` (`wrong_pin`, `room_full`, …), the name of a close code (`removed`,
+   * `room_closed`, …), or one of this side: `left`, `timeout`, `token_expired`, `media_lost`, `media_timeout`,
+   * `media_failed`, `not_connected`.
+   */
+  code: string;
+  /** For people; may change. */
+  message: string;
+  retryable: boolean;
+  /** Earlier is in vain. */
+  retryAfterMs?: number;
+}
+
+/** Thrown by every call of this library that fails. */
+export class StentorError extends Error implements Problem {
+  override readonly name = 'StentorError';
+  readonly code: string;
+  readonly retryable: boolean;
+  readonly retryAfterMs?: number;
+
+  constructor(problem: Problem, options?: ErrorOptions) {
+    super(problem.message, options);
+    this.code = problem.code;
+    this.retryable = problem.retryable;
+    if (problem.retryAfterMs !== undefined) this.retryAfterMs = problem.retryAfterMs;
+  }
+
+  /** Without the stack: what an event carries. */
+  get problem(): Problem {
+    const { code, message, retryable, retryAfterMs } = this;
+    return retryAfterMs === undefined ? { code, message, retryable } : { code, message, retryable, retryAfterMs };
+  }
+}
+
+/** Whatever was thrown, as a problem. */
+export function problemOf(thrown: unknown, code: string): Problem {
+  if (thrown instanceof StentorError) return thrown.problem;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return { code, message, retryable: true };
+}

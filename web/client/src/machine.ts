@@ -1,0 +1,165 @@
+// What a visit to a room does next. Pure: events, time and randomness come in, effects go out.
+//
+//            opened          joined, no media      answered          linked
+//   opening ───────▶ joining ───────────────▶ offering ───────▶ linking ───────▶ up
+//      ▲                │ joined, media as before: at once ──────────────────────▶│
+//      │ alarm, hurry   │ joined, media broken: offering an ICE restart           │ unlinked: offering an ICE restart
+//   waiting ◀───────────┴── any step failed, and may be tried again ◀─────────────┘
+//   closed  ◀── left, or failed for good (from anywhere)
+//
+// Invariant: the peer connection outlives the socket. It is given up only where the server resumed nothing, or
+// where an ICE restart did not bring it back.
+
+import { backoff } from './backoff.js';
+import type { Problem } from './errors.js';
+import { CALL_TIMEOUT_MS } from './protocol.js';
+
+export type Phase = 'idle' | 'opening' | 'joining' | 'offering' | 'linking' | 'up' | 'waiting' | 'closed';
+
+export type Event =
+  | { type: 'start' | 'opened' | 'linked' | 'unlinked' | 'alarm' | 'hurry' | 'leave' }
+  /** `linked`: resumed and alive. `broken`: resumed, but no packet gets through. `none`: not resumed. */
+  | { type: 'joined'; media: 'linked' | 'broken' | 'none' }
+  | { type: 'answered'; linked: boolean }
+  | { type: 'failed'; problem: Problem };
+
+export type Effect =
+  /** A socket. */
+  | 'open'
+  | 'join'
+  /** A new peer connection and its offer. */
+  | 'offer'
+  /** An offer that restarts ICE of the present peer connection. */
+  | 'restart'
+  /** Whether the socket still lives. */
+  | 'probe'
+  /** The next join is to resume nothing. */
+  | 'forget'
+  /** The socket goes, the peer connection stays. */
+  | 'drop'
+  /** Everything goes. */
+  | 'end';
+
+const LINK_TIMEOUT_MS = 15_000;
+/** A connection that held this long was a good one: the next failure is a first one. */
+const STEADY_MS = 10_000;
+/** After so many failures even a session that is resumed each time is not worth keeping. */
+const STUBBORN = 3;
+
+const TIMED_OUT: Record<string, Problem> = {
+  opening: { code: 'timeout', message: 'the server does not answer', retryable: true },
+  joining: { code: 'timeout', message: 'the server does not answer', retryable: true },
+  offering: { code: 'timeout', message: 'the server does not answer', retryable: true },
+  linking: { code: 'media_timeout', message: 'no sound gets through to the server', retryable: true },
+};
+const MEDIA_LOST: Problem = { code: 'media_lost', message: 'sound no longer gets through', retryable: true };
+const LEFT: Problem = { code: 'left', message: 'you left the room', retryable: false };
+
+export class Machine {
+  phase: Phase = 'idle';
+  /** Why it waits, tries again or is closed; `null` when all is well. */
+  problem: Problem | null = null;
+  /** Tries that failed in a row. */
+  failures = 0;
+  /** It was up at least once. */
+  everUp = false;
+  /** When `alarm` is due; in the clock of `now`. */
+  alarmAt: number | null = null;
+  private upAt = 0;
+  private notBefore = 0;
+  private repairing = false;
+
+  /** Takes one event; the effects are to be run in their order. */
+  step(event: Event, now: number, random: number): Effect[] {
+    if (this.phase === 'closed') return [];
+    switch (event.type) {
+      case 'leave':
+        return this.close(LEFT);
+      case 'failed':
+        return this.fail(event.problem, now, random);
+      case 'alarm':
+        return this.alarm(now, random);
+      case 'hurry':
+        return this.hurry(now);
+      case 'start':
+        return this.phase === 'idle' ? this.enter('opening', now, CALL_TIMEOUT_MS, 'open') : [];
+      case 'opened':
+        return this.phase === 'opening' ? this.enter('joining', now, CALL_TIMEOUT_MS, 'join') : [];
+      case 'joined':
+        return this.phase === 'joining' ? this.joined(event.media, now) : [];
+      case 'answered':
+        if (this.phase !== 'offering') return [];
+        return event.linked ? this.up(now) : this.enter('linking', now, LINK_TIMEOUT_MS);
+      case 'linked':
+        return this.phase === 'linking' ? this.up(now) : [];
+      case 'unlinked':
+        return this.unlinked(now, random);
+    }
+  }
+
+  private joined(media: 'linked' | 'broken' | 'none', now: number): Effect[] {
+    if (media === 'linked') return this.up(now);
+    this.repairing = media === 'broken';
+    return this.enter('offering', now, CALL_TIMEOUT_MS, this.repairing ? 'restart' : 'offer');
+  }
+
+  private up(now: number): Effect[] {
+    this.everUp = true;
+    this.repairing = false;
+    this.problem = null;
+    this.upAt = now;
+    return this.enter('up', now, null);
+  }
+
+  private unlinked(now: number, random: number): Effect[] {
+    if (this.phase === 'up') {
+      this.problem = MEDIA_LOST;
+      this.repairing = true;
+      return this.enter('offering', now, CALL_TIMEOUT_MS, 'restart');
+    }
+    return this.phase === 'linking' ? this.fail(MEDIA_LOST, now, random) : [];
+  }
+
+  private alarm(now: number, random: number): Effect[] {
+    if (this.alarmAt === null || now < this.alarmAt) return [];
+    if (this.phase === 'waiting') return this.enter('opening', now, CALL_TIMEOUT_MS, 'open');
+    const problem = TIMED_OUT[this.phase];
+    return problem ? this.fail(problem, now, random) : [];
+  }
+
+  private hurry(now: number): Effect[] {
+    if (this.phase === 'up') return ['probe'];
+    if (this.phase !== 'waiting') return [];
+    if (now >= this.notBefore) return this.enter('opening', now, CALL_TIMEOUT_MS, 'open');
+    this.alarmAt = this.notBefore;
+    return [];
+  }
+
+  private fail(problem: Problem, now: number, random: number): Effect[] {
+    if (this.phase === 'idle' || this.phase === 'waiting') return [];
+    const inMedia = this.phase === 'offering' || this.phase === 'linking';
+    const gone = inMedia && problem.code === 'not_joined';
+    // A repair that is refused, or a session that is gone, calls for a new session, not for the end.
+    const anew = gone || (inMedia && (problem.code.startsWith('media_') || this.failures >= STUBBORN));
+    const curable = gone || (this.repairing && problem.code === 'media_refused');
+    if (!problem.retryable && !curable) return this.close(problem);
+    if (this.phase === 'up' && now - this.upAt >= STEADY_MS) this.failures = 0;
+    const wait = backoff(this.failures, random, problem.retryAfterMs);
+    this.failures += 1;
+    this.problem = problem;
+    this.repairing = false;
+    this.notBefore = now + (problem.retryAfterMs ?? 0);
+    return [...this.enter('waiting', now, wait, 'drop'), ...(anew ? (['forget'] as const) : [])];
+  }
+
+  private close(problem: Problem): Effect[] {
+    this.problem = problem;
+    return this.enter('closed', 0, null, 'end');
+  }
+
+  private enter(phase: Phase, now: number, alarmIn: number | null, ...effects: Effect[]): Effect[] {
+    this.phase = phase;
+    this.alarmAt = alarmIn === null ? null : now + alarmIn;
+    return effects;
+  }
+}

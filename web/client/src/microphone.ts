@@ -1,0 +1,64 @@
+// Microphones: which there are, and opening one, with an error that names the remedy.
+
+import { StentorError } from './errors.js';
+
+/** A device that can be chosen. */
+export interface Microphone {
+  deviceId: string;
+  /** Empty until a microphone was allowed once. */
+  label: string;
+}
+
+/** What a call wants of a microphone. */
+export interface MicrophoneOptions {
+  /** One of {@link listMicrophones}; default: the system's. If it is gone, the system's is taken. */
+  deviceId?: string;
+  /** For music: without echo cancellation, noise suppression and gain control. */
+  raw?: boolean;
+}
+
+/** The microphones there are. */
+export async function listMicrophones(): Promise<Microphone[]> {
+  const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+  const inputs = devices.filter((device) => device.kind === 'audioinput' && device.deviceId !== '');
+  return inputs.map(({ deviceId, label }) => ({ deviceId, label }));
+}
+
+/**
+ * Opens a microphone, asking the person if need be. Rejects with a {@link StentorError} whose code is
+ * `microphone_insecure` (the page is served without TLS), `microphone_denied`, `microphone_missing`,
+ * `microphone_busy` (another program has it) or `microphone_failed`.
+ */
+export async function openMicrophone({ deviceId, raw = false }: MicrophoneOptions = {}): Promise<MediaStream> {
+  if (!navigator.mediaDevices?.getUserMedia) {
+    throw problem('microphone_insecure', 'browsers give a microphone only to pages served over https or from localhost');
+  }
+  const processed = { echoCancellation: !raw, noiseSuppression: !raw, autoGainControl: !raw };
+  const device = deviceId ? { deviceId: { exact: deviceId } } : {};
+  try {
+    return await navigator.mediaDevices.getUserMedia({ audio: { ...processed, ...device } });
+  } catch (thrown) {
+    const name = thrown instanceof DOMException ? thrown.name : '';
+    if (deviceId && (name === 'OverconstrainedError' || name === 'NotFoundError')) return openMicrophone({ raw });
+    throw refusal(name);
+  }
+}
+
+function refusal(name: string): StentorError {
+  switch (name) {
+    case 'NotAllowedError':
+    case 'SecurityError':
+      return problem('microphone_denied', 'the microphone was not allowed');
+    case 'NotFoundError':
+      return problem('microphone_missing', 'there is no microphone');
+    case 'NotReadableError':
+    case 'AbortError':
+      return problem('microphone_busy', 'the microphone is in use by another program');
+    default:
+      return problem('microphone_failed', 'the microphone could not be opened');
+  }
+}
+
+function problem(code: string, message: string): StentorError {
+  return new StentorError({ code, message, retryable: false });
+}

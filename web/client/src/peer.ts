@@ -1,0 +1,113 @@
+// One RTCPeerConnection to the room's media server: one audio line, both ways. What is sent may change without
+// negotiation. Owns: offer, answer, candidates, whether packets get through. Never does: decide what follows.
+
+import type { Environment } from './environment.js';
+import { MAX_CANDIDATES } from './protocol.js';
+
+export interface PeerListener {
+  /** A candidate to be sent; `null`: there are no more. Only after {@link Peer.accept}. */
+  candidate(candidate: RTCIceCandidateInit | null): void;
+  linked(): void;
+  unlinked(): void;
+  stream(stream: MediaStream): void;
+}
+
+/** ICE often finds its way back by itself within this time. */
+const DISCONNECTED_MS = 4_000;
+
+export class Peer {
+  /** It got through once: the server has a session worth resuming. */
+  everLinked = false;
+  private readonly pc: RTCPeerConnection;
+  private readonly sender: RTCRtpSender;
+  private outbox: (RTCIceCandidateInit | null)[] | null = [];
+  private sent = 0;
+  private inbox: (RTCIceCandidateInit | null)[] | null = [];
+  private lossTimer: unknown = null;
+
+  constructor(
+    iceServers: RTCIceServer[],
+    track: MediaStreamTrack | null,
+    private readonly environment: Environment,
+    private readonly listener: PeerListener,
+  ) {
+    this.pc = environment.createPeer({ iceServers });
+    this.sender = this.pc.addTransceiver(track ?? 'audio', { direction: 'sendrecv' }).sender;
+    this.pc.onicecandidate = ({ candidate }) => this.gathered(candidate?.toJSON() ?? null);
+    this.pc.onconnectionstatechange = () => this.changed();
+    this.pc.ontrack = ({ track, streams }) => listener.stream(streams[0] ?? environment.createStream(track));
+  }
+
+  get linked(): boolean {
+    return this.pc.connectionState === 'connected';
+  }
+
+  /** The SDP to be offered. */
+  async offer(restart: boolean): Promise<string> {
+    this.outbox = [];
+    this.sent = 0;
+    this.inbox = [];
+    await this.pc.setLocalDescription(await this.pc.createOffer({ iceRestart: restart }));
+    return this.pc.localDescription?.sdp ?? '';
+  }
+
+  /** The answer; candidates that came before it, from either side, go their way now. */
+  async accept(sdp: string): Promise<void> {
+    await this.pc.setRemoteDescription({ type: 'answer', sdp });
+    const [outbox, inbox] = [this.outbox ?? [], this.inbox ?? []];
+    this.outbox = this.inbox = null;
+    outbox.forEach((candidate) => this.send(candidate));
+    inbox.forEach((candidate) => this.add(candidate));
+  }
+
+  /** A candidate of the server's. */
+  add(candidate: RTCIceCandidateInit | null): void {
+    if (this.inbox) this.inbox.push(candidate);
+    // A candidate that cannot be used is one way fewer; whether any works shows by itself.
+    else this.pc.addIceCandidate(candidate ?? undefined).catch(() => undefined);
+  }
+
+  /** Sends this track from now on, or none; needs no new offer. */
+  async replace(track: MediaStreamTrack | null): Promise<void> {
+    await this.sender.replaceTrack(track);
+  }
+
+  async statistics(): Promise<RTCStatsReport> {
+    return this.pc.getStats();
+  }
+
+  close(): void {
+    this.environment.clearTimeout(this.lossTimer);
+    this.pc.onicecandidate = this.pc.onconnectionstatechange = this.pc.ontrack = null;
+    this.pc.close();
+  }
+
+  private gathered(candidate: RTCIceCandidateInit | null): void {
+    // Browsers may announce the end twice: as an empty candidate and as null.
+    if (candidate?.candidate === '') return;
+    if (this.outbox) this.outbox.push(candidate);
+    else this.send(candidate);
+  }
+
+  private send(candidate: RTCIceCandidateInit | null): void {
+    // One place is kept for the end.
+    if (candidate !== null && this.sent >= MAX_CANDIDATES - 1) return;
+    this.sent += 1;
+    this.listener.candidate(candidate);
+  }
+
+  private changed(): void {
+    this.environment.clearTimeout(this.lossTimer);
+    switch (this.pc.connectionState) {
+      case 'connected':
+        this.everLinked = true;
+        this.listener.linked();
+        break;
+      case 'disconnected':
+        this.lossTimer = this.environment.setTimeout(() => this.listener.unlinked(), DISCONNECTED_MS);
+        break;
+      case 'failed':
+        this.listener.unlinked();
+    }
+  }
+}

@@ -1,0 +1,523 @@
+// A visit to a room: the class that applications use. A shell around the pure parts: `machine` decides what
+// happens next, `voice` who closed the microphone; here sockets, peer connections and timers do it.
+
+import { readClaims, type Claims } from './claims.js';
+import { Connection } from './connection.js';
+import { Emitter } from './emitter.js';
+import { browser, type Environment } from './environment.js';
+import { problemOf, StentorError, type Problem } from './errors.js';
+import { Machine, type Effect, type Event } from './machine.js';
+import { Peer } from './peer.js';
+import type { Activity, JoinResult, Notifications, WireMember } from './protocol.js';
+import { condense, type RoomStats } from './stats.js';
+import { Voice } from './voice.js';
+
+/** How to enter a room. */
+export interface RoomOptions {
+  /** The gateway, like `wss://live.example.org/ws`; `POST /api/rooms/{id}/users` answers it as `wsUrl`. */
+  url: string;
+  /** The user's token; or what gets one, asked at each connection, for visits that outlast a token. */
+  token: string | (() => string | Promise<string>);
+  /** The room's pin, where the application asks people for it. */
+  pin?: string;
+  /** What the others see: 1 to 64 characters. */
+  displayName?: string;
+  /**
+   * Names this tab, 1 to 64 visible ASCII characters: a connection with the same id replaces the one before at
+   * once. Keep it in `sessionStorage` to be back at once after a reload. Default: random.
+   */
+  clientId?: string;
+  /** Enter with the microphone closed. */
+  muted?: boolean;
+}
+
+/**
+ * - `idle`: not joined yet.
+ * - `connecting`: on the way in, for the first time.
+ * - `connected`: in the room, sound flows.
+ * - `reconnecting`: on the way back; sound may still flow, see {@link RoomStatus.mediaFlows}.
+ * - `closed`: over; make a new room object to come again.
+ */
+export type RoomState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
+
+/** What is being done to get in, or waited for. */
+export type RoomStep = 'opening' | 'joining' | 'negotiating' | 'waiting';
+
+/** The state of a visit, and why it is so. */
+export interface RoomStatus {
+  state: RoomState;
+  /** Only while connecting or reconnecting. */
+  step?: RoomStep;
+  /** What went wrong last, or why it is closed. */
+  problem?: Problem;
+  /** Tries that failed in a row. */
+  failures: number;
+  /** When the next try begins, milliseconds since the Unix epoch; only while `step` is `waiting`. */
+  retryAt?: number;
+  /** Sound still gets through although signalling does not. */
+  mediaFlows: boolean;
+}
+
+/** Somebody in the room. */
+export interface Member extends WireMember {
+  talking: boolean;
+  /** It is this user. */
+  me: boolean;
+}
+
+/** What {@link StentorRoom.on} can listen to. */
+export interface RoomEvents {
+  /** Any change of {@link StentorRoom.status}. */
+  state: RoomStatus;
+  /** A try to come back begins to be waited for, with the reason. */
+  reconnecting: { problem: Problem; failures: number; retryInMs: number };
+  /** It is over; nothing follows. `left` is the code after {@link StentorRoom.leave}. */
+  closed: Problem;
+  /** Who is in the room; also told at each change of mute and talking. */
+  members: Member[];
+  /** Somebody begins or ceases to talk, by the level of the voice. */
+  talking: { userId: string; talking: boolean };
+  /** The voices of all others, mixed, to be played. Again after a reconnection that could not keep the media. */
+  stream: MediaStream;
+  /** One's own microphone was closed or opened, by oneself or a host. */
+  muted: { muted: boolean; by: 'self' | 'host' };
+  /** A host would like to hear this user, who closed the microphone himself: only he can open it. */
+  unmuteRequested: Record<string, never>;
+  /** Packets are lost between here and the server, on the way up or down. */
+  slowLink: { uplink: boolean; lost: number };
+}
+
+/** How long the server's view of one's own mute may lag behind an answered call. */
+const SETTLE_MS = 1_000;
+
+/** Enters a room, stays in it whatever the network does, and hears and is heard. */
+export class StentorRoom extends Emitter<RoomEvents> {
+  private readonly machine = new Machine();
+  private readonly voice: Voice;
+  private readonly clientId: string;
+  private claims: Claims | null = null;
+  private connection: Connection | null = null;
+  private peer: Peer | null = null;
+  private jtoken: string | null = null;
+  private joinedOnce: JoinResult | null = null;
+  private track: MediaStreamTrack | null = null;
+  private wire: WireMember[] = [];
+  private readonly talking = new Set<string>();
+  private lastStats: RoomStats | null = null;
+  private told = '';
+  private muteCalls = 0;
+  private readonly entrances: { resolve(): void; reject(error: StentorError): void }[] = [];
+  private alarm: unknown = null;
+  private stopHurry: (() => void) | null = null;
+
+  /** `environment` is for tests; applications leave it out. */
+  constructor(
+    private readonly options: RoomOptions,
+    private readonly environment: Environment = browser,
+  ) {
+    super();
+    this.voice = new Voice(options.muted ?? false);
+    this.clientId = options.clientId ?? randomId(environment);
+    if (typeof options.token === 'string') this.claims = readClaims(options.token);
+  }
+
+  /** How it stands. */
+  get status(): RoomStatus {
+    const { phase, problem, failures, alarmAt } = this.machine;
+    const state = this.state;
+    const step = STEPS[phase];
+    return {
+      state,
+      ...(step ? { step } : {}),
+      ...(problem ? { problem } : {}),
+      failures,
+      ...(phase === 'waiting' && alarmAt !== null ? { retryAt: alarmAt } : {}),
+      mediaFlows: this.peer?.linked ?? false,
+    };
+  }
+
+  /** The first word of {@link StentorRoom.status}. */
+  get state(): RoomState {
+    const { phase, everUp } = this.machine;
+    if (phase === 'idle' || phase === 'closed') return phase;
+    if (phase === 'up') return 'connected';
+    return everUp ? 'reconnecting' : 'connecting';
+  }
+
+  /** Who this is, as the token says; `null` before a token was got. */
+  get user(): Claims | null {
+    return this.claims;
+  }
+
+  /** Who is in the room, as last heard. */
+  get members(): Member[] {
+    const me = this.claims?.userId;
+    return this.wire.map((member) => {
+      const muted = member.userId === me ? this.voice.muted : member.muted;
+      // A microphone that was closed in the middle of a word is not told to be silent.
+      return { ...member, muted, talking: this.talking.has(member.userId) && !muted, me: member.userId === me };
+    });
+  }
+
+  /** One's own microphone is closed. */
+  get muted(): boolean {
+    return this.voice.muted;
+  }
+
+  /**
+   * Enters the room. Resolves when sound flows; rejects with a {@link StentorError} when it is clear that it never
+   * will. What may pass, like a full room or a server that is away, is tried again until {@link StentorRoom.leave}.
+   */
+  join(): Promise<void> {
+    if (this.state === 'closed') return Promise.reject(new StentorError(this.machine.problem ?? GONE));
+    if (this.state === 'connected') return Promise.resolve();
+    const entered = new Promise<void>((resolve, reject) => this.entrances.push({ resolve, reject }));
+    if (this.state === 'idle') {
+      this.stopHurry = this.environment.onHurry(() => this.feed({ type: 'hurry' }));
+      this.feed({ type: 'start' });
+    }
+    return entered;
+  }
+
+  /** Leaves the room for good. The microphone stays the application's to stop. */
+  leave(): void {
+    this.feed({ type: 'leave' });
+  }
+
+  /**
+   * Sends this sound from now on: a microphone, or the first audio track of any stream. Also before
+   * {@link StentorRoom.join}, and again to change the device. `null` sends nothing.
+   */
+  async publish(source: MediaStream | MediaStreamTrack | null): Promise<void> {
+    const track = source && 'getAudioTracks' in source ? (source.getAudioTracks()[0] ?? null) : source;
+    const before = this.activity;
+    this.track = track;
+    this.applyVoice();
+    await this.peer?.replace(track);
+    if (this.activity !== before) this.tellActivity();
+  }
+
+  /** Closes the microphone, here at once and for everybody to see. */
+  mute(): Promise<void> {
+    return this.setMuted(true);
+  }
+
+  /** Opens the microphone, also after a host closed it. */
+  unmute(): Promise<void> {
+    return this.setMuted(false);
+  }
+
+  /** As host: closes another's microphone. */
+  async muteMember(userId: string): Promise<void> {
+    await this.call('mute', { userId });
+  }
+
+  /** As host: takes {@link StentorRoom.muteMember} back. Who closed the microphone himself is only asked. */
+  async unmuteMember(userId: string): Promise<void> {
+    await this.call('unmute', { userId });
+  }
+
+  /** As host: puts another out of the room. Their token works no more. */
+  async removeMember(userId: string): Promise<void> {
+    await this.call('remove', { userId });
+  }
+
+  /** How the call is; rates are those since the last look. `null` while there is no peer connection. */
+  async stats(): Promise<RoomStats | null> {
+    const { peer } = this;
+    if (!peer) return null;
+    const report = await peer.statistics();
+    if (peer !== this.peer) return null;
+    const entries: never[] = [];
+    report.forEach((entry) => entries.push(entry as never));
+    this.lastStats = condense(entries, this.environment.now(), this.lastStats);
+    return this.lastStats;
+  }
+
+  // What happens, and what follows from it.
+
+  private feed(event: Event): void {
+    const effects = this.machine.step(event, this.environment.now(), this.environment.random());
+    effects.forEach((effect) => this.run(effect));
+    this.setAlarm();
+    this.announce();
+  }
+
+  private run(effect: Effect): void {
+    switch (effect) {
+      case 'open':
+        return void this.open();
+      case 'join':
+        return void this.enter();
+      case 'offer':
+        return void this.offer();
+      case 'restart':
+        return void this.negotiate(true);
+      case 'probe':
+        this.connection?.probe(this.activity);
+        // The way may have changed under ICE as well: no need to wait until it notices.
+        if (this.peer && !this.peer.linked) queueMicrotask(() => this.feed({ type: 'unlinked' }));
+        return;
+      case 'forget':
+        this.jtoken = null;
+        return;
+      case 'drop':
+        return this.disconnect(false);
+      case 'end':
+        this.disconnect(true);
+        this.stopHurry?.();
+        this.dropPeer();
+        this.talking.clear();
+    }
+  }
+
+  private async open(): Promise<void> {
+    try {
+      const { token } = this.options;
+      const fresh = typeof token === 'string' ? token : await token();
+      if (this.machine.phase !== 'opening') return;
+      this.claims = readClaims(fresh);
+      const url = new URL(this.options.url);
+      url.searchParams.set('clientId', this.clientId);
+      const connection: Connection = new Connection(url.href, fresh, this.environment, {
+        opened: () => this.feed({ type: 'opened' }),
+        notified: (method, params) => this.notified(method as keyof Notifications, params),
+        ended: (problem, opened) => this.failed(opened ? problem : this.unopened(problem)),
+      });
+      this.connection = connection;
+    } catch (error) {
+      this.failed(problemOf(error, 'no_token'));
+    }
+  }
+
+  /** A browser does not tell why an upgrade was refused; an expired token is seen from here. */
+  private unopened(problem: Problem): Problem {
+    if (problem.code !== 'gone') return problem;
+    const expired = typeof this.options.token === 'string' && (this.claims?.expiresAt ?? Infinity) <= this.environment.now();
+    if (expired) return { code: 'token_expired', message: 'the token has expired', retryable: false };
+    return { ...problem, message: 'the server cannot be reached, or refuses the connection' };
+  }
+
+  private async enter(): Promise<void> {
+    const { connection } = this;
+    const { pin, displayName } = this.options;
+    const jtoken = this.peer?.everLinked ? this.jtoken : null;
+    const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}) };
+    try {
+      const joined = (await connection?.call('join', params)) as JoinResult;
+      if (connection !== this.connection) return;
+      this.jtoken = joined.jtoken;
+      this.joinedOnce = joined;
+      connection?.keepAlive(() => this.activity);
+      if (this.voice.muted) void this.tellMuted().catch(() => undefined);
+      const resumed = joined.resume && this.peer ? (this.peer.linked ? 'linked' : 'broken') : 'none';
+      this.feed({ type: 'joined', media: resumed });
+      this.tellActivity();
+    } catch (error) {
+      if (connection === this.connection) this.failed(problemOf(error, 'internal'));
+    }
+  }
+
+  private offer(): Promise<void> {
+    this.dropPeer();
+    const peer: Peer = new Peer(this.joinedOnce?.iceServers ?? [], this.track, this.environment, {
+      candidate: (candidate) => this.connection?.notify('icecandidate', { candidate }),
+      linked: () => this.feed({ type: 'linked' }),
+      unlinked: () => this.feed({ type: 'unlinked' }),
+      stream: (stream) => this.emit('stream', stream),
+    });
+    this.peer = peer;
+    return this.negotiate(false);
+  }
+
+  private async negotiate(restart: boolean): Promise<void> {
+    const { connection, peer } = this;
+    const current = (): boolean => connection === this.connection && peer === this.peer;
+    if (!connection || !peer) return;
+    try {
+      const sdp = { type: 'offer', sdp: await peer.offer(restart) };
+      if (!current()) return;
+      const answer = (await connection.call('offer', { sdp })) as { sdp: RTCSessionDescriptionInit };
+      if (!current()) return;
+      await peer.accept(answer.sdp.sdp ?? '');
+      if (current()) this.feed({ type: 'answered', linked: peer.linked });
+    } catch (error) {
+      if (current()) this.failed(problemOf(error, 'media_failed'));
+    }
+  }
+
+  private failed(problem: Problem): void {
+    const { phase } = this.machine;
+    this.feed({ type: 'failed', problem });
+    const { alarmAt } = this.machine;
+    if (phase !== 'waiting' && this.machine.phase === 'waiting' && alarmAt !== null) {
+      const retryInMs = Math.max(0, alarmAt - this.environment.now());
+      this.emit('reconnecting', { problem, failures: this.machine.failures, retryInMs });
+    }
+  }
+
+  private notified(method: keyof Notifications, params: unknown): void {
+    switch (method) {
+      case 'roomStatus':
+        return this.roomStatus(params as Notifications['roomStatus']);
+      case 'talking':
+        return this.talk(params as Notifications['talking']);
+      case 'icecandidate':
+        return this.peer?.add((params as Notifications['icecandidate']).candidate);
+      case 'slowLink':
+        return this.emit('slowLink', params as Notifications['slowLink']);
+      case 'reconnect': {
+        const { reason, retryAfterMs } = params as Notifications['reconnect'];
+        return this.failed({ code: 'reconnect', message: reason, retryable: true, retryAfterMs });
+      }
+      case 'roomClosed':
+        return this.failed({ code: 'room_closed', message: 'the room is over', retryable: false });
+    }
+  }
+
+  // Members and voice.
+
+  private roomStatus({ members }: Notifications['roomStatus']): void {
+    this.wire = members;
+    for (const userId of this.talking) {
+      if (!members.some((member) => member.userId === userId)) this.talking.delete(userId);
+    }
+    this.compareVoice();
+    this.emit('members', this.members);
+  }
+
+  private talk({ userId, talking }: Notifications['talking']): void {
+    if (talking) this.talking.add(userId);
+    else this.talking.delete(userId);
+    this.emit('talking', { userId, talking });
+    this.emit('members', this.members);
+  }
+
+  private async setMuted(muted: boolean): Promise<void> {
+    const before = this.voice.muted;
+    this.voice.wish(muted);
+    this.voiceChanged(before, 'self');
+    // On the way in or back, `enter` tells it.
+    if (this.machine.phase === 'idle' || !this.joinedHere) return;
+    try {
+      await this.tellMuted();
+    } catch (error) {
+      const problem = problemOf(error, 'internal');
+      // What was refused is not so. A microphone that is closed here stays closed.
+      if (!muted && !problem.retryable) {
+        this.voice.byHost = true;
+        this.voiceChanged(false, 'host');
+      }
+      throw error;
+    }
+  }
+
+  /** The server takes `mute` and `unmute` from this connection. */
+  private get joinedHere(): boolean {
+    return ['offering', 'linking', 'up'].includes(this.machine.phase);
+  }
+
+  private async tellMuted(): Promise<void> {
+    const { connection } = this;
+    this.muteCalls += 1;
+    try {
+      await connection?.call(this.voice.muted ? 'mute' : 'unmute', {});
+    } finally {
+      this.environment.setTimeout(() => {
+        this.muteCalls -= 1;
+        this.compareVoice();
+      }, SETTLE_MS);
+    }
+  }
+
+  /** What the server shows of one's own microphone, once every wish of one's own has settled. */
+  private compareVoice(): void {
+    const mine = this.wire.find((member) => member.userId === this.claims?.userId);
+    if (!mine || this.muteCalls > 0 || !this.joinedHere) return;
+    const before = this.voice.muted;
+    switch (this.voice.seen(mine.muted)) {
+      case 'muted_by_host':
+      case 'unmuted_by_host':
+        this.voiceChanged(before, 'host');
+        return;
+      case 'asked_to_unmute':
+        // The others shall see what is true.
+        void this.tellMuted().catch(() => undefined);
+        this.emit('unmuteRequested', {});
+    }
+  }
+
+  private voiceChanged(before: boolean, by: 'self' | 'host'): void {
+    this.applyVoice();
+    if (before === this.voice.muted) return;
+    this.emit('muted', { muted: this.voice.muted, by });
+    this.emit('members', this.members);
+    this.tellActivity();
+  }
+
+  private applyVoice(): void {
+    if (this.track) this.track.enabled = !this.voice.muted;
+  }
+
+  private get activity(): Activity {
+    return this.track && !this.voice.muted ? 'onair' : 'idle';
+  }
+
+  private tellActivity(): void {
+    if (this.joinedHere) this.connection?.notify('status', { status: this.activity });
+  }
+
+  private async call(method: string, params: object): Promise<void> {
+    if (!this.connection || !this.joinedHere) throw new StentorError(NOT_CONNECTED);
+    await this.connection.call(method, params);
+  }
+
+  // Housekeeping.
+
+  private disconnect(goodbye: boolean): void {
+    this.connection?.end(goodbye);
+    this.connection = null;
+  }
+
+  private dropPeer(): void {
+    this.peer?.close();
+    this.peer = null;
+    this.lastStats = null;
+  }
+
+  private setAlarm(): void {
+    this.environment.clearTimeout(this.alarm);
+    const { alarmAt } = this.machine;
+    if (alarmAt === null) return;
+    const wait = Math.max(0, alarmAt - this.environment.now());
+    this.alarm = this.environment.setTimeout(() => this.feed({ type: 'alarm' }), wait);
+  }
+
+  private announce(): void {
+    const { status } = this;
+    const text = JSON.stringify(status);
+    if (text === this.told) return;
+    this.told = text;
+    this.emit('state', status);
+    if (status.state === 'connected') this.entrances.splice(0).forEach((entrance) => entrance.resolve());
+    if (status.state !== 'closed') return;
+    const problem = status.problem ?? GONE;
+    this.entrances.splice(0).forEach((entrance) => entrance.reject(new StentorError(problem)));
+    this.emit('closed', problem);
+  }
+}
+
+const STEPS: Partial<Record<string, RoomStep>> = {
+  opening: 'opening',
+  joining: 'joining',
+  offering: 'negotiating',
+  linking: 'negotiating',
+  waiting: 'waiting',
+};
+const GONE: Problem = { code: 'left', message: 'this visit is over', retryable: false };
+const NOT_CONNECTED: Problem = { code: 'not_connected', message: 'not connected at the moment', retryable: true };
+
+function randomId(environment: Environment): string {
+  const part = (): string => Math.floor(environment.random() * 36 ** 8).toString(36).padStart(8, '0');
+  return part() + part();
+}

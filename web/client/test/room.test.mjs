@@ -1,0 +1,333 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { StentorRoom } from '../dist/index.js';
+import { FakeEnvironment, settle, token } from './support.mjs';
+
+const JOINED = { jtoken: 'sealed-1', resume: false, iceServers: [{ urls: 'stun:192.0.2.1' }] };
+const microphone = () => ({ kind: 'audio', enabled: true });
+
+function visit(options = {}) {
+  const environment = new FakeEnvironment();
+  const room = new StentorRoom({ url: 'ws://x/ws', token: token(), clientId: 'tab', ...options }, environment);
+  const heard = [];
+  for (const name of ['state', 'reconnecting', 'closed', 'members', 'talking', 'stream', 'muted', 'unmuteRequested', 'slowLink']) {
+    room.on(name, (event) => heard.push([name, event]));
+  }
+  const last = (name) => heard.findLast(([of]) => of === name)?.[1];
+  return { environment, room, heard, last };
+}
+
+async function handshake(environment, joined = JOINED) {
+  environment.socket.open();
+  await environment.socket.answer('join', joined);
+}
+
+async function enter(options) {
+  const all = visit(options);
+  const entered = all.room.join();
+  await settle();
+  await handshake(all.environment);
+  await all.environment.socket.answer('offer', { sdp: { type: 'answer', sdp: 'v=0 answer' } });
+  all.environment.peer.become('connected');
+  await entered;
+  return { ...all, entered };
+}
+
+test('a visit: socket, join, offer, answer, sound', async () => {
+  const track = microphone();
+  const { environment, room, heard } = visit({ pin: 'abc123', displayName: 'Ann' });
+  await room.publish(track);
+  const entered = room.join();
+  await settle();
+  const { socket } = environment;
+  assert.equal(socket.url, 'ws://x/ws?clientId=tab');
+  assert.deepEqual(socket.protocols, ['stentor', `bearer.${token()}`]);
+  socket.open();
+  await settle();
+  assert.deepEqual(socket.said('join').params, { clientId: 'tab', pin: 'abc123', displayName: 'Ann' });
+  await socket.answer('join', JOINED);
+  const { peer } = environment;
+  assert.deepEqual(peer.config, { iceServers: JOINED.iceServers });
+  assert.equal(peer.sent, track);
+  peer.gather('candidate:1');
+  socket.tell('icecandidate', { candidate: { candidate: 'candidate:2' } });
+  assert.equal(socket.count('icecandidate'), 0, 'none before the answer');
+  await socket.answer('offer', { sdp: { type: 'answer', sdp: 'v=0 answer' } });
+  assert.equal(peer.remoteDescription.sdp, 'v=0 answer');
+  assert.deepEqual(peer.candidates, [{ candidate: 'candidate:2' }]);
+  peer.gather(null);
+  assert.deepEqual(socket.sent.filter((m) => m.method === 'icecandidate').map((m) => m.params.candidate), [{ candidate: 'candidate:1' }, null]);
+  assert.equal(room.state, 'connecting');
+  peer.become('connected');
+  await entered;
+  assert.equal(room.state, 'connected');
+  peer.ontrack({ track: 'remote', streams: [] });
+  assert.deepEqual(heard.at(-1), ['stream', { track: 'remote' }]);
+  assert.equal(socket.said('status').params.status, 'onair');
+  await environment.pass(10_000);
+  assert.equal(socket.said('keepalive').params.status, 'onair');
+});
+
+test('a socket that falls: back with the resume token, the peer connection as it was', async () => {
+  const { environment, room, last } = await enter();
+  const { peer } = environment;
+  environment.socket.fall(1006);
+  assert.equal(room.state, 'reconnecting');
+  assert.equal(room.status.mediaFlows, true);
+  assert.deepEqual([last('reconnecting').problem.code, last('reconnecting').retryInMs], ['gone', 250]);
+  await environment.pass(250);
+  environment.socket.open();
+  await settle();
+  assert.equal(environment.socket.said('join').params.jtoken, 'sealed-1');
+  await environment.socket.answer('join', { ...JOINED, resume: true, jtoken: 'sealed-2' });
+  assert.equal(room.state, 'connected');
+  assert.equal(environment.socket.count('offer'), 0);
+  assert.equal(environment.peer, peer);
+  assert.equal(peer.closed, false);
+});
+
+test('not resumed: another peer connection, and only then the old one goes', async () => {
+  const { environment, room } = await enter();
+  const [old] = environment.peers;
+  environment.socket.fall(4503);
+  await environment.pass(250);
+  assert.equal(old.closed, false);
+  await handshake(environment, { ...JOINED, jtoken: 'sealed-2' });
+  assert.equal(old.closed, true);
+  await environment.socket.answer('offer', { sdp: { type: 'answer', sdp: 'v=0' } });
+  environment.peer.become('connected');
+  assert.equal(room.state, 'connected');
+  assert.equal(environment.peers.length, 2);
+});
+
+test('a server that is away is tried with growing pauses; the network that is back ends a pause', async () => {
+  const { environment, room, last } = await enter();
+  const waits = [];
+  environment.socket.fall(1006);
+  for (let i = 0; i < 7; i++) {
+    const { retryInMs } = last('reconnecting');
+    waits.push(retryInMs);
+    await environment.pass(retryInMs);
+    environment.socket.fall(1006);
+  }
+  assert.deepEqual(waits, [250, 500, 1000, 2000, 4000, 7500, 7500]);
+  const before = environment.sockets.length;
+  environment.hurry();
+  await settle();
+  assert.equal(environment.sockets.length, before + 1);
+  assert.equal(room.status.step, 'opening');
+  await handshake(environment, { ...JOINED, resume: true });
+  assert.equal(room.state, 'connected');
+});
+
+test('what the server asks to wait is waited, whatever the network says', async () => {
+  const { environment, last } = await enter();
+  environment.socket.tell('reconnect', { reason: 'the room moves', retryAfterMs: 3000 });
+  assert.deepEqual([last('reconnecting').problem.message, last('reconnecting').retryInMs], ['the room moves', 3250]);
+  environment.hurry();
+  await environment.pass(2999);
+  assert.equal(environment.sockets.length, 1);
+  await environment.pass(1);
+  assert.equal(environment.sockets.length, 2);
+});
+
+test('what is over is over, with its reason', async () => {
+  for (const [code, name] of [[4403, 'removed'], [4410, 'room_closed'], [4409, 'replaced'], [4401, 'token_invalid']]) {
+    const { environment, room, last } = await enter();
+    environment.socket.fall(code);
+    assert.equal(last('closed').code, name);
+    await environment.pass(60_000);
+    assert.deepEqual([room.state, environment.sockets.length, environment.timers], ['closed', 1, 0]);
+    assert.equal(environment.peer.closed, true);
+    await assert.rejects(room.join(), { code: name });
+  }
+});
+
+test('roomClosed ends it before the socket does', async () => {
+  const { environment, last } = await enter();
+  environment.socket.tell('roomClosed', { roomId: 'demo' });
+  assert.equal(last('closed').code, 'room_closed');
+});
+
+test('a wrong pin rejects the join; a full room is tried again', async () => {
+  const wrong = visit({ pin: 'abc123' });
+  const refused = wrong.room.join();
+  const seen = assert.rejects(refused, { code: 'wrong_pin' });
+  await settle();
+  wrong.environment.socket.open();
+  await wrong.environment.socket.refuse('join', 'wrong_pin', false);
+  await seen;
+  assert.equal(wrong.room.state, 'closed');
+
+  const full = visit();
+  void full.room.join();
+  await settle();
+  full.environment.socket.open();
+  await full.environment.socket.refuse('join', 'room_full', true, 2000);
+  assert.deepEqual([full.room.status.problem.code, full.room.status.step], ['room_full', 'waiting']);
+  assert.equal(full.environment.socket.closed, true);
+  await full.environment.pass(2250);
+  assert.equal(full.environment.sockets.length, 2);
+});
+
+test('a token that expired is told from a server that is away', async () => {
+  const { environment, room, last } = visit({ token: token({ exp: 900 }) });
+  const seen = assert.rejects(room.join(), { code: 'token_expired' });
+  await settle();
+  environment.socket.fall(1006);
+  await seen;
+  assert.equal(last('closed').code, 'token_expired');
+});
+
+test('a token may be got anew for each connection', async () => {
+  let asked = 0;
+  const { environment, room } = visit({ token: async () => token({ exp: ++asked }) });
+  void room.join();
+  await environment.pass(0);
+  environment.socket.fall(1006);
+  await environment.pass(250);
+  assert.deepEqual([asked, environment.sockets.length], [2, 2]);
+});
+
+test('ICE that is lost is restarted on the same peer connection', async () => {
+  const { environment, room } = await enter();
+  const { peer, socket } = environment;
+  peer.become('disconnected');
+  await environment.pass(3_999);
+  assert.equal(room.state, 'connected', 'it often comes back by itself');
+  await environment.pass(1);
+  assert.equal(room.state, 'reconnecting');
+  assert.deepEqual(peer.offers.at(-1), { iceRestart: true });
+  await socket.answer('offer', { sdp: { type: 'answer', sdp: 'v=0 again' } });
+  peer.become('connected');
+  assert.equal(room.state, 'connected');
+  assert.equal(environment.peers.length, 1);
+});
+
+test('ICE that cannot be restarted: a new session, without the resume token', async () => {
+  const { environment, room } = await enter();
+  environment.peer.become('failed');
+  await environment.socket.refuse('offer', 'media_refused', false);
+  assert.equal(room.state, 'reconnecting');
+  await environment.pass(250);
+  environment.socket.open();
+  await settle();
+  assert.equal('jtoken' in environment.socket.said('join').params, false);
+});
+
+test('resumed, but no sound gets through: ICE is restarted', async () => {
+  const { environment } = await enter();
+  environment.socket.fall(1006);
+  environment.peer.become('failed');
+  await environment.pass(250);
+  await handshake(environment, { ...JOINED, resume: true });
+  assert.equal(environment.peers.length, 1);
+  assert.deepEqual(environment.peer.offers.at(-1), { iceRestart: true });
+});
+
+test('a keepalive without an answer is the end of the connection', async () => {
+  const { environment, room } = await enter();
+  await environment.pass(10_000);
+  assert.equal(environment.socket.count('keepalive'), 1);
+  await environment.pass(8_000);
+  assert.equal(room.status.problem.code, 'timeout');
+  assert.equal(environment.sockets[0].closed, true);
+});
+
+test('members have their mute and talking; who is gone talks no more', async () => {
+  const { environment, room } = await enter();
+  const ann = { userId: 'ann', role: 'host', status: 'onair', muted: false };
+  const bob = { userId: 'bob', role: 'anchor', status: 'onair', muted: false, displayName: 'Bob' };
+  environment.socket.tell('roomStatus', { roomId: 'demo', members: [ann, bob] });
+  environment.socket.tell('talking', { userId: 'bob', talking: true });
+  assert.deepEqual(room.members, [{ ...ann, talking: false, me: true }, { ...bob, talking: true, me: false }]);
+  environment.socket.tell('roomStatus', { roomId: 'demo', members: [ann] });
+  environment.socket.tell('roomStatus', { roomId: 'demo', members: [ann, bob] });
+  assert.equal(room.members[1].talking, false);
+});
+
+test('mute closes the microphone at once, and again after a new session', async () => {
+  const { environment, room } = await enter();
+  const track = microphone();
+  await room.publish(track);
+  const muted = room.mute();
+  assert.equal(track.enabled, false);
+  await environment.socket.answer('mute', {});
+  await muted;
+  assert.equal(environment.socket.said('status').params.status, 'idle');
+  environment.socket.fall(1006);
+  await environment.pass(250);
+  await handshake(environment);
+  assert.equal(environment.socket.count('mute'), 1);
+});
+
+test('a host mutes and unmutes; who muted himself is only asked', async () => {
+  const { environment, room, last, heard } = await enter();
+  const track = microphone();
+  await room.publish(track);
+  const told = (muted) => environment.socket.tell('roomStatus', { roomId: 'demo', members: [{ userId: 'ann', role: 'host', status: 'onair', muted }] });
+  told(true);
+  assert.deepEqual([track.enabled, last('muted')], [false, { muted: true, by: 'host' }]);
+  told(false);
+  assert.deepEqual([track.enabled, last('muted')], [true, { muted: false, by: 'host' }]);
+  const muted = room.mute();
+  await environment.socket.answer('mute', {});
+  await muted;
+  told(true);
+  await environment.pass(1000);
+  told(false);
+  assert.equal(track.enabled, false);
+  assert.ok(heard.some(([name]) => name === 'unmuteRequested'));
+  assert.equal(environment.socket.count('mute'), 2, 'the others are shown what is true');
+});
+
+test('what the server shows while a wish of one\'s own is under way is not taken for a host\'s', async () => {
+  const { environment, room } = await enter();
+  const told = (muted) => environment.socket.tell('roomStatus', { roomId: 'demo', members: [{ userId: 'ann', role: 'host', status: 'onair', muted }] });
+  told(false);
+  const muted = room.mute();
+  told(false);
+  await environment.socket.answer('mute', {});
+  await muted;
+  const opened = room.unmute();
+  told(true);
+  await environment.socket.answer('unmute', {});
+  await opened;
+  assert.equal(room.muted, false);
+  told(false);
+  await environment.pass(1000);
+  assert.equal(room.muted, false);
+});
+
+test('moderation goes to the server, and needs a connection', async () => {
+  const { environment, room } = await enter();
+  const removed = room.removeMember('bob');
+  await environment.socket.refuse('remove', 'no_such_member', false);
+  await assert.rejects(removed, { code: 'no_such_member' });
+  environment.socket.fall(1006);
+  await assert.rejects(room.muteMember('bob'), { code: 'not_connected' });
+});
+
+test('leaving says so, and frees everything', async () => {
+  const { environment, room, last } = await enter();
+  room.leave();
+  assert.ok(environment.socket.said('leave'));
+  assert.deepEqual([last('closed').code, environment.peer.closed, environment.timers], ['left', true, 0]);
+});
+
+test('a listener that throws disturbs nobody', async (t) => {
+  const { environment, room } = await enter();
+  const thrown = [];
+  const keep = (error) => thrown.push(error.message);
+  process.setUncaughtExceptionCaptureCallback(keep);
+  t.after(() => process.setUncaughtExceptionCaptureCallback(null));
+  room.on('talking', () => {
+    throw new Error('mine');
+  });
+  const reached = [];
+  room.on('talking', (event) => reached.push(event));
+  environment.socket.tell('talking', { userId: 'bob', talking: true });
+  await settle();
+  assert.equal(reached.length, 1);
+  assert.deepEqual(thrown, ['mine']);
+});

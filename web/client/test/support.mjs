@@ -1,0 +1,157 @@
+// A browser without a browser: a clock that stands until it is told, sockets and peer connections that record.
+
+export class FakeEnvironment {
+  time = 1_000_000;
+  dice = 0.5;
+  sockets = [];
+  peers = [];
+  hurry = () => {};
+  #timers = new Map();
+  #next = 1;
+
+  now = () => this.time;
+  random = () => this.dice;
+  setTimeout = (action, ms) => {
+    this.#timers.set(this.#next, { action, at: this.time + ms });
+    return this.#next++;
+  };
+  clearTimeout = (timer) => this.#timers.delete(timer);
+  openSocket = (url, protocols) => {
+    const socket = new FakeSocket(url, protocols);
+    this.sockets.push(socket);
+    return socket;
+  };
+  createPeer = (config) => {
+    const peer = new FakePeer(config);
+    this.peers.push(peer);
+    return peer;
+  };
+  createStream = (track) => ({ track });
+  onHurry = (action) => {
+    this.hurry = action;
+    return () => (this.hurry = () => {});
+  };
+
+  get socket() {
+    return this.sockets.at(-1);
+  }
+  get peer() {
+    return this.peers.at(-1);
+  }
+  get timers() {
+    return this.#timers.size;
+  }
+
+  /** Lets the time pass, and everything happen that is due meanwhile. */
+  async pass(ms) {
+    const end = this.time + ms;
+    await settle();
+    for (;;) {
+      const due = [...this.#timers].filter(([, timer]) => timer.at <= end).sort(([, a], [, b]) => a.at - b.at)[0];
+      if (!due) break;
+      this.#timers.delete(due[0]);
+      this.time = Math.max(this.time, due[1].at);
+      due[1].action();
+      await settle();
+    }
+    this.time = end;
+  }
+}
+
+/** Every promise that can go on does. */
+export async function settle() {
+  for (let i = 0; i < 30; i++) await Promise.resolve();
+}
+
+export class FakeSocket {
+  readyState = 0;
+  sent = [];
+  closed = false;
+  constructor(url, protocols) {
+    Object.assign(this, { url, protocols });
+  }
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+  close() {
+    this.closed = true;
+    this.readyState = 3;
+  }
+  open() {
+    this.readyState = 1;
+    this.onopen?.();
+  }
+  /** The server closes, or the network does. */
+  fall(code) {
+    this.readyState = 3;
+    this.onclose?.({ code });
+  }
+  tell(method, params) {
+    this.onmessage?.({ data: JSON.stringify({ jsonrpc: '2.0', method, params }) });
+  }
+  /** The newest message of this method. */
+  said(method) {
+    return this.sent.findLast((message) => message.method === method);
+  }
+  count(method) {
+    return this.sent.filter((message) => message.method === method).length;
+  }
+  async answer(method, result) {
+    await settle();
+    this.onmessage?.({ data: JSON.stringify({ jsonrpc: '2.0', id: this.said(method).id, result }) });
+    await settle();
+  }
+  async refuse(method, code, retryable, retryAfterMs) {
+    await settle();
+    const error = { code: -32000, message: code, data: { code, retryable, retryAfterMs } };
+    this.onmessage?.({ data: JSON.stringify({ jsonrpc: '2.0', id: this.said(method).id, error }) });
+    await settle();
+  }
+}
+
+class FakePeer {
+  connectionState = 'new';
+  closed = false;
+  offers = [];
+  candidates = [];
+  sent = undefined;
+  constructor(config) {
+    this.config = config;
+  }
+  addTransceiver(track) {
+    this.sent = track;
+    return { sender: { replaceTrack: async (next) => void (this.sent = next) } };
+  }
+  async createOffer(options) {
+    this.offers.push(options);
+    return { type: 'offer', sdp: `v=0 offer ${this.offers.length}` };
+  }
+  async setLocalDescription(description) {
+    this.localDescription = description;
+  }
+  async setRemoteDescription(description) {
+    this.remoteDescription = description;
+  }
+  async addIceCandidate(candidate) {
+    this.candidates.push(candidate);
+  }
+  async getStats() {
+    return new Map();
+  }
+  close() {
+    this.closed = true;
+  }
+  become(state) {
+    this.connectionState = state;
+    this.onconnectionstatechange?.();
+  }
+  gather(candidate) {
+    this.onicecandidate?.({ candidate: candidate && { candidate, toJSON: () => ({ candidate }) } });
+  }
+}
+
+/** A token as the server makes it, but for the signature. */
+export function token({ sub = 'ann', roomId = 'demo', role = 'host', exp = 2_000_000_000 } = {}) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return `${part({ alg: 'HS256' })}.${part({ sub, roomId, role, exp })}.x`;
+}

@@ -1,0 +1,62 @@
+// What the pages ask of the server that sent them.
+
+export interface Config {
+  /** Rooms are listed and tokens given to anybody; else people need an invite link. */
+  open: boolean;
+  /** Of the gateway; null where this server knows none. */
+  wsUrl: string | null;
+}
+
+export interface RoomOnAir {
+  roomId: string;
+  anchors: number;
+  listeners: number;
+  /** Milliseconds since the Unix epoch. */
+  onAirSince: number;
+}
+
+export type PageRole = 'listener' | 'anchor' | 'host';
+
+export const ROOM_ID = /^[A-Za-z0-9_-]{3,32}$/;
+const TIMEOUT_MS = 8000;
+
+export async function config(): Promise<Config> {
+  const { open, wsUrl } = await ask<Partial<Config>>('/pages/config');
+  return { open: open === true, wsUrl: wsUrl ?? null };
+}
+
+export async function rooms(): Promise<{ open: boolean; rooms: RoomOnAir[] }> {
+  const { open, rooms } = await ask<{ open?: boolean; rooms?: RoomOnAir[] }>('/pages/rooms');
+  return { open: open === true, rooms: rooms ?? [] };
+}
+
+/** A token for anybody who asks; only where {@link Config.open}. */
+export async function token(room: string, role: PageRole): Promise<string> {
+  const body = JSON.stringify({ role });
+  const headers = { 'content-type': 'application/json' };
+  return (await ask<{ token: string }>(`/pages/rooms/${room}/token`, { method: 'POST', headers, body })).token;
+}
+
+/** Path of the page for this role, with its token where nobody else sees it. */
+export async function pathFor(room: string, role: PageRole): Promise<string> {
+  const page = role === 'listener' ? 'listen' : 'speak';
+  return `/${page}/${room}#token=${await token(room, role)}`;
+}
+
+/** An answer that is no success; `code` is the server's stable one. */
+export class Refusal extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+  const response = await fetch(path, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  if (response.ok) return response.json() as Promise<T>;
+  const body = (await response.json().catch(() => ({}))) as { code?: string; error?: string };
+  throw new Refusal(response.status, body.code ?? '', body.error ?? `the server answered ${response.status}`);
+}

@@ -1,0 +1,339 @@
+// The page to speak in a room: lobby, room, end. Owns what is shown; the visit itself is a StentorRoom.
+
+import { StentorError, StentorRoom, type Problem, type RoomStatus } from '@stentor/client';
+import { byId, pill, remembered, toast, write } from './dom';
+import { Meter } from './meter';
+import { config, pathFor, token as getToken, type Config } from './server';
+import { Devices } from './speak/devices';
+import { Members, nameOf } from './speak/members';
+import { ending, microphone, quality, short, underWay, type Way } from './speak/words';
+
+declare global {
+  interface Window {
+    /** The visit, for tests and the console; null before the first join. */
+    stentorRoom: StentorRoom | null;
+  }
+}
+
+const STATS_MS = 2000;
+const DEAF_MS = 5000;
+/** Of a meter: louder than the hiss of an idle microphone. */
+const HEARD_LEVEL = 0.25;
+/** Ends that nobody needs to worry about. */
+const GOOD_ENDS = new Set(['left', 'room_closed']);
+const PIN = /^[A-Za-z0-9]{6}$/;
+
+const roomId = location.pathname.split('/')[2] ?? '';
+const fragment = new URLSearchParams(location.hash.slice(1));
+const audio = byId<HTMLAudioElement>('voices');
+const form = byId<HTMLFormElement>('form');
+const nameInput = byId<HTMLInputElement>('name');
+const pinInput = byId<HTMLInputElement>('pin');
+const muteButton = byId<HTMLButtonElement>('mute');
+const meter = new Meter([byId('meter'), byId('dock-meter')]);
+const members = new Members(byId('members'), moderate);
+const devices = new Devices([byId('device'), byId('dock-device')], useStream, (replaced) =>
+  toast(replaced ? 'Your microphone is gone; another one is in use.' : 'Your microphone is gone. Plug one in and choose it.'),
+);
+let server: Config = { open: false, wsUrl: null };
+let token = fragment.get('token') ?? '';
+let room: StentorRoom | null = null;
+let deafSince = 0;
+/** Told once per visit, when sound first flows. */
+let greeted = false;
+window.stentorRoom = null;
+
+// Lobby.
+
+async function open(): Promise<void> {
+  document.title = `${roomId} · Stentor`;
+  write(byId('lobby-room'), roomId);
+  write(byId('room-name'), roomId);
+  nameInput.value = remembered.get('name') ?? '';
+  pinInput.value = fragment.get('pin') ?? '';
+  byId<HTMLDetailsElement>('pin-field').open = pinInput.value !== '';
+  if (await devices.allowedBefore()) await prepareMicrophone();
+  else byId('allow').hidden = false;
+}
+
+/** Where the gateway is, and a token if anybody may have one. Throws what the end page explains. */
+async function prepare(): Promise<void> {
+  server = await config();
+  if (!server.wsUrl) throw gone('no_gateway');
+  if (token) return;
+  if (!server.open) throw gone('no_invite');
+  token = await getToken(roomId, 'anchor');
+}
+
+const gone = (code: string): StentorError => new StentorError({ code, message: code, retryable: false });
+
+async function prepareMicrophone(): Promise<boolean> {
+  const ok = await devices.open();
+  showMicrophone();
+  return ok;
+}
+
+function showMicrophone(): void {
+  const { problem } = devices;
+  const notice = byId('microphone-problem');
+  notice.hidden = problem === null;
+  if (problem) {
+    const { title, remedy } = microphone(problem);
+    write(notice.children[0]!, title);
+    write(notice.children[1]!, remedy);
+  }
+  byId('allow').hidden = devices.stream !== null;
+  write(byId('allow'), problem ? 'Try the microphone again' : 'Allow the microphone');
+  byId('join-silent').hidden = problem === null;
+}
+
+function useStream(stream: MediaStream | null): void {
+  meter.watch(stream);
+  deafSince = Date.now();
+  void room?.publish(stream);
+}
+
+/** A microphone that gives nothing looks like one that works, until the others say so. */
+function showWhetherHeard(): void {
+  const heard = meter.peak > HEARD_LEVEL;
+  const deaf = devices.stream !== null && !heard && Date.now() - deafSince > DEAF_MS;
+  const words = deaf
+    ? 'Nothing is heard yet. Is the right microphone chosen, and is it switched on?'
+    : heard
+      ? 'Your microphone works.'
+      : 'Say something: the bar shows what the others will hear.';
+  write(byId('meter-text'), words);
+}
+
+async function join(silent: boolean): Promise<void> {
+  const name = nameInput.value.trim();
+  const pin = pinInput.value.trim();
+  complain('name', name ? '' : 'The others want to know who is talking.');
+  complain('pin', pin === '' || PIN.test(pin) ? '' : 'A pin has six letters or digits.');
+  const wrong = document.querySelector<HTMLInputElement>('#form [aria-invalid=true]');
+  if (wrong) return wrong.focus();
+  remembered.set('name', name);
+  if (!silent && !devices.stream && !(await prepareMicrophone())) return byId('allow').focus();
+  view('lobby', true);
+  write(byId('waiting-text'), 'Connecting to the server…');
+  try {
+    await prepare();
+  } catch (error) {
+    // A server that is away is worth another press of the button; the rest is said in full.
+    if (error instanceof StentorError) return finish(error.problem);
+    view('lobby');
+    return toast('The server does not answer. Try again in a moment.');
+  }
+  await visit(name, pin);
+}
+
+function complain(field: 'name' | 'pin', words: string): void {
+  write(byId(`${field}-error`), words);
+  byId(field).setAttribute('aria-invalid', String(words !== ''));
+  if (words && field === 'pin') byId<HTMLDetailsElement>('pin-field').open = true;
+}
+
+// The visit.
+
+async function visit(name: string, pin: string): Promise<void> {
+  greeted = false;
+  members.clear();
+  const visit = new StentorRoom({ url: server.wsUrl!, token, displayName: name, clientId: clientId(), ...(pin ? { pin } : {}) });
+  room = window.stentorRoom = visit;
+  visit.on('state', showState);
+  visit.on('closed', finish);
+  visit.on('stream', (stream) => {
+    audio.srcObject = stream;
+    void hear();
+  });
+  visit.on('members', showMembers);
+  visit.on('muted', ({ muted, by }) => {
+    showMuted();
+    if (by === 'host') toast(muted ? 'A host muted you.' : 'A host unmuted you. You can be heard.');
+  });
+  visit.on('unmuteRequested', () => (byId('asked').hidden = false));
+  if (devices.stream) await visit.publish(devices.stream);
+  showMuted();
+  // What goes wrong comes as `closed`.
+  await visit.join().catch(() => undefined);
+}
+
+/** Of this tab, so that a reload takes the place of what was there before. */
+function clientId(): string {
+  const KEY = 'stentor.clientId';
+  try {
+    const id = sessionStorage.getItem(KEY) ?? crypto.getRandomValues(new Uint32Array(3)).join('-');
+    sessionStorage.setItem(KEY, id);
+    return id;
+  } catch {
+    return crypto.getRandomValues(new Uint32Array(3)).join('-');
+  }
+}
+
+async function hear(): Promise<void> {
+  try {
+    await audio.play();
+    byId('silenced').hidden = true;
+  } catch (refusal) {
+    byId('silenced').hidden = (refusal as DOMException).name !== 'NotAllowedError';
+  }
+}
+
+function showState(status: RoomStatus): void {
+  const good = status.state === 'connected';
+  pill(good ? 'good' : 'warn', short(status));
+  if (good && !greeted) {
+    greeted = true;
+    view('room');
+    muteButton.focus();
+  }
+  tick();
+}
+
+/** The words that count down. */
+function tick(): void {
+  if (document.body.dataset.view === 'lobby') showWhetherHeard();
+  const status = room?.status;
+  if (!status || status.state === 'closed') return;
+  const words = status.state === 'connected' ? '' : underWay(status, Date.now());
+  if (greeted) {
+    byId('trouble').hidden = words === '';
+    write(byId('trouble'), words);
+  } else if (words) {
+    write(byId('waiting-text'), words);
+  }
+}
+
+function showMembers(): void {
+  const host = room?.user?.role === 'host';
+  const all = room?.members ?? [];
+  const { came, went } = members.show(all, host);
+  for (const member of came) if (!member.me) toast(`${nameOf(member)} joined`);
+  for (const member of went) if (!member.me) toast(`${nameOf(member)} left`);
+  write(byId('room-count'), all.length === 1 ? 'You are the first one here' : `${all.length} people here`);
+}
+
+function showMuted(): void {
+  const muted = room?.muted ?? false;
+  const silent = devices.stream === null;
+  muteButton.setAttribute('aria-pressed', String(muted));
+  muteButton.disabled = silent;
+  muteButton.title = silent ? 'No microphone is in use' : 'Key M';
+  write(byId('mute-text'), muted ? 'Unmute' : 'Mute');
+  byId('dock-meter').classList.toggle('off', muted);
+  if (!muted) byId('asked').hidden = true;
+}
+
+async function toggleMute(): Promise<void> {
+  if (!room || devices.stream === null) return;
+  try {
+    await (room.muted ? room.unmute() : room.mute());
+  } catch (error) {
+    if (!(error as StentorError).retryable) toast(`That was refused: ${(error as Error).message}.`);
+  }
+}
+
+async function moderate(...[what, member]: Parameters<ConstructorParameters<typeof Members>[1]>): Promise<void> {
+  const visit = room;
+  if (!visit || (what === 'remove' && !(await confirmed(nameOf(member))))) return;
+  try {
+    if (what === 'mute') await visit.muteMember(member.userId);
+    else if (what === 'unmute') await visit.unmuteMember(member.userId);
+    else await visit.removeMember(member.userId);
+  } catch (error) {
+    toast(`That did not work: ${(error as Error).message}.`);
+  }
+}
+
+function confirmed(name: string): Promise<boolean> {
+  const dialog = byId<HTMLDialogElement>('confirm');
+  write(byId('confirm-title'), `Remove ${name} from the room?`);
+  dialog.returnValue = 'no';
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
+  });
+}
+
+async function showQuality(): Promise<void> {
+  if (!greeted || document.hidden) return;
+  const stats = await room?.stats();
+  if (!stats) return;
+  byId('quality').dataset.quality = stats.quality;
+  write(byId('quality-text'), quality(stats));
+}
+
+async function copyLink(): Promise<void> {
+  try {
+    const link = new URL(await pathFor(roomId, 'listener'), location.origin);
+    await navigator.clipboard.writeText(link.href);
+    toast('Link copied: whoever opens it can listen.');
+  } catch {
+    toast('The link could not be copied.');
+  }
+}
+
+// The end.
+
+function finish(problem: Problem): void {
+  if (problem.code === 'wrong_pin') {
+    view('lobby');
+    complain('pin', 'This pin is wrong. Ask for the right one.');
+    return pinInput.focus();
+  }
+  // Somebody who only stopped waiting is back where they were.
+  if (problem.code === 'left' && !greeted) return view('lobby');
+  const { title, text, way } = ending(problem);
+  write(byId('ended-title'), title);
+  write(byId('ended-text'), text);
+  byId('ended-panel').dataset.tone = GOOD_ENDS.has(problem.code) ? 'good' : 'warn';
+  showWay(way);
+  devices.stop();
+  audio.srcObject = null;
+  view('ended');
+  byId('ended-title').focus();
+}
+
+function showWay(way: Way): void {
+  byId('again').hidden = way === 'none';
+  write(byId('again'), way === 'here' ? 'Speak here instead' : 'Join again');
+}
+
+function view(name: 'lobby' | 'room' | 'ended', waiting = false): void {
+  document.body.dataset.view = name;
+  for (const id of ['lobby', 'room', 'ended']) byId(id).hidden = id !== name;
+  form.hidden = waiting;
+  byId('waiting').hidden = !waiting;
+  byId('copy').hidden = !server.open;
+  if (name !== 'room') pill('', waiting ? 'Connecting' : '');
+  if (name === 'lobby') showMicrophone();
+}
+
+function shortcut(event: KeyboardEvent): void {
+  const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (document.body.dataset.view !== 'room' || byId<HTMLDialogElement>('confirm').open) return;
+  if (event.key === 'm' || event.key === 'M') void toggleMute();
+}
+
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  void join(false);
+});
+byId('join-silent').addEventListener('click', () => void join(true));
+byId('allow').addEventListener('click', () => void prepareMicrophone());
+byId('cancel').addEventListener('click', () => room?.leave());
+byId('leave').addEventListener('click', () => room?.leave());
+byId('again').addEventListener('click', () => void join(false));
+byId('copy').addEventListener('click', () => void copyLink());
+byId('sound-on').addEventListener('click', () => void hear());
+byId('asked-unmute').addEventListener('click', () => void toggleMute());
+muteButton.addEventListener('click', () => void toggleMute());
+document.addEventListener('keydown', shortcut);
+// The others see at once that somebody closed the page.
+window.addEventListener('pagehide', () => room?.leave());
+window.addEventListener('hashchange', () => location.reload());
+window.setInterval(tick, 500);
+window.setInterval(() => void showQuality(), STATS_MS);
+view('lobby');
+void open();

@@ -1,0 +1,94 @@
+// The people in the room, one card each, kept from one change to the next so that focus stays where it is.
+
+import type { Member } from '@stentor/client';
+import { clone, write } from '../dom';
+
+/** What a host wants done to somebody. */
+export type Act = (what: 'mute' | 'unmute' | 'remove', member: Member) => void;
+
+export class Members {
+  private readonly cards = new Map<string, HTMLElement>();
+  private shown = new Map<string, Member>();
+
+  constructor(
+    private readonly list: HTMLElement,
+    private readonly act: Act,
+  ) {}
+
+  /** Those who came and those who went since the last time; none at the first. */
+  show(members: Member[], host: boolean): { came: Member[]; went: Member[] } {
+    const first = this.shown.size === 0;
+    const now = new Map(members.map((member) => [member.userId, member]));
+    const came = first ? [] : members.filter(({ userId }) => !this.shown.has(userId));
+    const went = [...this.shown.values()].filter(({ userId }) => !now.has(userId));
+    this.shown = now;
+    for (const { userId } of went) {
+      this.cards.get(userId)?.remove();
+      this.cards.delete(userId);
+    }
+    // Oneself first, then as the server orders them.
+    for (const member of [...members].sort((a, b) => Number(b.me) - Number(a.me))) this.card(member, host);
+    return { came, went };
+  }
+
+  clear(): void {
+    this.cards.clear();
+    this.shown.clear();
+    this.list.replaceChildren();
+  }
+
+  private card(member: Member, host: boolean): void {
+    const { userId } = member;
+    const card = this.cards.get(userId) ?? this.make(member, host);
+    const name = nameOf(member);
+    write(card.querySelector('.name')!, name);
+    write(card.querySelector('.avatar')!, initials(name));
+    write(card.querySelector('.member-state')!, activity(member));
+    card.classList.toggle('talking', member.talking && !member.muted);
+    card.classList.toggle('muted-member', member.muted);
+    card.classList.toggle('me', member.me);
+    card.classList.toggle('host', member.role === 'host');
+    const mute = card.querySelector<HTMLButtonElement>('[data-do=mute]');
+    if (mute) write(mute, member.muted ? 'Unmute' : 'Mute');
+    mute?.setAttribute('aria-label', `${member.muted ? 'Unmute' : 'Mute'} ${name}`);
+    card.querySelector('[data-do=remove]')?.setAttribute('aria-label', `Remove ${name}`);
+  }
+
+  private make(member: Member, host: boolean): HTMLElement {
+    const { userId } = member;
+    const card = clone('member-card');
+    card.dataset.user = userId;
+    card.querySelector<HTMLElement>('.avatar')!.style.setProperty('--hue', String(hue(userId)));
+    const actions = card.querySelector('.member-actions')!;
+    if (!host || member.me) actions.replaceChildren();
+    actions.addEventListener('click', (event) => {
+      const what = (event.target as HTMLElement).dataset.do;
+      const now = this.shown.get(userId);
+      if (what && now) this.act(what === 'remove' ? 'remove' : now.muted ? 'unmute' : 'mute', now);
+    });
+    this.cards.set(userId, card);
+    this.list.append(card);
+    return card;
+  }
+}
+
+export const nameOf = ({ displayName, userId }: Member): string => displayName ?? userId;
+
+function activity({ muted, talking, status }: Member): string {
+  if (muted) return 'Muted';
+  if (talking) return 'Talking';
+  return status === 'onair' ? 'On air' : 'Listening';
+}
+
+function initials(name: string): string {
+  const words = name.split(/[\s_-]+/).filter(Boolean);
+  const letters = words.length > 1 ? [words[0], words.at(-1)] : [words[0]];
+  return letters.map((word) => [...(word ?? '')][0] ?? '').join('').toUpperCase();
+}
+
+/** The same colour for the same person, everywhere. */
+function hue(userId: string): number {
+  const hash = [...userId].reduce((sum, char) => (sum * 31 + char.codePointAt(0)!) % 65_521, 7);
+  // By the golden angle, so that names that differ by one letter differ by much.
+  return Math.round(hash * 137.508) % 360;
+}

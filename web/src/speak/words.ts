@@ -1,0 +1,110 @@
+// What a state or a problem means to the person, and what to do about it. Pure.
+
+import type { Problem, RoomStats, RoomStatus } from '@stentor/client';
+
+/** A way on. */
+export type Way = 'again' | 'here' | 'none';
+
+/** Why a visit is over. */
+export interface Ending {
+  title: string;
+  text: string;
+  way: Way;
+}
+
+/** Of a problem after which nothing goes on by itself. */
+export function ending({ code, message }: Problem): Ending {
+  const known = ENDINGS[code];
+  if (known) return known;
+  return { title: 'The connection ended', text: `${sentence(message)} If joining again does not help, tell whoever runs this server: ${code}.`, way: 'again' };
+}
+
+const end = (title: string, text: string, way: Way = 'none'): Ending => ({ title, text, way });
+
+const ENDINGS: Record<string, Ending> = {
+  left: end('You left the room', 'The others no longer hear you. Your invite still works.', 'again'),
+  removed: end('You were removed', 'A host removed you from this room, and your invite no longer works. Ask for a new one if this was a mistake.'),
+  room_closed: end('The room is over', 'Thank you for speaking. If it goes on air again, the same link opens it.', 'again'),
+  room_gone: end('There is no such room', 'It has ended or never was. Ask for a new invite.'),
+  replaced: end('You are speaking elsewhere', 'You joined from another tab or device, and it took over from this one.', 'here'),
+  token_expired: end('This invite has expired', 'Ask whoever invited you for a new link.'),
+  token_invalid: end('This invite is not valid', 'It may be incomplete, or it was withdrawn. Open the whole link you were given, or ask for a new one.'),
+  no_invite: end('You need an invite', 'Speaking here takes a personal link. Ask a host of the room for one.'),
+  no_gateway: end('Nobody can speak here', 'This server is not set up for speakers. Whoever runs it can give it the role "gateway".'),
+  flooding: end('Too many requests', 'This page asked too much of the server in a short time. Join again in a moment.', 'again'),
+  media_refused: end('The sound could not be set up', 'The server did not accept what this browser offered. Try a current Chrome, Edge, Firefox or Safari.', 'again'),
+};
+
+/** While it is on the way in or back; `now` for the countdown. */
+export function underWay(status: RoomStatus, now: number): string {
+  const { step, problem, retryAt, mediaFlows } = status;
+  if (step !== 'waiting') return `${problem ? hindrance(problem) + ' ' : ''}${doing(status)}`;
+  const seconds = Math.max(1, Math.ceil(((retryAt ?? now) - now) / 1000));
+  const still = mediaFlows ? ' The sound goes on meanwhile.' : '';
+  return `${problem ? hindrance(problem) : 'The connection was lost.'} Trying again in ${seconds} s.${still}`;
+}
+
+/** In the pill: as few words as it takes. */
+export function short(status: RoomStatus): string {
+  if (status.state === 'connected') return 'Connected';
+  return status.state === 'reconnecting' ? 'Reconnecting' : status.state === 'connecting' ? 'Connecting' : '';
+}
+
+function doing({ step, state }: RoomStatus): string {
+  switch (step) {
+    case 'opening':
+      return state === 'reconnecting' ? 'Connecting again…' : 'Connecting to the server…';
+    case 'joining':
+      return 'Joining the room…';
+    default:
+      return 'Setting up the sound…';
+  }
+}
+
+function hindrance({ code, message }: Problem): string {
+  return HINDRANCES[code] ?? sentence(message);
+}
+
+const HINDRANCES: Record<string, string> = {
+  gone: 'The server cannot be reached. Check your network.',
+  timeout: 'The server does not answer.',
+  room_full: 'The room is full: somebody has to leave before you can speak.',
+  not_on_air: 'The room is not on air yet.',
+  already_connected: 'You are connected from another tab or device. Leave there, and it goes on here.',
+  too_many_pins: 'Too many wrong pins.',
+  media_lost: 'Sound no longer gets through.',
+  media_timeout: 'No sound gets through to the server; a firewall may block it. Try another network.',
+  media_unavailable: 'The room\'s sound server does not answer.',
+  media_failed: 'The sound could not be set up.',
+  draining: 'The server is being changed for another one.',
+  unavailable: 'A part of the server is away.',
+  peer_dead: 'The connection was lost.',
+  too_slow: 'This network is too slow for the room.',
+};
+
+/** Of a microphone that could not be opened. */
+export function microphone(code: string): { title: string; remedy: string } {
+  switch (code) {
+    case 'microphone_denied':
+      return { title: 'The microphone is blocked', remedy: 'Allow it for this page: click the icon left of the address, switch the microphone on, then try again.' };
+    case 'microphone_missing':
+      return { title: 'No microphone was found', remedy: 'Plug one in or switch it on, then try again. You can also join and only listen.' };
+    case 'microphone_busy':
+      return { title: 'The microphone is taken', remedy: 'Another program uses it. Close that one, or choose another microphone.' };
+    case 'microphone_insecure':
+      return { title: 'This page may not use a microphone', remedy: 'Browsers allow it only on pages opened with https, or on localhost. Ask for an https link.' };
+    default:
+      return { title: 'The microphone could not be opened', remedy: 'Choose another one, or restart the browser.' };
+  }
+}
+
+/** How the connection is, in a word and its figures. */
+export function quality({ quality, roundTripMs, sent, received }: RoomStats): string {
+  const word = { good: 'Good connection', fair: 'Fair connection', poor: 'Weak connection', unknown: 'Measuring…' }[quality];
+  if (quality === 'unknown') return word;
+  const loss = Math.max(sent.lossRatio ?? 0, received.lossRatio ?? 0);
+  const figures = [roundTripMs === null ? '' : `${Math.round(roundTripMs)} ms`, loss >= 0.005 ? `${(loss * 100).toFixed(1)} % lost` : ''];
+  return [word, ...figures].filter(Boolean).join(' · ');
+}
+
+const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
