@@ -4,6 +4,7 @@
 //! effects go out as data. Imports nothing else of ours.
 
 pub mod ids;
+pub mod janus_effects;
 pub mod janus_room;
 pub mod keys;
 pub mod mixer_effects;

@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+mod janus_world;
 mod world;
 
 use world::World;
@@ -34,6 +35,10 @@ enum Luck {
     Timeout {
         happened: bool,
     },
+    /// The caller sees a timeout; a Janus room is created all the same, this much later.
+    Late {
+        ms: u16,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -43,6 +48,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             6 => Just(Luck::Works),
             1 => Just(Luck::Refused),
             1 => any::<bool>().prop_map(|happened| Luck::Timeout { happened }),
+            1 => (0..25_000u16).prop_map(|ms| Luck::Late { ms }),
         ]
     };
     let step = prop_oneof![

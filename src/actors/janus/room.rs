@@ -104,6 +104,15 @@ impl JanusRoomActor {
         }
     }
 
+    fn report(&self, outcome: &Outcome) {
+        let (room, doing) = (&self.room, &self.reason);
+        match outcome {
+            Outcome::Failed(failure) => tracing::warn!(%room, %failure, doing, "janus room"),
+            Outcome::Unanswered { why, .. } => tracing::warn!(%room, failure = why, doing, "janus room"),
+            _ => {}
+        }
+    }
+
     fn execute(&self, effect: Effect) -> impl Future<Output = Outcome> + 'static {
         let context = self.context.clone();
         let on_bridge = self.link.bridge().map(|bridge| RoomOnBridge {
@@ -158,9 +167,7 @@ impl Behaviour for JanusRoomActor {
             Msg::Retry => {}
             Msg::Done(outcome) => {
                 self.busy = false;
-                if let Outcome::Failed(failure) = &outcome {
-                    tracing::warn!(room = %self.room, %failure, doing = self.reason, "janus room");
-                }
+                self.report(&outcome);
                 self.machine.done(outcome, self.context.clock.now(), dice());
                 self.look();
             }

@@ -1,0 +1,56 @@
+//! A Janus that does late, or not at all, what it was asked.
+
+use serde_json::json;
+
+use crate::support::external::on_janus;
+use crate::support::janus::TestJanus;
+use crate::support::janus_proxy::JanusProxy;
+use crate::support::node::Node;
+use crate::support::studio::Studio;
+use crate::support::until;
+
+const LATE: &str = "stentor/default/late/";
+
+#[actix::test]
+async fn creates_that_land_after_their_timeout_leave_one_janus_room() {
+    let janus = TestJanus::start().await;
+    let (mut node, mut proxy) = held_up(&janus).await;
+    let made = node.post("/api/rooms", json!({ "roomId": "late", "start": true })).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    proxy.held(2).await;
+    proxy.release(LATE);
+    node.until_status("late", "onair").await;
+    let studio = Studio::at(&janus.connect_options(), &node).await;
+    assert_eq!(studio.marked_rooms().await, ["late"]);
+    assert_eq!(studio.forwarders("late").await.len(), 1);
+    assert!(node.stop().success());
+}
+
+#[actix::test]
+async fn a_create_that_lands_after_the_room_was_deleted_leaves_none() {
+    let janus = TestJanus::start().await;
+    let (mut node, mut proxy) = held_up(&janus).await;
+    node.post("/api/rooms", json!({ "roomId": "late", "start": true })).await;
+    proxy.held(1).await;
+    assert_eq!(node.delete("/api/rooms/late").await.status, 200);
+    let waits =
+        async || node.states_of("janus_room").await[0]["reason"].to_string().contains("without an answer");
+    until("the actor stays for it", waits).await;
+    proxy.release(LATE);
+    let studio = Studio::at(&janus.connect_options(), &node).await;
+    until("it lands", async || studio.marked_rooms().await == ["late"]).await;
+    until("it is destroyed", async || studio.marked_rooms().await.is_empty()).await;
+    until("its actor goes", async || node.states_of("janus_room").await.is_empty()).await;
+    assert_eq!(node.get("/api/rooms/late").await.status, 404);
+    assert!(node.stop().success());
+}
+
+/// A node whose Janus hears nothing of creates of the room `late` before they are released.
+async fn held_up(janus: &TestJanus) -> (Node, JanusProxy) {
+    let proxy = JanusProxy::start(janus.janus.url()).await;
+    proxy.hold(LATE);
+    let mut node = on_janus(janus, &proxy.url, &[("janus.request_timeout", "1s")]);
+    node.run();
+    node.ready().await;
+    (node, proxy)
+}
