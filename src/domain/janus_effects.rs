@@ -62,6 +62,10 @@ pub enum Outcome {
         janus_room_id: u32,
         why: String,
     },
+    /// The room has our mark and another secret: nobody here can manage it.
+    Locked {
+        janus_room_id: u32,
+    },
     /// Destroyed, or it was not there any more.
     Gone {
         janus_room_id: u32,

@@ -12,8 +12,10 @@
 //! overwrite its successor; an outcome that is not known is looked up before anything is tried again; a create
 //! that may land late is repeated under its own number and waited for before the room is given up, so that it
 //! leaves no second room; what is found on the Janus with our mark and is not wanted is destroyed, whoever left
-//! it there.
+//! it there. One exception: a room whose secret is no longer ours (`hls.secret` was changed) cannot be, so it is
+//! passed over and named, until the next connection.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::ids::{Epoch, MediaAddr, ModuleId, Pin, UnixMs};
@@ -23,6 +25,10 @@ use super::own_key::OwnKey;
 use super::plan::{Failure, Plan, Retry, WriteOutcome};
 use super::restart::Backoff;
 use super::view::{RoomView, Versioned};
+
+/// Said of a Janus room, after its number; also the remedy.
+pub const LOCKED: &str = "on this Janus has our mark and a secret that is not ours (hls.secret was changed): \
+                          destroy it with the earlier one, or restart that Janus";
 
 /// A request without an answer may be carried out for this long; then it never will be.
 const LANDS_WITHIN: Duration = Duration::from_secs(30);
@@ -53,6 +59,8 @@ pub struct JanusRoom {
     backoff: Backoff,
     observed: Observed,
     unsettled: Option<Unsettled>,
+    /// Janus room ids that refuse our secret.
+    locked: BTreeSet<u32>,
     key: OwnKey<JanusState>,
     as_of: i64,
     linked: bool,
@@ -66,6 +74,7 @@ impl JanusRoom {
             backoff,
             observed: Observed::Unknown,
             unsettled: None,
+            locked: BTreeSet::new(),
             key: OwnKey::default(),
             as_of: 0,
             linked: false,
@@ -86,6 +95,7 @@ impl JanusRoom {
         if found.is_some() {
             // A new connection: what was asked over the old one has been carried out, or is lost with it.
             self.unsettled = None;
+            self.locked.clear();
         }
         self.observed = found.map_or(Observed::Unknown, Observed::Known);
         self.retry.succeeded();
@@ -130,13 +140,31 @@ impl JanusRoom {
         let Observed::Known(rooms) = &self.observed else {
             return Plan::act(Effect::Inspect, "looks up what the Janus has of this room");
         };
+        let rooms: Vec<&Found> = rooms.iter().filter(|r| !self.locked.contains(&r.janus_room_id)).collect();
         let key = self.key.current(view.janus.as_ref());
-        match self.wanted(view) {
-            Wanted::Nothing => self.dismantle(rooms, key, now),
+        let plan = match self.wanted(view) {
+            Wanted::Nothing => self.dismantle(&rooms, key, now),
             Wanted::Room { epoch, pin, target, live_revision } => {
-                let build = Build { epoch, pin, target, live_revision, rooms, key, wall };
+                let build = Build { epoch, pin, target, live_revision, rooms: &rooms, key, wall };
                 self.build(build)
             }
+        };
+        self.naming_locked(plan)
+    }
+
+    /// A room that nobody here can manage is no reason to go on trying, and none to be silent.
+    fn naming_locked(&self, plan: Plan<Effect>) -> Plan<Effect> {
+        if self.locked.is_empty() {
+            return plan;
+        }
+        let numbers: Vec<_> = self.locked.iter().map(u32::to_string).collect();
+        let locked = format!("Janus room {} {LOCKED}", numbers.join(", "));
+        match plan {
+            Plan::Finished => Plan::wait(locked),
+            Plan::Wait { reason, until } => {
+                Plan::Wait { reason: format!("{reason}; {locked}").into(), until }
+            }
+            act => act,
         }
     }
 
@@ -157,7 +185,7 @@ impl JanusRoom {
     }
 
     /// Forwarders, rooms, then the key: whoever sees the key gone may rely on the rest being gone.
-    fn dismantle(&self, rooms: &[Found], key: Option<Versioned<JanusState>>, now: Duration) -> Plan<Effect> {
+    fn dismantle(&self, rooms: &[&Found], key: Option<Versioned<JanusState>>, now: Duration) -> Plan<Effect> {
         if let Some(room) = rooms.first() {
             let janus_room_id = room.janus_room_id;
             return match room.forwarders.as_ref().and_then(|f| f.first()) {
@@ -226,13 +254,13 @@ impl JanusRoom {
     /// The room our key names goes on living across epochs (its anchors are in it); else one made for this epoch.
     fn choose<'a>(
         &self,
-        rooms: &'a [Found],
+        rooms: &[&'a Found],
         key: &Option<Versioned<JanusState>>,
         epoch: Epoch,
     ) -> Option<&'a Found> {
         let ours = key.as_ref().filter(|k| k.id == self.me).map(|k| k.janus_room_id);
-        let named = rooms.iter().find(|r| Some(r.janus_room_id) == ours);
-        named.or_else(|| rooms.iter().find(|r| r.created_at == epoch))
+        let rooms = || rooms.iter().copied();
+        rooms().find(|r| Some(r.janus_room_id) == ours).or_else(|| rooms().find(|r| r.created_at == epoch))
     }
 
     /// The write that would make our key true, if it is not.
@@ -276,6 +304,8 @@ impl JanusRoom {
                 self.unsettled = Some(Unsettled { janus_room_id, until: now + LANDS_WITHIN });
                 return self.failed(Failure::Unknown(why), now, dice);
             }
+            // Final for this connection: nothing failed that could succeed another time.
+            Outcome::Locked { janus_room_id } => drop(self.locked.insert(janus_room_id)),
             Outcome::Created { janus_room_id, epoch } => {
                 // Under its own number the first try may still be on its way; under another it was refused.
                 self.unsettled = self.unsettled.filter(|u| u.janus_room_id == janus_room_id);
@@ -360,7 +390,7 @@ struct Build<'a> {
     pin: Pin,
     target: Option<MediaAddr>,
     live_revision: i64,
-    rooms: &'a [Found],
+    rooms: &'a [&'a Found],
     key: Option<Versioned<JanusState>>,
     wall: UnixMs,
 }
@@ -368,3 +398,7 @@ struct Build<'a> {
 fn destroy(room: &Found) -> Effect {
     Effect::Destroy { janus_room_id: room.janus_room_id }
 }
+
+#[cfg(test)]
+#[path = "janus_room_tests.rs"]
+mod tests;

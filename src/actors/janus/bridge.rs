@@ -81,14 +81,18 @@ impl RoomOnBridge {
     async fn destroy(&self, janus_room_id: u32) -> Result<Outcome, JanusError> {
         match self.bridge.destroy_room(janus_room_id, &self.secret()).await {
             Ok(()) | Err(JanusError::Plugin(PluginError::NoSuchRoom)) => Ok(Outcome::Gone { janus_room_id }),
-            Err(error) => Err(error),
+            Err(error) => locked(error, janus_room_id),
         }
     }
 
     async fn forwarders(&self, janus_room_id: u32) -> Result<Outcome, JanusError> {
-        let listed = self.bridge.list_forwarders(janus_room_id, &self.secret()).await?;
-        let forwarders = listed.iter().map(forwarder).collect();
-        Ok(Outcome::Forwarders { janus_room_id, forwarders })
+        match self.bridge.list_forwarders(janus_room_id, &self.secret()).await {
+            Ok(listed) => {
+                let forwarders = listed.iter().map(forwarder).collect();
+                Ok(Outcome::Forwarders { janus_room_id, forwarders })
+            }
+            Err(error) => locked(error, janus_room_id),
+        }
     }
 
     async fn start(&self, janus_room_id: u32, target: MediaAddr) -> Result<Outcome, JanusError> {
@@ -114,6 +118,14 @@ pub fn refused(why: impl ToString) -> Outcome {
 
 fn forwarder(info: &ForwarderInfo) -> ForwarderState {
     ForwarderState { stream_id: info.stream_id, target: MediaAddr { ip: info.ip, port: info.port } }
+}
+
+/// Of requests that need no more than the room's secret.
+fn locked(error: JanusError, janus_room_id: u32) -> Result<Outcome, JanusError> {
+    match error {
+        JanusError::Plugin(PluginError::Unauthorized) => Ok(Outcome::Locked { janus_room_id }),
+        error => Err(error),
+    }
 }
 
 fn failed(error: JanusError) -> Outcome {

@@ -11,7 +11,7 @@ use super::bridge::{self, RoomOnBridge};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
 use crate::domain::ids::RoomId;
-use crate::domain::janus_room::{Effect, Found, JanusRoom, Outcome};
+use crate::domain::janus_room::{Effect, Found, JanusRoom, LOCKED, Outcome};
 use crate::domain::keys::{self, RoomPart};
 use crate::domain::plan::Plan;
 use crate::domain::view::RoomView;
@@ -109,6 +109,7 @@ impl JanusRoomActor {
         match outcome {
             Outcome::Failed(failure) => tracing::warn!(%room, %failure, doing, "janus room"),
             Outcome::Unanswered { why, .. } => tracing::warn!(%room, failure = why, doing, "janus room"),
+            Outcome::Locked { janus_room_id } => tracing::warn!(%room, "Janus room {janus_room_id} {LOCKED}"),
             _ => {}
         }
     }

@@ -1,9 +1,11 @@
 //! A Janus that does late, or not at all, what it was asked.
 
 use serde_json::json;
+use stentor::domain::ids::{Epoch, RoomId};
+use stentor::janus::{AudioBridge, NewRoom, RoomMark};
 
 use crate::support::external::on_janus;
-use crate::support::janus::TestJanus;
+use crate::support::janus::{TestJanus, room};
 use crate::support::janus_proxy::JanusProxy;
 use crate::support::node::Node;
 use crate::support::studio::Studio;
@@ -53,4 +55,34 @@ async fn held_up(janus: &TestJanus) -> (Node, JanusProxy) {
     node.run();
     node.ready().await;
     (node, proxy)
+}
+
+#[actix::test]
+async fn a_janus_room_under_another_secret_is_named_once_and_stands_in_nobodys_way() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+    let mark = RoomMark::new("default", RoomId::new("old").unwrap(), Epoch(1)).unwrap();
+    client.create_room(&NewRoom { description: mark.to_string(), ..room(100_001) }).await.unwrap();
+    let mut node = on_janus(&janus, janus.janus.url(), &[]);
+    node.run();
+    node.ready().await;
+    let named = async || {
+        let actor = &node.states_of("janus_room").await[0];
+        let reason = actor["reason"].as_str().unwrap_or_default();
+        reason.starts_with("Janus room 100001 ") && reason.contains("restart that Janus")
+    };
+    until("the actor names it with the remedy", named).await;
+
+    node.room_on_air("old").await;
+    let studio = Studio::at(&janus.connect_options(), &node).await;
+    assert_eq!(studio.rooms_of("old").await.len(), 2);
+    assert_eq!(studio.forwarders("old").await.len(), 1, "of the one that we can manage");
+    node.delete("/api/rooms/old").await;
+    until("the room is gone", async || node.get("/api/rooms/old").await.status == 404).await;
+    until("ours is destroyed", async || studio.rooms_of("old").await.len() == 1).await;
+    until("the actor names what is left", named).await;
+    assert!(client.exists(100_001).await.unwrap());
+    let complaints = node.complaints();
+    assert!(matches!(&complaints[..], [one] if one.contains("hls.secret")), "{complaints:#?}");
+    assert!(node.stop().success());
 }
