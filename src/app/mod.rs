@@ -90,6 +90,7 @@ impl Node {
         let (sockets, config) = servers::bind(config)?;
         let context = Context {
             me: id.clone(),
+            incarnation: uuid::Uuid::new_v4().to_string().into(),
             store,
             directory: Arc::new(Directory::default()),
             subscribers: Default::default(),
@@ -101,7 +102,6 @@ impl Node {
         let service = room_service(&context);
         let streams = Arc::new(Streams::default());
         let addresses = sockets.addresses();
-        let incarnation = uuid::Uuid::new_v4().to_string();
         let roles = context.config.node.roles;
         let mut arbiters = Vec::new();
         let mut arbiter = || -> ArbiterHandle {
@@ -111,18 +111,18 @@ impl Node {
             handle
         };
         let link = GatewayLink::new(secrets.clone(), context.config.janus.url.clone());
-        let januses = roles.janus.then(|| janus(&context, &link, &incarnation));
+        let januses = roles.janus.then(|| janus(&context, &link));
         let janus = januses.as_ref().map(|januses| januses.options.clone());
         let root = NodeSupervisor {
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
-            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &incarnation), arbiter())),
+            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             context: context.clone(),
         };
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
         // A second registration would fail; there is one per process and registry.
         context.metrics.registry().register(Box::new(system.registry()))?;
-        let readiness = Arc::new(Readiness::new(context.clone(), incarnation));
+        let readiness = Arc::new(Readiness::new(context.clone()));
         let sides = servers::Sides {
             context: context.clone(),
             service,
@@ -201,7 +201,7 @@ fn room_service(context: &Context) -> Arc<RoomService> {
     Arc::new(RoomService::new(store, directory, limits, rooms.removing_grace, context.metrics.clone()))
 }
 
-fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, incarnation: &str) -> MixerParts {
+fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>) -> MixerParts {
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
     let pool = PortPool::new(first, last, crate::actors::context::dice());
@@ -213,11 +213,11 @@ fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, inca
             streams: streams.clone(),
             secrets: secrets.clone(),
         },
-        pulse: pulse(context, url, config.capacity, incarnation),
+        pulse: pulse(context, url, config.capacity),
     }
 }
 
-fn janus(context: &Context, link: &GatewayLink, incarnation: &str) -> JanusSupervisor {
+fn janus(context: &Context, link: &GatewayLink) -> JanusSupervisor {
     let config = &context.config.janus;
     let text = |secret: &crate::config::Secret| Secret(String::from_utf8_lossy(&secret.0).into_owned());
     let (managed, api_secret, admin_key) = match config.mode {
@@ -236,7 +236,7 @@ fn janus(context: &Context, link: &GatewayLink, incarnation: &str) -> JanusSuper
     // What a managed Janus is reached by is nobody's business but this node's.
     let shown = config.url.clone().unwrap_or_else(|| "managed".into());
     JanusSupervisor {
-        pulse: pulse(context, shown, config.capacity, incarnation),
+        pulse: pulse(context, shown, config.capacity),
         context: context.clone(),
         options,
         managed,
@@ -259,7 +259,7 @@ fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedO
 }
 
 /// What the module says of itself at first: not healthy before it has seen its Janus or its FFmpeg.
-fn pulse(context: &Context, url: String, capacity: u32, incarnation: &str) -> Arc<watch::Sender<Heartbeat>> {
+fn pulse(context: &Context, url: String, capacity: u32) -> Arc<watch::Sender<Heartbeat>> {
     let UnixMs(started) = context.clock.wall();
     Arc::new(watch::Sender::new(Heartbeat {
         status: Health::Unhealthy,
@@ -267,7 +267,7 @@ fn pulse(context: &Context, url: String, capacity: u32, incarnation: &str) -> Ar
         url,
         capacity,
         started_at: UnixMs(started),
-        incarnation: incarnation.to_owned(),
+        incarnation: context.incarnation.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
 }

@@ -13,14 +13,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub struct Readiness {
     context: Context,
-    /// Of this run: the last one's heartbeat may outlive it in the store.
-    incarnation: String,
     stopping: AtomicBool,
 }
 
 impl Readiness {
-    pub fn new(context: Context, incarnation: String) -> Self {
-        Self { context, incarnation, stopping: AtomicBool::new(false) }
+    pub fn new(context: Context) -> Self {
+        Self { context, stopping: AtomicBool::new(false) }
     }
 
     /// Not ready from now on, for good.
@@ -70,7 +68,8 @@ impl Readiness {
     fn module(&self, kind: ModuleKind) -> Result<(), String> {
         let view = self.context.directory.module(kind, &self.context.me);
         let heartbeat = view.as_ref().and_then(|v| v.heartbeat.as_ref());
-        let heartbeat = heartbeat.filter(|h| h.incarnation == self.incarnation);
+        // The last run's heartbeat may outlive it in the store.
+        let heartbeat = heartbeat.filter(|h| *h.incarnation == *self.context.incarnation);
         match heartbeat.map(|h| h.status) {
             None => Err("this node's heartbeat is not in the store".into()),
             Some(Health::Unhealthy) => Err("does not work; see /actors".into()),

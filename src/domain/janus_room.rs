@@ -56,6 +56,7 @@ struct Unsettled {
 #[derive(Debug)]
 pub struct JanusRoom {
     me: ModuleId,
+    incarnation: String,
     backoff: Backoff,
     observed: Observed,
     unsettled: Option<Unsettled>,
@@ -68,9 +69,11 @@ pub struct JanusRoom {
 }
 
 impl JanusRoom {
-    pub fn new(me: ModuleId, backoff: Backoff) -> Self {
+    /// `incarnation` is that of this module's heartbeat.
+    pub fn new(me: ModuleId, incarnation: String, backoff: Backoff) -> Self {
         Self {
             me,
+            incarnation,
             backoff,
             observed: Observed::Unknown,
             unsettled: None,
@@ -283,6 +286,7 @@ impl JanusRoom {
             forwarder: fed,
             timestamp: b.wall,
             epoch: b.epoch,
+            incarnation: Some(self.incarnation.clone()),
         };
         let current = b.key.as_ref();
         let same = current.is_some_and(|k| JanusState { timestamp: b.wall, ..k.value.clone() } == state);

@@ -7,7 +7,7 @@ const NOW: Duration = Duration::from_secs(1);
 #[test]
 fn a_locked_room_is_tried_once_per_connection_and_the_actor_stays_to_name_it() {
     let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
-    let mut machine = JanusRoom::new(ModuleId::new("here").unwrap(), backoff);
+    let mut machine = JanusRoom::new(ModuleId::new("here").unwrap(), "i".into(), backoff);
     let left = Found { janus_room_id: 123_456, created_at: Epoch(1), forwarders: None };
     for _ in 0..2 {
         machine.linked(Some(vec![left.clone()]));

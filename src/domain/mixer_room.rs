@@ -88,6 +88,7 @@ struct Reserved {
 #[derive(Debug)]
 pub struct MixerRoom {
     me: ModuleId,
+    incarnation: String,
     policy: MixerPolicy,
     process: Process,
     port: Option<Port>,
@@ -103,9 +104,11 @@ pub struct MixerRoom {
 }
 
 impl MixerRoom {
-    pub fn new(me: ModuleId, policy: MixerPolicy) -> Self {
+    /// `incarnation` is that of this module's heartbeat.
+    pub fn new(me: ModuleId, incarnation: String, policy: MixerPolicy) -> Self {
         Self {
             me,
+            incarnation,
             policy,
             process: Process::Idle,
             port: None,
@@ -396,6 +399,7 @@ impl MixerRoom {
             rtp: port.rtp,
             hls_url: self.policy.hls_base.clone(),
             epoch: wanted.epoch,
+            incarnation: Some(self.incarnation.clone()),
         })
     }
 

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod ports;
 pub mod restart;
 pub mod room;
+pub mod shown;
 pub mod view;
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl JanusRoomActor {
         link: GatewayLink,
         parent: ActorRef<super::gateway::Msg>,
     ) -> Self {
-        let machine = JanusRoom::new(context.me.clone(), context.backoff());
+        let machine = JanusRoom::new(context.me.clone(), context.incarnation.to_string(), context.backoff());
         Self {
             room,
             context,

@@ -127,7 +127,8 @@ impl MixerSupervisor {
             let (context, shared, me, id) =
                 (self.context.clone(), self.shared.clone(), cx.me(), room.clone());
             self.rooms.start(&room, cx, move || {
-                let machine = MixerRoom::new(context.me.clone(), policy(&context));
+                let machine =
+                    MixerRoom::new(context.me.clone(), context.incarnation.to_string(), policy(&context));
                 FfmpegRoom::new(id.clone(), context.clone(), shared.clone(), machine, me.clone())
             });
         }

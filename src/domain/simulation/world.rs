@@ -58,13 +58,13 @@ fn mixer_room(node: usize) -> MixerRoom {
         watchdog: Duration::from_secs(2),
         hls_base: "http://mixer".into(),
     };
-    MixerRoom::new(module(node), policy)
+    MixerRoom::new(module(node), "i".into(), policy)
 }
 
 impl World {
     pub fn new() -> Self {
         let januses = (0..MODULES).map(|n| {
-            let mut machine = JanusRoom::new(module(n), backoff());
+            let mut machine = JanusRoom::new(module(n), "i".into(), backoff());
             machine.linked(Some(Vec::new()));
             (machine, JanusWorld::default(), RoomView::default())
         });
