@@ -41,12 +41,18 @@ use servers::Servers;
 /// A node that came up is ready within this, or says every so often what it waits for.
 const READY_REMINDER: Duration = Duration::from_secs(10);
 
-/// Addresses that were really bound (a configured port 0 is any free one).
+/// Addresses that were really bound (a configured port 0 is any free one); `None` where no role needs one.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
-    pub api: SocketAddr,
-    pub hls: SocketAddr,
+    pub api: Option<SocketAddr>,
+    pub hls: Option<SocketAddr>,
     pub ops: SocketAddr,
+}
+
+impl Addresses {
+    fn new(ops: SocketAddr) -> Self {
+        Self { api: None, hls: None, ops }
+    }
 }
 
 /// A running node.

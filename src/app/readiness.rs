@@ -1,4 +1,5 @@
-//! Whether this node can take rooms: its store is listed and its own modules are there for everybody to pick.
+//! Whether this node can do its part: its store is listed, its own modules are there for everybody to pick, and
+//! what its roles serve is served.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -8,22 +9,33 @@ use crate::domain::keys::ModuleKind;
 use crate::domain::model::Health;
 use crate::http::ops;
 
+use super::servers::Mounted;
+
 /// Readiness has several sources, none of which would tell of all: looked at this often while somebody waits.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub struct Readiness {
     context: Context,
     stopping: AtomicBool,
+    api: AtomicBool,
+    hls: AtomicBool,
 }
 
 impl Readiness {
     pub fn new(context: Context) -> Self {
-        Self { context, stopping: AtomicBool::new(false) }
+        Self { context, stopping: Default::default(), api: Default::default(), hls: Default::default() }
     }
 
     /// Not ready from now on, for good.
     pub fn stopping(&self) {
         self.stopping.store(true, Relaxed);
+    }
+
+    /// Whether the server with these sides serves.
+    pub fn serving(&self, mounted: Mounted, serves: bool) {
+        for (side, _) in [(&self.api, mounted.api), (&self.hls, mounted.hls)].iter().filter(|(_, has)| *has) {
+            side.store(serves, Relaxed);
+        }
     }
 
     pub fn get(&self) -> ops::Readiness {
@@ -45,11 +57,17 @@ impl Readiness {
     fn checks(&self) -> Vec<(String, Result<(), String>)> {
         let roles = self.context.config.node.roles;
         let mut checks = vec![("node".to_owned(), self.running()), ("store".to_owned(), self.store())];
+        if roles.rooms {
+            checks.push(("api".into(), served(&self.api)));
+        }
         if roles.janus {
             checks.push(("janus".into(), self.module(ModuleKind::Janus)));
         }
         if roles.mixer {
             checks.push(("ffmpeg".into(), self.module(ModuleKind::Mixer)));
+        }
+        if roles.hls || roles.mixer {
+            checks.push(("hls".into(), served(&self.hls)));
         }
         checks
     }
@@ -76,4 +94,8 @@ impl Readiness {
             Some(Health::Healthy) => Ok(()),
         }
     }
+}
+
+fn served(side: &AtomicBool) -> Result<(), String> {
+    if side.load(Relaxed) { Ok(()) } else { Err("its server does not run; see the log".into()) }
 }

@@ -82,7 +82,7 @@ async fn a_janus_room_under_another_secret_is_named_once_and_stands_in_nobodys_w
     until("ours is destroyed", async || studio.rooms_of("old").await.len() == 1).await;
     until("the actor names what is left", named).await;
     assert!(client.exists(100_001).await.unwrap());
+    assert!(node.stop().success());
     let complaints = node.complaints();
     assert!(matches!(&complaints[..], [one] if one.contains("hls.secret")), "{complaints:#?}");
-    assert!(node.stop().success());
 }

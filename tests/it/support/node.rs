@@ -110,7 +110,8 @@ impl Node {
         let deadline = tokio::time::Instant::now() + READY_WITHIN;
         loop {
             if let Some(line) = self.log().into_iter().find(|l| l["message"] == "ready") {
-                let address = |name: &str| format!("http://{}", line[name].as_str().expect(name));
+                // A node without a role for it has none.
+                let address = |name: &str| format!("http://{}", line[name].as_str().unwrap_or("none"));
                 self.api = address("api");
                 self.hls = address("hls");
                 self.ops = address("ops");
