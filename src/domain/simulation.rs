@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 mod janus_world;
+mod mixer_world;
 mod world;
 
 use world::World;
@@ -24,6 +25,7 @@ enum Step {
     FfmpegDies { node: usize, bind: bool },
     JanusRestarts { node: usize },
     MixerNodeRestarts { node: usize },
+    MixerActorPanics { node: usize },
     Tick { ms: u16 },
 }
 
@@ -64,6 +66,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (node(), any::<bool>()).prop_map(|(node, bind)| Step::FfmpegDies { node, bind }),
         1 => node().prop_map(|node| Step::JanusRestarts { node }),
         1 => node().prop_map(|node| Step::MixerNodeRestarts { node }),
+        1 => node().prop_map(|node| Step::MixerActorPanics { node }),
         3 => (0..3000u16).prop_map(|ms| Step::Tick { ms }),
     ];
     proptest::collection::vec(step, 0..150)

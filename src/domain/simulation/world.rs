@@ -11,21 +11,14 @@ use crate::domain::keys::{self, RoomPart};
 use crate::domain::mixer_room::{
     Exit, KeyClaim, MixerPolicy, MixerRoom, ProcessEffect, ProcessOutcome, Reservation, StoreEffect,
 };
-use crate::domain::model::{JanusStatus, LiveMeta, LiveStatus, Meta, SequenceState};
+use crate::domain::model::{JanusStatus, LiveMeta, LiveStatus, Meta};
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
-use crate::domain::ports::PortPool;
 use crate::domain::restart::{Backoff, Budget};
 use crate::domain::view::RoomView;
 
 use super::janus_world::JanusWorld;
+use super::mixer_world::MixerWorld;
 use super::{Luck, MODULES, Step};
-
-struct MixerWorld {
-    pool: PortPool,
-    process: Option<MediaAddr>,
-    dying: bool,
-    open: Option<SequenceState>,
-}
 
 pub struct World {
     store: BTreeMap<String, (Vec<u8>, i64)>,
@@ -68,11 +61,7 @@ impl World {
             machine.linked(Some(Vec::new()));
             (machine, JanusWorld::default(), RoomView::default())
         });
-        let mixers = (0..MODULES).map(|n| {
-            let pool = PortPool::new(20_000, 20_008, 0.0);
-            let world = MixerWorld { pool, process: None, dying: false, open: None };
-            (mixer_room(n), world, RoomView::default())
-        });
+        let mixers = (0..MODULES).map(|n| (mixer_room(n), MixerWorld::new(), RoomView::default()));
         let mut world = World {
             store: BTreeMap::new(),
             revision: 1,
@@ -142,6 +131,7 @@ impl World {
             Step::FfmpegDies { node, bind } => self.exit(node, bind),
             Step::JanusRestarts { node } => self.restart_janus(node),
             Step::MixerNodeRestarts { node } => self.restart_mixer(node),
+            Step::MixerActorPanics { node } => self.replace_mixer_actor(node),
             Step::Tick { ms } => self.pass(Duration::from_millis(ms.into())),
             _ => {}
         }
@@ -274,44 +264,10 @@ impl World {
             (ProcessEffect::Spawn { .. }, Luck::Refused | Luck::Timeout { .. }) => {
                 ProcessOutcome::Failed(Failure::Refused("fork failed".into()))
             }
-            _ => self.process_effect(node, effect),
+            _ => self.mixers[node].1.run(effect, now, self.ceiling_seen),
         };
         self.mixers[node].0.process_done(outcome, &reason, now, 0.5);
         true
-    }
-
-    fn process_effect(&mut self, node: usize, effect: ProcessEffect) -> ProcessOutcome {
-        let now = self.now;
-        let world = &mut self.mixers[node].1;
-        match effect {
-            ProcessEffect::Spawn { epoch, port } => {
-                assert!(world.process.is_none(), "two FFmpegs for one room on one mixer");
-                let port = port.or_else(|| world.pool.reserve(now).map(rtp));
-                let Some(rtp) = port else {
-                    return ProcessOutcome::Failed(Failure::Refused("no RTP port is free".into()));
-                };
-                world.process = Some(rtp);
-                ProcessOutcome::Spawned { rtp, epoch }
-            }
-            ProcessEffect::Kill { .. } => {
-                world.dying = true;
-                ProcessOutcome::Killing
-            }
-            ProcessEffect::FreePort { rtp } => {
-                assert!(world.process.is_none(), "a port is taken until its process is gone");
-                world.pool.release(rtp.port);
-                ProcessOutcome::Freed
-            }
-            ProcessEffect::OpenStream { nonce, start } => {
-                assert!(start.ceiling < self.ceiling_seen, "numbers are published only below the ceiling");
-                world.open = Some(start);
-                ProcessOutcome::Opened { nonce }
-            }
-            ProcessEffect::EndStream => {
-                world.open = None;
-                ProcessOutcome::Ended
-            }
-        }
     }
 
     fn run_store(&mut self, node: usize, luck: Luck) -> bool {
@@ -333,7 +289,9 @@ impl World {
             (Luck::Refused, _) => WriteOutcome::Failed(Failure::Refused("no".into())),
             _ => WriteOutcome::Failed(Failure::Unknown("timeout".into())),
         };
-        self.mixers[node].0.store_done(effect, outcome, now, 0.5);
+        let (machine, world, _) = &mut self.mixers[node];
+        machine.store_done(effect, outcome, now, 0.5);
+        world.estate.ceiling = machine.ceiling().or(world.estate.ceiling);
         true
     }
 
@@ -401,6 +359,7 @@ impl World {
         world.dying = false;
         if exit == Exit::BindFailed {
             world.pool.quarantine(rtp.port, now + Duration::from_secs(5));
+            world.estate.port = None;
         }
         machine.exited(exit, "died", now, 0.5);
     }
@@ -413,11 +372,20 @@ impl World {
     }
 
     fn restart_mixer(&mut self, node: usize) {
-        let world = &mut self.mixers[node].1;
-        *world =
-            MixerWorld { pool: PortPool::new(20_000, 20_008, 0.0), process: None, dying: false, open: None };
+        self.mixers[node].1 = MixerWorld::new();
         self.mixers[node].0 = mixer_room(node);
         self.deliver(node);
+    }
+
+    /// The process dies with the incarnation; ports and stream go to the next one.
+    fn replace_mixer_actor(&mut self, node: usize) {
+        let (machine, world, view) = &mut self.mixers[node];
+        (world.process, world.dying) = (None, false);
+        let left = world.left();
+        *machine = mixer_room(node);
+        if !machine.inherit(world.estate.port, left, view) {
+            (world.open, world.estate.nonce) = (None, None);
+        }
     }
 
     /// No more faults: everything is delivered and done until nothing moves.
@@ -477,7 +445,7 @@ impl World {
     }
 }
 
-fn rtp(port: u16) -> MediaAddr {
+pub fn rtp(port: u16) -> MediaAddr {
     MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port }
 }
 
