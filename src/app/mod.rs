@@ -45,13 +45,19 @@ use servers::Servers;
 /// A node that came up is ready within this, or says every so often what it waits for.
 const READY_REMINDER: Duration = Duration::from_secs(10);
 
-/// Addresses that were really bound (a configured port 0 is any free one).
+/// Addresses that were really bound (a configured port 0 is any free one); `None` where no role needs one.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
-    pub api: SocketAddr,
-    pub ws: SocketAddr,
-    pub hls: SocketAddr,
+    pub api: Option<SocketAddr>,
+    pub ws: Option<SocketAddr>,
+    pub hls: Option<SocketAddr>,
     pub ops: SocketAddr,
+}
+
+impl Addresses {
+    fn new(ops: SocketAddr) -> Self {
+        Self { api: None, ws: None, hls: None, ops }
+    }
 }
 
 /// A running node.
@@ -95,6 +101,7 @@ impl Node {
         let (sockets, config) = servers::bind(config)?;
         let context = Context {
             me: id.clone(),
+            incarnation: uuid::Uuid::new_v4().to_string().into(),
             store,
             directory: Arc::new(Directory::default()),
             subscribers: Default::default(),
@@ -108,7 +115,6 @@ impl Node {
         let streams = Arc::new(Streams::default());
         let door = Arc::new(Door::default());
         let addresses = sockets.addresses();
-        let incarnation = uuid::Uuid::new_v4().to_string();
         let mut arbiters = Vec::new();
         let mut arbiter = || -> ArbiterHandle {
             let arbiter = Arbiter::new();
@@ -117,7 +123,7 @@ impl Node {
             handle
         };
         let link = GatewayLink::new(secrets.clone(), context.config.janus.url.clone());
-        let januses = roles.janus.then(|| janus(&context, &link, &incarnation));
+        let januses = roles.janus.then(|| janus(&context, &link));
         let janus = januses.as_ref().map(|januses| januses.options.clone());
         // What is embedded knows of this node's gateway only.
         let presence = roles.gateway || context.config.presence.kind == PresenceKind::Redis;
@@ -140,7 +146,7 @@ impl Node {
         };
         let root = NodeSupervisor {
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
-            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &incarnation), arbiter())),
+            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
             context: context.clone(),
@@ -148,7 +154,7 @@ impl Node {
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
         // A second registration would fail; there is one per process and registry.
         context.metrics.registry().register(Box::new(system.registry()))?;
-        let readiness = Arc::new(Readiness::new(context.clone(), incarnation, door.clone()));
+        let readiness = Arc::new(Readiness::new(context.clone(), door.clone()));
         let sides = servers::Sides {
             context: context.clone(),
             service,
@@ -230,7 +236,7 @@ fn room_service(context: &Context) -> Arc<RoomService> {
     Arc::new(RoomService::new(store, directory, limits, rooms.removing_grace, context.metrics.clone()))
 }
 
-fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, incarnation: &str) -> MixerParts {
+fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>) -> MixerParts {
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
     let pool = PortPool::new(first, last, crate::actors::context::dice());
@@ -242,11 +248,11 @@ fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, inca
             streams: streams.clone(),
             secrets: secrets.clone(),
         },
-        pulse: pulse(context, url, config.capacity, incarnation),
+        pulse: pulse(context, url, config.capacity),
     }
 }
 
-fn janus(context: &Context, link: &GatewayLink, incarnation: &str) -> JanusSupervisor {
+fn janus(context: &Context, link: &GatewayLink) -> JanusSupervisor {
     let config = &context.config.janus;
     let (managed, options) = match config.mode {
         JanusMode::External => (None, external(&context.config)),
@@ -266,7 +272,7 @@ fn janus(context: &Context, link: &GatewayLink, incarnation: &str) -> JanusSuper
     // What a managed Janus is reached by is nobody's business but this node's.
     let shown = config.url.clone().unwrap_or_else(|| "managed".into());
     JanusSupervisor {
-        pulse: pulse(context, shown, config.capacity, incarnation),
+        pulse: pulse(context, shown, config.capacity),
         context: context.clone(),
         options,
         managed,
@@ -302,7 +308,7 @@ fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedO
 }
 
 /// What the module says of itself at first: not healthy before it has seen its Janus or its FFmpeg.
-fn pulse(context: &Context, url: String, capacity: u32, incarnation: &str) -> Arc<watch::Sender<Heartbeat>> {
+fn pulse(context: &Context, url: String, capacity: u32) -> Arc<watch::Sender<Heartbeat>> {
     let UnixMs(started) = context.clock.wall();
     Arc::new(watch::Sender::new(Heartbeat {
         status: Health::Unhealthy,
@@ -310,7 +316,7 @@ fn pulse(context: &Context, url: String, capacity: u32, incarnation: &str) -> Ar
         url,
         capacity,
         started_at: UnixMs(started),
-        incarnation: incarnation.to_owned(),
+        incarnation: context.incarnation.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
 }

@@ -57,11 +57,11 @@ pub struct Sockets {
 
 /// Which sides an address has.
 #[derive(Debug, Clone, Copy, Default)]
-struct Mounted {
-    api: bool,
-    ws: bool,
-    hls: bool,
-    ops: bool,
+pub struct Mounted {
+    pub api: bool,
+    pub ws: bool,
+    pub hls: bool,
+    pub ops: bool,
 }
 
 pub struct Servers(Vec<ServerHandle>);
@@ -91,7 +91,7 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
         want(config.listen.hls, |m| m.hls = true);
     }
     want(config.listen.ops, |m| m.ops = true);
-    let mut listeners = Vec::new();
+    let (mut listeners, mut addresses) = (Vec::new(), Addresses::new(config.listen.ops));
     for (address, mounted) in wanted {
         let listener = TcpListener::bind(address).map_err(|e| {
             anyhow::anyhow!("cannot listen on {address}: {e}; change {} or free the port", mounted.key())
@@ -99,20 +99,22 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
         let bound = listener.local_addr()?;
         if mounted.api {
             config.listen.api = bound;
+            addresses.api = Some(bound);
         }
         if mounted.ws {
             config.listen.ws = bound;
+            addresses.ws = Some(bound);
         }
         if mounted.hls {
             config.listen.hls = bound;
+            addresses.hls = Some(bound);
         }
         if mounted.ops {
             config.listen.ops = bound;
+            addresses.ops = bound;
         }
         listeners.push((bound, listener, mounted));
     }
-    let listen = &config.listen;
-    let addresses = Addresses { api: listen.api, ws: listen.ws, hls: listen.hls, ops: listen.ops };
     Ok((Sockets { listeners, addresses }, config))
 }
 
@@ -138,7 +140,7 @@ impl Sockets {
         let sides = Mountable::new(sides);
         let mut handles = Vec::new();
         for (_, listener, mounted) in self.listeners {
-            let sides = sides.clone();
+            let (sides, readiness) = (sides.clone(), sides.readiness.clone());
             let server = HttpServer::new(move || {
                 let metrics = sides.metrics.clone();
                 App::new()
@@ -154,8 +156,12 @@ impl Sockets {
             let server = if mounted.ws { server.on_connect(ws::keep_socket) } else { server };
             let server = server.listen(listener)?.run();
             handles.push(server.handle());
-            // Ends with its handle; what it returns then is nothing.
-            actix::spawn(server);
+            readiness.serving(mounted, true);
+            actix::spawn(async move {
+                // Ends with its handle, or when it cannot accept any more: either way nobody is served.
+                let _ = server.await;
+                readiness.serving(mounted, false);
+            });
         }
         Ok(Servers(handles))
     }
@@ -176,6 +182,7 @@ struct Mountable {
     hls: web::Data<HlsSide>,
     pages: web::Data<PagesSide>,
     ops: Arc<dyn ops::OpsSource>,
+    readiness: Arc<Readiness>,
 }
 
 impl Mountable {
@@ -222,12 +229,12 @@ impl Mountable {
             cors: Cors::new(config.http.allowed_origins.clone()),
         };
         let metrics = context.metrics.clone();
-        let (registry, readiness) = (sides.registry, sides.readiness);
-        let ops =
-            Arc::new(Operations { metrics: metrics.clone(), registry, readiness, audience: sides.audience });
+        let (registry, audience) = (sides.registry, sides.audience);
+        let readiness = sides.readiness;
+        let ops = Operations { metrics: metrics.clone(), registry, readiness: readiness.clone(), audience };
         let (api, ws, hls) = (web::Data::new(api), web::Data::new(ws), web::Data::new(hls));
         let pages = web::Data::new(pages);
-        Self { metrics, api, ws, hls, pages, ops }
+        Self { metrics, api, ws, hls, pages, ops: Arc::new(ops), readiness }
     }
 
     fn mount(&self, mounted: Mounted, config: &mut web::ServiceConfig) {

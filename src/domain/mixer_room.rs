@@ -17,17 +17,14 @@
 use std::time::Duration;
 
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce};
-pub use super::mixer_effects::{Exit, KeyClaim, ProcessEffect, ProcessOutcome, Reservation, StoreEffect};
+pub use super::mixer_effects::{
+    Exit, KeyClaim, LeftStream, ProcessEffect, ProcessOutcome, Reservation, Reserved, StoreEffect,
+};
 use super::model::{JanusStatus, LiveStatus, MixerState, SequenceState};
 use super::own_key::OwnKey;
 use super::plan::{Plan, Retry, WriteOutcome};
 use super::restart::{Backoff, Budget, Restarts};
 use super::view::{RoomView, Versioned};
-
-/// Media sequence numbers reserved in the store at once: about half an hour of two-second segments.
-pub const SEQUENCE_BLOCK: u64 = 1024;
-/// Discontinuity numbers reserved with them: one per FFmpeg start.
-pub const DISCONTINUITY_BLOCK: u64 = 64;
 
 #[derive(Debug, Clone)]
 pub struct MixerPolicy {
@@ -78,16 +75,10 @@ struct Port {
     epoch: Epoch,
 }
 
-/// Numbers the store holds for us: `next` is the first unpublished, `ceiling` the first not ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Reserved {
-    next: SequenceState,
-    ceiling: SequenceState,
-}
-
 #[derive(Debug)]
 pub struct MixerRoom {
     me: ModuleId,
+    incarnation: String,
     policy: MixerPolicy,
     process: Process,
     port: Option<Port>,
@@ -103,9 +94,11 @@ pub struct MixerRoom {
 }
 
 impl MixerRoom {
-    pub fn new(me: ModuleId, policy: MixerPolicy) -> Self {
+    /// `incarnation` is that of this module's heartbeat.
+    pub fn new(me: ModuleId, incarnation: String, policy: MixerPolicy) -> Self {
         Self {
             me,
+            incarnation,
             policy,
             process: Process::Idle,
             port: None,
@@ -119,6 +112,25 @@ impl MixerRoom {
             store_retry: Retry::default(),
             leaving: false,
         }
+    }
+
+    /// Takes over what an incarnation that is gone has left; nothing of it runs. `false`: the stream cannot go
+    /// on under its numbers, because the store no longer says that they are ours.
+    pub fn inherit(
+        &mut self,
+        port: Option<(MediaAddr, Epoch)>,
+        stream: Option<LeftStream>,
+        view: &RoomView,
+    ) -> bool {
+        self.port = port.map(|(rtp, epoch)| Port { rtp, epoch });
+        let Some(LeftStream { nonce, next, ceiling }) = stream else { return false };
+        let ours = view.sequence.as_ref().is_some_and(|stored| stored.value == ceiling);
+        if !ours && self.wanted(view).is_some_and(|wanted| wanted.nonce == nonce) {
+            return false;
+        }
+        self.stream = Some(nonce);
+        self.reserved = ours.then_some(Reserved { next, ceiling });
+        true
     }
 
     pub fn state(&self) -> &'static str {
@@ -144,6 +156,11 @@ impl MixerRoom {
 
     pub fn next_sequence(&self) -> Option<SequenceState> {
         self.reserved.map(|r| r.next)
+    }
+
+    /// What the store has reserved for us.
+    pub fn ceiling(&self) -> Option<SequenceState> {
+        self.reserved.map(|r| r.ceiling)
     }
 
     /// The store was seen up to `as_of`.
@@ -360,32 +377,13 @@ impl MixerRoom {
         let known = key.as_ref().is_some_and(|k| k.value == state);
         let key_revision = key.map_or(0, |k| k.mod_revision);
         let key = (!known).then_some(KeyClaim { state, key_revision });
-        let numbers = self.reservation(sequence);
+        let numbers = Reservation::due(self.reserved, sequence);
         let why = match (&key, &numbers) {
             (None, None) => return Plan::wait("key written, numbers reserved"),
             (Some(_), _) => "FFmpeg waits for RTP",
             (None, Some(_)) => "sequence numbers run low",
         };
         Plan::act(StoreEffect::Claim { live_revision: wanted.live_revision, key, numbers }, why)
-    }
-
-    /// `None` while there are enough numbers.
-    fn reservation(&self, sequence: Option<Versioned<SequenceState>>) -> Option<Reservation> {
-        let (stored, key_revision) = sequence.map_or(Default::default(), |s| (s.value, s.mod_revision));
-        let (from, low) = match self.reserved {
-            None => (stored, true),
-            Some(r) => (
-                r.next,
-                r.ceiling.ceiling.saturating_sub(r.next.ceiling) < SEQUENCE_BLOCK / 2
-                    || r.ceiling.discontinuity.saturating_sub(r.next.discontinuity) < DISCONTINUITY_BLOCK / 2,
-            ),
-        };
-        // After numbers were used beyond the ceiling (a long outage of the store) they count from where we are.
-        let ceiling = SequenceState {
-            ceiling: stored.ceiling.max(from.ceiling) + SEQUENCE_BLOCK,
-            discontinuity: stored.discontinuity.max(from.discontinuity) + DISCONTINUITY_BLOCK,
-        };
-        low.then_some(Reservation { from, ceiling, key_revision })
     }
 
     fn key_wanted(&self, wanted: &Wanted) -> Option<MixerState> {
@@ -396,6 +394,7 @@ impl MixerRoom {
             rtp: port.rtp,
             hls_url: self.policy.hls_base.clone(),
             epoch: wanted.epoch,
+            incarnation: Some(self.incarnation.clone()),
         })
     }
 

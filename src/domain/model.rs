@@ -69,6 +69,9 @@ pub struct JanusState {
     pub forwarder: Option<ForwarderState>,
     pub timestamp: UnixMs,
     pub epoch: Epoch,
+    /// The process that wrote it, as its heartbeat names itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +90,9 @@ pub struct MixerState {
     pub rtp: MediaAddr,
     pub hls_url: String,
     pub epoch: Epoch,
+    /// The process that wrote it, as its heartbeat names itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
 }
 
 /// `/rooms/{id}/sequence`: numbers at and above these were never published by anyone but who reserved them.

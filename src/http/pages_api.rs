@@ -182,8 +182,9 @@ impl PagesSide {
     /// Rooms that can be heard, and since when.
     fn on_air(&self) -> Vec<(RoomId, u64)> {
         let known = self.rooms.directory().rooms();
+        let modules = self.rooms.directory().modules();
         let heard = known.iter().filter_map(|(id, view)| {
-            let room = Room::of(id.clone(), view.clone())?;
+            let room = Room::of(id.clone(), view.clone(), &modules)?;
             let audible = matches!(room.status, RoomStatus::OnAir | RoomStatus::Degraded);
             Some((room.id, view.live.as_ref().filter(|_| audible)?.created_at.0))
         });

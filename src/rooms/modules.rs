@@ -9,7 +9,8 @@ use crate::domain::ids::ModuleId;
 use crate::domain::keys::{self, ModuleKind, ModulePart};
 use crate::domain::model::{Health, Heartbeat, Mark, MarkLabel};
 use crate::domain::placement::{WhyNot, load_on, pickable};
-use crate::domain::room::{RoomStatus, status};
+use crate::domain::room::RoomStatus;
+use crate::domain::shown::shown;
 use crate::store::{Revision, Store, Txn, TxnOutcome};
 
 use super::{READ_YOUR_WRITES, RoomError, RoomService, Scope, txn};
@@ -71,8 +72,9 @@ impl RoomService {
 
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        for status in self.directory.rooms().values().filter_map(|room| status(room)) {
-            *stats.rooms.entry(status).or_default() += 1;
+        let modules = self.directory.modules();
+        for shown in self.directory.rooms().values().filter_map(|room| shown(room, &modules)) {
+            *stats.rooms.entry(shown.status).or_default() += 1;
         }
         for module in self.modules() {
             match module.kind {

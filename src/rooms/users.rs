@@ -38,7 +38,8 @@ impl RoomService {
         let decide = |read: &Read| Ok(admit_user(&read.view, &id, role, now())?);
         let view = Arc::new(self.change(room, decide).await?);
         let user = view.users.get(&id).map(|user| user.value).ok_or(RoomError::Busy)?;
-        let room = Room::of(room.clone(), view).ok_or(RoomError::NotFound)?;
+        let modules = self.directory.modules();
+        let room = Room::of(room.clone(), view, &modules).ok_or(RoomError::NotFound)?;
         Ok(Invited { id, user, room })
     }
 
@@ -54,7 +55,7 @@ impl RoomService {
             Some(view) => view,
             None => Arc::new(txn::read(&*self.store, room).await?.view),
         };
-        Room::of(room.clone(), view).map(|room| room.view.users.clone()).ok_or(RoomError::NotFound)
+        view.meta.as_ref().map(|_| view.users.clone()).ok_or(RoomError::NotFound)
     }
 }
 

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tracing::field::display;
 use tracing::{error, info, warn};
 
 use super::Metrics;
@@ -36,9 +37,10 @@ pub trait Event {
 /// `/readyz` says 200 from now on. Scripts wait for this line.
 pub struct NodeReady<'a> {
     pub node: &'a ModuleId,
-    pub api: SocketAddr,
-    pub ws: SocketAddr,
-    pub hls: SocketAddr,
+    /// `None`: no role of this node has one.
+    pub api: Option<SocketAddr>,
+    pub ws: Option<SocketAddr>,
+    pub hls: Option<SocketAddr>,
     pub ops: SocketAddr,
 }
 
@@ -109,8 +111,8 @@ impl Event for NodeReady<'_> {
     const NAME: &'static str = "node_ready";
 
     fn log(&self) {
-        let Self { node, api, ws, hls, ops } = self;
-        info!(%node, %api, %ws, %hls, %ops, "ready");
+        let (api, ws, hls) = (self.api.map(display), self.ws.map(display), self.hls.map(display));
+        info!(node = %self.node, api, ws, hls, ops = %self.ops, "ready");
     }
 }
 
@@ -276,7 +278,9 @@ mod tests {
         let (_, log) = observed(|metrics| {
             let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
             let node = &ModuleId::new("node-1").unwrap();
-            NodeReady { node, api: at(3000), ws: at(8081), hls: at(8080), ops: at(9464) }.emit(metrics);
+            let (api, ws, hls) = (Some(at(3000)), Some(at(8081)), Some(at(8080)));
+            NodeReady { node, api, ws, hls, ops: at(9464) }.emit(metrics);
+            NodeReady { node, api: None, ws: None, hls, ops: at(9464) }.emit(metrics);
             NodeStopping { node, reason: "SIGTERM" }.emit(metrics);
             let room = &RoomId::new("demo").unwrap();
             RoomPlaced { room, epoch: Epoch(1), janus: node, mixer: node, reason: "started" }.emit(metrics);
@@ -284,6 +288,7 @@ mod tests {
         assert!(log.contains(
             "ready node=node-1 api=127.0.0.1:3000 ws=127.0.0.1:8081 hls=127.0.0.1:8080 ops=127.0.0.1:9464"
         ));
+        assert!(log.contains("ready node=node-1 hls=127.0.0.1:8080 ops=127.0.0.1:9464"), "{log}");
     }
 
     /// Runs `story` and gives what `/metrics` and the log then say.

@@ -87,7 +87,8 @@ pub(super) struct Crowd {
 #[derive(Serialize, ToSchema)]
 pub(super) struct AssignedJanus {
     id: String,
-    /// `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the room.
+    /// `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the room, and while it is
+    /// not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     status: Option<JanusStatus>,
@@ -96,7 +97,7 @@ pub(super) struct AssignedJanus {
 #[derive(Serialize, ToSchema)]
 pub(super) struct AssignedMixer {
     id: String,
-    /// Whether it waits for the room's sound.
+    /// Whether it is there and waits for the room's sound.
     listening: bool,
 }
 
@@ -207,8 +208,6 @@ impl RoomBody {
     /// `hls_base`: base of the URLs given to listeners.
     pub fn of(room: &Room, hls_base: &str, crowd: Crowd) -> Self {
         let (meta, live) = (&room.meta, room.view.live.as_ref());
-        let janus = |epoch| room.view.janus.as_ref().filter(|j| j.epoch == epoch).map(|j| j.status);
-        let mixer = |epoch| room.view.mixer.as_ref().is_some_and(|m| m.epoch == epoch);
         Self {
             room_id: room.id.to_string(),
             pin: meta.pin.reveal().to_owned(),
@@ -218,8 +217,8 @@ impl RoomBody {
             created_at: meta.created_at.0,
             started_at: meta.last_started_at.map(|at| at.0),
             epoch: live.map(|l| l.epoch.0),
-            janus: live.map(|l| AssignedJanus { id: l.janus_id.to_string(), status: janus(l.epoch) }),
-            mixer: live.map(|l| AssignedMixer { id: l.mixer_id.to_string(), listening: mixer(l.epoch) }),
+            janus: live.map(|l| AssignedJanus { id: l.janus_id.to_string(), status: room.janus }),
+            mixer: live.map(|l| AssignedMixer { id: l.mixer_id.to_string(), listening: room.listening }),
             anchors: crowd.anchors,
             listeners: crowd.listeners,
         }

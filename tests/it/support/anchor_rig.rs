@@ -84,6 +84,7 @@ impl Rig {
     async fn gateway_through(&self, local: Option<Local>) -> Gateway {
         let context = Context {
             me: ModuleId::new("gateway").unwrap(),
+            incarnation: "1".into(),
             config: self.config.clone(),
             store: self.store.clone(),
             directory: Arc::new(Directory::default()),
@@ -153,6 +154,7 @@ impl Rig {
             status: JanusStatus::Forwarding,
             forwarder: None,
             timestamp: UnixMs(0),
+            incarnation: None,
             epoch,
         };
         let json = |value: serde_json::Value| serde_json::to_vec(&value).unwrap();
