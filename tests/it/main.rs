@@ -9,6 +9,7 @@ mod janus;
 mod listening;
 mod media;
 mod operations;
+mod people;
 mod presence;
 mod rooms;
 mod store;
