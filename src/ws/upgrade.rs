@@ -2,7 +2,8 @@
 //!
 //! A page of another origin needs `http.allowed_origins`: browsers put no limits of their own on WebSockets.
 //! The token comes from `?token=`, from `Authorization: Bearer`, or, since browsers can set no header, as a
-//! subprotocol `bearer.<jwt>` offered beside `stentor`; only `stentor` is ever answered.
+//! subprotocol `bearer.<jwt>` offered beside `stentor`; only `stentor` is ever answered. Who offers `stentor` is
+//! taken for a page, and told of a bad token by a close code (4401) instead of a status that it could not see.
 
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -18,6 +19,7 @@ use crate::actors::gateway::{Outbound, Peer};
 use crate::auth::{Claims, TokenError};
 use crate::domain::connection::ConnectionId;
 use crate::domain::ids::{ClientId, UserId};
+use crate::domain::signalling::CloseCode;
 use crate::http::error::{ApiError, Code};
 
 /// The subprotocol of signalling.
@@ -45,7 +47,11 @@ pub async fn upgrade(
         .map_err(|_| ApiError::new(Code::InvalidQuery, "clientId must be 1 to 64 visible ASCII characters"))?
         .into_inner();
     let token = query.token.or_else(|| bearer(&req)).or_else(|| offered(&req));
-    let (claims, user) = verify(&side, token)?;
+    let verified = verify(&side, token);
+    if verified.is_err() && offers_protocol(&req) {
+        return refuse_page(&req);
+    }
+    let (claims, user) = verified?;
     let mut response = handshake_with_protocols(&req, &[PROTOCOL]).map_err(not_a_websocket)?;
     let line = Line::new(side.queue_limit);
     // From here on its end, even that of this future, is told to the line.
@@ -68,6 +74,25 @@ pub async fn upgrade(
     Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(writer))
 }
 
+/// A page learns nothing of an upgrade that was refused, not even the status: it gets a connection, and the reason
+/// for which that is closed at once.
+fn refuse_page(req: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    let mut response = handshake_with_protocols(req, &[PROTOCOL]).map_err(not_a_websocket)?;
+    let line = Line::new(0);
+    line.close(CloseCode::TokenInvalid);
+    line.end();
+    Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(Writer::new(line)))
+}
+
+fn offers_protocol(req: &HttpRequest) -> bool {
+    protocols(req).any(|protocol| protocol == PROTOCOL)
+}
+
+fn protocols(req: &HttpRequest) -> impl Iterator<Item = &str> {
+    let headers = req.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
+    headers.filter_map(|h| h.to_str().ok()).flat_map(|h| h.split(',')).map(str::trim)
+}
+
 fn verify(side: &WsSide, token: Option<String>) -> Result<(Claims, UserId), ApiError> {
     let token = token.ok_or_else(|| {
         ApiError::new(Code::TokenMissing, "a token is needed: ?token=, Authorization, or a subprotocol")
@@ -87,9 +112,7 @@ fn bearer(req: &HttpRequest) -> Option<String> {
 }
 
 fn offered(req: &HttpRequest) -> Option<String> {
-    let headers = req.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
-    let mut protocols = headers.filter_map(|h| h.to_str().ok()).flat_map(|h| h.split(','));
-    protocols.find_map(|protocol| protocol.trim().strip_prefix(BEARER)).map(str::to_owned)
+    protocols(req).find_map(|protocol| protocol.strip_prefix(BEARER)).map(str::to_owned)
 }
 
 fn not_a_websocket(error: HandshakeError) -> ApiError {

@@ -12,6 +12,7 @@ mod operations;
 mod people;
 mod presence;
 mod rooms;
+mod signalling;
 mod store;
 mod support;
 mod ws;

@@ -128,7 +128,7 @@ async fn a_node_is_ready_while_its_janus_answers() {
         let checks = answer.json()["checks"].as_array().unwrap().clone();
         checks.iter().map(|check| check["name"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(names(&ready), ["node", "store", "janus", "ffmpeg"]);
+    assert_eq!(names(&ready), ["node", "store", "janus", "ffmpeg", "gateway"]);
     janus.janus.stop(Duration::from_secs(1)).await.unwrap();
     let reason = not_ready(&node, "janus").await;
     assert!(reason.contains("/actors"), "{reason}");

@@ -282,8 +282,10 @@ impl Guest {
             state.over = true;
             (state.hold.take(), state.session.take())
         };
-        // Who may come back finds presence and media for a while; a newer connection has them already.
-        let farewell = !code.is_retryable() && code != CloseCode::Replaced;
+        // Who may come back finds presence and media for a while; a newer connection has them already. Closing
+        // alone is no goodbye: that is `leave`.
+        let comes_back = code.is_retryable() || matches!(code, CloseCode::Normal | CloseCode::Replaced);
+        let farewell = !comes_back;
         if let (Some(held), true) = (&session, farewell) {
             held.line.leave();
         }

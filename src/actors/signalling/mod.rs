@@ -8,9 +8,9 @@
 //! A connection holds its lock from when it is let in. Where another connection holds it, the answer waits for
 //! `join`, whose `clientId` may show that it is the same client.
 //!
-//! How a connection ends decides what stays: after a goodbye (a close frame of the client, or a reason for which
-//! it may not come back) lock, presence and media session go at once. After a cut the lock goes, presence and media
-//! stay for their time, and a `join` with the resume token finds them.
+//! How a connection ends decides what stays: after `leave`, or a reason for which the client may not come back,
+//! presence and media session go at once. After a cut, or a plain close, only the lock goes; presence and media stay
+//! for their time, and a `join` with the resume token finds them.
 //!
 //! Owns: the meaning of the methods. Never does: know a WebSocket, Janus or Redis.
 

@@ -2,6 +2,7 @@
 
 pub mod anchor_rig;
 pub mod browser;
+pub mod caller;
 pub mod etcd;
 pub mod external;
 pub mod janus;
@@ -11,6 +12,7 @@ pub mod node;
 pub mod opus;
 pub mod raw;
 pub mod redis;
+pub mod stage;
 pub mod staged;
 pub mod studio;
 pub mod tcp_proxy;

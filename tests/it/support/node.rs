@@ -32,6 +32,7 @@ pub struct Node {
     /// Sent with every request to the API, if `auth.api_keys` was set.
     authorization: Option<String>,
     pub api: String,
+    pub ws: String,
     pub hls: String,
     pub ops: String,
 }
@@ -77,6 +78,7 @@ impl Node {
             process: None,
             authorization,
             api: none(),
+            ws: none(),
             hls: none(),
             ops: none(),
         }
@@ -110,8 +112,13 @@ impl Node {
         let deadline = tokio::time::Instant::now() + READY_WITHIN;
         loop {
             if let Some(line) = self.log().into_iter().find(|l| l["message"] == "ready") {
-                let address = |name: &str| format!("http://{}", line[name].as_str().expect(name));
+                // A role that this node does not have listens nowhere.
+                let address = |name: &str| match line[name].as_str() {
+                    Some(address) => format!("http://{address}"),
+                    None => String::new(),
+                };
                 self.api = address("api");
+                self.ws = address("ws");
                 self.hls = address("hls");
                 self.ops = address("ops");
                 return;

@@ -93,6 +93,12 @@ async fn no_other_token_opens_the_door() {
         assert!(refused.body["requestId"].is_string() && refused.body["success"] == false);
         assert!(token.is_empty() || !refused.body.to_string().contains(&token), "{what}");
     }
+    // A page cannot see the status of a refusal, so it is let in to be told by a close code.
+    let protocols = format!("stentor, bearer.{}", unsigned(&claims));
+    let (mut page, _) = Client::open(gateway.address, "", &[("sec-websocket-protocol", &protocols)])
+        .await
+        .expect("an upgrade");
+    assert_eq!(page.closed().await, (4401, "token_invalid".into()));
     let nothing = refused(&gateway, "", &[]).await;
     assert_eq!((nothing.status, &nothing.body["code"]), (401, &json!("token_missing")));
     assert_eq!(gateway.script.connected.lock().unwrap().len(), 1, "only the good one came so far");

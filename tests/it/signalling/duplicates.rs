@@ -1,0 +1,51 @@
+//! One connection per user and room, wherever it comes from.
+
+use serde_json::json;
+
+use crate::support::stage::Stage;
+
+#[actix::test]
+async fn a_second_client_of_a_user_is_refused_and_the_first_stays() {
+    let stage = Stage::pair(&[]).await;
+    let mut first = stage.connect(0, "anna", "&clientId=tab-1").await;
+    first.call("join", json!({})).await.unwrap();
+    for gateway in 0..2 {
+        let mut second = stage.connect(gateway, "anna", "&clientId=tab-2").await;
+        assert_eq!(second.closed().await, 4423);
+        // Who does not say at once which client it is, is told when it joins.
+        let mut nameless = stage.connect(gateway, "anna", "").await;
+        let refused = nameless.call("join", json!({})).await.unwrap_err();
+        assert_eq!(refused["data"]["code"], "already_connected");
+        assert_eq!(nameless.closed().await, 4423);
+    }
+    first.call("keepalive", json!({ "status": "onair" })).await.unwrap();
+}
+
+#[actix::test]
+async fn the_same_client_replaces_itself_at_once_on_either_gateway() {
+    let stage = Stage::pair(&[]).await;
+    let mut first = stage.connect(0, "anna", "&clientId=tab-1").await;
+    first.call("join", json!({})).await.unwrap();
+    let mut second = stage.connect(1, "anna", "&clientId=tab-1").await;
+    assert_eq!(first.closed().await, 4409);
+    second.call("join", json!({})).await.unwrap();
+    // The id may come with the join as well.
+    let mut third = stage.connect(0, "anna", "").await;
+    third.call("join", json!({ "clientId": "tab-1" })).await.unwrap();
+    assert_eq!(second.closed().await, 4409);
+    let members = third.members(1).await;
+    assert_eq!(members[0]["userId"], "anna");
+}
+
+#[actix::test]
+async fn with_replace_the_newer_connection_wins_on_either_gateway() {
+    let stage = Stage::pair(&[("ws.duplicate", "replace")]).await;
+    let mut last = stage.connect(0, "anna", "").await;
+    last.call("join", json!({})).await.unwrap();
+    for gateway in [1, 1, 0] {
+        let mut next = stage.connect(gateway, "anna", "").await;
+        next.call("join", json!({})).await.unwrap();
+        assert_eq!(last.closed().await, 4409);
+        last = next;
+    }
+}

@@ -1,0 +1,110 @@
+//! Cuts and deaths: a client cut off, a gateway killed, Redis stopped.
+
+use serde_json::json;
+use stentor::probe::hearing::level;
+
+use crate::support::stage::Stage;
+
+/// A second of audio, in frames.
+const SECOND: u64 = 50;
+
+#[actix::test]
+async fn a_client_cut_off_for_five_seconds_comes_back_to_its_media() {
+    let stage = Stage::pair(&[]).await;
+    let mut bert = stage.connect(1, "bert", "").await;
+    let (_, _tone) = bert.speak(660).await;
+    let mut anna = stage.connect(0, "anna", "&clientId=a").await;
+    let (joined, media) = anna.speak(440).await;
+    let before = media.hear(SECOND).await.len();
+    assert!(before > 0);
+    let at = media.progress();
+    anna.cut();
+    // By the media's own clock.
+    let away = media.until("media flows on", |p| p.sent >= at.sent + 5 * SECOND).await;
+    assert!(away.received > at.received + 4 * SECOND, "{} after {}", away.received, at.received);
+    let mut back = stage.connect(0, "anna", "&clientId=a").await;
+    let again = back.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
+    assert_eq!(again["resume"], true);
+    back.members(2).await;
+    assert!(level(&media.hear(SECOND).await, 660.0) > 0.05, "the same media goes on");
+}
+
+#[actix::test]
+async fn after_a_gateways_death_its_anchors_go_on_through_the_other() {
+    let mut stage = Stage::pair(&[]).await;
+    let mut bert = stage.connect(0, "bert", "").await;
+    let (_, _tone) = bert.speak(660).await;
+    let mut anna = stage.connect(1, "anna", "&clientId=a").await;
+    let (joined, media) = anna.speak(440).await;
+    media.hear(SECOND).await;
+    let mut carl = stage.connect(1, "carl", "&clientId=a").await;
+    carl.call("join", json!({})).await.unwrap();
+    let at = media.progress();
+    stage.two.as_mut().unwrap().kill();
+    assert_eq!(anna.closed().await, 1006);
+    let mut back = stage.connect(0, "anna", "&clientId=a").await;
+    let again = back.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
+    assert_eq!(again["resume"], true, "claimed, with its media");
+    let heard = media.hear(SECOND).await;
+    assert!(level(&heard, 660.0) > 0.05);
+    let now = media.progress();
+    assert!(now.received >= at.received + SECOND && now.sent > at.sent);
+    // Another client of a user is not locked out by a dead gateway's lock either.
+    crate::support::until("the dead gateway's lock is taken over", async || {
+        let mut other = stage.connect(0, "carl", "&clientId=b").await;
+        other.call("join", json!({})).await.is_ok()
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_gateway_killed_and_started_again_takes_its_anchors_back() {
+    let mut stage = Stage::pair(&[]).await;
+    let mut bert = stage.connect(0, "bert", "").await;
+    let (_, at_bert) = bert.speak(0).await;
+    let mut anna = stage.connect(1, "anna", "&clientId=a").await;
+    let (joined, _media) = anna.speak(440).await;
+    at_bert.hear(SECOND).await;
+    let two = stage.two.as_mut().unwrap();
+    two.kill();
+    two.run();
+    two.ready().await;
+    let mut back = stage.connect(1, "anna", "&clientId=a").await;
+    back.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
+    assert!(level(&at_bert.hear(SECOND).await, 440.0) > 0.05, "anna is heard again");
+}
+
+#[actix::test]
+async fn while_redis_is_away_who_is_connected_talks_on_and_others_wait() {
+    let mut stage = Stage::pair(&[]).await;
+    let mut bert = stage.connect(1, "bert", "").await;
+    let (_, _tone) = bert.speak(660).await;
+    let mut anna = stage.connect(0, "anna", "").await;
+    let (_, media) = anna.speak(440).await;
+    media.hear(SECOND).await;
+    stage.redis.stop();
+    let refused = anna.call("keepalive", json!({ "status": "onair" })).await.unwrap_err();
+    assert_eq!(
+        (&refused["data"]["code"], &refused["data"]["retryable"]),
+        (&json!("unavailable"), &json!(true))
+    );
+    assert_eq!(stage.connect(0, "carl", "").await.closed().await, 4504, "retryable");
+    assert!(level(&media.hear(SECOND).await, 660.0) > 0.05, "media flows on");
+    anna.call("mute", json!({})).await.expect("what needs no presence works");
+    anna.call("unmute", json!({})).await.unwrap();
+
+    stage.redis.run();
+    // Redis kept nothing: those who are connected get their locks and their places back.
+    crate::support::until("carl gets in", async || {
+        let mut carl = stage.connect(0, "carl", "").await;
+        carl.call("join", json!({})).await.is_ok()
+    })
+    .await;
+    anna.call("keepalive", json!({ "status": "onair" })).await.unwrap();
+    bert.call("keepalive", json!({ "status": "onair" })).await.unwrap();
+    let names = |p: &serde_json::Value| {
+        let members = p["members"].as_array().cloned().unwrap_or_default();
+        ["anna", "bert"].iter().all(|user| members.iter().any(|m| m["userId"] == *user))
+    };
+    anna.note("roomStatus", names).await;
+}

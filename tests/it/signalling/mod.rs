@@ -1,0 +1,6 @@
+//! Anchors on air: the whole way from WebSocket to Janus and to the listeners, over one gateway and two.
+
+mod duplicates;
+mod faults;
+mod members;
+mod talk;

@@ -1,0 +1,115 @@
+//! Anchors join, speak, hear each other, and are heard by the listeners.
+
+use std::time::Instant;
+
+use serde_json::json;
+use stentor::auth::Role;
+use stentor::probe::hearing::level;
+use stentor::probe::{Listener, Mode};
+
+use crate::support::PATIENCE;
+use crate::support::caller::Caller;
+use crate::support::stage::{ROOM, Stage, token};
+
+/// A second of audio, in frames.
+const SECOND: u64 = 50;
+
+#[actix::test]
+async fn anchors_on_two_gateways_hear_each_other_and_a_listener_hears_both() {
+    let stage = Stage::pair(&[]).await;
+    let mut anna = stage.connect(0, "anna", "").await;
+    let mut bert = stage.connect(1, "bert", "").await;
+    let (joined, at_anna) = anna.speak(440).await;
+    assert_eq!((&joined["resume"], &joined["iceServers"]), (&json!(false), &json!([])));
+    assert!(joined["jtoken"].is_string());
+    let (_, at_bert) = bert.speak(660).await;
+    let talks =
+        |user: &'static str| move |p: &serde_json::Value| *p == json!({ "userId": user, "talking": true });
+    anna.note("talking", talks("bert")).await;
+    bert.note("talking", talks("bert")).await;
+    for media in [&at_anna, &at_bert] {
+        // The first moments hold silence and the start of the mix.
+        media.hear(SECOND).await;
+    }
+    let (anna_hears, bert_hears) = (at_anna.hear(SECOND).await, at_bert.hear(SECOND).await);
+    assert!(level(&anna_hears, 660.0) > 0.05 && level(&anna_hears, 440.0) < 0.005, "anna hears bert alone");
+    assert!(level(&bert_hears, 440.0) > 0.05 && level(&bert_hears, 660.0) < 0.005, "bert hears anna alone");
+    for hz in [440.0, 660.0] {
+        let deadline = Instant::now() + PATIENCE;
+        let mut listener =
+            Listener::open_by(&stage.one.target(ROOM).await, Mode::Parts, deadline).await.unwrap();
+        listener.hear_until(hz, deadline).await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn what_cannot_be_joined_says_why() {
+    let mut stage = Stage::pair(&[]).await;
+    let code = |error: serde_json::Value| error["data"]["code"].as_str().unwrap_or("none").to_owned();
+    let mut anna = stage.connect(0, "anna", "").await;
+    assert_eq!(
+        code(anna.call("offer", json!({"sdp": {"type": "offer", "sdp": "v=0"}})).await.unwrap_err()),
+        "not_joined"
+    );
+    for _ in 0..5 {
+        assert_eq!(code(anna.call("join", json!({ "pin": "wrong1" })).await.unwrap_err()), "wrong_pin");
+    }
+    let error = anna.call("join", json!({ "pin": "wrong1" })).await.unwrap_err();
+    assert!(error["data"]["retryAfterMs"].as_u64().is_some_and(|ms| ms > 1000), "{error}");
+    assert_eq!(code(error), "too_many_pins");
+    let room = stage.one.get(&format!("/api/rooms/{ROOM}")).await.json();
+    let pin = room["room"]["pin"].as_str().unwrap();
+    let mut bert = stage.connect(1, "bert", "").await;
+    bert.call("join", json!({ "pin": pin })).await.expect("the right pin");
+    assert_eq!(
+        code(
+            bert.call("offer", json!({"sdp": {"type": "offer", "sdp": "v=0\r\nnonsense"}}))
+                .await
+                .unwrap_err()
+        ),
+        "media_refused"
+    );
+
+    stage.one.post("/api/rooms", json!({ "roomId": "idle" })).await;
+    stage.one.delete(&format!("/api/rooms/{ROOM}")).await;
+    bert.note("roomClosed", |p| p["roomId"] == ROOM).await;
+    assert_eq!(bert.closed().await, 4410);
+    assert_eq!(anna.closed().await, 4410);
+    let mut late = Caller::connect(&stage.gateways()[0], &token("carl", Role::Anchor), "").await;
+    assert_eq!(late.closed().await, 4404);
+    assert!(stage.one.stop().success());
+    assert!(stage.two.take().unwrap().stop().success());
+}
+
+#[actix::test]
+async fn an_anchor_mutes_itself_and_a_host_mutes_and_removes_others_for_good() {
+    let stage = Stage::pair(&[]).await;
+    let mut host = stage.connect_host(0, "hera").await;
+    let mut anna = stage.connect(1, "anna", "").await;
+    let (_, _media) = host.speak(0).await;
+    let (_, _anna_media) = anna.speak(440).await;
+    let muted = |user: &'static str, muted: bool| {
+        move |p: &serde_json::Value| {
+            let members = p["members"].as_array().cloned().unwrap_or_default();
+            members.iter().any(|m| m["userId"] == user && m["muted"] == muted)
+        }
+    };
+    anna.call("mute", json!({})).await.unwrap();
+    host.note("roomStatus", muted("anna", true)).await;
+    anna.call("unmute", json!({})).await.unwrap();
+    host.note("roomStatus", muted("anna", false)).await;
+    host.call("mute", json!({ "userId": "anna" })).await.unwrap();
+    anna.note("roomStatus", muted("anna", true)).await;
+    let forbidden = anna.call("remove", json!({ "userId": "hera" })).await.unwrap_err();
+    assert_eq!(forbidden["data"]["code"], "forbidden");
+    let nobody = host.call("remove", json!({ "userId": "nobody" })).await.unwrap_err();
+    assert_eq!(nobody["data"]["code"], "no_such_member");
+
+    host.call("remove", json!({ "userId": "anna" })).await.unwrap();
+    assert_eq!(anna.closed().await, 4403);
+    let members = host.members(1).await;
+    assert_eq!(members[0]["userId"], "hera");
+    for gateway in 0..2 {
+        assert_eq!(stage.connect(gateway, "anna", "").await.closed().await, 4403, "the old token is no good");
+    }
+}

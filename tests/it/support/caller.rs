@@ -1,0 +1,127 @@
+//! A client of the signalling as an app would write one: calls by id, notifications kept until somebody asks.
+//!
+//! Owns: one WebSocket. Never does: reconnect by itself.
+
+use std::collections::VecDeque;
+
+use futures::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::webrtc::WebRtcClient;
+use super::{PATIENCE, opus};
+
+pub struct Caller {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    notes: VecDeque<Value>,
+    closed: Option<u16>,
+    next_id: u64,
+}
+
+impl Caller {
+    /// `base`: `http://host:port` of the gateway; `query`: more of it, like `&clientId=a`.
+    pub async fn connect(base: &str, token: &str, query: &str) -> Self {
+        let url = format!("{}/ws?token={token}{query}", base.replacen("http", "ws", 1));
+        let request = url.into_client_request().expect("a request");
+        let opened = tokio::time::timeout(PATIENCE, connect_async(request)).await.expect("an answer in time");
+        let (socket, _) = opened.expect("an upgrade");
+        Self { socket, notes: VecDeque::new(), closed: None, next_id: 0 }
+    }
+
+    /// The result of a call, or its error.
+    pub async fn call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
+        self.next_id += 1;
+        let id = self.next_id;
+        let call = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        // A connection that was closed meanwhile shows below.
+        let _ = self.socket.send(Message::text(call.to_string())).await;
+        loop {
+            let Some(message) = self.read().await else {
+                return Err(json!({ "closed": self.closed }));
+            };
+            if message["id"] == id {
+                return message.get("result").cloned().ok_or_else(|| message["error"].clone());
+            }
+            self.notes.push_back(message);
+        }
+    }
+
+    /// The next notification of this method for which `wanted` holds; those before it are dropped.
+    pub async fn note(&mut self, method: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let note = match self.notes.pop_front() {
+                Some(note) => note,
+                None => {
+                    self.read().await.unwrap_or_else(|| panic!("closed {:?} before {method}", self.closed))
+                }
+            };
+            if note["method"] == method && wanted(&note["params"]) {
+                return note["params"].clone();
+            }
+        }
+    }
+
+    /// The members of the room once they are so many.
+    pub async fn members(&mut self, count: usize) -> Vec<Value> {
+        let many = |params: &Value| params["members"].as_array().is_some_and(|all| all.len() == count);
+        self.note("roomStatus", many).await["members"].as_array().expect("a list").clone()
+    }
+
+    /// Waits for the close frame; its code, 1006 if there was none.
+    pub async fn closed(&mut self) -> u16 {
+        while let Some(note) = self.read().await {
+            self.notes.push_back(note);
+        }
+        self.closed.expect("it is closed")
+    }
+
+    /// Joins, and brings media up; `hz` 0 publishes nothing.
+    pub async fn speak(&mut self, hz: u32) -> (Value, WebRtcClient) {
+        let joined = self.call("join", json!({})).await.expect("a join");
+        (joined, self.offer(hz).await)
+    }
+
+    pub async fn offer(&mut self, hz: u32) -> WebRtcClient {
+        let tone = if hz == 0 { Vec::new() } else { opus::tone(hz) };
+        let mut media = WebRtcClient::new(tone).await;
+        let offer = json!({ "sdp": { "type": "offer", "sdp": media.offer() } });
+        let answer = self.call("offer", offer).await.expect("an answer");
+        media.answer(answer["sdp"]["sdp"].as_str().expect("an SDP"));
+        media.until("the connection", |p| p.connected).await;
+        media
+    }
+
+    /// Goes without a word, as one whose network is gone.
+    pub fn cut(self) {
+        drop(self.socket);
+    }
+
+    /// `None`: closed.
+    async fn read(&mut self) -> Option<Value> {
+        if self.closed.is_some() {
+            return None;
+        }
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let message = tokio::time::timeout_at(end, self.socket.next()).await.expect("a message in time");
+            match message {
+                Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).expect("JSON")),
+                Some(Ok(Message::Close(frame))) => {
+                    self.closed = Some(frame.map_or(1005, |frame| frame.code.into()));
+                    return None;
+                }
+                Some(Ok(_)) => {
+                    // Pings are answered by flushing; an error shows with the next message.
+                    let _ = self.socket.flush().await;
+                }
+                Some(Err(_)) | None => {
+                    self.closed = Some(1006);
+                    return None;
+                }
+            }
+        }
+    }
+}

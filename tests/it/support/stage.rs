@@ -1,0 +1,77 @@
+//! Two gateways and all they need: one Janus, etcd and Redis, a node with every role and one that is a gateway only.
+//!
+//! Owns: the processes and the secrets they share. Never does: speak.
+
+use std::time::Duration;
+
+use stentor::auth::{Role, Tokens};
+use stentor::config::{JwtSecret, Secret};
+use stentor::domain::ids::{RoomId, UnixMs};
+
+use super::caller::Caller;
+use super::etcd::Etcd;
+use super::external::on_janus;
+use super::janus::TestJanus;
+use super::node::Node;
+use super::redis::Redis;
+
+pub const ROOM: &str = "talk";
+const JWT_SECRET: &str = "a secret for the tokens of this test";
+const HLS_SECRET: &str = "a secret for the content keys of it";
+
+/// In the order in which they end.
+pub struct Stage {
+    pub one: Node,
+    pub two: Option<Node>,
+    pub redis: Redis,
+    _janus: TestJanus,
+    _etcd: Etcd,
+}
+
+impl Stage {
+    /// The room is on air; both gateways run.
+    pub async fn pair(settings: &[(&str, &str)]) -> Self {
+        let (janus, etcd, redis) = (TestJanus::start().await, Etcd::start(), Redis::start());
+        let (etcd_url, redis_url) = (etcd.endpoint(), redis.url());
+        let jwt = format!("k1:{JWT_SECRET}");
+        let shared = [
+            ("store.kind", "etcd"),
+            ("store.etcd.endpoints", etcd_url.as_str()),
+            ("presence.kind", "redis"),
+            ("presence.redis.url", redis_url.as_str()),
+            ("auth.jwt_secrets", jwt.as_str()),
+            ("hls.secret", HLS_SECRET),
+        ];
+        let all: Vec<_> = shared.iter().chain(settings).copied().collect();
+        let mut one = on_janus(&janus, janus.janus.url(), &all);
+        let gateway: Vec<_> = all.iter().copied().chain([("node.roles", "gateway")]).collect();
+        let mut two = on_janus(&janus, janus.janus.url(), &gateway);
+        one.run();
+        two.run();
+        one.ready().await;
+        two.ready().await;
+        one.room_on_air(ROOM).await;
+        Self { one, two: Some(two), redis, _janus: janus, _etcd: etcd }
+    }
+
+    pub fn gateways(&self) -> [String; 2] {
+        [self.one.ws.clone(), self.two.as_ref().expect("it runs").ws.clone()]
+    }
+
+    pub async fn connect(&self, gateway: usize, user: &str, query: &str) -> Caller {
+        Caller::connect(&self.gateways()[gateway], &token(user, Role::Anchor), query).await
+    }
+
+    pub async fn connect_host(&self, gateway: usize, user: &str) -> Caller {
+        Caller::connect(&self.gateways()[gateway], &token(user, Role::Host), "").await
+    }
+}
+
+/// As an app's backend may sign one itself.
+pub fn token(user: &str, role: Role) -> String {
+    let secret = JwtSecret { kid: "k1".to_owned(), secret: Secret(JWT_SECRET.into()) };
+    let tokens = Tokens::new(&[secret], "stentor", Duration::from_secs(60));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let room = RoomId::new(ROOM).expect("a room id");
+    tokens.issue(role, user, &room, Duration::from_secs(600), UnixMs(now.as_millis() as u64)).token
+}
