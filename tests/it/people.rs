@@ -19,7 +19,7 @@ async fn who_was_removed_is_cut_off_and_stays_out_over_a_restart_until_the_room_
     assert_eq!(made.status, 201, "{made:?}");
     let (token, ws) = (text(&made, "token"), gateway(&made));
     let mut client = Client::connect_to(ws, &token).await;
-    client.call("join", json!({})).await;
+    join(&mut client).await;
     let ann =
         |users: &Value| users["users"].as_array().unwrap().iter().find(|u| u["userId"] == "ann").cloned();
     until("ann is listed as there", async || {
@@ -89,8 +89,7 @@ async fn in_open_mode_a_page_lets_people_speak_and_listen() {
     let headers = [("origin", node.hls.as_str()), ("sec-websocket-protocol", &protocols)];
     let address = ws.trim_start_matches("ws://").trim_end_matches("/ws").parse().unwrap();
     let (mut client, _) = Client::open(address, "", &headers).await.expect("our own page is let in");
-    let joined = client.call("join", json!({})).await;
-    assert!(joined["jtoken"].is_string(), "{joined}");
+    join(&mut client).await;
     let foreign = [("origin", "http://evil.example"), headers[1]];
     assert_eq!(Client::open(address, "", &foreign).await.err().expect("a refusal").status, 403);
     let listener = text(&token("listener").await, "token");
@@ -145,6 +144,18 @@ async fn the_document_is_valid_and_is_what_the_node_serves() {
 
 async fn invite(node: &Node, user: &str) -> Answer {
     node.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": user})).await
+}
+
+/// What else is told meanwhile is passed over.
+async fn join(client: &mut Client) {
+    let id = client.begin("join", json!({})).await;
+    loop {
+        let message = client.next().await;
+        if message["id"] == id {
+            assert!(message["result"]["jtoken"].is_string(), "{message}");
+            return;
+        }
+    }
 }
 
 fn gateway(invitation: &Answer) -> SocketAddr {
