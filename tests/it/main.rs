@@ -10,6 +10,7 @@ mod listening;
 mod media;
 mod mixer;
 mod operations;
+mod people;
 mod presence;
 mod rooms;
 mod signalling;

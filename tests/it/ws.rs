@@ -1,6 +1,6 @@
 //! Signalling over real sockets: the gateway's transport with a scripted session behind it.
 
-mod client;
+pub mod client;
 mod gateway;
 mod limits;
 mod liveness;

@@ -6,7 +6,7 @@ import { Meter } from './meter';
 import { config, pathFor, token as getToken, type Config } from './server';
 import { Devices } from './speak/devices';
 import { Members, nameOf } from './speak/members';
-import { ending, microphone, quality, short, underWay, type Way } from './speak/words';
+import { ending, microphone, quality, said, short, underWay, type Way } from './speak/words';
 
 declare global {
   interface Window {
@@ -57,12 +57,12 @@ async function open(): Promise<void> {
 }
 
 /** Where the gateway is, and a token if anybody may have one. Throws what the end page explains. */
-async function prepare(): Promise<void> {
+async function prepare(name: string): Promise<void> {
   server = await config();
   if (!server.wsUrl) throw gone('no_gateway');
   if (token) return;
   if (!server.open) throw gone('no_invite');
-  token = await getToken(roomId, 'anchor');
+  token = await getToken(roomId, 'anchor', name);
 }
 
 const gone = (code: string): StentorError => new StentorError({ code, message: code, retryable: false });
@@ -83,6 +83,7 @@ function showMicrophone(): void {
     write(notice.children[1]!, remedy);
   }
   byId('allow').hidden = devices.stream !== null;
+  byId('meter').hidden = byId('meter-text').hidden = devices.stream === null;
   write(byId('allow'), problem ? 'Try the microphone again' : 'Allow the microphone');
   byId('join-silent').hidden = problem === null;
 }
@@ -91,6 +92,7 @@ function useStream(stream: MediaStream | null): void {
   meter.watch(stream);
   deafSince = Date.now();
   void room?.publish(stream);
+  if (room) showMuted();
 }
 
 /** A microphone that gives nothing looks like one that works, until the others say so. */
@@ -117,7 +119,7 @@ async function join(silent: boolean): Promise<void> {
   view('lobby', true);
   write(byId('waiting-text'), 'Connecting to the server…');
   try {
-    await prepare();
+    await prepare(name);
   } catch (error) {
     // A server that is away is worth another press of the button; the rest is said in full.
     if (error instanceof StentorError) return finish(error.problem);
@@ -182,6 +184,7 @@ async function hear(): Promise<void> {
 function showState(status: RoomStatus): void {
   const good = status.state === 'connected';
   pill(good ? 'good' : 'warn', short(status));
+  if (status.state !== 'closed') write(byId('announce'), good ? 'Connected.' : said(status));
   if (good && !greeted) {
     greeted = true;
     view('room');
@@ -216,16 +219,18 @@ function showMembers(): void {
 function showMuted(): void {
   const muted = room?.muted ?? false;
   const silent = devices.stream === null;
-  muteButton.setAttribute('aria-pressed', String(muted));
-  muteButton.disabled = silent;
-  muteButton.title = silent ? 'No microphone is in use' : 'Key M';
-  write(byId('mute-text'), muted ? 'Unmute' : 'Mute');
-  byId('dock-meter').classList.toggle('off', muted);
+  muteButton.setAttribute('aria-pressed', String(muted && !silent));
+  muteButton.title = silent ? '' : 'Key M';
+  write(byId('mute-text'), silent ? 'Use microphone' : muted ? 'Unmute' : 'Mute');
   if (!muted) byId('asked').hidden = true;
 }
 
 async function toggleMute(): Promise<void> {
-  if (!room || devices.stream === null) return;
+  if (!room) return;
+  if (devices.stream === null) {
+    if (!(await devices.open())) toast(microphone(devices.problem ?? '').remedy);
+    return showMuted();
+  }
   try {
     await (room.muted ? room.unmute() : room.mute());
   } catch (error) {
@@ -284,10 +289,13 @@ function finish(problem: Problem): void {
   // Somebody who only stopped waiting is back where they were.
   if (problem.code === 'left' && !greeted) return view('lobby');
   const { title, text, way } = ending(problem);
+  // Where anybody gets a token, one that is over is no end.
+  const renewable = server.open && problem.code.startsWith('token_');
+  if (renewable) token = '';
   write(byId('ended-title'), title);
   write(byId('ended-text'), text);
   byId('ended-panel').dataset.tone = GOOD_ENDS.has(problem.code) ? 'good' : 'warn';
-  showWay(way);
+  showWay(renewable ? 'again' : way);
   devices.stop();
   audio.srcObject = null;
   view('ended');

@@ -20,7 +20,7 @@ const LONGEST_MARK: u64 = 7 * 24 * 3600;
     params(("kind" = String, Path, description = "januses or mixers"), ("id" = String, Path, description = "module id")),
     request_body = SetMark,
     responses(
-        (status = 200, body = Done),
+        (status = 200, body = Done, description = "it is so"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_module_id, invalid_ttl"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
@@ -46,7 +46,7 @@ pub(super) async fn set_mark(
     delete, path = "/api/modules/{kind}/{id}/mark", operation_id = "clearMark", tag = "modules",
     params(("kind" = String, Path, description = "januses or mixers"), ("id" = String, Path, description = "module id")),
     responses(
-        (status = 200, body = Done),
+        (status = 200, body = Done, description = "it is so"),
         (status = 400, body = ErrorBody, description = "invalid_module_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
@@ -64,7 +64,7 @@ pub(super) async fn clear_mark(api: Data<Api>, module: ModulePath) -> Result<imp
 #[utoipa::path(
     get, path = "/api/modules", operation_id = "listModules", tag = "modules",
     responses(
-        (status = 200, body = ModulesAnswer),
+        (status = 200, body = ModulesAnswer, description = "the modules"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
     )
@@ -79,7 +79,7 @@ pub(super) async fn list(api: Data<Api>) -> impl Responder {
 #[utoipa::path(
     get, path = "/api/stats", operation_id = "stats", tag = "modules",
     responses(
-        (status = 200, body = StatsAnswer),
+        (status = 200, body = StatsAnswer, description = "the totals"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
     )

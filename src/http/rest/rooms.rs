@@ -21,7 +21,7 @@ const LARGEST_PAGE: usize = 1000;
 #[utoipa::path(
     post, path = "/api/rooms", operation_id = "createRoom", tag = "rooms", request_body = CreateRoom,
     responses(
-        (status = 201, body = RoomAnswer),
+        (status = 201, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, invalid_pin, invalid_max_anchors"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
@@ -41,7 +41,7 @@ pub(super) async fn create(api: Data<Api>, body: JsonBody<CreateRoom>) -> Result
 #[utoipa::path(
     get, path = "/api/rooms", operation_id = "listRooms", tag = "rooms", params(ListQuery),
     responses(
-        (status = 200, body = ListAnswer),
+        (status = 200, body = ListAnswer, description = "a page of rooms"),
         (status = 400, body = ErrorBody, description = "invalid_query, invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
@@ -63,7 +63,7 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<im
     get, path = "/api/rooms/{id}", operation_id = "getRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id")),
     responses(
-        (status = 200, body = RoomAnswer),
+        (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
@@ -82,7 +82,7 @@ pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, 
     post, path = "/api/rooms/{id}/start", operation_id = "startRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id")),
     responses(
-        (status = 200, body = RoomAnswer),
+        (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
@@ -102,7 +102,7 @@ pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder
     post, path = "/api/rooms/{id}/stop", operation_id = "stopRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id")),
     responses(
-        (status = 200, body = RoomAnswer),
+        (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
@@ -121,7 +121,7 @@ pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder,
     delete, path = "/api/rooms/{id}", operation_id = "deleteRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id")),
     responses(
-        (status = 200, body = DeleteAnswer),
+        (status = 200, body = DeleteAnswer, description = "the room while it lets go; none when it is gone already"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),

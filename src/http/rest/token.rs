@@ -18,7 +18,7 @@ use super::body::{TokenAnswer, TokenRequest};
     post, path = "/api/token", operation_id = "issueListenerToken", tag = "listeners",
     request_body = TokenRequest,
     responses(
-        (status = 200, body = TokenAnswer),
+        (status = 200, body = TokenAnswer, description = "a fresh token"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),

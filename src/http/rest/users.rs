@@ -85,7 +85,7 @@ pub(super) struct UserBody {
     params(("id" = String, Path, description = "room id")),
     request_body = CreateUser,
     responses(
-        (status = 201, body = CreateUserAnswer),
+        (status = 201, body = CreateUserAnswer, description = "a fresh token, and what goes with it"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, invalid_user_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
@@ -122,7 +122,7 @@ pub(super) async fn create(
     get, path = "/api/rooms/{id}/users", operation_id = "listUsers", tag = "users",
     params(("id" = String, Path, description = "room id")),
     responses(
-        (status = 200, body = UsersAnswer),
+        (status = 200, body = UsersAnswer, description = "the users"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
@@ -143,7 +143,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
     delete, path = "/api/rooms/{id}/users/{userId}", operation_id = "removeUser", tag = "users",
     params(("id" = String, Path, description = "room id"), ("userId" = String, Path, description = "user id")),
     responses(
-        (status = 200, body = Done),
+        (status = 200, body = Done, description = "it is so"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),

@@ -8,6 +8,7 @@ use stentor::process;
 
 /// One browser at a time: two of them on a small machine stall each other's sound.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+static INSTALL: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Chromium's start and the page's, beside the time it listens.
 const OVERHEAD: Duration = Duration::from_secs(40);
@@ -53,9 +54,11 @@ pub async fn listen(url: &str, seconds: u32) -> Listened {
     serde_json::from_str(text.trim()).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
-/// Installs what the script imports, once; npm is fast when nothing is missing.
-async fn prepare() {
-    if folder().join("node_modules/playwright-core").exists() {
+/// Installs what the scripts import, once.
+pub async fn prepare() {
+    let _turn = INSTALL.lock().await;
+    let wanted = ["playwright-core", "@seriousme/openapi-schema-validator"];
+    if wanted.iter().all(|name| folder().join("node_modules").join(name).exists()) {
         return;
     }
     let output =
@@ -63,6 +66,6 @@ async fn prepare() {
     assert!(output.status.success(), "npm ci: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser")
 }

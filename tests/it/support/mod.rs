@@ -17,6 +17,7 @@ pub mod staged;
 pub mod studio;
 pub mod tcp_proxy;
 pub mod terminal;
+pub mod validator;
 pub mod webrtc;
 
 use std::net::TcpListener;

@@ -8,7 +8,7 @@ import { browser, type Environment } from './environment.js';
 import { problemOf, StentorError, type Problem } from './errors.js';
 import { Machine, type Effect, type Event } from './machine.js';
 import { Peer } from './peer.js';
-import type { Activity, JoinResult, Notifications, WireMember } from './protocol.js';
+import { CLOSE_FOLLOWS, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
 import { condense, type RoomStats } from './stats.js';
 import { Voice } from './voice.js';
 
@@ -89,6 +89,8 @@ export interface RoomEvents {
 
 /** How long the server's view of one's own mute may lag behind an answered call. */
 const SETTLE_MS = 1_000;
+/** For a close frame that is announced by an error. */
+const CLOSE_GRACE_MS = 1_000;
 
 /** Enters a room, stays in it whatever the network does, and hears and is heard. */
 export class StentorRoom extends Emitter<RoomEvents> {
@@ -106,6 +108,10 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private lastStats: RoomStats | null = null;
   private told = '';
   private muteCalls = 0;
+  /** As far as the server is known to know. */
+  private mutedThere = false;
+  /** Counts joins and negotiations: what an earlier one still has to say is of no interest. */
+  private round = 0;
   private readonly entrances: { resolve(): void; reject(error: StentorError): void }[] = [];
   private alarm: unknown = null;
   private stopHurry: (() => void) | null = null;
@@ -282,39 +288,50 @@ export class StentorRoom extends Emitter<RoomEvents> {
       const connection: Connection = new Connection(url.href, fresh, this.environment, {
         opened: () => this.feed({ type: 'opened' }),
         notified: (method, params) => this.notified(method as keyof Notifications, params),
-        ended: (problem, opened) => this.failed(opened ? problem : this.unopened(problem)),
+        ended: (problem, opened) => this.failed(this.ended(problem, opened), false),
       });
       this.connection = connection;
     } catch (error) {
-      this.failed(problemOf(error, 'no_token'));
+      this.failed(problemOf(error, 'no_token'), false);
     }
   }
 
-  /** A browser does not tell why an upgrade was refused; an expired token is seen from here. */
-  private unopened(problem: Problem): Problem {
-    if (problem.code !== 'gone') return problem;
-    const expired = typeof this.options.token === 'string' && (this.claims?.expiresAt ?? Infinity) <= this.environment.now();
-    if (expired) return { code: 'token_expired', message: 'the token has expired', retryable: false };
-    return { ...problem, message: 'the server cannot be reached, or refuses the connection' };
+  /** Where the token is over, that is what is wrong; unless another can be got. */
+  private ended(problem: Problem, opened: boolean): Problem {
+    // Browsers do not tell why an upgrade was refused.
+    const closed = !opened && problem.code === 'gone';
+    const expired = (this.claims?.expiresAt ?? Infinity) <= this.environment.now();
+    if (expired && (closed || problem.code === 'token_invalid')) {
+      const renewable = typeof this.options.token !== 'string';
+      return { code: 'token_expired', message: 'the token has expired', retryable: renewable };
+    }
+    return closed ? { ...problem, message: 'the server cannot be reached, or refuses the connection' } : problem;
   }
 
   private async enter(): Promise<void> {
     const { connection } = this;
+    const round = ++this.round;
     const { pin, displayName } = this.options;
     const jtoken = this.peer?.everLinked ? this.jtoken : null;
     const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}) };
     try {
       const joined = (await connection?.call('join', params)) as JoinResult;
-      if (connection !== this.connection) return;
+      if (round !== this.round) return;
       this.jtoken = joined.jtoken;
       this.joinedOnce = joined;
       connection?.keepAlive(() => this.activity);
-      if (this.voice.muted) void this.tellMuted().catch(() => undefined);
+      if (!joined.resume) this.mutedThere = false;
+      if (this.voice.muted !== this.mutedThere) void this.tellMuted().catch(() => undefined);
       const resumed = joined.resume && this.peer ? (this.peer.linked ? 'linked' : 'broken') : 'none';
       this.feed({ type: 'joined', media: resumed });
       this.tellActivity();
     } catch (error) {
-      if (connection === this.connection) this.failed(problemOf(error, 'internal'));
+      const problem = problemOf(error, 'internal');
+      const tell = (): void => {
+        if (round === this.round) this.failed(problem, true);
+      };
+      if (CLOSE_FOLLOWS.has(problem.code)) this.environment.setTimeout(tell, CLOSE_GRACE_MS);
+      else tell();
     }
   }
 
@@ -332,7 +349,8 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   private async negotiate(restart: boolean): Promise<void> {
     const { connection, peer } = this;
-    const current = (): boolean => connection === this.connection && peer === this.peer;
+    const round = ++this.round;
+    const current = (): boolean => round === this.round;
     if (!connection || !peer) return;
     try {
       const sdp = { type: 'offer', sdp: await peer.offer(restart) };
@@ -342,13 +360,13 @@ export class StentorRoom extends Emitter<RoomEvents> {
       await peer.accept(answer.sdp.sdp ?? '');
       if (current()) this.feed({ type: 'answered', linked: peer.linked });
     } catch (error) {
-      if (current()) this.failed(problemOf(error, 'media_failed'));
+      if (current()) this.failed(problemOf(error, 'media_failed'), true);
     }
   }
 
-  private failed(problem: Problem): void {
+  private failed(problem: Problem, socket: boolean): void {
     const { phase } = this.machine;
-    this.feed({ type: 'failed', problem });
+    this.feed({ type: 'failed', problem, socket });
     const { alarmAt } = this.machine;
     if (phase !== 'waiting' && this.machine.phase === 'waiting' && alarmAt !== null) {
       const retryInMs = Math.max(0, alarmAt - this.environment.now());
@@ -368,10 +386,10 @@ export class StentorRoom extends Emitter<RoomEvents> {
         return this.emit('slowLink', params as Notifications['slowLink']);
       case 'reconnect': {
         const { reason, retryAfterMs } = params as Notifications['reconnect'];
-        return this.failed({ code: 'reconnect', message: reason, retryable: true, retryAfterMs });
+        return this.failed({ code: 'reconnect', message: reason, retryable: true, retryAfterMs }, true);
       }
       case 'roomClosed':
-        return this.failed({ code: 'room_closed', message: 'the room is over', retryable: false });
+        return this.failed({ code: 'room_closed', message: 'the room is over', retryable: false }, false);
     }
   }
 
@@ -419,9 +437,11 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   private async tellMuted(): Promise<void> {
     const { connection } = this;
+    const { muted } = this.voice;
     this.muteCalls += 1;
     try {
-      await connection?.call(this.voice.muted ? 'mute' : 'unmute', {});
+      await connection?.call(muted ? 'mute' : 'unmute', {});
+      this.mutedThere = muted;
     } finally {
       this.environment.setTimeout(() => {
         this.muteCalls -= 1;
@@ -435,6 +455,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     const mine = this.wire.find((member) => member.userId === this.claims?.userId);
     if (!mine || this.muteCalls > 0 || !this.joinedHere) return;
     const before = this.voice.muted;
+    this.mutedThere = mine.muted;
     switch (this.voice.seen(mine.muted)) {
       case 'muted_by_host':
       case 'unmuted_by_host':
@@ -475,6 +496,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
   // Housekeeping.
 
   private disconnect(goodbye: boolean): void {
+    this.round += 1;
     this.connection?.end(goodbye);
     this.connection = null;
   }

@@ -110,7 +110,7 @@ test('a server that is away is tried with growing pauses; the network that is ba
     await environment.pass(retryInMs);
     environment.socket.fall(1006);
   }
-  assert.deepEqual(waits, [250, 500, 1000, 2000, 4000, 7500, 7500]);
+  assert.deepEqual(waits, [250, 500, 1000, 2000, 4000, 4000, 4000]);
   const before = environment.sockets.length;
   environment.hurry();
   await settle();
@@ -126,9 +126,23 @@ test('what the server asks to wait is waited, whatever the network says', async 
   assert.deepEqual([last('reconnecting').problem.message, last('reconnecting').retryInMs], ['the room moves', 3250]);
   environment.hurry();
   await environment.pass(2999);
-  assert.equal(environment.sockets.length, 1);
+  assert.equal(environment.socket.count('join'), 1);
   await environment.pass(1);
+  assert.deepEqual([environment.socket.count('join'), environment.sockets.length], [2, 1], 'the socket is good');
+  assert.equal(environment.socket.said('join').params.jtoken, 'sealed-1');
+});
+
+test('a socket that falls while it is kept for another try is replaced; one that is closed for good ends all', async () => {
+  const { environment, room, last } = await enter();
+  environment.socket.tell('reconnect', { reason: 'draining', retryAfterMs: 1000 });
+  environment.socket.fall(4503);
+  await environment.pass(1250);
   assert.equal(environment.sockets.length, 2);
+  await handshake(environment, { ...JOINED, resume: true });
+  assert.equal(room.state, 'connected');
+  environment.socket.tell('reconnect', { reason: 'session_lost', retryAfterMs: 1000 });
+  environment.socket.fall(4410);
+  assert.equal(last('closed').code, 'room_closed');
 });
 
 test('what is over is over, with its reason', async () => {
@@ -165,9 +179,19 @@ test('a wrong pin rejects the join; a full room is tried again', async () => {
   full.environment.socket.open();
   await full.environment.socket.refuse('join', 'room_full', true, 2000);
   assert.deepEqual([full.room.status.problem.code, full.room.status.step], ['room_full', 'waiting']);
-  assert.equal(full.environment.socket.closed, true);
   await full.environment.pass(2250);
-  assert.equal(full.environment.sockets.length, 2);
+  assert.deepEqual([full.environment.sockets.length, full.environment.socket.count('join')], [1, 2]);
+});
+
+test('an error that announces a close code waits for it', async () => {
+  const { environment, room, last } = visit();
+  void room.join().catch(() => undefined);
+  await settle();
+  environment.socket.open();
+  await environment.socket.refuse('join', 'room_over', false);
+  assert.equal(room.state, 'connecting');
+  environment.socket.fall(4403);
+  assert.equal(last('closed').code, 'removed');
 });
 
 test('a token that expired is told from a server that is away', async () => {
@@ -177,6 +201,12 @@ test('a token that expired is told from a server that is away', async () => {
   environment.socket.fall(1006);
   await seen;
   assert.equal(last('closed').code, 'token_expired');
+  const told = visit({ token: token({ exp: 900 }) });
+  const refused = assert.rejects(told.room.join(), { code: 'token_expired' });
+  await settle();
+  told.environment.socket.open();
+  told.environment.socket.fall(4401);
+  await refused;
 });
 
 test('a token may be got anew for each connection', async () => {
@@ -184,9 +214,10 @@ test('a token may be got anew for each connection', async () => {
   const { environment, room } = visit({ token: async () => token({ exp: ++asked }) });
   void room.join();
   await environment.pass(0);
-  environment.socket.fall(1006);
+  environment.socket.open();
+  environment.socket.fall(4401);
   await environment.pass(250);
-  assert.deepEqual([asked, environment.sockets.length], [2, 2]);
+  assert.deepEqual([asked, environment.sockets.length], [2, 2], 'an expired one is no reason to give up');
 });
 
 test('ICE that is lost is restarted on the same peer connection', async () => {
@@ -210,8 +241,7 @@ test('ICE that cannot be restarted: a new session, without the resume token', as
   await environment.socket.refuse('offer', 'media_refused', false);
   assert.equal(room.state, 'reconnecting');
   await environment.pass(250);
-  environment.socket.open();
-  await settle();
+  assert.equal(environment.socket.count('join'), 2);
   assert.equal('jtoken' in environment.socket.said('join').params, false);
 });
 
@@ -229,9 +259,24 @@ test('a keepalive without an answer is the end of the connection', async () => {
   const { environment, room } = await enter();
   await environment.pass(10_000);
   assert.equal(environment.socket.count('keepalive'), 1);
-  await environment.pass(8_000);
+  await environment.pass(5_000);
   assert.equal(room.status.problem.code, 'timeout');
   assert.equal(environment.sockets[0].closed, true);
+});
+
+test('an answer that comes after it was given up changes nothing', async () => {
+  const { environment, room } = await enter();
+  const { socket } = environment;
+  environment.peer.become('failed');
+  await settle();
+  const offer = socket.said('offer').id;
+  socket.tell('reconnect', { reason: 'session_lost', retryAfterMs: 500 });
+  socket.onmessage({ data: JSON.stringify({ id: offer, error: { message: '', data: { code: 'not_joined', retryable: false } } }) });
+  await environment.pass(750);
+  assert.equal(room.status.step, 'joining');
+  socket.onmessage({ data: JSON.stringify({ id: offer, error: { message: '', data: { code: 'media_refused', retryable: false } } }) });
+  await settle();
+  assert.equal(room.status.step, 'joining');
 });
 
 test('members have their mute and talking; who is gone talks no more', async () => {

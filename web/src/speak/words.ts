@@ -26,6 +26,7 @@ const ENDINGS: Record<string, Ending> = {
   removed: end('You were removed', 'A host removed you from this room, and your invite no longer works. Ask for a new one if this was a mistake.'),
   room_closed: end('The room is over', 'Thank you for speaking. If it goes on air again, the same link opens it.', 'again'),
   room_gone: end('There is no such room', 'It has ended or never was. Ask for a new invite.'),
+  room_over: end('The room is over', 'It has ended, or your invite was withdrawn. Ask for a new one.'),
   replaced: end('You are speaking elsewhere', 'You joined from another tab or device, and it took over from this one.', 'here'),
   token_expired: end('This invite has expired', 'Ask whoever invited you for a new link.'),
   token_invalid: end('This invite is not valid', 'It may be incomplete, or it was withdrawn. Open the whole link you were given, or ask for a new one.'),
@@ -37,11 +38,18 @@ const ENDINGS: Record<string, Ending> = {
 
 /** While it is on the way in or back; `now` for the countdown. */
 export function underWay(status: RoomStatus, now: number): string {
-  const { step, problem, retryAt, mediaFlows } = status;
-  if (step !== 'waiting') return `${problem ? hindrance(problem) + ' ' : ''}${doing(status)}`;
+  const { step, retryAt } = status;
+  if (step !== 'waiting') return said(status);
   const seconds = Math.max(1, Math.ceil(((retryAt ?? now) - now) / 1000));
-  const still = mediaFlows ? ' The sound goes on meanwhile.' : '';
-  return `${problem ? hindrance(problem) : 'The connection was lost.'} Trying again in ${seconds} s.${still}`;
+  return `${said(status)} Trying again in ${seconds} s.`;
+}
+
+/** The same without the countdown, which nobody wants to be read out each second. */
+export function said(status: RoomStatus): string {
+  const { step, problem, mediaFlows } = status;
+  const why = problem ? hindrance(problem) : '';
+  const what = step === 'waiting' ? (mediaFlows ? 'Sound may still get through.' : '') : doing(status);
+  return [why, what].filter(Boolean).join(' ');
 }
 
 /** In the pill: as few words as it takes. */
@@ -76,6 +84,7 @@ const HINDRANCES: Record<string, string> = {
   media_timeout: 'No sound gets through to the server; a firewall may block it. Try another network.',
   media_unavailable: 'The room\'s sound server does not answer.',
   media_failed: 'The sound could not be set up.',
+  reconnect: 'The sound has to be set up anew.',
   draining: 'The server is being changed for another one.',
   unavailable: 'A part of the server is away.',
   peer_dead: 'The connection was lost.',
@@ -101,7 +110,8 @@ export function microphone(code: string): { title: string; remedy: string } {
 /** How the connection is, in a word and its figures. */
 export function quality({ quality, roundTripMs, sent, received }: RoomStats): string {
   const word = { good: 'Good connection', fair: 'Fair connection', poor: 'Weak connection', unknown: 'Measuring…' }[quality];
-  if (quality === 'unknown') return word;
+  // Where nobody speaks, no packet goes that could be lost.
+  if (quality === 'unknown') return roundTripMs === null ? word : `Connected · ${Math.round(roundTripMs)} ms`;
   const loss = Math.max(sent.lossRatio ?? 0, received.lossRatio ?? 0);
   const figures = [roundTripMs === null ? '' : `${Math.round(roundTripMs)} ms`, loss >= 0.005 ? `${(loss * 100).toFixed(1)} % lost` : ''];
   return [word, ...figures].filter(Boolean).join(' · ');

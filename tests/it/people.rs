@@ -1,0 +1,196 @@
+//! Users, listeners, pages and the API's document on a real node.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use stentor::probe::{Listener, Mode};
+
+use crate::support::node::{Answer, Node, request};
+use crate::support::{until, validator};
+use crate::ws::client::Client;
+
+const ALL_ROLES: (&str, &str) = ("node.roles", "rooms,janus,mixer,hls,gateway");
+
+#[actix::test]
+async fn who_was_removed_is_cut_off_and_stays_out_over_a_restart_until_the_room_is_gone() {
+    let mut node = Node::start(&[ALL_ROLES]).await;
+    node.room_on_air("demo").await;
+    let made = invite(&node, "ann").await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let (token, ws) = (text(&made, "token"), gateway(&made));
+    let mut client = Client::connect_to(ws, &token).await;
+    join(&mut client).await;
+    let ann =
+        |users: &Value| users["users"].as_array().unwrap().iter().find(|u| u["userId"] == "ann").cloned();
+    until("ann is listed as there", async || {
+        let users = node.get("/api/rooms/demo/users").await.json();
+        ann(&users).is_some_and(|ann| ann["connected"] == true)
+    })
+    .await;
+    assert_eq!(node.get("/api/rooms/demo").await.json()["room"]["anchors"], 1);
+
+    assert_eq!(node.delete("/api/rooms/demo/users/ann").await.status, 200);
+    assert_eq!(client.closed().await, (4403, "removed".to_owned()));
+    let mut again = Client::connect_to(ws, &token).await;
+    assert_eq!(again.closed().await, (4403, "removed".to_owned()), "with the old token");
+    assert_eq!(invite(&node, "ann").await.code(), "user_removed");
+
+    node.kill();
+    node.run();
+    node.ready().await;
+    assert_eq!(invite(&node, "ann").await.code(), "user_removed", "the store remembers");
+    let users = node.get("/api/rooms/demo/users").await.json();
+    assert!(ann(&users).unwrap()["removedAt"].is_u64(), "{users}");
+
+    node.delete("/api/rooms/demo").await;
+    until("the room goes", async || node.get("/api/rooms/demo").await.status == 404).await;
+    assert_eq!(node.post("/api/rooms", json!({"roomId": "demo"})).await.status, 201);
+    assert_eq!(node.get("/api/rooms/demo/users").await.json()["users"], json!([]));
+    assert_eq!(invite(&node, "ann").await.status, 201, "another room of the same name");
+}
+
+#[actix::test]
+async fn listeners_are_counted_while_they_listen() {
+    let node = Node::start(&[]).await;
+    node.room_on_air("demo").await;
+    let mut listeners = Vec::new();
+    for _ in 0..2 {
+        let target = node.target("demo").await;
+        listeners.push(Listener::open(&target, Mode::Parts).await.expect("a listener"));
+    }
+    let count = async || node.get("/api/rooms/demo").await.json()["room"]["listeners"].as_u64().unwrap();
+    for listener in &mut listeners {
+        listener.hear_segments(1).await.expect("sound");
+    }
+    assert_eq!(count().await, 2);
+    assert_eq!(node.get("/api/stats").await.json()["listeners"], 2);
+    let shown = request("GET", &format!("{}/pages/rooms", node.hls), &[], None).await.json();
+    assert_eq!((&shown["rooms"][0]["roomId"], &shown["rooms"][0]["listeners"]), (&json!("demo"), &json!(2)));
+    let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
+    assert!(metrics.contains("\nstentor_listeners 2\n"), "{metrics}");
+    drop(listeners);
+    until("nobody listens any more", async || count().await == 0).await;
+}
+
+#[actix::test]
+async fn in_open_mode_a_page_lets_people_speak_and_listen() {
+    let node = Node::start(&[ALL_ROLES]).await;
+    node.room_on_air("demo").await;
+    let config = page(&node, "/pages/config").await.json();
+    assert_eq!(config["open"], true);
+    let speak = page(&node, "/speak/demo").await;
+    let (policy, ws) = (speak.header("content-security-policy").unwrap(), config["wsUrl"].as_str().unwrap());
+    assert!(policy.contains(ws.trim_end_matches("/ws")), "{policy}");
+    let token = async |role| page_token(&node, json!({ "role": role, "name": "Ann" })).await;
+    let anchor = token("anchor").await;
+    assert_eq!(anchor.status, 200, "{anchor:?}");
+    // As the page does it: from its own origin, with the token as a subprotocol.
+    let protocols = format!("stentor, bearer.{}", text(&anchor, "token"));
+    let headers = [("origin", node.hls.as_str()), ("sec-websocket-protocol", &protocols)];
+    let address = ws.trim_start_matches("ws://").trim_end_matches("/ws").parse().unwrap();
+    let (mut client, _) = Client::open(address, "", &headers).await.expect("our own page is let in");
+    join(&mut client).await;
+    let foreign = [("origin", "http://evil.example"), headers[1]];
+    assert_eq!(Client::open(address, "", &foreign).await.err().expect("a refusal").status, 403);
+    let listener = text(&token("listener").await, "token");
+    let playlist = format!("{}/hls/rooms/demo/index.m3u8?token={listener}", node.hls);
+    until("the room is heard", async || request("GET", &playlist, &[], None).await.status == 200).await;
+}
+
+#[actix::test]
+async fn with_api_keys_pages_give_nothing_away() {
+    let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", "sixteen-letters-1")]).await;
+    node.room_on_air("demo").await;
+    let shown = page(&node, "/pages/rooms").await.json();
+    assert_eq!((&shown["open"], &shown["rooms"]), (&json!(false), &json!([])));
+    let refused = page_token(&node, json!({"role": "listener"})).await;
+    assert_eq!((refused.status, refused.code()), (403, "pages_closed".to_owned()));
+    let url = format!("{}/api/rooms/demo/users", node.api);
+    assert_eq!(request("POST", &url, &[], Some(json!({"role": "host"}))).await.code(), "unauthorized");
+    assert_eq!(invite(&node, "ann").await.status, 201);
+    assert!(!node.output().contains(&text(&invite(&node, "ann").await, "token")));
+}
+
+#[actix::test]
+async fn the_document_is_valid_and_is_what_the_node_serves() {
+    let node = Node::start(&[]).await;
+    let answer = node.get("/api/openapi.json").await;
+    let verdict = validator::openapi(&answer.body).await;
+    assert_eq!((&verdict["valid"], &verdict["version"]), (&json!(true), &json!("3.1")), "{verdict}");
+    let document = answer.json();
+    let known = document["components"]["schemas"]["Code"]["enum"].as_array().unwrap().clone();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in ["get", "post", "put", "delete", "patch"] {
+            let url = format!("{}{}", node.api, filled(path));
+            let answer = request(&method.to_uppercase(), &url, &[], None).await;
+            let Some(operation) = operations.get(method) else {
+                assert_eq!(
+                    answer.code(),
+                    "method_not_allowed",
+                    "{method} {path} is there and not documented"
+                );
+                continue;
+            };
+            assert!(!["method_not_allowed", "not_found"].contains(&&*answer.code()), "{method} {path}");
+            let documented = &operation["responses"][answer.status.to_string()];
+            assert!(documented.is_object(), "{method} {path}: {answer:?}");
+            for code in codes(operation) {
+                assert!(known.contains(&json!(code)), "{method} {path}: {code} is no code");
+            }
+        }
+    }
+    assert_eq!(document["components"]["securitySchemes"]["apiKey"]["scheme"], "bearer");
+}
+
+async fn invite(node: &Node, user: &str) -> Answer {
+    node.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": user})).await
+}
+
+/// What else is told meanwhile is passed over.
+async fn join(client: &mut Client) {
+    let id = client.begin("join", json!({})).await;
+    loop {
+        let message = client.next().await;
+        if message["id"] == id {
+            assert!(message["result"]["jtoken"].is_string(), "{message}");
+            return;
+        }
+    }
+}
+
+fn gateway(invitation: &Answer) -> SocketAddr {
+    let url = text(invitation, "wsUrl");
+    url.trim_start_matches("ws://").trim_end_matches("/ws").parse().expect("an address")
+}
+
+async fn page(node: &Node, path: &str) -> Answer {
+    let answer = request("GET", &format!("{}{path}", node.hls), &[], None).await;
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    answer
+}
+
+async fn page_token(node: &Node, body: Value) -> Answer {
+    request("POST", &format!("{}/pages/rooms/demo/token", node.hls), &[], Some(body)).await
+}
+
+fn text(answer: &Answer, field: &str) -> String {
+    answer.json()[field].as_str().unwrap_or_else(|| panic!("no {field}: {answer:?}")).to_owned()
+}
+
+/// Names of nothing there is.
+fn filled(path: &str) -> String {
+    path.replace("{kind}", "mixers").replace("{id}", "nothing").replace("{userId}", "nobody")
+}
+
+/// The codes that the refusals of an operation name: words with an underscore, or one of the two without.
+fn codes(operation: &Value) -> Vec<String> {
+    let refusals =
+        operation["responses"].as_object().unwrap().iter().filter(|(status, _)| *status >= &"400".to_owned());
+    let texts = refusals.map(|(_, response)| response["description"].as_str().unwrap().to_owned());
+    let words = texts.flat_map(|text| {
+        text.split(|c: char| c != '_' && !c.is_ascii_alphabetic()).map(str::to_owned).collect::<Vec<_>>()
+    });
+    words
+        .filter(|word| word.contains('_') || ["unauthorized", "internal", "busy"].contains(&&**word))
+        .collect()
+}
