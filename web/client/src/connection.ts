@@ -2,7 +2,7 @@
 
 import { problemOf, StentorError, type Problem } from './errors.js';
 import type { Environment } from './environment.js';
-import { BEARER, CALL_TIMEOUT_MS, closeMeaning, KEEPALIVE_MS, SUBPROTOCOL, type Activity } from './protocol.js';
+import { BEARER, CALL_TIMEOUT_MS, closeMeaning, KEEPALIVE_MS, SILENCE_MS, SUBPROTOCOL, type Activity } from './protocol.js';
 import { Rpc, type Notified } from './rpc.js';
 
 export interface ConnectionListener {
@@ -59,7 +59,7 @@ export class Connection {
     this.environment.clearTimeout(this.keepaliveTimer);
     this.keepaliveTimer = this.environment.setTimeout(() => {
       if (this.over) return;
-      void this.beat(activity(), CALL_TIMEOUT_MS);
+      void this.beat(activity(), SILENCE_MS);
       this.keepAlive(activity);
     }, KEEPALIVE_MS);
   }

@@ -12,7 +12,7 @@
 
 import { backoff } from './backoff.js';
 import type { Problem } from './errors.js';
-import { CALL_TIMEOUT_MS } from './protocol.js';
+import { CALL_TIMEOUT_MS, OPEN_TIMEOUT_MS } from './protocol.js';
 
 export type Phase = 'idle' | 'opening' | 'joining' | 'offering' | 'linking' | 'up' | 'waiting' | 'closed';
 
@@ -82,7 +82,7 @@ export class Machine {
       case 'hurry':
         return this.hurry(now);
       case 'start':
-        return this.phase === 'idle' ? this.enter('opening', now, CALL_TIMEOUT_MS, 'open') : [];
+        return this.phase === 'idle' ? this.enter('opening', now, OPEN_TIMEOUT_MS, 'open') : [];
       case 'opened':
         return this.phase === 'opening' ? this.enter('joining', now, CALL_TIMEOUT_MS, 'join') : [];
       case 'joined':
@@ -122,7 +122,7 @@ export class Machine {
 
   private alarm(now: number, random: number): Effect[] {
     if (this.alarmAt === null || now < this.alarmAt) return [];
-    if (this.phase === 'waiting') return this.enter('opening', now, CALL_TIMEOUT_MS, 'open');
+    if (this.phase === 'waiting') return this.enter('opening', now, OPEN_TIMEOUT_MS, 'open');
     const problem = TIMED_OUT[this.phase];
     return problem ? this.fail(problem, now, random) : [];
   }
@@ -130,7 +130,7 @@ export class Machine {
   private hurry(now: number): Effect[] {
     if (this.phase === 'up') return ['probe'];
     if (this.phase !== 'waiting') return [];
-    if (now >= this.notBefore) return this.enter('opening', now, CALL_TIMEOUT_MS, 'open');
+    if (now >= this.notBefore) return this.enter('opening', now, OPEN_TIMEOUT_MS, 'open');
     this.alarmAt = this.notBefore;
     return [];
   }

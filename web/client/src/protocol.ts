@@ -36,12 +36,19 @@ export interface Notifications {
   roomClosed: { roomId: string };
 }
 
+/** Errors of calls after which the server closes the connection with a code that says more. */
+export const CLOSE_FOLLOWS: ReadonlySet<string> = new Set(['room_over', 'already_connected']);
+
 /** The subprotocol of signalling, and the prefix of the one that carries the token. */
 export const SUBPROTOCOL = 'stentor';
 export const BEARER = 'bearer.';
 
-/** A call that waits longer is given up, and the connection with it. */
-export const CALL_TIMEOUT_MS = 8_000;
+/** How long a socket may take to open. */
+export const OPEN_TIMEOUT_MS = 10_000;
+/** A call that waits longer is given up, and the connection with it; the server's own limit is 15 s. */
+export const CALL_TIMEOUT_MS = 20_000;
+/** A keepalive that waits longer: the network is gone without a word. */
+export const SILENCE_MS = 10_000;
 /** The server takes a member for gone after 30 s. */
 export const KEEPALIVE_MS = 10_000;
 /** The server takes this many candidates after one offer. */

@@ -8,7 +8,7 @@ import { browser, type Environment } from './environment.js';
 import { problemOf, StentorError, type Problem } from './errors.js';
 import { Machine, type Effect, type Event } from './machine.js';
 import { Peer } from './peer.js';
-import type { Activity, JoinResult, Notifications, WireMember } from './protocol.js';
+import { CLOSE_FOLLOWS, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
 import { condense, type RoomStats } from './stats.js';
 import { Voice } from './voice.js';
 
@@ -89,6 +89,8 @@ export interface RoomEvents {
 
 /** How long the server's view of one's own mute may lag behind an answered call. */
 const SETTLE_MS = 1_000;
+/** For a close frame that is announced by an error. */
+const CLOSE_GRACE_MS = 1_000;
 
 /** Enters a room, stays in it whatever the network does, and hears and is heard. */
 export class StentorRoom extends Emitter<RoomEvents> {
@@ -314,7 +316,12 @@ export class StentorRoom extends Emitter<RoomEvents> {
       this.feed({ type: 'joined', media: resumed });
       this.tellActivity();
     } catch (error) {
-      if (connection === this.connection) this.failed(problemOf(error, 'internal'));
+      const problem = problemOf(error, 'internal');
+      const tell = (): void => {
+        if (connection === this.connection) this.failed(problem);
+      };
+      if (CLOSE_FOLLOWS.has(problem.code)) this.environment.setTimeout(tell, CLOSE_GRACE_MS);
+      else tell();
     }
   }
 

@@ -170,6 +170,17 @@ test('a wrong pin rejects the join; a full room is tried again', async () => {
   assert.equal(full.environment.sockets.length, 2);
 });
 
+test('an error that announces a close code waits for it', async () => {
+  const { environment, room, last } = visit();
+  void room.join().catch(() => undefined);
+  await settle();
+  environment.socket.open();
+  await environment.socket.refuse('join', 'room_over', false);
+  assert.equal(room.state, 'connecting');
+  environment.socket.fall(4403);
+  assert.equal(last('closed').code, 'removed');
+});
+
 test('a token that expired is told from a server that is away', async () => {
   const { environment, room, last } = visit({ token: token({ exp: 900 }) });
   const seen = assert.rejects(room.join(), { code: 'token_expired' });
@@ -229,7 +240,7 @@ test('a keepalive without an answer is the end of the connection', async () => {
   const { environment, room } = await enter();
   await environment.pass(10_000);
   assert.equal(environment.socket.count('keepalive'), 1);
-  await environment.pass(8_000);
+  await environment.pass(10_000);
   assert.equal(room.status.problem.code, 'timeout');
   assert.equal(environment.sockets[0].closed, true);
 });

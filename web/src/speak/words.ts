@@ -26,6 +26,7 @@ const ENDINGS: Record<string, Ending> = {
   removed: end('You were removed', 'A host removed you from this room, and your invite no longer works. Ask for a new one if this was a mistake.'),
   room_closed: end('The room is over', 'Thank you for speaking. If it goes on air again, the same link opens it.', 'again'),
   room_gone: end('There is no such room', 'It has ended or never was. Ask for a new invite.'),
+  room_over: end('The room is over', 'It has ended, or your invite was withdrawn. Ask for a new one.'),
   replaced: end('You are speaking elsewhere', 'You joined from another tab or device, and it took over from this one.', 'here'),
   token_expired: end('This invite has expired', 'Ask whoever invited you for a new link.'),
   token_invalid: end('This invite is not valid', 'It may be incomplete, or it was withdrawn. Open the whole link you were given, or ask for a new one.'),
