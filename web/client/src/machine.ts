@@ -7,8 +7,9 @@
 //   waiting ◀───────────┴── any step failed, and may be tried again ◀─────────────┘
 //   closed  ◀── left, or failed for good (from anywhere)
 //
-// Invariant: the peer connection outlives the socket. It is given up only where the server resumed nothing, or
-// where an ICE restart did not bring it back.
+// Invariants: the peer connection outlives the socket; it is given up only where the server resumed nothing, or where
+// an ICE restart did not bring it back. A socket that works is kept, since closing it is a goodbye to the server: what
+// failed above it is tried again with another `join`.
 
 import { backoff } from './backoff.js';
 import type { Problem } from './errors.js';
@@ -21,7 +22,8 @@ export type Event =
   /** `linked`: resumed and alive. `broken`: resumed, but no packet gets through. `none`: not resumed. */
   | { type: 'joined'; media: 'linked' | 'broken' | 'none' }
   | { type: 'answered'; linked: boolean }
-  | { type: 'failed'; problem: Problem };
+  /** `socket`: whether it still works. */
+  | { type: 'failed'; problem: Problem; socket: boolean };
 
 export type Effect =
   /** A socket. */
@@ -65,6 +67,7 @@ export class Machine {
   everUp = false;
   /** When `alarm` is due; in the clock of `now`. */
   alarmAt: number | null = null;
+  private socket = false;
   private upAt = 0;
   private notBefore = 0;
   private repairing = false;
@@ -76,7 +79,7 @@ export class Machine {
       case 'leave':
         return this.close(LEFT);
       case 'failed':
-        return this.fail(event.problem, now, random);
+        return this.fail(event.problem, event.socket, now, random);
       case 'alarm':
         return this.alarm(now, random);
       case 'hurry':
@@ -84,7 +87,9 @@ export class Machine {
       case 'start':
         return this.phase === 'idle' ? this.enter('opening', now, OPEN_TIMEOUT_MS, 'open') : [];
       case 'opened':
-        return this.phase === 'opening' ? this.enter('joining', now, CALL_TIMEOUT_MS, 'join') : [];
+        if (this.phase !== 'opening') return [];
+        this.socket = true;
+        return this.enter('joining', now, CALL_TIMEOUT_MS, 'join');
       case 'joined':
         return this.phase === 'joining' ? this.joined(event.media, now) : [];
       case 'answered':
@@ -117,26 +122,32 @@ export class Machine {
       this.repairing = true;
       return this.enter('offering', now, CALL_TIMEOUT_MS, 'restart');
     }
-    return this.phase === 'linking' ? this.fail(MEDIA_LOST, now, random) : [];
+    return this.phase === 'linking' ? this.fail(MEDIA_LOST, true, now, random) : [];
+  }
+
+  private again(now: number): Effect[] {
+    if (this.socket) return this.enter('joining', now, CALL_TIMEOUT_MS, 'join');
+    return this.enter('opening', now, OPEN_TIMEOUT_MS, 'open');
   }
 
   private alarm(now: number, random: number): Effect[] {
     if (this.alarmAt === null || now < this.alarmAt) return [];
-    if (this.phase === 'waiting') return this.enter('opening', now, OPEN_TIMEOUT_MS, 'open');
+    if (this.phase === 'waiting') return this.again(now);
     const problem = TIMED_OUT[this.phase];
-    return problem ? this.fail(problem, now, random) : [];
+    return problem ? this.fail(problem, this.phase === 'linking', now, random) : [];
   }
 
   private hurry(now: number): Effect[] {
     if (this.phase === 'up') return ['probe'];
     if (this.phase !== 'waiting') return [];
-    if (now >= this.notBefore) return this.enter('opening', now, OPEN_TIMEOUT_MS, 'open');
+    if (now >= this.notBefore) return this.again(now);
     this.alarmAt = this.notBefore;
     return [];
   }
 
-  private fail(problem: Problem, now: number, random: number): Effect[] {
-    if (this.phase === 'idle' || this.phase === 'waiting') return [];
+  private fail(problem: Problem, socket: boolean, now: number, random: number): Effect[] {
+    if (this.phase === 'idle') return [];
+    if (this.phase === 'waiting') return this.failedMeanwhile(problem, socket);
     const inMedia = this.phase === 'offering' || this.phase === 'linking';
     const gone = inMedia && problem.code === 'not_joined';
     // A repair that is refused, or a session that is gone, calls for a new session, not for the end.
@@ -149,7 +160,17 @@ export class Machine {
     this.problem = problem;
     this.repairing = false;
     this.notBefore = now + (problem.retryAfterMs ?? 0);
-    return [...this.enter('waiting', now, wait, 'drop'), ...(anew ? (['forget'] as const) : [])];
+    this.socket = socket;
+    const effects: Effect[] = [...(socket ? [] : (['drop'] as const)), ...(anew ? (['forget'] as const) : [])];
+    return this.enter('waiting', now, wait, ...effects);
+  }
+
+  /** The socket, kept for the next try, is gone as well, or the server says that there is none. */
+  private failedMeanwhile(problem: Problem, socket: boolean): Effect[] {
+    if (socket) return [];
+    if (!problem.retryable) return this.close(problem);
+    this.socket = false;
+    return ['drop'];
   }
 
   private close(problem: Problem): Effect[] {

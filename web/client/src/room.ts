@@ -108,6 +108,10 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private lastStats: RoomStats | null = null;
   private told = '';
   private muteCalls = 0;
+  /** As far as the server is known to know. */
+  private mutedThere = false;
+  /** Counts joins and negotiations: what an earlier one still has to say is of no interest. */
+  private round = 0;
   private readonly entrances: { resolve(): void; reject(error: StentorError): void }[] = [];
   private alarm: unknown = null;
   private stopHurry: (() => void) | null = null;
@@ -284,11 +288,11 @@ export class StentorRoom extends Emitter<RoomEvents> {
       const connection: Connection = new Connection(url.href, fresh, this.environment, {
         opened: () => this.feed({ type: 'opened' }),
         notified: (method, params) => this.notified(method as keyof Notifications, params),
-        ended: (problem, opened) => this.failed(opened ? problem : this.unopened(problem)),
+        ended: (problem, opened) => this.failed(opened ? problem : this.unopened(problem), false),
       });
       this.connection = connection;
     } catch (error) {
-      this.failed(problemOf(error, 'no_token'));
+      this.failed(problemOf(error, 'no_token'), false);
     }
   }
 
@@ -302,23 +306,25 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   private async enter(): Promise<void> {
     const { connection } = this;
+    const round = ++this.round;
     const { pin, displayName } = this.options;
     const jtoken = this.peer?.everLinked ? this.jtoken : null;
     const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}) };
     try {
       const joined = (await connection?.call('join', params)) as JoinResult;
-      if (connection !== this.connection) return;
+      if (round !== this.round) return;
       this.jtoken = joined.jtoken;
       this.joinedOnce = joined;
       connection?.keepAlive(() => this.activity);
-      if (this.voice.muted) void this.tellMuted().catch(() => undefined);
+      if (!joined.resume) this.mutedThere = false;
+      if (this.voice.muted !== this.mutedThere) void this.tellMuted().catch(() => undefined);
       const resumed = joined.resume && this.peer ? (this.peer.linked ? 'linked' : 'broken') : 'none';
       this.feed({ type: 'joined', media: resumed });
       this.tellActivity();
     } catch (error) {
       const problem = problemOf(error, 'internal');
       const tell = (): void => {
-        if (connection === this.connection) this.failed(problem);
+        if (round === this.round) this.failed(problem, true);
       };
       if (CLOSE_FOLLOWS.has(problem.code)) this.environment.setTimeout(tell, CLOSE_GRACE_MS);
       else tell();
@@ -339,7 +345,8 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   private async negotiate(restart: boolean): Promise<void> {
     const { connection, peer } = this;
-    const current = (): boolean => connection === this.connection && peer === this.peer;
+    const round = ++this.round;
+    const current = (): boolean => round === this.round;
     if (!connection || !peer) return;
     try {
       const sdp = { type: 'offer', sdp: await peer.offer(restart) };
@@ -349,13 +356,13 @@ export class StentorRoom extends Emitter<RoomEvents> {
       await peer.accept(answer.sdp.sdp ?? '');
       if (current()) this.feed({ type: 'answered', linked: peer.linked });
     } catch (error) {
-      if (current()) this.failed(problemOf(error, 'media_failed'));
+      if (current()) this.failed(problemOf(error, 'media_failed'), true);
     }
   }
 
-  private failed(problem: Problem): void {
+  private failed(problem: Problem, socket: boolean): void {
     const { phase } = this.machine;
-    this.feed({ type: 'failed', problem });
+    this.feed({ type: 'failed', problem, socket });
     const { alarmAt } = this.machine;
     if (phase !== 'waiting' && this.machine.phase === 'waiting' && alarmAt !== null) {
       const retryInMs = Math.max(0, alarmAt - this.environment.now());
@@ -375,10 +382,10 @@ export class StentorRoom extends Emitter<RoomEvents> {
         return this.emit('slowLink', params as Notifications['slowLink']);
       case 'reconnect': {
         const { reason, retryAfterMs } = params as Notifications['reconnect'];
-        return this.failed({ code: 'reconnect', message: reason, retryable: true, retryAfterMs });
+        return this.failed({ code: 'reconnect', message: reason, retryable: true, retryAfterMs }, true);
       }
       case 'roomClosed':
-        return this.failed({ code: 'room_closed', message: 'the room is over', retryable: false });
+        return this.failed({ code: 'room_closed', message: 'the room is over', retryable: false }, false);
     }
   }
 
@@ -426,9 +433,11 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   private async tellMuted(): Promise<void> {
     const { connection } = this;
+    const { muted } = this.voice;
     this.muteCalls += 1;
     try {
-      await connection?.call(this.voice.muted ? 'mute' : 'unmute', {});
+      await connection?.call(muted ? 'mute' : 'unmute', {});
+      this.mutedThere = muted;
     } finally {
       this.environment.setTimeout(() => {
         this.muteCalls -= 1;
@@ -442,6 +451,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     const mine = this.wire.find((member) => member.userId === this.claims?.userId);
     if (!mine || this.muteCalls > 0 || !this.joinedHere) return;
     const before = this.voice.muted;
+    this.mutedThere = mine.muted;
     switch (this.voice.seen(mine.muted)) {
       case 'muted_by_host':
       case 'unmuted_by_host':
@@ -482,6 +492,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
   // Housekeeping.
 
   private disconnect(goodbye: boolean): void {
+    this.round += 1;
     this.connection?.end(goodbye);
     this.connection = null;
   }

@@ -126,9 +126,23 @@ test('what the server asks to wait is waited, whatever the network says', async 
   assert.deepEqual([last('reconnecting').problem.message, last('reconnecting').retryInMs], ['the room moves', 3250]);
   environment.hurry();
   await environment.pass(2999);
-  assert.equal(environment.sockets.length, 1);
+  assert.equal(environment.socket.count('join'), 1);
   await environment.pass(1);
+  assert.deepEqual([environment.socket.count('join'), environment.sockets.length], [2, 1], 'the socket is good');
+  assert.equal(environment.socket.said('join').params.jtoken, 'sealed-1');
+});
+
+test('a socket that falls while it is kept for another try is replaced; one that is closed for good ends all', async () => {
+  const { environment, room, last } = await enter();
+  environment.socket.tell('reconnect', { reason: 'draining', retryAfterMs: 1000 });
+  environment.socket.fall(4503);
+  await environment.pass(1250);
   assert.equal(environment.sockets.length, 2);
+  await handshake(environment, { ...JOINED, resume: true });
+  assert.equal(room.state, 'connected');
+  environment.socket.tell('reconnect', { reason: 'session_lost', retryAfterMs: 1000 });
+  environment.socket.fall(4410);
+  assert.equal(last('closed').code, 'room_closed');
 });
 
 test('what is over is over, with its reason', async () => {
@@ -165,9 +179,8 @@ test('a wrong pin rejects the join; a full room is tried again', async () => {
   full.environment.socket.open();
   await full.environment.socket.refuse('join', 'room_full', true, 2000);
   assert.deepEqual([full.room.status.problem.code, full.room.status.step], ['room_full', 'waiting']);
-  assert.equal(full.environment.socket.closed, true);
   await full.environment.pass(2250);
-  assert.equal(full.environment.sockets.length, 2);
+  assert.deepEqual([full.environment.sockets.length, full.environment.socket.count('join')], [1, 2]);
 });
 
 test('an error that announces a close code waits for it', async () => {
@@ -221,8 +234,7 @@ test('ICE that cannot be restarted: a new session, without the resume token', as
   await environment.socket.refuse('offer', 'media_refused', false);
   assert.equal(room.state, 'reconnecting');
   await environment.pass(250);
-  environment.socket.open();
-  await settle();
+  assert.equal(environment.socket.count('join'), 2);
   assert.equal('jtoken' in environment.socket.said('join').params, false);
 });
 
@@ -243,6 +255,21 @@ test('a keepalive without an answer is the end of the connection', async () => {
   await environment.pass(10_000);
   assert.equal(room.status.problem.code, 'timeout');
   assert.equal(environment.sockets[0].closed, true);
+});
+
+test('an answer that comes after it was given up changes nothing', async () => {
+  const { environment, room } = await enter();
+  const { socket } = environment;
+  environment.peer.become('failed');
+  await settle();
+  const offer = socket.said('offer').id;
+  socket.tell('reconnect', { reason: 'session_lost', retryAfterMs: 500 });
+  socket.onmessage({ data: JSON.stringify({ id: offer, error: { message: '', data: { code: 'not_joined', retryable: false } } }) });
+  await environment.pass(750);
+  assert.equal(room.status.step, 'joining');
+  socket.onmessage({ data: JSON.stringify({ id: offer, error: { message: '', data: { code: 'media_refused', retryable: false } } }) });
+  await settle();
+  assert.equal(room.status.step, 'joining');
 });
 
 test('members have their mute and talking; who is gone talks no more', async () => {

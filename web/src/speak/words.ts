@@ -77,6 +77,7 @@ const HINDRANCES: Record<string, string> = {
   media_timeout: 'No sound gets through to the server; a firewall may block it. Try another network.',
   media_unavailable: 'The room\'s sound server does not answer.',
   media_failed: 'The sound could not be set up.',
+  reconnect: 'The sound has to be set up anew.',
   draining: 'The server is being changed for another one.',
   unavailable: 'A part of the server is away.',
   peer_dead: 'The connection was lost.',
