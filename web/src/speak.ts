@@ -83,6 +83,7 @@ function showMicrophone(): void {
     write(notice.children[1]!, remedy);
   }
   byId('allow').hidden = devices.stream !== null;
+  byId('meter').hidden = byId('meter-text').hidden = devices.stream === null;
   write(byId('allow'), problem ? 'Try the microphone again' : 'Allow the microphone');
   byId('join-silent').hidden = problem === null;
 }
@@ -91,6 +92,7 @@ function useStream(stream: MediaStream | null): void {
   meter.watch(stream);
   deafSince = Date.now();
   void room?.publish(stream);
+  if (room) showMuted();
 }
 
 /** A microphone that gives nothing looks like one that works, until the others say so. */
@@ -216,16 +218,18 @@ function showMembers(): void {
 function showMuted(): void {
   const muted = room?.muted ?? false;
   const silent = devices.stream === null;
-  muteButton.setAttribute('aria-pressed', String(muted));
-  muteButton.disabled = silent;
-  muteButton.title = silent ? 'No microphone is in use' : 'Key M';
-  write(byId('mute-text'), muted ? 'Unmute' : 'Mute');
-  byId('dock-meter').classList.toggle('off', muted);
+  muteButton.setAttribute('aria-pressed', String(muted && !silent));
+  muteButton.title = silent ? '' : 'Key M';
+  write(byId('mute-text'), silent ? 'Use microphone' : muted ? 'Unmute' : 'Mute');
   if (!muted) byId('asked').hidden = true;
 }
 
 async function toggleMute(): Promise<void> {
-  if (!room || devices.stream === null) return;
+  if (!room) return;
+  if (devices.stream === null) {
+    if (!(await devices.open())) toast(microphone(devices.problem ?? '').remedy);
+    return showMuted();
+  }
   try {
     await (room.muted ? room.unmute() : room.mute());
   } catch (error) {

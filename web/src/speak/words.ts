@@ -41,7 +41,7 @@ export function underWay(status: RoomStatus, now: number): string {
   const { step, problem, retryAt, mediaFlows } = status;
   if (step !== 'waiting') return `${problem ? hindrance(problem) + ' ' : ''}${doing(status)}`;
   const seconds = Math.max(1, Math.ceil(((retryAt ?? now) - now) / 1000));
-  const still = mediaFlows ? ' The sound goes on meanwhile.' : '';
+  const still = mediaFlows ? ' Sound may still get through.' : '';
   return `${problem ? hindrance(problem) : 'The connection was lost.'} Trying again in ${seconds} s.${still}`;
 }
 
@@ -103,7 +103,8 @@ export function microphone(code: string): { title: string; remedy: string } {
 /** How the connection is, in a word and its figures. */
 export function quality({ quality, roundTripMs, sent, received }: RoomStats): string {
   const word = { good: 'Good connection', fair: 'Fair connection', poor: 'Weak connection', unknown: 'Measuring…' }[quality];
-  if (quality === 'unknown') return word;
+  // Where nobody speaks, no packet goes that could be lost.
+  if (quality === 'unknown') return roundTripMs === null ? word : `Connected · ${Math.round(roundTripMs)} ms`;
   const loss = Math.max(sent.lossRatio ?? 0, received.lossRatio ?? 0);
   const figures = [roundTripMs === null ? '' : `${Math.round(roundTripMs)} ms`, loss >= 0.005 ? `${(loss * 100).toFixed(1)} % lost` : ''];
   return [word, ...figures].filter(Boolean).join(' · ');
