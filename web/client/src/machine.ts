@@ -8,8 +8,8 @@
 //   closed  ◀── left, or failed for good (from anywhere)
 //
 // Invariants: the peer connection outlives the socket; it is given up only where the server resumed nothing, or where
-// an ICE restart did not bring it back. A socket that works is kept, since closing it is a goodbye to the server: what
-// failed above it is tried again with another `join`.
+// an ICE restart did not bring it back. A socket that works is kept, and with it the user's lock: what failed above it
+// is tried again with another `join`.
 
 import { backoff } from './backoff.js';
 import type { Problem } from './errors.js';

@@ -288,7 +288,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
       const connection: Connection = new Connection(url.href, fresh, this.environment, {
         opened: () => this.feed({ type: 'opened' }),
         notified: (method, params) => this.notified(method as keyof Notifications, params),
-        ended: (problem, opened) => this.failed(opened ? problem : this.unopened(problem), false),
+        ended: (problem, opened) => this.failed(this.ended(problem, opened), false),
       });
       this.connection = connection;
     } catch (error) {
@@ -296,12 +296,16 @@ export class StentorRoom extends Emitter<RoomEvents> {
     }
   }
 
-  /** A browser does not tell why an upgrade was refused; an expired token is seen from here. */
-  private unopened(problem: Problem): Problem {
-    if (problem.code !== 'gone') return problem;
-    const expired = typeof this.options.token === 'string' && (this.claims?.expiresAt ?? Infinity) <= this.environment.now();
-    if (expired) return { code: 'token_expired', message: 'the token has expired', retryable: false };
-    return { ...problem, message: 'the server cannot be reached, or refuses the connection' };
+  /** Where the token is over, that is what is wrong; unless another can be got. */
+  private ended(problem: Problem, opened: boolean): Problem {
+    // Browsers do not tell why an upgrade was refused.
+    const closed = !opened && problem.code === 'gone';
+    const expired = (this.claims?.expiresAt ?? Infinity) <= this.environment.now();
+    if (expired && (closed || problem.code === 'token_invalid')) {
+      const renewable = typeof this.options.token !== 'string';
+      return { code: 'token_expired', message: 'the token has expired', retryable: renewable };
+    }
+    return closed ? { ...problem, message: 'the server cannot be reached, or refuses the connection' } : problem;
   }
 
   private async enter(): Promise<void> {

@@ -201,6 +201,12 @@ test('a token that expired is told from a server that is away', async () => {
   environment.socket.fall(1006);
   await seen;
   assert.equal(last('closed').code, 'token_expired');
+  const told = visit({ token: token({ exp: 900 }) });
+  const refused = assert.rejects(told.room.join(), { code: 'token_expired' });
+  await settle();
+  told.environment.socket.open();
+  told.environment.socket.fall(4401);
+  await refused;
 });
 
 test('a token may be got anew for each connection', async () => {
@@ -208,9 +214,10 @@ test('a token may be got anew for each connection', async () => {
   const { environment, room } = visit({ token: async () => token({ exp: ++asked }) });
   void room.join();
   await environment.pass(0);
-  environment.socket.fall(1006);
+  environment.socket.open();
+  environment.socket.fall(4401);
   await environment.pass(250);
-  assert.deepEqual([asked, environment.sockets.length], [2, 2]);
+  assert.deepEqual([asked, environment.sockets.length], [2, 2], 'an expired one is no reason to give up');
 });
 
 test('ICE that is lost is restarted on the same peer connection', async () => {
