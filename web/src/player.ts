@@ -2,6 +2,7 @@
 // after any failure that may pass. Owns the media element and the connection; never touches the page.
 
 import Hls, { Events, type HlsConfig } from 'hls.js';
+import { nativeLatency } from './native';
 import { describe, judge, type PlayerError, type Verdict } from './errors';
 
 export type State = 'connecting' | 'ready' | 'playing' | 'buffering' | 'paused' | 'waiting' | 'failed';
@@ -44,7 +45,8 @@ export class Player {
 
   /** Seconds between what is heard and the room; null while that is unknown. */
   get behindLiveSeconds(): number | null {
-    if (!this.hls?.latestLevelDetails) return null;
+    if (!this.hls) return nativeLatency(this.audio);
+    if (!this.hls.latestLevelDetails) return null;
     const byPlaylist = this.hls.latency;
     const heard = this.hls.playingDate;
     // The playlist's dates include encoding and delivery, but are only as good as this device's clock.

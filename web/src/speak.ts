@@ -6,7 +6,7 @@ import { Meter } from './meter';
 import { config, pathFor, token as getToken, type Config } from './server';
 import { Devices } from './speak/devices';
 import { Members, nameOf } from './speak/members';
-import { ending, microphone, quality, short, underWay, type Way } from './speak/words';
+import { ending, microphone, quality, said, short, underWay, type Way } from './speak/words';
 
 declare global {
   interface Window {
@@ -184,6 +184,7 @@ async function hear(): Promise<void> {
 function showState(status: RoomStatus): void {
   const good = status.state === 'connected';
   pill(good ? 'good' : 'warn', short(status));
+  if (status.state !== 'closed') write(byId('announce'), good ? 'Connected.' : said(status));
   if (good && !greeted) {
     greeted = true;
     view('room');

@@ -38,11 +38,18 @@ const ENDINGS: Record<string, Ending> = {
 
 /** While it is on the way in or back; `now` for the countdown. */
 export function underWay(status: RoomStatus, now: number): string {
-  const { step, problem, retryAt, mediaFlows } = status;
-  if (step !== 'waiting') return `${problem ? hindrance(problem) + ' ' : ''}${doing(status)}`;
+  const { step, retryAt } = status;
+  if (step !== 'waiting') return said(status);
   const seconds = Math.max(1, Math.ceil(((retryAt ?? now) - now) / 1000));
-  const still = mediaFlows ? ' Sound may still get through.' : '';
-  return `${problem ? hindrance(problem) : 'The connection was lost.'} Trying again in ${seconds} s.${still}`;
+  return `${said(status)} Trying again in ${seconds} s.`;
+}
+
+/** The same without the countdown, which nobody wants to be read out each second. */
+export function said(status: RoomStatus): string {
+  const { step, problem, mediaFlows } = status;
+  const why = problem ? hindrance(problem) : '';
+  const what = step === 'waiting' ? (mediaFlows ? 'Sound may still get through.' : '') : doing(status);
+  return [why, what].filter(Boolean).join(' ');
 }
 
 /** In the pill: as few words as it takes. */
