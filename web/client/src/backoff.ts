@@ -2,7 +2,7 @@
 // at the same moment do not come back at the same moment.
 
 const FIRST_MS = 500;
-const MAX_MS = 15_000;
+const MAX_MS = 8_000;
 
 /**
  * Milliseconds before the next try.

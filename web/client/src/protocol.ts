@@ -48,7 +48,7 @@ export const OPEN_TIMEOUT_MS = 10_000;
 /** A call that waits longer is given up, and the connection with it; the server's own limit is 15 s. */
 export const CALL_TIMEOUT_MS = 20_000;
 /** A keepalive that waits longer: the network is gone without a word. */
-export const SILENCE_MS = 10_000;
+export const SILENCE_MS = 5_000;
 /** The server takes a member for gone after 30 s. */
 export const KEEPALIVE_MS = 10_000;
 /** The server takes this many candidates after one offer. */
