@@ -121,11 +121,12 @@ function showToSystem(): void {
   navigator.mediaSession.setActionHandler('pause', () => player.pause());
 }
 
-/** Where anybody may speak, the way there is one click. */
-async function offerToSpeak(): Promise<void> {
+/** Where anybody may come in: a token for who has none, and the way to the microphone. */
+async function offerMore(): Promise<void> {
   const { open, wsUrl } = await config();
+  if (open && !token) return location.replace(await pathFor(room, 'listener'));
   byId('speak-row').hidden = !open || !wsUrl;
-  byId('speak').addEventListener('click', async () => location.assign(await pathFor(room, 'anchor')));
+  byId('speak').addEventListener('click', async () => location.assign(await pathFor(room, 'anchor', remembered.get('name') ?? undefined)));
 }
 
 setVolume(Number(remembered.get('volume') ?? 100));
@@ -141,4 +142,4 @@ audio.addEventListener('pause', show);
 window.addEventListener('hashchange', () => location.reload());
 show();
 // A server without it has nothing to offer.
-offerToSpeak().catch(() => undefined);
+offerMore().catch(() => undefined);

@@ -9,7 +9,8 @@ export interface Config {
 
 export interface RoomOnAir {
   roomId: string;
-  anchors: number;
+  /** Absent while the server cannot tell. */
+  anchors?: number;
   listeners: number;
   /** Milliseconds since the Unix epoch. */
   onAirSince: number;
@@ -30,17 +31,17 @@ export async function rooms(): Promise<{ open: boolean; rooms: RoomOnAir[] }> {
   return { open: open === true, rooms: rooms ?? [] };
 }
 
-/** A token for anybody who asks; only where {@link Config.open}. */
-export async function token(room: string, role: PageRole): Promise<string> {
-  const body = JSON.stringify({ role });
+/** A token for anybody who asks; only where {@link Config.open}. The name makes a user id that people recognise. */
+export async function token(room: string, role: PageRole, name?: string): Promise<string> {
+  const body = JSON.stringify({ role, ...(name && role !== 'listener' ? { name } : {}) });
   const headers = { 'content-type': 'application/json' };
   return (await ask<{ token: string }>(`/pages/rooms/${room}/token`, { method: 'POST', headers, body })).token;
 }
 
 /** Path of the page for this role, with its token where nobody else sees it. */
-export async function pathFor(room: string, role: PageRole): Promise<string> {
+export async function pathFor(room: string, role: PageRole, name?: string): Promise<string> {
   const page = role === 'listener' ? 'listen' : 'speak';
-  return `/${page}/${room}#token=${await token(room, role)}`;
+  return `/${page}/${room}#token=${await token(room, role, name)}`;
 }
 
 /** An answer that is no success; `code` is the server's stable one. */

@@ -57,12 +57,12 @@ async function open(): Promise<void> {
 }
 
 /** Where the gateway is, and a token if anybody may have one. Throws what the end page explains. */
-async function prepare(): Promise<void> {
+async function prepare(name: string): Promise<void> {
   server = await config();
   if (!server.wsUrl) throw gone('no_gateway');
   if (token) return;
   if (!server.open) throw gone('no_invite');
-  token = await getToken(roomId, 'anchor');
+  token = await getToken(roomId, 'anchor', name);
 }
 
 const gone = (code: string): StentorError => new StentorError({ code, message: code, retryable: false });
@@ -119,7 +119,7 @@ async function join(silent: boolean): Promise<void> {
   view('lobby', true);
   write(byId('waiting-text'), 'Connecting to the server…');
   try {
-    await prepare();
+    await prepare(name);
   } catch (error) {
     // A server that is away is worth another press of the button; the rest is said in full.
     if (error instanceof StentorError) return finish(error.problem);
@@ -289,10 +289,13 @@ function finish(problem: Problem): void {
   // Somebody who only stopped waiting is back where they were.
   if (problem.code === 'left' && !greeted) return view('lobby');
   const { title, text, way } = ending(problem);
+  // Where anybody gets a token, one that is over is no end.
+  const renewable = server.open && problem.code.startsWith('token_');
+  if (renewable) token = '';
   write(byId('ended-title'), title);
   write(byId('ended-text'), text);
   byId('ended-panel').dataset.tone = GOOD_ENDS.has(problem.code) ? 'good' : 'warn';
-  showWay(way);
+  showWay(renewable ? 'again' : way);
   devices.stop();
   audio.srcObject = null;
   view('ended');

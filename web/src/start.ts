@@ -1,6 +1,6 @@
 // The start page: lists the rooms on air where the server shows them, and opens a link or a room's page.
 
-import { byId, clone, write } from './dom';
+import { byId, clone, remembered, write } from './dom';
 import { pathFor, rooms, ROOM_ID, type PageRole, type RoomOnAir } from './server';
 
 const REFRESH_MS = 3000;
@@ -21,8 +21,9 @@ function target(text: string): string | null {
 }
 
 function people({ anchors, listeners }: RoomOnAir): string {
-  const speaking = anchors === 0 ? 'No speaker yet' : anchors === 1 ? '1 speaker' : `${anchors} speakers`;
-  return `${speaking} · ${listeners === 1 ? '1 listener' : `${listeners} listeners`}`;
+  const listening = listeners === 1 ? '1 listener' : `${listeners} listeners`;
+  if (anchors === undefined) return listening;
+  return `${anchors === 0 ? 'No speaker yet' : anchors === 1 ? '1 speaker' : `${anchors} speakers`} · ${listening}`;
 }
 
 function duration(ms: number): string {
@@ -45,7 +46,7 @@ function card(room: string): HTMLElement {
 async function go(button: HTMLButtonElement, room: string, role: PageRole): Promise<void> {
   button.disabled = true;
   try {
-    location.assign(await pathFor(room, role));
+    location.assign(await pathFor(room, role, remembered.get('name') ?? undefined));
   } catch (error) {
     complain(`${room} cannot be opened: ${(error as Error).message}. Try again.`);
   } finally {
