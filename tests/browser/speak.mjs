@@ -98,11 +98,14 @@ async function listen({ hz, ms }) {
   const context = (window.__context ??= new AudioContext({ sampleRate: RATE }));
   await context.resume();
   const analyser = new AnalyserNode(context, { fftSize: SIZE, smoothingTimeConstant: 0 });
-  const source = audio.srcObject
-    ? context.createMediaStreamSource(audio.srcObject)
-    : (window.__source ??= context.createMediaElementSource(audio));
+  const tap = () => {
+    const source = context.createMediaElementSource(audio);
+    // Nobody would pull the sound through otherwise, and playing would stall.
+    source.connect(context.destination);
+    return source;
+  };
+  const source = audio.srcObject ? context.createMediaStreamSource(audio.srcObject) : (window.__source ??= tap());
   source.connect(analyser);
-  if (!audio.srcObject) analyser.connect(context.destination);
   const power = new Float64Array(analyser.frequencyBinCount);
   const [spectrum, wave] = [new Float32Array(power.length), new Float32Array(SIZE)];
   let [looks, energy] = [0, 0];

@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 export { StentorRoom } from './room.js';
-export type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './room.js';
+export type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './types.js';
 export { StentorError } from './errors.js';
 export type { Problem } from './errors.js';
 export { listMicrophones, openMicrophone } from './microphone.js';
