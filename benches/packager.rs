@@ -3,12 +3,13 @@
 //! The floor of a push is the encryption it cannot avoid (a part on arrival, its share of the segment).
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use stentor::domain::ids::{Nonce, RoomId, UnixMs};
-use stentor::media::{ContentKeys, Packager, PackagerConfig, SequenceStart, encrypt, with_token};
+use stentor::media::{ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart, encrypt, with_token};
 
 #[path = "../src/media/synth.rs"]
 mod synth;
@@ -16,7 +17,7 @@ mod synth;
 /// AAC frames of one part of 192 ms.
 const FRAMES: u32 = 9;
 
-fn packager() -> Packager {
+fn packager() -> (Packager, Arc<LiveStream>) {
     let keys = match RoomId::new("bench") {
         Ok(room) => ContentKeys::new(b"server secret", &room, &Nonce("nonce".into())),
         Err(e) => panic!("{e}"),
@@ -27,10 +28,10 @@ fn packager() -> Packager {
         window: 6,
         key_rotation: 10,
     };
-    let (mut packager, _) = Packager::new(config, keys, SequenceStart::default());
+    let (mut packager, stream) = Packager::new(config, keys, SequenceStart::default());
     packager.begin_incarnation();
     push(&mut packager, &synth::init(48_000), 0);
-    packager
+    (packager, stream)
 }
 
 fn push(packager: &mut Packager, bytes: &[u8], wall: u64) {
@@ -43,20 +44,20 @@ fn fragment(n: u64) -> Vec<u8> {
     synth::fragment(n * u64::from(FRAMES) * 1024, FRAMES, 1024, 7)
 }
 
-/// A window as full as it gets: every further push renders a playlist of the usual length.
-fn full_window() -> (Packager, u64) {
-    let mut packager = packager();
+/// A window as full as it gets, nobody having asked for its playlist yet.
+fn full_window() -> (Packager, Arc<LiveStream>, u64) {
+    let (mut packager, stream) = packager();
     for n in 0..200 {
         push(&mut packager, &fragment(n), n * 192);
     }
-    (packager, 200)
+    (packager, stream, 200)
 }
 
 fn per_fragment(c: &mut Criterion) {
     let mut group = c.benchmark_group("packager");
     group.throughput(Throughput::Elements(1));
-    let (mut packager, mut n) = full_window();
-    group.bench_function("push one fragment (cut, encrypt, render, publish)", |b| {
+    let (mut packager, _, mut n) = full_window();
+    group.bench_function("push one fragment (cut, encrypt, publish)", |b| {
         b.iter_batched(
             || {
                 n += 1;
@@ -66,9 +67,12 @@ fn per_fragment(c: &mut Criterion) {
             BatchSize::SmallInput,
         );
     });
-    // Closing an open segment and publishing is a rendering with hardly anything else.
-    group.bench_function("render and publish", |b| {
-        b.iter_batched_ref(|| full_window().0, |packager| packager.finish(), BatchSize::LargeInput);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.unwrap_or_else(|e| panic!("{e}"));
+    // The first who asks renders, for all.
+    group.bench_function("first to ask for a playlist", |b| {
+        let ask = |stream: Arc<LiveStream>| runtime.block_on(stream.playlist(None)).is_ok();
+        b.iter_batched(|| full_window().1, |stream| black_box(ask(stream)), BatchSize::LargeInput);
     });
     group.finish();
 }

@@ -10,11 +10,11 @@ use super::table::{Row, short};
 /// Criterion's name of the figure, of its floor, and what stands in the table.
 const FIGURES: [(&str, &str, &str); 4] = [
     (
-        "packager/push one fragment (cut, encrypt, render, publish)",
+        "packager/push one fragment (cut, encrypt, publish)",
         "encrypt/part (floor of a push)",
         "packager: one fragment (floor: its encryption)",
     ),
-    ("packager/render and publish", "", "playlist: rendered and published"),
+    ("packager/first to ask for a playlist", "", "playlist: rendered, by the first who asks"),
     ("playlist with a listener's token", "", "playlist: a listener's token put in"),
     (
         "actor/tell to handler",

@@ -112,7 +112,9 @@ impl Splitter {
             (Stage::Ftyp(held), b"moov") => {
                 let track = fragment::read_moov(&self.buffer[held + head.length..held + head.size])?;
                 self.stage = Stage::Between(track);
-                let bytes = self.buffer.split_to(held + head.size).freeze();
+                // Kept as long as the process runs: a copy, so that it does not keep the whole buffer.
+                let bytes = Bytes::copy_from_slice(&self.buffer[..held + head.size]);
+                self.buffer.advance(held + head.size);
                 return Ok(Some(Piece::Init(Init { bytes, track })));
             }
             (Stage::Between(track), b"moof") => self.stage = Stage::Moof(head.size, track),

@@ -65,6 +65,9 @@ impl std::fmt::Debug for ContentKeys {
     }
 }
 
+/// Of AES, in bytes; padding adds one to a whole block.
+const BLOCK: usize = 16;
+
 /// IV of a segment and of each of its parts when the playlist names none: its media sequence number.
 fn iv(msn: u64) -> [u8; 16] {
     u128::from(msn).to_be_bytes()
@@ -75,7 +78,31 @@ pub fn encrypt(key: &ContentKey, msn: u64, plain: &[u8]) -> Vec<u8> {
     cbc::Encryptor::<aes::Aes128>::new(key.into(), &iv(msn).into()).encrypt_padded_vec::<Pkcs7>(plain)
 }
 
-/// The inverse, for whoever listens.
+/// A segment out of its parts' ciphertexts: the same media, encrypted as a whole. In one buffer of exactly its size.
+pub(super) fn rejoin<'a>(
+    key: &ContentKey,
+    msn: u64,
+    parts: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Result<Vec<u8>, Undecryptable> {
+    let mut buffer = Vec::with_capacity(parts.clone().map(<[u8]>::len).sum());
+    for part in parts {
+        let begin = buffer.len();
+        buffer.extend_from_slice(part);
+        let cipher = cbc::Decryptor::<aes::Aes128>::new(key.into(), &iv(msn).into());
+        let plain = cipher.decrypt_padded::<Pkcs7>(&mut buffer[begin..]).map_err(|_| Undecryptable)?.len();
+        buffer.truncate(begin + plain);
+    }
+    let plain = buffer.len();
+    buffer.resize((plain / BLOCK + 1) * BLOCK, 0);
+    buffer.shrink_to_fit();
+    let cipher = cbc::Encryptor::<aes::Aes128>::new(key.into(), &iv(msn).into());
+    match cipher.encrypt_padded::<Pkcs7>(&mut buffer, plain) {
+        Ok(_) => Ok(buffer),
+        Err(_) => unreachable!("there is room for the padding"),
+    }
+}
+
+/// The inverse of [`encrypt`], for whoever listens.
 pub fn decrypt(key: &ContentKey, msn: u64, cipher: &[u8]) -> Result<Vec<u8>, Undecryptable> {
     cbc::Decryptor::<aes::Aes128>::new(key.into(), &iv(msn).into())
         .decrypt_padded_vec::<Pkcs7>(cipher)
@@ -123,6 +150,17 @@ mod tests {
         let plain = (0x6bc1bee22e409f96e93d7e117393172au128 ^ iv).to_be_bytes();
         let expected = 0x7649abac8119b246cee98e9b12e9197du128.to_be_bytes();
         assert_eq!(encrypt(&key, 0, &plain)[..16], expected);
+    }
+
+    #[test]
+    fn rejoined_parts_are_the_segment_encrypted_as_a_whole() {
+        let key = keys("s", "room", "n").key(0);
+        let plain: [&[u8]; 4] = [b"one block of it..", b"", b"sixteen bytes...", b"!"];
+        let parts = plain.map(|part| encrypt(&key, 5, part));
+        let whole = rejoin(&key, 5, parts.iter().map(Vec::as_slice)).unwrap();
+        assert_eq!(whole, encrypt(&key, 5, &plain.concat()));
+        assert_eq!(whole.capacity(), whole.len());
+        assert_eq!(rejoin(&key, 6, [&parts[0][..5]].into_iter()), Err(Undecryptable));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct FfmpegLogLines(BufReader<ChildStderr>);
 
 impl FfmpegLogLines {
     pub(super) fn new(stderr: ChildStderr) -> Self {
-        Self(BufReader::new(stderr))
+        Self(BufReader::with_capacity(MAX_LINE, stderr))
     }
 
     /// `None` when the process has closed its stderr.

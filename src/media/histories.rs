@@ -173,7 +173,10 @@ impl Room {
 
     /// Everything a listener may rely on.
     fn look(&mut self) {
-        let Some(body) = self.stream.snapshot().playlist.clone() else { return };
+        if !self.stream.snapshot().has_playlist() {
+            return;
+        }
+        let body = self.runtime.block_on(self.stream.playlist(None)).unwrap().bytes;
         if self.body == body {
             return;
         }
@@ -264,7 +267,7 @@ proptest! {
         }
         room.packager.finish();
         room.look();
-        if room.stream.snapshot().playlist.is_some() {
+        if room.stream.snapshot().has_playlist() {
             prop_assert!(room.last.is_some_and(|last| last.ended && last.open.is_none()));
         }
     }

@@ -84,7 +84,10 @@ fn number<T: FromStr + fmt::Display>(text: &str) -> Result<T, NotAMediaFile> {
 
 impl fmt::Display for NonceHint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let mut digits = [0; 2 * Self::BYTES];
+        // Cannot fail: there are two digits per byte, and digits are text.
+        hex::encode_to_slice(self.0, &mut digits).map_err(|_| fmt::Error)?;
+        f.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
 }
 

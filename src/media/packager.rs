@@ -6,7 +6,7 @@
 //! ```
 //! Owns: the order of everything (sequence numbers, keys, discontinuities). Never does: wait, read a clock.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,6 @@ use bytes::Bytes;
 use super::boxes::{BoxError, Fragment, Piece, Splitter};
 use super::clock::MediaClock;
 use super::crypto::{self, ContentKeys};
-use super::playlist::Playlist;
 use super::stream::{LiveStream, Phase, Snapshot};
 use super::window::{Head, InitFile, Limits, Open, Part, Segment, Window};
 use crate::domain::ids::UnixMs;
@@ -72,28 +71,13 @@ pub struct Packager {
     key_rotation: u64,
     limits: Limits,
     window: Window,
-    open: Option<OpenSegment>,
+    open: Option<Open>,
     /// Of the open segment, or of the next one.
     next: SequenceStart,
     process: Process,
     clock: MediaClock,
     last_part_at: Option<UnixMs>,
     stream: Arc<LiveStream>,
-}
-
-#[derive(Debug)]
-struct OpenSegment {
-    open: Open,
-    plain: Vec<Bytes>,
-}
-
-impl OpenSegment {
-    fn reopened(open: Open, keys: &ContentKeys) -> Result<Self, crypto::Undecryptable> {
-        let key = keys.key(open.head.key_index);
-        let plain = open.parts.iter().map(|part| crypto::decrypt(&key, open.head.msn, &part.bytes));
-        let plain = plain.map(|bytes| bytes.map(Bytes::from)).collect::<Result<_, _>>()?;
-        Ok(Self { open, plain })
-    }
 }
 
 /// Where the bytes come from.
@@ -122,13 +106,13 @@ impl Packager {
         let hinted = (start.media_sequence, 0);
         let first = Snapshot {
             phase: Phase::Live,
-            playlist: None,
             window: window.clone(),
             open: None,
             hinted,
             last_part_at: None,
+            text: OnceLock::new(),
         };
-        let stream = Arc::new(LiveStream::new(keys.hint(), limits, first));
+        let stream = Arc::new(LiveStream::new(keys.clone(), limits, first));
         let packager = Self {
             keys,
             key_rotation: config.key_rotation.max(1),
@@ -151,16 +135,12 @@ impl Packager {
         if last.phase == Phase::Ended || stream.hint() != keys.hint() {
             return None;
         }
-        let open = match &last.open {
-            Some(open) => Some(OpenSegment::reopened(open.clone(), &keys).ok()?),
-            None => None,
-        };
         let packager = Self {
             keys,
             key_rotation: config.key_rotation.max(1),
             limits: stream.limits(),
             window: last.window.clone(),
-            open,
+            open: last.open.clone(),
             next: last.next(),
             process: Process::Idle,
             clock: MediaClock::behind(last.end()),
@@ -284,55 +264,38 @@ impl Packager {
             let key_index = msn / self.key_rotation;
             let started = self.clock.begin_segment();
             let head = Head { msn, init, discontinuity, key_index, started };
-            OpenSegment {
-                open: Open { head, parts: Vec::new(), duration: Duration::ZERO },
-                plain: Vec::new(),
-            }
+            Open { head, parts: Vec::new(), duration: Duration::ZERO }
         });
-        let head = &segment.open.head;
+        let head = &segment.head;
         let bytes = crypto::encrypt(&self.keys.key(head.key_index), head.msn, &fragment.bytes);
         let duration = fragment.timing.duration;
-        segment.open.parts.push(Part { bytes: bytes.into(), duration });
-        segment.open.duration += duration;
-        segment.plain.push(fragment.bytes.clone());
+        segment.parts.push(Part { bytes: bytes.into(), duration });
+        segment.duration += duration;
     }
 
     /// The very first segment closes at its first part: a listener must not wait for a whole one.
     fn close_full_segment(&mut self) -> bool {
         let full = self.open.as_ref().is_some_and(|segment| {
-            let last = segment.open.parts.last().map_or(Duration::ZERO, |p| p.duration);
-            self.window.is_empty() || self.limits.ends_segment(last, segment.open.duration)
+            let last = segment.parts.last().map_or(Duration::ZERO, |p| p.duration);
+            self.window.is_empty() || self.limits.ends_segment(last, segment.duration)
         });
         full && self.close_segment()
     }
 
     /// Whether there was one to close.
     fn close_segment(&mut self) -> bool {
-        let Some(OpenSegment { open, plain }) = self.open.take() else { return false };
-        let Open { head, parts, duration } = open;
-        let key = self.keys.key(head.key_index);
-        let bytes = crypto::encrypt(&key, head.msn, &plain.concat()).into();
-        let part_count = parts.len() as u32;
-        self.next.media_sequence = head.msn + 1;
-        self.window.push(Segment { head, duration, bytes, part_count, parts }, &self.limits);
+        let Some(open) = self.open.take() else { return false };
+        self.next.media_sequence = open.head.msn + 1;
+        self.window.push(Segment::new(open), &self.limits, &self.keys);
         true
     }
 
     fn publish(&self, phase: Phase) {
-        let open = self.open.as_ref().map(|segment| segment.open.clone());
+        let open = self.open.clone();
         let parts = open.as_ref().map_or(0, |o| o.parts.len() as u32);
         let hinted = (self.next.media_sequence, parts);
-        let playlist = Playlist {
-            hint: self.keys.hint(),
-            limits: &self.limits,
-            window: &self.window,
-            open: open.as_ref(),
-            hinted: (phase != Phase::Ended).then_some(hinted),
-        };
-        let playlist = (!self.window.is_empty()).then(|| playlist.render());
-        let window = self.window.clone();
-        let last_part_at = self.last_part_at;
-        self.stream.publish(Snapshot { phase, playlist, window, open, hinted, last_part_at });
+        let (window, last_part_at) = (self.window.clone(), self.last_part_at);
+        self.stream.publish(Snapshot { phase, window, open, hinted, last_part_at, text: OnceLock::new() });
     }
 }
 

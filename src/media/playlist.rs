@@ -28,7 +28,10 @@ impl Playlist<'_> {
     pub fn render(&self) -> Bytes {
         let mut text = String::with_capacity(8 * 1024);
         match self.write(&mut text) {
-            Ok(()) => text.into(),
+            Ok(()) => {
+                text.shrink_to_fit();
+                text.into()
+            }
             Err(fmt::Error) => unreachable!("writing to a String does not fail"),
         }
     }

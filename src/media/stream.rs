@@ -3,14 +3,16 @@
 //! The packager publishes a snapshot per change; a reader takes the newest, or waits for one that answers it.
 //! Owns: waiting (blocking reload, hinted parts), bounded. Never does: render for one reader, touch a disk.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::crypto::ContentKeys;
 use super::names::{MediaFile, NonceHint};
 use super::packager::SequenceStart;
+use super::playlist::Playlist;
 use super::window::{Limits, Open, Window};
 use crate::domain::ids::UnixMs;
 
@@ -28,13 +30,13 @@ pub(super) enum Phase {
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub phase: Phase,
-    /// `None` until a segment is complete: hls.js takes a playlist of parts alone for an empty one.
-    pub playlist: Option<Bytes>,
     pub window: Window,
     pub open: Option<Open>,
     /// Media sequence number and index of the part that comes next.
     pub hinted: (u64, u32),
     pub last_part_at: Option<UnixMs>,
+    /// The playlist, once somebody has asked for it.
+    pub text: OnceLock<Bytes>,
 }
 
 /// A rendering of the playlist, shared by all who ask between two changes.
@@ -79,7 +81,7 @@ pub struct StreamStats {
 /// Shared by the packager and every reader.
 #[derive(Debug)]
 pub struct LiveStream {
-    hint: NonceHint,
+    keys: ContentKeys,
     limits: Limits,
     state: watch::Sender<Arc<Snapshot>>,
 }
@@ -88,8 +90,8 @@ pub struct LiveStream {
 type Answer<T> = Option<Result<T, NotServed>>;
 
 impl LiveStream {
-    pub(super) fn new(hint: NonceHint, limits: Limits, first: Snapshot) -> Self {
-        Self { hint, limits, state: watch::Sender::new(Arc::new(first)) }
+    pub(super) fn new(keys: ContentKeys, limits: Limits, first: Snapshot) -> Self {
+        Self { keys, limits, state: watch::Sender::new(Arc::new(first)) }
     }
 
     pub(super) fn publish(&self, snapshot: Snapshot) {
@@ -113,8 +115,8 @@ impl LiveStream {
     /// The newest playlist; with `at` (`_HLS_msn`, `_HLS_part`), the first one that contains that segment or
     /// part (RFC 8216bis section 6.2.5.2). Waits at most three target durations.
     pub async fn playlist(&self, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, NotServed> {
-        match self.wait(|s| s.playlist_at(at, &self.limits)).await {
-            Err(NotServed::Timeout) if self.snapshot().playlist.is_none() => Err(NotServed::NotYet),
+        match self.wait(|s| s.playlist_at(at, self)).await {
+            Err(NotServed::Timeout) if !self.snapshot().has_playlist() => Err(NotServed::NotYet),
             answer => answer,
         }
     }
@@ -126,7 +128,7 @@ impl LiveStream {
 
     /// An encrypted whole segment.
     pub fn segment(&self, msn: u64) -> Result<Bytes, NotServed> {
-        self.snapshot().segment(msn)
+        self.snapshot().segment(msn, &self.keys)
     }
 
     /// The init section of the process whose first segment is `msn`.
@@ -136,7 +138,7 @@ impl LiveStream {
 
     /// Whatever the name says; a name of another start is gone.
     pub async fn file(&self, file: &MediaFile) -> Result<Bytes, NotServed> {
-        if file.hint() != self.hint {
+        if file.hint() != self.hint() {
             return Err(NotServed::Gone);
         }
         match *file {
@@ -148,7 +150,7 @@ impl LiveStream {
 
     /// Tells the keys and files of this start from those of another.
     pub fn hint(&self) -> NonceHint {
-        self.hint
+        self.keys.hint()
     }
 
     /// EXT-X-TARGETDURATION.
@@ -196,19 +198,37 @@ impl Snapshot {
         UnixMs(started.0 + duration.as_millis() as u64)
     }
 
-    fn playlist_at(&self, at: Option<(u64, Option<u32>)>, limits: &Limits) -> Answer<PlaylistBody> {
-        let Some(bytes) = self.playlist.clone() else { return self.never_more() };
+    /// hls.js takes a playlist of parts alone for an empty one, so there is none until a segment is complete.
+    pub fn has_playlist(&self) -> bool {
+        !self.window.is_empty()
+    }
+
+    fn playlist_at(&self, at: Option<(u64, Option<u32>)>, stream: &LiveStream) -> Answer<PlaylistBody> {
+        if !self.has_playlist() {
+            return self.never_more();
+        }
         let ended = self.phase == Phase::Ended;
-        let body = PlaylistBody { bytes, ended, next: self.hinted };
         match at {
             Some((msn, part)) if !ended && !self.contains(msn, part) => {
-                if self.is_too_far(msn, part, limits) {
+                if self.is_too_far(msn, part, &stream.limits) {
                     return Some(Err(NotServed::TooFarAhead));
                 }
                 self.never_more()
             }
-            _ => Some(Ok(body)),
+            _ => Some(Ok(PlaylistBody { bytes: self.text(stream), ended, next: self.hinted })),
         }
+    }
+
+    /// Rendered by the first who asks, for all: a room that nobody listens to renders nothing.
+    fn text(&self, stream: &LiveStream) -> Bytes {
+        let playlist = Playlist {
+            hint: stream.hint(),
+            limits: &stream.limits,
+            window: &self.window,
+            open: self.open.as_ref(),
+            hinted: (self.phase != Phase::Ended).then_some(self.hinted),
+        };
+        self.text.get_or_init(|| playlist.render()).clone()
     }
 
     /// What is not here by now will not come, when nothing more comes.
@@ -258,9 +278,9 @@ impl Snapshot {
         Some(parts.get(index as usize).map(|p| p.bytes.clone()).ok_or(missing))
     }
 
-    fn segment(&self, msn: u64) -> Result<Bytes, NotServed> {
+    fn segment(&self, msn: u64, keys: &ContentKeys) -> Result<Bytes, NotServed> {
         let missing = if msn >= self.hinted.0 { NotServed::NotYet } else { NotServed::Gone };
-        self.window.get(msn).map(|s| s.bytes.clone()).ok_or(missing)
+        self.window.get(msn).and_then(|s| s.whole(keys).ok()).ok_or(missing)
     }
 
     fn init(&self, msn: u64) -> Result<Bytes, NotServed> {
@@ -273,7 +293,7 @@ impl Snapshot {
         let mut bytes = self.open.iter().flat_map(|o| &o.parts).map(|p| p.bytes.len()).sum::<usize>();
         let mut init = None;
         for segment in self.window.held() {
-            bytes += segment.bytes.len() + segment.parts.iter().map(|p| p.bytes.len()).sum::<usize>();
+            bytes += segment.weight();
             if init.replace(segment.head.init.msn) != Some(segment.head.init.msn) {
                 bytes += segment.head.init.bytes.len();
             }
@@ -438,17 +458,11 @@ mod tests {
     async fn a_wait_is_bounded() {
         let room = Room::with_parts(1);
         let limits = Limits { target: Duration::from_millis(1), ..room.stream.limits };
-        let state = |playlist| Snapshot {
-            phase: Phase::Live,
-            playlist,
-            window: Window::new(0),
-            open: None,
-            hinted: (11, 0),
-            last_part_at: None,
-        };
-        let silent = LiveStream::new(room.stream.hint, limits, state(None));
+        let now = room.stream.snapshot();
+        let empty = Snapshot { window: Window::new(0), ..(*now).clone() };
+        let silent = LiveStream::new(room.stream.keys.clone(), limits, empty);
         assert_eq!(silent.playlist(None).await, Err(NotServed::NotYet));
-        let stalled = LiveStream::new(room.stream.hint, limits, state(Some(Bytes::new())));
+        let stalled = LiveStream::new(room.stream.keys.clone(), limits, (*now).clone());
         assert_eq!(stalled.playlist(Some((11, None))).await, Err(NotServed::Timeout));
         assert_eq!(stalled.part(11, 0).await, Err(NotServed::Timeout));
     }
@@ -456,15 +470,17 @@ mod tests {
     #[actix::test]
     async fn figures_count_everything_held() {
         let room = Room::with_parts(3);
-        let stats = room.stream.stats();
-        assert_eq!((stats.last_sequence, stats.segments), (Some(10), 1));
-        assert_eq!(stats.last_part_at, Some(UnixMs(2 * 192)));
+        let before = room.stream.stats();
         let init = room.stream.init(10).unwrap().len();
         let segment = room.stream.segment(10).unwrap().len();
         let mut parts = 0;
         for (msn, index) in [(10, 0), (11, 0), (11, 1)] {
             parts += room.stream.part(msn, index).await.unwrap().len();
         }
+        assert_eq!(before.bytes, init + parts, "a whole segment is made for who asks");
+        let stats = room.stream.stats();
+        assert_eq!((stats.last_sequence, stats.segments), (Some(10), 1));
+        assert_eq!(stats.last_part_at, Some(UnixMs(2 * 192)));
         assert_eq!(stats.bytes, init + segment + parts);
     }
 }

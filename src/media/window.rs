@@ -1,13 +1,17 @@
 //! Parts become segments, segments a sliding window: what is listed, what is held, what is dropped.
 //!
-//! Owns: the media of a room in memory, bounded by count and by duration. Never does: encrypt, render.
+//! A segment's whole ciphertext and those of its parts are the same media twice, so while the parts are held the
+//! whole is made only when somebody asks for it.
+//!
+//! Owns: the media of a room in memory, bounded by count and by duration. Never does: take a part, render.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::crypto::{self, ContentKeys, Undecryptable};
 use crate::domain::ids::UnixMs;
 
 /// Listed segments beyond the configured window when restarts made them short. Without the bound, a
@@ -88,11 +92,32 @@ pub(super) struct Open {
 pub(super) struct Segment {
     pub head: Head,
     pub duration: Duration,
-    /// Encrypted as a whole.
-    pub bytes: Bytes,
     /// How many it was made of; stays when the parts are dropped.
     pub part_count: u32,
     pub parts: Vec<Part>,
+    whole: OnceLock<Bytes>,
+}
+
+impl Segment {
+    pub fn new(open: Open) -> Self {
+        let Open { head, parts, duration } = open;
+        Self { head, duration, part_count: parts.len() as u32, parts, whole: OnceLock::new() }
+    }
+
+    /// Encrypted as a whole; made of the parts by the first who asks.
+    pub fn whole(&self, keys: &ContentKeys) -> Result<Bytes, Undecryptable> {
+        if let Some(bytes) = self.whole.get() {
+            return Ok(bytes.clone());
+        }
+        let parts = self.parts.iter().map(|part| &part.bytes[..]);
+        let bytes = crypto::rejoin(&keys.key(self.head.key_index), self.head.msn, parts)?;
+        Ok(self.whole.get_or_init(|| bytes.into()).clone())
+    }
+
+    /// Bytes of parts and whole that are in memory.
+    pub fn weight(&self) -> usize {
+        self.whole.get().map_or(0, Bytes::len) + self.parts.iter().map(|p| p.bytes.len()).sum::<usize>()
+    }
 }
 
 /// Closed segments, oldest first. Cheap to clone: what it holds is shared.
@@ -109,7 +134,7 @@ impl Window {
         Self { held: VecDeque::new(), listed: 0, discontinuity_sequence }
     }
 
-    pub fn push(&mut self, segment: Segment, limits: &Limits) {
+    pub fn push(&mut self, segment: Segment, limits: &Limits, keys: &ContentKeys) {
         self.held.push_back(Arc::new(segment));
         self.listed += 1;
         while self.has_one_too_many(limits) {
@@ -121,7 +146,7 @@ impl Window {
         while self.first_listed() > self.listed + 1 {
             self.held.pop_front();
         }
-        self.drop_old_parts(limits);
+        self.drop_old_parts(limits, keys);
     }
 
     fn has_one_too_many(&self, limits: &Limits) -> bool {
@@ -131,10 +156,11 @@ impl Window {
     }
 
     /// Parts stay one target duration longer than they are listed, for whoever just read of them.
-    fn drop_old_parts(&mut self, limits: &Limits) {
+    fn drop_old_parts(&mut self, limits: &Limits, keys: &ContentKeys) {
         let mut after = Duration::ZERO;
         for segment in self.held.iter_mut().rev() {
-            if after > 4 * limits.target && !segment.parts.is_empty() {
+            // What these very keys have encrypted is decryptable; if it were not, its parts are all there is.
+            if after > 4 * limits.target && !segment.parts.is_empty() && segment.whole(keys).is_ok() {
                 Arc::make_mut(segment).parts = Vec::new();
             }
             after += segment.duration;
@@ -170,13 +196,18 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::{Nonce, RoomId};
 
     fn segment(msn: u64, millis: u64, discontinuity: bool) -> Segment {
         let init = Arc::new(InitFile { msn: 0, bytes: Bytes::new() });
         let head = Head { msn, init, discontinuity, key_index: 0, started: UnixMs(0) };
         let duration = Duration::from_millis(millis);
-        let parts = vec![Part { bytes: Bytes::new(), duration }];
-        Segment { head, duration, bytes: Bytes::new(), part_count: 1, parts }
+        let bytes = crypto::encrypt(&keys().key(0), msn, b"media").into();
+        Segment::new(Open { head, parts: vec![Part { bytes, duration }], duration })
+    }
+
+    fn keys() -> ContentKeys {
+        ContentKeys::new(b"s", &RoomId::new("demo").unwrap(), &Nonce("n".into()))
     }
 
     fn limits() -> Limits {
@@ -198,7 +229,7 @@ mod tests {
     fn what_leaves_the_list_stays_available_for_as_long_as_the_playlist_lasted() {
         let mut window = Window::new(7);
         for msn in 100..140 {
-            window.push(segment(msn, 1920, msn == 100 || msn == 130), &limits());
+            window.push(segment(msn, 1920, msn == 100 || msn == 130), &limits(), &keys());
         }
         assert_eq!(window.listed().count(), 6);
         assert_eq!(window.held().count(), 13);
@@ -211,12 +242,12 @@ mod tests {
     fn a_list_of_short_segments_grows_to_three_target_durations_but_not_for_ever() {
         let mut window = Window::new(0);
         for msn in 0..500 {
-            window.push(segment(msn, 192, true), &limits());
+            window.push(segment(msn, 192, true), &limits(), &keys());
         }
         let listed: Duration = window.listed().map(|s| s.duration).sum();
         assert!(listed >= Duration::from_secs(6) && listed < Duration::from_secs(7), "{listed:?}");
         for msn in 500..1000 {
-            window.push(segment(msn, 1, true), &limits());
+            window.push(segment(msn, 1, true), &limits(), &keys());
         }
         assert_eq!(window.listed().count(), 6 + SHORT_SEGMENT_ALLOWANCE);
     }
@@ -225,10 +256,13 @@ mod tests {
     fn only_the_newest_segments_keep_their_parts() {
         let mut window = Window::new(0);
         for msn in 0..10 {
-            window.push(segment(msn, 2000, false), &limits());
+            window.push(segment(msn, 2000, false), &limits(), &keys());
         }
         let with_parts = window.held().filter(|s| !s.parts.is_empty()).count();
         assert_eq!(with_parts, 5, "four target durations and the one they end in");
-        assert!(window.held().all(|s| s.part_count == 1));
+        assert!(window.held().all(|s| s.part_count == 1 && s.weight() == 16), "never both");
+        let newest = window.held().last().unwrap();
+        assert_eq!(newest.whole(&keys()).unwrap(), newest.parts[0].bytes, "of one part, the same");
+        assert_eq!(newest.weight(), 32, "made for who asks, and kept for the next");
     }
 }

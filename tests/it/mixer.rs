@@ -107,6 +107,7 @@ impl House {
         // Its own arbiter is this one: the test's.
         let arbiter = actix::Arbiter::current();
         move || NodeSupervisor {
+            gateway: None,
             context: context.clone(),
             rooms: None,
             mixer: Some((parts.clone(), arbiter.clone())),

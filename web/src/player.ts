@@ -111,6 +111,9 @@ export class Player {
       // Neither liveSyncDuration nor ...Count: hls.js then keeps the playlist's own PART-HOLD-BACK.
       lowLatencyMode: true,
       maxLiveSyncPlaybackRate: 1.05,
+      // When FFmpeg dies, up to 0.7 s of media are not made, and three parts of buffer are 0.6 s: that stalls. By
+      // itself hls.js stays a whole second further behind then; two parts more are enough to bear the next time.
+      liveSyncOnStallIncrease: 0.4,
       maxBufferLength: 10,
       backBufferLength: 10,
       // The packager already made fragmented MP4; a worker would only cost its start.

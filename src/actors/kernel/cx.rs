@@ -30,6 +30,7 @@ pub struct Cx<B: Behaviour> {
     pub(super) children: Children,
     pub(super) verdict: Option<Exit>,
     pub(super) released: bool,
+    pub(super) quiet: bool,
     pub(super) cause: Option<Cow<'static, str>>,
 }
 
@@ -53,6 +54,7 @@ impl<B: Behaviour> Cx<B> {
             children: Children::new(cell.clone()),
             verdict: None,
             released: false,
+            quiet: false,
             cause: None,
             cell,
         }
@@ -96,6 +98,12 @@ impl<B: Behaviour> Cx<B> {
     /// Names the cause of the transition this message makes; otherwise it is the message's kind.
     pub fn cause(&mut self, text: impl Into<Cow<'static, str>>) {
         self.cause = Some(text.into());
+    }
+
+    /// Says of the message being handled that it changed nothing that [`Behaviour::observe`] shows, so that it is
+    /// not asked. For messages that come many times a second.
+    pub fn quiet(&mut self) {
+        self.quiet = true;
     }
 
     /// Ends this incarnation normally once the current call returns. A `Permanent` child is started again.

@@ -164,14 +164,17 @@ impl<B: Behaviour> Shell<B> {
         self.cell.take_in_hand(kind);
         let result = contain(|| {
             let answer = call(behaviour, &mut self.cx);
-            (answer, behaviour.observe())
+            let quiet = std::mem::take(&mut self.cx.quiet);
+            (answer, (!quiet).then(|| behaviour.observe()))
         });
         let took = self.cell.put_down();
         self.stats(kind).record(took);
         let cause = self.cx.cause.take().unwrap_or(kind.into());
         match result {
             Ok((answer, seen)) => {
-                self.cell.publish(seen, cause);
+                if let Some(seen) = seen {
+                    self.cell.publish(seen, cause);
+                }
                 self.obey();
                 Some(answer)
             }

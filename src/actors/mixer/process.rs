@@ -113,15 +113,17 @@ fn exit(status: ExitStatus, last: &VecDeque<FfmpegLog>) -> Exit {
 pub struct Output {
     pub pid: u32,
     pub stdout: ChildStdout,
-    pub read: std::io::Result<bytes::Bytes>,
+    pub buffer: Vec<u8>,
+    /// Bytes at the front of the buffer; none at the end of the output.
+    pub read: std::io::Result<usize>,
 }
 
-/// One read, which gives the reader back with what it got; empty at the end.
-pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: bytes::BytesMut) -> Output {
+/// One read, which gives the reader back, and the buffer with what it got.
+pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: Vec<u8>) -> Output {
     use tokio::io::AsyncReadExt;
-    buffer.reserve(READ);
-    let read = stdout.read_buf(&mut buffer).await.map(|_| buffer.freeze());
-    Output { pid, stdout, read }
+    buffer.resize(READ, 0);
+    let read = stdout.read(&mut buffer).await;
+    Output { pid, stdout, buffer, read }
 }
 
 /// A fragment of 192 ms at 64 kbit/s has 1.5 kB.

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use serde_json::json;
 use tokio::process::ChildStdout;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -41,6 +40,8 @@ pub struct FfmpegRoom {
     estate: Estate,
     running: Option<Running>,
     stream: Option<(Packager, Arc<LiveStream>)>,
+    /// What FFmpeg's output is read into, while it is not being read.
+    buffer: Vec<u8>,
     process_busy: bool,
     store_busy: bool,
     reasons: Reasons,
@@ -115,6 +116,7 @@ impl FfmpegRoom {
             estate,
             running: None,
             stream: None,
+            buffer: Vec::new(),
             process_busy: false,
             store_busy: false,
             reasons: Reasons::default(),
@@ -332,7 +334,7 @@ impl FfmpegRoom {
         if let Some(running) = &mut self.running
             && let Some(stdout) = running.stdout.take()
         {
-            cx.run(process::read(running.pid, stdout, BytesMut::new()), Msg::Output);
+            cx.run(process::read(running.pid, stdout, std::mem::take(&mut self.buffer)), Msg::Output);
         }
     }
 
@@ -342,10 +344,11 @@ impl FfmpegRoom {
             return false;
         };
         // The end of the output is followed by the exit, which says why.
-        let Ok(bytes) = output.read else { return false };
-        let Some((packager, _)) = self.stream.as_mut().filter(|_| !bytes.is_empty()) else { return false };
+        let Ok(read) = output.read else { return false };
+        let Some((packager, _)) = self.stream.as_mut().filter(|_| read > 0) else { return false };
         running.stdout = Some(output.stdout);
-        let pushed = packager.push(&bytes, self.context.clock.wall());
+        let pushed = packager.push(&output.buffer[..read], self.context.clock.wall());
+        self.buffer = output.buffer;
         let news = match pushed {
             Ok(Progress { fragments: 0, .. }) => false,
             Ok(progress) => self.produced(progress),
@@ -422,7 +425,7 @@ impl Behaviour for FfmpegRoom {
             }
             Msg::Output(output) => {
                 if !self.output(output, cx) {
-                    return;
+                    return cx.quiet();
                 }
             }
             Msg::Stored(effect, outcome) => {

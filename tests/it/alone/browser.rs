@@ -39,6 +39,8 @@ async fn the_page_plays_a_live_room() {
     assert!(node.stop().success());
 }
 
+/// No error that ends anything; but the player's three parts are 0.6 s, and from the last part of one FFmpeg to the
+/// first of the next 0.35 to 0.7 s of media are never made: a stall, told as such, is to be expected once.
 #[actix::test]
 async fn the_page_plays_on_across_three_dead_ffmpegs_and_changing_keys() {
     let (mut node, _singer) = concert().await;
@@ -48,6 +50,8 @@ async fn the_page_plays_on_across_three_dead_ffmpegs_and_changing_keys() {
     print("three FFmpegs killed", &listened);
     let fatal: Vec<_> = listened.errors.iter().filter(|error| error["fatal"] == true).collect();
     assert!(fatal.is_empty(), "{fatal:?}");
+    let others: Vec<_> = listened.errors.iter().filter(|e| e["detail"] != "bufferStalledError").collect();
+    assert!(others.is_empty(), "{others:?}");
     assert_ne!(key_of(&node).await, before, "the key has changed");
     plays_on(&listened);
     let restarts = restarts_ms(&node).await;

@@ -56,6 +56,27 @@ async fn transitions_name_their_cause_and_only_the_newest_are_kept() {
 }
 
 #[actix::test]
+async fn a_message_that_changes_nothing_may_say_so_and_is_not_observed() {
+    let log = Log::default();
+    let system = start(Puppet::new("root", &log));
+    let a = spawn(&system.root(), "a", quick(), Puppet::new("a", &log)).await;
+    ask(&a, |a, cx| {
+        a.state = "hidden";
+        cx.quiet();
+    })
+    .await;
+    ask(&a, |_, cx| cx.quiet()).await;
+    assert_eq!(find(&system.registry(), "node/a").unwrap().state, "idle");
+    ask(&a, |_, _| ()).await;
+    ask(&a, |_, cx| cx.quiet()).await;
+    assert_eq!(
+        find(&system.registry(), "node/a").unwrap().state,
+        "hidden",
+        "only that one message was quiet"
+    );
+}
+
+#[actix::test]
 async fn the_tree_is_json_with_all_an_operator_asks_for() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
