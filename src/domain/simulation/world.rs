@@ -390,10 +390,12 @@ impl World {
 
     /// No more faults: everything is delivered and done until nothing moves.
     pub fn settle(&mut self) {
+        let mut moved = true;
         for _ in 0..400 {
-            self.pass(Duration::from_millis(500));
+            // While all wait, time flies, but not past a watchdog.
+            self.pass(Duration::from_millis(if moved { 500 } else { 1500 }));
             self.cleanup();
-            let mut moved = false;
+            moved = false;
             for node in 0..MODULES {
                 if self.mixers[node].1.dying {
                     self.exit(node, false);
