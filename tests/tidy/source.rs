@@ -87,7 +87,8 @@ fn is_cfg_test(line: &str) -> bool {
 
 fn module_name(line: &str) -> Option<&str> {
     let line = line.trim();
-    let line = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub ")).unwrap_or(line);
+    let visible = ["pub(crate) ", "pub(super) ", "pub "];
+    let line = visible.iter().find_map(|visible| line.strip_prefix(visible)).unwrap_or(line);
     Some(line.strip_prefix("mod ")?.trim_end_matches([' ', '{', ';']))
 }
 

@@ -155,6 +155,7 @@ impl Peer {
                     Ok((length, source)) => self.take(&packet[..length], source),
                     Err(e) => panic!("the socket: {e}"),
                 },
+                // Sleep: the clock of the connection, not a wait for anything.
                 () = tokio::time::sleep_until(due.into()) => self.feed(Input::Timeout(Instant::now())),
                 () = self.close.notified() => {
                     self.rtc.close().expect("a goodbye");
