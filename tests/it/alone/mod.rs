@@ -4,3 +4,4 @@
 mod browser;
 mod demo;
 mod hundred;
+mod speakers;

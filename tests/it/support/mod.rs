@@ -10,6 +10,7 @@ pub mod janus_proxy;
 pub mod kept;
 pub mod node;
 pub mod opus;
+pub mod pages;
 pub mod raw;
 pub mod redis;
 pub mod stage;

@@ -1,0 +1,108 @@
+//! Two headless Chromiums in one room, on the pages the node serves, with what happens to such people.
+
+use serde_json::{Value, json};
+
+use crate::support::external::on_janus;
+use crate::support::free_ports;
+use crate::support::janus::TestJanus;
+use crate::support::node::Node;
+use crate::support::pages::{Pages, tone};
+use crate::support::until;
+
+const ROOM: &str = "talk";
+/// Five seconds of audio, in packets of 20 ms.
+const FIVE_SECONDS: u64 = 250;
+
+#[actix::test]
+async fn two_browsers_hear_each_other_and_a_page_hears_both() {
+    let mut node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let mut pages = Pages::start().await;
+    let sounds = tempfile::tempdir().unwrap();
+    for (name, role, hz) in [("ann", "host", 440), ("bob", "anchor", 660)] {
+        let url = invite(&node, name, role).await;
+        let wav = tone(sounds.path(), hz).await;
+        pages.ask(name, "open", json!({ "url": url, "wav": wav })).await;
+        pages.connected(name).await;
+    }
+    pages.until_hears("ann", &json!({ "440": false, "660": true })).await;
+    pages.until_hears("bob", &json!({ "440": true, "660": false })).await;
+    let listen = format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await);
+    pages.ask("eve", "open", json!({ "url": listen })).await;
+    pages.until_hears("eve", &json!({ "440": true, "660": true })).await;
+    let behind = pages.ask("eve", "state", json!({})).await["behindLiveSeconds"].as_f64().unwrap();
+    println!("a listener of two browsers is {behind:.2} s behind live");
+    pages.ask("eve", "close", json!({})).await;
+
+    survives_a_cut(&mut pages).await;
+    pages.ask("ann", "mute", json!({ "user": "bob", "muted": true })).await;
+    pages.until_hears("ann", &json!({ "440": false, "660": false })).await;
+    pages.ask("ann", "remove", json!({ "user": "bob" })).await;
+    let ended = pages.ask("bob", "wait", json!({ "view": "ended" })).await;
+    assert_eq!(ended["problem"]["code"], "removed", "{ended}");
+    // The old token is no good any more.
+    pages.ask("bob", "reload", json!({})).await;
+    let again = pages.ask("bob", "wait", json!({ "view": "ended" })).await;
+    assert_eq!(again["problem"]["code"], "removed", "{again}");
+    for name in ["ann", "bob"] {
+        assert_eq!(pages.ask(name, "state", json!({})).await["errors"], json!([]));
+    }
+    drop(pages);
+    assert!(node.stop().success());
+}
+
+/// Five seconds without a WebSocket: the media never stop, and are those of before.
+async fn survives_a_cut(pages: &mut Pages) {
+    let before = pages.packets("ann").await;
+    pages.ask("ann", "cut", json!({ "how": "reset" })).await;
+    pages.ask("ann", "wait", json!({ "state": "reconnecting" })).await;
+    let cell = tokio::sync::Mutex::new(&mut *pages);
+    until("five seconds of packets flow both ways", async || {
+        let (sent, received) = cell.lock().await.packets("ann").await;
+        sent >= before.0 + FIVE_SECONDS && received >= before.1 + FIVE_SECONDS
+    })
+    .await;
+    let cut = pages.packets("ann").await;
+    pages.ask("ann", "restore", json!({})).await;
+    pages.connected("ann").await;
+    let after = pages.packets("ann").await;
+    // Of a new peer connection they would begin anew.
+    assert!(after.0 >= cut.0 && after.1 >= cut.1, "{cut:?} {after:?}");
+    pages.until_hears("ann", &json!({ "440": false, "660": true })).await;
+}
+
+#[actix::test]
+async fn after_the_nodes_death_a_browser_comes_back_and_is_heard_again() {
+    let janus = TestJanus::start().await;
+    let [ws, hls] = free_ports().map(|port| format!("127.0.0.1:{port}"));
+    let mut node = on_janus(&janus, janus.janus.url(), &[("listen.ws", &ws), ("listen.hls", &hls)]);
+    node.run();
+    node.ready().await;
+    node.room_on_air(ROOM).await;
+    let mut pages = Pages::start().await;
+    let sounds = tempfile::tempdir().unwrap();
+    for (name, hz) in [("ann", 440), ("bob", 660)] {
+        let url = invite(&node, name, "anchor").await;
+        let wav = tone(sounds.path(), hz).await;
+        pages.ask(name, "open", json!({ "url": url, "wav": wav })).await;
+        pages.connected(name).await;
+    }
+    pages.until_hears("ann", &json!({ "440": false, "660": true })).await;
+    node.kill();
+    pages.ask("bob", "wait", json!({ "state": "reconnecting" })).await;
+    node.run();
+    node.ready().await;
+    for name in ["ann", "bob"] {
+        pages.connected(name).await;
+    }
+    pages.until_hears("ann", &json!({ "440": false, "660": true })).await;
+    pages.until_hears("bob", &json!({ "440": true, "660": false })).await;
+    drop(pages);
+    assert!(node.stop().success());
+}
+
+async fn invite(node: &Node, user: &str, role: &str) -> String {
+    let body = json!({ "userId": user, "role": role });
+    let invited: Value = node.post(&format!("/api/rooms/{ROOM}/users"), body).await.json();
+    invited["inviteUrl"].as_str().unwrap_or_else(|| panic!("{invited}")).to_owned()
+}
