@@ -13,6 +13,11 @@ const MAX_RETRY_MS = 8000;
 /** Further behind its target than this, the player jumps: at 5 % more speed it would take a minute. */
 const JUMP_BEHIND_SECONDS = 3;
 const KEPT_ERRORS = 100;
+const LOOK_MS = 500;
+/** Looks that find the playhead where it was before it is helped: hls.js comes first. */
+const STUCK_LOOKS = 3;
+/** Sound left in the buffer by such a help: the three parts of the playlist's own hold-back. */
+const KEPT_AHEAD_SECONDS = 0.6;
 
 export class Player {
   state: State = 'connecting';
@@ -24,6 +29,8 @@ export class Player {
   private wanted = true;
   private failures = 0;
   private retry: number | undefined;
+  private stoodAt = 0;
+  private stoodFor = 0;
 
   constructor(
     private readonly audio: HTMLAudioElement,
@@ -35,7 +42,7 @@ export class Player {
     // Elements also report this while nothing is attached: only a break in playing is news.
     audio.addEventListener('waiting', () => this.playing && this.enter('buffering', 'Buffering…'));
     audio.addEventListener('pause', () => !this.wanted && this.enter('paused', 'Paused'));
-    window.setInterval(() => this.keepUp(), 500);
+    window.setInterval(() => this.keepUp(), LOOK_MS);
     this.connect();
   }
 
@@ -173,7 +180,21 @@ export class Player {
     if (this.playing && this.hls && this.hls.latency > (this.hls.targetLatency ?? 0) + JUMP_BEHIND_SECONDS) {
       this.jumpToLive();
     }
+    this.unstick();
     this.changed();
+  }
+
+  /** A playhead that stands still although there is sound further on is put there; hls.js may take seconds to. */
+  private unstick(): void {
+    const { audio } = this;
+    const stands = this.hls && this.firstSoundMs !== null && !audio.paused && audio.currentTime === this.stoodAt;
+    this.stoodFor = stands ? this.stoodFor + 1 : 0;
+    this.stoodAt = audio.currentTime;
+    const last = audio.buffered.length - 1;
+    if (this.stoodFor < STUCK_LOOKS || last < 0) return;
+    const [start, end] = [audio.buffered.start(last), audio.buffered.end(last)];
+    const target = Math.max(start, end - KEPT_AHEAD_SECONDS);
+    if (target > audio.currentTime + 0.01) audio.currentTime = target;
   }
 
   private jumpToLive(): void {

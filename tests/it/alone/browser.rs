@@ -57,9 +57,6 @@ async fn the_page_plays_on_across_three_dead_ffmpegs_and_changing_keys() {
     let restarts = restarts_ms(&node).await;
     println!("from FFmpeg's death to the first fragment of the next: {restarts:?} ms");
     assert_eq!(restarts.len(), 3);
-    // A machine with much else to do takes its time to start FFmpeg, and nobody hears what is not made.
-    let bound = restarts.into_iter().max().unwrap_or(0) as f64 + 4000.0;
-    assert!(listened.longest_silence_ms <= bound, "{listened:?}");
     assert!(node.stop().success());
 }
 
