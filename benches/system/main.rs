@@ -4,6 +4,7 @@
 //! in `target/bench.md`. `cargo bench --bench system -- start hls` runs only the parts named. The numbers are
 //! read, never asserted: the exit code tells only whether they could be taken.
 
+mod anchors;
 mod crowd;
 mod hls;
 mod house;
@@ -32,20 +33,21 @@ use table::{Row, Table};
 
 type Part = (&'static str, fn() -> LocalBoxFuture<'static, Vec<Row>>);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("watch", || watch::measure().boxed_local()),
     ("start", || start::measure().boxed_local()),
     ("segment", || segment::measure().boxed_local()),
     ("page", || page::measure().boxed_local()),
     ("hls", || hls::measure().boxed_local()),
     ("upkeep", || upkeep::measure().boxed_local()),
+    ("anchors", || anchors::measure().boxed_local()),
     ("restart", || restart::measure().boxed_local()),
     ("crowd", || crowd::measure().boxed_local()),
     ("micro", || async { micro::collected() }.boxed_local()),
 ];
 
 fn main() -> ExitCode {
-    if let Some(code) = stub::run_if_asked() {
+    if let Some(code) = stub::run_if_asked().or_else(anchors::run_if_asked) {
         return code;
     }
     // Cargo adds flags of its own, such as `--bench`.

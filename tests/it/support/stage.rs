@@ -33,7 +33,7 @@ impl Stage {
     pub async fn pair(settings: &[(&str, &str)]) -> Self {
         let (janus, etcd, redis) = (TestJanus::start().await, Etcd::start(), Redis::start());
         let (etcd_url, redis_url) = (etcd.endpoint(), redis.url());
-        let jwt = format!("k1:{JWT_SECRET}");
+        let jwt = jwt_secrets();
         let shared = [
             ("store.kind", "etcd"),
             ("store.etcd.endpoints", etcd_url.as_str()),
@@ -65,6 +65,11 @@ impl Stage {
     pub async fn connect_host(&self, gateway: usize, user: &str) -> Caller {
         Caller::connect(&self.gateways()[gateway], &token(user, Role::Host), "").await
     }
+}
+
+/// For `auth.jwt_secrets`.
+pub fn jwt_secrets() -> String {
+    format!("k1:{JWT_SECRET}")
 }
 
 /// As an app's backend may sign one itself.

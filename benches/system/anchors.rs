@@ -1,0 +1,221 @@
+//! Anchors: how long it takes to be on air, how fast others hear of it, and what an idle connection costs.
+//!
+//! Floors: the same join on a Janus directly; the answer to the call that the others hear of; a server of bare
+//! actix-web-actors connections, in a process of its own.
+
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, StreamHandler};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web_actors::ws;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use stentor::auth::Role;
+use stentor::janus::{AnchorJoin, AudioBridge, Quality};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::house::{Backend, Gateway, House, new_room};
+use super::support::caller::Caller;
+use super::support::node::Node;
+use super::support::stage::{ROOM, Stage, jwt_secrets, token};
+use super::support::webrtc::WebRtcClient;
+use super::table::{Row, Times, short};
+use super::usage;
+
+const ROOMS: usize = 5;
+/// What a room takes at most.
+const ANCHORS: usize = 5;
+const DIRECT_ROOM: u32 = 555_555;
+const CHANGES: usize = 200;
+const IDLE: usize = 5000;
+/// Clients that connect at the same time.
+const AT_ONCE: usize = 50;
+const BARE: &str = "bare-websockets";
+
+type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+
+pub async fn measure() -> Vec<Row> {
+    vec![joins().await, news().await, idle().await]
+}
+
+async fn joins() -> Row {
+    let floor = direct_joins().await;
+    let house = House::open(Backend::Embedded, &[]).await;
+    let (mut times, mut on_air) = (Times::default(), Vec::new());
+    for room in 0..ROOMS {
+        let room = format!("anchors-{room}");
+        let body = json!({ "roomId": room, "maxAnchors": ANCHORS, "start": true });
+        assert_eq!(house.node.post("/api/rooms", body).await.status, 201);
+        house.node.until_status(&room, "onair").await;
+        for user in 0..ANCHORS {
+            let token = speaker(&house.node, &room, &format!("user-{user}")).await;
+            let begin = Instant::now();
+            let mut caller = Caller::connect(&house.node.ws, &token, "").await;
+            let (_, media) = caller.speak(440).await;
+            media.until("sound", |progress| progress.received > 0).await;
+            times.add(begin.elapsed());
+            on_air.push((caller, media));
+        }
+    }
+    Row::new(
+        format!(
+            "connect, join, offer, to the first packet of the mix; {} WebRTC clients, p50 / p99 (floor: on Janus directly)",
+            ROOMS * ANCHORS
+        ),
+        floor.to_string(),
+        times.to_string(),
+        "",
+    )
+}
+
+async fn direct_joins() -> Times {
+    let gateway = Gateway::start().await;
+    let room = new_room(DIRECT_ROOM);
+    gateway.client.create_room(&room).await.expect("a room");
+    let (mut times, mut on_air) = (Times::default(), Vec::new());
+    for user in 0..ROOMS * ANCHORS {
+        let begin = Instant::now();
+        let join = AnchorJoin {
+            janus_room_id: DIRECT_ROOM,
+            pin: room.pin.clone(),
+            display: format!("user-{user}"),
+            muted: false,
+            quality: Quality::default(),
+        };
+        let (room, events) = gateway.client.join(&join).await.expect("a join");
+        let mut media = WebRtcClient::new(super::support::opus::tone(440)).await;
+        media.answer(&room.session.offer(media.offer()).await.expect("an answer"));
+        media.until("sound", |progress| progress.received > 0).await;
+        times.add(begin.elapsed());
+        on_air.push((room, events, media));
+    }
+    times
+}
+
+/// How long after one anchor's change everybody on the other gateway has heard of it.
+async fn news() -> Row {
+    let stage = Stage::pair(&[("ws.rate", "10000"), ("ws.burst", "10000")]).await;
+    let mut watcher = stage.connect(0, "wanda", "").await;
+    let mut anna = stage.connect(1, "anna", "").await;
+    anna.call("join", json!({})).await.expect("a join");
+    let (mut answers, mut heard) = (Times::default(), Times::default());
+    for n in 0..CHANGES {
+        let status = if n % 2 == 0 { "onair" } else { "idle" };
+        let begin = Instant::now();
+        anna.call("status", json!({ "status": status })).await.expect("an answer");
+        answers.add(begin.elapsed());
+        watcher.note("roomStatus", |room| room["members"][0]["status"] == status).await;
+        heard.add(begin.elapsed());
+    }
+    Row::new(
+        "roomStatus on another gateway (Redis), p50 / p99 (floor: the answer to the call itself)",
+        answers.to_string(),
+        heard.to_string(),
+        format!("≤ {}", short(Duration::from_millis(100))),
+    )
+}
+
+async fn idle() -> Row {
+    let bare = Bare::start();
+    let floor = per_connection(bare.pid(), |_| bare.url.clone()).await;
+    let house = House::open(Backend::Embedded, &[("auth.jwt_secrets", &jwt_secrets())]).await;
+    house.node.room_on_air(ROOM).await;
+    let base = house.node.ws.replacen("http", "ws", 1);
+    let url = |n| format!("{base}/ws?token={}", token(&format!("user-{n}"), Role::Anchor));
+    let ours = per_connection(house.node.pid(), url).await;
+    Row::new(
+        format!("memory per idle connection, {IDLE} of them (floor: bare actix-web-actors)"),
+        format!("{floor:.1} kB"),
+        format!("{ours:.1} kB"),
+        "≤ 20 kB",
+    )
+}
+
+/// Private memory of the process, in kB per connection.
+async fn per_connection(pid: i32, url: impl Fn(usize) -> String) -> f64 {
+    // What is needed once is there before the count.
+    drop(open(&url, 0..AT_ONCE).await);
+    let before = usage::private_bytes(pid);
+    let sockets = open(&url, AT_ONCE..IDLE).await;
+    let grown = usage::private_bytes(pid).saturating_sub(before);
+    grown as f64 / sockets.len() as f64 / 1e3
+}
+
+/// Each is open once the server has sent it something.
+async fn open(url: impl Fn(usize) -> String, which: std::ops::Range<usize>) -> Vec<Socket> {
+    let opened = futures::stream::iter(which.map(url)).map(|url| async move {
+        let (mut socket, _) = connect_async(url).await.expect("an upgrade");
+        socket.next().await.expect("a first message").expect("a good one");
+        socket
+    });
+    opened.buffer_unordered(AT_ONCE).collect().await
+}
+
+async fn speaker(node: &Node, room: &str, user: &str) -> String {
+    let body = json!({ "userId": user, "role": "anchor" });
+    let invited: Value = node.post(&format!("/api/rooms/{room}/users"), body).await.json();
+    invited["token"].as_str().expect("a token").to_owned()
+}
+
+/// This very program as a server of connections that do nothing.
+struct Bare {
+    process: std::process::Child,
+    url: String,
+}
+
+impl Bare {
+    fn start() -> Self {
+        let own = std::env::current_exe().expect("our own path");
+        let mut process =
+            Command::new(own).arg(BARE).stdout(Stdio::piped()).spawn().expect("this program runs");
+        let mut address = String::new();
+        let mut out = std::io::BufReader::new(process.stdout.take().expect("its output is ours"));
+        std::io::BufRead::read_line(&mut out, &mut address).expect("its address");
+        Self { process, url: format!("ws://{}/ws", address.trim()) }
+    }
+
+    fn pid(&self) -> i32 {
+        self.process.id() as i32
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+struct Idle;
+
+impl Actor for Idle {
+    type Context = ws::WebsocketContext<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.text("{}");
+    }
+}
+
+impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Idle {
+    fn handle(&mut self, _: Result<ws::Message, ws::ProtocolError>, _: &mut Self::Context) {}
+}
+
+async fn bare(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, actix_web::Error> {
+    ws::start(Idle, &request, payload)
+}
+
+/// Plays the bare server if called so.
+pub fn run_if_asked() -> Option<ExitCode> {
+    if std::env::args().nth(1).as_deref() != Some(BARE) {
+        return None;
+    }
+    let served = actix::System::new().block_on(async {
+        let server = HttpServer::new(|| App::new().route("/ws", web::get().to(bare)));
+        let server = server.workers(1).bind("127.0.0.1:0")?;
+        println!("{}", server.addrs()[0]);
+        server.run().await
+    });
+    Some(if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
