@@ -1,6 +1,6 @@
 //! The room API as any client uses it: over HTTP, by its documented answers.
 //!
-//! Owns: the three requests a demo needs. Never does: reach into the node.
+//! Owns: the few requests a demo needs. Never does: reach into the node.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use awc::http::Method;
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{AuthMode, Config};
 use crate::domain::ids::{Pin, RoomId};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,12 +19,14 @@ pub struct Api {
     client: awc::Client,
     base: String,
     key: Option<String>,
+    open: bool,
 }
 
 impl Api {
     pub fn new(config: &Config, base: String) -> Self {
         let key = config.auth.api_keys.first().map(|key| String::from_utf8_lossy(&key.0).into_owned());
-        Self { client: awc::Client::builder().timeout(TIMEOUT).finish(), base, key }
+        let open = config.auth.mode == AuthMode::Open;
+        Self { client: awc::Client::builder().timeout(TIMEOUT).finish(), base, key, open }
     }
 
     /// Creates the room and starts it; its PIN.
@@ -47,6 +49,17 @@ impl Api {
     pub async fn token(&self, room: &RoomId) -> anyhow::Result<String> {
         let answer = self.ask(Method::POST, "/api/token", Some(json!({ "roomId": room }))).await?;
         Ok(answer["token"].as_str().context("the answer holds no token")?.to_owned())
+    }
+
+    /// The page to speak from. Where anybody may come in, each browser gets a token by itself; else the link is a
+    /// host's.
+    pub async fn speak_page(&self, room: &RoomId, base_url: &str) -> anyhow::Result<String> {
+        if self.open {
+            return Ok(format!("{base_url}/speak/{room}"));
+        }
+        let path = format!("/api/rooms/{room}/users");
+        let answer = self.ask(Method::POST, &path, Some(json!({ "role": "host" }))).await?;
+        Ok(answer["inviteUrl"].as_str().context("the answer holds no link")?.to_owned())
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {

@@ -22,6 +22,7 @@ pub struct Screen {
 /// What a user needs to have a look by himself.
 pub struct Links {
     pub page: String,
+    pub speak: String,
     pub playlist: String,
     pub actors: String,
     pub api: String,
@@ -61,10 +62,11 @@ impl Screen {
     /// The one screen.
     pub fn on_air(&mut self, room: &str, links: &Links) {
         self.step_done();
-        let Links { page, playlist, actors, api, log } = links;
+        let Links { page, speak, playlist, actors, api, log } = links;
         self.write(&format!(
             "\n  The room \"{room}\" is on air.\n\n\
              \x20 Listen in a browser   {page}\n\n\
+             \x20 Speak in a browser    {speak}\n\n\
              \x20 In any HLS player     {playlist}\n\n\
              \x20 Watch the actors      {actors}\n\
              \x20 The room as JSON      {api}\n\

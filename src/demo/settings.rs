@@ -16,7 +16,7 @@ const FOR_EVER: &str = "720h";
 pub fn of(mut input: LoadInput, data: &Path) -> Result<(Config, Vec<String>), ConfigErrors> {
     let own = [
         ("node.data_dir", data.display().to_string()),
-        ("node.roles", "rooms,janus,mixer,hls".into()),
+        ("node.roles", "rooms,janus,mixer,gateway,hls".into()),
         ("store.kind", "embedded".into()),
         ("janus.mode", "managed".into()),
     ];
@@ -25,7 +25,8 @@ pub fn of(mut input: LoadInput, data: &Path) -> Result<(Config, Vec<String>), Co
         return Err(ConfigErrors(taken.into_iter().map(refusal).collect()));
     }
     let own = own.map(|(key, value)| (key.to_owned(), value));
-    let lasting = ["rooms.max_age", "auth.listener_token_ttl"].map(|key| (key.to_owned(), FOR_EVER.into()));
+    let lasting = ["rooms.max_age", "auth.listener_token_ttl", "auth.anchor_token_ttl"]
+        .map(|key| (key.to_owned(), FOR_EVER.into()));
     // Before the user's own, which win; the demo's stand above file and environment.
     input.flags = lasting.into_iter().chain(own).chain(input.flags).collect();
     let (mut config, effective) = config::explain(input)?;
@@ -45,8 +46,12 @@ fn refusal((key, value): &(String, String)) -> ConfigError {
 /// Moves off ports that are taken, unless the user chose them: then the node's error is what helps.
 fn evade(config: &mut Config, effective: &[Effective]) -> Vec<String> {
     let listen = &mut config.listen;
-    let addresses =
-        [("listen.api", &mut listen.api), ("listen.hls", &mut listen.hls), ("listen.ops", &mut listen.ops)];
+    let addresses = [
+        ("listen.api", &mut listen.api),
+        ("listen.ws", &mut listen.ws),
+        ("listen.hls", &mut listen.hls),
+        ("listen.ops", &mut listen.ops),
+    ];
     let chosen = |key: &str| {
         let source = effective.iter().find(|e| e.key == key).map(|e| &e.source);
         matches!(source, Some(Source::Flag | Source::Env(_)))

@@ -45,11 +45,13 @@ pub async fn run(node: &Node, folder: &Folder, screen: &mut Screen) -> anyhow::R
     let token = api.token(&room).await?;
     screen.step("listening for the test tone");
     let (ffmpeg, base_url) = (node.config().mixer.ffmpeg.clone(), url(node.config().listen.hls));
+    let speak = api.speak_page(&room, &base_url).await?;
     let target = Target { base_url, room: room.clone(), token, ffmpeg };
+    let links = links(node, folder, &target, speak);
     let trouble = RefCell::default();
     tokio::select! {
         never = source::play(node, &room, &pin, &trouble) => match never {},
-        failed = listen(node, folder, &target, &trouble, screen) => failed,
+        failed = listen(node, &links, &target, &trouble, screen) => failed,
     }
 }
 
@@ -98,7 +100,7 @@ fn collect(mut actor: ActorView, all: &mut Vec<ActorView>) {
 
 async fn listen(
     node: &Node,
-    folder: &Folder,
+    links: &Links,
     target: &Target,
     trouble: &RefCell<Option<String>>,
     screen: &mut Screen,
@@ -109,7 +111,7 @@ async fn listen(
         Err(_) => return Err(unheard(node, trouble, "nothing new comes")),
     };
     let since = Instant::now();
-    screen.on_air(ROOM, &links(node, folder, target));
+    screen.on_air(ROOM, links);
     screen.status(&told(&heard, heard.strongest_hz(), since));
     loop {
         let status = match timeout(SILENCE, listener.hear(SIP)).await {
@@ -158,10 +160,11 @@ fn told(heard: &Heard, hz: Option<f64>, since: Instant) -> Status {
     Status { state, figures: format!("{behind}, for {}:{:02}", seconds / 60, seconds % 60) }
 }
 
-fn links(node: &Node, folder: &Folder, target: &Target) -> Links {
+fn links(node: &Node, folder: &Folder, target: &Target, speak: String) -> Links {
     let Target { base_url, room, token, .. } = target;
     Links {
         page: format!("{base_url}/listen/{room}#token={token}"),
+        speak,
         playlist: format!("{base_url}/hls/rooms/{room}/index.m3u8?token={token}"),
         actors: format!("{}/", url(node.addresses.ops)),
         api: format!("{}/api/rooms/{room}", url(node.config().listen.api)),

@@ -22,10 +22,11 @@ const ON_AIR_WITHIN: Duration = Duration::from_secs(120);
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Ports that no other node of this test run uses: any free one, and for RTP a range of each demo's own.
-fn ports(rtp: &'static str) -> [(&'static str, &'static str); 4] {
+fn ports(rtp: &'static str) -> [(&'static str, &'static str); 5] {
     let any = "127.0.0.1:0";
     [
         ("STENTOR__LISTEN__API", any),
+        ("STENTOR__LISTEN__WS", any),
         ("STENTOR__LISTEN__HLS", any),
         ("STENTOR__LISTEN__OPS", any),
         ("STENTOR__MIXER__RTP_PORTS", rtp),
@@ -47,7 +48,14 @@ async fn make_demo_shows_one_screen_is_heard_and_leaves_nothing_behind() {
     let screen = terminal.text();
     assert_eq!(folders_in(&temporary), 1);
 
-    for name in ["Listen in a browser", "In any HLS player", "Watch the actors", "The room as JSON"] {
+    let names = [
+        "Listen in a browser",
+        "Speak in a browser",
+        "In any HLS player",
+        "Watch the actors",
+        "The room as JSON",
+    ];
+    for name in names {
         let url = shown(&screen, name);
         let answer = request("GET", url.split('#').next().unwrap(), &[], None).await;
         assert_eq!(answer.status, 200, "{name}: {url}");
