@@ -5,7 +5,7 @@
 //! ├─ StoreWatch*         one per prefix: the store's changes into the directory
 //! ├─ JanusSupervisor ─ Heartbeat, JanusProcess, JanusGateway ─ JanusRoom*
 //! ├─ MixerSupervisor ─ Heartbeat, FfmpegProcess*
-//! └─ RoomSupervisor ─ Housekeeper, Room*
+//! └─ RoomSupervisor ─ Room*, Elector ─ Housekeeper, Reassigner
 //! ```
 
 pub mod context;

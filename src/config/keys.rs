@@ -279,6 +279,12 @@ fn rooms(r: &mut Reader) -> RoomsConfig {
             "A Janus or mixer is taken for dead this long after its last heartbeat.",
             duration("1s", "5m"),
         ),
+        replacement_grace: r.read(
+            "rooms.replacement_grace",
+            "500ms",
+            "A lost Janus or mixer is waited for this long before its rooms go to another.",
+            duration("1ms", "10m"),
+        ),
         housekeeping_interval: r.read(
             "rooms.housekeeping_interval",
             "30s",

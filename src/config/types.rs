@@ -179,6 +179,8 @@ pub struct HlsConfig {
 #[derive(Debug, Clone)]
 pub struct RoomsConfig {
     pub heartbeat_ttl: Duration,
+    /// From the loss of a module to the move of its rooms.
+    pub replacement_grace: Duration,
     pub housekeeping_interval: Duration,
     pub never_started_after: Duration,
     pub max_age: Duration,

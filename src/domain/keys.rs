@@ -5,6 +5,8 @@ use super::ids::{ModuleId, RoomId};
 pub const ROOMS: &str = "/rooms/";
 pub const JANUSES: &str = "/januses/";
 pub const MIXERS: &str = "/mixers/";
+/// Held under a lease by the node that keeps house.
+pub const LEADER: &str = "/leaders/rooms";
 
 /// The five keys of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,9 +3,11 @@
 //! Nothing here knows actix, tokio, a clock or a random generator: time and dice come in as arguments,
 //! effects go out as data. Imports nothing else of ours.
 
+pub mod housekeeping;
 pub mod ids;
 pub mod janus_room;
 pub mod keys;
+pub mod leadership;
 pub mod mixer_effects;
 pub mod mixer_room;
 pub mod model;
@@ -13,6 +15,7 @@ pub mod own_key;
 pub mod placement;
 pub mod plan;
 pub mod ports;
+pub mod reassign;
 pub mod restart;
 pub mod room;
 pub mod view;

@@ -87,6 +87,9 @@ pub struct MixerState {
     pub rtp: MediaAddr,
     pub hls_url: String,
     pub epoch: Epoch,
+    /// FFmpeg keeps crashing here: another mixer is to take the room. Taken back when it produces after all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gave_up: bool,
 }
 
 /// `/rooms/{id}/sequence`: numbers at and above these were never published by anyone but who reserved them.
@@ -146,4 +149,16 @@ impl MarkLabel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     pub label: MarkLabel,
+}
+
+/// `/leaders/rooms`, under the leader's lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leader {
+    pub id: ModuleId,
+    /// Of the process: a restarted node may take over from itself at once.
+    pub incarnation: String,
+    /// The store's number of the lease the key is under.
+    pub lease: i64,
+    pub since: UnixMs,
 }

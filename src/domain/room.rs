@@ -212,6 +212,18 @@ pub fn assignment(mut meta: Meta, placement: Placement, nonce: Nonce, now: UnixM
     RoomWrite::Put { meta: Some(meta), live: Some(live) }
 }
 
+/// Moves a live room to `placement` under the next epoch. Its nonce stays, and so do keys and names of what its
+/// listeners hear. `None`: the room is not on air.
+pub fn reassignment(view: &RoomView, placement: Placement) -> Option<RoomWrite> {
+    let (meta, live) = (view.meta.as_ref()?, view.live.as_ref()?);
+    let epoch = meta.last_epoch.max(live.epoch).next();
+    let Placement { janus_id, mixer_id } = placement;
+    (live.status == LiveStatus::OnAir).then(|| RoomWrite::Put {
+        meta: Some(Meta { last_epoch: epoch, ..meta.value.clone() }),
+        live: Some(LiveMeta { janus_id, mixer_id, epoch, ..live.value.clone() }),
+    })
+}
+
 /// Ends the live. `grace` is what the modules get before they are passed over.
 pub fn admit_stop(view: &RoomView, now: UnixMs, grace: Duration) -> Result<Admission<RoomWrite>, NoSuchRoom> {
     status(view).ok_or(NoSuchRoom)?;

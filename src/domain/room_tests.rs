@@ -258,6 +258,12 @@ fn janus(epoch: Epoch, status: JanusStatus) -> Versioned<JanusState> {
 
 fn mixer(epoch: Epoch) -> Versioned<MixerState> {
     let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 10_000 };
-    let value = MixerState { id: ModuleId::new("m").unwrap(), rtp, hls_url: "http://m".into(), epoch };
+    let value = MixerState {
+        id: ModuleId::new("m").unwrap(),
+        rtp,
+        hls_url: "http://m".into(),
+        epoch,
+        gave_up: false,
+    };
     Versioned { value, mod_revision: 5 }
 }

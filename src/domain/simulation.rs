@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+mod parts;
 mod world;
 
 use world::World;

@@ -3,6 +3,7 @@
 mod alone;
 mod bad_input;
 mod cli;
+mod cluster;
 mod documentation;
 mod janus;
 mod listening;

@@ -202,7 +202,7 @@ impl FfmpegRoom {
                 ProcessOutcome::Freed
             }
             ProcessEffect::OpenStream { nonce, start } => self.open_stream(nonce, start, cx),
-            ProcessEffect::EndStream => self.end_stream(),
+            ProcessEffect::EndStream { over } => self.end_stream(over),
         };
         self.machine.process_done(outcome, &why, self.context.clock.now(), dice());
     }
@@ -238,11 +238,12 @@ impl FfmpegRoom {
         ProcessOutcome::Opened { nonce }
     }
 
-    fn end_stream(&mut self) -> ProcessOutcome {
-        if let Some((mut packager, stream)) = self.stream.take()
-            && !self.machine.is_leaving()
-        {
-            packager.finish();
+    /// A packager that is dropped without an end sends its readers to where the stream goes on.
+    fn end_stream(&mut self, over: bool) -> ProcessOutcome {
+        if let Some((mut packager, stream)) = self.stream.take() {
+            if over {
+                packager.finish();
+            }
             let _ = self.parent.tell(super::supervisor::Msg::StreamEnded(self.room.clone(), stream));
         }
         ProcessOutcome::Ended

@@ -6,30 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::domain::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
-use crate::domain::janus_room::{self, Found, JanusRoom};
+use crate::domain::janus_room::{self, JanusRoom};
 use crate::domain::keys::{self, RoomPart};
 use crate::domain::mixer_room::{
     Exit, KeyClaim, MixerPolicy, MixerRoom, ProcessEffect, ProcessOutcome, Reservation, StoreEffect,
 };
-use crate::domain::model::{ForwarderState, JanusStatus, LiveMeta, LiveStatus, Meta, SequenceState};
+use crate::domain::model::{ForwarderState, JanusStatus, LiveMeta, LiveStatus, Meta};
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
-use crate::domain::ports::PortPool;
 use crate::domain::restart::{Backoff, Budget};
 use crate::domain::view::RoomView;
 
+use super::parts::{JanusWorld, MixerWorld, found, rtp, written_or_superseded};
 use super::{Luck, MODULES, Step};
-
-#[derive(Default)]
-struct JanusWorld {
-    rooms: BTreeMap<u32, (Epoch, Vec<ForwarderState>)>,
-}
-
-struct MixerWorld {
-    pool: PortPool,
-    process: Option<MediaAddr>,
-    dying: bool,
-    open: Option<SequenceState>,
-}
 
 pub struct World {
     store: BTreeMap<String, (Vec<u8>, i64)>,
@@ -72,11 +60,7 @@ impl World {
             machine.linked(Some(Vec::new()));
             (machine, JanusWorld::default(), RoomView::default())
         });
-        let mixers = (0..MODULES).map(|n| {
-            let pool = PortPool::new(20_000, 20_008, 0.0);
-            let world = MixerWorld { pool, process: None, dying: false, open: None };
-            (mixer_room(n), world, RoomView::default())
-        });
+        let mixers = (0..MODULES).map(|n| (mixer_room(n), MixerWorld::new(), RoomView::default()));
         let mut world = World {
             store: BTreeMap::new(),
             revision: 1,
@@ -312,10 +296,14 @@ impl World {
             ProcessEffect::OpenStream { nonce, start } => {
                 assert!(start.ceiling < self.ceiling_seen, "numbers are published only below the ceiling");
                 world.open = Some(start);
+                world.nonce = Some(nonce.clone());
                 ProcessOutcome::Opened { nonce }
             }
-            ProcessEffect::EndStream => {
+            ProcessEffect::EndStream { over } => {
                 world.open = None;
+                let (ended, view) = (world.nonce.take(), self.view());
+                let goes_on = view.is_on_air() && view.live.map(|l| l.value.nonce) == ended;
+                assert!(!(over && goes_on), "listeners of a live that goes on are told that it is over");
                 ProcessOutcome::Ended
             }
         }
@@ -421,8 +409,7 @@ impl World {
 
     fn restart_mixer(&mut self, node: usize) {
         let world = &mut self.mixers[node].1;
-        *world =
-            MixerWorld { pool: PortPool::new(20_000, 20_008, 0.0), process: None, dying: false, open: None };
+        *world = MixerWorld::new();
         self.mixers[node].0 = mixer_room(node);
         self.deliver(node);
     }
@@ -480,21 +467,4 @@ impl World {
             assert!(view.janus.is_none() && view.mixer.is_none() && view.live.is_none());
         }
     }
-}
-
-fn rtp(port: u16) -> MediaAddr {
-    MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port }
-}
-
-fn found(rooms: &BTreeMap<u32, (Epoch, Vec<ForwarderState>)>) -> Vec<Found> {
-    let found = |(id, (epoch, _)): (&u32, &(Epoch, _))| Found {
-        janus_room_id: *id,
-        created_at: *epoch,
-        forwarders: None,
-    };
-    rooms.iter().map(found).collect()
-}
-
-fn written_or_superseded(written: Option<i64>) -> WriteOutcome {
-    written.map_or(WriteOutcome::Superseded, |revision| WriteOutcome::Written { revision })
 }
