@@ -5,6 +5,7 @@
 //! ├─ StoreWatch*         one per prefix: the store's changes into the directory
 //! ├─ JanusSupervisor ─ Heartbeat, JanusProcess, JanusGateway ─ JanusRoom*
 //! ├─ MixerSupervisor ─ Heartbeat, FfmpegProcess*
+//! ├─ RelaySupervisor ─ RelayRoom*
 //! └─ RoomSupervisor ─ Room*, Elector ─ Housekeeper, Reassigner
 //! ```
 
@@ -15,6 +16,7 @@ pub mod kernel;
 pub mod mixer;
 pub mod news;
 pub mod node;
+pub mod relay;
 pub mod room_children;
 pub mod rooms;
 pub mod store_watch;

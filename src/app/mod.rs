@@ -25,6 +25,7 @@ use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::NodeSupervisor;
+use crate::actors::relay::Relays;
 use crate::auth::{Secrets, node_id};
 use crate::config::{Config, JanusMode};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
@@ -113,7 +114,14 @@ impl Node {
         let link = GatewayLink::new(secrets.clone(), context.config.janus.url.clone());
         let januses = roles.janus.then(|| janus(&context, &link, &incarnation));
         let janus = januses.as_ref().map(|januses| januses.options.clone());
+        let relaying = arbiter();
+        let hls = &context.config.hls;
+        let (clock, metrics) = (context.clock, context.metrics.clone());
+        let as_mixed = (hls.segment, hls.window);
+        let relays = Relays::new(secrets.clone(), relaying.clone(), as_mixed, clock, metrics);
+        let relays = Arc::new(relays);
         let root = NodeSupervisor {
+            relays: roles.hls.then(|| (relays.clone(), relaying)),
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &incarnation), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
@@ -128,6 +136,7 @@ impl Node {
             service,
             secrets,
             streams,
+            relays,
             registry: system.registry(),
             readiness: readiness.clone(),
         };
@@ -205,7 +214,7 @@ fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, inca
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
     let pool = PortPool::new(first, last, crate::actors::context::dice());
-    let url = context.config.hls_base_url();
+    let url = context.config.private_hls_url();
     MixerParts {
         shared: MixerShared {
             ports: Arc::new(std::sync::Mutex::new(pool)),

@@ -10,19 +10,20 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpServer, web};
 
 use super::Addresses;
-use super::listeners::{NodeKeys, NodeMedia, NodeTokens};
+use super::listeners::{AllMedia, NodeKeys, NodeMedia, NodeTokens, RelayDoor};
 use super::operations::Operations;
 use super::readiness::Readiness;
 use crate::actors::context::Context;
 use crate::actors::kernel::Registry;
 use crate::actors::mixer::streams::Streams;
+use crate::actors::relay::Relays;
 use crate::auth::{ApiKeys, Secrets, Tokens};
 use crate::config::Config;
 use crate::http::cors::Origins;
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
 use crate::http::rest::{self, Api, ApiAuth, NotAuthorized};
-use crate::http::{error, ops, pages};
+use crate::http::{error, ops, pages, relay};
 use crate::rooms::RoomService;
 use crate::telemetry::Metrics;
 
@@ -35,6 +36,7 @@ pub struct Sides {
     pub service: Arc<RoomService>,
     pub secrets: Arc<Secrets>,
     pub streams: Arc<Streams>,
+    pub relays: Arc<Relays>,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
 }
@@ -50,6 +52,8 @@ pub struct Sockets {
 struct Mounted {
     api: bool,
     hls: bool,
+    /// Where listener nodes fetch from this one.
+    relay: bool,
     ops: bool,
 }
 
@@ -73,8 +77,12 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
     if roles.rooms {
         want(config.listen.api, |m| m.api = true);
     }
-    if roles.hls || roles.mixer {
-        want(config.listen.hls, |m| m.hls = true);
+    // One address, also when its port is to be any free one.
+    match (roles.hls, roles.mixer) {
+        (true, true) => want(config.listen.hls, |m| (m.hls, m.relay) = (true, true)),
+        (true, false) => want(config.listen.hls, |m| m.hls = true),
+        (false, true) => want(config.listen.hls, |m| m.relay = true),
+        (false, false) => {}
     }
     want(config.listen.ops, |m| m.ops = true);
     let mut listeners = Vec::new();
@@ -86,7 +94,7 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
         if mounted.api {
             config.listen.api = bound;
         }
-        if mounted.hls {
+        if mounted.hls || mounted.relay {
             config.listen.hls = bound;
         }
         if mounted.ops {
@@ -102,7 +110,7 @@ impl Mounted {
     fn key(self) -> &'static str {
         match self {
             Self { api: true, .. } => "listen.api",
-            Self { hls: true, .. } => "listen.hls",
+            Self { hls: true, .. } | Self { relay: true, .. } => "listen.hls",
             _ => "listen.ops",
         }
     }
@@ -154,6 +162,7 @@ struct Mountable {
     metrics: Metrics,
     api: web::Data<Api>,
     hls: web::Data<HlsSide>,
+    relay: web::Data<relay::RelaySide>,
     ops: Arc<dyn ops::OpsSource>,
 }
 
@@ -171,8 +180,11 @@ impl Mountable {
             body_limit: config.http.body_limit,
         };
         let directory = context.directory.clone();
+        let (me, streams, secrets) = (context.me.clone(), sides.streams, sides.secrets.clone());
+        let here = Arc::new(NodeMedia { me, directory: directory.clone(), streams });
+        let door: relay::RelaySide = Arc::new(RelayDoor { media: here.clone(), secrets });
         let hls = HlsSide {
-            media: Arc::new(NodeMedia { directory: directory.clone(), streams: sides.streams }),
+            media: Arc::new(AllMedia { here, elsewhere: sides.relays }),
             keys: Arc::new(NodeKeys { directory, secrets: sides.secrets }),
             auth: tokens,
             cors: Cors::new(config.http.allowed_origins.clone()),
@@ -180,7 +192,7 @@ impl Mountable {
         let metrics = context.metrics.clone();
         let (registry, readiness) = (sides.registry, sides.readiness);
         let ops = Arc::new(Operations { metrics: metrics.clone(), registry, readiness });
-        Self { metrics, api: web::Data::new(api), hls: web::Data::new(hls), ops }
+        Self { metrics, api: web::Data::new(api), hls: web::Data::new(hls), relay: web::Data::new(door), ops }
     }
 
     fn mount(&self, mounted: Mounted, config: &mut web::ServiceConfig) {
@@ -190,6 +202,9 @@ impl Mountable {
         if mounted.hls {
             hls::configure(config, self.hls.clone());
             pages::configure_listener(config);
+        }
+        if mounted.relay {
+            relay::configure(config, self.relay.clone());
         }
         if mounted.ops {
             ops::configure(config, self.ops.clone());

@@ -61,7 +61,12 @@ fn node(r: &mut Reader) -> NodeConfig {
 fn listen(r: &mut Reader) -> ListenConfig {
     ListenConfig {
         api: r.read("listen.api", "127.0.0.1:3000", "REST room API.", listener),
-        hls: r.read("listen.hls", "127.0.0.1:8080", "HLS and the pages of listeners.", listener),
+        hls: r.read(
+            "listen.hls",
+            "127.0.0.1:8080",
+            "HLS and the pages of listeners; of a mixer, also where listener nodes fetch.",
+            listener,
+        ),
         ops: r.read("listen.ops", "127.0.0.1:9464", "/metrics, /actors, /livez, /readyz.", listener),
         media: r.read(
             "listen.media",
@@ -151,7 +156,7 @@ fn http(r: &mut Reader) -> HttpConfig {
         ),
         public_hls_url: r.optional(
             "http.public_hls_url",
-            "Base of the URLs given to listeners, e.g. behind a proxy; null: http://{listen.hls}.",
+            "Base of the URLs given to listeners: of a proxy, or of the listener nodes; null: http://{listen.hls}.",
             url(&["http", "https"]),
         ),
     }

@@ -44,6 +44,17 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Base of the URLs other nodes fetch from, on the private network, without a slash at the end.
+    pub fn private_hls_url(&self) -> String {
+        let (host, port) = (&self.node.advertise, self.listen.hls.port());
+        match host.contains(':') {
+            true => format!("http://[{host}]:{port}"),
+            false => format!("http://{host}:{port}"),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
     /// `None`: made once and kept in `data_dir`.

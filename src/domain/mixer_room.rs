@@ -38,7 +38,7 @@ pub struct MixerPolicy {
     pub crashes: Budget,
     /// No fragment for this long while Janus forwards: FFmpeg is stuck.
     pub watchdog: Duration,
-    /// Prefix of the `hlsUrl` in our key, e.g. `http://10.0.0.7:8080`.
+    /// The `hlsUrl` in our key: where listener nodes fetch, e.g. `http://10.0.0.7:8080`.
     pub hls_base: String,
 }
 

@@ -16,6 +16,7 @@ pub mod placement;
 pub mod plan;
 pub mod ports;
 pub mod reassign;
+pub mod relay_room;
 pub mod restart;
 pub mod room;
 pub mod view;

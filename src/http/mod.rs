@@ -8,5 +8,6 @@ pub mod hls;
 pub mod hls_answer;
 pub mod ops;
 pub mod pages;
+pub mod relay;
 pub mod request_id;
 pub mod rest;

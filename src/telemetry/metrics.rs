@@ -27,6 +27,7 @@ struct Families {
     room_moves: IntCounterVec,
     leader: IntGauge,
     chores: IntCounterVec,
+    relay_requests: IntCounterVec,
     ffmpeg_starts: IntCounter,
     ffmpeg_exits: IntCounterVec,
     ffmpeg_running: IntGauge,
@@ -65,6 +66,12 @@ impl Metrics {
                 "stentor_housekeeping_actions_total",
                 "What this node did in keeping house.",
                 &["action"],
+            ),
+            relay_requests: counters(
+                r,
+                "stentor_relay_requests_total",
+                "Requests of this listener node to mixer nodes.",
+                &["what", "outcome"],
             ),
             ffmpeg_starts: counter(r, "stentor_ffmpeg_starts_total", "FFmpeg processes started."),
             ffmpeg_exits: counters(r, "stentor_ffmpeg_exits_total", "FFmpeg processes ended.", &["reason"]),
@@ -149,6 +156,11 @@ impl Metrics {
 
     pub fn chore_done(&self, action: &'static str) {
         self.0.chores.with_label_values(&[action]).inc();
+    }
+
+    /// `what`: `playlist` or `file`.
+    pub fn relay_request(&self, what: &'static str, outcome: &'static str) {
+        self.0.relay_requests.with_label_values(&[what, outcome]).inc();
     }
 
     pub fn ffmpeg_started(&self) {
@@ -303,6 +315,7 @@ mod tests {
         metrics.set_rooms("onair", 2);
         metrics.room_moved("vanished");
         metrics.set_leader(true);
+        metrics.relay_request("file", "ok");
         metrics.chore_done("never_started");
         metrics.ffmpeg_started();
         metrics.ffmpeg_started();

@@ -2,6 +2,7 @@
 
 mod housekeeping;
 mod leader;
+mod listening;
 mod moves;
 mod superseded;
 
@@ -20,6 +21,8 @@ use crate::support::until;
 
 /// Short, so that a loss is noticed soon; etcd grants nothing below 2 s.
 const TTL: &str = "3s";
+/// Where a proxy of the listener nodes would be.
+const PUBLIC_URL: &str = "http://listen.example";
 const ROOM: &str = "live";
 const HZ: f64 = 440.0;
 
@@ -93,6 +96,7 @@ async fn member(etcd: &Etcd, id: &str, roles: &str, settings: &[(&str, &str)]) -
         ("node.roles", roles),
         ("rooms.heartbeat_ttl", TTL),
         ("rooms.housekeeping_interval", "1s"),
+        ("http.public_hls_url", PUBLIC_URL),
     ];
     all.extend_from_slice(settings);
     node_on_etcd(etcd, &all).await

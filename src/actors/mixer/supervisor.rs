@@ -148,7 +148,7 @@ fn policy(context: &Context) -> MixerPolicy {
         backoff: context.backoff(),
         crashes: Budget { max: 5, window: Duration::from_secs(30) },
         watchdog: context.config.mixer.watchdog,
-        hls_base: context.config.hls_base_url(),
+        hls_base: context.config.private_hls_url(),
     }
 }
 

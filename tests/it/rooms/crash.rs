@@ -85,6 +85,7 @@ async fn a_room_deleted_while_its_node_was_away_is_removed_from_the_janus_that_l
     let mut node = node_on_etcd(&etcd, &borrowed(&janus)).await;
     let mut settings = borrowed(&janus);
     settings.push(("node.roles", "rooms"));
+    settings.push(("http.public_hls_url", "http://listen.example"));
     let api = node_on_etcd(&etcd, &settings).await;
     node.room_on_air("gone").await;
     node.room_on_air("kept").await;
