@@ -124,6 +124,7 @@ fn meta(n: usize) -> Vec<u8> {
 
 fn context(store: Arc<dyn Store>) -> Context {
     Context {
+        incarnation: "bench".into(),
         me: ModuleId::new("bench").expect("a name"),
         config: Arc::new(config::defaults()),
         store,

@@ -17,6 +17,8 @@ use crate::telemetry::Metrics;
 #[derive(Clone)]
 pub struct Context {
     pub me: ModuleId,
+    /// Of this process; told by the heartbeats and in what its modules write.
+    pub incarnation: Arc<str>,
     pub config: Arc<Config>,
     pub store: Arc<dyn Store>,
     pub directory: Arc<Directory>,

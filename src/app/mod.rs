@@ -4,6 +4,7 @@
 //! mixers, Januses, each saying goodbye), servers, store. Owns: that order. Never does: anything else.
 
 mod backends;
+mod drain;
 mod listeners;
 mod operations;
 mod readiness;
@@ -36,18 +37,25 @@ use crate::janus::{ConnectOptions, ManagedOptions, PLAIN_RTP_PORTS, Secret, WEBR
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
+use drain::Drained;
 use readiness::Readiness;
 use servers::Servers;
 
 /// A node that came up is ready within this, or says every so often what it waits for.
 const READY_REMINDER: Duration = Duration::from_secs(10);
 
-/// Addresses that were really bound (a configured port 0 is any free one).
+/// Addresses that were really bound (a configured port 0 is any free one); `None` where no role needs one.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
-    pub api: SocketAddr,
-    pub hls: SocketAddr,
+    pub api: Option<SocketAddr>,
+    pub hls: Option<SocketAddr>,
     pub ops: SocketAddr,
+}
+
+impl Addresses {
+    fn new(ops: SocketAddr) -> Self {
+        Self { api: None, hls: None, ops }
+    }
 }
 
 /// A running node.
@@ -58,6 +66,7 @@ pub struct Node {
     /// How this node's Janus is reached, but for the address a managed one has now.
     janus: Option<ConnectOptions>,
     context: Context,
+    service: Arc<RoomService>,
     system: SystemHandle<std::convert::Infallible>,
     readiness: Arc<Readiness>,
     servers: Servers,
@@ -74,7 +83,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         why = node.failed() => Err(why),
         never = async { node.announce().await; std::future::pending().await } => never,
     };
-    node.stop(reason.as_ref().copied().unwrap_or("failed")).await;
+    let drained = match &reason {
+        Ok(_) => tokio::select! {
+            drained = node.drain() => drained,
+            // Who asks twice is in a hurry.
+            _ = signals.next() => Drained::default(),
+        },
+        Err(_) => Drained::default(),
+    };
+    node.end(reason.as_ref().copied().unwrap_or("failed"), drained).await;
     reason.map(|_| ())
 }
 
@@ -91,6 +108,7 @@ impl Node {
         let (sockets, config) = servers::bind(config)?;
         let context = Context {
             me: id.clone(),
+            incarnation: uuid::Uuid::new_v4().to_string().into(),
             store,
             directory: Arc::new(Directory::default()),
             subscribers: Default::default(),
@@ -102,7 +120,6 @@ impl Node {
         let service = room_service(&context);
         let streams = Arc::new(Streams::default());
         let addresses = sockets.addresses();
-        let incarnation = uuid::Uuid::new_v4().to_string();
         let roles = context.config.node.roles;
         let mut arbiters = Vec::new();
         let mut arbiter = || -> ArbiterHandle {
@@ -112,7 +129,7 @@ impl Node {
             handle
         };
         let link = GatewayLink::new(secrets.clone(), context.config.janus.url.clone());
-        let januses = roles.janus.then(|| janus(&context, &link, &incarnation));
+        let januses = roles.janus.then(|| janus(&context, &link));
         let janus = januses.as_ref().map(|januses| januses.options.clone());
         let relaying = arbiter();
         let hls = &context.config.hls;
@@ -123,17 +140,17 @@ impl Node {
         let root = NodeSupervisor {
             relays: roles.hls.then(|| (relays.clone(), relaying)),
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
-            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &incarnation), arbiter())),
+            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             context: context.clone(),
         };
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
         // A second registration would fail; there is one per process and registry.
         context.metrics.registry().register(Box::new(system.registry()))?;
-        let readiness = Arc::new(Readiness::new(context.clone(), incarnation));
+        let readiness = Arc::new(Readiness::new(context.clone()));
         let sides = servers::Sides {
             context: context.clone(),
-            service,
+            service: service.clone(),
             secrets,
             streams,
             relays,
@@ -141,7 +158,7 @@ impl Node {
             readiness: readiness.clone(),
         };
         let servers = sockets.serve(sides)?;
-        Ok(Self { id, addresses, link, janus, context, system, readiness, servers, arbiters })
+        Ok(Self { id, addresses, link, janus, context, service, system, readiness, servers, arbiters })
     }
 
     /// Waits until the node is ready to take rooms, and says so in the log.
@@ -188,14 +205,24 @@ impl Node {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
+    /// Gives the rooms to other nodes, if there are any, within the configured deadline.
+    async fn drain(&self) -> Drained {
+        drain::drain(&self.context, &self.service).await
+    }
+
     /// Ends everything in order, within the configured deadline.
     pub async fn stop(self, reason: &'static str) {
+        self.end(reason, Drained::default()).await;
+    }
+
+    async fn end(self, reason: &'static str, drained: Drained) {
         NodeStopping { node: &self.id, reason }.emit(&self.context.metrics);
         self.readiness.stopping();
         let report = self.system.shutdown(self.context.config.supervision.shutdown_deadline).await;
         for actor in report.abandoned {
             tracing::warn!(actor, "did not stop in time and was left behind");
         }
+        drained.unmark(&self.context).await;
         self.servers.stop().await;
         for arbiter in self.arbiters {
             arbiter.stop();
@@ -210,7 +237,7 @@ fn room_service(context: &Context) -> Arc<RoomService> {
     Arc::new(RoomService::new(store, directory, limits, rooms.removing_grace, context.metrics.clone()))
 }
 
-fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, incarnation: &str) -> MixerParts {
+fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>) -> MixerParts {
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
     let pool = PortPool::new(first, last, crate::actors::context::dice());
@@ -222,11 +249,11 @@ fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, inca
             streams: streams.clone(),
             secrets: secrets.clone(),
         },
-        pulse: pulse(context, url, config.capacity, incarnation),
+        pulse: pulse(context, url, config.capacity),
     }
 }
 
-fn janus(context: &Context, link: &GatewayLink, incarnation: &str) -> JanusSupervisor {
+fn janus(context: &Context, link: &GatewayLink) -> JanusSupervisor {
     let config = &context.config.janus;
     let text = |secret: &crate::config::Secret| Secret(String::from_utf8_lossy(&secret.0).into_owned());
     let (managed, api_secret, admin_key) = match config.mode {
@@ -245,7 +272,7 @@ fn janus(context: &Context, link: &GatewayLink, incarnation: &str) -> JanusSuper
     // What a managed Janus is reached by is nobody's business but this node's.
     let shown = config.url.clone().unwrap_or_else(|| "managed".into());
     JanusSupervisor {
-        pulse: pulse(context, shown, config.capacity, incarnation),
+        pulse: pulse(context, shown, config.capacity),
         context: context.clone(),
         options,
         managed,
@@ -268,7 +295,7 @@ fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedO
 }
 
 /// What the module says of itself at first: not healthy before it has seen its Janus or its FFmpeg.
-fn pulse(context: &Context, url: String, capacity: u32, incarnation: &str) -> Arc<watch::Sender<Heartbeat>> {
+fn pulse(context: &Context, url: String, capacity: u32) -> Arc<watch::Sender<Heartbeat>> {
     let UnixMs(started) = context.clock.wall();
     Arc::new(watch::Sender::new(Heartbeat {
         status: Health::Unhealthy,
@@ -276,7 +303,7 @@ fn pulse(context: &Context, url: String, capacity: u32, incarnation: &str) -> Ar
         url,
         capacity,
         started_at: UnixMs(started),
-        incarnation: incarnation.to_owned(),
+        incarnation: context.incarnation.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
 }

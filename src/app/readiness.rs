@@ -1,4 +1,5 @@
-//! Whether this node can take rooms: its store is listed and its own modules are there for everybody to pick.
+//! Whether this node can do its part: its store is listed, its own modules are there for everybody to pick, and
+//! what its roles serve is served.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -8,24 +9,36 @@ use crate::domain::keys::ModuleKind;
 use crate::domain::model::Health;
 use crate::http::ops;
 
+use super::servers::Mounted;
+
 /// Readiness has several sources, none of which would tell of all: looked at this often while somebody waits.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub struct Readiness {
     context: Context,
-    /// Of this run: the last one's heartbeat may outlive it in the store.
-    incarnation: String,
     stopping: AtomicBool,
+    api: AtomicBool,
+    hls: AtomicBool,
 }
 
 impl Readiness {
-    pub fn new(context: Context, incarnation: String) -> Self {
-        Self { context, incarnation, stopping: AtomicBool::new(false) }
+    pub fn new(context: Context) -> Self {
+        Self { context, stopping: Default::default(), api: Default::default(), hls: Default::default() }
     }
 
     /// Not ready from now on, for good.
     pub fn stopping(&self) {
         self.stopping.store(true, Relaxed);
+    }
+
+    /// Whether the server with these sides serves.
+    pub fn serving(&self, mounted: Mounted, serves: bool) {
+        for (side, _) in [(&self.api, mounted.api), (&self.hls, mounted.hls || mounted.relay)]
+            .iter()
+            .filter(|(_, has)| *has)
+        {
+            side.store(serves, Relaxed);
+        }
     }
 
     pub fn get(&self) -> ops::Readiness {
@@ -47,11 +60,17 @@ impl Readiness {
     fn checks(&self) -> Vec<(String, Result<(), String>)> {
         let roles = self.context.config.node.roles;
         let mut checks = vec![("node".to_owned(), self.running()), ("store".to_owned(), self.store())];
+        if roles.rooms {
+            checks.push(("api".into(), served(&self.api)));
+        }
         if roles.janus {
             checks.push(("janus".into(), self.module(ModuleKind::Janus)));
         }
         if roles.mixer {
             checks.push(("ffmpeg".into(), self.module(ModuleKind::Mixer)));
+        }
+        if roles.hls || roles.mixer {
+            checks.push(("hls".into(), served(&self.hls)));
         }
         checks
     }
@@ -70,11 +89,16 @@ impl Readiness {
     fn module(&self, kind: ModuleKind) -> Result<(), String> {
         let view = self.context.directory.module(kind, &self.context.me);
         let heartbeat = view.as_ref().and_then(|v| v.heartbeat.as_ref());
-        let heartbeat = heartbeat.filter(|h| h.incarnation == self.incarnation);
+        // The last run's heartbeat may outlive it in the store.
+        let heartbeat = heartbeat.filter(|h| *h.incarnation == *self.context.incarnation);
         match heartbeat.map(|h| h.status) {
             None => Err("this node's heartbeat is not in the store".into()),
             Some(Health::Unhealthy) => Err("does not work; see /actors".into()),
             Some(Health::Healthy) => Ok(()),
         }
     }
+}
+
+fn served(side: &AtomicBool) -> Result<(), String> {
+    if side.load(Relaxed) { Ok(()) } else { Err("its server does not run; see the log".into()) }
 }

@@ -49,12 +49,12 @@ pub struct Sockets {
 
 /// Which sides an address has.
 #[derive(Debug, Clone, Copy, Default)]
-struct Mounted {
-    api: bool,
-    hls: bool,
+pub struct Mounted {
+    pub api: bool,
+    pub hls: bool,
     /// Where listener nodes fetch from this one.
-    relay: bool,
-    ops: bool,
+    pub relay: bool,
+    pub ops: bool,
 }
 
 pub struct Servers(Vec<ServerHandle>);
@@ -85,7 +85,7 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
         (false, false) => {}
     }
     want(config.listen.ops, |m| m.ops = true);
-    let mut listeners = Vec::new();
+    let (mut listeners, mut addresses) = (Vec::new(), Addresses::new(config.listen.ops));
     for (address, mounted) in wanted {
         let listener = TcpListener::bind(address).map_err(|e| {
             anyhow::anyhow!("cannot listen on {address}: {e}; change {} or free the port", mounted.key())
@@ -93,16 +93,18 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
         let bound = listener.local_addr()?;
         if mounted.api {
             config.listen.api = bound;
+            addresses.api = Some(bound);
         }
         if mounted.hls || mounted.relay {
             config.listen.hls = bound;
+            addresses.hls = Some(bound);
         }
         if mounted.ops {
             config.listen.ops = bound;
+            addresses.ops = bound;
         }
         listeners.push((bound, listener, mounted));
     }
-    let addresses = Addresses { api: config.listen.api, hls: config.listen.hls, ops: config.listen.ops };
     Ok((Sockets { listeners, addresses }, config))
 }
 
@@ -127,7 +129,7 @@ impl Sockets {
         let sides = Mountable::new(sides);
         let mut handles = Vec::new();
         for (_, listener, mounted) in self.listeners {
-            let sides = sides.clone();
+            let (sides, readiness) = (sides.clone(), sides.readiness.clone());
             let server = HttpServer::new(move || {
                 let metrics = sides.metrics.clone();
                 App::new()
@@ -143,8 +145,12 @@ impl Sockets {
                 .listen(listener)?
                 .run();
             handles.push(server.handle());
-            // Ends with its handle; what it returns then is nothing.
-            actix::spawn(server);
+            readiness.serving(mounted, true);
+            actix::spawn(async move {
+                // Ends with its handle, or when it cannot accept any more: either way nobody is served.
+                let _ = server.await;
+                readiness.serving(mounted, false);
+            });
         }
         Ok(Servers(handles))
     }
@@ -164,6 +170,7 @@ struct Mountable {
     hls: web::Data<HlsSide>,
     relay: web::Data<relay::RelaySide>,
     ops: Arc<dyn ops::OpsSource>,
+    readiness: Arc<Readiness>,
 }
 
 impl Mountable {
@@ -191,8 +198,9 @@ impl Mountable {
         };
         let metrics = context.metrics.clone();
         let (registry, readiness) = (sides.registry, sides.readiness);
-        let ops = Arc::new(Operations { metrics: metrics.clone(), registry, readiness });
-        Self { metrics, api: web::Data::new(api), hls: web::Data::new(hls), relay: web::Data::new(door), ops }
+        let ops = Arc::new(Operations { metrics: metrics.clone(), registry, readiness: readiness.clone() });
+        let (api, hls, relay) = (web::Data::new(api), web::Data::new(hls), web::Data::new(door));
+        Self { metrics, api, hls, relay, ops, readiness }
     }
 
     fn mount(&self, mounted: Mounted, config: &mut web::ServiceConfig) {

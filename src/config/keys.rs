@@ -337,6 +337,12 @@ fn supervision(r: &mut Reader) -> SupervisionConfig {
             "An ordered shutdown takes at most this long.",
             duration("100ms", "10m"),
         ),
+        drain_deadline: r.read(
+            "supervision.drain_deadline",
+            "10s",
+            "Before an ordered shutdown, rooms are given to other nodes, if there are any, for at most this long.",
+            duration("0s", "1h"),
+        ),
     }
 }
 

@@ -203,6 +203,8 @@ pub struct SupervisionConfig {
     pub retry_first: Duration,
     pub retry_max: Duration,
     pub shutdown_deadline: Duration,
+    /// Before that, rooms are given to other nodes for at most this long.
+    pub drain_deadline: Duration,
 }
 
 #[derive(Debug, Clone)]

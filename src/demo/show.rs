@@ -38,13 +38,13 @@ pub async fn run(node: &Node, folder: &Folder, screen: &mut Screen) -> anyhow::R
     let room = RoomId::new(ROOM)?;
     ready(node).await?;
     screen.step("creating the room and putting it on air");
-    let api = Api::new(node.config(), url(node.addresses.api));
+    let api = Api::new(node.config(), url(node.config().listen.api));
     let pin = api.start_new(&room).await?;
     let on_air = timeout(STEP_DEADLINE, api.until_on_air(&room)).await;
     on_air.unwrap_or_else(|_| bail!("the room is not on air: {}", reasons(node)))?;
     let token = api.token(&room).await?;
     screen.step("listening for the test tone");
-    let (ffmpeg, base_url) = (node.config().mixer.ffmpeg.clone(), url(node.addresses.hls));
+    let (ffmpeg, base_url) = (node.config().mixer.ffmpeg.clone(), url(node.config().listen.hls));
     let target = Target { base_url, room: room.clone(), token, ffmpeg };
     let trouble = RefCell::default();
     tokio::select! {
@@ -164,7 +164,7 @@ fn links(node: &Node, folder: &Folder, target: &Target) -> Links {
         page: format!("{base_url}/listen/{room}#token={token}"),
         playlist: format!("{base_url}/hls/rooms/{room}/index.m3u8?token={token}"),
         actors: format!("{}/", url(node.addresses.ops)),
-        api: format!("{}/api/rooms/{room}", url(node.addresses.api)),
+        api: format!("{}/api/rooms/{room}", url(node.config().listen.api)),
         log: folder.log().display().to_string(),
     }
 }

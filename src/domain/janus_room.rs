@@ -9,17 +9,29 @@
 //! ```
 //!
 //! Invariants: a write of our key is conditional on the livemeta we acted on, so a superseded owner cannot
-//! overwrite its successor; an outcome that is not known is looked up before anything is tried again; what is
-//! found on the Janus with our mark and is not wanted is destroyed, whoever left it there.
+//! overwrite its successor; an outcome that is not known is looked up before anything is tried again; a create
+//! that may land late is repeated under its own number and waited for before the room is given up, so that it
+//! leaves no second room; what is found on the Janus with our mark and is not wanted is destroyed, whoever left
+//! it there. One exception: a room whose secret is no longer ours (`hls.secret` was changed) cannot be, so it is
+//! passed over and named, until the next connection.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::ids::{Epoch, MediaAddr, ModuleId, Pin, UnixMs};
+pub use super::janus_effects::{Effect, Found, Outcome};
 use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
 use super::own_key::OwnKey;
 use super::plan::{Failure, Plan, Retry, WriteOutcome};
 use super::restart::Backoff;
 use super::view::{RoomView, Versioned};
+
+/// Said of a Janus room, after its number; also the remedy.
+pub const LOCKED: &str = "on this Janus has our mark and a secret that is not ours (hls.secret was changed): \
+                          destroy it with the earlier one, or restart that Janus";
+
+/// A request without an answer may be carried out for this long; then it never will be.
+const LANDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the store asks of this Janus.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,90 +40,28 @@ enum Wanted {
     Room { epoch: Epoch, pin: Pin, target: Option<MediaAddr>, live_revision: i64 },
 }
 
-/// A room on the Janus that carries our mark for this room id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    pub janus_room_id: u32,
-    /// The epoch it was created at.
-    pub created_at: Epoch,
-    pub forwarders: Option<Vec<ForwarderState>>,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Observed {
     Unknown,
     Known(Vec<Found>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// List what the Janus has of this room.
-    Inspect,
-    Create {
-        epoch: Epoch,
-        pin: Pin,
-    },
-    Destroy {
-        janus_room_id: u32,
-    },
-    ListForwarders {
-        janus_room_id: u32,
-    },
-    StartForwarder {
-        janus_room_id: u32,
-        target: MediaAddr,
-    },
-    StopForwarder {
-        janus_room_id: u32,
-        stream_id: u64,
-    },
-    /// Put our key if livemeta is still at `live_revision` and the key at `key_revision` (0: absent).
-    WriteKey {
-        state: JanusState,
-        live_revision: i64,
-        key_revision: i64,
-    },
-    DeleteKey {
-        key_revision: i64,
-    },
-}
-
-/// How an [`Effect`] ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    Inspected(Vec<Found>),
-    Created {
-        janus_room_id: u32,
-        epoch: Epoch,
-    },
-    /// Destroyed, or it was not there any more.
-    Gone {
-        janus_room_id: u32,
-    },
-    Forwarders {
-        janus_room_id: u32,
-        forwarders: Vec<ForwarderState>,
-    },
-    Started {
-        janus_room_id: u32,
-        forwarder: ForwarderState,
-    },
-    Stopped {
-        janus_room_id: u32,
-        stream_id: u64,
-    },
-    Key {
-        value: Option<JanusState>,
-        outcome: WriteOutcome,
-    },
-    Failed(Failure),
+/// A create without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unsettled {
+    janus_room_id: u32,
+    until: Duration,
 }
 
 #[derive(Debug)]
 pub struct JanusRoom {
     me: ModuleId,
+    incarnation: String,
     backoff: Backoff,
     observed: Observed,
+    unsettled: Option<Unsettled>,
+    /// Janus room ids that refuse our secret.
+    locked: BTreeSet<u32>,
     key: OwnKey<JanusState>,
     as_of: i64,
     linked: bool,
@@ -119,11 +69,15 @@ pub struct JanusRoom {
 }
 
 impl JanusRoom {
-    pub fn new(me: ModuleId, backoff: Backoff) -> Self {
+    /// `incarnation` is that of this module's heartbeat.
+    pub fn new(me: ModuleId, incarnation: String, backoff: Backoff) -> Self {
         Self {
             me,
+            incarnation,
             backoff,
             observed: Observed::Unknown,
+            unsettled: None,
+            locked: BTreeSet::new(),
             key: OwnKey::default(),
             as_of: 0,
             linked: false,
@@ -141,6 +95,11 @@ impl JanusRoom {
     /// The gateway is connected and has these rooms of ours (`None`: not listed yet).
     pub fn linked(&mut self, found: Option<Vec<Found>>) {
         self.linked = true;
+        if found.is_some() {
+            // A new connection: what was asked over the old one has been carried out, or is lost with it.
+            self.unsettled = None;
+            self.locked.clear();
+        }
         self.observed = found.map_or(Observed::Unknown, Observed::Known);
         self.retry.succeeded();
     }
@@ -184,13 +143,31 @@ impl JanusRoom {
         let Observed::Known(rooms) = &self.observed else {
             return Plan::act(Effect::Inspect, "looks up what the Janus has of this room");
         };
+        let rooms: Vec<&Found> = rooms.iter().filter(|r| !self.locked.contains(&r.janus_room_id)).collect();
         let key = self.key.current(view.janus.as_ref());
-        match self.wanted(view) {
-            Wanted::Nothing => self.dismantle(rooms, key),
+        let plan = match self.wanted(view) {
+            Wanted::Nothing => self.dismantle(&rooms, key, now),
             Wanted::Room { epoch, pin, target, live_revision } => {
-                let build = Build { epoch, pin, target, live_revision, rooms, key, wall };
+                let build = Build { epoch, pin, target, live_revision, rooms: &rooms, key, wall };
                 self.build(build)
             }
+        };
+        self.naming_locked(plan)
+    }
+
+    /// A room that nobody here can manage is no reason to go on trying, and none to be silent.
+    fn naming_locked(&self, plan: Plan<Effect>) -> Plan<Effect> {
+        if self.locked.is_empty() {
+            return plan;
+        }
+        let numbers: Vec<_> = self.locked.iter().map(u32::to_string).collect();
+        let locked = format!("Janus room {} {LOCKED}", numbers.join(", "));
+        match plan {
+            Plan::Finished => Plan::wait(locked),
+            Plan::Wait { reason, until } => {
+                Plan::Wait { reason: format!("{reason}; {locked}").into(), until }
+            }
+            act => act,
         }
     }
 
@@ -211,7 +188,7 @@ impl JanusRoom {
     }
 
     /// Forwarders, rooms, then the key: whoever sees the key gone may rely on the rest being gone.
-    fn dismantle(&self, rooms: &[Found], key: Option<Versioned<JanusState>>) -> Plan<Effect> {
+    fn dismantle(&self, rooms: &[&Found], key: Option<Versioned<JanusState>>, now: Duration) -> Plan<Effect> {
         if let Some(room) = rooms.first() {
             let janus_room_id = room.janus_room_id;
             return match room.forwarders.as_ref().and_then(|f| f.first()) {
@@ -221,6 +198,9 @@ impl JanusRoom {
                 ),
                 None => Plan::act(Effect::Destroy { janus_room_id }, "the room is no longer wanted here"),
             };
+        }
+        if let Some(unsettled) = self.unsettled {
+            return unsettled.wait(now);
         }
         match key.filter(|k| k.id == self.me) {
             Some(key) => Plan::act(
@@ -235,10 +215,11 @@ impl JanusRoom {
         let Some(room) = self.choose(b.rooms, &b.key, b.epoch) else {
             return match b.rooms.first() {
                 Some(stale) => Plan::act(destroy(stale), "left over from an earlier live"),
-                None => Plan::act(
-                    Effect::Create { epoch: b.epoch, pin: b.pin },
-                    "the room is assigned to this Janus",
-                ),
+                None => {
+                    let again = self.unsettled.map(|u| u.janus_room_id);
+                    let create = Effect::Create { epoch: b.epoch, pin: b.pin, again };
+                    Plan::act(create, "the room is assigned to this Janus")
+                }
             };
         };
         if let Some(stale) = b.rooms.iter().find(|r| r.janus_room_id != room.janus_room_id) {
@@ -276,13 +257,13 @@ impl JanusRoom {
     /// The room our key names goes on living across epochs (its anchors are in it); else one made for this epoch.
     fn choose<'a>(
         &self,
-        rooms: &'a [Found],
+        rooms: &[&'a Found],
         key: &Option<Versioned<JanusState>>,
         epoch: Epoch,
     ) -> Option<&'a Found> {
         let ours = key.as_ref().filter(|k| k.id == self.me).map(|k| k.janus_room_id);
-        let named = rooms.iter().find(|r| Some(r.janus_room_id) == ours);
-        named.or_else(|| rooms.iter().find(|r| r.created_at == epoch))
+        let rooms = || rooms.iter().copied();
+        rooms().find(|r| Some(r.janus_room_id) == ours).or_else(|| rooms().find(|r| r.created_at == epoch))
     }
 
     /// The write that would make our key true, if it is not.
@@ -305,6 +286,7 @@ impl JanusRoom {
             forwarder: fed,
             timestamp: b.wall,
             epoch: b.epoch,
+            incarnation: Some(self.incarnation.clone()),
         };
         let current = b.key.as_ref();
         let same = current.is_some_and(|k| JanusState { timestamp: b.wall, ..k.value.clone() } == state);
@@ -321,8 +303,16 @@ impl JanusRoom {
             Outcome::Failed(failure) => return self.failed(failure, now, dice),
             Outcome::Key { value, outcome } => return self.key_done(value, outcome, now, dice),
             // A look-up changes nothing, so it does not clear the count of failures either.
-            Outcome::Inspected(found) => return self.observed = Observed::Known(found),
+            Outcome::Inspected(found) => return self.inspected(found, now),
+            Outcome::Unanswered { janus_room_id, why } => {
+                self.unsettled = Some(Unsettled { janus_room_id, until: now + LANDS_WITHIN });
+                return self.failed(Failure::Unknown(why), now, dice);
+            }
+            // Final for this connection: nothing failed that could succeed another time.
+            Outcome::Locked { janus_room_id } => drop(self.locked.insert(janus_room_id)),
             Outcome::Created { janus_room_id, epoch } => {
+                // Under its own number the first try may still be on its way; under another it was refused.
+                self.unsettled = self.unsettled.filter(|u| u.janus_room_id == janus_room_id);
                 let made = Found { janus_room_id, created_at: epoch, forwarders: Some(Vec::new()) };
                 self.change(|rooms| rooms.push(made));
             }
@@ -340,6 +330,12 @@ impl JanusRoom {
             }),
         }
         self.retry.succeeded();
+    }
+
+    fn inspected(&mut self, found: Vec<Found>, now: Duration) {
+        // Seeing the room settles nothing: of two tries under its number the other may still be on its way.
+        self.unsettled = self.unsettled.filter(|u| now < u.until);
+        self.observed = Observed::Known(found);
     }
 
     fn failed(&mut self, failure: Failure, now: Duration, dice: f64) {
@@ -382,12 +378,23 @@ impl JanusRoom {
     }
 }
 
+impl Unsettled {
+    /// What to do while nothing else is left: wait, then look whether it has landed.
+    fn wait(&self, now: Duration) -> Plan<Effect> {
+        if now >= self.until {
+            return Plan::act(Effect::Inspect, "looks whether a create without an answer was carried out");
+        }
+        let reason = "waits whether a create without an answer is carried out yet";
+        Plan::Wait { reason: reason.into(), until: Some(self.until) }
+    }
+}
+
 struct Build<'a> {
     epoch: Epoch,
     pin: Pin,
     target: Option<MediaAddr>,
     live_revision: i64,
-    rooms: &'a [Found],
+    rooms: &'a [&'a Found],
     key: Option<Versioned<JanusState>>,
     wall: UnixMs,
 }
@@ -395,3 +402,7 @@ struct Build<'a> {
 fn destroy(room: &Found) -> Effect {
     Effect::Destroy { janus_room_id: room.janus_room_id }
 }
+
+#[cfg(test)]
+#[path = "janus_room_tests.rs"]
+mod tests;

@@ -1,8 +1,14 @@
-//! What a mixer's room asks for, and what it hears back: data only, no behaviour.
+//! What a mixer's room asks for, and what it hears back; and when it needs more numbers.
 
 use super::ids::{Epoch, MediaAddr, Nonce};
 use super::model::{MixerState, SequenceState};
 use super::plan::Failure;
+use super::view::Versioned;
+
+/// Media sequence numbers reserved in the store at once: about half an hour of two-second segments.
+pub const SEQUENCE_BLOCK: u64 = 1024;
+/// Discontinuity numbers reserved with them: one per FFmpeg start.
+pub const DISCONTINUITY_BLOCK: u64 = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessEffect {
@@ -39,6 +45,16 @@ pub enum ProcessOutcome {
     Failed(Failure),
 }
 
+/// A stream that an earlier incarnation opened and did not end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftStream {
+    pub nonce: Nonce,
+    /// The first numbers that it has not published.
+    pub next: SequenceState,
+    /// What it had reserved in the store.
+    pub ceiling: SequenceState,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreEffect {
     /// Our key and numbers, as far as they are due, in one write, if livemeta is still as we saw it.
@@ -65,6 +81,13 @@ pub struct KeyClaim {
     pub key_revision: i64,
 }
 
+/// Numbers the store holds for us: `next` is the first unpublished, `ceiling` the first not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reserved {
+    pub next: SequenceState,
+    pub ceiling: SequenceState,
+}
+
 /// Raises the ceiling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
@@ -73,6 +96,28 @@ pub struct Reservation {
     pub ceiling: SequenceState,
     /// The key as we know it; 0: absent.
     pub key_revision: i64,
+}
+
+impl Reserved {
+    fn runs_low(&self) -> bool {
+        let left = |ceiling: u64, next: u64| ceiling.saturating_sub(next);
+        left(self.ceiling.ceiling, self.next.ceiling) < SEQUENCE_BLOCK / 2
+            || left(self.ceiling.discontinuity, self.next.discontinuity) < DISCONTINUITY_BLOCK / 2
+    }
+}
+
+impl Reservation {
+    /// `None` while there are enough numbers. `sequence` is the key as we know it.
+    pub fn due(reserved: Option<Reserved>, sequence: Option<Versioned<SequenceState>>) -> Option<Self> {
+        let (stored, key_revision) = sequence.map_or(Default::default(), |s| (s.value, s.mod_revision));
+        let (from, low) = reserved.map_or((stored, true), |r| (r.next, r.runs_low()));
+        // After numbers were used beyond the ceiling (a long outage of the store) they count from where we are.
+        let ceiling = SequenceState {
+            ceiling: stored.ceiling.max(from.ceiling) + SEQUENCE_BLOCK,
+            discontinuity: stored.discontinuity.max(from.discontinuity) + DISCONTINUITY_BLOCK,
+        };
+        low.then_some(Self { from, ceiling, key_revision })
+    }
 }
 
 /// Why FFmpeg ended, as far as it decides what happens next.

@@ -17,7 +17,9 @@
 use std::time::Duration;
 
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce};
-pub use super::mixer_effects::{Exit, KeyClaim, ProcessEffect, ProcessOutcome, Reservation, StoreEffect};
+pub use super::mixer_effects::{
+    Exit, KeyClaim, LeftStream, ProcessEffect, ProcessOutcome, Reservation, Reserved, StoreEffect,
+};
 use super::model::{JanusStatus, LiveStatus, MixerState, SequenceState};
 use super::own_key::OwnKey;
 use super::plan::{Plan, Retry};
@@ -25,11 +27,6 @@ use super::restart::{Backoff, Budget, Restarts};
 use super::view::RoomView;
 
 mod store_lane;
-
-/// Media sequence numbers reserved in the store at once: about half an hour of two-second segments.
-pub const SEQUENCE_BLOCK: u64 = 1024;
-/// Discontinuity numbers reserved with them: one per FFmpeg start.
-pub const DISCONTINUITY_BLOCK: u64 = 64;
 
 #[derive(Debug, Clone)]
 pub struct MixerPolicy {
@@ -80,16 +77,10 @@ struct Port {
     epoch: Epoch,
 }
 
-/// Numbers the store holds for us: `next` is the first unpublished, `ceiling` the first not ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Reserved {
-    next: SequenceState,
-    ceiling: SequenceState,
-}
-
 #[derive(Debug)]
 pub struct MixerRoom {
     me: ModuleId,
+    incarnation: String,
     policy: MixerPolicy,
     process: Process,
     port: Option<Port>,
@@ -107,9 +98,11 @@ pub struct MixerRoom {
 }
 
 impl MixerRoom {
-    pub fn new(me: ModuleId, policy: MixerPolicy) -> Self {
+    /// `incarnation` is that of this module's heartbeat.
+    pub fn new(me: ModuleId, incarnation: String, policy: MixerPolicy) -> Self {
         Self {
             me,
+            incarnation,
             policy,
             process: Process::Idle,
             port: None,
@@ -124,6 +117,25 @@ impl MixerRoom {
             store_retry: Retry::default(),
             leaving: false,
         }
+    }
+
+    /// Takes over what an incarnation that is gone has left; nothing of it runs. `false`: the stream cannot go
+    /// on under its numbers, because the store no longer says that they are ours.
+    pub fn inherit(
+        &mut self,
+        port: Option<(MediaAddr, Epoch)>,
+        stream: Option<LeftStream>,
+        view: &RoomView,
+    ) -> bool {
+        self.port = port.map(|(rtp, epoch)| Port { rtp, epoch });
+        let Some(LeftStream { nonce, next, ceiling }) = stream else { return false };
+        let ours = view.sequence.as_ref().is_some_and(|stored| stored.value == ceiling);
+        if !ours && self.wanted(view).is_some_and(|wanted| wanted.nonce == nonce) {
+            return false;
+        }
+        self.stream = Some(nonce);
+        self.reserved = ours.then_some(Reserved { next, ceiling });
+        true
     }
 
     pub fn state(&self) -> &'static str {
@@ -149,6 +161,11 @@ impl MixerRoom {
 
     pub fn next_sequence(&self) -> Option<SequenceState> {
         self.reserved.map(|r| r.next)
+    }
+
+    /// What the store has reserved for us.
+    pub fn ceiling(&self) -> Option<SequenceState> {
+        self.reserved.map(|r| r.ceiling)
     }
 
     /// The store was seen up to `as_of`.

@@ -12,7 +12,7 @@ fn each_start_in_vain_allows_the_next_one_more_and_a_fragment_ends_that() {
     let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
     let crashes = Budget { max: 5, window: Duration::from_secs(30) };
     let policy = MixerPolicy { backoff, crashes, watchdog: WATCHDOG, hls_base: String::new() };
-    let mut room = MixerRoom::new(ModuleId::new("here").unwrap(), policy);
+    let mut room = MixerRoom::new(ModuleId::new("here").unwrap(), "i".into(), policy);
     let mut running =
         Running { epoch: Epoch(1), since: Duration::ZERO, feed: None, unfit: None, last_fragment: None };
     let mut allowed = Vec::new();
@@ -100,5 +100,5 @@ fn on_air() -> (MixerRoom, RoomView) {
     let (meta, live) =
         (Versioned { value: meta, mod_revision: 1 }, Versioned { value: live, mod_revision: 1 });
     let view = RoomView { meta: Some(meta), live: Some(live), ..RoomView::default() };
-    (MixerRoom::new(me, policy), view)
+    (MixerRoom::new(me, "run-1".into(), policy), view)
 }

@@ -5,6 +5,7 @@
 
 pub mod housekeeping;
 pub mod ids;
+pub mod janus_effects;
 pub mod janus_room;
 pub mod keys;
 pub mod leadership;
@@ -19,6 +20,7 @@ pub mod reassign;
 pub mod relay_room;
 pub mod restart;
 pub mod room;
+pub mod shown;
 pub mod view;
 
 #[cfg(test)]

@@ -69,6 +69,9 @@ pub struct JanusState {
     pub forwarder: Option<ForwarderState>,
     pub timestamp: UnixMs,
     pub epoch: Epoch,
+    /// The process that wrote it, as its heartbeat names itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +93,9 @@ pub struct MixerState {
     /// FFmpeg keeps crashing here: another mixer is to take the room. Taken back when it produces after all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gave_up: bool,
+    /// The process that wrote it, as its heartbeat names itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
 }
 
 /// `/rooms/{id}/sequence`: numbers at and above these were never published by anyone but who reserved them.
@@ -149,6 +155,9 @@ impl MarkLabel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     pub label: MarkLabel,
+    /// The store's number of the lease it falls away with, if it does: what replaces it does so too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<i64>,
 }
 
 /// `/leaders/rooms`, under the leader's lease.

@@ -254,7 +254,7 @@ mod tests {
     ) -> Modules {
         let view = |heartbeat: Option<(Health, u32)>, mark: Option<MarkLabel>| ModuleView {
             heartbeat: heartbeat.map(|(status, capacity)| versioned(heartbeat_of(status, capacity))),
-            mark: mark.map(|label| versioned(Mark { label })),
+            mark: mark.map(|label| versioned(Mark { label, lease: None })),
         };
         list.into_iter()
             .map(|(name, heartbeat, mark)| ((ModuleKind::Janus, id(name)), Arc::new(view(heartbeat, mark))))

@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use super::ids::{ModuleId, RoomId};
 use super::keys::ModuleKind;
-use super::model::{Health, LiveMeta, LiveStatus, MarkLabel};
-use super::placement::{Load, Placement, assigned, pick_if};
-use super::view::{ModuleView, Modules, RoomView, Rooms};
+use super::model::{Health, LiveMeta, LiveStatus, Mark, MarkLabel};
+use super::placement::{Load, Placement, assigned, load_on, pick_if};
+use super::view::{ModuleView, Modules, RoomView, Rooms, Versioned};
 
 /// How long somebody else's restart is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +79,20 @@ pub struct Reassignment {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     pub moves: Vec<Reassignment>,
+    /// Modules marked `draining` that have no room any more.
+    pub drained: Vec<Drained>,
     /// Each module that should be left and is not yet, or each room that nobody takes, with the reason.
     pub waits: Vec<String>,
     /// When to ask again at the latest (monotonic).
     pub until: Option<Duration>,
+}
+
+/// A mark to be replaced, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drained {
+    pub kind: ModuleKind,
+    pub id: ModuleId,
+    pub mark: Versioned<Mark>,
 }
 
 type Key = (ModuleKind, ModuleId);
@@ -181,6 +191,7 @@ impl Reassigner {
             verdict.until = Some(now + LOOK_AGAIN);
             return verdict;
         };
+        verdict.drained = drained(rooms, modules, &load);
         let against = self.against(modules, steady_since);
         let mut placing = Placing { me: self, modules, load };
         let mut waiting: BTreeMap<Key, usize> = BTreeMap::new();
@@ -352,6 +363,22 @@ fn sends_away(label: MarkLabel) -> bool {
         MarkLabel::Unready | MarkLabel::Draining | MarkLabel::Drained => true,
         MarkLabel::Ready | MarkLabel::Cordon => false,
     }
+}
+
+/// Nothing is assigned to it, and no key says that it still has a room.
+fn drained(rooms: &Rooms, modules: &Modules, load: &[Load; 2]) -> Vec<Drained> {
+    let holds = |kind, id: &ModuleId| {
+        let held = |view: &RoomView| match kind {
+            ModuleKind::Janus => view.janus.as_ref().is_some_and(|key| key.id == *id),
+            ModuleKind::Mixer => view.mixer.as_ref().is_some_and(|key| key.id == *id),
+        };
+        load_on(&load[kind as usize], id) > 0 || rooms.values().any(|view| held(view))
+    };
+    let marked = modules.iter().filter_map(|((kind, id), view)| {
+        let mark = view.mark.clone().filter(|mark| mark.label == MarkLabel::Draining)?;
+        (!holds(*kind, id)).then(|| Drained { kind: *kind, id: id.clone(), mark })
+    });
+    marked.collect()
 }
 
 fn on_air(rooms: &Rooms) -> impl Iterator<Item = (&RoomId, &RoomView, &LiveMeta)> {

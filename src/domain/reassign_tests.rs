@@ -151,6 +151,21 @@ fn nobody_to_take_a_room_is_a_wait_with_its_reason() {
 }
 
 #[test]
+fn a_draining_module_is_drained_when_its_last_room_has_left_and_its_last_key_is_gone() {
+    let mut house = House::new(&["a", "b"]);
+    house.room("room", "b", "a");
+    house.mixers.get_mut("a").unwrap().1 = Some(MarkLabel::Draining);
+    house.give_up("room");
+    let first = house.at(20_000);
+    assert_eq!((first.moves.len(), first.drained), (1, vec![]));
+    house.obey(&first.moves[0]);
+    assert_eq!(house.at(20_001).drained, [], "its key is still there");
+    house.change(&RoomId::new("room").unwrap(), |view| view.mixer = None);
+    let [drained] = &house.at(20_002).drained[..] else { panic!("it has nothing any more") };
+    assert_eq!((drained.kind, &drained.id), (ModuleKind::Mixer, &id("a")));
+}
+
+#[test]
 fn a_room_that_was_given_up_goes_to_each_other_mixer_once() {
     let mut house = House::new(&["a", "b", "c"]);
     house.room("room", "a", "a");
@@ -332,7 +347,7 @@ impl House {
             let view = |(name, (status, mark)): (&String, &(Health, Option<MarkLabel>))| {
                 let view = ModuleView {
                     heartbeat: Some(versioned(heartbeat(*status))),
-                    mark: mark.map(|label| versioned(Mark { label })),
+                    mark: mark.map(|label| versioned(Mark { label, lease: None })),
                 };
                 ((kind, id(name)), Arc::new(view))
             };
@@ -362,8 +377,14 @@ impl House {
             let live = view.live.as_ref().unwrap();
             let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 20_000 };
             let (id, epoch) = (live.mixer_id.clone(), live.epoch);
-            view.mixer =
-                Some(versioned(MixerState { id, rtp, hls_url: String::new(), epoch, gave_up: true }));
+            view.mixer = Some(versioned(MixerState {
+                id,
+                rtp,
+                hls_url: String::new(),
+                epoch,
+                incarnation: None,
+                gave_up: true,
+            }));
         });
     }
 }

@@ -153,15 +153,15 @@ pub fn status(view: &RoomView) -> Option<RoomStatus> {
         return Some(RoomStatus::Removing);
     }
     let janus = view.janus.as_ref().filter(|j| j.epoch == live.epoch).map(|j| j.status);
-    let mixer = view.mixer.as_ref().is_some_and(|m| m.epoch == live.epoch);
+    let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch).map(|m| m.rtp);
+    let target = view.janus.as_ref().and_then(|j| j.forwarder).map(|f| f.target);
     // A stop leaves no key behind, so one of an older epoch means that the room was moved while on air.
     let moved = view.janus.as_ref().is_some_and(|j| j.epoch < live.epoch)
         || view.mixer.as_ref().is_some_and(|m| m.epoch < live.epoch);
     Some(match (janus, mixer) {
-        (Some(JanusStatus::Forwarding), true) => RoomStatus::OnAir,
-        (Some(JanusStatus::Forwarding), false) | (Some(JanusStatus::NotForwarding), _) => {
-            RoomStatus::Degraded
-        }
+        (Some(JanusStatus::Forwarding), Some(rtp)) if target == Some(rtp) => RoomStatus::OnAir,
+        // To nobody, or to a port where this mixer no longer waits.
+        (Some(JanusStatus::Forwarding | JanusStatus::NotForwarding), _) => RoomStatus::Degraded,
         _ if moved => RoomStatus::Degraded,
         _ => RoomStatus::Starting,
     })

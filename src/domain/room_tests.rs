@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::ids::{MediaAddr, ModuleId, Pin};
-use crate::domain::model::{JanusState, MixerState};
+use crate::domain::model::{ForwarderState, JanusState, MixerState};
 
 const GRACE: Duration = Duration::from_secs(60);
 const NOW: UnixMs = UnixMs(1_000_000);
@@ -34,6 +34,19 @@ fn a_room_that_lost_its_forwarding_or_is_moving_is_degraded() {
     room.mixer = Some(mixer(Epoch(epoch.0 - 1)));
     room.janus = None;
     assert_eq!(status(&room), Some(RoomStatus::Degraded), "the old mixer still has it");
+}
+
+#[test]
+fn a_room_whose_sound_goes_to_a_port_where_nobody_waits_is_degraded() {
+    let mut room = started(created());
+    let epoch = room.live.as_ref().unwrap().epoch;
+    room.janus = Some(janus(epoch, JanusStatus::Forwarding));
+    let mut moved = mixer(epoch);
+    moved.value.rtp.port += 2;
+    room.mixer = Some(moved);
+    assert_eq!(status(&room), Some(RoomStatus::Degraded));
+    room.mixer = Some(mixer(epoch));
+    assert_eq!(status(&room), Some(RoomStatus::OnAir));
 }
 
 #[test]
@@ -252,18 +265,19 @@ fn meta() -> Meta {
 
 fn janus(epoch: Epoch, status: JanusStatus) -> Versioned<JanusState> {
     let id = ModuleId::new("j").unwrap();
-    let value = JanusState { id, janus_room_id: 123_456, status, forwarder: None, timestamp: NOW, epoch };
+    let forwarder =
+        (status == JanusStatus::Forwarding).then(|| ForwarderState { stream_id: 1, target: rtp() });
+    let (janus_room_id, incarnation) = (123_456, None);
+    let value = JanusState { id, janus_room_id, status, forwarder, timestamp: NOW, epoch, incarnation };
     Versioned { value, mod_revision: 5 }
 }
 
 fn mixer(epoch: Epoch) -> Versioned<MixerState> {
-    let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 10_000 };
-    let value = MixerState {
-        id: ModuleId::new("m").unwrap(),
-        rtp,
-        hls_url: "http://m".into(),
-        epoch,
-        gave_up: false,
-    };
+    let (id, hls_url) = (ModuleId::new("m").unwrap(), "http://m".into());
+    let value = MixerState { id, rtp: rtp(), hls_url, epoch, incarnation: None, gave_up: false };
     Versioned { value, mod_revision: 5 }
+}
+
+fn rtp() -> MediaAddr {
+    MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 10_000 }
 }

@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 
-mod parts;
+mod janus_world;
+mod mixer_world;
 mod world;
 
 use world::World;
@@ -24,6 +25,7 @@ enum Step {
     FfmpegDies { node: usize, bind: bool },
     JanusRestarts { node: usize },
     MixerNodeRestarts { node: usize },
+    MixerActorPanics { node: usize },
     Tick { ms: u16 },
 }
 
@@ -35,6 +37,10 @@ enum Luck {
     Timeout {
         happened: bool,
     },
+    /// The caller sees a timeout; a Janus room is created all the same, this much later.
+    Late {
+        ms: u16,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -44,6 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             6 => Just(Luck::Works),
             1 => Just(Luck::Refused),
             1 => any::<bool>().prop_map(|happened| Luck::Timeout { happened }),
+            1 => (0..25_000u16).prop_map(|ms| Luck::Late { ms }),
         ]
     };
     let step = prop_oneof![
@@ -59,6 +66,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (node(), any::<bool>()).prop_map(|(node, bind)| Step::FfmpegDies { node, bind }),
         1 => node().prop_map(|node| Step::JanusRestarts { node }),
         1 => node().prop_map(|node| Step::MixerNodeRestarts { node }),
+        1 => node().prop_map(|node| Step::MixerActorPanics { node }),
         3 => (0..3000u16).prop_map(|ms| Step::Tick { ms }),
     ];
     proptest::collection::vec(step, 0..150)

@@ -22,6 +22,11 @@ pub(super) struct MediaClock {
 }
 
 impl MediaClock {
+    /// Goes on behind media that ended at this time.
+    pub fn behind(end: UnixMs) -> Self {
+        Self { next: end.0.saturating_mul(1000), lateness: None }
+    }
+
     /// The first fragment of a process, arrived at `wall`.
     pub fn anchor(&mut self, wall: UnixMs, duration: Duration) {
         self.next = self.next.max(Self::start(wall, duration));

@@ -27,6 +27,8 @@ enum Step {
     Successor {
         reserved: u64,
     },
+    /// The packager is lost in a panic; another goes on with the same stream.
+    Resumed,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -38,6 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop::collection::vec(any::<u8>(), 1..40).prop_map(Step::Garbage),
         1 => Just(Step::Stretched),
         1 => (0u64..1100).prop_map(|reserved| Step::Successor { reserved }),
+        1 => Just(Step::Resumed),
     ]
 }
 
@@ -113,6 +116,7 @@ impl Room {
                 self.new_process();
             }
             Step::Successor { reserved } => self.successor(reserved),
+            Step::Resumed => self.resumed(),
         }
         self.look();
     }
@@ -154,6 +158,16 @@ impl Room {
         self.taken.truncate(self.taken.len() - open);
         let (packager, stream) = Packager::new(self.config, self.keys.clone(), start);
         (self.packager, self.stream) = (packager, stream);
+        self.new_process();
+    }
+
+    /// Nothing of what was published is lost, the parts of an open segment included.
+    fn resumed(&mut self) {
+        let next = self.packager.next();
+        let nobody = Packager::new(self.config, self.keys.clone(), SequenceStart::default()).0;
+        drop(std::mem::replace(&mut self.packager, nobody));
+        self.packager = Packager::resume(self.config, self.keys.clone(), &self.stream).unwrap();
+        assert_eq!(self.packager.next(), next);
         self.new_process();
     }
 

@@ -87,6 +87,15 @@ struct OpenSegment {
     plain: Vec<Bytes>,
 }
 
+impl OpenSegment {
+    fn reopened(open: Open, keys: &ContentKeys) -> Result<Self, crypto::Undecryptable> {
+        let key = keys.key(open.head.key_index);
+        let plain = open.parts.iter().map(|part| crypto::decrypt(&key, open.head.msn, &part.bytes));
+        let plain = plain.map(|bytes| bytes.map(Bytes::from)).collect::<Result<_, _>>()?;
+        Ok(Self { open, plain })
+    }
+}
+
 /// Where the bytes come from.
 #[derive(Debug)]
 enum Process {
@@ -133,6 +142,33 @@ impl Packager {
             stream: stream.clone(),
         };
         (packager, stream)
+    }
+
+    /// Goes on with a stream whose packager is gone: what its readers were told last is the truth. `None` if it
+    /// has ended, or was made with other keys.
+    pub fn resume(config: PackagerConfig, keys: ContentKeys, stream: &Arc<LiveStream>) -> Option<Self> {
+        let last = stream.snapshot();
+        if last.phase == Phase::Ended || stream.hint() != keys.hint() {
+            return None;
+        }
+        let open = match &last.open {
+            Some(open) => Some(OpenSegment::reopened(open.clone(), &keys).ok()?),
+            None => None,
+        };
+        let packager = Self {
+            keys,
+            key_rotation: config.key_rotation.max(1),
+            limits: stream.limits(),
+            window: last.window.clone(),
+            open,
+            next: last.next(),
+            process: Process::Idle,
+            clock: MediaClock::behind(last.end()),
+            last_part_at: last.last_part_at,
+            stream: stream.clone(),
+        };
+        packager.publish(Phase::Live);
+        Some(packager)
     }
 
     /// A new FFmpeg process: what it writes stands behind a discontinuity, with its own init section. Closes
@@ -301,10 +337,11 @@ impl Packager {
 }
 
 impl Drop for Packager {
-    /// Readers that wait for what this one would have made are told to ask again.
+    /// Readers that wait for what this one would have made are told to ask again. Renders nothing: it may be a
+    /// panic of ours that ends it.
     fn drop(&mut self) {
         if !matches!(self.process, Process::Finished) {
-            self.publish(Phase::Superseded);
+            self.stream.supersede();
         }
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::names::{MediaFile, NonceHint};
+use super::packager::SequenceStart;
 use super::window::{Limits, Open, Window};
 use crate::domain::ids::UnixMs;
 
@@ -23,8 +24,8 @@ pub(super) enum Phase {
     Superseded,
 }
 
-/// One state of the stream. Never changes once published.
-#[derive(Debug)]
+/// One state of the stream. Never changes once published. Cheap to clone: what it holds is shared.
+#[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub phase: Phase,
     /// `None` until a segment is complete: hls.js takes a playlist of parts alone for an empty one.
@@ -93,6 +94,16 @@ impl LiveStream {
 
     pub(super) fn publish(&self, snapshot: Snapshot) {
         self.state.send_replace(Arc::new(snapshot));
+    }
+
+    /// Nothing more comes from this packager.
+    pub(super) fn supersede(&self) {
+        let last = self.snapshot();
+        self.publish(Snapshot { phase: Phase::Superseded, ..(*last).clone() });
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -168,6 +179,23 @@ impl LiveStream {
 }
 
 impl Snapshot {
+    /// What comes next, of segments and discontinuities.
+    pub fn next(&self) -> SequenceStart {
+        let open = self.open.iter().map(|open| &open.head);
+        let heads = self.window.listed().map(|segment| &segment.head).chain(open);
+        let discontinuity =
+            self.window.discontinuity_sequence() + heads.filter(|head| head.discontinuity).count() as u64;
+        SequenceStart { media_sequence: self.hinted.0, discontinuity }
+    }
+
+    /// When the media so far end.
+    pub fn end(&self) -> UnixMs {
+        let closed = self.window.held().last().map(|segment| (segment.head.started, segment.duration));
+        let open = self.open.as_ref().map(|open| (open.head.started, open.duration));
+        let (started, duration) = open.or(closed).unwrap_or((UnixMs(0), Duration::ZERO));
+        UnixMs(started.0 + duration.as_millis() as u64)
+    }
+
     fn playlist_at(&self, at: Option<(u64, Option<u32>)>, limits: &Limits) -> Answer<PlaylistBody> {
         let Some(bytes) = self.playlist.clone() else { return self.never_more() };
         let ended = self.phase == Phase::Ended;

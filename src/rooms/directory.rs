@@ -120,7 +120,7 @@ impl Directory {
         let mut rooms: Vec<_> = known
             .rooms
             .range::<RoomId, _>((from, Bound::Unbounded))
-            .filter_map(|(id, view)| super::Room::of(id.clone(), view.clone()))
+            .filter_map(|(id, view)| super::Room::of(id.clone(), view.clone(), &known.modules))
             .take(limit.saturating_add(1))
             .collect();
         let more = rooms.len() > limit;

@@ -21,9 +21,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::domain::ids::{InvalidName, Pin, RoomId, UnixMs};
-use crate::domain::model::Meta;
-use crate::domain::room::{CreateDenied, NoSuchRoom, RoomStatus, StartDenied, Waiting, status};
-use crate::domain::view::RoomView;
+use crate::domain::model::{JanusStatus, Meta};
+use crate::domain::room::{CreateDenied, NoSuchRoom, RoomStatus, StartDenied, Waiting};
+use crate::domain::shown::{Shown, shown};
+use crate::domain::view::{Modules, RoomView};
 use crate::store::StoreError;
 
 pub use directory::{Directory, Scope};
@@ -53,6 +54,10 @@ pub struct NewRoom {
 pub struct Room {
     pub id: RoomId,
     pub status: RoomStatus,
+    /// What its Janus says; `None` while it does not have the room, or is not there.
+    pub janus: Option<JanusStatus>,
+    /// Its mixer is there and waits for the room's sound.
+    pub listening: bool,
     pub meta: Meta,
     pub view: Arc<RoomView>,
 }
@@ -107,10 +112,10 @@ pub fn now() -> UnixMs {
 
 impl Room {
     /// `None` when the view is of no room, or of what is left of one.
-    pub fn of(id: RoomId, view: Arc<RoomView>) -> Option<Self> {
-        let status = status(&view)?;
+    pub fn of(id: RoomId, view: Arc<RoomView>, modules: &Modules) -> Option<Self> {
+        let Shown { status, janus, listening } = shown(&view, modules)?;
         let meta = view.meta.as_ref()?.value.clone();
-        Some(Self { id, status, meta, view })
+        Some(Self { id, status, janus, listening, meta, view })
     }
 }
 

@@ -89,17 +89,17 @@ impl RoomService {
                 false => RoomWrite::Put { meta: Some(meta), live: None },
             }))
         };
-        self.change_from_store(&id, decide).await.and_then(|view| found(id.clone(), view))
+        self.change_from_store(&id, decide).await.and_then(|view| self.found(&id, view))
     }
 
     /// From this node's directory, so also while the store is away; a room it does not know yet is looked
     /// for in the store.
     pub async fn get(&self, id: &RoomId) -> Result<Room, RoomError> {
         if let Some(view) = self.directory.room(id) {
-            return Room::of(id.clone(), view).ok_or(RoomError::NotFound);
+            return self.shown(id, view).ok_or(RoomError::NotFound);
         }
         let read = txn::read(&*self.store, id).await?;
-        found(id.clone(), read.view)
+        self.found(id, read.view)
     }
 
     /// Rooms after `after` in the order of their ids, from this node's directory.
@@ -113,20 +113,20 @@ impl RoomService {
         let mut hold = self.in_flight.hold(id.clone());
         let decide =
             |read: &Read| Ok(admit_start(&read.view, || self.place(&mut hold), random_nonce(), now())?);
-        self.change(id, decide).await.and_then(|view| found(id.clone(), view))
+        self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
     /// Ends the live; the room stays.
     pub async fn stop(&self, id: &RoomId) -> Result<Room, RoomError> {
         let decide = |read: &Read| Ok(admit_stop(&read.view, now(), self.removing_grace)?);
-        self.change(id, decide).await.and_then(|view| found(id.clone(), view))
+        self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
     /// Ends the room. `None`: it held nothing and is gone; else it is `removing`.
     pub async fn delete(&self, id: &RoomId) -> Result<Option<Room>, RoomError> {
         let decide = |read: &Read| Ok(admit_delete(&read.view, now(), self.removing_grace)?);
         let view = self.change(id, decide).await?;
-        Ok(Room::of(id.clone(), Arc::new(view)))
+        Ok(self.shown(id, Arc::new(view)))
     }
 
     /// Ends what should have ended by itself; says what it was. Costs nothing while the directory shows a
@@ -236,6 +236,14 @@ impl RoomService {
         }
     }
 
+    fn found(&self, id: &RoomId, view: RoomView) -> Result<Room, RoomError> {
+        self.shown(id, Arc::new(view)).ok_or(RoomError::NotFound)
+    }
+
+    fn shown(&self, id: &RoomId, view: Arc<RoomView>) -> Option<Room> {
+        Room::of(id.clone(), view, &self.directory.modules())
+    }
+
     /// A room that goes on air is news for operators.
     fn tell(&self, room: &RoomId, write: &RoomWrite) {
         if let RoomWrite::Put { live: Some(live), .. } = write
@@ -245,10 +253,6 @@ impl RoomService {
             RoomPlaced { room, epoch: live.epoch, janus, mixer, reason: "started" }.emit(&self.metrics);
         }
     }
-}
-
-fn found(id: RoomId, view: RoomView) -> Result<Room, RoomError> {
-    Room::of(id, Arc::new(view)).ok_or(RoomError::NotFound)
 }
 
 fn checked_anchors(wanted: Option<u8>) -> Result<u8, InvalidName> {

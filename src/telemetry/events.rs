@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tracing::field::display;
 use tracing::{error, info, warn};
 
 use super::Metrics;
@@ -36,8 +37,9 @@ pub trait Event {
 /// `/readyz` says 200 from now on. Scripts wait for this line.
 pub struct NodeReady<'a> {
     pub node: &'a ModuleId,
-    pub api: SocketAddr,
-    pub hls: SocketAddr,
+    /// `None`: no role of this node has one.
+    pub api: Option<SocketAddr>,
+    pub hls: Option<SocketAddr>,
     pub ops: SocketAddr,
 }
 
@@ -131,7 +133,8 @@ impl Event for NodeReady<'_> {
     const NAME: &'static str = "node_ready";
 
     fn log(&self) {
-        info!(node = %self.node, api = %self.api, hls = %self.hls, ops = %self.ops, "ready");
+        let (api, hls) = (self.api.map(display), self.hls.map(display));
+        info!(node = %self.node, api, hls, ops = %self.ops, "ready");
     }
 }
 
@@ -334,12 +337,14 @@ mod tests {
         let (_, log) = observed(|metrics| {
             let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
             let node = &ModuleId::new("node-1").unwrap();
-            NodeReady { node, api: at(3000), hls: at(8080), ops: at(9464) }.emit(metrics);
+            NodeReady { node, api: Some(at(3000)), hls: Some(at(8080)), ops: at(9464) }.emit(metrics);
+            NodeReady { node, api: None, hls: Some(at(8080)), ops: at(9464) }.emit(metrics);
             NodeStopping { node, reason: "SIGTERM" }.emit(metrics);
             let room = &RoomId::new("demo").unwrap();
             RoomPlaced { room, epoch: Epoch(1), janus: node, mixer: node, reason: "started" }.emit(metrics);
         });
         assert!(log.contains("ready node=node-1 api=127.0.0.1:3000 hls=127.0.0.1:8080 ops=127.0.0.1:9464"));
+        assert!(log.contains("ready node=node-1 hls=127.0.0.1:8080 ops=127.0.0.1:9464"), "{log}");
     }
 
     /// Runs `story` and gives what `/metrics` and the log then say.

@@ -1,5 +1,6 @@
 //! Several nodes on one etcd: modules lost, frozen and given up under a room on air, and who keeps house.
 
+mod drain;
 mod housekeeping;
 mod leader;
 mod listening;
@@ -21,8 +22,6 @@ use crate::support::until;
 
 /// Short, so that a loss is noticed soon; etcd grants nothing below 2 s.
 const TTL: &str = "3s";
-/// Where a proxy of the listener nodes would be.
-const PUBLIC_URL: &str = "http://listen.example";
 const ROOM: &str = "live";
 const HZ: f64 = 440.0;
 
@@ -96,7 +95,6 @@ async fn member(etcd: &Etcd, id: &str, roles: &str, settings: &[(&str, &str)]) -
         ("node.roles", roles),
         ("rooms.heartbeat_ttl", TTL),
         ("rooms.housekeeping_interval", "1s"),
-        ("http.public_hls_url", PUBLIC_URL),
     ];
     all.extend_from_slice(settings);
     node_on_etcd(etcd, &all).await

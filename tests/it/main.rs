@@ -8,6 +8,7 @@ mod documentation;
 mod janus;
 mod listening;
 mod media;
+mod mixer;
 mod operations;
 mod rooms;
 mod store;

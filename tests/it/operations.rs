@@ -128,7 +128,7 @@ async fn a_node_is_ready_while_its_janus_answers() {
         let checks = answer.json()["checks"].as_array().unwrap().clone();
         checks.iter().map(|check| check["name"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(names(&ready), ["node", "store", "janus", "ffmpeg"]);
+    assert_eq!(names(&ready), ["node", "store", "api", "janus", "ffmpeg", "hls"]);
     janus.janus.stop(Duration::from_secs(1)).await.unwrap();
     let reason = not_ready(&node, "janus").await;
     assert!(reason.contains("/actors"), "{reason}");
@@ -138,6 +138,18 @@ async fn a_node_is_ready_while_its_janus_answers() {
     assert!(ops(&node, "/metrics").await.text().contains("stentor_janus_up 0"));
     let refused = node.post("/api/rooms", serde_json::json!({ "roomId": "abc", "start": true })).await;
     assert_eq!((refused.status, refused.code().as_str()), (503, "no_janus_available"));
+    assert!(node.stop().success());
+}
+
+#[actix::test]
+async fn a_listeners_node_is_ready_to_listen_and_names_no_address_that_it_has_not() {
+    let mut node = Node::start(&[("node.roles", "hls")]).await;
+    let ready = node.readyz().await;
+    let checks = ready.json()["checks"].clone();
+    let ok = |name: &str| serde_json::json!({ "name": name, "ok": true });
+    assert_eq!((ready.status, checks), (200, Value::Array(["node", "store", "hls"].map(ok).to_vec())));
+    let line = node.log().into_iter().find(|line| line["message"] == "ready").unwrap();
+    assert!(line["api"].is_null() && line["hls"].is_string() && line["ops"].is_string(), "{line}");
     assert!(node.stop().success());
 }
 

@@ -3,6 +3,7 @@
 mod crash;
 mod endings;
 mod failures;
+mod janus_trouble;
 mod orderly;
 mod tones;
 

@@ -26,7 +26,7 @@ impl RoomOnBridge {
     pub async fn run(&self, effect: Effect) -> Outcome {
         let done = match effect {
             Effect::Inspect => self.inspect().await,
-            Effect::Create { epoch, pin } => self.create(epoch, pin).await,
+            Effect::Create { epoch, pin, again } => self.create(epoch, pin, again).await,
             Effect::Destroy { janus_room_id } => self.destroy(janus_room_id).await,
             Effect::ListForwarders { janus_room_id } => self.forwarders(janus_room_id).await,
             Effect::StartForwarder { janus_room_id, target } => self.start(janus_room_id, target).await,
@@ -41,25 +41,38 @@ impl RoomOnBridge {
     }
 
     async fn inspect(&self) -> Result<Outcome, JanusError> {
-        let rooms = self.bridge.list_rooms().await?;
-        let mine = rooms.iter().filter_map(|info| found(info, &self.cluster));
-        let mine = mine.filter(|(room, _)| *room == self.room).map(|(_, found)| found);
-        Ok(Outcome::Inspected(mine.collect()))
+        Ok(Outcome::Inspected(self.mine().await?))
     }
 
-    async fn create(&self, epoch: Epoch, pin: Pin) -> Result<Outcome, JanusError> {
+    /// What the Janus has of this room.
+    async fn mine(&self) -> Result<Vec<Found>, JanusError> {
+        let rooms = self.bridge.list_rooms().await?;
+        let ours = rooms.iter().filter_map(|info| found(info, &self.cluster));
+        Ok(ours.filter(|(room, _)| *room == self.room).map(|(_, found)| found).collect())
+    }
+
+    async fn create(&self, epoch: Epoch, pin: Pin, again: Option<u32>) -> Result<Outcome, JanusError> {
         let Some(mark) = RoomMark::new(&self.cluster, self.room.clone(), epoch) else {
             return Ok(refused("node.cluster cannot be part of a Janus room description"));
         };
+        let fresh = std::iter::repeat_with(|| rand::random_range(100_000..1_000_000)).take(NUMBER_TRIES);
         let mut room =
             NewRoom { janus_room_id: 0, description: mark.to_string(), pin, secret: self.secret() };
-        for _ in 0..NUMBER_TRIES {
-            room.janus_room_id = rand::random_range(100_000..1_000_000);
+        for janus_room_id in again.into_iter().chain(fresh) {
+            room.janus_room_id = janus_room_id;
             match self.bridge.create_room(&room).await {
-                Err(JanusError::Plugin(PluginError::RoomExists)) => {}
-                other => {
-                    return other.map(|()| Outcome::Created { janus_room_id: room.janus_room_id, epoch });
+                Ok(()) => return Ok(Outcome::Created { janus_room_id, epoch }),
+                Err(JanusError::Plugin(PluginError::RoomExists)) if again == Some(janus_room_id) => {
+                    let mine = self.mine().await?;
+                    if mine.iter().any(|found| found.janus_room_id == janus_room_id) {
+                        return Ok(Outcome::Inspected(mine));
+                    }
                 }
+                Err(JanusError::Plugin(PluginError::RoomExists)) => {}
+                Err(error) if error.outcome_unknown() => {
+                    return Ok(Outcome::Unanswered { janus_room_id, why: error.to_string() });
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(refused("every room number tried is taken on this Janus"))
@@ -68,14 +81,18 @@ impl RoomOnBridge {
     async fn destroy(&self, janus_room_id: u32) -> Result<Outcome, JanusError> {
         match self.bridge.destroy_room(janus_room_id, &self.secret()).await {
             Ok(()) | Err(JanusError::Plugin(PluginError::NoSuchRoom)) => Ok(Outcome::Gone { janus_room_id }),
-            Err(error) => Err(error),
+            Err(error) => locked(error, janus_room_id),
         }
     }
 
     async fn forwarders(&self, janus_room_id: u32) -> Result<Outcome, JanusError> {
-        let listed = self.bridge.list_forwarders(janus_room_id, &self.secret()).await?;
-        let forwarders = listed.iter().map(forwarder).collect();
-        Ok(Outcome::Forwarders { janus_room_id, forwarders })
+        match self.bridge.list_forwarders(janus_room_id, &self.secret()).await {
+            Ok(listed) => {
+                let forwarders = listed.iter().map(forwarder).collect();
+                Ok(Outcome::Forwarders { janus_room_id, forwarders })
+            }
+            Err(error) => locked(error, janus_room_id),
+        }
     }
 
     async fn start(&self, janus_room_id: u32, target: MediaAddr) -> Result<Outcome, JanusError> {
@@ -101,6 +118,14 @@ pub fn refused(why: impl ToString) -> Outcome {
 
 fn forwarder(info: &ForwarderInfo) -> ForwarderState {
     ForwarderState { stream_id: info.stream_id, target: MediaAddr { ip: info.ip, port: info.port } }
+}
+
+/// Of requests that need no more than the room's secret.
+fn locked(error: JanusError, janus_room_id: u32) -> Result<Outcome, JanusError> {
+    match error {
+        JanusError::Plugin(PluginError::Unauthorized) => Ok(Outcome::Locked { janus_room_id }),
+        error => Err(error),
+    }
 }
 
 fn failed(error: JanusError) -> Outcome {

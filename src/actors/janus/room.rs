@@ -11,7 +11,7 @@ use super::bridge::{self, RoomOnBridge};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
 use crate::domain::ids::RoomId;
-use crate::domain::janus_room::{Effect, Found, JanusRoom, Outcome};
+use crate::domain::janus_room::{Effect, Found, JanusRoom, LOCKED, Outcome};
 use crate::domain::keys::{self, RoomPart};
 use crate::domain::plan::Plan;
 use crate::domain::view::RoomView;
@@ -59,7 +59,7 @@ impl JanusRoomActor {
         link: GatewayLink,
         parent: ActorRef<super::gateway::Msg>,
     ) -> Self {
-        let machine = JanusRoom::new(context.me.clone(), context.backoff());
+        let machine = JanusRoom::new(context.me.clone(), context.incarnation.to_string(), context.backoff());
         Self {
             room,
             context,
@@ -101,6 +101,16 @@ impl JanusRoomActor {
                 // A parent that is gone takes its children along anyway.
                 let _ = self.parent.tell(super::gateway::Msg::Finished(self.room.clone()));
             }
+        }
+    }
+
+    fn report(&self, outcome: &Outcome) {
+        let (room, doing) = (&self.room, &self.reason);
+        match outcome {
+            Outcome::Failed(failure) => tracing::warn!(%room, %failure, doing, "janus room"),
+            Outcome::Unanswered { why, .. } => tracing::warn!(%room, failure = why, doing, "janus room"),
+            Outcome::Locked { janus_room_id } => tracing::warn!(%room, "Janus room {janus_room_id} {LOCKED}"),
+            _ => {}
         }
     }
 
@@ -158,9 +168,7 @@ impl Behaviour for JanusRoomActor {
             Msg::Retry => {}
             Msg::Done(outcome) => {
                 self.busy = false;
-                if let Outcome::Failed(failure) = &outcome {
-                    tracing::warn!(room = %self.room, %failure, doing = self.reason, "janus room");
-                }
+                self.report(&outcome);
                 self.machine.done(outcome, self.context.clock.now(), dice());
                 self.look();
             }

@@ -6,6 +6,8 @@
 //! └─ FfmpegProcess*      one per room: process, packager, keys
 //! ```
 
+mod claims;
+mod estate;
 pub mod process;
 pub mod room;
 pub mod streams;

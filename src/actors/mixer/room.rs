@@ -1,6 +1,6 @@
 //! One room on this mixer: the shell around [`domain::mixer_room`](crate::domain::mixer_room).
 //!
-//! Owns the FFmpeg process and the packager. A store write and a process effect may be under way side by side,
+//! Owns the FFmpeg process and the packager; ports and stream are kept in the room's [`Estate`]. A store write and a process effect may be under way side by side,
 //! one each; the bytes of FFmpeg flow past both.
 
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use serde_json::json;
 use tokio::process::ChildStdout;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::claims;
+use super::estate::{Estate, OpenStream};
 use super::process::{self, Ended, Output, Spawned};
 use super::{MixerShared, PortLease};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
 use crate::domain::ids::{Epoch, Nonce, RoomId};
-use crate::domain::keys::{self, RoomPart};
 use crate::domain::mixer_room::{
-    Exit, KeyClaim, MixerRoom, ProcessEffect, ProcessOutcome, Reservation, STARVED, StoreEffect,
+    Exit, LeftStream, MixerRoom, ProcessEffect, ProcessOutcome, STARVED, StoreEffect,
 };
 use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::view::RoomView;
 use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, Progress, SequenceStart};
-use crate::store::Txn;
 use crate::telemetry::events::{Event, FfmpegExit, FfmpegExited, FfmpegStarted};
 
 /// A start ends with the first fragment. Without RTP there is none, and the starts of others must not wait for
@@ -38,7 +38,7 @@ pub struct FfmpegRoom {
     parent: ActorRef<super::supervisor::Msg>,
     machine: MixerRoom,
     view: Arc<RoomView>,
-    lease: Option<PortLease>,
+    estate: Estate,
     running: Option<Running>,
     stream: Option<(Packager, Arc<LiveStream>)>,
     process_busy: bool,
@@ -102,6 +102,7 @@ impl FfmpegRoom {
         context: Context,
         shared: MixerShared,
         machine: MixerRoom,
+        estate: Estate,
         parent: ActorRef<super::supervisor::Msg>,
     ) -> Self {
         Self {
@@ -111,7 +112,7 @@ impl FfmpegRoom {
             parent,
             machine,
             view: Arc::default(),
-            lease: None,
+            estate,
             running: None,
             stream: None,
             process_busy: false,
@@ -163,7 +164,7 @@ impl FfmpegRoom {
             Plan::Do { effect, reason } => {
                 self.reasons.store = reason.into_owned();
                 self.store_busy = true;
-                let write = write(self.context.clone(), self.room.clone(), effect.clone());
+                let write = claims::write(self.context.clone(), self.room.clone(), effect.clone());
                 cx.run(write, move |outcome| Msg::Stored(effect, outcome));
                 None
             }
@@ -193,12 +194,13 @@ impl FfmpegRoom {
             ProcessEffect::Spawn { epoch, .. } => {
                 self.reasons.process = why;
                 self.process_busy = true;
-                let spawn = process::spawn(self.context.clone(), self.shared.clone(), self.lease.take());
+                let spawn =
+                    process::spawn(self.context.clone(), self.shared.clone(), self.estate.take_port());
                 return cx.run(spawn, move |spawned| Msg::Spawned(epoch, spawned.map(Box::new)));
             }
             ProcessEffect::Kill { gently } => self.kill(gently, &why),
             ProcessEffect::FreePort { .. } => {
-                self.lease = None;
+                drop(self.estate.take_port());
                 ProcessOutcome::Freed
             }
             ProcessEffect::OpenStream { nonce, start } => self.open_stream(nonce, start, cx),
@@ -221,25 +223,59 @@ impl FfmpegRoom {
     }
 
     fn open_stream(&mut self, nonce: Nonce, start: SequenceState, cx: &mut Cx<Self>) -> ProcessOutcome {
-        let hls = &self.context.config.hls;
-        let config = PackagerConfig {
-            part: hls.part,
-            segment: hls.segment,
-            window: hls.window,
-            key_rotation: hls.key_rotation,
-        };
-        let keys = ContentKeys::new(&self.shared.secrets.hls.0, &self.room, &nonce);
+        let (config, keys) = (self.packager_config(), self.keys(&nonce));
+        let ceiling = self.machine.ceiling().unwrap_or(start);
         let start = SequenceStart { media_sequence: start.ceiling, discontinuity: start.discontinuity };
         let (mut packager, stream) = Packager::new(config, keys, start);
         packager.begin_incarnation();
         self.shared.streams.open(self.room.clone(), nonce.clone(), stream.clone());
+        let open = OpenStream { nonce: nonce.clone(), stream: stream.clone(), ceiling };
+        self.estate.keep_stream(Some(open));
         self.stream = Some((packager, stream));
         self.read_on(cx);
         ProcessOutcome::Opened { nonce }
     }
 
+    /// Takes over what an incarnation that panicked has left.
+    fn inherit(&mut self) {
+        let left = self.estate.stream().and_then(|open| {
+            let packager = Packager::resume(self.packager_config(), self.keys(&open.nonce), &open.stream)?;
+            Some((packager, open))
+        });
+        let numbers = left.as_ref().map(|(packager, open)| {
+            let SequenceStart { media_sequence: ceiling, discontinuity } = packager.next();
+            let next = SequenceState { ceiling, discontinuity };
+            LeftStream { nonce: open.nonce.clone(), next, ceiling: open.ceiling }
+        });
+        let goes_on = self.machine.inherit(self.estate.port(), numbers, &self.view);
+        match left {
+            Some((packager, open)) if goes_on => {
+                tracing::info!(room = %self.room, "the stream goes on after a failure of its actor");
+                self.shared.streams.open(self.room.clone(), open.nonce, open.stream.clone());
+                self.stream = Some((packager, open.stream));
+            }
+            // Listeners of what cannot go on are told to look for its successor, when the packager goes.
+            _ => self.estate.keep_stream(None),
+        }
+    }
+
+    fn packager_config(&self) -> PackagerConfig {
+        let hls = &self.context.config.hls;
+        PackagerConfig {
+            part: hls.part,
+            segment: hls.segment,
+            window: hls.window,
+            key_rotation: hls.key_rotation,
+        }
+    }
+
+    fn keys(&self, nonce: &Nonce) -> ContentKeys {
+        ContentKeys::new(&self.shared.secrets.hls.0, &self.room, nonce)
+    }
+
     /// A packager that is dropped without an end sends its readers to where the stream goes on.
     fn end_stream(&mut self, over: bool) -> ProcessOutcome {
+        self.estate.keep_stream(None);
         if let Some((mut packager, stream)) = self.stream.take() {
             if over {
                 packager.finish();
@@ -261,7 +297,9 @@ impl FfmpegRoom {
             Ok(spawned) => self.run(epoch, *spawned, now, cx),
             Err((lease, failure)) => {
                 tracing::warn!(room = %self.room, %failure, "FFmpeg could not be started");
-                self.lease = lease;
+                if let Some(lease) = lease {
+                    self.estate.keep_port(lease, epoch);
+                }
                 ProcessOutcome::Failed(failure)
             }
         };
@@ -274,7 +312,7 @@ impl FfmpegRoom {
         FfmpegStarted { room: &self.room, epoch, pid, port: rtp.port }.emit(&self.context.metrics);
         let (kill, killed) = oneshot::channel();
         cx.run(process::attend(self.room.clone(), ffmpeg.process, ffmpeg.log, killed), Msg::Exited);
-        self.lease = Some(lease);
+        self.estate.keep_port(lease, epoch);
         self.running = Some(Running {
             pid,
             started: now,
@@ -353,7 +391,7 @@ impl FfmpegRoom {
         FfmpegExited { room: &self.room, pid: ended.pid, why, status: &ended.status, ran }
             .emit(&self.context.metrics);
         if ended.exit == Exit::BindFailed
-            && let Some(lease) = self.lease.take()
+            && let Some(lease) = self.estate.take_port()
         {
             lease.quarantine(now);
         }
@@ -367,6 +405,7 @@ impl Behaviour for FfmpegRoom {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.look();
+        self.inherit();
         self.step(cx);
     }
 
@@ -393,6 +432,9 @@ impl Behaviour for FfmpegRoom {
                     tracing::warn!(room = %self.room, %failure, doing = self.reasons.store, "mixer room");
                 }
                 self.machine.store_done(effect, outcome, self.context.clock.now(), dice());
+                if let Some(ceiling) = self.machine.ceiling() {
+                    self.estate.raise_ceiling(ceiling);
+                }
                 self.look();
             }
         }
@@ -426,36 +468,4 @@ impl Behaviour for FfmpegRoom {
             next_retry_in: self.machine.retry_due().and_then(|due| due.checked_sub(now)),
         }
     }
-}
-
-/// A store effect as a transaction that holds only while what it rests on is true.
-async fn write(context: Context, room: RoomId, effect: StoreEffect) -> WriteOutcome {
-    match transaction(&room, &effect) {
-        Ok(txn) => context.write(txn).await,
-        Err(error) => WriteOutcome::Failed(Failure::Refused(error.to_string())),
-    }
-}
-
-fn transaction(room: &RoomId, effect: &StoreEffect) -> Result<Txn, serde_json::Error> {
-    let key = |part| keys::room(room, part);
-    Ok(match effect {
-        StoreEffect::Claim { live_revision, key: claim, numbers } => {
-            let mut txn = Txn::new().when(key(RoomPart::LiveMeta), *live_revision);
-            if let Some(KeyClaim { state, key_revision }) = claim {
-                let json = serde_json::to_vec(state)?;
-                txn = txn.when(key(RoomPart::Mixer), *key_revision).put(key(RoomPart::Mixer), json);
-            }
-            if let Some(Reservation { ceiling, key_revision, .. }) = numbers {
-                let json = serde_json::to_vec(ceiling)?;
-                txn = txn.when(key(RoomPart::Sequence), *key_revision).put(key(RoomPart::Sequence), json);
-            }
-            txn
-        }
-        StoreEffect::DeleteKey { key_revision } => {
-            Txn::new().when(key(RoomPart::Mixer), *key_revision).delete(key(RoomPart::Mixer))
-        }
-        StoreEffect::Release { exact, key_revision } => Txn::new()
-            .when(key(RoomPart::Sequence), *key_revision)
-            .put(key(RoomPart::Sequence), serde_json::to_vec(exact)?),
-    })
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::MixerShared;
+use super::estate::Estate;
 use super::room::{self, FfmpegRoom};
 use crate::actors::context::Context;
 use crate::actors::heartbeat::HeartbeatActor;
@@ -126,9 +127,18 @@ impl MixerSupervisor {
         } else if self.is_wanted(&room) {
             let (context, shared, me, id) =
                 (self.context.clone(), self.shared.clone(), cx.me(), room.clone());
+            let estate = Estate::default();
             self.rooms.start(&room, cx, move || {
-                let machine = MixerRoom::new(context.me.clone(), policy(&context));
-                FfmpegRoom::new(id.clone(), context.clone(), shared.clone(), machine, me.clone())
+                let machine =
+                    MixerRoom::new(context.me.clone(), context.incarnation.to_string(), policy(&context));
+                FfmpegRoom::new(
+                    id.clone(),
+                    context.clone(),
+                    shared.clone(),
+                    machine,
+                    estate.clone(),
+                    me.clone(),
+                )
             });
         }
     }

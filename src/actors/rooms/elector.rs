@@ -73,10 +73,9 @@ impl Message for Msg {
 
 impl Elector {
     pub fn new(context: Context, service: Arc<RoomService>) -> Self {
-        let incarnation = uuid::Uuid::new_v4().to_string();
         let ttl = context.config.rooms.heartbeat_ttl;
         Self {
-            machine: Leadership::new(context.me.clone(), incarnation, ttl),
+            machine: Leadership::new(context.me.clone(), context.incarnation.to_string(), ttl),
             context,
             service,
             steady: watch::Sender::default(),

@@ -18,7 +18,7 @@ use crate::actors::news::News;
 use crate::domain::ids::{Epoch, UnixMs};
 use crate::domain::keys::ModuleKind;
 use crate::domain::leadership::Steady;
-use crate::domain::reassign::{Patience, Reassigner as Rules, Reassignment, Verdict};
+use crate::domain::reassign::{Drained, Patience, Reassigner as Rules, Reassignment, Verdict};
 use crate::rooms::{Fence, RoomError, RoomService};
 
 /// Moves written at once: the store commits together what waits together.
@@ -49,6 +49,7 @@ pub enum Msg {
     ModulesChanged,
     Look,
     Moved(Vec<(Reassignment, Result<Option<Epoch>, RoomError>)>),
+    Marked(Result<(), RoomError>),
 }
 
 impl Message for Msg {
@@ -58,6 +59,7 @@ impl Message for Msg {
             Self::ModulesChanged => "modules_changed",
             Self::Look => "look",
             Self::Moved(_) => "moved",
+            Self::Marked(_) => "marked",
         }
     }
 }
@@ -97,12 +99,15 @@ impl Reassigner {
             self.timer = Some(cx.after(until - now, Msg::Look));
             return;
         }
-        let Verdict { moves, waits, until } = self.judge(now);
+        let Verdict { moves, drained, waits, until } = self.judge(now);
         self.waits = waits;
         self.timer = until.map(|until| cx.after(until.saturating_sub(now), Msg::Look));
         if !moves.is_empty() {
             self.busy = true;
             cx.run(make(self.service.clone(), self.fence.clone(), moves), Msg::Moved);
+        } else if !drained.is_empty() {
+            self.busy = true;
+            cx.run(mark(self.service.clone(), self.fence.clone(), drained), Msg::Marked);
         }
     }
 
@@ -160,6 +165,13 @@ async fn make(
     futures::stream::iter(moves).map(one).buffer_unordered(AT_ONCE).collect().await
 }
 
+async fn mark(service: Arc<RoomService>, fence: Fence, drained: Vec<Drained>) -> Result<(), RoomError> {
+    for module in &drained {
+        service.mark_drained(&fence, module).await?;
+    }
+    Ok(())
+}
+
 impl Behaviour for Reassigner {
     const KIND: &'static str = "reassigner";
     type Msg = Msg;
@@ -182,6 +194,11 @@ impl Behaviour for Reassigner {
             Msg::ModulesChanged => self.listen(cx),
             Msg::Look => {}
             Msg::Moved(outcomes) => self.moved(outcomes),
+            Msg::Marked(outcome) => {
+                self.busy = false;
+                self.last_error = outcome.err().map(|error| error.to_string());
+                self.pause_until = Some(self.context.clock.now() + PAUSE);
+            }
         }
         self.step(cx);
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{DISCONTINUITY_BLOCK, KeyClaim, MixerRoom, Process, Reservation, Reserved, SEQUENCE_BLOCK};
+use super::{KeyClaim, MixerRoom, Process, Reservation, Reserved};
 use super::{StoreEffect, Wanted};
 use crate::domain::model::{MixerState, SequenceState};
 use crate::domain::plan::{Plan, WriteOutcome};
@@ -36,7 +36,7 @@ impl MixerRoom {
         let known = key.as_ref().is_some_and(|k| k.value == state);
         let key_revision = key.map_or(0, |k| k.mod_revision);
         let key = (!known).then_some(KeyClaim { state, key_revision });
-        let numbers = self.reservation(sequence);
+        let numbers = Reservation::due(self.reserved, sequence);
         let why = match (&key, &numbers) {
             (None, None) => return Plan::wait("key written, numbers reserved"),
             (Some(claim), _) if claim.state.gave_up => "FFmpeg keeps crashing: another mixer is to try",
@@ -44,25 +44,6 @@ impl MixerRoom {
             (None, Some(_)) => "sequence numbers run low",
         };
         Plan::act(StoreEffect::Claim { live_revision: wanted.live_revision, key, numbers }, why)
-    }
-
-    /// `None` while there are enough numbers.
-    fn reservation(&self, sequence: Option<Versioned<SequenceState>>) -> Option<Reservation> {
-        let (stored, key_revision) = sequence.map_or(Default::default(), |s| (s.value, s.mod_revision));
-        let (from, low) = match self.reserved {
-            None => (stored, true),
-            Some(r) => (
-                r.next,
-                r.ceiling.ceiling.saturating_sub(r.next.ceiling) < SEQUENCE_BLOCK / 2
-                    || r.ceiling.discontinuity.saturating_sub(r.next.discontinuity) < DISCONTINUITY_BLOCK / 2,
-            ),
-        };
-        // After numbers were used beyond the ceiling (a long outage of the store) they count from where we are.
-        let ceiling = SequenceState {
-            ceiling: stored.ceiling.max(from.ceiling) + SEQUENCE_BLOCK,
-            discontinuity: stored.discontinuity.max(from.discontinuity) + DISCONTINUITY_BLOCK,
-        };
-        low.then_some(Reservation { from, ceiling, key_revision })
     }
 
     fn key_wanted(&self, wanted: &Wanted) -> Option<MixerState> {
@@ -75,6 +56,7 @@ impl MixerRoom {
             hls_url: self.policy.hls_base.clone(),
             epoch: wanted.epoch,
             gave_up,
+            incarnation: Some(self.incarnation.clone()),
         })
     }
 

@@ -11,12 +11,13 @@ use crate::domain::keys::{self, RoomPart};
 use crate::domain::mixer_room::{
     Exit, KeyClaim, MixerPolicy, MixerRoom, ProcessEffect, ProcessOutcome, Reservation, StoreEffect,
 };
-use crate::domain::model::{ForwarderState, JanusStatus, LiveMeta, LiveStatus, Meta};
+use crate::domain::model::{JanusStatus, LiveMeta, LiveStatus, Meta};
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::restart::{Backoff, Budget};
 use crate::domain::view::RoomView;
 
-use super::parts::{JanusWorld, MixerWorld, found, rtp, written_or_superseded};
+use super::janus_world::JanusWorld;
+use super::mixer_world::MixerWorld;
 use super::{Luck, MODULES, Step};
 
 pub struct World {
@@ -50,13 +51,13 @@ fn mixer_room(node: usize) -> MixerRoom {
         watchdog: Duration::from_secs(2),
         hls_base: "http://mixer".into(),
     };
-    MixerRoom::new(module(node), policy)
+    MixerRoom::new(module(node), "i".into(), policy)
 }
 
 impl World {
     pub fn new() -> Self {
         let januses = (0..MODULES).map(|n| {
-            let mut machine = JanusRoom::new(module(n), backoff());
+            let mut machine = JanusRoom::new(module(n), "i".into(), backoff());
             machine.linked(Some(Vec::new()));
             (machine, JanusWorld::default(), RoomView::default())
         });
@@ -130,9 +131,15 @@ impl World {
             Step::FfmpegDies { node, bind } => self.exit(node, bind),
             Step::JanusRestarts { node } => self.restart_janus(node),
             Step::MixerNodeRestarts { node } => self.restart_mixer(node),
-            Step::Tick { ms } => self.now += Duration::from_millis(ms.into()),
+            Step::MixerActorPanics { node } => self.replace_mixer_actor(node),
+            Step::Tick { ms } => self.pass(Duration::from_millis(ms.into())),
             _ => {}
         }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.januses.iter_mut().for_each(|(_, world, _)| world.land(self.now));
     }
 
     fn assign(&mut self, janus: usize, mixer: usize) {
@@ -187,51 +194,42 @@ impl World {
             }
             Plan::Finished => return false,
         };
-        let happens = matches!(luck, Luck::Works | Luck::Timeout { happened: true });
-        let done = if happens { Some(self.janus_effect(node, effect)) } else { None };
-        let outcome = match (luck, done) {
-            (Luck::Works, Some(outcome)) => outcome,
-            (Luck::Refused, _) => janus_room::Outcome::Failed(Failure::Refused("no".into())),
-            _ => janus_room::Outcome::Failed(Failure::Unknown("timeout".into())),
+        let unanswered = self.unanswered(&effect);
+        let outcome = match luck {
+            Luck::Works => self.janus_effect(node, effect),
+            Luck::Refused => janus_room::Outcome::Failed(Failure::Refused("no".into())),
+            Luck::Timeout { happened } => {
+                if happened {
+                    self.janus_effect(node, effect);
+                }
+                unanswered
+            }
+            Luck::Late { ms } => {
+                self.next_id += 1;
+                self.januses[node].1.later(effect, self.next_id, now + Duration::from_millis(ms.into()));
+                unanswered
+            }
         };
         self.januses[node].0.done(outcome, now, 0.5);
         true
     }
 
+    /// What the caller hears when no answer comes; the number of a create is the one it would get now.
+    fn unanswered(&self, effect: &janus_room::Effect) -> janus_room::Outcome {
+        let why = String::from("timeout");
+        match effect {
+            janus_room::Effect::Create { again, .. } => {
+                let janus_room_id = again.unwrap_or(self.next_id + 1);
+                janus_room::Outcome::Unanswered { janus_room_id, why }
+            }
+            _ => janus_room::Outcome::Failed(Failure::Unknown(why)),
+        }
+    }
+
     fn janus_effect(&mut self, node: usize, effect: janus_room::Effect) -> janus_room::Outcome {
         use janus_room::{Effect, Outcome};
         self.next_id += 1;
-        let fresh = self.next_id;
-        let rooms = &mut self.januses[node].1.rooms;
-        let gone = Outcome::Failed(Failure::Unknown("no such room".into()));
         match effect {
-            Effect::Inspect => Outcome::Inspected(found(rooms)),
-            Effect::Create { epoch, .. } => {
-                rooms.insert(fresh, (epoch, Vec::new()));
-                Outcome::Created { janus_room_id: fresh, epoch }
-            }
-            Effect::Destroy { janus_room_id, .. } => {
-                rooms.remove(&janus_room_id);
-                Outcome::Gone { janus_room_id }
-            }
-            Effect::ListForwarders { janus_room_id, .. } => match rooms.get(&janus_room_id) {
-                Some((_, f)) => Outcome::Forwarders { janus_room_id, forwarders: f.clone() },
-                None => gone,
-            },
-            Effect::StartForwarder { janus_room_id, target, .. } => match rooms.get_mut(&janus_room_id) {
-                Some((_, forwarders)) => {
-                    let forwarder = ForwarderState { stream_id: fresh.into(), target };
-                    forwarders.push(forwarder);
-                    Outcome::Started { janus_room_id, forwarder }
-                }
-                None => gone,
-            },
-            Effect::StopForwarder { janus_room_id, stream_id, .. } => {
-                if let Some((_, forwarders)) = rooms.get_mut(&janus_room_id) {
-                    forwarders.retain(|f| f.stream_id != stream_id);
-                }
-                Outcome::Stopped { janus_room_id, stream_id }
-            }
             Effect::WriteKey { state, live_revision, key_revision } => {
                 let fits = self.fits(live_revision, RoomPart::Janus, key_revision);
                 let written = fits.then(|| self.put(RoomPart::Janus, &state));
@@ -242,6 +240,7 @@ impl World {
                 let written = fits.then(|| self.remove(RoomPart::Janus));
                 Outcome::Key { value: None, outcome: written_or_superseded(written) }
             }
+            effect => self.januses[node].1.run(effect, self.next_id),
         }
     }
 
@@ -261,52 +260,19 @@ impl World {
             }
             Plan::Finished => return false,
         };
+        if effect == (ProcessEffect::EndStream { over: true }) {
+            let (nonce, view) = (self.mixers[node].1.estate.nonce.clone(), self.view());
+            let goes_on = view.is_on_air() && view.live.map(|l| l.value.nonce) == nonce;
+            assert!(!goes_on, "listeners of a live that goes on are told that it is over");
+        }
         let outcome = match (&effect, luck) {
             (ProcessEffect::Spawn { .. }, Luck::Refused | Luck::Timeout { .. }) => {
                 ProcessOutcome::Failed(Failure::Refused("fork failed".into()))
             }
-            _ => self.process_effect(node, effect),
+            _ => self.mixers[node].1.run(effect, now, self.ceiling_seen),
         };
         self.mixers[node].0.process_done(outcome, &reason, now, 0.5);
         true
-    }
-
-    fn process_effect(&mut self, node: usize, effect: ProcessEffect) -> ProcessOutcome {
-        let now = self.now;
-        let world = &mut self.mixers[node].1;
-        match effect {
-            ProcessEffect::Spawn { epoch, port } => {
-                assert!(world.process.is_none(), "two FFmpegs for one room on one mixer");
-                let port = port.or_else(|| world.pool.reserve(now).map(rtp));
-                let Some(rtp) = port else {
-                    return ProcessOutcome::Failed(Failure::Refused("no RTP port is free".into()));
-                };
-                world.process = Some(rtp);
-                ProcessOutcome::Spawned { rtp, epoch }
-            }
-            ProcessEffect::Kill { .. } => {
-                world.dying = true;
-                ProcessOutcome::Killing
-            }
-            ProcessEffect::FreePort { rtp } => {
-                assert!(world.process.is_none(), "a port is taken until its process is gone");
-                world.pool.release(rtp.port);
-                ProcessOutcome::Freed
-            }
-            ProcessEffect::OpenStream { nonce, start } => {
-                assert!(start.ceiling < self.ceiling_seen, "numbers are published only below the ceiling");
-                world.open = Some(start);
-                world.nonce = Some(nonce.clone());
-                ProcessOutcome::Opened { nonce }
-            }
-            ProcessEffect::EndStream { over } => {
-                world.open = None;
-                let (ended, view) = (world.nonce.take(), self.view());
-                let goes_on = view.is_on_air() && view.live.map(|l| l.value.nonce) == ended;
-                assert!(!(over && goes_on), "listeners of a live that goes on are told that it is over");
-                ProcessOutcome::Ended
-            }
-        }
     }
 
     fn run_store(&mut self, node: usize, luck: Luck) -> bool {
@@ -328,7 +294,9 @@ impl World {
             (Luck::Refused, _) => WriteOutcome::Failed(Failure::Refused("no".into())),
             _ => WriteOutcome::Failed(Failure::Unknown("timeout".into())),
         };
-        self.mixers[node].0.store_done(effect, outcome, now, 0.5);
+        let (machine, world, _) = &mut self.mixers[node];
+        machine.store_done(effect, outcome, now, 0.5);
+        world.estate.ceiling = machine.ceiling().or(world.estate.ceiling);
         true
     }
 
@@ -396,28 +364,39 @@ impl World {
         world.dying = false;
         if exit == Exit::BindFailed {
             world.pool.quarantine(rtp.port, now + Duration::from_secs(5));
+            world.estate.port = None;
         }
         machine.exited(exit, "died", now, 0.5);
     }
 
     fn restart_janus(&mut self, node: usize) {
         let (machine, world, _) = &mut self.januses[node];
-        world.rooms.clear();
+        *world = JanusWorld::default();
         machine.unlinked();
-        machine.linked(Some(found(&world.rooms)));
+        machine.linked(Some(Vec::new()));
     }
 
     fn restart_mixer(&mut self, node: usize) {
-        let world = &mut self.mixers[node].1;
-        *world = MixerWorld::new();
+        self.mixers[node].1 = MixerWorld::new();
         self.mixers[node].0 = mixer_room(node);
         self.deliver(node);
+    }
+
+    /// The process dies with the incarnation; ports and stream go to the next one.
+    fn replace_mixer_actor(&mut self, node: usize) {
+        let (machine, world, view) = &mut self.mixers[node];
+        (world.process, world.dying) = (None, false);
+        let left = world.left();
+        *machine = mixer_room(node);
+        if !machine.inherit(world.estate.port, left, view) {
+            (world.open, world.estate.nonce) = (None, None);
+        }
     }
 
     /// No more faults: everything is delivered and done until nothing moves.
     pub fn settle(&mut self) {
         for _ in 0..400 {
-            self.now += Duration::from_millis(500);
+            self.pass(Duration::from_millis(500));
             self.cleanup();
             let mut moved = false;
             for node in 0..MODULES {
@@ -434,7 +413,9 @@ impl World {
                 }
             }
             let waiting = self.mixers.iter().any(|(m, ..)| m.retry_due().is_some_and(|d| d > self.now))
-                || self.januses.iter().any(|(j, ..)| j.retry_due().is_some_and(|d| d > self.now));
+                || self.januses.iter().any(|(machine, _, view)| {
+                    matches!(machine.plan(view, self.now, UnixMs(0)), Plan::Wait { until: Some(_), .. })
+                });
             if !moved && !waiting {
                 return;
             }
@@ -467,4 +448,12 @@ impl World {
             assert!(view.janus.is_none() && view.mixer.is_none() && view.live.is_none());
         }
     }
+}
+
+pub fn rtp(port: u16) -> MediaAddr {
+    MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port }
+}
+
+fn written_or_superseded(written: Option<i64>) -> WriteOutcome {
+    written.map_or(WriteOutcome::Superseded, |revision| WriteOutcome::Written { revision })
 }

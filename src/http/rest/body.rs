@@ -76,7 +76,8 @@ pub(super) struct RoomBody {
 #[derive(Serialize, ToSchema)]
 pub(super) struct AssignedJanus {
     id: String,
-    /// `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the room.
+    /// `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the room, and while it is
+    /// not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     status: Option<JanusStatus>,
@@ -85,7 +86,7 @@ pub(super) struct AssignedJanus {
 #[derive(Serialize, ToSchema)]
 pub(super) struct AssignedMixer {
     id: String,
-    /// Whether it waits for the room's sound.
+    /// Whether it is there and waits for the room's sound.
     listening: bool,
 }
 
@@ -148,6 +149,9 @@ pub(super) struct ModuleBody {
     mark: Option<MarkLabel>,
     /// Rooms assigned to it, those being removed included.
     load: u32,
+    /// While it is `draining`, and when it is `drained`: rooms still to be moved to others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rooms_left: Option<u32>,
     pickable: bool,
     /// Why it is not pickable.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -194,8 +198,6 @@ impl RoomBody {
     /// `hls_base`: base of the URLs given to listeners.
     pub fn of(room: &Room, hls_base: &str) -> Self {
         let (meta, live) = (&room.meta, room.view.live.as_ref());
-        let janus = |epoch| room.view.janus.as_ref().filter(|j| j.epoch == epoch).map(|j| j.status);
-        let mixer = |epoch| room.view.mixer.as_ref().is_some_and(|m| m.epoch == epoch);
         Self {
             room_id: room.id.to_string(),
             pin: meta.pin.reveal().to_owned(),
@@ -205,8 +207,8 @@ impl RoomBody {
             created_at: meta.created_at.0,
             started_at: meta.last_started_at.map(|at| at.0),
             epoch: live.map(|l| l.epoch.0),
-            janus: live.map(|l| AssignedJanus { id: l.janus_id.to_string(), status: janus(l.epoch) }),
-            mixer: live.map(|l| AssignedMixer { id: l.mixer_id.to_string(), listening: mixer(l.epoch) }),
+            janus: live.map(|l| AssignedJanus { id: l.janus_id.to_string(), status: room.janus }),
+            mixer: live.map(|l| AssignedMixer { id: l.mixer_id.to_string(), listening: room.listening }),
         }
     }
 }
@@ -240,6 +242,7 @@ impl From<&ModuleInfo> for ModuleBody {
             version: heartbeat.map(|h| h.version.clone()),
             mark: module.mark,
             load: module.load,
+            rooms_left: module.rooms_left,
             pickable: module.refuses.is_none(),
             reason: module.refuses.map(|why| why.to_string()),
         }

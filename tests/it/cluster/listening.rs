@@ -6,10 +6,10 @@ use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
 use stentor::probe::{Listener, Mode};
 
-use super::{Cluster, HZ, LONG, PUBLIC_URL, ROOM, member, within};
+use super::{Cluster, HZ, LONG, ROOM, member, within};
 use crate::rooms::tuned_in;
 use crate::support::etcd::Etcd;
-use crate::support::node::{Node, request};
+use crate::support::node::{Node, PUBLIC_HLS_URL, request};
 use crate::support::studio::{Speaker, Studio};
 use crate::support::until;
 
@@ -78,7 +78,7 @@ async fn listeners_keep_their_url_when_the_mixer_dies_and_hear_the_end_when_it_c
     let mut house = House::start(2).await;
     let _speaker = house.speaker().await;
     let room = house.cluster.room().await;
-    assert_eq!(room["hlsUrl"], format!("{PUBLIC_URL}/hls/rooms/{ROOM}/index.m3u8"));
+    assert_eq!(room["hlsUrl"], format!("{PUBLIC_HLS_URL}/hls/rooms/{ROOM}/index.m3u8"));
     let mut listener = tuned_in(&house.target().await, Mode::Parts, HZ).await;
     for _ in 0..2 {
         let (victim, before) = (house.cluster.owner().await, listener.playlist().edge());

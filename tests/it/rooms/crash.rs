@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use stentor::domain::ids::{Epoch, RoomId};
 use stentor::janus::{AudioBridge, ConnectOptions, NewRoom, RoomMark, Secret};
 use stentor::probe::{Listener, Mode};
@@ -80,12 +81,30 @@ async fn a_room_on_a_janus_that_lives_on_is_taken_up_where_it_was() {
 }
 
 #[actix::test]
+async fn a_room_whose_node_was_killed_is_degraded_until_it_is_back() {
+    let etcd = Etcd::start();
+    let quick = ("rooms.heartbeat_ttl", "2s");
+    let mut node = node_on_etcd(&etcd, &[quick]).await;
+    let api = node_on_etcd(&etcd, &[quick, ("node.roles", "rooms")]).await;
+    node.room_on_air("live").await;
+    api.until_status("live", "onair").await;
+    node.kill();
+    let room = api.until_status("live", "degraded").await;
+    assert_eq!((&room["janus"]["status"], &room["mixer"]["listening"]), (&Value::Null, &json!(false)));
+    assert_eq!(api.get("/api/stats").await.json()["rooms"]["degraded"], 1);
+    node.run();
+    node.ready().await;
+    let room = api.until_status("live", "onair").await;
+    assert_eq!((&room["janus"]["status"], &room["mixer"]["listening"]), (&json!("forwarding"), &json!(true)));
+    assert_eq!(Studio::managed(&node).await.forwarders("live").await.len(), 1, "on air means it is");
+}
+
+#[actix::test]
 async fn a_room_deleted_while_its_node_was_away_is_removed_from_the_janus_that_lived_on() {
     let (etcd, janus) = (Etcd::start(), TestJanus::start().await);
     let mut node = node_on_etcd(&etcd, &borrowed(&janus)).await;
     let mut settings = borrowed(&janus);
     settings.push(("node.roles", "rooms"));
-    settings.push(("http.public_hls_url", "http://listen.example"));
     let api = node_on_etcd(&etcd, &settings).await;
     node.room_on_air("gone").await;
     node.room_on_air("kept").await;

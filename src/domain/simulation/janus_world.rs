@@ -1,0 +1,80 @@
+//! One Janus of the model world: its rooms, and the requests that reach it late.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::domain::ids::Epoch;
+use crate::domain::janus_room::{Effect, Found, Outcome};
+use crate::domain::model::ForwarderState;
+use crate::domain::plan::Failure;
+
+#[derive(Default)]
+pub struct JanusWorld {
+    pub rooms: BTreeMap<u32, (Epoch, Vec<ForwarderState>)>,
+    /// Creates that nobody waits for any more, by when they are carried out.
+    late: Vec<(Duration, u32, Epoch)>,
+}
+
+impl JanusWorld {
+    /// Carries out what is Janus's own; `fresh` is a number never used before.
+    pub fn run(&mut self, effect: Effect, fresh: u32) -> Outcome {
+        let gone = Outcome::Failed(Failure::Unknown("no such room".into()));
+        match effect {
+            Effect::Inspect => Outcome::Inspected(self.found()),
+            Effect::Create { again: Some(number), .. } if self.rooms.contains_key(&number) => {
+                Outcome::Inspected(self.found())
+            }
+            Effect::Create { epoch, again, .. } => {
+                let janus_room_id = again.unwrap_or(fresh);
+                self.rooms.insert(janus_room_id, (epoch, Vec::new()));
+                Outcome::Created { janus_room_id, epoch }
+            }
+            Effect::Destroy { janus_room_id } => {
+                self.rooms.remove(&janus_room_id);
+                Outcome::Gone { janus_room_id }
+            }
+            Effect::ListForwarders { janus_room_id } => match self.rooms.get(&janus_room_id) {
+                Some((_, f)) => Outcome::Forwarders { janus_room_id, forwarders: f.clone() },
+                None => gone,
+            },
+            Effect::StartForwarder { janus_room_id, target } => match self.rooms.get_mut(&janus_room_id) {
+                Some((_, forwarders)) => {
+                    let forwarder = ForwarderState { stream_id: fresh.into(), target };
+                    forwarders.push(forwarder);
+                    Outcome::Started { janus_room_id, forwarder }
+                }
+                None => gone,
+            },
+            Effect::StopForwarder { janus_room_id, stream_id } => {
+                if let Some((_, forwarders)) = self.rooms.get_mut(&janus_room_id) {
+                    forwarders.retain(|f| f.stream_id != stream_id);
+                }
+                Outcome::Stopped { janus_room_id, stream_id }
+            }
+            Effect::WriteKey { .. } | Effect::DeleteKey { .. } => unreachable!("an effect of the store"),
+        }
+    }
+
+    /// A create lands at `due`; of anything else that is late, the machine finds out by looking.
+    pub fn later(&mut self, effect: Effect, fresh: u32, due: Duration) {
+        if let Effect::Create { epoch, again, .. } = effect {
+            self.late.push((due, again.unwrap_or(fresh), epoch));
+        }
+    }
+
+    /// What is due at `now` is carried out; Janus refuses a number that it has.
+    pub fn land(&mut self, now: Duration) {
+        for (_, number, epoch) in self.late.extract_if(.., |(due, ..)| *due <= now) {
+            self.rooms.entry(number).or_insert((epoch, Vec::new()));
+        }
+    }
+
+    fn found(&self) -> Vec<Found> {
+        let found = |(id, (epoch, _)): (&u32, &(Epoch, _))| Found {
+            janus_room_id: *id,
+            created_at: *epoch,
+            forwarders: None,
+        };
+        self.rooms.iter().map(found).collect()
+    }
+}

@@ -1,0 +1,77 @@
+//! One mixer of the model world: its FFmpeg, its ports, its stream, and what outlives its actor.
+
+use std::time::Duration;
+
+use crate::domain::ids::{Epoch, MediaAddr, Nonce};
+use crate::domain::mixer_room::{LeftStream, ProcessEffect, ProcessOutcome};
+use crate::domain::model::SequenceState;
+use crate::domain::plan::Failure;
+use crate::domain::ports::PortPool;
+
+use super::world::rtp;
+
+pub struct MixerWorld {
+    pub pool: PortPool,
+    pub process: Option<MediaAddr>,
+    pub dying: bool,
+    pub open: Option<SequenceState>,
+    pub estate: Estate,
+}
+
+/// What outlives an incarnation of the room's actor.
+#[derive(Default)]
+pub struct Estate {
+    pub port: Option<(MediaAddr, Epoch)>,
+    pub nonce: Option<Nonce>,
+    pub ceiling: Option<SequenceState>,
+}
+
+impl MixerWorld {
+    pub fn new() -> Self {
+        let pool = PortPool::new(20_000, 20_008, 0.0);
+        Self { pool, process: None, dying: false, open: None, estate: Estate::default() }
+    }
+
+    /// `ceiling` is the highest that the store has reserved.
+    pub fn run(&mut self, effect: ProcessEffect, now: Duration, ceiling: u64) -> ProcessOutcome {
+        match effect {
+            ProcessEffect::Spawn { epoch, port } => {
+                assert!(self.process.is_none(), "two FFmpegs for one room on one mixer");
+                let port = port.or_else(|| self.pool.reserve(now).map(rtp));
+                let Some(rtp) = port else {
+                    return ProcessOutcome::Failed(Failure::Refused("no RTP port is free".into()));
+                };
+                self.process = Some(rtp);
+                self.estate.port = Some((rtp, epoch));
+                ProcessOutcome::Spawned { rtp, epoch }
+            }
+            ProcessEffect::Kill { .. } => {
+                self.dying = true;
+                ProcessOutcome::Killing
+            }
+            ProcessEffect::FreePort { rtp } => {
+                assert!(self.process.is_none(), "a port is taken until its process is gone");
+                self.pool.release(rtp.port);
+                self.estate.port = None;
+                ProcessOutcome::Freed
+            }
+            ProcessEffect::OpenStream { nonce, start } => {
+                assert!(start.ceiling < ceiling, "numbers are published only below the ceiling");
+                self.open = Some(start);
+                self.estate.nonce = Some(nonce.clone());
+                ProcessOutcome::Opened { nonce }
+            }
+            ProcessEffect::EndStream { .. } => {
+                self.open = None;
+                self.estate.nonce = None;
+                ProcessOutcome::Ended
+            }
+        }
+    }
+
+    /// What the next incarnation of the actor takes over.
+    pub fn left(&self) -> Option<LeftStream> {
+        let ((nonce, next), ceiling) = self.estate.nonce.clone().zip(self.open).zip(self.estate.ceiling)?;
+        Some(LeftStream { nonce, next, ceiling })
+    }
+}

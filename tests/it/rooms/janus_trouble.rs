@@ -1,0 +1,88 @@
+//! A Janus that does late, or not at all, what it was asked.
+
+use serde_json::json;
+use stentor::domain::ids::{Epoch, RoomId};
+use stentor::janus::{AudioBridge, NewRoom, RoomMark};
+
+use crate::support::external::on_janus;
+use crate::support::janus::{TestJanus, room};
+use crate::support::janus_proxy::JanusProxy;
+use crate::support::node::Node;
+use crate::support::studio::Studio;
+use crate::support::until;
+
+const LATE: &str = "stentor/default/late/";
+
+#[actix::test]
+async fn creates_that_land_after_their_timeout_leave_one_janus_room() {
+    let janus = TestJanus::start().await;
+    let (mut node, mut proxy) = held_up(&janus).await;
+    let made = node.post("/api/rooms", json!({ "roomId": "late", "start": true })).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    proxy.held(2).await;
+    proxy.release(LATE);
+    node.until_status("late", "onair").await;
+    let studio = Studio::at(&janus.connect_options(), &node).await;
+    assert_eq!(studio.marked_rooms().await, ["late"]);
+    assert_eq!(studio.forwarders("late").await.len(), 1);
+    assert!(node.stop().success());
+}
+
+#[actix::test]
+async fn a_create_that_lands_after_the_room_was_deleted_leaves_none() {
+    let janus = TestJanus::start().await;
+    let (mut node, mut proxy) = held_up(&janus).await;
+    node.post("/api/rooms", json!({ "roomId": "late", "start": true })).await;
+    proxy.held(1).await;
+    assert_eq!(node.delete("/api/rooms/late").await.status, 200);
+    let waits =
+        async || node.states_of("janus_room").await[0]["reason"].to_string().contains("without an answer");
+    until("the actor stays for it", waits).await;
+    proxy.release(LATE);
+    let studio = Studio::at(&janus.connect_options(), &node).await;
+    until("it lands", async || studio.marked_rooms().await == ["late"]).await;
+    until("it is destroyed", async || studio.marked_rooms().await.is_empty()).await;
+    until("its actor goes", async || node.states_of("janus_room").await.is_empty()).await;
+    assert_eq!(node.get("/api/rooms/late").await.status, 404);
+    assert!(node.stop().success());
+}
+
+/// A node whose Janus hears nothing of creates of the room `late` before they are released.
+async fn held_up(janus: &TestJanus) -> (Node, JanusProxy) {
+    let proxy = JanusProxy::start(janus.janus.url()).await;
+    proxy.hold(LATE);
+    let mut node = on_janus(janus, &proxy.url, &[("janus.request_timeout", "1s")]);
+    node.run();
+    node.ready().await;
+    (node, proxy)
+}
+
+#[actix::test]
+async fn a_janus_room_under_another_secret_is_named_once_and_stands_in_nobodys_way() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+    let mark = RoomMark::new("default", RoomId::new("old").unwrap(), Epoch(1)).unwrap();
+    client.create_room(&NewRoom { description: mark.to_string(), ..room(100_001) }).await.unwrap();
+    let mut node = on_janus(&janus, janus.janus.url(), &[]);
+    node.run();
+    node.ready().await;
+    let named = async || {
+        let actor = &node.states_of("janus_room").await[0];
+        let reason = actor["reason"].as_str().unwrap_or_default();
+        reason.starts_with("Janus room 100001 ") && reason.contains("restart that Janus")
+    };
+    until("the actor names it with the remedy", named).await;
+
+    node.room_on_air("old").await;
+    let studio = Studio::at(&janus.connect_options(), &node).await;
+    assert_eq!(studio.rooms_of("old").await.len(), 2);
+    assert_eq!(studio.forwarders("old").await.len(), 1, "of the one that we can manage");
+    node.delete("/api/rooms/old").await;
+    until("the room is gone", async || node.get("/api/rooms/old").await.status == 404).await;
+    until("ours is destroyed", async || studio.rooms_of("old").await.len() == 1).await;
+    until("the actor names what is left", named).await;
+    assert!(client.exists(100_001).await.unwrap());
+    assert!(node.stop().success());
+    let complaints = node.complaints();
+    assert!(matches!(&complaints[..], [one] if one.contains("hls.secret")), "{complaints:#?}");
+}
