@@ -8,10 +8,12 @@
 use std::time::{Duration, Instant};
 
 use crate::actors::context::Context;
+use crate::domain::handover::leaving;
 use crate::domain::ids::ModuleId;
 use crate::domain::keys::{self, LEADER, ModuleKind, ModulePart};
 use crate::domain::model::MarkLabel;
 use crate::domain::placement::{load_on, pickable};
+use crate::domain::view::RoomView;
 use crate::rooms::RoomService;
 use crate::store::Txn;
 
@@ -82,8 +84,15 @@ fn others_take(context: &Context, kind: ModuleKind, me: &ModuleId) -> bool {
     others.any(|((_, id), module)| pickable(module, load_on(&load, id)).is_ok())
 }
 
+/// Those assigned to it, and those that it goes on with until their next mixer produces.
 fn rooms_on(context: &Context, kind: ModuleKind) -> u32 {
-    load_on(&context.directory.load(kind), &context.me)
+    let assigned = load_on(&context.directory.load(kind), &context.me);
+    let leaves = |view: &RoomView| leaving(view).is_some_and(|handover| handover.mixer_id == context.me);
+    let leaving = match kind {
+        ModuleKind::Janus => 0,
+        ModuleKind::Mixer => context.directory.rooms().values().filter(|view| leaves(view)).count(),
+    };
+    assigned + leaving as u32
 }
 
 fn left(context: &Context, kinds: &[ModuleKind]) -> u32 {

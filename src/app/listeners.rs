@@ -11,6 +11,7 @@ use crate::actors::context::Clock;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::relay::Relays;
 use crate::auth::{Secrets, TokenError, Tokens};
+use crate::domain::handover::heard_from;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
 use crate::http::relay::RelaySource;
@@ -32,8 +33,8 @@ impl NodeMedia {
     /// Whether the room is to be had here; of one that is not on air, whether its end is.
     fn has(&self, room: &RoomId) -> bool {
         let view = self.directory.room(room).unwrap_or_default();
-        match view.live.as_ref().filter(|_| view.is_on_air()) {
-            Some(live) => live.mixer_id == self.me,
+        match heard_from(&view) {
+            Some(mixer) => *mixer == self.me,
             None => self.streams.get(room).is_some(),
         }
     }
@@ -46,7 +47,7 @@ impl NodeMedia {
             let view = self.directory.room(room).unwrap_or_default();
             let live = view.live.as_ref().filter(|_| view.is_on_air());
             let stream = match live {
-                Some(live) if live.mixer_id != self.me => return Err(MediaRefusal::Unavailable),
+                Some(_) if heard_from(&view) != Some(&self.me) => return Err(MediaRefusal::Unavailable),
                 Some(live) => self.streams.of_live(room, &live.nonce),
                 None => self.streams.get(room),
             };
@@ -90,7 +91,13 @@ impl RelaySource for RelayDoor {
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, MediaRefusal> {
         let wait = tokio::time::timeout(PATIENCE, self.media.current(room, at));
-        wait.await.unwrap_or(Err(MediaRefusal::NotYet))
+        match wait.await.unwrap_or(Err(MediaRefusal::NotYet)) {
+            // The room has just moved on: who still follows it here gets the last that was made here.
+            Err(MediaRefusal::Unavailable) => {
+                self.media.last(room, at).await.ok_or(MediaRefusal::Unavailable)
+            }
+            answer => answer,
+        }
     }
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
@@ -99,14 +106,39 @@ impl RelaySource for RelayDoor {
 }
 
 impl NodeMedia {
+    /// Of a stream that is continued elsewhere, to its end.
+    async fn last(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Option<PlaylistBody> {
+        let stream = self.streams.get(room)?;
+        match stream.playlist(at).await {
+            Err(NotServed::Superseded) => stream.playlist(None).await.ok(),
+            answer => answer.ok(),
+        }
+    }
+
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
         let file: MediaFile = name.parse().map_err(|_| MediaRefusal::BadName)?;
-        let Some(stream) = self.streams.get(room) else {
-            let known = self.directory.room(room).is_some();
-            return Err(if known { MediaRefusal::Gone } else { MediaRefusal::NoSuchRoom });
-        };
-        let bytes = stream.file(&file).await.map_err(refusal)?;
-        Ok((bytes, file.content_type()))
+        let wait = tokio::time::timeout(PATIENCE, self.bytes(room, &file));
+        Ok((wait.await.unwrap_or(Err(MediaRefusal::NotYet))?, file.content_type()))
+    }
+
+    /// A file of a stream that is about to go on here is waited for.
+    async fn bytes(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaRefusal> {
+        loop {
+            let opening = self.streams.next_opening();
+            let handed_over = self.directory.room(room).is_some_and(|view| {
+                heard_from(&view) == Some(&self.me)
+                    && view.live.as_ref().is_some_and(|live| live.handover.is_some())
+            });
+            match self.streams.get(room) {
+                Some(stream) => match stream.file(file).await {
+                    Err(NotServed::Superseded) if handed_over => opening.await,
+                    answer => return answer.map_err(refusal),
+                },
+                None if handed_over => opening.await,
+                None if self.directory.room(room).is_some() => return Err(MediaRefusal::Gone),
+                None => return Err(MediaRefusal::NoSuchRoom),
+            }
+        }
     }
 }
 

@@ -16,6 +16,7 @@
 
 use std::time::Duration;
 
+use super::handover::leaving;
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce};
 pub use super::mixer_effects::{
     Exit, KeyClaim, LeftStream, ProcessEffect, ProcessOutcome, Reservation, Reserved, StoreEffect,
@@ -44,6 +45,17 @@ struct Wanted {
     epoch: Epoch,
     nonce: Nonce,
     live_revision: i64,
+    part: Role,
+}
+
+/// Which part we have in the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Owner,
+    /// It is to be ours; until we produce, the mixer before us goes on.
+    Successor,
+    /// We are to go on until our successor produces.
+    Predecessor,
 }
 
 /// Who sends the RTP. Another one means another SSRC, which a running FFmpeg cannot take.
@@ -92,6 +104,8 @@ pub struct MixerRoom {
     crashes: Restarts,
     /// The epoch under which FFmpeg crashed more often than we bear: told in our key.
     gave_up: Option<Epoch>,
+    /// The epoch under which we were handed the room, and since when FFmpeg has produced under it.
+    ready: Option<(Epoch, Duration)>,
     retry: Retry,
     store_retry: Retry,
     leaving: bool,
@@ -113,6 +127,7 @@ impl MixerRoom {
             as_of: 0,
             crashes: Restarts::default(),
             gave_up: None,
+            ready: None,
             retry: Retry::default(),
             store_retry: Retry::default(),
             leaving: false,
@@ -210,6 +225,26 @@ impl MixerRoom {
         }
     }
 
+    /// FFmpeg produces what is not published yet, because another mixer still has the room's numbers. `true` for the
+    /// first time under an epoch.
+    pub fn warm(&mut self, now: Duration) -> bool {
+        let Process::Running(running) = &mut self.process else { return false };
+        running.last_fragment = Some(now);
+        self.retry.succeeded();
+        let first = self.ready.is_none_or(|(epoch, _)| epoch != running.epoch);
+        if first {
+            self.ready = Some((running.epoch, now));
+        }
+        first
+    }
+
+    /// Whether what FFmpeg writes is to be read although there is no stream to put it into.
+    pub fn warms_up(&self, view: &RoomView) -> bool {
+        let epoch = view.live.as_ref().filter(|live| live.handover.is_some()).map(|live| live.epoch);
+        let running = matches!(&self.process, Process::Running(r) if Some(r.epoch) == epoch);
+        self.stream.is_none() && running && self.wanted(view).is_some_and(|w| w.part != Role::Predecessor)
+    }
+
     /// What FFmpeg writes cannot be used.
     pub fn garbled(&mut self) {
         if let Process::Running(running) = &mut self.process {
@@ -271,6 +306,10 @@ impl MixerRoom {
             Process::Idle if ended => {
                 Plan::act(ProcessEffect::EndStream { over: true }, "an earlier live has ended")
             }
+            // Its numbers are behind those of the mixer that has the room now.
+            Process::Idle if wanted.part == Role::Successor && self.stream.is_some() => {
+                Plan::act(ProcessEffect::EndStream { over: false }, "the room was elsewhere meanwhile")
+            }
             Process::Idle => self.spawn(wanted, now),
         }
     }
@@ -295,7 +334,7 @@ impl MixerRoom {
         if let Some(why) = r.unfit {
             return kill(why);
         }
-        if self.stream.is_none() {
+        if self.stream.is_none() && (self.reserved.is_some() || wanted.part != Role::Successor) {
             return match self.reserved {
                 Some(reserved) => Plan::act(
                     ProcessEffect::OpenStream { nonce: wanted.nonce.clone(), start: reserved.next },
@@ -325,7 +364,11 @@ impl MixerRoom {
 
     fn wind_down(&self, view: &RoomView) -> Plan<ProcessEffect> {
         match (&self.process, &self.port, &self.stream) {
-            (Process::Running(_), ..) => Plan::act(ProcessEffect::Kill { gently: true }, NOT_WANTED),
+            (Process::Running(_), ..) => {
+                // Its successor produces, and waits for the numbers that are left.
+                let handed_over = self.stream.as_ref().is_some_and(|nonce| live_goes_on(view, nonce));
+                Plan::act(ProcessEffect::Kill { gently: !handed_over }, NOT_WANTED)
+            }
             (Process::Ending { why, .. }, ..) => Plan::wait(format!("waits for FFmpeg's exit: {why}")),
             (Process::Idle, Some(port), _) => {
                 Plan::act(ProcessEffect::FreePort { rtp: port.rtp }, NOT_WANTED)
@@ -372,13 +415,17 @@ impl MixerRoom {
     }
 
     fn wanted(&self, view: &RoomView) -> Option<Wanted> {
-        let live = view.live.as_ref()?;
-        let mine = live.status == LiveStatus::OnAir && live.mixer_id == self.me && view.meta.is_some();
-        (mine && !self.leaving).then(|| Wanted {
-            epoch: live.epoch,
-            nonce: live.nonce.clone(),
-            live_revision: live.mod_revision,
-        })
+        let live = view.live.as_ref().filter(|_| !self.leaving)?;
+        if live.status != LiveStatus::OnAir || view.meta.is_none() {
+            return None;
+        }
+        let (epoch, part) = match leaving(view) {
+            Some(handover) if handover.mixer_id == self.me => (handover.epoch, Role::Predecessor),
+            Some(_) if live.mixer_id == self.me => (live.epoch, Role::Successor),
+            None if live.mixer_id == self.me => (live.epoch, Role::Owner),
+            _ => return None,
+        };
+        Some(Wanted { epoch, nonce: live.nonce.clone(), live_revision: live.mod_revision, part })
     }
 
     /// The source that feeds our port now, if Janus says that it does.

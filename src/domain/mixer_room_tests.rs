@@ -86,6 +86,7 @@ fn on_air() -> (MixerRoom, RoomView) {
         nonce: Nonce("n".into()),
         created_at: UnixMs(0),
         discard_at: None,
+        handover: None,
         epoch: Epoch(1),
     };
     let meta = Meta {

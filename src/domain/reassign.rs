@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use super::handover::leaving;
 use super::ids::{ModuleId, RoomId};
 use super::keys::ModuleKind;
 use super::model::{Health, LiveMeta, LiveStatus, Mark, MarkLabel};
@@ -125,6 +126,17 @@ impl Patience {
             settle: (ttl / 2).max(Duration::from_secs(1)),
             together: Duration::from_secs(3),
         }
+    }
+}
+
+impl Reassignment {
+    /// Only the mixer is left, and only because it is to be empty: it can go on until another produces.
+    pub fn is_in_good_order(&self) -> bool {
+        let emptied = |d: &Departure| {
+            let wanted = matches!(d.cause, Cause::Marked(MarkLabel::Draining | MarkLabel::Drained));
+            d.kind == ModuleKind::Mixer && wanted
+        };
+        self.leaves.iter().all(emptied)
     }
 }
 
@@ -370,7 +382,10 @@ fn drained(rooms: &Rooms, modules: &Modules, load: &[Load; 2]) -> Vec<Drained> {
     let holds = |kind, id: &ModuleId| {
         let held = |view: &RoomView| match kind {
             ModuleKind::Janus => view.janus.as_ref().is_some_and(|key| key.id == *id),
-            ModuleKind::Mixer => view.mixer.as_ref().is_some_and(|key| key.id == *id),
+            ModuleKind::Mixer => {
+                let heard = leaving(view).is_some_and(|handover| handover.mixer_id == *id);
+                heard || view.mixer.as_ref().is_some_and(|key| key.id == *id)
+            }
         };
         load_on(&load[kind as usize], id) > 0 || rooms.values().any(|view| held(view))
     };

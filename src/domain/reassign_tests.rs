@@ -310,6 +310,7 @@ impl House {
             nonce: Nonce("n".into()),
             created_at: UnixMs(0),
             discard_at: None,
+            handover: None,
             epoch: Epoch(1),
         };
         let meta = Meta {
@@ -384,6 +385,7 @@ impl House {
                 epoch,
                 incarnation: None,
                 gave_up: true,
+                ready: false,
             }));
         });
     }

@@ -12,7 +12,9 @@
 
 use std::time::Duration;
 
+use super::handover::leaving;
 use super::ids::{Epoch, ModuleId, Nonce};
+use super::model::Handover;
 use super::plan::{Plan, Retry};
 use super::restart::Backoff;
 use super::view::RoomView;
@@ -60,14 +62,19 @@ struct Held {
 pub struct RelayRoom {
     backoff: Backoff,
     following: Option<Upstream>,
+    /// To be followed when the one before it, which hands the room over, has said its last.
+    successor: Option<Upstream>,
     held: Option<Held>,
     retry: Retry,
 }
 
 impl Upstream {
-    /// The mixer of a room on air, if it has said where it is.
+    /// The mixer of a room on air, if it has said where it is; while it is handed over, the one before.
     pub fn of(view: &RoomView) -> Option<Self> {
         let live = view.live.as_ref().filter(|_| view.is_on_air())?;
+        if let Some(Handover { mixer_id, hls_url, epoch }) = leaving(view).cloned() {
+            return Some(Self { mixer: mixer_id, url: hls_url, nonce: live.nonce.clone(), epoch });
+        }
         let mixer = view.mixer.as_ref().filter(|mixer| mixer.epoch <= live.epoch)?;
         Some(Self {
             mixer: mixer.id.clone(),
@@ -85,7 +92,7 @@ impl Upstream {
 
 impl RelayRoom {
     pub fn new(backoff: Backoff) -> Self {
-        Self { backoff, following: None, held: None, retry: Retry::default() }
+        Self { backoff, following: None, successor: None, held: None, retry: Retry::default() }
     }
 
     /// Takes in where the room is mixed now. `true`: what was asked for is of no use any more.
@@ -96,11 +103,30 @@ impl RelayRoom {
             return false;
         };
         let moved = known.is_some_and(|known| !known.is_same_stream(&seen));
+        let handed_over = known.is_some_and(|known| {
+            let handover = view.live.as_ref().and_then(|live| live.handover.as_ref());
+            handover.is_some_and(|handover| handover.mixer_id == known.mixer)
+        });
+        if moved && handed_over {
+            self.successor = Some(seen);
+            return false;
+        }
         self.following = Some(seen);
+        self.successor = None;
         if moved {
             self.retry.succeeded();
         }
         moved
+    }
+
+    /// Whoever handed the room over has nothing more to say.
+    fn go_on_with_successor(&mut self, of: &Fetch) {
+        if self.following.as_ref().is_some_and(|known| known.is_same_stream(&of.from))
+            && let Some(successor) = self.successor.take()
+        {
+            self.following = Some(successor);
+            self.retry.succeeded();
+        }
     }
 
     pub fn following(&self) -> Option<&Upstream> {
@@ -139,6 +165,14 @@ impl RelayRoom {
 
     /// Takes in an answer. `true`: it is to be shown to listeners.
     pub fn done(&mut self, of: &Fetch, outcome: Outcome, now: Duration, dice: f64) -> bool {
+        let news = self.take_in(of, outcome, now, dice);
+        if !news {
+            self.go_on_with_successor(of);
+        }
+        news
+    }
+
+    fn take_in(&mut self, of: &Fetch, outcome: Outcome, now: Duration, dice: f64) -> bool {
         match outcome {
             Outcome::Playlist { next, ended } => self.got(of, next, ended, now, dice),
             Outcome::NotYet => {
@@ -223,6 +257,30 @@ mod tests {
     }
 
     #[test]
+    fn a_mixer_that_hands_the_room_over_is_heard_to_its_end() {
+        let mut room = room();
+        let view = on_air(5, Some(("a", 5)));
+        room.look(&view);
+        let first = fetch(&room, &view);
+        room.done(&first, playlist((10, 1)), NOW, 0.5);
+        let handover =
+            Handover { mixer_id: ModuleId::new("a").unwrap(), hls_url: "http://a".into(), epoch: Epoch(5) };
+        let mut view = on_air(6, Some(("b", 6)));
+        view.live.as_mut().unwrap().value.handover = Some(Box::new(handover));
+        assert!(!room.look(&view));
+        assert_eq!(fetch(&room, &view).from.mixer.as_str(), "a", "the new one does not produce yet");
+        view.mixer.as_mut().unwrap().value.ready = true;
+        assert!(!room.look(&view), "what is asked for may still be answered");
+        let more = fetch(&room, &view);
+        assert_eq!(more.from.mixer.as_str(), "a");
+        assert!(room.done(&more, playlist((11, 0)), NOW, 0.5));
+        let last = fetch(&room, &view);
+        assert!(!room.done(&last, playlist((11, 0)), NOW, 0.5));
+        let next = fetch(&room, &view);
+        assert_eq!((next.from.mixer.as_str(), next.at), ("b", Some((11, 0))));
+    }
+
+    #[test]
     fn lower_numbers_of_the_same_live_are_not_shown() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
@@ -277,8 +335,9 @@ mod tests {
     fn on_air(epoch: u64, mixer: Option<(&str, u64)>) -> RoomView {
         use super::super::keys::RoomPart::{LiveMeta, Mixer};
         let mut view = RoomView::default();
+        let owner = mixer.map_or("m", |(id, _)| id);
         let live = format!(
-            r#"{{"status":"onair","mixerId":"m","janusId":"j","nonce":"n","createdAt":0,"epoch":{epoch}}}"#
+            r#"{{"status":"onair","mixerId":"{owner}","janusId":"j","nonce":"n","createdAt":0,"epoch":{epoch}}}"#
         );
         view.apply(LiveMeta, Some((live.as_bytes(), 1))).unwrap();
         if let Some((id, epoch)) = mixer {

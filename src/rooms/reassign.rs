@@ -30,7 +30,9 @@ impl RoomService {
     pub async fn reassign(&self, fence: &Fence, order: &Reassignment) -> Result<Option<Epoch>, RoomError> {
         let Some(view) = self.directory.room(&order.room) else { return Ok(None) };
         let as_judged = view.live.as_ref().is_some_and(|l| l.mod_revision == order.live_revision);
-        let Some(write) = reassignment(&view, order.to.clone()).filter(|_| as_judged) else {
+        let Some(write) =
+            reassignment(&view, order.to.clone(), order.is_in_good_order()).filter(|_| as_judged)
+        else {
             return Ok(None);
         };
         let mut txn = txn::txn(&order.room, &view, &write).when(&fence.key, fence.revision);

@@ -133,6 +133,7 @@ impl House {
             nonce: nonce(),
             created_at: UnixMs(1),
             discard_at: None,
+            handover: None,
             epoch: Epoch(1),
         };
         let txn = Txn::new()

@@ -36,6 +36,8 @@ pub struct Limits {
 #[derive(Clone, Default)]
 pub struct Shown {
     pub upstream: Option<Upstream>,
+    /// The mixer before it: what it listed last may be asked for after the move.
+    pub before: Option<Upstream>,
     pub hint: Option<NonceHint>,
     pub playlist: Option<PlaylistBody>,
 }
@@ -93,16 +95,18 @@ impl Held {
 
     /// However many ask, the mixer is asked once; the answer is kept as long as it could be asked for.
     pub async fn file(&self, room: &RoomId, file: &MediaFile, fetcher: &Fetcher, now: Duration) -> Answer {
-        let upstream =
-            self.wait(|shown| Some(plausible(shown, file).transpose()?.map(|()| shown.upstream.clone())));
-        let Some(upstream) = upstream.await? else { return Err(NotServed::Superseded) };
+        let upstream = self.wait(|shown| {
+            Some(plausible(shown, file).transpose()?.map(|()| (shown.upstream.clone(), shown.before.clone())))
+        });
+        let (Some(upstream), before) = upstream.await? else { return Err(NotServed::Superseded) };
         let request = {
             let mut files = self.files();
             files.retain(|_, (since, _)| now.saturating_sub(*since) < self.limits.keep);
             if files.len() >= MOST_FILES && !files.contains_key(file) {
                 return Err(NotServed::Gone);
             }
-            let fetch = || fetcher.clone().file(upstream, room.clone(), *file).boxed().shared();
+            let fetch =
+                || from_either(fetcher.clone(), upstream, before, room.clone(), *file).boxed().shared();
             files.entry(*file).or_insert_with(|| (now, fetch())).1.clone()
         };
         let answer = request.clone().await;
@@ -135,6 +139,19 @@ impl Held {
             }
         };
         tokio::time::timeout(self.limits.wait, search).await.unwrap_or(Err(NotServed::Timeout))
+    }
+}
+
+async fn from_either(
+    fetcher: Fetcher,
+    upstream: Upstream,
+    before: Option<Upstream>,
+    room: RoomId,
+    file: MediaFile,
+) -> Answer {
+    match (fetcher.clone().file(upstream, room.clone(), file).await, before) {
+        (Err(NotServed::Gone), Some(before)) => fetcher.file(before, room, file).await,
+        (answer, _) => answer,
     }
 }
 

@@ -31,6 +31,8 @@ pub struct RelayRoom {
     parent: ActorRef<super::supervisor::Msg>,
     machine: Machine,
     view: Arc<RoomView>,
+    /// Where files are fetched from.
+    pointed: Option<Upstream>,
     under_way: Option<(Fetch, AbortHandle)>,
     reason: String,
     timer: Option<Timer>,
@@ -72,6 +74,7 @@ impl RelayRoom {
             parent,
             machine: Machine::new(BACKOFF),
             view: Arc::default(),
+            pointed: None,
             under_way: None,
             reason: String::new(),
             timer: None,
@@ -81,20 +84,22 @@ impl RelayRoom {
 
     fn look(&mut self) {
         self.view = self.context.directory.room(&self.room).unwrap_or_default();
-        let before = self.machine.following().cloned();
         if self.machine.look(&self.view)
             && let Some((_, useless)) = self.under_way.take()
         {
             useless.abort();
         }
-        let now = self.machine.following();
-        if let Some(now) = now.filter(|now| before.as_ref() != Some(*now)) {
-            let moved = before.is_some_and(|before| before.mixer != now.mixer);
-            if moved {
-                tracing::info!(room = %self.room, mixer = %now.mixer, epoch = %now.epoch, "another mixer is followed");
-            }
-            self.point_to(now.clone());
+    }
+
+    fn point(&mut self) {
+        let Some(now) = self.machine.following().filter(|now| self.pointed.as_ref() != Some(*now)) else {
+            return;
+        };
+        let before = self.pointed.replace(now.clone());
+        if before.is_some_and(|before| before.mixer != now.mixer) {
+            tracing::info!(room = %self.room, mixer = %now.mixer, epoch = %now.epoch, "another mixer is followed");
         }
+        self.point_to(now.clone());
     }
 
     /// Files are fetched from there from now on.
@@ -103,11 +108,13 @@ impl RelayRoom {
         let hint = ContentKeys::new(&[], &self.room, &upstream.nonce).hint();
         self.held.show(|shown| {
             shown.hint = Some(hint);
-            shown.upstream = Some(upstream);
+            let before = shown.upstream.replace(upstream.clone());
+            shown.before = before.filter(|before| before.mixer != upstream.mixer).or(shown.before.take());
         });
     }
 
     fn step(&mut self, cx: &mut Cx<Self>) {
+        self.point();
         if self.under_way.is_some() {
             return;
         }

@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
-use super::{KeyClaim, MixerRoom, Process, Reservation, Reserved};
-use super::{StoreEffect, Wanted};
+use super::{KeyClaim, MixerRoom, Process, Reservation, Reserved, Role, StoreEffect, Wanted};
 use crate::domain::model::{MixerState, SequenceState};
 use crate::domain::plan::{Plan, WriteOutcome};
 use crate::domain::view::{RoomView, Versioned};
+
+/// A mixer that hands a room over stops its FFmpeg and writes once.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 impl MixerRoom {
     pub fn plan_store(&self, view: &RoomView, now: Duration) -> Plan<StoreEffect> {
@@ -17,7 +19,7 @@ impl MixerRoom {
         }
         let key = self.key.current(view.mixer.as_ref());
         match self.wanted(view) {
-            Some(wanted) => self.publish(&wanted, key, self.sequence.current(view.sequence.as_ref())),
+            Some(wanted) => self.publish(&wanted, view, key, now),
             None => self.withdraw(view, key),
         }
     }
@@ -25,19 +27,29 @@ impl MixerRoom {
     fn publish(
         &self,
         wanted: &Wanted,
+        view: &RoomView,
         key: Option<Versioned<MixerState>>,
-        sequence: Option<Versioned<SequenceState>>,
+        now: Duration,
     ) -> Plan<StoreEffect> {
+        let sequence = self.sequence.current(view.sequence.as_ref());
         // Janus waits for the key, and the key for FFmpeg: a reservation before it would delay them both, and
         // nothing needs numbers before FFmpeg runs.
-        let Some(state) = self.key_wanted(wanted) else {
+        let Some(state) = self.key_wanted(wanted, view) else {
             return Plan::wait("waits for FFmpeg to be started");
         };
         let known = key.as_ref().is_some_and(|k| k.value == state);
         let key_revision = key.map_or(0, |k| k.mod_revision);
-        let key = (!known).then_some(KeyClaim { state, key_revision });
-        let numbers = Reservation::due(self.reserved, sequence);
+        // The key of a room that we hand over is our successor's by now.
+        let ours = wanted.part != Role::Predecessor;
+        let key = (ours && !known).then_some(KeyClaim { state, key_revision });
+        let numbers_from = self.numbers_from(wanted, view, sequence.as_ref());
+        let numbers = Reservation::due(self.reserved, sequence)
+            .filter(|_| numbers_from.is_some_and(|from| from <= now));
         let why = match (&key, &numbers) {
+            (None, None) if self.reserved.is_none() => {
+                let reason = "waits for the numbers of the mixer it takes the room over from".into();
+                return Plan::Wait { reason, until: numbers_from };
+            }
             (None, None) => return Plan::wait("key written, numbers reserved"),
             (Some(claim), _) if claim.state.gave_up => "FFmpeg keeps crashing: another mixer is to try",
             (Some(_), _) => "FFmpeg waits for RTP",
@@ -46,7 +58,28 @@ impl MixerRoom {
         Plan::act(StoreEffect::Claim { live_revision: wanted.live_revision, key, numbers }, why)
     }
 
-    fn key_wanted(&self, wanted: &Wanted) -> Option<MixerState> {
+    /// When to reserve numbers: those of a mixer that hands over when it has given them back, or has had its time
+    /// since we are ready. `None`: not before something changes.
+    fn numbers_from(
+        &self,
+        wanted: &Wanted,
+        view: &RoomView,
+        sequence: Option<&Versioned<SequenceState>>,
+    ) -> Option<Duration> {
+        let handed_over = view.live.as_ref().is_some_and(|live| live.handover.is_some());
+        let given_back = sequence.is_some_and(|s| s.mod_revision > wanted.live_revision);
+        match wanted.part {
+            Role::Predecessor => Some(Duration::ZERO),
+            Role::Successor => None,
+            Role::Owner if !handed_over || given_back || self.reserved.is_some() => Some(Duration::ZERO),
+            Role::Owner => {
+                let ready = self.ready.filter(|(epoch, _)| *epoch == wanted.epoch);
+                Some(ready.map_or(Duration::ZERO, |(_, since)| since + GIVEN_BACK_WITHIN))
+            }
+        }
+    }
+
+    fn key_wanted(&self, wanted: &Wanted, view: &RoomView) -> Option<MixerState> {
         let port = self.port.as_ref().filter(|p| p.epoch == wanted.epoch)?;
         let spawned = matches!(&self.process, Process::Running(r) if r.epoch == wanted.epoch);
         let gave_up = self.gave_up == Some(wanted.epoch);
@@ -56,8 +89,16 @@ impl MixerRoom {
             hls_url: self.policy.hls_base.clone(),
             epoch: wanted.epoch,
             gave_up,
+            ready: self.is_ready(wanted, view),
             incarnation: Some(self.incarnation.clone()),
         })
+    }
+
+    /// Stays so for the rest of the epoch: nobody goes back to the mixer before us.
+    fn is_ready(&self, wanted: &Wanted, view: &RoomView) -> bool {
+        let said = view.mixer.as_ref().is_some_and(|m| m.ready && m.epoch == wanted.epoch && m.id == self.me);
+        let is = self.ready.is_some_and(|(epoch, _)| epoch == wanted.epoch);
+        view.live.as_ref().is_some_and(|live| live.handover.is_some()) && (said || is)
     }
 
     /// Process, then numbers, then the key: whoever sees the key gone may rely on the rest being gone.

@@ -11,8 +11,10 @@ use crate::rooms::tuned_in;
 #[actix::test]
 async fn a_draining_mixer_loses_its_rooms_says_how_many_are_left_and_is_drained() {
     let cluster = Cluster::start(2).await;
-    let (_speaker, _) = cluster.on_air().await;
+    let (_speaker, mut listener) = cluster.on_air().await;
     let left = cluster.owner().await;
+    listener.hear(Duration::from_secs(2)).await.unwrap();
+    let last = listener.playlist().edge().0;
     let mark = format!("/api/modules/mixers/m{}/mark", left + 1);
     let since = Instant::now();
     assert_eq!(cluster.desk.put(&mark, json!({ "label": "draining" })).await.status, 200);
@@ -21,7 +23,9 @@ async fn a_draining_mixer_loses_its_rooms_says_how_many_are_left_and_is_drained(
     let shown = module(&cluster, left).await;
     assert_eq!((&shown["roomsLeft"], &shown["pickable"]), (&json!(0), &json!(false)));
     assert_eq!(module(&cluster, 1 - left).await["roomsLeft"], Value::Null);
-    cluster.heard_from_another(left, since).await;
+    let (_, listener) = cluster.heard_from_another(left, since).await;
+    let first = listener.playlist().media_sequence;
+    assert!((last..=last + 4).contains(&first), "{first} after {last}: the numbers go on without a jump");
     let idle = async || cluster.mixers[left].states_of("ffmpeg_process").await.is_empty();
     within("nothing runs on it", LONG, idle).await;
     assert_eq!(cluster.desk.delete(&mark).await.status, 200);

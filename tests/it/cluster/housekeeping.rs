@@ -32,6 +32,11 @@ async fn forgotten_stuck_odd_and_left_behind() {
         left == ["/rooms/strange/meta", "/rooms/strange/unknown"]
     })
     .await;
+    within("it is told", LONG, async || {
+        let done = actor(&desk, "housekeeper").await["observed"]["done"].clone();
+        done.as_array().is_some_and(|done| done.len() >= 3)
+    })
+    .await;
     let housekeeper = actor(&desk, "housekeeper").await;
     let odd = housekeeper["observed"]["oddKeys"].as_array().unwrap();
     assert_eq!(odd.len(), 2, "{housekeeper:#}");
