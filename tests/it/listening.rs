@@ -6,7 +6,6 @@ use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
 use stentor::probe::{Listener, Mode, ProbeError};
 
-use crate::support::browser;
 use crate::support::staged::{ROOM, Stage, TOKEN, Take};
 
 #[actix::test]
@@ -57,29 +56,6 @@ async fn a_listener_without_a_valid_token_gets_no_key() {
 }
 
 #[actix::test]
-async fn the_page_plays_in_a_browser_over_a_key_change_and_a_discontinuity() {
-    let takes = [Take { hz: 440, segments: 6 }, Take { hz: 440, segments: 14 }];
-    let stage = Stage::open(&takes).await;
-    let listened = browser::listen(&page(&stage, TOKEN), 10).await;
-    assert_eq!(listened.errors, Vec::<serde_json::Value>::new(), "{listened:?}");
-    assert!(listened.first_sound_ms.is_some(), "{listened:?}");
-    let hz = listened.dominant_hz.unwrap();
-    assert!((hz - 440.0).abs() < 15.0, "{hz}");
-    assert!(listened.longest_silence_ms < 1000.0, "{listened:?}");
-    assert!(listened.behind_live.p95.is_some_and(|s| s < 5.0), "{listened:?}");
-    assert!(listened.behind_live.p50.is_some());
-    assert_eq!((listened.state.as_str(), listened.foreign_requests), ("playing", vec![]));
-}
-
-#[actix::test]
-async fn the_page_without_a_token_is_silent_and_says_why() {
-    let stage = Stage::open(&[Take { hz: 440, segments: 14 }]).await;
-    let listened = browser::listen(&page(&stage, ""), 2).await;
-    assert_eq!((listened.state.as_str(), listened.first_sound_ms), ("failed", None), "{listened:?}");
-    assert_eq!(listened.errors[0]["code"], "token_missing");
-}
-
-#[actix::test]
 async fn head_tells_the_length_and_sends_nothing() {
     let stage = Stage::open(&[Take { hz: 440, segments: 4 }]).await;
     let url = format!("{}/hls/rooms/{ROOM}/seg-0.m4s", stage.base_url());
@@ -108,8 +84,4 @@ fn target(stage: &Stage) -> Target {
         token: TOKEN.into(),
         ffmpeg: "ffmpeg".into(),
     }
-}
-
-fn page(stage: &Stage, token: &str) -> String {
-    format!("{}/listen/{ROOM}#token={token}", stage.base_url())
 }

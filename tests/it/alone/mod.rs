@@ -4,4 +4,5 @@
 mod browser;
 mod demo;
 mod hundred;
+mod page;
 mod speakers;

@@ -1,0 +1,35 @@
+//! hls.js in headless Chromium on a stage of the test: every segment, key and discontinuity is known beforehand.
+
+use serde_json::Value;
+
+use crate::support::browser::listen;
+use crate::support::staged::{ROOM, Stage, TOKEN, Take};
+
+#[actix::test]
+async fn the_page_plays_over_a_key_change_and_a_discontinuity() {
+    let takes = [Take { hz: 440, segments: 6 }, Take { hz: 440, segments: 14 }];
+    let stage = Stage::open(&takes).await;
+    let listened = listen(&page(&stage, TOKEN), 10).await;
+    println!("longest silence {:.0} ms", listened.longest_silence_ms);
+    // A machine with much else to do may stall any player for a moment; an error of ours has another name.
+    let others: Vec<&Value> =
+        listened.errors.iter().filter(|error| error["detail"] != "bufferStalledError").collect();
+    assert!(others.is_empty(), "{listened:?}");
+    assert!(listened.first_sound_ms.is_some(), "{listened:?}");
+    let hz = listened.dominant_hz.unwrap();
+    assert!((hz - 440.0).abs() < 15.0, "{hz}");
+    assert!(listened.behind_live.p50.is_some(), "{listened:?}");
+    assert_eq!((listened.state.as_str(), listened.foreign_requests), ("playing", vec![]));
+}
+
+#[actix::test]
+async fn the_page_without_a_token_is_silent_and_says_why() {
+    let stage = Stage::open(&[Take { hz: 440, segments: 14 }]).await;
+    let listened = listen(&page(&stage, ""), 2).await;
+    assert_eq!((listened.state.as_str(), listened.first_sound_ms), ("failed", None), "{listened:?}");
+    assert_eq!(listened.errors[0]["code"], "token_missing");
+}
+
+fn page(stage: &Stage, token: &str) -> String {
+    format!("{}/listen/{ROOM}#token={token}", stage.base_url())
+}
