@@ -20,8 +20,6 @@ pub const PLAIN_RTP_PORTS: (u16, u16) = (25_000, 26_999);
 /// How long a session lives without a sign of its holder, and without a connection: the time an anchor has to
 /// come back, to this node or another. Janus looks every 2 s.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often a session is kept alive, so that two attempts may fail.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 const UNUSED_PLUGINS: &[&str] = &[
     "duktape",
