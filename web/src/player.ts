@@ -3,6 +3,7 @@
 
 import Hls, { Events, type HlsConfig } from 'hls.js';
 import { nativeLatency } from './native';
+import { PatientPlaylistLoader } from './loader';
 import { describe, judge, type PlayerError, type Verdict } from './errors';
 
 export type State = 'connecting' | 'ready' | 'playing' | 'buffering' | 'paused' | 'waiting' | 'failed';
@@ -14,10 +15,15 @@ const MAX_RETRY_MS = 8000;
 const JUMP_BEHIND_SECONDS = 3;
 const KEPT_ERRORS = 100;
 const LOOK_MS = 500;
-/** Looks that find the playhead where it was before it is helped: hls.js comes first. */
+const STUCK_LOOK_MS = 100;
+/** Sound from here on that a playhead needs to move: Chromium asks for twice as much after every stall, up to 3 s. */
+const ENOUGH_SECONDS = 0.5;
+/** Looks that find the playhead where it was, although there is enough, before it is helped. */
 const STUCK_LOOKS = 3;
-/** Sound left in the buffer by such a help: the three parts of the playlist's own hold-back. */
-const KEPT_AHEAD_SECONDS = 0.6;
+/** The playlist this far ahead of the buffer, and nothing of it comes: hls.js has lost its thread. */
+const UNFETCHED_SECONDS = 0.5;
+/** Looks that find that before the player starts over: hls.js comes first. */
+const LOST_LOOKS = 12;
 
 export class Player {
   state: State = 'connecting';
@@ -43,6 +49,7 @@ export class Player {
     audio.addEventListener('waiting', () => this.playing && this.enter('buffering', 'Buffering…'));
     audio.addEventListener('pause', () => !this.wanted && this.enter('paused', 'Paused'));
     window.setInterval(() => this.keepUp(), LOOK_MS);
+    window.setInterval(() => this.unstick(), STUCK_LOOK_MS);
     this.connect();
   }
 
@@ -127,6 +134,7 @@ export class Player {
       enableWorker: false,
       testBandwidth: false,
       playlistLoadPolicy: policy,
+      pLoader: PatientPlaylistLoader,
       fragLoadPolicy: policy,
       keyLoadPolicy: policy,
       xhrSetup: (xhr, url) => this.authorize(xhr, url),
@@ -180,21 +188,28 @@ export class Player {
     if (this.playing && this.hls && this.hls.latency > (this.hls.targetLatency ?? 0) + JUMP_BEHIND_SECONDS) {
       this.jumpToLive();
     }
-    this.unstick();
     this.changed();
   }
 
-  /** A playhead that stands still although there is sound further on is put there; hls.js may take seconds to. */
+  /** Helps a playhead that stands still although there is more to play. */
   private unstick(): void {
-    const { audio } = this;
-    const stands = this.hls && this.firstSoundMs !== null && !audio.paused && audio.currentTime === this.stoodAt;
+    const { audio, hls } = this;
+    const stands = hls && this.firstSoundMs !== null && !audio.paused && audio.currentTime === this.stoodAt;
     this.stoodFor = stands ? this.stoodFor + 1 : 0;
     this.stoodAt = audio.currentTime;
     const last = audio.buffered.length - 1;
-    if (this.stoodFor < STUCK_LOOKS || last < 0) return;
+    if (!hls || this.stoodFor < STUCK_LOOKS || last < 0) return;
     const [start, end] = [audio.buffered.start(last), audio.buffered.end(last)];
-    const target = Math.max(start, end - KEPT_AHEAD_SECONDS);
-    if (target > audio.currentTime + 0.01) audio.currentTime = target;
+    const from = Math.max(start, audio.currentTime);
+    if (end - from >= ENOUGH_SECONDS) {
+      // A seek makes the browser content with little again, and passes what may lie between two ranges.
+      audio.currentTime = Math.min(Math.max(from + 0.01, hls.liveSyncPosition ?? 0), end - ENOUGH_SECONDS / 2);
+      this.stoodFor = 0;
+    } else if (this.stoodFor >= LOST_LOOKS && (hls.latestLevelDetails?.edge ?? 0) > end + UNFETCHED_SECONDS) {
+      this.record({ atMs: Math.round(performance.now()), detail: 'startedOver', fatal: false });
+      this.stoodFor = 0;
+      this.connect();
+    }
   }
 
   private jumpToLive(): void {
