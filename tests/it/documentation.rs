@@ -1,7 +1,9 @@
-//! The README's commands, run as they stand there.
+//! The README's commands, run as they stand there, and the tables of docs/signalling.md beside the code.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use stentor::domain::signalling::{CloseCode, ErrorCode};
 
 use crate::support::node::Node;
 
@@ -37,4 +39,49 @@ fn first_script() -> String {
     let readme = include_str!("../../README.md");
     let (_, rest) = readme.split_once("```sh\n").expect("a shell block");
     rest.split_once("```").expect("its end").0.to_owned()
+}
+
+#[test]
+fn the_documented_errors_of_signalling_are_those_of_the_code() {
+    let mut wanted: Vec<_> = ErrorCode::ALL
+        .iter()
+        .map(|code| {
+            row(&[&code.number().to_string(), &format!("`{}`", code.as_str()), yes(code.is_retryable())])
+        })
+        .collect();
+    wanted.sort();
+    assert_eq!(documented("## Errors"), wanted);
+}
+
+#[test]
+fn the_documented_close_codes_are_those_of_the_code() {
+    let mut wanted: Vec<_> = CloseCode::ALL
+        .iter()
+        .map(|code| {
+            row(&[&code.number().to_string(), &format!("`{}`", code.reason()), yes(code.is_retryable())])
+        })
+        .collect();
+    wanted.sort();
+    assert_eq!(documented("## Close codes"), wanted);
+}
+
+fn yes(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+fn row(cells: &[&str]) -> String {
+    cells.join(" | ")
+}
+
+/// The first three cells of each row that begins with a number, sorted, of the section's table.
+fn documented(section: &str) -> Vec<String> {
+    let text = include_str!("../../docs/signalling.md");
+    let (_, rest) = text.split_once(&format!("\n{section}\n")).expect("the section");
+    let section = rest.split_once("\n## ").map_or(rest, |(section, _)| section);
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| "));
+    let cells = rows.map(|row| row.split(" | ").take(3).collect::<Vec<_>>());
+    let mut found: Vec<_> =
+        cells.filter(|cells| cells[0].parse::<i64>().is_ok()).map(|cells| row(&cells)).collect();
+    found.sort();
+    found
 }

@@ -1,5 +1,6 @@
 //! Everything that crosses a process or the network, on the real components; one binary, because it links once.
 
+mod abuse;
 mod alone;
 mod anchors;
 mod bad_input;

@@ -97,7 +97,7 @@ impl Client {
         loop {
             match self.message().await {
                 Some(Message::Close(Some(frame))) => return (frame.code.into(), frame.reason.to_string()),
-                Some(Message::Text(_)) => {}
+                Some(Message::Text(_) | Message::Pong(_)) => {}
                 other => panic!("a close frame was expected, not {other:?}"),
             }
         }
