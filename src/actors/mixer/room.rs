@@ -1,7 +1,7 @@
 //! One room on this mixer: the shell around [`domain::mixer_room`](crate::domain::mixer_room).
 //!
-//! Owns the FFmpeg process and the packager; ports and stream are kept in the room's [`Estate`]. A store write and a process effect may be under way side by side,
-//! one each; the bytes of FFmpeg flow past both.
+//! Owns the FFmpeg process and the packager; ports and stream are kept in the room's [`Estate`]. A store write and
+//! a process effect may be under way side by side, one each; the bytes of FFmpeg flow past both.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::domain::mixer_room::{
 use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::view::RoomView;
-use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, Progress, SequenceStart};
+use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, Prelude, Progress, SequenceStart};
 use crate::telemetry::events::{Event, FfmpegExit, FfmpegExited, FfmpegStarted};
 
 /// A start ends with the first fragment. Without RTP there is none, and the starts of others must not wait for
@@ -57,8 +57,9 @@ struct Running {
     why_killed: Option<String>,
     starting: Option<Starting>,
     last_fragment: Option<Duration>,
-    /// Not read before there is a stream to put it into.
+    /// Not read before there is a stream to put it into, or somebody to take the room over from.
     stdout: Option<ChildStdout>,
+    prelude: Prelude,
 }
 
 /// Keeps its place among those that start at once.
@@ -152,6 +153,9 @@ impl FfmpegRoom {
                 }
             }
         }
+        if self.machine.warms_up(&self.view) {
+            self.read_on(cx);
+        }
         let stored = self.step_store(now, cx);
         due = due.into_iter().chain(stored).min();
         self.timer = due.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
@@ -206,7 +210,7 @@ impl FfmpegRoom {
                 ProcessOutcome::Freed
             }
             ProcessEffect::OpenStream { nonce, start } => self.open_stream(nonce, start, cx),
-            ProcessEffect::EndStream => self.end_stream(),
+            ProcessEffect::EndStream { over } => self.end_stream(over),
         };
         self.machine.process_done(outcome, &why, self.context.clock.now(), dice());
     }
@@ -230,6 +234,11 @@ impl FfmpegRoom {
         let start = SequenceStart { media_sequence: start.ceiling, discontinuity: start.discontinuity };
         let (mut packager, stream) = Packager::new(config, keys, start);
         packager.begin_incarnation();
+        if let Some(running) = &mut self.running {
+            let begun = std::mem::take(&mut running.prelude).into_bytes();
+            // If they cannot be used, neither can those that follow.
+            let _ = packager.push(&begun, self.context.clock.wall());
+        }
         self.shared.streams.open(self.room.clone(), nonce.clone(), stream.clone());
         let open = OpenStream { nonce: nonce.clone(), stream: stream.clone(), ceiling };
         self.estate.keep_stream(Some(open));
@@ -275,12 +284,14 @@ impl FfmpegRoom {
         ContentKeys::new(&self.shared.secrets.hls.0, &self.room, nonce)
     }
 
-    fn end_stream(&mut self) -> ProcessOutcome {
+    /// A packager dropped without an end sends its readers to where the stream goes on.
+    fn end_stream(&mut self, over: bool) -> ProcessOutcome {
         self.estate.keep_stream(None);
-        if let Some((mut packager, stream)) = self.stream.take()
-            && !self.machine.is_leaving()
-        {
-            packager.finish();
+        if let Some((mut packager, stream)) = self.stream.take() {
+            match over {
+                true => packager.finish(),
+                false => packager.begin_incarnation(),
+            }
             let _ = self.parent.tell(super::supervisor::Msg::StreamEnded(self.room.clone(), stream));
         }
         ProcessOutcome::Ended
@@ -322,6 +333,7 @@ impl FfmpegRoom {
             starting: Some(Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) }),
             last_fragment: None,
             stdout: Some(ffmpeg.stdout),
+            prelude: Prelude::default(),
         });
         if let Some((packager, _)) = &mut self.stream {
             packager.begin_incarnation();
@@ -338,25 +350,42 @@ impl FfmpegRoom {
         }
     }
 
-    /// Whether anything happened that a plan should know of.
+    /// Whether a plan should know of it.
     fn output(&mut self, output: Output, cx: &mut Cx<Self>) -> bool {
         let Some(running) = self.running.as_mut().filter(|r| r.pid == output.pid && r.kill.is_some()) else {
             return false;
         };
         // The end of the output is followed by the exit, which says why.
-        let Ok(read) = output.read else { return false };
-        let Some((packager, _)) = self.stream.as_mut().filter(|_| read > 0) else { return false };
+        let Some(read) = output.read.ok().filter(|read| *read > 0) else { return false };
         running.stdout = Some(output.stdout);
-        let pushed = packager.push(&output.buffer[..read], self.context.clock.wall());
         self.buffer = output.buffer;
+        let Some((packager, _)) = self.stream.as_mut() else { return self.warm(read, cx) };
+        let pushed = packager.push(&self.buffer[..read], self.context.clock.wall());
         let news = match pushed {
             Ok(Progress { fragments: 0, .. }) => false,
             Ok(progress) => self.produced(progress),
-            Err(error) => {
-                tracing::warn!(room = %self.room, %error, "FFmpeg's output cannot be used, it is replaced");
-                self.machine.garbled();
-                true
+            Err(error) => self.garbled(&error),
+        };
+        self.read_on(cx);
+        news
+    }
+
+    fn garbled(&mut self, error: &dyn std::error::Error) -> bool {
+        tracing::warn!(room = %self.room, %error, "FFmpeg's output cannot be used, it is replaced");
+        self.machine.garbled();
+        true
+    }
+
+    /// FFmpeg's output while another mixer still publishes the room.
+    fn warm(&mut self, read: usize, cx: &mut Cx<Self>) -> bool {
+        let Some(running) = &mut self.running else { return false };
+        let news = match running.prelude.push(&self.buffer[..read]) {
+            Ok(0) => false,
+            Ok(_) => {
+                running.starting = None;
+                self.machine.warm(self.context.clock.now())
             }
+            Err(error) => self.garbled(&error),
         };
         self.read_on(cx);
         news
