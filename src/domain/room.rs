@@ -54,7 +54,6 @@ pub enum Admission<T> {
 }
 
 /// What an accepted request changes, in one transaction.
-#[expect(clippy::large_enum_variant, reason = "one per request, and most are of the large kind")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomWrite {
     /// Puts those that are `Some`, leaves the others.

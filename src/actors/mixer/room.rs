@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::process::ChildStdout;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::claims;
 use super::estate::{Estate, OpenStream};
 use super::process::{self, Ended, Output, Spawned};
+use super::running::{LONGEST_START, Running, Starting};
 use super::{MixerShared, PortLease};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
@@ -23,12 +23,8 @@ use crate::domain::mixer_room::{
 use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::view::RoomView;
-use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, Prelude, Progress, SequenceStart};
+use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, Progress, SequenceStart};
 use crate::telemetry::events::{Event, FfmpegExit, FfmpegExited, FfmpegStarted};
-
-/// A start ends with the first fragment. Without RTP there is none, and the starts of others must not wait for
-/// a Janus that keeps this room waiting: then it ends after this long.
-const LONGEST_START: Duration = Duration::from_secs(1);
 
 pub struct FfmpegRoom {
     room: RoomId,
@@ -48,24 +44,6 @@ pub struct FfmpegRoom {
     /// Nothing is left to do.
     gone: bool,
     timer: Option<Timer>,
-}
-
-struct Running {
-    pid: u32,
-    started: Duration,
-    kill: Option<oneshot::Sender<Duration>>,
-    why_killed: Option<String>,
-    starting: Option<Starting>,
-    last_fragment: Option<Duration>,
-    /// Not read before there is a stream to put it into, or somebody to take the room over from.
-    stdout: Option<ChildStdout>,
-    prelude: Prelude,
-}
-
-/// Keeps its place among those that start at once.
-struct Starting {
-    _permit: OwnedSemaphorePermit,
-    _until: Timer,
 }
 
 #[derive(Default)]
@@ -325,16 +303,8 @@ impl FfmpegRoom {
         let (kill, killed) = oneshot::channel();
         cx.run(process::attend(self.room.clone(), ffmpeg.process, ffmpeg.log, killed), Msg::Exited);
         self.estate.keep_port(lease, epoch);
-        self.running = Some(Running {
-            pid,
-            started: now,
-            kill: Some(kill),
-            why_killed: None,
-            starting: Some(Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) }),
-            last_fragment: None,
-            stdout: Some(ffmpeg.stdout),
-            prelude: Prelude::default(),
-        });
+        let start = Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) };
+        self.running = Some(Running::new(pid, now, kill, ffmpeg.stdout, start));
         if let Some((packager, _)) = &mut self.stream {
             packager.begin_incarnation();
             self.read_on(cx);
