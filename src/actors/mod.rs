@@ -5,7 +5,8 @@
 //! ├─ StoreWatch*         one per prefix: the store's changes into the directory
 //! ├─ JanusSupervisor ─ Heartbeat, JanusProcess, JanusGateway ─ JanusRoom*
 //! ├─ MixerSupervisor ─ Heartbeat, FfmpegProcess*
-//! ├─ RoomSupervisor ─ Housekeeper, Room*
+//! ├─ RelaySupervisor ─ RelayRoom*
+//! ├─ RoomSupervisor ─ Room*, Elector ─ Housekeeper, Reassigner
 //! └─ GatewaySupervisor ─ WsClient*, JanusSession*
 //! ```
 
@@ -18,6 +19,7 @@ pub mod kernel;
 pub mod mixer;
 pub mod news;
 pub mod node;
+pub mod relay;
 pub mod room_children;
 pub mod rooms;
 pub mod signalling;

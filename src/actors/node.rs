@@ -13,6 +13,8 @@ use super::gateway::supervisor::GatewaySupervisor;
 use super::janus::supervisor::JanusSupervisor;
 use super::kernel::{Behaviour, ChildSpec, Cx, Observed};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
+use super::relay::Relays;
+use super::relay::supervisor::RelaySupervisor;
 use super::rooms::supervisor::RoomSupervisor;
 use super::signalling::{Attendance, Desk};
 use super::store_watch::StoreWatch;
@@ -27,6 +29,7 @@ pub struct NodeSupervisor {
     pub rooms: Option<(Arc<RoomService>, ArbiterHandle)>,
     pub mixer: Option<(MixerParts, ArbiterHandle)>,
     pub janus: Option<(JanusSupervisor, ArbiterHandle)>,
+    pub relays: Option<(Arc<Relays>, ArbiterHandle)>,
     pub gateway: Option<(GatewayRole, ArbiterHandle)>,
 }
 
@@ -67,6 +70,12 @@ impl Behaviour for NodeSupervisor {
             let context = context.clone();
             cx.spawn_child("mixers", spec(&arbiter), move || {
                 MixerSupervisor::new(context.clone(), parts.clone())
+            });
+        }
+        if let Some((relays, arbiter)) = self.relays.clone() {
+            let context = context.clone();
+            cx.spawn_child("relays", spec(&arbiter), move || {
+                RelaySupervisor::new(context.clone(), relays.clone())
             });
         }
         if let Some((service, arbiter)) = self.rooms.clone() {

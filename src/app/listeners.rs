@@ -1,4 +1,5 @@
-//! The listener side on this node: media from the mixer's memory, keys from the server's secret, tokens.
+//! The listener side on this node: media from this node's mixer or another's, keys from the server's secret,
+//! tokens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,23 +9,37 @@ use bytes::Bytes;
 
 use crate::actors::context::Clock;
 use crate::actors::mixer::streams::Streams;
+use crate::actors::relay::Relays;
 use crate::auth::{self, Secrets, TokenError, Tokens};
-use crate::domain::ids::{RoomId, UnixMs, UserId};
+use crate::domain::handover::heard_from;
+use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
 use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
+use crate::http::relay::RelaySource;
 use crate::http::tokens::{Issued, TokenIssuer};
-use crate::media::{ContentKeys, LiveStream, MediaFile, NotServed};
+use crate::media::{ContentKeys, LiveStream, MediaFile, NotServed, PlaylistBody};
 use crate::rooms::Directory;
 
 /// A room that was just started has its first segment well within this, and a blocking reload ends by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The rooms that this node mixes.
 pub struct NodeMedia {
+    pub me: ModuleId,
     pub directory: Arc<Directory>,
     pub streams: Arc<Streams>,
 }
 
 impl NodeMedia {
+    /// Whether the room is to be had here; of one that is not on air, whether its end is.
+    fn has(&self, room: &RoomId) -> bool {
+        let view = self.directory.room(room).unwrap_or_default();
+        match heard_from(&view) {
+            Some(mixer) => *mixer == self.me,
+            None => self.streams.get(room).is_some(),
+        }
+    }
+
     /// The room's stream; waited for while the room is on air and has none yet. Of a room that is not, the
     /// ended stream, while it is kept: its listeners are to learn that it has ended.
     async fn stream(&self, room: &RoomId) -> Result<Arc<LiveStream>, MediaRefusal> {
@@ -33,6 +48,7 @@ impl NodeMedia {
             let view = self.directory.room(room).unwrap_or_default();
             let live = view.live.as_ref().filter(|_| view.is_on_air());
             let stream = match live {
+                Some(_) if heard_from(&view) != Some(&self.me) => return Err(MediaRefusal::Unavailable),
                 Some(live) => self.streams.of_live(room, &live.nonce),
                 None => self.streams.get(room),
             };
@@ -46,11 +62,17 @@ impl NodeMedia {
     }
 
     /// Goes on with the successor when the stream is continued by another packager of this node.
-    async fn current(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
+    async fn current(
+        &self,
+        room: &RoomId,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistBody, MediaRefusal> {
         loop {
             let opening = self.streams.next_opening();
             match self.stream(room).await?.playlist(at).await {
-                Ok(playlist) => return Ok(playlist.bytes),
+                Ok(playlist) => return Ok(playlist),
+                // It may be continued by another node.
+                Err(NotServed::Superseded) if !self.has(room) => return Err(MediaRefusal::Unavailable),
                 Err(NotServed::Superseded) => opening.await,
                 Err(refused) => return Err(refusal(refused)),
             }
@@ -59,19 +81,127 @@ impl NodeMedia {
 }
 
 #[async_trait]
-impl LiveMedia for NodeMedia {
+impl RelaySource for RelayDoor {
+    fn admits(&self, token: &[u8], room: &RoomId) -> bool {
+        self.secrets.is_relay_token(token, room)
+    }
+
+    async fn playlist(
+        &self,
+        room: &RoomId,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistBody, MediaRefusal> {
+        let wait = tokio::time::timeout(PATIENCE, self.media.current(room, at));
+        match wait.await.unwrap_or(Err(MediaRefusal::NotYet)) {
+            // The room has just moved on: who still follows it here gets the last that was made here.
+            Err(MediaRefusal::Unavailable) => {
+                self.media.last(room, at).await.ok_or(MediaRefusal::Unavailable)
+            }
+            answer => answer,
+        }
+    }
+
+    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+        self.media.file(room, name).await
+    }
+}
+
+impl NodeMedia {
+    /// Of a stream that is continued elsewhere, to its end.
+    async fn last(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Option<PlaylistBody> {
+        let stream = self.streams.get(room)?;
+        match stream.playlist(at).await {
+            Err(NotServed::Superseded) => stream.playlist(None).await.ok(),
+            answer => answer.ok(),
+        }
+    }
+
+    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+        let file: MediaFile = name.parse().map_err(|_| MediaRefusal::BadName)?;
+        let wait = tokio::time::timeout(PATIENCE, self.bytes(room, &file));
+        Ok((wait.await.unwrap_or(Err(MediaRefusal::NotYet))?, file.content_type()))
+    }
+
+    /// A file of a stream that is about to go on here is waited for.
+    async fn bytes(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaRefusal> {
+        loop {
+            let opening = self.streams.next_opening();
+            let handed_over = self.directory.room(room).is_some_and(|view| {
+                heard_from(&view) == Some(&self.me)
+                    && view.live.as_ref().is_some_and(|live| live.handover.is_some())
+            });
+            match self.streams.get(room) {
+                Some(stream) => match stream.file(file).await {
+                    Err(NotServed::Superseded) if handed_over => opening.await,
+                    answer => return answer.map_err(refusal),
+                },
+                None if handed_over => opening.await,
+                None if self.directory.room(room).is_some() => return Err(MediaRefusal::Gone),
+                None => return Err(MediaRefusal::NoSuchRoom),
+            }
+        }
+    }
+}
+
+/// This node's rooms, for the listener nodes of the installation.
+pub struct RelayDoor {
+    pub media: Arc<NodeMedia>,
+    pub secrets: Arc<Secrets>,
+}
+
+/// Every room on air, wherever it is mixed.
+pub struct AllMedia {
+    pub here: Arc<NodeMedia>,
+    pub elsewhere: Arc<Relays>,
+}
+
+impl AllMedia {
+    async fn current(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
+        if self.here.has(room) {
+            match self.here.current(room, at).await {
+                // It has moved while we waited.
+                Err(MediaRefusal::Unavailable) if !self.here.has(room) => {}
+                playlist => return playlist.map(|p| p.bytes),
+            }
+        }
+        self.listed(room)?;
+        if !self.is_on_air(room) {
+            return self.elsewhere.ended(room).map(|p| p.bytes).ok_or(MediaRefusal::NotOnAir);
+        }
+        match self.elsewhere.playlist(room, at).await {
+            Ok(playlist) => Ok(playlist.bytes),
+            // It was the last chance to tell: the room is not on air any more.
+            Err(_) if !self.is_on_air(room) => Err(MediaRefusal::NotOnAir),
+            Err(refused) => Err(refusal(refused)),
+        }
+    }
+
+    fn listed(&self, room: &RoomId) -> Result<(), MediaRefusal> {
+        self.here.directory.room(room).map(drop).ok_or(MediaRefusal::NoSuchRoom)
+    }
+
+    fn is_on_air(&self, room: &RoomId) -> bool {
+        self.here.directory.room(room).is_some_and(|view| view.is_on_air())
+    }
+}
+
+#[async_trait]
+impl LiveMedia for AllMedia {
     async fn playlist(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
         let wait = tokio::time::timeout(PATIENCE, self.current(room, at));
         wait.await.unwrap_or(Err(MediaRefusal::NotYet))
     }
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+        if self.here.has(room) {
+            return self.here.file(room, name).await;
+        }
         let file: MediaFile = name.parse().map_err(|_| MediaRefusal::BadName)?;
-        let Some(stream) = self.streams.get(room) else {
-            let known = self.directory.room(room).is_some();
-            return Err(if known { MediaRefusal::Gone } else { MediaRefusal::NoSuchRoom });
-        };
-        let bytes = stream.file(&file).await.map_err(refusal)?;
+        self.listed(room)?;
+        if !self.is_on_air(room) && self.elsewhere.ended(room).is_none() {
+            return Err(MediaRefusal::Gone);
+        }
+        let bytes = self.elsewhere.file(room, &file).await.map_err(refusal)?;
         Ok((bytes, file.content_type()))
     }
 }

@@ -4,6 +4,7 @@
 //! mixers, Januses, each saying goodbye), servers, store. Owns: that order. Never does: anything else.
 
 mod backends;
+mod drain;
 mod gateway;
 mod listeners;
 mod operations;
@@ -28,6 +29,7 @@ use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::NodeSupervisor;
+use crate::actors::relay::Relays;
 use crate::auth::{Secrets, node_id};
 use crate::config::{Config, JanusMode, PresenceKind};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
@@ -39,6 +41,7 @@ use crate::janus::{ConnectOptions, ManagedOptions, PLAIN_RTP_PORTS, Secret, WEBR
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
+use drain::Drained;
 use readiness::Readiness;
 use servers::Servers;
 
@@ -68,6 +71,7 @@ pub struct Node {
     /// How this node's Janus is reached, but for the address a managed one has now.
     janus: Option<ConnectOptions>,
     context: Context,
+    service: Arc<RoomService>,
     system: SystemHandle<std::convert::Infallible>,
     readiness: Arc<Readiness>,
     servers: Servers,
@@ -84,7 +88,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         why = node.failed() => Err(why),
         never = async { node.announce().await; std::future::pending().await } => never,
     };
-    node.stop(reason.as_ref().copied().unwrap_or("failed")).await;
+    let drained = match &reason {
+        Ok(_) => tokio::select! {
+            drained = node.drain() => drained,
+            // Who asks twice is in a hurry.
+            _ = signals.next() => Drained::default(),
+        },
+        Err(_) => Drained::default(),
+    };
+    node.end(reason.as_ref().copied().unwrap_or("failed"), drained).await;
     reason.map(|_| ())
 }
 
@@ -144,7 +156,14 @@ impl Node {
         } else {
             None
         };
+        let relaying = arbiter();
+        let hls = &context.config.hls;
+        let (clock, metrics) = (context.clock, context.metrics.clone());
+        let as_mixed = (hls.segment, hls.window);
+        let relays = Relays::new(secrets.clone(), relaying.clone(), as_mixed, clock, metrics);
+        let relays = Arc::new(relays);
         let root = NodeSupervisor {
+            relays: roles.hls.then(|| (relays.clone(), relaying)),
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
@@ -157,17 +176,18 @@ impl Node {
         let readiness = Arc::new(Readiness::new(context.clone(), door.clone()));
         let sides = servers::Sides {
             context: context.clone(),
-            service,
+            service: service.clone(),
             secrets,
             streams,
             door,
+            relays,
             registry: system.registry(),
             readiness: readiness.clone(),
             anchors,
             audience: Arc::default(),
         };
         let servers = sockets.serve(sides)?;
-        Ok(Self { id, addresses, link, janus, context, system, readiness, servers, arbiters })
+        Ok(Self { id, addresses, link, janus, context, service, system, readiness, servers, arbiters })
     }
 
     /// Waits until the node is ready to take rooms, and says so in the log.
@@ -214,14 +234,24 @@ impl Node {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
+    /// Gives the rooms to other nodes, if there are any, within the configured deadline.
+    async fn drain(&self) -> Drained {
+        drain::drain(&self.context, &self.service).await
+    }
+
     /// Ends everything in order, within the configured deadline.
     pub async fn stop(self, reason: &'static str) {
+        self.end(reason, Drained::default()).await;
+    }
+
+    async fn end(self, reason: &'static str, drained: Drained) {
         NodeStopping { node: &self.id, reason }.emit(&self.context.metrics);
         self.readiness.stopping();
         let report = self.system.shutdown(self.context.config.supervision.shutdown_deadline).await;
         for actor in report.abandoned {
             tracing::warn!(actor, "did not stop in time and was left behind");
         }
+        drained.unmark(&self.context).await;
         self.servers.stop().await;
         for arbiter in self.arbiters {
             arbiter.stop();
@@ -240,7 +270,7 @@ fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>) -> M
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
     let pool = PortPool::new(first, last, crate::actors::context::dice());
-    let url = context.config.hls_base_url();
+    let url = context.config.private_hls_url();
     MixerParts {
         shared: MixerShared {
             ports: Arc::new(std::sync::Mutex::new(pool)),

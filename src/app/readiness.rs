@@ -37,7 +37,10 @@ impl Readiness {
 
     /// Whether the server with these sides serves.
     pub fn serving(&self, mounted: Mounted, serves: bool) {
-        for (side, _) in [(&self.api, mounted.api), (&self.hls, mounted.hls)].iter().filter(|(_, has)| *has) {
+        for (side, _) in [(&self.api, mounted.api), (&self.hls, mounted.hls || mounted.relay)]
+            .iter()
+            .filter(|(_, has)| *has)
+        {
             side.store(serves, Relaxed);
         }
     }

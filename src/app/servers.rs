@@ -11,13 +11,14 @@ use actix_web::{App, Error, HttpServer, web};
 use url::Url;
 
 use super::Addresses;
-use super::listeners::{NodeKeys, NodeMedia, NodeTokens};
+use super::listeners::{AllMedia, NodeKeys, NodeMedia, NodeTokens, RelayDoor};
 use super::operations::Operations;
 use super::readiness::Readiness;
 use crate::actors::context::Context;
 use crate::actors::gateway::door::Door;
 use crate::actors::kernel::Registry;
 use crate::actors::mixer::streams::Streams;
+use crate::actors::relay::Relays;
 use crate::auth::{ApiKeys, Secrets, Tokens};
 use crate::config::{AuthMode, Config};
 use crate::http::anchors::Anchors;
@@ -27,7 +28,7 @@ use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
 use crate::http::pages_api::{self, PagesSide};
 use crate::http::rest::{self, Api, ApiAuth, NotAuthorized};
-use crate::http::{error, ops, pages};
+use crate::http::{error, ops, pages, relay};
 use crate::rooms::RoomService;
 use crate::telemetry::Metrics;
 use crate::ws::{self, WsSide};
@@ -42,6 +43,7 @@ pub struct Sides {
     pub secrets: Arc<Secrets>,
     pub streams: Arc<Streams>,
     pub door: Arc<Door>,
+    pub relays: Arc<Relays>,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
     /// Who is in the rooms; `None` on a node without presence.
@@ -61,6 +63,8 @@ pub struct Mounted {
     pub api: bool,
     pub ws: bool,
     pub hls: bool,
+    /// Where listener nodes fetch from this one.
+    pub relay: bool,
     pub ops: bool,
 }
 
@@ -87,8 +91,12 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
     if roles.gateway {
         want(config.listen.ws, |m| m.ws = true);
     }
-    if roles.hls || roles.mixer {
-        want(config.listen.hls, |m| m.hls = true);
+    // One address, also when its port is to be any free one.
+    match (roles.hls, roles.mixer) {
+        (true, true) => want(config.listen.hls, |m| (m.hls, m.relay) = (true, true)),
+        (true, false) => want(config.listen.hls, |m| m.hls = true),
+        (false, true) => want(config.listen.hls, |m| m.relay = true),
+        (false, false) => {}
     }
     want(config.listen.ops, |m| m.ops = true);
     let (mut listeners, mut addresses) = (Vec::new(), Addresses::new(config.listen.ops));
@@ -105,7 +113,7 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
             config.listen.ws = bound;
             addresses.ws = Some(bound);
         }
-        if mounted.hls {
+        if mounted.hls || mounted.relay {
             config.listen.hls = bound;
             addresses.hls = Some(bound);
         }
@@ -123,7 +131,7 @@ impl Mounted {
         match self {
             Self { api: true, .. } => "listen.api",
             Self { ws: true, .. } => "listen.ws",
-            Self { hls: true, .. } => "listen.hls",
+            Self { hls: true, .. } | Self { relay: true, .. } => "listen.hls",
             _ => "listen.ops",
         }
     }
@@ -180,6 +188,7 @@ struct Mountable {
     api: web::Data<Api>,
     ws: web::Data<WsSide>,
     hls: web::Data<HlsSide>,
+    relay: web::Data<relay::RelaySide>,
     pages: web::Data<PagesSide>,
     ops: Arc<dyn ops::OpsSource>,
     readiness: Arc<Readiness>,
@@ -221,8 +230,11 @@ impl Mountable {
             body_limit: config.http.body_limit,
         };
         let directory = context.directory.clone();
+        let (me, streams, secrets) = (context.me.clone(), sides.streams, sides.secrets.clone());
+        let here = Arc::new(NodeMedia { me, directory: directory.clone(), streams });
+        let door: relay::RelaySide = Arc::new(RelayDoor { media: here.clone(), secrets });
         let hls = HlsSide {
-            media: Arc::new(NodeMedia { directory: directory.clone(), streams: sides.streams }),
+            media: Arc::new(AllMedia { here, elsewhere: sides.relays }),
             keys: Arc::new(NodeKeys { directory, secrets: sides.secrets }),
             auth: tokens,
             audience: sides.audience.clone(),
@@ -232,9 +244,16 @@ impl Mountable {
         let (registry, audience) = (sides.registry, sides.audience);
         let readiness = sides.readiness;
         let ops = Operations { metrics: metrics.clone(), registry, readiness: readiness.clone(), audience };
-        let (api, ws, hls) = (web::Data::new(api), web::Data::new(ws), web::Data::new(hls));
-        let pages = web::Data::new(pages);
-        Self { metrics, api, ws, hls, pages, ops: Arc::new(ops), readiness }
+        Self {
+            metrics,
+            api: web::Data::new(api),
+            ws: web::Data::new(ws),
+            hls: web::Data::new(hls),
+            relay: web::Data::new(door),
+            pages: web::Data::new(pages),
+            ops: Arc::new(ops),
+            readiness,
+        }
     }
 
     fn mount(&self, mounted: Mounted, config: &mut web::ServiceConfig) {
@@ -248,6 +267,9 @@ impl Mountable {
             hls::configure(config, self.hls.clone());
             pages_api::configure(config, self.pages.clone());
             pages::configure_people(config, &self.pages.ws_url);
+        }
+        if mounted.relay {
+            relay::configure(config, self.relay.clone());
         }
         if mounted.ops {
             ops::configure(config, self.ops.clone());

@@ -5,6 +5,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 
 use super::kept;
 use crate::config::{Config, JwtSecret, Secret};
@@ -56,6 +57,17 @@ impl Secrets {
     /// and after every restart, so that whoever takes the room over can remove it.
     pub fn of_janus_room(&self, room: &RoomId) -> String {
         hex::encode(derive(&self.janus_room, room.as_str().as_bytes()))
+    }
+
+    /// What a listener node shows to the mixer node from which it fetches this room. The same on every node; it
+    /// opens nothing but media that are encrypted.
+    pub fn relay_token(&self, room: &RoomId) -> String {
+        let relay = Secret(derive(&self.hls, b"stentor relay token").to_vec());
+        hex::encode(derive(&relay, room.as_str().as_bytes()))
+    }
+
+    pub fn is_relay_token(&self, token: &[u8], room: &RoomId) -> bool {
+        self.relay_token(room).as_bytes().ct_eq(token).into()
     }
 
     fn made(config: &Config) -> Result<(Vec<JwtSecret>, Secret), SecretsError> {
@@ -138,6 +150,19 @@ mod tests {
         assert_ne!(here.of_janus_room(&a), here.of_janus_room(&b));
         assert_ne!(here.of_janus_room(&a), there.of_janus_room(&a));
         assert_eq!(here.of_janus_room(&a), here.of_janus_room(&a));
+    }
+
+    #[test]
+    fn a_relay_token_is_good_for_its_room_and_installation_only() {
+        let (_dir, mut config) = in_temporary_dir();
+        let (a, b) = (RoomId::new("aaa").unwrap(), RoomId::new("bbb").unwrap());
+        let here = Secrets::load_or_create(&config).unwrap();
+        config.hls.secret = Some(Secret(vec![1; 32]));
+        let there = Secrets::load_or_create(&config).unwrap();
+        let token = here.relay_token(&a);
+        assert!(here.is_relay_token(token.as_bytes(), &a));
+        assert!(!here.is_relay_token(token.as_bytes(), &b) && !there.is_relay_token(token.as_bytes(), &a));
+        assert!(!here.is_relay_token(b"", &a) && !here.is_relay_token(&token.as_bytes()[..63], &a));
     }
 
     #[test]

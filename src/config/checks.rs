@@ -8,6 +8,7 @@ use super::types::*;
 pub(super) fn check(config: &Config, r: &mut Reader) {
     check_auth(config, r);
     check_cluster(config, r);
+    check_listening(config, r);
     check_janus(&config.janus, r);
     check_mixer(&config.mixer, r);
     check_hls(&config.hls, r);
@@ -58,6 +59,16 @@ fn check_cluster(config: &Config, r: &mut Reader) {
         &["hls.secret", "store.kind"],
         alone || config.hls.secret.is_some(),
         "must be set, the same on every node, because store.kind is etcd",
+    );
+}
+
+/// The room API names the URL people listen at.
+fn check_listening(config: &Config, r: &mut Reader) {
+    let roles = config.node.roles;
+    r.require(
+        &["http.public_hls_url", "node.roles"],
+        !roles.rooms || roles.hls || config.http.public_hls_url.is_some(),
+        "must be set, because this node has the role rooms and not hls: where the listener nodes are reached",
     );
 }
 

@@ -66,7 +66,12 @@ fn listen(r: &mut Reader) -> ListenConfig {
     ListenConfig {
         api: r.read("listen.api", "127.0.0.1:3000", "REST room API.", listener),
         ws: r.read("listen.ws", "127.0.0.1:8081", "WebSocket signalling of anchors, at /ws.", listener),
-        hls: r.read("listen.hls", "127.0.0.1:8080", "HLS and the pages of listeners.", listener),
+        hls: r.read(
+            "listen.hls",
+            "127.0.0.1:8080",
+            "HLS and the pages of listeners; of a mixer, also where listener nodes fetch.",
+            listener,
+        ),
         ops: r.read("listen.ops", "127.0.0.1:9464", "/metrics, /actors, /livez, /readyz.", listener),
         media: r.read(
             "listen.media",
@@ -162,7 +167,7 @@ fn http(r: &mut Reader) -> HttpConfig {
         ),
         public_hls_url: r.optional(
             "http.public_hls_url",
-            "Base of the URLs given to listeners, e.g. behind a proxy; null: http://{listen.hls}.",
+            "Base of the URLs given to listeners: of a proxy, or of the listener nodes; null: http://{listen.hls}.",
             url(&["http", "https"]),
         ),
         public_ws_url: r.optional(
@@ -300,6 +305,12 @@ fn rooms(r: &mut Reader) -> RoomsConfig {
             "10s",
             "A Janus or mixer is taken for dead this long after its last heartbeat.",
             duration("1s", "5m"),
+        ),
+        replacement_grace: r.read(
+            "rooms.replacement_grace",
+            "500ms",
+            "A lost Janus or mixer is waited for this long before its rooms go to another.",
+            duration("1ms", "10m"),
         ),
         housekeeping_interval: r.read(
             "rooms.housekeeping_interval",
@@ -457,6 +468,12 @@ fn supervision(r: &mut Reader) -> SupervisionConfig {
             "10s",
             "An ordered shutdown takes at most this long.",
             duration("100ms", "10m"),
+        ),
+        drain_deadline: r.read(
+            "supervision.drain_deadline",
+            "10s",
+            "Before an ordered shutdown, rooms are given to other nodes, if there are any, for at most this long.",
+            duration("0s", "1h"),
         ),
     }
 }

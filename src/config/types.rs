@@ -56,6 +56,17 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Base of the URLs other nodes fetch from, on the private network, without a slash at the end.
+    pub fn private_hls_url(&self) -> String {
+        let (host, port) = (&self.node.advertise, self.listen.hls.port());
+        match host.contains(':') {
+            true => format!("http://[{host}]:{port}"),
+            false => format!("http://{host}:{port}"),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
     /// `None`: made once and kept in `data_dir`.
@@ -199,6 +210,8 @@ pub struct HlsConfig {
 #[derive(Debug, Clone)]
 pub struct RoomsConfig {
     pub heartbeat_ttl: Duration,
+    /// From the loss of a module to the move of its rooms.
+    pub replacement_grace: Duration,
     pub housekeeping_interval: Duration,
     pub never_started_after: Duration,
     pub max_age: Duration,
@@ -257,6 +270,8 @@ pub struct SupervisionConfig {
     pub retry_first: Duration,
     pub retry_max: Duration,
     pub shutdown_deadline: Duration,
+    /// Before that, rooms are given to other nodes for at most this long.
+    pub drain_deadline: Duration,
 }
 
 #[derive(Debug, Clone)]

@@ -252,6 +252,7 @@ fn view(epoch: u64, id: &str, janus_room_id: u32) -> RoomView {
         created_at: UnixMs(0),
         discard_at: None,
         epoch: Epoch(epoch),
+        handover: None,
     };
     let key = JanusState {
         id: janus(id),

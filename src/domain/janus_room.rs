@@ -18,6 +18,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::handover::leaving;
 use super::ids::{Epoch, MediaAddr, ModuleId, Pin, UnixMs};
 pub use super::janus_effects::{Effect, Found, Outcome};
 use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
@@ -37,7 +38,7 @@ const LANDS_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {
     Nothing,
-    Room { epoch: Epoch, pin: Pin, target: Option<MediaAddr>, live_revision: i64 },
+    Room { epoch: Epoch, pin: Pin, target: Option<MediaAddr>, live_revision: i64, handing_over: bool },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,8 +148,9 @@ impl JanusRoom {
         let key = self.key.current(view.janus.as_ref());
         let plan = match self.wanted(view) {
             Wanted::Nothing => self.dismantle(&rooms, key, now),
-            Wanted::Room { epoch, pin, target, live_revision } => {
-                let build = Build { epoch, pin, target, live_revision, rooms: &rooms, key, wall };
+            Wanted::Room { epoch, pin, target, live_revision, handing_over } => {
+                let build =
+                    Build { epoch, pin, target, live_revision, handing_over, rooms: &rooms, key, wall };
                 self.build(build)
             }
         };
@@ -184,6 +186,7 @@ impl JanusRoom {
             pin: meta.pin.clone(),
             target: mixer.map(|m| m.rtp),
             live_revision: live.mod_revision,
+            handing_over: leaving(view).is_some(),
         }
     }
 
@@ -246,6 +249,9 @@ impl JanusRoom {
             return Plan::wait("waits for the mixer's port at this epoch");
         };
         match forwarders.iter().find(|f| f.stream_id != fed.stream_id) {
+            Some(_) if b.handing_over => {
+                Plan::wait("forwarding, to the mixer it leaves too until its successor produces")
+            }
             Some(old) => Plan::act(
                 Effect::StopForwarder { janus_room_id, stream_id: old.stream_id },
                 "feeds a mixer that no longer has the room",
@@ -394,6 +400,7 @@ struct Build<'a> {
     pin: Pin,
     target: Option<MediaAddr>,
     live_revision: i64,
+    handing_over: bool,
     rooms: &'a [&'a Found],
     key: Option<Versioned<JanusState>>,
     wall: UnixMs,

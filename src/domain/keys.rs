@@ -5,6 +5,8 @@ use super::ids::{ModuleId, RoomId, UserId};
 pub const ROOMS: &str = "/rooms/";
 pub const JANUSES: &str = "/januses/";
 pub const MIXERS: &str = "/mixers/";
+/// Held under a lease by the node that keeps house.
+pub const LEADER: &str = "/leaders/rooms";
 /// Between a room's id and a user's.
 const USERS: &str = "users/";
 

@@ -29,8 +29,10 @@ pub enum ProcessEffect {
         nonce: Nonce,
         start: SequenceState,
     },
-    /// End the playlist; its readers are told so.
-    EndStream,
+    /// Publish no more. If the live is `over`, the playlist says so; else its readers go to where it goes on.
+    EndStream {
+        over: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

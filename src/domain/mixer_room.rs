@@ -16,15 +16,18 @@
 
 use std::time::Duration;
 
+use super::handover::leaving;
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce};
 pub use super::mixer_effects::{
     Exit, KeyClaim, LeftStream, ProcessEffect, ProcessOutcome, Reservation, Reserved, StoreEffect,
 };
 use super::model::{JanusStatus, LiveStatus, MixerState, SequenceState};
 use super::own_key::OwnKey;
-use super::plan::{Plan, Retry, WriteOutcome};
+use super::plan::{Plan, Retry};
 use super::restart::{Backoff, Budget, Restarts};
-use super::view::{RoomView, Versioned};
+use super::view::RoomView;
+
+mod store_lane;
 
 #[derive(Debug, Clone)]
 pub struct MixerPolicy {
@@ -33,7 +36,7 @@ pub struct MixerPolicy {
     pub crashes: Budget,
     /// No fragment for this long while Janus forwards: FFmpeg is stuck.
     pub watchdog: Duration,
-    /// Prefix of the `hlsUrl` in our key, e.g. `http://10.0.0.7:8080`.
+    /// The `hlsUrl` in our key: where listener nodes fetch, e.g. `http://10.0.0.7:8080`.
     pub hls_base: String,
 }
 
@@ -42,6 +45,17 @@ struct Wanted {
     epoch: Epoch,
     nonce: Nonce,
     live_revision: i64,
+    part: Role,
+}
+
+/// Which part we have in the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Owner,
+    /// It is to be ours; until we produce, the mixer before us goes on.
+    Successor,
+    /// We are to go on until our successor produces.
+    Predecessor,
 }
 
 /// Who sends the RTP. Another one means another SSRC, which a running FFmpeg cannot take.
@@ -88,6 +102,10 @@ pub struct MixerRoom {
     sequence: OwnKey<SequenceState>,
     as_of: i64,
     crashes: Restarts,
+    /// The epoch under which FFmpeg crashed more often than we bear: told in our key.
+    gave_up: Option<Epoch>,
+    /// The epoch under which we were handed the room, and since when FFmpeg has produced under it.
+    ready: Option<(Epoch, Duration)>,
     retry: Retry,
     store_retry: Retry,
     leaving: bool,
@@ -108,6 +126,8 @@ impl MixerRoom {
             sequence: OwnKey::default(),
             as_of: 0,
             crashes: Restarts::default(),
+            gave_up: None,
+            ready: None,
             retry: Retry::default(),
             store_retry: Retry::default(),
             leaving: false,
@@ -195,10 +215,34 @@ impl MixerRoom {
         if let Process::Running(running) = &mut self.process {
             running.last_fragment = Some(now);
             self.retry.succeeded();
+            // A process that lives a while before each crash is in a loop all the same.
+            if now.saturating_sub(running.since) > self.policy.crashes.window {
+                self.gave_up = None;
+            }
         }
         if let Some(reserved) = &mut self.reserved {
             reserved.next = next;
         }
+    }
+
+    /// FFmpeg produces what is not published yet, because another mixer still has the room's numbers. `true` for the
+    /// first time under an epoch.
+    pub fn warm(&mut self, now: Duration) -> bool {
+        let Process::Running(running) = &mut self.process else { return false };
+        running.last_fragment = Some(now);
+        self.retry.succeeded();
+        let first = self.ready.is_none_or(|(epoch, _)| epoch != running.epoch);
+        if first {
+            self.ready = Some((running.epoch, now));
+        }
+        first
+    }
+
+    /// Whether what FFmpeg writes is to be read although there is no stream to put it into.
+    pub fn warms_up(&self, view: &RoomView) -> bool {
+        let epoch = view.live.as_ref().filter(|live| live.handover.is_some()).map(|live| live.epoch);
+        let running = matches!(&self.process, Process::Running(r) if Some(r.epoch) == epoch);
+        self.stream.is_none() && running && self.wanted(view).is_some_and(|w| w.part != Role::Predecessor)
     }
 
     /// What FFmpeg writes cannot be used.
@@ -232,13 +276,14 @@ impl MixerRoom {
                 self.port = None;
                 self.retry.failed(why, now, &backoff, dice);
             }
-            Process::Running(r) => self.crashed(r.last_fragment.is_some(), why, now, dice),
+            Process::Running(r) => self.crashed(&r, why, now, dice),
         }
     }
 
-    fn crashed(&mut self, was_producing: bool, why: &str, now: Duration, dice: f64) {
-        let backoff = self.policy.backoff;
+    fn crashed(&mut self, process: &Running, why: &str, now: Duration, dice: f64) {
+        let (backoff, was_producing) = (self.policy.backoff, process.last_fragment.is_some());
         if !self.crashes.record(now, &self.policy.crashes) {
+            self.gave_up = Some(process.epoch);
             let slow = Backoff { first: backoff.max, max: backoff.max };
             self.retry.failed(format!("crash loop, last: {why}"), now, &slow, dice);
         } else if !was_producing {
@@ -249,7 +294,7 @@ impl MixerRoom {
     pub fn plan_process(&self, view: &RoomView, now: Duration) -> Plan<ProcessEffect> {
         match self.wanted(view) {
             Some(wanted) => self.run(&wanted, now),
-            None => self.wind_down(),
+            None => self.wind_down(view),
         }
     }
 
@@ -258,7 +303,13 @@ impl MixerRoom {
         match &self.process {
             Process::Ending { why, .. } => Plan::wait(format!("waits for FFmpeg's exit: {why}")),
             Process::Running(r) => self.watch(r, wanted, now),
-            Process::Idle if ended => Plan::act(ProcessEffect::EndStream, "an earlier live has ended"),
+            Process::Idle if ended => {
+                Plan::act(ProcessEffect::EndStream { over: true }, "an earlier live has ended")
+            }
+            // Its numbers are behind those of the mixer that has the room now.
+            Process::Idle if wanted.part == Role::Successor && self.stream.is_some() => {
+                Plan::act(ProcessEffect::EndStream { over: false }, "the room was elsewhere meanwhile")
+            }
             Process::Idle => self.spawn(wanted, now),
         }
     }
@@ -283,7 +334,7 @@ impl MixerRoom {
         if let Some(why) = r.unfit {
             return kill(why);
         }
-        if self.stream.is_none() {
+        if self.stream.is_none() && (self.reserved.is_some() || wanted.part != Role::Successor) {
             return match self.reserved {
                 Some(reserved) => Plan::act(
                     ProcessEffect::OpenStream { nonce: wanted.nonce.clone(), start: reserved.next },
@@ -311,14 +362,21 @@ impl MixerRoom {
         self.policy.watchdog * starts.min(MOST_PATIENCE)
     }
 
-    fn wind_down(&self) -> Plan<ProcessEffect> {
+    fn wind_down(&self, view: &RoomView) -> Plan<ProcessEffect> {
         match (&self.process, &self.port, &self.stream) {
-            (Process::Running(_), ..) => Plan::act(ProcessEffect::Kill { gently: true }, NOT_WANTED),
+            (Process::Running(_), ..) => {
+                // Its successor produces, and waits for the numbers that are left.
+                let handed_over = self.stream.as_ref().is_some_and(|nonce| live_goes_on(view, nonce));
+                Plan::act(ProcessEffect::Kill { gently: !handed_over }, NOT_WANTED)
+            }
             (Process::Ending { why, .. }, ..) => Plan::wait(format!("waits for FFmpeg's exit: {why}")),
             (Process::Idle, Some(port), _) => {
                 Plan::act(ProcessEffect::FreePort { rtp: port.rtp }, NOT_WANTED)
             }
-            (Process::Idle, None, Some(_)) => Plan::act(ProcessEffect::EndStream, NOT_WANTED),
+            (Process::Idle, None, Some(nonce)) => {
+                let goes_on = self.leaving || live_goes_on(view, nonce);
+                Plan::act(ProcessEffect::EndStream { over: !goes_on }, NOT_WANTED)
+            }
             (Process::Idle, None, None) => Plan::Finished,
         }
     }
@@ -327,6 +385,10 @@ impl MixerRoom {
     pub fn process_done(&mut self, outcome: ProcessOutcome, why: &str, now: Duration, dice: f64) {
         match outcome {
             ProcessOutcome::Spawned { rtp, epoch } => {
+                // Who gives us the room again wants us to try again.
+                if self.gave_up.take_if(|gave_up| *gave_up != epoch).is_some() {
+                    self.crashes.clear();
+                }
                 self.port = Some(Port { rtp, epoch });
                 self.process = Process::Running(Running {
                     epoch,
@@ -352,116 +414,18 @@ impl MixerRoom {
         }
     }
 
-    pub fn plan_store(&self, view: &RoomView, now: Duration) -> Plan<StoreEffect> {
-        if let Some(wait) = self.store_retry.pending(now) {
-            return wait;
-        }
-        let key = self.key.current(view.mixer.as_ref());
-        match self.wanted(view) {
-            Some(wanted) => self.publish(&wanted, key, self.sequence.current(view.sequence.as_ref())),
-            None => self.withdraw(view, key),
-        }
-    }
-
-    fn publish(
-        &self,
-        wanted: &Wanted,
-        key: Option<Versioned<MixerState>>,
-        sequence: Option<Versioned<SequenceState>>,
-    ) -> Plan<StoreEffect> {
-        // Janus waits for the key, and the key for FFmpeg: a reservation before it would delay them both, and
-        // nothing needs numbers before FFmpeg runs.
-        let Some(state) = self.key_wanted(wanted) else {
-            return Plan::wait("waits for FFmpeg to be started");
-        };
-        let known = key.as_ref().is_some_and(|k| k.value == state);
-        let key_revision = key.map_or(0, |k| k.mod_revision);
-        let key = (!known).then_some(KeyClaim { state, key_revision });
-        let numbers = Reservation::due(self.reserved, sequence);
-        let why = match (&key, &numbers) {
-            (None, None) => return Plan::wait("key written, numbers reserved"),
-            (Some(_), _) => "FFmpeg waits for RTP",
-            (None, Some(_)) => "sequence numbers run low",
-        };
-        Plan::act(StoreEffect::Claim { live_revision: wanted.live_revision, key, numbers }, why)
-    }
-
-    fn key_wanted(&self, wanted: &Wanted) -> Option<MixerState> {
-        let port = self.port.as_ref().filter(|p| p.epoch == wanted.epoch)?;
-        let spawned = matches!(&self.process, Process::Running(r) if r.epoch == wanted.epoch);
-        spawned.then(|| MixerState {
-            id: self.me.clone(),
-            rtp: port.rtp,
-            hls_url: self.policy.hls_base.clone(),
-            epoch: wanted.epoch,
-            incarnation: Some(self.incarnation.clone()),
-        })
-    }
-
-    /// Process, then numbers, then the key: whoever sees the key gone may rely on the rest being gone.
-    fn withdraw(&self, view: &RoomView, key: Option<Versioned<MixerState>>) -> Plan<StoreEffect> {
-        if self.process != Process::Idle || self.port.is_some() || self.stream.is_some() {
-            return Plan::wait("waits for FFmpeg to be gone");
-        }
-        let deleted = view.meta.as_ref().is_none_or(|m| m.deleted_at.is_some());
-        let sequence = self.sequence.current(view.sequence.as_ref());
-        if let (Some(reserved), Some(stored), false) = (self.reserved, &sequence, deleted)
-            && stored.value == reserved.ceiling
-        {
-            let effect = StoreEffect::Release { exact: reserved.next, key_revision: stored.mod_revision };
-            return Plan::act(effect, "the next start continues without a jump");
-        }
-        match key.filter(|k| k.id == self.me && !self.leaving) {
-            Some(key) => Plan::act(
-                StoreEffect::DeleteKey { key_revision: key.mod_revision },
-                "nothing is left of the room on this mixer",
-            ),
-            None => Plan::Finished,
-        }
-    }
-
-    /// Takes in how a store effect ended.
-    pub fn store_done(&mut self, effect: StoreEffect, outcome: WriteOutcome, now: Duration, dice: f64) {
-        let revision = match outcome {
-            WriteOutcome::Written { revision } => revision,
-            WriteOutcome::Superseded => {
-                let why = "the store changed under the write";
-                return self.store_retry.failed(why, now, &self.policy.backoff, dice);
-            }
-            WriteOutcome::Failed(failure) => {
-                return self.store_retry.failed(failure.to_string(), now, &self.policy.backoff, dice);
-            }
-        };
-        self.store_retry.succeeded();
-        match effect {
-            StoreEffect::Claim { key, numbers, .. } => {
-                if let Some(KeyClaim { state, .. }) = key {
-                    self.key.wrote(revision, Some(state));
-                }
-                if let Some(Reservation { from, ceiling, .. }) = numbers {
-                    let next = self.reserved.map_or(from, |r| r.next);
-                    self.reserved = Some(Reserved { next, ceiling });
-                    self.sequence.wrote(revision, Some(ceiling));
-                }
-            }
-            StoreEffect::DeleteKey { .. } => self.key.wrote(revision, None),
-            StoreEffect::Release { exact, .. } => {
-                self.reserved = None;
-                self.sequence.wrote(revision, Some(exact));
-            }
-        }
-        self.key.seen(self.as_of);
-        self.sequence.seen(self.as_of);
-    }
-
     fn wanted(&self, view: &RoomView) -> Option<Wanted> {
-        let live = view.live.as_ref()?;
-        let mine = live.status == LiveStatus::OnAir && live.mixer_id == self.me && view.meta.is_some();
-        (mine && !self.leaving).then(|| Wanted {
-            epoch: live.epoch,
-            nonce: live.nonce.clone(),
-            live_revision: live.mod_revision,
-        })
+        let live = view.live.as_ref().filter(|_| !self.leaving)?;
+        if live.status != LiveStatus::OnAir || view.meta.is_none() {
+            return None;
+        }
+        let (epoch, part) = match leaving(view) {
+            Some(handover) if handover.mixer_id == self.me => (handover.epoch, Role::Predecessor),
+            Some(_) if live.mixer_id == self.me => (live.epoch, Role::Successor),
+            None if live.mixer_id == self.me => (live.epoch, Role::Owner),
+            _ => return None,
+        };
+        Some(Wanted { epoch, nonce: live.nonce.clone(), live_revision: live.mod_revision, part })
     }
 
     /// The source that feeds our port now, if Janus says that it does.
@@ -474,6 +438,11 @@ impl MixerRoom {
             stream_id: forwarder.stream_id,
         })
     }
+}
+
+/// Whether the live of this nonce is on air, here or on another mixer.
+fn live_goes_on(view: &RoomView, nonce: &Nonce) -> bool {
+    view.is_on_air() && view.live.as_ref().is_some_and(|live| live.nonce == *nonce)
 }
 
 const NEW_EPOCH: &str = "the room was assigned anew";

@@ -47,6 +47,18 @@ pub struct LiveMeta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discard_at: Option<UnixMs>,
     pub epoch: Epoch,
+    /// The mixer the room is leaving while it still works: it goes on until its successor produces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Box<Handover>>,
+}
+
+/// What the mixer that a room leaves has said in its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Handover {
+    pub mixer_id: ModuleId,
+    pub hls_url: String,
+    pub epoch: Epoch,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +102,12 @@ pub struct MixerState {
     pub rtp: MediaAddr,
     pub hls_url: String,
     pub epoch: Epoch,
+    /// FFmpeg keeps crashing here: another mixer is to take the room. Taken back when it produces after all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gave_up: bool,
+    /// It was handed the room, and its FFmpeg produces: the mixer before it may stop.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ready: bool,
     /// The process that wrote it, as its heartbeat names itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
@@ -172,4 +190,19 @@ impl MarkLabel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     pub label: MarkLabel,
+    /// The store's number of the lease it falls away with, if it does: what replaces it does so too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<i64>,
+}
+
+/// `/leaders/rooms`, under the leader's lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leader {
+    pub id: ModuleId,
+    /// Of the process: a restarted node may take over from itself at once.
+    pub incarnation: String,
+    /// The store's number of the lease the key is under.
+    pub lease: i64,
+    pub since: UnixMs,
 }

@@ -51,9 +51,20 @@ pub struct NotPickable {
 
 /// Takes one candidate of `kind`, by the power of two choices.
 pub fn pick(kind: ModuleKind, modules: &Modules, load: &Load, dice: Dice) -> Result<ModuleId, NotPickable> {
+    pick_if(kind, modules, load, dice, |_| true)
+}
+
+/// As [`pick`], of those that `may` take this room; of the others no reason is given.
+pub fn pick_if(
+    kind: ModuleKind,
+    modules: &Modules,
+    load: &Load,
+    dice: Dice,
+    may: impl Fn(&ModuleId) -> bool,
+) -> Result<ModuleId, NotPickable> {
     let mut candidates = Vec::new();
     let mut considered = Vec::new();
-    for ((_, id), module) in modules.iter().filter(|((k, _), _)| *k == kind) {
+    for ((_, id), module) in modules.iter().filter(|((k, id), _)| *k == kind && may(id)) {
         let rooms = load_on(load, id);
         match pickable(module, rooms) {
             Ok(capacity) => candidates.push(Candidate { id, rooms, capacity }),
@@ -102,6 +113,15 @@ pub fn assigned(kind: ModuleKind, live: &LiveMeta) -> &ModuleId {
     match kind {
         ModuleKind::Janus => &live.janus_id,
         ModuleKind::Mixer => &live.mixer_id,
+    }
+}
+
+impl fmt::Display for NotPickable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (id, why)) in self.considered.iter().enumerate() {
+            write!(f, "{}{id} is {why}", if n == 0 { "" } else { ", " })?;
+        }
+        if self.considered.is_empty() { f.write_str("there is no other") } else { Ok(()) }
     }
 }
 
@@ -234,7 +254,7 @@ mod tests {
     ) -> Modules {
         let view = |heartbeat: Option<(Health, u32)>, mark: Option<MarkLabel>| ModuleView {
             heartbeat: heartbeat.map(|(status, capacity)| versioned(heartbeat_of(status, capacity))),
-            mark: mark.map(|label| versioned(Mark { label })),
+            mark: mark.map(|label| versioned(Mark { label, lease: None })),
         };
         list.into_iter()
             .map(|(name, heartbeat, mark)| ((ModuleKind::Janus, id(name)), Arc::new(view(heartbeat, mark))))

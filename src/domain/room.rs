@@ -24,6 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::handover;
 use super::ids::{Epoch, ModuleId, Nonce, UnixMs, UserId};
 use super::keys::ModuleKind;
 use super::model::{JanusStatus, LiveMeta, LiveStatus, Meta, User};
@@ -210,9 +211,24 @@ pub fn assignment(mut meta: Meta, placement: Placement, nonce: Nonce, now: UnixM
         nonce,
         created_at: now,
         discard_at: None,
+        handover: None,
         epoch,
     };
     RoomWrite::Put { meta: Some(meta), live: Some(live) }
+}
+
+/// Moves a live room to `placement` under the next epoch. Its nonce stays, and so do keys and names of what its
+/// listeners hear. `in_good_order`: the mixer it leaves works, and goes on until its successor does. `None`: the
+/// room is not on air.
+pub fn reassignment(view: &RoomView, placement: Placement, in_good_order: bool) -> Option<RoomWrite> {
+    let (meta, live) = (view.meta.as_ref()?, view.live.as_ref()?);
+    let epoch = meta.last_epoch.max(live.epoch).next();
+    let Placement { janus_id, mixer_id } = placement;
+    let handover = handover::begin(view).filter(|h| in_good_order && h.mixer_id != mixer_id).map(Box::new);
+    (live.status == LiveStatus::OnAir).then(|| RoomWrite::Put {
+        meta: Some(Meta { last_epoch: epoch, ..meta.value.clone() }),
+        live: Some(LiveMeta { janus_id, mixer_id, epoch, handover, ..live.value.clone() }),
+    })
 }
 
 /// Ends the live. `grace` is what the modules get before they are passed over.

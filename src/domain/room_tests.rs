@@ -274,7 +274,8 @@ fn janus(epoch: Epoch, status: JanusStatus) -> Versioned<JanusState> {
 
 fn mixer(epoch: Epoch) -> Versioned<MixerState> {
     let (id, hls_url) = (ModuleId::new("m").unwrap(), "http://m".into());
-    let value = MixerState { id, rtp: rtp(), hls_url, epoch, incarnation: None };
+    let value =
+        MixerState { id, rtp: rtp(), hls_url, epoch, incarnation: None, gave_up: false, ready: false };
     Versioned { value, mod_revision: 5 }
 }
 

@@ -27,7 +27,8 @@ pub fn shown(view: &RoomView, modules: &Modules) -> Option<Shown> {
         Some(janus.epoch) == epoch && is_there(modules, ModuleKind::Janus, &janus.id, &janus.incarnation)
     });
     let mixer = view.mixer.as_ref().filter(|mixer| {
-        Some(mixer.epoch) == epoch && is_there(modules, ModuleKind::Mixer, &mixer.id, &mixer.incarnation)
+        let there = is_there(modules, ModuleKind::Mixer, &mixer.id, &mixer.incarnation);
+        Some(mixer.epoch) == epoch && !mixer.gave_up && there
     });
     let status = match keys {
         RoomStatus::OnAir if janus.is_none() || mixer.is_none() => RoomStatus::Degraded,

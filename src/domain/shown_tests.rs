@@ -60,7 +60,15 @@ fn on_air(incarnation: &str) -> RoomView {
         incarnation: written_by.clone(),
     };
     let hls_url = String::new();
-    let mixer = MixerState { id: mixer_id.clone(), rtp, hls_url, epoch, incarnation: written_by };
+    let mixer = MixerState {
+        id: mixer_id.clone(),
+        rtp,
+        hls_url,
+        epoch,
+        incarnation: written_by,
+        gave_up: false,
+        ready: false,
+    };
     let live = LiveMeta {
         status: LiveStatus::OnAir,
         mixer_id,
@@ -68,6 +76,7 @@ fn on_air(incarnation: &str) -> RoomView {
         nonce: Nonce("n".into()),
         created_at: UnixMs(1),
         discard_at: None,
+        handover: None,
         epoch,
     };
     RoomView {

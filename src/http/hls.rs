@@ -21,9 +21,9 @@ use crate::media;
 
 /// Cookie a listener token may come in.
 pub const TOKEN_COOKIE: &str = "stentor_listener";
-const PLAYLIST_NAME: &str = "index.m3u8";
+pub(super) const PLAYLIST_NAME: &str = "index.m3u8";
 const KEY_NAME: &str = "enc.key";
-const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
+pub(super) const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 const MAX_NAME: usize = 128;
 const MAX_TOKEN: usize = 4096;
 
@@ -132,14 +132,7 @@ async fn serve(request: &HttpRequest, side: &HlsSide) -> Result<HttpResponse, Ap
 async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, ApiError> {
     let query = Query(request.query_string());
     let token = query.token()?;
-    let msn = query.number("_HLS_msn")?;
-    let part = query.number("_HLS_part")?;
-    let at = match (msn, part) {
-        (Some(msn), None) => Some((msn, None)),
-        (Some(msn), Some(part)) => Some((msn, Some(u32::try_from(part).map_err(|_| bad_query())?))),
-        (None, None) => None,
-        (None, Some(_)) => return Err(bad_query()),
-    };
+    let at = query.reload()?;
     let text = side.media.playlist(room, at).await?;
     side.audience.saw(room, listener(request, token), Instant::now());
     Ok(match token {
@@ -191,14 +184,14 @@ fn cookie(request: &HttpRequest) -> Option<String> {
 }
 
 /// One path segment as our packager writes them; so neither `..` nor a separator nor a control character.
-fn is_file_name(name: &str) -> bool {
+pub(super) fn is_file_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 /// Our parameters need no percent-decoding: a value that has any is none we gave out.
-struct Query<'a>(&'a str);
+pub(super) struct Query<'a>(pub(super) &'a str);
 
 impl<'a> Query<'a> {
     fn text(&self, name: &str) -> Option<&'a str> {
@@ -207,6 +200,16 @@ impl<'a> Query<'a> {
 
     fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         self.text(name).map(|v| v.parse().map_err(|_| bad_query())).transpose()
+    }
+
+    /// What a blocking reload waits for.
+    pub(super) fn reload(&self) -> Result<Option<(u64, Option<u32>)>, ApiError> {
+        Ok(match (self.number("_HLS_msn")?, self.number("_HLS_part")?) {
+            (Some(msn), None) => Some((msn, None)),
+            (Some(msn), Some(part)) => Some((msn, Some(u32::try_from(part).map_err(|_| bad_query())?))),
+            (None, None) => None,
+            (None, Some(_)) => return Err(bad_query()),
+        })
     }
 
     fn token(&self) -> Result<Option<&'a str>, ApiError> {
@@ -220,7 +223,7 @@ fn bad_query() -> ApiError {
     ApiError::new(Code::InvalidQuery, "a query parameter is malformed or missing")
 }
 
-fn no_such_file() -> ApiError {
+pub(super) fn no_such_file() -> ApiError {
     ApiError::new(Code::NotFound, "there is no such file")
 }
 

@@ -98,6 +98,11 @@ impl Splitter {
         }
     }
 
+    /// What was fed and not handed out: the beginning of the next piece.
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Bytes at the front that belong to a unit whose last box has not come yet.
     fn held(&self) -> usize {
         match self.stage {

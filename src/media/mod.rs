@@ -18,6 +18,7 @@ pub mod m3u8;
 mod names;
 mod packager;
 mod playlist;
+mod prelude;
 mod stream;
 mod window;
 
@@ -35,4 +36,5 @@ pub use ffmpeg_log::{FfmpegLog, FfmpegLogLines, LogLevel};
 pub use names::{MediaFile, NonceHint, NotAMediaFile};
 pub use packager::{PackageError, Packager, PackagerConfig, Progress, SequenceStart};
 pub use playlist::with_token;
+pub use prelude::Prelude;
 pub use stream::{LiveStream, NotServed, PlaylistBody, StreamStats};

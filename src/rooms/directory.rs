@@ -7,6 +7,7 @@
 //! Owns: the read model and the revision it has reached. Never does: watch (a `StoreWatch` actor feeds it
 //! through a [`Fold`](super::Fold)), or write to the store.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -40,6 +41,7 @@ struct Known {
     rooms: Arc<Rooms>,
     modules: Arc<Modules>,
     load: [Load; 2],
+    odd: Arc<BTreeMap<String, &'static str>>,
 }
 
 impl Scope {
@@ -93,6 +95,24 @@ impl Directory {
         self.read().load[load_index(kind)].clone()
     }
 
+    /// Keys that are not ours and values that are not what their key promises, each with what is wrong with it.
+    pub fn odd_keys(&self) -> Arc<BTreeMap<String, &'static str>> {
+        self.read().odd.clone()
+    }
+
+    /// Resolves at the next change of a module after this call, and now and then without one.
+    pub fn next_module_change(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut changes = ModuleKind::ALL.map(|kind| self.seen[Scope::Modules(kind).index()].subscribe());
+        async move {
+            let [januses, mixers] = &mut changes;
+            // The senders live as long as the directory, and with it the node.
+            tokio::select! {
+                _ = januses.changed() => {}
+                _ = mixers.changed() => {}
+            }
+        }
+    }
+
     /// At most `limit` rooms whose id comes after `after`.
     pub fn page(&self, after: Option<&RoomId>, limit: usize) -> Page {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -138,6 +158,15 @@ impl Directory {
             }
             _ => false,
         });
+    }
+
+    pub(super) fn set_odd(&self, key: &str, what: Option<&'static str>) {
+        let mut known = self.write();
+        let odd = Arc::make_mut(&mut known.odd);
+        match what {
+            Some(what) => odd.insert(key.to_owned(), what),
+            None => odd.remove(key),
+        };
     }
 
     /// `false` when that is what was known already. An empty view removes the room.

@@ -65,14 +65,16 @@ impl Fold {
     }
 
     pub fn delete(&mut self, key: &str) -> Option<Changed> {
-        self.reported.remove(key);
+        self.forgive(key);
         self.apply(key, None)
     }
 
     /// The list is complete as of `revision`.
     pub fn end_init(&mut self, revision: Revision) -> Vec<Changed> {
         let Some(listing) = self.listing.take() else { return Vec::new() };
-        self.reported.retain(|key| listing.keys.contains(key));
+        for gone in self.reported.extract_if(|key| !listing.keys.contains(key)) {
+            self.directory.set_odd(&gone, None);
+        }
         let changed = match self.scope {
             Scope::Rooms => {
                 let changed = self.directory.replace_rooms(listing.rooms);
@@ -138,9 +140,16 @@ impl Fold {
     /// The parser's own words would quote the value, which may hold a pin.
     fn report(&mut self, key: &str, fine: bool, what: &'static str) {
         if fine {
-            self.reported.remove(key);
+            self.forgive(key);
         } else if self.reported.insert(key.to_owned()) {
             tracing::warn!(key, "{what}");
+            self.directory.set_odd(key, Some(what));
+        }
+    }
+
+    fn forgive(&mut self, key: &str) {
+        if self.reported.remove(key) {
+            self.directory.set_odd(key, None);
         }
     }
 }

@@ -12,7 +12,9 @@ mod fake_store;
 mod fold;
 mod in_flight;
 mod modules;
+mod reassign;
 mod service;
+mod sweep;
 mod txn;
 mod users;
 
@@ -30,6 +32,7 @@ use crate::store::StoreError;
 pub use directory::{Directory, Scope};
 pub use fold::{Changed, Fold};
 pub use modules::{ModuleInfo, ModuleStats, Stats};
+pub use reassign::Fence;
 pub use service::RoomService;
 pub use users::Invited;
 

@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::domain::ids::ModuleId;
 use crate::domain::keys::{self, ModuleKind, ModulePart};
 use crate::domain::model::{Health, Heartbeat, Mark, MarkLabel};
 use crate::domain::placement::{WhyNot, load_on, pickable};
+use crate::domain::reassign::Drained;
 use crate::domain::room::RoomStatus;
 use crate::domain::shown::shown;
-use crate::store::{Revision, Store, Txn, TxnOutcome};
+use crate::store::{LeaseId, Revision, Store, Txn, TxnOutcome};
 
-use super::{READ_YOUR_WRITES, RoomError, RoomService, Scope, txn};
+use super::{Fence, READ_YOUR_WRITES, RoomError, RoomService, Scope, txn};
 
 #[derive(Debug, Clone)]
 pub struct ModuleInfo {
@@ -24,6 +23,8 @@ pub struct ModuleInfo {
     pub mark: Option<MarkLabel>,
     /// Rooms assigned to it, those being removed included.
     pub load: u32,
+    /// While it is being drained, and when it has been: the rooms still to be moved.
+    pub rooms_left: Option<u32>,
     /// `None`: it takes rooms.
     pub refuses: Option<WhyNot>,
 }
@@ -64,6 +65,7 @@ impl RoomService {
                     heartbeat: view.heartbeat.as_ref().map(|h| h.value.clone()),
                     mark: view.mark.as_ref().map(|m| m.label),
                     load,
+                    rooms_left: view.mark.as_ref().filter(|m| is_drain(m.label)).map(|_| load),
                     refuses: pickable(view, load).err(),
                 }
             })
@@ -97,13 +99,28 @@ impl RoomService {
             return Err(RoomError::ModuleNotFound);
         }
         let key = keys::module(kind, id, ModulePart::Mark);
-        let value = txn::json(&Mark { label });
         let revision = match ttl {
-            None => self.store.put(&key, value).await?,
-            Some(ttl) => put_for(&*self.store, key, value, ttl).await?,
+            None => self.store.put(&key, txn::json(&Mark { label, lease: None })).await?,
+            Some(ttl) => put_for(&*self.store, key, label, ttl).await?,
         };
         self.directory.seen(Scope::Modules(kind), revision, READ_YOUR_WRITES).await;
         Ok(())
+    }
+
+    /// Says that the module has no room any more, if its mark is still as it was judged and we keep house.
+    pub async fn mark_drained(&self, fence: &Fence, module: &Drained) -> Result<bool, RoomError> {
+        let key = keys::module(module.kind, &module.id, ModulePart::Mark);
+        let lease = module.mark.lease;
+        let value = txn::json(&Mark { label: MarkLabel::Drained, lease });
+        let txn = Txn::new().when(&fence.key, fence.revision).when(&key, module.mark.mod_revision);
+        let txn = match lease {
+            Some(lease) => txn.put_leased(key, value, LeaseId(lease)),
+            None => txn.put(key, value),
+        };
+        let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(false) };
+        tracing::info!(module = module.kind.as_str(), id = %module.id, "drained: no room is left on it");
+        self.directory.seen(Scope::Modules(module.kind), revision, READ_YOUR_WRITES).await;
+        Ok(true)
     }
 
     /// Takes the mark away, if there is one: the module is `ready` again.
@@ -119,12 +136,22 @@ impl RoomService {
 }
 
 /// The lease is not kept alive: its end is the end of the mark.
-async fn put_for(store: &dyn Store, key: String, value: Bytes, ttl: Duration) -> Result<Revision, RoomError> {
+async fn put_for(
+    store: &dyn Store,
+    key: String,
+    label: MarkLabel,
+    ttl: Duration,
+) -> Result<Revision, RoomError> {
     let lease = store.grant(ttl).await?;
+    let value = txn::json(&Mark { label, lease: Some(lease.0) });
     match store.txn(Txn::new().put_leased(key, value, lease)).await? {
         TxnOutcome::Committed(revision) => Ok(revision),
         TxnOutcome::Conflict => Err(RoomError::Busy),
     }
+}
+
+fn is_drain(label: MarkLabel) -> bool {
+    matches!(label, MarkLabel::Draining | MarkLabel::Drained)
 }
 
 impl ModuleStats {

@@ -42,7 +42,7 @@ pub struct RoomService {
     in_flight: InFlight,
     limits: ExpiryLimits,
     removing_grace: Duration,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
 impl RoomService {

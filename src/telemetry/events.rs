@@ -59,6 +59,29 @@ pub struct RoomPlaced<'a> {
     pub reason: &'static str,
 }
 
+/// A room on air got another Janus or mixer.
+pub struct RoomMoved<'a> {
+    pub room: &'a RoomId,
+    pub epoch: Epoch,
+    pub janus: &'a ModuleId,
+    pub mixer: &'a ModuleId,
+    /// Why, for each side that moved: from a small fixed set.
+    pub causes: Vec<&'static str>,
+    /// The same in words, with the modules that were left.
+    pub reason: &'a str,
+}
+
+/// This node keeps house from now on.
+pub struct LeaderElected<'a> {
+    pub node: &'a ModuleId,
+}
+
+/// This node keeps house no longer.
+pub struct LeaderLost<'a> {
+    pub node: &'a ModuleId,
+    pub reason: &'a str,
+}
+
 pub struct FfmpegStarted<'a> {
     pub room: &'a RoomId,
     pub epoch: Epoch,
@@ -130,6 +153,43 @@ impl Event for RoomPlaced<'_> {
     fn log(&self) {
         let Self { room, epoch, janus, mixer, reason } = self;
         info!(%room, %epoch, %janus, %mixer, reason, "room placed");
+    }
+}
+
+impl Event for RoomMoved<'_> {
+    const NAME: &'static str = "room_moved";
+
+    fn log(&self) {
+        let Self { room, epoch, janus, mixer, reason, .. } = self;
+        warn!(%room, %epoch, %janus, %mixer, reason, "room moved");
+    }
+
+    fn record(&self, metrics: &Metrics) {
+        self.causes.iter().for_each(|cause| metrics.room_moved(cause));
+    }
+}
+
+impl Event for LeaderElected<'_> {
+    const NAME: &'static str = "leader_elected";
+
+    fn log(&self) {
+        info!(node = %self.node, "this node keeps house");
+    }
+
+    fn record(&self, metrics: &Metrics) {
+        metrics.set_leader(true);
+    }
+}
+
+impl Event for LeaderLost<'_> {
+    const NAME: &'static str = "leader_lost";
+
+    fn log(&self) {
+        info!(node = %self.node, reason = self.reason, "this node keeps house no longer");
+    }
+
+    fn record(&self, metrics: &Metrics) {
+        metrics.set_leader(false);
     }
 }
 

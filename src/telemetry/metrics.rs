@@ -24,6 +24,10 @@ struct Families {
     registry: Registry,
     events: IntCounterVec,
     rooms: IntGaugeVec,
+    room_moves: IntCounterVec,
+    leader: IntGauge,
+    chores: IntCounterVec,
+    relay_requests: IntCounterVec,
     ffmpeg_starts: IntCounter,
     ffmpeg_exits: IntCounterVec,
     ffmpeg_running: IntGauge,
@@ -60,6 +64,25 @@ impl Metrics {
         Self(Arc::new(Families {
             events: counters(r, "stentor_events_total", "Operational events, as logged.", &["event"]),
             rooms: gauges(r, "stentor_rooms", "Rooms this node knows, by status.", &["status"]),
+            room_moves: counters(
+                r,
+                "stentor_room_moves_total",
+                "Sides of rooms on air moved by this node to another Janus or mixer.",
+                &["cause"],
+            ),
+            leader: gauge(r, "stentor_leader", "1 while this node keeps house, else 0."),
+            chores: counters(
+                r,
+                "stentor_housekeeping_actions_total",
+                "What this node did in keeping house.",
+                &["action"],
+            ),
+            relay_requests: counters(
+                r,
+                "stentor_relay_requests_total",
+                "Requests of this listener node to mixer nodes.",
+                &["what", "outcome"],
+            ),
             ffmpeg_starts: counter(r, "stentor_ffmpeg_starts_total", "FFmpeg processes started."),
             ffmpeg_exits: counters(r, "stentor_ffmpeg_exits_total", "FFmpeg processes ended.", &["reason"]),
             ffmpeg_running: gauge(r, "stentor_ffmpeg_running", "FFmpeg processes alive."),
@@ -168,6 +191,24 @@ impl Metrics {
 
     pub fn set_listeners(&self, count: usize) {
         self.0.listeners.set(count as i64);
+    }
+
+    /// `cause`: why one side of a room was moved.
+    pub fn room_moved(&self, cause: &'static str) {
+        self.0.room_moves.with_label_values(&[cause]).inc();
+    }
+
+    pub fn set_leader(&self, leads: bool) {
+        self.0.leader.set(leads.into());
+    }
+
+    pub fn chore_done(&self, action: &'static str) {
+        self.0.chores.with_label_values(&[action]).inc();
+    }
+
+    /// `what`: `playlist` or `file`.
+    pub fn relay_request(&self, what: &'static str, outcome: &'static str) {
+        self.0.relay_requests.with_label_values(&[what, outcome]).inc();
     }
 
     pub fn ffmpeg_started(&self) {
@@ -354,6 +395,10 @@ mod tests {
         let took = Duration::from_millis(2);
         metrics.event("test");
         metrics.set_rooms("onair", 2);
+        metrics.room_moved("vanished");
+        metrics.set_leader(true);
+        metrics.relay_request("file", "ok");
+        metrics.chore_done("never_started");
         metrics.ffmpeg_started();
         metrics.ffmpeg_started();
         metrics.ffmpeg_exited("crash");

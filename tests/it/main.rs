@@ -5,6 +5,7 @@ mod alone;
 mod anchors;
 mod bad_input;
 mod cli;
+mod cluster;
 mod documentation;
 mod janus;
 mod listening;

@@ -112,6 +112,7 @@ impl House {
             rooms: None,
             mixer: Some((parts.clone(), arbiter.clone())),
             janus: None,
+            relays: None,
         }
     }
 
@@ -133,6 +134,7 @@ impl House {
             nonce: nonce(),
             created_at: UnixMs(1),
             discard_at: None,
+            handover: None,
             epoch: Epoch(1),
         };
         let txn = Txn::new()

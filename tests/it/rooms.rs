@@ -30,7 +30,7 @@ async fn a_room_without_a_speaker_is_playable() {
 }
 
 /// A node of a cluster: rooms in etcd, secrets configured.
-async fn node_on_etcd(etcd: &Etcd, settings: &[(&str, &str)]) -> Node {
+pub async fn node_on_etcd(etcd: &Etcd, settings: &[(&str, &str)]) -> Node {
     let (endpoint, jwt) = (etcd.endpoint(), format!("k1:{SECRET}"));
     let mut all = vec![
         ("store.kind", "etcd"),
@@ -43,7 +43,7 @@ async fn node_on_etcd(etcd: &Etcd, settings: &[(&str, &str)]) -> Node {
 }
 
 /// A listener that has found the tone.
-async fn tuned_in(target: &Target, mode: Mode, hz: f64) -> Listener {
+pub async fn tuned_in(target: &Target, mode: Mode, hz: f64) -> Listener {
     let deadline = Instant::now() + PATIENCE;
     let mut listener = Listener::open_by(target, mode, deadline).await.unwrap();
     listener.hear_until(hz, deadline).await.unwrap();

@@ -10,6 +10,7 @@ mod claims;
 mod estate;
 pub mod process;
 pub mod room;
+mod running;
 pub mod streams;
 pub mod supervisor;
 

@@ -1,18 +1,18 @@
 //! One room on this mixer: the shell around [`domain::mixer_room`](crate::domain::mixer_room).
 //!
-//! Owns the FFmpeg process and the packager; ports and stream are kept in the room's [`Estate`]. A store write and a process effect may be under way side by side,
-//! one each; the bytes of FFmpeg flow past both.
+//! Owns the FFmpeg process and the packager; ports and stream are kept in the room's [`Estate`]. A store write and
+//! a process effect may be under way side by side, one each; the bytes of FFmpeg flow past both.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::process::ChildStdout;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::claims;
 use super::estate::{Estate, OpenStream};
 use super::process::{self, Ended, Output, Spawned};
+use super::running::{LONGEST_START, Running, Starting};
 use super::{MixerShared, PortLease};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
@@ -25,10 +25,6 @@ use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::view::RoomView;
 use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, Progress, SequenceStart};
 use crate::telemetry::events::{Event, FfmpegExit, FfmpegExited, FfmpegStarted};
-
-/// A start ends with the first fragment. Without RTP there is none, and the starts of others must not wait for
-/// a Janus that keeps this room waiting: then it ends after this long.
-const LONGEST_START: Duration = Duration::from_secs(1);
 
 pub struct FfmpegRoom {
     room: RoomId,
@@ -48,23 +44,6 @@ pub struct FfmpegRoom {
     /// Nothing is left to do.
     gone: bool,
     timer: Option<Timer>,
-}
-
-struct Running {
-    pid: u32,
-    started: Duration,
-    kill: Option<oneshot::Sender<Duration>>,
-    why_killed: Option<String>,
-    starting: Option<Starting>,
-    last_fragment: Option<Duration>,
-    /// Not read before there is a stream to put it into.
-    stdout: Option<ChildStdout>,
-}
-
-/// Keeps its place among those that start at once.
-struct Starting {
-    _permit: OwnedSemaphorePermit,
-    _until: Timer,
 }
 
 #[derive(Default)]
@@ -152,6 +131,9 @@ impl FfmpegRoom {
                 }
             }
         }
+        if self.machine.warms_up(&self.view) {
+            self.read_on(cx);
+        }
         let stored = self.step_store(now, cx);
         due = due.into_iter().chain(stored).min();
         self.timer = due.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
@@ -206,7 +188,7 @@ impl FfmpegRoom {
                 ProcessOutcome::Freed
             }
             ProcessEffect::OpenStream { nonce, start } => self.open_stream(nonce, start, cx),
-            ProcessEffect::EndStream => self.end_stream(),
+            ProcessEffect::EndStream { over } => self.end_stream(over),
         };
         self.machine.process_done(outcome, &why, self.context.clock.now(), dice());
     }
@@ -230,6 +212,11 @@ impl FfmpegRoom {
         let start = SequenceStart { media_sequence: start.ceiling, discontinuity: start.discontinuity };
         let (mut packager, stream) = Packager::new(config, keys, start);
         packager.begin_incarnation();
+        if let Some(running) = &mut self.running {
+            let begun = std::mem::take(&mut running.prelude).into_bytes();
+            // If they cannot be used, neither can those that follow.
+            let _ = packager.push(&begun, self.context.clock.wall());
+        }
         self.shared.streams.open(self.room.clone(), nonce.clone(), stream.clone());
         let open = OpenStream { nonce: nonce.clone(), stream: stream.clone(), ceiling };
         self.estate.keep_stream(Some(open));
@@ -275,12 +262,14 @@ impl FfmpegRoom {
         ContentKeys::new(&self.shared.secrets.hls.0, &self.room, nonce)
     }
 
-    fn end_stream(&mut self) -> ProcessOutcome {
+    /// A packager dropped without an end sends its readers to where the stream goes on.
+    fn end_stream(&mut self, over: bool) -> ProcessOutcome {
         self.estate.keep_stream(None);
-        if let Some((mut packager, stream)) = self.stream.take()
-            && !self.machine.is_leaving()
-        {
-            packager.finish();
+        if let Some((mut packager, stream)) = self.stream.take() {
+            match over {
+                true => packager.finish(),
+                false => packager.begin_incarnation(),
+            }
             let _ = self.parent.tell(super::supervisor::Msg::StreamEnded(self.room.clone(), stream));
         }
         ProcessOutcome::Ended
@@ -314,15 +303,8 @@ impl FfmpegRoom {
         let (kill, killed) = oneshot::channel();
         cx.run(process::attend(self.room.clone(), ffmpeg.process, ffmpeg.log, killed), Msg::Exited);
         self.estate.keep_port(lease, epoch);
-        self.running = Some(Running {
-            pid,
-            started: now,
-            kill: Some(kill),
-            why_killed: None,
-            starting: Some(Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) }),
-            last_fragment: None,
-            stdout: Some(ffmpeg.stdout),
-        });
+        let start = Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) };
+        self.running = Some(Running::new(pid, now, kill, ffmpeg.stdout, start));
         if let Some((packager, _)) = &mut self.stream {
             packager.begin_incarnation();
             self.read_on(cx);
@@ -338,25 +320,42 @@ impl FfmpegRoom {
         }
     }
 
-    /// Whether anything happened that a plan should know of.
+    /// Whether a plan should know of it.
     fn output(&mut self, output: Output, cx: &mut Cx<Self>) -> bool {
         let Some(running) = self.running.as_mut().filter(|r| r.pid == output.pid && r.kill.is_some()) else {
             return false;
         };
         // The end of the output is followed by the exit, which says why.
-        let Ok(read) = output.read else { return false };
-        let Some((packager, _)) = self.stream.as_mut().filter(|_| read > 0) else { return false };
+        let Some(read) = output.read.ok().filter(|read| *read > 0) else { return false };
         running.stdout = Some(output.stdout);
-        let pushed = packager.push(&output.buffer[..read], self.context.clock.wall());
         self.buffer = output.buffer;
+        let Some((packager, _)) = self.stream.as_mut() else { return self.warm(read, cx) };
+        let pushed = packager.push(&self.buffer[..read], self.context.clock.wall());
         let news = match pushed {
             Ok(Progress { fragments: 0, .. }) => false,
             Ok(progress) => self.produced(progress),
-            Err(error) => {
-                tracing::warn!(room = %self.room, %error, "FFmpeg's output cannot be used, it is replaced");
-                self.machine.garbled();
-                true
+            Err(error) => self.garbled(&error),
+        };
+        self.read_on(cx);
+        news
+    }
+
+    fn garbled(&mut self, error: &dyn std::error::Error) -> bool {
+        tracing::warn!(room = %self.room, %error, "FFmpeg's output cannot be used, it is replaced");
+        self.machine.garbled();
+        true
+    }
+
+    /// FFmpeg's output while another mixer still publishes the room.
+    fn warm(&mut self, read: usize, cx: &mut Cx<Self>) -> bool {
+        let Some(running) = &mut self.running else { return false };
+        let news = match running.prelude.push(&self.buffer[..read]) {
+            Ok(0) => false,
+            Ok(_) => {
+                running.starting = None;
+                self.machine.warm(self.context.clock.now())
             }
+            Err(error) => self.garbled(&error),
         };
         self.read_on(cx);
         news

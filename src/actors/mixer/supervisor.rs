@@ -15,6 +15,7 @@ use crate::actors::heartbeat::HeartbeatActor;
 use crate::actors::kernel::{Behaviour, ChildDown, ChildSpec, Cx, Message, Observed};
 use crate::actors::news::News;
 use crate::actors::room_children::{Ended, RoomChildren};
+use crate::domain::handover::leaving;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::keys::ModuleKind;
 use crate::domain::mixer_room::{MixerPolicy, MixerRoom};
@@ -150,7 +151,9 @@ impl MixerSupervisor {
 
 /// Whether a mixer node has anything to do with the room: it is to have it, or still says that it has.
 fn concerns(view: &RoomView, me: &ModuleId) -> bool {
-    view.live.as_ref().is_some_and(|l| l.mixer_id == *me) || view.mixer.as_ref().is_some_and(|m| m.id == *me)
+    view.live.as_ref().is_some_and(|l| l.mixer_id == *me)
+        || view.mixer.as_ref().is_some_and(|m| m.id == *me)
+        || leaving(view).is_some_and(|handover| handover.mixer_id == *me)
 }
 
 fn policy(context: &Context) -> MixerPolicy {
@@ -158,7 +161,7 @@ fn policy(context: &Context) -> MixerPolicy {
         backoff: context.backoff(),
         crashes: Budget { max: 5, window: Duration::from_secs(30) },
         watchdog: context.config.mixer.watchdog,
-        hls_base: context.config.hls_base_url(),
+        hls_base: context.config.private_hls_url(),
     }
 }
 

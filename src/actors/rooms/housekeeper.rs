@@ -1,6 +1,7 @@
-//! Rooms that were forgotten: created and never started, or on air for longer than any live should be.
+//! Keeps house: every `rooms.housekeeping_interval`, and when a module comes or goes.
 //!
-//! Every node with the role runs one; what it does is a compare-and-swap, so two at once do it once.
+//! The rules are [`domain::housekeeping`](crate::domain::housekeeping)'s. Runs on the leader only; and since each
+//! action is a compare-and-swap, two at once would do it once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,84 +10,126 @@ use serde_json::json;
 
 use crate::actors::context::Context;
 use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Timer};
-use crate::domain::ids::RoomId;
-use crate::domain::room::{Expiry, ExpiryLimits, expiry};
-use crate::rooms::{RoomError, RoomService};
+use crate::domain::housekeeping::{Chore, Due, Housekeeping};
+use crate::domain::ids::UnixMs;
+use crate::domain::room::ExpiryLimits;
+use crate::rooms::{Removal, RoomError, RoomService};
+
+/// Shown of what was done, and of what is odd.
+const SHOWN: usize = 20;
 
 pub struct Housekeeper {
     context: Context,
     service: Arc<RoomService>,
-    due: VecDeque<RoomId>,
+    housekeeping: Housekeeping,
+    due: VecDeque<Due>,
     rounds: u64,
-    expired: u64,
+    done: VecDeque<Done>,
     last_error: Option<String>,
     timer: Option<Timer>,
 }
 
+struct Done {
+    at: UnixMs,
+    due: Due,
+}
+
 pub enum Msg {
     Round,
-    Expired(RoomId, Result<Option<Expiry>, RoomError>),
+    ModulesChanged,
+    /// `false`: there was nothing to be done any more.
+    Acted(Due, Result<bool, RoomError>),
 }
 
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
             Self::Round => "round",
-            Self::Expired(..) => "expired",
+            Self::ModulesChanged => "modules_changed",
+            Self::Acted(..) => "acted",
         }
     }
 }
 
 impl Housekeeper {
     pub fn new(context: Context, service: Arc<RoomService>) -> Self {
-        Self { context, service, due: VecDeque::new(), rounds: 0, expired: 0, last_error: None, timer: None }
+        let rooms = &context.config.rooms;
+        let limits = ExpiryLimits { never_started_after: rooms.never_started_after, max_age: rooms.max_age };
+        Self {
+            housekeeping: Housekeeping::new(limits, rooms.removing_grace),
+            context,
+            service,
+            due: VecDeque::new(),
+            rounds: 0,
+            done: VecDeque::new(),
+            last_error: None,
+            timer: None,
+        }
     }
 
     fn round(&mut self, cx: &mut Cx<Self>) {
         self.rounds += 1;
         self.last_error = None;
-        let rooms = &self.context.config.rooms;
-        let limits = ExpiryLimits { never_started_after: rooms.never_started_after, max_age: rooms.max_age };
-        let wall = self.context.clock.wall();
-        let all = self.context.directory.rooms();
-        let due = all.iter().filter(|(_, view)| expiry(view, wall, &limits).is_some());
-        self.due = due.map(|(room, _)| room.clone()).collect();
+        let directory = &self.context.directory;
+        // Before the first list everything would look as if it were left behind.
+        if directory.is_listed() {
+            let (now, wall) = (self.context.clock.now(), self.context.clock.wall());
+            let odd = directory.odd_keys();
+            let odd = odd.keys().map(String::as_str);
+            let due = self.housekeeping.round(&directory.rooms(), &directory.modules(), odd, now, wall);
+            self.due = due.into();
+        }
         self.next(cx);
     }
 
     /// One at a time: the store has better things to do.
     fn next(&mut self, cx: &mut Cx<Self>) {
-        let Some(room) = self.due.pop_front() else {
+        let Some(due) = self.due.pop_front() else {
             let interval = self.context.config.rooms.housekeeping_interval;
             self.timer = Some(cx.after(interval, Msg::Round));
             return;
         };
-        let service = self.service.clone();
-        cx.run(
-            async move {
-                let outcome = service.expire(&room).await;
-                (room, outcome)
-            },
-            |(room, outcome)| Msg::Expired(room, outcome),
-        );
+        self.timer = None;
+        let (service, context) = (self.service.clone(), self.context.clone());
+        let act = async move {
+            let outcome = act(&service, &context, &due).await;
+            (due, outcome)
+        };
+        cx.run(act, |(due, outcome)| Msg::Acted(due, outcome));
     }
 
-    fn expired(&mut self, room: &RoomId, outcome: Result<Option<Expiry>, RoomError>) {
+    fn acted(&mut self, due: Due, outcome: Result<bool, RoomError>) {
+        let (room, action, reason) = (&due.room, due.chore.as_str(), &due.reason);
         match outcome {
-            Ok(Some(Expiry::NeverStarted)) => {
-                self.expired += 1;
-                tracing::info!(%room, "removed: it was never started");
+            Ok(true) => {
+                tracing::info!(%room, action, reason, "kept house");
+                self.context.metrics.chore_done(action);
+                self.done.truncate(SHOWN - 1);
+                self.done.push_front(Done { at: self.context.clock.wall(), due });
             }
-            Ok(Some(Expiry::TooOld)) => {
-                self.expired += 1;
-                tracing::info!(%room, "stopped: it was on air for longer than rooms.max_age");
-            }
-            Ok(None) => {}
+            Ok(false) => {}
             Err(error) => {
-                tracing::warn!(%room, %error, "an expired room could not be removed, next round tries again");
-                self.last_error = Some(error.to_string());
+                tracing::warn!(%room, action, %error, "a chore failed, next round tries again");
+                self.last_error = Some(format!("{room}, {action}: {error}"));
             }
         }
+    }
+
+    fn listen(&self, cx: &mut Cx<Self>) {
+        cx.run(self.context.directory.next_module_change(), |()| Msg::ModulesChanged);
+    }
+}
+
+async fn act(service: &RoomService, context: &Context, due: &Due) -> Result<bool, RoomError> {
+    let room = &due.room;
+    match &due.chore {
+        Chore::Expire(_) => service.expire(room).await.map(|expired| expired.is_some()),
+        Chore::FinishRemoval => service.finish_removal(room).await.map(|removal| removal == Removal::Done),
+        Chore::EndStray => service.delete(room).await.map(|_| true),
+        Chore::Sweep(parts) => match context.directory.room(room) {
+            Some(view) => service.sweep(room, &view, parts).await,
+            None => Ok(false),
+        },
     }
 }
 
@@ -95,22 +138,39 @@ impl Behaviour for Housekeeper {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        self.timer = Some(cx.after(self.context.config.rooms.housekeeping_interval, Msg::Round));
+        self.listen(cx);
+        self.round(cx);
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::Round => self.round(cx),
-            Msg::Expired(room, outcome) => {
-                self.expired(&room, outcome);
+            Msg::ModulesChanged => {
+                self.listen(cx);
+                // A round that is under way has a timer only when it is over.
+                if self.timer.is_some() {
+                    self.round(cx);
+                }
+            }
+            Msg::Acted(due, outcome) => {
+                self.acted(due, outcome);
                 self.next(cx);
             }
         }
     }
 
     fn observe(&self) -> Observed {
+        let done = self.done.iter().map(|Done { at, due }| {
+            json!({ "at": at, "room": due.room, "action": due.chore.as_str(), "reason": due.reason })
+        });
+        let odd = self.context.directory.odd_keys();
+        let odd = odd.iter().take(SHOWN).map(|(key, what)| json!({ "key": key, "what": what }));
         Observed {
-            observed: json!({ "rounds": self.rounds, "expired": self.expired }),
+            observed: json!({
+                "rounds": self.rounds,
+                "done": done.collect::<Vec<_>>(),
+                "oddKeys": odd.collect::<Vec<_>>(),
+            }),
             reason: self.last_error.clone(),
             ..Observed::state(if self.due.is_empty() { "resting" } else { "working" })
         }

@@ -2,10 +2,14 @@
 //!
 //! ```text
 //! RoomSupervisor
-//! ├─ Room*          one per room that is on air or being removed
-//! └─ Housekeeper    rooms that were forgotten
+//! ├─ Room*              one per room that is on air or being removed
+//! └─ Elector            one node of all leads
+//!    ├─ Housekeeper     rooms that were forgotten, what was left behind
+//!    └─ Reassigner      rooms whose Janus or mixer is lost
 //! ```
 
+pub mod elector;
 pub mod housekeeper;
+pub mod reassigner;
 pub mod room;
 pub mod supervisor;

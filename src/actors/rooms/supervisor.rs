@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::housekeeper::Housekeeper;
+use super::elector::Elector;
 use super::room::{self, Room};
 use crate::actors::context::Context;
 use crate::actors::kernel::{Behaviour, ChildDown, ChildSpec, Cx, Message, Observed};
@@ -85,9 +85,7 @@ impl Behaviour for RoomSupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let (context, service) = (self.context.clone(), self.service.clone());
-        cx.spawn_child("housekeeper", ChildSpec::worker(), move || {
-            Housekeeper::new(context.clone(), service.clone())
-        });
+        cx.spawn_child("leader", ChildSpec::worker(), move || Elector::new(context.clone(), service.clone()));
         let me = cx.me();
         // A supervisor that is gone needs no news.
         self.news = Some(self.context.subscribe(move || {

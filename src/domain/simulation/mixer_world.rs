@@ -27,8 +27,10 @@ pub struct Estate {
 }
 
 impl MixerWorld {
-    pub fn new() -> Self {
-        let pool = PortPool::new(20_000, 20_008, 0.0);
+    /// No two mixers have a port in common.
+    pub fn new(node: usize) -> Self {
+        let first = 20_000 + 100 * node as u16;
+        let pool = PortPool::new(first, first + 8, 0.0);
         Self { pool, process: None, dying: false, open: None, estate: Estate::default() }
     }
 
@@ -61,7 +63,7 @@ impl MixerWorld {
                 self.estate.nonce = Some(nonce.clone());
                 ProcessOutcome::Opened { nonce }
             }
-            ProcessEffect::EndStream => {
+            ProcessEffect::EndStream { .. } => {
                 self.open = None;
                 self.estate.nonce = None;
                 ProcessOutcome::Ended

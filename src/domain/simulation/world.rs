@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::domain::handover;
 use crate::domain::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
 use crate::domain::janus_room::{self, JanusRoom};
 use crate::domain::keys::{self, RoomPart};
@@ -61,7 +62,7 @@ impl World {
             machine.linked(Some(Vec::new()));
             (machine, JanusWorld::default(), RoomView::default())
         });
-        let mixers = (0..MODULES).map(|n| (mixer_room(n), MixerWorld::new(), RoomView::default()));
+        let mixers = (0..MODULES).map(|n| (mixer_room(n), MixerWorld::new(n), RoomView::default()));
         let mut world = World {
             store: BTreeMap::new(),
             revision: 1,
@@ -121,13 +122,14 @@ impl World {
         match *step {
             Step::Start { janus, mixer } if self.view().live.is_none() => self.assign(janus, mixer),
             Step::Reassign { janus, mixer } if self.view().is_on_air() => self.assign(janus, mixer),
+            Step::HandOver { mixer } if self.view().is_on_air() => self.hand_over(mixer),
             Step::Stop => self.stop(),
             Step::Cleanup => self.cleanup(),
             Step::Deliver { node } => self.deliver(node),
             Step::RunJanus { node, luck } => drop(self.run_janus(node, luck)),
             Step::RunProcess { node, luck } => drop(self.run_process(node, luck)),
             Step::RunStore { node, luck } => drop(self.run_store(node, luck)),
-            Step::Fragment { node } => self.fragment(node),
+            Step::Fragment { node } => _ = self.fragment(node),
             Step::FfmpegDies { node, bind } => self.exit(node, bind),
             Step::JanusRestarts { node } => self.restart_janus(node),
             Step::MixerNodeRestarts { node } => self.restart_mixer(node),
@@ -152,8 +154,19 @@ impl World {
             nonce: old.map_or_else(|| Nonce(format!("n{}", self.epoch)), |l| l.value.nonce),
             created_at: UnixMs(0),
             discard_at: None,
+            handover: None,
             epoch: Epoch(self.epoch),
         };
+        self.put(RoomPart::LiveMeta, &live);
+    }
+
+    /// Moves the room in good order: the mixer that is heard goes on until the other one produces.
+    fn hand_over(&mut self, mixer: usize) {
+        let (view, epoch) = (self.view(), Epoch(self.epoch + 1));
+        let (Some(live), Some(handover)) = (view.live.clone(), handover::begin(&view)) else { return };
+        self.epoch += 1;
+        let handover = Some(handover).filter(|h| h.mixer_id != module(mixer)).map(Box::new);
+        let live = LiveMeta { mixer_id: module(mixer), epoch, handover, ..live.value };
         self.put(RoomPart::LiveMeta, &live);
     }
 
@@ -260,6 +273,11 @@ impl World {
             }
             Plan::Finished => return false,
         };
+        if effect == (ProcessEffect::EndStream { over: true }) {
+            let (nonce, view) = (self.mixers[node].1.estate.nonce.clone(), self.view());
+            let goes_on = view.is_on_air() && view.live.map(|l| l.value.nonce) == nonce;
+            assert!(!goes_on, "listeners of a live that goes on are told that it is over");
+        }
         let outcome = match (&effect, luck) {
             (ProcessEffect::Spawn { .. }, Luck::Refused | Luck::Timeout { .. }) => {
                 ProcessOutcome::Failed(Failure::Refused("fork failed".into()))
@@ -341,14 +359,18 @@ impl World {
         Some(self.revision)
     }
 
-    /// FFmpeg gives a fragment, which here is a whole segment.
-    fn fragment(&mut self, node: usize) {
+    /// FFmpeg gives a fragment, which here is a whole segment; `true` if that alone is news.
+    fn fragment(&mut self, node: usize) -> bool {
         let now = self.now;
         let (machine, world, _) = &mut self.mixers[node];
-        let (Some(_), false, Some(next)) = (world.process, world.dying, &mut world.open) else { return };
+        if world.process.is_none() || world.dying {
+            return false;
+        }
+        let Some(next) = &mut world.open else { return machine.warm(now) };
         assert!(self.published.insert(next.ceiling), "number {} published twice", next.ceiling);
         next.ceiling += 1;
         machine.produced(*next, now);
+        false
     }
 
     fn exit(&mut self, node: usize, bind: bool) {
@@ -372,7 +394,7 @@ impl World {
     }
 
     fn restart_mixer(&mut self, node: usize) {
-        self.mixers[node].1 = MixerWorld::new();
+        self.mixers[node].1 = MixerWorld::new(node);
         self.mixers[node].0 = mixer_room(node);
         self.deliver(node);
     }
@@ -405,9 +427,7 @@ impl World {
                 moved |= self.run_process(node, Luck::Works);
                 moved |= self.run_store(node, Luck::Works);
                 let fed = self.mixers[node].1.process.is_some_and(|rtp| self.feeds(rtp) > 0);
-                if fed {
-                    self.fragment(node);
-                }
+                moved |= fed && self.fragment(node);
             }
             let waiting = self.mixers.iter().any(|(m, ..)| m.retry_due().is_some_and(|d| d > self.now))
                 || self.januses.iter().any(|(machine, _, view)| {

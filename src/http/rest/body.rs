@@ -160,6 +160,9 @@ pub(super) struct ModuleBody {
     mark: Option<MarkLabel>,
     /// Rooms assigned to it, those being removed included.
     load: u32,
+    /// While it is `draining`, and when it is `drained`: rooms still to be moved to others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rooms_left: Option<u32>,
     pickable: bool,
     /// Why it is not pickable.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -254,6 +257,7 @@ impl From<&ModuleInfo> for ModuleBody {
             version: heartbeat.map(|h| h.version.clone()),
             mark: module.mark,
             load: module.load,
+            rooms_left: module.rooms_left,
             pickable: module.refuses.is_none(),
             reason: module.refuses.map(|why| why.to_string()),
         }

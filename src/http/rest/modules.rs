@@ -14,7 +14,8 @@ use super::body::{Done, ModuleBody, ModulesAnswer, SetMark, StatsAnswer};
 
 const LONGEST_MARK: u64 = 7 * 24 * 3600;
 
-/// Marks a module; only `ready`, or no mark, lets it take rooms. Rooms it has stay.
+/// Marks a module; only `ready`, or no mark, lets it take rooms. Rooms it has stay with `cordon` and go to others with
+/// `draining`, `drained` and `unready`.
 #[utoipa::path(
     put, path = "/api/modules/{kind}/{id}/mark", operation_id = "setMark", tag = "modules",
     params(("kind" = String, Path, description = "januses or mixers"), ("id" = String, Path, description = "module id")),

@@ -227,6 +227,7 @@ fn live(epoch: Epoch, status: LiveStatus) -> LiveMeta {
         created_at: UnixMs(0),
         discard_at: None,
         epoch,
+        handover: None,
     }
 }
 

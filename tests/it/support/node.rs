@@ -24,6 +24,9 @@ const RTP_RANGE: Range<u16> = 27_000..32_700;
 const RTP_PORTS: u16 = 100;
 static NODES: AtomicU32 = AtomicU32::new(0);
 
+/// Where a proxy of the listener nodes would be, for a node that serves no listener itself.
+pub const PUBLIC_HLS_URL: &str = "http://listen.example";
+
 pub struct Node {
     settings: Vec<(String, String)>,
     data: TempDir,
@@ -68,6 +71,10 @@ impl Node {
         }
         all.push(("mixer.rtp_ports".to_owned(), rtp_ports()));
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let roles = settings.iter().find(|(name, _)| *name == "node.roles");
+        if roles.is_some_and(|(_, roles)| roles.contains("rooms") && !roles.contains("hls")) {
+            all.push(("http.public_hls_url".to_owned(), PUBLIC_HLS_URL.to_owned()));
+        }
         let key = settings.iter().find(|(name, _)| *name == "auth.api_keys");
         let authorization = key.map(|(_, key)| format!("Bearer {key}"));
         let none = String::new;

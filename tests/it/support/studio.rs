@@ -73,7 +73,12 @@ impl Studio {
     /// Joins the room by plain RTP and speaks a sine of `hz`.
     pub async fn speak(&self, node: &Node, room: &str, hz: u32) -> Speaker {
         let pin = node.get(&format!("/api/rooms/{room}")).await.json()["room"]["pin"].clone();
-        let pin = Pin::new(pin.as_str().unwrap()).unwrap();
+        self.speak_with(pin.as_str().unwrap(), room, hz).await
+    }
+
+    /// As [`speak`](Self::speak), for a node that has no API to ask for the pin.
+    pub async fn speak_with(&self, pin: &str, room: &str, hz: u32) -> Speaker {
+        let pin = Pin::new(pin).unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let ours = MediaAddr { ip: address.ip(), port: address.port() };

@@ -1,0 +1,143 @@
+//! Requests to mixer nodes, over the private network.
+//!
+//! Each shows the token of its room, made from the secret all nodes share ([`Secrets::relay_token`]). Owns: the
+//! HTTP client, and the meaning of the answers. Never does: decide what to ask for, or when again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::ArbiterHandle;
+use awc::http::StatusCode;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::auth::Secrets;
+use crate::domain::ids::RoomId;
+use crate::domain::relay_room::{self, Outcome, Position, Upstream};
+use crate::media::{MediaFile, NotServed};
+use crate::telemetry::Metrics;
+
+/// Header of a request to a mixer node.
+pub const TOKEN: &str = "x-stentor-relay";
+/// Header of a playlist: the part that comes next, as `{msn}.{part}`.
+pub const NEXT: &str = "x-stentor-next";
+/// Header of the last playlist there will be.
+pub const ENDED: &str = "x-stentor-ended";
+
+/// Longer than a mixer waits with any answer.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// A segment of ten seconds at 320 kbit/s has 400 kB.
+const MAX_BODY: usize = 8 << 20;
+
+/// Cheap to clone. Requests run on the arbiter, which the client is bound to.
+#[derive(Clone)]
+pub struct Fetcher {
+    secrets: Arc<Secrets>,
+    arbiter: ArbiterHandle,
+    metrics: Metrics,
+}
+
+struct Got {
+    status: StatusCode,
+    next: Option<Position>,
+    ended: bool,
+    body: Bytes,
+}
+
+thread_local! {
+    /// Blocking reloads of many rooms wait side by side: no bound on connections.
+    static CLIENT: awc::Client = awc::Client::builder()
+        .connector(awc::Connector::new().limit(0).timeout(Duration::from_secs(2)))
+        .timeout(TIMEOUT)
+        .disable_redirects()
+        .finish();
+}
+
+impl Fetcher {
+    pub fn new(secrets: Arc<Secrets>, arbiter: ArbiterHandle, metrics: Metrics) -> Self {
+        Self { secrets, arbiter, metrics }
+    }
+
+    pub async fn playlist(self, room: RoomId, what: relay_room::Fetch) -> (Outcome, Option<Bytes>) {
+        let query = what.at.map_or(String::new(), |(msn, part)| format!("?_HLS_msn={msn}&_HLS_part={part}"));
+        let url = format!("{}/relay/rooms/{room}/index.m3u8{query}", what.from.url);
+        let outcome = match self.get(&room, url).await {
+            Err(why) => (Outcome::Failed(why), None),
+            Ok(got) => match (got.status, got.next) {
+                (StatusCode::OK, Some(next)) => {
+                    (Outcome::Playlist { next, ended: got.ended }, Some(got.body))
+                }
+                (StatusCode::SERVICE_UNAVAILABLE, _) => (Outcome::NotYet, None),
+                (status, _) => (Outcome::Failed(format!("{} answers {status}", what.from.mixer)), None),
+            },
+        };
+        let told = match &outcome.0 {
+            Outcome::Playlist { .. } => "ok",
+            Outcome::NotYet => "not_yet",
+            Outcome::Failed(_) => "failed",
+        };
+        self.metrics.relay_request("playlist", told);
+        outcome
+    }
+
+    pub async fn file(
+        self: Fetcher,
+        from: Upstream,
+        room: RoomId,
+        file: MediaFile,
+    ) -> Result<Bytes, NotServed> {
+        let url = format!("{}/relay/rooms/{room}/{file}", from.url);
+        let (told, answer) = match self.get(&room, url).await {
+            Ok(Got { status: StatusCode::OK, body, .. }) => ("ok", Ok(body)),
+            Ok(Got { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => ("not_yet", Err(NotServed::NotYet)),
+            Ok(Got { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => {
+                ("gone", Err(NotServed::Gone))
+            }
+            Ok(_) | Err(_) => ("failed", Err(NotServed::Superseded)),
+        };
+        self.metrics.relay_request("file", told);
+        answer
+    }
+
+    async fn get(&self, room: &RoomId, url: String) -> Result<Got, String> {
+        let token = self.secrets.relay_token(room);
+        let (mut answer, answered) = oneshot::channel();
+        self.arbiter.spawn_fn(move || {
+            actix::spawn(async move {
+                tokio::select! {
+                    got = twice(&url, &token) => drop(answer.send(got)),
+                    // Nobody wants it any more.
+                    () = answer.closed() => {}
+                }
+            });
+        });
+        answered.await.unwrap_or_else(|_| Err("the node is stopping".into()))
+    }
+}
+
+/// A connection that was kept may have been closed by the other side just now: then a new one tells.
+async fn twice(url: &str, token: &str) -> Result<Got, String> {
+    match request(url, token).await {
+        Ok(got) => Ok(got),
+        Err(_) => request(url, token).await,
+    }
+}
+
+async fn request(url: &str, token: &str) -> Result<Got, String> {
+    let client = CLIENT.with(awc::Client::clone);
+    let sent = client.get(url).insert_header((TOKEN, token)).send().await;
+    let mut response = sent.map_err(|error| error.to_string())?;
+    let body = response.body().limit(MAX_BODY).await.map_err(|error| error.to_string())?;
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+    Ok(Got {
+        status: response.status(),
+        next: header(NEXT).and_then(position),
+        ended: header(ENDED).is_some(),
+        body,
+    })
+}
+
+fn position(text: &str) -> Option<Position> {
+    let (msn, part) = text.split_once('.')?;
+    Some((msn.parse().ok()?, part.parse().ok()?))
+}

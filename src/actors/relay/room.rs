@@ -1,0 +1,212 @@
+//! One room that is mixed elsewhere: the shell around [`domain::relay_room`](crate::domain::relay_room).
+//!
+//! Owns the one question to the mixer that is under way. Ends when nobody has listened for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{AbortHandle, Abortable};
+use serde_json::json;
+
+use super::held::Held;
+use super::{IDLE, Relays};
+use crate::actors::context::{Context, dice};
+use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
+use crate::domain::ids::RoomId;
+use crate::domain::plan::Plan;
+use crate::domain::relay_room::{Fetch, Outcome, RelayRoom as Machine, Upstream};
+use crate::domain::restart::Backoff;
+use crate::domain::view::RoomView;
+use crate::media::{ContentKeys, PlaylistBody};
+
+/// A mixer that does not answer is asked again this often: its successor is found by the watch, not by asking.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(1) };
+
+pub struct RelayRoom {
+    room: RoomId,
+    context: Context,
+    relays: Arc<Relays>,
+    held: Arc<Held>,
+    parent: ActorRef<super::supervisor::Msg>,
+    machine: Machine,
+    view: Arc<RoomView>,
+    /// Where files are fetched from.
+    pointed: Option<Upstream>,
+    under_way: Option<(Fetch, AbortHandle)>,
+    reason: String,
+    timer: Option<Timer>,
+    idle: Option<Timer>,
+}
+
+pub enum Msg {
+    News,
+    /// `None`: it was given up.
+    Fetched(Fetch, Option<(Outcome, Option<Bytes>)>),
+    Retry,
+    IsIdle,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::News => "news",
+            Self::Fetched(..) => "fetched",
+            Self::Retry => "retry",
+            Self::IsIdle => "is_idle",
+        }
+    }
+}
+
+impl RelayRoom {
+    pub fn new(
+        room: RoomId,
+        context: Context,
+        relays: Arc<Relays>,
+        held: Arc<Held>,
+        parent: ActorRef<super::supervisor::Msg>,
+    ) -> Self {
+        Self {
+            room,
+            context,
+            relays,
+            held,
+            parent,
+            machine: Machine::new(BACKOFF),
+            view: Arc::default(),
+            pointed: None,
+            under_way: None,
+            reason: String::new(),
+            timer: None,
+            idle: None,
+        }
+    }
+
+    fn look(&mut self) {
+        self.view = self.context.directory.room(&self.room).unwrap_or_default();
+        if self.machine.look(&self.view)
+            && let Some((_, useless)) = self.under_way.take()
+        {
+            useless.abort();
+        }
+    }
+
+    fn point(&mut self) {
+        let Some(now) = self.machine.following().filter(|now| self.pointed.as_ref() != Some(*now)) else {
+            return;
+        };
+        let before = self.pointed.replace(now.clone());
+        if before.is_some_and(|before| before.mixer != now.mixer) {
+            tracing::info!(room = %self.room, mixer = %now.mixer, epoch = %now.epoch, "another mixer is followed");
+        }
+        self.point_to(now.clone());
+    }
+
+    /// Files are fetched from there from now on.
+    fn point_to(&self, upstream: Upstream) {
+        // The hint does not depend on the secret: it only names the live.
+        let hint = ContentKeys::new(&[], &self.room, &upstream.nonce).hint();
+        self.held.show(|shown| {
+            shown.hint = Some(hint);
+            let before = shown.upstream.replace(upstream.clone());
+            shown.before = before.filter(|before| before.mixer != upstream.mixer).or(shown.before.take());
+        });
+    }
+
+    fn step(&mut self, cx: &mut Cx<Self>) {
+        self.point();
+        if self.under_way.is_some() {
+            return;
+        }
+        let now = self.context.clock.now();
+        self.timer = None;
+        match self.machine.plan(&self.view, now) {
+            Plan::Do { effect, reason } => {
+                self.reason = reason.into_owned();
+                self.fetch(effect, cx);
+            }
+            Plan::Wait { reason, until } => {
+                self.reason = reason.into_owned();
+                self.timer = until.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
+            }
+            Plan::Finished => {}
+        }
+    }
+
+    fn fetch(&mut self, what: Fetch, cx: &mut Cx<Self>) {
+        let (handle, registration) = AbortHandle::new_pair();
+        self.under_way = Some((what.clone(), handle));
+        let get = self.relays.fetcher.clone().playlist(self.room.clone(), what.clone());
+        cx.run(Abortable::new(get, registration), |got| Msg::Fetched(what, got.ok()));
+    }
+
+    fn fetched(&mut self, what: &Fetch, outcome: Outcome, body: Option<Bytes>) {
+        // One that was given up may have been answered just before.
+        if self.under_way.take_if(|(under_way, _)| under_way == what).is_none() {
+            return;
+        }
+        if let Outcome::Failed(why) = &outcome
+            && self.machine.attempt() == 0
+        {
+            tracing::warn!(room = %self.room, mixer = %what.from.mixer, why, "the mixer node does not answer");
+        }
+        let playlist = match (&outcome, body) {
+            (Outcome::Playlist { next, ended }, Some(bytes)) => {
+                Some(PlaylistBody { bytes, ended: *ended, next: *next })
+            }
+            _ => None,
+        };
+        if self.machine.done(what, outcome, self.context.clock.now(), dice()) {
+            self.held.show(|shown| shown.playlist = playlist);
+        }
+    }
+
+    fn look_for_idleness(&mut self, cx: &mut Cx<Self>) {
+        if self.held.idle_for(self.context.clock.now()) > IDLE {
+            // A parent that is gone takes its children along anyway.
+            let _ = self.parent.tell(super::supervisor::Msg::Idle(self.room.clone()));
+        }
+        self.idle = Some(cx.after(IDLE / 3, Msg::IsIdle));
+    }
+}
+
+impl Behaviour for RelayRoom {
+    const KIND: &'static str = "relay_room";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.look();
+        self.look_for_idleness(cx);
+        self.step(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::News => self.look(),
+            Msg::Fetched(what, Some((outcome, body))) => self.fetched(&what, outcome, body),
+            Msg::Fetched(_, None) | Msg::Retry => {}
+            Msg::IsIdle => self.look_for_idleness(cx),
+        }
+        self.step(cx);
+    }
+
+    fn observe(&self) -> Observed {
+        let following = self.machine.following();
+        let newest = self.held.newest();
+        Observed {
+            desired: json!({
+                "onAir": self.view.is_on_air(),
+                "epoch": self.view.live.as_ref().map(|live| live.epoch),
+            }),
+            observed: json!({
+                "mixer": following.map(|upstream| &upstream.mixer),
+                "epoch": following.map(|upstream| upstream.epoch),
+                "next": newest.map(|playlist| playlist.next),
+                "files": self.held.file_count(),
+            }),
+            reason: Some(self.reason.clone()),
+            attempt: self.machine.attempt(),
+            ..Observed::state(if following.is_some() { "following" } else { "searching" })
+        }
+    }
+}

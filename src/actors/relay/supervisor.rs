@@ -1,0 +1,113 @@
+//! Keeps one actor per room that somebody listens to here and that is mixed elsewhere.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::Relays;
+use super::room::{self, RelayRoom};
+use crate::actors::context::Context;
+use crate::actors::kernel::{Behaviour, ChildDown, Cx, Message, Observed};
+use crate::actors::news::News;
+use crate::actors::room_children::{Ended, RoomChildren};
+use crate::domain::ids::RoomId;
+
+pub struct RelaySupervisor {
+    context: Context,
+    relays: Arc<Relays>,
+    news: Option<News>,
+    wanted: Option<News>,
+    rooms: RoomChildren<room::Msg>,
+}
+
+pub enum Msg {
+    /// The store has news of rooms.
+    News,
+    /// Somebody listens to rooms that nobody did.
+    Wanted,
+    /// Nobody listens to it any more.
+    Idle(RoomId),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::News => "news",
+            Self::Wanted => "wanted",
+            Self::Idle(_) => "idle",
+        }
+    }
+}
+
+impl RelaySupervisor {
+    pub fn new(context: Context, relays: Arc<Relays>) -> Self {
+        Self { context, relays, news: None, wanted: None, rooms: RoomChildren::default() }
+    }
+
+    fn news(&mut self) {
+        let Some(news) = self.news.as_ref().map(News::take) else { return };
+        let rooms = if news.rebuilt { self.rooms.ids() } else { news.rooms.into_iter().collect() };
+        for room in rooms {
+            if let Some(child) = self.rooms.get(&room) {
+                let _ = child.offer("news", room::Msg::News);
+            }
+        }
+    }
+
+    fn wanted(&mut self, cx: &mut Cx<Self>) {
+        let rooms = self.wanted.as_ref().map(News::take).unwrap_or_default().rooms;
+        rooms.into_iter().for_each(|room| self.follow(room, cx));
+    }
+
+    fn follow(&mut self, room: RoomId, cx: &mut Cx<Self>) {
+        let Some(held) = self.relays.held(&room) else { return };
+        let (context, relays, me, id) = (self.context.clone(), self.relays.clone(), cx.me(), room.clone());
+        self.rooms.start(&room, cx, move || {
+            RelayRoom::new(id.clone(), context.clone(), relays.clone(), held.clone(), me.clone())
+        });
+    }
+}
+
+impl Behaviour for RelaySupervisor {
+    const KIND: &'static str = "relay_supervisor";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let me = cx.me();
+        // A supervisor that is gone needs no news.
+        self.news = Some(self.context.subscribe(move || {
+            let _ = me.offer("news", Msg::News);
+        }));
+        let me = cx.me();
+        let wanted = News::new(move || {
+            let _ = me.offer("wanted", Msg::Wanted);
+        });
+        self.relays.attach(wanted.clone());
+        self.wanted = Some(wanted);
+        // Of a former incarnation.
+        self.relays.all().into_iter().for_each(|room| self.follow(room, cx));
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::News => self.news(),
+            Msg::Wanted => self.wanted(cx),
+            Msg::Idle(room) => {
+                if self.relays.forget_idle(&room) {
+                    self.rooms.stop(&room, cx);
+                }
+            }
+        }
+    }
+
+    fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
+        // Somebody may have come while it stopped.
+        if let Ended::Gone(room) = self.rooms.ended(child) {
+            self.follow(room, cx);
+        }
+    }
+
+    fn observe(&self) -> Observed {
+        Observed { observed: json!({ "rooms": self.rooms.len() }), ..Observed::state("supervising") }
+    }
+}

@@ -1,0 +1,268 @@
+//! Stands for election, and keeps the housekeepers while this node is the leader.
+//!
+//! ```text
+//! Elector
+//! ├─ Housekeeper     while leading
+//! └─ Reassigner      while leading
+//! ```
+//! The rules are [`domain::leadership`](crate::domain::leadership)'s. The children end with the leadership: they
+//! are told to stop at once, and what they had under way counts only if the store still has us for its leader.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::housekeeper::Housekeeper;
+use super::reassigner::Reassigner;
+use crate::actors::context::{Context, dice};
+use crate::actors::kernel::{Behaviour, ChildDown, ChildSpec, Cx, Decision, Message, Observed};
+use crate::actors::kernel::{Stopping, Timer};
+use crate::domain::keys::LEADER;
+use crate::domain::leadership::{Effect, Held, Leadership, Outcome, Steady};
+use crate::domain::model::Leader;
+use crate::domain::plan::Plan;
+use crate::rooms::{Fence, RoomService};
+use crate::store::reflector::{Reflected, reflect};
+use crate::store::{KeyValue, LeaseId, Store, StoreError, Txn, TxnOutcome};
+use crate::telemetry::events::{Event, LeaderElected, LeaderLost};
+
+const RELIST_EVERY: Duration = Duration::from_secs(60);
+const TEAM: [&str; 2] = ["housekeeper", "reassigner"];
+
+type Changes = Pin<Box<dyn Stream<Item = Reflected> + Send>>;
+
+pub struct Elector {
+    context: Context,
+    service: Arc<RoomService>,
+    machine: Leadership,
+    steady: watch::Sender<Steady>,
+    /// The key, up to the last point where what came before is complete.
+    seen: Option<Held>,
+    busy: bool,
+    stopping: bool,
+    /// Of the term the team works under.
+    term: Option<i64>,
+    /// Those of the team that are there, or still stopping.
+    team: BTreeSet<&'static str>,
+    reason: String,
+    timer: Option<Timer>,
+}
+
+pub enum Msg {
+    Seen(Reflected, Changes),
+    Done { asked: Duration, outcome: Outcome },
+    Look,
+    Revoked,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Seen(..) => "seen",
+            Self::Done { .. } => "done",
+            Self::Look => "look",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl Elector {
+    pub fn new(context: Context, service: Arc<RoomService>) -> Self {
+        let ttl = context.config.rooms.heartbeat_ttl;
+        Self {
+            machine: Leadership::new(context.me.clone(), context.incarnation.to_string(), ttl),
+            context,
+            service,
+            steady: watch::Sender::default(),
+            seen: None,
+            busy: false,
+            stopping: false,
+            term: None,
+            team: BTreeSet::new(),
+            reason: String::new(),
+            timer: None,
+        }
+    }
+
+    fn step(&mut self, cx: &mut Cx<Self>) {
+        let now = self.context.clock.now();
+        self.align(now, cx);
+        if self.busy {
+            // The lease may lapse while its renewal is under way.
+            let soon = self.context.config.rooms.heartbeat_ttl / 20;
+            self.timer = self.term.map(|_| cx.after(soon, Msg::Look));
+            return;
+        }
+        self.timer = None;
+        match self.machine.plan(now, self.context.clock.wall()) {
+            Plan::Do { effect, reason } => {
+                self.reason = reason.into_owned();
+                self.busy = true;
+                let (store, ttl) = (self.context.store.clone(), self.context.config.rooms.heartbeat_ttl);
+                let run = async move { execute(&*store, effect, ttl).await };
+                cx.run(run, move |outcome| Msg::Done { asked: now, outcome });
+                self.timer = self.term.map(|_| cx.after(ttl / 20, Msg::Look));
+            }
+            Plan::Wait { reason, until } => {
+                self.reason = reason.into_owned();
+                self.timer = until.map(|until| cx.after(until.saturating_sub(now), Msg::Look));
+            }
+            Plan::Finished => {}
+        }
+    }
+
+    /// The team is there while, and only while, this node leads.
+    fn align(&mut self, now: Duration, cx: &mut Cx<Self>) {
+        let leads = self.machine.leads(now);
+        if leads != self.term && self.term.is_some() {
+            for name in TEAM {
+                cx.stop_child(name);
+            }
+            let reason = self.machine.why_not(now);
+            LeaderLost { node: &self.context.me, reason }.emit(&self.context.metrics);
+            self.term = None;
+        }
+        let (Some(revision), None) = (leads, self.term) else { return };
+        if self.team.is_empty() {
+            self.term = Some(revision);
+            LeaderElected { node: &self.context.me }.emit(&self.context.metrics);
+            self.assemble(revision, cx);
+        }
+    }
+
+    fn assemble(&mut self, revision: i64, cx: &mut Cx<Self>) {
+        let (context, service) = (self.context.clone(), self.service.clone());
+        cx.spawn_child(TEAM[0], ChildSpec::worker(), move || {
+            Housekeeper::new(context.clone(), service.clone())
+        });
+        let (context, service) = (self.context.clone(), self.service.clone());
+        let fence = Fence { key: LEADER.to_owned(), revision };
+        let steady = self.steady.subscribe();
+        cx.spawn_child(TEAM[1], ChildSpec::worker(), move || {
+            Reassigner::new(context.clone(), service.clone(), fence.clone(), steady.clone())
+        });
+        self.team.extend(TEAM);
+    }
+
+    fn read_on(changes: Changes, cx: &mut Cx<Self>) {
+        cx.run(changes.into_future(), |(event, changes)| {
+            // Never ends by itself.
+            let event = event.unwrap_or(Reflected::Lost(StoreError::Unavailable("the watch ended".into())));
+            Msg::Seen(event, changes)
+        });
+    }
+
+    fn saw(&mut self, event: Reflected) {
+        match event {
+            Reflected::InitStart | Reflected::Delete { .. } => self.seen = None,
+            Reflected::InitApply(entry) | Reflected::Apply(entry) => self.seen = held(&entry),
+            Reflected::InitDone { revision } | Reflected::Progress { revision } => {
+                self.machine.saw(self.seen.clone(), revision);
+            }
+            Reflected::Lost(_) => self.machine.lost_sight(),
+        }
+    }
+}
+
+/// `None` for what is no leader's: it may be claimed over when it is gone.
+fn held(entry: &KeyValue) -> Option<Held> {
+    let by: Leader = serde_json::from_slice(&entry.value).ok()?;
+    Some(Held { by, revision: entry.mod_revision })
+}
+
+async fn execute(store: &dyn Store, effect: Effect, ttl: Duration) -> Outcome {
+    let outcome = match effect {
+        Effect::Grant => store.grant(ttl).await.map(|lease| Outcome::Granted { lease: lease.0 }),
+        Effect::Renew { lease } => store.keep_alive(LeaseId(lease)).await.map(|()| Outcome::Renewed),
+        Effect::Claim { leader, over } => claim(store, leader, over).await,
+    };
+    outcome.unwrap_or_else(|error| match error {
+        StoreError::LeaseNotFound => Outcome::LeaseGone,
+        error => Outcome::Failed(error.to_string()),
+    })
+}
+
+async fn claim(store: &dyn Store, leader: Leader, over: i64) -> Result<Outcome, StoreError> {
+    let json = serde_json::to_vec(&leader).map_err(|e| StoreError::Rejected(e.to_string()))?;
+    let txn = Txn::new().when(LEADER, over).put_leased(LEADER, json, LeaseId(leader.lease));
+    Ok(match store.txn(txn).await? {
+        TxnOutcome::Committed(revision) => Outcome::Claimed { revision },
+        TxnOutcome::Conflict => Outcome::Beaten,
+    })
+}
+
+impl Behaviour for Elector {
+    const KIND: &'static str = "elector";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let (store, backoff) = (self.context.store.clone(), self.context.backoff());
+        Self::read_on(Box::pin(reflect(store, LEADER.to_owned(), backoff, RELIST_EVERY)), cx);
+        self.step(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        if self.stopping {
+            if let Msg::Revoked = msg {
+                cx.exit();
+            }
+            return;
+        }
+        match msg {
+            Msg::Seen(event, changes) => {
+                Self::read_on(changes, cx);
+                self.saw(event);
+            }
+            Msg::Done { asked, outcome } => {
+                self.busy = false;
+                self.machine.done(outcome, asked, self.context.clock.now(), dice());
+                self.steady.send_replace(self.machine.steady());
+            }
+            Msg::Look | Msg::Revoked => {}
+        }
+        self.step(cx);
+    }
+
+    fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
+        if matches!(child.decision, Decision::Stopped | Decision::Ended | Decision::GaveUp) {
+            self.team.retain(|name| *name != &*child.name);
+            self.step(cx);
+        }
+    }
+
+    /// Says goodbye, so that the next leader need not wait for the lease to run out.
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+        let Some(lease) = self.machine.resign() else { return Stopping::Now };
+        let store = self.context.store.clone();
+        self.stopping = true;
+        self.align(self.context.clock.now(), cx);
+        cx.run(async move { store.revoke(LeaseId(lease)).await }, |outcome| {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "the leader's lease is left to run out");
+            }
+            Msg::Revoked
+        });
+        Stopping::Wait
+    }
+
+    fn observe(&self) -> Observed {
+        let leader = self.machine.leader();
+        let now = self.context.clock.now();
+        Observed {
+            observed: json!({
+                "leader": leader.map(|l| &l.id),
+                "since": leader.map(|l| l.since),
+                "storeSteadyFor": self.machine.steady().since(now).map(|since| (now - since).as_secs()),
+            }),
+            reason: Some(self.reason.clone()),
+            attempt: self.machine.attempt(),
+            next_retry_in: self.machine.retry_due().and_then(|due| due.checked_sub(now)),
+            ..Observed::state(if self.term.is_some() { "leading" } else { "standing by" })
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Moves rooms off Januses and mixers that are lost, do not work, or are to be left.
+//!
+//! The rules are [`domain::reassign`](crate::domain::reassign)'s. Runs on the leader only, and every move holds
+//! only while it is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::actors::context::{Context, dice};
+use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Timer};
+use crate::actors::news::News;
+use crate::domain::ids::{Epoch, UnixMs};
+use crate::domain::keys::ModuleKind;
+use crate::domain::leadership::Steady;
+use crate::domain::reassign::{Drained, Patience, Reassigner as Rules, Reassignment, Verdict};
+use crate::rooms::{Fence, RoomError, RoomService};
+
+/// Moves written at once: the store commits together what waits together.
+const AT_ONCE: usize = 16;
+/// After a move that was not made: what it was judged from is out of date, and news of it on their way.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Shown of what was moved, and of what waits.
+const SHOWN: usize = 20;
+
+pub struct Reassigner {
+    context: Context,
+    service: Arc<RoomService>,
+    fence: Fence,
+    steady: watch::Receiver<Steady>,
+    rules: Rules,
+    news: Option<News>,
+    busy: bool,
+    pause_until: Option<Duration>,
+    waits: Vec<String>,
+    moved: u64,
+    recent: VecDeque<(UnixMs, Reassignment)>,
+    last_error: Option<String>,
+    timer: Option<Timer>,
+}
+
+pub enum Msg {
+    News,
+    ModulesChanged,
+    Look,
+    Moved(Vec<(Reassignment, Result<Option<Epoch>, RoomError>)>),
+    Marked(Result<(), RoomError>),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::News => "news",
+            Self::ModulesChanged => "modules_changed",
+            Self::Look => "look",
+            Self::Moved(_) => "moved",
+            Self::Marked(_) => "marked",
+        }
+    }
+}
+
+impl Reassigner {
+    pub fn new(
+        context: Context,
+        service: Arc<RoomService>,
+        fence: Fence,
+        steady: watch::Receiver<Steady>,
+    ) -> Self {
+        let rooms = &context.config.rooms;
+        let rules = Rules::new(Patience::new(rooms.replacement_grace, rooms.heartbeat_ttl));
+        Self {
+            context,
+            service,
+            fence,
+            steady,
+            rules,
+            news: None,
+            busy: false,
+            pause_until: None,
+            waits: Vec::new(),
+            moved: 0,
+            recent: VecDeque::new(),
+            last_error: None,
+            timer: None,
+        }
+    }
+
+    fn step(&mut self, cx: &mut Cx<Self>) {
+        let now = self.context.clock.now();
+        if self.busy || !self.context.directory.is_listed() {
+            return;
+        }
+        if let Some(until) = self.pause_until.filter(|until| now < *until) {
+            self.timer = Some(cx.after(until - now, Msg::Look));
+            return;
+        }
+        let Verdict { moves, drained, waits, until } = self.judge(now);
+        self.waits = waits;
+        self.timer = until.map(|until| cx.after(until.saturating_sub(now), Msg::Look));
+        if !moves.is_empty() {
+            self.busy = true;
+            cx.run(make(self.service.clone(), self.fence.clone(), moves), Msg::Moved);
+        } else if !drained.is_empty() {
+            self.busy = true;
+            cx.run(mark(self.service.clone(), self.fence.clone(), drained), Msg::Marked);
+        }
+    }
+
+    fn judge(&mut self, now: Duration) -> Verdict {
+        let directory = &self.context.directory;
+        let (rooms, modules) = (directory.rooms(), directory.modules());
+        let followed = self.context.store_up.load(Relaxed);
+        let steady = self.steady.borrow().since(now).filter(|_| followed);
+        if steady.is_some() {
+            self.rules.look(&rooms, &modules, now);
+        }
+        let load = ModuleKind::ALL.map(|kind| directory.load(kind));
+        self.rules.plan(&rooms, &modules, load, steady, now, dice)
+    }
+
+    fn moved(&mut self, outcomes: Vec<(Reassignment, Result<Option<Epoch>, RoomError>)>) {
+        self.busy = false;
+        self.last_error = None;
+        let now = self.context.clock.now();
+        for (order, outcome) in outcomes {
+            match outcome {
+                Ok(Some(_)) => {
+                    self.moved += 1;
+                    self.recent.truncate(SHOWN - 1);
+                    self.recent.push_front((self.context.clock.wall(), order));
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(room = %order.room, %error, "a room could not be moved, trying again");
+                    self.last_error = Some(format!("{}: {error}", order.room));
+                }
+            }
+            self.pause_until = Some(now + PAUSE);
+        }
+    }
+
+    fn listen(&self, cx: &mut Cx<Self>) {
+        cx.run(self.context.directory.next_module_change(), |()| Msg::ModulesChanged);
+    }
+}
+
+async fn make(
+    service: Arc<RoomService>,
+    fence: Fence,
+    moves: Vec<Reassignment>,
+) -> Vec<(Reassignment, Result<Option<Epoch>, RoomError>)> {
+    let one = |order: Reassignment| {
+        let (service, fence) = (&service, &fence);
+        async move {
+            let outcome = service.reassign(fence, &order).await;
+            (order, outcome)
+        }
+    };
+    futures::stream::iter(moves).map(one).buffer_unordered(AT_ONCE).collect().await
+}
+
+async fn mark(service: Arc<RoomService>, fence: Fence, drained: Vec<Drained>) -> Result<(), RoomError> {
+    for module in &drained {
+        service.mark_drained(&fence, module).await?;
+    }
+    Ok(())
+}
+
+impl Behaviour for Reassigner {
+    const KIND: &'static str = "reassigner";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.listen(cx);
+        let me = cx.me();
+        self.news = Some(self.context.subscribe(move || {
+            let _ = me.offer("news", Msg::News);
+        }));
+        self.step(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::News => {
+                // Which rooms changed does not matter: all of them are looked at.
+                self.news.as_ref().map(News::take);
+            }
+            Msg::ModulesChanged => self.listen(cx),
+            Msg::Look => {}
+            Msg::Moved(outcomes) => self.moved(outcomes),
+            Msg::Marked(outcome) => {
+                self.busy = false;
+                self.last_error = outcome.err().map(|error| error.to_string());
+                self.pause_until = Some(self.context.clock.now() + PAUSE);
+            }
+        }
+        self.step(cx);
+    }
+
+    fn observe(&self) -> Observed {
+        let recent = self.recent.iter().map(|(at, order)| {
+            let why: Vec<_> = order.leaves.iter().map(ToString::to_string).collect();
+            let (janus, mixer) = (&order.to.janus_id, &order.to.mixer_id);
+            json!({ "at": at, "room": order.room, "janus": janus, "mixer": mixer, "why": why.join(", ") })
+        });
+        let state = match (self.busy, self.waits.is_empty()) {
+            (true, _) => "moving",
+            (false, false) => "waiting",
+            (false, true) => "watching",
+        };
+        let mut reasons = self.last_error.iter().chain(&self.waits).take(SHOWN).cloned();
+        let reason = reasons.next().map(|first| reasons.fold(first, |all, next| format!("{all}; {next}")));
+        Observed {
+            observed: json!({ "moved": self.moved, "recent": recent.collect::<Vec<_>>() }),
+            reason,
+            ..Observed::state(state)
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Who keeps house: one node at a time, by a key under a lease.
+//!
+//! ```text
+//!              granted            key absent: claimed
+//!  Leaseless ──────────▶ Standing by ─────────────────▶ Leading
+//!     ▲  ▲                   │ lease gone                 │ lease gone, key gone, or not renewed in time
+//!     │  └───────────────────┘                            │
+//!     └───────────────────────────────────────────────────┘
+//! ```
+//!
+//! Every candidate renews a lease of its own, leading or not. The renewals are also the pulse by which it knows
+//! that the store has been well all the time: [`Steady`].
+//!
+//! A leader that cannot renew stops before the store can have given its key away. Clocks run apart, so what must
+//! not be done twice compares the key's revision as well.
+
+use std::time::Duration;
+
+use super::ids::{ModuleId, UnixMs};
+use super::model::Leader;
+use super::plan::{Plan, Retry};
+use super::restart::Backoff;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    Grant,
+    Renew {
+        lease: i64,
+    },
+    /// Put the key under the lease, if it is at `over` (0: absent).
+    Claim {
+        leader: Leader,
+        over: i64,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Granted {
+        lease: i64,
+    },
+    Renewed,
+    Claimed {
+        revision: i64,
+    },
+    /// Somebody else was first.
+    Beaten,
+    LeaseGone,
+    Failed(String),
+}
+
+/// The key as the watch shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub by: Leader,
+    pub revision: i64,
+}
+
+/// Since when the store has answered without a break.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Steady {
+    since: Option<Duration>,
+    /// Good until then; the next answer is due before.
+    until: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lease {
+    id: i64,
+    /// When the renewal was asked for that the store granted last: it holds at least a ttl from then.
+    asked: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Known {
+    /// The watch has not listed the key, or lost sight of it.
+    Nothing,
+    Nobody,
+    Held(Held),
+}
+
+#[derive(Debug)]
+pub struct Leadership {
+    me: ModuleId,
+    incarnation: String,
+    ttl: Duration,
+    backoff: Backoff,
+    lease: Option<Lease>,
+    known: Known,
+    /// Revision of our key, while it is ours.
+    ours: Option<i64>,
+    /// Nothing older than this says anything about us.
+    as_of: i64,
+    steady: Steady,
+    retry: Retry,
+}
+
+impl Steady {
+    pub fn since(&self, now: Duration) -> Option<Duration> {
+        self.since.filter(|_| now <= self.until)
+    }
+
+    fn answered(&mut self, now: Duration, good_for: Duration) {
+        self.since = self.since(now).or(Some(now));
+        self.until = now + good_for;
+    }
+}
+
+impl Leadership {
+    /// `ttl`: what a lease is granted for.
+    pub fn new(me: ModuleId, incarnation: String, ttl: Duration) -> Self {
+        Self {
+            me,
+            incarnation,
+            ttl,
+            // Well below the lease's life, so that a short outage does not cost it.
+            backoff: Backoff { first: Duration::from_millis(100), max: ttl / 8 },
+            lease: None,
+            known: Known::Nothing,
+            ours: None,
+            as_of: 0,
+            steady: Steady::default(),
+            retry: Retry::default(),
+        }
+    }
+
+    /// The key as of `as_of`.
+    pub fn saw(&mut self, held: Option<Held>, as_of: i64) {
+        if as_of < self.as_of {
+            return;
+        }
+        self.as_of = as_of;
+        self.known = held.map_or(Known::Nobody, Known::Held);
+        self.ours = match &self.known {
+            Known::Held(held) if self.is_ours(&held.by) => Some(held.revision),
+            _ => None,
+        };
+        self.retry.news();
+    }
+
+    /// The watch is lost: a leader goes on while its lease holds, and nobody claims what it does not see.
+    pub fn lost_sight(&mut self) {
+        self.known = Known::Nothing;
+    }
+
+    /// The revision of the key under which this node leads.
+    pub fn leads(&self, now: Duration) -> Option<i64> {
+        let lease = self.lease.filter(|lease| now < self.lapses(lease))?;
+        self.ours.filter(|_| lease.asked <= now)
+    }
+
+    /// Why this node does not lead.
+    pub fn why_not(&self, now: Duration) -> &'static str {
+        match &self.lease {
+            None => "its lease is gone",
+            Some(lease) if now >= self.lapses(lease) => "its lease was not renewed in time",
+            Some(_) => "the leader's key is not its own",
+        }
+    }
+
+    /// Leads no more and stands no more; the lease to give back.
+    pub fn resign(&mut self) -> Option<i64> {
+        self.ours = None;
+        self.lease.take().map(|lease| lease.id)
+    }
+
+    /// Who leads, as far as is known.
+    pub fn leader(&self) -> Option<&Leader> {
+        match &self.known {
+            Known::Held(held) => Some(&held.by),
+            Known::Nothing | Known::Nobody => None,
+        }
+    }
+
+    pub fn steady(&self) -> Steady {
+        self.steady
+    }
+
+    pub fn attempt(&self) -> u32 {
+        self.retry.attempt()
+    }
+
+    pub fn retry_due(&self) -> Option<Duration> {
+        self.retry.due()
+    }
+
+    pub fn plan(&self, now: Duration, wall: UnixMs) -> Plan<Effect> {
+        if let Some(Plan::Wait { reason, until }) = self.retry.pending::<Effect>(now) {
+            // The lease may lapse before.
+            return Plan::Wait { reason, until: until.into_iter().chain(self.ends(now)).min() };
+        }
+        let Some(lease) = self.lease.filter(|lease| now < self.lapses(lease)) else {
+            return Plan::act(Effect::Grant, "needs a lease to stand for election");
+        };
+        let due = lease.asked + self.ttl / 3;
+        if due <= now {
+            return Plan::act(Effect::Renew { lease: lease.id }, "keeps its lease");
+        }
+        let claim = |over| {
+            let (id, incarnation) = (self.me.clone(), self.incarnation.clone());
+            Effect::Claim { leader: Leader { id, incarnation, lease: lease.id, since: wall }, over }
+        };
+        let reason = match (&self.known, self.ours) {
+            (_, Some(_)) => "leads".into(),
+            (Known::Nobody, _) => return Plan::act(claim(0), "nobody leads"),
+            (Known::Held(held), _) if held.by.id == self.me => {
+                return Plan::act(claim(held.revision), "takes over from its own last run");
+            }
+            (Known::Held(held), _) => format!("{} leads", held.by.id),
+            (Known::Nothing, _) => "waits for sight of the leader's key".into(),
+        };
+        Plan::Wait { reason: reason.into(), until: self.ends(now).into_iter().chain([due]).min() }
+    }
+
+    /// Takes in how the planned effect ended. `asked`: when it was begun.
+    pub fn done(&mut self, outcome: Outcome, asked: Duration, now: Duration, dice: f64) {
+        let good_for = self.ttl * 2 / 3;
+        match outcome {
+            Outcome::Granted { lease } => {
+                self.lease = Some(Lease { id: lease, asked });
+                self.ours = None;
+            }
+            Outcome::Renewed => {
+                if let Some(lease) = &mut self.lease {
+                    lease.asked = asked;
+                }
+            }
+            Outcome::Claimed { revision } => {
+                self.ours = Some(revision);
+                self.as_of = revision;
+            }
+            // The watch will tell who was; asking again before it has would be beaten again.
+            Outcome::Beaten => {
+                self.steady.answered(now, good_for);
+                return self.retry.failed("somebody else was first", now, &self.backoff, dice);
+            }
+            Outcome::LeaseGone => {
+                (self.lease, self.ours, self.steady) = (None, None, Steady::default());
+                return self.retry.failed("the lease is gone", now, &self.backoff, dice);
+            }
+            Outcome::Failed(why) => {
+                self.steady = Steady::default();
+                return self.retry.failed(why, now, &self.backoff, dice);
+            }
+        }
+        self.steady.answered(now, good_for);
+        self.retry.succeeded();
+    }
+
+    /// The store gives the key away a ttl after the last renewal was asked for; we have stopped by then.
+    fn lapses(&self, lease: &Lease) -> Duration {
+        lease.asked + self.ttl * 9 / 10
+    }
+
+    /// When this node stops leading if nothing is renewed.
+    fn ends(&self, now: Duration) -> Option<Duration> {
+        self.leads(now)?;
+        self.lease.map(|lease| self.lapses(&lease))
+    }
+
+    fn is_ours(&self, by: &Leader) -> bool {
+        let lease = self.lease.map(|lease| lease.id);
+        by.id == self.me && by.incarnation == self.incarnation && Some(by.lease) == lease
+    }
+}
+
+#[cfg(test)]
+#[path = "leadership_tests.rs"]
+mod tests;

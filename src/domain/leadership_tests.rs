@@ -1,0 +1,264 @@
+//! Elections over a model store: late watches, lost answers, frozen candidates, leases that run out.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const TTL: Duration = Duration::from_secs(10);
+const NODES: usize = 3;
+
+#[test]
+fn the_first_is_elected_and_renews_every_third_of_its_lease() {
+    let mut world = World::new();
+    world.run(0, 10);
+    world.deliver(0);
+    assert_eq!(world.leaders(), [0]);
+    for _ in 0..100 {
+        world.now += TTL / 3;
+        world.run(0, 3);
+        assert_eq!(world.leaders(), [0]);
+    }
+    assert_eq!(world.nodes[0].steady().since(world.now), Some(Duration::from_secs(1)), "since it began");
+}
+
+#[test]
+fn a_dead_leader_is_replaced_when_its_lease_has_run_out_and_not_before() {
+    let mut world = World::new();
+    world.elect_first();
+    let died = world.now;
+    while world.leader_in_store() == Some(0) {
+        world.now += Duration::from_millis(100);
+        world.expire();
+        (1..NODES).for_each(|n| world.step(n));
+    }
+    (1..NODES).for_each(|n| world.step(n));
+    assert!(world.now - died <= TTL + Duration::from_secs(1), "{:?}", world.now - died);
+    assert!(world.leaders().iter().all(|n| *n != 0));
+    assert_eq!(world.leaders().len(), 1);
+}
+
+#[test]
+fn a_leader_that_cannot_renew_stops_before_its_lease_can_have_run_out() {
+    let mut world = World::new();
+    world.elect_first();
+    let renewed = world.now;
+    world.now += TTL / 3;
+    world.nodes[0].done(Outcome::Failed("no answer".into()), world.now, world.now + TTL / 4, 0.5);
+    assert!(world.nodes[0].leads(world.now + TTL / 4).is_some(), "a short outage costs nothing");
+    assert_eq!(world.nodes[0].leads(renewed + TTL * 9 / 10), None);
+    let Plan::Wait { until: Some(until), .. } = world.nodes[0].plan(world.now + TTL / 4, UnixMs(0)) else {
+        panic!("it waits to try again")
+    };
+    assert!(until <= renewed + TTL * 9 / 10, "it is asked again in time to stop");
+}
+
+#[test]
+fn a_leader_whose_lease_is_gone_stops_at_once() {
+    let mut world = World::new();
+    world.elect_first();
+    world.nodes[0].done(Outcome::LeaseGone, world.now, world.now, 0.5);
+    assert_eq!(world.nodes[0].leads(world.now), None);
+    assert_eq!(world.nodes[0].steady().since(world.now), None);
+}
+
+#[test]
+fn a_restarted_leader_takes_over_from_itself() {
+    let mut world = World::new();
+    world.elect_first();
+    world.restart(0);
+    world.run(0, 10);
+    assert_eq!(world.leaders(), [0]);
+}
+
+#[test]
+fn the_store_is_steady_only_while_it_answers_in_time() {
+    let mut world = World::new();
+    world.elect_first();
+    let start = world.nodes[0].steady().since(world.now).unwrap();
+    world.now += TTL / 3;
+    world.step(0);
+    assert_eq!(world.nodes[0].steady().since(world.now), Some(start));
+    world.now += TTL;
+    assert_eq!(world.nodes[0].steady().since(world.now), None, "it was frozen, or we were");
+    world.step(0);
+    assert_eq!(world.nodes[0].steady().since(world.now), Some(world.now), "counts anew");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Effect { node: usize, luck: Luck },
+    Deliver { node: usize },
+    LoseSight { node: usize },
+    Restart { node: usize },
+    Delete,
+    Tick { ms: u16 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Luck {
+    Works,
+    Refused,
+    AnswerLost,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let node = || 0..NODES;
+    let luck = prop_oneof![8 => Just(Luck::Works), 1 => Just(Luck::Refused), 1 => Just(Luck::AnswerLost)];
+    let step = prop_oneof![
+        8 => (node(), luck).prop_map(|(node, luck)| Step::Effect { node, luck }),
+        6 => node().prop_map(|node| Step::Deliver { node }),
+        1 => node().prop_map(|node| Step::LoseSight { node }),
+        1 => node().prop_map(|node| Step::Restart { node }),
+        1 => Just(Step::Delete),
+        6 => (0u16..4000).prop_map(|ms| Step::Tick { ms }),
+    ];
+    proptest::collection::vec(step, 0..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_no_two_lead_by_the_store_and_in_the_end_one_does(steps in steps()) {
+        let mut world = World::new();
+        for step in &steps {
+            match *step {
+                Step::Effect { node, luck } => drop(world.effect(node, luck)),
+                Step::Deliver { node } => world.deliver(node),
+                Step::LoseSight { node } => world.nodes[node].lost_sight(),
+                Step::Restart { node } => world.restart(node),
+                // A stray hand: whoever led finds out by the watch.
+                Step::Delete => world.delete(),
+                Step::Tick { ms } => world.now += Duration::from_millis(ms.into()),
+            }
+            world.expire();
+            world.check();
+        }
+        for _ in 0..60 {
+            world.now += Duration::from_millis(500);
+            world.expire();
+            (0..NODES).for_each(|n| world.step(n));
+        }
+        prop_assert_eq!(world.leaders().len(), 1);
+    }
+}
+
+struct World {
+    now: Duration,
+    nodes: Vec<Leadership>,
+    runs: u32,
+    key: Option<Held>,
+    revision: i64,
+    leases: BTreeMap<i64, Duration>,
+}
+
+impl World {
+    fn new() -> Self {
+        let nodes = (0..NODES).map(|n| Leadership::new(name(n), format!("{n}-0"), TTL)).collect();
+        let now = Duration::from_secs(1);
+        Self { now, nodes, runs: 0, key: None, revision: 1, leases: BTreeMap::new() }
+    }
+
+    fn elect_first(&mut self) {
+        self.run(0, 10);
+        (0..NODES).for_each(|n| self.step(n));
+        assert_eq!(self.leaders(), [0]);
+    }
+
+    fn step(&mut self, node: usize) {
+        self.run(node, 3);
+    }
+
+    fn run(&mut self, node: usize, effects: usize) {
+        for _ in 0..effects {
+            self.deliver(node);
+            self.effect(node, Luck::Works);
+        }
+        self.deliver(node);
+    }
+
+    fn deliver(&mut self, node: usize) {
+        self.nodes[node].saw(self.key.clone(), self.revision);
+    }
+
+    fn restart(&mut self, node: usize) {
+        self.runs += 1;
+        self.nodes[node] = Leadership::new(name(node), format!("{node}-{}", self.runs), TTL);
+    }
+
+    fn delete(&mut self) {
+        self.revision += 1;
+        self.key = None;
+    }
+
+    fn effect(&mut self, node: usize, luck: Luck) -> Option<()> {
+        let Plan::Do { effect, reason } = self.nodes[node].plan(self.now, UnixMs(0)) else { return None };
+        assert!(!reason.is_empty());
+        let outcome = if luck == Luck::Refused { None } else { Some(self.happen(effect)) };
+        let lost = || Outcome::Failed("no answer".into());
+        let outcome = outcome.filter(|_| luck == Luck::Works).unwrap_or_else(lost);
+        self.nodes[node].done(outcome, self.now, self.now, 0.5);
+        Some(())
+    }
+
+    fn happen(&mut self, effect: Effect) -> Outcome {
+        match effect {
+            Effect::Grant => {
+                self.revision += 1;
+                self.leases.insert(self.revision, self.now + TTL);
+                Outcome::Granted { lease: self.revision }
+            }
+            Effect::Renew { lease } => match self.leases.get_mut(&lease) {
+                Some(until) => {
+                    *until = self.now + TTL;
+                    Outcome::Renewed
+                }
+                None => Outcome::LeaseGone,
+            },
+            Effect::Claim { leader, over } => {
+                if !self.leases.contains_key(&leader.lease) {
+                    return Outcome::LeaseGone;
+                }
+                if self.key.as_ref().map_or(0, |k| k.revision) != over {
+                    return Outcome::Beaten;
+                }
+                self.revision += 1;
+                self.key = Some(Held { by: leader, revision: self.revision });
+                Outcome::Claimed { revision: self.revision }
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.now;
+        self.leases.retain(|_, until| *until > now);
+        if self.key.as_ref().is_some_and(|k| !self.leases.contains_key(&k.by.lease)) {
+            self.delete();
+        }
+    }
+
+    fn leader_in_store(&self) -> Option<usize> {
+        let key = self.key.as_ref()?;
+        (0..NODES).find(|n| name(*n) == key.by.id)
+    }
+
+    fn leaders(&self) -> Vec<usize> {
+        (0..NODES).filter(|n| self.nodes[*n].leads(self.now).is_some()).collect()
+    }
+
+    /// Whoever takes itself for the leader is it, or its key was taken from it by hand and it will be told.
+    fn check(&self) {
+        for node in self.leaders() {
+            let revision = self.nodes[node].leads(self.now).unwrap();
+            let held = self.key.as_ref().is_some_and(|k| k.revision == revision);
+            let stale = self.revision > self.nodes[node].as_of;
+            assert!(held || stale, "{node} leads by a key that is not there");
+        }
+    }
+}
+
+fn name(node: usize) -> ModuleId {
+    ModuleId::new(&format!("node-{node}")).unwrap()
+}

@@ -1,0 +1,159 @@
+//! The store lane of a mixer's room: our key, and the numbers reserved for us.
+//!
+//! Owns: what is written, and when. Never does: wait for FFmpeg, or let FFmpeg wait for the store.
+
+use std::time::Duration;
+
+use super::{KeyClaim, MixerRoom, Process, Reservation, Reserved, Role, StoreEffect, Wanted};
+use crate::domain::model::{MixerState, SequenceState};
+use crate::domain::plan::{Plan, WriteOutcome};
+use crate::domain::view::{RoomView, Versioned};
+
+/// A mixer that hands a room over stops its FFmpeg and writes once.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
+
+impl MixerRoom {
+    pub fn plan_store(&self, view: &RoomView, now: Duration) -> Plan<StoreEffect> {
+        if let Some(wait) = self.store_retry.pending(now) {
+            return wait;
+        }
+        let key = self.key.current(view.mixer.as_ref());
+        match self.wanted(view) {
+            Some(wanted) => self.publish(&wanted, view, key, now),
+            None => self.withdraw(view, key),
+        }
+    }
+
+    fn publish(
+        &self,
+        wanted: &Wanted,
+        view: &RoomView,
+        key: Option<Versioned<MixerState>>,
+        now: Duration,
+    ) -> Plan<StoreEffect> {
+        let sequence = self.sequence.current(view.sequence.as_ref());
+        // Janus waits for the key, and the key for FFmpeg: a reservation before it would delay them both, and
+        // nothing needs numbers before FFmpeg runs.
+        let Some(state) = self.key_wanted(wanted, view) else {
+            return Plan::wait("waits for FFmpeg to be started");
+        };
+        let known = key.as_ref().is_some_and(|k| k.value == state);
+        let key_revision = key.map_or(0, |k| k.mod_revision);
+        // The key of a room that we hand over is our successor's by now.
+        let ours = wanted.part != Role::Predecessor;
+        let key = (ours && !known).then_some(KeyClaim { state, key_revision });
+        let numbers_from = self.numbers_from(wanted, view, sequence.as_ref());
+        let numbers = Reservation::due(self.reserved, sequence)
+            .filter(|_| numbers_from.is_some_and(|from| from <= now));
+        let why = match (&key, &numbers) {
+            (None, None) if self.reserved.is_none() => {
+                let reason = "waits for the numbers of the mixer it takes the room over from".into();
+                return Plan::Wait { reason, until: numbers_from };
+            }
+            (None, None) => return Plan::wait("key written, numbers reserved"),
+            (Some(claim), _) if claim.state.gave_up => "FFmpeg keeps crashing: another mixer is to try",
+            (Some(_), _) => "FFmpeg waits for RTP",
+            (None, Some(_)) => "sequence numbers run low",
+        };
+        Plan::act(StoreEffect::Claim { live_revision: wanted.live_revision, key, numbers }, why)
+    }
+
+    /// When to reserve numbers: those of a mixer that hands over when it has given them back, or has had its time
+    /// since we are ready. `None`: not before something changes.
+    fn numbers_from(
+        &self,
+        wanted: &Wanted,
+        view: &RoomView,
+        sequence: Option<&Versioned<SequenceState>>,
+    ) -> Option<Duration> {
+        let handed_over = view.live.as_ref().is_some_and(|live| live.handover.is_some());
+        let given_back = sequence.is_some_and(|s| s.mod_revision > wanted.live_revision);
+        match wanted.part {
+            Role::Predecessor => Some(Duration::ZERO),
+            Role::Successor => None,
+            Role::Owner if !handed_over || given_back || self.reserved.is_some() => Some(Duration::ZERO),
+            Role::Owner => {
+                let ready = self.ready.filter(|(epoch, _)| *epoch == wanted.epoch);
+                Some(ready.map_or(Duration::ZERO, |(_, since)| since + GIVEN_BACK_WITHIN))
+            }
+        }
+    }
+
+    fn key_wanted(&self, wanted: &Wanted, view: &RoomView) -> Option<MixerState> {
+        let port = self.port.as_ref().filter(|p| p.epoch == wanted.epoch)?;
+        let spawned = matches!(&self.process, Process::Running(r) if r.epoch == wanted.epoch);
+        let gave_up = self.gave_up == Some(wanted.epoch);
+        (spawned || gave_up).then(|| MixerState {
+            id: self.me.clone(),
+            rtp: port.rtp,
+            hls_url: self.policy.hls_base.clone(),
+            epoch: wanted.epoch,
+            gave_up,
+            ready: self.is_ready(wanted, view),
+            incarnation: Some(self.incarnation.clone()),
+        })
+    }
+
+    /// Stays so for the rest of the epoch: nobody goes back to the mixer before us.
+    fn is_ready(&self, wanted: &Wanted, view: &RoomView) -> bool {
+        let said = view.mixer.as_ref().is_some_and(|m| m.ready && m.epoch == wanted.epoch && m.id == self.me);
+        let is = self.ready.is_some_and(|(epoch, _)| epoch == wanted.epoch);
+        view.live.as_ref().is_some_and(|live| live.handover.is_some()) && (said || is)
+    }
+
+    /// Process, then numbers, then the key: whoever sees the key gone may rely on the rest being gone.
+    fn withdraw(&self, view: &RoomView, key: Option<Versioned<MixerState>>) -> Plan<StoreEffect> {
+        if self.process != Process::Idle || self.port.is_some() || self.stream.is_some() {
+            return Plan::wait("waits for FFmpeg to be gone");
+        }
+        let deleted = view.meta.as_ref().is_none_or(|m| m.deleted_at.is_some());
+        let sequence = self.sequence.current(view.sequence.as_ref());
+        if let (Some(reserved), Some(stored), false) = (self.reserved, &sequence, deleted)
+            && stored.value == reserved.ceiling
+        {
+            let effect = StoreEffect::Release { exact: reserved.next, key_revision: stored.mod_revision };
+            return Plan::act(effect, "the next start continues without a jump");
+        }
+        match key.filter(|k| k.id == self.me && !self.leaving) {
+            Some(key) => Plan::act(
+                StoreEffect::DeleteKey { key_revision: key.mod_revision },
+                "nothing is left of the room on this mixer",
+            ),
+            None => Plan::Finished,
+        }
+    }
+
+    /// Takes in how a store effect ended.
+    pub fn store_done(&mut self, effect: StoreEffect, outcome: WriteOutcome, now: Duration, dice: f64) {
+        let revision = match outcome {
+            WriteOutcome::Written { revision } => revision,
+            WriteOutcome::Superseded => {
+                let why = "the store changed under the write";
+                return self.store_retry.failed(why, now, &self.policy.backoff, dice);
+            }
+            WriteOutcome::Failed(failure) => {
+                return self.store_retry.failed(failure.to_string(), now, &self.policy.backoff, dice);
+            }
+        };
+        self.store_retry.succeeded();
+        match effect {
+            StoreEffect::Claim { key, numbers, .. } => {
+                if let Some(KeyClaim { state, .. }) = key {
+                    self.key.wrote(revision, Some(state));
+                }
+                if let Some(Reservation { from, ceiling, .. }) = numbers {
+                    let next = self.reserved.map_or(from, |r| r.next);
+                    self.reserved = Some(Reserved { next, ceiling });
+                    self.sequence.wrote(revision, Some(ceiling));
+                }
+            }
+            StoreEffect::DeleteKey { .. } => self.key.wrote(revision, None),
+            StoreEffect::Release { exact, .. } => {
+                self.reserved = None;
+                self.sequence.wrote(revision, Some(exact));
+            }
+        }
+        self.key.seen(self.as_of);
+        self.sequence.seen(self.as_of);
+    }
+}

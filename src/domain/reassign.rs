@@ -1,0 +1,418 @@
+//! Which live rooms get another Janus or mixer, and why ("replacement").
+//!
+//! ```text
+//!            heartbeat gone      grace over, store steady
+//!  present ─────────────────▶ absent ─────────────────────▶ its rooms move, if somebody takes them
+//!     ▲                         │
+//!     └────── back in time ─────┘   many at once: only when the store has been steady for `settle`
+//! ```
+//!
+//! Only the side that is lost moves; the other stays where it is, under the new epoch. A module that is marked
+//! `unready`, `draining` or `drained`, or that is there and does not work, is left too, and so is a mixer that
+//! gave the room up.
+//!
+//! When the store itself was away or frozen, every heartbeat may be gone although every module is well. So
+//! absence counts only while the store is followed, not before it has been steady for a while, and never at
+//! once when much of the installation vanished together.
+//!
+//! Owns: what was seen of absences, and these rules. Never does: write.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use super::handover::leaving;
+use super::ids::{ModuleId, RoomId};
+use super::keys::ModuleKind;
+use super::model::{Health, LiveMeta, LiveStatus, Mark, MarkLabel};
+use super::placement::{Load, Placement, assigned, load_on, pick_if};
+use super::view::{ModuleView, Modules, RoomView, Rooms, Versioned};
+
+/// How long somebody else's restart is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For a module whose heartbeat is gone.
+    pub grace: Duration,
+    /// For one that is there and says that it does not work: a Janus of its own is back within a second.
+    pub unhealthy: Duration,
+    /// For everybody to register again, after the store was shaken or many vanished together.
+    pub settle: Duration,
+    /// What vanishes within this vanished together.
+    pub together: Duration,
+}
+
+/// Of the modules of a kind, so many may vanish together without being waited for.
+const FEW: f64 = 0.3;
+/// A mixer that gave a room up is not asked again for this long, if there is another.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+/// When nobody takes a room, or one was just moved, the next look is not later than this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a room leaves a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    Vanished,
+    Unhealthy,
+    Marked(MarkLabel),
+    /// FFmpeg crashed there again and again.
+    GaveUp,
+}
+
+/// One side of a room that moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    pub kind: ModuleKind,
+    pub from: ModuleId,
+    pub cause: Cause,
+}
+
+/// A room's next assignment, true for the livemeta it was decided from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reassignment {
+    pub room: RoomId,
+    pub live_revision: i64,
+    pub to: Placement,
+    /// One or two.
+    pub leaves: Vec<Departure>,
+}
+
+/// What is to be done now, and what is waited for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    pub moves: Vec<Reassignment>,
+    /// Modules marked `draining` that have no room any more.
+    pub drained: Vec<Drained>,
+    /// Each module that should be left and is not yet, or each room that nobody takes, with the reason.
+    pub waits: Vec<String>,
+    /// When to ask again at the latest (monotonic).
+    pub until: Option<Duration>,
+}
+
+/// A mark to be replaced, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drained {
+    pub kind: ModuleKind,
+    pub id: ModuleId,
+    pub mark: Versioned<Mark>,
+}
+
+type Key = (ModuleKind, ModuleId);
+
+#[derive(Debug)]
+pub struct Reassigner {
+    patience: Patience,
+    present: BTreeSet<Key>,
+    absent: BTreeMap<Key, Duration>,
+    unhealthy: BTreeMap<Key, Duration>,
+    /// Mixers that gave a room up, and when.
+    given_up: BTreeMap<RoomId, BTreeMap<ModuleId, Duration>>,
+}
+
+/// What stands against a module: since when its rooms may leave it.
+#[derive(Debug, Clone)]
+struct Against {
+    cause: Cause,
+    from: Duration,
+    waits_for: &'static str,
+}
+
+impl Patience {
+    /// `ttl` is the time a heartbeat lives without being renewed: a module that is well registers again within
+    /// half of it.
+    pub fn new(grace: Duration, ttl: Duration) -> Self {
+        Self {
+            grace,
+            unhealthy: Duration::from_secs(2),
+            settle: (ttl / 2).max(Duration::from_secs(1)),
+            together: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Reassignment {
+    /// Only the mixer is left, and only because it is to be empty: it can go on until another produces.
+    pub fn is_in_good_order(&self) -> bool {
+        let emptied = |d: &Departure| {
+            let wanted = matches!(d.cause, Cause::Marked(MarkLabel::Draining | MarkLabel::Drained));
+            d.kind == ModuleKind::Mixer && wanted
+        };
+        self.leaves.iter().all(emptied)
+    }
+}
+
+impl Reassigner {
+    pub fn new(patience: Patience) -> Self {
+        Self {
+            patience,
+            present: BTreeSet::new(),
+            absent: BTreeMap::new(),
+            unhealthy: BTreeMap::new(),
+            given_up: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in who is there. To be called with the newest views before planning, and only while the store is
+    /// followed: what a lost store shows is no absence.
+    pub fn look(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) {
+        let there = |(key, view): (&Key, &std::sync::Arc<ModuleView>)| {
+            view.heartbeat.as_ref().map(|h| (key.clone(), h.status))
+        };
+        let there: BTreeMap<Key, Health> = modules.iter().filter_map(there).collect();
+        let needed: BTreeSet<Key> = on_air(rooms).flat_map(|(_, _, live)| sides(live)).collect();
+        self.absent.retain(|key, since| {
+            let forgotten = !needed.contains(key) && *since + self.patience.settle < now;
+            !there.contains_key(key) && !forgotten
+        });
+        for key in self.present.iter().chain(&needed).filter(|key| !there.contains_key(*key)) {
+            self.absent.entry(key.clone()).or_insert(now);
+        }
+        self.unhealthy.retain(|key, _| there.get(key) == Some(&Health::Unhealthy));
+        for (key, _) in there.iter().filter(|(_, status)| **status == Health::Unhealthy) {
+            self.unhealthy.entry(key.clone()).or_insert(now);
+        }
+        self.present = there.into_keys().collect();
+        self.note_given_up(rooms, now);
+    }
+
+    fn note_given_up(&mut self, rooms: &Rooms, now: Duration) {
+        for mixers in self.given_up.values_mut() {
+            mixers.retain(|_, at| now.saturating_sub(*at) < FORGIVEN_AFTER);
+        }
+        self.given_up.retain(|room, mixers| rooms.contains_key(room) && !mixers.is_empty());
+        for (room, view, live) in on_air(rooms) {
+            if has_given_up(view, live) {
+                self.given_up.entry(room.clone()).or_default().insert(live.mixer_id.clone(), now);
+            }
+        }
+    }
+
+    /// `steady_since`: since when this node has followed the store, and had an answer to all it asked, without
+    /// a break; `None` while it does not. `load` is what each module has now.
+    pub fn plan(
+        &self,
+        rooms: &Rooms,
+        modules: &Modules,
+        load: [Load; 2],
+        steady_since: Option<Duration>,
+        now: Duration,
+        mut dice: impl FnMut() -> f64,
+    ) -> Verdict {
+        let mut verdict = Verdict::default();
+        let Some(steady_since) = steady_since else {
+            verdict.waits.push("the store is away: whoever seems lost may be well".into());
+            verdict.until = Some(now + LOOK_AGAIN);
+            return verdict;
+        };
+        verdict.drained = drained(rooms, modules, &load);
+        let against = self.against(modules, steady_since);
+        let mut placing = Placing { me: self, modules, load };
+        let mut waiting: BTreeMap<Key, usize> = BTreeMap::new();
+        for (room, view, live) in on_air(rooms) {
+            let due = self.departures(view, live, &against, now, &mut waiting);
+            if due.is_empty() {
+                continue;
+            }
+            match placing.place(room, live, &due, [dice(), dice()]) {
+                Ok(to) => verdict.moves.push(Reassignment {
+                    room: room.clone(),
+                    live_revision: view.live.as_ref().map_or(0, |l| l.mod_revision),
+                    to,
+                    leaves: due,
+                }),
+                Err(why) => verdict.waits.push(format!("{room}: {why}")),
+            }
+        }
+        let again = (!verdict.waits.is_empty() || !verdict.moves.is_empty()).then_some(now + LOOK_AGAIN);
+        verdict.until = waiting.keys().filter_map(|key| Some(against.get(key)?.from)).chain(again).min();
+        verdict.waits.extend(waiting.iter().filter_map(|(key, rooms)| {
+            let Against { cause, waits_for, .. } = against.get(key)?;
+            Some(format!("{} {} {cause}: {rooms} rooms wait {waits_for}", key.0.as_str(), key.1))
+        }));
+        verdict
+    }
+
+    /// The sides that are to leave now; those that still wait are counted.
+    fn departures(
+        &self,
+        view: &RoomView,
+        live: &LiveMeta,
+        against: &BTreeMap<Key, Against>,
+        now: Duration,
+        waiting: &mut BTreeMap<Key, usize>,
+    ) -> Vec<Departure> {
+        let mut due = Vec::new();
+        for (kind, from) in sides(live) {
+            let key = (kind, from.clone());
+            match against.get(&key) {
+                Some(a) if a.from <= now => due.push(Departure { kind, from, cause: a.cause }),
+                Some(_) => *waiting.entry(key).or_default() += 1,
+                None if kind == ModuleKind::Mixer && has_given_up(view, live) => {
+                    due.push(Departure { kind, from, cause: Cause::GaveUp });
+                }
+                None => {}
+            }
+        }
+        due
+    }
+
+    /// Every module whose rooms are to leave it, now or later.
+    fn against(&self, modules: &Modules, steady_since: Duration) -> BTreeMap<Key, Against> {
+        let mut against: BTreeMap<Key, Against> = BTreeMap::new();
+        for (key, since) in &self.absent {
+            let (from, waits_for) = self.absence(key.0, *since, steady_since);
+            against.insert(key.clone(), Against { cause: Cause::Vanished, from, waits_for });
+        }
+        for (key, since) in &self.unhealthy {
+            let from = *since + self.patience.unhealthy;
+            let waits_for = "in case it works again";
+            against.insert(key.clone(), Against { cause: Cause::Unhealthy, from, waits_for });
+        }
+        for (key, view) in modules {
+            let label = view.mark.as_ref().map(|m| m.label).filter(|label| sends_away(*label));
+            if let (Some(label), true) = (label, view.heartbeat.is_some()) {
+                let now = Against { cause: Cause::Marked(label), from: Duration::ZERO, waits_for: "" };
+                against.insert(key.clone(), now);
+            }
+        }
+        against
+    }
+
+    /// When an absence that began at `since` counts as a loss.
+    fn absence(&self, kind: ModuleKind, since: Duration, steady_since: Duration) -> (Duration, &'static str) {
+        let Patience { grace, settle, together, .. } = self.patience;
+        let of_kind = || self.absent.iter().filter(|((k, _), _)| *k == kind).map(|(_, at)| *at);
+        let group: Vec<_> = of_kind().filter(|at| at.abs_diff(since) <= together).collect();
+        let all = of_kind().count() + self.present.iter().filter(|(k, _)| *k == kind).count();
+        let many = group.len() > 1 && group.len() as f64 > FEW * all as f64;
+        let steady = steady_since + settle;
+        match group.into_iter().max().filter(|_| many) {
+            Some(last) => ((last + settle).max(steady), "until the store is known to be well: many vanished"),
+            None if since + grace >= steady => (since + grace, "in case it comes back"),
+            None => (steady, "until the store has been steady for a while"),
+        }
+    }
+}
+
+struct Placing<'a> {
+    me: &'a Reassigner,
+    modules: &'a Modules,
+    load: [Load; 2],
+}
+
+impl Placing<'_> {
+    /// A place for each side that leaves; the other stays.
+    fn place(
+        &mut self,
+        room: &RoomId,
+        live: &LiveMeta,
+        leaves: &[Departure],
+        dice: [f64; 2],
+    ) -> Result<Placement, String> {
+        let mut to = Placement { janus_id: live.janus_id.clone(), mixer_id: live.mixer_id.clone() };
+        for leaving in leaves {
+            let taken = self.pick(room, leaving, dice)?;
+            match leaving.kind {
+                ModuleKind::Janus => to.janus_id = taken,
+                ModuleKind::Mixer => to.mixer_id = taken,
+            }
+        }
+        for Departure { kind, .. } in leaves {
+            let taken = match kind {
+                ModuleKind::Janus => &to.janus_id,
+                ModuleKind::Mixer => &to.mixer_id,
+            };
+            *self.load[*kind as usize].entry(taken.clone()).or_default() += 1;
+        }
+        Ok(to)
+    }
+
+    /// One that has given the room up only if nobody else is left, and its present one only by losing it.
+    fn pick(&self, room: &RoomId, leaving: &Departure, dice: [f64; 2]) -> Result<ModuleId, String> {
+        let Departure { kind, from, cause } = leaving;
+        let given_up = self.me.given_up.get(room).filter(|_| *kind == ModuleKind::Mixer);
+        let tried = |id: &ModuleId| given_up.is_some_and(|by| by.contains_key(id));
+        let pick = |may: &dyn Fn(&ModuleId) -> bool| {
+            pick_if(*kind, self.modules, &self.load[*kind as usize], dice, |id| id != from && may(id))
+        };
+        let fresh = pick(&|id| !tried(id));
+        let taken = if *cause == Cause::GaveUp { fresh } else { fresh.or_else(|_| pick(&|_| true)) };
+        let kind = kind.as_str();
+        taken.map_err(|no| format!("{kind} {from} {cause}, and no {kind} takes the room: {no}"))
+    }
+}
+
+impl Cause {
+    /// From a small fixed set: a label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Vanished => "vanished",
+            Self::Unhealthy => "unhealthy",
+            Self::Marked(label) => label.as_str(),
+            Self::GaveUp => "gave_up",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vanished => f.write_str("has no heartbeat"),
+            Self::Unhealthy => f.write_str("does not work"),
+            Self::Marked(label) => write!(f, "is marked {}", label.as_str()),
+            Self::GaveUp => f.write_str("gave up: FFmpeg keeps crashing"),
+        }
+    }
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.kind.as_str(), self.from, self.cause)
+    }
+}
+
+fn sends_away(label: MarkLabel) -> bool {
+    match label {
+        MarkLabel::Unready | MarkLabel::Draining | MarkLabel::Drained => true,
+        MarkLabel::Ready | MarkLabel::Cordon => false,
+    }
+}
+
+/// Nothing is assigned to it, and no key says that it still has a room.
+fn drained(rooms: &Rooms, modules: &Modules, load: &[Load; 2]) -> Vec<Drained> {
+    let holds = |kind, id: &ModuleId| {
+        let held = |view: &RoomView| match kind {
+            ModuleKind::Janus => view.janus.as_ref().is_some_and(|key| key.id == *id),
+            ModuleKind::Mixer => {
+                let heard = leaving(view).is_some_and(|handover| handover.mixer_id == *id);
+                heard || view.mixer.as_ref().is_some_and(|key| key.id == *id)
+            }
+        };
+        load_on(&load[kind as usize], id) > 0 || rooms.values().any(|view| held(view))
+    };
+    let marked = modules.iter().filter_map(|((kind, id), view)| {
+        let mark = view.mark.clone().filter(|mark| mark.label == MarkLabel::Draining)?;
+        (!holds(*kind, id)).then(|| Drained { kind: *kind, id: id.clone(), mark })
+    });
+    marked.collect()
+}
+
+fn on_air(rooms: &Rooms) -> impl Iterator<Item = (&RoomId, &RoomView, &LiveMeta)> {
+    rooms.iter().filter_map(|(room, view)| {
+        let live = view.live.as_ref().filter(|l| l.status == LiveStatus::OnAir && view.meta.is_some())?;
+        Some((room, view.as_ref(), &live.value))
+    })
+}
+
+fn sides(live: &LiveMeta) -> [Key; 2] {
+    ModuleKind::ALL.map(|kind| (kind, assigned(kind, live).clone()))
+}
+
+/// Only what the present mixer says under the present epoch counts.
+fn has_given_up(view: &RoomView, live: &LiveMeta) -> bool {
+    let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id);
+    mixer.is_some_and(|m| m.gave_up)
+}
+
+#[cfg(test)]
+#[path = "reassign_tests.rs"]
+mod tests;

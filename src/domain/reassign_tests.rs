@@ -1,0 +1,416 @@
+//! Who moves when, by example and over random histories.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::ids::{Epoch, MediaAddr, Nonce, Pin, UnixMs};
+use crate::domain::model::{Heartbeat, Mark, Meta, MixerState};
+use crate::domain::view::Versioned;
+
+const TTL: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_millis(500);
+/// The store has been followed since long ago.
+const STEADY: Option<Duration> = Some(Duration::ZERO);
+
+#[test]
+fn a_vanished_mixer_is_replaced_after_the_grace_and_the_janus_stays() {
+    let mut house = House::new(&["a", "b", "c", "d"]);
+    house.room("room", "a", "b");
+    house.at(20_000);
+    house.mixers.remove("b");
+    assert!(house.at(30_000).moves.is_empty());
+    let early = house.at(30_400);
+    assert!(early.moves.is_empty() && early.waits[0].contains("in case it comes back"), "{early:?}");
+    assert_eq!(early.until, Some(ms(30_500)));
+    let due = house.at(30_500);
+    let [moved] = &due.moves[..] else { panic!("{due:?}") };
+    assert_eq!(moved.to.janus_id, id("a"));
+    assert!(moved.to.mixer_id != id("b"));
+    let [left] = &moved.leaves[..] else { panic!("{moved:?}") };
+    assert_eq!((left.kind, &left.from, left.cause), (ModuleKind::Mixer, &id("b"), Cause::Vanished));
+}
+
+#[test]
+fn who_is_back_within_the_grace_keeps_its_rooms() {
+    let mut house = House::new(&["a", "b"]);
+    house.room("room", "a", "b");
+    house.at(20_000);
+    let gone = house.mixers.remove("b").unwrap();
+    house.at(20_100);
+    house.mixers.insert("b".into(), gone);
+    assert_eq!(house.at(20_700), Verdict::default());
+    house.mixers.remove("b");
+    assert!(house.at(20_800).moves.is_empty(), "its grace begins anew");
+}
+
+#[test]
+fn a_node_lost_with_both_its_modules_costs_one_epoch() {
+    let mut house = House::new(&["a", "b", "c", "d"]);
+    house.room("room", "a", "a");
+    house.at(20_000);
+    house.januses.remove("a");
+    house.mixers.remove("a");
+    house.at(20_000);
+    let due = house.at(20_500);
+    assert_eq!(due.moves.len(), 1);
+    assert_eq!(due.moves[0].leaves.len(), 2);
+}
+
+#[test]
+fn when_many_vanish_together_nothing_moves_before_the_store_was_steady_again() {
+    let mut house = House::new(&["a", "b", "c", "d"]);
+    house.room("one", "a", "a");
+    house.room("two", "a", "b");
+    house.at(20_000);
+    let (a, _) = (house.mixers.remove("a").unwrap(), house.mixers.remove("b"));
+    house.at(20_000);
+    let held = house.at(21_000);
+    assert!(held.moves.is_empty(), "two of four mixers: {held:?}");
+    assert!(held.waits.iter().all(|w| w.contains("many vanished")), "{held:?}");
+    house.mixers.insert("a".into(), a);
+    let after = house.at(25_000);
+    assert_eq!(after.moves.iter().map(|m| m.room.as_str()).collect::<Vec<_>>(), ["two"]);
+}
+
+#[test]
+fn two_of_ten_are_few() {
+    let names: Vec<String> = (0..10).map(|n| format!("m{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut house = House::new(&names);
+    house.room("one", "m9", "m0");
+    house.room("two", "m9", "m1");
+    house.at(20_000);
+    house.mixers.remove("m0");
+    house.mixers.remove("m1");
+    house.at(20_000);
+    assert_eq!(house.at(20_500).moves.len(), 2);
+}
+
+#[test]
+fn while_the_store_is_lost_nothing_moves_and_after_it_only_when_it_was_steady() {
+    let mut house = House::new(&["a", "b"]);
+    house.room("room", "a", "b");
+    house.at(20_000);
+    house.mixers.remove("b");
+    house.steady_since = None;
+    let lost = house.at(40_000);
+    assert!(lost.moves.is_empty() && lost.waits[0].contains("away"));
+    house.steady_since = Some(ms(41_000));
+    assert!(house.at(41_000).moves.is_empty());
+    assert!(house.at(45_900).moves.is_empty());
+    assert_eq!(house.at(46_000).moves.len(), 1);
+}
+
+#[test]
+fn a_leader_that_finds_a_module_missing_gives_it_the_grace_too() {
+    let mut house = House::new(&["a", "b"]);
+    house.room("room", "a", "gone");
+    assert!(house.at(20_000).moves.is_empty());
+    assert_eq!(house.at(20_500).moves.len(), 1);
+}
+
+#[test]
+fn a_module_that_does_not_work_is_left_when_it_does_not_recover() {
+    let mut house = House::new(&["a", "b"]);
+    house.room("room", "a", "b");
+    house.januses.get_mut("a").unwrap().0 = Health::Unhealthy;
+    house.at(20_000);
+    assert!(house.at(21_900).moves.is_empty());
+    let due = house.at(22_000);
+    assert_eq!(due.moves[0].to, Placement { janus_id: id("b"), mixer_id: id("b") });
+    assert_eq!(due.moves[0].leaves[0].cause, Cause::Unhealthy);
+}
+
+#[test]
+fn marks_send_rooms_away_but_a_cordon_does_not() {
+    for (label, moves) in [
+        (MarkLabel::Ready, 0),
+        (MarkLabel::Cordon, 0),
+        (MarkLabel::Unready, 1),
+        (MarkLabel::Draining, 1),
+        (MarkLabel::Drained, 1),
+    ] {
+        let mut house = House::new(&["a", "b"]);
+        house.room("room", "a", "a");
+        house.mixers.get_mut("a").unwrap().1 = Some(label);
+        assert_eq!(house.at(20_000).moves.len(), moves, "{label:?}");
+    }
+}
+
+#[test]
+fn nobody_to_take_a_room_is_a_wait_with_its_reason() {
+    let mut house = House::new(&["a"]);
+    house.room("room", "a", "a");
+    house.mixers.get_mut("a").unwrap().1 = Some(MarkLabel::Draining);
+    let verdict = house.at(20_000);
+    assert!(verdict.moves.is_empty());
+    assert!(verdict.waits[0].contains("no mixer takes the room: there is no other"), "{verdict:?}");
+    assert!(verdict.until.is_some());
+}
+
+#[test]
+fn a_draining_module_is_drained_when_its_last_room_has_left_and_its_last_key_is_gone() {
+    let mut house = House::new(&["a", "b"]);
+    house.room("room", "b", "a");
+    house.mixers.get_mut("a").unwrap().1 = Some(MarkLabel::Draining);
+    house.give_up("room");
+    let first = house.at(20_000);
+    assert_eq!((first.moves.len(), first.drained), (1, vec![]));
+    house.obey(&first.moves[0]);
+    assert_eq!(house.at(20_001).drained, [], "its key is still there");
+    house.change(&RoomId::new("room").unwrap(), |view| view.mixer = None);
+    let [drained] = &house.at(20_002).drained[..] else { panic!("it has nothing any more") };
+    assert_eq!((drained.kind, &drained.id), (ModuleKind::Mixer, &id("a")));
+}
+
+#[test]
+fn a_room_that_was_given_up_goes_to_each_other_mixer_once() {
+    let mut house = House::new(&["a", "b", "c"]);
+    house.room("room", "a", "a");
+    let mut at = 20_000;
+    let mut tried = vec![id("a")];
+    for _ in 0..2 {
+        house.give_up("room");
+        let due = house.at(at);
+        let to = due.moves[0].to.mixer_id.clone();
+        assert!(!tried.contains(&to), "{to} has given it up before");
+        assert_eq!(due.moves[0].leaves[0].cause, Cause::GaveUp);
+        house.obey(&due.moves[0]);
+        tried.push(to);
+        at += 5_000;
+    }
+    house.give_up("room");
+    assert!(house.at(at).moves.is_empty(), "the last one tries on");
+    assert_eq!(house.at(at + 300_000).moves.len(), 1, "in time the others are asked again");
+}
+
+#[test]
+fn rooms_of_one_lost_module_are_spread_over_the_others() {
+    let mut house = House::new(&["a", "b", "c"]);
+    for n in 0..40 {
+        house.room(&format!("room{n}"), "b", "a");
+    }
+    house.at(20_000);
+    house.mixers.remove("a");
+    house.at(20_000);
+    let due = house.at(20_500);
+    let to_b = due.moves.iter().filter(|m| m.to.mixer_id == id("b")).count();
+    assert_eq!(due.moves.len(), 40);
+    assert!((15..=25).contains(&to_b), "{to_b} of 40");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Vanish(usize),
+    Return(usize),
+    Mark(usize, Option<MarkLabel>),
+    StoreLost,
+    StoreBack,
+    GiveUp,
+    Wait(u16),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let label = prop_oneof![Just(None), Just(Some(MarkLabel::Unready)), Just(Some(MarkLabel::Cordon))];
+    let step = prop_oneof![
+        3 => (0usize..5).prop_map(Step::Vanish),
+        3 => (0usize..5).prop_map(Step::Return),
+        1 => ((0usize..5), label).prop_map(|(n, l)| Step::Mark(n, l)),
+        1 => Just(Step::StoreLost),
+        2 => Just(Step::StoreBack),
+        1 => Just(Step::GiveUp),
+        4 => (0u16..4000).prop_map(Step::Wait),
+    ];
+    proptest::collection::vec(step, 0..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nobody_is_left_without_cause_and_every_room_ends_on_a_module_that_takes_it(steps in steps()) {
+        const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+        let mut house = House::new(&NAMES);
+        for n in 0..6 {
+            house.room(&format!("room{n}"), NAMES[n % 5], NAMES[(n + 1) % 5]);
+        }
+        let mut now = 20_000;
+        for step in &steps {
+            match step {
+                Step::Vanish(n) => drop(house.mixers.remove(NAMES[*n])),
+                Step::Return(n) => {
+                    house.mixers.entry(NAMES[*n].into()).or_insert((Health::Healthy, None));
+                }
+                Step::Mark(n, label) => {
+                    if let Some(mixer) = house.mixers.get_mut(NAMES[*n]) { mixer.1 = *label }
+                }
+                Step::StoreLost => house.steady_since = None,
+                Step::StoreBack => { house.steady_since.get_or_insert(ms(now)); }
+                Step::GiveUp => house.give_up("room0"),
+                Step::Wait(by) => now += u64::from(*by),
+            }
+            let verdict = house.at(now);
+            prop_assert!(house.steady_since.is_some() || verdict.moves.is_empty());
+            for moved in &verdict.moves {
+                let left = &moved.leaves[0];
+                prop_assert!(moved.leaves.len() == 1 && left.kind == ModuleKind::Mixer);
+                prop_assert_eq!(left.cause == Cause::Vanished, !house.mixers.contains_key(left.from.as_str()));
+                let taker = &house.mixers[moved.to.mixer_id.as_str()];
+                prop_assert!(matches!(taker.1, None | Some(MarkLabel::Ready)));
+                house.obey(moved);
+            }
+        }
+        house.steady_since.get_or_insert(ms(now));
+        for _ in 0..20 {
+            now += 1000;
+            house.at(now).moves.iter().for_each(|m| house.obey(m));
+        }
+        let takes = |m: &str| house.mixers.get(m).is_some_and(|(_, mark)| mark.is_none_or(|l| !sends_away(l)));
+        if house.mixers.values().any(|(_, mark)| mark.is_none()) {
+            for (room, view) in &house.rooms {
+                let mixer = &view.live.as_ref().unwrap().mixer_id;
+                prop_assert!(takes(mixer.as_str()), "{} is still on {}", room, mixer);
+            }
+        }
+    }
+}
+
+type Fleet = BTreeMap<String, (Health, Option<MarkLabel>)>;
+
+/// A store, a leader that looks at it, and a clock in milliseconds.
+struct House {
+    reassigner: Reassigner,
+    januses: Fleet,
+    mixers: Fleet,
+    rooms: Rooms,
+    steady_since: Option<Duration>,
+    dice: u64,
+}
+
+impl House {
+    fn new(names: &[&str]) -> Self {
+        let fleet: Fleet = names.iter().map(|n| ((*n).to_owned(), (Health::Healthy, None))).collect();
+        Self {
+            reassigner: Reassigner::new(Patience::new(GRACE, TTL)),
+            januses: fleet.clone(),
+            mixers: fleet,
+            rooms: Rooms::new(),
+            steady_since: STEADY,
+            dice: 1,
+        }
+    }
+
+    fn room(&mut self, name: &str, janus: &str, mixer: &str) {
+        let live = LiveMeta {
+            status: LiveStatus::OnAir,
+            mixer_id: id(mixer),
+            janus_id: id(janus),
+            nonce: Nonce("n".into()),
+            created_at: UnixMs(0),
+            discard_at: None,
+            handover: None,
+            epoch: Epoch(1),
+        };
+        let meta = Meta {
+            pin: Pin::new("abc123").unwrap(),
+            max_anchors: 3,
+            hls_path: String::new(),
+            created_at: UnixMs(0),
+            deleted_at: None,
+            last_epoch: Epoch(1),
+            last_started_at: None,
+        };
+        let view =
+            RoomView { meta: Some(versioned(meta)), live: Some(versioned(live)), ..RoomView::default() };
+        self.rooms.insert(RoomId::new(name).unwrap(), Arc::new(view));
+    }
+
+    /// What the leader decides at this time.
+    fn at(&mut self, now: u64) -> Verdict {
+        let modules = self.modules();
+        if self.steady_since.is_some() {
+            self.reassigner.look(&self.rooms, &modules, ms(now));
+        }
+        let load = ModuleKind::ALL.map(|kind| super::super::placement::load_of(kind, &self.rooms));
+        let mut seed = self.dice;
+        self.dice += 1;
+        let dice = || {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 11) as f64 / (1u64 << 53) as f64
+        };
+        self.reassigner.plan(&self.rooms, &modules, load, self.steady_since, ms(now), dice)
+    }
+
+    fn modules(&self) -> Modules {
+        let of = |kind, fleet: &Fleet| {
+            let view = |(name, (status, mark)): (&String, &(Health, Option<MarkLabel>))| {
+                let view = ModuleView {
+                    heartbeat: Some(versioned(heartbeat(*status))),
+                    mark: mark.map(|label| versioned(Mark { label, lease: None })),
+                };
+                ((kind, id(name)), Arc::new(view))
+            };
+            fleet.iter().map(view).collect::<Vec<_>>()
+        };
+        [of(ModuleKind::Janus, &self.januses), of(ModuleKind::Mixer, &self.mixers)]
+            .concat()
+            .into_iter()
+            .collect()
+    }
+
+    fn change(&mut self, room: &RoomId, change: impl FnOnce(&mut RoomView)) {
+        change(Arc::make_mut(self.rooms.get_mut(room).unwrap()));
+    }
+
+    fn obey(&mut self, moved: &Reassignment) {
+        let to = moved.to.clone();
+        self.change(&moved.room, |view| {
+            let live = &mut view.live.as_mut().unwrap().value;
+            live.epoch = live.epoch.next();
+            (live.janus_id, live.mixer_id) = (to.janus_id, to.mixer_id);
+        });
+    }
+
+    fn give_up(&mut self, room: &str) {
+        self.change(&RoomId::new(room).unwrap(), |view| {
+            let live = view.live.as_ref().unwrap();
+            let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 20_000 };
+            let (id, epoch) = (live.mixer_id.clone(), live.epoch);
+            view.mixer = Some(versioned(MixerState {
+                id,
+                rtp,
+                hls_url: String::new(),
+                epoch,
+                incarnation: None,
+                gave_up: true,
+                ready: false,
+            }));
+        });
+    }
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn id(name: &str) -> ModuleId {
+    ModuleId::new(name).unwrap()
+}
+
+fn versioned<T>(value: T) -> Versioned<T> {
+    Versioned { value, mod_revision: 1 }
+}
+
+fn heartbeat(status: Health) -> Heartbeat {
+    Heartbeat {
+        status,
+        host: "host".into(),
+        url: "url".into(),
+        capacity: 100,
+        started_at: UnixMs(1),
+        incarnation: "i".into(),
+        version: "0".into(),
+    }
+}

@@ -1,0 +1,352 @@
+//! A room that is mixed elsewhere, followed for the listeners of this node.
+//!
+//! ```text
+//!             mixer key seen             playlist held
+//!  Searching ───────────────▶ Following ◀─────────────┐
+//!      ▲                        │   └─────────────────┘ each asks for the next part
+//!      │ not on air             │ a mixer of a higher epoch: its playlist from the start
+//!      └────────────────────────┘
+//! ```
+//! One question at a time: a blocking reload for what comes next. What is followed never goes to a lower epoch,
+//! and what is held never to lower numbers of the same live.
+
+use std::time::Duration;
+
+use super::handover::leaving;
+use super::ids::{Epoch, ModuleId, Nonce};
+use super::model::Handover;
+use super::plan::{Plan, Retry};
+use super::restart::Backoff;
+use super::view::RoomView;
+
+/// Media sequence number and index of a part.
+pub type Position = (u64, u32);
+
+/// Where the room is mixed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    pub mixer: ModuleId,
+    /// Of its HLS side on the private network.
+    pub url: String,
+    pub nonce: Nonce,
+    pub epoch: Epoch,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    pub from: Upstream,
+    /// Wait for this part; `None`: the playlist as it is.
+    pub at: Option<Position>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// `next`: the part that comes next. `ended`: there will be no other.
+    Playlist {
+        next: Position,
+        ended: bool,
+    },
+    /// It has the room and nothing to give yet, or nothing new in time.
+    NotYet,
+    Failed(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    nonce: Nonce,
+    next: Position,
+    ended: bool,
+}
+
+#[derive(Debug)]
+pub struct RelayRoom {
+    backoff: Backoff,
+    following: Option<Upstream>,
+    /// To be followed when the one before it, which hands the room over, has said its last.
+    successor: Option<Upstream>,
+    held: Option<Held>,
+    retry: Retry,
+}
+
+impl Upstream {
+    /// The mixer of a room on air, if it has said where it is; while it is handed over, the one before.
+    pub fn of(view: &RoomView) -> Option<Self> {
+        let live = view.live.as_ref().filter(|_| view.is_on_air())?;
+        if let Some(Handover { mixer_id, hls_url, epoch }) = leaving(view).cloned() {
+            return Some(Self { mixer: mixer_id, url: hls_url, nonce: live.nonce.clone(), epoch });
+        }
+        let mixer = view.mixer.as_ref().filter(|mixer| mixer.epoch <= live.epoch)?;
+        Some(Self {
+            mixer: mixer.id.clone(),
+            url: mixer.hls_url.clone(),
+            nonce: live.nonce.clone(),
+            epoch: mixer.epoch,
+        })
+    }
+
+    /// The same stream of the same process, whatever the epoch.
+    pub fn is_same_stream(&self, other: &Self) -> bool {
+        (&self.mixer, &self.url, &self.nonce) == (&other.mixer, &other.url, &other.nonce)
+    }
+}
+
+impl RelayRoom {
+    pub fn new(backoff: Backoff) -> Self {
+        Self { backoff, following: None, successor: None, held: None, retry: Retry::default() }
+    }
+
+    /// Takes in where the room is mixed now. `true`: what was asked for is of no use any more.
+    pub fn look(&mut self, view: &RoomView) -> bool {
+        // One that is told late is not followed back.
+        let known = self.following.as_ref();
+        let Some(seen) = Upstream::of(view).filter(|u| known.is_none_or(|k| u.epoch > k.epoch)) else {
+            return false;
+        };
+        let moved = known.is_some_and(|known| !known.is_same_stream(&seen));
+        let handed_over = known.is_some_and(|known| {
+            let handover = view.live.as_ref().and_then(|live| live.handover.as_ref());
+            handover.is_some_and(|handover| handover.mixer_id == known.mixer)
+        });
+        if moved && handed_over {
+            self.successor = Some(seen);
+            return false;
+        }
+        self.following = Some(seen);
+        self.successor = None;
+        if moved {
+            self.retry.succeeded();
+        }
+        moved
+    }
+
+    /// Whoever handed the room over has nothing more to say.
+    fn go_on_with_successor(&mut self, of: &Fetch) {
+        if self.following.as_ref().is_some_and(|known| known.is_same_stream(&of.from))
+            && let Some(successor) = self.successor.take()
+        {
+            self.following = Some(successor);
+            self.retry.succeeded();
+        }
+    }
+
+    pub fn following(&self) -> Option<&Upstream> {
+        self.following.as_ref()
+    }
+
+    pub fn attempt(&self) -> u32 {
+        self.retry.attempt()
+    }
+
+    pub fn plan(&self, view: &RoomView, now: Duration) -> Plan<Fetch> {
+        let Some(upstream) = &self.following else {
+            return Plan::wait(match view.is_on_air() {
+                true => "waits for the mixer to say where it is",
+                false => "the room is not on air",
+            });
+        };
+        if !view.is_on_air() {
+            return Plan::wait("the room is not on air");
+        }
+        if view.live.as_ref().is_some_and(|live| live.nonce != upstream.nonce) {
+            return Plan::wait("waits for the mixer of the new live to say where it is");
+        }
+        if let Some(wait) = self.retry.pending(now) {
+            return wait;
+        }
+        match self.held.as_ref().filter(|held| held.nonce == upstream.nonce) {
+            Some(held) if held.ended => Plan::wait("the live has ended"),
+            Some(held) if self.retry.attempt() == 0 => {
+                Plan::act(Fetch { from: upstream.clone(), at: Some(held.next) }, "asks for the next part")
+            }
+            // After a failure, and from another mixer: whatever it has.
+            _ => Plan::act(Fetch { from: upstream.clone(), at: None }, "asks for the playlist"),
+        }
+    }
+
+    /// Takes in an answer. `true`: it is to be shown to listeners.
+    pub fn done(&mut self, of: &Fetch, outcome: Outcome, now: Duration, dice: f64) -> bool {
+        let news = self.take_in(of, outcome, now, dice);
+        if !news {
+            self.go_on_with_successor(of);
+        }
+        news
+    }
+
+    fn take_in(&mut self, of: &Fetch, outcome: Outcome, now: Duration, dice: f64) -> bool {
+        match outcome {
+            Outcome::Playlist { next, ended } => self.got(of, next, ended, now, dice),
+            Outcome::NotYet => {
+                // It waited with its answer, so asking again at once is no hot loop; but it may be wrong.
+                self.retry.failed("nothing new yet", now, &self.backoff, dice);
+                false
+            }
+            Outcome::Failed(why) => {
+                self.retry.failed(why, now, &self.backoff, dice);
+                false
+            }
+        }
+    }
+
+    fn got(&mut self, of: &Fetch, next: Position, ended: bool, now: Duration, dice: f64) -> bool {
+        let held = self.held.as_ref().filter(|held| held.nonce == of.from.nonce);
+        if held.is_some_and(|held| next < held.next) {
+            self.retry.failed("it is behind what was heard already", now, &self.backoff, dice);
+            return false;
+        }
+        let is_news = held.is_none_or(|held| held.next < next || held.ended != ended);
+        self.held = Some(Held { nonce: of.from.nonce.clone(), next, ended });
+        match is_news {
+            true => self.retry.succeeded(),
+            // A mixer that answers a blocking reload with nothing new is not asked in a hot loop.
+            false => self.retry.failed("nothing new", now, &self.backoff, dice),
+        }
+        is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn first_the_playlist_then_each_next_part() {
+        let mut room = room();
+        let view = on_air(5, Some(("a", 5)));
+        room.look(&view);
+        let first = fetch(&room, &view);
+        assert_eq!(first.at, None);
+        assert!(room.done(&first, playlist((10, 1)), NOW, 0.5));
+        let second = fetch(&room, &view);
+        assert_eq!(second.at, Some((10, 1)));
+        assert!(room.done(&second, playlist((10, 2)), NOW, 0.5));
+        assert_eq!(fetch(&room, &view).at, Some((10, 2)));
+    }
+
+    #[test]
+    fn a_mixer_of_a_higher_epoch_is_followed_at_once_and_a_lower_one_never() {
+        let mut room = room();
+        assert!(!room.look(&on_air(5, Some(("a", 5)))), "nothing was asked for yet");
+        let view = on_air(6, Some(("b", 6)));
+        assert!(room.look(&view), "what the old one was asked for is of no use");
+        assert_eq!(fetch(&room, &view).from.mixer.as_str(), "b");
+        assert!(!room.look(&on_air(6, Some(("a", 5)))));
+        assert_eq!(fetch(&room, &view).from.mixer.as_str(), "b");
+    }
+
+    #[test]
+    fn a_new_epoch_on_the_same_mixer_goes_on_where_it_was() {
+        let mut room = room();
+        let view = on_air(5, Some(("a", 5)));
+        room.look(&view);
+        let first = fetch(&room, &view);
+        room.done(&first, playlist((10, 1)), NOW, 0.5);
+        let view = on_air(6, Some(("a", 6)));
+        assert!(!room.look(&view));
+        assert_eq!(fetch(&room, &view).at, Some((10, 1)));
+    }
+
+    #[test]
+    fn until_the_new_mixer_is_known_the_old_one_is_followed() {
+        let mut room = room();
+        room.look(&on_air(5, Some(("a", 5))));
+        let moving = on_air(6, Some(("a", 5)));
+        assert!(!room.look(&moving));
+        assert_eq!(fetch(&room, &moving).from.mixer.as_str(), "a");
+    }
+
+    #[test]
+    fn a_mixer_that_hands_the_room_over_is_heard_to_its_end() {
+        let mut room = room();
+        let view = on_air(5, Some(("a", 5)));
+        room.look(&view);
+        let first = fetch(&room, &view);
+        room.done(&first, playlist((10, 1)), NOW, 0.5);
+        let handover =
+            Handover { mixer_id: ModuleId::new("a").unwrap(), hls_url: "http://a".into(), epoch: Epoch(5) };
+        let mut view = on_air(6, Some(("b", 6)));
+        view.live.as_mut().unwrap().value.handover = Some(Box::new(handover));
+        assert!(!room.look(&view));
+        assert_eq!(fetch(&room, &view).from.mixer.as_str(), "a", "the new one does not produce yet");
+        view.mixer.as_mut().unwrap().value.ready = true;
+        assert!(!room.look(&view), "what is asked for may still be answered");
+        let more = fetch(&room, &view);
+        assert_eq!(more.from.mixer.as_str(), "a");
+        assert!(room.done(&more, playlist((11, 0)), NOW, 0.5));
+        let last = fetch(&room, &view);
+        assert!(!room.done(&last, playlist((11, 0)), NOW, 0.5));
+        let next = fetch(&room, &view);
+        assert_eq!((next.from.mixer.as_str(), next.at), ("b", Some((11, 0))));
+    }
+
+    #[test]
+    fn lower_numbers_of_the_same_live_are_not_shown() {
+        let mut room = room();
+        let view = on_air(5, Some(("a", 5)));
+        room.look(&view);
+        let first = fetch(&room, &view);
+        room.done(&first, playlist((1030, 1)), NOW, 0.5);
+        assert!(!room.done(&first, playlist((12, 0)), NOW, 0.5));
+        assert!(matches!(room.plan(&view, NOW), Plan::Wait { until: Some(_), .. }));
+    }
+
+    #[test]
+    fn failures_back_off_and_then_ask_for_whatever_there_is() {
+        let mut room = room();
+        let view = on_air(5, Some(("a", 5)));
+        room.look(&view);
+        let first = fetch(&room, &view);
+        room.done(&first, playlist((10, 1)), NOW, 0.5);
+        let next = fetch(&room, &view);
+        room.done(&next, Outcome::Failed("connection reset".into()), NOW, 0.5);
+        let Plan::Wait { until: Some(until), .. } = room.plan(&view, NOW) else { panic!("a hot loop") };
+        let Plan::Do { effect, .. } = room.plan(&view, until) else { panic!("it is tried again") };
+        assert_eq!(effect.at, None);
+    }
+
+    #[test]
+    fn after_the_end_nothing_is_asked_for_and_a_new_live_begins_anew() {
+        let mut room = room();
+        let view = on_air(5, Some(("a", 5)));
+        room.look(&view);
+        let first = fetch(&room, &view);
+        assert!(room.done(&first, Outcome::Playlist { next: (10, 1), ended: true }, NOW, 0.5));
+        assert!(matches!(room.plan(&view, NOW), Plan::Wait { .. }));
+        let mut again = on_air(9, Some(("a", 9)));
+        again.live.as_mut().unwrap().value.nonce = Nonce("another".into());
+        room.look(&again);
+        assert_eq!(fetch(&room, &again).at, None);
+    }
+
+    fn room() -> RelayRoom {
+        RelayRoom::new(Backoff { first: Duration::from_millis(50), max: Duration::from_secs(1) })
+    }
+
+    fn playlist(next: Position) -> Outcome {
+        Outcome::Playlist { next, ended: false }
+    }
+
+    fn fetch(room: &RelayRoom, view: &RoomView) -> Fetch {
+        let Plan::Do { effect, .. } = room.plan(view, NOW) else { panic!("nothing is fetched") };
+        effect
+    }
+
+    fn on_air(epoch: u64, mixer: Option<(&str, u64)>) -> RoomView {
+        use super::super::keys::RoomKey;
+        use super::super::keys::RoomPart::{LiveMeta, Mixer};
+        let mut view = RoomView::default();
+        let owner = mixer.map_or("m", |(id, _)| id);
+        let live = format!(
+            r#"{{"status":"onair","mixerId":"{owner}","janusId":"j","nonce":"n","createdAt":0,"epoch":{epoch}}}"#
+        );
+        view.apply(RoomKey::Part(LiveMeta), Some((live.as_bytes(), 1))).unwrap();
+        if let Some((id, epoch)) = mixer {
+            let mixer = format!(
+                r#"{{"id":"{id}","ip":"127.0.0.1","port":20000,"hlsUrl":"http://{id}","epoch":{epoch}}}"#
+            );
+            view.apply(RoomKey::Part(Mixer), Some((mixer.as_bytes(), 1))).unwrap();
+        }
+        view
+    }
+}

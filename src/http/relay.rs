@@ -1,0 +1,135 @@
+//! The side of a mixer node that listener nodes fetch from, on the private network.
+//!
+//! Names are those of the listener side. Every request shows its room's token, made from the secret that all
+//! nodes share; without it nothing is served, not even whether there is such a room. What is served is encrypted:
+//! keys are made by the listener nodes themselves.
+//!
+//! Owns: the token and the headers. Never does: go on to another node for what this one does not have.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::error::{ApiError, Code};
+use super::hls::{MediaRefusal, PLAYLIST_NAME, PLAYLIST_TYPE, Query, is_file_name, no_such_file};
+use super::hls_answer::{MEDIA, SECRET, found};
+use crate::actors::relay::{ENDED, NEXT, TOKEN};
+use crate::domain::ids::RoomId;
+use crate::media::PlaylistBody;
+
+/// The rooms this node mixes, for other nodes of the installation.
+#[async_trait]
+pub trait RelaySource: Send + Sync {
+    fn admits(&self, token: &[u8], room: &RoomId) -> bool;
+
+    async fn playlist(
+        &self,
+        room: &RoomId,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistBody, MediaRefusal>;
+
+    async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal>;
+}
+
+/// What stands behind `/relay`.
+pub type RelaySide = Arc<dyn RelaySource>;
+
+/// Mounts everything under `/relay`.
+pub fn configure(config: &mut web::ServiceConfig, side: web::Data<RelaySide>) {
+    let file = web::resource("/relay/rooms/{room}/{name}").app_data(side).route(web::get().to(get));
+    config.service(file);
+}
+
+async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpResponse, ApiError> {
+    let names = request.match_info();
+    let room = RoomId::new(names.query("room"))?;
+    let token = request.headers().get(TOKEN).map_or(&b""[..], |token| token.as_bytes());
+    if !side.admits(token, &room) {
+        return Err(ApiError::new(Code::TokenInvalid, "listener nodes of this installation only"));
+    }
+    match names.query("name") {
+        PLAYLIST_NAME => {
+            let playlist = side.playlist(&room, Query(request.query_string()).reload()?).await?;
+            let (msn, part) = playlist.next;
+            let mut answer = found(PLAYLIST_TYPE, SECRET);
+            answer.insert_header((NEXT, format!("{msn}.{part}")));
+            if playlist.ended {
+                answer.insert_header((ENDED, "1"));
+            }
+            Ok(answer.body(playlist.bytes))
+        }
+        name if is_file_name(name) => {
+            let (body, content_type) = side.file(&room, name).await?;
+            Ok(found(content_type, MEDIA).body(body))
+        }
+        _ => Err(no_such_file()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{App, test};
+
+    use super::*;
+
+    struct Fake;
+
+    #[async_trait]
+    impl RelaySource for Fake {
+        fn admits(&self, token: &[u8], room: &RoomId) -> bool {
+            token == b"good" && room.as_str() == "demo"
+        }
+
+        async fn playlist(
+            &self,
+            _: &RoomId,
+            at: Option<(u64, Option<u32>)>,
+        ) -> Result<PlaylistBody, MediaRefusal> {
+            let ended = at == Some((9, Some(1)));
+            Ok(PlaylistBody { bytes: Bytes::from_static(b"#EXTM3U"), ended, next: (9, 2) })
+        }
+
+        async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+            match name {
+                "seg.m4s" => Ok((Bytes::from_static(b"media"), "audio/mp4")),
+                _ => Err(MediaRefusal::Gone),
+            }
+        }
+    }
+
+    async fn ask(uri: &str, token: Option<&str>) -> (u16, Option<String>, bool) {
+        let side: RelaySide = Arc::new(Fake);
+        let app = test::init_service(App::new().configure(|c| configure(c, web::Data::new(side)))).await;
+        let mut request = test::TestRequest::get().uri(uri);
+        if let Some(token) = token {
+            request = request.insert_header((TOKEN, token));
+        }
+        let answer = test::call_service(&app, request.to_request()).await;
+        let next = answer.headers().get(NEXT).map(|v| v.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), next, answer.headers().contains_key(ENDED))
+    }
+
+    #[actix::test]
+    async fn without_its_rooms_token_nothing_is_served() {
+        for token in [None, Some(""), Some("bad")] {
+            for name in ["index.m3u8", "seg.m4s", "other"] {
+                assert_eq!(ask(&format!("/relay/rooms/demo/{name}"), token).await.0, 401);
+            }
+        }
+        assert_eq!(ask("/relay/rooms/other/index.m3u8", Some("good")).await.0, 401);
+    }
+
+    #[actix::test]
+    async fn a_playlist_says_what_comes_next_and_whether_anything_does() {
+        let good = Some("good");
+        assert_eq!(ask("/relay/rooms/demo/index.m3u8", good).await, (200, Some("9.2".into()), false));
+        let last = ask("/relay/rooms/demo/index.m3u8?_HLS_msn=9&_HLS_part=1", good).await;
+        assert_eq!(last, (200, Some("9.2".into()), true));
+        assert_eq!(ask("/relay/rooms/demo/seg.m4s", good).await.0, 200);
+        assert_eq!(ask("/relay/rooms/demo/old.m4s", good).await.0, 410);
+        assert_eq!(ask("/relay/rooms/demo/enc.key?n=a&k=1", good).await.0, 410, "keys are made elsewhere");
+        assert_eq!(ask("/relay/rooms/demo/.hidden", good).await.0, 404);
+    }
+}

@@ -1,0 +1,100 @@
+//! Moves against a store that changes at the worst moments.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::super::fake_store::{FakeStore, Fault};
+use super::*;
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::keys::ModuleKind;
+use crate::domain::placement::Placement;
+use crate::domain::reassign::Departure;
+use crate::domain::room::ExpiryLimits;
+use crate::domain::view::RoomView;
+use crate::rooms::NewRoom;
+use crate::telemetry::Metrics;
+
+const HEARTBEAT: &str = "/mixers/one/heartbeat";
+
+#[actix::test]
+async fn a_move_raises_the_epoch_and_keeps_nonce_and_janus() {
+    let house = House::new().await;
+    let before = house.room();
+    let epoch = house.rooms.reassign(&house.fence, &house.order()).await.unwrap().unwrap();
+    let after = house.room();
+    let (old, new) = (before.live.as_ref().unwrap(), after.live.as_ref().unwrap());
+    assert_eq!(new.epoch, epoch);
+    assert!(new.epoch > old.epoch && after.meta.as_ref().unwrap().last_epoch == epoch);
+    assert_eq!((&new.nonce, &new.janus_id, new.created_at), (&old.nonce, &old.janus_id, old.created_at));
+    assert_eq!(new.mixer_id.as_str(), "two");
+    let metrics = house.rooms.metrics.render();
+    assert!(metrics.contains("stentor_room_moves_total{cause=\"vanished\"} 1"), "{metrics}");
+}
+
+#[actix::test]
+async fn nobody_is_moved_off_a_module_that_came_back_unseen() {
+    let house = House::new().await;
+    house.store.fail_next(Fault::Before(Box::new(|store| store.add_module("one", 9))));
+    assert_eq!(house.rooms.reassign(&house.fence, &house.order()).await.unwrap(), None);
+    assert_eq!(house.room().live.as_ref().unwrap().mixer_id.as_str(), "one");
+}
+
+#[actix::test]
+async fn who_no_longer_keeps_house_moves_nothing() {
+    let house = House::new().await;
+    house.store.put_now(&house.fence.key, "{}");
+    assert_eq!(house.rooms.reassign(&house.fence, &house.order()).await.unwrap(), None);
+}
+
+#[actix::test]
+async fn a_room_stopped_or_moved_meanwhile_is_left_alone() {
+    let house = House::new().await;
+    let order = house.order();
+    assert!(house.rooms.reassign(&house.fence, &order).await.unwrap().is_some());
+    let moved = house.room();
+    assert_eq!(house.rooms.reassign(&house.fence, &order).await.unwrap(), None, "judged from another epoch");
+    assert_eq!(house.room(), moved);
+    let order = house.order();
+    house.rooms.stop(&order.room).await.unwrap();
+    assert_eq!(house.rooms.reassign(&house.fence, &order).await.unwrap(), None);
+}
+
+struct House {
+    store: Arc<FakeStore>,
+    rooms: RoomService,
+    fence: Fence,
+}
+
+impl House {
+    /// The room `demo` on `one`, whose mixer is gone; `two` is there, and we keep house.
+    async fn new() -> Self {
+        let store = FakeStore::new();
+        store.add_module("one", 9);
+        let never = Duration::from_secs(1 << 30);
+        let limits = ExpiryLimits { never_started_after: never, max_age: never };
+        let metrics = Metrics::new(SystemTime::now());
+        let rooms = RoomService::new(store.clone(), store.directory(), limits, never, metrics);
+        let demo = NewRoom { room_id: RoomId::new("demo").ok(), start: true, ..NewRoom::default() };
+        rooms.create(demo).await.unwrap();
+        store.add_module("two", 9);
+        store.delete_now(HEARTBEAT);
+        store.put_now(keys::LEADER, "{}");
+        let fence = Fence { key: keys::LEADER.into(), revision: store.revision() };
+        Self { store, rooms, fence }
+    }
+
+    fn room(&self) -> Arc<RoomView> {
+        self.rooms.directory().room(&RoomId::new("demo").unwrap()).unwrap()
+    }
+
+    fn order(&self) -> Reassignment {
+        let module = |name| ModuleId::new(name).unwrap();
+        let live = self.room().live.clone().unwrap();
+        Reassignment {
+            room: RoomId::new("demo").unwrap(),
+            live_revision: live.mod_revision,
+            to: Placement { janus_id: live.janus_id.clone(), mixer_id: module("two") },
+            leaves: vec![Departure { kind: ModuleKind::Mixer, from: module("one"), cause: Cause::Vanished }],
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Several nodes on one etcd: modules lost, frozen and given up under a room on air, and who keeps house.
+
+mod drain;
+mod housekeeping;
+mod leader;
+mod listening;
+mod moves;
+mod superseded;
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use stentor::domain::ids::RoomId;
+use stentor::probe::listener::Target;
+use stentor::probe::{Listener, Mode};
+
+use crate::rooms::{node_on_etcd, tuned_in};
+use crate::support::etcd::Etcd;
+use crate::support::node::Node;
+use crate::support::studio::{Speaker, Studio};
+use crate::support::until;
+
+/// Short, so that a loss is noticed soon; etcd grants nothing below 2 s.
+const TTL: &str = "3s";
+const ROOM: &str = "live";
+const HZ: f64 = 440.0;
+
+/// Ends the test's wait for a move that never comes.
+const LONG: Duration = Duration::from_secs(90);
+
+/// A node for API and Janus, and some mixer nodes `m1`, `m2`, …
+struct Cluster {
+    desk: Node,
+    mixers: Vec<Node>,
+    etcd: Etcd,
+}
+
+impl Cluster {
+    async fn start(mixers: usize) -> Self {
+        let etcd = Etcd::start();
+        let desk = member(&etcd, "desk", "rooms,janus", &[]).await;
+        let mut nodes = Vec::new();
+        for n in 1..=mixers {
+            nodes.push(member(&etcd, &format!("m{n}"), "mixer,hls", &[]).await);
+        }
+        Self { desk, mixers: nodes, etcd }
+    }
+
+    async fn room(&self) -> Value {
+        self.desk.get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone()
+    }
+
+    /// Index of the mixer that has the room.
+    async fn owner(&self) -> usize {
+        let id = self.room().await["mixer"]["id"].clone();
+        let number = id.as_str().unwrap().trim_start_matches('m');
+        number.parse::<usize>().unwrap() - 1
+    }
+
+    async fn target(&self, mixer: usize) -> Target {
+        Target {
+            base_url: self.mixers[mixer].hls.clone(),
+            room: RoomId::new(ROOM).unwrap(),
+            token: self.desk.token(ROOM).await,
+            ffmpeg: "ffmpeg".into(),
+        }
+    }
+
+    /// The room on air with a tone in it, and a listener at its mixer.
+    async fn on_air(&self) -> (Speaker, Listener) {
+        self.desk.room_on_air(ROOM).await;
+        let speaker = Studio::managed(&self.desk).await.speak(&self.desk, ROOM, HZ as u32).await;
+        let listener = tuned_in(&self.target(self.owner().await).await, Mode::Parts, HZ).await;
+        (speaker, listener)
+    }
+
+    /// Waits until the room is on air on another mixer than `left`, and heard from it. Says how long it took.
+    async fn heard_from_another(&self, left: usize, since: Instant) -> (usize, Listener) {
+        let moved = async || {
+            let room = self.room().await;
+            room["status"] == "onair" && room["mixer"]["id"] != format!("m{}", left + 1)
+        };
+        within("the room moves", LONG, moved).await;
+        let owner = self.owner().await;
+        let listener = tuned_in(&self.target(owner).await, Mode::Parts, HZ).await;
+        eprintln!("heard again {:?} after the loss of m{}", since.elapsed(), left + 1);
+        (owner, listener)
+    }
+}
+
+/// A node of the cluster with this id and these roles.
+async fn member(etcd: &Etcd, id: &str, roles: &str, settings: &[(&str, &str)]) -> Node {
+    let mut all = vec![
+        ("node.id", id),
+        ("node.roles", roles),
+        ("rooms.heartbeat_ttl", TTL),
+        ("rooms.housekeeping_interval", "1s"),
+    ];
+    all.extend_from_slice(settings);
+    node_on_etcd(etcd, &all).await
+}
+
+/// As `until`, with a deadline of its own.
+async fn within(what: &str, deadline: Duration, condition: impl AsyncFn() -> bool) {
+    let end = Instant::now() + deadline;
+    while !condition().await {
+        assert!(Instant::now() < end, "{what} did not happen within {deadline:?}");
+        crate::support::pause_async().await;
+    }
+}
+
+/// The first actor of this kind, as `/actors` shows it.
+async fn actor(node: &Node, kind: &str) -> Value {
+    node.states_of(kind).await.into_iter().next().unwrap_or_default()
+}
+
+async fn leads(node: &Node) -> bool {
+    actor(node, "elector").await["state"] == "leading"
+}
+
+/// Until one of them keeps house; its index.
+async fn leader_of(nodes: &[&Node]) -> usize {
+    let found = std::cell::Cell::new(0);
+    until("a leader is elected", async || {
+        for (n, node) in nodes.iter().enumerate() {
+            if leads(node).await {
+                found.set(n);
+                return true;
+            }
+        }
+        false
+    })
+    .await;
+    found.get()
+}

@@ -1,0 +1,64 @@
+//! Modules emptied on purpose: by a mark, and by the ordered end of their node.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use stentor::probe::Mode;
+
+use super::{Cluster, HZ, LONG, ROOM, within};
+use crate::rooms::tuned_in;
+
+#[actix::test]
+async fn a_draining_mixer_loses_its_rooms_says_how_many_are_left_and_is_drained() {
+    let cluster = Cluster::start(2).await;
+    let (_speaker, mut listener) = cluster.on_air().await;
+    let left = cluster.owner().await;
+    listener.hear(Duration::from_secs(2)).await.unwrap();
+    let last = listener.playlist().edge().0;
+    let mark = format!("/api/modules/mixers/m{}/mark", left + 1);
+    let since = Instant::now();
+    assert_eq!(cluster.desk.put(&mark, json!({ "label": "draining" })).await.status, 200);
+    within("it is drained", LONG, async || module(&cluster, left).await["mark"] == "drained").await;
+    eprintln!("drained after {:?}", since.elapsed());
+    let shown = module(&cluster, left).await;
+    assert_eq!((&shown["roomsLeft"], &shown["pickable"]), (&json!(0), &json!(false)));
+    assert_eq!(module(&cluster, 1 - left).await["roomsLeft"], Value::Null);
+    let (_, listener) = cluster.heard_from_another(left, since).await;
+    let first = listener.playlist().media_sequence;
+    assert!((last..=last + 4).contains(&first), "{first} after {last}: the numbers go on without a jump");
+    let idle = async || cluster.mixers[left].states_of("ffmpeg_process").await.is_empty();
+    within("nothing runs on it", LONG, idle).await;
+    assert_eq!(cluster.desk.delete(&mark).await.status, 200);
+    assert_eq!(module(&cluster, left).await["pickable"], true);
+    assert_eq!(cluster.owner().await, 1 - left, "rooms do not go back");
+}
+
+#[actix::test]
+async fn a_mixer_node_told_to_end_gives_its_rooms_away_first_and_takes_rooms_when_it_is_back() {
+    let mut cluster = Cluster::start(2).await;
+    let (_speaker, _) = cluster.on_air().await;
+    let left = cluster.owner().await;
+    let since = Instant::now();
+    assert_eq!(cluster.mixers[left].stop().code(), Some(0));
+    assert_eq!(cluster.owner().await, 1 - left, "it has moved before its node ended");
+    let (_, mut listener) = cluster.heard_from_another(left, since).await;
+    cluster.mixers[left].run();
+    cluster.mixers[left].ready().await;
+    assert_eq!(module(&cluster, left).await["pickable"], true, "the mark has gone with the node");
+
+    // And the other way round: a rolling restart.
+    assert_eq!(cluster.mixers[1 - left].stop().code(), Some(0));
+    assert_eq!(cluster.owner().await, left);
+    drop(listener.hear(Duration::from_millis(100)).await);
+    let mut listener = tuned_in(&cluster.target(left).await, Mode::Parts, HZ).await;
+    assert!(listener.hear(Duration::from_secs(1)).await.unwrap().level(HZ) > 0.03);
+    assert_eq!(cluster.mixers[left].stop().code(), Some(0), "there is nobody left: it ends at once");
+    assert_eq!(cluster.desk.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
+}
+
+async fn module(cluster: &Cluster, mixer: usize) -> Value {
+    let modules = cluster.desk.get("/api/modules").await.json();
+    let id = format!("m{}", mixer + 1);
+    let all = modules["mixers"].as_array().cloned().unwrap_or_default();
+    all.into_iter().find(|m| m["id"] == id).unwrap_or_default()
+}

@@ -1,0 +1,60 @@
+//! What nobody does anything about any more is done by whoever keeps house.
+
+use std::time::Duration;
+
+use stentor::store::Store;
+use stentor::store::etcd::EtcdStore;
+
+use super::{LONG, ROOM, actor, leader_of, member, within};
+use crate::support::etcd::Etcd;
+use crate::support::node::request;
+
+#[actix::test]
+async fn forgotten_stuck_odd_and_left_behind() {
+    let etcd = Etcd::start();
+    let settings = [("rooms.removing_grace", "2s"), ("rooms.never_started_after", "3s")];
+    let desk = member(&etcd, "desk", "rooms", &settings).await;
+    let mut media = member(&etcd, "media", "janus,mixer,hls", &[]).await;
+    leader_of(&[&desk]).await;
+    let store = EtcdStore::connect(&[etcd.endpoint()], Duration::from_secs(5)).await.unwrap();
+    store.put("/rooms/strange/meta", "not json".into()).await.unwrap();
+    store.put("/rooms/strange/unknown", "{}".into()).await.unwrap();
+    store.put("/rooms/ghost/sequence", r#"{"ceiling":1024,"discontinuity":0}"#.into()).await.unwrap();
+    store.put("/rooms/stuck/mixer", mixer("nobody").into()).await.unwrap();
+    desk.post("/api/rooms", serde_json::json!({ "roomId": "idle" })).await;
+    desk.room_on_air(ROOM).await;
+    media.kill();
+    assert_eq!(desk.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
+
+    within("they go", LONG, async || {
+        let keys = store.list("/rooms/").await.unwrap().entries;
+        let left: Vec<_> = keys.iter().map(|entry| entry.key.as_str()).collect();
+        left == ["/rooms/strange/meta", "/rooms/strange/unknown"]
+    })
+    .await;
+    within("it is told", LONG, async || {
+        let done = actor(&desk, "housekeeper").await["observed"]["done"].clone();
+        done.as_array().is_some_and(|done| done.len() >= 3)
+    })
+    .await;
+    let housekeeper = actor(&desk, "housekeeper").await;
+    let odd = housekeeper["observed"]["oddKeys"].as_array().unwrap();
+    assert_eq!(odd.len(), 2, "{housekeeper:#}");
+    let done = housekeeper["observed"]["done"].as_array().unwrap();
+    for (room, action) in [("idle", "never_started"), ("ghost", "sweep"), ("stuck", "sweep")] {
+        let entry = done.iter().find(|d| d["room"] == room).unwrap_or_else(|| panic!("{housekeeper:#}"));
+        assert_eq!(entry["action"], action);
+        assert!(entry["reason"].as_str().is_some_and(|r| r.len() > 10));
+    }
+    let metrics = request("GET", &format!("{}/metrics", desk.ops), &[], None).await.text();
+    assert!(metrics.contains("stentor_housekeeping_actions_total{action=\"sweep\"} 2"), "{metrics}");
+    store.delete("/rooms/strange/unknown").await.unwrap();
+    within("what is mended is no longer shown", LONG, async || {
+        actor(&desk, "housekeeper").await["observed"]["oddKeys"].as_array().is_some_and(|o| o.len() == 1)
+    })
+    .await;
+}
+
+fn mixer(id: &str) -> String {
+    format!(r#"{{"id":"{id}","ip":"127.0.0.1","port":20000,"hlsUrl":"http://127.0.0.1","epoch":1}}"#)
+}

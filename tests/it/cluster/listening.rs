@@ -1,0 +1,181 @@
+//! Listener nodes: rooms that are mixed elsewhere, fetched once, and followed wherever they go.
+
+use std::time::{Duration, Instant};
+
+use stentor::domain::ids::RoomId;
+use stentor::probe::listener::Target;
+use stentor::probe::{Listener, Mode};
+
+use super::{Cluster, HZ, LONG, ROOM, member, within};
+use crate::rooms::tuned_in;
+use crate::support::etcd::Etcd;
+use crate::support::node::{Node, PUBLIC_HLS_URL, request};
+use crate::support::studio::{Speaker, Studio};
+use crate::support::until;
+
+/// Mixers that serve no listener, and a listener node.
+struct House {
+    cluster: Cluster,
+    ear: Node,
+}
+
+impl House {
+    async fn start(mixers: usize) -> Self {
+        let etcd = Etcd::start();
+        let desk = member(&etcd, "desk", "rooms,janus", &[]).await;
+        let mut nodes = Vec::new();
+        for n in 1..=mixers {
+            nodes.push(member(&etcd, &format!("m{n}"), "mixer", &[]).await);
+        }
+        let ear = member(&etcd, "ear", "hls", &[]).await;
+        Self { cluster: Cluster { desk, mixers: nodes, etcd }, ear }
+    }
+
+    async fn speaker(&self) -> Speaker {
+        self.cluster.desk.room_on_air(ROOM).await;
+        Studio::managed(&self.cluster.desk).await.speak(&self.cluster.desk, ROOM, HZ as u32).await
+    }
+
+    async fn target(&self) -> Target {
+        Target {
+            base_url: self.ear.hls.clone(),
+            room: RoomId::new(ROOM).unwrap(),
+            token: self.cluster.desk.token(ROOM).await,
+            ffmpeg: "ffmpeg".into(),
+        }
+    }
+}
+
+#[actix::test]
+async fn many_listeners_cost_the_mixer_as_much_as_one() {
+    let house = House::start(1).await;
+    let _speaker = house.speaker().await;
+    let target = house.target().await;
+    let mut listeners = Vec::new();
+    for n in 0..8 {
+        let mode = if n == 0 { Mode::Segments } else { Mode::Parts };
+        listeners.push(tuned_in(&target, mode, HZ).await);
+    }
+    let hearing = listeners.iter_mut().map(|listener| listener.hear(Duration::from_secs(6)));
+    for heard in futures::future::join_all(hearing).await {
+        let heard = heard.unwrap();
+        assert_eq!((&heard.gaps, &heard.violations), (&vec![], &vec![]));
+        assert!((heard.strongest_hz().unwrap() - HZ).abs() <= 20.0);
+    }
+    let [mixer, ear] = [&house.cluster.mixers[0], &house.ear];
+    let made = figure(mixer, "stentor_media_fragments_total").await;
+    let fetched = figure(ear, "stentor_relay_requests_total{outcome=\"ok\",what=\"file\"}").await;
+    let lists = figure(ear, "stentor_relay_requests_total{outcome=\"ok\",what=\"playlist\"}").await;
+    let served =
+        figure(ear, "stentor_http_requests_total{route=\"/hls/rooms/{room}/{name}\",status=\"2xx\"}").await;
+    eprintln!("{made} parts made, {fetched} files and {lists} playlists fetched, {served} requests served");
+    assert!(fetched <= 1.5 * made && lists <= made + 5.0, "each once");
+    assert!(served > 3.0 * (fetched + lists), "and served to all");
+}
+
+#[actix::test]
+async fn listeners_keep_their_url_when_the_mixer_dies_and_hear_the_end_when_it_comes() {
+    let mut house = House::start(2).await;
+    let _speaker = house.speaker().await;
+    let room = house.cluster.room().await;
+    assert_eq!(room["hlsUrl"], format!("{PUBLIC_HLS_URL}/hls/rooms/{ROOM}/index.m3u8"));
+    let mut listener = tuned_in(&house.target().await, Mode::Parts, HZ).await;
+    for _ in 0..2 {
+        let (victim, before) = (house.cluster.owner().await, listener.playlist().edge());
+        house.cluster.mixers[victim].kill();
+        let killed = Instant::now();
+        heard_beyond(&mut listener, before.0 + 500).await;
+        eprintln!("the same listener hears again {:?} after the loss of its mixer", killed.elapsed());
+        house.cluster.mixers[victim].run();
+        house.cluster.mixers[victim].ready().await;
+    }
+    let heard = listener.hear(Duration::from_secs(1)).await.unwrap();
+    // What a mixer had just listed, and took with it.
+    let lost =
+        |v: &&String| v.contains("hinted part could not be had") || v.contains("is listed and answers");
+    assert_eq!(heard.violations.iter().filter(|v| !lost(v)).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(heard.gaps.len(), 2, "one jump per mixer: {:?}", heard.gaps);
+
+    assert_eq!(
+        house.cluster.desk.post(&format!("/api/rooms/{ROOM}/stop"), serde_json::json!({})).await.status,
+        200
+    );
+    let playlist = format!("{}/hls/rooms/{ROOM}/index.m3u8", house.ear.hls);
+    until("the end is told", async || {
+        request("GET", &playlist, &[], None).await.text().contains("#EXT-X-ENDLIST")
+    })
+    .await;
+    assert_eq!(house.cluster.desk.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
+    within("nothing is held of it", LONG, async || house.ear.states_of("relay_room").await.is_empty()).await;
+    assert_eq!(request("GET", &playlist, &[], None).await.status, 404);
+}
+
+#[actix::test]
+async fn a_listener_hears_on_without_a_jump_while_its_mixer_is_drained() {
+    let house = House::start(2).await;
+    let _speaker = house.speaker().await;
+    let mut listener = tuned_in(&house.target().await, Mode::Parts, HZ).await;
+    for _ in 0..2 {
+        let left = house.cluster.owner().await;
+        let mark = format!("/api/modules/mixers/m{}/mark", left + 1);
+        let answer = house.cluster.desk.put(&mark, serde_json::json!({ "label": "draining" })).await;
+        assert_eq!(answer.status, 200);
+        let before = listener.playlist().segments.last().map(|s| s.discontinuity);
+        let since = Instant::now();
+        let mut heard = listener.hear(Duration::from_millis(400)).await.unwrap();
+        while listener.playlist().segments.last().map(|s| s.discontinuity) == before {
+            assert!(since.elapsed() < LONG, "it stays where it was");
+            heard = listener.hear(Duration::from_millis(400)).await.unwrap();
+        }
+        eprintln!("heard from another mixer {:?} after the mark; gaps {:?}", since.elapsed(), heard.gaps);
+        let heard = listener.hear(Duration::from_secs(2)).await.unwrap();
+        // A part that was hinted by one mixer and asked of the next may be refused for the moment.
+        let lost = |v: &&String| v.contains("hinted part could not be had");
+        assert_eq!(heard.violations.iter().filter(|v| !lost(v)).collect::<Vec<_>>(), Vec::<&String>::new());
+        // At most the end of the segment that the mixer was about.
+        assert!(heard.gaps.iter().all(|gap| gap.to == gap.from + 1), "{:?}", heard.gaps);
+        assert!((heard.strongest_hz().unwrap() - HZ).abs() <= 20.0);
+        assert_eq!(house.cluster.desk.delete(&mark).await.status, 200);
+    }
+}
+
+#[actix::test]
+async fn mixers_serve_listener_nodes_only_and_listener_nodes_keep_to_tokens() {
+    let house = House::start(1).await;
+    let _speaker = house.speaker().await;
+    tuned_in(&house.target().await, Mode::Parts, HZ).await;
+    let mixer = &house.cluster.mixers[0];
+    let at = |node: &Node, path: &str| format!("{}{path}", node.hls);
+    let status =
+        async |url: String, headers: &[(&str, &str)]| request("GET", &url, headers, None).await.status;
+    assert_eq!(status(at(mixer, "/hls/rooms/live/index.m3u8"), &[]).await, 404);
+    assert_eq!(status(at(mixer, "/relay/rooms/live/index.m3u8"), &[]).await, 401);
+    let forged = [("x-stentor-relay", "0000")];
+    assert_eq!(status(at(mixer, "/relay/rooms/live/index.m3u8"), &forged).await, 401);
+    assert_eq!(status(at(&house.ear, "/relay/rooms/live/index.m3u8"), &forged).await, 404);
+    assert_eq!(status(at(&house.ear, "/hls/rooms/live/index.m3u8"), &[]).await, 200);
+    assert_eq!(status(at(&house.ear, "/hls/rooms/live/enc.key?n=ab&k=1"), &[]).await, 401);
+    assert_eq!(status(at(&house.ear, "/hls/rooms/nosuch/index.m3u8"), &[]).await, 404);
+    assert_eq!(status(at(&house.ear, "/hls/rooms/live/ffffffffffff-1.m4s"), &[]).await, 410);
+}
+
+/// Listens, whatever happens, until the tone is heard in a segment at or above this number.
+async fn heard_beyond(listener: &mut Listener, sequence: u64) {
+    let end = Instant::now() + LONG;
+    loop {
+        if let Ok(heard) = listener.hear(Duration::from_millis(300)).await {
+            let there = heard.segments().iter().any(|s| *s >= sequence);
+            if there && heard.level(HZ) > 0.03 {
+                return;
+            }
+        }
+        assert!(Instant::now() < end, "nothing is heard");
+    }
+}
+
+/// A figure of the node's metrics; 0 while it is not there.
+async fn figure(node: &Node, name: &str) -> f64 {
+    let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    line.unwrap_or(0.0)
+}
