@@ -1,6 +1,6 @@
 # The commands of the house; each installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench build
+.PHONY: help demo cluster test check bench build
 
 BROWSER := tests/browser
 BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_modules/.package-lock.json)
@@ -11,6 +11,11 @@ help: ## This list
 demo: ## A node with one room on air, a tone in it, checked as a listener; Ctrl-C ends it
 	@scripts/setup.sh demo
 	@cargo run -- demo
+
+cluster: ## A small cluster on this machine with a room on air, to try and to break; Ctrl-C ends it
+	@scripts/setup.sh test
+	@cargo build
+	@scripts/cluster.sh
 
 test: ## Installs and starts what the tests need, and runs them all
 	@scripts/setup.sh test
