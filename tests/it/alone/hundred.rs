@@ -232,15 +232,18 @@ impl House {
 
     /// Where each of our rooms on Janus forwards to. A room that is there twice has the targets of both.
     async fn on_janus(&self) -> BTreeMap<String, Vec<MediaAddr>> {
-        let mut found: BTreeMap<String, Vec<MediaAddr>> = BTreeMap::new();
-        for info in self.client.list_rooms().await.unwrap() {
+        let infos = self.client.list_rooms().await.unwrap();
+        // At once: a Janus with so much to mix takes long to turn to a question, but then to all that wait.
+        let asked = infos.iter().map(async |info| {
             let room = RoomMark::parse(&info.description).expect("our mark").room.to_string();
-            let listed = self.client.list_forwarders(info.id, &janus_secret(&self.secrets, &room)).await;
-            let forwarders = match listed {
+            match self.client.list_forwarders(info.id, &janus_secret(&self.secrets, &room)).await {
                 // Destroyed between the two questions.
-                Err(JanusError::Plugin(PluginError::NoSuchRoom)) => continue,
-                listed => listed.unwrap(),
-            };
+                Err(JanusError::Plugin(PluginError::NoSuchRoom)) => None,
+                listed => Some((room, listed.unwrap())),
+            }
+        });
+        let mut found: BTreeMap<String, Vec<MediaAddr>> = BTreeMap::new();
+        for (room, forwarders) in join_all(asked).await.into_iter().flatten() {
             let targets = forwarders.iter().map(|f| MediaAddr { ip: f.ip, port: f.port });
             found.entry(room).or_default().extend(targets);
         }
