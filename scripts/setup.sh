@@ -38,6 +38,7 @@ prometheus|has promtool
 tmux|has tmux
 wrk|has wrk
 iproute2|has ip
+faketime|has faketime
 nodejs|has node
 npm|has npm
 curl|has curl

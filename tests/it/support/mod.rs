@@ -5,6 +5,7 @@ pub mod browser;
 pub mod caller;
 pub mod etcd;
 pub mod external;
+pub mod fault_table;
 pub mod janus;
 pub mod janus_proxy;
 pub mod kept;

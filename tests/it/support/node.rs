@@ -29,6 +29,7 @@ pub const PUBLIC_HLS_URL: &str = "http://listen.example";
 
 pub struct Node {
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     data: TempDir,
     runs: usize,
     process: Option<Kept>,
@@ -80,6 +81,7 @@ impl Node {
         let none = String::new;
         Self {
             settings: all,
+            environment: Vec::new(),
             data,
             runs: 0,
             process: None,
@@ -91,8 +93,14 @@ impl Node {
         }
     }
 
+    /// What its next runs find in their environment, beside the test's own.
+    pub fn environment(&mut self, variables: Vec<(String, String)>) {
+        self.environment = variables;
+    }
+
     pub fn data_dir(&self) -> &Path {
-        self.data.path()
+        let set = self.settings.iter().rfind(|(key, _)| key == "node.data_dir");
+        Path::new(&set.expect("it is always set").1)
     }
 
     /// What the node is configured with.
@@ -110,6 +118,7 @@ impl Node {
         for (key, value) in &self.settings {
             command.args(["--set", &format!("{key}={value}")]);
         }
+        command.envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.process = Some(Kept::start(command));
     }

@@ -1,0 +1,128 @@
+//! The wall clock of a node's machine jumps; time as it passes does not.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+use stentor::probe::{Listener, Mode};
+
+use crate::support::caller::Caller;
+use crate::support::external::on_janus;
+use crate::support::janus::TestJanus;
+use crate::support::node::{Node, request};
+use crate::support::until;
+
+const ROOM: &str = "live";
+const HOUR_MS: u64 = 3_600_000;
+
+#[actix::test]
+async fn an_hour_forth_and_back_moves_nothing_but_the_end_of_tokens() {
+    let clock = Clock::real();
+    let settings = [("auth.listener_token_ttl", "30m"), ("auth.anchor_token_ttl", "6h")];
+    // Janus paces its mixer by the wall clock, and would mix the hour in a moment: it keeps the machine's.
+    let janus = TestJanus::start().await;
+    let mut node = on_janus(&janus, janus.janus.url(), &settings);
+    node.environment(clock.environment());
+    node.run();
+    node.ready().await;
+    node.room_on_air(ROOM).await;
+    let mut edge = 0;
+    let invited =
+        node.post("/api/rooms/live/users", json!({ "role": "anchor", "userId": "ann" })).await.json();
+    let mut ann = Caller::connect(&node.ws, invited["token"].as_str().unwrap(), "").await;
+    let (_, media) = ann.speak(0).await;
+    let (began, old_token) = (made_at(&node, "began").await, node.token(ROOM).await);
+    assert_eq!(key_with(&node, &old_token).await, 200);
+
+    for (room, jump) in [("later", "+3600s"), ("again", "+0s"), ("earlier", "-3600s"), ("back", "+0s")] {
+        clock.set(jump);
+        let wanted = match jump {
+            "+3600s" => began + HOUR_MS,
+            "-3600s" => began - HOUR_MS,
+            _ => began,
+        };
+        let told = made_at(&node, room).await;
+        assert!(told.abs_diff(wanted) < HOUR_MS / 10, "the clock of the node has jumped {jump}: {told}");
+        let mut listener = Listener::open(&node.target(ROOM).await, Mode::Parts).await.unwrap();
+        let heard = listener.hear(Duration::from_secs(3)).await.unwrap();
+        assert_eq!((heard.gaps, heard.violations), (vec![], vec![]), "{jump}");
+        let before = std::mem::replace(&mut edge, listener.playlist().edge().0);
+        assert!((before..before + 40).contains(&edge) || before == 0, "{jump}: from {before} to {edge}");
+        let packets = media.progress().received;
+        media.until("media go on", |progress| progress.received > packets + 20).await;
+        assert_eq!(ann.call("keepalive", json!({ "status": "onair" })).await, Ok(json!({})), "{jump}");
+        // The lock is held: the same user from another client is refused.
+        let mut double =
+            Caller::connect(&node.ws, invited["token"].as_str().unwrap(), "&clientId=other").await;
+        assert_eq!(double.closed().await, 4423, "{jump}");
+        let shown = node.get("/api/rooms/live").await.json()["room"].clone();
+        assert_eq!((&shown["status"], &shown["anchors"]), (&json!("onair"), &json!(1)), "{jump}: {shown}");
+        let key = if jump == "+3600s" { 401 } else { 200 };
+        assert_eq!(key_with(&node, &old_token).await, key, "{jump}: a token of half an hour");
+    }
+    let restarts = node.states_of("ffmpeg_process").await;
+    assert_eq!(restarts[0]["observed"]["crashes"].as_u64().unwrap_or(0), 0, "{restarts:?}");
+    assert!(node.stop().success());
+}
+
+/// When the node says that this room was created.
+async fn made_at(node: &Node, room: &str) -> u64 {
+    node.post("/api/rooms", json!({ "roomId": room })).await.json()["room"]["createdAt"].as_u64().unwrap()
+}
+
+/// The status with which the newest key is given to this token.
+async fn key_with(node: &Node, token: &str) -> u16 {
+    let found = std::cell::RefCell::new(None);
+    until("a playlist with a key", async || {
+        let url = format!("{}/hls/rooms/{ROOM}/index.m3u8", node.hls);
+        let playlist = request("GET", &url, &[], None).await.text();
+        let uri = playlist.rsplit_once("AES-128,URI=\"").and_then(|(_, rest)| rest.split_once('"'));
+        *found.borrow_mut() = uri.map(|(uri, _)| uri.to_owned());
+        found.borrow().is_some()
+    })
+    .await;
+    let url = format!("{}/hls/rooms/{ROOM}/{}", node.hls, found.into_inner().unwrap());
+    request("GET", &url, &[("authorization", &format!("Bearer {token}"))], None).await.status
+}
+
+/// libfaketime, which a process asks at each look at the wall clock; never the machine's clock.
+struct Clock {
+    folder: tempfile::TempDir,
+}
+
+impl Clock {
+    fn real() -> Self {
+        let clock = Self { folder: tempfile::tempdir().unwrap() };
+        clock.set("+0s");
+        clock
+    }
+
+    /// So far from the real one.
+    fn set(&self, offset: &str) {
+        let fresh = self.folder.path().join("fresh");
+        std::fs::write(&fresh, format!("{offset}\n")).unwrap();
+        std::fs::rename(fresh, self.file()).unwrap();
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("offset")
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let library = glob(&["x86_64-linux-gnu", "aarch64-linux-gnu"]);
+        let pairs = [
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file().display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// Debian keeps it by architecture.
+fn glob(architectures: &[&str]) -> PathBuf {
+    let at = |name: &&str| PathBuf::from(format!("/usr/lib/{name}/faketime/libfaketimeMT.so.1"));
+    architectures.iter().map(at).find(|path| path.exists()).expect("libfaketime: apt-get install faketime")
+}
