@@ -23,6 +23,7 @@ use crate::presence::embedded::EmbeddedPresence;
 use crate::presence::redis::{RedisOptions, RedisPresence};
 use crate::presence::{
     Acquisition, Changed, ConnectionLock, Member, NewsStream, Presence, PresenceError, Renewed, Replaced,
+    SignOfLife,
 };
 use crate::rooms::RoomService;
 use crate::telemetry::Metrics;
@@ -172,7 +173,7 @@ impl<B: ConnectionLock> ConnectionLock for Metered<B> {
         self.timed("release", self.inner.release(seat, fence), outcome).await
     }
 
-    async fn gateway_alive(&self, gateway: &Gateway) -> Result<(), PresenceError> {
+    async fn gateway_alive(&self, gateway: &Gateway) -> Result<SignOfLife, PresenceError> {
         self.timed("gateway_alive", self.inner.gateway_alive(gateway), ok).await
     }
 

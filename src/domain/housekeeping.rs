@@ -22,7 +22,14 @@ pub enum Chore {
     /// Live without being a room: no meta.
     EndStray,
     /// Keys whose room is not live and whose owner is gone.
-    Sweep(Vec<RoomPart>),
+    Sweep(LeftBehind),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftBehind {
+    pub parts: Vec<RoomPart>,
+    /// All users, of a room that is none.
+    pub users: bool,
 }
 
 /// One thing to do, and why.
@@ -122,12 +129,13 @@ fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(Chore, String)> {
     if view.sequence.is_some() && view.meta.is_none() {
         parts.push(RoomPart::Sequence);
     }
-    if parts.is_empty() {
+    let users = view.meta.is_none() && !view.users.is_empty();
+    let names: Vec<_> = parts.iter().map(|part| part.as_str()).chain(users.then_some("users")).collect();
+    if names.is_empty() {
         return None;
     }
-    let names: Vec<_> = parts.iter().map(|part| part.as_str()).collect();
     let reason = format!("{} left behind: the room is not live, and whose it was is gone", names.join(", "));
-    Some((Chore::Sweep(parts), reason))
+    Some((Chore::Sweep(LeftBehind { parts, users }), reason))
 }
 
 #[cfg(test)]
@@ -144,6 +152,7 @@ mod tests {
     const ON_AIR: &str =
         r#"{"status":"onair","mixerId":"m","janusId":"j","nonce":"n","createdAt":0,"epoch":1}"#;
     const JANUS: &str = r#"{"id":"j","janusRoomId":100000,"status":"room_created","timestamp":0,"epoch":1}"#;
+    const USER: &str = r#"{"role":"anchor","createdAt":0}"#;
     const SEQUENCE: &str = r#"{"ceiling":1024,"discontinuity":64}"#;
 
     #[test]
@@ -174,6 +183,18 @@ mod tests {
         assert_eq!(house.round(10, 0), NOTHING);
         assert_eq!(house.round(69, 0), NOTHING);
         assert_eq!(house.round(70, 0), ["ghost sweep [Janus, Sequence]"]);
+    }
+
+    #[test]
+    fn users_of_what_is_no_room_are_swept_and_those_of_a_room_are_not() {
+        let mut house = House::default();
+        house.put("/rooms/ghost/users/ann", USER);
+        house.put("/rooms/idle/meta", META);
+        house.put("/rooms/idle/users/ann", USER);
+        assert_eq!(house.round(10, 0), NOTHING);
+        assert_eq!(house.round(70, 0), ["ghost sweep [] and users"]);
+        house.malformed.push("/rooms/ghost/meta".into());
+        assert_eq!(house.round(500, 0), NOTHING, "it may be a room after all");
     }
 
     #[test]
@@ -237,7 +258,9 @@ mod tests {
             let malformed = self.malformed.iter().map(String::as_str);
             let due = self.housekeeping.round(&self.rooms, &self.modules, malformed, now, UnixMs(wall));
             let say = |due: Due| match due.chore {
-                Chore::Sweep(parts) => format!("{} sweep {parts:?}", due.room),
+                Chore::Sweep(LeftBehind { parts, users }) => {
+                    format!("{} sweep {parts:?}{}", due.room, if users { " and users" } else { "" })
+                }
                 chore => format!("{} {}", due.room, chore.as_str()),
             };
             due.into_iter().map(say).collect()

@@ -87,8 +87,13 @@ pub fn room(id: &RoomId, part: RoomPart) -> String {
     format!("{ROOMS}{id}/{}", part.as_str())
 }
 
+/// What the keys of all users of a room begin with.
+pub fn users(room: &RoomId) -> String {
+    format!("{ROOMS}{room}/{USERS}")
+}
+
 pub fn user(room: &RoomId, user: &UserId) -> String {
-    format!("{ROOMS}{room}/{USERS}{user}")
+    format!("{}{user}", users(room))
 }
 
 pub fn module(kind: ModuleKind, id: &ModuleId, part: ModulePart) -> String {

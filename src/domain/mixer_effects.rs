@@ -91,8 +91,8 @@ pub struct Reserved {
 /// Raises the ceiling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// Where we count from if we had no numbers yet.
-    pub from: SequenceState,
+    /// Where we count from; `None`: we had numbers, and go on from where we are.
+    pub from: Option<SequenceState>,
     pub ceiling: SequenceState,
     /// The key as we know it; 0: absent.
     pub key_revision: i64,
@@ -110,12 +110,13 @@ impl Reservation {
     /// `None` while there are enough numbers. `sequence` is the key as we know it.
     pub fn due(reserved: Option<Reserved>, sequence: Option<Versioned<SequenceState>>) -> Option<Self> {
         let (stored, key_revision) = sequence.map_or(Default::default(), |s| (s.value, s.mod_revision));
-        let (from, low) = reserved.map_or((stored, true), |r| (r.next, r.runs_low()));
+        let (next, low) = reserved.map_or((stored, true), |r| (r.next, r.runs_low()));
         // After numbers were used beyond the ceiling (a long outage of the store) they count from where we are.
         let ceiling = SequenceState {
-            ceiling: stored.ceiling.max(from.ceiling) + SEQUENCE_BLOCK,
-            discontinuity: stored.discontinuity.max(from.discontinuity) + DISCONTINUITY_BLOCK,
+            ceiling: stored.ceiling.max(next.ceiling) + SEQUENCE_BLOCK,
+            discontinuity: stored.discontinuity.max(next.discontinuity) + DISCONTINUITY_BLOCK,
         };
+        let from = reserved.is_none().then_some(stored);
         low.then_some(Self { from, ceiling, key_revision })
     }
 }

@@ -98,6 +98,8 @@ pub struct MixerRoom {
     port: Option<Port>,
     stream: Option<Nonce>,
     reserved: Option<Reserved>,
+    /// The epoch under which nobody else can have taken numbers since ours were reserved.
+    numbers_of: Option<Epoch>,
     key: OwnKey<MixerState>,
     sequence: OwnKey<SequenceState>,
     as_of: i64,
@@ -122,6 +124,7 @@ impl MixerRoom {
             port: None,
             stream: None,
             reserved: None,
+            numbers_of: None,
             key: OwnKey::default(),
             sequence: OwnKey::default(),
             as_of: 0,
@@ -194,12 +197,7 @@ impl MixerRoom {
     /// Notes who feeds our port and whether our numbers are still ours. To be called with the newest view
     /// before planning.
     pub fn look(&mut self, view: &RoomView, now: Duration) {
-        let stored = self.sequence.current(view.sequence.as_ref()).map(|s| s.value);
-        // While we had nothing to publish, somebody (another mixer, or our own write that seemed to have
-        // failed) moved the ceiling.
-        if self.stream.is_none() && self.reserved.is_some_and(|r| Some(r.ceiling) != stored) {
-            self.reserved = None;
-        }
+        self.look_at_numbers(view);
         let feed = self.feed_of(view);
         if let (Process::Running(running), Some(feed)) = (&mut self.process, feed) {
             match &running.feed {
@@ -208,6 +206,23 @@ impl MixerRoom {
                 Some(_) => {}
             }
         }
+    }
+
+    /// Who moved the ceiling: another mixer, or our own write that seemed to have failed? While we publish under
+    /// one epoch, only we can have. Else the room may have been elsewhere, and numbers above ours are published.
+    fn look_at_numbers(&mut self, view: &RoomView) {
+        let stored = self.sequence.current(view.sequence.as_ref()).map(|s| s.value);
+        let epoch = self.wanted(view).map(|wanted| wanted.epoch);
+        if self.reserved.is_some_and(|r| Some(r.ceiling) == stored) {
+            self.numbers_of = epoch.or(self.numbers_of);
+        } else if self.stream.is_none() || (epoch.is_some() && epoch != self.numbers_of) {
+            self.reserved = None;
+        }
+    }
+
+    /// What is published cannot go on under its numbers.
+    fn lost_its_numbers(&self) -> bool {
+        self.stream.is_some() && self.reserved.is_none()
     }
 
     /// A fragment came out of FFmpeg; `next` are the packager's next unused numbers.
@@ -306,8 +321,10 @@ impl MixerRoom {
             Process::Idle if ended => {
                 Plan::act(ProcessEffect::EndStream { over: true }, "an earlier live has ended")
             }
-            // Its numbers are behind those of the mixer that has the room now.
-            Process::Idle if wanted.part == Role::Successor && self.stream.is_some() => {
+            // Its numbers are behind those of the mixer that has, or had, the room meanwhile.
+            Process::Idle
+                if self.lost_its_numbers() || (wanted.part == Role::Successor && self.stream.is_some()) =>
+            {
                 Plan::act(ProcessEffect::EndStream { over: false }, "the room was elsewhere meanwhile")
             }
             Process::Idle => self.spawn(wanted, now),

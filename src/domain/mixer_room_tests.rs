@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::ids::{Pin, UnixMs};
 use crate::domain::model::{LiveMeta, Meta};
+use crate::domain::plan::WriteOutcome;
 use crate::domain::view::Versioned;
 
 const WATCHDOG: Duration = Duration::from_secs(2);
@@ -60,6 +61,118 @@ fn under_a_new_epoch_a_room_that_was_given_up_is_tried_again() {
     assert!(!claims_to_have_given_up(&room, &view, now));
     room.exited(Exit::Other, "signal: 11 (SIGSEGV)", now, 0.5);
     assert!(!claims_to_have_given_up(&room, &view, now), "its budget is fresh");
+}
+
+/// Given the room back before it saw that it was gone, a mixer that went on counting would send listeners back.
+#[test]
+fn a_room_that_was_elsewhere_meanwhile_goes_on_above_what_was_published_there() {
+    let (mut room, mut view, at) = publishing();
+    assigned(&mut view, Epoch(3), 30);
+    view.sequence = numbers(2048, 20);
+    let effects = until_fed(&mut room, &mut view, at);
+    assert_eq!(effects, ["kill", "end the stream", "free the port", "spawn", "open at 2048"]);
+}
+
+#[test]
+fn a_room_assigned_anew_that_nobody_published_meanwhile_keeps_its_stream() {
+    let (mut room, mut view, at) = publishing();
+    assigned(&mut view, Epoch(3), 30);
+    assert_eq!(until_fed(&mut room, &mut view, at), ["kill", "free the port", "spawn"]);
+    assert_eq!(room.next_sequence(), Some(SequenceState { ceiling: 600, discontinuity: 1 }));
+}
+
+/// An outage of the store hides whether our own write raised the ceiling: nobody else can have under our epoch.
+#[test]
+fn a_ceiling_that_moved_under_the_same_epoch_is_our_own_doing() {
+    let (mut room, mut view, at) = publishing();
+    view.sequence = numbers(2048, 20);
+    assert_eq!(until_fed(&mut room, &mut view, at), [""; 0]);
+    assert_eq!(room.next_sequence(), Some(SequenceState { ceiling: 600, discontinuity: 1 }));
+}
+
+#[test]
+fn an_answer_that_comes_after_the_numbers_were_lost_brings_none_back() {
+    let (mut room, mut view, at) = publishing();
+    let Plan::Do { effect, .. } = room.plan_store(&view, at) else {
+        panic!("it has used half of its numbers")
+    };
+    room.produced(SequenceState { ceiling: 700, discontinuity: 1 }, at);
+    assigned(&mut view, Epoch(3), 30);
+    view.sequence = numbers(3072, 25);
+    room.saw(30);
+    room.look(&view, at);
+    room.store_done(effect, WriteOutcome::Written { revision: 15 }, at, 0.5);
+    assert_eq!(room.next_sequence(), None);
+    let effects = until_fed(&mut room, &mut view, at);
+    assert_eq!(effects, ["kill", "end the stream", "free the port", "spawn", "open at 3072"]);
+}
+
+/// Under epoch 1, with the numbers up to 1024 reserved and 600 of them used.
+fn publishing() -> (MixerRoom, RoomView, Duration) {
+    let (mut room, mut view) = on_air();
+    let at = Duration::from_secs(1);
+    assert_eq!(until_fed(&mut room, &mut view, at), ["spawn", "open at 0"]);
+    room.produced(SequenceState { ceiling: 600, discontinuity: 1 }, at);
+    (room, view, at)
+}
+
+fn assigned(view: &mut RoomView, epoch: Epoch, mod_revision: i64) {
+    let live = view.live.as_mut().unwrap();
+    (live.value.epoch, live.mod_revision) = (epoch, mod_revision);
+}
+
+fn numbers(ceiling: u64, mod_revision: i64) -> Option<Versioned<SequenceState>> {
+    Some(Versioned { value: SequenceState { ceiling, discontinuity: 64 }, mod_revision })
+}
+
+/// Runs all effects until the room publishes and waits for Janus; the process lane's, in words.
+fn until_fed(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Vec<String> {
+    let (mut done, mut revision) = (Vec::new(), 100);
+    loop {
+        room.look(view, now);
+        let process = room.plan_process(view, now);
+        if let Plan::Do { effect, reason } = process {
+            let (said, outcome) = run(effect);
+            let killed = outcome == ProcessOutcome::Killing;
+            room.process_done(outcome, &reason, now, 0.5);
+            if killed {
+                room.exited(Exit::Other, "signal: 9 (SIGKILL)", now, 0.5);
+            }
+            done.push(said);
+        } else if let Plan::Do { effect, .. } = room.plan_store(view, now) {
+            revision += 1;
+            let StoreEffect::Claim { numbers, key, .. } = &effect else { panic!("{effect:?}") };
+            if let Some(numbers) = numbers {
+                let value = numbers.ceiling;
+                view.sequence = Some(Versioned { value, mod_revision: revision });
+            }
+            if let Some(key) = key {
+                view.mixer = Some(Versioned { value: key.state.clone(), mod_revision: revision });
+            }
+            room.store_done(effect, WriteOutcome::Written { revision }, now, 0.5);
+            room.saw(revision);
+        } else {
+            return done;
+        }
+    }
+}
+
+fn run(effect: ProcessEffect) -> (String, ProcessOutcome) {
+    match effect {
+        ProcessEffect::Spawn { epoch, .. } => {
+            let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 20_000 };
+            ("spawn".into(), ProcessOutcome::Spawned { rtp, epoch })
+        }
+        ProcessEffect::Kill { .. } => ("kill".into(), ProcessOutcome::Killing),
+        ProcessEffect::FreePort { .. } => ("free the port".into(), ProcessOutcome::Freed),
+        ProcessEffect::OpenStream { nonce, start } => {
+            (format!("open at {}", start.ceiling), ProcessOutcome::Opened { nonce })
+        }
+        ProcessEffect::EndStream { over } => {
+            assert!(!over, "it goes on");
+            ("end the stream".into(), ProcessOutcome::Ended)
+        }
+    }
 }
 
 fn spawn(room: &mut MixerRoom, now: Duration) {

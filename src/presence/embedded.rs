@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 
 use super::{
     Acquisition, Changed, ConnectionLock, Lifetimes, Member, NEWS_KEPT, News, NewsStream, Presence,
-    PresenceError, Renewed, Replaced, news_from_now,
+    PresenceError, Renewed, Replaced, SignOfLife, news_from_now,
 };
 use crate::domain::connection::{
     Claim, Duplicate, Fence, Gateway, Holder, Joined, Released, Renewal, Seat, Written,
@@ -37,7 +37,8 @@ pub struct EmbeddedPresence {
 struct Tables {
     locks: HashMap<Seat, Expiring<(Holder, Fence)>>,
     marks: HashMap<Seat, Expiring<Fence>>,
-    gateways: HashMap<Gateway, Expiring<()>>,
+    /// Whether it has shown itself, beside taking and renewing locks.
+    gateways: HashMap<Gateway, Expiring<bool>>,
     rooms: HashMap<RoomId, BTreeMap<UserId, Expiring<Member>>>,
 }
 
@@ -102,7 +103,7 @@ impl ConnectionLock for EmbeddedPresence {
         policy: Duplicate,
     ) -> Result<Acquisition, PresenceError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
-        tables.alive(&holder.gateway, now, &self.lifetimes);
+        tables.alive(&holder.gateway, false, now, &self.lifetimes);
         let present = tables.lock(seat, now).map(|(present, _)| present.clone());
         let alive = present.as_ref().is_some_and(|present| tables.is_alive(&present.gateway, now));
         let claim = Claim::of(holder, present.as_ref().map(|present| (present, alive)), policy);
@@ -120,7 +121,7 @@ impl ConnectionLock for EmbeddedPresence {
 
     async fn renew(&self, seat: &Seat, holder: &Holder, fence: Fence) -> Result<Renewed, PresenceError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
-        tables.alive(&holder.gateway, now, &self.lifetimes);
+        tables.alive(&holder.gateway, false, now, &self.lifetimes);
         let held = tables.lock(seat, now).map(|(_, fence)| *fence);
         match Renewal::of(fence, held, tables.mark(seat, now)) {
             Renewal::Ours | Renewal::Restored => {
@@ -142,11 +143,12 @@ impl ConnectionLock for EmbeddedPresence {
         Ok(released)
     }
 
-    async fn gateway_alive(&self, gateway: &Gateway) -> Result<(), PresenceError> {
+    async fn gateway_alive(&self, gateway: &Gateway) -> Result<SignOfLife, PresenceError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
-        tables.alive(gateway, now, &self.lifetimes);
+        let known = tables.has_shown_itself(gateway, now);
+        tables.alive(gateway, true, now, &self.lifetimes);
         tables.sweep(now).iter().for_each(|room| self.tell(room));
-        Ok(())
+        Ok(if known { SignOfLife::Known } else { SignOfLife::Anew })
     }
 
     fn replacements(&self, gateway: &Gateway) -> NewsStream<Replaced> {
@@ -241,9 +243,13 @@ impl Tables {
         Some(self.rooms.get(&seat.room)?.get(&seat.user)?.value.fence)
     }
 
-    fn alive(&mut self, gateway: &Gateway, now: Duration, lifetimes: &Lifetimes) {
-        let until = now + lifetimes.gateway;
-        self.gateways.insert(gateway.clone(), Expiring { value: (), until });
+    fn has_shown_itself(&self, gateway: &Gateway, now: Duration) -> bool {
+        self.gateways.get(gateway).is_some_and(|gateway| gateway.lives(now) && gateway.value)
+    }
+
+    fn alive(&mut self, gateway: &Gateway, shown: bool, now: Duration, lifetimes: &Lifetimes) {
+        let (value, until) = (shown || self.has_shown_itself(gateway, now), now + lifetimes.gateway);
+        self.gateways.insert(gateway.clone(), Expiring { value, until });
     }
 
     fn hold(&mut self, seat: &Seat, holder: &Holder, fence: Fence, now: Duration, lifetimes: &Lifetimes) {

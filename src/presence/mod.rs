@@ -55,6 +55,14 @@ pub enum Acquisition {
     },
 }
 
+/// Whether the backend knew of a gateway that shows that it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignOfLife {
+    Known,
+    /// The first one, the first after a silence, or the backend has forgotten everything: renew all locks.
+    Anew,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewed {
     StillOurs,
@@ -132,7 +140,7 @@ pub trait ConnectionLock: Send + Sync + 'static {
     async fn release(&self, seat: &Seat, fence: Fence) -> Result<Released, PresenceError>;
 
     /// Call it three times within [`Lifetimes::gateway`], else others take this gateway's seats.
-    async fn gateway_alive(&self, gateway: &Gateway) -> Result<(), PresenceError>;
+    async fn gateway_alive(&self, gateway: &Gateway) -> Result<SignOfLife, PresenceError>;
 
     /// Connections of this gateway that lost their seats. On [`News::LookAgain`] renew all locks. Within a
     /// tokio runtime.

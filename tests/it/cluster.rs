@@ -1,5 +1,6 @@
 //! Several nodes on one etcd: modules lost, frozen and given up under a room on air, and who keeps house.
 
+mod anchors;
 mod drain;
 mod housekeeping;
 mod leader;

@@ -126,8 +126,8 @@ async fn act(service: &RoomService, context: &Context, due: &Due) -> Result<bool
         Chore::Expire(_) => service.expire(room).await.map(|expired| expired.is_some()),
         Chore::FinishRemoval => service.finish_removal(room).await.map(|removal| removal == Removal::Done),
         Chore::EndStray => service.delete(room).await.map(|_| true),
-        Chore::Sweep(parts) => match context.directory.room(room) {
-            Some(view) => service.sweep(room, &view, parts).await,
+        Chore::Sweep(left) => match context.directory.room(room) {
+            Some(view) => service.sweep(room, &view, left).await,
             None => Ok(false),
         },
     }

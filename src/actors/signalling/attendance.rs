@@ -23,7 +23,7 @@ use crate::domain::signalling::methods::ActivityStatus;
 use crate::domain::signalling::notifications::{Notification, RoomMember};
 use crate::domain::signalling::{CloseCode, DisplayName};
 use crate::presence::{
-    Changed, Member, MemberRole, MemberStatus, News, NewsStream, PresenceError, Renewed, Replaced,
+    Changed, Member, MemberRole, MemberStatus, News, NewsStream, PresenceError, Renewed, Replaced, SignOfLife,
 };
 
 /// Members that timed out are found by looking: so often.
@@ -80,7 +80,7 @@ type Lists = Vec<(RoomId, Result<Vec<Member>, PresenceError>)>;
 
 pub enum Msg {
     Tick,
-    Shown(Result<(), PresenceError>),
+    Shown(Result<SignOfLife, PresenceError>),
     Renewed(Lost),
     Replaced(NewsStream<Replaced>, Option<News<Replaced>>),
     Changed(NewsStream<Changed>, Option<News<Changed>>),
@@ -159,13 +159,18 @@ impl Attendance {
         cx.run(renewals.buffer_unordered(AT_ONCE).collect::<Vec<_>>(), Msg::Renewed);
     }
 
-    fn shown(&mut self, outcome: Result<(), PresenceError>) {
+    fn shown(&mut self, outcome: Result<SignOfLife, PresenceError>, cx: &mut Cx<Self>) {
         self.showing = false;
         let up = outcome.is_ok();
+        if outcome == Ok(SignOfLife::Anew) {
+            // What it has forgotten, another connection could take.
+            self.shared.all_guests().iter().for_each(|guest| guest.renew_now());
+            self.renew(self.shared.now(), cx);
+        }
         if self.up.replace(up) != Some(up) {
             self.shared.context.metrics.set_presence_up(up);
             match outcome {
-                Ok(()) => tracing::info!("presence answers"),
+                Ok(_) => tracing::info!("presence answers"),
                 Err(error) => {
                     tracing::warn!(%error, "presence is away: who is connected stays, others must wait")
                 }
@@ -328,7 +333,7 @@ impl Behaviour for Attendance {
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::Tick => self.tick(cx),
-            Msg::Shown(outcome) => self.shown(outcome),
+            Msg::Shown(outcome) => self.shown(outcome, cx),
             Msg::Renewed(outcomes) => self.renewed(outcomes),
             Msg::Replaced(stream, Some(news)) => {
                 self.replaced(news);

@@ -44,7 +44,7 @@ impl MixerRoom {
         let key = (ours && !known).then_some(KeyClaim { state, key_revision });
         let numbers_from = self.numbers_from(wanted, view, sequence.as_ref());
         let numbers = Reservation::due(self.reserved, sequence)
-            .filter(|_| numbers_from.is_some_and(|from| from <= now));
+            .filter(|_| numbers_from.is_some_and(|from| from <= now) && !self.lost_its_numbers());
         let why = match (&key, &numbers) {
             (None, None) if self.reserved.is_none() => {
                 let reason = "waits for the numbers of the mixer it takes the room over from".into();
@@ -142,8 +142,9 @@ impl MixerRoom {
                     self.key.wrote(revision, Some(state));
                 }
                 if let Some(Reservation { from, ceiling, .. }) = numbers {
-                    let next = self.reserved.map_or(from, |r| r.next);
-                    self.reserved = Some(Reserved { next, ceiling });
+                    // `None`: what we had was lost while the write was under way.
+                    let next = self.reserved.map(|r| r.next).or(from);
+                    self.reserved = next.map(|next| Reserved { next, ceiling });
                     self.sequence.wrote(revision, Some(ceiling));
                 }
             }

@@ -362,11 +362,17 @@ impl World {
     /// FFmpeg gives a fragment, which here is a whole segment; `true` if that alone is news.
     fn fragment(&mut self, node: usize) -> bool {
         let now = self.now;
+        let live = self.view().live.filter(|live| live.status == LiveStatus::OnAir);
+        let heard = live.filter(|live| live.mixer_id == module(node)).map(|live| live.epoch);
         let (machine, world, _) = &mut self.mixers[node];
         if world.process.is_none() || world.dying {
             return false;
         }
         let Some(next) = &mut world.open else { return machine.warm(now) };
+        if heard == world.estate.port.map(|(_, epoch)| epoch) {
+            let highest = self.published.last().copied();
+            assert!(highest < Some(next.ceiling), "listeners are sent back from {highest:?} to {next:?}");
+        }
         assert!(self.published.insert(next.ceiling), "number {} published twice", next.ceiling);
         next.ceiling += 1;
         machine.produced(*next, now);

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use self::link::{Failure, Link};
 use super::{
     Acquisition, Changed, ConnectionLock, Lifetimes, Member, NewsStream, Presence, PresenceError, Renewed,
-    Replaced,
+    Replaced, SignOfLife,
 };
 use crate::domain::connection::{
     ConnectionId, Duplicate, Fence, Gateway, Holder, Joined, Released, Seat, Written,
@@ -114,11 +114,12 @@ impl ConnectionLock for RedisPresence {
         Ok(if freed { Released::Freed } else { Released::NotOurs })
     }
 
-    async fn gateway_alive(&self, gateway: &Gateway) -> Result<(), PresenceError> {
+    async fn gateway_alive(&self, gateway: &Gateway) -> Result<SignOfLife, PresenceError> {
         let Inner { link, options, scripts, .. } = &*self.inner;
         let mut call = scripts.alive.prepare_invoke();
         call.key(keys::gateway(gateway)).arg(ms(options.lifetimes.gateway));
-        Ok(link.run(&call).await?)
+        let known: bool = link.run(&call).await?;
+        Ok(if known { SignOfLife::Known } else { SignOfLife::Anew })
     }
 
     fn replacements(&self, gateway: &Gateway) -> NewsStream<Replaced> {
@@ -248,7 +249,7 @@ impl Scripts {
             renew: Script::new(include_str!("lua/renew.lua")),
             release: Script::new(include_str!("lua/release.lua")),
             withdraw: Script::new(include_str!("lua/withdraw.lua")),
-            alive: Script::new("redis.call('SET', KEYS[1], '', 'PX', ARGV[1]) return 1"),
+            alive: Script::new(include_str!("lua/alive.lua")),
             join: in_room(include_str!("lua/join.lua")),
             update: in_room(include_str!("lua/update.lua")),
             leave: in_room(include_str!("lua/leave.lua")),

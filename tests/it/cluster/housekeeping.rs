@@ -20,6 +20,8 @@ async fn forgotten_stuck_odd_and_left_behind() {
     store.put("/rooms/strange/meta", "not json".into()).await.unwrap();
     store.put("/rooms/strange/unknown", "{}".into()).await.unwrap();
     store.put("/rooms/ghost/sequence", r#"{"ceiling":1024,"discontinuity":0}"#.into()).await.unwrap();
+    store.put("/rooms/ghost/users/ann", r#"{"role":"anchor","createdAt":0}"#.into()).await.unwrap();
+    store.put("/rooms/nobodys/users/ann", r#"{"role":"anchor","createdAt":0}"#.into()).await.unwrap();
     store.put("/rooms/stuck/mixer", mixer("nobody").into()).await.unwrap();
     desk.post("/api/rooms", serde_json::json!({ "roomId": "idle" })).await;
     desk.room_on_air(ROOM).await;
@@ -34,20 +36,22 @@ async fn forgotten_stuck_odd_and_left_behind() {
     .await;
     within("it is told", LONG, async || {
         let done = actor(&desk, "housekeeper").await["observed"]["done"].clone();
-        done.as_array().is_some_and(|done| done.len() >= 3)
+        done.as_array().is_some_and(|done| done.len() >= 4)
     })
     .await;
     let housekeeper = actor(&desk, "housekeeper").await;
     let odd = housekeeper["observed"]["oddKeys"].as_array().unwrap();
     assert_eq!(odd.len(), 2, "{housekeeper:#}");
     let done = housekeeper["observed"]["done"].as_array().unwrap();
-    for (room, action) in [("idle", "never_started"), ("ghost", "sweep"), ("stuck", "sweep")] {
+    for (room, action) in
+        [("idle", "never_started"), ("ghost", "sweep"), ("nobodys", "sweep"), ("stuck", "sweep")]
+    {
         let entry = done.iter().find(|d| d["room"] == room).unwrap_or_else(|| panic!("{housekeeper:#}"));
         assert_eq!(entry["action"], action);
         assert!(entry["reason"].as_str().is_some_and(|r| r.len() > 10));
     }
     let metrics = request("GET", &format!("{}/metrics", desk.ops), &[], None).await.text();
-    assert!(metrics.contains("stentor_housekeeping_actions_total{action=\"sweep\"} 2"), "{metrics}");
+    assert!(metrics.contains("stentor_housekeeping_actions_total{action=\"sweep\"} 3"), "{metrics}");
     store.delete("/rooms/strange/unknown").await.unwrap();
     within("what is mended is no longer shown", LONG, async || {
         actor(&desk, "housekeeper").await["observed"]["oddKeys"].as_array().is_some_and(|o| o.len() == 1)

@@ -7,6 +7,7 @@ use stentor::domain::connection::{Duplicate, Fence, Joined, Written};
 use stentor::presence::redis::{RedisOptions, RedisPresence};
 use stentor::presence::{
     Acquisition, Changed, ConnectionLock, Lifetimes, News, NewsStream, Presence, PresenceError, Renewed,
+    SignOfLife,
 };
 use tokio::time::{Instant, timeout};
 
@@ -55,6 +56,22 @@ async fn the_fence_rises_across_a_flush() {
     assert!(after > before, "{after:?} after {before:?}");
     assert_eq!(one.lock.renew(&ann, &held, before).await.unwrap(), Renewed::Lost);
     assert_eq!(one.presence.update(&room(), &member("ann", before)).await.unwrap(), Written::Fenced);
+}
+
+#[actix::test]
+async fn a_gateway_learns_that_redis_has_forgotten_it_whatever_it_asked_since() {
+    let on = OnRedis::start().await;
+    let one = on.instance();
+    let (ann, held) = (seat("ann"), holder(1, "a"));
+    let fence = one.take(&ann, &held).await;
+    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Anew);
+    one.lock.renew(&ann, &held, fence).await.unwrap();
+    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Known);
+    on.redis.flush();
+    one.lock.renew(&ann, &held, fence).await.unwrap();
+    one.take(&seat("bob"), &holder(1, "b")).await;
+    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Anew);
+    assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), SignOfLife::Known);
 }
 
 #[actix::test]

@@ -1,12 +1,13 @@
 //! FFmpeg and Janus dying or freezing under a room: its listeners lose a moment, and nothing else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stentor::probe::{Heard, Listener, Mode};
 
 use super::{assert_only, tuned_in};
+use crate::support::caller::Caller;
 use crate::support::node::{Node, is_alive, signal, until_gone};
 use crate::support::studio::{Speaker, Studio};
 use crate::support::{PATIENCE, until};
@@ -52,7 +53,7 @@ async fn a_killed_janus_is_back_with_its_rooms_and_the_restart_has_its_reason() 
     let studio = Studio::managed(&node).await;
     until("the room forwards again", async || studio.forwarders("live").await.len() == 1).await;
     let _speaker = studio.speak(&node, "live", 660).await;
-    let heard = listener.hear_until(660.0, std::time::Instant::now() + PATIENCE).await.unwrap();
+    let heard = listener.hear_until(660.0, Instant::now() + PATIENCE).await.unwrap();
     assert_eq!((heard.gaps, heard.violations), (vec![], vec![]));
     until_gone(&ffmpeg);
     assert_eq!(studio.marked_rooms().await, ["live"]);
@@ -77,6 +78,33 @@ async fn a_frozen_janus_is_replaced() {
     let studio = Studio::managed(&node).await;
     let _speaker = studio.speak(&node, "live", 660).await;
     tuned_in(&node.target("live").await, Mode::Parts, 660.0).await;
+}
+
+#[actix::test]
+async fn after_a_killed_janus_its_anchors_are_told_and_heard_again() {
+    let node = Node::start(&[]).await;
+    node.room_on_air("live").await;
+    let made = node.post("/api/rooms/live/users", json!({ "role": "anchor", "userId": "anna" })).await.json();
+    let token = made["token"].as_str().unwrap();
+    let mut anna = Caller::connect(&node.ws, token, "&clientId=a").await;
+    let (joined, _media) = anna.speak(440).await;
+    let mut listener = tuned_in(&node.target("live").await, Mode::Parts, 440.0).await;
+    let victim = node.children("janus");
+    let since = Instant::now();
+    signal(victim[0], Signal::KILL);
+    let told = anna.note("reconnect", |_| true).await;
+    eprintln!("the anchor is told {:?} after the loss of its Janus: {told}", since.elapsed());
+    let (mut anna, again) = Caller::come_back(&node.ws, token, &joined["jtoken"]).await;
+    eprintln!("the room is back after {:?}", since.elapsed());
+    assert_eq!(again["resume"], false);
+    let _media = anna.offer(660).await;
+    listener.hear_until(660.0, Instant::now() + PATIENCE).await.unwrap();
+    eprintln!("the anchor is heard again after {:?}", since.elapsed());
+    let studio = Studio::managed(&node).await;
+    assert_eq!(
+        (studio.marked_rooms().await, studio.forwarders("live").await.len()),
+        (vec!["live".into()], 1)
+    );
 }
 
 /// The room `live` at 440 Hz, and who hears it.

@@ -1,8 +1,11 @@
 //! Cuts and deaths: a client cut off, a gateway killed, Redis stopped.
 
+use std::time::Instant;
+
 use serde_json::json;
 use stentor::probe::hearing::level;
 
+use crate::support::redis::Redis;
 use crate::support::stage::Stage;
 
 /// A second of audio, in frames.
@@ -107,4 +110,38 @@ async fn while_redis_is_away_who_is_connected_talks_on_and_others_wait() {
         ["anna", "bert"].iter().all(|user| members.iter().any(|m| m["userId"] == *user))
     };
     anna.note("roomStatus", names).await;
+}
+
+#[actix::test]
+async fn when_redis_has_forgotten_everything_nobody_stays_connected_twice() {
+    let mut stage = Stage::pair(&[]).await;
+    twice_at_most_for_a_while(&mut stage, "anna", |redis| redis.flush()).await;
+    let restart = |redis: &mut Redis| {
+        redis.stop();
+        redis.run();
+    };
+    twice_at_most_for_a_while(&mut stage, "bert", restart).await;
+}
+
+/// Until those who are connected have their locks again, another client of theirs may get in.
+async fn twice_at_most_for_a_while(stage: &mut Stage, user: &str, forget: impl FnOnce(&mut Redis)) {
+    let mut first = stage.connect(0, user, "&clientId=tab-1").await;
+    first.call("join", json!({})).await.unwrap();
+    forget(&mut stage.redis);
+    let mut second = stage.connect(1, user, "&clientId=tab-2").await;
+    let got_in = second.call("join", json!({})).await.is_ok();
+    let since = Instant::now();
+    let (closed, left) = tokio::select! {
+        code = first.closed() => (code, &mut second),
+        code = second.closed() => (code, &mut first),
+    };
+    eprintln!(
+        "{user}: the second got in: {got_in}; the other is closed ({closed}) after {:?}",
+        since.elapsed()
+    );
+    left.call("keepalive", json!({ "status": "onair" })).await.unwrap();
+    for gateway in 0..2 {
+        let mut third = stage.connect(gateway, user, "&clientId=tab-3").await;
+        assert_eq!(third.closed().await, 4423, "the one that is left has the lock");
+    }
 }

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::webrtc::WebRtcClient;
-use super::{PATIENCE, opus};
+use super::{PATIENCE, opus, pause_async};
 
 pub struct Caller {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -29,6 +29,23 @@ impl Caller {
         let opened = tokio::time::timeout(PATIENCE, connect_async(request)).await.expect("an answer in time");
         let (socket, _) = opened.expect("an upgrade");
         Self { socket, notes: VecDeque::new(), closed: None, next_id: 0 }
+    }
+
+    /// As an app that was told to reconnect: connects as the client `a` and joins with what it was given, again
+    /// while it is told to try later. The result of the join.
+    pub async fn come_back(base: &str, token: &str, jtoken: &Value) -> (Self, Value) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let mut caller = Self::connect(base, token, "&clientId=a").await;
+            match caller.call("join", json!({ "jtoken": jtoken })).await {
+                Ok(joined) => return (caller, joined),
+                Err(error) => {
+                    let wait = error["data"]["retryable"] == true || !error["closed"].is_null();
+                    assert!(wait && tokio::time::Instant::now() < end, "{error}");
+                }
+            }
+            pause_async().await;
+        }
     }
 
     /// The result of a call, or its error.

@@ -6,7 +6,9 @@
 if redis.call('EXISTS', KEYS[4]) == 1 then
   return {'0', 'withdrawn', '', '', ''}
 end
-redis.call('SET', KEYS[3], '', 'PX', ARGV[8])
+if redis.call('PEXPIRE', KEYS[3], ARGV[8]) == 0 then
+  redis.call('SET', KEYS[3], '', 'PX', ARGV[8])
+end
 
 local held = redis.call('HMGET', KEYS[1], 'gateway', 'connection', 'client')
 local claim

@@ -2,7 +2,9 @@
 -- KEYS  lock, mark, gateway of the holder
 -- ARGV  fence, gateway, connection, client, lock_ms, mark_ms, gateway_ms
 -- gives 1 if the seat is still the holder's, 0 if not
-redis.call('SET', KEYS[3], '', 'PX', ARGV[7])
+if redis.call('PEXPIRE', KEYS[3], ARGV[7]) == 0 then
+  redis.call('SET', KEYS[3], '', 'PX', ARGV[7])
+end
 local held = redis.call('HGET', KEYS[1], 'fence')
 local mark = redis.call('GET', KEYS[2])
 if held and held ~= ARGV[1] then

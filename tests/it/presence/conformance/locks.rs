@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use stentor::domain::connection::{ConnectionId, Duplicate, Fence, Gateway, Holder, Released, Seat};
 use stentor::domain::ids::RoomId;
-use stentor::presence::{Acquisition, News, Renewed, Replaced};
+use stentor::presence::{Acquisition, News, Renewed, Replaced, SignOfLife};
 
 use super::{Subject, attentive, gateway, holder, next, seat, with_client};
 
@@ -50,9 +50,10 @@ pub async fn a_renewed_lock_stays_and_a_neglected_one_ends(subject: &impl Subjec
         assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), Renewed::StillOurs);
         assert_eq!(one.refused(&ann, &holder(2, "b")).await, held);
     }
-    for _ in 0..16 {
+    for sign in 0..16 {
         subject.pass(2 * SECOND);
-        one.lock.gateway_alive(&gateway(1)).await.unwrap();
+        let known = if sign == 0 { SignOfLife::Anew } else { SignOfLife::Known };
+        assert_eq!(one.lock.gateway_alive(&gateway(1)).await.unwrap(), known);
     }
     let later = one.take(&ann, &holder(2, "b")).await;
     assert!(later > fence);

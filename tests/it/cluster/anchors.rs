@@ -1,0 +1,231 @@
+//! Anchors over several nodes, each Janus with a node of its own: one dies, freezes, or loses only its node.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use stentor::domain::ids::RoomId;
+use stentor::probe::hearing::level;
+use stentor::probe::listener::Target;
+use stentor::probe::{Listener, Mode};
+
+use super::{LONG, ROOM, TTL, member, within};
+use crate::rooms::tuned_in;
+use crate::support::caller::Caller;
+use crate::support::etcd::Etcd;
+use crate::support::janus::TestJanus;
+use crate::support::node::{Node, signal};
+use crate::support::redis::Redis;
+use crate::support::studio::Studio;
+use crate::support::until;
+use crate::support::webrtc::WebRtcClient;
+
+/// A second of audio, in frames.
+const SECOND: u64 = 50;
+
+/// In the order in which they end.
+struct House {
+    desk: Node,
+    gate: Node,
+    mixer: Node,
+    /// `j1` and `j2`; each drives the Janus of the same index.
+    nodes: Vec<Node>,
+    januses: Vec<TestJanus>,
+    _redis: Redis,
+    _etcd: Etcd,
+}
+
+#[actix::test]
+async fn anchors_of_a_janus_that_died_with_its_node_are_told_and_heard_from_another() {
+    let mut house = House::start(TTL).await;
+    let (mut anna, jtoken, _media) = house.anchor(440).await;
+    let mut listener = house.listener(440.0).await;
+    let lost = house.janus().await;
+    let since = Instant::now();
+    signal(house.pid(lost), Signal::KILL);
+    house.nodes[lost].kill();
+    let told = anna.note("reconnect", |_| true).await;
+    eprintln!("the anchor is told {:?} after the loss of its Janus: {told}", since.elapsed());
+    assert_eq!(told["reason"], "janus_moved");
+    let (_anna, _media) = house.back(&jtoken, 660).await;
+    heard(&mut listener, 660.0).await;
+    eprintln!("the anchor is heard again {:?} after the loss of its Janus", since.elapsed());
+    assert_eq!(house.janus().await, 1 - lost);
+}
+
+#[actix::test]
+async fn a_janus_node_killed_and_started_again_finds_its_janus_as_it_was_and_nobody_notices() {
+    let mut house = House::start("10s").await;
+    let (mut anna, _, media) = house.anchor(440).await;
+    let (mut bert, _, _tone) = house.anchor_named("bert", 660).await;
+    let mut listener = house.listener(440.0).await;
+    let (before, ffmpeg, at) =
+        (house.room().await, house.mixer.children("ffmpeg"), media.hear(SECOND).await.len());
+    assert!(at > 0);
+    let (node, progress) = (house.janus().await, media.progress());
+    house.nodes[node].kill();
+    let since = Instant::now();
+    house.nodes[node].run();
+    house.nodes[node].ready().await;
+    let rebuilt = async || {
+        let node = &house.nodes[node];
+        let rooms = node.states_of("janus_room").await;
+        let link = node.states_of("janus_gateway").await;
+        let up = link.first().is_some_and(|link| link["state"] == "up");
+        up && rooms.len() == 1 && house.room().await["status"] == "onair"
+    };
+    within("it is rebuilt", LONG, rebuilt).await;
+    eprintln!("rebuilt {:?} after the start of the janus node", since.elapsed());
+    let listened = listener.hear(Duration::from_secs(4)).await.unwrap();
+    assert_eq!((&listened.gaps, &listened.violations), (&vec![], &vec![]));
+    assert!(listened.level(440.0) > 0.03 && listened.level(660.0) > 0.03);
+    assert_eq!(house.mixer.children("ffmpeg"), ffmpeg);
+    assert_eq!(house.room().await["epoch"], before["epoch"]);
+    assert_eq!(house.room().await["janus"]["id"], before["janus"]["id"]);
+    let studio = house.studio(node).await;
+    assert_eq!((studio.marked_rooms().await, studio.forwarders(ROOM).await.len()), (vec![ROOM.into()], 1));
+
+    let now = media.until("media flows on", |p| p.sent >= progress.sent + 5 * SECOND).await;
+    let (sent, received) = (now.sent - progress.sent, now.received - progress.received);
+    assert!(received + SECOND > sent, "{received} frames received while {sent} were sent");
+    assert!(level(&media.hear(SECOND).await, 660.0) > 0.05);
+    for caller in [&mut anna, &mut bert] {
+        caller.call("keepalive", json!({ "status": "onair" })).await.unwrap();
+        assert_eq!(caller.call("leave", json!({})).await, Ok(json!({})), "it has its session");
+    }
+}
+
+#[actix::test]
+async fn a_frozen_janus_is_left_and_when_it_goes_on_nothing_is_doubled() {
+    let house = House::start(TTL).await;
+    let (mut anna, jtoken, _media) = house.anchor(440).await;
+    let mut listener = house.listener(440.0).await;
+    let frozen = house.janus().await;
+    let since = Instant::now();
+    signal(house.pid(frozen), Signal::STOP);
+    within("it is known to be dead", LONG, async || house.health(frozen).await == "unhealthy").await;
+    eprintln!("taken for dead {:?} after it was frozen", since.elapsed());
+    let told = anna.note("reconnect", |_| true).await;
+    eprintln!("the anchor is told after {:?}: {told}", since.elapsed());
+    let (_anna, media) = house.back(&jtoken, 660).await;
+    heard(&mut listener, 660.0).await;
+    eprintln!("the anchor is heard again {:?} after its Janus was frozen", since.elapsed());
+    assert_eq!(house.janus().await, 1 - frozen);
+    let epoch = house.room().await["epoch"].clone();
+
+    signal(house.pid(frozen), Signal::CONT);
+    let (old, new) = (house.studio(frozen).await, house.studio(1 - frozen).await);
+    until("its room is destroyed", async || old.marked_rooms().await.is_empty()).await;
+    within("it is well again", LONG, async || house.health(frozen).await == "healthy").await;
+    assert_eq!((new.marked_rooms().await, new.forwarders(ROOM).await.len()), (vec![ROOM.into()], 1));
+    listener.hear(Duration::from_millis(200)).await.unwrap();
+    let before = listener.playlist().segments.last().map(|s| s.discontinuity);
+    let listened = listener.hear(Duration::from_secs(3)).await.unwrap();
+    assert!(listened.level(660.0) > 0.03 && listened.level(440.0) < 0.01, "the old one is not heard");
+    assert_eq!(listener.playlist().segments.last().map(|s| s.discontinuity), before);
+    assert_eq!((house.room().await["epoch"].clone(), house.janus().await), (epoch, 1 - frozen));
+    let sent = media.progress().sent;
+    media.until("media goes on", |p| p.sent > sent + SECOND).await;
+}
+
+impl House {
+    /// The room is on air.
+    async fn start(ttl: &str) -> Self {
+        let (etcd, redis) = (Etcd::start(), Redis::start());
+        let (januses, url) = (vec![TestJanus::start().await, TestJanus::start().await], redis.url());
+        let shared =
+            [("rooms.heartbeat_ttl", ttl), ("presence.kind", "redis"), ("presence.redis.url", url.as_str())];
+        let desk = member(&etcd, "desk", "rooms", &shared).await;
+        let mixer = member(&etcd, "m1", "mixer,hls", &shared).await;
+        let mut nodes = Vec::new();
+        for (n, janus) in januses.iter().enumerate() {
+            let settings = [&external(janus)[..], &shared].concat();
+            nodes.push(member(&etcd, &format!("j{}", n + 1), "janus", &settings).await);
+        }
+        let settings = [&external(&januses[0])[..], &shared].concat();
+        let gate = member(&etcd, "gate", "gateway", &settings).await;
+        desk.room_on_air(ROOM).await;
+        Self { desk, gate, mixer, nodes, januses, _redis: redis, _etcd: etcd }
+    }
+
+    async fn room(&self) -> Value {
+        self.desk.get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone()
+    }
+
+    /// Index of the Janus that has the room.
+    async fn janus(&self) -> usize {
+        usize::from(self.room().await["janus"]["id"] == "j2")
+    }
+
+    fn pid(&self, janus: usize) -> i32 {
+        self.januses[janus].janus.pid().unwrap() as i32
+    }
+
+    /// What the module says of itself.
+    async fn health(&self, janus: usize) -> Value {
+        let (modules, id) = (self.desk.get("/api/modules").await.json(), format!("j{}", janus + 1));
+        let all = modules["januses"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|m| m["id"] == id).unwrap_or_default()["status"].clone()
+    }
+
+    async fn studio(&self, janus: usize) -> Studio {
+        Studio::at(&self.januses[janus].connect_options(), &self.nodes[janus]).await
+    }
+
+    async fn token(&self, user: &str) -> String {
+        let wanted = json!({ "role": "anchor", "userId": user });
+        let made = self.desk.post(&format!("/api/rooms/{ROOM}/users"), wanted).await;
+        made.json()["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Anna on air, with the token that brings her back.
+    async fn anchor(&self, hz: u32) -> (Caller, Value, WebRtcClient) {
+        self.anchor_named("anna", hz).await
+    }
+
+    async fn anchor_named(&self, user: &str, hz: u32) -> (Caller, Value, WebRtcClient) {
+        let mut caller = Caller::connect(&self.gate.ws, &self.token(user).await, "&clientId=a").await;
+        let (joined, media) = caller.speak(hz).await;
+        (caller, joined["jtoken"].clone(), media)
+    }
+
+    /// Anna comes back, finds nothing of her media, and offers anew.
+    async fn back(&self, jtoken: &Value, hz: u32) -> (Caller, WebRtcClient) {
+        let token = self.token("anna").await;
+        let (mut caller, joined) = Caller::come_back(&self.gate.ws, &token, jtoken).await;
+        assert_eq!(joined["resume"], false);
+        let media = caller.offer(hz).await;
+        (caller, media)
+    }
+
+    async fn listener(&self, hz: f64) -> Listener {
+        let target = Target {
+            base_url: self.mixer.hls.clone(),
+            room: RoomId::new(ROOM).unwrap(),
+            token: self.desk.token(ROOM).await,
+            ffmpeg: "ffmpeg".into(),
+        };
+        tuned_in(&target, Mode::Parts, hz).await
+    }
+}
+
+fn external(janus: &TestJanus) -> [(&str, &str); 4] {
+    [
+        ("janus.mode", "external"),
+        ("janus.url", janus.janus.url()),
+        ("janus.api_secret", janus.options.api_secret.0.as_str()),
+        ("janus.admin_key", janus.options.admin_key.0.as_str()),
+    ]
+}
+
+/// By the same listener, whatever it misses meanwhile.
+async fn heard(listener: &mut Listener, hz: f64) {
+    let end = Instant::now() + LONG;
+    loop {
+        let listened = listener.hear(Duration::from_millis(300)).await;
+        if listened.is_ok_and(|heard| heard.level(hz) > 0.03) {
+            return;
+        }
+        assert!(Instant::now() < end, "{hz} Hz is not heard");
+    }
+}
