@@ -1,6 +1,6 @@
 # The commands of the house; each installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster test check bench build
+.PHONY: help demo cluster test faults check bench build
 
 BROWSER := tests/browser
 BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_modules/.package-lock.json)
@@ -24,6 +24,12 @@ test: ## Installs and starts what the tests need, and runs them all
 	cargo build
 	cargo test -- --skip alone::
 	cargo test --test it -- --test-threads=1 alone::
+
+faults: ## Every fault on real processes: what was lost, how long it took, the goal
+	@scripts/setup.sh test
+	@rm -f target/faults.tsv
+	FAULT_TABLE=$(CURDIR)/target/faults.tsv cargo test --test it -- --test-threads=1 faults:: cluster failures alone::cluster
+	@printf 'FAULT\tLOST\tTOOK\tGOAL\n' | cat - target/faults.tsv | column -t -s "$$(printf '\t')"
 
 check: ## Format, lints, rules of the house
 	@scripts/setup.sh build

@@ -39,6 +39,7 @@ tmux|has tmux
 wrk|has wrk
 iproute2|has ip
 faketime|has faketime
+bsdextrautils|has column
 nodejs|has node
 npm|has npm
 curl|has curl

@@ -1,10 +1,10 @@
-//! The resume token of an anchor (`jtoken`): what names its session inside, sealed for one user, room and epoch.
+//! The resume token of an anchor (`jtoken`): what names its session inside, sealed for one user and Janus room.
 //!
 //! AES-256-GCM under a key made from the installation's secret, so every node of a cluster opens what any of them
 //! sealed. Owns: the format and the check of its age. Never does: read a clock, or know what it carries.
 //!
 //! ```text
-//! base64url( nonce (12) ‖ AES-256-GCM( {content, issued, expires} ) ‖ tag (16) )     AAD: user, room, epoch
+//! base64url( nonce (12) ‖ AES-256-GCM( {content, issued, expires} ) ‖ tag (16) )     AAD: user, room, Janus, its room
 //! ```
 
 use std::time::Duration;
@@ -17,25 +17,27 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::secrets::{Secrets, derive};
-use crate::domain::ids::{Epoch, RoomId, UnixMs};
+use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 
 /// Longer is no token of ours; refused before anything is decoded.
 const MAX_LEN: usize = 2048;
 const NONCE_LEN: usize = 12;
 const LABEL: &[u8] = b"stentor resume token";
 
-/// Whom a token is good for, and for which assignment of the room.
+/// Whom a token is good for, and where the media are. Not the epoch: a move of the mixer raises it, and leaves the
+/// anchors' sessions as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
     pub user: String,
     pub room: RoomId,
-    pub epoch: Epoch,
+    pub janus: ModuleId,
+    pub janus_room_id: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// Altered, made up, or sealed for another user, room or epoch: the cipher does not say which.
-    #[error("the resume token is not for this user, room and epoch")]
+    /// Altered, made up, or sealed for another user, room or Janus room: the cipher does not say which.
+    #[error("the resume token is not for this user and Janus room")]
     Refused,
     #[error("the resume token has expired")]
     Expired,
@@ -97,11 +99,11 @@ impl Bound {
     /// Each text with its length before it, so that no two bounds give the same bytes.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for text in [self.user.as_str(), self.room.as_str()] {
+        for text in [self.user.as_str(), self.room.as_str(), self.janus.as_str()] {
             bytes.extend((text.len() as u64).to_be_bytes());
             bytes.extend(text.as_bytes());
         }
-        bytes.extend(self.epoch.0.to_be_bytes());
+        bytes.extend(self.janus_room_id.to_be_bytes());
         bytes
     }
 }
@@ -141,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn for_another_user_room_or_epoch_it_is_refused(
+        fn for_another_user_or_janus_room_it_is_refused(
             a in bounds(), b in bounds(), content: u64,
         ) {
             let seal = seal(7);
@@ -171,11 +173,12 @@ mod tests {
     fn bounds() -> impl Strategy<Value = Bound> {
         let user = prop::sample::select(vec!["a", "aa", "aaa", "aaab"]);
         let room = prop::sample::select(vec!["aaa", "aaab", "baaa"]);
-        (user, room, 0..3u64).prop_map(|(user, room, epoch)| bound(user, room, epoch))
+        (user, room, 0..3u32).prop_map(|(user, room, number)| bound(user, room, number))
     }
 
-    fn bound(user: &str, room: &str, epoch: u64) -> Bound {
-        Bound { user: user.to_owned(), room: RoomId::new(room).unwrap(), epoch: Epoch(epoch) }
+    fn bound(user: &str, room: &str, janus_room_id: u32) -> Bound {
+        let (room, janus) = (RoomId::new(room).unwrap(), ModuleId::new("j1").unwrap());
+        Bound { user: user.to_owned(), room, janus, janus_room_id }
     }
 
     fn seal(byte: u8) -> Seal {

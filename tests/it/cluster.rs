@@ -17,12 +17,15 @@ use stentor::probe::{Listener, Mode};
 
 use crate::rooms::{node_on_etcd, tuned_in};
 use crate::support::etcd::Etcd;
+use crate::support::fault_table::recovered;
 use crate::support::node::Node;
 use crate::support::studio::{Speaker, Studio};
 use crate::support::until;
 
 /// Short, so that a loss is noticed soon; etcd grants nothing below 2 s.
 const TTL: &str = "3s";
+/// Twelve seconds are the goal for heartbeats of ten.
+const TTL_GOAL: Duration = Duration::from_secs(5);
 const ROOM: &str = "live";
 const HZ: f64 = 440.0;
 
@@ -84,7 +87,12 @@ impl Cluster {
         within("the room moves", LONG, moved).await;
         let owner = self.owner().await;
         let listener = tuned_in(&self.target(owner).await, Mode::Parts, HZ).await;
-        eprintln!("heard again {:?} after the loss of m{}", since.elapsed(), left + 1);
+        recovered(
+            "loss of a mixer node (TTL 3 s): heard again",
+            "media until then",
+            since.elapsed(),
+            TTL_GOAL,
+        );
         (owner, listener)
     }
 }

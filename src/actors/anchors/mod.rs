@@ -22,14 +22,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::actors::context::Context;
 use crate::actors::kernel::ActorRef;
-use crate::auth::{Seal, Secrets};
-use crate::domain::anchor::{End, Nowhere, Place, SessionIds, Timing};
-use crate::domain::ids::{ModuleId, Pin, RoomId};
+use crate::auth::{Bound, Seal, Secrets};
+use crate::domain::anchor::{End, Nowhere, Place, Timing};
+use crate::domain::ids::{Pin, RoomId};
 use crate::janus::{Candidate, Quality};
 pub use januses::{Januses, Local, NoJanus};
 
@@ -60,17 +60,9 @@ pub struct Join {
     pub resume_token: Option<ResumeToken>,
 }
 
-/// A sealed [`Ticket`]. Never printed.
+/// The session's ids, sealed. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResumeToken(pub String);
-
-/// What is inside of a resume token.
-#[derive(Serialize, Deserialize)]
-struct Ticket {
-    ids: SessionIds,
-    janus: ModuleId,
-    janus_room_id: u32,
-}
 
 /// In the room.
 #[derive(Debug)]
@@ -244,14 +236,14 @@ impl Drop for Line {
     }
 }
 
-impl Ticket {
-    fn fits(&self, place: &Place) -> bool {
-        self.janus == place.janus && self.janus_room_id == place.janus_room_id
-    }
-}
-
 impl fmt::Debug for ResumeToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResumeToken(******)")
     }
+}
+
+/// What a resume token holds for: this user, as long as the room's media are where they are.
+fn bound(user: &str, room: &RoomId, place: &Place) -> Bound {
+    let (janus, janus_room_id) = (place.janus.clone(), place.janus_room_id);
+    Bound { user: user.to_owned(), room: room.clone(), janus, janus_room_id }
 }

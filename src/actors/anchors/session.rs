@@ -12,10 +12,9 @@ use tokio::sync::mpsc;
 use super::calls::{Call, after, answered};
 use super::open::{self, Opened};
 use super::supervisor::JoinReply;
-use super::{AnchorParts, CallError, JoinError, Line, ResumeToken, SessionEvent, SessionStatus, Ticket};
+use super::{AnchorParts, CallError, JoinError, Line, ResumeToken, SessionEvent, SessionStatus, bound};
 use crate::actors::context::dice;
 use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
-use crate::auth::Bound;
 use crate::domain::anchor::{Anchor, ClaimFailure, Effect, End, Heard, Place, SessionIds, State};
 use crate::domain::ids::{Pin, RoomId};
 use crate::domain::plan::Plan;
@@ -248,10 +247,9 @@ impl JanusSession {
     fn resume_token(&self) -> Option<ResumeToken> {
         let place = self.machine.place();
         let ids = self.session.as_ref()?.ids();
-        let ticket = Ticket { ids, janus: place.janus.clone(), janus_room_id: place.janus_room_id };
-        let bound = Bound { user: self.user.to_string(), room: self.room.clone(), epoch: place.epoch };
+        let bound = bound(&self.user, &self.room, place);
         let context = &self.parts.context;
-        let sealed = self.parts.seal.seal(ticket, &bound, context.clock.wall(), context.config.rooms.max_age);
+        let sealed = self.parts.seal.seal(ids, &bound, context.clock.wall(), context.config.rooms.max_age);
         Some(ResumeToken(sealed))
     }
 

@@ -10,12 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::open;
 use super::session::{self, Attached, JanusSession};
-use super::{AnchorParts, Anchors, Join, JoinError, Line, Moderation, ModerationError, SessionEvent, Ticket};
+use super::{AnchorParts, Anchors, Join, JoinError, Line, Moderation, ModerationError, SessionEvent, bound};
 use crate::actors::kernel::{
     ActorRef, Behaviour, ChildDown, ChildSpec, Cx, Message, Observed, RestartPolicy, Stopping,
 };
 use crate::actors::news::News;
-use crate::auth::Bound;
 use crate::domain::anchor::{End, Nowhere, Place, SessionIds};
 use crate::domain::ids::{Pin, RoomId};
 
@@ -111,10 +110,8 @@ impl AnchorSupervisor {
             return Err(JoinError::WrongPin);
         }
         let claim = join.resume_token.as_ref().and_then(|token| {
-            let bound = Bound { user: join.user.to_string(), room: join.room.clone(), epoch: place.epoch };
-            let ticket: Ticket =
-                self.parts.seal.open(&token.0, &bound, self.parts.context.clock.wall()).ok()?;
-            ticket.fits(&place).then_some(ticket.ids)
+            let bound = bound(&join.user, &join.room, &place);
+            self.parts.seal.open(&token.0, &bound, self.parts.context.clock.wall()).ok()
         });
         Ok((place, meta.pin.clone(), claim))
     }

@@ -151,7 +151,7 @@ fn folders_in(temporary: &TempDir) -> usize {
 }
 
 /// Pid and name of the process and of all below it.
-fn tree(root: i32) -> Vec<(i32, String)> {
+pub fn tree(root: i32) -> Vec<(i32, String)> {
     let entries =
         std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
     let all: Vec<(i32, i32, String)> = entries.filter_map(parent_and_name).collect();

@@ -2,6 +2,7 @@
 //! these one by one, after the others.
 
 mod browser;
+mod cluster;
 mod demo;
 mod hundred;
 mod page;

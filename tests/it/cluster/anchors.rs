@@ -9,10 +9,11 @@ use stentor::probe::hearing::level;
 use stentor::probe::listener::Target;
 use stentor::probe::{Listener, Mode};
 
-use super::{LONG, ROOM, TTL, member, within};
+use super::{LONG, ROOM, TTL, TTL_GOAL, member, within};
 use crate::rooms::tuned_in;
 use crate::support::caller::Caller;
 use crate::support::etcd::Etcd;
+use crate::support::fault_table::recovered;
 use crate::support::janus::TestJanus;
 use crate::support::node::{Node, signal};
 use crate::support::redis::Redis;
@@ -45,11 +46,15 @@ async fn anchors_of_a_janus_that_died_with_its_node_are_told_and_heard_from_anot
     signal(house.pid(lost), Signal::KILL);
     house.nodes[lost].kill();
     let told = anna.note("reconnect", |_| true).await;
-    eprintln!("the anchor is told {:?} after the loss of its Janus: {told}", since.elapsed());
     assert_eq!(told["reason"], "janus_moved");
     let (_anna, _media) = house.back(&jtoken, 660).await;
     heard(&mut listener, 660.0).await;
-    eprintln!("the anchor is heard again {:?} after the loss of its Janus", since.elapsed());
+    recovered(
+        "kill -9 Janus and its node (TTL 3 s): anchors heard",
+        "media until then",
+        since.elapsed(),
+        TTL_GOAL,
+    );
     assert_eq!(house.janus().await, 1 - lost);
 }
 
@@ -75,7 +80,12 @@ async fn a_janus_node_killed_and_started_again_finds_its_janus_as_it_was_and_nob
         up && rooms.len() == 1 && house.room().await["status"] == "onair"
     };
     within("it is rebuilt", LONG, rebuilt).await;
-    eprintln!("rebuilt {:?} after the start of the janus node", since.elapsed());
+    recovered(
+        "kill -9 janus node, its Janus lives: rebuilt",
+        "nothing",
+        since.elapsed(),
+        Duration::from_secs(2),
+    );
     let listened = listener.hear(Duration::from_secs(4)).await.unwrap();
     assert_eq!((&listened.gaps, &listened.violations), (&vec![], &vec![]));
     assert!(listened.level(440.0) > 0.03 && listened.level(660.0) > 0.03);
@@ -104,12 +114,12 @@ async fn a_frozen_janus_is_left_and_when_it_goes_on_nothing_is_doubled() {
     let since = Instant::now();
     signal(house.pid(frozen), Signal::STOP);
     within("it is known to be dead", LONG, async || house.health(frozen).await == "unhealthy").await;
-    eprintln!("taken for dead {:?} after it was frozen", since.elapsed());
-    let told = anna.note("reconnect", |_| true).await;
-    eprintln!("the anchor is told after {:?}: {told}", since.elapsed());
+    recovered("SIGSTOP Janus: taken for dead", "the calls", since.elapsed(), Duration::from_secs(5));
+    anna.note("reconnect", |_| true).await;
     let (_anna, media) = house.back(&jtoken, 660).await;
     heard(&mut listener, 660.0).await;
-    eprintln!("the anchor is heard again {:?} after its Janus was frozen", since.elapsed());
+    let goal = Duration::from_secs(8);
+    recovered("SIGSTOP Janus: anchors heard elsewhere", "media until then", since.elapsed(), goal);
     assert_eq!(house.janus().await, 1 - frozen);
     let epoch = house.room().await["epoch"].clone();
 

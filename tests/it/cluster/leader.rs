@@ -1,9 +1,10 @@
 //! One of the nodes with the role `rooms` keeps house.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{LONG, ROOM, actor, leader_of, leads, member, within};
 use crate::support::etcd::Etcd;
+use crate::support::fault_table::recovered;
 use crate::support::node::request;
 use crate::support::until;
 
@@ -25,7 +26,8 @@ async fn there_is_one_leader_and_another_when_it_dies_or_leaves() {
     desks[first].kill();
     let killed = Instant::now();
     within("the other leads", LONG, async || leads(&desks[other]).await).await;
-    eprintln!("another leads {:?} after the leader was killed", killed.elapsed());
+    let goal = Duration::from_secs(4);
+    recovered("kill -9 the leader (TTL 3 s): another leads", "nothing", killed.elapsed(), goal);
     assert_eq!(actor(&desks[other], "housekeeper").await["state"], "resting");
     assert_eq!(desks[other].get(&format!("/api/rooms/{ROOM}")).await.json()["room"]["epoch"], room["epoch"]);
 
@@ -39,6 +41,6 @@ async fn there_is_one_leader_and_another_when_it_dies_or_leaves() {
     let left = Instant::now();
     assert_eq!(desks[other].stop().code(), Some(0));
     within("the first leads again", LONG, async || leads(&desks[first]).await).await;
-    eprintln!("another leads {:?} after the leader was told to end", left.elapsed());
+    recovered("TERM to the leader: another leads", "nothing", left.elapsed(), Duration::from_secs(1));
     drop(media);
 }

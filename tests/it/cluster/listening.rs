@@ -6,9 +6,10 @@ use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
 use stentor::probe::{Listener, Mode};
 
-use super::{Cluster, HZ, LONG, ROOM, member, within};
+use super::{Cluster, HZ, LONG, ROOM, TTL_GOAL, member, within};
 use crate::rooms::tuned_in;
 use crate::support::etcd::Etcd;
+use crate::support::fault_table::recovered;
 use crate::support::node::{Node, PUBLIC_HLS_URL, request};
 use crate::support::studio::{Speaker, Studio};
 use crate::support::until;
@@ -85,7 +86,8 @@ async fn listeners_keep_their_url_when_the_mixer_dies_and_hear_the_end_when_it_c
         house.cluster.mixers[victim].kill();
         let killed = Instant::now();
         heard_beyond(&mut listener, before.0 + 500).await;
-        eprintln!("the same listener hears again {:?} after the loss of its mixer", killed.elapsed());
+        let lost = "media until then; same URL";
+        recovered("kill -9 mixer node (TTL 3 s), through a listener node", lost, killed.elapsed(), TTL_GOAL);
         house.cluster.mixers[victim].run();
         house.cluster.mixers[victim].ready().await;
     }

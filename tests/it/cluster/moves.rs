@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use stentor::probe::Mode;
 
-use super::{Cluster, HZ, LONG, ROOM, TTL, actor, leader_of, member, within};
+use super::{Cluster, HZ, LONG, ROOM, TTL, TTL_GOAL, actor, leader_of, member, within};
 use crate::rooms::tuned_in;
 use crate::support::etcd::Etcd;
+use crate::support::fault_table::recovered;
 use crate::support::node::{Node, until_gone};
 use crate::support::studio::Studio;
 use crate::support::until;
@@ -66,7 +67,8 @@ async fn a_mixer_on_which_ffmpeg_keeps_crashing_gives_the_room_to_another() {
     cluster.desk.until_status(ROOM, "onair").await;
     let _speaker = Studio::managed(&cluster.desk).await.speak(&cluster.desk, ROOM, HZ as u32).await;
     tuned_in(&cluster.target(1).await, Mode::Parts, HZ).await;
-    eprintln!("heard {:?} after there was another mixer", there.elapsed());
+    let lost = "media until there is another mixer";
+    recovered("FFmpeg crash loop: on another mixer", lost, there.elapsed(), Duration::from_secs(5));
     until("nothing runs on the first", async || {
         cluster.mixers[0].states_of("ffmpeg_process").await.is_empty()
     })
@@ -98,7 +100,7 @@ async fn a_room_leaves_a_janus_that_is_marked_unready_or_killed_and_its_mixer_st
     let killed = Instant::now();
     within("it moves back", LONG, async || at(&cluster).await == first).await;
     heard(&cluster, &januses[first], 660).await;
-    eprintln!("heard again {:?} after the loss of a Janus", killed.elapsed());
+    recovered("kill -9 Janus and its node (TTL 3 s): heard", "the calls", killed.elapsed(), TTL_GOAL);
     assert_eq!(cluster.room().await["mixer"]["id"], "m1");
     cluster.mixers.clear();
 }

@@ -8,6 +8,7 @@ use stentor::probe::{Heard, Listener, Mode};
 
 use super::{assert_only, tuned_in};
 use crate::support::caller::Caller;
+use crate::support::fault_table::recovered;
 use crate::support::node::{Node, is_alive, signal, until_gone};
 use crate::support::studio::{Speaker, Studio};
 use crate::support::{PATIENCE, until};
@@ -19,7 +20,8 @@ async fn a_killed_ffmpeg_costs_a_discontinuity_and_no_sequence_number() {
         let before = listener.playlist().edge().0;
         let victim = node.children("ffmpeg")[0];
         signal(victim, Signal::KILL);
-        let heard = across_a_discontinuity(&mut listener).await;
+        let heard =
+            across_a_discontinuity(&mut listener, "kill -9 FFmpeg", Duration::from_millis(1500)).await;
         assert_only(&heard, 440.0, &[]);
         assert!(listener.playlist().edge().0 <= before + 8, "round {round} jumped from {before}");
         until("one FFmpeg runs", async || node.children("ffmpeg").len() == 1).await;
@@ -32,7 +34,7 @@ async fn a_frozen_ffmpeg_is_replaced() {
     let (node, _speaker, mut listener) = on_air().await;
     let victim = node.children("ffmpeg")[0];
     signal(victim, Signal::STOP);
-    let heard = across_a_discontinuity(&mut listener).await;
+    let heard = across_a_discontinuity(&mut listener, "SIGSTOP FFmpeg", Duration::from_secs(5)).await;
     assert_only(&heard, 440.0, &[]);
     assert!(!is_alive(victim));
     assert_eq!(node.children("ffmpeg").len(), 1);
@@ -44,6 +46,7 @@ async fn a_frozen_ffmpeg_is_replaced() {
 async fn a_killed_janus_is_back_with_its_rooms_and_the_restart_has_its_reason() {
     let (node, speaker, mut listener) = on_air().await;
     let (victim, ffmpeg) = (node.children("janus"), node.children("ffmpeg"));
+    let since = Instant::now();
     signal(victim[0], Signal::KILL);
     until_gone(&victim);
     drop(speaker);
@@ -52,6 +55,8 @@ async fn a_killed_janus_is_back_with_its_rooms_and_the_restart_has_its_reason() 
     until("the node is connected to it", link).await;
     let studio = Studio::managed(&node).await;
     until("the room forwards again", async || studio.forwarders("live").await.len() == 1).await;
+    let lost = "the calls, media until then";
+    recovered("kill -9 Janus (managed): rooms and forwarders", lost, since.elapsed(), Duration::from_secs(1));
     let _speaker = studio.speak(&node, "live", 660).await;
     let heard = listener.hear_until(660.0, Instant::now() + PATIENCE).await.unwrap();
     assert_eq!((heard.gaps, heard.violations), (vec![], vec![]));
@@ -69,8 +74,15 @@ async fn a_killed_janus_is_back_with_its_rooms_and_the_restart_has_its_reason() 
 async fn a_frozen_janus_is_replaced() {
     let (node, _speaker, _listener) = on_air().await;
     let victim = node.children("janus");
+    let since = Instant::now();
     signal(victim[0], Signal::STOP);
     until_gone_within_patience(&victim).await;
+    recovered(
+        "SIGSTOP Janus (managed): treated as dead",
+        "the calls",
+        since.elapsed(),
+        Duration::from_secs(5),
+    );
     let studio = async || {
         node.children("janus").len() == 1 && node.states_of("janus_gateway").await[0]["state"] == "up"
     };
@@ -93,13 +105,13 @@ async fn after_a_killed_janus_its_anchors_are_told_and_heard_again() {
     let since = Instant::now();
     signal(victim[0], Signal::KILL);
     let told = anna.note("reconnect", |_| true).await;
-    eprintln!("the anchor is told {:?} after the loss of its Janus: {told}", since.elapsed());
+    assert!(told["reason"].is_string(), "{told}");
     let (mut anna, again) = Caller::come_back(&node.ws, token, &joined["jtoken"]).await;
-    eprintln!("the room is back after {:?}", since.elapsed());
     assert_eq!(again["resume"], false);
     let _media = anna.offer(660).await;
     listener.hear_until(660.0, Instant::now() + PATIENCE).await.unwrap();
-    eprintln!("the anchor is heard again after {:?}", since.elapsed());
+    let goal = Duration::from_secs(3);
+    recovered("kill -9 Janus (managed): anchors heard", "media until then", since.elapsed(), goal);
     let studio = Studio::managed(&node).await;
     assert_eq!(
         (studio.marked_rooms().await, studio.forwarders("live").await.len()),
@@ -116,13 +128,14 @@ async fn on_air() -> (Node, Speaker, Listener) {
     (node, speaker, listener)
 }
 
-/// Listens until a discontinuity has come; what is heard behind it.
-async fn across_a_discontinuity(listener: &mut Listener) -> Heard {
-    let before = newest(listener);
+/// Listens until a discontinuity has come, as it must after the fault that is just over; what is heard behind it.
+async fn across_a_discontinuity(listener: &mut Listener, fault: &str, goal: Duration) -> Heard {
+    let (before, since) = (newest(listener), Instant::now());
     let crossing = async {
         while newest(listener) == before {
             listener.hear(Duration::from_millis(200)).await.unwrap();
         }
+        recovered(fault, "media until then, a discontinuity", since.elapsed(), goal);
         listener.hear(Duration::from_secs(3)).await.unwrap()
     };
     tokio::time::timeout(PATIENCE, crossing).await.expect("a discontinuity comes")
