@@ -21,11 +21,12 @@ use crate::rooms::{Fold, Scope};
 use crate::store::Txn;
 
 /// Faults and requests happen during this.
-const TROUBLE: u64 = 25_000;
+const TROUBLE: u64 = 22_000;
 
 #[derive(Debug, Clone)]
 pub enum Fault {
     Any,
+    Create(RoomId),
     Request,
     Restart(usize),
     Thaw(usize),
@@ -49,7 +50,13 @@ impl World {
             self.capacity = 1 + self.dice.below(2) as u32;
         }
         (0..self.nodes.len()).for_each(|n| self.start(n));
-        let mut at = 0;
+    }
+
+    fn trouble(&mut self) {
+        for room in self.rooms.clone() {
+            self.after(ms(300), Event::Fault(Fault::Create(room)));
+        }
+        let mut at = 400;
         while at < TROUBLE {
             at += self.dice.ms(50..1_500).as_millis() as u64;
             let fault = if self.dice.chance(0.5) { Fault::Request } else { Fault::Any };
@@ -126,6 +133,12 @@ impl World {
         self.after(again, Event::Fault(Fault::Restart(n)));
     }
 
+    /// As [`kill`](Self::kill), and nobody starts it again.
+    pub fn lose_for_good(&mut self, n: usize) {
+        self.kill(n);
+        self.lost.insert(n);
+    }
+
     fn up(&mut self) -> Option<usize> {
         let up: Vec<usize> = (0..self.nodes.len()).filter(|n| self.nodes[*n].is_up()).collect();
         self.dice.pick(&up)
@@ -134,8 +147,11 @@ impl World {
     pub fn go_wrong(&mut self, fault: Fault) {
         match fault {
             Fault::Any if !self.calm => self.anything(),
+            Fault::Create(room) => self.create(&room),
             Fault::Request if !self.calm => self.ask_for_something(),
-            Fault::Restart(n) if self.nodes[n].vital == Vital::Dead => self.start(n),
+            Fault::Restart(n) if self.nodes[n].vital == Vital::Dead && !self.lost.contains(&n) => {
+                self.start(n)
+            }
             Fault::Thaw(n) => self.thaw(n),
             Fault::Uncut(n) if self.nodes[n].cut => self.uncut(n),
             Fault::ThawStore { harsh } => self.thaw_store(harsh),
@@ -149,7 +165,7 @@ impl World {
         let Some(n) = self.up() else { return };
         let room = self.rooms[self.dice.below(self.rooms.len())].clone();
         let w = self.dice.below(4);
-        let long = if self.dice.chance(0.3) { self.dice.ms(5_000..15_000) } else { self.dice.ms(100..3_000) };
+        let long = if self.dice.chance(0.4) { self.dice.ms(4_000..14_000) } else { self.dice.ms(100..3_000) };
         match self.dice.below(24) {
             0..=1 => self.kill(n),
             2..=3 => {
@@ -166,8 +182,7 @@ impl World {
             6 if !self.store_frozen => {
                 let harsh = self.dice.chance(0.5);
                 self.note(|_| format!("store: freezes for {long:?}"));
-                self.store_frozen = true;
-                (0..self.nodes.len()).for_each(|n| self.unreachable(n));
+                self.freeze_store();
                 self.after(long, Event::Fault(Fault::ThawStore { harsh }));
             }
             7..=8 => self.janus_down(n, true),
@@ -252,7 +267,7 @@ impl World {
         }
     }
 
-    fn create(&mut self, room: &RoomId) {
+    pub fn create(&mut self, room: &RoomId) {
         let (nonce, dice) = (self.nonce(), [self.dice.unit(), self.dice.unit()]);
         let start = self.dice.chance(0.7);
         self.with_request(room, |r| {
@@ -273,7 +288,7 @@ impl World {
         });
     }
 
-    fn put_on_air(&mut self, room: &RoomId) {
+    pub fn put_on_air(&mut self, room: &RoomId) {
         let (nonce, dice) = (self.nonce(), [self.dice.unit(), self.dice.unit()]);
         self.with_request(room, |r| accepted(admit_start(&r.view, || place(r, dice), nonce, r.wall).ok()?));
     }
@@ -297,8 +312,11 @@ impl World {
                 (side.crashing, side.stuck) = (Duration::ZERO, None);
             }
             ModuleKind::ALL.into_iter().for_each(|kind| self.mark(kind, n, None));
-            if self.nodes[n].vital == Vital::Dead && n < 2 {
-                self.start(n);
+            let for_good = n >= 2 && self.dice.chance(0.3);
+            match self.nodes[n].vital {
+                Vital::Dead if for_good => drop(self.lost.insert(n)),
+                Vital::Dead => self.start(n),
+                Vital::Up | Vital::Frozen => {}
             }
         }
     }
@@ -324,6 +342,7 @@ impl World {
 
     pub fn history(&mut self) -> Result<Duration, String> {
         self.populate();
+        self.trouble();
         self.run_until(self.now + ms(TROUBLE));
         self.heal();
         for room in self.rooms.clone() {

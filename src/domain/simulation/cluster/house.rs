@@ -139,7 +139,7 @@ impl World {
         for order in moves {
             let view = rooms.get(&order.room).cloned().unwrap_or_default();
             if let Some((txn, _)) = writes::moved(&team.fence, &order, &view) {
-                asks.push((Asker::Move(Box::new(order)), txn));
+                asks.push((Asker::Move { order: Box::new(order), judged: now }, txn));
             }
         }
         if asks.is_empty() {

@@ -2,19 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
+use super::TTL;
 use super::node::{Asker, Vital};
 use super::world::World;
 use crate::domain::handover::leaving;
 use crate::domain::ids::{Epoch, ModuleId, Nonce, RoomId};
-use crate::domain::keys::{self, LEADER, RoomKey, RoomPart};
+use crate::domain::keys::{self, LEADER, ModulePart, RoomKey, RoomPart};
 use crate::domain::mixer_room::StoreEffect;
 use crate::domain::model::{JanusStatus, Leader, LiveMeta, SequenceState};
+use crate::domain::reassign::{Cause, Departure};
 use crate::domain::view::RoomView;
 use crate::store::Txn;
 
+/// What everybody gets to register again after the store was away (half a lease).
+const SETTLE: Duration = Duration::from_millis(TTL.as_millis() as u64 / 2);
+
 #[derive(Default)]
 pub struct Laws {
+    /// Processes started, of all rooms.
+    pub starts: usize,
+    pub moves: usize,
     /// Whom each epoch was given to, once and for all.
     owners: BTreeMap<(RoomId, Epoch), (ModuleId, ModuleId)>,
     newest: BTreeMap<RoomId, Epoch>,
@@ -60,13 +69,30 @@ impl World {
                 assert!(key.is_none_or(|key| key.id == me), "{me} deletes another's key of {room}");
             }
             Asker::MixerStore(room, _, effect) => self.judge_mixer(&me, room, effect),
-            Asker::Move(_) | Asker::Drained => {
-                let leader: Leader = serde_json::from_slice(self.store.get(LEADER).unwrap()).unwrap();
-                assert_eq!(leader.id, me, "one moves rooms who does not keep house");
-                assert!(txn.compares.iter().any(|compare| compare.key == LEADER), "a move without a fence");
+            Asker::Move { order, judged } => {
+                self.laws.moves += 1;
+                self.judge_fence(&me, txn);
+                let vanished = order.leaves.iter().filter(|d| d.cause == Cause::Vanished);
+                for Departure { kind, from, .. } in vanished {
+                    let heartbeat = keys::module(*kind, from, ModulePart::Heartbeat);
+                    assert!(
+                        self.store.get(&heartbeat).is_none(),
+                        "{} leaves {from}, which is there",
+                        order.room
+                    );
+                    let early = self.shaken.is_some_and(|at| at <= *judged && *judged < at + SETTLE);
+                    assert!(!early, "{} leaves {from} although the store was away just now", order.room);
+                }
             }
+            Asker::Drained => self.judge_fence(&me, txn),
             _ => {}
         }
+    }
+
+    fn judge_fence(&self, me: &ModuleId, txn: &Txn) {
+        let leader: Leader = serde_json::from_slice(self.store.get(LEADER).unwrap()).unwrap();
+        assert_eq!(leader.id, *me, "one moves rooms who does not keep house");
+        assert!(txn.compares.iter().any(|compare| compare.key == LEADER), "a move without a fence");
     }
 
     fn owned(&self, room: &RoomId, what: &str) -> LiveMeta {
@@ -137,6 +163,7 @@ impl World {
     }
 
     pub fn judge_spawn(&mut self, n: usize, room: &RoomId, epoch: Epoch) {
+        self.laws.starts += 1;
         let before = *self.laws.ran.entry((room.clone(), epoch)).or_insert(n);
         assert_eq!(before, n, "FFmpeg of {room} runs on two nodes under epoch {epoch}");
         let owners = &self.laws.owners[&(room.clone(), epoch)];

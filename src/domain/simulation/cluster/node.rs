@@ -78,7 +78,7 @@ pub enum Asker {
     Elector { asked: Duration },
     JanusKey(RoomId, u64, Option<JanusState>),
     MixerStore(RoomId, u64, StoreEffect),
-    Move(Box<Reassignment>),
+    Move { order: Box<Reassignment>, judged: Duration },
     Drained,
     Chore,
     Removal(RoomId),

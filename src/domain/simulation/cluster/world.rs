@@ -30,9 +30,14 @@ pub struct World {
     /// Nothing goes wrong any more.
     pub calm: bool,
     pub store_frozen: bool,
+    /// Since when, and until when last.
+    froze: Duration,
+    pub shaken: Option<Duration>,
     waiting: Vec<Event>,
     /// Nodes whose watches are slow.
     pub slow: BTreeSet<usize>,
+    /// Nodes that nobody starts again.
+    pub lost: BTreeSet<usize>,
     pub capacity: u32,
     queue: BTreeMap<(Duration, u64), Event>,
     sequence: u64,
@@ -101,8 +106,11 @@ impl World {
             laws: Laws::default(),
             calm: false,
             store_frozen: false,
+            froze: Duration::ZERO,
+            shaken: None,
             waiting: Vec::new(),
             slow: BTreeSet::new(),
+            lost: BTreeSet::new(),
             capacity: 10,
             queue: BTreeMap::new(),
             sequence: 0,
@@ -304,7 +312,7 @@ impl World {
             Asker::Elector { asked } => self.elector_done(n, asked, answer),
             Asker::JanusKey(room, actor, value) => self.janus_key_done(n, &room, actor, value, answer),
             Asker::MixerStore(room, actor, effect) => self.mixer_stored(n, &room, actor, effect, answer),
-            Asker::Move(_) | Asker::Drained => self.team_done(n, answer),
+            Asker::Move { .. } | Asker::Drained => self.team_done(n, answer),
             Asker::Removal(room) => self.removal_done(n, &room),
             Asker::Chore | Asker::User | Asker::Goodbye => {}
         }
@@ -327,12 +335,20 @@ impl World {
         self.spread(from);
     }
 
+    pub fn freeze_store(&mut self) {
+        (self.store_frozen, self.froze) = (true, self.now);
+        (0..self.nodes.len()).for_each(|n| self.unreachable(n));
+    }
+
     /// `harsh`: what ran out meanwhile is gone before anybody can renew it.
     pub fn thaw_store(&mut self, harsh: bool) {
         if !std::mem::replace(&mut self.store_frozen, false) {
             return;
         }
         self.note(|_| format!("store: thaws, leases {}", if harsh { "run out" } else { "begin anew" }));
+        if self.now >= self.froze + TTL {
+            self.shaken = Some(self.now);
+        }
         if harsh {
             self.store.over(self.now).into_iter().for_each(|lease| self.revoke(lease));
         } else {
@@ -355,7 +371,7 @@ impl World {
 
 fn said(asker: &Asker) -> String {
     match asker {
-        Asker::Move(order) => {
+        Asker::Move { order, .. } => {
             let why: Vec<_> = order.leaves.iter().map(ToString::to_string).collect();
             format!("moves {}: {}", order.room, why.join(", "))
         }
