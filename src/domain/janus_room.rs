@@ -395,6 +395,11 @@ impl Unsettled {
     }
 }
 
+/// Whether a janus node has anything to do with the room: it is to have it, or still says that it has.
+pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
+    view.live.as_ref().is_some_and(|l| l.janus_id == *me) || view.janus.as_ref().is_some_and(|j| j.id == *me)
+}
+
 struct Build<'a> {
     epoch: Epoch,
     pin: Pin,

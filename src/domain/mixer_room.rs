@@ -457,6 +457,13 @@ impl MixerRoom {
     }
 }
 
+/// Whether a mixer node has anything to do with the room: it is to have it, or still says that it has.
+pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
+    view.live.as_ref().is_some_and(|l| l.mixer_id == *me)
+        || view.mixer.as_ref().is_some_and(|m| m.id == *me)
+        || leaving(view).is_some_and(|handover| handover.mixer_id == *me)
+}
+
 /// Whether the live of this nonce is on air, here or on another mixer.
 fn live_goes_on(view: &RoomView, nonce: &Nonce) -> bool {
     view.is_on_air() && view.live.as_ref().is_some_and(|live| live.nonce == *nonce)

@@ -151,9 +151,26 @@ impl Reassigner {
         }
     }
 
-    /// Takes in who is there. To be called with the newest views before planning, and only while the store is
-    /// followed: what a lost store shows is no absence.
-    pub fn look(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) {
+    /// One look and one plan, from the newest views. `steady_since`: since when this node has followed the store, and
+    /// had an answer to all it asked, without a break; `None` while it does not.
+    pub fn judge(
+        &mut self,
+        rooms: &Rooms,
+        modules: &Modules,
+        load: [Load; 2],
+        steady_since: Option<Duration>,
+        now: Duration,
+        dice: impl FnMut() -> f64,
+    ) -> Verdict {
+        // What a lost store shows is no absence.
+        if steady_since.is_some() {
+            self.look(rooms, modules, now);
+        }
+        self.plan(rooms, modules, load, steady_since, now, dice)
+    }
+
+    /// Takes in who is there.
+    fn look(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) {
         let there = |(key, view): (&Key, &std::sync::Arc<ModuleView>)| {
             view.heartbeat.as_ref().map(|h| (key.clone(), h.status))
         };
@@ -186,9 +203,8 @@ impl Reassigner {
         }
     }
 
-    /// `steady_since`: since when this node has followed the store, and had an answer to all it asked, without
-    /// a break; `None` while it does not. `load` is what each module has now.
-    pub fn plan(
+    /// `load` is what each module has now.
+    fn plan(
         &self,
         rooms: &Rooms,
         modules: &Modules,

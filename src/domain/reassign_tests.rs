@@ -330,9 +330,6 @@ impl House {
     /// What the leader decides at this time.
     fn at(&mut self, now: u64) -> Verdict {
         let modules = self.modules();
-        if self.steady_since.is_some() {
-            self.reassigner.look(&self.rooms, &modules, ms(now));
-        }
         let load = ModuleKind::ALL.map(|kind| super::super::placement::load_of(kind, &self.rooms));
         let mut seed = self.dice;
         self.dice += 1;
@@ -340,7 +337,7 @@ impl House {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (seed >> 11) as f64 / (1u64 << 53) as f64
         };
-        self.reassigner.plan(&self.rooms, &modules, load, self.steady_since, ms(now), dice)
+        self.reassigner.judge(&self.rooms, &modules, load, self.steady_since, ms(now), dice)
     }
 
     fn modules(&self) -> Modules {

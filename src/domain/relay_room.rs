@@ -103,7 +103,8 @@ impl RelayRoom {
             return false;
         };
         let moved = known.is_some_and(|known| !known.is_same_stream(&seen));
-        let handed_over = known.is_some_and(|known| {
+        // Of an earlier live there is nothing more to hear, whoever mixed it.
+        let handed_over = known.filter(|known| known.nonce == seen.nonce).is_some_and(|known| {
             let handover = view.live.as_ref().and_then(|live| live.handover.as_ref());
             handover.is_some_and(|handover| handover.mixer_id == known.mixer)
         });
@@ -278,6 +279,20 @@ mod tests {
         assert!(!room.done(&last, playlist((11, 0)), NOW, 0.5));
         let next = fetch(&room, &view);
         assert_eq!((next.from.mixer.as_str(), next.at), ("b", Some((11, 0))));
+    }
+
+    #[test]
+    fn a_new_live_is_followed_at_once_although_the_mixer_of_the_last_one_handed_it_over() {
+        let mut room = room();
+        room.look(&on_air(5, Some(("a", 5))));
+        let handover =
+            Handover { mixer_id: ModuleId::new("a").unwrap(), hls_url: "http://a".into(), epoch: Epoch(8) };
+        let mut view = on_air(9, Some(("b", 9)));
+        let live = view.live.as_mut().unwrap();
+        (live.value.nonce, live.value.handover) = (Nonce("another".into()), Some(Box::new(handover)));
+        view.mixer.as_mut().unwrap().value.ready = true;
+        assert!(room.look(&view), "the start of this live was missed: nothing of it was heard from a");
+        assert_eq!(fetch(&room, &view).from.mixer.as_str(), "b");
     }
 
     #[test]

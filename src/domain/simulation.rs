@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+mod cluster;
 mod janus_world;
 mod mixer_world;
 mod world;

@@ -15,8 +15,9 @@ mod modules;
 mod reassign;
 mod service;
 mod sweep;
-mod txn;
+pub(crate) mod txn;
 mod users;
+pub mod writes;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

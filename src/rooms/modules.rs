@@ -10,9 +10,9 @@ use crate::domain::placement::{WhyNot, load_on, pickable};
 use crate::domain::reassign::Drained;
 use crate::domain::room::RoomStatus;
 use crate::domain::shown::shown;
-use crate::store::{LeaseId, Revision, Store, Txn, TxnOutcome};
+use crate::store::{Revision, Store, Txn, TxnOutcome};
 
-use super::{Fence, READ_YOUR_WRITES, RoomError, RoomService, Scope, txn};
+use super::{Fence, READ_YOUR_WRITES, RoomError, RoomService, Scope, txn, writes};
 
 #[derive(Debug, Clone)]
 pub struct ModuleInfo {
@@ -109,14 +109,7 @@ impl RoomService {
 
     /// Says that the module has no room any more, if its mark is still as it was judged and we keep house.
     pub async fn mark_drained(&self, fence: &Fence, module: &Drained) -> Result<bool, RoomError> {
-        let key = keys::module(module.kind, &module.id, ModulePart::Mark);
-        let lease = module.mark.lease;
-        let value = txn::json(&Mark { label: MarkLabel::Drained, lease });
-        let txn = Txn::new().when(&fence.key, fence.revision).when(&key, module.mark.mod_revision);
-        let txn = match lease {
-            Some(lease) => txn.put_leased(key, value, LeaseId(lease)),
-            None => txn.put(key, value),
-        };
+        let txn = writes::drained(fence, module);
         let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(false) };
         tracing::info!(module = module.kind.as_str(), id = %module.id, "drained: no room is left on it");
         self.directory.seen(Scope::Modules(module.kind), revision, READ_YOUR_WRITES).await;

@@ -38,7 +38,7 @@ pub(super) async fn read(store: &dyn Store, room: &RoomId) -> Result<Read, RoomE
 }
 
 /// Holds only while the room is as in `view`.
-pub(super) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
+pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
     let key = |part| keys::room(room, part);
     let (meta, live) = (key(RoomPart::Meta), key(RoomPart::LiveMeta));
     let unchanged = Txn::new().when(&meta, revision(&view.meta)).when(&live, revision(&view.live));

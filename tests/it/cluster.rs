@@ -79,7 +79,7 @@ impl Cluster {
     }
 
     /// Waits until the room is on air on another mixer than `left`, and heard from it. Says how long it took.
-    async fn heard_from_another(&self, left: usize, since: Instant) -> (usize, Listener) {
+    async fn heard_from_another(&self, left: usize, fault: &str, since: Instant) -> (usize, Listener) {
         let moved = async || {
             let room = self.room().await;
             room["status"] == "onair" && room["mixer"]["id"] != format!("m{}", left + 1)

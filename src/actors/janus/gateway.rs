@@ -25,10 +25,9 @@ use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{Behaviour, ChildDown, Cx, Message, Observed, Stopping, Timer};
 use crate::actors::news::News;
 use crate::actors::room_children::{Ended, RoomChildren};
-use crate::domain::ids::{ModuleId, RoomId};
-use crate::domain::janus_room::Found;
+use crate::domain::ids::RoomId;
+use crate::domain::janus_room::{Found, concerns};
 use crate::domain::model::{Health, Heartbeat};
-use crate::domain::view::RoomView;
 use crate::janus::{
     AudioBridge, ConnectOptions, DownReason, GatewayEvent, JanusClient, JanusError, RoomInfo,
 };
@@ -291,11 +290,6 @@ impl JanusGateway {
 async fn survey(bridge: Arc<dyn AudioBridge>) -> Result<(String, Vec<RoomInfo>), JanusError> {
     let version = bridge.info().await?.version;
     Ok((version, bridge.list_rooms().await?))
-}
-
-/// Whether a janus node has anything to do with the room: it is to have it, or still says that it has.
-fn concerns(view: &RoomView, me: &ModuleId) -> bool {
-    view.live.as_ref().is_some_and(|l| l.janus_id == *me) || view.janus.as_ref().is_some_and(|j| j.id == *me)
 }
 
 impl Behaviour for JanusGateway {

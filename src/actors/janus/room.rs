@@ -12,10 +12,9 @@ use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
 use crate::domain::ids::RoomId;
 use crate::domain::janus_room::{Effect, Found, JanusRoom, LOCKED, Outcome};
-use crate::domain::keys::{self, RoomPart};
 use crate::domain::plan::Plan;
 use crate::domain::view::RoomView;
-use crate::store::Txn;
+use crate::rooms::writes;
 
 pub struct JanusRoomActor {
     room: RoomId,
@@ -122,23 +121,15 @@ impl JanusRoomActor {
             cluster: self.context.config.node.cluster.clone(),
             secrets: self.link.secrets(),
         });
-        let key = keys::room(&self.room, RoomPart::Janus);
-        let live_key = keys::room(&self.room, RoomPart::LiveMeta);
+        let room = self.room.clone();
         async move {
             match effect {
                 Effect::WriteKey { state, live_revision, key_revision } => {
-                    let json = match serde_json::to_vec(&state) {
-                        Ok(json) => json,
-                        Err(error) => return bridge::refused(error),
-                    };
-                    let txn = Txn::new()
-                        .when(live_key, live_revision)
-                        .when(key.clone(), key_revision)
-                        .put(key, json);
+                    let txn = writes::janus_key(&room, &state, live_revision, key_revision);
                     Outcome::Key { value: Some(state), outcome: context.write(txn).await }
                 }
                 Effect::DeleteKey { key_revision } => {
-                    let txn = Txn::new().when(key.clone(), key_revision).delete(key);
+                    let txn = writes::janus_key_gone(&room, key_revision);
                     Outcome::Key { value: None, outcome: context.write(txn).await }
                 }
                 effect => match on_bridge {

@@ -6,7 +6,6 @@
 //! └─ FfmpegProcess*      one per room: process, packager, keys
 //! ```
 
-mod claims;
 mod estate;
 pub mod process;
 pub mod room;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::claims;
 use super::estate::{Estate, OpenStream};
 use super::process::{self, Ended, Output, Spawned};
 use super::running::{LONGEST_START, Running, Starting};
@@ -24,6 +23,7 @@ use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::view::RoomView;
 use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, Progress, SequenceStart};
+use crate::rooms::writes;
 use crate::telemetry::events::{Event, FfmpegExit, FfmpegExited, FfmpegStarted};
 
 pub struct FfmpegRoom {
@@ -148,7 +148,8 @@ impl FfmpegRoom {
             Plan::Do { effect, reason } => {
                 self.reasons.store = reason.into_owned();
                 self.store_busy = true;
-                let write = claims::write(self.context.clone(), self.room.clone(), effect.clone());
+                let (context, txn) = (self.context.clone(), writes::mixer(&self.room, &effect));
+                let write = async move { context.write(txn).await };
                 cx.run(write, move |outcome| Msg::Stored(effect, outcome));
                 None
             }

@@ -15,13 +15,11 @@ use crate::actors::heartbeat::HeartbeatActor;
 use crate::actors::kernel::{Behaviour, ChildDown, ChildSpec, Cx, Message, Observed};
 use crate::actors::news::News;
 use crate::actors::room_children::{Ended, RoomChildren};
-use crate::domain::handover::leaving;
-use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::ids::RoomId;
 use crate::domain::keys::ModuleKind;
-use crate::domain::mixer_room::{MixerPolicy, MixerRoom};
+use crate::domain::mixer_room::{MixerPolicy, MixerRoom, concerns};
 use crate::domain::model::{Health, Heartbeat};
 use crate::domain::restart::Budget;
-use crate::domain::view::RoomView;
 use crate::media::{FfmpegUnusable, LiveStream, ffmpeg_version};
 
 /// An ended stream is served this long, so that every listener learns that it has ended.
@@ -147,13 +145,6 @@ impl MixerSupervisor {
     fn is_wanted(&self, room: &RoomId) -> bool {
         self.context.directory.room(room).is_some_and(|view| concerns(&view, &self.context.me))
     }
-}
-
-/// Whether a mixer node has anything to do with the room: it is to have it, or still says that it has.
-fn concerns(view: &RoomView, me: &ModuleId) -> bool {
-    view.live.as_ref().is_some_and(|l| l.mixer_id == *me)
-        || view.mixer.as_ref().is_some_and(|m| m.id == *me)
-        || leaving(view).is_some_and(|handover| handover.mixer_id == *me)
 }
 
 fn policy(context: &Context) -> MixerPolicy {

@@ -26,9 +26,9 @@ use crate::domain::keys::LEADER;
 use crate::domain::leadership::{Effect, Held, Leadership, Outcome, Steady};
 use crate::domain::model::Leader;
 use crate::domain::plan::Plan;
-use crate::rooms::{Fence, RoomService};
+use crate::rooms::{Fence, RoomService, writes};
 use crate::store::reflector::{Reflected, reflect};
-use crate::store::{KeyValue, LeaseId, Store, StoreError, Txn, TxnOutcome};
+use crate::store::{KeyValue, LeaseId, Store, StoreError, TxnOutcome};
 use crate::telemetry::events::{Event, LeaderElected, LeaderLost};
 
 const RELIST_EVERY: Duration = Duration::from_secs(60);
@@ -188,9 +188,7 @@ async fn execute(store: &dyn Store, effect: Effect, ttl: Duration) -> Outcome {
 }
 
 async fn claim(store: &dyn Store, leader: Leader, over: i64) -> Result<Outcome, StoreError> {
-    let json = serde_json::to_vec(&leader).map_err(|e| StoreError::Rejected(e.to_string()))?;
-    let txn = Txn::new().when(LEADER, over).put_leased(LEADER, json, LeaseId(leader.lease));
-    Ok(match store.txn(txn).await? {
+    Ok(match store.txn(writes::leader(&leader, over)).await? {
         TxnOutcome::Committed(revision) => Outcome::Claimed { revision },
         TxnOutcome::Conflict => Outcome::Beaten,
     })

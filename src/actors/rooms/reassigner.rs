@@ -116,11 +116,8 @@ impl Reassigner {
         let (rooms, modules) = (directory.rooms(), directory.modules());
         let followed = self.context.store_up.load(Relaxed);
         let steady = self.steady.borrow().since(now).filter(|_| followed);
-        if steady.is_some() {
-            self.rules.look(&rooms, &modules, now);
-        }
         let load = ModuleKind::ALL.map(|kind| directory.load(kind));
-        self.rules.plan(&rooms, &modules, load, steady, now, dice)
+        self.rules.judge(&rooms, &modules, load, steady, now, dice)
     }
 
     fn moved(&mut self, outcomes: Vec<(Reassignment, Result<Option<Epoch>, RoomError>)>) {

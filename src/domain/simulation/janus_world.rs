@@ -69,7 +69,15 @@ impl JanusWorld {
         }
     }
 
-    fn found(&self) -> Vec<Found> {
+    /// Nobody waits any more for what is late: it is carried out now, or never.
+    pub fn end_connection(&mut self, carried_out: bool) {
+        let late = std::mem::take(&mut self.late);
+        for (_, number, epoch) in late.into_iter().filter(|_| carried_out) {
+            self.rooms.entry(number).or_insert((epoch, Vec::new()));
+        }
+    }
+
+    pub fn found(&self) -> Vec<Found> {
         let found = |(id, (epoch, _)): (&u32, &(Epoch, _))| Found {
             janus_room_id: *id,
             created_at: *epoch,

@@ -30,7 +30,10 @@ impl MixerWorld {
     /// No two mixers have a port in common.
     pub fn new(node: usize) -> Self {
         let first = 20_000 + 100 * node as u16;
-        let pool = PortPool::new(first, first + 8, 0.0);
+        Self::with_ports(PortPool::new(first, first + 8, 0.0))
+    }
+
+    pub fn with_ports(pool: PortPool) -> Self {
         Self { pool, process: None, dying: false, open: None, estate: Estate::default() }
     }
 

@@ -23,7 +23,8 @@ async fn a_draining_mixer_loses_its_rooms_says_how_many_are_left_and_is_drained(
     let shown = module(&cluster, left).await;
     assert_eq!((&shown["roomsLeft"], &shown["pickable"]), (&json!(0), &json!(false)));
     assert_eq!(module(&cluster, 1 - left).await["roomsLeft"], Value::Null);
-    let (_, listener) = cluster.heard_from_another(left, since).await;
+    let (_, listener) =
+        cluster.heard_from_another(left, "a mixer is emptied: a new listener hears", since).await;
     let first = listener.playlist().media_sequence;
     assert!((last..=last + 4).contains(&first), "{first} after {last}: the numbers go on without a jump");
     let idle = async || cluster.mixers[left].states_of("ffmpeg_process").await.is_empty();
@@ -41,7 +42,8 @@ async fn a_mixer_node_told_to_end_gives_its_rooms_away_first_and_takes_rooms_whe
     let since = Instant::now();
     assert_eq!(cluster.mixers[left].stop().code(), Some(0));
     assert_eq!(cluster.owner().await, 1 - left, "it has moved before its node ended");
-    let (_, mut listener) = cluster.heard_from_another(left, since).await;
+    let (_, mut listener) =
+        cluster.heard_from_another(left, "a mixer is emptied: a new listener hears", since).await;
     cluster.mixers[left].run();
     cluster.mixers[left].ready().await;
     assert_eq!(module(&cluster, left).await["pickable"], true, "the mark has gone with the node");

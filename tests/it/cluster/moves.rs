@@ -27,7 +27,8 @@ async fn a_room_of_a_killed_mixer_node_is_heard_from_another_and_so_again() {
         let killed = Instant::now();
         cluster.mixers[victim].kill();
         until_gone(&ffmpeg);
-        let (_, mut listener) = cluster.heard_from_another(victim, killed).await;
+        let (_, mut listener) =
+            cluster.heard_from_another(victim, "kill -9 mixer node (TTL 3 s)", killed).await;
         listener.hear(Duration::from_secs(1)).await.unwrap();
         let sequence = listener.playlist().media_sequence;
         assert!(sequence > last, "{sequence} after {last}");

@@ -17,7 +17,8 @@ async fn a_mixer_node_that_was_frozen_doubles_nothing_when_it_goes_on() {
     let frozen = cluster.owner().await;
     let since = Instant::now();
     cluster.mixers[frozen].signal(Signal::STOP);
-    let (owner, mut listener) = cluster.heard_from_another(frozen, since).await;
+    let (owner, mut listener) =
+        cluster.heard_from_another(frozen, "SIGSTOP mixer node (TTL 3 s)", since).await;
     let epoch = cluster.room().await["epoch"].clone();
     listener.hear(Duration::from_secs(3)).await.unwrap();
     let ffmpeg = cluster.mixers[frozen].children("ffmpeg");

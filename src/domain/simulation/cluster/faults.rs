@@ -1,0 +1,369 @@
+//! What goes wrong, what people ask for, and how all of it ends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::house::{GRACE, House, Request};
+use super::januses::JanusSide;
+use super::mixers::MixerSide;
+use super::node::{Ask, Asker, Node, Roles, Vital};
+use super::relays::Relays;
+use super::watch::Watch;
+use super::world::{Event, Input, World, ms};
+use crate::domain::ids::{Epoch, ModuleId, Nonce, Pin, RoomId};
+use crate::domain::keys::{self, ModuleKind, ModulePart};
+use crate::domain::mixer_room::Exit;
+use crate::domain::model::{Mark, MarkLabel, Meta};
+use crate::domain::placement::{Placement, pick};
+use crate::domain::room::{Admission, RoomWrite, admit_create, admit_delete, admit_start, admit_stop};
+use crate::domain::room::{StartDenied, assignment};
+use crate::rooms::{Fold, Scope};
+use crate::store::Txn;
+
+/// Faults and requests happen during this.
+const TROUBLE: u64 = 22_000;
+
+#[derive(Debug, Clone)]
+pub enum Fault {
+    Any,
+    Create(RoomId),
+    Request,
+    Restart(usize),
+    Thaw(usize),
+    Uncut(usize),
+    ThawStore { harsh: bool },
+    Quick(usize),
+    Unmark(ModuleKind, usize),
+}
+
+impl World {
+    /// Nodes of all roles, at least two of each kind of module and two that keep house.
+    pub fn populate(&mut self) {
+        for n in 0..3 + self.dice.below(2) {
+            let all = n < 2;
+            let mut has = |of: f64| all || self.dice.chance(of);
+            let (janus, mixer, rooms) = (has(0.6), has(0.6), has(0.4));
+            let roles = Roles { janus, mixer, rooms, external: self.dice.chance(0.5), hls: n % 2 == 0 };
+            self.nodes.push(Node::new(ModuleId::new(&format!("node-{n}")).unwrap(), roles));
+        }
+        if self.dice.chance(0.2) {
+            self.capacity = 1 + self.dice.below(2) as u32;
+        }
+        (0..self.nodes.len()).for_each(|n| self.start(n));
+    }
+
+    fn trouble(&mut self) {
+        for room in self.rooms.clone() {
+            self.after(ms(300), Event::Fault(Fault::Create(room)));
+        }
+        let mut at = 400;
+        while at < TROUBLE {
+            at += self.dice.ms(50..1_500).as_millis() as u64;
+            let fault = if self.dice.chance(0.5) { Fault::Request } else { Fault::Any };
+            self.after(ms(at), Event::Fault(fault));
+        }
+    }
+
+    /// The process of a node begins; what its Janus has may have outlived the last one.
+    pub fn start(&mut self, n: usize) {
+        let rooms = self.rooms.clone();
+        let connection = self.number();
+        let node = &mut self.nodes[n];
+        node.life += 1;
+        node.vital = Vital::Up;
+        node.directory = std::sync::Arc::default();
+        let scoped =
+            Scope::ALL.map(|scope| Watch::new(Some(scope), Some(Fold::new(node.directory.clone(), scope))));
+        node.watches = scoped.into_iter().chain([Watch::new(None, None)]).collect();
+        node.store_up = false;
+        node.asked.clear();
+        node.parked.clear();
+        node.timers.clear();
+        let worlds = node.janus.take().filter(|_| node.roles.external).map(|side| side.worlds);
+        node.janus = node.roles.janus.then(|| JanusSide::new(worlds.unwrap_or_default(), connection));
+        node.mixer = node.roles.mixer.then(|| MixerSide::new(n, node.life, &rooms));
+        node.house = node.roles.rooms.then(|| House::new(node.id.clone(), node.incarnation()));
+        node.relays = node.roles.hls.then(Relays::default);
+        self.note(|w| format!("{} starts, life {}, {:?}", w.nodes[n].id, w.nodes[n].life, w.nodes[n].roles));
+        for w in 0..self.nodes[n].watches.len() {
+            self.input_after(ms(5), n, Input::List { w, session: 0 });
+        }
+        let back = self.dice.ms(20..300);
+        self.input_after(back, n, Input::JanusBack);
+        self.beat(n, ModuleKind::Janus);
+        self.beat(n, ModuleKind::Mixer);
+        self.step_elector(n);
+    }
+
+    /// Says goodbye in good order, so that nobody has to wait for its leases to run out.
+    pub fn left(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        let beats = ModuleKind::ALL.map(|kind| node.beat(kind).and_then(|beat| beat.lease));
+        let leader = node.house.as_mut().and_then(|house| house.leadership.resign());
+        for lease in beats.into_iter().flatten().chain(leader) {
+            self.ask(n, Asker::Goodbye, Ask::Revoke(lease));
+        }
+        self.kill(n);
+    }
+
+    /// The process is gone at once, its FFmpegs with it, and its Janus unless that is another's.
+    pub fn kill(&mut self, n: usize) {
+        let number = self.number();
+        let carried_out = self.dice.chance(0.5);
+        let node = &mut self.nodes[n];
+        if node.vital == Vital::Dead {
+            return;
+        }
+        node.vital = Vital::Dead;
+        node.life += 1;
+        let external = node.roles.external;
+        if let Some(side) = &mut node.janus {
+            side.connection = number;
+            side.runs = external;
+            side.actors.clear();
+            match external {
+                true => side.worlds.values_mut().for_each(|world| world.end_connection(carried_out)),
+                false => side.worlds = BTreeMap::new(),
+            }
+        }
+        (node.mixer, node.house, node.relays) = (None, None, None);
+        self.note(|w| format!("{} dies", w.nodes[n].id));
+        let again =
+            if self.dice.chance(0.5) { self.dice.ms(100..2_000) } else { self.dice.ms(2_000..20_000) };
+        self.after(again, Event::Fault(Fault::Restart(n)));
+    }
+
+    /// As [`kill`](Self::kill), and nobody starts it again.
+    pub fn lose_for_good(&mut self, n: usize) {
+        self.kill(n);
+        self.lost.insert(n);
+    }
+
+    fn up(&mut self) -> Option<usize> {
+        let up: Vec<usize> = (0..self.nodes.len()).filter(|n| self.nodes[*n].is_up()).collect();
+        self.dice.pick(&up)
+    }
+
+    pub fn go_wrong(&mut self, fault: Fault) {
+        match fault {
+            Fault::Any if !self.calm => self.anything(),
+            Fault::Create(room) => self.create(&room),
+            Fault::Request if !self.calm => self.ask_for_something(),
+            Fault::Restart(n) if self.nodes[n].vital == Vital::Dead && !self.lost.contains(&n) => {
+                self.start(n)
+            }
+            Fault::Thaw(n) => self.thaw(n),
+            Fault::Uncut(n) if self.nodes[n].cut => self.uncut(n),
+            Fault::ThawStore { harsh } => self.thaw_store(harsh),
+            Fault::Quick(n) => drop(self.slow.remove(&n)),
+            Fault::Unmark(kind, n) => self.mark(kind, n, None),
+            _ => {}
+        }
+    }
+
+    fn anything(&mut self) {
+        let Some(n) = self.up() else { return };
+        let room = self.rooms[self.dice.below(self.rooms.len())].clone();
+        let w = self.dice.below(4);
+        let long = if self.dice.chance(0.4) { self.dice.ms(4_000..14_000) } else { self.dice.ms(100..3_000) };
+        match self.dice.below(24) {
+            0..=1 => self.kill(n),
+            2..=3 => {
+                self.note(|w| format!("{} freezes for {long:?}", w.nodes[n].id));
+                self.nodes[n].vital = Vital::Frozen;
+                self.after(long, Event::Fault(Fault::Thaw(n)));
+            }
+            4..=5 => {
+                self.note(|w| format!("{} is cut off for {long:?}", w.nodes[n].id));
+                self.nodes[n].cut = true;
+                self.unreachable(n);
+                self.after(long, Event::Fault(Fault::Uncut(n)));
+            }
+            6 if !self.store_frozen => {
+                let harsh = self.dice.chance(0.5);
+                self.note(|_| format!("store: freezes for {long:?}"));
+                self.freeze_store();
+                self.after(long, Event::Fault(Fault::ThawStore { harsh }));
+            }
+            7..=8 => self.janus_down(n, true),
+            9 => self.janus_down(n, false),
+            10..=11 => self.ffmpeg_dies(n, &room),
+            12 => {
+                if let Some(side) = &mut self.nodes[n].mixer {
+                    side.stuck = side.actors.get(&room).map(|actor| actor.process);
+                }
+            }
+            13 => self.mixer_actor_panics(n, &room),
+            14 => self.janus_actor_panics(n, &room),
+            15 => self.lose(n, w),
+            16 => self.relist(n, w),
+            17 => self.stall(n, w),
+            18 => {
+                self.slow.insert(n);
+                self.after(long, Event::Fault(Fault::Quick(n)));
+            }
+            19..=20 => self.mark_something(n, long),
+            21 => self.leave(n),
+            22 => {
+                let leases: Vec<i64> = self.store.leases.keys().copied().collect();
+                if let Some(lease) = self.dice.pick(&leases).filter(|_| !self.store_frozen) {
+                    self.revoke(lease);
+                }
+            }
+            _ => {
+                let until = self.now + long;
+                if let Some(side) = &mut self.nodes[n].mixer {
+                    side.crashing = until;
+                    self.note(|w| format!("{}: FFmpeg crashes for {long:?}", w.nodes[n].id));
+                    self.ffmpeg_dies(n, &room);
+                }
+            }
+        }
+    }
+
+    fn ffmpeg_dies(&mut self, n: usize, room: &RoomId) {
+        let bind = self.dice.chance(0.2);
+        let actor = self.nodes[n].mixer.as_ref().and_then(|side| side.actors.get(room));
+        if let Some(process) = actor.map(|actor| actor.process) {
+            self.exited(n, room, process, if bind { Exit::BindFailed } else { Exit::Other });
+        }
+    }
+
+    fn mark_something(&mut self, n: usize, long: Duration) {
+        let kind = if self.dice.chance(0.5) { ModuleKind::Janus } else { ModuleKind::Mixer };
+        let labels = [MarkLabel::Draining, MarkLabel::Draining, MarkLabel::Unready, MarkLabel::Cordon];
+        let label = self.dice.pick(&labels);
+        if !self.store_frozen {
+            self.mark(kind, n, label);
+            self.after(long, Event::Fault(Fault::Unmark(kind, n)));
+        }
+    }
+
+    fn mark(&mut self, kind: ModuleKind, n: usize, label: Option<MarkLabel>) {
+        let from = self.store.log.len();
+        let key = keys::module(kind, &self.nodes[n].id, ModulePart::Mark);
+        let txn = match label {
+            Some(label) => Txn::new().put(key, serde_json::to_vec(&Mark { label, lease: None }).unwrap()),
+            None => Txn::new().delete(key),
+        };
+        self.store.commit(&txn);
+        self.note(|w| format!("operator: {} {} is marked {label:?}", kind.as_str(), w.nodes[n].id));
+        self.spread(from);
+    }
+
+    fn ask_for_something(&mut self) {
+        let room = self.rooms[self.dice.below(self.rooms.len())].clone();
+        match self.dice.below(10) {
+            0..=2 => self.create(&room),
+            3..=7 => self.put_on_air(&room),
+            8 => self.with_request(&room, |r| accepted(admit_stop(&r.view, r.wall, GRACE).ok()?)),
+            _ => self.with_request(&room, |r| accepted(admit_delete(&r.view, r.wall, GRACE).ok()?)),
+        }
+    }
+
+    fn with_request(&mut self, room: &RoomId, decide: impl FnOnce(&Request) -> Option<RoomWrite>) {
+        if let Some(n) = self.up() {
+            self.request(n, room, decide);
+        }
+    }
+
+    pub fn create(&mut self, room: &RoomId) {
+        let (nonce, dice) = (self.nonce(), [self.dice.unit(), self.dice.unit()]);
+        let start = self.dice.chance(0.7);
+        self.with_request(room, |r| {
+            let meta = Meta {
+                pin: Pin::new("abc123").unwrap(),
+                max_anchors: 3,
+                hls_path: String::new(),
+                created_at: r.wall,
+                deleted_at: None,
+                last_epoch: Epoch(0),
+                last_started_at: None,
+            };
+            let meta = admit_create(&r.view, meta, r.revision).ok()?;
+            Some(match start {
+                true => assignment(meta, place(r, dice).ok()?, nonce, r.wall),
+                false => RoomWrite::Put { meta: Some(meta), live: None },
+            })
+        });
+    }
+
+    pub fn put_on_air(&mut self, room: &RoomId) {
+        let (nonce, dice) = (self.nonce(), [self.dice.unit(), self.dice.unit()]);
+        self.with_request(room, |r| accepted(admit_start(&r.view, || place(r, dice), nonce, r.wall).ok()?));
+    }
+
+    fn nonce(&mut self) -> Nonce {
+        Nonce(format!("n{}", self.number()))
+    }
+
+    /// Nothing goes wrong any more, and what was down comes back, but for a node now and then.
+    pub fn heal(&mut self) {
+        self.note(|_| "from here on nothing goes wrong".into());
+        self.calm = true;
+        self.thaw_store(false);
+        self.slow.clear();
+        for n in 0..self.nodes.len() {
+            self.thaw(n);
+            if self.nodes[n].cut {
+                self.uncut(n);
+            }
+            if let Some(side) = &mut self.nodes[n].mixer {
+                (side.crashing, side.stuck) = (Duration::ZERO, None);
+            }
+            ModuleKind::ALL.into_iter().for_each(|kind| self.mark(kind, n, None));
+            let for_good = n >= 2 && self.dice.chance(0.3);
+            match self.nodes[n].vital {
+                Vital::Dead if for_good => drop(self.lost.insert(n)),
+                Vital::Dead => self.start(n),
+                Vital::Up | Vital::Frozen => {}
+            }
+        }
+    }
+
+    /// What has to come to rest; the watches that hang are among it.
+    pub fn rest(&mut self) -> Result<Duration, String> {
+        let (begin, mut why) = (self.now, String::new());
+        let mut since = None;
+        while self.now < begin + super::BOUND {
+            self.run_until(self.now + Duration::from_secs(1));
+            match self.at_rest() {
+                Ok(()) => {
+                    let since = *since.get_or_insert(self.now);
+                    if self.now >= since + Duration::from_secs(4) {
+                        return Ok(since - begin);
+                    }
+                }
+                Err(missing) => (since, why) = (None, missing),
+            }
+        }
+        Err(why)
+    }
+
+    pub fn history(&mut self) -> Result<Duration, String> {
+        self.populate();
+        self.trouble();
+        self.run_until(self.now + ms(TROUBLE));
+        self.heal();
+        for room in self.rooms.clone() {
+            if self.dice.chance(0.5) {
+                self.put_on_air(&room);
+            }
+        }
+        self.rest()
+    }
+}
+
+fn accepted(admission: Admission<RoomWrite>) -> Option<RoomWrite> {
+    match admission {
+        Admission::Accepted(write) => Some(write),
+        Admission::AlreadyDone => None,
+    }
+}
+
+fn place(r: &Request, dice: [f64; 2]) -> Result<Placement, StartDenied> {
+    let choose = |kind: ModuleKind| {
+        pick(kind, &r.modules, &r.load[kind as usize], dice).map_err(|no| StartDenied::not_pickable(kind, no))
+    };
+    Ok(Placement { janus_id: choose(ModuleKind::Janus)?, mixer_id: choose(ModuleKind::Mixer)? })
+}

@@ -1,0 +1,270 @@
+//! A node with the role `rooms`, as `actors::rooms` runs it: election, moves, housekeeping, removals.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::TTL;
+use super::node::{Answer, Ask, Asker, Who};
+use super::world::{World, ms};
+use crate::domain::housekeeping::{Chore, Due, Housekeeping};
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::keys::{LEADER, ModuleKind};
+use crate::domain::leadership::{Effect, Leadership, Outcome};
+use crate::domain::plan::Plan;
+use crate::domain::reassign::{Patience, Reassigner, Verdict};
+use crate::domain::room::{
+    Admission, Cleanup, Expiry, ExpiryLimits, RoomWrite, admit_delete, admit_stop, cleanup,
+};
+use crate::rooms::{Fence, Scope, txn, writes};
+
+/// What a stopped room's modules get.
+pub const GRACE: Duration = Duration::from_secs(15);
+/// Between two rounds of housekeeping.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// After a move that was not made.
+const PAUSE: Duration = Duration::from_millis(100);
+
+pub struct House {
+    pub leadership: Leadership,
+    busy: bool,
+    /// While leading.
+    team: Option<Team>,
+    removing: BTreeSet<RoomId>,
+}
+
+struct Team {
+    fence: Fence,
+    reassigner: Reassigner,
+    housekeeping: Housekeeping,
+    under_way: usize,
+    pause_until: Duration,
+}
+
+impl House {
+    pub fn new(me: ModuleId, incarnation: String) -> Self {
+        let leadership = Leadership::new(me, incarnation, TTL);
+        Self { leadership, busy: false, team: None, removing: BTreeSet::new() }
+    }
+}
+
+impl Team {
+    fn new(revision: i64) -> Self {
+        let limits =
+            ExpiryLimits { never_started_after: Duration::from_secs(40), max_age: Duration::from_secs(3600) };
+        Self {
+            fence: Fence { key: LEADER.into(), revision },
+            reassigner: Reassigner::new(Patience::new(ms(500), TTL)),
+            housekeeping: Housekeeping::new(limits, GRACE),
+            under_way: 0,
+            pause_until: Duration::ZERO,
+        }
+    }
+}
+
+impl World {
+    pub fn step_elector(&mut self, n: usize) {
+        let (now, wall) = (self.now, self.wall());
+        let Some(house) = &mut self.nodes[n].house else { return };
+        let leads = house.leadership.leads(now);
+        if leads != house.team.as_ref().map(|team| team.fence.revision) {
+            house.team = leads.map(Team::new);
+            self.note(|w| {
+                format!("{} {}", w.nodes[n].id, if leads.is_some() { "leads" } else { "leads no more" })
+            });
+            if leads.is_some() {
+                self.step_team(n);
+                self.keep_house(n);
+            }
+        }
+        let Some(house) = &mut self.nodes[n].house else { return };
+        if house.busy {
+            // The lease may lapse while its renewal is under way.
+            return self.wake(n, Who::Elector, now + TTL / 20);
+        }
+        match house.leadership.plan(now, wall) {
+            Plan::Do { effect, .. } => {
+                house.busy = true;
+                let ask = match effect {
+                    Effect::Grant => Ask::Grant,
+                    Effect::Renew { lease } => Ask::Keep(lease),
+                    Effect::Claim { leader, over } => Ask::Txn(writes::leader(&leader, over)),
+                };
+                self.ask(n, Asker::Elector { asked: now }, ask);
+                self.wake(n, Who::Elector, now + TTL / 20);
+            }
+            Plan::Wait { until, .. } => {
+                if let Some(until) = until {
+                    self.wake(n, Who::Elector, until);
+                }
+            }
+            Plan::Finished => {}
+        }
+    }
+
+    pub fn elector_done(&mut self, n: usize, asked: Duration, answer: Answer) {
+        let (now, dice) = (self.now, self.dice.unit());
+        let Some(house) = &mut self.nodes[n].house else { return };
+        house.busy = false;
+        let outcome = match answer {
+            Answer::Granted(lease) => Outcome::Granted { lease },
+            Answer::Done => Outcome::Renewed,
+            Answer::Committed(revision) => Outcome::Claimed { revision },
+            Answer::Conflict => Outcome::Beaten,
+            Answer::LeaseGone => Outcome::LeaseGone,
+            Answer::Silence => Outcome::Failed("no answer".into()),
+        };
+        house.leadership.done(outcome, asked, now, dice);
+        self.step_elector(n);
+    }
+
+    pub fn step_team(&mut self, n: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[n];
+        let Some(house) = &mut node.house else { return };
+        let Some(team) = &mut house.team else { return };
+        if team.under_way > 0 || !node.directory.is_listed() {
+            return;
+        }
+        if now < team.pause_until {
+            let until = team.pause_until;
+            return self.wake(n, Who::Team, until);
+        }
+        let steady = house.leadership.steady().since(now).filter(|_| node.store_up);
+        let (rooms, modules) = (node.directory.rooms(), node.directory.modules());
+        let load = ModuleKind::ALL.map(|kind| node.directory.load(kind));
+        let dice = &mut self.dice;
+        let verdict = team.reassigner.judge(&rooms, &modules, load, steady, now, || dice.unit());
+        let Verdict { moves, drained, until, .. } = verdict;
+        let mut asks = Vec::new();
+        for order in moves {
+            let view = rooms.get(&order.room).cloned().unwrap_or_default();
+            if let Some((txn, _)) = writes::moved(&team.fence, &order, &view) {
+                asks.push((Asker::Move { order: Box::new(order), judged: now }, txn));
+            }
+        }
+        if asks.is_empty() {
+            asks.extend(drained.iter().map(|module| (Asker::Drained, writes::drained(&team.fence, module))));
+        }
+        team.under_way = asks.len();
+        for (asker, txn) in asks {
+            self.ask(n, asker, Ask::Txn(txn));
+        }
+        if let Some(until) = until {
+            self.wake(n, Who::Team, until.max(now + ms(20)));
+        }
+    }
+
+    pub fn team_done(&mut self, n: usize, answer: Answer) {
+        let now = self.now;
+        let Some(team) = self.nodes[n].house.as_mut().and_then(|house| house.team.as_mut()) else { return };
+        team.under_way = team.under_way.saturating_sub(1);
+        if !matches!(answer, Answer::Committed(_)) {
+            team.pause_until = now + PAUSE;
+        }
+        self.step_team(n);
+    }
+
+    pub fn keep_house(&mut self, n: usize) {
+        let (now, wall) = (self.now, self.wall());
+        let node = &mut self.nodes[n];
+        let Some(team) = node.house.as_mut().and_then(|house| house.team.as_mut()) else { return };
+        if node.directory.is_listed() {
+            let (rooms, modules) = (node.directory.rooms(), node.directory.modules());
+            let due = team.housekeeping.round(&rooms, &modules, [], now, wall);
+            due.into_iter().for_each(|due| self.act(n, due));
+        }
+        self.wake(n, Who::Housekeeping, now + INTERVAL);
+    }
+
+    fn act(&mut self, n: usize, Due { room, chore, reason }: Due) {
+        let view = self.nodes[n].view(&room);
+        let wall = self.wall();
+        let ended = |admission| match admission {
+            Ok(Admission::Accepted(write)) => Some(write),
+            _ => None,
+        };
+        let write = match &chore {
+            Chore::Expire(Expiry::TooOld) => ended(admit_stop(&view, wall, GRACE)),
+            Chore::Expire(Expiry::NeverStarted) | Chore::EndStray => ended(admit_delete(&view, wall, GRACE)),
+            Chore::FinishRemoval => match cleanup(&view, wall) {
+                Cleanup::Remove(write) => Some(write),
+                _ => None,
+            },
+            Chore::Sweep(left) => {
+                self.note(|w| format!("{} sweeps {room}: {reason}", w.nodes[n].id));
+                return self.ask(n, Asker::Chore, Ask::Txn(writes::swept(&room, &view, left)));
+            }
+        };
+        if let Some(write) = write {
+            self.note(|w| format!("{} keeps house, {} {room}: {reason}", w.nodes[n].id, chore.as_str()));
+            self.ask(n, Asker::Chore, Ask::Txn(txn::txn(&room, &view, &write)));
+        }
+    }
+
+    /// The actor that takes a room that is being removed to its end.
+    pub fn room_news(&mut self, n: usize, room: &RoomId) {
+        let (now, wall) = (self.now, self.wall());
+        let node = &mut self.nodes[n];
+        let view = node.view(room);
+        let Some(house) = node.house.as_mut().filter(|house| !house.removing.contains(room)) else { return };
+        match cleanup(&view, wall) {
+            Cleanup::Nothing => {}
+            Cleanup::Waiting(waiting) => {
+                let left = waiting.forced_at.map(|at| ms(at.0.saturating_sub(wall.0)));
+                if let Some(left) = left {
+                    self.wake(n, Who::Room(room.clone()), now + left);
+                }
+            }
+            Cleanup::Remove(write) => {
+                house.removing.insert(room.clone());
+                let txn = txn::txn(room, &view, &write);
+                self.ask(n, Asker::Removal(room.clone()), Ask::Txn(txn));
+            }
+        }
+    }
+
+    pub fn removal_done(&mut self, n: usize, room: &RoomId) {
+        if let Some(house) = &mut self.nodes[n].house {
+            house.removing.remove(room);
+        }
+        let again = self.now + ms(500);
+        self.wake(n, Who::Room(room.clone()), again);
+    }
+
+    /// Those who think that they lead.
+    pub fn leaders(&self) -> Vec<usize> {
+        let leads = |n: &usize| {
+            let house = self.nodes[*n].house.as_ref();
+            house.is_some_and(|house| house.leadership.leads(self.now).is_some())
+        };
+        (0..self.nodes.len()).filter(|n| self.nodes[*n].is_up()).filter(leads).collect()
+    }
+
+    /// A request of the room API on this node, decided from what it knows, or from the store.
+    pub fn request(&mut self, n: usize, room: &RoomId, decide: impl FnOnce(&Request) -> Option<RoomWrite>) {
+        let node = &self.nodes[n];
+        if node.house.is_none() || !node.directory.is_listed() {
+            return;
+        }
+        let (view, revision) = match self.dice.chance(0.5) {
+            true => (node.view(room).as_ref().clone(), node.directory.revision_seen(Scope::Rooms)),
+            false => (self.store.view(room), Some(self.store.revision)),
+        };
+        let modules = self.nodes[n].directory.modules();
+        let load = ModuleKind::ALL.map(|kind| self.nodes[n].directory.load(kind));
+        let request = Request { view, revision: revision.unwrap_or(0), modules, load, wall: self.wall() };
+        if let Some(write) = decide(&request) {
+            let txn = txn::txn(room, &request.view, &write);
+            self.ask(n, Asker::User, Ask::Txn(txn));
+        }
+    }
+}
+
+/// What a request is decided from.
+pub struct Request {
+    pub view: crate::domain::view::RoomView,
+    pub revision: i64,
+    pub modules: std::sync::Arc<crate::domain::view::Modules>,
+    pub load: [crate::domain::placement::Load; 2],
+    pub wall: crate::domain::ids::UnixMs,
+}

@@ -1,0 +1,353 @@
+//! A mixer node, as `actors::mixer` runs it: a machine per room, its FFmpeg, its ports, its stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::beat::Beat;
+use super::node::{Answer, Ask, Asker, Who};
+use super::world::{Input, World, ms};
+use super::{backoff, written};
+use crate::domain::ids::{Epoch, MediaAddr, Nonce, RoomId};
+use crate::domain::mixer_room::{
+    Exit, MixerPolicy, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect, concerns,
+};
+use crate::domain::model::Health;
+use crate::domain::plan::{Failure, Plan};
+use crate::domain::ports::PortPool;
+use crate::domain::restart::Budget;
+use crate::domain::simulation::mixer_world::MixerWorld;
+use crate::domain::view::RoomView;
+use crate::rooms::writes;
+
+/// Between two fragments; each is a segment here.
+const FRAGMENT: Duration = Duration::from_millis(700);
+/// An ended stream is still served this long.
+const RETAIN: Duration = Duration::from_secs(30);
+/// Ports per room and node: enough that none comes twice in a history.
+const PORTS: u16 = 60;
+
+pub struct MixerSide {
+    pub beat: Beat,
+    pub worlds: BTreeMap<RoomId, MixerWorld>,
+    pub actors: BTreeMap<RoomId, MixerActor>,
+    /// What is still served of streams that have ended: the next number, and whether the live is over.
+    pub ended: BTreeMap<RoomId, (u64, bool, Duration)>,
+    /// FFmpeg crashes here until then.
+    pub crashing: Duration,
+    /// This FFmpeg gives nothing.
+    pub stuck: Option<u64>,
+    leaving: bool,
+}
+
+pub struct MixerActor {
+    number: u64,
+    machine: MixerRoom,
+    view: Arc<RoomView>,
+    spawning: bool,
+    storing: bool,
+    pub process: u64,
+}
+
+impl MixerSide {
+    pub fn new(node: usize, life: u32, rooms: &[RoomId]) -> Self {
+        let worlds = rooms.iter().enumerate().map(|(r, room)| {
+            let first = 10_000 + 2 * PORTS * (node * rooms.len() + r) as u16;
+            // Late packets still fly to the ports of the last process.
+            let begin = f64::from(life * 7 % u32::from(PORTS)) / f64::from(PORTS);
+            (room.clone(), MixerWorld::with_ports(PortPool::new(first, first + 2 * PORTS, begin)))
+        });
+        Self {
+            beat: Beat::new(Health::Healthy),
+            worlds: worlds.collect(),
+            actors: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            crashing: Duration::ZERO,
+            stuck: None,
+            leaving: false,
+        }
+    }
+}
+
+fn policy(node: usize) -> MixerPolicy {
+    MixerPolicy {
+        backoff: backoff(),
+        crashes: Budget { max: 5, window: Duration::from_secs(30) },
+        watchdog: Duration::from_secs(2),
+        hls_base: format!("http://node-{node}"),
+    }
+}
+
+impl World {
+    pub fn mixer_news(&mut self, n: usize, room: &RoomId, whole: bool) {
+        let (number, incarnation) = (self.number(), self.nodes[n].incarnation());
+        let node = &mut self.nodes[n];
+        let (as_of, view) = (node.as_of(), node.view(room));
+        let (wanted, me) = (concerns(&view, &node.id), node.id.clone());
+        let Some(side) = &mut node.mixer else { return };
+        if !side.actors.contains_key(room) {
+            if !wanted || side.leaving {
+                return;
+            }
+            let machine = MixerRoom::new(me, incarnation, policy(n));
+            let view = Arc::default();
+            let actor = MixerActor { number, machine, view, spawning: false, storing: false, process: 0 };
+            side.actors.insert(room.clone(), actor);
+        }
+        let Some(actor) = side.actors.get_mut(room) else { return };
+        actor.view = view;
+        if whole {
+            actor.machine.saw(as_of);
+        }
+        self.step_mixer(n, room);
+    }
+
+    pub fn step_mixer(&mut self, n: usize, room: &RoomId) {
+        let now = self.now;
+        let mut due = None;
+        if let Some(actor) = self.nodes[n].mixer.as_mut().and_then(|side| side.actors.get_mut(room)) {
+            actor.machine.look(&actor.view, now);
+        }
+        for _ in 0..20 {
+            let side = self.nodes[n].mixer.as_mut();
+            let Some(actor) = side.and_then(|side| side.actors.get_mut(room)).filter(|a| !a.spawning) else {
+                break;
+            };
+            match actor.machine.plan_process(&actor.view, now) {
+                Plan::Do { effect, reason } => self.run_process(n, room, effect, &reason),
+                Plan::Wait { reason, until } => {
+                    assert!(!reason.is_empty(), "every wait has a reason");
+                    due = until;
+                    break;
+                }
+                Plan::Finished => break,
+            }
+        }
+        if let Some(due) = due {
+            self.wake(n, Who::Mixer(room.clone()), due);
+        }
+        self.step_mixer_store(n, room);
+    }
+
+    fn step_mixer_store(&mut self, n: usize, room: &RoomId) {
+        let now = self.now;
+        let node = &mut self.nodes[n];
+        let wanted = concerns(&node.view(room), &node.id);
+        let Some(side) = &mut node.mixer else { return };
+        let Some(actor) = side.actors.get_mut(room).filter(|actor| !actor.storing) else { return };
+        match actor.machine.plan_store(&actor.view, now) {
+            Plan::Do { effect, .. } => {
+                actor.storing = true;
+                let asker = Asker::MixerStore(room.clone(), actor.number, effect.clone());
+                self.ask(n, asker, Ask::Txn(writes::mixer(room, &effect)));
+            }
+            Plan::Wait { reason, until } => {
+                assert!(!reason.is_empty(), "every wait has a reason");
+                if let Some(until) = until {
+                    self.wake(n, Who::Mixer(room.clone()), until);
+                }
+            }
+            Plan::Finished if wanted && !actor.machine.is_leaving() => {}
+            Plan::Finished => {
+                side.actors.remove(room);
+                let world = &side.worlds[room];
+                let left = (world.process, world.open, world.estate.port.is_some());
+                assert_eq!(left, (None, None, false), "a mixer's room ends and leaves something behind");
+                if side.leaving && side.actors.is_empty() {
+                    self.input_after(ms(1), n, Input::Left);
+                }
+            }
+        }
+    }
+
+    fn run_process(&mut self, n: usize, room: &RoomId, effect: ProcessEffect, why: &str) {
+        let now = self.now;
+        self.note(|w| format!("{} mixer {room} {effect:?}: {why}", w.nodes[n].id));
+        if effect == (ProcessEffect::EndStream { over: true }) {
+            self.judge_end(n, room);
+        }
+        let ceiling = self.laws.highest_ceiling(room);
+        let dice = self.dice.unit();
+        let delay = self.dice.ms(30..300);
+        let Some(side) = &mut self.nodes[n].mixer else { return };
+        let (Some(actor), Some(world)) = (side.actors.get_mut(room), side.worlds.get_mut(room)) else {
+            return;
+        };
+        match effect {
+            ProcessEffect::Spawn { epoch, .. } => {
+                actor.spawning = true;
+                let actor = actor.number;
+                return self.input_after(delay, n, Input::Spawned { room: room.clone(), actor, epoch });
+            }
+            ProcessEffect::EndStream { over } => {
+                if let Some(open) = world.open {
+                    side.ended.insert(room.clone(), (open.ceiling, over, now + RETAIN));
+                }
+            }
+            _ => {}
+        }
+        let killed = matches!(effect, ProcessEffect::Kill { .. }).then_some(actor.process);
+        let outcome = world.run(effect, now, ceiling);
+        actor.machine.process_done(outcome, why, now, dice);
+        if let Some(process) = killed {
+            self.input_after(delay, n, Input::Exited { room: room.clone(), process, exit: Exit::Other });
+        }
+    }
+
+    pub fn spawned(&mut self, n: usize, room: &RoomId, number: u64, epoch: Epoch) {
+        let (now, dice, process) = (self.now, self.dice.unit(), self.number());
+        let fails = !self.calm && self.dice.chance(0.03);
+        let Some(side) = &mut self.nodes[n].mixer else { return };
+        let crashing = side.crashing > now;
+        let Some(actor) = side.actors.get_mut(room).filter(|actor| actor.number == number) else { return };
+        let Some(world) = side.worlds.get_mut(room) else { return };
+        actor.spawning = false;
+        let port = world.estate.port.map(|(rtp, _)| rtp);
+        let outcome = match fails {
+            true => ProcessOutcome::Failed(Failure::Refused("fork failed".into())),
+            false => world.run(ProcessEffect::Spawn { epoch, port }, now, 0),
+        };
+        actor.process = process;
+        let runs = matches!(outcome, ProcessOutcome::Spawned { .. });
+        actor.machine.process_done(outcome, "", now, dice);
+        if runs {
+            self.note(|w| format!("{} mixer {room} FFmpeg runs under epoch {epoch}", w.nodes[n].id));
+            self.judge_spawn(n, room, epoch);
+            self.input_after(FRAGMENT / 2, n, Input::Fragment { room: room.clone(), process });
+            if crashing {
+                self.input_after(
+                    ms(100),
+                    n,
+                    Input::Exited { room: room.clone(), process, exit: Exit::Other },
+                );
+            }
+        }
+        self.step_mixer(n, room);
+    }
+
+    pub fn exited(&mut self, n: usize, room: &RoomId, process: u64, exit: Exit) {
+        let (now, dice) = (self.now, self.dice.unit());
+        let Some(side) = &mut self.nodes[n].mixer else { return };
+        let Some(actor) = side.actors.get_mut(room).filter(|actor| actor.process == process) else { return };
+        let Some(world) = side.worlds.get_mut(room) else { return };
+        let Some(rtp) = world.process.take() else { return };
+        let exit = if world.dying { Exit::Other } else { exit };
+        world.dying = false;
+        if exit == Exit::BindFailed {
+            world.pool.quarantine(rtp.port, now + Duration::from_secs(5));
+            world.estate.port = None;
+        }
+        actor.machine.exited(exit, "died", now, dice);
+        self.note(|w| format!("{} mixer {room} FFmpeg is gone: {exit:?}", w.nodes[n].id));
+        self.step_mixer(n, room);
+    }
+
+    pub fn fragment(&mut self, n: usize, room: &RoomId, process: u64) {
+        let now = self.now;
+        let long = self.dice.chance(0.05);
+        let Some(side) = &self.nodes[n].mixer else { return };
+        let running = side.worlds.get(room).and_then(|world| world.process.filter(|_| !world.dying));
+        let mine = side.actors.get(room).is_some_and(|actor| actor.process == process);
+        let Some(rtp) = running.filter(|_| mine) else { return };
+        self.input_after(FRAGMENT, n, Input::Fragment { room: room.clone(), process });
+        if self.feeds(n, room, rtp) == 0 {
+            return;
+        }
+        let Some(side) = &mut self.nodes[n].mixer else { return };
+        if side.stuck == Some(process) {
+            return;
+        }
+        let (Some(actor), Some(world)) = (side.actors.get_mut(room), side.worlds.get_mut(room)) else {
+            return;
+        };
+        let Some(next) = &mut world.open else {
+            if actor.machine.warms_up(&actor.view) && actor.machine.warm(now) {
+                self.step_mixer(n, room);
+            }
+            return;
+        };
+        // A long time may have passed.
+        let room_left = actor.machine.ceiling().map_or(0, |c| c.ceiling.saturating_sub(next.ceiling));
+        let many = if long && room_left > 600 { 300 } else { 1 };
+        let from = next.ceiling;
+        next.ceiling += many;
+        let (next, nonce) = (*next, world.estate.nonce.clone());
+        actor.machine.produced(next, now);
+        self.judge_published(n, room, nonce, from..next.ceiling);
+        self.step_mixer(n, room);
+    }
+
+    /// Forwarders to this port.
+    fn feeds(&self, n: usize, room: &RoomId, rtp: MediaAddr) -> usize {
+        let sides = self.nodes.iter().filter_map(|node| node.janus.as_ref()).filter(|side| side.runs);
+        let worlds = sides.filter_map(|side| side.worlds.get(room));
+        let feeds = worlds.filter(|world| {
+            world.rooms.values().any(|(_, forwarders)| forwarders.iter().any(|f| f.target == rtp))
+        });
+        let feeds = feeds.count();
+        assert!(feeds <= 1, "{feeds} Januses feed {room} on {} at {rtp}", self.nodes[n].id);
+        feeds
+    }
+
+    pub fn mixer_stored(
+        &mut self,
+        n: usize,
+        room: &RoomId,
+        number: u64,
+        effect: StoreEffect,
+        answer: Answer,
+    ) {
+        let (now, dice) = (self.now, self.dice.unit());
+        let node = &mut self.nodes[n];
+        let (as_of, view) = (node.as_of(), node.view(room));
+        let Some(side) = &mut node.mixer else { return };
+        let Some(actor) = side.actors.get_mut(room).filter(|actor| actor.number == number) else { return };
+        actor.storing = false;
+        actor.machine.store_done(effect, written(answer), now, dice);
+        if let Some(world) = side.worlds.get_mut(room) {
+            world.estate.ceiling = actor.machine.ceiling().or(world.estate.ceiling);
+        }
+        actor.view = view;
+        actor.machine.saw(as_of);
+        self.step_mixer(n, room);
+    }
+
+    /// FFmpeg dies with the actor; ports and stream go to its next incarnation.
+    pub fn mixer_actor_panics(&mut self, n: usize, room: &RoomId) {
+        let (number, incarnation, me) =
+            (self.number(), self.nodes[n].incarnation(), self.nodes[n].id.clone());
+        let node = &mut self.nodes[n];
+        let (as_of, view) = (node.as_of(), node.view(room));
+        let Some(side) = &mut node.mixer else { return };
+        let (Some(actor), Some(world)) = (side.actors.get_mut(room), side.worlds.get_mut(room)) else {
+            return;
+        };
+        (world.process, world.dying) = (None, false);
+        let mut machine = MixerRoom::new(me, incarnation, policy(n));
+        machine.saw(as_of);
+        if !machine.inherit(world.estate.port, world.left(), &view) {
+            (world.open, world.estate.nonce) = (None, None);
+        }
+        *actor = MixerActor { number, machine, view, spawning: false, storing: false, process: 0 };
+        self.note(|w| format!("{}: the mixer room's actor of {room} panics", w.nodes[n].id));
+        self.step_mixer(n, room);
+    }
+
+    /// The node goes down in order.
+    pub fn leave(&mut self, n: usize) {
+        self.note(|w| format!("{} goes down in order", w.nodes[n].id));
+        self.input_after(Duration::from_secs(5), n, Input::Left);
+        let Some(side) = &mut self.nodes[n].mixer else { return };
+        side.leaving = true;
+        side.actors.values_mut().for_each(|actor| actor.machine.leave());
+        let rooms: Vec<RoomId> = side.actors.keys().cloned().collect();
+        rooms.iter().for_each(|room| self.step_mixer(n, room));
+        if rooms.is_empty() {
+            self.input_after(ms(10), n, Input::Left);
+        }
+    }
+
+    pub fn nonce_open(&self, n: usize, room: &RoomId) -> Option<Nonce> {
+        self.nodes[n].mixer.as_ref()?.worlds.get(room)?.estate.nonce.clone()
+    }
+}

@@ -1,0 +1,98 @@
+//! Several nodes over one store: the machines that production runs, in a world where everything goes wrong.
+//!
+//! Machines, transactions, directory and fold are the real ones; the world around them (time, network, store,
+//! Januses, FFmpegs) is a model, and so are the shells, which only carry out what a machine plans. A history is
+//! its seed: 22 s of faults and requests, then calm, after which all must come to rest within a bound.
+//!
+//! `STENTOR_SIM_SEED=17 cargo test --lib domain::simulation::cluster` runs history 17 alone and tells its last
+//! events; `STENTOR_SIM_HISTORIES=100000` runs that many.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::super::plan::{Failure, WriteOutcome};
+use super::super::restart::Backoff;
+use node::Answer;
+use world::World;
+
+mod beat;
+mod dice;
+mod faults;
+mod house;
+mod januses;
+mod laws;
+mod mixers;
+mod node;
+mod relays;
+mod scenes;
+mod store;
+mod watch;
+mod world;
+
+/// Of every lease.
+const TTL: Duration = Duration::from_secs(4);
+/// After the last fault all must be at rest within this (virtual) time: what a create without an answer may take
+/// to land is the longest wait in it.
+const BOUND: Duration = Duration::from_secs(90);
+/// Events told of a history that fails.
+const SHOWN: u64 = 40;
+const HISTORIES: u64 = 2_000;
+
+#[test]
+fn in_every_history_the_laws_hold_and_all_comes_to_rest() {
+    if let Some(seed) = variable("STENTOR_SIM_SEED") {
+        return replay(seed);
+    }
+    let histories = variable("STENTOR_SIM_HISTORIES").unwrap_or(HISTORIES);
+    let (mut longest, mut events, mut moves) = (Duration::ZERO, 0, 0);
+    for seed in 0..histories {
+        match run(seed, false) {
+            (Ok(rested), world) => {
+                longest = longest.max(rested);
+                events += world.events;
+                moves += world.laws.moves;
+            }
+            (Err(_), _) => replay(seed),
+        }
+    }
+    println!(
+        "{histories} histories, {events} events, {moves} moves, the slowest came to rest after {longest:?}"
+    );
+}
+
+/// The same again, telling what happens.
+fn replay(seed: u64) {
+    let (outcome, world) = run(seed, true);
+    let told = world.last_events().join("\n");
+    println!("history {seed}, its last events:\n{told}");
+    if let Err(why) = outcome {
+        panic!("history {seed}: {why}\nSTENTOR_SIM_SEED={seed} cargo test --lib domain::simulation::cluster");
+    }
+}
+
+fn run(seed: u64, traced: bool) -> (Result<Duration, String>, World) {
+    let mut world = World::new(seed, traced);
+    let outcome = catch_unwind(AssertUnwindSafe(|| world.history()));
+    let outcome = outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default())
+    });
+    (outcome, world)
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+fn backoff() -> Backoff {
+    Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) }
+}
+
+fn written(answer: Answer) -> WriteOutcome {
+    match answer {
+        Answer::Committed(revision) => WriteOutcome::Written { revision },
+        Answer::Conflict => WriteOutcome::Superseded,
+        _ => WriteOutcome::Failed(Failure::Unknown("no answer".into())),
+    }
+}

@@ -1,0 +1,156 @@
+//! One node: what it runs, what it knows, and what is on its way to it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::beat::Beat;
+use super::house::House;
+use super::januses::JanusSide;
+use super::mixers::MixerSide;
+use super::relays::Relays;
+use super::watch::Watch;
+use super::world::Event;
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::keys::ModuleKind;
+use crate::domain::mixer_room::StoreEffect;
+use crate::domain::model::JanusState;
+use crate::domain::reassign::Reassignment;
+use crate::domain::view::RoomView;
+use crate::rooms::Directory;
+use crate::store::Txn;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vital {
+    Up,
+    /// Does nothing; what reaches it waits.
+    Frozen,
+    Dead,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    pub janus: bool,
+    /// The Janus outlives the process of the node.
+    pub external: bool,
+    pub mixer: bool,
+    pub rooms: bool,
+    pub hls: bool,
+}
+
+pub struct Node {
+    pub id: ModuleId,
+    pub roles: Roles,
+    /// Counts its processes: what was meant for an earlier one is lost.
+    pub life: u32,
+    pub vital: Vital,
+    /// The store cannot be reached from here.
+    pub cut: bool,
+    pub directory: Arc<Directory>,
+    pub watches: Vec<Watch>,
+    pub store_up: bool,
+    pub asked: BTreeMap<u64, Asker>,
+    pub parked: Vec<Event>,
+    pub timers: BTreeMap<Who, Duration>,
+    pub janus: Option<JanusSide>,
+    pub mixer: Option<MixerSide>,
+    pub house: Option<House>,
+    pub relays: Option<Relays>,
+}
+
+/// Who on a node wants to be woken.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    Beat(ModuleKind),
+    Elector,
+    Team,
+    Housekeeping,
+    Janus(RoomId),
+    Mixer(RoomId),
+    Room(RoomId),
+    Relay(RoomId),
+}
+
+/// Who on a node asked the store, and for what. The numbers are of actors' incarnations.
+#[derive(Debug, Clone)]
+pub enum Asker {
+    Beat(ModuleKind),
+    Elector { asked: Duration },
+    JanusKey(RoomId, u64, Option<JanusState>),
+    MixerStore(RoomId, u64, StoreEffect),
+    Move { order: Box<Reassignment>, judged: Duration },
+    Drained,
+    Chore,
+    Removal(RoomId),
+    User,
+    Goodbye,
+}
+
+#[derive(Debug, Clone)]
+pub enum Ask {
+    Txn(Txn),
+    Grant,
+    Keep(i64),
+    Revoke(i64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Committed(i64),
+    Conflict,
+    Granted(i64),
+    Done,
+    LeaseGone,
+    /// None came: it may have been done or not, or will be.
+    Silence,
+}
+
+impl Node {
+    pub fn new(id: ModuleId, roles: Roles) -> Self {
+        Self {
+            id,
+            roles,
+            life: 0,
+            vital: Vital::Dead,
+            cut: false,
+            directory: Arc::default(),
+            watches: Vec::new(),
+            store_up: false,
+            asked: BTreeMap::new(),
+            parked: Vec::new(),
+            timers: BTreeMap::new(),
+            janus: None,
+            mixer: None,
+            house: None,
+            relays: None,
+        }
+    }
+
+    pub fn incarnation(&self) -> String {
+        format!("life-{}", self.life)
+    }
+
+    pub fn view(&self, room: &RoomId) -> Arc<RoomView> {
+        self.directory.room(room).unwrap_or_default()
+    }
+
+    /// Before the view is taken, as the actors do.
+    pub fn as_of(&self) -> i64 {
+        self.directory.revision_seen(crate::rooms::Scope::Rooms).unwrap_or_default()
+    }
+
+    pub fn rooms_listed(&self) -> bool {
+        self.directory.revision_seen(crate::rooms::Scope::Rooms).is_some()
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.vital == Vital::Up
+    }
+
+    pub fn beat(&mut self, kind: ModuleKind) -> Option<&mut Beat> {
+        match kind {
+            ModuleKind::Janus => self.janus.as_mut().map(|side| &mut side.beat),
+            ModuleKind::Mixer => self.mixer.as_mut().map(|side| &mut side.beat),
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The world of a history: time, what is on its way, the store at the centre.
+//!
+//! Owns: in which order things happen. Never does: decide what a node does, or what goes wrong.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::dice::Dice;
+use super::faults::Fault;
+use super::laws::Laws;
+use super::node::{Answer, Ask, Asker, Node, Vital, Who};
+use super::store::{Committed, SimStore};
+use super::{SHOWN, TTL};
+use crate::domain::ids::{Epoch, RoomId, UnixMs};
+use crate::domain::janus_room;
+use crate::domain::mixer_room::Exit;
+use crate::domain::relay_room::{Fetch, Outcome};
+use crate::store::KeyValue;
+
+/// A store client gives up after this.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub struct World {
+    pub now: Duration,
+    pub dice: Dice,
+    pub store: SimStore,
+    pub nodes: Vec<Node>,
+    pub rooms: Vec<RoomId>,
+    pub laws: Laws,
+    /// Nothing goes wrong any more.
+    pub calm: bool,
+    pub store_frozen: bool,
+    /// Since when, and until when last.
+    froze: Duration,
+    pub shaken: Option<Duration>,
+    waiting: Vec<Event>,
+    /// Nodes whose watches are slow.
+    pub slow: BTreeSet<usize>,
+    /// Nodes that nobody starts again.
+    pub lost: BTreeSet<usize>,
+    pub capacity: u32,
+    queue: BTreeMap<(Duration, u64), Event>,
+    sequence: u64,
+    pub fresh: u32,
+    pub events: u64,
+    trace: Option<VecDeque<String>>,
+    shown: usize,
+}
+
+/// A process of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct To {
+    pub node: usize,
+    pub life: u32,
+}
+
+#[derive(Debug, Clone)]
+pub enum Event {
+    Node(To, Input),
+    Store(To, u64, Asker, Ask),
+    Janus(To, JanusCall),
+    Expire(i64),
+    Fault(Fault),
+}
+
+#[derive(Debug, Clone)]
+pub struct JanusCall {
+    pub room: RoomId,
+    pub actor: u64,
+    pub connection: u64,
+    pub effect: janus_room::Effect,
+}
+
+/// What reaches a node.
+#[derive(Debug, Clone)]
+pub enum Input {
+    Feed { w: usize, session: u32, upto: i64 },
+    Silent { w: usize, session: u32 },
+    List { w: usize, session: u32 },
+    Listed { w: usize, session: u32, entries: Vec<KeyValue>, revision: i64 },
+    Answer(u64, Answer),
+    Timer(Who),
+    JanusDone { room: RoomId, actor: u64, connection: u64, outcome: janus_room::Outcome },
+    JanusBack,
+    Spawned { room: RoomId, actor: u64, epoch: Epoch },
+    Exited { room: RoomId, process: u64, exit: Exit },
+    Fragment { room: RoomId, process: u64 },
+    Fetched { room: RoomId, number: u64, fetch: Fetch, patience: u32 },
+    Got { room: RoomId, number: u64, fetch: Fetch, outcome: Outcome },
+    Left,
+}
+
+pub fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+impl World {
+    pub fn new(seed: u64, traced: bool) -> Self {
+        Self {
+            // Far enough from zero for what is measured backwards.
+            now: Duration::from_secs(1000),
+            dice: Dice::new(seed),
+            store: SimStore::new(TTL),
+            nodes: Vec::new(),
+            rooms: (0..3).map(|n| RoomId::new(&format!("room-{n}")).unwrap()).collect(),
+            laws: Laws::default(),
+            calm: false,
+            store_frozen: false,
+            froze: Duration::ZERO,
+            shaken: None,
+            waiting: Vec::new(),
+            slow: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            capacity: 10,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            fresh: 100_000,
+            events: 0,
+            trace: traced.then(VecDeque::new),
+            shown: super::variable("STENTOR_SIM_SHOWN").unwrap_or(SHOWN) as usize,
+        }
+    }
+
+    pub fn wall(&self) -> UnixMs {
+        UnixMs(self.now.as_millis() as u64)
+    }
+
+    pub fn number(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    /// What happened, for people; costs nothing while nobody reads it.
+    pub fn note(&mut self, what: impl FnOnce(&Self) -> String) {
+        if self.trace.is_some() {
+            let text = format!("{:9.3} {}", self.now.as_secs_f64() - 1000.0, what(self));
+            if let Some(trace) = &mut self.trace {
+                trace.push_back(text);
+                if trace.len() > self.shown {
+                    trace.pop_front();
+                }
+            }
+        }
+    }
+
+    fn note_if(&mut self, telling: bool, what: impl FnOnce(&Self) -> String) {
+        if telling {
+            self.note(what);
+        }
+    }
+
+    pub fn last_events(&self) -> Vec<String> {
+        self.trace.iter().flatten().cloned().collect()
+    }
+
+    pub fn to(&self, node: usize) -> To {
+        To { node, life: self.nodes[node].life }
+    }
+
+    pub fn queue_at(&mut self, at: Duration, event: Event) {
+        let key = (at, self.number());
+        self.queue.insert(key, event);
+    }
+
+    pub fn after(&mut self, delay: Duration, event: Event) {
+        self.queue_at(self.now + delay, event);
+    }
+
+    pub fn input_after(&mut self, delay: Duration, n: usize, input: Input) {
+        let to = self.to(n);
+        self.after(delay, Event::Node(to, input));
+    }
+
+    pub fn run_until(&mut self, end: Duration) {
+        while let Some(first) = self.queue.first_entry().filter(|first| first.key().0 <= end) {
+            let ((at, _), event) = first.remove_entry();
+            self.now = at;
+            self.events += 1;
+            self.happen(event);
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Node(to, input) => {
+                let node = &mut self.nodes[to.node];
+                match node.vital {
+                    _ if node.life != to.life => {}
+                    Vital::Dead => {}
+                    Vital::Frozen => node.parked.push(Event::Node(to, input)),
+                    Vital::Up => self.input(to.node, input),
+                }
+            }
+            Event::Store(to, id, asker, ask) => self.at_store(to, id, &asker, ask),
+            Event::Janus(to, call) => self.at_janus(to, call),
+            Event::Expire(lease) => self.expire(lease),
+            Event::Fault(fault) => self.go_wrong(fault),
+        }
+    }
+
+    fn input(&mut self, n: usize, input: Input) {
+        match input {
+            Input::Feed { w, session, upto } => self.feed(n, w, session, upto),
+            Input::Silent { w, session } => self.silent(n, w, session),
+            Input::List { w, session } => self.list(n, w, session),
+            Input::Listed { w, session, entries, revision } => self.listed(n, w, session, entries, revision),
+            Input::Answer(id, answer) => self.answered(n, id, answer),
+            Input::Timer(who) => self.woken(n, who),
+            Input::JanusDone { room, actor, connection, outcome } => {
+                self.janus_done(n, &room, actor, connection, outcome);
+            }
+            Input::JanusBack => self.janus_back(n),
+            Input::Spawned { room, actor, epoch } => self.spawned(n, &room, actor, epoch),
+            Input::Exited { room, process, exit } => self.exited(n, &room, process, exit),
+            Input::Fragment { room, process } => self.fragment(n, &room, process),
+            Input::Fetched { room, number, fetch, patience } => {
+                self.at_mixer(n, room, number, fetch, patience);
+            }
+            Input::Got { room, number, fetch, outcome } => self.got(n, &room, number, &fetch, outcome),
+            Input::Left => self.left(n),
+        }
+    }
+
+    fn woken(&mut self, n: usize, who: Who) {
+        let due = self.nodes[n].timers.get(&who).is_some_and(|at| *at <= self.now);
+        if !due {
+            return;
+        }
+        self.nodes[n].timers.remove(&who);
+        match who {
+            Who::Beat(kind) => self.beat(n, kind),
+            Who::Elector => self.step_elector(n),
+            Who::Team => self.step_team(n),
+            Who::Housekeeping => self.keep_house(n),
+            Who::Janus(room) => self.step_janus(n, &room),
+            Who::Mixer(room) => self.step_mixer(n, &room),
+            Who::Room(room) => self.room_news(n, &room),
+            Who::Relay(room) => self.step_relay(n, &room),
+        }
+    }
+
+    /// A request sets out for the store.
+    pub fn ask(&mut self, n: usize, asker: Asker, ask: Ask) {
+        let (to, id) = (self.to(n), self.number());
+        self.nodes[n].asked.insert(id, asker.clone());
+        let lost = self.nodes[n].cut || (!self.calm && self.dice.chance(0.01));
+        if lost {
+            return self.input_after(PATIENCE, n, Input::Answer(id, Answer::Silence));
+        }
+        let late = !self.calm && self.dice.chance(0.01);
+        let travel = if late { self.dice.ms(500..5_000) } else { self.dice.ms(1..10) };
+        if travel > PATIENCE {
+            self.input_after(PATIENCE, n, Input::Answer(id, Answer::Silence));
+        }
+        self.after(travel, Event::Store(to, id, asker, ask));
+    }
+
+    fn at_store(&mut self, to: To, id: u64, asker: &Asker, ask: Ask) {
+        if self.store_frozen {
+            self.waiting.push(Event::Store(to, id, asker.clone(), ask));
+            return self.after(PATIENCE, Event::Node(to, Input::Answer(id, Answer::Silence)));
+        }
+        let from = self.store.log.len();
+        let answer = match ask {
+            Ask::Grant => {
+                let lease = self.store.grant(self.now);
+                self.after(TTL, Event::Expire(lease));
+                Answer::Granted(lease)
+            }
+            Ask::Keep(lease) => match self.store.keep_alive(lease, self.now) {
+                true => {
+                    self.after(TTL, Event::Expire(lease));
+                    Answer::Done
+                }
+                false => Answer::LeaseGone,
+            },
+            Ask::Revoke(lease) => {
+                self.store.revoke(lease);
+                Answer::Done
+            }
+            Ask::Txn(txn) => {
+                if self.store.holds(&txn) {
+                    self.judge_write(to.node, asker, &txn);
+                }
+                match self.store.commit(&txn) {
+                    Committed::At(revision) => Answer::Committed(revision),
+                    Committed::Conflict => Answer::Conflict,
+                    Committed::NoSuchLease => Answer::LeaseGone,
+                }
+            }
+        };
+        let dull = answer == Answer::Done || matches!(answer, Answer::Granted(_));
+        self.note_if(!dull, |w| {
+            let keys: Vec<_> = w.store.log[from..].iter().map(|c| tell(&c.key, c.value.as_deref())).collect();
+            format!("{}/{} {} -> {answer:?} {}", w.nodes[to.node].id, to.life, said(asker), keys.join(" "))
+        });
+        self.judge_changes(from);
+        self.spread(from);
+        let answer_lost = self.nodes[to.node].cut || (!self.calm && self.dice.chance(0.02));
+        let (answer, delay) = match answer_lost {
+            true => (Answer::Silence, PATIENCE),
+            false => (answer, self.dice.ms(1..15)),
+        };
+        self.after(delay, Event::Node(to, Input::Answer(id, answer)));
+    }
+
+    fn answered(&mut self, n: usize, id: u64, answer: Answer) {
+        let Some(asker) = self.nodes[n].asked.remove(&id) else { return };
+        match asker {
+            Asker::Beat(kind) => self.beaten(n, kind, answer),
+            Asker::Elector { asked } => self.elector_done(n, asked, answer),
+            Asker::JanusKey(room, actor, value) => self.janus_key_done(n, &room, actor, value, answer),
+            Asker::MixerStore(room, actor, effect) => self.mixer_stored(n, &room, actor, effect, answer),
+            Asker::Move { .. } | Asker::Drained => self.team_done(n, answer),
+            Asker::Removal(room) => self.removal_done(n, &room),
+            Asker::Chore | Asker::User | Asker::Goodbye => {}
+        }
+    }
+
+    fn expire(&mut self, lease: i64) {
+        let over = self.store.leases.get(&lease).is_some_and(|until| *until <= self.now);
+        if over && !self.store_frozen {
+            self.revoke(lease);
+        }
+    }
+
+    pub fn revoke(&mut self, lease: i64) {
+        let from = self.store.log.len();
+        self.store.revoke(lease);
+        self.note(|w| {
+            let gone: Vec<_> = w.store.log[from..].iter().map(|c| c.key.as_str()).collect();
+            format!("store: lease {lease} is gone {}", gone.join(" "))
+        });
+        self.spread(from);
+    }
+
+    pub fn freeze_store(&mut self) {
+        (self.store_frozen, self.froze) = (true, self.now);
+        (0..self.nodes.len()).for_each(|n| self.unreachable(n));
+    }
+
+    /// `harsh`: what ran out meanwhile is gone before anybody can renew it.
+    pub fn thaw_store(&mut self, harsh: bool) {
+        if !std::mem::replace(&mut self.store_frozen, false) {
+            return;
+        }
+        self.note(|_| format!("store: thaws, leases {}", if harsh { "run out" } else { "begin anew" }));
+        if self.now >= self.froze + TTL {
+            self.shaken = Some(self.now);
+        }
+        if harsh {
+            self.store.over(self.now).into_iter().for_each(|lease| self.revoke(lease));
+        } else {
+            self.store.extend_leases(self.now);
+            let leases: Vec<i64> = self.store.leases.keys().copied().collect();
+            leases.into_iter().for_each(|lease| self.after(TTL, Event::Expire(lease)));
+        }
+        for event in std::mem::take(&mut self.waiting) {
+            self.after(ms(1), event);
+        }
+        for n in 0..self.nodes.len() {
+            for w in 0..self.nodes[n].watches.len() {
+                if self.nodes[n].watches[w].following {
+                    self.feed_soon(n, w, self.store.revision);
+                }
+            }
+        }
+    }
+}
+
+fn said(asker: &Asker) -> String {
+    match asker {
+        Asker::Move { order, .. } => {
+            let why: Vec<_> = order.leaves.iter().map(ToString::to_string).collect();
+            format!("moves {}: {}", order.room, why.join(", "))
+        }
+        Asker::MixerStore(room, _, effect) => {
+            let text = format!("{effect:?}");
+            format!("mixer {room} {}", text.split([' ', '{']).next().unwrap_or_default())
+        }
+        Asker::JanusKey(room, ..) => format!("janus key {room}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// A change in one line; secrets there are none.
+fn tell(key: &str, value: Option<&[u8]>) -> String {
+    match value {
+        Some(value) if key.ends_with("heartbeat") => format!("{key}={} bytes", value.len()),
+        Some(value) => format!("{key}={}", String::from_utf8_lossy(value)),
+        None => format!("{key} deleted"),
+    }
+}
