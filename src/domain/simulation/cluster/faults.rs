@@ -312,7 +312,8 @@ impl World {
                 (side.crashing, side.stuck) = (Duration::ZERO, None);
             }
             ModuleKind::ALL.into_iter().for_each(|kind| self.mark(kind, n, None));
-            let for_good = n >= 2 && self.dice.chance(0.3);
+            // Only if the others can take its rooms.
+            let for_good = n >= 2 && self.capacity as usize >= self.rooms.len() && self.dice.chance(0.3);
             match self.nodes[n].vital {
                 Vital::Dead if for_good => drop(self.lost.insert(n)),
                 Vital::Dead => self.start(n),

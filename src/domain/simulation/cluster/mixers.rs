@@ -21,7 +21,7 @@ use crate::domain::view::RoomView;
 use crate::rooms::writes;
 
 /// Between two fragments; each is a segment here.
-const FRAGMENT: Duration = Duration::from_millis(700);
+const FRAGMENT: Duration = Duration::from_millis(900);
 /// An ended stream is still served this long.
 const RETAIN: Duration = Duration::from_secs(30);
 /// Ports per room and node: enough that none comes twice in a history.

@@ -13,7 +13,8 @@ use crate::domain::relay_room::{Fetch, Outcome, RelayRoom};
 use crate::domain::restart::Backoff;
 use crate::domain::view::RoomView;
 
-const LOOKS: u32 = 8;
+/// Looks of a blocking reload for what is waited for.
+const LOOKS: u32 = 4;
 
 #[derive(Default)]
 pub struct Relays(pub BTreeMap<RoomId, Relay>);
@@ -91,7 +92,7 @@ impl World {
             Outcome::Playlist { next, ended: false } if fetch.at.is_some_and(|at| next <= at) => {
                 if patience > 0 {
                     let again = Input::Fetched { room, number, fetch, patience: patience - 1 };
-                    return self.input_after(ms(400), n, again);
+                    return self.input_after(ms(800), n, again);
                 }
                 Outcome::NotYet
             }
