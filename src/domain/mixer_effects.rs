@@ -107,14 +107,19 @@ impl Reserved {
 }
 
 impl Reservation {
-    /// `None` while there are enough numbers. `sequence` is the key as we know it.
-    pub fn due(reserved: Option<Reserved>, sequence: Option<Versioned<SequenceState>>) -> Option<Self> {
+    /// `None` while there are enough numbers. `sequence` is the key as we know it, `epoch` the one to reserve under.
+    pub fn due(
+        reserved: Option<Reserved>,
+        sequence: Option<Versioned<SequenceState>>,
+        epoch: Epoch,
+    ) -> Option<Self> {
         let (stored, key_revision) = sequence.map_or(Default::default(), |s| (s.value, s.mod_revision));
         let (next, low) = reserved.map_or((stored, true), |r| (r.next, r.runs_low()));
         // After numbers were used beyond the ceiling (a long outage of the store) they count from where we are.
         let ceiling = SequenceState {
             ceiling: stored.ceiling.max(next.ceiling) + SEQUENCE_BLOCK,
             discontinuity: stored.discontinuity.max(next.discontinuity) + DISCONTINUITY_BLOCK,
+            epoch,
         };
         let from = reserved.is_none().then_some(stored);
         low.then_some(Self { from, ceiling, key_revision })

@@ -78,7 +78,7 @@ fn a_room_assigned_anew_that_nobody_published_meanwhile_keeps_its_stream() {
     let (mut room, mut view, at) = publishing();
     assigned(&mut view, Epoch(3), 30);
     assert_eq!(until_fed(&mut room, &mut view, at), ["kill", "free the port", "spawn"]);
-    assert_eq!(room.next_sequence(), Some(SequenceState { ceiling: 600, discontinuity: 1 }));
+    assert_eq!(room.next_sequence(), Some(SequenceState::at(600, 1)));
 }
 
 /// An outage of the store hides whether our own write raised the ceiling: nobody else can have under our epoch.
@@ -87,7 +87,7 @@ fn a_ceiling_that_moved_under_the_same_epoch_is_our_own_doing() {
     let (mut room, mut view, at) = publishing();
     view.sequence = numbers(2048, 20);
     assert_eq!(until_fed(&mut room, &mut view, at), [""; 0]);
-    assert_eq!(room.next_sequence(), Some(SequenceState { ceiling: 600, discontinuity: 1 }));
+    assert_eq!(room.next_sequence(), Some(SequenceState::at(600, 1)));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn an_answer_that_comes_after_the_numbers_were_lost_brings_none_back() {
     let Plan::Do { effect, .. } = room.plan_store(&view, at) else {
         panic!("it has used half of its numbers")
     };
-    room.produced(SequenceState { ceiling: 700, discontinuity: 1 }, at);
+    room.produced(SequenceState::at(700, 1), at);
     assigned(&mut view, Epoch(3), 30);
     view.sequence = numbers(3072, 25);
     room.saw(30);
@@ -107,12 +107,24 @@ fn an_answer_that_comes_after_the_numbers_were_lost_brings_none_back() {
     assert_eq!(effects, ["kill", "end the stream", "free the port", "spawn", "open at 3072"]);
 }
 
+/// Deleted, and made anew elsewhere while we saw nothing of it, a room may have reserved the very same numbers.
+#[test]
+fn numbers_that_only_look_like_ours_are_not_given_back() {
+    let (mut room, mut view, at) = publishing();
+    assigned(&mut view, Epoch(7), 30);
+    view.live.as_mut().unwrap().value.mixer_id = ModuleId::new("another").unwrap();
+    view.mixer = None;
+    let theirs = SequenceState { epoch: Epoch(7), ..view.sequence.unwrap().value };
+    view.sequence = Some(Versioned { value: theirs, mod_revision: 31 });
+    assert_eq!(until_fed(&mut room, &mut view, at), ["kill", "free the port", "end the stream"]);
+}
+
 /// Under epoch 1, with the numbers up to 1024 reserved and 600 of them used.
 fn publishing() -> (MixerRoom, RoomView, Duration) {
     let (mut room, mut view) = on_air();
     let at = Duration::from_secs(1);
     assert_eq!(until_fed(&mut room, &mut view, at), ["spawn", "open at 0"]);
-    room.produced(SequenceState { ceiling: 600, discontinuity: 1 }, at);
+    room.produced(SequenceState::at(600, 1), at);
     (room, view, at)
 }
 
@@ -122,7 +134,7 @@ fn assigned(view: &mut RoomView, epoch: Epoch, mod_revision: i64) {
 }
 
 fn numbers(ceiling: u64, mod_revision: i64) -> Option<Versioned<SequenceState>> {
-    Some(Versioned { value: SequenceState { ceiling, discontinuity: 64 }, mod_revision })
+    Some(Versioned { value: SequenceState::at(ceiling, 64), mod_revision })
 }
 
 /// Runs all effects until the room publishes and waits for Janus; the process lane's, in words.

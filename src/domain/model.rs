@@ -119,6 +119,17 @@ pub struct MixerState {
 pub struct SequenceState {
     pub ceiling: u64,
     pub discontinuity: u64,
+    /// Of the assignment they were reserved under, which tells a reservation from any other of the same numbers, also
+    /// after the room was deleted and made anew. 0: these are numbers to go on from, and nobody's.
+    #[serde(default)]
+    pub epoch: Epoch,
+}
+
+impl SequenceState {
+    /// Numbers to go on from.
+    pub fn at(ceiling: u64, discontinuity: u64) -> Self {
+        Self { ceiling, discontinuity, epoch: Epoch::default() }
+    }
 }
 
 /// What a person who speaks may do.

@@ -87,12 +87,7 @@ impl Cluster {
         within("the room moves", LONG, moved).await;
         let owner = self.owner().await;
         let listener = tuned_in(&self.target(owner).await, Mode::Parts, HZ).await;
-        recovered(
-            "loss of a mixer node (TTL 3 s): heard again",
-            "media until then",
-            since.elapsed(),
-            TTL_GOAL,
-        );
+        recovered(fault, "media until then", since.elapsed(), TTL_GOAL);
         (owner, listener)
     }
 }

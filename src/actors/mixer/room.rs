@@ -234,7 +234,7 @@ impl FfmpegRoom {
         });
         let numbers = left.as_ref().map(|(packager, open)| {
             let SequenceStart { media_sequence: ceiling, discontinuity } = packager.next();
-            let next = SequenceState { ceiling, discontinuity };
+            let next = SequenceState::at(ceiling, discontinuity);
             LeftStream { nonce: open.nonce.clone(), next, ceiling: open.ceiling }
         });
         let goes_on = self.machine.inherit(self.estate.port(), numbers, &self.view);
@@ -369,7 +369,7 @@ impl FfmpegRoom {
             return false;
         };
         let SequenceStart { media_sequence: ceiling, discontinuity } = packager.next();
-        self.machine.produced(SequenceState { ceiling, discontinuity }, now);
+        self.machine.produced(SequenceState::at(ceiling, discontinuity), now);
         (0..progress.fragments).for_each(|_| self.context.metrics.media_fragment());
         let late = self.context.config.hls.part * 3 / 2;
         if running.last_fragment.replace(now).is_some_and(|last| now.saturating_sub(last) > late) {

@@ -43,7 +43,7 @@ impl MixerRoom {
         let ours = wanted.part != Role::Predecessor;
         let key = (ours && !known).then_some(KeyClaim { state, key_revision });
         let numbers_from = self.numbers_from(wanted, view, sequence.as_ref());
-        let numbers = Reservation::due(self.reserved, sequence)
+        let numbers = Reservation::due(self.reserved, sequence, wanted.epoch)
             .filter(|_| numbers_from.is_some_and(|from| from <= now) && !self.lost_its_numbers());
         let why = match (&key, &numbers) {
             (None, None) if self.reserved.is_none() => {
@@ -111,7 +111,8 @@ impl MixerRoom {
         if let (Some(reserved), Some(stored), false) = (self.reserved, &sequence, deleted)
             && stored.value == reserved.ceiling
         {
-            let effect = StoreEffect::Release { exact: reserved.next, key_revision: stored.mod_revision };
+            let exact = SequenceState::at(reserved.next.ceiling, reserved.next.discontinuity);
+            let effect = StoreEffect::Release { exact, key_revision: stored.mod_revision };
             return Plan::act(effect, "the next start continues without a jump");
         }
         match key.filter(|k| k.id == self.me && !self.leaving) {
