@@ -109,20 +109,20 @@ impl Clock {
     }
 
     fn environment(&self) -> Vec<(String, String)> {
-        let library = glob(&["x86_64-linux-gnu", "aarch64-linux-gnu"]);
+        let library = library();
         let pairs = [
             ("LD_PRELOAD", library.display().to_string()),
             ("FAKETIME_TIMESTAMP_FILE", self.file().display().to_string()),
             ("FAKETIME_NO_CACHE", "1".to_owned()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
 /// Debian keeps it by architecture.
-fn glob(architectures: &[&str]) -> PathBuf {
-    let at = |name: &&str| PathBuf::from(format!("/usr/lib/{name}/faketime/libfaketimeMT.so.1"));
-    architectures.iter().map(at).find(|path| path.exists()).expect("libfaketime: apt-get install faketime")
+fn library() -> PathBuf {
+    let at = |name| PathBuf::from(format!("/usr/lib/{name}/faketime/libfaketimeMT.so.1"));
+    let mut places = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(at).into_iter();
+    places.find(|path| path.exists()).expect("libfaketime: apt-get install faketime")
 }
