@@ -11,7 +11,7 @@ FIRST=${CLUSTER_PORT:-19100}
 PATH="$PATH:/usr/sbin:/sbin"
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/stentor-cluster.XXXXXX")
-declare -A pids
+declare -A pids lines
 next=$FIRST
 
 say() { printf '  %s\n' "$*"; }
@@ -22,8 +22,9 @@ secret() { head -c 24 /dev/urandom | od -An -vtx1 | tr -d ' \n'; }
 start() {
     local name=$1
     shift
-    setpriv --pdeathsig KILL -- "$@" >"$folder/$name.log" 2>&1 </dev/null &
+    setpriv --pdeathsig KILL -- "$@" >>"$folder/$name.log" 2>&1 </dev/null &
     pids[$name]=$!
+    printf -v "lines[$name]" '%q ' "$@"
 }
 
 alive() { kill -0 "${pids[$1]}" 2>/dev/null; }
@@ -200,19 +201,25 @@ cat <<TXT
 
   What runs, and where its actors are to be seen:
 TXT
-for name in $nodes; do printf '    %-3s pid %-7s http://127.0.0.1:%s/\n' "$name" "${pids[node-$name]}" "${ops[$name]}"; done
+where() { printf '    %-3s pid %-7s http://127.0.0.1:%s/\n' "$1" "${pids[node-$1]}" "${ops[$1]}"; }
+for name in $nodes; do where "$name"; done
 printf '    etcd pids %s %s %s, Redis %s, Januses %s %s, nginx %s\n\n' "${pids[etcd1]}" "${pids[etcd2]}" \
     "${pids[etcd3]}" "${pids[redis]}" "${pids[janus1]}" "${pids[janus2]}" "${pids[nginx]}"
-say "Kill what you like (kill -9 PID) and watch the room come back. Ctrl-C ends everything."
+say "Kill what you like (kill -9 PID) and watch the room come back. A node that is told to end (kill PID) is started"
+say "again when it has, as in a rolling restart. Ctrl-C ends everything."
 
-# Says what ended; nothing is started again.
 declare -A told
 while :; do
     for name in "${!pids[@]}"; do
-        if ! alive "$name" && [[ -z ${told[$name]:-} ]]; then
+        if alive "$name" || [[ -n ${told[$name]:-} ]]; then continue; fi
+        if wait "${pids[$name]}" && [[ $name == node-* ]]; then
+            eval "start $name ${lines[$name]}"
+            say "$(date +%T) ${name#node-} has ended in order and is started again:"
+            where "${name#node-}"
+        else
             told[$name]=yes
             say "$(date +%T) ${name#node-} is gone"
         fi
     done
-    sleep 0.5
+    sleep 0.1
 done

@@ -17,7 +17,7 @@ use super::context::{Context, dice};
 use super::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
 use crate::domain::keys::{self, ModuleKind, ModulePart};
 use crate::domain::model::{Health, Heartbeat};
-use crate::domain::restart::Backoff;
+use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
 use crate::store::{LeaseId, StoreError, Txn};
 
 /// What the module says of itself; its supervisor changes it, the heartbeat publishes it.
@@ -115,7 +115,8 @@ impl HeartbeatActor {
                 self.attempt += 1;
                 self.reason = Some(error.to_string());
                 // Well below the lease's life, so that a short outage does not cost it.
-                Backoff { first: Duration::from_millis(100), max: ttl / 4 }.delay(self.attempt, dice())
+                let max = STORE_ASKED_WITHIN.min(ttl / 4);
+                Backoff { first: Duration::from_millis(100), max }.delay(self.attempt, dice())
             }
         };
         self.timer = Some(cx.after(next, Msg::Beat));

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::context::Context;
 use super::kernel::{Behaviour, Cx, Message, Observed};
 use super::news::{News, WeakNews};
+use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
 use crate::rooms::{Changed, Fold, Scope};
 use crate::store::reflector::{Reflected, reflect};
 use crate::telemetry::events::{Event, StoreBack, StoreLost};
@@ -152,7 +153,9 @@ impl Behaviour for StoreWatch {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let (store, prefix) = (self.context.store.clone(), self.scope.prefix().to_owned());
-        let changes = reflect(store, prefix, self.context.backoff(), RELIST_EVERY);
+        let retry = self.context.backoff();
+        let backoff = Backoff { max: retry.max.min(STORE_ASKED_WITHIN), ..retry };
+        let changes = reflect(store, prefix, backoff, RELIST_EVERY);
         self.read_on(Box::pin(changes), cx);
     }
 

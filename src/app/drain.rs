@@ -21,6 +21,8 @@ use crate::store::Txn;
 const SPARE: Duration = Duration::from_secs(20);
 /// Rooms leave one by one, and each in its own time: looked at this often meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A player loads its playlist anew once per target duration, and then what is new in it (RFC 8216 section 6.3.4).
+const LINGER_TARGETS: u32 = 2;
 
 /// Marks of ours to be taken away when this node's heartbeats are gone.
 #[derive(Default)]
@@ -43,6 +45,7 @@ pub async fn drain(context: &Context, service: &RoomService) -> Drained {
     }
     let kinds = || marked.0.iter().filter(|kind| has_somewhere_to_go(context, **kind));
     let (end, before) = (Instant::now() + deadline, left(context, &marked.0));
+    let mixed = left(context, &[ModuleKind::Mixer]);
     if before > 0 {
         tracing::info!(rooms = before, "gives its rooms to other nodes before it ends");
     }
@@ -52,6 +55,10 @@ pub async fn drain(context: &Context, service: &RoomService) -> Drained {
     }
     if before > 0 {
         tracing::info!(left = left(context, &marked.0), "drained");
+    }
+    if mixed > left(context, &[ModuleKind::Mixer]) {
+        // Sleep: what this mixer listed last is fetched by listener nodes as their listeners come to it.
+        tokio::time::sleep(LINGER_TARGETS * target_duration(context)).await;
     }
     marked
 }
@@ -72,6 +79,11 @@ impl Drained {
 /// Without a leader nobody moves anything.
 async fn is_led(context: &Context) -> bool {
     matches!(context.store.get(LEADER).await, Ok(Some(_)))
+}
+
+/// As the playlists have it.
+fn target_duration(context: &Context) -> Duration {
+    Duration::from_secs(context.config.hls.segment.as_secs_f64().ceil() as u64)
 }
 
 fn has_somewhere_to_go(context: &Context, kind: ModuleKind) -> bool {

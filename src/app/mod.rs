@@ -244,9 +244,10 @@ impl Node {
         self.end(reason, Drained::default()).await;
     }
 
-    async fn end(self, reason: &'static str, drained: Drained) {
+    async fn end(mut self, reason: &'static str, drained: Drained) {
         NodeStopping { node: &self.id, reason }.emit(&self.context.metrics);
         self.readiness.stopping();
+        self.servers.stop_answering().await;
         let report = self.system.shutdown(self.context.config.supervision.shutdown_deadline).await;
         for actor in report.abandoned {
             tracing::warn!(actor, "did not stop in time and was left behind");

@@ -24,6 +24,11 @@ impl ops::OpsSource for Operations {
         self.metrics.render()
     }
 
+    #[cfg(debug_assertions)]
+    fn panic(&self, path: &str) -> bool {
+        self.registry.panic(path)
+    }
+
     fn actors(&self) -> Value {
         serde_json::to_value(self.registry.snapshot()).unwrap_or_default()
     }

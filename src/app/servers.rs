@@ -68,7 +68,7 @@ pub struct Mounted {
     pub ops: bool,
 }
 
-pub struct Servers(Vec<ServerHandle>);
+pub struct Servers(Vec<(Mounted, ServerHandle)>);
 
 /// Binds what this node's roles need; the configuration returned names the ports that were really bound.
 pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
@@ -163,7 +163,7 @@ impl Sockets {
                 .shutdown_timeout(1);
             let server = if mounted.ws { server.on_connect(ws::keep_socket) } else { server };
             let server = server.listen(listener)?.run();
-            handles.push(server.handle());
+            handles.push((mounted, server.handle()));
             readiness.serving(mounted, true);
             actix::spawn(async move {
                 // Ends with its handle, or when it cannot accept any more: either way nobody is served.
@@ -176,8 +176,16 @@ impl Sockets {
 }
 
 impl Servers {
+    /// Stops those that only answer, after what they are answering: whoever asks next is to ask another node, not one
+    /// whose actors are gone. The signalling stays until its connections were told, and operations to the end.
+    pub async fn stop_answering(&mut self) {
+        let (last, first) = self.0.drain(..).partition(|(mounted, _)| mounted.ws || mounted.ops);
+        self.0 = last;
+        Self(first).stop().await;
+    }
+
     pub async fn stop(self) {
-        futures::future::join_all(self.0.iter().map(|server| server.stop(true))).await;
+        futures::future::join_all(self.0.iter().map(|(_, server)| server.stop(true))).await;
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::ids::{ModuleId, UnixMs};
 use super::model::Leader;
 use super::plan::{Plan, Retry};
-use super::restart::Backoff;
+use super::restart::{Backoff, STORE_ASKED_WITHIN};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -114,7 +114,7 @@ impl Leadership {
             incarnation,
             ttl,
             // Well below the lease's life, so that a short outage does not cost it.
-            backoff: Backoff { first: Duration::from_millis(100), max: ttl / 8 },
+            backoff: Backoff { first: Duration::from_millis(100), max: STORE_ASKED_WITHIN.min(ttl / 8) },
             lease: None,
             known: Known::Nothing,
             ours: None,

@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// Who only waits for the store asks it at least this often: two seconds after its return all is to be as it should.
+pub const STORE_ASKED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Exponential backoff with full jitter between half and all of the step. Never zero, never overflows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {

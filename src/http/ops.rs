@@ -17,6 +17,9 @@ pub trait OpsSource: Send + Sync {
     /// The supervision tree.
     fn actors(&self) -> Value;
     fn ready(&self) -> Readiness;
+    /// Has the actor of this path panic; whether there is one.
+    #[cfg(debug_assertions)]
+    fn panic(&self, path: &str) -> bool;
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>) {
         .route("/actors", web::get().to(actors))
         .route("/livez", web::get().to(live))
         .route("/readyz", web::get().to(ready));
+    #[cfg(debug_assertions)]
+    config.route("/actors/panic", web::post().to(panic));
     pages::configure_ops(config);
 }
 
@@ -45,6 +50,15 @@ async fn metrics(source: web::Data<dyn OpsSource>) -> HttpResponse {
 
 async fn actors(source: web::Data<dyn OpsSource>) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(source.actors())
+}
+
+/// `{"path": "node/mixers/room:live"}`: for tests, and in no release build. JSON only, which no foreign page may send.
+#[cfg(debug_assertions)]
+async fn panic(source: web::Data<dyn OpsSource>, asked: web::Json<Value>) -> HttpResponse {
+    match asked["path"].as_str().is_some_and(|path| source.panic(path)) {
+        true => HttpResponse::NoContent().finish(),
+        false => HttpResponse::NotFound().finish(),
+    }
 }
 
 /// That this is answered is the answer: the process runs and its HTTP workers do.
@@ -84,6 +98,10 @@ mod tests {
         }
         fn ready(&self) -> Readiness {
             self.0.clone()
+        }
+        #[cfg(debug_assertions)]
+        fn panic(&self, _: &str) -> bool {
+            false
         }
     }
 

@@ -1,14 +1,16 @@
 // Opens the player page in headless Chromium, listens to its sound output and prints one line of JSON.
 //
-//   node listen.mjs URL SECONDS
+//   node listen.mjs URL SECONDS [native]
 //
+// `native`: as in a browser without Media Source, which plays HLS by itself.
 // Sound is measured, not believed: a Web Audio analyser on the page's media element tells silence from tone.
 
+import { createDecipheriv } from 'node:crypto';
 import { chromium } from 'playwright-core';
 
-const [url, seconds] = [process.argv[2], Number(process.argv[3])];
+const [url, seconds, native] = [process.argv[2], Number(process.argv[3]), process.argv[4] === 'native'];
 if (!url || !(seconds > 0)) {
-  console.error('usage: node listen.mjs URL SECONDS');
+  console.error('usage: node listen.mjs URL SECONDS [native]');
   process.exit(2);
 }
 
@@ -50,6 +52,46 @@ function tap() {
   wait.observe(document, { childList: true, subtree: true });
 }
 
+/** Runs in the page, from before its first script. */
+function withoutMediaSource() {
+  delete window.MediaSource;
+  delete window.ManagedMediaSource;
+}
+
+/**
+ * Chromium's own HLS decrypts an init section and the segment behind it as one, although no key is in force for the
+ * former (RFC 8216 section 4.3.2.5): it plays nobody's encrypted fragmented MP4. For it, segments are decrypted on
+ * the way, by the playlist it asked for itself.
+ */
+async function decryptOnTheWay(page) {
+  const sealed = new Map();
+  const keys = new Map();
+  await page.route('**/index.m3u8*', async (route) => {
+    const response = await route.fetch();
+    let [sequence, key] = [0, null];
+    const clear = [];
+    for (const line of (await response.text()).split('\n')) {
+      const [, first] = /^#EXT-X-MEDIA-SEQUENCE:(\d+)/.exec(line) ?? [];
+      const [, uri] = /^#EXT-X-KEY:METHOD=AES-128,URI="([^"]+)"/.exec(line) ?? [];
+      if (first) sequence = Number(first);
+      if (uri) key = new URL(uri, route.request().url()).href;
+      if (line && !line.startsWith('#')) sealed.set(new URL(line, route.request().url()).href, { key, sequence: sequence++ });
+      if (!/^#EXT-X-(KEY|PART|PRELOAD-HINT|SERVER-CONTROL)/.test(line)) clear.push(line);
+    }
+    await route.fulfill({ response, body: clear.join('\n') });
+  });
+  await page.route((target) => sealed.has(target.href), async (route) => {
+    const { key, sequence } = sealed.get(route.request().url());
+    if (!keys.has(key)) keys.set(key, await (await page.request.get(key)).body());
+    const iv = Buffer.alloc(16);
+    iv.writeBigUInt64BE(BigInt(sequence), 8);
+    const response = await page.request.get(route.request().url());
+    const decipher = createDecipheriv('aes-128-cbc', keys.get(key), iv);
+    const body = Buffer.concat([decipher.update(await response.body()), decipher.final()]);
+    await route.fulfill({ response, body });
+  });
+}
+
 const quantile = (values, q) => {
   if (values.length === 0) return null;
   const sorted = [...values].sort((a, b) => a - b);
@@ -71,6 +113,10 @@ try {
     if (!target.startsWith(`${origin}/`) && !target.startsWith(`blob:${origin}/`)) foreignRequests.push(target);
   });
   await page.addInitScript(tap);
+  if (native) {
+    await page.addInitScript(withoutMediaSource);
+    await decryptOnTheWay(page);
+  }
   await page.goto(url, { waitUntil: 'commit' });
   await page.waitForTimeout(seconds * 1000);
   const { heard, state, errors } = await page.evaluate(() => ({

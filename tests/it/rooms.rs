@@ -17,6 +17,7 @@ use crate::support::etcd::Etcd;
 use crate::support::node::Node;
 
 const SECRET: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+const JWT_SECRETS: &str = "k1:0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
 #[actix::test]
 async fn a_room_without_a_speaker_is_playable() {
@@ -29,17 +30,21 @@ async fn a_room_without_a_speaker_is_playable() {
     assert_eq!(heard.strongest_hz(), None, "silence has no tone");
 }
 
-/// A node of a cluster: rooms in etcd, secrets configured.
+/// A node of a cluster.
 pub async fn node_on_etcd(etcd: &Etcd, settings: &[(&str, &str)]) -> Node {
-    let (endpoint, jwt) = (etcd.endpoint(), format!("k1:{SECRET}"));
+    Node::start(&on_etcd(&etcd.endpoint(), settings)).await
+}
+
+/// What all nodes of a cluster have in common, and more: rooms in etcd, secrets configured.
+pub fn on_etcd<'a>(endpoint: &'a str, settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut all = vec![
         ("store.kind", "etcd"),
-        ("store.etcd.endpoints", endpoint.as_str()),
-        ("auth.jwt_secrets", jwt.as_str()),
+        ("store.etcd.endpoints", endpoint),
+        ("auth.jwt_secrets", JWT_SECRETS),
         ("hls.secret", SECRET),
     ];
     all.extend_from_slice(settings);
-    Node::start(&all).await
+    all
 }
 
 /// A listener that has found the tone.

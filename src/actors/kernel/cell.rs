@@ -109,6 +109,9 @@ pub(super) enum Signal {
     ChildExit { child: u64, run: u64, exit: Exit },
     /// From a child that is stopping its own children: the next sign of life comes within this time.
     ChildUnwinding { child: u64, within: Duration },
+    /// From a test: panic, as a handler with a bug would.
+    #[cfg(debug_assertions)]
+    Panic,
 }
 
 /// One change of state.

@@ -10,6 +10,8 @@ use prometheus::proto::MetricFamily;
 use serde::Serialize;
 use serde_json::Value;
 
+#[cfg(debug_assertions)]
+use super::cell::Signal;
 use super::cell::{ActorCell, Failure, Life, Transition};
 use super::metrics;
 
@@ -92,6 +94,14 @@ impl Registry {
     pub fn snapshot(&self) -> Option<ActorView> {
         self.top.children().first().map(|root| view(root))
     }
+
+    /// Has the actor of this path panic in its next turn, to see what becomes of everything else. Whether there is
+    /// one. Not in release builds.
+    #[cfg(debug_assertions)]
+    pub fn panic(&self, path: &str) -> bool {
+        let found = find(&self.top, path);
+        found.inspect(|cell| cell.signal(Signal::Panic)).is_some()
+    }
 }
 
 impl Collector for Registry {
@@ -102,6 +112,12 @@ impl Collector for Registry {
     fn collect(&self) -> Vec<MetricFamily> {
         metrics::collect(&self.top)
     }
+}
+
+#[cfg(debug_assertions)]
+fn find(cell: &ActorCell, path: &str) -> Option<Arc<ActorCell>> {
+    let below = |child: Arc<ActorCell>| if child.path == path { Some(child) } else { find(&child, path) };
+    cell.children().into_iter().find_map(below)
 }
 
 fn view(cell: &ActorCell) -> ActorView {

@@ -208,6 +208,8 @@ impl<B: Behaviour> Shell<B> {
             match signal {
                 Signal::Stop { within } => self.asked_to_stop(Instant::now() + within),
                 Signal::ChildUnwinding { child, within } => self.cx.children.extend(child, within),
+                #[cfg(debug_assertions)]
+                Signal::Panic => drop(self.call("panic", |_, _| -> () { panic!("on demand") })),
                 Signal::ChildExit { child, run, exit } => {
                     let down = self.cx.children.exited(child, run, exit, rand::random());
                     down.into_iter().for_each(|down| self.child_down(&down));

@@ -1,6 +1,7 @@
 //! `make cluster`'s cluster as its user meets it, through its one address: heard, spoken into, broken, and gone
 //! without a trace. With the timers of production.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
-use stentor::probe::{Listener, Mode};
+use stentor::probe::{Heard, Listener, Mode};
 
 use super::demo::tree;
 use crate::support::caller::Caller;
@@ -16,6 +17,7 @@ use crate::support::fault_table::recovered;
 use crate::support::node::{request, signal, until_gone};
 use crate::support::terminal::Terminal;
 use crate::support::wait_until;
+use crate::support::webrtc::WebRtcClient;
 
 /// Apart from all ports that tests choose by themselves.
 const FIRST_PORT: &str = "15100";
@@ -25,19 +27,15 @@ const ENDED_WITHIN: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(120);
 const ROOM: &str = "demo";
 const HZ: f64 = 440.0;
+/// More than the front's `fail_timeout`.
+const FRONT_FORGETS: Duration = Duration::from_millis(1500);
+/// Below `ws.rate`.
+const BETWEEN_CALLS: Duration = Duration::from_millis(100);
 
 #[actix::test]
 async fn a_cluster_behind_one_address_is_heard_whoever_of_it_dies() {
     let temporary = tempfile::tempdir().unwrap();
-    let environment = [("CLUSTER_PORT", FIRST_PORT), ("TMPDIR", temporary.path().to_str().unwrap())];
-    let script = format!("scripts/cluster.sh {}", env!("CARGO_BIN_EXE_stentor"));
-    let terminal = Terminal::run(&script, Path::new(env!("CARGO_MANIFEST_DIR")), &environment);
-    let up = || {
-        assert!(!terminal.has_ended(), "{}", terminal.text());
-        terminal.text().contains("Ctrl-C ends everything")
-    };
-    wait_until("the cluster is up", UP_WITHIN, up);
-    let processes = tree(terminal.pid());
+    let terminal = up(temporary.path());
 
     let invited = post("/api/rooms/demo/users", json!({ "role": "anchor" })).await;
     let token = invited["token"].as_str().unwrap();
@@ -91,10 +89,127 @@ async fn a_cluster_behind_one_address_is_heard_whoever_of_it_dies() {
     recovered("kill -9 room manager", "nothing", since.elapsed(), Duration::from_secs(1));
     assert_eq!(room().await["status"], "onair");
 
+    ends_without_a_trace(&terminal, temporary.path());
+}
+
+#[actix::test]
+async fn a_rolling_restart_of_every_node_loses_no_number_and_no_anchor() {
+    let temporary = tempfile::tempdir().unwrap();
+    let terminal = up(temporary.path());
+    let invited = post("/api/rooms/demo/users", json!({ "role": "anchor" })).await;
+    let mut anchor = Anchor::on_air(invited["token"].as_str().unwrap()).await;
+    let mut listener = listen(None).await;
+    let first = listener.playlist().edge().0;
+
+    let over = Cell::new(false);
+    let restarting = async {
+        for node in ["r1", "r2", "l1", "l2", "g1", "g2", "m1", "m2", "j1", "j2"] {
+            let (pid, since) = (pid_of(&terminal, node), Instant::now());
+            signal(pid, Signal::TERM);
+            until_within("it is started again", async || pid_of(&terminal, node) != pid).await;
+            let ended = since.elapsed();
+            until_within("it is ready", async || is_ready(&terminal, node).await).await;
+            until_within("the room is on air", async || room().await["status"] == "onair").await;
+            // Sleep: for so long nginx asks nobody who refused it, and it does not tell when that is over.
+            tokio::time::sleep(FRONT_FORGETS).await;
+            println!("{node}: had ended after {ended:?}, was ready after {:?}", since.elapsed());
+        }
+        over.set(true);
+    };
+    let listening = async {
+        let mut heard = Heard::default();
+        while !over.get() {
+            heard = listener.hear(Duration::from_secs(1)).await.unwrap();
+        }
+        heard
+    };
+    let (heard, (), ()) = futures::join!(listening, restarting, anchor.stay(&over));
+    assert_eq!((&heard.gaps, &heard.violations), (&vec![], &vec![]), "no number is lost");
+    let restarted = listener.playlist().segments.last().map(|s| s.discontinuity);
+    println!(
+        "segments {first} to {:?}, {restarted:?} discontinuities; anchor: {:?}",
+        listener.playlist().edge(),
+        anchor.away
+    );
+    listener.hear_until(HZ, Instant::now() + LONG).await.unwrap();
+    let worst = anchor.away.iter().max().copied().unwrap_or_default();
+    recovered(
+        "rolling restart of all ten nodes: an anchor back",
+        "no sequence number",
+        worst,
+        Duration::from_secs(3),
+    );
+    assert!(!anchor.away.is_empty(), "its gateway was among them");
+    ends_without_a_trace(&terminal, temporary.path());
+}
+
+/// One who speaks, and does as told.
+struct Anchor {
+    token: String,
+    caller: Caller,
+    jtoken: Value,
+    media: WebRtcClient,
+    /// From each time it was told to come back, or lost its connection, until its media flowed.
+    away: Vec<Duration>,
+}
+
+impl Anchor {
+    async fn on_air(token: &str) -> Self {
+        let mut caller = Caller::connect(FRONT, token, "&clientId=a").await;
+        let (joined, media) = caller.speak(HZ as u32).await;
+        Self { token: token.to_owned(), caller, jtoken: joined["jtoken"].clone(), media, away: Vec::new() }
+    }
+
+    async fn stay(&mut self, over: &Cell<bool>) {
+        while !over.get() {
+            let alive = self.caller.call("keepalive", json!({ "status": "onair" })).await;
+            let closed = alive.is_err_and(|error| !error["closed"].is_null());
+            if closed || self.caller.noted("reconnect").is_some() {
+                self.come_back().await;
+            }
+            tokio::time::sleep(BETWEEN_CALLS).await;
+        }
+    }
+
+    async fn come_back(&mut self) {
+        let since = Instant::now();
+        let (caller, joined) = Caller::come_back(FRONT, &self.token, &self.jtoken).await;
+        self.caller = caller;
+        self.jtoken = joined["jtoken"].clone();
+        if joined["resume"] == false {
+            self.media = self.caller.offer(HZ as u32).await;
+        }
+        let sent = self.media.progress().sent;
+        self.media.until("media flows", |p| p.sent > sent).await;
+        self.away.push(since.elapsed());
+    }
+}
+
+/// `make cluster`, ready.
+fn up(temporary: &Path) -> Terminal {
+    let environment = [("CLUSTER_PORT", FIRST_PORT), ("TMPDIR", temporary.to_str().unwrap())];
+    let script = format!("scripts/cluster.sh {}", env!("CARGO_BIN_EXE_stentor"));
+    let terminal = Terminal::run(&script, Path::new(env!("CARGO_MANIFEST_DIR")), &environment);
+    let up = || {
+        assert!(!terminal.has_ended(), "{}", terminal.text());
+        terminal.text().contains("Ctrl-C ends everything")
+    };
+    wait_until("the cluster is up", UP_WITHIN, up);
+    terminal
+}
+
+fn ends_without_a_trace(terminal: &Terminal, temporary: &Path) {
+    let processes = tree(terminal.pid());
     terminal.press("C-c");
     wait_until("the cluster ends", ENDED_WITHIN, || terminal.has_ended());
     until_gone(&processes.iter().map(|(pid, _)| *pid).collect::<Vec<_>>());
-    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "no file is left");
+    assert_eq!(std::fs::read_dir(temporary).unwrap().count(), 0, "no file is left");
+}
+
+async fn is_ready(terminal: &Terminal, node: &str) -> bool {
+    let url = format!("{}readyz", url_of(terminal, node));
+    let client = awc::Client::default();
+    client.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
 }
 
 /// A listener through the front that has found the tone, in segments behind `past`.
@@ -127,7 +242,7 @@ async fn room() -> Value {
 }
 
 async fn connections(terminal: &Terminal, gateway: &str) -> u64 {
-    let url = format!("{}metrics", line_of(terminal, gateway).split_whitespace().nth(3).unwrap());
+    let url = format!("{}metrics", url_of(terminal, gateway));
     let metrics = request("GET", &url, &[], None).await.text();
     let line = metrics.lines().find_map(|line| line.strip_prefix("stentor_ws_connections "));
     line.unwrap().parse().unwrap()
@@ -137,11 +252,15 @@ fn pid_of(terminal: &Terminal, node: &str) -> i32 {
     line_of(terminal, node).split_whitespace().nth(2).unwrap().parse().unwrap()
 }
 
-/// `m1  pid 4711  http://…`
+fn url_of(terminal: &Terminal, node: &str) -> String {
+    line_of(terminal, node).split_whitespace().nth(3).unwrap().to_owned()
+}
+
+/// `m1  pid 4711  http://…`, the newest one
 fn line_of(terminal: &Terminal, node: &str) -> String {
     let screen = terminal.text();
     let line =
-        screen.lines().find(|line| line.split_whitespace().next() == Some(node) && line.contains("pid"));
+        screen.lines().rfind(|line| line.split_whitespace().next() == Some(node) && line.contains("pid"));
     line.unwrap_or_else(|| panic!("{node} is not on the screen: {screen}")).to_owned()
 }
 

@@ -14,20 +14,20 @@ use stentor::probe::{Listener, Mode};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::support::external::{FakeFfmpeg, janus_secret, on_janus, secrets};
+use crate::support::fault_table;
 use crate::support::janus::{TestJanus, connect};
 use crate::support::janus_proxy::JanusProxy;
 use crate::support::node::Node;
 
 const ROOMS: usize = 100;
 const HELD: &str = "room-042";
-/// A hundred rooms of silence take more than a core of Janus, which may have to share two with others.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[actix::test]
 async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_none() {
     let janus = TestJanus::start().await;
-    let mut proxy = JanusProxy::start(janus.janus.url()).await;
+    let mut proxy = JanusProxy::without_silence(janus.janus.url()).await;
     proxy.hold(&format!("stentor/default/{HELD}/"));
     let mut house = House::open(&janus, &proxy.url, &[("mixer.rtp_ports", "30000-30399")]).await;
     let began = Instant::now();
@@ -48,7 +48,7 @@ async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_no
         "{ROOMS} rooms: accepted after {accepted:.2?}, all but the held one forwarding after {most:.2?}, all after {:.2?}",
         began.elapsed()
     );
-    house.has_each_once(&names).await;
+    house.is_consistent(&names).await;
     assert!(house.node.stop().success());
 }
 
@@ -85,7 +85,8 @@ async fn ports_run_out_with_a_clear_answer_and_none_is_ever_lost() {
     for name in &names {
         assert_eq!(house.node.post("/api/rooms", json!({ "roomId": name })).await.status, 201);
     }
-    for cycle in 0..30 {
+    let (cycles, since) = (if fault_table::is_wanted() { 1000 } else { 30 }, Instant::now());
+    for cycle in 0..cycles {
         let turn = |n: usize| names[(cycle + n) % 4].as_str();
         let on_air: BTreeSet<String> = (0..3).map(|n| turn(n).to_owned()).collect();
         for name in &on_air {
@@ -104,6 +105,8 @@ async fn ports_run_out_with_a_clear_answer_and_none_is_ever_lost() {
         }
     }
     house.is_consistent(&BTreeSet::new()).await;
+    let fault = format!("RTP ports exhausted, {cycles} times: 503, nothing leaked; each time");
+    fault_table::recovered(&fault, "nothing", since.elapsed() / cycles as u32, Duration::from_secs(1));
     assert!(house.node.stop().success());
 }
 
@@ -214,20 +217,6 @@ impl House {
         }
     }
 
-    /// Janus has one room for each of these and nothing else, and so many FFmpegs run. On a machine for which so many
-    /// rooms are more than it can mix, Janus answers this; what a room's mixer must be asked for, like its
-    /// forwarders, waits for ever.
-    async fn has_each_once(&self, on_air: &BTreeSet<String>) {
-        let found = self.client.list_rooms().await.unwrap();
-        let ours =
-            found.iter().map(|info| RoomMark::parse(&info.description).expect("our mark").room.to_string());
-        let mut ours: Vec<String> = ours.collect();
-        ours.sort();
-        assert!(ours.iter().eq(on_air), "{ours:?}");
-        self.until("an FFmpeg for each", async |h| h.node.children("ffmpeg").len() == on_air.len()).await;
-        self.has_no_errors();
-    }
-
     fn has_no_errors(&self) {
         let errors: Vec<_> = self.node.log().into_iter().filter(|l| l["level"] == "ERROR").collect();
         assert_eq!(errors, Vec::<Value>::new());
@@ -251,7 +240,6 @@ impl House {
     /// Where each of our rooms on Janus forwards to. A room that is there twice has the targets of both.
     async fn on_janus(&self) -> BTreeMap<String, Vec<MediaAddr>> {
         let infos = self.client.list_rooms().await.unwrap();
-        // At once: a Janus with so much to mix takes long to turn to a question, but then to all that wait.
         let asked = infos.iter().map(async |info| {
             let room = RoomMark::parse(&info.description).expect("our mark").room.to_string();
             match self.client.list_forwarders(info.id, &janus_secret(&self.secrets, &room)).await {

@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
-use crate::support::browser::listen;
+use crate::support::browser::{listen, listen_natively};
+use crate::support::node::Node;
 use crate::support::staged::{ROOM, Stage, TOKEN, Take};
+use crate::support::studio::Studio;
 
 /// Of a stage nothing is missing: where the machine is busy, what a stall costs until the player is helped.
 const LONGEST_SILENCE_MS: f64 = 4000.0;
@@ -32,6 +34,20 @@ async fn the_page_without_a_token_is_silent_and_says_why() {
     let listened = listen(&page(&stage, ""), 2).await;
     assert_eq!((listened.state.as_str(), listened.first_sound_ms), ("failed", None), "{listened:?}");
     assert_eq!(listened.errors[0]["code"], "token_missing");
+}
+
+#[actix::test]
+async fn the_page_plays_where_there_is_no_media_source() {
+    let node = Node::start(&[]).await;
+    node.room_on_air("live").await;
+    let _speaker = Studio::managed(&node).await.speak(&node, "live", 440).await;
+    let page = format!("{}/listen/live#token={}", node.hls, node.token("live").await);
+    let listened = listen_natively(&page, 12).await;
+    println!("{listened:?}");
+    assert_eq!((listened.state.as_str(), listened.errors.len()), ("playing", 0), "{listened:?}");
+    assert!(listened.first_sound_ms.is_some(), "{listened:?}");
+    assert!((listened.dominant_hz.unwrap() - 440.0).abs() < 15.0, "{listened:?}");
+    assert_eq!(listened.foreign_requests, Vec::<String>::new());
 }
 
 fn page(stage: &Stage, token: &str) -> String {

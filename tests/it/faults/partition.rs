@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use stentor::domain::ids::RoomId;
-use stentor::probe::listener::Target;
 use stentor::probe::{Listener, Mode};
 
-use crate::rooms::{node_on_etcd, tuned_in};
+use crate::rooms::{node_on_etcd, on_etcd, tuned_in};
 use crate::support::etcd::Etcd;
 use crate::support::fault_table::recovered;
+use crate::support::netns::Netns;
 use crate::support::node::Node;
 use crate::support::studio::Studio;
 use crate::support::tcp_proxy::TcpProxy;
@@ -22,32 +21,29 @@ const ELSEWHERE: Duration = Duration::from_secs(5);
 
 #[actix::test]
 async fn a_node_cut_off_from_the_store_loses_its_room_to_another_and_doubles_nothing() {
-    let etcd = Etcd::start();
-    let proxies = [TcpProxy::start(etcd.address()).await, TcpProxy::start(etcd.address()).await];
-    let desk = member(&etcd, "desk", "rooms,janus,hls", &etcd.endpoint()).await;
-    let mut mixers = Vec::new();
-    for (n, proxy) in proxies.iter().enumerate() {
-        let endpoint = format!("http://{}", proxy.address());
-        mixers.push(member(&etcd, &format!("m{}", n + 1), "mixer", &endpoint).await);
-    }
+    let (etcd, netns) = (Etcd::start(), Netns::make());
+    let desk = node_on_etcd(&etcd, &settings("desk", "rooms,janus,hls")).await;
+    let proxy = TcpProxy::start_at(netns.store(), etcd.address()).await;
+    let cut_off = inside(&netns, &proxy).await;
     desk.room_on_air(ROOM).await;
+    let other = node_on_etcd(&etcd, &settings("m2", "mixer")).await;
     let studio = Studio::managed(&desk).await;
     let _speaker = studio.speak(&desk, ROOM, HZ as u32).await;
-    let mut listener = tuned_in(&target(&desk).await, Mode::Parts, HZ).await;
-    let owner = async || usize::from(desk.get("/api/rooms/live").await.json()["room"]["mixer"]["id"] == "m2");
-    let first = owner().await;
+    let mut listener = tuned_in(&desk.target(ROOM).await, Mode::Parts, HZ).await;
+    let owner = async || desk.get("/api/rooms/live").await.json()["room"]["mixer"]["id"].clone();
+    assert_eq!(owner().await, "m1");
     let (before, edge) = (studio.forwarders(ROOM).await, listener.playlist().edge().0);
 
-    proxies[first].freeze();
+    netns.cut();
     let since = Instant::now();
     until("the room is elsewhere", async || {
         let room = desk.get("/api/rooms/live").await.json()["room"].clone();
-        room["status"] == "onair" && owner().await != first
+        room["status"] == "onair" && room["mixer"]["id"] == "m2"
     })
     .await;
     listen_past(&mut listener, edge + 1).await;
     recovered(
-        "a mixer node cut off from the store (TTL 3 s)",
+        "a mixer node cut off from the store (network namespace, TTL 3 s)",
         "some seconds of media",
         since.elapsed(),
         ELSEWHERE,
@@ -56,19 +52,20 @@ async fn a_node_cut_off_from_the_store_loses_its_room_to_another_and_doubles_not
     assert_eq!(after.len(), 1, "nobody feeds the old one: {after:?}");
     assert_ne!(after, before);
     // Cut off, it cannot know: its media run on, and nobody follows them.
-    assert_eq!(mixers[first].children("ffmpeg").len(), 1);
+    assert_eq!(cut_off.children("ffmpeg").len(), 1);
 
-    proxies[first].heal();
-    until("it stops its part", async || mixers[first].children("ffmpeg").is_empty()).await;
+    netns.heal();
+    until("it stops its part", async || cut_off.children("ffmpeg").is_empty()).await;
     until("it takes rooms again", async || {
         let modules = desk.get("/api/modules").await.json();
         modules["mixers"].as_array().unwrap().iter().all(|m| m["refuses"].is_null())
     })
     .await;
-    assert_ne!(owner().await, first, "nothing moves back");
+    assert_eq!(owner().await, "m2", "nothing moves back");
     assert_eq!(studio.forwarders(ROOM).await, after, "nothing is doubled");
+    assert_eq!(other.children("ffmpeg").len(), 1);
     // Another one: who does not ask for as long as the window is falls out of it.
-    let mut listener = tuned_in(&target(&desk).await, Mode::Parts, HZ).await;
+    let mut listener = tuned_in(&desk.target(ROOM).await, Mode::Parts, HZ).await;
     let heard = listener.hear(Duration::from_secs(2)).await.unwrap();
     assert_eq!((&heard.gaps, &heard.violations), (&vec![], &vec![]));
     assert!((heard.strongest_hz().unwrap() - HZ).abs() <= 20.0);
@@ -85,22 +82,31 @@ async fn listen_past(listener: &mut Listener, segment: u64) {
     listener.hear_until(HZ, deadline).await.unwrap();
 }
 
-async fn target(desk: &Node) -> Target {
-    Target {
-        base_url: desk.hls.clone(),
-        room: RoomId::new(ROOM).unwrap(),
-        token: desk.token(ROOM).await,
-        ffmpeg: "ffmpeg".into(),
-    }
+/// The mixer `m1` in the namespace: the store by one cable, Janus and listener nodes by the other.
+async fn inside(netns: &Netns, store: &TcpProxy) -> Node {
+    let endpoint = format!("http://{}", store.address());
+    let (here, http) = (netns.node().to_string(), format!("{}:0", netns.node()));
+    let mut settings = on_etcd(&endpoint, &settings("m1", "mixer"));
+    settings.extend([
+        ("node.advertise", here.as_str()),
+        ("listen.media", here.as_str()),
+        ("listen.hls", http.as_str()),
+        // Not all of its addresses are loopback.
+        ("auth.mode", "keys"),
+        ("auth.api_keys", "0123456789abcdef"),
+    ]);
+    let mut node = Node::prepare(&settings);
+    node.within(netns.name());
+    node.run();
+    node.ready().await;
+    node
 }
 
-async fn member(etcd: &Etcd, id: &str, roles: &str, endpoint: &str) -> Node {
-    let settings = [
+fn settings<'a>(id: &'a str, roles: &'a str) -> [(&'a str, &'a str); 4] {
+    [
         ("node.id", id),
         ("node.roles", roles),
-        ("store.etcd.endpoints", endpoint),
         ("rooms.heartbeat_ttl", TTL),
         ("rooms.housekeeping_interval", "1s"),
-    ];
-    node_on_etcd(etcd, &settings).await
+    ]
 }

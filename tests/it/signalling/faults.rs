@@ -96,14 +96,25 @@ async fn while_redis_is_away_who_is_connected_talks_on_and_others_wait() {
     assert!(level(&media.hear(SECOND).await, 660.0) > 0.05, "media flows on");
     anna.call("mute", json!({})).await.expect("what needs no presence works");
     anna.call("unmute", json!({})).await.unwrap();
+    // Locks and members live 30 s. By the media's own clock.
+    for _ in 0..60 {
+        let sent = media.progress().sent;
+        media.until("a second has passed", |p| p.sent >= sent + SECOND).await;
+        assert!(anna.call("keepalive", json!({ "status": "onair" })).await.is_err());
+        assert!(bert.call("keepalive", json!({ "status": "onair" })).await.is_err());
+    }
+    assert_eq!(stage.connect(1, "carl", "").await.closed().await, 4504, "still retryable");
 
     stage.redis.run();
+    let since = Instant::now();
     // Redis kept nothing: those who are connected get their locks and their places back.
     crate::support::until("carl gets in", async || {
         let mut carl = stage.connect(0, "carl", "").await;
         carl.call("join", json!({})).await.is_ok()
     })
     .await;
+    let goal = Duration::from_secs(10);
+    recovered("Redis stopped for 60 s: joins", "joins: a retryable refusal", since.elapsed(), goal);
     anna.call("keepalive", json!({ "status": "onair" })).await.unwrap();
     bert.call("keepalive", json!({ "status": "onair" })).await.unwrap();
     let names = |p: &serde_json::Value| {
@@ -111,6 +122,13 @@ async fn while_redis_is_away_who_is_connected_talks_on_and_others_wait() {
         ["anna", "bert"].iter().all(|user| members.iter().any(|m| m["userId"] == *user))
     };
     anna.note("roomStatus", names).await;
+    // By then all locks are back.
+    let sent = media.progress().sent;
+    media.until("ten seconds have passed", |p| p.sent >= sent + 10 * SECOND).await;
+    for (gateway, user) in [(0, "bert"), (1, "anna")] {
+        let mut twice = stage.connect(gateway, user, "&clientId=other").await;
+        assert_eq!(twice.closed().await, 4423, "nobody is connected twice");
+    }
 }
 
 #[actix::test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -15,6 +15,7 @@ use stentor::store::{Revision, Store};
 use tokio::time::timeout;
 
 use crate::support::etcd::Etcd;
+use crate::support::fault_table::recovered;
 use crate::support::tcp_proxy::TcpProxy;
 
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(20), max: Duration::from_millis(200) };
@@ -38,8 +39,13 @@ async fn a_copy_is_true_again_after_a_cut_and_holds_no_ghost() {
     direct.delete("/copy/ghost").await.unwrap();
     direct.put("/copy/changed", "new".into()).await.unwrap();
     let last = direct.put("/copy/born", "new".into()).await.unwrap();
+    // What it missed cannot be watched any more, only listed.
+    let mut client = etcd_client::Client::connect([etcd.endpoint()], None).await.unwrap();
+    client.compact(last, None).await.unwrap();
     proxy.heal();
+    let since = Instant::now();
     copy.until(|copy| copy.revision >= last).await;
+    recovered("etcd compacted, watch cut: listed anew", "nothing", since.elapsed(), Duration::from_secs(1));
     assert_eq!(copy.keys, truth(&*direct).await);
 
     let last = direct.put("/copy/after", "new".into()).await.unwrap();

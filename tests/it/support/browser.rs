@@ -40,11 +40,20 @@ pub struct BehindLive {
 
 /// Opens `url` and listens for this long.
 pub async fn listen(url: &str, seconds: u32) -> Listened {
+    run(url, seconds, &[]).await
+}
+
+/// The same in a browser without Media Source, which plays HLS by itself.
+pub async fn listen_natively(url: &str, seconds: u32) -> Listened {
+    run(url, seconds, &["native"]).await
+}
+
+async fn run(url: &str, seconds: u32, more: &[&str]) -> Listened {
     let _turn = TURN.lock().await;
     prepare().await;
     let script = folder().join("listen.mjs");
     let seconds_text = seconds.to_string();
-    let args = [script.to_str().unwrap(), url, &seconds_text];
+    let args = [&[script.to_str().unwrap(), url, &seconds_text], more].concat();
     let run = process::command("node", args).current_dir(folder()).output();
     let deadline = Duration::from_secs(seconds.into()) + OVERHEAD;
     let output = tokio::time::timeout(deadline, run).await.expect("the browser ends in time").unwrap();

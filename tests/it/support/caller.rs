@@ -81,6 +81,12 @@ impl Caller {
         }
     }
 
+    /// The oldest notification of this method among those that came while something else was waited for.
+    pub fn noted(&mut self, method: &str) -> Option<Value> {
+        let at = self.notes.iter().position(|note| note["method"] == method)?;
+        self.notes.remove(at).map(|note| note["params"].clone())
+    }
+
     /// The members of the room once they are so many.
     pub async fn members(&mut self, count: usize) -> Vec<Value> {
         let many = |params: &Value| params["members"].as_array().is_some_and(|all| all.len() == count);
@@ -105,7 +111,8 @@ impl Caller {
         let tone = if hz == 0 { Vec::new() } else { opus::tone(hz) };
         let mut media = WebRtcClient::new(tone).await;
         let offer = json!({ "sdp": { "type": "offer", "sdp": media.offer() } });
-        let answer = self.call("offer", offer).await.expect("an answer");
+        let answer = self.call("offer", offer).await;
+        let answer = answer.unwrap_or_else(|e| panic!("no answer: {e}; told before: {:?}", self.notes));
         media.answer(answer["sdp"]["sdp"].as_str().expect("an SDP"));
         media.until("the connection", |p| p.connected).await;
         media

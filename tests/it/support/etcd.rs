@@ -1,6 +1,6 @@
-//! A real etcd of the test's own: free ports, temporary data, gone with its owner.
+//! A real etcd of the test's own, of one member or several: free ports, temporary data, gone with its owner.
 //!
-//! Owns: the process. Never does: touch an etcd that it did not start.
+//! Owns: the processes. Never does: touch an etcd that it did not start.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::kept::Kept;
@@ -17,6 +18,10 @@ use super::{free_ports, wait_until};
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
 pub struct Etcd {
+    members: Vec<Member>,
+}
+
+struct Member {
     client_port: u16,
     peer_port: u16,
     data: TempDir,
@@ -24,11 +29,19 @@ pub struct Etcd {
 }
 
 impl Etcd {
-    /// Returns when it serves.
+    /// One member. Returns when it serves.
     pub fn start() -> Self {
-        let [client_port, peer_port] = free_ports();
-        let data = tempfile::tempdir().expect("a temporary directory");
-        let mut etcd = Self { client_port, peer_port, data, running: None };
+        Self::start_members(1)
+    }
+
+    /// Returns when all of them serve.
+    pub fn start_members(count: usize) -> Self {
+        let member = |_| {
+            let [client_port, peer_port] = free_ports();
+            let data = tempfile::tempdir().expect("a temporary directory");
+            Member { client_port, peer_port, data, running: None }
+        };
+        let mut etcd = Self { members: (0..count).map(member).collect() };
         etcd.run();
         etcd
     }
@@ -45,38 +58,48 @@ impl Etcd {
         })
     }
 
+    /// Of the first member.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.client_port))
+        self.members[0].address()
     }
 
+    /// Of all members, as `store.etcd.endpoints` takes them.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address())
+        self.members.iter().map(Member::endpoint).collect::<Vec<_>>().join(",")
     }
 
-    /// Kills it; its data stays.
+    /// Index of the member that leads.
+    pub fn leader(&self) -> usize {
+        let found = std::cell::Cell::new(0);
+        wait_until("a member leads", READY_WITHIN, || {
+            let leads = |member: &Member| member.leads().unwrap_or(false);
+            let leader = self.members.iter().position(leads);
+            leader.map(|leader| found.set(leader)).is_some()
+        });
+        found.get()
+    }
+
+    /// Kills them; their data stay.
     pub fn stop(&mut self) {
-        if let Some(running) = self.running.take() {
+        (0..self.members.len()).for_each(|member| self.stop_member(member));
+    }
+
+    pub fn stop_member(&mut self, member: usize) {
+        if let Some(running) = self.members[member].running.take() {
             running.kill();
         }
     }
 
-    /// Starts it again on the same ports and data; returns when it serves.
+    /// Starts those that do not run, on the same ports and data; returns when all serve.
     pub fn run(&mut self) {
-        assert!(self.running.is_none(), "etcd runs already");
-        let (client, peer) = (self.endpoint(), format!("http://127.0.0.1:{}", self.peer_port));
-        let mut command = Command::new("etcd");
-        command
-            .arg("--data-dir")
-            .arg(self.data.path())
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .args(["--logger", "zap", "--log-level", "error"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        self.running = Some(Kept::start(command));
-        wait_until("etcd becomes healthy", READY_WITHIN, || self.healthy().unwrap_or(false));
+        let peer = |(n, member): (usize, &Member)| format!("m{n}={}", member.peer());
+        let all = self.members.iter().enumerate().map(peer).collect::<Vec<_>>().join(",");
+        for (n, member) in self.members.iter_mut().enumerate().filter(|(_, member)| member.running.is_none())
+        {
+            member.run(&format!("m{n}"), &all);
+        }
+        let healthy = || self.members.iter().all(|member| member.healthy().unwrap_or(false));
+        wait_until("etcd becomes healthy", READY_WITHIN, healthy);
     }
 
     /// SIGSTOP: connections stay open and nothing answers.
@@ -89,16 +112,58 @@ impl Etcd {
     }
 
     fn signal(&self, signal: Signal) {
-        self.running.as_ref().expect("etcd runs").signal(signal);
+        for member in &self.members {
+            member.running.as_ref().expect("etcd runs").signal(signal);
+        }
+    }
+}
+
+impl Member {
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.client_port))
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    fn peer(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_port)
+    }
+
+    fn run(&mut self, name: &str, all: &str) {
+        let (client, peer) = (self.endpoint(), self.peer());
+        let mut command = Command::new("etcd");
+        command
+            .args(["--name", name, "--data-dir"])
+            .arg(self.data.path())
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", all])
+            .args(["--logger", "zap", "--log-level", "error"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        self.running = Some(Kept::start(command));
     }
 
     fn healthy(&self) -> io::Result<bool> {
+        Ok(self.ask("GET /health HTTP/1.0\r\n\r\n")?["health"] == "true")
+    }
+
+    fn leads(&self) -> io::Result<bool> {
+        let status = self.ask("POST /v3/maintenance/status HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")?;
+        Ok(status["leader"].is_string() && status["leader"] == status["header"]["member_id"])
+    }
+
+    fn ask(&self, request: &str) -> io::Result<Value> {
         let mut connection = TcpStream::connect(self.address())?;
         connection.set_read_timeout(Some(Duration::from_secs(2)))?;
-        connection.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
+        connection.write_all(request.as_bytes())?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer)?;
-        Ok(answer.contains(r#""health":"true""#))
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        Ok(serde_json::from_str(body).unwrap_or_default())
     }
 }
 

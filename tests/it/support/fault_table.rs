@@ -5,17 +5,24 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::time::Duration;
 
+/// Names the file of the table.
+const TABLE: &str = "FAULT_TABLE";
 /// Machines are shared: what takes ten times the goal is broken, not slow.
 const SLACK: u32 = 10;
+
+/// `make faults` does everything at its full length.
+pub fn is_wanted() -> bool {
+    std::env::var_os(TABLE).is_some()
+}
 
 /// The time from the fault to the recovery, beside the goal. `lost`: what people lost by it.
 ///
 /// # Panics
 /// When it took more than ten times the goal.
 pub fn recovered(fault: &str, lost: &str, took: Duration, goal: Duration) {
-    let line = format!("{fault}\t{lost}\t{:.2} s\t≤ {:.1} s", took.as_secs_f64(), goal.as_secs_f64());
+    let line = format!("{fault}\t{lost}\t{took:.2?}\t≤ {goal:?}");
     println!("{}", line.replace('\t', " | "));
-    if let Some(path) = std::env::var_os("FAULT_TABLE") {
+    if let Some(path) = std::env::var_os(TABLE) {
         let file = OpenOptions::new().create(true).append(true).open(path);
         // One write: tests beside each other append to the same file.
         file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))

@@ -1,4 +1,5 @@
-//! A WebSocket proxy before Janus that can hold up single requests, to show that nothing else waits for them.
+//! A WebSocket proxy before Janus that can hold up single requests, to show that nothing else waits for them, or
+//! spare Janus the mixing of silence.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ const LARGEST_FRAME: usize = 4 << 20;
 /// Texts; a request that contains one of them goes no further.
 type Needles = watch::Sender<HashSet<String>>;
 
+/// A forwarder that sends whether or not somebody speaks, and one that does not.
+const ALWAYS_ON: [&str; 2] = ["\"always_on\":true", "\"always_on\":false"];
+
 /// Dropping it leaves its connections to their ends; they live on the arbiter that started it.
 pub struct JanusProxy {
     pub url: String,
@@ -25,6 +29,16 @@ pub struct JanusProxy {
 impl JanusProxy {
     /// `janus`: `ws://ip:port`
     pub async fn start(janus: &str) -> Self {
+        Self::start_with(janus, true).await
+    }
+
+    /// As if Janus mixed only where somebody speaks. All its calls are carried out and answered as ever, and a hundred
+    /// rooms, or a thousand, need no more processors than there are.
+    pub async fn without_silence(janus: &str) -> Self {
+        Self::start_with(janus, false).await
+    }
+
+    async fn start_with(janus: &str, silence: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
         let janus = janus.strip_prefix("ws://").unwrap().to_owned();
@@ -33,7 +47,7 @@ impl JanusProxy {
         let for_relays = needles.clone();
         actix::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                actix::spawn(relay(client, janus.clone(), for_relays.clone(), count.clone()));
+                actix::spawn(relay(client, janus.clone(), for_relays.clone(), count.clone(), silence));
             }
         });
         Self { url, needles, held }
@@ -56,7 +70,13 @@ impl JanusProxy {
     }
 }
 
-async fn relay(mut client: TcpStream, janus: String, needles: Arc<Needles>, held: watch::Sender<usize>) {
+async fn relay(
+    mut client: TcpStream,
+    janus: String,
+    needles: Arc<Needles>,
+    held: watch::Sender<usize>,
+    silence: bool,
+) {
     let Ok(mut upstream) = TcpStream::connect(janus).await else { return };
     if copy_head(&mut client, &mut upstream).await.is_none()
         || copy_head(&mut upstream, &mut client).await.is_none()
@@ -69,7 +89,7 @@ async fn relay(mut client: TcpStream, janus: String, needles: Arc<Needles>, held
     let (requests, mut passed) = mpsc::unbounded_channel();
     let read_requests = async {
         while let Some(Ok(frame)) = from_client.next().await {
-            let request = message(frame);
+            let request = if silence { message(frame) } else { unsilenced(message(frame)) };
             if blocked(&needles.borrow(), &request) {
                 held.send_modify(|held| *held += 1);
                 actix::spawn(send_when_released(request, needles.subscribe(), requests.clone()));
@@ -108,6 +128,13 @@ async fn send_when_released(
 
 fn blocked(needles: &HashSet<String>, request: &Message) -> bool {
     matches!(request, Message::Text(text) if needles.iter().any(|needle| text.contains(needle.as_str())))
+}
+
+fn unsilenced(request: Message) -> Message {
+    match request {
+        Message::Text(text) => Message::Text(text.replace(ALWAYS_ON[0], ALWAYS_ON[1]).into()),
+        other => other,
+    }
 }
 
 fn message(frame: Frame) -> Message {

@@ -9,6 +9,7 @@ pub mod fault_table;
 pub mod janus;
 pub mod janus_proxy;
 pub mod kept;
+pub mod netns;
 pub mod node;
 pub mod opus;
 pub mod pages;

@@ -30,6 +30,7 @@ pub const PUBLIC_HLS_URL: &str = "http://listen.example";
 pub struct Node {
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    netns: Option<String>,
     data: TempDir,
     runs: usize,
     process: Option<Kept>,
@@ -82,6 +83,7 @@ impl Node {
         Self {
             settings: all,
             environment: Vec::new(),
+            netns: None,
             data,
             runs: 0,
             process: None,
@@ -96,6 +98,11 @@ impl Node {
     /// What its next runs find in their environment, beside the test's own.
     pub fn environment(&mut self, variables: Vec<(String, String)>) {
         self.environment = variables;
+    }
+
+    /// Its next runs are in this network namespace.
+    pub fn within(&mut self, netns: &str) {
+        self.netns = Some(netns.to_owned());
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -113,7 +120,11 @@ impl Node {
         assert!(self.process.is_none(), "the node runs already");
         self.runs += 1;
         let log = File::create(self.log_path()).expect("a log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
+        let binary = env!("CARGO_BIN_EXE_stentor");
+        let mut command = Command::new(if self.netns.is_some() { "ip" } else { binary });
+        if let Some(netns) = &self.netns {
+            command.args(["netns", "exec", netns, binary]);
+        }
         command.arg("serve").args(["--config", "/dev/null"]);
         for (key, value) in &self.settings {
             command.args(["--set", &format!("{key}={value}")]);
@@ -265,6 +276,12 @@ impl Node {
 
     pub async fn actors(&self) -> Value {
         request("GET", &format!("{}/actors", self.ops), &[], None).await.json()
+    }
+
+    /// Has an actor panic.
+    pub async fn panic(&self, path: &str) {
+        let url = format!("{}/actors/panic", self.ops);
+        assert_eq!(request("POST", &url, &[], Some(json!({ "path": path }))).await.status, 204, "{path}");
     }
 
     /// The state that `/actors` shows of the actors of a kind.

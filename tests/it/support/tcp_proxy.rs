@@ -3,7 +3,7 @@
 //! Lives on the runtime of the test that started it. Owns: the connections through it. Never does: lose or
 //! change a byte while it passes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -28,7 +28,12 @@ pub struct TcpProxy {
 
 impl TcpProxy {
     pub async fn start(upstream: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_at([127, 0, 0, 1].into(), upstream).await
+    }
+
+    /// On a free port of this address.
+    pub async fn start_at(ip: IpAddr, upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind((ip, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (mode, seen) = watch::channel(Mode::Pass);
         let accepting = tokio::spawn(accept(listener, upstream, seen));

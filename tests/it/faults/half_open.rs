@@ -1,0 +1,85 @@
+//! Peers that are gone without a word: the connection stands, and nothing comes through it any more.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use stentor::probe::Mode;
+
+use crate::rooms::tuned_in;
+use crate::support::caller::Caller;
+use crate::support::external::on_janus;
+use crate::support::fault_table::recovered;
+use crate::support::janus::TestJanus;
+use crate::support::node::Node;
+use crate::support::studio::Studio;
+use crate::support::tcp_proxy::TcpProxy;
+use crate::support::until;
+
+const ROOM: &str = "live";
+const FREED: Duration = Duration::from_secs(17);
+
+#[actix::test]
+async fn a_client_that_is_gone_without_a_word_gives_its_place_and_its_lock_back() {
+    let node = Node::start(&[]).await;
+    let made = node.post("/api/rooms", json!({ "roomId": ROOM, "maxAnchors": 1, "start": true })).await;
+    assert_eq!(made.status, 201);
+    node.until_status(ROOM, "onair").await;
+    let proxy = TcpProxy::start(node.ws.trim_start_matches("http://").parse().unwrap()).await;
+    let token = token(&node, "anna").await;
+    let mut anna = Caller::connect(&format!("http://{}", proxy.address()), &token, "&clientId=one").await;
+    anna.call("join", json!({})).await.unwrap();
+    let mut elsewhere = Caller::connect(&node.ws, &token, "&clientId=two").await;
+    assert_eq!(elsewhere.closed().await, 4423, "the lock is held");
+
+    proxy.freeze();
+    let since = Instant::now();
+    let in_again = until_joined(&node, &token);
+    let mut anna = tokio::time::timeout(10 * FREED, in_again).await.expect("the lock is freed");
+    recovered("half-open WebSocket: its lock is free", "the connection", since.elapsed(), FREED);
+    until("it is one connection again", async || node.states_of("ws_client").await.len() == 1).await;
+    anna.call("keepalive", json!({ "status": "idle" })).await.unwrap();
+}
+
+#[actix::test]
+async fn a_janus_behind_a_dead_link_is_left_and_found_again_as_it_was() {
+    let janus = TestJanus::start().await;
+    let direct = janus.janus.url().trim_start_matches("ws://").trim_end_matches('/').to_owned();
+    let proxy = TcpProxy::start(direct.parse().unwrap()).await;
+    let mut node = on_janus(&janus, &format!("ws://{}", proxy.address()), &[]);
+    node.run();
+    node.ready().await;
+    node.room_on_air(ROOM).await;
+    let studio = Studio::at(&janus.connect_options(), &node).await;
+    let _speaker = studio.speak(&node, ROOM, 440).await;
+    let mut listener = tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
+    let (forwarders, ffmpeg) = (studio.forwarders(ROOM).await, node.children("ffmpeg"));
+    let up = async || node.states_of("janus_gateway").await[0]["state"] == "up";
+
+    proxy.freeze();
+    let since = Instant::now();
+    until("it is noticed", async || !up().await).await;
+    recovered("half-open Janus link: given up", "nothing: media go on", since.elapsed(), FREED);
+    proxy.cut();
+    proxy.heal();
+    until("a new link is up", up).await;
+    node.until_status(ROOM, "onair").await;
+    let heard = listener.hear(Duration::from_secs(2)).await.unwrap();
+    assert_eq!((heard.gaps, heard.violations), (vec![], vec![]), "heard throughout");
+    assert_eq!((studio.forwarders(ROOM).await, node.children("ffmpeg")), (forwarders, ffmpeg));
+}
+
+/// As the same user's other client, again and again until the lock is free.
+async fn until_joined(node: &Node, token: &str) -> Caller {
+    loop {
+        let mut caller = Caller::connect(&node.ws, token, "&clientId=two").await;
+        if caller.call("join", json!({})).await.is_ok() {
+            return caller;
+        }
+    }
+}
+
+async fn token(node: &Node, user: &str) -> String {
+    let wanted = json!({ "role": "anchor", "userId": user });
+    let made = node.post(&format!("/api/rooms/{ROOM}/users"), wanted).await;
+    made.json()["token"].as_str().expect("a token").to_owned()
+}
