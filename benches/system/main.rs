@@ -47,7 +47,7 @@ const PARTS: [Part; 10] = [
 ];
 
 fn main() -> ExitCode {
-    if let Some(code) = stub::run_if_asked().or_else(anchors::run_if_asked) {
+    if let Some(code) = stub::run_if_asked().or_else(anchors::run_if_asked).or_else(upkeep::run_if_asked) {
         return code;
     }
     // Cargo adds flags of its own, such as `--bench`.

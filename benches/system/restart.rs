@@ -96,7 +96,7 @@ fn node(etcd: &Etcd, gateway: &Gateway) -> Node {
         ("mixer.capacity", "1000"),
         ("mixer.ffmpeg", &ffmpeg),
         // A stub has nothing to say after its first fragment.
-        ("mixer.watchdog", "1h"),
+        ("mixer.watchdog", "60s"),
     ]);
     Node::prepare(&settings)
 }

@@ -1,20 +1,27 @@
 //! What a live room costs the node's own process, beside its media: processor time and memory.
 //!
-//! The floor of the processor time is the packager's own work at the pace of the parts, done here by itself; of
-//! the memory, the media that a room must hold: what its playlist lists, and segments that have left it for as long
+//! The floor of the processor time is a process that reads the same fragments at the same pace, packages them, and does
+//! nothing else; of the memory, the media that a room must hold: what its playlist lists, and segments that have left it for as long
 //! as RFC 8216 section 6.2.2 wants them available.
 
+use std::os::fd::AsFd;
+use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use stentor::domain::ids::{Nonce, RoomId, UnixMs};
 use stentor::media::{ContentKeys, Packager, PackagerConfig, SequenceStart};
 use stentor::probe::m3u8::Playlist;
+use stentor::process;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
 
 use super::house::{Backend, House};
 use super::support::pause_async;
 use super::table::Row;
 use super::{synth, usage};
 
+/// The argument by which this program knows that it is to be the floor.
+const FLOOR: &str = "upkeep-floor";
 const ROOMS: usize = 20;
 const WATCHED: Duration = Duration::from_secs(20);
 /// Segments held when the window has its full length, unlisted ones included.
@@ -46,9 +53,9 @@ pub async fn measure() -> Vec<Row> {
     vec![
         Row::new(
             format!(
-                "processor time of the node per live room, % of a core, {ROOMS} rooms (floor: packager alone)"
+                "processor time of the node per live room, % of a core, {ROOMS} rooms (floor: woken by a pipe, packager)"
             ),
-            format!("{:.3} %", packager_share() * 100.0),
+            format!("{:.3} %", floor_share().await * 100.0),
             format!("{:.3} % (idle node {:.2} %)", per_room * 100.0, idle * 100.0),
             "≤ 0.05 %",
         ),
@@ -104,19 +111,43 @@ async fn get(house: &House, url: &str) -> Vec<u8> {
     if answer.status().is_success() { body.to_vec() } else { Vec::new() }
 }
 
-/// Of one core: cutting and encrypting at the pace of the parts.
-fn packager_share() -> f64 {
-    const PUSHES: u64 = 5_000;
+/// Of one core and per room: a process that is woken by a pipe for each fragment, cuts and encrypts it, and does
+/// nothing else.
+async fn floor_share() -> f64 {
+    let mut command = process::command(&std::env::current_exe().expect("our own path"), [FLOOR]);
+    let mut child = command.stdin(Stdio::piped()).kill_on_drop(true).spawn().expect("this program");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    let pid = child.id().expect("it runs") as i32;
+    pipe.write_all(&synth::init(48_000)).await.expect("it reads");
+    let mut beat = tokio::time::interval(PART / ROOMS as u32);
+    let (begin, before) = (Instant::now(), usage::cpu(&[pid]));
+    for n in 0.. {
+        beat.tick().await;
+        if begin.elapsed() >= WATCHED {
+            break;
+        }
+        pipe.write_all(&synth::fragment(n * 9 * 1024, 9, 1024, 7)).await.expect("it reads");
+    }
+    (usage::cpu(&[pid]) - before).as_secs_f64() / begin.elapsed().as_secs_f64() / ROOMS as f64
+}
+
+/// The process of [`floor_share`], if this one was started as such.
+pub fn run_if_asked() -> Option<ExitCode> {
+    let asked = std::env::args().nth(1).as_deref() == Some(FLOOR);
+    asked.then(|| actix::System::new().block_on(read_and_package()))
+}
+
+async fn read_and_package() -> ExitCode {
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned().expect("a descriptor");
+    let mut pipe = pipe::Receiver::from_owned_fd(stdin).expect("a pipe");
     let room = RoomId::new("bench").expect("a room id");
     let keys = ContentKeys::new(b"server secret", &room, &Nonce("nonce".into()));
     let config = PackagerConfig { part: PART, segment: Duration::from_secs(2), window: 6, key_rotation: 30 };
     let (mut packager, _) = Packager::new(config, keys, SequenceStart::default());
     packager.begin_incarnation();
-    packager.push(&synth::init(48_000), UnixMs(0)).expect("an init section");
-    let fragments: Vec<_> = (0..PUSHES).map(|n| synth::fragment(n * 9 * 1024, 9, 1024, 7)).collect();
-    let begin = Instant::now();
-    for (n, fragment) in fragments.iter().enumerate() {
-        packager.push(fragment, UnixMs(n as u64 * 192)).expect("a fragment");
+    let (mut buffer, begin) = (vec![0; 4096], Instant::now());
+    while let Ok(read @ 1..) = pipe.read(&mut buffer).await {
+        packager.push(&buffer[..read], UnixMs(begin.elapsed().as_millis() as u64)).expect("media");
     }
-    begin.elapsed().as_secs_f64() / PUSHES as f64 / PART.as_secs_f64()
+    ExitCode::SUCCESS
 }

@@ -10,8 +10,9 @@ pub fn cpu(pids: &[i32]) -> Duration {
     pids.iter().map(|pid| cpu_of(*pid)).sum()
 }
 
+/// Of one that has ended meanwhile: none.
 fn cpu_of(pid: i32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return Duration::ZERO };
     // Behind the name, which may hold anything: state is field 3, utime 14, stime 15.
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
     let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u32>().ok());

@@ -57,7 +57,7 @@ pub async fn drain(context: &Context, service: &RoomService) -> Drained {
         tracing::info!(left = left(context, &marked.0), "drained");
     }
     if mixed > left(context, &[ModuleKind::Mixer]) {
-        // Sleep: what this mixer listed last is fetched by listener nodes as their listeners come to it.
+        // Sleep: its successors copy its windows, and listener nodes fetch what it listed last.
         tokio::time::sleep(LINGER_TARGETS * target_duration(context)).await;
     }
     marked

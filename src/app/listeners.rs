@@ -104,6 +104,10 @@ impl RelaySource for RelayDoor {
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
         self.media.file(room, name).await
     }
+
+    fn heritage(&self, room: &RoomId) -> Option<Bytes> {
+        self.media.streams.get(room).map(|stream| stream.heritage())
+    }
 }
 
 impl NodeMedia {

@@ -29,7 +29,7 @@ use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::NodeSupervisor;
-use crate::actors::relay::Relays;
+use crate::actors::relay::{Fetcher, Relays};
 use crate::auth::{Secrets, node_id};
 use crate::config::{Config, JanusMode, PresenceKind};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
@@ -158,14 +158,13 @@ impl Node {
         };
         let relaying = arbiter();
         let hls = &context.config.hls;
-        let (clock, metrics) = (context.clock, context.metrics.clone());
-        let as_mixed = (hls.segment, hls.window);
-        let relays = Relays::new(secrets.clone(), relaying.clone(), as_mixed, clock, metrics);
+        let fetcher = Fetcher::new(secrets.clone(), relaying.clone(), context.metrics.clone());
+        let relays = Relays::new(fetcher.clone(), (hls.segment, hls.window), context.clock);
         let relays = Arc::new(relays);
         let root = NodeSupervisor {
             relays: roles.hls.then(|| (relays.clone(), relaying)),
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
-            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams), arbiter())),
+            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
             context: context.clone(),
@@ -267,7 +266,7 @@ fn room_service(context: &Context) -> Arc<RoomService> {
     Arc::new(RoomService::new(store, directory, limits, rooms.removing_grace, context.metrics.clone()))
 }
 
-fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>) -> MixerParts {
+fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, fetcher: Fetcher) -> MixerParts {
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
     let pool = PortPool::new(first, last, crate::actors::context::dice());
@@ -278,6 +277,7 @@ fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>) -> M
             starts: Arc::new(tokio::sync::Semaphore::new(config.start_limit)),
             streams: streams.clone(),
             secrets: secrets.clone(),
+            fetcher,
         },
         pulse: pulse(context, url, config.capacity),
     }

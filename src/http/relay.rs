@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::error::{ApiError, Code};
 use super::hls::{MediaRefusal, PLAYLIST_NAME, PLAYLIST_TYPE, Query, is_file_name, no_such_file};
 use super::hls_answer::{MEDIA, SECRET, found};
-use crate::actors::relay::{ENDED, NEXT, TOKEN};
+use crate::actors::relay::{ENDED, HERITAGE, NEXT, TOKEN};
 use crate::domain::ids::RoomId;
 use crate::media::PlaylistBody;
 
@@ -31,6 +31,9 @@ pub trait RelaySource: Send + Sync {
     ) -> Result<PlaylistBody, MediaRefusal>;
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal>;
+
+    /// What the next mixer of the room goes on with.
+    fn heritage(&self, room: &RoomId) -> Option<Bytes>;
 }
 
 /// What stands behind `/relay`.
@@ -59,6 +62,10 @@ async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpRes
                 answer.insert_header((ENDED, "1"));
             }
             Ok(answer.body(playlist.bytes))
+        }
+        HERITAGE => {
+            let heritage = side.heritage(&room).ok_or_else(no_such_file)?;
+            Ok(found("application/octet-stream", SECRET).body(heritage))
         }
         name if is_file_name(name) => {
             let (body, content_type) = side.file(&room, name).await?;
@@ -97,6 +104,10 @@ mod tests {
                 _ => Err(MediaRefusal::Gone),
             }
         }
+
+        fn heritage(&self, _: &RoomId) -> Option<Bytes> {
+            Some(Bytes::from_static(b"window"))
+        }
     }
 
     async fn ask(uri: &str, token: Option<&str>) -> (u16, Option<String>, bool) {
@@ -114,7 +125,7 @@ mod tests {
     #[actix::test]
     async fn without_its_rooms_token_nothing_is_served() {
         for token in [None, Some(""), Some("bad")] {
-            for name in ["index.m3u8", "seg.m4s", "other"] {
+            for name in ["index.m3u8", "seg.m4s", "heritage", "other"] {
                 assert_eq!(ask(&format!("/relay/rooms/demo/{name}"), token).await.0, 401);
             }
         }

@@ -29,6 +29,8 @@ enum Step {
     },
     /// The packager is lost in a panic; another goes on with the same stream.
     Resumed,
+    /// Another node's packager goes on behind the window that this one leaves.
+    HandedOver,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -41,6 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Stretched),
         1 => (0u64..1100).prop_map(|reserved| Step::Successor { reserved }),
         1 => Just(Step::Resumed),
+        1 => Just(Step::HandedOver),
     ]
 }
 
@@ -117,6 +120,7 @@ impl Room {
             }
             Step::Successor { reserved } => self.successor(reserved),
             Step::Resumed => self.resumed(),
+            Step::HandedOver => self.handed_over(),
         }
         self.look();
     }
@@ -168,6 +172,22 @@ impl Room {
         drop(std::mem::replace(&mut self.packager, nobody));
         self.packager = Packager::resume(self.config, self.keys.clone(), &self.stream).unwrap();
         assert_eq!(self.packager.next(), next);
+        self.new_process();
+    }
+
+    /// Nothing of what was published is lost.
+    fn handed_over(&mut self) {
+        self.packager.begin_incarnation();
+        self.look();
+        let (next, left) = (self.packager.next(), self.stream.heritage());
+        let behind = Packager::behind(self.config, self.keys.clone(), next, left);
+        assert_eq!(behind.is_some(), self.stream.snapshot().has_playlist());
+        let new = || Packager::new(self.config, self.keys.clone(), next);
+        (self.packager, self.stream) = behind.unwrap_or_else(new);
+        assert_eq!(self.packager.next(), next);
+        if self.stream.snapshot().has_playlist() {
+            assert_eq!(self.runtime.block_on(self.stream.playlist(None)).unwrap().bytes, self.body);
+        }
         self.new_process();
     }
 
@@ -271,6 +291,33 @@ proptest! {
             prop_assert!(room.last.is_some_and(|last| last.ended && last.open.is_none()));
         }
     }
+}
+
+#[test]
+fn what_was_left_elsewhere_is_taken_over_only_if_it_ends_where_these_numbers_begin() {
+    let config = PackagerConfig {
+        part: Duration::from_millis(192),
+        segment: Duration::from_millis(2000),
+        window: 6,
+        key_rotation: 2,
+    };
+    let (mut packager, stream) = Packager::new(config, keys(), SequenceStart::default());
+    packager.begin_incarnation();
+    packager.push(&[synth::init(48_000), synth::fragment(0, 9, 1024, 0)].concat(), UnixMs(192)).unwrap();
+    let (next, left) = (packager.next(), stream.heritage());
+    let behind = |keys, next, left| Packager::behind(config, keys, next, left).is_some();
+    assert!(behind(keys(), next, left.clone()));
+    let further = SequenceStart { media_sequence: next.media_sequence + 1, ..next };
+    assert!(!behind(keys(), further, left.clone()), "after a crash the numbers jump");
+    let another = SequenceStart { discontinuity: next.discontinuity + 1, ..next };
+    assert!(!behind(keys(), another, left.clone()));
+    let of_another_live =
+        ContentKeys::new(b"secret", &RoomId::new("demo").unwrap(), &Nonce("another".into()));
+    assert!(!behind(of_another_live, next, left.clone()));
+    for cut in 0..left.len() {
+        assert!(!behind(keys(), next, left.slice(..cut)), "torn off after {cut} bytes");
+    }
+    assert!(!behind(keys(), next, [&left[..], b"more"].concat().into()));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod crypto;
 mod ffmpeg;
 mod ffmpeg_log;
 mod fragment;
+mod heritage;
 pub mod m3u8;
 mod names;
 mod packager;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::boxes::{BoxError, Fragment, Piece, Splitter};
 use super::clock::MediaClock;
 use super::crypto::{self, ContentKeys};
+use super::heritage;
 use super::stream::{LiveStream, Phase, Snapshot};
 use super::window::{Head, InitFile, Limits, Open, Part, Segment, Window};
 use crate::domain::ids::UnixMs;
@@ -101,8 +102,30 @@ enum Process {
 impl Packager {
     /// `start` must be free: [`next`](Self::next) of who ended in order, or the reserved ceiling after a crash.
     pub fn new(config: PackagerConfig, keys: ContentKeys, start: SequenceStart) -> (Self, Arc<LiveStream>) {
+        Self::with(config, keys, start, Window::new(start.discontinuity))
+    }
+
+    /// The same behind what another mixer has left of this live ([`LiveStream::heritage`]). `None` if that does not end
+    /// where these numbers begin.
+    pub fn behind(
+        config: PackagerConfig,
+        keys: ContentKeys,
+        start: SequenceStart,
+        heritage: Bytes,
+    ) -> Option<(Self, Arc<LiveStream>)> {
+        let window = heritage::from_bytes(heritage, keys.hint())?;
+        let goes_on = window.held().last().is_some_and(|last| last.head.msn + 1 == start.media_sequence)
+            && window.next_discontinuity() == start.discontinuity;
+        goes_on.then(|| Self::with(config, keys, start, window))
+    }
+
+    fn with(
+        config: PackagerConfig,
+        keys: ContentKeys,
+        start: SequenceStart,
+        window: Window,
+    ) -> (Self, Arc<LiveStream>) {
         let limits = Limits::new(config.part, config.segment, config.window);
-        let window = Window::new(start.discontinuity);
         let hinted = (start.media_sequence, 0);
         let first = Snapshot {
             phase: Phase::Live,
@@ -112,6 +135,7 @@ impl Packager {
             last_part_at: None,
             text: OnceLock::new(),
         };
+        let clock = MediaClock::behind(first.end());
         let stream = Arc::new(LiveStream::new(keys.clone(), limits, first));
         let packager = Self {
             keys,
@@ -121,7 +145,7 @@ impl Packager {
             open: None,
             next: start,
             process: Process::Idle,
-            clock: MediaClock::default(),
+            clock,
             last_part_at: None,
             stream: stream.clone(),
         };

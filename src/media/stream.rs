@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::crypto::ContentKeys;
+use super::heritage;
 use super::names::{MediaFile, NonceHint};
 use super::packager::SequenceStart;
 use super::playlist::Playlist;
@@ -104,6 +105,11 @@ impl LiveStream {
         self.publish(Snapshot { phase: Phase::Superseded, ..(*last).clone() });
     }
 
+    /// What a successor goes on with: the closed segments, in the format of `heritage`.
+    pub fn heritage(&self) -> Bytes {
+        heritage::to_bytes(&self.snapshot().window, self.hint())
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.limits
     }
@@ -183,10 +189,8 @@ impl LiveStream {
 impl Snapshot {
     /// What comes next, of segments and discontinuities.
     pub fn next(&self) -> SequenceStart {
-        let open = self.open.iter().map(|open| &open.head);
-        let heads = self.window.listed().map(|segment| &segment.head).chain(open);
-        let discontinuity =
-            self.window.discontinuity_sequence() + heads.filter(|head| head.discontinuity).count() as u64;
+        let open = self.open.iter().filter(|open| open.head.discontinuity).count() as u64;
+        let discontinuity = self.window.next_discontinuity() + open;
         SequenceStart { media_sequence: self.hinted.0, discontinuity }
     }
 

@@ -104,6 +104,22 @@ impl Segment {
         Self { head, duration, part_count: parts.len() as u32, parts, whole: OnceLock::new() }
     }
 
+    /// As another mixer made it.
+    pub fn left(
+        head: Head,
+        duration: Duration,
+        part_count: u32,
+        parts: Vec<Part>,
+        whole: Option<Bytes>,
+    ) -> Self {
+        let whole = whole.map(OnceLock::from).unwrap_or_default();
+        Self { head, duration, part_count, parts, whole }
+    }
+
+    pub fn whole_if_made(&self) -> Option<Bytes> {
+        self.whole.get().cloned()
+    }
+
     /// Encrypted as a whole; made of the parts by the first who asks.
     pub fn whole(&self, keys: &ContentKeys) -> Result<Bytes, Undecryptable> {
         if let Some(bytes) = self.whole.get() {
@@ -132,6 +148,11 @@ pub(super) struct Window {
 impl Window {
     pub fn new(discontinuity_sequence: u64) -> Self {
         Self { held: VecDeque::new(), listed: 0, discontinuity_sequence }
+    }
+
+    /// As another mixer left it; `listed` of those held, the newest.
+    pub fn left(held: VecDeque<Arc<Segment>>, listed: usize, discontinuity_sequence: u64) -> Self {
+        Self { held, listed, discontinuity_sequence }
     }
 
     pub fn push(&mut self, segment: Segment, limits: &Limits, keys: &ContentKeys) {
@@ -186,6 +207,12 @@ impl Window {
 
     pub fn discontinuity_sequence(&self) -> u64 {
         self.discontinuity_sequence
+    }
+
+    /// Of the newest listed segment.
+    pub fn next_discontinuity(&self) -> u64 {
+        self.discontinuity_sequence
+            + self.listed().filter(|segment| segment.head.discontinuity).count() as u64
     }
 
     pub fn is_empty(&self) -> bool {

@@ -14,6 +14,7 @@ use stentor::actors::mixer::MixerShared;
 use stentor::actors::mixer::streams::Streams;
 use stentor::actors::mixer::supervisor::MixerParts;
 use stentor::actors::node::NodeSupervisor;
+use stentor::actors::relay::Fetcher;
 use stentor::auth::Secrets;
 use stentor::config;
 use stentor::domain::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
@@ -96,6 +97,11 @@ impl House {
             ports: Arc::new(std::sync::Mutex::new(PortPool::new(32_700, 32_766, 0.5))),
             starts: Arc::new(Semaphore::new(1)),
             streams: Arc::new(Streams::default()),
+            fetcher: Fetcher::new(
+                secrets.clone(),
+                actix::Arbiter::current(),
+                Metrics::new(SystemTime::now()),
+            ),
             secrets,
         };
         let pulse = Arc::new(watch::Sender::new(heartbeat()));

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::relay::Fetcher;
 use crate::auth::Secrets;
 use crate::domain::ids::MediaAddr;
 use crate::domain::ports::PortPool;
@@ -34,6 +35,8 @@ pub struct MixerShared {
     pub starts: Arc<Semaphore>,
     pub streams: Arc<Streams>,
     pub secrets: Arc<Secrets>,
+    /// Asks the mixer before this one for what it has left.
+    pub fetcher: Fetcher,
 }
 
 /// A reserved pair of ports; dropping it gives the pair back.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -55,6 +56,8 @@ struct Reasons {
 pub enum Msg {
     News,
     Spawned(Epoch, Result<Box<Spawned>, (Option<PortLease>, Failure)>),
+    /// What another mixer has left, if it could be had.
+    Inherited(Nonce, SequenceState, Option<Bytes>),
     Output(Output),
     Exited(Ended),
     Stored(StoreEffect, WriteOutcome),
@@ -67,6 +70,7 @@ impl Message for Msg {
         match self {
             Self::News => "news",
             Self::Spawned(..) => "spawned",
+            Self::Inherited(..) => "inherited",
             Self::Output(_) => "output",
             Self::Exited(_) => "exited",
             Self::Stored(..) => "stored",
@@ -188,7 +192,15 @@ impl FfmpegRoom {
                 drop(self.estate.take_port());
                 ProcessOutcome::Freed
             }
-            ProcessEffect::OpenStream { nonce, start } => self.open_stream(nonce, start, cx),
+            ProcessEffect::OpenStream { nonce, start } => match self.predecessor(&nonce) {
+                Some(url) => {
+                    self.reasons.process = "asks the mixer before for its window".into();
+                    self.process_busy = true;
+                    let left = self.shared.fetcher.clone().heritage(url, self.room.clone());
+                    return cx.run(left, move |left| Msg::Inherited(nonce, start, left));
+                }
+                None => self.open_stream(nonce, start, None, cx),
+            },
             ProcessEffect::EndStream { over } => self.end_stream(over),
         };
         self.machine.process_done(outcome, &why, self.context.clock.now(), dice());
@@ -207,11 +219,25 @@ impl FfmpegRoom {
         ProcessOutcome::Killing
     }
 
-    fn open_stream(&mut self, nonce: Nonce, start: SequenceState, cx: &mut Cx<Self>) -> ProcessOutcome {
+    /// Where to ask for what the mixer that hands this live over has left of it.
+    fn predecessor(&self, nonce: &Nonce) -> Option<String> {
+        let live = self.view.live.as_ref().filter(|live| live.nonce == *nonce)?;
+        let handover = live.handover.as_ref().filter(|handover| handover.mixer_id != self.context.me)?;
+        Some(handover.hls_url.clone())
+    }
+
+    fn open_stream(
+        &mut self,
+        nonce: Nonce,
+        start: SequenceState,
+        heritage: Option<Bytes>,
+        cx: &mut Cx<Self>,
+    ) -> ProcessOutcome {
         let (config, keys) = (self.packager_config(), self.keys(&nonce));
         let ceiling = self.machine.ceiling().unwrap_or(start);
         let start = SequenceStart { media_sequence: start.ceiling, discontinuity: start.discontinuity };
-        let (mut packager, stream) = Packager::new(config, keys, start);
+        let behind = heritage.and_then(|left| Packager::behind(config, keys.clone(), start, left));
+        let (mut packager, stream) = behind.unwrap_or_else(|| Packager::new(config, keys, start));
         packager.begin_incarnation();
         if let Some(running) = &mut self.running {
             let begun = std::mem::take(&mut running.prelude).into_bytes();
@@ -415,6 +441,11 @@ impl Behaviour for FfmpegRoom {
         match msg {
             Msg::News => self.look(),
             Msg::Spawned(epoch, spawned) => self.spawned(epoch, spawned, cx),
+            Msg::Inherited(nonce, start, left) => {
+                self.process_busy = false;
+                let opened = self.open_stream(nonce, start, left, cx);
+                self.machine.process_done(opened, "", self.context.clock.now(), dice());
+            }
             Msg::Exited(ended) => self.exited(ended),
             Msg::Retry => {}
             Msg::StartEnds => {

@@ -24,6 +24,11 @@ pub const NEXT: &str = "x-stentor-next";
 /// Header of the last playlist there will be.
 pub const ENDED: &str = "x-stentor-ended";
 
+/// Name of what a mixer leaves to the next one of the room.
+pub const HERITAGE: &str = "heritage";
+
+/// Listeners wait meanwhile.
+const HERITAGE_WITHIN: Duration = Duration::from_secs(1);
 /// Longer than a mixer waits with any answer.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// A segment of ten seconds at 320 kbit/s has 400 kB.
@@ -97,6 +102,15 @@ impl Fetcher {
         };
         self.metrics.relay_request("file", told);
         answer
+    }
+
+    /// What the mixer at this URL has left of the room, if it can be had soon.
+    pub async fn heritage(self: Fetcher, url: String, room: RoomId) -> Option<Bytes> {
+        let got = self.get(&room, format!("{url}/relay/rooms/{room}/{HERITAGE}"));
+        let got = tokio::time::timeout(HERITAGE_WITHIN, got).await.ok().and_then(Result::ok);
+        let got = got.filter(|got| got.status == StatusCode::OK);
+        self.metrics.relay_request("heritage", if got.is_some() { "ok" } else { "failed" });
+        got.map(|got| got.body)
     }
 
     async fn get(&self, room: &RoomId, url: String) -> Result<Got, String> {

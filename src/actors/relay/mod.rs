@@ -20,11 +20,9 @@ use bytes::Bytes;
 
 use super::context::Clock;
 use super::news::News;
-use crate::auth::Secrets;
 use crate::domain::ids::RoomId;
 use crate::media::{MediaFile, NotServed, PlaylistBody};
-use crate::telemetry::Metrics;
-pub use fetch::{ENDED, Fetcher, NEXT, TOKEN};
+pub use fetch::{ENDED, Fetcher, HERITAGE, NEXT, TOKEN};
 use held::{Held, Limits};
 
 /// A room nobody has asked for during this is followed no longer.
@@ -42,17 +40,11 @@ pub struct Relays {
 
 impl Relays {
     /// `segment`, `window`: as the mixers are configured.
-    pub fn new(
-        secrets: Arc<Secrets>,
-        arbiter: actix::ArbiterHandle,
-        (segment, window): (Duration, usize),
-        clock: Clock,
-        metrics: Metrics,
-    ) -> Self {
+    pub fn new(fetcher: Fetcher, (segment, window): (Duration, usize), clock: Clock) -> Self {
         Self {
             rooms: RwLock::default(),
             wanted: Mutex::new(None),
-            fetcher: Fetcher::new(secrets, arbiter, metrics),
+            fetcher,
             limits: Limits::new(segment, window),
             clock,
         }
