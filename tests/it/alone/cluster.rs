@@ -173,11 +173,18 @@ impl Anchor {
 
     async fn come_back(&mut self) {
         let since = Instant::now();
-        let (caller, joined) = Caller::come_back(FRONT, &self.token, &self.jtoken).await;
-        self.caller = caller;
-        self.jtoken = joined["jtoken"].clone();
-        if joined["resume"] == false {
-            self.media = self.caller.offer(HZ as u32).await;
+        loop {
+            let (caller, joined) = Caller::come_back(FRONT, &self.token, &self.jtoken).await;
+            self.caller = caller;
+            self.jtoken = joined["jtoken"].clone();
+            if joined["resume"] == true {
+                break;
+            }
+            // Its Janus may be left again at this very moment: then a client begins anew.
+            if let Ok(media) = self.caller.try_offer(HZ as u32).await {
+                self.media = media;
+                break;
+            }
         }
         let sent = self.media.progress().sent;
         self.media.until("media flows", |p| p.sent > sent).await;

@@ -5,5 +5,6 @@ mod browser;
 mod cluster;
 mod demo;
 mod hundred;
+mod mixers;
 mod page;
 mod speakers;

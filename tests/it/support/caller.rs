@@ -108,14 +108,19 @@ impl Caller {
     }
 
     pub async fn offer(&mut self, hz: u32) -> WebRtcClient {
+        let offered = self.try_offer(hz).await;
+        offered.unwrap_or_else(|e| panic!("no answer: {e}; told before: {:?}", self.notes))
+    }
+
+    /// An error: the session was over before the offer came.
+    pub async fn try_offer(&mut self, hz: u32) -> Result<WebRtcClient, Value> {
         let tone = if hz == 0 { Vec::new() } else { opus::tone(hz) };
         let mut media = WebRtcClient::new(tone).await;
         let offer = json!({ "sdp": { "type": "offer", "sdp": media.offer() } });
-        let answer = self.call("offer", offer).await;
-        let answer = answer.unwrap_or_else(|e| panic!("no answer: {e}; told before: {:?}", self.notes));
+        let answer = self.call("offer", offer).await?;
         media.answer(answer["sdp"]["sdp"].as_str().expect("an SDP"));
         media.until("the connection", |p| p.connected).await;
-        media
+        Ok(media)
     }
 
     /// Goes without a word, as one whose network is gone.

@@ -1,0 +1,74 @@
+//! hls.js in headless Chromium on a listener node, while the room loses its mixer, and then the next one.
+
+use std::time::Duration;
+
+use crate::rooms::{node_on_etcd, tuned_in};
+use crate::support::browser::listen;
+use crate::support::etcd::Etcd;
+use crate::support::fault_table::recovered;
+use crate::support::node::Node;
+use crate::support::studio::Studio;
+use crate::support::until;
+use stentor::probe::Mode;
+
+const ROOM: &str = "live";
+const HZ: u32 = 440;
+/// The goal of twelve seconds is for heartbeats of ten.
+const TTL: &str = "3s";
+const GOAL: Duration = Duration::from_secs(5);
+const LISTENED_SECONDS: u32 = 40;
+
+#[actix::test]
+async fn the_page_plays_on_when_the_room_loses_its_mixer_and_the_next_one() {
+    let etcd = Etcd::start();
+    let desk = member(&etcd, "desk", "rooms,janus").await;
+    let mut mixers = [member(&etcd, "m1", "mixer").await, member(&etcd, "m2", "mixer").await];
+    let ear = member(&etcd, "ear", "hls").await;
+    desk.room_on_air(ROOM).await;
+    let _speaker = Studio::managed(&desk).await.speak(&desk, ROOM, HZ).await;
+    let mut target = desk.target(ROOM).await;
+    target.base_url = ear.hls.clone();
+    tuned_in(&target, Mode::Parts, f64::from(HZ)).await;
+
+    let page = format!("{}/listen/{ROOM}#token={}", ear.hls, target.token);
+    let losses = async {
+        for _ in 0..2 {
+            // By its clock; the page, with Chromium's start, needs less.
+            tuned_in(&target, Mode::Parts, f64::from(HZ)).await.hear(Duration::from_secs(8)).await.unwrap();
+            let owner = owner(&desk).await;
+            mixers[owner].kill();
+            until("another mixer has the room", async || {
+                desk.get("/api/rooms/live").await.json()["room"]["status"] == "onair"
+                    && self::owner(&desk).await != owner
+            })
+            .await;
+            mixers[owner].run();
+            mixers[owner].ready().await;
+        }
+    };
+    let (listened, ()) = tokio::join!(listen(&page, LISTENED_SECONDS), losses);
+    println!("{listened:?}");
+    assert_eq!(
+        (listened.state.as_str(), listened.foreign_requests),
+        ("playing", vec![]),
+        "{:?}",
+        listened.errors
+    );
+    assert!((listened.dominant_hz.unwrap() - f64::from(HZ)).abs() < 15.0);
+    let silence = Duration::from_secs_f64(listened.longest_silence_ms / 1e3);
+    recovered("kill -9 mixer node, twice (TTL 3 s), in hls.js", "media until then", silence, GOAL);
+}
+
+async fn owner(desk: &Node) -> usize {
+    usize::from(desk.get("/api/rooms/live").await.json()["room"]["mixer"]["id"] == "m2")
+}
+
+async fn member(etcd: &Etcd, id: &str, roles: &str) -> Node {
+    let settings = [
+        ("node.id", id),
+        ("node.roles", roles),
+        ("rooms.heartbeat_ttl", TTL),
+        ("rooms.housekeeping_interval", "1s"),
+    ];
+    node_on_etcd(etcd, &settings).await
+}
