@@ -209,12 +209,13 @@ fn janus(r: &mut Reader) -> JanusConfig {
             "The one network interface the managed Janus gathers candidates on; null: all.",
             text,
         ),
-        capacity: r.read(
-            "janus.capacity",
-            200,
-            "Rooms this node's Janus takes at most; 0 takes none.",
-            number(0..=10_000),
-        ),
+        capacity: r
+            .optional(
+                "janus.capacity",
+                "Rooms this node's Janus takes at most; 0 takes none, null: 30 per processor core.",
+                number(0..=10_000),
+            )
+            .unwrap_or_else(rooms_of_this_machine),
         request_timeout: r.read(
             "janus.request_timeout",
             "5s",
@@ -230,6 +231,14 @@ fn janus(r: &mut Reader) -> JanusConfig {
     }
 }
 
+/// A room without speakers costs Janus and FFmpeg 2.6 % of a core together (`make bench`, `crowd`); a fifth is left for
+/// speakers, listeners and starts.
+const ROOMS_PER_CORE: u32 = 30;
+
+fn rooms_of_this_machine() -> u32 {
+    ROOMS_PER_CORE * std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
+}
+
 fn mixer(r: &mut Reader) -> MixerConfig {
     let rtp_ports = r.read(
         "mixer.rtp_ports",
@@ -239,13 +248,13 @@ fn mixer(r: &mut Reader) -> MixerConfig {
     );
     let capacity = r.optional(
         "mixer.capacity",
-        "Rooms this node's mixer takes at most; null: 200, or as many as rtp_ports has pairs.",
+        "Rooms this node's mixer takes at most; null: 30 per processor core, or as many as rtp_ports has pairs.",
         number(0..=10_000),
     );
     MixerConfig {
         rtp_ports,
         ffmpeg: r.read("mixer.ffmpeg", "ffmpeg", "Program of FFmpeg.", path),
-        capacity: capacity.unwrap_or_else(|| port_pairs(rtp_ports).min(200)),
+        capacity: capacity.unwrap_or_else(|| port_pairs(rtp_ports).min(rooms_of_this_machine())),
         start_limit: r.read(
             "mixer.start_limit",
             4,

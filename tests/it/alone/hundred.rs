@@ -29,7 +29,9 @@ async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_no
     let janus = TestJanus::start().await;
     let mut proxy = JanusProxy::without_silence(janus.janus.url()).await;
     proxy.hold(&format!("stentor/default/{HELD}/"));
-    let mut house = House::open(&janus, &proxy.url, &[("mixer.rtp_ports", "30000-30399")]).await;
+    let mut house =
+        House::open(&janus, &proxy.url, &[("mixer.rtp_ports", "30000-30399"), ("mixer.capacity", "200")])
+            .await;
     let began = Instant::now();
     let names: BTreeSet<String> = (0..ROOMS).map(|n| format!("room-{n:03}")).collect();
     let starts =
@@ -145,7 +147,8 @@ impl House {
         let ffmpeg = FakeFfmpeg::make();
         let path = ffmpeg.path().display().to_string();
         // It writes once and then no more: the watchdog is to take its time.
-        let mut all = vec![("mixer.ffmpeg", path.as_str()), ("mixer.watchdog", "60s")];
+        let mut all =
+            vec![("mixer.ffmpeg", path.as_str()), ("mixer.watchdog", "60s"), ("janus.capacity", "200")];
         all.extend(settings);
         let mut node = on_janus(janus, url, &all);
         node.run();
