@@ -114,7 +114,7 @@ async fn get(house: &House, url: &str) -> Vec<u8> {
 /// Of one core and per room: a process that is woken by a pipe for each fragment, cuts and encrypts it, and does
 /// nothing else.
 async fn floor_share() -> f64 {
-    let mut command = process::command(&std::env::current_exe().expect("our own path"), [FLOOR]);
+    let mut command = process::command(std::env::current_exe().expect("our own path"), [FLOOR]);
     let mut child = command.stdin(Stdio::piped()).kill_on_drop(true).spawn().expect("this program");
     let mut pipe = child.stdin.take().expect("a pipe");
     let pid = child.id().expect("it runs") as i32;

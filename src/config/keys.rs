@@ -231,14 +231,6 @@ fn janus(r: &mut Reader) -> JanusConfig {
     }
 }
 
-/// A room without speakers costs Janus and FFmpeg 2.6 % of a core together (`make bench`, `crowd`); a fifth is left for
-/// speakers, listeners and starts.
-const ROOMS_PER_CORE: u32 = 30;
-
-fn rooms_of_this_machine() -> u32 {
-    ROOMS_PER_CORE * std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
-}
-
 fn mixer(r: &mut Reader) -> MixerConfig {
     let rtp_ports = r.read(
         "mixer.rtp_ports",

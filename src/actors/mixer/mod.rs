@@ -7,6 +7,7 @@
 //! ```
 
 mod estate;
+mod packaging;
 pub mod process;
 pub mod room;
 mod running;

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::estate::{Estate, OpenStream};
 use super::process::{self, Ended, Output, Spawned};
 use super::running::{LONGEST_START, Running, Starting};
-use super::{MixerShared, PortLease};
+use super::{MixerShared, PortLease, packaging};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
 use crate::domain::ids::{Epoch, Nonce, RoomId};
@@ -23,7 +23,7 @@ use crate::domain::mixer_room::{
 use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::view::RoomView;
-use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, Progress, SequenceStart};
+use crate::media::{ContentKeys, LiveStream, Packager, Progress, SequenceStart};
 use crate::rooms::writes;
 use crate::telemetry::events::{Event, FfmpegExit, FfmpegExited, FfmpegStarted};
 
@@ -233,11 +233,9 @@ impl FfmpegRoom {
         heritage: Option<Bytes>,
         cx: &mut Cx<Self>,
     ) -> ProcessOutcome {
-        let (config, keys) = (self.packager_config(), self.keys(&nonce));
         let ceiling = self.machine.ceiling().unwrap_or(start);
-        let start = SequenceStart { media_sequence: start.ceiling, discontinuity: start.discontinuity };
-        let behind = heritage.and_then(|left| Packager::behind(config, keys.clone(), start, left));
-        let (mut packager, stream) = behind.unwrap_or_else(|| Packager::new(config, keys, start));
+        let hls = &self.context.config.hls;
+        let (mut packager, stream) = packaging::open(hls, self.keys(&nonce), start, heritage);
         packager.begin_incarnation();
         if let Some(running) = &mut self.running {
             let begun = std::mem::take(&mut running.prelude).into_bytes();
@@ -255,7 +253,11 @@ impl FfmpegRoom {
     /// Takes over what an incarnation that panicked has left.
     fn inherit(&mut self) {
         let left = self.estate.stream().and_then(|open| {
-            let packager = Packager::resume(self.packager_config(), self.keys(&open.nonce), &open.stream)?;
+            let packager = Packager::resume(
+                packaging::config(&self.context.config.hls),
+                self.keys(&open.nonce),
+                &open.stream,
+            )?;
             Some((packager, open))
         });
         let numbers = left.as_ref().map(|(packager, open)| {
@@ -272,16 +274,6 @@ impl FfmpegRoom {
             }
             // Listeners of what cannot go on are told to look for its successor, when the packager goes.
             _ => self.estate.keep_stream(None),
-        }
-    }
-
-    fn packager_config(&self) -> PackagerConfig {
-        let hls = &self.context.config.hls;
-        PackagerConfig {
-            part: hls.part,
-            segment: hls.segment,
-            window: hls.window,
-            key_rotation: hls.key_rotation,
         }
     }
 

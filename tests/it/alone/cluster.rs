@@ -167,6 +167,7 @@ impl Anchor {
             if closed || self.caller.noted("reconnect").is_some() {
                 self.come_back().await;
             }
+            // Sleep: the pace of a client.
             tokio::time::sleep(BETWEEN_CALLS).await;
         }
     }
