@@ -127,6 +127,11 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
 }
 
 impl Mounted {
+    /// Asked a few times a minute: no reason for a thread per processor, each of which wakes six times a second.
+    fn is_ops_alone(self) -> bool {
+        self.ops && !(self.api || self.ws || self.hls || self.relay)
+    }
+
     fn key(self) -> &'static str {
         match self {
             Self { api: true, .. } => "listen.api",
@@ -161,6 +166,7 @@ impl Sockets {
                 .disable_signals()
                 .client_request_timeout(header_timeout)
                 .shutdown_timeout(1);
+            let server = if mounted.is_ops_alone() { server.workers(1) } else { server };
             let server = if mounted.ws { server.on_connect(ws::keep_socket) } else { server };
             let server = server.listen(listener)?.run();
             handles.push((mounted, server.handle()));

@@ -16,16 +16,17 @@
 //! passed over and named, until the next connection.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::handover::leaving;
-use super::ids::{Epoch, MediaAddr, ModuleId, Pin, UnixMs};
+use super::ids::{Epoch, MediaAddr, ModuleId, Pin, RoomId, UnixMs};
 pub use super::janus_effects::{Effect, Found, Outcome};
 use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
 use super::own_key::OwnKey;
 use super::plan::{Failure, Plan, Retry, WriteOutcome};
 use super::restart::Backoff;
-use super::view::{RoomView, Versioned};
+use super::view::{RoomView, Rooms, Versioned};
 
 /// Said of a Janus room, after its number; also the remedy.
 pub const LOCKED: &str = "on this Janus has our mark and a secret that is not ours (hls.secret was changed): \
@@ -398,6 +399,21 @@ impl Unsettled {
 /// Whether a janus node has anything to do with the room: it is to have it, or still says that it has.
 pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
     view.live.as_ref().is_some_and(|l| l.janus_id == *me) || view.janus.as_ref().is_some_and(|j| j.id == *me)
+}
+
+/// The number under which our Janus must have the room, if the room is on air here and the store says so.
+pub fn must_have(view: &RoomView, me: &ModuleId) -> Option<u32> {
+    let live = view.live.as_ref().filter(|live| view.is_on_air() && live.janus_id == *me)?;
+    let key = view.janus.as_ref().filter(|key| key.id == *me && key.epoch <= live.epoch)?;
+    Some(key.janus_room_id)
+}
+
+/// The room to ask for next, to notice that Janus was restarted or lost a room although its connection stands ("canary"):
+/// each in turn of those that it must have. `after`: the one asked for last.
+pub fn canary(rooms: &Rooms, me: &ModuleId, after: Option<&RoomId>) -> Option<(RoomId, u32)> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let in_turn = rooms.range::<RoomId, _>((from, Bound::Unbounded)).chain(rooms.iter());
+    in_turn.filter_map(|(room, view)| Some((room.clone(), must_have(view, me)?))).next()
 }
 
 struct Build<'a> {

@@ -1,5 +1,9 @@
-//! What the simulation does not look at: Janus rooms that refuse our secret.
+//! What the simulation does not look at: Janus rooms that refuse our secret, and which room is the canary.
 
+use std::sync::Arc;
+
+use super::super::ids::Nonce;
+use super::super::model::LiveMeta;
 use super::*;
 
 const NOW: Duration = Duration::from_secs(1);
@@ -22,5 +26,57 @@ fn a_locked_room_is_tried_once_per_connection_and_the_actor_stays_to_name_it() {
         };
         assert!(reason.contains("123456") && reason.contains("hls.secret"), "{reason}");
         assert_eq!((machine.attempt(), machine.retry_due()), (0, None));
+    }
+}
+
+#[test]
+fn each_room_that_must_be_there_is_the_canary_in_turn() {
+    let (here, there) = (ModuleId::new("here").unwrap(), ModuleId::new("there").unwrap());
+    let mut rooms = Rooms::new();
+    for (n, (name, janus)) in [("aaa", &here), ("bbb", &there), ("ccc", &here)].into_iter().enumerate() {
+        let view = on_air(janus, &here, n as u32 + 100_000);
+        rooms.insert(RoomId::new(name).unwrap(), Arc::new(view));
+    }
+    // Assigned here, and still made by another; and one that is not on air.
+    rooms.insert(RoomId::new("ddd").unwrap(), Arc::new(on_air(&here, &there, 100_003)));
+    let mut leaving = on_air(&here, &here, 100_004);
+    leaving.live.as_mut().unwrap().value.status = LiveStatus::Removing;
+    rooms.insert(RoomId::new("eee").unwrap(), Arc::new(leaving));
+    let mut asked = None;
+    let mut turns = Vec::new();
+    for _ in 0..4 {
+        let (room, number) = canary(&rooms, &here, asked.as_ref()).unwrap();
+        turns.push(number);
+        asked = Some(room);
+    }
+    assert_eq!(turns, [100_000, 100_002, 100_000, 100_002]);
+    assert_eq!(canary(&Rooms::new(), &here, asked.as_ref()), None);
+}
+
+/// On air: the Janus it is assigned to, and the one whose key there is.
+fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomView {
+    let live = LiveMeta {
+        status: LiveStatus::OnAir,
+        mixer_id: assigned.clone(),
+        janus_id: assigned.clone(),
+        nonce: Nonce("n".into()),
+        created_at: UnixMs(0),
+        discard_at: None,
+        epoch: Epoch(3),
+        handover: None,
+    };
+    let key = JanusState {
+        id: made_by.clone(),
+        janus_room_id,
+        status: JanusStatus::Forwarding,
+        forwarder: None,
+        timestamp: UnixMs(0),
+        epoch: Epoch(2),
+        incarnation: None,
+    };
+    RoomView {
+        live: Some(Versioned { value: live, mod_revision: 1 }),
+        janus: Some(Versioned { value: key, mod_revision: 2 }),
+        ..RoomView::default()
     }
 }

@@ -26,13 +26,15 @@ use crate::actors::kernel::{Behaviour, ChildDown, Cx, Message, Observed, Stoppin
 use crate::actors::news::News;
 use crate::actors::room_children::{Ended, RoomChildren};
 use crate::domain::ids::RoomId;
-use crate::domain::janus_room::{Found, concerns};
+use crate::domain::janus_room::{Found, canary, concerns, must_have};
 use crate::domain::model::{Health, Heartbeat};
 use crate::janus::{
-    AudioBridge, ConnectOptions, DownReason, GatewayEvent, JanusClient, JanusError, RoomInfo,
+    AudioBridge, ConnectOptions, CoreError, DownReason, GatewayEvent, JanusClient, JanusError, RoomInfo,
 };
 use crate::telemetry::events::{Event, JanusLost, JanusUp};
 
+/// The next canary is asked for so long after the answer of the last.
+const CANARY_EVERY: Duration = Duration::from_secs(1);
 /// Connections refused in a row after which a Janus of ours is replaced.
 const PATIENCE: u32 = 3;
 
@@ -48,6 +50,8 @@ pub struct JanusGateway {
     reason: Option<String>,
     rooms: RoomChildren<room::Msg>,
     timer: Option<Timer>,
+    /// The room asked for last.
+    canary: Option<RoomId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +76,9 @@ pub enum Msg {
     /// That connection ended; one that was given up may say so late.
     Down(Connection, DownReason),
     Retry,
+    CanaryDue(Connection),
+    /// Whether Janus has the room that it must have.
+    Canary(Connection, RoomId, u32, Result<bool, JanusError>),
     News,
     /// Nothing is left of this room here.
     Finished(RoomId),
@@ -85,6 +92,8 @@ impl Message for Msg {
             Self::Listed(..) => "listed",
             Self::Down(..) => "down",
             Self::Retry => "retry",
+            Self::CanaryDue(..) => "canary_due",
+            Self::Canary(..) => "canary",
             Self::News => "news",
             Self::Finished(_) => "finished",
         }
@@ -110,6 +119,7 @@ impl JanusGateway {
             reason: None,
             rooms: RoomChildren::default(),
             timer: None,
+            canary: None,
         }
     }
 
@@ -196,6 +206,50 @@ impl JanusGateway {
         let url = self.link.url().unwrap_or_default();
         JanusUp { url: &url, version }.emit(&self.context.metrics);
         self.beat(Health::Healthy);
+        self.canary_later(cx);
+    }
+
+    fn canary_later(&mut self, cx: &mut Cx<Self>) {
+        let connection = self.connection;
+        self.timer = Some(cx.after(CANARY_EVERY, Msg::CanaryDue(connection)));
+    }
+
+    /// Janus may be restarted behind a proxy that keeps our connection, or lose a room to somebody else.
+    fn ask_for_canary(&mut self, cx: &mut Cx<Self>) {
+        let next = canary(&self.context.directory.rooms(), &self.context.me, self.canary.as_ref());
+        let (Some((room, number)), Some(bridge)) = (next, self.link.bridge()) else {
+            return self.canary_later(cx);
+        };
+        self.canary = Some(room.clone());
+        let connection = self.connection;
+        cx.run(async move { bridge.exists(number).await }, move |there| {
+            Msg::Canary(connection, room, number, there)
+        });
+    }
+
+    fn canary_said(
+        &mut self,
+        room: &RoomId,
+        number: u32,
+        there: Result<bool, JanusError>,
+        cx: &mut Cx<Self>,
+    ) {
+        let must_have =
+            || self.context.directory.room(room).and_then(|view| must_have(&view, &self.context.me));
+        match there {
+            Err(JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle)) => {
+                return self.offline("Janus was restarted behind the connection".to_owned(), cx);
+            }
+            Ok(false) if must_have() == Some(number) => {
+                tracing::warn!(%room, number, "Janus has lost a room: all of them are looked at");
+                for (_, child) in self.rooms.iter() {
+                    let _ = child.offer("link", room::Msg::Linked(None));
+                }
+            }
+            // Another failure shows in whatever else is asked of Janus; and a room may go while it is asked for.
+            Ok(_) | Err(_) => {}
+        }
+        self.canary_later(cx);
     }
 
     fn wanted(&self) -> Vec<RoomId> {
@@ -309,6 +363,10 @@ impl Behaviour for JanusGateway {
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::Retry => self.connect(cx),
+            Msg::CanaryDue(of) if of == self.connection && self.state == State::Up => self.ask_for_canary(cx),
+            Msg::Canary(of, room, number, there) if of == self.connection && self.state == State::Up => {
+                self.canary_said(&room, number, there, cx);
+            }
             Msg::UrlChanged => {
                 self.listen_for_url(cx);
                 self.connect(cx);
@@ -323,7 +381,7 @@ impl Behaviour for JanusGateway {
                 self.offline(reason.to_string(), cx);
             }
             // Of a connection that was given up.
-            Msg::Connected(..) | Msg::Listed(..) | Msg::Down(..) => {}
+            Msg::Connected(..) | Msg::Listed(..) | Msg::Down(..) | Msg::CanaryDue(..) | Msg::Canary(..) => {}
             Msg::News => self.news(cx),
             Msg::Finished(room) => self.finished(&room, cx),
         }

@@ -1,10 +1,17 @@
 //! A Janus that does late, or not at all, what it was asked.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use stentor::domain::ids::{Epoch, RoomId};
 use stentor::janus::{AudioBridge, NewRoom, RoomMark};
+use stentor::probe::Mode;
 
+use crate::rooms::tuned_in;
+use crate::support::PATIENCE;
+use crate::support::caller::Caller;
 use crate::support::external::on_janus;
+use crate::support::fault_table::recovered;
 use crate::support::janus::{TestJanus, room};
 use crate::support::janus_proxy::JanusProxy;
 use crate::support::node::Node;
@@ -45,6 +52,37 @@ async fn a_create_that_lands_after_the_room_was_deleted_leaves_none() {
     until("its actor goes", async || node.states_of("janus_room").await.is_empty()).await;
     assert_eq!(node.get("/api/rooms/late").await.status, 404);
     assert!(node.stop().success());
+}
+
+#[actix::test]
+async fn a_room_that_janus_loses_while_its_node_is_connected_is_made_again_and_its_anchors_are_told() {
+    let node = Node::start(&[]).await;
+    node.room_on_air("live").await;
+    let made = node.post("/api/rooms/live/users", json!({ "role": "anchor", "userId": "anna" })).await.json();
+    let token = made["token"].as_str().unwrap();
+    let mut anna = Caller::connect(&node.ws, token, "&clientId=a").await;
+    let (joined, _media) = anna.speak(440).await;
+    let mut listener = tuned_in(&node.target("live").await, Mode::Parts, 440.0).await;
+    let studio = Studio::managed(&node).await;
+    let lost = studio.rooms_of("live").await[0].id;
+
+    let since = Instant::now();
+    studio.client.destroy_room(lost, &studio.secret_of("live")).await.unwrap();
+    anna.note("reconnect", |_| true).await;
+    let (mut anna, again) = Caller::come_back(&node.ws, token, &joined["jtoken"]).await;
+    assert_eq!(again["resume"], false);
+    let _media = anna.offer(660).await;
+    listener.hear_until(660.0, Instant::now() + PATIENCE).await.unwrap();
+    recovered(
+        "a room destroyed in Janus behind its node's back: anchors heard",
+        "media until then",
+        since.elapsed(),
+        Duration::from_secs(4),
+    );
+    let there = studio.rooms_of("live").await;
+    assert_eq!(there.len(), 1);
+    assert_ne!(there[0].id, lost);
+    assert_eq!(studio.forwarders("live").await.len(), 1);
 }
 
 /// A node whose Janus hears nothing of creates of the room `late` before they are released.
