@@ -30,6 +30,7 @@ faults: ## Every fault on real processes: what was lost, how long it took, the g
 	@rm -f target/faults.tsv
 	FAULT_TABLE=$(CURDIR)/target/faults.tsv cargo test --test it -- --test-threads=1 \
 		faults:: failures:: janus_loses cluster:: alone::mixers ports_run_out store::reflector::a_copy_is_true
+	FAULT_TABLE=$(CURDIR)/target/faults.tsv cargo bench --bench system -- restart
 	@printf 'FAULT\tLOST\tTOOK\tGOAL\n' | cat - target/faults.tsv | column -t -s "$$(printf '\t')"
 
 check: ## Format, lints, rules of the house

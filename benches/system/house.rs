@@ -28,8 +28,6 @@ pub struct Gateway {
     pub janus: ManagedJanus,
     pub api_secret: String,
     pub admin_key: String,
-    /// Where a node reaches it.
-    pub url: String,
     _dir: TempDir,
 }
 
@@ -58,7 +56,7 @@ impl House {
         let mut all = base_settings();
         all.extend([
             ("janus.mode", "external"),
-            ("janus.url", &gateway.url),
+            ("janus.url", gateway.janus.url()),
             ("janus.api_secret", &gateway.api_secret),
             ("janus.admin_key", &gateway.admin_key),
         ]);
@@ -117,11 +115,6 @@ impl House {
 
 impl Gateway {
     pub async fn start() -> Self {
-        Self::start_behind(async |url| url).await
-    }
-
-    /// `front` gives the URL at which a Janus of this URL is reached.
-    pub async fn start_behind(front: impl AsyncFnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let options = ManagedOptions {
             binary: "janus".into(),
@@ -135,9 +128,8 @@ impl Gateway {
             session_timeout: Duration::from_secs(60),
         };
         let janus = ManagedJanus::start(&options).await.expect("Janus starts");
-        let url = front(janus.url().to_owned()).await;
         let connect = ConnectOptions {
-            url: url.clone(),
+            url: janus.url().to_owned(),
             api_secret: Some(options.api_secret.clone()),
             admin_key: Some(options.admin_key.clone()),
             request_timeout: Duration::from_secs(30),
@@ -145,7 +137,7 @@ impl Gateway {
         };
         let client = JanusClient::connect(&connect, unbounded_channel().0).await.expect("Janus answers");
         let (api_secret, admin_key) = (options.api_secret.0, options.admin_key.0);
-        Self { client, janus, api_secret, admin_key, url, _dir: dir }
+        Self { client, janus, api_secret, admin_key, _dir: dir }
     }
 
     /// A room with its forwarder, as the node makes them.

@@ -10,6 +10,7 @@ mod hls;
 mod house;
 mod micro;
 mod page;
+mod quiet_janus;
 mod restart;
 mod segment;
 mod start;

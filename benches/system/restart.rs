@@ -1,8 +1,7 @@
-//! A thousand rooms known at a restart until all are on air again, with a real Janus and stubs for FFmpeg.
+//! A thousand rooms known at a restart until all are on air again, with stubs for Janus and FFmpeg.
 //!
-//! The node and its Janus are killed, so everything is to be made anew. The floor is that much of Janus's and the
-//! system's own work, done bare: a thousand rooms with their forwarders, a thousand processes to their first
-//! bytes. Janus is spared the silence of the rooms, of which no machine of this size could mix a thousand.
+//! The node and its Janus are killed, so everything is to be made anew. The floor is what they do of it, done bare: a
+//! thousand rooms with their forwarders, a thousand processes to their first bytes.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,17 +9,18 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use stentor::domain::ids::MediaAddr;
-use stentor::janus::FORWARD_PAYLOAD_TYPE;
+use stentor::janus::{AudioBridge, ConnectOptions, FORWARD_PAYLOAD_TYPE, JanusClient};
 use stentor::media::{Ffmpeg, FfmpegCommand};
 use stentor::store::etcd::EtcdStore;
 use stentor::store::{Store, WatchEvent, WatchStream};
 use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc::unbounded_channel;
 
-use super::house::{Gateway, base_settings, client, etcd_settings, send};
+use super::house::{base_settings, client, etcd_settings, new_room, room_secret, send};
+use super::quiet_janus::QuietJanus;
 use super::stub;
 use super::support::etcd::Etcd;
 use super::support::fault_table::recovered;
-use super::support::janus_proxy::JanusProxy;
 use super::support::node::Node;
 use super::table::{Row, short};
 
@@ -35,8 +35,8 @@ pub async fn measure() -> Vec<Row> {
     let (rooms, processes) = (bare_rooms().await, bare_processes().await);
     let etcd = Etcd::start();
     let store = EtcdStore::connect(&[etcd.endpoint()], Duration::from_secs(5)).await.expect("etcd");
-    let gateway = gateway().await;
-    let mut node = node(&etcd, &gateway);
+    let janus = QuietJanus::start().await;
+    let mut node = node(&etcd, &janus);
     node.run();
     node.ready().await;
     let begin = Instant::now();
@@ -46,9 +46,9 @@ pub async fn measure() -> Vec<Row> {
     let first = begin.elapsed();
 
     node.kill();
-    drop((node, gateway));
-    let gateway = self::gateway().await;
-    let mut node = self::node(&etcd, &gateway);
+    drop((node, janus));
+    let janus = QuietJanus::start().await;
+    let mut node = self::node(&etcd, &janus);
     let watch = rooms_watch(&*store).await;
     let begin = Instant::now();
     node.run();
@@ -68,7 +68,7 @@ pub async fn measure() -> Vec<Row> {
     let goal = "≤ 2 s beside Janus/FFmpeg";
     vec![
         Row::new(
-            "1,000 rooms: POST create+start of each -> all forwarding, etcd (floor: Janus's and FFmpeg's work)",
+            "1,000 rooms: POST create+start of each -> all forwarding, etcd (floor: what the stubs of Janus and FFmpeg do)",
             floor.clone(),
             short(first),
             "",
@@ -82,21 +82,17 @@ pub async fn measure() -> Vec<Row> {
     ]
 }
 
-async fn gateway() -> Gateway {
-    Gateway::start_behind(async |url| JanusProxy::without_silence(&url).await.url).await
-}
-
 /// Not running yet.
-fn node(etcd: &Etcd, gateway: &Gateway) -> Node {
+fn node(etcd: &Etcd, janus: &QuietJanus) -> Node {
     let (endpoint, ffmpeg) = (etcd.endpoint(), stub::path().display().to_string());
     let mut settings = base_settings();
     settings.extend(etcd_settings(&endpoint));
     settings.extend([
         ("node.id", "bench"),
         ("janus.mode", "external"),
-        ("janus.url", &gateway.url),
-        ("janus.api_secret", &gateway.api_secret),
-        ("janus.admin_key", &gateway.admin_key),
+        ("janus.url", &janus.url),
+        ("janus.api_secret", "bench api secret"),
+        ("janus.admin_key", "bench admin key"),
         ("janus.capacity", "1000"),
         ("mixer.capacity", "1000"),
         ("mixer.ffmpeg", &ffmpeg),
@@ -145,14 +141,23 @@ async fn until_forwarding(mut watch: WatchStream) {
     }
 }
 
-/// Time of a thousand rooms with forwarders in a fresh Janus, asked for as densely as it can take.
+/// Time of a thousand rooms with forwarders in a fresh Janus of this kind.
 async fn bare_rooms() -> Duration {
-    let gateway = &gateway().await;
+    let janus = QuietJanus::start().await;
+    let options = ConnectOptions {
+        url: janus.url.clone(),
+        api_secret: None,
+        admin_key: None,
+        request_timeout: Duration::from_secs(30),
+        keep_alive: Duration::from_secs(20),
+    };
+    let client = JanusClient::connect(&options, unbounded_channel().0).await.expect("it answers");
+    let client = &client;
     let begin = Instant::now();
     let make = |n: u32| async move {
-        // A port that nobody reads, for each another.
         let target = MediaAddr { ip: [127, 0, 0, 1].into(), port: 40_000 + n as u16 };
-        gateway.room_with_forwarder(300_000 + n, target).await;
+        client.create_room(&new_room(300_000 + n)).await.expect("a room");
+        client.start_forwarder(300_000 + n, &room_secret(), target).await.expect("a forwarder");
     };
     stream::iter(0..ROOMS).map(make).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     begin.elapsed()

@@ -96,6 +96,8 @@ pub enum Code {
     Busy,
     /// 503, retryable: this node lets no signalling connection in, it starts or stops.
     GatewayUnavailable,
+    /// 503, retryable: those that would take the room are full; `details.considered` says which. Nothing was changed.
+    NoCapacity,
     /// 503, retryable: no Janus takes a room; `details.considered` says why. Nothing was changed.
     NoJanusAvailable,
     /// 503, retryable: no mixer takes a room; `details.considered` says why. Nothing was changed.
@@ -176,6 +178,7 @@ impl Code {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Busy
             | Self::GatewayUnavailable
+            | Self::NoCapacity
             | Self::NoJanusAvailable
             | Self::NoMixerAvailable
             | Self::StoreUnavailable
@@ -194,7 +197,7 @@ impl Code {
             | Self::MediaNotReady
             | Self::MediaUnavailable => Some(1),
             Self::StoreUnavailable => Some(2),
-            Self::NoJanusAvailable | Self::NoMixerAvailable => Some(5),
+            Self::NoCapacity | Self::NoJanusAvailable | Self::NoMixerAvailable => Some(5),
             _ => None,
         }
     }
@@ -313,12 +316,14 @@ fn user_code(denied: &UserDenied) -> Code {
 }
 
 fn no_capacity(denied: StartDenied, message: String) -> ApiError {
-    let (code, considered) = match denied {
+    let (none, considered) = match denied {
         StartDenied::NoPickableMixer { considered } => (Code::NoMixerAvailable, considered),
         StartDenied::NoPickableJanus { considered } => (Code::NoJanusAvailable, considered),
         // `RoomError` keeps these apart already.
         StartDenied::NotFound | StartDenied::Removing => return ApiError::internal(message),
     };
+    let is_full = |(_, why): &(ModuleId, WhyNot)| matches!(why, WhyNot::Full { .. });
+    let code = if considered.iter().any(is_full) { Code::NoCapacity } else { none };
     let reason = |(id, why): (ModuleId, WhyNot)| json!({"id": id.as_str(), "reason": why.to_string()});
     let considered: Vec<Value> = considered.into_iter().map(reason).collect();
     ApiError { details: Some(json!({ "considered": considered })), ..ApiError::new(code, message) }

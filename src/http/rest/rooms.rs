@@ -29,7 +29,7 @@ const LARGEST_PAGE: usize = 1000;
         (status = 413, body = ErrorBody, description = "body_too_large"),
         (status = 415, body = ErrorBody, description = "unsupported_media_type"),
         (status = 500, body = ErrorBody, description = "internal"),
-        (status = 503, body = ErrorBody, description = "no_janus_available, no_mixer_available, busy, store_unavailable (all retryable)"),
+        (status = 503, body = ErrorBody, description = "no_capacity, no_janus_available, no_mixer_available, busy, store_unavailable (all retryable)"),
     )
 )]
 pub(super) async fn create(api: Data<Api>, body: JsonBody<CreateRoom>) -> Result<impl Responder, ApiError> {
@@ -89,7 +89,7 @@ pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, 
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "room_removing (retryable): a stop or delete is under way"),
         (status = 500, body = ErrorBody, description = "internal"),
-        (status = 503, body = ErrorBody, description = "no_janus_available, no_mixer_available (nothing was written), busy, store_unavailable (all retryable)"),
+        (status = 503, body = ErrorBody, description = "no_capacity, no_janus_available, no_mixer_available (nothing was written), busy, store_unavailable (all retryable)"),
     )
 )]
 pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {

@@ -96,7 +96,7 @@ async fn ports_run_out_with_a_clear_answer_and_none_is_ever_lost() {
             assert_eq!(started.status, 200, "cycle {cycle}: {}", started.text());
         }
         let refused = house.start(turn(3)).await;
-        assert_eq!((refused.status, refused.code().as_str()), (503, "no_mixer_available"));
+        assert_eq!((refused.status, refused.code().as_str()), (503, "no_capacity"));
         assert_eq!(refused.json()["details"]["considered"][0]["reason"], "full: 3 of 3 rooms");
         house.until_forwarding(&on_air).await;
         for name in &on_air {

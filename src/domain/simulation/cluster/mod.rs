@@ -36,7 +36,7 @@ const TTL: Duration = Duration::from_secs(4);
 const BOUND: Duration = Duration::from_secs(90);
 /// Events told of a history that fails.
 const SHOWN: u64 = 40;
-const HISTORIES: u64 = 1_500;
+const HISTORIES: u64 = 2_000;
 
 #[test]
 fn in_every_history_the_laws_hold_and_all_comes_to_rest() {
