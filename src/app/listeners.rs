@@ -18,7 +18,7 @@ use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRef
 use crate::http::relay::RelaySource;
 use crate::http::tokens::{Issued, TokenIssuer};
 use crate::media::{ContentKeys, LiveStream, MediaFile, NotServed, PlaylistBody};
-use crate::rooms::Directory;
+use crate::rooms::{Directory, Scope};
 
 /// A room that was just started has its first segment well within this, and a blocking reload ends by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -192,11 +192,17 @@ impl AllMedia {
 #[async_trait]
 impl LiveMedia for AllMedia {
     async fn playlist(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
+        if !knows_rooms(&self.here.directory).await {
+            return Err(MediaRefusal::Unavailable);
+        }
         let wait = tokio::time::timeout(PATIENCE, self.current(room, at));
         wait.await.unwrap_or(Err(MediaRefusal::NotYet))
     }
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+        if !knows_rooms(&self.here.directory).await {
+            return Err(MediaRefusal::Unavailable);
+        }
         if self.here.has(room) {
             return self.here.file(room, name).await;
         }
@@ -208,6 +214,11 @@ impl LiveMedia for AllMedia {
         let bytes = self.elsewhere.file(room, &file).await.map_err(refusal)?;
         Ok((bytes, file.content_type()))
     }
+}
+
+/// Right after its start a node knows of no room: who asks then waits, rather than be told that there is none.
+async fn knows_rooms(directory: &Directory) -> bool {
+    directory.seen(Scope::Rooms, 0, PATIENCE).await
 }
 
 fn refusal(refused: NotServed) -> MediaRefusal {
@@ -229,6 +240,9 @@ pub struct NodeKeys {
 impl KeyService for NodeKeys {
     /// Made anew each time: there is no cache that could outlive the room.
     async fn key(&self, room: &RoomId, hint: &str, index: u64) -> Result<[u8; 16], KeyRefusal> {
+        if !knows_rooms(&self.directory).await {
+            return Err(KeyRefusal::Unavailable);
+        }
         let view = self.directory.room(room).ok_or(KeyRefusal::NotOnAir)?;
         let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(KeyRefusal::NotOnAir)?;
         let keys = ContentKeys::new(&self.secrets.hls.0, room, &live.nonce);

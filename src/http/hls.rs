@@ -68,6 +68,8 @@ pub enum KeyRefusal {
     NotOnAir,
     /// Of an earlier live.
     NoSuchKey,
+    /// Not known yet: the node has just started.
+    Unavailable,
 }
 
 /// Who may have the keys of a room.
@@ -259,6 +261,9 @@ impl From<KeyRefusal> for ApiError {
         match refusal {
             KeyRefusal::NotOnAir => Self::new(Code::KeyRefused, "the room is not on air"),
             KeyRefusal::NoSuchKey => Self::new(Code::KeyNotFound, "there is no such key"),
+            KeyRefusal::Unavailable => {
+                Self::new(Code::MediaUnavailable, "the node has not listed the rooms yet")
+            }
         }
     }
 }

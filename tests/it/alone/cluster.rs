@@ -119,7 +119,11 @@ async fn a_rolling_restart_of_every_node_loses_no_number_and_no_anchor() {
     let listening = async {
         let mut heard = Heard::default();
         while !over.get() {
-            heard = listener.hear(Duration::from_secs(1)).await.unwrap();
+            match listener.hear(Duration::from_secs(1)).await {
+                Ok(more) => heard = more,
+                // As a player, it goes on from where it was.
+                Err(refused) => println!("refused once: {refused}"),
+            }
         }
         heard
     };
