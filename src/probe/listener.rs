@@ -60,6 +60,13 @@ pub enum ProbeError {
     NotHeard { wanted: f64, strongest: Option<f64> },
 }
 
+impl ProbeError {
+    /// Whether a player asks again: nothing answered, or 503.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Refused { status: 503, .. })
+    }
+}
+
 pub struct Listener {
     mode: Mode,
     ffmpeg: PathBuf,
@@ -185,7 +192,11 @@ impl Listener {
     async fn next_piece(&mut self) -> Result<Option<Piece>, ProbeError> {
         loop {
             if let Some(listed) = self.ready.pop_front() {
-                return self.fetch(listed).await;
+                let piece = self.fetch(&listed).await;
+                if piece.is_err() {
+                    self.ready.push_front(listed);
+                }
+                return piece;
             }
             self.collect();
             if self.ready.is_empty() {
@@ -289,7 +300,7 @@ impl Listener {
         self.next = (segment.sequence + 1, 0);
     }
 
-    async fn fetch(&mut self, listed: Listed) -> Result<Option<Piece>, ProbeError> {
+    async fn fetch(&mut self, listed: &Listed) -> Result<Option<Piece>, ProbeError> {
         let segment = &listed.segment;
         let Some(map) = &segment.map else {
             return Err(ProbeError::Decode(format!("segment {} has no EXT-X-MAP", segment.sequence)));

@@ -14,6 +14,13 @@ if (!url || !(seconds > 0)) {
   process.exit(2);
 }
 
+/** Between two looks at whether the machine is there. */
+const LOOK_MS = 50;
+/** Less is the jitter of any timer. */
+const STANDSTILL_MS = 250;
+/** What is asked for at the end is not asked for in the middle of a stall. */
+const SETTLED_WITHIN_MS = 10_000;
+
 /** Runs in the page, from before its first script: taps the media element and samples it. */
 function tap() {
   const heard = { firstSoundMs: null, lastSoundMs: null, longestSilenceMs: 0, dominantHz: null, behind: [] };
@@ -98,6 +105,25 @@ const quantile = (values, q) => {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
 };
 
+/** This process has next to nothing to do: when its timer does not run, the machine stood still. */
+function watchMachine() {
+  let [last, longest] = [performance.now(), 0];
+  const look = () => {
+    const now = performance.now();
+    const late = now - last - LOOK_MS;
+    if (late > STANDSTILL_MS) longest = Math.max(longest, late);
+    last = now;
+  };
+  const timer = setInterval(look, LOOK_MS);
+  return {
+    /** The longest standstill, in milliseconds. */
+    end() {
+      clearInterval(timer);
+      return longest;
+    },
+  };
+}
+
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--no-sandbox', '--autoplay-policy=no-user-gesture-required', '--disable-dev-shm-usage'],
@@ -117,8 +143,12 @@ try {
     await page.addInitScript(withoutMediaSource);
     await decryptOnTheWay(page);
   }
+  const awake = watchMachine();
   await page.goto(url, { waitUntil: 'commit' });
   await page.waitForTimeout(seconds * 1000);
+  const settled = () => ['playing', 'failed'].includes(window.stentorPlayer?.state);
+  await page.waitForFunction(settled, null, { timeout: SETTLED_WITHIN_MS }).catch(() => {});
+  const frozenMs = awake.end();
   const { heard, state, errors } = await page.evaluate(() => ({
     heard: window.__heard,
     state: window.stentorPlayer?.state ?? 'no player',
@@ -130,6 +160,7 @@ try {
       behindLive: { p50: quantile(heard.behind, 0.5), p95: quantile(heard.behind, 0.95) },
       errors: [...errors, ...pageErrors],
       longestSilenceMs: heard.longestSilenceMs,
+      frozenMs,
       dominantHz: heard.dominantHz,
       state,
       foreignRequests,

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use stentor::probe::listener::Target;
 use stentor::probe::{Heard, Listener, Mode};
 
-use crate::support::PATIENCE;
 use crate::support::etcd::Etcd;
 use crate::support::node::Node;
+use crate::support::{PATIENCE, pause_async};
 
 const SECRET: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 const JWT_SECRETS: &str = "k1:0f1e2d3c4b5a69788796a5b4c3d2e1f0";
@@ -51,8 +51,13 @@ pub fn on_etcd<'a>(endpoint: &'a str, settings: &[(&'a str, &'a str)]) -> Vec<(&
 pub async fn tuned_in(target: &Target, mode: Mode, hz: f64) -> Listener {
     let deadline = Instant::now() + PATIENCE;
     let mut listener = Listener::open_by(target, mode, deadline).await.unwrap();
-    listener.hear_until(hz, deadline).await.unwrap();
-    listener
+    loop {
+        match listener.hear_until(hz, deadline).await {
+            Ok(_) => return listener,
+            Err(refused) if refused.is_passing() && Instant::now() < deadline => pause_async().await,
+            Err(refused) => panic!("{refused}"),
+        }
+    }
 }
 
 /// Nothing but the tone, without a gap and by the rules.

@@ -29,10 +29,13 @@ pub const HERITAGE: &str = "heritage";
 
 /// Listeners wait meanwhile.
 const HERITAGE_WITHIN: Duration = Duration::from_secs(1);
+const CONNECT: Duration = Duration::from_secs(2);
 /// Longer than a mixer waits with any answer.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// A segment of ten seconds at 320 kbit/s has 400 kB.
 const MAX_BODY: usize = 8 << 20;
+/// Less than the five seconds for which a mixer node keeps a connection that nobody uses.
+const KEPT_IDLE: Duration = Duration::from_secs(3);
 
 /// Cheap to clone. Requests run on the arbiter, which the client is bound to.
 #[derive(Clone)]
@@ -52,7 +55,7 @@ struct Got {
 thread_local! {
     /// Blocking reloads of many rooms wait side by side: no bound on connections.
     static CLIENT: awc::Client = awc::Client::builder()
-        .connector(awc::Connector::new().limit(0).timeout(Duration::from_secs(2)))
+        .connector(awc::Connector::new().limit(0).timeout(CONNECT).conn_keep_alive(KEPT_IDLE))
         .timeout(TIMEOUT)
         .disable_redirects()
         .finish();
@@ -98,7 +101,11 @@ impl Fetcher {
             Ok(Got { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => {
                 ("gone", Err(NotServed::Gone))
             }
-            Ok(_) | Err(_) => ("failed", Err(NotServed::Superseded)),
+            failed => {
+                let why = failed.map_or_else(|why| why, |got| format!("it answers {}", got.status));
+                tracing::warn!(%room, mixer = %from.mixer, %file, why, "the mixer node does not give a file");
+                ("failed", Err(NotServed::Superseded))
+            }
         };
         self.metrics.relay_request("file", told);
         answer

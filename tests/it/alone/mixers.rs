@@ -1,6 +1,6 @@
 //! hls.js in headless Chromium on a listener node, while the room loses its mixer, and then the next one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::rooms::{node_on_etcd, tuned_in};
 use crate::support::browser::listen;
@@ -8,8 +8,9 @@ use crate::support::etcd::Etcd;
 use crate::support::fault_table::recovered;
 use crate::support::node::Node;
 use crate::support::studio::Studio;
-use crate::support::until;
-use stentor::probe::Mode;
+use crate::support::{PATIENCE, until};
+use stentor::probe::listener::Target;
+use stentor::probe::{Listener, Mode};
 
 const ROOM: &str = "live";
 const HZ: u32 = 440;
@@ -33,8 +34,10 @@ async fn the_page_plays_on_when_the_room_loses_its_mixer_and_the_next_one() {
     let page = format!("{}/listen/{ROOM}#token={}", ear.hls, target.token);
     let losses = async {
         for _ in 0..2 {
-            // By its clock; the page, with Chromium's start, needs less.
-            tuned_in(&target, Mode::Parts, f64::from(HZ)).await.hear(Duration::from_secs(8)).await.unwrap();
+            let from = newest(&target).await;
+            // The page, with Chromium's start, needs less.
+            until("eight segments more", async || newest(&target).await >= from + 8).await;
+            tuned_in(&target, Mode::Parts, f64::from(HZ)).await;
             let owner = owner(&desk).await;
             mixers[owner].kill();
             until("another mixer has the room", async || {
@@ -49,14 +52,20 @@ async fn the_page_plays_on_when_the_room_loses_its_mixer_and_the_next_one() {
     let (listened, ()) = tokio::join!(listen(&page, LISTENED_SECONDS), losses);
     println!("{listened:?}");
     assert_eq!(
-        (listened.state.as_str(), listened.foreign_requests),
-        ("playing", vec![]),
+        (listened.state.as_str(), &listened.foreign_requests),
+        ("playing", &vec![]),
         "{:?}",
         listened.errors
     );
     assert!((listened.dominant_hz.unwrap() - f64::from(HZ)).abs() < 15.0);
-    let silence = Duration::from_secs_f64(listened.longest_silence_ms / 1e3);
-    recovered("kill -9 mixer node, twice (TTL 3 s), in hls.js", "media until then", silence, GOAL);
+    let fault = "kill -9 mixer node, twice (TTL 3 s), in hls.js";
+    recovered(fault, "media until then", listened.longest_silence(), GOAL);
+}
+
+/// Media sequence number of the segment that is being made.
+async fn newest(target: &Target) -> u64 {
+    let listener = Listener::open_by(target, Mode::Parts, Instant::now() + PATIENCE).await.unwrap();
+    listener.playlist().edge().0
 }
 
 async fn owner(desk: &Node) -> usize {

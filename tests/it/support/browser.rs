@@ -23,7 +23,9 @@ pub struct Listened {
     /// hls.js error events and errors of the page itself.
     pub errors: Vec<serde_json::Value>,
     /// After the first sound.
-    pub longest_silence_ms: f64,
+    longest_silence_ms: f64,
+    /// The longest time in which no process of the machine ran.
+    frozen_ms: f64,
     /// Loudest frequency at the end.
     pub dominant_hz: Option<f64>,
     pub state: String,
@@ -36,6 +38,33 @@ pub struct Listened {
 pub struct BehindLive {
     pub p50: Option<f64>,
     pub p95: Option<f64>,
+}
+
+/// What hls.js reports where time passed that it had not reckoned with, and mends by itself: a busy or frozen
+/// machine, or media that were not made. Errors of the stream itself have other names.
+const OF_TIME: [&str; 6] = [
+    "bufferStalledError",
+    "bufferNudgeOnStall",
+    "aborted",
+    "levelLoadTimeOut",
+    "fragLoadTimeOut",
+    "keyLoadTimeOut",
+];
+
+impl Listened {
+    /// What no state of the machine explains.
+    pub fn errors_of_ours(&self) -> Vec<&serde_json::Value> {
+        let of_time = |error: &serde_json::Value| {
+            error["fatal"] == false
+                && error["detail"].as_str().is_some_and(|detail| OF_TIME.contains(&detail))
+        };
+        self.errors.iter().filter(|error| !of_time(error)).collect()
+    }
+
+    /// The longest silence after the first sound, without what the machine itself was away.
+    pub fn longest_silence(&self) -> Duration {
+        Duration::from_secs_f64((self.longest_silence_ms - self.frozen_ms).max(0.0) / 1e3)
+    }
 }
 
 /// Opens `url` and listens for this long.
