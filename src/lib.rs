@@ -19,6 +19,8 @@
 //! | `app` | composition root, the only one to name concrete backends | all |
 //! | `demo` | a node with a room on air and a tone in it, shown on one screen | all |
 
+#![forbid(unsafe_code)]
+
 pub mod actors;
 pub mod app;
 pub mod auth;

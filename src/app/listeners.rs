@@ -17,7 +17,7 @@ use crate::domain::model::UserRole;
 use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
 use crate::http::relay::RelaySource;
 use crate::http::tokens::{Issued, TokenIssuer};
-use crate::media::{ContentKeys, LiveStream, MediaFile, NotServed, PlaylistBody};
+use crate::media::{ContentKeys, LiveStream, MediaFile, NonceHint, NotServed, PlaylistBody};
 use crate::rooms::{Directory, Scope};
 
 /// A room that was just started has its first segment well within this, and a blocking reload ends by itself.
@@ -61,15 +61,20 @@ impl NodeMedia {
         }
     }
 
-    /// Goes on with the successor when the stream is continued by another packager of this node.
+    /// Of this live, or of whichever is on air. Goes on with the successor when the stream is continued by another packager of this node.
     async fn current(
         &self,
         room: &RoomId,
+        of: Option<NonceHint>,
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, MediaRefusal> {
         loop {
             let opening = self.streams.next_opening();
-            match self.stream(room).await?.playlist(at).await {
+            let stream = self.stream(room).await?;
+            if of.is_some_and(|live| live != stream.hint()) {
+                return Err(MediaRefusal::Unavailable);
+            }
+            match stream.playlist(at).await {
                 Ok(playlist) => return Ok(playlist),
                 // It may be continued by another node.
                 Err(NotServed::Superseded) if !self.has(room) => return Err(MediaRefusal::Unavailable),
@@ -89,13 +94,14 @@ impl RelaySource for RelayDoor {
     async fn playlist(
         &self,
         room: &RoomId,
+        of: NonceHint,
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, MediaRefusal> {
-        let wait = tokio::time::timeout(PATIENCE, self.media.current(room, at));
+        let wait = tokio::time::timeout(PATIENCE, self.media.current(room, Some(of), at));
         match wait.await.unwrap_or(Err(MediaRefusal::NotYet)) {
             // The room has just moved on: who still follows it here gets the last that was made here.
             Err(MediaRefusal::Unavailable) => {
-                self.media.last(room, at).await.ok_or(MediaRefusal::Unavailable)
+                self.media.last(room, of, at).await.ok_or(MediaRefusal::Unavailable)
             }
             answer => answer,
         }
@@ -112,8 +118,13 @@ impl RelaySource for RelayDoor {
 
 impl NodeMedia {
     /// Of a stream that is continued elsewhere, to its end.
-    async fn last(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Option<PlaylistBody> {
-        let stream = self.streams.get(room)?;
+    async fn last(
+        &self,
+        room: &RoomId,
+        of: NonceHint,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Option<PlaylistBody> {
+        let stream = self.streams.get(room).filter(|stream| stream.hint() == of)?;
         match stream.playlist(at).await {
             Err(NotServed::Superseded) => stream.playlist(None).await.ok(),
             answer => answer.ok(),
@@ -162,7 +173,7 @@ pub struct AllMedia {
 impl AllMedia {
     async fn current(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
         if self.here.has(room) {
-            match self.here.current(room, at).await {
+            match self.here.current(room, None, at).await {
                 // It has moved while we waited.
                 Err(MediaRefusal::Unavailable) if !self.here.has(room) => {}
                 playlist => return playlist.map(|p| p.bytes),

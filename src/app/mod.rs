@@ -103,6 +103,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 impl Node {
     /// Binds the addresses and starts the actors; to be called inside an actix system. Readiness comes later.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        if config.node.roles.mixer || config.node.roles.janus {
+            crate::process::check().map_err(anyhow::Error::msg)?;
+        }
         std::fs::create_dir_all(&config.node.data_dir).map_err(|e| {
             let dir = config.node.data_dir.display();
             anyhow::anyhow!("cannot make the data directory {dir}: {e}; set node.data_dir")
@@ -164,7 +167,7 @@ impl Node {
         let root = NodeSupervisor {
             relays: roles.hls.then(|| (relays.clone(), relaying)),
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
-            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, fetcher), arbiter())),
+            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, fetcher, arbiter()), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
             context: context.clone(),
@@ -266,7 +269,13 @@ fn room_service(context: &Context) -> Arc<RoomService> {
     Arc::new(RoomService::new(store, directory, limits, rooms.removing_grace, context.metrics.clone()))
 }
 
-fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, fetcher: Fetcher) -> MixerParts {
+fn mixer(
+    context: &Context,
+    secrets: &Arc<Secrets>,
+    streams: &Arc<Streams>,
+    fetcher: Fetcher,
+    processes: ArbiterHandle,
+) -> MixerParts {
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
     let pool = PortPool::new(first, last, crate::actors::context::dice());
@@ -275,6 +284,7 @@ fn mixer(context: &Context, secrets: &Arc<Secrets>, streams: &Arc<Streams>, fetc
         shared: MixerShared {
             ports: Arc::new(std::sync::Mutex::new(pool)),
             starts: Arc::new(tokio::sync::Semaphore::new(config.start_limit)),
+            processes,
             streams: streams.clone(),
             secrets: secrets.clone(),
             fetcher,

@@ -12,10 +12,14 @@ pub const DISCONTINUITY_BLOCK: u64 = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessEffect {
-    /// Start FFmpeg, on `port` if given, else on a fresh one.
+    /// Reserve a pair of ports.
+    TakePort {
+        epoch: Epoch,
+    },
+    /// Start FFmpeg on the port that was taken.
     Spawn {
         epoch: Epoch,
-        port: Option<MediaAddr>,
+        rtp: MediaAddr,
     },
     /// TERM and then KILL, or KILL at once; the exit is told by [`super::mixer_room::MixerRoom::exited`].
     Kill {
@@ -37,7 +41,8 @@ pub enum ProcessEffect {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessOutcome {
-    Spawned { rtp: MediaAddr, epoch: Epoch },
+    PortTaken { rtp: MediaAddr, epoch: Epoch },
+    Spawned { epoch: Epoch },
     Killing,
     Freed,
     Opened { nonce: Nonce },
@@ -73,7 +78,7 @@ pub enum StoreEffect {
     },
 }
 
-/// Says where FFmpeg waits for RTP.
+/// Says where FFmpeg waits for RTP, or is about to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyClaim {
     pub state: MixerState,

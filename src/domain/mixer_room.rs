@@ -1,7 +1,7 @@
 //! One room on one mixer: its FFmpeg process, its RTP port, its stream and its keys.
 //!
 //! ```text
-//!        spawn                 first fragment
+//!      port, spawn             first fragment
 //!  Idle ───────▶ Running ──────────────────────▶ Running (producing)
 //!   ▲               │ exit, starved, RTP source or epoch changed, not wanted
 //!   │   exited      ▼
@@ -291,14 +291,14 @@ impl MixerRoom {
                 self.port = None;
                 self.retry.failed(why, now, &backoff, dice);
             }
-            Process::Running(r) => self.crashed(&r, why, now, dice),
+            Process::Running(r) => self.crashed(r.epoch, r.last_fragment.is_some(), why, now, dice),
         }
     }
 
-    fn crashed(&mut self, process: &Running, why: &str, now: Duration, dice: f64) {
-        let (backoff, was_producing) = (self.policy.backoff, process.last_fragment.is_some());
+    fn crashed(&mut self, epoch: Epoch, was_producing: bool, why: &str, now: Duration, dice: f64) {
+        let backoff = self.policy.backoff;
         if !self.crashes.record(now, &self.policy.crashes) {
-            self.gave_up = Some(process.epoch);
+            self.gave_up = Some(epoch);
             let slow = Backoff { first: backoff.max, max: backoff.max };
             self.retry.failed(format!("crash loop, last: {why}"), now, &slow, dice);
         } else if !was_producing {
@@ -338,8 +338,12 @@ impl MixerRoom {
         if let Some(wait) = self.retry.pending(now) {
             return wait;
         }
-        let port = self.port.as_ref().map(|p| p.rtp);
-        Plan::act(ProcessEffect::Spawn { epoch: wanted.epoch, port }, "the room is assigned to this mixer")
+        let epoch = wanted.epoch;
+        let effect = match self.rtp() {
+            None => ProcessEffect::TakePort { epoch },
+            Some(rtp) => ProcessEffect::Spawn { epoch, rtp },
+        };
+        Plan::act(effect, "the room is assigned to this mixer")
     }
 
     /// What to do about a process that runs.
@@ -401,12 +405,12 @@ impl MixerRoom {
     /// Takes in how a process effect ended. `why` is the reason its plan gave.
     pub fn process_done(&mut self, outcome: ProcessOutcome, why: &str, now: Duration, dice: f64) {
         match outcome {
-            ProcessOutcome::Spawned { rtp, epoch } => {
+            ProcessOutcome::PortTaken { rtp, epoch } => self.port = Some(Port { rtp, epoch }),
+            ProcessOutcome::Spawned { epoch } => {
                 // Who gives us the room again wants us to try again.
                 if self.gave_up.take_if(|gave_up| *gave_up != epoch).is_some() {
                     self.crashes.clear();
                 }
-                self.port = Some(Port { rtp, epoch });
                 self.process = Process::Running(Running {
                     epoch,
                     since: now,
@@ -419,7 +423,11 @@ impl MixerRoom {
             ProcessOutcome::Freed => self.port = None,
             ProcessOutcome::Opened { nonce } => self.stream = Some(nonce),
             ProcessOutcome::Ended => self.stream = None,
-            ProcessOutcome::Failed(f) => self.retry.failed(f.to_string(), now, &self.policy.backoff, dice),
+            ProcessOutcome::Failed(failure) => match self.port {
+                Some(Port { epoch, .. }) => self.crashed(epoch, false, &failure.to_string(), now, dice),
+                // It is the port that could not be had.
+                None => self.retry.failed(failure.to_string(), now, &self.policy.backoff, dice),
+            },
         }
     }
 

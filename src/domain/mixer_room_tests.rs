@@ -56,8 +56,7 @@ fn under_a_new_epoch_a_room_that_was_given_up_is_tried_again() {
     }
     view.live.as_mut().unwrap().value.epoch = Epoch(2);
     room.process_done(ProcessOutcome::Freed, "", now, 0.5);
-    let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 20_002 };
-    room.process_done(ProcessOutcome::Spawned { rtp, epoch: Epoch(2) }, "", now, 0.5);
+    spawn_under(&mut room, Epoch(2), now);
     assert!(!claims_to_have_given_up(&room, &view, now));
     room.exited(Exit::Other, "signal: 11 (SIGSEGV)", now, 0.5);
     assert!(!claims_to_have_given_up(&room, &view, now), "its budget is fresh");
@@ -70,14 +69,14 @@ fn a_room_that_was_elsewhere_meanwhile_goes_on_above_what_was_published_there() 
     assigned(&mut view, Epoch(3), 30);
     view.sequence = numbers(2048, 20);
     let effects = until_fed(&mut room, &mut view, at);
-    assert_eq!(effects, ["kill", "end the stream", "free the port", "spawn", "open at 2048"]);
+    assert_eq!(effects, ["kill", "end the stream", "free the port", "take a port", "spawn", "open at 2048"]);
 }
 
 #[test]
 fn a_room_assigned_anew_that_nobody_published_meanwhile_keeps_its_stream() {
     let (mut room, mut view, at) = publishing();
     assigned(&mut view, Epoch(3), 30);
-    assert_eq!(until_fed(&mut room, &mut view, at), ["kill", "free the port", "spawn"]);
+    assert_eq!(until_fed(&mut room, &mut view, at), ["kill", "free the port", "take a port", "spawn"]);
     assert_eq!(room.next_sequence(), Some(SequenceState::at(600, 1)));
 }
 
@@ -104,7 +103,7 @@ fn an_answer_that_comes_after_the_numbers_were_lost_brings_none_back() {
     room.store_done(effect, WriteOutcome::Written { revision: 15 }, at, 0.5);
     assert_eq!(room.next_sequence(), None);
     let effects = until_fed(&mut room, &mut view, at);
-    assert_eq!(effects, ["kill", "end the stream", "free the port", "spawn", "open at 3072"]);
+    assert_eq!(effects, ["kill", "end the stream", "free the port", "take a port", "spawn", "open at 3072"]);
 }
 
 /// Deleted, and made anew elsewhere while we saw nothing of it, a room may have reserved the very same numbers.
@@ -123,7 +122,7 @@ fn numbers_that_only_look_like_ours_are_not_given_back() {
 fn publishing() -> (MixerRoom, RoomView, Duration) {
     let (mut room, mut view) = on_air();
     let at = Duration::from_secs(1);
-    assert_eq!(until_fed(&mut room, &mut view, at), ["spawn", "open at 0"]);
+    assert_eq!(until_fed(&mut room, &mut view, at), ["take a port", "spawn", "open at 0"]);
     room.produced(SequenceState::at(600, 1), at);
     (room, view, at)
 }
@@ -171,10 +170,8 @@ fn until_fed(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Vec<St
 
 fn run(effect: ProcessEffect) -> (String, ProcessOutcome) {
     match effect {
-        ProcessEffect::Spawn { epoch, .. } => {
-            let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 20_000 };
-            ("spawn".into(), ProcessOutcome::Spawned { rtp, epoch })
-        }
+        ProcessEffect::TakePort { epoch } => ("take a port".into(), port_taken(epoch)),
+        ProcessEffect::Spawn { epoch, .. } => ("spawn".into(), ProcessOutcome::Spawned { epoch }),
         ProcessEffect::Kill { .. } => ("kill".into(), ProcessOutcome::Killing),
         ProcessEffect::FreePort { .. } => ("free the port".into(), ProcessOutcome::Freed),
         ProcessEffect::OpenStream { nonce, start } => {
@@ -188,8 +185,17 @@ fn run(effect: ProcessEffect) -> (String, ProcessOutcome) {
 }
 
 fn spawn(room: &mut MixerRoom, now: Duration) {
+    spawn_under(room, Epoch(1), now);
+}
+
+fn spawn_under(room: &mut MixerRoom, epoch: Epoch, now: Duration) {
+    room.process_done(port_taken(epoch), "", now, 0.5);
+    room.process_done(ProcessOutcome::Spawned { epoch }, "", now, 0.5);
+}
+
+fn port_taken(epoch: Epoch) -> ProcessOutcome {
     let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 20_000 };
-    room.process_done(ProcessOutcome::Spawned { rtp, epoch: Epoch(1) }, "", now, 0.5);
+    ProcessOutcome::PortTaken { rtp, epoch }
 }
 
 fn claims_to_have_given_up(room: &MixerRoom, view: &RoomView, now: Duration) -> bool {

@@ -18,7 +18,8 @@ pub struct Meta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
     /// Of the newest assignment this room ever had, so that the epoch rises across stop and start too.
-    /// A new room begins with the store's revision, which no earlier room of the same name can have reached.
+    /// A new room begins with the store's revision, which no earlier room of the same name can have reached, and its
+    /// first start with the revision under which it landed, should that be later than it was decided.
     #[serde(default)]
     pub last_epoch: Epoch,
     /// `None`: never started, so it is removed after a while.

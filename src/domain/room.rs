@@ -192,7 +192,11 @@ pub fn admit_start(
     let meta = view.meta.as_ref().ok_or(StartDenied::NotFound)?;
     match status(view) {
         Some(RoomStatus::Created) => {
-            Ok(Admission::Accepted(assignment(meta.value.clone(), place()?, nonce, now)))
+            // A create that landed late read a revision that an earlier room of the same name may have passed
+            // since; the revision under which it landed, none has.
+            let landed = Epoch(meta.mod_revision.unsigned_abs());
+            let meta = Meta { last_epoch: meta.last_epoch.max(landed), ..meta.value.clone() };
+            Ok(Admission::Accepted(assignment(meta, place()?, nonce, now)))
         }
         Some(RoomStatus::Removing) | None => Err(StartDenied::Removing),
         Some(_) => Ok(Admission::AlreadyDone),

@@ -109,6 +109,8 @@ fn a_livemeta_without_meta_can_still_be_deleted() {
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Create,
+    /// Decided long before it reaches the store.
+    LateCreate,
     Start,
     Stop,
     Delete,
@@ -130,7 +132,7 @@ proptest! {
             history.take(step);
             let (was, is) = (status(&before), status(&history.room));
             if was.is_none() && is.is_some() {
-                prop_assert!(matches!(step, Step::Create), "{step:?} resurrected the room");
+                prop_assert!(matches!(step, Step::Create | Step::LateCreate), "{step:?} resurrected it");
             }
             if !before.is_on_air() && history.room.is_on_air() {
                 prop_assert!(matches!(step, Step::Start));
@@ -178,9 +180,8 @@ impl History {
     fn take(&mut self, step: Step) {
         let room = &self.room;
         let admitted = match step {
-            Step::Create => admit_create(room, meta(), self.revision)
-                .ok()
-                .map(|meta| Admission::Accepted(RoomWrite::Put { meta: Some(meta), live: None })),
+            Step::Create => admit_create(room, meta(), self.revision).ok().map(put),
+            Step::LateCreate => admit_create(room, meta(), 1).ok().map(put),
             Step::Start => admit_start(room, || Ok(placement()), nonce(), self.now).ok(),
             Step::Stop => admit_stop(room, self.now, GRACE).ok(),
             Step::Delete => admit_delete(room, self.now, GRACE).ok(),
@@ -214,6 +215,7 @@ impl History {
 fn step() -> impl Strategy<Value = Step> {
     prop::sample::select(vec![
         Step::Create,
+        Step::LateCreate,
         Step::Start,
         Step::Stop,
         Step::Delete,
@@ -224,6 +226,10 @@ fn step() -> impl Strategy<Value = Step> {
         Step::MixerLetsGo,
         Step::Wait,
     ])
+}
+
+fn put(meta: Meta) -> Admission<RoomWrite> {
+    Admission::Accepted(RoomWrite::Put { meta: Some(meta), live: None })
 }
 
 fn created() -> RoomView {

@@ -15,18 +15,20 @@ use bytes::Bytes;
 use super::error::{ApiError, Code};
 use super::hls::{MediaRefusal, PLAYLIST_NAME, PLAYLIST_TYPE, Query, is_file_name, no_such_file};
 use super::hls_answer::{MEDIA, SECRET, found};
-use crate::actors::relay::{ENDED, HERITAGE, NEXT, TOKEN};
+use crate::actors::relay::{ENDED, HERITAGE, LIVE, NEXT, TOKEN};
 use crate::domain::ids::RoomId;
-use crate::media::PlaylistBody;
+use crate::media::{NonceHint, PlaylistBody};
 
 /// The rooms this node mixes, for other nodes of the installation.
 #[async_trait]
 pub trait RelaySource: Send + Sync {
     fn admits(&self, token: &[u8], room: &RoomId) -> bool;
 
+    /// Of this live and no other: a room may have been stopped and started again meanwhile.
     async fn playlist(
         &self,
         room: &RoomId,
+        of: NonceHint,
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, MediaRefusal>;
 
@@ -54,7 +56,8 @@ async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpRes
     }
     match names.query("name") {
         PLAYLIST_NAME => {
-            let playlist = side.playlist(&room, Query(request.query_string()).reload()?).await?;
+            let live = live(&request)?;
+            let playlist = side.playlist(&room, live, Query(request.query_string()).reload()?).await?;
             let (msn, part) = playlist.next;
             let mut answer = found(PLAYLIST_TYPE, SECRET);
             answer.insert_header((NEXT, format!("{msn}.{part}")));
@@ -75,6 +78,12 @@ async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpRes
     }
 }
 
+/// The live of which a playlist is wanted.
+fn live(request: &HttpRequest) -> Result<NonceHint, ApiError> {
+    let live = request.headers().get(LIVE).and_then(|hint| hint.to_str().ok()?.parse().ok());
+    live.ok_or_else(|| ApiError::new(Code::InvalidQuery, "the header that names the live is missing"))
+}
+
 #[cfg(test)]
 mod tests {
     use actix_web::{App, test};
@@ -82,6 +91,8 @@ mod tests {
     use super::*;
 
     struct Fake;
+
+    const HINT: &str = "0123456789ab";
 
     #[async_trait]
     impl RelaySource for Fake {
@@ -92,8 +103,10 @@ mod tests {
         async fn playlist(
             &self,
             _: &RoomId,
+            of: NonceHint,
             at: Option<(u64, Option<u32>)>,
         ) -> Result<PlaylistBody, MediaRefusal> {
+            assert_eq!(of.to_string(), HINT);
             let ended = at == Some((9, Some(1)));
             Ok(PlaylistBody { bytes: Bytes::from_static(b"#EXTM3U"), ended, next: (9, 2) })
         }
@@ -113,7 +126,7 @@ mod tests {
     async fn ask(uri: &str, token: Option<&str>) -> (u16, Option<String>, bool) {
         let side: RelaySide = Arc::new(Fake);
         let app = test::init_service(App::new().configure(|c| configure(c, web::Data::new(side)))).await;
-        let mut request = test::TestRequest::get().uri(uri);
+        let mut request = test::TestRequest::get().uri(uri).insert_header((LIVE, HINT));
         if let Some(token) = token {
             request = request.insert_header((TOKEN, token));
         }
@@ -130,6 +143,17 @@ mod tests {
             }
         }
         assert_eq!(ask("/relay/rooms/other/index.m3u8", Some("good")).await.0, 401);
+    }
+
+    #[actix::test]
+    async fn a_playlist_is_of_a_live_that_is_named() {
+        let side: RelaySide = Arc::new(Fake);
+        let app = test::init_service(App::new().configure(|c| configure(c, web::Data::new(side)))).await;
+        for live in ["", "demo", "0123456789ab0"] {
+            let request = test::TestRequest::get().uri("/relay/rooms/demo/index.m3u8");
+            let request = request.insert_header((TOKEN, "good")).insert_header((LIVE, live)).to_request();
+            assert_eq!(test::call_service(&app, request).await.status(), 400, "{live:?}");
+        }
     }
 
     #[actix::test]

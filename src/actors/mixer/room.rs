@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use super::estate::{Estate, OpenStream};
 use super::process::{self, Ended, Output, Spawned};
@@ -55,7 +54,7 @@ struct Reasons {
 
 pub enum Msg {
     News,
-    Spawned(Epoch, Result<Box<Spawned>, (Option<PortLease>, Failure)>),
+    Spawned(Epoch, Result<Box<Spawned>, Failure>),
     /// What another mixer has left, if it could be had.
     Inherited(Nonce, SequenceState, Option<Bytes>),
     Output(Output),
@@ -180,11 +179,11 @@ impl FfmpegRoom {
 
     fn act(&mut self, effect: ProcessEffect, why: String, cx: &mut Cx<Self>) {
         let outcome = match effect {
-            ProcessEffect::Spawn { epoch, .. } => {
+            ProcessEffect::TakePort { epoch } => self.take_port(epoch),
+            ProcessEffect::Spawn { epoch, rtp } => {
                 self.reasons.process = why;
                 self.process_busy = true;
-                let spawn =
-                    process::spawn(self.context.clone(), self.shared.clone(), self.estate.take_port());
+                let spawn = process::spawn(self.room.clone(), self.context.clone(), self.shared.clone(), rtp);
                 return cx.run(spawn, move |spawned| Msg::Spawned(epoch, spawned.map(Box::new)));
             }
             ProcessEffect::Kill { gently } => self.kill(gently, &why),
@@ -204,6 +203,23 @@ impl FfmpegRoom {
             ProcessEffect::EndStream { over } => self.end_stream(over),
         };
         self.machine.process_done(outcome, &why, self.context.clock.now(), dice());
+    }
+
+    fn take_port(&mut self, epoch: Epoch) -> ProcessOutcome {
+        let (media_ip, now) = (self.context.config.listen.media, self.context.clock.now());
+        match PortLease::reserve(&self.shared.ports, media_ip, now) {
+            Some(lease) => {
+                let rtp = lease.rtp;
+                self.estate.keep_port(lease, epoch);
+                ProcessOutcome::PortTaken { rtp, epoch }
+            }
+            None => self.not_started(Failure::Refused("no RTP port is free: widen mixer.rtp_ports".into())),
+        }
+    }
+
+    fn not_started(&self, failure: Failure) -> ProcessOutcome {
+        tracing::warn!(room = %self.room, %failure, "FFmpeg could not be started");
+        ProcessOutcome::Failed(failure)
     }
 
     fn kill(&mut self, gently: bool, why: &str) -> ProcessOutcome {
@@ -294,41 +310,27 @@ impl FfmpegRoom {
         ProcessOutcome::Ended
     }
 
-    fn spawned(
-        &mut self,
-        epoch: Epoch,
-        spawned: Result<Box<Spawned>, (Option<PortLease>, Failure)>,
-        cx: &mut Cx<Self>,
-    ) {
+    fn spawned(&mut self, epoch: Epoch, spawned: Result<Box<Spawned>, Failure>, cx: &mut Cx<Self>) {
         self.process_busy = false;
         let now = self.context.clock.now();
         let outcome = match spawned {
             Ok(spawned) => self.run(epoch, *spawned, now, cx),
-            Err((lease, failure)) => {
-                tracing::warn!(room = %self.room, %failure, "FFmpeg could not be started");
-                if let Some(lease) = lease {
-                    self.estate.keep_port(lease, epoch);
-                }
-                ProcessOutcome::Failed(failure)
-            }
+            Err(failure) => self.not_started(failure),
         };
         self.machine.process_done(outcome, "", now, dice());
     }
 
     fn run(&mut self, epoch: Epoch, spawned: Spawned, now: Duration, cx: &mut Cx<Self>) -> ProcessOutcome {
-        let Spawned { lease, ffmpeg, permit } = spawned;
-        let (rtp, pid) = (lease.rtp, ffmpeg.process.pid());
+        let Spawned { pid, rtp, stdout, kill, ended, permit } = spawned;
         FfmpegStarted { room: &self.room, epoch, pid, port: rtp.port }.emit(&self.context.metrics);
-        let (kill, killed) = oneshot::channel();
-        cx.run(process::attend(self.room.clone(), ffmpeg.process, ffmpeg.log, killed), Msg::Exited);
-        self.estate.keep_port(lease, epoch);
+        cx.run(process::end(pid, ended), Msg::Exited);
         let start = Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) };
-        self.running = Some(Running::new(pid, now, kill, ffmpeg.stdout, start));
+        self.running = Some(Running::new(pid, now, kill, stdout, start));
         if let Some((packager, _)) = &mut self.stream {
             packager.begin_incarnation();
             self.read_on(cx);
         }
-        ProcessOutcome::Spawned { rtp, epoch }
+        ProcessOutcome::Spawned { epoch }
     }
 
     fn read_on(&mut self, cx: &mut Cx<Self>) {

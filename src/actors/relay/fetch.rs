@@ -14,11 +14,13 @@ use tokio::sync::oneshot;
 use crate::auth::Secrets;
 use crate::domain::ids::RoomId;
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
-use crate::media::{MediaFile, NotServed};
+use crate::media::{ContentKeys, MediaFile, NonceHint, NotServed};
 use crate::telemetry::Metrics;
 
 /// Header of a request to a mixer node.
 pub const TOKEN: &str = "x-stentor-relay";
+/// Header of a request for a playlist: the live it is wanted of, by the hint of its nonce.
+pub const LIVE: &str = "x-stentor-live";
 /// Header of a playlist: the part that comes next, as `{msn}.{part}`.
 pub const NEXT: &str = "x-stentor-next";
 /// Header of the last playlist there will be.
@@ -69,7 +71,8 @@ impl Fetcher {
     pub async fn playlist(self, room: RoomId, what: relay_room::Fetch) -> (Outcome, Option<Bytes>) {
         let query = what.at.map_or(String::new(), |(msn, part)| format!("?_HLS_msn={msn}&_HLS_part={part}"));
         let url = format!("{}/relay/rooms/{room}/index.m3u8{query}", what.from.url);
-        let outcome = match self.get(&room, url).await {
+        let live = ContentKeys::new(&[], &room, &what.from.nonce).hint();
+        let outcome = match self.get(&room, url, Some(live)).await {
             Err(why) => (Outcome::Failed(why), None),
             Ok(got) => match (got.status, got.next) {
                 (StatusCode::OK, Some(next)) => {
@@ -95,7 +98,7 @@ impl Fetcher {
         file: MediaFile,
     ) -> Result<Bytes, NotServed> {
         let url = format!("{}/relay/rooms/{room}/{file}", from.url);
-        let (told, answer) = match self.get(&room, url).await {
+        let (told, answer) = match self.get(&room, url, None).await {
             Ok(Got { status: StatusCode::OK, body, .. }) => ("ok", Ok(body)),
             Ok(Got { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => ("not_yet", Err(NotServed::NotYet)),
             Ok(Got { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => {
@@ -113,20 +116,21 @@ impl Fetcher {
 
     /// What the mixer at this URL has left of the room, if it can be had soon.
     pub async fn heritage(self: Fetcher, url: String, room: RoomId) -> Option<Bytes> {
-        let got = self.get(&room, format!("{url}/relay/rooms/{room}/{HERITAGE}"));
+        let got = self.get(&room, format!("{url}/relay/rooms/{room}/{HERITAGE}"), None);
         let got = tokio::time::timeout(HERITAGE_WITHIN, got).await.ok().and_then(Result::ok);
         let got = got.filter(|got| got.status == StatusCode::OK);
         self.metrics.relay_request("heritage", if got.is_some() { "ok" } else { "failed" });
         got.map(|got| got.body)
     }
 
-    async fn get(&self, room: &RoomId, url: String) -> Result<Got, String> {
-        let token = self.secrets.relay_token(room);
+    async fn get(&self, room: &RoomId, url: String, live: Option<NonceHint>) -> Result<Got, String> {
+        let mut headers = vec![(TOKEN, self.secrets.relay_token(room))];
+        headers.extend(live.map(|live| (LIVE, live.to_string())));
         let (mut answer, answered) = oneshot::channel();
         self.arbiter.spawn_fn(move || {
             actix::spawn(async move {
                 tokio::select! {
-                    got = twice(&url, &token) => drop(answer.send(got)),
+                    got = twice(&url, &headers) => drop(answer.send(got)),
                     // Nobody wants it any more.
                     () = answer.closed() => {}
                 }
@@ -137,16 +141,19 @@ impl Fetcher {
 }
 
 /// A connection that was kept may have been closed by the other side just now: then a new one tells.
-async fn twice(url: &str, token: &str) -> Result<Got, String> {
-    match request(url, token).await {
+async fn twice(url: &str, headers: &[(&str, String)]) -> Result<Got, String> {
+    match request(url, headers).await {
         Ok(got) => Ok(got),
-        Err(_) => request(url, token).await,
+        Err(_) => request(url, headers).await,
     }
 }
 
-async fn request(url: &str, token: &str) -> Result<Got, String> {
+async fn request(url: &str, headers: &[(&str, String)]) -> Result<Got, String> {
     let client = CLIENT.with(awc::Client::clone);
-    let sent = client.get(url).insert_header((TOKEN, token)).send().await;
+    let asking = headers
+        .iter()
+        .fold(client.get(url), |asking, (name, value)| asking.insert_header((*name, value.as_str())));
+    let sent = asking.send().await;
     let mut response = sent.map_err(|error| error.to_string())?;
     let body = response.body().limit(MAX_BODY).await.map_err(|error| error.to_string())?;
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());

@@ -22,7 +22,7 @@ use super::context::Clock;
 use super::news::News;
 use crate::domain::ids::RoomId;
 use crate::media::{MediaFile, NotServed, PlaylistBody};
-pub use fetch::{ENDED, Fetcher, HERITAGE, NEXT, TOKEN};
+pub use fetch::{ENDED, Fetcher, HERITAGE, LIVE, NEXT, TOKEN};
 use held::{Held, Limits};
 
 /// A room nobody has asked for during this is followed no longer.

@@ -32,10 +32,9 @@ impl MixerRoom {
         now: Duration,
     ) -> Plan<StoreEffect> {
         let sequence = self.sequence.current(view.sequence.as_ref());
-        // Janus waits for the key, and the key for FFmpeg: a reservation before it would delay them both, and
-        // nothing needs numbers before FFmpeg runs.
+        // Janus waits for the key, so it does not wait for FFmpeg, which takes its time until it listens anyway.
         let Some(state) = self.key_wanted(wanted, view) else {
-            return Plan::wait("waits for FFmpeg to be started");
+            return Plan::wait("waits for a port");
         };
         let known = key.as_ref().is_some_and(|k| k.value == state);
         let key_revision = key.map_or(0, |k| k.mod_revision);
@@ -52,7 +51,7 @@ impl MixerRoom {
             }
             (None, None) => return Plan::wait("key written, numbers reserved"),
             (Some(claim), _) if claim.state.gave_up => "FFmpeg keeps crashing: another mixer is to try",
-            (Some(_), _) => "FFmpeg waits for RTP",
+            (Some(_), _) => "tells Janus where FFmpeg waits for RTP",
             (None, Some(_)) => "sequence numbers run low",
         };
         Plan::act(StoreEffect::Claim { live_revision: wanted.live_revision, key, numbers }, why)
@@ -81,14 +80,12 @@ impl MixerRoom {
 
     fn key_wanted(&self, wanted: &Wanted, view: &RoomView) -> Option<MixerState> {
         let port = self.port.as_ref().filter(|p| p.epoch == wanted.epoch)?;
-        let spawned = matches!(&self.process, Process::Running(r) if r.epoch == wanted.epoch);
-        let gave_up = self.gave_up == Some(wanted.epoch);
-        (spawned || gave_up).then(|| MixerState {
+        Some(MixerState {
             id: self.me.clone(),
             rtp: port.rtp,
             hls_url: self.policy.hls_base.clone(),
             epoch: wanted.epoch,
-            gave_up,
+            gave_up: self.gave_up == Some(wanted.epoch),
             ready: self.is_ready(wanted, view),
             incarnation: Some(self.incarnation.clone()),
         })

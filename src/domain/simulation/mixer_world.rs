@@ -40,15 +40,23 @@ impl MixerWorld {
     /// `ceiling` is the highest that the store has reserved.
     pub fn run(&mut self, effect: ProcessEffect, now: Duration, ceiling: u64) -> ProcessOutcome {
         match effect {
-            ProcessEffect::Spawn { epoch, port } => {
-                assert!(self.process.is_none(), "two FFmpegs for one room on one mixer");
-                let port = port.or_else(|| self.pool.reserve(now).map(rtp));
-                let Some(rtp) = port else {
+            ProcessEffect::TakePort { epoch } => {
+                assert!(self.estate.port.is_none(), "a room has one port");
+                let Some(rtp) = self.pool.reserve(now).map(rtp) else {
                     return ProcessOutcome::Failed(Failure::Refused("no RTP port is free".into()));
                 };
-                self.process = Some(rtp);
                 self.estate.port = Some((rtp, epoch));
-                ProcessOutcome::Spawned { rtp, epoch }
+                ProcessOutcome::PortTaken { rtp, epoch }
+            }
+            ProcessEffect::Spawn { epoch, rtp } => {
+                assert!(self.process.is_none(), "two FFmpegs for one room on one mixer");
+                assert_eq!(
+                    self.estate.port,
+                    Some((rtp, epoch)),
+                    "FFmpeg gets the port that was taken for it"
+                );
+                self.process = Some(rtp);
+                ProcessOutcome::Spawned { epoch }
             }
             ProcessEffect::Kill { .. } => {
                 self.dying = true;

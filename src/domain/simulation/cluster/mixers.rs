@@ -31,8 +31,9 @@ pub struct MixerSide {
     pub beat: Beat,
     pub worlds: BTreeMap<RoomId, MixerWorld>,
     pub actors: BTreeMap<RoomId, MixerActor>,
-    /// What is still served of streams that have ended: the next number, and whether the live is over.
-    pub ended: BTreeMap<RoomId, (u64, bool, Duration)>,
+    /// What is still served of streams that have ended: of which live, the next number, whether that is over, and
+    /// until when.
+    pub ended: BTreeMap<RoomId, (Nonce, u64, bool, Duration)>,
     /// FFmpeg crashes here until then.
     pub crashing: Duration,
     /// This FFmpeg gives nothing.
@@ -174,14 +175,14 @@ impl World {
             return;
         };
         match effect {
-            ProcessEffect::Spawn { epoch, .. } => {
+            ProcessEffect::Spawn { epoch, rtp } => {
                 actor.spawning = true;
                 let actor = actor.number;
-                return self.input_after(delay, n, Input::Spawned { room: room.clone(), actor, epoch });
+                return self.input_after(delay, n, Input::Spawned { room: room.clone(), actor, epoch, rtp });
             }
             ProcessEffect::EndStream { over } => {
-                if let Some(open) = world.open {
-                    side.ended.insert(room.clone(), (open.ceiling, over, now + RETAIN));
+                if let Some((open, nonce)) = world.open.zip(world.estate.nonce.clone()) {
+                    side.ended.insert(room.clone(), (nonce, open.ceiling, over, now + RETAIN));
                 }
             }
             _ => {}
@@ -194,7 +195,7 @@ impl World {
         }
     }
 
-    pub fn spawned(&mut self, n: usize, room: &RoomId, number: u64, epoch: Epoch) {
+    pub fn spawned(&mut self, n: usize, room: &RoomId, number: u64, epoch: Epoch, rtp: MediaAddr) {
         let (now, dice, process) = (self.now, self.dice.unit(), self.number());
         let fails = !self.calm && self.dice.chance(0.03);
         let Some(side) = &mut self.nodes[n].mixer else { return };
@@ -202,10 +203,9 @@ impl World {
         let Some(actor) = side.actors.get_mut(room).filter(|actor| actor.number == number) else { return };
         let Some(world) = side.worlds.get_mut(room) else { return };
         actor.spawning = false;
-        let port = world.estate.port.map(|(rtp, _)| rtp);
         let outcome = match fails {
             true => ProcessOutcome::Failed(Failure::Refused("fork failed".into())),
-            false => world.run(ProcessEffect::Spawn { epoch, port }, now, 0),
+            false => world.run(ProcessEffect::Spawn { epoch, rtp }, now, 0),
         };
         actor.process = process;
         let runs = matches!(outcome, ProcessOutcome::Spawned { .. });

@@ -113,7 +113,9 @@ impl World {
         };
         let view = node.view(room);
         let world = side.worlds.get(room);
+        let asked = |nonce: &Nonce| *nonce == fetch.from.nonce;
         let open = world.and_then(|world| world.estate.nonce.as_ref().zip(world.open));
+        let open = open.filter(|(nonce, _)| asked(nonce));
         let here = view.live.as_ref().filter(|_| heard_from(&view) == Some(&node.id));
         if let Some(live) = here {
             return match open.filter(|(nonce, _)| **nonce == live.nonce) {
@@ -121,9 +123,10 @@ impl World {
                 None => Outcome::NotYet,
             };
         }
-        match (open, side.ended.get(room).filter(|(_, _, until)| self.now < *until)) {
+        let ended = side.ended.get(room).filter(|(of, .., until)| asked(of) && self.now < *until);
+        match (open, ended) {
             (Some((_, next)), _) => Outcome::Playlist { next: (next.ceiling, 0), ended: false },
-            (None, Some((next, over, _))) => Outcome::Playlist { next: (*next, 0), ended: *over },
+            (None, Some((_, next, over, _))) => Outcome::Playlist { next: (*next, 0), ended: *over },
             (None, None) => Outcome::Failed("404".into()),
         }
     }

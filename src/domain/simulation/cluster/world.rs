@@ -11,7 +11,7 @@ use super::laws::Laws;
 use super::node::{Answer, Ask, Asker, Node, Vital, Who};
 use super::store::{Committed, SimStore};
 use super::{SHOWN, TTL};
-use crate::domain::ids::{Epoch, RoomId, UnixMs};
+use crate::domain::ids::{Epoch, MediaAddr, RoomId, UnixMs};
 use crate::domain::janus_room;
 use crate::domain::mixer_room::Exit;
 use crate::domain::relay_room::{Fetch, Outcome};
@@ -82,7 +82,7 @@ pub enum Input {
     Timer(Who),
     JanusDone { room: RoomId, actor: u64, connection: u64, outcome: janus_room::Outcome },
     JanusBack,
-    Spawned { room: RoomId, actor: u64, epoch: Epoch },
+    Spawned { room: RoomId, actor: u64, epoch: Epoch, rtp: MediaAddr },
     Exited { room: RoomId, process: u64, exit: Exit },
     Fragment { room: RoomId, process: u64 },
     Fetched { room: RoomId, number: u64, fetch: Fetch, patience: u32 },
@@ -211,7 +211,7 @@ impl World {
                 self.janus_done(n, &room, actor, connection, outcome);
             }
             Input::JanusBack => self.janus_back(n),
-            Input::Spawned { room, actor, epoch } => self.spawned(n, &room, actor, epoch),
+            Input::Spawned { room, actor, epoch, rtp } => self.spawned(n, &room, actor, epoch, rtp),
             Input::Exited { room, process, exit } => self.exited(n, &room, process, exit),
             Input::Fragment { room, process } => self.fragment(n, &room, process),
             Input::Fetched { room, number, fetch, patience } => {
