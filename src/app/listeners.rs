@@ -2,7 +2,7 @@
 //! tokens.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRef
 use crate::http::relay::RelaySource;
 use crate::http::tokens::{Issued, TokenIssuer};
 use crate::media::{ContentKeys, LiveStream, MediaFile, NonceHint, NotServed, PlaylistBody};
+use crate::rooms::audience::Audience;
 use crate::rooms::{Directory, Scope};
 
 /// A room that was just started has its first segment well within this, and a blocking reload ends by itself.
@@ -107,6 +108,10 @@ impl RelaySource for RelayDoor {
         }
     }
 
+    fn listened(&self, room: &RoomId, by: &ModuleId, count: usize) {
+        self.audience.told(room, by, count, Instant::now());
+    }
+
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
         self.media.file(room, name).await
     }
@@ -162,6 +167,7 @@ impl NodeMedia {
 pub struct RelayDoor {
     pub media: Arc<NodeMedia>,
     pub secrets: Arc<Secrets>,
+    pub audience: Arc<Audience>,
 }
 
 /// Every room on air, wherever it is mixed.

@@ -38,6 +38,7 @@ use crate::domain::ports::PortPool;
 use crate::domain::room::ExpiryLimits;
 use crate::http::anchors::{Anchors, Present};
 use crate::janus::{ConnectOptions, ManagedOptions, PLAIN_RTP_PORTS, Secret, WEBRTC_PORTS};
+use crate::rooms::audience::Audience;
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
@@ -129,6 +130,7 @@ impl Node {
         let service = room_service(&context);
         let streams = Arc::new(Streams::default());
         let door = Arc::new(Door::default());
+        let audience = Arc::<Audience>::default();
         let addresses = sockets.addresses();
         let mut arbiters = Vec::new();
         let mut arbiter = || -> ArbiterHandle {
@@ -162,12 +164,14 @@ impl Node {
         let relaying = arbiter();
         let hls = &context.config.hls;
         let fetcher = Fetcher::new(secrets.clone(), relaying.clone(), context.metrics.clone());
-        let relays = Relays::new(fetcher.clone(), (hls.segment, hls.window), context.clock);
+        let relays = Relays::new(fetcher.clone(), audience.clone(), (hls.segment, hls.window), context.clock);
         let relays = Arc::new(relays);
         let root = NodeSupervisor {
             relays: roles.hls.then(|| (relays.clone(), relaying)),
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
-            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, fetcher, arbiter()), arbiter())),
+            mixer: roles
+                .mixer
+                .then(|| (mixer(&context, &secrets, &streams, &audience, fetcher, arbiter()), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
             context: context.clone(),
@@ -186,7 +190,7 @@ impl Node {
             registry: system.registry(),
             readiness: readiness.clone(),
             anchors,
-            audience: Arc::default(),
+            audience,
         };
         let servers = sockets.serve(sides)?;
         Ok(Self { id, addresses, link, janus, context, service, system, readiness, servers, arbiters })
@@ -273,6 +277,7 @@ fn mixer(
     context: &Context,
     secrets: &Arc<Secrets>,
     streams: &Arc<Streams>,
+    audience: &Arc<Audience>,
     fetcher: Fetcher,
     processes: ArbiterHandle,
 ) -> MixerParts {
@@ -287,6 +292,7 @@ fn mixer(
             processes,
             streams: streams.clone(),
             secrets: secrets.clone(),
+            audience: audience.clone(),
             fetcher,
         },
         pulse: pulse(context, url, config.capacity),
@@ -359,5 +365,6 @@ fn pulse(context: &Context, url: String, capacity: u32) -> Arc<watch::Sender<Hea
         started_at: UnixMs(started),
         incarnation: context.incarnation.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        listeners: Default::default(),
     }))
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::readiness::Readiness;
 use crate::actors::kernel::Registry;
-use crate::http::audience::Audience;
 use crate::http::ops;
+use crate::rooms::audience::Audience;
 use crate::telemetry::Metrics;
 
 pub struct Operations {

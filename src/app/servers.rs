@@ -22,7 +22,6 @@ use crate::actors::relay::Relays;
 use crate::auth::{ApiKeys, Secrets, Tokens};
 use crate::config::{AuthMode, Config};
 use crate::http::anchors::Anchors;
-use crate::http::audience::Audience;
 use crate::http::cors::Origins;
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
@@ -30,6 +29,7 @@ use crate::http::pages_api::{self, PagesSide};
 use crate::http::rest::{self, Api, ApiAuth, NotAuthorized};
 use crate::http::{error, ops, pages, relay};
 use crate::rooms::RoomService;
+use crate::rooms::audience::{Audience, Listeners};
 use crate::telemetry::Metrics;
 use crate::ws::{self, WsSide};
 
@@ -222,13 +222,18 @@ impl Mountable {
         };
         let tokens =
             Arc::new(NodeTokens { tokens, anchor_ttl: config.auth.anchor_token_ttl, clock: context.clock });
+        let listeners = Listeners {
+            me: context.me.clone(),
+            audience: sides.audience.clone(),
+            directory: context.directory.clone(),
+        };
         let pages = PagesSide {
             open: config.auth.mode == AuthMode::Open,
             ws_url: config.ws_url(),
             rooms: sides.service.clone(),
             tokens: tokens.clone(),
             anchors: sides.anchors.clone(),
-            audience: sides.audience.clone(),
+            listeners: listeners.clone(),
             origins: Origins::new(&config.http.allowed_origins),
             body_limit: config.http.body_limit,
         };
@@ -237,7 +242,7 @@ impl Mountable {
             auth: Arc::new(Keys(ApiKeys::new(&config.auth))),
             tokens: tokens.clone(),
             anchors: sides.anchors.clone(),
-            audience: sides.audience.clone(),
+            listeners,
             origins: Origins::new(&config.http.allowed_origins),
             hls_base: config.hls_base_url(),
             ws_url: config.ws_url(),
@@ -246,7 +251,8 @@ impl Mountable {
         let directory = context.directory.clone();
         let (me, streams, secrets) = (context.me.clone(), sides.streams, sides.secrets.clone());
         let here = Arc::new(NodeMedia { me, directory: directory.clone(), streams });
-        let door: relay::RelaySide = Arc::new(RelayDoor { media: here.clone(), secrets });
+        let door: relay::RelaySide =
+            Arc::new(RelayDoor { media: here.clone(), secrets, audience: sides.audience.clone() });
         let hls = HlsSide {
             media: Arc::new(AllMedia { here, elsewhere: sides.relays }),
             keys: Arc::new(NodeKeys { directory, secrets: sides.secrets }),

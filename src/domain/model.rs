@@ -2,9 +2,11 @@
 //!
 //! Unknown fields are ignored on read, so that a newer node can add one while an older still runs.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, UnixMs};
+use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
 
 /// `/rooms/{id}/meta`: the room as its owner made it. Outlives every live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +175,9 @@ pub struct Heartbeat {
     /// Fresh per process: tells a restarted module from one that was only cut off.
     pub incarnation: String,
     pub version: String,
+    /// Of a mixer: how many listen to each of its rooms that anybody listens to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub listeners: BTreeMap<RoomId, usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

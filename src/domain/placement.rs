@@ -270,6 +270,7 @@ mod tests {
             started_at: UnixMs(1),
             incarnation: "i".into(),
             version: "0".into(),
+            listeners: Default::default(),
         }
     }
 

@@ -409,5 +409,6 @@ fn heartbeat(status: Health) -> Heartbeat {
         started_at: UnixMs(1),
         incarnation: "i".into(),
         version: "0".into(),
+        listeners: Default::default(),
     }
 }

@@ -12,12 +12,12 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::audience::Audience;
 use super::error::{ApiError, Code};
 use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found};
 use crate::auth::TokenError;
 use crate::domain::ids::RoomId;
 use crate::media;
+use crate::rooms::audience::Audience;
 
 /// Cookie a listener token may come in.
 pub const TOKEN_COOKIE: &str = "stentor_listener";

@@ -177,7 +177,7 @@ async fn whoever_is_given_a_playlist_is_counted_once() {
         assert_eq!(test::call_service(&app, request).await.status(), 200);
     }
     let demo = RoomId::new("demo").unwrap();
-    assert_eq!(side.audience.of(&demo, Instant::now()), 4, "two tokens, two programs without one");
+    assert_eq!(side.audience.here(&demo, Instant::now()), 4, "two tokens, two programs without one");
 }
 
 struct Fake;

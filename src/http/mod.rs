@@ -3,7 +3,6 @@
 //! Owns: routes, status codes, headers, one error type. Never does: decide about rooms or media; it asks.
 
 pub mod anchors;
-pub mod audience;
 pub mod cors;
 pub mod error;
 mod extract;

@@ -7,7 +7,6 @@
 //! Owns: the shape of requests and answers. Never does: let anybody in whom the API would not.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::middleware::{DefaultHeaders, from_fn};
@@ -20,10 +19,10 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
+use crate::rooms::audience::Listeners;
 use crate::rooms::{Room, RoomError, RoomService, now};
 
 use super::anchors::{self, Anchors};
-use super::audience::Audience;
 use super::cors::{self, Origins};
 use super::error::{ApiError, Code, not_found};
 use super::extract::{BodyLimit, JsonBody, RoomPath};
@@ -43,7 +42,7 @@ pub struct PagesSide {
     pub rooms: Arc<RoomService>,
     pub tokens: Arc<dyn TokenIssuer>,
     pub anchors: Option<Arc<dyn Anchors>>,
-    pub audience: Arc<Audience>,
+    pub listeners: Listeners,
     pub origins: Origins,
     /// Bytes.
     pub body_limit: usize,
@@ -143,13 +142,12 @@ async fn settings(side: Data<PagesSide>) -> impl Responder {
 
 async fn rooms(side: Data<PagesSide>) -> impl Responder {
     let on_air = if side.open { side.on_air() } else { Vec::new() };
-    let ids: Vec<_> = on_air.iter().map(|(id, _)| id).collect();
+    let ids: Vec<_> = on_air.iter().map(|(room, _)| &room.id).collect();
     let anchors = anchors::counts(side.anchors.as_deref(), &ids).await;
-    let asked_at = Instant::now();
-    let rooms = on_air.iter().map(|(room_id, on_air_since)| OnAir {
-        room_id: room_id.clone(),
-        anchors: anchors.get(room_id).copied(),
-        listeners: side.audience.of(room_id, asked_at),
+    let rooms = on_air.iter().map(|(room, on_air_since)| OnAir {
+        room_id: room.id.clone(),
+        anchors: anchors.get(&room.id).copied(),
+        listeners: side.listeners.of(&room.id, &room.view),
         on_air_since: *on_air_since,
     });
     HttpResponse::Ok().json(Rooms { settings: side.settings(), rooms: rooms.collect() })
@@ -180,13 +178,13 @@ impl PagesSide {
     }
 
     /// Rooms that can be heard, and since when.
-    fn on_air(&self) -> Vec<(RoomId, u64)> {
+    fn on_air(&self) -> Vec<(Room, u64)> {
         let known = self.rooms.directory().rooms();
         let modules = self.rooms.directory().modules();
         let heard = known.iter().filter_map(|(id, view)| {
             let room = Room::of(id.clone(), view.clone(), &modules)?;
             let audible = matches!(room.status, RoomStatus::OnAir | RoomStatus::Degraded);
-            Some((room.id, view.live.as_ref().filter(|_| audible)?.created_at.0))
+            Some((room, view.live.as_ref().filter(|_| audible)?.created_at.0))
         });
         let mut rooms: Vec<_> = heard.collect();
         rooms.sort_by_key(|(_, since)| std::cmp::Reverse(*since));

@@ -120,7 +120,7 @@ async fn ask(house: &House, open: bool, request: TestRequest) -> Answer {
         rooms: house.rooms.clone(),
         tokens: Arc::new(PlainTokens),
         anchors: Some(Arc::new(AnnIsThere)),
-        audience: Arc::default(),
+        listeners: house.api.listeners.clone(),
         origins: Origins::default(),
         body_limit: 1024,
     });

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use super::error::{ApiError, Code};
 use super::hls::{MediaRefusal, PLAYLIST_NAME, PLAYLIST_TYPE, Query, is_file_name, no_such_file};
 use super::hls_answer::{MEDIA, SECRET, found};
-use crate::actors::relay::{ENDED, HERITAGE, LIVE, NEXT, TOKEN};
-use crate::domain::ids::RoomId;
+use crate::actors::relay::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
+use crate::domain::ids::{ModuleId, RoomId};
 use crate::media::{NonceHint, PlaylistBody};
 
 /// The rooms this node mixes, for other nodes of the installation.
@@ -31,6 +31,9 @@ pub trait RelaySource: Send + Sync {
         of: NonceHint,
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, MediaRefusal>;
+
+    /// A listener node has so many of the room's listeners.
+    fn listened(&self, room: &RoomId, by: &ModuleId, count: usize);
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal>;
 
@@ -57,6 +60,9 @@ async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpRes
     match names.query("name") {
         PLAYLIST_NAME => {
             let live = live(&request)?;
+            if let Some((by, count)) = listeners(&request) {
+                side.listened(&room, &by, count);
+            }
             let playlist = side.playlist(&room, live, Query(request.query_string()).reload()?).await?;
             let (msn, part) = playlist.next;
             let mut answer = found(PLAYLIST_TYPE, SECRET);
@@ -76,6 +82,11 @@ async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpRes
         }
         _ => Err(no_such_file()),
     }
+}
+
+fn listeners(request: &HttpRequest) -> Option<(ModuleId, usize)> {
+    let (by, count) = request.headers().get(LISTENERS)?.to_str().ok()?.split_once(' ')?;
+    Some((ModuleId::new(by).ok()?, count.parse().ok()?))
 }
 
 /// The live of which a playlist is wanted.
@@ -111,6 +122,10 @@ mod tests {
             Ok(PlaylistBody { bytes: Bytes::from_static(b"#EXTM3U"), ended, next: (9, 2) })
         }
 
+        fn listened(&self, room: &RoomId, by: &ModuleId, count: usize) {
+            assert_eq!((room.as_str(), by.as_str(), count), ("demo", "ear", 7));
+        }
+
         async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
             match name {
                 "seg.m4s" => Ok((Bytes::from_static(b"media"), "audio/mp4")),
@@ -126,7 +141,8 @@ mod tests {
     async fn ask(uri: &str, token: Option<&str>) -> (u16, Option<String>, bool) {
         let side: RelaySide = Arc::new(Fake);
         let app = test::init_service(App::new().configure(|c| configure(c, web::Data::new(side)))).await;
-        let mut request = test::TestRequest::get().uri(uri).insert_header((LIVE, HINT));
+        let mut request =
+            test::TestRequest::get().uri(uri).insert_header((LIVE, HINT)).insert_header((LISTENERS, "ear 7"));
         if let Some(token) = token {
             request = request.insert_header((TOKEN, token));
         }

@@ -6,6 +6,7 @@
 //! Owns: ids, pins and nonces (random), the transactions, the [`Directory`]. Never does: speak HTTP, or to
 //! Janus or FFmpeg.
 
+pub mod audience;
 mod directory;
 #[cfg(test)]
 mod fake_store;

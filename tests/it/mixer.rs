@@ -97,6 +97,7 @@ impl House {
             ports: Arc::new(std::sync::Mutex::new(PortPool::new(32_700, 32_766, 0.5))),
             starts: Arc::new(Semaphore::new(1)),
             processes: actix::Arbiter::current(),
+            audience: Arc::default(),
             streams: Arc::new(Streams::default()),
             fetcher: Fetcher::new(
                 secrets.clone(),
@@ -242,5 +243,6 @@ fn heartbeat() -> Heartbeat {
         started_at: UnixMs(1),
         incarnation: "this".into(),
         version: "0".into(),
+        listeners: Default::default(),
     }
 }

@@ -24,6 +24,7 @@ use super::relay::Fetcher;
 use crate::auth::Secrets;
 use crate::domain::ids::MediaAddr;
 use crate::domain::ports::PortPool;
+use crate::rooms::audience::Audience;
 use streams::Streams;
 
 /// A port somebody else holds is not tried again for this long.
@@ -39,6 +40,7 @@ pub struct MixerShared {
     pub processes: ArbiterHandle,
     pub streams: Arc<Streams>,
     pub secrets: Arc<Secrets>,
+    pub audience: Arc<Audience>,
     /// Asks the mixer before this one for what it has left.
     pub fetcher: Fetcher,
 }

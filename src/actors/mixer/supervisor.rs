@@ -1,8 +1,9 @@
 //! Keeps the parts of the role `mixer`: the heartbeat and one actor per room that is, or was, assigned here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::watch;
@@ -24,6 +25,8 @@ use crate::media::{FfmpegUnusable, LiveStream, ffmpeg_version};
 
 /// An ended stream is served this long, so that every listener learns that it has ended.
 const RETAIN: Duration = Duration::from_secs(30);
+/// Between two counts of listeners.
+const COUNTED_EVERY: Duration = Duration::from_secs(5);
 /// Time between two looks for an FFmpeg that was not usable.
 const RECHECK: Duration = Duration::from_secs(5);
 
@@ -51,6 +54,7 @@ pub enum Msg {
     Finished(RoomId),
     StreamEnded(RoomId, Arc<LiveStream>),
     Forget(RoomId, Arc<LiveStream>),
+    CountListeners,
 }
 
 impl Message for Msg {
@@ -62,6 +66,7 @@ impl Message for Msg {
             Self::Finished(_) => "finished",
             Self::StreamEnded(..) => "stream_ended",
             Self::Forget(..) => "forget",
+            Self::CountListeners => "count_listeners",
         }
     }
 }
@@ -103,6 +108,21 @@ impl MixerSupervisor {
             heartbeat.status = status;
             changed
         });
+    }
+
+    /// The heartbeat tells other nodes how many listen to the rooms of this one.
+    fn count_listeners(&self, cx: &mut Cx<Self>) {
+        let now = Instant::now();
+        let audience = &self.shared.audience;
+        let counted = self.rooms.ids().into_iter().map(|room| (audience.everywhere(&room, now), room));
+        let counted = counted.filter(|(count, _)| *count > 0);
+        let listeners: BTreeMap<_, _> = counted.map(|(count, room)| (room, count)).collect();
+        self.pulse.send_if_modified(|heartbeat| {
+            let changed = heartbeat.listeners != listeners;
+            heartbeat.listeners = listeners;
+            changed
+        });
+        cx.run(tokio::time::sleep(COUNTED_EVERY), |()| Msg::CountListeners);
     }
 
     fn news(&mut self, cx: &mut Cx<Self>) {
@@ -170,6 +190,7 @@ impl Behaviour for MixerSupervisor {
             let _ = me.offer("news", Msg::News);
         }));
         self.check_ffmpeg(cx);
+        self.count_listeners(cx);
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
@@ -187,6 +208,7 @@ impl Behaviour for MixerSupervisor {
                 cx.run(tokio::time::sleep(RETAIN), move |()| Msg::Forget(room, stream));
             }
             Msg::Forget(room, stream) => self.shared.streams.forget(&room, &stream),
+            Msg::CountListeners => self.count_listeners(cx),
         }
     }
 

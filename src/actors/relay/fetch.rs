@@ -12,15 +12,17 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::auth::Secrets;
-use crate::domain::ids::RoomId;
+use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
-use crate::media::{ContentKeys, MediaFile, NonceHint, NotServed};
+use crate::media::{ContentKeys, MediaFile, NotServed};
 use crate::telemetry::Metrics;
 
 /// Header of a request to a mixer node.
 pub const TOKEN: &str = "x-stentor-relay";
 /// Header of a request for a playlist: the live it is wanted of, by the hint of its nonce.
 pub const LIVE: &str = "x-stentor-live";
+/// Header of a request for a playlist: how many listeners of the room the asking node has, as `{node} {count}`.
+pub const LISTENERS: &str = "x-stentor-listeners";
 /// Header of a playlist: the part that comes next, as `{msn}.{part}`.
 pub const NEXT: &str = "x-stentor-next";
 /// Header of the last playlist there will be.
@@ -47,6 +49,8 @@ pub struct Fetcher {
     metrics: Metrics,
 }
 
+type Header = (&'static str, String);
+
 struct Got {
     status: StatusCode,
     next: Option<Position>,
@@ -68,11 +72,27 @@ impl Fetcher {
         Self { secrets, arbiter, metrics }
     }
 
-    pub async fn playlist(self, room: RoomId, what: relay_room::Fetch) -> (Outcome, Option<Bytes>) {
+    /// `listeners`: whose, and how many.
+    pub fn playlist(
+        self,
+        room: RoomId,
+        what: relay_room::Fetch,
+        (me, listeners): (&ModuleId, usize),
+    ) -> impl Future<Output = (Outcome, Option<Bytes>)> + use<> {
+        let live = ContentKeys::new(&[], &room, &what.from.nonce).hint();
+        let headers = [(LIVE, live.to_string()), (LISTENERS, format!("{me} {listeners}"))];
+        self.ask_for_playlist(room, what, headers)
+    }
+
+    async fn ask_for_playlist(
+        self,
+        room: RoomId,
+        what: relay_room::Fetch,
+        headers: [Header; 2],
+    ) -> (Outcome, Option<Bytes>) {
         let query = what.at.map_or(String::new(), |(msn, part)| format!("?_HLS_msn={msn}&_HLS_part={part}"));
         let url = format!("{}/relay/rooms/{room}/index.m3u8{query}", what.from.url);
-        let live = ContentKeys::new(&[], &room, &what.from.nonce).hint();
-        let outcome = match self.get(&room, url, Some(live)).await {
+        let outcome = match self.get(&room, url, &headers).await {
             Err(why) => (Outcome::Failed(why), None),
             Ok(got) => match (got.status, got.next) {
                 (StatusCode::OK, Some(next)) => {
@@ -98,7 +118,7 @@ impl Fetcher {
         file: MediaFile,
     ) -> Result<Bytes, NotServed> {
         let url = format!("{}/relay/rooms/{room}/{file}", from.url);
-        let (told, answer) = match self.get(&room, url, None).await {
+        let (told, answer) = match self.get(&room, url, &[]).await {
             Ok(Got { status: StatusCode::OK, body, .. }) => ("ok", Ok(body)),
             Ok(Got { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => ("not_yet", Err(NotServed::NotYet)),
             Ok(Got { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => {
@@ -116,16 +136,15 @@ impl Fetcher {
 
     /// What the mixer at this URL has left of the room, if it can be had soon.
     pub async fn heritage(self: Fetcher, url: String, room: RoomId) -> Option<Bytes> {
-        let got = self.get(&room, format!("{url}/relay/rooms/{room}/{HERITAGE}"), None);
+        let got = self.get(&room, format!("{url}/relay/rooms/{room}/{HERITAGE}"), &[]);
         let got = tokio::time::timeout(HERITAGE_WITHIN, got).await.ok().and_then(Result::ok);
         let got = got.filter(|got| got.status == StatusCode::OK);
         self.metrics.relay_request("heritage", if got.is_some() { "ok" } else { "failed" });
         got.map(|got| got.body)
     }
 
-    async fn get(&self, room: &RoomId, url: String, live: Option<NonceHint>) -> Result<Got, String> {
-        let mut headers = vec![(TOKEN, self.secrets.relay_token(room))];
-        headers.extend(live.map(|live| (LIVE, live.to_string())));
+    async fn get(&self, room: &RoomId, url: String, headers: &[Header]) -> Result<Got, String> {
+        let headers = [&[(TOKEN, self.secrets.relay_token(room))], headers].concat();
         let (mut answer, answered) = oneshot::channel();
         self.arbiter.spawn_fn(move || {
             actix::spawn(async move {
@@ -141,14 +160,14 @@ impl Fetcher {
 }
 
 /// A connection that was kept may have been closed by the other side just now: then a new one tells.
-async fn twice(url: &str, headers: &[(&str, String)]) -> Result<Got, String> {
+async fn twice(url: &str, headers: &[Header]) -> Result<Got, String> {
     match request(url, headers).await {
         Ok(got) => Ok(got),
         Err(_) => request(url, headers).await,
     }
 }
 
-async fn request(url: &str, headers: &[(&str, String)]) -> Result<Got, String> {
+async fn request(url: &str, headers: &[Header]) -> Result<Got, String> {
     let client = CLIENT.with(awc::Client::clone);
     let asking = headers
         .iter()

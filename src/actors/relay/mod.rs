@@ -22,7 +22,8 @@ use super::context::Clock;
 use super::news::News;
 use crate::domain::ids::RoomId;
 use crate::media::{MediaFile, NotServed, PlaylistBody};
-pub use fetch::{ENDED, Fetcher, HERITAGE, LIVE, NEXT, TOKEN};
+use crate::rooms::audience::Audience;
+pub use fetch::{ENDED, Fetcher, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
 use held::{Held, Limits};
 
 /// A room nobody has asked for during this is followed no longer.
@@ -34,17 +35,25 @@ pub struct Relays {
     /// Tells the supervisor of rooms that are wanted.
     wanted: Mutex<Option<News>>,
     fetcher: Fetcher,
+    /// Of this node.
+    audience: Arc<Audience>,
     limits: Limits,
     clock: Clock,
 }
 
 impl Relays {
     /// `segment`, `window`: as the mixers are configured.
-    pub fn new(fetcher: Fetcher, (segment, window): (Duration, usize), clock: Clock) -> Self {
+    pub fn new(
+        fetcher: Fetcher,
+        audience: Arc<Audience>,
+        (segment, window): (Duration, usize),
+        clock: Clock,
+    ) -> Self {
         Self {
             rooms: RwLock::default(),
             wanted: Mutex::new(None),
             fetcher,
+            audience,
             limits: Limits::new(segment, window),
             clock,
         }

@@ -3,7 +3,7 @@
 //! Owns the one question to the mixer that is under way. Ends when nobody has listened for a while.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::{AbortHandle, Abortable};
@@ -136,7 +136,9 @@ impl RelayRoom {
     fn fetch(&mut self, what: Fetch, cx: &mut Cx<Self>) {
         let (handle, registration) = AbortHandle::new_pair();
         self.under_way = Some((what.clone(), handle));
-        let get = self.relays.fetcher.clone().playlist(self.room.clone(), what.clone());
+        let listeners = self.relays.audience.here(&self.room, Instant::now());
+        let listeners = (&self.context.me, listeners);
+        let get = self.relays.fetcher.clone().playlist(self.room.clone(), what.clone(), listeners);
         cx.run(Abortable::new(get, registration), |got| Msg::Fetched(what, got.ok()));
     }
 

@@ -74,7 +74,8 @@ pub(super) struct RoomBody {
     /// In the room now, on whichever gateway; absent while presence cannot tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     anchors: Option<usize>,
-    /// Who asked the answering node for the room's playlist within the last ten seconds.
+    /// Who asked any node for the room's playlist within the last ten seconds. On a node that does not mix the room the
+    /// figure is up to ten seconds older.
     listeners: usize,
 }
 
@@ -180,7 +181,7 @@ pub(super) struct ModulesAnswer {
 pub(super) struct StatsAnswer {
     success: bool,
     rooms: RoomStats,
-    /// Of the answering node, over all rooms.
+    /// Over all rooms.
     listeners: usize,
     januses: FleetStats,
     mixers: FleetStats,

@@ -21,9 +21,9 @@ use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 
 use crate::rooms::RoomService;
+use crate::rooms::audience::Listeners;
 
 use super::anchors::Anchors;
-use super::audience::Audience;
 use super::cors::{self, Origins};
 use super::error::{ApiError, Code, not_found};
 use super::extract::BodyLimit;
@@ -48,8 +48,7 @@ pub struct Api {
     pub tokens: Arc<dyn TokenIssuer>,
     /// `None` on a node that has no presence: then nobody is counted.
     pub anchors: Option<Arc<dyn Anchors>>,
-    /// Of this node.
-    pub audience: Arc<Audience>,
+    pub listeners: Listeners,
     pub origins: Origins,
     /// Base of the URLs given to listeners, without a slash at the end.
     pub hls_base: String,

@@ -1,6 +1,6 @@
 //! `/api/modules` and `/api/stats`: Januses and mixers, their marks, and totals.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::Responder;
 use actix_web::web::{Data, Json};
@@ -86,8 +86,7 @@ pub(super) async fn list(api: Data<Api>) -> impl Responder {
     )
 )]
 pub(super) async fn stats(api: Data<Api>) -> impl Responder {
-    let listeners = api.audience.total(Instant::now());
-    Json(StatsAnswer::of(&api.rooms.stats(), listeners))
+    Json(StatsAnswer::of(&api.rooms.stats(), api.listeners.total()))
 }
 
 fn checked_ttl(seconds: u64) -> Result<Duration, ApiError> {

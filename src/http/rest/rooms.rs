@@ -1,7 +1,5 @@
 //! `/api/rooms`: create, list, look at, start, stop, delete.
 
-use std::time::Instant;
-
 use actix_web::web::{Data, Json};
 use actix_web::{HttpResponse, Responder};
 
@@ -147,13 +145,12 @@ async fn shown(api: &Api, room: &Room) -> RoomBody {
 async fn all_shown(api: &Api, rooms: &[Room]) -> Vec<RoomBody> {
     let live: Vec<_> = rooms.iter().filter(|room| room.view.live.is_some()).map(|room| &room.id).collect();
     let anchors = anchors::counts(api.anchors.as_deref(), &live).await;
-    let asked_at = Instant::now();
     let crowd = |room: &Room| Crowd {
         anchors: match room.view.live {
             Some(_) => anchors.get(&room.id).copied(),
             None => api.anchors.as_ref().map(|_| 0),
         },
-        listeners: api.audience.of(&room.id, asked_at),
+        listeners: api.listeners.of(&room.id, &room.view),
     };
     rooms.iter().map(|room| RoomBody::of(room, &api.hls_base, crowd(room))).collect()
 }

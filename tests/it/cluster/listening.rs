@@ -1,5 +1,6 @@
 //! Listener nodes: rooms that are mixed elsewhere, fetched once, and followed wherever they go.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use stentor::domain::ids::RoomId;
@@ -51,14 +52,22 @@ impl House {
 async fn many_listeners_cost_the_mixer_as_much_as_one() {
     let house = House::start(1).await;
     let _speaker = house.speaker().await;
-    let target = house.target().await;
-    let mut listeners = Vec::new();
+    let (mut listeners, mut tokens) = (Vec::new(), BTreeSet::new());
     for n in 0..8 {
         let mode = if n == 0 { Mode::Segments } else { Mode::Parts };
+        let target = house.target().await;
         listeners.push(tuned_in(&target, mode, HZ).await);
+        tokens.insert(target.token);
     }
     let hearing = listeners.iter_mut().map(|listener| listener.hear(Duration::from_secs(6)));
-    for heard in futures::future::join_all(hearing).await {
+    let desk = &house.cluster.desk;
+    let counting = until("an API node that serves no listener counts them", async || {
+        let room = desk.get(&format!("/api/rooms/{ROOM}")).await.json()["room"]["listeners"].clone();
+        let all = desk.get("/api/stats").await.json()["listeners"].clone();
+        (room, all) == (tokens.len().into(), tokens.len().into())
+    });
+    let (heard, ()) = futures::join!(futures::future::join_all(hearing), counting);
+    for heard in heard {
         let heard = heard.unwrap();
         assert_eq!((&heard.gaps, &heard.violations), (&vec![], &vec![]));
         assert!((heard.strongest_hz().unwrap() - HZ).abs() <= 20.0);

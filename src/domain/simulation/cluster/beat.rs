@@ -47,6 +47,7 @@ impl World {
                     started_at: UnixMs(0),
                     incarnation,
                     version: String::new(),
+                    listeners: Default::default(),
                 };
                 let key = keys::module(kind, &id, ModulePart::Heartbeat);
                 let json = serde_json::to_vec(&heartbeat).unwrap();

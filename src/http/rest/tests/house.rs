@@ -12,7 +12,7 @@ use actix_web::{App, Error, test, web};
 use serde_json::{Value, json};
 
 use crate::domain::connection::Fence;
-use crate::domain::ids::{RoomId, UnixMs, UserId};
+use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::room::ExpiryLimits;
 use crate::http::anchors::Anchors;
@@ -20,6 +20,7 @@ use crate::http::cors::Origins;
 use crate::http::rest::{Api, ApiAuth, NotAuthorized, configure, openapi};
 use crate::http::tokens::{Issued, TokenIssuer};
 use crate::presence::{Member, MemberRole, MemberStatus};
+use crate::rooms::audience::Listeners;
 use crate::rooms::{FakeStore, RoomService};
 use crate::telemetry::Metrics;
 
@@ -57,7 +58,11 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         auth: Arc::new(OneKey(key)),
         tokens: Arc::new(PlainTokens),
         anchors: Some(Arc::new(AnnIsThere)),
-        audience: Arc::default(),
+        listeners: Listeners {
+            me: ModuleId::new("api").unwrap(),
+            audience: Arc::default(),
+            directory: store.directory(),
+        },
         origins: Origins::new(origins),
         hls_base: "https://live.example.org".into(),
         ws_url: "wss://live.example.org/ws".into(),

@@ -1,0 +1,273 @@
+//! How many people listen: who has asked this node for a room's playlist within the last seconds, and how many did so
+//! elsewhere.
+//!
+//! A player that plays reloads its playlist several times a second (by parts) or every target duration; one
+//! that was paused or closed stops. So whoever asked within [`WINDOW`] listens.
+//!
+//! On the way of every playlist, so it must cost next to nothing: rooms are spread over [`SHARDS`] locks, each
+//! held for one look into a hash map (a fraction of what the answer itself costs); what all rooms share is one
+//! counter, touched only when a listener comes or goes. Of a listener a keyed hash is kept, never the token or
+//! the address. The memory is bounded by [`MAX_LISTENERS`], whatever anybody invents as a token.
+//!
+//! Across nodes: a listener node tells a room's mixer how many it has with each playlist it fetches, the mixer's
+//! heartbeat says how many that makes, and so every node can tell ([`Listeners`]).
+//!
+//! Owns: these sightings. Never does: check a token.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Directory, RoomView};
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::keys::ModuleKind;
+
+/// Some reloads of the slowest player, a plain one whose target duration is a few seconds.
+pub const WINDOW: Duration = Duration::from_secs(10);
+/// About 8 MB; those beyond are not counted.
+pub const MAX_LISTENERS: usize = 1 << 18;
+const SHARDS: usize = 64;
+
+pub struct Audience {
+    shards: [Mutex<Shard>; SHARDS],
+    hashes: RandomState,
+    /// Sightings kept, in all shards.
+    kept: AtomicUsize,
+    began: Instant,
+}
+
+#[derive(Default)]
+struct Shard {
+    /// Per listener the ms since `began` at which they were last seen.
+    rooms: HashMap<RoomId, HashMap<u64, u64>>,
+    /// Per listener node how many it has, and when it said so.
+    elsewhere: HashMap<RoomId, HashMap<ModuleId, (usize, u64)>>,
+    swept: u64,
+}
+
+impl Audience {
+    pub fn new() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hashes: RandomState::new(),
+            kept: AtomicUsize::new(0),
+            began: Instant::now(),
+        }
+    }
+
+    /// `listener` is whatever tells one from another.
+    pub fn saw(&self, room: &RoomId, listener: impl Hash, now: Instant) {
+        let (listener, now) = (self.hashes.hash_one(listener), self.millis(now));
+        let mut shard = self.swept(room, now);
+        if let Some(seen) = shard.rooms.get_mut(room).and_then(|room| room.get_mut(&listener)) {
+            *seen = now.max(*seen);
+        } else if self.kept.fetch_add(1, Relaxed) < MAX_LISTENERS {
+            shard.rooms.entry(room.clone()).or_default().insert(listener, now);
+        } else {
+            self.kept.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// A listener node has so many of the room's.
+    pub fn told(&self, room: &RoomId, by: &ModuleId, count: usize, now: Instant) {
+        let now = self.millis(now);
+        self.swept(room, now).elsewhere.entry(room.clone()).or_default().insert(by.clone(), (count, now));
+    }
+
+    /// Those of one room who ask this node.
+    pub fn here(&self, room: &RoomId, now: Instant) -> usize {
+        let now = self.millis(now);
+        self.shard(room).here(room, now)
+    }
+
+    /// Those of a room that is mixed here, whichever node they ask.
+    pub fn everywhere(&self, room: &RoomId, now: Instant) -> usize {
+        let now = self.millis(now);
+        let shard = self.shard(room);
+        let told = shard.elsewhere.get(room).into_iter().flat_map(HashMap::values);
+        let elsewhere: usize = told.filter(|(_, at)| is_recent(*at, now)).map(|(count, _)| count).sum();
+        shard.here(room, now) + elsewhere
+    }
+
+    /// Those of all rooms who ask this node; somebody who listens to two counts twice.
+    pub fn total(&self, now: Instant) -> usize {
+        let now = self.millis(now);
+        for shard in &self.shards {
+            self.sweep(&mut lock(shard), now);
+        }
+        self.kept.load(Relaxed)
+    }
+
+    /// The room's shard, without what is long past.
+    fn swept(&self, room: &RoomId, now: u64) -> MutexGuard<'_, Shard> {
+        let mut shard = self.shard(room);
+        if now >= shard.swept + WINDOW.as_millis() as u64 {
+            self.sweep(&mut shard, now);
+        }
+        shard
+    }
+
+    fn sweep(&self, shard: &mut Shard, now: u64) {
+        shard.swept = now;
+        shard.rooms.retain(|_, listeners| {
+            let before = listeners.len();
+            listeners.retain(|_, seen| is_recent(*seen, now));
+            self.kept.fetch_sub(before - listeners.len(), Relaxed);
+            if listeners.len() < listeners.capacity() / 4 {
+                listeners.shrink_to_fit();
+            }
+            !listeners.is_empty()
+        });
+        shard.elsewhere.retain(|_, nodes| {
+            nodes.retain(|_, (_, at)| is_recent(*at, now));
+            !nodes.is_empty()
+        });
+    }
+
+    fn shard(&self, room: &RoomId) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[self.hashes.hash_one(room) as usize % SHARDS])
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_millis() as u64
+    }
+}
+
+impl Shard {
+    fn here(&self, room: &RoomId, now: u64) -> usize {
+        let listeners = self.rooms.get(room).into_iter().flat_map(HashMap::values);
+        listeners.filter(|seen| is_recent(**seen, now)).count()
+    }
+}
+
+/// How many listen to a room, as far as this node knows.
+#[derive(Clone)]
+pub struct Listeners {
+    pub me: ModuleId,
+    pub audience: Arc<Audience>,
+    pub directory: Arc<Directory>,
+}
+
+impl Listeners {
+    /// Exact and of this moment for a room that is mixed here; else as its mixer said last, some seconds ago, or what
+    /// this node has itself, if that is more.
+    pub fn of(&self, room: &RoomId, view: &RoomView) -> usize {
+        let now = Instant::now();
+        let Some(live) = &view.live else { return 0 };
+        if live.mixer_id == self.me {
+            return self.audience.everywhere(room, now);
+        }
+        let mixer = self.directory.module(ModuleKind::Mixer, &live.mixer_id);
+        let said = mixer.and_then(|mixer| mixer.heartbeat.as_ref()?.listeners.get(room).copied());
+        self.audience.here(room, now).max(said.unwrap_or_default())
+    }
+
+    /// Of all rooms; somebody who listens to two counts twice.
+    pub fn total(&self) -> usize {
+        self.directory.rooms().iter().map(|(room, view)| self.of(room, view)).sum()
+    }
+}
+
+impl Default for Audience {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn is_recent(seen: u64, now: u64) -> bool {
+    now.saturating_sub(seen) < WINDOW.as_millis() as u64
+}
+
+/// A sighting is complete in itself, so a panic elsewhere leaves nothing half done.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::keys::{ModulePart, RoomKey, RoomPart};
+    use crate::domain::view::ModuleView;
+
+    #[test]
+    fn a_listener_counts_once_and_while_it_asks() {
+        let (audience, start) = (Audience::new(), Instant::now());
+        let (tea, jam) = (room("tea-room"), room("jam-room"));
+        for second in 0..9 {
+            audience.saw(&tea, "ann", start + Duration::from_secs(second));
+        }
+        audience.saw(&tea, ("127.0.0.1", "player"), start);
+        audience.saw(&jam, "ann", start);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(
+            (audience.here(&tea, at(9)), audience.here(&jam, at(9)), audience.total(at(9))),
+            (2, 1, 3)
+        );
+        assert_eq!(
+            (audience.here(&tea, at(12)), audience.here(&jam, at(12)), audience.total(at(12))),
+            (1, 0, 1)
+        );
+        assert_eq!((audience.here(&tea, at(30)), audience.total(at(30))), (0, 0));
+        assert!(audience.shards.iter().all(|shard| lock(shard).rooms.is_empty()), "nothing is left");
+    }
+
+    #[test]
+    fn a_mixer_counts_what_listener_nodes_have_said_of_late() {
+        let (audience, start, tea) = (Audience::new(), Instant::now(), room("tea-room"));
+        let [one, two] = ["one", "two"].map(|id| ModuleId::new(id).unwrap());
+        audience.saw(&tea, "ann", start);
+        audience.told(&tea, &one, 5, start);
+        audience.told(&tea, &two, 7, start);
+        audience.told(&tea, &one, 4, start + Duration::from_secs(5));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(
+            (audience.everywhere(&tea, at(6)), audience.here(&tea, at(6)), audience.total(at(6))),
+            (12, 1, 1)
+        );
+        assert_eq!(audience.everywhere(&tea, at(12)), 4);
+        audience.total(at(16));
+        assert!(audience.shards.iter().all(|shard| lock(shard).elsewhere.is_empty()), "nothing is left");
+    }
+
+    #[test]
+    fn a_room_that_is_mixed_elsewhere_has_as_many_as_its_mixer_says_or_as_are_here() {
+        let (audience, directory) = (Arc::new(Audience::new()), Arc::new(Directory::default()));
+        let (tea, mixer) = (room("tea-room"), ModuleId::new("mixer").unwrap());
+        let mut view = ModuleView::default();
+        let beat = r#"{"status":"healthy","host":"h","url":"u","capacity":1,"startedAt":0,"incarnation":"i","version":"v",
+            "listeners":{"tea-room":2}}"#;
+        view.apply(ModulePart::Heartbeat, Some((beat.as_bytes(), 1))).unwrap();
+        directory.set_module(ModuleKind::Mixer, &mixer, view);
+        let mut live = RoomView::default();
+        let meta =
+            r#"{"status":"onair","mixerId":"mixer","janusId":"j","nonce":"n","createdAt":0,"epoch":1}"#;
+        live.apply(RoomKey::Part(RoomPart::LiveMeta), Some((meta.as_bytes(), 1))).unwrap();
+        let listeners = |me: &str| {
+            let me = ModuleId::new(me).unwrap();
+            Listeners { me, audience: audience.clone(), directory: directory.clone() }.of(&tea, &live)
+        };
+        assert_eq!(listeners("api"), 2);
+        ["ann", "bob", "eve"].iter().for_each(|name| audience.saw(&tea, name, Instant::now()));
+        assert_eq!(listeners("api"), 3);
+        audience.told(&tea, &ModuleId::new("ear").unwrap(), 4, Instant::now());
+        assert_eq!((listeners("mixer"), listeners("api")), (7, 3));
+    }
+
+    #[test]
+    fn invented_listeners_take_no_more_than_their_share_of_memory() {
+        let (audience, start) = (Audience::new(), Instant::now());
+        for n in 0..MAX_LISTENERS + 100 {
+            audience.saw(&room("demo"), n, start);
+        }
+        assert_eq!(audience.here(&room("demo"), start), MAX_LISTENERS);
+        let later = start + WINDOW * 2;
+        audience.saw(&room("demo"), "ann", later);
+        assert_eq!((audience.here(&room("demo"), later), audience.total(later)), (1, 1));
+    }
+
+    fn room(id: &str) -> RoomId {
+        RoomId::new(id).unwrap()
+    }
+}
