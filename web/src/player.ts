@@ -18,6 +18,8 @@ const LOOK_MS = 500;
 const STUCK_LOOK_MS = 100;
 /** Sound from here on that a playhead needs to move: Chromium asks for twice as much after every stall, up to 3 s. */
 const ENOUGH_SECONDS = 0.5;
+/** Sound that a playlist needs to hold for a start without a stall. */
+const ENOUGH_TO_START_SECONDS = 1;
 /** Looks that find the playhead where it was, although there is enough, before it is helped. */
 const STUCK_LOOKS = 3;
 /** The playlist this far ahead of the buffer, and nothing of it comes: hls.js has lost its thread. */
@@ -37,6 +39,7 @@ export class Player {
   private retry: number | undefined;
   private stoodAt = 0;
   private stoodFor = 0;
+  private lostFor = 0;
 
   constructor(
     private readonly audio: HTMLAudioElement,
@@ -100,6 +103,16 @@ export class Player {
     });
     hls.on(Events.FRAG_BUFFERED, () => {
       this.failures = 0;
+    });
+    let newest = Infinity;
+    hls.on(Events.LEVEL_LOADED, (_, { details }) => {
+      // A mixer that dies takes its window along. hls.js would wait at the end of it for what never comes.
+      const jumped = details.startSN > newest + 1;
+      newest = details.endSN;
+      if (!jumped) return;
+      // Given less, hls.js may load a part, stall, and stand still.
+      const missing = Math.max(0, ENOUGH_TO_START_SECONDS - details.totalduration);
+      window.setTimeout(() => this.hls === hls && this.startOver(), missing * 1000);
     });
     hls.on(Events.MANIFEST_PARSED, () => (this.wanted ? this.start() : this.enter('paused', 'Paused')));
     hls.loadSource(this.url);
@@ -198,18 +211,28 @@ export class Player {
     this.stoodFor = stands ? this.stoodFor + 1 : 0;
     this.stoodAt = audio.currentTime;
     const last = audio.buffered.length - 1;
-    if (!hls || this.stoodFor < STUCK_LOOKS || last < 0) return;
+    if (!hls || this.stoodFor < STUCK_LOOKS || last < 0) {
+      this.lostFor = 0;
+      return;
+    }
     const [start, end] = [audio.buffered.start(last), audio.buffered.end(last)];
+    // Counted from when there is something to fetch: while a room has no mixer, nothing is lost but time.
+    const unfetched = (hls.latestLevelDetails?.edge ?? 0) > end + UNFETCHED_SECONDS;
+    this.lostFor = unfetched ? this.lostFor + 1 : 0;
     const from = Math.max(start, audio.currentTime);
     if (end - from >= ENOUGH_SECONDS) {
       // A seek makes the browser content with little again, and passes what may lie between two ranges.
       audio.currentTime = Math.min(Math.max(from + 0.01, hls.liveSyncPosition ?? 0), end - ENOUGH_SECONDS / 2);
       this.stoodFor = 0;
-    } else if (this.stoodFor >= LOST_LOOKS && (hls.latestLevelDetails?.edge ?? 0) > end + UNFETCHED_SECONDS) {
-      this.record({ atMs: Math.round(performance.now()), detail: 'startedOver', fatal: false });
-      this.stoodFor = 0;
-      this.connect();
+    } else if (this.lostFor >= LOST_LOOKS) {
+      this.startOver();
     }
+  }
+
+  private startOver(): void {
+    this.record({ atMs: Math.round(performance.now()), detail: 'startedOver', fatal: false });
+    this.lostFor = 0;
+    this.connect();
   }
 
   private jumpToLive(): void {

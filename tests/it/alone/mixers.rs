@@ -34,10 +34,10 @@ async fn the_page_plays_on_when_the_room_loses_its_mixer_and_the_next_one() {
     let page = format!("{}/listen/{ROOM}#token={}", ear.hls, target.token);
     let losses = async {
         for _ in 0..2 {
+            tuned_in(&target, Mode::Parts, f64::from(HZ)).await;
             let from = newest(&target).await;
             // The page, with Chromium's start, needs less.
-            until("eight segments more", async || newest(&target).await >= from + 8).await;
-            tuned_in(&target, Mode::Parts, f64::from(HZ)).await;
+            until("eight seconds more", async || newest(&target).await >= from + 4).await;
             let owner = owner(&desk).await;
             mixers[owner].kill();
             until("another mixer has the room", async || {
