@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
@@ -50,6 +50,10 @@ pub struct Sides {
     pub anchors: Option<Arc<dyn Anchors>>,
     pub audience: Arc<Audience>,
 }
+
+/// Of a connection that nobody uses. Longer than those in front of us keep it (nginx: 60 s, our own relay: 15 s): a
+/// request that meets its end on the way looks to them like a node that is down.
+const KEEP_ALIVE: Duration = Duration::from_secs(65);
 
 /// Addresses taken before anything else starts, so that a taken port ends the start at once.
 pub struct Sockets {
@@ -165,6 +169,7 @@ impl Sockets {
                 .backlog(BACKLOG)
                 .disable_signals()
                 .client_request_timeout(header_timeout)
+                .keep_alive(KEEP_ALIVE)
                 .shutdown_timeout(1);
             let server = if mounted.is_ops_alone() { server.workers(1) } else { server };
             let server = if mounted.ws { server.on_connect(ws::keep_socket) } else { server };

@@ -38,8 +38,6 @@ const CONNECT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// A segment of ten seconds at 320 kbit/s has 400 kB.
 const MAX_BODY: usize = 8 << 20;
-/// Less than the five seconds for which a mixer node keeps a connection that nobody uses.
-const KEPT_IDLE: Duration = Duration::from_secs(3);
 
 /// Cheap to clone. Requests run on the arbiter, which the client is bound to.
 #[derive(Clone)]
@@ -61,7 +59,7 @@ struct Got {
 thread_local! {
     /// Blocking reloads of many rooms wait side by side: no bound on connections.
     static CLIENT: awc::Client = awc::Client::builder()
-        .connector(awc::Connector::new().limit(0).timeout(CONNECT).conn_keep_alive(KEPT_IDLE))
+        .connector(awc::Connector::new().limit(0).timeout(CONNECT))
         .timeout(TIMEOUT)
         .disable_redirects()
         .finish();

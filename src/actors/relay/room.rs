@@ -23,6 +23,9 @@ use crate::media::{ContentKeys, PlaylistBody};
 /// A mixer that does not answer is asked again this often: its successor is found by the watch, not by asking.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(1) };
 
+/// Between two counts of listeners.
+const COUNTED_EVERY: Duration = Duration::from_secs(2);
+
 pub struct RelayRoom {
     room: RoomId,
     context: Context,
@@ -34,6 +37,8 @@ pub struct RelayRoom {
     /// Where files are fetched from.
     pointed: Option<Upstream>,
     under_way: Option<(Fetch, AbortHandle)>,
+    /// Listeners of this node, and when they were counted.
+    counted: Option<(usize, Duration)>,
     reason: String,
     timer: Option<Timer>,
     idle: Option<Timer>,
@@ -76,6 +81,7 @@ impl RelayRoom {
             view: Arc::default(),
             pointed: None,
             under_way: None,
+            counted: None,
             reason: String::new(),
             timer: None,
             idle: None,
@@ -136,10 +142,19 @@ impl RelayRoom {
     fn fetch(&mut self, what: Fetch, cx: &mut Cx<Self>) {
         let (handle, registration) = AbortHandle::new_pair();
         self.under_way = Some((what.clone(), handle));
-        let listeners = self.relays.audience.here(&self.room, Instant::now());
-        let listeners = (&self.context.me, listeners);
-        let get = self.relays.fetcher.clone().playlist(self.room.clone(), what.clone(), listeners);
+        let listeners = self.listeners();
+        let get = self.relays.fetcher.clone();
+        let get = get.playlist(self.room.clone(), what.clone(), (&self.context.me, listeners));
         cx.run(Abortable::new(get, registration), |got| Msg::Fetched(what, got.ok()));
+    }
+
+    /// Those of this node. Counting them takes a look at each, so not with every playlist.
+    fn listeners(&mut self) -> usize {
+        let now = self.context.clock.now();
+        if self.counted.is_none_or(|(_, at)| now.saturating_sub(at) >= COUNTED_EVERY) {
+            self.counted = Some((self.relays.audience.here(&self.room, Instant::now()), now));
+        }
+        self.counted.map_or(0, |(count, _)| count)
     }
 
     fn fetched(&mut self, what: &Fetch, outcome: Outcome, body: Option<Bytes>) {
