@@ -13,7 +13,7 @@ use crate::actors::relay::Relays;
 use crate::auth::{self, Secrets, TokenError, Tokens};
 use crate::domain::handover::heard_from;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
-use crate::domain::model::UserRole;
+use crate::domain::model::{LiveMeta, UserRole};
 use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
 use crate::http::relay::RelaySource;
 use crate::http::tokens::{Issued, TokenIssuer};
@@ -147,8 +147,8 @@ impl NodeMedia {
         loop {
             let opening = self.streams.next_opening();
             let handed_over = self.directory.room(room).is_some_and(|view| {
-                heard_from(&view) == Some(&self.me)
-                    && view.live.as_ref().is_some_and(|live| live.handover.is_some())
+                let ours = |live: &LiveMeta| live.mixer_id == self.me && live.handover.is_some();
+                heard_from(&view) == Some(&self.me) && view.live.as_ref().is_some_and(|live| ours(live))
             });
             match self.streams.get(room) {
                 Some(stream) => match stream.file(file).await {

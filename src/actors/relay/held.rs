@@ -95,18 +95,18 @@ impl Held {
 
     /// However many ask, the mixer is asked once; the answer is kept as long as it could be asked for.
     pub async fn file(&self, room: &RoomId, file: &MediaFile, fetcher: &Fetcher, now: Duration) -> Answer {
-        let upstream = self.wait(|shown| {
-            Some(plausible(shown, file).transpose()?.map(|()| (shown.upstream.clone(), shown.before.clone())))
-        });
-        let (Some(upstream), before) = upstream.await? else { return Err(NotServed::Superseded) };
+        self.wait(|shown| plausible(shown, file).transpose()).await?;
         let request = {
             let mut files = self.files();
             files.retain(|_, (since, _)| now.saturating_sub(*since) < self.limits.keep);
             if files.len() >= MOST_FILES && !files.contains_key(file) {
                 return Err(NotServed::Gone);
             }
-            let fetch =
-                || from_either(fetcher.clone(), upstream, before, room.clone(), *file).boxed().shared();
+            let fetch = || {
+                let fetched = fetched(fetcher.clone(), self.shown.subscribe(), room.clone(), *file);
+                let within = tokio::time::timeout(self.limits.wait, fetched);
+                within.map(|got| got.unwrap_or(Err(NotServed::NotYet))).boxed().shared()
+            };
             files.entry(*file).or_insert_with(|| (now, fetch())).1.clone()
         };
         let answer = request.clone().await;
@@ -142,16 +142,25 @@ impl Held {
     }
 }
 
-async fn from_either(
+/// From whoever has the room; what was listed before a move, from the mixer before. One that hands the room over and
+/// does not make this file any more may have hinted at it: then its successor makes it.
+async fn fetched(
     fetcher: Fetcher,
-    upstream: Upstream,
-    before: Option<Upstream>,
+    mut shown: watch::Receiver<Arc<Shown>>,
     room: RoomId,
     file: MediaFile,
 ) -> Answer {
-    match (fetcher.clone().file(upstream, room.clone(), file).await, before) {
-        (Err(NotServed::Gone), Some(before)) => fetcher.file(before, room, file).await,
-        (answer, _) => answer,
+    loop {
+        let Shown { upstream, before, .. } = Shown::clone(&shown.borrow_and_update());
+        let Some(asked) = upstream else { return Err(NotServed::Superseded) };
+        match (fetcher.clone().file(asked.clone(), room.clone(), file).await, before) {
+            (Err(NotServed::Gone), Some(before)) => return fetcher.file(before, room, file).await,
+            (Err(NotServed::NotYet), _) => {}
+            (answer, _) => return answer,
+        }
+        if shown.wait_for(|shown| shown.upstream.as_ref() != Some(&asked)).await.is_err() {
+            return Err(NotServed::NotYet);
+        }
     }
 }
 
