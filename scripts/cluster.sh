@@ -183,7 +183,8 @@ http {
   }
 }
 CFG
-start nginx nginx -p "$folder" -c "$folder/nginx.conf" -g 'daemon off;'
+# One process: workers would outlive a master that is killed, and keep the port.
+start nginx nginx -p "$folder" -c "$folder/nginx.conf" -g 'daemon off; master_process off;'
 until_true 10 "nginx" curl -fs "$public/"
 
 curl -fs -H 'content-type: application/json' -d '{"roomId": "demo", "start": true}' "$public/api/rooms" >/dev/null
