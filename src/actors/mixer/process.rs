@@ -1,7 +1,7 @@
 //! Starting one FFmpeg and attending it to its end.
 //!
-//! Both happen on an arbiter of their own: a fork takes milliseconds, and the rooms on air have parts to make
-//! meanwhile. Only what FFmpeg writes is read where its room is.
+//! Both happen on an arbiter of their own: the thread that spawns waits for the child's exec, and the rooms on air have
+//! parts to make meanwhile. Only what FFmpeg writes is read where its room is.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
