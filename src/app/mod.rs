@@ -169,9 +169,7 @@ impl Node {
         let root = NodeSupervisor {
             relays: roles.hls.then(|| (relays.clone(), relaying)),
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
-            mixer: roles
-                .mixer
-                .then(|| (mixer(&context, &secrets, &streams, &audience, fetcher, arbiter()), arbiter())),
+            mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
             context: context.clone(),
@@ -279,7 +277,6 @@ fn mixer(
     streams: &Arc<Streams>,
     audience: &Arc<Audience>,
     fetcher: Fetcher,
-    processes: ArbiterHandle,
 ) -> MixerParts {
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
@@ -289,7 +286,6 @@ fn mixer(
         shared: MixerShared {
             ports: Arc::new(std::sync::Mutex::new(pool)),
             starts: Arc::new(tokio::sync::Semaphore::new(config.start_limit)),
-            processes,
             streams: streams.clone(),
             secrets: secrets.clone(),
             audience: audience.clone(),

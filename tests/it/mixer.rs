@@ -96,7 +96,6 @@ impl House {
         let shared = MixerShared {
             ports: Arc::new(std::sync::Mutex::new(PortPool::new(32_700, 32_766, 0.5))),
             starts: Arc::new(Semaphore::new(1)),
-            processes: actix::Arbiter::current(),
             audience: Arc::default(),
             streams: Arc::new(Streams::default()),
             fetcher: Fetcher::new(

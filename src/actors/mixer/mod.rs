@@ -17,7 +17,6 @@ pub mod supervisor;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix::ArbiterHandle;
 use tokio::sync::Semaphore;
 
 use super::relay::Fetcher;
@@ -36,8 +35,6 @@ pub struct MixerShared {
     pub ports: Arc<Mutex<PortPool>>,
     /// Bounds how many FFmpegs start at once: twenty together take ten times as long each.
     pub starts: Arc<Semaphore>,
-    /// Where FFmpegs are started and waited for. It lives as long as the node (see `process`).
-    pub processes: ArbiterHandle,
     pub streams: Arc<Streams>,
     pub secrets: Arc<Secrets>,
     pub audience: Arc<Audience>,

@@ -1,10 +1,6 @@
 //! Starting one FFmpeg and attending it to its end.
-//!
-//! Both happen on an arbiter of their own: the thread that spawns waits for the child's exec, and the rooms on air have
-//! parts to make meanwhile. Only what FFmpeg writes is read where its room is.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -16,19 +12,17 @@ use crate::actors::context::Context;
 use crate::domain::ids::{MediaAddr, RoomId};
 use crate::domain::mixer_room::Exit;
 use crate::domain::plan::Failure;
-use crate::media::{ExitReason, Ffmpeg, FfmpegCommand, FfmpegLog, FfmpegLogLines, FfmpegProcess, LogLevel};
+use crate::media::{
+    ExitReason, Ffmpeg, FfmpegCommand, FfmpegLog, FfmpegLogLines, FfmpegProcess, LogLevel, SpawnError,
+};
 
 /// Lines kept to tell why it ended.
 const LAST_LINES: usize = 16;
 
 /// A process that has just been started.
 pub struct Spawned {
-    pub pid: u32,
+    pub ffmpeg: Ffmpeg,
     pub rtp: MediaAddr,
-    pub stdout: ChildStdout,
-    /// Asks for its end, and carries the grace between TERM and KILL. Dropped: KILL at once.
-    pub kill: oneshot::Sender<Duration>,
-    pub ended: oneshot::Receiver<Ended>,
     /// Held while it starts, so that only so many start at once.
     pub permit: OwnedSemaphorePermit,
 }
@@ -41,15 +35,10 @@ pub struct Ended {
     pub status: String,
 }
 
-/// Waits for its turn and starts FFmpeg.
-pub async fn spawn(
-    room: RoomId,
-    context: Context,
-    shared: MixerShared,
-    rtp: MediaAddr,
-) -> Result<Spawned, Failure> {
-    let stopping = || Failure::Refused("the node is stopping".into());
-    let permit = shared.starts.clone().acquire_owned().await.map_err(|_| stopping())?;
+/// Waits for its turn and starts FFmpeg. The thread waits meanwhile for the child's exec, a third of a millisecond.
+pub async fn spawn(context: Context, shared: MixerShared, rtp: MediaAddr) -> Result<Spawned, Failure> {
+    let stopping = |_| Failure::Refused("the node is stopping".into());
+    let permit = shared.starts.clone().acquire_owned().await.map_err(stopping)?;
     let config = &context.config;
     let command = FfmpegCommand {
         binary: config.mixer.ffmpeg.clone(),
@@ -58,42 +47,13 @@ pub async fn spawn(
         bitrate: config.mixer.bitrate,
         payload_type: crate::janus::FORWARD_PAYLOAD_TYPE,
     };
-    let (kill, killed) = oneshot::channel();
-    let (tell_start, started) = oneshot::channel();
-    let (tell_end, ended) = oneshot::channel();
-    shared.processes.spawn_fn(move || {
-        let started = Ffmpeg::spawn(&command).map_err(|error| format!("{error}: {}", error.source));
-        let (told, attended) = match started.and_then(hand_over) {
-            Ok((pid, stdout, process, log)) => (Ok((pid, stdout)), Some((process, log))),
-            Err(why) => (Err(why), None),
-        };
-        // Without anybody to tell, there is nobody to keep `kill` either: the process ends at once.
-        let _ = tell_start.send(told);
-        if let Some((process, log)) = attended {
-            actix::spawn(async move {
-                let _ = tell_end.send(attend(room, process, log, killed).await);
-            });
-        }
-    });
-    let (pid, stdout) = started.await.map_err(|_| stopping())?.map_err(Failure::Refused)?;
-    let stdout = ChildStdout::from_std(stdout.into()).map_err(|error| Failure::Refused(error.to_string()))?;
-    Ok(Spawned { pid, rtp, stdout, kill, ended, permit })
-}
-
-/// Its output leaves the arbiter on which it was started.
-fn hand_over(ffmpeg: Ffmpeg) -> Result<(u32, OwnedFd, FfmpegProcess, FfmpegLogLines), String> {
-    let stdout = ffmpeg.stdout.into_owned_fd().map_err(|error| error.to_string())?;
-    Ok((ffmpeg.process.pid(), stdout, ffmpeg.process, ffmpeg.log))
-}
-
-/// How it ended, once it has.
-pub async fn end(pid: u32, ended: oneshot::Receiver<Ended>) -> Ended {
-    let unattended = |_| Ended { pid, exit: Exit::Other, status: "the node is stopping".into() };
-    ended.await.unwrap_or_else(unattended)
+    let refused = |error: SpawnError| Failure::Refused(format!("{error}: {}", error.source));
+    let ffmpeg = Ffmpeg::spawn(&command).map_err(refused)?;
+    Ok(Spawned { ffmpeg, rtp, permit })
 }
 
 /// Until the process has ended by itself or by `kill` (which carries the grace between TERM and KILL).
-async fn attend(
+pub async fn attend(
     room: RoomId,
     mut process: FfmpegProcess,
     log: FfmpegLogLines,

@@ -1,13 +1,14 @@
 //! One room on this mixer: the shell around [`domain::mixer_room`](crate::domain::mixer_room).
 //!
-//! Owns the FFmpeg process and the packager; ports and stream are kept in the room's [`Estate`]. A store write and
-//! a process effect may be under way side by side, one each; the bytes of FFmpeg flow past both.
+//! Owns FFmpeg and the packager; ports and stream are kept in the room's [`Estate`]. A store write and a process
+//! effect may be under way side by side, one each; the bytes of FFmpeg flow past both.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::estate::{Estate, OpenStream};
 use super::process::{self, Ended, Output, Spawned};
@@ -22,7 +23,7 @@ use crate::domain::mixer_room::{
 use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::view::RoomView;
-use crate::media::{ContentKeys, LiveStream, Packager, Progress, SequenceStart};
+use crate::media::{ContentKeys, Ffmpeg, LiveStream, Packager, Progress, SequenceStart};
 use crate::rooms::writes;
 use crate::telemetry::events::{Event, FfmpegExit, FfmpegExited, FfmpegStarted};
 
@@ -54,7 +55,7 @@ struct Reasons {
 
 pub enum Msg {
     News,
-    Spawned(Epoch, Result<Box<Spawned>, Failure>),
+    Spawned(Epoch, Result<Spawned, Failure>),
     /// What another mixer has left, if it could be had.
     Inherited(Nonce, SequenceState, Option<Bytes>),
     Output(Output),
@@ -183,8 +184,8 @@ impl FfmpegRoom {
             ProcessEffect::Spawn { epoch, rtp } => {
                 self.reasons.process = why;
                 self.process_busy = true;
-                let spawn = process::spawn(self.room.clone(), self.context.clone(), self.shared.clone(), rtp);
-                return cx.run(spawn, move |spawned| Msg::Spawned(epoch, spawned.map(Box::new)));
+                let spawn = process::spawn(self.context.clone(), self.shared.clone(), rtp);
+                return cx.run(spawn, move |spawned| Msg::Spawned(epoch, spawned));
             }
             ProcessEffect::Kill { gently } => self.kill(gently, &why),
             ProcessEffect::FreePort { .. } => {
@@ -310,20 +311,22 @@ impl FfmpegRoom {
         ProcessOutcome::Ended
     }
 
-    fn spawned(&mut self, epoch: Epoch, spawned: Result<Box<Spawned>, Failure>, cx: &mut Cx<Self>) {
+    fn spawned(&mut self, epoch: Epoch, spawned: Result<Spawned, Failure>, cx: &mut Cx<Self>) {
         self.process_busy = false;
         let now = self.context.clock.now();
         let outcome = match spawned {
-            Ok(spawned) => self.run(epoch, *spawned, now, cx),
+            Ok(spawned) => self.run(epoch, spawned, now, cx),
             Err(failure) => self.not_started(failure),
         };
         self.machine.process_done(outcome, "", now, dice());
     }
 
     fn run(&mut self, epoch: Epoch, spawned: Spawned, now: Duration, cx: &mut Cx<Self>) -> ProcessOutcome {
-        let Spawned { pid, rtp, stdout, kill, ended, permit } = spawned;
+        let Spawned { ffmpeg: Ffmpeg { stdout, log, process }, rtp, permit } = spawned;
+        let pid = process.pid();
         FfmpegStarted { room: &self.room, epoch, pid, port: rtp.port }.emit(&self.context.metrics);
-        cx.run(process::end(pid, ended), Msg::Exited);
+        let (kill, killed) = oneshot::channel();
+        cx.run(process::attend(self.room.clone(), process, log, killed), Msg::Exited);
         let start = Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) };
         self.running = Some(Running::new(pid, now, kill, stdout, start));
         if let Some((packager, _)) = &mut self.stream {
@@ -409,9 +412,8 @@ impl FfmpegRoom {
             (None, Exit::Starved) => FfmpegExit::Stalled,
             (None, Exit::Other) => FfmpegExit::Crashed,
         };
-        let ran = now.saturating_sub(running.started);
-        FfmpegExited { room: &self.room, pid: ended.pid, why, status: &ended.status, ran }
-            .emit(&self.context.metrics);
+        let (pid, ran) = (ended.pid, now.saturating_sub(running.started));
+        FfmpegExited { room: &self.room, pid, why, status: &ended.status, ran }.emit(&self.context.metrics);
         if ended.exit == Exit::BindFailed
             && let Some(lease) = self.estate.take_port()
         {
