@@ -39,7 +39,6 @@ pub enum Msg {
     Beat,
     /// The module's own state changed.
     Changed,
-    /// `published`: the key holds what the pulse said then.
     Beaten(Result<LeaseId, StoreError>),
     Revoked,
 }
@@ -75,13 +74,13 @@ impl HeartbeatActor {
             return;
         }
         self.busy = true;
-        let changed = self.pulse.has_changed().unwrap_or(false);
+        let untold = self.pulse.has_changed().unwrap_or(false) || !self.is_seen();
         let heartbeat = self.pulse.borrow_and_update().clone();
         let key = keys::module(self.kind, &self.context.me, ModulePart::Heartbeat);
         let ttl = self.context.config.rooms.heartbeat_ttl;
         let (store, lease) = (self.context.store.clone(), self.lease);
         let work = async move {
-            if let (Some(lease), false) = (lease, changed) {
+            if let (Some(lease), false) = (lease, untold) {
                 return store.keep_alive(lease).await.map(|()| lease);
             }
             let lease = match lease {
@@ -92,6 +91,13 @@ impl HeartbeatActor {
             store.txn(Txn::new().put_leased(key, json, lease)).await.map(|_| lease)
         };
         cx.run(work, Msg::Beaten);
+    }
+
+    /// Whether this node sees its own heartbeat in the store: somebody may have deleted the key under a living lease.
+    fn is_seen(&self) -> bool {
+        let view = self.context.directory.module(self.kind, &self.context.me);
+        let seen = view.as_ref().and_then(|view| view.heartbeat.as_ref());
+        seen.is_some_and(|seen| *seen.incarnation == *self.context.incarnation)
     }
 
     fn beaten(&mut self, outcome: Result<LeaseId, StoreError>, cx: &mut Cx<Self>) {
@@ -106,6 +112,8 @@ impl HeartbeatActor {
                 if self.pulse.has_changed().unwrap_or(false) { Duration::ZERO } else { ttl / 3 }
             }
             Err(error) => {
+                // Whatever was to be told may not have been.
+                self.pulse.mark_changed();
                 if self.attempt == 0 {
                     tracing::warn!(module = self.kind.as_str(), %error, "heartbeat failed, trying again");
                 }
@@ -184,3 +192,7 @@ impl Behaviour for HeartbeatActor {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "heartbeat_tests.rs"]
+mod tests;

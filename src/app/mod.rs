@@ -1,7 +1,8 @@
 //! The composition root: the only place that names concrete backends. Start, readiness, ordered shutdown.
 //!
-//! Start: secrets and identity, store, actors, HTTP servers. Stop, backwards: not ready any more, actors (rooms,
-//! mixers, Januses, each saying goodbye), servers, store. Owns: that order. Never does: anything else.
+//! Start: secrets and identity, store, actors, HTTP servers. Stop: not ready any more, rooms given away, servers that only
+//! answer, actors (rooms, mixers, Januses, each saying goodbye), what is left of the servers. Owns: that order. Never
+//! does: anything else.
 
 mod backends;
 mod drain;
@@ -240,6 +241,8 @@ impl Node {
 
     /// Gives the rooms to other nodes, if there are any, within the configured deadline.
     async fn drain(&self) -> Drained {
+        // Whoever asks before sending somebody here is to send nobody more.
+        self.readiness.stopping();
         drain::drain(&self.context, &self.service).await
     }
 

@@ -26,8 +26,8 @@ pub struct Readiness {
 
 impl Readiness {
     pub fn new(context: Context, door: Arc<Door>) -> Self {
-        let (stopping, api, hls) = Default::default();
-        Self { context, door, stopping, api, hls }
+        let off = AtomicBool::default;
+        Self { context, door, stopping: off(), api: off(), hls: off() }
     }
 
     /// Not ready from now on, for good.
@@ -37,11 +37,11 @@ impl Readiness {
 
     /// Whether the server with these sides serves.
     pub fn serving(&self, mounted: Mounted, serves: bool) {
-        for (side, _) in [(&self.api, mounted.api), (&self.hls, mounted.hls || mounted.relay)]
-            .iter()
-            .filter(|(_, has)| *has)
-        {
-            side.store(serves, Relaxed);
+        if mounted.api {
+            self.api.store(serves, Relaxed);
+        }
+        if mounted.hls || mounted.relay {
+            self.hls.store(serves, Relaxed);
         }
     }
 
@@ -94,7 +94,14 @@ impl Readiness {
         if !self.context.directory.is_listed() {
             return Err("has not been listed yet".into());
         }
-        if self.context.store_up.load(Relaxed) { Ok(()) } else { Err("does not answer".into()) }
+        // Who only listens needs nothing new of it: a front that took all listener nodes out for it would make an outage of
+        // the store one of every room.
+        let roles = self.context.config.node.roles;
+        let listens_only = roles.hls && !(roles.rooms || roles.janus || roles.mixer || roles.gateway);
+        if listens_only || self.context.store_up.load(Relaxed) {
+            return Ok(());
+        }
+        Err("does not answer".into())
     }
 
     fn module(&self, kind: ModuleKind) -> Result<(), String> {

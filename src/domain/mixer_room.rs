@@ -281,16 +281,17 @@ impl MixerRoom {
     pub fn exited(&mut self, exit: Exit, why: &str, now: Duration, dice: f64) {
         let ended = std::mem::replace(&mut self.process, Process::Idle);
         let backoff = self.policy.backoff;
+        if exit == Exit::BindFailed {
+            // Somebody else holds the pair, whatever else the process ended for.
+            self.port = None;
+        }
         match ended {
             Process::Idle => {}
             // Starvation is the source's fault: it backs off, but is no crash.
             Process::Ending { why: why @ (STARVED | GARBLED) } => self.retry.failed(why, now, &backoff, dice),
             Process::Running(_) if exit == Exit::Starved => self.retry.failed(why, now, &backoff, dice),
             Process::Ending { .. } => {}
-            Process::Running(_) if exit == Exit::BindFailed => {
-                self.port = None;
-                self.retry.failed(why, now, &backoff, dice);
-            }
+            Process::Running(_) if exit == Exit::BindFailed => self.retry.failed(why, now, &backoff, dice),
             Process::Running(r) => self.crashed(r.epoch, r.last_fragment.is_some(), why, now, dice),
         }
     }

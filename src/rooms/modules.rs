@@ -95,9 +95,7 @@ impl RoomService {
         label: MarkLabel,
         ttl: Option<Duration>,
     ) -> Result<(), RoomError> {
-        if self.store.list(&format!("{}{id}/", kind.prefix())).await?.entries.is_empty() {
-            return Err(RoomError::ModuleNotFound);
-        }
+        self.known(kind, id).await?;
         let key = keys::module(kind, id, ModulePart::Mark);
         let revision = match ttl {
             None => self.store.put(&key, txn::json(&Mark { label, lease: None })).await?,
@@ -118,13 +116,16 @@ impl RoomService {
 
     /// Takes the mark away, if there is one: the module is `ready` again.
     pub async fn clear_mark(&self, kind: ModuleKind, id: &ModuleId) -> Result<(), RoomError> {
-        let key = keys::module(kind, id, ModulePart::Mark);
-        if self.store.get(&key).await?.is_none() {
-            return Ok(());
-        }
-        let revision = self.store.delete(&key).await?;
+        self.known(kind, id).await?;
+        let revision = self.store.delete(&keys::module(kind, id, ModulePart::Mark)).await?;
         self.directory.seen(Scope::Modules(kind), revision, READ_YOUR_WRITES).await;
         Ok(())
+    }
+
+    /// A module has a heartbeat, or a mark that outlived it.
+    async fn known(&self, kind: ModuleKind, id: &ModuleId) -> Result<(), RoomError> {
+        let listed = self.store.list(&format!("{}{id}/", kind.prefix())).await?;
+        if listed.entries.is_empty() { Err(RoomError::ModuleNotFound) } else { Ok(()) }
     }
 }
 

@@ -97,6 +97,7 @@ async fn marks_are_honoured_and_fall_away() {
         rooms.set_mark(ModuleKind::Janus, &nobody, MarkLabel::Ready, None).await,
         Err(RoomError::ModuleNotFound)
     ));
+    assert!(matches!(rooms.clear_mark(ModuleKind::Janus, &nobody).await, Err(RoomError::ModuleNotFound)));
 }
 
 #[actix::test]

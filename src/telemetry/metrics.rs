@@ -20,6 +20,16 @@ const SECONDS: [f64; 14] =
 #[derive(Clone)]
 pub struct Metrics(Arc<Families>);
 
+/// Something that is counted as alive; dropped, it is so no more.
+#[must_use]
+pub struct Alive(IntGauge);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 struct Families {
     registry: Registry,
     events: IntCounterVec,
@@ -213,12 +223,16 @@ impl Metrics {
 
     pub fn ffmpeg_started(&self) {
         self.0.ffmpeg_starts.inc();
+    }
+
+    /// An FFmpeg is alive as long as what is returned, also if whoever attends it panics.
+    pub fn ffmpeg_alive(&self) -> Alive {
         self.0.ffmpeg_running.inc();
+        Alive(self.0.ffmpeg_running.clone())
     }
 
     pub fn ffmpeg_exited(&self, reason: &'static str) {
         self.0.ffmpeg_exits.with_label_values(&[reason]).inc();
-        self.0.ffmpeg_running.dec();
     }
 
     pub fn media_fragment(&self) {
@@ -402,6 +416,8 @@ mod tests {
         metrics.ffmpeg_started();
         metrics.ffmpeg_started();
         metrics.ffmpeg_exited("crash");
+        drop(metrics.ffmpeg_alive());
+        std::mem::forget(metrics.ffmpeg_alive());
         metrics.media_fragment();
         metrics.late_part();
         metrics.janus_request("create", "ok", took);

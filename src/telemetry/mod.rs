@@ -8,4 +8,4 @@ pub mod logging;
 pub mod metrics;
 
 pub use events::Event;
-pub use metrics::Metrics;
+pub use metrics::{Alive, Metrics};

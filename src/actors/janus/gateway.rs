@@ -308,7 +308,7 @@ impl JanusGateway {
             }
             self.beat(Health::Unhealthy);
         }
-        if self.attempt == PATIENCE {
+        if self.attempt.is_multiple_of(PATIENCE) {
             self.link.complain();
         }
         self.reason = Some(why);
@@ -368,6 +368,8 @@ impl Behaviour for JanusGateway {
                 self.canary_said(&room, number, there, cx);
             }
             Msg::UrlChanged => {
+                // Another Janus: what the one before did not answer is not held against it.
+                self.attempt = 0;
                 self.listen_for_url(cx);
                 self.connect(cx);
             }

@@ -67,9 +67,9 @@ impl GatewayLink {
         self.url.send_replace(url);
     }
 
-    /// The Janus does not answer: whoever runs it should replace it.
+    /// The Janus does not answer: whoever runs it should replace it. While nobody runs one it concerns nobody.
     fn complain(&self) {
-        self.complaints.notify_one();
+        self.complaints.notify_waiters();
     }
 
     async fn complaint(&self) {

@@ -17,15 +17,13 @@ use super::{MixerShared, PortLease, packaging};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
 use crate::domain::ids::{Epoch, Nonce, RoomId};
-use crate::domain::mixer_room::{
-    Exit, LeftStream, MixerRoom, ProcessEffect, ProcessOutcome, STARVED, StoreEffect,
-};
+use crate::domain::mixer_room::{Exit, LeftStream, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
 use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
 use crate::domain::view::RoomView;
 use crate::media::{ContentKeys, Ffmpeg, LiveStream, Packager, Progress, SequenceStart};
 use crate::rooms::writes;
-use crate::telemetry::events::{Event, FfmpegExit, FfmpegExited, FfmpegStarted};
+use crate::telemetry::events::{Event, FfmpegExited, FfmpegStarted};
 
 pub struct FfmpegRoom {
     room: RoomId,
@@ -327,8 +325,9 @@ impl FfmpegRoom {
         FfmpegStarted { room: &self.room, epoch, pid, port: rtp.port }.emit(&self.context.metrics);
         let (kill, killed) = oneshot::channel();
         cx.run(process::attend(self.room.clone(), process, log, killed), Msg::Exited);
-        let start = Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) };
-        self.running = Some(Running::new(pid, now, kill, stdout, start));
+        let starting = Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) };
+        let alive = self.context.metrics.ffmpeg_alive();
+        self.running = Some(Running::new(pid, now, kill, stdout, starting, alive));
         if let Some((packager, _)) = &mut self.stream {
             packager.begin_incarnation();
             self.read_on(cx);
@@ -405,13 +404,7 @@ impl FfmpegRoom {
     fn exited(&mut self, ended: Ended) {
         let now = self.context.clock.now();
         let Some(running) = self.running.take() else { return };
-        let why = match (&running.why_killed, ended.exit) {
-            (Some(why), _) if why == STARVED => FfmpegExit::Stalled,
-            (Some(_), _) => FfmpegExit::Stopped,
-            (None, Exit::BindFailed) => FfmpegExit::BindFailed,
-            (None, Exit::Starved) => FfmpegExit::Stalled,
-            (None, Exit::Other) => FfmpegExit::Crashed,
-        };
+        let why = running.why_ended(ended.exit);
         let (pid, ran) = (ended.pid, now.saturating_sub(running.started));
         FfmpegExited { room: &self.room, pid, why, status: &ended.status, ran }.emit(&self.context.metrics);
         if ended.exit == Exit::BindFailed

@@ -6,7 +6,10 @@ use tokio::process::ChildStdout;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::actors::kernel::Timer;
+use crate::domain::mixer_room::{Exit, STARVED};
 use crate::media::Prelude;
+use crate::telemetry::Alive;
+use crate::telemetry::events::FfmpegExit;
 
 /// A start ends with the first fragment. Without RTP there is none, and the starts of others must not wait for
 /// a Janus that keeps this room waiting: then it ends after this long.
@@ -22,6 +25,7 @@ pub struct Running {
     /// Not read before there is a stream to put it into, or somebody to take the room over from.
     pub stdout: Option<ChildStdout>,
     pub prelude: Prelude,
+    _alive: Alive,
 }
 
 /// Keeps its place among those that start at once.
@@ -38,6 +42,7 @@ impl Running {
         kill: oneshot::Sender<Duration>,
         stdout: ChildStdout,
         starting: Starting,
+        alive: Alive,
     ) -> Self {
         Self {
             pid,
@@ -48,6 +53,18 @@ impl Running {
             last_fragment: None,
             stdout: Some(stdout),
             prelude: Prelude::default(),
+            _alive: alive,
+        }
+    }
+
+    /// For the log and the metrics.
+    pub fn why_ended(&self, exit: Exit) -> FfmpegExit {
+        match (&self.why_killed, exit) {
+            (Some(why), _) if why == STARVED => FfmpegExit::Stalled,
+            (Some(_), _) => FfmpegExit::Stopped,
+            (None, Exit::BindFailed) => FfmpegExit::BindFailed,
+            (None, Exit::Starved) => FfmpegExit::Stalled,
+            (None, Exit::Other) => FfmpegExit::Crashed,
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Keeps house: every `rooms.housekeeping_interval`, and when a module comes or goes.
+//! Keeps house: every `rooms.housekeeping_interval`, and when something changes about a module.
 //!
 //! The rules are [`domain::housekeeping`](crate::domain::housekeeping)'s. Runs on the leader only; and since each
 //! action is a compare-and-swap, two at once would do it once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -15,6 +16,8 @@ use crate::domain::ids::UnixMs;
 use crate::domain::room::ExpiryLimits;
 use crate::rooms::{Removal, RoomError, RoomService};
 
+/// Between two rounds at least: modules say something new several times a second in a large cluster.
+const BETWEEN: Duration = Duration::from_secs(1);
 /// Shown of what was done, and of what is odd.
 const SHOWN: usize = 20;
 
@@ -24,6 +27,9 @@ pub struct Housekeeper {
     housekeeping: Housekeeping,
     due: VecDeque<Due>,
     rounds: u64,
+    last_round: Duration,
+    /// A module changed during the round.
+    again: bool,
     done: VecDeque<Done>,
     last_error: Option<String>,
     timer: Option<Timer>,
@@ -61,6 +67,8 @@ impl Housekeeper {
             service,
             due: VecDeque::new(),
             rounds: 0,
+            last_round: Duration::ZERO,
+            again: false,
             done: VecDeque::new(),
             last_error: None,
             timer: None,
@@ -69,6 +77,8 @@ impl Housekeeper {
 
     fn round(&mut self, cx: &mut Cx<Self>) {
         self.rounds += 1;
+        self.last_round = self.context.clock.now();
+        self.again = false;
         self.last_error = None;
         let directory = &self.context.directory;
         // Before the first list everything would look as if it were left behind.
@@ -84,11 +94,7 @@ impl Housekeeper {
 
     /// One at a time: the store has better things to do.
     fn next(&mut self, cx: &mut Cx<Self>) {
-        let Some(due) = self.due.pop_front() else {
-            let interval = self.context.config.rooms.housekeeping_interval;
-            self.timer = Some(cx.after(interval, Msg::Round));
-            return;
-        };
+        let Some(due) = self.due.pop_front() else { return self.rest(cx) };
         self.timer = None;
         let (service, context) = (self.service.clone(), self.context.clone());
         let act = async move {
@@ -96,6 +102,12 @@ impl Housekeeper {
             (due, outcome)
         };
         cx.run(act, |(due, outcome)| Msg::Acted(due, outcome));
+    }
+
+    fn rest(&mut self, cx: &mut Cx<Self>) {
+        let interval = self.context.config.rooms.housekeeping_interval;
+        let next = self.last_round + if self.again { BETWEEN } else { interval };
+        self.timer = Some(cx.after(next.saturating_sub(self.context.clock.now()), Msg::Round));
     }
 
     fn acted(&mut self, due: Due, outcome: Result<bool, RoomError>) {
@@ -147,9 +159,10 @@ impl Behaviour for Housekeeper {
             Msg::Round => self.round(cx),
             Msg::ModulesChanged => {
                 self.listen(cx);
+                self.again = true;
                 // A round that is under way has a timer only when it is over.
                 if self.timer.is_some() {
-                    self.round(cx);
+                    self.rest(cx);
                 }
             }
             Msg::Acted(due, outcome) => {

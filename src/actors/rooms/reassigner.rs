@@ -18,13 +18,15 @@ use crate::actors::news::News;
 use crate::domain::ids::{Epoch, UnixMs};
 use crate::domain::keys::ModuleKind;
 use crate::domain::leadership::Steady;
+use crate::domain::plan::Retry;
 use crate::domain::reassign::{Drained, Patience, Reassigner as Rules, Reassignment, Verdict};
+use crate::domain::restart::Backoff;
 use crate::rooms::{Fence, RoomError, RoomService};
 
 /// Moves written at once: the store commits together what waits together.
 const AT_ONCE: usize = 16;
-/// After a move that was not made: what it was judged from is out of date, and news of it on their way.
-const PAUSE: Duration = Duration::from_millis(100);
+/// After moves none of which was made.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
 /// Shown of what was moved, and of what waits.
 const SHOWN: usize = 20;
 
@@ -36,7 +38,8 @@ pub struct Reassigner {
     rules: Rules,
     news: Option<News>,
     busy: bool,
-    pause_until: Option<Duration>,
+    /// After a move that was not made: what it was judged from is out of date, and news of it on their way.
+    retry: Retry,
     waits: Vec<String>,
     moved: u64,
     recent: VecDeque<(UnixMs, Reassignment)>,
@@ -81,7 +84,7 @@ impl Reassigner {
             rules,
             news: None,
             busy: false,
-            pause_until: None,
+            retry: Retry::default(),
             waits: Vec::new(),
             moved: 0,
             recent: VecDeque::new(),
@@ -95,7 +98,7 @@ impl Reassigner {
         if self.busy || !self.context.directory.is_listed() {
             return;
         }
-        if let Some(until) = self.pause_until.filter(|until| now < *until) {
+        if let Some(until) = self.retry.due().filter(|until| now < *until) {
             self.timer = Some(cx.after(until - now, Msg::Look));
             return;
         }
@@ -123,23 +126,30 @@ impl Reassigner {
     fn moved(&mut self, outcomes: Vec<(Reassignment, Result<Option<Epoch>, RoomError>)>) {
         self.busy = false;
         self.last_error = None;
-        let now = self.context.clock.now();
+        let mut failed = None;
         for (order, outcome) in outcomes {
             match outcome {
                 Ok(Some(_)) => {
+                    self.retry.succeeded();
                     self.moved += 1;
                     self.recent.truncate(SHOWN - 1);
                     self.recent.push_front((self.context.clock.wall(), order));
-                    continue;
                 }
-                Ok(None) => {}
+                Ok(None) => failed = Some(format!("{}: the store changed meanwhile", order.room)),
                 Err(error) => {
                     tracing::warn!(room = %order.room, %error, "a room could not be moved, trying again");
                     self.last_error = Some(format!("{}: {error}", order.room));
+                    failed = self.last_error.clone();
                 }
             }
-            self.pause_until = Some(now + PAUSE);
         }
+        if let Some(why) = failed {
+            self.pause(why);
+        }
+    }
+
+    fn pause(&mut self, why: String) {
+        self.retry.failed(why, self.context.clock.now(), &BACKOFF, dice());
     }
 
     fn listen(&self, cx: &mut Cx<Self>) {
@@ -194,7 +204,10 @@ impl Behaviour for Reassigner {
             Msg::Marked(outcome) => {
                 self.busy = false;
                 self.last_error = outcome.err().map(|error| error.to_string());
-                self.pause_until = Some(self.context.clock.now() + PAUSE);
+                match self.last_error.clone() {
+                    Some(why) => self.pause(why),
+                    None => self.retry.succeeded(),
+                }
             }
         }
         self.step(cx);

@@ -85,6 +85,7 @@ impl Room {
     }
 
     fn rest(&mut self) {
+        self.retry.succeeded();
         self.reason = self.waits_for();
         if self.view.live.is_none() {
             // A parent that is gone takes its children along anyway.
@@ -106,15 +107,16 @@ impl Room {
 
     fn removed(&mut self, outcome: Result<Removal, RoomError>) {
         self.busy = false;
-        match outcome {
-            Ok(_) => self.retry.succeeded(),
+        let why = match outcome {
+            // The store may be further than what this node has seen of it: asking again at once would not change that.
+            Ok(_) => "waits to see the room gone".to_owned(),
             Err(error) => {
                 tracing::warn!(room = %self.room, %error, "a room could not be removed yet, trying again");
-                let (now, backoff) = (self.context.clock.now(), self.context.backoff());
-                self.retry.failed(error.to_string(), now, &backoff, dice());
-                self.reason = Some(error.to_string());
+                error.to_string()
             }
-        }
+        };
+        self.retry.failed(why.as_str(), self.context.clock.now(), &self.context.backoff(), dice());
+        self.reason = Some(why);
     }
 
     fn waits_for(&self) -> Option<String> {

@@ -51,7 +51,7 @@ pub(super) async fn set_mark(
         (status = 400, body = ErrorBody, description = "invalid_module_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed"),
-        (status = 404, body = ErrorBody, description = "not_found"),
+        (status = 404, body = ErrorBody, description = "not_found, module_not_found"),
         (status = 500, body = ErrorBody, description = "internal"),
         (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
     )

@@ -1,0 +1,85 @@
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::*;
+use crate::actors::context::Clock;
+use crate::actors::kernel::{ActorSystem, RootOptions, SystemHandle};
+use crate::config;
+use crate::domain::ids::{ModuleId, UnixMs};
+use crate::rooms::{FakeStore, Fault};
+use crate::telemetry::Metrics;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Keep-alives every few milliseconds.
+const TTL: Duration = Duration::from_millis(30);
+
+struct House {
+    store: Arc<FakeStore>,
+    pulse: watch::Sender<Heartbeat>,
+    _system: SystemHandle<Msg>,
+}
+
+impl House {
+    async fn new() -> Self {
+        let store = FakeStore::new();
+        let mut config = config::defaults();
+        config.rooms.heartbeat_ttl = TTL;
+        let context = Context {
+            me: ModuleId::new("one").unwrap(),
+            incarnation: "i".into(),
+            config: Arc::new(config),
+            store: store.clone(),
+            directory: store.directory(),
+            subscribers: Default::default(),
+            store_up: Default::default(),
+            clock: Clock::start(),
+            metrics: Metrics::new(SystemTime::now()),
+        };
+        let pulse = watch::Sender::new(Heartbeat {
+            status: Health::Healthy,
+            host: "h".into(),
+            url: "u".into(),
+            capacity: 1,
+            started_at: UnixMs(1),
+            incarnation: "i".into(),
+            version: "0".into(),
+            listeners: Default::default(),
+        });
+        let listener = pulse.subscribe();
+        let heartbeat = move || HeartbeatActor::new(ModuleKind::Janus, context.clone(), listener.clone());
+        let house = Self { store, pulse, _system: ActorSystem::start(heartbeat, RootOptions::default()) };
+        house.until_told(Health::Healthy).await;
+        house
+    }
+
+    async fn until_told(&self, status: Health) {
+        let deadline = Instant::now() + DEADLINE;
+        let me = ModuleId::new("one").unwrap();
+        let told = || {
+            let view = self.store.directory().module(ModuleKind::Janus, &me)?;
+            Some(view.heartbeat.as_ref()?.status)
+        };
+        while told() != Some(status) {
+            assert!(Instant::now() < deadline, "the store never says {status:?}");
+            // Sleep: the pause of a poll.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+#[actix::test]
+async fn what_could_not_be_told_is_told_with_a_later_beat() {
+    for fault in [Fault::Unavailable, Fault::AnswerLost] {
+        let house = House::new().await;
+        house.store.fail_next(fault);
+        house.pulse.send_modify(|heartbeat| heartbeat.status = Health::Unhealthy);
+        house.until_told(Health::Unhealthy).await;
+    }
+}
+
+#[actix::test]
+async fn a_key_deleted_under_its_lease_is_put_again() {
+    let house = House::new().await;
+    house.store.delete_now("/januses/one/heartbeat");
+    house.until_told(Health::Healthy).await;
+}
