@@ -41,8 +41,12 @@ impl Estate {
         self.left().port.as_ref().map(|(lease, epoch)| (lease.rtp, *epoch))
     }
 
-    pub fn keep_stream(&self, stream: Option<OpenStream>) {
-        self.left().stream = stream;
+    pub fn keep_stream(&self, stream: OpenStream) {
+        self.left().stream = Some(stream);
+    }
+
+    pub fn take_stream(&self) -> Option<OpenStream> {
+        self.left().stream.take()
     }
 
     pub fn stream(&self) -> Option<OpenStream> {

@@ -259,7 +259,7 @@ impl FfmpegRoom {
         }
         self.shared.streams.open(self.room.clone(), nonce.clone(), stream.clone());
         let open = OpenStream { nonce: nonce.clone(), stream: stream.clone(), ceiling };
-        self.estate.keep_stream(Some(open));
+        self.estate.keep_stream(open);
         self.stream = Some((packager, stream));
         self.read_on(cx);
         ProcessOutcome::Opened { nonce }
@@ -288,7 +288,7 @@ impl FfmpegRoom {
                 self.stream = Some((packager, open.stream));
             }
             // Listeners of what cannot go on are told to look for its successor, when the packager goes.
-            _ => self.estate.keep_stream(None),
+            _ => self.let_go(),
         }
     }
 
@@ -298,15 +298,20 @@ impl FfmpegRoom {
 
     /// A packager dropped without an end sends its readers to where the stream goes on.
     fn end_stream(&mut self, over: bool) -> ProcessOutcome {
-        self.estate.keep_stream(None);
-        if let Some((mut packager, stream)) = self.stream.take() {
+        if let Some((mut packager, _)) = self.stream.take() {
             match over {
                 true => packager.finish(),
                 false => packager.begin_incarnation(),
             }
-            let _ = self.parent.tell(super::supervisor::Msg::StreamEnded(self.room.clone(), stream));
         }
+        self.let_go();
         ProcessOutcome::Ended
+    }
+
+    fn let_go(&self) {
+        if let Some(open) = self.estate.take_stream() {
+            self.shared.streams.ended(&self.room, &open.stream);
+        }
     }
 
     fn spawned(&mut self, epoch: Epoch, spawned: Result<Spawned, Failure>, cx: &mut Cx<Self>) {

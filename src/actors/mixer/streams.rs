@@ -1,35 +1,43 @@
 //! The live streams of this mixer, by room: what the HTTP side serves from.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::domain::ids::{Nonce, RoomId};
 use crate::media::LiveStream;
 
+/// An ended stream is served this long, so that every listener learns that it has ended.
+const RETAIN: Duration = Duration::from_secs(30);
+
 #[derive(Default)]
 pub struct Streams {
-    rooms: RwLock<HashMap<RoomId, (Nonce, Arc<LiveStream>)>>,
+    rooms: RwLock<HashMap<RoomId, Kept>>,
     /// Counts openings, so that a reader can wait for the next.
     opened: watch::Sender<u64>,
+}
+
+struct Kept {
+    of: Nonce,
+    stream: Arc<LiveStream>,
+    ended: Option<Instant>,
 }
 
 impl Streams {
     /// The newest stream of the room, ended ones included for a while.
     pub fn get(&self, room: &RoomId) -> Option<Arc<LiveStream>> {
-        let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
-        rooms.get(room).map(|(_, stream)| stream.clone())
+        self.read().get(room).map(|kept| kept.stream.clone())
     }
 
     /// The stream of this live; not one of an earlier live of the room.
     pub fn of_live(&self, room: &RoomId, nonce: &Nonce) -> Option<Arc<LiveStream>> {
-        let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
-        rooms.get(room).filter(|(of, _)| of == nonce).map(|(_, stream)| stream.clone())
+        self.read().get(room).filter(|kept| kept.of == *nonce).map(|kept| kept.stream.clone())
     }
 
     pub fn len(&self) -> usize {
-        self.rooms.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.read().len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -38,16 +46,21 @@ impl Streams {
 
     /// Replaces what the room had.
     pub fn open(&self, room: RoomId, nonce: Nonce, stream: Arc<LiveStream>) {
-        self.rooms.write().unwrap_or_else(PoisonError::into_inner).insert(room, (nonce, stream));
+        self.write().insert(room, Kept { of: nonce, stream, ended: None });
         self.opened.send_modify(|n| *n += 1);
     }
 
-    /// Forgets the stream, unless the room has another by now.
-    pub fn forget(&self, room: &RoomId, stream: &Arc<LiveStream>) {
-        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-        if rooms.get(room).is_some_and(|(_, current)| Arc::ptr_eq(current, stream)) {
-            rooms.remove(room);
+    /// Nothing more comes of this stream here.
+    pub fn ended(&self, room: &RoomId, stream: &Arc<LiveStream>) {
+        if let Some(kept) = self.write().get_mut(room).filter(|kept| Arc::ptr_eq(&kept.stream, stream)) {
+            kept.ended = Some(Instant::now());
         }
+    }
+
+    /// Forgets the streams that ended a while ago.
+    pub fn sweep(&self, now: Instant) {
+        let is_over = |kept: &Kept| kept.ended.is_some_and(|at| at + RETAIN <= now);
+        self.write().retain(|_, kept| !is_over(kept));
     }
 
     /// Resolves at the next opening after this call.
@@ -57,5 +70,14 @@ impl Streams {
             // The sender lives as long as the node.
             let _ = opened.changed().await;
         }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<RoomId, Kept>> {
+        // Each change is one assignment, so a panic leaves the map as it was before or after.
+        self.rooms.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<RoomId, Kept>> {
+        self.rooms.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

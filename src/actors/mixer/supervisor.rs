@@ -21,12 +21,10 @@ use crate::domain::keys::ModuleKind;
 use crate::domain::mixer_room::{MixerPolicy, MixerRoom, concerns};
 use crate::domain::model::{Health, Heartbeat};
 use crate::domain::restart::Budget;
-use crate::media::{FfmpegUnusable, LiveStream, ffmpeg_version};
+use crate::media::{FfmpegUnusable, ffmpeg_version};
 
-/// An ended stream is served this long, so that every listener learns that it has ended.
-const RETAIN: Duration = Duration::from_secs(30);
-/// Between two counts of listeners.
-const COUNTED_EVERY: Duration = Duration::from_secs(5);
+/// Between two counts of listeners, and two looks for streams that nobody needs any more.
+const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// Time between two looks for an FFmpeg that was not usable.
 const RECHECK: Duration = Duration::from_secs(5);
 
@@ -52,9 +50,7 @@ pub enum Msg {
     Recheck,
     /// Nothing is left of this room here.
     Finished(RoomId),
-    StreamEnded(RoomId, Arc<LiveStream>),
-    Forget(RoomId, Arc<LiveStream>),
-    CountListeners,
+    Round,
 }
 
 impl Message for Msg {
@@ -64,9 +60,7 @@ impl Message for Msg {
             Self::Checked(_) => "checked",
             Self::Recheck => "recheck",
             Self::Finished(_) => "finished",
-            Self::StreamEnded(..) => "stream_ended",
-            Self::Forget(..) => "forget",
-            Self::CountListeners => "count_listeners",
+            Self::Round => "round",
         }
     }
 }
@@ -110,9 +104,15 @@ impl MixerSupervisor {
         });
     }
 
-    /// The heartbeat tells other nodes how many listen to the rooms of this one.
-    fn count_listeners(&self, cx: &mut Cx<Self>) {
+    fn round(&self, cx: &mut Cx<Self>) {
         let now = Instant::now();
+        self.shared.streams.sweep(now);
+        self.tell_listeners(now);
+        cx.run(tokio::time::sleep(ROUND_EVERY), |()| Msg::Round);
+    }
+
+    /// The heartbeat tells other nodes how many listen to the rooms of this one.
+    fn tell_listeners(&self, now: Instant) {
         let audience = &self.shared.audience;
         let counted = self.rooms.ids().into_iter().map(|room| (audience.everywhere(&room, now), room));
         let counted = counted.filter(|(count, _)| *count > 0);
@@ -122,7 +122,6 @@ impl MixerSupervisor {
             heartbeat.listeners = listeners;
             changed
         });
-        cx.run(tokio::time::sleep(COUNTED_EVERY), |()| Msg::CountListeners);
     }
 
     fn news(&mut self, cx: &mut Cx<Self>) {
@@ -190,7 +189,7 @@ impl Behaviour for MixerSupervisor {
             let _ = me.offer("news", Msg::News);
         }));
         self.check_ffmpeg(cx);
-        self.count_listeners(cx);
+        self.round(cx);
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
@@ -204,11 +203,7 @@ impl Behaviour for MixerSupervisor {
                     self.rooms.stop(&room, cx);
                 }
             }
-            Msg::StreamEnded(room, stream) => {
-                cx.run(tokio::time::sleep(RETAIN), move |()| Msg::Forget(room, stream));
-            }
-            Msg::Forget(room, stream) => self.shared.streams.forget(&room, &stream),
-            Msg::CountListeners => self.count_listeners(cx),
+            Msg::Round => self.round(cx),
         }
     }
 
