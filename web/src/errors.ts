@@ -17,17 +17,35 @@ export interface PlayerError {
 export type Verdict =
   /** Trying again cannot help. */
   | { kind: 'failed'; words: string }
-  /** The room is not on air: look again every few seconds. */
+  /** The room is not on air: look again soon, then every few seconds. */
   | { kind: 'waiting'; words: string }
   /** The connection or the media broke: start over at once, then with growing pauses. */
   | { kind: 'broken'; words: string };
 
+export const OFF_AIR: Verdict = { kind: 'waiting', words: 'The room is not on air. It starts here by itself.' };
+
+/** What the server's codes mean to a listener, where the status does not tell. */
+const BY_CODE = new Map<string, Verdict>([
+  ['invalid_room_id', failed('This link names no valid room.')],
+  // Whatever of a query is not hls.js's or the server's own is the token.
+  ['invalid_query', failed('This link has no valid token. Ask for a new link.')],
+  ['token_wrong_room', failed('This link is for another room. Ask for a link to this one.')],
+  ['token_wrong_audience', failed('This link is not for listening. Ask for a link for listeners.')],
+  ['room_not_on_air', OFF_AIR],
+  // Said only to who has shown a good token. A playlist outlives its live and its keys, so that every listener learns
+  // of the end; and a node may hear of a start or an end later than the one that gave the playlist.
+  ['key_refused', OFF_AIR],
+  ['key_not_found', OFF_AIR],
+  ['media_not_ready', { kind: 'broken', words: 'The room is starting…' }],
+]);
+
 export function describe(data: ErrorData): PlayerError {
-  const error: PlayerError = { atMs: Math.round(performance.now()), detail: data.details, fatal: data.fatal };
-  if (data.response?.code) error.status = data.response.code;
-  const code = serverCode(data.networkDetails);
-  if (code) error.code = code;
-  return error;
+  return described(data.details, data.fatal, data.response?.code, serverCode(data.networkDetails));
+}
+
+/** Of an answer that hls.js has not asked for; without one, the server could not be reached. */
+export function describeAnswer(detail: string, status?: number, body = ''): PlayerError {
+  return described(detail, true, status, codeIn(body));
 }
 
 export function judge(data: ErrorData, error: PlayerError): Verdict {
@@ -35,17 +53,12 @@ export function judge(data: ErrorData, error: PlayerError): Verdict {
   return { kind: 'broken', words: 'The sound broke off. Starting again…' };
 }
 
-function judgeAnswer(error: PlayerError): Verdict {
-  if (error.code === 'room_not_on_air') {
-    return { kind: 'waiting', words: 'The room is not on air. It starts here by itself.' };
-  }
+export function judgeAnswer(error: PlayerError): Verdict {
+  const known = BY_CODE.get(error.code ?? '');
+  if (known) return known;
   switch (error.status) {
-    case 400:
-      return { kind: 'failed', words: 'This link names no valid room.' };
     case 401:
-      return { kind: 'failed', words: 'This link has no valid token, or it has expired. Ask for a new link.' };
-    case 403:
-      return { kind: 'failed', words: 'This link is for another room. Ask for a link to this one.' };
+      return failed('This link has no valid token, or it has expired. Ask for a new link.');
     case 404:
       return { kind: 'waiting', words: 'There is no such room on air. It starts here by itself.' };
     default:
@@ -53,13 +66,27 @@ function judgeAnswer(error: PlayerError): Verdict {
   }
 }
 
+function failed(words: string): Verdict {
+  return { kind: 'failed', words };
+}
+
+function described(detail: string, fatal: boolean, status?: number, code?: string): PlayerError {
+  const error: PlayerError = { atMs: Math.round(performance.now()), detail, fatal };
+  if (status) error.status = status;
+  if (code) error.code = code;
+  return error;
+}
+
 /** `code` of the server's JSON error body; key requests ask for bytes, the others for text. */
 function serverCode(request: unknown): string | undefined {
   if (!(request instanceof XMLHttpRequest) || request.status < 400) return undefined;
+  const body = request.response as unknown;
+  return codeIn(body instanceof ArrayBuffer ? new TextDecoder().decode(body) : String(body));
+}
+
+function codeIn(body: string): string | undefined {
   try {
-    const body = request.response as unknown;
-    const text = body instanceof ArrayBuffer ? new TextDecoder().decode(body) : String(body);
-    const code: unknown = JSON.parse(text).code;
+    const code: unknown = JSON.parse(body).code;
     return typeof code === 'string' ? code : undefined;
   } catch {
     return undefined;

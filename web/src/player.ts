@@ -2,15 +2,17 @@
 // after any failure that may pass. Owns the media element and the connection; never touches the page.
 
 import Hls, { Events, type HlsConfig } from 'hls.js';
-import { nativeLatency } from './native';
+import { askAhead, nativeLatency } from './native';
 import { PatientPlaylistLoader } from './loader';
-import { describe, judge, type PlayerError, type Verdict } from './errors';
+import { describe, judge, OFF_AIR, type PlayerError, type Verdict } from './errors';
 
 export type State = 'connecting' | 'ready' | 'playing' | 'buffering' | 'paused' | 'waiting' | 'failed';
 
-const NOT_ON_AIR_RETRY_MS = 2000;
+/** Soon also after an end: who stops a room and starts it again has it on air at once. */
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 8000;
+/** While a room is not on air. */
+const MAX_WAITING_RETRY_MS = 2000;
 /** Further behind its target than this, the player jumps: at 5 % more speed it would take a minute. */
 const JUMP_BEHIND_SECONDS = 3;
 const KEPT_ERRORS = 100;
@@ -84,11 +86,16 @@ export class Player {
   }
 
   private connect(): void {
+    this.disconnect();
+    if (Hls.isSupported()) this.connectHls();
+    else if (this.audio.canPlayType('application/vnd.apple.mpegurl')) void this.connectNative();
+    else this.enter('failed', 'This browser can play no HLS. Please use a current one.');
+  }
+
+  private disconnect(): void {
     this.hls?.destroy();
     this.hls = null;
-    if (Hls.isSupported()) this.connectHls();
-    else if (this.audio.canPlayType('application/vnd.apple.mpegurl')) this.connectNative();
-    else this.enter('failed', 'This browser can play no HLS. Please use a current one.');
+    this.audio.onerror = this.audio.onended = null;
   }
 
   private connectHls(): void {
@@ -97,37 +104,46 @@ export class Player {
     hls.on(Events.ERROR, (_, data) => {
       const error = describe(data);
       this.record(error);
+      const verdict = judge(data, error);
       // hls.js asks for a refused key again and again; a refusal is an answer.
-      const refused = error.status === 401 || error.status === 403;
-      if (data.fatal || refused) this.fell(judge(data, error));
+      if (data.fatal || verdict.kind !== 'broken') this.fell(verdict);
     });
     hls.on(Events.FRAG_BUFFERED, () => {
       this.failures = 0;
     });
-    let newest = Infinity;
+    hls.on(Events.MEDIA_ENDED, () => this.fell(OFF_AIR));
+    let newest: number | undefined;
     hls.on(Events.LEVEL_LOADED, (_, { details }) => {
+      const first = newest === undefined;
+      // The end of a live is served for a while: who hears it hears it out, but nobody begins with it.
+      if (!details.live && (first || this.audio.paused)) return this.fell(OFF_AIR);
+      if (first) this.begin();
       // A mixer that dies takes its window along. hls.js would wait at the end of it for what never comes.
-      const jumped = details.startSN > newest + 1;
+      const jumped = newest !== undefined && details.startSN > newest + 1;
       newest = details.endSN;
       if (!jumped) return;
       // Given less, hls.js may load a part, stall, and stand still.
       const missing = Math.max(0, ENOUGH_TO_START_SECONDS - details.totalduration);
       window.setTimeout(() => this.hls === hls && this.startOver(), missing * 1000);
     });
-    hls.on(Events.MANIFEST_PARSED, () => (this.wanted ? this.start() : this.enter('paused', 'Paused')));
     hls.loadSource(this.url);
     hls.attachMedia(this.audio);
   }
 
   /** Without Media Source no header can be added to the player's requests: the token goes into the URL. */
-  private connectNative(): void {
+  private async connectNative(): Promise<void> {
+    const url = `${this.url}?token=${encodeURIComponent(this.token)}`;
+    const { error, verdict } = await askAhead(url);
+    if (error) this.record(error);
+    if (verdict) return this.fell(verdict);
     this.audio.onerror = () => {
       const detail = `mediaElement${this.audio.error?.code ?? 0}`;
       this.record({ atMs: Math.round(performance.now()), detail, fatal: true });
       this.fell({ kind: 'broken', words: 'The room cannot be reached or is not on air. Trying again…' });
     };
-    this.audio.src = `${this.url}?token=${encodeURIComponent(this.token)}`;
-    if (this.wanted) this.start();
+    this.audio.onended = () => this.fell(OFF_AIR);
+    this.audio.src = url;
+    this.begin();
   }
 
   private hlsConfig(): Partial<HlsConfig> {
@@ -163,6 +179,11 @@ export class Player {
     xhr.setRequestHeader('Authorization', `Bearer ${this.token}`);
   }
 
+  private begin(): void {
+    if (this.wanted) this.start();
+    else this.enter('paused', 'Paused');
+  }
+
   private start(): void {
     this.audio.play().catch((refusal: DOMException) => {
       // Browsers let a page sound only after the person has touched it.
@@ -184,15 +205,17 @@ export class Player {
 
   private fell(verdict: Verdict): void {
     window.clearTimeout(this.retry);
-    this.hls?.destroy();
-    this.hls = null;
+    this.disconnect();
     if (verdict.kind === 'failed') {
       this.enter('failed', verdict.words);
       return;
     }
-    const growing = Math.min(FIRST_RETRY_MS * 2 ** this.failures++, MAX_RETRY_MS);
-    const delay = verdict.kind === 'waiting' ? NOT_ON_AIR_RETRY_MS : growing;
-    this.enter(verdict.kind === 'waiting' ? 'waiting' : 'connecting', verdict.words);
+    const waiting = verdict.kind === 'waiting';
+    const longest = waiting ? MAX_WAITING_RETRY_MS : MAX_RETRY_MS;
+    const delay = Math.min(FIRST_RETRY_MS * 2 ** this.failures, longest);
+    // Not beyond: after a night of waiting, what breaks when the room starts is tried again as soon.
+    if (delay < longest) this.failures += 1;
+    this.enter(waiting ? 'waiting' : 'connecting', verdict.words);
     // Many listeners lose the same room at the same moment: spread their return.
     this.retry = window.setTimeout(() => this.connect(), delay * (0.75 + Math.random() / 2));
   }

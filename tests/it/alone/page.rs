@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use stentor::probe::Mode;
 
 use crate::rooms::tuned_in;
 use crate::support::browser::{listen, listen_natively};
 use crate::support::node::Node;
+use crate::support::pages::Pages;
 use crate::support::staged::{ROOM, Stage, TOKEN, Take};
-use crate::support::studio::Studio;
+use crate::support::studio::{Speaker, Studio};
 
 /// Of a stage nothing is missing: where the machine is busy, what a stall costs until the player is helped.
 const LONGEST_SILENCE: Duration = Duration::from_secs(4);
@@ -51,6 +53,46 @@ async fn the_page_plays_where_there_is_no_media_source() {
     assert!(listened.first_sound_ms.is_some(), "{listened:?}");
     assert!((listened.dominant_hz.unwrap() - 440.0).abs() < 15.0, "{listened:?}");
     assert_eq!(listened.foreign_requests, Vec::<String>::new());
+}
+
+#[actix::test]
+async fn the_page_says_that_the_room_is_over_and_plays_by_itself_when_it_is_on_air_again() {
+    let node = Node::start(&[]).await;
+    node.room_on_air("live").await;
+    let studio = Studio::managed(&node).await;
+    let first = studio.speak(&node, "live", 440).await;
+    let mut pages = Pages::start().await;
+    let url = format!("{}/listen/live#token={}", node.hls, node.token("live").await);
+    pages.ask("eve", "open", json!({ "url": url })).await;
+    pages.until_hears("eve", &json!({ "440": true, "660": false })).await;
+
+    stop(&node).await;
+    drop(first);
+    pages.ask("eve", "wait", json!({ "state": "waiting" })).await;
+    // While the end is still served, and its keys are not.
+    pages.ask("eve", "reload", json!({})).await;
+    pages.ask("eve", "wait", json!({ "state": "waiting" })).await;
+    let second = restart(&node, &studio, 660).await;
+    pages.until_hears("eve", &json!({ "440": false, "660": true })).await;
+
+    // On air again before the page has played to the end, or just after.
+    stop(&node).await;
+    drop(second);
+    let _third = restart(&node, &studio, 880).await;
+    pages.until_hears("eve", &json!({ "660": false, "880": true })).await;
+    assert_eq!(pages.ask("eve", "state", json!({})).await["state"], "playing");
+}
+
+async fn stop(node: &Node) {
+    assert_eq!(node.post("/api/rooms/live/stop", json!({})).await.status, 200);
+}
+
+/// As soon as a start is accepted after a stop, with another speaker.
+async fn restart(node: &Node, studio: &Studio, hz: u32) -> Speaker {
+    node.until_status("live", "created").await;
+    assert_eq!(node.post("/api/rooms/live/start", json!({})).await.status, 200);
+    node.until_status("live", "onair").await;
+    studio.speak(node, "live", hz).await
 }
 
 fn page(stage: &Stage, token: &str) -> String {
