@@ -2,7 +2,7 @@
 
 import { problemOf, StentorError, type Problem } from './errors.js';
 import type { Environment } from './environment.js';
-import { BEARER, CALL_TIMEOUT_MS, closeMeaning, KEEPALIVE_MS, SILENCE_MS, SUBPROTOCOL, type Activity } from './protocol.js';
+import { BEARER, CALL_TIMEOUT_MS, CLOSE_FOLLOWS, CLOSE_GRACE_MS, closeMeaning, KEEPALIVE_MS, SILENCE_MS, SUBPROTOCOL, type Activity } from './protocol.js';
 import { Rpc, type Notified } from './rpc.js';
 
 export interface ConnectionListener {
@@ -14,6 +14,8 @@ export interface ConnectionListener {
 
 /** How long an answer may take when there is reason to believe that the network has changed. */
 const PROBE_TIMEOUT_MS = 3_000;
+/** Answers to a keepalive that mean that the session is gone: to be joined again, as soon as there is a seat. */
+const OUT: ReadonlySet<string> = new Set(['not_joined', 'room_full']);
 
 export class Connection {
   private readonly socket: WebSocket;
@@ -80,9 +82,13 @@ export class Connection {
     try {
       await this.call('keepalive', { status: activity }, timeoutMs);
     } catch (error) {
-      // Other failures, like a store that is away, do not end a call in progress.
       const problem = problemOf(error, 'internal');
-      if (problem.code === 'not_joined') this.fall({ ...problem, retryable: true });
+      // Other failures, like a store that is away, do not end a call in progress.
+      if (OUT.has(problem.code)) this.fall({ ...problem, retryable: true });
+      else if (CLOSE_FOLLOWS.has(problem.code) && !this.over) {
+        this.environment.clearTimeout(this.keepaliveTimer);
+        this.keepaliveTimer = this.environment.setTimeout(() => this.fall(problem), CLOSE_GRACE_MS);
+      }
     }
   }
 

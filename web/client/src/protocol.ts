@@ -38,6 +38,8 @@ export interface Notifications {
 
 /** Errors of calls after which the server closes the connection with a code that says more. */
 export const CLOSE_FOLLOWS: ReadonlySet<string> = new Set(['room_over', 'already_connected']);
+/** How long such a close frame may take. */
+export const CLOSE_GRACE_MS = 1_000;
 
 /** The subprotocol of signalling, and the prefix of the one that carries the token. */
 export const SUBPROTOCOL = 'stentor';

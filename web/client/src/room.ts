@@ -8,15 +8,13 @@ import { browser, type Environment } from './environment.js';
 import { problemOf, StentorError, type Problem } from './errors.js';
 import { Machine, type Effect, type Event } from './machine.js';
 import { Peer } from './peer.js';
-import { CLOSE_FOLLOWS, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
+import { CLOSE_FOLLOWS, CLOSE_GRACE_MS, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
 import { condense, type RoomStats } from './stats.js';
 import type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './types.js';
 import { Voice } from './voice.js';
 
 /** How long the server's view of one's own mute may lag behind an answered call. */
 const SETTLE_MS = 1_000;
-/** For a close frame that is announced by an error. */
-const CLOSE_GRACE_MS = 1_000;
 
 /** Enters a room, stays in it whatever the network does, and hears and is heard. */
 export class StentorRoom extends Emitter<RoomEvents> {
