@@ -8,7 +8,7 @@ import { browser, type Environment } from './environment.js';
 import { problemOf, StentorError, type Problem } from './errors.js';
 import { Machine, type Effect, type Event } from './machine.js';
 import { Peer } from './peer.js';
-import { CLOSE_FOLLOWS, CLOSE_GRACE_MS, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
+import { CLOSE_FOLLOWS, CLOSE_GRACE_MS, SENDABLE, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
 import { condense, type RoomStats } from './stats.js';
 import type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './types.js';
 import { Voice } from './voice.js';
@@ -34,7 +34,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private muteCalls = 0;
   /** As far as the server is known to know. */
   private mutedThere = false;
-  /** Counts joins and negotiations: what an earlier one still has to say is of no interest. */
+  /** Counts connections, joins and negotiations: what an earlier one still has to say is of no interest. */
   private round = 0;
   private readonly entrances: { resolve(): void; reject(error: StentorError): void }[] = [];
   private alarm: unknown = null;
@@ -202,22 +202,36 @@ export class StentorRoom extends Emitter<RoomEvents> {
   }
 
   private async open(): Promise<void> {
+    const round = ++this.round;
+    const { token } = this.options;
+    let fresh: string;
     try {
-      const { token } = this.options;
-      const fresh = typeof token === 'string' ? token : await token();
-      if (this.machine.phase !== 'opening') return;
-      this.claims = readClaims(fresh);
-      const url = new URL(this.options.url);
-      url.searchParams.set('clientId', this.clientId);
-      const connection: Connection = new Connection(url.href, fresh, this.environment, {
-        opened: () => this.feed({ type: 'opened' }),
-        notified: (method, params) => this.notified(method as keyof Notifications, params),
-        ended: (problem, opened) => this.failed(this.ended(problem, opened), false),
-      });
-      this.connection = connection;
+      fresh = typeof token === 'string' ? token : await token();
     } catch (error) {
-      this.failed(problemOf(error, 'no_token'), false);
+      if (round === this.round) this.failed(problemOf(error, 'no_token'), false);
+      return;
     }
+    if (round !== this.round) return;
+    this.claims = readClaims(fresh);
+    try {
+      this.connection = this.connect(fresh);
+    } catch {
+      // What browsers say of it may contain the token.
+      this.failed(SENDABLE.test(fresh) ? INVALID_URL : INVALID_TOKEN, false);
+    }
+  }
+
+  /** Throws what browsers throw at an address, or a token, that they cannot send. */
+  private connect(token: string): Connection {
+    const url = new URL(this.options.url);
+    url.searchParams.set('clientId', this.clientId);
+    const current = (): boolean => this.connection === connection;
+    const connection: Connection = new Connection(url.href, token, this.environment, {
+      opened: () => current() && this.feed({ type: 'opened' }),
+      notified: (method, params) => current() && this.notified(method as keyof Notifications, params),
+      ended: (problem, opened) => current() && this.failed(this.ended(problem, opened), false),
+    });
+    return connection;
   }
 
   /** Where the token is over, that is what is wrong; unless another can be got. */
@@ -461,6 +475,8 @@ const STEPS: Partial<Record<string, RoomStep>> = {
   waiting: 'waiting',
 };
 const GONE: Problem = { code: 'left', message: 'this visit is over', retryable: false };
+const INVALID_TOKEN: Problem = { code: 'token_invalid', message: 'the token has characters that no token has', retryable: false };
+const INVALID_URL: Problem = { code: 'invalid_url', message: 'the address of the gateway cannot be called from here', retryable: false };
 const NOT_CONNECTED: Problem = { code: 'not_connected', message: 'not connected at the moment', retryable: true };
 
 function randomId(environment: Environment): string {
