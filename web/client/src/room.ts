@@ -251,6 +251,8 @@ export class StentorRoom extends Emitter<RoomEvents> {
     const round = ++this.round;
     const { pin, displayName } = this.options;
     const jtoken = this.peer?.everLinked ? this.jtoken : null;
+    // After it joined the server tells who talks, perhaps before it answers; nothing of before is taken back.
+    this.talking.clear();
     const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}) };
     try {
       const joined = (await connection?.call('join', params)) as JoinResult;
@@ -334,8 +336,10 @@ export class StentorRoom extends Emitter<RoomEvents> {
   // Members and voice.
 
   private roomStatus({ members }: Notifications['roomStatus']): void {
+    const before = this.wire;
     this.wire = members;
-    for (const userId of this.talking) {
+    // Of somebody who is new, the voice may come before the name.
+    for (const { userId } of before) {
       if (!members.some((member) => member.userId === userId)) this.talking.delete(userId);
     }
     this.compareVoice();
