@@ -56,13 +56,13 @@ export class Connection {
     this.rpc.notify(method, params);
   }
 
-  /** From now on, and at once. */
-  keepAlive(activity: () => Activity): void {
+  /** From now on; `answered` at each answer that all is well. */
+  keepAlive(activity: () => Activity, answered: () => void): void {
     this.environment.clearTimeout(this.keepaliveTimer);
     this.keepaliveTimer = this.environment.setTimeout(() => {
       if (this.over) return;
-      void this.beat(activity(), SILENCE_MS);
-      this.keepAlive(activity);
+      void this.beat(activity(), SILENCE_MS, answered);
+      this.keepAlive(activity, answered);
     }, KEEPALIVE_MS);
   }
 
@@ -78,9 +78,10 @@ export class Connection {
     this.stop({ code: 'not_connected', message: 'the connection was ended from here', retryable: true });
   }
 
-  private async beat(activity: Activity, timeoutMs: number): Promise<void> {
+  private async beat(activity: Activity, timeoutMs: number, answered?: () => void): Promise<void> {
     try {
       await this.call('keepalive', { status: activity }, timeoutMs);
+      answered?.();
     } catch (error) {
       const problem = problemOf(error, 'internal');
       // Other failures, like a store that is away, do not end a call in progress.

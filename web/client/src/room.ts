@@ -13,8 +13,8 @@ import { condense, type RoomStats } from './stats.js';
 import type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './types.js';
 import { Voice } from './voice.js';
 
-/** How long the server's view of one's own mute may lag behind an answered call. */
-const SETTLE_MS = 1_000;
+/** Before a report of one's own mute that failed is made again. */
+const RETELL_MS = 1_000;
 
 /** Enters a room, stays in it whatever the network does, and hears and is heard. */
 export class StentorRoom extends Emitter<RoomEvents> {
@@ -31,13 +31,11 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private readonly talking = new Set<string>();
   private lastStats: RoomStats | null = null;
   private told = '';
-  private muteCalls = 0;
-  /** As far as the server is known to know. */
-  private mutedThere = false;
   /** Counts connections, joins and negotiations: what an earlier one still has to say is of no interest. */
   private round = 0;
   private readonly entrances: { resolve(): void; reject(error: StentorError): void }[] = [];
   private alarm: unknown = null;
+  private retelling: unknown = null;
   private stopHurry: (() => void) | null = null;
 
   /** `environment` is for tests; applications leave it out. */
@@ -195,6 +193,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
         return this.disconnect(false);
       case 'end':
         this.disconnect(true);
+        this.environment.clearTimeout(this.retelling);
         this.stopHurry?.();
         this.dropPeer();
         this.talking.clear();
@@ -259,9 +258,9 @@ export class StentorRoom extends Emitter<RoomEvents> {
       if (round !== this.round) return;
       this.jtoken = joined.jtoken;
       this.joinedOnce = joined;
-      connection?.keepAlive(() => this.activity);
-      if (!joined.resume) this.mutedThere = false;
-      if (this.voice.muted !== this.mutedThere) void this.tellMuted().catch(() => undefined);
+      connection?.keepAlive(() => this.activity, () => this.voice.written());
+      if (!joined.resume) this.voice.fresh();
+      if (this.voice.untold) void this.tellMuted().catch(() => undefined);
       const resumed = joined.resume && this.peer ? (this.peer.linked ? 'linked' : 'broken') : 'none';
       this.feed({ type: 'joined', media: resumed });
       this.tellActivity();
@@ -358,18 +357,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     this.voice.wish(muted);
     this.voiceChanged(before, 'self');
     // On the way in or back, `enter` tells it.
-    if (this.machine.phase === 'idle' || !this.joinedHere) return;
-    try {
-      await this.tellMuted();
-    } catch (error) {
-      const problem = problemOf(error, 'internal');
-      // What was refused is not so. A microphone that is closed here stays closed.
-      if (!muted && !problem.retryable) {
-        this.voice.byHost = true;
-        this.voiceChanged(false, 'host');
-      }
-      throw error;
-    }
+    if (this.joinedHere) await this.tellMuted();
   }
 
   /** The server takes `mute` and `unmute` from this connection. */
@@ -380,24 +368,36 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private async tellMuted(): Promise<void> {
     const { connection } = this;
     const { muted } = this.voice;
-    this.muteCalls += 1;
+    const call = this.voice.tell();
     try {
       await connection?.call(muted ? 'mute' : 'unmute', {});
-      this.mutedThere = muted;
-    } finally {
-      this.environment.setTimeout(() => {
-        this.muteCalls -= 1;
-        this.compareVoice();
-      }, SETTLE_MS);
+      this.voice.answered(call, muted);
+    } catch (error) {
+      // Where the connection went as well, the next join tells it.
+      if (connection === this.connection && this.voice.isLast(call)) this.notTaken(muted, problemOf(error, 'internal'));
+      throw error;
     }
   }
 
-  /** What the server shows of one's own microphone, once every wish of one's own has settled. */
+  /** What failed is told again. What was refused is not so; but a microphone that is closed here stays closed. */
+  private notTaken(muted: boolean, { code, retryable, retryAfterMs = 0 }: Problem): void {
+    if (retryable) {
+      this.environment.clearTimeout(this.retelling);
+      this.retelling = this.environment.setTimeout(() => {
+        if (this.joinedHere && this.voice.untold) void this.tellMuted().catch(() => undefined);
+      }, Math.max(RETELL_MS, retryAfterMs));
+    } else if (!muted && code !== 'not_joined') {
+      const by = code === 'forbidden' ? 'host' : 'self';
+      this.voice.refused(by);
+      this.voiceChanged(false, by);
+    }
+  }
+
+  /** What the server shows of one's own microphone. */
   private compareVoice(): void {
     const mine = this.wire.find((member) => member.userId === this.claims?.userId);
-    if (!mine || this.muteCalls > 0 || !this.joinedHere) return;
+    if (!mine || !this.joinedHere) return;
     const before = this.voice.muted;
-    this.mutedThere = mine.muted;
     switch (this.voice.seen(mine.muted)) {
       case 'muted_by_host':
       case 'unmuted_by_host':
