@@ -38,7 +38,6 @@ const devices = new Devices([byId('device'), byId('dock-device')], useStream, (r
 let server: Config = { open: false, wsUrl: null };
 let token = fragment.get('token') ?? '';
 let room: StentorRoom | null = null;
-let deafSince = 0;
 /** Told once per visit, when sound first flows. */
 let greeted = false;
 window.stentorRoom = null;
@@ -89,16 +88,16 @@ function showMicrophone(): void {
 }
 
 function useStream(stream: MediaStream | null): void {
-  meter.watch(stream);
-  deafSince = Date.now();
+  // First of all for the others: they hear also where the meter does not work.
   void room?.publish(stream);
+  meter.watch(stream);
   if (room) showMuted();
 }
 
 /** A microphone that gives nothing looks like one that works, until the others say so. */
 function showWhetherHeard(): void {
   const heard = meter.peak > HEARD_LEVEL;
-  const deaf = devices.stream !== null && !heard && Date.now() - deafSince > DEAF_MS;
+  const deaf = devices.stream !== null && !heard && meter.listenedMs > DEAF_MS;
   const words = deaf
     ? 'Nothing is heard yet. Is the right microphone chosen, and is it switched on?'
     : heard
