@@ -4,9 +4,9 @@ import { StentorError, StentorRoom, type Problem, type RoomEvents, type RoomStat
 import { byId, pill, remembered, toast, write } from './dom';
 import { Meter } from './meter';
 import { config, pathFor, token as getToken, type Config } from './server';
-import { Devices } from './speak/devices';
+import { Devices, type DeviceNews } from './speak/devices';
 import { Members, nameOf } from './speak/members';
-import { ending, microphone, quality, said, short, underWay, type Way } from './speak/words';
+import { device, ending, INTERRUPTED, microphone, quality, said, short, underWay, type Way } from './speak/words';
 
 declare global {
   interface Window {
@@ -34,9 +34,7 @@ const pinInput = byId<HTMLInputElement>('pin');
 const muteButton = byId<HTMLButtonElement>('mute');
 const meter = new Meter([byId('meter'), byId('dock-meter')]);
 const members = new Members(byId('members'), moderate);
-const devices = new Devices([byId('device'), byId('dock-device')], useStream, (replaced) =>
-  toast(replaced ? 'Your microphone is gone; another one is in use.' : 'Your microphone is gone. Plug one in and choose it.'),
-);
+const devices = new Devices([byId('device'), byId('dock-device')], useStream, deviceNews);
 let server: Config = { open: false, wsUrl: null };
 let token = fragment.get('token') ?? '';
 /** The present visit. */
@@ -101,6 +99,16 @@ function useStream(stream: MediaStream | null): void {
   void room?.publish(stream);
   meter.watch(stream);
   if (room) showMuted();
+}
+
+function deviceNews(news: DeviceNews): void {
+  if (news === 'interruption') {
+    if (room) write(byId('announce'), devices.interrupted ? INTERRUPTED : '');
+    return tick();
+  }
+  showMicrophone();
+  // In the lobby a notice says it, and stays.
+  if (room || news === 'replaced') toast(device(news, devices.problem));
 }
 
 /** A microphone that gives nothing looks like one that works, until the others say so. */
@@ -240,7 +248,7 @@ function tick(): void {
   if (document.body.dataset.view === 'lobby') showWhetherHeard();
   const status = room?.status;
   if (!status || status.state === 'closed') return;
-  const words = status.state === 'connected' ? '' : underWay(status, Date.now());
+  const words = status.state !== 'connected' ? underWay(status, Date.now()) : devices.interrupted ? INTERRUPTED : '';
   if (greeted) {
     byId('trouble').hidden = words === '';
     write(byId('trouble'), words);
