@@ -1,4 +1,5 @@
-// A level meter: how loud a stream is, shown as a bar by a custom property. Owns its AudioContext.
+// A level meter: how loud a stream is, shown as a bar by a custom property. Owns its AudioContext. A browser that does
+// not let it work only leaves the bar empty.
 
 /** Quieter is shown as silence, louder as full; decibels below full scale. */
 const [FLOOR_DB, CEILING_DB] = [-60, -6];
@@ -7,39 +8,74 @@ const REFRESH_MS = 50;
 export class Meter {
   /** The loudest level since the last {@link Meter.watch}, 0 to 1. */
   peak = 0;
+  /** How long it has really listened since then. */
+  listenedMs = 0;
   private context: AudioContext | null = null;
   private source: MediaStreamAudioSourceNode | null = null;
-  private analyser: AnalyserNode | null = null;
   private timer: number | undefined;
   private level = 0;
+  private resuming = false;
 
-  constructor(private readonly bars: HTMLElement[]) {}
+  constructor(private readonly bars: HTMLElement[]) {
+    // What a browser refused before, it may allow at a touch.
+    for (const touch of ['pointerup', 'keydown']) document.addEventListener(touch, () => this.resume());
+  }
 
   /** Shows this stream from now on; null: nothing. */
   watch(stream: MediaStream | null): void {
     window.clearInterval(this.timer);
     this.source?.disconnect();
+    this.source = null;
     this.show(0);
-    this.peak = 0;
+    this.peak = this.listenedMs = 0;
     if (!stream) return;
-    this.context ??= new AudioContext();
-    this.analyser ??= new AnalyserNode(this.context, { fftSize: 1024, smoothingTimeConstant: 0 });
-    this.source = this.context.createMediaStreamSource(stream);
-    this.source.connect(this.analyser);
-    const wave = new Float32Array(this.analyser.fftSize);
-    this.timer = window.setInterval(() => this.look(wave), REFRESH_MS);
+    // Firefox refuses a microphone of another sample rate than the context has; a new one may fit.
+    const analyser = this.connect(stream) ?? this.connect(stream, true);
+    if (!analyser) return;
+    const wave = new Float32Array(analyser.fftSize);
+    this.timer = window.setInterval(() => this.look(analyser, wave), REFRESH_MS);
   }
 
-  private look(wave: Float32Array<ArrayBuffer>): void {
-    // Begun without a touch of the person, the context may stand still.
-    if (this.context?.state === 'suspended') void this.context.resume();
-    this.analyser?.getFloatTimeDomainData(wave);
+  private connect(stream: MediaStream, anew = false): AnalyserNode | null {
+    try {
+      if (anew || !this.context) {
+        void this.context?.close().catch(() => undefined);
+        this.resuming = false;
+        this.context = new AudioContext();
+      }
+      const analyser = new AnalyserNode(this.context, { fftSize: 1024, smoothingTimeConstant: 0 });
+      this.source = this.context.createMediaStreamSource(stream);
+      this.source.connect(analyser);
+      return analyser;
+    } catch {
+      return null;
+    }
+  }
+
+  private look(analyser: AnalyserNode, wave: Float32Array<ArrayBuffer>): void {
+    if (this.context?.state !== 'running') {
+      this.show(0);
+      // Asked once, the browser keeps it in mind until it allows it.
+      if (!this.resuming) this.resume();
+      return;
+    }
+    this.listenedMs += REFRESH_MS;
+    analyser.getFloatTimeDomainData(wave);
     const rms = Math.sqrt(wave.reduce((sum, sample) => sum + sample * sample, 0) / wave.length);
     const db = 20 * Math.log10(Math.max(rms, 1e-6));
     const level = Math.max(0, Math.min(1, (db - FLOOR_DB) / (CEILING_DB - FLOOR_DB)));
     this.peak = Math.max(this.peak, level);
     // Quick up, slow down, as the eye expects.
     this.show(level > this.level ? level : this.level * 0.85 + level * 0.15);
+  }
+
+  /** Begun without a touch of the person, or interrupted by a call, the context stands still. */
+  private resume(): void {
+    const { context } = this;
+    if (!this.source || !context || context.state === 'running' || context.state === 'closed') return;
+    this.resuming = true;
+    const done = (): void => void (this.resuming = false);
+    context.resume().then(done, done);
   }
 
   private show(level: number): void {

@@ -1,22 +1,24 @@
 // The page to speak in a room: lobby, room, end. Owns what is shown; the visit itself is a StentorRoom.
 
-import { StentorError, StentorRoom, type Problem, type RoomStatus } from '@stentor/client';
+import { StentorError, StentorRoom, type Problem, type RoomEvents, type RoomStatus } from '@stentor/client';
 import { byId, pill, remembered, toast, write } from './dom';
 import { Meter } from './meter';
 import { config, pathFor, token as getToken, type Config } from './server';
-import { Devices } from './speak/devices';
+import { Devices, type DeviceNews } from './speak/devices';
 import { Members, nameOf } from './speak/members';
-import { ending, microphone, quality, said, short, underWay, type Way } from './speak/words';
+import { device, ending, INTERRUPTED, microphone, quality, said, short, underWay, type Way } from './speak/words';
 
 declare global {
   interface Window {
-    /** The visit, for tests and the console; null before the first join. */
+    /** The last visit, for tests and the console; null before the first join. */
     stentorRoom: StentorRoom | null;
   }
 }
 
 const STATS_MS = 2000;
 const DEAF_MS = 5000;
+/** What is paused again within this time is not played without a press of the button. */
+const INSISTS_MS = 2000;
 /** Of a meter: louder than the hiss of an idle microphone. */
 const HEARD_LEVEL = 0.25;
 /** Ends that nobody needs to worry about. */
@@ -32,13 +34,16 @@ const pinInput = byId<HTMLInputElement>('pin');
 const muteButton = byId<HTMLButtonElement>('mute');
 const meter = new Meter([byId('meter'), byId('dock-meter')]);
 const members = new Members(byId('members'), moderate);
-const devices = new Devices([byId('device'), byId('dock-device')], useStream, (replaced) =>
-  toast(replaced ? 'Your microphone is gone; another one is in use.' : 'Your microphone is gone. Plug one in and choose it.'),
-);
+const devices = new Devices([byId('device'), byId('dock-device')], useStream, deviceNews);
 let server: Config = { open: false, wsUrl: null };
 let token = fragment.get('token') ?? '';
+/** The present visit. */
 let room: StentorRoom | null = null;
-let deafSince = 0;
+/** Counts presses of Join and Cancel: what an earlier one still brings is of no interest. */
+let turn = 0;
+/** The person wants no microphone. */
+let silent = false;
+let heardAt = 0;
 /** Told once per visit, when sound first flows. */
 let greeted = false;
 window.stentorRoom = null;
@@ -89,16 +94,27 @@ function showMicrophone(): void {
 }
 
 function useStream(stream: MediaStream | null): void {
-  meter.watch(stream);
-  deafSince = Date.now();
+  if (stream) silent = false;
+  // First of all for the others: they hear also where the meter does not work.
   void room?.publish(stream);
+  meter.watch(stream);
   if (room) showMuted();
+}
+
+function deviceNews(news: DeviceNews): void {
+  if (news === 'interruption') {
+    if (room) write(byId('announce'), devices.interrupted ? INTERRUPTED : '');
+    return tick();
+  }
+  showMicrophone();
+  // In the lobby a notice says it, and stays.
+  if (room || news === 'replaced') toast(device(news, devices.problem));
 }
 
 /** A microphone that gives nothing looks like one that works, until the others say so. */
 function showWhetherHeard(): void {
   const heard = meter.peak > HEARD_LEVEL;
-  const deaf = devices.stream !== null && !heard && Date.now() - deafSince > DEAF_MS;
+  const deaf = devices.stream !== null && !heard && meter.listenedMs > DEAF_MS;
   const words = deaf
     ? 'Nothing is heard yet. Is the right microphone chosen, and is it switched on?'
     : heard
@@ -107,26 +123,52 @@ function showWhetherHeard(): void {
   write(byId('meter-text'), words);
 }
 
-async function join(silent: boolean): Promise<void> {
+async function join(): Promise<void> {
   const name = nameInput.value.trim();
   const pin = pinInput.value.trim();
   complain('name', name ? '' : 'The others want to know who is talking.');
   complain('pin', pin === '' || PIN.test(pin) ? '' : 'A pin has six letters or digits.');
   const wrong = document.querySelector<HTMLInputElement>('#form [aria-invalid=true]');
-  if (wrong) return wrong.focus();
+  if (wrong) {
+    view('lobby');
+    return wrong.focus();
+  }
   remembered.set('name', name);
-  if (!silent && !devices.stream && !(await prepareMicrophone())) return byId('allow').focus();
+  const mine = abandon();
+  if (silent) devices.stop();
+  const ready = silent || devices.stream !== null || (await prepareMicrophone());
+  if (mine !== turn) return;
+  if (!ready) {
+    view('lobby');
+    return byId('allow').focus();
+  }
   view('lobby', true);
   write(byId('waiting-text'), 'Connecting to the server…');
   try {
     await prepare(name);
   } catch (error) {
+    if (mine !== turn) return;
     // A server that is away is worth another press of the button; the rest is said in full.
     if (error instanceof StentorError) return finish(error.problem);
     view('lobby');
     return toast('The server does not answer. Try again in a moment.');
   }
-  await visit(name, pin);
+  if (mine === turn) await visit(name, pin);
+}
+
+/** Ends the visit and whatever leads to one, without a word; returns the turn that begins. */
+function abandon(): number {
+  const former = room;
+  room = null;
+  former?.leave();
+  audio.srcObject = null;
+  turn += 1;
+  return turn;
+}
+
+function cancel(): void {
+  abandon();
+  view('lobby');
 }
 
 function complain(field: 'name' | 'pin', words: string): void {
@@ -142,19 +184,22 @@ async function visit(name: string, pin: string): Promise<void> {
   members.clear();
   const visit = new StentorRoom({ url: server.wsUrl!, token, displayName: name, clientId: clientId(), ...(pin ? { pin } : {}) });
   room = window.stentorRoom = visit;
-  visit.on('state', showState);
-  visit.on('closed', finish);
-  visit.on('stream', (stream) => {
+  const on = <Name extends keyof RoomEvents>(name: Name, show: (event: RoomEvents[Name]) => void): void => {
+    visit.on(name, (event) => room === visit && show(event));
+  };
+  on('state', showState);
+  on('closed', finish);
+  on('stream', (stream) => {
     audio.srcObject = stream;
     void hear();
   });
-  visit.on('members', showMembers);
-  visit.on('muted', ({ muted, by }) => {
+  on('members', showMembers);
+  on('muted', ({ muted, by }) => {
     showMuted();
     if (by === 'host') toast(muted ? 'A host muted you.' : 'A host unmuted you. You can be heard.');
   });
-  visit.on('unmuteRequested', () => (byId('asked').hidden = false));
-  if (devices.stream) await visit.publish(devices.stream);
+  on('unmuteRequested', () => (byId('asked').hidden = false));
+  void visit.publish(devices.stream);
   showMuted();
   // What goes wrong comes as `closed`.
   await visit.join().catch(() => undefined);
@@ -173,12 +218,17 @@ function clientId(): string {
 }
 
 async function hear(): Promise<void> {
-  try {
-    await audio.play();
-    byId('silenced').hidden = true;
-  } catch (refusal) {
-    byId('silenced').hidden = (refusal as DOMException).name !== 'NotAllowedError';
-  }
+  heardAt = Date.now();
+  // Refused, or overtaken by another stream, which then plays.
+  await audio.play().catch(() => undefined);
+  byId('silenced').hidden = audio.srcObject === null || !audio.paused;
+}
+
+/** A call or another app has paused the others. */
+function hearAgain(): void {
+  if (audio.srcObject === null || !audio.paused) return;
+  if (Date.now() - heardAt > INSISTS_MS) void hear();
+  else byId('silenced').hidden = false;
 }
 
 function showState(status: RoomStatus): void {
@@ -198,7 +248,7 @@ function tick(): void {
   if (document.body.dataset.view === 'lobby') showWhetherHeard();
   const status = room?.status;
   if (!status || status.state === 'closed') return;
-  const words = status.state === 'connected' ? '' : underWay(status, Date.now());
+  const words = status.state !== 'connected' ? underWay(status, Date.now()) : devices.interrupted ? INTERRUPTED : '';
   if (greeted) {
     byId('trouble').hidden = words === '';
     write(byId('trouble'), words);
@@ -218,23 +268,27 @@ function showMembers(): void {
 
 function showMuted(): void {
   const muted = room?.muted ?? false;
-  const silent = devices.stream === null;
-  muteButton.setAttribute('aria-pressed', String(muted && !silent));
-  muteButton.title = silent ? '' : 'Key M';
-  write(byId('mute-text'), silent ? 'Use microphone' : muted ? 'Unmute' : 'Mute');
+  const none = devices.stream === null;
+  muteButton.setAttribute('aria-pressed', String(muted && !none));
+  muteButton.title = none ? '' : 'Key M';
+  write(byId('mute-text'), none ? 'Use microphone' : muted ? 'Unmute' : 'Mute');
   if (!muted) byId('asked').hidden = true;
 }
 
 async function toggleMute(): Promise<void> {
-  if (!room) return;
+  const visit = room;
+  if (!visit) return;
   if (devices.stream === null) {
-    if (!(await devices.open())) toast(microphone(devices.problem ?? '').remedy);
-    return showMuted();
+    if (!(await devices.open()) && room === visit) toast(microphone(devices.problem ?? '').remedy);
+    return;
   }
   try {
-    await (room.muted ? room.unmute() : room.mute());
+    await (visit.muted ? visit.unmute() : visit.mute());
   } catch (error) {
+    if (room !== visit) return;
     if (!(error as StentorError).retryable) toast(`That was refused: ${(error as Error).message}.`);
+    // A microphone that is closed here is closed; one that is open here may not be so at the server.
+    else if (!visit.muted && visit.state === 'connected') toast(`You may not be heard yet: ${(error as Error).message}.`);
   }
 }
 
@@ -281,6 +335,7 @@ async function copyLink(): Promise<void> {
 // The end.
 
 function finish(problem: Problem): void {
+  room = null;
   if (problem.code === 'wrong_pin') {
     view('lobby');
     complain('pin', 'This pin is wrong. Ask for the right one.');
@@ -298,6 +353,7 @@ function finish(problem: Problem): void {
   showWay(renewable ? 'again' : way);
   devices.stop();
   audio.srcObject = null;
+  byId('silenced').hidden = true;
   view('ended');
   byId('ended-title').focus();
 }
@@ -326,18 +382,24 @@ function shortcut(event: KeyboardEvent): void {
 
 form.addEventListener('submit', (event) => {
   event.preventDefault();
-  void join(false);
+  silent = false;
+  void join();
 });
-byId('join-silent').addEventListener('click', () => void join(true));
+byId('join-silent').addEventListener('click', () => {
+  silent = true;
+  void join();
+});
 byId('allow').addEventListener('click', () => void prepareMicrophone());
-byId('cancel').addEventListener('click', () => room?.leave());
+byId('cancel').addEventListener('click', cancel);
 byId('leave').addEventListener('click', () => room?.leave());
-byId('again').addEventListener('click', () => void join(false));
+byId('again').addEventListener('click', () => void join());
 byId('copy').addEventListener('click', () => void copyLink());
 byId('sound-on').addEventListener('click', () => void hear());
 byId('asked-unmute').addEventListener('click', () => void toggleMute());
 muteButton.addEventListener('click', () => void toggleMute());
 document.addEventListener('keydown', shortcut);
+document.addEventListener('visibilitychange', () => document.hidden || hearAgain());
+audio.addEventListener('pause', hearAgain);
 // The others see at once that somebody closed the page.
 window.addEventListener('pagehide', () => room?.leave());
 window.addEventListener('hashchange', () => location.reload());

@@ -2,7 +2,7 @@
 
 import { problemOf, StentorError, type Problem } from './errors.js';
 import type { Environment } from './environment.js';
-import { BEARER, CALL_TIMEOUT_MS, closeMeaning, KEEPALIVE_MS, SILENCE_MS, SUBPROTOCOL, type Activity } from './protocol.js';
+import { BEARER, CALL_TIMEOUT_MS, CLOSE_FOLLOWS, CLOSE_GRACE_MS, closeMeaning, KEEPALIVE_MS, SILENCE_MS, SUBPROTOCOL, type Activity } from './protocol.js';
 import { Rpc, type Notified } from './rpc.js';
 
 export interface ConnectionListener {
@@ -14,6 +14,8 @@ export interface ConnectionListener {
 
 /** How long an answer may take when there is reason to believe that the network has changed. */
 const PROBE_TIMEOUT_MS = 3_000;
+/** Answers to a keepalive that mean that the session is gone: to be joined again, as soon as there is a seat. */
+const OUT: ReadonlySet<string> = new Set(['not_joined', 'room_full']);
 
 export class Connection {
   private readonly socket: WebSocket;
@@ -54,13 +56,13 @@ export class Connection {
     this.rpc.notify(method, params);
   }
 
-  /** From now on, and at once. */
-  keepAlive(activity: () => Activity): void {
+  /** From now on; `answered` at each answer that all is well. */
+  keepAlive(activity: () => Activity, answered: () => void): void {
     this.environment.clearTimeout(this.keepaliveTimer);
     this.keepaliveTimer = this.environment.setTimeout(() => {
       if (this.over) return;
-      void this.beat(activity(), SILENCE_MS);
-      this.keepAlive(activity);
+      void this.beat(activity(), SILENCE_MS, answered);
+      this.keepAlive(activity, answered);
     }, KEEPALIVE_MS);
   }
 
@@ -76,13 +78,18 @@ export class Connection {
     this.stop({ code: 'not_connected', message: 'the connection was ended from here', retryable: true });
   }
 
-  private async beat(activity: Activity, timeoutMs: number): Promise<void> {
+  private async beat(activity: Activity, timeoutMs: number, answered?: () => void): Promise<void> {
     try {
       await this.call('keepalive', { status: activity }, timeoutMs);
+      answered?.();
     } catch (error) {
-      // Other failures, like a store that is away, do not end a call in progress.
       const problem = problemOf(error, 'internal');
-      if (problem.code === 'not_joined') this.fall({ ...problem, retryable: true });
+      // Other failures, like a store that is away, do not end a call in progress.
+      if (OUT.has(problem.code)) this.fall({ ...problem, retryable: true });
+      else if (CLOSE_FOLLOWS.has(problem.code) && !this.over) {
+        this.environment.clearTimeout(this.keepaliveTimer);
+        this.keepaliveTimer = this.environment.setTimeout(() => this.fall(problem), CLOSE_GRACE_MS);
+      }
     }
   }
 

@@ -11,7 +11,7 @@ export interface Microphone {
 
 /** What a call wants of a microphone. */
 export interface MicrophoneOptions {
-  /** One of {@link listMicrophones}; default: the system's. If it is gone, the system's is taken. */
+  /** One of {@link listMicrophones}; default: the system's. If it cannot be opened, the system's is taken. */
   deviceId?: string;
   /** For music: without echo cancellation, noise suppression and gain control. */
   raw?: boolean;
@@ -38,9 +38,10 @@ export async function openMicrophone({ deviceId, raw = false }: MicrophoneOption
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: { ...processed, ...device } });
   } catch (thrown) {
-    const name = thrown instanceof DOMException ? thrown.name : '';
-    if (deviceId && (name === 'OverconstrainedError' || name === 'NotFoundError')) return openMicrophone({ raw });
-    throw refusal(name);
+    // Not in every browser a DOMException: Firefox has a class of its own for a device that is gone.
+    const refused = refusal((thrown as { name?: string } | null)?.name ?? '');
+    if (deviceId && refused.code !== 'microphone_denied') return openMicrophone({ raw });
+    throw refused;
   }
 }
 

@@ -38,10 +38,14 @@ export interface Notifications {
 
 /** Errors of calls after which the server closes the connection with a code that says more. */
 export const CLOSE_FOLLOWS: ReadonlySet<string> = new Set(['room_over', 'already_connected']);
+/** How long such a close frame may take. */
+export const CLOSE_GRACE_MS = 1_000;
 
 /** The subprotocol of signalling, and the prefix of the one that carries the token. */
 export const SUBPROTOCOL = 'stentor';
 export const BEARER = 'bearer.';
+/** A subprotocol may have no other characters. */
+export const SENDABLE = /^[\w!#$%&'*+.^`|~-]+$/;
 
 /** How long a socket may take to open. */
 export const OPEN_TIMEOUT_MS = 10_000;

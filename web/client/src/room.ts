@@ -8,15 +8,13 @@ import { browser, type Environment } from './environment.js';
 import { problemOf, StentorError, type Problem } from './errors.js';
 import { Machine, type Effect, type Event } from './machine.js';
 import { Peer } from './peer.js';
-import { CLOSE_FOLLOWS, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
+import { CLOSE_FOLLOWS, CLOSE_GRACE_MS, SENDABLE, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
 import { condense, type RoomStats } from './stats.js';
 import type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './types.js';
 import { Voice } from './voice.js';
 
-/** How long the server's view of one's own mute may lag behind an answered call. */
-const SETTLE_MS = 1_000;
-/** For a close frame that is announced by an error. */
-const CLOSE_GRACE_MS = 1_000;
+/** Before a report of one's own mute that failed is made again. */
+const RETELL_MS = 1_000;
 
 /** Enters a room, stays in it whatever the network does, and hears and is heard. */
 export class StentorRoom extends Emitter<RoomEvents> {
@@ -33,13 +31,11 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private readonly talking = new Set<string>();
   private lastStats: RoomStats | null = null;
   private told = '';
-  private muteCalls = 0;
-  /** As far as the server is known to know. */
-  private mutedThere = false;
-  /** Counts joins and negotiations: what an earlier one still has to say is of no interest. */
+  /** Counts connections, joins and negotiations: what an earlier one still has to say is of no interest. */
   private round = 0;
   private readonly entrances: { resolve(): void; reject(error: StentorError): void }[] = [];
   private alarm: unknown = null;
+  private retelling: unknown = null;
   private stopHurry: (() => void) | null = null;
 
   /** `environment` is for tests; applications leave it out. */
@@ -197,6 +193,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
         return this.disconnect(false);
       case 'end':
         this.disconnect(true);
+        this.environment.clearTimeout(this.retelling);
         this.stopHurry?.();
         this.dropPeer();
         this.talking.clear();
@@ -204,22 +201,36 @@ export class StentorRoom extends Emitter<RoomEvents> {
   }
 
   private async open(): Promise<void> {
+    const round = ++this.round;
+    const { token } = this.options;
+    let fresh: string;
     try {
-      const { token } = this.options;
-      const fresh = typeof token === 'string' ? token : await token();
-      if (this.machine.phase !== 'opening') return;
-      this.claims = readClaims(fresh);
-      const url = new URL(this.options.url);
-      url.searchParams.set('clientId', this.clientId);
-      const connection: Connection = new Connection(url.href, fresh, this.environment, {
-        opened: () => this.feed({ type: 'opened' }),
-        notified: (method, params) => this.notified(method as keyof Notifications, params),
-        ended: (problem, opened) => this.failed(this.ended(problem, opened), false),
-      });
-      this.connection = connection;
+      fresh = typeof token === 'string' ? token : await token();
     } catch (error) {
-      this.failed(problemOf(error, 'no_token'), false);
+      if (round === this.round) this.failed(problemOf(error, 'no_token'), false);
+      return;
     }
+    if (round !== this.round) return;
+    this.claims = readClaims(fresh);
+    try {
+      this.connection = this.connect(fresh);
+    } catch {
+      // What browsers say of it may contain the token.
+      this.failed(SENDABLE.test(fresh) ? INVALID_URL : INVALID_TOKEN, false);
+    }
+  }
+
+  /** Throws what browsers throw at an address, or a token, that they cannot send. */
+  private connect(token: string): Connection {
+    const url = new URL(this.options.url);
+    url.searchParams.set('clientId', this.clientId);
+    const current = (): boolean => this.connection === connection;
+    const connection: Connection = new Connection(url.href, token, this.environment, {
+      opened: () => current() && this.feed({ type: 'opened' }),
+      notified: (method, params) => current() && this.notified(method as keyof Notifications, params),
+      ended: (problem, opened) => current() && this.failed(this.ended(problem, opened), false),
+    });
+    return connection;
   }
 
   /** Where the token is over, that is what is wrong; unless another can be got. */
@@ -239,15 +250,17 @@ export class StentorRoom extends Emitter<RoomEvents> {
     const round = ++this.round;
     const { pin, displayName } = this.options;
     const jtoken = this.peer?.everLinked ? this.jtoken : null;
+    // After it joined the server tells who talks, perhaps before it answers; nothing of before is taken back.
+    this.talking.clear();
     const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}) };
     try {
       const joined = (await connection?.call('join', params)) as JoinResult;
       if (round !== this.round) return;
       this.jtoken = joined.jtoken;
       this.joinedOnce = joined;
-      connection?.keepAlive(() => this.activity);
-      if (!joined.resume) this.mutedThere = false;
-      if (this.voice.muted !== this.mutedThere) void this.tellMuted().catch(() => undefined);
+      connection?.keepAlive(() => this.activity, () => this.voice.written());
+      if (!joined.resume) this.voice.fresh();
+      if (this.voice.untold) void this.tellMuted().catch(() => undefined);
       const resumed = joined.resume && this.peer ? (this.peer.linked ? 'linked' : 'broken') : 'none';
       this.feed({ type: 'joined', media: resumed });
       this.tellActivity();
@@ -322,8 +335,10 @@ export class StentorRoom extends Emitter<RoomEvents> {
   // Members and voice.
 
   private roomStatus({ members }: Notifications['roomStatus']): void {
+    const before = this.wire;
     this.wire = members;
-    for (const userId of this.talking) {
+    // Of somebody who is new, the voice may come before the name.
+    for (const { userId } of before) {
       if (!members.some((member) => member.userId === userId)) this.talking.delete(userId);
     }
     this.compareVoice();
@@ -342,18 +357,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     this.voice.wish(muted);
     this.voiceChanged(before, 'self');
     // On the way in or back, `enter` tells it.
-    if (this.machine.phase === 'idle' || !this.joinedHere) return;
-    try {
-      await this.tellMuted();
-    } catch (error) {
-      const problem = problemOf(error, 'internal');
-      // What was refused is not so. A microphone that is closed here stays closed.
-      if (!muted && !problem.retryable) {
-        this.voice.byHost = true;
-        this.voiceChanged(false, 'host');
-      }
-      throw error;
-    }
+    if (this.joinedHere) await this.tellMuted();
   }
 
   /** The server takes `mute` and `unmute` from this connection. */
@@ -364,24 +368,36 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private async tellMuted(): Promise<void> {
     const { connection } = this;
     const { muted } = this.voice;
-    this.muteCalls += 1;
+    const call = this.voice.tell();
     try {
       await connection?.call(muted ? 'mute' : 'unmute', {});
-      this.mutedThere = muted;
-    } finally {
-      this.environment.setTimeout(() => {
-        this.muteCalls -= 1;
-        this.compareVoice();
-      }, SETTLE_MS);
+      this.voice.answered(call, muted);
+    } catch (error) {
+      // Where the connection went as well, the next join tells it.
+      if (connection === this.connection && this.voice.isLast(call)) this.notTaken(muted, problemOf(error, 'internal'));
+      throw error;
     }
   }
 
-  /** What the server shows of one's own microphone, once every wish of one's own has settled. */
+  /** What failed is told again. What was refused is not so; but a microphone that is closed here stays closed. */
+  private notTaken(muted: boolean, { code, retryable, retryAfterMs = 0 }: Problem): void {
+    if (retryable) {
+      this.environment.clearTimeout(this.retelling);
+      this.retelling = this.environment.setTimeout(() => {
+        if (this.joinedHere && this.voice.untold) void this.tellMuted().catch(() => undefined);
+      }, Math.max(RETELL_MS, retryAfterMs));
+    } else if (!muted && code !== 'not_joined') {
+      const by = code === 'forbidden' ? 'host' : 'self';
+      this.voice.refused(by);
+      this.voiceChanged(false, by);
+    }
+  }
+
+  /** What the server shows of one's own microphone. */
   private compareVoice(): void {
     const mine = this.wire.find((member) => member.userId === this.claims?.userId);
-    if (!mine || this.muteCalls > 0 || !this.joinedHere) return;
+    if (!mine || !this.joinedHere) return;
     const before = this.voice.muted;
-    this.mutedThere = mine.muted;
     switch (this.voice.seen(mine.muted)) {
       case 'muted_by_host':
       case 'unmuted_by_host':
@@ -463,6 +479,8 @@ const STEPS: Partial<Record<string, RoomStep>> = {
   waiting: 'waiting',
 };
 const GONE: Problem = { code: 'left', message: 'this visit is over', retryable: false };
+const INVALID_TOKEN: Problem = { code: 'token_invalid', message: 'the token has characters that no token has', retryable: false };
+const INVALID_URL: Problem = { code: 'invalid_url', message: 'the address of the gateway cannot be called from here', retryable: false };
 const NOT_CONNECTED: Problem = { code: 'not_connected', message: 'not connected at the moment', retryable: true };
 
 function randomId(environment: Environment): string {

@@ -1,37 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { StentorRoom } from '../dist/index.js';
-import { FakeEnvironment, settle, token } from './support.mjs';
-
-const JOINED = { jtoken: 'sealed-1', resume: false, iceServers: [{ urls: 'stun:192.0.2.1' }] };
-const microphone = () => ({ kind: 'audio', enabled: true });
-
-function visit(options = {}) {
-  const environment = new FakeEnvironment();
-  const room = new StentorRoom({ url: 'ws://x/ws', token: token(), clientId: 'tab', ...options }, environment);
-  const heard = [];
-  for (const name of ['state', 'reconnecting', 'closed', 'members', 'talking', 'stream', 'muted', 'unmuteRequested', 'slowLink']) {
-    room.on(name, (event) => heard.push([name, event]));
-  }
-  const last = (name) => heard.findLast(([of]) => of === name)?.[1];
-  return { environment, room, heard, last };
-}
-
-async function handshake(environment, joined = JOINED) {
-  environment.socket.open();
-  await environment.socket.answer('join', joined);
-}
-
-async function enter(options) {
-  const all = visit(options);
-  const entered = all.room.join();
-  await settle();
-  await handshake(all.environment);
-  await all.environment.socket.answer('offer', { sdp: { type: 'answer', sdp: 'v=0 answer' } });
-  all.environment.peer.become('connected');
-  await entered;
-  return { ...all, entered };
-}
+import { enter, handshake, JOINED, microphone, settle, token, visit } from './support.mjs';
 
 test('a visit: socket, join, offer, answer, sound', async () => {
   const track = microphone();
@@ -220,6 +189,41 @@ test('a token may be got anew for each connection', async () => {
   assert.deepEqual([asked, environment.sockets.length], [2, 2], 'an expired one is no reason to give up');
 });
 
+test('a token that comes late belongs to nobody: no second socket, no end of what goes well', async () => {
+  for (const late of ['resolve', 'reject']) {
+    const asked = [];
+    const { environment, room } = visit({ token: () => new Promise((resolve, reject) => asked.push({ resolve, reject })) });
+    void room.join().catch(() => undefined);
+    await environment.pass(10_250);
+    assert.equal(asked.length, 2, 'the first took too long');
+    asked[1].resolve(token());
+    await settle();
+    asked[0][late](token());
+    await settle();
+    assert.equal(environment.sockets.length, 1);
+    await handshake(environment);
+    assert.equal(room.status.step, 'negotiating');
+    room.leave();
+  }
+});
+
+test('a token that cannot be got is asked for again; one that cannot be sent, or an address that is none, is the end', async () => {
+  const absent = visit({ token: () => Promise.reject(new Error('no network')) });
+  void absent.room.join().catch(() => undefined);
+  await settle();
+  assert.deepEqual([absent.room.status.problem.code, absent.room.status.step], ['no_token', 'waiting']);
+  absent.room.leave();
+  const refuse = (_url, [, bearer]) => {
+    throw new SyntaxError(`The subprotocol '${bearer}' is invalid.`);
+  };
+  for (const [code, options] of [['token_invalid', { token: 'sec ret' }], ['invalid_url', { url: 'no address' }], ['invalid_url', {}]]) {
+    const { environment, room, last } = visit(options);
+    environment.openSocket = refuse;
+    await assert.rejects(room.join(), { code, retryable: false });
+    assert.doesNotMatch(last('closed').message, /sec ret|subprotocol/);
+  }
+});
+
 test('ICE that is lost is restarted on the same peer connection', async () => {
   const { environment, room } = await enter();
   const { peer, socket } = environment;
@@ -264,6 +268,29 @@ test('a keepalive without an answer is the end of the connection', async () => {
   assert.equal(environment.sockets[0].closed, true);
 });
 
+test('a keepalive may say that the seat is gone, or that all is over', async () => {
+  const full = await enter();
+  await full.environment.pass(10_000);
+  await full.environment.socket.refuse('keepalive', 'room_full', true, 5000);
+  assert.deepEqual([full.room.status.problem.code, full.last('reconnecting').retryInMs], ['room_full', 5250]);
+  await full.environment.pass(5250);
+  await handshake(full.environment);
+  assert.equal(full.room.status.step, 'negotiating');
+
+  const over = await enter();
+  await over.environment.pass(10_000);
+  await over.environment.socket.refuse('keepalive', 'room_over', false);
+  assert.equal(over.room.state, 'connected', 'the close code says more');
+  over.environment.socket.fall(4403);
+  assert.equal(over.last('closed').code, 'removed');
+
+  const silent = await enter();
+  await silent.environment.pass(10_000);
+  await silent.environment.socket.refuse('keepalive', 'room_over', false);
+  await silent.environment.pass(1000);
+  assert.deepEqual([silent.last('closed').code, silent.environment.timers], ['room_over', 0]);
+});
+
 test('an answer that comes after it was given up changes nothing', async () => {
   const { environment, room } = await enter();
   const { socket } = environment;
@@ -289,59 +316,24 @@ test('members have their mute and talking; who is gone talks no more', async () 
   environment.socket.tell('roomStatus', { roomId: 'demo', members: [ann] });
   environment.socket.tell('roomStatus', { roomId: 'demo', members: [ann, bob] });
   assert.equal(room.members[1].talking, false);
+  environment.socket.tell('roomStatus', { roomId: 'demo', members: [ann] });
+  environment.socket.tell('talking', { userId: 'bob', talking: true });
+  environment.socket.tell('roomStatus', { roomId: 'demo', members: [ann] });
+  environment.socket.tell('roomStatus', { roomId: 'demo', members: [ann, bob] });
+  assert.equal(room.members[1].talking, true, 'the voice of somebody new may come before the name');
 });
 
-test('mute closes the microphone at once, and again after a new session', async () => {
+test('who talks is told afresh after each join', async () => {
   const { environment, room } = await enter();
-  const track = microphone();
-  await room.publish(track);
-  const muted = room.mute();
-  assert.equal(track.enabled, false);
-  await environment.socket.answer('mute', {});
-  await muted;
-  assert.equal(environment.socket.said('status').params.status, 'idle');
+  const members = ['ann', 'bob', 'cid'].map((userId) => ({ userId, role: 'anchor', status: 'onair', muted: false }));
+  environment.socket.tell('roomStatus', { roomId: 'demo', members });
+  environment.socket.tell('talking', { userId: 'bob', talking: true });
   environment.socket.fall(1006);
   await environment.pass(250);
-  await handshake(environment);
-  assert.equal(environment.socket.count('mute'), 1);
-});
-
-test('a host mutes and unmutes; who muted himself is only asked', async () => {
-  const { environment, room, last, heard } = await enter();
-  const track = microphone();
-  await room.publish(track);
-  const told = (muted) => environment.socket.tell('roomStatus', { roomId: 'demo', members: [{ userId: 'ann', role: 'host', status: 'onair', muted }] });
-  told(true);
-  assert.deepEqual([track.enabled, last('muted')], [false, { muted: true, by: 'host' }]);
-  told(false);
-  assert.deepEqual([track.enabled, last('muted')], [true, { muted: false, by: 'host' }]);
-  const muted = room.mute();
-  await environment.socket.answer('mute', {});
-  await muted;
-  told(true);
-  await environment.pass(1000);
-  told(false);
-  assert.equal(track.enabled, false);
-  assert.ok(heard.some(([name]) => name === 'unmuteRequested'));
-  assert.equal(environment.socket.count('mute'), 2, 'the others are shown what is true');
-});
-
-test('what the server shows while a wish of one\'s own is under way is not taken for a host\'s', async () => {
-  const { environment, room } = await enter();
-  const told = (muted) => environment.socket.tell('roomStatus', { roomId: 'demo', members: [{ userId: 'ann', role: 'host', status: 'onair', muted }] });
-  told(false);
-  const muted = room.mute();
-  told(false);
-  await environment.socket.answer('mute', {});
-  await muted;
-  const opened = room.unmute();
-  told(true);
-  await environment.socket.answer('unmute', {});
-  await opened;
-  assert.equal(room.muted, false);
-  told(false);
-  await environment.pass(1000);
-  assert.equal(room.muted, false);
+  environment.socket.open();
+  environment.socket.tell('talking', { userId: 'cid', talking: true });
+  await environment.socket.answer('join', { ...JOINED, resume: true });
+  assert.deepEqual(room.members.map(({ talking }) => talking), [false, false, true]);
 });
 
 test('moderation goes to the server, and needs a connection', async () => {

@@ -1,4 +1,7 @@
-// A browser without a browser: a clock that stands until it is told, sockets and peer connections that record.
+// A browser without a browser: a clock that stands until it is told, sockets and peer connections that record; and
+// visits to a room in it.
+
+import { StentorRoom } from '../dist/index.js';
 
 export class FakeEnvironment {
   time = 1_000_000;
@@ -154,4 +157,36 @@ class FakePeer {
 export function token({ sub = 'ann', roomId = 'demo', role = 'host', exp = 2_000_000_000 } = {}) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
   return `${part({ alg: 'HS256' })}.${part({ sub, roomId, role, exp })}.x`;
+}
+
+export const JOINED = { jtoken: 'sealed-1', resume: false, iceServers: [{ urls: 'stun:192.0.2.1' }] };
+export const microphone = () => ({ kind: 'audio', enabled: true });
+
+/** A room, and what it tells. */
+export function visit(options = {}) {
+  const environment = new FakeEnvironment();
+  const room = new StentorRoom({ url: 'ws://x/ws', token: token(), clientId: 'tab', ...options }, environment);
+  const heard = [];
+  for (const name of ['state', 'reconnecting', 'closed', 'members', 'talking', 'stream', 'muted', 'unmuteRequested', 'slowLink']) {
+    room.on(name, (event) => heard.push([name, event]));
+  }
+  const last = (name) => heard.findLast(([of]) => of === name)?.[1];
+  return { environment, room, heard, last };
+}
+
+export async function handshake(environment, joined = JOINED) {
+  environment.socket.open();
+  await environment.socket.answer('join', joined);
+}
+
+/** A visit that is connected. */
+export async function enter(options) {
+  const all = visit(options);
+  const entered = all.room.join();
+  await settle();
+  await handshake(all.environment);
+  await all.environment.socket.answer('offer', { sdp: { type: 'answer', sdp: 'v=0 answer' } });
+  all.environment.peer.become('connected');
+  await entered;
+  return { ...all, entered };
 }

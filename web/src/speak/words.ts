@@ -1,6 +1,7 @@
 // What a state or a problem means to the person, and what to do about it. Pure.
 
 import type { Problem, RoomStats, RoomStatus } from '@stentor/client';
+import type { DeviceNews } from './devices';
 
 /** A way on. */
 export type Way = 'again' | 'here' | 'none';
@@ -31,6 +32,7 @@ const ENDINGS: Record<string, Ending> = {
   token_expired: end('This invite has expired', 'Ask whoever invited you for a new link.'),
   token_invalid: end('This invite is not valid', 'It may be incomplete, or it was withdrawn. Open the whole link you were given, or ask for a new one.'),
   no_invite: end('You need an invite', 'Speaking here takes a personal link. Ask a host of the room for one.'),
+  invalid_url: end('Nobody can speak here', 'The address that this server names for speakers cannot be called from this page. Whoever runs it should look at "http.public_ws_url".'),
   no_gateway: end('Nobody can speak here', 'This server is not set up for speakers. Whoever runs it can give it the role "gateway".'),
   flooding: end('Too many requests', 'This page asked too much of the server in a short time. Join again in a moment.', 'again'),
   media_refused: end('The sound could not be set up', 'The server did not accept what this browser offered. Try a current Chrome, Edge, Firefox or Safari.', 'again'),
@@ -106,6 +108,18 @@ export function microphone(code: string): { title: string; remedy: string } {
       return { title: 'The microphone could not be opened', remedy: 'Choose another one, or restart the browser.' };
   }
 }
+
+/** Of a microphone that came or went by itself; `problem` is why none is in use. */
+export function device(news: Exclude<DeviceNews, 'interruption'>, problem: string | null): string {
+  if (news === 'replaced') return 'Your microphone is gone; another one is in use.';
+  if (news === 'back') return 'Your microphone is in use.';
+  if (problem === 'microphone_missing') return 'Your microphone is gone. Plug one in and press “Use microphone”.';
+  const { title, remedy } = microphone(problem ?? '');
+  return `${title}. ${remedy}`;
+}
+
+/** While the system gives the microphone to something else. */
+export const INTERRUPTED = 'Your microphone is interrupted, perhaps by a call. The others do not hear you until that is over.';
 
 /** How the connection is, in a word and its figures. */
 export function quality({ quality, roundTripMs, sent, received }: RoomStats): string {
