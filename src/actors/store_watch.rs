@@ -19,6 +19,7 @@ use super::kernel::{Behaviour, Cx, Message, Observed};
 use super::news::{News, WeakNews};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
 use crate::rooms::{Changed, Fold, Scope};
+use crate::store::StoreError;
 use crate::store::reflector::{Reflected, reflect};
 use crate::telemetry::events::{Event, StoreBack, StoreLost};
 
@@ -89,7 +90,7 @@ impl StoreWatch {
                 self.fold.progress(revision);
                 self.tell();
             }
-            Reflected::Lost(error) => self.lose(error.to_string()),
+            Reflected::Lost(error) => self.lose(&error),
         }
     }
 
@@ -119,8 +120,10 @@ impl StoreWatch {
         self.context.subscribers.each(News::rebuilt);
     }
 
-    fn lose(&mut self, why: String) {
-        self.context.metrics.watch_restarted("lost");
+    fn lose(&mut self, error: &StoreError) {
+        let reason = if matches!(error, StoreError::Compacted { .. }) { "compacted" } else { "lost" };
+        self.context.metrics.watch_restarted(reason);
+        let why = error.to_string();
         let lost = self.lost.get_or_insert_with(|| (self.context.clock.now(), None));
         let is_news = lost.1.replace(why.clone()).is_none();
         // All watches follow one store: the one of the rooms speaks for it.

@@ -1,5 +1,5 @@
-//! A strict reader of media playlists (RFC 8216bis): what a listener of ours believes, and what our tests hold
-//! the writer to.
+//! A strict reader of media playlists (RFC 8216bis): what our tests hold the writer to. A node never reads one; the
+//! probe, which reads as a player does, has a reader of its own.
 //!
 //! Knows every tag the writer uses and refuses all others, duplicates, wrong order and broken promises about
 //! durations. Shares no code with the writer. Never does: fetch.
