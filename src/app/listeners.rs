@@ -21,14 +21,16 @@ use crate::media::{ContentKeys, LiveStream, MediaFile, NonceHint, NotServed, Pla
 use crate::rooms::audience::Audience;
 use crate::rooms::{Directory, Scope};
 
-/// A room that was just started has its first segment well within this, and a blocking reload ends by itself.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A node that has just started has listed the rooms well within this.
+const LISTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The rooms that this node mixes.
 pub struct NodeMedia {
     pub me: ModuleId,
     pub directory: Arc<Directory>,
     pub streams: Arc<Streams>,
+    /// With any request.
+    pub patience: Duration,
 }
 
 impl NodeMedia {
@@ -98,7 +100,7 @@ impl RelaySource for RelayDoor {
         of: NonceHint,
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, MediaRefusal> {
-        let wait = tokio::time::timeout(PATIENCE, self.media.current(room, Some(of), at));
+        let wait = tokio::time::timeout(self.media.patience, self.media.current(room, Some(of), at));
         match wait.await.unwrap_or(Err(MediaRefusal::NotYet)) {
             // The room has just moved on: who still follows it here gets the last that was made here.
             Err(MediaRefusal::Unavailable) => {
@@ -138,7 +140,7 @@ impl NodeMedia {
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
         let file: MediaFile = name.parse().map_err(|_| MediaRefusal::BadName)?;
-        let wait = tokio::time::timeout(PATIENCE, self.bytes(room, &file));
+        let wait = tokio::time::timeout(self.patience, self.bytes(room, &file));
         Ok((wait.await.unwrap_or(Err(MediaRefusal::NotYet))?, file.content_type()))
     }
 
@@ -212,7 +214,7 @@ impl LiveMedia for AllMedia {
         if !knows_rooms(&self.here.directory).await {
             return Err(MediaRefusal::Unavailable);
         }
-        let wait = tokio::time::timeout(PATIENCE, self.current(room, at));
+        let wait = tokio::time::timeout(self.here.patience, self.current(room, at));
         wait.await.unwrap_or(Err(MediaRefusal::NotYet))
     }
 
@@ -235,7 +237,7 @@ impl LiveMedia for AllMedia {
 
 /// Right after its start a node knows of no room: who asks then waits, rather than be told that there is none.
 async fn knows_rooms(directory: &Directory) -> bool {
-    directory.seen(Scope::Rooms, 0, PATIENCE).await
+    directory.seen(Scope::Rooms, 0, LISTED_WITHIN).await
 }
 
 fn refusal(refused: NotServed) -> MediaRefusal {

@@ -163,8 +163,9 @@ impl Node {
         };
         let relaying = arbiter();
         let hls = &context.config.hls;
-        let fetcher = Fetcher::new(secrets.clone(), relaying.clone(), context.metrics.clone());
-        let relays = Relays::new(fetcher.clone(), audience.clone(), (hls.segment, hls.window), context.clock);
+        let metrics = context.metrics.clone();
+        let fetcher = Fetcher::new(secrets.clone(), hls.patience(), relaying.clone(), metrics);
+        let relays = Relays::new(fetcher.clone(), audience.clone(), hls, context.clock);
         let relays = Arc::new(relays);
         let root = NodeSupervisor {
             relays: roles.hls.then(|| (relays.clone(), relaying)),

@@ -254,8 +254,9 @@ impl Mountable {
             body_limit: config.http.body_limit,
         };
         let directory = context.directory.clone();
-        let (me, streams, secrets) = (context.me.clone(), sides.streams, sides.secrets.clone());
-        let here = Arc::new(NodeMedia { me, directory: directory.clone(), streams });
+        let (me, secrets, patience) = (context.me.clone(), sides.secrets.clone(), config.hls.patience());
+        let here = NodeMedia { me, directory: directory.clone(), streams: sides.streams, patience };
+        let here = Arc::new(here);
         let door: relay::RelaySide =
             Arc::new(RelayDoor { media: here.clone(), secrets, audience: sides.audience.clone() });
         let hls = HlsSide {

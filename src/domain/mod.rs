@@ -7,6 +7,7 @@ pub mod anchor;
 pub mod conduct;
 pub mod connection;
 pub mod handover;
+pub mod hls;
 pub mod housekeeping;
 pub mod ids;
 pub mod janus_effects;

@@ -34,8 +34,8 @@ pub const HERITAGE: &str = "heritage";
 /// Listeners wait meanwhile.
 const HERITAGE_WITHIN: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(2);
-/// Longer than a mixer waits with any answer.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// For the way there and back, beyond what a mixer waits with an answer.
+const SPARE: Duration = Duration::from_secs(5);
 /// A segment of ten seconds at 320 kbit/s has 400 kB.
 const MAX_BODY: usize = 8 << 20;
 
@@ -45,6 +45,8 @@ pub struct Fetcher {
     secrets: Arc<Secrets>,
     arbiter: ArbiterHandle,
     metrics: Metrics,
+    /// Of one request.
+    timeout: Duration,
 }
 
 type Header = (&'static str, String);
@@ -60,14 +62,14 @@ thread_local! {
     /// Blocking reloads of many rooms wait side by side: no bound on connections.
     static CLIENT: awc::Client = awc::Client::builder()
         .connector(awc::Connector::new().limit(0).timeout(CONNECT))
-        .timeout(TIMEOUT)
         .disable_redirects()
         .finish();
 }
 
 impl Fetcher {
-    pub fn new(secrets: Arc<Secrets>, arbiter: ArbiterHandle, metrics: Metrics) -> Self {
-        Self { secrets, arbiter, metrics }
+    /// `patience`: as long as a mixer waits with any answer.
+    pub fn new(secrets: Arc<Secrets>, patience: Duration, arbiter: ArbiterHandle, metrics: Metrics) -> Self {
+        Self { secrets, arbiter, metrics, timeout: patience + SPARE }
     }
 
     /// `listeners`: whose, and how many.
@@ -143,11 +145,11 @@ impl Fetcher {
 
     async fn get(&self, room: &RoomId, url: String, headers: &[Header]) -> Result<Got, String> {
         let headers = [&[(TOKEN, self.secrets.relay_token(room))], headers].concat();
-        let (mut answer, answered) = oneshot::channel();
+        let ((mut answer, answered), timeout) = (oneshot::channel(), self.timeout);
         self.arbiter.spawn_fn(move || {
             actix::spawn(async move {
                 tokio::select! {
-                    got = twice(&url, &headers) => drop(answer.send(got)),
+                    got = twice(&url, &headers, timeout) => drop(answer.send(got)),
                     // Nobody wants it any more.
                     () = answer.closed() => {}
                 }
@@ -158,18 +160,18 @@ impl Fetcher {
 }
 
 /// A connection that was kept may have been closed by the other side just now: then a new one tells.
-async fn twice(url: &str, headers: &[Header]) -> Result<Got, String> {
-    match request(url, headers).await {
+async fn twice(url: &str, headers: &[Header], timeout: Duration) -> Result<Got, String> {
+    match request(url, headers, timeout).await {
         Ok(got) => Ok(got),
-        Err(_) => request(url, headers).await,
+        Err(_) => request(url, headers, timeout).await,
     }
 }
 
-async fn request(url: &str, headers: &[Header]) -> Result<Got, String> {
+async fn request(url: &str, headers: &[Header], timeout: Duration) -> Result<Got, String> {
     let client = CLIENT.with(awc::Client::clone);
-    let asking = headers
-        .iter()
-        .fold(client.get(url), |asking, (name, value)| asking.insert_header((*name, value.as_str())));
+    let asking = headers.iter().fold(client.get(url).timeout(timeout), |asking, (name, value)| {
+        asking.insert_header((*name, value.as_str()))
+    });
     let sent = asking.send().await;
     let mut response = sent.map_err(|error| error.to_string())?;
     let body = response.body().limit(MAX_BODY).await.map_err(|error| error.to_string())?;

@@ -13,6 +13,8 @@ use futures::future::{BoxFuture, FutureExt, Shared};
 use tokio::sync::watch;
 
 use super::fetch::Fetcher;
+use crate::config::HlsConfig;
+use crate::domain::hls::least_window;
 use crate::domain::ids::RoomId;
 use crate::domain::relay_room::Upstream;
 use crate::media::{MediaFile, NonceHint, NotServed, PlaylistBody};
@@ -54,9 +56,9 @@ pub struct Held {
 }
 
 impl Limits {
-    pub fn new(segment: Duration, window: usize) -> Self {
-        let target = Duration::from_secs(segment.as_secs_f64().ceil() as u64);
-        Self { wait: 3 * target, keep: segment * (2 * window as u32 + 2) }
+    pub fn new(hls: &HlsConfig) -> Self {
+        let window = hls.window.max(least_window(hls.segment)) as u32;
+        Self { wait: 3 * hls.target_duration(), keep: hls.segment * (2 * window + 2) }
     }
 }
 

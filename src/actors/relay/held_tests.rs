@@ -5,9 +5,10 @@ use std::task::Poll;
 use futures::poll;
 
 use super::*;
+use crate::config;
 
 fn held(next: (u64, u32)) -> Held {
-    let held = Held::new(Limits::new(Duration::from_secs(2), 6));
+    let held = Held::new(Limits::new(&config::defaults().hls));
     show(&held, next, false);
     held
 }

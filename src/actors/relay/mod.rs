@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use super::context::Clock;
 use super::news::News;
+use crate::config::HlsConfig;
 use crate::domain::ids::RoomId;
 use crate::media::{MediaFile, NotServed, PlaylistBody};
 use crate::rooms::audience::Audience;
@@ -42,19 +43,14 @@ pub struct Relays {
 }
 
 impl Relays {
-    /// `segment`, `window`: as the mixers are configured.
-    pub fn new(
-        fetcher: Fetcher,
-        audience: Arc<Audience>,
-        (segment, window): (Duration, usize),
-        clock: Clock,
-    ) -> Self {
+    /// `hls`: as the mixers are configured.
+    pub fn new(fetcher: Fetcher, audience: Arc<Audience>, hls: &HlsConfig, clock: Clock) -> Self {
         Self {
             rooms: RwLock::default(),
             wanted: Mutex::new(None),
             fetcher,
             audience,
-            limits: Limits::new(segment, window),
+            limits: Limits::new(hls),
             clock,
         }
     }
