@@ -23,6 +23,7 @@ pub mod placement;
 pub mod plan;
 pub mod ports;
 pub mod reassign;
+pub mod relay_protocol;
 pub mod relay_room;
 pub mod restart;
 pub mod room;

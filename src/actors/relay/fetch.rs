@@ -13,23 +13,10 @@ use tokio::sync::oneshot;
 
 use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
 use crate::media::{ContentKeys, MediaFile, NotServed};
 use crate::telemetry::Metrics;
-
-/// Header of a request to a mixer node.
-pub const TOKEN: &str = "x-stentor-relay";
-/// Header of a request for a playlist: the live it is wanted of, by the hint of its nonce.
-pub const LIVE: &str = "x-stentor-live";
-/// Header of a request for a playlist: how many listeners of the room the asking node has, as `{node} {count}`.
-pub const LISTENERS: &str = "x-stentor-listeners";
-/// Header of a playlist: the part that comes next, as `{msn}.{part}`.
-pub const NEXT: &str = "x-stentor-next";
-/// Header of the last playlist there will be.
-pub const ENDED: &str = "x-stentor-ended";
-
-/// Name of what a mixer leaves to the next one of the room.
-pub const HERITAGE: &str = "heritage";
 
 /// Listeners wait meanwhile.
 const HERITAGE_WITHIN: Duration = Duration::from_secs(1);

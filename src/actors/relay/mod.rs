@@ -24,7 +24,7 @@ use crate::config::HlsConfig;
 use crate::domain::ids::RoomId;
 use crate::media::{MediaFile, NotServed, PlaylistBody};
 use crate::rooms::audience::Audience;
-pub use fetch::{ENDED, Fetcher, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
+pub use fetch::Fetcher;
 use held::{Held, Limits};
 
 /// A room nobody has asked for during this is followed no longer.
