@@ -15,7 +15,7 @@ use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
-use crate::media::{ContentKeys, MediaFile, NotServed};
+use crate::media::{ContentKeys, MediaFile};
 use crate::telemetry::Metrics;
 
 /// Listeners wait meanwhile.
@@ -34,6 +34,24 @@ pub struct Fetcher {
     metrics: Metrics,
     /// Of one request.
     timeout: Duration,
+}
+
+/// Where files are had from.
+pub trait MixerFiles: Clone + Send + Sync + 'static {
+    fn file(
+        self,
+        from: Upstream,
+        room: RoomId,
+        file: MediaFile,
+    ) -> impl Future<Output = Result<Bytes, NotHad>> + Send;
+}
+
+/// Why a mixer node has not given a file.
+#[derive(Debug)]
+pub enum NotHad {
+    NotYet,
+    Gone,
+    Failed(String),
 }
 
 type Header = (&'static str, String);
@@ -98,29 +116,6 @@ impl Fetcher {
         outcome
     }
 
-    pub async fn file(
-        self: Fetcher,
-        from: Upstream,
-        room: RoomId,
-        file: MediaFile,
-    ) -> Result<Bytes, NotServed> {
-        let url = format!("{}/relay/rooms/{room}/{file}", from.url);
-        let (told, answer) = match self.get(&room, url, &[]).await {
-            Ok(Got { status: StatusCode::OK, body, .. }) => ("ok", Ok(body)),
-            Ok(Got { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => ("not_yet", Err(NotServed::NotYet)),
-            Ok(Got { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => {
-                ("gone", Err(NotServed::Gone))
-            }
-            failed => {
-                let why = failed.map_or_else(|why| why, |got| format!("it answers {}", got.status));
-                tracing::warn!(%room, mixer = %from.mixer, %file, why, "the mixer node does not give a file");
-                ("failed", Err(NotServed::Superseded))
-            }
-        };
-        self.metrics.relay_request("file", told);
-        answer
-    }
-
     /// What the mixer at this URL has left of the room, if it can be had soon.
     pub async fn heritage(self: Fetcher, url: String, room: RoomId) -> Option<Bytes> {
         let got = self.get(&room, format!("{url}/relay/rooms/{room}/{HERITAGE}"), &[]);
@@ -143,6 +138,27 @@ impl Fetcher {
             });
         });
         answered.await.unwrap_or_else(|_| Err("the node is stopping".into()))
+    }
+}
+
+impl MixerFiles for Fetcher {
+    async fn file(self, from: Upstream, room: RoomId, file: MediaFile) -> Result<Bytes, NotHad> {
+        let url = format!("{}/relay/rooms/{room}/{file}", from.url);
+        let answer = match self.get(&room, url, &[]).await {
+            Ok(Got { status: StatusCode::OK, body, .. }) => Ok(body),
+            Ok(Got { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => Err(NotHad::NotYet),
+            Ok(Got { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => Err(NotHad::Gone),
+            Ok(got) => Err(NotHad::Failed(format!("it answers {}", got.status))),
+            Err(why) => Err(NotHad::Failed(why)),
+        };
+        let told = match &answer {
+            Ok(_) => "ok",
+            Err(NotHad::NotYet) => "not_yet",
+            Err(NotHad::Gone) => "gone",
+            Err(NotHad::Failed(_)) => "failed",
+        };
+        self.metrics.relay_request("file", told);
+        answer
     }
 }
 

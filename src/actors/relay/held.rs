@@ -1,30 +1,29 @@
 //! What is held of one room: its newest playlist, and the files that were asked for.
 //!
-//! Owns: waiting (blocking reload), the sharing of one request per file, and how long a file is kept. Never
-//! does: fetch a playlist (the room's actor does).
+//! Owns: waiting (blocking reload), what may be asked for at all, and of whom. Never does: fetch a playlist (the
+//! room's actor does).
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt, Shared};
+use futures::future::FutureExt;
 use tokio::sync::watch;
 
-use super::fetch::Fetcher;
+use super::fetch::{MixerFiles, NotHad};
+use super::files::{Answer, Files};
 use crate::config::HlsConfig;
 use crate::domain::hls::least_window;
 use crate::domain::ids::RoomId;
-use crate::domain::relay_room::Upstream;
+use crate::domain::relay_room::{Position, Upstream};
 use crate::media::{MediaFile, NonceHint, NotServed, PlaylistBody};
 
-/// Parts a reload may be ahead of the newest: three seconds' worth of the shortest ones.
+/// Parts that anybody may be ahead of the newest: three seconds' worth of the shortest ones.
 const AHEAD: u32 = 30;
 /// Segments before the newest that a mixer may still hold, whatever its window.
 const BEHIND: u64 = 256;
-/// Files kept of one room at most; what listeners ask for within a window is far less.
-const MOST_FILES: usize = 1024;
+/// Parts of one segment, however a mixer is configured: ten seconds of the shortest ones, with room.
+const MOST_PARTS: u32 = 128;
 
 /// Times that follow from the mixers' configuration.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +32,8 @@ pub struct Limits {
     wait: Duration,
     /// As long as a mixer holds a segment.
     keep: Duration,
+    /// Files of one room.
+    most_files: usize,
 }
 
 #[derive(Clone, Default)]
@@ -44,13 +45,11 @@ pub struct Shown {
     pub playlist: Option<PlaylistBody>,
 }
 
-type Answer = Result<Bytes, NotServed>;
-type Request = Shared<BoxFuture<'static, Answer>>;
-
 pub struct Held {
+    room: RoomId,
     limits: Limits,
     shown: watch::Sender<Arc<Shown>>,
-    files: Mutex<HashMap<MediaFile, (Duration, Request)>>,
+    files: Files,
     /// When somebody asked last, in milliseconds of the node's clock.
     asked: AtomicU64,
 }
@@ -58,14 +57,19 @@ pub struct Held {
 impl Limits {
     pub fn new(hls: &HlsConfig) -> Self {
         let window = hls.window.max(least_window(hls.segment)) as u32;
-        Self { wait: 3 * hls.target_duration(), keep: hls.segment * (2 * window + 2) }
+        let keep = hls.segment * (2 * window + 2);
+        let lasting = |each: Duration| keep.as_nanos().div_ceil(each.as_nanos().max(1)) as usize;
+        // Some are short, after restarts; and what is asked for ahead of time must not crowd out what there is.
+        let most_files = 2 * (lasting(hls.part) + lasting(hls.segment)) + 4 * AHEAD as usize;
+        Self { wait: 3 * hls.target_duration(), keep, most_files }
     }
 }
 
 impl Held {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(room: RoomId, limits: Limits) -> Self {
         let shown = watch::Sender::new(Arc::new(Shown::default()));
-        Self { limits, shown, files: Mutex::default(), asked: AtomicU64::new(0) }
+        let files = Files::new(limits.keep, limits.most_files);
+        Self { room, limits, shown, files, asked: AtomicU64::new(0) }
     }
 
     pub fn asked(&self, now: Duration) {
@@ -81,7 +85,7 @@ impl Held {
     }
 
     pub fn file_count(&self) -> usize {
-        self.files().len()
+        self.files.len()
     }
 
     pub fn show(&self, change: impl FnOnce(&mut Shown)) {
@@ -96,34 +100,14 @@ impl Held {
     }
 
     /// However many ask, the mixer is asked once; the answer is kept as long as it could be asked for.
-    pub async fn file(&self, room: &RoomId, file: &MediaFile, fetcher: &Fetcher, now: Duration) -> Answer {
-        self.wait(|shown| plausible(shown, file).transpose()).await?;
-        let request = {
-            let mut files = self.files();
-            files.retain(|_, (since, _)| now.saturating_sub(*since) < self.limits.keep);
-            if files.len() >= MOST_FILES && !files.contains_key(file) {
-                return Err(NotServed::Gone);
-            }
-            let fetch = || {
-                let fetched = fetched(fetcher.clone(), self.shown.subscribe(), room.clone(), *file);
-                let within = tokio::time::timeout(self.limits.wait, fetched);
-                within.map(|got| got.unwrap_or(Err(NotServed::NotYet))).boxed().shared()
-            };
-            files.entry(*file).or_insert_with(|| (now, fetch())).1.clone()
+    pub async fn file(&self, file: MediaFile, mixers: &impl MixerFiles, now: Duration) -> Answer {
+        self.wait(|shown| plausible(shown, &file).transpose()).await?;
+        let fetch = || {
+            let fetched = fetched(mixers.clone(), self.shown.subscribe(), self.room.clone(), file);
+            let within = tokio::time::timeout(self.limits.wait, fetched);
+            within.map(|got| got.unwrap_or(Err(NotServed::NotYet))).boxed()
         };
-        let answer = request.clone().await;
-        if answer.is_err() {
-            // Whoever asks next asks anew.
-            let mut files = self.files();
-            if files.get(file).is_some_and(|(_, held)| held.ptr_eq(&request)) {
-                files.remove(file);
-            }
-        }
-        answer
-    }
-
-    fn files(&self) -> MutexGuard<'_, HashMap<MediaFile, (Duration, Request)>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+        self.files.get(file, now, fetch).await
     }
 
     async fn wait<T>(&self, answer: impl Fn(&Shown) -> Option<Result<T, NotServed>>) -> Result<T, NotServed> {
@@ -147,7 +131,7 @@ impl Held {
 /// From whoever has the room; what was listed before a move, from the mixer before. One that hands the room over and
 /// does not make this file any more may have hinted at it: then its successor makes it.
 async fn fetched(
-    fetcher: Fetcher,
+    mixers: impl MixerFiles,
     mut shown: watch::Receiver<Arc<Shown>>,
     room: RoomId,
     file: MediaFile,
@@ -155,13 +139,26 @@ async fn fetched(
     loop {
         let Shown { upstream, before, .. } = Shown::clone(&shown.borrow_and_update());
         let Some(asked) = upstream else { return Err(NotServed::Superseded) };
-        match (fetcher.clone().file(asked.clone(), room.clone(), file).await, before) {
-            (Err(NotServed::Gone), Some(before)) => return fetcher.file(before, room, file).await,
-            (Err(NotServed::NotYet), _) => {}
-            (answer, _) => return answer,
+        match (mixers.clone().file(asked.clone(), room.clone(), file).await, before) {
+            (Err(NotHad::Gone), Some(before)) => {
+                return mixers.file(before, room, file).await.map_err(refusal);
+            }
+            (Err(NotHad::NotYet), _) => {}
+            (answer, _) => return answer.map_err(refusal),
         }
         if shown.wait_for(|shown| shown.upstream.as_ref() != Some(&asked)).await.is_err() {
             return Err(NotServed::NotYet);
+        }
+    }
+}
+
+fn refusal(why: NotHad) -> NotServed {
+    match why {
+        NotHad::NotYet => NotServed::NotYet,
+        NotHad::Gone => NotServed::Gone,
+        NotHad::Failed(why) => {
+            tracing::warn!(why, "the mixer node does not give a file");
+            NotServed::Superseded
         }
     }
 }
@@ -181,26 +178,36 @@ fn answer(
     if contained {
         return Some(Ok(playlist.clone()));
     }
-    let from = if msn == open { parts } else { 0 };
-    let too_far = msn > open.saturating_add(1) || part.is_some_and(|part| part > from.saturating_add(AHEAD));
-    too_far.then_some(Err(NotServed::TooFarAhead))
+    is_too_far(playlist.next, msn, part).then_some(Err(NotServed::TooFarAhead))
 }
 
-/// Whether the mixer could have the file. `Ok(None)`: that is not known yet.
+/// Beyond what there may be soon.
+fn is_too_far((open, parts): Position, msn: u64, part: Option<u32>) -> bool {
+    let next = if msn == open { parts } else { 0 };
+    msn > open.saturating_add(1) || part.is_some_and(|part| msn >= open && part > next.saturating_add(AHEAD))
+}
+
+/// Whether the mixer could have the file, or have it soon: a name that somebody made up costs it no request.
+/// `Ok(None)`: that is not known yet.
 fn plausible(shown: &Shown, file: &MediaFile) -> Result<Option<()>, NotServed> {
     let (Some(hint), Some(playlist)) = (shown.hint, &shown.playlist) else { return Ok(None) };
-    let newest = playlist.next.0;
-    let msn = match *file {
-        // A process may have begun long ago.
-        MediaFile::Init { msn, .. } => msn.max(newest.saturating_sub(BEHIND)),
-        MediaFile::Segment { msn, .. } | MediaFile::Part { msn, .. } => msn,
+    let open = playlist.next.0;
+    let (msn, part) = match *file {
+        MediaFile::Init { msn, .. } | MediaFile::Segment { msn, .. } => (msn, None),
+        MediaFile::Part { msn, index, .. } => (msn, Some(index)),
     };
-    match (file.hint() == hint, msn) {
-        (false, _) => Err(NotServed::Gone),
-        (true, msn) if msn > newest.saturating_add(1) => Err(NotServed::NotYet),
-        (true, msn) if msn.saturating_add(BEHIND) < newest => Err(NotServed::Gone),
-        _ => Ok(Some(())),
+    let never_was = msn < open && part.is_some_and(|part| part >= MOST_PARTS);
+    // An init section is named after the first segment of its process, which may be long gone.
+    let has_left = msn.saturating_add(BEHIND) < open && !names(playlist, file);
+    match file.hint() != hint || never_was || has_left {
+        true => Err(NotServed::Gone),
+        false if is_too_far(playlist.next, msn, part) => Err(NotServed::NotYet),
+        false => Ok(Some(())),
     }
+}
+
+fn names(playlist: &PlaylistBody, file: &MediaFile) -> bool {
+    str::from_utf8(&playlist.bytes).is_ok_and(|text| text.contains(&file.to_string()))
 }
 
 #[cfg(test)]

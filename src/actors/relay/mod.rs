@@ -8,6 +8,7 @@
 //! request per file that is not held yet.
 
 mod fetch;
+mod files;
 mod held;
 mod room;
 pub mod supervisor;
@@ -66,7 +67,7 @@ impl Relays {
 
     /// As [`LiveStream::file`](crate::media::LiveStream::file), of the room's mixer.
     pub async fn file(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, NotServed> {
-        self.of(room).file(room, file, &self.fetcher, self.clock.now()).await
+        self.of(room).file(*file, &self.fetcher, self.clock.now()).await
     }
 
     /// The last playlist of a live that has ended, while it is held.
@@ -85,7 +86,8 @@ impl Relays {
         };
         known.unwrap_or_else(|| {
             let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-            let held = rooms.entry(room.clone()).or_insert_with(|| Arc::new(Held::new(self.limits)));
+            let held =
+                rooms.entry(room.clone()).or_insert_with(|| Arc::new(Held::new(room.clone(), self.limits)));
             held.asked(now);
             if let Some(news) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
                 news.changed([room.clone()]);
