@@ -187,20 +187,16 @@ impl AllMedia {
                 playlist => return playlist.map(|p| p.bytes),
             }
         }
-        self.listed(room)?;
-        if !self.is_on_air(room) {
+        let view = self.here.directory.room(room).ok_or(MediaRefusal::NoSuchRoom)?;
+        let Some(live) = view.live.as_ref().filter(|_| view.is_on_air()) else {
             return self.elsewhere.ended(room).map(|p| p.bytes).ok_or(MediaRefusal::NotOnAir);
-        }
-        match self.elsewhere.playlist(room, at).await {
+        };
+        match self.elsewhere.playlist(room, &live.nonce, at).await {
             Ok(playlist) => Ok(playlist.bytes),
             // It was the last chance to tell: the room is not on air any more.
             Err(_) if !self.is_on_air(room) => Err(MediaRefusal::NotOnAir),
             Err(refused) => Err(refusal(refused)),
         }
-    }
-
-    fn listed(&self, room: &RoomId) -> Result<(), MediaRefusal> {
-        self.here.directory.room(room).map(drop).ok_or(MediaRefusal::NoSuchRoom)
     }
 
     fn is_on_air(&self, room: &RoomId) -> bool {
@@ -226,8 +222,8 @@ impl LiveMedia for AllMedia {
             return self.here.file(room, name).await;
         }
         let file: MediaFile = name.parse().map_err(|_| MediaRefusal::BadName)?;
-        self.listed(room)?;
-        if !self.is_on_air(room) && self.elsewhere.ended(room).is_none() {
+        let view = self.here.directory.room(room).ok_or(MediaRefusal::NoSuchRoom)?;
+        if !view.is_on_air() && self.elsewhere.ended(room).is_none() {
             return Err(MediaRefusal::Gone);
         }
         let bytes = self.elsewhere.file(room, &file).await.map_err(refusal)?;

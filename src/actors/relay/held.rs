@@ -14,9 +14,9 @@ use super::fetch::{MixerFiles, NotHad};
 use super::files::{Answer, Files};
 use crate::config::HlsConfig;
 use crate::domain::hls::least_window;
-use crate::domain::ids::RoomId;
+use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::relay_room::{Position, Upstream};
-use crate::media::{MediaFile, NonceHint, NotServed, PlaylistBody};
+use crate::media::{ContentKeys, MediaFile, NonceHint, NotServed, PlaylistBody};
 
 /// Parts that anybody may be ahead of the newest: three seconds' worth of the shortest ones.
 const AHEAD: u32 = 30;
@@ -36,13 +36,14 @@ pub struct Limits {
     most_files: usize,
 }
 
+/// What is known of one live, and nothing of any other.
 #[derive(Clone, Default)]
-pub struct Shown {
-    pub upstream: Option<Upstream>,
+struct Shown {
+    live: Option<(Nonce, NonceHint)>,
+    upstream: Option<Upstream>,
     /// The mixer before it: what it listed last may be asked for after the move.
-    pub before: Option<Upstream>,
-    pub hint: Option<NonceHint>,
-    pub playlist: Option<PlaylistBody>,
+    before: Option<Upstream>,
+    playlist: Option<PlaylistBody>,
 }
 
 pub struct Held {
@@ -88,12 +89,59 @@ impl Held {
         self.files.len()
     }
 
-    pub fn show(&self, change: impl FnOnce(&mut Shown)) {
-        self.shown.send_modify(|shown| change(Arc::make_mut(shown)));
+    /// The room is on air with this live: of an earlier one nothing is shown any more.
+    pub fn live(&self, nonce: &Nonce) {
+        self.shown.send_if_modified(|shown| {
+            let is_new = !shown.is_of(nonce);
+            if is_new {
+                // The hint does not depend on the secret: it only names the live.
+                let hint = ContentKeys::new(&[], &self.room, nonce).hint();
+                let live = Some((nonce.clone(), hint));
+                *shown = Arc::new(Shown { live, ..Shown::default() });
+            }
+            is_new
+        });
     }
 
-    pub async fn playlist(&self, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, NotServed> {
-        match self.wait(|shown| answer(shown.playlist.as_ref()?, at)).await {
+    /// Files are fetched from there from now on.
+    pub fn point_to(&self, upstream: Upstream) {
+        let nonce = upstream.nonce.clone();
+        self.change(&nonce, |shown| {
+            let before = shown.upstream.replace(upstream);
+            let moved =
+                before.filter(|before| shown.upstream.as_ref().is_some_and(|u| u.mixer != before.mixer));
+            shown.before = moved.or(shown.before.take());
+        });
+    }
+
+    /// The newest playlist of this live.
+    pub fn show(&self, nonce: &Nonce, playlist: PlaylistBody) {
+        self.change(nonce, |shown| shown.playlist = Some(playlist));
+    }
+
+    /// What is of an earlier live comes too late.
+    fn change(&self, nonce: &Nonce, change: impl FnOnce(&mut Shown)) {
+        self.shown.send_if_modified(|shown| {
+            let is_current = shown.is_of(nonce);
+            if is_current {
+                change(Arc::make_mut(shown));
+            }
+            is_current
+        });
+    }
+
+    /// Of this live, or of one that has followed it meanwhile.
+    pub async fn playlist(
+        &self,
+        of: &Nonce,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistBody, NotServed> {
+        let answered = async {
+            // The directory knows of a new live a moment before the room's actor does.
+            self.wait(|shown| shown.is_of(of).then_some(Ok(()))).await?;
+            self.wait(|shown| answer(shown.playlist.as_ref()?, at)).await
+        };
+        match answered.await {
             Err(NotServed::Timeout) if self.newest().is_none() => Err(NotServed::NotYet),
             answer => answer,
         }
@@ -125,6 +173,12 @@ impl Held {
             }
         };
         tokio::time::timeout(self.limits.wait, search).await.unwrap_or(Err(NotServed::Timeout))
+    }
+}
+
+impl Shown {
+    fn is_of(&self, nonce: &Nonce) -> bool {
+        self.live.as_ref().is_some_and(|(live, _)| live == nonce)
     }
 }
 
@@ -190,7 +244,11 @@ fn is_too_far((open, parts): Position, msn: u64, part: Option<u32>) -> bool {
 /// Whether the mixer could have the file, or have it soon: a name that somebody made up costs it no request.
 /// `Ok(None)`: that is not known yet.
 fn plausible(shown: &Shown, file: &MediaFile) -> Result<Option<()>, NotServed> {
-    let (Some(hint), Some(playlist)) = (shown.hint, &shown.playlist) else { return Ok(None) };
+    let Some((_, hint)) = &shown.live else { return Ok(None) };
+    if file.hint() != *hint {
+        return Err(NotServed::Gone);
+    }
+    let Some(playlist) = &shown.playlist else { return Ok(None) };
     let open = playlist.next.0;
     let (msn, part) = match *file {
         MediaFile::Init { msn, .. } | MediaFile::Segment { msn, .. } => (msn, None),
@@ -199,7 +257,7 @@ fn plausible(shown: &Shown, file: &MediaFile) -> Result<Option<()>, NotServed> {
     let never_was = msn < open && part.is_some_and(|part| part >= MOST_PARTS);
     // An init section is named after the first segment of its process, which may be long gone.
     let has_left = msn.saturating_add(BEHIND) < open && !names(playlist, file);
-    match file.hint() != hint || never_was || has_left {
+    match never_was || has_left {
         true => Err(NotServed::Gone),
         false if is_too_far(playlist.next, msn, part) => Err(NotServed::NotYet),
         false => Ok(Some(())),

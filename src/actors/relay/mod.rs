@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::context::Clock;
 use super::news::News;
 use crate::config::HlsConfig;
-use crate::domain::ids::RoomId;
+use crate::domain::ids::{Nonce, RoomId};
 use crate::media::{MediaFile, NotServed, PlaylistBody};
 use crate::rooms::audience::Audience;
 pub use fetch::Fetcher;
@@ -56,13 +56,15 @@ impl Relays {
         }
     }
 
-    /// As [`LiveStream::playlist`](crate::media::LiveStream::playlist), of the room's mixer.
+    /// As [`LiveStream::playlist`](crate::media::LiveStream::playlist), of the room's mixer. Never of a live before
+    /// this one.
     pub async fn playlist(
         &self,
         room: &RoomId,
+        of: &Nonce,
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, NotServed> {
-        self.of(room).playlist(at).await
+        self.of(room).playlist(of, at).await
     }
 
     /// As [`LiveStream::file`](crate::media::LiveStream::file), of the room's mixer.
