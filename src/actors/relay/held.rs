@@ -3,8 +3,8 @@
 //! Owns: waiting (blocking reload), what may be asked for at all, and of whom. Never does: fetch a playlist (the
 //! room's actor does).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use futures::future::FutureExt;
@@ -40,10 +40,17 @@ pub struct Limits {
 #[derive(Clone, Default)]
 struct Shown {
     live: Option<(Nonce, NonceHint)>,
-    upstream: Option<Upstream>,
-    /// The mixer before it: what it listed last may be asked for after the move.
-    before: Option<Upstream>,
+    source: Option<Arc<Source>>,
+    /// The mixer before it, and until when what it listed last may be asked for.
+    before: Option<(Upstream, Duration)>,
     playlist: Option<PlaylistBody>,
+}
+
+/// Where files are fetched from.
+struct Source {
+    upstream: Upstream,
+    /// One that gives no file gives none of the many that are wanted: said once.
+    warned: Once,
 }
 
 pub struct Held {
@@ -104,13 +111,13 @@ impl Held {
     }
 
     /// Files are fetched from there from now on.
-    pub fn point_to(&self, upstream: Upstream) {
-        let nonce = upstream.nonce.clone();
-        self.change(&nonce, |shown| {
-            let before = shown.upstream.replace(upstream);
-            let moved =
-                before.filter(|before| shown.upstream.as_ref().is_some_and(|u| u.mixer != before.mixer));
-            shown.before = moved.or(shown.before.take());
+    pub fn point_to(&self, upstream: Upstream, now: Duration) {
+        let source = Arc::new(Source { upstream, warned: Once::new() });
+        self.change(&source.upstream.nonce, |shown| {
+            let before = shown.source.replace(source.clone()).map(|before| before.upstream.clone());
+            if let Some(before) = before.filter(|before| before.mixer != source.upstream.mixer) {
+                shown.before = Some((before, now + self.limits.keep));
+            }
         });
     }
 
@@ -151,7 +158,7 @@ impl Held {
     pub async fn file(&self, file: MediaFile, mixers: &impl MixerFiles, now: Duration) -> Answer {
         self.wait(|shown| plausible(shown, &file).transpose()).await?;
         let fetch = || {
-            let fetched = fetched(mixers.clone(), self.shown.subscribe(), self.room.clone(), file);
+            let fetched = fetched(mixers.clone(), self.shown.subscribe(), self.room.clone(), file, now);
             let within = tokio::time::timeout(self.limits.wait, fetched);
             within.map(|got| got.unwrap_or(Err(NotServed::NotYet))).boxed()
         };
@@ -189,31 +196,44 @@ async fn fetched(
     mut shown: watch::Receiver<Arc<Shown>>,
     room: RoomId,
     file: MediaFile,
+    now: Duration,
 ) -> Answer {
     loop {
-        let Shown { upstream, before, .. } = Shown::clone(&shown.borrow_and_update());
-        let Some(asked) = upstream else { return Err(NotServed::Superseded) };
-        match (mixers.clone().file(asked.clone(), room.clone(), file).await, before) {
-            (Err(NotHad::Gone), Some(before)) => {
-                return mixers.file(before, room, file).await.map_err(refusal);
+        let Shown { source, before, .. } = Shown::clone(&shown.borrow_and_update());
+        let Some(source) = source else { return Err(NotServed::Superseded) };
+        match mixers.clone().file(source.upstream.clone(), room.clone(), file).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(NotHad::NotYet) => {}
+            Err(NotHad::Gone) => {
+                let (before, _) = before.filter(|(_, until)| now < *until).ok_or(NotServed::Gone)?;
+                return listed_before(mixers, before, room, file).await;
             }
-            (Err(NotHad::NotYet), _) => {}
-            (answer, _) => return answer.map_err(refusal),
+            Err(NotHad::Failed(why)) => {
+                source.complain(&room, &file, &why);
+                return Err(NotServed::Superseded);
+            }
         }
-        if shown.wait_for(|shown| shown.upstream.as_ref() != Some(&asked)).await.is_err() {
+        let is_other = |now: &Arc<Source>| !Arc::ptr_eq(now, &source);
+        if shown.wait_for(|shown| shown.source.as_ref().is_none_or(is_other)).await.is_err() {
             return Err(NotServed::NotYet);
         }
     }
 }
 
-fn refusal(why: NotHad) -> NotServed {
-    match why {
-        NotHad::NotYet => NotServed::NotYet,
-        NotHad::Gone => NotServed::Gone,
-        NotHad::Failed(why) => {
-            tracing::warn!(why, "the mixer node does not give a file");
-            NotServed::Superseded
-        }
+/// Whoever has the room now has not got it; and the mixer before may be gone, which is what it was left for.
+async fn listed_before(mixers: impl MixerFiles, before: Upstream, room: RoomId, file: MediaFile) -> Answer {
+    let mixer = before.mixer.clone();
+    mixers.file(before, room.clone(), file).await.map_err(|why| {
+        tracing::debug!(%room, %mixer, %file, ?why, "nor does the mixer node before give a file");
+        NotServed::Gone
+    })
+}
+
+impl Source {
+    fn complain(&self, room: &RoomId, file: &MediaFile, why: &str) {
+        let mixer = &self.upstream.mixer;
+        let warn = || tracing::warn!(%room, %mixer, %file, why, "the mixer node does not give files");
+        self.warned.call_once(warn);
     }
 }
 

@@ -65,7 +65,7 @@ fn only_files_a_mixer_could_have_are_asked_for() {
 #[actix::test]
 async fn names_that_somebody_made_up_cost_the_mixer_nothing_and_leave_room_for_what_there_is() {
     let (held, mixers) = (held((1000, 3)), Mixers::new(|_| Err(NotHad::NotYet)));
-    held.point_to(mixer("a"));
+    held.point_to(mixer("a"), NOW);
     for index in 34..2000 {
         assert_eq!(held.file(part(1000, index), &mixers, NOW).await, Err(NotServed::NotYet));
     }
@@ -93,11 +93,11 @@ fn whatever_is_configured_all_that_a_mixer_holds_may_be_kept() {
 #[actix::test]
 async fn what_a_mixer_will_not_make_any_more_is_had_from_its_successor() {
     let held = held((10, 3));
-    held.point_to(mixer("a"));
+    held.point_to(mixer("a"), NOW);
     let mixers = Mixers::new(|mixer| if mixer == "a" { Err(NotHad::NotYet) } else { Ok(Bytes::new()) });
     let mut waiting = Box::pin(held.file(part(10, 3), &mixers, NOW));
     assert!(poll!(&mut waiting).is_pending());
-    held.point_to(mixer("b"));
+    held.point_to(mixer("b"), NOW);
     assert!(waiting.await.is_ok());
     assert_eq!(mixers.asked(), ["a", "b"]);
 }
@@ -105,7 +105,7 @@ async fn what_a_mixer_will_not_make_any_more_is_had_from_its_successor() {
 #[actix::test]
 async fn of_the_last_live_nothing_is_shown_once_there_is_another() {
     let (held, next) = (held((10, 3)), Nonce("next".into()));
-    held.point_to(mixer("a"));
+    held.point_to(mixer("a"), NOW);
     show(&held, (10, 4), true);
     let mut early = Box::pin(held.playlist(&next, None));
     assert!(poll!(&mut early).is_pending(), "the directory knows of it first");
@@ -116,12 +116,40 @@ async fn of_the_last_live_nothing_is_shown_once_there_is_another() {
     let mixers = Mixers::new(|_| Err(NotHad::Gone));
     assert_eq!(held.file(part(10, 2), &mixers, NOW).await, Err(NotServed::Gone));
     // What was under way when the room was started again.
-    held.point_to(mixer("b"));
+    held.point_to(mixer("b"), NOW);
     show(&held, (10, 5), true);
     assert!(poll!(&mut early).is_pending() && held.newest().is_none());
     held.show(&next, body((11, 1), false));
     assert_eq!(early.await.unwrap().next, (11, 1));
     assert_eq!(mixers.asked(), [""; 0]);
+}
+
+#[actix::test]
+async fn the_mixer_before_is_asked_for_what_it_listed_last_and_no_longer() {
+    let held = held((10, 3));
+    held.point_to(mixer("a"), NOW);
+    held.point_to(mixer("b"), NOW);
+    let mixers = Mixers::new(|mixer| if mixer == "a" { Ok(Bytes::new()) } else { Err(NotHad::Gone) });
+    let soon = NOW + held.limits.keep / 2;
+    assert!(held.file(part(9, 0), &mixers, soon).await.is_ok());
+    let late = NOW + held.limits.keep;
+    assert_eq!(held.file(part(9, 1), &mixers, late).await, Err(NotServed::Gone));
+    assert_eq!(mixers.asked(), ["b", "a", "b"]);
+}
+
+#[actix::test]
+async fn that_the_mixer_before_is_gone_is_no_fault_of_the_one_that_is_there() {
+    let held = held((10, 3));
+    held.point_to(mixer("a"), NOW);
+    held.point_to(mixer("b"), NOW);
+    fn failed() -> Result<Bytes, NotHad> {
+        Err(NotHad::Failed("timeout".into()))
+    }
+    let mixers = Mixers::new(|mixer| if mixer == "a" { failed() } else { Err(NotHad::Gone) });
+    assert_eq!(held.file(part(9, 0), &mixers, NOW).await, Err(NotServed::Gone));
+    let mixers = Mixers::new(|_| failed());
+    assert_eq!(held.file(part(9, 0), &mixers, NOW).await, Err(NotServed::Superseded));
+    assert_eq!(mixers.asked(), ["b"]);
 }
 
 const NOW: Duration = Duration::from_secs(100);

@@ -108,7 +108,7 @@ impl RelayRoom {
         if before.is_some_and(|before| before.mixer != now.mixer) {
             tracing::info!(room = %self.room, mixer = %now.mixer, epoch = %now.epoch, "another mixer is followed");
         }
-        self.held.point_to(now.clone());
+        self.held.point_to(now.clone(), self.context.clock.now());
     }
 
     fn step(&mut self, cx: &mut Cx<Self>) {
