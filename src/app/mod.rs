@@ -6,11 +6,11 @@
 mod backends;
 mod drain;
 mod gateway;
-mod listeners;
 mod operations;
 mod readiness;
 mod servers;
 pub mod signals;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
