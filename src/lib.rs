@@ -13,7 +13,8 @@
 //! | `telemetry` | metrics, operational events, tracing setup | `domain`, `config` |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
-//! | `http` | REST, HLS, operations | all of the above |
+//! | `http` | REST, HLS, operations | `domain`, `store`, `presence`, `media`, `auth`, `telemetry`, `rooms` |
+//! | `listening` | what listeners and listener nodes are served, wherever it is mixed | `domain`, `media`, `auth`, `rooms`, `actors`, `http` |
 //! | `ws` | the WebSocket transport of signalling | `domain`, `auth`, `actors`, `http` |
 //! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |
 //! | `app` | composition root, the only one to name concrete backends | all |
@@ -29,6 +30,7 @@ pub mod demo;
 pub mod domain;
 pub mod http;
 pub mod janus;
+pub mod listening;
 pub mod media;
 pub mod presence;
 pub mod probe;

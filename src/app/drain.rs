@@ -58,7 +58,7 @@ pub async fn drain(context: &Context, service: &RoomService) -> Drained {
     }
     if mixed > left(context, &[ModuleKind::Mixer]) {
         // Sleep: its successors copy its windows, and listener nodes fetch what it listed last.
-        tokio::time::sleep(LINGER_TARGETS * target_duration(context)).await;
+        tokio::time::sleep(LINGER_TARGETS * context.config.hls.target_duration()).await;
     }
     marked
 }
@@ -79,11 +79,6 @@ impl Drained {
 /// Without a leader nobody moves anything.
 async fn is_led(context: &Context) -> bool {
     matches!(context.store.get(LEADER).await, Ok(Some(_)))
-}
-
-/// As the playlists have it.
-fn target_duration(context: &Context) -> Duration {
-    Duration::from_secs(context.config.hls.segment.as_secs_f64().ceil() as u64)
 }
 
 fn has_somewhere_to_go(context: &Context, kind: ModuleKind) -> bool {

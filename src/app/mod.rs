@@ -7,11 +7,11 @@
 mod backends;
 mod drain;
 mod gateway;
-mod listeners;
 mod operations;
 mod readiness;
 mod servers;
 pub mod signals;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -164,8 +164,9 @@ impl Node {
         };
         let relaying = arbiter();
         let hls = &context.config.hls;
-        let fetcher = Fetcher::new(secrets.clone(), relaying.clone(), context.metrics.clone());
-        let relays = Relays::new(fetcher.clone(), audience.clone(), (hls.segment, hls.window), context.clock);
+        let metrics = context.metrics.clone();
+        let fetcher = Fetcher::new(secrets.clone(), hls.patience(), relaying.clone(), metrics);
+        let relays = Relays::new(fetcher.clone(), audience.clone(), hls, context.clock);
         let relays = Arc::new(relays);
         let root = NodeSupervisor {
             relays: roles.hls.then(|| (relays.clone(), relaying)),

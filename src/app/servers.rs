@@ -11,9 +11,9 @@ use actix_web::{App, Error, HttpServer, web};
 use url::Url;
 
 use super::Addresses;
-use super::listeners::{AllMedia, NodeKeys, NodeMedia, NodeTokens, RelayDoor};
 use super::operations::Operations;
 use super::readiness::Readiness;
+use super::tokens::NodeTokens;
 use crate::actors::context::Context;
 use crate::actors::gateway::door::Door;
 use crate::actors::kernel::Registry;
@@ -28,6 +28,7 @@ use crate::http::hls_answer::Cors;
 use crate::http::pages_api::{self, PagesSide};
 use crate::http::rest::{self, Api, ApiAuth, NotAuthorized};
 use crate::http::{error, ops, pages, relay};
+use crate::listening::{Everywhere, Here, NodeKeys, RelayDoor};
 use crate::rooms::RoomService;
 use crate::rooms::audience::{Audience, Listeners};
 use crate::telemetry::Metrics;
@@ -254,12 +255,13 @@ impl Mountable {
             body_limit: config.http.body_limit,
         };
         let directory = context.directory.clone();
-        let (me, streams, secrets) = (context.me.clone(), sides.streams, sides.secrets.clone());
-        let here = Arc::new(NodeMedia { me, directory: directory.clone(), streams });
+        let (me, secrets, patience) = (context.me.clone(), sides.secrets.clone(), config.hls.patience());
+        let here = Here { me, directory: directory.clone(), streams: sides.streams, patience };
+        let here = Arc::new(here);
         let door: relay::RelaySide =
-            Arc::new(RelayDoor { media: here.clone(), secrets, audience: sides.audience.clone() });
+            Arc::new(RelayDoor { here: here.clone(), secrets, audience: sides.audience.clone() });
         let hls = HlsSide {
-            media: Arc::new(AllMedia { here, elsewhere: sides.relays }),
+            media: Arc::new(Everywhere { here, elsewhere: sides.relays }),
             keys: Arc::new(NodeKeys { directory, secrets: sides.secrets }),
             auth: tokens,
             audience: sides.audience.clone(),

@@ -194,6 +194,14 @@ fn keys_are_checked_against_each_other() {
 }
 
 #[test]
+fn a_request_outlasts_three_target_durations_whatever_the_segment() {
+    for (millis, target, patience) in [(500, 1, 10), (2000, 2, 10), (2500, 3, 12), (10_000, 10, 40)] {
+        let hls = load(LoadInput::default().flag("hls.segment_ms", &millis.to_string())).unwrap().hls;
+        assert_eq!((hls.target_duration().as_secs(), hls.patience().as_secs()), (target, patience));
+    }
+}
+
+#[test]
 fn an_empty_file_or_an_empty_section_is_no_error() {
     for text in ["", "# nothing\n", "janus:\nlisten:\n  # api: 127.0.0.1:1\n"] {
         assert!(load(file(text)).is_ok(), "{text:?}");

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::connection::Duplicate;
+use crate::domain::hls;
 use crate::domain::ids::ModuleId;
 
 /// A secret text. Never printed.
@@ -213,6 +214,22 @@ pub struct HlsConfig {
     pub key_rotation: u64,
     /// Server secret of the content keys; `None`: made at first start in the data directory.
     pub secret: Option<Secret>,
+}
+
+/// A room that was just started has its first segment within this, even on a busy machine.
+const LEAST_PATIENCE: Duration = Duration::from_secs(10);
+
+impl HlsConfig {
+    /// As the playlists have it.
+    pub fn target_duration(&self) -> Duration {
+        hls::target_duration(self.segment)
+    }
+
+    /// How long a request may wait for its answer: one more than the three target durations after which a stream
+    /// ends a wait by itself, with a reason.
+    pub fn patience(&self) -> Duration {
+        (4 * self.target_duration()).max(LEAST_PATIENCE)
+    }
 }
 
 #[derive(Debug, Clone)]

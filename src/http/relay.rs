@@ -15,8 +15,8 @@ use bytes::Bytes;
 use super::error::{ApiError, Code};
 use super::hls::{MediaRefusal, PLAYLIST_NAME, PLAYLIST_TYPE, Query, is_file_name, no_such_file};
 use super::hls_answer::{MEDIA, SECRET, found};
-use crate::actors::relay::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
 use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
 use crate::media::{NonceHint, PlaylistBody};
 
 /// The rooms this node mixes, for other nodes of the installation.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::crypto::{self, ContentKeys, Undecryptable};
+use crate::domain::hls;
 use crate::domain::ids::UnixMs;
 
 /// Listed segments beyond the configured window when restarts made them short. Without the bound, a
@@ -23,11 +24,11 @@ const SHORT_SEGMENT_ALLOWANCE: usize = 64;
 pub(super) struct Limits {
     /// A segment closes when another part of full length would carry it past this.
     pub segment: Duration,
-    /// EXT-X-TARGETDURATION: `segment`, rounded up to whole seconds.
+    /// EXT-X-TARGETDURATION.
     pub target: Duration,
     /// PART-TARGET: the configured part, rounded up to whole AAC frames as FFmpeg does.
     pub part_target: Duration,
-    /// Segments in the playlist.
+    /// Segments in the playlist, three target durations at least.
     pub window: usize,
 }
 
@@ -43,10 +44,8 @@ impl Limits {
         // To what the playlist can say (five decimals), so that three of what it says are three of these.
         let part_target = Duration::from_nanos(nanos.next_multiple_of(10_000) as u64);
         let segment = segment.max(part_target);
-        let target = Duration::from_secs(segment.as_nanos().div_ceil(second) as u64);
-        // RFC 8216 section 6.2.2: never fewer than three target durations in a live playlist.
-        let least = (3 * target.as_nanos()).div_ceil(segment.as_nanos()) as usize;
-        Self { segment, target, part_target, window: window.max(least) }
+        let window = window.max(hls::least_window(segment));
+        Self { segment, target: hls::target_duration(segment), part_target, window }
     }
 
     /// RFC 8216bis section 4.4.4.9: shorter parts are allowed only at the end of a segment.

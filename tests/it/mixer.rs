@@ -100,6 +100,7 @@ impl House {
             streams: Arc::new(Streams::default()),
             fetcher: Fetcher::new(
                 secrets.clone(),
+                PATIENCE,
                 actix::Arbiter::current(),
                 Metrics::new(SystemTime::now()),
             ),

@@ -13,29 +13,16 @@ use tokio::sync::oneshot;
 
 use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
-use crate::media::{ContentKeys, MediaFile, NotServed};
+use crate::media::{ContentKeys, MediaFile};
 use crate::telemetry::Metrics;
-
-/// Header of a request to a mixer node.
-pub const TOKEN: &str = "x-stentor-relay";
-/// Header of a request for a playlist: the live it is wanted of, by the hint of its nonce.
-pub const LIVE: &str = "x-stentor-live";
-/// Header of a request for a playlist: how many listeners of the room the asking node has, as `{node} {count}`.
-pub const LISTENERS: &str = "x-stentor-listeners";
-/// Header of a playlist: the part that comes next, as `{msn}.{part}`.
-pub const NEXT: &str = "x-stentor-next";
-/// Header of the last playlist there will be.
-pub const ENDED: &str = "x-stentor-ended";
-
-/// Name of what a mixer leaves to the next one of the room.
-pub const HERITAGE: &str = "heritage";
 
 /// Listeners wait meanwhile.
 const HERITAGE_WITHIN: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(2);
-/// Longer than a mixer waits with any answer.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// For the way there and back, beyond what a mixer waits with an answer.
+const SPARE: Duration = Duration::from_secs(5);
 /// A segment of ten seconds at 320 kbit/s has 400 kB.
 const MAX_BODY: usize = 8 << 20;
 
@@ -45,6 +32,26 @@ pub struct Fetcher {
     secrets: Arc<Secrets>,
     arbiter: ArbiterHandle,
     metrics: Metrics,
+    /// Of one request.
+    timeout: Duration,
+}
+
+/// Where files are had from.
+pub trait MixerFiles: Clone + Send + Sync + 'static {
+    fn file(
+        self,
+        from: Upstream,
+        room: RoomId,
+        file: MediaFile,
+    ) -> impl Future<Output = Result<Bytes, NotHad>> + Send;
+}
+
+/// Why a mixer node has not given a file.
+#[derive(Debug)]
+pub enum NotHad {
+    NotYet,
+    Gone,
+    Failed(String),
 }
 
 type Header = (&'static str, String);
@@ -60,14 +67,14 @@ thread_local! {
     /// Blocking reloads of many rooms wait side by side: no bound on connections.
     static CLIENT: awc::Client = awc::Client::builder()
         .connector(awc::Connector::new().limit(0).timeout(CONNECT))
-        .timeout(TIMEOUT)
         .disable_redirects()
         .finish();
 }
 
 impl Fetcher {
-    pub fn new(secrets: Arc<Secrets>, arbiter: ArbiterHandle, metrics: Metrics) -> Self {
-        Self { secrets, arbiter, metrics }
+    /// `patience`: as long as a mixer waits with any answer.
+    pub fn new(secrets: Arc<Secrets>, patience: Duration, arbiter: ArbiterHandle, metrics: Metrics) -> Self {
+        Self { secrets, arbiter, metrics, timeout: patience + SPARE }
     }
 
     /// `listeners`: whose, and how many.
@@ -109,29 +116,6 @@ impl Fetcher {
         outcome
     }
 
-    pub async fn file(
-        self: Fetcher,
-        from: Upstream,
-        room: RoomId,
-        file: MediaFile,
-    ) -> Result<Bytes, NotServed> {
-        let url = format!("{}/relay/rooms/{room}/{file}", from.url);
-        let (told, answer) = match self.get(&room, url, &[]).await {
-            Ok(Got { status: StatusCode::OK, body, .. }) => ("ok", Ok(body)),
-            Ok(Got { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => ("not_yet", Err(NotServed::NotYet)),
-            Ok(Got { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => {
-                ("gone", Err(NotServed::Gone))
-            }
-            failed => {
-                let why = failed.map_or_else(|why| why, |got| format!("it answers {}", got.status));
-                tracing::warn!(%room, mixer = %from.mixer, %file, why, "the mixer node does not give a file");
-                ("failed", Err(NotServed::Superseded))
-            }
-        };
-        self.metrics.relay_request("file", told);
-        answer
-    }
-
     /// What the mixer at this URL has left of the room, if it can be had soon.
     pub async fn heritage(self: Fetcher, url: String, room: RoomId) -> Option<Bytes> {
         let got = self.get(&room, format!("{url}/relay/rooms/{room}/{HERITAGE}"), &[]);
@@ -143,11 +127,11 @@ impl Fetcher {
 
     async fn get(&self, room: &RoomId, url: String, headers: &[Header]) -> Result<Got, String> {
         let headers = [&[(TOKEN, self.secrets.relay_token(room))], headers].concat();
-        let (mut answer, answered) = oneshot::channel();
+        let ((mut answer, answered), timeout) = (oneshot::channel(), self.timeout);
         self.arbiter.spawn_fn(move || {
             actix::spawn(async move {
                 tokio::select! {
-                    got = twice(&url, &headers) => drop(answer.send(got)),
+                    got = twice(&url, &headers, timeout) => drop(answer.send(got)),
                     // Nobody wants it any more.
                     () = answer.closed() => {}
                 }
@@ -157,19 +141,40 @@ impl Fetcher {
     }
 }
 
-/// A connection that was kept may have been closed by the other side just now: then a new one tells.
-async fn twice(url: &str, headers: &[Header]) -> Result<Got, String> {
-    match request(url, headers).await {
-        Ok(got) => Ok(got),
-        Err(_) => request(url, headers).await,
+impl MixerFiles for Fetcher {
+    async fn file(self, from: Upstream, room: RoomId, file: MediaFile) -> Result<Bytes, NotHad> {
+        let url = format!("{}/relay/rooms/{room}/{file}", from.url);
+        let answer = match self.get(&room, url, &[]).await {
+            Ok(Got { status: StatusCode::OK, body, .. }) => Ok(body),
+            Ok(Got { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => Err(NotHad::NotYet),
+            Ok(Got { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => Err(NotHad::Gone),
+            Ok(got) => Err(NotHad::Failed(format!("it answers {}", got.status))),
+            Err(why) => Err(NotHad::Failed(why)),
+        };
+        let told = match &answer {
+            Ok(_) => "ok",
+            Err(NotHad::NotYet) => "not_yet",
+            Err(NotHad::Gone) => "gone",
+            Err(NotHad::Failed(_)) => "failed",
+        };
+        self.metrics.relay_request("file", told);
+        answer
     }
 }
 
-async fn request(url: &str, headers: &[Header]) -> Result<Got, String> {
+/// A connection that was kept may have been closed by the other side just now: then a new one tells.
+async fn twice(url: &str, headers: &[Header], timeout: Duration) -> Result<Got, String> {
+    match request(url, headers, timeout).await {
+        Ok(got) => Ok(got),
+        Err(_) => request(url, headers, timeout).await,
+    }
+}
+
+async fn request(url: &str, headers: &[Header], timeout: Duration) -> Result<Got, String> {
     let client = CLIENT.with(awc::Client::clone);
-    let asking = headers
-        .iter()
-        .fold(client.get(url), |asking, (name, value)| asking.insert_header((*name, value.as_str())));
+    let asking = headers.iter().fold(client.get(url).timeout(timeout), |asking, (name, value)| {
+        asking.insert_header((*name, value.as_str()))
+    });
     let sent = asking.send().await;
     let mut response = sent.map_err(|error| error.to_string())?;
     let body = response.body().limit(MAX_BODY).await.map_err(|error| error.to_string())?;

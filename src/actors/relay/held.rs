@@ -1,28 +1,29 @@
 //! What is held of one room: its newest playlist, and the files that were asked for.
 //!
-//! Owns: waiting (blocking reload), the sharing of one request per file, and how long a file is kept. Never
-//! does: fetch a playlist (the room's actor does).
+//! Owns: waiting (blocking reload), what may be asked for at all, and of whom. Never does: fetch a playlist (the
+//! room's actor does).
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt, Shared};
+use futures::future::FutureExt;
 use tokio::sync::watch;
 
-use super::fetch::Fetcher;
-use crate::domain::ids::RoomId;
-use crate::domain::relay_room::Upstream;
-use crate::media::{MediaFile, NonceHint, NotServed, PlaylistBody};
+use super::fetch::{MixerFiles, NotHad};
+use super::files::{Answer, Files};
+use crate::config::HlsConfig;
+use crate::domain::hls::least_window;
+use crate::domain::ids::{Nonce, RoomId};
+use crate::domain::relay_room::{Position, Upstream};
+use crate::media::{ContentKeys, MediaFile, NonceHint, NotServed, PlaylistBody};
 
-/// Parts a reload may be ahead of the newest: three seconds' worth of the shortest ones.
+/// Parts that anybody may be ahead of the newest: three seconds' worth of the shortest ones.
 const AHEAD: u32 = 30;
 /// Segments before the newest that a mixer may still hold, whatever its window.
 const BEHIND: u64 = 256;
-/// Files kept of one room at most; what listeners ask for within a window is far less.
-const MOST_FILES: usize = 1024;
+/// Parts of one segment, however a mixer is configured: ten seconds of the shortest ones, with room.
+const MOST_PARTS: u32 = 128;
 
 /// Times that follow from the mixers' configuration.
 #[derive(Debug, Clone, Copy)]
@@ -31,39 +32,52 @@ pub struct Limits {
     wait: Duration,
     /// As long as a mixer holds a segment.
     keep: Duration,
+    /// Files of one room.
+    most_files: usize,
 }
 
+/// What is known of one live, and nothing of any other.
 #[derive(Clone, Default)]
-pub struct Shown {
-    pub upstream: Option<Upstream>,
-    /// The mixer before it: what it listed last may be asked for after the move.
-    pub before: Option<Upstream>,
-    pub hint: Option<NonceHint>,
-    pub playlist: Option<PlaylistBody>,
+struct Shown {
+    live: Option<(Nonce, NonceHint)>,
+    source: Option<Arc<Source>>,
+    /// The mixer before it, and until when what it listed last may be asked for.
+    before: Option<(Upstream, Duration)>,
+    playlist: Option<PlaylistBody>,
 }
 
-type Answer = Result<Bytes, NotServed>;
-type Request = Shared<BoxFuture<'static, Answer>>;
+/// Where files are fetched from.
+struct Source {
+    upstream: Upstream,
+    /// One that gives no file gives none of the many that are wanted: said once.
+    warned: Once,
+}
 
 pub struct Held {
+    room: RoomId,
     limits: Limits,
     shown: watch::Sender<Arc<Shown>>,
-    files: Mutex<HashMap<MediaFile, (Duration, Request)>>,
+    files: Files,
     /// When somebody asked last, in milliseconds of the node's clock.
     asked: AtomicU64,
 }
 
 impl Limits {
-    pub fn new(segment: Duration, window: usize) -> Self {
-        let target = Duration::from_secs(segment.as_secs_f64().ceil() as u64);
-        Self { wait: 3 * target, keep: segment * (2 * window as u32 + 2) }
+    pub fn new(hls: &HlsConfig) -> Self {
+        let window = hls.window.max(least_window(hls.segment)) as u32;
+        let keep = hls.segment * (2 * window + 2);
+        let lasting = |each: Duration| keep.as_nanos().div_ceil(each.as_nanos().max(1)) as usize;
+        // Some are short, after restarts; and what is asked for ahead of time must not crowd out what there is.
+        let most_files = 2 * (lasting(hls.part) + lasting(hls.segment)) + 4 * AHEAD as usize;
+        Self { wait: 3 * hls.target_duration(), keep, most_files }
     }
 }
 
 impl Held {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(room: RoomId, limits: Limits) -> Self {
         let shown = watch::Sender::new(Arc::new(Shown::default()));
-        Self { limits, shown, files: Mutex::default(), asked: AtomicU64::new(0) }
+        let files = Files::new(limits.keep, limits.most_files);
+        Self { room, limits, shown, files, asked: AtomicU64::new(0) }
     }
 
     pub fn asked(&self, now: Duration) {
@@ -79,49 +93,76 @@ impl Held {
     }
 
     pub fn file_count(&self) -> usize {
-        self.files().len()
+        self.files.len()
     }
 
-    pub fn show(&self, change: impl FnOnce(&mut Shown)) {
-        self.shown.send_modify(|shown| change(Arc::make_mut(shown)));
+    /// The room is on air with this live: of an earlier one nothing is shown any more.
+    pub fn live(&self, nonce: &Nonce) {
+        self.shown.send_if_modified(|shown| {
+            let is_new = !shown.is_of(nonce);
+            if is_new {
+                // The hint does not depend on the secret: it only names the live.
+                let hint = ContentKeys::new(&[], &self.room, nonce).hint();
+                let live = Some((nonce.clone(), hint));
+                *shown = Arc::new(Shown { live, ..Shown::default() });
+            }
+            is_new
+        });
     }
 
-    pub async fn playlist(&self, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, NotServed> {
-        match self.wait(|shown| answer(shown.playlist.as_ref()?, at)).await {
+    /// Files are fetched from there from now on.
+    pub fn point_to(&self, upstream: Upstream, now: Duration) {
+        let source = Arc::new(Source { upstream, warned: Once::new() });
+        self.change(&source.upstream.nonce, |shown| {
+            let before = shown.source.replace(source.clone()).map(|before| before.upstream.clone());
+            if let Some(before) = before.filter(|before| before.mixer != source.upstream.mixer) {
+                shown.before = Some((before, now + self.limits.keep));
+            }
+        });
+    }
+
+    /// The newest playlist of this live.
+    pub fn show(&self, nonce: &Nonce, playlist: PlaylistBody) {
+        self.change(nonce, |shown| shown.playlist = Some(playlist));
+    }
+
+    /// What is of an earlier live comes too late.
+    fn change(&self, nonce: &Nonce, change: impl FnOnce(&mut Shown)) {
+        self.shown.send_if_modified(|shown| {
+            let is_current = shown.is_of(nonce);
+            if is_current {
+                change(Arc::make_mut(shown));
+            }
+            is_current
+        });
+    }
+
+    /// Of this live, or of one that has followed it meanwhile.
+    pub async fn playlist(
+        &self,
+        of: &Nonce,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistBody, NotServed> {
+        let answered = async {
+            // The directory knows of a new live a moment before the room's actor does.
+            self.wait(|shown| shown.is_of(of).then_some(Ok(()))).await?;
+            self.wait(|shown| answer(shown.playlist.as_ref()?, at)).await
+        };
+        match answered.await {
             Err(NotServed::Timeout) if self.newest().is_none() => Err(NotServed::NotYet),
             answer => answer,
         }
     }
 
     /// However many ask, the mixer is asked once; the answer is kept as long as it could be asked for.
-    pub async fn file(&self, room: &RoomId, file: &MediaFile, fetcher: &Fetcher, now: Duration) -> Answer {
-        self.wait(|shown| plausible(shown, file).transpose()).await?;
-        let request = {
-            let mut files = self.files();
-            files.retain(|_, (since, _)| now.saturating_sub(*since) < self.limits.keep);
-            if files.len() >= MOST_FILES && !files.contains_key(file) {
-                return Err(NotServed::Gone);
-            }
-            let fetch = || {
-                let fetched = fetched(fetcher.clone(), self.shown.subscribe(), room.clone(), *file);
-                let within = tokio::time::timeout(self.limits.wait, fetched);
-                within.map(|got| got.unwrap_or(Err(NotServed::NotYet))).boxed().shared()
-            };
-            files.entry(*file).or_insert_with(|| (now, fetch())).1.clone()
+    pub async fn file(&self, file: MediaFile, mixers: &impl MixerFiles, now: Duration) -> Answer {
+        self.wait(|shown| plausible(shown, &file).transpose()).await?;
+        let fetch = || {
+            let fetched = fetched(mixers.clone(), self.shown.subscribe(), self.room.clone(), file, now);
+            let within = tokio::time::timeout(self.limits.wait, fetched);
+            within.map(|got| got.unwrap_or(Err(NotServed::NotYet))).boxed()
         };
-        let answer = request.clone().await;
-        if answer.is_err() {
-            // Whoever asks next asks anew.
-            let mut files = self.files();
-            if files.get(file).is_some_and(|(_, held)| held.ptr_eq(&request)) {
-                files.remove(file);
-            }
-        }
-        answer
-    }
-
-    fn files(&self) -> MutexGuard<'_, HashMap<MediaFile, (Duration, Request)>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+        self.files.get(file, now, fetch).await
     }
 
     async fn wait<T>(&self, answer: impl Fn(&Shown) -> Option<Result<T, NotServed>>) -> Result<T, NotServed> {
@@ -142,25 +183,57 @@ impl Held {
     }
 }
 
+impl Shown {
+    fn is_of(&self, nonce: &Nonce) -> bool {
+        self.live.as_ref().is_some_and(|(live, _)| live == nonce)
+    }
+}
+
 /// From whoever has the room; what was listed before a move, from the mixer before. One that hands the room over and
 /// does not make this file any more may have hinted at it: then its successor makes it.
 async fn fetched(
-    fetcher: Fetcher,
+    mixers: impl MixerFiles,
     mut shown: watch::Receiver<Arc<Shown>>,
     room: RoomId,
     file: MediaFile,
+    now: Duration,
 ) -> Answer {
     loop {
-        let Shown { upstream, before, .. } = Shown::clone(&shown.borrow_and_update());
-        let Some(asked) = upstream else { return Err(NotServed::Superseded) };
-        match (fetcher.clone().file(asked.clone(), room.clone(), file).await, before) {
-            (Err(NotServed::Gone), Some(before)) => return fetcher.file(before, room, file).await,
-            (Err(NotServed::NotYet), _) => {}
-            (answer, _) => return answer,
+        let Shown { source, before, .. } = Shown::clone(&shown.borrow_and_update());
+        let Some(source) = source else { return Err(NotServed::Superseded) };
+        match mixers.clone().file(source.upstream.clone(), room.clone(), file).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(NotHad::NotYet) => {}
+            Err(NotHad::Gone) => {
+                let (before, _) = before.filter(|(_, until)| now < *until).ok_or(NotServed::Gone)?;
+                return listed_before(mixers, before, room, file).await;
+            }
+            Err(NotHad::Failed(why)) => {
+                source.complain(&room, &file, &why);
+                return Err(NotServed::Superseded);
+            }
         }
-        if shown.wait_for(|shown| shown.upstream.as_ref() != Some(&asked)).await.is_err() {
+        let is_other = |now: &Arc<Source>| !Arc::ptr_eq(now, &source);
+        if shown.wait_for(|shown| shown.source.as_ref().is_none_or(is_other)).await.is_err() {
             return Err(NotServed::NotYet);
         }
+    }
+}
+
+/// Whoever has the room now has not got it; and the mixer before may be gone, which is what it was left for.
+async fn listed_before(mixers: impl MixerFiles, before: Upstream, room: RoomId, file: MediaFile) -> Answer {
+    let mixer = before.mixer.clone();
+    mixers.file(before, room.clone(), file).await.map_err(|why| {
+        tracing::debug!(%room, %mixer, %file, ?why, "nor does the mixer node before give a file");
+        NotServed::Gone
+    })
+}
+
+impl Source {
+    fn complain(&self, room: &RoomId, file: &MediaFile, why: &str) {
+        let mixer = &self.upstream.mixer;
+        let warn = || tracing::warn!(%room, %mixer, %file, why, "the mixer node does not give files");
+        self.warned.call_once(warn);
     }
 }
 
@@ -179,26 +252,40 @@ fn answer(
     if contained {
         return Some(Ok(playlist.clone()));
     }
-    let from = if msn == open { parts } else { 0 };
-    let too_far = msn > open.saturating_add(1) || part.is_some_and(|part| part > from.saturating_add(AHEAD));
-    too_far.then_some(Err(NotServed::TooFarAhead))
+    is_too_far(playlist.next, msn, part).then_some(Err(NotServed::TooFarAhead))
 }
 
-/// Whether the mixer could have the file. `Ok(None)`: that is not known yet.
+/// Beyond what there may be soon.
+fn is_too_far((open, parts): Position, msn: u64, part: Option<u32>) -> bool {
+    let next = if msn == open { parts } else { 0 };
+    msn > open.saturating_add(1) || part.is_some_and(|part| msn >= open && part > next.saturating_add(AHEAD))
+}
+
+/// Whether the mixer could have the file, or have it soon: a name that somebody made up costs it no request.
+/// `Ok(None)`: that is not known yet.
 fn plausible(shown: &Shown, file: &MediaFile) -> Result<Option<()>, NotServed> {
-    let (Some(hint), Some(playlist)) = (shown.hint, &shown.playlist) else { return Ok(None) };
-    let newest = playlist.next.0;
-    let msn = match *file {
-        // A process may have begun long ago.
-        MediaFile::Init { msn, .. } => msn.max(newest.saturating_sub(BEHIND)),
-        MediaFile::Segment { msn, .. } | MediaFile::Part { msn, .. } => msn,
-    };
-    match (file.hint() == hint, msn) {
-        (false, _) => Err(NotServed::Gone),
-        (true, msn) if msn > newest.saturating_add(1) => Err(NotServed::NotYet),
-        (true, msn) if msn.saturating_add(BEHIND) < newest => Err(NotServed::Gone),
-        _ => Ok(Some(())),
+    let Some((_, hint)) = &shown.live else { return Ok(None) };
+    if file.hint() != *hint {
+        return Err(NotServed::Gone);
     }
+    let Some(playlist) = &shown.playlist else { return Ok(None) };
+    let open = playlist.next.0;
+    let (msn, part) = match *file {
+        MediaFile::Init { msn, .. } | MediaFile::Segment { msn, .. } => (msn, None),
+        MediaFile::Part { msn, index, .. } => (msn, Some(index)),
+    };
+    let never_was = msn < open && part.is_some_and(|part| part >= MOST_PARTS);
+    // An init section is named after the first segment of its process, which may be long gone.
+    let has_left = msn.saturating_add(BEHIND) < open && !names(playlist, file);
+    match never_was || has_left {
+        true => Err(NotServed::Gone),
+        false if is_too_far(playlist.next, msn, part) => Err(NotServed::NotYet),
+        false => Ok(Some(())),
+    }
+}
+
+fn names(playlist: &PlaylistBody, file: &MediaFile) -> bool {
+    str::from_utf8(&playlist.bytes).is_ok_and(|text| text.contains(&file.to_string()))
 }
 
 #[cfg(test)]

@@ -1,33 +1,23 @@
 //! Waiting and plausibility; what crosses the network is tried on whole nodes.
 
+use std::sync::Mutex;
 use std::task::Poll;
 
+use bytes::Bytes;
 use futures::poll;
 
 use super::*;
-
-fn held(next: (u64, u32)) -> Held {
-    let held = Held::new(Limits::new(Duration::from_secs(2), 6));
-    show(&held, next, false);
-    held
-}
-
-fn show(held: &Held, next: (u64, u32), ended: bool) {
-    let playlist = PlaylistBody { bytes: Bytes::from(format!("{next:?}")), ended, next };
-    held.show(|shown| {
-        shown.playlist = Some(playlist);
-        shown.hint = Some("0123456789ab".parse().unwrap());
-    });
-}
+use crate::config;
+use crate::domain::ids::{Epoch, ModuleId};
 
 #[actix::test]
 async fn a_reload_waits_for_its_part_and_the_end_releases_it() {
     let held = held((10, 3));
-    assert!(held.playlist(None).await.is_ok());
-    assert!(held.playlist(Some((10, Some(2)))).await.is_ok());
-    assert!(held.playlist(Some((9, None))).await.is_ok());
-    let mut part = std::pin::pin!(held.playlist(Some((10, Some(3)))));
-    let mut segment = std::pin::pin!(held.playlist(Some((10, None))));
+    assert!(playlist(&held, None).await.is_ok());
+    assert!(playlist(&held, Some((10, Some(2)))).await.is_ok());
+    assert!(playlist(&held, Some((9, None))).await.is_ok());
+    let mut part = std::pin::pin!(playlist(&held, Some((10, Some(3)))));
+    let mut segment = std::pin::pin!(playlist(&held, Some((10, None))));
     assert!(poll!(&mut part).is_pending() && poll!(&mut segment).is_pending());
     show(&held, (10, 4), false);
     assert!(poll!(&mut part).is_ready() && poll!(&mut segment).is_pending());
@@ -39,7 +29,7 @@ async fn a_reload_waits_for_its_part_and_the_end_releases_it() {
 #[actix::test]
 async fn numbers_that_jump_to_another_mixers_ceiling_release_whoever_waits() {
     let held = held((10, 3));
-    let mut part = std::pin::pin!(held.playlist(Some((10, Some(3)))));
+    let mut part = std::pin::pin!(playlist(&held, Some((10, Some(3)))));
     assert!(poll!(&mut part).is_pending());
     show(&held, (1034, 1), false);
     assert!(poll!(&mut part).is_ready());
@@ -49,21 +39,181 @@ async fn numbers_that_jump_to_another_mixers_ceiling_release_whoever_waits() {
 async fn what_is_too_far_ahead_is_refused_at_once() {
     let held = held((10, 3));
     for at in [(12, None), (12, Some(0)), (u64::MAX, Some(u32::MAX)), (10, Some(40))] {
-        assert_eq!(held.playlist(Some(at)).await, Err(NotServed::TooFarAhead), "{at:?}");
+        assert_eq!(playlist(&held, Some(at)).await, Err(NotServed::TooFarAhead), "{at:?}");
     }
-    assert!(poll!(std::pin::pin!(held.playlist(Some((11, Some(0)))))).is_pending());
+    assert!(poll!(std::pin::pin!(playlist(&held, Some((11, Some(0)))))).is_pending());
 }
 
 #[test]
 fn only_files_a_mixer_could_have_are_asked_for() {
     let held = held((1000, 3));
     let shown = held.shown.borrow().clone();
-    let ask = |name: &str| plausible(&shown, &name.parse().unwrap());
-    for good in ["0123456789ab-999.m4s", "0123456789ab-1000.3.m4s", "0123456789ab-1.init.mp4"] {
-        assert_eq!(ask(good), Ok(Some(())), "{good}");
+    for good in ["999.m4s", "999.127.m4s", "1000.3.m4s", "1000.33.m4s", "1001.30.m4s", "1.init.mp4"] {
+        assert_eq!(plausible(&shown, &file(good)), Ok(Some(())), "{good}");
     }
-    assert_eq!(ask("ffffffffffff-999.m4s"), Err(NotServed::Gone), "of another live");
-    assert_eq!(ask("0123456789ab-5000.m4s"), Err(NotServed::NotYet));
-    assert_eq!(ask("0123456789ab-1.m4s"), Err(NotServed::Gone));
-    assert_eq!(plausible(&Shown::default(), &"0123456789ab-1.m4s".parse().unwrap()), Ok(None));
+    for gone in ["1.m4s", "1.0.m4s", "2.init.mp4", "999.128.m4s"] {
+        assert_eq!(plausible(&shown, &file(gone)), Err(NotServed::Gone), "{gone}");
+    }
+    for early in ["5000.m4s", "5000.init.mp4", "1000.34.m4s", "1001.31.m4s", "1002.0.m4s"] {
+        assert_eq!(plausible(&shown, &file(early)), Err(NotServed::NotYet), "{early}");
+    }
+    let of_another_live = "ffffffffffff-999.m4s".parse().unwrap();
+    assert_eq!(plausible(&shown, &of_another_live), Err(NotServed::Gone));
+    assert_eq!(plausible(&Shown::default(), &of_another_live), Ok(None));
+}
+
+#[actix::test]
+async fn names_that_somebody_made_up_cost_the_mixer_nothing_and_leave_room_for_what_there_is() {
+    let (held, mixers) = (held((1000, 3)), Mixers::new(|_| Err(NotHad::NotYet)));
+    held.point_to(mixer("a"), NOW);
+    for index in 34..2000 {
+        assert_eq!(held.file(part(1000, index), &mixers, NOW).await, Err(NotServed::NotYet));
+    }
+    assert_eq!(mixers.asked(), [""; 0]);
+    let ahead = (3..=33).map(|index| part(1000, index)).chain((0..=30).map(|index| part(1001, index)));
+    let mut waiting: Vec<_> = ahead.map(|file| Box::pin(held.file(file, &mixers, NOW))).collect();
+    for wait in &mut waiting {
+        assert!(poll!(wait).is_pending());
+    }
+    let there = Mixers::new(|_| Ok(Bytes::from_static(b"media")));
+    assert!(held.file(part(1000, 2), &there, NOW).await.is_ok());
+}
+
+#[test]
+fn whatever_is_configured_all_that_a_mixer_holds_may_be_kept() {
+    for (segment, part, window, least) in [(2000, 192, 6, 160), (10_000, 100, 60, 12_000), (500, 100, 3, 70)]
+    {
+        let mut hls = config::defaults().hls;
+        (hls.segment, hls.part) = (Duration::from_millis(segment), Duration::from_millis(part));
+        hls.window = window;
+        assert!(Limits::new(&hls).most_files > least, "{segment} {part} {window}");
+    }
+}
+
+#[actix::test]
+async fn what_a_mixer_will_not_make_any_more_is_had_from_its_successor() {
+    let held = held((10, 3));
+    held.point_to(mixer("a"), NOW);
+    let mixers = Mixers::new(|mixer| if mixer == "a" { Err(NotHad::NotYet) } else { Ok(Bytes::new()) });
+    let mut waiting = Box::pin(held.file(part(10, 3), &mixers, NOW));
+    assert!(poll!(&mut waiting).is_pending());
+    held.point_to(mixer("b"), NOW);
+    assert!(waiting.await.is_ok());
+    assert_eq!(mixers.asked(), ["a", "b"]);
+}
+
+#[actix::test]
+async fn of_the_last_live_nothing_is_shown_once_there_is_another() {
+    let (held, next) = (held((10, 3)), Nonce("next".into()));
+    held.point_to(mixer("a"), NOW);
+    show(&held, (10, 4), true);
+    let mut early = Box::pin(held.playlist(&next, None));
+    assert!(poll!(&mut early).is_pending(), "the directory knows of it first");
+    held.live(&next);
+    assert!(poll!(&mut early).is_pending() && held.newest().is_none(), "its mixer is not known yet");
+    let mut late = Box::pin(playlist(&held, None));
+    assert!(poll!(&mut late).is_pending());
+    let mixers = Mixers::new(|_| Err(NotHad::Gone));
+    assert_eq!(held.file(part(10, 2), &mixers, NOW).await, Err(NotServed::Gone));
+    // What was under way when the room was started again.
+    held.point_to(mixer("b"), NOW);
+    show(&held, (10, 5), true);
+    assert!(poll!(&mut early).is_pending() && held.newest().is_none());
+    held.show(&next, body((11, 1), false));
+    assert_eq!(early.await.unwrap().next, (11, 1));
+    assert_eq!(mixers.asked(), [""; 0]);
+}
+
+#[actix::test]
+async fn the_mixer_before_is_asked_for_what_it_listed_last_and_no_longer() {
+    let held = held((10, 3));
+    held.point_to(mixer("a"), NOW);
+    held.point_to(mixer("b"), NOW);
+    let mixers = Mixers::new(|mixer| if mixer == "a" { Ok(Bytes::new()) } else { Err(NotHad::Gone) });
+    let soon = NOW + held.limits.keep / 2;
+    assert!(held.file(part(9, 0), &mixers, soon).await.is_ok());
+    let late = NOW + held.limits.keep;
+    assert_eq!(held.file(part(9, 1), &mixers, late).await, Err(NotServed::Gone));
+    assert_eq!(mixers.asked(), ["b", "a", "b"]);
+}
+
+#[actix::test]
+async fn that_the_mixer_before_is_gone_is_no_fault_of_the_one_that_is_there() {
+    let held = held((10, 3));
+    held.point_to(mixer("a"), NOW);
+    held.point_to(mixer("b"), NOW);
+    fn failed() -> Result<Bytes, NotHad> {
+        Err(NotHad::Failed("timeout".into()))
+    }
+    let mixers = Mixers::new(|mixer| if mixer == "a" { failed() } else { Err(NotHad::Gone) });
+    assert_eq!(held.file(part(9, 0), &mixers, NOW).await, Err(NotServed::Gone));
+    let mixers = Mixers::new(|_| failed());
+    assert_eq!(held.file(part(9, 0), &mixers, NOW).await, Err(NotServed::Superseded));
+    assert_eq!(mixers.asked(), ["b"]);
+}
+
+const NOW: Duration = Duration::from_secs(100);
+
+/// Mixer nodes by name.
+#[derive(Clone)]
+struct Mixers {
+    answer: fn(&str) -> Result<Bytes, NotHad>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Mixers {
+    fn new(answer: fn(&str) -> Result<Bytes, NotHad>) -> Self {
+        Self { answer, asked: Arc::default() }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl MixerFiles for Mixers {
+    async fn file(self, from: Upstream, _: RoomId, _: MediaFile) -> Result<Bytes, NotHad> {
+        self.asked.lock().unwrap().push(from.mixer.to_string());
+        (self.answer)(from.mixer.as_str())
+    }
+}
+
+fn held(next: Position) -> Held {
+    let held = Held::new(room(), Limits::new(&config::defaults().hls));
+    held.live(&nonce());
+    show(&held, next, false);
+    held
+}
+
+fn show(held: &Held, next: Position, ended: bool) {
+    held.show(&nonce(), body(next, ended));
+}
+
+fn body(next: Position, ended: bool) -> PlaylistBody {
+    PlaylistBody { bytes: format!("{next:?} URI=\"{}\"", file("1.init.mp4")).into(), ended, next }
+}
+
+async fn playlist(held: &Held, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, NotServed> {
+    held.playlist(&nonce(), at).await
+}
+
+fn mixer(name: &str) -> Upstream {
+    let mixer = ModuleId::new(name).unwrap();
+    Upstream { mixer, url: format!("http://{name}"), nonce: nonce(), epoch: Epoch(1) }
+}
+
+fn part(msn: u64, index: u32) -> MediaFile {
+    file(&format!("{msn}.{index}.m4s"))
+}
+
+fn file(name: &str) -> MediaFile {
+    format!("{}-{name}", ContentKeys::new(&[], &room(), &nonce()).hint()).parse().unwrap()
+}
+
+fn room() -> RoomId {
+    RoomId::new("demo").unwrap()
+}
+
+fn nonce() -> Nonce {
+    Nonce("n".into())
 }

@@ -8,6 +8,7 @@
 //! request per file that is not held yet.
 
 mod fetch;
+mod files;
 mod held;
 mod room;
 pub mod supervisor;
@@ -20,10 +21,11 @@ use bytes::Bytes;
 
 use super::context::Clock;
 use super::news::News;
-use crate::domain::ids::RoomId;
+use crate::config::HlsConfig;
+use crate::domain::ids::{Nonce, RoomId};
 use crate::media::{MediaFile, NotServed, PlaylistBody};
 use crate::rooms::audience::Audience;
-pub use fetch::{ENDED, Fetcher, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
+pub use fetch::Fetcher;
 use held::{Held, Limits};
 
 /// A room nobody has asked for during this is followed no longer.
@@ -42,35 +44,32 @@ pub struct Relays {
 }
 
 impl Relays {
-    /// `segment`, `window`: as the mixers are configured.
-    pub fn new(
-        fetcher: Fetcher,
-        audience: Arc<Audience>,
-        (segment, window): (Duration, usize),
-        clock: Clock,
-    ) -> Self {
+    /// `hls`: as the mixers are configured.
+    pub fn new(fetcher: Fetcher, audience: Arc<Audience>, hls: &HlsConfig, clock: Clock) -> Self {
         Self {
             rooms: RwLock::default(),
             wanted: Mutex::new(None),
             fetcher,
             audience,
-            limits: Limits::new(segment, window),
+            limits: Limits::new(hls),
             clock,
         }
     }
 
-    /// As [`LiveStream::playlist`](crate::media::LiveStream::playlist), of the room's mixer.
+    /// As [`LiveStream::playlist`](crate::media::LiveStream::playlist), of the room's mixer. Never of a live before
+    /// this one.
     pub async fn playlist(
         &self,
         room: &RoomId,
+        of: &Nonce,
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, NotServed> {
-        self.of(room).playlist(at).await
+        self.of(room).playlist(of, at).await
     }
 
     /// As [`LiveStream::file`](crate::media::LiveStream::file), of the room's mixer.
     pub async fn file(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, NotServed> {
-        self.of(room).file(room, file, &self.fetcher, self.clock.now()).await
+        self.of(room).file(*file, &self.fetcher, self.clock.now()).await
     }
 
     /// The last playlist of a live that has ended, while it is held.
@@ -89,7 +88,8 @@ impl Relays {
         };
         known.unwrap_or_else(|| {
             let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-            let held = rooms.entry(room.clone()).or_insert_with(|| Arc::new(Held::new(self.limits)));
+            let held =
+                rooms.entry(room.clone()).or_insert_with(|| Arc::new(Held::new(room.clone(), self.limits)));
             held.asked(now);
             if let Some(news) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
                 news.changed([room.clone()]);

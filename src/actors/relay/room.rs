@@ -18,7 +18,7 @@ use crate::domain::plan::Plan;
 use crate::domain::relay_room::{Fetch, Outcome, RelayRoom as Machine, Upstream};
 use crate::domain::restart::Backoff;
 use crate::domain::view::RoomView;
-use crate::media::{ContentKeys, PlaylistBody};
+use crate::media::PlaylistBody;
 
 /// A mixer that does not answer is asked again this often: its successor is found by the watch, not by asking.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(1) };
@@ -90,6 +90,9 @@ impl RelayRoom {
 
     fn look(&mut self) {
         self.view = self.context.directory.room(&self.room).unwrap_or_default();
+        if let Some(live) = self.view.live.as_ref().filter(|_| self.view.is_on_air()) {
+            self.held.live(&live.nonce);
+        }
         if self.machine.look(&self.view)
             && let Some((_, useless)) = self.under_way.take()
         {
@@ -105,18 +108,7 @@ impl RelayRoom {
         if before.is_some_and(|before| before.mixer != now.mixer) {
             tracing::info!(room = %self.room, mixer = %now.mixer, epoch = %now.epoch, "another mixer is followed");
         }
-        self.point_to(now.clone());
-    }
-
-    /// Files are fetched from there from now on.
-    fn point_to(&self, upstream: Upstream) {
-        // The hint does not depend on the secret: it only names the live.
-        let hint = ContentKeys::new(&[], &self.room, &upstream.nonce).hint();
-        self.held.show(|shown| {
-            shown.hint = Some(hint);
-            let before = shown.upstream.replace(upstream.clone());
-            shown.before = before.filter(|before| before.mixer != upstream.mixer).or(shown.before.take());
-        });
+        self.held.point_to(now.clone(), self.context.clock.now());
     }
 
     fn step(&mut self, cx: &mut Cx<Self>) {
@@ -173,8 +165,10 @@ impl RelayRoom {
             }
             _ => None,
         };
-        if self.machine.done(what, outcome, self.context.clock.now(), dice()) {
-            self.held.show(|shown| shown.playlist = playlist);
+        if self.machine.done(what, outcome, self.context.clock.now(), dice())
+            && let Some(playlist) = playlist
+        {
+            self.held.show(&what.from.nonce, playlist);
         }
     }
 

@@ -1,0 +1,153 @@
+//! The files of one room that were asked for, each with the one request that all who want it share.
+//!
+//! Owns: how long a file is kept, and which goes when there are too many. Never does: fetch one.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt, Shared};
+
+use crate::media::{MediaFile, NotServed};
+
+pub type Answer = Result<Bytes, NotServed>;
+type Request = Shared<BoxFuture<'static, Answer>>;
+
+pub struct Files {
+    keep: Duration,
+    most: usize,
+    /// With when each was asked for first.
+    requests: Mutex<HashMap<MediaFile, (Duration, Request)>>,
+}
+
+impl Files {
+    /// `keep`: as long as a file could be asked for. `most`: whatever is asked for.
+    pub fn new(keep: Duration, most: usize) -> Self {
+        Self { keep, most, requests: Mutex::default() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.requests().len()
+    }
+
+    /// What was fetched is kept; what could not be is fetched anew for whoever asks next.
+    pub async fn get(
+        &self,
+        file: MediaFile,
+        now: Duration,
+        fetch: impl FnOnce() -> BoxFuture<'static, Answer>,
+    ) -> Answer {
+        let request = self.request(file, now, fetch).ok_or(NotServed::NotYet)?;
+        let answer = request.clone().await;
+        if answer.is_err() {
+            let mut requests = self.requests();
+            if requests.get(&file).is_some_and(|(_, held)| held.ptr_eq(&request)) {
+                requests.remove(&file);
+            }
+        }
+        answer
+    }
+
+    /// `None`: there are too many, and somebody waits for each.
+    fn request(
+        &self,
+        file: MediaFile,
+        now: Duration,
+        fetch: impl FnOnce() -> BoxFuture<'static, Answer>,
+    ) -> Option<Request> {
+        let mut requests = self.requests();
+        if let Some((_, request)) = requests.get(&file) {
+            return Some(request.clone());
+        }
+        requests.retain(|_, (since, _)| now.saturating_sub(*since) < self.keep);
+        if requests.len() >= self.most {
+            // One that only this map still holds has come, or nobody waits for it any more.
+            let idle = requests.iter().filter(|(_, (_, request))| request.strong_count() == Some(1));
+            let oldest = idle.min_by_key(|(_, (since, _))| *since).map(|(file, _)| *file)?;
+            requests.remove(&oldest);
+        }
+        let request = fetch().shared();
+        requests.insert(file, (now, request.clone()));
+        Some(request)
+    }
+
+    /// No change is left half done by a panic.
+    fn requests(&self) -> MutexGuard<'_, HashMap<MediaFile, (Duration, Request)>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use futures::poll;
+
+    use super::*;
+
+    const KEEP: Duration = Duration::from_secs(28);
+    const NOW: Duration = Duration::from_secs(100);
+
+    #[actix::test]
+    async fn however_many_want_a_file_it_is_fetched_once_while_it_is_kept() {
+        let (files, fetched) = (Files::new(KEEP, 9), AtomicUsize::new(0));
+        let ask = |now| files.get(part(1), now, || came(&fetched));
+        assert_eq!((ask(NOW).await, ask(NOW + KEEP / 2).await), (media(), media()));
+        assert_eq!(fetched.load(Relaxed), 1);
+        // What is kept too long goes with the next that is new.
+        files.get(part(2), NOW + KEEP, || came(&fetched)).await.unwrap();
+        assert_eq!((files.len(), fetched.load(Relaxed)), (1, 2));
+    }
+
+    #[actix::test]
+    async fn what_could_not_be_had_is_fetched_anew() {
+        let (files, fetched) = (Files::new(KEEP, 9), AtomicUsize::new(0));
+        let gone = files.get(part(1), NOW, || async { Err(NotServed::Gone) }.boxed()).await;
+        assert_eq!((gone, files.len()), (Err(NotServed::Gone), 0));
+        assert_eq!(files.get(part(1), NOW, || came(&fetched)).await, media());
+    }
+
+    #[actix::test]
+    async fn of_too_many_the_oldest_goes_that_nobody_waits_for() {
+        let (files, fetched) = (Files::new(KEEP, 3), AtomicUsize::new(0));
+        let mut waits = Box::pin(files.get(part(0), NOW, never));
+        let mut left = Box::pin(files.get(part(1), NOW + second(1), never));
+        assert!(poll!(&mut waits).is_pending() && poll!(&mut left).is_pending());
+        drop(left);
+        for n in 2..5 {
+            assert_eq!(files.get(part(n), NOW + second(n), || came(&fetched)).await, media());
+        }
+        assert_eq!(files.len(), 3);
+        files.get(part(4), NOW + second(5), || panic!("the newest are kept")).await.unwrap();
+        files.get(part(3), NOW + second(5), || panic!("the newest are kept")).await.unwrap();
+        let mut others = [part(5), part(6)].map(|file| Box::pin(files.get(file, NOW + second(6), never)));
+        for other in &mut others {
+            assert!(poll!(other).is_pending());
+        }
+        let refused = files.get(part(7), NOW + second(7), || panic!("there are too many")).await;
+        assert_eq!(refused, Err(NotServed::NotYet), "somebody waits for each");
+        assert!(poll!(&mut waits).is_pending());
+    }
+
+    fn part(n: u64) -> MediaFile {
+        format!("0123456789ab-10.{n}.m4s").parse().unwrap()
+    }
+
+    fn second(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn media() -> Answer {
+        Ok(Bytes::from_static(b"media"))
+    }
+
+    fn came(count: &AtomicUsize) -> BoxFuture<'static, Answer> {
+        count.fetch_add(1, Relaxed);
+        async { media() }.boxed()
+    }
+
+    fn never() -> BoxFuture<'static, Answer> {
+        futures::future::pending().boxed()
+    }
+}

@@ -1,0 +1,126 @@
+//! The rooms that this node mixes.
+//!
+//! Owns: waiting for a stream that is about to open here, or to go on. Never does: ask another node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::refusal;
+use crate::actors::mixer::streams::Streams;
+use crate::domain::handover::heard_from;
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::http::hls::MediaRefusal;
+use crate::media::{LiveStream, MediaFile, NonceHint, NotServed, PlaylistBody};
+use crate::rooms::Directory;
+
+pub struct Here {
+    pub me: ModuleId,
+    pub directory: Arc<Directory>,
+    pub streams: Arc<Streams>,
+    /// With any request.
+    pub patience: Duration,
+}
+
+impl Here {
+    /// Whether the room is to be had here; of one that is not on air, whether its end is.
+    pub(super) fn has(&self, room: &RoomId) -> bool {
+        let view = self.directory.room(room).unwrap_or_default();
+        match heard_from(&view) {
+            Some(mixer) => *mixer == self.me,
+            None => self.streams.get(room).is_some(),
+        }
+    }
+
+    /// What takes longer is not there yet.
+    pub(super) async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, MediaRefusal>>,
+    ) -> Result<T, MediaRefusal> {
+        tokio::time::timeout(self.patience, answer).await.unwrap_or(Err(MediaRefusal::NotYet))
+    }
+
+    /// Of this live, or of whichever is on air. Goes on with the successor when the stream is continued by another
+    /// packager of this node.
+    pub(super) async fn playlist(
+        &self,
+        room: &RoomId,
+        of: Option<NonceHint>,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistBody, MediaRefusal> {
+        loop {
+            let opening = self.streams.next_opening();
+            let stream = self.stream(room).await?;
+            if of.is_some_and(|live| live != stream.hint()) {
+                return Err(MediaRefusal::Unavailable);
+            }
+            match stream.playlist(at).await {
+                Ok(playlist) => return Ok(playlist),
+                // It may be continued by another node.
+                Err(NotServed::Superseded) if !self.has(room) => return Err(MediaRefusal::Unavailable),
+                Err(NotServed::Superseded) => opening.await,
+                Err(refused) => return Err(refusal(refused)),
+            }
+        }
+    }
+
+    /// Of a stream that is continued elsewhere, to its end.
+    pub(super) async fn last_playlist(
+        &self,
+        room: &RoomId,
+        of: NonceHint,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Option<PlaylistBody> {
+        let stream = self.streams.get(room).filter(|stream| stream.hint() == of)?;
+        match stream.playlist(at).await {
+            Err(NotServed::Superseded) => stream.playlist(None).await.ok(),
+            answer => answer.ok(),
+        }
+    }
+
+    /// The room's stream; waited for while the room is on air and has none yet. Of a room that is not, the
+    /// ended stream, while it is kept: its listeners are to learn that it has ended.
+    async fn stream(&self, room: &RoomId) -> Result<Arc<LiveStream>, MediaRefusal> {
+        loop {
+            let opening = self.streams.next_opening();
+            let view = self.directory.room(room).unwrap_or_default();
+            let live = view.live.as_ref().filter(|_| view.is_on_air());
+            let stream = match live {
+                Some(_) if heard_from(&view) != Some(&self.me) => return Err(MediaRefusal::Unavailable),
+                Some(live) => self.streams.of_live(room, &live.nonce),
+                None => self.streams.get(room),
+            };
+            match (stream, live) {
+                (Some(stream), _) => return Ok(stream),
+                (None, Some(_)) => opening.await,
+                (None, None) if view.is_empty() => return Err(MediaRefusal::NoSuchRoom),
+                (None, None) => return Err(MediaRefusal::NotOnAir),
+            }
+        }
+    }
+
+    /// One of a stream that is about to go on here is waited for.
+    pub(super) async fn file(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaRefusal> {
+        loop {
+            let opening = self.streams.next_opening();
+            let comes_here = self.is_handed_over_to_us(room);
+            match self.streams.get(room) {
+                Some(stream) => match stream.file(file).await {
+                    Err(NotServed::Superseded) if comes_here => opening.await,
+                    answer => return answer.map_err(refusal),
+                },
+                None if comes_here => opening.await,
+                None if self.directory.room(room).is_some() => return Err(MediaRefusal::Gone),
+                None => return Err(MediaRefusal::NoSuchRoom),
+            }
+        }
+    }
+
+    fn is_handed_over_to_us(&self, room: &RoomId) -> bool {
+        self.directory.room(room).is_some_and(|view| {
+            let live = view.live.as_ref().filter(|live| live.mixer_id == self.me && live.handover.is_some());
+            live.is_some() && heard_from(&view) == Some(&self.me)
+        })
+    }
+}
