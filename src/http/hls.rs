@@ -7,7 +7,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::header;
+use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, Header, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use super::error::{ApiError, Code};
 use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found};
 use crate::auth::TokenError;
 use crate::domain::ids::RoomId;
-use crate::media;
+use crate::media::{self, PlaylistText};
 use crate::rooms::audience::Audience;
 
 /// Cookie a listener token may come in.
@@ -32,7 +32,11 @@ const MAX_TOKEN: usize = 4096;
 pub trait LiveMedia: Send + Sync {
     /// The playlist; with `at`, once it holds that part of that segment, or (without a part) that whole
     /// segment (draft-pantos-hls-rfc8216bis section 6.2.5.2).
-    async fn playlist(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal>;
+    async fn playlist(
+        &self,
+        room: &RoomId,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistText, MediaRefusal>;
 
     /// Init section, part or segment, with its content type; a part that was hinted is waited for.
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal>;
@@ -137,11 +141,23 @@ async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Resul
     let at = query.reload()?;
     let text = side.media.playlist(room, at).await?;
     side.audience.saw(room, listener(request, token), Instant::now());
-    Ok(match token {
-        Some(token) => found(PLAYLIST_TYPE, SECRET).body(media::with_token(&text, token)),
-        None if at.is_some() => found(PLAYLIST_TYPE, BLOCKING_PLAYLIST).body(text),
-        None => found(PLAYLIST_TYPE, PLAYLIST).body(text),
+    if let Some(token) = token {
+        return Ok(found(PLAYLIST_TYPE, SECRET).body(media::with_token(text.plain(), token)));
+    }
+    let mut answer = found(PLAYLIST_TYPE, if at.is_some() { BLOCKING_PLAYLIST } else { PLAYLIST });
+    answer.append_header((header::VARY, HeaderValue::from_static("accept-encoding")));
+    Ok(match takes_gzip(request) {
+        true => answer.insert_header(ContentEncoding::Gzip).body(text.gzip().clone()),
+        false => answer.body(text.plain().clone()),
     })
+}
+
+/// RFC 9110 section 12.5.3; a malformed header asks for nothing.
+fn takes_gzip(request: &HttpRequest) -> bool {
+    let offered = [Encoding::gzip(), Encoding::identity()];
+    request.headers().contains_key(header::ACCEPT_ENCODING)
+        && AcceptEncoding::parse(request)
+            .is_ok_and(|accepted| accepted.negotiate(offered.iter()) == Some(Encoding::gzip()))
 }
 
 async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, ApiError> {

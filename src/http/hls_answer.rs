@@ -41,7 +41,7 @@ impl Cors {
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         if !self.allowed.is_empty() {
             // Caches must not serve one origin's answer to another.
-            headers.insert(header::VARY, HeaderValue::from_static("origin"));
+            headers.append(header::VARY, HeaderValue::from_static("origin"));
         }
         let origin = request.headers().get(header::ORIGIN).filter(|o| self.is_allowed(o));
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.cloned().unwrap_or(ANY_ORIGIN));

@@ -20,6 +20,25 @@ async fn a_playlist_is_public_and_a_key_is_not() {
 }
 
 #[actix::test]
+async fn a_playlist_is_packed_for_who_takes_it_so() {
+    let uri = "/hls/rooms/demo/index.m3u8";
+    for (accepts, encoding) in [
+        ("gzip, deflate, br, zstd", "gzip"),
+        ("identity", ""),
+        ("gzip;q=0, identity", ""),
+        ("br", ""),
+        ("gzip;q=nine", ""),
+    ] {
+        let answer = ask(uri, &[("accept-encoding", accepts)]).await;
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, encoding), "{accepts}");
+        assert_eq!(answer.header("vary"), "accept-encoding");
+        assert_eq!(answer.body == TEXT, encoding.is_empty());
+    }
+    let own = ask(&format!("{uri}?token={GOOD}"), &[("accept-encoding", "gzip")]).await;
+    assert_eq!((own.header("content-encoding"), own.header("vary")), ("", "origin"));
+}
+
+#[actix::test]
 async fn a_token_may_come_in_header_cookie_or_query() {
     let uri = "/hls/rooms/demo/enc.key?n=ab&k=1";
     let bearer = ask(uri, &[("authorization", &format!("Bearer {GOOD}"))]).await;
@@ -184,8 +203,13 @@ struct Fake;
 
 #[async_trait]
 impl LiveMedia for Fake {
-    async fn playlist(&self, _: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
-        Ok(at.map_or(TEXT.into(), |(msn, part)| format!("{msn} {part:?}").into()))
+    async fn playlist(
+        &self,
+        _: &RoomId,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistText, MediaRefusal> {
+        let text = at.map_or(TEXT.to_owned(), |(msn, part)| format!("{msn} {part:?}"));
+        Ok(Bytes::from(text).into())
     }
 
     async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {

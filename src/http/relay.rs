@@ -70,7 +70,7 @@ async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpRes
             if playlist.ended {
                 answer.insert_header((ENDED, "1"));
             }
-            Ok(answer.body(playlist.bytes))
+            Ok(answer.body(playlist.text.plain().clone()))
         }
         HERITAGE => {
             let heritage = side.heritage(&room).ok_or_else(no_such_file)?;
@@ -119,7 +119,7 @@ mod tests {
         ) -> Result<PlaylistBody, MediaRefusal> {
             assert_eq!(of.to_string(), HINT);
             let ended = at == Some((9, Some(1)));
-            Ok(PlaylistBody { bytes: Bytes::from_static(b"#EXTM3U"), ended, next: (9, 2) })
+            Ok(PlaylistBody { text: Bytes::from_static(b"#EXTM3U").into(), ended, next: (9, 2) })
         }
 
         fn listened(&self, room: &RoomId, by: &ModuleId, count: usize) {

@@ -9,7 +9,7 @@ use super::{Here, knows_rooms, named, refusal};
 use crate::actors::relay::Relays;
 use crate::domain::ids::RoomId;
 use crate::http::hls::{LiveMedia, MediaRefusal};
-use crate::media::MediaFile;
+use crate::media::{MediaFile, PlaylistText};
 
 pub struct Everywhere {
     pub here: Arc<Here>,
@@ -18,7 +18,11 @@ pub struct Everywhere {
 
 #[async_trait]
 impl LiveMedia for Everywhere {
-    async fn playlist(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
+    async fn playlist(
+        &self,
+        room: &RoomId,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistText, MediaRefusal> {
         if !knows_rooms(&self.here.directory).await {
             return Err(MediaRefusal::Unavailable);
         }
@@ -43,20 +47,20 @@ impl Everywhere {
         &self,
         room: &RoomId,
         at: Option<(u64, Option<u32>)>,
-    ) -> Result<Bytes, MediaRefusal> {
+    ) -> Result<PlaylistText, MediaRefusal> {
         if self.here.has(room) {
             match self.here.playlist(room, None, at).await {
                 // It has moved while we waited.
                 Err(MediaRefusal::Unavailable) if !self.here.has(room) => {}
-                playlist => return playlist.map(|p| p.bytes),
+                playlist => return playlist.map(|p| p.text),
             }
         }
         let view = self.here.directory.room(room).ok_or(MediaRefusal::NoSuchRoom)?;
         let Some(live) = view.live.as_ref().filter(|_| view.is_on_air()) else {
-            return self.elsewhere.ended(room).map(|p| p.bytes).ok_or(MediaRefusal::NotOnAir);
+            return self.elsewhere.ended(room).map(|p| p.text).ok_or(MediaRefusal::NotOnAir);
         };
         match self.elsewhere.playlist(room, &live.nonce, at).await {
-            Ok(playlist) => Ok(playlist.bytes),
+            Ok(playlist) => Ok(playlist.text),
             // It was the last chance to tell: the room is not on air any more.
             Err(_) if !self.is_on_air(room) => Err(MediaRefusal::NotOnAir),
             Err(refused) => Err(refusal(refused)),

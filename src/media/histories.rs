@@ -186,7 +186,7 @@ impl Room {
         (self.packager, self.stream) = behind.unwrap_or_else(new);
         assert_eq!(self.packager.next(), next);
         if self.stream.snapshot().has_playlist() {
-            assert_eq!(self.runtime.block_on(self.stream.playlist(None)).unwrap().bytes, self.body);
+            assert_eq!(self.runtime.block_on(self.stream.playlist(None)).unwrap().text.plain(), &self.body);
         }
         self.new_process();
     }
@@ -196,7 +196,7 @@ impl Room {
         if !self.stream.snapshot().has_playlist() {
             return;
         }
-        let body = self.runtime.block_on(self.stream.playlist(None)).unwrap().bytes;
+        let body = self.runtime.block_on(self.stream.playlist(None)).unwrap().text.plain().clone();
         if self.body == body {
             return;
         }
@@ -336,7 +336,7 @@ fn a_playlist_reads_as_it_should() {
     packager.push(&media(1), UnixMs(1_700_000_000_384)).unwrap();
     packager.begin_incarnation();
     packager.push(&[synth::init(48_000), media(0)].concat(), UnixMs(1_700_000_001_000)).unwrap();
-    let text = runtime().block_on(stream.playlist(None)).unwrap().bytes;
+    let text = runtime().block_on(stream.playlist(None)).unwrap().text.plain().clone();
     let h = keys().hint();
     let expected = format!(
         "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:1\n\

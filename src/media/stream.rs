@@ -14,6 +14,7 @@ use super::heritage;
 use super::names::{MediaFile, NonceHint};
 use super::packager::SequenceStart;
 use super::playlist::Playlist;
+use super::playlist_text::PlaylistText;
 use super::window::{Limits, Open, Window};
 use crate::domain::ids::UnixMs;
 
@@ -37,13 +38,13 @@ pub(super) struct Snapshot {
     pub hinted: (u64, u32),
     pub last_part_at: Option<UnixMs>,
     /// The playlist, once somebody has asked for it.
-    pub text: OnceLock<Bytes>,
+    pub text: OnceLock<PlaylistText>,
 }
 
 /// A rendering of the playlist, shared by all who ask between two changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaylistBody {
-    pub bytes: Bytes,
+    pub text: PlaylistText,
     /// The last rendering there will be.
     pub ended: bool,
     /// Media sequence number and index of the part that comes next: names the rendering.
@@ -219,12 +220,12 @@ impl Snapshot {
                 }
                 self.never_more()
             }
-            _ => Some(Ok(PlaylistBody { bytes: self.text(stream), ended, next: self.hinted })),
+            _ => Some(Ok(PlaylistBody { text: self.text(stream), ended, next: self.hinted })),
         }
     }
 
     /// Rendered by the first who asks, for all: a room that nobody listens to renders nothing.
-    fn text(&self, stream: &LiveStream) -> Bytes {
+    fn text(&self, stream: &LiveStream) -> PlaylistText {
         let playlist = Playlist {
             hint: stream.hint(),
             limits: &stream.limits,
@@ -232,7 +233,7 @@ impl Snapshot {
             open: self.open.as_ref(),
             hinted: (self.phase != Phase::Ended).then_some(self.hinted),
         };
-        self.text.get_or_init(|| playlist.render()).clone()
+        self.text.get_or_init(|| playlist.render().into()).clone()
     }
 
     /// What is not here by now will not come, when nothing more comes.

@@ -156,7 +156,7 @@ impl Room {
 
     async fn playlist(&self) -> MediaPlaylist {
         let body = self.stream.playlist(None).await.unwrap();
-        m3u8::parse(std::str::from_utf8(&body.bytes).unwrap()).unwrap()
+        m3u8::parse(std::str::from_utf8(body.text.plain()).unwrap()).unwrap()
     }
 
     async fn fetch(&self, name: &str) -> Vec<u8> {

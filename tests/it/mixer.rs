@@ -162,7 +162,7 @@ impl House {
         let stream = async || self.parts.shared.streams.of_live(&room(), &nonce());
         until("the stream is open", async || stream().await.is_some()).await;
         let body = stream().await.unwrap().playlist(None).await.unwrap();
-        m3u8::parse(std::str::from_utf8(&body.bytes).unwrap()).unwrap()
+        m3u8::parse(std::str::from_utf8(body.text.plain()).unwrap()).unwrap()
     }
 }
 

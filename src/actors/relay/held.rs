@@ -285,7 +285,7 @@ fn plausible(shown: &Shown, file: &MediaFile) -> Result<Option<()>, NotServed> {
 }
 
 fn names(playlist: &PlaylistBody, file: &MediaFile) -> bool {
-    str::from_utf8(&playlist.bytes).is_ok_and(|text| text.contains(&file.to_string()))
+    str::from_utf8(playlist.text.plain()).is_ok_and(|text| text.contains(&file.to_string()))
 }
 
 #[cfg(test)]

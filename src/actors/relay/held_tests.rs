@@ -190,7 +190,8 @@ fn show(held: &Held, next: Position, ended: bool) {
 }
 
 fn body(next: Position, ended: bool) -> PlaylistBody {
-    PlaylistBody { bytes: format!("{next:?} URI=\"{}\"", file("1.init.mp4")).into(), ended, next }
+    let text = Bytes::from(format!("{next:?} URI=\"{}\"", file("1.init.mp4")));
+    PlaylistBody { text: text.into(), ended, next }
 }
 
 async fn playlist(held: &Held, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, NotServed> {

@@ -161,7 +161,7 @@ impl RelayRoom {
         }
         let playlist = match (&outcome, body) {
             (Outcome::Playlist { next, ended }, Some(bytes)) => {
-                Some(PlaylistBody { bytes, ended: *ended, next: *next })
+                Some(PlaylistBody { text: bytes.into(), ended: *ended, next: *next })
             }
             _ => None,
         };

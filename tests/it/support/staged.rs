@@ -18,6 +18,7 @@ use stentor::auth::TokenError;
 use stentor::domain::ids::RoomId;
 use stentor::http::hls::{self, HlsSide, KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
 use stentor::http::{hls_answer::Cors, pages};
+use stentor::media::PlaylistText;
 
 pub const ROOM: &str = "staged";
 pub const TOKEN: &str = "staged.listener.token";
@@ -193,12 +194,16 @@ impl StagedRoom {
 
 #[async_trait]
 impl LiveMedia for StagedRoom {
-    async fn playlist(&self, _: &RoomId, at: Option<(u64, Option<u32>)>) -> Result<Bytes, MediaRefusal> {
+    async fn playlist(
+        &self,
+        _: &RoomId,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistText, MediaRefusal> {
         if let Some((msn, part)) = at {
             let index = (msn - FIRST_SEQUENCE) as usize;
             self.until(index * PARTS + part.map_or(PARTS - 1, |p| p as usize)).await;
         }
-        Ok(self.render().into())
+        Ok(Bytes::from(self.render()).into())
     }
 
     async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
