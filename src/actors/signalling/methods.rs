@@ -77,7 +77,7 @@ impl Guest {
         self.enter_room(&view, fence, name).await?;
         let wanted = anchors::Join {
             room: self.peer.room.clone(),
-            user: self.peer.user.as_str().into(),
+            user: self.peer.user.clone(),
             pin: None,
             muted: false,
             resume_token: join.jtoken.map(|token| anchors::ResumeToken(token.as_str().to_owned())),
