@@ -83,6 +83,8 @@ impl GatewayParts {
             rate: ws.rate,
             burst: ws.burst,
             calls: ws.calls,
+            sdp: ws.sdp_limit,
+            candidates: ws.candidate_limit,
         };
         Self { signalling, limits, call_timeout: ws.call_timeout, clock, metrics }
     }

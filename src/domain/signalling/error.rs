@@ -59,10 +59,10 @@ codes! {
     RateLimited = -32002, "rate_limited", true, "too many calls";
     /// The call took longer than `ws.call_timeout`. It may or may not have had its effect.
     Timeout = -32003, "timeout", true, "the call took too long; it may or may not have had its effect";
-    /// An SDP of more than 16 KiB.
-    SdpTooLarge = -32004, "sdp_too_large", false, "an SDP holds at most 16384 bytes";
-    /// More than 32 candidates since the last offer.
-    TooManyCandidates = -32005, "too_many_candidates", false, "at most 32 candidates after an offer";
+    /// An SDP of more than `ws.sdp_limit`.
+    SdpTooLarge = -32004, "sdp_too_large", false, "the SDP is too large";
+    /// More than `ws.candidate_limit` candidates since the last offer.
+    TooManyCandidates = -32005, "too_many_candidates", false, "too many candidates after an offer";
     /// The method needs a `join` first.
     NotJoined = -32006, "not_joined", false, "join first";
     /// The pin is not the room's.
