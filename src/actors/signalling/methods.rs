@@ -20,6 +20,8 @@ use crate::domain::signalling::methods::{
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
 use crate::domain::view::RoomView;
 use crate::presence::{Member, MemberRole, MemberStatus, PresenceError};
+use crate::rooms::RoomError;
+use crate::store::StoreError;
 
 type Answer = Result<Value, RpcError>;
 
@@ -254,11 +256,11 @@ impl Guest {
         }
         self.shared.service.remove_user(room, user).await.map_err(|error| {
             tracing::warn!(%room, %error, "a user could not be removed");
-            away()
+            not_removed(&error)
         })?;
-        // Its connection is closed by the news of the store; the media end at once.
+        // Its connection is closed by the news of the store; the media end at once, if there are any.
         match self.moderate(user, Moderation::Remove).await {
-            Err(error) if error.code != ErrorCode::NoSuchMember => Err(error),
+            Err(error) if !matches!(error.code, ErrorCode::NoSuchMember | ErrorCode::NotOnAir) => Err(error),
             _ => Ok(json!({})),
         }
     }
@@ -321,6 +323,16 @@ fn not_called(error: CallError) -> RpcError {
     }
 }
 
+/// Only what may go better next time is worth another try.
+fn not_removed(error: &RoomError) -> RpcError {
+    match error {
+        RoomError::NotFound | RoomError::Removing => ErrorCode::RoomOver.into(),
+        RoomError::User(_) => ErrorCode::TooManyUsers.into(),
+        RoomError::Busy | RoomError::Store(StoreError::Unavailable(_)) => away(),
+        _ => ErrorCode::Internal.into(),
+    }
+}
+
 fn unavailable(error: &PresenceError) -> RpcError {
     tracing::debug!(%error, "presence failed");
     away()
@@ -328,4 +340,24 @@ fn unavailable(error: &PresenceError) -> RpcError {
 
 fn away() -> RpcError {
     RpcError::from(ErrorCode::Unavailable).retry_after(AWAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::users::UserDenied;
+
+    #[test]
+    fn a_removal_that_failed_is_worth_another_try_only_if_it_may_go_better() {
+        let away = StoreError::Unavailable("no".into());
+        for (error, code) in [
+            (RoomError::NotFound, ErrorCode::RoomOver),
+            (RoomError::Removing, ErrorCode::RoomOver),
+            (RoomError::User(UserDenied::TooMany), ErrorCode::TooManyUsers),
+            (RoomError::Busy, ErrorCode::Unavailable),
+            (RoomError::Store(away), ErrorCode::Unavailable),
+        ] {
+            assert_eq!(not_removed(&error).code, code, "{error}");
+        }
+    }
 }

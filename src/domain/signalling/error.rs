@@ -87,6 +87,8 @@ codes! {
     AlreadyConnected = -32016, "already_connected", true, "the user is connected from another client";
     /// The room is over or gone, or the user was removed from it; the close code says which.
     RoomOver = -32017, "room_over", false, "the room is over for you";
+    /// So many users were removed from this room that it can remember no more.
+    TooManyUsers = -32018, "too_many_users", false, "the room can remember no more removed users";
 }
 
 /// The failure of one call, as the client reads it.
