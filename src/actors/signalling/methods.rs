@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::guest::{Guest, Seating};
+use super::guest::{Guest, Parting, Seating};
 use crate::actors::anchors::{self, CallError, JoinError, Line, Moderation, ModerationError};
 use crate::auth::Role;
 use crate::auth::turn::ice_servers;
@@ -34,6 +34,10 @@ const FULL: Duration = Duration::from_secs(5);
 
 impl Guest {
     pub(super) async fn call(self: &Arc<Self>, method: Method) -> Answer {
+        if matches!(method, Method::Join(_) | Method::Keepalive(_) | Method::Status(_)) {
+            // Here, and not when its turn has come or presence has answered: that takes our time, not the client's.
+            self.heard();
+        }
         match method {
             Method::Join(join) => {
                 let (turn, me) = (self.turn.clone().write_owned().await, self.clone());
@@ -95,8 +99,10 @@ impl Guest {
 
     async fn joined(self: &Arc<Self>, joined: anchors::Joined) -> Answer {
         let anchors::Joined { resume_token, resume, muted, line, events } = joined;
-        if !self.hold_line(line, events) {
-            self.depart().await;
+        if let Err(parting) = self.hold_line(line, events) {
+            if parting == Parting::Farewell {
+                self.depart().await;
+            }
             return Err(ErrorCode::NotJoined.into());
         }
         if resume || muted {
@@ -167,16 +173,15 @@ impl Guest {
             muted: false,
             fence,
         };
-        self.enter_as(view, member).await
+        self.entered(self.enter(member, max_anchors(view)).await.map(Some))
     }
 
-    async fn enter_as(&self, view: &RoomView, member: Member) -> Result<(), RpcError> {
-        let max_anchors = view.meta.as_ref().map_or(0, |meta| usize::from(meta.max_anchors));
-        match self.enter(member, max_anchors).await {
-            Ok(Joined::Ok) => Ok(()),
-            Ok(Joined::Full) => Err(RpcError::from(ErrorCode::RoomFull).retry_after(FULL)),
-            Ok(Joined::Fenced) => Err(self.replaced()),
-            Err(error) => Err(unavailable(&error)),
+    fn entered(&self, outcome: Result<Option<Joined>, PresenceError>) -> Result<(), RpcError> {
+        match outcome.map_err(|error| unavailable(&error))? {
+            Some(Joined::Ok) => Ok(()),
+            Some(Joined::Full) => Err(RpcError::from(ErrorCode::RoomFull).retry_after(FULL)),
+            Some(Joined::Fenced) => Err(self.replaced()),
+            None => Err(ErrorCode::NotJoined.into()),
         }
     }
 
@@ -204,9 +209,7 @@ impl Guest {
     }
 
     async fn keep_alive(&self, Activity { status }: Activity) -> Answer {
-        if self.line().is_none() {
-            return Ok(json!({}));
-        }
+        self.session()?;
         let status = match status {
             ActivityStatus::OnAir => MemberStatus::OnAir,
             ActivityStatus::Idle => MemberStatus::Idle,
@@ -221,14 +224,10 @@ impl Guest {
 
     /// Timed out, or forgotten by the backend: in again, unless others took the last seat.
     async fn return_to_room(&self) -> Answer {
-        let (view, Some(member)) = (self.room()?, self.member().await) else {
-            return Err(ErrorCode::NotJoined.into());
-        };
-        let entered = self.enter_as(&view, member).await;
-        if entered.as_ref().is_err_and(|error| error.code == ErrorCode::RoomFull)
-            && let Some(line) = self.take_line()
-        {
-            line.leave();
+        let view = self.room()?;
+        let entered = self.entered(self.enter_again(max_anchors(&view)).await);
+        if entered.as_ref().is_err_and(|error| error.code == ErrorCode::RoomFull) {
+            self.leave().await?;
         }
         entered.map(|()| json!({}))
     }
@@ -280,9 +279,7 @@ impl Guest {
     }
 
     async fn leave(&self) -> Answer {
-        if let Some(line) = self.take_line() {
-            line.leave();
-        }
+        self.leave_session();
         self.depart().await;
         Ok(json!({}))
     }
@@ -331,6 +328,10 @@ fn not_removed(error: &RoomError) -> RpcError {
         RoomError::Busy | RoomError::Store(StoreError::Unavailable(_)) => away(),
         _ => ErrorCode::Internal.into(),
     }
+}
+
+fn max_anchors(view: &RoomView) -> usize {
+    view.meta.as_ref().map_or(0, |meta| usize::from(meta.max_anchors))
 }
 
 fn unavailable(error: &PresenceError) -> RpcError {
