@@ -1,3 +1,5 @@
+//! What a module says of itself reaches the store, whatever one write of it comes to.
+
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 

@@ -22,7 +22,7 @@ use crate::actors::relay::Relays;
 use crate::auth::{ApiKeys, Secrets, Tokens};
 use crate::config::{AuthMode, Config};
 use crate::http::anchors::Anchors;
-use crate::http::cors::Origins;
+use crate::http::cors::{Hosts, Origins};
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
 use crate::http::pages_api::{self, PagesSide};
@@ -211,6 +211,8 @@ struct Mountable {
     relay: web::Data<relay::RelaySide>,
     pages: web::Data<PagesSide>,
     ops: Arc<dyn ops::OpsSource>,
+    /// `None`: others than this machine may ask.
+    ops_hosts: Option<Hosts>,
     readiness: Arc<Readiness>,
 }
 
@@ -218,10 +220,14 @@ impl Mountable {
     fn new(sides: Sides) -> Self {
         let (config, context) = (&sides.context.config, &sides.context);
         let tokens = Tokens::new(&sides.secrets.jwt, &config.auth.issuer, config.auth.listener_token_ttl);
+        let own = |origins: &[String]| match config.auth.mode {
+            AuthMode::Open => Origins::new(origins).only_at(hosts(config)),
+            AuthMode::Keys => Origins::new(origins),
+        };
         let ws = WsSide {
             tokens: tokens.clone(),
             clock: context.clock,
-            origins: Origins::new(&speakers_origins(config)),
+            origins: own(&speakers_origins(config)),
             door: sides.door,
             frame_limit: config.ws.frame_limit,
             queue_limit: config.ws.queue_limit,
@@ -240,7 +246,7 @@ impl Mountable {
             tokens: tokens.clone(),
             anchors: sides.anchors.clone(),
             listeners: listeners.clone(),
-            origins: Origins::new(&config.http.allowed_origins),
+            origins: own(&config.http.allowed_origins),
             body_limit: config.http.body_limit,
         };
         let api = Api {
@@ -249,7 +255,7 @@ impl Mountable {
             tokens: tokens.clone(),
             anchors: sides.anchors.clone(),
             listeners,
-            origins: Origins::new(&config.http.allowed_origins),
+            origins: own(&config.http.allowed_origins),
             hls_base: config.hls_base_url(),
             ws_url: config.ws_url(),
             body_limit: config.http.body_limit,
@@ -279,6 +285,7 @@ impl Mountable {
             relay: web::Data::new(door),
             pages: web::Data::new(pages),
             ops: Arc::new(ops),
+            ops_hosts: config.listen.ops.ip().is_loopback().then(|| hosts(config)),
             readiness,
         }
     }
@@ -299,7 +306,7 @@ impl Mountable {
             relay::configure(config, self.relay.clone());
         }
         if mounted.ops {
-            ops::configure(config, self.ops.clone());
+            ops::configure(config, self.ops.clone(), self.ops_hosts.clone());
         }
     }
 }
@@ -314,6 +321,12 @@ fn speakers_origins(config: &Config) -> Vec<String> {
     let public = config.http.public_hls_url.as_deref().and_then(|url| Url::parse(url).ok());
     origins.extend(public.map(|url| url.origin().ascii_serialization()));
     origins
+}
+
+/// What a node is called by that is only for its own machine: perhaps a proxy's name for it.
+fn hosts(config: &Config) -> Hosts {
+    let public = [&config.http.public_hls_url, &config.http.public_ws_url].into_iter().flatten();
+    Hosts::of(public.chain(&config.http.allowed_origins).map(String::as_str))
 }
 
 struct Keys(ApiKeys);

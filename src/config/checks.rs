@@ -103,6 +103,11 @@ fn check_ws(ws: &WsConfig, r: &mut Reader) {
         ws.dead_after >= 2 * ws.ping,
         format!("must be at least two pings, {} ms", 2 * ws.ping.as_millis()),
     );
+    r.require(
+        &["ws.sdp_limit", "ws.frame_limit"],
+        ws.sdp_limit < ws.frame_limit,
+        format!("must be below ws.frame_limit, {}: an offer comes in one message", ws.frame_limit),
+    );
 }
 
 fn check_presence(presence: &PresenceConfig, r: &mut Reader) {

@@ -173,6 +173,8 @@ fn bad_values_are_refused() {
         ("listen.ws", "localhost"),
         ("ws.dead_after", "9s"),
         ("ws.frame_limit", "10"),
+        ("ws.sdp_limit", "65536"),
+        ("ws.candidate_limit", "0"),
     ];
     for (key, value) in bad {
         assert!(errors(LoadInput::default().flag(key, value)).contains(key), "{key}={value}");

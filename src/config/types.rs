@@ -252,6 +252,10 @@ pub struct WsConfig {
     pub frame_limit: usize,
     /// Bytes that may wait for a client that does not read.
     pub queue_limit: usize,
+    /// Bytes of an offer.
+    pub sdp_limit: usize,
+    /// Candidates after one offer.
+    pub candidate_limit: usize,
     /// Calls per second.
     pub rate: u32,
     pub burst: u32,

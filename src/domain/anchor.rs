@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{Epoch, ModuleId};
+use super::ids::{Epoch, ModuleId, UserId};
 use super::plan::{Plan, Retry};
 use super::restart::Backoff;
 use super::view::RoomView;
@@ -109,7 +109,7 @@ pub enum Link {
 pub enum Effect {
     /// Join, or claim what a resume token names.
     Open,
-    /// Claim our own session over a new connection to Janus.
+    /// Claim our own session: over a new connection to Janus, or from a gateway that had it meanwhile.
     Reclaim,
     KeepAlive,
     Destroy,
@@ -122,6 +122,8 @@ pub enum Heard {
     Down,
     Removed,
     RoomDestroyed,
+    /// The session lives, but has no part in the room.
+    NotInRoom,
     SessionOver,
 }
 
@@ -215,7 +217,7 @@ impl End {
 
     fn destroys(self) -> bool {
         use End::*;
-        matches!(self, Left | Replaced | Removed | MediaOver | RoomClosed | JanusMoved)
+        matches!(self, Left | Replaced | Removed | MediaOver | RoomClosed | JanusMoved | SessionLost)
     }
 }
 
@@ -272,7 +274,8 @@ impl Anchor {
 
     /// Whether calls of the client have anybody to go to.
     pub fn takes_calls(&self) -> bool {
-        matches!(self.state, State::Joined | State::Negotiated { .. }) && self.link == Link::Up
+        let in_room = matches!(self.state, State::Joined | State::Negotiated { .. });
+        in_room && self.link == Link::Up && self.homeless.is_none()
     }
 
     /// Whether a client that comes back finds its media as it was.
@@ -288,9 +291,12 @@ impl Anchor {
         }
     }
 
+    /// Another gateway may have had the session meanwhile, and Janus sends its events to the last one that claimed it:
+    /// so it is claimed again.
     pub fn client_back(&mut self, now: Duration) {
         self.client = Client::Here;
-        self.keep_due = Some(now);
+        self.retry.succeeded();
+        self.link_lost(now);
     }
 
     pub fn heard(&mut self, heard: Heard, now: Duration) {
@@ -302,7 +308,8 @@ impl Anchor {
             (Heard::Up, State::Opening) => {}
             (Heard::Down, _) => self.end(End::MediaOver),
             (Heard::Removed, _) => self.end(End::Removed),
-            (Heard::RoomDestroyed, _) => self.homeless = Some(now),
+            (Heard::RoomDestroyed, _) => self.homeless = self.homeless.or(Some(now)),
+            (Heard::NotInRoom, _) => self.end(End::SessionLost),
             (Heard::SessionOver, _) => {
                 self.holds = false;
                 let away = matches!(self.client, Client::Away { .. });
@@ -311,7 +318,7 @@ impl Anchor {
         }
     }
 
-    /// The events have ceased: the connection to Janus is over, or we did not keep up.
+    /// The events have ceased, or go elsewhere: the connection to Janus is over, or we did not keep up.
     pub fn link_lost(&mut self, now: Duration) {
         if self.link == Link::Up {
             self.link = Link::Lost { since: now };
@@ -339,8 +346,11 @@ impl Anchor {
         self.keep_due = here.then(|| now + self.timing.keep_alive);
     }
 
-    /// The store has news of the room.
-    pub fn saw(&mut self, view: Option<&RoomView>) {
+    /// The store has news of the room, or of this user in it.
+    pub fn saw(&mut self, view: Option<&RoomView>, user: &UserId) {
+        if view.is_some_and(|view| view.is_removed(user)) {
+            self.end(End::Removed);
+        }
         match self.place.fate(view) {
             Fate::Stays => {}
             Fate::Closed => self.end(End::RoomClosed),
@@ -387,7 +397,7 @@ impl Anchor {
             (State::Ended(_), _) => Plan::Finished,
             (State::Opening, _) => Plan::act(Effect::Open, "the client asked to join"),
             (_, Link::Lost { .. }) => {
-                let reclaim = Plan::act(Effect::Reclaim, "the connection to Janus was lost");
+                let reclaim = Plan::act(Effect::Reclaim, "the events of Janus go elsewhere");
                 self.retry.pending(now).unwrap_or(reclaim)
             }
             (_, Link::Up) => match self.keep_due {

@@ -1,8 +1,10 @@
 //! What an anchor's session does when its client, its Janus or its room goes, and comes back.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::domain::ids::{Nonce, Pin, UnixMs};
-use crate::domain::model::{JanusState, JanusStatus, LiveMeta, LiveStatus, Meta};
+use crate::domain::model::{JanusState, JanusStatus, LiveMeta, LiveStatus, Meta, User, UserRole};
 use crate::domain::view::Versioned;
 use proptest::prelude::*;
 
@@ -24,14 +26,40 @@ fn while_the_client_is_away_the_session_is_kept_alive_once_and_then_left_to_janu
 }
 
 #[test]
-fn a_client_that_comes_back_finds_its_media_and_is_kept_alive_again() {
+fn a_client_that_comes_back_finds_its_media_claimed_again_and_kept_alive() {
     let mut anchor = up();
     anchor.client_left(at(100));
     anchor.kept_alive(at(100));
     anchor.client_back(at(159));
+    // Another gateway may have had it, whether we knew that the client was away or not.
+    assert!(anchor.is_resumable() && does(&anchor, 159, Effect::Reclaim));
+    anchor.reclaimed(at(160));
     anchor.look(at(300));
-    assert!(anchor.is_resumable());
-    assert!(does(&anchor, 159, Effect::KeepAlive));
+    assert!(anchor.is_resumable() && anchor.takes_calls());
+    assert!(does(&anchor, 180, Effect::KeepAlive));
+}
+
+#[test]
+fn a_user_who_was_removed_is_out_also_while_the_client_is_away() {
+    let mut anchor = up();
+    anchor.client_left(at(100));
+    anchor.kept_alive(at(100));
+    let mut room = view(3, "janus-a", 111_111);
+    let removed = User { role: UserRole::Anchor, created_at: UnixMs(0), removed_at: Some(UnixMs(1)) };
+    room.users = Arc::new([(user("bert"), versioned(removed))].into());
+    anchor.saw(Some(&room), &user("anna"));
+    assert_eq!(anchor.name(), "detached");
+    anchor.saw(Some(&room), &user("bert"));
+    assert_eq!(anchor.state(), State::Ended(End::Removed));
+    assert!(does(&anchor, 101, Effect::Destroy));
+}
+
+#[test]
+fn a_session_without_a_part_in_its_room_is_given_up_and_ended() {
+    let mut anchor = up();
+    anchor.heard(Heard::NotInRoom, at(1));
+    assert_eq!(anchor.state(), State::Ended(End::SessionLost));
+    assert!(does(&anchor, 1, Effect::Destroy) && End::SessionLost.reconnect_after().is_some());
 }
 
 #[test]
@@ -95,9 +123,10 @@ fn a_destroyed_room_is_closed_or_moved_and_the_store_knows_which() {
     let mut unknown = up();
     unknown.heard(Heard::RoomDestroyed, at(10));
     assert!(!unknown.is_resumable(), "there is nothing to come back to");
-    closed.saw(None);
+    assert!(!unknown.takes_calls(), "Janus could only refuse them");
+    closed.saw(None, &user("anna"));
     assert_eq!(closed.state(), State::Ended(End::RoomClosed));
-    unknown.saw(Some(&view(3, "janus-a", 111_111)));
+    unknown.saw(Some(&view(3, "janus-a", 111_111)), &user("anna"));
     unknown.look(at(12));
     assert_eq!(unknown.state(), State::Ended(End::JanusMoved));
 }
@@ -166,7 +195,7 @@ fn apply(anchor: &mut Anchor, step: &Step, now: &mut u64) {
         Step::Back => anchor.client_back(at(*now)),
         Step::Heard(heard) => anchor.heard(*heard, at(*now)),
         Step::LinkLost => anchor.link_lost(at(*now)),
-        Step::Moved => anchor.saw(Some(&view(9, "janus-b", 1))),
+        Step::Moved => anchor.saw(Some(&view(9, "janus-b", 1)), &user("anna")),
         Step::End(end) => anchor.end(*end),
         Step::Tick(seconds) => *now += seconds,
     }
@@ -192,7 +221,7 @@ fn run(anchor: &mut Anchor, now: u64, dice: f64) {
 
 fn step() -> impl Strategy<Value = Step> {
     use Heard::*;
-    let heard = prop::sample::select(vec![Up, Down, Removed, RoomDestroyed, SessionOver]);
+    let heard = prop::sample::select(vec![Up, Down, Removed, RoomDestroyed, NotInRoom, SessionOver]);
     let end = prop::sample::select(vec![End::Left, End::Replaced, End::Draining]);
     prop_oneof![
         2 => Just(Step::Left),
@@ -224,6 +253,10 @@ fn timing() -> Timing {
 
 fn place() -> Place {
     Place { janus: janus("janus-a"), janus_room_id: 111_111, epoch: Epoch(3) }
+}
+
+fn user(id: &str) -> UserId {
+    UserId::new(id).unwrap()
 }
 
 fn janus(id: &str) -> ModuleId {

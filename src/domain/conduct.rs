@@ -1,10 +1,11 @@
-//! What one client connection may do, and whether its other end lives. Pure: time comes in.
+//! What one client connection may do, whether its other end lives, and whether it said goodbye. Pure: time comes in.
 //!
-//! Owns: the token buckets, the count of calls that wait, the dates of ping and death. Never does: send.
+//! Owns: the token buckets, the count of calls that wait, the dates of ping and death, the measure of silence. Never
+//! does: send.
 
 use std::time::Duration;
 
-use super::signalling::methods::MAX_CANDIDATES;
+use super::signalling::methods::Trickle;
 use super::signalling::{ErrorCode, Method, RpcError};
 
 /// Times how much can be refused, in bursts, before a client that goes on is taken for an abuser.
@@ -22,6 +23,10 @@ pub struct Limits {
     pub burst: u32,
     /// Calls that may wait for their answers.
     pub calls: usize,
+    /// Bytes of an offer.
+    pub sdp: usize,
+    /// Candidates after one offer.
+    pub candidates: usize,
 }
 
 /// The state of one connection.
@@ -33,6 +38,7 @@ pub struct Guard {
     patience: Bucket,
     waiting: usize,
     candidates: usize,
+    left: bool,
 }
 
 /// What is due.
@@ -65,6 +71,7 @@ impl Guard {
             patience: Bucket::full(limits.burst.saturating_mul(PATIENCE), now),
             waiting: 0,
             candidates: 0,
+            left: false,
         }
     }
 
@@ -101,15 +108,27 @@ impl Guard {
 
     /// A call that was admitted is about to begin; it waits until [`answered`](Self::answered).
     pub fn begin(&mut self, limits: &Limits, method: &Method) -> Result<(), RpcError> {
+        match method {
+            Method::Leave => self.left = true,
+            Method::Join(_) => self.left = false,
+            _ => {}
+        }
         if self.waiting >= limits.calls {
             return Err(ErrorCode::TooManyCalls.into());
         }
         match method {
-            Method::Offer(_) => self.candidates = 0,
-            Method::IceCandidate(_) if self.candidates >= MAX_CANDIDATES => {
-                return Err(ErrorCode::TooManyCandidates.into());
+            Method::Offer(offer) if offer.sdp.sdp.len() > limits.sdp => {
+                let message = format!("an SDP holds at most {} bytes", limits.sdp);
+                return Err(RpcError::new(ErrorCode::SdpTooLarge, message));
             }
-            Method::IceCandidate(_) => self.candidates += 1,
+            Method::Offer(_) => self.candidates = 0,
+            // Their end is none of them: without it Janus would wait for more.
+            Method::IceCandidate(Trickle::Completed) => {}
+            Method::IceCandidate(Trickle::Candidate(_)) if self.candidates >= limits.candidates => {
+                let message = format!("at most {} candidates after an offer", limits.candidates);
+                return Err(RpcError::new(ErrorCode::TooManyCandidates, message));
+            }
+            Method::IceCandidate(Trickle::Candidate(_)) => self.candidates += 1,
             _ => {}
         }
         self.waiting += 1;
@@ -122,6 +141,33 @@ impl Guard {
 
     pub fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Whether `leave` came, and no `join` after it. Known before the call is carried out: a client that says goodbye
+    /// and closes does not wait for that.
+    pub fn left(&self) -> bool {
+        self.left
+    }
+}
+
+/// How long a client has not said that it is there, as far as we were awake to hear it.
+#[derive(Debug, Default)]
+pub struct Silence {
+    lasted: Duration,
+    looked: Duration,
+}
+
+impl Silence {
+    pub fn broken(&mut self, now: Duration) {
+        *self = Self { lasted: Duration::ZERO, looked: now };
+    }
+
+    /// Whether it has lasted for `limit`; asked every `every`. If that was much longer ago, we were slow, and what the
+    /// client said meanwhile may still be on its way through us: that time does not count.
+    pub fn lasts(&mut self, limit: Duration, every: Duration, now: Duration) -> bool {
+        self.lasted += now.saturating_sub(self.looked).min(every * 2);
+        self.looked = self.looked.max(now);
+        self.lasted >= limit
     }
 }
 
@@ -163,6 +209,8 @@ mod tests {
         rate: 20,
         burst: 40,
         calls: 32,
+        sdp: 16_384,
+        candidates: 32,
     };
 
     fn ms(ms: u64) -> Duration {
@@ -207,7 +255,6 @@ mod tests {
             assert_eq!(guard.begin(&LIMITS, &candidate), Ok(()));
             guard.answered(1);
         }
-        let code = |outcome: Result<(), RpcError>| outcome.map_err(|error| error.code);
         assert_eq!(code(guard.begin(&LIMITS, &candidate)), Err(ErrorCode::TooManyCandidates));
         let offer = call("offer", json!({"sdp": {"type": "offer", "sdp": "v=0"}}));
         assert_eq!(guard.begin(&LIMITS, &offer), Ok(()));
@@ -217,6 +264,67 @@ mod tests {
         assert_eq!(code(guard.begin(&LIMITS, &leave)), Err(ErrorCode::TooManyCalls));
         guard.answered(1);
         assert_eq!(guard.begin(&LIMITS, &leave), Ok(()));
+    }
+
+    fn method(name: &str, params: serde_json::Value) -> Method {
+        Method::parse(name, Some(params)).unwrap()
+    }
+
+    fn code(begun: Result<(), RpcError>) -> Result<(), ErrorCode> {
+        begun.map_err(|error| error.code)
+    }
+
+    #[test]
+    fn the_end_of_candidates_is_none_of_them() {
+        let mut guard = Guard::new(&LIMITS, ms(0));
+        let text = "candidate:1 1 udp 1 192.0.2.1 9 typ host";
+        let one = method("icecandidate", json!({ "candidate": { "candidate": text } }));
+        let end = method("icecandidate", json!({ "candidate": null }));
+        for _ in 0..LIMITS.candidates {
+            assert_eq!(guard.begin(&LIMITS, &one), Ok(()));
+            guard.answered(1);
+        }
+        assert_eq!(guard.begin(&LIMITS, &end), Ok(()));
+        assert_eq!(code(guard.begin(&LIMITS, &one)), Err(ErrorCode::TooManyCandidates));
+    }
+
+    #[test]
+    fn an_sdp_has_its_limit() {
+        let mut guard = Guard::new(&LIMITS, ms(0));
+        let offer = |len| {
+            let sdp = format!("{:<len$}", "v=0\r\n");
+            method("offer", json!({ "sdp": { "type": "offer", "sdp": sdp } }))
+        };
+        assert_eq!(guard.begin(&LIMITS, &offer(LIMITS.sdp)), Ok(()));
+        assert_eq!(code(guard.begin(&LIMITS, &offer(LIMITS.sdp + 1))), Err(ErrorCode::SdpTooLarge));
+    }
+
+    #[test]
+    fn a_goodbye_counts_from_when_it_came_even_if_nothing_more_is_taken() {
+        let limits = Limits { calls: 1, ..LIMITS };
+        let mut guard = Guard::new(&limits, ms(0));
+        assert_eq!(guard.begin(&limits, &method("join", json!({}))), Ok(()));
+        assert!(!guard.left());
+        assert_eq!(code(guard.begin(&limits, &Method::Leave)), Err(ErrorCode::TooManyCalls));
+        assert!(guard.left());
+        guard.answered(1);
+        assert_eq!(guard.begin(&limits, &method("join", json!({}))), Ok(()));
+        assert!(!guard.left(), "it is there again");
+    }
+
+    #[test]
+    fn silence_is_over_with_a_word_and_counts_only_while_we_listen() {
+        let (limit, every) = (Duration::from_secs(30), Duration::from_secs(1));
+        let mut silence = Silence::default();
+        silence.broken(ms(100_000));
+        assert!((101..130).all(|s| !silence.lasts(limit, every, ms(s * 1000))));
+        assert!(silence.lasts(limit, every, ms(130_000)));
+        silence.broken(ms(130_500));
+        assert!(!silence.lasts(limit, every, ms(131_000)));
+        // Stopped, and going on: the client's words of that time come now.
+        assert!(!silence.lasts(limit, every, ms(900_000)));
+        assert!((901..927).all(|s| !silence.lasts(limit, every, ms(s * 1000))));
+        assert!(silence.lasts(limit, every, ms(930_000)));
     }
 
     proptest! {

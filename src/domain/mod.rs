@@ -4,6 +4,7 @@
 //! effects go out as data. Imports nothing else of ours.
 
 pub mod anchor;
+pub mod anchor_people;
 pub mod conduct;
 pub mod connection;
 pub mod handover;

@@ -3,6 +3,9 @@
 //! A browser sends `Origin` with every request that could do harm. One from a page that is neither ours nor
 //! allowed is refused before anything happens, not merely left unreadable: a start or stop needs no answer
 //! to do its damage.
+//!
+//! A server that trusts whoever is on its machine must also know by which name it was called: a foreign page whose name
+//! is made to point at 127.0.0.1 (DNS rebinding) would be one of ours by its origin.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -10,41 +13,107 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse};
+use url::{Host, Url};
 
 use super::error::{ApiError, Code};
 
 /// Origins as browsers spell them, `https://app.example.org`; `*` stands for any.
 #[derive(Debug, Clone, Default)]
-pub struct Origins(Vec<String>);
+pub struct Origins {
+    allowed: Vec<String>,
+    /// `None`: whoever calls needs more than to be here.
+    hosts: Option<Hosts>,
+}
+
+/// The names a server may be called by, beside `localhost` and the addresses of loopback.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts(Vec<String>);
 
 enum From {
     /// No browser, or the page came from this very server.
     Here,
     Allowed(HeaderValue),
-    Elsewhere,
 }
 
 impl Origins {
     pub fn new(allowed: &[String]) -> Self {
-        Self(allowed.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect())
+        let spelled = |origin: &String| origin.trim_end_matches('/').to_ascii_lowercase();
+        Self { allowed: allowed.iter().map(spelled).collect(), hosts: None }
+    }
+
+    /// Of a server that trusts whoever is on its machine. Where any page may call, its name tells nothing.
+    pub fn only_at(self, hosts: Hosts) -> Self {
+        let any = self.allowed.iter().any(|allowed| allowed == "*");
+        Self { hosts: (!any).then_some(hosts), ..self }
     }
 
     /// Whether a request with these headers may come from where it says: no browser, our own page, or allowed.
-    pub fn allow(&self, headers: &HeaderMap) -> bool {
-        !matches!(self.judge(headers), From::Elsewhere)
+    ///
+    /// # Errors
+    /// What the caller is to be told.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        self.judge(headers).map(|_| ())
     }
 
-    fn judge(&self, headers: &HeaderMap) -> From {
-        let Some(origin) = headers.get(header::ORIGIN) else { return From::Here };
+    fn judge(&self, headers: &HeaderMap) -> Result<From, ApiError> {
+        if let Some(hosts) = &self.hosts {
+            hosts.check(headers)?;
+        }
+        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(From::Here) };
         let text = origin.to_str().unwrap_or_default().to_ascii_lowercase();
-        if self.0.iter().any(|allowed| allowed == "*" || *allowed == text) {
-            return From::Allowed(origin.clone());
+        if self.allowed.iter().any(|allowed| allowed == "*" || *allowed == text) {
+            return Ok(From::Allowed(origin.clone()));
         }
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         match (text.split_once("://"), host) {
-            (Some((_, from)), Some(host)) if from == host.to_ascii_lowercase() => From::Here,
-            _ => From::Elsewhere,
+            (Some((_, from)), Some(host)) if from == host.to_ascii_lowercase() => Ok(From::Here),
+            _ => {
+                let message = "pages of this origin may not call this server (http.allowed_origins)";
+                Err(ApiError::new(Code::OriginNotAllowed, message))
+            }
         }
+    }
+}
+
+impl Hosts {
+    /// The hosts of these URLs and origins.
+    pub fn of<'a>(urls: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(urls.into_iter().filter_map(|url| Some(Url::parse(url).ok()?.host()?.to_string())).collect())
+    }
+
+    /// # Errors
+    /// `host_not_allowed`. No browser leaves out by which name it calls.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        match headers.get(header::HOST) {
+            Some(host) if !host.to_str().is_ok_and(|host| self.has(host)) => {
+                let message = "this server may not be called by this name, because it trusts whoever is on its \
+                               machine: call it by localhost or 127.0.0.1, or name it in http.allowed_origins";
+                Err(ApiError::new(Code::HostNotAllowed, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn has(&self, authority: &str) -> bool {
+        let url = Url::parse(&format!("http://{authority}"));
+        match url.as_ref().ok().and_then(Url::host) {
+            Some(Host::Domain(name)) => name == "localhost" || self.0.iter().any(|known| known == name),
+            Some(Host::Ipv4(ip)) => ip.is_loopback() || self.0.contains(&ip.to_string()),
+            Some(Host::Ipv6(ip)) => ip.is_loopback() || self.0.contains(&format!("[{ip}]")),
+            None => false,
+        }
+    }
+}
+
+/// Middleware of what is only there for this machine.
+pub async fn check_host(
+    hosts: Option<&Hosts>,
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    match hosts.map_or(Ok(()), |hosts| hosts.check(req.headers())) {
+        Ok(()) => Ok(next.call(req).await?.map_into_boxed_body()),
+        Err(refused) => Ok(req.error_response(refused)),
     }
 }
 
@@ -55,12 +124,9 @@ pub async fn check(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let mut response = match origins.judge(req.headers()) {
-        From::Here => next.call(req).await?.map_into_boxed_body(),
-        From::Elsewhere => {
-            let message = "pages of this origin may not call this server (http.allowed_origins)";
-            req.error_response(ApiError::new(Code::OriginNotAllowed, message))
-        }
-        From::Allowed(origin) => {
+        Err(refused) => req.error_response(refused),
+        Ok(From::Here) => next.call(req).await?.map_into_boxed_body(),
+        Ok(From::Allowed(origin)) => {
             let mut response = match is_preflight(&req) {
                 true => req.into_response(preflight()),
                 false => next.call(req).await?.map_into_boxed_body(),
@@ -86,4 +152,37 @@ fn preflight() -> HttpResponse {
         .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, X-Request-Id"))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, "600"))
         .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(host: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
+        // Its own page, as a browser sees it.
+        headers.insert(header::ORIGIN, HeaderValue::from_str(&format!("http://{host}")).unwrap());
+        headers
+    }
+
+    #[test]
+    fn a_server_that_trusts_its_machine_is_called_by_its_own_names_only() {
+        let allowed = ["https://app.example.org".to_owned()];
+        let known = ["wss://live.example.org:8443/ws", "https://app.example.org", "http://192.0.2.7:80", "*"];
+        let origins = Origins::new(&allowed).only_at(Hosts::of(known));
+        for host in ["localhost:3000", "LOCALHOST", "127.0.0.1:3000", "127.1.2.3", "[::1]:80", "192.0.2.7"] {
+            assert!(origins.check(&headers(host)).is_ok(), "{host}");
+        }
+        assert!(
+            origins.check(&headers("live.example.org")).is_ok() && origins.check(&HeaderMap::new()).is_ok()
+        );
+        for host in ["evil.example:3000", "localhost.evil.example", "192.0.2.8", "[2001:db8::1]", "a b", ""] {
+            let refused = Hosts::of(known).check(&headers(host)).unwrap_err();
+            assert_eq!(refused.code, Code::HostNotAllowed, "{host}");
+        }
+        assert!(Origins::new(&allowed).check(&headers("evil.example")).is_ok(), "where keys are asked for");
+        let any = Origins::new(&["*".to_owned()]).only_at(Hosts::default());
+        assert!(any.check(&headers("evil.example")).is_ok(), "any page may call anyway");
+    }
 }

@@ -60,6 +60,9 @@ pub enum Code {
     KeyRefused,
     /// 403: a browser sent this from a page whose origin is not in `http.allowed_origins`.
     OriginNotAllowed,
+    /// 403: this was called by a name that is not its own. A node that asks for no keys answers only by `localhost`, an
+    /// address of loopback, and the hosts of its public URLs and of `http.allowed_origins`.
+    HostNotAllowed,
     /// 403: pages give out tokens only with `auth.mode: open`; come by a link that carries one.
     PagesClosed,
     /// 404: there is no such path.
@@ -159,6 +162,7 @@ impl Code {
                 StatusCode::UNAUTHORIZED
             }
             Self::OriginNotAllowed
+            | Self::HostNotAllowed
             | Self::PagesClosed
             | Self::TokenWrongRoom
             | Self::TokenWrongAudience

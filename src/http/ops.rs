@@ -5,9 +5,11 @@
 use std::sync::Arc;
 
 use actix_web::http::header;
+use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
+use super::cors::{self, Hosts};
 use super::pages;
 
 /// Where the answers come from. Must not block: even a node whose actors are stuck is to answer.
@@ -29,8 +31,17 @@ pub struct Readiness {
     pub checks: Vec<(String, Result<(), String>)>,
 }
 
-/// Mounts `/metrics`, `/actors`, `/livez`, `/readyz` and the dashboard at `/`.
-pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>) {
+/// Mounts `/metrics`, `/actors`, `/livez`, `/readyz` and the dashboard at `/`; after all else, for it takes every path.
+/// `hosts`: of a node that lets only its own machine ask.
+pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>, hosts: Option<Hosts>) {
+    let check = from_fn(move |req, next| {
+        let hosts = hosts.clone();
+        async move { cors::check_host(hosts.as_ref(), req, next).await }
+    });
+    config.service(web::scope("").configure(|scope| routes(scope, source)).wrap(check));
+}
+
+fn routes(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>) {
     config
         .app_data(web::Data::from(source))
         .route("/metrics", web::get().to(metrics))
@@ -106,9 +117,14 @@ mod tests {
     }
 
     async fn ask(readiness: Readiness, path: &str) -> (u16, String) {
-        let source = Arc::new(Fake(readiness));
-        let app = test::init_service(App::new().configure(|c| configure(c, source))).await;
-        let answer = test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await;
+        ask_at("127.0.0.1:9464", readiness, path).await
+    }
+
+    async fn ask_at(host: &str, readiness: Readiness, path: &str) -> (u16, String) {
+        let (source, hosts) = (Arc::new(Fake(readiness)), Some(Hosts::default()));
+        let app = test::init_service(App::new().configure(|c| configure(c, source, hosts))).await;
+        let request = test::TestRequest::get().uri(path).insert_header((header::HOST, host));
+        let answer = test::call_service(&app, request.to_request()).await;
         let status = answer.status().as_u16();
         (status, String::from_utf8(test::read_body(answer).await.to_vec()).unwrap())
     }
@@ -128,5 +144,14 @@ mod tests {
         for path in ["/livez", "/metrics", "/actors", "/", "/assets/actors.js"] {
             assert_eq!(ask(Readiness::default(), path).await.0, 200, "{path}");
         }
+    }
+
+    #[actix::test]
+    async fn a_page_that_made_its_name_point_here_is_told_nothing() {
+        for path in ["/metrics", "/actors", "/readyz", "/"] {
+            let (status, body) = ask_at("evil.example:9464", Readiness::default(), path).await;
+            assert!(status == 403 && body.contains("host_not_allowed"), "{path}: {status} {body}");
+        }
+        assert_eq!(ask(Readiness::default(), "/nothing").await.0, 404);
     }
 }

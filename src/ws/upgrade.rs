@@ -39,10 +39,7 @@ pub async fn upgrade(
     payload: web::Payload,
     side: web::Data<WsSide>,
 ) -> Result<HttpResponse, ApiError> {
-    if !side.origins.allow(req.headers()) {
-        let message = "pages of this origin may not connect (http.allowed_origins)";
-        return Err(ApiError::new(Code::OriginNotAllowed, message));
-    }
+    side.origins.check(req.headers())?;
     let query = web::Query::<Query>::from_query(req.query_string())
         .map_err(|_| ApiError::new(Code::InvalidQuery, "clientId must be 1 to 64 visible ASCII characters"))?
         .into_inner();

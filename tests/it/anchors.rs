@@ -11,7 +11,7 @@ use stentor::probe::hearing::level;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::anchor_rig::{JANUS_ROOM, Rig, join};
+use crate::support::anchor_rig::{JANUS_ROOM, Rig, join, room};
 use crate::support::janus::MOMENT;
 use crate::support::pause_async;
 use crate::support::tcp_proxy::TcpProxy;
@@ -122,10 +122,41 @@ async fn another_gateway_claims_the_session_of_one_that_died() {
     assert!(after.received > before.received + 2 * SECOND);
     assert_eq!(rig.participants().await.len(), 2);
     // The claimed session is ours in every respect: events come here, and an offer is answered.
-    second.anchors.moderate(&join("", None).room, "anna", Moderation::Mute).await.unwrap();
+    second.anchors.moderate(&room(), "anna", Moderation::Mute).await.unwrap();
     event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
     assert!(level(&media.hear(SECOND).await, 660.0) > 0.05);
     assert!(matches!(first.join("carl", None).await, Err(JoinError::Unavailable(_))));
+}
+
+#[actix::test]
+async fn a_client_that_went_to_another_gateway_and_came_back_hears_what_happens() {
+    let rig = Rig::start(LONG).await;
+    let (first, second) = (rig.gateway().await, rig.gateway().await);
+    let (anna, media) = first.speak("anna", 440).await;
+    media.hear(SECOND).await;
+    let token = anna.resume_token.clone();
+    drop(anna);
+    let back = second.join("anna", Some(token.clone())).await.unwrap();
+    assert!(back.resume, "claimed");
+    drop(back);
+    let mut back = first.join("anna", Some(token)).await.unwrap();
+    assert!(back.resume && rig.participants().await.len() == 1);
+    event(&mut back.events, |e| *e == SessionEvent::Talking { user: "anna".into(), talking: true }).await;
+    second.anchors.moderate(&room(), "anna", Moderation::Mute).await.unwrap();
+    event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
+}
+
+#[actix::test]
+async fn whoever_is_removed_while_away_is_out_at_once() {
+    let rig = Rig::start(LONG).await;
+    let gateway = rig.gateway().await;
+    let (anna, _media) = gateway.speak("anna", 440).await;
+    let (mut bert, _tone) = gateway.speak("bert", 0).await;
+    event(&mut bert.events, |e| *e == SessionEvent::Talking { user: "anna".into(), talking: true }).await;
+    drop(anna);
+    rig.remove_user("anna").await;
+    event(&mut bert.events, |e| *e == SessionEvent::Talking { user: "anna".into(), talking: false }).await;
+    assert_eq!(rig.participants().await.len(), 1);
 }
 
 #[actix::test]
@@ -225,7 +256,7 @@ async fn a_host_mutes_and_removes_whom_another_gateway_serves() {
     let rig = Rig::start(LONG).await;
     let (here, there) = (rig.gateway().await, rig.gateway().await);
     let mut anna = here.join("anna", None).await.unwrap();
-    let room = join("", None).room;
+    let room = room();
     let act = async |act| there.anchors.moderate(&room, "anna", act).await;
     act(Moderation::Mute).await.unwrap();
     event(&mut anna.events, |e| *e == SessionEvent::Muted { muted: true }).await;

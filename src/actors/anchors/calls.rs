@@ -6,7 +6,12 @@ use tokio::sync::oneshot;
 
 use super::session::Msg;
 use super::{CallError, SessionStatus};
-use crate::janus::{Candidate, CoreError, JanusError};
+use crate::domain::anchor::Heard;
+use crate::janus::{Candidate, CoreError, JanusError, PluginError};
+
+/// Of Janus's `apierror.h`: a mandatory element is missing, the stream of a candidate is none, an element has the wrong
+/// type.
+const MALFORMED: [u32; 3] = [456, 466, 467];
 
 pub enum Call {
     Offer { sdp: String, reply: oneshot::Sender<Result<String, CallError>> },
@@ -38,17 +43,52 @@ pub async fn answered<T: Clone>(
 pub fn after<T>(done: impl FnOnce(T) -> Msg) -> impl FnOnce(Result<T, JanusError>) -> Msg {
     |outcome| match outcome {
         Ok(value) => done(value),
-        Err(JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle)) => Msg::SessionGone,
-        Err(_) => Msg::Called,
+        Err(error) => lost(&error).map_or(Msg::Called, Msg::Lost),
     }
 }
 
+/// What an error says of the session as a whole.
+fn lost(error: &JanusError) -> Option<Heard> {
+    match error {
+        JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle) => Some(Heard::SessionOver),
+        JanusError::Plugin(PluginError::NoSuchRoom) => Some(Heard::RoomDestroyed),
+        JanusError::Plugin(PluginError::NotInRoom) => Some(Heard::NotInRoom),
+        _ => None,
+    }
+}
+
+/// Refused is only what would be refused again: an SDP or a candidate that is none. A client gives up on it.
 fn call_error(error: &JanusError) -> CallError {
     match error {
-        JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle | CoreError::Unauthorized) => {
-            CallError::Unavailable
-        }
-        JanusError::Core(_) | JanusError::Plugin(_) => CallError::Refused,
+        JanusError::Plugin(PluginError::NoSuchRoom | PluginError::NotInRoom) => CallError::NotJoined,
+        JanusError::Core(CoreError::InvalidSdp)
+        | JanusError::Plugin(PluginError::InvalidSdp | PluginError::MissingElement(_)) => CallError::Refused,
+        JanusError::Core(CoreError::Other { code, .. }) if MALFORMED.contains(code) => CallError::Refused,
         _ => CallError::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_would_be_refused_again_is_refused() {
+        let other = |code| CoreError::Other { code, text: String::new() }.into();
+        for (error, wanted) in [
+            (CoreError::InvalidSdp.into(), CallError::Refused),
+            (PluginError::InvalidSdp.into(), CallError::Refused),
+            (PluginError::MissingElement("jsep".into()).into(), CallError::Refused),
+            (other(466), CallError::Refused),
+            (PluginError::NotInRoom.into(), CallError::NotJoined),
+            (PluginError::NoSuchRoom.into(), CallError::NotJoined),
+            (other(490), CallError::Unavailable),
+            (CoreError::NoSuchSession.into(), CallError::Unavailable),
+            (JanusError::Disconnected, CallError::Unavailable),
+        ] {
+            assert_eq!(call_error(&error), wanted, "{error}");
+        }
+        assert_eq!(lost(&PluginError::NotInRoom.into()), Some(Heard::NotInRoom));
+        assert_eq!(lost(&JanusError::Disconnected), None);
     }
 }

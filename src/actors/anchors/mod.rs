@@ -29,7 +29,7 @@ use crate::actors::context::Context;
 use crate::actors::kernel::ActorRef;
 use crate::auth::{Bound, Seal, Secrets};
 use crate::domain::anchor::{End, Nowhere, Place, Timing};
-use crate::domain::ids::{Pin, RoomId};
+use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::janus::{Candidate, Quality};
 pub use januses::{Januses, Local, NoJanus};
 
@@ -53,7 +53,7 @@ pub struct AnchorParts {
 pub struct Join {
     pub room: RoomId,
     /// Unique in the room; its name as a participant, by which hosts on other gateways find it.
-    pub user: Arc<str>,
+    pub user: UserId,
     /// Must be the room's if it is there.
     pub pin: Option<Pin>,
     pub muted: bool,

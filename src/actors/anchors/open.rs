@@ -71,25 +71,25 @@ pub async fn moderate(
     act: Moderation,
 ) -> Result<(), ModerationError> {
     let place = Place::of(parts.context.directory.room(&room).as_deref())?;
-    let failed = |e: JanusError| match e {
-        JanusError::Plugin(PluginError::NoSuchParticipant) => ModerationError::NoSuchAnchor,
-        other => ModerationError::Unavailable(other.to_string()),
-    };
+    let failed = |e: JanusError| ModerationError::Unavailable(e.to_string());
     let client = parts.januses.client(&place.janus).await;
     let client = client.map_err(|e| ModerationError::Unavailable(e.to_string()))?;
     let secret = Secret(parts.secrets.of_janus_room(&room));
     let participants = client.participants(place.janus_room_id).await.map_err(failed)?;
     let mut found = false;
-    // Two of one name are an old session and its successor: both are meant.
+    // Two of one name are an old session and its successor: both are meant, and the old one may go at any moment.
     for participant in participants.iter().filter(|p| *p.display == *user) {
-        found = true;
         let (room, id) = (place.janus_room_id, participant.id);
         let done = match act {
             Moderation::Mute => client.set_muted(room, &secret, id, true).await,
             Moderation::Unmute => client.set_muted(room, &secret, id, false).await,
             Moderation::Remove => client.kick(room, &secret, id).await,
         };
-        done.map_err(failed)?;
+        match done {
+            Ok(()) => found = true,
+            Err(JanusError::Plugin(PluginError::NoSuchParticipant)) => {}
+            Err(other) => return Err(failed(other)),
+        }
     }
     if found { Ok(()) } else { Err(ModerationError::NoSuchAnchor) }
 }

@@ -3,7 +3,8 @@
 //! The steps of the machine are taken one at a time; the client's calls run beside them and beside each other,
 //! so a Janus that hangs holds up neither. Never restarted: Janus ends what nobody keeps alive.
 
-use std::collections::HashMap;
+mod hearing;
+
 use std::sync::Arc;
 
 use serde_json::json;
@@ -16,16 +17,16 @@ use super::{AnchorParts, CallError, JoinError, Line, ResumeToken, SessionEvent, 
 use crate::actors::context::dice;
 use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
 use crate::domain::anchor::{Anchor, ClaimFailure, Effect, End, Heard, Place, SessionIds, State};
-use crate::domain::ids::{Pin, RoomId};
+use crate::domain::anchor_people::People;
+use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::domain::plan::Plan;
-use crate::janus::{
-    AnchorEvent, AnchorEvents, AnchorJoin, AnchorSession, CoreError, InRoom, JanusError, ParticipantInfo,
-};
+use crate::janus::{AnchorEvent, AnchorEvents, AnchorJoin, AnchorSession, CoreError, JanusError};
+use hearing::listen;
 
 pub struct JanusSession {
     parts: AnchorParts,
     room: RoomId,
-    user: Arc<str>,
+    user: UserId,
     pin: Pin,
     /// Of a session that another gateway held.
     claim: Option<SessionIds>,
@@ -34,10 +35,12 @@ pub struct JanusSession {
     /// The newest client; its events are dropped while it is away.
     client: Option<mpsc::Sender<SessionEvent>>,
     line: u64,
+    /// The newest client waits to be told that it has the session.
     joining: Option<JoinReply>,
     voice: Voice,
-    /// Everybody in the room, by number in Janus.
-    names: HashMap<u64, Arc<str>>,
+    people: People,
+    /// Counts the streams of events; an earlier one says nothing any more.
+    streams: u64,
     busy: bool,
     reason: String,
     timer: Option<Timer>,
@@ -79,8 +82,8 @@ pub enum Msg {
     Called,
     /// The answer to an offer is on its way to the client.
     Answered,
-    /// A call found that Janus does not know the session.
-    SessionGone,
+    /// A call found what Janus does not know any more.
+    Lost(Heard),
     Muted {
         muted: bool,
     },
@@ -88,7 +91,11 @@ pub enum Msg {
     Reclaimed(Result<Opened, ClaimFailure>),
     KeptAlive(Result<(), JanusError>),
     Destroyed,
-    Event(AnchorEvents, Option<AnchorEvent>),
+    Event {
+        stream: u64,
+        events: AnchorEvents,
+        event: Option<AnchorEvent>,
+    },
     News,
     End(End),
     Due,
@@ -103,13 +110,13 @@ impl Message for Msg {
             Self::Call { .. } => "call",
             Self::Called => "called",
             Self::Answered => "answered",
-            Self::SessionGone => "session_gone",
+            Self::Lost(_) => "lost",
             Self::Muted { .. } => "muted",
             Self::Opened(_) => "opened",
             Self::Reclaimed(_) => "reclaimed",
             Self::KeptAlive(_) => "kept_alive",
             Self::Destroyed => "destroyed",
-            Self::Event(..) => "event",
+            Self::Event { .. } => "event",
             Self::News => "news",
             Self::End(_) => "end",
             Self::Due => "due",
@@ -121,7 +128,7 @@ impl JanusSession {
     pub fn new(
         parts: AnchorParts,
         room: RoomId,
-        user: Arc<str>,
+        user: UserId,
         place: Place,
         pin: Pin,
         claim: Option<SessionIds>,
@@ -139,7 +146,8 @@ impl JanusSession {
             line: 0,
             joining: None,
             voice: Voice::default(),
-            names: HashMap::new(),
+            people: People::default(),
+            streams: 0,
             busy: false,
             reason: String::new(),
             timer: None,
@@ -213,10 +221,13 @@ impl JanusSession {
             None => {
                 (self.client, self.joining, self.voice.muted) = (Some(events), Some(reply), muted);
             }
+            // Welcome as soon as it is claimed.
             Some(ids) if self.is_mine(ids) && self.machine.is_resumable() => {
-                self.client = Some(events);
+                if let Some(overtaken) = self.joining.take() {
+                    self.welcome(overtaken, true, cx);
+                }
+                (self.client, self.joining) = (Some(events), Some(reply));
                 self.machine.client_back(self.parts.context.clock.now());
-                self.welcome(reply, true, cx);
             }
             Some(_) => {
                 let _ = reply.send(Err(JoinError::Gone));
@@ -233,6 +244,8 @@ impl JanusSession {
         self.line += 1;
         let attached = Attached { resume_token, resume, muted: self.voice.muted };
         let line = Line { actor: cx.me(), number: self.line };
+        let talking: Vec<_> = self.people.talking().collect();
+        talking.into_iter().for_each(|talk| self.tell_talk(talk));
         if let Err(Ok((_, line))) = reply.send(Ok((attached, line))) {
             // Gone before it knew of the session; a client that came back may try again, a new one cannot.
             if resume {
@@ -247,27 +260,28 @@ impl JanusSession {
     fn resume_token(&self) -> Option<ResumeToken> {
         let place = self.machine.place();
         let ids = self.session.as_ref()?.ids();
-        let bound = bound(&self.user, &self.room, place);
+        let bound = bound(self.user.as_str(), &self.room, place);
         let context = &self.parts.context;
         let sealed = self.parts.seal.seal(ids, &bound, context.clock.wall(), context.config.rooms.max_age);
         Some(ResumeToken(sealed))
     }
 
     fn opened(&mut self, outcome: Result<Opened, JoinError>, cx: &mut Cx<Self>) {
-        let reply = self.joining.take();
         match outcome {
             Ok(opened) => {
                 self.voice.muted = opened.room.mine.muted;
                 self.machine.opened(opened.up, self.parts.context.clock.now());
                 let resume = opened.up;
                 self.adopt(opened, cx);
-                if let Some(reply) = reply {
+                if let Some(reply) = self.joining.take() {
                     self.welcome(reply, resume, cx);
                 }
+                // The store may have had its news meanwhile.
+                self.look();
             }
             Err(error) => {
                 self.machine.end(End::Refused);
-                if let Some(reply) = reply {
+                if let Some(reply) = self.joining.take() {
                     let _ = reply.send(Err(error));
                 }
             }
@@ -280,93 +294,27 @@ impl JanusSession {
             Ok(opened) => {
                 self.machine.reclaimed(now);
                 // What happened while nobody listened.
-                if opened.up && !self.machine.is_resumable() {
-                    self.up();
+                match opened.up {
+                    true if !self.machine.is_resumable() => self.up(),
+                    false if self.machine.is_resumable() => self.machine.heard(Heard::Down, now),
+                    _ => {}
                 }
                 self.set_muted(opened.room.mine.muted);
                 self.adopt(opened, cx);
             }
             Err(failure) => self.machine.reclaim_failed(failure, now, dice()),
         }
-    }
-
-    fn adopt(&mut self, opened: Opened, cx: &mut Cx<Self>) {
-        let InRoom { session, mine, others } = opened.room;
-        self.session = Some(session);
-        self.names.clear();
-        self.meet(others);
-        self.meet(vec![mine]);
-        listen(opened.events, cx);
-    }
-
-    /// Remembers who is who, and tells who talks already.
-    fn meet(&mut self, participants: Vec<ParticipantInfo>) {
-        for participant in participants {
-            let user: Arc<str> = participant.display.into();
-            if self.names.insert(participant.id, user.clone()).is_none() && participant.talking {
-                self.tell(SessionEvent::Talking { user, talking: true });
-            }
-        }
-    }
-
-    fn heard_talking(&mut self, participant: u64, talking: bool) {
-        let me = self.session.as_ref().map(|session| session.ids().participant);
-        if Some(participant) == me {
-            self.voice.talking = talking;
-        }
-        // One who came by plain RTP without a name is nobody's user.
-        if let Some(user) = self.names.get(&participant).filter(|name| !name.is_empty()).cloned() {
-            self.tell(SessionEvent::Talking { user, talking });
-        }
-    }
-
-    fn heard(&mut self, event: AnchorEvent) {
-        let now = self.parts.context.clock.now();
-        let me = self.session.as_ref().map(|session| session.ids().participant);
-        match event {
-            AnchorEvent::Up => self.up(),
-            AnchorEvent::Hangup { reason } => {
-                tracing::debug!(room = %self.room, user = %self.user, reason, "an anchor's media is over");
-                self.machine.heard(Heard::Down, now);
-            }
-            AnchorEvent::Media { receiving } => self.voice.receiving = receiving,
-            AnchorEvent::SlowLink { uplink, lost } => self.tell(SessionEvent::SlowLink { uplink, lost }),
-            AnchorEvent::Candidate(candidate) => self.tell(SessionEvent::Candidate(candidate)),
-            AnchorEvent::Talking { participant, talking } => self.heard_talking(participant, talking),
-            AnchorEvent::Changed(list) => {
-                if let Some(mine) = list.iter().find(|p| Some(p.id) == me) {
-                    self.set_muted(mine.muted);
-                }
-                self.meet(list);
-            }
-            AnchorEvent::Removed { participant } if Some(participant) == me => {
-                self.machine.heard(Heard::Removed, now);
-            }
-            AnchorEvent::RoomDestroyed => {
-                self.machine.heard(Heard::RoomDestroyed, now);
-                self.look();
-            }
-            AnchorEvent::SessionOver => self.machine.heard(Heard::SessionOver, now),
-            AnchorEvent::Removed { participant } | AnchorEvent::Left { participant } => {
-                self.names.remove(&participant);
-            }
-        }
-    }
-
-    fn up(&mut self) {
-        self.machine.heard(Heard::Up, self.parts.context.clock.now());
-        self.tell(SessionEvent::Up);
-    }
-
-    fn set_muted(&mut self, muted: bool) {
-        if std::mem::replace(&mut self.voice.muted, muted) != muted {
-            self.tell(SessionEvent::Muted { muted });
+        // Also while Janus does not answer: the session waits for that with its client. What is over is declined.
+        if self.machine.is_resumable()
+            && let Some(reply) = self.joining.take()
+        {
+            self.welcome(reply, true, cx);
         }
     }
 
     fn look(&mut self) {
         let view = self.parts.context.directory.room(&self.room);
-        self.machine.saw(view.as_deref());
+        self.machine.saw(view.as_deref(), &self.user);
     }
 
     fn call(&mut self, line: u64, call: Call, cx: &mut Cx<Self>) {
@@ -414,14 +362,6 @@ impl JanusSession {
     }
 }
 
-fn listen(mut events: AnchorEvents, cx: &mut Cx<JanusSession>) {
-    let next = async move {
-        let event = events.next().await;
-        (events, event)
-    };
-    cx.run(next, |(events, event)| Msg::Event(events, event));
-}
-
 impl Behaviour for JanusSession {
     const KIND: &'static str = "janus_session";
     type Msg = Msg;
@@ -437,7 +377,10 @@ impl Behaviour for JanusSession {
             Msg::Leave { line } if line == self.line => self.machine.end(End::Left),
             Msg::Call { line, call } => self.call(line, call, cx),
             Msg::Answered => self.machine.answered(),
-            Msg::SessionGone => self.machine.heard(Heard::SessionOver, now),
+            Msg::Lost(what) => {
+                self.machine.heard(what, now);
+                self.look();
+            }
             Msg::Muted { muted } => self.set_muted(muted),
             Msg::Opened(outcome) => {
                 self.busy = false;
@@ -461,11 +404,12 @@ impl Behaviour for JanusSession {
                 self.busy = false;
                 self.machine.destroyed();
             }
-            Msg::Event(events, Some(event)) => {
+            Msg::Event { stream, .. } if stream != self.streams => {}
+            Msg::Event { stream, events, event: Some(event) } => {
                 self.heard(event);
-                listen(events, cx);
+                listen(stream, events, cx);
             }
-            Msg::Event(_, None) => self.machine.link_lost(now),
+            Msg::Event { event: None, .. } => self.machine.link_lost(now),
             Msg::News => self.look(),
             Msg::End(end) => self.machine.end(end),
             Msg::Away { .. } | Msg::Leave { .. } | Msg::Called | Msg::Due => {}

@@ -16,13 +16,13 @@ use crate::actors::kernel::{
 };
 use crate::actors::news::News;
 use crate::domain::anchor::{End, Nowhere, Place, SessionIds};
-use crate::domain::ids::{Pin, RoomId};
+use crate::domain::ids::{Pin, RoomId, UserId};
 
 pub struct AnchorSupervisor {
     parts: AnchorParts,
     door: Anchors,
     news: Option<News>,
-    served: HashMap<(RoomId, Arc<str>), Session>,
+    served: HashMap<(RoomId, UserId), Session>,
     /// All, replaced ones included, by the name of the child.
     sessions: BTreeMap<Arc<str>, (RoomId, ActorRef<session::Msg>)>,
     begun: u64,
@@ -110,7 +110,7 @@ impl AnchorSupervisor {
             return Err(JoinError::WrongPin);
         }
         let claim = join.resume_token.as_ref().and_then(|token| {
-            let bound = bound(&join.user, &join.room, &place);
+            let bound = bound(join.user.as_str(), &join.room, &place);
             self.parts.seal.open(&token.0, &bound, self.parts.context.clock.wall()).ok()
         });
         Ok((place, meta.pin.clone(), claim))

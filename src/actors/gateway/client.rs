@@ -86,11 +86,12 @@ impl Message for Msg {
 pub struct Attached {
     session: Arc<dyn Session>,
     code: CloseCode,
+    left: bool,
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.session.closed(self.code);
+        self.session.closed(self.code, self.left);
     }
 }
 
@@ -212,7 +213,7 @@ impl WsClient {
         // actor is gone, the message is dropped, and the session told.
         actix::spawn(async move {
             let connected = parts.signalling.connected(peer).await;
-            let attached = connected.map(|session| Attached { session, code: CloseCode::Gone });
+            let attached = connected.map(|session| Attached { session, code: CloseCode::Gone, left: false });
             // Never full: one such message beside the few that the transport may have on the way.
             let _ = me.tell(Msg::Connected(attached));
         });
@@ -265,7 +266,8 @@ impl WsClient {
         match std::mem::replace(&mut self.phase, Phase::Closing) {
             Phase::Closing => return false,
             Phase::Connecting(_) => {}
-            Phase::Open(mut attached) => attached.code = code,
+            // The session is told first: what it says goes before the close frame.
+            Phase::Open(mut attached) => (attached.code, attached.left) = (code, self.guard.left()),
         }
         self.line.close(code);
         self.parts.metrics.ws_closed(code.reason());

@@ -48,8 +48,9 @@ pub trait Session: Send + Sync + 'static {
     /// not live in it. A panic ends the connection (1011).
     async fn call(&self, method: Method) -> Result<Value, RpcError>;
 
-    /// The connection has ended; told exactly once. Never blocks.
-    fn closed(&self, code: CloseCode);
+    /// The connection ends; told exactly once, and what is notified now still goes out before the close frame. `left`:
+    /// `leave` came and no `join` after it, whether or not that call was carried out. Never blocks.
+    fn closed(&self, code: CloseCode, left: bool);
 }
 
 /// Who is on the other end of a connection.
@@ -83,6 +84,8 @@ impl GatewayParts {
             rate: ws.rate,
             burst: ws.burst,
             calls: ws.calls,
+            sdp: ws.sdp_limit,
+            candidates: ws.candidate_limit,
         };
         Self { signalling, limits, call_timeout: ws.call_timeout, clock, metrics }
     }

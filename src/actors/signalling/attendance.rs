@@ -1,7 +1,7 @@
 //! Keeps this gateway's locks, and tells its connections who is in their rooms and when a room is over.
 //!
-//! Every second it shows that the gateway lives and renews the locks that are due; it follows the news of presence
-//! and of the store. A room's members are read once for all of its connections, however many, and sent only when they
+//! Every second it shows that the gateway lives, renews the locks that are due and gives up who is silent; it follows the
+//! news of presence and of the store. A room's members are read once for all of its connections, however many, and sent only when they
 //! differ. Owns: the dates of all that. Never does: let presence, which may be away, hold up anything else.
 
 use std::collections::{HashMap, HashSet};
@@ -75,19 +75,20 @@ impl Stale {
     }
 }
 
-type Lost = Vec<(Arc<Guest>, Result<Renewed, PresenceError>)>;
+type Renewals = Vec<(Arc<Guest>, Fence, Result<Renewed, PresenceError>)>;
 type Lists = Vec<(RoomId, Result<Vec<Member>, PresenceError>)>;
 
 pub enum Msg {
     Tick,
     Shown(Result<SignOfLife, PresenceError>),
-    Renewed(Lost),
+    Renewed(Renewals),
     Replaced(NewsStream<Replaced>, Option<News<Replaced>>),
     Changed(NewsStream<Changed>, Option<News<Changed>>),
     Stale,
     Listed(Lists),
     News,
     Forgotten(Result<(), PresenceError>),
+    GivenUp,
     Goodbye,
 }
 
@@ -103,6 +104,7 @@ impl Message for Msg {
             Self::Listed(_) => "listed",
             Self::News => "news",
             Self::Forgotten(_) => "forgotten",
+            Self::GivenUp => "given_up",
             Self::Goodbye => "goodbye",
         }
     }
@@ -135,6 +137,9 @@ impl Attendance {
             shared.all_stale();
         }
         let every = shared.context.config.presence.gateway_ttl / 3;
+        for guest in shared.all_guests().into_iter().filter(|guest| guest.is_silent(every, now)) {
+            cx.run(async move { guest.give_up().await }, |()| Msg::GivenUp);
+        }
         self.tick = Some(cx.after(every, Msg::Tick));
     }
 
@@ -153,7 +158,7 @@ impl Attendance {
             let shared = shared.clone();
             async move {
                 let outcome = shared.lock.renew(&guest.seat(), &holder, fence).await;
-                (guest, outcome)
+                (guest, fence, outcome)
             }
         });
         cx.run(renewals.buffer_unordered(AT_ONCE).collect::<Vec<_>>(), Msg::Renewed);
@@ -178,12 +183,12 @@ impl Attendance {
         }
     }
 
-    fn renewed(&mut self, outcomes: Lost) {
+    fn renewed(&mut self, outcomes: Renewals) {
         self.renewing = false;
-        for (guest, outcome) in outcomes {
+        for (guest, fence, outcome) in outcomes {
             match outcome {
                 Ok(Renewed::StillOurs) => {}
-                Ok(Renewed::Lost) => guest.close(CloseCode::Replaced),
+                Ok(Renewed::Lost) => guest.lost_seat(fence),
                 Err(_) => guest.renew_now(),
             }
         }
@@ -224,7 +229,10 @@ impl Attendance {
     }
 
     fn tell(&mut self, room: RoomId, members: Vec<Member>) {
-        let members: Vec<_> = members.into_iter().map(shown).collect();
+        let view = self.shared.context.directory.room(&room);
+        let removed = |member: &Member| view.as_ref().is_some_and(|view| view.is_removed(&member.user_id));
+        // Of one who was away when removed presence is forgotten later.
+        let members: Vec<_> = members.into_iter().filter(|member| !removed(member)).map(shown).collect();
         let same = self.told.get(&room) == Some(&members);
         let notification = Notification::RoomStatus { room_id: room.clone(), members: members.clone() };
         let encoded = Encoded::from(&notification);
@@ -266,6 +274,7 @@ impl Attendance {
                 let (shared, room) = (self.shared.clone(), room.clone());
                 cx.run(async move { shared.presence.remove_room(&room).await }, Msg::Forgotten);
             }
+            self.shared.stale.look(&room);
             for guest in self.shared.guests_of(&room) {
                 match self.shared.room_of(&guest.peer) {
                     Ok(_) | Err(CloseCode::Unavailable) => {}
@@ -348,7 +357,7 @@ impl Behaviour for Attendance {
             Msg::Stale => self.look(cx),
             Msg::Listed(lists) => self.listed(lists, cx),
             Msg::News => self.news(cx),
-            Msg::Forgotten(_) => {}
+            Msg::Forgotten(_) | Msg::GivenUp => {}
             Msg::Goodbye => cx.exit(),
         }
     }

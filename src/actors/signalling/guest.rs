@@ -15,14 +15,17 @@ use crate::actors::anchors::{Line, SessionEvent};
 use crate::actors::context::dice;
 use crate::actors::gateway::{Peer, Session};
 use crate::domain::anchor::End;
+use crate::domain::conduct::Silence;
 use crate::domain::connection::{Fence, Holder, Joined, Seat, Written};
 use crate::domain::ids::{ClientId, UserId};
 use crate::domain::signalling::notifications::Notification;
 use crate::domain::signalling::{CloseCode, Method, RpcError, methods};
 use crate::presence::{Acquisition, Member, PresenceError};
 
-/// After a session that ended without a word.
+/// After a session that ended without a word, or for want of one.
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
+/// Why a session ended whose client did not say that it was there.
+const SILENT: &str = "silent";
 
 pub struct Guest {
     pub(super) shared: Arc<Shared>,
@@ -42,7 +45,19 @@ struct State {
     /// The room's members were sent to this connection.
     greeted: bool,
     said_goodbye: bool,
-    over: bool,
+    /// Of the client of the session.
+    silence: Silence,
+    /// The lock is being asked for: whoever has it by an earlier fence is us.
+    asking: bool,
+    over: Option<Parting>,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// The client may come back, and finds its session for a while.
+    Cut,
+    Farewell,
 }
 
 /// The lock.
@@ -76,8 +91,8 @@ impl Session for Attached {
         self.0.call(method).await
     }
 
-    fn closed(&self, code: CloseCode) {
-        self.0.closed(code);
+    fn closed(&self, code: CloseCode, left: bool) {
+        self.0.closed(code, left);
     }
 }
 
@@ -101,12 +116,15 @@ impl Guest {
         let (gateway, connection) = (self.shared.gateway.clone(), self.peer.connection.clone());
         let holder = Holder { gateway, connection, client };
         let policy = self.shared.context.config.ws.duplicate;
-        match self.shared.lock.acquire(&self.seat(), &holder, policy).await? {
+        self.state().asking = true;
+        let acquired = self.shared.lock.acquire(&self.seat(), &holder, policy).await;
+        let mut state = self.state();
+        state.asking = false;
+        match acquired? {
             Acquisition::Held { .. } => Ok(Seating::Taken),
             Acquisition::Acquired { fence, .. } => {
                 let renew_at = self.shared.now() + self.shared.renew_every();
-                let mut state = self.state();
-                if state.over {
+                if state.over.is_some() {
                     self.goodbye(fence, false, true);
                 } else {
                     state.hold = Some(Hold { holder, fence, renew_at, spent: false });
@@ -131,6 +149,17 @@ impl Guest {
         Some((hold.holder.clone(), hold.fence))
     }
 
+    /// The lock under this fence is lost. Under a newer one it is ours again, and what becomes of one that is being asked
+    /// for is told to who asks.
+    pub fn lost_seat(&self, fence: Fence) {
+        let state = self.state();
+        let held = state.hold.as_ref().is_some_and(|hold| hold.fence == fence);
+        if held && !state.asking {
+            drop(state);
+            self.close(CloseCode::Replaced);
+        }
+    }
+
     /// The lock has to be looked at soon.
     pub fn renew_now(&self) {
         if let Some(hold) = &mut self.state().hold {
@@ -147,20 +176,57 @@ impl Guest {
         self.state().session.take().map(|held| held.line)
     }
 
-    /// `false` if the connection is over: the line was dropped.
-    pub fn hold_line(self: &Arc<Self>, line: Line, events: mpsc::Receiver<SessionEvent>) -> bool {
+    /// Out of the room, as far as its Janus goes.
+    pub fn leave_session(&self) -> bool {
+        let line = self.take_line();
+        line.as_ref().inspect(|line| line.leave()).is_some()
+    }
+
+    /// A sign of life of the client: it keeps its session.
+    pub fn heard(&self) {
+        let now = self.shared.now();
+        self.state().silence.broken(now);
+    }
+
+    /// Whether the client of a session has not been heard of for too long; asked every `every`.
+    pub fn is_silent(&self, every: Duration, now: Duration) -> bool {
+        let limit = self.shared.context.config.presence.timeout;
         let mut state = self.state();
-        if state.over {
-            line.leave();
-            return false;
+        state.silence.lasts(limit, every, now) && state.session.is_some()
+    }
+
+    /// Presence has forgotten who is silent, so the place in the room is somebody else's: the session goes with it.
+    pub async fn give_up(&self) {
+        let _turn = self.turn.write().await;
+        // It may have joined anew meanwhile.
+        let now = self.shared.now();
+        if self.is_silent(Duration::ZERO, now) && self.leave_session() {
+            self.ask_to_reconnect(SILENT, RECONNECT_AFTER.mul_f64(1.0 + dice()));
+            self.depart().await;
         }
+    }
+
+    /// An error: the connection is over, and the line was dropped.
+    pub fn hold_line(
+        self: &Arc<Self>,
+        line: Line,
+        events: mpsc::Receiver<SessionEvent>,
+    ) -> Result<(), Parting> {
+        let mut state = self.state();
+        if let Some(parting) = state.over {
+            if parting == Parting::Farewell {
+                line.leave();
+            }
+            return Err(parting);
+        }
+        state.silence.broken(self.shared.now());
         state.joins += 1;
         state.greeted = false;
         let join = state.joins;
         state.session = Some(Held { line: Arc::new(line), join });
         drop(state);
         tokio::spawn(self.clone().relay(join, events));
-        true
+        Ok(())
     }
 
     /// Whether the members have to be sent even if they are the same; asked once.
@@ -177,7 +243,8 @@ impl Guest {
         Ok(joined)
     }
 
-    /// Changes what others see of us. [`Written::Absent`] also if we are not in the room.
+    /// Changes what others see of us. What could not be written is written by the next change, which a keepalive is.
+    /// [`Written::Absent`] also if we are not in the room.
     pub async fn update(&self, change: impl FnOnce(&mut Member)) -> Result<Written, PresenceError> {
         let mut held = self.member.lock().await;
         let Some(member) = held.as_mut() else { return Ok(Written::Absent) };
@@ -185,8 +252,11 @@ impl Guest {
         self.shared.presence.update(&self.peer.room, member).await
     }
 
-    pub async fn member(&self) -> Option<Member> {
-        self.member.lock().await.clone()
+    /// In again, as we are now; `None` if we are not to be in the room.
+    pub async fn enter_again(&self, max_anchors: usize) -> Result<Option<Joined>, PresenceError> {
+        let held = self.member.lock().await;
+        let Some(member) = held.as_ref() else { return Ok(None) };
+        self.shared.presence.join(&self.peer.room, member, max_anchors).await.map(Some)
     }
 
     /// Out of the members, sooner or later: presence may be away.
@@ -275,23 +345,28 @@ impl Guest {
         }
     }
 
-    fn closed(&self, code: CloseCode) {
+    /// Of what is kept the client is told, if it can still be, where it finds it.
+    fn closed(&self, code: CloseCode, left: bool) {
         self.shared.forget(self);
+        let parting = if code.keeps_session(left) { Parting::Cut } else { Parting::Farewell };
         let (hold, session) = {
             let mut state = self.state();
-            state.over = true;
+            state.over = Some(parting);
             (state.hold.take(), state.session.take())
         };
-        // Who may come back finds presence and media for a while; a newer connection has them already. Closing
-        // alone is no goodbye: that is `leave`.
-        let comes_back = code.is_retryable() || matches!(code, CloseCode::Normal | CloseCode::Replaced);
-        let farewell = !comes_back;
-        if let (Some(held), true) = (&session, farewell) {
-            held.line.leave();
+        match (&session, parting) {
+            (Some(held), Parting::Farewell) => held.line.leave(),
+            (Some(_), Parting::Cut) if code == CloseCode::Draining => self.ask_to_come_elsewhere(),
+            _ => {}
         }
         if let Some(hold) = hold {
-            self.goodbye(hold.fence, farewell, true);
+            self.goodbye(hold.fence, parting == Parting::Farewell, true);
         }
+    }
+
+    fn ask_to_come_elsewhere(&self) {
+        let after = End::Draining.reconnect_after().unwrap_or(RECONNECT_AFTER);
+        self.ask_to_reconnect(End::Draining.as_str(), after.mul_f64(1.0 + dice()));
     }
 
     /// Presence is told, beside everything else, and again until it has heard or the time of what it should forget

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::guest::{Guest, Seating};
+use super::guest::{Guest, Parting, Seating};
 use crate::actors::anchors::{self, CallError, JoinError, Line, Moderation, ModerationError};
 use crate::auth::Role;
 use crate::auth::turn::ice_servers;
@@ -20,6 +20,8 @@ use crate::domain::signalling::methods::{
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
 use crate::domain::view::RoomView;
 use crate::presence::{Member, MemberRole, MemberStatus, PresenceError};
+use crate::rooms::RoomError;
+use crate::store::StoreError;
 
 type Answer = Result<Value, RpcError>;
 
@@ -32,6 +34,10 @@ const FULL: Duration = Duration::from_secs(5);
 
 impl Guest {
     pub(super) async fn call(self: &Arc<Self>, method: Method) -> Answer {
+        if matches!(method, Method::Join(_) | Method::Keepalive(_) | Method::Status(_)) {
+            // Here, and not when its turn has come or presence has answered: that takes our time, not the client's.
+            self.heard();
+        }
         match method {
             Method::Join(join) => {
                 let (turn, me) = (self.turn.clone().write_owned().await, self.clone());
@@ -77,7 +83,7 @@ impl Guest {
         self.enter_room(&view, fence, name).await?;
         let wanted = anchors::Join {
             room: self.peer.room.clone(),
-            user: self.peer.user.as_str().into(),
+            user: self.peer.user.clone(),
             pin: None,
             muted: false,
             resume_token: join.jtoken.map(|token| anchors::ResumeToken(token.as_str().to_owned())),
@@ -93,8 +99,10 @@ impl Guest {
 
     async fn joined(self: &Arc<Self>, joined: anchors::Joined) -> Answer {
         let anchors::Joined { resume_token, resume, muted, line, events } = joined;
-        if !self.hold_line(line, events) {
-            self.depart().await;
+        if let Err(parting) = self.hold_line(line, events) {
+            if parting == Parting::Farewell {
+                self.depart().await;
+            }
             return Err(ErrorCode::NotJoined.into());
         }
         if resume || muted {
@@ -165,16 +173,15 @@ impl Guest {
             muted: false,
             fence,
         };
-        self.enter_as(view, member).await
+        self.entered(self.enter(member, max_anchors(view)).await.map(Some))
     }
 
-    async fn enter_as(&self, view: &RoomView, member: Member) -> Result<(), RpcError> {
-        let max_anchors = view.meta.as_ref().map_or(0, |meta| usize::from(meta.max_anchors));
-        match self.enter(member, max_anchors).await {
-            Ok(Joined::Ok) => Ok(()),
-            Ok(Joined::Full) => Err(RpcError::from(ErrorCode::RoomFull).retry_after(FULL)),
-            Ok(Joined::Fenced) => Err(self.replaced()),
-            Err(error) => Err(unavailable(&error)),
+    fn entered(&self, outcome: Result<Option<Joined>, PresenceError>) -> Result<(), RpcError> {
+        match outcome.map_err(|error| unavailable(&error))? {
+            Some(Joined::Ok) => Ok(()),
+            Some(Joined::Full) => Err(RpcError::from(ErrorCode::RoomFull).retry_after(FULL)),
+            Some(Joined::Fenced) => Err(self.replaced()),
+            None => Err(ErrorCode::NotJoined.into()),
         }
     }
 
@@ -202,9 +209,7 @@ impl Guest {
     }
 
     async fn keep_alive(&self, Activity { status }: Activity) -> Answer {
-        if self.line().is_none() {
-            return Ok(json!({}));
-        }
+        self.session()?;
         let status = match status {
             ActivityStatus::OnAir => MemberStatus::OnAir,
             ActivityStatus::Idle => MemberStatus::Idle,
@@ -219,14 +224,10 @@ impl Guest {
 
     /// Timed out, or forgotten by the backend: in again, unless others took the last seat.
     async fn return_to_room(&self) -> Answer {
-        let (view, Some(member)) = (self.room()?, self.member().await) else {
-            return Err(ErrorCode::NotJoined.into());
-        };
-        let entered = self.enter_as(&view, member).await;
-        if entered.as_ref().is_err_and(|error| error.code == ErrorCode::RoomFull)
-            && let Some(line) = self.take_line()
-        {
-            line.leave();
+        let view = self.room()?;
+        let entered = self.entered(self.enter_again(max_anchors(&view)).await);
+        if entered.as_ref().is_err_and(|error| error.code == ErrorCode::RoomFull) {
+            self.leave().await?;
         }
         entered.map(|()| json!({}))
     }
@@ -254,11 +255,11 @@ impl Guest {
         }
         self.shared.service.remove_user(room, user).await.map_err(|error| {
             tracing::warn!(%room, %error, "a user could not be removed");
-            away()
+            not_removed(&error)
         })?;
-        // Its connection is closed by the news of the store; the media end at once.
+        // Its connection is closed by the news of the store; the media end at once, if there are any.
         match self.moderate(user, Moderation::Remove).await {
-            Err(error) if error.code != ErrorCode::NoSuchMember => Err(error),
+            Err(error) if !matches!(error.code, ErrorCode::NoSuchMember | ErrorCode::NotOnAir) => Err(error),
             _ => Ok(json!({})),
         }
     }
@@ -278,9 +279,7 @@ impl Guest {
     }
 
     async fn leave(&self) -> Answer {
-        if let Some(line) = self.take_line() {
-            line.leave();
-        }
+        self.leave_session();
         self.depart().await;
         Ok(json!({}))
     }
@@ -321,6 +320,20 @@ fn not_called(error: CallError) -> RpcError {
     }
 }
 
+/// Only what may go better next time is worth another try.
+fn not_removed(error: &RoomError) -> RpcError {
+    match error {
+        RoomError::NotFound | RoomError::Removing => ErrorCode::RoomOver.into(),
+        RoomError::User(_) => ErrorCode::TooManyUsers.into(),
+        RoomError::Busy | RoomError::Store(StoreError::Unavailable(_)) => away(),
+        _ => ErrorCode::Internal.into(),
+    }
+}
+
+fn max_anchors(view: &RoomView) -> usize {
+    view.meta.as_ref().map_or(0, |meta| usize::from(meta.max_anchors))
+}
+
 fn unavailable(error: &PresenceError) -> RpcError {
     tracing::debug!(%error, "presence failed");
     away()
@@ -328,4 +341,24 @@ fn unavailable(error: &PresenceError) -> RpcError {
 
 fn away() -> RpcError {
     RpcError::from(ErrorCode::Unavailable).retry_after(AWAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::users::UserDenied;
+
+    #[test]
+    fn a_removal_that_failed_is_worth_another_try_only_if_it_may_go_better() {
+        let away = StoreError::Unavailable("no".into());
+        for (error, code) in [
+            (RoomError::NotFound, ErrorCode::RoomOver),
+            (RoomError::Removing, ErrorCode::RoomOver),
+            (RoomError::User(UserDenied::TooMany), ErrorCode::TooManyUsers),
+            (RoomError::Busy, ErrorCode::Unavailable),
+            (RoomError::Store(away), ErrorCode::Unavailable),
+        ] {
+            assert_eq!(not_removed(&error).code, code, "{error}");
+        }
+    }
 }

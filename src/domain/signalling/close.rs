@@ -67,11 +67,27 @@ close_codes! {
     Unavailable = 4504, "unavailable", true;
 }
 
+impl CloseCode {
+    /// Whether the client may come back to its session. `left`: it said goodbye before. Closing alone is no goodbye, and
+    /// a newer connection of the same user has the session already.
+    pub fn keeps_session(self, left: bool) -> bool {
+        !left && (self.is_retryable() || matches!(self, Self::Normal | Self::Replaced))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn a_session_is_kept_for_who_was_cut_off_and_for_nobody_who_left() {
+        use CloseCode::*;
+        assert!([Gone, PeerDead, Normal, Replaced, Draining].iter().all(|code| code.keeps_session(false)));
+        assert!([Removed, RoomClosed, Flooding].iter().all(|code| !code.keeps_session(false)));
+        assert!(CloseCode::ALL.iter().all(|code| !code.keeps_session(true)));
+    }
 
     #[test]
     fn numbers_and_reasons_are_there_once_and_fit_a_close_frame() {

@@ -59,10 +59,10 @@ codes! {
     RateLimited = -32002, "rate_limited", true, "too many calls";
     /// The call took longer than `ws.call_timeout`. It may or may not have had its effect.
     Timeout = -32003, "timeout", true, "the call took too long; it may or may not have had its effect";
-    /// An SDP of more than 16 KiB.
-    SdpTooLarge = -32004, "sdp_too_large", false, "an SDP holds at most 16384 bytes";
-    /// More than 32 candidates since the last offer.
-    TooManyCandidates = -32005, "too_many_candidates", false, "at most 32 candidates after an offer";
+    /// An SDP of more than `ws.sdp_limit`.
+    SdpTooLarge = -32004, "sdp_too_large", false, "the SDP is too large";
+    /// More than `ws.candidate_limit` candidates since the last offer.
+    TooManyCandidates = -32005, "too_many_candidates", false, "too many candidates after an offer";
     /// The method needs a `join` first.
     NotJoined = -32006, "not_joined", false, "join first";
     /// The pin is not the room's.
@@ -87,6 +87,8 @@ codes! {
     AlreadyConnected = -32016, "already_connected", true, "the user is connected from another client";
     /// The room is over or gone, or the user was removed from it; the close code says which.
     RoomOver = -32017, "room_over", false, "the room is over for you";
+    /// So many users were removed from this room that it can remember no more.
+    TooManyUsers = -32018, "too_many_users", false, "the room can remember no more removed users";
 }
 
 /// The failure of one call, as the client reads it.

@@ -119,7 +119,7 @@ mod this {
         responses(
             (status = 200, description = "OpenAPI 3.1"),
             (status = 401, body = ErrorBody, description = "unauthorized"),
-            (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+            (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
             (status = 500, body = ErrorBody, description = "internal"),
         )
     )]

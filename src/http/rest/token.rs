@@ -21,7 +21,7 @@ use super::body::{TokenAnswer, TokenRequest};
         (status = 200, body = TokenAnswer, description = "a fresh token"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
-        (status = 403, body = ErrorBody, description = "origin_not_allowed"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "room_removing (retryable)"),
         (status = 413, body = ErrorBody, description = "body_too_large"),

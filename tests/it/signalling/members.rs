@@ -2,8 +2,10 @@
 
 use futures::future::join_all;
 use serde_json::json;
+use stentor::auth::Role;
 
-use crate::support::stage::Stage;
+use crate::support::caller::Caller;
+use crate::support::stage::{Stage, token};
 
 #[actix::test]
 async fn every_connection_of_a_room_is_told_who_is_there() {
@@ -24,15 +26,33 @@ async fn every_connection_of_a_room_is_told_who_is_there() {
 }
 
 #[actix::test]
-async fn a_member_that_is_not_heard_of_is_out_and_comes_back_with_its_next_word() {
+async fn a_member_that_is_not_heard_of_is_out_with_its_media_and_joins_anew() {
     let stage = Stage::pair(&[("presence.timeout", "2s")]).await;
+    let mut watcher = stage.connect(0, "wanda", "").await;
+    let mut anna = stage.connect(1, "anna", "").await;
+    let (joined, _media) = anna.speak(440).await;
+    watcher.members(1).await;
+    watcher.members(0).await;
+    let told = anna.note("reconnect", |_| true).await;
+    assert_eq!(told["reason"], "silent");
+    let gone = anna.call("keepalive", json!({ "status": "onair" })).await.unwrap_err();
+    assert_eq!(gone["data"]["code"], "not_joined");
+    let again = anna.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
+    assert_eq!(again["resume"], false, "whoever is no member is not in the mix");
+    watcher.members(1).await;
+}
+
+#[actix::test]
+async fn who_says_goodbye_and_closes_at_once_is_gone_at_once() {
+    // Nobody goes by time.
+    let stage = Stage::pair(&[("presence.timeout", "10m")]).await;
     let mut watcher = stage.connect(0, "wanda", "").await;
     let mut anna = stage.connect(1, "anna", "").await;
     anna.call("join", json!({})).await.unwrap();
     watcher.members(1).await;
+    // A call may be in flight, or the goodbye itself.
+    anna.goodbye().await;
     watcher.members(0).await;
-    anna.call("keepalive", json!({ "status": "idle" })).await.unwrap();
-    watcher.members(1).await;
 }
 
 #[actix::test]
@@ -55,4 +75,18 @@ async fn three_may_speak_and_no_fourth_however_many_come_at_once() {
     }
     let mut watcher = stage.connect(0, "wanda", "").await;
     watcher.members(3).await;
+}
+
+#[actix::test]
+async fn a_gateway_that_stops_tells_its_anchors_and_the_other_has_their_media() {
+    let mut stage = Stage::pair(&[]).await;
+    let mut anna = stage.connect(1, "anna", "&clientId=a").await;
+    let (joined, _media) = anna.speak(440).await;
+    assert!(stage.two.take().expect("it runs").stop().success());
+    let told = anna.note("reconnect", |_| true).await;
+    assert!(told["reason"] == "draining" && told["retryAfterMs"].as_u64().is_some(), "{told}");
+    assert_eq!(anna.closed().await, 4503);
+    let mut back = Caller::connect(&stage.one.ws, &token("anna", Role::Anchor), "&clientId=a").await;
+    let again = back.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
+    assert_eq!(again["resume"], true);
 }

@@ -14,9 +14,11 @@ use stentor::actors::store_watch::StoreWatch;
 use stentor::auth::{Seal, Secrets};
 use stentor::config::{self, Config};
 use stentor::domain::anchor::Timing;
-use stentor::domain::ids::{Epoch, ModuleId, Nonce, RoomId, UnixMs};
+use stentor::domain::ids::{Epoch, ModuleId, Nonce, RoomId, UnixMs, UserId};
 use stentor::domain::keys::{self, ModuleKind, ModulePart, RoomPart};
-use stentor::domain::model::{Health, Heartbeat, JanusState, JanusStatus, LiveMeta, LiveStatus, Meta};
+use stentor::domain::model::{
+    Health, Heartbeat, JanusState, JanusStatus, LiveMeta, LiveStatus, Meta, User, UserRole,
+};
 use stentor::domain::restart::Backoff;
 use stentor::janus::{
     AudioBridge, JanusClient, NewRoom, ParticipantInfo, PluginError, Quality, RoomMark, Secret,
@@ -171,6 +173,13 @@ impl Rig {
         self.store.put(&keys::room(&room(), RoomPart::LiveMeta), live.into()).await.unwrap();
     }
 
+    /// As by the API.
+    pub async fn remove_user(&self, user: &str) {
+        let removed = User { role: UserRole::Anchor, created_at: UnixMs(0), removed_at: Some(UnixMs(1)) };
+        let key = keys::user(&room(), &UserId::new(user).unwrap());
+        self.store.put(&key, serde_json::to_vec(&removed).unwrap().into()).await.unwrap();
+    }
+
     /// Who is in the Janus room.
     pub async fn participants(&self) -> Vec<ParticipantInfo> {
         match self.eyes.participants(JANUS_ROOM).await {
@@ -208,7 +217,7 @@ impl Gateway {
 }
 
 pub fn join(user: &str, resume_token: Option<ResumeToken>) -> Join {
-    Join { room: room(), user: user.into(), pin: None, muted: false, resume_token }
+    Join { room: room(), user: UserId::new(user).unwrap(), pin: None, muted: false, resume_token }
 }
 
 pub fn room() -> RoomId {

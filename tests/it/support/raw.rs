@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A request for exactly this target: nothing is normalised, nothing is encoded. `headers` are whole lines.
 pub async fn request(base: &str, method: &str, target: &[u8], headers: &str, body: &[u8]) -> Answer {
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    let head = format!(" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{length}{headers}\r\n");
+    let head = format!(" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}{headers}\r\n");
     send(base, &[method.as_bytes(), b" ", target, head.as_bytes(), body].concat()).await
 }
 

@@ -206,7 +206,7 @@ impl Session for ScriptedSession {
         }
     }
 
-    fn closed(&self, code: CloseCode) {
+    fn closed(&self, code: CloseCode, _: bool) {
         self.script.closed.lock().unwrap().push((self.peer.user.to_string(), code));
     }
 }

@@ -1,0 +1,98 @@
+//! What Janus tells a session, to its machine and its client.
+//!
+//! Owns: the translation. Never does: ask Janus anything.
+
+use super::{JanusSession, Msg};
+use crate::actors::anchors::SessionEvent;
+use crate::actors::anchors::open::Opened;
+use crate::actors::kernel::Cx;
+use crate::domain::anchor::Heard;
+use crate::domain::anchor_people::{Person, Talk};
+use crate::janus::{AnchorEvent, AnchorEvents, InRoom, ParticipantInfo};
+
+impl JanusSession {
+    /// The session, and who is in the room with it.
+    pub(super) fn adopt(&mut self, opened: Opened, cx: &mut Cx<Self>) {
+        let InRoom { session, mine, others } = opened.room;
+        self.session = Some(session);
+        let all = others.into_iter().chain([mine]).map(|p| (p.id, person(p)));
+        let news = self.people.found(all);
+        // A client that is about to be welcome is told all.
+        if self.joining.is_none() {
+            news.into_iter().for_each(|talk| self.tell_talk(talk));
+        }
+        self.streams += 1;
+        listen(self.streams, opened.events, cx);
+    }
+
+    pub(super) fn tell_talk(&mut self, Talk { user, talking }: Talk) {
+        self.tell(SessionEvent::Talking { user, talking });
+    }
+
+    pub(super) fn heard(&mut self, event: AnchorEvent) {
+        let now = self.parts.context.clock.now();
+        let me = self.session.as_ref().map(|session| session.ids().participant);
+        match event {
+            AnchorEvent::Up => self.up(),
+            AnchorEvent::Hangup { reason } => {
+                tracing::debug!(room = %self.room, user = %self.user, reason, "an anchor's media is over");
+                self.machine.heard(Heard::Down, now);
+            }
+            AnchorEvent::Media { receiving } => self.voice.receiving = receiving,
+            AnchorEvent::SlowLink { uplink, lost } => self.tell(SessionEvent::SlowLink { uplink, lost }),
+            AnchorEvent::Candidate(candidate) => self.tell(SessionEvent::Candidate(candidate)),
+            AnchorEvent::Talking { participant, talking } => {
+                if Some(participant) == me {
+                    self.voice.talking = talking;
+                }
+                let talk = self.people.heard(participant, talking);
+                talk.into_iter().for_each(|talk| self.tell_talk(talk));
+            }
+            AnchorEvent::Changed(list) => {
+                if let Some(mine) = list.iter().find(|p| Some(p.id) == me) {
+                    self.set_muted(mine.muted);
+                }
+                for participant in list {
+                    let talk = self.people.met(participant.id, person(participant));
+                    talk.into_iter().for_each(|talk| self.tell_talk(talk));
+                }
+            }
+            AnchorEvent::Removed { participant } if Some(participant) == me => {
+                self.machine.heard(Heard::Removed, now);
+            }
+            AnchorEvent::RoomDestroyed => {
+                self.machine.heard(Heard::RoomDestroyed, now);
+                self.look();
+            }
+            AnchorEvent::SessionOver => self.machine.heard(Heard::SessionOver, now),
+            AnchorEvent::Removed { participant } | AnchorEvent::Left { participant } => {
+                let talk = self.people.left(participant);
+                talk.into_iter().for_each(|talk| self.tell_talk(talk));
+            }
+        }
+    }
+
+    pub(super) fn up(&mut self) {
+        self.machine.heard(Heard::Up, self.parts.context.clock.now());
+        self.tell(SessionEvent::Up);
+    }
+
+    pub(super) fn set_muted(&mut self, muted: bool) {
+        if std::mem::replace(&mut self.voice.muted, muted) != muted {
+            self.tell(SessionEvent::Muted { muted });
+        }
+    }
+}
+
+fn person(ParticipantInfo { display, talking, .. }: ParticipantInfo) -> Person {
+    Person { name: display.into(), talks: talking }
+}
+
+/// The next event of the stream.
+pub(super) fn listen(stream: u64, mut events: AnchorEvents, cx: &mut Cx<JanusSession>) {
+    let next = async move {
+        let event = events.next().await;
+        (events, event)
+    };
+    cx.run(next, move |(events, event)| Msg::Event { stream, events, event });
+}

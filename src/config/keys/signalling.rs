@@ -1,0 +1,119 @@
+//! The keys of signalling: connections, presence, ICE.
+
+use serde_json::json;
+
+use crate::config::parse::*;
+use crate::config::reader::Reader;
+use crate::config::types::*;
+use crate::domain::connection::Duplicate;
+pub(super) fn ws(r: &mut Reader) -> WsConfig {
+    WsConfig {
+        ping: r.read("ws.ping", "5s", "Time between two pings to a client.", duration("100ms", "60s")),
+        dead_after: r.read(
+            "ws.dead_after",
+            "15s",
+            "A client is taken for dead this long after its last sign of life.",
+            duration("200ms", "5m"),
+        ),
+        frame_limit: r.read(
+            "ws.frame_limit",
+            65_536,
+            "Largest message of a client, bytes.",
+            number(1024..=1_048_576),
+        ),
+        queue_limit: r.read(
+            "ws.queue_limit",
+            65_536,
+            "A client that does not read is closed when this many bytes wait for it.",
+            number(1024..=16 * 1024 * 1024),
+        ),
+        sdp_limit: r.read("ws.sdp_limit", 16_384, "Largest offer, bytes.", number(1024..=1_048_576)),
+        candidate_limit: r.read("ws.candidate_limit", 32, "Candidates after one offer.", number(1..=1000)),
+        rate: r.read("ws.rate", 20, "Calls per second and client, sustained.", number(1..=10_000)),
+        burst: r.read("ws.burst", 40, "Calls of a client at once after a pause.", number(1..=10_000)),
+        calls: r.read("ws.calls", 32, "Calls of a client that may wait for answers.", number(1..=1000)),
+        call_timeout: r.read(
+            "ws.call_timeout",
+            "15s",
+            "How long one call may take.",
+            duration("100ms", "5m"),
+        ),
+        duplicate: r.read(
+            "ws.duplicate",
+            "reject",
+            "A user who is connected already, from another client: reject the newer connection or replace the older.",
+            one_of(&[("reject", Duplicate::Reject), ("replace", Duplicate::Replace)]),
+        ),
+        pin_attempts: r.read(
+            "ws.pin_attempts",
+            5,
+            "Wrong pins per minute, of one user from one address.",
+            number(1..=1000),
+        ),
+    }
+}
+
+pub(super) fn presence(r: &mut Reader) -> PresenceConfig {
+    PresenceConfig {
+        kind: r.read(
+            "presence.kind",
+            "embedded",
+            "Connection locks and members of rooms: embedded (one gateway) or redis (any number of them).",
+            one_of(&[("embedded", PresenceKind::Embedded), ("redis", PresenceKind::Redis)]),
+        ),
+        redis_url: r.optional("presence.redis.url", "Redis, like redis://10.0.0.7:6379/0.", url(&["redis"])),
+        redis_password: r.secret(
+            "presence.redis.password",
+            "Password of Redis.",
+            "File with the password of Redis, instead of password.",
+            secret,
+        ),
+        request_timeout: r.read(
+            "presence.request_timeout",
+            "1s",
+            "How long one request to Redis may take.",
+            duration("50ms", "30s"),
+        ),
+        timeout: r.read(
+            "presence.timeout",
+            "30s",
+            "A member who has not been heard of for so long is out of the room.",
+            duration("1s", "10m"),
+        ),
+        lock_ttl: r.read(
+            "presence.lock_ttl",
+            "30s",
+            "A connection lock that nobody renews is free after this; renewed three times as often.",
+            duration("1s", "10m"),
+        ),
+        gateway_ttl: r.read(
+            "presence.gateway_ttl",
+            "3s",
+            "A gateway not heard of for so long is dead: its locks can be taken over.",
+            duration("300ms", "1m"),
+        ),
+    }
+}
+
+pub(super) fn ice(r: &mut Reader) -> IceConfig {
+    IceConfig {
+        servers: r.read(
+            "ice.servers",
+            json!([]),
+            "STUN and TURN servers for anchors, like stun:stun.example.org or turn:turn.example.org?transport=tcp.",
+            list(ice_server),
+        ),
+        turn_secret: r.secret(
+            "ice.turn_secret",
+            "Secret shared with the TURN servers (coturn: static-auth-secret); credentials are made from it.",
+            "File with the shared secret of the TURN servers, instead of turn_secret.",
+            secret,
+        ),
+        turn_ttl: r.read(
+            "ice.turn_ttl",
+            "6h",
+            "How long TURN credentials are good for.",
+            duration("1m", "720h"),
+        ),
+    }
+}

@@ -1,0 +1,124 @@
+//! Who is in a room besides oneself, and who talks, as Janus tells one session.
+//!
+//! Owns: the names behind Janus's numbers, and that whoever began to talk also ceases. Never does: name those without a
+//! name, who came by plain RTP and are nobody's user.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// All in the room, oneself included, by number in Janus.
+#[derive(Debug, Default)]
+pub struct People(HashMap<u64, Person>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    pub name: Arc<str>,
+    pub talks: bool,
+}
+
+/// A user begins or ceases to talk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Talk {
+    pub user: Arc<str>,
+    pub talking: bool,
+}
+
+impl People {
+    /// Somebody came or changed. Of one who is known Janus does not say here whether they talk.
+    pub fn met(&mut self, number: u64, person: Person) -> Option<Talk> {
+        if self.0.contains_key(&number) {
+            return None;
+        }
+        let name = person.name.clone();
+        self.changed(name, |all| drop(all.insert(number, person)))
+    }
+
+    /// These are all, and as they are now: what happened before was not heard.
+    pub fn found(&mut self, all: impl IntoIterator<Item = (u64, Person)>) -> Vec<Talk> {
+        let before: Vec<_> = self.talking().collect();
+        self.0 = all.into_iter().collect();
+        let after: Vec<_> = self.talking().collect();
+        let ceased = before.iter().filter(|talk| !after.contains(talk));
+        let ceased = ceased.map(|talk| Talk { talking: false, ..talk.clone() });
+        ceased.chain(after.iter().filter(|talk| !before.contains(talk)).cloned()).collect()
+    }
+
+    pub fn heard(&mut self, number: u64, talking: bool) -> Option<Talk> {
+        let name = self.0.get(&number)?.name.clone();
+        self.changed(name, |all| {
+            all.entry(number).and_modify(|person| person.talks = talking);
+        })
+    }
+
+    pub fn left(&mut self, number: u64) -> Option<Talk> {
+        let name = self.0.get(&number)?.name.clone();
+        self.changed(name, |all| drop(all.remove(&number)))
+    }
+
+    /// Who talks now, each user once.
+    pub fn talking(&self) -> impl Iterator<Item = Talk> {
+        let talks = self.0.values().filter(|person| person.talks && !person.name.is_empty());
+        let names: std::collections::BTreeSet<_> = talks.map(|person| person.name.clone()).collect();
+        names.into_iter().map(|user| Talk { user, talking: true })
+    }
+
+    /// Two of one name are an old session and its successor: the user talks while either does.
+    fn changed(&mut self, name: Arc<str>, change: impl FnOnce(&mut HashMap<u64, Person>)) -> Option<Talk> {
+        let talks = |all: &HashMap<u64, Person>| all.values().any(|p| p.talks && p.name == name);
+        let before = talks(&self.0);
+        change(&mut self.0);
+        let after = talks(&self.0);
+        (before != after && !name.is_empty()).then_some(Talk { user: name, talking: after })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_while_talking_has_ceased() {
+        let mut people = People::default();
+        assert_eq!(people.met(1, person("anna", false)), None);
+        assert_eq!(people.heard(1, true), talk("anna", true));
+        assert_eq!(people.met(1, person("anna", false)), None, "a change of something else");
+        assert_eq!(people.left(1), talk("anna", false));
+        assert_eq!((people.left(1), people.heard(1, true)), (None, None));
+    }
+
+    #[test]
+    fn whoever_comes_back_is_told_who_talks_already() {
+        let mut people = People::default();
+        people.met(1, person("anna", true));
+        people.met(2, person("bert", false));
+        people.met(3, person("", true));
+        assert_eq!(people.talking().collect::<Vec<_>>(), [talk("anna", true).unwrap()]);
+    }
+
+    #[test]
+    fn what_was_missed_is_told_as_it_came_out() {
+        let mut people = People::default();
+        people.met(1, person("anna", true));
+        people.met(2, person("bert", true));
+        people.met(3, person("carl", false));
+        let told = people.found([(2, person("bert", true)), (3, person("carl", true))]);
+        assert_eq!(told, [talk("anna", false).unwrap(), talk("carl", true).unwrap()]);
+    }
+
+    #[test]
+    fn a_successor_talks_on_when_the_old_session_goes() {
+        let mut people = People::default();
+        people.met(1, person("anna", true));
+        assert_eq!(people.met(2, person("anna", true)), None);
+        assert_eq!(people.left(1), None);
+        assert_eq!(people.heard(2, false), talk("anna", false));
+    }
+
+    fn person(name: &str, talks: bool) -> Person {
+        Person { name: name.into(), talks }
+    }
+
+    fn talk(user: &str, talking: bool) -> Option<Talk> {
+        Some(Talk { user: user.into(), talking })
+    }
+}
