@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::parse::*;
 use super::reader::Reader;
 use super::types::*;
+use crate::domain::restart::Budget;
 
 pub(super) fn read(r: &mut Reader) -> Config {
     Config {
@@ -261,6 +262,20 @@ fn mixer(r: &mut Reader) -> MixerConfig {
             "FFmpeg is restarted after this long without a fragment while Janus forwards.",
             duration("500ms", "60s"),
         ),
+        crashes: Budget {
+            max: r.read(
+                "mixer.crash_limit",
+                5,
+                "A room whose FFmpeg crashes more often than this within crash_window goes to another mixer.",
+                number(1..=100),
+            ),
+            window: r.read(
+                "mixer.crash_window",
+                "30s",
+                "Crashes longer ago than this are forgotten.",
+                duration("1s", "1h"),
+            ),
+        },
         stop_grace: r.read(
             "mixer.stop_grace",
             "300ms",

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::domain::connection::Duplicate;
 use crate::domain::hls;
 use crate::domain::ids::ModuleId;
+use crate::domain::restart::Budget;
 
 /// A secret text. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -179,6 +180,7 @@ pub struct MixerConfig {
     pub start_limit: usize,
     pub bitrate: u32,
     pub watchdog: Duration,
+    pub crashes: Budget,
     /// FFmpeg gets this long between TERM and KILL.
     pub stop_grace: Duration,
 }

@@ -20,7 +20,6 @@ use crate::domain::ids::RoomId;
 use crate::domain::keys::ModuleKind;
 use crate::domain::mixer_room::{MixerPolicy, MixerRoom, concerns};
 use crate::domain::model::{Health, Heartbeat};
-use crate::domain::restart::Budget;
 use crate::media::{FfmpegUnusable, ffmpeg_version};
 
 /// Between two counts of listeners, and two looks for streams that nobody needs any more.
@@ -169,7 +168,7 @@ impl MixerSupervisor {
 fn policy(context: &Context) -> MixerPolicy {
     MixerPolicy {
         backoff: context.backoff(),
-        crashes: Budget { max: 5, window: Duration::from_secs(30) },
+        crashes: context.config.mixer.crashes,
         watchdog: context.config.mixer.watchdog,
         hls_base: context.config.private_hls_url(),
     }

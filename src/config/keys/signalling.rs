@@ -77,7 +77,7 @@ pub(super) fn presence(r: &mut Reader) -> PresenceConfig {
         timeout: r.read(
             "presence.timeout",
             "30s",
-            "A member who has not been heard of for so long is out of the room.",
+            "Who says nothing for so long is out of the room; clients say something every 10 s.",
             duration("1s", "10m"),
         ),
         lock_ttl: r.read(
