@@ -16,6 +16,9 @@ use super::table::Row;
 const ROOM: &str = "served";
 const ROUNDS: usize = 3;
 const SECONDS: &str = "3s";
+/// Values of `Accept-Encoding`.
+const PLAIN: &str = "identity";
+const GZIP: &str = "gzip";
 
 pub async fn measure() -> Vec<Row> {
     let house = House::open(Backend::Embedded, &[]).await;
@@ -23,20 +26,20 @@ pub async fn measure() -> Vec<Row> {
     let base = format!("{}/hls/rooms/{ROOM}", house.node.hls);
     until_full(&house.http, &base).await;
     let nginx = Nginx::start().await;
-    let (mut playlist, mut part) = (Duel::default(), Duel::default());
+    let (mut playlist, mut packed, mut part) = (Duel::default(), Duel::default(), Duel::default());
+    let index = format!("{base}/index.m3u8");
     for _ in 0..ROUNDS {
-        let list = get(&house.http, &format!("{base}/index.m3u8")).await;
-        playlist.round(&nginx, &format!("{base}/index.m3u8"), &list).await;
-        let uri = newest_part(&get(&house.http, &format!("{base}/index.m3u8")).await);
-        let media = get(&house.http, &format!("{base}/{uri}")).await;
-        part.round(&nginx, &format!("{base}/{uri}"), &media).await;
+        playlist.round(&nginx, &index, PLAIN, &get(&house.http, &index, PLAIN).await).await;
+        packed.round(&nginx, &index, GZIP, &get(&house.http, &index, GZIP).await).await;
+        let part_url = format!("{base}/{}", newest_part(&get(&house.http, &index, PLAIN).await));
+        part.round(&nginx, &part_url, PLAIN, &get(&house.http, &part_url, PLAIN).await).await;
     }
-    vec![playlist.row("playlist"), part.row("part")]
+    vec![playlist.row("playlist"), packed.row("playlist as browsers take it, gzip"), part.row("part")]
 }
 
 /// The playlist as long as it gets.
 async fn until_full(client: &Client, base: &str) {
-    while parsed(&get(client, &format!("{base}/index.m3u8")).await).segments.len() < 6 {
+    while parsed(&get(client, &format!("{base}/index.m3u8"), PLAIN).await).segments.len() < 6 {
         pause_async().await;
     }
 }
@@ -49,13 +52,13 @@ struct Duel {
 }
 
 impl Duel {
-    async fn round(&mut self, nginx: &Nginx, url: &str, body: &[u8]) {
+    async fn round(&mut self, nginx: &Nginx, url: &str, accepts: &str, body: &[u8]) {
         self.bytes = body.len();
         // Another name each time: nginx keeps a file open, and would serve the length it once had.
         let name = format!("file-{}-{}", body.len(), self.node.len());
         std::fs::write(nginx.dir.path().join(&name), body).expect("a file");
-        self.node.push(load(url).await);
-        self.nginx.push(load(&format!("{}/{name}", nginx.url)).await);
+        self.node.push(load(url, accepts).await);
+        self.nginx.push(load(&format!("{}/{name}", nginx.url), accepts).await);
     }
 
     fn row(self, what: &str) -> Row {
@@ -83,15 +86,18 @@ fn parsed(playlist: &[u8]) -> Playlist {
     Playlist::parse(&String::from_utf8_lossy(playlist)).expect("a playlist")
 }
 
-async fn get(client: &Client, url: &str) -> Vec<u8> {
-    let mut answer = client.get(url).send().await.unwrap_or_else(|e| panic!("{url}: {e}"));
+async fn get(client: &Client, url: &str, accepts: &str) -> Vec<u8> {
+    let request = client.get(url).no_decompress().insert_header(("accept-encoding", accepts));
+    let mut answer = request.send().await.unwrap_or_else(|e| panic!("{url}: {e}"));
     assert_eq!(answer.status(), 200, "{url}");
     answer.body().await.expect("a body").to_vec()
 }
 
 /// Requests per second with 64 connections, counted only if every answer was a 2xx.
-async fn load(url: &str) -> f64 {
-    let mut wrk = stentor::process::command("wrk", ["-t", "1", "-c", "64", "-d", SECONDS, url]);
+async fn load(url: &str, accepts: &str) -> f64 {
+    let accepts = format!("accept-encoding: {accepts}");
+    let mut wrk =
+        stentor::process::command("wrk", ["-t", "1", "-c", "64", "-d", SECONDS, "-H", &accepts, url]);
     let output = wrk.output().await.expect("wrk is installed");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
