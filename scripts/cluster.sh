@@ -176,10 +176,12 @@ http {
   server {
     listen 127.0.0.1:$front;
     location /api/ { proxy_pass http://api; }
-    location /ws   { proxy_pass http://gateway; proxy_set_header Upgrade \$http_upgrade;
-                     proxy_set_header Connection \$connection_upgrade; proxy_read_timeout 1h; }
+    location /ws   { proxy_pass http://gateway; proxy_set_header Host \$http_host;
+                     proxy_set_header Upgrade \$http_upgrade; proxy_set_header Connection \$connection_upgrade;
+                     proxy_read_timeout 1h; }
     # A blocking playlist reload waits up to three target durations.
-    location /     { proxy_pass http://listen; proxy_set_header Connection ""; proxy_read_timeout 15s; }
+    location /     { proxy_pass http://listen; proxy_set_header Host \$http_host;
+                     proxy_set_header Connection ""; proxy_read_timeout 15s; }
   }
 }
 CFG
