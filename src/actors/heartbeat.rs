@@ -30,6 +30,8 @@ pub struct HeartbeatActor {
     lease: Option<LeaseId>,
     attempt: u32,
     busy: bool,
+    /// The beat under way says something new, not only that we live.
+    telling: bool,
     stopping: bool,
     reason: Option<String>,
     timer: Option<Timer>,
@@ -63,6 +65,7 @@ impl HeartbeatActor {
             lease: None,
             attempt: 0,
             busy: false,
+            telling: false,
             stopping: false,
             reason: None,
             timer: None,
@@ -74,19 +77,21 @@ impl HeartbeatActor {
             return;
         }
         self.busy = true;
-        let untold = self.pulse.has_changed().unwrap_or(false) || !self.is_seen();
+        let changed = self.pulse.has_changed().unwrap_or(false);
+        self.telling = changed || self.lease.is_none() || !self.is_seen();
         let heartbeat = self.pulse.borrow_and_update().clone();
         let key = keys::module(self.kind, &self.context.me, ModulePart::Heartbeat);
         let ttl = self.context.config.rooms.heartbeat_ttl;
-        let (store, lease) = (self.context.store.clone(), self.lease);
+        let (store, lease, telling) = (self.context.store.clone(), self.lease, self.telling);
         let work = async move {
-            if let (Some(lease), false) = (lease, untold) {
-                return store.keep_alive(lease).await.map(|()| lease);
-            }
+            // In any case: what a store that was frozen finds waiting saves the lease only if it is this.
             let lease = match lease {
-                Some(lease) => lease,
+                Some(lease) => store.keep_alive(lease).await.map(|()| lease)?,
                 None => store.grant(ttl).await?,
             };
+            if !telling {
+                return Ok(lease);
+            }
             let json = serde_json::to_vec(&heartbeat).map_err(|e| StoreError::Rejected(e.to_string()))?;
             store.txn(Txn::new().put_leased(key, json, lease)).await.map(|_| lease)
         };
@@ -112,8 +117,10 @@ impl HeartbeatActor {
                 if self.pulse.has_changed().unwrap_or(false) { Duration::ZERO } else { ttl / 3 }
             }
             Err(error) => {
-                // Whatever was to be told may not have been.
-                self.pulse.mark_changed();
+                if self.telling {
+                    // It may not have been told.
+                    self.pulse.mark_changed();
+                }
                 if self.attempt == 0 {
                     tracing::warn!(module = self.kind.as_str(), %error, "heartbeat failed, trying again");
                 }

@@ -9,7 +9,7 @@
 //
 // | do         | beside `name`                     | does, and answers |
 // |------------|-----------------------------------|-------------------|
-// | open       | url, wav?, displayName?, pin?     | opens the page; `wav` is what its microphone hears, in a loop. A speak page is filled in and joined by its buttons. Answers as `state` |
+// | open       | url, wav?, displayName?, pin?, hands? | opens the page; `wav` is what its microphone hears, in a loop. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing sounds before a tap. Answers as `state`, with the `fit` of before |
 // | wait       | state, timeoutMs?, view?, code?   | until the visit is in `state` (`connected`, `reconnecting`, `closed`), or the page shows `view` (`room`, `ended`), or the last problem has `code`; answers as `state` |
 // | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, errors}`; of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, errors}` |
 // | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
@@ -19,6 +19,8 @@
 // | cut        | how: "reset" \| "freeze"          | ends the WebSocket's TCP connection and refuses new ones, or lets no byte through and says nothing; media is not touched |
 // | restore    |                                   | takes `cut` back |
 // | leave      |                                   | presses Leave |
+// | play       |                                   | presses Play |
+// | fit        |                                   | whether the page fits its screen: `{wide, small}`, CSS pixels that it is too wide, and what can be pressed but hardly hit (WCAG 2.2, 2.5.8) |
 // | reload     |                                   | reloads the page, and joins again |
 // | screenshot | path                              | PNG of the page |
 // | close      |                                   | ends the browser |
@@ -28,9 +30,11 @@
 
 import { connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
-import { chromium } from 'playwright-core';
+import { chromium, devices } from 'playwright-core';
 
 const WAIT_MS = 30_000;
+/** More than a page has to be walked through. */
+const MOST_TABS = 60;
 const pages = new Map();
 
 /** What stands between a page and the gateway, so that a connection can be cut as a network does it. */
@@ -78,6 +82,56 @@ class Cable {
       });
     }
   }
+}
+
+/** By which a page is used. */
+const hands = {
+  mouse: {
+    press: (page, target) => page.click(target),
+    write: (page, field, text) => page.fill(field, text),
+  },
+  touch: {
+    press: (page, target) => page.tap(target),
+    write: async (page, field, text) => {
+      await page.tap(field);
+      await replace(page, text);
+    },
+  },
+  keyboard: {
+    press: async (page, target) => {
+      await walk(page, target);
+      await page.keyboard.press('Enter');
+    },
+    write: async (page, field, text) => {
+      await walk(page, field);
+      await replace(page, text);
+    },
+  },
+};
+
+async function replace(page, text) {
+  await page.keyboard.press('Control+A');
+  await page.keyboard.insertText(text);
+}
+
+async function walk(page, target) {
+  const element = await page.waitForSelector(target);
+  for (let tabs = 0; tabs < MOST_TABS; tabs += 1) {
+    if (await element.evaluate((it) => it === document.activeElement)) return;
+    await page.keyboard.press('Tab');
+  }
+  throw new Error(`the keyboard does not reach ${target}`);
+}
+
+/** Runs in the page. */
+function fit() {
+  const LEAST = 24;
+  const { scrollWidth, clientWidth } = document.documentElement;
+  const small = [...document.querySelectorAll('button, summary, select, input, [role=button]')]
+    .map((it) => ({ it, box: it.getBoundingClientRect() }))
+    .filter(({ it, box }) => it.checkVisibility() && box.width > 0 && (box.width < LEAST || box.height < LEAST))
+    .map(({ it, box }) => `${it.id || it.outerHTML.slice(0, 60)}: ${box.width} x ${box.height}`);
+  return { wide: scrollWidth - clientWidth, small };
 }
 
 /** Runs in the page before its first script. */
@@ -162,14 +216,14 @@ async function gateway(origin) {
   return { host: hostname, port: Number(port || (protocol === 'wss:' ? 443 : 80)) };
 }
 
-async function open({ url, wav, displayName, pin, name }) {
+async function open({ url, wav, displayName, pin, name, hands: by = 'mouse' }) {
   const { origin } = new URL(url);
   const cable = new Cable();
   const to = await gateway(origin);
   const args = [
     '--no-sandbox',
     '--disable-dev-shm-usage',
-    '--autoplay-policy=no-user-gesture-required',
+    `--autoplay-policy=${by === 'touch' ? 'document-user-activation-required' : 'no-user-gesture-required'}`,
     '--use-fake-ui-for-media-stream',
     '--use-fake-device-for-media-stream',
     // Browsers give a microphone only to https and localhost.
@@ -178,24 +232,25 @@ async function open({ url, wav, displayName, pin, name }) {
   if (wav) args.push(`--use-file-for-fake-audio-capture=${wav}`);
   if (to) args.push(`--host-resolver-rules=MAP ${to.host}:${to.port} 127.0.0.1:${await cable.plug(to.host, to.port)}`);
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args });
-  const page = await browser.newPage();
-  const visit = { browser, page, cable, errors: [], displayName: displayName ?? name, pin };
+  const page = await browser.newPage(by === 'touch' ? devices['Pixel 7'] : {});
+  const visit = { browser, page, cable, errors: [], displayName: displayName ?? name, pin, hands: hands[by] };
   pages.set(name, visit);
   page.on('pageerror', (error) => visit.errors.push(error.message));
   await page.addInitScript(prepare);
   await page.goto(url);
+  const fitted = await page.evaluate(fit);
   await enter(visit);
-  return state(visit);
+  return { ...(await state(visit)), fit: fitted };
 }
 
-async function enter({ page, displayName, pin }) {
+async function enter({ page, hands, displayName, pin }) {
   if (!(await page.$('#form'))) return;
-  await page.fill('#name', displayName);
+  await hands.write(page, '#name', displayName);
   if (pin) {
-    await page.click('#pin-field summary');
-    await page.fill('#pin', pin);
+    await hands.press(page, '#pin-field summary');
+    await hands.write(page, '#pin', pin);
   }
-  await page.click('#join');
+  await hands.press(page, '#join');
 }
 
 async function state({ page, errors }) {
@@ -214,13 +269,13 @@ async function wait(visit, { state: wanted, view, code, timeoutMs = WAIT_MS }) {
   }
 }
 
-async function mute({ page }, { user, muted }) {
+async function mute({ page, hands }, { user, muted }) {
   const own = () => page.evaluate(() => window.stentorRoom.muted);
   if (!user) {
-    if ((await own()) !== muted) await page.click('#mute');
+    if ((await own()) !== muted) await hands.press(page, '#mute');
     return { muted: await own() };
   }
-  await page.click(`[data-user="${user}"] [data-do=mute]:text-is("${muted ? 'Mute' : 'Unmute'}")`);
+  await hands.press(page, `[data-user="${user}"] [data-do=mute]:text-is("${muted ? 'Mute' : 'Unmute'}")`);
   return {};
 }
 
@@ -230,13 +285,15 @@ const acts = {
   mute,
   analyse: ({ page }, { hz, ms = 2000 }) => page.evaluate(listen, { hz, ms }),
   stats: ({ page }) => page.evaluate(() => window.stentorRoom?.stats() ?? null),
-  remove: async ({ page }, { user }) => {
-    await page.click(`[data-user="${user}"] [data-do=remove]`);
-    await page.click('#confirm-yes');
+  remove: async ({ page, hands }, { user }) => {
+    await hands.press(page, `[data-user="${user}"] [data-do=remove]`);
+    await hands.press(page, '#confirm-yes');
   },
   cut: ({ cable }, { how }) => cable.cut(how),
   restore: ({ cable }) => cable.restore(),
-  leave: ({ page }) => page.click('#leave'),
+  leave: ({ page, hands }) => hands.press(page, '#leave'),
+  play: ({ page, hands }) => hands.press(page, '#play'),
+  fit: ({ page }) => page.evaluate(fit),
   reload: async (visit) => {
     await visit.page.reload();
     await enter(visit);

@@ -101,6 +101,46 @@ async fn after_the_nodes_death_a_browser_comes_back_and_is_heard_again() {
     assert!(node.stop().success());
 }
 
+#[actix::test]
+async fn by_keyboard_alone_and_on_a_phone_people_join_host_and_listen() {
+    let mut node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let mut pages = Pages::start().await;
+    let sounds = tempfile::tempdir().unwrap();
+    let fits = json!({ "wide": 0, "small": [] });
+    for (name, role, hands, hz) in [("ann", "host", "keyboard", 440), ("bob", "anchor", "touch", 660)] {
+        let url = invite(&node, name, role).await;
+        let wav = tone(sounds.path(), hz).await;
+        let opened = pages.ask(name, "open", json!({ "url": url, "wav": wav, "hands": hands })).await;
+        assert_eq!(opened["fit"], fits, "{name}");
+        pages.connected(name).await;
+    }
+    pages.until_hears("ann", &json!({ "440": false, "660": true })).await;
+    pages.until_hears("bob", &json!({ "440": true, "660": false })).await;
+    assert_eq!(pages.ask("bob", "fit", json!({})).await, fits);
+    let listen = format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await);
+    let opened = pages.ask("eve", "open", json!({ "url": listen, "hands": "touch" })).await;
+    assert_eq!(opened["fit"], fits);
+    pages.ask("eve", "wait", json!({ "state": "ready" })).await;
+    pages.ask("eve", "play", json!({})).await;
+    pages.until_hears("eve", &json!({ "440": true, "660": true })).await;
+    for name in ["ann", "bob"] {
+        assert_eq!(pages.ask(name, "mute", json!({ "muted": true })).await["muted"], true);
+    }
+    pages.until_hears("eve", &json!({ "440": false, "660": false })).await;
+    pages.ask("ann", "remove", json!({ "user": "bob" })).await;
+    let ended = pages.ask("bob", "wait", json!({ "view": "ended" })).await;
+    assert_eq!(ended["problem"]["code"], "removed", "{ended}");
+    assert_eq!(pages.ask("bob", "fit", json!({})).await, fits);
+    pages.ask("ann", "leave", json!({})).await;
+    pages.ask("ann", "wait", json!({ "view": "ended" })).await;
+    for name in ["ann", "bob", "eve"] {
+        assert_eq!(pages.ask(name, "state", json!({})).await["errors"], json!([]));
+    }
+    drop(pages);
+    assert!(node.stop().success());
+}
+
 async fn invite(node: &Node, user: &str, role: &str) -> String {
     let body = json!({ "userId": user, "role": role });
     let invited: Value = node.post(&format!("/api/rooms/{ROOM}/users"), body).await.json();
