@@ -190,7 +190,8 @@ impl Shown {
 }
 
 /// From whoever has the room; what was listed before a move, from the mixer before. One that hands the room over and
-/// does not make this file any more may have hinted at it: then its successor makes it.
+/// does not make this file any more may have hinted at it: then its successor makes it. One whose numbers have jumped
+/// meanwhile never will, and says so when it is asked again.
 async fn fetched(
     mixers: impl MixerFiles,
     mut shown: watch::Receiver<Arc<Shown>>,
@@ -199,7 +200,7 @@ async fn fetched(
     now: Duration,
 ) -> Answer {
     loop {
-        let Shown { source, before, .. } = Shown::clone(&shown.borrow_and_update());
+        let Shown { source, before, playlist, .. } = Shown::clone(&shown.borrow_and_update());
         let Some(source) = source else { return Err(NotServed::Superseded) };
         match mixers.clone().file(source.upstream.clone(), room.clone(), file).await {
             Ok(bytes) => return Ok(bytes),
@@ -214,7 +215,12 @@ async fn fetched(
             }
         }
         let is_other = |now: &Arc<Source>| !Arc::ptr_eq(now, &source);
-        if shown.wait_for(|shown| shown.source.as_ref().is_none_or(is_other)).await.is_err() {
+        let was_passed = has_passed(playlist.as_ref(), &file);
+        let ask_again = |shown: &Arc<Shown>| {
+            shown.source.as_ref().is_none_or(is_other)
+                || (!was_passed && has_passed(shown.playlist.as_ref(), &file))
+        };
+        if shown.wait_for(ask_again).await.is_err() {
             return Err(NotServed::NotYet);
         }
     }
@@ -282,6 +288,14 @@ fn plausible(shown: &Shown, file: &MediaFile) -> Result<Option<()>, NotServed> {
         false if is_too_far(playlist.next, msn, part) => Err(NotServed::NotYet),
         false => Ok(Some(())),
     }
+}
+
+/// Whether the playlist is further than this file.
+fn has_passed(playlist: Option<&PlaylistBody>, file: &MediaFile) -> bool {
+    playlist.is_some_and(|playlist| match *file {
+        MediaFile::Init { msn, .. } | MediaFile::Segment { msn, .. } => playlist.next.0 > msn,
+        MediaFile::Part { msn, index, .. } => playlist.next > (msn, index),
+    })
 }
 
 fn names(playlist: &PlaylistBody, file: &MediaFile) -> bool {

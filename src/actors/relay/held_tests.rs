@@ -1,6 +1,7 @@
 //! Waiting and plausibility; what crosses the network is tried on whole nodes.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -100,6 +101,20 @@ async fn what_a_mixer_will_not_make_any_more_is_had_from_its_successor() {
     held.point_to(mixer("b"), NOW);
     assert!(waiting.await.is_ok());
     assert_eq!(mixers.asked(), ["a", "b"]);
+}
+
+#[actix::test]
+async fn what_was_hinted_before_the_numbers_jumped_is_gone_as_soon_as_they_have() {
+    static JUMPED: AtomicBool = AtomicBool::new(false);
+    let held = held((10, 3));
+    held.point_to(mixer("a"), NOW);
+    let mixers = Mixers::new(|_| Err(if JUMPED.load(Relaxed) { NotHad::Gone } else { NotHad::NotYet }));
+    let mut hinted = std::pin::pin!(held.file(part(10, 3), &mixers, NOW));
+    assert!(poll!(&mut hinted).is_pending());
+    JUMPED.store(true, Relaxed);
+    show(&held, (1034, 1), false);
+    assert_eq!(hinted.await, Err(NotServed::Gone));
+    assert_eq!(mixers.asked(), ["a", "a"]);
 }
 
 #[actix::test]
