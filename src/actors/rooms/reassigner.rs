@@ -25,7 +25,7 @@ use crate::rooms::{Fence, RoomError, RoomService};
 
 /// Moves written at once: the store commits together what waits together.
 const AT_ONCE: usize = 16;
-/// After moves none of which was made.
+/// After moves that were not made, and marks that are not seen yet.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
 /// Shown of what was moved, and of what waits.
 const SHOWN: usize = 20;
@@ -204,10 +204,8 @@ impl Behaviour for Reassigner {
             Msg::Marked(outcome) => {
                 self.busy = false;
                 self.last_error = outcome.err().map(|error| error.to_string());
-                match self.last_error.clone() {
-                    Some(why) => self.pause(why),
-                    None => self.retry.succeeded(),
-                }
+                // Written or not: judged again before the watch shows it, the module would be marked once more.
+                self.pause(self.last_error.clone().unwrap_or_else(|| "waits to see what it marked".into()));
             }
         }
         self.step(cx);
