@@ -1,6 +1,8 @@
 //! What a Janus room asks for, and what it hears back: data only, no behaviour.
 
-use super::ids::{Epoch, MediaAddr, Pin};
+use std::collections::BTreeSet;
+
+use super::ids::{Epoch, MediaAddr, Pin, UserId};
 use super::model::{ForwarderState, JanusState};
 use super::plan::{Failure, WriteOutcome};
 
@@ -37,6 +39,11 @@ pub enum Effect {
     StopForwarder {
         janus_room_id: u32,
         stream_id: u64,
+    },
+    /// Put those of these users who are in the room out of it.
+    Expel {
+        janus_room_id: u32,
+        users: BTreeSet<UserId>,
     },
     /// Put our key if livemeta is still at `live_revision` and the key at `key_revision` (0: absent).
     WriteKey {
@@ -81,6 +88,11 @@ pub enum Outcome {
     Stopped {
         janus_room_id: u32,
         stream_id: u64,
+    },
+    /// None of them is in the room any more.
+    Expelled {
+        janus_room_id: u32,
+        users: BTreeSet<UserId>,
     },
     Key {
         value: Option<JanusState>,

@@ -20,7 +20,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use super::handover::leaving;
-use super::ids::{Epoch, MediaAddr, ModuleId, Pin, RoomId, UnixMs};
+use super::ids::{Epoch, MediaAddr, ModuleId, Pin, RoomId, UnixMs, UserId};
 pub use super::janus_effects::{Effect, Found, Outcome};
 use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
 use super::own_key::OwnKey;
@@ -64,6 +64,8 @@ pub struct JanusRoom {
     unsettled: Option<Unsettled>,
     /// Janus room ids that refuse our secret.
     locked: BTreeSet<u32>,
+    /// Users whose removal this Janus room has felt.
+    expelled: BTreeSet<(u32, UserId)>,
     key: OwnKey<JanusState>,
     as_of: i64,
     linked: bool,
@@ -80,6 +82,7 @@ impl JanusRoom {
             observed: Observed::Unknown,
             unsettled: None,
             locked: BTreeSet::new(),
+            expelled: BTreeSet::new(),
             key: OwnKey::default(),
             as_of: 0,
             linked: false,
@@ -101,6 +104,7 @@ impl JanusRoom {
             // A new connection: what was asked over the old one has been carried out, or is lost with it.
             self.unsettled = None;
             self.locked.clear();
+            self.expelled.clear();
         }
         self.observed = found.map_or(Observed::Unknown, Observed::Known);
         self.retry.succeeded();
@@ -151,7 +155,7 @@ impl JanusRoom {
             Wanted::Nothing => self.dismantle(&rooms, key, now),
             Wanted::Room { epoch, pin, target, live_revision, handing_over } => {
                 let build =
-                    Build { epoch, pin, target, live_revision, handing_over, rooms: &rooms, key, wall };
+                    Build { view, epoch, pin, target, live_revision, handing_over, rooms: &rooms, key, wall };
                 self.build(build)
             }
         };
@@ -246,6 +250,13 @@ impl JanusRoom {
         if let Some(write) = self.key_write(&b, janus_room_id, fed.copied(), forwarders) {
             return Plan::act(write, "tells the store what is built");
         }
+        let users = self.to_expel(b.view, janus_room_id);
+        if !users.is_empty() {
+            return Plan::act(
+                Effect::Expel { janus_room_id, users },
+                "users were removed, and their gateway may be gone",
+            );
+        }
         let Some(fed) = fed else {
             return Plan::wait("waits for the mixer's port at this epoch");
         };
@@ -271,6 +282,14 @@ impl JanusRoom {
         let ours = key.as_ref().filter(|k| k.id == self.me).map(|k| k.janus_room_id);
         let rooms = || rooms.iter().copied();
         rooms().find(|r| Some(r.janus_room_id) == ours).or_else(|| rooms().find(|r| r.created_at == epoch))
+    }
+
+    /// Removed users whom the Janus room may still have. The gateway that has an anchor ends its session as well; a
+    /// gateway that died does not, and Janus would keep the anchor in the mix until its time-out.
+    fn to_expel(&self, view: &RoomView, janus_room_id: u32) -> BTreeSet<UserId> {
+        let removed = view.users.iter().filter(|(_, user)| user.removed_at.is_some());
+        let left = removed.filter(|(id, _)| !self.expelled.contains(&(janus_room_id, (*id).clone())));
+        left.map(|(id, _)| id.clone()).collect()
     }
 
     /// The write that would make our key true, if it is not.
@@ -328,6 +347,9 @@ impl JanusRoom {
             }
             Outcome::Forwarders { janus_room_id, forwarders } => {
                 return self.change_room(janus_room_id, |room| room.forwarders = Some(forwarders));
+            }
+            Outcome::Expelled { janus_room_id, users } => {
+                self.expelled.extend(users.into_iter().map(|user| (janus_room_id, user)));
             }
             Outcome::Started { janus_room_id, forwarder } => self.change_room(janus_room_id, |room| {
                 room.forwarders.get_or_insert_default().push(forwarder);
@@ -417,6 +439,7 @@ pub fn canary(rooms: &Rooms, me: &ModuleId, after: Option<&RoomId>) -> Option<(R
 }
 
 struct Build<'a> {
+    view: &'a RoomView,
     epoch: Epoch,
     pin: Pin,
     target: Option<MediaAddr>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::ids::Nonce;
-use super::super::model::LiveMeta;
+use super::super::model::{LiveMeta, Meta, User, UserRole};
 use super::*;
 
 const NOW: Duration = Duration::from_secs(1);
@@ -27,6 +27,43 @@ fn a_locked_room_is_tried_once_per_connection_and_the_actor_stays_to_name_it() {
         assert!(reason.contains("123456") && reason.contains("hls.secret"), "{reason}");
         assert_eq!((machine.attempt(), machine.retry_due()), (0, None));
     }
+}
+
+#[test]
+fn whoever_is_removed_is_put_out_of_the_janus_room_once_and_again_after_a_new_connection() {
+    let here = ModuleId::new("here").unwrap();
+    let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
+    let mut machine = JanusRoom::new(here.clone(), "i".into(), backoff);
+    let found = Found { janus_room_id: 123_456, created_at: Epoch(3), forwarders: Some(Vec::new()) };
+    machine.linked(Some(vec![found.clone()]));
+    let mut view = on_air(&here, &here, 123_456);
+    assert_eq!(expelled(&mut machine, &mut view), [] as [&str; 0]);
+    know(&mut view, "ann", Some(UnixMs(9)));
+    know(&mut view, "bob", None);
+    assert_eq!(expelled(&mut machine, &mut view), ["ann"]);
+    know(&mut view, "bob", Some(UnixMs(9)));
+    assert_eq!(expelled(&mut machine, &mut view), ["bob"]);
+    machine.unlinked();
+    machine.linked(Some(vec![found]));
+    assert_eq!(expelled(&mut machine, &mut view), ["ann", "bob"]);
+}
+
+/// Who is put out until there is nothing more to do.
+fn expelled(machine: &mut JanusRoom, view: &mut RoomView) -> Vec<String> {
+    let mut names = Vec::new();
+    while let Plan::Do { effect, .. } = machine.plan(view, NOW, UnixMs(0)) {
+        match effect {
+            Effect::WriteKey { state, .. } => {
+                view.janus = Some(Versioned { value: state, mod_revision: 3 });
+            }
+            Effect::Expel { janus_room_id, users } => {
+                names.extend(users.iter().map(ToString::to_string));
+                machine.done(Outcome::Expelled { janus_room_id, users }, NOW, 0.5);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    names
 }
 
 #[test]
@@ -74,9 +111,25 @@ fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomVi
         epoch: Epoch(2),
         incarnation: None,
     };
+    let meta = Meta {
+        pin: Pin::new("424242").unwrap(),
+        max_anchors: 3,
+        hls_path: "/hls/x/index.m3u8".into(),
+        created_at: UnixMs(0),
+        deleted_at: None,
+        last_epoch: Epoch(3),
+        last_started_at: None,
+    };
     RoomView {
+        meta: Some(Versioned { value: meta, mod_revision: 1 }),
         live: Some(Versioned { value: live, mod_revision: 1 }),
         janus: Some(Versioned { value: key, mod_revision: 2 }),
         ..RoomView::default()
     }
+}
+
+fn know(view: &mut RoomView, name: &str, removed_at: Option<UnixMs>) {
+    let user = User { role: UserRole::Anchor, created_at: UnixMs(1), removed_at };
+    let user = Versioned { value: user, mod_revision: 1 };
+    Arc::make_mut(&mut view.users).insert(UserId::new(name).unwrap(), user);
 }

@@ -111,11 +111,6 @@ impl JanusClient {
         let request = if muted { mute } else { BridgeRequest::Unmute { room, secret, id } };
         self.bridge::<Done>(request).await.map(|_| ())
     }
-
-    /// Puts a participant out of the room; it may join again. `NoSuchParticipant` if it is not in the room.
-    pub async fn kick(&self, room: u32, secret: &Secret, id: u64) -> Result<(), JanusError> {
-        self.bridge::<Done>(BridgeRequest::Kick { room, secret, id }).await.map(|_| ())
-    }
 }
 
 impl AnchorSession {

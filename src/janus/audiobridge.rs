@@ -96,6 +96,8 @@ pub trait AudioBridge: Send + Sync {
     async fn stop_forwarder(&self, id: u32, secret: &Secret, stream_id: u64) -> Result<(), JanusError>;
     async fn list_forwarders(&self, id: u32, secret: &Secret) -> Result<Vec<ForwarderInfo>, JanusError>;
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError>;
+    /// Puts a participant out of the room; it may join again. `NoSuchParticipant` if it is not in the room.
+    async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
     async fn info(&self) -> Result<GatewayInfo, JanusError>;
 }
 
@@ -175,6 +177,10 @@ impl AudioBridge for JanusClient {
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError> {
         let listed: Participants = self.bridge(BridgeRequest::ListParticipants { room: id }).await?;
         Ok(listed.participants.into_iter().map(ParticipantInfo::from).collect())
+    }
+
+    async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError> {
+        self.bridge::<Done>(BridgeRequest::Kick { room: id, secret, id: participant }).await.map(|_| ())
     }
 
     async fn info(&self) -> Result<GatewayInfo, JanusError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use stentor::actors::anchors::{CallError, Join, JoinError, Moderation, ModerationError, SessionEvent};
+use stentor::actors::anchors::{CallError, Join, JoinError, ModerationError, SessionEvent};
 use stentor::domain::anchor::{End, Nowhere};
 use stentor::domain::ids::{Epoch, Pin, RoomId};
 use stentor::janus::{AudioBridge, Candidate, ManagedJanus};
@@ -122,7 +122,7 @@ async fn another_gateway_claims_the_session_of_one_that_died() {
     assert!(after.received > before.received + 2 * SECOND);
     assert_eq!(rig.participants().await.len(), 2);
     // The claimed session is ours in every respect: events come here, and an offer is answered.
-    second.anchors.moderate(&room(), "anna", Moderation::Mute).await.unwrap();
+    second.anchors.set_muted(&room(), "anna", true).await.unwrap();
     event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
     assert!(level(&media.hear(SECOND).await, 660.0) > 0.05);
     assert!(matches!(first.join("carl", None).await, Err(JoinError::Unavailable(_))));
@@ -142,7 +142,7 @@ async fn a_client_that_went_to_another_gateway_and_came_back_hears_what_happens(
     let mut back = first.join("anna", Some(token)).await.unwrap();
     assert!(back.resume && rig.participants().await.len() == 1);
     event(&mut back.events, |e| *e == SessionEvent::Talking { user: "anna".into(), talking: true }).await;
-    second.anchors.moderate(&room(), "anna", Moderation::Mute).await.unwrap();
+    second.anchors.set_muted(&room(), "anna", true).await.unwrap();
     event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
 }
 
@@ -252,20 +252,21 @@ async fn a_short_loss_of_the_connection_to_janus_is_healed_by_a_claim() {
 }
 
 #[actix::test]
-async fn a_host_mutes_and_removes_whom_another_gateway_serves() {
+async fn a_host_mutes_whom_another_gateway_serves_and_the_janus_node_puts_them_out() {
     let rig = Rig::start(LONG).await;
     let (here, there) = (rig.gateway().await, rig.gateway().await);
     let mut anna = here.join("anna", None).await.unwrap();
     let room = room();
-    let act = async |act| there.anchors.moderate(&room, "anna", act).await;
-    act(Moderation::Mute).await.unwrap();
+    let set_muted = async |muted| there.anchors.set_muted(&room, "anna", muted).await;
+    set_muted(true).await.unwrap();
     event(&mut anna.events, |e| *e == SessionEvent::Muted { muted: true }).await;
-    act(Moderation::Unmute).await.unwrap();
+    set_muted(false).await.unwrap();
     event(&mut anna.events, |e| *e == SessionEvent::Muted { muted: false }).await;
-    act(Moderation::Remove).await.unwrap();
+    let id = rig.participants().await[0].id;
+    rig.eyes.kick(JANUS_ROOM, &rig.room_secret(), id).await.unwrap();
     assert_eq!(ended(&mut anna.events).await, (End::Removed, None));
     rig.until_alone().await;
-    assert_eq!(act(Moderation::Remove).await, Err(ModerationError::NoSuchAnchor));
+    assert_eq!(set_muted(true).await, Err(ModerationError::NoSuchAnchor));
 }
 
 #[actix::test]

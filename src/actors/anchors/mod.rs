@@ -129,14 +129,6 @@ pub struct SessionStatus {
     pub receiving: bool,
 }
 
-/// What a host may do to an anchor, on whichever gateway that is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moderation {
-    Mute,
-    Unmute,
-    Remove,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModerationError {
     #[error(transparent)]
@@ -163,11 +155,12 @@ impl Anchors {
         Ok(Joined { resume_token, resume, muted, line, events: stream })
     }
 
-    /// `ModerationError::NoSuchAnchor` if the user is not in the room.
-    pub async fn moderate(&self, room: &RoomId, user: &str, act: Moderation) -> Result<(), ModerationError> {
+    /// What a host may do to an anchor, on whichever gateway that is. `ModerationError::NoSuchAnchor` if the user is
+    /// not in the room.
+    pub async fn set_muted(&self, room: &RoomId, user: &str, muted: bool) -> Result<(), ModerationError> {
         let (reply, done) = oneshot::channel();
         let gone = || ModerationError::Unavailable("this gateway stops".into());
-        self.tell(supervisor::Msg::Moderate { room: room.clone(), user: user.into(), act, reply })
+        self.tell(supervisor::Msg::Moderate { room: room.clone(), user: user.into(), muted, reply })
             .ok_or_else(gone)?;
         done.await.map_err(|_| gone())?
     }

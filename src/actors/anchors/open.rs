@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AnchorParts, JoinError, Moderation, ModerationError, NoJanus};
+use super::{AnchorParts, JoinError, ModerationError, NoJanus};
 use crate::domain::anchor::{ClaimFailure, Place, SessionIds};
 use crate::domain::ids::RoomId;
 use crate::janus::{
@@ -68,7 +68,7 @@ pub async fn moderate(
     parts: AnchorParts,
     room: RoomId,
     user: Arc<str>,
-    act: Moderation,
+    muted: bool,
 ) -> Result<(), ModerationError> {
     let place = Place::of(parts.context.directory.room(&room).as_deref())?;
     let failed = |e: JanusError| ModerationError::Unavailable(e.to_string());
@@ -79,13 +79,7 @@ pub async fn moderate(
     let mut found = false;
     // Two of one name are an old session and its successor: both are meant, and the old one may go at any moment.
     for participant in participants.iter().filter(|p| *p.display == *user) {
-        let (room, id) = (place.janus_room_id, participant.id);
-        let done = match act {
-            Moderation::Mute => client.set_muted(room, &secret, id, true).await,
-            Moderation::Unmute => client.set_muted(room, &secret, id, false).await,
-            Moderation::Remove => client.kick(room, &secret, id).await,
-        };
-        match done {
+        match client.set_muted(place.janus_room_id, &secret, participant.id, muted).await {
             Ok(()) => found = true,
             Err(JanusError::Plugin(PluginError::NoSuchParticipant)) => {}
             Err(other) => return Err(failed(other)),

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::open;
 use super::session::{self, Attached, JanusSession};
-use super::{AnchorParts, Anchors, Join, JoinError, Line, Moderation, ModerationError, SessionEvent, bound};
+use super::{AnchorParts, Anchors, Join, JoinError, Line, ModerationError, SessionEvent, bound};
 use crate::actors::kernel::{
     ActorRef, Behaviour, ChildDown, ChildSpec, Cx, Message, Observed, RestartPolicy, Stopping,
 };
@@ -59,7 +59,7 @@ pub enum Msg {
     Moderate {
         room: RoomId,
         user: Arc<str>,
-        act: Moderation,
+        muted: bool,
         reply: oneshot::Sender<Result<(), ModerationError>>,
     },
     Moderated,
@@ -177,8 +177,8 @@ impl Behaviour for AnchorSupervisor {
         match msg {
             Msg::Join(asked) => self.join(*asked, cx),
             Msg::Declined(begin) => self.begin(*begin, cx),
-            Msg::Moderate { room, user, act, reply } => {
-                let moderated = open::moderate(self.parts.clone(), room, user, act);
+            Msg::Moderate { room, user, muted, reply } => {
+                let moderated = open::moderate(self.parts.clone(), room, user, muted);
                 cx.run(async move { drop(reply.send(moderated.await)) }, |()| Msg::Moderated);
             }
             Msg::Resumed | Msg::Moderated => {}

@@ -1,9 +1,10 @@
 //! Effects of one room, run on the AudioBridge: typed errors become what the machine understands.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::auth::secrets::Secrets;
-use crate::domain::ids::{Epoch, MediaAddr, Pin, RoomId};
+use crate::domain::ids::{Epoch, MediaAddr, Pin, RoomId, UserId};
 use crate::domain::janus_room::{Effect, Found, Outcome};
 use crate::domain::model::ForwarderState;
 use crate::domain::plan::Failure;
@@ -31,6 +32,7 @@ impl RoomOnBridge {
             Effect::ListForwarders { janus_room_id } => self.forwarders(janus_room_id).await,
             Effect::StartForwarder { janus_room_id, target } => self.start(janus_room_id, target).await,
             Effect::StopForwarder { janus_room_id, stream_id } => self.stop(janus_room_id, stream_id).await,
+            Effect::Expel { janus_room_id, users } => self.expel(janus_room_id, users).await,
             Effect::WriteKey { .. } | Effect::DeleteKey { .. } => return refused("not an effect of Janus"),
         };
         done.unwrap_or_else(failed)
@@ -103,6 +105,20 @@ impl RoomOnBridge {
     async fn stop(&self, janus_room_id: u32, stream_id: u64) -> Result<Outcome, JanusError> {
         self.bridge.stop_forwarder(janus_room_id, &self.secret(), stream_id).await?;
         Ok(Outcome::Stopped { janus_room_id, stream_id })
+    }
+
+    async fn expel(&self, janus_room_id: u32, users: BTreeSet<UserId>) -> Result<Outcome, JanusError> {
+        // Anchors are called by their user ids there.
+        let participants = self.bridge.participants(janus_room_id).await?;
+        let theirs = participants.iter().filter(|p| users.iter().any(|user| user.as_str() == p.display));
+        for participant in theirs {
+            match self.bridge.kick(janus_room_id, &self.secret(), participant.id).await {
+                // Its gateway may have been faster.
+                Ok(()) | Err(JanusError::Plugin(PluginError::NoSuchParticipant)) => {}
+                Err(error) => return locked(error, janus_room_id),
+            }
+        }
+        Ok(Outcome::Expelled { janus_room_id, users })
     }
 }
 

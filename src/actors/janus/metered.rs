@@ -68,6 +68,10 @@ impl<B: AudioBridge> AudioBridge for Metered<B> {
         self.timed("listparticipants", self.inner.participants(id)).await
     }
 
+    async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError> {
+        self.timed("kick", self.inner.kick(id, secret, participant)).await
+    }
+
     async fn info(&self) -> Result<GatewayInfo, JanusError> {
         self.timed("info", self.inner.info()).await
     }

@@ -17,7 +17,7 @@ use crate::actors::gateway::{Peer, Session};
 use crate::domain::anchor::End;
 use crate::domain::conduct::Silence;
 use crate::domain::connection::{Fence, Holder, Joined, Seat, Written};
-use crate::domain::ids::{ClientId, UserId};
+use crate::domain::ids::{ClientId, RoomId, UserId};
 use crate::domain::signalling::notifications::Notification;
 use crate::domain::signalling::{CloseCode, Method, RpcError, methods};
 use crate::presence::{Acquisition, Member, PresenceError};
@@ -236,7 +236,7 @@ impl Guest {
 
     pub async fn enter(&self, member: Member, max_anchors: usize) -> Result<Joined, PresenceError> {
         let mut held = self.member.lock().await;
-        let joined = self.shared.presence.join(&self.peer.room, &member, max_anchors).await?;
+        let joined = self.shared.join(&self.peer.room, &member, max_anchors).await?;
         if joined == Joined::Ok {
             *held = Some(member);
         }
@@ -256,7 +256,7 @@ impl Guest {
     pub async fn enter_again(&self, max_anchors: usize) -> Result<Option<Joined>, PresenceError> {
         let held = self.member.lock().await;
         let Some(member) = held.as_ref() else { return Ok(None) };
-        self.shared.presence.join(&self.peer.room, member, max_anchors).await.map(Some)
+        self.shared.join(&self.peer.room, member, max_anchors).await.map(Some)
     }
 
     /// Out of the members, sooner or later: presence may be away.
@@ -382,6 +382,32 @@ impl Guest {
 }
 
 impl Shared {
+    /// Whoever was removed while their gateway was dead, or their client away, holds no place.
+    async fn join(
+        &self,
+        room: &RoomId,
+        member: &Member,
+        max_anchors: usize,
+    ) -> Result<Joined, PresenceError> {
+        let joined = self.presence.join(room, member, max_anchors).await?;
+        if joined == Joined::Full && self.forget_removed(room).await? {
+            return self.presence.join(room, member, max_anchors).await;
+        }
+        Ok(joined)
+    }
+
+    /// Whether there was one to forget.
+    async fn forget_removed(&self, room: &RoomId) -> Result<bool, PresenceError> {
+        let Some(view) = self.context.directory.room(room) else { return Ok(false) };
+        let members = self.presence.list(room).await?;
+        let removed: Vec<_> = members.into_iter().filter(|member| view.is_removed(&member.user_id)).collect();
+        for member in &removed {
+            let seat = Seat { room: room.clone(), user: member.user_id.clone() };
+            self.presence.leave(&seat, member.fence).await?;
+        }
+        Ok(!removed.is_empty())
+    }
+
     pub(super) fn renew_every(&self) -> Duration {
         self.context.config.presence.lock_ttl / 3
     }

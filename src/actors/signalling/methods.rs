@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::guest::{Guest, Parting, Seating};
-use crate::actors::anchors::{self, CallError, JoinError, Line, Moderation, ModerationError};
+use crate::actors::anchors::{self, CallError, JoinError, Line, ModerationError};
 use crate::auth::Role;
 use crate::auth::turn::ice_servers;
 use crate::domain::anchor::{Nowhere, Place};
@@ -236,14 +236,16 @@ impl Guest {
         match whom.user_id.filter(|user| *user != self.peer.user) {
             None => self.session()?.set_muted(muted).await.map_err(not_called)?,
             Some(user) => {
-                let act = if muted { Moderation::Mute } else { Moderation::Unmute };
-                self.moderate(&user, act).await?;
+                self.must_host()?;
+                let done = self.shared.anchors.set_muted(&self.peer.room, user.as_str(), muted).await;
+                done.map_err(not_moderated)?;
             }
         }
         Ok(json!({}))
     }
 
-    /// For good: the store remembers it, and every gateway closes the user's connection.
+    /// For good: the store remembers it. By its news every gateway closes the user's connection, and the room's Janus
+    /// is told to put the user out of the mix.
     async fn remove(&self, user: &UserId) -> Answer {
         self.must_host()?;
         let room = &self.peer.room;
@@ -257,21 +259,7 @@ impl Guest {
             tracing::warn!(%room, %error, "a user could not be removed");
             not_removed(&error)
         })?;
-        // Its connection is closed by the news of the store; the media end at once, if there are any.
-        match self.moderate(user, Moderation::Remove).await {
-            Err(error) if !matches!(error.code, ErrorCode::NoSuchMember | ErrorCode::NotOnAir) => Err(error),
-            _ => Ok(json!({})),
-        }
-    }
-
-    async fn moderate(&self, user: &UserId, act: Moderation) -> Result<(), RpcError> {
-        self.must_host()?;
-        let done = self.shared.anchors.moderate(&self.peer.room, user.as_str(), act).await;
-        done.map_err(|error| match error {
-            ModerationError::Nowhere(error) => nowhere(error),
-            ModerationError::NoSuchAnchor => ErrorCode::NoSuchMember.into(),
-            ModerationError::Unavailable(_) => RpcError::from(ErrorCode::MediaUnavailable).retry_after(AWAY),
-        })
+        Ok(json!({}))
     }
 
     fn must_host(&self) -> Result<(), RpcError> {
@@ -321,6 +309,14 @@ fn not_called(error: CallError) -> RpcError {
 }
 
 /// Only what may go better next time is worth another try.
+fn not_moderated(error: ModerationError) -> RpcError {
+    match error {
+        ModerationError::Nowhere(error) => nowhere(error),
+        ModerationError::NoSuchAnchor => ErrorCode::NoSuchMember.into(),
+        ModerationError::Unavailable(_) => RpcError::from(ErrorCode::MediaUnavailable).retry_after(AWAY),
+    }
+}
+
 fn not_removed(error: &RoomError) -> RpcError {
     match error {
         RoomError::NotFound | RoomError::Removing => ErrorCode::RoomOver.into(),

@@ -51,6 +51,7 @@ impl JanusWorld {
                 }
                 Outcome::Stopped { janus_room_id, stream_id }
             }
+            Effect::Expel { janus_room_id, users } => Outcome::Expelled { janus_room_id, users },
             Effect::WriteKey { .. } | Effect::DeleteKey { .. } => unreachable!("an effect of the store"),
         }
     }

@@ -7,7 +7,7 @@ use stentor::probe::hearing::level;
 
 use crate::support::fault_table::recovered;
 use crate::support::redis::Redis;
-use crate::support::stage::Stage;
+use crate::support::stage::{ROOM, Stage};
 
 /// A second of audio, in frames.
 const SECOND: u64 = 50;
@@ -59,6 +59,31 @@ async fn after_a_gateways_death_its_anchors_go_on_through_the_other() {
         other.call("join", json!({})).await.is_ok()
     })
     .await;
+}
+
+#[actix::test]
+async fn who_is_removed_after_their_gateway_died_is_out_of_the_mix_and_holds_no_place() {
+    // Nobody goes by time: neither from presence nor, within a minute, from Janus.
+    let mut stage = Stage::pair(&[("presence.timeout", "10m")]).await;
+    let mut bert = stage.connect(0, "bert", "").await;
+    let (_, at_bert) = bert.speak(0).await;
+    let mut anna = stage.connect(1, "anna", "").await;
+    let (_, _media) = anna.speak(440).await;
+    let mut carl = stage.connect(0, "carl", "").await;
+    carl.call("join", json!({})).await.unwrap();
+    assert!(level(&at_bert.hear(SECOND).await, 440.0) > 0.05);
+    stage.two.as_mut().unwrap().kill();
+    assert!(level(&at_bert.hear(SECOND).await, 440.0) > 0.05, "nobody ended her session");
+    let mut dora = stage.connect(0, "dora", "").await;
+    assert_eq!(dora.call("join", json!({})).await.unwrap_err()["data"]["code"], "room_full");
+
+    let since = Instant::now();
+    assert_eq!(stage.one.delete(&format!("/api/rooms/{ROOM}/users/anna")).await.status, 200);
+    dora.call("join", json!({})).await.expect("the place is free");
+    while level(&at_bert.hear(SECOND / 5).await, 440.0) > 0.01 {
+        assert!(since.elapsed() < Duration::from_secs(20), "anna is still in the mix");
+    }
+    println!("removed, its gateway dead: out of the mix after {:?}", since.elapsed());
 }
 
 #[actix::test]
