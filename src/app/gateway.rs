@@ -201,6 +201,10 @@ impl<B: Presence> Presence for Metered<B> {
         self.timed("leave", self.inner.leave(seat, fence), written).await
     }
 
+    async fn forget(&self, seat: &Seat) -> Result<(), PresenceError> {
+        self.timed("forget", self.inner.forget(seat), ok).await
+    }
+
     async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError> {
         self.timed("list", self.inner.list(room), ok).await
     }

@@ -200,6 +200,15 @@ impl Presence for EmbeddedPresence {
         Ok(written)
     }
 
+    async fn forget(&self, seat: &Seat) -> Result<(), PresenceError> {
+        let (mut tables, _) = self.touch(&seat.room);
+        if tables.present(seat).is_some() {
+            tables.remove(seat);
+            self.tell(&seat.room);
+        }
+        Ok(())
+    }
+
     async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError> {
         let (tables, _) = self.touch(room);
         let members = tables.rooms.get(room).into_iter().flat_map(BTreeMap::values);

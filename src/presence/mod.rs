@@ -161,6 +161,9 @@ pub trait Presence: Send + Sync + 'static {
     /// Before the release of the lock, whose end makes this [`Written::Fenced`].
     async fn leave(&self, seat: &Seat, fence: Fence) -> Result<Written, PresenceError>;
 
+    /// Out, whoever wrote the entry: for a user who was removed from the room. Nothing if there is none.
+    async fn forget(&self, seat: &Seat) -> Result<(), PresenceError>;
+
     /// Sorted by user id.
     async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError>;
 

@@ -243,6 +243,12 @@ impl Guest {
         Ok(joined)
     }
 
+    /// What others see of us now, from this connection or another.
+    pub async fn shown(&self) -> Result<Option<Member>, PresenceError> {
+        let members = self.shared.presence.list(&self.peer.room).await?;
+        Ok(members.into_iter().find(|member| member.user_id == self.peer.user))
+    }
+
     /// Changes what others see of us. What could not be written is written by the next change, which a keepalive is.
     /// [`Written::Absent`] also if we are not in the room.
     pub async fn update(&self, change: impl FnOnce(&mut Member)) -> Result<Written, PresenceError> {
@@ -400,12 +406,12 @@ impl Shared {
     async fn forget_removed(&self, room: &RoomId) -> Result<bool, PresenceError> {
         let Some(view) = self.context.directory.room(room) else { return Ok(false) };
         let members = self.presence.list(room).await?;
-        let removed: Vec<_> = members.into_iter().filter(|member| view.is_removed(&member.user_id)).collect();
-        for member in &removed {
-            let seat = Seat { room: room.clone(), user: member.user_id.clone() };
-            self.presence.leave(&seat, member.fence).await?;
+        let mut forgot = false;
+        for member in members.into_iter().filter(|member| view.is_removed(&member.user_id)) {
+            self.presence.forget(&Seat { room: room.clone(), user: member.user_id }).await?;
+            forgot = true;
         }
-        Ok(!removed.is_empty())
+        Ok(forgot)
     }
 
     pub(super) fn renew_every(&self) -> Duration {

@@ -12,10 +12,10 @@ use crate::auth::Role;
 use crate::auth::turn::ice_servers;
 use crate::domain::anchor::{Nowhere, Place};
 use crate::domain::connection::{Fence, Joined, Written};
-use crate::domain::ids::{ClientId, Pin, UserId};
+use crate::domain::ids::{ClientId, UserId};
 use crate::domain::pin_attempts::Guess;
 use crate::domain::signalling::methods::{
-    Activity, ActivityStatus, Candidate, Join, Offer, SdpType, Trickle, Whom,
+    Activity, ActivityStatus, Candidate, Join, Offer, SdpType, Trickle, TypedPin, Whom,
 };
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
 use crate::domain::view::RoomView;
@@ -80,7 +80,8 @@ impl Guest {
         // A former session of this connection waits, for this join to resume it.
         drop(self.take_line());
         let name = join.display_name.as_ref().map(|name| name.as_str().to_owned());
-        self.enter_room(&view, fence, name).await?;
+        let resuming = join.jtoken.is_some();
+        self.enter_room(&view, fence, name, resuming).await?;
         let wanted = anchors::Join {
             room: self.peer.room.clone(),
             user: self.peer.user.clone(),
@@ -89,7 +90,7 @@ impl Guest {
             resume_token: join.jtoken.map(|token| anchors::ResumeToken(token.as_str().to_owned())),
         };
         match self.shared.anchors.join(wanted).await {
-            Ok(joined) => self.joined(joined).await,
+            Ok(joined) => self.joined(joined, resuming).await,
             Err(error) => {
                 self.depart().await;
                 Err(not_joined(error))
@@ -97,7 +98,7 @@ impl Guest {
         }
     }
 
-    async fn joined(self: &Arc<Self>, joined: anchors::Joined) -> Answer {
+    async fn joined(self: &Arc<Self>, joined: anchors::Joined, resuming: bool) -> Answer {
         let anchors::Joined { resume_token, resume, muted, line, events } = joined;
         if let Err(parting) = self.hold_line(line, events) {
             if parting == Parting::Farewell {
@@ -105,12 +106,12 @@ impl Guest {
             }
             return Err(ErrorCode::NotJoined.into());
         }
-        if resume || muted {
+        if resuming || muted {
             // A failure is mended by the next keepalive.
             let _ = self
                 .update(|member| {
                     member.muted = muted;
-                    member.status = if resume { MemberStatus::OnAir } else { member.status };
+                    member.status = if resume { MemberStatus::OnAir } else { MemberStatus::Idle };
                 })
                 .await;
         }
@@ -136,10 +137,10 @@ impl Guest {
     }
 
     /// A pin that is sent must be the room's.
-    fn check_pin(&self, view: &RoomView, pin: Option<&Pin>) -> Result<(), RpcError> {
+    fn check_pin(&self, view: &RoomView, pin: Option<&TypedPin>) -> Result<(), RpcError> {
         let Some((pin, meta)) = pin.zip(view.meta.as_ref()) else { return Ok(()) };
         let (user, address) = (&self.peer.user, self.peer.address);
-        match self.shared.guess(user, address, *pin == meta.pin) {
+        match self.shared.guess(user, address, pin.0.as_ref() == Some(&meta.pin)) {
             Guess::Right => Ok(()),
             Guess::Wrong => Err(ErrorCode::WrongPin.into()),
             Guess::TooMany { retry_after } => {
@@ -164,13 +165,25 @@ impl Guest {
         }
     }
 
-    async fn enter_room(&self, view: &RoomView, fence: Fence, name: Option<String>) -> Result<(), RpcError> {
+    /// Whoever may have a session to come back to is shown as before until it is known what becomes of it: others
+    /// would take the difference for something that was done.
+    async fn enter_room(
+        &self,
+        view: &RoomView,
+        fence: Fence,
+        name: Option<String>,
+        resuming: bool,
+    ) -> Result<(), RpcError> {
+        let before = match resuming {
+            true => self.shown().await.map_err(|error| unavailable(&error))?,
+            false => None,
+        };
         let member = Member {
             user_id: self.peer.user.clone(),
             role: if self.peer.role == Role::Host { MemberRole::Host } else { MemberRole::Anchor },
             display_name: name,
-            status: MemberStatus::Idle,
-            muted: false,
+            status: before.as_ref().map_or(MemberStatus::Idle, |before| before.status),
+            muted: before.is_some_and(|before| before.muted),
             fence,
         };
         self.entered(self.enter(member, max_anchors(view)).await.map(Some))
@@ -308,7 +321,6 @@ fn not_called(error: CallError) -> RpcError {
     }
 }
 
-/// Only what may go better next time is worth another try.
 fn not_moderated(error: ModerationError) -> RpcError {
     match error {
         ModerationError::Nowhere(error) => nowhere(error),
@@ -317,6 +329,7 @@ fn not_moderated(error: ModerationError) -> RpcError {
     }
 }
 
+/// Only what may go better next time is worth another try.
 fn not_removed(error: &RoomError) -> RpcError {
     match error {
         RoomError::NotFound | RoomError::Removing => ErrorCode::RoomOver.into(),

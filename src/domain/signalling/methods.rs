@@ -38,12 +38,17 @@ pub enum Method {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Join {
     /// Must be the room's if it is there.
-    pub pin: Option<Pin>,
+    pub pin: Option<TypedPin>,
     pub client_id: Option<ClientId>,
     pub display_name: Option<DisplayName>,
     /// Of an earlier `join`: resumes the session with its media.
     pub jtoken: Option<ResumeToken>,
 }
+
+/// What a person typed: `None` if it cannot be any room's pin, which is a wrong guess like another.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct TypedPin(pub Option<Pin>);
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,6 +127,12 @@ pub struct ResumeToken(String);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
+
+impl From<String> for TypedPin {
+    fn from(text: String) -> Self {
+        Self(Pin::new(&text).ok())
+    }
+}
 
 impl Method {
     /// The method of this name with these parameters, or the error that answers it.
@@ -255,7 +266,7 @@ mod tests {
     fn each_method_takes_its_parameters() {
         let join = json!({"pin": "abc123", "clientId": "tab-1", "displayName": "Änne", "jtoken": "x"});
         let Ok(Method::Join(join)) = parse("join", join) else { panic!("a join") };
-        assert_eq!(join.pin.unwrap().reveal(), "abc123");
+        assert_eq!(join.pin.unwrap().0.unwrap().reveal(), "abc123");
         assert_eq!(Method::parse("join", None), Ok(Method::Join(Join::default())));
         assert_eq!(parse("join", json!([])), Ok(Method::Join(Join::default())));
         assert!(parse("offer", json!({"sdp": {"type": "offer", "sdp": "v=0\r\n"}})).is_ok());

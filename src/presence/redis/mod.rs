@@ -56,6 +56,7 @@ struct Scripts {
     join: Script,
     update: Script,
     leave: Script,
+    forget: Script,
     list: Script,
     remove_room: Script,
 }
@@ -157,6 +158,11 @@ impl Presence for RedisPresence {
         written(&link.run::<String>(call.arg(fence.0)).await?)
     }
 
+    async fn forget(&self, seat: &Seat) -> Result<(), PresenceError> {
+        let Inner { link, scripts, .. } = &*self.inner;
+        Ok(link.run(&seat_call(&scripts.forget, seat)).await?)
+    }
+
     async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError> {
         let Inner { link, scripts, .. } = &*self.inner;
         let values: Vec<String> = link.run(&room_call(&scripts.list, room)).await?;
@@ -253,6 +259,7 @@ impl Scripts {
             join: in_room(include_str!("lua/join.lua")),
             update: in_room(include_str!("lua/update.lua")),
             leave: in_room(include_str!("lua/leave.lua")),
+            forget: in_room(include_str!("lua/forget.lua")),
             list: in_room(include_str!("lua/list.lua")),
             remove_room: in_room(include_str!("lua/remove_room.lua")),
         }

@@ -34,6 +34,36 @@ async fn a_client_cut_off_for_five_seconds_comes_back_to_its_media() {
 }
 
 #[actix::test]
+async fn others_see_nothing_of_a_client_that_comes_back() {
+    let stage = Stage::pair(&[]).await;
+    let mut watcher = stage.connect(1, "wanda", "").await;
+    let mut anna = stage.connect(0, "anna", "&clientId=a").await;
+    let (joined, media) = anna.speak(440).await;
+    media.hear(SECOND).await;
+    anna.call("status", json!({ "status": "onair" })).await.unwrap();
+    anna.call("mute", json!({})).await.unwrap();
+    let is = |p: &serde_json::Value| {
+        let anna = &p["members"][0];
+        (anna["userId"].clone(), anna["status"].clone(), anna["muted"].clone())
+    };
+    let before = (json!("anna"), json!("onair"), json!(true));
+    watcher.note("roomStatus", |p| is(p) == before).await;
+    anna.cut();
+    let mut back = stage.connect(0, "anna", "&clientId=a").await;
+    let again = back.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
+    assert_eq!(again["resume"], true);
+    // What was told meanwhile comes before what this changes.
+    back.call("status", json!({ "status": "idle" })).await.unwrap();
+    loop {
+        let told = watcher.note("roomStatus", |_| true).await;
+        if is(&told) != before {
+            assert_eq!(is(&told), (json!("anna"), json!("idle"), json!(true)));
+            break;
+        }
+    }
+}
+
+#[actix::test]
 async fn after_a_gateways_death_its_anchors_go_on_through_the_other() {
     let mut stage = Stage::pair(&[]).await;
     let mut bert = stage.connect(0, "bert", "").await;
@@ -59,6 +89,22 @@ async fn after_a_gateways_death_its_anchors_go_on_through_the_other() {
         other.call("join", json!({})).await.is_ok()
     })
     .await;
+}
+
+#[actix::test]
+async fn who_is_removed_while_their_client_is_away_holds_no_place() {
+    // Nobody goes by time.
+    let stage = Stage::pair(&[("presence.timeout", "10m")]).await;
+    let mut anna = stage.connect(1, "anna", "").await;
+    let (mut carl, mut dora) = (stage.connect(1, "carl", "").await, stage.connect(0, "dora", "").await);
+    for caller in [&mut anna, &mut carl, &mut dora] {
+        caller.call("join", json!({})).await.unwrap();
+    }
+    anna.cut();
+    let mut bert = stage.connect(0, "bert", "").await;
+    assert_eq!(bert.call("join", json!({})).await.unwrap_err()["data"]["code"], "room_full");
+    assert_eq!(stage.one.delete(&format!("/api/rooms/{ROOM}/users/anna")).await.status, 200);
+    bert.call("join", json!({})).await.expect("the place is free");
 }
 
 #[actix::test]

@@ -114,6 +114,22 @@ pub async fn every_gateway_hears_of_every_change_and_of_nothing_else(subject: &i
     }
 }
 
+pub async fn a_removed_user_is_forgotten_whoever_had_the_seat(subject: &impl Subject) {
+    let one = subject.instance();
+    let ann = seat("ann");
+    let fence = one.take(&ann, &holder(1, "a")).await;
+    one.presence.join(&room(), &member("ann", fence), 1).await.unwrap();
+    one.lock.release(&ann, fence).await.unwrap();
+    assert_eq!(one.presence.join(&room(), &member("bob", Fence(6)), 1).await.unwrap(), Joined::Full);
+    let mut changes = attentive(one.presence.subscribe()).await;
+    one.presence.forget(&ann).await.unwrap();
+    assert_eq!(next(&mut changes).await, News::Told(Changed { room: room() }));
+    assert_eq!(one.members().await, []);
+    one.presence.forget(&ann).await.unwrap();
+    assert_eq!(one.presence.join(&room(), &member("bob", Fence(6)), 1).await.unwrap(), Joined::Ok);
+    assert_eq!(next(&mut changes).await, News::Told(Changed { room: room() }), "nothing was told in between");
+}
+
 pub async fn a_removed_room_is_empty(subject: &impl Subject) {
     let one = subject.instance();
     let other = RoomId::new("other").unwrap();
