@@ -218,7 +218,7 @@ function clientId(): string {
 }
 
 async function hear(): Promise<void> {
-  heardAt = Date.now();
+  heardAt = performance.now();
   // Refused, or overtaken by another stream, which then plays.
   await audio.play().catch(() => undefined);
   byId('silenced').hidden = audio.srcObject === null || !audio.paused;
@@ -227,7 +227,7 @@ async function hear(): Promise<void> {
 /** A call or another app has paused the others. */
 function hearAgain(): void {
   if (audio.srcObject === null || !audio.paused) return;
-  if (Date.now() - heardAt > INSISTS_MS) void hear();
+  if (performance.now() - heardAt > INSISTS_MS) void hear();
   else byId('silenced').hidden = false;
 }
 

@@ -30,6 +30,8 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private wire: WireMember[] = [];
   private readonly talking = new Set<string>();
   private lastStats: RoomStats | null = null;
+  /** When that was; in the clock of the environment's `now`. */
+  private lastLook: number | null = null;
   private told = '';
   /** Counts connections, joins and negotiations: what an earlier one still has to say is of no interest. */
   private round = 0;
@@ -59,7 +61,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
       ...(step ? { step } : {}),
       ...(problem ? { problem } : {}),
       failures,
-      ...(phase === 'waiting' && alarmAt !== null ? { retryAt: alarmAt } : {}),
+      ...(phase === 'waiting' && alarmAt !== null ? { retryAt: this.environment.wallClock() + this.alarmIn } : {}),
       mediaFlows: this.peer?.linked ?? false,
     };
   }
@@ -158,7 +160,10 @@ export class StentorRoom extends Emitter<RoomEvents> {
     if (peer !== this.peer) return null;
     const entries: never[] = [];
     report.forEach((entry) => entries.push(entry as never));
-    this.lastStats = condense(entries, this.environment.now(), this.lastStats);
+    const now = this.environment.now();
+    const elapsedMs = this.lastLook === null ? null : now - this.lastLook;
+    this.lastLook = now;
+    this.lastStats = condense(entries, this.environment.wallClock(), elapsedMs, this.lastStats);
     return this.lastStats;
   }
 
@@ -237,7 +242,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private ended(problem: Problem, opened: boolean): Problem {
     // Browsers do not tell why an upgrade was refused.
     const closed = !opened && problem.code === 'gone';
-    const expired = (this.claims?.expiresAt ?? Infinity) <= this.environment.now();
+    const expired = (this.claims?.expiresAt ?? Infinity) <= this.environment.wallClock();
     if (expired && (closed || problem.code === 'token_invalid')) {
       const renewable = typeof this.options.token !== 'string';
       return { code: 'token_expired', message: 'the token has expired', retryable: renewable };
@@ -306,10 +311,8 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private failed(problem: Problem, socket: boolean): void {
     const { phase } = this.machine;
     this.feed({ type: 'failed', problem, socket });
-    const { alarmAt } = this.machine;
-    if (phase !== 'waiting' && this.machine.phase === 'waiting' && alarmAt !== null) {
-      const retryInMs = Math.max(0, alarmAt - this.environment.now());
-      this.emit('reconnecting', { problem, failures: this.machine.failures, retryInMs });
+    if (phase !== 'waiting' && this.machine.phase === 'waiting') {
+      this.emit('reconnecting', { problem, failures: this.machine.failures, retryInMs: this.alarmIn });
     }
   }
 
@@ -447,19 +450,24 @@ export class StentorRoom extends Emitter<RoomEvents> {
     this.peer?.close();
     this.peer = null;
     this.lastStats = null;
+    this.lastLook = null;
   }
 
   private setAlarm(): void {
     this.environment.clearTimeout(this.alarm);
-    const { alarmAt } = this.machine;
-    if (alarmAt === null) return;
-    const wait = Math.max(0, alarmAt - this.environment.now());
-    this.alarm = this.environment.setTimeout(() => this.feed({ type: 'alarm' }), wait);
+    if (this.machine.alarmAt === null) return;
+    this.alarm = this.environment.setTimeout(() => this.feed({ type: 'alarm' }), this.alarmIn);
+  }
+
+  /** Milliseconds until the machine's alarm; whole ones, which the clock's are not. */
+  private get alarmIn(): number {
+    return Math.max(0, Math.ceil((this.machine.alarmAt ?? 0) - this.environment.now()));
   }
 
   private announce(): void {
     const { status } = this;
-    const text = JSON.stringify(status);
+    // Dated by the alarm itself: the wall clock's date of it is another one at each look.
+    const text = JSON.stringify({ ...status, retryAt: status.retryAt && this.machine.alarmAt });
     if (text === this.told) return;
     this.told = text;
     this.emit('state', status);

@@ -43,7 +43,10 @@ export interface RoomStatus {
   problem?: Problem;
   /** Tries that failed in a row. */
   failures: number;
-  /** When the next try begins, milliseconds since the Unix epoch; only while `step` is `waiting`. */
+  /**
+   * When the next try begins, milliseconds since the Unix epoch; only while `step` is `waiting`. It follows the
+   * system's clock when somebody sets that: for a countdown, look at `status` at each tick.
+   */
   retryAt?: number;
   /** Sound still gets through although signalling does not. */
   mediaFlows: boolean;
