@@ -2,6 +2,7 @@
 // happens next, `voice` who closed the microphone; here sockets, peer connections and timers do it.
 
 import { readClaims, type Claims } from './claims.js';
+import { clientIdOf } from './client-id.js';
 import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
 import { browser, type Environment } from './environment.js';
@@ -40,14 +41,17 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private retelling: unknown = null;
   private stopHurry: (() => void) | null = null;
 
-  /** `environment` is for tests; applications leave it out. */
+  /**
+   * Throws a {@link StentorError} with the code `invalid_client_id` for a `clientId` that no server takes.
+   * `environment` is for tests; applications leave it out.
+   */
   constructor(
     private readonly options: RoomOptions,
     private readonly environment: Environment = browser,
   ) {
     super();
     this.voice = new Voice(options.muted ?? false);
-    this.clientId = options.clientId ?? randomId(environment);
+    this.clientId = clientIdOf(options.clientId, () => environment.random());
     if (typeof options.token === 'string') this.claims = readClaims(options.token);
   }
 
@@ -490,8 +494,3 @@ const GONE: Problem = { code: 'left', message: 'this visit is over', retryable: 
 const INVALID_TOKEN: Problem = { code: 'token_invalid', message: 'the token has characters that no token has', retryable: false };
 const INVALID_URL: Problem = { code: 'invalid_url', message: 'the address of the gateway cannot be called from here', retryable: false };
 const NOT_CONNECTED: Problem = { code: 'not_connected', message: 'not connected at the moment', retryable: true };
-
-function randomId(environment: Environment): string {
-  const part = (): string => Math.floor(environment.random() * 36 ** 8).toString(36).padStart(8, '0');
-  return part() + part();
-}

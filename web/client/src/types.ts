@@ -15,7 +15,8 @@ export interface RoomOptions {
   displayName?: string;
   /**
    * Names this tab, 1 to 64 visible ASCII characters: a connection with the same id replaces the one before at
-   * once. Keep it in `sessionStorage` to be back at once after a reload. Default: random.
+   * once. Keep it in `sessionStorage` to be back at once after a reload. Default: random. Another one is refused by
+   * the constructor.
    */
   clientId?: string;
   /** Enter with the microphone closed. */

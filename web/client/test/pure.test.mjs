@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { backoff } from '../dist/backoff.js';
 import { readClaims } from '../dist/claims.js';
+import { clientIdOf } from '../dist/client-id.js';
 import { closeMeaning } from '../dist/protocol.js';
 import { Rpc } from '../dist/rpc.js';
 import { condense } from '../dist/stats.js';
 import { Voice } from '../dist/voice.js';
-import { FakeEnvironment, token } from './support.mjs';
+import { FakeEnvironment, token, visit } from './support.mjs';
 
 test('waiting grows, has a ceiling, is spread over all of it, and never comes before the server allows', () => {
   assert.equal(backoff(0, 0), 0);
@@ -51,6 +52,16 @@ test('a call without an answer times out, and the end ends all', async () => {
   await assert.rejects(open, { code: 'gone' });
   await assert.rejects(rpc.call('c', {}, 1000), { code: 'gone' });
   assert.equal(environment.timers, 0);
+});
+
+test('a client has a name that the server takes, or hears at once that it has none', () => {
+  for (const good of ['!', '~', 'tab-1', 'x'.repeat(64)]) assert.equal(clientIdOf(good, Math.random), good);
+  for (const none of [undefined, null]) assert.match(clientIdOf(none, Math.random), /^[0-9a-z]{16}$/);
+  const refused = { name: 'StentorError', code: 'invalid_client_id', retryable: false, message: /1 to 64 visible ASCII .*leave it out/ };
+  for (const bad of ['', 'my tab', 'x'.repeat(65), 'täb', 'tab\n', '\u007f']) {
+    assert.throws(() => clientIdOf(bad, Math.random), refused);
+    assert.throws(() => visit({ clientId: bad }), refused);
+  }
 });
 
 test('what is closed for good is told from what passes', () => {
