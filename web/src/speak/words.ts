@@ -33,7 +33,7 @@ const ENDINGS: Record<string, Ending> = {
   token_invalid: end('This invite is not valid', 'It may be incomplete, or it was withdrawn. Open the whole link you were given, or ask for a new one.'),
   no_invite: end('You need an invite', 'Speaking here takes a personal link. Ask a host of the room for one.'),
   invalid_url: end('Nobody can speak here', 'The address that this server names for speakers cannot be called from this page. Whoever runs it should look at "http.public_ws_url".'),
-  no_gateway: end('Nobody can speak here', 'This server is not set up for speakers. Whoever runs it can give it the role "gateway".'),
+  no_gateway: end('Nobody can speak here', 'This server is not set up for speakers. Whoever runs it can give it the role "gateway", or name a gateway in "http.public_ws_url".'),
   flooding: end('Too many requests', 'This page asked too much of the server in a short time. Join again in a moment.', 'again'),
   media_refused: end('The sound could not be set up', 'The server did not accept what this browser offered. Try a current Chrome, Edge, Firefox or Safari.', 'again'),
 };
