@@ -8,7 +8,7 @@ import { pathFor, type Config } from './server';
 import { Devices, type DeviceNews } from './speak/devices';
 import { entrance } from './speak/entrance';
 import { Members, nameOf } from './speak/members';
-import { device, ending, INTERRUPTED, microphone, quality, said, short, underWay, type Ending, type Way } from './speak/words';
+import { device, ending, INTERRUPTED, microphone, quality, said, short, underWay, type Ending, type Situation, type Way } from './speak/words';
 
 declare global {
   interface Window {
@@ -227,7 +227,7 @@ function hearAgain(): void {
 function showState(status: RoomStatus): void {
   const good = status.state === 'connected';
   pill(good ? 'good' : 'warn', short(status));
-  if (status.state !== 'closed') write(byId('announce'), good ? 'Connected.' : said(status));
+  if (status.state !== 'closed') write(byId('announce'), good ? 'Connected.' : said(status, situation()));
   if (good && !greeted) {
     greeted = true;
     view('room');
@@ -236,12 +236,15 @@ function showState(status: RoomStatus): void {
   tick();
 }
 
+/** A visit begins after this page's server has answered; see `entrance`. */
+const situation = (): Situation => ({ gateway: server.wsUrl ?? '', online: navigator.onLine });
+
 /** The words that count down. */
 function tick(): void {
   if (document.body.dataset.view === 'lobby') showWhetherHeard();
   const status = room?.status;
   if (!status || status.state === 'closed') return;
-  const words = status.state !== 'connected' ? underWay(status, Date.now()) : devices.interrupted ? INTERRUPTED : '';
+  const words = status.state !== 'connected' ? underWay(status, situation(), Date.now()) : devices.interrupted ? INTERRUPTED : '';
   if (greeted) {
     byId('trouble').hidden = words === '';
     write(byId('trouble'), words);

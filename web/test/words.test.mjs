@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { answers, parts } from './support.mjs';
 
-const { config, rooms, reasonOf, inBrief, entrance, ending } = await parts();
+const { config, rooms, reasonOf, inBrief, entrance, ending, said, underWay } = await parts();
 
 const OPEN = { open: true, wsUrl: 'wss://live.example.org/ws' };
 const TOKEN = '/pages/rooms/demo/token';
@@ -56,4 +56,16 @@ test('an invite opens the door everywhere; without one, only an open server does
   assert.deepEqual(asked.at(-1), { path: TOKEN, method: 'POST', body: { role: 'anchor', name: 'Ann' } });
   answers({ '/pages/config': { ...OPEN, open: false } });
   await assert.rejects(entrance('demo', 'Ann', ''), { name: 'StentorError', code: 'no_invite' });
+});
+
+test('a gateway that never lets this page in is named, while there is a network', () => {
+  const problem = { code: 'gone', message: 'gone', retryable: true };
+  const status = { state: 'connecting', step: 'waiting', problem, failures: 3, retryAt: 3_000, mediaFlows: false };
+  const here = { gateway: OPEN.wsUrl, online: true };
+  assert.match(said(status, here), /wss:\/\/live\.example\.org\/ws.*does not admit this page/);
+  assert.match(underWay(status, here, 1_000), /does not admit this page.*Trying again in 2 s\.$/);
+  const network = /^The server cannot be reached\. Check your network\./;
+  assert.match(said({ ...status, failures: 2 }, here), network);
+  assert.match(said({ ...status, state: 'reconnecting' }, here), network);
+  assert.match(said(status, { ...here, online: false }), network);
 });
