@@ -27,7 +27,7 @@ export default defineConfig({
       input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', actors: 'actors.html' },
       output: {
         // One chunk for what pages share, under a name that stays.
-        codeSplitting: { groups: [{ name: 'shared', test: /src\/(dom|server)\.ts$/ }] },
+        codeSplitting: { groups: [{ name: 'shared', test: /src\/(dom|reasons|server)\.ts$/ }] },
         entryFileNames: 'assets/[name].js',
         chunkFileNames: 'assets/[name].js',
         assetFileNames: 'assets/[name][extname]',

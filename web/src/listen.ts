@@ -3,7 +3,8 @@
 import { byId, pill, remembered, write } from './dom';
 import type { PlayerError } from './errors';
 import { Player } from './player';
-import { config, pathFor } from './server';
+import { inBrief, reasonOf } from './reasons';
+import { config, pathFor, type PageRole } from './server';
 
 /** What tests and embedding pages may read at `window.stentorPlayer`. */
 interface PlayerStats {
@@ -124,9 +125,28 @@ function showToSystem(): void {
 /** Where anybody may come in: a token for who has none, and the way to the microphone. */
 async function offerMore(): Promise<void> {
   const { open, wsUrl } = await config();
-  if (open && !token) return location.replace(await pathFor(room, 'listener'));
+  if (open && !token) return goAs('listener', (path) => location.replace(path));
   byId('speak-row').hidden = !open || !wsUrl;
-  byId('speak').addEventListener('click', async () => location.assign(await pathFor(room, 'anchor', remembered.get('name') ?? undefined)));
+}
+
+async function speak(): Promise<void> {
+  const button = byId<HTMLButtonElement>('speak');
+  button.disabled = true;
+  await goAs('anchor', (path) => location.assign(path));
+  // Whoever comes back to this page may want to go once more.
+  button.disabled = false;
+}
+
+/** To the page for this role, or says why there is no way. */
+async function goAs(role: PageRole, go: (path: string) => void): Promise<void> {
+  const notice = byId('no-way');
+  notice.hidden = true;
+  try {
+    go(await pathFor(room, role, remembered.get('name') ?? undefined));
+  } catch (error) {
+    write(notice, inBrief(reasonOf(error)));
+    notice.hidden = false;
+  }
 }
 
 setVolume(Number(remembered.get('volume') ?? 100));
@@ -135,6 +155,7 @@ showToSystem();
 button.addEventListener('click', toggle);
 sound.addEventListener('click', () => setMuted(!audio.muted));
 volume.addEventListener('input', () => setVolume(Number(volume.value)));
+byId('speak').addEventListener('click', () => void speak());
 document.addEventListener('keydown', shortcut);
 audio.addEventListener('play', show);
 audio.addEventListener('pause', show);

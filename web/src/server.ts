@@ -3,7 +3,7 @@
 export interface Config {
   /** Rooms are listed and tokens given to anybody; else people need an invite link. */
   open: boolean;
-  /** Of the gateway; null where this server knows none. */
+  /** Of the gateway; null where this server knows none, and nobody can speak. */
   wsUrl: string | null;
 }
 
@@ -26,9 +26,9 @@ export async function config(): Promise<Config> {
   return { open: open === true, wsUrl: wsUrl ?? null };
 }
 
-export async function rooms(): Promise<{ open: boolean; rooms: RoomOnAir[] }> {
-  const { open, rooms } = await ask<{ open?: boolean; rooms?: RoomOnAir[] }>('/pages/rooms');
-  return { open: open === true, rooms: rooms ?? [] };
+export async function rooms(): Promise<Config & { rooms: RoomOnAir[] }> {
+  const { open, wsUrl, rooms } = await ask<Partial<Config> & { rooms?: RoomOnAir[] }>('/pages/rooms');
+  return { open: open === true, wsUrl: wsUrl ?? null, rooms: rooms ?? [] };
 }
 
 /** A token for anybody who asks; only where {@link Config.open}. The name makes a user id that people recognise. */

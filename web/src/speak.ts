@@ -3,10 +3,12 @@
 import { StentorError, StentorRoom, type Problem, type RoomEvents, type RoomStatus } from '@stentor/client';
 import { byId, pill, remembered, toast, write } from './dom';
 import { Meter } from './meter';
-import { config, pathFor, token as getToken, type Config } from './server';
+import { inBrief, reasonOf } from './reasons';
+import { pathFor, type Config } from './server';
 import { Devices, type DeviceNews } from './speak/devices';
+import { entrance } from './speak/entrance';
 import { Members, nameOf } from './speak/members';
-import { device, ending, INTERRUPTED, microphone, quality, said, short, underWay, type Way } from './speak/words';
+import { device, ending, INTERRUPTED, microphone, quality, said, short, underWay, type Ending, type Situation, type Way } from './speak/words';
 
 declare global {
   interface Window {
@@ -60,17 +62,6 @@ async function open(): Promise<void> {
   if (await devices.allowedBefore()) await prepareMicrophone();
   else byId('allow').hidden = false;
 }
-
-/** Where the gateway is, and a token if anybody may have one. Throws what the end page explains. */
-async function prepare(name: string): Promise<void> {
-  server = await config();
-  if (!server.wsUrl) throw gone('no_gateway');
-  if (token) return;
-  if (!server.open) throw gone('no_invite');
-  token = await getToken(roomId, 'anchor', name);
-}
-
-const gone = (code: string): StentorError => new StentorError({ code, message: code, retryable: false });
 
 async function prepareMicrophone(): Promise<boolean> {
   const ok = await devices.open();
@@ -145,13 +136,15 @@ async function join(): Promise<void> {
   view('lobby', true);
   write(byId('waiting-text'), 'Connecting to the server…');
   try {
-    await prepare(name);
+    ({ server, token } = await entrance(roomId, name, token));
   } catch (error) {
     if (mine !== turn) return;
-    // A server that is away is worth another press of the button; the rest is said in full.
     if (error instanceof StentorError) return finish(error.problem);
+    const reason = reasonOf(error);
+    // What passes is worth another press of the button; the rest is said in full.
+    if (!reason.passing) return conclude({ ...reason, way: 'again' });
     view('lobby');
-    return toast('The server does not answer. Try again in a moment.');
+    return toast(inBrief(reason));
   }
   if (mine === turn) await visit(name, pin);
 }
@@ -218,7 +211,7 @@ function clientId(): string {
 }
 
 async function hear(): Promise<void> {
-  heardAt = Date.now();
+  heardAt = performance.now();
   // Refused, or overtaken by another stream, which then plays.
   await audio.play().catch(() => undefined);
   byId('silenced').hidden = audio.srcObject === null || !audio.paused;
@@ -227,14 +220,14 @@ async function hear(): Promise<void> {
 /** A call or another app has paused the others. */
 function hearAgain(): void {
   if (audio.srcObject === null || !audio.paused) return;
-  if (Date.now() - heardAt > INSISTS_MS) void hear();
+  if (performance.now() - heardAt > INSISTS_MS) void hear();
   else byId('silenced').hidden = false;
 }
 
 function showState(status: RoomStatus): void {
   const good = status.state === 'connected';
   pill(good ? 'good' : 'warn', short(status));
-  if (status.state !== 'closed') write(byId('announce'), good ? 'Connected.' : said(status));
+  if (status.state !== 'closed') write(byId('announce'), good ? 'Connected.' : said(status, situation()));
   if (good && !greeted) {
     greeted = true;
     view('room');
@@ -243,12 +236,15 @@ function showState(status: RoomStatus): void {
   tick();
 }
 
+/** A visit begins after this page's server has answered; see `entrance`. */
+const situation = (): Situation => ({ gateway: server.wsUrl ?? '', online: navigator.onLine });
+
 /** The words that count down. */
 function tick(): void {
   if (document.body.dataset.view === 'lobby') showWhetherHeard();
   const status = room?.status;
   if (!status || status.state === 'closed') return;
-  const words = status.state !== 'connected' ? underWay(status, Date.now()) : devices.interrupted ? INTERRUPTED : '';
+  const words = status.state !== 'connected' ? underWay(status, situation(), Date.now()) : devices.interrupted ? INTERRUPTED : '';
   if (greeted) {
     byId('trouble').hidden = words === '';
     write(byId('trouble'), words);
@@ -343,14 +339,18 @@ function finish(problem: Problem): void {
   }
   // Somebody who only stopped waiting is back where they were.
   if (problem.code === 'left' && !greeted) return view('lobby');
-  const { title, text, way } = ending(problem);
+  const end = ending(problem);
   // Where anybody gets a token, one that is over is no end.
   const renewable = server.open && problem.code.startsWith('token_');
   if (renewable) token = '';
+  conclude(renewable ? { ...end, way: 'again' } : end, GOOD_ENDS.has(problem.code) ? 'good' : 'warn');
+}
+
+function conclude({ title, text, way }: Ending, tone: 'good' | 'warn' = 'warn'): void {
   write(byId('ended-title'), title);
   write(byId('ended-text'), text);
-  byId('ended-panel').dataset.tone = GOOD_ENDS.has(problem.code) ? 'good' : 'warn';
-  showWay(renewable ? 'again' : way);
+  byId('ended-panel').dataset.tone = tone;
+  showWay(way);
   devices.stop();
   audio.srcObject = null;
   byId('silenced').hidden = true;

@@ -1,6 +1,7 @@
 // The start page: lists the rooms on air where the server shows them, and opens a link or a room's page.
 
 import { byId, clone, remembered, write } from './dom';
+import { inBrief, reasonOf } from './reasons';
 import { pathFor, rooms, ROOM_ID, type PageRole, type RoomOnAir } from './server';
 
 const REFRESH_MS = 3000;
@@ -48,13 +49,13 @@ async function go(button: HTMLButtonElement, room: string, role: PageRole): Prom
   try {
     location.assign(await pathFor(room, role, remembered.get('name') ?? undefined));
   } catch (error) {
-    complain(`${room} cannot be opened: ${(error as Error).message}. Try again.`);
+    complain(`${room} cannot be opened. ${inBrief(reasonOf(error))}`);
   } finally {
     button.disabled = false;
   }
 }
 
-function draw(open: boolean, onAir: RoomOnAir[]): void {
+function draw(open: boolean, gateway: boolean, onAir: RoomOnAir[]): void {
   const names = new Set(onAir.map(({ roomId }) => roomId));
   for (const [room, element] of cards) {
     if (names.has(room)) continue;
@@ -64,6 +65,7 @@ function draw(open: boolean, onAir: RoomOnAir[]): void {
   for (const room of onAir) {
     const element = cards.get(room.roomId) ?? card(room.roomId);
     cards.set(room.roomId, element);
+    for (const button of element.querySelectorAll<HTMLElement>('[data-role=anchor], [data-role=host]')) button.hidden = !gateway;
     write(element.querySelector('.people')!, people(room));
     write(element.querySelector('.since')!, duration(Date.now() - room.onAirSince));
     if (!element.isConnected) list.append(element);
@@ -86,8 +88,8 @@ function complain(words: string): void {
 
 async function refresh(): Promise<void> {
   try {
-    const { open, rooms: onAir } = await rooms();
-    draw(open, onAir);
+    const { open, wsUrl, rooms: onAir } = await rooms();
+    draw(open, wsUrl !== null, onAir);
     complain('');
   } catch {
     complain('The server does not answer. Trying again…');

@@ -8,8 +8,10 @@ export interface Timers {
 
 /** A browser, or what stands in for one. */
 export interface Environment extends Timers {
-  /** Milliseconds since the Unix epoch. */
+  /** Milliseconds since some beginning, of a clock that nobody can set; for all that is waited for. */
   now(): number;
+  /** Milliseconds since the Unix epoch; for what others have dated, and for people. */
+  wallClock(): number;
   /** In [0, 1). */
   random(): number;
   openSocket(url: string, protocols: string[]): WebSocket;
@@ -23,7 +25,8 @@ export interface Environment extends Timers {
 export const browser: Environment = {
   setTimeout: (action, ms) => globalThis.setTimeout(action, ms),
   clearTimeout: (timer) => globalThis.clearTimeout(timer as number),
-  now: () => Date.now(),
+  now: () => performance.now(),
+  wallClock: () => Date.now(),
   random: () => Math.random(),
   openSocket: (url, protocols) => new WebSocket(url, protocols),
   createPeer: (config) => new RTCPeerConnection(config),

@@ -2,6 +2,7 @@
 // happens next, `voice` who closed the microphone; here sockets, peer connections and timers do it.
 
 import { readClaims, type Claims } from './claims.js';
+import { clientIdOf } from './client-id.js';
 import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
 import { browser, type Environment } from './environment.js';
@@ -30,6 +31,8 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private wire: WireMember[] = [];
   private readonly talking = new Set<string>();
   private lastStats: RoomStats | null = null;
+  /** When that was; in the clock of the environment's `now`. */
+  private lastLook: number | null = null;
   private told = '';
   /** Counts connections, joins and negotiations: what an earlier one still has to say is of no interest. */
   private round = 0;
@@ -38,14 +41,17 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private retelling: unknown = null;
   private stopHurry: (() => void) | null = null;
 
-  /** `environment` is for tests; applications leave it out. */
+  /**
+   * Throws a {@link StentorError} with the code `invalid_client_id` for a `clientId` that no server takes.
+   * `environment` is for tests; applications leave it out.
+   */
   constructor(
     private readonly options: RoomOptions,
     private readonly environment: Environment = browser,
   ) {
     super();
     this.voice = new Voice(options.muted ?? false);
-    this.clientId = options.clientId ?? randomId(environment);
+    this.clientId = clientIdOf(options.clientId, () => environment.random());
     if (typeof options.token === 'string') this.claims = readClaims(options.token);
   }
 
@@ -59,7 +65,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
       ...(step ? { step } : {}),
       ...(problem ? { problem } : {}),
       failures,
-      ...(phase === 'waiting' && alarmAt !== null ? { retryAt: alarmAt } : {}),
+      ...(phase === 'waiting' && alarmAt !== null ? { retryAt: this.environment.wallClock() + this.alarmIn } : {}),
       mediaFlows: this.peer?.linked ?? false,
     };
   }
@@ -158,7 +164,10 @@ export class StentorRoom extends Emitter<RoomEvents> {
     if (peer !== this.peer) return null;
     const entries: never[] = [];
     report.forEach((entry) => entries.push(entry as never));
-    this.lastStats = condense(entries, this.environment.now(), this.lastStats);
+    const now = this.environment.now();
+    const elapsedMs = this.lastLook === null ? null : now - this.lastLook;
+    this.lastLook = now;
+    this.lastStats = condense(entries, this.environment.wallClock(), elapsedMs, this.lastStats);
     return this.lastStats;
   }
 
@@ -237,7 +246,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private ended(problem: Problem, opened: boolean): Problem {
     // Browsers do not tell why an upgrade was refused.
     const closed = !opened && problem.code === 'gone';
-    const expired = (this.claims?.expiresAt ?? Infinity) <= this.environment.now();
+    const expired = (this.claims?.expiresAt ?? Infinity) <= this.environment.wallClock();
     if (expired && (closed || problem.code === 'token_invalid')) {
       const renewable = typeof this.options.token !== 'string';
       return { code: 'token_expired', message: 'the token has expired', retryable: renewable };
@@ -306,10 +315,8 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private failed(problem: Problem, socket: boolean): void {
     const { phase } = this.machine;
     this.feed({ type: 'failed', problem, socket });
-    const { alarmAt } = this.machine;
-    if (phase !== 'waiting' && this.machine.phase === 'waiting' && alarmAt !== null) {
-      const retryInMs = Math.max(0, alarmAt - this.environment.now());
-      this.emit('reconnecting', { problem, failures: this.machine.failures, retryInMs });
+    if (phase !== 'waiting' && this.machine.phase === 'waiting') {
+      this.emit('reconnecting', { problem, failures: this.machine.failures, retryInMs: this.alarmIn });
     }
   }
 
@@ -447,19 +454,24 @@ export class StentorRoom extends Emitter<RoomEvents> {
     this.peer?.close();
     this.peer = null;
     this.lastStats = null;
+    this.lastLook = null;
   }
 
   private setAlarm(): void {
     this.environment.clearTimeout(this.alarm);
-    const { alarmAt } = this.machine;
-    if (alarmAt === null) return;
-    const wait = Math.max(0, alarmAt - this.environment.now());
-    this.alarm = this.environment.setTimeout(() => this.feed({ type: 'alarm' }), wait);
+    if (this.machine.alarmAt === null) return;
+    this.alarm = this.environment.setTimeout(() => this.feed({ type: 'alarm' }), this.alarmIn);
+  }
+
+  /** Milliseconds until the machine's alarm; whole ones, which the clock's are not. */
+  private get alarmIn(): number {
+    return Math.max(0, Math.ceil((this.machine.alarmAt ?? 0) - this.environment.now()));
   }
 
   private announce(): void {
     const { status } = this;
-    const text = JSON.stringify(status);
+    // Dated by the alarm itself: the wall clock's date of it is another one at each look.
+    const text = JSON.stringify({ ...status, retryAt: status.retryAt && this.machine.alarmAt });
     if (text === this.told) return;
     this.told = text;
     this.emit('state', status);
@@ -482,8 +494,3 @@ const GONE: Problem = { code: 'left', message: 'this visit is over', retryable: 
 const INVALID_TOKEN: Problem = { code: 'token_invalid', message: 'the token has characters that no token has', retryable: false };
 const INVALID_URL: Problem = { code: 'invalid_url', message: 'the address of the gateway cannot be called from here', retryable: false };
 const NOT_CONNECTED: Problem = { code: 'not_connected', message: 'not connected at the moment', retryable: true };
-
-function randomId(environment: Environment): string {
-  const part = (): string => Math.floor(environment.random() * 36 ** 8).toString(36).padStart(8, '0');
-  return part() + part();
-}

@@ -34,13 +34,13 @@ type Entry = Record<string, unknown> & { type: string };
 /** Fewer packets than one fifth of a second holds say nothing about loss. */
 const TELLING_PACKETS = 10;
 
-/** `before` is the last result for the same peer connection. */
-export function condense(entries: Iterable<Entry>, at: number, before: RoomStats | null): RoomStats {
+/** `before` is the last result for the same peer connection, and was so long ago; a date is no measure of that. */
+export function condense(entries: Iterable<Entry>, at: number, elapsedMs: number | null, before: RoomStats | null): RoomStats {
   const all = [...entries].filter((entry) => entry.kind === undefined || entry.kind === 'audio');
   const find = (type: string): Entry | undefined => all.find((entry) => entry.type === type);
   const [out, back, into] = [find('outbound-rtp'), find('remote-inbound-rtp'), find('inbound-rtp')];
   const pair = all.find((entry) => entry.type === 'candidate-pair' && (entry.nominated === true || entry.selected === true));
-  const seconds = before && at > before.at ? (at - before.at) / 1000 : null;
+  const seconds = elapsedMs !== null && elapsedMs > 0 ? elapsedMs / 1000 : null;
   const sent = flow(count(out?.packetsSent), count(out?.bytesSent), count(back?.packetsLost), back?.jitter, seconds, before?.sent);
   const received = flow(
     count(into?.packetsReceived), count(into?.bytesReceived), count(into?.packetsLost), into?.jitter, seconds, before?.received,

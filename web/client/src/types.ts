@@ -15,7 +15,8 @@ export interface RoomOptions {
   displayName?: string;
   /**
    * Names this tab, 1 to 64 visible ASCII characters: a connection with the same id replaces the one before at
-   * once. Keep it in `sessionStorage` to be back at once after a reload. Default: random.
+   * once. Keep it in `sessionStorage` to be back at once after a reload. Default: random. Another one is refused by
+   * the constructor.
    */
   clientId?: string;
   /** Enter with the microphone closed. */
@@ -43,7 +44,10 @@ export interface RoomStatus {
   problem?: Problem;
   /** Tries that failed in a row. */
   failures: number;
-  /** When the next try begins, milliseconds since the Unix epoch; only while `step` is `waiting`. */
+  /**
+   * When the next try begins, milliseconds since the Unix epoch; only while `step` is `waiting`. It follows the
+   * system's clock when somebody sets that: for a countdown, look at `status` at each tick.
+   */
   retryAt?: number;
   /** Sound still gets through although signalling does not. */
   mediaFlows: boolean;

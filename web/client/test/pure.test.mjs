@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { backoff } from '../dist/backoff.js';
 import { readClaims } from '../dist/claims.js';
+import { clientIdOf } from '../dist/client-id.js';
 import { closeMeaning } from '../dist/protocol.js';
 import { Rpc } from '../dist/rpc.js';
 import { condense } from '../dist/stats.js';
 import { Voice } from '../dist/voice.js';
-import { FakeEnvironment, token } from './support.mjs';
+import { FakeEnvironment, token, visit } from './support.mjs';
 
 test('waiting grows, has a ceiling, is spread over all of it, and never comes before the server allows', () => {
   assert.equal(backoff(0, 0), 0);
@@ -53,6 +54,16 @@ test('a call without an answer times out, and the end ends all', async () => {
   assert.equal(environment.timers, 0);
 });
 
+test('a client has a name that the server takes, or hears at once that it has none', () => {
+  for (const good of ['!', '~', 'tab-1', 'x'.repeat(64)]) assert.equal(clientIdOf(good, Math.random), good);
+  for (const none of [undefined, null]) assert.match(clientIdOf(none, Math.random), /^[0-9a-z]{16}$/);
+  const refused = { name: 'StentorError', code: 'invalid_client_id', retryable: false, message: /1 to 64 visible ASCII .*leave it out/ };
+  for (const bad of ['', 'my tab', 'x'.repeat(65), 'täb', 'tab\n', '\u007f']) {
+    assert.throws(() => clientIdOf(bad, Math.random), refused);
+    assert.throws(() => visit({ clientId: bad }), refused);
+  }
+});
+
 test('what is closed for good is told from what passes', () => {
   assert.deepEqual([4403, 4409, 4410, 4429].map((code) => closeMeaning(code).retryable), [false, false, false, false]);
   assert.deepEqual([1001, 1006, 4503, 4999].map((code) => closeMeaning(code).retryable), [true, true, true, true]);
@@ -78,13 +89,13 @@ test('statistics are condensed, and rates are those since the last look', () => 
     { type: 'remote-inbound-rtp', kind: 'audio', packetsLost: lost, jitter: 0.004, roundTripTime: 0.0321 },
     { type: 'inbound-rtp', kind: 'audio', packetsReceived: packets, bytesReceived: packets * 50, packetsLost: 0, jitter: 0.001 },
   ];
-  const first = condense(entries(100, 0), 1000, null);
+  const first = condense(entries(100, 0), 1000, null, null);
   assert.equal(first.quality, 'unknown');
   assert.equal(first.sent.bitrate, null);
-  const second = condense(entries(190, 10), 3000, first);
+  const second = condense(entries(190, 10), 3000, 2000, first);
   assert.equal(second.roundTripMs, 32.1);
   assert.deepEqual([second.sent.bitrate, second.sent.lossRatio, second.received.lossRatio], [36_000, 0.1, 0]);
   assert.deepEqual([second.sent.jitterMs, second.quality], [4, 'poor']);
-  assert.equal(condense(entries(280, 10), 5000, second).quality, 'good');
-  assert.equal(condense([], 5000, null).roundTripMs, null);
+  assert.equal(condense(entries(280, 10), 0, 2000, second).quality, 'good', 'whatever the date');
+  assert.equal(condense([], 5000, null, null).roundTripMs, null);
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { browser } from '../dist/environment.js';
 import { enter, handshake, JOINED, microphone, settle, token, visit } from './support.mjs';
 
 test('a visit: socket, join, offer, answer, sound', async () => {
@@ -87,6 +88,30 @@ test('a server that is away is tried with growing pauses; the network that is ba
   assert.equal(room.status.step, 'opening');
   await handshake(environment, { ...JOINED, resume: true });
   assert.equal(room.state, 'connected');
+});
+
+test('a wall clock that is set while the next try is waited for holds nothing up', async () => {
+  for (const step of [-3_600_000, 3_600_000]) {
+    const { environment, room, heard } = await enter();
+    environment.socket.fall(1006);
+    const told = heard.length;
+    assert.equal(room.status.retryAt - environment.wallClock(), 250);
+    environment.wallAhead += step;
+    assert.equal(room.status.retryAt - environment.wallClock(), 250, 'the countdown goes on');
+    environment.peer.become('connected');
+    await environment.pass(249);
+    assert.deepEqual([environment.sockets.length, heard.length], [1, told], 'a date that changed is no news');
+    await environment.pass(1);
+    assert.equal(environment.sockets.length, 2);
+  }
+});
+
+test('the clock of a browser by which is waited is none that can be set', (t) => {
+  t.mock.method(Date, 'now', () => 7);
+  const before = browser.now();
+  t.mock.method(Date, 'now', () => 0);
+  assert.ok(browser.now() >= before && before > 0);
+  assert.equal(browser.wallClock(), 0);
 });
 
 test('what the server asks to wait is waited, whatever the network says', async () => {

@@ -4,7 +4,9 @@
 import { StentorRoom } from '../dist/index.js';
 
 export class FakeEnvironment {
-  time = 1_000_000;
+  time = 5_000;
+  /** How far the wall clock is ahead: far enough that neither is taken for the other. */
+  wallAhead = 995_000;
   dice = 0.5;
   sockets = [];
   peers = [];
@@ -13,6 +15,7 @@ export class FakeEnvironment {
   #next = 1;
 
   now = () => this.time;
+  wallClock = () => this.time + this.wallAhead;
   random = () => this.dice;
   setTimeout = (action, ms) => {
     this.#timers.set(this.#next, { action, at: this.time + ms });

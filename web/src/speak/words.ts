@@ -33,23 +33,31 @@ const ENDINGS: Record<string, Ending> = {
   token_invalid: end('This invite is not valid', 'It may be incomplete, or it was withdrawn. Open the whole link you were given, or ask for a new one.'),
   no_invite: end('You need an invite', 'Speaking here takes a personal link. Ask a host of the room for one.'),
   invalid_url: end('Nobody can speak here', 'The address that this server names for speakers cannot be called from this page. Whoever runs it should look at "http.public_ws_url".'),
-  no_gateway: end('Nobody can speak here', 'This server is not set up for speakers. Whoever runs it can give it the role "gateway".'),
+  no_gateway: end('Nobody can speak here', 'This server is not set up for speakers. Whoever runs it can give it the role "gateway", or name a gateway in "http.public_ws_url".'),
   flooding: end('Too many requests', 'This page asked too much of the server in a short time. Join again in a moment.', 'again'),
   media_refused: end('The sound could not be set up', 'The server did not accept what this browser offered. Try a current Chrome, Edge, Firefox or Safari.', 'again'),
 };
 
+/** What of the browser's situation tells one cause from another. */
+export interface Situation {
+  /** Its address. */
+  gateway: string;
+  /** The browser believes that it has a network. */
+  online: boolean;
+}
+
 /** While it is on the way in or back; `now` for the countdown. */
-export function underWay(status: RoomStatus, now: number): string {
+export function underWay(status: RoomStatus, situation: Situation, now: number): string {
   const { step, retryAt } = status;
-  if (step !== 'waiting') return said(status);
+  if (step !== 'waiting') return said(status, situation);
   const seconds = Math.max(1, Math.ceil(((retryAt ?? now) - now) / 1000));
-  return `${said(status)} Trying again in ${seconds} s.`;
+  return `${said(status, situation)} Trying again in ${seconds} s.`;
 }
 
 /** The same without the countdown, which nobody wants to be read out each second. */
-export function said(status: RoomStatus): string {
+export function said(status: RoomStatus, situation: Situation): string {
   const { step, problem, mediaFlows } = status;
-  const why = problem ? hindrance(problem) : '';
+  const why = !problem ? '' : shutOut(status, situation) ? notAdmitted(situation) : hindrance(problem);
   const what = step === 'waiting' ? (mediaFlows ? 'Sound may still get through.' : '') : doing(status);
   return [why, what].filter(Boolean).join(' ');
 }
@@ -70,6 +78,20 @@ function doing({ step, state }: RoomStatus): string {
       return 'Setting up the sound…';
   }
 }
+
+/**
+ * Never in, although this page's own server has just answered: perhaps the gateway refuses the page, of which browsers
+ * tell no more than of a network that is gone.
+ */
+function shutOut({ state, problem, failures }: RoomStatus, { online }: Situation): boolean {
+  return online && state === 'connecting' && problem?.code === 'gone' && failures >= DOUBTFUL;
+}
+
+/** Tries that failed; fewer, and a network that is just coming back is likelier. */
+const DOUBTFUL = 3;
+
+const notAdmitted = ({ gateway }: Situation): string =>
+  `The server for speakers (${gateway}) cannot be reached, or does not admit this page. If your network is fine, tell whoever runs it to look at "http.public_ws_url" and "http.allowed_origins".`;
 
 function hindrance({ code, message }: Problem): string {
   return HINDRANCES[code] ?? sentence(message);

@@ -1,0 +1,39 @@
+// Why the server let nobody in, in words that all pages share. Pure.
+
+import { Refusal } from './server';
+
+export interface Reason {
+  title: string;
+  /** What can be done. */
+  text: string;
+  /** The same may succeed in a moment. */
+  passing: boolean;
+}
+
+const AGAIN = 'Try again in a moment.';
+
+/** Of what the functions of `server` throw: an answer that is no success, or that there was none. */
+export function reasonOf(thrown: unknown): Reason {
+  if (!(thrown instanceof Refusal)) return passing('The server does not answer', AGAIN);
+  const { code, status, message } = thrown;
+  const known = BY_CODE[code];
+  if (known) return known;
+  const name = code || String(status);
+  if (status === 429 || status >= 500) return passing('The server cannot do this at the moment', `${AGAIN} If that does not help, tell whoever runs it: ${name}.`);
+  return lasting('The server refused this', `Whoever runs it should know why: ${message} (${name}).`);
+}
+
+/** For where there is room for one paragraph. */
+export const inBrief = ({ title, text }: Reason): string => `${title}. ${text}`;
+
+const passing = (title: string, text: string): Reason => ({ title, text, passing: true });
+const lasting = (title: string, text: string): Reason => ({ title, text, passing: false });
+
+const BY_CODE: Readonly<Record<string, Reason>> = {
+  room_not_found: lasting('There is no such room', 'It has ended or never was. Ask whoever told you of it.'),
+  room_removing: lasting('The room is over', 'It is being removed at this moment. Ask whoever told you of it whether there will be another one.'),
+  pages_closed: lasting('You need an invite', 'Coming in here takes a personal link. Ask a host of the room for one.'),
+  invalid_name: passing('This name cannot be shown', 'Choose another one.'),
+  host_not_allowed: lasting('This server does not answer to the name in the address', 'On its own machine open it as "localhost". Else whoever runs it should look at "http.allowed_origins".'),
+  origin_not_allowed: lasting('This server takes no calls from this page', 'Whoever runs it should look at "http.allowed_origins".'),
+};

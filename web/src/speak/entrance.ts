@@ -1,0 +1,22 @@
+// What it takes to begin a visit: a gateway, and a token for it. Owns: asking the server. Never does: show.
+
+import { StentorError } from '@stentor/client';
+import { config, token, type Config } from '../server';
+
+export interface Entrance {
+  server: Config & { wsUrl: string };
+  token: string;
+}
+
+/**
+ * `invite` is the token of the link, '' without one; then anybody gets one where the server is open. Throws a
+ * {@link StentorError} where this server has no way in, else what `server` throws.
+ */
+export async function entrance(room: string, name: string, invite: string): Promise<Entrance> {
+  const { open, wsUrl } = await config();
+  if (!wsUrl) throw noWay('no_gateway');
+  if (!invite && !open) throw noWay('no_invite');
+  return { server: { open, wsUrl }, token: invite || (await token(room, 'anchor', name)) };
+}
+
+const noWay = (code: string): StentorError => new StentorError({ code, message: code, retryable: false });

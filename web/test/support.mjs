@@ -1,0 +1,24 @@
+// The parts of the pages as Vite builds them, and a server that answers as it is told.
+
+import { fileURLToPath } from 'node:url';
+import { runnerImport } from 'vite';
+
+const at = (path) => fileURLToPath(new URL(path, import.meta.url));
+
+/** What `parts.ts` names. */
+export async function parts() {
+  const alias = { '@stentor/client': at('../client/src/index.ts') };
+  return (await runnerImport(at('parts.ts'), { logLevel: 'error', resolve: { alias } })).module;
+}
+
+/** What the server answers to these paths: a body, a status with a code, or an error that fetch throws. Returns who asked. */
+export function answers(routes) {
+  const asked = [];
+  globalThis.fetch = async (path, { method = 'GET', body } = {}) => {
+    asked.push({ path, method, body: body && JSON.parse(body) });
+    const route = routes[path];
+    if (route instanceof Error) throw route;
+    return route.status ? Response.json({ success: false, error: 'no', code: route.code }, { status: route.status }) : Response.json(route);
+  };
+  return asked;
+}
