@@ -33,6 +33,8 @@ etcd-server|has etcd
 etcd-client|has etcdctl
 redis-server|has redis-server
 chromium|has chromium
+firefox-esr|has firefox-esr
+pulseaudio|has pulseaudio
 nginx-light|has nginx
 prometheus|has promtool
 tmux|has tmux

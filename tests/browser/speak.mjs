@@ -1,4 +1,4 @@
-// Drives speak and listen pages in headless Chromiums, one browser each, for a test that talks to it in lines of
+// Drives speak and listen pages in headless Chromiums and Firefoxes, one browser each, for a test that talks to it in lines of
 // JSON: requests on stdin, one answer each on stdout, in the order in which they are done.
 //
 //   node speak.mjs
@@ -9,7 +9,7 @@
 //
 // | do         | beside `name`                     | does, and answers |
 // |------------|-----------------------------------|-------------------|
-// | open       | url, wav?, displayName?, pin?, hands? | opens the page; `wav` is what its microphone hears, in a loop. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing sounds before a tap. Answers as `state`, with the `fit` of before |
+// | open       | url, wav? \| firefoxHz?, displayName?, pin?, hands? | opens the page; `wav` is what its microphone hears, in a loop. With `firefoxHz` in Firefox, whose microphone hears that tone: by mouse, and no `cut`. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing sounds before a tap. Answers as `state`, with the `fit` of before |
 // | wait       | state, timeoutMs?, view?, code?   | until the visit is in `state` (`connected`, `reconnecting`, `closed`), or the page shows `view` (`room`, `ended`), or the last problem has `code`; answers as `state` |
 // | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, errors}`; of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, errors}` |
 // | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
@@ -28,9 +28,14 @@
 // It ends, with all browsers, when stdin does. Sound is measured, not believed; the microphone's processing
 // (echo, noise, gain) is switched off, since it takes a steady tone for noise.
 
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { chromium, devices } from 'playwright-core';
+import puppeteer from 'puppeteer-core';
 
 const WAIT_MS = 30_000;
 /** More than a page has to be walked through. */
@@ -216,6 +221,51 @@ async function gateway(origin) {
   return { host: hostname, port: Number(port || (protocol === 'wss:' ? 443 : 80)) };
 }
 
+/** Without a sound card Firefox plays nothing; this one has no loudspeaker. It ends when nobody plays for a while. */
+let loudspeaker = null;
+
+async function soundServer() {
+  const socket = join(mkdtempSync(join(tmpdir(), 'sound-')), 'pulse');
+  const modules = ['module-null-sink', `module-native-protocol-unix auth-anonymous=1 socket=${socket}`];
+  const args = ['-n', '--daemonize=no', '--use-pid-file=no', '--exit-idle-time=120', ...modules.flatMap((it) => ['-L', it])];
+  spawn('pulseaudio', args, { stdio: 'ignore' });
+  const end = Date.now() + WAIT_MS;
+  while (!existsSync(socket)) {
+    if (Date.now() > end) throw new Error('pulseaudio does not start');
+    await new Promise((next) => setTimeout(next, 50));
+  }
+  return `unix:${socket}`;
+}
+
+async function openInFirefox({ url, firefoxHz, displayName, pin, name }) {
+  loudspeaker ??= soundServer();
+  const browser = await puppeteer.launch({
+    browser: 'firefox',
+    executablePath: new URL('firefox.sh', import.meta.url).pathname,
+    env: { ...process.env, PULSE_SERVER: await loudspeaker },
+    extraPrefsFirefox: {
+      'media.autoplay.default': 0,
+      'media.autoplay.blocking_policy': 0,
+      'media.navigator.permission.disabled': true,
+      'media.navigator.streams.fake': true,
+      'media.navigator.audio.fake_frequency': firefoxHz,
+    },
+  });
+  const page = await browser.newPage();
+  const write = async (page, field, text) => {
+    await page.focus(field);
+    await page.keyboard.type(text);
+  };
+  const visit = { browser, page, cable: new Cable(), errors: [], displayName: displayName ?? name, pin, hands: { ...hands.mouse, write } };
+  pages.set(name, visit);
+  page.on('pageerror', (error) => visit.errors.push(error.message));
+  await page.evaluateOnNewDocument(prepare);
+  await page.goto(url);
+  const fitted = await page.evaluate(fit);
+  await enter(visit);
+  return { ...(await state(visit)), fit: fitted };
+}
+
 async function open({ url, wav, displayName, pin, name, hands: by = 'mouse' }) {
   const { origin } = new URL(url);
   const cable = new Cable();
@@ -308,7 +358,7 @@ const acts = {
 };
 
 async function perform(request) {
-  if (request.do === 'open') return open(request);
+  if (request.do === 'open') return request.firefoxHz ? openInFirefox(request) : open(request);
   const visit = pages.get(request.name);
   if (!visit) throw new Error(`no page is called ${request.name}`);
   const act = acts[request.do];

@@ -1,4 +1,4 @@
-//! Two headless Chromiums in one room, on the pages the node serves, with what happens to such people.
+//! Headless browsers in one room, on the pages the node serves, with what happens to such people.
 
 use serde_json::{Value, json};
 
@@ -47,6 +47,34 @@ async fn two_browsers_hear_each_other_and_a_page_hears_both() {
     for name in ["ann", "bob"] {
         assert_eq!(pages.ask(name, "state", json!({})).await["errors"], json!([]));
     }
+    drop(pages);
+    assert!(node.stop().success());
+}
+
+#[actix::test]
+async fn firefox_and_chromium_hear_each_other_and_firefox_plays_what_both_say() {
+    let mut node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let mut pages = Pages::start().await;
+    let sounds = tempfile::tempdir().unwrap();
+    let (ann, fox) = (invite(&node, "ann", "host").await, invite(&node, "fox", "anchor").await);
+    let wav = tone(sounds.path(), 440).await;
+    pages.ask("ann", "open", json!({ "url": ann, "wav": wav })).await;
+    pages.ask("fox", "open", json!({ "url": fox, "firefoxHz": 880 })).await;
+    pages.connected("fox").await;
+    pages.until_hears("ann", &json!({ "440": false, "880": true })).await;
+    pages.until_hears("fox", &json!({ "440": true, "880": false })).await;
+    let listen = format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await);
+    pages.ask("eve", "open", json!({ "url": listen, "firefoxHz": 220 })).await;
+    pages.until_hears("eve", &json!({ "440": true, "880": true })).await;
+    let eve = pages.ask("eve", "state", json!({})).await;
+    assert_eq!(eve["state"], "playing");
+    assert!(eve["errors"].as_array().unwrap().iter().all(|error| error["fatal"] == false), "{eve}");
+    pages.ask("fox", "mute", json!({ "muted": true })).await;
+    pages.until_hears("ann", &json!({ "440": false, "880": false })).await;
+    pages.ask("fox", "leave", json!({})).await;
+    pages.ask("fox", "wait", json!({ "view": "ended" })).await;
+    assert_eq!(pages.ask("fox", "state", json!({})).await["errors"], json!([]));
     drop(pages);
     assert!(node.stop().success());
 }

@@ -95,7 +95,7 @@ async fn run(url: &str, seconds: u32, more: &[&str]) -> Listened {
 /// Installs what the scripts import, once.
 pub async fn prepare() {
     let _turn = INSTALL.lock().await;
-    let wanted = ["playwright-core", "@seriousme/openapi-schema-validator"];
+    let wanted = ["playwright-core", "puppeteer-core", "@seriousme/openapi-schema-validator"];
     if wanted.iter().all(|name| folder().join("node_modules").join(name).exists()) {
         return;
     }

@@ -1,4 +1,4 @@
-//! Speak and listen pages in headless Chromiums, driven by `tests/browser/speak.mjs`, one browser each.
+//! Speak and listen pages in headless Chromiums and Firefoxes, driven by `tests/browser/speak.mjs`, one browser each.
 //!
 //! Owns: the driver's process, with which all browsers end. Never does: two things at once.
 
@@ -44,7 +44,8 @@ impl Pages {
         let line = format!("{request}\n");
         self.requests.write_all(line.as_bytes()).await.expect("the driver listens");
         let answer = tokio::time::timeout(ANSWER_WITHIN, self.answers.next_line()).await;
-        let answer = answer.expect("an answer in time").unwrap().expect("the driver runs");
+        let answer = answer.unwrap_or_else(|_| panic!("{name} {act}: no answer within {ANSWER_WITHIN:?}"));
+        let answer = answer.unwrap().expect("the driver runs");
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert!(answer["ok"] == true && answer["id"] == self.next_id, "{name} {act}: {answer}");
         answer["result"].clone()
