@@ -20,6 +20,7 @@ pub mod staged;
 pub mod studio;
 pub mod tcp_proxy;
 pub mod terminal;
+pub mod two_homes;
 pub mod validator;
 pub mod webrtc;
 
