@@ -39,8 +39,7 @@ async fn two_browsers_hear_each_other_and_a_page_hears_both() {
     pages.ask("eve", "close", json!({})).await;
 
     survives_a_cut(&mut pages).await;
-    pages.ask("ann", "mute", json!({ "user": "bob", "muted": true })).await;
-    pages.until_hears("ann", &json!({ "440": false, "660": false })).await;
+    is_muted_by_the_host(&mut pages).await;
     pages.ask("ann", "remove", json!({ "user": "bob" })).await;
     let ended = pages.ask("bob", "wait", json!({ "view": "ended" })).await;
     assert_eq!(ended["problem"]["code"], "removed", "{ended}");
@@ -53,6 +52,19 @@ async fn two_browsers_hear_each_other_and_a_page_hears_both() {
     }
     drop(pages);
     assert!(node.stop().success());
+}
+
+/// Both see it, and nobody hears him.
+async fn is_muted_by_the_host(pages: &mut Pages) {
+    let before = pages.ask("bob", "state", json!({})).await;
+    assert_eq!((&before["microphone"], &before["muted"]), (&json!("Mute"), &json!(false)), "{before}");
+    pages.ask("ann", "mute", json!({ "user": "bob", "muted": true })).await;
+    let muted = json!({ "cards": { "bob": "Muted" }, "says": "A host muted you." });
+    let at_bob = pages.ask("bob", "wait", muted).await;
+    assert_eq!((&at_bob["microphone"], &at_bob["muted"]), (&json!("Unmute"), &json!(true)), "{at_bob}");
+    let at_ann = pages.ask("ann", "wait", json!({ "cards": { "bob": "Muted" } })).await;
+    assert_eq!((&at_ann["microphone"], &at_ann["muted"]), (&json!("Mute"), &json!(false)), "{at_ann}");
+    pages.until_hears("ann", &json!({ "440": false, "660": false })).await;
 }
 
 /// Five seconds without a WebSocket: the media never stop, and are those of before.
@@ -77,7 +89,8 @@ async fn survives_a_cut(pages: &mut Pages) {
 
 #[actix::test]
 async fn after_the_nodes_death_a_browser_comes_back_and_is_heard_again() {
-    let janus = TestJanus::start().await;
+    // The pages take candidates that come by and by as well.
+    let janus = TestJanus::full_trickle().await;
     let [ws, hls] = free_ports().map(|port| format!("127.0.0.1:{port}"));
     let mut node = on_janus(&janus, janus.janus.url(), &[("listen.ws", &ws), ("listen.hls", &hls)]);
     node.run();
