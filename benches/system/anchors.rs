@@ -84,7 +84,7 @@ async fn direct_joins() -> Times {
             quality: Quality::default(),
         };
         let (room, events) = gateway.client.join(&join).await.expect("a join");
-        let mut media = WebRtcClient::new(super::support::opus::tone(440)).await;
+        let media = WebRtcClient::new(super::support::opus::tone(440)).await;
         media.answer(&room.session.offer(media.offer()).await.expect("an answer"));
         media.until("sound", |progress| progress.received > 0).await;
         times.add(begin.elapsed());

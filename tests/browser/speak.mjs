@@ -10,8 +10,8 @@
 // | do         | beside `name`                     | does, and answers |
 // |------------|-----------------------------------|-------------------|
 // | open       | url, wav? \| firefoxHz?, displayName?, pin?, hands? | opens the page; `wav` is what its microphone hears, in a loop. With `firefoxHz` in Firefox, whose microphone hears that tone: by mouse, and no `cut`. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing sounds before a tap. Answers as `state`, with the `fit` of before |
-// | wait       | state, timeoutMs?, view?, code?   | until the visit is in `state` (`connected`, `reconnecting`, `closed`), or the page shows `view` (`room`, `ended`), or the last problem has `code`; answers as `state` |
-// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, errors}`; of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, errors}` |
+// | wait       | state?, timeoutMs?, view?, code?, cards?, says? | until the visit is in `state` (`connected`, `reconnecting`, `closed`), the page shows `view` (`room`, `ended`), the last problem has `code`, the cards of people say this (`{"bob": "Muted"}`), and the page says this in passing; answers as `state` |
+// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, said, errors}`: what its button would do, what each card says, what it says in passing; of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, errors}` |
 // | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
 // | stats      |                                   | the client library's statistics: packets sent and received, round trip, … |
 // | mute       | user?, muted                      | presses the button: one's own, or as host another's; `muted` is what it shall be |
@@ -191,7 +191,9 @@ async function listen({ hz, ms }) {
 
 /** Runs in the page. */
 function look() {
-  const text = (selector) => document.querySelector(selector)?.textContent.trim() ?? null;
+  const told = (element) => element?.textContent.trim() ?? null;
+  const text = (selector) => told(document.querySelector(selector));
+  const all = (selector) => [...document.querySelectorAll(selector)];
   const player = window.stentorPlayer;
   if (player) {
     const { state, playing, behindLiveSeconds, firstSoundMs, errors } = player;
@@ -209,6 +211,9 @@ function look() {
     members: room?.members ?? [],
     heading: view === 'ended' ? text('#ended-title') : text(`#${view} h1`),
     words,
+    microphone: text('#mute-text'),
+    cards: Object.fromEntries(all('#members [data-user]').map((it) => [it.dataset.user, told(it.querySelector('.member-state'))])),
+    said: all('#toasts .toast').map(told),
   };
 }
 
@@ -308,12 +313,13 @@ async function state({ page, errors }) {
   return { ...seen, errors: [...(seen.errors ?? []), ...errors] };
 }
 
-async function wait(visit, { state: wanted, view, code, timeoutMs = WAIT_MS }) {
+async function wait(visit, { state: wanted, view, code, cards = {}, says, timeoutMs = WAIT_MS }) {
   const end = Date.now() + timeoutMs;
   for (;;) {
     const seen = await state(visit);
     const right = (!wanted || seen.state === wanted) && (!view || seen.view === view) && (!code || seen.problem?.code === code);
-    if (right) return seen;
+    const said = Object.entries(cards).every(([user, words]) => seen.cards?.[user] === words) && (!says || seen.said?.includes(says));
+    if (right && said) return seen;
     if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${JSON.stringify(seen)}`);
     await new Promise((next) => setTimeout(next, 50));
   }

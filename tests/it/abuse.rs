@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::caller::Caller;
 use crate::support::node::Node;
+use crate::support::report;
 use crate::support::until;
 use crate::ws::client::Client;
 
@@ -35,7 +36,7 @@ async fn the_memory_of_a_node_stays_flat_while_it_is_abused() {
         assert_eq!(answer, Ok(json!({})), "the witness is unharmed");
     }
     let after = resident_kb(&node);
-    println!("resident memory: {before} kB after one round of abuse, {after} kB after {ROUNDS} more");
+    report(format!("resident memory: {before} kB after one round of abuse, {after} kB after {ROUNDS} more"));
     assert!(after < before + LEEWAY_KB, "{before} kB before, {after} kB after");
     let packets = media.progress().received;
     media.until("media goes on", |progress| progress.received > packets + 10).await;

@@ -48,7 +48,7 @@ async fn two_anchors_hear_each_other_and_not_themselves() {
 async fn candidates_may_come_one_by_one_before_and_after_the_offer() {
     let rig = Rig::start(LONG).await;
     let joined = rig.gateway().await.join("anna", None).await.unwrap();
-    let mut media = WebRtcClient::new(Vec::new()).await;
+    let media = WebRtcClient::new(Vec::new()).await;
     let answer = joined.line.offer(media.offer_without_candidates()).await.unwrap();
     let candidate = Candidate { candidate: media.candidate(), sdp_mid: None, sdp_m_line_index: Some(0) };
     joined.line.candidate(Some(candidate)).await.unwrap();

@@ -16,6 +16,7 @@ use crate::support::external::on_janus;
 use crate::support::janus::TestJanus;
 use crate::support::node::{Node, request};
 use crate::support::pause_async;
+use crate::support::report;
 
 const ROOM: &str = "concert";
 const HZ: u32 = 440;
@@ -56,7 +57,7 @@ async fn the_page_plays_on_across_three_dead_ffmpegs_and_changing_keys() {
     assert!(listened.longest_silence() < LONGEST_SILENCE, "{listened:?}");
     plays_on(&listened);
     let restarts = restarts_ms(&node).await;
-    println!("from FFmpeg's death to the first fragment of the next: {restarts:?} ms");
+    report(format!("from FFmpeg's death to the first fragment of the next: {restarts:?} ms"));
     assert_eq!(restarts.len(), 3);
     assert!(node.stop().success());
 }
@@ -71,14 +72,14 @@ fn plays_on(listened: &Listened) {
 
 fn print(story: &str, listened: &Listened) {
     let Listened { first_sound_ms, behind_live, errors, .. } = listened;
-    println!(
+    report(format!(
         "{story}: first sound {:.0} ms, behind live p50 {:.2} s p95 {:.2} s, longest silence {:?}, {} error events",
         first_sound_ms.unwrap_or(f64::NAN),
         behind_live.p50.unwrap_or(f64::NAN),
         behind_live.p95.unwrap_or(f64::NAN),
         listened.longest_silence(),
         errors.len(),
-    );
+    ));
 }
 
 /// A tone sung into a Janus of the test. Dropped, it ends.

@@ -15,6 +15,7 @@ use super::demo::tree;
 use crate::support::caller::Caller;
 use crate::support::fault_table::recovered;
 use crate::support::node::{request, signal, until_gone};
+use crate::support::report;
 use crate::support::terminal::Terminal;
 use crate::support::wait_until;
 use crate::support::webrtc::WebRtcClient;
@@ -112,7 +113,7 @@ async fn a_rolling_restart_of_every_node_loses_no_number_and_no_anchor() {
             until_within("the room is on air", async || room().await["status"] == "onair").await;
             // Sleep: for so long nginx asks nobody who refused it, and it does not tell when that is over.
             tokio::time::sleep(FRONT_FORGETS).await;
-            println!("{node}: had ended after {ended:?}, was ready after {:?}", since.elapsed());
+            report(format!("{node}: had ended after {ended:?}, was ready after {:?}", since.elapsed()));
         }
         over.set(true);
     };
@@ -122,7 +123,7 @@ async fn a_rolling_restart_of_every_node_loses_no_number_and_no_anchor() {
             match listener.hear(Duration::from_secs(1)).await {
                 Ok(more) => heard = more,
                 // As a player, it goes on from where it was.
-                Err(refused) => println!("refused once: {refused}"),
+                Err(refused) => report(format!("refused once: {refused}")),
             }
         }
         heard
@@ -134,11 +135,11 @@ async fn a_rolling_restart_of_every_node_loses_no_number_and_no_anchor() {
     let ours: Vec<_> = heard.violations.iter().filter(|v| !by_front(v)).collect();
     assert_eq!((&heard.gaps, &ours), (&vec![], &vec![]), "no number is lost");
     let restarted = listener.playlist().segments.last().map(|s| s.discontinuity);
-    println!(
+    report(format!(
         "segments {first} to {:?}, {restarted:?} discontinuities; anchor: {:?}",
         listener.playlist().edge(),
         anchor.away
-    );
+    ));
     listener.hear_until(HZ, Instant::now() + LONG).await.unwrap();
     let worst = anchor.away.iter().max().copied().unwrap_or_default();
     recovered(

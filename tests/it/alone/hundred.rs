@@ -18,6 +18,7 @@ use crate::support::fault_table;
 use crate::support::janus::{TestJanus, connect};
 use crate::support::janus_proxy::JanusProxy;
 use crate::support::node::Node;
+use crate::support::report;
 
 const ROOMS: usize = 100;
 const HELD: &str = "room-042";
@@ -46,10 +47,10 @@ async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_no
     proxy.held(1).await;
     proxy.release(&format!("stentor/default/{HELD}/"));
     house.until_forwarding(&names).await;
-    println!(
+    report(format!(
         "{ROOMS} rooms: accepted after {accepted:.2?}, all but the held one forwarding after {most:.2?}, all after {:.2?}",
         began.elapsed()
-    );
+    ));
     house.is_consistent(&names).await;
     assert!(house.node.stop().success());
 }

@@ -7,6 +7,7 @@ use crate::support::browser::listen;
 use crate::support::etcd::Etcd;
 use crate::support::fault_table::recovered;
 use crate::support::node::Node;
+use crate::support::report;
 use crate::support::studio::Studio;
 use crate::support::{PATIENCE, until};
 use stentor::probe::listener::Target;
@@ -50,7 +51,7 @@ async fn the_page_plays_on_when_the_room_loses_its_mixer_and_the_next_one() {
         }
     };
     let (listened, ()) = tokio::join!(listen(&page, LISTENED_SECONDS), losses);
-    println!("{listened:?}");
+    report(format!("{listened:?}"));
     assert_eq!(
         (listened.state.as_str(), &listened.foreign_requests),
         ("playing", &vec![]),

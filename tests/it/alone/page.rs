@@ -9,6 +9,7 @@ use crate::rooms::tuned_in;
 use crate::support::browser::{listen, listen_natively};
 use crate::support::node::Node;
 use crate::support::pages::Pages;
+use crate::support::report;
 use crate::support::staged::{ROOM, Stage, TOKEN, Take};
 use crate::support::studio::{Speaker, Studio};
 
@@ -20,7 +21,7 @@ async fn the_page_plays_over_a_key_change_and_a_discontinuity() {
     let takes = [Take { hz: 440, segments: 6 }, Take { hz: 440, segments: 14 }];
     let stage = Stage::open(&takes).await;
     let listened = listen(&page(&stage, TOKEN), 10).await;
-    println!("longest silence {:?}", listened.longest_silence());
+    report(format!("longest silence {:?}", listened.longest_silence()));
     assert!(listened.errors_of_ours().is_empty(), "{listened:?}");
     assert!(listened.first_sound_ms.is_some(), "{listened:?}");
     assert!(listened.longest_silence() < LONGEST_SILENCE, "{listened:?}");
@@ -48,7 +49,7 @@ async fn the_page_plays_where_there_is_no_media_source() {
     listener.hear_segments(3).await.unwrap();
     let page = format!("{}/listen/live#token={}", node.hls, node.token("live").await);
     let listened = listen_natively(&page, 12).await;
-    println!("{listened:?}");
+    report(format!("{listened:?}"));
     assert_eq!(listened.state, "playing", "{listened:?}");
     assert!(listened.first_sound_ms.is_some(), "{listened:?}");
     assert!((listened.dominant_hz.unwrap() - 440.0).abs() < 15.0, "{listened:?}");

@@ -2,16 +2,21 @@
 
 use serde_json::{Value, json};
 
+use crate::support::browser::errors_of_ours;
 use crate::support::external::on_janus;
 use crate::support::free_ports;
 use crate::support::janus::TestJanus;
 use crate::support::node::Node;
 use crate::support::pages::{Pages, tone};
+use crate::support::report;
 use crate::support::until;
 
 const ROOM: &str = "talk";
 /// Five seconds of audio, in packets of 20 ms.
 const FIVE_SECONDS: u64 = 250;
+/// Seconds behind live. The player aims at less than two, and jumps when it is three further behind; a machine with
+/// more to do than it can is that much later.
+const MOST_BEHIND: f64 = 10.0;
 
 #[actix::test]
 async fn two_browsers_hear_each_other_and_a_page_hears_both() {
@@ -31,12 +36,12 @@ async fn two_browsers_hear_each_other_and_a_page_hears_both() {
     pages.ask("eve", "open", json!({ "url": listen })).await;
     pages.until_hears("eve", &json!({ "440": true, "660": true })).await;
     let behind = pages.ask("eve", "state", json!({})).await["behindLiveSeconds"].as_f64().unwrap();
-    println!("a listener of two browsers is {behind:.2} s behind live");
+    report(format!("a listener of two browsers is {behind:.2} s behind live"));
+    assert!(behind < MOST_BEHIND, "{behind} s");
     pages.ask("eve", "close", json!({})).await;
 
     survives_a_cut(&mut pages).await;
-    pages.ask("ann", "mute", json!({ "user": "bob", "muted": true })).await;
-    pages.until_hears("ann", &json!({ "440": false, "660": false })).await;
+    is_muted_by_the_host(&mut pages).await;
     pages.ask("ann", "remove", json!({ "user": "bob" })).await;
     let ended = pages.ask("bob", "wait", json!({ "view": "ended" })).await;
     assert_eq!(ended["problem"]["code"], "removed", "{ended}");
@@ -69,7 +74,7 @@ async fn firefox_and_chromium_hear_each_other_and_firefox_plays_what_both_say() 
     pages.until_hears("eve", &json!({ "440": true, "880": true })).await;
     let eve = pages.ask("eve", "state", json!({})).await;
     assert_eq!(eve["state"], "playing");
-    assert!(eve["errors"].as_array().unwrap().iter().all(|error| error["fatal"] == false), "{eve}");
+    assert!(errors_of_ours(eve["errors"].as_array().unwrap()).is_empty(), "{eve}");
     pages.ask("fox", "mute", json!({ "muted": true })).await;
     pages.until_hears("ann", &json!({ "440": false, "880": false })).await;
     pages.ask("fox", "leave", json!({})).await;
@@ -77,6 +82,19 @@ async fn firefox_and_chromium_hear_each_other_and_firefox_plays_what_both_say() 
     assert_eq!(pages.ask("fox", "state", json!({})).await["errors"], json!([]));
     drop(pages);
     assert!(node.stop().success());
+}
+
+/// Both see it, and nobody hears him.
+async fn is_muted_by_the_host(pages: &mut Pages) {
+    let before = pages.ask("bob", "state", json!({})).await;
+    assert_eq!((&before["microphone"], &before["muted"]), (&json!("Mute"), &json!(false)), "{before}");
+    pages.ask("ann", "mute", json!({ "user": "bob", "muted": true })).await;
+    let muted = json!({ "cards": { "bob": "Muted" }, "says": "A host muted you." });
+    let at_bob = pages.ask("bob", "wait", muted).await;
+    assert_eq!((&at_bob["microphone"], &at_bob["muted"]), (&json!("Unmute"), &json!(true)), "{at_bob}");
+    let at_ann = pages.ask("ann", "wait", json!({ "cards": { "bob": "Muted" } })).await;
+    assert_eq!((&at_ann["microphone"], &at_ann["muted"]), (&json!("Mute"), &json!(false)), "{at_ann}");
+    pages.until_hears("ann", &json!({ "440": false, "660": false })).await;
 }
 
 /// Five seconds without a WebSocket: the media never stop, and are those of before.
@@ -101,7 +119,8 @@ async fn survives_a_cut(pages: &mut Pages) {
 
 #[actix::test]
 async fn after_the_nodes_death_a_browser_comes_back_and_is_heard_again() {
-    let janus = TestJanus::start().await;
+    // The pages take candidates that come by and by as well.
+    let janus = TestJanus::full_trickle().await;
     let [ws, hls] = free_ports().map(|port| format!("127.0.0.1:{port}"));
     let mut node = on_janus(&janus, janus.janus.url(), &[("listen.ws", &ws), ("listen.hls", &hls)]);
     node.run();
@@ -163,7 +182,8 @@ async fn by_keyboard_alone_and_on_a_phone_people_join_host_and_listen() {
     pages.ask("ann", "leave", json!({})).await;
     pages.ask("ann", "wait", json!({ "view": "ended" })).await;
     for name in ["ann", "bob", "eve"] {
-        assert_eq!(pages.ask(name, "state", json!({})).await["errors"], json!([]));
+        let state = pages.ask(name, "state", json!({})).await;
+        assert!(errors_of_ours(state["errors"].as_array().unwrap()).is_empty(), "{name}: {state}");
     }
     drop(pages);
     assert!(node.stop().success());

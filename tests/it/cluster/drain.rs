@@ -7,6 +7,7 @@ use stentor::probe::Mode;
 
 use super::{Cluster, HZ, LONG, ROOM, within};
 use crate::rooms::tuned_in;
+use crate::support::report;
 
 #[actix::test]
 async fn a_draining_mixer_loses_its_rooms_says_how_many_are_left_and_is_drained() {
@@ -19,7 +20,7 @@ async fn a_draining_mixer_loses_its_rooms_says_how_many_are_left_and_is_drained(
     let since = Instant::now();
     assert_eq!(cluster.desk.put(&mark, json!({ "label": "draining" })).await.status, 200);
     within("it is drained", LONG, async || module(&cluster, left).await["mark"] == "drained").await;
-    eprintln!("drained after {:?}", since.elapsed());
+    report(format!("drained after {:?}", since.elapsed()));
     let shown = module(&cluster, left).await;
     assert_eq!((&shown["roomsLeft"], &shown["pickable"]), (&json!(0), &json!(false)));
     assert_eq!(module(&cluster, 1 - left).await["roomsLeft"], Value::Null);

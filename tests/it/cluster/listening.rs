@@ -12,6 +12,7 @@ use crate::rooms::tuned_in;
 use crate::support::etcd::Etcd;
 use crate::support::fault_table::recovered;
 use crate::support::node::{Node, PUBLIC_HLS_URL, request};
+use crate::support::report;
 use crate::support::studio::{Speaker, Studio};
 use crate::support::until;
 
@@ -78,7 +79,9 @@ async fn many_listeners_cost_the_mixer_as_much_as_one() {
     let lists = figure(ear, "stentor_relay_requests_total{outcome=\"ok\",what=\"playlist\"}").await;
     let served =
         figure(ear, "stentor_http_requests_total{route=\"/hls/rooms/{room}/{name}\",status=\"2xx\"}").await;
-    eprintln!("{made} parts made, {fetched} files and {lists} playlists fetched, {served} requests served");
+    report(format!(
+        "{made} parts made, {fetched} files and {lists} playlists fetched, {served} requests served"
+    ));
     assert!(fetched <= 1.5 * made && lists <= made + 5.0, "each once");
     assert!(served > 3.0 * (fetched + lists), "and served to all");
 }
@@ -138,7 +141,11 @@ async fn a_listener_hears_on_without_a_jump_while_its_mixer_is_drained() {
             assert!(since.elapsed() < LONG, "it stays where it was");
             heard = listener.hear(Duration::from_millis(400)).await.unwrap();
         }
-        eprintln!("heard from another mixer {:?} after the mark; gaps {:?}", since.elapsed(), heard.gaps);
+        report(format!(
+            "heard from another mixer {:?} after the mark; gaps {:?}",
+            since.elapsed(),
+            heard.gaps
+        ));
         let heard = listener.hear(Duration::from_secs(2)).await.unwrap();
         // A part that was hinted by one mixer and asked of the next may be refused for the moment.
         let lost = |v: &&String| v.contains("hinted part could not be had");

@@ -14,6 +14,7 @@ use crate::support::caller::Caller;
 use crate::support::etcd::Etcd;
 use crate::support::fault_table::recovered;
 use crate::support::node::Node;
+use crate::support::report;
 use crate::support::{PATIENCE, pause_async, until};
 
 const ROOM: &str = "live";
@@ -62,7 +63,7 @@ async fn a_panic_in_any_actor_costs_its_room_a_moment_at_most() {
                 continue;
             }
             let silence = longest_silence(&mut listener, restarted(node, &path)).await;
-            println!("{kind} ({path}): silence {silence:?}");
+            report(format!("{kind} ({path}): silence {silence:?}"));
             worst = worst.max((silence, kind));
         }
     }

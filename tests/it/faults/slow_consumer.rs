@@ -13,6 +13,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async};
 use crate::support::caller::Caller;
 use crate::support::fault_table::recovered;
 use crate::support::node::{Node, request};
+use crate::support::report;
 use crate::support::{PATIENCE, pause_async};
 
 const ROOM: &str = "live";
@@ -44,7 +45,7 @@ async fn a_client_that_does_not_read_is_closed_and_the_others_are_answered_as_be
     let ((), during) = futures::join!(flood, slowest_but_one_percent(&mut others));
     let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
     assert!(metrics.contains("stentor_ws_closed_total{reason=\"too_slow\"} 1"), "{metrics}");
-    println!("99th percentile of the others' calls: {before:?} before, {during:?} beside it");
+    report(format!("99th percentile of the others' calls: {before:?} before, {during:?} beside it"));
     let goal = Duration::from_millis(10).max(Duration::from_millis(2 * before.as_millis() as u64));
     recovered(
         "a client of 200 that does not read: the others' calls, p99",

@@ -7,6 +7,7 @@ use stentor::probe::hearing::level;
 
 use crate::support::fault_table::recovered;
 use crate::support::redis::Redis;
+use crate::support::report;
 use crate::support::stage::{ROOM, Stage};
 
 /// A second of audio, in frames.
@@ -129,7 +130,7 @@ async fn who_is_removed_after_their_gateway_died_is_out_of_the_mix_and_holds_no_
     while level(&at_bert.hear(SECOND / 5).await, 440.0) > 0.01 {
         assert!(since.elapsed() < Duration::from_secs(20), "anna is still in the mix");
     }
-    println!("removed, its gateway dead: out of the mix after {:?}", since.elapsed());
+    report(format!("removed, its gateway dead: out of the mix after {:?}", since.elapsed()));
 }
 
 #[actix::test]
@@ -225,7 +226,7 @@ async fn twice_at_most_for_a_while(stage: &mut Stage, user: &str, forget: impl F
         code = first.closed() => (code, &mut second),
         code = second.closed() => (code, &mut first),
     };
-    println!("{user}: the second got in: {got_in}; the other is closed ({closed})");
+    report(format!("{user}: the second got in: {got_in}; the other is closed ({closed})"));
     let goal = Duration::from_secs(10);
     recovered("Redis has forgotten all: one connection per user", "nothing", since.elapsed(), goal);
     left.call("keepalive", json!({ "status": "onair" })).await.unwrap();

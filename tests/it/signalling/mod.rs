@@ -2,5 +2,6 @@
 
 mod duplicates;
 mod faults;
+mod ice;
 mod members;
 mod talk;

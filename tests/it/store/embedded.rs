@@ -222,7 +222,7 @@ async fn writes_until_it_is_killed() {
 #[actix::test]
 async fn a_full_disk_is_reported_and_survived() {
     let Some(disk) = SmallDisk::mount() else {
-        eprintln!("skipped: mounting needs root");
+        crate::support::report("skipped: mounting needs root");
         return;
     };
     let store = EmbeddedStore::open(&disk.dir.path().join("store.redb")).unwrap();

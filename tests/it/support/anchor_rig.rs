@@ -208,7 +208,7 @@ impl Gateway {
         let joined = self.join(user, None).await.unwrap();
         assert!(!joined.resume);
         let tone = if hz == 0 { Vec::new() } else { opus::tone(hz) };
-        let mut media = WebRtcClient::new(tone).await;
+        let media = WebRtcClient::new(tone).await;
         let answer = joined.line.offer(media.offer()).await.unwrap();
         media.answer(&answer);
         media.until("the connection", |p| p.connected).await;

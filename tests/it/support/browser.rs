@@ -51,14 +51,18 @@ const OF_TIME: [&str; 6] = [
     "keyLoadTimeOut",
 ];
 
+/// What no state of the machine explains, of what a player reported.
+pub fn errors_of_ours(errors: &[serde_json::Value]) -> Vec<&serde_json::Value> {
+    let of_time = |error: &serde_json::Value| {
+        error["fatal"] == false && error["detail"].as_str().is_some_and(|detail| OF_TIME.contains(&detail))
+    };
+    errors.iter().filter(|error| !of_time(error)).collect()
+}
+
 impl Listened {
     /// What no state of the machine explains.
     pub fn errors_of_ours(&self) -> Vec<&serde_json::Value> {
-        let of_time = |error: &serde_json::Value| {
-            error["fatal"] == false
-                && error["detail"].as_str().is_some_and(|detail| OF_TIME.contains(&detail))
-        };
-        self.errors.iter().filter(|error| !of_time(error)).collect()
+        errors_of_ours(&self.errors)
     }
 
     /// The longest silence after the first sound, without what the machine itself was away.

@@ -115,12 +115,31 @@ impl Caller {
     /// An error: the session was over before the offer came.
     pub async fn try_offer(&mut self, hz: u32) -> Result<WebRtcClient, Value> {
         let tone = if hz == 0 { Vec::new() } else { opus::tone(hz) };
-        let mut media = WebRtcClient::new(tone).await;
-        let offer = json!({ "sdp": { "type": "offer", "sdp": media.offer() } });
-        let answer = self.call("offer", offer).await?;
-        media.answer(answer["sdp"]["sdp"].as_str().expect("an SDP"));
+        let media = WebRtcClient::new(tone).await;
+        self.try_negotiate(&media, media.offer()).await?;
         media.until("the connection", |p| p.connected).await;
         Ok(media)
+    }
+
+    /// Offers, and hands on the answer, which is returned too.
+    pub async fn negotiate(&mut self, media: &WebRtcClient, sdp: String) -> String {
+        self.try_negotiate(media, sdp).await.expect("an answer")
+    }
+
+    async fn try_negotiate(&mut self, media: &WebRtcClient, sdp: String) -> Result<String, Value> {
+        let offer = json!({ "sdp": { "type": "offer", "sdp": sdp } });
+        let answer = self.call("offer", offer).await?;
+        let sdp = answer["sdp"]["sdp"].as_str().expect("an SDP");
+        media.answer(sdp);
+        Ok(sdp.to_owned())
+    }
+
+    /// Tells the server of the client's candidate, and that there are no more.
+    pub async fn trickle(&mut self, media: &WebRtcClient) {
+        let one = json!({ "candidate": media.candidate(), "sdpMid": null, "sdpMLineIndex": 0 });
+        for candidate in [one, Value::Null] {
+            self.call("icecandidate", json!({ "candidate": candidate })).await.expect("it is taken");
+        }
     }
 
     /// Says that it leaves, with a call in flight, and closes without waiting.

@@ -5,6 +5,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::time::Duration;
 
+use super::report;
+
 /// Names the file of the table.
 const TABLE: &str = "FAULT_TABLE";
 /// Machines are shared: what takes ten times the goal is broken, not slow.
@@ -21,7 +23,7 @@ pub fn is_wanted() -> bool {
 /// When it took more than ten times the goal.
 pub fn recovered(fault: &str, lost: &str, took: Duration, goal: Duration) {
     let line = format!("{fault}\t{lost}\t{took:.2?}\t≤ {goal:?}");
-    println!("{}", line.replace('\t', " | "));
+    report(line.replace('\t', " | "));
     if let Some(path) = std::env::var_os(TABLE) {
         let file = OpenOptions::new().create(true).append(true).open(path);
         // One write: tests beside each other append to the same file.

@@ -30,6 +30,12 @@ impl TestJanus {
         Self { janus, options, _dir: dir }
     }
 
+    /// Has no candidate in its answers, but sends them by and by.
+    pub async fn full_trickle() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/janus_full_trickle.sh");
+        Self::start_with(|options| options.binary = script.into()).await
+    }
+
     pub fn connect_options(&self) -> ConnectOptions {
         ConnectOptions {
             url: self.janus.url().to_owned(),

@@ -20,14 +20,24 @@ pub mod staged;
 pub mod studio;
 pub mod tcp_proxy;
 pub mod terminal;
+pub mod two_homes;
 pub mod validator;
 pub mod webrtc;
 
+use std::fmt::Display;
+use std::io::Write;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 /// Everything a test waits for happens within this, however busy the machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A line for the reader of the tests' output, also of a test that passes: what the macros print is shown of those
+/// that fail only.
+pub fn report(line: impl Display) {
+    // One write, as tests run beside each other. Nobody reads it: then nobody misses it.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
 
 /// Loopback ports nobody listens on at the moment; all different.
 pub fn free_ports<const N: usize>() -> [u16; N] {

@@ -75,7 +75,9 @@ impl Drop for Netns {
     }
 }
 
-fn ip(args: &[&str]) {
+/// # Panics
+/// Where it may not: as a user, or in a container without the capability.
+pub fn ip(args: &[&str]) {
     let done = Command::new("ip").args(args).status().expect("iproute2");
     assert!(done.success(), "ip {args:?}: {done}; this test needs root");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use stentor::auth::{Role, Tokens};
 use stentor::config::{JwtSecret, Secret};
 use stentor::domain::ids::{RoomId, UnixMs};
+use stentor::janus::AudioBridge;
 
 use super::caller::Caller;
 use super::etcd::Etcd;
@@ -24,14 +25,19 @@ pub struct Stage {
     pub one: Node,
     pub two: Option<Node>,
     pub redis: Redis,
-    _janus: TestJanus,
+    janus: TestJanus,
     _etcd: Etcd,
 }
 
 impl Stage {
     /// The room is on air; both gateways run.
     pub async fn pair(settings: &[(&str, &str)]) -> Self {
-        let (janus, etcd, redis) = (TestJanus::start().await, Etcd::start(), Redis::start());
+        Self::on(TestJanus::start().await, settings).await
+    }
+
+    /// The same, on a Janus of the test's making.
+    pub async fn on(janus: TestJanus, settings: &[(&str, &str)]) -> Self {
+        let (etcd, redis) = (Etcd::start(), Redis::start());
         let (etcd_url, redis_url) = (etcd.endpoint(), redis.url());
         let jwt = jwt_secrets();
         let shared = [
@@ -51,7 +57,17 @@ impl Stage {
         one.ready().await;
         two.ready().await;
         one.room_on_air(ROOM).await;
-        Self { one, two: Some(two), redis, _janus: janus, _etcd: etcd }
+        Self { one, two: Some(two), redis, janus, _etcd: etcd }
+    }
+
+    /// Who is in the Janus room, by number in Janus, which every join makes anew.
+    pub async fn participants(&self) -> Vec<(u64, String)> {
+        let (eyes, _events) = self.janus.client().await;
+        let rooms = eyes.list_rooms().await.expect("a list");
+        let all = eyes.participants(rooms[0].id).await.expect("a list");
+        let mut named: Vec<_> = all.into_iter().map(|p| (p.id, p.display)).collect();
+        named.sort();
+        named
     }
 
     pub fn gateways(&self) -> [String; 2] {

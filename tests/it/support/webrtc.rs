@@ -12,7 +12,7 @@ use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 use tokio::net::UdpSocket;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::opus::FRAME_SAMPLES;
@@ -40,10 +40,9 @@ pub struct Progress {
 pub struct WebRtcClient {
     offer: String,
     candidate: String,
-    unanswered: Option<(Peer, SdpPendingOffer)>,
     progress: watch::Receiver<Progress>,
     task: Option<JoinHandle<()>>,
-    close: Arc<Notify>,
+    orders: mpsc::UnboundedSender<Order>,
 }
 
 struct Peer {
@@ -53,13 +52,31 @@ struct Peer {
     mid: Mid,
     tone: Vec<Arc<[u8]>>,
     progress: watch::Sender<Progress>,
-    close: Arc<Notify>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    unanswered: Option<SdpPendingOffer>,
+    /// Joins those of the connection when the answer throws away those of before.
+    moved: Option<Candidate>,
+}
+
+/// What a peer connection that runs is told.
+enum Order {
+    Answer(SdpAnswer),
+    /// One of the other side's.
+    Candidate(Candidate),
+    /// To this address, with ICE begun anew; the reply is the offer, and the candidate that is not in it.
+    Move(IpAddr, oneshot::Sender<(String, Candidate)>),
+    Close,
 }
 
 impl WebRtcClient {
     /// `tone`: the frames to publish; empty publishes nothing.
     pub async fn new(tone: Vec<Arc<[u8]>>) -> Self {
-        let socket = UdpSocket::bind((media_ip(), 0)).await.expect("a free port");
+        Self::at(media_ip(), tone).await
+    }
+
+    /// At this address of this machine.
+    pub async fn at(ip: IpAddr, tone: Vec<Arc<[u8]>>) -> Self {
+        let socket = UdpSocket::bind((ip, 0)).await.expect("a free port");
         let address = socket.local_addr().expect("a bound socket");
         let mut rtc = Rtc::builder().clear_codecs().enable_opus(true, false).build(Instant::now());
         let candidate = Candidate::host(address, "udp").expect("a host candidate");
@@ -68,16 +85,35 @@ impl WebRtcClient {
         let mid = change.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
         let (offer, pending) = change.apply().expect("there is something to offer");
         let (sender, progress) = watch::channel(Progress::default());
-        let close = Arc::new(Notify::new());
-        let peer = Peer { rtc, socket, address, mid, tone, progress: sender, close: close.clone() };
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let peer = Peer {
+            rtc,
+            socket,
+            address,
+            mid,
+            tone,
+            progress: sender,
+            orders: inbox,
+            unanswered: Some(pending),
+            moved: None,
+        };
         Self {
             offer: offer.to_sdp_string(),
             candidate: candidate.to_sdp_string(),
-            unanswered: Some((peer, pending)),
             progress,
-            task: None,
-            close,
+            task: Some(tokio::spawn(peer.run())),
+            orders,
         }
+    }
+
+    /// Changes to another address of this machine, as a phone changes networks: what it had is gone at once, and
+    /// nothing gets through until the new offer is answered.
+    pub async fn move_to(&mut self, ip: IpAddr) {
+        let (reply, moved) = oneshot::channel();
+        self.order(Order::Move(ip, reply));
+        let (offer, candidate) = moved.await.expect("it runs");
+        self.candidate = candidate.to_sdp_string();
+        self.offer = without_candidates(&offer) + &format!("a={}\r\na=end-of-candidates\r\n", self.candidate);
     }
 
     /// With all candidates in it.
@@ -87,27 +123,32 @@ impl WebRtcClient {
 
     /// Without candidates, for who trickles.
     pub fn offer_without_candidates(&self) -> String {
-        let lines = self.offer.split_inclusive("\r\n");
-        lines.filter(|l| !l.starts_with("a=candidate") && !l.starts_with("a=end-of-cand")).collect()
+        without_candidates(&self.offer)
     }
 
     pub fn candidate(&self) -> String {
         self.candidate.clone()
     }
 
-    /// Takes the answer and begins; media flows when [`Self::until`] says so.
-    pub fn answer(&mut self, sdp: &str) {
-        let (mut peer, pending) = self.unanswered.take().expect("answered once");
-        let answer = SdpAnswer::from_sdp_string(sdp).expect("an SDP answer");
-        peer.rtc.sdp_api().accept_answer(pending, answer).expect("an answer to our offer");
-        self.task = Some(tokio::spawn(peer.run()));
+    /// Takes the answer; media flows when [`Self::until`] says so.
+    pub fn answer(&self, sdp: &str) {
+        self.order(Order::Answer(SdpAnswer::from_sdp_string(sdp).expect("an SDP answer")));
+    }
+
+    /// Takes a candidate of the other side, in the attribute's syntax.
+    pub fn add_candidate(&self, text: &str) {
+        self.order(Order::Candidate(Candidate::from_sdp_string(text).expect("a candidate")));
     }
 
     /// Says goodbye, as a page that is closed.
     pub async fn close(mut self) {
-        self.close.notify_one();
-        let task = self.task.take().expect("it was answered");
+        self.order(Order::Close);
+        let task = self.task.take().expect("it is closed once");
         tokio::time::timeout(PATIENCE, task).await.expect("it ends").expect("without a panic");
+    }
+
+    fn order(&self, order: Order) {
+        assert!(self.orders.send(order).is_ok(), "the peer connection is over");
     }
 
     pub fn progress(&self) -> Progress {
@@ -157,11 +198,14 @@ impl Peer {
                 },
                 // Sleep: the clock of the connection, not a wait for anything.
                 () = tokio::time::sleep_until(due.into()) => self.feed(Input::Timeout(Instant::now())),
-                () = self.close.notified() => {
-                    self.rtc.close().expect("a goodbye");
-                    self.drain().await;
-                    return;
-                }
+                order = self.orders.recv() => match order {
+                    Some(Order::Close) | None => {
+                        self.rtc.close().expect("a goodbye");
+                        self.drain().await;
+                        return;
+                    }
+                    Some(order) => self.obey(order).await,
+                },
                 _ = ticks.tick(), if !self.tone.is_empty() => {
                     if self.progress.borrow().connected {
                         self.speak(next);
@@ -172,11 +216,39 @@ impl Peer {
         }
     }
 
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Answer(answer) => {
+                let pending = self.unanswered.take().expect("answered once");
+                self.rtc.sdp_api().accept_answer(pending, answer).expect("an answer to our offer");
+                if let Some(candidate) = self.moved.take() {
+                    self.rtc.add_local_candidate(candidate);
+                }
+            }
+            Order::Candidate(candidate) => self.rtc.add_remote_candidate(candidate),
+            Order::Move(ip, reply) => {
+                // The old socket is closed.
+                self.socket = UdpSocket::bind((ip, 0)).await.expect("a free port");
+                self.address = self.socket.local_addr().expect("a bound socket");
+                let candidate = Candidate::host(self.address, "udp").expect("a host candidate");
+                self.moved = Some(candidate.clone());
+                let mut change = self.rtc.sdp_api();
+                change.ice_restart(false);
+                let (offer, pending) = change.apply().expect("there is something to offer");
+                self.unanswered = Some(pending);
+                let _ = reply.send((offer.to_sdp_string(), candidate));
+            }
+            Order::Close => {}
+        }
+    }
+
     /// Until there is nothing to do before the instant; `None` when the connection is over.
     async fn drain(&mut self) -> Option<Instant> {
         loop {
             match self.rtc.poll_output().ok()? {
                 Output::Timeout(due) => return self.rtc.is_alive().then_some(due),
+                // It was to go by an address that is ours no more.
+                Output::Transmit(packet) if packet.source != self.address => {}
                 Output::Transmit(packet) => {
                     // Nobody listens there any more: as good as a lost packet.
                     let _ = self.socket.send_to(&packet.contents, packet.destination).await;
@@ -219,6 +291,11 @@ impl Peer {
         writer.audio_level(LEVEL, true).write(pt, Instant::now(), time, frame).expect("is sent");
         self.progress.send_modify(|p| p.sent += 1);
     }
+}
+
+fn without_candidates(sdp: &str) -> String {
+    let lines = sdp.split_inclusive("\r\n");
+    lines.filter(|l| !l.starts_with("a=candidate") && !l.starts_with("a=end-of-cand")).collect()
 }
 
 /// An address of this machine that is not loopback. Where there is none, root makes one: a veth pair.

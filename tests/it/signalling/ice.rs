@@ -1,0 +1,124 @@
+//! How media find their way: an anchor that changes networks, and a Janus that sends its candidates by and by.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+use stentor::probe::hearing::level;
+
+use crate::support::caller::Caller;
+use crate::support::janus::TestJanus;
+use crate::support::stage::Stage;
+use crate::support::two_homes::TwoHomes;
+use crate::support::webrtc::{WebRtcClient, media_ip};
+use crate::support::{opus, until};
+
+/// A fifth of a second of audio, in frames.
+const MOMENT: u64 = 10;
+
+#[actix::test]
+async fn an_anchor_that_changes_networks_restarts_ice_and_goes_on_in_the_same_session() {
+    let homes = TwoHomes::make();
+    let [home, elsewhere] = homes.addresses();
+    let interface = Some(homes.interface().to_owned());
+    let janus = TestJanus::start_with(|options| options.ice_interface = interface).await;
+    let stage = Stage::on(janus, &[]).await;
+    let mut bert = stage.connect(1, "bert", "").await;
+    let (_, at_bert) = speak_from(home, &mut bert, 660).await;
+    let mut anna = stage.connect(0, "anna", "&clientId=a").await;
+    let (joined, mut at_anna) = speak_from(home, &mut anna, 440).await;
+    until_they_hear_each_other(&at_anna, &at_bert).await;
+    let before = stage.participants().await;
+    assert_eq!(before.len(), 2, "{before:?}");
+
+    at_anna.move_to(elsewhere).await;
+    until_hears(&at_bert, 440.0, false).await;
+    anna.negotiate(&at_anna, at_anna.offer()).await;
+    until_they_hear_each_other(&at_anna, &at_bert).await;
+
+    // And back, with a candidate that comes after the answer.
+    at_anna.move_to(home).await;
+    until_hears(&at_bert, 440.0, false).await;
+    anna.negotiate(&at_anna, at_anna.offer_without_candidates()).await;
+    anna.trickle(&at_anna).await;
+    until_they_hear_each_other(&at_anna, &at_bert).await;
+
+    assert_eq!(stage.participants().await, before, "nobody joined anew");
+    assert_eq!(anna.noted("reconnect"), None);
+
+    // With its network a phone loses the WebSocket as well, and may come back to another gateway.
+    at_anna.move_to(elsewhere).await;
+    anna.cut();
+    let mut anna = stage.connect(1, "anna", "&clientId=a").await;
+    let again = anna.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
+    assert_eq!(again["resume"], true);
+    until_hears(&at_bert, 440.0, false).await;
+    anna.negotiate(&at_anna, at_anna.offer()).await;
+    until_they_hear_each_other(&at_anna, &at_bert).await;
+    assert_eq!(stage.participants().await, before, "nor now");
+}
+
+#[actix::test]
+async fn candidates_that_janus_sends_itself_reach_the_anchor_and_carry_its_media() {
+    let stage = Stage::on(TestJanus::full_trickle().await, &[]).await;
+    let mut bert = stage.connect(1, "bert", "").await;
+    let at_bert = arrive(&mut bert, 660).await;
+    let mut anna = stage.connect(0, "anna", "").await;
+    let mut at_anna = arrive(&mut anna, 440).await;
+    until_they_hear_each_other(&at_anna, &at_bert).await;
+
+    // To another port. Then they come anew.
+    at_anna.move_to(media_ip()).await;
+    until_hears(&at_bert, 440.0, false).await;
+    meet(&mut anna, &at_anna).await;
+    until_they_hear_each_other(&at_anna, &at_bert).await;
+}
+
+async fn speak_from(address: IpAddr, caller: &mut Caller, hz: u32) -> (Value, WebRtcClient) {
+    let joined = caller.call("join", json!({})).await.unwrap();
+    let media = WebRtcClient::at(address, opus::tone(hz)).await;
+    caller.negotiate(&media, media.offer()).await;
+    media.until("the connection", |p| p.connected).await;
+    (joined, media)
+}
+
+/// Joins, with candidates that come by and by.
+async fn arrive(caller: &mut Caller, hz: u32) -> WebRtcClient {
+    caller.call("join", json!({})).await.unwrap();
+    let media = WebRtcClient::new(opus::tone(hz)).await;
+    meet(caller, &media).await;
+    media.until("the connection", |p| p.connected).await;
+    media
+}
+
+async fn meet(caller: &mut Caller, media: &WebRtcClient) {
+    let answer = caller.negotiate(media, media.offer_without_candidates()).await;
+    assert!(!answer.contains("a=candidate") && !answer.contains("a=end-of-candidates"), "{answer}");
+    // Its own it keeps to itself: Janus cannot begin, so no way is found but by those of Janus.
+    caller.call("icecandidate", json!({ "candidate": null })).await.expect("it is taken");
+    let mut count = 0;
+    loop {
+        match &caller.note("icecandidate", |_| true).await["candidate"] {
+            Value::Null => break,
+            candidate => {
+                let text = candidate["candidate"].as_str().expect("a text");
+                assert!(text.starts_with("candidate:") && candidate["sdpMLineIndex"] == 0, "{candidate}");
+                media.add_candidate(text);
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 0, "there were some before the end");
+}
+
+async fn until_they_hear_each_other(at_anna: &WebRtcClient, at_bert: &WebRtcClient) {
+    until_hears(at_bert, 440.0, true).await;
+    until_hears(at_anna, 660.0, true).await;
+}
+
+async fn until_hears(media: &WebRtcClient, hz: f64, wanted: bool) {
+    until(&format!("{hz} Hz, heard: {wanted}"), async || {
+        let level = level(&media.hear(MOMENT).await, hz);
+        if wanted { level > 0.05 } else { level < 0.005 }
+    })
+    .await;
+}
