@@ -174,7 +174,7 @@ fn http(r: &mut Reader) -> HttpConfig {
         ),
         public_ws_url: r.optional(
             "http.public_ws_url",
-            "Where anchors connect to, e.g. wss://live.example.org/ws; null: ws://{listen.ws}/ws.",
+            "Where anchors connect to, e.g. wss://live.example.org/ws; null: ws://{listen.ws}/ws of a gateway.",
             url(&["ws", "wss"]),
         ),
     }
