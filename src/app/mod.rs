@@ -35,10 +35,10 @@ use crate::auth::{Secrets, node_id};
 use crate::config::{Config, JanusMode, PresenceKind};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat};
-use crate::domain::ports::PortPool;
+use crate::domain::ports::{PLAIN_RTP_PORTS, PortPool};
 use crate::domain::room::ExpiryLimits;
 use crate::http::anchors::{Anchors, Present};
-use crate::janus::{ConnectOptions, ManagedOptions, PLAIN_RTP_PORTS, Secret, WEBRTC_PORTS};
+use crate::janus::{ConnectOptions, ManagedOptions, Secret};
 use crate::rooms::audience::Audience;
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
@@ -348,7 +348,8 @@ fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedO
         ice_interface: config.janus.ice_interface.clone(),
         api_secret,
         admin_key,
-        webrtc_ports: WEBRTC_PORTS,
+        webrtc_ports: config.janus.webrtc_ports,
+        public_ip: config.janus.public_ip,
         plain_rtp_ports: PLAIN_RTP_PORTS,
         session_timeout: config.janus.session_timeout,
     }

@@ -172,6 +172,12 @@ fn bad_values_are_refused() {
         ("rooms.max_age", "99999999999999999999h"),
         ("presence.kind", "redis"),
         ("listen.ws", "localhost"),
+        ("janus.webrtc_ports", "80-90"),
+        ("janus.webrtc_ports", "20000-20000"),
+        ("janus.webrtc_ports", "20000"),
+        ("janus.public_ip", "example.org"),
+        ("janus.public_ip", "0.0.0.0"),
+        ("janus.public_ip", "2001:db8::7"),
         ("ws.dead_after", "9s"),
         ("ws.frame_limit", "10"),
         ("ws.sdp_limit", "65536"),
@@ -240,6 +246,29 @@ fn an_address_that_nobody_can_call_is_given_to_nobody() {
     for (roles, listen) in [("mixer", "listen.hls"), ("hls", "listen.ws"), ("gateway", "listen.hls")] {
         assert!(load(node(roles, listen, "0.0.0.0:8000")).is_ok(), "{roles} gives no {listen} out");
     }
+}
+
+#[test]
+fn a_managed_janus_keeps_off_the_ports_of_others() {
+    let ports = |range: &str| LoadInput::default().flag("janus.webrtc_ports", range);
+    let plain = errors(ports("24000-25000"));
+    assert!(
+        plain.contains("janus.webrtc_ports = \"24000-25000\" (flag --set): must not overlap 25000-26999")
+    );
+    let mixers = errors(ports("28999-30000"));
+    assert!(mixers.contains("must not overlap mixer.rtp_ports, 27000-28999; move one of them"), "{mixers}");
+    let moved = errors(LoadInput::default().flag("mixer.rtp_ports", "24998-25001"));
+    assert!(
+        moved.contains("janus.webrtc_ports = \"20000-24999\" (default): must not overlap mixer.rtp_ports")
+    );
+    assert_eq!(load(ports("29000-30000")).unwrap().janus.webrtc_ports, (29_000, 30_000));
+    let without_mixer = ports("28000-30000").flag("node.roles", "janus");
+    assert!(load(without_mixer).is_ok(), "mixers have their ports on their own machines");
+    let external =
+        ports("25000-28000").flag("janus.mode", "external").flag("janus.url", "ws://10.0.0.5:8188");
+    assert!(load(external.clone()).is_ok(), "which Janus has in a file of its own");
+    let mapped = errors(external.flag("janus.public_ip", "203.0.113.7"));
+    assert!(mapped.contains("set nat_1_1_mapping in its janus.jcfg"), "{mapped}");
 }
 
 #[test]

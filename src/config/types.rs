@@ -2,7 +2,7 @@
 //!
 //! Owns: the types. Never does: parse; a value of these types was checked by `keys` and `checks`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -163,6 +163,10 @@ pub struct JanusConfig {
     pub admin_key: Option<Secret>,
     pub binary: PathBuf,
     pub ice_interface: Option<String>,
+    /// What a managed Janus tells anchors in place of its own address.
+    pub public_ip: Option<Ipv4Addr>,
+    /// Inclusive, UDP; of a managed Janus.
+    pub webrtc_ports: (u16, u16),
     pub capacity: u32,
     pub request_timeout: Duration,
     /// Of the anchors' sessions: how long one who was cut off may be away.

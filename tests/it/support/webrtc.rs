@@ -95,6 +95,16 @@ impl WebRtcClient {
         self.candidate.clone()
     }
 
+    /// Address and port of each candidate in an answer.
+    pub fn candidates(sdp: &str) -> Vec<(IpAddr, u16)> {
+        let lines = sdp.lines().filter_map(|line| line.strip_prefix("a=candidate:"));
+        let address = |line: &str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            (fields[4].parse().expect("an address"), fields[5].parse().expect("a port"))
+        };
+        lines.map(address).collect()
+    }
+
     /// Takes the answer and begins; media flows when [`Self::until`] says so.
     pub fn answer(&mut self, sdp: &str) {
         let (mut peer, pending) = self.unanswered.take().expect("answered once");
