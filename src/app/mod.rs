@@ -83,6 +83,9 @@ pub struct Node {
 /// `stentor serve`: runs a node until a signal, or until its supervision gives up.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     logging::init(&config.log)?;
+    for remark in config.remarks() {
+        tracing::warn!("{remark}");
+    }
     let mut signals = signals::Signals::listen()?;
     let node = Node::start(config).await?;
     let reason = tokio::select! {
@@ -346,10 +349,10 @@ fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedO
         work_dir: config.node.data_dir.join("janus"),
         media_ip: config.listen.media,
         ice_interface: config.janus.ice_interface.clone(),
+        public_ip: config.janus.public_ip,
         api_secret,
         admin_key,
         webrtc_ports: config.janus.webrtc_ports,
-        public_ip: config.janus.public_ip,
         plain_rtp_ports: PLAIN_RTP_PORTS,
         session_timeout: config.janus.session_timeout,
     }

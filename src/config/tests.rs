@@ -272,6 +272,22 @@ fn a_managed_janus_keeps_off_the_ports_of_others() {
 }
 
 #[test]
+fn a_gateway_of_a_cluster_without_redis_is_worth_a_word() {
+    let cluster = |roles: &str| {
+        let etcd =
+            LoadInput::default().flag("store.kind", "etcd").flag("store.etcd.endpoints", "http://a:2379");
+        etcd.flag("auth.jwt_secrets", &format!("k:{LONG}")).flag("hls.secret", LONG).flag("node.roles", roles)
+    };
+    let remarks = load(cluster("gateway")).unwrap().remarks();
+    assert!(matches!(remarks[..], [one] if one.contains("set presence.kind: redis and presence.redis.url")));
+    let redis =
+        cluster("gateway").flag("presence.kind", "redis").flag("presence.redis.url", "redis://r:6379");
+    for fine in [redis, cluster("hls,mixer"), LoadInput::default()] {
+        assert_eq!(load(fine).unwrap().remarks(), Vec::<&str>::new());
+    }
+}
+
+#[test]
 fn a_request_outlasts_three_target_durations_whatever_the_segment() {
     for (millis, target, patience) in [(500, 1, 10), (2000, 2, 10), (2500, 3, 12), (10_000, 10, 40)] {
         let hls = load(LoadInput::default().flag("hls.segment_ms", &millis.to_string())).unwrap().hls;
