@@ -86,11 +86,14 @@ fn ended(outcome: anyhow::Result<()>) -> ExitCode {
 }
 
 fn check_config(input: LoadInput) -> Result<ExitCode, ConfigErrors> {
-    let (_, keys) = config::explain(input)?;
+    let (config, keys) = config::explain(input)?;
     let width = |text: fn(&Effective) -> &str| keys.iter().map(|k| text(k).len()).max().unwrap_or(0);
     let (key_width, value_width) = (width(|k| &k.key), width(|k| &k.value));
     for Effective { key, value, source, .. } in &keys {
         println!("{key:key_width$}  {value:value_width$}  {source}");
+    }
+    for remark in config.remarks() {
+        eprintln!("{remark}");
     }
     Ok(ExitCode::SUCCESS)
 }

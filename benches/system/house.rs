@@ -5,9 +5,9 @@ use std::time::Duration;
 use awc::Client;
 use serde_json::{Value, json};
 use stentor::domain::ids::{MediaAddr, Pin};
+use stentor::domain::ports::{PLAIN_RTP_PORTS, WEBRTC_PORTS};
 use stentor::janus::{
-    AudioBridge, ConnectOptions, JanusClient, ManagedJanus, ManagedOptions, NewRoom, PLAIN_RTP_PORTS, Secret,
-    WEBRTC_PORTS,
+    AudioBridge, ConnectOptions, JanusClient, ManagedJanus, ManagedOptions, NewRoom, Secret,
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc::unbounded_channel;
@@ -121,6 +121,7 @@ impl Gateway {
             work_dir: dir.path().join("janus"),
             media_ip: [127, 0, 0, 1].into(),
             ice_interface: None,
+            public_ip: None,
             api_secret: Secret("bench api secret".into()),
             admin_key: Secret("bench admin key".into()),
             webrtc_ports: WEBRTC_PORTS,

@@ -35,10 +35,10 @@ use crate::auth::{Secrets, node_id};
 use crate::config::{Config, JanusMode, PresenceKind};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat};
-use crate::domain::ports::PortPool;
+use crate::domain::ports::{PLAIN_RTP_PORTS, PortPool};
 use crate::domain::room::ExpiryLimits;
 use crate::http::anchors::{Anchors, Present};
-use crate::janus::{ConnectOptions, ManagedOptions, PLAIN_RTP_PORTS, Secret, WEBRTC_PORTS};
+use crate::janus::{ConnectOptions, ManagedOptions, Secret};
 use crate::rooms::audience::Audience;
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
@@ -83,6 +83,9 @@ pub struct Node {
 /// `stentor serve`: runs a node until a signal, or until its supervision gives up.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     logging::init(&config.log)?;
+    for remark in config.remarks() {
+        tracing::warn!("{remark}");
+    }
     let mut signals = signals::Signals::listen()?;
     let node = Node::start(config).await?;
     let reason = tokio::select! {
@@ -346,9 +349,10 @@ fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedO
         work_dir: config.node.data_dir.join("janus"),
         media_ip: config.listen.media,
         ice_interface: config.janus.ice_interface.clone(),
+        public_ip: config.janus.public_ip,
         api_secret,
         admin_key,
-        webrtc_ports: WEBRTC_PORTS,
+        webrtc_ports: config.janus.webrtc_ports,
         plain_rtp_ports: PLAIN_RTP_PORTS,
         session_timeout: config.janus.session_timeout,
     }

@@ -257,7 +257,8 @@ impl Mountable {
             listeners,
             origins: own(&config.http.allowed_origins),
             hls_base: config.hls_base_url(),
-            ws_url: config.ws_url(),
+            // The configuration of every node that serves this API has one.
+            ws_url: config.ws_url().unwrap_or_default(),
             body_limit: config.http.body_limit,
         };
         let directory = context.directory.clone();
@@ -300,7 +301,7 @@ impl Mountable {
         if mounted.hls {
             hls::configure(config, self.hls.clone());
             pages_api::configure(config, self.pages.clone());
-            pages::configure_people(config, &self.pages.ws_url);
+            pages::configure_people(config, self.pages.ws_url.as_deref());
         }
         if mounted.relay {
             relay::configure(config, self.relay.clone());

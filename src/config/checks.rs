@@ -2,14 +2,18 @@
 //!
 //! Owns: the rules that need more than one key. Never does: change a value.
 
+use std::net::SocketAddr;
+
 use super::reader::Reader;
 use super::types::*;
+use crate::domain::ports::PLAIN_RTP_PORTS;
 
 pub(super) fn check(config: &Config, r: &mut Reader) {
     check_auth(config, r);
     check_cluster(config, r);
-    check_listening(config, r);
+    check_given_out(config, r);
     check_janus(&config.janus, r);
+    check_webrtc_ports(config, r);
     check_mixer(&config.mixer, r);
     check_hls(&config.hls, r);
     check_ws(&config.ws, r);
@@ -62,14 +66,43 @@ fn check_cluster(config: &Config, r: &mut Reader) {
     );
 }
 
-/// The room API names the URL people listen at.
-fn check_listening(config: &Config, r: &mut Reader) {
-    let roles = config.node.roles;
+/// The room API names the URLs people listen and speak at, and the pages where they connect to.
+fn check_given_out(config: &Config, r: &mut Reader) {
+    let (roles, http, listen) = (config.node.roles, &config.http, &config.listen);
     r.require(
         &["http.public_hls_url", "node.roles"],
-        !roles.rooms || roles.hls || config.http.public_hls_url.is_some(),
+        !roles.rooms || roles.hls || http.public_hls_url.is_some(),
         "must be set, because this node has the role rooms and not hls: where the listener nodes are reached",
     );
+    r.require(
+        &["http.public_ws_url", "node.roles"],
+        !roles.rooms || roles.gateway || http.public_ws_url.is_some(),
+        "must be set, because this node has the role rooms and not gateway: where anchors reach the gateways, \
+         like wss://live.example.org/ws",
+    );
+    r.require(
+        &["http.public_hls_url", "listen.hls"],
+        !(roles.rooms || roles.hls) || http.public_hls_url.is_some() || can_be_called(listen.hls),
+        format!(
+            "must be set, because listen.hls is {}, which is no address to call: what people call it, \
+             like https://live.example.org",
+            listen.hls
+        ),
+    );
+    r.require(
+        &["http.public_ws_url", "listen.ws"],
+        !(roles.rooms || roles.gateway) || http.public_ws_url.is_some() || can_be_called(listen.ws),
+        format!(
+            "must be set, because listen.ws is {}, which is no address to call: what anchors call it, \
+             like wss://live.example.org/ws",
+            listen.ws
+        ),
+    );
+}
+
+/// 0.0.0.0 and `::` mean all addresses of a machine, and to whoever calls them their own.
+fn can_be_called(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_unspecified()
 }
 
 fn check_janus(janus: &JanusConfig, r: &mut Reader) {
@@ -77,6 +110,30 @@ fn check_janus(janus: &JanusConfig, r: &mut Reader) {
         &["janus.url", "janus.mode"],
         janus.mode == JanusMode::Managed || janus.url.is_some(),
         "must be set, because janus.mode is external",
+    );
+    r.require(
+        &["janus.public_ip", "janus.mode"],
+        janus.mode == JanusMode::Managed || janus.public_ip.is_none(),
+        "is for a managed Janus; of an external one set nat_1_1_mapping in its janus.jcfg",
+    );
+}
+
+/// Janus binds any port of a range, and so would take what another part of the node was given.
+fn check_webrtc_ports(config: &Config, r: &mut Reader) {
+    let (roles, ports) = (config.node.roles, config.janus.webrtc_ports);
+    let elsewhere = !roles.janus || config.janus.mode == JanusMode::External;
+    let apart = |other: (u16, u16)| ports.1 < other.0 || other.1 < ports.0;
+    let (low, high) = PLAIN_RTP_PORTS;
+    r.require(
+        &["janus.webrtc_ports"],
+        elsewhere || apart(PLAIN_RTP_PORTS),
+        format!("must not overlap {low}-{high}, on which the managed Janus takes plain RTP"),
+    );
+    let (low, high) = config.mixer.rtp_ports;
+    r.require(
+        &["janus.webrtc_ports", "mixer.rtp_ports"],
+        elsewhere || !roles.mixer || apart((low, high)),
+        format!("must not overlap mixer.rtp_ports, {low}-{high}; move one of them"),
     );
 }
 

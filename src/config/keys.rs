@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::parse::*;
 use super::reader::Reader;
 use super::types::*;
+use crate::domain::ports::WEBRTC_PORTS;
 use crate::domain::restart::Budget;
 
 pub(super) fn read(r: &mut Reader) -> Config {
@@ -174,7 +175,7 @@ fn http(r: &mut Reader) -> HttpConfig {
         ),
         public_ws_url: r.optional(
             "http.public_ws_url",
-            "Where anchors connect to, e.g. wss://live.example.org/ws; null: ws://{listen.ws}/ws.",
+            "Where anchors connect to, e.g. wss://live.example.org/ws; null: ws://{listen.ws}/ws of a gateway.",
             url(&["ws", "wss"]),
         ),
     }
@@ -210,6 +211,17 @@ fn janus(r: &mut Reader) -> JanusConfig {
             "janus.ice_interface",
             "The one network interface the managed Janus gathers candidates on; null: all.",
             text,
+        ),
+        webrtc_ports: r.read(
+            "janus.webrtc_ports",
+            format!("{}-{}", WEBRTC_PORTS.0, WEBRTC_PORTS.1),
+            "UDP ports on which the managed Janus meets anchors; a firewall must let them in.",
+            udp_ports,
+        ),
+        public_ip: r.optional(
+            "janus.public_ip",
+            "IPv4 address anchors reach the managed Janus by, behind a NAT that keeps ports; null: the machine's own.",
+            public_ip,
         ),
         capacity: r
             .optional(

@@ -1,7 +1,7 @@
 //! Configuration: flag > environment > file > default, all errors reported at once.
 //!
 //! Owns: what every key is called, its default and what it allows (`keys`), what keys ask of each other
-//! (`checks`). Never does: open a socket. The only files it reads are the configuration file and the
+//! (`checks`), what is allowed and yet worth a word (`remarks`). Never does: open a socket. The only files it reads are the configuration file and the
 //! `*_file` secrets.
 
 mod checks;
@@ -11,6 +11,7 @@ mod layers;
 mod parse;
 mod reader;
 mod reference;
+mod remarks;
 #[cfg(test)]
 mod tests;
 mod types;

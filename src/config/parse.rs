@@ -2,7 +2,7 @@
 //!
 //! Owns: what a value may look like. Never does: know which key it belongs to.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -128,6 +128,14 @@ pub(super) fn media_ip(value: &Value) -> Parsed<IpAddr> {
     if ip.is_unspecified() || ip.is_multicast() { Err(ALLOWED.into()) } else { Ok(ip) }
 }
 
+/// Not IPv6: a managed Janus has candidates of IPv4 only.
+pub(super) fn public_ip(value: &Value) -> Parsed<Ipv4Addr> {
+    const ALLOWED: &str = "must be one IPv4 address that anchors can send to, like 203.0.113.7";
+    let ip: Ipv4Addr = parsed(ALLOWED)(value)?;
+    let usable = !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip.is_broadcast());
+    if usable { Ok(ip) } else { Err(ALLOWED.into()) }
+}
+
 pub(super) fn host(value: &Value) -> Parsed<String> {
     let host = text(value)?;
     let named =
@@ -181,15 +189,23 @@ pub(super) fn origin(value: &Value) -> Parsed<String> {
 }
 
 pub(super) fn rtp_ports(value: &Value) -> Parsed<(u16, u16)> {
-    let range = text(value)?;
-    let ports = range
-        .split_once('-')
-        .and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
-    ports.filter(|p| p.0 >= 1024 && port_pairs(*p) > 0).ok_or_else(|| {
+    port_range(&text(value)?).filter(|ports| port_pairs(*ports) > 0).ok_or_else(|| {
         "must be a range of ports from 1024 on that holds an even port and the odd one above it, \
          like 27000-28999"
             .into()
     })
+}
+
+pub(super) fn udp_ports(value: &Value) -> Parsed<(u16, u16)> {
+    let allowed = "must be a range of two ports or more from 1024 on, like 20000-24999";
+    port_range(&text(value)?).filter(|(low, high)| low < high).ok_or_else(|| allowed.into())
+}
+
+/// Without the ports that only root may bind.
+fn port_range(text: &str) -> Option<(u16, u16)> {
+    let (low, high) = text.split_once('-')?;
+    let (low, high) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
+    (low >= 1024).then_some((low, high))
 }
 
 pub(super) fn log_filter(value: &Value) -> Parsed<String> {

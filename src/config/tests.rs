@@ -91,7 +91,8 @@ fn open_mode_is_refused_off_loopback_and_says_what_to_set() {
     assert!(
         self::errors(keys.clone()).contains("auth.api_keys = null (default): must hold at least one key")
     );
-    assert!(load(keys.flag("auth.api_keys", "0123456789abcdef,fedcba9876543210")).is_ok());
+    let keys = keys.flag("auth.api_keys", "0123456789abcdef,fedcba9876543210");
+    assert!(load(keys.flag("http.public_hls_url", "https://live.example.org")).is_ok());
 }
 
 #[test]
@@ -171,6 +172,12 @@ fn bad_values_are_refused() {
         ("rooms.max_age", "99999999999999999999h"),
         ("presence.kind", "redis"),
         ("listen.ws", "localhost"),
+        ("janus.webrtc_ports", "80-90"),
+        ("janus.webrtc_ports", "20000-20000"),
+        ("janus.webrtc_ports", "20000"),
+        ("janus.public_ip", "example.org"),
+        ("janus.public_ip", "0.0.0.0"),
+        ("janus.public_ip", "2001:db8::7"),
         ("ws.dead_after", "9s"),
         ("ws.frame_limit", "10"),
         ("ws.sdp_limit", "65536"),
@@ -185,14 +192,99 @@ fn bad_values_are_refused() {
 fn keys_are_checked_against_each_other() {
     let short = LoadInput::default().flag("hls.part_ms", "900").flag("hls.segment_ms", "1700");
     assert!(errors(short).contains("at least two parts, 1800 ms"));
-    let crowded = LoadInput::default().flag("mixer.rtp_ports", "20001-20004").flag("mixer.capacity", "2");
+    let crowded = LoadInput::default().flag("mixer.rtp_ports", "30001-30004").flag("mixer.capacity", "2");
     assert!(errors(crowded).contains("must not be above 1"));
-    let small = load(LoadInput::default().flag("mixer.rtp_ports", "20001-20004")).unwrap();
+    let small = load(LoadInput::default().flag("mixer.rtp_ports", "30001-30004")).unwrap();
     assert_eq!((small.mixer.capacity, small.mixer.port_pairs()), (1, 1));
     let external = LoadInput::default().flag("janus.mode", "external");
     assert!(errors(external).contains("janus.url = null (default): must be set"));
     let one_server = LoadInput::default().flag("listen.api", "127.0.0.1:8080");
     assert!(load(one_server).is_ok(), "two roles may share one server");
+}
+
+#[test]
+fn a_node_knows_every_address_that_it_gives_out() {
+    let node = |roles: &str| LoadInput::default().flag("node.roles", roles);
+    let hls = ("http.public_hls_url", "https://live.example.org");
+    let ws = ("http.public_ws_url", "wss://live.example.org/ws");
+    let api = errors(node("rooms"));
+    assert!(api.contains("http.public_hls_url = null (default): must be set"), "{api}");
+    assert!(
+        api.contains("role rooms and not gateway: where anchors reach the gateways, like wss://"),
+        "{api}"
+    );
+    let api = load(node("rooms").flag(hls.0, hls.1).flag(ws.0, ws.1)).unwrap();
+    assert_eq!((api.hls_base_url(), api.ws_url()), (hls.1.to_owned(), Some(ws.1.to_owned())));
+
+    let gateway = |config: Config| config.ws_url();
+    assert_eq!(gateway(load(node("hls,gateway")).unwrap()).unwrap(), "ws://127.0.0.1:8081/ws");
+    assert_eq!(gateway(load(node("hls")).unwrap()), None, "a listener node has no gateway to name");
+    assert_eq!(gateway(load(node("hls").flag(ws.0, ws.1)).unwrap()).unwrap(), ws.1);
+}
+
+#[test]
+fn an_address_that_nobody_can_call_is_given_to_nobody() {
+    let node = |roles: &str, key: &str, any: &str| {
+        let keys = LoadInput::default().flag("auth.mode", "keys").flag("auth.api_keys", "0123456789abcdef");
+        keys.flag("node.roles", roles).flag(key, any)
+    };
+    for (roles, listen, public, url) in [
+        ("rooms,hls,gateway", "listen.hls", "http.public_hls_url", "https://live.example.org"),
+        ("hls", "listen.hls", "http.public_hls_url", "https://live.example.org"),
+        ("rooms,hls,gateway", "listen.ws", "http.public_ws_url", "wss://live.example.org/ws"),
+        ("gateway", "listen.ws", "http.public_ws_url", "wss://live.example.org/ws"),
+    ] {
+        for any in ["0.0.0.0:8000", "[::]:8000", "[::ffff:0.0.0.0]:8000"] {
+            let errors = errors(node(roles, listen, any));
+            let told =
+                format!("{public} = null (default): must be set, because {listen} is {any}, which is no");
+            assert!(errors.contains(&told) && errors.lines().count() == 2, "{errors}");
+            assert!(load(node(roles, listen, any).flag(public, url)).is_ok(), "{roles} {listen} {any}");
+        }
+        assert!(load(node(roles, listen, "10.0.0.7:8000")).is_ok(), "{roles} {listen}");
+    }
+    for (roles, listen) in [("mixer", "listen.hls"), ("hls", "listen.ws"), ("gateway", "listen.hls")] {
+        assert!(load(node(roles, listen, "0.0.0.0:8000")).is_ok(), "{roles} gives no {listen} out");
+    }
+}
+
+#[test]
+fn a_managed_janus_keeps_off_the_ports_of_others() {
+    let ports = |range: &str| LoadInput::default().flag("janus.webrtc_ports", range);
+    let plain = errors(ports("24000-25000"));
+    assert!(
+        plain.contains("janus.webrtc_ports = \"24000-25000\" (flag --set): must not overlap 25000-26999")
+    );
+    let mixers = errors(ports("28999-30000"));
+    assert!(mixers.contains("must not overlap mixer.rtp_ports, 27000-28999; move one of them"), "{mixers}");
+    let moved = errors(LoadInput::default().flag("mixer.rtp_ports", "24998-25001"));
+    assert!(
+        moved.contains("janus.webrtc_ports = \"20000-24999\" (default): must not overlap mixer.rtp_ports")
+    );
+    assert_eq!(load(ports("29000-30000")).unwrap().janus.webrtc_ports, (29_000, 30_000));
+    let without_mixer = ports("28000-30000").flag("node.roles", "janus");
+    assert!(load(without_mixer).is_ok(), "mixers have their ports on their own machines");
+    let external =
+        ports("25000-28000").flag("janus.mode", "external").flag("janus.url", "ws://10.0.0.5:8188");
+    assert!(load(external.clone()).is_ok(), "which Janus has in a file of its own");
+    let mapped = errors(external.flag("janus.public_ip", "203.0.113.7"));
+    assert!(mapped.contains("set nat_1_1_mapping in its janus.jcfg"), "{mapped}");
+}
+
+#[test]
+fn a_gateway_of_a_cluster_without_redis_is_worth_a_word() {
+    let cluster = |roles: &str| {
+        let etcd =
+            LoadInput::default().flag("store.kind", "etcd").flag("store.etcd.endpoints", "http://a:2379");
+        etcd.flag("auth.jwt_secrets", &format!("k:{LONG}")).flag("hls.secret", LONG).flag("node.roles", roles)
+    };
+    let remarks = load(cluster("gateway")).unwrap().remarks();
+    assert!(matches!(remarks[..], [one] if one.contains("set presence.kind: redis and presence.redis.url")));
+    let redis =
+        cluster("gateway").flag("presence.kind", "redis").flag("presence.redis.url", "redis://r:6379");
+    for fine in [redis, cluster("hls,mixer"), LoadInput::default()] {
+        assert_eq!(load(fine).unwrap().remarks(), Vec::<&str>::new());
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Owns: the types. Never does: parse; a value of these types was checked by `keys` and `checks`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,12 +49,10 @@ impl Config {
         }
     }
 
-    /// Where anchors connect to.
-    pub fn ws_url(&self) -> String {
-        match &self.http.public_ws_url {
-            Some(url) => url.clone(),
-            None => format!("ws://{}/ws", self.listen.ws),
-        }
+    /// Where anchors connect to; `None` on a node that was not told and has no gateway itself.
+    pub fn ws_url(&self) -> Option<String> {
+        let own = || self.node.roles.gateway.then(|| format!("ws://{}/ws", self.listen.ws));
+        self.http.public_ws_url.clone().or_else(own)
     }
 }
 
@@ -146,7 +144,7 @@ pub struct HttpConfig {
     pub header_timeout: Duration,
     /// Base of the URLs given to listeners, e.g. `https://live.example.org`. `None`: `http://{listen.hls}`.
     pub public_hls_url: Option<String>,
-    /// Where anchors connect to, e.g. `wss://live.example.org/ws`. `None`: `ws://{listen.ws}/ws`.
+    /// Where anchors connect to, e.g. `wss://live.example.org/ws`. `None`: `ws://{listen.ws}/ws` of a gateway.
     pub public_ws_url: Option<String>,
 }
 
@@ -165,6 +163,10 @@ pub struct JanusConfig {
     pub admin_key: Option<Secret>,
     pub binary: PathBuf,
     pub ice_interface: Option<String>,
+    /// What a managed Janus tells anchors in place of its own address.
+    pub public_ip: Option<Ipv4Addr>,
+    /// Inclusive, UDP; of a managed Janus.
+    pub webrtc_ports: (u16, u16),
     pub capacity: u32,
     pub request_timeout: Duration,
     /// Of the anchors' sessions: how long one who was cut off may be away.

@@ -1,10 +1,17 @@
-//! The RTP ports of one mixer: even ports of a range, each owning the odd one above it (RTCP).
+//! The RTP ports of one mixer: even ports of a range, each owning the odd one above it (RTCP). And what a managed
+//! Janus has beside them.
 //!
 //! FFmpeg binds the pair itself, so the pool keeps books instead of sockets: a pair is taken until its process
 //! has exited, and a pair that somebody else holds is set aside for a while.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
+
+/// UDP ports of WebRTC unless others are configured, inclusive. Below Linux's ephemeral ports, and apart from the
+/// other two ranges.
+pub const WEBRTC_PORTS: (u16, u16) = (20_000, 24_999);
+/// UDP ports of plain-RTP participants, inclusive.
+pub const PLAIN_RTP_PORTS: (u16, u16) = (25_000, 26_999);
 
 #[derive(Debug, Clone)]
 pub struct PortPool {

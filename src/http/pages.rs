@@ -46,7 +46,7 @@ page!(SHARED_SCRIPT, "assets/shared.js", "text/javascript; charset=utf-8");
 page!(ACTORS_SCRIPT, "assets/actors.js", "text/javascript; charset=utf-8");
 
 /// `/`, `/listen/{roomId}`, `/speak/{roomId}` and what they load. `ws_url` is where the last one connects to.
-pub fn configure_people(config: &mut web::ServiceConfig, ws_url: &str) {
+pub fn configure_people(config: &mut web::ServiceConfig, ws_url: Option<&str>) {
     serve(config, "/", &START);
     serve(config, "/favicon.svg", &ICON);
     serve(config, "/assets/style.css", &STYLE);
@@ -59,8 +59,11 @@ pub fn configure_people(config: &mut web::ServiceConfig, ws_url: &str) {
 }
 
 /// Also to the gateway, which has an origin of its own.
-fn speaking_policy(ws_url: &str) -> HeaderValue {
-    let gateway = Url::parse(ws_url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+fn speaking_policy(ws_url: Option<&str>) -> HeaderValue {
+    let Some(gateway) = ws_url.and_then(|url| Url::parse(url).ok()) else {
+        return HeaderValue::from_static(POLICY);
+    };
+    let gateway = gateway.origin().ascii_serialization();
     let policy = POLICY.replace("connect-src 'self'", &format!("connect-src 'self' {gateway}"));
     // An origin is ASCII; without its place in the policy a page could reach less, never more.
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(POLICY))
@@ -130,7 +133,7 @@ mod tests {
     use actix_web::{App, test};
 
     fn people(config: &mut web::ServiceConfig) {
-        configure_people(config, "wss://live.example.org:8443/ws");
+        configure_people(config, Some("wss://live.example.org:8443/ws"));
     }
 
     #[actix::test]
@@ -156,6 +159,11 @@ mod tests {
         };
         assert!(policy("/speak/demo").await.contains("connect-src 'self' wss://live.example.org:8443; "));
         assert!(policy("/listen/demo").await.contains("connect-src 'self'; "));
+        let alone = App::new().configure(|config| configure_people(config, None));
+        let request = test::TestRequest::get().uri("/speak/demo").to_request();
+        let answer = test::call_service(&test::init_service(alone).await, request).await;
+        let policy = answer.headers().get(header::CONTENT_SECURITY_POLICY).unwrap().to_str().unwrap();
+        assert!(policy.contains("connect-src 'self'; "), "where no gateway is known: {policy}");
     }
 
     #[actix::test]

@@ -38,7 +38,8 @@ const NAME_IN_ID: usize = 20;
 pub struct PagesSide {
     /// `auth.mode: open`.
     pub open: bool,
-    pub ws_url: String,
+    /// Where anchors connect to; `None`: nobody speaks by the pages of this node.
+    pub ws_url: Option<String>,
     pub rooms: Arc<RoomService>,
     pub tokens: Arc<dyn TokenIssuer>,
     pub anchors: Option<Arc<dyn Anchors>>,
@@ -52,7 +53,8 @@ pub struct PagesSide {
 #[serde(rename_all = "camelCase")]
 struct Settings<'a> {
     open: bool,
-    ws_url: &'a str,
+    /// Null where there is none, for which the page has its words.
+    ws_url: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -174,7 +176,7 @@ type Speaker = (super::tokens::Issued, Option<UserId>);
 
 impl PagesSide {
     fn settings(&self) -> Settings<'_> {
-        Settings { open: self.open, ws_url: &self.ws_url }
+        Settings { open: self.open, ws_url: self.ws_url.as_deref() }
     }
 
     /// Rooms that can be heard, and since when.

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::http::rest::tests::house::{AnnIsThere, House, PlainTokens, house, json_request};
 
+const GATEWAY: &str = "wss://live.example.org/ws";
+
 #[actix::test]
 async fn in_open_mode_rooms_are_listed_and_tokens_given() {
     let house = on_air().await;
@@ -17,7 +19,7 @@ async fn in_open_mode_rooms_are_listed_and_tokens_given() {
     let since = listed.json["rooms"][0]["onAirSince"].as_u64().unwrap();
     assert!(since > 1_600_000_000_000);
     let room = json!({"roomId": "demo", "anchors": 1, "listeners": 0, "onAirSince": since});
-    let expected = json!({"open": true, "wsUrl": "wss://live.example.org/ws", "rooms": [room]});
+    let expected = json!({"open": true, "wsUrl": GATEWAY, "rooms": [room]});
     assert_eq!((listed.status, listed.json), (200, expected), "rooms off the air are nobody's business");
     let listener = token(&house, "demo", json!({"role": "listener"})).await;
     assert_eq!((listener.status, &listener.json["token"]), (200, &json!("listens-to-demo")));
@@ -34,7 +36,7 @@ async fn in_open_mode_rooms_are_listed_and_tokens_given() {
 #[actix::test]
 async fn with_api_keys_pages_learn_where_to_connect_and_no_more() {
     let house = on_air().await;
-    let settings = json!({"open": false, "wsUrl": "wss://live.example.org/ws"});
+    let settings = json!({"open": false, "wsUrl": GATEWAY});
     let config = ask(&house, false, TestRequest::get().uri("/pages/config")).await;
     assert_eq!((config.status, config.json, config.caching), (200, settings, "no-store".into()));
     let rooms = ask(&house, false, TestRequest::get().uri("/pages/rooms")).await;
@@ -88,6 +90,17 @@ async fn pages_of_others_get_nothing() {
     }
 }
 
+#[actix::test]
+async fn where_no_gateway_is_known_pages_learn_that() {
+    let house = on_air().await;
+    for (path, rest) in [("/pages/config", json!({})), ("/pages/rooms", json!({"rooms": []}))] {
+        let mut expected = json!({"open": false, "wsUrl": null});
+        expected.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        let answer = ask_at(None, &house, false, TestRequest::get().uri(path)).await;
+        assert_eq!((answer.status, answer.json), (200, expected), "{path}");
+    }
+}
+
 struct Answer {
     status: u16,
     caching: String,
@@ -114,9 +127,13 @@ async fn token(house: &House, room: &str, body: Value) -> Answer {
 }
 
 async fn ask(house: &House, open: bool, request: TestRequest) -> Answer {
+    ask_at(Some(GATEWAY), house, open, request).await
+}
+
+async fn ask_at(gateway: Option<&str>, house: &House, open: bool, request: TestRequest) -> Answer {
     let side = web::Data::new(PagesSide {
         open,
-        ws_url: "wss://live.example.org/ws".into(),
+        ws_url: gateway.map(str::to_owned),
         rooms: house.rooms.clone(),
         tokens: Arc::new(PlainTokens),
         anchors: Some(Arc::new(AnnIsThere)),

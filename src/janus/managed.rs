@@ -207,8 +207,9 @@ fn log_line(line: String, last_words: &LastWords) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PLAIN_RTP_PORTS, SESSION_TIMEOUT, Secret, WEBRTC_PORTS};
+    use super::super::{SESSION_TIMEOUT, Secret};
     use super::*;
+    use crate::domain::ports::{PLAIN_RTP_PORTS, WEBRTC_PORTS};
 
     #[actix::test]
     async fn a_port_lost_to_a_silent_stranger_is_noticed() {
@@ -234,6 +235,7 @@ mod tests {
             work_dir,
             media_ip: Ipv4Addr::LOCALHOST.into(),
             ice_interface: None,
+            public_ip: None,
             api_secret: Secret("api".to_owned()),
             admin_key: Secret("admin".to_owned()),
             webrtc_ports: WEBRTC_PORTS,

@@ -5,17 +5,12 @@
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Secret;
-
-/// UDP ports of WebRTC, inclusive. Below Linux's ephemeral ports, and apart from the other two ranges.
-pub const WEBRTC_PORTS: (u16, u16) = (20_000, 24_999);
-/// UDP ports of plain-RTP participants, inclusive.
-pub const PLAIN_RTP_PORTS: (u16, u16) = (25_000, 26_999);
 
 /// How long a session lives without a sign of its holder, and without a connection: the time an anchor has to
 /// come back, to this node or another. Janus looks every 2 s.
@@ -50,6 +45,9 @@ pub struct ManagedOptions {
     pub media_ip: IpAddr,
     /// The one interface for WebRTC; `None`: all but loopback, which Janus never uses.
     pub ice_interface: Option<String>,
+    /// Stands in the candidates in place of this machine's own address: that of the NAT in front, which passes on
+    /// what comes to the same port. IPv4, as all candidates of a Janus that nobody told to use IPv6.
+    pub public_ip: Option<Ipv4Addr>,
     pub api_secret: Secret,
     pub admin_key: Secret,
     /// Inclusive; must not overlap the mixers' ports.
@@ -81,25 +79,26 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
+/// Names in `.local` are what browsers that were given no microphone call themselves by; where they are, Janus hears
+/// from their own checks (RFC 8445, 7.3.1.3), and asking for such a name is a warning in its log each time.
 fn core(options: &ManagedOptions, server_name: &str) -> String {
     let api_secret = quoted(&options.api_secret.0);
     let server_name = quoted(server_name);
     let (low, high) = options.webrtc_ports;
     let timeout = options.session_timeout.as_secs();
-    let enforce = options
-        .ice_interface
-        .as_deref()
-        .map(|interface| format!("ice_enforce_list = {};", quoted(interface)));
+    let enforce = options.ice_interface.as_deref().map(|i| format!("ice_enforce_list = {}; ", quoted(i)));
+    let mapping = options.public_ip.map(|ip| format!("nat_1_1_mapping = \"{ip}\"; "));
     format!(
         "general: {{\n  debug_level = {DEBUG_LEVEL};\n  debug_colors = false;\n  server_name = {server_name};\n  \
          api_secret = {api_secret};\n  session_timeout = {timeout};\n  \
          reclaim_session_timeout = {timeout};\n}}\n\
          media: {{ rtp_port_range = \"{low}-{high}\"; }}\n\
-         nat: {{ {} }}\n\
+         nat: {{ ignore_mdns = true; {}{}}}\n\
          plugins: {{ disable = {}; }}\n\
          transports: {{ disable = {}; }}\n\
          loggers: {{ disable = {}; }}\n",
         enforce.unwrap_or_default(),
+        mapping.unwrap_or_default(),
         libraries(UNUSED_PLUGINS),
         libraries(UNUSED_TRANSPORTS),
         libraries(UNUSED_LOGGERS),
@@ -144,6 +143,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ports::{PLAIN_RTP_PORTS, WEBRTC_PORTS};
 
     fn options(work_dir: PathBuf) -> ManagedOptions {
         ManagedOptions {
@@ -151,6 +151,7 @@ mod tests {
             work_dir,
             media_ip: [127, 0, 0, 1].into(),
             ice_interface: Some("eth0".to_owned()),
+            public_ip: None,
             api_secret: Secret("api".to_owned()),
             admin_key: Secret("admin".to_owned()),
             webrtc_ports: WEBRTC_PORTS,
@@ -185,5 +186,15 @@ mod tests {
         assert!(core(&options, "name").contains("ice_enforce_list = \"eth0\";"));
         options.ice_interface = None;
         assert!(!core(&options, "name").contains("ice_enforce_list"));
+    }
+
+    #[test]
+    fn the_public_address_is_mapped_when_one_is_named() {
+        let mut options = options(PathBuf::new());
+        assert!(core(&options, "name").contains("nat: { ignore_mdns = true; ice_enforce_list = \"eth0\"; }"));
+        options.public_ip = Some(Ipv4Addr::new(203, 0, 113, 7));
+        let both =
+            "nat: { ignore_mdns = true; ice_enforce_list = \"eth0\"; nat_1_1_mapping = \"203.0.113.7\"; }";
+        assert!(core(&options, "name").contains(both));
     }
 }

@@ -39,7 +39,7 @@ pub use description::RoomMark;
 pub use error::{CoreError, JanusError, PluginError};
 pub use link::{ConnectOptions, DownReason, GatewayEvent, HandleEvent};
 pub use managed::{ManagedError, ManagedJanus};
-pub use managed_config::{ManagedOptions, PLAIN_RTP_PORTS, SESSION_TIMEOUT, WEBRTC_PORTS};
+pub use managed_config::{ManagedOptions, SESSION_TIMEOUT};
 pub use rtp::RtpParticipant;
 pub use wire::Quality;
 

@@ -19,6 +19,19 @@ fn check_config_prints_what_is_in_force_and_whence() {
 }
 
 #[test]
+fn check_config_says_what_is_allowed_and_perhaps_not_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = format!(
+        "store:\n  kind: etcd\n  etcd: {{endpoints: [\"http://127.0.0.1:2379\"]}}\nhls: {{secret: {SECRET}}}\n\
+         auth:\n  jwt_secrets: [{{kid: a, secret: {SECRET}}}]\n"
+    );
+    std::fs::write(folder.path().join("config.yaml"), cluster).unwrap();
+    let output = stentor(folder.path(), &["check-config"]);
+    let remarks = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && remarks.contains("set presence.kind: redis"), "{remarks}");
+}
+
+#[test]
 fn check_config_ends_with_2_and_every_error() {
     let folder = tempfile::tempdir().unwrap();
     let output = stentor(folder.path(), &["check-config", "--set", "hls.part_ms=x", "--set", "hls.prt=1"]);

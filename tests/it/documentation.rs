@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use stentor::config::{self, ConfigFile, LoadInput};
 use stentor::domain::signalling::{CloseCode, ErrorCode};
 
 use crate::support::node::Node;
@@ -39,6 +40,36 @@ fn first_script() -> String {
     let readme = include_str!("../../README.md");
     let (_, rest) = readme.split_once("```sh\n").expect("a shell block");
     rest.split_once("```").expect("its end").0.to_owned()
+}
+
+#[test]
+fn the_nodes_of_the_clusters_example_may_start_and_name_the_same_gateway() {
+    let configs = examples().map(|text| {
+        let file = Some(ConfigFile { name: "README.md".to_owned(), text });
+        let common = [
+            ("store.kind", "etcd"),
+            ("store.etcd.endpoints", "http://10.0.0.2:2379"),
+            ("auth.jwt_secrets", "k1:a secret for the tokens of this test"),
+            ("hls.secret", "a secret for the content keys of it"),
+            // The file that the example names is not here.
+            ("auth.api_keys_file", ""),
+            ("auth.api_keys", "sixteen-letters-1"),
+        ];
+        let flags = common.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        config::load(LoadInput { file, flags, ..LoadInput::default() }).unwrap()
+    });
+    let configs: Vec<_> = configs.collect();
+    let [api, media] = &configs[..] else { panic!("{} examples", configs.len()) };
+    assert!(api.node.roles.rooms && media.node.roles.gateway && media.node.roles.hls);
+    assert_eq!(api.ws_url(), media.ws_url());
+    assert_eq!(api.hls_base_url(), media.hls_base_url());
+    assert!(configs.iter().all(|config| config.remarks().is_empty()));
+}
+
+/// The README's YAML blocks.
+fn examples() -> impl Iterator<Item = String> {
+    let blocks = include_str!("../../README.md").split("```yaml\n").skip(1);
+    blocks.map(|rest| rest.split_once("```").expect("its end").0.to_owned())
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::rooms::node_on_etcd;
+use crate::support::etcd::Etcd;
 use crate::support::external::on_janus;
 use crate::support::janus::TestJanus;
 use crate::support::node::{Answer, Node, request};
@@ -189,6 +191,15 @@ async fn a_data_directory_that_cannot_be_written_ends_the_start() {
     let (code, words) = fails_to_start(&[("node.data_dir", "/proc/self")]);
     assert_eq!(code, Some(1), "{words}");
     assert!(words.contains("/proc/self") && words.contains("node.data_dir"), "{words}");
+}
+
+#[actix::test]
+async fn a_gateway_that_others_could_not_know_of_is_warned_about_once() {
+    let etcd = Etcd::start();
+    let node = node_on_etcd(&etcd, &[("node.roles", "gateway")]).await;
+    let complaints = node.complaints();
+    let named = |line: &String| line.contains("WARN") && line.contains("set presence.kind: redis");
+    assert!(matches!(&complaints[..], [one] if named(one)), "{complaints:#?}");
 }
 
 #[actix::test]

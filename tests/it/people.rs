@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use stentor::probe::{Listener, Mode};
 
-use crate::support::node::{Answer, Node, request};
+use crate::support::node::{Answer, Node, PUBLIC_HLS_URL, PUBLIC_WS_URL, request};
 use crate::support::{until, validator};
 use crate::ws::client::Client;
 
@@ -109,6 +109,21 @@ async fn with_api_keys_pages_give_nothing_away() {
     assert_eq!(request("POST", &url, &[], Some(json!({"role": "host"}))).await.code(), "unauthorized");
     assert_eq!(invite(&node, "ann").await.status, 201);
     assert!(!node.output().contains(&text(&invite(&node, "ann").await, "token")));
+}
+
+#[actix::test]
+async fn where_gateways_are_elsewhere_who_is_invited_is_sent_there() {
+    let desk = Node::start(&[("node.roles", "rooms")]).await;
+    assert_eq!(desk.post("/api/rooms", json!({ "roomId": "demo" })).await.status, 201);
+    let made = invite(&desk, "ann").await;
+    assert_eq!((made.status, text(&made, "wsUrl").as_str()), (201, PUBLIC_WS_URL));
+    let invite = text(&made, "inviteUrl");
+    assert!(invite.starts_with(&format!("{PUBLIC_HLS_URL}/speak/demo#token=")), "{invite}");
+
+    let ear = Node::start(&[("node.roles", "hls")]).await;
+    assert_eq!(page(&ear, "/pages/config").await.json(), json!({ "open": true, "wsUrl": null }));
+    let told = Node::start(&[("node.roles", "hls"), ("http.public_ws_url", PUBLIC_WS_URL)]).await;
+    assert_eq!(page(&told, "/pages/config").await.json()["wsUrl"], PUBLIC_WS_URL);
 }
 
 #[actix::test]

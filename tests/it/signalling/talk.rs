@@ -1,5 +1,6 @@
 //! Anchors join, speak, hear each other, and are heard by the listeners.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use serde_json::json;
@@ -9,7 +10,9 @@ use stentor::probe::{Listener, Mode};
 
 use crate::support::PATIENCE;
 use crate::support::caller::Caller;
+use crate::support::node::Node;
 use crate::support::stage::{ROOM, Stage, token};
+use crate::support::webrtc::WebRtcClient;
 
 /// A second of audio, in frames.
 const SECOND: u64 = 50;
@@ -40,6 +43,28 @@ async fn anchors_on_two_gateways_hear_each_other_and_a_listener_hears_both() {
             Listener::open_by(&stage.one.target(ROOM).await, Mode::Parts, deadline).await.unwrap();
         listener.hear_until(hz, deadline).await.unwrap();
     }
+}
+
+#[actix::test]
+async fn behind_a_nat_the_answer_names_its_address_and_a_port_that_it_passes_on() {
+    let nat: Ipv4Addr = "203.0.113.7".parse().unwrap();
+    let settings = [("janus.public_ip", "203.0.113.7"), ("janus.webrtc_ports", "23000-23099")];
+    let node = Node::start(&settings).await;
+    node.room_on_air(ROOM).await;
+    let user = json!({ "role": "anchor", "userId": "anna" });
+    let invited = node.post(&format!("/api/rooms/{ROOM}/users"), user).await.json();
+    let mut anna = Caller::connect(&node.ws, invited["token"].as_str().unwrap(), "").await;
+    anna.call("join", json!({})).await.unwrap();
+    let media = WebRtcClient::new(Vec::new()).await;
+    let offer = json!({ "sdp": { "type": "offer", "sdp": media.offer() } });
+    let answer = anna.call("offer", offer).await.unwrap();
+    let sdp = answer["sdp"]["sdp"].as_str().unwrap();
+    let candidates = WebRtcClient::candidates(sdp);
+    let passed_on = |(ip, port): &(IpAddr, u16)| *ip == nat && (23_000..=23_099).contains(port);
+    assert!(!candidates.is_empty() && candidates.iter().all(passed_on), "{sdp}");
+    // Nothing is behind that address here. Who is on Janus's side of the NAT hears from Janus itself.
+    media.answer(sdp);
+    media.until("the connection", |p| p.connected).await;
 }
 
 #[actix::test]

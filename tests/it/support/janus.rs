@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use stentor::domain::ids::Pin;
+use stentor::domain::ports::{PLAIN_RTP_PORTS, WEBRTC_PORTS};
 use stentor::janus::{
-    ConnectOptions, GatewayEvent, JanusClient, ManagedJanus, ManagedOptions, NewRoom, PLAIN_RTP_PORTS,
-    SESSION_TIMEOUT, Secret, WEBRTC_PORTS,
+    ConnectOptions, GatewayEvent, JanusClient, ManagedJanus, ManagedOptions, NewRoom, SESSION_TIMEOUT, Secret,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -62,6 +62,7 @@ pub fn options(dir: &std::path::Path) -> ManagedOptions {
         work_dir: dir.join("janus"),
         media_ip: [127, 0, 0, 1].into(),
         ice_interface: None,
+        public_ip: None,
         api_secret: Secret("a \"secret\" of the API \\".to_owned()),
         admin_key: Secret("the admin's key".to_owned()),
         webrtc_ports: WEBRTC_PORTS,

@@ -26,6 +26,11 @@ static NODES: AtomicU32 = AtomicU32::new(0);
 
 /// Where a proxy of the listener nodes would be, for a node that serves no listener itself.
 pub const PUBLIC_HLS_URL: &str = "http://listen.example";
+/// Where a proxy of the gateways would be, for a node that is none itself.
+pub const PUBLIC_WS_URL: &str = "ws://speak.example/ws";
+/// What a node with the role `rooms` must be told for want of another role.
+const PUBLIC_URLS: [(&str, &str, &str); 2] =
+    [("hls", "http.public_hls_url", PUBLIC_HLS_URL), ("gateway", "http.public_ws_url", PUBLIC_WS_URL)];
 
 pub struct Node {
     settings: Vec<(String, String)>,
@@ -73,9 +78,11 @@ impl Node {
         }
         all.push(("mixer.rtp_ports".to_owned(), rtp_ports()));
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let roles = settings.iter().find(|(name, _)| *name == "node.roles");
-        if roles.is_some_and(|(_, roles)| roles.contains("rooms") && !roles.contains("hls")) {
-            all.push(("http.public_hls_url".to_owned(), PUBLIC_HLS_URL.to_owned()));
+        let roles = settings.iter().find(|(name, _)| *name == "node.roles").map(|(_, roles)| *roles);
+        for (role, key, url) in PUBLIC_URLS {
+            if roles.is_some_and(|roles| roles.contains("rooms") && !roles.contains(role)) {
+                all.push((key.to_owned(), url.to_owned()));
+            }
         }
         let key = settings.iter().find(|(name, _)| *name == "auth.api_keys");
         let authorization = key.map(|(_, key)| format!("Bearer {key}"));

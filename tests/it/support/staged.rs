@@ -70,7 +70,7 @@ impl Stage {
             let data = data.clone();
             App::new()
                 .configure(|c| hls::configure(c, data))
-                .configure(|c| pages::configure_people(c, "ws://127.0.0.1/ws"))
+                .configure(|c| pages::configure_people(c, Some("ws://127.0.0.1/ws")))
         };
         let server = HttpServer::new(app).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
         let address = server.addrs()[0];

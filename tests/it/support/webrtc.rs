@@ -130,6 +130,16 @@ impl WebRtcClient {
         self.candidate.clone()
     }
 
+    /// Address and port of each candidate in an answer.
+    pub fn candidates(sdp: &str) -> Vec<(IpAddr, u16)> {
+        let lines = sdp.lines().filter_map(|line| line.strip_prefix("a=candidate:"));
+        let address = |line: &str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            (fields[4].parse().expect("an address"), fields[5].parse().expect("a port"))
+        };
+        lines.map(address).collect()
+    }
+
     /// Takes the answer; media flows when [`Self::until`] says so.
     pub fn answer(&self, sdp: &str) {
         self.order(Order::Answer(SdpAnswer::from_sdp_string(sdp).expect("an SDP answer")));
