@@ -150,7 +150,8 @@ impl Node {
         let presence = roles.gateway || context.config.presence.kind == PresenceKind::Redis;
         let backend =
             if presence { Some(gateway::backend(&context.config, &context.metrics)?) } else { None };
-        let anchors = backend.as_ref().map(|b| Arc::new(Present(b.presence.clone())) as Arc<dyn Anchors>);
+        let present = |presence| Present { presence, directory: context.directory.clone() };
+        let anchors = backend.as_ref().map(|b| Arc::new(present(b.presence.clone())) as Arc<dyn Anchors>);
         let gateway = if let Some(backend) = backend.filter(|_| roles.gateway) {
             let local = janus.clone().map(|options| Local { id: id.clone(), link: link.clone(), options });
             let needs = gateway::Needs {

@@ -82,7 +82,7 @@ fn check_given_out(config: &Config, r: &mut Reader) {
     );
     r.require(
         &["http.public_hls_url", "listen.hls"],
-        !(roles.rooms || roles.hls) || http.public_hls_url.is_some() || can_be_called(listen.hls),
+        !(roles.rooms && roles.hls) || http.public_hls_url.is_some() || can_be_called(listen.hls),
         format!(
             "must be set, because listen.hls is {}, which is no address to call: what people call it, \
              like https://live.example.org",
@@ -91,7 +91,9 @@ fn check_given_out(config: &Config, r: &mut Reader) {
     );
     r.require(
         &["http.public_ws_url", "listen.ws"],
-        !(roles.rooms || roles.gateway) || http.public_ws_url.is_some() || can_be_called(listen.ws),
+        !(roles.gateway && (roles.rooms || roles.hls))
+            || http.public_ws_url.is_some()
+            || can_be_called(listen.ws),
         format!(
             "must be set, because listen.ws is {}, which is no address to call: what anchors call it, \
              like wss://live.example.org/ws",
@@ -122,17 +124,23 @@ fn check_janus(janus: &JanusConfig, r: &mut Reader) {
 fn check_webrtc_ports(config: &Config, r: &mut Reader) {
     let (roles, ports) = (config.node.roles, config.janus.webrtc_ports);
     let elsewhere = !roles.janus || config.janus.mode == JanusMode::External;
-    let apart = |other: (u16, u16)| ports.1 < other.0 || other.1 < ports.0;
+    let apart = |one: (u16, u16), other: (u16, u16)| one.1 < other.0 || other.1 < one.0;
     let (low, high) = PLAIN_RTP_PORTS;
     r.require(
         &["janus.webrtc_ports"],
-        elsewhere || apart(PLAIN_RTP_PORTS),
+        elsewhere || apart(ports, PLAIN_RTP_PORTS),
         format!("must not overlap {low}-{high}, on which the managed Janus takes plain RTP"),
     );
-    let (low, high) = config.mixer.rtp_ports;
+    let mixers = config.mixer.rtp_ports;
+    r.require(
+        &["mixer.rtp_ports"],
+        elsewhere || !roles.mixer || apart(mixers, PLAIN_RTP_PORTS),
+        format!("must not overlap {low}-{high}, on which the managed Janus takes plain RTP"),
+    );
+    let (low, high) = mixers;
     r.require(
         &["janus.webrtc_ports", "mixer.rtp_ports"],
-        elsewhere || !roles.mixer || apart((low, high)),
+        elsewhere || !roles.mixer || apart(ports, mixers),
         format!("must not overlap mixer.rtp_ports, {low}-{high}; move one of them"),
     );
 }

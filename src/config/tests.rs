@@ -230,9 +230,8 @@ fn an_address_that_nobody_can_call_is_given_to_nobody() {
     };
     for (roles, listen, public, url) in [
         ("rooms,hls,gateway", "listen.hls", "http.public_hls_url", "https://live.example.org"),
-        ("hls", "listen.hls", "http.public_hls_url", "https://live.example.org"),
         ("rooms,hls,gateway", "listen.ws", "http.public_ws_url", "wss://live.example.org/ws"),
-        ("gateway", "listen.ws", "http.public_ws_url", "wss://live.example.org/ws"),
+        ("hls,gateway", "listen.ws", "http.public_ws_url", "wss://live.example.org/ws"),
     ] {
         for any in ["0.0.0.0:8000", "[::]:8000", "[::ffff:0.0.0.0]:8000"] {
             let errors = errors(node(roles, listen, any));
@@ -243,7 +242,9 @@ fn an_address_that_nobody_can_call_is_given_to_nobody() {
         }
         assert!(load(node(roles, listen, "10.0.0.7:8000")).is_ok(), "{roles} {listen}");
     }
-    for (roles, listen) in [("mixer", "listen.hls"), ("hls", "listen.ws"), ("gateway", "listen.hls")] {
+    for (roles, listen) in
+        [("mixer", "listen.hls"), ("hls", "listen.hls"), ("hls", "listen.ws"), ("gateway", "listen.ws")]
+    {
         assert!(load(node(roles, listen, "0.0.0.0:8000")).is_ok(), "{roles} gives no {listen} out");
     }
 }
@@ -257,7 +258,9 @@ fn a_managed_janus_keeps_off_the_ports_of_others() {
     );
     let mixers = errors(ports("28999-30000"));
     assert!(mixers.contains("must not overlap mixer.rtp_ports, 27000-28999; move one of them"), "{mixers}");
-    let moved = errors(LoadInput::default().flag("mixer.rtp_ports", "24998-25001"));
+    let plain = errors(LoadInput::default().flag("mixer.rtp_ports", "26000-27999"));
+    assert!(plain.contains("mixer.rtp_ports = \"26000-27999\" (flag --set): must not overlap 25000-26999"));
+    let moved = errors(LoadInput::default().flag("mixer.rtp_ports", "24990-24999"));
     assert!(
         moved.contains("janus.webrtc_ports = \"20000-24999\" (default): must not overlap mixer.rtp_ports")
     );
@@ -285,6 +288,15 @@ fn a_gateway_of_a_cluster_without_redis_is_worth_a_word() {
     for fine in [redis, cluster("hls,mixer"), LoadInput::default()] {
         assert_eq!(load(fine).unwrap().remarks(), Vec::<&str>::new());
     }
+}
+
+#[test]
+fn a_silence_shorter_than_two_signs_of_life_is_worth_a_word() {
+    let waits = |timeout: &str| load(LoadInput::default().flag("presence.timeout", timeout)).unwrap();
+    assert!(
+        matches!(waits("19s").remarks()[..], [one] if one.contains("set presence.timeout to 20s or more"))
+    );
+    assert_eq!(waits("20s").remarks(), Vec::<&str>::new());
 }
 
 #[test]

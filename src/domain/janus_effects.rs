@@ -94,6 +94,8 @@ pub enum Outcome {
         janus_room_id: u32,
         users: BTreeSet<UserId>,
     },
+    /// Somebody may still be there.
+    NotExpelled(String),
     Key {
         value: Option<JanusState>,
         outcome: WriteOutcome,

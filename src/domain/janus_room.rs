@@ -19,12 +19,13 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::time::Duration;
 
+use super::expulsion::{Due, Expulsion};
 use super::handover::leaving;
-use super::ids::{Epoch, MediaAddr, ModuleId, Pin, RoomId, UnixMs, UserId};
+use super::ids::{Epoch, MediaAddr, ModuleId, Pin, RoomId, UnixMs};
 pub use super::janus_effects::{Effect, Found, Outcome};
 use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
 use super::own_key::OwnKey;
-use super::plan::{Failure, Plan, Retry, WriteOutcome};
+use super::plan::{Failure, Plan, Reason, Retry, WriteOutcome};
 use super::restart::Backoff;
 use super::view::{RoomView, Rooms, Versioned};
 
@@ -64,8 +65,7 @@ pub struct JanusRoom {
     unsettled: Option<Unsettled>,
     /// Janus room ids that refuse our secret.
     locked: BTreeSet<u32>,
-    /// Users whose removal this Janus room has felt.
-    expelled: BTreeSet<(u32, UserId)>,
+    expulsion: Expulsion,
     key: OwnKey<JanusState>,
     as_of: i64,
     linked: bool,
@@ -82,7 +82,7 @@ impl JanusRoom {
             observed: Observed::Unknown,
             unsettled: None,
             locked: BTreeSet::new(),
-            expelled: BTreeSet::new(),
+            expulsion: Expulsion::default(),
             key: OwnKey::default(),
             as_of: 0,
             linked: false,
@@ -104,7 +104,7 @@ impl JanusRoom {
             // A new connection: what was asked over the old one has been carried out, or is lost with it.
             self.unsettled = None;
             self.locked.clear();
-            self.expelled.clear();
+            self.expulsion = Expulsion::default();
         }
         self.observed = found.map_or(Observed::Unknown, Observed::Known);
         self.retry.succeeded();
@@ -155,8 +155,14 @@ impl JanusRoom {
             Wanted::Nothing => self.dismantle(&rooms, key, now),
             Wanted::Room { epoch, pin, target, live_revision, handing_over } => {
                 let build =
-                    Build { view, epoch, pin, target, live_revision, handing_over, rooms: &rooms, key, wall };
-                self.build(build)
+                    Build { epoch, pin, target, live_revision, handing_over, rooms: &rooms, key, wall };
+                let ours = self.choose(&rooms, &build.key, epoch).map(|room| room.janus_room_id);
+                match (self.build(build), ours) {
+                    (Plan::Wait { reason, until }, Some(ours)) => {
+                        self.or_expel(reason, until, view, ours, now)
+                    }
+                    (plan, _) => plan,
+                }
             }
         };
         self.naming_locked(plan)
@@ -250,13 +256,6 @@ impl JanusRoom {
         if let Some(write) = self.key_write(&b, janus_room_id, fed.copied(), forwarders) {
             return Plan::act(write, "tells the store what is built");
         }
-        let users = self.to_expel(b.view, janus_room_id);
-        if !users.is_empty() {
-            return Plan::act(
-                Effect::Expel { janus_room_id, users },
-                "users were removed, and their gateway may be gone",
-            );
-        }
         let Some(fed) = fed else {
             return Plan::wait("waits for the mixer's port at this epoch");
         };
@@ -284,12 +283,23 @@ impl JanusRoom {
         rooms().find(|r| Some(r.janus_room_id) == ours).or_else(|| rooms().find(|r| r.created_at == epoch))
     }
 
-    /// Removed users whom the Janus room may still have. The gateway that has an anchor ends its session as well; a
-    /// gateway that died does not, and Janus would keep the anchor in the mix until its time-out.
-    fn to_expel(&self, view: &RoomView, janus_room_id: u32) -> BTreeSet<UserId> {
-        let removed = view.users.iter().filter(|(_, user)| user.removed_at.is_some());
-        let left = removed.filter(|(id, _)| !self.expelled.contains(&(janus_room_id, (*id).clone())));
-        left.map(|(id, _)| id.clone()).collect()
+    /// When nothing else is to be done: this is the least that can wait.
+    fn or_expel(
+        &self,
+        reason: Reason,
+        until: Option<Duration>,
+        view: &RoomView,
+        janus_room_id: u32,
+        now: Duration,
+    ) -> Plan<Effect> {
+        match self.expulsion.due(view, janus_room_id, now) {
+            Due::Now(users) => Plan::act(
+                Effect::Expel { janus_room_id, users },
+                "users were removed, and their gateway may be gone",
+            ),
+            Due::Later(at) => Plan::Wait { reason, until: Some(until.map_or(at, |until| until.min(at))) },
+            Due::Nothing => Plan::Wait { reason, until },
+        }
     }
 
     /// The write that would make our key true, if it is not.
@@ -349,8 +359,9 @@ impl JanusRoom {
                 return self.change_room(janus_room_id, |room| room.forwarders = Some(forwarders));
             }
             Outcome::Expelled { janus_room_id, users } => {
-                self.expelled.extend(users.into_iter().map(|user| (janus_room_id, user)));
+                return self.expulsion.done(janus_room_id, users, now + LANDS_WITHIN);
             }
+            Outcome::NotExpelled(why) => return self.expulsion.failed(why, now, &self.backoff, dice),
             Outcome::Started { janus_room_id, forwarder } => self.change_room(janus_room_id, |room| {
                 room.forwarders.get_or_insert_default().push(forwarder);
             }),
@@ -439,7 +450,6 @@ pub fn canary(rooms: &Rooms, me: &ModuleId, after: Option<&RoomId>) -> Option<(R
 }
 
 struct Build<'a> {
-    view: &'a RoomView,
     epoch: Epoch,
     pin: Pin,
     target: Option<MediaAddr>,

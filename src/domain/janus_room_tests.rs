@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::super::ids::Nonce;
-use super::super::model::{LiveMeta, Meta, User, UserRole};
+use super::super::ids::UserId;
+use super::super::model::{LiveMeta, Meta, MixerState, User, UserRole};
 use super::*;
 
 const NOW: Duration = Duration::from_secs(1);
@@ -30,38 +31,88 @@ fn a_locked_room_is_tried_once_per_connection_and_the_actor_stays_to_name_it() {
 }
 
 #[test]
-fn whoever_is_removed_is_put_out_of_the_janus_room_once_and_again_after_a_new_connection() {
+fn whoever_is_removed_is_put_out_of_the_janus_room_twice_and_again_after_a_new_connection() {
+    let (mut machine, mut view) = built();
+    assert_eq!(expelled(&mut machine, &view, NOW), [] as [&str; 0]);
+    know(&mut view, "ann", Some(UnixMs(9)));
+    know(&mut view, "bob", None);
+    assert_eq!(expelled(&mut machine, &view, NOW), ["ann"]);
+    know(&mut view, "bob", Some(UnixMs(9)));
+    let later = NOW + Duration::from_secs(10);
+    assert_eq!(expelled(&mut machine, &view, later), ["bob"]);
+    // What was on its way has landed by then.
+    let Plan::Wait { until: Some(landed), .. } = machine.plan(&view, later, UnixMs(0)) else {
+        panic!("waits")
+    };
+    assert_eq!(landed, NOW + LANDS_WITHIN);
+    assert_eq!(expelled(&mut machine, &view, landed), ["ann"]);
+    assert_eq!(expelled(&mut machine, &view, later + LANDS_WITHIN), ["bob"]);
+    assert_eq!(machine.plan(&view, later + 2 * LANDS_WITHIN, UnixMs(0)), Plan::wait("forwarding"));
+    machine.unlinked();
+    machine.linked(Some(vec![found()]));
+    assert_eq!(expelled(&mut machine, &view, later + 2 * LANDS_WITHIN), ["ann", "bob"]);
+}
+
+#[test]
+fn somebody_who_cannot_be_put_out_holds_up_nothing() {
+    let (mut machine, mut view) = built();
+    know(&mut view, "ann", Some(UnixMs(9)));
+    for _ in 0..5 {
+        let plan = machine.plan(&view, NOW, UnixMs(0));
+        assert!(
+            matches!(plan, Plan::Do { effect: Effect::Expel { .. }, .. } | Plan::Wait { .. }),
+            "{plan:?}"
+        );
+        machine.done(Outcome::NotExpelled("no answer".into()), NOW, 0.5);
+    }
+    let Plan::Wait { until: Some(due), .. } = machine.plan(&view, NOW, UnixMs(0)) else { panic!("it waits") };
+    view.mixer.as_mut().unwrap().value.rtp.port = 31_000;
+    let plan = machine.plan(&view, NOW, UnixMs(0));
+    assert!(matches!(plan, Plan::Do { effect: Effect::StartForwarder { .. }, .. }), "{plan:?}");
+    view.mixer.as_mut().unwrap().value.rtp.port = 30_000;
+    assert_eq!(expelled(&mut machine, &view, due), ["ann"], "it is tried again");
+}
+
+/// A room that is built here, and all is well.
+fn built() -> (JanusRoom, RoomView) {
     let here = ModuleId::new("here").unwrap();
     let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
     let mut machine = JanusRoom::new(here.clone(), "i".into(), backoff);
-    let found = Found { janus_room_id: 123_456, created_at: Epoch(3), forwarders: Some(Vec::new()) };
-    machine.linked(Some(vec![found.clone()]));
+    machine.linked(Some(vec![found()]));
     let mut view = on_air(&here, &here, 123_456);
-    assert_eq!(expelled(&mut machine, &mut view), [] as [&str; 0]);
-    know(&mut view, "ann", Some(UnixMs(9)));
-    know(&mut view, "bob", None);
-    assert_eq!(expelled(&mut machine, &mut view), ["ann"]);
-    know(&mut view, "bob", Some(UnixMs(9)));
-    assert_eq!(expelled(&mut machine, &mut view), ["bob"]);
-    machine.unlinked();
-    machine.linked(Some(vec![found]));
-    assert_eq!(expelled(&mut machine, &mut view), ["ann", "bob"]);
+    let mixer = MixerState {
+        id: here,
+        rtp: target(),
+        hls_url: String::new(),
+        epoch: Epoch(3),
+        gave_up: false,
+        ready: true,
+        incarnation: None,
+    };
+    view.mixer = Some(Versioned { value: mixer, mod_revision: 2 });
+    let Plan::Do { effect: Effect::WriteKey { state, .. }, .. } = machine.plan(&view, NOW, UnixMs(0)) else {
+        panic!("tells the store")
+    };
+    view.janus = Some(Versioned { value: state, mod_revision: 3 });
+    (machine, view)
 }
 
-/// Who is put out until there is nothing more to do.
-fn expelled(machine: &mut JanusRoom, view: &mut RoomView) -> Vec<String> {
+fn found() -> Found {
+    let forwarder = ForwarderState { stream_id: 7, target: target() };
+    Found { janus_room_id: 123_456, created_at: Epoch(3), forwarders: Some(vec![forwarder]) }
+}
+
+fn target() -> MediaAddr {
+    MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 30_000 }
+}
+
+/// Who is put out until there is nothing more to do now.
+fn expelled(machine: &mut JanusRoom, view: &RoomView, now: Duration) -> Vec<String> {
     let mut names = Vec::new();
-    while let Plan::Do { effect, .. } = machine.plan(view, NOW, UnixMs(0)) {
-        match effect {
-            Effect::WriteKey { state, .. } => {
-                view.janus = Some(Versioned { value: state, mod_revision: 3 });
-            }
-            Effect::Expel { janus_room_id, users } => {
-                names.extend(users.iter().map(ToString::to_string));
-                machine.done(Outcome::Expelled { janus_room_id, users }, NOW, 0.5);
-            }
-            other => panic!("{other:?}"),
-        }
+    while let Plan::Do { effect, .. } = machine.plan(view, now, UnixMs(0)) {
+        let Effect::Expel { janus_room_id, users } = effect else { panic!("{effect:?}") };
+        names.extend(users.iter().map(ToString::to_string));
+        machine.done(Outcome::Expelled { janus_room_id, users }, now, 0.5);
     }
     names
 }

@@ -7,6 +7,7 @@ pub mod anchor;
 pub mod anchor_people;
 pub mod conduct;
 pub mod connection;
+pub mod expulsion;
 pub mod handover;
 pub mod hls;
 pub mod housekeeping;

@@ -12,6 +12,7 @@ use futures::StreamExt;
 
 use crate::domain::ids::RoomId;
 use crate::presence::{Member, Presence};
+use crate::rooms::Directory;
 
 /// All that an answer waits for presence, however many rooms it names.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -24,13 +25,20 @@ pub trait Anchors: Send + Sync + 'static {
     async fn members(&self, room: &RoomId) -> Option<Vec<Member>>;
 }
 
-/// As presence has it.
-pub struct Present(pub Arc<dyn Presence>);
+/// As presence has it, without those who were removed: of one who was away then it is forgotten later.
+pub struct Present {
+    pub presence: Arc<dyn Presence>,
+    pub directory: Arc<Directory>,
+}
 
 #[async_trait]
 impl Anchors for Present {
     async fn members(&self, room: &RoomId) -> Option<Vec<Member>> {
-        self.0.list(room).await.ok()
+        let mut members = self.presence.list(room).await.ok()?;
+        if let Some(view) = self.directory.room(room) {
+            members.retain(|member| !view.is_removed(&member.user_id));
+        }
+        Some(members)
     }
 }
 

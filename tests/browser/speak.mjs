@@ -11,7 +11,7 @@
 // |------------|-----------------------------------|-------------------|
 // | open       | url, wav? \| firefoxHz?, displayName?, pin?, hands? | opens the page; `wav` is what its microphone hears, in a loop. With `firefoxHz` in Firefox, whose microphone hears that tone: by mouse, and no `cut`. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing sounds before a tap. Answers as `state`, with the `fit` of before |
 // | wait       | state?, timeoutMs?, view?, code?, cards?, says? | until the visit is in `state` (`connected`, `reconnecting`, `closed`), the page shows `view` (`room`, `ended`), the last problem has `code`, the cards of people say this (`{"bob": "Muted"}`), and the page says this in passing; answers as `state` |
-// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, said, errors}`: what its button would do, what each card says, what it says in passing; of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, errors}` |
+// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, said, errors}`: what its button would do, what each card says, what it has said in passing so far; of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, errors}` |
 // | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
 // | stats      |                                   | the client library's statistics: packets sent and received, round trip, … |
 // | mute       | user?, muted                      | presses the button: one's own, or as host another's; `muted` is what it shall be |
@@ -141,6 +141,10 @@ function fit() {
 
 /** Runs in the page before its first script. */
 function prepare() {
+  // A toast is gone before whoever asks a little late.
+  const said = (window.__said = []);
+  const note = ({ addedNodes }) => addedNodes.forEach((it) => it.classList?.contains('toast') && said.push(it.textContent.trim()));
+  new MutationObserver((changes) => changes.forEach(note)).observe(document, { childList: true, subtree: true });
   const open = navigator.mediaDevices?.getUserMedia.bind(navigator.mediaDevices);
   if (!open) return;
   navigator.mediaDevices.getUserMedia = ({ audio, ...rest }) => {
@@ -213,7 +217,7 @@ function look() {
     words,
     microphone: text('#mute-text'),
     cards: Object.fromEntries(all('#members [data-user]').map((it) => [it.dataset.user, told(it.querySelector('.member-state'))])),
-    said: all('#toasts .toast').map(told),
+    said: [...(window.__said ?? [])],
   };
 }
 
@@ -226,14 +230,14 @@ async function gateway(origin) {
   return { host: hostname, port: Number(port || (protocol === 'wss:' ? 443 : 80)) };
 }
 
-/** Without a sound card Firefox plays nothing; this one has no loudspeaker. It ends when nobody plays for a while. */
+/** Without a sound card Firefox plays nothing; this one has no loudspeaker. It ends with this driver. */
 let loudspeaker = null;
 
 async function soundServer() {
   const socket = join(mkdtempSync(join(tmpdir(), 'sound-')), 'pulse');
   const modules = ['module-null-sink', `module-native-protocol-unix auth-anonymous=1 socket=${socket}`];
-  const args = ['-n', '--daemonize=no', '--use-pid-file=no', '--exit-idle-time=120', ...modules.flatMap((it) => ['-L', it])];
-  spawn('pulseaudio', args, { stdio: 'ignore' });
+  const args = ['-n', '--daemonize=no', '--use-pid-file=no', '--exit-idle-time=-1', ...modules.flatMap((it) => ['-L', it])];
+  spawn('setpriv', ['--pdeathsig', 'KILL', 'pulseaudio', ...args], { stdio: 'ignore' });
   const end = Date.now() + WAIT_MS;
   while (!existsSync(socket)) {
     if (Date.now() > end) throw new Error('pulseaudio does not start');
@@ -246,6 +250,7 @@ async function openInFirefox({ url, firefoxHz, displayName, pin, name }) {
   loudspeaker ??= soundServer();
   const browser = await puppeteer.launch({
     browser: 'firefox',
+    timeout: 2 * WAIT_MS,
     executablePath: new URL('firefox.sh', import.meta.url).pathname,
     env: { ...process.env, PULSE_SERVER: await loudspeaker },
     extraPrefsFirefox: {

@@ -5,6 +5,7 @@ import { inBrief, reasonOf } from './reasons';
 import { pathFor, rooms, ROOM_ID, type PageRole, type RoomOnAir } from './server';
 
 const REFRESH_MS = 3000;
+const AWAY = 'The server does not answer. Trying again…';
 const cards = new Map<string, HTMLElement>();
 const list = byId('rooms');
 const problem = byId('problem');
@@ -46,6 +47,7 @@ function card(room: string): HTMLElement {
 
 async function go(button: HTMLButtonElement, room: string, role: PageRole): Promise<void> {
   button.disabled = true;
+  complain('');
   try {
     location.assign(await pathFor(room, role, remembered.get('name') ?? undefined));
   } catch (error) {
@@ -90,9 +92,10 @@ async function refresh(): Promise<void> {
   try {
     const { open, wsUrl, rooms: onAir } = await rooms();
     draw(open, wsUrl !== null, onAir);
-    complain('');
+    // What a click was answered stays until the next one.
+    if (problem.textContent === AWAY) complain('');
   } catch {
-    complain('The server does not answer. Trying again…');
+    complain(AWAY);
   }
   byId('rooms-section').removeAttribute('aria-busy');
 }

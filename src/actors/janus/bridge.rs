@@ -32,7 +32,12 @@ impl RoomOnBridge {
             Effect::ListForwarders { janus_room_id } => self.forwarders(janus_room_id).await,
             Effect::StartForwarder { janus_room_id, target } => self.start(janus_room_id, target).await,
             Effect::StopForwarder { janus_room_id, stream_id } => self.stop(janus_room_id, stream_id).await,
-            Effect::Expel { janus_room_id, users } => self.expel(janus_room_id, users).await,
+            Effect::Expel { janus_room_id, users } => {
+                return self
+                    .expel(janus_room_id, users)
+                    .await
+                    .unwrap_or_else(|error| Outcome::NotExpelled(error.to_string()));
+            }
             Effect::WriteKey { .. } | Effect::DeleteKey { .. } => return refused("not an effect of Janus"),
         };
         done.unwrap_or_else(failed)
@@ -115,7 +120,7 @@ impl RoomOnBridge {
             match self.bridge.kick(janus_room_id, &self.secret(), participant.id).await {
                 // Its gateway may have been faster.
                 Ok(()) | Err(JanusError::Plugin(PluginError::NoSuchParticipant)) => {}
-                Err(error) => return locked(error, janus_room_id),
+                Err(error) => return Err(error),
             }
         }
         Ok(Outcome::Expelled { janus_room_id, users })

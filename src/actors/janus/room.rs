@@ -108,6 +108,7 @@ impl JanusRoomActor {
         match outcome {
             Outcome::Failed(failure) => tracing::warn!(%room, %failure, doing, "janus room"),
             Outcome::Unanswered { why, .. } => tracing::warn!(%room, failure = why, doing, "janus room"),
+            Outcome::NotExpelled(failure) => tracing::warn!(%room, failure, doing, "janus room"),
             Outcome::Locked { janus_room_id } => tracing::warn!(%room, "Janus room {janus_room_id} {LOCKED}"),
             _ => {}
         }

@@ -98,7 +98,7 @@ impl Guest {
         }
     }
 
-    async fn joined(self: &Arc<Self>, joined: anchors::Joined, resuming: bool) -> Answer {
+    async fn joined(self: &Arc<Self>, joined: anchors::Joined, asked_to_resume: bool) -> Answer {
         let anchors::Joined { resume_token, resume, muted, line, events } = joined;
         if let Err(parting) = self.hold_line(line, events) {
             if parting == Parting::Farewell {
@@ -106,7 +106,7 @@ impl Guest {
             }
             return Err(ErrorCode::NotJoined.into());
         }
-        if resuming || muted {
+        if asked_to_resume || muted {
             // A failure is mended by the next keepalive.
             let _ = self
                 .update(|member| {
@@ -181,7 +181,7 @@ impl Guest {
         let member = Member {
             user_id: self.peer.user.clone(),
             role: if self.peer.role == Role::Host { MemberRole::Host } else { MemberRole::Anchor },
-            display_name: name,
+            display_name: name.or_else(|| before.as_ref()?.display_name.clone()),
             status: before.as_ref().map_or(MemberStatus::Idle, |before| before.status),
             muted: before.is_some_and(|before| before.muted),
             fence,

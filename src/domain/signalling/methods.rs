@@ -282,7 +282,6 @@ mod tests {
     #[test]
     fn what_is_unknown_missing_or_of_another_shape_is_refused() {
         for (method, params) in [
-            ("join", json!({"pin": "12345"})),
             ("join", json!({"pin": 123_456})),
             ("join", json!({"password": "x"})),
             ("join", json!(["abc123"])),

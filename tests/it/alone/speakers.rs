@@ -72,8 +72,7 @@ async fn firefox_and_chromium_hear_each_other_and_firefox_plays_what_both_say() 
     let listen = format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await);
     pages.ask("eve", "open", json!({ "url": listen, "firefoxHz": 220 })).await;
     pages.until_hears("eve", &json!({ "440": true, "880": true })).await;
-    let eve = pages.ask("eve", "state", json!({})).await;
-    assert_eq!(eve["state"], "playing");
+    let eve = pages.ask("eve", "wait", json!({ "state": "playing" })).await;
     assert!(errors_of_ours(eve["errors"].as_array().unwrap()).is_empty(), "{eve}");
     pages.ask("fox", "mute", json!({ "muted": true })).await;
     pages.until_hears("ann", &json!({ "440": false, "880": false })).await;

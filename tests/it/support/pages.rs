@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stentor::process;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
@@ -22,6 +23,8 @@ pub struct Pages {
     requests: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
     next_id: u64,
+    /// Profiles and sockets of the browsers, which may be killed and then leave them behind.
+    _scratch: TempDir,
 }
 
 impl Pages {
@@ -29,11 +32,13 @@ impl Pages {
         prepare().await;
         let script = folder().join("speak.mjs");
         let mut driver = process::command("node", [script]);
+        let scratch = tempfile::tempdir().expect("a folder");
+        driver.env("TMPDIR", scratch.path());
         driver.current_dir(folder()).stdin(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
         let mut driver = driver.spawn().expect("node runs");
         let requests = driver.stdin.take().expect("its input is ours");
         let answers = BufReader::new(driver.stdout.take().expect("its output is ours")).lines();
-        Self { _driver: driver, requests, answers, next_id: 0 }
+        Self { _driver: driver, requests, answers, next_id: 0, _scratch: scratch }
     }
 
     /// `more`: the other members of the request, see `speak.mjs`.
