@@ -79,8 +79,6 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// Names in `.local` are what browsers that were given no microphone call themselves by; where they are, Janus hears
-/// from their own checks (RFC 8445, 7.3.1.3), and asking for such a name is a warning in its log each time.
 fn core(options: &ManagedOptions, server_name: &str) -> String {
     let api_secret = quoted(&options.api_secret.0);
     let server_name = quoted(server_name);
@@ -93,7 +91,7 @@ fn core(options: &ManagedOptions, server_name: &str) -> String {
          api_secret = {api_secret};\n  session_timeout = {timeout};\n  \
          reclaim_session_timeout = {timeout};\n}}\n\
          media: {{ rtp_port_range = \"{low}-{high}\"; }}\n\
-         nat: {{ ignore_mdns = true; {}{}}}\n\
+         nat: {{ {}{}}}\n\
          plugins: {{ disable = {}; }}\n\
          transports: {{ disable = {}; }}\n\
          loggers: {{ disable = {}; }}\n",
@@ -191,10 +189,9 @@ mod tests {
     #[test]
     fn the_public_address_is_mapped_when_one_is_named() {
         let mut options = options(PathBuf::new());
-        assert!(core(&options, "name").contains("nat: { ignore_mdns = true; ice_enforce_list = \"eth0\"; }"));
+        assert!(core(&options, "name").contains("nat: { ice_enforce_list = \"eth0\"; }"));
         options.public_ip = Some(Ipv4Addr::new(203, 0, 113, 7));
-        let both =
-            "nat: { ignore_mdns = true; ice_enforce_list = \"eth0\"; nat_1_1_mapping = \"203.0.113.7\"; }";
+        let both = "nat: { ice_enforce_list = \"eth0\"; nat_1_1_mapping = \"203.0.113.7\"; }";
         assert!(core(&options, "name").contains(both));
     }
 }
