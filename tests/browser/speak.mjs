@@ -267,13 +267,8 @@ async function openInFirefox({ url, firefoxHz, displayName, pin, name }) {
     await page.keyboard.type(text);
   };
   const visit = { browser, page, cable: new Cable(), errors: [], displayName: displayName ?? name, pin, hands: { ...hands.mouse, write } };
-  pages.set(name, visit);
-  page.on('pageerror', (error) => visit.errors.push(error.message));
   await page.evaluateOnNewDocument(prepare);
-  await page.goto(url);
-  const fitted = await page.evaluate(fit);
-  await enter(visit);
-  return { ...(await state(visit)), fit: fitted };
+  return begin(visit, name, url);
 }
 
 async function open({ url, wav, displayName, pin, name, hands: by = 'mouse' }) {
@@ -294,9 +289,15 @@ async function open({ url, wav, displayName, pin, name, hands: by = 'mouse' }) {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args });
   const page = await browser.newPage(by === 'touch' ? devices['Pixel 7'] : {});
   const visit = { browser, page, cable, errors: [], displayName: displayName ?? name, pin, hands: hands[by] };
-  pages.set(name, visit);
-  page.on('pageerror', (error) => visit.errors.push(error.message));
   await page.addInitScript(prepare);
+  return begin(visit, name, url);
+}
+
+/** In whichever browser; it prepares pages already. */
+async function begin(visit, name, url) {
+  const { page, errors } = visit;
+  pages.set(name, visit);
+  page.on('pageerror', (error) => errors.push(error.message));
   await page.goto(url);
   const fitted = await page.evaluate(fit);
   await enter(visit);
