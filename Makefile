@@ -1,12 +1,12 @@
-# The commands of the house; each installs what it needs first. `make help` lists them.
+# Every target installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster test faults check bench build
+.PHONY: help demo cluster test test-quick faults check bench build
 
 BROWSER := tests/browser
 BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_modules/.package-lock.json)
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: ## A node with one room on air, a tone in it, checked as a listener; Ctrl-C ends it
 	@scripts/setup.sh demo
@@ -25,6 +25,10 @@ test: ## Installs and starts what the tests need, and runs them all
 	cargo test -- --skip alone::
 	cargo test --test it -- --test-threads=1 alone::
 
+test-quick: ## The tests that need no browser and no external process
+	@scripts/setup.sh build
+	cargo test --lib --test tidy
+
 faults: ## Every fault on real processes: what was lost, how long it took, the goal
 	@scripts/setup.sh test
 	@rm -f target/faults.tsv
@@ -33,7 +37,7 @@ faults: ## Every fault on real processes: what was lost, how long it took, the g
 	FAULT_TABLE=$(CURDIR)/target/faults.tsv cargo bench --bench system -- restart
 	@printf 'FAULT\tLOST\tTOOK\tGOAL\n' | cat - target/faults.tsv | column -t -s "$$(printf '\t')"
 
-check: ## Format, lints, rules of the house
+check: ## Format, lints, repository rules
 	@scripts/setup.sh build
 	@scripts/components.sh
 	cargo fmt --check
