@@ -1,6 +1,6 @@
 # Every target installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster test test-quick faults check bench build
+.PHONY: help demo cluster test test-quick test-janus faults check bench build
 
 BROWSER := tests/browser
 BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_modules/.package-lock.json)
@@ -24,6 +24,15 @@ test: ## Installs and starts what the tests need, and runs them all
 	cargo build
 	cargo test -- --skip alone::
 	cargo test --test it -- --test-threads=1 alone::
+	@$(MAKE) --no-print-directory test-janus
+
+test-janus: ## The tests of rooms and anchors again, on the newest Janus in Debian; skipped where apt has none
+	@scripts/setup.sh test
+	@if janus=$$(scripts/newest-janus.sh); then \
+		STENTOR__JANUS__BINARY=$$janus cargo test --test it -- janus:: rooms:: anchors:: signalling::; \
+	else \
+		echo "test-janus: skipped, the newest Janus is not available here"; \
+	fi
 
 test-quick: ## The tests that need no browser and no external process
 	@scripts/setup.sh build

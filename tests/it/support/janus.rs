@@ -56,9 +56,14 @@ pub async fn connect(options: &ConnectOptions) -> (JanusClient, UnboundedReceive
     (JanusClient::connect(options, sender).await.unwrap(), events)
 }
 
+/// Returns the Janus under test: that of `STENTOR__JANUS__BINARY`, which nodes obey too, or the one on the path.
+fn binary() -> std::path::PathBuf {
+    std::env::var_os("STENTOR__JANUS__BINARY").map_or_else(|| "janus".into(), Into::into)
+}
+
 pub fn options(dir: &std::path::Path) -> ManagedOptions {
     ManagedOptions {
-        binary: "janus".into(),
+        binary: binary(),
         work_dir: dir.join("janus"),
         media_ip: [127, 0, 0, 1].into(),
         ice_interface: None,
