@@ -44,6 +44,7 @@ faketime|has faketime
 bsdextrautils|has column
 nodejs|has node
 npm|has npm
+python3|has python3
 curl|has curl
 LIST
 }

@@ -7,6 +7,7 @@ mod bad_input;
 mod cli;
 mod cluster;
 mod documentation;
+mod examples;
 mod faults;
 mod janus;
 mod listening;
