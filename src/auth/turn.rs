@@ -9,9 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use sha1::Sha1;
+use sha2::{Digest, Sha256};
 
 use crate::config::IceConfig;
-use crate::domain::ids::UnixMs;
+use crate::domain::ids::{UnixMs, UserId};
 
 /// An `RTCIceServer`. Its credential must not reach a log.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -23,8 +24,11 @@ pub struct IceServer {
     credential: Option<String>,
 }
 
+/// Longest user part of a TURN user name, in bytes; the whole name may have 508 (RFC 8489 section 14.3).
+const MAX_USER: usize = 256;
+
 /// The configured servers, for one user: STUN as they are, TURN with credentials.
-pub fn ice_servers(config: &IceConfig, user: &str, now: UnixMs) -> Vec<IceServer> {
+pub fn ice_servers(config: &IceConfig, user: &UserId, now: UnixMs) -> Vec<IceServer> {
     let (turn, stun): (Vec<_>, Vec<_>) =
         config.servers.iter().cloned().partition(|url| url.starts_with("turn"));
     let mut servers = Vec::new();
@@ -38,13 +42,19 @@ pub fn ice_servers(config: &IceConfig, user: &str, now: UnixMs) -> Vec<IceServer
     servers
 }
 
-fn credentials(secret: &[u8], user: &str, now: UnixMs, ttl: Duration) -> (String, String) {
-    let username = format!("{}:{user}", now.0 / 1000 + ttl.as_secs());
+fn credentials(secret: &[u8], user: &UserId, now: UnixMs, ttl: Duration) -> (String, String) {
+    let username = format!("{}:{}", now.0 / 1000 + ttl.as_secs(), user_part(user));
     // Cannot fail: HMAC takes a key of any length.
     let mut mac = Hmac::<Sha1>::new_from_slice(secret).expect("a key of any length");
     mac.update(username.as_bytes());
     let credential = STANDARD.encode(mac.finalize().into_bytes());
     (username, credential)
+}
+
+/// ASCII without a colon, which ends the expiry; of an id that is too long, its digest.
+fn user_part(user: &UserId) -> String {
+    let encoded = user.encoded().to_string();
+    if encoded.len() <= MAX_USER { encoded } else { hex::encode(Sha256::digest(user.as_str())) }
 }
 
 #[cfg(test)]
@@ -59,12 +69,26 @@ mod tests {
             turn_secret: Some(Secret(b"north".to_vec())),
             turn_ttl: Duration::from_secs(3600),
         };
-        let servers = serde_json::to_value(ice_servers(&config, "ann", UnixMs(1_700_000_000_500))).unwrap();
+        let servers =
+            serde_json::to_value(ice_servers(&config, &user("ann"), UnixMs(1_700_000_000_500))).unwrap();
         // By `printf 1700003600:ann | openssl dgst -sha1 -hmac north -binary | base64`.
         let expected = serde_json::json!([
             { "urls": ["stun:a.example:3478"] },
             { "urls": ["turn:b.example?transport=udp"], "username": "1700003600:ann", "credential": "TwqKCcbzejRFa1sgGqGS7SEzCGg=" },
         ]);
         assert_eq!(servers, expected);
+    }
+
+    #[test]
+    fn user_names_are_ascii_and_bounded() {
+        let name = |id: &str| credentials(b"s", &user(id), UnixMs(0), Duration::from_secs(60)).0;
+        assert_eq!(name("did:a:1"), "60:did%3Aa%3A1");
+        assert_eq!(name("auth0|ü"), "60:auth0%7C%C3%BC");
+        assert_eq!(name(&"x".repeat(255)).len(), 3 + 255);
+        assert_eq!(name(&"ü".repeat(127)).len(), 3 + 64);
+    }
+
+    fn user(id: &str) -> UserId {
+        UserId::new(id).unwrap()
     }
 }

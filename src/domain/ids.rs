@@ -3,7 +3,13 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
+
+use super::text;
+
+/// Characters of a user id that are percent-encoded where others would have a meaning.
+const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
 
 /// A value that cannot be the name it was offered as. The text names the rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +29,9 @@ pub struct RoomId(std::sync::Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct ModuleId(std::sync::Arc<str>);
 
-/// Who a person is within a room, the `sub` of their token: `^[A-Za-z0-9_.-]{1,64}$`.
+/// Identity of a person within a room, the `sub` of their token: a StringOrURI (RFC 7519 section 2) of 1 to 255 bytes
+/// without control or invisible characters. Compared byte by byte. Use [`UserId::encoded`] in keys and names of
+/// protocols that reserve characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(std::sync::Arc<str>);
@@ -93,18 +101,32 @@ impl ModuleId {
 }
 
 impl UserId {
+    /// Longest id, in bytes of UTF-8: the limit of `sub` in OpenID Connect Core 1.0 section 2.
+    pub const MAX_LEN: usize = 255;
+
     pub fn new(text: &str) -> Result<Self, InvalidName> {
-        let ok = (1..=64).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-        if ok {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidName { what: "userId", rule: "must be 1 to 64 characters of A-Z a-z 0-9 _ - ." })
-        }
+        let ok = (1..=Self::MAX_LEN).contains(&text.len())
+            && text::is_plain_id(text)
+            && text::is_string_or_uri(text);
+        let rule = "must be 1 to 255 bytes without control or invisible characters and without spaces at its ends; \
+                    one with a colon must be a URI";
+        if ok { Ok(Self(text.into())) } else { Err(InvalidName { what: "userId", rule }) }
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Percent-encoded, but for `A-Z a-z 0-9 _ . -`.
+    pub fn encoded(&self) -> impl fmt::Display + '_ {
+        utf8_percent_encode(&self.0, &RESERVED)
+    }
+
+    /// Reads what [`UserId::encoded`] wrote; `None` for any other spelling.
+    pub fn from_encoded(encoded: &str) -> Option<Self> {
+        let id = Self::new(&percent_decode_str(encoded).decode_utf8().ok()?).ok()?;
+        let written = id.encoded().to_string();
+        (written == encoded).then_some(id)
     }
 }
 
@@ -155,6 +177,13 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// Quoted: an id may hold spaces, and must not look like another field of a log line.
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
 impl fmt::Debug for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pin(******)")
@@ -174,6 +203,10 @@ macro_rules! text_id {
                 f.write_str(&self.0)
             }
         }
+    )*};
+}
+macro_rules! debug_unquoted {
+    ($($id:ident),*) => {$(
         impl fmt::Debug for $id {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -203,6 +236,7 @@ macro_rules! via_string {
     )*};
 }
 text_id!(RoomId, ModuleId, UserId, ClientId);
+debug_unquoted!(RoomId, ModuleId, ClientId);
 via_string!(RoomId, ModuleId, UserId, ClientId, Pin);
 
 #[cfg(test)]
@@ -216,6 +250,29 @@ mod tests {
         }
         for bad in ["", "ab", "a/b", "a\nb", "a\0b", "ümlaut", "a b c", "..", &"x".repeat(33)] {
             assert!(RoomId::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn user_ids_are_string_or_uri() {
+        let longest = "x".repeat(UserId::MAX_LEN);
+        for good in
+            ["ann", "auth0|123", "ann@example.org", "did:example:1", "Ann Lee", "a/b", "ünal", &longest]
+        {
+            let id = UserId::new(good).unwrap();
+            let encoded = id.encoded().to_string();
+            assert!(encoded.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-%".contains(&b)), "{encoded}");
+            assert_eq!(UserId::from_encoded(&encoded), Some(id));
+        }
+        assert_eq!(UserId::new("ann.b-1_C").unwrap().encoded().to_string(), "ann.b-1_C");
+        assert_eq!(UserId::new("auth0|1").unwrap().encoded().to_string(), "auth0%7C1");
+        for bad in
+            ["", " ann", "a\nb", "a\u{0}b", "a\u{202E}b", "1:2", "a b:c", &"x".repeat(256), &"ü".repeat(128)]
+        {
+            assert!(UserId::new(bad).is_err(), "{bad:?}");
+        }
+        for other in ["auth0|1", "auth0%7c1", "%61nn", "a/b", "%FF", "%00", "%"] {
+            assert_eq!(UserId::from_encoded(other), None, "{other}");
         }
     }
 

@@ -92,8 +92,9 @@ pub fn users(room: &RoomId) -> String {
     format!("{ROOMS}{room}/{USERS}")
 }
 
+/// The id is percent-encoded, so a key holds no further slash.
 pub fn user(room: &RoomId, user: &UserId) -> String {
-    format!("{}{user}", users(room))
+    format!("{}{}", users(room), user.encoded())
 }
 
 pub fn module(kind: ModuleKind, id: &ModuleId, part: ModulePart) -> String {
@@ -104,7 +105,7 @@ pub fn module(kind: ModuleKind, id: &ModuleId, part: ModulePart) -> String {
 pub fn parse_room(key: &str) -> Option<(RoomId, RoomKey)> {
     let (id, name) = key.strip_prefix(ROOMS)?.split_once('/')?;
     let key = match name.strip_prefix(USERS) {
-        Some(user) => RoomKey::User(UserId::new(user).ok()?),
+        Some(user) => RoomKey::User(UserId::from_encoded(user)?),
         None => RoomKey::Part(RoomPart::ALL.into_iter().find(|p| p.as_str() == name)?),
     };
     Some((RoomId::new(id).ok()?, key))
@@ -131,6 +132,9 @@ mod tests {
         let ann = UserId::new("ann.b-1").unwrap();
         assert_eq!(user(&id, &ann), "/rooms/demo/users/ann.b-1");
         assert_eq!(parse_room(&user(&id, &ann)), Some((id.clone(), RoomKey::User(ann))));
+        let odd = UserId::new("auth0|a/b c@ü").unwrap();
+        assert_eq!(user(&id, &odd), "/rooms/demo/users/auth0%7Ca%2Fb%20c%40%C3%BC");
+        assert_eq!(parse_room(&user(&id, &odd)), Some((id.clone(), RoomKey::User(odd))));
         let node = ModuleId::new("node-1").unwrap();
         for kind in ModuleKind::ALL {
             for part in ModulePart::ALL {
@@ -144,6 +148,7 @@ mod tests {
             "/rooms/demo/users",
             "/rooms/demo/users/",
             "/rooms/demo/users/a/b",
+            "/rooms/demo/users/a|b",
             "/other/demo/meta",
             "",
         ] {

@@ -32,6 +32,7 @@ pub mod room;
 pub mod rpc;
 pub mod shown;
 pub mod signalling;
+pub mod text;
 pub mod users;
 pub mod view;
 

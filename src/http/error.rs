@@ -34,9 +34,9 @@ pub enum Code {
     InvalidPin,
     /// 400: a room has 1 to 5 anchors.
     InvalidMaxAnchors,
-    /// 400: a name is 1 to 64 characters that can be shown.
+    /// 400: a name is 1 to 64 characters that can be seen: no control, invisible or direction-changing ones.
     InvalidName,
-    /// 400: a user id is 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
+    /// 400: a user id is 1 to 255 bytes without control or invisible characters; one with a colon is a URI.
     InvalidUserId,
     /// 400: a module id is 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
     InvalidModuleId,

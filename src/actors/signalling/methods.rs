@@ -116,7 +116,7 @@ impl Guest {
                 .await;
         }
         self.shared.stale.look(&self.peer.room);
-        let (context, user) = (&self.shared.context, self.peer.user.as_str());
+        let (context, user) = (&self.shared.context, &self.peer.user);
         let ice = ice_servers(&context.config.ice, user, context.clock.wall());
         Ok(json!({ "jtoken": resume_token.0, "resume": resume, "iceServers": ice }))
     }

@@ -1,4 +1,4 @@
-//! What a person is called.
+//! Display names.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,20 +6,24 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::InvalidName;
+use crate::domain::text;
 
-/// What the others in the room see: 1 to 64 characters that can be shown.
+/// Name that the others in the room see: 1 to 64 characters, in the normal form of [`text::nickname`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DisplayName(Arc<str>);
 
 const MAX: usize = 64;
+/// Longer input is refused before it is normalised.
+const MAX_INPUT: usize = 1024;
 
 impl DisplayName {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
-        let text = text.trim();
-        let ok = (1..=MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-        let rule = "must be 1 to 64 characters, none of them a control character";
-        if ok { Ok(Self(text.into())) } else { Err(InvalidName { what: "displayName", rule }) }
+        let rule =
+            "must be 1 to 64 characters that can be seen: no control, invisible or direction-changing ones";
+        let name = Some(text.trim()).filter(|text| text.len() <= MAX_INPUT).and_then(text::nickname);
+        let name = name.filter(|name| name.chars().count() <= MAX);
+        name.map(|name| Self(name.into())).ok_or(InvalidName { what: "displayName", rule })
     }
 
     pub fn as_str(&self) -> &str {
@@ -54,7 +58,10 @@ mod tests {
     #[test]
     fn a_display_name_is_short_and_can_be_shown() {
         assert_eq!(DisplayName::new(" Änne 🎙 ").unwrap().as_str(), "Änne 🎙");
-        for bad in ["", "   ", "a\u{7}b", "a\nb", &"ü".repeat(65)] {
+        assert_eq!(DisplayName::new("A\u{308}nne").unwrap(), DisplayName::new("Änne").unwrap());
+        for bad in
+            ["", "   ", "a\u{7}b", "a\nb", "\u{200B}", "a\u{202E}b", &"ü".repeat(65), &"\u{FDFA}".repeat(64)]
+        {
             assert!(DisplayName::new(bad).is_err(), "{bad:?}");
         }
     }

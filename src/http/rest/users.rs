@@ -21,7 +21,8 @@ use super::body::Done;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CreateUser {
     role: UserRole,
-    /// `^[A-Za-z0-9_.-]{1,64}$`, unique in the room; without one, a random one is made.
+    /// Unique in the room: 1 to 255 bytes without control or invisible characters and without spaces at its ends. One with
+    /// a colon must be a URI (RFC 7519 section 2). Without an id a random one is made.
     #[serde(default)]
     user_id: Option<String>,
 }
@@ -141,7 +142,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
 /// also names somebody whose token was made elsewhere.
 #[utoipa::path(
     delete, path = "/api/rooms/{id}/users/{userId}", operation_id = "removeUser", tag = "users",
-    params(("id" = String, Path, description = "room id"), ("userId" = String, Path, description = "user id")),
+    params(("id" = String, Path, description = "room id"), ("userId" = String, Path, description = "user id, percent-encoded")),
     responses(
         (status = 200, body = Done, description = "it is so"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),

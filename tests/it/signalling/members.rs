@@ -90,3 +90,21 @@ async fn a_gateway_that_stops_tells_its_anchors_and_the_other_has_their_media() 
     let again = back.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
     assert_eq!(again["resume"], true);
 }
+
+#[actix::test]
+async fn user_ids_of_identity_providers_work() {
+    let stage = Stage::pair(&[]).await;
+    let mut host = stage.connect_host(0, "hugo@example.org").await;
+    host.call("join", json!({})).await.unwrap();
+    let id = "auth0|ünal b";
+    let mut anna = stage.connect(1, id, "").await;
+    let _media = anna.speak(440).await;
+    assert_eq!(host.members(2).await[0]["userId"], id);
+    host.note("talking", |p| p["userId"] == id && p["talking"] == true).await;
+    host.call("mute", json!({ "userId": id })).await.expect("known to Janus by the same name");
+    host.note("roomStatus", |p| p["members"][0]["muted"] == true).await;
+    host.call("remove", json!({ "userId": id })).await.unwrap();
+    assert_eq!(anna.closed().await, 4403);
+    let mut again = stage.connect(1, id, "").await;
+    assert_eq!(again.closed().await, 4403);
+}

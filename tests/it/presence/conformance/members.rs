@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
-use stentor::domain::connection::{Fence, Joined, Written};
+use stentor::domain::connection::{ConnectionId, Fence, Joined, Written};
 use stentor::domain::ids::RoomId;
-use stentor::presence::{Changed, Member, MemberStatus, News};
+use stentor::presence::{Changed, Member, MemberStatus, News, Replaced};
 
-use super::{Subject, attentive, holder, member, next, room, seat, with_client};
+use super::{Subject, attentive, gateway, holder, member, next, room, seat, with_client};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -146,4 +146,19 @@ pub async fn a_removed_room_is_empty(subject: &impl Subject) {
     one.presence.remove_room(&room()).await.unwrap();
     drop(one);
     assert_eq!(futures::poll!(changes.next()), std::task::Poll::Pending, "an empty room does not change");
+}
+
+pub async fn any_user_id_has_a_seat(subject: &impl Subject) {
+    let one = subject.instance();
+    let mut told = attentive(one.lock.replacements(&gateway(1))).await;
+    for id in ["auth0|1", "did:example:1", "a/b c%20", "ünal@example.org", "\"quoted\"\\"] {
+        one.take(&seat(id), &with_client(holder(1, id), "tab")).await;
+        let fence = one.take(&seat(id), &with_client(holder(2, "b"), "tab")).await;
+        let replaced = Replaced { seat: seat(id), connection: ConnectionId(id.into()) };
+        assert_eq!(next(&mut told).await, News::Told(replaced));
+        assert_eq!(one.presence.join(&room(), &member(id, fence), 3).await.unwrap(), Joined::Ok);
+        assert_eq!(one.members().await, [member(id, fence)]);
+        assert_eq!(one.presence.leave(&seat(id), fence).await.unwrap(), Written::Ok);
+        assert_eq!(one.members().await, []);
+    }
 }

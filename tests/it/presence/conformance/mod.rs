@@ -64,7 +64,8 @@ macro_rules! presence_conformance {
             after_the_release_nothing_is_written,
             every_gateway_hears_of_every_change_and_of_nothing_else,
             a_removed_user_is_forgotten_whoever_had_the_seat,
-            a_removed_room_is_empty
+            a_removed_room_is_empty,
+            any_user_id_has_a_seat
         }
     };
     ($start:path => $($case:ident),+) => {
