@@ -1,5 +1,7 @@
 // What the library needs of its surroundings, in one place, so that tests can bring their own.
 
+import { StentorError } from './errors.js';
+
 /** Clock-driven callbacks. */
 export interface Timers {
   setTimeout(action: () => void, ms: number): unknown;
@@ -21,6 +23,8 @@ export interface Environment extends Timers {
   onHurry(action: () => void): () => void;
 }
 
+const NO_WEBRTC = { code: 'unsupported_browser', message: 'this browser has no WebRTC, or it is switched off', retryable: false };
+
 /** The browser this runs in. */
 export const browser: Environment = {
   setTimeout: (action, ms) => globalThis.setTimeout(action, ms),
@@ -29,7 +33,11 @@ export const browser: Environment = {
   wallClock: () => Date.now(),
   random: () => Math.random(),
   openSocket: (url, protocols) => new WebSocket(url, protocols),
-  createPeer: (config) => new RTCPeerConnection(config),
+  createPeer(config) {
+    // Missing in the lockdown mode of iOS, and where a setting or an extension has removed it.
+    if (typeof RTCPeerConnection === 'undefined') throw new StentorError(NO_WEBRTC);
+    return new RTCPeerConnection(config);
+  },
   createStream: (track) => new MediaStream([track]),
   onHurry(action) {
     const seen = (): void => {

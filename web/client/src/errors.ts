@@ -6,7 +6,8 @@ export interface Problem {
    * Stable. A signalling error's `data.code` (`wrong_pin`, `room_full`, …), the name of a close code (`removed`,
    * `room_closed`, …), or one of this side: `left`, `timeout`, `token_expired`, `token_invalid` (also for what cannot
    * be sent as a token), `no_token` (the function that gets one failed), `invalid_url` (the gateway's address is none,
-   * or a page served over https may not call it), `invalid_client_id` (thrown by the constructor),
+   * or a page served over https may not call it), `invalid_client_id` (thrown by the constructor), `unsupported_browser`
+   * (it has no WebRTC),
    * `media_lost`, `media_timeout`, `media_failed`, `not_connected`.
    */
   code: string;

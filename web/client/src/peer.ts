@@ -1,6 +1,7 @@
 // One RTCPeerConnection to the room's media server: one audio line, both ways. What is sent may change without
 // negotiation. Owns: offer, answer, candidates, whether packets get through. Never does: decide what follows.
 
+import { CandidateChoice } from './candidates.js';
 import type { Environment } from './environment.js';
 import { MAX_CANDIDATES } from './protocol.js';
 
@@ -21,7 +22,7 @@ export class Peer {
   private readonly pc: RTCPeerConnection;
   private readonly sender: RTCRtpSender;
   private outbox: (RTCIceCandidateInit | null)[] | null = [];
-  private sent = 0;
+  private choice = new CandidateChoice(MAX_CANDIDATES);
   private inbox: (RTCIceCandidateInit | null)[] | null = [];
   private lossTimer: unknown = null;
 
@@ -34,18 +35,20 @@ export class Peer {
     this.pc = environment.createPeer({ iceServers });
     this.sender = this.pc.addTransceiver(track ?? 'audio', { direction: 'sendrecv' }).sender;
     this.pc.onicecandidate = ({ candidate }) => this.gathered(candidate?.toJSON() ?? null);
-    this.pc.onconnectionstatechange = () => this.changed();
+    // Firefox before 113 has no `connectionState`.
+    if ('connectionState' in this.pc) this.pc.onconnectionstatechange = () => this.changed();
+    else (this.pc as RTCPeerConnection).oniceconnectionstatechange = () => this.changed();
     this.pc.ontrack = ({ track, streams }) => listener.stream(streams[0] ?? environment.createStream(track));
   }
 
   get linked(): boolean {
-    return this.pc.connectionState === 'connected';
+    return this.state === 'connected';
   }
 
   /** The SDP to be offered. */
   async offer(restart: boolean): Promise<string> {
     this.outbox = [];
-    this.sent = 0;
+    this.choice = new CandidateChoice(MAX_CANDIDATES);
     this.inbox = [];
     await this.pc.setLocalDescription(await this.pc.createOffer({ iceRestart: restart }));
     return this.pc.localDescription?.sdp ?? '';
@@ -78,7 +81,8 @@ export class Peer {
 
   close(): void {
     this.environment.clearTimeout(this.lossTimer);
-    this.pc.onicecandidate = this.pc.onconnectionstatechange = this.pc.ontrack = null;
+    this.pc.onicecandidate = this.pc.ontrack = null;
+    this.pc.onconnectionstatechange = this.pc.oniceconnectionstatechange = null;
     this.pc.close();
   }
 
@@ -90,15 +94,22 @@ export class Peer {
   }
 
   private send(candidate: RTCIceCandidateInit | null): void {
-    // One place is kept for the end.
-    if (candidate !== null && this.sent >= MAX_CANDIDATES - 1) return;
-    this.sent += 1;
-    this.listener.candidate(candidate);
+    if (candidate === null) {
+      this.choice.end().forEach((held) => this.listener.candidate(held));
+      this.listener.candidate(null);
+    } else if (this.choice.add(candidate)) {
+      this.listener.candidate(candidate);
+    }
+  }
+
+  private get state(): RTCPeerConnectionState | RTCIceConnectionState {
+    const { connectionState, iceConnectionState } = this.pc as Partial<RTCPeerConnection>;
+    return connectionState ?? (iceConnectionState === 'completed' ? 'connected' : (iceConnectionState ?? 'new'));
   }
 
   private changed(): void {
     this.environment.clearTimeout(this.lossTimer);
-    switch (this.pc.connectionState) {
+    switch (this.state) {
       case 'connected':
         this.everLinked = true;
         this.listener.linked();

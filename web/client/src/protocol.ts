@@ -55,7 +55,7 @@ export const CALL_TIMEOUT_MS = 20_000;
 export const SILENCE_MS = 5_000;
 /** The server takes a member for gone after 30 s. */
 export const KEEPALIVE_MS = 10_000;
-/** The server takes this many candidates after one offer. */
+/** Number of candidates that the server takes after one offer, the end of candidates not counted. */
 export const MAX_CANDIDATES = 32;
 
 /** Why a connection ended, in a stable name. */

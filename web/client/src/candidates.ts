@@ -1,0 +1,75 @@
+// Chooses the ICE candidates that are sent. The server takes a limited number after each offer; a machine with many
+// interfaces, VPNs or TURN servers has more. No kind may use up the places of another. Pure.
+
+/** Places that each kind has to itself. */
+const RESERVED = 3;
+
+type Kind = `${'host' | 'srflx' | 'relay'} ${'IPv4' | 'IPv6' | 'name'}` | 'rest';
+
+/** The kinds with reserved places. A name is that of a host only (mDNS). */
+const KINDS: readonly Kind[] = [
+  'host IPv4', 'host IPv6', 'host name', 'srflx IPv4', 'srflx IPv6', 'relay IPv4', 'relay IPv6', 'rest',
+];
+
+/** The candidates of one offer. */
+export class CandidateChoice {
+  private readonly sent = new Map<Kind, number>();
+  private readonly seen = new Set<string>();
+  private held: { kind: Kind; candidate: RTCIceCandidateInit }[] = [];
+  private total = 0;
+
+  /** `limit`: candidates that the server takes; at least the reserved places of all kinds. */
+  constructor(private readonly limit: number) {}
+
+  /** Returns whether this candidate is to be sent now. Otherwise it is a duplicate, or waits for {@link end}. */
+  add(candidate: RTCIceCandidateInit): boolean {
+    const { kind, key } = parse(candidate.candidate ?? '');
+    if (this.seen.has(key)) return false;
+    this.seen.add(key);
+    if (this.total + this.reservedForOthers(kind) < this.limit) {
+      this.count(kind);
+      return true;
+    }
+    this.held.push({ kind, candidate });
+    return false;
+  }
+
+  /** No more candidates come: returns those that fill the places left, from each kind in turn. */
+  end(): RTCIceCandidateInit[] {
+    const turns = new Map<Kind, number>();
+    const queue = this.held.map((held) => {
+      const turn = turns.get(held.kind) ?? 0;
+      turns.set(held.kind, turn + 1);
+      return { ...held, turn };
+    });
+    queue.sort((a, b) => a.turn - b.turn);
+    const chosen = queue.slice(0, this.limit - this.total);
+    chosen.forEach(({ kind }) => this.count(kind));
+    this.held = [];
+    return chosen.map(({ candidate }) => candidate);
+  }
+
+  private reservedForOthers(kind: Kind): number {
+    const free = (other: Kind): number => Math.max(0, RESERVED - (this.sent.get(other) ?? 0));
+    return KINDS.reduce((sum, other) => sum + (other === kind ? 0 : free(other)), 0);
+  }
+
+  private count(kind: Kind): void {
+    this.sent.set(kind, (this.sent.get(kind) ?? 0) + 1);
+    this.total += 1;
+  }
+}
+
+/**
+ * Reads a candidate attribute (RFC 8839 section 5.1), as `RTCIceCandidate` has fields for it only in newer browsers.
+ * `rest`: TCP and RTCP (component 2), which Janus by default has no use for, and attributes of unknown form.
+ */
+function parse(attribute: string): { kind: Kind; key: string } {
+  const [, component, transport = '', , address = '', port, , type] = attribute.split(' ');
+  if (type !== 'host' && type !== 'srflx' && type !== 'relay') return { kind: 'rest', key: attribute };
+  const protocol = transport.toLowerCase();
+  const key = [component, protocol, address, port, type].join(' ');
+  if (component !== '1' || protocol !== 'udp') return { kind: 'rest', key };
+  const family = address.includes(':') ? 'IPv6' : /^[\d.]+$/.test(address) ? 'IPv4' : 'name';
+  return { kind: `${type} ${family}`, key };
+}
