@@ -3,12 +3,15 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
+import browsers from './browsers.json' with { type: 'json' };
+import { NEEDED } from './src/browsers.ts';
 
 const hls = JSON.parse(readFileSync('node_modules/hls.js/package.json', 'utf8'));
 const notice = `/*! Contains hls.js ${hls.version} (https://github.com/video-dev/hls.js), Apache-2.0 */`;
 
 export default defineConfig({
   base: '/',
+  plugins: [{ name: 'needed-browsers', transformIndexHtml: (html) => html.replaceAll('{{NEEDED}}', NEEDED) }],
   // Listeners need neither subtitles, alternative audio nor DRM: the light build has the rest at two thirds
   // of the size, and time to first sound counts.
   resolve: {
@@ -18,7 +21,8 @@ export default defineConfig({
     },
   },
   build: {
-    target: 'es2022',
+    // Lowers syntax and CSS; which APIs there are, `tests/browser/minimum.mjs` tells a test.
+    target: Object.entries(browsers).map(([name, version]) => name + version),
     outDir: 'dist',
     emptyOutDir: true,
     assetsInlineLimit: 0,
@@ -27,7 +31,7 @@ export default defineConfig({
       input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', actors: 'actors.html' },
       output: {
         // One chunk for what pages share, under a name that stays.
-        codeSplitting: { groups: [{ name: 'shared', test: /src\/(dom|reasons|server)\.ts$/ }] },
+        codeSplitting: { groups: [{ name: 'shared', test: /src\/(browsers|dom|link|reasons|server)\.ts$/ }] },
         entryFileNames: 'assets/[name].js',
         chunkFileNames: 'assets/[name].js',
         assetFileNames: 'assets/[name][extname]',

@@ -25,6 +25,7 @@ interface Readiness {
 }
 
 const REFRESH_MS = 1000;
+const TIMEOUT_MS = 5000;
 const element = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 const filter = element<HTMLInputElement>('filter');
 const trouble = element<HTMLInputElement>('trouble');
@@ -136,8 +137,10 @@ function drawReadiness(readiness: Readiness): void {
 
 async function refresh(): Promise<void> {
   const problem = element('problem');
+  const patience = new AbortController();
+  const timer = window.setTimeout(() => patience.abort(), TIMEOUT_MS);
+  const { signal } = patience;
   try {
-    const signal = AbortSignal.timeout(5000);
     const [actors, readiness] = await Promise.all([fetch('/actors', { signal }), fetch('/readyz', { signal })]);
     drawReadiness(await readiness.json());
     const root: ActorView | null = await actors.json();
@@ -148,6 +151,8 @@ async function refresh(): Promise<void> {
     problem.hidden = false;
     element('ready').dataset.ok = 'false';
     write(element('ready'), 'no answer');
+  } finally {
+    window.clearTimeout(timer);
   }
 }
 
@@ -160,3 +165,4 @@ filter.addEventListener('input', () => void refresh());
 trouble.addEventListener('change', () => void refresh());
 document.addEventListener('visibilitychange', () => void (document.hidden || refresh()));
 void keepUp();
+element('not-started').remove();

@@ -4,7 +4,8 @@ import { byId, pill, remembered, write } from './dom';
 import type { PlayerError } from './errors';
 import { Player } from './player';
 import { inBrief, reasonOf } from './reasons';
-import { config, pathFor, type PageRole } from './server';
+import { linkOfPage } from './link';
+import { config, pathFor, roomOfPage, type PageRole } from './server';
 
 /** What tests and embedding pages may read at `window.stentorPlayer`. */
 interface PlayerStats {
@@ -28,12 +29,13 @@ const button = byId<HTMLButtonElement>('play');
 const volume = byId<HTMLInputElement>('volume');
 const sound = byId<HTMLButtonElement>('sound');
 
-const room = location.pathname.split('/')[2] ?? '';
-const token = new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
+const room = roomOfPage();
+const link = linkOfPage();
+const { token } = link;
 document.title = `${room} · Stentor`;
 write(byId('room'), room);
 
-const player = new Player(audio, `/hls/rooms/${room}/index.m3u8`, token, show);
+const player = new Player(audio, `/hls/rooms/${encodeURIComponent(room)}/index.m3u8`, token, show);
 window.stentorPlayer = {
   get state() { return player.state; },
   get playing() { return player.playing; },
@@ -43,12 +45,15 @@ window.stentorPlayer = {
   get errors() { return player.errors; },
 };
 
-const PILLS: Record<Player['state'], Parameters<typeof pill>> = {
+/** A token that was refused will be refused again. */
+const REFUSALS = new Set([400, 401, 403]);
+const PILLS: Record<Player['state'] | 'muted', Parameters<typeof pill>> = {
   connecting: ['warn', 'Connecting'],
   ready: ['good', 'On air'],
   playing: ['good', 'Live'],
   buffering: ['warn', 'Buffering'],
   paused: ['', 'Paused'],
+  muted: ['', 'Muted'],
   waiting: ['', 'Off air'],
   failed: ['bad', 'Cannot play'],
 };
@@ -57,10 +62,12 @@ function show(): void {
   // The constructor reports before `player` is assigned.
   queueMicrotask(() => {
     const failed = player.state === 'failed';
-    const [tone, word] = PILLS[player.state];
+    const silenced = player.playing && (audio.muted || audio.volume === 0);
+    const [tone, word] = PILLS[silenced ? 'muted' : player.state];
     pill(tone, player.state === 'connecting' && player.firstSoundMs !== null ? 'Reconnecting' : word);
-    write(byId('state'), failed ? 'Cannot play this room' : words());
-    card.dataset.state = player.state;
+    write(byId('state'), failed ? 'Cannot play this room' : silenced ? 'Muted on this page' : words());
+    card.dataset.state = silenced ? 'muted' : player.state;
+    if (failed && REFUSALS.has(player.errors.at(-1)?.status ?? 0)) link.forgetToken();
     const on = !audio.paused;
     button.setAttribute('aria-pressed', String(on));
     button.setAttribute('aria-label', on ? 'Pause' : 'Play');
@@ -159,8 +166,10 @@ byId('speak').addEventListener('click', () => void speak());
 document.addEventListener('keydown', shortcut);
 audio.addEventListener('play', show);
 audio.addEventListener('pause', show);
+audio.addEventListener('volumechange', show);
 // Another link pasted over this one changes the fragment only.
 window.addEventListener('hashchange', () => location.reload());
 show();
 // A server without it has nothing to offer.
 offerMore().catch(() => undefined);
+byId('not-started').remove();

@@ -2,7 +2,10 @@
 // after any failure that may pass. Owns the media element and the connection; never touches the page.
 
 import Hls, { Events, type HlsConfig } from 'hls.js';
+import { NEEDED } from './browsers';
+import { Fetching } from './fetching';
 import { askAhead, nativeLatency } from './native';
+import { Playhead } from './playhead';
 import { PatientPlaylistLoader } from './loader';
 import { describe, judge, OFF_AIR, type PlayerError, type Verdict } from './errors';
 
@@ -17,7 +20,10 @@ const MAX_WAITING_RETRY_MS = 2000;
 const JUMP_BEHIND_SECONDS = 3;
 const KEPT_ERRORS = 100;
 const LOOK_MS = 500;
-const STUCK_LOOK_MS = 100;
+/** Between two looks at the playhead. */
+const MOTION_LOOK_MS = 100;
+/** Until it moves after `playing`: to the first sound. */
+const FIRST_LOOK_MS = 10;
 /** Sound from here on that a playhead needs to move: Chromium asks for twice as much after every stall, up to 3 s. */
 const ENOUGH_SECONDS = 0.5;
 /** Sound that a playlist needs to hold for a start without a stall. */
@@ -28,6 +34,8 @@ const STUCK_LOOKS = 3;
 const UNFETCHED_SECONDS = 0.5;
 /** Looks that find that before the player starts over: hls.js comes first. */
 const LOST_LOOKS = 12;
+/** hls.js does not choose again what ends before where loading starts. */
+const PAST_END_SECONDS = 0.001;
 
 export class Player {
   state: State = 'connecting';
@@ -39,6 +47,9 @@ export class Player {
   private wanted = true;
   private failures = 0;
   private retry: number | undefined;
+  private readonly playhead = new Playhead();
+  private fetching = new Fetching();
+  private firstLook: number | undefined;
   private stoodAt = 0;
   private stoodFor = 0;
   private lostFor = 0;
@@ -49,12 +60,13 @@ export class Player {
     private readonly token: string,
     private readonly changed: () => void,
   ) {
-    audio.addEventListener('playing', () => this.sounding());
+    audio.addEventListener('playing', () => this.lookOften());
+    audio.addEventListener('seeking', () => this.playhead.jumped());
     // Elements also report this while nothing is attached: only a break in playing is news.
     audio.addEventListener('waiting', () => this.playing && this.enter('buffering', 'Buffering…'));
-    audio.addEventListener('pause', () => !this.wanted && this.enter('paused', 'Paused'));
+    audio.addEventListener('pause', () => this.paused());
     window.setInterval(() => this.keepUp(), LOOK_MS);
-    window.setInterval(() => this.unstick(), STUCK_LOOK_MS);
+    window.setInterval(() => this.look(), MOTION_LOOK_MS);
     this.connect();
   }
 
@@ -76,6 +88,7 @@ export class Player {
   play(): void {
     this.wanted = true;
     if (this.state === 'failed' || this.state === 'waiting') return;
+    if (this.state === 'paused' || this.state === 'ready') this.enter('buffering', 'Buffering…');
     this.jumpToLive();
     this.start();
   }
@@ -89,7 +102,7 @@ export class Player {
     this.disconnect();
     if (Hls.isSupported()) this.connectHls();
     else if (this.audio.canPlayType('application/vnd.apple.mpegurl')) void this.connectNative();
-    else this.enter('failed', 'This browser can play no HLS. Please use a current one.');
+    else this.enter('failed', `This browser cannot play the room. It needs ${NEEDED}.`);
   }
 
   private disconnect(): void {
@@ -101,6 +114,7 @@ export class Player {
   private connectHls(): void {
     const hls = new Hls(this.hlsConfig());
     this.hls = hls;
+    this.fetching = new Fetching();
     hls.on(Events.ERROR, (_, data) => {
       const error = describe(data);
       this.record(error);
@@ -191,16 +205,38 @@ export class Player {
     });
   }
 
-  private sounding(): void {
+  /** The element is about to play. */
+  private lookOften(): void {
+    window.clearInterval(this.firstLook);
+    this.firstLook = window.setInterval(() => {
+      this.lookAtPlayhead();
+      if (this.playing || this.audio.paused) window.clearInterval(this.firstLook);
+    }, FIRST_LOOK_MS);
+  }
+
+  /** Live is what moves, whatever the element reports. */
+  private lookAtPlayhead(): void {
+    const { audio, state } = this;
+    if (audio.paused && state === 'playing') this.paused();
+    if (audio.paused || audio.seeking) return;
+    const motion = this.playhead.look(audio.currentTime, performance.now());
+    if (motion === 'standing' && state === 'playing') this.enter('buffering', 'Buffering…');
+    if (motion !== 'moving' || state === 'playing' || state === 'waiting' || state === 'failed') return;
+    this.firstSoundMs ??= Math.round(performance.now());
+    // Where the system had paused it and lets it go on.
+    this.wanted = true;
     this.enter('playing', 'Live');
-    if (this.firstSoundMs !== null) return;
-    const from = this.audio.currentTime;
-    const look = window.setInterval(() => {
-      if (this.audio.currentTime <= from) return;
-      window.clearInterval(look);
-      this.firstSoundMs ??= Math.round(performance.now());
-      this.changed();
-    }, 10);
+  }
+
+  /** By the person, or unasked by the system: a call, another app, headphones that were unplugged. */
+  private paused(): void {
+    const { audio, state, wanted: unasked } = this;
+    // Elements also report it at the end of the media.
+    if (!audio.paused || audio.ended || state === 'paused') return;
+    if (unasked && state !== 'playing' && state !== 'buffering') return;
+    // What comes back by itself, such as a restarted room, is not to sound then.
+    this.wanted = false;
+    this.enter('paused', unasked ? 'Paused by this device. Press play to go on.' : 'Paused');
   }
 
   private fell(verdict: Verdict): void {
@@ -225,6 +261,26 @@ export class Player {
       this.jumpToLive();
     }
     this.changed();
+  }
+
+  private look(): void {
+    this.lookAtPlayhead();
+    this.resumeFetching();
+    this.unstick();
+  }
+
+  /** Acts while there still is sound. */
+  private resumeFetching(): void {
+    const { audio, hls } = this;
+    const last = audio.buffered.length - 1;
+    const edge = hls?.latestLevelDetails?.edge;
+    if (!hls || edge === undefined || last < 0 || audio.paused) return;
+    const bufferEnd = audio.buffered.end(last);
+    const idle = hls.inFlightFragments.main.state === 'IDLE';
+    if (!this.fetching.look({ idle, position: audio.currentTime, bufferEnd, edge }, performance.now())) return;
+    this.record({ atMs: Math.round(performance.now()), detail: 'loadingResumed', fatal: false });
+    hls.stopLoad();
+    hls.startLoad(bufferEnd + PAST_END_SECONDS);
   }
 
   /** Helps a playhead that stands still although there is more to play. */
@@ -255,6 +311,7 @@ export class Player {
   private startOver(): void {
     this.record({ atMs: Math.round(performance.now()), detail: 'startedOver', fatal: false });
     this.lostFor = 0;
+    this.enter('connecting', 'The sound broke off. Starting again…');
     this.connect();
   }
 

@@ -21,6 +21,16 @@ export type PageRole = 'listener' | 'anchor' | 'host';
 export const ROOM_ID = /^[A-Za-z0-9_-]{3,32}$/;
 const TIMEOUT_MS = 8000;
 
+/** The room in the path of a page's own address. */
+export function roomOfPage(): string {
+  const segment = location.pathname.split('/')[2] ?? '';
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}
+
 export async function config(): Promise<Config> {
   const { open, wsUrl } = await ask<Partial<Config>>('/pages/config');
   return { open: open === true, wsUrl: wsUrl ?? null };
@@ -35,13 +45,13 @@ export async function rooms(): Promise<Config & { rooms: RoomOnAir[] }> {
 export async function token(room: string, role: PageRole, name?: string): Promise<string> {
   const body = JSON.stringify({ role, ...(name && role !== 'listener' ? { name } : {}) });
   const headers = { 'content-type': 'application/json' };
-  return (await ask<{ token: string }>(`/pages/rooms/${room}/token`, { method: 'POST', headers, body })).token;
+  return (await ask<{ token: string }>(`/pages/rooms/${encodeURIComponent(room)}/token`, { method: 'POST', headers, body })).token;
 }
 
 /** Path of the page for this role, with its token where nobody else sees it. */
 export async function pathFor(room: string, role: PageRole, name?: string): Promise<string> {
   const page = role === 'listener' ? 'listen' : 'speak';
-  return `/${page}/${room}#token=${await token(room, role, name)}`;
+  return `/${page}/${encodeURIComponent(room)}#token=${await token(room, role, name)}`;
 }
 
 /** An answer that is no success; `code` is the server's stable one. */
@@ -56,7 +66,16 @@ export class Refusal extends Error {
 }
 
 async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
-  const response = await fetch(path, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), TIMEOUT_MS);
+  try {
+    return await answered(await fetch(path, { ...init, signal: patience.signal }));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function answered<T>(response: Response): Promise<T> {
   if (response.ok) return response.json() as Promise<T>;
   const body = (await response.json().catch(() => ({}))) as { code?: string; error?: string };
   throw new Refusal(response.status, body.code ?? '', body.error ?? `the server answered ${response.status}`);

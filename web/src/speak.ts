@@ -4,7 +4,9 @@ import { StentorError, StentorRoom, type Problem, type RoomEvents, type RoomStat
 import { byId, pill, remembered, toast, write } from './dom';
 import { Meter } from './meter';
 import { inBrief, reasonOf } from './reasons';
-import { pathFor, type Config } from './server';
+import { linkOfPage } from './link';
+import { isolated } from './names';
+import { pathFor, roomOfPage, type Config } from './server';
 import { Devices, type DeviceNews } from './speak/devices';
 import { entrance } from './speak/entrance';
 import { Members, nameOf } from './speak/members';
@@ -27,8 +29,8 @@ const HEARD_LEVEL = 0.25;
 const GOOD_ENDS = new Set(['left', 'room_closed']);
 const PIN = /^[A-Za-z0-9]{6}$/;
 
-const roomId = location.pathname.split('/')[2] ?? '';
-const fragment = new URLSearchParams(location.hash.slice(1));
+const roomId = roomOfPage();
+const link = linkOfPage();
 const audio = byId<HTMLAudioElement>('voices');
 const form = byId<HTMLFormElement>('form');
 const nameInput = byId<HTMLInputElement>('name');
@@ -38,7 +40,7 @@ const meter = new Meter([byId('meter'), byId('dock-meter')]);
 const members = new Members(byId('members'), moderate);
 const devices = new Devices([byId('device'), byId('dock-device')], useStream, deviceNews);
 let server: Config = { open: false, wsUrl: null };
-let token = fragment.get('token') ?? '';
+let { token } = link;
 /** The present visit. */
 let room: StentorRoom | null = null;
 /** Counts presses of Join and Cancel: what an earlier one still brings is of no interest. */
@@ -57,7 +59,7 @@ async function open(): Promise<void> {
   write(byId('lobby-room'), roomId);
   write(byId('room-name'), roomId);
   nameInput.value = remembered.get('name') ?? '';
-  pinInput.value = fragment.get('pin') ?? '';
+  pinInput.value = link.pin;
   byId<HTMLDetailsElement>('pin-field').open = pinInput.value !== '';
   if (await devices.allowedBefore()) await prepareMicrophone();
   else byId('allow').hidden = false;
@@ -257,8 +259,8 @@ function showMembers(): void {
   const host = room?.user?.role === 'host';
   const all = room?.members ?? [];
   const { came, went } = members.show(all, host);
-  for (const member of came) if (!member.me) toast(`${nameOf(member)} joined`);
-  for (const member of went) if (!member.me) toast(`${nameOf(member)} left`);
+  for (const member of came) if (!member.me) toast(`${isolated(nameOf(member))} joined`);
+  for (const member of went) if (!member.me) toast(`${isolated(nameOf(member))} left`);
   write(byId('room-count'), all.length === 1 ? 'You are the first one here' : `${all.length} people here`);
 }
 
@@ -302,7 +304,7 @@ async function moderate(...[what, member]: Parameters<ConstructorParameters<type
 
 function confirmed(name: string): Promise<boolean> {
   const dialog = byId<HTMLDialogElement>('confirm');
-  write(byId('confirm-title'), `Remove ${name} from the room?`);
+  write(byId('confirm-title'), `Remove ${isolated(name)} from the room?`);
   dialog.returnValue = 'no';
   dialog.showModal();
   return new Promise((resolve) => {
@@ -342,7 +344,10 @@ function finish(problem: Problem): void {
   const end = ending(problem);
   // Where anybody gets a token, one that is over is no end.
   const renewable = server.open && problem.code.startsWith('token_');
-  if (renewable) token = '';
+  if (renewable) {
+    token = '';
+    link.forgetToken();
+  }
   conclude(renewable ? { ...end, way: 'again' } : end, GOOD_ENDS.has(problem.code) ? 'good' : 'warn');
 }
 
@@ -407,3 +412,4 @@ window.setInterval(tick, 500);
 window.setInterval(() => void showQuality(), STATS_MS);
 view('lobby');
 void open();
+byId('not-started').remove();

@@ -119,3 +119,4 @@ byId<HTMLFormElement>('open').addEventListener('submit', (event) => {
 });
 document.addEventListener('visibilitychange', () => void (document.hidden || refresh()));
 void keepUp();
+byId('not-started').remove();

@@ -1,5 +1,10 @@
 // The parts of the pages that need no page.
 
+export * from '../src/browsers';
+export * from '../src/fetching';
+export * from '../src/link';
+export * from '../src/names';
+export * from '../src/playhead';
 export * from '../src/reasons';
 export * from '../src/server';
 export * from '../src/speak/entrance';

@@ -2,6 +2,7 @@
 
 import type { Member } from '@stentor/client';
 import { clone, write } from '../dom';
+import { initials, isolated, plain } from '../names';
 
 /** What a host wants done to somebody. */
 export type Act = (what: 'mute' | 'unmute' | 'remove', member: Member) => void;
@@ -50,8 +51,8 @@ export class Members {
     card.classList.toggle('host', member.role === 'host');
     const mute = card.querySelector<HTMLButtonElement>('[data-do=mute]');
     if (mute) write(mute, member.muted ? 'Unmute' : 'Mute');
-    mute?.setAttribute('aria-label', `${member.muted ? 'Unmute' : 'Mute'} ${name}`);
-    card.querySelector('[data-do=remove]')?.setAttribute('aria-label', `Remove ${name}`);
+    mute?.setAttribute('aria-label', `${member.muted ? 'Unmute' : 'Mute'} ${isolated(name)}`);
+    card.querySelector('[data-do=remove]')?.setAttribute('aria-label', `Remove ${isolated(name)}`);
   }
 
   private make(member: Member, host: boolean): HTMLElement {
@@ -72,18 +73,12 @@ export class Members {
   }
 }
 
-export const nameOf = ({ displayName, userId }: Member): string => displayName ?? userId;
+export const nameOf = ({ displayName, userId }: Member): string => plain(displayName ?? '') || plain(userId);
 
 function activity({ muted, talking, status }: Member): string {
   if (muted) return 'Muted';
   if (talking) return 'Talking';
   return status === 'onair' ? 'On air' : 'Listening';
-}
-
-function initials(name: string): string {
-  const words = name.split(/[\s_-]+/).filter(Boolean);
-  const letters = words.length > 1 ? [words[0], words.at(-1)] : [words[0]];
-  return letters.map((word) => [...(word ?? '')][0] ?? '').join('').toUpperCase();
 }
 
 /** The same colour for the same person, everywhere. */

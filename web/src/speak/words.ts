@@ -1,6 +1,7 @@
 // What a state or a problem means to the person, and what to do about it. Pure.
 
 import type { Problem, RoomStats, RoomStatus } from '@stentor/client';
+import { NEEDED } from '../browsers';
 import type { DeviceNews } from './devices';
 
 /** A way on. */
@@ -34,8 +35,9 @@ const ENDINGS: Record<string, Ending> = {
   no_invite: end('You need an invite', 'Speaking here takes a personal link. Ask a host of the room for one.'),
   invalid_url: end('Nobody can speak here', 'The address that this server names for speakers cannot be called from this page. Whoever runs it should look at "http.public_ws_url".'),
   no_gateway: end('Nobody can speak here', 'This server is not set up for speakers. Whoever runs it can give it the role "gateway", or name a gateway in "http.public_ws_url".'),
+  unsupported_browser: end('This browser cannot speak here', `It has no WebRTC, or a setting or extension has switched it off. Speaking needs ${NEEDED}.`),
   flooding: end('Too many requests', 'This page asked too much of the server in a short time. Join again in a moment.', 'again'),
-  media_refused: end('The sound could not be set up', 'The server did not accept what this browser offered. Try a current Chrome, Edge, Firefox or Safari.', 'again'),
+  media_refused: end('The sound could not be set up', `The server did not accept what this browser offered. Speaking needs ${NEEDED}.`, 'again'),
 };
 
 /** What of the browser's situation tells one cause from another. */

@@ -1,0 +1,61 @@
+// The secrets of a page's link: token and pin. They come in the fragment, which no server sees, and are moved from there
+// into this tab's session storage, so that a copied address or a screen that others see does not hold them.
+
+/** Storage that may be refused: a getter of `window` throws where cookies are blocked. */
+type Storage = Pick<globalThis.Storage, 'getItem' | 'setItem' | 'removeItem'>;
+
+export class Link {
+  private readonly key: string;
+  private parameters: URLSearchParams;
+
+  constructor(
+    private readonly storage: () => Storage,
+    location: Pick<Location, 'pathname' | 'search' | 'hash'>,
+    history: Pick<History, 'replaceState' | 'state'>,
+  ) {
+    this.key = `stentor.link:${location.pathname}`;
+    const fragment = new URLSearchParams(location.hash.slice(1));
+    if (!fragment.has('token') && !fragment.has('pin')) {
+      this.parameters = new URLSearchParams(this.stored());
+      return;
+    }
+    this.parameters = fragment;
+    // What cannot be kept stays in the address, or a reload would lose it.
+    if (this.store(fragment.toString())) history.replaceState(history.state, '', location.pathname + location.search);
+  }
+
+  get token(): string {
+    return this.parameters.get('token') ?? '';
+  }
+
+  get pin(): string {
+    return this.parameters.get('pin') ?? '';
+  }
+
+  /** The token is refused: a reload is to ask for another one where anybody gets one. */
+  forgetToken(): void {
+    this.parameters.delete('token');
+    this.store(this.parameters.toString());
+  }
+
+  private stored(): string {
+    try {
+      return this.storage().getItem(this.key) ?? '';
+    } catch {
+      return '';
+    }
+  }
+
+  private store(text: string): boolean {
+    try {
+      if (text) this.storage().setItem(this.key, text);
+      else this.storage().removeItem(this.key);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/** The link of this page. */
+export const linkOfPage = (): Link => new Link(() => sessionStorage, location, history);

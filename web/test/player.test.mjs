@@ -1,0 +1,59 @@
+// Decisions of the listener's player.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { parts } from './support.mjs';
+
+const { Fetching, stopped, Playhead } = await parts();
+
+const STUCK = { idle: true, position: 10, bufferEnd: 10.6, edge: 11.0 };
+
+test('stopped: idle, little sound left, more in the playlist', () => {
+  assert.equal(stopped(STUCK, 100), true);
+  for (const [why, look, idleMs] of [
+    ['between two parts', STUCK, 50],
+    ['loading', { ...STUCK, idle: false }, 100],
+    ['the next part is just listed', { ...STUCK, edge: 10.8 }, 100],
+    ['enough is loaded', { ...STUCK, bufferEnd: 15.1, edge: 20 }, 100],
+  ]) assert.equal(stopped(look, idleMs), false, why);
+});
+
+test('loading is restarted after 100 ms, then once a second', () => {
+  const fetching = new Fetching();
+  const restarts = [];
+  for (let ms = 0; ms <= 2500; ms += 100) if (fetching.look(STUCK, ms)) restarts.push(ms);
+  assert.deepEqual(restarts, [100, 1100, 2100]);
+});
+
+test('a buffer that grows between idle looks is left alone', () => {
+  const fetching = new Fetching();
+  for (let i = 0; i < 50; i++) {
+    const look = { idle: true, position: i / 10, bufferEnd: 0.6 + i / 10, edge: 1 + i / 10 };
+    assert.equal(fetching.look(look, i * 100), false);
+  }
+});
+
+test('a playhead stands after 500 ms without motion', () => {
+  const playhead = new Playhead();
+  assert.deepEqual([0, 100].map((ms) => playhead.look(5 + ms / 1000, ms)), ['unknown', 'moving']);
+  assert.deepEqual([200, 500, 600].map((ms) => playhead.look(5.1, ms)), ['unknown', 'unknown', 'standing']);
+  assert.equal(playhead.look(5.2, 700), 'moving');
+});
+
+test('the first look after a frozen hour finds a standstill', () => {
+  const playhead = new Playhead();
+  playhead.look(5, 0);
+  playhead.look(5.1, 100);
+  assert.equal(playhead.look(5.1, 3_600_000), 'standing');
+});
+
+test('a seek is no motion', () => {
+  const playhead = new Playhead();
+  playhead.look(5, 0);
+  playhead.look(5.1, 100);
+  for (let ms = 400; ms <= 1000; ms += 300) {
+    playhead.jumped();
+    assert.notEqual(playhead.look(5 + ms, ms), 'moving');
+  }
+  assert.equal(playhead.look(1005, 1100), 'standing');
+});
