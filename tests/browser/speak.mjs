@@ -9,9 +9,9 @@
 //
 // | do         | beside `name`                     | does, and answers |
 // |------------|-----------------------------------|-------------------|
-// | open       | url, wav? \| firefoxHz?, displayName?, pin?, hands? | opens the page; `wav` is what its microphone hears, in a loop. With `firefoxHz` in Firefox, whose microphone hears that tone: by mouse, and no `cut`. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing sounds before a tap. Answers as `state`, with the `fit` of before |
-// | wait       | state?, timeoutMs?, view?, code?, cards?, says? | until the visit is in `state` (`connected`, `reconnecting`, `closed`), the page shows `view` (`room`, `ended`), the last problem has `code`, the cards of people say this (`{"bob": "Muted"}`), and the page says this in passing; answers as `state` |
-// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, said, errors}`: what its button would do, what each card says, what it has said in passing so far; of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, errors}` |
+// | open       | url, wav? \| firefoxHz?, displayName?, pin?, hands?, minimum?, without? | opens the page; `wav` is what its microphone hears, in a loop. With `firefoxHz` in Firefox, whose microphone hears that tone: by mouse, and no `cut`. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing sounds before a tap. `minimum`: without the APIs that a minimum browser lacks (`minimum.mjs`). `without`: without these names. Answers as `state`, with the `fit` of before |
+// | wait       | state?, timeoutMs?, view?, code?, pill?, notStarted?, cards?, names?, says? | until the visit is in `state` (`connected`, `reconnecting`, `closed`), a listen page shows `pill`, the page says that its script does not run (`notStarted`), the page shows `view` (`room`, `ended`), the last problem has `code`, the cards of people say this (`{"bob": "Muted"}`), the cards bear these `names`, and the page says this in passing; answers as `state` |
+// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, names, said, address, errors}`: what its button would do, what each card says, what it has said in passing so far; of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, pill, words, address, touched, errors}`; `touched`: the browser has seen a user activation |
 // | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
 // | stats      |                                   | the client library's statistics: packets sent and received, round trip, … |
 // | mute       | user?, muted                      | presses the button: one's own, or as host another's; `muted` is what it shall be |
@@ -22,6 +22,9 @@
 // | play       |                                   | presses Play |
 // | fit        |                                   | whether the page fits its screen: `{wide, small}`, CSS pixels that it is too wide, and what can be pressed but hardly hit (WCAG 2.2, 2.5.8) |
 // | reload     |                                   | reloads the page, and joins again |
+// | go         | to                                | `back`, `forward`, or an address; answers `{address}` |
+// | disturb    | how                               | what a system does to a page unasked: `pause` of its media, `stall` (without an event) and `resume` |
+// | press      | target                            | presses what this selector names |
 // | screenshot | path                              | PNG of the page |
 // | close      |                                   | ends the browser |
 //
@@ -36,6 +39,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { chromium, devices } from 'playwright-core';
 import puppeteer from 'puppeteer-core';
+import { missingInMinimum } from './minimum.mjs';
 
 const WAIT_MS = 30_000;
 /** More than a page has to be walked through. */
@@ -89,6 +93,21 @@ class Cable {
   }
 }
 
+/**
+ * Returns what evaluates a function in this Chromium page. `page.evaluate` and `page.$` mark the page as activated by
+ * its user (`userGesture: true` of the DevTools protocol), and Chromium then lets it play without a tap.
+ */
+async function evaluator(page) {
+  const session = await page.context().newCDPSession(page);
+  return async (action, argument) => {
+    const expression = `(${action})(${JSON.stringify(argument) ?? ''})`;
+    const options = { expression, awaitPromise: true, returnByValue: true };
+    const { result, exceptionDetails } = await session.send('Runtime.evaluate', options);
+    if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
+    return result.value;
+  };
+}
+
 /** By which a page is used. */
 const hands = {
   mouse: {
@@ -134,7 +153,7 @@ function fit() {
   const { scrollWidth, clientWidth } = document.documentElement;
   const small = [...document.querySelectorAll('button, summary, select, input, [role=button]')]
     .map((it) => ({ it, box: it.getBoundingClientRect() }))
-    .filter(({ it, box }) => it.checkVisibility() && box.width > 0 && (box.width < LEAST || box.height < LEAST))
+    .filter(({ it, box }) => it.offsetParent !== null && box.width > 0 && (box.width < LEAST || box.height < LEAST))
     .map(({ it, box }) => `${it.id || it.outerHTML.slice(0, 60)}: ${box.width} x ${box.height}`);
   return { wide: scrollWidth - clientWidth, small };
 }
@@ -151,6 +170,16 @@ function prepare() {
     const unprocessed = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     return open({ ...rest, audio: { ...(typeof audio === 'object' ? audio : {}), ...unprocessed } });
   };
+}
+
+/** Runs in the page before its first script: deletes `Interface`, `Interface.member` or `Interface.prototype.member`. */
+function remove(names) {
+  for (const name of names) {
+    const path = name.split('.');
+    const last = path.pop();
+    const owner = path.reduce((object, key) => (object === null || object === undefined ? undefined : object[key]), window);
+    if (owner !== undefined && owner !== null) Reflect.deleteProperty(owner, last);
+  }
 }
 
 /** Runs in the page: what its loudspeaker gets, as a spectrum averaged over the time. */
@@ -198,10 +227,15 @@ function look() {
   const told = (element) => element?.textContent.trim() ?? null;
   const text = (selector) => told(document.querySelector(selector));
   const all = (selector) => [...document.querySelectorAll(selector)];
+  const notice = document.querySelector('#not-started');
+  if (notice) return { notStarted: getComputedStyle(notice).visibility === 'visible' ? told(notice) : '' };
   const player = window.stentorPlayer;
   if (player) {
     const { state, playing, behindLiveSeconds, firstSoundMs, errors } = player;
-    return { state, playing, behindLiveSeconds, firstSoundMs, errors: [...errors] };
+    const touched = navigator.userActivation?.hasBeenActive ?? null;
+    const words = text('#problem:not([hidden])') ?? text('#state');
+    const shown = { pill: text('#pill-text'), words, address: location.href, touched };
+    return { state, playing, behindLiveSeconds, firstSoundMs, errors: [...errors], ...shown };
   }
   const room = window.stentorRoom;
   const { view } = document.body.dataset;
@@ -217,8 +251,20 @@ function look() {
     words,
     microphone: text('#mute-text'),
     cards: Object.fromEntries(all('#members [data-user]').map((it) => [it.dataset.user, told(it.querySelector('.member-state'))])),
+    names: all('#members .name').map(told),
     said: [...(window.__said ?? [])],
+    address: location.href,
   };
+}
+
+/** Runs in the page: what a system does to a media element without asking the page. */
+function disturb(how) {
+  const audio = document.querySelector('audio');
+  if (how === 'pause') return audio.pause();
+  if (how === 'resume') delete audio.playbackRate;
+  // The playhead stands still and the element reports nothing, as with an output that has gone.
+  audio.playbackRate = how === 'stall' ? 0 : 1;
+  if (how === 'stall') Object.defineProperty(audio, 'playbackRate', { configurable: true, get: () => 1, set: () => {} });
 }
 
 /** Where the page's signalling goes; nowhere on a server without a gateway. */
@@ -266,12 +312,12 @@ async function openInFirefox({ url, firefoxHz, displayName, pin, name }) {
     await page.focus(field);
     await page.keyboard.type(text);
   };
-  const visit = { browser, page, cable: new Cable(), errors: [], displayName: displayName ?? name, pin, hands: { ...hands.mouse, write } };
+  const visit = { browser, page, cable: new Cable(), errors: [], displayName: displayName ?? name, pin, hands: { ...hands.mouse, write }, run: (...it) => page.evaluate(...it) };
   await page.evaluateOnNewDocument(prepare);
   return begin(visit, name, url);
 }
 
-async function open({ url, wav, displayName, pin, name, hands: by = 'mouse' }) {
+async function open({ url, wav, displayName, pin, name, hands: by = 'mouse', minimum, without }) {
   const { origin } = new URL(url);
   const cable = new Cable();
   const to = await gateway(origin);
@@ -288,24 +334,27 @@ async function open({ url, wav, displayName, pin, name, hands: by = 'mouse' }) {
   if (to) args.push(`--host-resolver-rules=MAP ${to.host}:${to.port} 127.0.0.1:${await cable.plug(to.host, to.port)}`);
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args });
   const page = await browser.newPage(by === 'touch' ? devices['Pixel 7'] : {});
-  const visit = { browser, page, cable, errors: [], displayName: displayName ?? name, pin, hands: hands[by] };
+  const run = await evaluator(page);
+  const visit = { browser, page, cable, errors: [], displayName: displayName ?? name, pin, hands: hands[by], run };
   await page.addInitScript(prepare);
+  if (minimum) await page.addInitScript(remove, await missingInMinimum());
+  if (without) await page.addInitScript(remove, without);
   return begin(visit, name, url);
 }
 
 /** In whichever browser; it prepares pages already. */
 async function begin(visit, name, url) {
-  const { page, errors } = visit;
+  const { page, errors, run } = visit;
   pages.set(name, visit);
   page.on('pageerror', (error) => errors.push(error.message));
   await page.goto(url);
-  const fitted = await page.evaluate(fit);
+  const fitted = await run(fit);
   await enter(visit);
   return { ...(await state(visit)), fit: fitted };
 }
 
-async function enter({ page, hands, displayName, pin }) {
-  if (!(await page.$('#form'))) return;
+async function enter({ page, hands, displayName, pin, run }) {
+  if (!(await run(() => document.querySelector('#form') !== null))) return;
   await hands.write(page, '#name', displayName);
   if (pin) {
     await hands.press(page, '#pin-field summary');
@@ -314,25 +363,26 @@ async function enter({ page, hands, displayName, pin }) {
   await hands.press(page, '#join');
 }
 
-async function state({ page, errors }) {
-  const seen = await page.evaluate(look);
+async function state({ run, errors }) {
+  const seen = await run(look);
   return { ...seen, errors: [...(seen.errors ?? []), ...errors] };
 }
 
-async function wait(visit, { state: wanted, view, code, cards = {}, says, timeoutMs = WAIT_MS }) {
+async function wait(visit, { state: wanted, view, code, pill, notStarted, cards = {}, names, says, timeoutMs = WAIT_MS }) {
   const end = Date.now() + timeoutMs;
   for (;;) {
     const seen = await state(visit);
     const right = (!wanted || seen.state === wanted) && (!view || seen.view === view) && (!code || seen.problem?.code === code);
     const said = Object.entries(cards).every(([user, words]) => seen.cards?.[user] === words) && (!says || seen.said?.includes(says));
-    if (right && said) return seen;
+    const shown = (!pill || seen.pill === pill) && (!notStarted || Boolean(seen.notStarted)) && (!names || names.every((it) => seen.names?.includes(it)));
+    if (right && said && shown) return seen;
     if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${JSON.stringify(seen)}`);
     await new Promise((next) => setTimeout(next, 50));
   }
 }
 
-async function mute({ page, hands }, { user, muted }) {
-  const own = () => page.evaluate(() => window.stentorRoom.muted);
+async function mute({ page, hands, run }, { user, muted }) {
+  const own = () => run(() => window.stentorRoom.muted);
   if (!user) {
     if ((await own()) !== muted) await hands.press(page, '#mute');
     return { muted: await own() };
@@ -345,8 +395,8 @@ const acts = {
   wait,
   state,
   mute,
-  analyse: ({ page }, { hz, ms = 2000 }) => page.evaluate(listen, { hz, ms }),
-  stats: ({ page }) => page.evaluate(() => window.stentorRoom?.stats() ?? null),
+  analyse: ({ run }, { hz, ms = 2000 }) => run(listen, { hz, ms }),
+  stats: ({ run }) => run(() => window.stentorRoom?.stats() ?? null),
   remove: async ({ page, hands }, { user }) => {
     await hands.press(page, `[data-user="${user}"] [data-do=remove]`);
     await hands.press(page, '#confirm-yes');
@@ -355,12 +405,18 @@ const acts = {
   restore: ({ cable }) => cable.restore(),
   leave: ({ page, hands }) => hands.press(page, '#leave'),
   play: ({ page, hands }) => hands.press(page, '#play'),
-  fit: ({ page }) => page.evaluate(fit),
+  fit: ({ run }) => run(fit),
   reload: async (visit) => {
     await visit.page.reload();
     await enter(visit);
     return state(visit);
   },
+  go: async (visit, { to }) => {
+    await (to === 'back' ? visit.page.goBack() : to === 'forward' ? visit.page.goForward() : visit.page.goto(to));
+    return { address: await visit.run(() => location.href) };
+  },
+  disturb: ({ run }, { how }) => run(disturb, how),
+  press: ({ page, hands }, { target }) => hands.press(page, target),
   screenshot: ({ page }, { path }) => page.screenshot({ path }).then(() => ({ path })),
   close: async (visit, { name }) => {
     pages.delete(name);

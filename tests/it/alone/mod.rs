@@ -5,6 +5,7 @@ mod browser;
 mod cluster;
 mod demo;
 mod hundred;
+mod minimum;
 mod mixers;
 mod page;
 mod speakers;

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stentor::probe::Mode;
 
 use crate::rooms::tuned_in;
 use crate::support::browser::{listen, listen_natively};
 use crate::support::node::Node;
 use crate::support::pages::Pages;
-use crate::support::report;
 use crate::support::staged::{ROOM, Stage, TOKEN, Take};
 use crate::support::studio::{Speaker, Studio};
+use crate::support::{pause_async, report};
 
 /// Of a stage nothing is missing: where the machine is busy, what a stall costs until the player is helped.
 const LONGEST_SILENCE: Duration = Duration::from_secs(4);
@@ -82,6 +82,61 @@ async fn the_page_says_that_the_room_is_over_and_plays_by_itself_when_it_is_on_a
     let _third = restart(&node, &studio, 880).await;
     pages.until_hears("eve", &json!({ "660": false, "880": true })).await;
     assert_eq!(pages.ask("eve", "state", json!({})).await["state"], "playing");
+}
+
+#[actix::test]
+async fn page_states_what_it_plays() {
+    let stage = Stage::open(&[Take { hz: 440, segments: 60 }]).await;
+    let mut pages = Pages::start().await;
+    for (name, more) in [("eve", json!({})), ("fox", json!({ "firefoxHz": 220 }))] {
+        let mut request = json!({ "url": page(&stage, TOKEN) });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        pages.ask(name, "open", request).await;
+        shows(&mut pages, name, "Live").await;
+        // The system pauses the media element: neither is it live, nor does it play by itself.
+        pages.ask(name, "disturb", json!({ "how": "pause" })).await;
+        let paused = shows(&mut pages, name, "Paused").await;
+        assert!(paused["words"].as_str().unwrap().contains("Press play"), "{paused}");
+        pages.ask(name, "play", json!({})).await;
+        shows(&mut pages, name, "Live").await;
+        // The playhead stands still, and no event tells.
+        pages.ask(name, "disturb", json!({ "how": "stall" })).await;
+        shows(&mut pages, name, "Buffering").await;
+        for _ in 0..200 {
+            let stalled = pages.ask(name, "state", json!({})).await;
+            assert_ne!(stalled["pill"], "Live", "{stalled}");
+            pause_async().await;
+        }
+        pages.ask(name, "disturb", json!({ "how": "resume" })).await;
+        shows(&mut pages, name, "Live").await;
+        pages.ask(name, "press", json!({ "target": "#sound" })).await;
+        shows(&mut pages, name, "Muted").await;
+        pages.ask(name, "press", json!({ "target": "#sound" })).await;
+        shows(&mut pages, name, "Live").await;
+        pages.ask(name, "close", json!({})).await;
+    }
+}
+
+async fn shows(pages: &mut Pages, name: &str, pill: &str) -> Value {
+    pages.ask(name, "wait", json!({ "pill": pill })).await
+}
+
+#[actix::test]
+async fn address_bar_does_not_keep_the_token() {
+    let stage = Stage::open(&[Take { hz: 440, segments: 60 }]).await;
+    let clean = format!("{}/listen/{ROOM}", stage.base_url());
+    let mut pages = Pages::start().await;
+    pages.ask("eve", "open", json!({ "url": page(&stage, TOKEN) })).await;
+    assert_eq!(shows(&mut pages, "eve", "Live").await["address"], clean);
+    pages.ask("eve", "reload", json!({})).await;
+    assert_eq!(shows(&mut pages, "eve", "Live").await["address"], clean);
+    pages.ask("eve", "go", json!({ "to": stage.base_url() })).await;
+    assert_eq!(pages.ask("eve", "go", json!({ "to": "back" })).await["address"], clean);
+    shows(&mut pages, "eve", "Live").await;
+    // Another tab has what the address says: no token.
+    pages.ask("bob", "open", json!({ "url": clean })).await;
+    let refused = pages.ask("bob", "wait", json!({ "state": "failed" })).await;
+    assert!(refused["words"].as_str().unwrap().contains("no valid token"), "{refused}");
 }
 
 async fn stop(node: &Node) {

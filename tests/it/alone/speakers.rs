@@ -11,7 +11,7 @@ use crate::support::pages::{Pages, tone};
 use crate::support::report;
 use crate::support::until;
 
-const ROOM: &str = "talk";
+pub(super) const ROOM: &str = "talk";
 /// Five seconds of audio, in packets of 20 ms.
 const FIVE_SECONDS: u64 = 250;
 /// Seconds behind live. The player aims at less than two, and jumps when it is three further behind; a machine with
@@ -49,6 +49,8 @@ async fn two_browsers_hear_each_other_and_a_page_hears_both() {
     pages.ask("bob", "reload", json!({})).await;
     let again = pages.ask("bob", "wait", json!({ "view": "ended" })).await;
     assert_eq!(again["problem"]["code"], "removed", "{again}");
+    // The reload took the token from the tab, not from the address.
+    assert_eq!(again["address"], format!("{}/speak/{ROOM}", node.hls));
     for name in ["ann", "bob"] {
         assert_eq!(pages.ask(name, "state", json!({})).await["errors"], json!([]));
     }
@@ -155,20 +157,31 @@ async fn by_keyboard_alone_and_on_a_phone_people_join_host_and_listen() {
     let mut pages = Pages::start().await;
     let sounds = tempfile::tempdir().unwrap();
     let fits = json!({ "wide": 0, "small": [] });
-    for (name, role, hands, hz) in [("ann", "host", "keyboard", 440), ("bob", "anchor", "touch", 660)] {
+    // Neither markup, nor another direction of writing, nor a word that is wider than a phone breaks a page.
+    let people = [
+        ("ann", "host", "keyboard", 440, "W".repeat(64)),
+        ("bob", "anchor", "touch", 660, "<img src=x onerror=alert(1)> \u{5e2}\u{5d3}\u{5d4}".to_owned()),
+    ];
+    for (name, role, hands, hz, display_name) in &people {
         let url = invite(&node, name, role).await;
-        let wav = tone(sounds.path(), hz).await;
-        let opened = pages.ask(name, "open", json!({ "url": url, "wav": wav, "hands": hands })).await;
+        let wav = tone(sounds.path(), *hz).await;
+        let request = json!({ "url": url, "wav": wav, "hands": hands, "displayName": display_name });
+        let opened = pages.ask(name, "open", request).await;
         assert_eq!(opened["fit"], fits, "{name}");
         pages.connected(name).await;
     }
+    let names: Vec<_> = people.iter().map(|(.., display_name)| display_name.as_str()).collect();
+    pages.ask("ann", "wait", json!({ "names": names })).await;
+    pages.ask("bob", "wait", json!({ "names": names })).await;
+    assert_eq!(pages.ask("ann", "fit", json!({})).await, fits);
     pages.until_hears("ann", &json!({ "440": false, "660": true })).await;
     pages.until_hears("bob", &json!({ "440": true, "660": false })).await;
     assert_eq!(pages.ask("bob", "fit", json!({})).await, fits);
     let listen = format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await);
     let opened = pages.ask("eve", "open", json!({ "url": listen, "hands": "touch" })).await;
     assert_eq!(opened["fit"], fits);
-    pages.ask("eve", "wait", json!({ "state": "ready" })).await;
+    let ready = pages.ask("eve", "wait", json!({ "state": "ready" })).await;
+    assert_eq!((&ready["touched"], &ready["firstSoundMs"]), (&json!(false), &Value::Null), "{ready}");
     pages.ask("eve", "play", json!({})).await;
     pages.until_hears("eve", &json!({ "440": true, "660": true })).await;
     for name in ["ann", "bob"] {
@@ -189,7 +202,7 @@ async fn by_keyboard_alone_and_on_a_phone_people_join_host_and_listen() {
     assert!(node.stop().success());
 }
 
-async fn invite(node: &Node, user: &str, role: &str) -> String {
+pub(super) async fn invite(node: &Node, user: &str, role: &str) -> String {
     let body = json!({ "userId": user, "role": role });
     let invited: Value = node.post(&format!("/api/rooms/{ROOM}/users"), body).await.json();
     invited["inviteUrl"].as_str().unwrap_or_else(|| panic!("{invited}")).to_owned()
