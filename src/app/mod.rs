@@ -83,9 +83,6 @@ pub struct Node {
 /// `stentor serve`: runs a node until a signal, or until its supervision gives up.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     logging::init(&config.log)?;
-    for remark in config.remarks() {
-        tracing::warn!("{remark}");
-    }
     let mut signals = signals::Signals::listen()?;
     let node = Node::start(config).await?;
     let reason = tokio::select! {
@@ -108,6 +105,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 impl Node {
     /// Binds the addresses and starts the actors; to be called inside an actix system. Readiness comes later.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        for remark in config.remarks() {
+            tracing::warn!("{remark}");
+        }
         if config.node.roles.mixer || config.node.roles.janus {
             crate::process::check().map_err(anyhow::Error::msg)?;
         }

@@ -27,7 +27,7 @@ use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
 use crate::http::pages_api::{self, PagesSide};
 use crate::http::rest::{self, Api, ApiAuth, NotAuthorized};
-use crate::http::{error, ops, pages, relay};
+use crate::http::{error, ops, pages, proxied, relay};
 use crate::listening::{Everywhere, Here, NodeKeys, RelayDoor};
 use crate::rooms::RoomService;
 use crate::rooms::audience::{Audience, Listeners};
@@ -160,10 +160,11 @@ impl Sockets {
         for (_, listener, mounted) in self.listeners {
             let (sides, readiness) = (sides.clone(), sides.readiness.clone());
             let server = HttpServer::new(move || {
-                let metrics = sides.metrics.clone();
+                let (metrics, open) = (sides.metrics.clone(), sides.pages.open);
                 App::new()
                     .configure(|config| sides.mount(mounted, config))
                     .default_service(web::to(error::not_found))
+                    .wrap(from_fn(move |request, next| proxied::refuse(open, request, next)))
                     .wrap(from_fn(move |request, next| measure(metrics.clone(), request, next)))
             });
             let server = server

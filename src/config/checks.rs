@@ -2,7 +2,9 @@
 //!
 //! Owns: the rules that need more than one key. Never does: change a value.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use url::{Host, Url};
 
 use super::reader::Reader;
 use super::types::*;
@@ -14,7 +16,7 @@ pub(super) fn check(config: &Config, r: &mut Reader) {
     check_given_out(config, r);
     check_janus(&config.janus, r);
     check_webrtc_ports(config, r);
-    check_mixer(&config.mixer, r);
+    check_mixer(config, r);
     check_hls(&config.hls, r);
     check_ws(&config.ws, r);
     check_presence(&config.presence, r);
@@ -39,11 +41,46 @@ fn check_auth(config: &Config, r: &mut Reader) {
             ),
         );
     }
+    let (open, http) = (config.auth.mode == AuthMode::Open, &config.http);
+    let urls = [("http.public_hls_url", &http.public_hls_url), ("http.public_ws_url", &http.public_ws_url)];
+    for (key, url) in urls {
+        r.require(
+            &[key, "auth.mode"],
+            !open || url.as_deref().is_none_or(is_on_this_machine),
+            "must name this machine (localhost or 127.0.0.1) while auth.mode is open, which gives the rights of a \
+             host to everybody who can connect; set auth.mode to keys and give auth.api_keys, or remove the URL",
+        );
+    }
+    let foreign = http.allowed_origins.iter().find(|origin| !is_on_this_machine(origin));
+    r.require(
+        &["http.allowed_origins", "auth.mode"],
+        !open || foreign.is_none(),
+        format!(
+            "must name pages of this machine only while auth.mode is open, which trusts every caller, but {} is \
+             not one; set auth.mode to keys and give auth.api_keys, or remove it",
+            foreign.map_or("", String::as_str)
+        ),
+    );
     r.require(
         &["auth.api_keys", "auth.mode"],
         config.auth.mode == AuthMode::Open || !config.auth.api_keys.is_empty(),
         "must hold at least one key, because auth.mode is keys",
     );
+}
+
+/// Returns true if the host of a URL or origin is a loopback address, `localhost`, or below it (RFC 6761 section 6.3).
+pub(super) fn is_on_this_machine(url: &str) -> bool {
+    let url = Url::parse(url).ok();
+    match url.as_ref().and_then(Url::host) {
+        // Only special schemes have their addresses parsed.
+        Some(Host::Domain(name)) => {
+            let ip = name.parse::<IpAddr>();
+            name == "localhost" || name.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+        }
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
+        None => false,
+    }
 }
 
 /// Every node must verify what another has signed, and make the same content keys.
@@ -145,7 +182,16 @@ fn check_webrtc_ports(config: &Config, r: &mut Reader) {
     );
 }
 
-fn check_mixer(mixer: &MixerConfig, r: &mut Reader) {
+fn check_mixer(config: &Config, r: &mut Reader) {
+    let (mixer, part) = (&config.mixer, config.hls.part);
+    r.require(
+        &["mixer.watchdog", "hls.part_ms"],
+        mixer.watchdog >= 2 * part,
+        format!(
+            "must be at least two parts, {} ms: FFmpeg writes one fragment per part",
+            2 * part.as_millis()
+        ),
+    );
     let pairs = mixer.port_pairs();
     r.require(
         &["mixer.capacity", "mixer.rtp_ports"],

@@ -113,7 +113,7 @@ fn auth(r: &mut Reader) -> AuthConfig {
         mode: r.read(
             "auth.mode",
             "open",
-            "REST API: open (no key; only while every listener is on loopback) or keys.",
+            "REST API: open (no key, for this machine only: no public address, URL, origin or proxy) or keys.",
             one_of(&[("open", AuthMode::Open), ("keys", AuthMode::Keys)]),
         ),
         api_keys: r
@@ -136,7 +136,7 @@ fn auth(r: &mut Reader) -> AuthConfig {
         listener_token_ttl: r.read(
             "auth.listener_token_ttl",
             "6h",
-            "How long a listener's token is good for.",
+            "How long a listener's token is good for; not shorter than rooms.max_age, or listeners must renew it.",
             duration("1s", "720h"),
         ),
         anchor_token_ttl: r.read(
@@ -153,7 +153,7 @@ fn http(r: &mut Reader) -> HttpConfig {
         allowed_origins: r.read(
             "http.allowed_origins",
             json!([]),
-            "Origins of pages elsewhere that may use API, HLS and WebSocket; * is any.",
+            "Origins of other pages and apps that may use API, HLS and WebSocket, as browsers send them; * is any.",
             list(origin),
         ),
         body_limit: r.read(
@@ -170,13 +170,13 @@ fn http(r: &mut Reader) -> HttpConfig {
         ),
         public_hls_url: r.optional(
             "http.public_hls_url",
-            "Base of the URLs given to listeners: of a proxy, or of the listener nodes; null: http://{listen.hls}.",
-            url(&["http", "https"]),
+            "Base of the URLs given to listeners, without a path; null: http://{listen.hls}.",
+            base_url,
         ),
         public_ws_url: r.optional(
             "http.public_ws_url",
             "Where anchors connect to, e.g. wss://live.example.org/ws; null: ws://{listen.ws}/ws of a gateway.",
-            url(&["ws", "wss"]),
+            ws_url,
         ),
     }
 }

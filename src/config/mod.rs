@@ -1,8 +1,8 @@
 //! Configuration: flag > environment > file > default, all errors reported at once.
 //!
 //! Owns: what every key is called, its default and what it allows (`keys`), what keys ask of each other
-//! (`checks`), what is allowed and yet worth a word (`remarks`). Never does: open a socket. The only files it reads are the configuration file and the
-//! `*_file` secrets.
+//! (`checks`), warnings about legal but suspicious settings (`remarks`). Never does: open a socket. The only files it
+//! reads are the configuration file and the `*_file` secrets.
 
 mod checks;
 mod errors;

@@ -167,6 +167,33 @@ pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed
     }
 }
 
+/// The URL of the pages and playlists, which are served at the root of their host.
+pub(super) fn base_url(value: &Value) -> Parsed<String> {
+    let text = url(&["http", "https"])(value)?;
+    match parts_of(&text) {
+        ("/", false) => Ok(text),
+        _ => Err("must be a URL without path, query and fragment, like https://live.example.org: pages and playlists \
+                  are served at the root of a host, so give Stentor a host name of its own"
+            .into()),
+    }
+}
+
+/// The URL that anchors connect to. It may have any path, because clients call it as it is.
+pub(super) fn ws_url(value: &Value) -> Parsed<String> {
+    let text = url(&["ws", "wss"])(value)?;
+    match parts_of(&text) {
+        (_, false) => Ok(text),
+        _ => Err("must be a URL without query and fragment, like wss://live.example.org/ws".into()),
+    }
+}
+
+/// The path of a URL, and whether it has a query or a fragment.
+fn parts_of(text: &str) -> (&str, bool) {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let path = rest.find(['/', '?', '#']).map_or("/", |at| &rest[at..]);
+    (path, path.contains(['?', '#']))
+}
+
 /// As in an `RTCIceServer`: RFC 7064 and RFC 7065, which have no slashes.
 pub(super) fn ice_server(value: &Value) -> Parsed<String> {
     let text = text(value)?;
@@ -177,14 +204,25 @@ pub(super) fn ice_server(value: &Value) -> Parsed<String> {
     }
 }
 
-/// What a browser sends as `Origin`: scheme, host, port if not the scheme's own; or `*` for any.
+/// A serialised origin (RFC 6454 section 6.2) of any scheme, `null`, or `*` for any.
 pub(super) fn origin(value: &Value) -> Parsed<String> {
     let text = text(value)?;
-    let same = url::Url::parse(&text).is_ok_and(|u| u.origin().ascii_serialization() == text);
-    if text == "*" || same {
+    let is_serialised = |url: url::Url| match url.origin() {
+        origin @ url::Origin::Tuple(..) => origin.ascii_serialization() == text,
+        // An app's own scheme, like capacitor://localhost: its web view sends scheme, host and port.
+        url::Origin::Opaque(_) => {
+            let bare = url.path().is_empty() && url.query().is_none() && url.fragment().is_none();
+            let anonymous = url.username().is_empty() && url.password().is_none();
+            url.has_host() && bare && anonymous && url.as_str() == text
+        }
+    };
+    // WebView of Android sends the last one for its files.
+    if ["*", "null", "file://"].contains(&text.as_str()) || url::Url::parse(&text).is_ok_and(is_serialised) {
         Ok(text)
     } else {
-        Err("must be origins as a browser sends them, like https://example.org, or *".into())
+        Err("must be origins as browsers send them, without a path: like https://example.org, \
+             capacitor://localhost, null, or * for any"
+            .into())
     }
 }
 

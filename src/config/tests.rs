@@ -82,6 +82,43 @@ fn all_errors_come_at_once_and_name_key_value_source_and_remedy() {
 }
 
 #[test]
+fn open_mode_is_refused_for_public_urls_and_origins() {
+    let open = |key: &str, value: &str| LoadInput::default().flag(key, value);
+    let public = [
+        ("http.public_hls_url", "https://live.example.org"),
+        ("http.public_hls_url", "http://10.0.0.7:8080"),
+        ("http.public_ws_url", "wss://live.example.org/ws"),
+        ("http.public_ws_url", "ws://localhost.example.org/ws"),
+        ("http.allowed_origins", "https://app.example.org"),
+        ("http.allowed_origins", "http://localhost:5173,*"),
+        ("http.allowed_origins", "null"),
+        ("http.allowed_origins", "file://"),
+    ];
+    for (key, value) in public {
+        let errors = errors(open(key, value));
+        assert!(errors.starts_with("1 error") && errors.contains(key), "{value}: {errors}");
+        assert!(errors.contains("set auth.mode to keys and give auth.api_keys"), "{value}: {errors}");
+        assert!(load(keyed(open(key, value))).is_ok(), "{value}");
+    }
+    for (key, value) in [
+        ("http.public_hls_url", "http://localhost:19100"),
+        ("http.public_ws_url", "ws://127.0.0.1:19100/ws"),
+        ("http.public_ws_url", "ws://[::1]:19100/ws"),
+        ("http.public_hls_url", "http://stentor.localhost"),
+        ("http.allowed_origins", "http://localhost:5173,capacitor://localhost"),
+    ] {
+        assert!(load(open(key, value)).is_ok(), "{value}");
+    }
+}
+
+#[test]
+fn open_mode_is_warned_about() {
+    let remarks = |input| load(input).unwrap().remarks();
+    assert!(matches!(remarks(LoadInput::default())[..], [one] if one.contains("auth.mode is open")));
+    assert_eq!(remarks(keyed(LoadInput::default())), Vec::<&str>::new());
+}
+
+#[test]
 fn open_mode_is_refused_off_loopback_and_says_what_to_set() {
     let errors = errors(LoadInput::default().flag("listen.hls", "0.0.0.0:8080"));
     assert!(errors.contains("auth.mode = \"open\" (default)"), "{errors}");
@@ -164,6 +201,14 @@ fn bad_values_are_refused() {
         ("listen.api", "127.0.0.1"),
         ("http.body_limit", "-1"),
         ("http.allowed_origins", "example.org"),
+        ("http.allowed_origins", "https://example.org/"),
+        ("http.allowed_origins", "https://example.org:443"),
+        ("http.allowed_origins", "capacitor://localhost/index.html"),
+        ("http.allowed_origins", "capacitor://"),
+        ("http.public_hls_url", "https://example.org/live"),
+        ("http.public_hls_url", "https://example.org?a=b"),
+        ("http.public_ws_url", "wss://example.org/ws?a=b"),
+        ("http.public_ws_url", "wss://example.org/ws#a"),
         ("store.etcd.endpoints", "a:2379"),
         ("auth.api_keys", "short"),
         ("log.filter", "stentor=loud"),
@@ -192,6 +237,11 @@ fn bad_values_are_refused() {
 fn keys_are_checked_against_each_other() {
     let short = LoadInput::default().flag("hls.part_ms", "900").flag("hls.segment_ms", "1700");
     assert!(errors(short).contains("at least two parts, 1800 ms"));
+    let eager = LoadInput::default().flag("hls.part_ms", "500").flag("mixer.watchdog", "999ms");
+    assert!(
+        errors(eager)
+            .contains("mixer.watchdog = \"999ms\" (flag --set): must be at least two parts, 1000 ms")
+    );
     let crowded = LoadInput::default().flag("mixer.rtp_ports", "30001-30004").flag("mixer.capacity", "2");
     assert!(errors(crowded).contains("must not be above 1"));
     let small = load(LoadInput::default().flag("mixer.rtp_ports", "30001-30004")).unwrap();
@@ -204,7 +254,7 @@ fn keys_are_checked_against_each_other() {
 
 #[test]
 fn a_node_knows_every_address_that_it_gives_out() {
-    let node = |roles: &str| LoadInput::default().flag("node.roles", roles);
+    let node = |roles: &str| keyed(LoadInput::default().flag("node.roles", roles));
     let hls = ("http.public_hls_url", "https://live.example.org");
     let ws = ("http.public_ws_url", "wss://live.example.org/ws");
     let api = errors(node("rooms"));
@@ -225,8 +275,7 @@ fn a_node_knows_every_address_that_it_gives_out() {
 #[test]
 fn an_address_that_nobody_can_call_is_given_to_nobody() {
     let node = |roles: &str, key: &str, any: &str| {
-        let keys = LoadInput::default().flag("auth.mode", "keys").flag("auth.api_keys", "0123456789abcdef");
-        keys.flag("node.roles", roles).flag(key, any)
+        keyed(LoadInput::default()).flag("node.roles", roles).flag(key, any)
     };
     for (roles, listen, public, url) in [
         ("rooms,hls,gateway", "listen.hls", "http.public_hls_url", "https://live.example.org"),
@@ -277,22 +326,57 @@ fn a_managed_janus_keeps_off_the_ports_of_others() {
 #[test]
 fn a_gateway_of_a_cluster_without_redis_is_worth_a_word() {
     let cluster = |roles: &str| {
-        let etcd =
-            LoadInput::default().flag("store.kind", "etcd").flag("store.etcd.endpoints", "http://a:2379");
-        etcd.flag("auth.jwt_secrets", &format!("k:{LONG}")).flag("hls.secret", LONG).flag("node.roles", roles)
+        let etcd = LoadInput::default().flag("store.kind", "etcd");
+        let etcd = keyed(etcd).flag("store.etcd.endpoints", "http://a:2379").flag("listen.media", "10.0.0.7");
+        let etcd = etcd.flag("node.advertise", "10.0.0.7").flag("node.roles", roles);
+        etcd.flag("auth.jwt_secrets", &format!("k:{LONG}")).flag("hls.secret", LONG)
     };
     let remarks = load(cluster("gateway")).unwrap().remarks();
     assert!(matches!(remarks[..], [one] if one.contains("set presence.kind: redis and presence.redis.url")));
     let redis =
         cluster("gateway").flag("presence.kind", "redis").flag("presence.redis.url", "redis://r:6379");
-    for fine in [redis, cluster("hls,mixer"), LoadInput::default()] {
+    for fine in [redis, cluster("hls,mixer"), keyed(LoadInput::default())] {
         assert_eq!(load(fine).unwrap().remarks(), Vec::<&str>::new());
+    }
+    for (key, value, told) in [
+        ("listen.media", "127.0.0.1", "set listen.media to an address"),
+        ("node.advertise", "localhost", "set node.advertise to an address"),
+        ("store.request_timeout", "10s", "set store.request_timeout to a third"),
+    ] {
+        let remarks = load(cluster("hls,mixer").flag(key, value)).unwrap().remarks();
+        assert!(matches!(remarks[..], [one] if one.contains(told)), "{key}: {remarks:?}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_are_warned_about() {
+    let public = |ws: &'static str| {
+        vec![("http.public_hls_url", "https://live.example.org"), ("http.public_ws_url", ws)]
+    };
+    let remarks = |flags: &[(&str, &str)]| {
+        let input = keyed(LoadInput::default());
+        load(flags.iter().fold(input, |input, (key, value)| input.flag(key, value))).unwrap().remarks()
+    };
+    let suspicious = [
+        (vec![("auth.listener_token_ttl", "2h")], "auth.listener_token_ttl is shorter than rooms.max_age"),
+        (
+            vec![("rooms.max_age", "13h"), ("auth.listener_token_ttl", "13h")],
+            "auth.anchor_token_ttl is shorter",
+        ),
+        (public("ws://live.example.org/ws"), "set http.public_ws_url to a wss URL"),
+    ];
+    for (flags, told) in suspicious {
+        let remarks = remarks(&flags);
+        assert!(matches!(remarks[..], [one] if one.contains(told)), "{flags:?}: {remarks:?}");
+    }
+    for fine in [vec![("auth.listener_token_ttl", "3h")], public("wss://live.example.org/ws")] {
+        assert_eq!(remarks(&fine), Vec::<&str>::new(), "{fine:?}");
     }
 }
 
 #[test]
 fn a_silence_shorter_than_two_signs_of_life_is_worth_a_word() {
-    let waits = |timeout: &str| load(LoadInput::default().flag("presence.timeout", timeout)).unwrap();
+    let waits = |timeout: &str| load(keyed(LoadInput::default()).flag("presence.timeout", timeout)).unwrap();
     assert!(
         matches!(waits("19s").remarks()[..], [one] if one.contains("set presence.timeout to 20s or more"))
     );
@@ -317,6 +401,11 @@ fn an_empty_file_or_an_empty_section_is_no_error() {
 fn file(text: &str) -> LoadInput {
     let file = ConfigFile { name: "test.yaml".into(), text: text.into() };
     LoadInput { file: Some(file), ..LoadInput::default() }
+}
+
+/// With an API key instead of open mode.
+fn keyed(input: LoadInput) -> LoadInput {
+    input.flag("auth.mode", "keys").flag("auth.api_keys", "0123456789abcdef")
 }
 
 fn errors(input: LoadInput) -> String {

@@ -1,4 +1,4 @@
-//! Which web pages may call us (`http.allowed_origins`), by the rules of the Fetch standard ("CORS protocol").
+//! The web pages that may call this server (`http.allowed_origins`), by the Fetch standard ("CORS protocol").
 //!
 //! A browser sends `Origin` with every request that could do harm. One from a page that is neither ours nor
 //! allowed is refused before anything happens, not merely left unreadable: a start or stop needs no answer
@@ -17,7 +17,8 @@ use url::{Host, Url};
 
 use super::error::{ApiError, Code};
 
-/// Origins as browsers spell them, `https://app.example.org`; `*` stands for any.
+/// Allowed origins, compared as text with what a browser sends: `https://app.example.org`, `capacitor://localhost`,
+/// `null`. `*` allows all.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     allowed: Vec<String>,
@@ -37,14 +38,12 @@ enum From {
 
 impl Origins {
     pub fn new(allowed: &[String]) -> Self {
-        let spelled = |origin: &String| origin.trim_end_matches('/').to_ascii_lowercase();
-        Self { allowed: allowed.iter().map(spelled).collect(), hosts: None }
+        Self { allowed: allowed.to_vec(), hosts: None }
     }
 
-    /// Of a server that trusts whoever is on its machine. Where any page may call, its name tells nothing.
+    /// Restricts the names that the server answers to, because it trusts every caller on its machine.
     pub fn only_at(self, hosts: Hosts) -> Self {
-        let any = self.allowed.iter().any(|allowed| allowed == "*");
-        Self { hosts: (!any).then_some(hosts), ..self }
+        Self { hosts: Some(hosts), ..self }
     }
 
     /// Whether a request with these headers may come from where it says: no browser, our own page, or allowed.
@@ -60,13 +59,13 @@ impl Origins {
             hosts.check(headers)?;
         }
         let Some(origin) = headers.get(header::ORIGIN) else { return Ok(From::Here) };
-        let text = origin.to_str().unwrap_or_default().to_ascii_lowercase();
-        if self.allowed.iter().any(|allowed| allowed == "*" || *allowed == text) {
+        let text = origin.to_str().unwrap_or_default();
+        if self.allowed.iter().any(|allowed| allowed == "*" || allowed == text) {
             return Ok(From::Allowed(origin.clone()));
         }
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         match (text.split_once("://"), host) {
-            (Some((_, from)), Some(host)) if from == host.to_ascii_lowercase() => Ok(From::Here),
+            (Some((_, from)), Some(host)) if from.eq_ignore_ascii_case(host) => Ok(From::Here),
             _ => {
                 let message = "pages of this origin may not call this server (http.allowed_origins)";
                 Err(ApiError::new(Code::OriginNotAllowed, message))
@@ -86,8 +85,8 @@ impl Hosts {
     pub fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         match headers.get(header::HOST) {
             Some(host) if !host.to_str().is_ok_and(|host| self.has(host)) => {
-                let message = "this server may not be called by this name, because it trusts whoever is on its \
-                               machine: call it by localhost or 127.0.0.1, or name it in http.allowed_origins";
+                let message = "this server does not answer to this host name, because it trusts every caller on its \
+                               machine: call it by localhost or 127.0.0.1, or set auth.mode to keys";
                 Err(ApiError::new(Code::HostNotAllowed, message))
             }
             _ => Ok(()),
@@ -168,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_server_that_trusts_its_machine_is_called_by_its_own_names_only() {
-        let allowed = ["https://app.example.org".to_owned()];
+        let allowed = ["http://localhost:5173".to_owned()];
         let known = ["wss://live.example.org:8443/ws", "https://app.example.org", "http://192.0.2.7:80", "*"];
         let origins = Origins::new(&allowed).only_at(Hosts::of(known));
         for host in ["localhost:3000", "LOCALHOST", "127.0.0.1:3000", "127.1.2.3", "[::1]:80", "192.0.2.7"] {
@@ -182,7 +181,30 @@ mod tests {
             assert_eq!(refused.code, Code::HostNotAllowed, "{host}");
         }
         assert!(Origins::new(&allowed).check(&headers("evil.example")).is_ok(), "where keys are asked for");
-        let any = Origins::new(&["*".to_owned()]).only_at(Hosts::default());
-        assert!(any.check(&headers("evil.example")).is_ok(), "any page may call anyway");
+    }
+
+    #[test]
+    fn origins_are_compared_as_text() {
+        let allowed = ["https://app.example.org", "capacitor://localhost", "null"].map(str::to_owned);
+        let check = |allowed: &[String], origin: &'static str| {
+            let mut headers = headers("live.example.org");
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            Origins::new(allowed).check(&headers).is_ok()
+        };
+        for origin in ["https://app.example.org", "capacitor://localhost", "null", "http://live.example.org"]
+        {
+            assert!(check(&allowed, origin), "{origin}");
+        }
+        for origin in [
+            "http://app.example.org",
+            "https://app.example.org:8443",
+            "ionic://localhost",
+            "http://localhost",
+            "",
+        ] {
+            assert!(!check(&allowed, origin), "{origin}");
+        }
+        assert!(!check(&[], "null"));
+        assert!(check(&["*".to_owned()], "null"));
     }
 }

@@ -60,9 +60,12 @@ pub enum Code {
     KeyRefused,
     /// 403: a browser sent this from a page whose origin is not in `http.allowed_origins`.
     OriginNotAllowed,
-    /// 403: this was called by a name that is not its own. A node that asks for no keys answers only by `localhost`, an
-    /// address of loopback, and the hosts of its public URLs and of `http.allowed_origins`.
+    /// 403: the `Host` is not one of this server. A node in open mode answers only to `localhost` and to loopback
+    /// addresses; so do operations on loopback in every mode, and there also to the hosts of the public URLs and of
+    /// `http.allowed_origins`.
     HostNotAllowed,
+    /// 403: a proxy passed this on to a node with `auth.mode: open`, which serves its own machine only.
+    ProxyNotAllowed,
     /// 403: pages give out tokens only with `auth.mode: open`; come by a link that carries one.
     PagesClosed,
     /// 404: there is no such path.
@@ -163,6 +166,7 @@ impl Code {
             }
             Self::OriginNotAllowed
             | Self::HostNotAllowed
+            | Self::ProxyNotAllowed
             | Self::PagesClosed
             | Self::TokenWrongRoom
             | Self::TokenWrongAudience

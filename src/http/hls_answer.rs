@@ -3,7 +3,8 @@
 //! Who may read what from another origin: the media are encrypted and the playlist is public, so any origin
 //! may read them (`*`). Keys too, because a page of any origin may hold a token and send it in a header; but
 //! with `*` a browser shows no page an answer to a request that carried a *cookie*. Only for the origins of
-//! `http.allowed_origins` is the origin itself echoed with `Allow-Credentials`, and with it the cookie usable.
+//! `http.allowed_origins` is the origin itself echoed with `Allow-Credentials`, and with it the cookie usable. `null`
+//! is excepted: every sandboxed page and every file has it, so it identifies nobody.
 //!
 //! Owns: headers. Never does: decide whether a request is allowed.
 
@@ -65,7 +66,7 @@ impl Cors {
     }
 
     fn is_allowed(&self, origin: &HeaderValue) -> bool {
-        self.allowed.iter().any(|a| a.as_bytes() == origin.as_bytes())
+        origin != "null" && self.allowed.iter().any(|a| a.as_bytes() == origin.as_bytes())
     }
 }
 

@@ -11,6 +11,7 @@ pub mod hls_answer;
 pub mod ops;
 pub mod pages;
 pub mod pages_api;
+pub mod proxied;
 pub mod relay;
 pub mod request_id;
 pub mod rest;

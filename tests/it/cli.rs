@@ -29,6 +29,7 @@ fn check_config_says_what_is_allowed_and_perhaps_not_meant() {
     let output = stentor(folder.path(), &["check-config"]);
     let remarks = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && remarks.contains("set presence.kind: redis"), "{remarks}");
+    assert!(remarks.contains("auth.mode is open"), "{remarks}");
 }
 
 #[test]

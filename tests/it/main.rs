@@ -13,6 +13,7 @@ mod janus;
 mod listening;
 mod media;
 mod mixer;
+mod open_mode;
 mod operations;
 mod people;
 mod presence;
