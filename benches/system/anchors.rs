@@ -12,6 +12,7 @@ use actix_web_actors::ws;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use stentor::auth::Role;
+use stentor::domain::mix::MixShare;
 use stentor::janus::{AnchorJoin, AudioBridge, Quality};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -81,6 +82,7 @@ async fn direct_joins() -> Times {
             pin: room.pin.clone(),
             display: format!("user-{user}"),
             muted: false,
+            share: MixShare::of(3),
             quality: Quality::default(),
         };
         let (room, events) = gateway.client.join(&join).await.expect("a join");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use stentor::domain::ids::{MediaAddr, Pin};
+use stentor::domain::mix::MixShare;
 use stentor::probe::{Listener, Mode, ToneSender};
 
 use super::house::{Backend, House};
@@ -33,7 +34,8 @@ pub async fn measure() -> Vec<Row> {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let address = socket.local_addr().expect("an address");
     let ours = MediaAddr { ip: address.ip(), port: address.port() };
-    let speaker = house.gateway.client.join_rtp(number, &pin, "tone", ours).await.expect("joined");
+    let speaker =
+        house.gateway.client.join_rtp(number, &pin, "tone", ours, MixShare::of(3)).await.expect("joined");
     let target = MediaAddr { ip: speaker.ip, port: speaker.port };
     let tone = ToneSender::start("ffmpeg".as_ref(), socket, target, speaker.payload_type, 440);
     let _tone = tone.expect("a tone");

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use stentor::domain::ids::MediaAddr;
+use stentor::domain::mix::MixShare;
 use stentor::janus::{AudioBridge, ConnectOptions, FORWARD_PAYLOAD_TYPE, JanusClient};
-use stentor::media::{Ffmpeg, FfmpegCommand};
+use stentor::media::{Ffmpeg, FfmpegCommand, Loudness};
 use stentor::store::etcd::EtcdStore;
 use stentor::store::{Store, WatchEvent, WatchStream};
 use tokio::io::AsyncReadExt;
@@ -173,6 +174,7 @@ async fn bare_processes() -> Duration {
             part: Duration::from_millis(192),
             bitrate: 64_000,
             payload_type: FORWARD_PAYLOAD_TYPE,
+            loudness: Loudness::new(MixShare::of(3)),
         };
         let mut ffmpeg = Ffmpeg::spawn(&command).expect("a stub");
         ffmpeg.stdout.read_u8().await.expect("its first byte");

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use stentor::domain::ids::{MediaAddr, Nonce, RoomId, UnixMs};
+use stentor::domain::mix::MixShare;
 use stentor::janus::FORWARD_PAYLOAD_TYPE;
-use stentor::media::{ContentKeys, Ffmpeg, FfmpegCommand, Packager, PackagerConfig, SequenceStart};
+use stentor::media::{ContentKeys, Ffmpeg, FfmpegCommand, Loudness, Packager, PackagerConfig, SequenceStart};
 use stentor::probe::ProbeError;
 use stentor::probe::fetch::Fetch;
 use stentor::probe::m3u8::Playlist;
@@ -46,6 +47,7 @@ async fn bare(house: &House, n: u16) -> Duration {
         part: PART,
         bitrate: 64_000,
         payload_type: FORWARD_PAYLOAD_TYPE,
+        loudness: Loudness::new(MixShare::of(3)),
     };
     let begin = Instant::now();
     let mut ffmpeg = Ffmpeg::spawn(&command).expect("FFmpeg starts");

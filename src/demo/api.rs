@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::{AuthMode, Config};
 use crate::domain::ids::{Pin, RoomId};
+use crate::domain::mix::MixShare;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks at a room that is about to be on air.
@@ -29,12 +30,14 @@ impl Api {
         Self { client: awc::Client::builder().timeout(TIMEOUT).finish(), base, key, open }
     }
 
-    /// Creates the room and starts it; its PIN.
-    pub async fn start_new(&self, room: &RoomId) -> anyhow::Result<Pin> {
+    /// Creates the room and starts it; returns its PIN and the share of each participant of its mix.
+    pub async fn start_new(&self, room: &RoomId) -> anyhow::Result<(Pin, MixShare)> {
         let body = json!({ "roomId": room, "start": true });
         let answer = self.ask(Method::POST, "/api/rooms", Some(body)).await?;
         let pin = answer["room"]["pin"].as_str().context("the new room has no PIN")?;
-        Ok(Pin::new(pin)?)
+        let max_anchors = answer["room"]["maxAnchors"].as_u64().and_then(|n| u8::try_from(n).ok());
+        let max_anchors = max_anchors.context("the new room has no maxAnchors")?;
+        Ok((Pin::new(pin)?, MixShare::of(max_anchors)))
     }
 
     pub async fn until_on_air(&self, room: &RoomId) -> anyhow::Result<()> {

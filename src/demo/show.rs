@@ -39,7 +39,7 @@ pub async fn run(node: &Node, folder: &Folder, screen: &mut Screen) -> anyhow::R
     ready(node).await?;
     screen.step("creating the room and putting it on air");
     let api = Api::new(node.config(), url(node.config().listen.api));
-    let pin = api.start_new(&room).await?;
+    let (pin, share) = api.start_new(&room).await?;
     let on_air = timeout(STEP_DEADLINE, api.until_on_air(&room)).await;
     on_air.unwrap_or_else(|_| bail!("the room is not on air: {}", reasons(node)))?;
     let token = api.token(&room).await?;
@@ -50,7 +50,7 @@ pub async fn run(node: &Node, folder: &Folder, screen: &mut Screen) -> anyhow::R
     let links = links(node, folder, &target, speak);
     let trouble = RefCell::default();
     tokio::select! {
-        never = source::play(node, &room, &pin, &trouble) => match never {},
+        never = source::play(node, &room, &pin, share, &trouble) => match never {},
         failed = listen(node, &links, &target, &trouble, screen) => failed,
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::app::Node;
 use crate::domain::ids::{MediaAddr, Pin, RoomId};
+use crate::domain::mix::MixShare;
 use crate::janus::JanusClient;
 use crate::probe::ToneSender;
 
@@ -24,9 +25,15 @@ const RETRY: Duration = Duration::from_millis(500);
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Sends until dropped. `trouble` holds why there is no tone at the moment, if there is none.
-pub async fn play(node: &Node, room: &RoomId, pin: &Pin, trouble: &RefCell<Option<String>>) -> Infallible {
+pub async fn play(
+    node: &Node,
+    room: &RoomId,
+    pin: &Pin,
+    share: MixShare,
+    trouble: &RefCell<Option<String>>,
+) -> Infallible {
     loop {
-        let why = match take_part(node, room, pin, trouble).await {
+        let why = match take_part(node, room, pin, share, trouble).await {
             Ok(never) => match never {},
             Err(error) => format!("{error:#}"),
         };
@@ -40,6 +47,7 @@ async fn take_part(
     node: &Node,
     room: &RoomId,
     pin: &Pin,
+    share: MixShare,
     trouble: &RefCell<Option<String>>,
 ) -> anyhow::Result<Infallible> {
     let options = node.janus().context("there is no Janus")?;
@@ -49,7 +57,7 @@ async fn take_part(
     let (events, mut down) = mpsc::unbounded_channel();
     let client = JanusClient::connect(&options, events).await?;
     let ours = MediaAddr { ip: address.ip(), port: address.port() };
-    let mut part = client.join_rtp(number, pin, DISPLAY, ours).await?;
+    let mut part = client.join_rtp(number, pin, DISPLAY, ours, share).await?;
     let target = MediaAddr { ip: part.ip, port: part.port };
     let ffmpeg = &node.config().mixer.ffmpeg;
     let started = ToneSender::start(ffmpeg, socket, target, part.payload_type, TONE);

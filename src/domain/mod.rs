@@ -16,6 +16,7 @@ pub mod janus_effects;
 pub mod janus_room;
 pub mod keys;
 pub mod leadership;
+pub mod mix;
 pub mod mixer_effects;
 pub mod mixer_room;
 pub mod model;

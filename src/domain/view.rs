@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ids::{ModuleId, RoomId, UserId};
 use super::keys::{ModuleKind, ModulePart, RoomKey, RoomPart};
+use super::mix::MixShare;
 use super::model::{
     Heartbeat, JanusState, LiveMeta, LiveStatus, Mark, Meta, MixerState, SequenceState, User,
 };
@@ -71,6 +72,11 @@ impl RoomView {
 
     pub fn is_on_air(&self) -> bool {
         self.live.as_ref().is_some_and(|l| l.status == LiveStatus::OnAir)
+    }
+
+    /// The share of each participant in the room's mix.
+    pub fn mix_share(&self) -> MixShare {
+        MixShare::of(self.meta.as_ref().map_or(0, |meta| meta.max_anchors))
     }
 
     fn set_user(&mut self, user: UserId, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {

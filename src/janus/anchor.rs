@@ -21,6 +21,7 @@ use super::link::Link;
 use super::wire::{BridgeRequest, Done, Joined, Jsep, Participants, Quality, Request, answer_in, core_reply};
 use crate::domain::anchor::SessionIds;
 use crate::domain::ids::Pin;
+use crate::domain::mix::MixShare;
 
 /// Whom to bring into which room.
 #[derive(Debug, Clone)]
@@ -30,6 +31,7 @@ pub struct AnchorJoin {
     /// Shown to those who list the room's participants.
     pub display: String,
     pub muted: bool,
+    pub share: MixShare,
     pub quality: Quality,
 }
 
@@ -60,6 +62,7 @@ impl JanusClient {
             pin: join.pin.reveal(),
             display: &join.display,
             muted: Some(join.muted),
+            volume: join.share.volume(),
             quality: join.quality,
             rtp: None,
         };
@@ -73,10 +76,12 @@ impl JanusClient {
 
     /// Takes over a session, whoever opened it: from now on its events come here. `NoSuchSession` if it is over;
     /// `NotInRoom` if the session lives, but its part in the room does not.
+    /// Sets the volume again: an older Stentor joined at full volume.
     pub async fn claim(
         &self,
         ids: SessionIds,
         janus_room_id: u32,
+        share: MixShare,
     ) -> Result<(InRoom, AnchorEvents), JanusError> {
         let session = Session { link: self.link().clone(), id: ids.session };
         let anchor = AnchorSession { session, handle: ids.handle, participant: ids.participant };
@@ -93,6 +98,8 @@ impl JanusClient {
             self.link().tell(anchor.request("destroy", None));
             return Err(PluginError::NotInRoom.into());
         };
+        let volume = BridgeRequest::Configure { muted: None, volume: Some(share.volume()) };
+        anchor.session.message::<Done>(ids.handle, volume).await?;
         Ok((InRoom { session: Arc::new(anchor), mine, others }, AnchorEvents::new(events)))
     }
 }
@@ -120,7 +127,7 @@ impl AnchorSession {
 
     /// The answer to an SDP offer; a later one of the same peer connection restarts ICE.
     pub async fn offer(&self, sdp: String) -> Result<String, JanusError> {
-        let configure = BridgeRequest::Configure { muted: None };
+        let configure = BridgeRequest::Configure { muted: None, volume: None };
         let name = configure.name();
         let mut request = self.session.message_request(self.handle, configure)?;
         request.jsep = Some(Jsep { kind: "offer".to_owned(), sdp });
@@ -136,7 +143,7 @@ impl AnchorSession {
     }
 
     pub async fn set_muted(&self, muted: bool) -> Result<(), JanusError> {
-        let configure = BridgeRequest::Configure { muted: Some(muted) };
+        let configure = BridgeRequest::Configure { muted: Some(muted), volume: None };
         self.session.message::<Done>(self.handle, configure).await.map(|_| ())
     }
 

@@ -9,6 +9,7 @@ use super::error::JanusError;
 use super::link::HandleEvent;
 use super::wire::{BridgeRequest, Joined, Quality, RtpEndpoint};
 use crate::domain::ids::{MediaAddr, Pin};
+use crate::domain::mix::MixShare;
 
 /// RTP payload type of the participant's Opus, both ways.
 const PAYLOAD_TYPE: u8 = 100;
@@ -33,6 +34,7 @@ impl JanusClient {
         pin: &Pin,
         display: &str,
         ours: MediaAddr,
+        share: MixShare,
     ) -> Result<RtpParticipant, JanusError> {
         let handle = self.attach().await?;
         let rtp = RtpEndpoint { ip: ours.ip, port: ours.port, payload_type: PAYLOAD_TYPE };
@@ -41,6 +43,7 @@ impl JanusClient {
             pin: pin.reveal(),
             display,
             muted: None,
+            volume: share.volume(),
             quality: Quality::default(),
             rtp: Some(rtp),
         };

@@ -269,6 +269,8 @@ pub(super) enum BridgeRequest<'a> {
         display: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         muted: Option<bool>,
+        /// Percent of the participant's own level at which it enters the mix.
+        volume: u32,
         #[serde(flatten)]
         quality: Quality,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -277,6 +279,8 @@ pub(super) enum BridgeRequest<'a> {
     Configure {
         #[serde(skip_serializing_if = "Option::is_none")]
         muted: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        volume: Option<u32>,
     },
 }
 

@@ -15,6 +15,7 @@ mod ffmpeg;
 mod ffmpeg_log;
 mod fragment;
 mod heritage;
+mod loudness;
 pub mod m3u8;
 mod names;
 mod packager;
@@ -35,6 +36,7 @@ pub use ffmpeg::{
     ExitReason, Ffmpeg, FfmpegCommand, FfmpegProcess, FfmpegUnusable, SpawnError, ffmpeg_version,
 };
 pub use ffmpeg_log::{FfmpegLog, FfmpegLogLines, LogLevel};
+pub use loudness::Loudness;
 pub use names::{MediaFile, NonceHint, NotAMediaFile};
 pub use packager::{PackageError, Packager, PackagerConfig, Progress, SequenceStart};
 pub use playlist::with_token;

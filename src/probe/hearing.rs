@@ -3,6 +3,7 @@
 //! Owns: decoding (by FFmpeg) and tone detection (a coarse spectrum, then Goertzel's algorithm). Never does: fetch anything.
 
 use std::f64::consts::TAU;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -157,6 +158,15 @@ pub fn strongest_hz(pcm: &[f32]) -> Option<f64> {
     let fine = &middle[..middle.len().min(FINE)];
     let near = (-15..=15).map(|d| coarse.round() + f64::from(d));
     near.map(|hz| (hz, goertzel(fine, hz))).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(hz, _)| hz)
+}
+
+/// Energy outside these bands relative to the energy inside them, in dB: the median over blocks of 85 ms, so that a
+/// lost packet does not count. Infinite without a whole block.
+pub fn beside(pcm: &[f32], bands: &[RangeInclusive<f64>]) -> f64 {
+    let blocks = pcm.chunks_exact(spectrum::POINTS);
+    let mut all: Vec<_> = blocks.map(|block| spectrum::beside(block, RATE, bands)).collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or(f64::INFINITY)
 }
 
 /// Amplitude of one frequency in a block under a Hann window, which keeps a strong neighbour from leaking in.

@@ -7,7 +7,7 @@ use std::f64::consts::{PI, TAU};
 use std::ops::RangeInclusive;
 
 /// Points of the transform; a shorter block is filled up with silence.
-const POINTS: usize = 4096;
+pub const POINTS: usize = 4096;
 
 /// The loudest frequency of all blocks together, to within one bin (`rate / 4096`); `None` without a bin within
 /// `range`. A block is cut after 4096 samples.
@@ -24,6 +24,20 @@ pub fn strongest<'a>(
     let hz = |bin: usize| bin as f64 * rate / POINTS as f64;
     let audible = loudness.iter().enumerate().map(|(bin, sum)| (hz(bin), sum));
     audible.filter(|(hz, _)| range.contains(hz)).max_by(|a, b| a.1.total_cmp(b.1)).map(|(hz, _)| hz)
+}
+
+/// Energy of a block outside these bands relative to the energy inside them, in dB.
+pub fn beside(block: &[f32], rate: f64, bands: &[RangeInclusive<f64>]) -> f64 {
+    let (mut inside, mut outside) = (f64::MIN_POSITIVE, 0.0);
+    for (bin, (re, im)) in transform(block).into_iter().enumerate().take(POINTS / 2) {
+        let hz = bin as f64 * rate / POINTS as f64;
+        let energy = re * re + im * im;
+        match bands.iter().any(|band| band.contains(&hz)) {
+            true => inside += energy,
+            false => outside += energy,
+        }
+    }
+    10.0 * (outside / inside).log10()
 }
 
 /// Of the block under a Hann window, which keeps a strong neighbour from leaking in.
@@ -77,6 +91,16 @@ mod tests {
             });
             assert!((fast[bin].0 - sum.0).abs() < 1e-6 && (fast[bin].1 - sum.1).abs() < 1e-6, "bin {bin}");
         }
+    }
+
+    #[test]
+    fn energy_beside_a_tone_is_the_other_tone() {
+        let tone = |hz: f64, n: usize| (TAU * hz * n as f64 / 48_000.0).sin();
+        let block: Vec<f32> =
+            (0..POINTS).map(|n| (0.5 * tone(440.0, n) + 0.05 * tone(5_000.0, n)) as f32).collect();
+        let one = beside(&block, 48_000.0, &[340.0..=540.0]);
+        let both = beside(&block, 48_000.0, &[340.0..=540.0, 4_900.0..=5_100.0]);
+        assert!((one + 20.0).abs() < 0.1 && both < -80.0, "{one} {both}");
     }
 
     #[test]

@@ -31,11 +31,10 @@ pub struct ToneSender {
 }
 
 impl ToneSender {
-    /// A sine of `hz` at an eighth of full scale, 48 kHz Opus in packets of 20 ms, in real time, from `ours` to
-    /// `target`. What comes in at `ours` is dropped.
+    /// Sends a sine of `hz` at an eighth of full scale; otherwise as [`play`](Self::play).
     ///
     /// # Errors
-    /// FFmpeg or the relay cannot be started, or no port is free to take the packets.
+    /// As [`play`](Self::play).
     pub fn start(
         ffmpeg: &Path,
         ours: UdpSocket,
@@ -43,12 +42,27 @@ impl ToneSender {
         payload_type: u8,
         hz: u32,
     ) -> io::Result<Self> {
+        let source = format!("sine=frequency={hz}:sample_rate=48000");
+        Self::play(ffmpeg, ours, target, payload_type, &source)
+    }
+
+    /// Sends a source of FFmpeg's lavfi as 48 kHz Opus in packets of 20 ms, in real time, from `ours` to `target`.
+    /// Drops what arrives at `ours`.
+    ///
+    /// # Errors
+    /// FFmpeg or the relay cannot be started, or no port is free to take the packets.
+    pub fn play(
+        ffmpeg: &Path,
+        ours: UdpSocket,
+        target: MediaAddr,
+        payload_type: u8,
+        source: &str,
+    ) -> io::Result<Self> {
         let made = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         made.set_read_timeout(Some(LINGER))?;
-        let source = format!("sine=frequency={hz}:sample_rate=48000");
         let url = format!("rtp://{}?pkt_size=1200", made.local_addr()?);
         let payload_type = payload_type.to_string();
-        let input = ["-nostdin", "-v", "error", "-re", "-f", "lavfi", "-i", &source];
+        let input = ["-nostdin", "-v", "error", "-re", "-f", "lavfi", "-i", source];
         let codec = ["-c:a", "libopus", "-b:a", "64k", "-frame_duration", "20", "-application", "lowdelay"];
         let output = ["-payload_type", &payload_type, "-f", "rtp", &url];
         let args = input.into_iter().chain(codec).chain(output);

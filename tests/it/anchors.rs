@@ -5,14 +5,15 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use stentor::actors::anchors::{CallError, Join, JoinError, ModerationError, SessionEvent};
 use stentor::domain::anchor::{End, Nowhere};
-use stentor::domain::ids::{Epoch, Pin, RoomId};
+use stentor::domain::ids::{Epoch, MediaAddr, Pin, RoomId};
+use stentor::domain::mix::MixShare;
 use stentor::janus::{AudioBridge, Candidate, ManagedJanus};
 use stentor::probe::hearing::level;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::anchor_rig::{JANUS_ROOM, Rig, join, room};
-use crate::support::janus::MOMENT;
+use crate::support::anchor_rig::{JANUS_ROOM, MAX_ANCHORS, Rig, join, room};
+use crate::support::janus::{MOMENT, pin};
 use crate::support::pause_async;
 use crate::support::tcp_proxy::TcpProxy;
 use crate::support::webrtc::WebRtcClient;
@@ -42,6 +43,23 @@ async fn two_anchors_hear_each_other_and_not_themselves() {
     assert!(level(&at_bert, 440.0) > 0.05 && level(&at_bert, 660.0) < 0.005, "bert hears anna alone");
     let status = anna.line.status().await.unwrap();
     assert_eq!((status.state, status.muted, status.receiving), ("up", false, true));
+}
+
+#[actix::test]
+async fn a_full_mix_takes_no_anchor() {
+    let rig = Rig::start(LONG).await;
+    let gateway = rig.gateway().await;
+    let share = MixShare::of(MAX_ANCHORS);
+    let ours = MediaAddr { ip: [127, 0, 0, 1].into(), port: 9 };
+    let mut participants = Vec::new();
+    for _ in 0..share.participants() {
+        participants.push(rig.eyes.join_rtp(JANUS_ROOM, &pin(), "someone", ours, share).await.unwrap());
+    }
+    let refused = gateway.join("anna", None).await.unwrap_err();
+    assert!(matches!(&refused, JoinError::Unavailable(why) if why.contains("6 at most")), "{refused}");
+    assert_eq!(rig.participants().await.len(), share.participants(), "nothing is left of the join");
+    participants.pop().unwrap().leave().await.unwrap();
+    gateway.join("anna", None).await.unwrap();
 }
 
 #[actix::test]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use stentor::domain::ids::{MediaAddr, Nonce, RoomId, UnixMs};
+use stentor::domain::mix::MixShare;
 use stentor::media::m3u8::{self, MediaPlaylist};
 use stentor::media::{
-    ContentKeys, ExitReason, Ffmpeg, FfmpegCommand, LiveStream, MediaFile, Packager, PackagerConfig,
-    SequenceStart, decrypt,
+    ContentKeys, ExitReason, Ffmpeg, FfmpegCommand, LiveStream, Loudness, MediaFile, Packager,
+    PackagerConfig, SequenceStart, decrypt,
 };
 use stentor::probe::hearing::{level, strongest_hz};
 use stentor::process;
@@ -199,6 +200,7 @@ fn command(port: u16) -> FfmpegCommand {
         part: Duration::from_millis(192),
         bitrate: 64_000,
         payload_type: 111,
+        loudness: Loudness::new(MixShare::of(3)),
     }
 }
 

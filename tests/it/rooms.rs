@@ -4,6 +4,7 @@ mod crash;
 mod endings;
 mod failures;
 mod janus_trouble;
+mod levels;
 mod orderly;
 mod tones;
 

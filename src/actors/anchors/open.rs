@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{AnchorParts, JoinError, ModerationError, NoJanus};
 use crate::domain::anchor::{ClaimFailure, Place, SessionIds};
 use crate::domain::ids::RoomId;
+use crate::domain::mix::MixShare;
 use crate::janus::{
     AnchorEvents, AnchorJoin, AudioBridge, CoreError, InRoom, JanusClient, JanusError, PluginError, Secret,
 };
@@ -26,7 +27,7 @@ pub async fn open(
 ) -> Result<Opened, JoinError> {
     let client = parts.januses.client(&place.janus).await.map_err(unavailable)?;
     if let Some(ids) = claim
-        && let Some(opened) = claimed(&client, ids, place.janus_room_id).await
+        && let Some(opened) = claimed(&client, ids, place.janus_room_id, join.share).await
     {
         return Ok(opened);
     }
@@ -35,12 +36,24 @@ pub async fn open(
         JanusError::Plugin(PluginError::NoSuchRoom) => crate::domain::anchor::Nowhere::Preparing.into(),
         other => unavailable(other.into()),
     })?;
+    // Nobody hears the newcomer yet: it has no media before the answer to its offer.
+    let (present, most) = (room.others.len() + 1, join.share.participants());
+    if present > most {
+        let _ = room.session.destroy().await;
+        let why = format!("its mix holds {present} participants, {most} at most; others must leave first");
+        return Err(JoinError::Unavailable(why));
+    }
     Ok(Opened { room, events, up: false })
 }
 
 /// `None`: a fresh session it must be, and nothing of the old one is left.
-async fn claimed(client: &JanusClient, ids: SessionIds, janus_room_id: u32) -> Option<Opened> {
-    let (room, events) = client.claim(ids, janus_room_id).await.ok()?;
+async fn claimed(
+    client: &JanusClient,
+    ids: SessionIds,
+    janus_room_id: u32,
+    share: MixShare,
+) -> Option<Opened> {
+    let (room, events) = client.claim(ids, janus_room_id, share).await.ok()?;
     if !room.mine.setup {
         let _ = room.session.destroy().await;
         return None;
@@ -49,10 +62,15 @@ async fn claimed(client: &JanusClient, ids: SessionIds, janus_room_id: u32) -> O
 }
 
 /// The session again, over a connection that lives.
-pub async fn reclaim(parts: AnchorParts, place: Place, ids: SessionIds) -> Result<Opened, ClaimFailure> {
+pub async fn reclaim(
+    parts: AnchorParts,
+    place: Place,
+    ids: SessionIds,
+    share: MixShare,
+) -> Result<Opened, ClaimFailure> {
     let unavailable = |e: String| ClaimFailure::Unavailable(e);
     let client = parts.januses.client(&place.janus).await.map_err(|e| unavailable(e.to_string()))?;
-    match client.claim(ids, place.janus_room_id).await {
+    match client.claim(ids, place.janus_room_id, share).await {
         Ok((room, events)) => Ok(Opened { up: room.mine.setup, room, events }),
         Err(JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle)) => {
             Err(ClaimFailure::SessionGone)

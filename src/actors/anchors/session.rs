@@ -19,6 +19,7 @@ use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
 use crate::domain::anchor::{Anchor, ClaimFailure, Effect, End, Heard, Place, SessionIds, State};
 use crate::domain::anchor_people::People;
 use crate::domain::ids::{Pin, RoomId, UserId};
+use crate::domain::mix::MixShare;
 use crate::domain::plan::Plan;
 use crate::janus::{AnchorEvent, AnchorEvents, AnchorJoin, AnchorSession, CoreError, JanusError};
 use hearing::listen;
@@ -28,6 +29,7 @@ pub struct JanusSession {
     room: RoomId,
     user: UserId,
     pin: Pin,
+    share: MixShare,
     /// Of a session that another gateway held.
     claim: Option<SessionIds>,
     machine: Anchor,
@@ -131,6 +133,7 @@ impl JanusSession {
         user: UserId,
         place: Place,
         pin: Pin,
+        share: MixShare,
         claim: Option<SessionIds>,
     ) -> Self {
         let machine = Anchor::new(place, parts.timing);
@@ -139,6 +142,7 @@ impl JanusSession {
             room,
             user,
             pin,
+            share,
             claim,
             machine,
             session: None,
@@ -188,7 +192,9 @@ impl JanusSession {
         let (parts, place) = (self.parts.clone(), self.machine.place().clone());
         match (effect, self.session.clone()) {
             (Effect::Open, _) => cx.run(open::open(parts, place, self.claim, self.entry()), Msg::Opened),
-            (Effect::Reclaim, Some(s)) => cx.run(open::reclaim(parts, place, s.ids()), Msg::Reclaimed),
+            (Effect::Reclaim, Some(s)) => {
+                cx.run(open::reclaim(parts, place, s.ids(), self.share), Msg::Reclaimed)
+            }
             (Effect::KeepAlive, Some(s)) => cx.run(async move { s.keep_alive().await }, Msg::KeptAlive),
             (Effect::Destroy, Some(s)) => {
                 cx.run(async move { drop(s.destroy().await) }, |()| Msg::Destroyed);
@@ -204,6 +210,7 @@ impl JanusSession {
             pin: self.pin.clone(),
             display: self.user.to_string(),
             muted: self.voice.muted,
+            share: self.share,
             quality: self.parts.quality,
         }
     }

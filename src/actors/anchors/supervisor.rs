@@ -17,6 +17,7 @@ use crate::actors::kernel::{
 use crate::actors::news::News;
 use crate::domain::anchor::{End, Nowhere, Place, SessionIds};
 use crate::domain::ids::{Pin, RoomId, UserId};
+use crate::domain::mix::MixShare;
 
 pub struct AnchorSupervisor {
     parts: AnchorParts,
@@ -47,6 +48,7 @@ pub struct Begin {
     asked: Asked,
     place: Place,
     pin: Pin,
+    share: MixShare,
     claim: Option<SessionIds>,
 }
 
@@ -86,7 +88,7 @@ impl AnchorSupervisor {
 
     fn join(&mut self, asked: Asked, cx: &mut Cx<Self>) {
         let begin = match self.prepare(&asked.join) {
-            Ok((place, pin, claim)) => Begin { asked, place, pin, claim },
+            Ok((place, pin, share, claim)) => Begin { asked, place, pin, share, claim },
             Err(refused) => {
                 let _ = asked.reply.send(Err(refused));
                 return;
@@ -101,8 +103,8 @@ impl AnchorSupervisor {
         }
     }
 
-    /// Where, by which pin, and which session the resume token names, if it is good for this user and place.
-    fn prepare(&self, join: &Join) -> Result<(Place, Pin, Option<SessionIds>), JoinError> {
+    /// Finds the room's place, PIN and share, and the session that the resume token names if it is valid for them.
+    fn prepare(&self, join: &Join) -> Result<(Place, Pin, MixShare, Option<SessionIds>), JoinError> {
         let view = self.parts.context.directory.room(&join.room);
         let place = Place::of(view.as_deref())?;
         let meta = view.as_ref().and_then(|v| v.meta.as_ref()).ok_or(Nowhere::NoSuchRoom)?;
@@ -113,17 +115,18 @@ impl AnchorSupervisor {
             let bound = bound(join.user.as_str(), &join.room, &place);
             self.parts.seal.open(&token.0, &bound, self.parts.context.clock.wall()).ok()
         });
-        Ok((place, meta.pin.clone(), claim))
+        Ok((place, meta.pin.clone(), MixShare::of(meta.max_anchors), claim))
     }
 
     fn begin(&mut self, begin: Begin, cx: &mut Cx<Self>) {
-        let Begin { asked, place, pin, claim } = begin;
+        let Begin { asked, place, pin, share, claim } = begin;
         let Asked { join, events, reply } = asked;
         self.begun += 1;
         let name: Arc<str> = format!("session:{}", self.begun).into();
         let (parts, of, room, user) = (self.parts.clone(), place, join.room.clone(), join.user.clone());
         let make = move || {
-            JanusSession::new(parts.clone(), room.clone(), user.clone(), of.clone(), pin.clone(), claim)
+            let (room, user, place, pin) = (room.clone(), user.clone(), of.clone(), pin.clone());
+            JanusSession::new(parts.clone(), room, user, place, pin, share, claim)
         };
         let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
         let actor = cx.spawn_child(name.clone(), spec, make);

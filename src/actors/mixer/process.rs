@@ -10,10 +10,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::MixerShared;
 use crate::actors::context::Context;
 use crate::domain::ids::{MediaAddr, RoomId};
+use crate::domain::mix::MixShare;
 use crate::domain::mixer_room::Exit;
 use crate::domain::plan::Failure;
 use crate::media::{
-    ExitReason, Ffmpeg, FfmpegCommand, FfmpegLog, FfmpegLogLines, FfmpegProcess, LogLevel, SpawnError,
+    ExitReason, Ffmpeg, FfmpegCommand, FfmpegLog, FfmpegLogLines, FfmpegProcess, LogLevel, Loudness,
+    SpawnError,
 };
 
 /// Lines kept to tell why it ended.
@@ -36,7 +38,12 @@ pub struct Ended {
 }
 
 /// Waits for its turn and starts FFmpeg. The thread waits meanwhile for the child's exec, a third of a millisecond.
-pub async fn spawn(context: Context, shared: MixerShared, rtp: MediaAddr) -> Result<Spawned, Failure> {
+pub async fn spawn(
+    context: Context,
+    shared: MixerShared,
+    rtp: MediaAddr,
+    share: MixShare,
+) -> Result<Spawned, Failure> {
     let stopping = |_| Failure::Refused("the node is stopping".into());
     let permit = shared.starts.clone().acquire_owned().await.map_err(stopping)?;
     let config = &context.config;
@@ -46,6 +53,7 @@ pub async fn spawn(context: Context, shared: MixerShared, rtp: MediaAddr) -> Res
         part: config.hls.part,
         bitrate: config.mixer.bitrate,
         payload_type: crate::janus::FORWARD_PAYLOAD_TYPE,
+        loudness: Loudness::new(share),
     };
     let refused = |error: SpawnError| Failure::Refused(format!("{error}: {}", error.source));
     let ffmpeg = Ffmpeg::spawn(&command).map_err(refused)?;

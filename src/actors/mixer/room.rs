@@ -182,7 +182,8 @@ impl FfmpegRoom {
             ProcessEffect::Spawn { epoch, rtp } => {
                 self.reasons.process = why;
                 self.process_busy = true;
-                let spawn = process::spawn(self.context.clone(), self.shared.clone(), rtp);
+                let (context, shared) = (self.context.clone(), self.shared.clone());
+                let spawn = process::spawn(context, shared, rtp, self.view.mix_share());
                 return cx.run(spawn, move |spawned| Msg::Spawned(epoch, spawned));
             }
             ProcessEffect::Kill { gently } => self.kill(gently, &why),

@@ -13,6 +13,7 @@ use crate::auth::turn::ice_servers;
 use crate::domain::anchor::{Nowhere, Place};
 use crate::domain::connection::{Fence, Joined, Written};
 use crate::domain::ids::{ClientId, UserId};
+use crate::domain::mix::MixShare;
 use crate::domain::pin_attempts::Guess;
 use crate::domain::signalling::methods::{
     Activity, ActivityStatus, Candidate, Join, Offer, SdpType, Trickle, TypedPin, Whom,
@@ -90,7 +91,7 @@ impl Guest {
             resume_token: join.jtoken.map(|token| anchors::ResumeToken(token.as_str().to_owned())),
         };
         match self.shared.anchors.join(wanted).await {
-            Ok(joined) => self.joined(joined, resuming).await,
+            Ok(joined) => self.joined(joined, resuming, view.mix_share()).await,
             Err(error) => {
                 self.depart().await;
                 Err(not_joined(error))
@@ -98,7 +99,12 @@ impl Guest {
         }
     }
 
-    async fn joined(self: &Arc<Self>, joined: anchors::Joined, asked_to_resume: bool) -> Answer {
+    async fn joined(
+        self: &Arc<Self>,
+        joined: anchors::Joined,
+        asked_to_resume: bool,
+        share: MixShare,
+    ) -> Answer {
         let anchors::Joined { resume_token, resume, muted, line, events } = joined;
         if let Err(parting) = self.hold_line(line, events) {
             if parting == Parting::Farewell {
@@ -118,7 +124,11 @@ impl Guest {
         self.shared.stale.look(&self.peer.room);
         let (context, user) = (&self.shared.context, &self.peer.user);
         let ice = ice_servers(&context.config.ice, user, context.clock.wall());
-        Ok(json!({ "jtoken": resume_token.0, "resume": resume, "iceServers": ice }))
+        // Hundredths of a decibel are more than anybody hears.
+        let gain = (share.makeup_db() * 100.0).round() / 100.0;
+        Ok(json!({
+            "jtoken": resume_token.0, "resume": resume, "iceServers": ice, "mixGainDb": gain,
+        }))
     }
 
     /// The room, or the end of this connection.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stentor::domain::ids::{MediaAddr, Pin};
+use stentor::domain::mix::MixShare;
 use stentor::janus::{AudioBridge, GatewayEvent, JanusClient, RoomMark, RtpParticipant};
 use stentor::probe::{Listener, Mode, ToneSender};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -115,7 +116,7 @@ async fn sing(janus: TestJanus, pin: &Pin) -> Singer {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let here = socket.local_addr().unwrap();
     let here = MediaAddr { ip: here.ip(), port: here.port() };
-    let participant = client.join_rtp(number, pin, "singer", here).await.unwrap();
+    let participant = client.join_rtp(number, pin, "singer", here, MixShare::of(3)).await.unwrap();
     let target = MediaAddr { ip: participant.ip, port: participant.port };
     let tone = ToneSender::start("ffmpeg".as_ref(), socket, target, participant.payload_type, HZ).unwrap();
     Singer { _janus: janus, _client: client, _events: events, _participant: participant, _tone: tone }

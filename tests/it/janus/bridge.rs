@@ -1,6 +1,7 @@
 //! Rooms, forwarders and participants.
 
 use stentor::domain::ids::{MediaAddr, Pin};
+use stentor::domain::mix::MixShare;
 use stentor::janus::{AudioBridge, ConnectOptions, JanusClient, JanusError, PluginError, RoomInfo, Secret};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -126,13 +127,13 @@ async fn a_plain_rtp_participant_joins_hears_of_others_and_leaves() {
     let (_socket, ours) = listener().await;
 
     let wrong = Pin::new("zzz999").unwrap();
-    let refused = client.join_rtp(100_008, &wrong, "stranger", ours).await;
+    let refused = client.join_rtp(100_008, &wrong, "stranger", ours, MixShare::of(3)).await;
     assert_eq!(refused.err(), Some(PluginError::Unauthorized.into()));
 
-    let mut first = client.join_rtp(100_008, &pin(), "first", ours).await.unwrap();
+    let mut first = client.join_rtp(100_008, &pin(), "first", ours, MixShare::of(3)).await.unwrap();
     assert!(first.ip.is_loopback() && (25_000..27_000).contains(&first.port), "{first:?}");
     assert_eq!(first.payload_type, 100);
-    let second = client.join_rtp(100_008, &pin(), "second", ours).await.unwrap();
+    let second = client.join_rtp(100_008, &pin(), "second", ours, MixShare::of(3)).await.unwrap();
     let event = timeout(MOMENT, first.next_event()).await.unwrap().unwrap();
     assert_eq!((event.kind.as_str(), &event.data["participants"][0]["display"]), ("event", &"second".into()));
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use stentor::domain::ids::MediaAddr;
+use stentor::domain::mix::MixShare;
 use stentor::janus::{
     AudioBridge, ConnectOptions, CoreError, DownReason, GatewayEvent, JanusClient, JanusError, NewRoom,
     Secret,
@@ -148,7 +149,7 @@ async fn rooms_outlive_the_connection_that_made_them_and_their_participants_do_n
     let (client, mut events) = janus.client().await;
     client.create_room(&room(200_800)).await.unwrap();
     let nowhere = MediaAddr { ip: [127, 0, 0, 1].into(), port: 9 };
-    let participant = client.join_rtp(200_800, &pin(), "someone", nowhere).await.unwrap();
+    let participant = client.join_rtp(200_800, &pin(), "someone", nowhere, MixShare::of(3)).await.unwrap();
     drop((client, participant));
     assert_eq!(timeout(MOMENT, events.recv()).await.unwrap(), None);
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use stentor::domain::mix::MixShare;
 use stentor::janus::{AudioBridge, ManagedError, ManagedJanus, ManagedOptions};
 
 use crate::support::janus::{MOMENT, TestJanus, options, pin, room, secret};
@@ -98,7 +99,7 @@ async fn a_run_keeps_its_secrets() -> ExitStatus {
     client.create_room(&room(300_002)).await.unwrap();
     let ours = stentor::domain::ids::MediaAddr { ip: [127, 0, 0, 1].into(), port: 9 };
     client.start_forwarder(300_002, &secret(), ours).await.unwrap();
-    client.join_rtp(300_002, &pin(), "someone", ours).await.unwrap().leave().await.unwrap();
+    client.join_rtp(300_002, &pin(), "someone", ours, MixShare::of(3)).await.unwrap().leave().await.unwrap();
     client.destroy_room(300_002, &stentor::janus::Secret("wrong one".to_owned())).await.unwrap_err();
     client.destroy_room(300_002, &secret()).await.unwrap();
     let status = janus.janus.stop(MOMENT).await.unwrap();

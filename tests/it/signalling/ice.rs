@@ -75,7 +75,8 @@ async fn candidates_that_janus_sends_itself_reach_the_anchor_and_carry_its_media
 
 async fn speak_from(address: IpAddr, caller: &mut Caller, hz: u32) -> (Value, WebRtcClient) {
     let joined = caller.call("join", json!({})).await.unwrap();
-    let media = WebRtcClient::at(address, opus::tone(hz)).await;
+    let mut media = WebRtcClient::at(address, opus::tone(hz)).await;
+    media.amplify(joined["mixGainDb"].as_f64().unwrap());
     caller.negotiate(&media, media.offer()).await;
     media.until("the connection", |p| p.connected).await;
     (joined, media)
@@ -83,8 +84,9 @@ async fn speak_from(address: IpAddr, caller: &mut Caller, hz: u32) -> (Value, We
 
 /// Joins, with candidates that come by and by.
 async fn arrive(caller: &mut Caller, hz: u32) -> WebRtcClient {
-    caller.call("join", json!({})).await.unwrap();
-    let media = WebRtcClient::new(opus::tone(hz)).await;
+    let joined = caller.call("join", json!({})).await.unwrap();
+    let mut media = WebRtcClient::new(opus::tone(hz)).await;
+    media.amplify(joined["mixGainDb"].as_f64().unwrap());
     meet(caller, &media).await;
     media.until("the connection", |p| p.connected).await;
     media

@@ -16,6 +16,7 @@ use stentor::config::{self, Config};
 use stentor::domain::anchor::Timing;
 use stentor::domain::ids::{Epoch, ModuleId, Nonce, RoomId, UnixMs, UserId};
 use stentor::domain::keys::{self, ModuleKind, ModulePart, RoomPart};
+use stentor::domain::mix::MixShare;
 use stentor::domain::model::{
     Health, Heartbeat, JanusState, JanusStatus, LiveMeta, LiveStatus, Meta, User, UserRole,
 };
@@ -36,6 +37,7 @@ use super::webrtc::WebRtcClient;
 
 pub const ROOM: &str = "talk";
 pub const JANUS_ROOM: u32 = 123_456;
+pub const MAX_ANCHORS: u8 = 3;
 
 pub struct Rig {
     pub janus: TestJanus,
@@ -143,7 +145,7 @@ impl Rig {
     pub async fn on_air(&self, janus_room_id: u32, epoch: Epoch) {
         let meta = Meta {
             pin: pin(),
-            max_anchors: 3,
+            max_anchors: MAX_ANCHORS,
             hls_path: String::new(),
             created_at: UnixMs(0),
             deleted_at: None,
@@ -208,7 +210,8 @@ impl Gateway {
         let joined = self.join(user, None).await.unwrap();
         assert!(!joined.resume);
         let tone = if hz == 0 { Vec::new() } else { opus::tone(hz) };
-        let media = WebRtcClient::new(tone).await;
+        let mut media = WebRtcClient::new(tone).await;
+        media.amplify(MixShare::of(MAX_ANCHORS).makeup_db());
         let answer = joined.line.offer(media.offer()).await.unwrap();
         media.answer(&answer);
         media.until("the connection", |p| p.connected).await;

@@ -3,6 +3,7 @@
 //! Owns: one WebSocket. Never does: reconnect by itself.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ pub struct Caller {
     notes: VecDeque<Value>,
     closed: Option<u16>,
     next_id: u64,
+    /// The result of the last `join` said so.
+    mix_gain_db: f64,
 }
 
 impl Caller {
@@ -28,7 +31,7 @@ impl Caller {
         let request = url.into_client_request().expect("a request");
         let opened = tokio::time::timeout(PATIENCE, connect_async(request)).await.expect("an answer in time");
         let (socket, _) = opened.expect("an upgrade");
-        Self { socket, notes: VecDeque::new(), closed: None, next_id: 0 }
+        Self { socket, notes: VecDeque::new(), closed: None, next_id: 0, mix_gain_db: 0.0 }
     }
 
     /// As an app that was told to reconnect: connects as the client `a` and joins with what it was given, again
@@ -60,6 +63,9 @@ impl Caller {
                 return Err(json!({ "closed": self.closed }));
             };
             if message["id"] == id {
+                if let Some(gain) = message["result"]["mixGainDb"].as_f64() {
+                    self.mix_gain_db = gain;
+                }
                 return message.get("result").cloned().ok_or_else(|| message["error"].clone());
             }
             self.notes.push_back(message);
@@ -114,8 +120,18 @@ impl Caller {
 
     /// An error: the session was over before the offer came.
     pub async fn try_offer(&mut self, hz: u32) -> Result<WebRtcClient, Value> {
-        let tone = if hz == 0 { Vec::new() } else { opus::tone(hz) };
-        let media = WebRtcClient::new(tone).await;
+        self.try_play(if hz == 0 { Vec::new() } else { opus::tone(hz) }).await
+    }
+
+    /// Joins and publishes these Opus frames.
+    pub async fn play(&mut self, frames: Vec<Arc<[u8]>>) -> WebRtcClient {
+        self.call("join", json!({})).await.expect("a join");
+        self.try_play(frames).await.expect("an answer")
+    }
+
+    async fn try_play(&mut self, frames: Vec<Arc<[u8]>>) -> Result<WebRtcClient, Value> {
+        let mut media = WebRtcClient::new(frames).await;
+        media.amplify(self.mix_gain_db);
         self.try_negotiate(&media, media.offer()).await?;
         media.until("the connection", |p| p.connected).await;
         Ok(media)

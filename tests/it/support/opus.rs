@@ -11,8 +11,13 @@ pub const FRAME_SAMPLES: u64 = 960;
 
 /// Some seconds of a sine at an eighth of full scale, to be sent round and round.
 pub fn tone(hz: u32) -> Vec<Arc<[u8]>> {
-    let source = format!("sine=frequency={hz}:sample_rate=48000:duration=4");
-    let args = ["-v", "error", "-f", "lavfi", "-i", &source, "-c:a", "libopus", "-frame_duration", "20"];
+    frames(&format!("sine=frequency={hz}:sample_rate=48000"))
+}
+
+/// Some seconds of a source of FFmpeg's lavfi, to be sent round and round.
+pub fn frames(source: &str) -> Vec<Arc<[u8]>> {
+    let args =
+        ["-v", "error", "-f", "lavfi", "-i", source, "-t", "4", "-c:a", "libopus", "-frame_duration", "20"];
     let ogg = ffmpeg(&[&args[..], &["-b:a", "48k", "-f", "ogg", "pipe:1"]].concat(), Vec::new());
     let frames: Vec<Arc<[u8]>> = packets(&ogg).into_iter().skip(2).map(Arc::from).collect();
     assert!(frames.len() >= 200, "{} frames", frames.len());

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use stentor::auth::Secrets;
 use stentor::domain::ids::{MediaAddr, Pin, RoomId};
+use stentor::domain::mix::MixShare;
 use stentor::janus::{
     AudioBridge, ConnectOptions, ForwarderInfo, GatewayEvent, JanusClient, RoomInfo, RoomMark,
     RtpParticipant, Secret,
@@ -72,22 +73,33 @@ impl Studio {
 
     /// Joins the room by plain RTP and speaks a sine of `hz`.
     pub async fn speak(&self, node: &Node, room: &str, hz: u32) -> Speaker {
-        let pin = node.get(&format!("/api/rooms/{room}")).await.json()["room"]["pin"].clone();
-        self.speak_with(pin.as_str().unwrap(), room, hz).await
+        self.play(node, room, &sine(hz)).await
     }
 
-    /// As [`speak`](Self::speak), for a node that has no API to ask for the pin.
+    /// Joins the room by plain RTP and plays a source of FFmpeg's lavfi.
+    pub async fn play(&self, node: &Node, room: &str, source: &str) -> Speaker {
+        let answer = node.get(&format!("/api/rooms/{room}")).await.json();
+        let max_anchors = answer["room"]["maxAnchors"].as_u64().unwrap();
+        let share = MixShare::of(u8::try_from(max_anchors).unwrap());
+        self.play_with(answer["room"]["pin"].as_str().unwrap(), share, room, source).await
+    }
+
+    /// As [`speak`](Self::speak), for a node that has no API to ask for the pin, and a room of three anchors.
     pub async fn speak_with(&self, pin: &str, room: &str, hz: u32) -> Speaker {
+        self.play_with(pin, MixShare::of(3), room, &sine(hz)).await
+    }
+
+    async fn play_with(&self, pin: &str, share: MixShare, room: &str, source: &str) -> Speaker {
         let pin = Pin::new(pin).unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let ours = MediaAddr { ip: address.ip(), port: address.port() };
         let janus_room_id = self.the_room(room).await.id;
-        let joined = self.client.join_rtp(janus_room_id, &pin, "speaker", ours);
+        let joined = self.client.join_rtp(janus_room_id, &pin, "speaker", ours, share);
         let participant = tokio::time::timeout(MOMENT, joined).await.unwrap().unwrap();
         let theirs = MediaAddr { ip: participant.ip, port: participant.port };
         let payload_type = participant.payload_type;
-        let tone = ToneSender::start(Path::new("ffmpeg"), socket, theirs, payload_type, hz).unwrap();
+        let tone = ToneSender::play(Path::new("ffmpeg"), socket, theirs, payload_type, source).unwrap();
         Speaker { _tone: tone, _participant: participant }
     }
 
@@ -102,6 +114,10 @@ impl Studio {
             pause_async().await;
         }
     }
+}
+
+fn sine(hz: u32) -> String {
+    format!("sine=frequency={hz}:sample_rate=48000")
 }
 
 /// The id of the room that the description names.

@@ -43,6 +43,8 @@ pub struct WebRtcClient {
     progress: watch::Receiver<Progress>,
     task: Option<JoinHandle<()>>,
     orders: mpsc::UnboundedSender<Order>,
+    /// Factor applied to what is heard.
+    gain: f32,
 }
 
 struct Peer {
@@ -103,6 +105,7 @@ impl WebRtcClient {
             progress,
             task: Some(tokio::spawn(peer.run())),
             orders,
+            gain: 1.0,
         }
     }
 
@@ -178,12 +181,18 @@ impl WebRtcClient {
         }
     }
 
-    /// Receives `frames` more, and gives them as samples.
+    /// Restores the level of the mix, as clients do with `mixGainDb`.
+    pub fn amplify(&mut self, mix_gain_db: f64) {
+        self.gain = 10f64.powf(mix_gain_db / 20.0) as f32;
+    }
+
+    /// Receives `frames` more and returns their samples, amplified.
     pub async fn hear(&self, frames: u64) -> Vec<f32> {
         let until = self.progress.borrow().received + frames;
         let progress = self.until("enough audio", |p| p.received >= until).await;
         let wanted = progress.frames.len().saturating_sub(frames as usize);
-        super::opus::decode(&progress.frames[wanted..])
+        let heard = super::opus::decode(&progress.frames[wanted..]);
+        heard.into_iter().map(|sample| sample * self.gain).collect()
     }
 }
 

@@ -19,11 +19,17 @@ export interface Environment extends Timers {
   openSocket(url: string, protocols: string[]): WebSocket;
   createPeer(config: RTCConfiguration): RTCPeerConnection;
   createStream(track: MediaStreamTrack): MediaStream;
+  /** Web Audio, which runs as soon as the browser lets it; `null` where there is none. */
+  createAudioContext?(): AudioContext | null;
+  /** Lets a received stream flow although no element plays it. Returns the end. */
+  keepFlowing?(stream: MediaStream): () => void;
   /** Calls back when trying at once is worth it: the network is back, the page is looked at again. Returns the end. */
   onHurry(action: () => void): () => void;
 }
 
 const NO_WEBRTC = { code: 'unsupported_browser', message: 'this browser has no WebRTC, or it is switched off', retryable: false };
+/** What browsers take for a person's wish to hear sound. */
+const GESTURES = ['pointerup', 'keydown'];
 
 /** The browser this runs in. */
 export const browser: Environment = {
@@ -39,6 +45,29 @@ export const browser: Environment = {
     return new RTCPeerConnection(config);
   },
   createStream: (track) => new MediaStream([track]),
+  createAudioContext() {
+    if (typeof AudioContext === 'undefined') return null;
+    const context = new AudioContext({ latencyHint: 'interactive' });
+    // Before the person has touched the page, browsers keep it suspended.
+    const resume = (): void => {
+      if (context.state === 'suspended') context.resume().catch(() => undefined);
+      if (context.state !== 'closed') return;
+      GESTURES.forEach((name) => document.removeEventListener(name, resume));
+    };
+    GESTURES.forEach((name) => document.addEventListener(name, resume));
+    resume();
+    return context;
+  },
+  keepFlowing(stream) {
+    // Chromium feeds a received stream to Web Audio only while an element plays it, be it muted.
+    const element = new Audio();
+    element.muted = true;
+    element.srcObject = stream;
+    element.play().catch(() => undefined);
+    return () => {
+      element.srcObject = null;
+    };
+  },
   onHurry(action) {
     const seen = (): void => {
       if (document.visibilityState === 'visible') action();

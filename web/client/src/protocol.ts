@@ -24,6 +24,8 @@ export interface JoinResult {
   resume: boolean;
   /** Ready for `RTCConfiguration.iceServers`. */
   iceServers: RTCIceServer[];
+  /** Gain that gives the mix its level back, in dB. Servers of before leave it out, and mix at full level. */
+  mixGainDb?: number;
 }
 
 /** What the server says unasked: method and parameters. */

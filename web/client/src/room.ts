@@ -8,6 +8,7 @@ import { Emitter } from './emitter.js';
 import { browser, type Environment } from './environment.js';
 import { problemOf, StentorError, type Problem } from './errors.js';
 import { Machine, type Effect, type Event } from './machine.js';
+import { Mix } from './mix.js';
 import { Peer } from './peer.js';
 import { CLOSE_FOLLOWS, CLOSE_GRACE_MS, SENDABLE, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
 import { condense, type RoomStats } from './stats.js';
@@ -21,6 +22,7 @@ const RETELL_MS = 1_000;
 export class StentorRoom extends Emitter<RoomEvents> {
   private readonly machine = new Machine();
   private readonly voice: Voice;
+  private readonly mix: Mix;
   private readonly clientId: string;
   private claims: Claims | null = null;
   private connection: Connection | null = null;
@@ -51,6 +53,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
   ) {
     super();
     this.voice = new Voice(options.muted ?? false);
+    this.mix = new Mix(environment, (stream) => this.emit('stream', stream));
     this.clientId = clientIdOf(options.clientId, () => environment.random());
     if (typeof options.token === 'string') this.claims = readClaims(options.token);
   }
@@ -205,6 +208,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
         this.environment.clearTimeout(this.retelling);
         this.stopHurry?.();
         this.dropPeer();
+        this.mix.close();
         this.talking.clear();
     }
   }
@@ -289,7 +293,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
       candidate: (candidate) => this.connection?.notify('icecandidate', { candidate }),
       linked: () => this.feed({ type: 'linked' }),
       unlinked: () => this.feed({ type: 'unlinked' }),
-      stream: (stream) => this.emit('stream', stream),
+      stream: (stream) => this.mix.receive(stream, this.joinedOnce?.mixGainDb ?? 0),
     });
     this.peer = peer;
     return this.negotiate(false);

@@ -72,7 +72,10 @@ export interface RoomEvents {
   members: Member[];
   /** Somebody begins or ceases to talk, by the level of the voice. */
   talking: { userId: string; talking: boolean };
-  /** The voices of all others, mixed, to be played. Again after a reconnection that could not keep the media. */
+  /**
+   * The voices of all others, mixed and at their own level, to be played. Again whenever it is another stream: after a
+   * reconnection that could not keep the media, and when the browser lets the library amplify the mix, or stops that.
+   */
   stream: MediaStream;
   /** One's own microphone was closed or opened, by oneself or a host. */
   muted: { muted: boolean; by: 'self' | 'host' };

@@ -1,0 +1,80 @@
+//! Levels in the mix of a room.
+//!
+//! AudioBridge adds the participants of a room and stores the sum in 16 bits without saturation, so a sum beyond
+//! full scale wraps into noise (Janus 1.1.2 and 1.4.1, `janus_audiobridge_mixer_thread`). Each participant therefore
+//! enters the mix at a fixed share of full scale, and receivers amplify the mix by the inverse. The share depends
+//! only on the room's `maxAnchors`, which never changes while the room exists: it needs no update when somebody
+//! joins, unmutes or leaves, so there is no moment at which the shares in use could exceed full scale.
+
+/// Part of full scale that the anchors of a room fill together, in percent.
+///
+/// Half, for two reasons. The other half holds what is in a Janus room beside its anchors: the plain-RTP tone of
+/// `stentor demo`, sessions of anchors that Janus has not ended yet. And Opus in SILK mode, which Janus uses towards
+/// anchors because of forward error correction, distorts tones above half of full scale (measured with libopus 1.3.1:
+/// residual -41 dB at a peak of 0.45, -20 dB at 0.56).
+const ANCHORS_PERCENT: u32 = 50;
+
+/// The share of full scale that each participant of a room may fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MixShare {
+    percent: u32,
+}
+
+impl MixShare {
+    pub fn of(max_anchors: u8) -> Self {
+        // AudioBridge takes whole percents.
+        Self { percent: (ANCHORS_PERCENT / u32::from(max_anchors.max(1))).max(1) }
+    }
+
+    /// AudioBridge's `volume` of each participant, in percent.
+    pub fn volume(self) -> u32 {
+        self.percent
+    }
+
+    /// The number of participants whose sum fits into full scale.
+    pub fn participants(self) -> usize {
+        (100 / self.percent) as usize
+    }
+
+    /// Gain that gives one participant its own level back, in dB.
+    pub fn makeup_db(self) -> f64 {
+        20.0 * (100.0 / f64::from(self.percent)).log10()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// AudioBridge's arithmetic: `sample * volume / 100` in C integers.
+    fn scaled(sample: i16, share: MixShare) -> i32 {
+        i32::from(sample) * share.volume() as i32 / 100
+    }
+
+    #[test]
+    fn full_scale_participants_fit_16_bits() {
+        for max_anchors in 0..=u8::MAX {
+            let share = MixShare::of(max_anchors);
+            for sample in [i16::MIN, i16::MAX] {
+                let sum = scaled(sample, share) * share.participants() as i32;
+                assert!(i16::try_from(sum).is_ok(), "{max_anchors} anchors at {sample} make {sum}");
+            }
+        }
+    }
+
+    #[test]
+    fn participants_are_twice_the_anchors() {
+        for max_anchors in 1..=5 {
+            assert!(MixShare::of(max_anchors).participants() >= 2 * usize::from(max_anchors));
+        }
+    }
+
+    #[test]
+    fn makeup_restores_one_participant() {
+        for max_anchors in 1..=5 {
+            let share = MixShare::of(max_anchors);
+            let heard = f64::from(scaled(20_000, share)) * 10f64.powf(share.makeup_db() / 20.0);
+            assert!((heard - 20_000.0).abs() < 13.0, "{max_anchors} anchors: {heard}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The mix of a room is clean at every level: AudioBridge adds participants into 16 bits without saturation.
+
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use stentor::probe::hearing::beside;
+use stentor::probe::{Heard, Listener, Mode};
+
+use crate::support::PATIENCE;
+use crate::support::caller::Caller;
+use crate::support::node::Node;
+use crate::support::opus;
+use crate::support::studio::Studio;
+
+const TONES: [u32; 5] = [440, 1_000, 1_700, 2_600, 3_700];
+const QUIET: f64 = 0.06;
+/// Opus overshoots its source, and what exceeds full scale is clipped where it is decoded.
+const LOUD: f64 = 0.9;
+/// Relative to the sound, this much more may lie beside loud sound than beside quiet sound.
+const MORE_DB: f64 = 3.0;
+const SECOND: u64 = 50;
+
+#[actix::test]
+async fn full_scale_tones_do_not_wrap() {
+    let node = Node::start(&[]).await;
+    let studio = Studio::managed(&node).await;
+    for anchors in [2, 3, 5] {
+        let tones = &TONES[..anchors];
+        let at = async |room: &str, amplitude| {
+            let sources: Vec<_> = tones.iter().map(|hz| sine(*hz, amplitude)).collect();
+            let all_heard = |heard: &Heard| hears_all(heard, tones);
+            heard_beside(&node, &studio, &format!("{room}{anchors}"), &sources, &around(tones), all_heard)
+                .await
+        };
+        assert_as_clean(&format!("{anchors} tones"), at("loud", LOUD).await, at("quiet", QUIET).await);
+    }
+}
+
+#[actix::test]
+async fn full_scale_voices_do_not_wrap() {
+    let node = Node::start(&[]).await;
+    let studio = Studio::managed(&node).await;
+    let at = async |room: &str, amplitude| {
+        let sources = [(110, 1.7), (150, 2.3), (210, 2.9)].map(|(hz, rate)| voice(hz, rate, amplitude));
+        // The highest harmonic lies far below; a sum that wraps has energy at all frequencies.
+        let talk = |heard: &Heard| heard.pcm.iter().any(|sample| f64::from(sample.abs()) > QUIET / 2.0);
+        heard_beside(&node, &studio, room, &sources, &[0.0..=6_000.0], talk).await
+    };
+    assert_as_clean("voices", at("loud", LOUD).await, at("quiet", QUIET).await);
+}
+
+#[actix::test]
+async fn full_scale_webrtc_anchors_do_not_wrap() {
+    let node = Node::start(&[]).await;
+    let quiet = beside_three_anchors(&node, "quiet", QUIET).await;
+    let loud = beside_three_anchors(&node, "loud", LOUD).await;
+    assert_as_clean("at a listener", loud.0, quiet.0);
+    assert_as_clean("at an anchor", loud.1, quiet.1);
+}
+
+fn assert_as_clean(what: &str, loud: f64, quiet: f64) {
+    let said = format!("{what}: {loud:.1} dB beside loud sound, {quiet:.1} dB beside quiet sound");
+    assert!(loud < quiet + MORE_DB, "{said}");
+    eprintln!("{said}");
+}
+
+/// What a listener hears outside the bands while the sources play in a room of as many anchors.
+async fn heard_beside(
+    node: &Node,
+    studio: &Studio,
+    room: &str,
+    sources: &[String],
+    bands: &[RangeInclusive<f64>],
+    audible: impl Fn(&Heard) -> bool,
+) -> f64 {
+    on_air(node, room, sources.len()).await;
+    let mut speakers = Vec::new();
+    for source in sources {
+        speakers.push(studio.play(node, room, source).await);
+    }
+    let mut listener = tuned_in(node, room, audible).await;
+    let heard = listener.hear(Duration::from_secs(3)).await.unwrap();
+    node.post(&format!("/api/rooms/{room}/stop"), json!({})).await;
+    beside(&heard.pcm, bands)
+}
+
+/// What a listener and the first of three anchors hear beside the tones.
+async fn beside_three_anchors(node: &Node, room: &str, amplitude: f64) -> (f64, f64) {
+    let tones = &TONES[..3];
+    on_air(node, room, tones.len()).await;
+    let mut anchors = Vec::new();
+    for hz in tones {
+        let user = json!({ "role": "anchor", "userId": format!("user{hz}") });
+        let invited = node.post(&format!("/api/rooms/{room}/users"), user).await.json();
+        let mut caller = Caller::connect(&node.ws, invited["token"].as_str().unwrap(), "").await;
+        let media = caller.play(opus::frames(&sine(*hz, amplitude))).await;
+        anchors.push((caller, media));
+    }
+    let mut listener = tuned_in(node, room, |heard| hears_all(heard, tones)).await;
+    let at_anchor = &anchors[0].1;
+    at_anchor.hear(SECOND).await;
+    let (listened, heard) = futures::join!(listener.hear(Duration::from_secs(4)), at_anchor.hear(4 * SECOND));
+    (beside(&listened.unwrap().pcm, &around(tones)), beside(&heard, &around(&tones[1..])))
+}
+
+/// A listener that hears what it is meant to.
+async fn tuned_in(node: &Node, room: &str, audible: impl Fn(&Heard) -> bool) -> Listener {
+    let deadline = Instant::now() + PATIENCE;
+    let mut listener = Listener::open_by(&node.target(room).await, Mode::Parts, deadline).await.unwrap();
+    while !audible(&listener.hear(Duration::from_millis(600)).await.unwrap()) {
+        assert!(Instant::now() < deadline, "nothing is heard in {room}");
+    }
+    listener
+}
+
+fn hears_all(heard: &Heard, tones: &[u32]) -> bool {
+    tones.iter().all(|hz| heard.level(f64::from(*hz)) > QUIET / 4.0)
+}
+
+async fn on_air(node: &Node, room: &str, anchors: usize) {
+    let wanted = json!({ "roomId": room, "maxAnchors": anchors, "start": true });
+    node.post("/api/rooms", wanted).await;
+}
+
+/// `amplitude`: 1 is full scale.
+fn sine(hz: u32, amplitude: f64) -> String {
+    format!("aevalsrc={amplitude}*sin(2*PI*{hz}*t):s=48000")
+}
+
+/// Sound like a voice: ten harmonics of a pitch that moves, in syllables of this rate per second. Peaks at about
+/// `amplitude`.
+fn voice(hz: u32, rate: f64, amplitude: f64) -> String {
+    let phase = format!("(2*PI*{hz}*t+3*sin(2*PI*0.7*t))");
+    let harmonics: Vec<_> = (1..=10).map(|n| format!("sin({n}*{phase})/{n}")).collect();
+    let syllables = format!("pow(max(0,sin(2*PI*{rate}*t)),0.7)");
+    format!("aevalsrc='{amplitude}*{syllables}*({})/1.85':s=48000", harmonics.join("+"))
+}
+
+fn around(tones: &[u32]) -> Vec<RangeInclusive<f64>> {
+    tones.iter().map(|hz| f64::from(*hz) - 100.0..=f64::from(*hz) + 100.0).collect()
+}
