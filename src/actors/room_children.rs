@@ -1,12 +1,22 @@
 //! The per-room children of one supervisor: at most one per room, and none before its predecessor has gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::kernel::{ActorRef, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
+use super::kernel::{ActorRef, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message, TellError};
 use crate::domain::ids::RoomId;
 
 /// Sets rooms apart from the supervisor's other children; no room id has a colon.
 const PREFIX: &str = "room:";
+
+/// Delay before a room repeats a report that its supervisor's full mailbox refused.
+const REPEAT_AFTER: Duration = Duration::from_millis(100);
+
+/// Reports to a supervisor that nothing is left of a room. Returns when to report again if the supervisor's mailbox
+/// is full: a lost report would keep the room's actor forever. A supervisor that is gone stops its children anyway.
+pub fn report_finished<M: Message>(supervisor: &ActorRef<M>, report: M, now: Duration) -> Option<Duration> {
+    (supervisor.tell(report) == Err(TellError::Full)).then(|| now + REPEAT_AFTER)
+}
 
 pub struct RoomChildren<M> {
     rooms: BTreeMap<RoomId, ActorRef<M>>,
@@ -84,5 +94,27 @@ impl<M: Message> RoomChildren<M> {
                 Ended::Gone(room)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Finished;
+
+    impl Message for Finished {
+        fn kind(&self) -> &'static str {
+            "finished"
+        }
+    }
+
+    #[test]
+    fn refused_reports_are_repeated() {
+        let supervisor = |answer| ActorRef::from_fn(move |_: Finished| answer);
+        let report = |answer| report_finished(&supervisor(answer), Finished, Duration::from_secs(5));
+        assert_eq!(report(Ok(())), None);
+        assert_eq!(report(Err(TellError::Gone)), None);
+        assert_eq!(report(Err(TellError::Full)), Some(Duration::from_secs(5) + REPEAT_AFTER));
     }
 }

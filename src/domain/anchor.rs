@@ -419,12 +419,24 @@ impl Anchor {
     }
 
     fn next_look(&self, due: Option<Duration>) -> Option<Duration> {
+        due.into_iter().chain(self.deadline()).min()
+    }
+
+    /// Returns when [`look`](Self::look) next ends the session, whatever is in progress meanwhile.
+    pub fn deadline(&self) -> Option<Duration> {
+        if matches!(self.state, State::Ended(_)) {
+            return None;
+        }
         let away = match self.client {
             Client::Away { since } => Some(since + self.timing.grace + JANUS_LATE),
             Client::Here => None,
         };
+        let lost = match self.link {
+            Link::Lost { since } => Some(since + self.timing.grace),
+            Link::Up => None,
+        };
         let verdict = self.homeless.map(|since| since + VERDICT_WAIT);
-        due.into_iter().chain(away).chain(verdict).min()
+        away.into_iter().chain(lost).chain(verdict).min()
     }
 }
 

@@ -40,6 +40,18 @@ fn a_client_that_comes_back_finds_its_media_claimed_again_and_kept_alive() {
 }
 
 #[test]
+fn grace_times_have_a_deadline() {
+    let mut anchor = up();
+    assert_eq!(anchor.deadline(), None);
+    anchor.link_lost(at(10));
+    assert_eq!(anchor.deadline(), Some(at(70)), "Janus may stay away for the grace time");
+    anchor.heard(Heard::RoomDestroyed, at(20));
+    assert_eq!(anchor.deadline(), Some(at(20) + VERDICT_WAIT));
+    anchor.look(anchor.deadline().unwrap());
+    assert_eq!((anchor.state(), anchor.deadline()), (State::Ended(End::JanusMoved), None));
+}
+
+#[test]
 fn a_user_who_was_removed_is_out_also_while_the_client_is_away() {
     let mut anchor = up();
     anchor.client_left(at(100));

@@ -45,7 +45,7 @@ pub enum CoreError {
     Other { code: u32, text: String },
 }
 
-/// Errors of the AudioBridge plugin, which arrive inside a `success`.
+/// Errors of the AudioBridge plugin (codes of its `janus_audiobridge.c`), which arrive inside a `success`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PluginError {
     #[error("AudioBridge lacks an element of the request (483): {0}")]
@@ -59,10 +59,12 @@ pub enum PluginError {
     Unauthorized,
     #[error("AudioBridge was asked by one who is in no room (487)")]
     NotInRoom,
-    #[error("AudioBridge cannot use the SDP (488)")]
-    InvalidSdp,
+    #[error("AudioBridge cannot set up its Opus encoder or decoder (488)")]
+    OpusFailure,
     #[error("AudioBridge has no such participant (492)")]
     NoSuchParticipant,
+    #[error("AudioBridge cannot use the SDP (493)")]
+    InvalidSdp,
     #[error("AudioBridge error {code}: {text}")]
     Other { code: u32, text: String },
 }
@@ -94,10 +96,36 @@ impl PluginError {
             485 => Self::NoSuchRoom,
             486 => Self::RoomExists,
             487 => Self::NotInRoom,
-            488 => Self::InvalidSdp,
+            488 => Self::OpusFailure,
             489 => Self::Unauthorized,
             492 => Self::NoSuchParticipant,
+            493 => Self::InvalidSdp,
             _ => Self::Other { code, text },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugin_codes_match_audiobridge() {
+        for (code, wanted) in [
+            (483, PluginError::MissingElement("room".into())),
+            (485, PluginError::NoSuchRoom),
+            (486, PluginError::RoomExists),
+            (487, PluginError::NotInRoom),
+            (488, PluginError::OpusFailure),
+            (489, PluginError::Unauthorized),
+            (492, PluginError::NoSuchParticipant),
+            (493, PluginError::InvalidSdp),
+            (499, PluginError::Other { code: 499, text: "room".into() }),
+        ] {
+            let error = PluginError::new(code, "room".into());
+            assert_eq!(error, wanted);
+            let shown = error.to_string();
+            assert!(shown.contains(&code.to_string()), "{shown}");
         }
     }
 }

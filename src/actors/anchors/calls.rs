@@ -83,6 +83,7 @@ mod tests {
             (PluginError::NotInRoom.into(), CallError::NotJoined),
             (PluginError::NoSuchRoom.into(), CallError::NotJoined),
             (other(490), CallError::Unavailable),
+            (PluginError::OpusFailure.into(), CallError::Unavailable),
             (CoreError::NoSuchSession.into(), CallError::Unavailable),
             (JanusError::Disconnected, CallError::Unavailable),
         ] {

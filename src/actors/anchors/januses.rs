@@ -1,12 +1,13 @@
-//! Connections to the Januses of the rooms: one per Janus, shared by all sessions on it.
+//! Connections to the Janus instances of the rooms: one per instance, shared by all sessions on it.
 //!
-//! Made when first needed and anew after each loss, by whoever needs it next. Owns: where a Janus is found. Never
-//! does: retry; that is the session's decision.
+//! A connection is made when it is first needed, and again after each loss by the next caller. Callers that come while
+//! one is being made wait for the same attempt and get the same outcome. Owns: the address of a Janus. Never does:
+//! retry; that is the session's decision.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::actors::janus::GatewayLink;
 use crate::domain::ids::ModuleId;
@@ -34,8 +35,19 @@ pub struct Local {
     pub options: ConnectOptions,
 }
 
-/// Locked while somebody connects: the others wait for the same connection.
-type Slot = Arc<tokio::sync::Mutex<Option<Connection>>>;
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Empty,
+    Connecting {
+        url: String,
+        outcome: Outcome,
+    },
+    Up(Connection),
+}
+
+/// Outcome of an attempt to connect; `None` while it goes on.
+type Outcome = watch::Receiver<Option<Result<JanusClient, JanusError>>>;
 
 struct Connection {
     url: String,
@@ -56,21 +68,49 @@ impl Januses {
         Self(Arc::new(Inner { directory, local, options, slots: Mutex::default() }))
     }
 
-    /// The connection to a Janus, made now if there is none. Needs an actix arbiter, which then runs it.
+    /// Returns the connection to a Janus, and makes it if there is none. Needs an actix arbiter, which then runs it.
+    ///
+    /// # Errors
+    /// The Janus has no address in the store, or the one attempt that all waiting callers share failed.
     pub async fn client(&self, janus: &ModuleId) -> Result<JanusClient, NoJanus> {
         let options = self.options(janus).ok_or_else(|| NoJanus::NoAddress(janus.clone()))?;
-        let slot = self.slot(janus);
-        let mut held = slot.lock().await;
-        if let Some(connection) = held.as_mut().filter(|c| c.url == options.url)
-            && connection.is_up()
+        let mut outcome = match self.slots().entry(janus.clone()).or_default() {
+            Slot::Up(connection) if connection.url == options.url && connection.is_up() => {
+                return Ok(connection.client.clone());
+            }
+            Slot::Connecting { url, outcome } if *url == options.url && outcome.has_changed().is_ok() => {
+                outcome.clone()
+            }
+            slot => {
+                let (sender, outcome) = watch::channel(None);
+                *slot = Slot::Connecting { url: options.url.clone(), outcome: outcome.clone() };
+                actix::spawn(self.clone().connect(janus.clone(), options, sender));
+                outcome
+            }
+        };
+        // The attempt ends without an outcome only when its arbiter stops.
+        let decided = outcome.wait_for(Option::is_some).await.map_err(|_| JanusError::Disconnected)?;
+        decided.clone().unwrap_or(Err(JanusError::Disconnected)).map_err(NoJanus::from)
+    }
+
+    /// Connects once, keeps the connection and tells the waiting callers.
+    async fn connect(
+        self,
+        janus: ModuleId,
+        options: ConnectOptions,
+        sender: watch::Sender<Option<Result<JanusClient, JanusError>>>,
+    ) {
+        let (down, events) = mpsc::unbounded_channel();
+        let outcome = JanusClient::connect(&options, down).await;
+        if let Some(slot) = self.slots().get_mut(&janus)
+            && matches!(slot, Slot::Connecting { url, .. } if *url == options.url)
         {
-            return Ok(connection.client.clone());
+            *slot = match &outcome {
+                Ok(client) => Slot::Up(Connection { url: options.url, client: client.clone(), events }),
+                Err(_) => Slot::Empty,
+            };
         }
-        *held = None;
-        let (sender, events) = mpsc::unbounded_channel();
-        let client = JanusClient::connect(&options, sender).await?;
-        *held = Some(Connection { url: options.url, client: client.clone(), events });
-        Ok(client)
+        sender.send_replace(Some(outcome));
     }
 
     fn options(&self, janus: &ModuleId) -> Option<ConnectOptions> {
@@ -83,15 +123,81 @@ impl Januses {
         url.starts_with("ws").then(|| ConnectOptions { url, ..self.0.options.clone() })
     }
 
-    fn slot(&self, janus: &ModuleId) -> Slot {
-        let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.entry(janus.clone()).or_default().clone()
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<ModuleId, Slot>> {
+        self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connection {
-    /// Its one event is its end.
-    fn is_up(&mut self) -> bool {
-        matches!(self.events.try_recv(), Err(mpsc::error::TryRecvError::Empty))
+    /// The connection's one event is its end.
+    fn is_up(&self) -> bool {
+        self.events.is_empty() && !self.events.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const WAITERS: usize = 150;
+
+    /// A Janus that is frozen: the kernel accepts the connection and nobody answers.
+    #[actix::test]
+    async fn waiters_share_one_attempt() {
+        let frozen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let januses = at(frozen.local_addr().unwrap().port(), Duration::from_millis(300));
+        let id = ModuleId::new("janus-a").unwrap();
+        let waiting = futures::future::join_all((0..WAITERS).map(|_| januses.client(&id)));
+        let silence = async {
+            let (mut socket, _) = frozen.accept().await.unwrap();
+            // Ends when the client gives up.
+            let _ = socket.read_to_end(&mut Vec::new()).await;
+        };
+        let (outcomes, ()) = tokio::join!(waiting, silence);
+        assert!(
+            outcomes.iter().all(|o| matches!(o, Err(NoJanus::Unreachable(_)))),
+            "all are told of the failure"
+        );
+        let another = tokio::time::timeout(Duration::ZERO, frozen.accept()).await;
+        assert!(another.is_err(), "nobody made a second attempt");
+    }
+
+    #[actix::test]
+    async fn failures_leave_nothing_behind() {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
+        let januses = at(port, Duration::from_secs(5));
+        let id = ModuleId::new("janus-a").unwrap();
+        for _ in 0..10_000 {
+            assert!(matches!(januses.client(&id).await, Err(NoJanus::Unreachable(_))));
+        }
+        assert!(matches!(januses.slots().get(&id), Some(Slot::Empty)));
+        assert_eq!(Arc::strong_count(&januses.0), 1, "no task of an attempt is left");
+    }
+
+    fn at(port: u16, request_timeout: Duration) -> Januses {
+        let url = format!("ws://127.0.0.1:{port}");
+        let options = ConnectOptions {
+            url: url.clone(),
+            api_secret: None,
+            admin_key: None,
+            request_timeout,
+            keep_alive: request_timeout,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let data = ("node.data_dir".to_owned(), folder.path().display().to_string());
+        let config = crate::config::load(crate::config::LoadInput {
+            flags: vec![data],
+            ..crate::config::LoadInput::default()
+        });
+        let secrets = crate::auth::Secrets::load_or_create(&config.unwrap()).unwrap();
+        let link = GatewayLink::new(Arc::new(secrets), Some(url));
+        let local = Local { id: ModuleId::new("janus-a").unwrap(), link, options: options.clone() };
+        Januses::new(Arc::default(), Some(local), options)
     }
 }

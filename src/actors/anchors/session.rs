@@ -166,6 +166,8 @@ impl JanusSession {
             self.farewell(end);
         }
         if self.busy {
+            // Grace times run on while Janus owes an answer.
+            self.timer = self.machine.deadline().map(|due| cx.after(due.saturating_sub(now), Msg::Due));
             return;
         }
         self.timer = None;

@@ -73,8 +73,9 @@ pub enum Msg {
     Connected(Connection, Result<JanusClient, JanusError>),
     /// Its version, and every room it has.
     Listed(Connection, Result<(String, Vec<RoomInfo>), JanusError>),
-    /// That connection ended; one that was given up may say so late.
-    Down(Connection, DownReason),
+    /// That connection ended; one that was given up may say so late. `None`: it was never up, as `Connected` says,
+    /// or its last holder closed it.
+    Down(Connection, Option<DownReason>),
     Retry,
     CanaryDue(Connection),
     /// Whether Janus has the room that it must have.
@@ -141,13 +142,7 @@ impl JanusGateway {
             Msg::Connected(connection, outcome)
         });
         cx.run(
-            async move {
-                match events.recv().await {
-                    Some(GatewayEvent::Down { reason }) => reason,
-                    // Never connected: the failure is told by `Connected`.
-                    None => std::future::pending().await,
-                }
-            },
+            async move { events.recv().await.map(|GatewayEvent::Down { reason }| reason) },
             move |reason| Msg::Down(connection, reason),
         );
     }
@@ -306,8 +301,9 @@ impl JanusGateway {
             for (_, child) in self.rooms.iter() {
                 let _ = child.offer("link", room::Msg::Unlinked);
             }
-            self.beat(Health::Unhealthy);
         }
+        // Also if it was not up: an earlier incarnation of this actor may have left `Healthy` behind.
+        self.beat(Health::Unhealthy);
         if self.attempt.is_multiple_of(PATIENCE) {
             self.link.complain();
         }
@@ -375,7 +371,7 @@ impl Behaviour for JanusGateway {
             }
             Msg::Connected(of, outcome) if of == self.connection => self.connected(outcome, cx),
             Msg::Listed(of, outcome) if of == self.connection => self.listed(outcome, cx),
-            Msg::Down(of, reason) if of == self.connection && self.state != State::Offline => {
+            Msg::Down(of, Some(reason)) if of == self.connection && self.state != State::Offline => {
                 if matches!(reason, DownReason::Silent) {
                     // It holds its socket and answers nothing: connecting anew would only wait.
                     self.link.complain();

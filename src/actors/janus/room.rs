@@ -10,6 +10,7 @@ use super::GatewayLink;
 use super::bridge::{self, RoomOnBridge};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
+use crate::actors::room_children::report_finished;
 use crate::domain::ids::RoomId;
 use crate::domain::janus_room::{Effect, Found, JanusRoom, LOCKED, Outcome};
 use crate::domain::plan::Plan;
@@ -97,8 +98,9 @@ impl JanusRoomActor {
             }
             Plan::Finished => {
                 self.reason = "nothing is left of the room here".into();
-                // A parent that is gone takes its children along anyway.
-                let _ = self.parent.tell(super::gateway::Msg::Finished(self.room.clone()));
+                let report = super::gateway::Msg::Finished(self.room.clone());
+                let again = report_finished(&self.parent, report, now);
+                self.timer = again.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
             }
         }
     }

@@ -16,6 +16,7 @@ use super::running::{LONGEST_START, Running, Starting};
 use super::{MixerShared, PortLease, packaging};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
+use crate::actors::room_children::report_finished;
 use crate::domain::ids::{Epoch, Nonce, RoomId};
 use crate::domain::mixer_room::{Exit, LeftStream, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
 use crate::domain::model::SequenceState;
@@ -159,21 +160,19 @@ impl FfmpegRoom {
                 self.reasons.store = reason.into_owned();
                 until
             }
-            Plan::Finished => {
-                self.finished(cx);
-                None
-            }
+            Plan::Finished => self.finished(now, cx),
         }
     }
 
-    fn finished(&mut self, cx: &mut Cx<Self>) {
+    /// Returns when to report again, if the supervisor could not be told.
+    fn finished(&mut self, now: Duration, cx: &mut Cx<Self>) -> Option<Duration> {
         self.reasons.store = "nothing is left of the room here".into();
         self.gone = true;
         if self.machine.is_leaving() {
-            return cx.exit();
+            cx.exit();
+            return None;
         }
-        // A parent that is gone takes its children along anyway.
-        let _ = self.parent.tell(super::supervisor::Msg::Finished(self.room.clone()));
+        report_finished(&self.parent, super::supervisor::Msg::Finished(self.room.clone()), now)
     }
 
     fn act(&mut self, effect: ProcessEffect, why: String, cx: &mut Cx<Self>) {

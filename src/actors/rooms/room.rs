@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
+use crate::actors::room_children::report_finished;
 use crate::domain::ids::RoomId;
 use crate::domain::plan::Retry;
 use crate::domain::room::{Cleanup, RoomStatus, cleanup, status};
@@ -73,7 +74,7 @@ impl Room {
         self.view = self.context.directory.room(&self.room).unwrap_or_default();
         self.timer = None;
         match cleanup(&self.view, self.context.clock.wall()) {
-            Cleanup::Nothing => self.rest(),
+            Cleanup::Nothing => self.rest(cx),
             Cleanup::Waiting(waiting) => {
                 self.reason = Some(waiting.to_string());
                 let wall = self.context.clock.wall();
@@ -84,12 +85,14 @@ impl Room {
         }
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self, cx: &mut Cx<Self>) {
         self.retry.succeeded();
         self.reason = self.waits_for();
         if self.view.live.is_none() {
-            // A parent that is gone takes its children along anyway.
-            let _ = self.parent.tell(super::supervisor::Msg::Finished(self.room.clone()));
+            let (report, now) =
+                (super::supervisor::Msg::Finished(self.room.clone()), self.context.clock.now());
+            let again = report_finished(&self.parent, report, now);
+            self.timer = again.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
         }
     }
 

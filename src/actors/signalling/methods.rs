@@ -18,7 +18,7 @@ use crate::domain::pin_attempts::Guess;
 use crate::domain::signalling::methods::{
     Activity, ActivityStatus, Candidate, Join, Offer, SdpType, Trickle, TypedPin, Whom,
 };
-use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
+use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError, offer};
 use crate::domain::view::RoomView;
 use crate::presence::{Member, MemberRole, MemberStatus, PresenceError};
 use crate::rooms::RoomError;
@@ -213,8 +213,11 @@ impl Guest {
         ErrorCode::AlreadyConnected.into()
     }
 
-    async fn offer(&self, offer: Offer) -> Answer {
-        let answer = self.session()?.offer(offer.sdp.sdp).await.map_err(not_called)?;
+    async fn offer(&self, Offer { sdp }: Offer) -> Answer {
+        let session = self.session()?;
+        offer::check(&sdp.sdp)
+            .map_err(|refusal| RpcError::new(ErrorCode::MediaRefused, refusal.to_string()))?;
+        let answer = session.offer(sdp.sdp).await.map_err(not_called)?;
         Ok(json!({ "sdp": { "type": SdpType::Answer, "sdp": answer } }))
     }
 

@@ -7,6 +7,7 @@ pub mod error;
 pub mod methods;
 pub mod names;
 pub mod notifications;
+pub mod offer;
 
 pub use close::CloseCode;
 pub use error::{ErrorCode, RpcError};
