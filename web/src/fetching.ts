@@ -1,8 +1,14 @@
 // Finds out that hls.js has stopped loading although there is more to load. Pure.
 //
-// hls.js 1.7.4 with parts: where the buffer ends a microsecond before a segment does, as in Chromium, it takes the
-// segment for the next one to load, finds it loaded, and stays idle until the parts of that segment leave the playlist: three
-// target durations. Loading that starts past the end of the buffer chooses the next segment.
+// hls.js 1.7.4 with parts: Chromium's buffer may end a microsecond before a segment does. hls.js allows for that by the
+// segment's `endDTS`, which is missing where the playlist listed the segment as whole before its last part was parsed. It
+// then takes the segment for the next one to load, finds it loaded, and stays idle until its parts leave the playlist,
+// three target durations later. `setEnds` prevents that; `Fetching` ends what it does not prevent.
+
+/** Sets the ends that hls.js has not measured yet to those of the playlist. */
+export function setEnds(fragments: { readonly end: number; endDTS?: number }[]): void {
+  for (const fragment of fragments) fragment.endDTS ??= fragment.end;
+}
 
 /** More than hls.js needs between two parts. */
 const IDLE_MS = 100;

@@ -3,7 +3,7 @@
 
 import Hls, { Events, type HlsConfig } from 'hls.js';
 import { NEEDED } from './browsers';
-import { Fetching } from './fetching';
+import { Fetching, setEnds } from './fetching';
 import { askAhead, nativeLatency } from './native';
 import { Playhead } from './playhead';
 import { PatientPlaylistLoader } from './loader';
@@ -140,6 +140,7 @@ export class Player {
       const missing = Math.max(0, ENOUGH_TO_START_SECONDS - details.totalduration);
       window.setTimeout(() => this.hls === hls && this.startOver(), missing * 1000);
     });
+    hls.on(Events.LEVEL_UPDATED, (_, { details }) => setEnds(details.fragments));
     hls.loadSource(this.url);
     hls.attachMedia(this.audio);
   }
@@ -221,7 +222,7 @@ export class Player {
     if (audio.paused || audio.seeking) return;
     const motion = this.playhead.look(audio.currentTime, performance.now());
     if (motion === 'standing' && state === 'playing') this.enter('buffering', 'Buffering…');
-    if (motion !== 'moving' || state === 'playing' || state === 'waiting' || state === 'failed') return;
+    if (motion !== 'moving' || state === 'playing' || state === 'failed') return;
     this.firstSoundMs ??= Math.round(performance.now());
     // Where the system had paused it and lets it go on.
     this.wanted = true;

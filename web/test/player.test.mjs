@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { parts } from './support.mjs';
 
-const { Fetching, stopped, Playhead } = await parts();
+const { Fetching, setEnds, stopped, Playhead } = await parts();
 
 const STUCK = { idle: true, position: 10, bufferEnd: 10.6, edge: 11.0 };
 
@@ -16,6 +16,12 @@ test('stopped: idle, little sound left, more in the playlist', () => {
     ['the next part is just listed', { ...STUCK, edge: 10.8 }, 100],
     ['enough is loaded', { ...STUCK, bufferEnd: 15.1, edge: 20 }, 100],
   ]) assert.equal(stopped(look, idleMs), false, why);
+});
+
+test('a segment without a measured end gets that of the playlist', () => {
+  const fragments = [{ end: 1.92, endDTS: 1.919999 }, { end: 3.84 }];
+  setEnds(fragments);
+  assert.deepEqual(fragments, [{ end: 1.92, endDTS: 1.919999 }, { end: 3.84, endDTS: 3.84 }]);
 });
 
 test('loading is restarted after 100 ms, then once a second', () => {

@@ -42,7 +42,8 @@ pub struct BehindLive {
 
 /// What hls.js reports where time passed that it had not reckoned with, and mends by itself: a busy or frozen
 /// machine, or media that were not made. Errors of the stream itself have other names.
-const OF_TIME: [&str; 6] = [
+const OF_TIME: [&str; 7] = [
+    "loadingResumed",
     "bufferStalledError",
     "bufferNudgeOnStall",
     "aborted",
