@@ -233,8 +233,12 @@ impl Mountable {
             frame_limit: config.ws.frame_limit,
             queue_limit: config.ws.queue_limit,
         };
-        let tokens =
-            Arc::new(NodeTokens { tokens, anchor_ttl: config.auth.anchor_token_ttl, clock: context.clock });
+        let tokens = Arc::new(NodeTokens {
+            tokens,
+            anchor_ttl: config.auth.anchor_token_ttl,
+            clock: context.clock,
+            directory: context.directory.clone(),
+        });
         let listeners = Listeners {
             me: context.me.clone(),
             audience: sides.audience.clone(),
@@ -268,9 +272,11 @@ impl Mountable {
         let here = Arc::new(here);
         let door: relay::RelaySide =
             Arc::new(RelayDoor { here: here.clone(), secrets, audience: sides.audience.clone() });
+        let media = Arc::new(Everywhere { here, elsewhere: sides.relays });
+        let rotation = config.hls.key_rotation;
         let hls = HlsSide {
-            media: Arc::new(Everywhere { here, elsewhere: sides.relays }),
-            keys: Arc::new(NodeKeys { directory, secrets: sides.secrets }),
+            media: media.clone(),
+            keys: Arc::new(NodeKeys { directory, secrets: sides.secrets, media, rotation }),
             auth: tokens,
             audience: sides.audience.clone(),
             cors: Cors::new(config.http.allowed_origins.clone()),

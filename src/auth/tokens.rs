@@ -1,6 +1,6 @@
-//! Tokens of listeners and anchors: JWT (RFC 7519), HS256 and nothing else, with a `kid` for rotation.
+//! Tokens of listeners and anchors: JWT (RFC 7519), HS256 only, with a `kid` for rotation.
 //!
-//! Owns: the claims and their verification, against a time that comes in. Never does: trust a header's
+//! Owns: the claims and their verification against a time that comes in. Never does: trust a header's
 //! algorithm, read a clock, or take a token of one audience, issuer or room for another's.
 
 use std::collections::HashSet;
@@ -14,14 +14,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::JwtSecret;
+use crate::domain::grant::Grant;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::model::UserRole;
+use crate::domain::text::is_string_or_uri;
 
-/// Longer is no token of ours; refused before anything is decoded.
+/// Longest token, in bytes; a longer one is refused before anything is decoded.
 const MAX_LEN: usize = 4096;
 const REQUIRED: [&str; 8] = ["exp", "iat", "aud", "iss", "sub", "roomId", "role", "jti"];
+/// Largest difference between a signer's clock and ours that `nbf` and `iat` may show, in milliseconds.
+const CLOCK_DIFFERENCE_MS: u64 = 60_000;
 
-/// What the holder may do in the room.
+/// Rights of the holder in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -32,27 +36,70 @@ pub enum Role {
 }
 
 /// Which part of the platform a token is meant for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    #[serde(rename = "stentor/anchor")]
     Anchor,
-    #[serde(rename = "stentor/listener")]
     Listener,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// Claims of a verified token.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// Seconds since the Unix epoch; from then on the token is expired.
-    pub exp: u64,
-    pub iat: u64,
-    pub aud: Audience,
-    pub iss: String,
-    /// Who holds it: the user's id, or a random one for a listener.
+    /// Holder of the token: the user's id, or a random one for a listener.
     pub sub: String,
     pub room_id: RoomId,
     pub role: Role,
-    pub jti: String,
+    pub grant: Grant,
+}
+
+/// Claims set of a token that is issued here.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct IssuedClaims<'a> {
+    exp: u64,
+    iat: u64,
+    aud: &'static str,
+    iss: &'a str,
+    sub: &'a str,
+    room_id: &'a RoomId,
+    role: Role,
+    jti: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room_created_at: Option<UnixMs>,
+}
+
+/// Claims set of a token that is verified. Unknown claims are ignored (RFC 7519 section 4); the required ones
+/// were found before.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadClaims {
+    exp: NumericDate,
+    iat: NumericDate,
+    #[serde(default, deserialize_with = "present")]
+    nbf: Option<NumericDate>,
+    aud: OneOrMany,
+    iss: String,
+    sub: String,
+    room_id: RoomId,
+    role: Role,
+    /// Not checked against earlier tokens: a token may be used again.
+    #[serde(rename = "jti")]
+    _jti: String,
+    #[serde(default, deserialize_with = "present")]
+    room_created_at: Option<UnixMs>,
+}
+
+/// Seconds since the Unix epoch, perhaps with a fraction (RFC 7519 section 2). A date before 1970 counts as
+/// 1970.
+#[derive(Clone, Copy, Deserialize)]
+struct NumericDate(f64);
+
+/// Value of `aud`: one StringOrURI, or an array of them (RFC 7519 section 4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
 }
 
 /// A fresh token. The token itself must not reach a log.
@@ -66,12 +113,18 @@ pub struct Issued {
 pub enum TokenError {
     #[error("the token has expired")]
     Expired,
+    #[error(
+        "the token is not valid yet: compare its nbf and iat with the clocks of the signer and of this node"
+    )]
+    NotYetValid,
     #[error("the token is meant for another audience")]
     WrongAudience,
     #[error("the token was issued by another installation")]
     WrongIssuer,
     #[error("the token is for another room")]
     WrongRoom,
+    #[error("the token is for an earlier room of this id: get a new one")]
+    EarlierRoom,
     #[error("the token's signature is wrong")]
     BadSignature,
     #[error("the token is malformed")]
@@ -111,6 +164,15 @@ impl Role {
     }
 }
 
+impl Audience {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Anchor => "stentor/anchor",
+            Self::Listener => "stentor/listener",
+        }
+    }
+}
+
 impl Tokens {
     /// `secrets` must not be empty (`Secrets` never is): the first one signs.
     pub fn new(secrets: &[JwtSecret], issuer: &str, listener_ttl: Duration) -> Self {
@@ -124,27 +186,38 @@ impl Tokens {
         }
     }
 
-    /// A token for anyone who may listen to `room`.
-    pub fn issue_listener(&self, room: &RoomId, now: UnixMs) -> Issued {
-        self.issue(Role::Listener, &uuid::Uuid::new_v4().to_string(), room, self.listener_ttl, now)
+    /// A token for one listener of `room`, which was created at `created_at`.
+    pub fn issue_listener(&self, room: &RoomId, created_at: Option<UnixMs>, now: UnixMs) -> Issued {
+        let subject = uuid::Uuid::new_v4().to_string();
+        self.issue(Role::Listener, &subject, room, created_at, self.listener_ttl, now)
     }
 
     pub fn verify_listener(&self, token: &str, room: &RoomId, now: UnixMs) -> Result<Claims, TokenError> {
         self.verify(Role::Listener, token, room, now)
     }
 
-    /// A token for `subject` in `role`; it lives for `ttl`, in whole seconds.
-    pub fn issue(&self, role: Role, subject: &str, room: &RoomId, ttl: Duration, now: UnixMs) -> Issued {
+    /// A token for `subject` in `role`, good for `ttl` in whole seconds. Without `created_at` it is bound to
+    /// the room by its `iat` only, as an application's own tokens are.
+    pub fn issue(
+        &self,
+        role: Role,
+        subject: &str,
+        room: &RoomId,
+        created_at: Option<UnixMs>,
+        ttl: Duration,
+        now: UnixMs,
+    ) -> Issued {
         let iat = now.0 / 1000;
-        let claims = Claims {
+        let claims = IssuedClaims {
             exp: iat + ttl.as_secs(),
             iat,
-            aud: role.audience(),
-            iss: self.issuer.clone(),
-            sub: subject.to_owned(),
-            room_id: room.clone(),
+            aud: role.audience().as_str(),
+            iss: &self.issuer,
+            sub: subject,
+            room_id: room,
             role,
             jti: uuid::Uuid::new_v4().to_string(),
+            room_created_at: created_at,
         };
         let header = Header { kid: Some(self.signing.0.clone()), ..Header::new(Algorithm::HS256) };
         // Cannot fail: the claims are plain JSON and HMAC takes a key of any length.
@@ -175,15 +248,29 @@ impl Tokens {
         if let Some(missing) = REQUIRED.into_iter().find(|name| claims.get(name).is_none()) {
             return Err(TokenError::MissingClaim(missing));
         }
-        // An audience that is not even one of ours is still a wrong one, not a malformed token.
-        if claims["aud"] != serde_json::json!(audience) {
+        let claims: ReadClaims = serde_json::from_value(claims).map_err(|_| TokenError::Malformed)?;
+        if !is_string_or_uri(&claims.sub) {
+            return Err(TokenError::Malformed);
+        }
+        if !claims.aud.names(audience) {
             return Err(TokenError::WrongAudience);
         }
-        let claims: Claims = serde_json::from_value(claims).map_err(|_| TokenError::Malformed)?;
         if claims.iss != self.issuer {
             return Err(TokenError::WrongIssuer);
         }
-        if now.0 / 1000 >= claims.exp { Err(TokenError::Expired) } else { Ok(claims) }
+        let grant = Grant {
+            issued_at: claims.iat.into(),
+            expires_at: claims.exp.into(),
+            room_created_at: claims.room_created_at,
+        };
+        if grant.is_expired(now) {
+            return Err(TokenError::Expired);
+        }
+        let latest = now.0.saturating_add(CLOCK_DIFFERENCE_MS);
+        if [Some(claims.iat), claims.nbf].into_iter().flatten().any(|date| UnixMs::from(date).0 > latest) {
+            return Err(TokenError::NotYetValid);
+        }
+        Ok(Claims { sub: claims.sub, room_id: claims.room_id, role: claims.role, grant })
     }
 
     /// The claims of a token that one of our secrets has signed, whatever they say.
@@ -198,7 +285,28 @@ impl Tokens {
     }
 }
 
-/// The library checks the signature; we check the claims, because its clock cannot be given to it.
+impl OneOrMany {
+    fn names(&self, audience: Audience) -> bool {
+        match self {
+            Self::One(name) => name == audience.as_str(),
+            Self::Many(names) => names.iter().any(|name| name == audience.as_str()),
+        }
+    }
+}
+
+impl From<NumericDate> for UnixMs {
+    fn from(NumericDate(seconds): NumericDate) -> Self {
+        // The conversion saturates at both ends.
+        Self((seconds * 1000.0).round() as u64)
+    }
+}
+
+/// A claim that may be absent, but not null.
+fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
+}
+
+/// The library checks the signature; the claims are checked here, because its clock cannot be given to it.
 fn signature_only() -> Validation {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.required_spec_claims = HashSet::new();
@@ -238,151 +346,5 @@ impl std::fmt::Debug for Issued {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Secret;
-    use serde_json::json;
-
-    const NOW: UnixMs = UnixMs(1_800_000_000_000);
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    #[test]
-    fn a_listener_token_opens_its_room_until_it_expires() {
-        let tokens = tokens(&[("k1", 1)]);
-        let issued = tokens.issue_listener(&room(), NOW);
-        assert_eq!(issued.expires_at, UnixMs(NOW.0 + 3_600_000));
-        let claims = tokens.verify_listener(&issued.token, &room(), NOW).unwrap();
-        assert_eq!((claims.role, claims.aud), (Role::Listener, Audience::Listener));
-        let at = |ms| tokens.verify_listener(&issued.token, &room(), UnixMs(ms));
-        assert!(at(issued.expires_at.0 - 1).is_ok());
-        assert_eq!(at(issued.expires_at.0), Err(TokenError::Expired));
-        assert!(!format!("{issued:?}").contains(&issued.token));
-    }
-
-    #[test]
-    fn a_token_opens_no_other_room_and_no_other_role() {
-        let tokens = tokens(&[("k1", 1)]);
-        let listener = tokens.issue_listener(&room(), NOW).token;
-        let other = RoomId::new("other").unwrap();
-        assert_eq!(tokens.verify_listener(&listener, &other, NOW), Err(TokenError::WrongRoom));
-        assert_eq!(tokens.verify(Role::Anchor, &listener, &room(), NOW), Err(TokenError::WrongAudience));
-        let anchor = tokens.issue(Role::Anchor, "ann", &room(), HOUR, NOW).token;
-        assert_eq!(tokens.verify_listener(&anchor, &room(), NOW), Err(TokenError::WrongAudience));
-        assert_eq!(tokens.verify(Role::Anchor, &anchor, &room(), NOW).unwrap().sub, "ann");
-    }
-
-    #[test]
-    fn hosts_and_anchors_may_speak_in_the_room_of_their_token() {
-        let tokens = tokens(&[("k1", 1)]);
-        for role in [Role::Host, Role::Anchor] {
-            let token = tokens.issue(role, "ann", &room(), HOUR, NOW).token;
-            let claims = tokens.verify_speaker(&token, NOW).unwrap();
-            assert_eq!((claims.role, claims.aud, claims.room_id), (role, Audience::Anchor, room()));
-        }
-        let listener = tokens.issue_listener(&room(), NOW).token;
-        assert_eq!(tokens.verify_speaker(&listener, NOW), Err(TokenError::WrongAudience));
-        let mut disguised = claims();
-        disguised["aud"] = json!("stentor/anchor");
-        assert_eq!(tokens.verify_speaker(&signed(disguised), NOW), Err(TokenError::WrongAudience));
-    }
-
-    #[test]
-    fn an_old_secret_verifies_until_it_is_rotated_out() {
-        let old = tokens(&[("k1", 1)]).issue_listener(&room(), NOW).token;
-        let both = tokens(&[("k2", 2), ("k1", 1)]);
-        assert!(both.verify_listener(&old, &room(), NOW).is_ok());
-        let new = both.issue_listener(&room(), NOW).token;
-        assert_eq!(tokens(&[("k1", 1)]).verify_listener(&new, &room(), NOW), Err(TokenError::UnknownKey));
-        assert_eq!(tokens(&[("k2", 2)]).verify_listener(&old, &room(), NOW), Err(TokenError::UnknownKey));
-        assert_eq!(tokens(&[("k1", 9)]).verify_listener(&old, &room(), NOW), Err(TokenError::BadSignature));
-    }
-
-    #[test]
-    fn no_other_algorithm_is_taken() {
-        for alg in ["none", "None", "HS384", "HS512", "RS256", "ES256", "hs256", "x"] {
-            let token = forged(json!({"alg": alg, "kid": "k1"}), claims(), b"");
-            assert_eq!(verify(&token), Err(TokenError::Algorithm), "{alg}");
-        }
-        let unsigned = forged(json!({"alg": "HS256", "kid": "k1"}), claims(), b"");
-        assert_eq!(verify(&unsigned), Err(TokenError::BadSignature));
-        let nameless = forged(json!({"alg": "HS256"}), claims(), b"");
-        assert_eq!(verify(&nameless), Err(TokenError::UnknownKey));
-        let extended = forged(json!({"alg": "HS256", "kid": "k1", "crit": ["b64"]}), claims(), b"");
-        assert_eq!(verify(&extended), Err(TokenError::Malformed));
-    }
-
-    #[test]
-    fn every_claim_must_be_there_and_be_right() {
-        assert!(verify(&signed(claims())).is_ok());
-        for name in REQUIRED {
-            let mut without = claims();
-            without.as_object_mut().unwrap().remove(name);
-            assert_eq!(verify(&signed(without)), Err(TokenError::MissingClaim(name)));
-        }
-        let wrong = [
-            ("exp", json!("soon"), TokenError::Malformed),
-            ("exp", json!(-1), TokenError::Malformed),
-            ("exp", json!(1), TokenError::Expired),
-            ("aud", json!("elsewhere"), TokenError::WrongAudience),
-            ("aud", json!(["stentor/listener"]), TokenError::WrongAudience),
-            ("iss", json!("mallory"), TokenError::WrongIssuer),
-            ("role", json!("anchor"), TokenError::WrongAudience),
-            ("role", json!("king"), TokenError::Malformed),
-            ("roomId", json!("../etc"), TokenError::Malformed),
-            ("roomId", json!("other"), TokenError::WrongRoom),
-        ];
-        for (name, value, error) in wrong {
-            let mut changed = claims();
-            changed[name] = value.clone();
-            assert_eq!(verify(&signed(changed)), Err(error), "{name} = {value}");
-        }
-        assert_eq!(verify(&signed(json!("text"))), Err(TokenError::Malformed));
-    }
-
-    #[test]
-    fn garbage_is_malformed_and_a_changed_token_is_not_genuine() {
-        for garbage in ["", ".", "..", "a.b.c", "a.b.c.d", "é.é.é", &"x".repeat(100_000)] {
-            assert_eq!(verify(garbage), Err(TokenError::Malformed));
-        }
-        let token = signed(claims());
-        let (message, signature) = token.rsplit_once('.').unwrap();
-        let (header, _) = message.split_once('.').unwrap();
-        let mut better = claims();
-        better["exp"] = json!(u32::MAX);
-        let swapped = format!("{header}.{}.{signature}", encoded(&better));
-        assert_eq!(verify(&swapped), Err(TokenError::BadSignature));
-        assert_eq!(verify(&format!("{message}.")), Err(TokenError::BadSignature));
-    }
-
-    fn verify(token: &str) -> Result<Claims, TokenError> {
-        tokens(&[("k1", 1)]).verify_listener(token, &room(), NOW)
-    }
-
-    fn room() -> RoomId {
-        RoomId::new("demo").unwrap()
-    }
-
-    fn tokens(keys: &[(&str, u8)]) -> Tokens {
-        let secret =
-            |(kid, byte): &(&str, u8)| JwtSecret { kid: (*kid).into(), secret: Secret(vec![*byte; 32]) };
-        Tokens::new(&keys.iter().map(secret).collect::<Vec<_>>(), "stentor", HOUR)
-    }
-
-    fn claims() -> Value {
-        json!({"exp": NOW.0 / 1000 + 60, "iat": NOW.0 / 1000, "aud": "stentor/listener", "iss": "stentor",
-               "sub": "someone", "roomId": "demo", "role": "listener", "jti": "1"})
-    }
-
-    fn signed(claims: Value) -> String {
-        let header = Header { kid: Some("k1".into()), ..Header::new(Algorithm::HS256) };
-        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&[1; 32])).unwrap()
-    }
-
-    fn forged(header: Value, claims: Value, signature: &[u8]) -> String {
-        format!("{}.{}.{}", encoded(&header), encoded(&claims), URL_SAFE_NO_PAD.encode(signature))
-    }
-
-    fn encoded(value: &Value) -> String {
-        URL_SAFE_NO_PAD.encode(value.to_string())
-    }
-}
+#[path = "tokens_tests.rs"]
+mod tests;

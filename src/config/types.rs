@@ -266,6 +266,8 @@ pub struct WsConfig {
     /// Calls that may wait for their answers.
     pub calls: usize,
     pub call_timeout: Duration,
+    /// Time that a connection may be open without being in its room.
+    pub join_within: Duration,
     /// What a second connection of the same user gets.
     pub duplicate: Duplicate,
     /// Wrong pins per minute, user and address.

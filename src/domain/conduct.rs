@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use super::grant::Grant;
+use super::ids::UnixMs;
 use super::signalling::methods::Trickle;
-use super::signalling::{ErrorCode, Method, RpcError};
+use super::signalling::{CloseCode, ErrorCode, Method, RpcError};
 
 /// Times how much can be refused, in bursts, before a client that goes on is taken for an abuser.
 const PATIENCE: u32 = 5;
@@ -171,6 +173,21 @@ impl Silence {
     }
 }
 
+/// Why a connection must end although its client does nothing wrong: its token has expired, or it has not
+/// been in the room for `join_within`. `outside`: for how long it has not been; `None`: it is in the room.
+pub fn overdue(
+    grant: &Grant,
+    wall: UnixMs,
+    outside: Option<Duration>,
+    join_within: Duration,
+) -> Option<CloseCode> {
+    match outside {
+        _ if grant.is_expired(wall) => Some(CloseCode::TokenInvalid),
+        Some(outside) if outside >= join_within => Some(CloseCode::NotJoined),
+        _ => None,
+    }
+}
+
 /// A token bucket.
 #[derive(Debug)]
 struct Bucket {
@@ -310,6 +327,21 @@ mod tests {
         guard.answered(1);
         assert_eq!(guard.begin(&limits, &method("join", json!({}))), Ok(()));
         assert!(!guard.left(), "it is there again");
+    }
+
+    #[test]
+    fn connections_end_with_their_token_or_unjoined() {
+        let (expires_at, within) = (UnixMs(90_000), Duration::from_secs(30));
+        let grant = Grant { issued_at: UnixMs(0), expires_at, room_created_at: None };
+        for (wall, outside, code) in [
+            (89_999, None, None),
+            (89_999, Some(29_999), None),
+            (89_999, Some(30_000), Some(CloseCode::NotJoined)),
+            (90_000, None, Some(CloseCode::TokenInvalid)),
+            (90_000, Some(30_000), Some(CloseCode::TokenInvalid)),
+        ] {
+            assert_eq!(overdue(&grant, UnixMs(wall), outside.map(ms), within), code, "{wall} {outside:?}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub enum Code {
     Unauthorized,
     /// 401: a token is needed here: Authorization header, cookie (listeners), or `token` parameter.
     TokenMissing,
-    /// 401: the token is not one of ours, or not for this.
+    /// 401: the token is not one of ours, or not for this, or for an earlier room of this id.
     TokenInvalid,
     /// 401: the token has expired; ask for a new one.
     TokenExpired,
@@ -72,6 +72,8 @@ pub enum Code {
     NotFound,
     /// 404: there is no such room.
     RoomNotFound,
+    /// 403: the key is neither of the live window nor the next one: it left the window, or is not used yet.
+    KeyOutOfWindow,
     /// 404: the room is not on air.
     RoomNotOnAir,
     /// 404: the key is of an earlier live.
@@ -170,7 +172,8 @@ impl Code {
             | Self::PagesClosed
             | Self::TokenWrongRoom
             | Self::TokenWrongAudience
-            | Self::KeyRefused => StatusCode::FORBIDDEN,
+            | Self::KeyRefused
+            | Self::KeyOutOfWindow => StatusCode::FORBIDDEN,
             Self::NotFound
             | Self::RoomNotFound
             | Self::RoomNotOnAir

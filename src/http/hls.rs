@@ -3,9 +3,9 @@
 //! Owns: names, tokens and headers of requests. Never does: know where the media lie or how a key is made;
 //! that is behind [`LiveMedia`], [`KeyService`] and [`ListenerAuth`], on this node or another.
 
-use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, Header, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
@@ -15,9 +15,11 @@ use bytes::Bytes;
 use super::error::{ApiError, Code};
 use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found};
 use crate::auth::TokenError;
+use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
 use crate::media::{self, PlaylistText};
 use crate::rooms::audience::Audience;
+use crate::rooms::now;
 
 /// Cookie a listener token may come in.
 pub const TOKEN_COOKIE: &str = "stentor_listener";
@@ -26,6 +28,8 @@ const KEY_NAME: &str = "enc.key";
 pub(super) const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 const MAX_NAME: usize = 128;
 const MAX_TOKEN: usize = 4096;
+/// A listener whose token was verified is counted for this long before it is verified again.
+const VERIFIED_FOR: Duration = Duration::from_secs(60);
 
 /// Playlists and media of the rooms on air.
 #[async_trait]
@@ -62,17 +66,24 @@ pub enum MediaRefusal {
 /// Content keys.
 #[async_trait]
 pub trait KeyService: Send + Sync {
-    /// `hint` and `index` are the `n` and `k` of the key's URI.
-    async fn key(&self, room: &RoomId, hint: &str, index: u64) -> Result<[u8; 16], KeyRefusal>;
+    /// `grant` is that of the listener's token; `hint` and `index` are the `n` and `k` of the key's URI.
+    async fn key(&self, room: &RoomId, grant: &Grant, hint: &str, index: u64)
+    -> Result<[u8; 16], KeyRefusal>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyRefusal {
     /// Nobody but who listens to a live has its keys; that there is no such room is no different.
     NotOnAir,
-    /// Of an earlier live.
+    /// The key is of an earlier broadcast.
     NoSuchKey,
-    /// Not known yet: the node has just started.
+    /// The token is for an earlier room of this id.
+    EarlierRoom,
+    /// Neither a key of the media that can be fetched now nor the next one.
+    OutOfWindow,
+    /// On air, but there is no segment yet.
+    NotYet,
+    /// Not known: the node has just started, or the node that mixes the room does not answer.
     Unavailable,
 }
 
@@ -80,7 +91,7 @@ pub enum KeyRefusal {
 pub trait ListenerAuth: Send + Sync {
     /// # Errors
     /// The token is not valid now, or not for this room.
-    fn verify(&self, token: &str, room: &RoomId) -> Result<(), TokenError>;
+    fn verify(&self, token: &str, room: &RoomId) -> Result<Grant, TokenError>;
 }
 
 /// What stands behind the HLS listener.
@@ -140,7 +151,7 @@ async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Resul
     let token = query.token()?;
     let at = query.reload()?;
     let text = side.media.playlist(room, at).await?;
-    side.audience.saw(room, listener(request, token), Instant::now());
+    count(request, side, room, token);
     if let Some(token) = token {
         return Ok(found(PLAYLIST_TYPE, SECRET).body(media::with_token(text.plain(), token)));
     }
@@ -164,10 +175,10 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
     let query = Query(request.query_string());
     // Who has no token learns nothing, not even which rooms there are.
     let token = token_of(request, query.token()?);
-    side.auth.verify(&token.ok_or_else(token_missing)?, room)?;
+    let grant = side.auth.verify(&token.ok_or_else(token_missing)?, room)?;
     let hint = query.text("n").filter(|n| is_file_name(n)).ok_or_else(bad_query)?;
     let index = query.number("k")?.ok_or_else(bad_query)?;
-    let key = side.keys.key(room, hint, index).await?;
+    let key = side.keys.key(room, &grant, hint, index).await?;
     Ok(found("application/octet-stream", SECRET).body(key.to_vec()))
 }
 
@@ -176,17 +187,31 @@ fn token_of(request: &HttpRequest, in_query: Option<&str>) -> Option<String> {
     bearer(request).or(in_query.map(str::to_owned)).or_else(|| cookie(request))
 }
 
-/// What tells one listener from another: the token, else where they come from. Without tokens all that come
-/// through one proxy with the same program are one.
-fn listener(request: &HttpRequest, in_query: Option<&str>) -> impl Hash {
-    let token = token_of(request, in_query);
-    let from = match token {
-        Some(_) => None,
-        None => {
-            Some((request.peer_addr().map(|a| a.ip()), request.headers().get(header::USER_AGENT).cloned()))
+/// Counts whoever was given a playlist: by a valid token, without one by address. Behind one proxy all
+/// without a token are one.
+fn count(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<&str>) {
+    let now = Instant::now();
+    if let Some(token) = token_of(request, in_query) {
+        if side.audience.saw_again(room, &token, now) {
+            return;
         }
-    };
-    (token, from.map(|(address, agent)| (address, agent.map(|agent| agent.as_bytes().to_vec()))))
+        if let Ok(grant) = side.auth.verify(&token, room) {
+            return side.audience.saw(room, &token, Some(now + verified_for(&grant)), now);
+        }
+    }
+    side.audience.saw(room, request.peer_addr().map(|peer| network(peer.ip())), None, now);
+}
+
+fn verified_for(grant: &Grant) -> Duration {
+    Duration::from_millis(grant.expires_at.0.saturating_sub(now().0)).min(VERIFIED_FOR)
+}
+
+/// Addresses that one host can choose from count as one: with IPv6 those of a /64 (RFC 4291 section 2.5.1).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
 }
 
 fn bearer(request: &HttpRequest) -> Option<String> {
@@ -277,8 +302,14 @@ impl From<KeyRefusal> for ApiError {
         match refusal {
             KeyRefusal::NotOnAir => Self::new(Code::KeyRefused, "the room is not on air"),
             KeyRefusal::NoSuchKey => Self::new(Code::KeyNotFound, "there is no such key"),
+            KeyRefusal::EarlierRoom => TokenError::EarlierRoom.into(),
+            KeyRefusal::OutOfWindow => {
+                let message = "only keys of media in the live window are given out; reload the playlist";
+                Self::new(Code::KeyOutOfWindow, message)
+            }
+            KeyRefusal::NotYet => MediaRefusal::NotYet.into(),
             KeyRefusal::Unavailable => {
-                Self::new(Code::MediaUnavailable, "the node has not listed the rooms yet")
+                Self::new(Code::MediaUnavailable, "it is not known yet which keys are in use; ask again")
             }
         }
     }

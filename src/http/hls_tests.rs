@@ -5,6 +5,7 @@ use actix_web::{App, test};
 use serde_json::Value;
 
 use super::*;
+use crate::domain::ids::UnixMs;
 
 const GOOD: &str = "good.token-1";
 const TEXT: &str =
@@ -70,6 +71,27 @@ async fn a_playlist_asked_for_with_a_token_repeats_it_in_its_key_uri_only() {
 }
 
 #[actix::test]
+async fn invented_tokens_count_by_address() {
+    let side = side();
+    let app = test::init_service(App::new().configure(|c| configure(c, side.clone()))).await;
+    let ask = async |query: &str, address: &str, agent: &str| {
+        let uri = format!("/hls/rooms/demo/index.m3u8{query}");
+        let request = test::TestRequest::get().uri(&uri).insert_header(("user-agent", agent));
+        let request = request.peer_addr(format!("{address}:1").parse().unwrap());
+        assert_eq!(test::call_service(&app, request.to_request()).await.status(), 200);
+    };
+    for n in 0..100 {
+        ask(&format!("?token=invented-{n}"), "192.0.2.1", &format!("agent {n}")).await;
+        ask("", &format!("[2001:db8::{n:x}]"), "agent").await;
+        ask("", "[::ffff:192.0.2.1]", "agent").await;
+    }
+    ask(&format!("?token={GOOD}"), "192.0.2.1", "agent").await;
+    ask(&format!("?token={GOOD}"), "192.0.2.2", "another").await;
+    let here = side.audience.here(&RoomId::new("demo").unwrap(), Instant::now());
+    assert_eq!(here, 3, "one token and two networks");
+}
+
+#[actix::test]
 async fn a_blocking_reload_passes_on_what_it_waits_for() {
     let blocking = ask("/hls/rooms/demo/index.m3u8?_HLS_msn=7&_HLS_part=2&_HLS_skip=YES", &[]).await;
     assert_eq!((blocking.status, blocking.body.as_str()), (200, "7 Some(2)"));
@@ -101,7 +123,13 @@ async fn every_refusal_has_its_status_and_code() {
     }
     assert_eq!(ask("/hls/rooms/demo/notyet", &[]).await.header("retry-after"), "1");
     let auth: [(&str, &str); 1] = [("authorization", "Bearer good.token-1")];
-    let keys = [("off", 1, 403, "key_refused"), ("ab", 9, 404, "key_not_found")];
+    let keys = [
+        ("off", 1, 403, "key_refused"),
+        ("cd", 1, 404, "key_not_found"),
+        ("ab", 9, 403, "key_out_of_window"),
+        ("early", 1, 503, "media_not_ready"),
+        ("earlier", 1, 401, "token_invalid"),
+    ];
     for (hint, index, status, code) in keys {
         let answer = ask(&format!("/hls/rooms/demo/enc.key?n={hint}&k={index}"), &auth).await;
         assert_eq!(answer.refusal(), (status, code.to_owned()));
@@ -196,7 +224,7 @@ async fn whoever_is_given_a_playlist_is_counted_once() {
         assert_eq!(test::call_service(&app, request).await.status(), 200);
     }
     let demo = RoomId::new("demo").unwrap();
-    assert_eq!(side.audience.here(&demo, Instant::now()), 4, "two tokens, two programs without one");
+    assert_eq!(side.audience.here(&demo, Instant::now()), 3, "two tokens, and one address without");
 }
 
 struct Fake;
@@ -229,9 +257,12 @@ impl LiveMedia for Fake {
 
 #[async_trait]
 impl KeyService for Fake {
-    async fn key(&self, _: &RoomId, hint: &str, index: u64) -> Result<[u8; 16], KeyRefusal> {
+    async fn key(&self, _: &RoomId, _: &Grant, hint: &str, index: u64) -> Result<[u8; 16], KeyRefusal> {
         match (hint, index) {
             ("ab", 1) => Ok(*b"sixteen bytes ok"),
+            ("ab", _) => Err(KeyRefusal::OutOfWindow),
+            ("early", _) => Err(KeyRefusal::NotYet),
+            ("earlier", _) => Err(KeyRefusal::EarlierRoom),
             ("off", _) => Err(KeyRefusal::NotOnAir),
             _ => Err(KeyRefusal::NoSuchKey),
         }
@@ -239,9 +270,11 @@ impl KeyService for Fake {
 }
 
 impl ListenerAuth for Fake {
-    fn verify(&self, token: &str, _: &RoomId) -> Result<(), TokenError> {
+    fn verify(&self, token: &str, _: &RoomId) -> Result<Grant, TokenError> {
         match token {
-            GOOD => Ok(()),
+            GOOD | "one" | "two" => {
+                Ok(Grant { issued_at: UnixMs(0), expires_at: UnixMs(u64::MAX), room_created_at: None })
+            }
             "other" => Err(TokenError::WrongRoom),
             _ => Err(TokenError::BadSignature),
         }

@@ -195,9 +195,10 @@ impl PagesSide {
     }
 
     async fn listener(&self, room: &RoomId) -> Result<super::tokens::Issued, ApiError> {
-        match self.rooms.get(room).await?.status {
+        let known = self.rooms.get(room).await?;
+        match known.status {
             RoomStatus::Removing => Err(RoomError::Removing.into()),
-            _ => Ok(self.tokens.listener(room, now())),
+            _ => Ok(self.tokens.listener(room, known.meta.created_at, now())),
         }
     }
 
@@ -209,7 +210,7 @@ impl PagesSide {
     ) -> Result<Speaker, ApiError> {
         let wanted = name.and_then(|name| id_like(&name));
         let invited = self.rooms.create_user(room, role, wanted).await?;
-        let issued = self.tokens.speaker(role, &invited.id, room, now());
+        let issued = self.tokens.speaker(role, &invited.id, room, invited.room.meta.created_at, now());
         Ok((issued, Some(invited.id)))
     }
 }

@@ -5,11 +5,18 @@ use crate::domain::model::UserRole;
 
 /// Makes the tokens of one installation.
 pub trait TokenIssuer: Send + Sync + 'static {
-    /// For playlists, media and keys of one room.
-    fn listener(&self, room: &RoomId, now: UnixMs) -> Issued;
+    /// For playlists, media and keys of one room, which was created at `created_at`.
+    fn listener(&self, room: &RoomId, created_at: UnixMs, now: UnixMs) -> Issued;
 
-    /// With which `user` speaks in one room.
-    fn speaker(&self, role: UserRole, user: &UserId, room: &RoomId, now: UnixMs) -> Issued;
+    /// For `user` to speak in one room, which was created at `created_at`.
+    fn speaker(
+        &self,
+        role: UserRole,
+        user: &UserId,
+        room: &RoomId,
+        created_at: UnixMs,
+        now: UnixMs,
+    ) -> Issued;
 }
 
 /// A fresh token. It must not reach a log.

@@ -1,4 +1,6 @@
-//! Content keys of the rooms on air, whoever mixes them.
+//! Content keys of the rooms on air, on whichever node they are mixed.
+//!
+//! Owns: which keys are given out. Never does: check a token's signature, or keep a key.
 
 use std::sync::Arc;
 
@@ -6,26 +8,60 @@ use async_trait::async_trait;
 
 use super::knows_rooms;
 use crate::auth::Secrets;
+use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
-use crate::http::hls::{KeyRefusal, KeyService};
+use crate::domain::key_window::KeyWindow;
+use crate::http::hls::{KeyRefusal, KeyService, LiveMedia, MediaRefusal};
 use crate::media::ContentKeys;
 use crate::rooms::Directory;
 
 pub struct NodeKeys {
     pub directory: Arc<Directory>,
     pub secrets: Arc<Secrets>,
+    /// Playlists of all rooms, which say which keys are in use.
+    pub media: Arc<dyn LiveMedia>,
+    /// Segments per key.
+    pub rotation: u64,
 }
 
 #[async_trait]
 impl KeyService for NodeKeys {
     /// Made anew each time: there is no cache that could outlive the room.
-    async fn key(&self, room: &RoomId, hint: &str, index: u64) -> Result<[u8; 16], KeyRefusal> {
+    async fn key(
+        &self,
+        room: &RoomId,
+        grant: &Grant,
+        hint: &str,
+        index: u64,
+    ) -> Result<[u8; 16], KeyRefusal> {
         if !knows_rooms(&self.directory).await {
             return Err(KeyRefusal::Unavailable);
         }
         let view = self.directory.room(room).ok_or(KeyRefusal::NotOnAir)?;
+        let meta = view.meta.as_ref().ok_or(KeyRefusal::NotOnAir)?;
+        if !grant.is_for(meta) {
+            return Err(KeyRefusal::EarlierRoom);
+        }
         let live = view.live.as_ref().filter(|_| view.is_on_air()).ok_or(KeyRefusal::NotOnAir)?;
         let keys = ContentKeys::new(&self.secrets.hls.0, room, &live.nonce);
-        if keys.hint().to_string() == hint { Ok(keys.key(index)) } else { Err(KeyRefusal::NoSuchKey) }
+        if keys.hint().to_string() != hint {
+            return Err(KeyRefusal::NoSuchKey);
+        }
+        let playlist = self.media.playlist(room, None).await.map_err(unknown_window)?;
+        let text = str::from_utf8(playlist.plain()).unwrap_or_default();
+        let window = KeyWindow::of(text, self.rotation).ok_or(KeyRefusal::NotYet)?;
+        if window.contains(index) { Ok(keys.key(index)) } else { Err(KeyRefusal::OutOfWindow) }
     }
 }
+
+fn unknown_window(refusal: MediaRefusal) -> KeyRefusal {
+    match refusal {
+        MediaRefusal::NoSuchRoom | MediaRefusal::NotOnAir => KeyRefusal::NotOnAir,
+        MediaRefusal::NotYet => KeyRefusal::NotYet,
+        _ => KeyRefusal::Unavailable,
+    }
+}
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

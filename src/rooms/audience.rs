@@ -4,10 +4,11 @@
 //! A player that plays reloads its playlist several times a second (by parts) or every target duration; one
 //! that was paused or closed stops. So whoever asked within [`WINDOW`] listens.
 //!
-//! On the way of every playlist, so it must cost next to nothing: rooms are spread over [`SHARDS`] locks, each
-//! held for one look into a hash map (a fraction of what the answer itself costs); what all rooms share is one
-//! counter, touched only when a listener comes or goes. Of a listener a keyed hash is kept, never the token or
-//! the address. The memory is bounded by [`MAX_LISTENERS`], whatever anybody invents as a token.
+//! On the way of every playlist, so it must cost next to nothing: rooms are spread over [`SHARDS`] locks,
+//! each held for one look into a hash map (a fraction of what the answer itself costs); what all rooms share
+//! is one counter, touched only when a listener comes or goes. Of a listener a keyed hash is kept, never the
+//! token or the address. The memory is bounded by [`MAX_LISTENERS`]. The table is also the cache of verified
+//! tokens: a token that was counted within its last seconds is not verified again for each playlist.
 //!
 //! Across nodes: a listener node tells a room's mixer how many it has with each playlist it fetches, the mixer's
 //! heartbeat says how many that makes, and so every node can tell ([`Listeners`]).
@@ -26,7 +27,7 @@ use crate::domain::keys::ModuleKind;
 
 /// Some reloads of the slowest player, a plain one whose target duration is a few seconds.
 pub const WINDOW: Duration = Duration::from_secs(10);
-/// About 8 MB; those beyond are not counted.
+/// About 10 MB; those beyond are not counted.
 pub const MAX_LISTENERS: usize = 1 << 18;
 const SHARDS: usize = 64;
 
@@ -40,11 +41,18 @@ pub struct Audience {
 
 #[derive(Default)]
 struct Shard {
-    /// Per listener the ms since `began` at which they were last seen.
-    rooms: HashMap<RoomId, HashMap<u64, u64>>,
+    rooms: HashMap<RoomId, HashMap<u64, Sighting>>,
     /// Per listener node how many it has, and when it said so.
     elsewhere: HashMap<RoomId, HashMap<ModuleId, (usize, u64)>>,
     swept: u64,
+}
+
+/// Of one listener, in milliseconds since `began`.
+#[derive(Clone, Copy)]
+struct Sighting {
+    seen: u64,
+    /// Until then the same listener need not be verified again.
+    verified_until: u64,
 }
 
 impl Audience {
@@ -57,17 +65,28 @@ impl Audience {
         }
     }
 
-    /// `listener` is whatever tells one from another.
-    pub fn saw(&self, room: &RoomId, listener: impl Hash, now: Instant) {
+    /// Counts a listener. `listener` is whatever tells one from another: a token that was verified, which
+    /// need not be verified again until `verified_until`, or an address.
+    pub fn saw(&self, room: &RoomId, listener: impl Hash, verified_until: Option<Instant>, now: Instant) {
         let (listener, now) = (self.hashes.hash_one(listener), self.millis(now));
+        let verified_until = verified_until.map_or(0, |until| self.millis(until));
         let mut shard = self.swept(room, now);
-        if let Some(seen) = shard.rooms.get_mut(room).and_then(|room| room.get_mut(&listener)) {
-            *seen = now.max(*seen);
+        if let Some(sighting) = shard.sighting(room, listener) {
+            *sighting = Sighting { seen: now.max(sighting.seen), verified_until };
         } else if self.kept.fetch_add(1, Relaxed) < MAX_LISTENERS {
-            shard.rooms.entry(room.clone()).or_default().insert(listener, now);
+            let sighting = Sighting { seen: now, verified_until };
+            shard.rooms.entry(room.clone()).or_default().insert(listener, sighting);
         } else {
             self.kept.fetch_sub(1, Relaxed);
         }
+    }
+
+    /// Counts a listener who was verified a short time ago; `false`: verify the token first.
+    pub fn saw_again(&self, room: &RoomId, listener: impl Hash, now: Instant) -> bool {
+        let (listener, now) = (self.hashes.hash_one(listener), self.millis(now));
+        let mut shard = self.shard(room);
+        let known = shard.sighting(room, listener).filter(|sighting| now < sighting.verified_until);
+        known.map(|sighting| sighting.seen = now.max(sighting.seen)).is_some()
     }
 
     /// A listener node has so many of the room's.
@@ -113,7 +132,7 @@ impl Audience {
         shard.swept = now;
         shard.rooms.retain(|_, listeners| {
             let before = listeners.len();
-            listeners.retain(|_, seen| is_recent(*seen, now));
+            listeners.retain(|_, sighting| is_recent(sighting.seen, now));
             self.kept.fetch_sub(before - listeners.len(), Relaxed);
             if listeners.len() < listeners.capacity() / 4 {
                 listeners.shrink_to_fit();
@@ -136,9 +155,13 @@ impl Audience {
 }
 
 impl Shard {
+    fn sighting(&mut self, room: &RoomId, listener: u64) -> Option<&mut Sighting> {
+        self.rooms.get_mut(room)?.get_mut(&listener)
+    }
+
     fn here(&self, room: &RoomId, now: u64) -> usize {
         let listeners = self.rooms.get(room).into_iter().flat_map(HashMap::values);
-        listeners.filter(|seen| is_recent(**seen, now)).count()
+        listeners.filter(|sighting| is_recent(sighting.seen, now)).count()
     }
 }
 
@@ -196,10 +219,10 @@ mod tests {
         let (audience, start) = (Audience::new(), Instant::now());
         let (tea, jam) = (room("tea-room"), room("jam-room"));
         for second in 0..9 {
-            audience.saw(&tea, "ann", start + Duration::from_secs(second));
+            audience.saw(&tea, "ann", None, start + Duration::from_secs(second));
         }
-        audience.saw(&tea, ("127.0.0.1", "player"), start);
-        audience.saw(&jam, "ann", start);
+        audience.saw(&tea, ("127.0.0.1", "player"), None, start);
+        audience.saw(&jam, "ann", None, start);
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(
             (audience.here(&tea, at(9)), audience.here(&jam, at(9)), audience.total(at(9))),
@@ -217,7 +240,7 @@ mod tests {
     fn a_mixer_counts_what_listener_nodes_have_said_of_late() {
         let (audience, start, tea) = (Audience::new(), Instant::now(), room("tea-room"));
         let [one, two] = ["one", "two"].map(|id| ModuleId::new(id).unwrap());
-        audience.saw(&tea, "ann", start);
+        audience.saw(&tea, "ann", None, start);
         audience.told(&tea, &one, 5, start);
         audience.told(&tea, &two, 7, start);
         audience.told(&tea, &one, 4, start + Duration::from_secs(5));
@@ -249,21 +272,36 @@ mod tests {
             Listeners { me, audience: audience.clone(), directory: directory.clone() }.of(&tea, &live)
         };
         assert_eq!(listeners("api"), 2);
-        ["ann", "bob", "eve"].iter().for_each(|name| audience.saw(&tea, name, Instant::now()));
+        ["ann", "bob", "eve"].iter().for_each(|name| audience.saw(&tea, name, None, Instant::now()));
         assert_eq!(listeners("api"), 3);
         audience.told(&tea, &ModuleId::new("ear").unwrap(), 4, Instant::now());
         assert_eq!((listeners("mixer"), listeners("api")), (7, 3));
     }
 
     #[test]
+    fn verified_listeners_are_known_for_a_while() {
+        let (audience, start, tea) = (Audience::new(), Instant::now(), room("tea-room"));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!audience.saw_again(&tea, "token", start), "not seen before");
+        audience.saw(&tea, "token", Some(at(20)), start);
+        assert!(audience.saw_again(&tea, "token", at(8)) && audience.saw_again(&tea, "token", at(16)));
+        assert!(!audience.saw_again(&room("jam-room"), "token", at(16)), "of another room");
+        assert_eq!(audience.here(&tea, at(25)), 1);
+        assert!(!audience.saw_again(&tea, "token", at(20)), "to be verified again");
+        assert_eq!(audience.here(&tea, at(27)), 0, "and not counted meanwhile");
+        audience.saw(&tea, "address", None, start);
+        assert!(!audience.saw_again(&tea, "address", start));
+    }
+
+    #[test]
     fn invented_listeners_take_no_more_than_their_share_of_memory() {
         let (audience, start) = (Audience::new(), Instant::now());
         for n in 0..MAX_LISTENERS + 100 {
-            audience.saw(&room("demo"), n, start);
+            audience.saw(&room("demo"), n, None, start);
         }
         assert_eq!(audience.here(&room("demo"), start), MAX_LISTENERS);
         let later = start + WINDOW * 2;
-        audience.saw(&room("demo"), "ann", later);
+        audience.saw(&room("demo"), "ann", None, later);
         assert_eq!((audience.here(&room("demo"), later), audience.total(later)), (1, 1));
     }
 

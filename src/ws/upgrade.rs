@@ -57,6 +57,7 @@ pub async fn upgrade(
         user,
         room: claims.room_id,
         role: claims.role,
+        grant: claims.grant,
         connection: ConnectionId(uuid::Uuid::new_v4().simple().to_string()),
         client_id: query.client_id,
         // A connection without an address is one of a test without a network.

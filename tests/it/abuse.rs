@@ -45,17 +45,18 @@ async fn the_memory_of_a_node_stays_flat_while_it_is_abused() {
 
 /// One round: each of the abuses until its connection is closed.
 async fn abuse(node: &Node, gateway: SocketAddr) {
-    let token = token(node, "mallory").await;
+    // A user of its own for each: the lock of the one before may not be free yet.
+    let token = async |n: usize| token(node, &format!("mallory-{n}")).await;
     let call =
         json!({"jsonrpc": "2.0", "id": 1, "method": "keepalive", "params": {"status": "idle"}}).to_string();
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let sdp = json!({"jsonrpc": "2.0", "id": 1, "method": "offer", "params": {"sdp": {"type": "offer", "sdp": "x".repeat(17_000)}}});
     let (flood, big) = ([CloseCode::Flooding, CloseCode::TooSlow], [CloseCode::TooBig]);
-    sent(gateway, &token, vec![Message::text("x".repeat(10 << 20))], &big).await;
-    sent(gateway, &token, vec![Message::text(call); 1000], &flood).await;
-    sent(gateway, &token, vec![Message::text(deep); 1000], &flood).await;
-    sent(gateway, &token, vec![Message::text(sdp.to_string()); 1000], &flood).await;
-    sent(gateway, &token, vec![Message::Ping("x".repeat(100).into()); 2000], &flood).await;
+    sent(gateway, &token(1).await, vec![Message::text("x".repeat(10 << 20))], &big).await;
+    sent(gateway, &token(2).await, vec![Message::text(call); 1000], &flood).await;
+    sent(gateway, &token(3).await, vec![Message::text(deep); 1000], &flood).await;
+    sent(gateway, &token(4).await, vec![Message::text(sdp.to_string()); 1000], &flood).await;
+    sent(gateway, &token(5).await, vec![Message::Ping("x".repeat(100).into()); 2000], &flood).await;
 }
 
 /// Sends without reading a word, as far as the server lets it; then it must have been closed with one of `codes`.

@@ -452,16 +452,16 @@ impl House {
         let room = RoomId::new("live").unwrap();
         let now = stentor::rooms::now();
         let two_hours_ago = UnixMs(now.0 - 2 * 3_600_000);
-        let good = ours.issue_listener(&room, now).token;
+        let good = ours.issue_listener(&room, None, now).token;
         let (head, rest) = good.split_once('.').unwrap();
         // {"alg":"none","typ":"JWT"}
         let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", rest.split('.').next().unwrap());
         vec![
-            (ours.issue_listener(&room, two_hours_ago).token, 401, "token_expired"),
+            (ours.issue_listener(&room, None, two_hours_ago).token, 401, "token_expired"),
             (self.node.token("idle").await, 403, "token_wrong_room"),
-            (ours.issue(Role::Anchor, "anna", &room, hour, now).token, 403, "token_wrong_audience"),
-            (other_issuer.issue_listener(&room, now).token, 401, "token_invalid"),
-            (forger.issue_listener(&room, now).token, 401, "token_invalid"),
+            (ours.issue(Role::Anchor, "anna", &room, None, hour, now).token, 403, "token_wrong_audience"),
+            (other_issuer.issue_listener(&room, None, now).token, 401, "token_invalid"),
+            (forger.issue_listener(&room, None, now).token, 401, "token_invalid"),
             (format!("{head}.{rest}x"), 401, "token_invalid"),
             (unsigned, 401, "token_invalid"),
             ("nonsense".into(), 401, "token_invalid"),

@@ -26,6 +26,7 @@ use crate::auth::Role;
 use crate::config::WsConfig;
 use crate::domain::conduct::Limits;
 use crate::domain::connection::ConnectionId;
+use crate::domain::grant::Grant;
 use crate::domain::ids::{ClientId, RoomId, UserId};
 use crate::domain::signalling::{CloseCode, Method, RpcError};
 use crate::telemetry::Metrics;
@@ -60,6 +61,8 @@ pub struct Peer {
     pub room: RoomId,
     /// `Host` or `Anchor`.
     pub role: Role,
+    /// Of the token that let the connection in.
+    pub grant: Grant,
     pub connection: ConnectionId,
     /// From the query of the upgrade: known before the lock is taken, so that a client replaces itself.
     pub client_id: Option<ClientId>,

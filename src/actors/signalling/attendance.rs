@@ -1,8 +1,10 @@
 //! Keeps this gateway's locks, and tells its connections who is in their rooms and when a room is over.
 //!
-//! Every second it shows that the gateway lives, renews the locks that are due and gives up who is silent; it follows the
-//! news of presence and of the store. A room's members are read once for all of its connections, however many, and sent only when they
-//! differ. Owns: the dates of all that. Never does: let presence, which may be away, hold up anything else.
+//! Every second it shows that the gateway lives, renews the locks that are due, gives up who is silent, and
+//! closes connections whose token has expired or that are not in their room for too long; it follows the news
+//! of presence and of the store. A room's members are read once for all of its connections, however many, and
+//! sent only when they differ. Owns: the dates of all that. Never does: let presence, which may be away, hold
+//! up anything else.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +30,8 @@ use crate::presence::{
 
 /// Members that timed out are found by looking: so often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Longest time between two rounds.
+const ROUND: Duration = Duration::from_secs(1);
 /// Requests to presence at once, of one kind.
 const AT_ONCE: usize = 32;
 /// For goodbyes that presence has not heard yet, when the node stops.
@@ -136,7 +140,12 @@ impl Attendance {
             self.look_at = now + LOOK_EVERY;
             shared.all_stale();
         }
-        let every = shared.context.config.presence.gateway_ttl / 3;
+        let every = (shared.context.config.presence.gateway_ttl / 3).min(ROUND);
+        for guest in shared.all_guests() {
+            if let Some(code) = guest.overdue() {
+                guest.close(code);
+            }
+        }
         for guest in shared.all_guests().into_iter().filter(|guest| guest.is_silent(every, now)) {
             cx.run(async move { guest.give_up().await }, |()| Msg::GivenUp);
         }

@@ -15,7 +15,7 @@ use crate::actors::anchors::{Line, SessionEvent};
 use crate::actors::context::dice;
 use crate::actors::gateway::{Peer, Session};
 use crate::domain::anchor::End;
-use crate::domain::conduct::Silence;
+use crate::domain::conduct::{self, Silence};
 use crate::domain::connection::{Fence, Holder, Joined, Seat, Written};
 use crate::domain::ids::{ClientId, RoomId, UserId};
 use crate::domain::signalling::notifications::Notification;
@@ -45,6 +45,8 @@ struct State {
     /// The room's members were sent to this connection.
     greeted: bool,
     said_goodbye: bool,
+    /// Since when there is no media session, on the monotonic clock; `None` while there is one.
+    outside_since: Option<Duration>,
     /// Of the client of the session.
     silence: Silence,
     /// The lock is being asked for: whoever has it by an earlier fence is us.
@@ -98,8 +100,9 @@ impl Session for Attached {
 
 impl Guest {
     pub(super) fn new(shared: Arc<Shared>, peer: Peer) -> Arc<Self> {
-        let (state, member) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { shared, peer, state, turn: Arc::default(), member })
+        let state = State { outside_since: Some(shared.now()), ..State::default() };
+        let member = tokio::sync::Mutex::default();
+        Arc::new(Self { shared, peer, state: Mutex::new(state), turn: Arc::default(), member })
     }
 
     pub fn seat(&self) -> Seat {
@@ -173,7 +176,18 @@ impl Guest {
 
     /// Lets go of the media session, which then waits for its client, or is told to leave.
     pub fn take_line(&self) -> Option<Arc<Line>> {
-        self.state().session.take().map(|held| held.line)
+        let now = self.shared.now();
+        let mut state = self.state();
+        let held = state.session.take()?;
+        state.outside_since = Some(now);
+        Some(held.line)
+    }
+
+    /// Why the connection must end now, if it must; the codes of [`conduct::overdue`].
+    pub fn overdue(&self) -> Option<CloseCode> {
+        let context = &self.shared.context;
+        let outside = self.state().outside_since.map(|since| self.shared.now().saturating_sub(since));
+        conduct::overdue(&self.peer.grant, context.clock.wall(), outside, context.config.ws.join_within)
     }
 
     /// Out of the room, as far as its Janus goes.
@@ -224,6 +238,7 @@ impl Guest {
         state.greeted = false;
         let join = state.joins;
         state.session = Some(Held { line: Arc::new(line), join });
+        state.outside_since = None;
         drop(state);
         tokio::spawn(self.clone().relay(join, events));
         Ok(())
@@ -309,10 +324,12 @@ impl Guest {
     }
 
     fn forget_session(&self, join: u64) -> bool {
+        let now = self.shared.now();
         let mut state = self.state();
         let ours = state.session.as_ref().is_some_and(|held| held.join == join);
         if ours {
             state.session = None;
+            state.outside_since = Some(now);
         }
         ours
     }

@@ -263,6 +263,7 @@ impl Guest {
             None => self.session()?.set_muted(muted).await.map_err(not_called)?,
             Some(user) => {
                 self.must_host()?;
+                self.room()?;
                 let done = self.shared.anchors.set_muted(&self.peer.room, user.as_str(), muted).await;
                 done.map_err(not_moderated)?;
             }

@@ -5,8 +5,9 @@
 //!     ▲                 └─────▶ Anchors (JanusSession)
 //!     └── notifications ┴───────── SessionEvents
 //! ```
-//! A connection holds its lock from when it is let in. Where another connection holds it, the answer waits for
-//! `join`, whose `clientId` may show that it is the same client.
+//! A connection holds its lock from when it is let in; without the lock it is closed, whatever its client
+//! sends. `Attendance` closes connections that stay outside the room for too long, and those whose token has
+//! expired.
 //!
 //! How a connection ends decides what stays: after `leave`, or a reason for which the client may not come back,
 //! presence and media session go at once. After a cut, or a plain close, only the lock goes; presence and media stay
@@ -30,6 +31,7 @@ use super::context::Context;
 use super::gateway::{Peer, Session, Signalling};
 use crate::domain::connection::{ConnectionId, Gateway};
 use crate::domain::ids::RoomId;
+use crate::domain::model::Meta;
 use crate::domain::pin_attempts::PinAttempts;
 use crate::domain::signalling::CloseCode;
 use crate::domain::view::RoomView;
@@ -132,13 +134,23 @@ impl Shared {
         self.context.rooms_listed() && self.context.directory.room(room).is_none()
     }
 
-    /// What the store says of the room, unless there is no such room for this peer.
+    /// Whether the token is for a room that was deleted, and another one has its id now.
+    fn is_of_earlier_room(&self, peer: &Peer) -> bool {
+        let view = self.context.directory.room(&peer.room);
+        view.is_some_and(|view| view.meta.as_ref().is_some_and(|meta| !peer.grant.is_for(meta)))
+    }
+
+    /// The room in the store, unless the peer's token is not good for it, or no longer.
     fn room_of(&self, peer: &Peer) -> Result<Arc<RoomView>, CloseCode> {
+        if peer.grant.is_expired(self.context.clock.wall()) {
+            return Err(CloseCode::TokenInvalid);
+        }
         if !self.context.rooms_listed() {
             return Err(CloseCode::Unavailable);
         }
         let view = self.context.directory.room(&peer.room);
-        let view = view.filter(|v| v.meta.as_ref().is_some_and(|meta| meta.deleted_at.is_none()));
+        let is_theirs = |meta: &Meta| meta.deleted_at.is_none() && peer.grant.is_for(meta);
+        let view = view.filter(|v| v.meta.as_ref().is_some_and(|meta| is_theirs(meta)));
         let view = view.ok_or(CloseCode::RoomGone)?;
         if view.is_removed(&peer.user) { Err(CloseCode::Removed) } else { Ok(view) }
     }
@@ -147,16 +159,19 @@ impl Shared {
 #[async_trait]
 impl Signalling for Desk {
     async fn connected(&self, peer: Peer) -> Result<Arc<dyn Session>, CloseCode> {
-        self.0.room_of(&peer)?;
+        self.0.room_of(&peer).map_err(|code| match code {
+            CloseCode::RoomGone if self.0.is_of_earlier_room(&peer) => CloseCode::TokenInvalid,
+            other => other,
+        })?;
         let guest = Guest::new(self.0.clone(), peer);
         // Before the lock is asked for: whoever replaces us at once finds us.
         self.0.remember(&guest);
         let refused = match guest.take_seat(guest.peer.client_id.clone()).await {
-            Ok(Seating::Taken) if guest.peer.client_id.is_some() => CloseCode::AlreadyConnected,
-            Ok(_) => {
+            Ok(Seating::Ours(_)) => {
                 self.0.stale.look(&guest.peer.room);
                 return Ok(Arc::new(Attached(guest)));
             }
+            Ok(Seating::Taken) => CloseCode::AlreadyConnected,
             Err(_) => CloseCode::Unavailable,
         };
         self.0.forget(&guest);

@@ -38,6 +38,12 @@ pub(super) fn ws(r: &mut Reader) -> WsConfig {
             "How long one call may take.",
             duration("100ms", "5m"),
         ),
+        join_within: r.read(
+            "ws.join_within",
+            "2m",
+            "A connection that is not in its room for this long is closed.",
+            duration("1s", "1h"),
+        ),
         duplicate: r.read(
             "ws.duplicate",
             "reject",

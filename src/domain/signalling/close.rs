@@ -43,12 +43,14 @@ close_codes! {
     TooBig = 1009, "too_big", false;
     /// Our fault.
     Internal = 1011, "internal", true;
-    /// The token is no longer good: get a new one.
+    /// The token has expired, or is not good for this room: get a new one.
     TokenInvalid = 4401, "token_invalid", false;
     /// The user was removed from the room, and the token with them.
     Removed = 4403, "removed", false;
     /// There is no such room.
     RoomGone = 4404, "room_gone", false;
+    /// Not joined, or no longer, for `ws.join_within`.
+    NotJoined = 4407, "not_joined", true;
     /// No sign of life for `ws.dead_after`.
     PeerDead = 4408, "peer_dead", true;
     /// A newer connection of the same user took over.

@@ -85,7 +85,8 @@ codes! {
     Unavailable = -32015, "unavailable", true, "a part of the server does not answer";
     /// Another client of the same user is connected, and `ws.duplicate` is `reject`; closed with 4423.
     AlreadyConnected = -32016, "already_connected", true, "the user is connected from another client";
-    /// The room is over or gone, or the user was removed from it; the close code says which.
+    /// The room is over or gone, the user was removed from it, or the token has expired; the close code says
+    /// which.
     RoomOver = -32017, "room_over", false, "the room is over for you";
     /// So many users were removed from this room that it can remember no more.
     TooManyUsers = -32018, "too_many_users", false, "the room can remember no more removed users";

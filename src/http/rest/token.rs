@@ -32,9 +32,10 @@ use super::body::{TokenAnswer, TokenRequest};
 )]
 pub(super) async fn issue(api: Data<Api>, body: JsonBody<TokenRequest>) -> Result<impl Responder, ApiError> {
     let id = RoomId::new(&body.0.room_id)?;
-    if api.rooms.get(&id).await?.status == RoomStatus::Removing {
+    let room = api.rooms.get(&id).await?;
+    if room.status == RoomStatus::Removing {
         return Err(RoomError::Removing.into());
     }
-    let issued = api.tokens.listener(&id, now());
+    let issued = api.tokens.listener(&id, room.meta.created_at, now());
     Ok(Json(TokenAnswer { success: true, token: issued.token, expires_at: issued.expires_at.0 }))
 }

@@ -105,7 +105,8 @@ pub(super) async fn create(
 ) -> Result<impl Responder, ApiError> {
     let user = body.0.user_id.as_deref().map(UserId::new).transpose()?;
     let invited = api.rooms.create_user(&room.0, body.0.role, user).await?;
-    let issued = api.tokens.speaker(invited.user.role, &invited.id, &room.0, now());
+    let issued =
+        api.tokens.speaker(invited.user.role, &invited.id, &room.0, invited.room.meta.created_at, now());
     Ok(HttpResponse::Created().json(CreateUserAnswer {
         success: true,
         invite_url: invite_url(&api.hls_base, &room.0, &issued.token),

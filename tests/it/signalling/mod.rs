@@ -3,5 +3,6 @@
 mod duplicates;
 mod faults;
 mod ice;
+mod lifetimes;
 mod members;
 mod talk;

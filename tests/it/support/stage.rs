@@ -94,5 +94,5 @@ pub fn token(user: &str, role: Role) -> String {
     let tokens = Tokens::new(&[secret], "stentor", Duration::from_secs(60));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     let room = RoomId::new(ROOM).expect("a room id");
-    tokens.issue(role, user, &room, Duration::from_secs(600), UnixMs(now.as_millis() as u64)).token
+    tokens.issue(role, user, &room, None, Duration::from_secs(600), UnixMs(now.as_millis() as u64)).token
 }

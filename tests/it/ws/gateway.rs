@@ -106,7 +106,7 @@ impl Gateway {
 
     pub fn token(&self, user: &str) -> String {
         let room = RoomId::new("demo").unwrap();
-        self.tokens.issue(Role::Anchor, user, &room, Duration::from_secs(60), self.clock.wall()).token
+        self.tokens.issue(Role::Anchor, user, &room, None, Duration::from_secs(60), self.clock.wall()).token
     }
 
     /// The actors stop in order, as when a node stops.

@@ -43,6 +43,9 @@ export const CLOSE_FOLLOWS: ReadonlySet<string> = new Set(['room_over', 'already
 /** How long such a close frame may take. */
 export const CLOSE_GRACE_MS = 1_000;
 
+/** Largest difference to the server's clock for which a refused token counts as expired. */
+export const CLOCK_DIFFERENCE_MS = 60_000;
+
 /** The subprotocol of signalling, and the prefix of the one that carries the token. */
 export const SUBPROTOCOL = 'stentor';
 export const BEARER = 'bearer.';
@@ -83,6 +86,7 @@ const CLOSE_CODES: Readonly<Record<number, CloseMeaning>> = {
   4401: terminal('token_invalid', 'the token is not valid, or no longer'),
   4403: terminal('removed', 'a host removed you from the room'),
   4404: terminal('room_gone', 'there is no such room'),
+  4407: passing('not_joined', 'the connection was not in the room for too long'),
   4408: passing('peer_dead', 'the server heard nothing from here for too long'),
   4409: terminal('replaced', 'the same user connected from elsewhere'),
   4410: terminal('room_closed', 'the room is over'),

@@ -10,7 +10,7 @@ import { problemOf, StentorError, type Problem } from './errors.js';
 import { Machine, type Effect, type Event } from './machine.js';
 import { Mix } from './mix.js';
 import { Peer } from './peer.js';
-import { CLOSE_FOLLOWS, CLOSE_GRACE_MS, SENDABLE, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
+import { CLOCK_DIFFERENCE_MS, CLOSE_FOLLOWS, CLOSE_GRACE_MS, SENDABLE, type Activity, type JoinResult, type Notifications, type WireMember } from './protocol.js';
 import { condense, type RoomStats } from './stats.js';
 import type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './types.js';
 import { Voice } from './voice.js';
@@ -250,8 +250,9 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private ended(problem: Problem, opened: boolean): Problem {
     // Browsers do not tell why an upgrade was refused.
     const closed = !opened && problem.code === 'gone';
-    const expired = (this.claims?.expiresAt ?? Infinity) <= this.environment.wallClock();
-    if (expired && (closed || problem.code === 'token_invalid')) {
+    const left = (this.claims?.expiresAt ?? Infinity) - this.environment.wallClock();
+    // The server closes at expiry by its own clock.
+    if (closed ? left <= 0 : problem.code === 'token_invalid' && left <= CLOCK_DIFFERENCE_MS) {
       const renewable = typeof this.options.token !== 'string';
       return { code: 'token_expired', message: 'the token has expired', retryable: renewable };
     }

@@ -203,6 +203,18 @@ test('a token that expired is told from a server that is away', async () => {
   await refused;
 });
 
+test('a token that the server takes for expired is renewed', async () => {
+  let asked = 0;
+  const fresh = () => token({ exp: visited.environment.wallClock() / 1000 + 30.5 });
+  const visited = visit({ token: async () => (asked++, fresh()) });
+  void visited.room.join();
+  await visited.environment.pass(0);
+  visited.environment.socket.open();
+  visited.environment.socket.fall(4401);
+  await visited.environment.pass(250);
+  assert.deepEqual([asked, visited.environment.sockets.length], [2, 2], 'by its clock it has expired');
+});
+
 test('a token may be got anew for each connection', async () => {
   let asked = 0;
   const { environment, room } = visit({ token: async () => token({ exp: ++asked }) });

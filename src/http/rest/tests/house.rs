@@ -166,11 +166,11 @@ impl ApiAuth for OneKey {
 pub struct PlainTokens;
 
 impl TokenIssuer for PlainTokens {
-    fn listener(&self, room: &RoomId, now: UnixMs) -> Issued {
+    fn listener(&self, room: &RoomId, _: UnixMs, now: UnixMs) -> Issued {
         Issued { token: format!("listens-to-{room}"), expires_at: UnixMs(now.0 + 1000) }
     }
 
-    fn speaker(&self, role: UserRole, user: &UserId, room: &RoomId, now: UnixMs) -> Issued {
+    fn speaker(&self, role: UserRole, user: &UserId, room: &RoomId, _: UnixMs, now: UnixMs) -> Issued {
         Issued { token: format!("{role:?}-{user}-in-{room}"), expires_at: UnixMs(now.0 + 2000) }
     }
 }

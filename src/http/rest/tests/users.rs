@@ -130,7 +130,7 @@ async fn rooms_show_who_is_in_them() {
     assert_eq!((&idle["anchors"], &idle["listeners"]), (&json!(0), &json!(0)));
     house.post("/api/rooms/demo/start", Value::Null).await;
     for listener in ["a token", "another"] {
-        house.api.listeners.audience.saw(&RoomId::new("demo").unwrap(), listener, Instant::now());
+        house.api.listeners.audience.saw(&RoomId::new("demo").unwrap(), listener, None, Instant::now());
     }
     let live = house.send(Method::GET, "/api/rooms/demo").await.json["room"].clone();
     assert_eq!((&live["anchors"], &live["listeners"]), (&json!(1), &json!(2)));

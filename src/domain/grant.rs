@@ -1,0 +1,76 @@
+//! Validity of a verified token beyond its signature: until when it is good, and for which room. Pure.
+//!
+//! A room id can be used again after a delete. A token is bound to the room that existed when it was issued:
+//! by the claim `roomCreatedAt`, which every token issued here carries, else by `iat`, which must not precede
+//! the room.
+
+use super::ids::UnixMs;
+use super::model::Meta;
+
+/// Largest difference between the clock of a signer that sends no `roomCreatedAt` and ours, in milliseconds.
+/// A token signed within this time before a room is created is good for it.
+const CLOCK_DIFFERENCE_MS: u64 = 5_000;
+
+/// Time claims of a token whose signature, audience and room id were checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    pub issued_at: UnixMs,
+    pub expires_at: UnixMs,
+    /// Creation of the room that the token is for; absent from tokens that an application signs without it.
+    pub room_created_at: Option<UnixMs>,
+}
+
+impl Grant {
+    pub fn is_expired(&self, now: UnixMs) -> bool {
+        now >= self.expires_at
+    }
+
+    /// Whether the token is for this room, and not for an earlier one of the same id.
+    pub fn is_for(&self, room: &Meta) -> bool {
+        match self.room_created_at {
+            Some(created_at) => created_at == room.created_at,
+            None => self.issued_at.0.saturating_add(CLOCK_DIFFERENCE_MS) >= room.created_at.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{Epoch, Pin};
+
+    #[test]
+    fn tokens_are_bound_to_one_room() {
+        let (first, second) = (room(1_000_000), room(1_000_500));
+        let ours = grant(1_000_000, Some(1_000_000));
+        assert!(ours.is_for(&first) && !ours.is_for(&second));
+        for (issued_at, fits) in
+            [(2_000_000, true), (1_000_500, true), (995_500, true), (995_499, false), (0, false)]
+        {
+            assert_eq!(grant(issued_at, None).is_for(&second), fits, "{issued_at}");
+        }
+    }
+
+    #[test]
+    fn grants_end_at_their_expiry() {
+        let grant = grant(1_000_000, None);
+        assert!(!grant.is_expired(UnixMs(1_059_999)) && grant.is_expired(UnixMs(1_060_000)));
+    }
+
+    fn grant(issued_at: u64, room_created_at: Option<u64>) -> Grant {
+        let expires_at = UnixMs(1_060_000);
+        Grant { issued_at: UnixMs(issued_at), expires_at, room_created_at: room_created_at.map(UnixMs) }
+    }
+
+    fn room(created_at: u64) -> Meta {
+        Meta {
+            pin: Pin::new("abc123").unwrap(),
+            max_anchors: 3,
+            hls_path: "/h".into(),
+            created_at: UnixMs(created_at),
+            deleted_at: None,
+            last_epoch: Epoch(0),
+            last_started_at: None,
+        }
+    }
+}

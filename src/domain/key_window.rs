@@ -1,0 +1,109 @@
+//! Range of content keys that are given out: those of the media that can be fetched now, and the next one.
+//! Pure.
+//!
+//! The range is read from the newest playlist, because key indexes follow the configuration of the mixer that
+//! wrote it. A segment stays available for as long as its playlist lasts after it left it (RFC 8216 section
+//! 6.2.2), so its key does as well.
+
+/// Key indexes, both inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyWindow {
+    first: u64,
+    last: u64,
+}
+
+impl KeyWindow {
+    /// `rotation`: segments per key as this node is configured. Where the playlist was written with another
+    /// value, no key is given out after its segments left the playlist. `None` for a playlist without a key.
+    pub fn of(playlist: &str, rotation: u64) -> Option<Self> {
+        let mut sequence: u64 = 0;
+        let mut segments: u64 = 0;
+        let mut keys: Option<(u64, u64)> = None;
+        for line in playlist.lines() {
+            if let Some(index) = key_index(line) {
+                let (low, high) = keys.unwrap_or((index, index));
+                keys = Some((low.min(index), high.max(index)));
+            } else if let Some(number) = line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:") {
+                sequence = number.trim().parse().ok()?;
+            } else if line.starts_with("#EXTINF:") {
+                segments += 1;
+            }
+        }
+        let (low, high) = keys?;
+        let index_of = |sequence: u64| sequence / rotation.max(1);
+        let oldest = sequence.saturating_sub(segments + 1);
+        let first = if index_of(sequence) == low { index_of(oldest) } else { low };
+        // A part of the next segment may have been announced.
+        Some(Self { first, last: high.saturating_add(1) })
+    }
+
+    pub fn contains(&self, index: u64) -> bool {
+        (self.first..=self.last).contains(&index)
+    }
+}
+
+/// The parameter `k` of a key's URI.
+fn key_index(line: &str) -> Option<u64> {
+    let (_, uri) = line.strip_prefix("#EXT-X-KEY:")?.split_once("URI=\"")?;
+    let (_, query) = uri.split_once('"')?.0.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix("k="))?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_the_window_and_the_next() {
+        // Segments 100 to 105 and the open 106, three per key.
+        let window = KeyWindow::of(&playlist(100, 6, 3), 3).unwrap();
+        assert_eq!(window, KeyWindow { first: 93 / 3, last: 106 / 3 + 1 });
+        assert!(window.contains(31) && window.contains(36));
+        assert!(
+            !window.contains(30) && !window.contains(37) && !window.contains(0) && !window.contains(u64::MAX)
+        );
+    }
+
+    #[test]
+    fn a_key_per_segment() {
+        let window = KeyWindow::of(&playlist(100, 6, 1), 1).unwrap();
+        assert_eq!(window, KeyWindow { first: 93, last: 107 });
+    }
+
+    #[test]
+    fn one_key_for_long() {
+        assert_eq!(KeyWindow::of(&playlist(0, 1, 30), 30), Some(KeyWindow { first: 0, last: 1 }));
+        assert_eq!(KeyWindow::of(&playlist(65, 6, 30), 30), Some(KeyWindow { first: 1, last: 3 }));
+    }
+
+    #[test]
+    fn another_rotation_gives_no_older_keys() {
+        let window = KeyWindow::of(&playlist(100, 6, 3), 30).unwrap();
+        assert_eq!(window, KeyWindow { first: 33, last: 36 });
+    }
+
+    #[test]
+    fn playlists_without_keys_have_no_window() {
+        for text in
+            ["", "#EXTM3U\n#EXT-X-KEY:METHOD=NONE\n", "#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=ab\"\n"]
+        {
+            assert_eq!(KeyWindow::of(text, 3), None, "{text:?}");
+        }
+    }
+
+    /// As the packager writes it: `count` closed segments and an open one.
+    fn playlist(first: u64, count: u64, rotation: u64) -> String {
+        let mut text = format!("#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-KEY:METHOD=NONE\n");
+        let mut before = None;
+        for msn in first..=first + count {
+            let key = msn / rotation;
+            if before.replace(key) != Some(key) {
+                text += &format!("#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=ab&k={key}\"\n");
+            }
+            if msn < first + count {
+                text += &format!("#EXTINF:2.0,\n{msn}.m4s\n");
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,97 @@
+//! Tests of the keys that a node gives out.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::config::{JwtSecret, Secret};
+use crate::domain::ids::{Nonce, UnixMs};
+use crate::media::PlaylistText;
+use crate::rooms::{Fold, Scope};
+
+const CREATED: u64 = 1_000_000;
+
+#[actix::test]
+async fn only_keys_in_use_are_given_out() {
+    let keys = keys(Ok(
+        "#EXT-X-MEDIA-SEQUENCE:100\n#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=x&k=50\"\n#EXTINF:2,\ns\n",
+    ));
+    let hint = ContentKeys::new(&[1; 32], &room(), &nonce()).hint().to_string();
+    let mut given = Vec::new();
+    for index in 0..400 {
+        match keys.key(&room(), &grant(CREATED), &hint, index).await {
+            Ok(key) => given.push((index, key)),
+            Err(refusal) => assert_eq!(refusal, KeyRefusal::OutOfWindow),
+        }
+    }
+    assert_eq!(given.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [49, 50, 51]);
+    assert_ne!(given[0].1, given[1].1);
+    let of_other = keys.key(&room(), &grant(CREATED), "0011", 50).await;
+    assert_eq!(of_other, Err(KeyRefusal::NoSuchKey));
+}
+
+#[actix::test]
+async fn tokens_of_an_earlier_room_get_no_key() {
+    let keys = keys(Ok("#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=x&k=0\"\n"));
+    let hint = ContentKeys::new(&[1; 32], &room(), &nonce()).hint().to_string();
+    assert!(keys.key(&room(), &grant(CREATED), &hint, 0).await.is_ok());
+    assert_eq!(keys.key(&room(), &grant(CREATED - 1), &hint, 0).await, Err(KeyRefusal::EarlierRoom));
+}
+
+#[actix::test]
+async fn without_a_playlist_there_is_no_key_yet() {
+    let hint = ContentKeys::new(&[1; 32], &room(), &nonce()).hint().to_string();
+    for (media, refusal) in [
+        (Err(MediaRefusal::NotYet), KeyRefusal::NotYet),
+        (Err(MediaRefusal::NotOnAir), KeyRefusal::NotOnAir),
+        (Err(MediaRefusal::Timeout), KeyRefusal::Unavailable),
+        (Ok("#EXTM3U\n"), KeyRefusal::NotYet),
+    ] {
+        assert_eq!(keys(media).key(&room(), &grant(CREATED), &hint, 0).await, Err(refusal));
+    }
+}
+
+fn keys(playlist: Result<&'static str, MediaRefusal>) -> NodeKeys {
+    let directory = Arc::new(Directory::default());
+    let meta = format!(r#"{{"pin":"abc123","maxAnchors":3,"hlsPath":"/h","createdAt":{CREATED}}}"#);
+    let live = r#"{"status":"onair","mixerId":"m","janusId":"j","nonce":"n","createdAt":1,"epoch":1}"#;
+    let mut fold = Fold::new(directory.clone(), Scope::Rooms);
+    fold.begin_init();
+    fold.put("/rooms/demo/meta", meta.as_bytes(), 1);
+    fold.put("/rooms/demo/livemeta", live.as_bytes(), 1);
+    fold.end_init(1);
+    let secret = || Secret(vec![1; 32]);
+    let jwt = vec![JwtSecret { kid: "k".into(), secret: secret() }];
+    let secrets = Arc::new(Secrets { jwt, hls: secret(), janus_room: secret() });
+    NodeKeys { directory, secrets, media: Arc::new(Scripted(playlist)), rotation: 2 }
+}
+
+fn room() -> RoomId {
+    RoomId::new("demo").unwrap()
+}
+
+fn nonce() -> Nonce {
+    Nonce("n".into())
+}
+
+fn grant(created: u64) -> Grant {
+    let room_created_at = Some(UnixMs(created));
+    Grant { issued_at: UnixMs(created), expires_at: UnixMs(u64::MAX), room_created_at }
+}
+
+/// Answers every request for a playlist alike.
+struct Scripted(Result<&'static str, MediaRefusal>);
+
+#[async_trait]
+impl LiveMedia for Scripted {
+    async fn playlist(
+        &self,
+        _: &RoomId,
+        _: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistText, MediaRefusal> {
+        self.0.map(|text| Bytes::from(text).into())
+    }
+
+    async fn file(&self, _: &RoomId, _: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+        Err(MediaRefusal::Gone)
+    }
+}

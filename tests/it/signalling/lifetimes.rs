@@ -1,0 +1,129 @@
+//! How long tokens, connections and keys are good for.
+
+use std::time::Duration;
+
+use serde_json::json;
+use stentor::auth::{Role, Tokens};
+use stentor::domain::ids::RoomId;
+
+use crate::support::caller::Caller;
+use crate::support::external::secrets;
+use crate::support::node::{Answer, Node, request};
+use crate::support::until;
+
+const ROOM: &str = "talk";
+
+#[actix::test]
+async fn tokens_end_with_their_room() {
+    let node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let (host, ann) = (invite(&node, "host", "hugo").await, invite(&node, "anchor", "ann").await);
+    let listener = node.token(ROOM).await;
+    assert_eq!(key(&node, &key_uri(&node).await, &listener).await.status, 200);
+    assert_eq!(node.delete(&format!("/api/rooms/{ROOM}/users/ann")).await.status, 200);
+    let mut hugo = Caller::connect(&node.ws, &host, "&clientId=a").await;
+    hugo.call("join", json!({})).await.unwrap();
+    assert_eq!(node.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
+    assert_eq!(hugo.closed().await, 4410);
+    let gone = async || node.get(&format!("/api/rooms/{ROOM}")).await.status == 404;
+    until("the room is gone", gone).await;
+
+    node.room_on_air(ROOM).await;
+    for token in [&host, &ann] {
+        assert_eq!(Caller::connect(&node.ws, token, "").await.closed().await, 4401);
+    }
+    let uri = key_uri(&node).await;
+    let refused = key(&node, &uri, &listener).await;
+    assert_eq!((refused.status, refused.code()), (401, "token_invalid".into()));
+    assert_eq!(key(&node, &uri, &node.token(ROOM).await).await.status, 200);
+    let again = invite(&node, "host", "hugo").await;
+    Caller::connect(&node.ws, &again, "").await.call("join", json!({})).await.expect("a token of this room");
+}
+
+#[actix::test]
+async fn connections_end_with_their_token() {
+    let node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let tokens = Tokens::new(&secrets(&node).jwt, "stentor", Duration::from_secs(60));
+    let (room, ttl) = (RoomId::new(ROOM).unwrap(), Duration::from_secs(8));
+    let token = tokens.issue(Role::Host, "hugo", &room, None, ttl, stentor::rooms::now()).token;
+    let mut hugo = Caller::connect(&node.ws, &token, "").await;
+    hugo.call("join", json!({})).await.unwrap();
+    assert_eq!(hugo.closed().await, 4401);
+    until("the media session is over", async || node.states_of("janus_session").await.is_empty()).await;
+}
+
+#[actix::test]
+async fn a_token_opens_one_connection_that_joins() {
+    let node = Node::start(&[("ws.join_within", "3s")]).await;
+    node.room_on_air(ROOM).await;
+    let token = invite(&node, "anchor", "ann").await;
+    let mut first = Caller::connect(&node.ws, &token, "").await;
+    for _ in 0..20 {
+        assert_eq!(Caller::connect(&node.ws, &token, "").await.closed().await, 4423);
+    }
+    let mut joined = Caller::connect(&node.ws, &invite(&node, "anchor", "bob").await, "").await;
+    joined.call("join", json!({})).await.unwrap();
+    assert_eq!(first.closed().await, 4407);
+    joined.call("keepalive", json!({ "status": "idle" })).await.expect("in the room it stays");
+    joined.call("leave", json!({})).await.unwrap();
+    assert_eq!(joined.closed().await, 4407);
+}
+
+#[actix::test]
+async fn only_keys_of_the_window_are_given_out() {
+    let node = Node::start(&[("hls.key_rotation", "2")]).await;
+    node.room_on_air(ROOM).await;
+    let token = node.token(ROOM).await;
+    let uri = key_uri(&node).await;
+    let (path, current) = uri.rsplit_once('=').unwrap();
+    let current: u64 = current.parse().unwrap();
+    let mut given = Vec::new();
+    for index in 0..400 {
+        let answer = key(&node, &format!("{path}={index}"), &token).await;
+        match answer.status {
+            200 => given.push(index),
+            _ => assert_eq!((answer.status, answer.code()), (403, "key_out_of_window".into())),
+        }
+    }
+    assert!(given.contains(&current), "{current} of {given:?}");
+    // Of two segments each: twelve segments of the window and after it, the open one, the next key, and what
+    // became of all that meanwhile.
+    assert!(given.len() < 20, "{given:?}");
+}
+
+#[actix::test]
+async fn invented_tokens_are_no_listeners() {
+    let node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    key_uri(&node).await;
+    for n in 0..50 {
+        let agent = format!("agent {n}");
+        let url = format!("{}/hls/rooms/{ROOM}/index.m3u8?token=invented-{n}", node.hls);
+        assert_eq!(request("GET", &url, &[("user-agent", &agent)], None).await.status, 200);
+    }
+    let token = node.token(ROOM).await;
+    let url = format!("{}/hls/rooms/{ROOM}/index.m3u8?token={token}", node.hls);
+    assert_eq!(request("GET", &url, &[], None).await.status, 200);
+    let listeners = node.get(&format!("/api/rooms/{ROOM}")).await.json()["room"]["listeners"].clone();
+    assert_eq!(listeners, 2, "one token and one address");
+}
+
+async fn invite(node: &Node, role: &str, user: &str) -> String {
+    let made = node.post(&format!("/api/rooms/{ROOM}/users"), json!({ "role": role, "userId": user })).await;
+    made.json()["token"].as_str().expect("a token").to_owned()
+}
+
+/// URI of the newest key in the playlist, once there is one.
+async fn key_uri(node: &Node) -> String {
+    let url = format!("{}/hls/rooms/{ROOM}/index.m3u8", node.hls);
+    until("there is a playlist", async || request("GET", &url, &[], None).await.status == 200).await;
+    let text = request("GET", &url, &[], None).await.text();
+    let uri = text.lines().filter_map(|line| line.split_once("URI=\"enc.key")).next_back().expect("a key").1;
+    format!("enc.key{}", uri.split('"').next().unwrap())
+}
+
+async fn key(node: &Node, uri: &str, token: &str) -> Answer {
+    let bearer = format!("Bearer {token}");
+    request("GET", &format!("{}/hls/rooms/{ROOM}/{uri}", node.hls), &[("authorization", &bearer)], None).await
+}
