@@ -36,7 +36,6 @@ use crate::config::{Config, JanusMode, PresenceKind};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat};
 use crate::domain::ports::{PLAIN_RTP_PORTS, PortPool};
-use crate::domain::room::ExpiryLimits;
 use crate::http::anchors::{Anchors, Present};
 use crate::janus::{ConnectOptions, ManagedOptions, Secret};
 use crate::rooms::audience::Audience;
@@ -273,10 +272,9 @@ impl Node {
 }
 
 fn room_service(context: &Context) -> Arc<RoomService> {
-    let rooms = &context.config.rooms;
-    let limits = ExpiryLimits { never_started_after: rooms.never_started_after, max_age: rooms.max_age };
+    let grace = context.config.rooms.removing_grace;
     let (store, directory) = (context.store.clone(), context.directory.clone());
-    Arc::new(RoomService::new(store, directory, limits, rooms.removing_grace, context.metrics.clone()))
+    Arc::new(RoomService::new(store, directory, grace, context.metrics.clone()))
 }
 
 fn mixer(

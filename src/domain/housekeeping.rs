@@ -4,13 +4,16 @@
 //! and keys without a room or an owner are swept. Keys and values that are not understood are never touched: a
 //! newer node may know what they are.
 //!
-//! Owns: these rules, and since when something has been out of order. Never does: write.
+//! Owns: these rules, how long each room has been in its state ([`Sighting`]), and since when something has
+//! been out of order. Never does: write.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::ages::Sighting;
 use super::ids::{ModuleId, RoomId, UnixMs};
-use super::keys::{ModuleKind, RoomPart, parse_room};
+use super::keys::{ModuleKind, RoomPart};
 use super::room::{Cleanup, Expiry, ExpiryLimits, cleanup, expiry};
 use super::view::{Modules, RoomView, Rooms};
 
@@ -37,6 +40,9 @@ pub struct LeftBehind {
 pub struct Due {
     pub room: RoomId,
     pub chore: Chore,
+    /// The view it was decided from, and the [`Sighting`]'s clock.
+    pub view: Arc<RoomView>,
+    pub clock: UnixMs,
     pub reason: String,
 }
 
@@ -46,6 +52,7 @@ pub struct Housekeeping {
     /// What is out of order gets this long to come in order by itself.
     grace: Duration,
     odd_since: BTreeMap<RoomId, Duration>,
+    seen: BTreeMap<RoomId, Sighting>,
 }
 
 impl Chore {
@@ -62,31 +69,27 @@ impl Chore {
 }
 
 impl Housekeeping {
+    /// `grace` is also what a stopped room's modules get (`rooms.removing_grace`).
     pub fn new(limits: ExpiryLimits, grace: Duration) -> Self {
-        Self { limits, grace, odd_since: BTreeMap::new() }
+        Self { limits, grace, odd_since: BTreeMap::new(), seen: BTreeMap::new() }
     }
 
-    /// One round. `malformed` are the keys whose values are not understood.
-    pub fn round<'a>(
-        &mut self,
-        rooms: &Rooms,
-        modules: &Modules,
-        malformed: impl IntoIterator<Item = &'a str>,
-        now: Duration,
-        wall: UnixMs,
-    ) -> Vec<Due> {
-        let untouchable: BTreeSet<RoomId> =
-            malformed.into_iter().filter_map(|key| Some(parse_room(key)?.0)).collect();
+    /// One round. `now` is monotonic.
+    pub fn round(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) -> Vec<Due> {
         let mut due = Vec::new();
         let mut odd = BTreeMap::new();
-        for (room, view) in rooms.iter().filter(|(room, _)| !untouchable.contains(*room)) {
-            if let Some((chore, reason)) = self.ordinary(view, wall) {
-                due.push(Due { room: room.clone(), chore, reason });
-            } else if let Some((chore, reason)) = out_of_order(view, modules) {
+        self.seen.retain(|room, _| rooms.contains_key(room));
+        for (room, view) in rooms.iter().filter(|(_, view)| view.unreadable.is_empty()) {
+            let sighting = self.seen.entry(room.clone()).or_default();
+            let clock = sighting.clock(view, now, self.grace);
+            let task = |(chore, reason)| Due { room: room.clone(), chore, view: view.clone(), clock, reason };
+            if let Some(ordinary) = self.ordinary(view, clock) {
+                due.push(task(ordinary));
+            } else if let Some(odd_one) = out_of_order(view, modules) {
                 let since = *self.odd_since.get(room).unwrap_or(&now);
                 odd.insert(room.clone(), since);
                 if since + self.grace <= now {
-                    due.push(Due { room: room.clone(), chore, reason });
+                    due.push(task(odd_one));
                 }
             }
         }
@@ -94,8 +97,8 @@ impl Housekeeping {
         due
     }
 
-    fn ordinary(&self, view: &RoomView, wall: UnixMs) -> Option<(Chore, String)> {
-        if let Some(expiry) = expiry(view, wall, &self.limits) {
+    fn ordinary(&self, view: &RoomView, clock: UnixMs) -> Option<(Chore, String)> {
+        if let Some(expiry) = expiry(view, clock, &self.limits) {
             let reason = match expiry {
                 Expiry::NeverStarted => {
                     format!("it was not started within {:?}", self.limits.never_started_after)
@@ -104,7 +107,7 @@ impl Housekeeping {
             };
             return Some((Chore::Expire(expiry), reason));
         }
-        let finish = matches!(cleanup(view, wall), Cleanup::Remove(_));
+        let finish = matches!(cleanup(view, clock), Cleanup::Remove(_));
         finish.then(|| (Chore::FinishRemoval, "its modules have let go of it, or had their time".into()))
     }
 }
@@ -115,9 +118,7 @@ fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(Chore, String)> {
         let stray = view.is_on_air() && view.meta.is_none();
         return stray.then(|| (Chore::EndStray, "it is on air and is no room: it has no meta".into()));
     }
-    let alive = |kind, id: &ModuleId| {
-        modules.get(&(kind, id.clone())).is_some_and(|module| module.heartbeat.is_some())
-    };
+    let alive = |kind, id: &ModuleId| modules.get(&(kind, id.clone())).is_some_and(|m| m.is_present());
     let mut parts = Vec::new();
     // An owner that is there takes its key away itself, last of all.
     if view.janus.as_ref().is_some_and(|janus| !alive(ModuleKind::Janus, &janus.id)) {
@@ -140,15 +141,14 @@ fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(Chore, String)> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::domain::keys::parse_room;
     use crate::domain::view::ModuleView;
 
     const GRACE: Duration = Duration::from_secs(60);
     const NOTHING: [&str; 0] = [];
     const META: &str = r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":0}"#;
-    const REMOVING: &str = r#"{"status":"removing","mixerId":"m","janusId":"j","nonce":"n","createdAt":0,"discardAt":5000,"epoch":1}"#;
+    const REMOVING: &str = r#"{"status":"removing","mixerId":"m","janusId":"j","nonce":"n","createdAt":0,"discardAt":65000,"epoch":1}"#;
     const ON_AIR: &str =
         r#"{"status":"onair","mixerId":"m","janusId":"j","nonce":"n","createdAt":0,"epoch":1}"#;
     const JANUS: &str = r#"{"id":"j","janusRoomId":100000,"status":"room_created","timestamp":0,"epoch":1}"#;
@@ -157,12 +157,45 @@ mod tests {
 
     #[test]
     fn rooms_that_were_forgotten_go() {
-        let mut house = House::default();
+        let mut house = House::with_limits(10);
         house.put("/rooms/idle/meta", META);
         house.put("/rooms/long/meta", META);
         house.put("/rooms/long/livemeta", ON_AIR);
-        assert_eq!(house.round(0, 500), NOTHING);
-        assert_eq!(house.round(0, 20_000), ["idle never_started", "long max_age"]);
+        assert_eq!(house.round(100), NOTHING);
+        assert_eq!(house.round(110), NOTHING);
+        assert_eq!(house.round(111), ["idle never_started", "long max_age"]);
+    }
+
+    /// Whatever the wall clocks of the nodes that wrote the stamps say.
+    #[test]
+    fn skewed_clocks_expire_nothing_early() {
+        for skew in [0u64, 1, 5_000, 1_000_000_000_000, 4_000_000_000_000] {
+            let mut house = House::with_limits(10);
+            house.put("/rooms/idle/meta", &META.replace("\"createdAt\":0", &format!("\"createdAt\":{skew}")));
+            house.put("/rooms/long/meta", META);
+            house.put(
+                "/rooms/long/livemeta",
+                &ON_AIR.replace("\"createdAt\":0", &format!("\"createdAt\":{skew}")),
+            );
+            house.put("/rooms/gone/meta", META);
+            house.put("/rooms/gone/livemeta", &REMOVING.replace("5000", &(skew + 60_000).to_string()));
+            house.put("/rooms/gone/janus", JANUS);
+            assert_eq!(house.round(50), NOTHING, "{skew}");
+            assert_eq!(house.round(60), NOTHING, "{skew}");
+            assert_eq!(house.round(61), ["idle never_started", "long max_age"], "{skew}");
+            assert_eq!(house.round(110), ["gone finish_removal", "idle never_started", "long max_age"]);
+        }
+    }
+
+    #[test]
+    fn unreadable_rooms_are_left_alone() {
+        let mut house = House::with_limits(10);
+        house.put("/rooms/idle/meta", META);
+        house.unreadable("/rooms/idle/sequence");
+        house.put("/rooms/demo/livemeta", REMOVING);
+        house.unreadable("/rooms/demo/meta");
+        house.round(0);
+        assert_eq!(house.round(100_000), NOTHING);
     }
 
     #[test]
@@ -171,8 +204,9 @@ mod tests {
         house.put("/rooms/demo/meta", META);
         house.put("/rooms/demo/livemeta", REMOVING);
         house.put("/rooms/demo/janus", JANUS);
-        assert_eq!(house.round(0, 4_999), NOTHING);
-        assert_eq!(house.round(0, 5_000), ["demo finish_removal"]);
+        assert_eq!(house.round(10), NOTHING);
+        assert_eq!(house.round(69), NOTHING);
+        assert_eq!(house.round(70), ["demo finish_removal"]);
     }
 
     #[test]
@@ -180,9 +214,9 @@ mod tests {
         let mut house = House::default();
         house.put("/rooms/ghost/sequence", SEQUENCE);
         house.put("/rooms/ghost/janus", JANUS);
-        assert_eq!(house.round(10, 0), NOTHING);
-        assert_eq!(house.round(69, 0), NOTHING);
-        assert_eq!(house.round(70, 0), ["ghost sweep [Janus, Sequence]"]);
+        assert_eq!(house.round(10), NOTHING);
+        assert_eq!(house.round(69), NOTHING);
+        assert_eq!(house.round(70), ["ghost sweep [Janus, Sequence]"]);
     }
 
     #[test]
@@ -191,10 +225,10 @@ mod tests {
         house.put("/rooms/ghost/users/ann", USER);
         house.put("/rooms/idle/meta", META);
         house.put("/rooms/idle/users/ann", USER);
-        assert_eq!(house.round(10, 0), NOTHING);
-        assert_eq!(house.round(70, 0), ["ghost sweep [] and users"]);
-        house.malformed.push("/rooms/ghost/meta".into());
-        assert_eq!(house.round(500, 0), NOTHING, "it may be a room after all");
+        assert_eq!(house.round(10), NOTHING);
+        assert_eq!(house.round(70), ["ghost sweep [] and users"]);
+        house.unreadable("/rooms/ghost/meta");
+        assert_eq!(house.round(500), NOTHING, "it may be a room after all");
     }
 
     #[test]
@@ -203,11 +237,11 @@ mod tests {
         house.put("/rooms/idle/meta", META);
         house.put("/rooms/idle/janus", JANUS);
         house.owner("j");
-        house.round(10, 0);
-        assert_eq!(house.round(1000, 0), NOTHING);
+        house.round(10);
+        assert_eq!(house.round(1000), NOTHING);
         house.modules.clear();
-        assert_eq!(house.round(1001, 0), NOTHING, "its grace begins when its owner is gone");
-        assert_eq!(house.round(1061, 0), ["idle sweep [Janus]"]);
+        assert_eq!(house.round(1001), NOTHING, "its grace begins when its owner is gone");
+        assert_eq!(house.round(1061), ["idle sweep [Janus]"]);
     }
 
     #[test]
@@ -215,34 +249,42 @@ mod tests {
         let mut house = House::default();
         house.put("/rooms/stray/livemeta", ON_AIR);
         house.put("/rooms/other/livemeta", ON_AIR);
-        house.malformed.push("/rooms/other/meta".into());
-        house.round(0, 0);
-        assert_eq!(house.round(60, 0), ["stray end_stray"]);
+        house.unreadable("/rooms/other/meta");
+        house.round(0);
+        assert_eq!(house.round(60), ["stray end_stray"]);
     }
 
     struct House {
         housekeeping: Housekeeping,
         rooms: Rooms,
         modules: Modules,
-        malformed: Vec<String>,
     }
 
     impl Default for House {
         fn default() -> Self {
-            let limits = ExpiryLimits {
-                never_started_after: Duration::from_secs(10),
-                max_age: Duration::from_secs(10),
-            };
-            let housekeeping = Housekeeping::new(limits, GRACE);
-            Self { housekeeping, rooms: Rooms::new(), modules: Modules::new(), malformed: Vec::new() }
+            Self::with_limits(1_000_000)
         }
     }
 
     impl House {
+        /// Rooms may be as old as this.
+        fn with_limits(seconds: u64) -> Self {
+            let age = Duration::from_secs(seconds);
+            let limits = ExpiryLimits { never_started_after: age, max_age: age };
+            let housekeeping = Housekeeping::new(limits, GRACE);
+            Self { housekeeping, rooms: Rooms::new(), modules: Modules::new() }
+        }
+
         fn put(&mut self, key: &str, json: &str) {
             let (room, part) = parse_room(key).unwrap();
             let view = Arc::make_mut(self.rooms.entry(room).or_default());
             view.apply(part, Some((json.as_bytes(), 1))).unwrap();
+        }
+
+        fn unreadable(&mut self, key: &str) {
+            let (room, part) = parse_room(key).unwrap();
+            let view = Arc::make_mut(self.rooms.entry(room).or_default());
+            assert!(view.apply(part, Some((br#"{"status":"paused"}"#, 2))).is_err());
         }
 
         fn owner(&mut self, name: &str) {
@@ -252,11 +294,9 @@ mod tests {
             self.modules.insert((ModuleKind::Janus, ModuleId::new(name).unwrap()), Arc::new(view));
         }
 
-        /// At `seconds` of the monotonic and `wall` milliseconds of the other clock.
-        fn round(&mut self, seconds: u64, wall: u64) -> Vec<String> {
-            let now = Duration::from_secs(seconds);
-            let malformed = self.malformed.iter().map(String::as_str);
-            let due = self.housekeeping.round(&self.rooms, &self.modules, malformed, now, UnixMs(wall));
+        /// At `seconds` of the monotonic clock.
+        fn round(&mut self, seconds: u64) -> Vec<String> {
+            let due = self.housekeeping.round(&self.rooms, &self.modules, Duration::from_secs(seconds));
             let say = |due: Due| match due.chore {
                 Chore::Sweep(LeftBehind { parts, users }) => {
                     format!("{} sweep {parts:?}{}", due.room, if users { " and users" } else { "" })

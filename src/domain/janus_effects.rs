@@ -56,6 +56,13 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// Whether something is taken away that may still be wanted.
+    pub fn takes_away(&self) -> bool {
+        matches!(self, Self::Destroy { .. } | Self::StopForwarder { .. } | Self::DeleteKey { .. })
+    }
+}
+
 /// How an [`Effect`] ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

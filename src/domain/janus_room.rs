@@ -27,7 +27,7 @@ use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
 use super::own_key::OwnKey;
 use super::plan::{Failure, Plan, Reason, Retry, WriteOutcome};
 use super::restart::Backoff;
-use super::view::{RoomView, Rooms, Versioned};
+use super::view::{RoomView, Rooms, UNREADABLE, Versioned};
 
 /// Said of a Janus room, after its number; also the remedy.
 pub const LOCKED: &str = "on this Janus has our mark and a secret that is not ours (hls.secret was changed): \
@@ -165,7 +165,12 @@ impl JanusRoom {
                 }
             }
         };
-        self.naming_locked(plan)
+        match &plan {
+            Plan::Do { effect, .. } if effect.takes_away() && view.unreadable_part().is_some() => {
+                Plan::wait(UNREADABLE)
+            }
+            _ => self.naming_locked(plan),
+        }
     }
 
     /// A room that nobody here can manage is no reason to go on trying, and none to be silent.

@@ -11,7 +11,7 @@ pub const LEADER: &str = "/leaders/rooms";
 const USERS: &str = "users/";
 
 /// The five keys that a room has once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RoomPart {
     Meta,
     LiveMeta,
@@ -21,7 +21,7 @@ pub enum RoomPart {
 }
 
 /// Any key of a room.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RoomKey {
     Part(RoomPart),
     /// One for each person the room API knows of.
@@ -34,7 +34,7 @@ pub enum ModuleKind {
     Mixer,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ModulePart {
     Heartbeat,
     Mark,

@@ -25,7 +25,7 @@ use super::model::{JanusStatus, LiveStatus, MixerState, SequenceState};
 use super::own_key::OwnKey;
 use super::plan::{Plan, Retry};
 use super::restart::{Backoff, Budget, Restarts};
-use super::view::RoomView;
+use super::view::{RoomView, UNREADABLE};
 
 mod store_lane;
 
@@ -310,6 +310,7 @@ impl MixerRoom {
     pub fn plan_process(&self, view: &RoomView, now: Duration) -> Plan<ProcessEffect> {
         match self.wanted(view) {
             Some(wanted) => self.run(&wanted, now),
+            None if self.must_keep(view) => Plan::wait(UNREADABLE),
             None => self.wind_down(view),
         }
     }
@@ -452,6 +453,11 @@ impl MixerRoom {
             _ => return None,
         };
         Some(Wanted { epoch, nonce: live.nonce.clone(), live_revision: live.mod_revision, part })
+    }
+
+    /// Whether what is here may be wanted after all. A shutdown ends it all the same.
+    fn must_keep(&self, view: &RoomView) -> bool {
+        !self.leaving && view.unreadable_part().is_some()
     }
 
     /// The source that feeds our port now, if Janus says that it does.

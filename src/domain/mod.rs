@@ -3,6 +3,7 @@
 //! Nothing here knows actix, tokio, a clock or a random generator: time and dice come in as arguments,
 //! effects go out as data. Imports nothing else of ours.
 
+pub mod ages;
 pub mod anchor;
 pub mod anchor_people;
 pub mod conduct;

@@ -1,7 +1,7 @@
 //! Which Janus and which mixer a room goes to (seed flow 1.4).
 //!
-//! A module is a candidate while its heartbeat is there and healthy, its mark is `ready` or absent, it
-//! announces a capacity, and it has fewer rooms than that. Of two candidates drawn at random the less
+//! A module is a candidate while its heartbeat is there and healthy, its mark is `ready` or absent, both can be
+//! read, it announces a capacity, and it has fewer rooms than that. Of two candidates drawn at random the less
 //! loaded one is taken: nearly as even as always taking the least loaded, without every node of a cluster
 //! running to the same module at once.
 //!
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::ids::{ModuleId, RoomId};
-use super::keys::ModuleKind;
+use super::keys::{ModuleKind, ModulePart};
 use super::model::{Health, LiveMeta, MarkLabel};
 use super::view::{ModuleView, Modules, RoomView};
 
@@ -35,6 +35,8 @@ pub enum WhyNot {
     NoHeartbeat,
     Unhealthy,
     Marked(MarkLabel),
+    /// This key has a value that cannot be read: an unknown label, for instance.
+    Unreadable(ModulePart),
     /// It announces capacity 0.
     NoCapacity,
     Full {
@@ -76,6 +78,9 @@ pub fn pick_if(
 
 /// The capacity of a module that takes a further room while it has `load`.
 pub fn pickable(module: &ModuleView, load: u32) -> Result<u32, WhyNot> {
+    if let Some(part) = module.unreadable.first() {
+        return Err(WhyNot::Unreadable(*part));
+    }
     let heartbeat = module.heartbeat.as_ref().ok_or(WhyNot::NoHeartbeat)?;
     if heartbeat.status != Health::Healthy {
         return Err(WhyNot::Unhealthy);
@@ -131,6 +136,7 @@ impl fmt::Display for WhyNot {
             Self::NoHeartbeat => f.write_str("no heartbeat"),
             Self::Unhealthy => f.write_str("unhealthy"),
             Self::Marked(label) => write!(f, "marked {}", label.as_str()),
+            Self::Unreadable(part) => write!(f, "closed: its {} cannot be read", part.as_str()),
             Self::NoCapacity => f.write_str("announces capacity 0"),
             Self::Full { load, capacity } => write!(f, "full: {load} of {capacity} rooms"),
         }
@@ -201,6 +207,24 @@ mod tests {
     }
 
     #[test]
+    fn unreadable_keys_close_a_module() {
+        for mark in [r#"{"label":"quarantine"}"#, r#"{"label":5}"#, r#"{"label":"CORDON"}"#, "{{{", "[]", ""] {
+            let mut view = (*modules([("m", Some((Health::Healthy, 9)), None)])
+                [&(ModuleKind::Janus, id("m"))])
+                .clone();
+            assert_eq!(pickable(&view, 0), Ok(9));
+            assert!(view.apply(ModulePart::Mark, Some((mark.as_bytes(), 2))).is_err());
+            assert_eq!(pickable(&view, 0), Err(WhyNot::Unreadable(ModulePart::Mark)), "{mark}");
+            view.apply(ModulePart::Mark, None).unwrap();
+            assert_eq!(pickable(&view, 0), Ok(9));
+            let sideways = br#"{"status":"sideways","host":"h","url":"u","capacity":9,"startedAt":1,"incarnation":"i","version":"0"}"#;
+            assert!(view.apply(ModulePart::Heartbeat, Some((sideways, 3))).is_err());
+            assert_eq!(pickable(&view, 0), Err(WhyNot::Unreadable(ModulePart::Heartbeat)));
+            assert!(view.is_present(), "it lives all the same");
+        }
+    }
+
+    #[test]
     fn a_module_of_the_other_kind_is_no_candidate() {
         let modules = modules([("node", Some((Health::Healthy, 9)), None)]);
         let refused = pick(ModuleKind::Mixer, &modules, &Load::new(), [0.0, 0.0]).unwrap_err();
@@ -255,6 +279,7 @@ mod tests {
         let view = |heartbeat: Option<(Health, u32)>, mark: Option<MarkLabel>| ModuleView {
             heartbeat: heartbeat.map(|(status, capacity)| versioned(heartbeat_of(status, capacity))),
             mark: mark.map(|label| versioned(Mark { label, lease: None })),
+            ..ModuleView::default()
         };
         list.into_iter()
             .map(|(name, heartbeat, mark)| ((ModuleKind::Janus, id(name)), Arc::new(view(heartbeat, mark))))

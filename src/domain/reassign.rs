@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use super::handover::leaving;
 use super::ids::{ModuleId, RoomId};
-use super::keys::ModuleKind;
+use super::keys::{ModuleKind, ModulePart};
 use super::model::{Health, LiveMeta, LiveStatus, Mark, MarkLabel};
 use super::placement::{Load, Placement, assigned, load_on, pick_if};
 use super::view::{ModuleView, Modules, RoomView, Rooms, Versioned};
@@ -172,7 +172,9 @@ impl Reassigner {
     /// Takes in who is there.
     fn look(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) {
         let there = |(key, view): (&Key, &std::sync::Arc<ModuleView>)| {
-            view.heartbeat.as_ref().map(|h| (key.clone(), h.status))
+            // A health that cannot be read is no reason to leave.
+            let known = view.heartbeat.as_ref().filter(|_| view.unreadable.is_empty());
+            view.is_present().then(|| (key.clone(), known.map_or(Health::Healthy, |h| h.status)))
         };
         let there: BTreeMap<Key, Health> = modules.iter().filter_map(there).collect();
         let needed: BTreeSet<Key> = on_air(rooms).flat_map(|(_, _, live)| sides(live)).collect();
@@ -228,16 +230,17 @@ impl Reassigner {
             if due.is_empty() {
                 continue;
             }
-            match placing.place(room, live, &due, [dice(), dice()]) {
-                Ok(to) => verdict.moves.push(Reassignment {
-                    room: room.clone(),
-                    live_revision: view.live.as_ref().map_or(0, |l| l.mod_revision),
-                    to,
-                    leaves: due,
-                }),
-                Err(why) => verdict.waits.push(format!("{room}: {why}")),
+            let (to, leaves, stuck) = placing.place(room, live, due, [dice(), dice()]);
+            if !leaves.is_empty() {
+                let live_revision = view.live.as_ref().map_or(0, |l| l.mod_revision);
+                verdict.moves.push(Reassignment { room: room.clone(), live_revision, to, leaves });
             }
+            verdict.waits.extend(stuck.into_iter().map(|why| format!("{room}: {why}")));
         }
+        verdict.waits.extend(rooms.iter().filter_map(|(room, view)| {
+            let key = view.unreadable_part()?.as_str();
+            Some(format!("{room}: stays where it is, its key {key} cannot be read"))
+        }));
         let again = (!verdict.waits.is_empty() || !verdict.moves.is_empty()).then_some(now + LOOK_AGAIN);
         verdict.until = waiting.keys().filter_map(|key| Some(against.get(key)?.from)).chain(again).min();
         verdict.waits.extend(waiting.iter().filter_map(|(key, rooms)| {
@@ -285,7 +288,7 @@ impl Reassigner {
         }
         for (key, view) in modules {
             let label = view.mark.as_ref().map(|m| m.label).filter(|label| sends_away(*label));
-            if let (Some(label), true) = (label, view.heartbeat.is_some()) {
+            if let (Some(label), true) = (label, view.is_present()) {
                 let now = Against { cause: Cause::Marked(label), from: Duration::ZERO, waits_for: "" };
                 against.insert(key.clone(), now);
             }
@@ -316,30 +319,30 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    /// A place for each side that leaves; the other stays.
+    /// A place for each side that is due and that another module takes, the sides that move, and why others stay.
     fn place(
         &mut self,
         room: &RoomId,
         live: &LiveMeta,
-        leaves: &[Departure],
+        due: Vec<Departure>,
         dice: [f64; 2],
-    ) -> Result<Placement, String> {
+    ) -> (Placement, Vec<Departure>, Vec<String>) {
         let mut to = Placement { janus_id: live.janus_id.clone(), mixer_id: live.mixer_id.clone() };
-        for leaving in leaves {
-            let taken = self.pick(room, leaving, dice)?;
-            match leaving.kind {
-                ModuleKind::Janus => to.janus_id = taken,
-                ModuleKind::Mixer => to.mixer_id = taken,
+        let (mut leaves, mut stuck) = (Vec::new(), Vec::new());
+        for leaving in due {
+            match self.pick(room, &leaving, dice) {
+                Ok(taken) => {
+                    *self.load[leaving.kind as usize].entry(taken.clone()).or_default() += 1;
+                    match leaving.kind {
+                        ModuleKind::Janus => to.janus_id = taken,
+                        ModuleKind::Mixer => to.mixer_id = taken,
+                    }
+                    leaves.push(leaving);
+                }
+                Err(why) => stuck.push(why),
             }
         }
-        for Departure { kind, .. } in leaves {
-            let taken = match kind {
-                ModuleKind::Janus => &to.janus_id,
-                ModuleKind::Mixer => &to.mixer_id,
-            };
-            *self.load[*kind as usize].entry(taken.clone()).or_default() += 1;
-        }
-        Ok(to)
+        (to, leaves, stuck)
     }
 
     /// One that has given the room up only if nobody else is left, and its present one only by losing it.
@@ -406,15 +409,18 @@ fn drained(rooms: &Rooms, modules: &Modules, load: &[Load; 2]) -> Vec<Drained> {
         load_on(&load[kind as usize], id) > 0 || rooms.values().any(|view| held(view))
     };
     let marked = modules.iter().filter_map(|((kind, id), view)| {
-        let mark = view.mark.clone().filter(|mark| mark.label == MarkLabel::Draining)?;
+        let mark = view.mark.clone().filter(|_| !view.unreadable.contains(&ModulePart::Mark))?;
+        let mark = Some(mark).filter(|mark| mark.label == MarkLabel::Draining)?;
         (!holds(*kind, id)).then(|| Drained { kind: *kind, id: id.clone(), mark })
     });
     marked.collect()
 }
 
+/// Rooms that may be moved: of one with an unreadable key nothing is known for sure.
 fn on_air(rooms: &Rooms) -> impl Iterator<Item = (&RoomId, &RoomView, &LiveMeta)> {
     rooms.iter().filter_map(|(room, view)| {
-        let live = view.live.as_ref().filter(|l| l.status == LiveStatus::OnAir && view.meta.is_some())?;
+        let readable = view.unreadable_part().is_none() && view.meta.is_some();
+        let live = view.live.as_ref().filter(|l| l.status == LiveStatus::OnAir && readable)?;
         Some((room, view.as_ref(), &live.value))
     })
 }

@@ -59,6 +59,49 @@ fn a_node_lost_with_both_its_modules_costs_one_epoch() {
 }
 
 #[test]
+fn the_movable_side_moves_alone() {
+    let mut house = House::new(&["a", "b"]);
+    house.room("room", "a", "a");
+    house.mixers.remove("b");
+    house.at(20_000);
+    house.januses.remove("a");
+    house.mixers.remove("a");
+    house.at(20_000);
+    let due = house.at(30_500);
+    let [moved] = &due.moves[..] else { panic!("there is a Janus for it: {due:?}") };
+    assert_eq!(moved.to, Placement { janus_id: id("b"), mixer_id: id("a") });
+    assert_eq!(moved.leaves.iter().map(|left| left.kind).collect::<Vec<_>>(), [ModuleKind::Janus]);
+    assert!(due.waits.iter().any(|why| why.contains("no mixer takes the room")), "{due:?}");
+    house.obey(&due.moves[0]);
+    house.mixers.insert("b".into(), (Health::Healthy, None));
+    let due = house.at(31_500);
+    assert_eq!(due.moves[0].to, Placement { janus_id: id("b"), mixer_id: id("b") });
+}
+
+#[test]
+fn unreadable_values_move_nothing() {
+    let unreadable = |part| std::collections::BTreeSet::from([part]);
+    let mut house = House::new(&["a", "b"]);
+    house.room("room", "a", "a");
+    house.unreadable_mixer_a = unreadable(ModulePart::Heartbeat);
+    house.mixers.get_mut("a").unwrap().0 = Health::Unhealthy;
+    house.at(20_000);
+    assert_eq!(house.at(40_000).moves, [], "a health that is not known");
+    house.unreadable_mixer_a = unreadable(ModulePart::Mark);
+    *house.mixers.get_mut("a").unwrap() = (Health::Healthy, Some(MarkLabel::Draining));
+    assert_eq!(house.at(50_000).moves.len(), 1, "an unknown label does not lift the one before");
+    let room = RoomId::new("room").unwrap();
+    house.change(&room, |view| {
+        let unknown = br#"{"status":"paused"}"#;
+        let key = crate::domain::keys::RoomKey::Part(crate::domain::keys::RoomPart::LiveMeta);
+        assert!(view.apply(key, Some((unknown, 9))).is_err());
+    });
+    let verdict = house.at(60_000);
+    assert!(verdict.moves.is_empty() && verdict.drained.is_empty(), "{verdict:?}");
+    assert!(verdict.waits[0].contains("livemeta cannot be read"), "{verdict:?}");
+}
+
+#[test]
 fn when_many_vanish_together_nothing_moves_before_the_store_was_steady_again() {
     let mut house = House::new(&["a", "b", "c", "d"]);
     house.room("one", "a", "a");
@@ -287,6 +330,7 @@ struct House {
     rooms: Rooms,
     steady_since: Option<Duration>,
     dice: u64,
+    unreadable_mixer_a: std::collections::BTreeSet<ModulePart>,
 }
 
 impl House {
@@ -299,6 +343,7 @@ impl House {
             rooms: Rooms::new(),
             steady_since: STEADY,
             dice: 1,
+            unreadable_mixer_a: Default::default(),
         }
     }
 
@@ -346,6 +391,10 @@ impl House {
                 let view = ModuleView {
                     heartbeat: Some(versioned(heartbeat(*status))),
                     mark: mark.map(|label| versioned(Mark { label, lease: None })),
+                    unreadable: match (kind, name.as_str()) {
+                        (ModuleKind::Mixer, "a") => self.unreadable_mixer_a.clone(),
+                        _ => Default::default(),
+                    },
                 };
                 ((kind, id(name)), Arc::new(view))
             };

@@ -264,7 +264,8 @@ pub fn admit_delete(
     })
 }
 
-/// `None`: the room may stay as it is.
+/// `None`: the room may stay as it is. `now` is the clock of a [`Sighting`](super::ages::Sighting), as of
+/// [`cleanup`].
 pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Expiry> {
     let past = |since: UnixMs, limit: Duration| now.0.saturating_sub(since.0) as u128 > limit.as_millis();
     match status(view)? {
@@ -281,7 +282,7 @@ pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Exp
 /// Takes a `removing` room to its end: waits until its modules have let go, but not beyond `discardAt`.
 /// Module keys are never left behind: a forced end removes them in the same transaction.
 pub fn cleanup(view: &RoomView, now: UnixMs) -> Cleanup {
-    if status(view) != Some(RoomStatus::Removing) {
+    if status(view) != Some(RoomStatus::Removing) || view.unreadable_part().is_some() {
         return Cleanup::Nothing;
     }
     let forced_at = view.live.as_ref().and_then(|l| l.discard_at);

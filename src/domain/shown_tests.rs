@@ -99,7 +99,7 @@ fn modules(list: &[(ModuleKind, &str, Health)], incarnation: &str) -> Modules {
             version: String::new(),
             listeners: Default::default(),
         }),
-        mark: None,
+        ..ModuleView::default()
     };
     list.iter().map(|(kind, name, health)| ((*kind, id(name)), Arc::new(view(*health)))).collect()
 }

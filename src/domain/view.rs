@@ -1,6 +1,6 @@
 //! What a node knows of the store: one view per room and per module, folded from watch events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ids::{ModuleId, RoomId, UserId};
@@ -9,6 +9,9 @@ use super::mix::MixShare;
 use super::model::{
     Heartbeat, JanusState, LiveMeta, LiveStatus, Mark, Meta, MixerState, SequenceState, User,
 };
+
+/// The reason of a machine that keeps what it has.
+pub const UNREADABLE: &str = "a key of the room cannot be read: nothing of it is taken away";
 
 /// A value and the store revision of its last change, to compare against when writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +28,10 @@ impl<T> std::ops::Deref for Versioned<T> {
 }
 
 /// All keys of one room.
+///
+/// A value that cannot be read changes nothing but [`unreadable`](Self::unreadable): the field keeps its last
+/// readable value and revision. A newer version may have written it, so it is neither absent nor to be replaced;
+/// every write compares revisions and so conflicts with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoomView {
     pub meta: Option<Versioned<Meta>>,
@@ -34,13 +41,16 @@ pub struct RoomView {
     pub sequence: Option<Versioned<SequenceState>>,
     /// Shared by the copies of a view: most changes of a room leave it alone.
     pub users: Arc<Users>,
+    /// Keys that exist with a value this version cannot read.
+    pub unreadable: BTreeSet<RoomKey>,
 }
 
-/// All keys of one module.
+/// All keys of one module. Unreadable values are treated as in [`RoomView`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModuleView {
     pub heartbeat: Option<Versioned<Heartbeat>>,
     pub mark: Option<Versioned<Mark>>,
+    pub unreadable: BTreeSet<ModulePart>,
 }
 
 /// A value in the store that is not what its key promises.
@@ -49,21 +59,57 @@ pub struct ModuleView {
 pub struct Malformed(String);
 
 impl RoomView {
-    /// Sets (or, with `None`, clears) one key. A malformed value leaves the key as absent.
+    /// Sets (or, with `None`, clears) one key.
+    ///
+    /// # Errors
+    /// The value cannot be read: the key is now in `unreadable` and keeps its last readable value.
     pub fn apply(&mut self, key: RoomKey, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
-        match key {
+        let result = match &key {
             RoomKey::Part(RoomPart::Meta) => set(&mut self.meta, change),
             RoomKey::Part(RoomPart::LiveMeta) => set(&mut self.live, change),
             RoomKey::Part(RoomPart::Janus) => set(&mut self.janus, change),
             RoomKey::Part(RoomPart::Mixer) => set(&mut self.mixer, change),
             RoomKey::Part(RoomPart::Sequence) => set(&mut self.sequence, change),
             RoomKey::User(user) => self.set_user(user, change),
+        };
+        match result.is_ok() {
+            true => self.unreadable.remove(&key),
+            false => self.unreadable.insert(key),
+        };
+        result
+    }
+
+    /// Takes the value of `key` from an earlier view: a list begins with an empty one.
+    pub fn keep(&mut self, key: &RoomKey, earlier: &Self) {
+        match key {
+            RoomKey::Part(RoomPart::Meta) => self.meta = earlier.meta.clone(),
+            RoomKey::Part(RoomPart::LiveMeta) => self.live = earlier.live.clone(),
+            RoomKey::Part(RoomPart::Janus) => self.janus = earlier.janus.clone(),
+            RoomKey::Part(RoomPart::Mixer) => self.mixer = earlier.mixer.clone(),
+            RoomKey::Part(RoomPart::Sequence) => self.sequence = earlier.sequence.clone(),
+            RoomKey::User(user) => {
+                if let Some(known) = earlier.users.get(user) {
+                    Arc::make_mut(&mut self.users).insert(user.clone(), known.clone());
+                }
+            }
         }
     }
 
-    /// Whether this person was removed from the room: then no token of theirs is good for it.
+    /// The first of the room's own keys that cannot be read. While there is one, nothing is known to be unwanted.
+    pub fn unreadable_part(&self) -> Option<RoomPart> {
+        self.unreadable.iter().find_map(|key| match key {
+            RoomKey::Part(part) => Some(*part),
+            RoomKey::User(_) => None,
+        })
+    }
+
+    /// Whether this user was removed from the room: then no token of theirs is good for it. One whose record
+    /// cannot be read may have been.
     pub fn is_removed(&self, user: &UserId) -> bool {
-        self.users.get(user).is_some_and(|known| known.removed_at.is_some())
+        self.users.get(user).map_or_else(
+            || self.unreadable.contains(&RoomKey::User(user.clone())),
+            |known| known.removed_at.is_some(),
+        )
     }
 
     pub fn is_empty(&self) -> bool {
@@ -79,25 +125,46 @@ impl RoomView {
         MixShare::of(self.meta.as_ref().map_or(0, |meta| meta.max_anchors))
     }
 
-    fn set_user(&mut self, user: UserId, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
+    fn set_user(&mut self, user: &UserId, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
         let mut known = None;
-        let result = set(&mut known, change);
+        set(&mut known, change)?;
         let users = Arc::make_mut(&mut self.users);
         match known {
-            Some(known) => users.insert(user, known),
-            None => users.remove(&user),
+            Some(known) => users.insert(user.clone(), known),
+            None => users.remove(user),
         };
-        result
+        Ok(())
     }
 }
 
 impl ModuleView {
-    /// Sets (or, with `None`, clears) one key. A malformed value leaves the key as absent.
+    /// Sets (or, with `None`, clears) one key.
+    ///
+    /// # Errors
+    /// As [`RoomView::apply`].
     pub fn apply(&mut self, part: ModulePart, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
-        match part {
+        let result = match part {
             ModulePart::Heartbeat => set(&mut self.heartbeat, change),
             ModulePart::Mark => set(&mut self.mark, change),
+        };
+        match result.is_ok() {
+            true => self.unreadable.remove(&part),
+            false => self.unreadable.insert(part),
+        };
+        result
+    }
+
+    /// As [`RoomView::keep`].
+    pub fn keep(&mut self, part: ModulePart, earlier: &Self) {
+        match part {
+            ModulePart::Heartbeat => self.heartbeat = earlier.heartbeat.clone(),
+            ModulePart::Mark => self.mark = earlier.mark.clone(),
         }
+    }
+
+    /// Whether the module has a heartbeat, be it one that cannot be read.
+    pub fn is_present(&self) -> bool {
+        self.heartbeat.is_some() || self.unreadable.contains(&ModulePart::Heartbeat)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -113,10 +180,12 @@ fn set<T: serde::de::DeserializeOwned>(
     slot: &mut Option<Versioned<T>>,
     change: Option<(&[u8], i64)>,
 ) -> Result<(), Malformed> {
-    *slot = None;
-    if let Some((json, mod_revision)) = change {
-        let value = serde_json::from_slice(json).map_err(|e| Malformed(e.to_string()))?;
-        *slot = Some(Versioned { value, mod_revision });
-    }
+    *slot = match change {
+        None => None,
+        Some((json, mod_revision)) => {
+            let value = serde_json::from_slice(json).map_err(|e| Malformed(e.to_string()))?;
+            Some(Versioned { value, mod_revision })
+        }
+    };
     Ok(())
 }

@@ -2,8 +2,8 @@
 //!
 //! A list is collected aside and takes effect as a whole at its end: readers never see half of it, what it
 //! does not name is gone, and only what differs is reported as changed, so that the relist every minute
-//! wakes nobody. Keys and values that are not ours are reported once, by key and never by content, and
-//! count as absent.
+//! wakes nobody. Keys that are not ours are ignored; a value that cannot be read leaves the last readable one in
+//! place and the key flagged in the view. Both are reported once, by key and never by content.
 //!
 //! Owns: the list in progress. Never does: decide what a change means.
 
@@ -101,15 +101,25 @@ impl Fold {
         };
         let (result, changed) = match (part, &mut self.listing) {
             (Part::Room(id, key), Some(listing)) => {
-                (listing.rooms.entry(id).or_default().apply(key, change), None)
+                let view = listing.rooms.entry(id.clone()).or_default();
+                let result = view.apply(key.clone(), change);
+                if let (Err(_), Some(known)) = (&result, self.directory.room(&id)) {
+                    view.keep(&key, &known);
+                }
+                (result, None)
             }
-            (Part::Module(_, id, part), Some(listing)) => {
-                (listing.modules.entry(id).or_default().apply(part, change), None)
+            (Part::Module(kind, id, part), Some(listing)) => {
+                let view = listing.modules.entry(id.clone()).or_default();
+                let result = view.apply(part, change);
+                if let (Err(_), Some(known)) = (&result, self.directory.module(kind, &id)) {
+                    view.keep(part, &known);
+                }
+                (result, None)
             }
             (Part::Room(id, key), None) => self.apply_room(id, key, change),
             (Part::Module(kind, id, part), None) => self.apply_module(kind, id, part, change),
         };
-        self.report(key, result.is_ok(), "the value is not what its key promises; taken as absent");
+        self.report(key, result.is_ok(), "the value cannot be read; nothing that depends on it is changed");
         changed
     }
 

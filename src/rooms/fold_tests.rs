@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::ids::UserId;
+use crate::domain::keys::RoomPart;
 use crate::domain::model::UserRole;
 use crate::domain::placement::load_of;
 
@@ -35,16 +36,50 @@ fn a_list_that_was_cut_off_leaves_no_trace() {
 }
 
 #[test]
-fn malformed_values_and_strange_keys_count_as_absent() {
+fn unreadable_values_keep_the_last_one() {
     let (directory, mut fold) = listed(&[("/rooms/one/meta", META)], 5);
+    let known = || directory.room(&id("one")).unwrap();
+    let before = known();
     assert_eq!(fold.put("/rooms/one/meta", b"{", 6), Some(Changed::Room(id("one"))));
-    assert!(directory.room(&id("one")).is_none());
+    assert_eq!((&known().meta, known().unreadable_part()), (&before.meta, Some(RoomPart::Meta)));
+    fold.begin_init();
+    fold.put("/rooms/one/meta", b"{", 6);
+    fold.put("/rooms/new/livemeta", br#"{"status":"paused"}"#, 7);
+    assert_eq!(fold.end_init(8), [Changed::Room(id("new"))], "a list forgets no earlier value");
+    assert_eq!((&known().meta, known().unreadable_part()), (&before.meta, Some(RoomPart::Meta)));
+    let new = directory.room(&id("new")).unwrap();
+    assert_eq!((&new.live, new.unreadable_part()), (&None, Some(RoomPart::LiveMeta)));
+    fold.put("/rooms/one/meta", META.as_bytes(), 9);
+    assert_eq!(known().unreadable_part(), None);
+    fold.put("/rooms/one/meta", b"{", 10);
+    fold.delete("/rooms/one/meta");
+    assert!(directory.room(&id("one")).is_none(), "a deleted key is absent");
+}
+
+#[test]
+fn users_with_unreadable_records_stay_out() {
+    let (directory, mut fold) = listed(&[("/rooms/one/meta", META)], 5);
+    let (ann, put) = (UserId::new("ann").unwrap(), |fold: &mut Fold, json: &[u8]| {
+        fold.put("/rooms/one/users/ann", json, 6);
+    });
+    let is_removed = || directory.room(&id("one")).unwrap().is_removed(&ann);
+    put(&mut fold, br#"{"role":"producer","createdAt":1}"#);
+    assert!(is_removed(), "the record may say so");
+    put(&mut fold, br#"{"role":"host","createdAt":1}"#);
+    put(&mut fold, br#"{"role":"producer","createdAt":1}"#);
+    assert!(!is_removed(), "as was last known");
+}
+
+#[test]
+fn invalid_keys_are_reported_once() {
+    let (_, mut fold) = listed(&[("/rooms/one/meta", META)], 5);
+    fold.put("/rooms/one/meta", b"{", 6);
     assert_eq!(fold.put("/rooms/one/what", b"{}", 7), None);
     assert_eq!(fold.put("/rooms/../meta", META.as_bytes(), 7), None);
     assert_eq!(fold.reported.len(), 3);
     fold.put("/rooms/one/meta", b"[]", 8);
     assert_eq!(fold.reported.len(), 3, "reported once");
-    assert_eq!(fold.put("/rooms/one/meta", META.as_bytes(), 9), Some(Changed::Room(id("one"))));
+    fold.put("/rooms/one/meta", META.as_bytes(), 9);
     fold.delete("/rooms/one/what");
     fold.delete("/rooms/../meta");
     assert!(fold.reported.is_empty());

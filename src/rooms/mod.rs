@@ -104,7 +104,7 @@ pub enum RoomError {
     Busy,
     #[error(transparent)]
     InvalidInput(#[from] InvalidName),
-    #[error("the value of {key} is not what its key promises")]
+    #[error("cannot parse the value of {key}: restore it, or delete the room")]
     Corrupt { key: String },
     /// After `Unavailable` a change may or may not have happened.
     #[error(transparent)]

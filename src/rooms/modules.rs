@@ -10,7 +10,7 @@ use crate::domain::placement::{WhyNot, load_on, pickable};
 use crate::domain::reassign::Drained;
 use crate::domain::room::RoomStatus;
 use crate::domain::shown::shown;
-use crate::store::{Revision, Store, Txn, TxnOutcome};
+use crate::store::{KeyValue, Revision, Store, Txn, TxnOutcome};
 
 use super::{Fence, READ_YOUR_WRITES, RoomError, RoomService, Scope, txn, writes};
 
@@ -116,16 +116,20 @@ impl RoomService {
 
     /// Takes the mark away, if there is one: the module is `ready` again.
     pub async fn clear_mark(&self, kind: ModuleKind, id: &ModuleId) -> Result<(), RoomError> {
-        self.known(kind, id).await?;
-        let revision = self.store.delete(&keys::module(kind, id, ModulePart::Mark)).await?;
+        let key = keys::module(kind, id, ModulePart::Mark);
+        // A delete of what is absent is no change: no watch would ever show its revision.
+        if !self.known(kind, id).await?.iter().any(|entry| entry.key == key) {
+            return Ok(());
+        }
+        let revision = self.store.delete(&key).await?;
         self.directory.seen(Scope::Modules(kind), revision, READ_YOUR_WRITES).await;
         Ok(())
     }
 
     /// A module has a heartbeat, or a mark that outlived it.
-    async fn known(&self, kind: ModuleKind, id: &ModuleId) -> Result<(), RoomError> {
+    async fn known(&self, kind: ModuleKind, id: &ModuleId) -> Result<Vec<KeyValue>, RoomError> {
         let listed = self.store.list(&format!("{}{id}/", kind.prefix())).await?;
-        if listed.entries.is_empty() { Err(RoomError::ModuleNotFound) } else { Ok(()) }
+        if listed.entries.is_empty() { Err(RoomError::ModuleNotFound) } else { Ok(listed.entries) }
     }
 }
 

@@ -13,12 +13,13 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::distr::{Alphanumeric, SampleString};
 
-use crate::domain::ids::{Epoch, InvalidName, Nonce, Pin, RoomId};
+use crate::domain::ids::{Epoch, InvalidName, Nonce, Pin, RoomId, UnixMs};
+use crate::domain::keys;
 use crate::domain::model::{LiveStatus, Meta};
 use crate::domain::placement::Placement;
 use crate::domain::room::{
-    Admission, Cleanup, Expiry, ExpiryLimits, RoomWrite, StartDenied, admit_create, admit_delete,
-    admit_start, admit_stop, assignment, cleanup, expiry,
+    Admission, Cleanup, Expiry, RoomWrite, StartDenied, admit_create, admit_delete, admit_start, admit_stop,
+    assignment, cleanup,
 };
 use crate::domain::view::RoomView;
 use crate::store::{Store, StoreError, TxnOutcome};
@@ -40,7 +41,6 @@ pub struct RoomService {
     pub(super) store: Arc<dyn Store>,
     pub(super) directory: Arc<Directory>,
     in_flight: InFlight,
-    limits: ExpiryLimits,
     removing_grace: Duration,
     pub(super) metrics: Metrics,
 }
@@ -50,11 +50,10 @@ impl RoomService {
     pub fn new(
         store: Arc<dyn Store>,
         directory: Arc<Directory>,
-        limits: ExpiryLimits,
         removing_grace: Duration,
         metrics: Metrics,
     ) -> Self {
-        Self { store, directory, in_flight: InFlight::default(), limits, removing_grace, metrics }
+        Self { store, directory, in_flight: InFlight::default(), removing_grace, metrics }
     }
 
     pub fn directory(&self) -> &Arc<Directory> {
@@ -96,7 +95,9 @@ impl RoomService {
     /// for in the store.
     pub async fn get(&self, id: &RoomId) -> Result<Room, RoomError> {
         if let Some(view) = self.directory.room(id) {
-            return self.shown(id, view).ok_or(RoomError::NotFound);
+            let unreadable = view.unreadable_part().map(|part| keys::room(id, part));
+            let absent = unreadable.map_or(RoomError::NotFound, |key| RoomError::Corrupt { key });
+            return self.shown(id, view).ok_or(absent);
         }
         let read = txn::read(&*self.store, id).await?;
         self.found(id, read.view)
@@ -122,45 +123,45 @@ impl RoomService {
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
-    /// Ends the room. `None`: it held nothing and is gone; else it is `removing`.
+    /// Ends the room. `None`: it held nothing and is gone; else it is `removing`. One with an unreadable key goes at
+    /// once, with all its keys: its modules then let go of what they have.
     pub async fn delete(&self, id: &RoomId) -> Result<Option<Room>, RoomError> {
-        let decide = |read: &Read| Ok(admit_delete(&read.view, now(), self.removing_grace)?);
-        let view = self.change(id, decide).await?;
-        Ok(self.shown(id, Arc::new(view)))
-    }
-
-    /// Ends what should have ended by itself; says what it was. Costs nothing while the directory shows a
-    /// room that may stay.
-    pub async fn expire(&self, id: &RoomId) -> Result<Option<Expiry>, RoomError> {
-        let known = self.directory.room(id);
-        let mut expired = known.and_then(|view| expiry(&view, now(), &self.limits));
-        if expired.is_none() {
-            return Ok(None);
-        }
         let decide = |read: &Read| {
-            let now = now();
-            expired = expiry(&read.view, now, &self.limits);
-            Ok(match expired {
-                None => Admission::AlreadyDone,
-                Some(Expiry::NeverStarted) => admit_delete(&read.view, now, self.removing_grace)?,
-                Some(Expiry::TooOld) => admit_stop(&read.view, now, self.removing_grace)?,
-            })
+            let unreadable = read.view.unreadable_part().map(|part| keys::room(id, part));
+            match unreadable {
+                Some(key) => Err(RoomError::Corrupt { key }),
+                None => Ok(admit_delete(&read.view, now(), self.removing_grace)?),
+            }
         };
-        self.change(id, decide).await?;
-        Ok(expired)
+        match self.change(id, decide).await {
+            Ok(view) => Ok(self.shown(id, Arc::new(view))),
+            Err(RoomError::Corrupt { key }) => self.clear_unreadable(id, &key).await.map(|()| None),
+            Err(other) => Err(other),
+        }
     }
 
-    /// Takes a `removing` room to its end if its modules have let go of it, or had their time. To be called
-    /// at each change of the room and when a wait's `forced_at` has come.
-    pub async fn finish_removal(&self, id: &RoomId) -> Result<Removal, RoomError> {
+    /// Ends what should have ended by itself, if the room is still as it was judged.
+    pub async fn expire(&self, id: &RoomId, judged: &RoomView, expiry: Expiry) -> Result<bool, RoomError> {
+        let admission = match expiry {
+            Expiry::NeverStarted => admit_delete(judged, now(), self.removing_grace)?,
+            Expiry::TooOld => admit_stop(judged, now(), self.removing_grace)?,
+        };
+        let Admission::Accepted(write) = admission else { return Ok(false) };
+        Ok(self.commit(id, judged, &write).await?.is_some())
+    }
+
+    /// Takes a `removing` room to its end if its modules have let go of it, or had their time by `clock` (that of a
+    /// [`Sighting`](crate::domain::ages::Sighting)). To be called at each change of the room and when a wait's
+    /// `forced_at` has come.
+    pub async fn finish_removal(&self, id: &RoomId, clock: UnixMs) -> Result<Removal, RoomError> {
         let Some(known) = self.directory.room(id) else { return Ok(Removal::Nothing) };
-        let mut removal = match cleanup(&known, now()) {
+        let mut removal = match cleanup(&known, clock) {
             Cleanup::Nothing => return Ok(Removal::Nothing),
             Cleanup::Waiting(waiting) => return Ok(Removal::Waiting(waiting)),
             Cleanup::Remove(_) => Removal::Done,
         };
         let decide = |read: &Read| {
-            let (now_at, admission) = match cleanup(&read.view, now()) {
+            let (now_at, admission) = match cleanup(&read.view, clock) {
                 Cleanup::Nothing => (Removal::Nothing, Admission::AlreadyDone),
                 Cleanup::Waiting(waiting) => (Removal::Waiting(waiting), Admission::AlreadyDone),
                 Cleanup::Remove(write) => (Removal::Done, Admission::Accepted(write)),
@@ -170,6 +171,18 @@ impl RoomService {
         };
         self.change(id, decide).await?;
         Ok(removal)
+    }
+
+    async fn clear_unreadable(&self, id: &RoomId, key: &str) -> Result<(), RoomError> {
+        for _ in 0..ATTEMPTS {
+            let txn = txn::clear_as_is(&*self.store, id).await?;
+            if let TxnOutcome::Committed(revision) = self.store.txn(txn).await? {
+                tracing::warn!(room = %id, key, "room with an unreadable key deleted on request");
+                self.directory.seen(Scope::Rooms, revision, READ_YOUR_WRITES).await;
+                return Ok(());
+            }
+        }
+        Err(RoomError::Busy)
     }
 
     /// Before the first list every module would look as if it were not there.

@@ -20,7 +20,7 @@ async fn a_room_lives_and_ends_and_leaves_no_key() {
     store.put_now("/rooms/demo/sequence", r#"{"ceiling":1024,"discontinuity":0}"#);
     let deleted = rooms.delete(&id("demo")).await.unwrap().unwrap();
     assert_eq!(deleted.status, RoomStatus::Removing);
-    assert_eq!(rooms.finish_removal(&id("demo")).await.unwrap(), Removal::Done);
+    assert_eq!(rooms.finish_removal(&id("demo"), now()).await.unwrap(), Removal::Done);
     assert_eq!(rooms_keys(&store), Vec::<String>::new());
     assert!(matches!(rooms.get(&id("demo")).await, Err(RoomError::NotFound)));
 }
@@ -134,7 +134,7 @@ async fn a_removal_does_not_take_the_room_that_was_started_again() {
         ..stale.live.as_ref().unwrap().value.clone()
     });
     store.put_now("/rooms/demo/livemeta", &live.unwrap());
-    assert_eq!(rooms.finish_removal(&id("demo")).await.unwrap(), Removal::Nothing);
+    assert_eq!(rooms.finish_removal(&id("demo"), now()).await.unwrap(), Removal::Nothing);
     assert!(rooms_keys(&store).contains(&"/rooms/demo/livemeta".to_owned()));
 }
 
@@ -152,7 +152,7 @@ async fn stop_and_delete_together_always_end_in_a_delete() {
         };
         assert_eq!(stopped.unwrap().status, RoomStatus::Removing);
         assert_eq!(deleted.unwrap().unwrap().status, RoomStatus::Removing);
-        assert_eq!(rooms.finish_removal(&demo).await.unwrap(), Removal::Done);
+        assert_eq!(rooms.finish_removal(&demo, now()).await.unwrap(), Removal::Done);
         assert_eq!(rooms_keys(&store), Vec::<String>::new());
     }
 }
@@ -163,23 +163,23 @@ async fn a_removal_waits_for_the_modules_and_names_them() {
     start(&rooms, "demo").await;
     store.put_now("/rooms/demo/mixer", MIXER);
     rooms.stop(&id("demo")).await.unwrap();
-    let Removal::Waiting(waiting) = rooms.finish_removal(&id("demo")).await.unwrap() else {
+    let Removal::Waiting(waiting) = rooms.finish_removal(&id("demo"), now()).await.unwrap() else {
         panic!("did not wait")
     };
     assert_eq!(waiting.on, [ModuleKind::Mixer]);
     assert!(matches!(rooms.start(&id("demo")).await, Err(RoomError::Removing)));
     store.delete_now("/rooms/demo/mixer");
-    assert_eq!(rooms.finish_removal(&id("demo")).await.unwrap(), Removal::Done);
+    assert_eq!(rooms.finish_removal(&id("demo"), now()).await.unwrap(), Removal::Done);
     assert_eq!(rooms.get(&id("demo")).await.unwrap().status, RoomStatus::Created);
 }
 
 #[actix::test]
 async fn a_removal_whose_time_is_up_leaves_no_module_key() {
-    let (store, rooms) = house_with(&[("one", 10)], Duration::ZERO, NEVER);
+    let (store, rooms) = house_with(&[("one", 10)], Duration::ZERO);
     start(&rooms, "demo").await;
     store.put_now("/rooms/demo/mixer", MIXER);
     rooms.stop(&id("demo")).await.unwrap();
-    assert_eq!(rooms.finish_removal(&id("demo")).await.unwrap(), Removal::Done);
+    assert_eq!(rooms.finish_removal(&id("demo"), now()).await.unwrap(), Removal::Done);
     assert_eq!(rooms_keys(&store), ["/rooms/demo/meta"]);
 }
 
@@ -194,7 +194,7 @@ async fn the_epoch_rises_across_stop_start_and_a_room_made_anew() {
             let room = rooms.start(&demo).await.unwrap();
             epochs.push(room.view.live.as_ref().unwrap().epoch);
             rooms.stop(&demo).await.unwrap();
-            assert_eq!(rooms.finish_removal(&demo).await.unwrap(), Removal::Done);
+            assert_eq!(rooms.finish_removal(&demo, now()).await.unwrap(), Removal::Done);
         }
         assert_eq!(rooms.delete(&demo).await.unwrap(), None, "held nothing, so it is gone at once");
     }
@@ -246,23 +246,57 @@ async fn a_store_that_is_away_is_said_to_be_away() {
 #[actix::test]
 async fn before_the_first_list_nothing_starts() {
     let (store, _) = house(&[("one", 10)]);
-    let rooms = RoomService::new(store, Arc::default(), limits(NEVER), NEVER, metrics());
+    let rooms = RoomService::new(store, Arc::default(), NEVER, metrics());
     assert!(matches!(rooms.start(&id("demo")).await, Err(RoomError::Store(_))));
 }
 
 #[actix::test]
 async fn what_should_have_ended_is_ended() {
-    let (store, rooms) = house_with(&[("one", 10)], NEVER, Duration::ZERO);
+    let (store, rooms) = house(&[("one", 10)]);
     create(&rooms, "idle").await;
     start(&rooms, "live").await;
-    let a_moment = UnixMs(now().0 + 1);
-    while now() <= a_moment {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(rooms.expire(&id("idle")).await.unwrap(), Some(Expiry::NeverStarted));
-    assert_eq!(rooms.expire(&id("live")).await.unwrap(), Some(Expiry::TooOld));
-    assert_eq!(rooms.expire(&id("live")).await.unwrap(), None, "it is on its way");
+    let [idle, live] = ["idle", "live"].map(|room| store.directory().room(&id(room)).unwrap());
+    assert!(rooms.expire(&id("idle"), &idle, Expiry::NeverStarted).await.unwrap());
+    assert!(rooms.expire(&id("live"), &live, Expiry::TooOld).await.unwrap());
+    assert!(!rooms.expire(&id("live"), &live, Expiry::TooOld).await.unwrap(), "it is on its way");
     assert_eq!(rooms_keys(&store), ["/rooms/live/livemeta", "/rooms/live/meta"]);
+}
+
+#[actix::test]
+async fn unreadable_rooms_can_be_deleted() {
+    for (part, value) in
+        [("meta", "{"), ("livemeta", r#"{"status":"paused"}"#), ("janus", "[]"), ("users/ann", "5")]
+    {
+        for in_sight in [true, false] {
+            let (store, rooms) = house(&[("one", 10)]);
+            start(&rooms, "demo").await;
+            if !in_sight {
+                store.cut_watch();
+            }
+            store.put_now(&format!("/rooms/demo/{part}"), value);
+            let stopped = rooms.stop(&id("demo")).await;
+            assert!(
+                part.contains("ann") || part == "janus" || matches!(stopped, Err(RoomError::Corrupt { .. }))
+            );
+            while rooms.delete(&id("demo")).await.is_ok_and(|room| room.is_some()) {
+                store.relist();
+                rooms.finish_removal(&id("demo"), UnixMs(u64::MAX)).await.unwrap();
+            }
+            assert_eq!(rooms_keys(&store), Vec::<String>::new(), "{part} {in_sight}");
+        }
+    }
+}
+
+#[actix::test]
+async fn clearing_no_mark_waits_for_nothing() {
+    let (store, rooms) = house(&[("one", 10)]);
+    let before = store.revision();
+    let one = ModuleId::new("one").unwrap();
+    rooms.clear_mark(ModuleKind::Mixer, &one).await.unwrap();
+    assert_eq!(store.revision(), before, "a delete would have raised it");
+    rooms.set_mark(ModuleKind::Mixer, &one, MarkLabel::Cordon, None).await.unwrap();
+    rooms.clear_mark(ModuleKind::Mixer, &one).await.unwrap();
+    assert!(rooms.modules().iter().all(|module| module.refuses.is_none()));
 }
 
 #[actix::test]
@@ -284,21 +318,17 @@ async fn a_room_exists_once_and_within_its_limits() {
 const MIXER: &str = r#"{"id":"one","ip":"127.0.0.1","port":10000,"hlsUrl":"http://m","epoch":1}"#;
 
 fn house(modules: &[(&str, u32)]) -> (Arc<FakeStore>, RoomService) {
-    house_with(modules, Duration::from_secs(60), NEVER)
+    house_with(modules, Duration::from_secs(60))
 }
 
 /// Each of `modules` is a Janus and a mixer of that capacity.
-fn house_with(modules: &[(&str, u32)], grace: Duration, age: Duration) -> (Arc<FakeStore>, RoomService) {
+fn house_with(modules: &[(&str, u32)], grace: Duration) -> (Arc<FakeStore>, RoomService) {
     let store = FakeStore::new();
     for (name, capacity) in modules {
         store.add_module(name, *capacity);
     }
-    let rooms = RoomService::new(store.clone(), store.directory(), limits(age), grace, metrics());
+    let rooms = RoomService::new(store.clone(), store.directory(), grace, metrics());
     (store, rooms)
-}
-
-fn limits(age: Duration) -> ExpiryLimits {
-    ExpiryLimits { never_started_after: age, max_age: age }
 }
 
 async fn create(rooms: &RoomService, name: &str) {

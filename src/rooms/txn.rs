@@ -37,6 +37,15 @@ pub(super) async fn read(store: &dyn Store, room: &RoomId) -> Result<Read, RoomE
     Ok(Read { view, revision })
 }
 
+/// Deletes every key of the room, whatever is in it, while its own keys are as they are now.
+pub(super) async fn clear_as_is(store: &dyn Store, room: &RoomId) -> Result<Txn, RoomError> {
+    let listed = store.list(&prefix(room)).await?;
+    let at = |key: &str| listed.entries.iter().find(|e| e.key == key).map_or(0, |e| e.mod_revision);
+    let keys = RoomPart::ALL.map(|part| keys::room(room, part));
+    let as_is = keys.iter().fold(Txn::new(), |txn, key| txn.when(key, at(key)));
+    Ok(as_is.delete_prefix(prefix(room)))
+}
+
 /// Holds only while the room is as in `view`.
 pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
     let key = |part| keys::room(room, part);

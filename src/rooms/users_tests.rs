@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::fake_store::{FakeStore, Fault};
 use super::*;
-use crate::domain::room::ExpiryLimits;
+use crate::domain::ids::UnixMs;
 use crate::domain::users::UserDenied;
 use crate::rooms::{NewRoom, Removal};
 use crate::telemetry::Metrics;
@@ -61,7 +61,7 @@ async fn users_stay_over_a_stop_and_go_with_the_room() {
     rooms.start(&room()).await.unwrap();
     rooms.remove_user(&room(), &id("ann")).await.unwrap();
     rooms.stop(&room()).await.unwrap();
-    assert_eq!(rooms.finish_removal(&room()).await.unwrap(), Removal::Done);
+    assert_eq!(rooms.finish_removal(&room(), UnixMs(0)).await.unwrap(), Removal::Done);
     assert_eq!(refused(&rooms, "ann").await, UserDenied::Removed);
     rooms.delete(&room()).await.unwrap();
     assert!(store.keys().iter().all(|key| !key.starts_with("/rooms/")), "{:?}", store.keys());
@@ -88,9 +88,8 @@ const ANN: &str = "/rooms/demo/users/ann";
 async fn house() -> (Arc<FakeStore>, RoomService) {
     let store = FakeStore::new();
     let never = Duration::from_secs(1 << 30);
-    let limits = ExpiryLimits { never_started_after: never, max_age: never };
     let metrics = Metrics::new(std::time::SystemTime::now());
-    let rooms = RoomService::new(store.clone(), store.directory(), limits, never, metrics);
+    let rooms = RoomService::new(store.clone(), store.directory(), never, metrics);
     rooms.create(NewRoom { room_id: Some(room()), ..NewRoom::default() }).await.unwrap();
     (store, rooms)
 }

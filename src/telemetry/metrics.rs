@@ -37,6 +37,7 @@ struct Families {
     room_moves: IntCounterVec,
     leader: IntGauge,
     chores: IntCounterVec,
+    invalid_keys: IntGauge,
     relay_requests: IntCounterVec,
     ffmpeg_starts: IntCounter,
     ffmpeg_exits: IntCounterVec,
@@ -86,6 +87,11 @@ impl Metrics {
                 "stentor_housekeeping_actions_total",
                 "What this node did in keeping house.",
                 &["action"],
+            ),
+            invalid_keys: gauge(
+                r,
+                "stentor_store_invalid_keys",
+                "Keys of the store that this version cannot parse, or whose value it cannot parse.",
             ),
             relay_requests: counters(
                 r,
@@ -214,6 +220,10 @@ impl Metrics {
 
     pub fn chore_done(&self, action: &'static str) {
         self.0.chores.with_label_values(&[action]).inc();
+    }
+
+    pub fn set_invalid_keys(&self, count: usize) {
+        self.0.invalid_keys.set(count as i64);
     }
 
     /// `what`: `playlist` or `file`.
@@ -413,6 +423,7 @@ mod tests {
         metrics.set_leader(true);
         metrics.relay_request("file", "ok");
         metrics.chore_done("never_started");
+        metrics.set_invalid_keys(1);
         metrics.ffmpeg_started();
         metrics.ffmpeg_started();
         metrics.ffmpeg_exited("crash");

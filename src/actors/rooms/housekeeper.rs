@@ -83,11 +83,9 @@ impl Housekeeper {
         let directory = &self.context.directory;
         // Before the first list everything would look as if it were left behind.
         if directory.is_listed() {
-            let (now, wall) = (self.context.clock.now(), self.context.clock.wall());
-            let odd = directory.odd_keys();
-            let odd = odd.keys().map(String::as_str);
-            let due = self.housekeeping.round(&directory.rooms(), &directory.modules(), odd, now, wall);
-            self.due = due.into();
+            let now = self.context.clock.now();
+            self.context.metrics.set_invalid_keys(directory.odd_keys().len());
+            self.due = self.housekeeping.round(&directory.rooms(), &directory.modules(), now).into();
         }
         self.next(cx);
     }
@@ -135,8 +133,10 @@ impl Housekeeper {
 async fn act(service: &RoomService, context: &Context, due: &Due) -> Result<bool, RoomError> {
     let room = &due.room;
     match &due.chore {
-        Chore::Expire(_) => service.expire(room).await.map(|expired| expired.is_some()),
-        Chore::FinishRemoval => service.finish_removal(room).await.map(|removal| removal == Removal::Done),
+        Chore::Expire(expiry) => service.expire(room, &due.view, *expiry).await,
+        Chore::FinishRemoval => {
+            service.finish_removal(room, due.clock).await.map(|removal| removal == Removal::Done)
+        }
         Chore::EndStray => service.delete(room).await.map(|_| true),
         Chore::Sweep(left) => match context.directory.room(room) {
             Some(view) => service.sweep(room, &view, left).await,

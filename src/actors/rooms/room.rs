@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
 use crate::actors::room_children::report_finished;
-use crate::domain::ids::RoomId;
+use crate::domain::ages::Sighting;
+use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::plan::Retry;
 use crate::domain::room::{Cleanup, RoomStatus, cleanup, status};
 use crate::domain::view::RoomView;
@@ -25,6 +26,7 @@ pub struct Room {
     service: Arc<RoomService>,
     parent: ActorRef<super::supervisor::Msg>,
     view: Arc<RoomView>,
+    sighting: Sighting,
     busy: bool,
     retry: Retry,
     reason: Option<String>,
@@ -60,6 +62,7 @@ impl Room {
             service,
             parent,
             view: Arc::default(),
+            sighting: Sighting::default(),
             busy: false,
             retry: Retry::default(),
             reason: None,
@@ -73,15 +76,16 @@ impl Room {
         }
         self.view = self.context.directory.room(&self.room).unwrap_or_default();
         self.timer = None;
-        match cleanup(&self.view, self.context.clock.wall()) {
+        let grace = self.context.config.rooms.removing_grace;
+        let clock = self.sighting.clock(&self.view, self.context.clock.now(), grace);
+        match cleanup(&self.view, clock) {
             Cleanup::Nothing => self.rest(cx),
             Cleanup::Waiting(waiting) => {
                 self.reason = Some(waiting.to_string());
-                let wall = self.context.clock.wall();
-                let left = waiting.forced_at.map(|at| Duration::from_millis(at.0.saturating_sub(wall.0)));
+                let left = waiting.forced_at.map(|at| Duration::from_millis(at.0.saturating_sub(clock.0)));
                 self.timer = left.map(|left| cx.after(left, Msg::Retry));
             }
-            Cleanup::Remove(_) => self.remove(cx),
+            Cleanup::Remove(_) => self.remove(clock, cx),
         }
     }
 
@@ -96,7 +100,7 @@ impl Room {
         }
     }
 
-    fn remove(&mut self, cx: &mut Cx<Self>) {
+    fn remove(&mut self, clock: UnixMs, cx: &mut Cx<Self>) {
         let now = self.context.clock.now();
         if let Some(due) = self.retry.due().filter(|due| *due > now) {
             self.timer = Some(cx.after(due - now, Msg::Retry));
@@ -105,7 +109,7 @@ impl Room {
         self.reason = Some("removes what is left of the room in the store".into());
         self.busy = true;
         let (service, room) = (self.service.clone(), self.room.clone());
-        cx.run(async move { service.finish_removal(&room).await }, Msg::Removed);
+        cx.run(async move { service.finish_removal(&room, clock).await }, Msg::Removed);
     }
 
     fn removed(&mut self, outcome: Result<Removal, RoomError>) {
@@ -123,6 +127,9 @@ impl Room {
     }
 
     fn waits_for(&self) -> Option<String> {
+        if let Some(part) = self.view.unreadable_part() {
+            return Some(format!("its key {} cannot be read: restore it, or delete the room", part.as_str()));
+        }
         let live = self.view.live.as_ref()?;
         let current = |epoch| epoch == live.epoch;
         if self.view.mixer.as_ref().is_none_or(|m| !current(m.epoch)) {

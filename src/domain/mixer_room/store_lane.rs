@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{KeyClaim, MixerRoom, Process, Reservation, Reserved, Role, StoreEffect, Wanted};
 use crate::domain::model::{MixerState, SequenceState};
 use crate::domain::plan::{Plan, WriteOutcome};
-use crate::domain::view::{RoomView, Versioned};
+use crate::domain::view::{RoomView, UNREADABLE, Versioned};
 
 /// A mixer that hands a room over stops its FFmpeg and writes once.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
@@ -20,6 +20,7 @@ impl MixerRoom {
         let key = self.key.current(view.mixer.as_ref());
         match self.wanted(view) {
             Some(wanted) => self.publish(&wanted, view, key, now),
+            None if self.must_keep(view) => Plan::wait(UNREADABLE),
             None => self.withdraw(view, key),
         }
     }

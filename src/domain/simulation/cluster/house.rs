@@ -1,11 +1,12 @@
 //! A node with the role `rooms`, as `actors::rooms` runs it: election, moves, housekeeping, removals.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::TTL;
 use super::node::{Answer, Ask, Asker, Who};
 use super::world::{World, ms};
+use crate::domain::ages::Sighting;
 use crate::domain::housekeeping::{Chore, Due, Housekeeping};
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::keys::{LEADER, ModuleKind};
@@ -30,6 +31,7 @@ pub struct House {
     /// While leading.
     team: Option<Team>,
     removing: BTreeSet<RoomId>,
+    seen: BTreeMap<RoomId, Sighting>,
 }
 
 struct Team {
@@ -43,7 +45,7 @@ struct Team {
 impl House {
     pub fn new(me: ModuleId, incarnation: String) -> Self {
         let leadership = Leadership::new(me, incarnation, TTL);
-        Self { leadership, busy: false, team: None, removing: BTreeSet::new() }
+        Self { leadership, busy: false, team: None, removing: BTreeSet::new(), seen: BTreeMap::new() }
     }
 }
 
@@ -165,19 +167,18 @@ impl World {
     }
 
     pub fn keep_house(&mut self, n: usize) {
-        let (now, wall) = (self.now, self.wall());
+        let now = self.now;
         let node = &mut self.nodes[n];
         let Some(team) = node.house.as_mut().and_then(|house| house.team.as_mut()) else { return };
         if node.directory.is_listed() {
             let (rooms, modules) = (node.directory.rooms(), node.directory.modules());
-            let due = team.housekeeping.round(&rooms, &modules, [], now, wall);
+            let due = team.housekeeping.round(&rooms, &modules, now);
             due.into_iter().for_each(|due| self.act(n, due));
         }
         self.wake(n, Who::Housekeeping, now + INTERVAL);
     }
 
-    fn act(&mut self, n: usize, Due { room, chore, reason }: Due) {
-        let view = self.nodes[n].view(&room);
+    fn act(&mut self, n: usize, Due { room, chore, view, clock, reason }: Due) {
         let wall = self.wall();
         let ended = |admission| match admission {
             Ok(Admission::Accepted(write)) => Some(write),
@@ -186,7 +187,7 @@ impl World {
         let write = match &chore {
             Chore::Expire(Expiry::TooOld) => ended(admit_stop(&view, wall, GRACE)),
             Chore::Expire(Expiry::NeverStarted) | Chore::EndStray => ended(admit_delete(&view, wall, GRACE)),
-            Chore::FinishRemoval => match cleanup(&view, wall) {
+            Chore::FinishRemoval => match cleanup(&view, clock) {
                 Cleanup::Remove(write) => Some(write),
                 _ => None,
             },
@@ -203,14 +204,15 @@ impl World {
 
     /// The actor that takes a room that is being removed to its end.
     pub fn room_news(&mut self, n: usize, room: &RoomId) {
-        let (now, wall) = (self.now, self.wall());
+        let now = self.now;
         let node = &mut self.nodes[n];
         let view = node.view(room);
         let Some(house) = node.house.as_mut().filter(|house| !house.removing.contains(room)) else { return };
-        match cleanup(&view, wall) {
+        let clock = house.seen.entry(room.clone()).or_default().clock(&view, now, GRACE);
+        match cleanup(&view, clock) {
             Cleanup::Nothing => {}
             Cleanup::Waiting(waiting) => {
-                let left = waiting.forced_at.map(|at| ms(at.0.saturating_sub(wall.0)));
+                let left = waiting.forced_at.map(|at| ms(at.0.saturating_sub(clock.0)));
                 if let Some(left) = left {
                     self.wake(n, Who::Room(room.clone()), now + left);
                 }

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use crate::domain::connection::Fence;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
-use crate::domain::room::ExpiryLimits;
 use crate::http::anchors::Anchors;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, ApiAuth, NotAuthorized, configure, openapi};
@@ -49,10 +48,9 @@ pub async fn house() -> House {
 pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House {
     let store = FakeStore::new();
     store.add_module("one", 50);
-    let (never, grace) = (Duration::from_secs(1 << 30), Duration::from_secs(60));
-    let limits = ExpiryLimits { never_started_after: never, max_age: never };
+    let grace = Duration::from_secs(60);
     let metrics = Metrics::new(std::time::SystemTime::now());
-    let rooms = Arc::new(RoomService::new(store.clone(), store.directory(), limits, grace, metrics));
+    let rooms = Arc::new(RoomService::new(store.clone(), store.directory(), grace, metrics));
     let api = web::Data::new(Api {
         rooms: rooms.clone(),
         auth: Arc::new(OneKey(key)),

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use serde_json::{Value, json};
 
 use super::house::{house, json_request};
-use crate::domain::ids::RoomId;
+use crate::domain::ids::{RoomId, UnixMs};
 use crate::rooms::Fault;
 
 #[actix::test]
@@ -34,7 +34,7 @@ async fn a_room_lives_and_ends() {
     too_soon.refused(409, "room_removing");
     assert_eq!(too_soon.header("retry-after"), "1");
     house.post("/api/token", json!({"roomId": "demo"})).await.refused(409, "room_removing");
-    house.rooms.finish_removal(&RoomId::new("demo").unwrap()).await.unwrap();
+    house.rooms.finish_removal(&RoomId::new("demo").unwrap(), UnixMs(0)).await.unwrap();
     let gone = house.send(Method::DELETE, "/api/rooms/demo").await;
     assert_eq!((gone.status, gone.json), (200, json!({"success": true})));
     house.send(Method::GET, "/api/rooms/demo").await.refused(404, "room_not_found");

@@ -1,0 +1,93 @@
+//! How long a room has been in its state, as one node observes it.
+//!
+//! Time stamps in the store come from the wall clocks of other nodes, which may be hours ahead of this one's
+//! or behind it. So none is compared with this node's wall clock: a stamp is only the origin of a clock that
+//! advances with the node's monotonic time from when it first saw the state. A node that starts counts from
+//! its start.
+
+use std::time::Duration;
+
+use super::ids::UnixMs;
+use super::model::LiveStatus;
+use super::view::RoomView;
+
+/// The state that was seen last, and since when.
+#[derive(Debug, Clone, Default)]
+pub struct Sighting {
+    state: Option<State>,
+    since: Duration,
+}
+
+/// Identified by its time stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Created(UnixMs),
+    OnAir(UnixMs),
+    Removing(UnixMs),
+}
+
+impl Sighting {
+    /// The time to judge `view` by, in terms of its own time stamps. `now` is monotonic; `grace` is how long
+    /// after its stop a room's `discardAt` is.
+    pub fn clock(&mut self, view: &RoomView, now: Duration, grace: Duration) -> UnixMs {
+        let Some(state) = State::of(view) else { return UnixMs::default() };
+        if self.state != Some(state) {
+            *self = Self { state: Some(state), since: now };
+        }
+        let origin = match state {
+            State::Created(at) | State::OnAir(at) => at.0,
+            State::Removing(discard_at) => discard_at.0.saturating_sub(millis(grace)),
+        };
+        UnixMs(origin.saturating_add(millis(now.saturating_sub(self.since))))
+    }
+}
+
+impl State {
+    fn of(view: &RoomView) -> Option<Self> {
+        match &view.live {
+            None => view.meta.as_ref().map(|meta| Self::Created(meta.created_at)),
+            Some(live) if live.status == LiveStatus::OnAir => Some(Self::OnAir(live.created_at)),
+            Some(live) => live.discard_at.map(Self::Removing),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::keys::{RoomKey, RoomPart};
+
+    const GRACE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn clocks_begin_at_the_stamp() {
+        let mut sighting = Sighting::default();
+        let at = |seconds| Duration::from_secs(seconds);
+        let created = view(&[(RoomPart::Meta, META)]);
+        assert_eq!(sighting.clock(&created, at(100), GRACE), UnixMs(5));
+        assert_eq!(sighting.clock(&created, at(107), GRACE), UnixMs(7_005));
+        let live = view(&[(RoomPart::Meta, META), (RoomPart::LiveMeta, ON_AIR)]);
+        assert_eq!(sighting.clock(&live, at(107), GRACE), UnixMs(70_000), "another state");
+        let removing = view(&[(RoomPart::Meta, META), (RoomPart::LiveMeta, REMOVING)]);
+        assert_eq!(sighting.clock(&removing, at(200), GRACE), UnixMs(20_000));
+        assert_eq!(sighting.clock(&removing, at(260), GRACE), UnixMs(80_000), "its discardAt");
+    }
+
+    const META: &str = r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":5}"#;
+    const ON_AIR: &str =
+        r#"{"status":"onair","mixerId":"m","janusId":"j","nonce":"n","createdAt":70000,"epoch":1}"#;
+    const REMOVING: &str = r#"{"status":"removing","mixerId":"m","janusId":"j","nonce":"n","createdAt":70000,
+        "discardAt":80000,"epoch":1}"#;
+
+    fn view(keys: &[(RoomPart, &str)]) -> RoomView {
+        let mut view = RoomView::default();
+        for (part, json) in keys {
+            view.apply(RoomKey::Part(*part), Some((json.as_bytes(), 1))).unwrap();
+        }
+        view
+    }
+}
