@@ -5,18 +5,20 @@
 //!      ▲                        │ lease gone, store away
 //!      └────────── retry ───────┘
 //! ```
+//! The listener counts of a mixer are under the same lease, in a key of their own: they change every few
+//! seconds, and what a heartbeat says hardly ever does.
+//!
 //! The incarnation stays that of the process, so that others can tell a node that was cut off from one that
 //! was restarted.
 
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::sync::watch;
 
 use super::context::{Context, dice};
 use super::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
 use crate::domain::keys::{self, ModuleKind, ModulePart};
-use crate::domain::model::{Health, Heartbeat};
+use crate::domain::model::{Health, Heartbeat, ListenerCounts};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
 use crate::store::{LeaseId, StoreError, Txn};
 
@@ -27,6 +29,8 @@ pub struct HeartbeatActor {
     kind: ModuleKind,
     context: Context,
     pulse: Pulse,
+    /// Present for a mixer.
+    counts: Option<watch::Receiver<ListenerCounts>>,
     lease: Option<LeaseId>,
     attempt: u32,
     busy: bool,
@@ -57,11 +61,17 @@ impl Message for Msg {
 }
 
 impl HeartbeatActor {
-    pub fn new(kind: ModuleKind, context: Context, pulse: Pulse) -> Self {
+    pub fn new(
+        kind: ModuleKind,
+        context: Context,
+        pulse: Pulse,
+        counts: Option<watch::Receiver<ListenerCounts>>,
+    ) -> Self {
         Self {
             kind,
             context,
             pulse,
+            counts,
             lease: None,
             attempt: 0,
             busy: false,
@@ -80,7 +90,9 @@ impl HeartbeatActor {
         let changed = self.pulse.has_changed().unwrap_or(false);
         self.telling = changed || self.lease.is_none() || !self.is_seen();
         let heartbeat = self.pulse.borrow_and_update().clone();
-        let key = keys::module(self.kind, &self.context.me, ModulePart::Heartbeat);
+        let counts = self.untold_counts();
+        let key = |part| keys::module(self.kind, &self.context.me, part);
+        let (key, counts_key) = (key(ModulePart::Heartbeat), key(ModulePart::Listeners));
         let ttl = self.context.config.rooms.heartbeat_ttl;
         let (store, lease, telling) = (self.context.store.clone(), self.lease, self.telling);
         let work = async move {
@@ -89,13 +101,32 @@ impl HeartbeatActor {
                 Some(lease) => store.keep_alive(lease).await.map(|()| lease)?,
                 None => store.grant(ttl).await?,
             };
-            if !telling {
-                return Ok(lease);
+            let mut txn = Txn::new();
+            if telling {
+                txn = txn.put_leased(key, json(&heartbeat)?, lease);
             }
-            let json = serde_json::to_vec(&heartbeat).map_err(|e| StoreError::Rejected(e.to_string()))?;
-            store.txn(Txn::new().put_leased(key, json, lease)).await.map(|_| lease)
+            if let Some(counts) = counts {
+                txn = txn.put_leased(counts_key, json(&counts)?, lease);
+            }
+            match txn.ops.is_empty() {
+                true => Ok(lease),
+                false => store.txn(txn).await.map(|_| lease),
+            }
         };
         cx.run(work, Msg::Beaten);
+    }
+
+    /// The counts, if the store does not have them: they changed, or there is no lease that they are under.
+    fn untold_counts(&mut self) -> Option<ListenerCounts> {
+        let counts = self.counts.as_mut()?;
+        let untold = counts.has_changed().unwrap_or(false) || self.lease.is_none();
+        untold.then(|| counts.borrow_and_update().clone())
+    }
+
+    /// Returns true if there is something to write before the lease is due.
+    fn has_news(&self) -> bool {
+        let counts = self.counts.as_ref().map(|counts| counts.has_changed());
+        [Some(self.pulse.has_changed()), counts].into_iter().flatten().any(|changed| changed.unwrap_or(false))
     }
 
     /// Whether this node sees its own heartbeat in the store: somebody may have deleted the key under a living lease.
@@ -114,13 +145,14 @@ impl HeartbeatActor {
                 self.lease = Some(lease);
                 self.attempt = 0;
                 self.reason = None;
-                if self.pulse.has_changed().unwrap_or(false) { Duration::ZERO } else { ttl / 3 }
+                if self.has_news() { Duration::ZERO } else { ttl / 3 }
             }
             Err(error) => {
+                // It may not have been told.
                 if self.telling {
-                    // It may not have been told.
                     self.pulse.mark_changed();
                 }
+                self.counts.iter_mut().for_each(|counts| counts.mark_changed());
                 if self.attempt == 0 {
                     tracing::warn!(module = self.kind.as_str(), %error, "heartbeat failed, trying again");
                 }
@@ -138,18 +170,31 @@ impl HeartbeatActor {
     }
 
     fn listen(&self, cx: &mut Cx<Self>) {
-        let mut pulse = self.pulse.clone();
+        let (mut pulse, mut counts) = (self.pulse.clone(), self.counts.clone());
         pulse.mark_unchanged();
-        cx.run(
-            async move {
-                if pulse.changed().await.is_err() {
-                    // The module's supervisor is gone; so are we soon, and there is nothing to tell.
-                    std::future::pending::<()>().await;
-                }
-            },
-            |()| Msg::Changed,
-        );
+        counts.iter_mut().for_each(|counts| counts.mark_unchanged());
+        let counted = async move {
+            match &mut counts {
+                Some(counts) => counts.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let changed = async move {
+            let changed = tokio::select! {
+                changed = pulse.changed() => changed,
+                changed = counted => changed,
+            };
+            if changed.is_err() {
+                // The module's supervisor is gone; so are we soon, and there is nothing to tell.
+                std::future::pending::<()>().await;
+            }
+        };
+        cx.run(changed, |()| Msg::Changed);
     }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|e| StoreError::Rejected(e.to_string()))
 }
 
 impl Behaviour for HeartbeatActor {
@@ -192,7 +237,7 @@ impl Behaviour for HeartbeatActor {
         let healthy = self.pulse.borrow().status == Health::Healthy;
         Observed {
             state: if self.lease.is_some() { "beating" } else { "leaseless" }.into(),
-            observed: json!({ "module": self.kind.as_str(), "healthy": healthy }),
+            observed: serde_json::json!({ "module": self.kind.as_str(), "healthy": healthy }),
             reason: self.reason.clone(),
             attempt: self.attempt,
             ..Observed::default()

@@ -7,7 +7,7 @@ use super::*;
 use crate::actors::context::Clock;
 use crate::actors::kernel::{ActorSystem, RootOptions, SystemHandle};
 use crate::config;
-use crate::domain::ids::{ModuleId, UnixMs};
+use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::rooms::{FakeStore, Fault};
 use crate::telemetry::Metrics;
 
@@ -18,6 +18,7 @@ const TTL: Duration = Duration::from_millis(30);
 struct House {
     store: Arc<FakeStore>,
     pulse: watch::Sender<Heartbeat>,
+    counts: watch::Sender<ListenerCounts>,
     _system: SystemHandle<Msg>,
 }
 
@@ -45,11 +46,15 @@ impl House {
             started_at: UnixMs(1),
             incarnation: "i".into(),
             version: "0".into(),
-            listeners: Default::default(),
+            rtp: None,
         });
-        let listener = pulse.subscribe();
-        let heartbeat = move || HeartbeatActor::new(ModuleKind::Janus, context.clone(), listener.clone());
-        let house = Self { store, pulse, _system: ActorSystem::start(heartbeat, RootOptions::default()) };
+        let counts = watch::Sender::new(ListenerCounts::default());
+        let (listener, counted) = (pulse.subscribe(), counts.subscribe());
+        let heartbeat = move || {
+            HeartbeatActor::new(ModuleKind::Janus, context.clone(), listener.clone(), Some(counted.clone()))
+        };
+        let house =
+            Self { store, pulse, counts, _system: ActorSystem::start(heartbeat, RootOptions::default()) };
         house.until_told(Health::Healthy).await;
         house
     }
@@ -80,6 +85,28 @@ async fn what_could_not_be_told_is_told_with_a_later_beat() {
 }
 
 #[actix::test]
+#[actix::test]
+async fn counts_leave_the_heartbeat_alone() {
+    let house = House::new().await;
+    let me = ModuleId::new("one").unwrap();
+    let view = || house.store.directory().module(ModuleKind::Janus, &me).unwrap();
+    let before = view().heartbeat.clone();
+    for count in 1..4 {
+        let counts = ListenerCounts([(RoomId::new("demo").unwrap(), count)].into());
+        if count == 2 {
+            house.store.fail_next(Fault::Unavailable);
+        }
+        house.counts.send_replace(counts.clone());
+        let deadline = Instant::now() + DEADLINE;
+        while view().listeners.as_ref().is_none_or(|told| told.value != counts) {
+            assert!(Instant::now() < deadline, "the count {count} is never told");
+            // Sleep: the pause of a poll.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    assert_eq!(view().heartbeat, before, "not rewritten");
+}
+
 async fn a_key_deleted_under_its_lease_is_put_again() {
     let house = House::new().await;
     house.store.delete_now("/januses/one/heartbeat");

@@ -95,11 +95,7 @@ impl StoreWatch {
     }
 
     fn tell(&mut self) {
-        let room = |changed| match changed {
-            Changed::Room(room) => Some(room),
-            Changed::Module(..) => None,
-        };
-        let rooms: Vec<_> = self.changed.drain(..).filter_map(room).collect();
+        let rooms = self.context.directory.affected_by(&std::mem::take(&mut self.changed));
         if !rooms.is_empty() {
             self.context.subscribers.each(|news| news.changed(rooms.iter().cloned()));
         }

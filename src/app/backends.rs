@@ -85,6 +85,10 @@ impl Store for Metered {
         self.timed("keep_alive", self.inner.keep_alive(lease), ok).await
     }
 
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        self.timed("compact", self.inner.compact(revision), ok).await
+    }
+
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.timed("revoke", self.inner.revoke(lease), ok).await
     }

@@ -34,7 +34,7 @@ use crate::actors::relay::{Fetcher, Relays};
 use crate::auth::{Secrets, node_id};
 use crate::config::{Config, JanusMode, PresenceKind};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
-use crate::domain::model::{Health, Heartbeat};
+use crate::domain::model::{Health, Heartbeat, RtpRange};
 use crate::domain::ports::{PLAIN_RTP_PORTS, PortPool};
 use crate::http::anchors::{Anchors, Present};
 use crate::janus::{ConnectOptions, ManagedOptions, Secret};
@@ -189,6 +189,7 @@ impl Node {
             secrets,
             streams,
             door,
+            record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             relays,
             registry: system.registry(),
             readiness: readiness.clone(),
@@ -218,7 +219,8 @@ impl Node {
         self.readiness.missing().collect()
     }
 
-    /// Resolves when the node's supervision gives up; the process should end then.
+    /// Resolves when the node's supervision gives up, or another process has its id; the process should end
+    /// then.
     pub async fn failed(&self) -> anyhow::Error {
         anyhow::anyhow!("the node's supervision gave up: {}", self.system.failed().await)
     }
@@ -297,7 +299,7 @@ fn mixer(
             audience: audience.clone(),
             fetcher,
         },
-        pulse: pulse(context, url, config.capacity),
+        pulse: pulse(context, url, config.capacity, Some(rtp)),
     }
 }
 
@@ -321,7 +323,7 @@ fn janus(context: &Context, link: &GatewayLink) -> JanusSupervisor {
     // What a managed Janus is reached by is nobody's business but this node's.
     let shown = config.url.clone().unwrap_or_else(|| "managed".into());
     JanusSupervisor {
-        pulse: pulse(context, shown, config.capacity),
+        pulse: pulse(context, shown, config.capacity, None),
         context: context.clone(),
         options,
         managed,
@@ -334,6 +336,7 @@ fn external(config: &Config) -> ConnectOptions {
     let text = |secret: &crate::config::Secret| Secret(String::from_utf8_lossy(&secret.0).into_owned());
     ConnectOptions {
         url: config.janus.url.clone().unwrap_or_default(),
+    let rtp = RtpRange { ip: context.config.listen.media, first, last };
         api_secret: config.janus.api_secret.as_ref().map(text),
         admin_key: config.janus.admin_key.as_ref().map(text),
         request_timeout: config.janus.request_timeout,
@@ -358,7 +361,12 @@ fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedO
 }
 
 /// What the module says of itself at first: not healthy before it has seen its Janus or its FFmpeg.
-fn pulse(context: &Context, url: String, capacity: u32) -> Arc<watch::Sender<Heartbeat>> {
+fn pulse(
+    context: &Context,
+    url: String,
+    capacity: u32,
+    rtp: Option<RtpRange>,
+) -> Arc<watch::Sender<Heartbeat>> {
     let UnixMs(started) = context.clock.wall();
     Arc::new(watch::Sender::new(Heartbeat {
         status: Health::Unhealthy,
@@ -368,6 +376,6 @@ fn pulse(context: &Context, url: String, capacity: u32) -> Arc<watch::Sender<Hea
         started_at: UnixMs(started),
         incarnation: context.incarnation.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        listeners: Default::default(),
+        rtp,
     }))
 }

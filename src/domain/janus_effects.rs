@@ -57,7 +57,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// Whether something is taken away that may still be wanted.
+    /// Returns true if the effect removes something that may still be wanted.
     pub fn takes_away(&self) -> bool {
         matches!(self, Self::Destroy { .. } | Self::StopForwarder { .. } | Self::DeleteKey { .. })
     }

@@ -69,6 +69,8 @@ pub struct JanusRoom {
     key: OwnKey<JanusState>,
     as_of: i64,
     linked: bool,
+    /// Why no forwarder is started to the mixer that the room's key names.
+    refusal: Option<String>,
     retry: Retry,
 }
 
@@ -86,8 +88,15 @@ impl JanusRoom {
             key: OwnKey::default(),
             as_of: 0,
             linked: false,
+            refusal: None,
             retry: Retry::default(),
         }
+    }
+
+    /// Notes whether the mixer's address is one that its heartbeat announces
+    /// ([`rtp_refusal`](super::vouched::rtp_refusal)). A forwarder that is there stays.
+    pub fn vouched(&mut self, refusal: Option<String>) {
+        self.refusal = refusal;
     }
 
     /// The store was seen up to `as_of`.
@@ -252,7 +261,7 @@ impl JanusRoom {
             );
         };
         let fed = b.target.and_then(|t| forwarders.iter().find(|f| f.target == t));
-        if let (Some(target), None) = (b.target, fed) {
+        if let (Some(target), None, None) = (b.target, fed, &self.refusal) {
             return Plan::act(
                 Effect::StartForwarder { janus_room_id, target },
                 "the mixer waits for RTP at this port",
@@ -262,7 +271,10 @@ impl JanusRoom {
             return Plan::act(write, "tells the store what is built");
         }
         let Some(fed) = fed else {
-            return Plan::wait("waits for the mixer's port at this epoch");
+            return match &self.refusal {
+                Some(refusal) => Plan::wait(format!("does not forward: {refusal}")),
+                None => Plan::wait("waits for the mixer's port at this epoch"),
+            };
         };
         match forwarders.iter().find(|f| f.stream_id != fed.stream_id) {
             Some(_) if b.handing_over => {

@@ -40,6 +40,8 @@ pub enum ModulePart {
     Mark,
 }
 
+    /// Written for mixers only.
+    Listeners,
 impl RoomPart {
     pub const ALL: [Self; 5] = [Self::Meta, Self::LiveMeta, Self::Janus, Self::Mixer, Self::Sequence];
 
@@ -73,7 +75,7 @@ impl ModuleKind {
 }
 
 impl ModulePart {
-    pub const ALL: [Self; 2] = [Self::Heartbeat, Self::Mark];
+    pub const ALL: [Self; 3] = [Self::Heartbeat, Self::Mark, Self::Listeners];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -81,6 +83,7 @@ impl ModulePart {
             Self::Mark => "mark",
         }
     }
+            Self::Listeners => "listeners",
 }
 
 pub fn room(id: &RoomId, part: RoomPart) -> String {

@@ -11,6 +11,9 @@
 //! Every candidate renews a lease of its own, leading or not. The renewals are also the pulse by which it knows
 //! that the store has been well all the time: [`Steady`].
 //!
+//! No candidate writes the key without a lease. One that has none is taken over at once, whatever it says; a
+//! leased one that cannot be read is waited out.
+//!
 //! A leader that cannot renew stops before the store can have given its key away. Clocks run apart, so what must
 //! not be done twice compares the key's revision as well.
 
@@ -52,8 +55,11 @@ pub enum Outcome {
 /// The key as the watch shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    pub by: Leader,
+    /// `None`: the value cannot be read.
+    pub by: Option<Leader>,
     pub revision: i64,
+    /// The key is deleted with a lease. One without a lease would outlive its leader.
+    pub leased: bool,
 }
 
 /// Since when the store has answered without a break.
@@ -132,7 +138,7 @@ impl Leadership {
         self.as_of = as_of;
         self.known = held.map_or(Known::Nobody, Known::Held);
         self.ours = match &self.known {
-            Known::Held(held) if self.is_ours(&held.by) => Some(held.revision),
+            Known::Held(held) if self.is_ours(held) => Some(held.revision),
             _ => None,
         };
         self.retry.news();
@@ -167,8 +173,16 @@ impl Leadership {
     /// Who leads, as far as is known.
     pub fn leader(&self) -> Option<&Leader> {
         match &self.known {
-            Known::Held(held) => Some(&held.by),
+            Known::Held(held) => held.by.as_ref(),
             Known::Nothing | Known::Nobody => None,
+        }
+    }
+
+    /// The key, if it is one that no lease ends.
+    pub fn orphan(&self) -> Option<&Held> {
+        match &self.known {
+            Known::Held(held) if !held.leased => Some(held),
+            _ => None,
         }
     }
 
@@ -203,10 +217,17 @@ impl Leadership {
         let reason = match (&self.known, self.ours) {
             (_, Some(_)) => "leads".into(),
             (Known::Nobody, _) => return Plan::act(claim(0), "nobody leads"),
-            (Known::Held(held), _) if held.by.id == self.me => {
-                return Plan::act(claim(held.revision), "takes over from its own last run");
+            (Known::Held(held), _) if !held.leased => {
+                return Plan::act(
+                    claim(held.revision),
+                    "the leader key has no lease, so nobody keeps it alive",
+                );
             }
-            (Known::Held(held), _) => format!("{} leads", held.by.id),
+            (Known::Held(Held { by: Some(by), revision, .. }), _) if by.id == self.me => {
+                return Plan::act(claim(*revision), "takes over from its own last run");
+            }
+            (Known::Held(Held { by: Some(by), .. }), _) => format!("{} leads", by.id),
+            (Known::Held(_), _) => "waits for the lease of a leader key that cannot be read".into(),
             (Known::Nothing, _) => "waits for sight of the leader's key".into(),
         };
         Plan::Wait { reason: reason.into(), until: self.ends(now).into_iter().chain([due]).min() }
@@ -258,9 +279,12 @@ impl Leadership {
         self.lease.map(|lease| self.lapses(&lease))
     }
 
-    fn is_ours(&self, by: &Leader) -> bool {
+    fn is_ours(&self, held: &Held) -> bool {
         let lease = self.lease.map(|lease| lease.id);
-        by.id == self.me && by.incarnation == self.incarnation && Some(by.lease) == lease
+        held.leased
+            && held.by.as_ref().is_some_and(|by| {
+                by.id == self.me && by.incarnation == self.incarnation && Some(by.lease) == lease
+            })
     }
 }
 

@@ -73,6 +73,33 @@ fn a_restarted_leader_takes_over_from_itself() {
 }
 
 #[test]
+fn keys_without_a_lease_are_taken_over() {
+    for readable in [true, false] {
+        let mut world = World::new();
+        world.elect_first();
+        world.forge(readable, false);
+        (0..NODES).for_each(|n| world.deliver(n));
+        assert_eq!(world.leaders(), [0; 0], "the key is not its own any more");
+        assert!(world.nodes[1].orphan().is_some());
+        (0..NODES).rev().for_each(|n| world.step(n));
+        (0..NODES).for_each(|n| world.deliver(n));
+        assert_eq!(world.leaders(), [2]);
+        assert_eq!(world.nodes[1].orphan(), None);
+    }
+}
+
+#[test]
+fn unreadable_leased_keys_are_waited_out() {
+    let mut world = World::new();
+    world.forge(false, true);
+    (0..NODES).for_each(|n| world.run(n, 10));
+    assert_eq!(world.leaders(), [0; 0], "a newer version may lead");
+    world.delete();
+    world.run(1, 3);
+    assert_eq!(world.leaders(), [1]);
+}
+
+#[test]
 fn the_store_is_steady_only_while_it_answers_in_time() {
     let mut world = World::new();
     world.elect_first();
@@ -93,6 +120,7 @@ enum Step {
     LoseSight { node: usize },
     Restart { node: usize },
     Delete,
+    Forge { readable: bool },
     Tick { ms: u16 },
 }
 
@@ -112,6 +140,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => node().prop_map(|node| Step::LoseSight { node }),
         1 => node().prop_map(|node| Step::Restart { node }),
         1 => Just(Step::Delete),
+        1 => any::<bool>().prop_map(|readable| Step::Forge { readable }),
         6 => (0u16..4000).prop_map(|ms| Step::Tick { ms }),
     ];
     proptest::collection::vec(step, 0..200)
@@ -131,6 +160,7 @@ proptest! {
                 Step::Restart { node } => world.restart(node),
                 // A stray hand: whoever led finds out by the watch.
                 Step::Delete => world.delete(),
+                Step::Forge { readable } => world.forge(readable, false),
                 Step::Tick { ms } => world.now += Duration::from_millis(ms.into()),
             }
             world.expire();
@@ -193,6 +223,14 @@ impl World {
         self.key = None;
     }
 
+    /// Another hand writes the key.
+    fn forge(&mut self, readable: bool, leased: bool) {
+        self.revision += 1;
+        let id = ModuleId::new("nobody").unwrap();
+        let by = Leader { id, incarnation: "x".into(), lease: 0, since: UnixMs(0) };
+        self.key = Some(Held { by: readable.then_some(by), revision: self.revision, leased });
+    }
+
     fn effect(&mut self, node: usize, luck: Luck) -> Option<()> {
         let Plan::Do { effect, reason } = self.nodes[node].plan(self.now, UnixMs(0)) else { return None };
         assert!(!reason.is_empty());
@@ -225,7 +263,7 @@ impl World {
                     return Outcome::Beaten;
                 }
                 self.revision += 1;
-                self.key = Some(Held { by: leader, revision: self.revision });
+                self.key = Some(Held { by: Some(leader), revision: self.revision, leased: true });
                 Outcome::Claimed { revision: self.revision }
             }
         }
@@ -234,14 +272,15 @@ impl World {
     fn expire(&mut self) {
         let now = self.now;
         self.leases.retain(|_, until| *until > now);
-        if self.key.as_ref().is_some_and(|k| !self.leases.contains_key(&k.by.lease)) {
+        let lease = |key: &Held| key.by.as_ref().filter(|_| key.leased).map(|by| by.lease);
+        if self.key.as_ref().and_then(lease).is_some_and(|lease| !self.leases.contains_key(&lease)) {
             self.delete();
         }
     }
 
     fn leader_in_store(&self) -> Option<usize> {
         let key = self.key.as_ref()?;
-        (0..NODES).find(|n| name(*n) == key.by.id)
+        (0..NODES).find(|n| key.by.as_ref().is_some_and(|by| name(*n) == by.id))
     }
 
     fn leaders(&self) -> Vec<usize> {

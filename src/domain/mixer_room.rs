@@ -455,7 +455,7 @@ impl MixerRoom {
         Some(Wanted { epoch, nonce: live.nonce.clone(), live_revision: live.mod_revision, part })
     }
 
-    /// Whether what is here may be wanted after all. A shutdown ends it all the same.
+    /// Returns true if what is here may still be wanted. A shutdown ends it all the same.
     fn must_keep(&self, view: &RoomView) -> bool {
         !self.leaving && view.unreadable_part().is_some()
     }

@@ -6,6 +6,7 @@
 pub mod ages;
 pub mod anchor;
 pub mod anchor_people;
+pub mod compaction;
 pub mod conduct;
 pub mod connection;
 pub mod expulsion;
@@ -40,5 +41,6 @@ pub mod text;
 pub mod users;
 pub mod view;
 
+pub mod vouched;
 #[cfg(test)]
 mod simulation;

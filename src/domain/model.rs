@@ -3,6 +3,7 @@
 //! Unknown fields are ignored on read, so that a newer node can add one while an older still runs.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -175,10 +176,24 @@ pub struct Heartbeat {
     /// Fresh per process: tells a restarted module from one that was only cut off.
     pub incarnation: String,
     pub version: String,
-    /// Of a mixer: how many listen to each of its rooms that anybody listens to.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub listeners: BTreeMap<RoomId, usize>,
+    /// RTP addresses of a mixer's rooms. `None`: not a mixer, or one of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtp: Option<RtpRange>,
 }
+
+/// The UDP ports `first` to `last` of one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RtpRange {
+    pub ip: IpAddr,
+    pub first: u16,
+    pub last: u16,
+}
+
+/// `/mixers/{id}/listeners`, under the heartbeat's lease: how many listen to each room that anybody listens
+/// to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ListenerCounts(pub BTreeMap<RoomId, usize>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]

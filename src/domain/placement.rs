@@ -1,9 +1,9 @@
 //! Which Janus and which mixer a room goes to (seed flow 1.4).
 //!
-//! A module is a candidate while its heartbeat is there and healthy, its mark is `ready` or absent, both can be
-//! read, it announces a capacity, and it has fewer rooms than that. Of two candidates drawn at random the less
-//! loaded one is taken: nearly as even as always taking the least loaded, without every node of a cluster
-//! running to the same module at once.
+//! A module is a candidate while its heartbeat is there and healthy, its mark is `ready` or absent, both can
+//! be read, it announces a capacity, and it has fewer rooms than that. Of two candidates drawn at random the
+//! less loaded one is taken: nearly as even as always taking the least loaded, without every node of a
+//! cluster running to the same module at once.
 //!
 //! Owns: that choice, and the reason for each module not chosen. Never does: write, or roll the dice.
 
@@ -78,7 +78,8 @@ pub fn pick_if(
 
 /// The capacity of a module that takes a further room while it has `load`.
 pub fn pickable(module: &ModuleView, load: u32) -> Result<u32, WhyNot> {
-    if let Some(part) = module.unreadable.first() {
+    let matters = |part: &&ModulePart| **part != ModulePart::Listeners;
+    if let Some(part) = module.unreadable.iter().find(matters) {
         return Err(WhyNot::Unreadable(*part));
     }
     let heartbeat = module.heartbeat.as_ref().ok_or(WhyNot::NoHeartbeat)?;
@@ -208,10 +209,10 @@ mod tests {
 
     #[test]
     fn unreadable_keys_close_a_module() {
-        for mark in [r#"{"label":"quarantine"}"#, r#"{"label":5}"#, r#"{"label":"CORDON"}"#, "{{{", "[]", ""] {
-            let mut view = (*modules([("m", Some((Health::Healthy, 9)), None)])
-                [&(ModuleKind::Janus, id("m"))])
-                .clone();
+        for mark in [r#"{"label":"quarantine"}"#, r#"{"label":5}"#, r#"{"label":"CORDON"}"#, "{{{", "[]", ""]
+        {
+            let mut view =
+                (*modules([("m", Some((Health::Healthy, 9)), None)])[&(ModuleKind::Janus, id("m"))]).clone();
             assert_eq!(pickable(&view, 0), Ok(9));
             assert!(view.apply(ModulePart::Mark, Some((mark.as_bytes(), 2))).is_err());
             assert_eq!(pickable(&view, 0), Err(WhyNot::Unreadable(ModulePart::Mark)), "{mark}");
@@ -295,7 +296,7 @@ mod tests {
             started_at: UnixMs(1),
             incarnation: "i".into(),
             version: "0".into(),
-            listeners: Default::default(),
+            rtp: None,
         }
     }
 

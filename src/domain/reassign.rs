@@ -173,7 +173,7 @@ impl Reassigner {
     fn look(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) {
         let there = |(key, view): (&Key, &std::sync::Arc<ModuleView>)| {
             // A health that cannot be read is no reason to leave.
-            let known = view.heartbeat.as_ref().filter(|_| view.unreadable.is_empty());
+            let known = view.heartbeat.as_ref().filter(|_| !view.unreadable.contains(&ModulePart::Heartbeat));
             view.is_present().then(|| (key.clone(), known.map_or(Health::Healthy, |h| h.status)))
         };
         let there: BTreeMap<Key, Health> = modules.iter().filter_map(there).collect();
@@ -319,7 +319,8 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    /// A place for each side that is due and that another module takes, the sides that move, and why others stay.
+    /// A place for each side that is due and that another module takes, the sides that move, and why others
+    /// stay.
     fn place(
         &mut self,
         room: &RoomId,

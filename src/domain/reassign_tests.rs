@@ -395,6 +395,7 @@ impl House {
                         (ModuleKind::Mixer, "a") => self.unreadable_mixer_a.clone(),
                         _ => Default::default(),
                     },
+                    listeners: None,
                 };
                 ((kind, id(name)), Arc::new(view))
             };
@@ -458,6 +459,6 @@ fn heartbeat(status: Health) -> Heartbeat {
         started_at: UnixMs(1),
         incarnation: "i".into(),
         version: "0".into(),
-        listeners: Default::default(),
+        rtp: None,
     }
 }

@@ -17,7 +17,8 @@ use super::ids::{Epoch, ModuleId, Nonce};
 use super::model::Handover;
 use super::plan::{Plan, Retry};
 use super::restart::Backoff;
-use super::view::RoomView;
+use super::view::{Modules, RoomView};
+use super::vouched::url_refusal;
 
 /// Media sequence number and index of a part.
 pub type Position = (u64, u32);
@@ -65,6 +66,8 @@ pub struct RelayRoom {
     /// To be followed when the one before it, which hands the room over, has said its last.
     successor: Option<Upstream>,
     held: Option<Held>,
+    /// Why what the store names is not followed.
+    refusal: Option<String>,
     retry: Retry,
 }
 
@@ -92,16 +95,25 @@ impl Upstream {
 
 impl RelayRoom {
     pub fn new(backoff: Backoff) -> Self {
-        Self { backoff, following: None, successor: None, held: None, retry: Retry::default() }
+        Self { backoff, following: None, successor: None, held: None, refusal: None, retry: Retry::default() }
     }
 
-    /// Takes in where the room is mixed now. `true`: what was asked for is of no use any more.
-    pub fn look(&mut self, view: &RoomView) -> bool {
+    /// Takes in where the room is mixed now, if that is an address of the mixer by its heartbeat. `true`:
+    /// what was asked for is of no use any more.
+    pub fn look(&mut self, view: &RoomView, modules: &Modules) -> bool {
         // One that is told late is not followed back.
         let known = self.following.as_ref();
+        self.refusal = None;
         let Some(seen) = Upstream::of(view).filter(|u| known.is_none_or(|k| u.epoch > k.epoch)) else {
             return false;
         };
+        // What is followed already was vouched for.
+        if !known.is_some_and(|known| known.is_same_stream(&seen)) {
+            self.refusal = url_refusal(&seen.mixer, &seen.url, modules);
+            if self.refusal.is_some() {
+                return false;
+            }
+        }
         let moved = known.is_some_and(|known| !known.is_same_stream(&seen));
         // Of an earlier live there is nothing more to hear, whoever mixed it.
         let handed_over = known.filter(|known| known.nonce == seen.nonce).is_some_and(|known| {
@@ -140,10 +152,11 @@ impl RelayRoom {
 
     pub fn plan(&self, view: &RoomView, now: Duration) -> Plan<Fetch> {
         let Some(upstream) = &self.following else {
-            return Plan::wait(match view.is_on_air() {
-                true => "waits for the mixer to say where it is",
-                false => "the room is not on air",
-            });
+            return match (&self.refusal, view.is_on_air()) {
+                (_, false) => Plan::wait("the room is not on air"),
+                (Some(refusal), true) => Plan::wait(format!("follows nobody: {refusal}")),
+                (None, true) => Plan::wait("waits for the mixer to say where it is"),
+            };
         };
         if !view.is_on_air() {
             return Plan::wait("the room is not on air");
@@ -215,7 +228,7 @@ mod tests {
     fn first_the_playlist_then_each_next_part() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
-        room.look(&view);
+        room.look(&view, &mixers());
         let first = fetch(&room, &view);
         assert_eq!(first.at, None);
         assert!(room.done(&first, playlist((10, 1)), NOW, 0.5));
@@ -228,11 +241,11 @@ mod tests {
     #[test]
     fn a_mixer_of_a_higher_epoch_is_followed_at_once_and_a_lower_one_never() {
         let mut room = room();
-        assert!(!room.look(&on_air(5, Some(("a", 5)))), "nothing was asked for yet");
+        assert!(!room.look(&on_air(5, Some(("a", 5))), &mixers()), "nothing was asked for yet");
         let view = on_air(6, Some(("b", 6)));
-        assert!(room.look(&view), "what the old one was asked for is of no use");
+        assert!(room.look(&view, &mixers()), "what the old one was asked for is of no use");
         assert_eq!(fetch(&room, &view).from.mixer.as_str(), "b");
-        assert!(!room.look(&on_air(6, Some(("a", 5)))));
+        assert!(!room.look(&on_air(6, Some(("a", 5))), &mixers()));
         assert_eq!(fetch(&room, &view).from.mixer.as_str(), "b");
     }
 
@@ -240,20 +253,20 @@ mod tests {
     fn a_new_epoch_on_the_same_mixer_goes_on_where_it_was() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
-        room.look(&view);
+        room.look(&view, &mixers());
         let first = fetch(&room, &view);
         room.done(&first, playlist((10, 1)), NOW, 0.5);
         let view = on_air(6, Some(("a", 6)));
-        assert!(!room.look(&view));
+        assert!(!room.look(&view, &mixers()));
         assert_eq!(fetch(&room, &view).at, Some((10, 1)));
     }
 
     #[test]
     fn until_the_new_mixer_is_known_the_old_one_is_followed() {
         let mut room = room();
-        room.look(&on_air(5, Some(("a", 5))));
+        room.look(&on_air(5, Some(("a", 5))), &mixers());
         let moving = on_air(6, Some(("a", 5)));
-        assert!(!room.look(&moving));
+        assert!(!room.look(&moving, &mixers()));
         assert_eq!(fetch(&room, &moving).from.mixer.as_str(), "a");
     }
 
@@ -261,17 +274,20 @@ mod tests {
     fn a_mixer_that_hands_the_room_over_is_heard_to_its_end() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
-        room.look(&view);
+        room.look(&view, &mixers());
         let first = fetch(&room, &view);
         room.done(&first, playlist((10, 1)), NOW, 0.5);
-        let handover =
-            Handover { mixer_id: ModuleId::new("a").unwrap(), hls_url: "http://a".into(), epoch: Epoch(5) };
+        let handover = Handover {
+            mixer_id: ModuleId::new("a").unwrap(),
+            hls_url: "http://a:8080".into(),
+            epoch: Epoch(5),
+        };
         let mut view = on_air(6, Some(("b", 6)));
         view.live.as_mut().unwrap().value.handover = Some(Box::new(handover));
-        assert!(!room.look(&view));
+        assert!(!room.look(&view, &mixers()));
         assert_eq!(fetch(&room, &view).from.mixer.as_str(), "a", "the new one does not produce yet");
         view.mixer.as_mut().unwrap().value.ready = true;
-        assert!(!room.look(&view), "what is asked for may still be answered");
+        assert!(!room.look(&view, &mixers()), "what is asked for may still be answered");
         let more = fetch(&room, &view);
         assert_eq!(more.from.mixer.as_str(), "a");
         assert!(room.done(&more, playlist((11, 0)), NOW, 0.5));
@@ -284,14 +300,20 @@ mod tests {
     #[test]
     fn a_new_live_is_followed_at_once_although_the_mixer_of_the_last_one_handed_it_over() {
         let mut room = room();
-        room.look(&on_air(5, Some(("a", 5))));
-        let handover =
-            Handover { mixer_id: ModuleId::new("a").unwrap(), hls_url: "http://a".into(), epoch: Epoch(8) };
+        room.look(&on_air(5, Some(("a", 5))), &mixers());
+        let handover = Handover {
+            mixer_id: ModuleId::new("a").unwrap(),
+            hls_url: "http://a:8080".into(),
+            epoch: Epoch(8),
+        };
         let mut view = on_air(9, Some(("b", 9)));
         let live = view.live.as_mut().unwrap();
         (live.value.nonce, live.value.handover) = (Nonce("another".into()), Some(Box::new(handover)));
         view.mixer.as_mut().unwrap().value.ready = true;
-        assert!(room.look(&view), "the start of this live was missed: nothing of it was heard from a");
+        assert!(
+            room.look(&view, &mixers()),
+            "the start of this live was missed: nothing of it was heard from a"
+        );
         assert_eq!(fetch(&room, &view).from.mixer.as_str(), "b");
     }
 
@@ -299,7 +321,7 @@ mod tests {
     fn lower_numbers_of_the_same_live_are_not_shown() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
-        room.look(&view);
+        room.look(&view, &mixers());
         let first = fetch(&room, &view);
         room.done(&first, playlist((1030, 1)), NOW, 0.5);
         assert!(!room.done(&first, playlist((12, 0)), NOW, 0.5));
@@ -310,7 +332,7 @@ mod tests {
     fn failures_back_off_and_then_ask_for_whatever_there_is() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
-        room.look(&view);
+        room.look(&view, &mixers());
         let first = fetch(&room, &view);
         room.done(&first, playlist((10, 1)), NOW, 0.5);
         let next = fetch(&room, &view);
@@ -324,14 +346,47 @@ mod tests {
     fn after_the_end_nothing_is_asked_for_and_a_new_live_begins_anew() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
-        room.look(&view);
+        room.look(&view, &mixers());
         let first = fetch(&room, &view);
         assert!(room.done(&first, Outcome::Playlist { next: (10, 1), ended: true }, NOW, 0.5));
         assert!(matches!(room.plan(&view, NOW), Plan::Wait { .. }));
         let mut again = on_air(9, Some(("a", 9)));
         again.live.as_mut().unwrap().value.nonce = Nonce("another".into());
-        room.look(&again);
+        room.look(&again, &mixers());
         assert_eq!(fetch(&room, &again).at, None);
+    }
+
+    #[test]
+    fn only_announced_mixers_are_followed() {
+        let mut room = room();
+        let forged = on_air(5, Some(("evil", 5)));
+        assert!(!room.look(&forged, &mixers()));
+        let Plan::Wait { reason, .. } = room.plan(&forged, NOW) else { panic!("a stranger is asked") };
+        assert!(reason.contains("mixer evil has no heartbeat"), "{reason}");
+        let view = on_air(5, Some(("a", 5)));
+        room.look(&view, &mixers());
+        assert_eq!(fetch(&room, &view).from.mixer.as_str(), "a");
+        let mut elsewhere = on_air(6, Some(("a", 6)));
+        elsewhere.mixer.as_mut().unwrap().value.hls_url = "http://127.0.0.1:1/internal?x=".into();
+        assert!(!room.look(&elsewhere, &mixers()));
+        assert_eq!(fetch(&room, &elsewhere).from.url, "http://a:8080");
+        room.look(&on_air(7, Some(("a", 7))), &Modules::new());
+        assert_eq!(room.following().unwrap().epoch, Epoch(7), "the same stream needs no heartbeat");
+    }
+
+    /// The mixers `a` and `b`.
+    fn mixers() -> Modules {
+        use super::super::keys::{ModuleKind, ModulePart};
+        let module = |id: &str| {
+            let json = format!(
+                r#"{{"status":"healthy","host":"{id}","url":"http://{id}:8080","capacity":1,"startedAt":1,
+                    "incarnation":"i","version":"0"}}"#
+            );
+            let mut view = super::super::view::ModuleView::default();
+            view.apply(ModulePart::Heartbeat, Some((json.as_bytes(), 1))).unwrap();
+            ((ModuleKind::Mixer, ModuleId::new(id).unwrap()), std::sync::Arc::new(view))
+        };
+        ["a", "b"].map(module).into_iter().collect()
     }
 
     fn room() -> RelayRoom {
@@ -358,7 +413,7 @@ mod tests {
         view.apply(RoomKey::Part(LiveMeta), Some((live.as_bytes(), 1))).unwrap();
         if let Some((id, epoch)) = mixer {
             let mixer = format!(
-                r#"{{"id":"{id}","ip":"127.0.0.1","port":20000,"hlsUrl":"http://{id}","epoch":{epoch}}}"#
+                r#"{{"id":"{id}","ip":"127.0.0.1","port":20000,"hlsUrl":"http://{id}:8080","epoch":{epoch}}}"#
             );
             view.apply(RoomKey::Part(Mixer), Some((mixer.as_bytes(), 1))).unwrap();
         }

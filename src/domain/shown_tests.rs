@@ -97,7 +97,7 @@ fn modules(list: &[(ModuleKind, &str, Health)], incarnation: &str) -> Modules {
             started_at: UnixMs(1),
             incarnation: incarnation.into(),
             version: String::new(),
-            listeners: Default::default(),
+            rtp: None,
         }),
         ..ModuleView::default()
     };

@@ -7,7 +7,7 @@ use super::ids::{ModuleId, RoomId, UserId};
 use super::keys::{ModuleKind, ModulePart, RoomKey, RoomPart};
 use super::mix::MixShare;
 use super::model::{
-    Heartbeat, JanusState, LiveMeta, LiveStatus, Mark, Meta, MixerState, SequenceState, User,
+    Heartbeat, JanusState, ListenerCounts, LiveMeta, LiveStatus, Mark, Meta, MixerState, SequenceState, User,
 };
 
 /// The reason of a machine that keeps what it has.
@@ -30,8 +30,8 @@ impl<T> std::ops::Deref for Versioned<T> {
 /// All keys of one room.
 ///
 /// A value that cannot be read changes nothing but [`unreadable`](Self::unreadable): the field keeps its last
-/// readable value and revision. A newer version may have written it, so it is neither absent nor to be replaced;
-/// every write compares revisions and so conflicts with it.
+/// readable value and revision. A newer version may have written it, so it is neither absent nor to be
+/// replaced; every write compares revisions and so conflicts with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoomView {
     pub meta: Option<Versioned<Meta>>,
@@ -50,6 +50,7 @@ pub struct RoomView {
 pub struct ModuleView {
     pub heartbeat: Option<Versioned<Heartbeat>>,
     pub mark: Option<Versioned<Mark>>,
+    pub listeners: Option<Versioned<ListenerCounts>>,
     pub unreadable: BTreeSet<ModulePart>,
 }
 
@@ -95,7 +96,8 @@ impl RoomView {
         }
     }
 
-    /// The first of the room's own keys that cannot be read. While there is one, nothing is known to be unwanted.
+    /// The first of the room's own keys that cannot be read. While there is one, nothing is known to be
+    /// unwanted.
     pub fn unreadable_part(&self) -> Option<RoomPart> {
         self.unreadable.iter().find_map(|key| match key {
             RoomKey::Part(part) => Some(*part),
@@ -103,13 +105,25 @@ impl RoomView {
         })
     }
 
-    /// Whether this user was removed from the room: then no token of theirs is good for it. One whose record
-    /// cannot be read may have been.
+    /// Returns true if this user was removed from the room: then no token of theirs is valid for it. A user
+    /// whose record cannot be read may have been removed.
     pub fn is_removed(&self, user: &UserId) -> bool {
         self.users.get(user).map_or_else(
             || self.unreadable.contains(&RoomKey::User(user.clone())),
             |known| known.removed_at.is_some(),
         )
+    }
+
+    /// The modules that its keys name, some of them more than once.
+    pub fn modules(&self) -> impl Iterator<Item = (ModuleKind, &ModuleId)> {
+        let live = self.live.iter().flat_map(|live| {
+            let handover = live.handover.iter().map(|handover| (ModuleKind::Mixer, &handover.mixer_id));
+            [(ModuleKind::Janus, &live.janus_id), (ModuleKind::Mixer, &live.mixer_id)]
+                .into_iter()
+                .chain(handover)
+        });
+        let janus = self.janus.iter().map(|janus| (ModuleKind::Janus, &janus.id));
+        live.chain(janus).chain(self.mixer.iter().map(|mixer| (ModuleKind::Mixer, &mixer.id)))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -146,6 +160,7 @@ impl ModuleView {
         let result = match part {
             ModulePart::Heartbeat => set(&mut self.heartbeat, change),
             ModulePart::Mark => set(&mut self.mark, change),
+            ModulePart::Listeners => set(&mut self.listeners, change),
         };
         match result.is_ok() {
             true => self.unreadable.remove(&part),
@@ -159,10 +174,11 @@ impl ModuleView {
         match part {
             ModulePart::Heartbeat => self.heartbeat = earlier.heartbeat.clone(),
             ModulePart::Mark => self.mark = earlier.mark.clone(),
+            ModulePart::Listeners => self.listeners = earlier.listeners.clone(),
         }
     }
 
-    /// Whether the module has a heartbeat, be it one that cannot be read.
+    /// Returns true if the module has a heartbeat, readable or not.
     pub fn is_present(&self) -> bool {
         self.heartbeat.is_some() || self.unreadable.contains(&ModulePart::Heartbeat)
     }

@@ -196,10 +196,13 @@ impl Room {
         if !self.stream.snapshot().has_playlist() {
             return;
         }
-        let body = self.runtime.block_on(self.stream.playlist(None)).unwrap().text.plain().clone();
+        let shown = self.runtime.block_on(self.stream.playlist(None)).unwrap();
+        let body = shown.text.plain().clone();
         if self.body == body {
             return;
         }
+        let next = (!shown.ended).then_some(shown.next);
+        assert_eq!(relayed::refusal(&body, self.stream.hint(), next), None, "a listener node shows it");
         self.body = body.clone();
         let text = std::str::from_utf8(&body).unwrap();
         let now = m3u8::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));

@@ -22,6 +22,7 @@ mod packager;
 mod playlist;
 mod playlist_text;
 mod prelude;
+pub mod relayed;
 mod stream;
 mod window;
 

@@ -10,8 +10,8 @@
 //! token or the address. The memory is bounded by [`MAX_LISTENERS`]. The table is also the cache of verified
 //! tokens: a token that was counted within its last seconds is not verified again for each playlist.
 //!
-//! Across nodes: a listener node tells a room's mixer how many it has with each playlist it fetches, the mixer's
-//! heartbeat says how many that makes, and so every node can tell ([`Listeners`]).
+//! Across nodes: a listener node tells a room's mixer how many it has with each playlist it fetches, the
+//! mixer writes how many that makes to a key of its own, and so every node can tell ([`Listeners`]).
 //!
 //! Owns: these sightings. Never does: check a token.
 
@@ -183,7 +183,7 @@ impl Listeners {
             return self.audience.everywhere(room, now);
         }
         let mixer = self.directory.module(ModuleKind::Mixer, &live.mixer_id);
-        let said = mixer.and_then(|mixer| mixer.heartbeat.as_ref()?.listeners.get(room).copied());
+        let said = mixer.and_then(|mixer| mixer.listeners.as_ref()?.0.get(room).copied());
         self.audience.here(room, now).max(said.unwrap_or_default())
     }
 
@@ -259,9 +259,7 @@ mod tests {
         let (audience, directory) = (Arc::new(Audience::new()), Arc::new(Directory::default()));
         let (tea, mixer) = (room("tea-room"), ModuleId::new("mixer").unwrap());
         let mut view = ModuleView::default();
-        let beat = r#"{"status":"healthy","host":"h","url":"u","capacity":1,"startedAt":0,"incarnation":"i","version":"v",
-            "listeners":{"tea-room":2}}"#;
-        view.apply(ModulePart::Heartbeat, Some((beat.as_bytes(), 1))).unwrap();
+        view.apply(ModulePart::Listeners, Some((br#"{"tea-room":2}"#, 1))).unwrap();
         directory.set_module(ModuleKind::Mixer, &mixer, view);
         let mut live = RoomView::default();
         let meta =

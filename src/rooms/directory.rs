@@ -7,7 +7,7 @@
 //! Owns: the read model and the revision it has reached. Never does: watch (a `StoreWatch` actor feeds it
 //! through a [`Fold`](super::Fold)), or write to the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::domain::placement::{Load, assigned};
 use crate::domain::view::{ModuleView, Modules, RoomView, Rooms};
 use crate::store::Revision;
 
-use super::Page;
+use super::{Changed, Page};
 
 /// One watched prefix. The revisions of two prefixes advance independently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,6 +95,26 @@ impl Directory {
         self.read().load[load_index(kind)].clone()
     }
 
+    /// Rooms that are to be looked at after these changes: those that changed themselves, and those with a
+    /// module that did.
+    pub fn affected_by(&self, changes: &[Changed]) -> BTreeSet<RoomId> {
+        let mut rooms = BTreeSet::new();
+        let mut modules = BTreeSet::new();
+        for change in changes {
+            match change {
+                Changed::Room(room) => drop(rooms.insert(room.clone())),
+                Changed::Module(kind, id) => drop(modules.insert((*kind, id))),
+            }
+        }
+        if !modules.is_empty() {
+            let known = self.rooms();
+            let has_changed = |(kind, id): (ModuleKind, &ModuleId)| modules.contains(&(kind, id));
+            let with_one = known.iter().filter(|(_, view)| view.modules().any(has_changed));
+            rooms.extend(with_one.map(|(room, _)| room.clone()));
+        }
+        rooms
+    }
+
     /// Keys that are not ours and values that are not what their key promises, each with what is wrong with it.
     pub fn odd_keys(&self) -> Arc<BTreeMap<String, &'static str>> {
         self.read().odd.clone()
@@ -131,6 +151,11 @@ impl Directory {
     /// The store revision this node has caught up with; `None` before the first complete list.
     pub fn revision_seen(&self, scope: Scope) -> Option<Revision> {
         *self.seen[scope.index()].borrow()
+    }
+
+    /// The newest store revision that any watch has shown.
+    pub fn newest_revision(&self) -> Option<Revision> {
+        Scope::ALL.into_iter().filter_map(|scope| self.revision_seen(scope)).max()
     }
 
     /// Whether every prefix was listed once, so that "not there" means something.
@@ -181,7 +206,7 @@ impl Directory {
     /// Replaces all rooms at once; returns those that differ from before.
     pub(super) fn replace_rooms(&self, listed: impl IntoIterator<Item = (RoomId, RoomView)>) -> Vec<RoomId> {
         let mut known = self.write();
-        let mut gone: std::collections::BTreeSet<_> = known.rooms.keys().cloned().collect();
+        let mut gone: BTreeSet<_> = known.rooms.keys().cloned().collect();
         let mut changed = Vec::new();
         for (id, view) in listed {
             gone.remove(&id);
@@ -203,7 +228,7 @@ impl Directory {
     ) -> Vec<ModuleId> {
         let mut known = self.write();
         let of_kind = known.modules.keys().filter(|(k, _)| *k == kind);
-        let mut gone: std::collections::BTreeSet<_> = of_kind.map(|(_, id)| id.clone()).collect();
+        let mut gone: BTreeSet<_> = of_kind.map(|(_, id)| id.clone()).collect();
         let mut changed = Vec::new();
         for (id, view) in listed {
             gone.remove(&id);

@@ -151,7 +151,7 @@ impl Inner {
     fn run(&mut self, op: Op) {
         match op {
             Op::Put { key, value, lease } => {
-                let entry = KeyValue { key: key.clone(), value, mod_revision: self.revision };
+                let entry = KeyValue { key: key.clone(), value, mod_revision: self.revision, lease };
                 self.each_fold(&key, |fold| fold.put(&key, &entry.value, entry.mod_revision));
                 self.data.insert(key, (entry, lease));
             }

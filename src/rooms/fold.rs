@@ -2,8 +2,8 @@
 //!
 //! A list is collected aside and takes effect as a whole at its end: readers never see half of it, what it
 //! does not name is gone, and only what differs is reported as changed, so that the relist every minute
-//! wakes nobody. Keys that are not ours are ignored; a value that cannot be read leaves the last readable one in
-//! place and the key flagged in the view. Both are reported once, by key and never by content.
+//! wakes nobody. Keys that are not ours are ignored; a value that cannot be read leaves the last readable one
+//! in place and the key flagged in the view. Both are reported once, by key and never by content.
 //!
 //! Owns: the list in progress. Never does: decide what a change means.
 
@@ -135,7 +135,9 @@ impl Fold {
         let mut view = view.map_or_else(ModuleView::default, Arc::unwrap_or_clone);
         let result = view.apply(part, change);
         let changed = self.directory.set_module(kind, &id, view);
-        (result, changed.then_some(Changed::Module(kind, id)))
+        // Nobody acts on a count.
+        let is_news = changed && part != ModulePart::Listeners;
+        (result, is_news.then_some(Changed::Module(kind, id)))
     }
 
     fn parse(&self, key: &str) -> Option<Part> {

@@ -57,6 +57,29 @@ fn unreadable_values_keep_the_last_one() {
 }
 
 #[test]
+fn module_changes_affect_their_rooms() {
+    let live = live_on(1, 1);
+    let mixer = r#"{"id":"m2","ip":"127.0.0.1","port":10000,"hlsUrl":"http://m","epoch":1}"#;
+    let (directory, _) = listed(
+        &[
+            ("/rooms/one/livemeta", &live),
+            ("/rooms/two/livemeta", &live_on(3, 1)),
+            ("/rooms/two/mixer", mixer),
+        ],
+        5,
+    );
+    let affected = |kind, module: &str| {
+        let changed = Changed::Module(kind, ModuleId::new(module).unwrap());
+        let rooms = directory.affected_by(&[changed, Changed::Room(id("new"))]);
+        rooms.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(affected(ModuleKind::Janus, "j1"), "new one");
+    assert_eq!(affected(ModuleKind::Mixer, "m3"), "new two");
+    assert_eq!(affected(ModuleKind::Mixer, "m2"), "new two", "the mixer before, by its key");
+    assert_eq!(affected(ModuleKind::Mixer, "j1"), "new");
+}
+
+#[test]
 fn users_with_unreadable_records_stay_out() {
     let (directory, mut fold) = listed(&[("/rooms/one/meta", META)], 5);
     let (ann, put) = (UserId::new("ann").unwrap(), |fold: &mut Fold, json: &[u8]| {

@@ -70,7 +70,7 @@ impl House {
         let store = FakeStore::new();
         store.add_module("one", 9);
         let never = Duration::from_secs(1 << 30);
-            let metrics = Metrics::new(SystemTime::now());
+        let metrics = Metrics::new(SystemTime::now());
         let rooms = RoomService::new(store.clone(), store.directory(), never, metrics);
         let demo = NewRoom { room_id: RoomId::new("demo").ok(), start: true, ..NewRoom::default() };
         rooms.create(demo).await.unwrap();

@@ -123,8 +123,8 @@ impl RoomService {
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
-    /// Ends the room. `None`: it held nothing and is gone; else it is `removing`. One with an unreadable key goes at
-    /// once, with all its keys: its modules then let go of what they have.
+    /// Ends the room. `None`: it held nothing and is gone; else it is `removing`. One with an unreadable key
+    /// goes at once, with all its keys: its modules then let go of what they have.
     pub async fn delete(&self, id: &RoomId) -> Result<Option<Room>, RoomError> {
         let decide = |read: &Read| {
             let unreadable = read.view.unreadable_part().map(|part| keys::room(id, part));
@@ -150,9 +150,9 @@ impl RoomService {
         Ok(self.commit(id, judged, &write).await?.is_some())
     }
 
-    /// Takes a `removing` room to its end if its modules have let go of it, or had their time by `clock` (that of a
-    /// [`Sighting`](crate::domain::ages::Sighting)). To be called at each change of the room and when a wait's
-    /// `forced_at` has come.
+    /// Takes a `removing` room to its end if its modules have let go of it, or had their time by `clock`
+    /// (that of a [`Sighting`](crate::domain::ages::Sighting)). To be called at each change of the room and
+    /// when a wait's `forced_at` has come.
     pub async fn finish_removal(&self, id: &RoomId, clock: UnixMs) -> Result<Removal, RoomError> {
         let Some(known) = self.directory.room(id) else { return Ok(Removal::Nothing) };
         let mut removal = match cleanup(&known, clock) {

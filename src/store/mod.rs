@@ -32,6 +32,8 @@ pub struct KeyValue {
     pub value: Bytes,
     /// Revision of the last change of this key.
     pub mod_revision: Revision,
+    /// The lease that the key is deleted with.
+    pub lease: Option<LeaseId>,
 }
 
 /// Everything under a prefix as of `revision`; a watch from `revision + 1` misses nothing.
@@ -124,6 +126,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes the lease and its keys at once.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Forgets the history before `revision`; no key is lost. A watch that is further behind ends as
+    /// `Compacted`. A store that bounds its history by itself does nothing.
+    async fn compact(&self, _revision: Revision) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<Revision, StoreError> {
         unconditional(self.txn(Txn::new().put(key, value)).await?)

@@ -244,7 +244,7 @@ mod tests {
     }
 
     fn kv(key: &str, mod_revision: Revision) -> KeyValue {
-        KeyValue { key: key.into(), value: "v".into(), mod_revision }
+        KeyValue { key: key.into(), value: "v".into(), mod_revision, lease: None }
     }
 
     fn put(key: &str, mod_revision: Revision) -> WatchEvent {

@@ -82,6 +82,13 @@ pub struct LeaderLost<'a> {
     pub reason: &'a str,
 }
 
+/// The leader key has no lease: no node of ours wrote it so. This node takes it over.
+pub struct LeaderKeyOrphaned<'a> {
+    pub key: &'a str,
+    /// The node that the key names.
+    pub named: &'a str,
+}
+
 pub struct FfmpegStarted<'a> {
     pub room: &'a RoomId,
     pub epoch: Epoch,
@@ -178,6 +185,18 @@ impl Event for LeaderElected<'_> {
 
     fn record(&self, metrics: &Metrics) {
         metrics.set_leader(true);
+    }
+}
+
+impl Event for LeaderKeyOrphaned<'_> {
+    const NAME: &'static str = "leader_key_orphaned";
+
+    fn log(&self) {
+        error!(
+            key = self.key,
+            named = self.named,
+            "leader key without a lease taken over: find out who writes to the store"
+        );
     }
 }
 

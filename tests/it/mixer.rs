@@ -243,6 +243,6 @@ fn heartbeat() -> Heartbeat {
         started_at: UnixMs(1),
         incarnation: "this".into(),
         version: "0".into(),
-        listeners: Default::default(),
+        rtp: None,
     }
 }

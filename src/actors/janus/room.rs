@@ -15,6 +15,7 @@ use crate::domain::ids::RoomId;
 use crate::domain::janus_room::{Effect, Found, JanusRoom, LOCKED, Outcome};
 use crate::domain::plan::Plan;
 use crate::domain::view::RoomView;
+use crate::domain::vouched::rtp_refusal;
 use crate::rooms::writes;
 
 pub struct JanusRoomActor {
@@ -78,6 +79,8 @@ impl JanusRoomActor {
         let as_of = self.context.rooms_revision();
         self.view = self.context.directory.room(&self.room).unwrap_or_default();
         self.machine.saw(as_of);
+        let modules = self.context.directory.modules();
+        self.machine.vouched(self.view.mixer.as_ref().and_then(|mixer| rtp_refusal(mixer, &modules)));
     }
 
     fn step(&mut self, cx: &mut Cx<Self>) {

@@ -32,7 +32,7 @@ impl Behaviour for JanusSupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let (context, pulse) = (self.context.clone(), self.pulse.clone());
-        let beat = move || HeartbeatActor::new(ModuleKind::Janus, context.clone(), pulse.subscribe());
+        let beat = move || HeartbeatActor::new(ModuleKind::Janus, context.clone(), pulse.subscribe(), None);
         cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
         if let Some(managed) = self.managed.clone() {
             // Started before the gateway, so stopped after it: rooms say goodbye to a Janus that is there.

@@ -21,7 +21,7 @@ use crate::domain::ids::{Epoch, Nonce, RoomId};
 use crate::domain::mixer_room::{Exit, LeftStream, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
 use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
-use crate::domain::view::RoomView;
+use crate::domain::{view::RoomView, vouched::url_refusal};
 use crate::media::{ContentKeys, Ffmpeg, LiveStream, Packager, Progress, SequenceStart};
 use crate::rooms::writes;
 use crate::telemetry::events::{Event, FfmpegExited, FfmpegStarted};
@@ -238,7 +238,8 @@ impl FfmpegRoom {
     fn predecessor(&self, nonce: &Nonce) -> Option<String> {
         let live = self.view.live.as_ref().filter(|live| live.nonce == *nonce)?;
         let handover = live.handover.as_ref().filter(|handover| handover.mixer_id != self.context.me)?;
-        Some(handover.hls_url.clone())
+        let (mixer, url) = (&handover.mixer_id, &handover.hls_url);
+        url_refusal(mixer, url, &self.context.directory.modules()).is_none().then(|| url.clone())
     }
 
     fn open_stream(

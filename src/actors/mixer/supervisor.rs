@@ -1,6 +1,5 @@
 //! Keeps the parts of the role `mixer`: the heartbeat and one actor per room that is, or was, assigned here.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use crate::actors::room_children::{Ended, RoomChildren};
 use crate::domain::ids::RoomId;
 use crate::domain::keys::ModuleKind;
 use crate::domain::mixer_room::{MixerPolicy, MixerRoom, concerns};
-use crate::domain::model::{Health, Heartbeat};
+use crate::domain::model::{Health, Heartbeat, ListenerCounts};
 use crate::media::{FfmpegUnusable, ffmpeg_version};
 
 /// Between two counts of listeners, and two looks for streams that nobody needs any more.
@@ -38,6 +37,7 @@ pub struct MixerSupervisor {
     context: Context,
     shared: MixerShared,
     pulse: Arc<watch::Sender<Heartbeat>>,
+    counts: Arc<watch::Sender<ListenerCounts>>,
     news: Option<News>,
     rooms: RoomChildren<room::Msg>,
     ffmpeg: Option<Result<String, FfmpegUnusable>>,
@@ -70,6 +70,7 @@ impl MixerSupervisor {
             context,
             shared: parts.shared,
             pulse: parts.pulse,
+            counts: Arc::default(),
             news: None,
             rooms: RoomChildren::default(),
             ffmpeg: None,
@@ -110,15 +111,15 @@ impl MixerSupervisor {
         cx.run(tokio::time::sleep(ROUND_EVERY), |()| Msg::Round);
     }
 
-    /// The heartbeat tells other nodes how many listen to the rooms of this one.
+    /// Tells other nodes how many listen to the rooms of this one.
     fn tell_listeners(&self, now: Instant) {
         let audience = &self.shared.audience;
         let counted = self.rooms.ids().into_iter().map(|room| (audience.everywhere(&room, now), room));
         let counted = counted.filter(|(count, _)| *count > 0);
-        let listeners: BTreeMap<_, _> = counted.map(|(count, room)| (room, count)).collect();
-        self.pulse.send_if_modified(|heartbeat| {
-            let changed = heartbeat.listeners != listeners;
-            heartbeat.listeners = listeners;
+        let counts = ListenerCounts(counted.map(|(count, room)| (room, count)).collect());
+        self.counts.send_if_modified(|told| {
+            let changed = *told != counts;
+            *told = counts;
             changed
         });
     }
@@ -179,8 +180,11 @@ impl Behaviour for MixerSupervisor {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        let (context, pulse) = (self.context.clone(), self.pulse.clone());
-        let beat = move || HeartbeatActor::new(ModuleKind::Mixer, context.clone(), pulse.subscribe());
+        let (context, pulse, counts) = (self.context.clone(), self.pulse.clone(), self.counts.clone());
+        let beat = move || {
+            let counts = Some(counts.subscribe());
+            HeartbeatActor::new(ModuleKind::Mixer, context.clone(), pulse.subscribe(), counts)
+        };
         cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
         let me = cx.me();
         // A supervisor that is gone needs no news.

@@ -15,7 +15,7 @@ use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
-use crate::media::{ContentKeys, MediaFile};
+use crate::media::{ContentKeys, MediaFile, NonceHint, relayed};
 use crate::telemetry::Metrics;
 
 /// Listeners wait meanwhile.
@@ -86,13 +86,14 @@ impl Fetcher {
     ) -> impl Future<Output = (Outcome, Option<Bytes>)> + use<> {
         let live = ContentKeys::new(&[], &room, &what.from.nonce).hint();
         let headers = [(LIVE, live.to_string()), (LISTENERS, format!("{me} {listeners}"))];
-        self.ask_for_playlist(room, what, headers)
+        self.ask_for_playlist(room, what, live, headers)
     }
 
     async fn ask_for_playlist(
         self,
         room: RoomId,
         what: relay_room::Fetch,
+        live: NonceHint,
         headers: [Header; 2],
     ) -> (Outcome, Option<Bytes>) {
         let query = what.at.map_or(String::new(), |(msn, part)| format!("?_HLS_msn={msn}&_HLS_part={part}"));
@@ -101,7 +102,16 @@ impl Fetcher {
             Err(why) => (Outcome::Failed(why), None),
             Ok(got) => match (got.status, got.next) {
                 (StatusCode::OK, Some(next)) => {
-                    (Outcome::Playlist { next, ended: got.ended }, Some(got.body))
+                    match relayed::refusal(&got.body, live, (!got.ended).then_some(next)) {
+                        None => (Outcome::Playlist { next, ended: got.ended }, Some(got.body)),
+                        Some(why) => {
+                            let mixer = &what.from.mixer;
+                            (
+                                Outcome::Failed(format!("the playlist of mixer {mixer} is refused: {why}")),
+                                None,
+                            )
+                        }
+                    }
                 }
                 (StatusCode::SERVICE_UNAVAILABLE, _) => (Outcome::NotYet, None),
                 (status, _) => (Outcome::Failed(format!("{} answers {status}", what.from.mixer)), None),

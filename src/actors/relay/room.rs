@@ -93,7 +93,7 @@ impl RelayRoom {
         if let Some(live) = self.view.live.as_ref().filter(|_| self.view.is_on_air()) {
             self.held.live(&live.nonce);
         }
-        if self.machine.look(&self.view)
+        if self.machine.look(&self.view, &self.context.directory.modules())
             && let Some((_, useless)) = self.under_way.take()
         {
             useless.abort();

@@ -29,7 +29,7 @@ use crate::domain::plan::Plan;
 use crate::rooms::{Fence, RoomService, writes};
 use crate::store::reflector::{Reflected, reflect};
 use crate::store::{KeyValue, LeaseId, Store, StoreError, TxnOutcome};
-use crate::telemetry::events::{Event, LeaderElected, LeaderLost};
+use crate::telemetry::events::{Event, LeaderElected, LeaderKeyOrphaned, LeaderLost};
 
 const RELIST_EVERY: Duration = Duration::from_secs(60);
 const TEAM: [&str; 2] = ["housekeeper", "reassigner"];
@@ -103,6 +103,10 @@ impl Elector {
             Plan::Do { effect, reason } => {
                 self.reason = reason.into_owned();
                 self.busy = true;
+                if let (Effect::Claim { .. }, Some(orphan)) = (&effect, self.machine.orphan()) {
+                    let named = orphan.by.as_ref().map_or("unreadable", |by| by.id.as_str());
+                    LeaderKeyOrphaned { key: LEADER, named }.emit(&self.context.metrics);
+                }
                 let (store, ttl) = (self.context.store.clone(), self.context.config.rooms.heartbeat_ttl);
                 let run = async move { execute(&*store, effect, ttl).await };
                 cx.run(run, move |outcome| Msg::Done { asked: now, outcome });
@@ -160,7 +164,7 @@ impl Elector {
     fn saw(&mut self, event: Reflected) {
         match event {
             Reflected::InitStart | Reflected::Delete { .. } => self.seen = None,
-            Reflected::InitApply(entry) | Reflected::Apply(entry) => self.seen = held(&entry),
+            Reflected::InitApply(entry) | Reflected::Apply(entry) => self.seen = Some(held(&entry)),
             Reflected::InitDone { revision } | Reflected::Progress { revision } => {
                 self.machine.saw(self.seen.clone(), revision);
             }
@@ -169,10 +173,9 @@ impl Elector {
     }
 }
 
-/// `None` for what is no leader's: it may be claimed over when it is gone.
-fn held(entry: &KeyValue) -> Option<Held> {
-    let by: Leader = serde_json::from_slice(&entry.value).ok()?;
-    Some(Held { by, revision: entry.mod_revision })
+fn held(entry: &KeyValue) -> Held {
+    let by: Option<Leader> = serde_json::from_slice(&entry.value).ok();
+    Held { by, revision: entry.mod_revision, leased: entry.lease.is_some() }
 }
 
 async fn execute(store: &dyn Store, effect: Effect, ttl: Duration) -> Outcome {

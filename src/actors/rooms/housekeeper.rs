@@ -11,10 +11,12 @@ use serde_json::json;
 
 use crate::actors::context::Context;
 use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Timer};
+use crate::domain::compaction::Compaction;
 use crate::domain::housekeeping::{Chore, Due, Housekeeping};
 use crate::domain::ids::UnixMs;
 use crate::domain::room::ExpiryLimits;
 use crate::rooms::{Removal, RoomError, RoomService};
+use crate::store::StoreError;
 
 /// Between two rounds at least: modules say something new several times a second in a large cluster.
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -25,6 +27,7 @@ pub struct Housekeeper {
     context: Context,
     service: Arc<RoomService>,
     housekeeping: Housekeeping,
+    compaction: Compaction,
     due: VecDeque<Due>,
     rounds: u64,
     last_round: Duration,
@@ -45,6 +48,7 @@ pub enum Msg {
     ModulesChanged,
     /// `false`: there was nothing to be done any more.
     Acted(Due, Result<bool, RoomError>),
+    Compacted(Result<(), StoreError>),
 }
 
 impl Message for Msg {
@@ -53,6 +57,7 @@ impl Message for Msg {
             Self::Round => "round",
             Self::ModulesChanged => "modules_changed",
             Self::Acted(..) => "acted",
+            Self::Compacted(_) => "compacted",
         }
     }
 }
@@ -63,6 +68,7 @@ impl Housekeeper {
         let limits = ExpiryLimits { never_started_after: rooms.never_started_after, max_age: rooms.max_age };
         Self {
             housekeeping: Housekeeping::new(limits, rooms.removing_grace),
+            compaction: Compaction::default(),
             context,
             service,
             due: VecDeque::new(),
@@ -87,7 +93,17 @@ impl Housekeeper {
             self.context.metrics.set_invalid_keys(directory.odd_keys().len());
             self.due = self.housekeeping.round(&directory.rooms(), &directory.modules(), now).into();
         }
+        self.compact(cx);
         self.next(cx);
+    }
+
+    /// Lets the store forget what no watch needs any more.
+    fn compact(&mut self, cx: &mut Cx<Self>) {
+        let Some(newest) = self.context.directory.newest_revision() else { return };
+        if let Some(revision) = self.compaction.due(newest, self.context.clock.now()) {
+            let store = self.context.store.clone();
+            cx.run(async move { store.compact(revision).await }, Msg::Compacted);
+        }
     }
 
     /// One at a time: the store has better things to do.
@@ -168,6 +184,10 @@ impl Behaviour for Housekeeper {
             Msg::Acted(due, outcome) => {
                 self.acted(due, outcome);
                 self.next(cx);
+            }
+            Msg::Compacted(Ok(())) => {}
+            Msg::Compacted(Err(error)) => {
+                tracing::warn!(%error, "compaction of the store failed, tried again in a minute");
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::domain::ages::Sighting;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::plan::Retry;
 use crate::domain::room::{Cleanup, RoomStatus, cleanup, status};
+use crate::domain::shown::shown;
 use crate::domain::view::RoomView;
 use crate::rooms::{Removal, RoomError, RoomService};
 
@@ -27,6 +28,8 @@ pub struct Room {
     parent: ActorRef<super::supervisor::Msg>,
     view: Arc<RoomView>,
     sighting: Sighting,
+    /// As the API shows it; `None`: the room is gone.
+    status: Option<RoomStatus>,
     busy: bool,
     retry: Retry,
     reason: Option<String>,
@@ -63,6 +66,7 @@ impl Room {
             parent,
             view: Arc::default(),
             sighting: Sighting::default(),
+            status: None,
             busy: false,
             retry: Retry::default(),
             reason: None,
@@ -71,10 +75,12 @@ impl Room {
     }
 
     fn step(&mut self, cx: &mut Cx<Self>) {
+        let view = self.context.directory.room(&self.room).unwrap_or_default();
+        self.status = shown(&view, &self.context.directory.modules()).map(|shown| shown.status);
         if self.busy {
             return;
         }
-        self.view = self.context.directory.room(&self.room).unwrap_or_default();
+        self.view = view;
         self.timer = None;
         let grace = self.context.config.rooms.removing_grace;
         let clock = self.sighting.clock(&self.view, self.context.clock.now(), grace);
@@ -140,6 +146,10 @@ impl Room {
             Some(_) if status(&self.view) != Some(RoomStatus::OnAir) => {
                 Some(format!("waits for janus {} to forward to the mixer", live.janus_id))
             }
+            Some(_) if self.status != Some(RoomStatus::OnAir) => {
+                let (janus, mixer) = (&live.janus_id, &live.mixer_id);
+                Some(format!("waits for healthy heartbeats of janus {janus} and mixer {mixer}"))
+            }
             Some(_) => None,
         }
     }
@@ -162,7 +172,7 @@ impl Behaviour for Room {
     }
 
     fn observe(&self) -> Observed {
-        let state = status(&self.view).map_or("gone", RoomStatus::as_str);
+        let state = self.status.map_or("gone", RoomStatus::as_str);
         let now = self.context.clock.now();
         Observed {
             desired: json!({ "live": self.view.live.as_ref().map(|l| json!({

@@ -171,7 +171,12 @@ fn lease_of(op: &Op) -> Option<LeaseId> {
 }
 
 fn key_value(key: &str, entry: &Entry) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: entry.value.clone(), mod_revision: entry.mod_revision }
+    KeyValue {
+        key: key.to_owned(),
+        value: entry.value.clone(),
+        mod_revision: entry.mod_revision,
+        lease: entry.lease,
+    }
 }
 
 fn under<'m, V>(map: &'m BTreeMap<String, V>, prefix: &'m str) -> impl Iterator<Item = (&'m String, &'m V)> {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{Compare, CompareOp, DeleteOptions, GetOptions, PutOptions, TxnOp, WatchOptions};
+use etcd_client::{CompactionOptions, Compare, CompareOp, DeleteOptions, GetOptions};
+use etcd_client::{PutOptions, TxnOp, WatchOptions};
 
 use self::connection::{Connection, Repeat};
 use super::admission::{admit, lease_seconds};
@@ -109,6 +110,20 @@ impl Store for EtcdStore {
         keeper.await.map(drop)
     }
 
+    /// Returns when the space is free for reuse; the file itself does not shrink. Applies to all of etcd.
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        let options = CompactionOptions::new().with_physical();
+        let compacted = self.connection.call(Repeat::Safe, |client| {
+            let (mut kv, options) = (client.kv_client(), options.clone());
+            async move { kv.compact(revision, Some(options)).await }
+        });
+        match compacted.await {
+            // Whoever was first has compacted further.
+            Err(StoreError::Rejected(why)) if why.contains("has been compacted") => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         let revoked = self.connection.call(Repeat::UnlessSent, |client| {
             let mut client = client.lease_client();
@@ -136,5 +151,6 @@ fn translate(txn: Txn) -> etcd_client::Txn {
 /// `None` for a key that is not text: none of ours, and nobody who reads through us could name it.
 fn key_value(kv: &etcd_client::KeyValue) -> Option<KeyValue> {
     let key = kv.key_str().ok()?.to_owned();
-    Some(KeyValue { key, value: kv.value().to_vec().into(), mod_revision: kv.mod_revision() })
+    let lease = (kv.lease() != 0).then(|| LeaseId(kv.lease()));
+    Some(KeyValue { key, value: kv.value().to_vec().into(), mod_revision: kv.mod_revision(), lease })
 }

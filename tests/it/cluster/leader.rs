@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use stentor::store::Store;
+use stentor::store::etcd::EtcdStore;
+
 use super::{LONG, ROOM, actor, leader_of, leads, member, within};
 use crate::support::etcd::Etcd;
 use crate::support::fault_table::recovered;
@@ -43,4 +46,52 @@ async fn there_is_one_leader_and_another_when_it_dies_or_leaves() {
     within("the first leads again", LONG, async || leads(&desks[first]).await).await;
     recovered("TERM to the leader: another leads", "nothing", left.elapsed(), Duration::from_secs(1));
     drop(media);
+}
+
+#[actix::test]
+async fn keys_without_a_lease_are_taken_over() {
+    let etcd = Etcd::start();
+    let desks = [member(&etcd, "d1", "rooms", &[]).await, member(&etcd, "d2", "rooms", &[]).await];
+    leader_of(&[&desks[0], &desks[1]]).await;
+    let store = EtcdStore::connect(&[etcd.endpoint()], Duration::from_secs(5)).await.unwrap();
+    for forged in [r#"{"id":"nobody","incarnation":"x","lease":0,"since":0}"#, "garbage"] {
+        let written = store.put("/leaders/rooms", forged.into()).await.unwrap();
+        within("a node leads by a key of its own", LONG, async || {
+            let key = store.get("/leaders/rooms").await.unwrap();
+            let leading = leads(&desks[0]).await || leads(&desks[1]).await;
+            key.is_some_and(|key| key.mod_revision > written && key.lease.is_some()) && leading
+        })
+        .await;
+    }
+    let mut alarms = Vec::new();
+    for desk in &desks {
+        let metrics = request("GET", &format!("{}/metrics", desk.ops), &[], None).await.text();
+        alarms.extend(metrics.lines().filter(|line| line.contains("leader_key_orphaned")).map(str::to_owned));
+    }
+    assert!(!alarms.is_empty(), "nobody is alarmed");
+}
+
+#[actix::test]
+async fn room_status_follows_heartbeats() {
+    let etcd = Etcd::start();
+    let desk = member(&etcd, "desk", "rooms", &[]).await;
+    let mut media = member(&etcd, "media", "janus,mixer,hls", &[]).await;
+    desk.room_on_air(ROOM).await;
+    let shown = async || {
+        let metrics = request("GET", &format!("{}/metrics", desk.ops), &[], None).await.text();
+        let counted = |line: &str| {
+            let status = line.strip_prefix("stentor_rooms{status=\"")?.strip_suffix("\"} 1")?;
+            Some(status.to_owned())
+        };
+        let actor = actor(&desk, "room").await["state"].as_str().unwrap_or_default().to_owned();
+        (metrics.lines().find_map(counted).unwrap_or_default(), actor)
+    };
+    let both = |status: &str| (status.to_owned(), status.to_owned());
+    within("both show it on air", LONG, async || shown().await == both("onair")).await;
+    // No key of the room changes: its modules' heartbeats end, and nobody else takes it.
+    media.kill();
+    within("both show it degraded", LONG, async || shown().await == both("degraded")).await;
+    media.run();
+    media.ready().await;
+    within("both show it on air again", LONG, async || shown().await == both("onair")).await;
 }

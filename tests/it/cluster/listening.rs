@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
 use stentor::probe::{Listener, Mode};
+use stentor::store::etcd::EtcdStore;
+use stentor::store::{Store, Txn};
 
 use super::{Cluster, HZ, LONG, ROOM, TTL_GOAL, member, within};
 use crate::rooms::tuned_in;
@@ -196,4 +198,43 @@ async fn figure(node: &Node, name: &str) -> f64 {
     let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
     let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     line.unwrap_or(0.0)
+}
+
+/// A mixer that only the store's keys of a room know.
+#[actix::test]
+async fn forged_mixers_lead_nowhere() {
+    let house = House::start(1).await;
+    let (desk, ear) = (&house.cluster.desk, &house.ear);
+    desk.room_on_air(ROOM).await;
+    let playlist = format!("{}/hls/rooms/{ROOM}/index.m3u8?token={}", ear.hls, desk.token(ROOM).await);
+    let listed = async || request("GET", &playlist, &[], None).await.status == 200;
+    within("the listener node serves it", LONG, async || listed().await).await;
+    let web = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let rtp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    web.set_nonblocking(true).unwrap();
+    rtp.set_nonblocking(true).unwrap();
+
+    let store = EtcdStore::connect(&[house.cluster.etcd.endpoint()], Duration::from_secs(5)).await.unwrap();
+    let key = |part: &str| format!("/rooms/{ROOM}/{part}");
+    let read = async |part: &str| -> serde_json::Value {
+        serde_json::from_slice(&store.get(&key(part)).await.unwrap().unwrap().value).unwrap()
+    };
+    let (mut live, mut mixer) = (read("livemeta").await, read("mixer").await);
+    let epoch = live["epoch"].as_u64().unwrap() + 1;
+    (live["epoch"], live["mixerId"]) = (epoch.into(), "evil".into());
+    (mixer["epoch"], mixer["id"]) = (epoch.into(), "evil".into());
+    mixer["port"] = rtp.local_addr().unwrap().port().into();
+    mixer["hlsUrl"] = format!("http://{}", web.local_addr().unwrap()).into();
+    let forged = [("livemeta", &live), ("mixer", &mixer)];
+    let txn = forged.iter().fold(Txn::new(), |txn, (part, json)| txn.put(key(part), json.to_string()));
+    store.txn(txn).await.unwrap();
+    within("the room is back on a mixer that lives", LONG, async || {
+        listed().await;
+        let room = house.cluster.room().await;
+        room["status"] == "onair" && room["mixer"]["id"] == "m1" && room["epoch"].as_u64() > Some(epoch)
+    })
+    .await;
+    within("the listener node serves it again", LONG, async || listed().await).await;
+    assert!(web.accept().is_err(), "the listener node asked a stranger");
+    assert!(rtp.recv(&mut [0; 64]).is_err(), "Janus sent the room's sound to a stranger");
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use stentor::domain::compaction::Compaction;
 use stentor::store::etcd::EtcdStore;
 use stentor::store::{Revision, Store, StoreError, WatchStream};
 use tokio::time::Instant;
@@ -136,6 +137,51 @@ async fn one_dead_endpoint_of_several_costs_no_request() {
 async fn a_malformed_endpoint_is_refused_at_once() {
     let refused = EtcdStore::connect(&["http://not a host".into()], REQUEST_TIMEOUT).await.err();
     assert!(matches!(refused, Some(StoreError::Rejected(text)) if text.contains("not a host")));
+}
+
+/// Two days of the listener counts of one busy mixer, compacted as the leading node does it. Without
+/// compaction the database would be full before the first day is over.
+#[actix::test]
+async fn days_of_writes_stay_within_bounds() {
+    const QUOTA: i64 = 16 << 20;
+    const STEP: Duration = Duration::from_secs(300);
+    const STEPS: u32 = 2 * 24 * 12;
+    /// One every five seconds.
+    const WRITES: usize = 60;
+    let counts = format!("{{{}}}", vec!["\"a-room-of-many\":123456"; 50].join(","));
+    assert!(counts.len() * WRITES * STEPS as usize > 2 * QUOTA as usize);
+    let etcd = Etcd::start_with(&["--quota-backend-bytes", &QUOTA.to_string()]);
+    let store = connect(&etcd.endpoint()).await;
+    let mut client = etcd_client::Client::connect([etcd.endpoint()], None).await.unwrap();
+    let (mut compaction, mut most) = (Compaction::default(), 0);
+    for step in 0..STEPS {
+        let puts = (0..WRITES).map(|_| store.put("/mixers/m/listeners", counts.clone().into()));
+        let put = futures::future::join_all(puts).await;
+        let newest = put.into_iter().map(|put| put.expect("there is space")).max().unwrap();
+        if let Some(revision) = compaction.due(newest, STEP * step) {
+            store.compact(revision).await.unwrap();
+        }
+        if step % 48 == 47 {
+            most = most.max(client.status().await.unwrap().raft_used_db_size());
+        }
+    }
+    assert!(most < QUOTA / 8, "{most} bytes in use");
+    assert!(store.get("/mixers/m/listeners").await.unwrap().is_some_and(|kept| kept.value == counts));
+}
+
+#[actix::test]
+async fn compaction_can_be_repeated() {
+    let etcd = Etcd::start();
+    let store = connect(&etcd.endpoint()).await;
+    let first = store.put("/key", "1".into()).await.unwrap();
+    let last = store.put("/key", "2".into()).await.unwrap();
+    store.compact(last).await.unwrap();
+    store.compact(last).await.unwrap();
+    store.compact(first).await.unwrap();
+    let behind = first_error(&mut store.watch("/key", first).await.unwrap(), SLACK).await;
+    assert!(matches!(behind, StoreError::Compacted { .. }), "{behind:?}");
+    let mut watch = store.watch("/key", last).await.unwrap();
+    assert_eq!(events_until(&mut watch, last).await.len(), 1);
 }
 
 async fn connect(endpoint: &str) -> Arc<EtcdStore> {

@@ -125,7 +125,7 @@ impl Rig {
             started_at: UnixMs(0),
             incarnation: "1".into(),
             version: "0".into(),
-            listeners: Default::default(),
+            rtp: None,
         };
         let key = keys::module(ModuleKind::Janus, &janus_id(), ModulePart::Heartbeat);
         self.store.put(&key, serde_json::to_vec(&heartbeat).unwrap().into()).await.unwrap();

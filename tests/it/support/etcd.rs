@@ -26,6 +26,7 @@ struct Member {
     peer_port: u16,
     data: TempDir,
     running: Option<Kept>,
+    arguments: Vec<String>,
 }
 
 impl Etcd {
@@ -34,12 +35,21 @@ impl Etcd {
         Self::start_members(1)
     }
 
+    /// One member with these arguments besides its own.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mut etcd = Self::start();
+        etcd.stop();
+        etcd.members[0].arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        etcd.run();
+        etcd
+    }
+
     /// Returns when all of them serve.
     pub fn start_members(count: usize) -> Self {
         let member = |_| {
             let [client_port, peer_port] = free_ports();
             let data = tempfile::tempdir().expect("a temporary directory");
-            Member { client_port, peer_port, data, running: None }
+            Member { client_port, peer_port, data, running: None, arguments: Vec::new() }
         };
         let mut etcd = Self { members: (0..count).map(member).collect() };
         etcd.run();
@@ -141,6 +151,7 @@ impl Member {
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", all])
             .args(["--logger", "zap", "--log-level", "error"])
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -41,13 +41,13 @@ impl World {
                 beat.putting = Some(beat.status);
                 let heartbeat = Heartbeat {
                     status: beat.status,
-                    host: String::new(),
-                    url: String::new(),
+                    host: format!("node-{n}"),
+                    url: super::mixers::hls_base(n),
                     capacity,
                     started_at: UnixMs(0),
                     incarnation,
                     version: String::new(),
-                    listeners: Default::default(),
+                    rtp: None,
                 };
                 let key = keys::module(kind, &id, ModulePart::Heartbeat);
                 let json = serde_json::to_vec(&heartbeat).unwrap();

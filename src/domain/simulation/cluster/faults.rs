@@ -11,7 +11,7 @@ use super::relays::Relays;
 use super::watch::Watch;
 use super::world::{Event, Input, World, ms};
 use crate::domain::ids::{Epoch, ModuleId, Nonce, Pin, RoomId};
-use crate::domain::keys::{self, ModuleKind, ModulePart};
+use crate::domain::keys::{self, LEADER, ModuleKind, ModulePart};
 use crate::domain::mixer_room::Exit;
 use crate::domain::model::{Mark, MarkLabel, Meta};
 use crate::domain::placement::{Placement, pick};
@@ -166,7 +166,7 @@ impl World {
         let room = self.rooms[self.dice.below(self.rooms.len())].clone();
         let w = self.dice.below(4);
         let long = if self.dice.chance(0.4) { self.dice.ms(4_000..14_000) } else { self.dice.ms(100..3_000) };
-        match self.dice.below(24) {
+        match self.dice.below(25) {
             0..=1 => self.kill(n),
             2..=3 => {
                 self.note(|w| format!("{} freezes for {long:?}", w.nodes[n].id));
@@ -210,6 +210,7 @@ impl World {
                     self.revoke(lease);
                 }
             }
+            23 if !self.store_frozen => self.forge_leader(),
             _ => {
                 let until = self.now + long;
                 if let Some(side) = &mut self.nodes[n].mixer {
@@ -219,6 +220,15 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Another hand writes the leader key, without a lease.
+    fn forge_leader(&mut self) {
+        let from = self.store.log.len();
+        let forged = self.dice.pick(&["garbage", r#"{"id":"nobody","incarnation":"x","lease":0,"since":0}"#]);
+        self.store.commit(&Txn::new().put(LEADER, forged.unwrap_or_default()));
+        self.note(|_| "another hand writes the leader key".into());
+        self.spread(from);
     }
 
     fn ffmpeg_dies(&mut self, n: usize, room: &RoomId) {

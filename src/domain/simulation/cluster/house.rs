@@ -8,7 +8,7 @@ use super::node::{Answer, Ask, Asker, Who};
 use super::world::{World, ms};
 use crate::domain::ages::Sighting;
 use crate::domain::housekeeping::{Chore, Due, Housekeeping};
-use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::keys::{LEADER, ModuleKind};
 use crate::domain::leadership::{Effect, Leadership, Outcome};
 use crate::domain::plan::Plan;
@@ -254,7 +254,9 @@ impl World {
         };
         let modules = self.nodes[n].directory.modules();
         let load = ModuleKind::ALL.map(|kind| self.nodes[n].directory.load(kind));
-        let request = Request { view, revision: revision.unwrap_or(0), modules, load, wall: self.wall() };
+        // The wall clocks of the nodes are hours apart.
+        let wall = UnixMs(self.wall().0 + n as u64 * 7_200_000);
+        let request = Request { view, revision: revision.unwrap_or(0), modules, load, wall };
         if let Some(write) = decide(&request) {
             let txn = txn::txn(room, &request.view, &write);
             self.ask(n, Asker::User, Ask::Txn(txn));

@@ -15,6 +15,7 @@ use crate::domain::model::{Health, JanusState};
 use crate::domain::plan::{Failure, Plan};
 use crate::domain::simulation::janus_world::JanusWorld;
 use crate::domain::view::RoomView;
+use crate::domain::vouched::rtp_refusal;
 use crate::rooms::writes;
 
 /// A Janus that does not answer is asked again after this.
@@ -51,12 +52,14 @@ impl World {
     /// News of one room for its actor; for a room that is wanted and has none, an actor.
     pub fn janus_news(&mut self, n: usize, room: &RoomId, whole: bool) {
         let node = &mut self.nodes[n];
-        let (as_of, view) = (node.as_of(), node.view(room));
+        let (as_of, view, modules) = (node.as_of(), node.view(room), node.directory.modules());
         let wanted = concerns(&view, &node.id);
         let Some(side) = &mut node.janus else { return };
         match side.actors.get_mut(room) {
             Some(actor) => {
                 actor.view = view;
+                let mixer = actor.view.mixer.as_ref();
+                actor.machine.vouched(mixer.and_then(|mixer| rtp_refusal(mixer, &modules)));
                 if whole {
                     actor.machine.saw(as_of);
                 }
@@ -74,6 +77,8 @@ impl World {
         let (as_of, view) = (node.as_of(), node.view(room));
         let mut machine = JanusRoom::new(node.id.clone(), incarnation, backoff());
         machine.saw(as_of);
+        let modules = node.directory.modules();
+        machine.vouched(view.mixer.as_ref().and_then(|mixer| rtp_refusal(mixer, &modules)));
         machine.linked(found);
         let Some(side) = &mut node.janus else { return };
         side.actors.insert(room.clone(), JanusActor { number, machine, view, busy: false });
@@ -155,7 +160,7 @@ impl World {
         let dice = self.dice.unit();
         let now = self.now;
         let node = &mut self.nodes[n];
-        let (as_of, view) = (node.as_of(), node.view(room));
+        let (as_of, view, modules) = (node.as_of(), node.view(room), node.directory.modules());
         let Some(side) = &mut node.janus else { return };
         // A client that is gone answers what was asked of it with its end.
         let outcome = match outcome {
@@ -169,6 +174,7 @@ impl World {
         actor.busy = false;
         actor.machine.done(outcome, now, dice);
         actor.view = view;
+        actor.machine.vouched(actor.view.mixer.as_ref().and_then(|mixer| rtp_refusal(mixer, &modules)));
         actor.machine.saw(as_of);
         self.step_janus(n, room);
     }

@@ -70,12 +70,16 @@ impl MixerSide {
     }
 }
 
+pub fn hls_base(node: usize) -> String {
+    format!("http://node-{node}:8080")
+}
+
 fn policy(node: usize) -> MixerPolicy {
     MixerPolicy {
         backoff: backoff(),
         crashes: Budget { max: 5, window: Duration::from_secs(30) },
         watchdog: Duration::from_secs(2),
-        hls_base: format!("http://node-{node}"),
+        hls_base: hls_base(node),
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Relay {
 impl World {
     pub fn relay_news(&mut self, n: usize, room: &RoomId) {
         let node = &mut self.nodes[n];
-        let view = node.view(room);
+        let (view, modules) = (node.view(room), node.directory.modules());
         let Some(relays) = &mut node.relays else { return };
         let relay = relays.0.entry(room.clone()).or_insert_with(|| Relay {
             machine: RelayRoom::new(Backoff { first: ms(50), max: ms(1000) }),
@@ -43,7 +43,7 @@ impl World {
             shown_at: Duration::ZERO,
         });
         relay.view = view;
-        if relay.machine.look(&relay.view) {
+        if relay.machine.look(&relay.view, &modules) {
             relay.under_way = None;
         }
         self.step_relay(n, room);

@@ -15,6 +15,7 @@ pub struct Change {
     pub revision: i64,
     pub key: String,
     pub value: Option<Bytes>,
+    pub leased: bool,
 }
 
 struct Entry {
@@ -74,7 +75,7 @@ impl SimStore {
             match op {
                 Op::Put { key, value, lease } => {
                     let lease = lease.map(|lease| lease.0);
-                    self.record(key.clone(), Some(value.clone()));
+                    self.record(key.clone(), Some(value.clone()), lease.is_some());
                     let entry = Entry { value: value.clone(), mod_revision: self.revision, lease };
                     self.data.insert(key.clone(), entry);
                 }
@@ -125,13 +126,14 @@ impl SimStore {
             key: key.clone(),
             value: entry.value.clone(),
             mod_revision: entry.mod_revision,
+            lease: entry.lease.map(LeaseId),
         };
         under.map(entry).collect()
     }
 
     pub fn view(&self, room: &RoomId) -> RoomView {
         let mut view = RoomView::default();
-        for KeyValue { key, value, mod_revision } in self.list(&format!("{}{room}/", keys::ROOMS)) {
+        for KeyValue { key, value, mod_revision, .. } in self.list(&format!("{}{room}/", keys::ROOMS)) {
             let (_, key) = keys::parse_room(&key).unwrap();
             view.apply(key, Some((&value, mod_revision))).unwrap();
         }
@@ -140,11 +142,11 @@ impl SimStore {
 
     fn delete(&mut self, key: &str) {
         if self.data.remove(key).is_some() {
-            self.record(key.to_owned(), None);
+            self.record(key.to_owned(), None, false);
         }
     }
 
-    fn record(&mut self, key: String, value: Option<Bytes>) {
-        self.log.push(Change { revision: self.revision, key, value });
+    fn record(&mut self, key: String, value: Option<Bytes>, leased: bool) {
+        self.log.push(Change { revision: self.revision, key, value, leased });
     }
 }

@@ -39,10 +39,9 @@ impl Watch {
         self.scope.map_or(LEADER, Scope::prefix)
     }
 
-    fn apply(&mut self, key: &str, value: Option<&[u8]>, revision: i64) -> Option<Changed> {
+    fn apply(&mut self, key: &str, value: Option<&[u8]>, revision: i64, leased: bool) -> Option<Changed> {
         let Some(fold) = &mut self.fold else {
-            let by = value.map(|json| serde_json::from_slice(json).unwrap());
-            self.held = by.map(|by| Held { by, revision });
+            self.held = value.map(|json| Held { by: serde_json::from_slice(json).ok(), revision, leased });
             return None;
         };
         match value {
@@ -94,7 +93,7 @@ impl World {
             if held_back || watch.ahead.get(&change.key).is_some_and(|ahead| change.revision <= *ahead) {
                 continue;
             }
-            changed.extend(watch.apply(&change.key, change.value.as_deref(), change.revision));
+            changed.extend(watch.apply(&change.key, change.value.as_deref(), change.revision, change.leased));
             if torn {
                 watch.ahead.insert(change.key.clone(), change.revision);
             }
@@ -113,11 +112,7 @@ impl World {
     }
 
     fn changed(&mut self, n: usize, w: usize, changed: Vec<Changed>, whole: bool) {
-        let rooms = changed.iter().filter_map(|changed| match changed {
-            Changed::Room(room) => Some(room.clone()),
-            Changed::Module(..) => None,
-        });
-        let rooms: std::collections::BTreeSet<RoomId> = rooms.collect();
+        let rooms = self.nodes[n].directory.affected_by(&changed);
         rooms.iter().for_each(|room| self.touch(n, room, whole));
         let watch = &self.nodes[n].watches[w];
         match watch.scope {
@@ -225,7 +220,7 @@ impl World {
             fold.begin_init();
         }
         for entry in &entries {
-            watch.apply(&entry.key, Some(&entry.value), entry.mod_revision);
+            watch.apply(&entry.key, Some(&entry.value), entry.mod_revision, entry.lease.is_some());
         }
         let changed = watch.fold.as_mut().map(|fold| fold.end_init(revision)).unwrap_or_default();
         let rebuilt = watch.scope == Some(Scope::Rooms) && !std::mem::replace(&mut node.store_up, true);

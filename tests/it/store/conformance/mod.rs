@@ -80,7 +80,7 @@ pub async fn a_value_is_read_back_with_its_revision(subject: &impl Subject) {
     let first = store.put(&key, "one".into()).await.unwrap();
     let second = store.put(&key, "two".into()).await.unwrap();
     assert!(second > first);
-    let expected = KeyValue { key: key.clone(), value: "two".into(), mod_revision: second };
+    let expected = KeyValue { key: key.clone(), value: "two".into(), mod_revision: second, lease: None };
     assert_eq!(store.get(&key).await.unwrap(), Some(expected));
     assert!(store.delete(&key).await.unwrap() > second);
     assert_eq!(store.get(&key).await.unwrap(), None);
