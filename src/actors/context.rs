@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::watch;
+
 use super::news::News;
+use super::registration::Standing;
 use super::store_watch::Subscribers;
 use crate::config::Config;
 use crate::domain::ids::{ModuleId, UnixMs};
@@ -25,6 +28,8 @@ pub struct Context {
     pub subscribers: Subscribers,
     /// Whether the watch of the rooms follows the store.
     pub store_up: Arc<AtomicBool>,
+    /// Registration of the node's id; the roles start when it is complete.
+    pub standing: Arc<watch::Sender<Standing>>,
     pub clock: Clock,
     pub metrics: Metrics,
 }

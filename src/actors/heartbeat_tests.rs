@@ -35,6 +35,7 @@ impl House {
             directory: store.directory(),
             subscribers: Default::default(),
             store_up: Default::default(),
+            standing: Default::default(),
             clock: Clock::start(),
             metrics: Metrics::new(SystemTime::now()),
         };
@@ -85,7 +86,6 @@ async fn what_could_not_be_told_is_told_with_a_later_beat() {
 }
 
 #[actix::test]
-#[actix::test]
 async fn counts_leave_the_heartbeat_alone() {
     let house = House::new().await;
     let me = ModuleId::new("one").unwrap();
@@ -107,6 +107,7 @@ async fn counts_leave_the_heartbeat_alone() {
     assert_eq!(view().heartbeat, before, "not rewritten");
 }
 
+#[actix::test]
 async fn a_key_deleted_under_its_lease_is_put_again() {
     let house = House::new().await;
     house.store.delete_now("/januses/one/heartbeat");

@@ -3,6 +3,7 @@
 //! ```text
 //! NodeSupervisor
 //! ├─ StoreWatch*         one per prefix: the store's changes into the directory
+//! ├─ Registration        with a shared store: this process has the node's id
 //! ├─ JanusSupervisor ─ Heartbeat, JanusProcess, JanusGateway ─ JanusRoom*
 //! ├─ MixerSupervisor ─ Heartbeat, FfmpegProcess*
 //! ├─ RelaySupervisor ─ RelayRoom*
@@ -19,6 +20,7 @@ pub mod kernel;
 pub mod mixer;
 pub mod news;
 pub mod node;
+pub mod registration;
 pub mod relay;
 pub mod room_children;
 pub mod rooms;

@@ -1,6 +1,4 @@
-//! The root: the watches and one supervisor per role of this node.
-
-use std::convert::Infallible;
+//! The root: the watches, the node's registration, and one supervisor per role once the node is registered.
 
 use actix::ArbiterHandle;
 
@@ -11,13 +9,15 @@ use super::gateway::GatewayParts;
 use super::gateway::door::Door;
 use super::gateway::supervisor::GatewaySupervisor;
 use super::janus::supervisor::JanusSupervisor;
-use super::kernel::{Behaviour, ChildSpec, Cx, Observed};
+use super::kernel::{Behaviour, ChildSpec, Cx, Message, Observed};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
+use super::registration::{Registration, Standing};
 use super::relay::Relays;
 use super::relay::supervisor::RelaySupervisor;
 use super::rooms::supervisor::RoomSupervisor;
 use super::signalling::{Attendance, Desk};
 use super::store_watch::StoreWatch;
+use crate::domain::registration::NodeRecord;
 use crate::rooms::{RoomService, Scope};
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct NodeSupervisor {
     pub context: Context,
+    /// The record to register; `None`: the store is not shared.
+    pub record: Option<Arc<NodeRecord>>,
     pub rooms: Option<(Arc<RoomService>, ArbiterHandle)>,
     pub mixer: Option<(MixerParts, ArbiterHandle)>,
     pub janus: Option<(JanusSupervisor, ArbiterHandle)>,
@@ -52,14 +54,48 @@ impl NodeSupervisor {
     }
 }
 
+/// The node is registered: no other process has its id.
+pub struct Registered;
+
+impl Message for Registered {
+    fn kind(&self) -> &'static str {
+        "registered"
+    }
+}
+
 impl Behaviour for NodeSupervisor {
     const KIND: &'static str = "node";
-    type Msg = Infallible;
+    type Msg = Registered;
 
     /// In the order that a start needs, which backwards is the order of a stop: clients are told first, rooms
-    /// are let go of by their mixer while their Janus is still there.
+    /// are let go of by their mixer while their Janus is still there, and the id is given up last.
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.spawn_watches(cx);
+        let Some(record) = self.record.clone() else { return self.spawn_roles(cx) };
+        let context = self.context.clone();
+        let spec = ChildSpec::worker();
+        cx.spawn_child("registration", spec, move || Registration::new(context.clone(), record.clone()));
+        let mut standing = self.context.standing.subscribe();
+        let registered = async move {
+            if standing.wait_for(|standing| *standing == Standing::Registered).await.is_err() {
+                // The node is gone, and we with it.
+                std::future::pending::<()>().await;
+            }
+        };
+        cx.run(registered, |()| Registered);
+    }
+
+    fn handle(&mut self, Registered: Registered, cx: &mut Cx<Self>) {
+        self.spawn_roles(cx);
+    }
+
+    fn observe(&self) -> Observed {
+        Observed::state("supervising")
+    }
+}
+
+impl NodeSupervisor {
+    fn spawn_roles(&self, cx: &mut Cx<Self>) {
         let spec =
             |arbiter: &ArbiterHandle| ChildSpec { arbiter: Some(arbiter.clone()), ..ChildSpec::supervisor() };
         let context = self.context.clone();
@@ -86,14 +122,6 @@ impl Behaviour for NodeSupervisor {
         if let Some((gateway, arbiter)) = self.gateway.clone() {
             spawn_gateway(gateway, spec(&arbiter), cx);
         }
-    }
-
-    fn handle(&mut self, msg: Infallible, _: &mut Cx<Self>) {
-        match msg {}
-    }
-
-    fn observe(&self) -> Observed {
-        Observed::state("supervising")
     }
 }
 

@@ -8,6 +8,7 @@ mod backends;
 mod drain;
 mod gateway;
 mod operations;
+mod place;
 mod readiness;
 mod servers;
 pub mod signals;
@@ -29,13 +30,15 @@ use crate::actors::kernel::{ActorSystem, ActorView, RootOptions, SystemHandle};
 use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::mixer::supervisor::MixerParts;
-use crate::actors::node::NodeSupervisor;
+use crate::actors::node::{NodeSupervisor, Registered};
+use crate::actors::registration::Standing;
 use crate::actors::relay::{Fetcher, Relays};
 use crate::auth::{Secrets, node_id};
-use crate::config::{Config, JanusMode, PresenceKind};
+use crate::config::{Config, JanusMode, PresenceKind, StoreKind};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat, RtpRange};
 use crate::domain::ports::{PLAIN_RTP_PORTS, PortPool};
+use crate::domain::registration::NodeRecord;
 use crate::http::anchors::{Anchors, Present};
 use crate::janus::{ConnectOptions, ManagedOptions, Secret};
 use crate::rooms::audience::Audience;
@@ -43,6 +46,7 @@ use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
 use drain::Drained;
+use place::Place;
 use readiness::Readiness;
 use servers::Servers;
 
@@ -73,7 +77,9 @@ pub struct Node {
     janus: Option<ConnectOptions>,
     context: Context,
     service: Arc<RoomService>,
-    system: SystemHandle<std::convert::Infallible>,
+    system: SystemHandle<Registered>,
+    /// Lock of the data directory, if the store is shared.
+    _place: Option<Place>,
     readiness: Arc<Readiness>,
     servers: Servers,
     arbiters: Vec<Arbiter>,
@@ -116,6 +122,8 @@ impl Node {
         })?;
         let (secrets, id) = (Arc::new(Secrets::load_or_create(&config)?), node_id(&config)?);
         let metrics = Metrics::new(SystemTime::now());
+        let shared = config.store.kind == StoreKind::Etcd;
+        let place = shared.then(|| Place::take(&config.node.data_dir)).transpose()?;
         let store = backends::store(&config, &metrics).await?;
         let (sockets, config) = servers::bind(config)?;
         let context = Context {
@@ -127,6 +135,10 @@ impl Node {
             clock: Clock::start(),
             metrics,
             store_up: Default::default(),
+            standing: Arc::new(watch::Sender::new(match &place {
+                Some(_) => Standing::Waiting("the node is not registered yet".into()),
+                None => Standing::Registered,
+            })),
             config: Arc::new(config),
         };
         let roles = context.config.node.roles;
@@ -177,6 +189,7 @@ impl Node {
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
+            record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             context: context.clone(),
         };
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
@@ -189,7 +202,6 @@ impl Node {
             secrets,
             streams,
             door,
-            record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             relays,
             registry: system.registry(),
             readiness: readiness.clone(),
@@ -197,7 +209,19 @@ impl Node {
             audience,
         };
         let servers = sockets.serve(sides)?;
-        Ok(Self { id, addresses, link, janus, context, service, system, readiness, servers, arbiters })
+        Ok(Self {
+            id,
+            addresses,
+            link,
+            janus,
+            context,
+            service,
+            system,
+            _place: place,
+            readiness,
+            servers,
+            arbiters,
+        })
     }
 
     /// Waits until the node is ready to take rooms, and says so in the log.
@@ -222,7 +246,19 @@ impl Node {
     /// Resolves when the node's supervision gives up, or another process has its id; the process should end
     /// then.
     pub async fn failed(&self) -> anyhow::Error {
-        anyhow::anyhow!("the node's supervision gave up: {}", self.system.failed().await)
+        tokio::select! {
+            why = self.system.failed() => anyhow::anyhow!("the node's supervision gave up: {why}"),
+            why = self.refused() => anyhow::anyhow!(why),
+        }
+    }
+
+    async fn refused(&self) -> String {
+        let mut standing = self.context.standing.subscribe();
+        let refused = standing.wait_for(|standing| matches!(standing, Standing::Refused(_))).await;
+        match refused.as_deref() {
+            Ok(Standing::Refused(why)) => why.clone(),
+            _ => std::future::pending().await,
+        }
     }
 
     /// The configuration in force, with the addresses that were really bound.
@@ -273,6 +309,16 @@ impl Node {
     }
 }
 
+fn record(context: &Context, place: &Place) -> NodeRecord {
+    NodeRecord {
+        host: context.config.node.advertise.clone(),
+        started_at: context.clock.wall(),
+        incarnation: context.incarnation.to_string(),
+        place: place.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
 fn room_service(context: &Context) -> Arc<RoomService> {
     let grace = context.config.rooms.removing_grace;
     let (store, directory) = (context.store.clone(), context.directory.clone());
@@ -290,6 +336,7 @@ fn mixer(
     let (first, last) = config.rtp_ports;
     let pool = PortPool::new(first, last, crate::actors::context::dice());
     let url = context.config.private_hls_url();
+    let rtp = RtpRange { ip: context.config.listen.media, first, last };
     MixerParts {
         shared: MixerShared {
             ports: Arc::new(std::sync::Mutex::new(pool)),
@@ -336,7 +383,6 @@ fn external(config: &Config) -> ConnectOptions {
     let text = |secret: &crate::config::Secret| Secret(String::from_utf8_lossy(&secret.0).into_owned());
     ConnectOptions {
         url: config.janus.url.clone().unwrap_or_default(),
-    let rtp = RtpRange { ip: context.config.listen.media, first, last };
         api_secret: config.janus.api_secret.as_ref().map(text),
         admin_key: config.janus.admin_key.as_ref().map(text),
         request_timeout: config.janus.request_timeout,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::actors::context::Context;
 use crate::actors::gateway::door::Door;
+use crate::actors::registration::Standing;
 use crate::domain::keys::ModuleKind;
 use crate::domain::model::Health;
 use crate::http::ops;
@@ -87,7 +88,11 @@ impl Readiness {
     }
 
     fn running(&self) -> Result<(), String> {
-        if self.stopping.load(Relaxed) { Err("is stopping".into()) } else { Ok(()) }
+        match &*self.context.standing.borrow() {
+            _ if self.stopping.load(Relaxed) => Err("is stopping".into()),
+            Standing::Registered => Ok(()),
+            Standing::Waiting(why) | Standing::Refused(why) => Err(why.clone()),
+        }
     }
 
     fn store(&self) -> Result<(), String> {

@@ -7,6 +7,8 @@ pub const JANUSES: &str = "/januses/";
 pub const MIXERS: &str = "/mixers/";
 /// Held under a lease by the node that keeps house.
 pub const LEADER: &str = "/leaders/rooms";
+/// One for each node that runs.
+const NODES: &str = "/nodes/";
 /// Between a room's id and a user's.
 const USERS: &str = "users/";
 
@@ -38,10 +40,10 @@ pub enum ModuleKind {
 pub enum ModulePart {
     Heartbeat,
     Mark,
-}
-
     /// Written for mixers only.
     Listeners,
+}
+
 impl RoomPart {
     pub const ALL: [Self; 5] = [Self::Meta, Self::LiveMeta, Self::Janus, Self::Mixer, Self::Sequence];
 
@@ -81,9 +83,9 @@ impl ModulePart {
         match self {
             Self::Heartbeat => "heartbeat",
             Self::Mark => "mark",
+            Self::Listeners => "listeners",
         }
     }
-            Self::Listeners => "listeners",
 }
 
 pub fn room(id: &RoomId, part: RoomPart) -> String {
@@ -98,6 +100,11 @@ pub fn users(room: &RoomId) -> String {
 /// The id is percent-encoded, so a key holds no further slash.
 pub fn user(room: &RoomId, user: &UserId) -> String {
     format!("{}{}", users(room), user.encoded())
+}
+
+/// Held under a lease by the process that has this node id.
+pub fn node(id: &ModuleId) -> String {
+    format!("{NODES}{id}")
 }
 
 pub fn module(kind: ModuleKind, id: &ModuleId, part: ModulePart) -> String {

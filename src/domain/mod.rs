@@ -30,6 +30,7 @@ pub mod placement;
 pub mod plan;
 pub mod ports;
 pub mod reassign;
+pub mod registration;
 pub mod relay_protocol;
 pub mod relay_room;
 pub mod restart;
@@ -40,7 +41,7 @@ pub mod signalling;
 pub mod text;
 pub mod users;
 pub mod view;
-
 pub mod vouched;
+
 #[cfg(test)]
 mod simulation;

@@ -6,6 +6,7 @@ mod housekeeping;
 mod leader;
 mod listening;
 mod moves;
+mod registration;
 mod superseded;
 
 use std::time::{Duration, Instant};

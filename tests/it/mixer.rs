@@ -90,6 +90,7 @@ impl House {
             directory: Arc::default(),
             subscribers: Default::default(),
             store_up: Default::default(),
+            standing: Default::default(),
             clock: Clock::start(),
             metrics: Metrics::new(SystemTime::now()),
         };
@@ -117,6 +118,7 @@ impl House {
         move || NodeSupervisor {
             gateway: None,
             context: context.clone(),
+            record: None,
             rooms: None,
             mixer: Some((parts.clone(), arbiter.clone())),
             janus: None,

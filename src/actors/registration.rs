@@ -1,0 +1,254 @@
+//! Keeps this process registered under the node's id, and says when it is, or when another process has the
+//! id.
+//!
+//! The rules are [`domain::registration`](crate::domain::registration)'s. The roles of the node start when it
+//! is registered. A lost lease is claimed anew; whoever has taken the id meanwhile keeps it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::context::{Context, dice};
+use super::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
+use crate::domain::keys;
+use crate::domain::registration::{Decision, Found, NodeRecord, decide};
+use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
+use crate::store::{KeyValue, LeaseId, Store, StoreError, Txn, TxnOutcome};
+
+/// Between two looks at the record of another process.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// State of the registration of this process under its node id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Also the state of a node whose store is not shared.
+    #[default]
+    Registered,
+    Waiting(String),
+    /// The node must end; why.
+    Refused(String),
+}
+
+pub struct Registration {
+    context: Context,
+    record: Arc<NodeRecord>,
+    lease: Option<LeaseId>,
+    /// The key is ours under this lease.
+    registered: bool,
+    /// The other record, and since when it has been seen.
+    other: Option<(i64, Duration)>,
+    attempt: u32,
+    stopping: bool,
+    timer: Option<Timer>,
+}
+
+pub enum Msg {
+    Beat,
+    Beaten(Result<(LeaseId, Seen), StoreError>),
+    Revoked,
+}
+
+/// Result of a beat.
+#[derive(Debug)]
+pub enum Seen {
+    Ours,
+    /// Somebody wrote the key at the same time.
+    Conflict,
+    Other(Found),
+    /// Nothing can be claimed over this one.
+    Refused(Found),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Beat => "beat",
+            Self::Beaten(_) => "beaten",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl Registration {
+    pub fn new(context: Context, record: Arc<NodeRecord>) -> Self {
+        Self {
+            context,
+            record,
+            lease: None,
+            registered: false,
+            other: None,
+            attempt: 0,
+            stopping: false,
+            timer: None,
+        }
+    }
+
+    fn beat(&mut self, cx: &mut Cx<Self>) {
+        let (store, record, lease) = (self.context.store.clone(), self.record.clone(), self.lease);
+        let (key, ttl) = (keys::node(&self.context.me), self.context.config.rooms.heartbeat_ttl);
+        let (registered, other, now) = (self.registered, self.other, self.context.clock.now());
+        // Who has the id by now has waited for our lease to end.
+        let was_ours = *self.context.standing.borrow() == Standing::Registered;
+        let work = async move {
+            let lease = match lease {
+                Some(lease) => store.keep_alive(lease).await.map(|()| lease)?,
+                None => store.grant(ttl).await?,
+            };
+            if registered {
+                return Ok((lease, Seen::Ours));
+            }
+            let found = store.get(&key).await?.map(|entry| found(&entry));
+            let since = other.filter(|(revision, _)| found.as_ref().is_some_and(|f| f.revision == *revision));
+            let waited = since.map_or(Duration::ZERO, |(_, since)| now.saturating_sub(since));
+            let waited = if was_ours { Duration::MAX } else { waited };
+            let seen = match (decide(found.as_ref(), &record, waited, ttl), found) {
+                (Decision::Claim { over }, _) => claim(&*store, key, &record, lease, over).await?,
+                (Decision::Wait, Some(found)) => Seen::Other(found),
+                (Decision::Refuse, Some(found)) => Seen::Refused(found),
+                (_, None) => Seen::Conflict,
+            };
+            Ok((lease, seen))
+        };
+        cx.run(work, Msg::Beaten);
+    }
+
+    fn beaten(&mut self, outcome: Result<(LeaseId, Seen), StoreError>, cx: &mut Cx<Self>) {
+        let ttl = self.context.config.rooms.heartbeat_ttl;
+        let next = match outcome {
+            Ok((lease, seen)) => {
+                (self.lease, self.attempt) = (Some(lease), 0);
+                self.saw(seen).unwrap_or(ttl / 3)
+            }
+            Err(error) => {
+                if matches!(error, StoreError::LeaseNotFound) {
+                    (self.lease, self.registered) = (None, false);
+                }
+                if self.attempt == 0 {
+                    tracing::warn!(%error, "registration of the node failed, trying again");
+                }
+                self.attempt += 1;
+                self.wait(format!("registration of the node failed: {error}"));
+                let max = STORE_ASKED_WITHIN.min(ttl / 4);
+                Backoff { first: Duration::from_millis(100), max }.delay(self.attempt, dice())
+            }
+        };
+        self.timer = Some(cx.after(next, Msg::Beat));
+    }
+
+    /// When to look again, if that is before the lease is due.
+    fn saw(&mut self, seen: Seen) -> Option<Duration> {
+        match seen {
+            Seen::Ours => {
+                (self.registered, self.other) = (true, None);
+                self.context.standing.send_if_modified(|standing| {
+                    let is_news = *standing != Standing::Registered;
+                    *standing = Standing::Registered;
+                    is_news
+                });
+                None
+            }
+            Seen::Conflict => Some(Duration::from_millis(50)),
+            Seen::Other(found) => {
+                let named = named(&self.context, &found);
+                if self.other.is_none_or(|(revision, _)| revision != found.revision) {
+                    self.other = Some((found.revision, self.context.clock.now()));
+                    tracing::warn!("{named}: waiting whether it still runs");
+                }
+                self.wait(format!("{named}: waiting whether it still runs"));
+                Some(LOOK_EVERY)
+            }
+            Seen::Refused(found) => {
+                let remedy = "stop it, or give this node another node.id";
+                let why = format!("{}: {remedy}", named(&self.context, &found));
+                self.context.standing.send_replace(Standing::Refused(why));
+                None
+            }
+        }
+    }
+
+    /// A node that was registered goes on while the store is away.
+    fn wait(&self, why: String) {
+        self.context.standing.send_if_modified(|standing| match standing {
+            Standing::Waiting(known) if *known != why => {
+                *known = why;
+                true
+            }
+            _ => false,
+        });
+    }
+}
+
+fn named(context: &Context, found: &Found) -> String {
+    let id = &context.me;
+    match &found.record {
+        Some(NodeRecord { host, started_at, .. }) => {
+            format!(
+                "another node with the id {id} is registered (host {host}, started at {} ms)",
+                started_at.0
+            )
+        }
+        None => format!("another node with the id {id} is registered, by a record that cannot be read"),
+    }
+}
+
+fn found(entry: &KeyValue) -> Found {
+    let record = serde_json::from_slice(&entry.value).ok();
+    Found { record, revision: entry.mod_revision, leased: entry.lease.is_some() }
+}
+
+async fn claim(
+    store: &dyn Store,
+    key: String,
+    record: &NodeRecord,
+    lease: LeaseId,
+    over: i64,
+) -> Result<Seen, StoreError> {
+    let json = serde_json::to_vec(record).map_err(|e| StoreError::Rejected(e.to_string()))?;
+    Ok(match store.txn(Txn::new().when(&key, over).put_leased(&key, json, lease)).await? {
+        TxnOutcome::Committed(_) => Seen::Ours,
+        TxnOutcome::Conflict => Seen::Conflict,
+    })
+}
+
+impl Behaviour for Registration {
+    const KIND: &'static str = "registration";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.beat(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Revoked => cx.exit(),
+            _ if self.stopping => {}
+            Msg::Beat => self.beat(cx),
+            Msg::Beaten(outcome) => self.beaten(outcome, cx),
+        }
+    }
+
+    /// So that the next process with this id need not wait for the lease to end.
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+        self.stopping = true;
+        let Some(lease) = self.lease.take() else { return Stopping::Now };
+        let store = self.context.store.clone();
+        cx.run(async move { store.revoke(lease).await }, |outcome| {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "the registration's lease is left to expire");
+            }
+            Msg::Revoked
+        });
+        Stopping::Wait
+    }
+
+    fn observe(&self) -> Observed {
+        let (state, reason) = match &*self.context.standing.borrow() {
+            Standing::Registered => ("registered", None),
+            Standing::Waiting(why) => ("waiting", Some(why.clone())),
+            Standing::Refused(why) => ("refused", Some(why.clone())),
+        };
+        let observed = json!({ "id": self.context.me, "host": self.record.host });
+        Observed { observed, reason, attempt: self.attempt, ..Observed::state(state) }
+    }
+}

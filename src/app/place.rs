@@ -1,0 +1,65 @@
+//! The data directory as this process's own.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Locked while a node runs.
+const LOCK: &str = "node.lock";
+/// Random per boot of the machine (proc(5)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The lock of a data directory; dropping it, or the end of the process, gives it up.
+pub struct Place {
+    _lock: File,
+    /// Names this directory on this boot of this machine.
+    pub name: String,
+}
+
+impl Place {
+    /// # Errors
+    /// Another process has the directory, or it cannot be written to.
+    pub fn take(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(LOCK);
+        let failed = |error: io::Error| {
+            anyhow::anyhow!(
+                "cannot lock {}: {error}; node.data_dir must be a writable directory",
+                path.display()
+            )
+        };
+        let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let lock = open.map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => anyhow::bail!(
+                "the data directory {} is in use by another node: stop it, or set another node.data_dir",
+                dir.display()
+            ),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let file = lock.metadata().map_err(failed)?;
+        // A name that no other process can have is right too: then a killed one's lease is waited for.
+        let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_else(|_| uuid::Uuid::new_v4().to_string());
+        let name = format!("{}/{}/{}", boot.trim(), file.dev(), file.ino());
+        Ok(Self { _lock: lock, name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Place::take(dir.path()).unwrap();
+        let second = Place::take(dir.path()).err().unwrap().to_string();
+        assert!(second.contains("in use by another node"), "{second}");
+        let name = first.name.clone();
+        drop(first);
+        assert_eq!(Place::take(dir.path()).unwrap().name, name, "the same place");
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert_ne!(Place::take(elsewhere.path()).unwrap().name, name);
+    }
+}

@@ -1,0 +1,116 @@
+//! One process per node id: the key `/nodes/{id}`, under a lease.
+//!
+//! ```text
+//!           key absent, or of a process that is gone          lease lost
+//!  Waiting ──────────────────────────────────────▶ Registered ──────────▶ Waiting
+//!     │ another process keeps the key alive for longer than a lease lasts
+//!     └──────────────▶ Refused: the node ends
+//! ```
+//! A node that was killed is back before its lease is over. Its successor on the same machine knows that it
+//! is gone, because it holds the lock of the same data directory; one elsewhere waits for the lease to end.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::UnixMs;
+
+/// Time that the expiry of a lease may take beyond its TTL.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// `/nodes/{id}`: the process that has this id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRecord {
+    /// `node.advertise`.
+    pub host: String,
+    pub started_at: UnixMs,
+    pub incarnation: String,
+    /// The data directory, on one boot of one machine. Whoever holds its lock is the only process there.
+    pub place: String,
+    pub version: String,
+}
+
+/// The key as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// `None`: the value cannot be read.
+    pub record: Option<NodeRecord>,
+    pub revision: i64,
+    /// The key is deleted with a lease.
+    pub leased: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Put our record, if the key is at this revision (0: absent).
+    Claim { over: i64 },
+    /// Another process may have the id.
+    Wait,
+    /// Another process has it.
+    Refuse,
+}
+
+/// Decides what to do about the key. `waited`: how long this very record has been seen. `ttl`: how long a
+/// lease lasts.
+pub fn decide(found: Option<&Found>, me: &NodeRecord, waited: Duration, ttl: Duration) -> Decision {
+    let Some(found) = found else { return Decision::Claim { over: 0 } };
+    let is_ours = |record: &NodeRecord| record.incarnation == me.incarnation || record.place == me.place;
+    let is_gone = !found.leased || found.record.as_ref().is_some_and(is_ours);
+    match is_gone {
+        true => Decision::Claim { over: found.revision },
+        false if waited < ttl + SLACK => Decision::Wait,
+        false => Decision::Refuse,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn absent_keys_are_claimed() {
+        assert_eq!(decide(None, &record("a", "here"), Duration::ZERO, TTL), Decision::Claim { over: 0 });
+    }
+
+    #[test]
+    fn killed_processes_are_succeeded_at_once() {
+        let (me, killed) = (record("b", "here"), found(Some(record("a", "here")), true));
+        assert_eq!(decide(Some(&killed), &me, Duration::ZERO, TTL), Decision::Claim { over: 7 });
+        let own = found(Some(record("b", "there")), true);
+        assert_eq!(decide(Some(&own), &me, Duration::ZERO, TTL), Decision::Claim { over: 7 }, "our own");
+    }
+
+    #[test]
+    fn other_processes_are_waited_out_then_respected() {
+        let me = record("b", "here");
+        for other in [found(Some(record("a", "there")), true), found(None, true)] {
+            assert_eq!(decide(Some(&other), &me, Duration::ZERO, TTL), Decision::Wait);
+            assert_eq!(decide(Some(&other), &me, TTL + Duration::from_secs(1), TTL), Decision::Wait);
+            assert_eq!(decide(Some(&other), &me, TTL + SLACK, TTL), Decision::Refuse);
+        }
+    }
+
+    #[test]
+    fn keys_without_a_lease_are_nobodys() {
+        let forged = found(Some(record("a", "there")), false);
+        let decided = decide(Some(&forged), &record("b", "here"), Duration::ZERO, TTL);
+        assert_eq!(decided, Decision::Claim { over: 7 });
+    }
+
+    fn record(incarnation: &str, place: &str) -> NodeRecord {
+        NodeRecord {
+            host: "10.0.0.7".into(),
+            started_at: UnixMs(1),
+            incarnation: incarnation.into(),
+            place: place.into(),
+            version: "0".into(),
+        }
+    }
+
+    fn found(record: Option<NodeRecord>, leased: bool) -> Found {
+        Found { record, revision: 7, leased }
+    }
+}

@@ -1,0 +1,48 @@
+//! One process per node id.
+
+use super::{TTL, actor, leader_of, member};
+use crate::rooms::on_etcd;
+use crate::support::etcd::Etcd;
+use crate::support::node::Node;
+
+#[actix::test]
+async fn a_node_id_has_one_process() {
+    let etcd = Etcd::start();
+    let mut first = member(&etcd, "desk", "rooms", &[]).await;
+    leader_of(&[&first]).await;
+
+    let (code, said) = refused(&etcd, &[("node.advertise", "127.0.0.2")]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("another node with the id desk is registered (host 127.0.0.1, started at"),
+        "{said}"
+    );
+    assert!(said.contains("give this node another node.id"), "{said}");
+    let data_dir = first.data_dir().display().to_string();
+    let (code, said) = refused(&etcd, &[("node.data_dir", &data_dir)]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("is in use by another node"), "{said}");
+    assert_eq!(actor(&first, "elector").await["state"], "leading", "the first goes on");
+    assert_eq!(actor(&first, "registration").await["state"], "registered");
+
+    // Killed, it comes back without a wait for the lease of its last run.
+    first.kill();
+    first.run();
+    first.ready().await;
+    assert!(!first.output().contains("waiting whether it still runs"), "{}", first.output());
+
+    // Elsewhere, the id is taken over when that lease is over.
+    first.kill();
+    let elsewhere = member(&etcd, "desk", "rooms", &[("node.advertise", "127.0.0.2")]).await;
+    assert!(elsewhere.output().contains("waiting whether it still runs"), "{}", elsewhere.output());
+}
+
+/// The exit code of a second `desk`, and what it said.
+async fn refused(etcd: &Etcd, settings: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut all = vec![("node.id", "desk"), ("node.roles", "rooms"), ("rooms.heartbeat_ttl", TTL)];
+    all.extend_from_slice(settings);
+    let mut second = Node::prepare(&on_etcd(&etcd.endpoint(), &all));
+    second.run();
+    let code = second.ended().code();
+    (code, second.output())
+}
