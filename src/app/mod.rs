@@ -5,6 +5,7 @@
 //! does: anything else.
 
 mod backends;
+mod data_dir;
 mod drain;
 mod gateway;
 mod operations;
@@ -116,10 +117,7 @@ impl Node {
         if config.node.roles.mixer || config.node.roles.janus {
             crate::process::check().map_err(anyhow::Error::msg)?;
         }
-        std::fs::create_dir_all(&config.node.data_dir).map_err(|e| {
-            let dir = config.node.data_dir.display();
-            anyhow::anyhow!("cannot make the data directory {dir}: {e}; set node.data_dir")
-        })?;
+        data_dir::prepare(&config.node.data_dir)?;
         let (secrets, id) = (Arc::new(Secrets::load_or_create(&config)?), node_id(&config)?);
         let metrics = Metrics::new(SystemTime::now());
         let shared = config.store.kind == StoreKind::Etcd;

@@ -291,7 +291,7 @@ fn mixer(r: &mut Reader) -> MixerConfig {
         stop_grace: r.read(
             "mixer.stop_grace",
             "300ms",
-            "FFmpeg gets this long between TERM and KILL.",
+            "FFmpeg gets this long between INT and KILL.",
             duration("10ms", "10s"),
         ),
     }

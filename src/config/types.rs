@@ -183,7 +183,7 @@ pub struct MixerConfig {
     pub bitrate: u32,
     pub watchdog: Duration,
     pub crashes: Budget,
-    /// FFmpeg gets this long between TERM and KILL.
+    /// FFmpeg gets this long between INT and KILL.
     pub stop_grace: Duration,
 }
 

@@ -90,7 +90,7 @@ impl ManagedJanus {
         self.child.wait().await
     }
 
-    /// TERM, then KILL after `grace`; gives the true exit status. Janus takes 0.2 s; but 1.1.2 may hang for ever
+    /// INT, then KILL after `grace`; gives the true exit status. Janus takes 0.2 s; but 1.1.2 may hang for ever
     /// when told within moments of its start. Nothing is lost by a KILL: Janus keeps nothing.
     pub async fn stop(mut self, grace: Duration) -> io::Result<ExitStatus> {
         let status = process::stop(&mut self.child, grace).await;

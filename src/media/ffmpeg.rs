@@ -58,7 +58,7 @@ pub struct FfmpegProcess {
 /// Why it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitReason {
-    /// Exit code 0, or 255, which is how FFmpeg says that it finished its output after a TERM.
+    /// Exit code 0, or 255, which is how FFmpeg says that it finished its output after a signal.
     Clean,
     /// Someone holds the RTP or the RTCP port.
     BindFailed,
@@ -141,7 +141,7 @@ impl FfmpegProcess {
         self.child.wait().await
     }
 
-    /// TERM, then KILL after `grace`. Once its RTP has ceased FFmpeg ignores TERM for seconds, so KILL is a
+    /// INT, then KILL after `grace`. Once its RTP has ceased FFmpeg ignores INT for seconds, so KILL is a
     /// normal end.
     pub async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         process::stop(&mut self.child, grace).await

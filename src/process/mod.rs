@@ -4,10 +4,14 @@
 //! spawned it ends (`PR_SET_PDEATHSIG`), so spawn only from a thread that lives as long as the process: an
 //! arbiter's, never a blocking pool's. `setpriv` arms that before it becomes the program: code of our own between
 //! fork and exec would need a true fork, which copies page tables and holds the allocator's locks meanwhile, so
-//! that each start of a child would stop every thread of a busy node for some ten milliseconds. Owns: spawning and
-//! stopping. Never does: decide to restart.
+//! that each start of a child would stop every thread of a busy node for some ten milliseconds.
+//!
+//! TERM and HUP are blocked in children, because service managers send them to all processes of a service at once,
+//! and a node that drains still needs its children. They are stopped with INT, which Janus and FFmpeg treat as TERM.
+//!
+//! Owns: spawning and stopping. Never does: decide to restart.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -17,17 +21,26 @@ use tokio::process::{Child, Command};
 
 /// Part of util-linux.
 const SETPRIV: &str = "setpriv";
+/// Of GNU coreutils, 8.31 (2019) or newer. A signal mask outlives exec (POSIX.1-2017, 2.4.3).
+const ENV: &str = "env";
+const BLOCK_SIGNALS: &str = "--block-signal=TERM,HUP";
+/// A node that a script started in the background has INT ignored, and its children would inherit that.
+const DEFAULT_INT: &str = "--default-signal=INT";
 /// The parent's process id, and the program with its arguments, come as `$0` and `$@`: nothing is quoted or split. The
 /// parent may have died before the signal was armed: then nobody would ever send it.
 const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] && exec "$@""#;
+/// Variables that children get. Others may hold secrets, as `STENTOR__*` do.
+const ENVIRONMENT: [&str; 8] =
+    ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD"];
 
-/// A command with closed stdin, piped stdout and stderr, its own process group, dying with us.
+/// A command with closed stdin, piped stdout and stderr, a minimal environment and its own process group, which dies
+/// with this process.
 pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Command {
     let mut command = match which::which(&program) {
         Ok(program) => {
             let mut command = Command::new(SETPRIV);
-            command.args(["--pdeathsig", "KILL", "--", "/bin/sh", "-c", UNLESS_ORPHANED]);
-            command.arg(std::process::id().to_string()).arg(program);
+            command.args(["--pdeathsig", "KILL", "--", ENV, BLOCK_SIGNALS, DEFAULT_INT, "--"]);
+            command.args(["/bin/sh", "-c", UNLESS_ORPHANED]).arg(std::process::id().to_string()).arg(program);
             command
         }
         // To spawn it fails, and says why.
@@ -35,6 +48,8 @@ pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoItera
     };
     command
         .args(args)
+        .env_clear()
+        .envs(environment())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -43,11 +58,29 @@ pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoItera
     command
 }
 
-/// Whether children can be spawned at all; else what to install.
+fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
+    ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
+}
+
+/// Checks that children can be spawned.
+///
+/// # Errors
+/// The package to install.
 pub fn check() -> Result<(), String> {
-    let missing =
-        |error| format!("{SETPRIV} is needed to start Janus and FFmpeg: {error}; install util-linux");
-    which::which(SETPRIV).map(drop).map_err(missing)
+    which::which(SETPRIV).map_err(|error| {
+        format!("{SETPRIV} is needed to start Janus and FFmpeg: {error}; install util-linux")
+    })?;
+    let tried = std::process::Command::new(ENV)
+        .args([BLOCK_SIGNALS, DEFAULT_INT, "--", "true"])
+        .stderr(Stdio::null())
+        .status();
+    match tried {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(format!(
+            "`{ENV} {BLOCK_SIGNALS}` is needed to start Janus and FFmpeg and does not work; \
+             install GNU coreutils 8.31 or newer"
+        )),
+    }
 }
 
 /// Sends `signal` to the child's whole process group. A child that is already gone is no error.
@@ -59,9 +92,9 @@ pub fn signal_group(child: &Child, signal: Signal) {
     }
 }
 
-/// TERM, then KILL after `grace`; returns the true exit status.
+/// INT, then KILL after `grace`; returns the true exit status.
 pub async fn stop(child: &mut Child, grace: Duration) -> io::Result<ExitStatus> {
-    signal_group(child, Signal::TERM);
+    signal_group(child, Signal::INT);
     if let Ok(status) = tokio::time::timeout(grace, child.wait()).await {
         return status;
     }
@@ -75,9 +108,37 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     #[actix::test]
-    async fn a_child_that_ignores_term_is_killed() {
+    async fn children_survive_term_and_hup() {
+        let mut child = command("cat", [""; 0]).stdin(Stdio::piped()).spawn().unwrap();
+        // It echoes, so it runs.
+        let (stdin, stdout) = (child.stdin.as_mut().unwrap(), child.stdout.as_mut().unwrap());
+        let mut echoed = [0u8; 2];
+        tokio::io::AsyncWriteExt::write_all(stdin, b"up").await.unwrap();
+        tokio::io::AsyncReadExt::read_exact(stdout, &mut echoed).await.unwrap();
+        signal_group(&child, Signal::TERM);
+        signal_group(&child, Signal::HUP);
+        tokio::io::AsyncWriteExt::write_all(child.stdin.as_mut().unwrap(), b"on").await.unwrap();
+        tokio::io::AsyncReadExt::read_exact(child.stdout.as_mut().unwrap(), &mut echoed).await.unwrap();
+        let status = stop(&mut child, Duration::from_secs(30)).await.unwrap();
+        assert_eq!((&echoed, status.signal()), (b"on", Some(Signal::INT.as_raw())));
+    }
+
+    #[actix::test]
+    async fn children_get_a_minimal_environment() {
+        // Cargo sets this one for the test.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let output = String::from_utf8(command("env", [""; 0]).output().await.unwrap().stdout).unwrap();
+        let names: Vec<_> = output.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        // `sh` adds the second ones.
+        let known =
+            |name: &&str| ENVIRONMENT.contains(name) || ["PWD", "OLDPWD", "SHLVL", "_"].contains(name);
+        assert!(names.contains(&"PATH") && names.iter().all(known), "{names:?}");
+    }
+
+    #[actix::test]
+    async fn a_child_that_ignores_int_is_killed() {
         let mut child =
-            command("sh", ["-c", "trap '' TERM; echo up; while :; do sleep 1; done"]).spawn().unwrap();
+            command("sh", ["-c", "trap '' INT; echo up; while :; do sleep 1; done"]).spawn().unwrap();
         let mut first = [0u8; 3];
         tokio::io::AsyncReadExt::read_exact(child.stdout.as_mut().unwrap(), &mut first).await.unwrap();
         let status = stop(&mut child, Duration::from_millis(50)).await.unwrap();

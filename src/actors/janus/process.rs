@@ -53,7 +53,7 @@ impl JanusProcess {
                     Err(error) => format!("cannot wait for janus: {error}"),
                 }),
                 () = link.complaint() => {
-                    // Frozen, so TERM is of no use.
+                    // Frozen, so INT is of no use.
                     let _ = janus.stop(Duration::ZERO).await;
                     Msg::Ended("janus did not answer and was killed".into())
                 }

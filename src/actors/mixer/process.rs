@@ -60,7 +60,7 @@ pub async fn spawn(
     Ok(Spawned { ffmpeg, rtp, permit })
 }
 
-/// Until the process has ended by itself or by `kill` (which carries the grace between TERM and KILL).
+/// Until the process has ended by itself or by `kill` (which carries the grace between INT and KILL).
 pub async fn attend(
     room: RoomId,
     mut process: FfmpegProcess,

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use stentor::probe::Mode;
 
 use super::{Cluster, HZ, LONG, ROOM, within};
 use crate::rooms::tuned_in;
+use crate::support::node::signal;
 use crate::support::report;
 
 #[actix::test]
@@ -58,6 +60,29 @@ async fn a_mixer_node_told_to_end_gives_its_rooms_away_first_and_takes_rooms_whe
     assert!(listener.hear(Duration::from_secs(1)).await.unwrap().level(HZ) > 0.03);
     assert_eq!(cluster.mixers[left].stop().code(), Some(0), "there is nobody left: it ends at once");
     assert_eq!(cluster.desk.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
+}
+
+/// As systemd ends a service by default (`KillMode=control-group`): FFmpeg must go on until the rooms have moved.
+#[actix::test]
+async fn a_drain_survives_term_to_all() {
+    let mut cluster = Cluster::start(2).await;
+    let (_speaker, mut listener) = cluster.on_air().await;
+    let left = cluster.owner().await;
+    listener.hear(Duration::from_secs(2)).await.unwrap();
+    let last = listener.playlist().edge().0;
+    let (since, children) = (Instant::now(), cluster.mixers[left].children("ffmpeg"));
+    assert_eq!(children.len(), 1);
+    signal(children[0], Signal::TERM);
+    cluster.mixers[left].signal(Signal::TERM);
+    assert_eq!(cluster.mixers[left].ended().code(), Some(0));
+    let (_, listener) = cluster.heard_from_another(left, "TERM to a node and its FFmpeg: heard", since).await;
+    let numbers: Vec<u64> = listener.playlist().segments.iter().map(|segment| segment.sequence).collect();
+    assert!(numbers.contains(&last) && numbers.contains(&(last + 1)), "{numbers:?}: the window is kept");
+    assert!(numbers.is_sorted_by(|a, b| a + 1 == *b), "{numbers:?}: and the numbers go on");
+    let log = cluster.mixers[left].log();
+    let ends: Vec<&Value> = log.iter().filter(|line| line["message"] == "FFmpeg exited").collect();
+    assert!(matches!(ends[..], [one] if one["why"] == "stopped"), "{ends:?}");
+    assert!(log.iter().all(|line| line["level"] != "ERROR"), "{log:?}");
 }
 
 async fn module(cluster: &Cluster, mixer: usize) -> Value {

@@ -88,7 +88,7 @@ async fn run(url: &str, seconds: u32, more: &[&str]) -> Listened {
     let script = folder().join("listen.mjs");
     let seconds_text = seconds.to_string();
     let args = [&[script.to_str().unwrap(), url, &seconds_text], more].concat();
-    let run = process::command("node", args).current_dir(folder()).output();
+    let run = process::command("node", args).envs(std::env::vars_os()).current_dir(folder()).output();
     let deadline = Duration::from_secs(seconds.into()) + OVERHEAD;
     let output = tokio::time::timeout(deadline, run).await.expect("the browser ends in time").unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
@@ -104,8 +104,8 @@ pub async fn prepare() {
     if wanted.iter().all(|name| folder().join("node_modules").join(name).exists()) {
         return;
     }
-    let output =
-        process::command("npm", ["ci", "--no-progress"]).current_dir(folder()).output().await.unwrap();
+    let mut install = process::command("npm", ["ci", "--no-progress"]);
+    let output = install.envs(std::env::vars_os()).current_dir(folder()).output().await.unwrap();
     assert!(output.status.success(), "npm ci: {}", String::from_utf8_lossy(&output.stderr));
 }
 

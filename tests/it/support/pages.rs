@@ -33,7 +33,7 @@ impl Pages {
         let script = folder().join("speak.mjs");
         let mut driver = process::command("node", [script]);
         let scratch = tempfile::tempdir().expect("a folder");
-        driver.env("TMPDIR", scratch.path());
+        driver.envs(std::env::vars_os()).env("TMPDIR", scratch.path());
         driver.current_dir(folder()).stdin(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
         let mut driver = driver.spawn().expect("node runs");
         let requests = driver.stdin.take().expect("its input is ours");

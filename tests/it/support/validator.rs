@@ -13,6 +13,7 @@ use super::browser;
 pub async fn openapi(document: &[u8]) -> Value {
     browser::prepare().await;
     let mut run = process::command("node", ["openapi.mjs"])
+        .envs(std::env::vars_os())
         .current_dir(browser::folder())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,0 +1,77 @@
+//! The data directory: it holds secrets, so it is its owner's only.
+
+use std::fs::{DirBuilder, Permissions, set_permissions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+/// Files that nodes keep there.
+const OURS: [&str; 3] = ["secrets.json", "node-id", "store.redb"];
+
+/// Creates the directory with mode 0700. Tightens one that others can read, as earlier versions created it.
+///
+/// # Errors
+/// It cannot be created or tightened; or others can read it and it is not evidently a data directory, so that its mode
+/// may be of use to somebody else.
+pub fn prepare(dir: &Path) -> anyhow::Result<()> {
+    let shown = dir.display();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("cannot make the data directory {shown}; set node.data_dir"))?;
+    let unreadable = || format!("cannot read the data directory {shown}; set node.data_dir");
+    let mode = dir.metadata().with_context(unreadable)?.mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let is_ours = OURS.iter().any(|name| dir.join(name).exists());
+    let is_empty = dir.read_dir().with_context(unreadable)?.next().is_none();
+    let remedy =
+        format!("run: chmod 700 {shown}, or set node.data_dir to a folder of its own, such as one below it");
+    if !(is_ours || is_empty) {
+        bail!("others can read {shown} (mode {mode:04o}), which is to hold secrets; {remedy}");
+    }
+    set_permissions(dir, Permissions::from_mode(0o700)).with_context(|| {
+        format!("others can read {shown} (mode {mode:04o}), which holds secrets; {remedy}")
+    })?;
+    tracing::warn!(dir = %shown, "others could read the data directory (mode {mode:04o}); it has mode 0700 now");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(dir: &Path) -> u32 {
+        dir.metadata().unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_new_directory_is_private() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/b");
+        prepare(&dir).unwrap();
+        assert_eq!(mode(&dir), 0o700);
+    }
+
+    #[test]
+    fn an_earlier_data_directory_is_tightened() {
+        for file in [None, Some("secrets.json"), Some("store.redb")] {
+            let dir = tempfile::tempdir().unwrap();
+            file.inspect(|name| std::fs::write(dir.path().join(name), "").unwrap());
+            set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+            prepare(dir.path()).unwrap();
+            assert_eq!(mode(dir.path()), 0o700, "{file:?}");
+        }
+    }
+
+    #[test]
+    fn a_shared_directory_is_refused_unchanged() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("somebody's"), "").unwrap();
+        set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
+        let error = prepare(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("mode 1777") && error.contains("chmod 700"), "{error}");
+        assert!(error.contains("node.data_dir"), "{error}");
+        assert_eq!(mode(dir.path()), 0o1777);
+    }
+}
