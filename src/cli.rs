@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use stentor::config::{self, Config, ConfigErrors, ConfigFile, Effective, LoadInput};
 use stentor::demo::Demo;
+use stentor::telemetry::logging;
 
 /// Read when `--config` is not given and the file is there.
 const DEFAULT_FILE: &str = "config.yaml";
@@ -32,7 +33,7 @@ enum Command {
     CheckConfig(ConfigArgs),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
     /// YAML file; without it ./config.yaml, if there is one.
     #[arg(long, value_name = "FILE")]
@@ -47,7 +48,7 @@ impl Cli {
         let done = match self.command {
             Command::CheckConfig(args) => args.input().and_then(check_config),
             Command::Demo(args) => args.input().and_then(Demo::prepare).map(demo),
-            Command::Serve(args) => args.input().and_then(config::load).map(serve),
+            Command::Serve(args) => args.read().map(|read| serve(read, args)),
         };
         done.unwrap_or_else(|errors| {
             eprintln!("{errors}");
@@ -57,6 +58,11 @@ impl Cli {
 }
 
 impl ConfigArgs {
+    /// Reads the configuration, and where each value comes from.
+    fn read(&self) -> Result<(Config, Vec<Effective>), ConfigErrors> {
+        self.clone().input().and_then(config::explain)
+    }
+
     fn input(self) -> Result<LoadInput, ConfigErrors> {
         let path = self.config.or_else(|| Path::new(DEFAULT_FILE).is_file().then(|| DEFAULT_FILE.into()));
         let file = path.map(|p| ConfigFile::read(&p)).transpose()?;
@@ -67,22 +73,26 @@ impl ConfigArgs {
     }
 }
 
-fn serve(config: Config) -> ExitCode {
-    ended(actix::System::new().block_on(stentor::app::run(config)))
+fn serve((config, keys): (Config, Vec<Effective>), args: ConfigArgs) -> ExitCode {
+    let read = move || args.read();
+    // To the log's queue: standard error may be a pipe that nobody reads.
+    ended(actix::System::new().block_on(stentor::app::run(config, keys, read)), |error| logging::say(error))
 }
 
 fn demo(demo: Demo) -> ExitCode {
-    ended(actix::System::new().block_on(demo.run()))
+    ended(actix::System::new().block_on(demo.run()), |error| eprintln!("{error}"))
 }
 
-fn ended(outcome: anyhow::Result<()>) -> ExitCode {
-    match outcome {
+fn ended(outcome: anyhow::Result<()>, say: impl FnOnce(&str)) -> ExitCode {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            say(&format!("{error:#}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    logging::flush();
+    code
 }
 
 fn check_config(input: LoadInput) -> Result<ExitCode, ConfigErrors> {

@@ -11,6 +11,7 @@ mod gateway;
 mod operations;
 mod place;
 mod readiness;
+mod reload;
 mod servers;
 pub mod signals;
 mod tokens;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actix::{Arbiter, ArbiterHandle};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::actors::anchors::Local;
@@ -35,7 +37,7 @@ use crate::actors::node::{NodeSupervisor, Registered};
 use crate::actors::registration::Standing;
 use crate::actors::relay::{Fetcher, Relays};
 use crate::auth::{Secrets, node_id};
-use crate::config::{Config, JanusMode, PresenceKind, StoreKind};
+use crate::config::{Config, ConfigErrors, Effective, JanusMode, PresenceKind, StoreKind};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat, RtpRange};
 use crate::domain::ports::{PLAIN_RTP_PORTS, PortPool};
@@ -49,6 +51,7 @@ use crate::telemetry::{Metrics, logging};
 use drain::Drained;
 use place::Place;
 use readiness::Readiness;
+use reload::{LiveApiKeys, Reload};
 use servers::Servers;
 
 /// A node that came up is ready within this, or says every so often what it waits for.
@@ -82,15 +85,28 @@ pub struct Node {
     /// Lock of the data directory, if the store is shared.
     _place: Option<Place>,
     readiness: Arc<Readiness>,
+    api_keys: Arc<LiveApiKeys>,
     servers: Servers,
     arbiters: Vec<Arbiter>,
 }
 
-/// `stentor serve`: runs a node until a signal, or until its supervision gives up.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+/// `stentor serve`: runs a node until a signal, or until its supervision gives up. `keys` are the settings behind
+/// `config`; SIGHUP has `read` called for both again.
+///
+/// # Errors
+/// The node cannot be started, or its supervision gave up.
+pub async fn run(
+    config: Config,
+    keys: Vec<Effective>,
+    read: impl Fn() -> Result<(Config, Vec<Effective>), ConfigErrors> + Send + Sync + 'static,
+) -> anyhow::Result<()> {
     logging::init(&config.log)?;
     let mut signals = signals::Signals::listen()?;
+    // From here on the signal ends nothing.
+    let hangups = signal(SignalKind::hangup())?;
     let node = Node::start(config).await?;
+    let reload = Reload::new(node.config(), keys, Arc::new(read), node.api_keys.clone());
+    actix::spawn(reload.at_each(hangups));
     let reason = tokio::select! {
         reason = signals.next() => Ok(reason),
         why = node.failed() => Err(why),
@@ -194,6 +210,7 @@ impl Node {
         // A second registration would fail; there is one per process and registry.
         context.metrics.registry().register(Box::new(system.registry()))?;
         let readiness = Arc::new(Readiness::new(context.clone(), door.clone()));
+        let api_keys = Arc::new(LiveApiKeys::new(&context.config));
         let sides = servers::Sides {
             context: context.clone(),
             service: service.clone(),
@@ -203,6 +220,7 @@ impl Node {
             relays,
             registry: system.registry(),
             readiness: readiness.clone(),
+            api_keys: api_keys.clone(),
             anchors,
             audience,
         };
@@ -217,6 +235,7 @@ impl Node {
             system,
             _place: place,
             readiness,
+            api_keys,
             servers,
             arbiters,
         })

@@ -13,20 +13,21 @@ use url::Url;
 use super::Addresses;
 use super::operations::Operations;
 use super::readiness::Readiness;
+use super::reload::LiveApiKeys;
 use super::tokens::NodeTokens;
 use crate::actors::context::Context;
 use crate::actors::gateway::door::Door;
 use crate::actors::kernel::Registry;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::relay::Relays;
-use crate::auth::{ApiKeys, Secrets, Tokens};
+use crate::auth::{Secrets, Tokens};
 use crate::config::{AuthMode, Config};
 use crate::http::anchors::Anchors;
 use crate::http::cors::{Hosts, Origins};
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
 use crate::http::pages_api::{self, PagesSide};
-use crate::http::rest::{self, Api, ApiAuth, NotAuthorized};
+use crate::http::rest::{self, Api};
 use crate::http::{error, ops, pages, proxied, relay};
 use crate::listening::{Everywhere, Here, NodeKeys, RelayDoor};
 use crate::rooms::RoomService;
@@ -47,6 +48,7 @@ pub struct Sides {
     pub relays: Arc<Relays>,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
+    pub api_keys: Arc<LiveApiKeys>,
     /// Who is in the rooms; `None` on a node without presence.
     pub anchors: Option<Arc<dyn Anchors>>,
     pub audience: Arc<Audience>,
@@ -256,7 +258,7 @@ impl Mountable {
         };
         let api = Api {
             rooms: sides.service,
-            auth: Arc::new(Keys(ApiKeys::new(&config.auth))),
+            auth: sides.api_keys,
             tokens: tokens.clone(),
             anchors: sides.anchors.clone(),
             listeners,
@@ -335,14 +337,6 @@ fn speakers_origins(config: &Config) -> Vec<String> {
 fn hosts(config: &Config) -> Hosts {
     let public = [&config.http.public_hls_url, &config.http.public_ws_url].into_iter().flatten();
     Hosts::of(public.chain(&config.http.allowed_origins).map(String::as_str))
-}
-
-struct Keys(ApiKeys);
-
-impl ApiAuth for Keys {
-    fn check(&self, authorization: Option<&[u8]>) -> Result<(), NotAuthorized> {
-        self.0.check(authorization).map_err(|error| NotAuthorized(error.to_string()))
-    }
 }
 
 /// By route pattern, never by path: paths name rooms.

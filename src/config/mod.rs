@@ -18,7 +18,7 @@ mod types;
 
 pub use errors::{ConfigError, ConfigErrors, Source};
 pub use layers::{ConfigFile, ENV_PREFIX};
-pub use reader::Effective;
+pub use reader::{Effective, changed};
 pub use reference::reference_file;
 pub use types::*;
 

@@ -4,7 +4,9 @@
 //! `check-config` all follow from what was asked for here. Owns: collecting. Never does: know a key.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -20,8 +22,19 @@ pub struct Effective {
     /// As it may be shown: a secret is masked.
     pub value: String,
     pub source: Source,
+    /// Hash of the value, also of a secret and of a secret's file; keyed, so that it tells nothing about them.
+    fingerprint: u64,
     pub(super) default: Value,
     pub(super) about: &'static str,
+}
+
+static FINGERPRINTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// Returns the keys whose values differ between two readings of the configuration by this process.
+pub fn changed<'a>(old: &'a [Effective], new: &'a [Effective]) -> impl Iterator<Item = &'a str> {
+    // Every reading lists the same keys in the same order.
+    let pairs = old.iter().zip(new);
+    pairs.filter(|(old, new)| old.fingerprint != new.fingerprint).map(|(_, new)| new.key.as_str())
 }
 
 pub(super) struct Reader {
@@ -88,6 +101,10 @@ impl Reader {
             return None;
         }
         let read = super::parse::text(&file).and_then(|path| secret_lines(Path::new(&path)));
+        if let (Ok(lines), Some(known)) = (&read, self.known.last_mut()) {
+            // The last key taken is that of the file.
+            known.fingerprint = fingerprint(lines);
+        }
         match read.and_then(|lines| parse(&lines)) {
             Ok(secret) => Some(secret),
             Err(problem) => {
@@ -120,7 +137,8 @@ impl Reader {
         let given = self.entries.remove(key).filter(|e| !e.value.is_null());
         let entry = given.unwrap_or_else(|| Entry { value: default.clone(), source: Source::Default });
         let (value, source) = (show(&entry.value), entry.source.clone());
-        self.known.push(Effective { key: key.to_owned(), value, source, default, about });
+        let fingerprint = fingerprint(&entry.value);
+        self.known.push(Effective { key: key.to_owned(), value, source, fingerprint, default, about });
         entry
     }
 
@@ -155,6 +173,10 @@ impl Reader {
         let closest = self.known.iter().map(|k| (distance(key, &k.key), k.key.as_str())).min()?;
         (closest.0 <= key.len().div_ceil(3)).then_some(closest.1)
     }
+}
+
+fn fingerprint(value: &Value) -> u64 {
+    FINGERPRINTS.hash_one(value.to_string())
 }
 
 fn is_given(value: &Value) -> bool {

@@ -1,23 +1,52 @@
 //! Logs to standard error or a file, as text for people or JSON for machines.
 //!
-//! Owns: the process's one `tracing` subscriber. Never does: filter by content; what must not be logged
-//! does not reach a field.
+//! Owns: the process's one `tracing` subscriber, and the panic hook that logs. Never does: filter by content; what
+//! must not be logged does not reach a field.
 
 use std::fs::File;
-use std::io::IsTerminal;
-use std::sync::Arc;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
 
+use prometheus::IntCounter;
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
+use super::log_queue::LogQueue;
+use super::repeats::RepeatFilter;
 use crate::config::{LogConfig, LogFormat};
 
-/// Logs a client's malformed request as our ERROR, so that anyone could raise an alarm or fill the disk. What
-/// the configuration says of this target itself still counts.
+/// Suppresses the ERROR lines of actix for malformed requests, by which any client could raise an alarm or fill the
+/// disk. A directive for this target in the configuration wins.
 const STRANGERS_FAULTS: &str = "actix_http::h1::dispatcher=off";
+/// Time that the end of the process waits for the reader of the log.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+/// Time that a panic waits for it, in case the process ends with the panic.
+const PANIC_FLUSH_LIMIT: Duration = Duration::from_millis(100);
+
+/// Log lines that were dropped. The log is the process's, so each registry of metrics has this same counter.
+pub static DROPPED_LINES: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter("stentor_log_lines_dropped_total", "Log lines dropped, because nobody read them.")
+});
+/// Repeated log lines that were counted instead of written.
+pub static REPEATED_LINES: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter("stentor_log_lines_repeated_total", "Repeated log lines that were counted instead of written.")
+});
+static LOG: OnceLock<Log> = OnceLock::new();
+
+/// What is needed of the log after its start.
+struct Log {
+    queue: LogQueue,
+    repeats: RepeatFilter,
+    filter: FilterHandle,
+}
+
+type FilterHandle = reload::Handle<EnvFilter, Registry>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
@@ -25,19 +54,71 @@ pub enum LoggingError {
     Filter(#[from] ParseError),
     #[error("logging was set up before in this process")]
     AlreadySet(#[from] TryInitError),
+    #[error("the log's writer cannot be started")]
+    Writer(#[from] io::Error),
 }
 
-/// Sets up logging for the whole process. Call it once, first.
+/// Sets up logging to standard error for the whole process. Call it once, first.
+///
+/// # Errors
+/// See [`LoggingError`].
 pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
-    let colours = std::io::stderr().is_terminal();
-    // Takes in what other crates write through `log`, too.
-    subscriber(config, colours, std::io::stderr)?.try_init()?;
-    Ok(())
+    let colours = io::stderr().is_terminal();
+    // A descriptor of its own: a write that is blocked must not hold the lock of `std::io::stderr`.
+    let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    start(config, colours, stderr)
 }
 
 /// The same, but to a file: for a program whose terminal shows something else.
+///
+/// # Errors
+/// See [`LoggingError`].
 pub fn init_to_file(config: &LogConfig, file: File) -> Result<(), LoggingError> {
-    subscriber(config, false, Arc::new(file))?.try_init()?;
+    start(config, false, file)
+}
+
+/// Replaces `log.filter`.
+///
+/// # Errors
+/// The filter is not valid; the old one stays.
+pub fn set_filter(filter: &str) -> Result<(), LoggingError> {
+    let filter = parse_filter(filter)?;
+    if let Some(log) = LOG.get() {
+        // Fails only without a subscriber, and then there is nothing to filter.
+        let _ = log.filter.reload(filter);
+    }
+    Ok(())
+}
+
+/// Writes a text as it is, behind all lines logged before; to standard error if nothing logs yet.
+pub fn say(text: &str) {
+    match LOG.get() {
+        Some(log) => log.queue.push(format!("{text}\n").as_bytes()),
+        None => eprintln!("{text}"),
+    }
+}
+
+/// Writes what is left, before the process ends; gives up after a second if nobody reads it.
+pub fn flush() {
+    if let Some(log) = LOG.get() {
+        log.repeats.report_all();
+        log.queue.flush(FLUSH_LIMIT);
+    }
+}
+
+fn start(config: &LogConfig, colours: bool, out: File) -> Result<(), LoggingError> {
+    let repeats = RepeatFilter::new(REPEATED_LINES.clone());
+    let reporter = repeats.clone();
+    let queue = LogQueue::start(out, DROPPED_LINES.clone(), move || reporter.report_due())?;
+    let (subscriber, filter) = subscriber(config, colours, queue.clone(), repeats.clone())?;
+    // Takes in what other crates write through `log`, too.
+    subscriber.try_init()?;
+    let queue = LOG.get_or_init(|| Log { queue, repeats, filter }).queue.clone();
+    // The default hook writes to standard error itself, and would block.
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!("{panic}");
+        queue.flush(PANIC_FLUSH_LIMIT);
+    }));
     Ok(())
 }
 
@@ -45,22 +126,33 @@ fn subscriber<W>(
     config: &LogConfig,
     colours: bool,
     writer: W,
-) -> Result<Box<dyn Subscriber + Send + Sync>, ParseError>
+    repeats: RepeatFilter,
+) -> Result<(impl Subscriber + Send + Sync, FilterHandle), ParseError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().parse(format!("{STRANGERS_FAULTS},{}", config.filter))?;
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    Ok(match config.format {
-        LogFormat::Text => Box::new(base.with_ansi(colours).finish()),
-        LogFormat::Json => Box::new(base.json().flatten_event(true).finish()),
-    })
+    let (filter, handle) = reload::Layer::new(parse_filter(&config.filter)?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = match config.format {
+        LogFormat::Text => lines.with_ansi(colours).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    Ok((tracing_subscriber::registry().with(filter).with(repeats).with(lines), handle))
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(format!("{STRANGERS_FAULTS},{filter}"))
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    // Cannot fail: both are literals, which a test renders.
+    IntCounter::new(name, help).expect("valid")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     #[test]
     fn a_json_line_is_one_flat_object() {
@@ -95,7 +187,8 @@ mod tests {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let config = LogConfig { format, filter: filter.into() };
         let sink = Sink(lines.clone());
-        let subscriber = subscriber(&config, false, move || sink.clone()).unwrap();
+        let repeats = RepeatFilter::new(counter("repeated", "Repeated."));
+        let (subscriber, _) = subscriber(&config, false, move || sink.clone(), repeats).unwrap();
         tracing::subscriber::with_default(subscriber, story);
         String::from_utf8(lines.lock().unwrap().clone()).unwrap()
     }

@@ -12,6 +12,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::logging;
+
 /// Seconds: 0.5 ms (a call on loopback) to 10 s (the longest timeout).
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -71,6 +73,8 @@ impl Metrics {
     pub fn new(started_at: SystemTime) -> Self {
         let registry = Registry::new();
         register_process(&registry, started_at);
+        registered(&registry, logging::DROPPED_LINES.clone());
+        registered(&registry, logging::REPEATED_LINES.clone());
         let r = &registry;
         Self(Arc::new(Families {
             events: counters(r, "stentor_events_total", "Operational events, as logged.", &["event"]),

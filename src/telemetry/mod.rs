@@ -4,8 +4,10 @@
 //! PIN, token, secret, SDP, room or user into a label or a line that is not about that room.
 
 pub mod events;
+mod log_queue;
 pub mod logging;
 pub mod metrics;
+mod repeats;
 
 pub use events::Event;
 pub use metrics::{Alive, Metrics};

@@ -18,6 +18,7 @@ mod operations;
 mod people;
 mod presence;
 mod rooms;
+mod service;
 mod signalling;
 mod store;
 mod support;

@@ -1,7 +1,9 @@
 //! A Stentor node as users run it: the real binary, on free ports, with its own data directory and log.
 
 use std::fs::File;
+use std::io::PipeWriter;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -36,6 +38,8 @@ pub struct Node {
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     netns: Option<String>,
+    config_file: Option<PathBuf>,
+    log_pipe: Option<PipeWriter>,
     data: TempDir,
     runs: usize,
     process: Option<Kept>,
@@ -67,7 +71,7 @@ impl Node {
 
     /// A node that is not running yet.
     pub fn prepare(settings: &[(&str, &str)]) -> Self {
-        let data = tempfile::tempdir().expect("a temporary directory");
+        let data = private_folder();
         let mut all = vec![
             ("node.data_dir".to_owned(), data.path().display().to_string()),
             ("log.format".to_owned(), "json".to_owned()),
@@ -91,6 +95,8 @@ impl Node {
             settings: all,
             environment: Vec::new(),
             netns: None,
+            config_file: None,
+            log_pipe: None,
             data,
             runs: 0,
             process: None,
@@ -105,6 +111,17 @@ impl Node {
     /// What its next runs find in their environment, beside the test's own.
     pub fn environment(&mut self, variables: Vec<(String, String)>) {
         self.environment = variables;
+    }
+
+    /// Its next runs read this file, which alone gives `log.filter`.
+    pub fn configured_by(&mut self, file: &Path) {
+        self.config_file = Some(file.to_owned());
+        self.settings.retain(|(key, _)| key != "log.filter");
+    }
+
+    /// Its next run logs into this pipe. `ready` cannot be used then: it reads the log.
+    pub fn log_to(&mut self, pipe: PipeWriter) {
+        self.log_pipe = Some(pipe);
     }
 
     /// Its next runs are in this network namespace.
@@ -132,12 +149,19 @@ impl Node {
         if let Some(netns) = &self.netns {
             command.args(["netns", "exec", netns, binary]);
         }
-        command.arg("serve").args(["--config", "/dev/null"]);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(self.config_file.as_deref().unwrap_or(Path::new("/dev/null")));
         for (key, value) in &self.settings {
             command.args(["--set", &format!("{key}={value}")]);
         }
         command.envs(self.environment.iter().cloned());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        match self.log_pipe.take() {
+            Some(pipe) => command.stderr(pipe),
+            None => command.stderr(log),
+        };
         self.process = Some(Kept::start(command));
     }
 
@@ -345,6 +369,12 @@ pub async fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Op
     let headers = response.headers().iter().map(|(n, v)| (n.to_string(), text(v))).collect();
     let body = response.body().limit(64 << 20).await.expect("a whole body").to_vec();
     Answer { status: response.status().as_u16(), headers, body }
+}
+
+/// A folder with mode 0700, as a data directory must have that holds other files, here the log.
+fn private_folder() -> TempDir {
+    let private = std::fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().permissions(private).tempdir().expect("a temporary directory")
 }
 
 /// Two test runs at once seldom begin with the same ports.

@@ -1,0 +1,166 @@
+//! SIGHUP: the configuration is read again, and the settings that can change while the node runs are applied.
+//!
+//! Owns: the list of these settings. Never does: apply a part of a configuration that has an error.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::Signal;
+
+use crate::auth::ApiKeys;
+use crate::config::{AuthMode, Config, ConfigErrors, Effective, changed};
+use crate::http::rest::{ApiAuth, NotAuthorized};
+use crate::telemetry::logging;
+
+/// Settings that are applied without a restart.
+const FILTER: &str = "log.filter";
+const API_KEYS: [&str; 2] = ["auth.api_keys", "auth.api_keys_file"];
+
+/// Reads the configuration from where the node was started with.
+pub type Read = dyn Fn() -> Result<(Config, Vec<Effective>), ConfigErrors> + Send + Sync;
+
+/// The API keys in force.
+pub struct LiveApiKeys(ArcSwap<ApiKeys>);
+
+impl LiveApiKeys {
+    pub fn new(config: &Config) -> Self {
+        Self(ArcSwap::from_pointee(ApiKeys::new(&config.auth)))
+    }
+}
+
+impl ApiAuth for LiveApiKeys {
+    fn check(&self, authorization: Option<&[u8]>) -> Result<(), NotAuthorized> {
+        self.0.load().check(authorization).map_err(|error| NotAuthorized(error.to_string()))
+    }
+}
+
+/// Settings that changed, by what becomes of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Changes {
+    applied: Vec<String>,
+    need_restart: Vec<String>,
+}
+
+/// Reloads the configuration of a running node.
+pub struct Reload {
+    /// The settings in force.
+    running: Vec<Effective>,
+    mode: AuthMode,
+    read: Arc<Read>,
+    api_keys: Arc<LiveApiKeys>,
+}
+
+impl Reload {
+    /// `running`: the settings that the node was started with.
+    pub fn new(
+        config: &Config,
+        running: Vec<Effective>,
+        read: Arc<Read>,
+        api_keys: Arc<LiveApiKeys>,
+    ) -> Self {
+        Self { running, mode: config.auth.mode, read, api_keys }
+    }
+
+    /// Reloads at each signal, for as long as the process runs.
+    pub async fn at_each(mut self, mut hangups: Signal) {
+        while hangups.recv().await.is_some() {
+            let read = self.read.clone();
+            // Its files may be on a network.
+            match tokio::task::spawn_blocking(move || read()).await {
+                Ok(Ok((config, keys))) => self.apply(&config, keys),
+                Ok(Err(ConfigErrors(errors))) => {
+                    for error in errors {
+                        tracing::error!(
+                            "SIGHUP: the configuration has an error and nothing was changed: {error}"
+                        );
+                    }
+                }
+                // Only while the process ends, or after a panic, which was logged.
+                Err(error) => tracing::error!(%error, "SIGHUP: the configuration was not read"),
+            }
+        }
+    }
+
+    fn apply(&mut self, config: &Config, keys: Vec<Effective>) {
+        let Changes { applied, need_restart } = self.changes(config, &keys);
+        if applied.iter().any(|key| key == FILTER)
+            && let Err(error) = logging::set_filter(&config.log.filter)
+        {
+            // Cannot happen: the configuration was checked.
+            tracing::error!(%error, "SIGHUP: log.filter was not applied");
+        }
+        if applied.iter().any(|key| API_KEYS.contains(&key.as_str())) {
+            self.api_keys.0.store(Arc::new(ApiKeys::new(&config.auth)));
+        }
+        match applied.is_empty() {
+            true => tracing::info!("SIGHUP: the configuration was read again; nothing was applied"),
+            false => tracing::info!(keys = applied.join(", "), "SIGHUP: changed settings were applied"),
+        }
+        if !need_restart.is_empty() {
+            tracing::warn!(
+                keys = need_restart.join(", "),
+                "SIGHUP: changed settings need a restart of the node"
+            );
+        }
+        let is_applied = |key: &Effective| applied.contains(&key.key);
+        for (running, fresh) in self.running.iter_mut().zip(keys).filter(|(_, fresh)| is_applied(fresh)) {
+            *running = fresh;
+        }
+    }
+
+    /// API keys are of use in one mode only, and the mode does not change in a running node.
+    fn changes(&self, config: &Config, keys: &[Effective]) -> Changes {
+        let asks = self.mode == AuthMode::Keys && config.auth.mode == AuthMode::Keys;
+        let is_applied = |key: &str| key == FILTER || asks && API_KEYS.contains(&key);
+        let changed = changed(&self.running, keys).map(str::to_owned);
+        let (applied, need_restart) = changed.partition(|key| is_applied(key));
+        Changes { applied, need_restart }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LoadInput, explain};
+
+    const KEYED: [(&str, &str); 2] = [("auth.mode", "keys"), ("auth.api_keys", "0123456789abcdef")];
+
+    fn read(flags: &[(&str, &str)]) -> (Config, Vec<Effective>) {
+        let flags = flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        explain(LoadInput { flags, ..LoadInput::default() }).unwrap()
+    }
+
+    fn reload(flags: &[(&str, &str)]) -> Reload {
+        let (config, keys) = read(flags);
+        let api_keys = Arc::new(LiveApiKeys::new(&config));
+        Reload::new(&config, keys, Arc::new(|| unreachable!()), api_keys)
+    }
+
+    fn changes(reload: &Reload, flags: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
+        let (config, keys) = read(flags);
+        let Changes { applied, need_restart } = reload.changes(&config, &keys);
+        (applied, need_restart)
+    }
+
+    #[test]
+    fn filter_and_keys_are_applied() {
+        let mut reload = reload(&KEYED);
+        let fresh =
+            [KEYED[0], ("auth.api_keys", "fedcba9876543210"), ("log.filter", "warn"), ("hls.window", "7")];
+        let wanted =
+            (vec!["auth.api_keys".to_owned(), "log.filter".to_owned()], vec!["hls.window".to_owned()]);
+        assert_eq!(changes(&reload, &fresh), wanted);
+        let (config, keys) = read(&fresh);
+        reload.apply(&config, keys);
+        assert!(reload.api_keys.check(Some(b"Bearer fedcba9876543210")).is_ok());
+        assert!(reload.api_keys.check(Some(b"Bearer 0123456789abcdef")).is_err());
+        assert_eq!(changes(&reload, &fresh), (vec![], wanted.1), "a restart is still needed");
+    }
+
+    #[test]
+    fn another_mode_needs_a_restart() {
+        let reload = reload(&KEYED);
+        let (applied, need_restart) = changes(&reload, &[("auth.mode", "open")]);
+        assert_eq!((applied, need_restart), (vec![], vec!["auth.mode".into(), "auth.api_keys".into()]));
+    }
+}
