@@ -94,7 +94,7 @@ impl Guard {
         Due::NothingFor(dead.min(ping) - now)
     }
 
-    /// One call, notification, unreadable text or ping of the client.
+    /// One call, notification, unreadable text, ping, pong or run of fragments from the client.
     pub fn admit(&mut self, limits: &Limits, now: Duration) -> Admission {
         match self.served.take(limits.rate, limits.burst, now) {
             Ok(()) => Admission::Taken,

@@ -12,18 +12,23 @@ use bytes::{Bytes, BytesMut};
 use crate::actors::gateway::client::Inbound;
 use crate::domain::signalling::CloseCode;
 
+/// Fragments that are reported as one [`Inbound::Fragments`]. A fair client needs few of them.
+const REPORTED: usize = 16;
+
 pub struct Frames {
     limit: usize,
     codec: Codec,
     buffer: BytesMut,
     /// A message whose last fragment has not come yet.
     message: Option<BytesMut>,
+    /// Fragments since the last report.
+    fragments: usize,
 }
 
 impl Frames {
     pub fn new(limit: usize) -> Self {
         let codec = Codec::new().max_size(limit);
-        Self { limit, codec, buffer: BytesMut::new(), message: None }
+        Self { limit, codec, buffer: BytesMut::new(), message: None, fragments: 0 }
     }
 
     pub fn feed(&mut self, bytes: Bytes) {
@@ -64,7 +69,8 @@ impl Frames {
             Frame::Binary(_) | Frame::Continuation(Item::FirstBinary(_)) => Err(CloseCode::TextOnly),
             Frame::Continuation(Item::FirstText(bytes) | Item::Continue(bytes)) => {
                 self.append(&bytes)?;
-                Ok(None)
+                self.fragments = (self.fragments + 1) % REPORTED;
+                Ok((self.fragments == 0).then_some(Inbound::Fragments))
             }
             Frame::Continuation(Item::Last(bytes)) => {
                 self.append(&bytes)?;
@@ -166,6 +172,13 @@ mod tests {
         let mut pieces = frame(0x01, &[b'x'; 600]);
         pieces.extend(frame(0x00, &[b'x'; 401]));
         assert_eq!(all(&pieces), bad(CloseCode::TooBig));
+    }
+
+    #[test]
+    fn many_fragments_are_reported() {
+        let pieces = [frame(0x01, b"")].into_iter().chain(vec![frame(0x00, b""); 2 * REPORTED]);
+        let bytes: Vec<u8> = pieces.chain([frame(0x80, b"x")]).flatten().collect();
+        assert_eq!(all(&bytes), [Inbound::Fragments, Inbound::Fragments, Inbound::Text("x".into())]);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub enum Inbound {
     Text(String),
     Ping(Bytes),
     Pong,
+    /// Some fragments of a text that is not complete.
+    Fragments,
     /// The close frame: the first of both sides', or the answer to ours.
     Close,
     /// What cannot be read; nothing follows.
@@ -126,18 +128,27 @@ impl WsClient {
             }
             _ if matches!(self.phase, Phase::Closing) => {}
             Inbound::Bad(code) => self.close(code, cx),
-            Inbound::Pong => {}
+            Inbound::Pong | Inbound::Fragments => {
+                self.admit(cx);
+            }
             Inbound::Ping(payload) => self.ping(payload, cx),
             Inbound::Text(text) => self.text(&text, cx),
         }
     }
 
     fn ping(&mut self, payload: Bytes, cx: &mut Cx<Self>) {
-        match self.guard.admit(&self.parts.limits, self.parts.clock.now()) {
-            Admission::Taken => self.line.send(Out::Pong(payload)),
-            Admission::Refused { .. } => {}
-            Admission::Abuse => self.close(CloseCode::Flooding, cx),
+        if self.admit(cx) {
+            self.line.send(Out::Pong(payload));
         }
+    }
+
+    /// Meters what is not answered by an error. Returns whether it is within the rate.
+    fn admit(&mut self, cx: &mut Cx<Self>) -> bool {
+        let admission = self.guard.admit(&self.parts.limits, self.parts.clock.now());
+        if admission == Admission::Abuse {
+            self.close(CloseCode::Flooding, cx);
+        }
+        admission == Admission::Taken
     }
 
     fn text(&mut self, text: &str, cx: &mut Cx<Self>) {

@@ -61,7 +61,7 @@ close_codes! {
     TooSlow = 4413, "too_slow", true;
     /// The user is connected already, and `ws.duplicate` is `reject`.
     AlreadyConnected = 4423, "already_connected", true;
-    /// Calls went on far beyond `ws.rate`.
+    /// Calls, pings, pongs or fragments went on far beyond `ws.rate`.
     Flooding = 4429, "flooding", false;
     /// This node is shutting down or draining: another one takes over.
     Draining = 4503, "draining", true;

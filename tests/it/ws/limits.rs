@@ -114,6 +114,26 @@ async fn pings_count_as_well() {
 }
 
 #[actix::test]
+async fn pongs_and_fragments_are_metered() {
+    let gateway = Gateway::start().await;
+    let fragments = std::iter::repeat_n(frame("", Data::Continue, false), 10_000);
+    let floods = [
+        vec![Message::Pong("x".into()); 2000],
+        std::iter::once(frame("", Data::Text, false)).chain(fragments).collect(),
+    ];
+    for flood in floods {
+        let mut client = Client::connect(&gateway, "mallory").await;
+        for message in flood {
+            if client.socket.send(message).await.is_err() {
+                break;
+            }
+        }
+        assert_eq!(client.closed().await, (4429, "flooding".into()));
+    }
+    gateway.stop().await;
+}
+
+#[actix::test]
 async fn only_so_many_calls_wait_and_only_so_many_candidates_come() {
     let gateway = Gateway::with(|ws| (ws.calls, ws.burst) = (4, 100)).await;
     let mut client = Client::connect(&gateway, "ann").await;
