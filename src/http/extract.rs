@@ -1,11 +1,13 @@
 //! Requests into values: everything a caller can get wrong is refused here, with its code.
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpRequest, web};
 use futures::StreamExt;
 use futures::future::{LocalBoxFuture, Ready, ready};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{DeserializeOwned, Error, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 
 use crate::domain::ids::{ModuleId, RoomId, UserId};
 use crate::domain::keys::ModuleKind;
@@ -37,12 +39,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (req, payload) = (req.clone(), payload.take());
         Box::pin(async move {
+            check_media_type(&req)?;
             let bytes = read(&req, payload).await?;
             if bytes.is_empty() {
                 return parse(b"{}").map(Self);
-            }
-            if !is_json(&req) {
-                return Err(ApiError::new(Code::UnsupportedMediaType, "send the body as application/json"));
             }
             parse(&bytes).map(Self)
         })
@@ -58,7 +58,7 @@ async fn read(req: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, ApiErr
     }
     let mut body = Vec::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| ApiError::new(Code::InvalidBody, "the body could not be read"))?;
+        let chunk = chunk.map_err(unreadable)?;
         if body.len() + chunk.len() > limit {
             return Err(too_large());
         }
@@ -67,10 +67,62 @@ async fn read(req: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, ApiErr
     Ok(body)
 }
 
-fn is_json(req: &HttpRequest) -> bool {
-    let value = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
+fn unreadable(error: PayloadError) -> ApiError {
+    match error {
+        PayloadError::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            ApiError::new(Code::RequestTimeout, "the body did not arrive in time")
+        }
+        _ => ApiError::new(Code::InvalidBody, "the body could not be read"),
+    }
+}
+
+/// # Errors
+/// `unsupported_media_type`: what is announced is not JSON in UTF-8 without compression. Where nothing is announced,
+/// the body itself decides (RFC 9110 section 8.3).
+fn check_media_type(req: &HttpRequest) -> Result<(), ApiError> {
+    let unsupported = |message: &str| Err(ApiError::new(Code::UnsupportedMediaType, message));
+    let encodings = req.headers().get_all(CONTENT_ENCODING);
+    if !encodings.into_iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return unsupported("send the body without Content-Encoding");
+    }
+    let mut types = req.headers().get_all(CONTENT_TYPE);
+    let Some(value) = types.next() else { return Ok(()) };
+    let value = value.to_str().unwrap_or_default();
+    let mut parts = value.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    if types.next().is_some() || !is_json(&essence) {
+        return unsupported("send the body as application/json");
+    }
+    let charset = parts.filter_map(|part| part.split_once('=')).find_map(|(name, value)| {
+        name.trim_end()
+            .eq_ignore_ascii_case("charset")
+            .then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+    });
+    match charset.as_deref() {
+        None | Some("utf-8" | "utf8" | "us-ascii") => Ok(()),
+        Some(_) => unsupported("send the body in UTF-8"),
+    }
+}
+
+/// `application/json`, or another type in JSON syntax (RFC 6839 section 3.1).
+fn is_json(essence: &str) -> bool {
+    match essence.strip_prefix("application/") {
+        Some("json") => true,
+        Some(subtype) => subtype.len() > "+json".len() && subtype.ends_with("+json"),
+        None => false,
+    }
+}
+
+/// An integer, also when written as `3.0` or `3e0`, which JSON does not tell from `3` (RFC 8259 section 6). A
+/// number that fits no `i64` becomes the nearest one.
+pub(in crate::http) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    let whole = |float: &f64| float.fract() == 0.0;
+    let rounded = || number.as_f64().filter(whole).map(|float| float as i64);
+    match number.as_i64().or_else(rounded) {
+        Some(integer) => Ok(Some(integer)),
+        None => Err(D::Error::custom(format!("invalid type: {number}, expected an integer"))),
+    }
 }
 
 /// First whether it is JSON at all, so that the two codes do not depend on where a parser stumbles.
@@ -79,6 +131,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // JSON is UTF-8 (RFC 8259 section 8.1), which the parser checks only of what it keeps.
     let text = std::str::from_utf8(bytes)
         .map_err(|_| ApiError::new(Code::InvalidJson, "the body must be JSON, in UTF-8"))?;
+    // A byte order mark may be ignored, and some editors write one (RFC 8259 section 8.1).
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     serde_json::from_str::<IgnoredAny>(text).map_err(invalid(Code::InvalidJson))?;
     // serde would take an array for a struct, field by field.
     if !text.trim_ascii_start().starts_with('{') {

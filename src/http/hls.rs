@@ -3,17 +3,21 @@
 //! Owns: names, tokens and headers of requests. Never does: know where the media lie or how a key is made;
 //! that is behind [`LiveMedia`], [`KeyService`] and [`ListenerAuth`], on this node or another.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use actix_web::http::Method;
 use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, Header, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use async_trait::async_trait;
 use bytes::Bytes;
+use url::form_urlencoded;
 
 use super::error::{ApiError, Code};
 use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found};
+use super::methods::other;
 use crate::auth::TokenError;
 use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
@@ -108,9 +112,8 @@ pub struct HlsSide {
 pub fn configure(config: &mut web::ServiceConfig, side: web::Data<HlsSide>) {
     let file = web::resource("/rooms/{room}/{name}")
         .route(web::get().to(get))
-        .route(web::head().to(get))
-        .route(web::method(actix_web::http::Method::OPTIONS).to(preflight))
-        .default_service(web::to(wrong_method));
+        .route(web::method(Method::OPTIONS).to(preflight))
+        .default_service(other(&[Method::GET]));
     config.service(web::scope("/hls").app_data(side).service(file).default_service(web::to(nothing_here)));
 }
 
@@ -122,10 +125,6 @@ async fn get(request: HttpRequest, side: web::Data<HlsSide>) -> HttpResponse {
 
 async fn preflight(request: HttpRequest, side: web::Data<HlsSide>) -> HttpResponse {
     side.cors.preflight(&request)
-}
-
-async fn wrong_method() -> HttpResponse {
-    ApiError::method_not_allowed("GET, HEAD, OPTIONS").error_response()
 }
 
 async fn nothing_here() -> HttpResponse {
@@ -151,9 +150,9 @@ async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Resul
     let token = query.token()?;
     let at = query.reload()?;
     let text = side.media.playlist(room, at).await?;
-    count(request, side, room, token);
+    count(request, side, room, token.as_deref());
     if let Some(token) = token {
-        return Ok(found(PLAYLIST_TYPE, SECRET).body(media::with_token(text.plain(), token)));
+        return Ok(found(PLAYLIST_TYPE, SECRET).body(media::with_token(text.plain(), &token)));
     }
     let mut answer = found(PLAYLIST_TYPE, if at.is_some() { BLOCKING_PLAYLIST } else { PLAYLIST });
     answer.append_header((header::VARY, HeaderValue::from_static("accept-encoding")));
@@ -174,11 +173,11 @@ fn takes_gzip(request: &HttpRequest) -> bool {
 async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, ApiError> {
     let query = Query(request.query_string());
     // Who has no token learns nothing, not even which rooms there are.
-    let token = token_of(request, query.token()?);
+    let token = token_of(request, query.token()?.as_deref());
     let grant = side.auth.verify(&token.ok_or_else(token_missing)?, room)?;
     let hint = query.text("n").filter(|n| is_file_name(n)).ok_or_else(bad_query)?;
     let index = query.number("k")?.ok_or_else(bad_query)?;
-    let key = side.keys.key(room, &grant, hint, index).await?;
+    let key = side.keys.key(room, &grant, &hint, index).await?;
     Ok(found("application/octet-stream", SECRET).body(key.to_vec()))
 }
 
@@ -233,16 +232,20 @@ pub(super) fn is_file_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// Our parameters need no percent-decoding: a value that has any is none we gave out.
+/// The query of a request. Of a repeated parameter the first counts; unknown ones are ignored, since players and
+/// caches add their own.
 pub(super) struct Query<'a>(pub(super) &'a str);
 
 impl<'a> Query<'a> {
-    fn text(&self, name: &str) -> Option<&'a str> {
-        self.0.split('&').filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name).map(|(_, v)| v)
+    fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        form_urlencoded::parse(self.0.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
-        self.text(name).map(|v| v.parse().map_err(|_| bad_query())).transpose()
+        let Some(value) = self.text(name) else { return Ok(None) };
+        // `parse` alone would also take a sign.
+        let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+        value.parse().ok().filter(|_| digits).ok_or_else(bad_query).map(Some)
     }
 
     /// What a blocking reload waits for.
@@ -255,7 +258,7 @@ impl<'a> Query<'a> {
         })
     }
 
-    fn token(&self) -> Result<Option<&'a str>, ApiError> {
+    fn token(&self) -> Result<Option<Cow<'a, str>>, ApiError> {
         let Some(token) = self.text("token") else { return Ok(None) };
         let safe = token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-'));
         if safe && (1..=MAX_TOKEN).contains(&token.len()) { Ok(Some(token)) } else { Err(bad_query()) }

@@ -175,7 +175,6 @@ async fn media_may_be_cached_for_a_bounded_time_and_ranges_are_ignored() {
     assert_eq!((answer.status, answer.body.as_str()), (200, "media"));
     assert_eq!(answer.header("content-type"), "audio/mp4");
     assert_eq!(answer.header("cache-control"), "public, max-age=300, immutable");
-    assert_eq!(answer.header("x-content-type-options"), "nosniff");
 }
 
 #[actix::test]
@@ -191,7 +190,7 @@ async fn only_allowed_origins_may_use_a_cookie() {
 }
 
 #[actix::test]
-async fn preflight_head_and_wrong_methods_are_answered() {
+async fn preflight_and_other_methods_are_answered() {
     let app = test::init_service(App::new().configure(|c| configure(c, side()))).await;
     let with = |method: &str| {
         let method = actix_web::http::Method::from_bytes(method.as_bytes()).unwrap();
@@ -200,7 +199,6 @@ async fn preflight_head_and_wrong_methods_are_answered() {
     let preflight = test::call_service(&app, with("OPTIONS")).await;
     assert_eq!(preflight.status(), 204);
     assert_eq!(preflight.headers().get("access-control-allow-headers").unwrap(), "authorization, range");
-    assert_eq!(test::call_service(&app, with("HEAD")).await.status(), 401);
     let post = test::call_service(&app, with("POST")).await;
     assert_eq!(post.status(), 405);
     assert_eq!(post.headers().get("allow").unwrap(), "GET, HEAD, OPTIONS");

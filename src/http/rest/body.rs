@@ -5,21 +5,25 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::model::{Health, JanusStatus, MarkLabel};
 use crate::domain::room::RoomStatus;
+use crate::http::extract::integer;
 use crate::rooms::{ModuleInfo, ModuleStats, Room, Stats};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CreateRoom {
-    /// `^[A-Za-z0-9_-]{3,32}$`; without one, a random one is made.
+    /// Without one, or with null, a random one is made.
     #[serde(default)]
+    #[schema(pattern = "^[A-Za-z0-9_-]{3,32}$")]
     pub room_id: Option<String>,
-    /// Six letters or digits; without one, a random one is made.
+    /// Without one, or with null, a random one is made.
     #[serde(default)]
+    #[schema(pattern = "^[A-Za-z0-9]{6}$")]
     pub pin: Option<String>,
-    /// 1 to 5; 3 if not said.
-    #[serde(default)]
+    /// 3 if absent or null.
+    #[serde(default, deserialize_with = "integer")]
+    #[schema(minimum = 1, maximum = 5)]
     pub max_anchors: Option<i64>,
-    /// Puts the room on air at once. When nothing is pickable, no room is made.
+    /// Puts the room on air at once. If no Janus or mixer takes it, no room is created.
     #[serde(default)]
     pub start: bool,
 }
@@ -27,6 +31,7 @@ pub(super) struct CreateRoom {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct TokenRequest {
+    #[schema(pattern = "^[A-Za-z0-9_-]{3,32}$")]
     pub room_id: String,
 }
 
@@ -34,9 +39,10 @@ pub(super) struct TokenRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct SetMark {
     pub label: MarkLabel,
-    /// Seconds, 1 to 604800, after which the mark falls away; without it, it stays.
-    #[serde(default)]
-    pub ttl: Option<u64>,
+    /// Seconds after which the mark is removed; without it, or with null, it stays.
+    #[serde(default, deserialize_with = "integer")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub ttl: Option<i64>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -45,10 +51,12 @@ pub(super) struct SetMark {
 pub(super) struct ListQuery {
     /// Rooms after this id; `next` of the page before.
     #[serde(default)]
+    #[param(pattern = "^[A-Za-z0-9_-]{3,32}$")]
     pub after: Option<String>,
-    /// 1 to 1000; 100 if not said.
+    /// Rooms per page; 100 if absent. Decimal digits.
     #[serde(default)]
-    pub limit: Option<usize>,
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
+    pub limit: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]

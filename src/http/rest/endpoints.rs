@@ -11,6 +11,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Paths, RefOr, Schema};
 
 use crate::http::error::{ApiError, ErrorBody};
+use crate::http::methods::other;
 
 use super::{modules, rooms, token, users};
 
@@ -79,13 +80,9 @@ pub(super) fn register(scope: Scope) -> Scope {
 }
 
 fn resource(path: &str, endpoints: Vec<Endpoint>) -> Resource {
-    let allow = endpoints.iter().map(|e| e.method.as_str()).collect::<Vec<_>>().join(", ");
-    let refuse = move || {
-        let error = ApiError::method_not_allowed(&allow);
-        async move { Err::<HttpResponse, _>(error) }
-    };
+    let methods: Vec<_> = endpoints.iter().map(|e| e.method.clone()).collect();
     let path = path.strip_prefix(PREFIX).unwrap_or(path);
-    let resource = web::resource(path.to_owned()).default_service(web::to(refuse));
+    let resource = web::resource(path.to_owned()).default_service(other(&methods));
     endpoints.into_iter().fold(resource, |r, e| r.route((e.handle)(web::method(e.method))))
 }
 

@@ -18,7 +18,7 @@ const LONGEST_MARK: u64 = 7 * 24 * 3600;
 /// `draining`, `drained` and `unready`.
 #[utoipa::path(
     put, path = "/api/modules/{kind}/{id}/mark", operation_id = "setMark", tag = "modules",
-    params(("kind" = String, Path, description = "januses or mixers"), ("id" = String, Path, description = "module id")),
+    params(("kind" = String, Path, description = "januses or mixers", pattern = "^(januses|mixers)$"), ("id" = String, Path, description = "module id", pattern = "^[A-Za-z0-9_.-]{1,64}$")),
     request_body = SetMark,
     responses(
         (status = 200, body = Done, description = "it is so"),
@@ -26,6 +26,7 @@ const LONGEST_MARK: u64 = 7 * 24 * 3600;
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 404, body = ErrorBody, description = "module_not_found, not_found"),
+        (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 413, body = ErrorBody, description = "body_too_large"),
         (status = 415, body = ErrorBody, description = "unsupported_media_type"),
         (status = 500, body = ErrorBody, description = "internal"),
@@ -45,7 +46,7 @@ pub(super) async fn set_mark(
 /// Takes a module's mark away, if it has one: it is `ready` again.
 #[utoipa::path(
     delete, path = "/api/modules/{kind}/{id}/mark", operation_id = "clearMark", tag = "modules",
-    params(("kind" = String, Path, description = "januses or mixers"), ("id" = String, Path, description = "module id")),
+    params(("kind" = String, Path, description = "januses or mixers", pattern = "^(januses|mixers)$"), ("id" = String, Path, description = "module id", pattern = "^[A-Za-z0-9_.-]{1,64}$")),
     responses(
         (status = 200, body = Done, description = "it is so"),
         (status = 400, body = ErrorBody, description = "invalid_module_id"),
@@ -89,9 +90,9 @@ pub(super) async fn stats(api: Data<Api>) -> impl Responder {
     Json(StatsAnswer::of(&api.rooms.stats(), api.listeners.total()))
 }
 
-fn checked_ttl(seconds: u64) -> Result<Duration, ApiError> {
-    match (1..=LONGEST_MARK).contains(&seconds) {
-        true => Ok(Duration::from_secs(seconds)),
-        false => Err(ApiError::new(Code::InvalidTtl, format!("ttl must be 1 to {LONGEST_MARK} seconds"))),
+fn checked_ttl(seconds: i64) -> Result<Duration, ApiError> {
+    match u64::try_from(seconds).ok().filter(|seconds| (1..=LONGEST_MARK).contains(seconds)) {
+        Some(seconds) => Ok(Duration::from_secs(seconds)),
+        None => Err(ApiError::new(Code::InvalidTtl, format!("ttl must be 1 to {LONGEST_MARK} seconds"))),
     }
 }

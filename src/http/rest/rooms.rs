@@ -17,13 +17,14 @@ const LARGEST_PAGE: usize = 1000;
 
 /// Makes a room and, with `start`, puts it on air.
 #[utoipa::path(
-    post, path = "/api/rooms", operation_id = "createRoom", tag = "rooms", request_body = CreateRoom,
+    post, path = "/api/rooms", operation_id = "createRoom", tag = "rooms", request_body(content = Option<CreateRoom>, description = "may be left out"),
     responses(
         (status = 201, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, invalid_pin, invalid_max_anchors"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 409, body = ErrorBody, description = "room_exists; room_removing (retryable)"),
+        (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 413, body = ErrorBody, description = "body_too_large"),
         (status = 415, body = ErrorBody, description = "unsupported_media_type"),
         (status = 500, body = ErrorBody, description = "internal"),
@@ -47,10 +48,7 @@ pub(super) async fn create(api: Data<Api>, body: JsonBody<CreateRoom>) -> Result
 )]
 pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<impl Responder, ApiError> {
     let after = query.0.after.as_deref().map(RoomId::new).transpose()?;
-    let limit = query.0.limit.unwrap_or(PAGE);
-    if !(1..=LARGEST_PAGE).contains(&limit) {
-        return Err(ApiError::new(Code::InvalidQuery, format!("limit must be 1 to {LARGEST_PAGE}")));
-    }
+    let limit = query.0.limit.as_deref().map_or(Ok(PAGE), page)?;
     let page = api.rooms.list(after.as_ref(), limit);
     let rooms = all_shown(&api, &page.rooms).await;
     Ok(Json(ListAnswer { success: true, rooms, next: page.next.map(|id| id.to_string()) }))
@@ -59,7 +57,7 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<im
 /// One room: its status, its Janus and mixer, its HLS URL.
 #[utoipa::path(
     get, path = "/api/rooms/{id}", operation_id = "getRoom", tag = "rooms",
-    params(("id" = String, Path, description = "room id")),
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
@@ -78,7 +76,7 @@ pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, 
 /// Puts the room on air; one that is already stays as it is.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/start", operation_id = "startRoom", tag = "rooms",
-    params(("id" = String, Path, description = "room id")),
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
@@ -98,7 +96,7 @@ pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder
 /// Ends the live; the room stays, and can be started again once it is no longer `removing`.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/stop", operation_id = "stopRoom", tag = "rooms",
-    params(("id" = String, Path, description = "room id")),
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
         (status = 200, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
@@ -117,7 +115,7 @@ pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder,
 /// Ends the room. While its Janus and mixer let go of it, it is `removing`; then it is gone.
 #[utoipa::path(
     delete, path = "/api/rooms/{id}", operation_id = "deleteRoom", tag = "rooms",
-    params(("id" = String, Path, description = "room id")),
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
         (status = 200, body = DeleteAnswer, description = "the room while it lets go; none when it is gone already"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
@@ -153,6 +151,13 @@ async fn all_shown(api: &Api, rooms: &[Room]) -> Vec<RoomBody> {
         listeners: api.listeners.of(&room.id, &room.view),
     };
     rooms.iter().map(|room| RoomBody::of(room, &api.hls_base, crowd(room))).collect()
+}
+
+/// Only digits: `parse` alone would also take a sign.
+fn page(limit: &str) -> Result<usize, ApiError> {
+    let digits = limit.bytes().all(|byte| byte.is_ascii_digit());
+    let limit = limit.parse().ok().filter(|limit| digits && (1..=LARGEST_PAGE).contains(limit));
+    limit.ok_or_else(|| ApiError::new(Code::InvalidQuery, format!("limit must be 1 to {LARGEST_PAGE}")))
 }
 
 fn new_room(body: CreateRoom) -> Result<NewRoom, InvalidName> {

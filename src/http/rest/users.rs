@@ -22,8 +22,9 @@ use super::body::Done;
 pub(super) struct CreateUser {
     role: UserRole,
     /// Unique in the room: 1 to 255 bytes without control or invisible characters and without spaces at its ends. One with
-    /// a colon must be a URI (RFC 7519 section 2). Without an id a random one is made.
+    /// a colon must be a URI (RFC 7519 section 2). Without an id, or with null, a random one is made.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 255)]
     user_id: Option<String>,
 }
 
@@ -83,7 +84,7 @@ pub(super) struct UserBody {
 /// role asked for; tokens given before stay good.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/users", operation_id = "createUser", tag = "users",
-    params(("id" = String, Path, description = "room id")),
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     request_body = CreateUser,
     responses(
         (status = 201, body = CreateUserAnswer, description = "a fresh token, and what goes with it"),
@@ -92,6 +93,7 @@ pub(super) struct UserBody {
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (status = 409, body = ErrorBody, description = "user_removed, too_many_users, room_removing (retryable)"),
+        (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 413, body = ErrorBody, description = "body_too_large"),
         (status = 415, body = ErrorBody, description = "unsupported_media_type"),
         (status = 500, body = ErrorBody, description = "internal"),
@@ -122,7 +124,7 @@ pub(super) async fn create(
 /// Those who were given a token here, those who were removed, and whoever else is in the room.
 #[utoipa::path(
     get, path = "/api/rooms/{id}/users", operation_id = "listUsers", tag = "users",
-    params(("id" = String, Path, description = "room id")),
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
         (status = 200, body = UsersAnswer, description = "the users"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
@@ -143,7 +145,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
 /// also names somebody whose token was made elsewhere.
 #[utoipa::path(
     delete, path = "/api/rooms/{id}/users/{userId}", operation_id = "removeUser", tag = "users",
-    params(("id" = String, Path, description = "room id"), ("userId" = String, Path, description = "user id, percent-encoded")),
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"), ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255)),
     responses(
         (status = 200, body = Done, description = "it is so"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),

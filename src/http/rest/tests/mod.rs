@@ -2,5 +2,6 @@
 
 pub(in crate::http) mod house;
 mod rooms;
+mod schema;
 mod surface;
 mod users;

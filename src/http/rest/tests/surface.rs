@@ -144,8 +144,14 @@ async fn the_document_has_every_route_and_every_route_is_in_the_document() {
         let refused = house.send(Method::PATCH, &filled(path)).await;
         refused.refused(405, "method_not_allowed");
         let mut allow: Vec<_> = refused.header("allow").split(", ").collect();
+        // Every GET path has HEAD, through the server's middleware, and every path OPTIONS.
+        assert_eq!(allow.contains(&"HEAD"), allow.contains(&"GET"), "{path}");
+        assert_eq!(allow.last(), Some(&"OPTIONS"), "{path}");
+        allow.retain(|method| !["HEAD", "OPTIONS"].contains(method));
         allow.sort_by_key(|m| methods.iter().position(|known| known == m));
         assert_eq!(allow, allowed, "{path}");
+        let options = house.send(Method::OPTIONS, &filled(path)).await;
+        assert_eq!((options.status, options.header("allow")), (204, refused.header("allow")));
     }
     assert_eq!(paths.len(), 11, "{:?}", paths.keys());
 }

@@ -1,0 +1,326 @@
+//! The OpenAPI document against the API: what it describes is accepted, what it excludes is refused.
+//!
+//! Requests are derived from the document. Every answer must be documented for its operation (checked by the
+//! house).
+
+use actix_web::http::Method;
+use actix_web::test::TestRequest;
+use serde_json::{Map, Value, json};
+
+use super::house::{Answer, House, house, json_request};
+use crate::http::rest::openapi;
+
+/// One operation of the document.
+struct Operation {
+    method: Method,
+    path: String,
+    spec: Value,
+}
+
+fn document() -> Value {
+    serde_json::to_value(openapi()).unwrap()
+}
+
+fn operations(document: &Value) -> Vec<Operation> {
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, item): (&String, &Value)| {
+        let path = path.clone();
+        let operations = item.as_object().unwrap().clone().into_iter();
+        operations.map(move |(method, spec)| Operation {
+            method: method.to_uppercase().parse().unwrap(),
+            path: path.clone(),
+            spec,
+        })
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    // An optional body is null or the schema.
+    let schema = match schema["oneOf"].as_array() {
+        Some(choices) => choices.iter().find(|choice| choice["type"] != "null").unwrap(),
+        None => schema,
+    };
+    match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
+    }
+}
+
+impl Operation {
+    fn body<'a>(&'a self, document: &'a Value) -> Option<&'a Value> {
+        let content = self.spec.pointer("/requestBody/content/application~1json/schema")?;
+        Some(resolved(document, content))
+    }
+
+    fn parameters(&self, place: &str) -> Vec<Value> {
+        let all = self.spec["parameters"].as_array().into_iter().flatten();
+        all.filter(|parameter| parameter["in"] == place).cloned().collect()
+    }
+
+    /// The path with legal values.
+    fn filled(&self) -> String {
+        let mut path = self.path.clone();
+        for parameter in self.parameters("path") {
+            let name = parameter["name"].as_str().unwrap();
+            let value = legal(&parameter["schema"]).swap_remove(0);
+            path = path.replace(&format!("{{{name}}}"), value.as_str().unwrap());
+        }
+        path
+    }
+
+    async fn send(&self, house: &House, body: &Value) -> Answer {
+        house.call(json_request(self.method.clone(), &self.filled(), &body.to_string())).await
+    }
+}
+
+fn has_type(schema: &Value, name: &str) -> bool {
+    match &schema["type"] {
+        Value::Array(names) => names.iter().any(|known| known == name),
+        known => known == name,
+    }
+}
+
+/// Values that the schema describes; limits and each spelling among them.
+fn legal(schema: &Value) -> Vec<Value> {
+    let mut values = Vec::new();
+    if let Some(choices) = schema["enum"].as_array() {
+        values.extend(choices.iter().cloned());
+    } else if has_type(schema, "string") {
+        values.extend(match schema["pattern"].as_str() {
+            Some("^[A-Za-z0-9_-]{3,32}$") => vec![json!("a-Z_9"), json!("abc"), json!("x".repeat(32))],
+            Some("^[A-Za-z0-9_.-]{1,64}$") => vec![json!("one"), json!("x".repeat(64))],
+            Some("^[A-Za-z0-9]{6}$") => vec![json!("abC123")],
+            Some("^(januses|mixers)$") => vec![json!("januses"), json!("mixers")],
+            None => vec![json!("ann"), json!("x".repeat(length(schema, "minLength", 1)))],
+            Some(unknown) => panic!("no example of {unknown}"),
+        });
+    } else if has_type(schema, "integer") {
+        let [least, most] = bounds(schema);
+        values.extend([json!(least), json!(most), json!(least as f64)]);
+    } else if has_type(schema, "boolean") {
+        values.extend([json!(true), json!(false)]);
+    }
+    if has_type(schema, "null") {
+        values.push(Value::Null);
+    }
+    assert!(!values.is_empty(), "no example of {schema}");
+    values
+}
+
+/// Values that the schema excludes.
+fn illegal(schema: &Value) -> Vec<Value> {
+    let examples = [
+        ("string", json!("7")),
+        ("integer", json!(7)),
+        ("number", json!(1.5)),
+        ("boolean", json!(true)),
+        ("null", Value::Null),
+        ("object", json!({})),
+        ("array", json!([])),
+    ];
+    let is_string = has_type(schema, "string") || schema["enum"].is_array();
+    let other = |name: &str| !has_type(schema, name) && !(is_string && name == "string");
+    let mut values: Vec<_> =
+        examples.into_iter().filter(|(name, _)| other(name)).map(|(_, value)| value).collect();
+    if schema["pattern"].is_string() || schema["enum"].is_array() {
+        values.extend(["", "a b", "ä", "a/b", "a\nb", "\0"].map(Value::from));
+        values.push("x".repeat(1000).into());
+    } else if is_string {
+        let longest = length(schema, "maxLength", usize::MAX);
+        values.extend([json!(""), json!("x".repeat(longest + 1))]);
+    }
+    if has_type(schema, "integer") {
+        let [least, most] = bounds(schema);
+        values.extend([json!(least - 1), json!(most + 1), json!(i64::MAX), json!(u64::MAX), json!(-1e300)]);
+    }
+    values
+}
+
+fn bounds(schema: &Value) -> [i64; 2] {
+    ["minimum", "maximum"].map(|name| {
+        let bound = schema[name].as_f64();
+        bound.unwrap_or_else(|| panic!("{schema} has no {name}")) as i64
+    })
+}
+
+fn length(schema: &Value, name: &str, default: usize) -> usize {
+    schema[name].as_u64().map_or(default, |length| length as usize)
+}
+
+fn with(base: &Map<String, Value>, name: &str, value: Value) -> Value {
+    let mut body = base.clone();
+    body.insert(name.to_owned(), value);
+    Value::Object(body)
+}
+
+/// The required properties, with legal values.
+fn least(document: &Value, schema: &Value) -> Map<String, Value> {
+    let required = schema["required"].as_array().into_iter().flatten();
+    required
+        .map(|name| {
+            let name = name.as_str().unwrap();
+            let property = resolved(document, &schema["properties"][name]);
+            (name.to_owned(), legal(property).swap_remove(0))
+        })
+        .collect()
+}
+
+fn is_refused(answer: &Answer) -> bool {
+    answer.status == 400 && answer.json["code"].as_str().is_some_and(|code| code.starts_with("invalid_"))
+}
+
+#[actix::test]
+async fn described_bodies_are_accepted() {
+    let document = document();
+    let mut tried = 0;
+    for operation in operations(&document) {
+        let Some(schema) = operation.body(&document) else { continue };
+        let base = least(&document, schema);
+        let mut bodies = vec![Value::Object(base.clone())];
+        for (name, property) in schema["properties"].as_object().unwrap() {
+            let values = legal(resolved(&document, property)).into_iter();
+            bodies.extend(values.map(|value| with(&base, name, value)));
+        }
+        for body in bodies {
+            let answer = operation.send(&house().await, &body).await;
+            let (method, path) = (&operation.method, &operation.path);
+            assert!(!is_refused(&answer) && answer.status != 415, "{method} {path} {body}: {}", answer.text);
+            tried += 1;
+        }
+        if operation.spec["requestBody"]["required"] != json!(true) {
+            let answer = house().await.send(operation.method.clone(), &operation.filled()).await;
+            assert!(!is_refused(&answer), "{} without a body: {}", operation.path, answer.text);
+        }
+    }
+    assert!(tried > 20, "only {tried} bodies");
+}
+
+#[actix::test]
+async fn excluded_bodies_are_refused() {
+    let document = document();
+    let house = house().await;
+    let before = house.store.revision();
+    let mut tried = 0;
+    for operation in operations(&document) {
+        let Some(schema) = operation.body(&document) else { continue };
+        assert_eq!(schema["additionalProperties"], json!(false), "{}", operation.path);
+        let base = least(&document, schema);
+        let mut bodies = vec![json!([]), Value::Null, json!("x"), json!(7), json!(true)];
+        bodies.push(with(&base, "unknown", json!(1)));
+        for (name, property) in schema["properties"].as_object().unwrap() {
+            let values = illegal(resolved(&document, property)).into_iter();
+            bodies.extend(values.map(|value| with(&base, name, value)));
+        }
+        for name in base.keys() {
+            let mut body = base.clone();
+            body.remove(name);
+            bodies.push(Value::Object(body));
+        }
+        for body in bodies {
+            let answer = operation.send(&house, &body).await;
+            assert!(is_refused(&answer), "{} {body}: {} {}", operation.path, answer.status, answer.text);
+            tried += 1;
+        }
+        if operation.spec["requestBody"]["required"] == json!(true) {
+            let answer = house.send(operation.method.clone(), &operation.filled()).await;
+            assert!(is_refused(&answer), "{} without a body: {}", operation.path, answer.text);
+        }
+    }
+    assert!(tried > 60, "only {tried} bodies");
+    assert_eq!(house.store.revision(), before, "nothing was written");
+}
+
+#[actix::test]
+async fn parameters_follow_the_document() {
+    let document = document();
+    let house = house().await;
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    for operation in operations(&document) {
+        for parameter in operation.parameters("query") {
+            let name = parameter["name"].as_str().unwrap();
+            let schema = &parameter["schema"];
+            let ask = async |value: &str| {
+                let query =
+                    url::form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+                house.send(operation.method.clone(), &format!("{}?{query}", operation.filled())).await
+            };
+            for value in legal(schema).iter().filter(|value| !value.is_null() && !value.is_f64()) {
+                assert_eq!(ask(&text(value)).await.status, 200, "{name}={value}");
+            }
+            let is_scalar = |value: &&Value| value.is_string() || value.is_number();
+            for value in illegal(schema).iter().filter(is_scalar).filter(|value| **value != json!("7")) {
+                // Every scalar is text in a query; one that spells a legal value is legal.
+                if !(has_type(schema, "integer") && *value == json!(7)) {
+                    assert!(is_refused(&ask(&text(value)).await), "{name}={value}");
+                }
+            }
+        }
+        for parameter in operation.parameters("path") {
+            let (name, schema) = (parameter["name"].as_str().unwrap(), &parameter["schema"]);
+            for value in illegal(schema).iter().filter_map(Value::as_str).filter(|value| !value.is_empty()) {
+                if value == "7" {
+                    continue;
+                }
+                let value: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+                let path = operation.path.replace(&format!("{{{name}}}"), &value.replace('+', "%20"));
+                let path = path.replace("{kind}", "mixers").replace("{id}", "one").replace("{userId}", "ann");
+                let body = operation.body(&document).map(|schema| least(&document, schema));
+                let body = body.map_or(String::new(), |body| Value::Object(body).to_string());
+                let answer = house.call(json_request(operation.method.clone(), &path, &body)).await;
+                assert!(is_refused(&answer) || answer.status == 404, "{path}: {}", answer.text);
+            }
+        }
+    }
+}
+
+#[actix::test]
+async fn harmless_forms_of_json_are_accepted() {
+    let bodies = ["\u{feff}{}", " \r\n\t{ }\n", r#"{"maxAnchors":3.0}"#, r#"{"maxAnchors":30e-1}"#];
+    for body in bodies.into_iter().chain([r#"{"roomId":"\u0061bc","pin":null}"#]) {
+        let answer = house().await.call(json_request(Method::POST, "/api/rooms", body)).await;
+        assert_eq!(answer.status, 201, "{body:?}: {}", answer.text);
+    }
+    for kind in
+        ["application/json;charset=UTF-8", "Application/Json ; Charset=\"utf-8\"", "application/x+json"]
+    {
+        let request = TestRequest::post().uri("/api/rooms").insert_header(("content-type", kind));
+        assert_eq!(house().await.call(request.set_payload("{}")).await.status, 201, "{kind}");
+    }
+    let untyped = TestRequest::post().uri("/api/rooms").set_payload("{}");
+    assert_eq!(house().await.call(untyped).await.status, 201);
+    let identity =
+        json_request(Method::POST, "/api/rooms", "{}").insert_header(("content-encoding", "Identity"));
+    assert_eq!(house().await.call(identity).await.status, 201);
+    for query in ["", "limit=5&", "&&limit=5", "l%69mit=%35", "limit=005"] {
+        assert_eq!(
+            house().await.send(Method::GET, &format!("/api/rooms?{query}")).await.status,
+            200,
+            "{query}"
+        );
+    }
+}
+
+#[actix::test]
+async fn unsupported_encodings_are_refused() {
+    let house = house().await;
+    for encoding in ["gzip", "br", "identity, gzip", "", "utf-8"] {
+        let request =
+            json_request(Method::POST, "/api/rooms", "{}").insert_header(("content-encoding", encoding));
+        let answer = house.call(request).await;
+        answer.refused(415, "unsupported_media_type");
+        assert_eq!(answer.header("accept-encoding"), "identity");
+    }
+    for kind in
+        ["application/json; charset=utf-16", "application/json;charset=iso-8859-1", "application/+json"]
+    {
+        let request = TestRequest::post().uri("/api/rooms").insert_header(("content-type", kind));
+        house.call(request.set_payload("{}")).await.refused(415, "unsupported_media_type");
+    }
+    for query in
+        ["limit=%2B5", "limit=", "limit=5&limit=5", "limit=0x5", "limit=5.0", "limit= 5", "unknown=1"]
+    {
+        let path = format!("/api/rooms?{}", query.replace(' ', "%20"));
+        house.send(Method::GET, &path).await.refused(400, "invalid_query");
+    }
+}
