@@ -38,6 +38,7 @@ use crate::actors::registration::Standing;
 use crate::actors::relay::{Fetcher, Relays};
 use crate::auth::{Secrets, node_id};
 use crate::config::{Config, ConfigErrors, Effective, JanusMode, PresenceKind, StoreKind};
+use crate::domain::descriptors::RECOMMENDED;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat, RtpRange};
 use crate::domain::ports::{PLAIN_RTP_PORTS, PortPool};
@@ -130,6 +131,7 @@ impl Node {
         for remark in config.remarks() {
             tracing::warn!("{remark}");
         }
+        let descriptors = raise_descriptors();
         if config.node.roles.mixer || config.node.roles.janus {
             crate::process::check().map_err(anyhow::Error::msg)?;
         }
@@ -224,7 +226,7 @@ impl Node {
             anchors,
             audience,
         };
-        let servers = sockets.serve(sides)?;
+        let servers = sockets.serve(sides, descriptors)?;
         Ok(Self {
             id,
             addresses,
@@ -334,6 +336,20 @@ fn record(context: &Context, place: &Place) -> NodeRecord {
         place: place.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// Returns how many files may be open from now on.
+fn raise_descriptors() -> u64 {
+    let limit = crate::process::raise_descriptor_limit();
+    if limit < RECOMMENDED {
+        tracing::warn!(
+            limit,
+            recommended = RECOMMENDED,
+            "few file descriptors (RLIMIT_NOFILE): connections are bounded accordingly; raise the hard limit, e.g. \
+             LimitNOFILE= of the systemd unit"
+        );
+    }
+    limit
 }
 
 fn room_service(context: &Context) -> Arc<RoomService> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, Error, HttpServer, web};
+use actix_web::{App, Error, web};
 use url::Url;
 
 use super::Addresses;
@@ -22,21 +22,19 @@ use crate::actors::mixer::streams::Streams;
 use crate::actors::relay::Relays;
 use crate::auth::{Secrets, Tokens};
 use crate::config::{AuthMode, Config};
+use crate::domain::descriptors::{Share, allot};
 use crate::http::anchors::Anchors;
 use crate::http::cors::{Hosts, Origins};
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
 use crate::http::pages_api::{self, PagesSide};
 use crate::http::rest::{self, Api};
-use crate::http::{error, ops, pages, proxied, relay};
+use crate::http::{error, ops, pages, proxied, relay, server};
 use crate::listening::{Everywhere, Here, NodeKeys, RelayDoor};
 use crate::rooms::RoomService;
 use crate::rooms::audience::{Audience, Listeners};
 use crate::telemetry::Metrics;
 use crate::ws::{self, WsSide};
-
-/// Connections waiting to be accepted, per server: a page with a thousand listeners reloads all at once.
-const BACKLOG: u32 = 4096;
 
 /// Everything that is served.
 pub struct Sides {
@@ -54,9 +52,8 @@ pub struct Sides {
     pub audience: Arc<Audience>,
 }
 
-/// Of a connection that nobody uses. Longer than those in front of us keep it (nginx: 60 s, our own relay: 15 s): a
-/// request that meets its end on the way looks to them like a node that is down.
-const KEEP_ALIVE: Duration = Duration::from_secs(65);
+/// Time that requests in progress get when a server stops.
+const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Addresses taken before anything else starts, so that a taken port ends the start at once.
 pub struct Sockets {
@@ -147,6 +144,18 @@ impl Mounted {
             _ => "listen.ops",
         }
     }
+
+    /// The label of its metrics: the key without its section.
+    fn name(self) -> &'static str {
+        self.key().trim_start_matches("listen.")
+    }
+
+    /// Of the descriptors. Listeners are many, API clients few.
+    fn share(self) -> Share {
+        let weights = [(self.api, 1), (self.ws, 2), (self.hls || self.relay, 4)];
+        let weight = weights.into_iter().filter_map(|(mounted, weight)| mounted.then_some(weight)).sum();
+        Share { weight, operations: self.is_ops_alone() }
+    }
 }
 
 impl Sockets {
@@ -154,30 +163,33 @@ impl Sockets {
         self.addresses
     }
 
-    /// Starts serving. Workers are threads of their own: nothing here waits for an actor.
-    pub fn serve(self, sides: Sides) -> anyhow::Result<Servers> {
+    /// Starts serving with at most `descriptors` open files. Workers are threads of their own: nothing here waits for
+    /// an actor.
+    pub fn serve(self, sides: Sides, descriptors: u64) -> anyhow::Result<Servers> {
         let header_timeout = sides.context.config.http.header_timeout;
         let sides = Mountable::new(sides);
+        let shares: Vec<_> = self.listeners.iter().map(|(_, _, mounted)| mounted.share()).collect();
+        let allotments = allot(descriptors, server::processors() as u64, &shares);
         let mut handles = Vec::new();
-        for (_, listener, mounted) in self.listeners {
+        for ((_, listener, mounted), allotment) in self.listeners.into_iter().zip(allotments) {
+            let options = server::Options {
+                name: mounted.name(),
+                workers: mounted.is_ops_alone().then_some(1),
+                allotment,
+                header_timeout,
+                shutdown_timeout: SHUTDOWN,
+            };
             let (sides, readiness) = (sides.clone(), sides.readiness.clone());
-            let server = HttpServer::new(move || {
+            let metrics = sides.metrics.clone();
+            let app = move || {
                 let (metrics, open) = (sides.metrics.clone(), sides.pages.open);
                 App::new()
                     .configure(|config| sides.mount(mounted, config))
                     .default_service(web::to(error::not_found))
                     .wrap(from_fn(move |request, next| proxied::refuse(open, request, next)))
                     .wrap(from_fn(move |request, next| measure(metrics.clone(), request, next)))
-            });
-            let server = server
-                .backlog(BACKLOG)
-                .disable_signals()
-                .client_request_timeout(header_timeout)
-                .keep_alive(KEEP_ALIVE)
-                .shutdown_timeout(1);
-            let server = if mounted.is_ops_alone() { server.workers(1) } else { server };
-            let server = if mounted.ws { server.on_connect(ws::keep_socket) } else { server };
-            let server = server.listen(listener)?.run();
+            };
+            let server = server::serve(listener, options, &metrics, app)?;
             handles.push((mounted, server.handle()));
             readiness.serving(mounted, true);
             actix::spawn(async move {

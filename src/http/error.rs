@@ -4,7 +4,9 @@
 //! people and may change. What only operators should read stays in `cause` and goes to the log.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -44,6 +46,10 @@ pub enum Code {
     InvalidTtl,
     /// 400: only a WebSocket is opened here.
     WebsocketExpected,
+    /// 426: the WebSocket version is 13.
+    WebsocketVersion,
+    /// 408: the body did not arrive in time.
+    RequestTimeout,
     /// 401: no API key, or not one of ours.
     Unauthorized,
     /// 401: a token is needed here: Authorization header, cookie (listeners), or `token` parameter.
@@ -96,7 +102,7 @@ pub enum Code {
     TooManyUsers,
     /// 413: the body is larger than `http.body_limit`.
     BodyTooLarge,
-    /// 415: a body must be `application/json`.
+    /// 415: a body must be `application/json` in UTF-8, without `Content-Encoding`.
     UnsupportedMediaType,
     /// 500: our fault. The request id leads to the log line.
     Internal,
@@ -114,6 +120,8 @@ pub enum Code {
     MediaNotReady,
     /// 503: what was waited for did not come in time.
     MediaTimeout,
+    /// 503, retryable: too many connections are open at this address.
+    TooManyClients,
     /// 503, retryable: the node that mixes this room does not answer.
     MediaUnavailable,
     /// 503, retryable: the store does not answer. A change may or may not have happened.
@@ -181,6 +189,8 @@ impl Code {
             | Self::ModuleNotFound => StatusCode::NOT_FOUND,
             Self::MediaGone => StatusCode::GONE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::WebsocketVersion => StatusCode::UPGRADE_REQUIRED,
             Self::RoomExists | Self::RoomRemoving | Self::UserRemoved | Self::TooManyUsers => {
                 StatusCode::CONFLICT
             }
@@ -195,6 +205,7 @@ impl Code {
             | Self::StoreUnavailable
             | Self::MediaNotReady
             | Self::MediaTimeout
+            | Self::TooManyClients
             | Self::MediaUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -208,7 +219,9 @@ impl Code {
             | Self::MediaNotReady
             | Self::MediaUnavailable => Some(1),
             Self::StoreUnavailable => Some(2),
-            Self::NoCapacity | Self::NoJanusAvailable | Self::NoMixerAvailable => Some(5),
+            Self::NoCapacity | Self::NoJanusAvailable | Self::NoMixerAvailable | Self::TooManyClients => {
+                Some(5)
+            }
             _ => None,
         }
     }
@@ -223,6 +236,16 @@ impl ApiError {
         Self {
             cause: Some(cause.to_string()),
             ..Self::new(Code::Internal, "something went wrong on our side")
+        }
+    }
+
+    pub(in crate::http) fn body(&self, request_id: String) -> ErrorBody {
+        ErrorBody {
+            success: false,
+            error: self.message.clone(),
+            code: self.code,
+            details: self.details.clone(),
+            request_id,
         }
     }
 
@@ -259,8 +282,19 @@ impl ResponseError for ApiError {
         if let Some(allow) = &self.allow {
             response.insert_header((ALLOW, allow.as_str()));
         }
-        if self.code.status() == StatusCode::UNAUTHORIZED {
-            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        match self.code {
+            // RFC 9110 section 15.5.22, RFC 6455 section 4.4.
+            Code::WebsocketVersion => {
+                response.insert_header((UPGRADE, "websocket")).insert_header((SEC_WEBSOCKET_VERSION, "13"));
+            }
+            // RFC 9110 section 15.5.16.
+            Code::UnsupportedMediaType => {
+                response.insert_header((ACCEPT_ENCODING, "identity"));
+            }
+            code if code.status() == StatusCode::UNAUTHORIZED => {
+                response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+            }
+            _ => {}
         }
         // An answer outside the middleware (media are served without it) names itself.
         let request_id = request_id::current().unwrap_or_else(|| {
@@ -269,13 +303,7 @@ impl ResponseError for ApiError {
             id
         });
         response.insert_header((CACHE_CONTROL, "no-store"));
-        response.json(ErrorBody {
-            success: false,
-            error: self.message.clone(),
-            code: self.code,
-            details: self.details.clone(),
-            request_id,
-        })
+        response.json(self.body(request_id))
     }
 }
 

@@ -10,6 +10,9 @@ use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::cors::{self, Hosts};
+use super::methods::only_get;
+#[cfg(debug_assertions)]
+use super::methods::other;
 use super::pages;
 
 /// Where the answers come from. Must not block: even a node whose actors are stuck is to answer.
@@ -44,12 +47,16 @@ pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>, ho
 fn routes(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>) {
     config
         .app_data(web::Data::from(source))
-        .route("/metrics", web::get().to(metrics))
-        .route("/actors", web::get().to(actors))
-        .route("/livez", web::get().to(live))
-        .route("/readyz", web::get().to(ready));
+        .service(only_get("/metrics", metrics))
+        .service(only_get("/actors", actors))
+        .service(only_get("/livez", live))
+        .service(only_get("/readyz", ready));
     #[cfg(debug_assertions)]
-    config.route("/actors/panic", web::post().to(panic));
+    config.service(
+        web::resource("/actors/panic")
+            .route(web::post().to(panic))
+            .default_service(other(&[actix_web::http::Method::POST])),
+    );
     pages::configure_ops(config);
 }
 

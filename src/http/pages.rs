@@ -10,6 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::methods::only_get;
 use crate::domain::ids::RoomId;
 
 /// Scripts and styles from this server only, nothing inline; `blob:` is how Media Source reaches the player.
@@ -80,7 +81,7 @@ fn serve_of_room(config: &mut web::ServiceConfig, path: &str, page: &'static Pag
             }
         }
     };
-    config.service(web::resource(path).route(web::get().to(answer.clone())).route(web::head().to(answer)));
+    config.service(only_get(path, answer));
 }
 
 /// The dashboard at `/` and what it loads.
@@ -94,7 +95,7 @@ pub fn configure_ops(config: &mut web::ServiceConfig) {
 fn serve(config: &mut web::ServiceConfig, path: &str, page: &'static Page) {
     let answer =
         move |request: HttpRequest| async move { page.answer(&request, HeaderValue::from_static(POLICY)) };
-    config.service(web::resource(path).route(web::get().to(answer)).route(web::head().to(answer)));
+    config.service(only_get(path, answer));
 }
 
 impl Page {
@@ -107,7 +108,6 @@ impl Page {
             .insert_header((header::CACHE_CONTROL, "no-cache"))
             .insert_header((header::CONTENT_TYPE, self.content_type))
             .insert_header((header::CONTENT_SECURITY_POLICY, policy))
-            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .insert_header((header::REFERRER_POLICY, "no-referrer"));
         if known { answer.finish() } else { answer.body(self.body) }
     }

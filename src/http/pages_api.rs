@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use actix_web::http::Method;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, Data, Json, ServiceConfig};
@@ -26,6 +27,7 @@ use super::anchors::{self, Anchors};
 use super::cors::{self, Origins};
 use super::error::{ApiError, Code, not_found};
 use super::extract::{BodyLimit, JsonBody, RoomPath};
+use super::methods::{only_get, other};
 use super::request_id;
 use super::tokens::TokenIssuer;
 
@@ -113,7 +115,7 @@ pub fn configure(config: &mut ServiceConfig, side: Data<PagesSide>) {
         .service(
             web::resource("/rooms/{id}/token")
                 .route(web::post().to(token))
-                .default_service(web::to(|| refused("POST"))),
+                .default_service(other(&[Method::POST])),
         )
         .default_service(web::to(not_found))
         .wrap(from_fn(move |req, next| {
@@ -123,19 +125,6 @@ pub fn configure(config: &mut ServiceConfig, side: Data<PagesSide>) {
         .wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store")))
         .wrap(from_fn(request_id::middleware));
     config.service(scope);
-}
-
-fn only_get<F, Args>(path: &str, handler: F) -> actix_web::Resource
-where
-    F: actix_web::Handler<Args>,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    web::resource(path).route(web::get().to(handler)).default_service(web::to(|| refused("GET")))
-}
-
-async fn refused(allow: &'static str) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::method_not_allowed(allow))
 }
 
 async fn settings(side: Data<PagesSide>) -> impl Responder {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::error::{ApiError, Code};
 use super::hls::{MediaRefusal, PLAYLIST_NAME, PLAYLIST_TYPE, Query, is_file_name, no_such_file};
 use super::hls_answer::{MEDIA, SECRET, found};
+use super::methods::only_get;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
 use crate::media::{NonceHint, PlaylistBody};
@@ -46,8 +47,7 @@ pub type RelaySide = Arc<dyn RelaySource>;
 
 /// Mounts everything under `/relay`.
 pub fn configure(config: &mut web::ServiceConfig, side: web::Data<RelaySide>) {
-    let file = web::resource("/relay/rooms/{room}/{name}").app_data(side).route(web::get().to(get));
-    config.service(file);
+    config.service(only_get("/relay/rooms/{room}/{name}", get).app_data(side));
 }
 
 async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpResponse, ApiError> {

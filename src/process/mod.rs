@@ -11,6 +11,8 @@
 //!
 //! Owns: spawning and stopping. Never does: decide to restart.
 
+mod descriptors;
+
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -19,6 +21,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
+pub use descriptors::raise_descriptor_limit;
+
 /// Part of util-linux.
 const SETPRIV: &str = "setpriv";
 /// Of GNU coreutils, 8.31 (2019) or newer. A signal mask outlives exec (POSIX.1-2017, 2.4.3).
@@ -26,9 +30,10 @@ const ENV: &str = "env";
 const BLOCK_SIGNALS: &str = "--block-signal=TERM,HUP";
 /// A node that a script started in the background has INT ignored, and its children would inherit that.
 const DEFAULT_INT: &str = "--default-signal=INT";
-/// The parent's process id, and the program with its arguments, come as `$0` and `$@`: nothing is quoted or split. The
-/// parent may have died before the signal was armed: then nobody would ever send it.
-const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] && exec "$@""#;
+/// Gets the parent's process id, the descriptor limit, and the program with its arguments as `$0`, `$1` and the rest of
+/// `$@`: nothing is quoted or split. Does nothing if the parent died before the signal was armed, because then
+/// the signal would never come.
+const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -Sn "$1"; shift; exec "$@""#;
 /// Variables that children get. Others may hold secrets, as `STENTOR__*` do.
 const ENVIRONMENT: [&str; 8] =
     ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD"];
@@ -40,7 +45,8 @@ pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoItera
         Ok(program) => {
             let mut command = Command::new(SETPRIV);
             command.args(["--pdeathsig", "KILL", "--", ENV, BLOCK_SIGNALS, DEFAULT_INT, "--"]);
-            command.args(["/bin/sh", "-c", UNLESS_ORPHANED]).arg(std::process::id().to_string()).arg(program);
+            command.args(["/bin/sh", "-c", UNLESS_ORPHANED]).arg(std::process::id().to_string());
+            command.arg(descriptors::child_limit().to_string()).arg(program);
             command
         }
         // To spawn it fails, and says why.
@@ -153,8 +159,16 @@ mod tests {
     }
 
     #[actix::test]
+    async fn children_get_a_bounded_descriptor_limit() {
+        raise_descriptor_limit();
+        let output = command("sh", ["-c", "ulimit -Sn"]).output().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), descriptors::child_limit().to_string());
+    }
+
+    #[actix::test]
     async fn whoever_is_not_its_parent_any_more_starts_nothing() {
-        let orphaned = Command::new("/bin/sh").args(["-c", UNLESS_ORPHANED, "1", "echo", "up"]).output();
+        let orphaned =
+            Command::new("/bin/sh").args(["-c", UNLESS_ORPHANED, "1", "64", "echo", "up"]).output();
         assert_eq!(orphaned.await.unwrap().stdout, b"");
     }
 

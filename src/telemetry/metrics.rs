@@ -55,6 +55,9 @@ struct Families {
     watch_restarts: IntCounterVec,
     http_requests: IntCounterVec,
     http_seconds: HistogramVec,
+    connections: IntGaugeVec,
+    connections_refused: IntCounterVec,
+    connections_cut: IntCounterVec,
     listeners: IntGauge,
     heartbeats: IntCounterVec,
     ws_connections: IntGauge,
@@ -147,6 +150,24 @@ impl Metrics {
                 &["route", "status"],
             ),
             http_seconds: seconds(r, "stentor_http_request_seconds", "Time to answer.", &["route"]),
+            connections: gauges(
+                r,
+                "stentor_connections",
+                "Connections open at each listening socket.",
+                &["listener"],
+            ),
+            connections_refused: counters(
+                r,
+                "stentor_connections_refused_total",
+                "Connections refused because too many were open at the listening socket.",
+                &["listener"],
+            ),
+            connections_cut: counters(
+                r,
+                "stentor_connections_cut_total",
+                "Connections closed because the client was too slow.",
+                &["reason"],
+            ),
             listeners: gauge(r, "stentor_listeners", "Who asked for a playlist within ten seconds."),
             heartbeats: counters(r, "stentor_heartbeats_total", "Heartbeats to the store.", &["outcome"]),
             ws_connections: gauge(r, "stentor_ws_connections", "Signalling connections open."),
@@ -285,6 +306,23 @@ impl Metrics {
     pub fn http_request(&self, route: &str, status: u16, took: Duration) {
         self.0.http_requests.with_label_values(&[route, status_class(status)]).inc();
         self.0.http_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    /// `listener` is the name of a listening socket, `api`, `ws`, `hls` or `ops`.
+    pub fn connection_opened(&self, listener: &'static str) {
+        self.0.connections.with_label_values(&[listener]).inc();
+    }
+
+    pub fn connection_closed(&self, listener: &'static str) {
+        self.0.connections.with_label_values(&[listener]).dec();
+    }
+
+    pub fn connection_refused(&self, listener: &'static str) {
+        self.0.connections_refused.with_label_values(&[listener]).inc();
+    }
+
+    pub fn connection_cut(&self, reason: &'static str) {
+        self.0.connections_cut.with_label_values(&[reason]).inc();
     }
 
     pub fn set_ws_connections(&self, count: usize) {
@@ -441,6 +479,9 @@ mod tests {
         metrics.set_store_up(true);
         metrics.watch_restarted("compacted");
         metrics.http_request("/api/rooms/{id}", 404, took);
+        metrics.connection_opened("hls");
+        metrics.connection_refused("hls");
+        metrics.connection_cut("slow_reader");
         metrics.heartbeat(false);
         metrics.set_ws_connections(3);
         metrics.ws_call("join", "ok", Some(took));

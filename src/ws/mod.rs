@@ -7,15 +7,15 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `upgrade` | who may connect: origin, token, handshake |
+//! | `upgrade` | who may connect: origin, token |
+//! | `handshake` | what an opening handshake must contain |
 //! | `frames` | bytes to messages, with their limits |
 //! | `reader` | what comes in, to the actor, no faster than it takes it |
 //! | `writer` | what goes out, from the line |
-//! | `socket` | hanging up on who does not go |
 
 mod frames;
+mod handshake;
 mod reader;
-mod socket;
 mod upgrade;
 mod writer;
 
@@ -28,10 +28,8 @@ use crate::actors::context::Clock;
 use crate::actors::gateway::door::Door;
 use crate::auth::Tokens;
 use crate::http::cors::Origins;
-use crate::http::error::ApiError;
+use crate::http::methods::only_get;
 use crate::http::request_id;
-
-pub use socket::keep_socket;
 
 /// What the upgrade works with.
 pub struct WsSide {
@@ -45,13 +43,8 @@ pub struct WsSide {
     pub queue_limit: usize,
 }
 
-/// Adds `/ws`. The server should have [`keep_socket`] as its `on_connect`.
+/// Adds `/ws`.
 pub fn configure(config: &mut ServiceConfig, side: web::Data<WsSide>) {
-    let refuse = || async { Err::<&str, _>(ApiError::method_not_allowed("GET")) };
-    let resource = web::resource("/ws")
-        .app_data(side)
-        .route(web::get().to(upgrade::upgrade))
-        .default_service(web::to(refuse))
-        .wrap(from_fn(request_id::middleware));
+    let resource = only_get("/ws", upgrade::upgrade).app_data(side).wrap(from_fn(request_id::middleware));
     config.service(resource);
 }

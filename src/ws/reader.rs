@@ -12,10 +12,10 @@ use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::frames::Frames;
-use super::socket::Socket;
 use crate::actors::gateway::client::{Inbound, Msg};
 use crate::actors::gateway::line::Line;
 use crate::actors::kernel::ActorRef;
+use crate::http::server::Connection;
 
 /// Messages on their way to the actor.
 const AHEAD: usize = 4;
@@ -28,7 +28,7 @@ pub async fn read(
     frame_limit: usize,
     line: Arc<Line>,
     actor: ActorRef<Msg>,
-    socket: Option<Socket>,
+    connection: Option<Connection>,
 ) {
     let ended = || poll_fn(|task| line.poll_ended(task));
     tokio::select! {
@@ -41,10 +41,10 @@ pub async fn read(
             }
         }
     }
-    // Whoever does not go by himself within the time is cut off.
+    // A client that does not close within this time is disconnected.
     let _ = tokio::time::timeout(LINGER, discard(&mut payload)).await;
-    if let Some(socket) = socket {
-        socket.hang_up();
+    if let Some(connection) = connection {
+        connection.hang_up();
     }
 }
 

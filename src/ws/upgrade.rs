@@ -6,13 +6,12 @@
 //! taken for a page, and told of a bad token by a close code (4401) instead of a status that it could not see.
 
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, SEC_WEBSOCKET_PROTOCOL};
-use actix_web::{HttpRequest, HttpResponse, web};
-use actix_web_actors::ws::{HandshakeError, handshake_with_protocols};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use actix_web_actors::ws::handshake_with_protocols;
 use serde::Deserialize;
 
-use super::socket::Socket;
 use super::writer::Writer;
-use super::{WsSide, reader};
+use super::{WsSide, handshake, reader};
 use crate::actors::gateway::door::Closed;
 use crate::actors::gateway::line::Line;
 use crate::actors::gateway::{Outbound, Peer};
@@ -21,6 +20,7 @@ use crate::domain::connection::ConnectionId;
 use crate::domain::ids::{ClientId, UserId};
 use crate::domain::signalling::CloseCode;
 use crate::http::error::{ApiError, Code};
+use crate::http::server::Connection;
 
 /// The subprotocol of signalling.
 const PROTOCOL: &str = "stentor";
@@ -49,7 +49,7 @@ pub async fn upgrade(
         return refuse_page(&req);
     }
     let (claims, user) = verified?;
-    let mut response = handshake_with_protocols(&req, &[PROTOCOL]).map_err(not_a_websocket)?;
+    let mut response = handshake(&req)?;
     let line = Line::new(side.queue_limit);
     // From here on its end, even that of this future, is told to the line.
     let writer = Writer::new(line.clone());
@@ -67,15 +67,16 @@ pub async fn upgrade(
     let actor = side.door.enter(peer, line.clone()).await.map_err(|Closed| {
         ApiError::new(Code::GatewayUnavailable, "this node takes no connections at the moment")
     })?;
-    let socket = req.conn_data::<Socket>().cloned();
-    actix_web::rt::spawn(reader::read(payload, side.frame_limit, line, actor, socket));
+    let connection = req.conn_data::<Connection>().cloned();
+    connection.iter().for_each(Connection::upgraded);
+    actix_web::rt::spawn(reader::read(payload, side.frame_limit, line, actor, connection));
     Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(writer))
 }
 
 /// A page learns nothing of an upgrade that was refused, not even the status: it gets a connection, and the reason
 /// for which that is closed at once.
 fn refuse_page(req: &HttpRequest) -> Result<HttpResponse, ApiError> {
-    let mut response = handshake_with_protocols(req, &[PROTOCOL]).map_err(not_a_websocket)?;
+    let mut response = handshake(req)?;
     let line = Line::new(0);
     line.close(CloseCode::TokenInvalid);
     line.end();
@@ -113,6 +114,9 @@ fn offered(req: &HttpRequest) -> Option<String> {
     protocols(req).find_map(|protocol| protocol.strip_prefix(BEARER)).map(str::to_owned)
 }
 
-fn not_a_websocket(error: HandshakeError) -> ApiError {
-    ApiError::new(Code::WebsocketExpected, format!("this is where WebSockets are opened: {error}"))
+/// The answer that opens the WebSocket.
+fn handshake(req: &HttpRequest) -> Result<HttpResponseBuilder, ApiError> {
+    handshake::check(req.head())?;
+    handshake_with_protocols(req, &[PROTOCOL])
+        .map_err(|error| ApiError::new(Code::WebsocketExpected, error.to_string()))
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod documentation;
 mod examples;
 mod faults;
+mod flood;
 mod janus;
 mod listening;
 mod media;

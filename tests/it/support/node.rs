@@ -40,6 +40,8 @@ pub struct Node {
     netns: Option<String>,
     config_file: Option<PathBuf>,
     log_pipe: Option<PipeWriter>,
+    /// Argument of `prlimit`.
+    descriptors: Option<String>,
     data: TempDir,
     runs: usize,
     process: Option<Kept>,
@@ -97,6 +99,7 @@ impl Node {
             netns: None,
             config_file: None,
             log_pipe: None,
+            descriptors: None,
             data,
             runs: 0,
             process: None,
@@ -124,6 +127,11 @@ impl Node {
         self.log_pipe = Some(pipe);
     }
 
+    /// Limits of open files of its next runs.
+    pub fn limit_descriptors(&mut self, soft: u64, hard: u64) {
+        self.descriptors = Some(format!("--nofile={soft}:{hard}"));
+    }
+
     /// Its next runs are in this network namespace.
     pub fn within(&mut self, netns: &str) {
         self.netns = Some(netns.to_owned());
@@ -145,10 +153,19 @@ impl Node {
         self.runs += 1;
         let log = File::create(self.log_path()).expect("a log file");
         let binary = env!("CARGO_BIN_EXE_stentor");
-        let mut command = Command::new(if self.netns.is_some() { "ip" } else { binary });
-        if let Some(netns) = &self.netns {
-            command.args(["netns", "exec", netns, binary]);
-        }
+        let mut command = match (&self.netns, &self.descriptors) {
+            (Some(netns), _) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", netns, binary]);
+                command
+            }
+            (None, Some(limits)) => {
+                let mut command = Command::new("prlimit");
+                command.args([limits, binary]);
+                command
+            }
+            (None, None) => Command::new(binary),
+        };
         command
             .arg("serve")
             .arg("--config")
@@ -223,11 +240,14 @@ impl Node {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// Lines of the newest run's log at WARN and above, without the warning of open mode.
+    /// Lines of the newest run's log at WARN and above, without the warnings of open mode and of a machine with few
+    /// descriptors.
     pub fn complaints(&self) -> Vec<String> {
-        let open =
-            |l: &Value| l["message"].as_str().is_some_and(|text| text.starts_with("auth.mode is open"));
-        let bad = |l: &Value| matches!(l["level"].as_str(), Some("WARN" | "ERROR")) && !open(l);
+        let expected = ["auth.mode is open", "few file descriptors"];
+        let known = |text: &str| expected.iter().any(|start| text.starts_with(start));
+        let bad = |l: &Value| {
+            matches!(l["level"].as_str(), Some("WARN" | "ERROR")) && !l["message"].as_str().is_some_and(known)
+        };
         self.log().into_iter().filter(bad).map(|l| l.to_string()).collect()
     }
 

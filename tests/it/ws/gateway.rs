@@ -1,13 +1,13 @@
 //! A gateway on a free port, and the script that stands in for media sessions.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use actix::Arbiter;
 use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use stentor::actors::context::Clock;
@@ -17,10 +17,12 @@ use stentor::actors::gateway::{Encoded, GatewayParts, Peer, Session, Signalling}
 use stentor::actors::kernel::{ActorSystem, RootOptions, SystemHandle};
 use stentor::auth::{Role, Tokens};
 use stentor::config::{Config, JwtSecret, Secret, WsConfig, defaults};
+use stentor::domain::descriptors::Allotment;
 use stentor::domain::ids::RoomId;
 use stentor::domain::signalling::notifications::Notification;
 use stentor::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
 use stentor::http::cors::Origins;
+use stentor::http::server;
 use stentor::telemetry::Metrics;
 use stentor::ws::{self, WsSide};
 use tokio::sync::Notify;
@@ -81,15 +83,17 @@ impl Gateway {
             frame_limit: config.ws.frame_limit,
             queue_limit: config.ws.queue_limit,
         });
-        let server = HttpServer::new(move || App::new().configure(|c| ws::configure(c, side.clone())))
-            .workers(1)
-            .disable_signals()
-            .shutdown_timeout(5)
-            .on_connect(ws::keep_socket)
-            .bind("127.0.0.1:0")
-            .unwrap();
-        let address = server.addrs()[0];
-        let server = server.run();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = server::Options {
+            name: "ws",
+            workers: Some(1),
+            allotment: Allotment { served: 1000, accepted: 1010 },
+            header_timeout: config.http.header_timeout,
+            shutdown_timeout: Duration::from_secs(5),
+        };
+        let app = move || App::new().configure(|c| ws::configure(c, side.clone()));
+        let server = server::serve(listener, options, &metrics, app).unwrap();
         let handle = server.handle();
         actix::spawn(server);
         Self { address, tokens, script, metrics, clock, system, server: handle, arbiter }

@@ -137,6 +137,29 @@ async fn what_is_no_upgrade_is_told_so() {
     let url = format!("http://{}/ws?token={}", gateway.address, gateway.token("ann"));
     let plain = request("GET", &url, &[], None).await;
     assert_eq!((plain.status, plain.code()), (400, "websocket_expected".into()));
+    for (name, value, status, code) in [
+        ("sec-websocket-key", "", 400, "websocket_expected"),
+        ("sec-websocket-version", "8", 426, "websocket_version"),
+    ] {
+        let mut headers = vec![
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        headers.iter_mut().filter(|(known, _)| *known == name).for_each(|header| header.1 = value);
+        let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let target = url.trim_start_matches(&format!("http://{}", gateway.address));
+        let bytes = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
+        let mut client = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut client, bytes.as_bytes()).await.unwrap();
+        let mut answer = [0; 1024];
+        let read = tokio::io::AsyncReadExt::read(&mut client, &mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains("nosniff"), "{answer}");
+        assert!(answer.contains(code), "{answer}");
+        assert_eq!(answer.contains("sec-websocket-version: 13\r\n"), status == 426, "{answer}");
+    }
     let posted = request("POST", &url, &[], None).await;
     assert_eq!((posted.status, posted.code()), (405, "method_not_allowed".into()));
     let odd = refused(&gateway, &format!("?token={}&clientId=a%20b", gateway.token("ann")), &[]).await;

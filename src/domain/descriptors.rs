@@ -1,0 +1,97 @@
+//! Division of the process's file descriptors between the listening sockets and everything else. Pure.
+
+/// Below this limit the node warns at start.
+pub const RECOMMENDED: u64 = 65_536;
+
+/// Descriptors kept for the store, the rooms' pipes, Janus, Redis and `listen.ops`, at most.
+const LARGEST_RESERVE: u64 = 8_192;
+/// The same, at least, if the limit allows.
+const SMALLEST_RESERVE: u64 = 512;
+/// Connections of `listen.ops`, taken from the reserve.
+const OPERATIONS: u64 = 128;
+/// Connections per worker, however high the limit is: each costs some 20 kB of memory.
+const PER_WORKER: u64 = 25_600;
+
+/// Connections that one listening socket may have open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allotment {
+    /// Further connections are answered 503 and closed.
+    pub served: usize,
+    /// Further connections stay in the kernel's backlog.
+    pub accepted: usize,
+}
+
+/// What is served at one listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Part of the descriptors, relative to the other sockets.
+    pub weight: u64,
+    /// `listen.ops` alone: a fixed number out of the reserve.
+    pub operations: bool,
+}
+
+/// Divides `limit` descriptors between the sockets in `shares`, each with `workers` threads.
+pub fn allot(limit: u64, workers: u64, shares: &[Share]) -> Vec<Allotment> {
+    let half = limit / 2;
+    let reserve = (limit / 4).clamp(SMALLEST_RESERVE.min(half), LARGEST_RESERVE.min(half));
+    let public = limit - reserve;
+    let weights: u64 = shares.iter().filter(|share| !share.operations).map(|share| share.weight).sum();
+    let accepted = |share: &Share| match share.operations {
+        true => OPERATIONS.min(limit / 16),
+        // `weights` is not zero: it contains this share's.
+        false => (u128::from(public) * u128::from(share.weight) / u128::from(weights.max(1))) as u64,
+    };
+    let bounded = |share| accepted(share).clamp(2, PER_WORKER.saturating_mul(workers).max(2));
+    shares.iter().map(bounded).map(Allotment::of).collect()
+}
+
+impl Allotment {
+    /// One eighth, at most 64, is for connections that are being refused.
+    fn of(accepted: u64) -> Self {
+        let refusals = (accepted / 8).clamp(1, 64);
+        Self { served: (accepted - refusals) as usize, accepted: accepted as usize }
+    }
+
+    /// Connections that may be told 503 at the same time.
+    pub fn refused(self) -> usize {
+        self.accepted - self.served
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const API: Share = Share { weight: 1, operations: false };
+    const WS: Share = Share { weight: 2, operations: false };
+    const HLS: Share = Share { weight: 4, operations: false };
+    const OPS: Share = Share { weight: 0, operations: true };
+
+    #[test]
+    fn default_limit_leaves_half_in_reserve() {
+        let served: Vec<_> =
+            allot(1024, 2, &[API, WS, HLS, OPS]).into_iter().map(|allotment| allotment.accepted).collect();
+        assert_eq!(served, [73, 146, 292, 64]);
+    }
+
+    #[test]
+    fn unlimited_descriptors_are_bounded_by_workers() {
+        let all = allot(u64::MAX, 2, &[HLS, OPS]);
+        assert_eq!(all[0].accepted, 51_200);
+        assert_eq!(all[1].accepted, 128);
+    }
+
+    proptest! {
+        #[test]
+        fn allotments_stay_below_the_limit(limit in 64_u64..5_000_000, workers in 1_u64..128) {
+            let all = allot(limit, workers, &[API, WS, HLS, OPS]);
+            let public: usize = all[..3].iter().map(|allotment| allotment.accepted).sum();
+            let reserve = limit as usize - public;
+            prop_assert!(reserve >= (limit as usize / 4).min(LARGEST_RESERVE as usize));
+            prop_assert!(all[3].accepted < reserve);
+            prop_assert!(all.iter().all(|allotment| allotment.served >= 1 && allotment.refused() >= 1));
+        }
+    }
+}

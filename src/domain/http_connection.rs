@@ -1,0 +1,241 @@
+//! Deadlines of one HTTP connection: how long a client may take to send a request and to read the response.
+//! Pure: time comes in.
+//!
+//! ```text
+//! Waiting ── request head complete ──▶ Serving ── response body dropped ──▶ Waiting
+//! ```
+//! Beside that, a transfer is measured while the client is slower than the server: the response while the
+//! socket takes no more bytes, and the request body while the handler waits for it.
+
+use std::time::{Duration, Instant};
+
+/// A transfer may take this long before its rate counts.
+const GRACE: Duration = Duration::from_secs(10);
+/// Bytes per second that a transfer must then have reached on average. 32 kbit/s: less than the sound needs.
+const SLOWEST: u32 = 4_096;
+/// Age at which an unused connection is closed while the socket has few left.
+const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// From the first byte of a request to the end of its head.
+    pub head: Duration,
+    /// Without any byte between two requests.
+    pub idle: Duration,
+}
+
+/// Why a connection is closed before its client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// A request head, or the rest of an ignored body, did not arrive in time.
+    SlowRequest,
+    /// A request body did not arrive in time. The client was told 408.
+    SlowBody,
+    /// The client did not read the response.
+    SlowReader,
+    /// Nothing was requested for too long.
+    Idle,
+}
+
+impl Cut {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SlowRequest => "slow_request",
+            Self::SlowBody => "slow_body",
+            Self::SlowReader => "slow_reader",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    Now(Cut),
+    At(Instant),
+    Never,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Lifecycle {
+    phase: Phase,
+    /// The response, while the socket takes no more of it.
+    writing: Option<Transfer>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Waiting {
+        since: Instant,
+        /// When the first byte after `since` arrived.
+        heard: Option<Instant>,
+    },
+    Serving,
+}
+
+/// Bytes that a slow client has sent or taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Transfer {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Transfer {
+    pub fn new(now: Instant) -> Self {
+        Self { since: now, bytes: 0 }
+    }
+
+    pub fn moved(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// When the transfer is too slow, unless more is moved until then.
+    pub fn deadline(&self) -> Instant {
+        let bytes = u32::try_from(self.bytes).unwrap_or(u32::MAX);
+        self.since + GRACE + Duration::from_secs(1) * bytes / SLOWEST
+    }
+}
+
+impl Lifecycle {
+    /// A new connection owes a request at once.
+    pub fn new(now: Instant) -> Self {
+        Self { phase: Phase::Waiting { since: now, heard: Some(now) }, writing: None }
+    }
+
+    /// Bytes arrived.
+    pub fn received(&mut self, now: Instant) {
+        if let Phase::Waiting { heard: heard @ None, .. } = &mut self.phase {
+            *heard = Some(now);
+        }
+    }
+
+    /// A request is complete but for its body.
+    pub fn began(&mut self) {
+        self.phase = Phase::Serving;
+    }
+
+    /// The response body is written or given up.
+    pub fn ended(&mut self, now: Instant) {
+        self.phase = Phase::Waiting { since: now, heard: None };
+    }
+
+    /// The socket takes no more bytes.
+    pub fn blocked(&mut self, now: Instant) {
+        self.writing.get_or_insert(Transfer::new(now));
+    }
+
+    pub fn wrote(&mut self, bytes: usize) {
+        if let Some(transfer) = &mut self.writing {
+            transfer.moved(bytes);
+        }
+    }
+
+    /// Whether the client is slower than the response.
+    pub fn is_blocked(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// Everything is with the kernel.
+    pub fn flushed(&mut self) {
+        self.writing = None;
+    }
+
+    /// `pressed`: the socket has few connections left.
+    pub fn due(&self, patience: &Patience, pressed: bool, now: Instant) -> Due {
+        let waiting = match self.phase {
+            Phase::Serving => Due::Never,
+            Phase::Waiting { heard: Some(heard), .. } => {
+                Due::by(heard + patience.head, Cut::SlowRequest, now)
+            }
+            Phase::Waiting { since, heard: None } if pressed => {
+                Due::by(since + IDLE_UNDER_PRESSURE.min(patience.idle), Cut::Idle, now)
+            }
+            Phase::Waiting { since, heard: None } => match Due::by(since + patience.idle, Cut::Idle, now) {
+                // Looks again whether connections have become few.
+                Due::At(end) => Due::At(end.min(now + IDLE_UNDER_PRESSURE)),
+                due => due,
+            },
+        };
+        let writing =
+            self.writing.map_or(Due::Never, |transfer| Due::by(transfer.deadline(), Cut::SlowReader, now));
+        waiting.earlier(writing)
+    }
+}
+
+impl Due {
+    fn by(deadline: Instant, cut: Cut, now: Instant) -> Self {
+        if deadline <= now { Self::Now(cut) } else { Self::At(deadline) }
+    }
+
+    fn earlier(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::At(one), Self::At(two)) => Self::At(one.min(two)),
+            (Self::Never, due) | (Self::At(_), due @ Self::Now(_)) | (due, _) => due,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience { head: Duration::from_secs(6), idle: Duration::from_secs(70) };
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// The seconds from `from` at which the connection is cut; the clock follows what is due.
+    fn cut(lifecycle: &Lifecycle, pressed: bool, from: Instant) -> Option<(u64, Cut)> {
+        let mut now = from;
+        for _ in 0..1000 {
+            match lifecycle.due(&PATIENCE, pressed, now) {
+                Due::Now(cut) => return Some(((now - from).as_secs(), cut)),
+                Due::At(at) => now = at,
+                Due::Never => return None,
+            }
+        }
+        panic!("no progress");
+    }
+
+    #[test]
+    fn request_heads_must_arrive_in_time() {
+        let start = Instant::now();
+        let mut lifecycle = Lifecycle::new(start);
+        assert_eq!(cut(&lifecycle, false, start), Some((6, Cut::SlowRequest)), "the first");
+        lifecycle.began();
+        assert_eq!(cut(&lifecycle, true, start), None, "a handler may take as long as it wants");
+        lifecycle.ended(start + s(30));
+        lifecycle.received(start + s(40));
+        lifecycle.received(start + s(45));
+        assert_eq!(cut(&lifecycle, false, start + s(40)), Some((6, Cut::SlowRequest)), "a later one");
+    }
+
+    #[test]
+    fn idle_connections_yield_under_pressure() {
+        let start = Instant::now();
+        let mut lifecycle = Lifecycle::new(start);
+        lifecycle.began();
+        lifecycle.ended(start);
+        assert_eq!(cut(&lifecycle, false, start), Some((70, Cut::Idle)));
+        assert_eq!(cut(&lifecycle, true, start), Some((5, Cut::Idle)));
+        let Due::At(at) = lifecycle.due(&PATIENCE, false, start) else { panic!("cut") };
+        assert!(at <= start + s(5), "pressure that comes later is noticed");
+    }
+
+    #[test]
+    fn slow_readers_are_cut_by_rate() {
+        let start = Instant::now();
+        let mut lifecycle = Lifecycle::new(start);
+        lifecycle.began();
+        lifecycle.blocked(start);
+        assert_eq!(cut(&lifecycle, false, start), Some((10, Cut::SlowReader)), "nothing read");
+        lifecycle.wrote(20 * 4096);
+        lifecycle.blocked(start + s(9));
+        assert_eq!(cut(&lifecycle, false, start), Some((30, Cut::SlowReader)), "32 kbit/s for 20 s");
+        lifecycle.flushed();
+        assert_eq!(cut(&lifecycle, false, start), None, "all read");
+        lifecycle.blocked(start + s(60));
+        assert_eq!(cut(&lifecycle, false, start + s(60)), Some((10, Cut::SlowReader)), "measured anew");
+    }
+}

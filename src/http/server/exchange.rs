@@ -1,0 +1,135 @@
+//! Middleware around every request of every listening socket.
+//!
+//! Owns: HEAD as GET, the deadline of request bodies, the size of writes, and `nosniff`. Never does: look at
+//! paths.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use actix_http::BoxedPayloadStream;
+use actix_http::error::PayloadError;
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpResponse};
+use bytes::Bytes;
+use futures::Stream;
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+
+use super::SLICE;
+use super::stream::{Connection, InProgress};
+use crate::domain::http_connection::{Cut, Transfer};
+
+pub(super) async fn exchange<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<Sliced<B>>, Error> {
+    let connection = request.conn_data::<Connection>().cloned();
+    let in_progress = connection.as_ref().map(Connection::begin);
+    // The encoder remembers that the body is to be left out (RFC 9110 section 9.3.2). An upgrade needs a real
+    // GET.
+    if request.method() == Method::HEAD && !request.headers().contains_key(header::UPGRADE) {
+        request.head_mut().method = Method::GET;
+    }
+    if let Some(connection) = connection {
+        let payload = match request.take_payload() {
+            payload @ Payload::H1 { .. } => {
+                let timed: BoxedPayloadStream = Box::pin(Timed::new(payload, connection));
+                Payload::Stream { payload: timed }
+            }
+            other => other,
+        };
+        request.set_payload(payload);
+    }
+    let mut response = next.call(request).await?;
+    forbid_sniffing(response.headers_mut());
+    Ok(response.map_body(|_, body| Sliced { body, rest: Bytes::new(), in_progress }))
+}
+
+/// An error that no handler or middleware made a response of.
+pub(super) fn refuse(error: Error) -> HttpResponse {
+    let mut response = error.error_response();
+    forbid_sniffing(response.headers_mut());
+    response
+}
+
+fn forbid_sniffing(headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+pin_project! {
+    /// A response body in pieces of at most [`SLICE`] bytes. The dispatcher copies each whole piece.
+    pub struct Sliced<B> {
+        #[pin]
+        body: B,
+        rest: Bytes,
+        in_progress: Option<InProgress>,
+    }
+}
+
+impl<B: MessageBody> MessageBody for Sliced<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.project();
+        if this.rest.is_empty() {
+            match this.body.poll_next(task) {
+                Poll::Ready(Some(Ok(bytes))) => *this.rest = bytes,
+                other => return other,
+            }
+        }
+        Poll::Ready(Some(Ok(this.rest.split_to(SLICE.min(this.rest.len())))))
+    }
+}
+
+/// A request body that fails when the client sends it too slowly.
+struct Timed {
+    payload: Payload,
+    connection: Connection,
+    transfer: Transfer,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timed {
+    fn new(payload: Payload, connection: Connection) -> Self {
+        Self { payload, connection, transfer: Transfer::new(Instant::now()), alarm: None }
+    }
+
+    fn poll_late(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        if self.connection.is_upgraded() {
+            return Poll::Pending;
+        }
+        let deadline = tokio::time::Instant::from_std(self.transfer.deadline());
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if alarm.deadline() != deadline {
+            alarm.as_mut().reset(deadline);
+        }
+        alarm.as_mut().poll(task)
+    }
+}
+
+impl Stream for Timed {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match Pin::new(&mut self.payload).poll_next(task) {
+            Poll::Ready(Some(Ok(bytes))) => {
+                self.transfer.moved(bytes.len());
+                Poll::Ready(Some(Ok(bytes)))
+            }
+            Poll::Pending if self.poll_late(task).is_ready() => {
+                self.connection.cut(Cut::SlowBody);
+                Poll::Ready(Some(Err(PayloadError::Io(std::io::ErrorKind::TimedOut.into()))))
+            }
+            other => other,
+        }
+    }
+}

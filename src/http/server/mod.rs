@@ -1,0 +1,166 @@
+//! One listening socket: bounded connections, deadlines for slow clients, and what holds for every response.
+//!
+//! `actix_web::HttpServer` has no deadline for a client that does not read, and stops accepting at its bound.
+//! So this module assembles the same parts (actix-server, actix-http) around a stream of its own.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `gate` | the number of open connections, and the refusal beyond it |
+//! | `stream` | the socket with its deadlines; [`Connection`], a request's handle on it |
+//! | `exchange` | middleware around every request: HEAD, body deadline, small writes, `nosniff` |
+//!
+//! Owns: sockets and their limits. Never does: know what is served.
+
+mod exchange;
+mod gate;
+mod stream;
+
+use std::io;
+use std::net::TcpListener;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
+use actix_server::Server;
+use actix_service::{ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
+use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, Error};
+use socket2::SockRef;
+
+use crate::domain::descriptors::Allotment;
+use crate::domain::http_connection::Patience;
+use crate::telemetry::Metrics;
+
+use gate::Gate;
+use stream::Guarded;
+
+pub use stream::Connection;
+
+/// Connections that the kernel completes before they are accepted: a page with a thousand listeners reloads
+/// all at once.
+const BACKLOG: i32 = 4096;
+/// Age at which an unused connection is closed. Longer than proxies in front keep theirs (nginx: 60 s, our
+/// own relay: 15 s): a request that crosses the close looks to them like a failed node.
+const KEEP_ALIVE: Duration = Duration::from_secs(65);
+/// Bytes of one write. Bounds what a client that does not read holds of a large response.
+const SLICE: usize = 16 * 1024;
+/// Bytes the kernel takes of a response beyond those that it can send at once (`TCP_NOTSENT_LOWAT`). Unlike a
+/// small send buffer, this does not slow a client that reads from far away.
+const UNSENT: u32 = 16 * 1024;
+/// Bytes of the kernel's receive buffer. Requests are small.
+const RECEIVE_BUFFER: usize = 32 * 1024;
+/// Time after which the kernel gives up bytes that the peer does not acknowledge, also after a close
+/// (`TCP_USER_TIMEOUT`).
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// The dispatcher answers a late request head with 408; the stream only cuts what the dispatcher does not
+/// watch.
+const HEAD_MARGIN: Duration = Duration::from_secs(1);
+/// The same for unused connections.
+const IDLE_MARGIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Label of the metrics.
+    pub name: &'static str,
+    /// `None`: one per processor.
+    pub workers: Option<usize>,
+    pub allotment: Allotment,
+    /// Time from the first byte of a request to the end of its head.
+    pub header_timeout: Duration,
+    /// Time that requests in progress get when the server stops.
+    pub shutdown_timeout: Duration,
+}
+
+/// Threads of a server that has one per processor.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, NonZeroUsize::get)
+}
+
+/// Serves `app` at `listener` until the returned server is stopped.
+///
+/// # Errors
+/// The socket's options could not be set.
+pub fn serve<F, T, B>(
+    listener: TcpListener,
+    options: Options,
+    metrics: &Metrics,
+    app: F,
+) -> io::Result<Server>
+where
+    F: Fn() -> App<T> + Send + Clone + 'static,
+    T: ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<B>,
+            Error = Error,
+            InitError = (),
+        > + 'static,
+    B: MessageBody + 'static,
+{
+    prepare(&listener)?;
+    let workers = options.workers.unwrap_or_else(processors);
+    let gate = Arc::new(Gate::new(options.name, options.allotment, metrics.clone()));
+    let patience = Patience { head: options.header_timeout + HEAD_MARGIN, idle: KEEP_ALIVE + IDLE_MARGIN };
+    let builder = Server::build()
+        .workers(workers)
+        .max_concurrent_connections((options.allotment.accepted / workers).max(1))
+        .disable_signals()
+        .shutdown_timeout(options.shutdown_timeout.as_secs());
+    let stopping = builder.graceful_shutdown_signal();
+    let service = move || {
+        let (gate, stopping) = (gate.clone(), stopping.clone());
+        let http = HttpService::build()
+            // What `HttpServer` uses: idle connections are closed at once when the server stops.
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(options.header_timeout)
+            .client_disconnect_timeout(Duration::from_secs(1))
+            .h1_write_buffer_size(SLICE)
+            .on_connect_ext(|stream: &Guarded, data| {
+                data.insert(stream.connection());
+            });
+        let app = app().wrap(from_fn(exchange::exchange));
+        let app = actix_service::IntoServiceFactory::into_factory(app);
+        let app = map_config(app.map_err(exchange::refuse), |()| AppConfig::default());
+        fn_service(move |socket: TcpStream| {
+            let gate = gate.clone();
+            async move {
+                let peer = socket.peer_addr().ok();
+                match gate.enter() {
+                    Ok(place) => {
+                        let stream = Guarded::new(socket, place, patience, Instant::now());
+                        Ok((stream, Protocol::Http1, peer))
+                    }
+                    Err(refusal) => {
+                        refusal.tell(socket).await;
+                        Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()))
+                    }
+                }
+            }
+        })
+        .and_then(http.finish(app))
+    };
+    Ok(builder.listen(options.name, listener, service)?.run())
+}
+
+/// Accepted sockets inherit these options.
+fn prepare(listener: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    socket.set_tcp_nodelay(true)?;
+    // The standard library has asked for a shorter backlog; a second call changes it.
+    socket.listen(BACKLOG)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+//! The limit of open file descriptors.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Soft limit of children. Janus needs about six per anchor; some libraries allocate a table of this size.
+const CHILD_LIMIT: u64 = 65_536;
+
+/// Raises the soft limit of this process to the hard limit and returns it. If the kernel refuses, the limit
+/// stays.
+pub fn raise_descriptor_limit() -> u64 {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // The limit in force is returned below, whatever became of this.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    limit()
+}
+
+/// The soft limit that children are to get.
+pub(super) fn child_limit() -> u64 {
+    limit().min(CHILD_LIMIT)
+}
+
+fn limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn soft_limit_reaches_hard_limit() {
+        let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        assert_eq!(raise_descriptor_limit(), hard);
+    }
+}
