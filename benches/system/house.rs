@@ -6,6 +6,7 @@ use awc::Client;
 use serde_json::{Value, json};
 use stentor::domain::ids::{MediaAddr, Pin};
 use stentor::domain::ports::{PLAIN_RTP_PORTS, WEBRTC_PORTS};
+use stentor::domain::srtp::SrtpKey;
 use stentor::janus::{
     AudioBridge, ConnectOptions, JanusClient, ManagedJanus, ManagedOptions, NewRoom, Secret,
 };
@@ -144,7 +145,7 @@ impl Gateway {
     /// A room with its forwarder, as the node makes them.
     pub async fn room_with_forwarder(&self, number: u32, target: MediaAddr) {
         self.client.create_room(&new_room(number)).await.expect("a room");
-        self.client.start_forwarder(number, &room_secret(), target).await.expect("a forwarder");
+        self.client.start_forwarder(number, &room_secret(), target, &srtp_key()).await.expect("a forwarder");
     }
 
     pub async fn destroy(&self, number: u32) {
@@ -179,6 +180,11 @@ pub fn new_room(number: u32) -> NewRoom {
 
 pub fn room_secret() -> Secret {
     Secret("bench room".into())
+}
+
+/// Of all bare forwarders and FFmpegs.
+pub fn srtp_key() -> SrtpKey {
+    SrtpKey::new([7; SrtpKey::LENGTH])
 }
 
 /// Keeps its connections, as an application does.

@@ -17,7 +17,7 @@ use stentor::store::{Store, WatchEvent, WatchStream};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::house::{base_settings, client, etcd_settings, new_room, room_secret, send};
+use super::house::{base_settings, client, etcd_settings, new_room, room_secret, send, srtp_key};
 use super::quiet_janus::QuietJanus;
 use super::stub;
 use super::support::etcd::Etcd;
@@ -158,7 +158,7 @@ async fn bare_rooms() -> Duration {
     let make = |n: u32| async move {
         let target = MediaAddr { ip: [127, 0, 0, 1].into(), port: 40_000 + n as u16 };
         client.create_room(&new_room(300_000 + n)).await.expect("a room");
-        client.start_forwarder(300_000 + n, &room_secret(), target).await.expect("a forwarder");
+        client.start_forwarder(300_000 + n, &room_secret(), target, &srtp_key()).await.expect("a forwarder");
     };
     stream::iter(0..ROOMS).map(make).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     begin.elapsed()
@@ -175,6 +175,7 @@ async fn bare_processes() -> Duration {
             bitrate: 64_000,
             payload_type: FORWARD_PAYLOAD_TYPE,
             loudness: Loudness::new(MixShare::of(3)),
+            srtp: srtp_key(),
         };
         let mut ffmpeg = Ffmpeg::spawn(&command).expect("a stub");
         ffmpeg.stdout.read_u8().await.expect("its first byte");

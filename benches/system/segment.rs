@@ -12,7 +12,7 @@ use stentor::probe::fetch::Fetch;
 use stentor::probe::m3u8::Playlist;
 use tokio::io::AsyncReadExt;
 
-use super::house::{Backend, House};
+use super::house::{Backend, House, srtp_key};
 use super::support::pause_async;
 use super::table::{Row, Times};
 
@@ -48,6 +48,7 @@ async fn bare(house: &House, n: u16) -> Duration {
         bitrate: 64_000,
         payload_type: FORWARD_PAYLOAD_TYPE,
         loudness: Loudness::new(MixShare::of(3)),
+        srtp: srtp_key(),
     };
     let begin = Instant::now();
     let mut ffmpeg = Ffmpeg::spawn(&command).expect("FFmpeg starts");

@@ -14,7 +14,7 @@ use stentor::store::embedded::EmbeddedStore;
 use stentor::store::etcd::EtcdStore;
 use stentor::store::{Store, Txn, WatchEvent, WatchStream};
 
-use super::house::{Backend, Gateway, House, new_room, room_secret};
+use super::house::{Backend, Gateway, House, new_room, room_secret, srtp_key};
 use super::table::{Row, Times};
 
 const STARTS: u32 = 50;
@@ -52,7 +52,7 @@ async fn bare(store: &dyn Store, gateway: &Gateway, n: u32) -> Duration {
         store.txn(put).await.expect("a write");
     }
     gateway.client.create_room(&new_room(number)).await.expect("a room");
-    gateway.client.start_forwarder(number, &room_secret(), target).await.expect("a forwarder");
+    gateway.client.start_forwarder(number, &room_secret(), target, &srtp_key()).await.expect("a forwarder");
     let took = begin.elapsed();
     gateway.destroy(number).await;
     took

@@ -9,7 +9,8 @@ use subtle::ConstantTimeEq;
 
 use super::kept;
 use crate::config::{Config, JwtSecret, Secret};
-use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::ids::{Epoch, MediaAddr, ModuleId, Nonce, RoomId};
+use crate::domain::srtp::SrtpKey;
 
 pub use super::kept::KeptError as SecretsError;
 
@@ -57,6 +58,16 @@ impl Secrets {
     /// and after every restart, so that whoever takes the room over can remove it.
     pub fn of_janus_room(&self, room: &RoomId) -> String {
         hex::encode(derive(&self.janus_room, room.as_str().as_bytes()))
+    }
+
+    /// Key of the RTP that a Janus forwards to `target` under this epoch. The same on every node, so it need not be
+    /// stored or sent.
+    pub fn srtp_key(&self, room: &RoomId, nonce: &Nonce, epoch: Epoch, target: MediaAddr) -> SrtpKey {
+        let srtp = Secret(derive(&self.hls, b"stentor srtp key").to_vec());
+        // No room id and no nonce contains a NUL, so no two streams have the same label.
+        let stream = format!("{room}\0{}\0{}\0{target}", nonce.0, epoch.0);
+        let [key_and_salt @ .., _, _] = derive(&srtp, stream.as_bytes());
+        SrtpKey::new(key_and_salt)
     }
 
     /// What a listener node shows to the mixer node from which it fetches this room. The same on every node; it
@@ -163,6 +174,30 @@ mod tests {
         assert!(here.is_relay_token(token.as_bytes(), &a));
         assert!(!here.is_relay_token(token.as_bytes(), &b) && !there.is_relay_token(token.as_bytes(), &a));
         assert!(!here.is_relay_token(b"", &a) && !here.is_relay_token(&token.as_bytes()[..63], &a));
+    }
+
+    #[test]
+    fn srtp_key_differs_per_stream() {
+        let (_dir, mut config) = in_temporary_dir();
+        let here = Secrets::load_or_create(&config).unwrap();
+        config.hls.secret = Some(Secret(vec![1; 32]));
+        let there = Secrets::load_or_create(&config).unwrap();
+        let key = |secrets: &Secrets, room: &str, nonce: &str, epoch, port| {
+            let target = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port };
+            secrets.srtp_key(&RoomId::new(room).unwrap(), &Nonce(nonce.into()), Epoch(epoch), target)
+        };
+        let all = [
+            key(&here, "aaa", "n", 1, 27_000),
+            key(&there, "aaa", "n", 1, 27_000),
+            key(&here, "bbb", "n", 1, 27_000),
+            key(&here, "aaa", "m", 1, 27_000),
+            key(&here, "aaa", "n", 2, 27_000),
+            key(&here, "aaa", "n", 1, 27_002),
+        ];
+        for (i, a) in all.iter().enumerate() {
+            assert!(all.iter().skip(i + 1).all(|b| a != b), "{i}");
+        }
+        assert_eq!(all[0], key(&here, "aaa", "n", 1, 27_000), "the same on every node");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ids::{Epoch, MediaAddr, Pin, UserId};
+use super::ids::{Epoch, MediaAddr, Nonce, Pin, UserId};
 use super::model::{ForwarderState, JanusState};
 use super::plan::{Failure, WriteOutcome};
 
@@ -32,9 +32,12 @@ pub enum Effect {
     ListForwarders {
         janus_room_id: u32,
     },
+    /// Forward to the mixer's port. Room, nonce, epoch and target determine the SRTP key.
     StartForwarder {
         janus_room_id: u32,
         target: MediaAddr,
+        epoch: Epoch,
+        nonce: Nonce,
     },
     StopForwarder {
         janus_room_id: u32,
@@ -91,6 +94,8 @@ pub enum Outcome {
     Started {
         janus_room_id: u32,
         forwarder: ForwarderState,
+        /// Of its key.
+        epoch: Epoch,
     },
     Stopped {
         janus_room_id: u32,

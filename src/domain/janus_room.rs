@@ -14,6 +14,8 @@
 //! leaves no second room; what is found on the Janus with our mark and is not wanted is destroyed, whoever left
 //! it there. One exception: a room whose secret is no longer ours (`hls.secret` was changed) cannot be, so it is
 //! passed over and named, until the next connection.
+//!
+//! The repair of a room that is forwarded and not heard is in `silence`.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -21,13 +23,18 @@ use std::time::Duration;
 
 use super::expulsion::{Due, Expulsion};
 use super::handover::leaving;
-use super::ids::{Epoch, MediaAddr, ModuleId, Pin, RoomId, UnixMs};
+use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
 pub use super::janus_effects::{Effect, Found, Outcome};
 use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
 use super::own_key::OwnKey;
 use super::plan::{Failure, Plan, Reason, Retry, WriteOutcome};
 use super::restart::Backoff;
 use super::view::{RoomView, Rooms, UNREADABLE, Versioned};
+
+mod silence;
+
+use silence::Upkeep;
+pub use silence::all_silent;
 
 /// Said of a Janus room, after its number; also the remedy.
 pub const LOCKED: &str = "on this Janus has our mark and a secret that is not ours (hls.secret was changed): \
@@ -40,7 +47,14 @@ const LANDS_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {
     Nothing,
-    Room { epoch: Epoch, pin: Pin, target: Option<MediaAddr>, live_revision: i64, handing_over: bool },
+    Room {
+        epoch: Epoch,
+        nonce: Nonce,
+        pin: Pin,
+        target: Option<MediaAddr>,
+        live_revision: i64,
+        handing_over: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +80,7 @@ pub struct JanusRoom {
     /// Janus room ids that refuse our secret.
     locked: BTreeSet<u32>,
     expulsion: Expulsion,
+    upkeep: Upkeep,
     key: OwnKey<JanusState>,
     as_of: i64,
     linked: bool,
@@ -85,6 +100,7 @@ impl JanusRoom {
             unsettled: None,
             locked: BTreeSet::new(),
             expulsion: Expulsion::default(),
+            upkeep: Upkeep::default(),
             key: OwnKey::default(),
             as_of: 0,
             linked: false,
@@ -162,10 +178,11 @@ impl JanusRoom {
         let key = self.key.current(view.janus.as_ref());
         let plan = match self.wanted(view) {
             Wanted::Nothing => self.dismantle(&rooms, key, now),
-            Wanted::Room { epoch, pin, target, live_revision, handing_over } => {
+            Wanted::Room { epoch, nonce, pin, target, live_revision, handing_over } => {
+                let (rooms, handing) = (&rooms[..], handing_over);
                 let build =
-                    Build { epoch, pin, target, live_revision, handing_over, rooms: &rooms, key, wall };
-                let ours = self.choose(&rooms, &build.key, epoch).map(|room| room.janus_room_id);
+                    Build { epoch, nonce, pin, target, live_revision, handing, rooms, key, now, wall };
+                let ours = self.choose(rooms, &build.key, epoch).map(|room| room.janus_room_id);
                 match (self.build(build), ours) {
                     (Plan::Wait { reason, until }, Some(ours)) => {
                         self.or_expel(reason, until, view, ours, now)
@@ -208,6 +225,7 @@ impl JanusRoom {
         let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id);
         Wanted::Room {
             epoch: live.epoch,
+            nonce: live.nonce.clone(),
             pin: meta.pin.clone(),
             target: mixer.map(|m| m.rtp),
             live_revision: live.mod_revision,
@@ -260,12 +278,11 @@ impl JanusRoom {
                 "looks up the forwarders before adding one",
             );
         };
-        let fed = b.target.and_then(|t| forwarders.iter().find(|f| f.target == t));
+        let keyed = |f: &&ForwarderState| Some(f.target) == b.target && self.is_of_epoch(f, &b);
+        let fed = forwarders.iter().find(keyed);
         if let (Some(target), None, None) = (b.target, fed, &self.refusal) {
-            return Plan::act(
-                Effect::StartForwarder { janus_room_id, target },
-                "the mixer waits for RTP at this port",
-            );
+            let start = Effect::StartForwarder { janus_room_id, target, epoch: b.epoch, nonce: b.nonce };
+            return Plan::act(start, "the mixer waits for RTP at this port");
         }
         if let Some(write) = self.key_write(&b, janus_room_id, fed.copied(), forwarders) {
             return Plan::act(write, "tells the store what is built");
@@ -277,14 +294,14 @@ impl JanusRoom {
             };
         };
         match forwarders.iter().find(|f| f.stream_id != fed.stream_id) {
-            Some(_) if b.handing_over => {
+            Some(_) if b.handing => {
                 Plan::wait("forwarding, to the mixer it leaves too until its successor produces")
             }
             Some(old) => Plan::act(
                 Effect::StopForwarder { janus_room_id, stream_id: old.stream_id },
                 "feeds a mixer that no longer has the room",
             ),
-            None => Plan::wait("forwarding"),
+            None => self.keep(&b, room),
         }
     }
 
@@ -367,21 +384,26 @@ impl JanusRoom {
                 // Under its own number the first try may still be on its way; under another it was refused.
                 self.unsettled = self.unsettled.filter(|u| u.janus_room_id == janus_room_id);
                 let made = Found { janus_room_id, created_at: epoch, forwarders: Some(Vec::new()) };
+                self.made(now);
                 self.change(|rooms| rooms.push(made));
             }
             Outcome::Gone { janus_room_id } => {
                 self.change(|rooms| rooms.retain(|r| r.janus_room_id != janus_room_id));
             }
             Outcome::Forwarders { janus_room_id, forwarders } => {
+                self.upkeep.listed_at = now;
                 return self.change_room(janus_room_id, |room| room.forwarders = Some(forwarders));
             }
             Outcome::Expelled { janus_room_id, users } => {
                 return self.expulsion.done(janus_room_id, users, now + LANDS_WITHIN);
             }
             Outcome::NotExpelled(why) => return self.expulsion.failed(why, now, &self.backoff, dice),
-            Outcome::Started { janus_room_id, forwarder } => self.change_room(janus_room_id, |room| {
-                room.forwarders.get_or_insert_default().push(forwarder);
-            }),
+            Outcome::Started { janus_room_id, forwarder, epoch } => {
+                self.started(forwarder, epoch);
+                self.change_room(janus_room_id, |room| {
+                    room.forwarders.get_or_insert_default().push(forwarder);
+                });
+            }
             Outcome::Stopped { janus_room_id, stream_id } => self.change_room(janus_room_id, |room| {
                 room.forwarders.get_or_insert_default().retain(|f| f.stream_id != stream_id);
             }),
@@ -468,12 +490,15 @@ pub fn canary(rooms: &Rooms, me: &ModuleId, after: Option<&RoomId>) -> Option<(R
 
 struct Build<'a> {
     epoch: Epoch,
+    nonce: Nonce,
     pin: Pin,
     target: Option<MediaAddr>,
     live_revision: i64,
-    handing_over: bool,
+    /// The room is being handed over to another mixer.
+    handing: bool,
     rooms: &'a [&'a Found],
     key: Option<Versioned<JanusState>>,
+    now: Duration,
     wall: UnixMs,
 }
 

@@ -47,7 +47,7 @@ fn whoever_is_removed_is_put_out_of_the_janus_room_twice_and_again_after_a_new_c
     assert_eq!(landed, NOW + LANDS_WITHIN);
     assert_eq!(expelled(&mut machine, &view, landed), ["ann"]);
     assert_eq!(expelled(&mut machine, &view, later + LANDS_WITHIN), ["bob"]);
-    assert_eq!(machine.plan(&view, later + 2 * LANDS_WITHIN, UnixMs(0)), Plan::wait("forwarding"));
+    assert_eq!(expelled(&mut machine, &view, later + 2 * LANDS_WITHIN), [] as [&str; 0]);
     machine.unlinked();
     machine.linked(Some(vec![found()]));
     assert_eq!(expelled(&mut machine, &view, later + 2 * LANDS_WITHIN), ["ann", "bob"]);
@@ -80,6 +80,8 @@ fn built() -> (JanusRoom, RoomView) {
     let mut machine = JanusRoom::new(here.clone(), "i".into(), backoff);
     machine.linked(Some(vec![found()]));
     let mut view = on_air(&here, &here, 123_456);
+    let key = &mut view.janus.as_mut().unwrap().value;
+    (key.epoch, key.forwarder) = (Epoch(3), Some(forwarder()));
     let mixer = MixerState {
         id: here,
         rtp: target(),
@@ -87,6 +89,7 @@ fn built() -> (JanusRoom, RoomView) {
         epoch: Epoch(3),
         gave_up: false,
         ready: true,
+        starved: 0,
         incarnation: None,
     };
     view.mixer = Some(Versioned { value: mixer, mod_revision: 2 });
@@ -94,12 +97,16 @@ fn built() -> (JanusRoom, RoomView) {
         panic!("tells the store")
     };
     view.janus = Some(Versioned { value: state, mod_revision: 3 });
+    machine.done(Outcome::Forwarders { janus_room_id: 123_456, forwarders: vec![forwarder()] }, NOW, 0.5);
     (machine, view)
 }
 
 fn found() -> Found {
-    let forwarder = ForwarderState { stream_id: 7, target: target() };
-    Found { janus_room_id: 123_456, created_at: Epoch(3), forwarders: Some(vec![forwarder]) }
+    Found { janus_room_id: 123_456, created_at: Epoch(3), forwarders: Some(vec![forwarder()]) }
+}
+
+fn forwarder() -> ForwarderState {
+    ForwarderState { stream_id: 7, target: target() }
 }
 
 fn target() -> MediaAddr {
@@ -110,9 +117,17 @@ fn target() -> MediaAddr {
 fn expelled(machine: &mut JanusRoom, view: &RoomView, now: Duration) -> Vec<String> {
     let mut names = Vec::new();
     while let Plan::Do { effect, .. } = machine.plan(view, now, UnixMs(0)) {
-        let Effect::Expel { janus_room_id, users } = effect else { panic!("{effect:?}") };
-        names.extend(users.iter().map(ToString::to_string));
-        machine.done(Outcome::Expelled { janus_room_id, users }, now, 0.5);
+        match effect {
+            Effect::Expel { janus_room_id, users } => {
+                names.extend(users.iter().map(ToString::to_string));
+                machine.done(Outcome::Expelled { janus_room_id, users }, now, 0.5);
+            }
+            Effect::ListForwarders { janus_room_id } => {
+                let forwarders = vec![forwarder()];
+                machine.done(Outcome::Forwarders { janus_room_id, forwarders }, now, 0.5);
+            }
+            effect => panic!("{effect:?}"),
+        }
     }
     names
 }
@@ -183,4 +198,101 @@ fn know(view: &mut RoomView, name: &str, removed_at: Option<UnixMs>) {
     let user = User { role: UserRole::Anchor, created_at: UnixMs(1), removed_at };
     let user = Versioned { value: user, mod_revision: 1 };
     Arc::make_mut(&mut view.users).insert(UserId::new(name).unwrap(), user);
+}
+
+#[test]
+fn lost_forwarder_is_listed_and_restarted() {
+    let (mut machine, view) = built();
+    let plan = machine.plan(&view, NOW, UnixMs(0));
+    let Plan::Wait { until: Some(due), .. } = plan else { panic!("{plan:?}") };
+    assert!(due <= NOW + Duration::from_secs(30), "{due:?}");
+    relist(&mut machine, &view, due, Vec::new());
+    let plan = machine.plan(&view, due, UnixMs(0));
+    assert!(matches!(plan, Plan::Do { effect: Effect::StartForwarder { .. }, .. }), "{plan:?}");
+    let forwarder = ForwarderState { stream_id: 8, target: target() };
+    machine.done(Outcome::Started { janus_room_id: 123_456, forwarder, epoch: Epoch(3) }, due, 0.5);
+    let plan = machine.plan(&view, due, UnixMs(0));
+    let Plan::Do { effect: Effect::WriteKey { state, .. }, .. } = plan else { panic!("{plan:?}") };
+    assert_eq!(state.forwarder, Some(forwarder), "the mixer learns of the new source");
+}
+
+#[test]
+fn silence_relists_then_remakes_room_once() {
+    let (mut machine, mut view) = built();
+    let soon = NOW + Duration::from_secs(3);
+    starve(&mut machine, &mut view, 1);
+    relist(&mut machine, &view, soon, vec![forwarder()]);
+    let reason = match machine.plan(&view, soon, UnixMs(0)) {
+        Plan::Wait { reason, until: Some(_) } => reason,
+        plan => panic!("{plan:?}"),
+    };
+    assert!(reason.contains("nothing arrives"), "{reason}");
+    starve(&mut machine, &mut view, 3);
+    let plan = machine.plan(&view, soon, UnixMs(0));
+    assert!(matches!(plan, Plan::Do { effect: Effect::Destroy { janus_room_id: 123_456 }, .. }), "{plan:?}");
+    machine.done(Outcome::Gone { janus_room_id: 123_456 }, soon, 0.5);
+    machine.done(Outcome::Created { janus_room_id: 200_000, epoch: Epoch(3) }, soon, 0.5);
+    let forwarder = ForwarderState { stream_id: 9, target: target() };
+    machine.done(Outcome::Started { janus_room_id: 200_000, forwarder, epoch: Epoch(3) }, soon, 0.5);
+    let plan = machine.plan(&view, soon, UnixMs(0));
+    let Plan::Do { effect: Effect::WriteKey { state, .. }, .. } = plan else { panic!("{plan:?}") };
+    view.janus = Some(Versioned { value: state, mod_revision: 4 });
+    starve(&mut machine, &mut view, 5);
+    let plan = machine.plan(&view, soon, UnixMs(0));
+    assert!(matches!(plan, Plan::Wait { .. }), "its anchors are not sent away twice: {plan:?}");
+    starve(&mut machine, &mut view, 0);
+    starve(&mut machine, &mut view, 3);
+    let plan = machine.plan(&view, soon, UnixMs(0));
+    assert!(matches!(plan, Plan::Do { effect: Effect::Destroy { .. }, .. }), "another silence: {plan:?}");
+}
+
+#[test]
+fn forwarder_of_earlier_epoch_is_replaced() {
+    let (mut machine, mut view) = built();
+    view.live.as_mut().unwrap().value.epoch = Epoch(4);
+    view.mixer.as_mut().unwrap().value.epoch = Epoch(4);
+    let plan = machine.plan(&view, NOW, UnixMs(0));
+    let Plan::Do { effect: Effect::StartForwarder { epoch, target: to, .. }, .. } = plan else {
+        panic!("its key is another, though the port is the same: {plan:?}")
+    };
+    assert_eq!((epoch, to), (Epoch(4), target()));
+    let forwarder = ForwarderState { stream_id: 8, target: target() };
+    machine.done(Outcome::Started { janus_room_id: 123_456, forwarder, epoch }, NOW, 0.5);
+    let plan = machine.plan(&view, NOW, UnixMs(0));
+    let Plan::Do { effect: Effect::WriteKey { state, .. }, .. } = plan else { panic!("{plan:?}") };
+    view.janus = Some(Versioned { value: state, mod_revision: 4 });
+    let plan = machine.plan(&view, NOW, UnixMs(0));
+    assert!(matches!(plan, Plan::Do { effect: Effect::StopForwarder { stream_id: 7, .. }, .. }), "{plan:?}");
+}
+
+#[test]
+fn janus_is_silent_if_all_its_rooms_are() {
+    let here = ModuleId::new("here").unwrap();
+    let (_, view) = built();
+    let rooms = |starved: &[u32]| -> Rooms {
+        let room = |(n, starved): (usize, &u32)| {
+            let mut view = view.clone();
+            view.mixer.as_mut().unwrap().value.starved = *starved;
+            (RoomId::new(&format!("room-{n}")).unwrap(), Arc::new(view))
+        };
+        starved.iter().enumerate().map(room).collect()
+    };
+    assert!(!all_silent(&rooms(&[]), &here));
+    assert!(!all_silent(&rooms(&[3]), &here), "its Janus room is being made anew");
+    assert!(all_silent(&rooms(&[4, 5]), &here));
+    assert!(!all_silent(&rooms(&[4, 0]), &here), "the other room is heard");
+    assert!(!all_silent(&rooms(&[4]), &ModuleId::new("there").unwrap()));
+}
+
+/// The mixer says that it starved so often.
+fn starve(machine: &mut JanusRoom, view: &mut RoomView, starved: u32) {
+    view.mixer.as_mut().unwrap().value.starved = starved;
+    machine.look(view);
+}
+
+/// Janus has these forwarders when it is asked again.
+fn relist(machine: &mut JanusRoom, view: &RoomView, now: Duration, forwarders: Vec<ForwarderState>) {
+    let plan = machine.plan(view, now, UnixMs(0));
+    assert!(matches!(plan, Plan::Do { effect: Effect::ListForwarders { .. }, .. }), "{plan:?}");
+    machine.done(Outcome::Forwarders { janus_room_id: 123_456, forwarders }, now, 0.5);
 }

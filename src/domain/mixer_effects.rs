@@ -16,10 +16,11 @@ pub enum ProcessEffect {
     TakePort {
         epoch: Epoch,
     },
-    /// Start FFmpeg on the port that was taken.
+    /// Start FFmpeg on the port that was taken. Room, nonce, epoch and port determine the SRTP key.
     Spawn {
         epoch: Epoch,
         rtp: MediaAddr,
+        nonce: Nonce,
     },
     /// TERM and then KILL, or KILL at once; the exit is told by [`super::mixer_room::MixerRoom::exited`].
     Kill {

@@ -12,7 +12,8 @@
 //! restarted: the *process lane* (FFmpeg, port, stream) and the *store lane* (our keys, the reservation).
 //!
 //! Invariants: at most one process holds the port; a new epoch gets a new port, a restart within an epoch keeps
-//! it; no media sequence number is published above what the store has reserved; numbers never go back.
+//! it while FFmpeg can join the stream there (`JOINABLE_FOR`); no media sequence number is published above what
+//! the store has reserved; numbers never go back. The repair of a room that hears nothing is in `port`.
 
 use std::time::Duration;
 
@@ -27,7 +28,11 @@ use super::plan::{Plan, Retry};
 use super::restart::{Backoff, Budget, Restarts};
 use super::view::{RoomView, UNREADABLE};
 
+mod port;
 mod store_lane;
+
+pub use port::{GIVE_UP_AT, JOINABLE_FOR};
+use port::{Port, Starvation};
 
 #[derive(Debug, Clone)]
 pub struct MixerPolicy {
@@ -83,12 +88,6 @@ struct Running {
     last_fragment: Option<Duration>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Port {
-    rtp: MediaAddr,
-    epoch: Epoch,
-}
-
 #[derive(Debug)]
 pub struct MixerRoom {
     me: ModuleId,
@@ -106,6 +105,7 @@ pub struct MixerRoom {
     crashes: Restarts,
     /// The epoch under which FFmpeg crashed more often than we bear: told in our key.
     gave_up: Option<Epoch>,
+    starvation: Starvation,
     /// The epoch under which we were handed the room, and since when FFmpeg has produced under it.
     ready: Option<(Epoch, Duration)>,
     retry: Retry,
@@ -130,6 +130,7 @@ impl MixerRoom {
             as_of: 0,
             crashes: Restarts::default(),
             gave_up: None,
+            starvation: Starvation::default(),
             ready: None,
             retry: Retry::default(),
             store_retry: Retry::default(),
@@ -141,11 +142,11 @@ impl MixerRoom {
     /// on under its numbers, because the store no longer says that they are ours.
     pub fn inherit(
         &mut self,
-        port: Option<(MediaAddr, Epoch)>,
+        port: Option<(MediaAddr, Epoch, Duration)>,
         stream: Option<LeftStream>,
         view: &RoomView,
     ) -> bool {
-        self.port = port.map(|(rtp, epoch)| Port { rtp, epoch });
+        self.port = port.map(|(rtp, epoch, since)| Port::new(rtp, epoch, since));
         let Some(LeftStream { nonce, next, ceiling }) = stream else { return false };
         let ours = view.sequence.as_ref().is_some_and(|stored| stored.value == ceiling);
         if !ours && self.wanted(view).is_some_and(|wanted| wanted.nonce == nonce) {
@@ -229,9 +230,10 @@ impl MixerRoom {
     pub fn produced(&mut self, next: SequenceState, now: Duration) {
         if let Process::Running(running) = &mut self.process {
             running.last_fragment = Some(now);
-            self.retry.succeeded();
+            let lived = now.saturating_sub(running.since);
+            self.heard();
             // A process that lives a while before each crash is in a loop all the same.
-            if now.saturating_sub(running.since) > self.policy.crashes.window {
+            if lived > self.policy.crashes.window {
                 self.gave_up = None;
             }
         }
@@ -245,10 +247,11 @@ impl MixerRoom {
     pub fn warm(&mut self, now: Duration) -> bool {
         let Process::Running(running) = &mut self.process else { return false };
         running.last_fragment = Some(now);
-        self.retry.succeeded();
-        let first = self.ready.is_none_or(|(epoch, _)| epoch != running.epoch);
+        let epoch = running.epoch;
+        self.heard();
+        let first = self.ready.is_none_or(|(ready, _)| ready != epoch);
         if first {
-            self.ready = Some((running.epoch, now));
+            self.ready = Some((epoch, now));
         }
         first
     }
@@ -288,7 +291,9 @@ impl MixerRoom {
         match ended {
             Process::Idle => {}
             // Starvation is the source's fault: it backs off, but is no crash.
-            Process::Ending { why: why @ (STARVED | GARBLED) } => self.retry.failed(why, now, &backoff, dice),
+            Process::Ending { why: STARVED } => self.starve(now, dice),
+            Process::Ending { why: GARBLED } => self.retry.failed(GARBLED, now, &backoff, dice),
+            Process::Running(r) if exit == Exit::Starved && r.feed.is_some() => self.starve(now, dice),
             Process::Running(_) if exit == Exit::Starved => self.retry.failed(why, now, &backoff, dice),
             Process::Ending { .. } => {}
             Process::Running(_) if exit == Exit::BindFailed => self.retry.failed(why, now, &backoff, dice),
@@ -309,13 +314,13 @@ impl MixerRoom {
 
     pub fn plan_process(&self, view: &RoomView, now: Duration) -> Plan<ProcessEffect> {
         match self.wanted(view) {
-            Some(wanted) => self.run(&wanted, now),
+            Some(wanted) => self.run(&wanted, view, now),
             None if self.must_keep(view) => Plan::wait(UNREADABLE),
             None => self.wind_down(view),
         }
     }
 
-    fn run(&self, wanted: &Wanted, now: Duration) -> Plan<ProcessEffect> {
+    fn run(&self, wanted: &Wanted, view: &RoomView, now: Duration) -> Plan<ProcessEffect> {
         let ended = self.stream.as_ref().is_some_and(|nonce| *nonce != wanted.nonce);
         match &self.process {
             Process::Ending { why, .. } => Plan::wait(format!("waits for FFmpeg's exit: {why}")),
@@ -329,13 +334,13 @@ impl MixerRoom {
             {
                 Plan::act(ProcessEffect::EndStream { over: false }, "the room was elsewhere meanwhile")
             }
-            Process::Idle => self.spawn(wanted, now),
+            Process::Idle => self.spawn(wanted, view, now),
         }
     }
 
-    fn spawn(&self, wanted: &Wanted, now: Duration) -> Plan<ProcessEffect> {
-        if let Some(stale) = self.port.as_ref().filter(|p| p.epoch != wanted.epoch) {
-            return Plan::act(ProcessEffect::FreePort { rtp: stale.rtp }, "every epoch gets a new port");
+    fn spawn(&self, wanted: &Wanted, view: &RoomView, now: Duration) -> Plan<ProcessEffect> {
+        if let Some((rtp, why)) = self.spent_port(wanted, view, now) {
+            return Plan::act(ProcessEffect::FreePort { rtp }, why);
         }
         if let Some(wait) = self.retry.pending(now) {
             return wait;
@@ -343,7 +348,7 @@ impl MixerRoom {
         let epoch = wanted.epoch;
         let effect = match self.rtp() {
             None => ProcessEffect::TakePort { epoch },
-            Some(rtp) => ProcessEffect::Spawn { epoch, rtp },
+            Some(rtp) => ProcessEffect::Spawn { epoch, rtp, nonce: wanted.nonce.clone() },
         };
         Plan::act(effect, "the room is assigned to this mixer")
     }
@@ -407,7 +412,7 @@ impl MixerRoom {
     /// Takes in how a process effect ended. `why` is the reason its plan gave.
     pub fn process_done(&mut self, outcome: ProcessOutcome, why: &str, now: Duration, dice: f64) {
         match outcome {
-            ProcessOutcome::PortTaken { rtp, epoch } => self.port = Some(Port { rtp, epoch }),
+            ProcessOutcome::PortTaken { rtp, epoch } => self.port = Some(Port::new(rtp, epoch, now)),
             ProcessOutcome::Spawned { epoch } => {
                 // Who gives us the room again wants us to try again.
                 if self.gave_up.take_if(|gave_up| *gave_up != epoch).is_some() {
@@ -425,8 +430,8 @@ impl MixerRoom {
             ProcessOutcome::Freed => self.port = None,
             ProcessOutcome::Opened { nonce } => self.stream = Some(nonce),
             ProcessOutcome::Ended => self.stream = None,
-            ProcessOutcome::Failed(failure) => match self.port {
-                Some(Port { epoch, .. }) => self.crashed(epoch, false, &failure.to_string(), now, dice),
+            ProcessOutcome::Failed(failure) => match &self.port {
+                Some(port) => self.crashed(port.epoch, false, &failure.to_string(), now, dice),
                 // It is the port that could not be had.
                 None => self.retry.failed(failure.to_string(), now, &self.policy.backoff, dice),
             },

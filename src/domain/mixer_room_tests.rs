@@ -168,9 +168,16 @@ fn until_fed(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Vec<St
     }
 }
 
+/// Each port that is taken is another.
+static NEXT_PORT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(21_000);
+
 fn run(effect: ProcessEffect) -> (String, ProcessOutcome) {
     match effect {
-        ProcessEffect::TakePort { epoch } => ("take a port".into(), port_taken(epoch)),
+        ProcessEffect::TakePort { epoch } => {
+            let port = NEXT_PORT.fetch_add(2, std::sync::atomic::Ordering::Relaxed);
+            let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port };
+            ("take a port".into(), ProcessOutcome::PortTaken { rtp, epoch })
+        }
         ProcessEffect::Spawn { epoch, .. } => ("spawn".into(), ProcessOutcome::Spawned { epoch }),
         ProcessEffect::Kill { .. } => ("kill".into(), ProcessOutcome::Killing),
         ProcessEffect::FreePort { .. } => ("free the port".into(), ProcessOutcome::Freed),
@@ -233,4 +240,113 @@ fn on_air() -> (MixerRoom, RoomView) {
         (Versioned { value: meta, mod_revision: 1 }, Versioned { value: live, mod_revision: 1 });
     let view = RoomView { meta: Some(meta), live: Some(live), ..RoomView::default() };
     (MixerRoom::new(me, "run-1".into(), policy), view)
+}
+
+#[test]
+fn starvation_changes_port_then_gives_up() {
+    let (mut room, mut view, mut now) = publishing();
+    let (mut ports, mut told) = (vec![port_of(&view)], Vec::new());
+    for _ in 0..6 {
+        now = starve(&mut room, &mut view, now);
+        let key = &view.mixer.as_ref().unwrap().value;
+        told.push((key.starved, key.gave_up));
+        ports.push(key.rtp.port);
+    }
+    let changes = ports.windows(2).map(|pair| pair[0] != pair[1]);
+    assert_eq!(changes.collect::<Vec<_>>(), [false, true, false, true, false, true], "{ports:?}");
+    assert_eq!(told, [(1, false), (2, false), (3, false), (4, false), (5, true), (5, true)]);
+    room.produced(SequenceState::at(601, 1), now);
+    until_fed(&mut room, &mut view, now);
+    let key = &view.mixer.as_ref().unwrap().value;
+    assert_eq!((key.starved, key.gave_up), (0, false), "sound is back");
+}
+
+/// Janus would not hear of another port, so the room would stay silent until the store is back.
+#[test]
+fn port_is_kept_while_store_is_away() {
+    let (mut room, mut view, now) = publishing();
+    feed(&mut view);
+    let mut now = now;
+    for _ in 0..4 {
+        now = kill_starved(&mut room, &view, now) + Duration::from_secs(10);
+        let effects = process_lane(&mut room, &view, now);
+        assert_eq!(effects, ["spawn"], "on the same port");
+    }
+}
+
+/// It would begin with a rollover counter of 0 (RFC 3711 section 3.3.1) and take every packet for forged.
+#[test]
+fn old_stream_is_not_joined() {
+    let (mut room, mut view, at) = publishing();
+    let before = port_of(&view);
+    let young = at + port::JOINABLE_FOR;
+    room.exited(Exit::Other, "signal: 9 (SIGKILL)", young, 0.5);
+    assert_eq!(until_fed(&mut room, &mut view, young), ["spawn"]);
+    room.produced(SequenceState::at(601, 1), young);
+    let old = young + Duration::from_secs(1);
+    room.exited(Exit::Other, "signal: 9 (SIGKILL)", old, 0.5);
+    assert_eq!(until_fed(&mut room, &mut view, old), ["free the port", "take a port", "spawn"]);
+    assert_ne!(port_of(&view), before);
+}
+
+#[test]
+fn starvation_without_forwarder_is_not_counted() {
+    let (mut room, _view, now) = publishing();
+    room.exited(Exit::Starved, "exit status: 0", now, 0.5);
+    assert_eq!((room.starved(), room.attempt()), (0, 1));
+}
+
+fn port_of(view: &RoomView) -> u16 {
+    view.mixer.as_ref().unwrap().rtp.port
+}
+
+/// Janus says that it forwards to the mixer's port.
+fn feed(view: &mut RoomView) {
+    let live = view.live.as_ref().unwrap();
+    let target = view.mixer.as_ref().unwrap().rtp;
+    let value = crate::domain::model::JanusState {
+        id: live.janus_id.clone(),
+        janus_room_id: 123_456,
+        status: JanusStatus::Forwarding,
+        forwarder: Some(crate::domain::model::ForwarderState { stream_id: target.port.into(), target }),
+        timestamp: UnixMs(0),
+        epoch: live.epoch,
+        incarnation: None,
+    };
+    view.janus = Some(Versioned { value, mod_revision: 50 });
+}
+
+/// One starvation, and all that the room does about it by itself. The time after it.
+fn starve(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Duration {
+    feed(view);
+    let at_once = kill_starved(room, view, now);
+    until_fed(room, view, at_once);
+    let later = at_once + Duration::from_secs(10);
+    until_fed(room, view, later);
+    later
+}
+
+/// Lets the watchdog run out.
+fn kill_starved(room: &mut MixerRoom, view: &RoomView, now: Duration) -> Duration {
+    room.look(view, now);
+    let due = match room.plan_process(view, now) {
+        Plan::Wait { until: Some(due), .. } => due,
+        plan => panic!("{plan:?}"),
+    };
+    let plan = room.plan_process(view, due);
+    let Plan::Do { effect: ProcessEffect::Kill { .. }, reason } = plan else { panic!("{plan:?}") };
+    room.process_done(ProcessOutcome::Killing, &reason, due, 0.5);
+    room.exited(Exit::Other, "signal: 9 (SIGKILL)", due, 0.5);
+    due
+}
+
+/// Runs the effects of the process lane; the store is away.
+fn process_lane(room: &mut MixerRoom, view: &RoomView, now: Duration) -> Vec<String> {
+    let mut done = Vec::new();
+    while let Plan::Do { effect, reason } = room.plan_process(view, now) {
+        let (said, outcome) = run(effect);
+        room.process_done(outcome, &reason, now, 0.5);
+        done.push(said);
+    }
+    done
 }

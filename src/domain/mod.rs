@@ -40,6 +40,7 @@ pub mod room;
 pub mod rpc;
 pub mod shown;
 pub mod signalling;
+pub mod srtp;
 pub mod text;
 pub mod users;
 pub mod view;

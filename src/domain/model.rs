@@ -106,15 +106,24 @@ pub struct MixerState {
     pub rtp: MediaAddr,
     pub hls_url: String,
     pub epoch: Epoch,
-    /// FFmpeg keeps crashing here: another mixer is to take the room. Taken back when it produces after all.
+    /// FFmpeg keeps crashing here, or no sound arrives: another mixer is to take the room. Taken back when it
+    /// produces after all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gave_up: bool,
     /// It was handed the room, and its FFmpeg produces: the mixer before it may stop.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ready: bool,
+    /// How often in a row FFmpeg was given up because nothing arrived although Janus forwards, up to
+    /// `mixer_room::GIVE_UP_AT`. 0 while there is sound.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub starved: u32,
     /// The process that wrote it, as its heartbeat names itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// `/rooms/{id}/sequence`: numbers at and above these were never published by anyone but who reserved them.

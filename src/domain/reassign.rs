@@ -56,6 +56,8 @@ pub enum Cause {
     Marked(MarkLabel),
     /// FFmpeg crashed there again and again.
     GaveUp,
+    /// Janus forwards and nothing arrives at the mixer; cheaper repairs did not help (`mixer_room::port`).
+    Silent,
 }
 
 /// One side of a room that moves.
@@ -199,7 +201,7 @@ impl Reassigner {
         }
         self.given_up.retain(|room, mixers| rooms.contains_key(room) && !mixers.is_empty());
         for (room, view, live) in on_air(rooms) {
-            if has_given_up(view, live) {
+            if self.blames_mixer(view, live) {
                 self.given_up.entry(room.clone()).or_default().insert(live.mixer_id.clone(), now);
             }
         }
@@ -230,10 +232,18 @@ impl Reassigner {
             if due.is_empty() {
                 continue;
             }
-            let (to, leaves, stuck) = placing.place(room, live, due, [dice(), dice()]);
-            if !leaves.is_empty() {
-                let live_revision = view.live.as_ref().map_or(0, |l| l.mod_revision);
-                verdict.moves.push(Reassignment { room: room.clone(), live_revision, to, leaves });
+            let (dice, mut stuck) = ([dice(), dice()], Vec::new());
+            for choice in self.choices(room, live, due) {
+                let (to, leaves, refused) = placing.place(room, live, choice, dice);
+                if !leaves.is_empty() {
+                    let live_revision = view.live.as_ref().map_or(0, |l| l.mod_revision);
+                    verdict.moves.push(Reassignment { room: room.clone(), live_revision, to, leaves });
+                    stuck = refused;
+                    break;
+                }
+                if stuck.is_empty() {
+                    stuck = refused;
+                }
             }
             verdict.waits.extend(stuck.into_iter().map(|why| format!("{room}: {why}")));
         }
@@ -265,13 +275,36 @@ impl Reassigner {
             match against.get(&key) {
                 Some(a) if a.from <= now => due.push(Departure { kind, from, cause: a.cause }),
                 Some(_) => *waiting.entry(key).or_default() += 1,
-                None if kind == ModuleKind::Mixer && has_given_up(view, live) => {
-                    due.push(Departure { kind, from, cause: Cause::GaveUp });
+                None if kind == ModuleKind::Mixer && self.blames_mixer(view, live) => {
+                    let cause = if is_starved(view) { Cause::Silent } else { Cause::GaveUp };
+                    due.push(Departure { kind, from, cause });
                 }
                 None => {}
             }
         }
         due
+    }
+
+    /// Whether the room is given up for a reason that may lie with its mixer. That a lost Janus sends nothing does not.
+    fn blames_mixer(&self, view: &RoomView, live: &LiveMeta) -> bool {
+        let janus = (ModuleKind::Janus, live.janus_id.clone());
+        let lost = self.absent.contains_key(&janus) || self.unhealthy.contains_key(&janus);
+        has_given_up(view, live) && !(lost && is_starved(view))
+    }
+
+    /// The moves to choose from, the better one first. Of a silent room either side may be at fault: the mixer is left
+    /// first, and the Janus if another mixer hears nothing of it either, or if no mixer takes the room.
+    fn choices(&self, room: &RoomId, live: &LiveMeta, due: Vec<Departure>) -> Vec<Vec<Departure>> {
+        if !matches!(due[..], [Departure { cause: Cause::Silent, .. }]) {
+            return vec![due];
+        }
+        let (kind, from, cause) = (ModuleKind::Janus, live.janus_id.clone(), Cause::Silent);
+        let mut choices = vec![due, vec![Departure { kind, from, cause }]];
+        let others = |by: &BTreeMap<ModuleId, Duration>| by.keys().any(|mixer| *mixer != live.mixer_id);
+        if self.given_up.get(room).is_some_and(others) {
+            choices.reverse();
+        }
+        choices
     }
 
     /// Every module whose rooms are to leave it, now or later.
@@ -355,7 +388,8 @@ impl Placing<'_> {
             pick_if(*kind, self.modules, &self.load[*kind as usize], dice, |id| id != from && may(id))
         };
         let fresh = pick(&|id| !tried(id));
-        let taken = if *cause == Cause::GaveUp { fresh } else { fresh.or_else(|_| pick(&|_| true)) };
+        let last = matches!(cause, Cause::GaveUp | Cause::Silent);
+        let taken = if last { fresh } else { fresh.or_else(|_| pick(&|_| true)) };
         let kind = kind.as_str();
         taken.map_err(|no| format!("{kind} {from} {cause}, and no {kind} takes the room: {no}"))
     }
@@ -369,6 +403,7 @@ impl Cause {
             Self::Unhealthy => "unhealthy",
             Self::Marked(label) => label.as_str(),
             Self::GaveUp => "gave_up",
+            Self::Silent => "silent",
         }
     }
 }
@@ -380,6 +415,7 @@ impl fmt::Display for Cause {
             Self::Unhealthy => f.write_str("does not work"),
             Self::Marked(label) => write!(f, "is marked {}", label.as_str()),
             Self::GaveUp => f.write_str("gave up: FFmpeg keeps crashing"),
+            Self::Silent => f.write_str("is silent: Janus forwards and nothing arrives at the mixer"),
         }
     }
 }
@@ -434,6 +470,11 @@ fn sides(live: &LiveMeta) -> [Key; 2] {
 fn has_given_up(view: &RoomView, live: &LiveMeta) -> bool {
     let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id);
     mixer.is_some_and(|m| m.gave_up)
+}
+
+/// The mixer gave up because nothing arrives.
+fn is_starved(view: &RoomView) -> bool {
+    view.mixer.as_ref().is_some_and(|mixer| mixer.starved > 0)
 }
 
 #[cfg(test)]

@@ -230,6 +230,50 @@ fn a_room_that_was_given_up_goes_to_each_other_mixer_once() {
 }
 
 #[test]
+fn silent_room_leaves_mixer_then_janus() {
+    let mut house = House::new(&["a", "b", "c"]);
+    house.room("room", "a", "a");
+    house.give_up_starved("room", 5);
+    let first = house.at(20_000);
+    let [Departure { kind: ModuleKind::Mixer, cause: Cause::Silent, .. }] = &first.moves[0].leaves[..] else {
+        panic!("{first:?}")
+    };
+    assert_eq!(first.moves[0].to.janus_id, id("a"));
+    house.obey(&first.moves[0]);
+    house.give_up_starved("room", 5);
+    let second = house.at(50_000);
+    let [Departure { kind: ModuleKind::Janus, cause: Cause::Silent, .. }] = &second.moves[0].leaves[..]
+    else {
+        panic!("two mixers hear nothing of it: {second:?}")
+    };
+    assert_ne!(second.moves[0].to.janus_id, id("a"));
+    assert_eq!(second.moves[0].to.mixer_id, first.moves[0].to.mixer_id);
+}
+
+#[test]
+fn silent_room_leaves_janus_without_other_mixer() {
+    let mut house = House::new(&["a", "b"]);
+    house.mixers.remove("b");
+    house.room("room", "a", "a");
+    house.give_up_starved("room", 5);
+    let verdict = house.at(20_000);
+    assert_eq!(verdict.moves[0].to, Placement { janus_id: id("b"), mixer_id: id("a") }, "{verdict:?}");
+}
+
+#[test]
+fn lost_janus_is_not_held_against_mixer() {
+    let mut house = House::new(&["a", "b"]);
+    house.room("room", "a", "a");
+    house.at(20_000);
+    house.januses.remove("a");
+    house.give_up_starved("room", 5);
+    assert!(house.at(20_001).moves.is_empty(), "its Janus may come back");
+    let verdict = house.at(40_000);
+    let kinds: Vec<_> = verdict.moves[0].leaves.iter().map(|d| d.kind).collect();
+    assert_eq!(kinds, [ModuleKind::Janus], "{verdict:?}");
+}
+
+#[test]
 fn rooms_of_one_lost_module_are_spread_over_the_others() {
     let mut house = House::new(&["a", "b", "c"]);
     for n in 0..40 {
@@ -421,6 +465,10 @@ impl House {
     }
 
     fn give_up(&mut self, room: &str) {
+        self.give_up_starved(room, 0);
+    }
+
+    fn give_up_starved(&mut self, room: &str, starved: u32) {
         self.change(&RoomId::new(room).unwrap(), |view| {
             let live = view.live.as_ref().unwrap();
             let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 20_000 };
@@ -432,6 +480,7 @@ impl House {
                 epoch,
                 incarnation: None,
                 gave_up: true,
+                starved,
                 ready: false,
             }));
         });

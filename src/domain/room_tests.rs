@@ -280,8 +280,16 @@ fn janus(epoch: Epoch, status: JanusStatus) -> Versioned<JanusState> {
 
 fn mixer(epoch: Epoch) -> Versioned<MixerState> {
     let (id, hls_url) = (ModuleId::new("m").unwrap(), "http://m".into());
-    let value =
-        MixerState { id, rtp: rtp(), hls_url, epoch, incarnation: None, gave_up: false, ready: false };
+    let value = MixerState {
+        id,
+        rtp: rtp(),
+        hls_url,
+        epoch,
+        incarnation: None,
+        gave_up: false,
+        ready: false,
+        starved: 0,
+    };
     Versioned { value, mod_revision: 5 }
 }
 

@@ -1,9 +1,11 @@
 //! What is said of a room to people: what its keys say, as far as those who wrote them stand behind it.
 //!
 //! A key outlives the process that wrote it. What a module wrote counts while its heartbeat is there, healthy
-//! and of the same process; else the room is not on air, whatever the keys say. A node that lost the store
+//! and of the same process; else the room is not on air, whatever the keys say. Nor is it while its mixer says that
+//! nothing arrives. A node that lost the store
 //! keeps its last view of rooms and heartbeats alike, so it goes on saying what it knew last.
 
+use super::handover::leaving;
 use super::ids::ModuleId;
 use super::keys::ModuleKind;
 use super::model::{Health, JanusStatus};
@@ -30,8 +32,10 @@ pub fn shown(view: &RoomView, modules: &Modules) -> Option<Shown> {
         let there = is_there(modules, ModuleKind::Mixer, &mixer.id, &mixer.incarnation);
         Some(mixer.epoch) == epoch && !mixer.gave_up && there
     });
+    // While a room is handed over, listeners hear the mixer that it leaves.
+    let silent = leaving(view).is_none() && mixer.is_some_and(|mixer| mixer.starved > 0);
     let status = match keys {
-        RoomStatus::OnAir if janus.is_none() || mixer.is_none() => RoomStatus::Degraded,
+        RoomStatus::OnAir if janus.is_none() || mixer.is_none() || silent => RoomStatus::Degraded,
         keys => keys,
     };
     Some(Shown { status, janus: janus.map(|janus| janus.status), listening: mixer.is_some() })

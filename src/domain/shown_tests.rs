@@ -46,6 +46,15 @@ fn what_is_not_on_air_by_its_keys_is_shown_as_it_is() {
     assert_eq!(shown(&RoomView::default(), &Modules::default()), None);
 }
 
+#[test]
+fn starved_mixer_degrades_room() {
+    let well = [(ModuleKind::Janus, "j", Health::Healthy), (ModuleKind::Mixer, "m", Health::Healthy)];
+    let mut room = on_air("run-1");
+    room.mixer.as_mut().unwrap().value.starved = 1;
+    let shown = shown(&room, &modules(&well, "run-1")).unwrap();
+    assert_eq!((shown.status, shown.listening), (RoomStatus::Degraded, true));
+}
+
 fn on_air(incarnation: &str) -> RoomView {
     let (janus_id, mixer_id) = (id("j"), id("m"));
     let rtp = MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 10_000 };
@@ -68,6 +77,7 @@ fn on_air(incarnation: &str) -> RoomView {
         incarnation: written_by,
         gave_up: false,
         ready: false,
+        starved: 0,
     };
     let live = LiveMeta {
         status: LiveStatus::OnAir,

@@ -12,6 +12,7 @@ use super::client::JanusClient;
 use super::error::JanusError;
 use super::wire::{BridgeRequest, Done, Exists, Forwarders, Forwarding, Participant, Participants, Rooms};
 use crate::domain::ids::{MediaAddr, Pin};
+use crate::domain::srtp::{self, SrtpKey};
 
 /// Opus at 48 kHz: AudioBridge would mix at 16 kHz by itself.
 const SAMPLING_RATE: u32 = 48_000;
@@ -90,8 +91,15 @@ pub trait AudioBridge: Send + Sync {
     /// All rooms, private ones included if the admin key is right. Ids beyond `u32` are strangers', left out.
     async fn list_rooms(&self) -> Result<Vec<RoomInfo>, JanusError>;
     async fn exists(&self, id: u32) -> Result<bool, JanusError>;
-    /// Sends the room's mix, silence included, as Opus (payload type 100). A second call makes a second stream.
-    async fn start_forwarder(&self, id: u32, secret: &Secret, target: MediaAddr) -> Result<u64, JanusError>;
+    /// Sends the room's mix, silence included, as Opus in SRTP (payload type 100). A second call makes a second
+    /// stream.
+    async fn start_forwarder(
+        &self,
+        id: u32,
+        secret: &Secret,
+        target: MediaAddr,
+        key: &SrtpKey,
+    ) -> Result<u64, JanusError>;
     /// Janus answers success for an unknown stream, too.
     async fn stop_forwarder(&self, id: u32, secret: &Secret, stream_id: u64) -> Result<(), JanusError>;
     async fn list_forwarders(&self, id: u32, secret: &Secret) -> Result<Vec<ForwarderInfo>, JanusError>;
@@ -142,7 +150,13 @@ impl AudioBridge for JanusClient {
         Ok(self.bridge::<Exists>(BridgeRequest::Exists { room: id }).await?.exists)
     }
 
-    async fn start_forwarder(&self, id: u32, secret: &Secret, target: MediaAddr) -> Result<u64, JanusError> {
+    async fn start_forwarder(
+        &self,
+        id: u32,
+        secret: &Secret,
+        target: MediaAddr,
+        key: &SrtpKey,
+    ) -> Result<u64, JanusError> {
         let forward = BridgeRequest::RtpForward {
             room: id,
             secret,
@@ -152,6 +166,8 @@ impl AudioBridge for JanusClient {
             port: target.port,
             // Without it nothing is sent while nobody speaks, and no playlist would ever begin.
             always_on: true,
+            srtp_suite: srtp::SUITE_BITS,
+            srtp_crypto: key.reveal(),
             admin_key: self.admin_key(),
         };
         Ok(self.bridge::<Forwarding>(forward).await?.stream_id)

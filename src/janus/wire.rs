@@ -228,6 +228,8 @@ pub(super) enum BridgeRequest<'a> {
         host: IpAddr,
         port: u16,
         always_on: bool,
+        srtp_suite: u32,
+        srtp_crypto: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         admin_key: Option<&'a Secret>,
     },

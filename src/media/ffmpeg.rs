@@ -15,6 +15,7 @@ use tokio::process::{Child, ChildStdout};
 use super::ffmpeg_log::{FfmpegLog, FfmpegLogLines};
 use super::loudness::Loudness;
 use crate::domain::ids::MediaAddr;
+use crate::domain::srtp::{SUITE_NAME, SrtpKey};
 use crate::process;
 
 /// What to run. Two with the same `rtp` port cannot run at once.
@@ -30,6 +31,8 @@ pub struct FfmpegCommand {
     /// RTP payload type of the Opus that comes in.
     pub payload_type: u8,
     pub loudness: Loudness,
+    /// Only SRTP and SRTCP under this key are accepted; all else is dropped without effect.
+    pub srtp: SrtpKey,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -78,10 +81,11 @@ impl FfmpegCommand {
         // a fragment of 212 instead of 192 ms. Resampling inserts silence instead.
         let filters = format!("aresample=async=1,{}", self.loudness.filters());
         [
-            &["-hide_banner", "-nostats", "-loglevel", "level+warning"][..],
+            // A packet that is not authentic makes FFmpeg write a warning each: a flood of them must not fill the log.
+            &["-hide_banner", "-nostats", "-loglevel", "level+error"][..],
             // Not a byte is awaited for probing: the session description says everything.
             &["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "32"],
-            &["-protocol_whitelist", "pipe,udp,rtp", "-localaddr", &bind, "-f", "sdp", "-i", "pipe:0"],
+            &["-protocol_whitelist", "pipe,udp,rtp,srtp", "-localaddr", &bind, "-f", "sdp", "-i", "pipe:0"],
             &["-map", "0:a:0", "-af", &filters],
             // AudioBridge mixes mono.
             &["-c:a", "aac", "-b:a", &bitrate, "-ar", "48000", "-ac", "1"],
@@ -95,7 +99,7 @@ impl FfmpegCommand {
     }
 
     /// Session description (RFC 8866) of the RTP that comes in; Opus is always announced as two channels at
-    /// 48 kHz (RFC 7587 section 7).
+    /// 48 kHz (RFC 7587 section 7). The key is an SDES attribute (RFC 4568).
     fn session_description(&self) -> String {
         let family = match self.rtp.ip {
             IpAddr::V4(_) => "IP4",
@@ -103,9 +107,11 @@ impl FfmpegCommand {
         };
         let MediaAddr { ip, port } = self.rtp;
         let pt = self.payload_type;
+        let key = self.srtp.reveal();
         format!(
             "v=0\r\no=- 0 0 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP {pt}\r\na=rtpmap:{pt} opus/48000/2\r\n"
+             m=audio {port} RTP/SAVP {pt}\r\na=rtpmap:{pt} opus/48000/2\r\n\
+             a=crypto:1 {SUITE_NAME} inline:{key}\r\n"
         )
     }
 }
@@ -202,6 +208,7 @@ mod tests {
             bitrate: 64_000,
             payload_type: 111,
             loudness: Loudness::new(MixShare::of(3)),
+            srtp: SrtpKey::new([7; SrtpKey::LENGTH]),
         }
     }
 

@@ -17,6 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 use tokio::time::{Instant, timeout};
 
+use crate::support::srtp;
+
 const DEADLINE: Duration = Duration::from_secs(30);
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ROTATION: u64 = 2;
@@ -115,6 +117,43 @@ async fn it_listens_on_the_media_address_only() {
     room.stop().await;
 }
 
+/// RFC 3550 section 6.6 lets a BYE end the reception of its source, and FFmpeg takes it from anybody.
+#[actix::test]
+async fn forged_rtp_and_rtcp_have_no_effect() {
+    let mut room = Room::start(free_port());
+    let mut speaker = speak(room.port, 440);
+    room.pump_until(|list| list.segments.len() >= 2).await;
+    let begun = room.playlist().await.edge_msn();
+    let forger = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    for n in 0u16..500 {
+        for packet in srtp::forged(n, 111) {
+            for port in [room.port, room.port + 1] {
+                forger.send_to(&packet, (LOCALHOST, port)).unwrap();
+            }
+        }
+    }
+    let since = Instant::now();
+    room.pump_until(|list| list.edge_msn() >= begun + 4).await;
+    let list = room.playlist().await;
+    let heard = room.hear_segments(&list).await;
+    assert_eq!(strongest_hz(&heard[heard.len() - 96_000..]), Some(440.0));
+    // 1,500 forged packets of 20 ms are 30 s of sound, which would have been published at once.
+    assert!(since.elapsed() > Duration::from_secs(2), "production keeps to real time: {:?}", since.elapsed());
+    speaker.kill().await.unwrap();
+    room.stop().await;
+}
+
+trait Edge {
+    /// Media sequence number after that of the newest segment.
+    fn edge_msn(&self) -> u64;
+}
+
+impl Edge for MediaPlaylist {
+    fn edge_msn(&self) -> u64 {
+        self.segments.last().map_or(0, |segment| segment.context.msn + 1)
+    }
+}
+
 struct Room {
     port: u16,
     ffmpeg: Ffmpeg,
@@ -201,20 +240,13 @@ fn command(port: u16) -> FfmpegCommand {
         bitrate: 64_000,
         payload_type: 111,
         loudness: Loudness::new(MixShare::of(3)),
+        srtp: srtp::key(),
     }
 }
 
-/// A tone as Janus would forward it: Opus in RTP.
-fn speak(port: u16, freq: u32) -> Child {
-    let source = format!("sine=frequency={freq}:sample_rate=48000");
-    let target = format!("rtp://127.0.0.1:{port}");
-    let args = [
-        &["-hide_banner", "-loglevel", "error", "-re", "-f", "lavfi", "-i", &source][..],
-        &["-c:a", "libopus", "-b:a", "48k", "-payload_type", "111", "-f", "rtp", &target],
-    ];
-    let mut command = process::command("ffmpeg", args.concat());
-    // It prints its session description, and nobody reads it.
-    command.stdout(std::process::Stdio::null()).spawn().unwrap()
+/// A tone as Janus would forward it: Opus in SRTP.
+fn speak(port: u16, hz: u32) -> Child {
+    srtp::tone(MediaAddr { ip: LOCALHOST, port }, &srtp::key(), 111, hz)
 }
 
 async fn decode(mp4: Vec<u8>) -> Vec<f32> {

@@ -1,7 +1,5 @@
 //! The actors of a mixer in this process, on a store that can be made to fail in the worst way.
 
-use std::net::UdpSocket;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
@@ -23,7 +21,6 @@ use stentor::domain::model::{Health, Heartbeat, LiveMeta, LiveStatus, Meta, Mixe
 use stentor::domain::ports::PortPool;
 use stentor::janus::FORWARD_PAYLOAD_TYPE;
 use stentor::media::m3u8::{self, MediaPlaylist};
-use stentor::probe::ToneSender;
 use stentor::store::embedded::EmbeddedStore;
 use stentor::store::{
     KeyValue, LeaseId, Listing, Op, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream,
@@ -32,7 +29,7 @@ use stentor::telemetry::Metrics;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, watch};
 
-use crate::support::{PATIENCE, until};
+use crate::support::{PATIENCE, srtp, until};
 
 #[actix::test]
 async fn a_panic_of_its_actor_costs_a_room_one_ffmpeg_and_no_segment() {
@@ -40,8 +37,8 @@ async fn a_panic_of_its_actor_costs_a_room_one_ffmpeg_and_no_segment() {
     let system = ActorSystem::start(house.root(), RootOptions::default());
     house.assign().await;
     let rtp = house.rtp().await;
-    let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let _tone = ToneSender::start(Path::new("ffmpeg"), ours, rtp, FORWARD_PAYLOAD_TYPE, 440).unwrap();
+    let srtp_key = house.parts.shared.secrets.srtp_key(&room(), &nonce(), Epoch(1), rtp);
+    let _tone = srtp::tone(rtp, &srtp_key, FORWARD_PAYLOAD_TYPE, 440);
     until("three segments", async || house.playlist().await.segments.len() >= 3).await;
     let before = house.playlist().await;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::auth::secrets::Secrets;
-use crate::domain::ids::{Epoch, MediaAddr, Pin, RoomId, UserId};
+use crate::domain::ids::{Epoch, MediaAddr, Nonce, Pin, RoomId, UserId};
 use crate::domain::janus_room::{Effect, Found, Outcome};
 use crate::domain::model::ForwarderState;
 use crate::domain::plan::Failure;
@@ -30,7 +30,9 @@ impl RoomOnBridge {
             Effect::Create { epoch, pin, again } => self.create(epoch, pin, again).await,
             Effect::Destroy { janus_room_id } => self.destroy(janus_room_id).await,
             Effect::ListForwarders { janus_room_id } => self.forwarders(janus_room_id).await,
-            Effect::StartForwarder { janus_room_id, target } => self.start(janus_room_id, target).await,
+            Effect::StartForwarder { janus_room_id, target, epoch, nonce } => {
+                self.start(janus_room_id, target, epoch, &nonce).await
+            }
             Effect::StopForwarder { janus_room_id, stream_id } => self.stop(janus_room_id, stream_id).await,
             Effect::Expel { janus_room_id, users } => {
                 return self
@@ -102,9 +104,16 @@ impl RoomOnBridge {
         }
     }
 
-    async fn start(&self, janus_room_id: u32, target: MediaAddr) -> Result<Outcome, JanusError> {
-        let stream_id = self.bridge.start_forwarder(janus_room_id, &self.secret(), target).await?;
-        Ok(Outcome::Started { janus_room_id, forwarder: ForwarderState { stream_id, target } })
+    async fn start(
+        &self,
+        janus_room_id: u32,
+        target: MediaAddr,
+        epoch: Epoch,
+        nonce: &Nonce,
+    ) -> Result<Outcome, JanusError> {
+        let key = self.secrets.srtp_key(&self.room, nonce, epoch, target);
+        let stream_id = self.bridge.start_forwarder(janus_room_id, &self.secret(), target, &key).await?;
+        Ok(Outcome::Started { janus_room_id, forwarder: ForwarderState { stream_id, target }, epoch })
     }
 
     async fn stop(&self, janus_room_id: u32, stream_id: u64) -> Result<Outcome, JanusError> {

@@ -26,8 +26,9 @@ use crate::actors::kernel::{Behaviour, ChildDown, Cx, Message, Observed, Stoppin
 use crate::actors::news::News;
 use crate::actors::room_children::{Ended, RoomChildren};
 use crate::domain::ids::RoomId;
-use crate::domain::janus_room::{Found, canary, concerns, must_have};
+use crate::domain::janus_room::{Found, all_silent, canary, concerns, must_have};
 use crate::domain::model::{Health, Heartbeat};
+use crate::domain::view::Rooms;
 use crate::janus::{
     AudioBridge, ConnectOptions, CoreError, DownReason, GatewayEvent, JanusClient, JanusError, RoomInfo,
 };
@@ -52,6 +53,8 @@ pub struct JanusGateway {
     timer: Option<Timer>,
     /// The room asked for last.
     canary: Option<RoomId>,
+    /// No mixer hears any room of this Janus, and whoever runs it was asked to restart it.
+    silent: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +124,7 @@ impl JanusGateway {
             rooms: RoomChildren::default(),
             timer: None,
             canary: None,
+            silent: false,
         }
     }
 
@@ -211,7 +215,9 @@ impl JanusGateway {
 
     /// Janus may be restarted behind a proxy that keeps our connection, or lose a room to somebody else.
     fn ask_for_canary(&mut self, cx: &mut Cx<Self>) {
-        let next = canary(&self.context.directory.rooms(), &self.context.me, self.canary.as_ref());
+        let rooms = self.context.directory.rooms();
+        self.note_silence(&rooms);
+        let next = canary(&rooms, &self.context.me, self.canary.as_ref());
         let (Some((room, number)), Some(bridge)) = (next, self.link.bridge()) else {
             return self.canary_later(cx);
         };
@@ -220,6 +226,18 @@ impl JanusGateway {
         cx.run(async move { bridge.exists(number).await }, move |there| {
             Msg::Canary(connection, room, number, there)
         });
+    }
+
+    /// Asks for a restart once per silence: rooms that it does not help must not lose Janus again and again.
+    fn note_silence(&mut self, rooms: &Rooms) {
+        let silent = all_silent(rooms, &self.context.me);
+        if silent && !self.silent {
+            tracing::warn!(
+                "Janus forwards its rooms, and nothing arrives at their mixers: a managed Janus is restarted"
+            );
+            self.link.complain();
+        }
+        self.silent = silent;
     }
 
     fn canary_said(

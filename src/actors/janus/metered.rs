@@ -5,6 +5,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use crate::domain::ids::MediaAddr;
+use crate::domain::srtp::SrtpKey;
 use crate::janus::{
     AudioBridge, ForwarderInfo, GatewayInfo, JanusError, NewRoom, ParticipantInfo, RoomInfo, Secret,
 };
@@ -52,8 +53,14 @@ impl<B: AudioBridge> AudioBridge for Metered<B> {
         self.timed("exists", self.inner.exists(id)).await
     }
 
-    async fn start_forwarder(&self, id: u32, secret: &Secret, target: MediaAddr) -> Result<u64, JanusError> {
-        self.timed("rtp_forward", self.inner.start_forwarder(id, secret, target)).await
+    async fn start_forwarder(
+        &self,
+        id: u32,
+        secret: &Secret,
+        target: MediaAddr,
+        key: &SrtpKey,
+    ) -> Result<u64, JanusError> {
+        self.timed("rtp_forward", self.inner.start_forwarder(id, secret, target, key)).await
     }
 
     async fn stop_forwarder(&self, id: u32, secret: &Secret, stream_id: u64) -> Result<(), JanusError> {

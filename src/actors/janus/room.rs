@@ -89,6 +89,7 @@ impl JanusRoomActor {
         }
         let (now, wall) = (self.context.clock.now(), self.context.clock.wall());
         self.timer = None;
+        self.machine.look(&self.view);
         match self.machine.plan(&self.view, now, wall) {
             Plan::Do { effect, reason } => {
                 self.reason = reason.into_owned();

@@ -4,6 +4,7 @@
 //! nobody need be told, and goes on with the same stream, so that its listeners keep their window.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::PortLease;
 use crate::domain::ids::{Epoch, MediaAddr, Nonce};
@@ -15,7 +16,8 @@ pub struct Estate(Arc<Mutex<Left>>);
 
 #[derive(Default)]
 struct Left {
-    port: Option<(PortLease, Epoch)>,
+    /// With its epoch, and when it was taken.
+    port: Option<(PortLease, Epoch, Duration)>,
     stream: Option<OpenStream>,
 }
 
@@ -29,16 +31,16 @@ pub struct OpenStream {
 }
 
 impl Estate {
-    pub fn keep_port(&self, lease: PortLease, epoch: Epoch) {
-        self.left().port = Some((lease, epoch));
+    pub fn keep_port(&self, lease: PortLease, epoch: Epoch, now: Duration) {
+        self.left().port = Some((lease, epoch, now));
     }
 
     pub fn take_port(&self) -> Option<PortLease> {
-        self.left().port.take().map(|(lease, _)| lease)
+        self.left().port.take().map(|(lease, ..)| lease)
     }
 
-    pub fn port(&self) -> Option<(MediaAddr, Epoch)> {
-        self.left().port.as_ref().map(|(lease, epoch)| (lease.rtp, *epoch))
+    pub fn port(&self) -> Option<(MediaAddr, Epoch, Duration)> {
+        self.left().port.as_ref().map(|(lease, epoch, since)| (lease.rtp, *epoch, *since))
     }
 
     pub fn keep_stream(&self, stream: OpenStream) {

@@ -13,6 +13,7 @@ use crate::domain::ids::{MediaAddr, RoomId};
 use crate::domain::mix::MixShare;
 use crate::domain::mixer_room::Exit;
 use crate::domain::plan::Failure;
+use crate::domain::srtp::SrtpKey;
 use crate::media::{
     ExitReason, Ffmpeg, FfmpegCommand, FfmpegLog, FfmpegLogLines, FfmpegProcess, LogLevel, Loudness,
     SpawnError,
@@ -43,6 +44,7 @@ pub async fn spawn(
     shared: MixerShared,
     rtp: MediaAddr,
     share: MixShare,
+    srtp: SrtpKey,
 ) -> Result<Spawned, Failure> {
     let stopping = |_| Failure::Refused("the node is stopping".into());
     let permit = shared.starts.clone().acquire_owned().await.map_err(stopping)?;
@@ -54,6 +56,7 @@ pub async fn spawn(
         bitrate: config.mixer.bitrate,
         payload_type: crate::janus::FORWARD_PAYLOAD_TYPE,
         loudness: Loudness::new(share),
+        srtp,
     };
     let refused = |error: SpawnError| Failure::Refused(format!("{error}: {}", error.source));
     let ffmpeg = Ffmpeg::spawn(&command).map_err(refused)?;

@@ -178,11 +178,12 @@ impl FfmpegRoom {
     fn act(&mut self, effect: ProcessEffect, why: String, cx: &mut Cx<Self>) {
         let outcome = match effect {
             ProcessEffect::TakePort { epoch } => self.take_port(epoch),
-            ProcessEffect::Spawn { epoch, rtp } => {
+            ProcessEffect::Spawn { epoch, rtp, nonce } => {
                 self.reasons.process = why;
                 self.process_busy = true;
                 let (context, shared) = (self.context.clone(), self.shared.clone());
-                let spawn = process::spawn(context, shared, rtp, self.view.mix_share());
+                let srtp = shared.secrets.srtp_key(&self.room, &nonce, epoch, rtp);
+                let spawn = process::spawn(context, shared, rtp, self.view.mix_share(), srtp);
                 return cx.run(spawn, move |spawned| Msg::Spawned(epoch, spawned));
             }
             ProcessEffect::Kill { gently } => self.kill(gently, &why),
@@ -209,7 +210,7 @@ impl FfmpegRoom {
         match PortLease::reserve(&self.shared.ports, media_ip, now) {
             Some(lease) => {
                 let rtp = lease.rtp;
-                self.estate.keep_port(lease, epoch);
+                self.estate.keep_port(lease, epoch, now);
                 ProcessOutcome::PortTaken { rtp, epoch }
             }
             None => self.not_started(Failure::Refused("no RTP port is free: widen mixer.rtp_ports".into())),
@@ -490,6 +491,7 @@ impl Behaviour for FfmpegRoom {
                 "pid": self.running.as_ref().map(|r| r.pid),
                 "rtp": self.machine.rtp().map(|rtp| rtp.to_string()),
                 "next": self.machine.next_sequence(),
+                "starved": self.machine.starved(),
             }),
             reason: Some(format!("{}; store: {}", self.reasons.process, self.reasons.store)),
             attempt: self.machine.attempt(),

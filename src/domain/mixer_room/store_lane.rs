@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{KeyClaim, MixerRoom, Process, Reservation, Reserved, Role, StoreEffect, Wanted};
+use super::{GIVE_UP_AT, KeyClaim, MixerRoom, Process, Reservation, Reserved, Role, StoreEffect, Wanted};
 use crate::domain::model::{MixerState, SequenceState};
 use crate::domain::plan::{Plan, WriteOutcome};
 use crate::domain::view::{RoomView, UNREADABLE, Versioned};
@@ -51,7 +51,11 @@ impl MixerRoom {
                 return Plan::Wait { reason, until: numbers_from };
             }
             (None, None) => return Plan::wait("key written, numbers reserved"),
+            (Some(claim), _) if claim.state.starved >= GIVE_UP_AT => {
+                "nothing arrives: the room is to be moved"
+            }
             (Some(claim), _) if claim.state.gave_up => "FFmpeg keeps crashing: another mixer is to try",
+            (Some(claim), _) if claim.state.starved > 0 => "tells Janus that nothing arrives",
             (Some(_), _) => "tells Janus where FFmpeg waits for RTP",
             (None, Some(_)) => "sequence numbers run low",
         };
@@ -81,12 +85,14 @@ impl MixerRoom {
 
     fn key_wanted(&self, wanted: &Wanted, view: &RoomView) -> Option<MixerState> {
         let port = self.port.as_ref().filter(|p| p.epoch == wanted.epoch)?;
+        let starved = self.starved_under(wanted.epoch);
         Some(MixerState {
             id: self.me.clone(),
             rtp: port.rtp,
             hls_url: self.policy.hls_base.clone(),
             epoch: wanted.epoch,
-            gave_up: self.gave_up == Some(wanted.epoch),
+            gave_up: self.gave_up == Some(wanted.epoch) || starved >= GIVE_UP_AT,
+            starved,
             ready: self.is_ready(wanted, view),
             incarnation: Some(self.incarnation.clone()),
         })

@@ -37,14 +37,16 @@ impl JanusWorld {
                 Some((_, f)) => Outcome::Forwarders { janus_room_id, forwarders: f.clone() },
                 None => gone,
             },
-            Effect::StartForwarder { janus_room_id, target } => match self.rooms.get_mut(&janus_room_id) {
-                Some((_, forwarders)) => {
-                    let forwarder = ForwarderState { stream_id: fresh.into(), target };
-                    forwarders.push(forwarder);
-                    Outcome::Started { janus_room_id, forwarder }
+            Effect::StartForwarder { janus_room_id, target, epoch, .. } => {
+                match self.rooms.get_mut(&janus_room_id) {
+                    Some((_, forwarders)) => {
+                        let forwarder = ForwarderState { stream_id: fresh.into(), target };
+                        forwarders.push(forwarder);
+                        Outcome::Started { janus_room_id, forwarder, epoch }
+                    }
+                    None => gone,
                 }
-                None => gone,
-            },
+            }
             Effect::StopForwarder { janus_room_id, stream_id } => {
                 if let Some((_, forwarders)) = self.rooms.get_mut(&janus_room_id) {
                     forwarders.retain(|f| f.stream_id != stream_id);

@@ -48,16 +48,7 @@ impl MixerWorld {
                 self.estate.port = Some((rtp, epoch));
                 ProcessOutcome::PortTaken { rtp, epoch }
             }
-            ProcessEffect::Spawn { epoch, rtp } => {
-                assert!(self.process.is_none(), "two FFmpegs for one room on one mixer");
-                assert_eq!(
-                    self.estate.port,
-                    Some((rtp, epoch)),
-                    "FFmpeg gets the port that was taken for it"
-                );
-                self.process = Some(rtp);
-                ProcessOutcome::Spawned { epoch }
-            }
+            ProcessEffect::Spawn { epoch, rtp, .. } => self.spawn(epoch, rtp),
             ProcessEffect::Kill { .. } => {
                 self.dying = true;
                 ProcessOutcome::Killing
@@ -80,6 +71,13 @@ impl MixerWorld {
                 ProcessOutcome::Ended
             }
         }
+    }
+
+    pub fn spawn(&mut self, epoch: Epoch, rtp: MediaAddr) -> ProcessOutcome {
+        assert!(self.process.is_none(), "two FFmpegs for one room on one mixer");
+        assert_eq!(self.estate.port, Some((rtp, epoch)), "FFmpeg gets the port that was taken for it");
+        self.process = Some(rtp);
+        ProcessOutcome::Spawned { epoch }
     }
 
     /// What the next incarnation of the actor takes over.

@@ -195,7 +195,8 @@ impl World {
     /// Runs one effect of a janus node; true if there was one.
     fn run_janus(&mut self, node: usize, luck: Luck) -> bool {
         let now = self.now;
-        let (machine, _, view) = &self.januses[node];
+        let (machine, _, view) = &mut self.januses[node];
+        machine.look(view);
         let effect = match machine.plan(view, now, UnixMs(0)) {
             Plan::Do { effect, reason } => {
                 assert!(!reason.is_empty());
@@ -411,7 +412,8 @@ impl World {
         (world.process, world.dying) = (None, false);
         let left = world.left();
         *machine = mixer_room(node);
-        if !machine.inherit(world.estate.port, left, view) {
+        let port = world.estate.port.map(|(rtp, epoch)| (rtp, epoch, self.now));
+        if !machine.inherit(port, left, view) {
             (world.open, world.estate.nonce) = (None, None);
         }
     }
@@ -437,7 +439,9 @@ impl World {
             }
             let waiting = self.mixers.iter().any(|(m, ..)| m.retry_due().is_some_and(|d| d > self.now))
                 || self.januses.iter().any(|(machine, _, view)| {
-                    matches!(machine.plan(view, self.now, UnixMs(0)), Plan::Wait { until: Some(_), .. })
+                    // A room that is forwarded is looked at now and then for ever.
+                    let plan = machine.plan(view, self.now, UnixMs(0));
+                    matches!(plan, Plan::Wait { reason, until: Some(_) } if !reason.starts_with("forwarding"))
                 });
             if !moved && !waiting {
                 return;

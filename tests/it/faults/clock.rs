@@ -1,16 +1,20 @@
-//! The wall clock of a node's machine jumps; time as it passes does not.
+//! The wall clock of a node's or a Janus's machine is set; time as it passes goes on.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stentor::probe::{Listener, Mode};
 
+use super::rtp::status;
+use crate::rooms::tuned_in;
 use crate::support::caller::Caller;
 use crate::support::external::on_janus;
 use crate::support::fault_table::recovered;
 use crate::support::janus::TestJanus;
 use crate::support::node::{Node, request};
+use crate::support::studio::Studio;
 use crate::support::until;
 
 const ROOM: &str = "live";
@@ -18,12 +22,14 @@ const HOUR_MS: u64 = 3_600_000;
 /// Media that a listener hears after each jump; later than this it may be by no more than the goal.
 const HEARD: Duration = Duration::from_secs(3);
 const GOAL: Duration = Duration::from_secs(1);
+/// Three starvations with a watchdog of 2 s, then another Janus room.
+const STEP_GOAL: Duration = Duration::from_secs(20);
 
 #[actix::test]
 async fn an_hour_forth_and_back_moves_nothing_but_the_end_of_tokens() {
     let clock = Clock::real();
     let settings = [("auth.listener_token_ttl", "30m"), ("auth.anchor_token_ttl", "6h")];
-    // Janus paces its mixer by the wall clock, and would mix the hour in a moment: it keeps the machine's.
+    // Of its own clock: the test below.
     let janus = TestJanus::start().await;
     let mut node = on_janus(&janus, janus.janus.url(), &settings);
     node.environment(clock.environment());
@@ -72,6 +78,42 @@ async fn an_hour_forth_and_back_moves_nothing_but_the_end_of_tokens() {
     assert!(node.stop().success());
 }
 
+/// AudioBridge paces each room's mixing by the wall clock: set back, it sends nothing until the old time is reached
+/// again; set forward, it sends all at once what it has missed.
+#[actix::test]
+async fn clock_steps_of_janus_are_repaired() {
+    let clock = Clock::real();
+    let janus = clock.program("janus").display().to_string();
+    let node = Node::start(&[("janus.binary", &janus)]).await;
+    node.room_on_air(ROOM).await;
+    let studio = Studio::managed(&node).await;
+    let speaker = studio.speak(&node, ROOM, 440).await;
+    tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
+    let silent = studio.rooms_of(ROOM).await[0].id;
+
+    clock.set("-600s");
+    let since = Instant::now();
+    until("the room is not shown as on air", async || status(&node).await == "degraded").await;
+    until(
+        "Janus has another room",
+        async || matches!(&studio.rooms_of(ROOM).await[..], [one] if one.id != silent),
+    )
+    .await;
+    drop(speaker);
+    let speaker = studio.speak(&node, ROOM, 660).await;
+    tuned_in(&node.target(ROOM).await, Mode::Parts, 660.0).await;
+    recovered("Janus's wall clock is set back by 10 min", "until then", since.elapsed(), STEP_GOAL);
+    until("the room is on air", async || status(&node).await == "onair").await;
+
+    clock.set("-540s");
+    let since = Instant::now();
+    drop(speaker);
+    let _speaker = studio.speak(&node, ROOM, 880).await;
+    tuned_in(&node.target(ROOM).await, Mode::Parts, 880.0).await;
+    recovered("Janus's wall clock is set forward by 60 s", "a burst", since.elapsed(), STEP_GOAL);
+    until("the room is on air", async || status(&node).await == "onair").await;
+}
+
 /// When the node says that this room was created.
 async fn made_at(node: &Node, room: &str) -> u64 {
     node.post("/api/rooms", json!({ "roomId": room })).await.json()["room"]["createdAt"].as_u64().unwrap()
@@ -109,6 +151,17 @@ impl Clock {
         let fresh = self.folder.path().join("fresh");
         std::fs::write(&fresh, format!("{offset}\n")).unwrap();
         std::fs::rename(fresh, self.file()).unwrap();
+    }
+
+    /// A program with this clock.
+    fn program(&self, binary: &str) -> PathBuf {
+        let exports =
+            self.environment().into_iter().map(|(name, value)| format!("export {name}='{value}'\n"));
+        let script = format!("#!/bin/sh\n{}exec {binary} \"$@\"\n", exports.collect::<String>());
+        let path = self.folder.path().join(binary);
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
     }
 
     fn file(&self) -> PathBuf {

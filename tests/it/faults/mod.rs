@@ -7,4 +7,5 @@ mod etcd;
 mod half_open;
 mod panics;
 mod partition;
+mod rtp;
 mod slow_consumer;

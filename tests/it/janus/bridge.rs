@@ -7,6 +7,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use crate::support::janus::{MOMENT, TestJanus, connect, pin, room, secret};
+use crate::support::srtp;
 
 #[actix::test]
 async fn a_room_lives_from_create_to_destroy() {
@@ -36,7 +37,7 @@ async fn a_forwarder_sends_opus_while_nobody_speaks() {
     client.create_room(&room(100_002)).await.unwrap();
     let (mixer, target) = listener().await;
 
-    let stream_id = client.start_forwarder(100_002, &secret(), target).await.unwrap();
+    let stream_id = client.start_forwarder(100_002, &secret(), target, &srtp::key()).await.unwrap();
     let forwarders = client.list_forwarders(100_002, &secret()).await.unwrap();
     assert_eq!(forwarders.len(), 1);
     let forwarder = &forwarders[0];
@@ -63,8 +64,8 @@ async fn a_repeated_forward_doubles_the_stream_and_the_list_tells() {
     let (client, _events) = janus.client().await;
     client.create_room(&room(100_003)).await.unwrap();
     let (_mixer, target) = listener().await;
-    let first = client.start_forwarder(100_003, &secret(), target).await.unwrap();
-    let second = client.start_forwarder(100_003, &secret(), target).await.unwrap();
+    let first = client.start_forwarder(100_003, &secret(), target, &srtp::key()).await.unwrap();
+    let second = client.start_forwarder(100_003, &secret(), target, &srtp::key()).await.unwrap();
     let listed = client.list_forwarders(100_003, &secret()).await.unwrap();
     let mut ids: Vec<u64> = listed.iter().map(|forwarder| forwarder.stream_id).collect();
     ids.sort_unstable();
@@ -83,7 +84,7 @@ async fn without_the_admin_key_nothing_is_made_or_seen() {
     let wrong = stranger(&janus, Some("not the key")).await;
     assert_eq!(wrong.create_room(&room(100_005)).await, Err(PluginError::Unauthorized.into()));
     assert_eq!(
-        wrong.start_forwarder(100_004, &secret(), target).await,
+        wrong.start_forwarder(100_004, &secret(), target, &srtp::key()).await,
         Err(PluginError::Unauthorized.into())
     );
     let none = stranger(&janus, None).await;
@@ -102,7 +103,7 @@ async fn a_wrong_room_secret_changes_nothing() {
     let wrong = Secret("not the secret".to_owned());
     let refused = || PluginError::Unauthorized.into();
     assert_eq!(client.destroy_room(100_006, &wrong).await, Err(refused()));
-    assert_eq!(client.start_forwarder(100_006, &wrong, target).await, Err(refused()));
+    assert_eq!(client.start_forwarder(100_006, &wrong, target, &srtp::key()).await, Err(refused()));
     assert_eq!(client.list_forwarders(100_006, &wrong).await, Err(refused()));
     assert!(client.exists(100_006).await.unwrap());
     assert_eq!(client.list_forwarders(100_006, &secret()).await.unwrap(), []);
@@ -114,7 +115,7 @@ async fn an_unknown_room_has_no_forwarders() {
     let (client, _events) = janus.client().await;
     let (_mixer, target) = listener().await;
     let unknown = || PluginError::NoSuchRoom.into();
-    assert_eq!(client.start_forwarder(100_007, &secret(), target).await, Err(unknown()));
+    assert_eq!(client.start_forwarder(100_007, &secret(), target, &srtp::key()).await, Err(unknown()));
     assert_eq!(client.stop_forwarder(100_007, &secret(), 1).await, Err(unknown()));
     assert_eq!(client.list_forwarders(100_007, &secret()).await, Err(unknown()));
 }

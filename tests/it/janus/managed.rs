@@ -13,6 +13,7 @@ use stentor::domain::mix::MixShare;
 use stentor::janus::{AudioBridge, ManagedError, ManagedJanus, ManagedOptions};
 
 use crate::support::janus::{MOMENT, TestJanus, options, pin, room, secret};
+use crate::support::srtp;
 use crate::support::wait_until;
 
 /// Set in the process that is killed.
@@ -98,7 +99,7 @@ async fn a_run_keeps_its_secrets() -> ExitStatus {
     let (client, _events) = janus.client().await;
     client.create_room(&room(300_002)).await.unwrap();
     let ours = stentor::domain::ids::MediaAddr { ip: [127, 0, 0, 1].into(), port: 9 };
-    client.start_forwarder(300_002, &secret(), ours).await.unwrap();
+    client.start_forwarder(300_002, &secret(), ours, &srtp::key()).await.unwrap();
     client.join_rtp(300_002, &pin(), "someone", ours, MixShare::of(3)).await.unwrap().leave().await.unwrap();
     client.destroy_room(300_002, &stentor::janus::Secret("wrong one".to_owned())).await.unwrap_err();
     client.destroy_room(300_002, &secret()).await.unwrap();
@@ -106,9 +107,14 @@ async fn a_run_keeps_its_secrets() -> ExitStatus {
     let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
     let complete = log.contains("Starting Meetecho Janus");
     assert!(complete || status.signal().is_some(), "the log of Janus is in ours");
-    for hidden in
-        [pin().reveal(), &secret().0, "wrong one", &janus.options.api_secret.0, &janus.options.admin_key.0]
-    {
+    for hidden in [
+        srtp::key().reveal(),
+        pin().reveal(),
+        &secret().0,
+        "wrong one",
+        &janus.options.api_secret.0,
+        &janus.options.admin_key.0,
+    ] {
         assert!(!log.contains(hidden), "{hidden} is in the log");
     }
     status

@@ -15,6 +15,7 @@ pub mod opus;
 pub mod pages;
 pub mod raw;
 pub mod redis;
+pub mod srtp;
 pub mod stage;
 pub mod staged;
 pub mod studio;

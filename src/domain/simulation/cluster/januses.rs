@@ -93,6 +93,7 @@ impl World {
         let connection = side.connection;
         let Some(actor) = side.actors.get_mut(room).filter(|actor| !actor.busy) else { return };
         let (number, up) = (actor.number, side.up);
+        actor.machine.look(&actor.view);
         match actor.machine.plan(&actor.view, now, wall) {
             Plan::Wait { reason, until } => {
                 assert!(!reason.is_empty(), "every wait has a reason");

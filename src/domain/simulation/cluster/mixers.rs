@@ -179,7 +179,7 @@ impl World {
             return;
         };
         match effect {
-            ProcessEffect::Spawn { epoch, rtp } => {
+            ProcessEffect::Spawn { epoch, rtp, .. } => {
                 actor.spawning = true;
                 let actor = actor.number;
                 return self.input_after(delay, n, Input::Spawned { room: room.clone(), actor, epoch, rtp });
@@ -209,7 +209,7 @@ impl World {
         actor.spawning = false;
         let outcome = match fails {
             true => ProcessOutcome::Failed(Failure::Refused("fork failed".into())),
-            false => world.run(ProcessEffect::Spawn { epoch, rtp }, now, 0),
+            false => world.spawn(epoch, rtp),
         };
         actor.process = process;
         let runs = matches!(outcome, ProcessOutcome::Spawned { .. });
@@ -329,7 +329,8 @@ impl World {
         (world.process, world.dying) = (None, false);
         let mut machine = MixerRoom::new(me, incarnation, policy(n));
         machine.saw(as_of);
-        if !machine.inherit(world.estate.port, world.left(), &view) {
+        let port = world.estate.port.map(|(rtp, epoch)| (rtp, epoch, self.now));
+        if !machine.inherit(port, world.left(), &view) {
             (world.open, world.estate.nonce) = (None, None);
         }
         *actor = MixerActor { number, machine, view, spawning: false, storing: false, process: 0 };

@@ -1,0 +1,94 @@
+//! Repair of a room that Janus forwards although nothing arrives at its mixer. The order of the steps is in
+//! `mixer_room::port`; those of Janus are here.
+//!
+//! AudioBridge paces each room's mixing thread by the wall clock: when the clock is set back, the thread sleeps until
+//! the old time is reached again. A new Janus room has a new thread.
+
+use std::time::Duration;
+
+use super::{Build, Effect, Found, JanusRoom, destroy, must_have};
+use crate::domain::ids::{Epoch, ModuleId};
+use crate::domain::model::{ForwarderState, JanusStatus, MixerState};
+use crate::domain::plan::Plan;
+use crate::domain::view::{RoomView, Rooms, Versioned};
+
+/// Time between two looks for forwarders that somebody else stopped; shorter while the mixer hears nothing.
+const RELIST_EVERY: Duration = Duration::from_secs(30);
+const RELIST_SILENT: Duration = Duration::from_secs(2);
+/// Starvations in a row after which the Janus room is made anew, once.
+const REMAKE_AT: u32 = 3;
+/// Starvations in a row, in every room, after which a managed Janus is restarted.
+const RESTART_AT: u32 = 4;
+
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    /// When the forwarders were known last.
+    pub listed_at: Duration,
+    /// As the mixer says.
+    starved: u32,
+    /// The room was made during the present silence.
+    made_in_silence: bool,
+    /// Our newest forwarder and the epoch of its key.
+    started: Option<(u64, Epoch)>,
+}
+
+impl JanusRoom {
+    /// Notes whether the mixer hears the room. To be called with the newest view before planning.
+    pub fn look(&mut self, view: &RoomView) {
+        self.upkeep.starved = mixer_fed_by(view).map_or(0, |mixer| mixer.starved);
+        if self.upkeep.starved == 0 {
+            self.upkeep.made_in_silence = false;
+        }
+    }
+
+    pub(super) fn made(&mut self, now: Duration) {
+        self.upkeep.listed_at = now;
+        self.upkeep.made_in_silence = self.upkeep.starved > 0;
+    }
+
+    pub(super) fn started(&mut self, forwarder: ForwarderState, epoch: Epoch) {
+        self.upkeep.started = Some((forwarder.stream_id, epoch));
+    }
+
+    /// Whether the forwarder encrypts with the key of this epoch: we started it under it, or our key in the store
+    /// says so.
+    pub(super) fn is_of_epoch(&self, forwarder: &ForwarderState, b: &Build<'_>) -> bool {
+        let stored = b.key.as_ref().filter(|key| key.id == self.me && key.epoch == b.epoch);
+        let stored = stored.and_then(|key| key.forwarder).is_some_and(|f| f.stream_id == forwarder.stream_id);
+        stored || self.upkeep.started == Some((forwarder.stream_id, b.epoch))
+    }
+
+    /// The plan for a room that is forwarded as the store asks for.
+    pub(super) fn keep(&self, b: &Build<'_>, room: &Found) -> Plan<Effect> {
+        let Upkeep { starved, made_in_silence, listed_at, .. } = self.upkeep;
+        if starved >= REMAKE_AT && !made_in_silence {
+            return Plan::act(destroy(room), "nothing arrives at the mixer: a new Janus room mixes anew");
+        }
+        let (every, reason) = match starved {
+            0 => (RELIST_EVERY, "forwarding"),
+            _ => (RELIST_SILENT, "forwarding, but the mixer says that nothing arrives"),
+        };
+        let due = listed_at + every;
+        if due <= b.now {
+            let list = Effect::ListForwarders { janus_room_id: room.janus_room_id };
+            return Plan::act(list, "looks whether somebody else stopped the forwarder");
+        }
+        Plan::Wait { reason: reason.into(), until: Some(due) }
+    }
+}
+
+/// The mixer of the newest epoch, if Janus says that it forwards to its port.
+fn mixer_fed_by(view: &RoomView) -> Option<&Versioned<MixerState>> {
+    let live = view.live.as_ref().filter(|_| view.is_on_air())?;
+    let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id)?;
+    let janus = view.janus.as_ref().filter(|j| j.epoch == live.epoch && j.id == live.janus_id)?;
+    let target = janus.forwarder.filter(|_| janus.status == JanusStatus::Forwarding)?.target;
+    (target == mixer.rtp).then_some(mixer)
+}
+
+/// Whether this Janus forwards at least one room, and no mixer hears any of them in spite of the cheaper steps.
+pub fn all_silent(rooms: &Rooms, me: &ModuleId) -> bool {
+    let mine = rooms.values().filter(|view| must_have(view, me).is_some());
+    let mut fed = mine.filter_map(|view| mixer_fed_by(view)).peekable();
+    fed.peek().is_some() && fed.all(|mixer| mixer.starved >= RESTART_AT)
+}

@@ -1,0 +1,46 @@
+//! Master key of the RTP between a Janus forwarder and one FFmpeg.
+//!
+//! Without it anybody who reaches FFmpeg's ports is heard, or ends FFmpeg with an RTCP BYE of 12 bytes.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// The SRTP suite, as `srtp_suite` of Janus (bits of the authentication tag) and as RFC 4568 section 6.2 names it.
+pub const SUITE_BITS: u32 = 80;
+pub const SUITE_NAME: &str = "AES_CM_128_HMAC_SHA1_80";
+
+/// Base64 of the 16 bytes of master key and 14 bytes of master salt (RFC 4568 section 6.1). Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SrtpKey(String);
+
+impl SrtpKey {
+    /// Bytes of key and salt.
+    pub const LENGTH: usize = 30;
+
+    pub fn new(key_and_salt: [u8; Self::LENGTH]) -> Self {
+        Self(STANDARD.encode(key_and_salt))
+    }
+
+    /// The key itself, for Janus and FFmpeg only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SrtpKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SrtpKey(******)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn srtp_key_is_base64_and_not_printed() {
+        let key = SrtpKey::new([0xfb; SrtpKey::LENGTH]);
+        assert_eq!(key.reveal().len(), 40);
+        assert_eq!(format!("{key:?}"), "SrtpKey(******)");
+    }
+}
