@@ -55,7 +55,9 @@ const OF_TIME: [&str; 7] = [
 /// What no state of the machine explains, of what a player reported.
 pub fn errors_of_ours(errors: &[serde_json::Value]) -> Vec<&serde_json::Value> {
     let of_time = |error: &serde_json::Value| {
-        error["fatal"] == false && error["detail"].as_str().is_some_and(|detail| OF_TIME.contains(&detail))
+        // A server that is as busy answers a blocking reload in vain, which hls.js repeats.
+        let known = error["detail"].as_str().is_some_and(|detail| OF_TIME.contains(&detail));
+        error["fatal"] == false && (known || error["code"] == "media_timeout")
     };
     errors.iter().filter(|error| !of_time(error)).collect()
 }
