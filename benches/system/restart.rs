@@ -174,7 +174,7 @@ async fn bare_processes() -> Duration {
             part: Duration::from_millis(192),
             bitrate: 64_000,
             payload_type: FORWARD_PAYLOAD_TYPE,
-            loudness: Loudness::new(MixShare::of(3)),
+            loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
             srtp: srtp_key(),
         };
         let mut ffmpeg = Ffmpeg::spawn(&command).expect("a stub");

@@ -47,7 +47,7 @@ async fn bare(house: &House, n: u16) -> Duration {
         part: PART,
         bitrate: 64_000,
         payload_type: FORWARD_PAYLOAD_TYPE,
-        loudness: Loudness::new(MixShare::of(3)),
+        loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
         srtp: srtp_key(),
     };
     let begin = Instant::now();

@@ -294,6 +294,26 @@ fn mixer(r: &mut Reader) -> MixerConfig {
             "FFmpeg gets this long between INT and KILL.",
             duration("10ms", "10s"),
         ),
+        loudness: LoudnessConfig {
+            enabled: r.read(
+                "mixer.loudness.enabled",
+                true,
+                "Level what listeners hear; false: each room keeps its own level, and its samples are limited.",
+                switch,
+            ),
+            target: r.read(
+                "mixer.loudness.target",
+                -18,
+                "Loudness of speech, LUFS; speech from -30 to -10 LUFS comes within 2 LU of it.",
+                integer(-30..=-14),
+            ),
+            limit: r.read(
+                "mixer.loudness.limit",
+                -1,
+                "Highest true peak, dBTP; without levelling, the highest sample.",
+                integer(-9..=0),
+            ),
+        },
     }
 }
 

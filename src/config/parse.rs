@@ -50,6 +50,20 @@ pub(super) fn millis(range: RangeInclusive<u64>) -> impl Fn(&Value) -> Parsed<Du
     move |value| number(value).map(Duration::from_millis)
 }
 
+/// As [`number`], for values below zero.
+pub(super) fn integer(range: RangeInclusive<i32>) -> impl Fn(&Value) -> Parsed<i32> {
+    move |value| {
+        let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
+        let number = number.and_then(|n| i32::try_from(n).ok()).filter(|n| range.contains(n));
+        number.ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
+    }
+}
+
+pub(super) fn switch(value: &Value) -> Parsed<bool> {
+    let switch = value.as_bool().or_else(|| value.as_str()?.trim().parse().ok());
+    switch.ok_or_else(|| "must be true or false".to_owned())
+}
+
 /// `500ms`, `10s`, `5m`, `3h`; `from` and `to` are written the same way.
 pub(super) fn duration(from: &'static str, to: &'static str) -> impl Fn(&Value) -> Parsed<Duration> {
     move |value| {

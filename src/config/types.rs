@@ -185,6 +185,18 @@ pub struct MixerConfig {
     pub crashes: Budget,
     /// FFmpeg gets this long between INT and KILL.
     pub stop_grace: Duration,
+    pub loudness: LoudnessConfig,
+}
+
+/// Level of what listeners hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoudnessConfig {
+    /// False: every room keeps its own level.
+    pub enabled: bool,
+    /// Integrated loudness of speech, in LUFS (EBU R 128).
+    pub target: i32,
+    /// In dBTP.
+    pub limit: i32,
 }
 
 impl MixerConfig {

@@ -42,6 +42,40 @@ impl MixShare {
     }
 }
 
+/// Peak from which a mix at its own level is clipped: what a sender has clipped, or several voices that exceed full
+/// scale together and are limited.
+const CLIPPED_DB: f64 = -0.1;
+/// Peak below which a mix is silent.
+const SILENT_DB: f64 = -60.0;
+
+/// Class of a second of a room's mix, by its peak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loud {
+    Silent,
+    Sound,
+    Clipped,
+}
+
+impl Loud {
+    /// `peak_db`: relative to full scale, at the level of one participant; minus infinity in digital silence.
+    pub fn of(peak_db: f64) -> Self {
+        match peak_db {
+            peak if peak >= CLIPPED_DB => Self::Clipped,
+            peak if peak >= SILENT_DB => Self::Sound,
+            _ => Self::Silent,
+        }
+    }
+
+    /// Label of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Sound => "sound",
+            Self::Clipped => "clipped",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +94,13 @@ mod tests {
                 assert!(i16::try_from(sum).is_ok(), "{max_anchors} anchors at {sample} make {sum}");
             }
         }
+    }
+
+    #[test]
+    fn loud_classifies_peaks() {
+        let classes = [f64::NEG_INFINITY, -61.0, -59.0, -0.2, 0.0, 12.0].map(Loud::of);
+        use Loud::{Clipped, Silent, Sound};
+        assert_eq!(classes, [Silent, Silent, Sound, Sound, Clipped, Clipped]);
     }
 
     #[test]

@@ -207,7 +207,7 @@ mod tests {
             part: Duration::from_millis(192),
             bitrate: 64_000,
             payload_type: 111,
-            loudness: Loudness::new(MixShare::of(3)),
+            loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
             srtp: SrtpKey::new([7; SrtpKey::LENGTH]),
         }
     }

@@ -37,7 +37,7 @@ pub use ffmpeg::{
     ExitReason, Ffmpeg, FfmpegCommand, FfmpegProcess, FfmpegUnusable, SpawnError, ffmpeg_version,
 };
 pub use ffmpeg_log::{FfmpegLog, FfmpegLogLines, LogLevel};
-pub use loudness::Loudness;
+pub use loudness::{Loudness, Metered};
 pub use names::{MediaFile, NonceHint, NotAMediaFile};
 pub use packager::{PackageError, Packager, PackagerConfig, Progress, SequenceStart};
 pub use playlist::with_token;

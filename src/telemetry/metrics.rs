@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use super::logging;
+use crate::domain::mix::Loud;
 
 /// Seconds: 0.5 ms (a call on loopback) to 10 s (the longest timeout).
 const SECONDS: [f64; 14] =
@@ -46,6 +47,7 @@ struct Families {
     ffmpeg_running: IntGauge,
     fragments: IntCounter,
     late_parts: IntCounter,
+    mix_seconds: IntCounterVec,
     janus_requests: IntCounterVec,
     janus_seconds: HistogramVec,
     janus_up: IntGauge,
@@ -111,6 +113,7 @@ impl Metrics {
             ffmpeg_running: gauge(r, "stentor_ffmpeg_running", "FFmpeg processes alive."),
             fragments: counter(r, "stentor_media_fragments_total", "Media fragments taken from FFmpeg."),
             late_parts: counter(r, "stentor_media_late_parts_total", "HLS parts published too late."),
+            mix_seconds: counters(r, "stentor_mix_seconds_total", "Seconds mixed, by level.", &["level"]),
             janus_requests: counters(
                 r,
                 "stentor_janus_requests_total",
@@ -276,6 +279,11 @@ impl Metrics {
 
     pub fn late_part(&self) {
         self.0.late_parts.inc();
+    }
+
+    /// A second of a room's mix.
+    pub fn mix_second(&self, loud: Loud) {
+        self.0.mix_seconds.with_label_values(&[loud.as_str()]).inc();
     }
 
     /// `request` is the kind (`create`, `rtp_forward`, …), `outcome` e.g. `ok`, `refused`, `timeout`.
@@ -473,6 +481,7 @@ mod tests {
         std::mem::forget(metrics.ffmpeg_alive());
         metrics.media_fragment();
         metrics.late_part();
+        metrics.mix_second(Loud::Clipped);
         metrics.janus_request("create", "ok", took);
         metrics.set_janus_up(true);
         metrics.store_request("txn", "conflict", took);

@@ -239,7 +239,7 @@ fn command(port: u16) -> FfmpegCommand {
         part: Duration::from_millis(192),
         bitrate: 64_000,
         payload_type: 111,
-        loudness: Loudness::new(MixShare::of(3)),
+        loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
         srtp: srtp::key(),
     }
 }

@@ -7,12 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::PortLease;
+use super::meter::MixMeter;
 use crate::domain::ids::{Epoch, MediaAddr, Nonce};
 use crate::domain::model::SequenceState;
 use crate::media::LiveStream;
 
 #[derive(Clone, Default)]
-pub struct Estate(Arc<Mutex<Left>>);
+pub struct Estate {
+    left: Arc<Mutex<Left>>,
+    pub meter: MixMeter,
+}
 
 #[derive(Default)]
 struct Left {
@@ -63,6 +67,6 @@ impl Estate {
 
     fn left(&self) -> MutexGuard<'_, Left> {
         // Each change is one assignment, so a panic leaves it as it was before or after.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

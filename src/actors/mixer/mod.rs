@@ -7,6 +7,7 @@
 //! ```
 
 mod estate;
+mod meter;
 mod packaging;
 pub mod process;
 pub mod room;

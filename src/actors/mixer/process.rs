@@ -8,16 +8,19 @@ use tokio::process::ChildStdout;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::MixerShared;
+use super::meter::MixMeter;
 use crate::actors::context::Context;
+use crate::config::LoudnessConfig;
 use crate::domain::ids::{MediaAddr, RoomId};
 use crate::domain::mix::MixShare;
 use crate::domain::mixer_room::Exit;
 use crate::domain::plan::Failure;
 use crate::domain::srtp::SrtpKey;
 use crate::media::{
-    ExitReason, Ffmpeg, FfmpegCommand, FfmpegLog, FfmpegLogLines, FfmpegProcess, LogLevel, Loudness,
+    ExitReason, Ffmpeg, FfmpegCommand, FfmpegLog, FfmpegLogLines, FfmpegProcess, LogLevel, Loudness, Metered,
     SpawnError,
 };
+use crate::telemetry::Metrics;
 
 /// Lines kept to tell why it ended.
 const LAST_LINES: usize = 16;
@@ -55,7 +58,7 @@ pub async fn spawn(
         part: config.hls.part,
         bitrate: config.mixer.bitrate,
         payload_type: crate::janus::FORWARD_PAYLOAD_TYPE,
-        loudness: Loudness::new(share),
+        loudness: loudness(&config.mixer.loudness, share),
         srtp,
     };
     let refused = |error: SpawnError| Failure::Refused(format!("{error}: {}", error.source));
@@ -63,11 +66,17 @@ pub async fn spawn(
     Ok(Spawned { ffmpeg, rtp, permit })
 }
 
+fn loudness(config: &LoudnessConfig, share: MixShare) -> Loudness {
+    let LoudnessConfig { enabled, target, limit } = *config;
+    Loudness::new(share, enabled.then_some(target), limit)
+}
+
 /// Until the process has ended by itself or by `kill` (which carries the grace between INT and KILL).
 pub async fn attend(
     room: RoomId,
     mut process: FfmpegProcess,
     log: FfmpegLogLines,
+    (meter, metrics): (MixMeter, Metrics),
     kill: oneshot::Receiver<Duration>,
 ) -> Ended {
     let pid = process.pid();
@@ -79,17 +88,31 @@ pub async fn attend(
         // Without anybody to ask, the actor is gone: so should the process be.
         process.stop(asked.unwrap_or_default()).await
     };
-    let (status, last) = tokio::join!(end, follow(&room, pid, log));
+    let (status, last) =
+        tokio::join!(end, follow(&room, pid, log, |peak_db| meter.second(peak_db, &metrics)));
     match status {
         Ok(status) => Ended { pid, exit: exit(status, &last), status: status.to_string() },
         Err(error) => Ended { pid, exit: Exit::Other, status: format!("cannot be waited for: {error}") },
     }
 }
 
-/// Its stderr into our log, to the end.
-async fn follow(room: &RoomId, pid: u32, mut log: FfmpegLogLines) -> VecDeque<FfmpegLog> {
+/// Copies its stderr into our log, to the end. `second`: called with the peak of each second of the mix, in dB.
+async fn follow(
+    room: &RoomId,
+    pid: u32,
+    mut log: FfmpegLogLines,
+    second: impl Fn(f64),
+) -> VecDeque<FfmpegLog> {
     let mut last = VecDeque::with_capacity(LAST_LINES);
     while let Some(line) = log.next().await {
+        match Metered::parse(&line.text) {
+            Some(Metered::Peak(peak_db)) => {
+                second(peak_db);
+                continue;
+            }
+            Some(Metered::Frame) => continue,
+            None => {}
+        }
         // What FFmpeg calls an error is one RTP packet too late as often as a real one: the exit tells.
         match line.level {
             LogLevel::Fatal => tracing::warn!(target: "ffmpeg", %room, pid, "{}", line.text),

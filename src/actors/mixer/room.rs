@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::estate::{Estate, OpenStream};
 use super::process::{self, Ended, Output, Spawned};
-use super::running::{LONGEST_START, Running, Starting};
+use super::running::{LONGEST_START, Reasons, Running, Starting};
 use super::{MixerShared, PortLease, packaging};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
@@ -44,12 +44,6 @@ pub struct FfmpegRoom {
     /// Nothing is left to do.
     gone: bool,
     timer: Option<Timer>,
-}
-
-#[derive(Default)]
-struct Reasons {
-    process: String,
-    store: String,
 }
 
 pub enum Msg {
@@ -331,7 +325,8 @@ impl FfmpegRoom {
         let pid = process.pid();
         FfmpegStarted { room: &self.room, epoch, pid, port: rtp.port }.emit(&self.context.metrics);
         let (kill, killed) = oneshot::channel();
-        cx.run(process::attend(self.room.clone(), process, log, killed), Msg::Exited);
+        let meter = (self.estate.meter.clone(), self.context.metrics.clone());
+        cx.run(process::attend(self.room.clone(), process, log, meter, killed), Msg::Exited);
         let starting = Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) };
         let alive = self.context.metrics.ffmpeg_alive();
         self.running = Some(Running::new(pid, now, kill, stdout, starting, alive));
@@ -492,6 +487,7 @@ impl Behaviour for FfmpegRoom {
                 "rtp": self.machine.rtp().map(|rtp| rtp.to_string()),
                 "next": self.machine.next_sequence(),
                 "starved": self.machine.starved(),
+                "mix": self.estate.meter.observe(),
             }),
             reason: Some(format!("{}; store: {}", self.reasons.process, self.reasons.store)),
             attempt: self.machine.attempt(),

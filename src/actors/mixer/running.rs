@@ -28,6 +28,13 @@ pub struct Running {
     _alive: Alive,
 }
 
+/// Why each lane of a room does what it does.
+#[derive(Default)]
+pub struct Reasons {
+    pub process: String,
+    pub store: String,
+}
+
 /// Keeps its place among those that start at once.
 pub struct Starting {
     pub _permit: OwnedSemaphorePermit,

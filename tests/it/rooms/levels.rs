@@ -12,6 +12,7 @@ use crate::support::caller::Caller;
 use crate::support::node::Node;
 use crate::support::opus;
 use crate::support::studio::Studio;
+use crate::support::until;
 
 const TONES: [u32; 5] = [440, 1_000, 1_700, 2_600, 3_700];
 const QUIET: f64 = 0.06;
@@ -104,6 +105,19 @@ async fn beside_three_anchors(node: &Node, room: &str, amplitude: f64) -> (f64, 
     (beside(&listened.unwrap().pcm, &around(tones)), beside(&heard, &around(&tones[1..])))
 }
 
+/// Loudness and true peak at a listener of a room with one voice.
+async fn speech(node: &Node, studio: &Studio, room: &str, amplitude: f64) -> (f64, f64) {
+    on_air(node, room, 3).await;
+    let _speaker = studio.play(node, room, &voice(150, 2.3, amplitude)).await;
+    let talk = |heard: &Heard| heard.pcm.iter().any(|sample| sample.abs() > 0.02);
+    let mut listener = tuned_in(node, room, talk).await;
+    // The leveller finds its gain within two seconds.
+    listener.hear(Duration::from_secs(2)).await.unwrap();
+    let heard = listener.hear(Duration::from_secs(6)).await.unwrap();
+    node.post(&format!("/api/rooms/{room}/stop"), json!({})).await;
+    opus::loudness(&heard.pcm)
+}
+
 /// A listener that hears what it is meant to.
 async fn tuned_in(node: &Node, room: &str, audible: impl Fn(&Heard) -> bool) -> Listener {
     let deadline = Instant::now() + PATIENCE;
@@ -139,4 +153,43 @@ fn voice(hz: u32, rate: f64, amplitude: f64) -> String {
 
 fn around(tones: &[u32]) -> Vec<RangeInclusive<f64>> {
     tones.iter().map(|hz| f64::from(*hz) - 100.0..=f64::from(*hz) + 100.0).collect()
+}
+
+#[actix::test]
+async fn levelled_speech_reaches_its_target() {
+    let node = Node::start(&[]).await;
+    let studio = Studio::managed(&node).await;
+    for (room, amplitude) in [("soft", 0.2), ("loud", LOUD)] {
+        let (loudness, peak) = speech(&node, &studio, room, amplitude).await;
+        assert!((loudness + 18.0).abs() < 2.0, "{room}: {loudness} LUFS");
+        assert!(peak <= -1.0, "{room}: {peak} dBTP");
+    }
+    // Noise of -66 dBFS, as of an open microphone in a quiet room.
+    on_air(&node, "noise", 3).await;
+    let _noise = studio.play(&node, "noise", "anoisesrc=a=0.0005:r=48000").await;
+    let mut listener = tuned_in(&node, "noise", |heard| heard.pcm.iter().any(|s| *s != 0.0)).await;
+    let heard = listener.hear(Duration::from_secs(3)).await.unwrap();
+    let loudest = heard.pcm.iter().fold(0f32, |max, s| max.max(s.abs()));
+    assert!(loudest < 0.002, "noise of 0.0005 is heard as {loudest}");
+
+    until("the silence is counted", async || silent_seconds(&node).await > 0).await;
+}
+
+/// Of all rooms together.
+async fn silent_seconds(node: &Node) -> u64 {
+    let rooms = node.states_of("ffmpeg_process").await;
+    rooms.iter().filter_map(|room| room["observed"]["mix"]["silentSeconds"].as_u64()).sum()
+}
+
+#[actix::test]
+async fn unlevelled_speech_keeps_its_loudness() {
+    let node = Node::start(&[("mixer.loudness.enabled", "false")]).await;
+    let studio = Studio::managed(&node).await;
+    for (room, amplitude) in [("soft", 0.1), ("medium", 0.5)] {
+        let source = voice(150, 2.3, amplitude);
+        let spoken = opus::loudness(&opus::samples(&source)).0;
+        let heard = speech(&node, &studio, room, amplitude).await.0;
+        // FFmpeg's mono from two equal channels is 3 dB louder than either, as it was before levelling existed.
+        assert!((heard - spoken - 3.0).abs() < 1.0, "{room}: spoken at {spoken} LUFS, heard at {heard} LUFS");
+    }
 }

@@ -24,11 +24,36 @@ pub fn frames(source: &str) -> Vec<Arc<[u8]>> {
     frames
 }
 
+/// Six seconds of a source of FFmpeg's lavfi, mono at 48 kHz.
+pub fn samples(source: &str) -> Vec<f32> {
+    let args = ["-v", "error", "-f", "lavfi", "-i", source, "-t", "6", "-ac", "1", "-f", "f32le", "pipe:1"];
+    floats(&ffmpeg(&args, Vec::new()))
+}
+
+/// Integrated loudness in LUFS and true peak in dBTP of mono samples at 48 kHz (EBU R 128).
+pub fn loudness(pcm: &[f32]) -> (f64, f64) {
+    let input: Vec<u8> = pcm.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    let print = "ebur128=peak=true:metadata=1,ametadata=print:file=-";
+    let args = ["-v", "error", "-f", "f32le", "-ar", "48000", "-ac", "1", "-i", "pipe:0", "-af", print];
+    let printed = ffmpeg(&[&args[..], &["-f", "null", "/dev/null"]].concat(), input);
+    let printed = String::from_utf8_lossy(&printed);
+    let all = |key: &str| {
+        let values = printed.lines().filter_map(|line| line.strip_prefix(key)?.parse().ok());
+        values.collect::<Vec<f64>>()
+    };
+    let integrated = all("lavfi.r128.I=").last().copied().expect("a loudness");
+    let peak = all("lavfi.r128.true_peaks_ch0=").into_iter().fold(0.0, f64::max);
+    (integrated, 20.0 * peak.log10())
+}
+
 /// Mono samples at 48 kHz.
 pub fn decode(frames: &[Vec<u8>]) -> Vec<f32> {
     let args =
         ["-v", "error", "-f", "ogg", "-i", "pipe:0", "-ac", "1", "-ar", "48000", "-f", "f32le", "pipe:1"];
-    let pcm = ffmpeg(&args, ogg(frames));
+    floats(&ffmpeg(&args, ogg(frames)))
+}
+
+fn floats(pcm: &[u8]) -> Vec<f32> {
     pcm.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 

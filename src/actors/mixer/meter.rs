@@ -1,0 +1,39 @@
+//! Level of a room's mix, counted in seconds.
+//!
+//! FFmpeg measures; this counts. Survives restarts of FFmpeg and of the room's actor.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use serde_json::{Value, json};
+
+use crate::domain::mix::Loud;
+use crate::telemetry::Metrics;
+
+#[derive(Clone, Default)]
+pub struct MixMeter(Arc<Seconds>);
+
+#[derive(Default)]
+struct Seconds {
+    clipped: AtomicU64,
+    silent: AtomicU64,
+}
+
+impl MixMeter {
+    /// Counts a second by its peak, in dB relative to full scale.
+    pub fn second(&self, peak_db: f64, metrics: &Metrics) {
+        let loud = Loud::of(peak_db);
+        metrics.mix_second(loud);
+        match loud {
+            Loud::Clipped => drop(self.0.clipped.fetch_add(1, Relaxed)),
+            Loud::Silent => drop(self.0.silent.fetch_add(1, Relaxed)),
+            Loud::Sound => {}
+        }
+    }
+
+    /// For `/actors`.
+    pub fn observe(&self) -> Value {
+        let Seconds { clipped, silent } = &*self.0;
+        json!({ "clippedSeconds": clipped.load(Relaxed), "silentSeconds": silent.load(Relaxed) })
+    }
+}
