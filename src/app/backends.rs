@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::config::{Config, StoreKind};
-use crate::store::embedded::EmbeddedStore;
-use crate::store::etcd::EtcdStore;
+use crate::config::{Config, StoreConfig, StoreKind};
+use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use crate::store::etcd::{EtcdOptions, EtcdStore};
 use crate::store::{KeyValue, LeaseId, Listing, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream};
 use crate::telemetry::Metrics;
 
@@ -16,12 +16,29 @@ const FILE: &str = "store.redb";
 
 pub async fn store(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<dyn Store>> {
     let inner: Arc<dyn Store> = match config.store.kind {
-        StoreKind::Embedded => EmbeddedStore::open(&config.node.data_dir.join(FILE))?,
-        StoreKind::Etcd => {
-            EtcdStore::connect(&config.store.etcd_endpoints, config.store.request_timeout).await?
+        StoreKind::Embedded => {
+            let options = EmbeddedOptions {
+                request_timeout: config.store.request_timeout,
+                ..EmbeddedOptions::default()
+            };
+            EmbeddedStore::open_with(&config.node.data_dir.join(FILE), options)?
         }
+        StoreKind::Etcd => EtcdStore::open(etcd(&config.store)?).await?,
     };
     Ok(Arc::new(Metered { inner, metrics: metrics.clone() }))
+}
+
+fn etcd(config: &StoreConfig) -> anyhow::Result<EtcdOptions> {
+    let login = match (&config.etcd_user, &config.etcd_password) {
+        (Some(user), Some(password)) => Some((user.clone(), String::from_utf8(password.0.to_vec())?)),
+        _ => None,
+    };
+    Ok(EtcdOptions {
+        endpoints: config.etcd_endpoints.clone(),
+        login,
+        ca: config.etcd_ca.clone(),
+        request_timeout: config.request_timeout,
+    })
 }
 
 /// A store that counts and times what it is asked.

@@ -80,12 +80,20 @@ pub fn backend(config: &Config, metrics: &Metrics) -> anyhow::Result<Backend> {
 fn redis(config: &PresenceConfig, lifetimes: Lifetimes) -> anyhow::Result<RedisOptions> {
     // There, and a URL: the configuration was checked.
     let mut url = url::Url::parse(config.redis_url.as_deref().unwrap_or_default())?;
+    if let Some(user) = &config.redis_user {
+        url.set_username(user).map_err(|()| anyhow::anyhow!("presence.redis.url takes no user"))?;
+    }
     if let Some(password) = &config.redis_password {
         let password = std::str::from_utf8(&password.0)?;
         url.set_password(Some(password))
             .map_err(|()| anyhow::anyhow!("presence.redis.url takes no password"))?;
     }
-    Ok(RedisOptions { url: url.to_string(), request_timeout: config.request_timeout, lifetimes })
+    Ok(RedisOptions {
+        url: url.to_string(),
+        ca: config.redis_ca.clone(),
+        request_timeout: config.request_timeout,
+        lifetimes,
+    })
 }
 
 fn metered<B: ConnectionLock + Presence>(inner: Arc<B>, metrics: &Metrics) -> Backend {

@@ -91,6 +91,23 @@ fn check_cluster(config: &Config, r: &mut Reader) {
         alone || !config.store.etcd_endpoints.is_empty(),
         "must name at least one etcd member, because store.kind is etcd",
     );
+    let store = &config.store;
+    let secure = store.etcd_endpoints.iter().filter(|url| url.starts_with("https:")).count();
+    r.require(
+        &["store.etcd.endpoints"],
+        secure == 0 || secure == store.etcd_endpoints.len(),
+        "must be all https or all http",
+    );
+    r.require(
+        &["store.etcd.ca_file", "store.etcd.endpoints"],
+        store.etcd_ca.is_none() || secure > 0,
+        "is of use with https endpoints only; give https:// URLs, or remove it",
+    );
+    r.require(
+        &["store.etcd.user", "store.etcd.password"],
+        store.etcd_user.is_some() == store.etcd_password.is_some(),
+        "must be set together with store.etcd.password, or neither",
+    );
     r.require(
         &["auth.jwt_secrets", "store.kind"],
         alone || !config.auth.jwt_secrets.is_empty(),
@@ -226,6 +243,17 @@ fn check_presence(presence: &PresenceConfig, r: &mut Reader) {
         &["presence.redis.url", "presence.kind"],
         presence.kind == PresenceKind::Embedded || presence.redis_url.is_some(),
         "must be set, because presence.kind is redis",
+    );
+    r.require(
+        &["presence.redis.user", "presence.redis.password"],
+        presence.redis_user.is_none() || presence.redis_password.is_some(),
+        "needs presence.redis.password; set it, or remove the user",
+    );
+    r.require(
+        &["presence.redis.ca_file", "presence.redis.url"],
+        presence.redis_ca.is_none()
+            || presence.redis_url.as_ref().is_some_and(|url| url.starts_with("rediss:")),
+        "is of use with a rediss:// URL only; give one, or remove it",
     );
 }
 

@@ -99,6 +99,18 @@ fn store(r: &mut Reader) -> StoreConfig {
             "URLs of the etcd members, like http://10.0.0.1:2379.",
             list(url(&["http", "https"])),
         ),
+        etcd_user: r.optional("store.etcd.user", "User of etcd, if it asks for one.", text),
+        etcd_password: r.secret(
+            "store.etcd.password",
+            "Password of that user.",
+            "File with the password of etcd, instead of password.",
+            secret,
+        ),
+        etcd_ca: r.optional(
+            "store.etcd.ca_file",
+            "File with the CA certificates (PEM) for https endpoints; null: those of the system.",
+            ca_certificates,
+        ),
         request_timeout: r.read(
             "store.request_timeout",
             "3s",

@@ -181,6 +181,16 @@ pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed
     }
 }
 
+/// Reads the certificates in PEM (RFC 7468 section 5) of the file that is named.
+pub(super) fn ca_certificates(value: &Value) -> Parsed<Vec<u8>> {
+    let pem = std::fs::read(text(value)?).map_err(|e| format!("the file cannot be read: {e}"))?;
+    let marker = b"-----BEGIN CERTIFICATE-----";
+    match pem.windows(marker.len()).any(|window| window == marker) {
+        true => Ok(pem),
+        false => Err("must be a file with certificates in PEM (-----BEGIN CERTIFICATE-----)".into()),
+    }
+}
+
 /// The URL of the pages and playlists, which are served at the root of their host.
 pub(super) fn base_url(value: &Value) -> Parsed<String> {
     let text = url(&["http", "https"])(value)?;

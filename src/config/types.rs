@@ -102,6 +102,10 @@ pub struct ListenConfig {
 pub struct StoreConfig {
     pub kind: StoreKind,
     pub etcd_endpoints: Vec<String>,
+    pub etcd_user: Option<String>,
+    pub etcd_password: Option<Secret>,
+    /// CA certificates in PEM.
+    pub etcd_ca: Option<Vec<u8>>,
     pub request_timeout: Duration,
 }
 
@@ -296,7 +300,10 @@ pub enum PresenceKind {
 pub struct PresenceConfig {
     pub kind: PresenceKind,
     pub redis_url: Option<String>,
+    pub redis_user: Option<String>,
     pub redis_password: Option<Secret>,
+    /// CA certificates in PEM.
+    pub redis_ca: Option<Vec<u8>>,
     pub request_timeout: Duration,
     /// Of a member who is not heard of.
     pub timeout: Duration,

@@ -18,21 +18,22 @@
 //! The repair of a room that is forwarded and not heard is in `silence`.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 use std::time::Duration;
 
 use super::expulsion::{Due, Expulsion};
 use super::handover::leaving;
-use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
+use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, UnixMs};
 pub use super::janus_effects::{Effect, Found, Outcome};
 use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
 use super::own_key::OwnKey;
 use super::plan::{Failure, Plan, Reason, Retry, WriteOutcome};
 use super::restart::Backoff;
-use super::view::{RoomView, Rooms, UNREADABLE, Versioned};
+use super::view::{RoomView, UNREADABLE, Versioned};
 
+mod canary;
 mod silence;
 
+pub use canary::{canary, must_have};
 use silence::Upkeep;
 pub use silence::all_silent;
 
@@ -471,21 +472,6 @@ impl Unsettled {
 /// Whether a janus node has anything to do with the room: it is to have it, or still says that it has.
 pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
     view.live.as_ref().is_some_and(|l| l.janus_id == *me) || view.janus.as_ref().is_some_and(|j| j.id == *me)
-}
-
-/// The number under which our Janus must have the room, if the room is on air here and the store says so.
-pub fn must_have(view: &RoomView, me: &ModuleId) -> Option<u32> {
-    let live = view.live.as_ref().filter(|live| view.is_on_air() && live.janus_id == *me)?;
-    let key = view.janus.as_ref().filter(|key| key.id == *me && key.epoch <= live.epoch)?;
-    Some(key.janus_room_id)
-}
-
-/// The room to ask for next, to notice that Janus was restarted or lost a room although its connection stands ("canary"):
-/// each in turn of those that it must have. `after`: the one asked for last.
-pub fn canary(rooms: &Rooms, me: &ModuleId, after: Option<&RoomId>) -> Option<(RoomId, u32)> {
-    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let in_turn = rooms.range::<RoomId, _>((from, Bound::Unbounded)).chain(rooms.iter());
-    in_turn.filter_map(|(room, view)| Some((room.clone(), must_have(view, me)?))).next()
 }
 
 struct Build<'a> {

@@ -6,6 +6,8 @@ use super::super::ids::Nonce;
 use super::super::ids::UserId;
 use super::super::model::{LiveMeta, Meta, MixerState, User, UserRole};
 use super::*;
+use crate::domain::ids::RoomId;
+use crate::domain::view::Rooms;
 
 const NOW: Duration = Duration::from_secs(1);
 

@@ -33,6 +33,7 @@ mod store_lane;
 
 pub use port::{GIVE_UP_AT, JOINABLE_FOR};
 use port::{Port, Starvation};
+use store_lane::live_goes_on;
 
 #[derive(Debug, Clone)]
 pub struct MixerPolicy {
@@ -482,11 +483,6 @@ pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
     view.live.as_ref().is_some_and(|l| l.mixer_id == *me)
         || view.mixer.as_ref().is_some_and(|m| m.id == *me)
         || leaving(view).is_some_and(|handover| handover.mixer_id == *me)
-}
-
-/// Whether the live of this nonce is on air, here or on another mixer.
-fn live_goes_on(view: &RoomView, nonce: &Nonce) -> bool {
-    view.is_on_air() && view.live.as_ref().is_some_and(|live| live.nonce == *nonce)
 }
 
 const NEW_EPOCH: &str = "the room was assigned anew";

@@ -9,6 +9,9 @@ use crate::domain::ids::{Epoch, MediaAddr, Nonce, Pin, UnixMs};
 use crate::domain::model::{Heartbeat, Mark, Meta, MixerState};
 use crate::domain::view::Versioned;
 
+#[path = "reassign_silence_tests.rs"]
+mod silence;
+
 const TTL: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_millis(500);
 /// The store has been followed since long ago.
@@ -227,50 +230,6 @@ fn a_room_that_was_given_up_goes_to_each_other_mixer_once() {
     house.give_up("room");
     assert!(house.at(at).moves.is_empty(), "the last one tries on");
     assert_eq!(house.at(at + 300_000).moves.len(), 1, "in time the others are asked again");
-}
-
-#[test]
-fn silent_room_leaves_mixer_then_janus() {
-    let mut house = House::new(&["a", "b", "c"]);
-    house.room("room", "a", "a");
-    house.give_up_starved("room", 5);
-    let first = house.at(20_000);
-    let [Departure { kind: ModuleKind::Mixer, cause: Cause::Silent, .. }] = &first.moves[0].leaves[..] else {
-        panic!("{first:?}")
-    };
-    assert_eq!(first.moves[0].to.janus_id, id("a"));
-    house.obey(&first.moves[0]);
-    house.give_up_starved("room", 5);
-    let second = house.at(50_000);
-    let [Departure { kind: ModuleKind::Janus, cause: Cause::Silent, .. }] = &second.moves[0].leaves[..]
-    else {
-        panic!("two mixers hear nothing of it: {second:?}")
-    };
-    assert_ne!(second.moves[0].to.janus_id, id("a"));
-    assert_eq!(second.moves[0].to.mixer_id, first.moves[0].to.mixer_id);
-}
-
-#[test]
-fn silent_room_leaves_janus_without_other_mixer() {
-    let mut house = House::new(&["a", "b"]);
-    house.mixers.remove("b");
-    house.room("room", "a", "a");
-    house.give_up_starved("room", 5);
-    let verdict = house.at(20_000);
-    assert_eq!(verdict.moves[0].to, Placement { janus_id: id("b"), mixer_id: id("a") }, "{verdict:?}");
-}
-
-#[test]
-fn lost_janus_is_not_held_against_mixer() {
-    let mut house = House::new(&["a", "b"]);
-    house.room("room", "a", "a");
-    house.at(20_000);
-    house.januses.remove("a");
-    house.give_up_starved("room", 5);
-    assert!(house.at(20_001).moves.is_empty(), "its Janus may come back");
-    let verdict = house.at(40_000);
-    let kinds: Vec<_> = verdict.moves[0].leaves.iter().map(|d| d.kind).collect();
-    assert_eq!(kinds, [ModuleKind::Janus], "{verdict:?}");
 }
 
 #[test]

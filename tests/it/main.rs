@@ -19,6 +19,7 @@ mod operations;
 mod people;
 mod presence;
 mod rooms;
+mod secured_backends;
 mod service;
 mod signalling;
 mod store;

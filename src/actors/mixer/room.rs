@@ -1,7 +1,6 @@
 //! One room on this mixer: the shell around [`domain::mixer_room`](crate::domain::mixer_room).
 //!
-//! Owns FFmpeg and the packager; ports and stream are kept in the room's [`Estate`]. A store write and a process
-//! effect may be under way side by side, one each; the bytes of FFmpeg flow past both.
+//! Owns FFmpeg and the packager, not ports and stream ([`Estate`]). One store write and one process effect at a time.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -67,12 +67,22 @@ pub(super) fn presence(r: &mut Reader) -> PresenceConfig {
             "Connection locks and members of rooms: embedded (one gateway) or redis (any number of them).",
             one_of(&[("embedded", PresenceKind::Embedded), ("redis", PresenceKind::Redis)]),
         ),
-        redis_url: r.optional("presence.redis.url", "Redis, like redis://10.0.0.7:6379/0.", url(&["redis"])),
+        redis_url: r.optional(
+            "presence.redis.url",
+            "Redis, like redis://10.0.0.7:6379/0, or rediss:// for TLS.",
+            url(&["redis", "rediss"]),
+        ),
+        redis_user: r.optional("presence.redis.user", "User of Redis; null: its default user.", text),
         redis_password: r.secret(
             "presence.redis.password",
             "Password of Redis.",
             "File with the password of Redis, instead of password.",
             secret,
+        ),
+        redis_ca: r.optional(
+            "presence.redis.ca_file",
+            "File with the CA certificates (PEM) for rediss URLs; null: those of the system.",
+            ca_certificates,
         ),
         request_timeout: r.read(
             "presence.request_timeout",

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::{GIVE_UP_AT, KeyClaim, MixerRoom, Process, Reservation, Reserved, Role, StoreEffect, Wanted};
+use crate::domain::ids::Nonce;
 use crate::domain::model::{MixerState, SequenceState};
 use crate::domain::plan::{Plan, WriteOutcome};
 use crate::domain::view::{RoomView, UNREADABLE, Versioned};
@@ -162,4 +163,9 @@ impl MixerRoom {
         self.key.seen(self.as_of);
         self.sequence.seen(self.as_of);
     }
+}
+
+/// Returns true if the broadcast of this nonce is on air, here or on another mixer.
+pub(super) fn live_goes_on(view: &RoomView, nonce: &Nonce) -> bool {
+    view.is_on_air() && view.live.as_ref().is_some_and(|live| live.nonce == *nonce)
 }

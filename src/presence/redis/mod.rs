@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Client, Script, ScriptInvocation};
+use redis::{Client, Script, ScriptInvocation, TlsCertificates};
 use tokio::time::{Instant, sleep};
 
 use self::link::{Failure, Link};
@@ -29,8 +29,10 @@ const WITHDRAW_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// `redis://[user:password@]host[:port][/db]`
+    /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
     pub url: String,
+    /// CA certificates in PEM for TLS; `None`: those of the system.
+    pub ca: Option<Vec<u8>>,
     /// Bound of each call, a new connection included.
     pub request_timeout: Duration,
     pub lifetimes: Lifetimes,
@@ -65,7 +67,14 @@ impl RedisPresence {
     /// Checks the URL only; Redis may be away.
     pub fn new(options: RedisOptions) -> Result<Arc<Self>, PresenceError> {
         let unusable = |error| PresenceError::Rejected(format!("the Redis URL cannot be used: {error}"));
-        let client = Client::open(options.url.as_str()).map_err(unusable)?;
+        let client = match options.ca.clone() {
+            Some(ca) => {
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(ca) };
+                Client::build_with_tls(options.url.as_str(), certificates)
+            }
+            None => Client::open(options.url.as_str()),
+        };
+        let client = client.map_err(unusable)?;
         let link = Link::new(client.clone(), options.request_timeout);
         let inner = Arc::new(Inner { client, link, options, scripts: Scripts::new() });
         Ok(Arc::new(Self { inner }))

@@ -11,14 +11,14 @@ mod leases;
 mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream;
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::disk::Disk;
 use self::history::{History, Read};
@@ -51,10 +51,24 @@ impl Default for HistoryLimits {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EmbeddedOptions {
+    pub history: HistoryLimits,
+    /// Bound of each write. A disk that takes longer counts as away until it has finished.
+    pub request_timeout: Duration,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self { history: HistoryLimits::default(), request_timeout: Duration::from_secs(3) }
+    }
+}
+
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     committed: watch::Receiver<Revision>,
     turns: Semaphore,
+    request_timeout: Duration,
     /// `None` only while dropping.
     queue: Option<mpsc::Sender<Command>>,
     writer: Option<JoinHandle<()>>,
@@ -63,6 +77,8 @@ pub struct EmbeddedStore {
 /// What readers see: always a durable state.
 struct Shared {
     published: RwLock<Published>,
+    /// When the write in progress began.
+    writing_since: Mutex<Option<Instant>>,
 }
 
 struct Published {
@@ -73,15 +89,17 @@ struct Published {
 impl EmbeddedStore {
     /// Opens or creates the file at `path`.
     pub fn open(path: &Path) -> Result<Arc<Self>, StoreOpenError> {
-        Self::open_with(path, HistoryLimits::default())
+        Self::open_with(path, EmbeddedOptions::default())
     }
 
-    pub fn open_with(path: &Path, limits: HistoryLimits) -> Result<Arc<Self>, StoreOpenError> {
+    pub fn open_with(path: &Path, options: EmbeddedOptions) -> Result<Arc<Self>, StoreOpenError> {
+        let EmbeddedOptions { history: limits, request_timeout } = options;
         let (mut disk, mut keys) = Disk::open(path)?;
         drop_leased_keys(&mut disk, &mut keys, path)?;
         let (committed_tx, committed) = watch::channel(keys.revision);
         let history = History::starting_after(keys.revision, limits.events, limits.bytes);
-        let shared = Arc::new(Shared { published: RwLock::new(Published { keys, history }) });
+        let published = RwLock::new(Published { keys, history });
+        let shared = Arc::new(Shared { published, writing_since: Mutex::default() });
         let (queue, commands) = mpsc::channel();
         let writer = Writer {
             queue: commands,
@@ -95,16 +113,21 @@ impl EmbeddedStore {
             .spawn(move || writer.run())
             .map_err(|source| StoreOpenError::Io { path: path.to_owned(), source })?;
         let turns = Semaphore::new(MAX_QUEUED);
-        Ok(Arc::new(Self { shared, committed, turns, queue: Some(queue), writer: Some(writer) }))
+        let (queue, writer) = (Some(queue), Some(writer));
+        Ok(Arc::new(Self { shared, committed, turns, request_timeout, queue, writer }))
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
         let gone = || StoreError::Unavailable("the store's writer has ended".into());
-        let _turn = self.turns.acquire().await.map_err(|_| gone())?;
-        let (reply, answer) = oneshot::channel();
-        let queue = self.queue.as_ref().ok_or_else(gone)?;
-        queue.send(command(reply)).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let asked = async {
+            let _turn = self.turns.acquire().await.map_err(|_| gone())?;
+            let (reply, answer) = oneshot::channel();
+            let queue = self.queue.as_ref().ok_or_else(gone)?;
+            queue.send(command(reply)).map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        };
+        // Given up, not taken back: the disk may still carry it out.
+        timeout(self.request_timeout, asked).await.unwrap_or_else(|_| Err(slow_disk(self.request_timeout)))
     }
 }
 
@@ -122,16 +145,19 @@ impl Drop for EmbeddedStore {
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
+        self.shared.check(self.request_timeout)?;
         Ok(self.shared.read().keys.get(key))
     }
 
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+        self.shared.check(self.request_timeout)?;
         Ok(self.shared.read().keys.list(prefix))
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError> {
         // Before the first revision there is nothing.
         let from = from.max(1);
+        self.shared.check(self.request_timeout)?;
         if !self.shared.read().history.remembers(from) {
             return Err(StoreError::Compacted { from });
         }
@@ -141,6 +167,7 @@ impl Store for EmbeddedStore {
             prefix: prefix.to_owned(),
             next: from,
             progress_at: Instant::now() + PROGRESS_EVERY,
+            request_timeout: self.request_timeout,
         };
         // The second `None` ends the stream after its first error.
         Ok(Box::pin(stream::unfold(Some(watcher), |watcher| async move {
@@ -178,6 +205,7 @@ struct Watcher {
     prefix: String,
     next: Revision,
     progress_at: Instant,
+    request_timeout: Duration,
 }
 
 impl Watcher {
@@ -185,6 +213,7 @@ impl Watcher {
         loop {
             // Before reading: what is committed after this wakes us again.
             self.committed.mark_unchanged();
+            self.shared.check(self.request_timeout)?;
             let events = self.read_on()?;
             if !events.is_empty() || Instant::now() >= self.progress_at {
                 self.progress_at = Instant::now() + PROGRESS_EVERY;
@@ -217,6 +246,21 @@ impl Shared {
     fn write(&self) -> RwLockWriteGuard<'_, Published> {
         self.published.write().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// # Errors
+    /// The write in progress has taken longer than `limit`: what this node would show may never become durable.
+    fn check(&self, limit: Duration) -> Result<(), StoreError> {
+        let since = *self.writing_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if since.is_some_and(|since| since.elapsed() > limit) { Err(slow_disk(limit)) } else { Ok(()) }
+    }
+
+    fn set_writing(&self, since: Option<Instant>) {
+        *self.writing_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
+fn slow_disk(limit: Duration) -> StoreError {
+    StoreError::Unavailable(format!("the disk of the store did not finish a write within {limit:?}"))
 }
 
 fn drop_leased_keys(disk: &mut Disk, keys: &mut Keyspace, path: &Path) -> Result<(), StoreOpenError> {
@@ -232,4 +276,51 @@ fn drop_leased_keys(disk: &mut Disk, keys: &mut Keyspace, path: &Path) -> Result
     })?;
     keys.apply(batch.revision, batch.changes);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Op;
+
+    /// A reader that holds the published state stands for a disk that hangs: the writer cannot finish either way.
+    #[tokio::test]
+    async fn hung_writes_end_in_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let request_timeout = Duration::from_millis(200);
+        let options = EmbeddedOptions { request_timeout, ..EmbeddedOptions::default() };
+        let store = EmbeddedStore::open_with(&dir.path().join("store.redb"), options).unwrap();
+        let mut watch = store.watch("/", 1).await.unwrap();
+        let put = || {
+            store.txn(Txn {
+                compares: Vec::new(),
+                ops: vec![Op::Put { key: "/a".into(), value: "1".into(), lease: None }],
+            })
+        };
+        put().await.unwrap();
+        assert_eq!(next(&mut watch).await.unwrap().events.len(), 1);
+        {
+            let shared = store.shared.clone();
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let (held, holds) = oneshot::channel();
+            let holder = std::thread::spawn(move || {
+                let _reader = shared.read();
+                held.send(()).unwrap();
+                let _ = released.recv();
+            });
+            holds.await.unwrap();
+            assert!(matches!(put().await, Err(StoreError::Unavailable(_))), "the write is given up");
+            assert!(matches!(store.list("/").await, Err(StoreError::Unavailable(_))));
+            assert!(matches!(next(&mut watch).await, Err(StoreError::Unavailable(_))), "watchers are told");
+            drop(release);
+            holder.join().unwrap();
+        }
+        put().await.unwrap();
+        assert_eq!(store.list("/").await.unwrap().entries.len(), 1);
+    }
+
+    async fn next(watch: &mut WatchStream) -> Result<WatchBatch, StoreError> {
+        use futures::StreamExt;
+        timeout(PROGRESS_EVERY * 3, watch.next()).await.unwrap().unwrap()
+    }
 }

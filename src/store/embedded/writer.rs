@@ -127,6 +127,13 @@ impl Writer {
 
     /// Stages a batch, writes it, and only then shows it.
     fn commit(&mut self, stage: impl FnOnce(&mut Staging, &Leases)) -> Result<(), StoreError> {
+        self.shared.set_writing(Some(tokio::time::Instant::now()));
+        let written = self.write(stage);
+        self.shared.set_writing(None);
+        written
+    }
+
+    fn write(&mut self, stage: impl FnOnce(&mut Staging, &Leases)) -> Result<(), StoreError> {
         let batch = {
             let published = self.shared.read();
             let mut staging = Staging::new(&published.keys);

@@ -8,10 +8,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use etcd_client::{Client, ConnectOptions, Error};
+use arc_swap::ArcSwapOption;
+use etcd_client::{Certificate, Client, ConnectOptions, Error, TlsOptions};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::EtcdOptions;
 use crate::store::StoreError;
 
 /// etcd hangs up on a client that pings more often than every 5 s (`--grpc-keepalive-min-time`).
@@ -40,18 +41,20 @@ pub(super) enum Repeat {
 }
 
 pub(super) struct Connection {
-    endpoints: Vec<String>,
-    request_timeout: Duration,
-    client: ArcSwap<Client>,
+    options: EtcdOptions,
+    /// `None` until the next request opens it: to log in, etcd must be there.
+    client: ArcSwapOption<Client>,
 }
 
 impl Connection {
-    pub async fn new(endpoints: &[String], request_timeout: Duration) -> Result<Self, StoreError> {
-        let client = open(endpoints, request_timeout).await.map_err(|error| {
+    pub async fn new(options: EtcdOptions) -> Result<Self, StoreError> {
+        // Without the login, opening asks nothing of etcd.
+        let client = open(&options, None).await.map_err(|error| {
+            let endpoints = &options.endpoints;
             StoreError::Rejected(format!("etcd endpoints {endpoints:?} cannot be used: {error}"))
         })?;
-        let client = ArcSwap::from_pointee(client);
-        Ok(Self { endpoints: endpoints.to_vec(), request_timeout, client })
+        let client = options.login.is_none().then(|| Arc::new(client));
+        Ok(Self { options, client: ArcSwapOption::new(client) })
     }
 
     /// Repeats until there is an answer, the request may not be repeated, or the time is over.
@@ -59,18 +62,21 @@ impl Connection {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let deadline = Instant::now() + self.request_timeout;
+        let deadline = Instant::now() + self.options.request_timeout;
         let mut last = None;
         loop {
-            let client = self.client.load_full();
-            let answer = timeout_at(deadline, request(&client)).await;
-            let error = match answer {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => error,
-                Err(_) => {
-                    self.replace(&client).await;
-                    return Err(self.no_answer(last));
-                }
+            let (error, repeat) = match timeout_at(deadline, self.client()).await {
+                Ok(Ok(client)) => match timeout_at(deadline, request(&client)).await {
+                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Err(error)) => (error, repeat),
+                    Err(_) => {
+                        self.replace(Some(&client)).await;
+                        return Err(self.no_answer(last));
+                    }
+                },
+                // The request itself was not sent.
+                Ok(Err(error)) => (error, Repeat::Safe),
+                Err(_) => return Err(self.no_answer(last)),
             };
             if !may_repeat(repeat, &error) {
                 return Err(meaning(error));
@@ -83,35 +89,59 @@ impl Connection {
         }
     }
 
+    /// Returns the client in use. Opens one, and logs in, if there is none.
+    async fn client(&self) -> Result<Arc<Client>, Error> {
+        if let Some(client) = self.client.load_full() {
+            return Ok(client);
+        }
+        let client = Arc::new(open(&self.options, self.options.login.clone()).await?);
+        self.client.store(Some(client.clone()));
+        Ok(client)
+    }
+
     /// A connection on which nothing comes back can stay open for many minutes. A new one finds out at once
     /// whether etcd is there.
     pub async fn replace_current(&self) {
-        self.replace(&self.client.load_full()).await;
+        self.replace(self.client.load_full().as_ref()).await;
     }
 
-    async fn replace(&self, seen: &Arc<Client>) {
-        // The endpoints were good the first time.
-        if let Ok(fresh) = open(&self.endpoints, self.request_timeout).await {
-            self.client.compare_and_swap(seen, Arc::new(fresh));
-        }
+    async fn replace(&self, seen: Option<&Arc<Client>>) {
+        let Some(seen) = seen else { return };
+        let fresh = match self.options.login {
+            // The endpoints were good the first time.
+            None => open(&self.options, None).await.ok().map(Arc::new),
+            // The next request logs in.
+            Some(_) => None,
+        };
+        self.client.compare_and_swap(seen, fresh);
     }
 
     fn no_answer(&self, last: Option<Error>) -> StoreError {
-        let endpoints = self.endpoints.join(", ");
+        let endpoints = self.options.endpoints.join(", ");
         let cause = last.map(|error| format!(": {}", root_cause(&error))).unwrap_or_default();
-        let waited = self.request_timeout;
+        let waited = self.options.request_timeout;
         StoreError::Unavailable(format!("no answer from etcd at {endpoints} within {waited:?}{cause}"))
     }
 }
 
-/// Opens no connection yet; the first request does.
-async fn open(endpoints: &[String], request_timeout: Duration) -> Result<Client, Error> {
-    let options = ConnectOptions::new()
-        .with_connect_timeout(request_timeout)
+/// Opens no connection yet, unless there is a login; the first request does.
+async fn open(options: &EtcdOptions, login: Option<(String, String)>) -> Result<Client, Error> {
+    let mut connect = ConnectOptions::new()
+        .with_connect_timeout(options.request_timeout)
         .with_keep_alive(PING_EVERY, PING_TIMEOUT)
         .with_keep_alive_while_idle(false)
+        .with_auto_token_refresh(true)
         .with_require_leader(true);
-    Client::connect(endpoints, Some(options)).await
+    if options.endpoints.iter().any(|url| url.starts_with("https:")) {
+        connect = connect.with_tls(match &options.ca {
+            Some(pem) => TlsOptions::new().ca_certificate(Certificate::from_pem(pem)),
+            None => TlsOptions::new().with_native_roots(),
+        });
+    }
+    if let Some((user, password)) = login {
+        connect = connect.with_user(user, password);
+    }
+    Client::connect(&options.endpoints, Some(connect)).await
 }
 
 fn may_repeat(repeat: Repeat, error: &Error) -> bool {

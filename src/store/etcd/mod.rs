@@ -20,14 +20,36 @@ use super::{KeyValue, LeaseId, Listing, Op, Revision, Store, StoreError, Txn, Tx
 /// Largest answer taken: a listing of a whole cluster comes in one message, as does a watch's past.
 const MAX_MESSAGE: usize = 256 << 20;
 
+/// How to reach etcd.
+#[derive(Clone)]
+pub struct EtcdOptions {
+    /// `http://` or `https://` URLs of the members; all of one scheme.
+    pub endpoints: Vec<String>,
+    /// User and password.
+    pub login: Option<(String, String)>,
+    /// CA certificates in PEM for https; `None`: those of the system.
+    pub ca: Option<Vec<u8>>,
+    pub request_timeout: Duration,
+}
+
 pub struct EtcdStore {
     connection: Arc<Connection>,
 }
 
 impl EtcdStore {
-    /// Fails only when an endpoint is malformed. etcd itself may be away: the first request finds out.
+    /// Uses an etcd without login, and with the system's CA certificates if the endpoints are https.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
     pub async fn connect(endpoints: &[String], request_timeout: Duration) -> Result<Arc<Self>, StoreError> {
-        let connection = Connection::new(endpoints, request_timeout).await?;
+        Self::open(EtcdOptions { endpoints: endpoints.to_vec(), login: None, ca: None, request_timeout })
+            .await
+    }
+
+    /// # Errors
+    /// An endpoint or a certificate is malformed. etcd itself may be away: the first request finds out.
+    pub async fn open(options: EtcdOptions) -> Result<Arc<Self>, StoreError> {
+        let connection = Connection::new(options).await?;
         Ok(Arc::new(Self { connection: Arc::new(connection) }))
     }
 

@@ -205,7 +205,8 @@ fn open(url: &str) -> Arc<RedisPresence> {
 }
 
 fn options(url: &str) -> RedisOptions {
-    RedisOptions { url: url.into(), request_timeout: REQUEST_TIMEOUT, lifetimes: Lifetimes::default() }
+    let (request_timeout, lifetimes) = (REQUEST_TIMEOUT, Lifetimes::default());
+    RedisOptions { url: url.into(), ca: None, request_timeout, lifetimes }
 }
 
 async fn unavailable_in_time(presence: &RedisPresence) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use stentor::store::embedded::{EmbeddedStore, HistoryLimits, StoreOpenError};
+use stentor::store::embedded::{EmbeddedOptions, EmbeddedStore, HistoryLimits, StoreOpenError};
 use stentor::store::{Revision, Store, StoreError, Txn, WatchEvent};
 use tempfile::TempDir;
 
@@ -143,7 +143,8 @@ async fn transactions_that_wait_together_are_committed_together() {
 async fn a_watcher_that_does_not_read_is_cut_and_stops_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let limits = HistoryLimits { events: 100, bytes: 1 << 20 };
-    let store = EmbeddedStore::open_with(&dir.path().join("store.redb"), limits).unwrap();
+    let options = EmbeddedOptions { history: limits, ..EmbeddedOptions::default() };
+    let store = EmbeddedStore::open_with(&dir.path().join("store.redb"), options).unwrap();
     let mut slow = store.watch("/", 1).await.unwrap();
     let mut quick = store.watch("/", 1).await.unwrap();
     for n in 0..300 {

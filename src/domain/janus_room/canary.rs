@@ -1,0 +1,20 @@
+//! Which room a Janus is asked for next, to notice that it was restarted or lost a room although its connection stands.
+
+use std::ops::Bound;
+
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::view::{RoomView, Rooms};
+
+/// Returns the number under which our Janus must have the room, if the room is on air here and the store says so.
+pub fn must_have(view: &RoomView, me: &ModuleId) -> Option<u32> {
+    let live = view.live.as_ref().filter(|live| view.is_on_air() && live.janus_id == *me)?;
+    let key = view.janus.as_ref().filter(|key| key.id == *me && key.epoch <= live.epoch)?;
+    Some(key.janus_room_id)
+}
+
+/// Returns the room to ask for next, each in turn of those that Janus must have. `after` is the one asked for last.
+pub fn canary(rooms: &Rooms, me: &ModuleId, after: Option<&RoomId>) -> Option<(RoomId, u32)> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let in_turn = rooms.range::<RoomId, _>((from, Bound::Unbounded)).chain(rooms.iter());
+    in_turn.filter_map(|(room, view)| Some((room.clone(), must_have(view, me)?))).next()
+}
