@@ -90,6 +90,7 @@ pub fn configure_ops(config: &mut web::ServiceConfig) {
     serve(config, "/favicon.svg", &ICON);
     serve(config, "/assets/style.css", &STYLE);
     serve(config, "/assets/actors.js", &ACTORS_SCRIPT);
+    serve(config, "/assets/shared.js", &SHARED_SCRIPT);
 }
 
 fn serve(config: &mut web::ServiceConfig, path: &str, page: &'static Page) {
