@@ -8,10 +8,8 @@
 
 /// Part of full scale that the anchors of a room fill together, in percent.
 ///
-/// Half, for two reasons. The other half holds what is in a Janus room beside its anchors: the plain-RTP tone of
-/// `stentor demo`, sessions of anchors that Janus has not ended yet. And Opus in SILK mode, which Janus uses towards
-/// anchors because of forward error correction, distorts tones above half of full scale (measured with libopus 1.3.1:
-/// residual -41 dB at a peak of 0.45, -20 dB at 0.56).
+/// The other half holds what is in a Janus room beside its anchors: the plain-RTP tone of `stentor demo`, and sessions
+/// of anchors that Janus has not ended yet.
 const ANCHORS_PERCENT: u32 = 50;
 
 /// The share of full scale that each participant of a room may fill.

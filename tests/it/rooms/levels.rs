@@ -15,11 +15,16 @@ use crate::support::studio::Studio;
 use crate::support::until;
 
 const TONES: [u32; 5] = [440, 1_000, 1_700, 2_600, 3_700];
+/// Janus sends anchors Opus in SILK mode, because of forward error correction. SILK distorts some pairs of tones at some
+/// phases, whoever mixed them (libopus 1.3.1: 1,000 and 1,700 Hz, residual -16 instead of -38 dB), but not these.
+const ANCHOR_TONES: [u32; 3] = [440, 660, 880];
 const QUIET: f64 = 0.06;
 /// Opus overshoots its source, and what exceeds full scale is clipped where it is decoded.
 const LOUD: f64 = 0.9;
 /// Relative to the sound, this much more may lie beside loud sound than beside quiet sound.
 const MORE_DB: f64 = 3.0;
+/// What two Opus encoders and one of AAC leave beside tones, by their phases; a sum that wraps leaves more than 0 dB.
+const CODECS_DB: f64 = -34.0;
 const SECOND: u64 = 50;
 
 #[actix::test]
@@ -62,7 +67,7 @@ async fn full_scale_webrtc_anchors_do_not_wrap() {
 
 fn assert_as_clean(what: &str, loud: f64, quiet: f64) {
     let said = format!("{what}: {loud:.1} dB beside loud sound, {quiet:.1} dB beside quiet sound");
-    assert!(loud < quiet + MORE_DB, "{said}");
+    assert!(loud < quiet.max(CODECS_DB) + MORE_DB, "{said}");
     eprintln!("{said}");
 }
 
@@ -88,7 +93,7 @@ async fn heard_beside(
 
 /// What a listener and the first of three anchors hear beside the tones.
 async fn beside_three_anchors(node: &Node, room: &str, amplitude: f64) -> (f64, f64) {
-    let tones = &TONES[..3];
+    let tones = &ANCHOR_TONES;
     on_air(node, room, tones.len()).await;
     let mut anchors = Vec::new();
     for hz in tones {
