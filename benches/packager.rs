@@ -1,4 +1,4 @@
-//! What a live room costs the packager: per fragment, per rendering, per listener with a token.
+//! Cost of a live room in the packager: per part, per rendering, per listener with a token.
 //!
 //! The floor of a push is the encryption it cannot avoid (a part on arrival, its share of the segment).
 
@@ -9,13 +9,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use stentor::domain::ids::{Nonce, RoomId, UnixMs};
+use stentor::domain::timeline::{Junction, Moment, Timeline};
 use stentor::media::{ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart, encrypt, with_token};
 
 #[path = "../src/media/synth.rs"]
 mod synth;
 
 /// AAC frames of one part of 192 ms.
-const FRAMES: u32 = 9;
+const FRAMES: usize = 9;
 
 fn packager() -> (Packager, Arc<LiveStream>) {
     let keys = match RoomId::new("bench") {
@@ -28,40 +29,42 @@ fn packager() -> (Packager, Arc<LiveStream>) {
         window: 6,
         key_rotation: 10,
     };
-    let (mut packager, stream) = Packager::new(config, keys, SequenceStart::default());
-    packager.begin_incarnation();
-    push(&mut packager, &synth::init(48_000), 0);
+    let junction = Junction::First(Timeline::default());
+    let (mut packager, stream) =
+        Packager::new(config, keys, SequenceStart::default(), junction, Moment::default());
+    packager.begin_incarnation(Moment::default());
     (packager, stream)
 }
 
-fn push(packager: &mut Packager, bytes: &[u8], wall: u64) {
-    if let Err(e) = packager.push(bytes, UnixMs(wall)) {
+fn push(packager: &mut Packager, bytes: &[u8], ms: u64) {
+    let at = Moment { now: Duration::from_millis(ms), wall: UnixMs(ms) };
+    if let Err(e) = packager.push(bytes, at) {
         panic!("{e}");
     }
 }
 
-fn fragment(n: u64) -> Vec<u8> {
-    synth::fragment(n * u64::from(FRAMES) * 1024, FRAMES, 1024, 7)
+fn part() -> Vec<u8> {
+    synth::frames(FRAMES, 7)
 }
 
 /// A window as full as it gets, nobody having asked for its playlist yet.
 fn full_window() -> (Packager, Arc<LiveStream>, u64) {
     let (mut packager, stream) = packager();
     for n in 0..200 {
-        push(&mut packager, &fragment(n), n * 192);
+        push(&mut packager, &part(), n * 192);
     }
     (packager, stream, 200)
 }
 
-fn per_fragment(c: &mut Criterion) {
+fn per_part(c: &mut Criterion) {
     let mut group = c.benchmark_group("packager");
     group.throughput(Throughput::Elements(1));
     let (mut packager, _, mut n) = full_window();
-    group.bench_function("push one fragment (cut, encrypt, publish)", |b| {
+    group.bench_function("push one part (cut, mux, encrypt, publish)", |b| {
         b.iter_batched(
             || {
                 n += 1;
-                (fragment(n - 1), n * 192)
+                (part(), (n - 1) * 192)
             },
             |(bytes, wall)| push(&mut packager, &bytes, wall),
             BatchSize::SmallInput,
@@ -78,7 +81,7 @@ fn per_fragment(c: &mut Criterion) {
 }
 
 fn encryption(c: &mut Criterion) {
-    let part = fragment(0);
+    let part = part();
     let segment = part.repeat(10);
     let mut group = c.benchmark_group("encrypt");
     for (name, plain) in [("part (floor of a push)", &part), ("segment", &segment)] {
@@ -89,7 +92,7 @@ fn encryption(c: &mut Criterion) {
 }
 
 fn token(c: &mut Criterion) {
-    let line = "#EXT-X-PART:DURATION=0.19200,URI=\"001122334455-1024.0.m4s\",INDEPENDENT=YES\n";
+    let line = "#EXT-X-PART:DURATION=0.19200,URI=\"001122334455-1024.0.ts\",INDEPENDENT=YES\n";
     let key = "#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=001122334455&k=102\"\n";
     let playlist = Bytes::from([key, &line.repeat(40)].concat());
     let token = "x".repeat(300);
@@ -98,5 +101,5 @@ fn token(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, per_fragment, encryption, token);
+criterion_group!(benches, per_part, encryption, token);
 criterion_main!(benches);

@@ -10,9 +10,9 @@ use super::table::{Row, short};
 /// Criterion's name of the figure, of its floor, and what stands in the table.
 const FIGURES: [(&str, &str, &str); 4] = [
     (
-        "packager/push one fragment (cut, encrypt, publish)",
+        "packager/push one part (cut, mux, encrypt, publish)",
         "encrypt/part (floor of a push)",
-        "packager: one fragment (floor: its encryption)",
+        "packager: one part (floor: its encryption)",
     ),
     ("packager/first to ask for a playlist", "", "playlist: rendered, by the first who asks"),
     ("playlist with a listener's token", "", "playlist: a listener's token put in"),

@@ -97,7 +97,7 @@ fn node(etcd: &Etcd, janus: &QuietJanus) -> Node {
         ("janus.capacity", "1000"),
         ("mixer.capacity", "1000"),
         ("mixer.ffmpeg", &ffmpeg),
-        // A stub has nothing to say after its first fragment.
+        // A stub has nothing to say after its first part.
         ("mixer.watchdog", "60s"),
     ]);
     Node::prepare(&settings)
@@ -171,7 +171,6 @@ async fn bare_processes() -> Duration {
         let command = FfmpegCommand {
             binary: stub::path(),
             rtp: MediaAddr { ip: [127, 0, 0, 1].into(), port: 40_000 + n as u16 },
-            part: Duration::from_millis(192),
             bitrate: 64_000,
             payload_type: FORWARD_PAYLOAD_TYPE,
             loudness: Loudness::new(MixShare::of(3), Some(-18), -1),

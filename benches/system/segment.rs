@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use stentor::domain::ids::{MediaAddr, Nonce, RoomId, UnixMs};
 use stentor::domain::mix::MixShare;
+use stentor::domain::timeline::{Junction, Moment, Timeline};
 use stentor::janus::FORWARD_PAYLOAD_TYPE;
 use stentor::media::{ContentKeys, Ffmpeg, FfmpegCommand, Loudness, Packager, PackagerConfig, SequenceStart};
 use stentor::probe::ProbeError;
@@ -29,14 +30,14 @@ pub async fn measure() -> Vec<Row> {
         starts.add(start(&house, &format!("segment-{n}")).await);
     }
     vec![Row::new(
-        "POST start -> first segment decrypted, nobody speaking (floor: FFmpeg to its first fragment)",
+        "POST start -> first segment decrypted, nobody speaking (floor: FFmpeg to its first part)",
         floor.to_string(),
         starts.to_string(),
         "p50 ≤ 600 ms",
     )]
 }
 
-/// From FFmpeg's spawn, with RTP on its way, to a whole fragment.
+/// From FFmpeg's spawn, with RTP on its way, to a whole part.
 async fn bare(house: &House, n: u16) -> Duration {
     let number = 200_000 + u32::from(n);
     let rtp = MediaAddr { ip: [127, 0, 0, 1].into(), port: BARE_PORTS + 2 * n };
@@ -44,7 +45,6 @@ async fn bare(house: &House, n: u16) -> Duration {
     let command = FfmpegCommand {
         binary: "ffmpeg".into(),
         rtp,
-        part: PART,
         bitrate: 64_000,
         payload_type: FORWARD_PAYLOAD_TYPE,
         loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
@@ -56,7 +56,8 @@ async fn bare(house: &House, n: u16) -> Duration {
     loop {
         let mut bytes = BytesMut::with_capacity(4096);
         assert!(ffmpeg.stdout.read_buf(&mut bytes).await.expect("output") > 0, "FFmpeg ended");
-        if packager.push(&bytes, UnixMs(0)).expect("fragments").fragments > 0 {
+        let at = Moment { now: begin.elapsed(), wall: UnixMs(0) };
+        if packager.push(&bytes, at).expect("frames").parts > 0 {
             break;
         }
     }
@@ -82,10 +83,9 @@ async fn start(house: &House, room: &str) -> Duration {
     };
     let first = playlist.segments.first().expect("a segment");
     let media = fetch.media(first.uri.as_deref().expect("a whole one")).await.expect("media");
-    fetch.init(first.map.as_ref().expect("a map")).await.expect("an init section");
     let clear = fetch.open(media, first.key.as_ref(), first.sequence).await.expect("it decrypts");
     let took = begin.elapsed();
-    assert_eq!(&clear[4..8], b"moof", "it is media");
+    assert_eq!(clear[0], 0x47, "it is a transport stream");
     house.remove(room).await;
     took
 }
@@ -94,7 +94,9 @@ fn packager() -> Packager {
     let room = RoomId::new("bench").expect("a room id");
     let keys = ContentKeys::new(b"server secret", &room, &Nonce("nonce".into()));
     let config = PackagerConfig { part: PART, segment: Duration::from_secs(2), window: 6, key_rotation: 30 };
-    let (mut packager, _) = Packager::new(config, keys, SequenceStart::default());
-    packager.begin_incarnation();
+    let junction = Junction::First(Timeline::default());
+    let (mut packager, _) =
+        Packager::new(config, keys, SequenceStart::default(), junction, Moment::default());
+    packager.begin_incarnation(Moment::default());
     packager
 }

@@ -1,6 +1,6 @@
 //! This very program as an FFmpeg that costs nothing: for rooms by the thousand.
 //!
-//! Owns: the arguments it is recognised by. Writes one init section and one fragment, then rests for ever.
+//! Owns: the arguments it is recognised by. Writes one part's worth of frames, then rests for ever.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 fn produce() -> ExitCode {
     let mut out = std::io::stdout();
-    let written = out.write_all(&[synth::init(48_000), synth::fragment(0, 9, 1024, 0)].concat());
+    let written = out.write_all(&synth::frames(9, 0));
     if written.and_then(|()| out.flush()).is_err() {
         return ExitCode::FAILURE;
     }

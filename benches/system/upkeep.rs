@@ -1,6 +1,6 @@
 //! What a live room costs the node's own process, beside its media: processor time and memory.
 //!
-//! The floor of the processor time is a process that reads the same fragments at the same pace, packages them, and does
+//! The floor of the processor time is a process that reads the same frames at the same pace, packages them, and does
 //! nothing else; of the memory, the media that a room must hold: what its playlist lists, and segments that have left it for as long
 //! as RFC 8216 section 6.2.2 wants them available.
 
@@ -8,7 +8,8 @@ use std::os::fd::AsFd;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use stentor::domain::ids::{Nonce, RoomId, UnixMs};
+use stentor::domain::ids::{Nonce, RoomId};
+use stentor::domain::timeline::{Junction, Moment, Timeline};
 use stentor::media::{ContentKeys, Packager, PackagerConfig, SequenceStart};
 use stentor::probe::m3u8::Playlist;
 use stentor::process;
@@ -111,22 +112,21 @@ async fn get(house: &House, url: &str) -> Vec<u8> {
     if answer.status().is_success() { body.to_vec() } else { Vec::new() }
 }
 
-/// Of one core and per room: a process that is woken by a pipe for each fragment, cuts and encrypts it, and does
+/// Of one core and per room: a process that is woken by a pipe for each part, cuts, muxes and encrypts it, and does
 /// nothing else.
 async fn floor_share() -> f64 {
     let mut command = process::command(std::env::current_exe().expect("our own path"), [FLOOR]);
     let mut child = command.stdin(Stdio::piped()).kill_on_drop(true).spawn().expect("this program");
     let mut pipe = child.stdin.take().expect("a pipe");
     let pid = child.id().expect("it runs") as i32;
-    pipe.write_all(&synth::init(48_000)).await.expect("it reads");
     let mut beat = tokio::time::interval(PART / ROOMS as u32);
     let (begin, before) = (Instant::now(), usage::cpu(&[pid]));
-    for n in 0.. {
+    loop {
         beat.tick().await;
         if begin.elapsed() >= WATCHED {
             break;
         }
-        pipe.write_all(&synth::fragment(n * 9 * 1024, 9, 1024, 7)).await.expect("it reads");
+        pipe.write_all(&synth::frames(9, 7)).await.expect("it reads");
     }
     (usage::cpu(&[pid]) - before).as_secs_f64() / begin.elapsed().as_secs_f64() / ROOMS as f64
 }
@@ -143,11 +143,17 @@ async fn read_and_package() -> ExitCode {
     let room = RoomId::new("bench").expect("a room id");
     let keys = ContentKeys::new(b"server secret", &room, &Nonce("nonce".into()));
     let config = PackagerConfig { part: PART, segment: Duration::from_secs(2), window: 6, key_rotation: 30 };
-    let (mut packager, _) = Packager::new(config, keys, SequenceStart::default());
-    packager.begin_incarnation();
-    let (mut buffer, begin) = (vec![0; 4096], Instant::now());
+    let junction = Junction::First(Timeline::default());
+    let (mut packager, _) =
+        Packager::new(config, keys, SequenceStart::default(), junction, Moment::default());
+    packager.begin_incarnation(Moment::default());
+    let mut buffer = vec![0; 4096];
+    let mut at = Moment::default();
     while let Ok(read @ 1..) = pipe.read(&mut buffer).await {
-        packager.push(&buffer[..read], UnixMs(begin.elapsed().as_millis() as u64)).expect("media");
+        // The frames of many rooms come through one pipe: the clock of this one runs as fast.
+        at.now += PART;
+        at.wall.0 += PART.as_millis() as u64;
+        packager.push(&buffer[..read], at).expect("media");
     }
     ExitCode::SUCCESS
 }

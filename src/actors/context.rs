@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::domain::ids::{ModuleId, UnixMs};
 use crate::domain::plan::{Failure, WriteOutcome};
 use crate::domain::restart::Backoff;
+use crate::domain::timeline::Moment;
 use crate::rooms::{Directory, Scope};
 use crate::store::{Revision, Store, StoreError, Txn, TxnOutcome};
 use crate::telemetry::Metrics;
@@ -85,6 +86,10 @@ impl Clock {
     /// Since the process began; never goes back.
     pub fn now(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    pub fn moment(&self) -> Moment {
+        Moment { now: self.now(), wall: self.wall() }
     }
 
     pub fn wall(&self) -> UnixMs {

@@ -283,7 +283,7 @@ fn mixer(r: &mut Reader) -> MixerConfig {
         watchdog: r.read(
             "mixer.watchdog",
             "2s",
-            "FFmpeg is restarted after this long without a fragment while Janus forwards.",
+            "FFmpeg is restarted after this long without audio from it while Janus forwards.",
             duration("500ms", "60s"),
         ),
         crashes: Budget {

@@ -101,7 +101,7 @@ mod tests {
                 text += &format!("#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=ab&k={key}\"\n");
             }
             if msn < first + count {
-                text += &format!("#EXTINF:2.0,\n{msn}.m4s\n");
+                text += &format!("#EXTINF:2.0,\n{msn}.ts\n");
             }
         }
         text

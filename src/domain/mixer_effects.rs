@@ -7,7 +7,7 @@ use super::view::Versioned;
 
 /// Media sequence numbers reserved in the store at once: about half an hour of two-second segments.
 pub const SEQUENCE_BLOCK: u64 = 1024;
-/// Discontinuity numbers reserved with them: one per FFmpeg start.
+/// Discontinuity numbers reserved with them: one per hole that is too long to be filled.
 pub const DISCONTINUITY_BLOCK: u64 = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +126,7 @@ impl Reservation {
             ceiling: stored.ceiling.max(next.ceiling) + SEQUENCE_BLOCK,
             discontinuity: stored.discontinuity.max(next.discontinuity) + DISCONTINUITY_BLOCK,
             epoch,
+            media_end: None,
         };
         let from = reserved.is_none().then_some(stored);
         low.then_some(Self { from, ceiling, key_revision })
@@ -139,5 +140,7 @@ pub enum Exit {
     BindFailed,
     /// No RTP came, so it gave up.
     Starved,
+    /// It finished its output by itself: its source said goodbye. Counts against the restart budget all the same.
+    Finished,
     Other,
 }

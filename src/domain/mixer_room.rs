@@ -40,7 +40,7 @@ pub struct MixerPolicy {
     pub backoff: Backoff,
     /// Crashes beyond this are a crash loop.
     pub crashes: Budget,
-    /// No fragment for this long while Janus forwards: FFmpeg is stuck.
+    /// No audio for this long while Janus forwards: FFmpeg is stuck. Silence that is written instead does not count.
     pub watchdog: Duration,
     /// The `hlsUrl` in our key: where listener nodes fetch, e.g. `http://10.0.0.7:8080`.
     pub hls_base: String,
@@ -227,8 +227,8 @@ impl MixerRoom {
         self.stream.is_some() && self.reserved.is_none()
     }
 
-    /// A fragment came out of FFmpeg; `next` are the packager's next unused numbers.
-    pub fn produced(&mut self, next: SequenceState, now: Duration) {
+    /// FFmpeg delivered audio. Silence that the packager writes in its place never counts.
+    pub fn produced(&mut self, now: Duration) {
         if let Process::Running(running) = &mut self.process {
             running.last_fragment = Some(now);
             let lived = now.saturating_sub(running.since);
@@ -237,9 +237,6 @@ impl MixerRoom {
             if lived > self.policy.crashes.window {
                 self.gave_up = None;
             }
-        }
-        if let Some(reserved) = &mut self.reserved {
-            reserved.next = next;
         }
     }
 
@@ -488,7 +485,7 @@ pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
 const NEW_EPOCH: &str = "the room was assigned anew";
 const NEW_SOURCE: &str = "the RTP source changed";
 /// Ends FFmpeg when nothing comes out although Janus forwards.
-pub const STARVED: &str = "no fragment while Janus forwards";
+pub const STARVED: &str = "no audio from FFmpeg while Janus forwards";
 const GARBLED: &str = "what FFmpeg writes cannot be used";
 const NOT_WANTED: &str = "the room is no longer wanted here";
 /// Watchdog times that a start is given at most.

@@ -40,9 +40,9 @@ fn a_crash_loop_is_told_in_the_key_and_taken_back_after_a_long_life() {
     assert!(claims_to_have_given_up(&room, &view, now), "the sixth within 30 s is too much");
     now += Duration::from_secs(10);
     spawn(&mut room, now);
-    room.produced(SequenceState::default(), now + Duration::from_secs(29));
+    room.produced(now + Duration::from_secs(29));
     assert!(claims_to_have_given_up(&room, &view, now), "it may crash again");
-    room.produced(SequenceState::default(), now + Duration::from_secs(31));
+    room.produced(now + Duration::from_secs(31));
     assert!(!claims_to_have_given_up(&room, &view, now));
 }
 
@@ -77,7 +77,7 @@ fn a_room_assigned_anew_that_nobody_published_meanwhile_keeps_its_stream() {
     let (mut room, mut view, at) = publishing();
     assigned(&mut view, Epoch(3), 30);
     assert_eq!(until_fed(&mut room, &mut view, at), ["kill", "free the port", "take a port", "spawn"]);
-    assert_eq!(room.next_sequence(), Some(SequenceState::at(600, 1)));
+    assert_eq!(room.next_sequence(), Some(SequenceState::at(600, 1, None)));
 }
 
 /// An outage of the store hides whether our own write raised the ceiling: nobody else can have under our epoch.
@@ -86,7 +86,7 @@ fn a_ceiling_that_moved_under_the_same_epoch_is_our_own_doing() {
     let (mut room, mut view, at) = publishing();
     view.sequence = numbers(2048, 20);
     assert_eq!(until_fed(&mut room, &mut view, at), [""; 0]);
-    assert_eq!(room.next_sequence(), Some(SequenceState::at(600, 1)));
+    assert_eq!(room.next_sequence(), Some(SequenceState::at(600, 1, None)));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn an_answer_that_comes_after_the_numbers_were_lost_brings_none_back() {
     let Plan::Do { effect, .. } = room.plan_store(&view, at) else {
         panic!("it has used half of its numbers")
     };
-    room.produced(SequenceState::at(700, 1), at);
+    room.published(SequenceState::at(700, 1, None));
     assigned(&mut view, Epoch(3), 30);
     view.sequence = numbers(3072, 25);
     room.saw(30);
@@ -123,7 +123,8 @@ fn publishing() -> (MixerRoom, RoomView, Duration) {
     let (mut room, mut view) = on_air();
     let at = Duration::from_secs(1);
     assert_eq!(until_fed(&mut room, &mut view, at), ["take a port", "spawn", "open at 0"]);
-    room.produced(SequenceState::at(600, 1), at);
+    room.produced(at);
+    room.published(SequenceState::at(600, 1, None));
     (room, view, at)
 }
 
@@ -133,7 +134,7 @@ fn assigned(view: &mut RoomView, epoch: Epoch, mod_revision: i64) {
 }
 
 fn numbers(ceiling: u64, mod_revision: i64) -> Option<Versioned<SequenceState>> {
-    Some(Versioned { value: SequenceState::at(ceiling, 64), mod_revision })
+    Some(Versioned { value: SequenceState::at(ceiling, 64, None), mod_revision })
 }
 
 /// Runs all effects until the room publishes and waits for Janus; the process lane's, in words.
@@ -255,7 +256,7 @@ fn starvation_changes_port_then_gives_up() {
     let changes = ports.windows(2).map(|pair| pair[0] != pair[1]);
     assert_eq!(changes.collect::<Vec<_>>(), [false, true, false, true, false, true], "{ports:?}");
     assert_eq!(told, [(1, false), (2, false), (3, false), (4, false), (5, true), (5, true)]);
-    room.produced(SequenceState::at(601, 1), now);
+    room.produced(now);
     until_fed(&mut room, &mut view, now);
     let key = &view.mixer.as_ref().unwrap().value;
     assert_eq!((key.starved, key.gave_up), (0, false), "sound is back");
@@ -282,7 +283,7 @@ fn old_stream_is_not_joined() {
     let young = at + port::JOINABLE_FOR;
     room.exited(Exit::Other, "signal: 9 (SIGKILL)", young, 0.5);
     assert_eq!(until_fed(&mut room, &mut view, young), ["spawn"]);
-    room.produced(SequenceState::at(601, 1), young);
+    room.produced(young);
     let old = young + Duration::from_secs(1);
     room.exited(Exit::Other, "signal: 9 (SIGKILL)", old, 0.5);
     assert_eq!(until_fed(&mut room, &mut view, old), ["free the port", "take a port", "spawn"]);

@@ -42,6 +42,7 @@ pub mod shown;
 pub mod signalling;
 pub mod srtp;
 pub mod text;
+pub mod timeline;
 pub mod users;
 pub mod view;
 pub mod vouched;

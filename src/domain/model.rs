@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
+use super::timeline::{Junction, MediaEnd, Timeline};
 
 /// `/rooms/{id}/meta`: the room as its owner made it. Outlives every live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,12 +138,32 @@ pub struct SequenceState {
     /// after the room was deleted and made anew. 0: these are numbers to go on from, and nobody's.
     #[serde(default)]
     pub epoch: Epoch,
+    /// End of the media published below these numbers. Only in numbers that a mixer gave back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_end: Option<MediaEnd>,
 }
 
 impl SequenceState {
     /// Numbers to go on from.
-    pub fn at(ceiling: u64, discontinuity: u64) -> Self {
-        Self { ceiling, discontinuity, epoch: Epoch::default() }
+    pub fn at(ceiling: u64, discontinuity: u64, media_end: Option<MediaEnd>) -> Self {
+        Self { ceiling, discontinuity, epoch: Epoch::default(), media_end }
+    }
+
+    /// How media published from these numbers on join what was published before. `started`: when the broadcast
+    /// started.
+    pub fn junction(&self, started: UnixMs, wall: UnixMs) -> Junction {
+        match self.media_end {
+            // Reserved and not given back: a mixer was lost, and where its media ended with it.
+            _ if self.epoch != Epoch::default() => Junction::Unknown,
+            Some(MediaEnd { timeline, at }) if at >= started => {
+                Junction::After { timeline, ago: Duration::from_millis(wall.0.saturating_sub(at.0)) }
+            }
+            // A player that missed the end of the broadcast before this one still finds continuous timestamps.
+            Some(MediaEnd { timeline, .. }) => Junction::First(timeline),
+            None if *self == Self::default() => Junction::First(Timeline::default()),
+            // Numbers of a version that did not store it.
+            None => Junction::Unknown,
+        }
     }
 }
 

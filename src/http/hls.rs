@@ -1,4 +1,4 @@
-//! The listener side over HTTP: playlist, init sections, parts, segments and keys of every room.
+//! The listener side over HTTP: playlist, parts, segments and keys of every room.
 //!
 //! Owns: names, tokens and headers of requests. Never does: know where the media lie or how a key is made;
 //! that is behind [`LiveMedia`], [`KeyService`] and [`ListenerAuth`], on this node or another.

@@ -15,7 +15,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 pub const PLAYLIST: HeaderValue = HeaderValue::from_static("public, no-cache");
 /// The address of a blocking reload names the state it waits for: a cache may answer a crowd with it.
 pub const BLOCKING_PLAYLIST: HeaderValue = HeaderValue::from_static("public, max-age=1");
-/// Parts, segments and init sections never change under their name. Bounded, so that a removed room fades.
+/// Parts and segments never change under their name. Bounded, so that a removed room fades.
 pub const MEDIA: HeaderValue = HeaderValue::from_static("public, max-age=300, immutable");
 /// Keys, and whatever holds a token.
 pub const SECRET: HeaderValue = HeaderValue::from_static("no-store");

@@ -146,18 +146,18 @@ async fn path_tricks_reach_nothing() {
         "/hls/rooms/demo/%2e%2e%2fsecret",
         "/hls/rooms/demo/..%5csecret",
         "/hls/rooms/demo/a%2fb",
-        "/hls/rooms/demo/a%00.m4s",
+        "/hls/rooms/demo/a%00.ts",
         "/hls/rooms/demo/a%0a",
         "/hls/rooms/demo/.hidden",
         "/hls/rooms/demo/%252e%252e",
         "/hls/rooms/demo/../../etc/passwd",
         "/hls/rooms/demo/",
         "/hls/rooms/demo/a/b",
-        "/hls/rooms//seg.m4s",
-        "/hls/rooms/a%2fb/seg.m4s",
-        "/hls/rooms/%00%00%00/seg.m4s",
-        "/hls/rooms/demo%0a/seg.m4s",
-        "/hls/rooms/%ff%fe%fd/seg.m4s",
+        "/hls/rooms//seg.ts",
+        "/hls/rooms/a%2fb/seg.ts",
+        "/hls/rooms/%00%00%00/seg.ts",
+        "/hls/rooms/demo%0a/seg.ts",
+        "/hls/rooms/%ff%fe%fd/seg.ts",
         "/hls/",
     ];
     for uri in tricks {
@@ -171,15 +171,15 @@ async fn path_tricks_reach_nothing() {
 
 #[actix::test]
 async fn media_may_be_cached_for_a_bounded_time_and_ranges_are_ignored() {
-    let answer = ask("/hls/rooms/demo/seg.m4s", &[("range", "bytes=0-1")]).await;
+    let answer = ask("/hls/rooms/demo/seg.ts", &[("range", "bytes=0-1")]).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "media"));
-    assert_eq!(answer.header("content-type"), "audio/mp4");
+    assert_eq!(answer.header("content-type"), "video/mp2t");
     assert_eq!(answer.header("cache-control"), "public, max-age=300, immutable");
 }
 
 #[actix::test]
 async fn only_allowed_origins_may_use_a_cookie() {
-    let uri = "/hls/rooms/demo/seg.m4s";
+    let uri = "/hls/rooms/demo/seg.ts";
     let known = ask(uri, &[("origin", "https://app.example")]).await;
     assert_eq!(known.header("access-control-allow-origin"), "https://app.example");
     assert_eq!(known.header("access-control-allow-credentials"), "true");
@@ -215,7 +215,7 @@ async fn whoever_is_given_a_playlist_is_counted_once() {
         ("/hls/rooms/demo/index.m3u8", "user-agent", "curl"),
         ("/hls/rooms/demo/index.m3u8", "user-agent", "curl"),
         ("/hls/rooms/demo/index.m3u8", "user-agent", "mpv"),
-        ("/hls/rooms/demo/seg.m4s", "user-agent", "a cache"),
+        ("/hls/rooms/demo/seg.ts", "user-agent", "a cache"),
     ];
     for (uri, name, value) in asks {
         let request = test::TestRequest::get().uri(uri).insert_header((name, value)).to_request();
@@ -240,7 +240,7 @@ impl LiveMedia for Fake {
 
     async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
         Err(match name {
-            "seg.m4s" => return Ok((Bytes::from_static(b"media"), "audio/mp4")),
+            "seg.ts" => return Ok((Bytes::from_static(b"media"), "video/mp2t")),
             "nosuch" => MediaRefusal::NoSuchRoom,
             "notonair" => MediaRefusal::NotOnAir,
             "notyet" => MediaRefusal::NotYet,

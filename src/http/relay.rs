@@ -128,7 +128,7 @@ mod tests {
 
         async fn file(&self, _: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
             match name {
-                "seg.m4s" => Ok((Bytes::from_static(b"media"), "audio/mp4")),
+                "seg.ts" => Ok((Bytes::from_static(b"media"), "video/mp2t")),
                 _ => Err(MediaRefusal::Gone),
             }
         }
@@ -154,7 +154,7 @@ mod tests {
     #[actix::test]
     async fn without_its_rooms_token_nothing_is_served() {
         for token in [None, Some(""), Some("bad")] {
-            for name in ["index.m3u8", "seg.m4s", "heritage", "other"] {
+            for name in ["index.m3u8", "seg.ts", "heritage", "other"] {
                 assert_eq!(ask(&format!("/relay/rooms/demo/{name}"), token).await.0, 401);
             }
         }
@@ -178,8 +178,8 @@ mod tests {
         assert_eq!(ask("/relay/rooms/demo/index.m3u8", good).await, (200, Some("9.2".into()), false));
         let last = ask("/relay/rooms/demo/index.m3u8?_HLS_msn=9&_HLS_part=1", good).await;
         assert_eq!(last, (200, Some("9.2".into()), true));
-        assert_eq!(ask("/relay/rooms/demo/seg.m4s", good).await.0, 200);
-        assert_eq!(ask("/relay/rooms/demo/old.m4s", good).await.0, 410);
+        assert_eq!(ask("/relay/rooms/demo/seg.ts", good).await.0, 200);
+        assert_eq!(ask("/relay/rooms/demo/old.ts", good).await.0, 410);
         assert_eq!(ask("/relay/rooms/demo/enc.key?n=a&k=1", good).await.0, 410, "keys are made elsewhere");
         assert_eq!(ask("/relay/rooms/demo/.hidden", good).await.0, 404);
     }

@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Here, named};
+use crate::actors::context::Clock;
 use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::http::hls::MediaRefusal;
 use crate::http::relay::RelaySource;
-use crate::media::{NonceHint, PlaylistBody};
+use crate::media::{MediaFile, NonceHint, PlaylistBody};
 use crate::rooms::audience::Audience;
 
 pub struct RelayDoor {
@@ -47,10 +48,10 @@ impl RelaySource for RelayDoor {
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
         let file = named(name)?;
-        Ok((self.here.in_time(self.here.file(room, &file)).await?, file.content_type()))
+        Ok((self.here.in_time(self.here.file(room, &file)).await?, MediaFile::CONTENT_TYPE))
     }
 
     fn heritage(&self, room: &RoomId) -> Option<Bytes> {
-        self.here.streams.get(room).map(|stream| stream.heritage())
+        self.here.streams.get(room).map(|stream| stream.heritage(Clock::start().wall()))
     }
 }

@@ -1,6 +1,6 @@
 //! EXT-X-PROGRAM-DATE-TIME: when, by the wall clock, a part of the media was mixed.
 //!
-//! Anchored where a process's first fragment arrives, minus its duration, then carried on by media durations:
+//! Anchored where the first media arrive, minus their duration, then carried on by media durations:
 //! arrivals jitter, samples do not. A source that paused without changing (a frozen Janus) leaves media time
 //! behind the wall for good; the clock then moves forward at the next segment. The measure is the *least*
 //! lateness of a whole segment, so that one stalled read followed by a burst moves nothing. Never goes back.
@@ -15,9 +15,9 @@ const TOLERATED: u64 = 500_000;
 /// All in microseconds since the Unix epoch.
 #[derive(Debug, Default)]
 pub(super) struct MediaClock {
-    /// When the next fragment starts.
+    /// When the next part starts.
     next: u64,
-    /// The least that a fragment of this segment arrived after it should have.
+    /// The least that a part of this segment arrived after it should have.
     lateness: Option<u64>,
 }
 
@@ -27,7 +27,17 @@ impl MediaClock {
         Self { next: end.0.saturating_mul(1000), lateness: None }
     }
 
-    /// The first fragment of a process, arrived at `wall`.
+    /// The media before ended at this time, whatever else is known.
+    pub fn at_least(&mut self, end: UnixMs) {
+        self.next = self.next.max(end.0.saturating_mul(1000));
+    }
+
+    /// When the media so far end.
+    pub fn now(&self) -> UnixMs {
+        UnixMs(self.next / 1000)
+    }
+
+    /// The first media after a hole, arrived at `wall`.
     pub fn anchor(&mut self, wall: UnixMs, duration: Duration) {
         self.next = self.next.max(Self::start(wall, duration));
         self.lateness = None;
@@ -41,7 +51,7 @@ impl MediaClock {
         UnixMs(self.next / 1000)
     }
 
-    /// A fragment arrived at `wall`.
+    /// A part was published at `wall`.
     pub fn advance(&mut self, wall: UnixMs, duration: Duration) {
         let late = Self::start(wall, duration).saturating_sub(self.next);
         self.lateness = Some(self.lateness.map_or(late, |least| least.min(late)));

@@ -1,4 +1,4 @@
-//! The FFmpeg process of one room: RTP Opus in, fragmented MP4 with AAC out.
+//! The FFmpeg process of one room: RTP Opus in, AAC in ADTS out.
 //!
 //! Owns: the arguments, the session description on stdin, the process and its true exit. Never does: restart,
 //! see a key (what FFmpeg writes is not encrypted yet), write the session description to a log or a file.
@@ -24,8 +24,6 @@ pub struct FfmpegCommand {
     pub binary: PathBuf,
     /// Where it listens; RTCP takes the port above. The port is even.
     pub rtp: MediaAddr,
-    /// Fragments are this long, rounded up to whole AAC frames.
-    pub part: Duration,
     /// Bits per second of the AAC.
     pub bitrate: u32,
     /// RTP payload type of the Opus that comes in.
@@ -71,14 +69,17 @@ pub enum ExitReason {
     Code(i32),
 }
 
+/// ADTS grows by nothing however long a room lasts, and each frame comes out at once: a part is complete 20 ms earlier
+/// than with a muxer that waits for the next packet to know the duration of this one.
+pub const MUXER: [&str; 5] = ["-f", "adts", "-flush_packets", "1", "pipe:1"];
+
 impl FfmpegCommand {
     /// The arguments, without the program.
     pub fn args(&self) -> Vec<String> {
         let bind = self.rtp.ip.to_string();
         let bitrate = self.bitrate.to_string();
-        let fragment = self.part.as_micros().to_string();
-        // A lost packet leaves a hole, which the muxer would fill by stretching a sample: measured, one packet makes
-        // a fragment of 212 instead of 192 ms. Resampling inserts silence instead.
+        // A lost packet leaves a hole, which ADTS cannot express: frames have no timestamps. Resampling inserts silence
+        // there, so that the number of frames is the time.
         let filters = format!("aresample=async=1,{}", self.loudness.filters());
         [
             // A packet that is not authentic makes FFmpeg write a warning each: a flood of them must not fill the log.
@@ -89,8 +90,7 @@ impl FfmpegCommand {
             &["-map", "0:a:0", "-af", &filters],
             // AudioBridge mixes mono.
             &["-c:a", "aac", "-b:a", &bitrate, "-ar", "48000", "-ac", "1"],
-            &["-f", "mp4", "-movflags", "+empty_moov+default_base_moof"],
-            &["-frag_duration", &fragment, "-flush_packets", "1", "pipe:1"],
+            &MUXER,
         ]
         .concat()
         .into_iter()
@@ -204,7 +204,6 @@ mod tests {
         FfmpegCommand {
             binary: "ffmpeg".into(),
             rtp: MediaAddr { ip: ip.parse().unwrap(), port: 40_000 },
-            part: Duration::from_millis(192),
             bitrate: 64_000,
             payload_type: 111,
             loudness: Loudness::new(MixShare::of(3), Some(-18), -1),
@@ -216,8 +215,7 @@ mod tests {
     fn the_arguments_bind_the_media_address_only_and_name_no_file() {
         let args = command("10.0.0.7").args().join(" ");
         assert!(args.contains("-localaddr 10.0.0.7 -f sdp -i pipe:0"), "{args}");
-        assert!(args.contains("-frag_duration 192000 "), "{args}");
-        assert!(args.ends_with("pipe:1"));
+        assert!(args.ends_with("-f adts -flush_packets 1 pipe:1"), "{args}");
         assert!(command("::1").session_description().contains("c=IN IP6 ::1\r\n"));
     }
 

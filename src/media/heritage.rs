@@ -14,8 +14,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::names::NonceHint;
-use super::window::{Head, InitFile, Part, Segment, Window};
+use super::packager::Place;
+use super::stream::Snapshot;
+use super::window::{Head, Part, Segment, Window};
 use crate::domain::ids::UnixMs;
+use crate::domain::timeline::{Junction, Timeline};
 
 #[derive(Serialize, Deserialize)]
 struct Contents {
@@ -24,21 +27,16 @@ struct Contents {
     discontinuity_sequence: u64,
     /// Of the segments, the newest so many.
     listed: usize,
-    inits: Vec<Init>,
+    /// `None`: the successor begins with a discontinuity.
+    timeline: Option<Timeline>,
+    /// Age of the newest sample when this was written. A difference, so that the nodes' wall clocks may differ.
+    age: Duration,
     segments: Vec<Made>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Init {
-    msn: u64,
-    length: usize,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Made {
     msn: u64,
-    /// Name of its init section.
-    init: u64,
     discontinuity: bool,
     key_index: u64,
     started: u64,
@@ -50,23 +48,18 @@ struct Made {
     whole: Option<usize>,
 }
 
-/// The window of the live with this hint.
-pub(super) fn to_bytes(window: &Window, hint: NonceHint) -> Bytes {
+/// The closed segments of the live with this hint, at this wall-clock time.
+pub(super) fn to_bytes(snapshot: &Snapshot, hint: NonceHint, wall: UnixMs) -> Bytes {
+    let window = &snapshot.window;
     let mut files = BytesMut::new();
-    let mut inits: Vec<Init> = Vec::new();
     let mut segments = Vec::new();
     for segment in window.held() {
         let head = &segment.head;
-        if inits.last().is_none_or(|last| last.msn != head.init.msn) {
-            inits.push(Init { msn: head.init.msn, length: head.init.bytes.len() });
-            files.extend_from_slice(&head.init.bytes);
-        }
         let whole = segment.whole_if_made().filter(|_| segment.parts.is_empty());
         files.extend_from_slice(&whole.clone().unwrap_or_default());
         segment.parts.iter().for_each(|part| files.extend_from_slice(&part.bytes));
         segments.push(Made {
             msn: head.msn,
-            init: head.init.msn,
             discontinuity: head.discontinuity,
             key_index: head.key_index,
             started: head.started.0,
@@ -80,7 +73,11 @@ pub(super) fn to_bytes(window: &Window, hint: NonceHint) -> Bytes {
         hint: hint.to_string(),
         discontinuity_sequence: window.discontinuity_sequence(),
         listed: window.listed().count(),
-        inits,
+        timeline: match snapshot.place {
+            Place::After(_) => Some(snapshot.timeline),
+            Place::First | Place::Broken => None,
+        },
+        age: Duration::from_millis(wall.0.saturating_sub(snapshot.end().0)),
         segments,
     };
     let json = match serde_json::to_vec(&contents) {
@@ -94,22 +91,16 @@ pub(super) fn to_bytes(window: &Window, hint: NonceHint) -> Bytes {
     bytes.freeze()
 }
 
-/// The other way round. `None`: it is of another live, or no such thing.
-pub(super) fn from_bytes(mut bytes: Bytes, hint: NonceHint) -> Option<Window> {
+/// The window, and how media join it. `None`: it is of another live, or no such thing.
+pub(super) fn from_bytes(mut bytes: Bytes, hint: NonceHint) -> Option<(Window, Junction)> {
     let length = bytes.try_get_u32().ok()? as usize;
     let json = taken(&mut bytes, length)?;
     let contents: Contents = serde_json::from_slice(&json).ok()?;
     if contents.hint != hint.to_string() || contents.listed > contents.segments.len() {
         return None;
     }
-    let mut inits = contents.inits.into_iter().peekable();
     let mut held: VecDeque<Arc<Segment>> = VecDeque::new();
-    let mut init: Option<Arc<InitFile>> = None;
     for made in contents.segments {
-        if let Some(next) = inits.next_if(|next| next.msn == made.init) {
-            init = Some(Arc::new(InitFile { msn: next.msn, bytes: taken(&mut bytes, next.length)? }));
-        }
-        let init = init.clone().filter(|init| init.msn == made.init)?;
         if held.back().is_some_and(|last| last.head.msn + 1 != made.msn) {
             return None;
         }
@@ -124,14 +115,17 @@ pub(super) fn from_bytes(mut bytes: Bytes, hint: NonceHint) -> Option<Window> {
         }
         let head = Head {
             msn: made.msn,
-            init,
             discontinuity: made.discontinuity,
             key_index: made.key_index,
             started: UnixMs(made.started),
         };
         held.push_back(Arc::new(Segment::left(head, made.duration, made.part_count, parts, whole)));
     }
-    bytes.is_empty().then(|| Window::left(held, contents.listed, contents.discontinuity_sequence))
+    let junction = match contents.timeline {
+        Some(timeline) => Junction::After { timeline, ago: contents.age },
+        None => Junction::Unknown,
+    };
+    bytes.is_empty().then(|| (Window::left(held, contents.listed, contents.discontinuity_sequence), junction))
 }
 
 /// The next so many bytes, if there are so many.

@@ -1,29 +1,32 @@
 //! FFmpeg's output becomes encrypted low-latency HLS in memory.
 //!
 //! ```text
-//! ffmpeg stdout -> boxes (cut) -> packager (parts, segments, keys) -> stream (what listeners read)
+//! ffmpeg stdout -> adts (frames) -> packager (pace, parts, segments, keys) -> stream (read by listeners)
+//!                                      transport (MPEG-TS)
 //! ```
 //! Everything but `ffmpeg` is pure: bytes and wall-clock times come in as arguments. Owns: the media of a room
 //! on this node. Never does: choose a port, decide to restart, speak HTTP. Nothing touches a disk.
 //!
 //! `m3u8` is the other side, a strict reader for the tests: it shares no code with the writer.
 
-mod boxes;
+mod adts;
 mod clock;
 mod crypto;
 mod ffmpeg;
 mod ffmpeg_log;
-mod fragment;
 mod heritage;
 mod loudness;
 pub mod m3u8;
 mod names;
+mod pace;
 mod packager;
 mod playlist;
 mod playlist_text;
 mod prelude;
 pub mod relayed;
+mod segmenter;
 mod stream;
+mod transport;
 mod window;
 
 #[cfg(test)]
@@ -31,10 +34,10 @@ mod histories;
 #[cfg(test)]
 mod synth;
 
-pub use boxes::BoxError;
+pub use adts::AdtsError;
 pub use crypto::{ContentKey, ContentKeys, Undecryptable, decrypt, encrypt};
 pub use ffmpeg::{
-    ExitReason, Ffmpeg, FfmpegCommand, FfmpegProcess, FfmpegUnusable, SpawnError, ffmpeg_version,
+    ExitReason, Ffmpeg, FfmpegCommand, FfmpegProcess, FfmpegUnusable, MUXER, SpawnError, ffmpeg_version,
 };
 pub use ffmpeg_log::{FfmpegLog, FfmpegLogLines, LogLevel};
 pub use loudness::{Loudness, Metered};

@@ -13,11 +13,9 @@ pub struct NonceHint(pub(super) [u8; Self::BYTES]);
 /// A file of a room as its URL's last element names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaFile {
-    /// Init section of the FFmpeg process whose first segment is `msn`: `{hint}-{msn}.init.mp4`.
-    Init { hint: NonceHint, msn: u64 },
-    /// `{hint}-{msn}.m4s`.
+    /// `{hint}-{msn}.ts`.
     Segment { hint: NonceHint, msn: u64 },
-    /// `{hint}-{msn}.{index}.m4s`.
+    /// `{hint}-{msn}.{index}.ts`.
     Part { hint: NonceHint, msn: u64, index: u32 },
 }
 
@@ -33,17 +31,12 @@ impl NonceHint {
 impl MediaFile {
     pub fn hint(&self) -> NonceHint {
         match self {
-            Self::Init { hint, .. } | Self::Segment { hint, .. } | Self::Part { hint, .. } => *hint,
+            Self::Segment { hint, .. } | Self::Part { hint, .. } => *hint,
         }
     }
 
-    /// Media type for the `Content-Type` header. Segments and parts are ciphertext of this type.
-    pub fn content_type(&self) -> &'static str {
-        match self {
-            Self::Init { .. } => "audio/mp4",
-            Self::Segment { .. } | Self::Part { .. } => "video/iso.segment",
-        }
-    }
+    /// Media type for the `Content-Type` header (RFC 8216 section 4); the bytes are ciphertext of it.
+    pub const CONTENT_TYPE: &'static str = "video/mp2t";
 }
 
 impl FromStr for NonceHint {
@@ -65,10 +58,7 @@ impl FromStr for MediaFile {
     fn from_str(text: &str) -> Result<Self, NotAMediaFile> {
         let (hint, rest) = text.split_once('-').ok_or(NotAMediaFile)?;
         let hint = hint.parse()?;
-        if let Some(msn) = rest.strip_suffix(".init.mp4") {
-            return Ok(Self::Init { hint, msn: number(msn)? });
-        }
-        let rest = rest.strip_suffix(".m4s").ok_or(NotAMediaFile)?;
+        let rest = rest.strip_suffix(".ts").ok_or(NotAMediaFile)?;
         match rest.split_once('.') {
             None => Ok(Self::Segment { hint, msn: number(rest)? }),
             Some((msn, index)) => Ok(Self::Part { hint, msn: number(msn)?, index: number(index)? }),
@@ -100,9 +90,8 @@ impl fmt::Debug for NonceHint {
 impl fmt::Display for MediaFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Init { hint, msn } => write!(f, "{hint}-{msn}.init.mp4"),
-            Self::Segment { hint, msn } => write!(f, "{hint}-{msn}.m4s"),
-            Self::Part { hint, msn, index } => write!(f, "{hint}-{msn}.{index}.m4s"),
+            Self::Segment { hint, msn } => write!(f, "{hint}-{msn}.ts"),
+            Self::Part { hint, msn, index } => write!(f, "{hint}-{msn}.{index}.ts"),
         }
     }
 }
@@ -116,17 +105,13 @@ mod tests {
         #[test]
         fn a_name_reads_back_as_it_was_written(hint: [u8; 6], msn: u64, index: u32) {
             let hint = NonceHint(hint);
-            for file in [
-                MediaFile::Init { hint, msn },
-                MediaFile::Segment { hint, msn },
-                MediaFile::Part { hint, msn, index },
-            ] {
+            for file in [MediaFile::Segment { hint, msn }, MediaFile::Part { hint, msn, index }] {
                 prop_assert_eq!(file.to_string().parse(), Ok(file));
             }
         }
 
         #[test]
-        fn what_is_taken_is_what_we_would_write(text in "[0-9a-f]{11,13}-[0-9.]{1,6}(m4s|init.mp4)") {
+        fn what_is_taken_is_what_we_would_write(text in "[0-9a-f]{11,13}-[0-9.]{1,6}ts") {
             if let Ok(file) = text.parse::<MediaFile>() {
                 prop_assert_eq!(file.to_string(), text);
             }
@@ -138,22 +123,22 @@ mod tests {
         for bad in [
             "",
             "..",
-            "../x.m4s",
-            "0011aabbccdd-1.m4s/",
-            "0011aabbccdd-+1.m4s",
-            "0011aabbccdd-01.m4s",
-            "0011AABBCCDD-1.m4s",
-            "0011aabbccdd-1.2.3.m4s",
-            "0011aabbccdd-1.m4s\0",
-            "0011aabbccdd-.m4s",
-            "0011aabbccdd-1.-2.m4s",
-            "0011aabbccdd-99999999999999999999.m4s",
+            "../x.ts",
+            "0011aabbccdd-1.ts/",
+            "0011aabbccdd-+1.ts",
+            "0011aabbccdd-01.ts",
+            "0011AABBCCDD-1.ts",
+            "0011aabbccdd-1.2.3.ts",
+            "0011aabbccdd-1.ts\0",
+            "0011aabbccdd-.ts",
+            "0011aabbccdd-1.-2.ts",
+            "0011aabbccdd-99999999999999999999.ts",
             "0011aabbccdd-1.mp4",
-            "0011aabbcc-1.m4s",
-            "0011aabbccdd--1.m4s",
-            "0011aabbccdd-1.m4s?x",
-            "%2e%2e-1.m4s",
-            "é-1.m4s",
+            "0011aabbcc-1.ts",
+            "0011aabbccdd--1.ts",
+            "0011aabbccdd-1.ts?x",
+            "%2e%2e-1.ts",
+            "é-1.ts",
         ] {
             assert_eq!(bad.parse::<MediaFile>(), Err(NotAMediaFile), "{bad:?}");
         }

@@ -1,29 +1,38 @@
-//! FFmpeg's bytes in, listeners' snapshots out.
+//! Packages FFmpeg's AAC into encrypted parts and segments on one timeline, and publishes them to listeners.
 //!
 //! ```text
-//! Idle -begin_incarnation-> Fresh -init, first fragment-> Running -begin_incarnation-> Fresh
+//! Idle -begin_incarnation-> Fresh -a part's worth of frames-> Running -begin_incarnation-> Fresh
 //! any of them -bad bytes-> Failed (until begin_incarnation);  -finish-> Finished
 //! ```
-//! Owns: the order of everything (sequence numbers, keys, discontinuities). Never does: wait, read a clock.
+//! The timeline goes on over processes: time for which FFmpeg delivers nothing is filled with silence, at the latest
+//! when the next part is due ([`Packager::fill_at`]). Only a hole longer than the window, or one before which nobody
+//! knows the timestamps, is left open, with a discontinuity behind it.
+//!
+//! Owns: what is published when. Never does: wait, read a clock.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::boxes::{BoxError, Fragment, Piece, Splitter};
-use super::clock::MediaClock;
-use super::crypto::{self, ContentKeys};
+use super::adts::{AdtsError, AdtsReader, SILENCE};
+use super::crypto::ContentKeys;
 use super::heritage;
+use super::pace::{AHEAD, Pace};
+use super::segmenter::Segmenter;
 use super::stream::{LiveStream, Phase, Snapshot};
-use super::window::{Head, InitFile, Limits, Open, Part, Segment, Window};
+use super::window::{Limits, Window};
 use crate::domain::ids::UnixMs;
+use crate::domain::timeline::{Junction, MediaEnd, Moment, Timeline, frames_last, whole_frames};
+
+/// After this long without a call the node itself did not run: FFmpeg's output is read before silence is written.
+const OWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How a room is cut. Impossible combinations are mended, not refused: a segment holds at least one part, a
 /// window at least three target durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackagerConfig {
-    /// What FFmpeg is told as `-frag_duration`; a part is that, rounded up to whole AAC frames.
+    /// A part is that, rounded up to whole AAC frames.
     pub part: Duration,
     pub segment: Duration,
     /// Segments in the playlist.
@@ -37,19 +46,23 @@ pub struct PackagerConfig {
 pub struct SequenceStart {
     /// Of the next segment.
     pub media_sequence: u64,
-    /// Of the newest segment so far; the next process begins one above it.
+    /// Of the newest segment so far; the next discontinuity is one above it.
     pub discontinuity: u64,
 }
 
-/// What one push brought.
+/// What one call brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    pub fragments: u32,
+    /// Frames that FFmpeg delivered. Silence never counts as progress of FFmpeg.
+    pub frames: u32,
+    /// Frames of silence written in place of missing ones.
+    pub silent_frames: u32,
+    /// Parts published, of media or silence.
     pub parts: u32,
     pub segments_closed: u32,
 }
 
-/// What FFmpeg wrote cannot be listed. Nothing more is taken from this process: start another.
+/// FFmpeg's output cannot be published. Nothing more is taken from this process: start another.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PackageError {
     #[error("no process has begun")]
@@ -57,269 +70,395 @@ pub enum PackageError {
     #[error("the stream has been finished")]
     Finished,
     #[error(transparent)]
-    Boxes(#[from] BoxError),
-    /// FFmpeg stretched a sample over a gap in its input.
-    #[error("a fragment of {actual:?}, parts are at most {allowed:?}")]
-    FragmentTooLong { actual: Duration, allowed: Duration },
-    #[error("a fragment at {actual} ticks after {expected}")]
-    TimeWentBack { expected: u64, actual: u64 },
+    Adts(#[from] AdtsError),
+    #[error("more than {AHEAD:?} ahead of the clock: its RTP comes faster than real time")]
+    AheadOfTime,
 }
 
-/// Packages one room from one start (or hand-over) on.
+/// Packages one room from one start (or handover) on.
 #[derive(Debug)]
 pub struct Packager {
-    keys: ContentKeys,
-    key_rotation: u64,
     limits: Limits,
-    window: Window,
-    open: Option<Open>,
-    /// Of the open segment, or of the next one.
-    next: SequenceStart,
+    segments: Segmenter,
+    place: Place,
     process: Process,
-    clock: MediaClock,
-    last_part_at: Option<UnixMs>,
+    /// The last call.
+    called: Moment,
     stream: Arc<LiveStream>,
 }
 
-/// Where the bytes come from.
+/// Source of the bytes.
 #[derive(Debug)]
 enum Process {
     Idle,
-    /// No fragment yet; the init section once it has come.
+    /// Fewer frames than a part so far. They are held back until it is clear how much time they leave to fill.
     Fresh {
-        splitter: Splitter,
-        init: Option<Bytes>,
+        reader: AdtsReader,
+        held: Vec<Bytes>,
     },
-    Running {
-        splitter: Splitter,
-        init: Arc<InitFile>,
-        expected: u64,
-    },
+    Running(AdtsReader),
     Failed(PackageError),
     Finished,
 }
 
+/// How the next media join those before.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// There are none.
+    First,
+    /// Without a gap.
+    After(Pace),
+    /// Behind a hole that is not filled.
+    Broken,
+}
+
 impl Packager {
     /// `start` must be free: [`next`](Self::next) of who ended in order, or the reserved ceiling after a crash.
-    pub fn new(config: PackagerConfig, keys: ContentKeys, start: SequenceStart) -> (Self, Arc<LiveStream>) {
-        Self::with(config, keys, start, Window::new(start.discontinuity))
+    pub fn new(
+        config: PackagerConfig,
+        keys: ContentKeys,
+        start: SequenceStart,
+        junction: Junction,
+        at: Moment,
+    ) -> (Self, Arc<LiveStream>) {
+        Self::with(config, keys, start, junction, at, Window::new(start.discontinuity))
     }
 
-    /// The same behind what another mixer has left of this live ([`LiveStream::heritage`]). `None` if that does not end
-    /// where these numbers begin.
+    /// The same behind the window of another mixer ([`LiveStream::heritage`]). `None` if that does not end where these
+    /// numbers begin.
     pub fn behind(
         config: PackagerConfig,
         keys: ContentKeys,
         start: SequenceStart,
         heritage: Bytes,
+        at: Moment,
     ) -> Option<(Self, Arc<LiveStream>)> {
-        let window = heritage::from_bytes(heritage, keys.hint())?;
+        let (window, junction) = heritage::from_bytes(heritage, keys.hint())?;
         let goes_on = window.held().last().is_some_and(|last| last.head.msn + 1 == start.media_sequence)
             && window.next_discontinuity() == start.discontinuity;
-        goes_on.then(|| Self::with(config, keys, start, window))
+        goes_on.then(|| Self::with(config, keys, start, junction, at, window))
     }
 
     fn with(
         config: PackagerConfig,
         keys: ContentKeys,
         start: SequenceStart,
+        junction: Junction,
+        at: Moment,
         window: Window,
     ) -> (Self, Arc<LiveStream>) {
         let limits = Limits::new(config.part, config.segment, config.window);
-        let hinted = (start.media_sequence, 0);
+        let (timeline, place) = match junction {
+            Junction::First(timeline) => (timeline, Place::First),
+            Junction::After { timeline, ago } if ago <= limits.longest_silence() => {
+                (timeline, Place::After(Pace::behind(at.now, ago)))
+            }
+            Junction::After { timeline, .. } => (timeline, Place::Broken),
+            Junction::Unknown => (Timeline::default(), Place::Broken),
+        };
         let first = Snapshot {
             phase: Phase::Live,
-            window: window.clone(),
+            window,
             open: None,
-            hinted,
+            hinted: (start.media_sequence, 0),
+            timeline,
+            place,
             last_part_at: None,
             text: OnceLock::new(),
         };
-        let clock = MediaClock::behind(first.end());
         let stream = Arc::new(LiveStream::new(keys.clone(), limits, first));
-        let packager = Self {
-            keys,
-            key_rotation: config.key_rotation.max(1),
-            limits,
-            window,
-            open: None,
-            next: start,
-            process: Process::Idle,
-            clock,
-            last_part_at: None,
-            stream: stream.clone(),
-        };
+        let mut packager = Self::on(config, keys, &stream, at);
+        packager.segments.next = start;
+        if let Junction::After { ago, .. } = junction {
+            // Without a window, only the store knows when the media ended.
+            packager.segments.clock.at_least(UnixMs(at.wall.0.saturating_sub(ago.as_millis() as u64)));
+        }
         (packager, stream)
     }
 
     /// Goes on with a stream whose packager is gone: what its readers were told last is the truth. `None` if it
     /// has ended, or was made with other keys.
-    pub fn resume(config: PackagerConfig, keys: ContentKeys, stream: &Arc<LiveStream>) -> Option<Self> {
-        let last = stream.snapshot();
-        if last.phase == Phase::Ended || stream.hint() != keys.hint() {
+    pub fn resume(
+        config: PackagerConfig,
+        keys: ContentKeys,
+        stream: &Arc<LiveStream>,
+        at: Moment,
+    ) -> Option<Self> {
+        if stream.snapshot().phase == Phase::Ended || stream.hint() != keys.hint() {
             return None;
         }
-        let packager = Self {
-            keys,
-            key_rotation: config.key_rotation.max(1),
-            limits: stream.limits(),
-            window: last.window.clone(),
-            open: last.open.clone(),
-            next: last.next(),
-            process: Process::Idle,
-            clock: MediaClock::behind(last.end()),
-            last_part_at: last.last_part_at,
-            stream: stream.clone(),
-        };
+        let packager = Self::on(config, keys, stream, at);
         packager.publish(Phase::Live);
         Some(packager)
     }
 
-    /// A new FFmpeg process: what it writes stands behind a discontinuity, with its own init section. Closes
-    /// a segment that was left open, so that what was heard of the old process is complete.
-    pub fn begin_incarnation(&mut self) {
-        if matches!(self.process, Process::Finished) {
-            return;
-        }
-        self.process = Process::Fresh { splitter: Splitter::default(), init: None };
-        if self.close_segment() {
-            self.publish(Phase::Live);
+    /// Takes up the stream where its newest snapshot left it.
+    fn on(config: PackagerConfig, keys: ContentKeys, stream: &Arc<LiveStream>, at: Moment) -> Self {
+        let (last, limits) = (stream.snapshot(), stream.limits());
+        Self {
+            limits,
+            segments: Segmenter::behind(&last, keys, config.key_rotation, limits),
+            place: last.place.clone(),
+            process: Process::Idle,
+            called: at,
+            stream: stream.clone(),
         }
     }
 
-    /// Takes bytes as they were read at `wall`. Complete fragments are published before this returns, also
-    /// those before an error.
-    pub fn push(&mut self, bytes: &[u8], wall: UnixMs) -> Result<Progress, PackageError> {
-        self.splitter()?.feed(bytes);
-        let mut progress = Progress::default();
-        let outcome = self.take_pieces(wall, &mut progress);
-        if progress.parts > 0 {
-            self.publish(Phase::Live);
+    /// A new FFmpeg process: its media go on where those before ended.
+    pub fn begin_incarnation(&mut self, at: Moment) {
+        if matches!(self.process, Process::Finished) {
+            return;
         }
+        self.called = at;
+        self.process = Process::Fresh { reader: AdtsReader::default(), held: Vec::new() };
+        if let Place::After(pace) = &mut self.place {
+            pace.new_source(at.now);
+        }
+    }
+
+    /// Takes bytes as they were read at this moment. Parts are published before this returns, also those before an
+    /// error.
+    pub fn push(&mut self, bytes: &[u8], at: Moment) -> Result<Progress, PackageError> {
+        self.called = at;
+        let mut progress = Progress::default();
+        let outcome = self.take(bytes, &mut progress);
+        self.publish_progress(&progress);
         if let Err(error) = &outcome {
             self.process = Process::Failed(error.clone());
         }
         outcome.map(|()| progress)
     }
 
+    /// Whole frames that are missing up to now: what a process that already runs may contribute of its past.
+    pub fn missing(&self, now: Duration) -> usize {
+        match &self.place {
+            Place::After(pace) => pace.missing(now) as usize,
+            Place::First | Place::Broken => 0,
+        }
+    }
+
+    /// When silence is due if FFmpeg delivers nothing until then: a part is at most one and a half parts late, which
+    /// a player that keeps the hold-back of three parts bears. `None`: no media have come yet, or none for too long.
+    pub fn fill_at(&self) -> Option<Duration> {
+        match (&self.place, &self.process) {
+            (_, Process::Finished) | (Place::First | Place::Broken, _) => None,
+            (Place::After(pace), _) => {
+                let rest = frames_last(self.segments.lacking());
+                Some(pace.lags_by(rest + self.limits.part_target * 3 / 2))
+            }
+        }
+    }
+
+    /// When FFmpeg's next frames are worth reading: the last one of the next part is about to come. `None`: at once.
+    pub fn read_at(&self) -> Option<Duration> {
+        match (&self.process, &self.place) {
+            (Process::Running(_), Place::After(pace)) => {
+                Some(pace.lags_by(frames_last(self.segments.lacking() - 1)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes the silence that is due.
+    pub fn fill(&mut self, at: Moment) -> Progress {
+        let mut progress = Progress::default();
+        let paused = at.now.saturating_sub(self.called.now) > OWN_PAUSE;
+        self.called = at;
+        while !paused && self.fill_at().is_some_and(|due| due <= at.now) {
+            let frames = self.segments.lacking();
+            if self.silent() + frames > whole_frames(self.limits.longest_silence()) {
+                self.break_off(&mut progress);
+                // Should this process deliver after all, its media begin anew.
+                if let Process::Running(reader) = &mut self.process {
+                    self.process = Process::Fresh { reader: std::mem::take(reader), held: Vec::new() };
+                }
+                break;
+            }
+            self.write_silence(frames, &mut progress);
+        }
+        self.publish_progress(&progress);
+        progress
+    }
+
     /// The live is over: closes the last segment, ends the playlist, releases whoever waits.
     pub fn finish(&mut self) {
         self.process = Process::Finished;
-        self.close_segment();
+        self.segments.close(self.called.wall, &mut Progress::default());
         self.publish(Phase::Ended);
+    }
+
+    /// The room goes on elsewhere: publishes what is left, so that all that was taken can be heard.
+    pub fn leave(&mut self) {
+        self.process = Process::Idle;
+        if self.segments.close(self.called.wall, &mut Progress::default()) {
+            self.publish(Phase::Live);
+        }
     }
 
     /// The numbers to reserve, or to hand over. The number of a segment that has parts is no longer free.
     pub fn next(&self) -> SequenceStart {
-        let open = u64::from(self.open.is_some());
-        SequenceStart { media_sequence: self.next.media_sequence + open, ..self.next }
+        let Segmenter { open, next, .. } = &self.segments;
+        SequenceStart { media_sequence: next.media_sequence + u64::from(open.is_some()), ..*next }
     }
 
-    fn splitter(&mut self) -> Result<&mut Splitter, PackageError> {
+    /// Where the published media end. `None` behind a hole: nobody is to go on without a discontinuity.
+    pub fn media_end(&self) -> Option<MediaEnd> {
+        let Segmenter { timeline, clock, .. } = &self.segments;
+        match self.place {
+            Place::First => Some(MediaEnd { timeline: *timeline, at: UnixMs(0) }),
+            Place::After(_) => Some(MediaEnd { timeline: *timeline, at: clock.now() }),
+            Place::Broken => None,
+        }
+    }
+
+    fn reader(&mut self) -> Result<&mut AdtsReader, PackageError> {
         match &mut self.process {
-            Process::Fresh { splitter, .. } | Process::Running { splitter, .. } => Ok(splitter),
+            Process::Fresh { reader, .. } | Process::Running(reader) => Ok(reader),
             Process::Idle => Err(PackageError::NotBegun),
             Process::Failed(error) => Err(error.clone()),
             Process::Finished => Err(PackageError::Finished),
         }
     }
 
-    fn take_pieces(&mut self, wall: UnixMs, progress: &mut Progress) -> Result<(), PackageError> {
-        while let Some(piece) = self.splitter()?.next_piece()? {
-            match piece {
-                Piece::Init(new) => {
-                    if let Process::Fresh { init, .. } = &mut self.process {
-                        *init = Some(new.bytes);
-                    }
-                }
-                Piece::Fragment(fragment) => {
-                    progress.fragments += 1;
-                    self.take_fragment(&fragment, wall)?;
-                    progress.parts += 1;
-                    progress.segments_closed += u32::from(self.close_full_segment());
-                }
+    fn take(&mut self, bytes: &[u8], progress: &mut Progress) -> Result<(), PackageError> {
+        let reader = self.reader()?;
+        reader.feed(bytes);
+        let mut frames = Vec::new();
+        let outcome = loop {
+            match reader.next_frame() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error.into()),
             }
+        };
+        progress.frames = frames.len() as u32;
+        let now = self.called.now;
+        for frame in self.settled_in(frames, progress)? {
+            self.take_frame(&frame, progress)?;
+        }
+        if let (Place::After(pace), Process::Running(_), 1..) =
+            (&mut self.place, &self.process, progress.frames)
+        {
+            pace.arrived(now);
+        }
+        outcome
+    }
+
+    /// The frames that may be taken now: of a fresh process none before a part's worth is here. Then the time since
+    /// the last media is filled with silence, less what these frames are.
+    fn settled_in(
+        &mut self,
+        frames: Vec<Bytes>,
+        progress: &mut Progress,
+    ) -> Result<Vec<Bytes>, PackageError> {
+        let missing = self.missing(self.called.now);
+        let Process::Fresh { reader, held } = &mut self.process else { return Ok(frames) };
+        held.extend(frames);
+        if held.len() as u64 > missing as u64 + whole_frames(AHEAD) {
+            return Err(PackageError::AheadOfTime);
+        }
+        if (held.len() as u64) < self.limits.frames {
+            return Ok(Vec::new());
+        }
+        let mut held = std::mem::take(held);
+        self.process = Process::Running(std::mem::take(reader));
+        match &self.place {
+            Place::After(..) if missing as u64 <= whole_frames(self.limits.longest_silence()) => {
+                // More frames than time: silence was written for the first of them.
+                held.drain(..held.len().saturating_sub(missing));
+                self.write_silence((missing - held.len()) as u64, progress);
+            }
+            Place::After(..) => {
+                self.break_off(progress);
+                self.begin(held.len());
+            }
+            Place::First | Place::Broken => self.begin(held.len()),
+        }
+        Ok(held)
+    }
+
+    /// Media begin, or begin again, with so many frames in hand.
+    fn begin(&mut self, frames: usize) {
+        let Moment { now, wall } = self.called;
+        if !matches!(self.place, Place::First) {
+            self.segments.discontinue();
+        }
+        self.segments.clock.anchor(wall, frames_last(frames as u64));
+        self.place = Place::After(Pace::begin(now, frames as u64));
+    }
+
+    fn take_frame(&mut self, frame: &[u8], progress: &mut Progress) -> Result<(), PackageError> {
+        let now = self.called.now;
+        let Place::After(pace) = &mut self.place else { return Ok(()) };
+        if pace.runs_ahead(now) {
+            return Err(PackageError::AheadOfTime);
+        }
+        if !pace.is_late(now) {
+            pace.media();
+            self.append(frame, true, progress);
         }
         Ok(())
     }
 
-    fn take_fragment(&mut self, fragment: &Fragment, wall: UnixMs) -> Result<(), PackageError> {
-        let timing = fragment.timing;
-        if timing.duration > self.limits.part_target {
-            let allowed = self.limits.part_target;
-            return Err(PackageError::FragmentTooLong { actual: timing.duration, allowed });
-        }
-        let (init, discontinuity) = self.place(timing.base, timing.base + timing.ticks)?;
-        if discontinuity {
-            self.clock.anchor(wall, timing.duration);
-            self.next.discontinuity += 1;
-        }
-        self.add_part(fragment, init, discontinuity);
-        self.clock.advance(wall, timing.duration);
-        self.last_part_at = Some(wall);
-        Ok(())
-    }
-
-    /// The init section a fragment needs, and whether it is the first after it.
-    fn place(&mut self, base: u64, end: u64) -> Result<(Arc<InitFile>, bool), PackageError> {
-        match &mut self.process {
-            Process::Running { init, expected, .. } => {
-                if base < *expected {
-                    return Err(PackageError::TimeWentBack { expected: *expected, actual: base });
-                }
-                *expected = end;
-                Ok((init.clone(), false))
+    fn write_silence(&mut self, frames: u64, progress: &mut Progress) {
+        for _ in 0..frames {
+            if let Place::After(pace) = &mut self.place {
+                pace.silence();
             }
-            Process::Fresh { splitter, init } => {
-                // The splitter gives no fragment before an init section.
-                let bytes = init.take().unwrap_or_default();
-                let init = Arc::new(InitFile { msn: self.next.media_sequence, bytes });
-                let splitter = std::mem::take(splitter);
-                self.process = Process::Running { splitter, init: init.clone(), expected: end };
-                Ok((init, true))
-            }
-            Process::Idle | Process::Failed(_) | Process::Finished => Err(PackageError::NotBegun),
+            progress.silent_frames += 1;
+            self.append(&SILENCE, false, progress);
         }
     }
 
-    fn add_part(&mut self, fragment: &Fragment, init: Arc<InitFile>, discontinuity: bool) {
-        let segment = self.open.get_or_insert_with(|| {
-            let msn = self.next.media_sequence;
-            let key_index = msn / self.key_rotation;
-            let started = self.clock.begin_segment();
-            let head = Head { msn, init, discontinuity, key_index, started };
-            Open { head, parts: Vec::new(), duration: Duration::ZERO }
-        });
-        let head = &segment.head;
-        let bytes = crypto::encrypt(&self.keys.key(head.key_index), head.msn, &fragment.bytes);
-        let duration = fragment.timing.duration;
-        segment.parts.push(Part { bytes: bytes.into(), duration });
-        segment.duration += duration;
+    /// Silent frames since FFmpeg's last.
+    fn silent(&self) -> u64 {
+        match &self.place {
+            Place::After(pace) => pace.silent(),
+            Place::First | Place::Broken => 0,
+        }
     }
 
-    /// The very first segment closes at its first part: a listener must not wait for a whole one.
-    fn close_full_segment(&mut self) -> bool {
-        let full = self.open.as_ref().is_some_and(|segment| {
-            let last = segment.parts.last().map_or(Duration::ZERO, |p| p.duration);
-            self.window.is_empty() || self.limits.ends_segment(last, segment.duration)
-        });
-        full && self.close_segment()
+    fn append(&mut self, frame: &[u8], heard: bool, progress: &mut Progress) {
+        let closed = progress.segments_closed;
+        self.segments.append(frame, heard, self.called.wall, progress);
+        if progress.segments_closed > closed
+            && let Place::After(pace) = &mut self.place
+        {
+            pace.settle();
+        }
     }
 
-    /// Whether there was one to close.
-    fn close_segment(&mut self) -> bool {
-        let Some(open) = self.open.take() else { return false };
-        self.next.media_sequence = open.head.msn + 1;
-        self.window.push(Segment::new(open), &self.limits, &self.keys);
-        true
+    /// Gives the timeline up: the next media stand behind a discontinuity.
+    fn break_off(&mut self, progress: &mut Progress) {
+        self.segments.close(self.called.wall, progress);
+        self.place = Place::Broken;
+    }
+
+    fn publish_progress(&self, progress: &Progress) {
+        if progress.parts > 0 || progress.segments_closed > 0 {
+            self.publish(Phase::Live);
+        }
     }
 
     fn publish(&self, phase: Phase) {
-        let open = self.open.clone();
+        let Segmenter { window, open, next, timeline, last_part_at, .. } = &self.segments;
         let parts = open.as_ref().map_or(0, |o| o.parts.len() as u32);
-        let hinted = (self.next.media_sequence, parts);
-        let (window, last_part_at) = (self.window.clone(), self.last_part_at);
-        self.stream.publish(Snapshot { phase, window, open, hinted, last_part_at, text: OnceLock::new() });
+        // Frames that are pending are lost with this packager.
+        let place = match &self.place {
+            Place::After(pace) => Place::After(pace.clone().less(self.segments.pending())),
+            place => place.clone(),
+        };
+        self.stream.publish(Snapshot {
+            phase,
+            window: window.clone(),
+            open: open.clone(),
+            hinted: (next.media_sequence, parts),
+            timeline: *timeline,
+            place,
+            last_part_at: *last_part_at,
+            text: OnceLock::new(),
+        });
     }
 }
 

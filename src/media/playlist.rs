@@ -1,4 +1,4 @@
-//! Writes the media playlist: RFC 8216bis (draft 20), version 9, in the order hls.js was found to need.
+//! Writes the media playlist: RFC 8216bis (draft 20), version 9, with the low-latency tags.
 //!
 //! Owns: the text. Never does: hold a token; a listener's token is added to its own copy by [`with_token`].
 
@@ -77,18 +77,12 @@ impl Playlist<'_> {
         writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.window.discontinuity_sequence())
     }
 
-    /// A MAP under a key in force would count as encrypted, so each MAP stands between NONE and the key.
+    /// Tags before a segment. The key is repeated only where it changes.
     fn write_head(&self, out: &mut String, head: &Head, before: Option<&Head>) -> fmt::Result {
-        let new_init = before.is_none_or(|b| b.init.msn != head.init.msn);
         if head.discontinuity {
             writeln!(out, "#EXT-X-DISCONTINUITY")?;
         }
-        if new_init {
-            let init = MediaFile::Init { hint: self.hint, msn: head.init.msn };
-            writeln!(out, "#EXT-X-KEY:METHOD=NONE")?;
-            writeln!(out, "#EXT-X-MAP:URI=\"{init}\"")?;
-        }
-        if new_init || before.is_some_and(|b| b.key_index != head.key_index) {
+        if before.is_none_or(|b| b.key_index != head.key_index) {
             writeln!(out, "{KEY_TAG}enc.key?n={}&k={}\"", self.hint, head.key_index)?;
         }
         write!(out, "#EXT-X-PROGRAM-DATE-TIME:")?;
@@ -213,8 +207,7 @@ mod tests {
 
     #[test]
     fn a_token_reaches_the_key_uris_only_and_cannot_break_out() {
-        let text = "#EXTM3U\n#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"a.mp4\"\n\
-                    #EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=1&k=2\"\nb.m4s\n";
+        let text = "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=1&k=2\"\nb.ts\n";
         let got = with_token(&Bytes::from(text), "a.b\"\n#&é");
         let expected = text.replace("k=2", "k=2&token=a.b%22%0A%23%26%C3%A9");
         assert_eq!(got, expected);

@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn packed_once_it_is_the_same_text() {
         let text =
-            PlaylistText::from(Bytes::from("#EXT-X-PART:DURATION=0.192,URI=\"a-1.0.m4s\"\n".repeat(50)));
+            PlaylistText::from(Bytes::from("#EXT-X-PART:DURATION=0.192,URI=\"a-1.0.ts\"\n".repeat(50)));
         let mut unpacked = Vec::new();
         flate2::read::GzDecoder::new(&text.gzip()[..]).read_to_end(&mut unpacked).unwrap();
         assert_eq!(&unpacked, text.plain());

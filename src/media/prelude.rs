@@ -1,35 +1,44 @@
-//! FFmpeg's output while nobody publishes it: what a packager needs to begin in the midst of it.
+//! FFmpeg's output while another mixer still publishes the room: what a packager needs to go on without a hole.
 //!
-//! Owns: the init section, and the fragment that is not complete. Never does: keep a whole fragment.
+//! Owns: the newest whole frames, bounded, and the beginning of the next. Never does: publish.
+
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::boxes::{BoxError, Piece, Splitter};
+use super::adts::{AdtsError, AdtsReader};
+use super::pace::AHEAD;
+use crate::domain::timeline::whole_frames;
 
 #[derive(Debug, Default)]
 pub struct Prelude {
-    splitter: Splitter,
-    init: Option<Bytes>,
+    reader: AdtsReader,
+    frames: VecDeque<Bytes>,
 }
 
 impl Prelude {
-    /// How many fragments became whole with these bytes, and were dropped.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<usize, BoxError> {
-        self.splitter.feed(bytes);
-        let mut dropped = 0;
-        while let Some(piece) = self.splitter.next_piece()? {
-            match piece {
-                Piece::Init(init) => self.init = Some(init.bytes),
-                Piece::Fragment(_) => dropped += 1,
-            }
+    /// How many frames became whole with these bytes.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<usize, AdtsError> {
+        self.reader.feed(bytes);
+        let mut whole = 0;
+        while let Some(frame) = self.reader.next_frame()? {
+            // A copy: the frame must not keep the whole buffer that it was read into.
+            self.frames.push_back(Bytes::copy_from_slice(&frame));
+            whole += 1;
         }
-        Ok(dropped)
+        // A packager takes no more at once.
+        let most = whole_frames(AHEAD) as usize;
+        self.frames.drain(..self.frames.len().saturating_sub(most));
+        Ok(whole)
     }
 
-    /// The bytes that a packager is to be given before those that follow.
-    pub fn into_bytes(self) -> Bytes {
-        let mut bytes = BytesMut::from(self.init.unwrap_or_default());
-        bytes.extend_from_slice(self.splitter.rest());
+    /// The bytes that a packager is to be given before those that follow: the last `frames` frames and the beginning
+    /// of the next.
+    pub fn into_bytes(self, frames: usize) -> Bytes {
+        let mut bytes = BytesMut::new();
+        let skipped = self.frames.len().saturating_sub(frames);
+        self.frames.iter().skip(skipped).for_each(|frame| bytes.extend_from_slice(frame));
+        bytes.extend_from_slice(self.reader.rest());
         bytes.freeze()
     }
 }
@@ -40,24 +49,23 @@ mod tests {
     use crate::media::synth;
 
     #[test]
-    fn a_packager_may_begin_anywhere() {
-        let init = synth::init(48_000);
-        let fragments: Vec<_> = (0..3).map(|n| synth::fragment(n * 9216, 9, 1024, 0)).collect();
-        let stream = [&init[..], &fragments[0][..], &fragments[1][..], &fragments[2][..]].concat();
-        let second_ends = init.len() + fragments[0].len() + fragments[1].len();
-        for (cut, dropped, from) in [
-            (10, 0, 0),
-            (init.len() + 5, 0, init.len()),
-            (second_ends, 2, second_ends),
-            (second_ends + 7, 2, second_ends),
-        ] {
-            let mut prelude = Prelude::default();
-            let fed: usize = stream[..cut].chunks(100).map(|c| prelude.push(c).unwrap()).sum();
-            assert_eq!(fed, dropped, "cut at {cut}");
-            let begin = prelude.into_bytes();
-            let expected =
-                if from == 0 { stream[..cut].to_vec() } else { [&init[..], &stream[from..cut]].concat() };
-            assert_eq!(&begin[..], &expected[..], "cut at {cut}");
-        }
+    fn packager_gets_the_newest_frames() {
+        let stream: Vec<u8> = (0..120).flat_map(synth::frame).collect();
+        let cut = stream.len() - 50;
+        let mut prelude = Prelude::default();
+        let whole: usize = stream[..cut].chunks(100).map(|c| prelude.push(c).unwrap()).sum();
+        assert_eq!(whole, 119);
+        let last = synth::frame(119);
+        let begun = &last[..last.len() - 50];
+        let newest: Vec<u8> = (117..119).flat_map(synth::frame).collect();
+        assert_eq!(prelude.into_bytes(2), [&newest, begun].concat());
+    }
+
+    #[test]
+    fn prelude_is_bounded() {
+        let mut prelude = Prelude::default();
+        assert_eq!(prelude.push(&synth::frames(500, 1)).unwrap(), 500);
+        assert_eq!(prelude.into_bytes(usize::MAX), synth::frames(93, 1));
+        assert!(Prelude::default().push(b"no ADTS").is_err());
     }
 }

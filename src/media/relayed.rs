@@ -79,10 +79,10 @@ mod tests {
         assert!(refusal(good.as_bytes(), hint, Some((7, 3))).is_some(), "another part comes next");
         assert!(refusal(good.as_bytes(), hint, None).is_some(), "it does not end");
         for lines in [
-            "http://127.0.0.1:32999/evil.m4s\n",
-            "//evil/evil.m4s\n",
+            "http://127.0.0.1:32999/evil.ts\n",
+            "//evil/evil.ts\n",
             "../../api/rooms\n",
-            "evil.m4s\n",
+            "evil.ts\n",
             "\n",
             "# a comment\n",
             &format!("{other}\n"),

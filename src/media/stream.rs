@@ -1,4 +1,4 @@
-//! What listeners read of a room: playlist, init sections, segments, parts, each as refcounted bytes.
+//! What listeners read of a room: playlist, segments, parts, each as refcounted bytes.
 //!
 //! The packager publishes a snapshot per change; a reader takes the newest, or waits for one that answers it.
 //! Owns: waiting (blocking reload, hinted parts), bounded. Never does: render for one reader, touch a disk.
@@ -12,11 +12,12 @@ use tokio::sync::watch;
 use super::crypto::ContentKeys;
 use super::heritage;
 use super::names::{MediaFile, NonceHint};
-use super::packager::SequenceStart;
+use super::packager::{Place, SequenceStart};
 use super::playlist::Playlist;
 use super::playlist_text::PlaylistText;
 use super::window::{Limits, Open, Window};
 use crate::domain::ids::UnixMs;
+use crate::domain::timeline::Timeline;
 
 /// Whether more is to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub(super) struct Snapshot {
     pub open: Option<Open>,
     /// Media sequence number and index of the part that comes next.
     pub hinted: (u64, u32),
+    /// Position of the part after the last one published.
+    pub timeline: Timeline,
+    pub place: Place,
+    /// When FFmpeg's media were last published; silence does not count.
     pub last_part_at: Option<UnixMs>,
     /// The playlist, once somebody has asked for it.
     pub text: OnceLock<PlaylistText>,
@@ -76,7 +81,7 @@ pub struct StreamStats {
     pub last_part_at: Option<UnixMs>,
     /// Held in memory, listed or not.
     pub segments: usize,
-    /// Bytes of their segments, parts and init sections.
+    /// Bytes of their segments and parts.
     pub bytes: usize,
 }
 
@@ -107,8 +112,8 @@ impl LiveStream {
     }
 
     /// What a successor goes on with: the closed segments, in the format of `heritage`.
-    pub fn heritage(&self) -> Bytes {
-        heritage::to_bytes(&self.snapshot().window, self.hint())
+    pub fn heritage(&self, wall: UnixMs) -> Bytes {
+        heritage::to_bytes(&self.snapshot(), self.hint(), wall)
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -138,18 +143,12 @@ impl LiveStream {
         self.snapshot().segment(msn, &self.keys)
     }
 
-    /// The init section of the process whose first segment is `msn`.
-    pub fn init(&self, msn: u64) -> Result<Bytes, NotServed> {
-        self.snapshot().init(msn)
-    }
-
     /// Whatever the name says; a name of another start is gone.
     pub async fn file(&self, file: &MediaFile) -> Result<Bytes, NotServed> {
         if file.hint() != self.hint() {
             return Err(NotServed::Gone);
         }
         match *file {
-            MediaFile::Init { msn, .. } => self.init(msn),
             MediaFile::Segment { msn, .. } => self.segment(msn),
             MediaFile::Part { msn, index, .. } => self.part(msn, index).await,
         }
@@ -288,21 +287,9 @@ impl Snapshot {
         self.window.get(msn).and_then(|s| s.whole(keys).ok()).ok_or(missing)
     }
 
-    fn init(&self, msn: u64) -> Result<Bytes, NotServed> {
-        let closed = self.window.held().map(|s| &s.head.init);
-        let all = closed.chain(self.open.iter().map(|o| &o.head.init));
-        all.into_iter().find(|i| i.msn == msn).map(|i| i.bytes.clone()).ok_or(NotServed::Gone)
-    }
-
     fn stats(&self) -> StreamStats {
-        let mut bytes = self.open.iter().flat_map(|o| &o.parts).map(|p| p.bytes.len()).sum::<usize>();
-        let mut init = None;
-        for segment in self.window.held() {
-            bytes += segment.weight();
-            if init.replace(segment.head.init.msn) != Some(segment.head.init.msn) {
-                bytes += segment.head.init.bytes.len();
-            }
-        }
+        let open = self.open.iter().flat_map(|o| &o.parts).map(|p| p.bytes.len()).sum::<usize>();
+        let bytes = open + self.window.held().map(|segment| segment.weight()).sum::<usize>();
         StreamStats {
             last_sequence: self.window.held().last().map(|s| s.head.msn),
             last_part_at: self.last_part_at,
@@ -320,6 +307,7 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::{Nonce, RoomId};
+    use crate::domain::timeline::{Junction, Moment, Timeline};
     use crate::media::{ContentKeys, Packager, PackagerConfig, SequenceStart, synth};
 
     /// Segments of three parts, the first of one, numbered from 10.
@@ -339,9 +327,9 @@ mod tests {
                 key_rotation: 10,
             };
             let start = SequenceStart { media_sequence: 10, discontinuity: 0 };
-            let (mut packager, stream) = Packager::new(config, keys, start);
-            packager.begin_incarnation();
-            packager.push(&synth::init(48_000), UnixMs(0)).unwrap();
+            let junction = Junction::First(Timeline::default());
+            let (mut packager, stream) = Packager::new(config, keys, start, junction, moment(0));
+            packager.begin_incarnation(moment(0));
             Self { packager, stream, parts: 0 }
         }
 
@@ -352,10 +340,13 @@ mod tests {
         }
 
         fn part(&mut self) {
-            let media = synth::fragment(self.parts * 9216, 9, 1024, 0);
-            self.packager.push(&media, UnixMs(self.parts * 192)).unwrap();
+            self.packager.push(&synth::frames(9, 0), moment(self.parts * 192)).unwrap();
             self.parts += 1;
         }
+    }
+
+    fn moment(ms: u64) -> Moment {
+        Moment { now: Duration::from_millis(ms), wall: UnixMs(ms) }
     }
 
     #[actix::test]
@@ -412,7 +403,6 @@ mod tests {
         assert_eq!(stream.part(12, 0).await, Err(NotServed::NotYet));
         assert_eq!(stream.part(9, 0).await, Err(NotServed::Gone));
         assert_eq!(stream.segment(11), Err(NotServed::NotYet));
-        assert_eq!(stream.init(11), Err(NotServed::Gone));
         let mut waiting = std::pin::pin!(stream.part(11, 1));
         assert!(poll!(&mut waiting).is_pending());
         room.part();
@@ -420,12 +410,27 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_hinted_part_that_will_never_be_made_is_gone_with_its_process() {
+    async fn hinted_part_is_silence_if_ffmpeg_dies() {
+        let mut room = Room::with_parts(2);
+        let stream = room.stream.clone();
+        let mut waiting = std::pin::pin!(stream.part(11, 1));
+        room.packager.begin_incarnation(moment(200));
+        assert!(poll!(&mut waiting).is_pending(), "the segment goes on");
+        let due = room.packager.fill_at().unwrap();
+        assert_eq!(due, Duration::from_millis(192 + 192 + 288), "one and a half parts late");
+        assert_eq!(room.packager.fill(moment(671)).parts, 0);
+        assert_eq!(room.packager.fill(moment(672)).parts, 1);
+        assert!(waiting.await.is_ok());
+        assert_eq!(stream.stats().last_part_at, Some(UnixMs(192)), "silence is no sign of life");
+    }
+
+    #[actix::test]
+    async fn hinted_part_is_gone_with_a_handover() {
         let mut room = Room::with_parts(2);
         let stream = room.stream.clone();
         let mut waiting = std::pin::pin!(stream.part(11, 1));
         assert!(poll!(&mut waiting).is_pending());
-        room.packager.begin_incarnation();
+        room.packager.leave();
         assert_eq!(waiting.await, Err(NotServed::Gone));
         assert!(stream.segment(11).is_ok(), "what was heard of it is complete");
     }
@@ -476,16 +481,15 @@ mod tests {
     async fn figures_count_everything_held() {
         let room = Room::with_parts(3);
         let before = room.stream.stats();
-        let init = room.stream.init(10).unwrap().len();
         let segment = room.stream.segment(10).unwrap().len();
         let mut parts = 0;
         for (msn, index) in [(10, 0), (11, 0), (11, 1)] {
             parts += room.stream.part(msn, index).await.unwrap().len();
         }
-        assert_eq!(before.bytes, init + parts, "a whole segment is made for who asks");
+        assert_eq!(before.bytes, parts, "a whole segment is made for who asks");
         let stats = room.stream.stats();
         assert_eq!((stats.last_sequence, stats.segments), (Some(10), 1));
         assert_eq!(stats.last_part_at, Some(UnixMs(2 * 192)));
-        assert_eq!(stats.bytes, init + segment + parts);
+        assert_eq!(stats.bytes, segment + parts);
     }
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::crypto::{self, ContentKeys, Undecryptable};
 use crate::domain::hls;
 use crate::domain::ids::UnixMs;
+use crate::domain::timeline::{FRAME_SAMPLES, SAMPLE_RATE};
 
 /// Listed segments beyond the configured window when restarts made them short. Without the bound, a
 /// process that dies after every part would keep the window growing until it lasts three target durations.
@@ -26,47 +27,43 @@ pub(super) struct Limits {
     pub segment: Duration,
     /// EXT-X-TARGETDURATION.
     pub target: Duration,
-    /// PART-TARGET: the configured part, rounded up to whole AAC frames as FFmpeg does.
+    /// AAC frames of a part: the configured duration, rounded up.
+    pub frames: u64,
+    /// PART-TARGET: their duration.
     pub part_target: Duration,
     /// Segments in the playlist, three target durations at least.
     pub window: usize,
 }
 
-/// One frame of AAC-LC at 48 kHz.
-const FRAME_SAMPLES: u128 = 1024;
-const SAMPLE_RATE: u128 = 48_000;
-
 impl Limits {
     pub fn new(part: Duration, segment: Duration, window: usize) -> Self {
         let second = 1_000_000_000;
-        let frames = (part.as_nanos() * SAMPLE_RATE).div_ceil(FRAME_SAMPLES * second).max(1);
-        let nanos = (frames * FRAME_SAMPLES * second).div_ceil(SAMPLE_RATE);
+        let (rate, samples) = (u128::from(SAMPLE_RATE), u128::from(FRAME_SAMPLES));
+        let frames = (part.as_nanos() * rate).div_ceil(samples * second).max(1);
+        let nanos = (frames * samples * second).div_ceil(rate);
         // To what the playlist can say (five decimals), so that three of what it says are three of these.
         let part_target = Duration::from_nanos(nanos.next_multiple_of(10_000) as u64);
         let segment = segment.max(part_target);
         let window = window.max(hls::least_window(segment));
-        Self { segment, target: hls::target_duration(segment), part_target, window }
+        let target = hls::target_duration(segment);
+        Self { segment, target, frames: frames as u64, part_target, window }
     }
 
-    /// RFC 8216bis section 4.4.4.9: shorter parts are allowed only at the end of a segment.
-    pub fn ends_segment(&self, part: Duration, segment: Duration) -> bool {
-        part < self.part_target.mul_f64(0.86) || segment + self.part_target > self.segment
+    pub fn ends_segment(&self, segment: Duration) -> bool {
+        segment + self.part_target > self.segment
     }
-}
 
-/// Init section of one FFmpeg process, named after the first segment made with it.
-#[derive(Debug)]
-pub(super) struct InitFile {
-    pub msn: u64,
-    pub bytes: Bytes,
+    /// The longest hole that is filled with silence: the window. Whoever listens has nothing before it any more.
+    pub fn longest_silence(&self) -> Duration {
+        self.segment * self.window as u32
+    }
 }
 
 /// What is known of a segment when its first part arrives.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     pub msn: u64,
-    pub init: Arc<InitFile>,
-    /// First of its process: a DISCONTINUITY stands before it.
+    /// Its timestamps do not continue those before: a DISCONTINUITY stands before it.
     pub discontinuity: bool,
     pub key_index: u64,
     pub started: UnixMs,
@@ -225,8 +222,7 @@ mod tests {
     use crate::domain::ids::{Nonce, RoomId};
 
     fn segment(msn: u64, millis: u64, discontinuity: bool) -> Segment {
-        let init = Arc::new(InitFile { msn: 0, bytes: Bytes::new() });
-        let head = Head { msn, init, discontinuity, key_index: 0, started: UnixMs(0) };
+        let head = Head { msn, discontinuity, key_index: 0, started: UnixMs(0) };
         let duration = Duration::from_millis(millis);
         let bytes = crypto::encrypt(&keys().key(0), msn, b"media").into();
         Segment::new(Open { head, parts: vec![Part { bytes, duration }], duration })

@@ -1,6 +1,6 @@
 //! Files as a listener gets them: HTTP, keys and decryption.
 //!
-//! Owns: the HTTP client, the key and initialization section in use. Never does: read a playlist.
+//! Owns: the HTTP client and the key in use. Never does: read a playlist.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use url::Url;
 
 use super::listener::ProbeError;
-use super::m3u8::{Key, Map};
+use super::m3u8::Key;
 
 /// Longer than any blocking reload may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,13 +29,12 @@ pub struct Fetch {
     playlist: Url,
     token: String,
     key: Option<(String, [u8; 16])>,
-    init: Option<(String, Bytes)>,
 }
 
 impl Fetch {
     pub fn new(playlist: Url, token: String) -> Self {
         let client = awc::Client::builder().timeout(TIMEOUT).disable_redirects().finish();
-        Self { client, playlist, token, key: None, init: None }
+        Self { client, playlist, token, key: None }
     }
 
     /// The playlist; with `edge`, once it holds that part of that segment.
@@ -50,24 +49,6 @@ impl Fetch {
     /// A part or segment. Carries no token: media is encrypted and may come from any cache.
     pub async fn media(&self, uri: &str) -> Result<Bytes, ProbeError> {
         Ok(self.get(&self.resolve(uri)?, false).await?.body)
-    }
-
-    /// Asks for the initialization section only when it is another one than last time.
-    pub async fn init(&mut self, map: &Map) -> Result<Bytes, ProbeError> {
-        if let Some((uri, body)) = &self.init
-            && *uri == map.uri
-        {
-            return Ok(body.clone());
-        }
-        let mut body = self.media(&map.uri).await?;
-        if let Some(key) = &map.key {
-            // A MAP without an IV of its own has no media sequence number to take instead (4.4.4.5).
-            let iv =
-                key.iv.ok_or_else(|| ProbeError::Decrypt(format!("{} under a key without IV", map.uri)))?;
-            body = decrypt(&body, &self.key(key).await?, &iv)?.into();
-        }
-        self.init = Some((map.uri.clone(), body.clone()));
-        Ok(body)
     }
 
     /// `media` in clear. The key is asked for only when its URI is another one than last time.

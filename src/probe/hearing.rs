@@ -7,11 +7,11 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Stdio;
 
-use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::listener::ProbeError;
 use super::spectrum;
+use super::transport::Audio;
 use crate::process;
 
 /// Samples per second of everything decoded here.
@@ -19,6 +19,8 @@ pub const SAMPLE_RATE: u32 = 48_000;
 const RATE: f64 = SAMPLE_RATE as f64;
 /// 50 ms: long enough to tell neighbouring notes apart, short enough to bear a frequency some hertz off.
 const BLOCK: usize = 2_400;
+/// Amplitude below which nothing is heard: −60 dB of full scale.
+const QUIET: f32 = 1e-3;
 /// 0.5 s: tells frequencies 2 Hz apart.
 const FINE: usize = 24_000;
 
@@ -34,9 +36,8 @@ pub struct Piece {
     /// Discontinuity sequence number.
     pub discontinuity: u64,
     pub key_uri: Option<String>,
-    pub init_uri: String,
-    pub init: Bytes,
-    pub media: Bytes,
+    /// ADTS frames, as they lie in the transport stream.
+    pub audio: Audio,
     /// Seconds from the moment its last sample was made to the moment it was here.
     pub age: Option<f64>,
 }
@@ -94,13 +95,19 @@ impl Heard {
     }
 
     pub(super) async fn decode(&mut self, ffmpeg: &Path) -> Result<(), ProbeError> {
-        for run in self.pieces.chunk_by(|a, b| a.init_uri == b.init_uri && a.discontinuity == b.discontinuity)
-        {
-            let mut stream = run[0].init.to_vec();
-            run.iter().for_each(|piece| stream.extend_from_slice(&piece.media));
+        for run in self.pieces.chunk_by(|a, b| a.discontinuity == b.discontinuity) {
+            let stream = run.iter().flat_map(|piece| piece.audio.frames.concat()).collect();
             self.pcm.extend(decode(ffmpeg, stream).await?);
         }
         Ok(())
+    }
+
+    /// Seconds of the longest silence between sounds, in steps of 10 ms.
+    pub fn longest_silence(&self) -> f64 {
+        let quiet = |block: &[f32]| block.iter().all(|sample| sample.abs() < QUIET);
+        let blocks: Vec<bool> = self.pcm.chunks(480).map(quiet).collect();
+        let between = blocks.split(|is_quiet| !is_quiet);
+        between.map(<[bool]>::len).max().unwrap_or(0) as f64 / 100.0
     }
 }
 
@@ -110,10 +117,10 @@ fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
     list
 }
 
-/// Fragmented MP4 with its initialization section, to mono samples.
+/// ADTS frames to mono samples.
 pub async fn decode(ffmpeg: &Path, stream: Vec<u8>) -> Result<Vec<f32>, ProbeError> {
     let failed = |e: std::io::Error| ProbeError::Decode(e.to_string());
-    let args = "-nostdin -v error -xerror -f mp4 -i pipe:0 -map 0:a:0 -ac 1 -ar 48000 -f f32le pipe:1";
+    let args = "-nostdin -v error -xerror -f aac -i pipe:0 -map 0:a:0 -ac 1 -ar 48000 -f f32le pipe:1";
     let mut child =
         process::command(ffmpeg, args.split(' ')).stdin(Stdio::piped()).spawn().map_err(failed)?;
     // All three were asked for as pipes two lines above and are taken once.
@@ -225,7 +232,7 @@ mod tests {
 
     #[actix::test]
     async fn garbage_is_an_error_with_the_decoders_words() {
-        let error = decode(Path::new("ffmpeg"), b"no mp4 at all".to_vec()).await.unwrap_err();
+        let error = decode(Path::new("ffmpeg"), b"no ADTS at all".to_vec()).await.unwrap_err();
         assert!(matches!(&error, ProbeError::Decode(words) if words.contains("pipe:0")), "{error}");
     }
 }

@@ -15,6 +15,7 @@ use super::fetch::Fetch;
 use super::hearing::{Gap, Heard, Piece};
 use super::m3u8::{NotAPlaylist, Playlist, Segment};
 use super::rules::Rules;
+use super::transport::{Audio, Demuxer};
 use crate::domain::ids::RoomId;
 
 /// Media types a playlist may have (RFC 8216 section 4).
@@ -52,6 +53,8 @@ pub enum ProbeError {
     NotAPlaylist(#[from] NotAPlaylist),
     #[error("cannot decrypt: {0}")]
     Decrypt(String),
+    #[error("no transport stream that a player reads: {0}")]
+    Demux(String),
     #[error("cannot decode: {0}")]
     Decode(String),
     #[error("the stream has ended")]
@@ -82,6 +85,9 @@ pub struct Listener {
     ready: VecDeque<Listed>,
     /// The hinted part, which arrived before it was listed.
     hinted: Option<(String, Bytes)>,
+    demuxer: Demuxer,
+    /// The piece that was read last, and its discontinuity number.
+    demuxed: Option<((u64, Option<u32>), u64)>,
     gaps: Vec<Gap>,
     violations: Vec<String>,
 }
@@ -122,6 +128,8 @@ impl Listener {
             next,
             ready: VecDeque::new(),
             hinted: None,
+            demuxer: Demuxer::default(),
+            demuxed: None,
             gaps: Vec::new(),
             violations,
         })
@@ -252,7 +260,7 @@ impl Listener {
     fn collect(&mut self) {
         let Some(first) = self.playlist.segments.first().map(|s| s.sequence) else { return };
         if self.next.0 < first {
-            self.gaps.push(Gap { from: self.next.0, to: first });
+            self.lost(Gap { from: self.next.0, to: first });
             self.next = (first, 0);
         }
         let segments = std::mem::take(&mut self.playlist.segments);
@@ -291,7 +299,7 @@ impl Listener {
         let Some(uri) = segment.uri.clone() else { return };
         if segment.sequence == self.next.0 && self.next.1 > 0 {
             // Its parts are no longer listed and some of them were heard: the rest is lost.
-            self.gaps.push(Gap { from: segment.sequence, to: segment.sequence + 1 });
+            self.lost(Gap { from: segment.sequence, to: segment.sequence + 1 });
         } else {
             let end = segment.date.map(|d| d + segment.duration);
             let duration = segment.duration;
@@ -302,34 +310,51 @@ impl Listener {
 
     async fn fetch(&mut self, listed: &Listed) -> Result<Option<Piece>, ProbeError> {
         let segment = &listed.segment;
-        let Some(map) = &segment.map else {
-            return Err(ProbeError::Decode(format!("segment {} has no EXT-X-MAP", segment.sequence)));
-        };
         let sealed = match self.hinted.take() {
             Some((uri, body)) if uri == listed.uri => body,
             _ => match self.files.media(&listed.uri).await {
                 Ok(body) => body,
                 Err(ProbeError::Refused { status, .. }) if status == 404 || status == 410 => {
                     self.breach(format!("{} is listed and answers {status}", listed.uri));
+                    self.demuxed = None;
                     return Ok(None);
                 }
                 Err(e) => return Err(e),
             },
         };
         let age = listed.end.map(|end| unix_seconds() - end);
-        let init = self.files.init(map).await?;
         let media = self.files.open(sealed, segment.key.as_ref(), segment.sequence).await?;
+        let audio = self.demux(listed, &media)?;
         Ok(Some(Piece {
             sequence: segment.sequence,
             part: listed.part,
             duration: listed.duration,
             discontinuity: segment.discontinuity,
             key_uri: segment.key.as_ref().map(|k| k.uri.clone()),
-            init_uri: map.uri.clone(),
-            init,
-            media,
+            audio,
             age,
         }))
+    }
+
+    /// The audio of a piece. It must continue the piece before, unless a discontinuity or lost media lie between.
+    fn demux(&mut self, listed: &Listed, media: &[u8]) -> Result<Audio, ProbeError> {
+        let segment = &listed.segment;
+        let here = (segment.sequence, listed.part);
+        let follows = self.demuxed.is_some_and(|((sequence, part), discontinuity)| {
+            let next_part = part.map(|part| part + 1);
+            let adjacent = here == (sequence, next_part)
+                || (segment.sequence == sequence + 1 && listed.part.unwrap_or(0) == 0);
+            adjacent && discontinuity == segment.discontinuity
+        });
+        if !follows {
+            self.demuxer.reset();
+        }
+        self.demuxed = Some((here, segment.discontinuity));
+        self.demuxer.read(media).or_else(|why| {
+            self.breach(format!("{}: {why}", listed.uri));
+            self.demuxer.reset();
+            self.demuxer.read(media).map_err(ProbeError::Demux)
+        })
     }
 
     /// Seconds a player of this kind stays behind the newest media.
@@ -338,6 +363,11 @@ impl Listener {
             (Mode::Parts, Some(hold)) => hold,
             _ => 3.0 * self.playlist.target_duration,
         }
+    }
+
+    fn lost(&mut self, gap: Gap) {
+        self.gaps.push(gap);
+        self.demuxed = None;
     }
 
     fn breach(&mut self, words: String) {

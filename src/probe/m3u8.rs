@@ -35,7 +35,6 @@ pub struct Segment {
     /// Seconds; of an incomplete one, the sum of its parts.
     pub duration: f64,
     pub parts: Vec<Part>,
-    pub map: Option<Map>,
     pub key: Option<Key>,
     /// Seconds since the Unix epoch at which its first sample was made; carried on from earlier segments.
     pub date: Option<f64>,
@@ -47,13 +46,6 @@ pub struct Part {
     /// Seconds.
     pub duration: f64,
     pub independent: bool,
-}
-
-/// The initialization section. It is encrypted if a key was in force where it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Map {
-    pub uri: String,
-    pub key: Option<Key>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -105,7 +97,6 @@ struct Reader {
     hint: Option<String>,
     ended: bool,
     // In force from here on.
-    map: Option<Map>,
     key: Option<Key>,
     date: Option<f64>,
     discontinuities: u64,
@@ -144,10 +135,7 @@ impl Reader {
             "#EXT-X-SERVER-CONTROL" | "#EXT-X-PART-INF" => self.low_latency(&attributes(value)?)?,
             "#EXT-X-PART" => self.part(&attributes(value)?)?,
             "#EXT-X-PRELOAD-HINT" => self.preload(&attributes(value)?)?,
-            "#EXT-X-MAP" => {
-                let uri = required(&attributes(value)?, "URI")?;
-                self.map = Some(Map { uri, key: self.key.clone() });
-            }
+            "#EXT-X-MAP" => return Err("media with an init section are not read here".into()),
             "#EXT-X-KEY" => self.key = key(&attributes(value)?)?,
             _ => {}
         }
@@ -191,7 +179,6 @@ impl Reader {
             uri,
             duration,
             parts,
-            map: self.map.clone(),
             key: self.key.clone(),
             date: self.date,
         });
@@ -312,12 +299,12 @@ mod tests {
     const LIVE: &str = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n\
         #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.6\n#EXT-X-PART-INF:PART-TARGET=0.2\n\
         #EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:3\n\
-        #EXT-X-MAP:URI=\"init-a.mp4\"\n#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=a,b&k=0\"\n\
-        #EXT-X-PROGRAM-DATE-TIME:2026-03-01T12:00:00.250Z\n#EXTINF:2.0,\nseg7.m4s\n\
-        #EXT-X-DISCONTINUITY\n#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"init-b.mp4\"\n\
+        #EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=a,b&k=0\"\n\
+        #EXT-X-PROGRAM-DATE-TIME:2026-03-01T12:00:00.250Z\n#EXTINF:2.0,\nseg7.ts\n\
+        #EXT-X-DISCONTINUITY\n\
         #EXT-X-KEY:METHOD=AES-128,URI=\"k2\",IV=0x0000000000000000000000000000000A\n\
-        #EXT-X-PART:DURATION=0.2,URI=\"p8.0.m4s\",INDEPENDENT=YES\n\
-        #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"p8.1.m4s\"\n";
+        #EXT-X-PART:DURATION=0.2,URI=\"p8.0.ts\",INDEPENDENT=YES\n\
+        #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"p8.1.ts\"\n";
 
     #[test]
     fn a_low_latency_playlist_is_read_whole() {
@@ -325,19 +312,12 @@ mod tests {
         assert!(p.can_block_reload && !p.ended);
         assert_eq!((p.part_hold_back, p.part_target), (Some(0.6), Some(0.2)));
         let [first, second] = &p.segments[..] else { panic!("{p:?}") };
-        assert_eq!((first.sequence, first.discontinuity, first.uri.as_deref()), (7, 3, Some("seg7.m4s")));
+        assert_eq!((first.sequence, first.discontinuity, first.uri.as_deref()), (7, 3, Some("seg7.ts")));
         assert_eq!(first.key.as_ref().unwrap().uri, "enc.key?n=a,b&k=0");
         assert_eq!((second.sequence, second.discontinuity, &second.uri), (8, 4, &None));
-        assert_eq!(second.map, Some(Map { uri: "init-b.mp4".into(), key: None }));
         assert_eq!(second.key.as_ref().unwrap().iv.unwrap()[15], 10);
         assert_eq!(second.date, Some(first.date.unwrap() + 2.0));
-        assert_eq!((p.hint.as_deref(), p.edge()), (Some("p8.1.m4s"), (8, 1)));
-    }
-
-    #[test]
-    fn a_map_under_a_key_in_force_counts_as_encrypted() {
-        let text = LIVE.replace("#EXT-X-KEY:METHOD=NONE\n", "");
-        assert!(Playlist::parse(&text).unwrap().segments[1].map.as_ref().unwrap().key.is_some());
+        assert_eq!((p.hint.as_deref(), p.edge()), (Some("p8.1.ts"), (8, 1)));
     }
 
     #[test]

@@ -77,8 +77,8 @@ impl Rules {
             if old.discontinuity != segment.discontinuity {
                 broken.push(format!("segment {id} changed its discontinuity number"));
             }
-            if old.map != segment.map || old.key != segment.key {
-                broken.push(format!("segment {id} changed its MAP or KEY"));
+            if old.key != segment.key {
+                broken.push(format!("segment {id} changed its KEY"));
             }
             let same = |(a, b): (&super::m3u8::Part, _)| a == b;
             if !old.parts.iter().zip(&segment.parts).all(same) {
@@ -117,13 +117,6 @@ fn check_segment(p: &Playlist, segment: &Segment, broken: &mut Vec<String>) {
     let id = segment.sequence;
     if segment.uri.is_some() && segment.duration.round() > p.target_duration {
         broken.push(format!("4.4.3.1: segment {id} lasts {} s, above the target duration", segment.duration));
-    }
-    match &segment.map {
-        None => broken.push(format!("segment {id} has no EXT-X-MAP")),
-        Some(map) if map.key.as_ref().is_some_and(|k| k.iv.is_none()) => {
-            broken.push(format!("4.4.4.5: the MAP of segment {id} stands under a KEY without IV"));
-        }
-        Some(_) => {}
     }
     check_parts(p, segment, broken);
 }
@@ -168,7 +161,7 @@ mod tests {
         let text = format!(
             "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:1\n#EXT-X-PART-INF:PART-TARGET=0.5\n\
              #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n#EXT-X-MEDIA-SEQUENCE:{sequence}\n\
-             #EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}\n#EXT-X-MAP:URI=\"i\"\n\
+             #EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}\n\
              #EXT-X-PROGRAM-DATE-TIME:2026-03-01T12:00:00Z\n{tail}"
         );
         Playlist::parse(&text).unwrap()

@@ -101,11 +101,13 @@ pub struct FfmpegStarted<'a> {
 pub enum FfmpegExit {
     /// We stopped it: the room ended, moved, or got a new forwarder.
     Stopped,
-    /// It ended by itself.
+    /// It ended by itself, without having been asked to.
     Crashed,
+    /// It finished its output by itself, with exit code 0.
+    Finished,
     /// It found its port taken.
     BindFailed,
-    /// The watchdog: Janus forwards, but no fragment came.
+    /// The watchdog: Janus forwards, but no audio came.
     Stalled,
 }
 
@@ -230,6 +232,7 @@ impl FfmpegExit {
             Self::Stopped => "stopped",
             Self::Crashed => "crashed",
             Self::BindFailed => "bind_failed",
+            Self::Finished => "finished",
             Self::Stalled => "stalled",
         }
     }

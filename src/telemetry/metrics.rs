@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Counter, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use super::logging;
@@ -48,6 +48,7 @@ struct Families {
     fragments: IntCounter,
     late_parts: IntCounter,
     mix_seconds: IntCounterVec,
+    silence: Counter,
     janus_requests: IntCounterVec,
     janus_seconds: HistogramVec,
     janus_up: IntGauge,
@@ -111,7 +112,16 @@ impl Metrics {
             ffmpeg_starts: counter(r, "stentor_ffmpeg_starts_total", "FFmpeg processes started."),
             ffmpeg_exits: counters(r, "stentor_ffmpeg_exits_total", "FFmpeg processes ended.", &["reason"]),
             ffmpeg_running: gauge(r, "stentor_ffmpeg_running", "FFmpeg processes alive."),
-            fragments: counter(r, "stentor_media_fragments_total", "Media fragments taken from FFmpeg."),
+            fragments: counter(
+                r,
+                "stentor_media_fragments_total",
+                "HLS parts published, of FFmpeg's audio or of silence in its place.",
+            ),
+            silence: seconds_total(
+                r,
+                "stentor_media_silence_seconds_total",
+                "Silence published in place of audio that FFmpeg did not deliver in time.",
+            ),
             late_parts: counter(r, "stentor_media_late_parts_total", "HLS parts published too late."),
             mix_seconds: counters(r, "stentor_mix_seconds_total", "Seconds mixed, by level.", &["level"]),
             janus_requests: counters(
@@ -277,6 +287,10 @@ impl Metrics {
         self.0.fragments.inc();
     }
 
+    pub fn silence_filled(&self, duration: Duration) {
+        self.0.silence.inc_by(duration.as_secs_f64());
+    }
+
     pub fn late_part(&self) {
         self.0.late_parts.inc();
     }
@@ -397,6 +411,11 @@ fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
     registered(registry, IntCounter::new(name, help).expect("valid"))
 }
 
+fn seconds_total(registry: &Registry, name: &str, help: &str) -> Counter {
+    // See `counter`.
+    registered(registry, Counter::new(name, help).expect("valid"))
+}
+
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     // See `counter`.
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels).expect("valid"))
@@ -480,6 +499,7 @@ mod tests {
         drop(metrics.ffmpeg_alive());
         std::mem::forget(metrics.ffmpeg_alive());
         metrics.media_fragment();
+        metrics.silence_filled(took);
         metrics.late_part();
         metrics.mix_second(Loud::Clipped);
         metrics.janus_request("create", "ok", took);

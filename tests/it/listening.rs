@@ -59,7 +59,7 @@ async fn a_listener_without_a_valid_token_gets_no_key() {
 #[actix::test]
 async fn head_tells_the_length_and_sends_nothing() {
     let stage = Stage::open(&[Take { hz: 440, segments: 4 }]).await;
-    let url = format!("{}/hls/rooms/{ROOM}/seg-0.m4s", stage.base_url());
+    let url = format!("{}/hls/rooms/{ROOM}/seg-0.ts", stage.base_url());
     let client = awc::Client::default();
     let whole = client.get(&url).send().await.unwrap().body().await.unwrap();
     let mut head = client.head(&url).send().await.unwrap();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::config::HlsConfig;
+use crate::domain::ids::UnixMs;
 use crate::domain::model::SequenceState;
+use crate::domain::timeline::Moment;
 use crate::media::{ContentKeys, LiveStream, Packager, PackagerConfig, SequenceStart};
 
 pub fn config(hls: &HlsConfig) -> PackagerConfig {
@@ -17,14 +19,24 @@ pub fn config(hls: &HlsConfig) -> PackagerConfig {
     }
 }
 
-/// Begins with these numbers. `heritage`: what a predecessor has left, if there is one and it could be asked.
+/// Begins with these numbers. `started`: when the broadcast started. `heritage`: what a predecessor has left, if there
+/// is one and it could be asked.
 pub fn open(
     hls: &HlsConfig,
     keys: ContentKeys,
-    start: SequenceState,
+    numbers: SequenceState,
+    started: UnixMs,
     heritage: Option<Bytes>,
+    at: Moment,
 ) -> (Packager, Arc<LiveStream>) {
-    let start = SequenceStart { media_sequence: start.ceiling, discontinuity: start.discontinuity };
-    let behind = heritage.and_then(|left| Packager::behind(config(hls), keys.clone(), start, left));
-    behind.unwrap_or_else(|| Packager::new(config(hls), keys, start))
+    let config = config(hls);
+    let start = SequenceStart { media_sequence: numbers.ceiling, discontinuity: numbers.discontinuity };
+    let behind = heritage.and_then(|left| Packager::behind(config, keys.clone(), start, left, at));
+    behind.unwrap_or_else(|| Packager::new(config, keys, start, numbers.junction(started, at.wall), at))
+}
+
+/// Numbers to go on from behind what this packager has published.
+pub fn numbers(packager: &Packager) -> SequenceState {
+    let SequenceStart { media_sequence, discontinuity } = packager.next();
+    SequenceState::at(media_sequence, discontinuity, packager.media_end())
 }

@@ -55,7 +55,6 @@ pub async fn spawn(
     let command = FfmpegCommand {
         binary: config.mixer.ffmpeg.clone(),
         rtp,
-        part: config.hls.part,
         bitrate: config.mixer.bitrate,
         payload_type: crate::janus::FORWARD_PAYLOAD_TYPE,
         loudness: loudness(&config.mixer.loudness, share),
@@ -130,7 +129,8 @@ fn exit(status: ExitStatus, last: &VecDeque<FfmpegLog>) -> Exit {
     match ExitReason::from(status, last) {
         ExitReason::BindFailed => Exit::BindFailed,
         ExitReason::Starved => Exit::Starved,
-        ExitReason::Clean | ExitReason::Signal(_) | ExitReason::Code(_) => Exit::Other,
+        ExitReason::Clean => Exit::Finished,
+        ExitReason::Signal(_) | ExitReason::Code(_) => Exit::Other,
     }
 }
 
@@ -143,13 +143,32 @@ pub struct Output {
     pub read: std::io::Result<usize>,
 }
 
-/// One read, which gives the reader back, and the buffer with what it got.
-pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: Vec<u8>) -> Output {
+/// One read, which gives the reader back, and the buffer with what it got. FFmpeg writes every frame by itself: to wait
+/// first, until the next part may be complete, saves most of the wake-ups of a room. The pipe holds eight seconds.
+pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: Vec<u8>, wait: Duration) -> Output {
     use tokio::io::AsyncReadExt;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
     buffer.resize(READ, 0);
     let read = stdout.read(&mut buffer).await;
     Output { pid, stdout, buffer, read }
 }
 
-/// A fragment of 192 ms at 64 kbit/s has 1.5 kB.
+/// A part of 192 ms at 64 kbit/s has 1.5 kB.
 const READ: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn finished_ffmpeg_is_no_crash() {
+        let last = VecDeque::new();
+        assert_eq!(exit(ExitStatus::from_raw(0), &last), Exit::Finished);
+        assert_eq!(exit(ExitStatus::from_raw(1 << 8), &last), Exit::Other);
+        assert_eq!(exit(ExitStatus::from_raw(9), &last), Exit::Other);
+    }
+}

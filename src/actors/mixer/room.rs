@@ -9,21 +9,23 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::estate::{Estate, OpenStream};
+use super::estate::Estate;
 use super::process::{self, Ended, Output, Spawned};
 use super::running::{LONGEST_START, Reasons, Running, Starting};
-use super::{MixerShared, PortLease, packaging};
+use super::{MixerShared, PortLease};
 use crate::actors::context::{Context, dice};
 use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
 use crate::actors::room_children::report_finished;
 use crate::domain::ids::{Epoch, Nonce, RoomId};
-use crate::domain::mixer_room::{Exit, LeftStream, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
+use crate::domain::mixer_room::{Exit, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
 use crate::domain::model::SequenceState;
 use crate::domain::plan::{Failure, Plan, WriteOutcome};
-use crate::domain::{view::RoomView, vouched::url_refusal};
-use crate::media::{ContentKeys, Ffmpeg, LiveStream, Packager, Progress, SequenceStart};
+use crate::domain::view::RoomView;
+use crate::media::{Ffmpeg, LiveStream, Packager};
 use crate::rooms::writes;
 use crate::telemetry::events::{Event, FfmpegExited, FfmpegStarted};
+
+mod stream;
 
 pub struct FfmpegRoom {
     room: RoomId,
@@ -37,6 +39,8 @@ pub struct FfmpegRoom {
     stream: Option<(Packager, Arc<LiveStream>)>,
     /// What FFmpeg's output is read into, while it is not being read.
     buffer: Vec<u8>,
+    /// Armed for when silence is due in place of FFmpeg's media.
+    fill: Option<Timer>,
     process_busy: bool,
     store_busy: bool,
     reasons: Reasons,
@@ -51,6 +55,7 @@ pub enum Msg {
     /// What another mixer has left, if it could be had.
     Inherited(Nonce, SequenceState, Option<Bytes>),
     Output(Output),
+    Fill,
     Exited(Ended),
     Stored(StoreEffect, WriteOutcome),
     StartEnds,
@@ -64,6 +69,7 @@ impl Message for Msg {
             Self::Spawned(..) => "spawned",
             Self::Inherited(..) => "inherited",
             Self::Output(_) => "output",
+            Self::Fill => "fill",
             Self::Exited(_) => "exited",
             Self::Stored(..) => "stored",
             Self::StartEnds => "start_ends",
@@ -92,6 +98,7 @@ impl FfmpegRoom {
             running: None,
             stream: None,
             buffer: Vec::new(),
+            fill: None,
             process_busy: false,
             store_busy: false,
             reasons: Reasons::default(),
@@ -228,87 +235,6 @@ impl FfmpegRoom {
         ProcessOutcome::Killing
     }
 
-    /// Where to ask for what the mixer that hands this live over has left of it.
-    fn predecessor(&self, nonce: &Nonce) -> Option<String> {
-        let live = self.view.live.as_ref().filter(|live| live.nonce == *nonce)?;
-        let handover = live.handover.as_ref().filter(|handover| handover.mixer_id != self.context.me)?;
-        let (mixer, url) = (&handover.mixer_id, &handover.hls_url);
-        url_refusal(mixer, url, &self.context.directory.modules()).is_none().then(|| url.clone())
-    }
-
-    fn open_stream(
-        &mut self,
-        nonce: Nonce,
-        start: SequenceState,
-        heritage: Option<Bytes>,
-        cx: &mut Cx<Self>,
-    ) -> ProcessOutcome {
-        let ceiling = self.machine.ceiling().unwrap_or(start);
-        let hls = &self.context.config.hls;
-        let (mut packager, stream) = packaging::open(hls, self.keys(&nonce), start, heritage);
-        packager.begin_incarnation();
-        if let Some(running) = &mut self.running {
-            let begun = std::mem::take(&mut running.prelude).into_bytes();
-            // If they cannot be used, neither can those that follow.
-            let _ = packager.push(&begun, self.context.clock.wall());
-        }
-        self.shared.streams.open(self.room.clone(), nonce.clone(), stream.clone());
-        let open = OpenStream { nonce: nonce.clone(), stream: stream.clone(), ceiling };
-        self.estate.keep_stream(open);
-        self.stream = Some((packager, stream));
-        self.read_on(cx);
-        ProcessOutcome::Opened { nonce }
-    }
-
-    /// Takes over what an incarnation that panicked has left.
-    fn inherit(&mut self) {
-        let left = self.estate.stream().and_then(|open| {
-            let packager = Packager::resume(
-                packaging::config(&self.context.config.hls),
-                self.keys(&open.nonce),
-                &open.stream,
-            )?;
-            Some((packager, open))
-        });
-        let numbers = left.as_ref().map(|(packager, open)| {
-            let SequenceStart { media_sequence: ceiling, discontinuity } = packager.next();
-            let next = SequenceState::at(ceiling, discontinuity);
-            LeftStream { nonce: open.nonce.clone(), next, ceiling: open.ceiling }
-        });
-        let goes_on = self.machine.inherit(self.estate.port(), numbers, &self.view);
-        match left {
-            Some((packager, open)) if goes_on => {
-                tracing::info!(room = %self.room, "the stream goes on after a failure of its actor");
-                self.shared.streams.open(self.room.clone(), open.nonce, open.stream.clone());
-                self.stream = Some((packager, open.stream));
-            }
-            // Listeners of what cannot go on are told to look for its successor, when the packager goes.
-            _ => self.let_go(),
-        }
-    }
-
-    fn keys(&self, nonce: &Nonce) -> ContentKeys {
-        ContentKeys::new(&self.shared.secrets.hls.0, &self.room, nonce)
-    }
-
-    /// A packager dropped without an end sends its readers to where the stream goes on.
-    fn end_stream(&mut self, over: bool) -> ProcessOutcome {
-        if let Some((mut packager, _)) = self.stream.take() {
-            match over {
-                true => packager.finish(),
-                false => packager.begin_incarnation(),
-            }
-        }
-        self.let_go();
-        ProcessOutcome::Ended
-    }
-
-    fn let_go(&self) {
-        if let Some(open) = self.estate.take_stream() {
-            self.shared.streams.ended(&self.room, &open.stream);
-        }
-    }
-
     fn spawned(&mut self, epoch: Epoch, spawned: Result<Spawned, Failure>, cx: &mut Cx<Self>) {
         self.process_busy = false;
         let now = self.context.clock.now();
@@ -330,76 +256,10 @@ impl FfmpegRoom {
         let alive = self.context.metrics.ffmpeg_alive();
         self.running = Some(Running::new(pid, now, kill, stdout, starting, alive));
         if let Some((packager, _)) = &mut self.stream {
-            packager.begin_incarnation();
+            packager.begin_incarnation(self.context.clock.moment());
             self.read_on(cx);
         }
         ProcessOutcome::Spawned { epoch }
-    }
-
-    fn read_on(&mut self, cx: &mut Cx<Self>) {
-        if let Some(running) = &mut self.running
-            && let Some(stdout) = running.stdout.take()
-        {
-            cx.run(process::read(running.pid, stdout, std::mem::take(&mut self.buffer)), Msg::Output);
-        }
-    }
-
-    /// Whether a plan should know of it.
-    fn output(&mut self, output: Output, cx: &mut Cx<Self>) -> bool {
-        let Some(running) = self.running.as_mut().filter(|r| r.pid == output.pid && r.kill.is_some()) else {
-            return false;
-        };
-        // The end of the output is followed by the exit, which says why.
-        let Some(read) = output.read.ok().filter(|read| *read > 0) else { return false };
-        running.stdout = Some(output.stdout);
-        self.buffer = output.buffer;
-        let Some((packager, _)) = self.stream.as_mut() else { return self.warm(read, cx) };
-        let pushed = packager.push(&self.buffer[..read], self.context.clock.wall());
-        let news = match pushed {
-            Ok(Progress { fragments: 0, .. }) => false,
-            Ok(progress) => self.produced(progress),
-            Err(error) => self.garbled(&error),
-        };
-        self.read_on(cx);
-        news
-    }
-
-    fn garbled(&mut self, error: &dyn std::error::Error) -> bool {
-        tracing::warn!(room = %self.room, %error, "FFmpeg's output cannot be used, it is replaced");
-        self.machine.garbled();
-        true
-    }
-
-    /// FFmpeg's output while another mixer still publishes the room.
-    fn warm(&mut self, read: usize, cx: &mut Cx<Self>) -> bool {
-        let Some(running) = &mut self.running else { return false };
-        let news = match running.prelude.push(&self.buffer[..read]) {
-            Ok(0) => false,
-            Ok(_) => {
-                running.starting = None;
-                self.machine.warm(self.context.clock.now())
-            }
-            Err(error) => self.garbled(&error),
-        };
-        self.read_on(cx);
-        news
-    }
-
-    /// Books fragments that came out whole; `true` for the first ones and at the end of a segment.
-    fn produced(&mut self, progress: Progress) -> bool {
-        let now = self.context.clock.now();
-        let Some(((packager, _), running)) = self.stream.as_ref().zip(self.running.as_mut()) else {
-            return false;
-        };
-        let SequenceStart { media_sequence: ceiling, discontinuity } = packager.next();
-        self.machine.produced(SequenceState::at(ceiling, discontinuity), now);
-        (0..progress.fragments).for_each(|_| self.context.metrics.media_fragment());
-        let late = self.context.config.hls.part * 3 / 2;
-        if running.last_fragment.replace(now).is_some_and(|last| now.saturating_sub(last) > late) {
-            self.context.metrics.late_part();
-        }
-        let first = running.starting.take().is_some();
-        first || progress.segments_closed > 0
     }
 
     fn exited(&mut self, ended: Ended) {
@@ -446,6 +306,11 @@ impl Behaviour for FfmpegRoom {
             }
             Msg::Output(output) => {
                 if !self.output(output, cx) {
+                    return cx.quiet();
+                }
+            }
+            Msg::Fill => {
+                if !self.fill(cx) {
                     return cx.quiet();
                 }
             }

@@ -11,7 +11,7 @@ use crate::media::Prelude;
 use crate::telemetry::Alive;
 use crate::telemetry::events::FfmpegExit;
 
-/// A start ends with the first fragment. Without RTP there is none, and the starts of others must not wait for
+/// A start ends with the first part. Without RTP there is none, and the starts of others must not wait for
 /// a Janus that keeps this room waiting: then it ends after this long.
 pub const LONGEST_START: Duration = Duration::from_secs(1);
 
@@ -21,7 +21,8 @@ pub struct Running {
     pub kill: Option<oneshot::Sender<Duration>>,
     pub why_killed: Option<String>,
     pub starting: Option<Starting>,
-    pub last_fragment: Option<Duration>,
+    /// When media of it were published last.
+    pub last_part: Option<Duration>,
     /// Not read before there is a stream to put it into, or somebody to take the room over from.
     pub stdout: Option<ChildStdout>,
     pub prelude: Prelude,
@@ -57,7 +58,7 @@ impl Running {
             kill: Some(kill),
             why_killed: None,
             starting: Some(starting),
-            last_fragment: None,
+            last_part: None,
             stdout: Some(stdout),
             prelude: Prelude::default(),
             _alive: alive,
@@ -71,6 +72,7 @@ impl Running {
             (Some(_), _) => FfmpegExit::Stopped,
             (None, Exit::BindFailed) => FfmpegExit::BindFailed,
             (None, Exit::Starved) => FfmpegExit::Stalled,
+            (None, Exit::Finished) => FfmpegExit::Finished,
             (None, Exit::Other) => FfmpegExit::Crashed,
         }
     }

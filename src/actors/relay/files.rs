@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn part(n: u64) -> MediaFile {
-        format!("0123456789ab-10.{n}.m4s").parse().unwrap()
+        format!("0123456789ab-10.{n}.ts").parse().unwrap()
     }
 
     fn second(n: u64) -> Duration {

@@ -277,12 +277,11 @@ fn plausible(shown: &Shown, file: &MediaFile) -> Result<Option<()>, NotServed> {
     let Some(playlist) = &shown.playlist else { return Ok(None) };
     let open = playlist.next.0;
     let (msn, part) = match *file {
-        MediaFile::Init { msn, .. } | MediaFile::Segment { msn, .. } => (msn, None),
+        MediaFile::Segment { msn, .. } => (msn, None),
         MediaFile::Part { msn, index, .. } => (msn, Some(index)),
     };
     let never_was = msn < open && part.is_some_and(|part| part >= MOST_PARTS);
-    // An init section is named after the first segment of its process, which may be long gone.
-    let has_left = msn.saturating_add(BEHIND) < open && !names(playlist, file);
+    let has_left = msn.saturating_add(BEHIND) < open;
     match never_was || has_left {
         true => Err(NotServed::Gone),
         false if is_too_far(playlist.next, msn, part) => Err(NotServed::NotYet),
@@ -293,13 +292,9 @@ fn plausible(shown: &Shown, file: &MediaFile) -> Result<Option<()>, NotServed> {
 /// Whether the playlist is further than this file.
 fn has_passed(playlist: Option<&PlaylistBody>, file: &MediaFile) -> bool {
     playlist.is_some_and(|playlist| match *file {
-        MediaFile::Init { msn, .. } | MediaFile::Segment { msn, .. } => playlist.next.0 > msn,
+        MediaFile::Segment { msn, .. } => playlist.next.0 > msn,
         MediaFile::Part { msn, index, .. } => playlist.next > (msn, index),
     })
-}
-
-fn names(playlist: &PlaylistBody, file: &MediaFile) -> bool {
-    str::from_utf8(playlist.text.plain()).is_ok_and(|text| text.contains(&file.to_string()))
 }
 
 #[cfg(test)]

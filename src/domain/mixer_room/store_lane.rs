@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{GIVE_UP_AT, KeyClaim, MixerRoom, Process, Reservation, Reserved, Role, StoreEffect, Wanted};
-use crate::domain::ids::Nonce;
+use crate::domain::ids::{Epoch, Nonce};
 use crate::domain::model::{MixerState, SequenceState};
 use crate::domain::plan::{Plan, WriteOutcome};
 use crate::domain::view::{RoomView, UNREADABLE, Versioned};
@@ -14,6 +14,13 @@ use crate::domain::view::{RoomView, UNREADABLE, Versioned};
 const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 impl MixerRoom {
+    /// Parts were published, of FFmpeg's audio or of silence: `next` are the packager's next unused numbers.
+    pub fn published(&mut self, next: SequenceState) {
+        if let Some(reserved) = &mut self.reserved {
+            reserved.next = next;
+        }
+    }
+
     pub fn plan_store(&self, view: &RoomView, now: Duration) -> Plan<StoreEffect> {
         if let Some(wait) = self.store_retry.pending(now) {
             return wait;
@@ -116,7 +123,7 @@ impl MixerRoom {
         if let (Some(reserved), Some(stored), false) = (self.reserved, &sequence, deleted)
             && stored.value == reserved.ceiling
         {
-            let exact = SequenceState::at(reserved.next.ceiling, reserved.next.discontinuity);
+            let exact = SequenceState { epoch: Epoch::default(), ..reserved.next };
             let effect = StoreEffect::Release { exact, key_revision: stored.mod_revision };
             return Plan::act(effect, "the next start continues without a jump");
         }

@@ -376,7 +376,8 @@ impl World {
         }
         assert!(self.published.insert(next.ceiling), "number {} published twice", next.ceiling);
         next.ceiling += 1;
-        machine.produced(*next, now);
+        machine.produced(now);
+        machine.published(*next);
         false
     }
 

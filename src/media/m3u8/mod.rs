@@ -37,8 +37,6 @@ pub struct Context {
     /// Media sequence number, and so the IV.
     pub msn: u64,
     pub discontinuity_sequence: u64,
-    /// URI of the init section; it is not encrypted.
-    pub map: String,
     /// URI of the AES-128 key.
     pub key: String,
     pub program_date_time: UnixMs,
@@ -88,8 +86,6 @@ pub enum Fault {
     Misplaced(&'static str),
     #[error("{0} has a value it may not have")]
     BadValue(&'static str),
-    #[error("a MAP while a key is in force: it would count as encrypted")]
-    MapUnderKey,
     #[error("{0} is longer than announced")]
     TooLong(&'static str),
     #[error("a part below 85 % of PART-TARGET that is not the last of its segment")]

@@ -35,25 +35,15 @@ struct HeaderTags {
     discontinuity_sequence: Option<u64>,
 }
 
-#[derive(Default, Clone, PartialEq)]
-enum KeyState {
-    #[default]
-    Unsaid,
-    None,
-    Aes(String),
-}
-
 #[derive(Default)]
 struct Reader {
     header: HeaderTags,
     /// No more header tags: a segment has begun.
     body: bool,
     discontinuities: u64,
-    key: KeyState,
-    map: Option<String>,
+    key: Option<String>,
     // Of the segment being read:
     discontinuity: bool,
-    map_is_new: bool,
     time: Option<UnixMs>,
     parts: Vec<MediaPart>,
     duration: Option<Duration>,
@@ -118,7 +108,6 @@ impl Reader {
         match name {
             "EXT-X-DISCONTINUITY" => self.discontinuity()?,
             "EXT-X-KEY" => self.key(value)?,
-            "EXT-X-MAP" => self.map(value)?,
             "EXT-X-PROGRAM-DATE-TIME" => {
                 self.before_parts("EXT-X-PROGRAM-DATE-TIME")?;
                 once(&mut self.time, "EXT-X-PROGRAM-DATE-TIME", date_time(value)?)?;
@@ -157,24 +146,9 @@ impl Reader {
     fn key(&mut self, value: &str) -> Result<(), Fault> {
         self.before_parts("EXT-X-KEY")?;
         let mut list = Attributes::parse("EXT-X-KEY", value)?;
-        self.key = match list.bare("METHOD")? {
-            "NONE" => KeyState::None,
-            "AES-128" => KeyState::Aes(list.quoted("URI")?.to_owned()),
-            _ => return Err(Fault::BadValue("EXT-X-KEY")),
-        };
-        list.end()
-    }
-
-    fn map(&mut self, value: &str) -> Result<(), Fault> {
-        self.before_parts("EXT-X-MAP")?;
-        if self.key != KeyState::None {
-            return Err(Fault::MapUnderKey);
-        }
-        if std::mem::replace(&mut self.map_is_new, true) {
-            return Err(Fault::Duplicate("EXT-X-MAP"));
-        }
-        let mut list = Attributes::parse("EXT-X-MAP", value)?;
-        self.map = Some(list.quoted("URI")?.to_owned());
+        // Neither NONE nor an IV: players were found to mix them up.
+        list.expect("METHOD", "AES-128")?;
+        self.key = Some(list.quoted("URI")?.to_owned());
         list.end()
     }
 
@@ -222,19 +196,13 @@ impl Reader {
         if self.last_time.replace(time).is_some_and(|last| last > time) {
             return Err(Fault::TimeGoesBack);
         }
-        let KeyState::Aes(key) = self.key.clone() else { return Err(Fault::Missing("EXT-X-KEY")) };
-        // A discontinuity of ours is a new process, which always has an init section of its own.
-        if std::mem::take(&mut self.discontinuity) != std::mem::take(&mut self.map_is_new)
-            && !self.segments.is_empty()
-        {
-            return Err(Fault::Misplaced("EXT-X-DISCONTINUITY without EXT-X-MAP, or the reverse"));
-        }
+        let key = self.key.clone().ok_or(Fault::Missing("EXT-X-KEY"))?;
+        self.discontinuity = false;
         let context = Context {
             msn: first
                 .checked_add(self.segments.len() as u64)
                 .ok_or(Fault::BadValue("EXT-X-MEDIA-SEQUENCE"))?,
             discontinuity_sequence: before.saturating_add(self.discontinuities),
-            map: self.map.clone().ok_or(Fault::Missing("EXT-X-MAP"))?,
             key,
             program_date_time: time,
         };
@@ -247,7 +215,7 @@ impl Reader {
         }
         let open = match self.parts.is_empty() {
             false => Some(self.close().map(|(context, parts)| OpenSegment { context, parts })?),
-            true if self.time.is_some() || self.discontinuity || self.map_is_new => {
+            true if self.time.is_some() || self.discontinuity => {
                 return Err(Fault::Missing("the segment its tags announce"));
             }
             true => None,
@@ -306,12 +274,11 @@ mod tests {
     const GOOD: &str = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:1\n\
         #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.6\n#EXT-X-PART-INF:PART-TARGET=0.2\n\
         #EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:3\n\
-        #EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"a.mp4\"\n#EXT-X-KEY:METHOD=AES-128,URI=\"k?k=1\"\n\
+        #EXT-X-KEY:METHOD=AES-128,URI=\"k?k=1\"\n\
         #EXT-X-PROGRAM-DATE-TIME:2024-01-01T00:00:00.000Z\n\
         #EXT-X-PART:DURATION=0.2,URI=\"7.0\",INDEPENDENT=YES\n\
         #EXT-X-PART:DURATION=0.1,URI=\"7.1\",INDEPENDENT=YES\n#EXTINF:0.3,\n7\n\
-        #EXT-X-DISCONTINUITY\n#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"b.mp4\"\n\
-        #EXT-X-KEY:METHOD=AES-128,URI=\"k?k=2\"\n#EXT-X-PROGRAM-DATE-TIME:2024-01-01T00:00:00.300Z\n\
+        #EXT-X-DISCONTINUITY\n#EXT-X-KEY:METHOD=AES-128,URI=\"k?k=2\"\n#EXT-X-PROGRAM-DATE-TIME:2024-01-01T00:00:00.300Z\n\
         #EXT-X-PART:DURATION=0.2,URI=\"8.0\",INDEPENDENT=YES\n#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"8.1\"\n";
 
     #[test]
@@ -319,11 +286,11 @@ mod tests {
         let list = parse(GOOD).unwrap();
         let first = &list.segments[0];
         assert_eq!((first.context.msn, first.context.discontinuity_sequence), (7, 3));
-        assert_eq!((&*first.context.map, &*first.context.key), ("a.mp4", "k?k=1"));
+        assert_eq!(first.context.key, "k?k=1");
         assert_eq!(first.parts.len(), 2);
         let open = list.open.unwrap();
         assert_eq!((open.context.msn, open.context.discontinuity_sequence), (8, 4));
-        assert_eq!((&*open.context.map, &*open.context.key), ("b.mp4", "k?k=2"));
+        assert_eq!(open.context.key, "k?k=2");
         assert_eq!(list.preload_hint.as_deref(), Some("8.1"));
     }
 
@@ -345,10 +312,9 @@ mod tests {
         assert_eq!(broken("DURATION=0.2", "DURATION=0.1"), Fault::PartTooShort);
         assert_eq!(broken("HOLD-BACK=0.6", "HOLD-BACK=0.5"), Fault::BadValue("PART-HOLD-BACK"));
         assert_eq!(broken("CAN-BLOCK-RELOAD=YES,", ""), Fault::Missing("CAN-BLOCK-RELOAD"));
-        assert_eq!(
-            broken("#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"b.mp4\"", "#EXT-X-MAP:URI=\"b\""),
-            Fault::MapUnderKey
-        );
+        assert_eq!(broken("METHOD=AES-128,URI=\"k?k=2\"", "METHOD=NONE"), Fault::BadValue("EXT-X-KEY"));
+        let map = "#EXT-X-MAP:URI=\"b.mp4\"\n#EXT-X-DISCONTINUITY\n";
+        assert_eq!(broken("#EXT-X-DISCONTINUITY\n", map), Fault::UnknownTag("EXT-X-MAP".into()));
         assert_eq!(broken("00:00:00.300Z", "23:59:59Z"), Fault::BadValue("EXT-X-PROGRAM-DATE-TIME"));
         assert_eq!(broken("2024-01-01T00:00:00.300Z", "2023-12-31T00:00:00.000Z"), Fault::TimeGoesBack);
         assert_eq!(broken("#EXT-X-KEY:METHOD=AES-128,URI=\"k?k=1\"\n", ""), Fault::Missing("EXT-X-KEY"));
@@ -356,7 +322,6 @@ mod tests {
             broken("#EXT-X-DISCONTINUITY-SEQUENCE:3\n", ""),
             Fault::Missing("EXT-X-DISCONTINUITY-SEQUENCE")
         );
-        assert!(matches!(broken("#EXT-X-DISCONTINUITY\n", ""), Fault::Misplaced(_)));
         assert!(matches!(broken("#EXTINF:0.3,\n7\n", "7\n"), Fault::Misplaced(_)));
         assert!(matches!(broken("#EXTINF:0.3,\n", ""), Fault::Misplaced(_)));
         let hint = "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"8.1\"\n";

@@ -37,18 +37,17 @@ pub fn janus_secret(secrets: &Secrets, room: &str) -> Secret {
     Secret(secrets.of_janus_room(&RoomId::new(room).unwrap()))
 }
 
-/// A program that says its version like FFmpeg, writes three seconds of a recording at once, and stays. It
+/// A program that says its version like FFmpeg, writes 1.8 s of a recording at once, and stays. It
 /// binds no port and costs nothing while it stands there; its command name is `ffmpeg`, too.
 pub struct FakeFfmpeg(TempDir);
 
 impl FakeFfmpeg {
     pub fn make() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let recording = folder.path().join("recording.mp4");
+        let recording = folder.path().join("recording.aac");
         let made = std::process::Command::new("ffmpeg")
-            .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "sine=sample_rate=48000", "-t", "3"])
-            .args(["-c:a", "aac", "-f", "mp4", "-movflags", "+empty_moov+default_base_moof"])
-            .args(["-frag_duration", "192000"])
+            .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "sine=sample_rate=48000", "-t", "1.8"])
+            .args(["-c:a", "aac", "-f", "adts"])
             .arg(&recording)
             .status();
         assert!(made.unwrap().success());

@@ -1,4 +1,4 @@
-//! A live room without Janus and packager: FFmpeg's own fragments, staged against the clock.
+//! A live room without Janus and packager: transport streams of FFmpeg's own muxer, staged against the clock.
 //!
 //! Written apart from the packager, so that listener, player page and HTTP side are tried on media and a
 //! playlist they were not made together with.
@@ -50,7 +50,6 @@ struct Segment {
 }
 
 struct StagedRoom {
-    inits: Vec<Bytes>,
     segments: Vec<Segment>,
     began: Instant,
     /// When the first sample was made, milliseconds since the Unix epoch.
@@ -94,11 +93,10 @@ impl Drop for Stage {
 
 impl StagedRoom {
     fn record(takes: &[Take]) -> Self {
-        let mut room = Self { inits: vec![], segments: vec![], began: Instant::now(), epoch: 0 };
+        let mut room = Self { segments: vec![], began: Instant::now(), epoch: 0 };
         for (i, take) in takes.iter().enumerate() {
-            let (init, fragments) = fragments_of(*take);
-            room.inits.push(init);
-            let segments = fragments.chunks_exact(PARTS).take(take.segments);
+            let parts = parts_of(*take);
+            let segments = parts.chunks_exact(PARTS).take(take.segments);
             room.segments.extend(segments.map(|parts| Segment { take: i, parts: parts.to_vec() }));
         }
         room.began = Instant::now();
@@ -150,15 +148,10 @@ impl StagedRoom {
     }
 
     fn render_segment(&self, text: &mut String, index: usize, first: bool, parts: usize) {
-        let take = self.segments[index].take;
-        let new_take = self.starts_take(index);
-        if new_take {
+        if self.starts_take(index) {
             text.push_str("#EXT-X-DISCONTINUITY\n");
         }
-        if new_take || first {
-            writeln!(text, "#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"init-{take}.mp4\"").unwrap();
-        }
-        if new_take || first || index.is_multiple_of(SEGMENTS_PER_KEY) {
+        if first || index.is_multiple_of(SEGMENTS_PER_KEY) {
             let key = index / SEGMENTS_PER_KEY;
             writeln!(text, "#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=staged&k={key}\"").unwrap();
         }
@@ -168,7 +161,7 @@ impl StagedRoom {
             writeln!(text, "#EXT-X-PART:DURATION=0.192,URI=\"{uri}\",INDEPENDENT=YES").unwrap();
         }
         if parts == PARTS {
-            writeln!(text, "#EXTINF:1.92,\nseg-{index}.m4s").unwrap();
+            writeln!(text, "#EXTINF:1.92,\nseg-{index}.ts").unwrap();
         }
     }
 
@@ -211,7 +204,6 @@ impl LiveMedia for StagedRoom {
         let numbers: Vec<usize> = name.split(['-', '.']).filter_map(|n| n.parse().ok()).collect();
         let segment = |index: usize| self.segments.get(index).ok_or(MediaRefusal::BadName);
         let body = match (name.split('-').next(), &numbers[..]) {
-            (Some("init"), [take]) => self.inits[*take].clone(),
             (Some("seg"), [index]) => self.seal(*index, &segment(*index)?.parts.concat()),
             (Some("part"), [index, part]) => {
                 let clear = &segment(*index)?.parts[*part];
@@ -220,7 +212,7 @@ impl LiveMedia for StagedRoom {
             }
             _ => return Err(MediaRefusal::BadName),
         };
-        Ok((body, "audio/mp4"))
+        Ok((body, "video/mp2t"))
     }
 }
 
@@ -244,34 +236,41 @@ fn key_bytes(index: usize) -> [u8; 16] {
 }
 
 fn part_name(index: usize, part: usize) -> String {
-    format!("part-{index}-{part}.m4s")
+    format!("part-{index}-{part}.ts")
 }
 
-/// Initialization section and fragments of nine AAC frames.
-fn fragments_of(take: Take) -> (Bytes, Vec<Bytes>) {
+/// Parts of nine AAC frames, each behind the tables. FFmpeg writes those once, and each frame in a PES packet.
+fn parts_of(take: Take) -> Vec<Bytes> {
+    const PACKET: usize = 188;
+    const SERVICES: u16 = 0x11;
+    const AUDIO: u16 = 0x100;
     let source = format!("sine=frequency={}:sample_rate=48000", take.hz);
-    // A segment more: encoder delay and the end of the stream make the last fragments short.
+    // A segment more: the end of the stream makes the last part short.
     let seconds = ((take.segments + 1) * PARTS) as f64 * PART_MS as f64 / 1000.0;
     let output = std::process::Command::new("ffmpeg")
         .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", &source, "-t", &seconds.to_string()])
-        .args(["-c:a", "aac", "-b:a", "64k", "-f", "mp4", "-movflags", "+empty_moov+default_base_moof"])
-        .args(["-frag_duration", "192000", "pipe:1"])
+        .args(["-c:a", "aac", "-b:a", "64k", "-f", "mpegts", "-pes_payload_size", "0"])
+        .args(["-pat_period", "1000", "-sdt_period", "1000", "pipe:1"])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let stream = Bytes::from(output.stdout);
-    let (mut init, mut fragments, mut at) = (vec![], vec![], 0);
-    while at < stream.len() {
-        let length = u32::from_be_bytes(stream[at..at + 4].try_into().unwrap()) as usize;
-        match &stream[at + 4..at + 8] {
-            b"ftyp" | b"moov" => init.extend_from_slice(&stream[at..at + length]),
-            b"moof" => fragments.push(at..at + length),
-            b"mdat" => fragments.last_mut().unwrap().end = at + length,
-            _ => {}
+    let (packets, _) = output.stdout.as_chunks::<PACKET>();
+    let pid = |packet: &[u8; PACKET]| u16::from_be_bytes([packet[1] & 0x1f, packet[2]]);
+    let tables: Vec<_> = packets.iter().filter(|p| ![SERVICES, AUDIO].contains(&pid(p))).take(2).collect();
+    let (mut parts, mut frames) = (Vec::new(), 0);
+    for packet in packets.iter().filter(|packet| pid(packet) == AUDIO) {
+        if packet[1] & 0x40 != 0 {
+            if frames % 9 == 0 {
+                let mut begun = tables.iter().copied().copied().collect::<Vec<_>>();
+                // Continuity counters go on.
+                begun.iter_mut().for_each(|table| table[3] = table[3] & 0xf0 | (frames / 9 & 0x0f) as u8);
+                parts.push(begun.concat());
+            }
+            frames += 1;
         }
-        at += length;
+        parts.last_mut().unwrap().extend_from_slice(packet);
     }
-    (init.into(), fragments.into_iter().map(|range| stream.slice(range)).collect())
+    parts.into_iter().map(Bytes::from).collect()
 }
 
 /// Year, month and day of a day since the Unix epoch, by walking the calendar.

@@ -276,7 +276,8 @@ impl World {
         let from = next.ceiling;
         next.ceiling += many;
         let (next, nonce) = (*next, world.estate.nonce.clone());
-        actor.machine.produced(next, now);
+        actor.machine.produced(now);
+        actor.machine.published(next);
         self.judge_published(n, room, nonce, from..next.ceiling);
         self.step_mixer(n, room);
     }

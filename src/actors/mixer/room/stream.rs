@@ -1,0 +1,199 @@
+//! The stream of a room: opened, fed from FFmpeg's output, filled with silence, ended.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{FfmpegRoom, Msg};
+use crate::actors::kernel::Cx;
+use crate::actors::mixer::estate::OpenStream;
+use crate::actors::mixer::packaging;
+use crate::actors::mixer::process::{self, Output};
+use crate::domain::ids::Nonce;
+use crate::domain::mixer_room::{LeftStream, ProcessOutcome};
+use crate::domain::model::SequenceState;
+use crate::domain::timeline::frames_last;
+use crate::domain::vouched::url_refusal;
+use crate::media::{ContentKeys, Packager, Progress};
+
+/// Least time between two looks whether silence is due: after a pause of the node its messages are handled first.
+const FILL_AGAIN: Duration = Duration::from_millis(10);
+
+impl FfmpegRoom {
+    /// Where to ask for what the mixer that hands this live over has left of it.
+    pub(super) fn predecessor(&self, nonce: &Nonce) -> Option<String> {
+        let live = self.view.live.as_ref().filter(|live| live.nonce == *nonce)?;
+        let handover = live.handover.as_ref().filter(|handover| handover.mixer_id != self.context.me)?;
+        let (mixer, url) = (&handover.mixer_id, &handover.hls_url);
+        url_refusal(mixer, url, &self.context.directory.modules()).is_none().then(|| url.clone())
+    }
+
+    pub(super) fn open_stream(
+        &mut self,
+        nonce: Nonce,
+        start: SequenceState,
+        heritage: Option<Bytes>,
+        cx: &mut Cx<Self>,
+    ) -> ProcessOutcome {
+        let ceiling = self.machine.ceiling().unwrap_or(start);
+        let hls = &self.context.config.hls;
+        let at = self.context.clock.moment();
+        let started = self.view.live.as_ref().map_or(at.wall, |live| live.created_at);
+        let (mut packager, stream) = packaging::open(hls, self.keys(&nonce), start, started, heritage, at);
+        packager.begin_incarnation(at);
+        if let Some(running) = &mut self.running {
+            let begun = std::mem::take(&mut running.prelude).into_bytes(packager.missing(at.now));
+            // If they cannot be used, neither can those that follow.
+            let _ = packager.push(&begun, at);
+        }
+        self.shared.streams.open(self.room.clone(), nonce.clone(), stream.clone());
+        let open = OpenStream { nonce: nonce.clone(), stream: stream.clone(), ceiling };
+        self.estate.keep_stream(open);
+        self.stream = Some((packager, stream));
+        self.read_on(cx);
+        ProcessOutcome::Opened { nonce }
+    }
+
+    /// Takes over what an incarnation that panicked has left.
+    pub(super) fn inherit(&mut self) {
+        let left = self.estate.stream().and_then(|open| {
+            let packager = Packager::resume(
+                packaging::config(&self.context.config.hls),
+                self.keys(&open.nonce),
+                &open.stream,
+                self.context.clock.moment(),
+            )?;
+            Some((packager, open))
+        });
+        let numbers = left.as_ref().map(|(packager, open)| {
+            let next = packaging::numbers(packager);
+            LeftStream { nonce: open.nonce.clone(), next, ceiling: open.ceiling }
+        });
+        let goes_on = self.machine.inherit(self.estate.port(), numbers, &self.view);
+        match left {
+            Some((packager, open)) if goes_on => {
+                tracing::info!(room = %self.room, "the stream goes on after a failure of its actor");
+                self.shared.streams.open(self.room.clone(), open.nonce, open.stream.clone());
+                self.stream = Some((packager, open.stream));
+            }
+            // Listeners of what cannot go on are told to look for its successor, when the packager goes.
+            _ => self.let_go(),
+        }
+    }
+
+    fn keys(&self, nonce: &Nonce) -> ContentKeys {
+        ContentKeys::new(&self.shared.secrets.hls.0, &self.room, nonce)
+    }
+
+    /// A packager dropped without an end sends its readers to where the stream goes on.
+    pub(super) fn end_stream(&mut self, over: bool) -> ProcessOutcome {
+        if let Some((mut packager, _)) = self.stream.take() {
+            match over {
+                true => packager.finish(),
+                false => packager.leave(),
+            }
+            self.machine.published(packaging::numbers(&packager));
+        }
+        self.fill = None;
+        self.let_go();
+        ProcessOutcome::Ended
+    }
+
+    fn let_go(&self) {
+        if let Some(open) = self.estate.take_stream() {
+            self.shared.streams.ended(&self.room, &open.stream);
+        }
+    }
+
+    pub(super) fn read_on(&mut self, cx: &mut Cx<Self>) {
+        let at = self.stream.as_ref().and_then(|(packager, _)| packager.read_at()).unwrap_or_default();
+        let wait = at.saturating_sub(self.context.clock.now());
+        if let Some(running) = &mut self.running
+            && let Some(stdout) = running.stdout.take()
+        {
+            cx.run(process::read(running.pid, stdout, std::mem::take(&mut self.buffer), wait), Msg::Output);
+        }
+        self.arm_fill(cx);
+    }
+
+    fn arm_fill(&mut self, cx: &mut Cx<Self>) {
+        let due = self.stream.as_ref().and_then(|(packager, _)| packager.fill_at());
+        if let (None, Some(due)) = (&self.fill, due) {
+            let wait = due.saturating_sub(self.context.clock.now()).max(FILL_AGAIN);
+            self.fill = Some(cx.after(wait, Msg::Fill));
+        }
+    }
+
+    /// Writes silence if FFmpeg is late. Whether a plan should know of it.
+    pub(super) fn fill(&mut self, cx: &mut Cx<Self>) -> bool {
+        self.fill = None;
+        let Some((packager, _)) = self.stream.as_mut() else { return false };
+        let progress = packager.fill(self.context.clock.moment());
+        self.published(progress);
+        self.arm_fill(cx);
+        progress.segments_closed > 0
+    }
+
+    /// Books parts that were published, of media or of silence.
+    fn published(&mut self, progress: Progress) {
+        let Some((packager, _)) = self.stream.as_ref().filter(|_| progress.parts > 0) else { return };
+        self.machine.published(packaging::numbers(packager));
+        (0..progress.parts).for_each(|_| self.context.metrics.media_fragment());
+        self.context.metrics.silence_filled(frames_last(progress.silent_frames.into()));
+    }
+
+    /// Whether a plan should know of it.
+    pub(super) fn output(&mut self, output: Output, cx: &mut Cx<Self>) -> bool {
+        let Some(running) = self.running.as_mut().filter(|r| r.pid == output.pid && r.kill.is_some()) else {
+            return false;
+        };
+        // The end of the output is followed by the exit, which says why.
+        let Some(read) = output.read.ok().filter(|read| *read > 0) else { return false };
+        running.stdout = Some(output.stdout);
+        self.buffer = output.buffer;
+        let Some((packager, _)) = self.stream.as_mut() else { return self.warm(read, cx) };
+        let pushed = packager.push(&self.buffer[..read], self.context.clock.moment());
+        let news = match pushed {
+            Ok(Progress { frames: 0, .. }) => false,
+            Ok(progress) => self.produced(progress),
+            Err(error) => self.garbled(&error),
+        };
+        self.read_on(cx);
+        news
+    }
+
+    fn garbled(&mut self, error: &dyn std::error::Error) -> bool {
+        tracing::warn!(room = %self.room, %error, "FFmpeg's output cannot be used, it is replaced");
+        self.machine.garbled();
+        true
+    }
+
+    /// FFmpeg's output while another mixer still publishes the room.
+    fn warm(&mut self, read: usize, cx: &mut Cx<Self>) -> bool {
+        let Some(running) = &mut self.running else { return false };
+        let news = match running.prelude.push(&self.buffer[..read]) {
+            Ok(0) => false,
+            Ok(_) => {
+                running.starting = None;
+                self.machine.warm(self.context.clock.now())
+            }
+            Err(error) => self.garbled(&error),
+        };
+        self.read_on(cx);
+        news
+    }
+
+    /// Books frames that FFmpeg delivered; `true` for the first part and at the end of a segment.
+    fn produced(&mut self, progress: Progress) -> bool {
+        let now = self.context.clock.now();
+        self.machine.produced(now);
+        self.published(progress);
+        let Some(running) = self.running.as_mut().filter(|_| progress.parts > 0) else { return false };
+        let late = self.context.config.hls.part * 3 / 2;
+        if running.last_part.replace(now).is_some_and(|last| now.saturating_sub(last) > late) {
+            self.context.metrics.late_part();
+        }
+        let first = running.starting.take().is_some();
+        first || progress.segments_closed > 0
+    }
+}

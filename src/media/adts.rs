@@ -1,0 +1,126 @@
+//! Cuts FFmpeg's ADTS stream (ISO/IEC 14496-3 section 1.A.2.2) into AAC frames as the bytes arrive.
+//!
+//! Owns: the bytes of an incomplete frame, and the check that each frame is what FFmpeg was asked for: AAC-LC,
+//! 48 kHz, mono, one block, no CRC. Never does: decode audio, keep a frame that it handed out.
+
+use bytes::{Bytes, BytesMut};
+
+/// Bytes of a header without CRC.
+const HEADER: usize = 7;
+/// One channel of AAC-LC has at most 6144 bits per frame (ISO/IEC 14496-3 section 4.5.3.1).
+const LONGEST: usize = HEADER + 768;
+
+/// A frame of silence as FFmpeg's encoder writes it for mono, header included.
+pub(super) const SILENCE: [u8; 11] = [0xff, 0xf1, 0x4c, 0x40, 0x01, 0x7f, 0xfc, 0x01, 0x18, 0x20, 0x07];
+
+/// The bytes are not the ADTS stream that FFmpeg was asked for. Final for the process they came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AdtsError {
+    #[error("no ADTS frame begins with {0:02x} {1:02x}")]
+    NoSync(u8, u8),
+    #[error("a frame with header {:02x?}, which is not AAC-LC at 48 kHz with one channel", .0)]
+    Format([u8; HEADER]),
+    #[error("a frame of {0} bytes, 8 to {LONGEST} are possible")]
+    Length(usize),
+}
+
+/// Output of one FFmpeg process. Make a new one for a new process.
+#[derive(Debug, Default)]
+pub(super) struct AdtsReader {
+    buffer: BytesMut,
+}
+
+impl AdtsReader {
+    pub fn feed(&mut self, chunk: &[u8]) {
+        self.buffer.extend_from_slice(chunk);
+    }
+
+    /// The next complete frame, header included; `None` until more bytes are fed.
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, AdtsError> {
+        let Some(header) = self.buffer.first_chunk::<HEADER>() else { return Ok(None) };
+        let length = frame_length(header)?;
+        Ok((self.buffer.len() >= length).then(|| self.buffer.split_to(length).freeze()))
+    }
+
+    /// Bytes that were fed and not handed out: the beginning of the next frame.
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+fn frame_length(header: &[u8; HEADER]) -> Result<usize, AdtsError> {
+    let [a, b, c, d, e, f, g] = *header;
+    // Twelve bits of sync, MPEG-4, layer 0, no CRC.
+    if (a, b) != (0xff, 0xf1) {
+        return Err(AdtsError::NoSync(a, b));
+    }
+    // LC, frequency index 3, channel configuration 1, no private or copyright bits; one block.
+    if c != 0x4c || d & 0xfc != 0x40 || g & 0x03 != 0 {
+        return Err(AdtsError::Format(*header));
+    }
+    let length = usize::from(d & 0x03) << 11 | usize::from(e) << 3 | usize::from(f) >> 5;
+    if (HEADER + 1..=LONGEST).contains(&length) { Ok(length) } else { Err(AdtsError::Length(length)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::synth;
+    use proptest::prelude::*;
+
+    fn read(chunks: &[&[u8]]) -> Result<Vec<Bytes>, AdtsError> {
+        let mut reader = AdtsReader::default();
+        let mut frames = Vec::new();
+        for chunk in chunks {
+            reader.feed(chunk);
+            while let Some(frame) = reader.next_frame()? {
+                frames.push(frame);
+            }
+        }
+        Ok(frames)
+    }
+
+    fn stream() -> Vec<u8> {
+        (1..30).flat_map(synth::frame).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn adts_chunking_does_not_matter(size in 1usize..500) {
+            let bytes = stream();
+            let chunks: Vec<&[u8]> = bytes.chunks(size).collect();
+            let frames = read(&chunks).unwrap();
+            prop_assert_eq!(frames.len(), 29);
+            prop_assert_eq!(frames.concat(), bytes);
+        }
+
+        #[test]
+        fn damaged_adts_never_panics(at in 0usize..4000, to: u8) {
+            let mut bytes = stream();
+            let at = at % bytes.len();
+            bytes[at] = to;
+            let _ = read(&[&bytes]);
+        }
+    }
+
+    #[test]
+    fn wrong_adts_frames_are_refused() {
+        let broken = |at: usize, to: u8| {
+            let mut frame = synth::frame(1);
+            frame[at] = to;
+            read(&[&frame]).unwrap_err()
+        };
+        assert_eq!(broken(0, 0), AdtsError::NoSync(0, 0xf1));
+        assert_eq!(broken(1, 0xf0), AdtsError::NoSync(0xff, 0xf0), "with CRC");
+        for (at, to) in [(2, 0x50), (2, 0x8c), (3, 0x80), (6, 0xfd)] {
+            assert!(matches!(broken(at, to), AdtsError::Format(_)), "44.1 kHz, HE, stereo, two blocks");
+        }
+        assert_eq!(broken(4, 0), AdtsError::Length(synth::frame(1).len() & 7));
+        assert!(matches!(broken(3, 0x43), AdtsError::Length(6144..)));
+    }
+
+    #[test]
+    fn silence_is_a_frame_too() {
+        assert_eq!(read(&[&SILENCE]).unwrap(), [Bytes::from_static(&SILENCE)]);
+    }
+}

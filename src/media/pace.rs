@@ -1,0 +1,199 @@
+//! Compares the media of a room with the monotonic clock, in AAC frames.
+//!
+//! The edge is the time up to which there is media. Media that arrive in time keep the edge at the clock; the lag is
+//! how far the edge is behind. Owns: what the lag means (silence is due, a frame is late, FFmpeg runs ahead).
+
+use std::time::Duration;
+
+use crate::domain::timeline::{frames_last, whole_frames};
+
+/// FFmpeg may be this far ahead of the clock: a burst after a stall, never a stream that runs faster than real time.
+pub(super) const AHEAD: Duration = Duration::from_secs(2);
+/// Jitter: late frames are dropped only if they carry the edge further ahead than this.
+const SLACK: i64 = 43_000_000;
+
+/// All times in nanoseconds of the monotonic clock; signed, because media may be older than the process.
+#[derive(Debug, Clone)]
+pub(super) struct Pace {
+    origin: i64,
+    /// Frames since the origin.
+    frames: u64,
+    /// Frames up to the last [`settle`](Self::settle).
+    settled: u64,
+    /// Least lag with which media arrived since then.
+    least: Option<i64>,
+    /// Silent frames in a row.
+    silent: u64,
+    /// Silent frames that stand for media which the running process may still deliver.
+    owed: u64,
+}
+
+impl Pace {
+    /// Media begin that last until `end`; `frames` of them are in hand.
+    pub fn begin(end: Duration, frames: u64) -> Self {
+        Self::from_origin(nanos(end) - nanos(frames_last(frames)))
+    }
+
+    /// Media ended so long before `now`.
+    pub fn behind(now: Duration, ago: Duration) -> Self {
+        Self::from_origin(nanos(now) - nanos(ago))
+    }
+
+    fn from_origin(origin: i64) -> Self {
+        Self { origin, frames: 0, settled: 0, least: None, silent: 0, owed: 0 }
+    }
+
+    /// Without the last so many frames.
+    pub fn less(mut self, frames: u64) -> Self {
+        self.origin -= nanos(frames_last(frames));
+        self
+    }
+
+    /// How far the edge is behind the clock; negative when it is ahead.
+    fn lag(&self, now: Duration) -> i64 {
+        nanos(now) - self.origin - nanos(frames_last(self.frames))
+    }
+
+    /// Whole frames between the edge and the clock.
+    pub fn missing(&self, now: Duration) -> u64 {
+        whole_frames(Duration::from_nanos(self.lag(now).max(0) as u64))
+    }
+
+    /// When the edge will be so far behind the clock.
+    pub fn lags_by(&self, lag: Duration) -> Duration {
+        let at = self.origin + nanos(frames_last(self.frames)) + nanos(lag);
+        Duration::from_nanos(at.max(0) as u64)
+    }
+
+    pub fn runs_ahead(&self, now: Duration) -> bool {
+        self.lag(now) < -nanos(AHEAD)
+    }
+
+    /// Whether the next frame stands for time that was filled with silence; counts it if so.
+    pub fn is_late(&mut self, now: Duration) -> bool {
+        let late = self.owed > 0 && self.lag(now) - nanos(frames_last(1)) < -SLACK;
+        self.owed -= u64::from(late);
+        late
+    }
+
+    pub fn media(&mut self) {
+        self.frames += 1;
+        self.silent = 0;
+    }
+
+    pub fn silence(&mut self) {
+        self.frames += 1;
+        self.silent += 1;
+        self.owed += 1;
+    }
+
+    /// Silent frames since the last one of media.
+    pub fn silent(&self) -> u64 {
+        self.silent
+    }
+
+    /// All media that had arrived by `now` are in.
+    pub fn arrived(&mut self, now: Duration) {
+        let lag = self.lag(now);
+        self.least = Some(self.least.map_or(lag, |least| least.min(lag)));
+    }
+
+    /// A segment is complete: takes over the source's time, by what even the most punctual of its media was off. The
+    /// source may have paused for less than silence is written for, or its clock may drift, by a percent at most.
+    pub fn settle(&mut self) {
+        let drift = nanos(frames_last(self.frames - self.settled)) / 100;
+        self.settled = self.frames;
+        if let Some(least) = self.least.take() {
+            self.origin += least.max(-drift);
+        }
+    }
+
+    /// A new process starts: it owes nothing, and its media begin now or later.
+    pub fn new_source(&mut self, now: Duration) {
+        self.owed = 0;
+        self.least = None;
+        self.origin += self.lag(now).min(0);
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn late_frames_pay_for_silence() {
+        let mut pace = Pace::begin(ms(1000), 9);
+        (0..9).for_each(|_| pace.media());
+        assert_eq!(pace.missing(ms(1000)), 0);
+        assert_eq!(pace.missing(ms(1640)), 30);
+        (0..27).for_each(|_| pace.silence());
+        let late = (0..60)
+            .filter(|_| {
+                if pace.is_late(ms(1640)) {
+                    true
+                } else {
+                    pace.media();
+                    false
+                }
+            })
+            .count();
+        assert_eq!(late, 27, "all but those that bring the edge to the clock, and the silence's own number");
+    }
+
+    #[test]
+    fn slow_source_moves_the_clock() {
+        let mut pace = Pace::begin(ms(192), 9);
+        for n in 1..2000u64 {
+            // 0.1 % slow.
+            let now = Duration::from_micros(192_192 * n);
+            (0..9).for_each(|_| pace.media());
+            pace.arrived(now);
+            assert!(pace.missing(now) < 2, "part {n}");
+            if n % 10 == 0 {
+                pace.settle();
+            }
+        }
+    }
+
+    #[test]
+    fn fast_source_moves_the_clock_by_a_percent() {
+        let mut pace = Pace::begin(ms(192), 9);
+        for n in 1..2000u64 {
+            let now = Duration::from_micros(191_000 * n);
+            (0..9).for_each(|_| pace.media());
+            pace.arrived(now);
+            assert!(!pace.runs_ahead(now), "part {n}");
+            if n % 10 == 0 {
+                pace.settle();
+            }
+        }
+    }
+
+    #[test]
+    fn new_source_is_not_ahead() {
+        let mut pace = Pace::begin(ms(192), 9);
+        (0..200).for_each(|_| pace.media());
+        assert!(pace.runs_ahead(ms(500)));
+        pace.new_source(ms(500));
+        assert_eq!(pace.missing(ms(692)), 9);
+        assert_eq!(pace.lags_by(ms(10)), ms(510));
+    }
+
+    #[test]
+    fn pace_without_its_last_frames() {
+        let mut pace = Pace::behind(ms(10), ms(650));
+        assert_eq!(pace.missing(ms(10)), 30);
+        (0..12).for_each(|_| pace.silence());
+        assert_eq!((pace.missing(ms(10)), pace.silent()), (18, 12));
+        // Its media ended earlier by what was never published.
+        assert_eq!(pace.less(3).missing(ms(10)), 21);
+    }
+}

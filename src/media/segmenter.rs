@@ -1,0 +1,135 @@
+//! Makes parts of AAC frames, segments of parts, and a window of segments.
+//!
+//! Owns: what was taken and not published yet, the numbers, the timestamps. Never does: compare media with a clock.
+
+use std::time::Duration;
+
+use super::clock::MediaClock;
+use super::crypto::{self, ContentKeys};
+use super::packager::{Progress, SequenceStart};
+use super::stream::Snapshot;
+use super::transport;
+use super::window::{Head, Limits, Open, Part, Segment, Window};
+use crate::domain::ids::UnixMs;
+use crate::domain::timeline::{Timeline, frames_last};
+
+#[derive(Debug)]
+pub(super) struct Segmenter {
+    keys: ContentKeys,
+    key_rotation: u64,
+    limits: Limits,
+    pub window: Window,
+    pub open: Option<Open>,
+    /// Of the open segment, or of the next one.
+    pub next: SequenceStart,
+    /// Position of the next part.
+    pub timeline: Timeline,
+    pending: Pending,
+    /// The next segment stands behind a discontinuity.
+    discontinuity: bool,
+    pub clock: MediaClock,
+    pub last_part_at: Option<UnixMs>,
+}
+
+/// Frames of the next part.
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    frames: u64,
+    /// Not of silence alone.
+    heard: bool,
+}
+
+impl Segmenter {
+    /// Goes on behind this snapshot.
+    pub fn behind(last: &Snapshot, keys: ContentKeys, key_rotation: u64, limits: Limits) -> Self {
+        Self {
+            keys,
+            key_rotation: key_rotation.max(1),
+            limits,
+            window: last.window.clone(),
+            open: last.open.clone(),
+            next: last.next(),
+            timeline: last.timeline,
+            pending: Pending::default(),
+            discontinuity: false,
+            clock: MediaClock::behind(last.end()),
+            last_part_at: last.last_part_at,
+        }
+    }
+
+    /// Frames taken and not published.
+    pub fn pending(&self) -> u64 {
+        self.pending.frames
+    }
+
+    /// Frames that complete the next part.
+    pub fn lacking(&self) -> u64 {
+        self.limits.frames - self.pending.frames
+    }
+
+    /// The next frames follow nothing that was published. Only between segments.
+    pub fn discontinue(&mut self) {
+        self.discontinuity = true;
+        self.next.discontinuity += 1;
+    }
+
+    /// Takes one ADTS frame, of FFmpeg (`heard`) or of silence.
+    pub fn append(&mut self, frame: &[u8], heard: bool, wall: UnixMs, progress: &mut Progress) {
+        self.pending.bytes.extend_from_slice(frame);
+        self.pending.frames += 1;
+        self.pending.heard |= heard;
+        if self.lacking() == 0 {
+            self.flush(wall, progress);
+            // The very first segment closes at its first part: a listener must not wait for a whole one.
+            let full = |open: &Open| self.window.is_empty() || self.limits.ends_segment(open.duration);
+            if self.open.as_ref().is_some_and(full) {
+                self.close(wall, progress);
+            }
+        }
+    }
+
+    /// Closes the open segment with what is pending. Whether there was one to close.
+    pub fn close(&mut self, wall: UnixMs, progress: &mut Progress) -> bool {
+        self.flush(wall, progress);
+        let Some(open) = self.open.take() else { return false };
+        self.next.media_sequence = open.head.msn + 1;
+        self.window.push(Segment::new(open), &self.limits, &self.keys);
+        progress.segments_closed += 1;
+        true
+    }
+
+    /// Makes a part of what is pending.
+    fn flush(&mut self, wall: UnixMs, progress: &mut Progress) {
+        let Pending { bytes, frames, heard } = std::mem::take(&mut self.pending);
+        if frames == 0 {
+            return;
+        }
+        let (plain, next) = transport::part(self.timeline, &bytes, frames);
+        self.timeline = next;
+        let duration = frames_last(frames);
+        self.add_part(&plain, duration);
+        self.clock.advance(wall, duration);
+        if heard {
+            self.last_part_at = Some(wall);
+        }
+        progress.parts += 1;
+    }
+
+    fn add_part(&mut self, plain: &[u8], duration: Duration) {
+        let segment = self.open.get_or_insert_with(|| {
+            let msn = self.next.media_sequence;
+            let head = Head {
+                msn,
+                discontinuity: std::mem::take(&mut self.discontinuity),
+                key_index: msn / self.key_rotation,
+                started: self.clock.begin_segment(),
+            };
+            Open { head, parts: Vec::new(), duration: Duration::ZERO }
+        });
+        let head = &segment.head;
+        let bytes = crypto::encrypt(&self.keys.key(head.key_index), head.msn, plain);
+        segment.parts.push(Part { bytes: bytes.into(), duration });
+        segment.duration += duration;
+    }
+}
