@@ -32,6 +32,8 @@ mod window;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
+mod packager_tests;
+#[cfg(test)]
 mod synth;
 
 pub use adts::AdtsError;
