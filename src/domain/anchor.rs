@@ -1,16 +1,18 @@
-//! One anchor's part in a room: its session on the room's Janus, and the client that holds it.
+//! State machine of one media session: an anchor's session on the room's Janus, and the client that owns it.
 //!
 //! ```text
 //!            join | claim            offer                    media up
 //!  Opening ───────────────▶ Joined ─────────▶ Negotiated{down} ─────────▶ Negotiated{up}
 //!     │ refused
-//!     └──────▶ Ended ◀── left, removed, media over, room closed or moved, session lost, grace over (any state)
+//!     └──────▶ Ended ◀── left, removed, media over, room closed or moved, session lost, grace over (any)
 //! ```
-//! Two things come and go beside that: the client's connection (`Client`), which may be away for the grace time
-//! while the media flows on, and the connection to Janus (`Link`), after whose end the session is claimed again.
+//! Two connections come and go independently of that state. The client's connection (`Client`) may be away
+//! for the grace time while media continues. When the connection to Janus (`Link`) is lost, the session is
+//! claimed again.
 //!
-//! Invariants: a session whose client is away is not kept alive, so Janus itself ends it after the grace unless
-//! another gateway has taken it over; and then this one must not end it, so it only forgets it.
+//! Invariant: a session whose client is away is not kept alive, so Janus ends it after the grace time unless
+//! another gateway has claimed it. In that case this machine must not destroy the session; it only forgets
+//! it.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,8 +24,8 @@ use super::plan::{Plan, Retry};
 use super::restart::Backoff;
 use super::view::RoomView;
 
-/// What names a session in its Janus. Whoever knows it may take it over: it leaves the server only sealed, and
-/// is never printed.
+/// Identifiers of a session in its Janus. They suffice to claim the session: they leave the server only
+/// sealed and are never printed.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionIds {
     pub session: u64,
@@ -31,7 +33,7 @@ pub struct SessionIds {
     pub participant: u64,
 }
 
-/// The Janus room of a live room, as of one assignment.
+/// Janus room of a room on air, as of one assignment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     pub janus: ModuleId,
@@ -39,7 +41,7 @@ pub struct Place {
     pub epoch: Epoch,
 }
 
-/// Why a room cannot be joined.
+/// Reason why a room cannot be joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Nowhere {
     #[error("there is no such room")]
@@ -50,7 +52,7 @@ pub enum Nowhere {
     Preparing,
 }
 
-/// What became of a place.
+/// Change of a room's assignment since the session joined it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     Stays,
@@ -58,30 +60,31 @@ pub enum Fate {
     Moved,
 }
 
-/// Why it is over.
+/// Reason for the end of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     Left,
-    /// By a newer session of the same user.
+    /// Replaced by a newer session of the same user.
     Replaced,
-    /// By a host.
+    /// Removed by a host.
     Removed,
     RoomClosed,
-    /// The room is on another Janus, or was made anew on the same.
+    /// The room is on another Janus, or was created again on the same one.
     JanusMoved,
-    /// The peer connection is over, and Janus has put the participant out of the room with it.
+    /// The peer connection is over, and Janus removed the participant from the room with it.
     MediaOver,
-    /// Janus does not know the session any more, or not in the room: it was restarted, or did not hear of us.
+    /// Janus does not know the session any more, or has no participant for it: Janus was restarted, or
+    /// received no keep-alive in time.
     SessionLost,
     JanusUnreachable,
-    /// Nobody came back within the grace time.
+    /// The client did not come back within the grace time.
     GraceOver,
-    /// Client and connection to Janus are both away: the resume token finds the session again, and to claim it
-    /// for nobody might take it from the gateway where the client is now.
+    /// Client and connection to Janus are both away. The resume token still finds the session. Claiming it
+    /// without a client could take it from the gateway where the client is now.
     LetGo,
-    /// The room could not be joined; who asked has been told why.
+    /// The room could not be joined; the client received the reason.
     Refused,
-    /// This node stops; another may claim the session.
+    /// This node stops; another node may claim the session.
     Draining,
 }
 
@@ -107,27 +110,27 @@ pub enum Link {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Join, or claim what a resume token names.
+    /// Join the room, or claim the session that a resume token names.
     Open,
-    /// Claim our own session: over a new connection to Janus, or from a gateway that had it meanwhile.
+    /// Claim our own session: over a new connection to Janus, or from a gateway that claimed it meanwhile.
     Reclaim,
     KeepAlive,
     Destroy,
 }
 
-/// What Janus says, as far as it changes the state.
+/// Events from Janus that change the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
     Up,
     Down,
     Removed,
     RoomDestroyed,
-    /// The session lives, but has no part in the room.
+    /// The session exists but has no participant in the room.
     NotInRoom,
     SessionOver,
 }
 
-/// How a claim of our own session failed.
+/// Reason why a claim of our own session failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimFailure {
     SessionGone,
@@ -142,9 +145,10 @@ pub struct Timing {
     pub backoff: Backoff,
 }
 
-/// Janus looks for sessions that timed out every 2 s, and its word is better than our clock.
+/// Margin after the grace time. Janus checks for session timeouts every 2 s, and its decision takes
+/// precedence over our clock.
 const JANUS_LATE: Duration = Duration::from_secs(4);
-/// How long the store has to say whether a destroyed room is closed or moves.
+/// Time for the store to show whether a destroyed room is closed or moves.
 const VERDICT_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -156,14 +160,14 @@ pub struct Anchor {
     link: Link,
     retry: Retry,
     keep_due: Option<Duration>,
-    /// When Janus destroyed the room.
+    /// Time at which Janus destroyed the room.
     homeless: Option<Duration>,
-    /// There is a session of ours in Janus.
+    /// Set while Janus has a session of ours.
     holds: bool,
 }
 
 impl Place {
-    /// Where a room is mixed now.
+    /// Returns the present Janus room of a room.
     pub fn of(view: Option<&RoomView>) -> Result<Self, Nowhere> {
         let view = view.filter(|v| v.meta.as_ref().is_some_and(|m| m.deleted_at.is_none()));
         let view = view.ok_or(Nowhere::NoSuchRoom)?;
@@ -172,7 +176,8 @@ impl Place {
         Ok(Self { janus: key.id.clone(), janus_room_id: key.janus_room_id, epoch: key.epoch })
     }
 
-    /// A move of the mixer leaves the place as it is, though it raises the epoch.
+    /// Returns whether the assignment still holds. A move of the mixer does not change it, although it raises
+    /// the epoch.
     pub fn fate(&self, view: Option<&RoomView>) -> Fate {
         let Some((view, live)) = view.filter(|v| v.is_on_air()).and_then(|v| Some((v, v.live.as_ref()?)))
         else {
@@ -187,7 +192,7 @@ impl Place {
 }
 
 impl End {
-    /// What the client is told to do: connect and join again, no earlier than this.
+    /// Returns the shortest delay before the client connects and joins again. `None`: it is not asked to.
     pub fn reconnect_after(self) -> Option<Duration> {
         match self {
             Self::JanusMoved | Self::MediaOver | Self::Draining => Some(Duration::from_millis(200)),
@@ -197,7 +202,7 @@ impl End {
         }
     }
 
-    /// Stable name, for clients and metrics.
+    /// Returns the stable name, for clients and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Left => "left",
@@ -244,7 +249,7 @@ impl Anchor {
         &self.place
     }
 
-    /// Name of what an operator should see first.
+    /// Returns the state's name, with the aspect most important to operators.
     pub fn name(&self) -> &'static str {
         match (self.state, self.link, self.client) {
             (State::Ended(end), ..) => end.as_str(),
@@ -257,7 +262,7 @@ impl Anchor {
         }
     }
 
-    /// In the room; `up`: with media, as a claim may find it.
+    /// Records that the session is in the room. `up`: media flows already, as a claim may find it.
     pub fn opened(&mut self, up: bool, now: Duration) {
         self.holds = true;
         if self.state == State::Opening {
@@ -272,13 +277,13 @@ impl Anchor {
         }
     }
 
-    /// Whether calls of the client have anybody to go to.
+    /// Returns true if calls of the client can be forwarded to Janus.
     pub fn takes_calls(&self) -> bool {
         let in_room = matches!(self.state, State::Joined | State::Negotiated { .. });
         in_room && self.link == Link::Up && self.homeless.is_none()
     }
 
-    /// Whether a client that comes back finds its media as it was.
+    /// Returns true if a client that comes back finds its media as it was.
     pub fn is_resumable(&self) -> bool {
         self.state == State::Negotiated { up: true } && self.homeless.is_none()
     }
@@ -286,13 +291,13 @@ impl Anchor {
     pub fn client_left(&mut self, now: Duration) {
         if self.client == Client::Here {
             self.client = Client::Away { since: now };
-            // Once more, so that the grace begins now and not at the last sign of life.
+            // Send one more keep-alive, so that the grace time starts now and not at the previous one.
             self.keep_due = Some(now);
         }
     }
 
-    /// Another gateway may have had the session meanwhile, and Janus sends its events to the last one that claimed it:
-    /// so it is claimed again.
+    /// Records that the client is back and claims the session again. Another gateway may have claimed it
+    /// meanwhile, and Janus sends its events to the last one that did.
     pub fn client_back(&mut self, now: Duration) {
         self.client = Client::Here;
         self.retry.succeeded();
@@ -318,7 +323,8 @@ impl Anchor {
         }
     }
 
-    /// The events have ceased, or go elsewhere: the connection to Janus is over, or we did not keep up.
+    /// Records that no events arrive any more: the connection to Janus is over, another gateway receives
+    /// them, or this node did not keep up.
     pub fn link_lost(&mut self, now: Duration) {
         if self.link == Link::Up {
             self.link = Link::Lost { since: now };
@@ -346,7 +352,7 @@ impl Anchor {
         self.keep_due = here.then(|| now + self.timing.keep_alive);
     }
 
-    /// The store has news of the room, or of this user in it.
+    /// Applies a change of the room or of this user in the store.
     pub fn saw(&mut self, view: Option<&RoomView>, user: &UserId) {
         if view.is_some_and(|view| view.is_removed(user)) {
             self.end(End::Removed);
@@ -358,7 +364,7 @@ impl Anchor {
         }
     }
 
-    /// The first reason stands.
+    /// Ends the session. The first reason is kept.
     pub fn end(&mut self, end: End) {
         if !matches!(self.state, State::Ended(_)) {
             self.state = State::Ended(end);
@@ -369,7 +375,7 @@ impl Anchor {
         self.holds = false;
     }
 
-    /// What follows from time alone.
+    /// Applies timeouts.
     pub fn look(&mut self, now: Duration) {
         let over = |since: Duration, after: Duration| now >= since + after;
         if self.homeless.is_some_and(|since| over(since, VERDICT_WAIT)) {
@@ -422,7 +428,8 @@ impl Anchor {
         due.into_iter().chain(self.deadline()).min()
     }
 
-    /// Returns when [`look`](Self::look) next ends the session, whatever is in progress meanwhile.
+    /// Returns the time at which [`look`](Self::look) next ends the session, whatever is in progress
+    /// meanwhile.
     pub fn deadline(&self) -> Option<Duration> {
         if matches!(self.state, State::Ended(_)) {
             return None;

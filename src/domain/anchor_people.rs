@@ -1,12 +1,14 @@
-//! Who is in a room besides oneself, and who talks, as Janus tells one session.
+//! Participants of a room other than the session's own, and who is talking, as Janus reports them to one
+//! session.
 //!
-//! Owns: the names behind Janus's numbers, and that whoever began to talk also ceases. Never does: name those without a
-//! name, who came by plain RTP and are nobody's user.
+//! Owns the names behind Janus's participant numbers, and guarantees that every user reported as talking is
+//! also reported as no longer talking. Never reports participants without a name: these are plain-RTP
+//! participants and not users.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// All in the room, oneself included, by number in Janus.
+/// Participants in the room, the session's own included, by number in Janus.
 #[derive(Debug, Default)]
 pub struct People(HashMap<u64, Person>);
 
@@ -16,7 +18,7 @@ pub struct Person {
     pub talks: bool,
 }
 
-/// A user begins or ceases to talk.
+/// Change of a user who starts or stops talking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Talk {
     pub user: Arc<str>,
@@ -24,7 +26,8 @@ pub struct Talk {
 }
 
 impl People {
-    /// Somebody came or changed. Of one who is known Janus does not say here whether they talk.
+    /// Adds a participant who joined or changed. For a known participant this event does not say whether they
+    /// talk, so it is ignored.
     pub fn met(&mut self, number: u64, person: Person) -> Option<Talk> {
         if self.0.contains_key(&number) {
             return None;
@@ -33,7 +36,8 @@ impl People {
         self.changed(name, |all| drop(all.insert(number, person)))
     }
 
-    /// These are all, and as they are now: what happened before was not heard.
+    /// Replaces all participants with the present ones and returns the differences. Earlier events may have
+    /// been missed.
     pub fn found(&mut self, all: impl IntoIterator<Item = (u64, Person)>) -> Vec<Talk> {
         let before: Vec<_> = self.talking().collect();
         self.0 = all.into_iter().collect();
@@ -55,14 +59,15 @@ impl People {
         self.changed(name, |all| drop(all.remove(&number)))
     }
 
-    /// Who talks now, each user once.
+    /// Returns the users who are talking now, each once.
     pub fn talking(&self) -> impl Iterator<Item = Talk> {
         let talks = self.0.values().filter(|person| person.talks && !person.name.is_empty());
         let names: std::collections::BTreeSet<_> = talks.map(|person| person.name.clone()).collect();
         names.into_iter().map(|user| Talk { user, talking: true })
     }
 
-    /// Two of one name are an old session and its successor: the user talks while either does.
+    /// Applies a change and returns its effect for the user. Two participants with one name are an old
+    /// session and its successor: the user is talking while either is.
     fn changed(&mut self, name: Arc<str>, change: impl FnOnce(&mut HashMap<u64, Person>)) -> Option<Talk> {
         let talks = |all: &HashMap<u64, Person>| all.values().any(|p| p.talks && p.name == name);
         let before = talks(&self.0);

@@ -1,4 +1,4 @@
-//! What an anchor's session does when its client, its Janus or its room goes, and comes back.
+//! Tests of a media session when its client, its Janus or its room goes away and comes back.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ fn a_client_that_comes_back_finds_its_media_claimed_again_and_kept_alive() {
     anchor.client_left(at(100));
     anchor.kept_alive(at(100));
     anchor.client_back(at(159));
-    // Another gateway may have had it, whether we knew that the client was away or not.
+    // Another gateway may have claimed the session, whether or not we knew that the client was away.
     assert!(anchor.is_resumable() && does(&anchor, 159, Effect::Reclaim));
     anchor.reclaimed(at(160));
     anchor.look(at(300));
@@ -180,7 +180,8 @@ enum Step {
 }
 
 proptest! {
-    /// Whatever happens, it is over some time after the client has gone for good, and nothing is owned then.
+    /// After any history, the session ends some time after the client has gone for good, and nothing is left
+    /// in Janus.
     #[test]
     fn no_history_leaves_a_session_behind(steps in proptest::collection::vec(step(), 0..40), dice in 0.0..1.0f64) {
         let mut anchor = Anchor::new(place(), timing());
@@ -214,7 +215,7 @@ fn apply(anchor: &mut Anchor, step: &Step, now: &mut u64) {
     anchor.look(at(*now));
 }
 
-/// Carries out what is planned, with luck for the dice.
+/// Carries out the plans; `dice` decides the outcomes.
 fn run(anchor: &mut Anchor, now: u64, dice: f64) {
     for _ in 0..5 {
         let Plan::Do { effect, .. } = anchor.plan(at(now)) else { return };

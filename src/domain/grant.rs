@@ -1,14 +1,14 @@
-//! Validity of a verified token beyond its signature: until when it is good, and for which room. Pure.
+//! Validity of a verified token beyond its signature: its expiry and the room that it is for. Pure.
 //!
-//! A room id can be used again after a delete. A token is bound to the room that existed when it was issued:
-//! by the claim `roomCreatedAt`, which every token issued here carries, else by `iat`, which must not precede
-//! the room.
+//! A room id can be used again after a delete. A token is bound to the room that existed when it was issued.
+//! Every token issued here carries the claim `roomCreatedAt`; without that claim, `iat` must not precede the
+//! room.
 
 use super::ids::UnixMs;
 use super::model::Meta;
 
-/// Largest difference between the clock of a signer that sends no `roomCreatedAt` and ours, in milliseconds.
-/// A token signed within this time before a room is created is good for it.
+/// Largest difference between our clock and that of a signer that sends no `roomCreatedAt`, in milliseconds.
+/// A token signed up to this long before a room is created is valid for it.
 const CLOCK_DIFFERENCE_MS: u64 = 5_000;
 
 /// Time claims of a token whose signature, audience and room id were checked.
@@ -16,7 +16,7 @@ const CLOCK_DIFFERENCE_MS: u64 = 5_000;
 pub struct Grant {
     pub issued_at: UnixMs,
     pub expires_at: UnixMs,
-    /// Creation of the room that the token is for; absent from tokens that an application signs without it.
+    /// Creation time of the token's room; absent from tokens that an application signs without the claim.
     pub room_created_at: Option<UnixMs>,
 }
 
@@ -25,7 +25,7 @@ impl Grant {
         now >= self.expires_at
     }
 
-    /// Whether the token is for this room, and not for an earlier one of the same id.
+    /// Returns true if the token is for this room, and not for an earlier one with the same id.
     pub fn is_for(&self, room: &Meta) -> bool {
         match self.room_created_at {
             Some(created_at) => created_at == room.created_at,

@@ -1,39 +1,40 @@
-//! Deadlines of one HTTP connection: how long a client may take to send a request and to read the response.
-//! Pure: time comes in.
+//! Deadlines of one HTTP connection: the time that a client has to send a request and to read the response.
+//! Pure: the time is an argument.
 //!
 //! ```text
 //! Waiting ── request head complete ──▶ Serving ── response body dropped ──▶ Waiting
 //! ```
-//! Beside that, a transfer is measured while the client is slower than the server: the response while the
-//! socket takes no more bytes, and the request body while the handler waits for it.
+//! In addition, a transfer is measured while the client is slower than the server: the response while the
+//! socket accepts no more bytes, and the request body while the handler waits for it.
 
 use std::time::{Duration, Instant};
 
-/// A transfer may take this long before its rate counts.
+/// Duration of a transfer before its rate counts.
 const GRACE: Duration = Duration::from_secs(10);
-/// Bytes per second that a transfer must then have reached on average. 32 kbit/s: less than the sound needs.
+/// Lowest average rate of a transfer after `GRACE`, in bytes per second. 32 kbit/s is less than the audio
+/// needs.
 const SLOWEST: u32 = 4_096;
-/// Age at which an unused connection is closed while the socket has few left.
+/// Idle time after which a connection is closed while the socket has few connections left.
 const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// From the first byte of a request to the end of its head.
+    /// Limit from the first byte of a request to the end of its head.
     pub head: Duration,
-    /// Without any byte between two requests.
+    /// Limit without any byte between two requests.
     pub idle: Duration,
 }
 
-/// Why a connection is closed before its client does.
+/// Reason why the server closes a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
     /// A request head, or the rest of an ignored body, did not arrive in time.
     SlowRequest,
-    /// A request body did not arrive in time. The client was told 408.
+    /// A request body did not arrive in time. The client received 408.
     SlowBody,
     /// The client did not read the response.
     SlowReader,
-    /// Nothing was requested for too long.
+    /// No request arrived for too long.
     Idle,
 }
 
@@ -55,11 +56,11 @@ pub enum Due {
     Never,
 }
 
-/// The state of one connection.
+/// State of one connection.
 #[derive(Debug)]
 pub struct Lifecycle {
     phase: Phase,
-    /// The response, while the socket takes no more of it.
+    /// Transfer of the response while the socket accepts no more bytes.
     writing: Option<Transfer>,
 }
 
@@ -67,13 +68,13 @@ pub struct Lifecycle {
 enum Phase {
     Waiting {
         since: Instant,
-        /// When the first byte after `since` arrived.
+        /// Arrival of the first byte after `since`.
         heard: Option<Instant>,
     },
     Serving,
 }
 
-/// Bytes that a slow client has sent or taken.
+/// Number of bytes that a slow client has sent or received.
 #[derive(Debug, Clone, Copy)]
 pub struct Transfer {
     since: Instant,
@@ -89,7 +90,7 @@ impl Transfer {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// When the transfer is too slow, unless more is moved until then.
+    /// Returns the time at which the transfer is too slow unless more bytes are moved before.
     pub fn deadline(&self) -> Instant {
         let bytes = u32::try_from(self.bytes).unwrap_or(u32::MAX);
         self.since + GRACE + Duration::from_secs(1) * bytes / SLOWEST
@@ -97,29 +98,29 @@ impl Transfer {
 }
 
 impl Lifecycle {
-    /// A new connection owes a request at once.
+    /// Creates the state of a new connection. It must send a request at once.
     pub fn new(now: Instant) -> Self {
         Self { phase: Phase::Waiting { since: now, heard: Some(now) }, writing: None }
     }
 
-    /// Bytes arrived.
+    /// Records that bytes arrived.
     pub fn received(&mut self, now: Instant) {
         if let Phase::Waiting { heard: heard @ None, .. } = &mut self.phase {
             *heard = Some(now);
         }
     }
 
-    /// A request is complete but for its body.
+    /// Records that a request head is complete. Its body may be outstanding.
     pub fn began(&mut self) {
         self.phase = Phase::Serving;
     }
 
-    /// The response body is written or given up.
+    /// Records that the response body was written or dropped.
     pub fn ended(&mut self, now: Instant) {
         self.phase = Phase::Waiting { since: now, heard: None };
     }
 
-    /// The socket takes no more bytes.
+    /// Records that the socket accepts no more bytes.
     pub fn blocked(&mut self, now: Instant) {
         self.writing.get_or_insert(Transfer::new(now));
     }
@@ -130,17 +131,17 @@ impl Lifecycle {
         }
     }
 
-    /// Whether the client is slower than the response.
+    /// Returns true while the client reads more slowly than the server writes.
     pub fn is_blocked(&self) -> bool {
         self.writing.is_some()
     }
 
-    /// Everything is with the kernel.
+    /// Records that all bytes were passed to the kernel.
     pub fn flushed(&mut self) {
         self.writing = None;
     }
 
-    /// `pressed`: the socket has few connections left.
+    /// Returns whether, why and when to close the connection. `pressed`: the socket has few connections left.
     pub fn due(&self, patience: &Patience, pressed: bool, now: Instant) -> Due {
         let waiting = match self.phase {
             Phase::Serving => Due::Never,
@@ -151,7 +152,7 @@ impl Lifecycle {
                 Due::by(since + IDLE_UNDER_PRESSURE.min(patience.idle), Cut::Idle, now)
             }
             Phase::Waiting { since, heard: None } => match Due::by(since + patience.idle, Cut::Idle, now) {
-                // Looks again whether connections have become few.
+                // Check again within this time whether few connections are left by then.
                 Due::At(end) => Due::At(end.min(now + IDLE_UNDER_PRESSURE)),
                 due => due,
             },
@@ -185,7 +186,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// The seconds from `from` at which the connection is cut; the clock follows what is due.
+    /// Returns after how many seconds from `from` the connection is cut, and why. The clock follows the due
+    /// times.
     fn cut(lifecycle: &Lifecycle, pressed: bool, from: Instant) -> Option<(u64, Cut)> {
         let mut now = from;
         for _ in 0..1000 {

@@ -1,21 +1,26 @@
-//! One room on one Janus Gateway: what is wanted of it, what is there, and the next step between the two.
+//! State machine of one room on one Janus instance: compares the wanted state with the observed state and
+//! plans the next step.
 //!
 //! ```text
 //!            inspect                create                 start_forwarder
 //!  Unknown ───────────▶ Absent ───────────────▶ Created ───────────────────▶ Forwarding
 //!     ▲                   ▲                        │  (waits for the mixer's     │
-//!     │ timeout,          │ destroy                │   port at this epoch)       │ mixer moved: start the new
-//!     │ link lost         └────────────────────────┴──────── not wanted ◀───────┘ forwarder, then stop the old
+//!     │ timeout,          │ destroy                │   port at this epoch)       │ mixer moved: start new
+//!     │ link lost         └────────────────────────┴──────── not wanted ◀───────┘ forwarder, stop the old
 //! ```
 //!
-//! Invariants: a write of our key is conditional on the livemeta we acted on, so a superseded owner cannot
-//! overwrite its successor; an outcome that is not known is looked up before anything is tried again; a create
-//! that may land late is repeated under its own number and waited for before the room is given up, so that it
-//! leaves no second room; what is found on the Janus with our mark and is not wanted is destroyed, whoever left
-//! it there. One exception: a room whose secret is no longer ours (`hls.secret` was changed) cannot be, so it is
-//! passed over and named, until the next connection.
+//! Invariants:
+//! - A write of our key is conditional on the livemeta that it was decided from, so a superseded owner cannot
+//!   overwrite its successor.
+//! - An effect with an unknown outcome is looked up before anything is tried again.
+//! - A create that may still be carried out late is repeated under the same number. The room is not given up
+//!   before that time is over, so no second room is left behind.
+//! - A Janus room that carries our ownership tag and is not wanted is destroyed, whichever process left it.
 //!
-//! The repair of a room that is forwarded and not heard is in `silence`.
+//! Exception to the last one: a room whose secret is not ours (`hls.secret` was changed) cannot be destroyed.
+//! The machine skips it and names it in the reason of the plan, until the next connection to Janus.
+//!
+//! The repair of a room that is forwarded although nothing arrives at its mixer is in `silence`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -37,14 +42,14 @@ pub use canary::{canary, must_have};
 use silence::Upkeep;
 pub use silence::all_silent;
 
-/// Said of a Janus room, after its number; also the remedy.
+/// Message about a Janus room, appended to its number. It contains the remedy.
 pub const LOCKED: &str = "on this Janus has our mark and a secret that is not ours (hls.secret was changed): \
                           destroy it with the earlier one, or restart that Janus";
 
-/// A request without an answer may be carried out for this long; then it never will be.
+/// Longest time after which Janus may still carry out a request that it has not answered.
 const LANDS_WITHIN: Duration = Duration::from_secs(30);
 
-/// What the store asks of this Janus.
+/// State that the store asks of this Janus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {
     Nothing,
@@ -64,7 +69,7 @@ enum Observed {
     Known(Vec<Found>),
 }
 
-/// A create without an answer.
+/// Create request without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unsettled {
     janus_room_id: u32,
@@ -85,13 +90,13 @@ pub struct JanusRoom {
     key: OwnKey<JanusState>,
     as_of: i64,
     linked: bool,
-    /// Why no forwarder is started to the mixer that the room's key names.
+    /// Reason why no forwarder is started to the mixer that the room's key names.
     refusal: Option<String>,
     retry: Retry,
 }
 
 impl JanusRoom {
-    /// `incarnation` is that of this module's heartbeat.
+    /// Creates the machine. `incarnation` is the one in this module's heartbeat.
     pub fn new(me: ModuleId, incarnation: String, backoff: Backoff) -> Self {
         Self {
             me,
@@ -110,24 +115,25 @@ impl JanusRoom {
         }
     }
 
-    /// Notes whether the mixer's address is one that its heartbeat announces
-    /// ([`rtp_refusal`](super::vouched::rtp_refusal)). A forwarder that is there stays.
+    /// Sets whether the mixer's heartbeat announces the mixer's address
+    /// ([`rtp_refusal`](super::vouched::rtp_refusal)). `Some` blocks new forwarders; an existing forwarder
+    /// stays.
     pub fn vouched(&mut self, refusal: Option<String>) {
         self.refusal = refusal;
     }
 
-    /// The store was seen up to `as_of`.
+    /// Records that the view contains the store up to revision `as_of`.
     pub fn saw(&mut self, as_of: i64) {
         self.as_of = self.as_of.max(as_of);
         self.key.seen(self.as_of);
         self.retry.news();
     }
 
-    /// The gateway is connected and has these rooms of ours (`None`: not listed yet).
+    /// Records that Janus is connected and which of our rooms it has (`None`: not listed yet).
     pub fn linked(&mut self, found: Option<Vec<Found>>) {
         self.linked = true;
         if found.is_some() {
-            // A new connection: what was asked over the old one has been carried out, or is lost with it.
+            // A new connection: requests over the old one have been carried out or are lost.
             self.unsettled = None;
             self.locked.clear();
             self.expulsion = Expulsion::default();
@@ -136,7 +142,7 @@ impl JanusRoom {
         self.retry.succeeded();
     }
 
-    /// The link to the Janus is gone; whatever it had is unknown.
+    /// Records that the link to Janus is gone. The state of its rooms is unknown from now on.
     pub fn unlinked(&mut self) {
         self.linked = false;
         self.observed = Observed::Unknown;
@@ -150,7 +156,7 @@ impl JanusRoom {
         self.retry.due()
     }
 
-    /// Name of the state, for people.
+    /// Returns the name of the state, for operators.
     pub fn state(&self, view: &RoomView) -> &'static str {
         let wanted = self.wanted(view) != Wanted::Nothing;
         match &self.observed {
@@ -200,7 +206,8 @@ impl JanusRoom {
         }
     }
 
-    /// A room that nobody here can manage is no reason to go on trying, and none to be silent.
+    /// Adds locked rooms to the reason of a plan. This node cannot manage them, so it does not retry, but
+    /// operators must see them.
     fn naming_locked(&self, plan: Plan<Effect>) -> Plan<Effect> {
         if self.locked.is_empty() {
             return plan;
@@ -234,7 +241,8 @@ impl JanusRoom {
         }
     }
 
-    /// Forwarders, rooms, then the key: whoever sees the key gone may rely on the rest being gone.
+    /// Stops the forwarders, destroys the rooms, then deletes the key. A missing key therefore proves that
+    /// nothing else is left.
     fn dismantle(&self, rooms: &[&Found], key: Option<Versioned<JanusState>>, now: Duration) -> Plan<Effect> {
         if let Some(room) = rooms.first() {
             let janus_room_id = room.janus_room_id;
@@ -306,7 +314,8 @@ impl JanusRoom {
         }
     }
 
-    /// The room our key names goes on living across epochs (its anchors are in it); else one made for this epoch.
+    /// Chooses the Janus room to use. The room that our key names continues across epochs, because its
+    /// anchors are in it. Otherwise a room created for this epoch is used.
     fn choose<'a>(
         &self,
         rooms: &[&'a Found],
@@ -318,7 +327,7 @@ impl JanusRoom {
         rooms().find(|r| Some(r.janus_room_id) == ours).or_else(|| rooms().find(|r| r.created_at == epoch))
     }
 
-    /// When nothing else is to be done: this is the least that can wait.
+    /// Plans the removal of expelled users in place of a wait. It has the lowest priority of all effects.
     fn or_expel(
         &self,
         reason: Reason,
@@ -337,7 +346,7 @@ impl JanusRoom {
         }
     }
 
-    /// The write that would make our key true, if it is not.
+    /// Returns the write that brings our key up to date, or `None` if it is.
     fn key_write(
         &self,
         b: &Build<'_>,
@@ -368,21 +377,22 @@ impl JanusRoom {
         })
     }
 
-    /// Takes in how the planned effect ended.
+    /// Applies the outcome of the planned effect.
     pub fn done(&mut self, outcome: Outcome, now: Duration, dice: f64) {
         match outcome {
             Outcome::Failed(failure) => return self.failed(failure, now, dice),
             Outcome::Key { value, outcome } => return self.key_done(value, outcome, now, dice),
-            // A look-up changes nothing, so it does not clear the count of failures either.
+            // An inspection changes nothing in Janus, so it does not reset the failure count.
             Outcome::Inspected(found) => return self.inspected(found, now),
             Outcome::Unanswered { janus_room_id, why } => {
                 self.unsettled = Some(Unsettled { janus_room_id, until: now + LANDS_WITHIN });
                 return self.failed(Failure::Unknown(why), now, dice);
             }
-            // Final for this connection: nothing failed that could succeed another time.
+            // Final for this connection: a retry cannot succeed, so this is not a failure.
             Outcome::Locked { janus_room_id } => drop(self.locked.insert(janus_room_id)),
             Outcome::Created { janus_room_id, epoch } => {
-                // Under its own number the first try may still be on its way; under another it was refused.
+                // With the same number the first request may still be carried out. With another number, Janus
+                // refused the first.
                 self.unsettled = self.unsettled.filter(|u| u.janus_room_id == janus_room_id);
                 let made = Found { janus_room_id, created_at: epoch, forwarders: Some(Vec::new()) };
                 self.made(now);
@@ -413,7 +423,7 @@ impl JanusRoom {
     }
 
     fn inspected(&mut self, found: Vec<Found>, now: Duration) {
-        // Seeing the room settles nothing: of two tries under its number the other may still be on its way.
+        // A room in the list settles nothing: two creates used its number, and one may still be carried out.
         self.unsettled = self.unsettled.filter(|u| now < u.until);
         self.observed = Observed::Known(found);
     }
@@ -435,7 +445,7 @@ impl JanusRoom {
             WriteOutcome::Superseded => {
                 self.retry.failed("the store changed under the write", now, &self.backoff, dice);
             }
-            // The key is compared by revision at the next write, so nothing is lost by trying again.
+            // The next write compares the key by revision again, so a retry is safe.
             WriteOutcome::Failed(failure) => {
                 self.retry.failed(failure.to_string(), now, &self.backoff, dice);
             }
@@ -443,7 +453,8 @@ impl JanusRoom {
     }
 
     fn change(&mut self, f: impl FnOnce(&mut Vec<Found>)) {
-        // The link may have gone while the effect ran: then the outcome says nothing about now.
+        // The link may have been lost while the effect ran. The outcome then says nothing about the present
+        // state.
         if let Observed::Known(rooms) = &mut self.observed {
             f(rooms);
         }
@@ -459,7 +470,7 @@ impl JanusRoom {
 }
 
 impl Unsettled {
-    /// What to do while nothing else is left: wait, then look whether it has landed.
+    /// Plans the next step when nothing else is left: wait, then inspect whether the create was carried out.
     fn wait(&self, now: Duration) -> Plan<Effect> {
         if now >= self.until {
             return Plan::act(Effect::Inspect, "looks whether a create without an answer was carried out");
@@ -469,7 +480,8 @@ impl Unsettled {
     }
 }
 
-/// Whether a janus node has anything to do with the room: it is to have it, or still says that it has.
+/// Returns true if this janus node has to handle the room: livemeta assigns it here, or the room's Janus key
+/// names this node.
 pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
     view.live.as_ref().is_some_and(|l| l.janus_id == *me) || view.janus.as_ref().is_some_and(|j| j.id == *me)
 }
@@ -480,7 +492,7 @@ struct Build<'a> {
     pin: Pin,
     target: Option<MediaAddr>,
     live_revision: i64,
-    /// The room is being handed over to another mixer.
+    /// Set while the room is being handed over to another mixer.
     handing: bool,
     rooms: &'a [&'a Found],
     key: Option<Versioned<JanusState>>,

@@ -1,8 +1,8 @@
-//! A key only we write, between our write and the watch that tells us of it.
+//! Value of a key that only this module writes, between its write and the watch event that confirms it.
 
 use super::view::Versioned;
 
-/// What the key holds as far as we know: our own last write until the watch has caught up with it.
+/// Present value of the key as far as we know: our own last write until the watch has caught up with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnKey<T> {
     ahead: Option<Write<T>>,
@@ -21,12 +21,12 @@ impl<T> Default for OwnKey<T> {
 }
 
 impl<T: Clone> OwnKey<T> {
-    /// We put `value` (or deleted the key) at `revision`.
+    /// Records that we put `value` (`None`: deleted the key) at `revision`.
     pub fn wrote(&mut self, revision: i64, value: Option<T>) {
         self.ahead = Some(Write { revision, value });
     }
 
-    /// The view now holds everything up to `as_of`.
+    /// Records that the view contains everything up to `as_of`.
     pub fn seen(&mut self, as_of: i64) {
         if self.ahead.as_ref().is_some_and(|w| w.revision <= as_of) {
             self.ahead = None;

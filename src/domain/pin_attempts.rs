@@ -1,4 +1,5 @@
-//! Wrong pins: so few per minute, for each user and address, that guessing leads nowhere. Pure: time comes in.
+//! Limit on wrong pins per minute for each user and address, so that guessing is futile. Pure: the time is an
+//! argument.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -7,14 +8,14 @@ use std::time::Duration;
 use super::ids::UserId;
 
 const WINDOW: Duration = Duration::from_secs(60);
-/// Above this many guessers those of long ago are looked for and forgotten.
+/// Number of entries above which entries without a recent wrong pin are removed.
 const MANY: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guess {
     Right,
     Wrong,
-    /// Not even looked at.
+    /// Rejected without comparing the pin.
     TooMany {
         retry_after: Duration,
     },
@@ -31,7 +32,7 @@ impl PinAttempts {
         Self { per_minute: per_minute as usize, wrong: HashMap::new() }
     }
 
-    /// One attempt; `right`: whether the pin is the room's.
+    /// Records one attempt. `right`: the pin is the room's.
     pub fn attempt(&mut self, user: &UserId, address: IpAddr, right: bool, now: Duration) -> Guess {
         if self.wrong.len() > MANY {
             self.wrong.retain(|_, times| times.back().is_some_and(|last| *last + WINDOW > now));
@@ -41,7 +42,7 @@ impl PinAttempts {
             times.pop_front();
         }
         if times.len() >= self.per_minute {
-            // Not empty: at least one wrong pin a minute is allowed.
+            // Not empty, because at least one wrong pin per minute is allowed.
             let first = times.front().copied().unwrap_or(now);
             return Guess::TooMany { retry_after: (first + WINDOW).saturating_sub(now) };
         }

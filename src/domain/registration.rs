@@ -1,13 +1,14 @@
-//! One process per node id: the key `/nodes/{id}`, under a lease.
+//! Registration of a node id: at most one process holds the key `/nodes/{id}`, bound to its lease.
 //!
 //! ```text
-//!           key absent, or of a process that is gone          lease lost
+//!           key absent, or its process has ended              lease lost
 //!  Waiting ──────────────────────────────────────▶ Registered ──────────▶ Waiting
-//!     │ another process keeps the key alive for longer than a lease lasts
-//!     └──────────────▶ Refused: the node ends
+//!     │ another process keeps the key alive for longer than the lease TTL
+//!     └──────────────▶ Refused: the node exits
 //! ```
-//! A node that was killed is back before its lease is over. Its successor on the same machine knows that it
-//! is gone, because it holds the lock of the same data directory; one elsewhere waits for the lease to end.
+//! A node that was killed may restart before its lease expires. A successor with the same data directory
+//! knows that the old process has ended, because it holds the lock of that directory. A process elsewhere
+//! waits for the lease to expire.
 
 use std::time::Duration;
 
@@ -15,44 +16,45 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::UnixMs;
 
-/// Time that the expiry of a lease may take beyond its TTL.
+/// Time that the store may take beyond the TTL to expire a lease.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// `/nodes/{id}`: the process that has this id.
+/// Value of `/nodes/{id}`: the process that holds this id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRecord {
-    /// `node.advertise`.
+    /// Value of `node.advertise`.
     pub host: String,
     pub started_at: UnixMs,
     pub incarnation: String,
-    /// The data directory, on one boot of one machine. Whoever holds its lock is the only process there.
+    /// Identity of the data directory, for one boot of one machine. Only one process can hold its lock, so an
+    /// equal `place` means that the earlier process has ended.
     pub place: String,
     pub version: String,
 }
 
-/// The key as it was read.
+/// State of the key as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// `None`: the value cannot be read.
+    /// Record in the key. `None`: the value cannot be read.
     pub record: Option<NodeRecord>,
     pub revision: i64,
-    /// The key is deleted with a lease.
+    /// Set if the key is bound to a lease, so that it is deleted when the lease ends.
     pub leased: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Put our record, if the key is at this revision (0: absent).
+    /// Put our record if the key is still at revision `over` (0: absent).
     Claim { over: i64 },
-    /// Another process may have the id.
+    /// Another process may hold the id; look again later.
     Wait,
-    /// Another process has it.
+    /// Another process holds the id; this node must exit.
     Refuse,
 }
 
-/// Decides what to do about the key. `waited`: how long this very record has been seen. `ttl`: how long a
-/// lease lasts.
+/// Decides what to do about the key. `waited`: how long the same record has been observed. `ttl`: TTL of a
+/// lease.
 pub fn decide(found: Option<&Found>, me: &NodeRecord, waited: Duration, ttl: Duration) -> Decision {
     let Some(found) = found else { return Decision::Claim { over: 0 } };
     let is_ours = |record: &NodeRecord| record.incarnation == me.incarnation || record.place == me.place;

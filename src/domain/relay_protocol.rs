@@ -1,17 +1,17 @@
-//! What listener nodes and mixer nodes say to each other over HTTP, by name.
+//! Names in the HTTP protocol between listener nodes and mixer nodes.
 //!
-//! Paths are `/relay/rooms/{room}/{name}`, with the names of the listener side and [`HERITAGE`].
+//! Paths are `/relay/rooms/{room}/{name}`, with the file names of the listener side and [`HERITAGE`].
 
-/// Header of a request: the token of its room.
+/// Request header: token of the room.
 pub const TOKEN: &str = "x-stentor-relay";
-/// Header of a request for a playlist: the live it is wanted of, by the hint of its nonce.
+/// Playlist request header: the wanted broadcast, as the hint of its nonce.
 pub const LIVE: &str = "x-stentor-live";
-/// Header of a request for a playlist: how many listeners of the room the asking node has, as `{node} {count}`.
+/// Playlist request header: number of listeners of the room at the requesting node, as `{node} {count}`.
 pub const LISTENERS: &str = "x-stentor-listeners";
-/// Header of a playlist: the part that comes next, as `{msn}.{part}`.
+/// Playlist response header: position of the next part, as `{msn}.{part}`.
 pub const NEXT: &str = "x-stentor-next";
-/// Header of the last playlist there will be.
+/// Response header of the last playlist of a broadcast.
 pub const ENDED: &str = "x-stentor-ended";
 
-/// Name of what a mixer leaves to the next one of the room.
+/// Name of the window snapshot that a mixer passes to its successor.
 pub const HERITAGE: &str = "heritage";

@@ -1,14 +1,15 @@
-//! A room that is mixed elsewhere, followed for the listeners of this node.
+//! State machine of the relay: follows one room that is mixed on another node, for the listeners of this
+//! node.
 //!
 //! ```text
-//!             mixer key seen             playlist held
+//!             mixer key seen             playlist received
 //!  Searching ───────────────▶ Following ◀─────────────┐
-//!      ▲                        │   └─────────────────┘ each asks for the next part
-//!      │ not on air             │ a mixer of a higher epoch: its playlist from the start
+//!      ▲                        │   └─────────────────┘ each requests the next part
+//!      │ not on air             │ a mixer of a higher epoch: request its whole playlist
 //!      └────────────────────────┘
 //! ```
-//! One question at a time: a blocking reload for what comes next. What is followed never goes to a lower epoch,
-//! and what is held never to lower numbers of the same live.
+//! There is one request at a time: a blocking reload for the next part. The epoch that is followed never
+//! decreases. Within one broadcast the position never decreases either.
 
 use std::time::Duration;
 
@@ -20,14 +21,14 @@ use super::restart::Backoff;
 use super::view::{Modules, RoomView};
 use super::vouched::url_refusal;
 
-/// Media sequence number and index of a part.
+/// Media sequence number and part index.
 pub type Position = (u64, u32);
 
-/// Where the room is mixed.
+/// Mixer that produces the room's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     pub mixer: ModuleId,
-    /// Of its HLS side on the private network.
+    /// Base URL of the mixer's HLS endpoint on the private network.
     pub url: String,
     pub nonce: Nonce,
     pub epoch: Epoch,
@@ -36,18 +37,18 @@ pub struct Upstream {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
     pub from: Upstream,
-    /// Wait for this part; `None`: the playlist as it is.
+    /// Part to wait for. `None`: the present playlist, without waiting.
     pub at: Option<Position>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// `next`: the part that comes next. `ended`: there will be no other.
+    /// Playlist received. `next`: position of the part that follows. `ended`: no further part will come.
     Playlist {
         next: Position,
         ended: bool,
     },
-    /// It has the room and nothing to give yet, or nothing new in time.
+    /// The mixer has the room but no playlist yet, or nothing new within the waiting time.
     NotYet,
     Failed(String),
 }
@@ -63,16 +64,16 @@ struct Held {
 pub struct RelayRoom {
     backoff: Backoff,
     following: Option<Upstream>,
-    /// To be followed when the one before it, which hands the room over, has said its last.
+    /// Upstream to follow once the present one, which hands the room over, produces nothing more.
     successor: Option<Upstream>,
     held: Option<Held>,
-    /// Why what the store names is not followed.
+    /// Reason why the upstream that the store names is not followed.
     refusal: Option<String>,
     retry: Retry,
 }
 
 impl Upstream {
-    /// The mixer of a room on air, if it has said where it is; while it is handed over, the one before.
+    /// Returns the mixer of a room on air, if its key is there. During a handover this is the outgoing mixer.
     pub fn of(view: &RoomView) -> Option<Self> {
         let live = view.live.as_ref().filter(|_| view.is_on_air())?;
         if let Some(Handover { mixer_id, hls_url, epoch }) = leaving(view).cloned() {
@@ -87,7 +88,7 @@ impl Upstream {
         })
     }
 
-    /// The same stream of the same process, whatever the epoch.
+    /// Returns true if both are the same stream of the same mixer; the epoch is ignored.
     pub fn is_same_stream(&self, other: &Self) -> bool {
         (&self.mixer, &self.url, &self.nonce) == (&other.mixer, &other.url, &other.nonce)
     }
@@ -98,16 +99,16 @@ impl RelayRoom {
         Self { backoff, following: None, successor: None, held: None, refusal: None, retry: Retry::default() }
     }
 
-    /// Takes in where the room is mixed now, if that is an address of the mixer by its heartbeat. `true`:
-    /// what was asked for is of no use any more.
+    /// Updates the upstream from the view. A new upstream must be the address in the mixer's heartbeat.
+    /// Returns true if a request under way is of no use any more.
     pub fn look(&mut self, view: &RoomView, modules: &Modules) -> bool {
-        // One that is told late is not followed back.
+        // Ignore an upstream whose epoch is not newer than the one followed.
         let known = self.following.as_ref();
         self.refusal = None;
         let Some(seen) = Upstream::of(view).filter(|u| known.is_none_or(|k| u.epoch > k.epoch)) else {
             return false;
         };
-        // What is followed already was vouched for.
+        // The address of the stream that is followed was already checked.
         if !known.is_some_and(|known| known.is_same_stream(&seen)) {
             self.refusal = url_refusal(&seen.mixer, &seen.url, modules);
             if self.refusal.is_some() {
@@ -115,7 +116,8 @@ impl RelayRoom {
             }
         }
         let moved = known.is_some_and(|known| !known.is_same_stream(&seen));
-        // Of an earlier live there is nothing more to hear, whoever mixed it.
+        // An earlier broadcast has nothing more to offer, whichever mixer produced it, so only the same nonce
+        // counts.
         let handed_over = known.filter(|known| known.nonce == seen.nonce).is_some_and(|known| {
             let handover = view.live.as_ref().and_then(|live| live.handover.as_ref());
             handover.is_some_and(|handover| handover.mixer_id == known.mixer)
@@ -132,7 +134,7 @@ impl RelayRoom {
         moved
     }
 
-    /// Whoever handed the room over has nothing more to say.
+    /// Switches to the successor if the followed mixer, which handed the room over, produced nothing more.
     fn go_on_with_successor(&mut self, of: &Fetch) {
         if self.following.as_ref().is_some_and(|known| known.is_same_stream(&of.from))
             && let Some(successor) = self.successor.take()
@@ -172,12 +174,12 @@ impl RelayRoom {
             Some(held) if self.retry.attempt() == 0 => {
                 Plan::act(Fetch { from: upstream.clone(), at: Some(held.next) }, "asks for the next part")
             }
-            // After a failure, and from another mixer: whatever it has.
+            // After a failure, and for a new mixer: request whatever it has.
             _ => Plan::act(Fetch { from: upstream.clone(), at: None }, "asks for the playlist"),
         }
     }
 
-    /// Takes in an answer. `true`: it is to be shown to listeners.
+    /// Applies the outcome of a request. Returns true if it contains something new for listeners.
     pub fn done(&mut self, of: &Fetch, outcome: Outcome, now: Duration, dice: f64) -> bool {
         let news = self.take_in(of, outcome, now, dice);
         if !news {
@@ -190,7 +192,8 @@ impl RelayRoom {
         match outcome {
             Outcome::Playlist { next, ended } => self.got(of, next, ended, now, dice),
             Outcome::NotYet => {
-                // It waited with its answer, so asking again at once is no hot loop; but it may be wrong.
+                // The mixer delayed its answer, so asking again at once would be no busy loop. The backoff
+                // guards against a mixer that answers at once.
                 self.retry.failed("nothing new yet", now, &self.backoff, dice);
                 false
             }
@@ -211,7 +214,8 @@ impl RelayRoom {
         self.held = Some(Held { nonce: of.from.nonce.clone(), next, ended });
         match is_news {
             true => self.retry.succeeded(),
-            // A mixer that answers a blocking reload with nothing new is not asked in a hot loop.
+            // Back off, so that a mixer that answers blocking reloads with nothing new is not asked in a busy
+            // loop.
             false => self.retry.failed("nothing new", now, &self.backoff, dice),
         }
         is_news
@@ -374,7 +378,7 @@ mod tests {
         assert_eq!(room.following().unwrap().epoch, Epoch(7), "the same stream needs no heartbeat");
     }
 
-    /// The mixers `a` and `b`.
+    /// Returns the heartbeats of the mixers `a` and `b`.
     fn mixers() -> Modules {
         use super::super::keys::{ModuleKind, ModulePart};
         let module = |id: &str| {

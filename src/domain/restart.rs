@@ -1,12 +1,13 @@
-//! How often, and how soon, something that failed is tried again.
+//! Retry and restart policy: backoff between attempts and a limit on restarts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Who only waits for the store asks it at least this often: two seconds after its return all is to be as it should.
+/// Longest interval at which anything that waits only for the store asks it again. The system must be in
+/// order two seconds after the store returns.
 pub const STORE_ASKED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Exponential backoff with full jitter between half and all of the step. Never zero, never overflows.
+/// Exponential backoff with equal jitter: uniform in 50-100 % of the step. Never zero, never overflows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     pub first: Duration,
@@ -14,7 +15,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Delay before attempt `attempt` (1 is the first retry). `dice` is uniform in `0.0..1.0`.
+    /// Returns the delay before attempt `attempt` (1 is the first retry). `dice` is uniform in `0.0..1.0`.
     pub fn delay(&self, attempt: u32, dice: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(31);
         let step = self.first.saturating_mul(1 << doublings).min(self.max);
@@ -22,21 +23,21 @@ impl Backoff {
     }
 }
 
-/// At most `max` restarts within `window`; one more is exhaustion (OTP's restart intensity).
+/// Limit of `max` restarts within `window`. One more exhausts the budget (restart intensity of Erlang/OTP).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     pub max: usize,
     pub window: Duration,
 }
 
-/// The restarts that still count. Times are any monotonic clock's, as a duration since its start.
+/// Restarts that still count. Times are durations since the start of any monotonic clock.
 #[derive(Debug, Clone, Default)]
 pub struct Restarts {
     recent: VecDeque<Duration>,
 }
 
 impl Restarts {
-    /// Books one restart at `now`; `false` when the budget is exhausted by it.
+    /// Records a restart at `now`. Returns false if it exhausts the budget.
     pub fn record(&mut self, now: Duration, budget: &Budget) -> bool {
         while self.recent.front().is_some_and(|t| now.saturating_sub(*t) > budget.window) {
             self.recent.pop_front();
@@ -48,7 +49,7 @@ impl Restarts {
         self.recent.len() <= budget.max
     }
 
-    /// Restarts within the window, as of the last [`record`](Self::record).
+    /// Returns the number of restarts within the window, as of the last [`record`](Self::record).
     pub fn count(&self) -> usize {
         self.recent.len()
     }

@@ -1,4 +1,4 @@
-//! The rules of a room's life, by example and over random histories.
+//! Tests of the room state rules: examples and random histories.
 
 use proptest::prelude::*;
 
@@ -109,7 +109,7 @@ fn a_livemeta_without_meta_can_still_be_deleted() {
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Create,
-    /// Decided long before it reaches the store.
+    /// Create request that was decided long before it reaches the store.
     LateCreate,
     Start,
     Stop,
@@ -197,7 +197,7 @@ impl History {
         }
     }
 
-    /// Modules write only under the livemeta they act on.
+    /// Applies a step of a module. Modules write only under the livemeta that they act on.
     fn module(&mut self, step: Step) {
         let epoch = self.room.live.as_ref().map(|l| l.epoch);
         match (step, epoch) {

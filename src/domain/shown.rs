@@ -1,9 +1,9 @@
-//! What is said of a room to people: what its keys say, as far as those who wrote them stand behind it.
+//! Public status of a room: the status from its keys, limited to keys whose writers are still alive.
 //!
-//! A key outlives the process that wrote it. What a module wrote counts while its heartbeat is there, healthy
-//! and of the same process; else the room is not on air, whatever the keys say. Nor is it while its mixer says that
-//! nothing arrives. A node that lost the store
-//! keeps its last view of rooms and heartbeats alike, so it goes on saying what it knew last.
+//! A key outlives the process that wrote it. A module's key counts only while the module has a healthy
+//! heartbeat of the same process. Otherwise the room is not on air, whatever its keys say. The same holds
+//! while its mixer reports that nothing arrives. A node that lost the store keeps its last view of both rooms
+//! and heartbeats, so it keeps reporting the last known status.
 
 use super::handover::leaving;
 use super::ids::ModuleId;
@@ -15,13 +15,14 @@ use super::view::{Modules, RoomView};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shown {
     pub status: RoomStatus,
-    /// What the Janus of the newest epoch says; `None` while it does not have the room, or is not there.
+    /// Status that the Janus of the newest epoch reports; `None` if it does not have the room or has no valid
+    /// heartbeat.
     pub janus: Option<JanusStatus>,
-    /// The mixer of the newest epoch is there and waits for the room's sound.
+    /// Set if the mixer of the newest epoch is alive and waits for the room's audio.
     pub listening: bool,
 }
 
-/// `None` when there is no such room.
+/// Returns the public status, or `None` if there is no such room.
 pub fn shown(view: &RoomView, modules: &Modules) -> Option<Shown> {
     let keys = status(view)?;
     let epoch = view.live.as_ref().map(|live| live.epoch);
@@ -32,7 +33,7 @@ pub fn shown(view: &RoomView, modules: &Modules) -> Option<Shown> {
         let there = is_there(modules, ModuleKind::Mixer, &mixer.id, &mixer.incarnation);
         Some(mixer.epoch) == epoch && !mixer.gave_up && there
     });
-    // While a room is handed over, listeners hear the mixer that it leaves.
+    // During a handover, listeners hear the outgoing mixer.
     let silent = leaving(view).is_none() && mixer.is_some_and(|mixer| mixer.starved > 0);
     let status = match keys {
         RoomStatus::OnAir if janus.is_none() || mixer.is_none() || silent => RoomStatus::Degraded,
@@ -41,7 +42,8 @@ pub fn shown(view: &RoomView, modules: &Modules) -> Option<Shown> {
     Some(Shown { status, janus: janus.map(|janus| janus.status), listening: mixer.is_some() })
 }
 
-/// A key without an incarnation is an older version's: then any heartbeat of the module will do.
+/// Returns true if the module has a healthy heartbeat of the process that wrote the key. A key without an
+/// incarnation was written by an older version; any heartbeat of the module is accepted for it.
 fn is_there(modules: &Modules, kind: ModuleKind, id: &ModuleId, writer: &Option<String>) -> bool {
     let module = modules.get(&(kind, id.clone()));
     module.and_then(|module| module.heartbeat.as_ref()).is_some_and(|heartbeat| {

@@ -1,4 +1,4 @@
-//! Which heartbeats make a room's keys believable.
+//! Tests of the heartbeats that a room's keys need to be believed.
 
 use std::sync::Arc;
 

@@ -1,5 +1,8 @@
-//! The machines against a model world: a store with late watches, Januses that fail or lie about it, FFmpegs
-//! that die. Random histories, then calm; after the calm the world must be exactly what the store asks for.
+//! Simulation of the state machines against a model: a store with delayed watches, Janus instances that fail
+//! or report wrong outcomes, and FFmpeg processes that exit.
+//!
+//! Each case runs a random history and then a quiet period. After the quiet period the model must match
+//! exactly what the store asks for.
 
 use proptest::prelude::*;
 
@@ -35,11 +38,11 @@ enum Step {
 enum Luck {
     Works,
     Refused,
-    /// The caller sees a timeout; whether it happened is in the flag.
+    /// The caller sees a timeout; `happened` tells whether the effect was carried out.
     Timeout {
         happened: bool,
     },
-    /// The caller sees a timeout; a Janus room is created all the same, this much later.
+    /// The caller sees a timeout; a Janus room is still created `ms` milliseconds later.
     Late {
         ms: u16,
     },

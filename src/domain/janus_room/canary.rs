@@ -1,18 +1,21 @@
-//! Which room a Janus is asked for next, to notice that it was restarted or lost a room although its connection stands.
+//! Selection of the room that Janus is asked for next. The query detects a Janus that restarted or lost a
+//! room although its connection is up.
 
 use std::ops::Bound;
 
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::view::{RoomView, Rooms};
 
-/// Returns the number under which our Janus must have the room, if the room is on air here and the store says so.
+/// Returns the number under which our Janus must have the room. `None`: the room is not on air here, or the
+/// store does not name its Janus room yet.
 pub fn must_have(view: &RoomView, me: &ModuleId) -> Option<u32> {
     let live = view.live.as_ref().filter(|live| view.is_on_air() && live.janus_id == *me)?;
     let key = view.janus.as_ref().filter(|key| key.id == *me && key.epoch <= live.epoch)?;
     Some(key.janus_room_id)
 }
 
-/// Returns the room to ask for next, each in turn of those that Janus must have. `after` is the one asked for last.
+/// Returns the next room to ask for, in turn, out of those that Janus must have. `after` is the room asked
+/// for last.
 pub fn canary(rooms: &Rooms, me: &ModuleId, after: Option<&RoomId>) -> Option<(RoomId, u32)> {
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
     let in_turn = rooms.range::<RoomId, _>((from, Bound::Unbounded)).chain(rooms.iter());

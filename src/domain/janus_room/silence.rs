@@ -1,8 +1,8 @@
-//! Repair of a room that Janus forwards although nothing arrives at its mixer. The order of the steps is in
-//! `mixer_room::port`; those of Janus are here.
+//! Repair of a room that Janus forwards although nothing arrives at its mixer. `mixer_room::port` defines the
+//! order of all steps; this module contains those of Janus.
 //!
-//! AudioBridge paces each room's mixing thread by the wall clock: when the clock is set back, the thread sleeps until
-//! the old time is reached again. A new Janus room has a new thread.
+//! AudioBridge paces the mixing thread of each room by the wall clock. If the clock is set back, the thread
+//! sleeps until the old time is reached again. A new Janus room has a new thread.
 
 use std::time::Duration;
 
@@ -12,28 +12,30 @@ use crate::domain::model::{ForwarderState, JanusStatus, MixerState};
 use crate::domain::plan::Plan;
 use crate::domain::view::{RoomView, Rooms, Versioned};
 
-/// Time between two looks for forwarders that somebody else stopped; shorter while the mixer hears nothing.
+/// Interval between two checks for forwarders that something else stopped; shorter while nothing arrives at
+/// the mixer.
 const RELIST_EVERY: Duration = Duration::from_secs(30);
 const RELIST_SILENT: Duration = Duration::from_secs(2);
-/// Starvations in a row after which the Janus room is made anew, once.
+/// Number of consecutive starvations after which the Janus room is destroyed and created again, once.
 const REMAKE_AT: u32 = 3;
-/// Starvations in a row, in every room, after which a managed Janus is restarted.
+/// Number of consecutive starvations, in every room, after which a managed Janus is restarted.
 const RESTART_AT: u32 = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
-    /// When the forwarders were known last.
+    /// Time at which the forwarders were last known.
     pub listed_at: Duration,
-    /// As the mixer says.
+    /// Consecutive starvations that the mixer reports.
     starved: u32,
-    /// The room was made during the present silence.
+    /// Set if the room was created during the present silence.
     made_in_silence: bool,
-    /// Our newest forwarder and the epoch of its key.
+    /// Stream id of our newest forwarder, and the epoch whose key it uses.
     started: Option<(u64, Epoch)>,
 }
 
 impl JanusRoom {
-    /// Notes whether the mixer hears the room. To be called with the newest view before planning.
+    /// Updates from the view whether audio arrives at the mixer. Call it with the newest view before
+    /// planning.
     pub fn look(&mut self, view: &RoomView) {
         self.upkeep.starved = mixer_fed_by(view).map_or(0, |mixer| mixer.starved);
         if self.upkeep.starved == 0 {
@@ -50,15 +52,15 @@ impl JanusRoom {
         self.upkeep.started = Some((forwarder.stream_id, epoch));
     }
 
-    /// Whether the forwarder encrypts with the key of this epoch: we started it under it, or our key in the store
-    /// says so.
+    /// Returns true if the forwarder encrypts with the key of this epoch: either we started it for this
+    /// epoch, or our key in the store says so.
     pub(super) fn is_of_epoch(&self, forwarder: &ForwarderState, b: &Build<'_>) -> bool {
         let stored = b.key.as_ref().filter(|key| key.id == self.me && key.epoch == b.epoch);
         let stored = stored.and_then(|key| key.forwarder).is_some_and(|f| f.stream_id == forwarder.stream_id);
         stored || self.upkeep.started == Some((forwarder.stream_id, b.epoch))
     }
 
-    /// The plan for a room that is forwarded as the store asks for.
+    /// Returns the plan for a room whose forwarding matches the store.
     pub(super) fn keep(&self, b: &Build<'_>, room: &Found) -> Plan<Effect> {
         let Upkeep { starved, made_in_silence, listed_at, .. } = self.upkeep;
         if starved >= REMAKE_AT && !made_in_silence {
@@ -77,7 +79,7 @@ impl JanusRoom {
     }
 }
 
-/// The mixer of the newest epoch, if Janus says that it forwards to its port.
+/// Returns the mixer of the newest epoch if Janus reports that it forwards to that mixer's port.
 fn mixer_fed_by(view: &RoomView) -> Option<&Versioned<MixerState>> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
     let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id)?;
@@ -86,7 +88,8 @@ fn mixer_fed_by(view: &RoomView) -> Option<&Versioned<MixerState>> {
     (target == mixer.rtp).then_some(mixer)
 }
 
-/// Whether this Janus forwards at least one room, and no mixer hears any of them in spite of the cheaper steps.
+/// Returns true if this Janus forwards at least one room and every mixer that it feeds hears nothing in spite
+/// of the cheaper steps.
 pub fn all_silent(rooms: &Rooms, me: &ModuleId) -> bool {
     let mine = rooms.values().filter(|view| must_have(view, me).is_some());
     let mut fed = mine.filter_map(|view| mixer_fed_by(view)).peekable();

@@ -1,8 +1,10 @@
-//! Why a connection is closed: RFC 6455, 7.4.1, and our own from the range for private use (7.4.2).
+//! WebSocket close codes: those of RFC 6455 section 7.4.1, and our own from the range for private use
+//! (section 7.4.2).
 
 macro_rules! close_codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $reason:literal, $retryable:literal;)*) => {
-        /// A client connects anew only after those that are retryable, with a growing delay.
+        /// Code with which a connection is closed. A client reconnects only after a retryable one, with a
+        /// growing delay.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum CloseCode {
             $($(#[doc = $doc])+ $name,)*
@@ -15,12 +17,13 @@ macro_rules! close_codes {
                 match self { $(Self::$name => $number,)* }
             }
 
-            /// The reason in the close frame, and the label of the metric.
+            /// Returns the reason text of the close frame, which is also the metric label.
             pub fn reason(self) -> &'static str {
                 match self { $(Self::$name => $reason,)* }
             }
 
-            /// Whether the client may come back; otherwise it would meet the same again.
+            /// Returns true if the client may reconnect. After any other code it would meet the same
+            /// condition again.
             pub fn is_retryable(self) -> bool {
                 match self { $(Self::$name => $retryable,)* }
             }
@@ -33,45 +36,46 @@ close_codes! {
     Normal = 1000, "normal", false;
     /// The connection broke; never sent.
     Gone = 1006, "gone", true;
-    /// What came in is not WebSocket.
+    /// The received data is not WebSocket.
     ProtocolError = 1002, "protocol_error", false;
-    /// Only text is understood.
+    /// Only text messages are accepted.
     TextOnly = 1003, "text_only", false;
-    /// A text that is not UTF-8.
+    /// A text message is not UTF-8.
     InvalidUtf8 = 1007, "invalid_utf8", false;
-    /// A message larger than `ws.frame_limit`.
+    /// A message is larger than `ws.frame_limit`.
     TooBig = 1009, "too_big", false;
-    /// Our fault.
+    /// Internal error of the server.
     Internal = 1011, "internal", true;
-    /// The token has expired, or is not good for this room: get a new one.
+    /// The token has expired or is not valid for this room; the client must get a new one.
     TokenInvalid = 4401, "token_invalid", false;
-    /// The user was removed from the room, and the token with them.
+    /// The user was removed from the room; the token is no longer valid.
     Removed = 4403, "removed", false;
     /// There is no such room.
     RoomGone = 4404, "room_gone", false;
-    /// Not joined, or no longer, for `ws.join_within`.
+    /// The client has not been joined to the room for `ws.join_within`.
     NotJoined = 4407, "not_joined", true;
-    /// No sign of life for `ws.dead_after`.
+    /// Nothing was received for `ws.dead_after`.
     PeerDead = 4408, "peer_dead", true;
     /// A newer connection of the same user took over.
     Replaced = 4409, "replaced", false;
-    /// The room ended while we were connected.
+    /// The room ended while the client was connected.
     RoomClosed = 4410, "room_closed", false;
-    /// The client does not read: more than `ws.queue_limit` bytes waited for it.
+    /// The client does not read: more than `ws.queue_limit` bytes were queued for it.
     TooSlow = 4413, "too_slow", true;
-    /// The user is connected already, and `ws.duplicate` is `reject`.
+    /// The user is already connected, and `ws.duplicate` is `reject`.
     AlreadyConnected = 4423, "already_connected", true;
-    /// Calls, pings, pongs or fragments went on far beyond `ws.rate`.
+    /// The client continued to exceed `ws.rate` by far with calls, pings, pongs or fragments.
     Flooding = 4429, "flooding", false;
-    /// This node is shutting down or draining: another one takes over.
+    /// This node shuts down or drains; another one takes over.
     Draining = 4503, "draining", true;
-    /// Something the connection needs does not answer.
+    /// A service that the connection needs does not answer.
     Unavailable = 4504, "unavailable", true;
 }
 
 impl CloseCode {
-    /// Whether the client may come back to its session. `left`: it said goodbye before. Closing alone is no goodbye, and
-    /// a newer connection of the same user has the session already.
+    /// Returns true if the client may come back to its session. `left`: the client called `leave` before.
+    /// Closing the connection is no `leave`, and after `Replaced` a newer connection of the same user already
+    /// has the session.
     pub fn keeps_session(self, left: bool) -> bool {
         !left && (self.is_retryable() || matches!(self, Self::Normal | Self::Replaced))
     }

@@ -1,4 +1,4 @@
-//! Errors of calls. The codes are stable: a new one may appear, none changes its meaning.
+//! Errors of calls. The codes are stable: new ones may be added, but none changes its meaning.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $text:literal, $retryable:literal, $message:literal;)*) => {
-        /// Why a call failed: JSON-RPC's own numbers, and ours from −32001 down.
+        /// Reason why a call failed: the numbers of JSON-RPC, and our own from −32001 downwards.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum ErrorCode {
             $($(#[doc = $doc])+ $name,)*
@@ -16,17 +16,17 @@ macro_rules! codes {
         impl ErrorCode {
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// `error.code`.
+            /// Returns the number in `error.code`.
             pub fn number(self) -> i64 {
                 match self { $(Self::$name => $number,)* }
             }
 
-            /// `error.data.code`.
+            /// Returns the name in `error.data.code`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// `error.data.retryable`: whether the same call may succeed later.
+            /// Returns `error.data.retryable`: true if the same call may succeed later.
             pub fn is_retryable(self) -> bool {
                 match self { $(Self::$name => $retryable,)* }
             }
@@ -39,66 +39,67 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The text is no JSON.
+    /// The text is not JSON.
     ParseError = -32700, "parse_error", false, "the text is not JSON";
-    /// The JSON is no JSON-RPC 2.0 request.
+    /// The JSON is not a JSON-RPC 2.0 request.
     InvalidRequest = -32600, "invalid_request", false, "this is not a JSON-RPC 2.0 request";
-    /// Nested deeper than 16.
+    /// The JSON is nested deeper than 16.
     TooDeep = -32600, "too_deep", false, "the JSON is nested deeper than 16";
-    /// More than 16 entries in one batch.
+    /// A batch has more than 16 entries.
     BatchTooLarge = -32600, "batch_too_large", false, "a batch holds at most 16 entries";
     /// There is no such method.
     MethodNotFound = -32601, "method_not_found", false, "there is no such method";
     /// A parameter is missing, unknown, or of the wrong type or shape.
     InvalidParams = -32602, "invalid_params", false, "the parameters are not those of the method";
-    /// Our fault.
+    /// Internal error of the server.
     Internal = -32603, "internal", true, "something went wrong on our side";
-    /// More calls at once than `ws.calls`; wait for an answer first.
+    /// More simultaneous calls than `ws.calls`; the client must wait for an answer first.
     TooManyCalls = -32001, "too_many_calls", true, "too many calls wait for their answers";
-    /// More calls per second than `ws.rate`. Going on gets the connection closed with 4429.
+    /// More calls per second than `ws.rate`. If the client continues, the connection is closed with 4429.
     RateLimited = -32002, "rate_limited", true, "too many calls";
-    /// The call took longer than `ws.call_timeout`. It may or may not have had its effect.
+    /// The call took longer than `ws.call_timeout`. It may or may not have taken effect.
     Timeout = -32003, "timeout", true, "the call took too long; it may or may not have had its effect";
-    /// An SDP of more than `ws.sdp_limit`.
+    /// The SDP is larger than `ws.sdp_limit`.
     SdpTooLarge = -32004, "sdp_too_large", false, "the SDP is too large";
     /// More than `ws.candidate_limit` candidates since the last offer.
     TooManyCandidates = -32005, "too_many_candidates", false, "too many candidates after an offer";
-    /// The method needs a `join` first.
+    /// The method requires a `join` first.
     NotJoined = -32006, "not_joined", false, "join first";
     /// The pin is not the room's.
     WrongPin = -32007, "wrong_pin", false, "the pin is wrong";
     /// Too many wrong pins from this user and address.
     TooManyPins = -32008, "too_many_pins", true, "too many wrong pins; wait";
-    /// The room has `maxAnchors` already.
+    /// The room already has `maxAnchors`.
     RoomFull = -32009, "room_full", true, "the room is full";
     /// The room is not on air (yet).
     NotOnAir = -32010, "not_on_air", true, "the room is not on air";
-    /// The role in the token does not allow this.
+    /// The role in the token does not allow this method.
     Forbidden = -32011, "forbidden", false, "only a host may do this";
-    /// There is no such member in the room.
+    /// The room has no such member.
     NoSuchMember = -32012, "no_such_member", false, "there is no such member in the room";
     /// Janus refused the offer or the candidate.
     MediaRefused = -32013, "media_refused", false, "the media server refused this";
     /// The room's Janus does not answer.
     MediaUnavailable = -32014, "media_unavailable", true, "the media server does not answer";
-    /// Store or presence do not answer.
+    /// The store or presence does not answer.
     Unavailable = -32015, "unavailable", true, "a part of the server does not answer";
-    /// Another client of the same user is connected, and `ws.duplicate` is `reject`; closed with 4423.
+    /// Another client of the same user is connected, and `ws.duplicate` is `reject`; the connection is closed
+    /// with 4423.
     AlreadyConnected = -32016, "already_connected", true, "the user is connected from another client";
-    /// The room is over or gone, the user was removed from it, or the token has expired; the close code says
+    /// The room is over or gone, the user was removed from it, or the token has expired; the close code tells
     /// which.
     RoomOver = -32017, "room_over", false, "the room is over for you";
-    /// So many users were removed from this room that it can remember no more.
+    /// The room has reached the number of removed users that it can remember.
     TooManyUsers = -32018, "too_many_users", false, "the room can remember no more removed users";
 }
 
-/// The failure of one call, as the client reads it.
+/// Failure of one call, as the client receives it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RpcError {
     pub code: ErrorCode,
-    /// For people; may change. Never a secret, never an inner error's text.
+    /// Text for humans; may change. Contains no secret and no text of an inner error.
     pub message: Cow<'static, str>,
-    /// `error.data.retryAfterMs`: earlier is in vain.
+    /// Value of `error.data.retryAfterMs`: an earlier retry fails.
     pub retry_after: Option<Duration>,
 }
 
@@ -111,7 +112,7 @@ impl RpcError {
         Self { retry_after: Some(wait), ..self }
     }
 
-    /// The `error` member of a response.
+    /// Returns the `error` member of a response.
     pub fn to_json(&self) -> Value {
         let code = self.code;
         let mut data = json!({ "code": code.as_str(), "retryable": code.is_retryable() });

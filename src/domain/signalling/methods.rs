@@ -1,7 +1,7 @@
-//! What a client may ask for: every method with its parameters, checked.
+//! Methods that a client may call, with their checked parameters.
 //!
-//! Parameters come by name; one that is unknown is refused. Owns: names, shapes, and sizes that nobody configures (the
-//! others are `conduct`'s). Never does: show an SDP, a pin or a resume token in a `Debug` text.
+//! Parameters are passed by name; an unknown one is refused. Owns names, shapes, and size limits that are not
+//! configurable (`conduct` has the others). Never shows an SDP, a pin or a resume token in `Debug` output.
 
 use std::fmt;
 
@@ -16,20 +16,20 @@ use crate::domain::ids::{ClientId, Pin, UserId};
 const MAX_CANDIDATE: usize = 512;
 const MAX_JTOKEN: usize = 1024;
 
-/// A call whose parameters are in order.
+/// Call with valid parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Method {
     Join(Join),
     Offer(Offer),
     IceCandidate(Trickle),
-    /// Keeps session, lock and presence alive.
+    /// Keeps session, lock and presence entry alive.
     Keepalive(Activity),
-    /// As `Keepalive`; the name says that the status changed.
+    /// Same as `Keepalive`; the name says that the status changed.
     Status(Activity),
-    /// Of oneself, or as host of another.
+    /// Mutes the caller or, called by a host, another user.
     Mute(Whom),
     Unmute(Whom),
-    /// As host: out of the room, for good.
+    /// Removes a user from the room permanently; only for hosts.
     Remove(Member),
     Leave,
 }
@@ -37,15 +37,15 @@ pub enum Method {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Join {
-    /// Must be the room's if it is there.
+    /// Pin of the room; must be equal to it if present.
     pub pin: Option<TypedPin>,
     pub client_id: Option<ClientId>,
     pub display_name: Option<DisplayName>,
-    /// Of an earlier `join`: resumes the session with its media.
+    /// Resume token of an earlier `join`: resumes the session with its media.
     pub jtoken: Option<ResumeToken>,
 }
 
-/// What a person typed: `None` if it cannot be any room's pin, which is a wrong guess like another.
+/// Pin as the user entered it. `None`: the text cannot be the pin of any room; it counts as a wrong guess.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub struct TypedPin(pub Option<Pin>);
@@ -71,14 +71,14 @@ pub enum SdpType {
     Answer,
 }
 
-/// One more candidate, or no more (RFC 8838: end-of-candidates).
+/// Next candidate, or the end of candidates (RFC 8838).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trickle {
     Candidate(Candidate),
     Completed,
 }
 
-/// As a browser's `RTCIceCandidate.toJSON` writes it.
+/// Candidate in the format of a browser's `RTCIceCandidate.toJSON`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Candidate {
@@ -97,7 +97,7 @@ pub struct Activity {
     pub status: ActivityStatus,
 }
 
-/// Whether somebody speaks, or just keeps the line.
+/// Activity of an anchor: speaking, or only connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActivityStatus {
@@ -109,7 +109,7 @@ pub enum ActivityStatus {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Whom {
-    /// `None`: the caller.
+    /// User to mute; `None`: the caller.
     pub user_id: Option<UserId>,
 }
 
@@ -119,7 +119,7 @@ pub struct Member {
     pub user_id: UserId,
 }
 
-/// Opaque here. Never printed by `Debug`.
+/// Resume token, opaque in this module. Never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ResumeToken(String);
@@ -135,7 +135,10 @@ impl From<String> for TypedPin {
 }
 
 impl Method {
-    /// The method of this name with these parameters, or the error that answers it.
+    /// Returns the method with this name and these parameters.
+    ///
+    /// # Errors
+    /// The error to answer with: unknown method or invalid parameters.
     pub fn parse(name: &str, params: Option<Value>) -> Result<Self, RpcError> {
         match name {
             "join" => Ok(Self::Join(read(params)?)),
@@ -151,7 +154,7 @@ impl Method {
         }
     }
 
-    /// As on the wire.
+    /// Returns the name as in the protocol.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Join(_) => "join",
@@ -167,7 +170,7 @@ impl Method {
     }
 }
 
-/// None, and an empty list, are an object without fields.
+/// Reads the parameters. Missing parameters and an empty list count as an object without fields.
 fn read<T: DeserializeOwned>(params: Option<Value>) -> Result<T, RpcError> {
     let params = match params {
         None => Value::Object(Map::new()),
@@ -182,7 +185,7 @@ fn offer(params: Option<Value>) -> Result<Offer, RpcError> {
     let offer: Offer = read(params)?;
     match &offer.sdp {
         SessionDescription { kind: SdpType::Answer, .. } => Err(invalid("sdp.type must be offer")),
-        // RFC 8866, 5.1: every description begins so.
+        // RFC 8866 section 5.1: every description starts with this line.
         SessionDescription { sdp, .. } if !sdp.starts_with("v=0") => Err(invalid("sdp.sdp is no SDP")),
         _ => Ok(offer),
     }
@@ -193,8 +196,8 @@ fn invalid(why: impl Into<std::borrow::Cow<'static, str>>) -> RpcError {
 }
 
 impl<'de> Deserialize<'de> for Trickle {
-    /// `{candidate}`: an object, null, or `{completed: true}`; an empty `candidate.candidate` ends them too,
-    /// as browsers say it (WebRTC 1.0, 4.4.1.5).
+    /// Reads `{candidate}`: an object, null, or `{completed: true}`. An empty `candidate.candidate` also ends
+    /// the candidates, as browsers send it (WebRTC 1.0, 4.4.1.5).
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]

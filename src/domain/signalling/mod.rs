@@ -1,6 +1,7 @@
-//! What gateway and client say to each other, beyond the JSON-RPC envelope of [`super::rpc`].
+//! Protocol between gateway role and client, except the JSON-RPC envelope, which is in [`super::rpc`].
 //!
-//! Owns: methods and their limits, notifications, errors, close codes, the names in them. Never does: act.
+//! Owns methods and their limits, notifications, errors, close codes, and the names in them. Never acts on
+//! them.
 
 pub mod close;
 pub mod error;

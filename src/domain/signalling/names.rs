@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::domain::ids::InvalidName;
 use crate::domain::text;
 
-/// Name that the others in the room see: 1 to 64 characters, in the normal form of [`text::nickname`].
+/// Name shown to others in the room: 1 to 64 characters, in the normal form of [`text::nickname`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DisplayName(Arc<str>);
 
 const MAX: usize = 64;
-/// Longer input is refused before it is normalised.
+/// Longest input that is normalised, in bytes; longer input is refused.
 const MAX_INPUT: usize = 1024;
 
 impl DisplayName {

@@ -1,4 +1,4 @@
-//! What the server says unasked: JSON-RPC notifications.
+//! JSON-RPC notifications from the server to the client.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::domain::ids::{RoomId, UserId};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "method", content = "params", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Notification {
-    /// Who is in the room; the whole list at each change.
+    /// Users in the room; every change sends the whole list.
     RoomStatus {
         room_id: RoomId,
         members: Vec<RoomMember>,
@@ -19,22 +19,23 @@ pub enum Notification {
         user_id: UserId,
         talking: bool,
     },
-    /// A candidate of Janus; null when there are no more.
+    /// Candidate of Janus; null after the last one.
     #[serde(rename = "icecandidate")]
     IceCandidate {
         candidate: Option<Candidate>,
     },
-    /// Packets are lost on the way to Janus (`uplink`) or from it, so many since the last time.
+    /// Number of packets lost since the last notification, on the way to Janus (`uplink`) or from it.
     SlowLink {
         uplink: bool,
         lost: u64,
     },
-    /// The media session is lost or must move: connect, join and offer again, no earlier than told.
+    /// The media session is lost or must move: the client must connect, join and offer again after this
+    /// delay.
     Reconnect {
         reason: String,
         retry_after_ms: u64,
     },
-    /// The room ended; the connection closes with 4410.
+    /// The room ended; the connection is closed with 4410.
     RoomClosed {
         room_id: RoomId,
     },
@@ -53,7 +54,7 @@ pub struct RoomMember {
 }
 
 impl Notification {
-    /// As it goes over the wire.
+    /// Returns the JSON that is sent to the client.
     pub fn to_json(&self) -> Value {
         // Cannot fail: every variant is plain data with text keys.
         let mut value = serde_json::to_value(self).expect("a notification is JSON");

@@ -1,9 +1,9 @@
 //! Refuses SDP offers that cannot work with AudioBridge, before Janus sees them.
 //!
-//! AudioBridge answers such an offer with SDP that looks valid. No media follow, and the session ends with a timeout
-//! again and again. Owns: these rules. Never does: rewrite an offer or judge candidates.
+//! AudioBridge answers such an offer with SDP that looks valid. No media follows, and the session repeatedly
+//! ends with a timeout. Owns these rules. Never rewrites an offer and never checks candidates.
 
-/// Why an offer cannot work. The texts go to the client and contain nothing of the offer.
+/// Reason why an offer cannot work. The texts are sent to the client and contain nothing of the offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OfferRefusal {
     #[error("the offer has no m=audio line; offer one audio track")]
@@ -22,8 +22,8 @@ pub enum OfferRefusal {
     NoFingerprint,
 }
 
-/// Checks the audio section that AudioBridge uses, which is the first one. Attributes may stand in the section or before
-/// the first section (RFC 8866 section 5.13).
+/// Checks the audio section that AudioBridge uses, which is the first one. Attributes may stand in the
+/// section or before the first section (RFC 8866 section 5.13).
 ///
 /// # Errors
 /// The first rule that the offer breaks.
@@ -71,7 +71,8 @@ fn is_opus(section: &[&str], format: &str) -> bool {
         .any(|map| map.get(..11).is_some_and(|encoding| encoding.eq_ignore_ascii_case("opus/48000/")))
 }
 
-/// Returns whether a direction attribute lets the offerer send (RFC 8866 section 6.7); `None` for other lines.
+/// Returns true if a direction attribute lets the offerer send (RFC 8866 section 6.7); `None` for other
+/// lines.
 fn sends(line: &str) -> Option<bool> {
     match line.trim_end() {
         "a=sendrecv" | "a=sendonly" => Some(true),
