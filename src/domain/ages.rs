@@ -1,9 +1,9 @@
-//! How long a room has been in its state, as one node observes it.
+//! Time that a room has been in its state, as one node observes it.
 //!
-//! Time stamps in the store come from the wall clocks of other nodes, which may be hours ahead of this one's
-//! or behind it. So none is compared with this node's wall clock: a stamp is only the origin of a clock that
-//! advances with the node's monotonic time from when it first saw the state. A node that starts counts from
-//! its start.
+//! Time stamps in the store come from the wall clocks of other nodes, which may differ from this node's clock
+//! by hours. They are therefore never compared with this node's wall clock. A stamp is only the origin of a
+//! clock that advances with the node's monotonic time from the moment when the node first saw the state.
+//! After a start, a node counts from its start.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::ids::UnixMs;
 use super::model::LiveStatus;
 use super::view::RoomView;
 
-/// The state that was seen last, and since when.
+/// State that was last seen, and the time since which it has been seen.
 #[derive(Debug, Clone, Default)]
 pub struct Sighting {
     state: Option<State>,
     since: Duration,
 }
 
-/// Identified by its time stamp.
+/// State of a room, identified by its time stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Created(UnixMs),
@@ -27,8 +27,8 @@ enum State {
 }
 
 impl Sighting {
-    /// The time to judge `view` by, in terms of its own time stamps. `now` is monotonic; `grace` is how long
-    /// after its stop a room's `discardAt` is.
+    /// Returns the time to judge `view` by, on the scale of the view's own time stamps. `now` is monotonic.
+    /// `grace` is the time from the stop of a room to its `discardAt`.
     pub fn clock(&mut self, view: &RoomView, now: Duration, grace: Duration) -> UnixMs {
         let Some(state) = State::of(view) else { return UnixMs::default() };
         if self.state != Some(state) {

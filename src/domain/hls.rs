@@ -1,15 +1,15 @@
-//! Times of a live playlist (RFC 8216) that follow from the length of a segment.
+//! Durations of a live playlist (RFC 8216) that follow from the segment duration.
 //!
-//! Whoever makes a playlist, waits for one or holds one must mean the same by them.
+//! The code that writes, awaits or caches a playlist must use the same values.
 
 use std::time::Duration;
 
-/// EXT-X-TARGETDURATION: a segment, rounded up to whole seconds (section 4.3.3.1).
+/// Returns EXT-X-TARGETDURATION: the segment duration, rounded up to whole seconds (section 4.3.3.1).
 pub fn target_duration(segment: Duration) -> Duration {
     Duration::from_secs(segment.as_nanos().div_ceil(1_000_000_000) as u64)
 }
 
-/// Segments of three target durations: a live playlist never has fewer (section 6.2.2).
+/// Returns the number of segments in three target durations, the minimum of a live playlist (section 6.2.2).
 pub fn least_window(segment: Duration) -> usize {
     (3 * target_duration(segment).as_nanos()).div_ceil(segment.as_nanos().max(1)) as usize
 }

@@ -1,11 +1,11 @@
-//! What is done about rooms that nobody will do anything about: forgotten, stuck, or left behind.
+//! Housekeeping: removal of rooms and keys that no other part of the system removes.
 //!
-//! A room that was never started goes, a live that lasts too long ends, a removal whose time is over is forced,
-//! and keys without a room or an owner are swept. Keys and values that are not understood are never touched: a
-//! newer node may know what they are.
+//! A room that was never started is deleted, a broadcast that lasts too long is ended, an overdue removal is
+//! forced, and keys without a room or an owner are deleted. Unknown keys and unreadable values are never
+//! touched, because a newer node may have written them.
 //!
-//! Owns: these rules, how long each room has been in its state ([`Sighting`]), and since when something has
-//! been out of order. Never does: write.
+//! Owns these rules, the time that each room has been in its state ([`Sighting`]), and the time since which a
+//! room has had invalid keys. Never writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use super::view::{Modules, RoomView, Rooms};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Chore {
     Expire(Expiry),
-    /// Its modules have had their time.
+    /// The modules of a removed room have had their time.
     FinishRemoval,
-    /// Live without being a room: no meta.
+    /// The room is on air but has no meta key.
     EndStray,
     /// Keys whose room is not live and whose owner is gone.
     Sweep(LeftBehind),
@@ -31,16 +31,16 @@ pub enum Chore {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftBehind {
     pub parts: Vec<RoomPart>,
-    /// All users, of a room that is none.
+    /// Set if all user keys are to go, because the room does not exist.
     pub users: bool,
 }
 
-/// One thing to do, and why.
+/// Task for one room, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     pub room: RoomId,
     pub chore: Chore,
-    /// The view it was decided from, and the [`Sighting`]'s clock.
+    /// View that the task was decided from; `clock` is that of the [`Sighting`].
     pub view: Arc<RoomView>,
     pub clock: UnixMs,
     pub reason: String,
@@ -56,7 +56,7 @@ pub struct Housekeeping {
 }
 
 impl Chore {
-    /// From a small fixed set: a label.
+    /// Returns the metric label, one of a small fixed set.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Expire(Expiry::NeverStarted) => "never_started",
@@ -69,12 +69,13 @@ impl Chore {
 }
 
 impl Housekeeping {
-    /// `grace` is also what a stopped room's modules get (`rooms.removing_grace`).
+    /// Creates the policy. `grace` is also the time that the modules of a stopped room get
+    /// (`rooms.removing_grace`).
     pub fn new(limits: ExpiryLimits, grace: Duration) -> Self {
         Self { limits, grace, odd_since: BTreeMap::new(), seen: BTreeMap::new() }
     }
 
-    /// One round. `now` is monotonic.
+    /// Returns the tasks of one round. `now` is monotonic.
     pub fn round(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) -> Vec<Due> {
         let mut due = Vec::new();
         let mut odd = BTreeMap::new();
@@ -267,7 +268,7 @@ mod tests {
     }
 
     impl House {
-        /// Rooms may be as old as this.
+        /// Creates the policy with `seconds` as the largest age of rooms.
         fn with_limits(seconds: u64) -> Self {
             let age = Duration::from_secs(seconds);
             let limits = ExpiryLimits { never_started_after: age, max_age: age };
@@ -294,7 +295,7 @@ mod tests {
             self.modules.insert((ModuleKind::Janus, ModuleId::new(name).unwrap()), Arc::new(view));
         }
 
-        /// At `seconds` of the monotonic clock.
+        /// Runs a round at `seconds` of the monotonic clock.
         fn round(&mut self, seconds: u64) -> Vec<String> {
             let due = self.housekeeping.round(&self.rooms, &self.modules, Duration::from_secs(seconds));
             let say = |due: Due| match due.chore {

@@ -1,4 +1,4 @@
-//! What a Janus room asks for, and what it hears back: data only, no behaviour.
+//! Effects that a Janus room requests, and their outcomes. Data only, no behaviour.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +6,11 @@ use super::ids::{Epoch, MediaAddr, Nonce, Pin, UserId};
 use super::model::{ForwarderState, JanusState};
 use super::plan::{Failure, WriteOutcome};
 
-/// A room on the Janus that carries our mark for this room id.
+/// Room on the Janus that carries our ownership tag for this room id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub janus_room_id: u32,
-    /// The epoch it was created at.
+    /// Epoch at which the room was created.
     pub created_at: Epoch,
     pub forwarders: Option<Vec<ForwarderState>>,
 }
@@ -19,11 +19,11 @@ pub struct Found {
 pub enum Effect {
     /// List what the Janus has of this room.
     Inspect,
-    /// Make a room under the number `again`, if given, else under a fresh one.
+    /// Create a room with the number `again`, if given, else with a new one.
     Create {
         epoch: Epoch,
         pin: Pin,
-        /// Of a try whose outcome is unknown: it must not become a second room.
+        /// Number of an earlier create with an unknown outcome; it must not result in a second room.
         again: Option<u32>,
     },
     Destroy {
@@ -43,7 +43,7 @@ pub enum Effect {
         janus_room_id: u32,
         stream_id: u64,
     },
-    /// Put those of these users who are in the room out of it.
+    /// Remove those of these users who are in the room from it.
     Expel {
         janus_room_id: u32,
         users: BTreeSet<UserId>,
@@ -66,7 +66,7 @@ impl Effect {
     }
 }
 
-/// How an [`Effect`] ended.
+/// Outcome of an [`Effect`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Inspected(Vec<Found>),
@@ -74,16 +74,16 @@ pub enum Outcome {
         janus_room_id: u32,
         epoch: Epoch,
     },
-    /// No answer came, or none that tells: the room may be there, or come to be yet.
+    /// No conclusive answer arrived: the room may exist, or may still be created.
     Unanswered {
         janus_room_id: u32,
         why: String,
     },
-    /// The room has our mark and another secret: nobody here can manage it.
+    /// The room has our ownership tag and another secret, so this node cannot manage it.
     Locked {
         janus_room_id: u32,
     },
-    /// Destroyed, or it was not there any more.
+    /// The room was destroyed, or did not exist any more.
     Gone {
         janus_room_id: u32,
     },
@@ -94,19 +94,19 @@ pub enum Outcome {
     Started {
         janus_room_id: u32,
         forwarder: ForwarderState,
-        /// Of its key.
+        /// Epoch whose key the forwarder uses.
         epoch: Epoch,
     },
     Stopped {
         janus_room_id: u32,
         stream_id: u64,
     },
-    /// None of them is in the room any more.
+    /// None of the users is in the room any more.
     Expelled {
         janus_room_id: u32,
         users: BTreeSet<UserId>,
     },
-    /// Somebody may still be there.
+    /// Some of the users may still be in the room.
     NotExpelled(String),
     Key {
         value: Option<JanusState>,

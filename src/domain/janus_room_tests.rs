@@ -1,4 +1,5 @@
-//! What the simulation does not look at: Janus rooms that refuse our secret, and which room is the canary.
+//! Tests beyond the simulation: expulsions, silent rooms, Janus rooms that refuse our secret, and the canary
+//! room.
 
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ fn whoever_is_removed_is_put_out_of_the_janus_room_twice_and_again_after_a_new_c
     know(&mut view, "bob", Some(UnixMs(9)));
     let later = NOW + Duration::from_secs(10);
     assert_eq!(expelled(&mut machine, &view, later), ["bob"]);
-    // What was on its way has landed by then.
+    // By this time the joins that were under way have been carried out.
     let Plan::Wait { until: Some(landed), .. } = machine.plan(&view, later, UnixMs(0)) else {
         panic!("waits")
     };
@@ -75,7 +76,7 @@ fn somebody_who_cannot_be_put_out_holds_up_nothing() {
     assert_eq!(expelled(&mut machine, &view, due), ["ann"], "it is tried again");
 }
 
-/// A room that is built here, and all is well.
+/// Returns the machine and view of a room that is built here and in order.
 fn built() -> (JanusRoom, RoomView) {
     let here = ModuleId::new("here").unwrap();
     let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
@@ -115,7 +116,7 @@ fn target() -> MediaAddr {
     MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 30_000 }
 }
 
-/// Who is put out until there is nothing more to do now.
+/// Returns the users who are expelled until no effect is left to do now.
 fn expelled(machine: &mut JanusRoom, view: &RoomView, now: Duration) -> Vec<String> {
     let mut names = Vec::new();
     while let Plan::Do { effect, .. } = machine.plan(view, now, UnixMs(0)) {
@@ -142,7 +143,7 @@ fn each_room_that_must_be_there_is_the_canary_in_turn() {
         let view = on_air(janus, &here, n as u32 + 100_000);
         rooms.insert(RoomId::new(name).unwrap(), Arc::new(view));
     }
-    // Assigned here, and still made by another; and one that is not on air.
+    // One room is assigned here but its Janus key is another's; the other is not on air.
     rooms.insert(RoomId::new("ddd").unwrap(), Arc::new(on_air(&here, &there, 100_003)));
     let mut leaving = on_air(&here, &here, 100_004);
     leaving.live.as_mut().unwrap().value.status = LiveStatus::Removing;
@@ -158,7 +159,7 @@ fn each_room_that_must_be_there_is_the_canary_in_turn() {
     assert_eq!(canary(&Rooms::new(), &here, asked.as_ref()), None);
 }
 
-/// On air: the Janus it is assigned to, and the one whose key there is.
+/// Returns a room on air that is assigned to one Janus, with a key written by `made_by`.
 fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomView {
     let live = LiveMeta {
         status: LiveStatus::OnAir,
@@ -286,13 +287,13 @@ fn janus_is_silent_if_all_its_rooms_are() {
     assert!(!all_silent(&rooms(&[4]), &ModuleId::new("there").unwrap()));
 }
 
-/// The mixer says that it starved so often.
+/// Sets the number of starvations that the mixer reports.
 fn starve(machine: &mut JanusRoom, view: &mut RoomView, starved: u32) {
     view.mixer.as_mut().unwrap().value.starved = starved;
     machine.look(view);
 }
 
-/// Janus has these forwarders when it is asked again.
+/// Answers the next listing of forwarders with these.
 fn relist(machine: &mut JanusRoom, view: &RoomView, now: Duration, forwarders: Vec<ForwarderState>) {
     let plan = machine.plan(view, now, UnixMs(0));
     assert!(matches!(plan, Plan::Do { effect: Effect::ListForwarders { .. }, .. }), "{plan:?}");

@@ -1,11 +1,11 @@
-//! Which Janus and which mixer a room goes to (seed flow 1.4).
+//! Placement: selection of a Janus and a mixer for a room (seed flow 1.4).
 //!
-//! A module is a candidate while its heartbeat is there and healthy, its mark is `ready` or absent, both can
-//! be read, it announces a capacity, and it has fewer rooms than that. Of two candidates drawn at random the
-//! less loaded one is taken: nearly as even as always taking the least loaded, without every node of a
-//! cluster running to the same module at once.
+//! A module is a candidate if all of these hold: its heartbeat exists and is healthy, its cordon label is
+//! `ready` or absent, both can be read, it announces a capacity, and it has fewer rooms than that. Of two
+//! candidates drawn at random, the less loaded one is taken. The result is nearly as even as taking the least
+//! loaded one, but the nodes of a cluster do not all choose the same module at once.
 //!
-//! Owns: that choice, and the reason for each module not chosen. Never does: write, or roll the dice.
+//! Owns that choice and the reason for each rejected module. Never writes and never generates random numbers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,27 +15,27 @@ use super::keys::{ModuleKind, ModulePart};
 use super::model::{Health, LiveMeta, MarkLabel};
 use super::view::{ModuleView, Modules, RoomView};
 
-/// Rooms per module.
+/// Number of rooms per module.
 pub type Load = BTreeMap<ModuleId, u32>;
 
-/// Where a room goes.
+/// Modules that a room is assigned to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     pub janus_id: ModuleId,
     pub mixer_id: ModuleId,
 }
 
-/// Two numbers uniform in `0.0..1.0`.
+/// Two random units, uniform in `0.0..1.0`.
 pub type Dice = [f64; 2];
 
-/// Why a module takes no further room.
+/// Reason why a module takes no further room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhyNot {
-    /// Its lease ran out, or it never came up: all we have is its mark.
+    /// Its lease expired, or it never started; only its cordon label is known.
     NoHeartbeat,
     Unhealthy,
     Marked(MarkLabel),
-    /// This key has a value that cannot be read: an unknown label, for instance.
+    /// This key has a value that cannot be read, for instance an unknown label.
     Unreadable(ModulePart),
     /// It announces capacity 0.
     NoCapacity,
@@ -45,18 +45,21 @@ pub enum WhyNot {
     },
 }
 
-/// No module of this kind takes a room; each with its reason. Empty: there is none at all.
+/// Error: no module of this kind takes a room. Contains the reason for each; empty if there is no module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotPickable {
     pub considered: Vec<(ModuleId, WhyNot)>,
 }
 
-/// Takes one candidate of `kind`, by the power of two choices.
+/// Returns one candidate of `kind`, by the power of two choices.
+///
+/// # Errors
+/// No module of this kind takes a further room.
 pub fn pick(kind: ModuleKind, modules: &Modules, load: &Load, dice: Dice) -> Result<ModuleId, NotPickable> {
     pick_if(kind, modules, load, dice, |_| true)
 }
 
-/// As [`pick`], of those that `may` take this room; of the others no reason is given.
+/// Same as [`pick`], limited to modules for which `may` returns true. No reason is given for the others.
 pub fn pick_if(
     kind: ModuleKind,
     modules: &Modules,
@@ -76,7 +79,10 @@ pub fn pick_if(
     two_choice(candidates, dice).ok_or(NotPickable { considered })
 }
 
-/// The capacity of a module that takes a further room while it has `load`.
+/// Returns the capacity of the module, if it takes a further room while it has `load`.
+///
+/// # Errors
+/// The reason why it takes none.
 pub fn pickable(module: &ModuleView, load: u32) -> Result<u32, WhyNot> {
     let matters = |part: &&ModulePart| **part != ModulePart::Listeners;
     if let Some(part) = module.unreadable.iter().find(matters) {
@@ -97,8 +103,9 @@ pub fn pickable(module: &ModuleView, load: u32) -> Result<u32, WhyNot> {
     }
 }
 
-/// Rooms per module of `kind`. A `removing` room counts like one on air: until its livemeta is gone the
-/// module may still hold its Janus room or FFmpeg, and a capacity says what fits, not what is wanted.
+/// Returns the number of rooms per module of `kind`. A `removing` room counts like one on air: until its
+/// livemeta is gone, the module may still have its Janus room or FFmpeg. The capacity limits what a module
+/// has, not what is wanted.
 pub fn load_of<'a>(
     kind: ModuleKind,
     rooms: impl IntoIterator<Item = (&'a RoomId, &'a std::sync::Arc<RoomView>)>,
@@ -114,7 +121,7 @@ pub fn load_on(load: &Load, id: &ModuleId) -> u32 {
     load.get(id).copied().unwrap_or(0)
 }
 
-/// The module of `kind` that a live room is assigned to.
+/// Returns the module of `kind` that a live room is assigned to.
 pub fn assigned(kind: ModuleKind, live: &LiveMeta) -> &ModuleId {
     match kind {
         ModuleKind::Janus => &live.janus_id,
@@ -151,7 +158,7 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// Relative to capacity, without division: `a/b < c/d` as `a·d < c·b`.
+    /// Compares the load relative to capacity, without division: `a/b < c/d` as `a·d < c·b`.
     fn is_fuller_than(&self, other: &Self) -> bool {
         u64::from(self.rooms) * u64::from(other.capacity) > u64::from(other.rooms) * u64::from(self.capacity)
     }

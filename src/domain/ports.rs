@@ -1,29 +1,30 @@
-//! The RTP ports of one mixer: even ports of a range, each owning the odd one above it (RTCP). And what a managed
-//! Janus has beside them.
+//! RTP ports of one mixer: even ports of a range, each with the odd port above it (RTCP). Also the default
+//! UDP port ranges of a managed Janus.
 //!
-//! FFmpeg binds the pair itself, so the pool keeps books instead of sockets: a pair is taken until its process
-//! has exited, and a pair that somebody else holds is set aside for a while.
+//! FFmpeg binds the pair itself, so the pool only keeps records and opens no sockets. A pair is taken until
+//! its process has exited. A pair that another process holds is quarantined for a while.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// UDP ports of WebRTC unless others are configured, inclusive. Below Linux's ephemeral ports, and apart from the
-/// other two ranges.
+/// UDP ports of WebRTC unless others are configured, inclusive. Below the ephemeral ports of Linux, and
+/// disjoint from the other two ranges.
 pub const WEBRTC_PORTS: (u16, u16) = (20_000, 24_999);
 /// UDP ports of plain-RTP participants, inclusive.
 pub const PLAIN_RTP_PORTS: (u16, u16) = (25_000, 26_999);
 
 #[derive(Debug, Clone)]
 pub struct PortPool {
-    /// Oldest release first, so that a port rests before it is used again.
+    /// Free ports, oldest release first, so that a port rests before it is used again.
     free: VecDeque<u16>,
     taken: BTreeSet<u16>,
     quarantined: Vec<(Duration, u16)>,
 }
 
 impl PortPool {
-    /// `first..=last`; a pair must fit in the range whole. `dice` (uniform in `0.0..1.0`) says where to begin, so
-    /// that a restarted node does not take the ports that late packets still fly to.
+    /// Creates the pool for `first..=last`; only pairs that lie completely in the range count. `dice`
+    /// (uniform in `0.0..1.0`) selects the first port, so that a restarted node does not take ports to which
+    /// late packets are still sent.
     pub fn new(first: u16, last: u16, dice: f64) -> Self {
         let mut free: VecDeque<u16> = (first..last).filter(|p| p % 2 == 0).collect();
         let begin = (free.len() as f64 * dice.clamp(0.0, 1.0)) as usize;
@@ -31,7 +32,7 @@ impl PortPool {
         Self { free, taken: BTreeSet::new(), quarantined: Vec::new() }
     }
 
-    /// Pairs in the range, in use or not.
+    /// Returns the number of pairs in the range, whether in use or not.
     pub fn size(&self) -> usize {
         self.free.len() + self.taken.len() + self.quarantined.len()
     }
@@ -53,7 +54,7 @@ impl PortPool {
         }
     }
 
-    /// Somebody else holds this pair: not before `until` again.
+    /// Takes a pair out of use until `until`, because another process holds it.
     pub fn quarantine(&mut self, port: u16, until: Duration) {
         if self.taken.remove(&port) {
             self.quarantined.push((until, port));

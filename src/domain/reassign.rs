@@ -1,21 +1,21 @@
-//! Which live rooms get another Janus or mixer, and why ("replacement").
+//! Failover: selection of the rooms on air that get another Janus or mixer, and the reasons.
 //!
 //! ```text
 //!            heartbeat gone      grace over, store steady
-//!  present ─────────────────▶ absent ─────────────────────▶ its rooms move, if somebody takes them
+//!  present ─────────────────▶ absent ─────────────────────▶ its rooms move, if another module takes them
 //!     ▲                         │
 //!     └────── back in time ─────┘   many at once: only when the store has been steady for `settle`
 //! ```
 //!
-//! Only the side that is lost moves; the other stays where it is, under the new epoch. A module that is marked
-//! `unready`, `draining` or `drained`, or that is there and does not work, is left too, and so is a mixer that
-//! gave the room up.
+//! Only the lost module is replaced; the other stays where it is, under the new epoch. Rooms also leave a
+//! module with the cordon label `unready`, `draining` or `drained`, a module that is present and unhealthy,
+//! and a mixer that gave the room up.
 //!
-//! When the store itself was away or frozen, every heartbeat may be gone although every module is well. So
-//! absence counts only while the store is followed, not before it has been steady for a while, and never at
-//! once when much of the installation vanished together.
+//! When the store itself was away or frozen, every heartbeat may be missing although every module works.
+//! Therefore absence counts only while the store is followed and has been steady for a while. If a large part
+//! of the installation vanishes together, the rooms never move at once.
 //!
-//! Owns: what was seen of absences, and these rules. Never does: write.
+//! Owns the observed absences and these rules. Never writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,39 +28,40 @@ use super::model::{Health, LiveMeta, LiveStatus, Mark, MarkLabel};
 use super::placement::{Load, Placement, assigned, load_on, pick_if};
 use super::view::{ModuleView, Modules, RoomView, Rooms, Versioned};
 
-/// How long somebody else's restart is waited for.
+/// Waiting times before rooms leave a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// For a module whose heartbeat is gone.
+    /// Wait for a module without a heartbeat.
     pub grace: Duration,
-    /// For one that is there and says that it does not work: a Janus of its own is back within a second.
+    /// Wait for a module that is present but unhealthy; a managed Janus is back within a second.
     pub unhealthy: Duration,
-    /// For everybody to register again, after the store was shaken or many vanished together.
+    /// Wait for all modules to register again, after the store was disturbed or many modules vanished
+    /// together.
     pub settle: Duration,
-    /// What vanishes within this vanished together.
+    /// Time span within which absences count as simultaneous.
     pub together: Duration,
 }
 
-/// Of the modules of a kind, so many may vanish together without being waited for.
+/// Largest part of the modules of a kind that may vanish together without waiting for `settle`.
 const FEW: f64 = 0.3;
-/// A mixer that gave a room up is not asked again for this long, if there is another.
+/// Time during which a mixer that gave a room up is avoided for it, if there is another.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
-/// When nobody takes a room, or one was just moved, the next look is not later than this.
+/// Longest time to the next check when no module takes a room, or after a move.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Why a room leaves a module.
+/// Reason why a room leaves a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     Vanished,
     Unhealthy,
     Marked(MarkLabel),
-    /// FFmpeg crashed there again and again.
+    /// FFmpeg crashed there repeatedly.
     GaveUp,
     /// Janus forwards and nothing arrives at the mixer; cheaper repairs did not help (`mixer_room::port`).
     Silent,
 }
 
-/// One side of a room that moves.
+/// Module that a room leaves, with the cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Departure {
     pub kind: ModuleKind,
@@ -68,29 +69,29 @@ pub struct Departure {
     pub cause: Cause,
 }
 
-/// A room's next assignment, true for the livemeta it was decided from.
+/// Next assignment of a room; valid for the livemeta that it was decided from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reassignment {
     pub room: RoomId,
     pub live_revision: i64,
     pub to: Placement,
-    /// One or two.
+    /// One or two departures.
     pub leaves: Vec<Departure>,
 }
 
-/// What is to be done now, and what is waited for.
+/// Moves to make now, and the reasons of what has to wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     pub moves: Vec<Reassignment>,
-    /// Modules marked `draining` that have no room any more.
+    /// Modules with the label `draining` that have no room any more.
     pub drained: Vec<Drained>,
-    /// Each module that should be left and is not yet, or each room that nobody takes, with the reason.
+    /// Reason for each module that rooms do not leave yet, and for each room that no module takes.
     pub waits: Vec<String>,
-    /// When to ask again at the latest (monotonic).
+    /// Time of the next check at the latest (monotonic).
     pub until: Option<Duration>,
 }
 
-/// A mark to be replaced, as it was read.
+/// Cordon label to replace, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drained {
     pub kind: ModuleKind,
@@ -110,7 +111,7 @@ pub struct Reassigner {
     given_up: BTreeMap<RoomId, BTreeMap<ModuleId, Duration>>,
 }
 
-/// What stands against a module: since when its rooms may leave it.
+/// Reason for rooms to leave a module, and the time from which they may.
 #[derive(Debug, Clone)]
 struct Against {
     cause: Cause,
@@ -119,8 +120,8 @@ struct Against {
 }
 
 impl Patience {
-    /// `ttl` is the time a heartbeat lives without being renewed: a module that is well registers again within
-    /// half of it.
+    /// Creates the waiting times. `ttl` is the time that a heartbeat lives without being renewed: a working
+    /// module registers again within half of it.
     pub fn new(grace: Duration, ttl: Duration) -> Self {
         Self {
             grace,
@@ -132,7 +133,8 @@ impl Patience {
 }
 
 impl Reassignment {
-    /// Only the mixer is left, and only because it is to be empty: it can go on until another produces.
+    /// Returns true if only the mixer changes, and only because it is being drained. It can continue until
+    /// its successor produces.
     pub fn is_in_good_order(&self) -> bool {
         let emptied = |d: &Departure| {
             let wanted = matches!(d.cause, Cause::Marked(MarkLabel::Draining | MarkLabel::Drained));
@@ -153,8 +155,8 @@ impl Reassigner {
         }
     }
 
-    /// One look and one plan, from the newest views. `steady_since`: since when this node has followed the store, and
-    /// had an answer to all it asked, without a break; `None` while it does not.
+    /// Plans the moves from the newest views. `steady_since`: time since which this node has followed the
+    /// store and received an answer to every request, without a break; `None` while it does not.
     pub fn judge(
         &mut self,
         rooms: &Rooms,
@@ -164,17 +166,17 @@ impl Reassigner {
         now: Duration,
         dice: impl FnMut() -> f64,
     ) -> Verdict {
-        // What a lost store shows is no absence.
+        // Absences that a lost store shows do not count.
         if steady_since.is_some() {
             self.look(rooms, modules, now);
         }
         self.plan(rooms, modules, load, steady_since, now, dice)
     }
 
-    /// Takes in who is there.
+    /// Updates presence, absence and health of the modules.
     fn look(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) {
         let there = |(key, view): (&Key, &std::sync::Arc<ModuleView>)| {
-            // A health that cannot be read is no reason to leave.
+            // A heartbeat that cannot be read is no reason to leave the module.
             let known = view.heartbeat.as_ref().filter(|_| !view.unreadable.contains(&ModulePart::Heartbeat));
             view.is_present().then(|| (key.clone(), known.map_or(Health::Healthy, |h| h.status)))
         };
@@ -207,7 +209,7 @@ impl Reassigner {
         }
     }
 
-    /// `load` is what each module has now.
+    /// Plans the moves. `load` is the present number of rooms of each module.
     fn plan(
         &self,
         rooms: &Rooms,
@@ -260,7 +262,7 @@ impl Reassigner {
         verdict
     }
 
-    /// The sides that are to leave now; those that still wait are counted.
+    /// Returns the modules that the room leaves now, and counts those that rooms leave later.
     fn departures(
         &self,
         view: &RoomView,
@@ -285,15 +287,17 @@ impl Reassigner {
         due
     }
 
-    /// Whether the room is given up for a reason that may lie with its mixer. That a lost Janus sends nothing does not.
+    /// Returns true if the room was given up for a reason that may lie with its mixer. A lost Janus that
+    /// sends nothing is no such reason.
     fn blames_mixer(&self, view: &RoomView, live: &LiveMeta) -> bool {
         let janus = (ModuleKind::Janus, live.janus_id.clone());
         let lost = self.absent.contains_key(&janus) || self.unhealthy.contains_key(&janus);
         has_given_up(view, live) && !(lost && is_starved(view))
     }
 
-    /// The moves to choose from, the better one first. Of a silent room either side may be at fault: the mixer is left
-    /// first, and the Janus if another mixer hears nothing of it either, or if no mixer takes the room.
+    /// Returns alternative moves, the preferred one first. For a silent room either module may be at fault.
+    /// It leaves the mixer first; it leaves the Janus first if another mixer heard nothing of it either, and
+    /// also if no mixer takes it.
     fn choices(&self, room: &RoomId, live: &LiveMeta, due: Vec<Departure>) -> Vec<Vec<Departure>> {
         if !matches!(due[..], [Departure { cause: Cause::Silent, .. }]) {
             return vec![due];
@@ -307,7 +311,7 @@ impl Reassigner {
         choices
     }
 
-    /// Every module whose rooms are to leave it, now or later.
+    /// Returns every module that rooms have to leave, now or later.
     fn against(&self, modules: &Modules, steady_since: Duration) -> BTreeMap<Key, Against> {
         let mut against: BTreeMap<Key, Against> = BTreeMap::new();
         for (key, since) in &self.absent {
@@ -329,7 +333,7 @@ impl Reassigner {
         against
     }
 
-    /// When an absence that began at `since` counts as a loss.
+    /// Returns the time at which an absence that began at `since` counts as a loss.
     fn absence(&self, kind: ModuleKind, since: Duration, steady_since: Duration) -> (Duration, &'static str) {
         let Patience { grace, settle, together, .. } = self.patience;
         let of_kind = || self.absent.iter().filter(|((k, _), _)| *k == kind).map(|(_, at)| *at);
@@ -352,8 +356,8 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    /// A place for each side that is due and that another module takes, the sides that move, and why others
-    /// stay.
+    /// Returns the new placement, the departures for which another module takes the room, and the reasons why
+    /// the others stay.
     fn place(
         &mut self,
         room: &RoomId,
@@ -379,7 +383,8 @@ impl Placing<'_> {
         (to, leaves, stuck)
     }
 
-    /// One that has given the room up only if nobody else is left, and its present one only by losing it.
+    /// Returns a module for the room, never the present one. A mixer that gave the room up is chosen only if
+    /// there is no other, and not at all if the room leaves because its mixer gave up or is silent.
     fn pick(&self, room: &RoomId, leaving: &Departure, dice: [f64; 2]) -> Result<ModuleId, String> {
         let Departure { kind, from, cause } = leaving;
         let given_up = self.me.given_up.get(room).filter(|_| *kind == ModuleKind::Mixer);
@@ -396,7 +401,7 @@ impl Placing<'_> {
 }
 
 impl Cause {
-    /// From a small fixed set: a label.
+    /// Returns the metric label, one of a small fixed set.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Vanished => "vanished",
@@ -453,7 +458,8 @@ fn drained(rooms: &Rooms, modules: &Modules, load: &[Load; 2]) -> Vec<Drained> {
     marked.collect()
 }
 
-/// Rooms that may be moved: of one with an unreadable key nothing is known for sure.
+/// Returns the rooms that may be moved. A room with an unreadable key is excluded, because its state is
+/// uncertain.
 fn on_air(rooms: &Rooms) -> impl Iterator<Item = (&RoomId, &RoomView, &LiveMeta)> {
     rooms.iter().filter_map(|(room, view)| {
         let readable = view.unreadable_part().is_none() && view.meta.is_some();
@@ -466,13 +472,13 @@ fn sides(live: &LiveMeta) -> [Key; 2] {
     ModuleKind::ALL.map(|kind| (kind, assigned(kind, live).clone()))
 }
 
-/// Only what the present mixer says under the present epoch counts.
+/// Returns true if the mixer gave the room up. Only the key of the present mixer and epoch counts.
 fn has_given_up(view: &RoomView, live: &LiveMeta) -> bool {
     let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id);
     mixer.is_some_and(|m| m.gave_up)
 }
 
-/// The mixer gave up because nothing arrives.
+/// Returns true if the mixer gave up because nothing arrives.
 fn is_starved(view: &RoomView) -> bool {
     view.mixer.as_ref().is_some_and(|mixer| mixer.starved > 0)
 }

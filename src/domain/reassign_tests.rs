@@ -1,4 +1,4 @@
-//! Who moves when, by example and over random histories.
+//! Tests of failover: examples and random histories.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ mod silence;
 
 const TTL: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_millis(500);
-/// The store has been followed since long ago.
+/// Time since which the store has been steady: long ago.
 const STEADY: Option<Duration> = Some(Duration::ZERO);
 
 #[test]
@@ -325,7 +325,7 @@ proptest! {
 
 type Fleet = BTreeMap<String, (Health, Option<MarkLabel>)>;
 
-/// A store, a leader that looks at it, and a clock in milliseconds.
+/// Model store, a leader that observes it, and a clock in milliseconds.
 struct House {
     reassigner: Reassigner,
     januses: Fleet,
@@ -375,7 +375,7 @@ impl House {
         self.rooms.insert(RoomId::new(name).unwrap(), Arc::new(view));
     }
 
-    /// What the leader decides at this time.
+    /// Returns the leader's plan at this time.
     fn at(&mut self, now: u64) -> Verdict {
         let modules = self.modules();
         let load = ModuleKind::ALL.map(|kind| super::super::placement::load_of(kind, &self.rooms));

@@ -1,11 +1,13 @@
-//! Master key of the RTP between a Janus forwarder and one FFmpeg.
+//! Master key of the SRTP stream from a Janus forwarder to one FFmpeg.
 //!
-//! Without it anybody who reaches FFmpeg's ports is heard, or ends FFmpeg with an RTCP BYE of 12 bytes.
+//! Without it, anybody who reaches FFmpeg's ports could inject audio, or end FFmpeg with an RTCP BYE of 12
+//! bytes.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The SRTP suite, as `srtp_suite` of Janus (bits of the authentication tag) and as RFC 4568 section 6.2 names it.
+/// SRTP suite: as `srtp_suite` of Janus (bits of the authentication tag), and by its name in RFC 4568 section
+/// 6.2.
 pub const SUITE_BITS: u32 = 80;
 pub const SUITE_NAME: &str = "AES_CM_128_HMAC_SHA1_80";
 
@@ -14,14 +16,14 @@ pub const SUITE_NAME: &str = "AES_CM_128_HMAC_SHA1_80";
 pub struct SrtpKey(String);
 
 impl SrtpKey {
-    /// Bytes of key and salt.
+    /// Length of key and salt, in bytes.
     pub const LENGTH: usize = 30;
 
     pub fn new(key_and_salt: [u8; Self::LENGTH]) -> Self {
         Self(STANDARD.encode(key_and_salt))
     }
 
-    /// The key itself, for Janus and FFmpeg only.
+    /// Returns the key itself, for Janus and FFmpeg only.
     pub fn reveal(&self) -> &str {
         &self.0
     }

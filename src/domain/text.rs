@@ -1,7 +1,7 @@
-//! Rules for texts that people and applications choose: display names and user ids. Pure.
+//! Rules for texts that users and applications choose: display names and user ids. Pure.
 //!
-//! Display names follow the Nickname profile (RFC 8266 section 2) of the PRECIS FreeformClass (RFC 8264 section
-//! 4.3), with one addition: emoji sequences may hold their joiners and variation selectors.
+//! Display names follow the Nickname profile (RFC 8266 section 2) of the PRECIS FreeformClass (RFC 8264
+//! section 4.3), with one addition: emoji sequences may contain their joiners and variation selectors.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::canonical_combining_class;
@@ -15,8 +15,9 @@ const KEYCAP: char = '\u{20E3}';
 /// Canonical combining class of a virama (RFC 5892 appendix A.1).
 const VIRAMA: u8 = 9;
 
-/// The name in its normal form: NFKC, no spaces at its ends, one ASCII space between words. `None` if it holds a
-/// character that cannot be shown or that changes the direction of the text, or nothing that can be seen.
+/// Returns the name in its normal form: NFKC, no spaces at its ends, one ASCII space between words. `None` if
+/// it contains a character that cannot be shown or that changes the text direction, or if it contains nothing
+/// visible.
 pub fn nickname(text: &str) -> Option<String> {
     let space = |c: char| if c.general_category() == GeneralCategory::SpaceSeparator { ' ' } else { c };
     let chars: Vec<char> = text.nfkc().map(space).collect();
@@ -26,8 +27,8 @@ pub fn nickname(text: &str) -> Option<String> {
     (legal && visible).then(|| words().collect::<Vec<_>>().join(" "))
 }
 
-/// Whether an opaque id is safe to show and to log: no control, format or other invisible character, no space
-/// other than ASCII's, and none at its ends.
+/// Returns true if an opaque id is safe to show and to log: no control, format or other invisible character,
+/// no space other than ASCII's, and none at its ends.
 pub fn is_plain_id(text: &str) -> bool {
     let is_plain = |c: char| match c.general_category() {
         GeneralCategory::Control
@@ -40,7 +41,8 @@ pub fn is_plain_id(text: &str) -> bool {
     text == text.trim() && text.chars().all(is_plain)
 }
 
-/// RFC 7519 section 2: any text, but one with a colon must be a URI (RFC 3986).
+/// Returns true for a StringOrURI (RFC 7519 section 2): any text, but one with a colon must be a URI (RFC
+/// 3986).
 pub fn is_string_or_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else { return true };
     scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -66,8 +68,8 @@ fn may_stand_at(text: &[char], at: usize) -> bool {
     }
 }
 
-/// A joiner where it changes what is seen: in an emoji sequence, after a virama (RFC 5892 appendices A.1 and A.2),
-/// or between two Arabic letters.
+/// Returns true for a joiner that changes the appearance: in an emoji sequence, after a virama (RFC 5892
+/// appendices A.1 and A.2), or between two Arabic letters.
 fn joins(text: &[char], at: usize) -> bool {
     let (Some(before), Some(after)) = (at.checked_sub(1).map(|b| text[b]), text.get(at + 1)) else {
         return false;
@@ -85,7 +87,8 @@ fn joins(text: &[char], at: usize) -> bool {
     }
 }
 
-/// A variation selector after an emoji; after a digit only in a keycap.
+/// Returns true for a variation selector after an emoji. After an ASCII emoji character (such as a digit) it
+/// is valid only in a keycap.
 fn styles_emoji(text: &[char], at: usize) -> bool {
     let styles = [TEXT_STYLE, EMOJI_STYLE].contains(&text[at]);
     let styled = at.checked_sub(1).map(|before| text[before]).filter(|c| styles && c.is_emoji_char());
@@ -102,8 +105,8 @@ fn is_visible(c: char) -> bool {
     [Letter, Number, Punctuation, Symbol].contains(&c.general_category_group())
 }
 
-/// Blank characters of other categories than Format: Default_Ignorable_Code_Point of Unicode, the blank Braille
-/// pattern, and the two replacement characters.
+/// Returns true for blank characters of categories other than Format: Default_Ignorable_Code_Point of
+/// Unicode, the blank Braille pattern, and the two replacement characters.
 fn is_ignorable(c: char) -> bool {
     matches!(c,
         '\u{34F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}' | '\u{2800}'
@@ -202,7 +205,7 @@ mod tests {
     }
 
     proptest! {
-        /// What was accepted once is accepted again, unchanged: it is read back from presence.
+        /// A normalised name is accepted again, unchanged; it is read back from presence.
         #[test]
         fn the_normal_form_is_stable(text in "[ -~À-ſ\u{300}-\u{305}\u{A0}\u{A8}\u{2126}ﬁ가-각ᄀ각👩❤\u{FE0F}\u{200D}🚀]{0,12}") {
             if let Some(name) = nickname(&text) {

@@ -1,4 +1,4 @@
-//! What a node knows of the store: one view per room and per module, folded from watch events.
+//! View of the store on one node: one view per room and per module, built from watch events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::model::{
     Heartbeat, JanusState, ListenerCounts, LiveMeta, LiveStatus, Mark, Meta, MixerState, SequenceState, User,
 };
 
-/// The reason of a machine that keeps what it has.
+/// Reason of a machine that takes nothing away because a key of the room cannot be read.
 pub const UNREADABLE: &str = "a key of the room cannot be read: nothing of it is taken away";
 
-/// A value and the store revision of its last change, to compare against when writing.
+/// Value with the store revision of its last change. Conditional writes compare that revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned<T> {
     pub value: T,
@@ -30,8 +30,8 @@ impl<T> std::ops::Deref for Versioned<T> {
 /// All keys of one room.
 ///
 /// A value that cannot be read changes nothing but [`unreadable`](Self::unreadable): the field keeps its last
-/// readable value and revision. A newer version may have written it, so it is neither absent nor to be
-/// replaced; every write compares revisions and so conflicts with it.
+/// readable value and revision. A newer version may have written the value, so the key is neither absent nor
+/// to be replaced. Every write compares revisions and therefore conflicts with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoomView {
     pub meta: Option<Versioned<Meta>>,
@@ -39,9 +39,9 @@ pub struct RoomView {
     pub janus: Option<Versioned<JanusState>>,
     pub mixer: Option<Versioned<MixerState>>,
     pub sequence: Option<Versioned<SequenceState>>,
-    /// Shared by the copies of a view: most changes of a room leave it alone.
+    /// Users of the room. Copies of a view share the map, because most changes do not affect it.
     pub users: Arc<Users>,
-    /// Keys that exist with a value this version cannot read.
+    /// Keys that exist with a value that this version cannot read.
     pub unreadable: BTreeSet<RoomKey>,
 }
 
@@ -54,16 +54,16 @@ pub struct ModuleView {
     pub unreadable: BTreeSet<ModulePart>,
 }
 
-/// A value in the store that is not what its key promises.
+/// Error for a stored value that does not match the type of its key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the value is not valid JSON for this key: {0}")]
 pub struct Malformed(String);
 
 impl RoomView {
-    /// Sets (or, with `None`, clears) one key.
+    /// Sets one key (or, with `None`, clears it).
     ///
     /// # Errors
-    /// The value cannot be read: the key is now in `unreadable` and keeps its last readable value.
+    /// The value cannot be read. The key is then in `unreadable` and keeps its last readable value.
     pub fn apply(&mut self, key: RoomKey, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
         let result = match &key {
             RoomKey::Part(RoomPart::Meta) => set(&mut self.meta, change),
@@ -80,7 +80,7 @@ impl RoomView {
         result
     }
 
-    /// Takes the value of `key` from an earlier view: a list begins with an empty one.
+    /// Copies the value of `key` from an earlier view. A relist starts with an empty view.
     pub fn keep(&mut self, key: &RoomKey, earlier: &Self) {
         match key {
             RoomKey::Part(RoomPart::Meta) => self.meta = earlier.meta.clone(),
@@ -96,8 +96,8 @@ impl RoomView {
         }
     }
 
-    /// The first of the room's own keys that cannot be read. While there is one, nothing is known to be
-    /// unwanted.
+    /// Returns the first of the room's own keys that cannot be read. While there is one, nothing of the room
+    /// may be treated as unwanted.
     pub fn unreadable_part(&self) -> Option<RoomPart> {
         self.unreadable.iter().find_map(|key| match key {
             RoomKey::Part(part) => Some(*part),
@@ -105,8 +105,8 @@ impl RoomView {
         })
     }
 
-    /// Returns true if this user was removed from the room: then no token of theirs is valid for it. A user
-    /// whose record cannot be read may have been removed.
+    /// Returns true if this user was removed from the room, so that none of their tokens is valid for it. A
+    /// user whose record cannot be read counts as removed.
     pub fn is_removed(&self, user: &UserId) -> bool {
         self.users.get(user).map_or_else(
             || self.unreadable.contains(&RoomKey::User(user.clone())),
@@ -114,7 +114,7 @@ impl RoomView {
         )
     }
 
-    /// The modules that its keys name, some of them more than once.
+    /// Returns the modules that the room's keys name, possibly repeated.
     pub fn modules(&self) -> impl Iterator<Item = (ModuleKind, &ModuleId)> {
         let live = self.live.iter().flat_map(|live| {
             let handover = live.handover.iter().map(|handover| (ModuleKind::Mixer, &handover.mixer_id));
@@ -134,7 +134,7 @@ impl RoomView {
         self.live.as_ref().is_some_and(|l| l.status == LiveStatus::OnAir)
     }
 
-    /// The share of each participant in the room's mix.
+    /// Returns the share of each participant in the room's mix.
     pub fn mix_share(&self) -> MixShare {
         MixShare::of(self.meta.as_ref().map_or(0, |meta| meta.max_anchors))
     }
@@ -152,10 +152,10 @@ impl RoomView {
 }
 
 impl ModuleView {
-    /// Sets (or, with `None`, clears) one key.
+    /// Sets one key (or, with `None`, clears it).
     ///
     /// # Errors
-    /// As [`RoomView::apply`].
+    /// Same as [`RoomView::apply`].
     pub fn apply(&mut self, part: ModulePart, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
         let result = match part {
             ModulePart::Heartbeat => set(&mut self.heartbeat, change),
@@ -169,7 +169,7 @@ impl ModuleView {
         result
     }
 
-    /// As [`RoomView::keep`].
+    /// Same as [`RoomView::keep`].
     pub fn keep(&mut self, part: ModulePart, earlier: &Self) {
         match part {
             ModulePart::Heartbeat => self.heartbeat = earlier.heartbeat.clone(),
