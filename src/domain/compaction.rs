@@ -1,26 +1,26 @@
-//! How much of the store's history is kept.
+//! Compaction: the amount of the store's history that is kept.
 //!
-//! etcd keeps every earlier value until it is told to forget: heartbeats, listener counts and rooms would
-//! fill its database in weeks. Only watches read history, and one that is further behind than [`KEPT`] lists
+//! etcd keeps every earlier value until it is told to compact: heartbeats, listener counts and rooms would
+//! fill its database in weeks. Only watches read history. A watch that is further behind than [`KEPT`] lists
 //! again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// History younger than this stays.
+/// Age up to which history is kept.
 pub const KEPT: Duration = Duration::from_secs(300);
-/// Between two notes of the revision, and so between two compactions.
+/// Interval between two samples of the revision, and so between two compactions.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// The revisions seen of late, and when.
+/// Recent revisions, with the times at which they were seen.
 #[derive(Debug, Default)]
 pub struct Compaction {
     seen: VecDeque<(Duration, i64)>,
 }
 
 impl Compaction {
-    /// `revision` is the newest one known at `now` (monotonic). Returns the one up to which history may go,
-    /// if that is news.
+    /// Records `revision`, the newest one known at `now` (monotonic). Returns the revision up to which
+    /// history may be removed, if it is higher than the last one returned.
     pub fn due(&mut self, revision: i64, now: Duration) -> Option<i64> {
         if self.seen.back().is_none_or(|(at, _)| *at + EVERY <= now) {
             self.seen.push_back((now, revision));
@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn history_of_five_minutes_is_kept() {
         let (mut compaction, mut compacted) = (Compaction::default(), -1);
-        // One write per second, looked at every ten seconds for a day.
+        // One write per second, checked every ten seconds for a day.
         for second in (0..86_400).step_by(10) {
             let due = compaction.due(second, Duration::from_secs(second as u64));
             if let Some(due) = due {

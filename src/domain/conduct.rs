@@ -1,7 +1,8 @@
-//! What one client connection may do, whether its other end lives, and whether it said goodbye. Pure: time comes in.
+//! Limits and liveness of one client connection, and whether the client has left. Pure: the time is an
+//! argument.
 //!
-//! Owns: the token buckets, the count of calls that wait, the dates of ping and death, the measure of silence. Never
-//! does: send.
+//! Owns the token buckets, the count of pending calls, the times of the next ping and of the liveness
+//! timeout, and the idle time. Never sends.
 
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use super::ids::UnixMs;
 use super::signalling::methods::Trickle;
 use super::signalling::{CloseCode, ErrorCode, Method, RpcError};
 
-/// Times how much can be refused, in bursts, before a client that goes on is taken for an abuser.
+/// Number of bursts that may be refused before a client that continues is treated as abusive.
 const PATIENCE: u32 = 5;
 
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Without a sign of life from the client for so long…
+    /// Time without anything from the client after which the connection counts as dead.
     pub dead_after: Duration,
     /// Time between two pings.
     pub ping: Duration,
@@ -31,7 +32,7 @@ pub struct Limits {
     pub candidates: usize,
 }
 
-/// The state of one connection.
+/// State of one connection.
 #[derive(Debug)]
 pub struct Guard {
     heard: Duration,
@@ -43,24 +44,24 @@ pub struct Guard {
     left: bool,
 }
 
-/// What is due.
+/// Action that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     Ping,
-    /// Nothing was heard for too long.
+    /// Nothing was received for too long.
     Dead,
     NothingFor(Duration),
 }
 
-/// Whether one more call is taken.
+/// Decision about one more call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     Taken,
-    /// Too fast.
+    /// Too many calls now.
     Refused {
         retry_after: Duration,
     },
-    /// Too fast for too long.
+    /// Too many calls for too long.
     Abuse,
 }
 
@@ -77,7 +78,7 @@ impl Guard {
         }
     }
 
-    /// Anything came from the client.
+    /// Records that something was received from the client.
     pub fn heard(&mut self, now: Duration) {
         self.heard = self.heard.max(now);
     }
@@ -94,7 +95,7 @@ impl Guard {
         Due::NothingFor(dead.min(ping) - now)
     }
 
-    /// One call, notification, unreadable text, ping, pong or run of fragments from the client.
+    /// Counts one call, notification, unreadable text, ping, pong or run of fragments from the client.
     pub fn admit(&mut self, limits: &Limits, now: Duration) -> Admission {
         match self.served.take(limits.rate, limits.burst, now) {
             Ok(()) => Admission::Taken,
@@ -108,7 +109,11 @@ impl Guard {
         }
     }
 
-    /// A call that was admitted is about to begin; it waits until [`answered`](Self::answered).
+    /// Checks an admitted call that is about to begin. It counts as pending until
+    /// [`answered`](Self::answered).
+    ///
+    /// # Errors
+    /// Too many pending calls, too many candidates, or an offer that is too large.
     pub fn begin(&mut self, limits: &Limits, method: &Method) -> Result<(), RpcError> {
         match method {
             Method::Leave => self.left = true,
@@ -124,7 +129,7 @@ impl Guard {
                 return Err(RpcError::new(ErrorCode::SdpTooLarge, message));
             }
             Method::Offer(_) => self.candidates = 0,
-            // Their end is none of them: without it Janus would wait for more.
+            // The end of candidates is not counted: without it Janus would wait for more.
             Method::IceCandidate(Trickle::Completed) => {}
             Method::IceCandidate(Trickle::Candidate(_)) if self.candidates >= limits.candidates => {
                 let message = format!("at most {} candidates after an offer", limits.candidates);
@@ -145,14 +150,15 @@ impl Guard {
         self.waiting
     }
 
-    /// Whether `leave` came, and no `join` after it. Known before the call is carried out: a client that says goodbye
-    /// and closes does not wait for that.
+    /// Returns true if `leave` was called and no `join` after it. This is set before the call is carried out,
+    /// because a client that leaves and closes does not wait for the answer.
     pub fn left(&self) -> bool {
         self.left
     }
 }
 
-/// How long a client has not said that it is there, as far as we were awake to hear it.
+/// Time during which the client reported no activity, limited to the time in which this process was able to
+/// receive it.
 #[derive(Debug, Default)]
 pub struct Silence {
     lasted: Duration,
@@ -164,8 +170,9 @@ impl Silence {
         *self = Self { lasted: Duration::ZERO, looked: now };
     }
 
-    /// Whether it has lasted for `limit`; asked every `every`. If that was much longer ago, we were slow, and what the
-    /// client said meanwhile may still be on its way through us: that time does not count.
+    /// Returns true if the silence has lasted for `limit`. Called every `every`. If the last call was much
+    /// longer ago, this process was slow and messages of the client may still be queued; that time does not
+    /// count.
     pub fn lasts(&mut self, limit: Duration, every: Duration, now: Duration) -> bool {
         self.lasted += now.saturating_sub(self.looked).min(every * 2);
         self.looked = self.looked.max(now);
@@ -173,8 +180,9 @@ impl Silence {
     }
 }
 
-/// Why a connection must end although its client does nothing wrong: its token has expired, or it has not
-/// been in the room for `join_within`. `outside`: for how long it has not been; `None`: it is in the room.
+/// Returns why a connection must end although its client does nothing wrong: its token has expired, or it has
+/// not been in the room for `join_within`. `outside`: time that it has not been in the room; `None`: it is in
+/// the room.
 pub fn overdue(
     grant: &Grant,
     wall: UnixMs,
@@ -188,7 +196,7 @@ pub fn overdue(
     }
 }
 
-/// A token bucket.
+/// Token bucket.
 #[derive(Debug)]
 struct Bucket {
     tokens: f64,
@@ -200,7 +208,10 @@ impl Bucket {
         Self { tokens: burst.into(), at: now }
     }
 
-    /// One token, or the time until there is one.
+    /// Takes one token.
+    ///
+    /// # Errors
+    /// The time until there is one.
     fn take(&mut self, rate: u32, burst: u32, now: Duration) -> Result<(), Duration> {
         let gained = now.saturating_sub(self.at).as_secs_f64() * f64::from(rate);
         self.tokens = (self.tokens + gained).min(burst.into());
@@ -353,14 +364,14 @@ mod tests {
         assert!(silence.lasts(limit, every, ms(130_000)));
         silence.broken(ms(130_500));
         assert!(!silence.lasts(limit, every, ms(131_000)));
-        // Stopped, and going on: the client's words of that time come now.
+        // Stopped and resumed: the messages of that time arrive now.
         assert!(!silence.lasts(limit, every, ms(900_000)));
         assert!((901..927).all(|s| !silence.lasts(limit, every, ms(s * 1000))));
         assert!(silence.lasts(limit, every, ms(930_000)));
     }
 
     proptest! {
-        /// However calls are spread over time, no more are taken than burst and rate allow.
+        /// No distribution of calls over time gets more of them admitted than burst and rate allow.
         #[test]
         fn no_pattern_beats_the_bucket(gaps in prop::collection::vec(0_u64..200, 1..500)) {
             let mut guard = Guard::new(&LIMITS, ms(0));

@@ -1,16 +1,17 @@
-//! One connection per user and room: who gets the lock, who still has it, and who may write under it.
+//! Connection lock: one connection per user and room. Decides who gets the lock, who still has it, and who
+//! may write under it.
 //!
 //! ```text
 //!            acquire                        renew                     release / TTL over
 //!   free ──────────────► held(holder, f) ───────────► held(.., f) ──────────────────────► free
-//!                            │ acquire by the same client, by anybody once the holder's gateway is
-//!                            ▼ dead, or by anybody under the policy `replace`
-//!                        held(newer, f' > f): whoever writes under f is refused from now on
+//!                            │ acquire by the same client, by anyone once the holder's gateway is
+//!                            ▼ dead, or by anyone under the policy `replace`
+//!                        held(newer, f' > f): writes under f are refused from now on
 //! ```
 //!
-//! Each acquisition has a fence number above all earlier ones of the seat. The *mark* of a seat is the
-//! highest fence it has given out; it outlives the lock, so that neither expiry nor release lets an old holder
-//! back in. Owns: these decisions. Never does: know where lock and mark are kept.
+//! Each acquisition gets a fencing token above all earlier ones of the same lock. The *mark* of a lock is its
+//! high-water mark: the highest fencing token given out. It outlives the lock, so that an old holder cannot
+//! return after expiry or release. Owns these decisions. Never knows where lock and mark are stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,22 +21,22 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{ClientId, InvalidName, ModuleId, RoomId, UserId};
 
-/// What a connection lock guards: one user's place in one room.
+/// Key of a connection lock: one user in one room.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Seat {
     pub room: RoomId,
     pub user: UserId,
 }
 
-/// One life of a gateway. A gateway that crashed and is back is another one: its node's name is the same,
-/// its connections are gone.
+/// One process lifetime of a gateway. After a crash and restart the node's name is the same, but the gateway
+/// is another one, because its connections are gone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Gateway {
     pub node: ModuleId,
     pub incarnation: u64,
 }
 
-/// Never the same for two connections, whatever gateway and life they belong to.
+/// Unique id of a connection, across all gateways and their lifetimes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ConnectionId(pub String);
@@ -47,19 +48,20 @@ pub struct Holder {
     pub client: Option<ClientId>,
 }
 
-/// Rises at each acquisition of a seat; about the store's clock in µs since the Unix epoch.
+/// Fencing token: rises with each acquisition of a lock; close to the store's clock in µs since the Unix
+/// epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fence(pub u64);
 
-/// What a second connection of the same user gets, when nothing else decides.
+/// Policy for a second connection of the same user, when no other rule decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duplicate {
     Reject,
     Replace,
 }
 
-/// How long each thing lives unless it is renewed.
+/// Lifetime of each record unless it is renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
     pub lock: Duration,
@@ -67,7 +69,7 @@ pub struct Lifetimes {
     pub member: Duration,
 }
 
-/// Why an asker gets the seat, or that it does not.
+/// Reason why an acquisition succeeds, or that it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     Free,
@@ -82,7 +84,8 @@ pub enum Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
     Ours,
-    /// Nobody holds the seat and nobody did since: the store lost the lock, not we.
+    /// Nobody has the lock and nobody had it since: the store lost the lock record, so the holder keeps the
+    /// lock.
     Restored,
     Lost,
 }
@@ -90,7 +93,7 @@ pub enum Renewal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Released {
     Freed,
-    /// Somebody else has, or had, the seat since. Nothing was changed.
+    /// Another connection has, or had, the lock since. Nothing was changed.
     NotOurs,
 }
 
@@ -105,7 +108,8 @@ pub enum Joined {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Ok,
-    /// Not a member, or no longer: timed out, or the store lost it. Join again.
+    /// The user has no presence entry, or no longer: it timed out or the store lost it. The client must join
+    /// again.
     Absent,
     Fenced,
 }
@@ -121,14 +125,15 @@ impl Default for Lifetimes {
 }
 
 impl Lifetimes {
-    /// How long a mark outlives the last sign of its lock: longer than any late request is under way.
+    /// Returns how long a mark outlives the last renewal of its lock: longer than any late request takes to
+    /// arrive.
     pub fn mark(&self) -> Duration {
         self.lock * 10
     }
 }
 
 impl Claim {
-    /// `present` is the holder and whether its gateway is alive.
+    /// Decides an acquisition. `present` is the holder, and whether its gateway is alive.
     pub fn of(asking: &Holder, present: Option<(&Holder, bool)>, policy: Duplicate) -> Self {
         let Some((holder, alive)) = present else { return Self::Free };
         if holder.gateway == asking.gateway && holder.connection == asking.connection {
@@ -144,19 +149,21 @@ impl Claim {
         }
     }
 
-    /// Whether somebody else loses the seat by it, who must be told.
+    /// Returns true if another connection loses the lock. That connection must be told.
     pub fn replaces(self) -> bool {
         matches!(self, Self::SameClient | Self::DeadGateway | Self::ByPolicy)
     }
 }
 
 impl Fence {
-    /// Above the mark; and above all marks that were forgotten, as long as the clock goes forward.
+    /// Returns a token above the mark. It is also above all forgotten marks, as long as the clock moves
+    /// forward.
     pub fn next(mark: Option<Self>, clock_us: u64) -> Self {
         Self(mark.map_or(0, |mark| mark.0 + 1).max(clock_us))
     }
 
-    /// The mark that a release leaves behind: not even a late renewal of this fence takes the seat again.
+    /// Returns the mark that a release leaves behind. It prevents a late renewal of this token from taking
+    /// the lock again.
     pub fn over(self) -> Self {
         Self(self.0 + 1)
     }
@@ -186,7 +193,8 @@ impl Released {
 }
 
 impl Joined {
-    /// `present` is the fence of the user's own entry, `others` the number of all other members.
+    /// Decides a join. `present` is the fencing token of the user's own entry, `others` the number of all
+    /// other entries.
     pub fn of(fence: Fence, mark: Option<Fence>, present: Option<Fence>, others: usize, max: usize) -> Self {
         if fence.is_below(mark) || fence.is_below(present) {
             Self::Fenced
@@ -210,7 +218,7 @@ impl Written {
     }
 }
 
-/// `node/incarnation`.
+/// Formats as `node/incarnation`.
 impl fmt::Display for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.node, self.incarnation)
@@ -315,7 +323,7 @@ mod tests {
             prop_assert!(joined != Joined::Ok || present.is_some() || others < max);
         }
 
-        /// Whatever the two do in whatever order, the older one never wins against the newer.
+        /// The older holder never wins against the newer, in any order of their operations.
         #[test]
         fn whoever_was_replaced_stays_replaced(older in 1..100u64, ahead in 1..100u64, expired: bool) {
             let (older, newer) = (Fence(older), Fence(older + ahead));

@@ -1,32 +1,33 @@
 //! Division of the process's file descriptors between the listening sockets and everything else. Pure.
 
-/// Below this limit the node warns at start.
+/// Limit below which the node logs a warning at start.
 pub const RECOMMENDED: u64 = 65_536;
 
-/// Descriptors kept for the store, the rooms' pipes, Janus, Redis and `listen.ops`, at most.
+/// Largest number of descriptors reserved for the store, the rooms' pipes, Janus, Redis and `listen.ops`.
 const LARGEST_RESERVE: u64 = 8_192;
-/// The same, at least, if the limit allows.
+/// Smallest number of reserved descriptors, if the limit allows it.
 const SMALLEST_RESERVE: u64 = 512;
 /// Connections of `listen.ops`, taken from the reserve.
 const OPERATIONS: u64 = 128;
-/// Connections per worker, however high the limit is: each costs some 20 kB of memory.
+/// Largest number of connections per worker, independent of the limit: each connection needs about 20 kB of
+/// memory.
 const PER_WORKER: u64 = 25_600;
 
 /// Connections that one listening socket may have open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allotment {
-    /// Further connections are answered 503 and closed.
+    /// Number of connections that are served. Further ones are answered with 503 and closed.
     pub served: usize,
-    /// Further connections stay in the kernel's backlog.
+    /// Number of connections that are accepted. Further ones stay in the kernel's backlog.
     pub accepted: usize,
 }
 
-/// What is served at one listening socket.
+/// Share of one listening socket in the division.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// Part of the descriptors, relative to the other sockets.
     pub weight: u64,
-    /// `listen.ops` alone: a fixed number out of the reserve.
+    /// Set for `listen.ops` only: it gets a fixed number out of the reserve.
     pub operations: bool,
 }
 
@@ -38,7 +39,7 @@ pub fn allot(limit: u64, workers: u64, shares: &[Share]) -> Vec<Allotment> {
     let weights: u64 = shares.iter().filter(|share| !share.operations).map(|share| share.weight).sum();
     let accepted = |share: &Share| match share.operations {
         true => OPERATIONS.min(limit / 16),
-        // `weights` is not zero: it contains this share's.
+        // `weights` is not zero: it contains the weight of this share.
         false => (u128::from(public) * u128::from(share.weight) / u128::from(weights.max(1))) as u64,
     };
     let bounded = |share| accepted(share).clamp(2, PER_WORKER.saturating_mul(workers).max(2));
@@ -46,13 +47,13 @@ pub fn allot(limit: u64, workers: u64, shares: &[Share]) -> Vec<Allotment> {
 }
 
 impl Allotment {
-    /// One eighth, at most 64, is for connections that are being refused.
+    /// Reserves one eighth, but 1 to 64 connections, for those that are being refused.
     fn of(accepted: u64) -> Self {
         let refusals = (accepted / 8).clamp(1, 64);
         Self { served: (accepted - refusals) as usize, accepted: accepted as usize }
     }
 
-    /// Connections that may be told 503 at the same time.
+    /// Returns the number of connections that may be answered with 503 at the same time.
     pub fn refused(self) -> usize {
         self.accepted - self.served
     }

@@ -1,10 +1,11 @@
-//! Users who were removed from a room, and its Janus room, which may still have them.
+//! Removal of expelled users from the Janus room, which may still contain them.
 //!
-//! The gateway that has an anchor ends their session itself. A gateway that died does not, and Janus would keep the
-//! anchor in the mix until its time-out; so whoever has the Janus room puts them out as well. Twice: a join that was
-//! on its way when the user was removed may land after the first time.
+//! The gateway that serves an anchor ends their session itself. A gateway that has died cannot, and Janus
+//! would keep the anchor in the mix until its timeout. Therefore the node that has the Janus room removes the
+//! user as well. It does so twice, because a join that was under way when the user was removed may be carried
+//! out after the first time.
 //!
-//! Owns: who has to be put out, and when. Never does: hold up anything else of the room when that fails.
+//! Owns the list of users to remove and the times. A failure never blocks other work on the room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,12 +18,13 @@ use super::view::RoomView;
 #[derive(Debug, Default)]
 pub struct Expulsion {
     janus_room_id: u32,
-    /// Of each whom this Janus room does not have any more: when to look once more.
+    /// Users already removed from this Janus room, with the time of the second check; `None`: that was done
+    /// too.
     done: BTreeMap<UserId, Option<Duration>>,
     retry: Retry,
 }
 
-/// What is to be done about it.
+/// Next step of the removal.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Due {
     Now(BTreeSet<UserId>),
@@ -50,7 +52,8 @@ impl Expulsion {
         }
     }
 
-    /// The Janus room has none of them; what may land later has landed by `settled`.
+    /// Records that none of the users is in the Janus room. Joins that were under way have been carried out
+    /// by `settled`.
     pub fn done(&mut self, janus_room_id: u32, users: BTreeSet<UserId>, settled: Duration) {
         if janus_room_id != self.janus_room_id {
             *self = Self { janus_room_id, ..Self::default() };

@@ -49,7 +49,7 @@ pub struct Due {
 #[derive(Debug)]
 pub struct Housekeeping {
     limits: ExpiryLimits,
-    /// What is out of order gets this long to come in order by itself.
+    /// Time that keys may be invalid before they are removed, in case they become valid again.
     grace: Duration,
     odd_since: BTreeMap<RoomId, Duration>,
     seen: BTreeMap<RoomId, Sighting>,
@@ -113,7 +113,7 @@ impl Housekeeping {
     }
 }
 
-/// What only a stray hand, or a process that died between two writes, can have left.
+/// Returns the cleanup of keys that only a manual write, or a process that died between two writes, leaves.
 fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(Chore, String)> {
     if view.live.is_some() {
         let stray = view.is_on_air() && view.meta.is_none();
@@ -121,7 +121,7 @@ fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(Chore, String)> {
     }
     let alive = |kind, id: &ModuleId| modules.get(&(kind, id.clone())).is_some_and(|m| m.is_present());
     let mut parts = Vec::new();
-    // An owner that is there takes its key away itself, last of all.
+    // A living owner removes its key itself, as its last step.
     if view.janus.as_ref().is_some_and(|janus| !alive(ModuleKind::Janus, &janus.id)) {
         parts.push(RoomPart::Janus);
     }
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(house.round(111), ["idle never_started", "long max_age"]);
     }
 
-    /// Whatever the wall clocks of the nodes that wrote the stamps say.
+    /// Expiry does not depend on the wall clocks of the nodes that wrote the time stamps.
     #[test]
     fn skewed_clocks_expire_nothing_early() {
         for skew in [0u64, 1, 5_000, 1_000_000_000_000, 4_000_000_000_000] {

@@ -1,4 +1,4 @@
-//! Names of things: validated once at the edge, trusted afterwards.
+//! Identifiers and other basic values. They are validated once on input and trusted afterwards.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 
-/// Characters of a user id that are percent-encoded where others would have a meaning.
+/// Characters of a user id that are percent-encoded, because other formats give them a meaning.
 const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
 
-/// A value that cannot be the name it was offered as. The text names the rule.
+/// Error for a value that is not a valid name. The text states the rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {rule}")]
 pub struct InvalidName {
@@ -19,7 +19,7 @@ pub struct InvalidName {
     pub rule: &'static str,
 }
 
-/// `^[A-Za-z0-9_-]{3,32}$`. Safe in a URL path, a store key and a log line.
+/// Room id: `^[A-Za-z0-9_-]{3,32}$`. Safe in a URL path, a store key and a log line.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RoomId(std::sync::Arc<str>);
@@ -29,39 +29,39 @@ pub struct RoomId(std::sync::Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct ModuleId(std::sync::Arc<str>);
 
-/// Identity of a person within a room, the `sub` of their token: a StringOrURI (RFC 7519 section 2) of 1 to 255 bytes
-/// without control or invisible characters. Compared byte by byte. Use [`UserId::encoded`] in keys and names of
-/// protocols that reserve characters.
+/// Identity of a user within a room, the `sub` of their token: a StringOrURI (RFC 7519 section 2) of 1 to 255
+/// bytes without control or invisible characters. Compared byte by byte. Use [`UserId::encoded`] in keys and
+/// in names of protocols that reserve characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(std::sync::Arc<str>);
 
-/// Names one client program over its reconnects; chosen by itself: 1 to 64 visible ASCII characters.
+/// Name of one client program across its reconnects, chosen by the client: 1 to 64 visible ASCII characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClientId(std::sync::Arc<str>);
 
-/// Six ASCII letters or digits that an anchor may be asked for. Never printed by `Debug`.
+/// Pin that an anchor may have to enter: six ASCII letters or digits. Never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pin(String);
 
-/// Random per start of a room; goes into the content keys. Never printed by `Debug`.
+/// Random value per start of a room; part of the derivation of the content keys. Never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Nonce(pub String);
 
-/// Counts the (re)assignments of a live room; what carries a lower one is superseded.
+/// Counter of the assignments of a room on air; state with a lower epoch is superseded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 
-/// Wall-clock time, milliseconds since the Unix epoch. For people and other processes, never for timers.
+/// Wall-clock time in milliseconds since the Unix epoch. For humans and other processes, never for timers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixMs(pub u64);
 
-/// Where a mixer listens for RTP.
+/// Address at which a mixer receives RTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MediaAddr {
     pub ip: IpAddr,
@@ -117,12 +117,12 @@ impl UserId {
         &self.0
     }
 
-    /// Percent-encoded, but for `A-Z a-z 0-9 _ . -`.
+    /// Returns the id with all characters except `A-Z a-z 0-9 _ . -` percent-encoded.
     pub fn encoded(&self) -> impl fmt::Display + '_ {
         utf8_percent_encode(&self.0, &RESERVED)
     }
 
-    /// Reads what [`UserId::encoded`] wrote; `None` for any other spelling.
+    /// Parses the output of [`UserId::encoded`]; `None` for any other spelling.
     pub fn from_encoded(encoded: &str) -> Option<Self> {
         let id = Self::new(&percent_decode_str(encoded).decode_utf8().ok()?).ok()?;
         let written = id.encoded().to_string();
@@ -153,7 +153,7 @@ impl Pin {
         }
     }
 
-    /// The digits themselves, for Janus and for the API answer; never for a log.
+    /// Returns the pin itself, for Janus and for the API answer; never for a log.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -177,7 +177,7 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// Quoted: an id may hold spaces, and must not look like another field of a log line.
+/// Formats the id in quotes: it may contain spaces, and must not look like another field of a log line.
 impl fmt::Debug for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.0, f)

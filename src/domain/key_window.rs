@@ -1,9 +1,9 @@
-//! Range of content keys that are given out: those of the media that can be fetched now, and the next one.
+//! Range of content keys that may be given out: those of the media that can be fetched now, and the next one.
 //! Pure.
 //!
 //! The range is read from the newest playlist, because key indexes follow the configuration of the mixer that
-//! wrote it. A segment stays available for as long as its playlist lasts after it left it (RFC 8216 section
-//! 6.2.2), so its key does as well.
+//! wrote it. After a segment leaves the playlist, it stays available for the duration of the playlist (RFC
+//! 8216 section 6.2.2), and so does its key.
 
 /// Key indexes, both inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,8 +13,9 @@ pub struct KeyWindow {
 }
 
 impl KeyWindow {
-    /// `rotation`: segments per key as this node is configured. Where the playlist was written with another
-    /// value, no key is given out after its segments left the playlist. `None` for a playlist without a key.
+    /// Reads the range from a playlist; `None` if it has no key. `rotation`: segments per key as this node is
+    /// configured. If the playlist was written with another value, no key is given out after its segments
+    /// left the playlist.
     pub fn of(playlist: &str, rotation: u64) -> Option<Self> {
         let mut sequence: u64 = 0;
         let mut segments: u64 = 0;
@@ -33,7 +34,7 @@ impl KeyWindow {
         let index_of = |sequence: u64| sequence / rotation.max(1);
         let oldest = sequence.saturating_sub(segments + 1);
         let first = if index_of(sequence) == low { index_of(oldest) } else { low };
-        // A part of the next segment may have been announced.
+        // A part of the next segment may already be announced.
         Some(Self { first, last: high.saturating_add(1) })
     }
 
@@ -42,7 +43,7 @@ impl KeyWindow {
     }
 }
 
-/// The parameter `k` of a key's URI.
+/// Returns the parameter `k` of a key's URI.
 fn key_index(line: &str) -> Option<u64> {
     let (_, uri) = line.strip_prefix("#EXT-X-KEY:")?.split_once("URI=\"")?;
     let (_, query) = uri.split_once('"')?.0.split_once('?')?;
@@ -55,7 +56,7 @@ mod tests {
 
     #[test]
     fn keys_of_the_window_and_the_next() {
-        // Segments 100 to 105 and the open 106, three per key.
+        // Segments 100 to 105 and the open segment 106, three per key.
         let window = KeyWindow::of(&playlist(100, 6, 3), 3).unwrap();
         assert_eq!(window, KeyWindow { first: 93 / 3, last: 106 / 3 + 1 });
         assert!(window.contains(31) && window.contains(36));
@@ -91,7 +92,7 @@ mod tests {
         }
     }
 
-    /// As the packager writes it: `count` closed segments and an open one.
+    /// Returns a playlist as the packager writes it: `count` closed segments and an open one.
     fn playlist(first: u64, count: u64, rotation: u64) -> String {
         let mut text = format!("#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-KEY:METHOD=NONE\n");
         let mut before = None;

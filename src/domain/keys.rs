@@ -1,18 +1,18 @@
-//! The one place that knows how store keys are spelled.
+//! Names of the keys in the store. No other module builds or parses them.
 
 use super::ids::{ModuleId, RoomId, UserId};
 
 pub const ROOMS: &str = "/rooms/";
 pub const JANUSES: &str = "/januses/";
 pub const MIXERS: &str = "/mixers/";
-/// Held under a lease by the node that keeps house.
+/// Key of the leader, bound to its lease.
 pub const LEADER: &str = "/leaders/rooms";
-/// One for each node that runs.
+/// Prefix of the keys of running nodes, one per node.
 const NODES: &str = "/nodes/";
-/// Between a room's id and a user's.
+/// Separator between a room's id and a user's id.
 const USERS: &str = "users/";
 
-/// The five keys that a room has once.
+/// Keys that exist once per room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RoomPart {
     Meta,
@@ -26,7 +26,7 @@ pub enum RoomPart {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RoomKey {
     Part(RoomPart),
-    /// One for each person the room API knows of.
+    /// Record of one user of the room API.
     User(UserId),
 }
 
@@ -92,17 +92,17 @@ pub fn room(id: &RoomId, part: RoomPart) -> String {
     format!("{ROOMS}{id}/{}", part.as_str())
 }
 
-/// What the keys of all users of a room begin with.
+/// Returns the prefix of the keys of all users of a room.
 pub fn users(room: &RoomId) -> String {
     format!("{ROOMS}{room}/{USERS}")
 }
 
-/// The id is percent-encoded, so a key holds no further slash.
+/// Returns the key of a user. The id is percent-encoded, so it adds no further slash.
 pub fn user(room: &RoomId, user: &UserId) -> String {
     format!("{}{}", users(room), user.encoded())
 }
 
-/// Held under a lease by the process that has this node id.
+/// Returns the key of a node id, bound to the lease of the process that has the id.
 pub fn node(id: &ModuleId) -> String {
     format!("{NODES}{id}")
 }
@@ -111,7 +111,7 @@ pub fn module(kind: ModuleKind, id: &ModuleId, part: ModulePart) -> String {
     format!("{}{id}/{}", kind.prefix(), part.as_str())
 }
 
-/// `None` for a key that is not one of ours: the caller reports it and goes on.
+/// Parses a key of a room. `None`: the key is not one of ours; the caller reports it and continues.
 pub fn parse_room(key: &str) -> Option<(RoomId, RoomKey)> {
     let (id, name) = key.strip_prefix(ROOMS)?.split_once('/')?;
     let key = match name.strip_prefix(USERS) {
@@ -121,7 +121,7 @@ pub fn parse_room(key: &str) -> Option<(RoomId, RoomKey)> {
     Some((RoomId::new(id).ok()?, key))
 }
 
-/// `None` for a key that is not one of ours.
+/// Parses a key of a module. `None`: the key is not one of ours.
 pub fn parse_module(key: &str) -> Option<(ModuleKind, ModuleId, ModulePart)> {
     let kind = ModuleKind::ALL.into_iter().find(|k| key.starts_with(k.prefix()))?;
     let (id, part) = key.strip_prefix(kind.prefix())?.split_once('/')?;

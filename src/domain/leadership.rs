@@ -1,4 +1,4 @@
-//! Who keeps house: one node at a time, by a key under a lease.
+//! Leader election: one node at a time is the leader; it holds a key bound to a lease.
 //!
 //! ```text
 //!              granted            key absent: claimed
@@ -8,14 +8,14 @@
 //!     └───────────────────────────────────────────────────┘
 //! ```
 //!
-//! Every candidate renews a lease of its own, leading or not. The renewals are also the pulse by which it knows
-//! that the store has been well all the time: [`Steady`].
+//! Every candidate renews a lease of its own, whether it leads or not. From these renewals it also knows that
+//! the store has answered without a break: [`Steady`].
 //!
-//! No candidate writes the key without a lease. One that has none is taken over at once, whatever it says; a
-//! leased one that cannot be read is waited out.
+//! No candidate writes the key without a lease. A key without a lease is taken over at once, whatever its
+//! value. A leased key that cannot be read is left until its lease ends.
 //!
-//! A leader that cannot renew stops before the store can have given its key away. Clocks run apart, so what must
-//! not be done twice compares the key's revision as well.
+//! A leader that cannot renew stops before the store can give its key to another candidate. Clocks may differ
+//! in rate, so writes that must not happen twice also compare the key's revision.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub enum Effect {
     Renew {
         lease: i64,
     },
-    /// Put the key under the lease, if it is at `over` (0: absent).
+    /// Put the key under the lease, if the key is at revision `over` (0: absent).
     Claim {
         leader: Leader,
         over: i64,
@@ -46,40 +46,41 @@ pub enum Outcome {
     Claimed {
         revision: i64,
     },
-    /// Somebody else was first.
+    /// Another candidate was first.
     Beaten,
     LeaseGone,
     Failed(String),
 }
 
-/// The key as the watch shows it.
+/// Leader key as the watch shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// `None`: the value cannot be read.
+    /// Record of the leader. `None`: the value cannot be read.
     pub by: Option<Leader>,
     pub revision: i64,
-    /// The key is deleted with a lease. One without a lease would outlive its leader.
+    /// Set if the key is bound to a lease, so that it is deleted when the lease ends. A key without a lease
+    /// would outlive its leader.
     pub leased: bool,
 }
 
-/// Since when the store has answered without a break.
+/// Time since which the store has answered without a break.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Steady {
     since: Option<Duration>,
-    /// Good until then; the next answer is due before.
+    /// Valid until then; the next answer is due before.
     until: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Lease {
     id: i64,
-    /// When the renewal was asked for that the store granted last: it holds at least a ttl from then.
+    /// Time at which the last successful renewal was requested. The lease lasts at least one TTL from then.
     asked: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Known {
-    /// The watch has not listed the key, or lost sight of it.
+    /// The watch has not listed the key yet, or was lost.
     Nothing,
     Nobody,
     Held(Held),
@@ -93,9 +94,9 @@ pub struct Leadership {
     backoff: Backoff,
     lease: Option<Lease>,
     known: Known,
-    /// Revision of our key, while it is ours.
+    /// Revision of the leader key, while it is ours.
     ours: Option<i64>,
-    /// Nothing older than this says anything about us.
+    /// Revision below which a view of the key is outdated and ignored.
     as_of: i64,
     steady: Steady,
     retry: Retry,
@@ -113,13 +114,13 @@ impl Steady {
 }
 
 impl Leadership {
-    /// `ttl`: what a lease is granted for.
+    /// Creates the machine. `ttl`: TTL for which a lease is granted.
     pub fn new(me: ModuleId, incarnation: String, ttl: Duration) -> Self {
         Self {
             me,
             incarnation,
             ttl,
-            // Well below the lease's life, so that a short outage does not cost it.
+            // Well below the TTL of the lease, so that a short outage does not cost the lease.
             backoff: Backoff { first: Duration::from_millis(100), max: STORE_ASKED_WITHIN.min(ttl / 8) },
             lease: None,
             known: Known::Nothing,
@@ -130,7 +131,7 @@ impl Leadership {
         }
     }
 
-    /// The key as of `as_of`.
+    /// Applies the key as of revision `as_of`.
     pub fn saw(&mut self, held: Option<Held>, as_of: i64) {
         if as_of < self.as_of {
             return;
@@ -144,18 +145,19 @@ impl Leadership {
         self.retry.news();
     }
 
-    /// The watch is lost: a leader goes on while its lease holds, and nobody claims what it does not see.
+    /// Records that the watch is lost. A leader continues while its lease lasts; a candidate claims nothing
+    /// that it does not see.
     pub fn lost_sight(&mut self) {
         self.known = Known::Nothing;
     }
 
-    /// The revision of the key under which this node leads.
+    /// Returns the revision of the key under which this node leads.
     pub fn leads(&self, now: Duration) -> Option<i64> {
         let lease = self.lease.filter(|lease| now < self.lapses(lease))?;
         self.ours.filter(|_| lease.asked <= now)
     }
 
-    /// Why this node does not lead.
+    /// Returns why this node does not lead.
     pub fn why_not(&self, now: Duration) -> &'static str {
         match &self.lease {
             None => "its lease is gone",
@@ -164,13 +166,13 @@ impl Leadership {
         }
     }
 
-    /// Leads no more and stands no more; the lease to give back.
+    /// Stops leading and standing by. Returns the lease to revoke.
     pub fn resign(&mut self) -> Option<i64> {
         self.ours = None;
         self.lease.take().map(|lease| lease.id)
     }
 
-    /// Who leads, as far as is known.
+    /// Returns the leader, as far as is known.
     pub fn leader(&self) -> Option<&Leader> {
         match &self.known {
             Known::Held(held) => held.by.as_ref(),
@@ -178,7 +180,7 @@ impl Leadership {
         }
     }
 
-    /// The key, if it is one that no lease ends.
+    /// Returns the key if it is not bound to a lease.
     pub fn orphan(&self) -> Option<&Held> {
         match &self.known {
             Known::Held(held) if !held.leased => Some(held),
@@ -200,7 +202,7 @@ impl Leadership {
 
     pub fn plan(&self, now: Duration, wall: UnixMs) -> Plan<Effect> {
         if let Some(Plan::Wait { reason, until }) = self.retry.pending::<Effect>(now) {
-            // The lease may lapse before.
+            // The lease may lapse before the retry.
             return Plan::Wait { reason, until: until.into_iter().chain(self.ends(now)).min() };
         }
         let Some(lease) = self.lease.filter(|lease| now < self.lapses(lease)) else {
@@ -233,7 +235,7 @@ impl Leadership {
         Plan::Wait { reason: reason.into(), until: self.ends(now).into_iter().chain([due]).min() }
     }
 
-    /// Takes in how the planned effect ended. `asked`: when it was begun.
+    /// Applies the outcome of the planned effect. `asked`: time at which the effect was started.
     pub fn done(&mut self, outcome: Outcome, asked: Duration, now: Duration, dice: f64) {
         let good_for = self.ttl * 2 / 3;
         match outcome {
@@ -250,7 +252,7 @@ impl Leadership {
                 self.ours = Some(revision);
                 self.as_of = revision;
             }
-            // The watch will tell who was; asking again before it has would be beaten again.
+            // Wait until the watch shows the winner: a claim before that loses again.
             Outcome::Beaten => {
                 self.steady.answered(now, good_for);
                 return self.retry.failed("somebody else was first", now, &self.backoff, dice);
@@ -268,12 +270,13 @@ impl Leadership {
         self.retry.succeeded();
     }
 
-    /// The store gives the key away a ttl after the last renewal was asked for; we have stopped by then.
+    /// Returns the time at which this node gives up the lease. The store frees the key one TTL after the last
+    /// renewal was requested, which is later.
     fn lapses(&self, lease: &Lease) -> Duration {
         lease.asked + self.ttl * 9 / 10
     }
 
-    /// When this node stops leading if nothing is renewed.
+    /// Returns the time at which this node stops leading if nothing is renewed.
     fn ends(&self, now: Duration) -> Option<Duration> {
         self.leads(now)?;
         self.lease.map(|lease| self.lapses(&lease))

@@ -1,4 +1,4 @@
-//! Elections over a model store: late watches, lost answers, frozen candidates, leases that run out.
+//! Tests of elections over a model store: delayed watches, lost answers, frozen candidates, expired leases.
 
 use std::collections::BTreeMap;
 
@@ -158,7 +158,7 @@ proptest! {
                 Step::Deliver { node } => world.deliver(node),
                 Step::LoseSight { node } => world.nodes[node].lost_sight(),
                 Step::Restart { node } => world.restart(node),
-                // A stray hand: whoever led finds out by the watch.
+                // Manual deletion: the leader learns of it from the watch.
                 Step::Delete => world.delete(),
                 Step::Forge { readable } => world.forge(readable, false),
                 Step::Tick { ms } => world.now += Duration::from_millis(ms.into()),
@@ -223,7 +223,7 @@ impl World {
         self.key = None;
     }
 
-    /// Another hand writes the key.
+    /// Writes the key manually, outside an election.
     fn forge(&mut self, readable: bool, leased: bool) {
         self.revision += 1;
         let id = ModuleId::new("nobody").unwrap();
@@ -287,7 +287,8 @@ impl World {
         (0..NODES).filter(|n| self.nodes[*n].leads(self.now).is_some()).collect()
     }
 
-    /// Whoever takes itself for the leader is it, or its key was taken from it by hand and it will be told.
+    /// Checks that a node that leads holds the key, or that its key was taken manually and its watch has not
+    /// delivered that yet.
     fn check(&self) {
         for node in self.leaders() {
             let revision = self.nodes[node].leads(self.now).unwrap();

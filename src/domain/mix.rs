@@ -1,18 +1,19 @@
 //! Levels in the mix of a room.
 //!
-//! AudioBridge adds the participants of a room and stores the sum in 16 bits without saturation, so a sum beyond
-//! full scale wraps into noise (Janus 1.1.2 and 1.4.1, `janus_audiobridge_mixer_thread`). Each participant therefore
-//! enters the mix at a fixed share of full scale, and receivers amplify the mix by the inverse. The share depends
-//! only on the room's `maxAnchors`, which never changes while the room exists: it needs no update when somebody
-//! joins, unmutes or leaves, so there is no moment at which the shares in use could exceed full scale.
+//! AudioBridge adds the participants of a room and stores the sum in 16 bits without saturation, so a sum
+//! beyond full scale wraps into noise (Janus 1.1.2 and 1.4.1, `janus_audiobridge_mixer_thread`). Each
+//! participant therefore enters the mix at a fixed share of full scale, and receivers amplify the mix by the
+//! inverse. The share depends only on the room's `maxAnchors`, which never changes while the room exists. It
+//! needs no update when a participant joins, unmutes or leaves, so the shares in use cannot exceed full scale
+//! at any moment.
 
 /// Part of full scale that the anchors of a room fill together, in percent.
 ///
-/// The other half holds what is in a Janus room beside its anchors: the plain-RTP tone of `stentor demo`, and sessions
-/// of anchors that Janus has not ended yet.
+/// The other half is for participants other than anchors: the plain-RTP tone of `stentor demo`, and sessions of
+/// anchors that Janus has not ended yet.
 const ANCHORS_PERCENT: u32 = 50;
 
-/// The share of full scale that each participant of a room may fill.
+/// Share of full scale that each participant of a room may fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MixShare {
     percent: u32,
@@ -20,33 +21,33 @@ pub struct MixShare {
 
 impl MixShare {
     pub fn of(max_anchors: u8) -> Self {
-        // AudioBridge takes whole percents.
+        // AudioBridge accepts whole percents.
         Self { percent: (ANCHORS_PERCENT / u32::from(max_anchors.max(1))).max(1) }
     }
 
-    /// AudioBridge's `volume` of each participant, in percent.
+    /// Returns AudioBridge's `volume` of each participant, in percent.
     pub fn volume(self) -> u32 {
         self.percent
     }
 
-    /// The number of participants whose sum fits into full scale.
+    /// Returns the number of participants whose sum fits into full scale.
     pub fn participants(self) -> usize {
         (100 / self.percent) as usize
     }
 
-    /// Gain that gives one participant its own level back, in dB.
+    /// Returns the gain that restores one participant's own level, in dB.
     pub fn makeup_db(self) -> f64 {
         20.0 * (100.0 / f64::from(self.percent)).log10()
     }
 }
 
-/// Peak from which a mix at its own level is clipped: what a sender has clipped, or several voices that exceed full
-/// scale together and are limited.
+/// Peak from which a mix at its own level counts as clipped: audio that a sender clipped, or several voices
+/// that exceed full scale together and are limited.
 const CLIPPED_DB: f64 = -0.1;
 /// Peak below which a mix is silent.
 const SILENT_DB: f64 = -60.0;
 
-/// Class of a second of a room's mix, by its peak.
+/// Class of one second of a room's mix, by its peak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loud {
     Silent,
@@ -55,7 +56,8 @@ pub enum Loud {
 }
 
 impl Loud {
-    /// `peak_db`: relative to full scale, at the level of one participant; minus infinity in digital silence.
+    /// Classifies a peak. `peak_db`: relative to full scale, at the level of one participant; minus infinity
+    /// in digital silence.
     pub fn of(peak_db: f64) -> Self {
         match peak_db {
             peak if peak >= CLIPPED_DB => Self::Clipped,
@@ -64,7 +66,7 @@ impl Loud {
         }
     }
 
-    /// Label of metrics.
+    /// Returns the metric label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Silent => "silent",

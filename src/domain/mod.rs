@@ -1,7 +1,7 @@
-//! The pure core: what a room, a placement, a Janus room and a mixer stream *are*, and how they move.
+//! Pure core: the state machines and rules of rooms, placement, Janus rooms and mixer streams.
 //!
-//! Nothing here knows actix, tokio, a clock or a random generator: time and dice come in as arguments,
-//! effects go out as data. Imports nothing else of ours.
+//! Nothing here uses actix, tokio, a clock or a random generator. Times and random numbers are arguments, and
+//! effects are returned as data. Imports no other module of this crate.
 
 pub mod ages;
 pub mod anchor;

@@ -1,8 +1,8 @@
-//! What a machine wants next, and why: the answer of every `plan` in this folder.
+//! Plan: the next step of a state machine and its reason, as every `plan` in this folder returns it.
 //!
-//! A machine is level-triggered. Its shell asks for a plan whenever something changed and no effect is under
-//! way, runs the one effect the plan names, and reports the outcome back. So a plan leaves execution no
-//! choices, a room has at most one effect in flight, and what was missed or failed is simply planned again.
+//! Machines are level-triggered. The shell asks for a plan whenever something changed and no effect is in
+//! progress, runs the one effect that the plan names, and reports the outcome. Execution therefore makes no
+//! decisions, a room has at most one effect in progress, and anything missed or failed is planned again.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub enum Plan<E> {
         reason: Reason,
         until: Option<Duration>,
     },
-    /// Nothing is left of the room here: the actor may go.
+    /// Nothing is left of the room here; the actor may end.
     Finished,
 }
 
@@ -36,7 +36,7 @@ impl<E> Plan<E> {
     }
 }
 
-/// Failures in a row and when to try again. Success and news clear it.
+/// Count of consecutive failures, and the time of the next attempt. Success clears both.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retry {
     attempt: u32,
@@ -44,7 +44,7 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Books a failure at `now`; the next try is due after the backoff's delay.
+    /// Records a failure at `now`. The next attempt is due after the backoff's delay.
     pub fn failed(&mut self, why: impl Into<String>, now: Duration, backoff: &Backoff, dice: f64) {
         self.attempt = self.attempt.saturating_add(1);
         self.waiting = Some((now + backoff.delay(self.attempt, dice), why.into()));
@@ -54,7 +54,8 @@ impl Retry {
         *self = Self::default();
     }
 
-    /// The world changed: try at once, but keep counting, so that a flood of news is no hot loop of failures.
+    /// Records that the observed state changed. After a single failure the next attempt may start at once.
+    /// After more, the delay stays, so that many changes cause no busy loop of failures. The count is kept.
     pub fn news(&mut self) {
         if self.attempt <= 1 {
             self.waiting = None;
@@ -65,7 +66,7 @@ impl Retry {
         self.attempt
     }
 
-    /// The wait to plan while the next try is not due.
+    /// Returns the wait to plan while the next attempt is not due.
     pub fn pending<E>(&self, now: Duration) -> Option<Plan<E>> {
         let (due, why) = self.waiting.as_ref().filter(|(due, _)| *due > now)?;
         Some(Plan::Wait { reason: format!("tries again after: {why}").into(), until: Some(*due) })
@@ -76,12 +77,12 @@ impl Retry {
     }
 }
 
-/// Why an effect did not do what was asked.
+/// Reason why an effect was not carried out as asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// It certainly did not happen.
+    /// The effect certainly did not happen.
     Refused(String),
-    /// It may or may not have happened: look before acting again.
+    /// The effect may or may not have happened; inspect before acting again.
     Unknown(String),
 }
 
@@ -100,7 +101,7 @@ pub enum WriteOutcome {
     Written {
         revision: i64,
     },
-    /// What we acted on is no longer true; the watch will say what is.
+    /// The state that the write was decided from has changed; the watch will deliver the new one.
     Superseded,
     Failed(Failure),
 }

@@ -1,4 +1,4 @@
-//! A room as the room API sees it: what may happen to it, and what that writes.
+//! Room as the room API sees it: the operations that are allowed and what they write.
 //!
 //! ```text
 //!            create            start                 both keys of the newest epoch
@@ -14,11 +14,11 @@
 //!      └───────────────────────────────────┘  once the janus and mixer keys are gone, or by force
 //! ```
 //!
-//! A request is accepted, ignored as already done, or denied with a typed reason, before anything happens.
-//! What is accepted is a [`RoomWrite`]: one transaction that holds only while the room is as it was read,
-//! so nothing a competitor removed can come back. The epoch only rises.
+//! A request is accepted, ignored as already done, or denied with a typed reason, before anything is written.
+//! An accepted request results in a [`RoomWrite`]: one transaction that is committed only if the room is
+//! still as it was read, so it cannot restore anything that a concurrent write removed. The epoch only rises.
 //!
-//! Owns: these rules. Never does: write.
+//! Owns these rules. Never writes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -42,27 +42,27 @@ pub enum RoomStatus {
     OnAir,
     /// Was on air; forwarding has stopped, or the room is being moved.
     Degraded,
-    /// Janus and mixer are letting go of it.
+    /// Janus and mixer are releasing the room.
     Removing,
 }
 
-/// A request that may go ahead.
+/// Request that may be carried out, or that needs nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission<T> {
     Accepted(T),
     AlreadyDone,
 }
 
-/// What an accepted request changes, in one transaction.
+/// Changes of an accepted request, made in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomWrite {
-    /// Puts those that are `Some`, leaves the others.
+    /// Puts the keys that are `Some` and leaves the others.
     Put { meta: Option<Meta>, live: Option<LiveMeta> },
-    /// The live is over, the room stays: livemeta goes, and by force what its modules left behind.
+    /// Ends the broadcast and keeps the room: deletes livemeta, and by force the keys that the modules left.
     ClearLive,
-    /// Every key of the room goes.
+    /// Deletes every key of the room.
     ClearAll,
-    /// One user is (re)written, and if need be another forgotten; the rest of the room is left alone.
+    /// Writes one user, and deletes the record of another if necessary. The rest of the room is unchanged.
     User { id: UserId, user: User, forgotten: Option<UserId> },
 }
 
@@ -90,32 +90,32 @@ pub enum StartDenied {
 #[error("there is no such room")]
 pub struct NoSuchRoom;
 
-/// Why a room goes without having been asked to.
+/// Reason why a room is ended without a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// Created and never started: the whole room goes.
+    /// Created and never started: the whole room is deleted.
     NeverStarted,
-    /// On air for longer than any live should: the live ends, the room stays.
+    /// On air for longer than allowed: the broadcast ends, the room stays.
     TooOld,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpiryLimits {
     pub never_started_after: Duration,
-    /// Of a live, from its start.
+    /// Longest duration of a broadcast, from its start.
     pub max_age: Duration,
 }
 
-/// What a `removing` room needs next.
+/// Next step for a `removing` room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cleanup {
-    /// It is not being removed.
+    /// The room is not being removed.
     Nothing,
     Waiting(Waiting),
     Remove(RoomWrite),
 }
 
-/// The module keys that are still there; at `forced_at` they are removed with the rest.
+/// Module keys that still exist; at `forced_at` they are deleted with the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     /// Never empty.
@@ -147,7 +147,7 @@ impl StartDenied {
     }
 }
 
-/// `None` when there is no such room.
+/// Returns the status, or `None` if there is no such room.
 pub fn status(view: &RoomView) -> Option<RoomStatus> {
     let Some(live) = &view.live else {
         let meta = view.meta.as_ref()?;
@@ -159,21 +159,21 @@ pub fn status(view: &RoomView) -> Option<RoomStatus> {
     let janus = view.janus.as_ref().filter(|j| j.epoch == live.epoch).map(|j| j.status);
     let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch).map(|m| m.rtp);
     let target = view.janus.as_ref().and_then(|j| j.forwarder).map(|f| f.target);
-    // A stop leaves no key behind, so one of an older epoch means that the room was moved while on air.
+    // A stop leaves no key behind, so a key of an older epoch means that the room was moved while on air.
     let moved = view.janus.as_ref().is_some_and(|j| j.epoch < live.epoch)
         || view.mixer.as_ref().is_some_and(|m| m.epoch < live.epoch);
     Some(match (janus, mixer) {
         (Some(JanusStatus::Forwarding), Some(rtp)) if target == Some(rtp) => RoomStatus::OnAir,
-        // To nobody, or to a port where this mixer no longer waits.
+        // Janus forwards to no mixer, or to a port where this mixer no longer waits.
         (Some(JanusStatus::Forwarding | JanusStatus::NotForwarding), _) => RoomStatus::Degraded,
         _ if moved => RoomStatus::Degraded,
         _ => RoomStatus::Starting,
     })
 }
 
-/// `meta` is the room as wanted; `revision` that of the store when `view` was read, which is where epochs
-/// begin: each start raises the revision at least as much as the epoch, so an earlier room of the same
-/// name stayed below.
+/// Decides a create request. `meta` is the wanted room. `revision` is the store's revision when `view` was
+/// read; epochs start there. Each start raises the revision at least as much as the epoch, so the epochs of
+/// an earlier room with the same name are lower.
 pub fn admit_create(view: &RoomView, meta: Meta, revision: i64) -> Result<Meta, CreateDenied> {
     match status(view) {
         None => Ok(Meta { last_epoch: Epoch(revision.unsigned_abs()), ..meta }),
@@ -182,7 +182,7 @@ pub fn admit_create(view: &RoomView, meta: Meta, revision: i64) -> Result<Meta, 
     }
 }
 
-/// `place` is asked only when the room can start.
+/// Decides a start request. `place` is called only if the room can start.
 pub fn admit_start(
     view: &RoomView,
     place: impl FnOnce() -> Result<Placement, StartDenied>,
@@ -192,8 +192,8 @@ pub fn admit_start(
     let meta = view.meta.as_ref().ok_or(StartDenied::NotFound)?;
     match status(view) {
         Some(RoomStatus::Created) => {
-            // A create that landed late read a revision that an earlier room of the same name may have passed
-            // since; the revision under which it landed, none has.
+            // A delayed create may have read a revision that an earlier room of the same name has passed
+            // since. No earlier room has passed the revision at which the create was committed.
             let landed = Epoch(meta.mod_revision.unsigned_abs());
             let meta = Meta { last_epoch: meta.last_epoch.max(landed), ..meta.value.clone() };
             Ok(Admission::Accepted(assignment(meta, place()?, nonce, now)))
@@ -203,7 +203,7 @@ pub fn admit_start(
     }
 }
 
-/// Puts the room on air under the next epoch.
+/// Returns the write that puts the room on air under the next epoch.
 pub fn assignment(mut meta: Meta, placement: Placement, nonce: Nonce, now: UnixMs) -> RoomWrite {
     let epoch = meta.last_epoch.next();
     meta.last_epoch = epoch;
@@ -221,9 +221,9 @@ pub fn assignment(mut meta: Meta, placement: Placement, nonce: Nonce, now: UnixM
     RoomWrite::Put { meta: Some(meta), live: Some(live) }
 }
 
-/// Moves a live room to `placement` under the next epoch. Its nonce stays, and so do keys and names of what its
-/// listeners hear. `in_good_order`: the mixer it leaves works, and goes on until its successor does. `None`: the
-/// room is not on air.
+/// Returns the write that moves a live room to `placement` under the next epoch, or `None` if the room is not
+/// on air. The nonce stays, and so do the keys and names of the media that listeners fetch. `in_good_order`:
+/// the outgoing mixer works, and continues until its successor produces.
 pub fn reassignment(view: &RoomView, placement: Placement, in_good_order: bool) -> Option<RoomWrite> {
     let (meta, live) = (view.meta.as_ref()?, view.live.as_ref()?);
     let epoch = meta.last_epoch.max(live.epoch).next();
@@ -235,7 +235,8 @@ pub fn reassignment(view: &RoomView, placement: Placement, in_good_order: bool) 
     })
 }
 
-/// Ends the live. `grace` is what the modules get before they are passed over.
+/// Decides a stop request, which ends the broadcast. `grace` is the time that the modules get before their
+/// keys are removed by force.
 pub fn admit_stop(view: &RoomView, now: UnixMs, grace: Duration) -> Result<Admission<RoomWrite>, NoSuchRoom> {
     status(view).ok_or(NoSuchRoom)?;
     Ok(match &view.live {
@@ -246,7 +247,7 @@ pub fn admit_stop(view: &RoomView, now: UnixMs, grace: Duration) -> Result<Admis
     })
 }
 
-/// Ends the room; one that holds nothing goes at once.
+/// Decides a delete request, which ends the room. A room that is not live is deleted at once.
 pub fn admit_delete(
     view: &RoomView,
     now: UnixMs,
@@ -254,7 +255,7 @@ pub fn admit_delete(
 ) -> Result<Admission<RoomWrite>, NoSuchRoom> {
     status(view).ok_or(NoSuchRoom)?;
     let Some(live) = &view.live else { return Ok(Admission::Accepted(RoomWrite::ClearAll)) };
-    // Livemeta without meta is nobody's doing but a stray hand's in the store: cleanup then takes it all.
+    // Livemeta without meta results only from a manual write in the store. Cleanup then removes all keys.
     let meta = view.meta.as_ref().filter(|m| m.deleted_at.is_none());
     let meta = meta.map(|m| Meta { deleted_at: Some(now), ..m.value.clone() });
     let live = (live.status == LiveStatus::OnAir).then(|| removing(live, now, grace));
@@ -264,8 +265,8 @@ pub fn admit_delete(
     })
 }
 
-/// `None`: the room may stay as it is. `now` is the clock of a [`Sighting`](super::ages::Sighting), as of
-/// [`cleanup`].
+/// Returns why the room has expired; `None`: it has not. `now` is the clock of a
+/// [`Sighting`](super::ages::Sighting), as for [`cleanup`].
 pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Expiry> {
     let past = |since: UnixMs, limit: Duration| now.0.saturating_sub(since.0) as u128 > limit.as_millis();
     match status(view)? {
@@ -279,8 +280,9 @@ pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Exp
     }
 }
 
-/// Takes a `removing` room to its end: waits until its modules have let go, but not beyond `discardAt`.
-/// Module keys are never left behind: a forced end removes them in the same transaction.
+/// Returns the next step to finish the removal of a room. It waits until the modules have released the room,
+/// but not beyond `discardAt`. Module keys are never left behind: a forced end deletes them in the same
+/// transaction.
 pub fn cleanup(view: &RoomView, now: UnixMs) -> Cleanup {
     if status(view) != Some(RoomStatus::Removing) || view.unreadable_part().is_some() {
         return Cleanup::Nothing;
@@ -295,7 +297,7 @@ pub fn cleanup(view: &RoomView, now: UnixMs) -> Cleanup {
 }
 
 impl RoomWrite {
-    /// The room once this was committed at `revision`.
+    /// Returns the room after this write was committed at `revision`.
     pub fn applied_to(&self, view: &RoomView, revision: i64) -> RoomView {
         match self {
             Self::ClearAll => RoomView::default(),
@@ -323,7 +325,7 @@ impl fmt::Display for Waiting {
     }
 }
 
-/// Shown as `: a: full, b: no heartbeat`; empty when there was nobody to consider.
+/// Displays as `: a is unhealthy, b is no heartbeat`; empty if no module was considered.
 struct Reasons<'a>(&'a [(ModuleId, WhyNot)]);
 
 impl fmt::Display for Reasons<'_> {

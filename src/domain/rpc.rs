@@ -1,23 +1,23 @@
-//! JSON-RPC 2.0 (<https://www.jsonrpc.org/specification>): what a text is, and how an answer is written.
+//! JSON-RPC 2.0 envelope (<https://www.jsonrpc.org/specification>): reads requests and writes responses.
 //!
-//! Owns: the envelope, its limits and its errors. Never does: know a method.
+//! Owns the envelope, its limits and its errors. Never knows a method.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::signalling::error::{ErrorCode, RpcError};
 
-/// Arrays and objects within each other; the deepest of our methods needs five.
+/// Nesting depth of arrays and objects that is accepted; the deepest of our methods needs five.
 pub const MAX_DEPTH: usize = 16;
 /// Entries of one batch.
 pub const MAX_BATCH: usize = 16;
 
-/// Of a request: a string, a number or null; given back as it came.
+/// Id of a request: a string, a number or null; returned unchanged.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Id(Value);
 
-/// What the client wants done.
+/// Request of the client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
     /// `None`: a notification, which is never answered, not even with an error.
@@ -27,18 +27,18 @@ pub struct Call {
     pub params: Option<Value>,
 }
 
-/// One entry of a packet: a call, or the answer to what is none.
+/// One entry of a packet: a call, or the response to an entry that is not a valid call.
 pub type Entry = Result<Call, Response>;
 
-/// What one text holds.
+/// Content of one text message.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Packet {
     Single(Entry),
-    /// Answered with one array; 1 to [`MAX_BATCH`] entries.
+    /// 1 to [`MAX_BATCH`] entries, answered with one array.
     Batch(Vec<Entry>),
 }
 
-/// The answer to one call.
+/// Response to one call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Response {
     pub id: Id,
@@ -46,7 +46,7 @@ pub struct Response {
 }
 
 impl Id {
-    /// Of the answer to something whose id is not known.
+    /// Id in the response to a request whose id is not known.
     pub const NULL: Self = Self(Value::Null);
 
     fn new(value: &Value) -> Option<Self> {
@@ -54,7 +54,7 @@ impl Id {
     }
 }
 
-/// Reads one text. What cannot be read is in the packet as its answer.
+/// Reads one text. Entries that cannot be read are replaced by their error responses.
 pub fn read(text: &str) -> Packet {
     if depth(text.as_bytes()) > MAX_DEPTH {
         return refused(ErrorCode::TooDeep);
@@ -96,7 +96,7 @@ fn entry(value: Value) -> Entry {
     }
 }
 
-/// How deep arrays and objects nest, counted before anything is built from them.
+/// Returns the nesting depth of arrays and objects, counted before the text is parsed.
 fn depth(text: &[u8]) -> usize {
     let (mut now, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);
@@ -115,7 +115,7 @@ fn depth(text: &[u8]) -> usize {
     deepest
 }
 
-/// What goes back: nothing when nothing was asked, else one object, or one array for a batch.
+/// Returns the text to send: `None` without responses, else one object, or one array for a batch.
 pub fn write(responses: &[Response], batch: bool) -> Option<String> {
     match responses {
         [] => None,
@@ -144,7 +144,7 @@ mod tests {
         }
     }
 
-    /// Id and number of the error that answers `text`.
+    /// Returns id and number of the error that answers `text`.
     fn error(text: &str) -> (Value, i64) {
         refusal(one(text))
     }

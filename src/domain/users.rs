@@ -1,24 +1,24 @@
-//! Who may speak in a room, as the room API has it: invited by a token, or removed for good.
+//! Users of a room in the room API: invited by a token, or removed permanently.
 //!
 //! ```text
 //!             create            remove
 //!   (unknown) ──────▶ invited ─────────▶ removed      until the room itself is gone
 //!       │                                   ▲
-//!       └───────────── remove ──────────────┘         also of somebody only their token tells of
+//!       └───────────── remove ──────────────┘         also for a user known only from a token
 //! ```
 //!
-//! An invited user is kept so that the list of users is complete; nothing else rests on it, so the oldest
-//! one may be forgotten. A removal is never forgotten while the room lives: whoever checks a token asks
-//! [`RoomView::is_removed`] as well.
+//! Invited users are recorded to make the list of users complete. Nothing else depends on the record, so the
+//! oldest one may be forgotten. A removal is never forgotten while the room exists. Code that checks a token
+//! must also call [`RoomView::is_removed`].
 //!
-//! Owns: these rules. Never does: write, or make tokens.
+//! Owns these rules. Never writes and never creates tokens.
 
 use super::ids::{UnixMs, UserId};
 use super::model::{Meta, User, UserRole};
 use super::room::{Admission, RoomWrite};
 use super::view::{RoomView, Versioned};
 
-/// Users a room remembers, removed ones included; bounds what one room can cost every node.
+/// Number of users that a room remembers, removed ones included. Limits what one room can cost every node.
 pub const MAX_USERS: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,11 @@ pub enum UserDenied {
     TooMany,
 }
 
-/// Makes the user known, in this role; for one who is already, the role is what may change.
+/// Records the user with this role. For a known user only the role can change.
+///
+/// # Errors
+/// There is no such room or it is being removed, the user was removed, or the room can remember no more
+/// users.
 pub fn admit_user(
     view: &RoomView,
     id: &UserId,
@@ -50,7 +54,11 @@ pub fn admit_user(
     write(view, id, user)
 }
 
-/// Also of a user the room does not know: whoever signs tokens may have made one for them.
+/// Records the removal of a user. The user may be unknown to the room, because an application can sign a
+/// token for any user.
+///
+/// # Errors
+/// There is no such room or it is being removed, or the room can remember no more users.
 pub fn admit_removal(view: &RoomView, id: &UserId, now: UnixMs) -> Result<Admission<RoomWrite>, UserDenied> {
     lives(view)?;
     let user = match view.users.get(id) {

@@ -1,14 +1,14 @@
-//! Addresses in the keys of rooms, checked against the heartbeats of the modules that they name.
+//! Checks of the addresses in room keys against the heartbeats of the modules that the keys name.
 //!
-//! A room key outlives its writer and may have been written by another hand. So Janus sends RTP, and listener
-//! nodes send requests, only to addresses that a live heartbeat announces as that module's own.
+//! A room key outlives its writer and may have been written manually. Therefore Janus sends RTP, and listener
+//! nodes send requests, only to addresses that a heartbeat announces as the module's own.
 
 use super::ids::ModuleId;
 use super::keys::ModuleKind;
 use super::model::{Heartbeat, MixerState};
 use super::view::Modules;
 
-/// Returns why no forwarder may be started to the mixer that this key names; `None`: it may.
+/// Returns why no forwarder may be started to the mixer that this key names. `None`: it may be started.
 pub fn rtp_refusal(mixer: &MixerState, modules: &Modules) -> Option<String> {
     let Some(heartbeat) = heartbeat(&mixer.id, modules) else { return Some(no_heartbeat(&mixer.id)) };
     // A mixer of an earlier version announces no RTP addresses.
@@ -18,7 +18,7 @@ pub fn rtp_refusal(mixer: &MixerState, modules: &Modules) -> Option<String> {
     (!announced).then(|| format!("{} is no RTP address of mixer {}, by its heartbeat", mixer.rtp, mixer.id))
 }
 
-/// Returns why nothing may be fetched from `url` as the mixer's; `None`: it may.
+/// Returns why nothing may be fetched from `url` as the mixer's address. `None`: it may be fetched.
 pub fn url_refusal(mixer: &ModuleId, url: &str, modules: &Modules) -> Option<String> {
     let Some(heartbeat) = heartbeat(mixer, modules) else { return Some(no_heartbeat(mixer)) };
     let announced = heartbeat.url == url && is_base_of(url, &heartbeat.host);
