@@ -1,4 +1,4 @@
-//! One Janus of the model world: its rooms, and the requests that reach it late.
+//! One Janus of the model: its rooms, and the requests that reach it late.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::domain::plan::Failure;
 #[derive(Default)]
 pub struct JanusWorld {
     pub rooms: BTreeMap<u32, (Epoch, Vec<ForwarderState>)>,
-    /// Creates that nobody waits for any more, by when they are carried out.
+    /// Creates whose caller has given up, with the time at which they are carried out.
     late: Vec<(Duration, u32, Epoch)>,
 }
 
 impl JanusWorld {
-    /// Carries out what is Janus's own; `fresh` is a number never used before.
+    /// Carries out an effect on Janus. `fresh` is a number that was never used before.
     pub fn run(&mut self, effect: Effect, fresh: u32) -> Outcome {
         let gone = Outcome::Failed(Failure::Unknown("no such room".into()));
         match effect {
@@ -58,21 +58,22 @@ impl JanusWorld {
         }
     }
 
-    /// A create lands at `due`; of anything else that is late, the machine finds out by looking.
+    /// Schedules a late effect: a create is carried out at `due`. Any other late effect is dropped here; the
+    /// machine learns the state by inspecting.
     pub fn later(&mut self, effect: Effect, fresh: u32, due: Duration) {
         if let Effect::Create { epoch, again, .. } = effect {
             self.late.push((due, again.unwrap_or(fresh), epoch));
         }
     }
 
-    /// What is due at `now` is carried out; Janus refuses a number that it has.
+    /// Carries out the creates that are due at `now`. Janus refuses a number that it already has.
     pub fn land(&mut self, now: Duration) {
         for (_, number, epoch) in self.late.extract_if(.., |(due, ..)| *due <= now) {
             self.rooms.entry(number).or_insert((epoch, Vec::new()));
         }
     }
 
-    /// Nobody waits any more for what is late: it is carried out now, or never.
+    /// Ends the connection: late creates are carried out now, or never.
     pub fn end_connection(&mut self, carried_out: bool) {
         let late = std::mem::take(&mut self.late);
         for (_, number, epoch) in late.into_iter().filter(|_| carried_out) {

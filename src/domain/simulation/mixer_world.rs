@@ -1,4 +1,4 @@
-//! One mixer of the model world: its FFmpeg, its ports, its stream, and what outlives its actor.
+//! One mixer of the model: its FFmpeg, its ports, its stream, and the state that outlives its actor.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct MixerWorld {
     pub estate: Estate,
 }
 
-/// What outlives an incarnation of the room's actor.
+/// State that outlives an incarnation of the room's actor.
 #[derive(Default)]
 pub struct Estate {
     pub port: Option<(MediaAddr, Epoch)>,
@@ -27,7 +27,7 @@ pub struct Estate {
 }
 
 impl MixerWorld {
-    /// No two mixers have a port in common.
+    /// Creates a mixer. No two mixers have a port in common.
     pub fn new(node: usize) -> Self {
         let first = 20_000 + 100 * node as u16;
         Self::with_ports(PortPool::new(first, first + 8, 0.0))
@@ -37,7 +37,7 @@ impl MixerWorld {
         Self { pool, process: None, dying: false, open: None, estate: Estate::default() }
     }
 
-    /// `ceiling` is the highest that the store has reserved.
+    /// Carries out an effect. `ceiling` is the highest one that the store has reserved.
     pub fn run(&mut self, effect: ProcessEffect, now: Duration, ceiling: u64) -> ProcessOutcome {
         match effect {
             ProcessEffect::TakePort { epoch } => {
@@ -80,7 +80,7 @@ impl MixerWorld {
         ProcessOutcome::Spawned { epoch }
     }
 
-    /// What the next incarnation of the actor takes over.
+    /// Returns the stream that the next incarnation of the actor takes over.
     pub fn left(&self) -> Option<LeftStream> {
         let ((nonce, next), ceiling) = self.estate.nonce.clone().zip(self.open).zip(self.estate.ceiling)?;
         Some(LeftStream { nonce, next, ceiling })

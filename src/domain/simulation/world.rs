@@ -1,6 +1,7 @@
-//! The model world: the store, the Januses and the mixers' processes, as far as the machines can tell.
+//! The model: the store, the Janus instances and the mixers' processes, as far as the machines can observe
+//! them.
 //!
-//! Owns: what really is, and the assertions that hold at every step. Never does: choose what happens.
+//! Owns the true state and the assertions that hold at every step. Never chooses what happens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -93,7 +94,7 @@ impl World {
         self.revision
     }
 
-    /// In the same transaction as what was written last.
+    /// Writes a key in the same transaction as the previous write.
     fn put_along<T: serde::Serialize>(&mut self, part: RoomPart, value: &T) {
         let json = serde_json::to_vec(value).unwrap();
         self.store.insert(keys::room(&room(), part), (json, self.revision));
@@ -160,7 +161,7 @@ impl World {
         self.put(RoomPart::LiveMeta, &live);
     }
 
-    /// Moves the room in good order: the mixer that is heard goes on until the other one produces.
+    /// Hands the room over: the mixer that listeners hear continues until the other one produces.
     fn hand_over(&mut self, mixer: usize) {
         let (view, epoch) = (self.view(), Epoch(self.epoch + 1));
         let (Some(live), Some(handover)) = (view.live.clone(), handover::begin(&view)) else { return };
@@ -192,7 +193,7 @@ impl World {
         self.mixers[node].2 = view;
     }
 
-    /// Runs one effect of a janus node; true if there was one.
+    /// Runs one effect of a janus node. Returns true if there was one.
     fn run_janus(&mut self, node: usize, luck: Luck) -> bool {
         let now = self.now;
         let (machine, _, view) = &mut self.januses[node];
@@ -228,7 +229,8 @@ impl World {
         true
     }
 
-    /// What the caller hears when no answer comes; the number of a create is the one it would get now.
+    /// Returns the outcome of an effect without an answer. For a create it contains the number that it would
+    /// get now.
     fn unanswered(&self, effect: &janus_room::Effect) -> janus_room::Outcome {
         let why = String::from("timeout");
         match effect {
@@ -334,7 +336,8 @@ impl World {
         written_or_superseded(written)
     }
 
-    /// Both parts or neither, at one revision.
+    /// Writes both keys or neither, at one revision. Returns the revision, or `None` if a condition does not
+    /// hold.
     fn claim(
         &mut self,
         live_revision: i64,
@@ -360,7 +363,8 @@ impl World {
         Some(self.revision)
     }
 
-    /// FFmpeg gives a fragment, which here is a whole segment; `true` if that alone is news.
+    /// Lets FFmpeg deliver a fragment, which here is a whole segment. Returns true if that alone requires
+    /// another step.
     fn fragment(&mut self, node: usize) -> bool {
         let now = self.now;
         let live = self.view().live.filter(|live| live.status == LiveStatus::OnAir);
@@ -407,7 +411,7 @@ impl World {
         self.deliver(node);
     }
 
-    /// The process dies with the incarnation; ports and stream go to the next one.
+    /// Replaces the mixer actor: the process ends with the incarnation; ports and stream go to the next one.
     fn replace_mixer_actor(&mut self, node: usize) {
         let (machine, world, view) = &mut self.mixers[node];
         (world.process, world.dying) = (None, false);
@@ -419,11 +423,11 @@ impl World {
         }
     }
 
-    /// No more faults: everything is delivered and done until nothing moves.
+    /// Runs without faults: delivers and carries out everything until nothing changes.
     pub fn settle(&mut self) {
         let mut moved = true;
         for _ in 0..400 {
-            // While all wait, time flies, but not past a watchdog.
+            // While everything waits, time advances faster, but not beyond a watchdog.
             self.pass(Duration::from_millis(if moved { 500 } else { 1500 }));
             self.cleanup();
             moved = false;
@@ -440,7 +444,7 @@ impl World {
             }
             let waiting = self.mixers.iter().any(|(m, ..)| m.retry_due().is_some_and(|d| d > self.now))
                 || self.januses.iter().any(|(machine, _, view)| {
-                    // A room that is forwarded is looked at now and then for ever.
+                    // A forwarded room is checked again at intervals, without end.
                     let plan = machine.plan(view, self.now, UnixMs(0));
                     matches!(plan, Plan::Wait { reason, until: Some(_) } if !reason.starts_with("forwarding"))
                 });

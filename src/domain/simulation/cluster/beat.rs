@@ -1,4 +1,4 @@
-//! A module's heartbeat, as `actors::heartbeat` keeps it.
+//! Heartbeat of a module, as `actors::heartbeat` keeps it.
 
 use super::TTL;
 use super::node::{Answer, Ask, Asker, Who};
@@ -11,10 +11,10 @@ use crate::store::{LeaseId, Txn};
 
 pub struct Beat {
     pub status: Health,
-    /// What the key says.
+    /// Status in the stored key.
     published: Option<Health>,
     pub lease: Option<i64>,
-    /// Granted, and nothing put under it yet.
+    /// Granted lease under which nothing was put yet.
     fresh: Option<i64>,
     putting: Option<Health>,
     busy: bool,

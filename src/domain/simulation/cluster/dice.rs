@@ -1,4 +1,4 @@
-//! The only chance in a history: the same seed rolls the same dice.
+//! Random generator of a history, its only source of randomness: the same seed gives the same numbers.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -18,7 +18,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// Uniform in `0.0..1.0`.
+    /// Returns a random unit, uniform in `0.0..1.0`.
     pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }

@@ -1,4 +1,4 @@
-//! What goes wrong, what people ask for, and how all of it ends.
+//! Faults, requests of users, and the end of a history.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::domain::room::{StartDenied, assignment};
 use crate::rooms::{Fold, Scope};
 use crate::store::Txn;
 
-/// Faults and requests happen during this.
+/// Duration in ms during which faults and requests happen.
 const TROUBLE: u64 = 22_000;
 
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ pub enum Fault {
 }
 
 impl World {
-    /// Nodes of all roles, at least two of each kind of module and two that keep house.
+    /// Creates the nodes: at least two of each kind of module, and two that can be the leader.
     pub fn populate(&mut self) {
         for n in 0..3 + self.dice.below(2) {
             let all = n < 2;
@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    /// The process of a node begins; what its Janus has may have outlived the last one.
+    /// Starts the process of a node. Rooms of its Janus may have outlived the previous process.
     pub fn start(&mut self, n: usize) {
         let rooms = self.rooms.clone();
         let connection = self.number();
@@ -95,7 +95,7 @@ impl World {
         self.step_elector(n);
     }
 
-    /// Says goodbye in good order, so that nobody has to wait for its leases to run out.
+    /// Ends a node in order: it revokes its leases, so that no other node has to wait for them to expire.
     pub fn left(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         let beats = ModuleKind::ALL.map(|kind| node.beat(kind).and_then(|beat| beat.lease));
@@ -106,7 +106,7 @@ impl World {
         self.kill(n);
     }
 
-    /// The process is gone at once, its FFmpegs with it, and its Janus unless that is another's.
+    /// Ends the process at once, with its FFmpeg processes and, unless it is external, its Janus.
     pub fn kill(&mut self, n: usize) {
         let number = self.number();
         let carried_out = self.dice.chance(0.5);
@@ -133,7 +133,7 @@ impl World {
         self.after(again, Event::Fault(Fault::Restart(n)));
     }
 
-    /// As [`kill`](Self::kill), and nobody starts it again.
+    /// Same as [`kill`](Self::kill), but the node is not started again.
     pub fn lose_for_good(&mut self, n: usize) {
         self.kill(n);
         self.lost.insert(n);
@@ -222,7 +222,7 @@ impl World {
         }
     }
 
-    /// Another hand writes the leader key, without a lease.
+    /// Writes the leader key manually, without a lease.
     fn forge_leader(&mut self) {
         let from = self.store.log.len();
         let forged = self.dice.pick(&["garbage", r#"{"id":"nobody","incarnation":"x","lease":0,"since":0}"#]);
@@ -307,7 +307,7 @@ impl World {
         Nonce(format!("n{}", self.number()))
     }
 
-    /// Nothing goes wrong any more, and what was down comes back, but for a node now and then.
+    /// Ends all faults. Nodes that are down are started again, but occasionally one is not.
     pub fn heal(&mut self) {
         self.note(|_| "from here on nothing goes wrong".into());
         self.calm = true;
@@ -322,7 +322,7 @@ impl World {
                 (side.crashing, side.stuck) = (Duration::ZERO, None);
             }
             ModuleKind::ALL.into_iter().for_each(|kind| self.mark(kind, n, None));
-            // Only if the others can take its rooms.
+            // Only if the other nodes can take its rooms.
             let for_good = n >= 2 && self.capacity as usize >= self.rooms.len() && self.dice.chance(0.3);
             match self.nodes[n].vital {
                 Vital::Dead if for_good => drop(self.lost.insert(n)),
@@ -332,7 +332,10 @@ impl World {
         }
     }
 
-    /// What has to come to rest; the watches that hang are among it.
+    /// Runs until everything is at rest, and returns how long that took. Watches that hang count as well.
+    ///
+    /// # Errors
+    /// Description of what is not at rest after `BOUND`.
     pub fn rest(&mut self) -> Result<Duration, String> {
         let (begin, mut why) = (self.now, String::new());
         let mut since = None;

@@ -1,4 +1,4 @@
-//! A node with the role `rooms`, as `actors::rooms` runs it: election, moves, housekeeping, removals.
+//! Node with the role `rooms`, as `actors::rooms` runs it: election, failover, housekeeping, removals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,17 +18,17 @@ use crate::domain::room::{
 };
 use crate::rooms::{Fence, Scope, txn, writes};
 
-/// What a stopped room's modules get.
+/// Time that the modules of a stopped room get.
 pub const GRACE: Duration = Duration::from_secs(15);
-/// Between two rounds of housekeeping.
+/// Interval between two rounds of housekeeping.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// After a move that was not made.
+/// Pause after a move that was not made.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub struct House {
     pub leadership: Leadership,
     busy: bool,
-    /// While leading.
+    /// State that exists only while the node leads.
     team: Option<Team>,
     removing: BTreeSet<RoomId>,
     seen: BTreeMap<RoomId, Sighting>,
@@ -202,7 +202,7 @@ impl World {
         }
     }
 
-    /// The actor that takes a room that is being removed to its end.
+    /// Runs the room actor that finishes the removal of a room.
     pub fn room_news(&mut self, n: usize, room: &RoomId) {
         let now = self.now;
         let node = &mut self.nodes[n];
@@ -233,7 +233,7 @@ impl World {
         self.wake(n, Who::Room(room.clone()), again);
     }
 
-    /// Those who think that they lead.
+    /// Returns the nodes that believe that they lead.
     pub fn leaders(&self) -> Vec<usize> {
         let leads = |n: &usize| {
             let house = self.nodes[*n].house.as_ref();
@@ -242,7 +242,7 @@ impl World {
         (0..self.nodes.len()).filter(|n| self.nodes[*n].is_up()).filter(leads).collect()
     }
 
-    /// A request of the room API on this node, decided from what it knows, or from the store.
+    /// Makes a request of the room API on this node, decided either from the node's view or from the store.
     pub fn request(&mut self, n: usize, room: &RoomId, decide: impl FnOnce(&Request) -> Option<RoomWrite>) {
         let node = &self.nodes[n];
         if node.house.is_none() || !node.directory.is_listed() {
@@ -264,7 +264,7 @@ impl World {
     }
 }
 
-/// What a request is decided from.
+/// State that a request is decided from.
 pub struct Request {
     pub view: crate::domain::view::RoomView,
     pub revision: i64,

@@ -1,4 +1,4 @@
-//! A janus node, as `actors::janus` runs it: its Janus, the link to it, and a machine per room.
+//! Janus node, as `actors::janus` runs it: its Janus, the link to it, and a machine per room.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use crate::domain::view::RoomView;
 use crate::domain::vouched::rtp_refusal;
 use crate::rooms::writes;
 
-/// A Janus that does not answer is asked again after this.
+/// Time after which a Janus that does not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct JanusSide {
     pub beat: Beat,
-    /// What the Janus has: its own, whoever drives it.
+    /// Rooms of the Janus, independent of the process that controls it.
     pub worlds: BTreeMap<RoomId, JanusWorld>,
     pub actors: BTreeMap<RoomId, JanusActor>,
-    /// The Janus runs.
+    /// Set while the Janus runs.
     pub runs: bool,
-    /// It was listed over this connection.
+    /// Set once the Janus was listed over this connection.
     up: bool,
     connected: bool,
     pub connection: u64,
@@ -49,7 +49,7 @@ impl JanusSide {
 }
 
 impl World {
-    /// News of one room for its actor; for a room that is wanted and has none, an actor.
+    /// Informs the room's actor of a change. Creates an actor for a room that is wanted and has none.
     pub fn janus_news(&mut self, n: usize, room: &RoomId, whole: bool) {
         let node = &mut self.nodes[n];
         let (as_of, view, modules) = (node.as_of(), node.view(room), node.directory.modules());
@@ -65,7 +65,8 @@ impl World {
                 }
                 self.step_janus(n, room);
             }
-            // Not listed at the last connection and not made since: Janus has nothing of it.
+            // The room was not in the list of the last connection and was not created since, so Janus has
+            // nothing of it.
             None if side.up && wanted => self.ensure_janus(n, room, Some(Vec::new())),
             None => {}
         }
@@ -124,7 +125,7 @@ impl World {
         }
     }
 
-    /// A call reaches the Janus, or what was one.
+    /// Handles a call that reaches the Janus, or would have reached one that has ended.
     pub fn at_janus(&mut self, to: To, call: JanusCall) {
         let JanusCall { room, actor, connection, effect } = call;
         self.fresh += 1;
@@ -163,7 +164,7 @@ impl World {
         let node = &mut self.nodes[n];
         let (as_of, view, modules) = (node.as_of(), node.view(room), node.directory.modules());
         let Some(side) = &mut node.janus else { return };
-        // A client that is gone answers what was asked of it with its end.
+        // When a client ends, it answers its outstanding requests with that error.
         let outcome = match outcome {
             Outcome::Created { janus_room_id, .. } if side.connection != connection => {
                 Outcome::Unanswered { janus_room_id, why: "the connection ended".into() }
@@ -193,7 +194,7 @@ impl World {
         self.janus_done(n, room, number, connection, outcome);
     }
 
-    /// The link ends; `dies`: and so does the Janus, with all it has.
+    /// Ends the link. `dies`: the Janus ends too, and loses all rooms.
     pub fn janus_down(&mut self, n: usize, dies: bool) {
         let back = if dies { self.dice.ms(200..3_000) } else { self.dice.ms(50..1_500) };
         let carried_out = self.dice.chance(0.5);
@@ -220,7 +221,7 @@ impl World {
         self.janus_link_up(n);
     }
 
-    /// Compares what the Janus has with what is wanted, once both are known.
+    /// Compares the rooms of the Janus with the wanted ones, once both are known.
     pub fn janus_link_up(&mut self, n: usize) {
         let (now, node) = (self.now, &mut self.nodes[n]);
         let listed = node.rooms_listed();
@@ -250,7 +251,7 @@ impl World {
         self.feel(n, ModuleKind::Janus, Health::Healthy);
     }
 
-    /// What the actor knew of the Janus dies with it.
+    /// Lets the actor panic: its knowledge of the Janus is lost.
     pub fn janus_actor_panics(&mut self, n: usize, room: &RoomId) {
         let side = self.nodes[n].janus.as_ref();
         if side.is_some_and(|side| side.up && side.actors.contains_key(room)) {

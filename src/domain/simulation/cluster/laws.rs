@@ -1,4 +1,5 @@
-//! What must hold whatever happens, asked at every write, every start, every number; and at the end.
+//! Invariants of every history, checked at every write, every FFmpeg start, every published number, and at
+//! the end.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,20 +17,20 @@ use crate::domain::reassign::{Cause, Departure};
 use crate::domain::view::RoomView;
 use crate::store::Txn;
 
-/// What everybody gets to register again after the store was away (half a lease).
+/// Time that every module gets to register again after the store was away (half a lease TTL).
 const SETTLE: Duration = Duration::from_millis(TTL.as_millis() as u64 / 2);
 
 #[derive(Default)]
 pub struct Laws {
-    /// Processes started, of all rooms.
+    /// Number of FFmpeg processes started, of all rooms.
     pub starts: usize,
     pub moves: usize,
-    /// Whom each epoch was given to, once and for all.
+    /// Modules that each epoch was assigned to; never changes.
     owners: BTreeMap<(RoomId, Epoch), (ModuleId, ModuleId)>,
     newest: BTreeMap<RoomId, Epoch>,
-    /// On which node FFmpeg ran under an epoch.
+    /// Node on which FFmpeg ran under an epoch.
     ran: BTreeMap<(RoomId, Epoch), usize>,
-    /// A room that is deleted and made again begins anew.
+    /// Number of times that each room was deleted. A room that is created again starts anew.
     made: BTreeMap<RoomId, u64>,
     lives: BTreeMap<String, u64>,
     ceilings: BTreeMap<(RoomId, u64), u64>,
@@ -53,7 +54,7 @@ impl Laws {
 }
 
 impl World {
-    /// A write whose conditions hold, before it is made.
+    /// Checks a write whose conditions hold, before it is made.
     pub fn judge_write(&mut self, n: usize, asker: &Asker, txn: &Txn) {
         let me = self.nodes[n].id.clone();
         match asker {
@@ -111,7 +112,8 @@ impl World {
                     assert!(mine, "{me} is superseded and writes {:?}", key.state);
                 }
                 if let Some(numbers) = numbers {
-                    // Its successor may be ready already: until that one has numbers, these are no other's.
+                    // The successor may be ready already. Until it has numbers, these belong to no other
+                    // mixer.
                     let handing_over = live.handover.is_some_and(|handover| handover.mixer_id == *me);
                     assert!(live.mixer_id == *me || handing_over, "{me} is superseded and takes numbers");
                     let stored = view.sequence.as_ref().map_or(0, |s| s.ceiling);
@@ -133,7 +135,7 @@ impl World {
         }
     }
 
-    /// What the store holds after a write.
+    /// Checks the contents of the store after a write.
     pub fn judge_changes(&mut self, from: usize) {
         for change in &self.store.log[from..] {
             let Some((room, RoomKey::Part(part))) = keys::parse_room(&change.key) else { continue };
@@ -179,14 +181,14 @@ impl World {
         let all = self.laws.published.entry(life).or_default();
         let overlaps = all.range(..numbers.end).next_back().is_some_and(|(_, end)| *end > numbers.start);
         assert!(!overlaps, "{me} publishes {numbers:?} of {room}, which were published before");
-        // What goes on without a gap is one.
+        // Consecutive ranges are merged.
         match all.range_mut(..=numbers.start).next_back().filter(|(_, end)| **end == numbers.start) {
             Some((_, end)) => *end = numbers.end,
             None => drop(all.insert(numbers.start, numbers.end)),
         }
     }
 
-    /// Before a mixer tells its listeners that the live is over.
+    /// Checks that the broadcast is over before a mixer tells its listeners so.
     pub fn judge_end(&self, n: usize, room: &RoomId) {
         let (view, nonce) = (self.store.view(room), self.nonce_open(n, room));
         let goes_on = view.is_on_air() && view.live.map(|live| live.value.nonce) == nonce;
@@ -197,7 +199,10 @@ impl World {
         );
     }
 
-    /// `Ok` when the world is exactly what the store asks for; else what is missing.
+    /// Checks that the world is exactly what the store asks for.
+    ///
+    /// # Errors
+    /// Description of the difference.
     pub fn at_rest(&self) -> Result<(), String> {
         if self.leaders().len() != 1 {
             return Err(format!("{:?} lead", self.leaders()));

@@ -1,4 +1,4 @@
-//! A mixer node, as `actors::mixer` runs it: a machine per room, its FFmpeg, its ports, its stream.
+//! Mixer node, as `actors::mixer` runs it: a machine per room, its FFmpeg, its ports, its stream.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,23 +20,23 @@ use crate::domain::simulation::mixer_world::MixerWorld;
 use crate::domain::view::RoomView;
 use crate::rooms::writes;
 
-/// Between two fragments; each is a segment here.
+/// Interval between two fragments; each is a segment here.
 const FRAGMENT: Duration = Duration::from_millis(900);
-/// An ended stream is still served this long.
+/// Time for which an ended stream is still served.
 const RETAIN: Duration = Duration::from_secs(30);
-/// Ports per room and node: enough that none comes twice in a history.
+/// Ports per room and node: enough that no port is used twice in a history.
 const PORTS: u16 = 60;
 
 pub struct MixerSide {
     pub beat: Beat,
     pub worlds: BTreeMap<RoomId, MixerWorld>,
     pub actors: BTreeMap<RoomId, MixerActor>,
-    /// What is still served of streams that have ended: of which live, the next number, whether that is over, and
-    /// until when.
+    /// Streams that have ended and are still served: nonce of the broadcast, next number, whether the
+    /// broadcast is over, and the time until which the stream is served.
     pub ended: BTreeMap<RoomId, (Nonce, u64, bool, Duration)>,
-    /// FFmpeg crashes here until then.
+    /// FFmpeg crashes on this node until then.
     pub crashing: Duration,
-    /// This FFmpeg gives nothing.
+    /// Number of the FFmpeg process that delivers nothing.
     pub stuck: Option<u64>,
     leaving: bool,
 }
@@ -54,7 +54,7 @@ impl MixerSide {
     pub fn new(node: usize, life: u32, rooms: &[RoomId]) -> Self {
         let worlds = rooms.iter().enumerate().map(|(r, room)| {
             let first = 10_000 + 2 * PORTS * (node * rooms.len() + r) as u16;
-            // Late packets still fly to the ports of the last process.
+            // Late packets may still arrive at the ports of the last process.
             let begin = f64::from(life * 7 % u32::from(PORTS)) / f64::from(PORTS);
             (room.clone(), MixerWorld::with_ports(PortPool::new(first, first + 2 * PORTS, begin)))
         });
@@ -270,7 +270,7 @@ impl World {
             }
             return;
         };
-        // A long time may have passed.
+        // Simulates that a long time has passed, by many fragments at once.
         let room_left = actor.machine.ceiling().map_or(0, |c| c.ceiling.saturating_sub(next.ceiling));
         let many = if long && room_left > 600 { 300 } else { 1 };
         let from = next.ceiling;
@@ -282,7 +282,7 @@ impl World {
         self.step_mixer(n, room);
     }
 
-    /// Forwarders to this port.
+    /// Returns the number of forwarders to this port.
     fn feeds(&self, n: usize, room: &RoomId, rtp: MediaAddr) -> usize {
         let sides = self.nodes.iter().filter_map(|node| node.janus.as_ref()).filter(|side| side.runs);
         let worlds = sides.filter_map(|side| side.worlds.get(room));
@@ -317,7 +317,7 @@ impl World {
         self.step_mixer(n, room);
     }
 
-    /// FFmpeg dies with the actor; ports and stream go to its next incarnation.
+    /// Lets the room's actor panic: FFmpeg ends with it; ports and stream go to its next incarnation.
     pub fn mixer_actor_panics(&mut self, n: usize, room: &RoomId) {
         let (number, incarnation, me) =
             (self.number(), self.nodes[n].incarnation(), self.nodes[n].id.clone());
@@ -339,7 +339,7 @@ impl World {
         self.step_mixer(n, room);
     }
 
-    /// The node goes down in order.
+    /// Starts the orderly shutdown of a node.
     pub fn leave(&mut self, n: usize) {
         self.note(|w| format!("{} goes down in order", w.nodes[n].id));
         self.input_after(Duration::from_secs(5), n, Input::Left);

@@ -1,11 +1,12 @@
-//! Several nodes over one store: the machines that production runs, in a world where everything goes wrong.
+//! Simulation of several nodes over one store: the production state machines, with faults of every kind.
 //!
-//! Machines, transactions, directory and fold are the real ones; the world around them (time, network, store,
-//! Januses, FFmpegs) is a model, and so are the shells, which only carry out what a machine plans. A history is
-//! its seed: 22 s of faults and requests, then calm, after which all must come to rest within a bound.
+//! Machines, transactions, directory and fold are the real ones. The world around them is a model: time,
+//! network, store, Janus instances and FFmpeg processes. The shells are models too; they only carry out what
+//! a machine plans. A seed determines a history: 22 s of faults and requests, then a quiet period, in which
+//! everything must come to rest within a bound.
 //!
-//! `STENTOR_SIM_SEED=17 cargo test --lib domain::simulation::cluster` runs history 17 alone and tells its last
-//! events; `STENTOR_SIM_HISTORIES=100000` runs that many.
+//! `STENTOR_SIM_SEED=17 cargo test --lib domain::simulation::cluster` runs history 17 alone and prints its
+//! last events; `STENTOR_SIM_HISTORIES=100000` runs that many.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -29,12 +30,12 @@ mod store;
 mod watch;
 mod world;
 
-/// Of every lease.
+/// TTL of every lease.
 const TTL: Duration = Duration::from_secs(4);
-/// After the last fault all must be at rest within this (virtual) time: what a create without an answer may take
-/// to land is the longest wait in it.
+/// Virtual time after the last fault within which everything must be at rest. The longest wait in it is for a
+/// create without an answer, which may still be carried out.
 const BOUND: Duration = Duration::from_secs(90);
-/// Events told of a history that fails.
+/// Number of events that are printed for a failing history.
 const SHOWN: u64 = 40;
 const HISTORIES: u64 = 2_000;
 
@@ -60,7 +61,7 @@ fn in_every_history_the_laws_hold_and_all_comes_to_rest() {
     );
 }
 
-/// The same again, telling what happens.
+/// Runs one history again and prints its events.
 fn replay(seed: u64) {
     let (outcome, world) = run(seed, true);
     let told = world.last_events().join("\n");

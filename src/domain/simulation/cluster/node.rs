@@ -1,4 +1,4 @@
-//! One node: what it runs, what it knows, and what is on its way to it.
+//! One node: its roles, its view of the store, and the events under way to it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::store::Txn;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vital {
     Up,
-    /// Does nothing; what reaches it waits.
+    /// The node does nothing; events for it wait.
     Frozen,
     Dead,
 }
@@ -31,7 +31,7 @@ pub enum Vital {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
     pub janus: bool,
-    /// The Janus outlives the process of the node.
+    /// The Janus outlives the node's process.
     pub external: bool,
     pub mixer: bool,
     pub rooms: bool,
@@ -41,10 +41,10 @@ pub struct Roles {
 pub struct Node {
     pub id: ModuleId,
     pub roles: Roles,
-    /// Counts its processes: what was meant for an earlier one is lost.
+    /// Counts the node's processes. Events for an earlier process are lost.
     pub life: u32,
     pub vital: Vital,
-    /// The store cannot be reached from here.
+    /// The node cannot reach the store.
     pub cut: bool,
     pub directory: Arc<Directory>,
     pub watches: Vec<Watch>,
@@ -58,7 +58,7 @@ pub struct Node {
     pub relays: Option<Relays>,
 }
 
-/// Who on a node wants to be woken.
+/// Part of a node that has a timer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     Beat(ModuleKind),
@@ -71,7 +71,8 @@ pub enum Who {
     Relay(RoomId),
 }
 
-/// Who on a node asked the store, and for what. The numbers are of actors' incarnations.
+/// Part of a node that sent a request to the store, and the request's context. The numbers identify
+/// incarnations of actors.
 #[derive(Debug, Clone)]
 pub enum Asker {
     Beat(ModuleKind),
@@ -101,7 +102,7 @@ pub enum Answer {
     Granted(i64),
     Done,
     LeaseGone,
-    /// None came: it may have been done or not, or will be.
+    /// No answer arrived: the request may have been carried out, may not, or may still be.
     Silence,
 }
 
@@ -134,7 +135,7 @@ impl Node {
         self.directory.room(room).unwrap_or_default()
     }
 
-    /// Before the view is taken, as the actors do.
+    /// Returns the revision seen. Call it before reading the view, as the actors do.
     pub fn as_of(&self) -> i64 {
         self.directory.revision_seen(crate::rooms::Scope::Rooms).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! A listener node, as `actors::relay` runs it: rooms mixed elsewhere, followed for its listeners.
+//! Listener node, as `actors::relay` runs it: follows rooms that are mixed elsewhere, for its listeners.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::domain::relay_room::{Fetch, Outcome, RelayRoom};
 use crate::domain::restart::Backoff;
 use crate::domain::view::RoomView;
 
-/// Looks of a blocking reload for what is waited for.
+/// Number of times that a blocking reload checks for the awaited part.
 const LOOKS: u32 = 4;
 
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub struct Relay {
     machine: RelayRoom,
     view: Arc<RoomView>,
     under_way: Option<u64>,
-    /// The highest epoch followed, and what was shown last of which live.
+    /// Highest epoch followed; `shown` is the last position shown, per broadcast.
     pub followed: Epoch,
     pub shown: BTreeMap<String, (u64, u32)>,
     pub shown_at: Duration,
@@ -82,7 +82,7 @@ impl World {
         }
     }
 
-    /// The mixer's side of a request: a blocking reload.
+    /// Handles a request at the mixer: a blocking reload.
     pub fn at_mixer(&mut self, n: usize, room: RoomId, number: u64, fetch: Fetch, patience: u32) {
         let relay = self.nodes[n].relays.as_ref().and_then(|relays| relays.0.get(&room));
         if relay.is_none_or(|relay| relay.under_way != Some(number)) {
@@ -104,7 +104,7 @@ impl World {
         self.input_after(delay, n, Input::Got { room, number, fetch, outcome });
     }
 
-    /// As `app::listeners` answers.
+    /// Answers as `app::listeners` does.
     fn served(&self, room: &RoomId, fetch: &Fetch) -> Outcome {
         let mixer = self.nodes.iter().find(|node| node.id == fetch.from.mixer);
         let Some((node, side)) = mixer.filter(|n| n.is_up()).and_then(|n| Some((n, n.mixer.as_ref()?)))
@@ -155,7 +155,10 @@ impl World {
         self.step_relay(n, room);
     }
 
-    /// Whether this listener node plays what is on air now.
+    /// Checks that this listener node plays what is on air now.
+    ///
+    /// # Errors
+    /// Description of the difference.
     pub fn plays(&self, n: usize, room: &RoomId, view: &RoomView) -> Result<(), String> {
         let Some(relays) = &self.nodes[n].relays else { return Ok(()) };
         let Some(relay) = relays.0.get(room) else { return Err(format!("{n} does not know {room}")) };

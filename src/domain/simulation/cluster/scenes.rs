@@ -1,4 +1,4 @@
-//! One fault at a time, in an otherwise quiet cluster: what it may cost.
+//! Tests of one fault at a time in an otherwise quiet cluster, with limits on its consequences.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn a_node_that_goes_down_in_order_and_comes_back_moves_nothing() {
     }
 }
 
-/// All rooms on air, and nothing wrong.
+/// Returns a world in which all rooms are on air and nothing is wrong.
 fn on_air(seed: u64) -> World {
     let mut world = World::new(seed, false);
     world.calm = true;

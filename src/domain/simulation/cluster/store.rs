@@ -1,4 +1,4 @@
-//! The store of a history: revisions, transactions, leases, and a log that watches read on from.
+//! Model store of a history: revisions, transactions, leases, and a log from which watches continue.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::domain::keys;
 use crate::domain::view::RoomView;
 use crate::store::{KeyValue, LeaseId, Op, Txn};
 
-/// One change of one key; `None`: it was deleted.
+/// Change of one key; `value` is `None` if it was deleted.
 pub struct Change {
     pub revision: i64,
     pub key: String,
@@ -28,7 +28,7 @@ pub struct SimStore {
     data: BTreeMap<String, Entry>,
     pub revision: i64,
     pub log: Vec<Change>,
-    /// By when each is over.
+    /// Expiry time of each lease.
     pub leases: BTreeMap<i64, Duration>,
     last_lease: i64,
     ttl: Duration,
@@ -96,7 +96,7 @@ impl SimStore {
         self.last_lease
     }
 
-    /// `false`: the lease is gone.
+    /// Renews a lease. Returns false if the lease is gone.
     pub fn keep_alive(&mut self, lease: i64, now: Duration) -> bool {
         self.leases.get_mut(&lease).map(|until| *until = now + self.ttl).is_some()
     }
@@ -115,7 +115,7 @@ impl SimStore {
         self.leases.iter().filter(|(_, until)| **until <= now).map(|(lease, _)| *lease).collect()
     }
 
-    /// As a new leader of the real thing does: everybody gets the time to renew.
+    /// Extends all leases by a TTL, as a new etcd leader does, so that every client gets the time to renew.
     pub fn extend_leases(&mut self, now: Duration) {
         self.leases.values_mut().for_each(|until| *until = now + self.ttl);
     }

@@ -1,4 +1,4 @@
-//! How the store's changes reach a node: late, torn, or not at all until it lists again.
+//! Delivery of the store's changes to a node: late, in part, or not at all until the node lists again.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use crate::domain::leadership::Held;
 use crate::rooms::{Changed, Fold, Scope};
 use crate::store::KeyValue;
 
-/// The real one waits 15 s for a watch that says nothing.
+/// Time in ms that a watch may be silent. The real one waits 15 s.
 const SILENCE: u64 = 3_000;
 
 pub struct Watch {
-    /// `None`: the leader's key.
+    /// Scope of the watch; `None`: the leader key.
     pub scope: Option<Scope>,
     fold: Option<Fold>,
     held: Option<Held>,
-    /// Everything up to here was delivered.
+    /// Revision up to which everything was delivered.
     cursor: i64,
-    /// Keys delivered ahead of it.
+    /// Keys that were delivered ahead of `cursor`, with their revisions.
     ahead: BTreeMap<String, i64>,
     /// Counts connections.
     pub session: u32,
     pub following: bool,
-    /// It looks alive and brings nothing.
+    /// Set if the watch looks alive but delivers nothing.
     pub stalled: bool,
 }
 
@@ -52,7 +52,7 @@ impl Watch {
 }
 
 impl World {
-    /// Brings a change to whoever watches it.
+    /// Delivers changes to the watches of their keys.
     pub fn spread(&mut self, from: usize) {
         let upto = self.store.revision;
         for n in 0..self.nodes.len() {
@@ -84,7 +84,7 @@ impl World {
         let prefix = watch.prefix();
         let due = self.store.log[begin..].iter().take_while(|change| change.revision <= upto);
         let due: Vec<_> = due.filter(|change| change.key.starts_with(prefix)).collect();
-        // Some keys may come before others.
+        // Some keys may be delivered before others.
         let torn = torn && due.len() > 1;
         let first = due.first().map(|change| change.key.clone());
         let mut changed = Vec::new();
@@ -131,7 +131,8 @@ impl World {
         }
     }
 
-    /// All that has to do with one room here. `whole`: everything up to the revision seen has been delivered.
+    /// Notifies everything on the node that handles the room. `whole`: everything up to the revision seen has
+    /// been delivered.
     pub fn touch(&mut self, n: usize, room: &RoomId, whole: bool) {
         self.janus_news(n, room, whole);
         self.mixer_news(n, room, whole);
@@ -139,7 +140,7 @@ impl World {
         self.relay_news(n, room);
     }
 
-    /// The connection of a watch is gone, and that is noticed.
+    /// Ends the connection of a watch; the node notices it.
     pub fn lose(&mut self, n: usize, w: usize) {
         let node = &mut self.nodes[n];
         let watch = &mut node.watches[w];
@@ -159,7 +160,8 @@ impl World {
         self.input_after(pause, n, Input::List { w, session });
     }
 
-    /// Only forgotten by the store, or due: nothing is lost, only listed again.
+    /// Restarts a watch, because its revision was compacted or a relist is due. Nothing is lost; the keys are
+    /// listed again.
     pub fn relist(&mut self, n: usize, w: usize) {
         let watch = &mut self.nodes[n].watches[w];
         watch.session += 1;
@@ -185,7 +187,7 @@ impl World {
         }
     }
 
-    /// What a watch notices of a store that it does not reach.
+    /// Lets all watches of a node time out, because it does not reach the store.
     pub fn unreachable(&mut self, n: usize) {
         for w in 0..self.nodes[n].watches.len() {
             let session = self.nodes[n].watches[w].session;
@@ -242,7 +244,7 @@ impl World {
         self.janus_link_up(n);
     }
 
-    /// What was delivered to a frozen node reaches it when it thaws.
+    /// Thaws a node: events delivered while it was frozen reach it now.
     pub fn thaw(&mut self, n: usize) {
         if self.nodes[n].vital != Vital::Frozen {
             return;
@@ -264,7 +266,7 @@ impl World {
         }
     }
 
-    /// Wakes `who` at `at`, or earlier for another reason.
+    /// Wakes `who` at `at`, unless another timer wakes it earlier.
     pub fn wake(&mut self, n: usize, who: Who, at: std::time::Duration) {
         let now = self.now;
         let known = self.nodes[n].timers.get(&who);

@@ -1,6 +1,6 @@
-//! The world of a history: time, what is on its way, the store at the centre.
+//! The world of a history: the clock, the events under way, and the store.
 //!
-//! Owns: in which order things happen. Never does: decide what a node does, or what goes wrong.
+//! Owns the order of events. Never decides what a node does or which fault happens.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::domain::mixer_room::Exit;
 use crate::domain::relay_room::{Fetch, Outcome};
 use crate::store::KeyValue;
 
-/// A store client gives up after this.
+/// Time after which a store client gives up.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct World {
@@ -27,16 +27,17 @@ pub struct World {
     pub nodes: Vec<Node>,
     pub rooms: Vec<RoomId>,
     pub laws: Laws,
-    /// Nothing goes wrong any more.
+    /// Set once no more faults happen.
     pub calm: bool,
     pub store_frozen: bool,
-    /// Since when, and until when last.
+    /// Start of the present or last freeze of the store; `shaken` is the end of the last one that was as long
+    /// as a lease TTL.
     froze: Duration,
     pub shaken: Option<Duration>,
     waiting: Vec<Event>,
     /// Nodes whose watches are slow.
     pub slow: BTreeSet<usize>,
-    /// Nodes that nobody starts again.
+    /// Nodes that are not started again.
     pub lost: BTreeSet<usize>,
     pub capacity: u32,
     queue: BTreeMap<(Duration, u64), Event>,
@@ -47,7 +48,7 @@ pub struct World {
     shown: usize,
 }
 
-/// A process of a node.
+/// One process of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct To {
     pub node: usize,
@@ -71,7 +72,7 @@ pub struct JanusCall {
     pub effect: janus_room::Effect,
 }
 
-/// What reaches a node.
+/// Event that reaches a node.
 #[derive(Debug, Clone)]
 pub enum Input {
     Feed { w: usize, session: u32, upto: i64 },
@@ -97,7 +98,7 @@ pub fn ms(ms: u64) -> Duration {
 impl World {
     pub fn new(seed: u64, traced: bool) -> Self {
         Self {
-            // Far enough from zero for what is measured backwards.
+            // Far enough from zero for subtractions of durations.
             now: Duration::from_secs(1000),
             dice: Dice::new(seed),
             store: SimStore::new(TTL),
@@ -130,7 +131,7 @@ impl World {
         self.sequence
     }
 
-    /// What happened, for people; costs nothing while nobody reads it.
+    /// Adds a line to the trace, for humans. Does nothing if there is no trace.
     pub fn note(&mut self, what: impl FnOnce(&Self) -> String) {
         if self.trace.is_some() {
             let text = format!("{:9.3} {}", self.now.as_secs_f64() - 1000.0, what(self));
@@ -240,7 +241,7 @@ impl World {
         }
     }
 
-    /// A request sets out for the store.
+    /// Sends a request of a node to the store.
     pub fn ask(&mut self, n: usize, asker: Asker, ask: Ask) {
         let (to, id) = (self.to(n), self.number());
         self.nodes[n].asked.insert(id, asker.clone());
@@ -340,7 +341,7 @@ impl World {
         (0..self.nodes.len()).for_each(|n| self.unreachable(n));
     }
 
-    /// `harsh`: what ran out meanwhile is gone before anybody can renew it.
+    /// Thaws the store. `harsh`: leases that expired meanwhile are gone before any node can renew them.
     pub fn thaw_store(&mut self, harsh: bool) {
         if !std::mem::replace(&mut self.store_frozen, false) {
             return;
@@ -384,7 +385,7 @@ fn said(asker: &Asker) -> String {
     }
 }
 
-/// A change in one line; secrets there are none.
+/// Formats a change in one line. The model contains no secrets.
 fn tell(key: &str, value: Option<&[u8]>) -> String {
     match value {
         Some(value) if key.ends_with("heartbeat") => format!("{key}={} bytes", value.len()),
