@@ -2,8 +2,8 @@
 //!
 //! Time stamps in the store come from the wall clocks of other nodes, which may differ from this node's clock
 //! by hours. They are therefore never compared with this node's wall clock. A stamp is only the origin of a
-//! clock that advances with the node's monotonic time from the moment when the node first saw the state.
-//! After a start, a node counts from its start.
+//! clock. That clock advances with the node's monotonic time, from the moment when the node first saw the
+//! state. After a start, a node counts from its start.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Housekeeping: removal of rooms and keys that no other part of the system removes.
 //!
-//! A room that was never started is deleted, a broadcast that lasts too long is ended, an overdue removal is
-//! forced, and keys without a room or an owner are deleted. Unknown keys and unreadable values are never
+//! A room that was never started is deleted, and a broadcast that lasts too long is ended. An overdue removal
+//! is forced, and keys without a room or an owner are deleted. Unknown keys and unreadable values are never
 //! touched, because a newer node may have written them.
 //!
 //! Owns these rules, the time that each room has been in its state ([`Sighting`]), and the time since which a

@@ -1,11 +1,11 @@
 //! Levels in the mix of a room.
 //!
-//! AudioBridge adds the participants of a room and stores the sum in 16 bits without saturation, so a sum
-//! beyond full scale wraps into noise (Janus 1.1.2 and 1.4.1, `janus_audiobridge_mixer_thread`). Each
-//! participant therefore enters the mix at a fixed share of full scale, and receivers amplify the mix by the
-//! inverse. The share depends only on the room's `maxAnchors`, which never changes while the room exists. It
-//! needs no update when a participant joins, unmutes or leaves, so the shares in use cannot exceed full scale
-//! at any moment.
+//! AudioBridge adds the participants of a room and stores the sum in 16 bits without saturation. A sum beyond
+//! full scale therefore wraps into noise (Janus 1.1.2 and 1.4.1, `janus_audiobridge_mixer_thread`). For this
+//! reason each participant enters the mix at a fixed share of full scale, and receivers amplify the mix by
+//! the inverse. The share depends only on the room's `maxAnchors`, which never changes while the room exists.
+//! It needs no update when a participant joins, unmutes or leaves, so the shares in use cannot exceed full
+//! scale at any moment.
 
 /// Part of full scale that the anchors of a room fill together, in percent.
 ///

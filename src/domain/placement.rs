@@ -1,9 +1,9 @@
 //! Placement: selection of a Janus and a mixer for a room (seed flow 1.4).
 //!
-//! A module is a candidate if all of these hold: its heartbeat exists and is healthy, its cordon label is
-//! `ready` or absent, both can be read, it announces a capacity, and it has fewer rooms than that. Of two
-//! candidates drawn at random, the less loaded one is taken. The result is nearly as even as taking the least
-//! loaded one, but the nodes of a cluster do not all choose the same module at once.
+//! A module is a candidate if its heartbeat is healthy, its cordon label is `ready` or absent, and both can
+//! be read. It must also announce a capacity and have fewer rooms than that. Of two candidates drawn at
+//! random, the less loaded one is taken. The result is nearly as even as taking the least loaded one. In
+//! addition, the nodes of a cluster do not all choose the same module at once.
 //!
 //! Owns that choice and the reason for each rejected module. Never writes and never generates random numbers.
 

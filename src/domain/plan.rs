@@ -1,8 +1,8 @@
 //! Plan: the next step of a state machine and its reason, as every `plan` in this folder returns it.
 //!
 //! Machines are level-triggered. The shell asks for a plan whenever something changed and no effect is in
-//! progress, runs the one effect that the plan names, and reports the outcome. Execution therefore makes no
-//! decisions, a room has at most one effect in progress, and anything missed or failed is planned again.
+//! progress. It runs the one effect that the plan names, and reports the outcome. Execution therefore makes
+//! no decisions, a room has at most one effect in progress, and anything missed or failed is planned again.
 
 use std::borrow::Cow;
 use std::time::Duration;

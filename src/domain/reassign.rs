@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Only the lost module is replaced; the other stays where it is, under the new epoch. Rooms also leave a
-//! module with the cordon label `unready`, `draining` or `drained`, a module that is present and unhealthy,
-//! and a mixer that gave the room up.
+//! module with the cordon label `unready`, `draining` or `drained`, and a module that is present and
+//! unhealthy. A mixer that gave a room up loses that room.
 //!
 //! When the store itself was away or frozen, every heartbeat may be missing although every module works.
 //! Therefore absence counts only while the store is followed and has been steady for a while. If a large part
@@ -384,7 +384,7 @@ impl Placing<'_> {
     }
 
     /// Returns a module for the room, never the present one. A mixer that gave the room up is chosen only if
-    /// there is no other, and not at all if the room leaves because its mixer gave up or is silent.
+    /// there is no other. It is never chosen if the room leaves because its mixer gave up or is silent.
     fn pick(&self, room: &RoomId, leaving: &Departure, dice: [f64; 2]) -> Result<ModuleId, String> {
         let Departure { kind, from, cause } = leaving;
         let given_up = self.me.given_up.get(room).filter(|_| *kind == ModuleKind::Mixer);
@@ -438,7 +438,7 @@ fn sends_away(label: MarkLabel) -> bool {
     }
 }
 
-/// Nothing is assigned to it, and no key says that it still has a room.
+/// Returns the modules with the label `draining` that have no assigned room and that no key of a room names.
 fn drained(rooms: &Rooms, modules: &Modules, load: &[Load; 2]) -> Vec<Drained> {
     let holds = |kind, id: &ModuleId| {
         let held = |view: &RoomView| match kind {

@@ -154,7 +154,7 @@ impl Method {
         }
     }
 
-    /// Returns the name as in the protocol.
+    /// Returns the method name used in the protocol.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Join(_) => "join",
