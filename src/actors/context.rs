@@ -1,4 +1,4 @@
-//! What every role actor is given: the node's identity, its store and its eyes on it.
+//! State that every role actor receives: the node's identity, its store and its cluster cache.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,13 +21,13 @@ use crate::telemetry::Metrics;
 #[derive(Clone)]
 pub struct Context {
     pub me: ModuleId,
-    /// Of this process; told by the heartbeats and in what its modules write.
+    /// Random per process start. Part of every heartbeat and of the keys that this process's modules write.
     pub incarnation: Arc<str>,
     pub config: Arc<Config>,
     pub store: Arc<dyn Store>,
     pub directory: Arc<Directory>,
     pub subscribers: Subscribers,
-    /// Whether the watch of the rooms follows the store.
+    /// True while the watch of the rooms follows the store.
     pub store_up: Arc<AtomicBool>,
     /// Registration of the node's id; the roles start when it is complete.
     pub standing: Arc<watch::Sender<Standing>>,
@@ -41,17 +41,17 @@ impl Context {
         Backoff { first: retry.retry_first, max: retry.retry_max }
     }
 
-    /// The store revision that the directory's rooms have reached; 0 before the first list.
+    /// Returns the store revision that the directory's rooms have reached; 0 before the first list.
     pub fn rooms_revision(&self) -> Revision {
         self.directory.revision_seen(Scope::Rooms).unwrap_or_default()
     }
 
-    /// Whether the rooms were listed once: before that, nothing is known to be unwanted.
+    /// Returns true if the rooms were listed at least once. Before that, no room is known to be unwanted.
     pub fn rooms_listed(&self) -> bool {
         self.directory.revision_seen(Scope::Rooms).is_some()
     }
 
-    /// News of rooms from now on; of all of them at once if they are known already.
+    /// Subscribes to room changes. If the rooms are already listed, the first wake-up covers all of them.
     pub fn subscribe(&self, wake: impl Fn() + Send + Sync + 'static) -> News {
         let news = News::new(wake);
         self.subscribers.add(&news);
@@ -61,7 +61,7 @@ impl Context {
         news
     }
 
-    /// One conditional write, told in the words the machines understand.
+    /// Runs one conditional write and translates its result for the domain machines.
     pub async fn write(&self, txn: Txn) -> WriteOutcome {
         match self.store.txn(txn).await {
             Ok(TxnOutcome::Committed(revision)) => WriteOutcome::Written { revision },
@@ -72,7 +72,7 @@ impl Context {
     }
 }
 
-/// The monotonic clock of the machines, and the wall clock for people.
+/// Clock of the machines (monotonic) and of everything shown to people (wall clock).
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
@@ -83,7 +83,7 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
-    /// Since the process began; never goes back.
+    /// Returns the time since the process began; never goes back.
     pub fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -93,13 +93,13 @@ impl Clock {
     }
 
     pub fn wall(&self) -> UnixMs {
-        // Before 1970 the machine has other troubles than our timestamps.
+        // A clock set before 1970 reads as 0.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
-/// Uniform in `0.0..1.0`, for jitter.
+/// Returns a random unit, uniform in `0.0..1.0`, for jitter.
 pub fn dice() -> f64 {
     rand::random()
 }

@@ -1,14 +1,16 @@
-//! Actors: the shells that feed `domain` machines and run their effects, and the supervision they live under.
+//! Actors that feed the `domain` machines and run their effects, and the supervision tree they belong to.
 //!
 //! ```text
 //! NodeSupervisor
-//! ├─ StoreWatch*         one per prefix: the store's changes into the directory
-//! ├─ Registration        with a shared store: this process has the node's id
-//! ├─ JanusSupervisor ─ Heartbeat, JanusProcess, JanusGateway ─ JanusRoom*
-//! ├─ MixerSupervisor ─ Heartbeat, FfmpegProcess*
+//! ├─ StoreWatch*         one per prefix: applies the store's changes to the directory
+//! ├─ Registration        shared store only: registers this process under the node's id
+//! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusGateway ─ JanusRoomActor*
+//! ├─ MixerSupervisor ─ HeartbeatActor, FfmpegRoom*
 //! ├─ RelaySupervisor ─ RelayRoom*
 //! ├─ RoomSupervisor ─ Room*, Elector ─ Housekeeper, Reassigner
-//! └─ GatewaySupervisor ─ WsClient*, JanusSession*
+//! ├─ AnchorSupervisor ─ JanusSession*
+//! ├─ Attendance
+//! └─ GatewaySupervisor ─ WsClient*
 //! ```
 
 pub mod anchors;

@@ -1,8 +1,8 @@
-//! News of the store for one supervisor: which rooms changed since it last looked.
+//! Level-triggered wake-up for one supervisor: the set of rooms that changed since it last looked.
 //!
-//! A set, not a queue: it holds each room once however often it changed, so it is bounded by the number of
-//! rooms, its writer never waits and its reader never fills it (the deadlock of a queue whose only consumer
-//! also fills it cannot be built from it).
+//! It is a set, not a queue: it holds each room once however often the room changed. Its size is bounded by
+//! the number of rooms, its writer never waits and its reader never adds to it. A deadlock between a queue
+//! and a sole consumer that also fills it is therefore impossible.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -13,7 +13,7 @@ use crate::domain::ids::RoomId;
 #[derive(Clone)]
 pub struct News(Arc<Inner>);
 
-/// The writer's end: it ends with the reader.
+/// Writer's end; it does not keep the reader's end alive.
 pub struct WeakNews(Weak<Inner>);
 
 struct Inner {
@@ -21,16 +21,16 @@ struct Inner {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// What happened since the last look.
+/// Changes since the reader last looked.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    /// The store was listed anew: look at every room.
+    /// The store was listed again: every room must be checked.
     pub rebuilt: bool,
     pub rooms: BTreeSet<RoomId>,
 }
 
 impl News {
-    /// `wake` is called whenever something is waiting; it must not block.
+    /// Creates an empty set. `wake` is called after every addition; it must not block.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner { waiting: Mutex::default(), wake: Box::new(wake) }))
     }

@@ -1,4 +1,6 @@
-//! The root: the watches, the node's registration, and one supervisor per role once the node is registered.
+//! Root actor: starts the watches and the node's registration, then one supervisor per role once the node
+//! is
+//! registered.
 
 use actix::ArbiterHandle;
 
@@ -21,12 +23,12 @@ use crate::domain::registration::NodeRecord;
 use crate::rooms::{RoomService, Scope};
 use std::sync::Arc;
 
-/// What this node runs; a role it does not have is `None`. Each role has its own arbiter, so that one that
-/// is stuck holds up no other.
+/// Roles of this node; an absent role is `None`. Each role has its own arbiter, so a blocked role does not
+/// block the others.
 #[derive(Clone)]
 pub struct NodeSupervisor {
     pub context: Context,
-    /// The record to register; `None`: the store is not shared.
+    /// Record to register; `None` if the store is not shared.
     pub record: Option<Arc<NodeRecord>>,
     pub rooms: Option<(Arc<RoomService>, ArbiterHandle)>,
     pub mixer: Option<(MixerParts, ArbiterHandle)>,
@@ -35,7 +37,7 @@ pub struct NodeSupervisor {
     pub gateway: Option<(GatewayRole, ArbiterHandle)>,
 }
 
-/// The role `gateway`: who is connected, who is present, who speaks.
+/// Parts of the role `gateway`: connections, presence and media sessions.
 #[derive(Clone)]
 pub struct GatewayRole {
     pub parts: Arc<GatewayParts>,
@@ -54,7 +56,7 @@ impl NodeSupervisor {
     }
 }
 
-/// The node is registered: no other process has its id.
+/// Message: the node is registered, so no other process has its id.
 pub struct Registered;
 
 impl Message for Registered {
@@ -67,8 +69,9 @@ impl Behaviour for NodeSupervisor {
     const KIND: &'static str = "node";
     type Msg = Registered;
 
-    /// In the order that a start needs, which backwards is the order of a stop: clients are told first, rooms
-    /// are let go of by their mixer while their Janus is still there, and the id is given up last.
+    /// Starts the children in the order that startup needs. Shutdown runs in reverse: clients are notified
+    /// first, mixers release their rooms while the Janus instance is still running, and the node's id is
+    /// released last.
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.spawn_watches(cx);
         let Some(record) = self.record.clone() else { return self.spawn_roles(cx) };
@@ -78,7 +81,7 @@ impl Behaviour for NodeSupervisor {
         let mut standing = self.context.standing.subscribe();
         let registered = async move {
             if standing.wait_for(|standing| *standing == Standing::Registered).await.is_err() {
-                // The node is gone, and we with it.
+                // The sender is dropped: the node has ended, and this actor ends with it.
                 std::future::pending::<()>().await;
             }
         };
@@ -125,7 +128,8 @@ impl NodeSupervisor {
     }
 }
 
-/// Backwards: connections are closed, their locks given back, and then their media sessions let go.
+/// Starts the gateway role. Shutdown runs in reverse: connections close, then their connection locks are
+/// released, then their media sessions end.
 fn spawn_gateway(gateway: GatewayRole, spec: ChildSpec, cx: &mut Cx<NodeSupervisor>) {
     let GatewayRole { parts, door, desk, anchors: (anchors, way) } = gateway;
     cx.spawn_child("anchors", spec.clone(), move || AnchorSupervisor::new(anchors.clone(), way.clone()));

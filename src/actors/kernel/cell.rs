@@ -1,7 +1,7 @@
-//! The part of an actor that others may touch from any thread: what it publishes and the signals it gets.
+//! Part of an actor that any thread may access: its published state and the signals to it.
 //!
-//! Lives across incarnations. Every lock here is held for a few instructions and never while code of a
-//! behaviour runs, so readers never wait for an actor.
+//! It lives across incarnations. Every lock here is held for a few instructions and never while behaviour
+//! code runs, so readers never wait for an actor.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,12 +20,13 @@ use super::spec::Exit;
 /// Transitions kept per actor.
 const TRANSITIONS: usize = 32;
 
-/// A mutex whose holder cannot leave the value half-written by a panic: nothing of ours panics under a lock.
+/// Locks a mutex and ignores poisoning: kernel code does not panic under a lock, so no value is
+/// half-written.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Shared by all actors of one system.
+/// State shared by all actors of one system.
 pub(super) struct Kernel {
     origin: Instant,
     ids: AtomicU64,
@@ -43,7 +44,7 @@ impl Kernel {
         })
     }
 
-    /// Monotonic time since the system began; never zero, so that zero can mean "none".
+    /// Returns the monotonic time since the system began. It is never zero, so that zero can mean "none".
     pub fn now(&self) -> Duration {
         self.origin.elapsed() + Duration::from_nanos(1)
     }
@@ -56,12 +57,12 @@ impl Kernel {
         self.ids.fetch_add(1, Relaxed)
     }
 
-    /// From now on those that do not stop in time are remembered.
+    /// Starts recording the actors that do not stop in time.
     pub fn shutdown_begins(&self) {
         locked(&self.shutdown).get_or_insert_default();
     }
 
-    /// This actor did not stop in time.
+    /// Logs an actor that did not stop in time, and records it if a shutdown has begun.
     pub fn overdue(&self, path: &str) {
         tracing::error!(actor = path, "did not stop in time");
         if let Some(paths) = locked(&self.shutdown).as_mut() {
@@ -69,7 +70,7 @@ impl Kernel {
         }
     }
 
-    /// Paths of those that did not stop in time since the shutdown began.
+    /// Returns the paths of the actors that have not stopped in time since the shutdown began.
     pub fn overdue_at_shutdown(&self) -> Vec<String> {
         locked(&self.shutdown).clone().unwrap_or_default()
     }
@@ -80,7 +81,7 @@ pub(super) fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What the kernel knows of an actor, apart from what the actor says of itself.
+/// Lifecycle state as the kernel knows it, independent of the state that the actor publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Life {
@@ -101,20 +102,21 @@ impl Life {
     }
 }
 
-/// Kernel to kernel; never refused, because bounded by what the receiver itself started.
+/// Signal between kernel parts. It is never refused: the number of signals is bounded by what the receiver
+/// itself started.
 pub(super) enum Signal {
-    /// From the parent: end within this time.
+    /// From the parent: stop within this time.
     Stop { within: Duration },
-    /// From a child's incarnation `run`.
+    /// From incarnation `run` of a child: it ended.
     ChildExit { child: u64, run: u64, exit: Exit },
-    /// From a child that is stopping its own children: the next sign of life comes within this time.
+    /// From a child that is stopping its own children: its next signal comes within this time.
     ChildUnwinding { child: u64, within: Duration },
-    /// From a test: panic, as a handler with a bug would.
+    /// From a test: panic like a handler with a bug.
     #[cfg(debug_assertions)]
     Panic,
 }
 
-/// One change of state.
+/// Change of an actor's state.
 #[derive(Debug, Clone, Serialize)]
 pub struct Transition {
     pub from: Cow<'static, str>,
@@ -132,7 +134,7 @@ pub struct Failure {
     pub at: u64,
 }
 
-/// What is shown of an actor, as of its last message or the kernel's last decision.
+/// Published state of an actor, as of its last message or the kernel's last decision.
 #[derive(Default, Clone)]
 pub(super) struct Board {
     pub seen: Observed,
@@ -142,7 +144,7 @@ pub(super) struct Board {
     pub restarts: BTreeMap<&'static str, u64>,
     pub last_failure: Option<Failure>,
     pub waiting: Option<Waiting>,
-    /// `restarting` or `parked`, since `seen` keeps what the actor itself showed last.
+    /// `restarting` or `parked`, kept apart because `seen` holds the actor's own last state.
     detour: Option<&'static str>,
 }
 
@@ -159,28 +161,28 @@ impl Board {
     }
 }
 
-/// A start that is to come.
+/// Scheduled restart.
 #[derive(Clone)]
 pub(super) struct Waiting {
     pub attempt: u32,
     pub due: Duration,
 }
 
-/// Figures of the mailbox, kept by it.
+/// Mailbox figures, updated by the mailbox.
 #[derive(Default)]
 pub(super) struct MailStats {
     pub depth: AtomicUsize,
-    /// Kernel nanoseconds at which the oldest waiting message came; 0: none waits.
+    /// Kernel nanoseconds at which the oldest waiting message arrived; 0 if none waits.
     pub oldest: AtomicU64,
     pub coalesced: AtomicU64,
     pub refused: AtomicU64,
 }
 
-/// The message being handled, and since when (kernel time).
+/// Message being handled, and the kernel time at which it began.
 pub(super) type Hand = (&'static str, Duration);
 
 pub(super) struct ActorCell {
-    /// Unique in the system; orders siblings by their start.
+    /// Unique in the system; orders siblings by first start.
     pub id: u64,
     pub name: Arc<str>,
     pub path: String,
@@ -237,7 +239,7 @@ impl ActorCell {
         self.waker.wake();
     }
 
-    /// Lets go of the ended incarnation's task.
+    /// Drops the waker of the ended incarnation's task.
     pub fn forget_task(&self) {
         drop(self.waker.take());
     }
@@ -251,7 +253,7 @@ impl ActorCell {
         locked(&self.signals).pop_front()
     }
 
-    /// What was meant for an incarnation that has ended.
+    /// Discards signals meant for an incarnation that has ended.
     pub fn clear_signals(&self) {
         locked(&self.signals).clear();
     }
@@ -268,8 +270,8 @@ impl ActorCell {
         self.killed.load(Relaxed)
     }
 
-    /// Ends this actor and all below it without asking: whoever can still run drops everything at its next
-    /// turn. Nothing is reported to anybody.
+    /// Ends this actor and all actors below it without asking: each one that can still run drops everything
+    /// at its next turn. Nothing is reported to a parent.
     pub fn kill(&self) {
         self.killed.store(true, Relaxed);
         self.wake();
@@ -289,7 +291,7 @@ impl ActorCell {
         locked(&self.children).remove(&child);
     }
 
-    /// In the order of their start.
+    /// Returns the children in the order of their start.
     pub fn children(&self) -> Vec<Arc<ActorCell>> {
         locked(&self.children).values().cloned().collect()
     }
@@ -298,7 +300,7 @@ impl ActorCell {
         *locked(&self.hand) = Some((message, self.kernel.now()));
     }
 
-    /// Time it was in hand.
+    /// Clears the current message and returns how long it was handled.
     pub fn put_down(&self) -> Duration {
         let hand = locked(&self.hand).take();
         hand.map(|(_, since)| self.kernel.now().saturating_sub(since)).unwrap_or_default()
@@ -312,7 +314,7 @@ impl ActorCell {
         locked(&self.board).clone()
     }
 
-    /// Publishes what the behaviour shows; a new state is a transition.
+    /// Publishes the behaviour's observed state; a changed state name is a transition.
     pub fn publish(&self, seen: Observed, cause: Cow<'static, str>) {
         let mut board = locked(&self.board);
         board.moves(seen.state.clone(), cause);
@@ -322,7 +324,7 @@ impl ActorCell {
         drop(old);
     }
 
-    /// A new incarnation is about to start.
+    /// Prepares the cell for an incarnation that is about to start.
     pub fn incarnation_starts(&self) {
         self.clear_signals();
         self.set_life(Life::Starting);
@@ -330,7 +332,7 @@ impl ActorCell {
         locked(&self.board).waiting = None;
     }
 
-    /// Books an exit after which the actor comes back at `waiting.due`.
+    /// Records an exit after which the actor restarts at `waiting.due`.
     pub fn comes_back(&self, life: Life, exit: &Exit, waiting: Waiting) {
         self.set_life(life);
         self.stats.restarted(exit.label());

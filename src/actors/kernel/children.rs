@@ -1,6 +1,6 @@
-//! The children of one incarnation: who runs, who rests until its next start, who is being stopped.
+//! Children of one incarnation: running, waiting for a restart, or stopping.
 //!
-//! Owns the table and its dates; decisions come from `spec`. Never calls a behaviour.
+//! Owns the table and its deadlines; decisions come from `spec`. Never calls a behaviour.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,14 +15,15 @@ use super::mailbox::Inbox;
 use super::spec::{ChildDown, ChildSpec, Decision, Exit, StopOrder, decide};
 use crate::domain::restart::Restarts;
 
-/// A child that can still run ends its wait itself at the deadline; only after this much more it is taken for
-/// blocked.
+/// Extra time after the stop deadline. A child that can still run ends its own wait at the deadline; one
+/// that has not ended after this extra time is taken to be blocked.
 const BLOCKED_AFTER: Duration = Duration::from_millis(250);
 
-/// Starts one incarnation on its arbiter. If that fails, the link reports it by being dropped.
+/// Starts one incarnation on its arbiter. If that fails, the dropped link reports it.
 pub(super) type Launch = Box<dyn Fn(Link)>;
 
-/// Ties one incarnation to its parent: reports its exit exactly once, also when the arbiter drops it.
+/// Link of one incarnation to its parent: reports the exit exactly once, also if the arbiter drops the
+/// incarnation.
 pub(super) struct Link {
     pub cell: Arc<ActorCell>,
     parent: Parent,
@@ -32,7 +33,7 @@ pub(super) struct Link {
 
 pub(super) enum Parent {
     Actor(Arc<ActorCell>),
-    /// The top of the tree reports to the system handle.
+    /// System handle, the parent of the top actor.
     System(watch::Sender<Option<Exit>>),
 }
 
@@ -41,7 +42,7 @@ impl Link {
         Self { cell, parent, run, over: false }
     }
 
-    /// The incarnation is over, all of it.
+    /// Reports that the incarnation has ended completely.
     pub fn report(&mut self, exit: Exit) {
         if std::mem::replace(&mut self.over, true) {
             return;
@@ -53,12 +54,13 @@ impl Link {
         }
     }
 
-    /// The parent has let go of this actor already.
+    /// Suppresses the report: the parent has already abandoned this actor.
     pub fn sever(&mut self) {
         self.over = true;
     }
 
-    /// Stopping its own children, which takes at most this long until the next sign of life.
+    /// Tells the parent that this actor is stopping its own children. The next signal comes within this
+    /// time.
     pub fn unwinding(&self, within: Duration) {
         if let Parent::Actor(parent) = &self.parent {
             parent.signal(Signal::ChildUnwinding { child: self.cell.id, within });
@@ -69,7 +71,7 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         if !self.over {
-            // Nobody is left to stop the children in order.
+            // No actor is left to stop the children in order.
             self.cell.kill_children();
             self.report(Exit::ArbiterGone);
         }
@@ -78,17 +80,17 @@ impl Drop for Link {
 
 pub(super) struct Children {
     owner: Arc<ActorCell>,
-    /// By cell id, which is the order of first start.
+    /// Rows by cell id, which is the order of first start.
     rows: BTreeMap<u64, Row>,
     names: HashMap<Arc<str>, u64>,
-    /// Dates of the rows that have one.
+    /// Deadlines of the rows that have one.
     dates: BTreeSet<(Instant, u64)>,
 }
 
 pub(super) struct Row {
     pub cell: Arc<ActorCell>,
     pub inbox: Arc<dyn Inbox>,
-    /// Its `ActorRef`, whatever the message type.
+    /// The child's `ActorRef`, with its message type erased.
     pub reference: Box<dyn Any>,
     pub launch: Launch,
     pub spec: ChildSpec,
@@ -99,12 +101,13 @@ pub(super) struct Row {
 struct RowState {
     phase: Phase,
     restarts: Restarts,
-    /// The incarnation whose exit counts.
+    /// Current incarnation; exits of earlier ones are ignored.
     run: u64,
     date: Option<Instant>,
 }
 
-/// `Running ⇄ Resting`, and from both to `Stopping`; the date is the next start or the stop deadline.
+/// Phase of a child: `Running ⇄ Resting`, and from both to `Stopping`. The row's date is the next start or
+/// the stop deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Phase {
     #[default]
@@ -146,7 +149,7 @@ impl Children {
         self.names.contains_key(name)
     }
 
-    /// In the order of their start.
+    /// Returns the names in the order of their start.
     pub fn names(&self) -> Vec<Arc<str>> {
         self.rows.values().map(|row| row.cell.name.clone()).collect()
     }
@@ -156,7 +159,7 @@ impl Children {
         Some(&*row.reference)
     }
 
-    /// Takes the child in and starts it.
+    /// Adds the child and starts it.
     pub fn add(&mut self, mut row: Row) {
         self.owner.adopt(row.cell.clone());
         self.names.insert(row.cell.name.clone(), row.cell.id);
@@ -164,12 +167,13 @@ impl Children {
         self.rows.insert(row.cell.id, row);
     }
 
-    /// Earliest date at which [`due`](Self::due) has something to do.
+    /// Returns the earliest date at which [`due`](Self::due) has something to do.
     pub fn next_date(&self) -> Option<Instant> {
         self.dates.first().map(|(date, _)| *date)
     }
 
-    /// An incarnation ended. `None` when it is no longer ours to decide.
+    /// Handles the end of an incarnation. Returns `None` if the child or this incarnation is no longer in
+    /// the table.
     pub fn exited(&mut self, child: u64, run: u64, exit: Exit, dice: f64) -> Option<ChildDown> {
         let now = self.owner.kernel.now();
         let row = self.rows.get_mut(&child).filter(|row| row.state.run == run)?;
@@ -195,7 +199,8 @@ impl Children {
         self.set_date(child, Some(Instant::now() + delay));
     }
 
-    /// Starts those that rested enough; abandons those that did not stop in time.
+    /// Starts the children whose rest is over and abandons those that did not stop in time. Returns the
+    /// abandoned.
     pub fn due(&mut self) -> Vec<ChildDown> {
         let now = Instant::now();
         let mut abandoned = Vec::new();
@@ -218,7 +223,7 @@ impl Children {
         abandoned
     }
 
-    /// Asks a child to stop; the end comes as an exit. `false` when there is none of that name.
+    /// Asks a child to stop; its end arrives as an exit. Returns false if there is no child of that name.
     pub fn stop(&mut self, name: &str) -> bool {
         let child = self.names.get(name).copied();
         child.map(|child| self.stop_row(child)).is_some()
@@ -242,8 +247,9 @@ impl Children {
         self.set_date(child, date);
     }
 
-    /// Stops the youngest child, or all the youngest that stop together. Gives the time until the last of them
-    /// is gone or abandoned; `None` when there are no children. To be called again after each exit.
+    /// Stops the youngest child, or all the youngest ones that stop together. Returns the time until the
+    /// last of them has ended or is abandoned; `None` if there are no children. Must be called again after
+    /// each exit.
     pub fn stop_youngest(&mut self) -> Option<Duration> {
         let mut group = Vec::new();
         for (child, row) in self.rows.iter().rev() {
@@ -261,7 +267,8 @@ impl Children {
         if group.is_empty() { None } else { Some(last.unwrap_or_default()) }
     }
 
-    /// A child we stop is itself stopping its children: it has that much longer, and its own deadline again.
+    /// Extends the deadline of a stopping child that is stopping its own children: by `within`, plus the
+    /// child's own stop deadline again.
     pub fn extend(&mut self, child: u64, within: Duration) {
         let Some(row) = self.rows.get(&child).filter(|row| row.state.phase == Phase::Stopping) else {
             return;

@@ -1,4 +1,4 @@
-//! What a behaviour can do: effects, timers, children, and ending itself.
+//! Operations available to a behaviour: effects, timers, children, and ending itself.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -19,10 +19,10 @@ use super::panics::contain;
 use super::shell::{Factory, Shell};
 use super::spec::{ChildSpec, Exit};
 
-/// Shown as the message in hand while an effect is polled.
+/// Name shown as the current message while an effect is polled.
 const EFFECT: &str = "effect";
 
-/// The context of one incarnation. All it started ends with it.
+/// Context of one incarnation. Everything started through it ends with it.
 pub struct Cx<B: Behaviour> {
     me: ActorRef<B::Msg>,
     cell: Arc<ActorCell>,
@@ -34,7 +34,7 @@ pub struct Cx<B: Behaviour> {
     pub(super) cause: Option<Cow<'static, str>>,
 }
 
-/// A message that will come. Cancelled by dropping it, exactly: after that the message never arrives.
+/// Message scheduled for later. Dropping the timer cancels it: after that the message never arrives.
 #[derive(Debug)]
 #[must_use = "dropping the timer cancels it"]
 pub struct Timer(AbortHandle);
@@ -60,18 +60,19 @@ impl<B: Behaviour> Cx<B> {
         }
     }
 
-    /// This actor, across its restarts.
+    /// Returns a reference to this actor; it stays valid across restarts.
     pub fn me(&self) -> ActorRef<B::Msg> {
         self.me.clone()
     }
 
-    /// Path in the supervision tree, for logs.
+    /// Returns the path in the supervision tree, for logs.
     pub fn path(&self) -> &str {
         &self.cell.path
     }
 
-    /// Runs an async effect on this actor's arbiter; its end comes as a message that no mailbox can refuse.
-    /// Dropped with this incarnation. A panic in it is this actor's panic.
+    /// Runs an async effect on this actor's arbiter. Its result arrives as a message that a full mailbox
+    /// cannot refuse. The effect is dropped with this incarnation; a panic in it counts as this actor's
+    /// panic.
     pub fn run<F>(&mut self, future: F, map: impl FnOnce(F::Output) -> B::Msg + 'static)
     where
         F: Future + 'static,
@@ -79,7 +80,7 @@ impl<B: Behaviour> Cx<B> {
         self.effect(async move { Some(map(future.await)) });
     }
 
-    /// Tells this incarnation `msg` after `delay`.
+    /// Delivers `msg` to this incarnation after `delay`.
     pub fn after(&mut self, delay: Duration, msg: B::Msg) -> Timer {
         let (handle, registration) = AbortHandle::new_pair();
         let sleep = async move {
@@ -95,28 +96,28 @@ impl<B: Behaviour> Cx<B> {
         self.effects.push(Effect { future: Some(Box::pin(future)), cell: self.cell.clone() });
     }
 
-    /// Names the cause of the transition this message makes; otherwise it is the message's kind.
+    /// Sets the cause of the transition that this message makes; by default it is the message's kind.
     pub fn cause(&mut self, text: impl Into<Cow<'static, str>>) {
         self.cause = Some(text.into());
     }
 
-    /// Says of the message being handled that it changed nothing that [`Behaviour::observe`] shows, so that it is
-    /// not asked. For messages that come many times a second.
+    /// Marks the current message as one that changed nothing shown by [`Behaviour::observe`], so `observe`
+    /// is not called. For messages that come many times a second.
     pub fn quiet(&mut self) {
         self.quiet = true;
     }
 
-    /// Ends this incarnation normally once the current call returns. A `Permanent` child is started again.
+    /// Ends this incarnation normally once the current call returns. A `Permanent` child is restarted.
     pub fn stop(&mut self) {
         self.verdict.get_or_insert(Exit::Normal);
     }
 
-    /// Fails this incarnation once the current call returns: the parent decides as after a panic.
+    /// Fails this incarnation once the current call returns. The parent decides as after a panic.
     pub fn fail(&mut self, reason: impl Into<String>) {
         self.verdict.get_or_insert(Exit::Failed(reason.into()));
     }
 
-    /// Ends the wait begun with [`Stopping::Wait`](super::Stopping::Wait); without one it does nothing.
+    /// Ends the wait begun with [`Stopping::Wait`](super::Stopping::Wait); has no effect otherwise.
     pub fn exit(&mut self) {
         self.released = true;
     }
@@ -124,8 +125,8 @@ impl<B: Behaviour> Cx<B> {
     /// Starts a child. The factory makes each of its incarnations, on the child's arbiter.
     ///
     /// # Panics
-    /// When a child of that name exists, one that is still stopping included: wait for its `child_down`.
-    /// (Contained like any panic: it fails this actor.)
+    /// Panics if a child of that name exists, even one that is still stopping: wait for its `child_down`.
+    /// The panic is contained like any other: it fails this actor.
     pub fn spawn_child<C: Behaviour>(
         &mut self,
         name: impl Into<Arc<str>>,
@@ -152,29 +153,30 @@ impl<B: Behaviour> Cx<B> {
         child
     }
 
-    /// Asks a child to stop, its own children first, within its deadline. Its end comes as `child_down`.
-    /// `false` when there is no such child.
+    /// Asks a child to stop within its deadline, after its own children. Its end arrives as `child_down`.
+    /// Returns false if there is no such child.
     pub fn stop_child(&mut self, name: &str) -> bool {
         self.children.stop(name)
     }
 
-    /// Names of the children in the order of their start, those that rest or are stopping included.
+    /// Returns the names of the children in the order of their start, including those that rest or are
+    /// stopping.
     pub fn children(&self) -> Vec<Arc<str>> {
         self.children.names()
     }
 
-    /// Whether the name is taken.
+    /// Returns true if a child has this name.
     pub fn has_child(&self, name: &str) -> bool {
         self.children.contains(name)
     }
 
-    /// A child by name; `None` also when its messages are of another type.
+    /// Returns a child by name; `None` if there is none or its message type differs.
     pub fn child_ref<M: Message>(&self, name: &str) -> Option<ActorRef<M>> {
         self.children.reference(name)?.downcast_ref().cloned()
     }
 }
 
-/// An async effect with its panics contained. Yields a message, nothing (cancelled), or the panic's text.
+/// Async effect with its panics contained. Yields a message, nothing (cancelled), or the panic's text.
 pub(super) struct Effect<M> {
     future: Option<Pin<Box<dyn Future<Output = Option<M>>>>>,
     cell: Arc<ActorCell>,

@@ -1,8 +1,9 @@
-//! The mailbox and the reference to it.
+//! Mailbox and the reference to it.
 //!
-//! A bounded queue of our own, because actix's loses its content with the actor and `do_send` queues past its
-//! limit. It belongs to the actor's name, not to an incarnation: messages that wait survive a restart, and a
-//! reference stays good until the parent lets the child go. actix only sees coalesced wake-ups.
+//! This is a bounded queue of the kernel's own: actix's queue loses its content with the actor, and
+//! `do_send` queues past its limit. The mailbox belongs to the actor's name, not to an incarnation: waiting
+//! messages survive a restart, and a reference stays valid until the parent removes the child. actix only
+//! sees coalesced wake-ups.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use super::behaviour::Message;
 use super::cell::{ActorCell, locked};
 
-/// Why a message was not taken.
+/// Reason why a message was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TellError {
     #[error("the actor's mailbox is full")]
@@ -24,7 +25,7 @@ pub enum TellError {
 /// Address of an actor; stays valid across its restarts.
 pub struct ActorRef<M>(Arc<dyn Port<M>>);
 
-/// What is behind an [`ActorRef`].
+/// Receiver behind an [`ActorRef`].
 trait Port<M>: Send + Sync {
     fn tell(&self, message: M) -> Result<(), TellError>;
     fn offer(&self, slot: &'static str, message: M) -> Result<(), TellError>;
@@ -37,13 +38,13 @@ impl<M: Message> ActorRef<M> {
         Self(mailbox)
     }
 
-    /// A reference that hands every message to a function, for instance to wrap it for another actor.
-    /// An offer is handed over like any other message.
+    /// Creates a reference that passes every message to a function, for instance to wrap it for another
+    /// actor. Offered messages are passed on like any other.
     pub fn from_fn(deliver: impl Fn(M) -> Result<(), TellError> + Send + Sync + 'static) -> Self {
         Self(Arc::new(FnPort(deliver)))
     }
 
-    /// A reference whose messages are collected instead of handled, to test what others tell.
+    /// Creates a reference whose messages are collected instead of handled, for tests of senders.
     pub fn probe() -> (Self, Probe<M>) {
         let probe = Probe { received: Arc::default() };
         let received = probe.received.clone();
@@ -54,18 +55,25 @@ impl<M: Message> ActorRef<M> {
         (actor, probe)
     }
 
-    /// Queues the message; order between two `tell`s of one sender is kept.
+    /// Queues the message. The order of one sender's `tell`s is kept.
+    ///
+    /// # Errors
+    /// [`TellError::Full`] if the mailbox is full, [`TellError::Gone`] if the actor has ended for good.
     pub fn tell(&self, message: M) -> Result<(), TellError> {
         self.0.tell(message)
     }
 
-    /// Queues the message, or replaces in place the one of the same `slot` that still waits: for news of which
-    /// only the newest matters. Never [`TellError::Full`].
+    /// Queues the message, or replaces in place the waiting message of the same `slot`: for state of which
+    /// only the newest matters.
+    ///
+    /// # Errors
+    /// [`TellError::Gone`] if the actor has ended for good. A mailbox never answers [`TellError::Full`]
+    /// here.
     pub fn offer(&self, slot: &'static str, message: M) -> Result<(), TellError> {
         self.0.offer(slot, message)
     }
 
-    /// Whether messages are still taken. `true` while the actor waits for its restart.
+    /// Returns true if messages are still accepted, also while the actor waits for its restart.
     pub fn is_alive(&self) -> bool {
         self.0.is_alive()
     }
@@ -83,18 +91,18 @@ impl<M> fmt::Debug for ActorRef<M> {
     }
 }
 
-/// Collects what an [`ActorRef::probe`] was told.
+/// Collector of the messages sent to an [`ActorRef::probe`].
 pub struct Probe<M> {
     received: Arc<Mutex<VecDeque<M>>>,
 }
 
 impl<M> Probe<M> {
-    /// The oldest message not yet taken.
+    /// Returns the oldest message not yet taken.
     pub fn next(&self) -> Option<M> {
         locked(&self.received).pop_front()
     }
 
-    /// All messages not yet taken.
+    /// Returns all messages not yet taken.
     pub fn drain(&self) -> Vec<M> {
         locked(&self.received).drain(..).collect()
     }
@@ -125,9 +133,9 @@ pub(super) struct Mailbox<M> {
     queue: Mutex<Queue<M>>,
 }
 
-/// The parent's view, whatever the message type.
+/// Parent's view of a mailbox, independent of its message type.
 pub(super) trait Inbox: Send + Sync {
-    /// Refuses all messages from now on and drops those that wait.
+    /// Refuses all further messages and drops the waiting ones.
     fn close(&self);
 }
 
@@ -135,14 +143,14 @@ struct Queue<M> {
     entries: VecDeque<Entry<M>>,
     /// Sequence number of the front entry.
     front: u64,
-    /// Sequence numbers of the waiting offers.
+    /// Slots and sequence numbers of the waiting offers.
     slots: Vec<(&'static str, u64)>,
     closed: bool,
 }
 
 struct Entry<M> {
     message: M,
-    /// Kernel nanoseconds of its arrival.
+    /// Kernel nanoseconds at its arrival.
     since: u64,
     coalescing: bool,
 }
@@ -153,7 +161,7 @@ impl<M: Message> Mailbox<M> {
         Arc::new(Self { cell, queue: Mutex::new(queue) })
     }
 
-    /// The next message.
+    /// Removes and returns the next message.
     pub fn take(&self) -> Option<M> {
         let mut queue = locked(&self.queue);
         let entry = queue.entries.pop_front()?;
@@ -184,7 +192,7 @@ impl<M: Message> Mailbox<M> {
 }
 
 impl<M> Queue<M> {
-    /// The waiting offer of this slot.
+    /// Returns the waiting offer of this slot.
     fn waiting(&mut self, slot: &'static str) -> Option<&mut M> {
         let (_, seq) = self.slots.iter().find(|(name, _)| *name == slot)?;
         let index = usize::try_from(seq - self.front).ok()?;
@@ -251,7 +259,7 @@ impl<M: Message> Inbox for Mailbox<M> {
         let waiting = std::mem::take(&mut queue.entries);
         self.publish(&queue);
         drop(queue);
-        // Outside the lock: dropping a message may tell someone, even this actor.
+        // Outside the lock: dropping a message may send another one, even to this actor.
         if let Err(panic) = super::panics::contain(|| drop(waiting)) {
             tracing::error!(actor = %self.cell.path, panic, "a waiting message panicked when dropped");
         }

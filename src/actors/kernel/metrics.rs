@@ -1,7 +1,8 @@
-//! Figures per actor kind, in Prometheus's format.
+//! Metrics per actor kind, in Prometheus's format.
 //!
-//! Counting is one relaxed atomic per event; adding up happens when somebody asks. Labels are the kinds of
-//! actors and messages only, never a room, a user or an actor's name.
+//! Counting costs one relaxed atomic operation per event; the sums are computed when the metrics are read.
+//! Labels are only the kinds of actors, the kinds of messages and the reasons of restarts, never a room, a
+//! user or an actor's name.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,7 +17,7 @@ use super::cell::{ActorCell, locked};
 const BOUNDS_US: [u64; 12] =
     [10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000];
 
-/// Name, help and type of every family, in the order [`collect`] gives them.
+/// Name, help, type and labels of every family, in the order that [`collect`] returns them.
 pub(super) const FAMILIES: [(&str, &str, MetricType, &[&str]); 8] = [
     ("stentor_actors", "Actors in the supervision tree.", MetricType::GAUGE, &["actor"]),
     ("stentor_mailbox_depth", "Messages waiting, all actors of the kind.", MetricType::GAUGE, &["actor"]),
@@ -38,7 +39,7 @@ pub(super) const FAMILIES: [(&str, &str, MetricType, &[&str]); 8] = [
     ),
 ];
 
-/// All kinds there ever were, so that counters outlive their actors.
+/// Counters of every kind that ever existed, so that they outlive the actors.
 #[derive(Default)]
 pub(super) struct Kinds(Mutex<BTreeMap<&'static str, Arc<KindStats>>>);
 
@@ -62,7 +63,8 @@ impl KindStats {
         *locked(&self.restarts).entry(reason).or_default() += 1;
     }
 
-    /// Looked up once per actor and message kind; the actor keeps it.
+    /// Returns the statistics of a message kind. Looked up once per actor and message kind; the actor keeps
+    /// the result.
     pub fn message(&self, kind: &'static str) -> Arc<MessageStats> {
         locked(&self.messages).entry(kind).or_default().clone()
     }
@@ -71,7 +73,7 @@ impl KindStats {
 /// Handle times of one message kind.
 #[derive(Default)]
 pub(super) struct MessageStats {
-    /// One per bound and one above all.
+    /// One bucket per bound, and one above all bounds.
     buckets: [AtomicU64; BOUNDS_US.len() + 1],
     nanos: AtomicU64,
 }
@@ -99,7 +101,7 @@ impl MessageStats {
             buckets.push(bucket);
         }
         let mut histogram = Histogram::default();
-        // The same reading for the total, so that it is never below a bucket read earlier.
+        // The total comes from the same reads as the buckets, so that it is never below one of them.
         histogram.set_sample_count(below + self.buckets[BOUNDS_US.len()].load(Relaxed));
         histogram.set_sample_sum(self.nanos.load(Relaxed) as f64 / 1e9);
         histogram.set_bucket(buckets);
@@ -107,16 +109,17 @@ impl MessageStats {
     }
 }
 
-/// What is counted by walking the tree.
+/// Figures obtained by walking the tree.
 #[derive(Default, Clone, Copy)]
 struct Census {
     actors: u64,
     depth: u64,
-    /// Nanoseconds.
+    /// Age of the oldest waiting message, in nanoseconds.
     oldest: u64,
 }
 
-/// The families of [`FAMILIES`] that have a value. `top` itself is the kernel's own and not counted.
+/// Returns the families of [`FAMILIES`] that have a value. `top` itself belongs to the kernel and is not
+/// counted.
 pub(super) fn collect(top: &ActorCell) -> Vec<MetricFamily> {
     let kinds: Vec<_> = locked(&top.kernel.kinds.0)
         .iter()

@@ -1,7 +1,7 @@
-//! Panics caught with their message and place.
+//! Panic capture with message and source location.
 //!
-//! Owns the process's panic hook: inside [`contain`] the panic is recorded for the caller, who logs it with
-//! the actor's name; everywhere else the hook that was there before runs unchanged.
+//! Owns the process's panic hook. Inside [`contain`] the panic is recorded for the caller, which logs it
+//! with the actor's name; everywhere else the previous hook runs unchanged.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -13,9 +13,9 @@ thread_local! {
     static RECORD: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs `f`; a panic becomes its text, e.g. `index out of bounds at src/x.rs:12`.
+/// Runs `f`. A panic becomes an error with its text, e.g. `index out of bounds at src/x.rs:12`.
 ///
-/// Unwind safety is the caller's: what `f` touched is thrown away after an error.
+/// The caller is responsible for unwind safety: it must discard what `f` touched after an error.
 pub(super) fn contain<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     install_hook();
     let outer = CONTAINED.replace(true);
@@ -34,8 +34,8 @@ fn install_hook() {
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // Thread-locals may be gone while a thread ends. A second panic during unwinding aborts the
-            // process: then both must be seen.
+            // Thread-locals may already be destroyed while a thread ends. A second panic during unwinding
+            // aborts the process, so the previous hook must print it.
             let contained = CONTAINED.try_with(Cell::get).unwrap_or(false);
             if !(contained && record(info)) {
                 previous(info);

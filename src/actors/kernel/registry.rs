@@ -1,4 +1,4 @@
-//! Reading the supervision tree, from any thread, without waiting for any actor.
+//! Reads of the supervision tree, from any thread, without waiting for any actor.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use super::cell::Signal;
 use super::cell::{ActorCell, Failure, Life, Transition};
 use super::metrics;
 
-/// One message in hand for longer than this is stuck…
+/// Handling time of one message above which an actor counts as stuck.
 const STUCK_IN_HAND: Duration = Duration::from_secs(1);
-/// …and so is a mailbox whose oldest message waits longer than this.
+/// Age of the oldest waiting message above which an actor counts as stuck.
 const STUCK_WAITING: Duration = Duration::from_secs(5);
 
 /// Handle on the tree of one actor system; cheap to clone. Register it with Prometheus for `/metrics`.
@@ -27,23 +27,23 @@ pub struct Registry {
     descriptions: Arc<[Desc]>,
 }
 
-/// How an actor is.
+/// Status of an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Starting,
     Alive,
-    /// Blocked in one message, or far behind.
+    /// Blocked in one message, or far behind with its mailbox.
     Stuck,
     Stopping,
     /// Waits for its next start after a failure.
     Restarting,
-    /// Failed too often; rests before it is tried again.
+    /// Failed too often; rests before its next start.
     Parked,
     Dead,
 }
 
-/// One actor and all below it. Times in milliseconds; `…_at` since the Unix epoch.
+/// View of one actor and all actors below it. Times are in milliseconds; `…_at` counts from the Unix epoch.
 #[derive(Debug, Clone, Serialize)]
 pub struct ActorView {
     pub name: String,
@@ -53,7 +53,7 @@ pub struct ActorView {
     pub state: String,
     pub desired: Value,
     pub observed: Value,
-    /// Why it waits: its own reason, or the failure while it waits for a restart.
+    /// Reason for waiting: the actor's own, or the failure while it waits for a restart.
     pub reason: Option<String>,
     pub attempt: u32,
     pub next_retry_in_ms: Option<u64>,
@@ -69,7 +69,7 @@ pub struct ActorView {
     pub children: Vec<ActorView>,
 }
 
-/// A mailbox. Counts since the actor's first start.
+/// View of a mailbox. Counts are since the actor's first start.
 #[derive(Debug, Clone, Serialize)]
 pub struct MailboxView {
     pub depth: usize,
@@ -90,13 +90,13 @@ impl Registry {
         Self { top, descriptions }
     }
 
-    /// The tree from the root actor down; `None` once the system has ended.
+    /// Returns the tree from the root actor down; `None` once the system has ended.
     pub fn snapshot(&self) -> Option<ActorView> {
         self.top.children().first().map(|root| view(root))
     }
 
-    /// Has the actor of this path panic in its next turn, to see what becomes of everything else. Whether there is
-    /// one. Not in release builds.
+    /// Makes the actor of this path panic in its next turn, to test the effect on the rest of the system.
+    /// Returns true if the actor exists. Not in release builds.
     #[cfg(debug_assertions)]
     pub fn panic(&self, path: &str) -> bool {
         let found = find(&self.top, path);
@@ -152,7 +152,8 @@ fn view(cell: &ActorCell) -> ActorView {
     }
 }
 
-/// A blocked thread blocks whatever phase its actor is in, except those that only wait for a date.
+/// Returns the status to show. A stuck actor is shown as stuck in every phase, except in those that only
+/// wait for a date.
 fn status(life: Life, stuck: bool) -> Status {
     match life {
         Life::Restarting => Status::Restarting,

@@ -1,16 +1,16 @@
-//! The one generic actix actor around every behaviour.
+//! The one generic actix actor that wraps every behaviour.
 //!
-//! actix gives it a context on an arbiter; everything else happens in one future of that context, the pump:
-//! signals, dates, completions, messages, in turns. Every call into the behaviour is contained, so actix
-//! never sees a panic (which would end the context for good). If the arbiter drops the context nevertheless,
-//! the link reports it.
+//! actix gives it a context on an arbiter; everything else happens in one future of that context, the pump.
+//! Each turn of the pump handles signals, deadlines, completions and messages. Every call into the
+//! behaviour is contained, so actix never sees a panic, which would end the context for good. If the
+//! arbiter drops the context nevertheless, the link reports it.
 //!
 //! ```text
 //! Starting ─▶ Running ─▶ Waiting ─▶ Unwinding ─▶ over
 //!     └──────────┴── panic, fail, stop ──▲
 //! ```
-//! Unwinding: effects dropped, children stopped youngest first, the behaviour dropped, the exit reported.
-//! So a parent's next incarnation never meets children of the last one.
+//! Unwinding drops the effects, stops the children youngest first, drops the behaviour and reports the
+//! exit. So a parent's next incarnation never meets children of the previous one.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -31,10 +31,10 @@ use super::metrics::MessageStats;
 use super::panics::contain;
 use super::spec::{ChildDown, Decision, Exit};
 
-/// Turns before other actors of the arbiter get theirs.
+/// Turns before the other actors of the arbiter run.
 const TURNS: usize = 16;
 
-/// Makes incarnations; behind a mutex so that it need not be `Sync`.
+/// Factory of incarnations; behind a mutex so that it need not be `Sync`.
 pub(super) type Factory<B> = Arc<Mutex<Box<dyn Fn() -> B + Send>>>;
 
 pub(super) struct Shell<B: Behaviour> {
@@ -44,7 +44,7 @@ pub(super) struct Shell<B: Behaviour> {
     cell: Arc<ActorCell>,
     mailbox: Arc<Mailbox<B::Msg>>,
     phase: Phase,
-    /// The parent wants this actor to end.
+    /// The parent has asked this actor to stop.
     asked: bool,
     alarm: Option<Pin<Box<Sleep>>>,
     stats: Vec<(&'static str, Arc<MessageStats>)>,
@@ -81,7 +81,7 @@ impl<B: Behaviour> Shell<B> {
         Self::new(mailbox, factory, link).start();
     }
 
-    /// `Ready` when the incarnation is over.
+    /// Runs up to [`TURNS`] turns. `Ready` when the incarnation has ended.
     fn pump(&mut self, task: &mut Task<'_>) -> Poll<()> {
         self.cell.register(task.waker());
         for _ in 0..TURNS {
@@ -105,7 +105,8 @@ impl<B: Behaviour> Shell<B> {
         Poll::Pending
     }
 
-    /// At most one completion and one message, so that neither starves the other.
+    /// Handles at most one completion and one message, so that neither starves the other. Returns true if
+    /// there was one.
     fn turn(&mut self, task: &mut Task<'_>) -> bool {
         let completion = self.next_completion(task);
         let mut busy = completion.is_some();
@@ -158,7 +159,8 @@ impl<B: Behaviour> Shell<B> {
         }
     }
 
-    /// One call into the behaviour, contained, timed and its result shown. `None` after a panic.
+    /// Makes one contained and timed call into the behaviour and publishes its observed state. `None` after
+    /// a panic.
     fn call<T>(&mut self, kind: &'static str, call: impl FnOnce(&mut B, &mut Cx<B>) -> T) -> Option<T> {
         let behaviour = self.behaviour.as_mut()?;
         self.cell.take_in_hand(kind);
@@ -185,7 +187,7 @@ impl<B: Behaviour> Shell<B> {
         }
     }
 
-    /// What the behaviour decided about itself during the call.
+    /// Applies the behaviour's decision about itself during the call.
     fn obey(&mut self) {
         if let Some(exit) = self.cx.verdict.take() {
             self.begin_unwinding(exit);
@@ -249,7 +251,7 @@ impl<B: Behaviour> Shell<B> {
         }
     }
 
-    /// Does what is due, and sees to being woken for what will be.
+    /// Fires expired timers and arms the next one.
     fn ring(&mut self, task: &mut Task<'_>) {
         while self.next_date().is_some_and(|date| self.alarm_rings(date, task)) {
             if matches!(self.phase, Phase::Waiting { until } if until <= Instant::now()) {
@@ -277,7 +279,7 @@ impl<B: Behaviour> Shell<B> {
         alarm.as_mut().poll(task).is_ready()
     }
 
-    /// The first reason wins.
+    /// Begins unwinding; the first reason wins.
     fn begin_unwinding(&mut self, exit: Exit) {
         if matches!(self.phase, Phase::Unwinding(_)) {
             return;
@@ -300,7 +302,7 @@ impl<B: Behaviour> Shell<B> {
             return Poll::Ready(());
         };
         self.link.unwinding(within);
-        // Stopping may have set the first date.
+        // Stopping may have set the first deadline.
         if let Some(date) = self.cx.children.next_date()
             && self.alarm_rings(date, task)
         {
@@ -321,11 +323,11 @@ impl<B: Behaviour> Shell<B> {
         self.link.report(exit);
     }
 
-    /// Abandoned by the parent: end without ceremony.
+    /// Ends at once, because the parent has abandoned this actor.
     fn die(&mut self) {
         self.cell.set_life(Life::Dead);
         self.cell.kill_children();
-        // Logged inside; nobody is left to tell.
+        // A panic is already logged in `release`, and there is no parent to report to.
         let _ = self.release();
         self.mailbox.close();
         self.cell.forget_task();
@@ -343,9 +345,9 @@ impl<B: Behaviour> Shell<B> {
 }
 
 impl<B: Behaviour> Drop for Shell<B> {
-    /// When the arbiter ends under the actor; otherwise there is nothing left to drop. Then the link reports.
+    /// Runs if the arbiter ends under the actor; otherwise nothing is left to drop. Then the link reports.
     fn drop(&mut self) {
-        // Logged inside.
+        // A panic is already logged in `release`.
         let _ = self.release();
     }
 }
@@ -360,7 +362,7 @@ impl<B: Behaviour> Actor for Shell<B> {
     }
 }
 
-/// The future in which a shell lives.
+/// Future that drives a shell.
 struct Pump;
 
 impl<B: Behaviour> ActorFuture<Shell<B>> for Pump {
@@ -372,7 +374,7 @@ impl<B: Behaviour> ActorFuture<Shell<B>> for Pump {
         ctx: &mut Context<Shell<B>>,
         task: &mut Task<'_>,
     ) -> Poll<()> {
-        // A context that is dropped polls itself once more: too late to begin anything.
+        // A context that is being dropped polls once more: too late to begin anything.
         if ctx.state() != ActorState::Running {
             return Poll::Ready(());
         }

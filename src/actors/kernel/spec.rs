@@ -1,4 +1,4 @@
-//! How children are kept: the spec a parent gives, and the decision after an exit. Pure.
+//! Supervision rules: the spec that a parent gives for a child, and the decision after an exit. Pure.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use actix::ArbiterHandle;
 
 use crate::domain::restart::{Backoff, Budget, Restarts};
 
-/// When an actor that ended is started again (OTP's restart types).
+/// Condition under which an ended actor is restarted (OTP's restart types).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartPolicy {
     /// Always, even after a normal exit.
@@ -19,7 +19,7 @@ pub enum RestartPolicy {
     Temporary,
 }
 
-/// What happens when the restart budget is used up.
+/// Reaction to an exhausted restart budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exhausted {
     /// The parent fails in turn; its own parent decides.
@@ -28,33 +28,36 @@ pub enum Exhausted {
     Park(Duration),
 }
 
-/// Whom a stopping parent waits for before it goes on to the previous child.
+/// Grouping of children at shutdown: a stopping parent waits for one group before it stops the previous
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopOrder {
-    /// This one, alone.
+    /// This child alone.
     InTurn,
-    /// All neighbours that say `Together`, at once (OTP's simple_one_for_one): many alike.
+    /// All adjacent children with `Together`, at once (OTP's simple_one_for_one), for many equal children.
     Together,
 }
 
-/// How a child is kept.
+/// Supervision spec of a child.
 #[derive(Clone)]
 pub struct ChildSpec {
     pub restart: RestartPolicy,
     pub budget: Budget,
     pub backoff: Backoff,
     pub exhausted: Exhausted,
-    /// How long a request to stop may take before the child is abandoned. Its own children have theirs.
+    /// Time that a request to stop may take before the child is abandoned. Its own children have their own
+    /// deadlines.
     pub stop_deadline: Duration,
     pub stop_order: StopOrder,
-    /// Messages the mailbox holds; coalesced ones do not count.
+    /// Messages that the mailbox holds; coalesced ones do not count.
     pub mailbox: usize,
-    /// Where it runs; `None` is the parent's arbiter.
+    /// Arbiter on which it runs; `None` is the parent's arbiter.
     pub arbiter: Option<ArbiterHandle>,
 }
 
 impl ChildSpec {
-    /// One actor with a job: always restarted, 5 in 30 s, then the parent fails.
+    /// Returns the spec of a single actor: always restarted, at most 5 times in 30 s, then the parent
+    /// fails.
     pub fn worker() -> Self {
         Self {
             restart: RestartPolicy::Permanent,
@@ -68,13 +71,14 @@ impl ChildSpec {
         }
     }
 
-    /// An actor that keeps others: a roomier mailbox, since its children report to it.
+    /// Returns the spec of a supervisor: a larger mailbox, since its children report to it.
     pub fn supervisor() -> Self {
         Self { mailbox: 4096, ..Self::worker() }
     }
 
-    /// One of many alike (per room, per client): restarted after failures only, parked for 30 s when it keeps
-    /// failing so that it never takes its siblings along, and stopped together with them.
+    /// Returns the spec of one of many equal actors (per room, per client). It is restarted after failures
+    /// only, parked for 30 s if it keeps failing, so that its siblings do not fail with it, and stopped
+    /// together with them.
     pub fn member() -> Self {
         Self {
             restart: RestartPolicy::Transient,
@@ -86,14 +90,14 @@ impl ChildSpec {
     }
 }
 
-/// Why an incarnation ended.
+/// Reason why an incarnation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
-    /// It said so (`Cx::stop`).
+    /// It ended itself (`Cx::stop`).
     Normal,
-    /// Its parent asked.
+    /// Its parent asked it to stop.
     Stopped,
-    /// It failed on purpose (`Cx::fail`).
+    /// It reported a failure (`Cx::fail`).
     Failed(String),
     /// A panic in a call into it, or in one of its effects.
     Panicked(String),
@@ -101,12 +105,12 @@ pub enum Exit {
     ChildGaveUp { child: Arc<str>, cause: String },
     /// Its arbiter ended under it.
     ArbiterGone,
-    /// It did not stop before its deadline and is left behind.
+    /// It did not stop before its deadline and was abandoned.
     Abandoned,
 }
 
 impl Exit {
-    /// Label for metrics.
+    /// Returns the label for metrics.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Normal => "normal",
@@ -138,22 +142,22 @@ impl fmt::Display for Exit {
     }
 }
 
-/// What the kernel does about an exit.
+/// Kernel's decision about an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Started again after the delay. `attempt` counts the restarts in the window, from 1.
+    /// Restarted after the delay. `attempt` counts the restarts in the window, from 1.
     Restart { after: Duration, attempt: u32 },
-    /// Budget used up; started again after the rest, with a fresh one.
+    /// Budget used up; restarted after the rest, with a fresh budget.
     Parked { rest: Duration },
     /// Budget used up; the parent fails now.
     GaveUp,
-    /// Not restarted, as its policy says; the name is free.
+    /// Not restarted, by its restart policy; the name is free.
     Ended,
     /// It was asked to stop; the name is free.
     Stopped,
 }
 
-/// Report about a child, to [`Behaviour::child_down`](super::Behaviour::child_down).
+/// Report about a child, for [`Behaviour::child_down`](super::Behaviour::child_down).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChildDown {
     pub name: Arc<str>,
@@ -162,7 +166,8 @@ pub struct ChildDown {
     pub decision: Decision,
 }
 
-/// Exit + spec + restarts so far → decision. `now` is any monotonic clock's, `dice` uniform in `0.0..1.0`.
+/// Decides what follows an exit, from the spec and the restarts so far. `now` is of any monotonic clock,
+/// `dice` is uniform in `0.0..1.0`.
 pub(super) fn decide(
     exit: &Exit,
     spec: &ChildSpec,

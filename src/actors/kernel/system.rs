@@ -1,4 +1,4 @@
-//! Start and end of the whole tree.
+//! Start and shutdown of the whole tree.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -17,10 +17,10 @@ use super::registry::Registry;
 use super::shell::{Factory, Shell};
 use super::spec::{ChildDown, ChildSpec, Decision, Exit};
 
-/// Entry to the kernel.
+/// Entry point of the kernel.
 pub struct ActorSystem;
 
-/// How the root actor is kept.
+/// Options of the root actor.
 #[derive(Clone)]
 pub struct RootOptions {
     /// First part of every path.
@@ -41,15 +41,15 @@ pub struct SystemHandle<M> {
     outcome: watch::Receiver<Option<Exit>>,
 }
 
-/// How a shutdown went.
+/// Result of a shutdown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShutdownReport {
-    /// Paths of the actors that did not stop in time and were left behind.
+    /// Paths of the actors that did not stop in time and were abandoned.
     pub abandoned: Vec<String>,
 }
 
 impl ActorSystem {
-    /// Starts the root actor under a supervisor of the kernel's own. To be called on an actix arbiter.
+    /// Starts the root actor under a supervisor of the kernel's own. Must be called on an actix arbiter.
     pub fn start<B: Behaviour>(
         factory: impl Fn() -> B + Send + 'static,
         options: RootOptions,
@@ -79,7 +79,7 @@ impl<M: Message> SystemHandle<M> {
         &self.top
     }
 
-    /// Stops everything in order, youngest first, each with its own deadline and all within `deadline`.
+    /// Stops all actors in order, youngest first, each within its own deadline and all within `deadline`.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         self.top.kernel.shutdown_begins();
         self.top.signal(Signal::Stop { within: deadline });
@@ -93,8 +93,8 @@ impl<M: Message> SystemHandle<M> {
         ShutdownReport { abandoned }
     }
 
-    /// Resolves with the reason when the root used up its budget: the process must then exit with a failure.
-    /// Never resolves after a shutdown.
+    /// Resolves with the reason when the root has used up its budget: the process must then exit with a
+    /// failure. Never resolves after a shutdown.
     pub async fn failed(&self) -> String {
         let mut outcome = self.outcome.clone();
         let failed = outcome.wait_for(|exit| exit.as_ref().is_some_and(Exit::is_abnormal)).await;
@@ -105,7 +105,7 @@ impl<M: Message> SystemHandle<M> {
     }
 }
 
-/// Everyone who has not ended, the deepest first.
+/// Collects the paths of all actors that have not ended, the deepest first.
 fn left_below(cell: &ActorCell, left: &mut Vec<String>) {
     for child in cell.children() {
         left_below(&child, left);

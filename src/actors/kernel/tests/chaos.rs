@@ -1,4 +1,4 @@
-//! Random failures at every level of a tree over two arbiters, then an ordered end.
+//! Random failures at every level of a tree over two arbiters, then an ordered shutdown.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -36,7 +36,7 @@ async fn whatever_fails_the_tree_comes_back_whole_and_ends_in_order() {
         let family = format!("f{}", dice.random_range(0..FAMILIES));
         let member = ["x", "y", "z"][dice.random_range(0..3)];
         let (family_is_hit, blow) = (dice.random_ratio(1, 5), dice.random_range(0..4));
-        // Full, or gone with a failing family: then this blow misses.
+        // The mailbox may be full, or gone with a failing family: then this failure is not injected.
         let _ = system.root().tell(deed(move |_, cx| {
             let Some(family) = cx.child_ref::<Msg>(&family) else { return };
             let hit = move || deed(move |_, cx| strike(cx, blow));

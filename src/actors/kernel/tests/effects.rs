@@ -1,4 +1,4 @@
-//! Async effects, timers, mailboxes under load.
+//! Async effects, timers, and mailboxes under load.
 
 use super::*;
 
@@ -50,7 +50,7 @@ async fn timers_and_effects_of_a_dead_incarnation_never_arrive() {
     let (done, mut fired) = oneshot::channel();
     let timers = kept.clone();
     ask(&a, move |_, cx| {
-        // Due after the old one would have been.
+        // Due later than the old timer would have been.
         locked(&timers)
             .push(cx.after(Duration::from_millis(60), deed(move |a, _| done.send(a.news).unwrap())));
     })

@@ -1,4 +1,4 @@
-//! The kernel on real actix. A `Puppet` does what the test sends it as a closure.
+//! Kernel tests on real actix. A `Puppet` runs the closures that the test sends to it.
 
 mod chaos;
 mod effects;
@@ -17,7 +17,7 @@ use crate::domain::restart::{Backoff, Budget};
 
 type Deed = Box<dyn FnOnce(&mut Puppet, &mut Cx<Puppet>) + Send>;
 
-/// What a puppet is told.
+/// Message to a puppet.
 enum Msg {
     Do(Deed),
     News(u64),
@@ -40,7 +40,7 @@ fn crash() -> Msg {
     deed(|_, _| panic!("ordered to"))
 }
 
-/// What happened, in order, across all puppets of a test.
+/// Events across all puppets of a test, in order.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -73,9 +73,9 @@ struct Puppet {
     news: u64,
     on_start: OnStart,
     on_stop: OnStop,
-    /// Observing it panics.
+    /// Makes `observe` panic.
     unobservable: bool,
-    /// No prototype inside a factory: its end is worth a line in the log.
+    /// False for a prototype inside a factory, whose drop is not logged.
     started: bool,
 }
 
@@ -106,7 +106,7 @@ impl Puppet {
         self
     }
 
-    /// Factory of equal puppets.
+    /// Returns a factory of clones of this puppet.
     fn factory(self) -> impl Fn() -> Puppet + Send + 'static {
         move || self.clone()
     }
@@ -163,7 +163,7 @@ impl Drop for Puppet {
     }
 }
 
-/// A worker that comes back within milliseconds.
+/// Returns the spec of a worker that restarts within milliseconds.
 fn quick() -> ChildSpec {
     ChildSpec {
         backoff: Backoff { first: Duration::from_millis(1), max: Duration::from_millis(4) },
@@ -179,7 +179,7 @@ fn start(root: Puppet) -> SystemHandle<Msg> {
     ActorSystem::start(root.factory(), RootOptions { spec: quick(), ..RootOptions::default() })
 }
 
-/// Runs `f` in the actor and gives its answer.
+/// Runs `f` in the actor and returns its result.
 async fn ask<T: Send + 'static>(
     actor: &ActorRef<Msg>,
     f: impl FnOnce(&mut Puppet, &mut Cx<Puppet>) -> T + Send + 'static,
@@ -199,7 +199,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < deadline, "still waiting: {what}");
-        // Sleep: the step between two looks at the condition.
+        // Sleep: the interval between two checks of the condition.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

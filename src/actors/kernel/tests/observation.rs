@@ -1,4 +1,4 @@
-//! What is seen from outside while actors work, wait and hang.
+//! Outside view of actors that work, wait and hang.
 
 use prometheus::Encoder;
 use prometheus::core::Collector;

@@ -1,4 +1,4 @@
-//! Stopping one child, and the ordered shutdown of all.
+//! Stop of one child, and ordered shutdown of all.
 
 use super::*;
 
@@ -151,7 +151,7 @@ async fn members_stop_together_and_others_in_turn() {
         let actor = spawn(&root, name, ChildSpec::member(), member(name)).await;
         ask(&actor, |_, _| ()).await;
     }
-    // Each waits for the other two: one after another, they would all be overdue.
+    // Each waits for the other two: stopped in turn, they would all be overdue.
     assert_eq!(system.shutdown(LONG).await, ShutdownReport::default());
     let order = log.all();
     let at = |what: &str| order.iter().position(|e| e == what).unwrap();
@@ -168,7 +168,7 @@ async fn a_stopped_child_is_reported_and_its_name_free() {
     until("a stopped", || log.has("root hears a stopped: stopped")).await;
     assert!(!a.is_alive());
     assert!(!ask(&root, |_, cx| cx.stop_child("a")).await);
-    // And one that rests until its restart.
+    // The same for a child that rests until its restart.
     let slow = Backoff { first: LONG, max: LONG };
     let a = spawn(&root, "a", ChildSpec { backoff: slow, ..quick() }, Puppet::new("a", &log)).await;
     a.tell(crash()).unwrap();
