@@ -1,15 +1,15 @@
-//! One module's heartbeat: a key under a lease, kept alive, true about the module's health.
+//! Heartbeat of one module: a key under a lease, kept alive, with the module's health.
 //!
 //! ```text
 //!  Leaseless ──grant + put──▶ Beating ──keep-alive every ttl/3──▶ Beating
 //!      ▲                        │ lease gone, store away
 //!      └────────── retry ───────┘
 //! ```
-//! The listener counts of a mixer are under the same lease, in a key of their own: they change every few
-//! seconds, and what a heartbeat says hardly ever does.
+//! A mixer's listener counts are under the same lease, in a key of their own: they change every few
+//! seconds, while the content of a heartbeat hardly ever changes.
 //!
-//! The incarnation stays that of the process, so that others can tell a node that was cut off from one that
-//! was restarted.
+//! The incarnation is that of the process and survives restarts of this actor, so that others can tell a
+//! node that was cut off from one that was restarted.
 
 use std::time::Duration;
 
@@ -22,19 +22,19 @@ use crate::domain::model::{Health, Heartbeat, ListenerCounts};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
 use crate::store::{LeaseId, StoreError, Txn};
 
-/// What the module says of itself; its supervisor changes it, the heartbeat publishes it.
+/// Receiver of the module's current heartbeat. The module's supervisor changes it, this actor publishes it.
 pub type Pulse = watch::Receiver<Heartbeat>;
 
 pub struct HeartbeatActor {
     kind: ModuleKind,
     context: Context,
     pulse: Pulse,
-    /// Present for a mixer.
+    /// Listener counts of a mixer; `None` for other modules.
     counts: Option<watch::Receiver<ListenerCounts>>,
     lease: Option<LeaseId>,
     attempt: u32,
     busy: bool,
-    /// The beat under way says something new, not only that we live.
+    /// The write in progress includes the heartbeat key; it does not only renew the lease.
     telling: bool,
     stopping: bool,
     reason: Option<String>,
@@ -43,7 +43,7 @@ pub struct HeartbeatActor {
 
 pub enum Msg {
     Beat,
-    /// The module's own state changed.
+    /// The module's state or its listener counts changed.
     Changed,
     Beaten(Result<LeaseId, StoreError>),
     Revoked,
@@ -96,7 +96,8 @@ impl HeartbeatActor {
         let ttl = self.context.config.rooms.heartbeat_ttl;
         let (store, lease, telling) = (self.context.store.clone(), self.lease, self.telling);
         let work = async move {
-            // In any case: what a store that was frozen finds waiting saves the lease only if it is this.
+            // Always renew first: if the store was frozen, only a keep-alive among the requests that waited
+            // for it saves the lease.
             let lease = match lease {
                 Some(lease) => store.keep_alive(lease).await.map(|()| lease)?,
                 None => store.grant(ttl).await?,
@@ -116,20 +117,21 @@ impl HeartbeatActor {
         cx.run(work, Msg::Beaten);
     }
 
-    /// The counts, if the store does not have them: they changed, or there is no lease that they are under.
+    /// Returns the counts if the store does not have them: they changed, or there is no lease for them.
     fn untold_counts(&mut self) -> Option<ListenerCounts> {
         let counts = self.counts.as_mut()?;
         let untold = counts.has_changed().unwrap_or(false) || self.lease.is_none();
         untold.then(|| counts.borrow_and_update().clone())
     }
 
-    /// Returns true if there is something to write before the lease is due.
+    /// Returns true if there is something to write before the next renewal.
     fn has_news(&self) -> bool {
         let counts = self.counts.as_ref().map(|counts| counts.has_changed());
         [Some(self.pulse.has_changed()), counts].into_iter().flatten().any(|changed| changed.unwrap_or(false))
     }
 
-    /// Whether this node sees its own heartbeat in the store: somebody may have deleted the key under a living lease.
+    /// Returns true if the cluster cache shows this node's own heartbeat: the key may be deleted while its
+    /// lease is alive.
     fn is_seen(&self) -> bool {
         let view = self.context.directory.module(self.kind, &self.context.me);
         let seen = view.as_ref().and_then(|view| view.heartbeat.as_ref());
@@ -148,7 +150,7 @@ impl HeartbeatActor {
                 if self.has_news() { Duration::ZERO } else { ttl / 3 }
             }
             Err(error) => {
-                // It may not have been told.
+                // The store may not have received the write.
                 if self.telling {
                     self.pulse.mark_changed();
                 }
@@ -161,7 +163,7 @@ impl HeartbeatActor {
                 }
                 self.attempt += 1;
                 self.reason = Some(error.to_string());
-                // Well below the lease's life, so that a short outage does not cost it.
+                // Well below the lease's TTL, so that a short outage does not cost the lease.
                 let max = STORE_ASKED_WITHIN.min(ttl / 4);
                 Backoff { first: Duration::from_millis(100), max }.delay(self.attempt, dice())
             }
@@ -185,7 +187,8 @@ impl HeartbeatActor {
                 changed = counted => changed,
             };
             if changed.is_err() {
-                // The module's supervisor is gone; so are we soon, and there is nothing to tell.
+                // The module's supervisor is gone. This actor ends soon too, and there is nothing to
+                // publish.
                 std::future::pending::<()>().await;
             }
         };
@@ -219,7 +222,7 @@ impl Behaviour for HeartbeatActor {
         }
     }
 
-    /// Says goodbye, so that nobody has to wait for the lease to run out.
+    /// Revokes the lease, so that the other nodes need not wait for it to expire.
     fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
         self.stopping = true;
         let Some(lease) = self.lease.take() else { return Stopping::Now };

@@ -1,4 +1,4 @@
-//! What a module says of itself reaches the store, whatever one write of it comes to.
+//! Tests that a module's state reaches the store even if a single write fails.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -12,7 +12,7 @@ use crate::rooms::{FakeStore, Fault};
 use crate::telemetry::Metrics;
 
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Keep-alives every few milliseconds.
+/// Renewals are due every few milliseconds.
 const TTL: Duration = Duration::from_millis(30);
 
 struct House {
@@ -69,7 +69,7 @@ impl House {
         };
         while told() != Some(status) {
             assert!(Instant::now() < deadline, "the store never says {status:?}");
-            // Sleep: the pause of a poll.
+            // Sleep: the interval between two polls.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -100,7 +100,7 @@ async fn counts_leave_the_heartbeat_alone() {
         let deadline = Instant::now() + DEADLINE;
         while view().listeners.as_ref().is_none_or(|told| told.value != counts) {
             assert!(Instant::now() < deadline, "the count {count} is never told");
-            // Sleep: the pause of a poll.
+            // Sleep: the interval between two polls.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

@@ -1,8 +1,9 @@
-//! Keeps this process registered under the node's id, and says when it is, or when another process has the
-//! id.
+//! Keeps this process registered under the node's id, and publishes the state of the registration,
+//! including that another process has the id.
 //!
-//! The rules are [`domain::registration`](crate::domain::registration)'s. The roles of the node start when it
-//! is registered. A lost lease is claimed anew; whoever has taken the id meanwhile keeps it.
+//! The rules are in [`domain::registration`](crate::domain::registration). The node's roles start once it
+//! is registered. A lost lease is claimed again, unless another process has taken the id meanwhile: that
+//! process keeps it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::domain::registration::{Decision, Found, NodeRecord, decide};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
 use crate::store::{KeyValue, LeaseId, Store, StoreError, Txn, TxnOutcome};
 
-/// Between two looks at the record of another process.
+/// Interval between two checks of another process's record.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// State of the registration of this process under its node id.
@@ -26,7 +27,7 @@ pub enum Standing {
     #[default]
     Registered,
     Waiting(String),
-    /// The node must end; why.
+    /// The node must end; the text is the reason.
     Refused(String),
 }
 
@@ -36,7 +37,7 @@ pub struct Registration {
     lease: Option<LeaseId>,
     /// The key is ours under this lease.
     registered: bool,
-    /// The other record, and since when it has been seen.
+    /// Revision of another process's record, and the time since which it has been seen.
     other: Option<(i64, Duration)>,
     attempt: u32,
     stopping: bool,
@@ -49,14 +50,14 @@ pub enum Msg {
     Revoked,
 }
 
-/// Result of a beat.
+/// Result of a registration attempt.
 #[derive(Debug)]
 pub enum Seen {
     Ours,
-    /// Somebody wrote the key at the same time.
+    /// Another process wrote the key at the same time.
     Conflict,
     Other(Found),
-    /// Nothing can be claimed over this one.
+    /// Another process has the id, so this node must end.
     Refused(Found),
 }
 
@@ -88,7 +89,7 @@ impl Registration {
         let (store, record, lease) = (self.context.store.clone(), self.record.clone(), self.lease);
         let (key, ttl) = (keys::node(&self.context.me), self.context.config.rooms.heartbeat_ttl);
         let (registered, other, now) = (self.registered, self.other, self.context.clock.now());
-        // Who has the id by now has waited for our lease to end.
+        // A process that has the id now has waited for our lease to end, so the full wait counts as done.
         let was_ours = *self.context.standing.borrow() == Standing::Registered;
         let work = async move {
             let lease = match lease {
@@ -136,7 +137,7 @@ impl Registration {
         self.timer = Some(cx.after(next, Msg::Beat));
     }
 
-    /// When to look again, if that is before the lease is due.
+    /// Applies the result. Returns the delay until the next check, if that is before the next renewal.
     fn saw(&mut self, seen: Seen) -> Option<Duration> {
         match seen {
             Seen::Ours => {
@@ -167,7 +168,7 @@ impl Registration {
         }
     }
 
-    /// A node that was registered goes on while the store is away.
+    /// Records the reason for waiting. A registered node goes on while the store is unavailable.
     fn wait(&self, why: String) {
         self.context.standing.send_if_modified(|standing| match standing {
             Standing::Waiting(known) if *known != why => {
@@ -228,7 +229,7 @@ impl Behaviour for Registration {
         }
     }
 
-    /// So that the next process with this id need not wait for the lease to end.
+    /// Revokes the lease, so that the next process with this id need not wait for it to expire.
     fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
         self.stopping = true;
         let Some(lease) = self.lease.take() else { return Stopping::Now };

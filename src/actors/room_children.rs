@@ -1,4 +1,4 @@
-//! The per-room children of one supervisor: at most one per room, and none before its predecessor has gone.
+//! Per-room children of one supervisor: at most one per room, started only after its predecessor has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,31 +6,32 @@ use std::time::Duration;
 use super::kernel::{ActorRef, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message, TellError};
 use crate::domain::ids::RoomId;
 
-/// Sets rooms apart from the supervisor's other children; no room id has a colon.
+/// Prefix that distinguishes rooms from the supervisor's other children; no room id contains a colon.
 const PREFIX: &str = "room:";
 
 /// Delay before a room repeats a report that its supervisor's full mailbox refused.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
-/// Reports to a supervisor that nothing is left of a room. Returns when to report again if the supervisor's mailbox
-/// is full: a lost report would keep the room's actor forever. A supervisor that is gone stops its children anyway.
+/// Reports to a supervisor that nothing is left of a room. Returns when to report again if the supervisor's
+/// mailbox is full: a lost report would keep the room's actor forever. A supervisor that is gone stops its
+/// children anyway.
 pub fn report_finished<M: Message>(supervisor: &ActorRef<M>, report: M, now: Duration) -> Option<Duration> {
     (supervisor.tell(report) == Err(TellError::Full)).then(|| now + REPEAT_AFTER)
 }
 
 pub struct RoomChildren<M> {
     rooms: BTreeMap<RoomId, ActorRef<M>>,
-    /// Told to stop; not started again before they have.
+    /// Rooms whose child is stopping; not started again before it has ended.
     leaving: BTreeSet<RoomId>,
 }
 
-/// What became of a child that went down.
+/// Consequence of a child's exit.
 pub enum Ended {
     /// Another incarnation follows, with the same mailbox.
     Restarting(RoomId),
-    /// Its name is free again: look whether the room has been wanted since.
+    /// The name is free again: check whether the room is wanted again.
     Gone(RoomId),
-    /// Not one of ours.
+    /// Not a room's child.
     Other,
 }
 
@@ -61,7 +62,7 @@ impl<M: Message> RoomChildren<M> {
         self.rooms.is_empty()
     }
 
-    /// The new child; `None` if the room has one, or one that is still stopping.
+    /// Starts a child. Returns `None` if the room already has one, even one that is still stopping.
     pub fn start<P: Behaviour, C: Behaviour<Msg = M>>(
         &mut self,
         room: &RoomId,

@@ -1,10 +1,10 @@
-//! One watched prefix: the store's changes into the directory, and word of them to the supervisors.
+//! Watch of one prefix: applies the store's changes to the directory and wakes the supervisors.
 //!
 //! ```text
 //!  Listing ──▶ Following ──▶ Lost ──▶ Listing …      (the protocol is `store::reflector`'s)
 //! ```
-//! A batch is applied whole before anybody is told of it, so whoever looks then sees at least as much as the
-//! revision it reads.
+//! A batch is applied completely before any supervisor is woken. A reader that is then woken sees at least
+//! the state of the revision that it reads.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,10 +23,10 @@ use crate::store::StoreError;
 use crate::store::reflector::{Reflected, reflect};
 use crate::telemetry::events::{Event, StoreBack, StoreLost};
 
-/// A listing although nothing seems lost, in case something was.
+/// Interval of repeated listings, in case the watch missed a change.
 const RELIST_EVERY: Duration = Duration::from_secs(60);
 
-/// Supervisors that want news of rooms.
+/// Supervisors that are woken when rooms change.
 #[derive(Clone, Default)]
 pub struct Subscribers(Arc<Mutex<Vec<WeakNews>>>);
 
@@ -47,14 +47,14 @@ pub struct StoreWatch {
     context: Context,
     scope: Scope,
     fold: Fold,
-    /// Changes applied and not told of yet.
+    /// Changes that are applied but not yet reported.
     changed: Vec<Changed>,
-    /// Since when the copy may be out of date, and why; `None` while it follows.
+    /// Since when the copy may be out of date, and why; `None` while the watch follows the store.
     lost: Option<(Duration, Option<String>)>,
 }
 
 pub enum Msg {
-    /// Changes up to one that completes something, and the rest of the stream.
+    /// Changes up to a point at which the copy is complete, and the rest of the stream.
     Batch(Vec<Reflected>, Changes),
 }
 
@@ -122,7 +122,7 @@ impl StoreWatch {
         let why = error.to_string();
         let lost = self.lost.get_or_insert_with(|| (self.context.clock.now(), None));
         let is_news = lost.1.replace(why.clone()).is_none();
-        // All watches follow one store: the one of the rooms speaks for it.
+        // All watches follow the same store; the watch of the rooms reports its state.
         if self.scope == Scope::Rooms {
             self.context.store_up.store(false, Relaxed);
             if is_news {
@@ -132,7 +132,7 @@ impl StoreWatch {
     }
 }
 
-/// Up to the next point where what came before is complete.
+/// Reads up to the next event after which all earlier changes are complete, or the stream is lost.
 async fn next_batch(mut changes: Changes) -> (Vec<Reflected>, Changes) {
     let mut batch = Vec::new();
     while let Some(event) = changes.next().await {

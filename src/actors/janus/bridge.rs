@@ -1,4 +1,5 @@
-//! Effects of one room, run on the AudioBridge: typed errors become what the machine understands.
+//! Runs the effects of one room on the AudioBridge and translates typed errors into outcomes of the
+//! machine.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::janus::{
     AudioBridge, ForwarderInfo, JanusError, NewRoom, PluginError, RoomInfo, RoomMark, Secret,
 };
 
-/// Tries at a room number nobody has; with a million numbers one is nearly always enough.
+/// Attempts to find a free room number; among 900,000 numbers one attempt is nearly always enough.
 const NUMBER_TRIES: usize = 10;
 
 pub struct RoomOnBridge {
@@ -23,7 +24,8 @@ pub struct RoomOnBridge {
 }
 
 impl RoomOnBridge {
-    /// Key effects are the store's and never come here; for them the answer is a refusal.
+    /// Runs one effect. Effects on keys belong to the store and never reach this; they are answered with a
+    /// refusal.
     pub async fn run(&self, effect: Effect) -> Outcome {
         let done = match effect {
             Effect::Inspect => self.inspect().await,
@@ -53,7 +55,7 @@ impl RoomOnBridge {
         Ok(Outcome::Inspected(self.mine().await?))
     }
 
-    /// What the Janus has of this room.
+    /// Returns the Janus rooms that carry our cluster's ownership tag for this room.
     async fn mine(&self) -> Result<Vec<Found>, JanusError> {
         let rooms = self.bridge.list_rooms().await?;
         let ours = rooms.iter().filter_map(|info| found(info, &self.cluster));
@@ -122,12 +124,12 @@ impl RoomOnBridge {
     }
 
     async fn expel(&self, janus_room_id: u32, users: BTreeSet<UserId>) -> Result<Outcome, JanusError> {
-        // Anchors are called by their user ids there.
+        // The display name of an anchor's participant is the user id.
         let participants = self.bridge.participants(janus_room_id).await?;
         let theirs = participants.iter().filter(|p| users.iter().any(|user| user.as_str() == p.display));
         for participant in theirs {
             match self.bridge.kick(janus_room_id, &self.secret(), participant.id).await {
-                // Its gateway may have been faster.
+                // The user's own gateway may have removed the participant first.
                 Ok(()) | Err(JanusError::Plugin(PluginError::NoSuchParticipant)) => {}
                 Err(error) => return Err(error),
             }
@@ -136,7 +138,7 @@ impl RoomOnBridge {
     }
 }
 
-/// Whose room this is, if it carries our cluster's mark.
+/// Returns the room that this Janus room belongs to, if it carries our cluster's ownership tag.
 pub fn found(info: &RoomInfo, cluster: &str) -> Option<(RoomId, Found)> {
     let mark = RoomMark::parse(&info.description).filter(|mark| mark.cluster() == cluster)?;
     Some((mark.room, Found { janus_room_id: info.id, created_at: mark.epoch, forwarders: None }))
@@ -150,7 +152,7 @@ fn forwarder(info: &ForwarderInfo) -> ForwarderState {
     ForwarderState { stream_id: info.stream_id, target: MediaAddr { ip: info.ip, port: info.port } }
 }
 
-/// Of requests that need no more than the room's secret.
+/// Translates the error of a request that needs nothing but the room's secret.
 fn locked(error: JanusError, janus_room_id: u32) -> Result<Outcome, JanusError> {
     match error {
         JanusError::Plugin(PluginError::Unauthorized) => Ok(Outcome::Locked { janus_room_id }),
@@ -159,7 +161,7 @@ fn locked(error: JanusError, janus_room_id: u32) -> Result<Outcome, JanusError> 
 }
 
 fn failed(error: JanusError) -> Outcome {
-    // A room that vanished is a reason to look again, just as an answer that never came.
+    // A room that vanished must be inspected again, just as after a missing answer.
     let look_again = error.outcome_unknown() || matches!(error, JanusError::Plugin(PluginError::NoSuchRoom));
     let text = error.to_string();
     Outcome::Failed(if look_again { Failure::Unknown(text) } else { Failure::Refused(text) })

@@ -1,14 +1,14 @@
-//! The link to one Janus Gateway, and the rebuild that follows every connection.
+//! Connection to one Janus instance, and the rebuild that follows every new connection.
 //!
 //! ```text
 //!  Offline ──url──▶ Connecting ──▶ Listing ──▶ (AwaitingStore ──▶ Listing) ──▶ Up
 //!     ▲                │              │                                         │  link ends
 //!     └── retry ───────┴──────────────┴─────────────────────────────────────────┘
 //! ```
-//! The seed's rebuild: *RebuildStart* is the connection, *actual state* the listing of the rooms that carry our
-//! cluster's mark, *RebuildState* an actor for every room that is wanted here or found here (each destroys,
-//! creates or keeps), *RebuildEnd* the state `Up`. It waits for the store's first list: before that nothing is
-//! known to be unwanted.
+//! The steps have these names in the specification: *RebuildStart* is the connection, *actual state* is the
+//! listing of the rooms that carry our cluster's ownership tag, *RebuildState* is one actor for every room
+//! that is wanted here or found here (each destroys, creates or keeps its room), *RebuildEnd* is the state
+//! `Up`. The rebuild waits for the store's first list: before that, no room is known to be unwanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,9 +34,9 @@ use crate::janus::{
 };
 use crate::telemetry::events::{Event, JanusLost, JanusUp};
 
-/// The next canary is asked for so long after the answer of the last.
+/// Delay from the answer to one canary until the next canary is sent.
 const CANARY_EVERY: Duration = Duration::from_secs(1);
-/// Connections refused in a row after which a Janus of ours is replaced.
+/// Consecutive connection failures after which a managed Janus is restarted.
 const PATIENCE: u32 = 3;
 
 pub struct JanusGateway {
@@ -51,9 +51,9 @@ pub struct JanusGateway {
     reason: Option<String>,
     rooms: RoomChildren<room::Msg>,
     timer: Option<Timer>,
-    /// The room asked for last.
+    /// Room of the latest canary.
     canary: Option<RoomId>,
-    /// No mixer hears any room of this Janus, and whoever runs it was asked to restart it.
+    /// No mixer receives any room of this Janus, and a restart of the Janus has been requested.
     silent: bool,
 }
 
@@ -62,29 +62,29 @@ enum State {
     Offline,
     Connecting,
     Listing,
-    /// Listed, but what is wanted is not known yet.
+    /// Listed, but the wanted rooms are not known yet.
     AwaitingStore,
     Up,
 }
 
-/// Counts the connections of this incarnation.
+/// Number of a connection attempt, counted within this incarnation.
 type Connection = u64;
 
 pub enum Msg {
-    /// Whoever runs the Janus says where it is now, or that it is gone.
+    /// The URL of the Janus changed, or became unknown because the Janus is gone.
     UrlChanged,
     Connected(Connection, Result<JanusClient, JanusError>),
-    /// Its version, and every room it has.
+    /// Version of the Janus, and every room that it has.
     Listed(Connection, Result<(String, Vec<RoomInfo>), JanusError>),
-    /// That connection ended; one that was given up may say so late. `None`: it was never up, as `Connected` says,
-    /// or its last holder closed it.
+    /// That connection ended; a connection that was given up may report late. `None`: it was never
+    /// established (`Connected` reports that), or its last holder closed it.
     Down(Connection, Option<DownReason>),
     Retry,
     CanaryDue(Connection),
-    /// Whether Janus has the room that it must have.
+    /// Result of the canary: whether Janus has the room that it must have.
     Canary(Connection, RoomId, u32, Result<bool, JanusError>),
     News,
-    /// Nothing is left of this room here.
+    /// Nothing is left of this room on this Janus.
     Finished(RoomId),
 }
 
@@ -170,7 +170,7 @@ impl JanusGateway {
             Err(error) => return self.offline(error.to_string(), cx),
         };
         if !self.context.rooms_listed() {
-            // Listed again when the store has been.
+            // Janus is listed again once the store's list is complete.
             self.state = State::AwaitingStore;
             self.reason = Some("waits for the first list of the store".into());
             return;
@@ -213,7 +213,8 @@ impl JanusGateway {
         self.timer = Some(cx.after(CANARY_EVERY, Msg::CanaryDue(connection)));
     }
 
-    /// Janus may be restarted behind a proxy that keeps our connection, or lose a room to somebody else.
+    /// Sends a canary. Janus may be restarted behind a proxy that keeps our connection, or another client
+    /// may destroy a room.
     fn ask_for_canary(&mut self, cx: &mut Cx<Self>) {
         let rooms = self.context.directory.rooms();
         self.note_silence(&rooms);
@@ -228,7 +229,8 @@ impl JanusGateway {
         });
     }
 
-    /// Asks for a restart once per silence: rooms that it does not help must not lose Janus again and again.
+    /// Requests a restart once per silence: if the restart does not help, the rooms must not lose Janus
+    /// again and again.
     fn note_silence(&mut self, rooms: &Rooms) {
         let silent = all_silent(rooms, &self.context.me);
         if silent && !self.silent {
@@ -259,7 +261,8 @@ impl JanusGateway {
                     let _ = child.offer("link", room::Msg::Linked(None));
                 }
             }
-            // Another failure shows in whatever else is asked of Janus; and a room may go while it is asked for.
+            // Any other failure also shows in other requests to Janus, and a room may be destroyed while
+            // the canary runs.
             Ok(_) | Err(_) => {}
         }
         self.canary_later(cx);
@@ -271,7 +274,7 @@ impl JanusGateway {
         wanted.map(|(room, _)| room.clone()).collect()
     }
 
-    /// An actor for the room, told what Janus is known to have of it.
+    /// Starts an actor for the room and passes it the listed Janus rooms.
     fn ensure(&mut self, room: RoomId, found: Vec<Found>, cx: &mut Cx<Self>) {
         let (context, link, me, id) = (self.context.clone(), self.link.clone(), cx.me(), room.clone());
         let make = move || JanusRoomActor::new(id.clone(), context.clone(), link.clone(), me.clone());
@@ -299,7 +302,7 @@ impl JanusGateway {
         if let Some(child) = self.rooms.get(&room) {
             let _ = child.offer("news", room::Msg::News);
         } else if self.state == State::Up && self.is_wanted(&room) {
-            // Not listed at the last connection and not made since: Janus has nothing of it.
+            // Neither listed at the last connection nor created since: Janus does not have the room.
             self.ensure(room, Vec::new(), cx);
         }
     }
@@ -339,7 +342,7 @@ impl JanusGateway {
     }
 
     fn finished(&mut self, room: &RoomId, cx: &mut Cx<Self>) {
-        // It may have been wanted again since the actor said so; then its own news have reached it.
+        // It may be wanted again since the actor reported; then the actor has received the change.
         if !self.is_wanted(room) {
             self.rooms.stop(room, cx);
         }
@@ -382,7 +385,7 @@ impl Behaviour for JanusGateway {
                 self.canary_said(&room, number, there, cx);
             }
             Msg::UrlChanged => {
-                // Another Janus: what the one before did not answer is not held against it.
+                // This is another Janus: the failures of the previous one do not count.
                 self.attempt = 0;
                 self.listen_for_url(cx);
                 self.connect(cx);
@@ -391,12 +394,12 @@ impl Behaviour for JanusGateway {
             Msg::Listed(of, outcome) if of == self.connection => self.listed(outcome, cx),
             Msg::Down(of, Some(reason)) if of == self.connection && self.state != State::Offline => {
                 if matches!(reason, DownReason::Silent) {
-                    // It holds its socket and answers nothing: connecting anew would only wait.
+                    // The socket is open but nothing answers: a new connection would only wait.
                     self.link.complain();
                 }
                 self.offline(reason.to_string(), cx);
             }
-            // Of a connection that was given up.
+            // From a connection that was given up.
             Msg::Connected(..) | Msg::Listed(..) | Msg::Down(..) | Msg::CanaryDue(..) | Msg::Canary(..) => {}
             Msg::News => self.news(cx),
             Msg::Finished(room) => self.finished(&room, cx),
@@ -405,7 +408,7 @@ impl Behaviour for JanusGateway {
 
     fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
         match self.rooms.ended(child) {
-            // What it knew of Janus died with it: it is to look itself.
+            // Its knowledge of Janus was lost with the incarnation: it must inspect Janus itself.
             Ended::Restarting(room) if self.state == State::Up => {
                 if let Some(child) = self.rooms.get(&room) {
                     let _ = child.offer("link", room::Msg::Linked(None));
@@ -416,7 +419,8 @@ impl Behaviour for JanusGateway {
         }
     }
 
-    /// The connection ends with its last holder, and so before the Janus does: that is no loss to complain of.
+    /// Releases the connection. It ends with its last holder, so it ends before the Janus does, and that is
+    /// not a loss.
     fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
         self.link.set_bridge(None);
         Stopping::Now

@@ -1,4 +1,4 @@
-//! An AudioBridge that counts and times what it is asked.
+//! AudioBridge that counts and times its requests.
 
 use std::time::Instant;
 

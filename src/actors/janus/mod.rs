@@ -1,10 +1,10 @@
-//! Role `janus`: one Janus Gateway and the rooms on it.
+//! Role `janus`: one Janus instance and the rooms on it.
 //!
 //! ```text
 //! JanusSupervisor
-//! ├─ Heartbeat
-//! ├─ JanusGateway ─ JanusRoom*      the link, the rebuild, one actor per room
-//! └─ JanusProcess                   managed mode: the child process
+//! ├─ HeartbeatActor
+//! ├─ JanusProcess                        managed mode: the child process
+//! └─ JanusGateway ─ JanusRoomActor*      the connection, the rebuild, one actor per room
 //! ```
 
 pub mod bridge;
@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 use crate::auth::secrets::Secrets;
 use crate::janus::AudioBridge;
 
-/// What the gateway, its rooms and the Janus process share. Outlives the incarnations of each.
+/// State shared by the gateway, its rooms and the Janus process. It outlives the incarnations of each.
 #[derive(Clone)]
 pub struct GatewayLink {
     bridge: Arc<Mutex<Option<Arc<dyn AudioBridge>>>>,
@@ -31,13 +31,13 @@ pub struct GatewayLink {
 }
 
 impl GatewayLink {
-    /// `url` is known from the start for an external Janus only.
+    /// Creates the shared state. `url` is known from the start for an external Janus only.
     pub fn new(secrets: Arc<Secrets>, url: Option<String>) -> Self {
         let url = Arc::new(watch::Sender::new(url));
         Self { bridge: Arc::default(), url, complaints: Arc::default(), secrets }
     }
 
-    /// The connection, while there is one.
+    /// Returns the connection, if there is one.
     pub fn bridge(&self) -> Option<Arc<dyn AudioBridge>> {
         self.lock().clone()
     }
@@ -54,11 +54,11 @@ impl GatewayLink {
         *self.lock() = bridge;
     }
 
-    /// Waits until the URL is set anew.
+    /// Waits until the URL is set again.
     fn url_changed(&self) -> impl Future<Output = ()> + 'static {
         let mut url = self.url.subscribe();
         async move {
-            // We hold a sender ourselves, through the actors, so this fails only when nobody is left to care.
+            // The actors hold a sender themselves, so this fails only when none of them is left.
             let _ = url.changed().await;
         }
     }
@@ -67,7 +67,8 @@ impl GatewayLink {
         self.url.send_replace(url);
     }
 
-    /// The Janus does not answer: whoever runs it should replace it. While nobody runs one it concerns nobody.
+    /// Requests a restart, because Janus does not answer. Has no effect unless a managed process is
+    /// running.
     fn complain(&self) {
         self.complaints.notify_waiters();
     }

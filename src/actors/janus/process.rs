@@ -1,4 +1,5 @@
-//! Managed mode: the Janus child process. Its end is this actor's failure, its restart the kernel's business.
+//! Managed mode: the Janus child process. If the process ends, this actor fails, and the kernel restarts
+//! it.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::GatewayLink;
 use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping};
 use crate::janus::{ManagedError, ManagedJanus, ManagedOptions};
 
-/// Janus closes its sessions in a moment; anchors have been told by then.
+/// Janus closes its sessions within this time; anchors have been notified by then.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
 pub struct JanusProcess {
@@ -53,7 +54,7 @@ impl JanusProcess {
                     Err(error) => format!("cannot wait for janus: {error}"),
                 }),
                 () = link.complaint() => {
-                    // Frozen, so INT is of no use.
+                    // The process is frozen, so INT would have no effect.
                     let _ = janus.stop(Duration::ZERO).await;
                     Msg::Ended("janus did not answer and was killed".into())
                 }
@@ -100,7 +101,7 @@ impl Behaviour for JanusProcess {
         match self.stop.take() {
             Some(stop) => match stop.send(()) {
                 Ok(()) => Stopping::Wait,
-                // It has just ended by itself.
+                // The process has just ended by itself.
                 Err(()) => Stopping::Now,
             },
             None => Stopping::Now,

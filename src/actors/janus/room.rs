@@ -1,6 +1,6 @@
-//! One room on this node's Janus: the shell around [`domain::janus_room`](crate::domain::janus_room).
+//! One room on this node's Janus: the actor around [`domain::janus_room`](crate::domain::janus_room).
 //!
-//! Owns at most one call in flight, so a Janus call that hangs holds up this room and no other.
+//! At most one call is in flight, so a Janus call that hangs blocks this room and no other.
 
 use std::sync::Arc;
 
@@ -32,9 +32,9 @@ pub struct JanusRoomActor {
 
 #[derive(Clone)]
 pub enum Msg {
-    /// The store has news of this room.
+    /// The store has changes for this room.
     News,
-    /// The gateway is connected; what it has of this room, if it was listed.
+    /// The gateway is connected; the Janus rooms of this room, if Janus was listed.
     Linked(Option<Vec<Found>>),
     Unlinked,
     Done(Outcome),
@@ -75,7 +75,7 @@ impl JanusRoomActor {
     }
 
     fn look(&mut self) {
-        // The revision first: the view may then only be newer than we say, never older.
+        // Read the revision first: then the view may be newer than this revision, but never older.
         let as_of = self.context.rooms_revision();
         self.view = self.context.directory.room(&self.room).unwrap_or_default();
         self.machine.saw(as_of);
@@ -153,7 +153,8 @@ impl Behaviour for JanusRoomActor {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        // The gateway tells of the link: to a new room what it has listed, to a restarted one to look itself.
+        // The gateway reports the connection: with the listing to a new room, without one to a restarted
+        // room, which must inspect Janus itself.
         self.look();
         self.step(cx);
     }

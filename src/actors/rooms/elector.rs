@@ -1,12 +1,13 @@
-//! Stands for election, and keeps the housekeepers while this node is the leader.
+//! Takes part in the leader election, and runs the leader's actors while this node is the leader.
 //!
 //! ```text
 //! Elector
 //! ├─ Housekeeper     while leading
 //! └─ Reassigner      while leading
 //! ```
-//! The rules are [`domain::leadership`](crate::domain::leadership)'s. The children end with the leadership: they
-//! are told to stop at once, and what they had under way counts only if the store still has us for its leader.
+//! The rules are in [`domain::leadership`](crate::domain::leadership). The children end with the
+//! leadership: they are told to stop at once, and a write of theirs in progress only succeeds if the store
+//! still names this node as its leader.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -41,13 +42,13 @@ pub struct Elector {
     service: Arc<RoomService>,
     machine: Leadership,
     steady: watch::Sender<Steady>,
-    /// The key, up to the last point where what came before is complete.
+    /// The key, as of the last point at which the watch was complete.
     seen: Option<Held>,
     busy: bool,
     stopping: bool,
-    /// Of the term the team works under.
+    /// Revision of the leader key under which the team works.
     term: Option<i64>,
-    /// Those of the team that are there, or still stopping.
+    /// Children of the team that are running or still stopping.
     team: BTreeSet<&'static str>,
     reason: String,
     timer: Option<Timer>,
@@ -93,7 +94,7 @@ impl Elector {
         let now = self.context.clock.now();
         self.align(now, cx);
         if self.busy {
-            // The lease may lapse while its renewal is under way.
+            // The lease may expire while its renewal is in flight.
             let soon = self.context.config.rooms.heartbeat_ttl / 20;
             self.timer = self.term.map(|_| cx.after(soon, Msg::Look));
             return;
@@ -120,7 +121,7 @@ impl Elector {
         }
     }
 
-    /// The team is there while, and only while, this node leads.
+    /// Starts and stops the team, so that it runs only while this node leads.
     fn align(&mut self, now: Duration, cx: &mut Cx<Self>) {
         let leads = self.machine.leads(now);
         if leads != self.term && self.term.is_some() {
@@ -155,7 +156,7 @@ impl Elector {
 
     fn read_on(changes: Changes, cx: &mut Cx<Self>) {
         cx.run(changes.into_future(), |(event, changes)| {
-            // Never ends by itself.
+            // The stream never ends by itself.
             let event = event.unwrap_or(Reflected::Lost(StoreError::Unavailable("the watch ended".into())));
             Msg::Seen(event, changes)
         });
@@ -236,7 +237,7 @@ impl Behaviour for Elector {
         }
     }
 
-    /// Says goodbye, so that the next leader need not wait for the lease to run out.
+    /// Revokes the lease, so that the next leader need not wait for it to expire.
     fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
         let Some(lease) = self.machine.resign() else { return Stopping::Now };
         let store = self.context.store.clone();

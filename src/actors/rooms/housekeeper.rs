@@ -1,7 +1,7 @@
-//! Keeps house: every `rooms.housekeeping_interval`, and when something changes about a module.
+//! Runs housekeeping every `rooms.housekeeping_interval`, and when a module changes.
 //!
-//! The rules are [`domain::housekeeping`](crate::domain::housekeeping)'s. Runs on the leader only; and since each
-//! action is a compare-and-swap, two at once would do it once.
+//! The rules are in [`domain::housekeeping`](crate::domain::housekeeping). It runs on the leader only. Each
+//! action is a compare-and-swap, so even two housekeepers at once would do it once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::domain::room::ExpiryLimits;
 use crate::rooms::{Removal, RoomError, RoomService};
 use crate::store::StoreError;
 
-/// Between two rounds at least: modules say something new several times a second in a large cluster.
+/// Minimum time between two rounds: in a large cluster modules change several times a second.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// Shown of what was done, and of what is odd.
+/// Number of shown entries, both of completed actions and of invalid keys.
 const SHOWN: usize = 20;
 
 pub struct Housekeeper {
@@ -46,7 +46,7 @@ struct Done {
 pub enum Msg {
     Round,
     ModulesChanged,
-    /// `false`: there was nothing to be done any more.
+    /// `false`: nothing was left to do.
     Acted(Due, Result<bool, RoomError>),
     Compacted(Result<(), StoreError>),
 }
@@ -87,7 +87,7 @@ impl Housekeeper {
         self.again = false;
         self.last_error = None;
         let directory = &self.context.directory;
-        // Before the first list everything would look as if it were left behind.
+        // Before the first list, every key would look orphaned.
         if directory.is_listed() {
             let now = self.context.clock.now();
             self.context.metrics.set_invalid_keys(directory.odd_keys().len());
@@ -97,7 +97,7 @@ impl Housekeeper {
         self.next(cx);
     }
 
-    /// Lets the store forget what no watch needs any more.
+    /// Compacts the store's history that no watch needs any more.
     fn compact(&mut self, cx: &mut Cx<Self>) {
         let Some(newest) = self.context.directory.newest_revision() else { return };
         if let Some(revision) = self.compaction.due(newest, self.context.clock.now()) {
@@ -106,7 +106,7 @@ impl Housekeeper {
         }
     }
 
-    /// One at a time: the store has better things to do.
+    /// Starts the next action, one at a time to limit the load on the store.
     fn next(&mut self, cx: &mut Cx<Self>) {
         let Some(due) = self.due.pop_front() else { return self.rest(cx) };
         self.timer = None;
@@ -176,7 +176,7 @@ impl Behaviour for Housekeeper {
             Msg::ModulesChanged => {
                 self.listen(cx);
                 self.again = true;
-                // A round that is under way has a timer only when it is over.
+                // A timer exists only when the round is over.
                 if self.timer.is_some() {
                     self.rest(cx);
                 }

@@ -1,11 +1,11 @@
-//! Role `rooms`: what becomes of rooms that nobody asks about any more.
+//! Role `rooms`: rooms on air or being removed, and the cluster-wide work of the leader.
 //!
 //! ```text
 //! RoomSupervisor
 //! ├─ Room*              one per room that is on air or being removed
-//! └─ Elector            one node of all leads
-//!    ├─ Housekeeper     rooms that were forgotten, what was left behind
-//!    └─ Reassigner      rooms whose Janus or mixer is lost
+//! └─ Elector            leader election; runs its children on the leader only
+//!    ├─ Housekeeper     removal of expired and orphaned rooms
+//!    └─ Reassigner      failover of rooms whose Janus or mixer is lost
 //! ```
 
 pub mod elector;

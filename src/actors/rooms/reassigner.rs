@@ -1,7 +1,7 @@
-//! Moves rooms off Januses and mixers that are lost, do not work, or are to be left.
+//! Moves rooms off Janus instances and mixers that are lost, do not work, or are draining.
 //!
-//! The rules are [`domain::reassign`](crate::domain::reassign)'s. Runs on the leader only, and every move holds
-//! only while it is.
+//! The rules are in [`domain::reassign`](crate::domain::reassign). It runs on the leader only, and every
+//! move is conditional on the node still being the leader.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ use crate::domain::reassign::{Drained, Patience, Reassigner as Rules, Reassignme
 use crate::domain::restart::Backoff;
 use crate::rooms::{Fence, RoomError, RoomService};
 
-/// Moves written at once: the store commits together what waits together.
+/// Maximum number of moves in flight; the store commits waiting writes together.
 const AT_ONCE: usize = 16;
-/// After moves that were not made, and marks that are not seen yet.
+/// Delay after failed moves, and after cordon labels that the watch does not show yet.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
-/// Shown of what was moved, and of what waits.
+/// Number of shown entries, both of moves and of reasons for waiting.
 const SHOWN: usize = 20;
 
 pub struct Reassigner {
@@ -38,7 +38,7 @@ pub struct Reassigner {
     rules: Rules,
     news: Option<News>,
     busy: bool,
-    /// After a move that was not made: what it was judged from is out of date, and news of it on their way.
+    /// Pause after a failed move: its decision was based on outdated state, and the change is on its way.
     retry: Retry,
     waits: Vec<String>,
     moved: u64,
@@ -195,7 +195,7 @@ impl Behaviour for Reassigner {
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::News => {
-                // Which rooms changed does not matter: all of them are looked at.
+                // The set of changed rooms does not matter: all rooms are checked.
                 self.news.as_ref().map(News::take);
             }
             Msg::ModulesChanged => self.listen(cx),
@@ -204,7 +204,7 @@ impl Behaviour for Reassigner {
             Msg::Marked(outcome) => {
                 self.busy = false;
                 self.last_error = outcome.err().map(|error| error.to_string());
-                // Written or not: judged again before the watch shows it, the module would be marked once more.
+                // Written or not: deciding again before the watch shows the label would write it once more.
                 self.pause(self.last_error.clone().unwrap_or_else(|| "waits to see what it marked".into()));
             }
         }

@@ -1,9 +1,9 @@
-//! One room that is on air or being removed: says what it waits for, and finishes its removal.
+//! One room that is on air or being removed: shows what it waits for, and finishes its removal.
 //!
 //! ```text
 //!  starting ──▶ onair ──▶ removing ──▶ (gone)
 //! ```
-//! The rules are [`domain::room`](crate::domain::room)'s; every write goes through the [`RoomService`].
+//! The rules are in [`domain::room`](crate::domain::room); every write goes through the [`RoomService`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct Room {
     parent: ActorRef<super::supervisor::Msg>,
     view: Arc<RoomView>,
     sighting: Sighting,
-    /// As the API shows it; `None`: the room is gone.
+    /// Status as shown by the API; `None`: the room is gone.
     status: Option<RoomStatus>,
     busy: bool,
     retry: Retry,
@@ -121,7 +121,7 @@ impl Room {
     fn removed(&mut self, outcome: Result<Removal, RoomError>) {
         self.busy = false;
         let why = match outcome {
-            // The store may be further than what this node has seen of it: asking again at once would not change that.
+            // The store may be ahead of what this node has seen: an immediate retry would not change that.
             Ok(_) => "waits to see the room gone".to_owned(),
             Err(error) => {
                 tracing::warn!(room = %self.room, %error, "a room could not be removed yet, trying again");

@@ -1,4 +1,4 @@
-//! Keeps the actors of the role `rooms`.
+//! Supervisor of the actors of the role `rooms`.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ impl RoomSupervisor {
 
     fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
         if let Some(child) = self.rooms.get(&room) {
-            // A child that is gone is told of by `child_down`.
+            // If the child is gone, `child_down` handles it.
             let _ = child.offer("news", room::Msg::News);
         } else if self.is_live(&room) {
             let (context, service, me, id) =
@@ -87,7 +87,7 @@ impl Behaviour for RoomSupervisor {
         let (context, service) = (self.context.clone(), self.service.clone());
         cx.spawn_child("leader", ChildSpec::worker(), move || Elector::new(context.clone(), service.clone()));
         let me = cx.me();
-        // A supervisor that is gone needs no news.
+        // The wake-up may fail if this supervisor is gone; it needs none then.
         self.news = Some(self.context.subscribe(move || {
             let _ = me.offer("news", Msg::News);
         }));
@@ -97,7 +97,7 @@ impl Behaviour for RoomSupervisor {
         match msg {
             Msg::News => self.news(cx),
             Msg::Finished(room) => {
-                // It may have been started again since the actor said so.
+                // It may have been started again since the actor reported.
                 if !self.is_live(&room) {
                     self.rooms.stop(&room, cx);
                 }
