@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  Leaseless ──grant + put──▶ Beating ──keep-alive every ttl/3──▶ Beating
-//!      ▲                        │ lease gone, store away
+//!      ▲                        │ lease gone, store unavailable
 //!      └────────── retry ───────┘
 //! ```
 //! A mixer's listener counts are under the same lease, in a key of their own: they change every few
 //! seconds, while the content of a heartbeat hardly ever changes.
 //!
-//! The incarnation is that of the process and survives restarts of this actor, so that others can tell a
-//! node that was cut off from one that was restarted.
+//! The incarnation is that of the process and survives restarts of this actor. So other nodes can tell a node
+//! that was cut off from one that was restarted.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::domain::model::{Health, Heartbeat, ListenerCounts};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
 use crate::store::{LeaseId, StoreError, Txn};
 
-/// Receiver of the module's current heartbeat. The module's supervisor changes it, this actor publishes it.
+/// Receiver of the module's current heartbeat. The module's other actors change it, this actor publishes it.
 pub type Pulse = watch::Receiver<Heartbeat>;
 
 pub struct HeartbeatActor {

@@ -89,7 +89,7 @@ impl Registration {
         let (store, record, lease) = (self.context.store.clone(), self.record.clone(), self.lease);
         let (key, ttl) = (keys::node(&self.context.me), self.context.config.rooms.heartbeat_ttl);
         let (registered, other, now) = (self.registered, self.other, self.context.clock.now());
-        // A process that has the id now has waited for our lease to end, so the full wait counts as done.
+        // A process that has taken the id from us has waited for our lease to end: refuse without waiting.
         let was_ours = *self.context.standing.borrow() == Standing::Registered;
         let work = async move {
             let lease = match lease {

@@ -1,7 +1,7 @@
 //! Watch of one prefix: applies the store's changes to the directory and wakes the supervisors.
 //!
 //! ```text
-//!  Listing ──▶ Following ──▶ Lost ──▶ Listing …      (the protocol is `store::reflector`'s)
+//!  Listing ──▶ Following ──▶ Lost ──▶ Listing …      (protocol: `store::reflector`)
 //! ```
 //! A batch is applied completely before any supervisor is woken. A reader that is then woken sees at least
 //! the state of the revision that it reads.

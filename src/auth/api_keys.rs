@@ -1,18 +1,19 @@
 //! API keys of the REST API, sent as `Authorization: Bearer <key>` (RFC 6750, 2.1).
 //!
-//! Owns: the comparison, whose time tells nothing of the keys. Never does: keep a key itself, only digests.
+//! Owns: the comparison, whose duration is independent of the keys. Never does: keep a key itself, only
+//! digests.
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::config::{AuthConfig, AuthMode};
 
-/// Which keys open the REST API.
+/// API keys that the REST API accepts.
 #[derive(Clone)]
 pub enum ApiKeys {
-    /// No key is asked for. The configuration allows it on loopback only.
+    /// No key is required. The configuration allows this on loopback only.
     Open,
-    /// SHA-256 of each key: all of one length, so that not even the length of a key shows.
+    /// SHA-256 of each key. All digests have one length, so that even the length of a key stays secret.
     Keys(Vec<[u8; 32]>),
 }
 
@@ -34,17 +35,21 @@ impl ApiKeys {
         }
     }
 
-    /// Checks the value of an `Authorization` header, or that there is none.
+    /// Checks the value of an `Authorization` header; `None` if the request has none.
+    ///
+    /// # Errors
+    /// A missing header, a header that is not `Bearer <key>`, or an unknown key. Open mode accepts every
+    /// request.
     pub fn check(&self, authorization: Option<&[u8]>) -> Result<(), ApiKeyError> {
         let Self::Keys(keys) = self else { return Ok(()) };
         let offered = digest(bearer(authorization.ok_or(ApiKeyError::Missing)?)?);
-        // All keys are compared, whichever fits.
+        // All keys are compared, even after a match.
         let fits = keys.iter().fold(Choice::from(0), |fits, key| fits | key.ct_eq(&offered));
         if fits.into() { Ok(()) } else { Err(ApiKeyError::Unknown) }
     }
 }
 
-/// The scheme's name is case-insensitive (RFC 9110, 11.1).
+/// Returns the key of a `Bearer` header. The scheme's name is case-insensitive (RFC 9110, 11.1).
 fn bearer(header: &[u8]) -> Result<&[u8], ApiKeyError> {
     let space = header.iter().position(|b| *b == b' ').ok_or(ApiKeyError::NotBearer)?;
     let (scheme, key) = (&header[..space], header[space..].trim_ascii());

@@ -1,13 +1,15 @@
-//! Texts made once at first start and kept in the data directory: mode 0600, written whole or not at all.
+//! Texts created at first start and kept in the data directory: mode 0600, written completely or not at
+//! all.
 //!
-//! Owns: that two processes starting together end with the same text. Never does: know what it holds.
+//! Owns: the guarantee that two processes starting together use the same text. Never does: interpret the
+//! text.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What went wrong with a kept file, and what to do about it.
+/// Failure of a kept file, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum KeptError {
     #[error("{} cannot be {doing}; node.data_dir must be a folder this user may write to", path.display())]
@@ -18,7 +20,11 @@ pub enum KeptError {
     Damaged { path: PathBuf },
 }
 
-/// The text of `dir/name`; if there is none, `make` is kept there first. `dir` is made with mode 0700.
+/// Returns the text of `dir/name`. If the file does not exist, it is first created with the text from
+/// `make`. `dir` is created with mode 0700.
+///
+/// # Errors
+/// The file or directory cannot be read or written, or others can read the file.
 pub(super) fn read_or_make(
     dir: &Path,
     name: &str,
@@ -30,7 +36,7 @@ pub(super) fn read_or_make(
     }
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir, "made"))?;
     keep(dir, &path, &make()).map_err(failed(&path, "written"))?;
-    // Not what was just made: another process may have been first, and its text is the one that stays.
+    // Read the file again: another process may have created it first, and that text is the valid one.
     read(&path)?.ok_or_else(|| failed(&path, "read")(io::ErrorKind::NotFound.into()))
 }
 
@@ -47,7 +53,7 @@ fn read(path: &Path) -> Result<Option<String>, KeptError> {
     io::read_to_string(file).map(Some).map_err(failed(path, "read"))
 }
 
-/// Written aside, then linked: `link` fails when the name exists, where `rename` would replace it.
+/// Writes a temporary file and links it: `link` fails if the name exists, where `rename` would replace it.
 fn keep(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
     let aside = dir.join(format!(".new-{}", uuid::Uuid::new_v4()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;

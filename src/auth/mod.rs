@@ -1,7 +1,8 @@
-//! Who may do what: API keys of the REST API, tokens of listeners and anchors, and the secrets behind them.
+//! Authentication and authorisation: API keys of the REST API, tokens of listeners and anchors, and their
+//! secrets.
 //!
-//! Owns: every comparison of a secret, the token format, and what is kept in the data directory. Never
-//! does: speak HTTP, log a secret, or read a clock (`now` comes in).
+//! Owns: every comparison of a secret, the token format, and the files of the data directory that hold
+//! secrets and the node's id. Never does: speak HTTP, log a secret, or read a clock (`now` is a parameter).
 
 pub mod api_keys;
 mod kept;

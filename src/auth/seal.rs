@@ -1,10 +1,13 @@
-//! The resume token of an anchor (`jtoken`): what names its session inside, sealed for one user and Janus room.
+//! Resume token of an anchor (`jtoken`): the identity of its media session, sealed for one user and Janus
+//! room.
 //!
-//! AES-256-GCM under a key made from the installation's secret, so every node of a cluster opens what any of them
-//! sealed. Owns: the format and the check of its age. Never does: read a clock, or know what it carries.
+//! AES-256-GCM under a key derived from the installation's secret, so every node of a cluster can open what
+//! any other node sealed. Owns: the format and the check of its age. Never does: read a clock, or interpret
+//! the content.
 //!
 //! ```text
-//! base64url( nonce (12) ‖ AES-256-GCM( {content, issued, expires} ) ‖ tag (16) )     AAD: user, room, Janus, its room
+//! base64url( nonce (12) ‖ AES-256-GCM( {content, issued, expires} ) ‖ tag (16) )
+//! AAD: user, room, Janus, its room
 //! ```
 
 use std::time::Duration;
@@ -19,13 +22,13 @@ use serde::{Deserialize, Serialize};
 use super::secrets::{Secrets, derive};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 
-/// Longer is no token of ours; refused before anything is decoded.
+/// Longest token, in bytes; a longer one is refused before anything is decoded.
 const MAX_LEN: usize = 2048;
 const NONCE_LEN: usize = 12;
 const LABEL: &[u8] = b"stentor resume token";
 
-/// Whom a token is good for, and where the media are. Not the epoch: a move of the mixer raises it, and leaves the
-/// anchors' sessions as they are.
+/// Identities that a token is bound to: the user, the room and the Janus room. The epoch is not included: a
+/// move of the mixer raises it and leaves the media sessions unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
     pub user: String,
@@ -36,14 +39,15 @@ pub struct Bound {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// Altered, made up, or sealed for another user, room or Janus room: the cipher does not say which.
+    /// Altered, forged, or sealed for another user, room or Janus room: the cipher cannot tell these cases
+    /// apart.
     #[error("the resume token is not for this user and Janus room")]
     Refused,
     #[error("the resume token has expired")]
     Expired,
 }
 
-/// Seals and opens. Cheap to clone.
+/// Sealer and opener of resume tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct Seal {
     cipher: Aes256Gcm,
@@ -61,20 +65,25 @@ impl Seal {
         Self { cipher: Aes256Gcm::new(&derive(&secrets.hls, LABEL).into()) }
     }
 
-    /// A token that opens until `now + ttl`. Two of the same content differ.
+    /// Seals `content` in a token that can be opened until `now + ttl`. Two tokens with the same content
+    /// differ.
     pub fn seal<T: Serialize>(&self, content: T, bound: &Bound, now: UnixMs, ttl: Duration) -> String {
         let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let sealed = Sealed { content, issued: now, expires: UnixMs(now.0.saturating_add(ttl)) };
-        // Cannot fail: contents are plain values with texts for keys.
+        // Cannot fail: contents are plain values whose keys are strings.
         let plain = serde_json::to_vec(&sealed).expect("a plain value is JSON");
-        // 96 random bits: a collision needs some 2^32 tokens under one secret (NIST SP 800-38D, 8.3).
+        // 96 random bits: a collision needs about 2^32 tokens under one secret (NIST SP 800-38D, 8.3).
         let nonce: [u8; NONCE_LEN] = rand::random();
         let payload = Payload { msg: &plain, aad: &bound.to_bytes() };
-        // Cannot fail: the text is far below the 64 GiB that GCM takes.
+        // Cannot fail: the text is far below GCM's limit of 64 GiB.
         let sealed = self.cipher.encrypt(&Nonce::from(nonce), payload).expect("GCM takes a short text");
         URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())
     }
 
+    /// Opens a token and returns its content.
+    ///
+    /// # Errors
+    /// The token is altered, forged, sealed for another bound, or expired.
     pub fn open<T: DeserializeOwned>(&self, token: &str, bound: &Bound, now: UnixMs) -> Result<T, SealError> {
         let plain = self.decrypt(token, bound).ok_or(SealError::Refused)?;
         let sealed: Sealed<T> = serde_json::from_slice(&plain).map_err(|_| SealError::Refused)?;
@@ -96,7 +105,8 @@ impl Seal {
 }
 
 impl Bound {
-    /// Each text with its length before it, so that no two bounds give the same bytes.
+    /// Returns the bound as bytes. Each text is preceded by its length, so that no two bounds give the same
+    /// bytes.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for text in [self.user.as_str(), self.room.as_str(), self.janus.as_str()] {
@@ -169,7 +179,8 @@ mod tests {
         }
     }
 
-    /// Few and alike, so that equal ones and ones that differ in one part only are met often.
+    /// Generates bounds from a few similar parts, so that equal bounds and bounds with one different part
+    /// are frequent.
     fn bounds() -> impl Strategy<Value = Bound> {
         let user = prop::sample::select(vec!["a", "aa", "aaa", "aaab"]);
         let room = prop::sample::select(vec!["aaa", "aaab", "baaa"]);

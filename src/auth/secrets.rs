@@ -1,6 +1,6 @@
-//! The node's secrets and its name: configured, or made at first start and kept in the data directory.
+//! Secrets and id of the node: configured, or created at first start and kept in the data directory.
 //!
-//! Owns: where a secret comes from and what is derived from it. Never does: show one.
+//! Owns: the source of each secret and the derivations from it. Never does: print one.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -18,18 +18,18 @@ const SECRETS_FILE: &str = "secrets.json";
 const NODE_ID_FILE: &str = "node-id";
 const SECRET_LEN: usize = 32;
 
-/// Everything this installation signs, encrypts and guards with.
+/// All secrets with which this installation signs, encrypts and protects rooms.
 #[derive(Debug, Clone)]
 pub struct Secrets {
-    /// The first one signs tokens; all verify. Never empty.
+    /// JWT secrets. The first one signs tokens; all verify. Never empty.
     pub jwt: Vec<JwtSecret>,
-    /// Content keys are made from it.
+    /// Secret that content keys are derived from.
     pub hls: Secret,
-    /// Secrets of single Janus rooms are made from it, see [`Self::of_janus_room`].
+    /// Secret that the secrets of single Janus rooms are derived from, see [`Self::of_janus_room`].
     pub janus_room: Secret,
 }
 
-/// `secrets.json`; the secrets in hex.
+/// Content of `secrets.json`; the secrets are in hex.
 #[derive(Serialize, Deserialize)]
 struct Made {
     kid: String,
@@ -38,7 +38,11 @@ struct Made {
 }
 
 impl Secrets {
-    /// The configured ones; those not configured are kept in `{data_dir}/secrets.json`.
+    /// Returns the configured secrets; missing ones come from `{data_dir}/secrets.json`, which is created
+    /// if needed.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, others can read it, or it is damaged.
     pub fn load_or_create(config: &Config) -> Result<Self, SecretsError> {
         let (mut jwt, mut hls) = (config.auth.jwt_secrets.clone(), config.hls.secret.clone());
         if jwt.is_empty() || hls.is_none() {
@@ -48,30 +52,30 @@ impl Secrets {
             }
             hls.get_or_insert(made.1);
         }
-        // Cannot fail: it was filled above if it was empty.
+        // Cannot fail: set above if it was missing.
         let hls = hls.expect("there is a secret by now");
         let janus_room = Secret(derive(&hls, b"stentor janus room secret").to_vec());
         Ok(Self { jwt, hls, janus_room })
     }
 
-    /// The `secret` of one Janus room, without which nobody may destroy or edit it. The same on every node
-    /// and after every restart, so that whoever takes the room over can remove it.
+    /// Returns the `secret` of one Janus room, required to destroy or edit it. It is the same on every node
+    /// and after every restart, so that the node that takes over the room can remove it.
     pub fn of_janus_room(&self, room: &RoomId) -> String {
         hex::encode(derive(&self.janus_room, room.as_str().as_bytes()))
     }
 
-    /// Key of the RTP that a Janus forwards to `target` under this epoch. The same on every node, so it need not be
-    /// stored or sent.
+    /// Returns the key of the RTP that a Janus forwards to `target` under this epoch. It is the same on
+    /// every node, so it need not be stored or sent.
     pub fn srtp_key(&self, room: &RoomId, nonce: &Nonce, epoch: Epoch, target: MediaAddr) -> SrtpKey {
         let srtp = Secret(derive(&self.hls, b"stentor srtp key").to_vec());
-        // No room id and no nonce contains a NUL, so no two streams have the same label.
+        // Neither a room id nor a nonce contains a NUL, so no two streams have the same label.
         let stream = format!("{room}\0{}\0{}\0{target}", nonce.0, epoch.0);
         let [key_and_salt @ .., _, _] = derive(&srtp, stream.as_bytes());
         SrtpKey::new(key_and_salt)
     }
 
-    /// What a listener node shows to the mixer node from which it fetches this room. The same on every node; it
-    /// opens nothing but media that are encrypted.
+    /// Returns the token that a listener node presents to the mixer node from which it fetches this room.
+    /// It is the same on every node, and gives access to encrypted media only.
     pub fn relay_token(&self, room: &RoomId) -> String {
         let relay = Secret(derive(&self.hls, b"stentor relay token").to_vec());
         hex::encode(derive(&relay, room.as_str().as_bytes()))
@@ -93,7 +97,7 @@ impl Made {
     fn fresh_text() -> String {
         let secret = || hex::encode(rand::random::<[u8; SECRET_LEN]>());
         let kid = hex::encode(rand::random::<[u8; 4]>());
-        // Cannot fail: three texts are always JSON.
+        // Cannot fail: three strings always serialise to JSON.
         serde_json::to_string_pretty(&Self { kid, jwt: secret(), hls: secret() }).expect("texts are JSON")
     }
 
@@ -103,8 +107,11 @@ impl Made {
     }
 }
 
-/// The configured name, or one made at first start and kept in `{data_dir}/node-id`: a node that came back
-/// under another name would leave all its rooms behind.
+/// Returns the configured id, or one created at first start and kept in `{data_dir}/node-id`: a node that
+/// came back under another id would abandon all its rooms.
+///
+/// # Errors
+/// The file cannot be read or written, others can read it, or it is damaged.
 pub fn node_id(config: &Config) -> Result<ModuleId, SecretsError> {
     if let Some(id) = &config.node.id {
         return Ok(id.clone());
@@ -116,7 +123,7 @@ pub fn node_id(config: &Config) -> Result<ModuleId, SecretsError> {
 }
 
 pub(super) fn derive(secret: &Secret, label: &[u8]) -> [u8; 32] {
-    // Cannot fail: HMAC takes a key of any length.
+    // Cannot fail: HMAC accepts a key of any length.
     let mut mac = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes any key");
     mac.update(label);
     mac.finalize().into_bytes().into()

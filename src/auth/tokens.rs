@@ -1,7 +1,7 @@
 //! Tokens of listeners and anchors: JWT (RFC 7519), HS256 only, with a `kid` for rotation.
 //!
-//! Owns: the claims and their verification against a time that comes in. Never does: trust a header's
-//! algorithm, read a clock, or take a token of one audience, issuer or room for another's.
+//! Owns: the claims and their verification against a time given by the caller. Never does: trust a header's
+//! algorithm, read a clock, or accept a token for another audience, issuer or room.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -25,7 +25,7 @@ const REQUIRED: [&str; 8] = ["exp", "iat", "aud", "iss", "sub", "roomId", "role"
 /// Largest difference between a signer's clock and ours that `nbf` and `iat` may show, in milliseconds.
 const CLOCK_DIFFERENCE_MS: u64 = 60_000;
 
-/// Rights of the holder in the room.
+/// Rights of the token subject in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -35,7 +35,7 @@ pub enum Role {
     Listener,
 }
 
-/// Which part of the platform a token is meant for.
+/// Part of the platform that a token is meant for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     Anchor,
@@ -45,14 +45,14 @@ pub enum Audience {
 /// Claims of a verified token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// Holder of the token: the user's id, or a random one for a listener.
+    /// Token subject: the user's id, or a random one for a listener.
     pub sub: String,
     pub room_id: RoomId,
     pub role: Role,
     pub grant: Grant,
 }
 
-/// Claims set of a token that is issued here.
+/// Claims set of a token issued here.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct IssuedClaims<'a> {
@@ -68,8 +68,8 @@ struct IssuedClaims<'a> {
     room_created_at: Option<UnixMs>,
 }
 
-/// Claims set of a token that is verified. Unknown claims are ignored (RFC 7519 section 4); the required ones
-/// were found before.
+/// Claims set of a token to verify. Unknown claims are ignored (RFC 7519 section 4); the presence of the
+/// required ones is checked before.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ReadClaims {
@@ -89,8 +89,8 @@ struct ReadClaims {
     room_created_at: Option<UnixMs>,
 }
 
-/// Seconds since the Unix epoch, perhaps with a fraction (RFC 7519 section 2). A date before 1970 counts as
-/// 1970.
+/// Seconds since the Unix epoch, possibly with a fraction (RFC 7519 section 2). A date before 1970 counts
+/// as 1970.
 #[derive(Clone, Copy, Deserialize)]
 struct NumericDate(f64);
 
@@ -102,7 +102,7 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// A fresh token. The token itself must not reach a log.
+/// Newly issued token. The token itself must not reach a log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Issued {
     pub token: String,
@@ -137,7 +137,7 @@ pub enum TokenError {
     MissingClaim(&'static str),
 }
 
-/// Issues tokens with the first secret and verifies with all.
+/// Issuer and verifier of tokens: issues with the first secret, verifies with all.
 #[derive(Clone)]
 pub struct Tokens {
     issuer: String,
@@ -174,7 +174,8 @@ impl Audience {
 }
 
 impl Tokens {
-    /// `secrets` must not be empty (`Secrets` never is): the first one signs.
+    /// Creates an issuer and verifier. `secrets` must not be empty (`Secrets` never is): the first one
+    /// signs.
     pub fn new(secrets: &[JwtSecret], issuer: &str, listener_ttl: Duration) -> Self {
         let first = &secrets[0];
         let verifying = secrets.iter().map(|s| (s.kid.clone(), DecodingKey::from_secret(&s.secret.0)));
@@ -186,18 +187,19 @@ impl Tokens {
         }
     }
 
-    /// A token for one listener of `room`, which was created at `created_at`.
+    /// Issues a token for one listener of `room`, which was created at `created_at`.
     pub fn issue_listener(&self, room: &RoomId, created_at: Option<UnixMs>, now: UnixMs) -> Issued {
         let subject = uuid::Uuid::new_v4().to_string();
         self.issue(Role::Listener, &subject, room, created_at, self.listener_ttl, now)
     }
 
+    /// Verifies the token of a listener of `room`, like [`verify`](Self::verify).
     pub fn verify_listener(&self, token: &str, room: &RoomId, now: UnixMs) -> Result<Claims, TokenError> {
         self.verify(Role::Listener, token, room, now)
     }
 
-    /// A token for `subject` in `role`, good for `ttl` in whole seconds. Without `created_at` it is bound to
-    /// the room by its `iat` only, as an application's own tokens are.
+    /// Issues a token for `subject` in `role`, valid for `ttl` in whole seconds. Without `created_at` the
+    /// token is bound to the room by its `iat` only, as an application's own tokens are.
     pub fn issue(
         &self,
         role: Role,
@@ -220,24 +222,27 @@ impl Tokens {
             room_created_at: created_at,
         };
         let header = Header { kid: Some(self.signing.0.clone()), ..Header::new(Algorithm::HS256) };
-        // Cannot fail: the claims are plain JSON and HMAC takes a key of any length.
+        // Cannot fail: the claims are plain JSON and HMAC accepts a key of any length.
         let token = jsonwebtoken::encode(&header, &claims, &self.signing.1).expect("signing is infallible");
         Issued { token, expires_at: UnixMs(claims.exp * 1000) }
     }
 
-    /// The claims, if the token is genuine, in force, and for this role and room.
+    /// Returns the claims of a token that is genuine, in force, and for this role and room.
+    ///
+    /// # Errors
+    /// The first reason for which the token is refused.
     pub fn verify(&self, role: Role, token: &str, room: &RoomId, now: UnixMs) -> Result<Claims, TokenError> {
         let claims = self.verify_role(role, token, now)?;
         if claims.room_id == *room { Ok(claims) } else { Err(TokenError::WrongRoom) }
     }
 
-    /// Like [`verify`](Self::verify), for those who learn the room from the token.
+    /// Verifies like [`verify`](Self::verify), for callers that learn the room from the token.
     pub fn verify_role(&self, role: Role, token: &str, now: UnixMs) -> Result<Claims, TokenError> {
         let claims = self.in_force(role.audience(), token, now)?;
         if claims.role == role { Ok(claims) } else { Err(TokenError::WrongAudience) }
     }
 
-    /// Of somebody who may speak: a host or an anchor, of the room that the token names.
+    /// Verifies the token of a host or anchor, for the room that the token names.
     pub fn verify_speaker(&self, token: &str, now: UnixMs) -> Result<Claims, TokenError> {
         let claims = self.in_force(Audience::Anchor, token, now)?;
         if claims.role == Role::Listener { Err(TokenError::WrongAudience) } else { Ok(claims) }
@@ -273,7 +278,7 @@ impl Tokens {
         Ok(Claims { sub: claims.sub, room_id: claims.room_id, role: claims.role, grant })
     }
 
-    /// The claims of a token that one of our secrets has signed, whatever they say.
+    /// Returns the claims of a token that one of our secrets has signed, without checking the claims.
     fn genuine(&self, token: &str) -> Result<Value, TokenError> {
         let kid = key_id(token)?;
         let (_, key) = self.verifying.iter().find(|(k, _)| *k == kid).ok_or(TokenError::UnknownKey)?;
@@ -301,12 +306,13 @@ impl From<NumericDate> for UnixMs {
     }
 }
 
-/// A claim that may be absent, but not null.
+/// Deserialises a claim that may be absent, but not null.
 fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
     T::deserialize(value).map(Some)
 }
 
-/// The library checks the signature; the claims are checked here, because its clock cannot be given to it.
+/// Returns a validation of the signature only. The claims are checked here, because the library reads the
+/// clock itself.
 fn signature_only() -> Validation {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.required_spec_claims = HashSet::new();
@@ -315,13 +321,14 @@ fn signature_only() -> Validation {
     validation
 }
 
-/// Reads the header ourselves, so that a foreign algorithm is told from garbage.
+/// Returns the `kid` of the header. The header is decoded here, to distinguish a foreign algorithm from a
+/// malformed token.
 fn key_id(token: &str) -> Result<String, TokenError> {
     #[derive(Deserialize)]
     struct Head {
         alg: String,
         kid: Option<String>,
-        /// Extensions a verifier must know (RFC 7515, 4.1.11); we know none.
+        /// Extensions that a verifier must understand (RFC 7515, 4.1.11); none is supported.
         crit: Option<Value>,
     }
     if token.len() > MAX_LEN || token.split('.').count() != 3 {

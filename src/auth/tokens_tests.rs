@@ -138,7 +138,8 @@ fn claims_follow_rfc_7519() {
     assert_eq!(verify(&signed(json!("text"))), Err(TokenError::Malformed));
 }
 
-/// Both are allowed by RFC 7519 section 4: the library reads some claims itself, and refuses to read them twice.
+/// RFC 7519 section 4 allows a parser to refuse a repeated claim or to use the last one. The library refuses
+/// repetitions of the claims that it reads itself; of any other claim the last one counts.
 #[test]
 fn repeated_claims_never_widen_a_token() {
     let twice = |name: &str, last: Value| {

@@ -1,6 +1,8 @@
-//! Time-limited TURN credentials from a secret shared with the TURN servers, as coturn's `use-auth-secret` takes
-//! them (draft-uberti-behave-turn-rest-00, 2.2): the name is the expiry and the user, the password its
-//! HMAC-SHA1. Owns: that scheme. Never does: know who asks.
+//! Time-limited TURN credentials from a secret shared with the TURN servers, as in coturn's
+//! `use-auth-secret` (draft-uberti-behave-turn-rest-00, 2.2): the user name is the expiry and the user, the
+//! password is the HMAC-SHA1 of the user name.
+//!
+//! Owns: that scheme. Never does: authenticate the user.
 
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::config::IceConfig;
 use crate::domain::ids::{UnixMs, UserId};
 
-/// An `RTCIceServer`. Its credential must not reach a log.
+/// Counterpart of an `RTCIceServer`. Its credential must not reach a log.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct IceServer {
     urls: Vec<String>,
@@ -27,7 +29,7 @@ pub struct IceServer {
 /// Longest user part of a TURN user name, in bytes; the whole name may have 508 (RFC 8489 section 14.3).
 const MAX_USER: usize = 256;
 
-/// The configured servers, for one user: STUN as they are, TURN with credentials.
+/// Returns the configured servers for one user: STUN servers unchanged, TURN servers with credentials.
 pub fn ice_servers(config: &IceConfig, user: &UserId, now: UnixMs) -> Vec<IceServer> {
     let (turn, stun): (Vec<_>, Vec<_>) =
         config.servers.iter().cloned().partition(|url| url.starts_with("turn"));
@@ -44,14 +46,15 @@ pub fn ice_servers(config: &IceConfig, user: &UserId, now: UnixMs) -> Vec<IceSer
 
 fn credentials(secret: &[u8], user: &UserId, now: UnixMs, ttl: Duration) -> (String, String) {
     let username = format!("{}:{}", now.0 / 1000 + ttl.as_secs(), user_part(user));
-    // Cannot fail: HMAC takes a key of any length.
+    // Cannot fail: HMAC accepts a key of any length.
     let mut mac = Hmac::<Sha1>::new_from_slice(secret).expect("a key of any length");
     mac.update(username.as_bytes());
     let credential = STANDARD.encode(mac.finalize().into_bytes());
     (username, credential)
 }
 
-/// ASCII without a colon, which ends the expiry; of an id that is too long, its digest.
+/// Returns the user part: ASCII without a colon, because the colon ends the expiry. An id that is too long
+/// is replaced by its digest.
 fn user_part(user: &UserId) -> String {
     let encoded = user.encoded().to_string();
     if encoded.len() <= MAX_USER { encoded } else { hex::encode(Sha256::digest(user.as_str())) }
@@ -71,7 +74,7 @@ mod tests {
         };
         let servers =
             serde_json::to_value(ice_servers(&config, &user("ann"), UnixMs(1_700_000_000_500))).unwrap();
-        // By `printf 1700003600:ann | openssl dgst -sha1 -hmac north -binary | base64`.
+        // Computed with `printf 1700003600:ann | openssl dgst -sha1 -hmac north -binary | base64`.
         let expected = serde_json::json!([
             { "urls": ["stun:a.example:3478"] },
             { "urls": ["turn:b.example?transport=udp"], "username": "1700003600:ann", "credential": "TwqKCcbzejRFa1sgGqGS7SEzCGg=" },

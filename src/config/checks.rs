@@ -1,4 +1,4 @@
-//! What keys ask of each other.
+//! Rules between keys.
 //!
 //! Owns: the rules that need more than one key. Never does: change a value.
 
@@ -68,11 +68,12 @@ fn check_auth(config: &Config, r: &mut Reader) {
     );
 }
 
-/// Returns true if the host of a URL or origin is a loopback address, `localhost`, or below it (RFC 6761 section 6.3).
+/// Returns true if the host of a URL or origin is a loopback address, `localhost`, or a name below
+/// `localhost` (RFC 6761 section 6.3).
 pub(super) fn is_on_this_machine(url: &str) -> bool {
     let url = Url::parse(url).ok();
     match url.as_ref().and_then(Url::host) {
-        // Only special schemes have their addresses parsed.
+        // Addresses are parsed for special schemes only.
         Some(Host::Domain(name)) => {
             let ip = name.parse::<IpAddr>();
             name == "localhost" || name.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
@@ -83,7 +84,8 @@ pub(super) fn is_on_this_machine(url: &str) -> bool {
     }
 }
 
-/// Every node must verify what another has signed, and make the same content keys.
+/// Checks the store and the cluster's secrets. Every node must verify tokens that another node signed, and
+/// derive the same content keys.
 fn check_cluster(config: &Config, r: &mut Reader) {
     let alone = config.store.kind == StoreKind::Embedded;
     r.require(
@@ -120,7 +122,8 @@ fn check_cluster(config: &Config, r: &mut Reader) {
     );
 }
 
-/// The room API names the URLs people listen and speak at, and the pages where they connect to.
+/// Checks the public URLs. The room API gives listeners and anchors their URLs, and the pages of the role `hls`
+/// give anchors the URL to connect to.
 fn check_given_out(config: &Config, r: &mut Reader) {
     let (roles, http, listen) = (config.node.roles, &config.http, &config.listen);
     r.require(
@@ -156,7 +159,8 @@ fn check_given_out(config: &Config, r: &mut Reader) {
     );
 }
 
-/// 0.0.0.0 and `::` mean all addresses of a machine, and to whoever calls them their own.
+/// Returns true if clients can connect to the address. 0.0.0.0 and `::` mean all addresses of the machine
+/// that uses them, so a client would connect to its own machine.
 fn can_be_called(address: SocketAddr) -> bool {
     !address.ip().to_canonical().is_unspecified()
 }
@@ -174,7 +178,8 @@ fn check_janus(janus: &JanusConfig, r: &mut Reader) {
     );
 }
 
-/// Janus binds any port of a range, and so would take what another part of the node was given.
+/// Checks the UDP port ranges. Janus binds any port of a range, so it could take a port assigned to another
+/// part of the node.
 fn check_webrtc_ports(config: &Config, r: &mut Reader) {
     let (roles, ports) = (config.node.roles, config.janus.webrtc_ports);
     let elsewhere = !roles.janus || config.janus.mode == JanusMode::External;

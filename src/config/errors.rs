@@ -1,10 +1,11 @@
-//! What is wrong with a configuration: which key, what it holds, where that came from, what is allowed.
+//! Configuration errors: the key, its value, the source of the value, and the allowed values.
 //!
-//! Owns: the wording. Never shows the value of a secret, nor of an unknown key (a misspelt secret is one).
+//! Owns: the wording. Never does: show the value of a secret or of an unknown key (a misspelt key may be a
+//! secret).
 
 use std::fmt;
 
-/// Where a value came from.
+/// Source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     Default,
@@ -12,7 +13,7 @@ pub enum Source {
         name: String,
         line: u64,
     },
-    /// The variable's name.
+    /// Name of the environment variable.
     Env(String),
     Flag,
 }
@@ -20,14 +21,15 @@ pub enum Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     pub key: String,
-    /// As it may be shown; `None` for an unknown key.
+    /// Value in displayable form; `None` for an unknown key.
     pub value: Option<String>,
     pub source: Source,
-    /// What is allowed, or what to do about it.
+    /// Allowed values, or the remedy.
     pub problem: String,
 }
 
-/// All that is wrong at once, in the order of the reference file; never empty.
+/// All errors of a configuration; never empty. The order: sources, single keys (as in the reference file), rules
+/// between keys, unknown keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 

@@ -1,6 +1,8 @@
-//! Every key: name, default, one line of comment, what it allows. The order is that of `config.yaml`.
+//! All configuration keys: name, default, one line of comment, allowed values. The order is that of
+//! `config.yaml`.
 //!
-//! Owns: the list of keys, with `signalling` below it; there is no other. Never does: compare one key with another (`checks` does).
+//! Owns: the list of keys, with `signalling` below it; there is no other list. Never does: compare one key
+//! with another (`checks` does).
 
 mod signalling;
 

@@ -1,6 +1,6 @@
 //! File, environment and flags merged into one map from dotted key to value and source.
 //!
-//! Owns: how each source spells a key. Never does: know which keys exist.
+//! Owns: the spelling of a key in each source. Never does: know which keys exist.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,17 +13,17 @@ use serde_saphyr::Spanned;
 use super::LoadInput;
 use super::errors::{ConfigError, ConfigErrors, Source};
 
-/// `STENTOR__STORE__KIND` is `store.kind`.
+/// Prefix of environment variables: `STENTOR__STORE__KIND` is `store.kind`.
 pub const ENV_PREFIX: &str = "STENTOR__";
 
-/// The text of a configuration file and the name to call it by in errors.
+/// Text of a configuration file, and the file's name for error messages.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
     pub name: String,
     pub text: String,
 }
 
-/// One value as it was given.
+/// Value as given by its source.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub value: Value,
@@ -33,11 +33,15 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     pub entries: BTreeMap<String, Entry>,
-    /// What is wrong before any key is looked at.
+    /// Errors found before any key is read.
     pub errors: Vec<ConfigError>,
 }
 
 impl ConfigFile {
+    /// Reads a file that `--config` names.
+    ///
+    /// # Errors
+    /// The file cannot be read.
     pub fn read(path: &Path) -> Result<Self, ConfigErrors> {
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
@@ -52,7 +56,7 @@ impl ConfigFile {
     }
 }
 
-/// Later layers win: file, then environment, then flags.
+/// Merges the sources. Later layers win: file, then environment, then flags.
 pub(super) fn merge(input: LoadInput) -> Layers {
     let mut layers = Layers::default();
     if let Some(file) = input.file {
@@ -80,7 +84,7 @@ impl Layers {
 }
 
 fn add_file(layers: &mut Layers, file: &ConfigFile) {
-    // Snippets would copy lines of the file, and so perhaps a secret, into the message.
+    // A snippet would copy lines of the file, and possibly a secret, into the message.
     let options = serde_saphyr::options! { with_snippet: false };
     match serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(&file.text, options) {
         Ok(Some(root)) => flatten(layers, &file.name, "", root),
@@ -111,7 +115,8 @@ fn flatten(layers: &mut Layers, file: &str, key: &str, node: Spanned<Node>) {
     }
 }
 
-/// One spelling per source, so that no key can be given twice in a file.
+/// Reports a dotted name in a file. Each source has one spelling, so that no key can be given twice in a
+/// file.
 fn dotted_name(name: &str, file: &str, line: u64) -> ConfigError {
     ConfigError {
         key: name.to_owned(),
@@ -121,7 +126,7 @@ fn dotted_name(name: &str, file: &str, line: u64) -> ConfigError {
     }
 }
 
-/// A YAML node that keeps the line of every mapping entry.
+/// YAML node that keeps the line of every mapping entry.
 enum Node {
     Section(Vec<(String, Spanned<Node>)>),
     Value(Value),

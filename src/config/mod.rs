@@ -1,8 +1,8 @@
 //! Configuration: flag > environment > file > default, all errors reported at once.
 //!
-//! Owns: what every key is called, its default and what it allows (`keys`), what keys ask of each other
-//! (`checks`), warnings about legal but suspicious settings (`remarks`). Never does: open a socket. The only files it
-//! reads are the configuration file and the `*_file` secrets.
+//! Owns: every key with its name, default and allowed values (`keys`), the rules between keys (`checks`),
+//! and warnings about legal but suspicious settings (`remarks`). Never does: open a socket. The only files
+//! it reads are the configuration file, the `*_file` secrets and the `ca_file` certificates.
 
 mod checks;
 mod errors;
@@ -26,22 +26,25 @@ use std::collections::BTreeMap;
 
 use reader::Reader;
 
-/// Everything a configuration is made from, besides the `*_file` secrets it names.
+/// Inputs of a configuration, besides the files that it names.
 #[derive(Debug, Clone, Default)]
 pub struct LoadInput {
     pub file: Option<ConfigFile>,
-    /// The whole environment; only names that start with [`ENV_PREFIX`] count.
+    /// Whole environment; only names that start with [`ENV_PREFIX`] count.
     pub env: BTreeMap<String, String>,
-    /// `--set key=value`, in order; the last one of a key wins.
+    /// Flags `--set key=value`, in order; the last one for a key wins.
     pub flags: Vec<(String, String)>,
 }
 
-/// The validated configuration, or everything that is wrong with it.
+/// Returns the validated configuration.
+///
+/// # Errors
+/// All errors of the configuration at once.
 pub fn load(input: LoadInput) -> Result<Config, ConfigErrors> {
     explain(input).map(|(config, _)| config)
 }
 
-/// Like [`load`], with every key's value (secrets masked) and where it came from.
+/// Loads like [`load`], and also returns every key's value (secrets masked) and its source.
 pub fn explain(input: LoadInput) -> Result<(Config, Vec<Effective>), ConfigErrors> {
     let mut reader = Reader::new(layers::merge(input));
     let config = keys::read(&mut reader);
@@ -50,8 +53,8 @@ pub fn explain(input: LoadInput) -> Result<(Config, Vec<Effective>), ConfigError
     Ok((config, effective))
 }
 
-/// The configuration when nothing is set.
+/// Returns the configuration with every key at its default.
 pub fn defaults() -> Config {
-    // Cannot fail: a test loads them.
+    // Cannot fail: a test loads the defaults.
     load(LoadInput::default()).expect("the defaults are valid")
 }

@@ -1,6 +1,6 @@
-//! Parsers of single values. Each refusal says what is allowed.
+//! Parsers of single values. Each error states the allowed values.
 //!
-//! Owns: what a value may look like. Never does: know which key it belongs to.
+//! Owns: the syntax and range of values. Never does: know which key a value belongs to.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -13,11 +13,13 @@ use serde_json::Value;
 use super::reader::Parsed;
 use super::types::{JwtSecret, Roles, Secret, port_pairs};
 
-/// HS256 and the content keys want at least as many bytes as SHA-256 gives (RFC 7518, 3.2).
+/// Minimum length of a secret in bytes: HS256 and the content keys need at least the output size of SHA-256
+/// (RFC 7518, 3.2).
 const SECRET_MIN: usize = 32;
 const API_KEY_MIN: usize = 16;
 
-/// Numbers are refused: YAML would drop leading zeros and trailing ones behind a point.
+/// Parses a text. Numbers are refused: YAML would drop leading zeros, and trailing zeros after the decimal
+/// point.
 pub(super) fn text(value: &Value) -> Parsed<String> {
     match value.as_str() {
         Some(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
@@ -50,7 +52,7 @@ pub(super) fn millis(range: RangeInclusive<u64>) -> impl Fn(&Value) -> Parsed<Du
     move |value| number(value).map(Duration::from_millis)
 }
 
-/// As [`number`], for values below zero.
+/// Parses like [`number`], but also accepts negative values.
 pub(super) fn integer(range: RangeInclusive<i32>) -> impl Fn(&Value) -> Parsed<i32> {
     move |value| {
         let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
@@ -64,10 +66,10 @@ pub(super) fn switch(value: &Value) -> Parsed<bool> {
     switch.ok_or_else(|| "must be true or false".to_owned())
 }
 
-/// `500ms`, `10s`, `5m`, `3h`; `from` and `to` are written the same way.
+/// Parses `500ms`, `10s`, `5m`, `3h`; `from` and `to` have the same format.
 pub(super) fn duration(from: &'static str, to: &'static str) -> impl Fn(&Value) -> Parsed<Duration> {
     move |value| {
-        // Both bounds are literals: a typo there refuses everything, the default first.
+        // Both bounds are literals: a typo in one refuses every value, including the default.
         let range = parse_duration(from).zip(parse_duration(to));
         let duration = value.as_str().and_then(parse_duration);
         let inside = duration.zip(range).filter(|(d, (from, to))| from <= d && d <= to);
@@ -98,7 +100,7 @@ pub(super) fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(
     }
 }
 
-/// A YAML list, or one text with commas (environment and flags).
+/// Parses a YAML list, or one text with commas (environment and flags).
 pub(super) fn list<T>(item: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> Parsed<Vec<T>> {
     move |value| match value {
         Value::Array(items) => items.iter().map(&item).collect(),
@@ -142,7 +144,7 @@ pub(super) fn media_ip(value: &Value) -> Parsed<IpAddr> {
     if ip.is_unspecified() || ip.is_multicast() { Err(ALLOWED.into()) } else { Ok(ip) }
 }
 
-/// Not IPv6: a managed Janus has candidates of IPv4 only.
+/// Parses an IPv4 address; IPv6 is refused because a managed Janus has IPv4 candidates only.
 pub(super) fn public_ip(value: &Value) -> Parsed<Ipv4Addr> {
     const ALLOWED: &str = "must be one IPv4 address that anchors can send to, like 203.0.113.7";
     let ip: Ipv4Addr = parsed(ALLOWED)(value)?;
@@ -158,14 +160,14 @@ pub(super) fn host(value: &Value) -> Parsed<String> {
     if usable { Ok(host) } else { Err("must be a host name or an IP address, without a port".into()) }
 }
 
-/// Goes between two slashes of a Janus room's description.
+/// Parses the cluster name, which stands between two slashes of a Janus room's description.
 pub(super) fn cluster(value: &Value) -> Parsed<String> {
     let name = text(value)?;
     let ok = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     if ok { Ok(name) } else { Err("must be 1 to 64 characters of A-Z a-z 0-9 _ - .".into()) }
 }
 
-/// A URL of one of `schemes`, without user and password (they would reach the logs).
+/// Parses a URL of one of `schemes`, without user and password (they would reach the logs).
 pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed<String> {
     move |value| {
         let text = text(value)?;
@@ -181,7 +183,7 @@ pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Value) -> Parsed
     }
 }
 
-/// Reads the certificates in PEM (RFC 7468 section 5) of the file that is named.
+/// Reads the certificates in PEM (RFC 7468 section 5) from the named file.
 pub(super) fn ca_certificates(value: &Value) -> Parsed<Vec<u8>> {
     let pem = std::fs::read(text(value)?).map_err(|e| format!("the file cannot be read: {e}"))?;
     let marker = b"-----BEGIN CERTIFICATE-----";
@@ -191,7 +193,7 @@ pub(super) fn ca_certificates(value: &Value) -> Parsed<Vec<u8>> {
     }
 }
 
-/// The URL of the pages and playlists, which are served at the root of their host.
+/// Parses the URL of the pages and playlists, which are served at the root of their host.
 pub(super) fn base_url(value: &Value) -> Parsed<String> {
     let text = url(&["http", "https"])(value)?;
     match parts_of(&text) {
@@ -202,7 +204,7 @@ pub(super) fn base_url(value: &Value) -> Parsed<String> {
     }
 }
 
-/// The URL that anchors connect to. It may have any path, because clients call it as it is.
+/// Parses the URL that anchors connect to. It may have any path, because clients use it unchanged.
 pub(super) fn ws_url(value: &Value) -> Parsed<String> {
     let text = url(&["ws", "wss"])(value)?;
     match parts_of(&text) {
@@ -211,14 +213,14 @@ pub(super) fn ws_url(value: &Value) -> Parsed<String> {
     }
 }
 
-/// The path of a URL, and whether it has a query or a fragment.
+/// Returns the path of a URL, and true if the URL has a query or a fragment.
 fn parts_of(text: &str) -> (&str, bool) {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let path = rest.find(['/', '?', '#']).map_or("/", |at| &rest[at..]);
     (path, path.contains(['?', '#']))
 }
 
-/// As in an `RTCIceServer`: RFC 7064 and RFC 7065, which have no slashes.
+/// Parses a URL as in an `RTCIceServer`: RFC 7064 and RFC 7065, which have no slashes.
 pub(super) fn ice_server(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let rest = ["stun:", "stuns:", "turn:", "turns:"].iter().find_map(|scheme| text.strip_prefix(scheme));
@@ -228,19 +230,19 @@ pub(super) fn ice_server(value: &Value) -> Parsed<String> {
     }
 }
 
-/// A serialised origin (RFC 6454 section 6.2) of any scheme, `null`, or `*` for any.
+/// Parses a serialised origin (RFC 6454 section 6.2) of any scheme, `null`, or `*` for any origin.
 pub(super) fn origin(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let is_serialised = |url: url::Url| match url.origin() {
         origin @ url::Origin::Tuple(..) => origin.ascii_serialization() == text,
-        // An app's own scheme, like capacitor://localhost: its web view sends scheme, host and port.
+        // An app's own scheme, e.g. capacitor://localhost: its web view sends scheme, host and port.
         url::Origin::Opaque(_) => {
             let bare = url.path().is_empty() && url.query().is_none() && url.fragment().is_none();
             let anonymous = url.username().is_empty() && url.password().is_none();
             url.has_host() && bare && anonymous && url.as_str() == text
         }
     };
-    // WebView of Android sends the last one for its files.
+    // Android's WebView sends `file://` for local files.
     if ["*", "null", "file://"].contains(&text.as_str()) || url::Url::parse(&text).is_ok_and(is_serialised) {
         Ok(text)
     } else {
@@ -263,7 +265,7 @@ pub(super) fn udp_ports(value: &Value) -> Parsed<(u16, u16)> {
     port_range(&text(value)?).filter(|(low, high)| low < high).ok_or_else(|| allowed.into())
 }
 
-/// Without the ports that only root may bind.
+/// Parses a port range without the ports that only root may bind.
 fn port_range(text: &str) -> Option<(u16, u16)> {
     let (low, high) = text.split_once('-')?;
     let (low, high) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
@@ -287,7 +289,7 @@ pub(super) fn api_keys(value: &Value) -> Parsed<Vec<Secret>> {
     })(value)
 }
 
-/// `{kid, secret}` in YAML, `kid:secret` in a file's line, the environment and flags.
+/// Parses `{kid, secret}` in YAML, or `kid:secret` in a line of a file, in the environment and in flags.
 pub(super) fn jwt_secrets(value: &Value) -> Parsed<Vec<JwtSecret>> {
     let secrets = list(jwt_secret)(value)?;
     let mut kids: Vec<_> = secrets.iter().map(|s| &s.kid).collect();
@@ -317,13 +319,13 @@ fn jwt_secret(item: &Value) -> Parsed<JwtSecret> {
     }
 }
 
-/// At least 32 bytes.
+/// Parses a secret of at least 32 bytes.
 pub(super) fn long_secret(value: &Value) -> Parsed<Secret> {
     let secret = secret(value)?;
     if secret.0.len() >= SECRET_MIN { Ok(secret) } else { Err("must be at least 32 bytes".into()) }
 }
 
-/// Any text; a file must hold exactly one line.
+/// Parses any text as a secret; a file must hold exactly one line.
 pub(super) fn secret(value: &Value) -> Parsed<Secret> {
     let value = match value {
         Value::Array(lines) if lines.len() == 1 => &lines[0],

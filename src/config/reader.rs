@@ -1,7 +1,7 @@
-//! Takes each key once, with its default, its comment and its parser, and keeps the errors.
+//! Reader that takes each key once, with its default, comment and parser, and collects the errors.
 //!
-//! The calls of `keys` are the only list of what exists: unknown keys, the reference file and
-//! `check-config` all follow from what was asked for here. Owns: collecting. Never does: know a key.
+//! The calls in `keys` are the only list of the existing keys: unknown keys, the reference file and
+//! `check-config` all derive from the keys that were read here. Owns: collecting. Never does: know a key.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -15,14 +15,15 @@ use super::layers::{Entry, Layers};
 
 const MASK: &str = "******";
 
-/// A key that exists, and what it is in this configuration.
+/// Existing key, and its value in this configuration.
 #[derive(Debug, Clone)]
 pub struct Effective {
     pub key: String,
-    /// As it may be shown: a secret is masked.
+    /// Value in displayable form: a secret is masked.
     pub value: String,
     pub source: Source,
-    /// Hash of the value, also of a secret and of a secret's file; keyed, so that it tells nothing about them.
+    /// Hash of the value, also of a secret and of a secret's file. It is keyed, so that it reveals nothing
+    /// about them.
     fingerprint: u64,
     pub(super) default: Value,
     pub(super) about: &'static str,
@@ -43,7 +44,7 @@ pub(super) struct Reader {
     errors: Vec<ConfigError>,
 }
 
-/// Says what is allowed.
+/// Parsed value, or an error that states the allowed values.
 pub(super) type Parsed<T> = Result<T, String>;
 
 impl Reader {
@@ -51,7 +52,7 @@ impl Reader {
         Self { entries: layers.entries, known: Vec::new(), errors: layers.errors }
     }
 
-    /// After an error the default stands in, so that the rest is still read.
+    /// Reads a key. After an error the default is returned, so that the remaining keys are still read.
     pub fn read<T>(
         &mut self,
         key: &'static str,
@@ -71,7 +72,7 @@ impl Reader {
         }
     }
 
-    /// Null and the empty text mean that there is none.
+    /// Reads a key that may be absent. Null and the empty text mean that it is absent.
     pub fn optional<T>(
         &mut self,
         key: &'static str,
@@ -82,7 +83,7 @@ impl Reader {
         self.parse_given(key, &entry.value, parse)
     }
 
-    /// A secret under `key`, or in the file that `{key}_file` names, not both.
+    /// Reads a secret under `key`, or from the file that `{key}_file` names, but not both.
     pub fn secret<T>(
         &mut self,
         key: &'static str,
@@ -102,7 +103,7 @@ impl Reader {
         }
         let read = super::parse::text(&file).and_then(|path| secret_lines(Path::new(&path)));
         if let (Ok(lines), Some(known)) = (&read, self.known.last_mut()) {
-            // The last key taken is that of the file.
+            // The key taken last is that of the file.
             known.fingerprint = fingerprint(lines);
         }
         match read.and_then(|lines| parse(&lines)) {
@@ -114,7 +115,8 @@ impl Reader {
         }
     }
 
-    /// Reports `problem` at the first of `keys` unless it holds; silent when one of them is wrong already.
+    /// Reports `problem` at the first of `keys` unless it holds. Does nothing if one of the keys already
+    /// has an error.
     pub fn require(&mut self, keys: &[&str], holds: bool, problem: impl Into<String>) {
         let wrong =
             |key: &&str| self.errors.iter().any(|e| e.key.strip_suffix("_file").unwrap_or(&e.key) == *key);
@@ -123,7 +125,10 @@ impl Reader {
         }
     }
 
-    /// Everything that was asked for, or every error, the unknown keys included.
+    /// Returns every key that was read.
+    ///
+    /// # Errors
+    /// All collected errors, including unknown keys.
     pub fn finish(mut self) -> Result<Vec<Effective>, ConfigErrors> {
         for (key, entry) in std::mem::take(&mut self.entries) {
             if let Some(problem) = self.why_unknown(&key, &entry) {
@@ -150,13 +155,13 @@ impl Reader {
     }
 
     fn fail(&mut self, key: &str, problem: String) {
-        // Cannot fail: only keys that were taken are complained of.
+        // Cannot fail: errors are reported only for keys that were read.
         let known = self.known.iter().find(|k| k.key == key).expect("a key that was never read");
         let (value, source) = (Some(known.value.clone()), known.source.clone());
         self.errors.push(ConfigError { key: key.to_owned(), value, source, problem });
     }
 
-    /// `None` for a section that is there but empty.
+    /// Returns the problem of a key that was not read; `None` for a section that is present but empty.
     fn why_unknown(&self, key: &str, entry: &Entry) -> Option<String> {
         let is_section = self.known.iter().any(|k| k.key.starts_with(&format!("{key}.")));
         match (is_section, entry.value.is_null()) {
@@ -183,7 +188,7 @@ fn is_given(value: &Value) -> bool {
     !matches!(value, Value::Null) && value.as_str() != Some("")
 }
 
-/// Every line that is neither empty nor a comment.
+/// Returns the lines that are neither empty nor comments.
 fn secret_lines(path: &Path) -> Parsed<Value> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))?;
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
@@ -194,7 +199,7 @@ fn masked(value: &Value) -> String {
     if is_given(value) { MASK.into() } else { shown(value) }
 }
 
-/// As in the file, but without the user and password of a URL.
+/// Returns the value as in the file, but without the user and password of a URL.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     let Some((scheme, rest)) = text.split_once("://") else { return text };
@@ -204,7 +209,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Levenshtein's: how many letters to insert, delete or replace.
+/// Returns the Levenshtein distance: the number of bytes to insert, delete or replace.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

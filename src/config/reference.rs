@@ -1,6 +1,6 @@
-//! `config.yaml` as text, made from the keys themselves.
+//! Text of `config.yaml`, generated from the keys.
 //!
-//! Owns: the layout of the file. A test compares it with the one in the repository.
+//! Owns: the layout of the file. A test compares it with the file in the repository.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ const HEADER: &str = "\
 # Secrets may stand in files of their own: {key}_file. `stentor check-config` shows what is in force.
 ";
 
-/// Every key with its default and its comment, as YAML.
+/// Returns every key with its default and its comment, as YAML.
 pub fn reference_file() -> String {
     // Cannot fail: a test loads the defaults.
     let (_, keys) = explain(LoadInput::default()).expect("the defaults are valid");
@@ -47,7 +47,8 @@ fn write_key(text: &mut String, depth: usize, name: &str, key: &Effective) {
     write!(text, "{indent}# {}\n{indent}{name}: {}\n", key.about, yaml(&key.default)).expect("no I/O here");
 }
 
-/// JSON is YAML; text that reads as nothing but text goes without quotes.
+/// Formats a value as YAML. JSON is YAML; a text that cannot be read as another type is written without
+/// quotes.
 fn yaml(value: &Value) -> String {
     let plain = |text: &str| {
         text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._/:".contains(&b))

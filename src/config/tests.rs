@@ -1,4 +1,4 @@
-//! Stories of configurations that are right, wrong, and wrong in many ways at once.
+//! Tests of valid configurations, invalid ones, and ones with many errors at once.
 
 use std::io::Write;
 use std::time::Duration;
@@ -403,7 +403,7 @@ fn file(text: &str) -> LoadInput {
     LoadInput { file: Some(file), ..LoadInput::default() }
 }
 
-/// With an API key instead of open mode.
+/// Adds an API key, to replace open mode.
 fn keyed(input: LoadInput) -> LoadInput {
     input.flag("auth.mode", "keys").flag("auth.api_keys", "0123456789abcdef")
 }

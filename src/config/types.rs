@@ -1,4 +1,4 @@
-//! The validated configuration, as the rest of the house sees it.
+//! Types of the validated configuration, for the rest of the program.
 //!
 //! Owns: the types. Never does: parse; a value of these types was checked by `keys` and `checks`.
 
@@ -11,7 +11,7 @@ use crate::domain::hls;
 use crate::domain::ids::ModuleId;
 use crate::domain::restart::Budget;
 
-/// A secret text. Never printed.
+/// Secret text. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub Vec<u8>);
 
@@ -21,7 +21,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// The validated configuration. Whoever holds one may trust every value in it.
+/// Validated configuration. Every value in it can be trusted.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub node: NodeConfig,
@@ -41,7 +41,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Base of the URLs given to listeners, without a slash at the end.
+    /// Returns the base of the URLs given to listeners, without a trailing slash.
     pub fn hls_base_url(&self) -> String {
         match &self.http.public_hls_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
@@ -49,7 +49,8 @@ impl Config {
         }
     }
 
-    /// Where anchors connect to; `None` on a node that was not told and has no gateway itself.
+    /// Returns the URL that anchors connect to; `None` if it is not configured and this node has no
+    /// gateway.
     pub fn ws_url(&self) -> Option<String> {
         let own = || self.node.roles.gateway.then(|| format!("ws://{}/ws", self.listen.ws));
         self.http.public_ws_url.clone().or_else(own)
@@ -57,7 +58,8 @@ impl Config {
 }
 
 impl Config {
-    /// Base of the URLs other nodes fetch from, on the private network, without a slash at the end.
+    /// Returns the base of the URLs from which other nodes fetch, on the private network, without a
+    /// trailing slash.
     pub fn private_hls_url(&self) -> String {
         let (host, port) = (&self.node.advertise, self.listen.hls.port());
         match host.contains(':') {
@@ -69,13 +71,13 @@ impl Config {
 
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    /// `None`: made once and kept in `data_dir`.
+    /// Id of the node; `None`: created once and kept in `data_dir`.
     pub id: Option<ModuleId>,
-    /// Names the installation in Janus room descriptions: `stentor/{cluster}/{room}/{epoch}`.
+    /// Name of the installation in Janus room descriptions: `stentor/{cluster}/{room}/{epoch}`.
     pub cluster: String,
     pub data_dir: PathBuf,
     pub roles: Roles,
-    /// Host or address other nodes reach this one by.
+    /// Host or address at which other nodes reach this one.
     pub advertise: String,
 }
 
@@ -126,15 +128,15 @@ pub struct AuthConfig {
     pub mode: AuthMode,
     /// Bearer keys of the REST API.
     pub api_keys: Vec<Secret>,
-    /// `None`: made at first start in the data directory (one node only).
+    /// Empty: created at first start in the data directory (one node only).
     pub jwt_secrets: Vec<JwtSecret>,
     pub issuer: String,
     pub listener_token_ttl: Duration,
-    /// Of anchors and hosts.
+    /// Lifetime of the tokens of anchors and hosts.
     pub anchor_token_ttl: Duration,
 }
 
-/// The first one signs; all verify.
+/// One secret of the list: the first one signs; all verify.
 #[derive(Debug, Clone)]
 pub struct JwtSecret {
     pub kid: String,
@@ -148,7 +150,8 @@ pub struct HttpConfig {
     pub header_timeout: Duration,
     /// Base of the URLs given to listeners, e.g. `https://live.example.org`. `None`: `http://{listen.hls}`.
     pub public_hls_url: Option<String>,
-    /// Where anchors connect to, e.g. `wss://live.example.org/ws`. `None`: `ws://{listen.ws}/ws` of a gateway.
+    /// URL that anchors connect to, e.g. `wss://live.example.org/ws`. `None`: `ws://{listen.ws}/ws` of a
+    /// gateway.
     pub public_ws_url: Option<String>,
 }
 
@@ -167,19 +170,19 @@ pub struct JanusConfig {
     pub admin_key: Option<Secret>,
     pub binary: PathBuf,
     pub ice_interface: Option<String>,
-    /// What a managed Janus tells anchors in place of its own address.
+    /// Address that a managed Janus announces to anchors in place of its own.
     pub public_ip: Option<Ipv4Addr>,
-    /// Inclusive, UDP; of a managed Janus.
+    /// UDP port range of a managed Janus, inclusive.
     pub webrtc_ports: (u16, u16),
     pub capacity: u32,
     pub request_timeout: Duration,
-    /// Of the anchors' sessions: how long one who was cut off may be away.
+    /// Time that an anchor who was cut off may be away before Janus ends the media session.
     pub session_timeout: Duration,
 }
 
 #[derive(Debug, Clone)]
 pub struct MixerConfig {
-    /// Inclusive; the even ports of it are used, each with the odd one above it (RTCP).
+    /// Port range, inclusive. The even ports are used for RTP, each with the odd port above it (RTCP).
     pub rtp_ports: (u16, u16),
     pub ffmpeg: PathBuf,
     pub capacity: u32,
@@ -187,38 +190,38 @@ pub struct MixerConfig {
     pub bitrate: u32,
     pub watchdog: Duration,
     pub crashes: Budget,
-    /// FFmpeg gets this long between INT and KILL.
+    /// Time that FFmpeg gets between INT and KILL.
     pub stop_grace: Duration,
     pub loudness: LoudnessConfig,
 }
 
-/// Level of what listeners hear.
+/// Loudness of the sound that listeners hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoudnessConfig {
     /// False: every room keeps its own level.
     pub enabled: bool,
     /// Integrated loudness of speech, in LUFS (EBU R 128).
     pub target: i32,
-    /// In dBTP.
+    /// Limit of the true peak, in dBTP.
     pub limit: i32,
 }
 
 impl MixerConfig {
-    /// How many RTP/RTCP pairs (an even port and the odd one above it) the range holds.
+    /// Returns the number of RTP/RTCP pairs (an even port and the odd one above it) in the range.
     pub fn port_pairs(&self) -> u32 {
         port_pairs(self.rtp_ports)
     }
 }
 
-/// A room without speakers costs Janus and FFmpeg 2.6 % of a core together (`make bench`, `crowd`); a fifth is left for
-/// speakers, listeners and starts.
+/// Rooms per core. A room without active anchors costs Janus and FFmpeg 2.6 % of a core together (`make
+/// bench`, `crowd`); a fifth of the core is left for active anchors, listeners and starts.
 const ROOMS_PER_CORE: u32 = 30;
 
 pub(super) fn rooms_of_this_machine() -> u32 {
     ROOMS_PER_CORE * std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
 }
 
-/// How many RTP/RTCP pairs an inclusive range of ports holds.
+/// Returns the number of RTP/RTCP pairs in an inclusive range of ports.
 pub(super) fn port_pairs((low, high): (u16, u16)) -> u32 {
     let first_even = u32::from(low).next_multiple_of(2);
     (u32::from(high) + 1).saturating_sub(first_even) / 2
@@ -232,21 +235,21 @@ pub struct HlsConfig {
     pub window: usize,
     /// Segments per content key.
     pub key_rotation: u64,
-    /// Server secret of the content keys; `None`: made at first start in the data directory.
+    /// Server secret of the content keys; `None`: created at first start in the data directory.
     pub secret: Option<Secret>,
 }
 
-/// A room that was just started has its first segment within this, even on a busy machine.
+/// Time within which a newly started room has its first segment, even on a busy machine.
 const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 
 impl HlsConfig {
-    /// As the playlists have it.
+    /// Returns the target duration as written in the playlists.
     pub fn target_duration(&self) -> Duration {
         hls::target_duration(self.segment)
     }
 
-    /// How long a request may wait for its answer: one more than the three target durations after which a stream
-    /// ends a wait by itself, with a reason.
+    /// Returns the time that a request may wait for its answer. It is one target duration longer than the
+    /// three after which a stream ends a wait itself, with a reason.
     pub fn patience(&self) -> Duration {
         (4 * self.target_duration()).max(LEAST_PATIENCE)
     }
@@ -255,7 +258,7 @@ impl HlsConfig {
 #[derive(Debug, Clone)]
 pub struct RoomsConfig {
     pub heartbeat_ttl: Duration,
-    /// From the loss of a module to the move of its rooms.
+    /// Time from the loss of a module to the move of its rooms.
     pub replacement_grace: Duration,
     pub housekeeping_interval: Duration,
     pub never_started_after: Duration,
@@ -263,18 +266,18 @@ pub struct RoomsConfig {
     pub removing_grace: Duration,
 }
 
-/// What one signalling connection may do.
+/// Limits of one signalling connection.
 #[derive(Debug, Clone)]
 pub struct WsConfig {
     pub ping: Duration,
     pub dead_after: Duration,
-    /// Bytes of one message.
+    /// Maximum size of one message, in bytes.
     pub frame_limit: usize,
     /// Bytes that may wait for a client that does not read.
     pub queue_limit: usize,
-    /// Bytes of an offer.
+    /// Maximum size of an offer, in bytes.
     pub sdp_limit: usize,
-    /// Candidates after one offer.
+    /// Maximum number of candidates after one offer.
     pub candidate_limit: usize,
     /// Calls per second.
     pub rate: u32,
@@ -282,11 +285,11 @@ pub struct WsConfig {
     /// Calls that may wait for their answers.
     pub calls: usize,
     pub call_timeout: Duration,
-    /// Time that a connection may be open without being in its room.
+    /// Time that a connection may be open without having joined its room.
     pub join_within: Duration,
-    /// What a second connection of the same user gets.
+    /// Effect of a second connection of the same user.
     pub duplicate: Duplicate,
-    /// Wrong pins per minute, user and address.
+    /// Wrong pins allowed per minute, user and address.
     pub pin_attempts: u32,
 }
 
@@ -305,7 +308,7 @@ pub struct PresenceConfig {
     /// CA certificates in PEM.
     pub redis_ca: Option<Vec<u8>>,
     pub request_timeout: Duration,
-    /// Of a member who is not heard of.
+    /// Time without a sign of life after which a user leaves the room.
     pub timeout: Duration,
     pub lock_ttl: Duration,
     pub gateway_ttl: Duration,
@@ -324,7 +327,7 @@ pub struct SupervisionConfig {
     pub retry_first: Duration,
     pub retry_max: Duration,
     pub shutdown_deadline: Duration,
-    /// Before that, rooms are given to other nodes for at most this long.
+    /// Maximum time for moving rooms to other nodes, before the shutdown begins.
     pub drain_deadline: Duration,
 }
 

@@ -129,7 +129,7 @@ impl RoomOnBridge {
         let theirs = participants.iter().filter(|p| users.iter().any(|user| user.as_str() == p.display));
         for participant in theirs {
             match self.bridge.kick(janus_room_id, &self.secret(), participant.id).await {
-                // The user's own gateway may have removed the participant first.
+                // The gateway node of that user may have removed the participant first.
                 Ok(()) | Err(JanusError::Plugin(PluginError::NoSuchParticipant)) => {}
                 Err(error) => return Err(error),
             }

@@ -5,10 +5,14 @@
 //!     ▲                │              │                                         │  link ends
 //!     └── retry ───────┴──────────────┴─────────────────────────────────────────┘
 //! ```
-//! The steps have these names in the specification: *RebuildStart* is the connection, *actual state* is the
-//! listing of the rooms that carry our cluster's ownership tag, *RebuildState* is one actor for every room
-//! that is wanted here or found here (each destroys, creates or keeps its room), *RebuildEnd* is the state
-//! `Up`. The rebuild waits for the store's first list: before that, no room is known to be unwanted.
+//! The steps have these names in the specification:
+//! - *RebuildStart*: the connection;
+//! - *actual state*: the listing of the rooms that carry our cluster's ownership tag;
+//! - *RebuildState*: one actor for every room that is wanted here or found here; each destroys, creates or keeps
+//!   its room;
+//! - *RebuildEnd*: the state `Up`.
+//!
+//! The rebuild waits for the store's first list: before that, no room is known to be unwanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -77,7 +81,7 @@ pub enum Msg {
     /// Version of the Janus, and every room that it has.
     Listed(Connection, Result<(String, Vec<RoomInfo>), JanusError>),
     /// That connection ended; a connection that was given up may report late. `None`: it was never
-    /// established (`Connected` reports that), or its last holder closed it.
+    /// established (`Connected` reports that), or its last owner closed it.
     Down(Connection, Option<DownReason>),
     Retry,
     CanaryDue(Connection),
@@ -419,7 +423,7 @@ impl Behaviour for JanusGateway {
         }
     }
 
-    /// Releases the connection. It ends with its last holder, so it ends before the Janus does, and that is
+    /// Releases the connection. It ends with its last owner, so it ends before the Janus does, and that is
     /// not a loss.
     fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
         self.link.set_bridge(None);

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 use crate::auth::secrets::Secrets;
 use crate::janus::AudioBridge;
 
-/// State shared by the gateway, its rooms and the Janus process. It outlives the incarnations of each.
+/// State shared by `JanusGateway`, its rooms and `JanusProcess`. It outlives the incarnations of each.
 #[derive(Clone)]
 pub struct GatewayLink {
     bridge: Arc<Mutex<Option<Arc<dyn AudioBridge>>>>,

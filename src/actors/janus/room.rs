@@ -34,7 +34,7 @@ pub struct JanusRoomActor {
 pub enum Msg {
     /// The store has changes for this room.
     News,
-    /// The gateway is connected; the Janus rooms of this room, if Janus was listed.
+    /// Janus is connected; the Janus rooms of this room, if Janus was listed.
     Linked(Option<Vec<Found>>),
     Unlinked,
     Done(Outcome),
@@ -153,7 +153,7 @@ impl Behaviour for JanusRoomActor {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        // The gateway reports the connection: with the listing to a new room, without one to a restarted
+        // The parent reports the connection: with the listing to a new room, without one to a restarted
         // room, which must inspect Janus itself.
         self.look();
         self.step(cx);

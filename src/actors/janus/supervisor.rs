@@ -1,4 +1,4 @@
-//! Supervisor of the role `janus`: heartbeat, gateway, and the process in managed mode.
+//! Supervisor of the role `janus`: heartbeat, connection, and the process in managed mode.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Behaviour for JanusSupervisor {
         let beat = move || HeartbeatActor::new(ModuleKind::Janus, context.clone(), pulse.subscribe(), None);
         cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
         if let Some(managed) = self.managed.clone() {
-            // Started before the gateway, so stopped after it: rooms are released while their Janus is
+            // Started before the connection, so stopped after it: rooms are released while their Janus is
             // still running.
             let link = self.link.clone();
             let spec =

@@ -38,7 +38,8 @@ pub struct Reassigner {
     rules: Rules,
     news: Option<News>,
     busy: bool,
-    /// Pause after a failed move: its decision was based on outdated state, and the change is on its way.
+    /// Pause after a failed move, whose decision was based on outdated state: the change is on its way. Also
+    /// after a cordon label was written.
     retry: Retry,
     waits: Vec<String>,
     moved: u64,

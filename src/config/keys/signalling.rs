@@ -1,4 +1,4 @@
-//! The keys of signalling: connections, presence, ICE.
+//! Keys of signalling: connections, presence, ICE.
 
 use serde_json::json;
 
