@@ -122,8 +122,8 @@ fn check_cluster(config: &Config, r: &mut Reader) {
     );
 }
 
-/// Checks the public URLs. The room API gives listeners and anchors their URLs, and the pages of the role `hls`
-/// give anchors the URL to connect to.
+/// Checks the public URLs. The room API gives listeners and anchors their URLs, and the pages of the role
+/// `hls` give anchors the URL to connect to.
 fn check_given_out(config: &Config, r: &mut Reader) {
     let (roles, http, listen) = (config.node.roles, &config.http, &config.listen);
     r.require(

@@ -38,7 +38,7 @@ pub(super) struct Layers {
 }
 
 impl ConfigFile {
-    /// Reads a file that `--config` names.
+    /// Reads a configuration file.
     ///
     /// # Errors
     /// The file cannot be read.

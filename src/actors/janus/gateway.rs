@@ -8,8 +8,8 @@
 //! The steps have these names in the specification:
 //! - *RebuildStart*: the connection;
 //! - *actual state*: the listing of the rooms that carry our cluster's ownership tag;
-//! - *RebuildState*: one actor for every room that is wanted here or found here; each destroys, creates or keeps
-//!   its room;
+//! - *RebuildState*: one actor for every room that is wanted here or found here; each destroys, creates or
+//!   keeps its room;
 //! - *RebuildEnd*: the state `Up`.
 //!
 //! The rebuild waits for the store's first list: before that, no room is known to be unwanted.
