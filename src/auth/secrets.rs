@@ -23,7 +23,8 @@ const SECRET_LEN: usize = 32;
 pub struct Secrets {
     /// JWT secrets. The first one signs tokens; all verify. Never empty.
     pub jwt: Vec<JwtSecret>,
-    /// Secret that content keys are derived from.
+    /// Secret from which the content keys, the SRTP keys, the relay tokens, the key of the resume tokens and
+    /// [`janus_room`](Self::janus_room) are derived.
     pub hls: Secret,
     /// Secret that the secrets of single Janus rooms are derived from, see [`Self::of_janus_room`].
     pub janus_room: Secret,

@@ -8,6 +8,7 @@
 //! - timers and async effects that end with their incarnation;
 //! - ordered shutdown;
 //! - observation that never waits.
+//!
 //! | file | owns |
 //! |---|---|
 //! | `behaviour` | traits and types to implement: [`Message`], [`Behaviour`], [`Observed`] |

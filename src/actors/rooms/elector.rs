@@ -5,9 +5,9 @@
 //! ├─ Housekeeper     while leading
 //! └─ Reassigner      while leading
 //! ```
-//! The rules are in [`domain::leadership`](crate::domain::leadership). The children end with the
-//! leadership: they are told to stop at once, and a write of theirs in progress only succeeds if the store
-//! still names this node as its leader.
+//! The rules are in [`domain::leadership`](crate::domain::leadership). The children end with the leadership:
+//! they are told to stop at once. A write of the `Reassigner` in progress only succeeds if the store still names
+//! this node as its leader; each action of the `Housekeeper` is a compare-and-swap.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
