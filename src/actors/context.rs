@@ -21,7 +21,7 @@ use crate::telemetry::Metrics;
 #[derive(Clone)]
 pub struct Context {
     pub me: ModuleId,
-    /// Random per process start. Part of every heartbeat and of the keys that this process's modules write.
+    /// Random per process start. Part of every heartbeat, and of the values that its modules write.
     pub incarnation: Arc<str>,
     pub config: Arc<Config>,
     pub store: Arc<dyn Store>,

@@ -1,6 +1,5 @@
-//! Root actor: starts the watches and the node's registration, then one supervisor per role once the node
-//! is
-//! registered.
+//! Root actor: starts the watches and the node's registration. Once the node is registered, it starts one
+//! supervisor per role.
 
 use actix::ArbiterHandle;
 

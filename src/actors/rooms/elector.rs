@@ -6,8 +6,8 @@
 //! └─ Reassigner      while leading
 //! ```
 //! The rules are in [`domain::leadership`](crate::domain::leadership). The children end with the leadership:
-//! they are told to stop at once. A write of the `Reassigner` in progress only succeeds if the store still names
-//! this node as its leader; each action of the `Housekeeper` is a compare-and-swap.
+//! they are told to stop at once. A write of the `Reassigner` in progress only succeeds if the store still
+//! names this node as its leader; each action of the `Housekeeper` is a compare-and-swap.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
