@@ -1,7 +1,6 @@
 //! The command line: subcommands, and the configuration they start from.
 //!
-//! Owns: reading the process's arguments and environment; nothing else in the house does. Never does:
-//! decide what a key means.
+//! Owns: reading the process's arguments and environment; no other module does. Never does: interpret a key.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +10,7 @@ use stentor::config::{self, Config, ConfigErrors, ConfigFile, Effective, LoadInp
 use stentor::demo::Demo;
 use stentor::telemetry::logging;
 
-/// Read when `--config` is not given and the file is there.
+/// Path that is read if `--config` is not given and the file exists.
 const DEFAULT_FILE: &str = "config.yaml";
 const EXIT_BAD_CONFIG: u8 = 2;
 
@@ -58,7 +57,7 @@ impl Cli {
 }
 
 impl ConfigArgs {
-    /// Reads the configuration, and where each value comes from.
+    /// Reads the configuration and the source of each value.
     fn read(&self) -> Result<(Config, Vec<Effective>), ConfigErrors> {
         self.clone().input().and_then(config::explain)
     }
@@ -75,7 +74,7 @@ impl ConfigArgs {
 
 fn serve((config, keys): (Config, Vec<Effective>), args: ConfigArgs) -> ExitCode {
     let read = move || args.read();
-    // To the log's queue: standard error may be a pipe that nobody reads.
+    // Through the log's queue: standard error may be a pipe that nothing reads.
     ended(actix::System::new().block_on(stentor::app::run(config, keys, read)), |error| logging::say(error))
 }
 

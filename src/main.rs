@@ -1,6 +1,6 @@
-//! The program: arguments -> configuration -> what the subcommand says.
+//! The program: parses the arguments, loads the configuration and runs the subcommand.
 //!
-//! Owns: exit codes (0 done, 1 failed, 2 the configuration is wrong). Never does: know an actor.
+//! Owns: exit codes (0 success, 1 failure, 2 invalid configuration). Never does: access an actor.
 
 mod cli;
 

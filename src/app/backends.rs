@@ -1,4 +1,4 @@
-//! Which store this node runs on, and the figures of what it is asked.
+//! The store backend of this node, wrapped so that its requests are counted and timed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ fn etcd(config: &StoreConfig) -> anyhow::Result<EtcdOptions> {
     })
 }
 
-/// A store that counts and times what it is asked.
+/// A store wrapper that counts and times each request.
 struct Metered {
     inner: Arc<dyn Store>,
     metrics: Metrics,

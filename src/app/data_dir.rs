@@ -1,4 +1,4 @@
-//! The data directory: it holds secrets, so it is its owner's only.
+//! The data directory. It holds secrets, so only its owner may read it.
 
 use std::fs::{DirBuilder, Permissions, set_permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-/// Files that nodes keep there.
+/// Files that nodes keep in the data directory.
 const OURS: [&str; 3] = ["secrets.json", "node-id", "store.redb"];
 
-/// Creates the directory with mode 0700. Tightens one that others can read, as earlier versions created it.
+/// Creates the directory with mode 0700. Tightens one that others can read, as earlier versions made it.
 ///
 /// # Errors
-/// It cannot be created or tightened; or others can read it and it is not evidently a data directory, so that its mode
-/// may be of use to somebody else.
+/// The directory cannot be created or tightened; or others can read it and it is not evidently a data
+/// directory, so that somebody else may depend on its mode.
 pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     let shown = dir.display();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);

@@ -1,9 +1,10 @@
-//! Before an ordered end: the rooms of this node are given to others, if there are others to take them.
+//! Drain before an ordered shutdown: moves the rooms of this node to other nodes, if any can take them.
 //!
-//! By the same mark an operator would set, so that the moves, their order and their limits are the same. The mark
-//! is under a lease and taken away at the end: the node takes rooms again as soon as it is back.
+//! It sets the same cordon label that an operator would set, so the moves, their order and their limits are
+//! the same. The label is under a lease and is deleted at the end: the node takes rooms again as soon as it
+//! is back.
 //!
-//! Owns: when there is no more use in waiting. Never does: move a room.
+//! Owns: the decision when waiting has no more use. Never does: move a room.
 
 use std::time::{Duration, Instant};
 
@@ -17,18 +18,19 @@ use crate::domain::view::RoomView;
 use crate::rooms::RoomService;
 use crate::store::Txn;
 
-/// The mark outlives the wait by this, in case the node does not come to take it away.
+/// Time by which the lease of the cordon label outlives the wait, in case the node never deletes the label.
 const SPARE: Duration = Duration::from_secs(20);
-/// Rooms leave one by one, and each in its own time: looked at this often meanwhile.
+/// Poll interval. Rooms leave one by one, each at its own time.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// A player loads its playlist anew once per target duration, and then what is new in it (RFC 8216 section 6.3.4).
+/// Target durations to wait at the end. A player reloads its playlist once per target duration and then loads
+/// the new segments (RFC 8216 section 6.3.4).
 const LINGER_TARGETS: u32 = 2;
 
-/// Marks of ours to be taken away when this node's heartbeats are gone.
+/// Cordon labels of this node to delete once its heartbeats have stopped.
 #[derive(Default)]
 pub struct Drained(Vec<ModuleKind>);
 
-/// Waits until no room is left here, nobody is left to take one, or the deadline has come.
+/// Waits until no room is left on this node, no other module can take one, or the deadline has passed.
 pub async fn drain(context: &Context, service: &RoomService) -> Drained {
     let deadline = context.config.supervision.drain_deadline;
     let mut marked = Drained::default();
@@ -37,7 +39,7 @@ pub async fn drain(context: &Context, service: &RoomService) -> Drained {
     }
     let me = &context.me;
     for kind in ModuleKind::ALL.into_iter().filter(|kind| has_somewhere_to_go(context, *kind)) {
-        // A mark that is there already is an operator's: it is left as it is.
+        // An existing label is an operator's and stays unchanged.
         let free = context.directory.module(kind, me).is_some_and(|module| module.mark.is_none());
         if free && service.set_mark(kind, me, MarkLabel::Draining, Some(deadline + SPARE)).await.is_ok() {
             marked.0.push(kind);
@@ -57,26 +59,26 @@ pub async fn drain(context: &Context, service: &RoomService) -> Drained {
         tracing::info!(left = left(context, &marked.0), "drained");
     }
     if mixed > left(context, &[ModuleKind::Mixer]) {
-        // Sleep: its successors copy its windows, and listener nodes fetch what it listed last.
+        // Sleep: successors copy the windows, and listener nodes fetch the last listed segments.
         tokio::time::sleep(LINGER_TARGETS * context.config.hls.target_duration()).await;
     }
     marked
 }
 
 impl Drained {
-    /// When the heartbeats are gone: no room can be placed here any more.
+    /// Deletes the labels. Call this after the heartbeats have stopped: then no room can be placed here.
     pub async fn unmark(self, context: &Context) {
         for kind in self.0 {
             let key = keys::module(kind, &context.me, ModulePart::Mark);
             let mark = context.store.get(&key).await.ok().flatten();
             let Some(mark) = mark else { continue };
-            // One that was replaced meanwhile stays; and what cannot be deleted falls away with its lease.
+            // A replaced label stays; a label that cannot be deleted expires with its lease.
             let _ = context.store.txn(Txn::new().when(&key, mark.mod_revision).delete(&key)).await;
         }
     }
 }
 
-/// Without a leader nobody moves anything.
+/// Returns true if there is a leader. Without one, no room is moved.
 async fn is_led(context: &Context) -> bool {
     matches!(context.store.get(LEADER).await, Ok(Some(_)))
 }
@@ -91,7 +93,7 @@ fn others_take(context: &Context, kind: ModuleKind, me: &ModuleId) -> bool {
     others.any(|((_, id), module)| pickable(module, load_on(&load, id)).is_ok())
 }
 
-/// Those assigned to it, and those that it goes on with until their next mixer produces.
+/// Counts the rooms assigned to this module, and those that it serves until their next mixer produces media.
 fn rooms_on(context: &Context, kind: ModuleKind) -> u32 {
     let assigned = load_on(&context.directory.load(kind), &context.me);
     let leaves = |view: &RoomView| leaving(view).is_some_and(|handover| handover.mixer_id == context.me);

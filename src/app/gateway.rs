@@ -1,4 +1,4 @@
-//! The role `gateway`, put together: presence, media sessions, and the methods between them.
+//! Assembly of the `gateway` role: presence, media sessions, and the signalling methods between them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,25 +28,25 @@ use crate::presence::{
 use crate::rooms::RoomService;
 use crate::telemetry::Metrics;
 
-/// Percent of packets the anchors may lose on the way: from 1 on, Opus carries forward error correction.
+/// Percentage of the anchors' packets that may be lost; from 1 on, Opus carries forward error correction.
 const EXPECTED_LOSS: u8 = 10;
 
-/// Both views of one backend.
+/// One presence backend behind both of its traits.
 #[derive(Clone)]
 pub struct Backend {
     pub lock: Arc<dyn ConnectionLock>,
     pub presence: Arc<dyn Presence>,
 }
 
-/// What the gateway is made of, beside the node's context.
+/// Parts of the gateway role besides the node's context.
 pub struct Needs {
     pub service: Arc<RoomService>,
     pub secrets: Arc<Secrets>,
     pub backend: Backend,
     pub door: Arc<Door>,
-    /// This node's own Janus.
+    /// This node's own Janus instance.
     pub local: Option<Local>,
-    /// How the Januses of other nodes are reached.
+    /// Options for connections to the Janus instances of other nodes.
     pub janus: ConnectOptions,
 }
 
@@ -78,7 +78,7 @@ pub fn backend(config: &Config, metrics: &Metrics) -> anyhow::Result<Backend> {
 }
 
 fn redis(config: &PresenceConfig, lifetimes: Lifetimes) -> anyhow::Result<RedisOptions> {
-    // There, and a URL: the configuration was checked.
+    // Present and a URL: the configuration was validated.
     let mut url = url::Url::parse(config.redis_url.as_deref().unwrap_or_default())?;
     if let Some(user) = &config.redis_user {
         url.set_username(user).map_err(|()| anyhow::anyhow!("presence.redis.url takes no user"))?;
@@ -101,7 +101,7 @@ fn metered<B: ConnectionLock + Presence>(inner: Arc<B>, metrics: &Metrics) -> Ba
     Backend { lock: metered.clone(), presence: metered }
 }
 
-/// A backend that counts and times what it is asked.
+/// A presence backend wrapper that counts and times each request.
 struct Metered<B> {
     inner: Arc<B>,
     metrics: Metrics,

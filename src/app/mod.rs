@@ -1,8 +1,8 @@
 //! The composition root: the only place that names concrete backends. Start, readiness, ordered shutdown.
 //!
-//! Start: secrets and identity, store, actors, HTTP servers. Stop: not ready any more, rooms given away, servers that only
-//! answer, actors (rooms, mixers, Januses, each saying goodbye), what is left of the servers. Owns: that order. Never
-//! does: anything else.
+//! Start order: secrets and identity, store, actors, HTTP servers. Stop order: report not ready, drain the
+//! rooms, stop the servers that only answer requests, stop the actors (rooms, mixers, Janus, each closing in
+//! order), stop the remaining servers. Owns: that order. Never does: anything else.
 
 mod backends;
 mod data_dir;
@@ -55,10 +55,10 @@ use readiness::Readiness;
 use reload::{LiveApiKeys, Reload};
 use servers::Servers;
 
-/// A node that came up is ready within this, or says every so often what it waits for.
+/// Time after a start before the log names what the node still waits for, and the interval of that message.
 const READY_REMINDER: Duration = Duration::from_secs(10);
 
-/// Addresses that were really bound (a configured port 0 is any free one); `None` where no role needs one.
+/// Addresses that were actually bound (a configured port 0 is any free port); `None` if no role needs one.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
     pub api: Option<SocketAddr>,
@@ -78,7 +78,7 @@ pub struct Node {
     pub id: ModuleId,
     pub addresses: Addresses,
     pub link: GatewayLink,
-    /// How this node's Janus is reached, but for the address a managed one has now.
+    /// Connection options of this node's Janus instance, except for the current address of a managed one.
     janus: Option<ConnectOptions>,
     context: Context,
     service: Arc<RoomService>,
@@ -91,8 +91,8 @@ pub struct Node {
     arbiters: Vec<Arbiter>,
 }
 
-/// `stentor serve`: runs a node until a signal, or until its supervision gives up. `keys` are the settings behind
-/// `config`; SIGHUP has `read` called for both again.
+/// Implements `stentor serve`: runs a node until a signal, or until its supervision gives up. `keys` are the
+/// settings behind `config`; on SIGHUP `read` is called for both again.
 ///
 /// # Errors
 /// The node cannot be started, or its supervision gave up.
@@ -103,7 +103,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     logging::init(&config.log)?;
     let mut signals = signals::Signals::listen()?;
-    // From here on the signal ends nothing.
+    // From here on SIGHUP does not end the process.
     let hangups = signal(SignalKind::hangup())?;
     let node = Node::start(config).await?;
     let reload = Reload::new(node.config(), keys, Arc::new(read), node.api_keys.clone());
@@ -116,7 +116,7 @@ pub async fn run(
     let drained = match &reason {
         Ok(_) => tokio::select! {
             drained = node.drain() => drained,
-            // Who asks twice is in a hurry.
+            // A second signal skips the drain.
             _ = signals.next() => Drained::default(),
         },
         Err(_) => Drained::default(),
@@ -126,7 +126,7 @@ pub async fn run(
 }
 
 impl Node {
-    /// Binds the addresses and starts the actors; to be called inside an actix system. Readiness comes later.
+    /// Binds the addresses and starts the actors. Call it inside an actix system. Readiness comes later.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         for remark in config.remarks() {
             tracing::warn!("{remark}");
@@ -173,7 +173,7 @@ impl Node {
         let link = GatewayLink::new(secrets.clone(), context.config.janus.url.clone());
         let januses = roles.janus.then(|| janus(&context, &link));
         let janus = januses.as_ref().map(|januses| januses.options.clone());
-        // What is embedded knows of this node's gateway only.
+        // The embedded presence knows only this node's gateway.
         let presence = roles.gateway || context.config.presence.kind == PresenceKind::Redis;
         let backend =
             if presence { Some(gateway::backend(&context.config, &context.metrics)?) } else { None };
@@ -243,7 +243,7 @@ impl Node {
         })
     }
 
-    /// Waits until the node is ready to take rooms, and says so in the log.
+    /// Waits until the node is ready to take rooms, then logs that it is.
     pub async fn announce(&self) {
         while tokio::time::timeout(READY_REMINDER, self.readiness.reached()).await.is_err() {
             let missing: Vec<_> = self.readiness.missing().collect();
@@ -257,13 +257,13 @@ impl Node {
         self.readiness.reached().await;
     }
 
-    /// What the node waits for before it is ready; nothing once it is.
+    /// Returns the conditions that the node still waits for; empty once it is ready.
     pub fn missing(&self) -> Vec<String> {
         self.readiness.missing().collect()
     }
 
-    /// Resolves when the node's supervision gives up, or another process has its id; the process should end
-    /// then.
+    /// Resolves when the node's supervision gives up, or when another process has its id. The process should
+    /// end then.
     pub async fn failed(&self) -> anyhow::Error {
         tokio::select! {
             why = self.system.failed() => anyhow::anyhow!("the node's supervision gave up: {why}"),
@@ -280,34 +280,34 @@ impl Node {
         }
     }
 
-    /// The configuration in force, with the addresses that were really bound.
+    /// Returns the configuration in force, with the addresses that were actually bound.
     pub fn config(&self) -> &Config {
         &self.context.config
     }
 
-    /// The supervision tree, as `/actors` shows it.
+    /// Returns the supervision tree, as `/actors` shows it.
     pub fn actors(&self) -> Option<ActorView> {
         self.system.registry().snapshot()
     }
 
-    /// How to reach this node's Janus; `None` while there is none.
+    /// Returns the connection options of this node's Janus instance; `None` while there is none.
     pub fn janus(&self) -> Option<ConnectOptions> {
         Some(ConnectOptions { url: self.link.url()?, ..self.janus.clone()? })
     }
 
-    /// The number of the room in its Janus, while it has one.
+    /// Returns the room's number in its Janus instance, while it has one.
     pub fn janus_room(&self, room: &RoomId) -> Option<u32> {
         Some(self.context.directory.room(room)?.janus.as_ref()?.janus_room_id)
     }
 
-    /// Gives the rooms to other nodes, if there are any, within the configured deadline.
+    /// Moves the rooms to other nodes, if there are any, within the configured deadline.
     async fn drain(&self) -> Drained {
-        // Whoever asks before sending somebody here is to send nobody more.
+        // Load balancers that check readiness must send no more clients here.
         self.readiness.stopping();
         drain::drain(&self.context, &self.service).await
     }
 
-    /// Ends everything in order, within the configured deadline.
+    /// Stops everything in order, within the configured deadline.
     pub async fn stop(self, reason: &'static str) {
         self.end(reason, Drained::default()).await;
     }
@@ -338,7 +338,7 @@ fn record(context: &Context, place: &Place) -> NodeRecord {
     }
 }
 
-/// Returns how many files may be open from now on.
+/// Raises the limit of open files and returns it.
 fn raise_descriptors() -> u64 {
     let limit = crate::process::raise_descriptor_limit();
     if limit < RECOMMENDED {
@@ -400,7 +400,7 @@ fn janus(context: &Context, link: &GatewayLink) -> JanusSupervisor {
             (Some(options), connect)
         }
     };
-    // What a managed Janus is reached by is nobody's business but this node's.
+    // The address of a managed Janus instance matters only to this node.
     let shown = config.url.clone().unwrap_or_else(|| "managed".into());
     JanusSupervisor {
         pulse: pulse(context, shown, config.capacity, None),
@@ -411,7 +411,7 @@ fn janus(context: &Context, link: &GatewayLink) -> JanusSupervisor {
     }
 }
 
-/// How an external Janus is reached; a gateway without one of its own finds each URL in the store.
+/// Returns the options for an external Janus; a gateway without its own Janus finds each URL in the store.
 fn external(config: &Config) -> ConnectOptions {
     let text = |secret: &crate::config::Secret| Secret(String::from_utf8_lossy(&secret.0).into_owned());
     ConnectOptions {
@@ -439,7 +439,7 @@ fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedO
     }
 }
 
-/// What the module says of itself at first: not healthy before it has seen its Janus or its FFmpeg.
+/// Creates the module's first heartbeat: unhealthy until the module has seen its Janus or its FFmpeg.
 fn pulse(
     context: &Context,
     url: String,

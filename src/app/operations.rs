@@ -1,4 +1,4 @@
-//! What `/metrics`, `/actors` and `/readyz` show of this node.
+//! Data behind `/metrics`, `/actors` and `/readyz` of this node.
 
 use std::sync::Arc;
 use std::time::Instant;

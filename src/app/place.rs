@@ -1,24 +1,27 @@
-//! The data directory as this process's own.
+//! Exclusive ownership of the data directory by this process.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Locked while a node runs.
+/// File that is locked while a node runs.
 const LOCK: &str = "node.lock";
 /// Random per boot of the machine (proc(5)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The lock of a data directory; dropping it, or the end of the process, gives it up.
+/// Lock of a data directory. Dropping it, or the end of the process, releases it.
 pub struct Place {
     _lock: File,
-    /// Names this directory on this boot of this machine.
+    /// Identifier of this directory on this boot of this machine.
     pub name: String,
 }
 
 impl Place {
+    /// Locks the directory.
+    ///
     /// # Errors
+    /// Another process has locked the directory, or it cannot be written to.
     /// Another process has the directory, or it cannot be written to.
     pub fn take(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(LOCK);
@@ -39,7 +42,7 @@ impl Place {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let file = lock.metadata().map_err(failed)?;
-        // A name that no other process can have is right too: then a killed one's lease is waited for.
+        // A random name is safe too: the node then waits for the lease of a killed predecessor to expire.
         let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_else(|_| uuid::Uuid::new_v4().to_string());
         let name = format!("{}/{}/{}", boot.trim(), file.dev(), file.ino());
         Ok(Self { _lock: lock, name })

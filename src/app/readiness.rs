@@ -1,5 +1,5 @@
-//! Whether this node can do its part: its store is listed, its own modules are there for everybody to pick, and
-//! what its roles serve is served.
+//! Readiness of this node: its store is listed, its own modules are registered and can be selected, and the
+//! endpoints of its roles are served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,7 +14,7 @@ use crate::http::ops;
 
 use super::servers::Mounted;
 
-/// Readiness has several sources, none of which would tell of all: looked at this often while somebody waits.
+/// Poll interval while a caller waits. Readiness has several sources, and no single one signals every change.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub struct Readiness {
@@ -31,12 +31,12 @@ impl Readiness {
         Self { context, door, stopping: off(), api: off(), hls: off() }
     }
 
-    /// Not ready from now on, for good.
+    /// Reports the node as not ready from now on, permanently.
     pub fn stopping(&self) {
         self.stopping.store(true, Relaxed);
     }
 
-    /// Whether the server with these sides serves.
+    /// Records if the server with these mounted services is running.
     pub fn serving(&self, mounted: Mounted, serves: bool) {
         if mounted.api {
             self.api.store(serves, Relaxed);
@@ -99,8 +99,8 @@ impl Readiness {
         if !self.context.directory.is_listed() {
             return Err("has not been listed yet".into());
         }
-        // Who only listens needs nothing new of it: a front that took all listener nodes out for it would make an outage of
-        // the store one of every room.
+        // A node that only listens needs nothing new from the store. If a load balancer removed all listener
+        // nodes during a store outage, that outage would take every room off the air.
         let roles = self.context.config.node.roles;
         let listens_only = roles.hls && !(roles.rooms || roles.janus || roles.mixer || roles.gateway);
         if listens_only || self.context.store_up.load(Relaxed) {
@@ -112,7 +112,7 @@ impl Readiness {
     fn module(&self, kind: ModuleKind) -> Result<(), String> {
         let view = self.context.directory.module(kind, &self.context.me);
         let heartbeat = view.as_ref().and_then(|v| v.heartbeat.as_ref());
-        // The last run's heartbeat may outlive it in the store.
+        // A heartbeat of the previous run may still be in the store.
         let heartbeat = heartbeat.filter(|h| *h.incarnation == *self.context.incarnation);
         match heartbeat.map(|h| h.status) {
             None => Err("this node's heartbeat is not in the store".into()),

@@ -1,6 +1,6 @@
-//! SIGHUP: the configuration is read again, and the settings that can change while the node runs are applied.
+//! SIGHUP: reads the configuration again and applies the settings that can change while the node runs.
 //!
-//! Owns: the list of these settings. Never does: apply a part of a configuration that has an error.
+//! Owns: the list of these settings. Never does: apply part of a configuration that has an error.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::config::{AuthMode, Config, ConfigErrors, Effective, changed};
 use crate::http::rest::{ApiAuth, NotAuthorized};
 use crate::telemetry::logging;
 
-/// Settings that are applied without a restart.
+/// Setting that is applied without a restart. So are the API keys, in `auth.mode: keys`.
 const FILTER: &str = "log.filter";
 const API_KEYS: [&str; 2] = ["auth.api_keys", "auth.api_keys_file"];
 
-/// Reads the configuration from where the node was started with.
+/// Reads the configuration again from the sources that the node was started with.
 pub type Read = dyn Fn() -> Result<(Config, Vec<Effective>), ConfigErrors> + Send + Sync;
 
 /// The API keys in force.
@@ -34,7 +34,7 @@ impl ApiAuth for LiveApiKeys {
     }
 }
 
-/// Settings that changed, by what becomes of them.
+/// Changed settings, split by how they take effect.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Changes {
     applied: Vec<String>,
@@ -51,7 +51,7 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// `running`: the settings that the node was started with.
+    /// Creates the reloader. `running`: the settings that the node was started with.
     pub fn new(
         config: &Config,
         running: Vec<Effective>,
@@ -61,11 +61,11 @@ impl Reload {
         Self { running, mode: config.auth.mode, read, api_keys }
     }
 
-    /// Reloads at each signal, for as long as the process runs.
+    /// Reloads on each signal, for as long as the process runs.
     pub async fn at_each(mut self, mut hangups: Signal) {
         while hangups.recv().await.is_some() {
             let read = self.read.clone();
-            // Its files may be on a network.
+            // Blocking: the files may be on a network file system.
             match tokio::task::spawn_blocking(move || read()).await {
                 Ok(Ok((config, keys))) => self.apply(&config, keys),
                 Ok(Err(ConfigErrors(errors))) => {
@@ -86,7 +86,7 @@ impl Reload {
         if applied.iter().any(|key| key == FILTER)
             && let Err(error) = logging::set_filter(&config.log.filter)
         {
-            // Cannot happen: the configuration was checked.
+            // Cannot happen: the configuration was validated.
             tracing::error!(%error, "SIGHUP: log.filter was not applied");
         }
         if applied.iter().any(|key| API_KEYS.contains(&key.as_str())) {
@@ -108,7 +108,7 @@ impl Reload {
         }
     }
 
-    /// API keys are of use in one mode only, and the mode does not change in a running node.
+    /// Classifies the changed settings. API keys matter in one mode only, and a restart is needed to change it.
     fn changes(&self, config: &Config, keys: &[Effective]) -> Changes {
         let asks = self.mode == AuthMode::Keys && config.auth.mode == AuthMode::Keys;
         let is_applied = |key: &str| key == FILTER || asks && API_KEYS.contains(&key);

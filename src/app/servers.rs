@@ -1,4 +1,4 @@
-//! The HTTP servers: one per address, with the sides that are configured there.
+//! The HTTP servers: one per address, with the services that are configured there.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ use crate::rooms::audience::{Audience, Listeners};
 use crate::telemetry::Metrics;
 use crate::ws::{self, WsSide};
 
-/// Everything that is served.
+/// Everything that the servers serve.
 pub struct Sides {
     pub context: Context,
     pub service: Arc<RoomService>,
@@ -47,7 +47,7 @@ pub struct Sides {
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
     pub api_keys: Arc<LiveApiKeys>,
-    /// Who is in the rooms; `None` on a node without presence.
+    /// Query for the users in the rooms; `None` on a node without presence.
     pub anchors: Option<Arc<dyn Anchors>>,
     pub audience: Arc<Audience>,
 }
@@ -55,26 +55,26 @@ pub struct Sides {
 /// Time that requests in progress get when a server stops.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Addresses taken before anything else starts, so that a taken port ends the start at once.
+/// Addresses bound before anything else starts, so that an occupied port ends the start at once.
 pub struct Sockets {
     listeners: Vec<(SocketAddr, TcpListener, Mounted)>,
     addresses: Addresses,
 }
 
-/// Which sides an address has.
+/// Services that are mounted at one address.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mounted {
     pub api: bool,
     pub ws: bool,
     pub hls: bool,
-    /// Where listener nodes fetch from this one.
+    /// Endpoint from which listener nodes fetch the media of this node.
     pub relay: bool,
     pub ops: bool,
 }
 
 pub struct Servers(Vec<(Mounted, ServerHandle)>);
 
-/// Binds what this node's roles need; the configuration returned names the ports that were really bound.
+/// Binds what this node's roles need. The returned configuration names the ports that were actually bound.
 pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
     let roles = config.node.roles;
     let mut wanted: Vec<(SocketAddr, Mounted)> = Vec::new();
@@ -95,7 +95,7 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
     if roles.gateway {
         want(config.listen.ws, |m| m.ws = true);
     }
-    // One address, also when its port is to be any free one.
+    // One address, also if its port is 0 (any free port).
     match (roles.hls, roles.mixer) {
         (true, true) => want(config.listen.hls, |m| (m.hls, m.relay) = (true, true)),
         (true, false) => want(config.listen.hls, |m| m.hls = true),
@@ -131,7 +131,8 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
 }
 
 impl Mounted {
-    /// Asked a few times a minute: no reason for a thread per processor, each of which wakes six times a second.
+    /// Returns true if only operations endpoints are mounted. They get a few requests per minute, which does
+    /// not justify a worker thread per processor, each of which wakes six times per second.
     fn is_ops_alone(self) -> bool {
         self.ops && !(self.api || self.ws || self.hls || self.relay)
     }
@@ -145,12 +146,12 @@ impl Mounted {
         }
     }
 
-    /// The label of its metrics: the key without its section.
+    /// Returns the label for its metrics: the configuration key without its section.
     fn name(self) -> &'static str {
         self.key().trim_start_matches("listen.")
     }
 
-    /// Of the descriptors. Listeners are many, API clients few.
+    /// Returns its share of the file descriptors. Listeners are many, API clients few.
     fn share(self) -> Share {
         let weights = [(self.api, 1), (self.ws, 2), (self.hls || self.relay, 4)];
         let weight = weights.into_iter().filter_map(|(mounted, weight)| mounted.then_some(weight)).sum();
@@ -163,8 +164,8 @@ impl Sockets {
         self.addresses
     }
 
-    /// Starts serving with at most `descriptors` open files. Workers are threads of their own: nothing here waits for
-    /// an actor.
+    /// Starts serving with at most `descriptors` open files. Workers run on their own threads: nothing here
+    /// waits for an actor.
     pub fn serve(self, sides: Sides, descriptors: u64) -> anyhow::Result<Servers> {
         let header_timeout = sides.context.config.http.header_timeout;
         let sides = Mountable::new(sides);
@@ -193,7 +194,7 @@ impl Sockets {
             handles.push((mounted, server.handle()));
             readiness.serving(mounted, true);
             actix::spawn(async move {
-                // Ends with its handle, or when it cannot accept any more: either way nobody is served.
+                // Ends with its handle, or when it cannot accept any more; in both cases nothing is served.
                 let _ = server.await;
                 readiness.serving(mounted, false);
             });
@@ -203,8 +204,9 @@ impl Sockets {
 }
 
 impl Servers {
-    /// Stops those that only answer, after what they are answering: whoever asks next is to ask another node, not one
-    /// whose actors are gone. The signalling stays until its connections were told, and operations to the end.
+    /// Stops the servers that only answer requests, after their requests in progress: the next client must go
+    /// to another node, not to one whose actors have stopped. Signalling stays until its connections are
+    /// notified, and operations until the end.
     pub async fn stop_answering(&mut self) {
         let (last, first) = self.0.drain(..).partition(|(mounted, _)| mounted.ws || mounted.ops);
         self.0 = last;
@@ -216,7 +218,7 @@ impl Servers {
     }
 }
 
-/// What every worker mounts.
+/// Services that every worker mounts.
 #[derive(Clone)]
 struct Mountable {
     metrics: Metrics,
@@ -226,7 +228,7 @@ struct Mountable {
     relay: web::Data<relay::RelaySide>,
     pages: web::Data<PagesSide>,
     ops: Arc<dyn ops::OpsSource>,
-    /// `None`: others than this machine may ask.
+    /// `None`: hosts other than this machine may connect.
     ops_hosts: Option<Hosts>,
     readiness: Arc<Readiness>,
 }
@@ -333,7 +335,8 @@ impl Mountable {
     }
 }
 
-/// Our own page of speakers comes from the address of listeners, which is another origin than the gateway's.
+/// Returns the origins that may open signalling connections. Our own page for anchors is served from the
+/// listener address, which is a different origin from the gateway's.
 fn speakers_origins(config: &Config) -> Vec<String> {
     let (listen, mut origins) = (config.listen.hls, config.http.allowed_origins.clone());
     origins.push(format!("http://{listen}"));
@@ -345,13 +348,13 @@ fn speakers_origins(config: &Config) -> Vec<String> {
     origins
 }
 
-/// What a node is called by that is only for its own machine: perhaps a proxy's name for it.
+/// Returns the host names of a node that serves only its own machine, perhaps a proxy's name for it.
 fn hosts(config: &Config) -> Hosts {
     let public = [&config.http.public_hls_url, &config.http.public_ws_url].into_iter().flatten();
     Hosts::of(public.chain(&config.http.allowed_origins).map(String::as_str))
 }
 
-/// By route pattern, never by path: paths name rooms.
+/// Records the request by route pattern, never by path: paths contain room names.
 async fn measure(
     metrics: Metrics,
     request: ServiceRequest,

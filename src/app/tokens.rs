@@ -1,4 +1,4 @@
-//! Tokens, as the API and the pages give them out and as the key endpoint checks them.
+//! Tokens, as the API and the pages issue them and as the key endpoint verifies them.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! The room API as any client uses it: over HTTP, by its documented answers.
+//! A client of the room API. It uses only HTTP and documented answers, as any client does.
 //!
-//! Owns: the few requests a demo needs. Never does: reach into the node.
+//! Owns: the few requests a demo needs. Never does: access the node's internals.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::domain::ids::{Pin, RoomId};
 use crate::domain::mix::MixShare;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two looks at a room that is about to be on air.
+/// Poll interval while a room is about to go on air.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub struct Api {
@@ -30,7 +30,7 @@ impl Api {
         Self { client: awc::Client::builder().timeout(TIMEOUT).finish(), base, key, open }
     }
 
-    /// Creates the room and starts it; returns its PIN and the share of each participant of its mix.
+    /// Creates the room and starts it. Returns its PIN and the share of each participant in its mix.
     pub async fn start_new(&self, room: &RoomId) -> anyhow::Result<(Pin, MixShare)> {
         let body = json!({ "roomId": room, "start": true });
         let answer = self.ask(Method::POST, "/api/rooms", Some(body)).await?;
@@ -48,14 +48,14 @@ impl Api {
         Ok(())
     }
 
-    /// A listener's token.
+    /// Returns a listener token.
     pub async fn token(&self, room: &RoomId) -> anyhow::Result<String> {
         let answer = self.ask(Method::POST, "/api/token", Some(json!({ "roomId": room }))).await?;
         Ok(answer["token"].as_str().context("the answer holds no token")?.to_owned())
     }
 
-    /// The page to speak from. Where anybody may come in, each browser gets a token by itself; else the link is a
-    /// host's.
+    /// Returns the URL of the page to speak from. In open mode each browser gets a token by itself; otherwise
+    /// the link is a host's.
     pub async fn speak_page(&self, room: &RoomId, base_url: &str) -> anyhow::Result<String> {
         if self.open {
             return Ok(format!("{base_url}/speak/{room}"));

@@ -1,6 +1,6 @@
 //! The demo's folder: data directory and log, in the system's temporary directory.
 //!
-//! Owns: making and removing it. Never does: use one that was there before.
+//! Owns: creating and removing it. Never does: use a folder that existed before.
 
 use std::fmt;
 use std::fs::{DirBuilder, File};
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Its name; it is not there yet.
+    /// Chooses the name; the folder does not exist yet.
     pub fn new() -> Self {
         Self(std::env::temp_dir().join(format!("stentor-demo-{}", uuid::Uuid::new_v4().simple())))
     }
@@ -24,13 +24,13 @@ impl Folder {
         self.0.join("log")
     }
 
-    /// Makes it, for its owner only, and the log in it.
+    /// Creates the folder, accessible only to its owner, and the log file in it.
     pub fn make(&self) -> io::Result<File> {
         DirBuilder::new().mode(0o700).create(&self.0)?;
         File::create_new(self.log())
     }
 
-    /// After a failure: the log stays for people to read, if it tells anything; secrets and rooms do not.
+    /// Keeps the log after a failure, if it is not empty, and returns its path. Deletes everything else.
     pub fn keep_log(&self) -> Option<PathBuf> {
         let log = self.log();
         if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
@@ -41,7 +41,7 @@ impl Folder {
         None
     }
 
-    /// What cannot be removed is no reason to fail at the end: it stands in the system's temporary directory.
+    /// Removes the folder. A failure is ignored: the folder is in the system's temporary directory.
     pub fn remove(&self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }

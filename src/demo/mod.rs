@@ -1,7 +1,7 @@
-//! `stentor demo`: a node of its own with one room on air, a test tone in it, heard by an independent listener.
+//! `stentor demo`: a separate node with one room on air, a test tone in it, heard by an independent listener.
 //!
-//! Owns: the order of the show and its end. Everything goes through the doors that users have: the REST API, a
-//! participant in Janus, a listener of the HLS side. Never does: touch a data directory that was there before.
+//! Owns: the order of the steps and the end. It uses only the interfaces that users have: the REST API, a
+//! participant in Janus, an HLS listener. Never does: touch a data directory that existed before.
 
 mod api;
 mod folder;
@@ -22,26 +22,29 @@ use crate::telemetry::logging;
 use folder::Folder;
 use screen::Screen;
 
-/// A demo that may run.
+/// A demo that is ready to run.
 pub struct Demo {
     config: Config,
     folder: Folder,
-    /// What was changed so that it can run, for the user to know.
+    /// Changes to the configuration that were needed, shown to the user.
     notes: Vec<String>,
 }
 
 impl Demo {
-    /// The configuration of `input`, but on embedded stores in a folder of its own, with a managed Janus.
+    /// Loads the configuration of `input`, but with embedded stores in a separate folder and a managed Janus.
+    ///
+    /// # Errors
+    /// The configuration is invalid, or a flag sets a key that the demo sets itself.
     pub fn prepare(input: LoadInput) -> Result<Self, ConfigErrors> {
         let folder = Folder::new();
         let (config, notes) = settings::of(input, &folder.data())?;
         Ok(Self { config, folder, notes })
     }
 
-    /// Runs until Ctrl-C, SIGTERM or the end of its terminal; nothing is left then, neither process nor file.
+    /// Runs until Ctrl-C, SIGTERM or the end of its terminal. Afterwards no process and no file is left.
     ///
     /// # Errors
-    /// Says which step failed, and where the log is.
+    /// The failed step, and the path of the log.
     pub async fn run(self) -> anyhow::Result<()> {
         let Self { config, folder, notes } = self;
         let mut asked = Asked::listen()?;
@@ -64,7 +67,7 @@ impl Demo {
     }
 }
 
-/// Start, show, and whatever happened, the ordered end.
+/// Starts the node and shows the demo; in every case ends the node in order.
 async fn perform(
     config: Config,
     folder: &Folder,
@@ -84,7 +87,7 @@ async fn perform(
     outcome.map(|_| ())
 }
 
-/// The ways in which the demo is asked to end. A terminal that is closed is one, unlike for a server.
+/// Signals that end the demo. Unlike for a server, a closed terminal is one of them.
 struct Asked {
     signals: Signals,
     hangup: Signal,

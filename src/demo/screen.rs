@@ -1,25 +1,25 @@
-//! What the demo shows: its steps, then one screen whose last line is kept up to date.
+//! Output of the demo: its steps, then one screen whose last line is kept up to date.
 //!
-//! Owns: standard output. A terminal that is gone is no error: the demo ends by its hangup. Never does: clear
-//! what was there before, or know a room.
+//! Owns: standard output. A closed terminal is no error: the demo ends on its hangup signal. Never does:
+//! clear earlier output, or access a room.
 
 use std::io::{IsTerminal, Stdout, Write, stdout};
 use std::time::{Duration, Instant};
 
-/// Without a terminal there is no line to be rewritten, so an unchanged state is told only this often.
+/// Interval at which an unchanged state is printed again without a terminal, where no line can be rewritten.
 const REPEAT: Duration = Duration::from_secs(30);
-/// Characters that stay on one line of a terminal: only such a line can be rewritten.
+/// Characters that fit on one line of a terminal: only such a line can be rewritten.
 const LINE: usize = 79;
 
 pub struct Screen {
     out: Stdout,
     terminal: bool,
-    /// Since when the step that stands on the open line is under way.
+    /// Start time of the step on the open line.
     step: Option<Instant>,
     told: Option<(String, Instant)>,
 }
 
-/// What a user needs to have a look by himself.
+/// Addresses that a user needs to look at the demo.
 pub struct Links {
     pub page: String,
     pub speak: String,
@@ -31,9 +31,9 @@ pub struct Links {
 
 /// The line that is kept up to date.
 pub struct Status {
-    /// Changes rarely.
+    /// Part that changes rarely.
     pub state: String,
-    /// Changes all the time.
+    /// Part that changes all the time.
     pub figures: String,
 }
 
@@ -44,7 +44,7 @@ impl Screen {
         Self { out, terminal, step: None, told: None }
     }
 
-    /// A step that may take a while; it ends with the next one.
+    /// Prints a step that may take a while; it ends with the next one.
     pub fn step(&mut self, what: &str) {
         self.step_done();
         self.write(&format!("  {what} … "));
@@ -59,7 +59,7 @@ impl Screen {
         self.write(&format!("  {text}\n"));
     }
 
-    /// The one screen.
+    /// Prints the main screen.
     pub fn on_air(&mut self, room: &str, links: &Links) {
         self.step_done();
         let Links { page, speak, playlist, actors, api, log } = links;
@@ -89,7 +89,7 @@ impl Screen {
         }
     }
 
-    /// Leaves the open line, a step or the one that is kept up to date, as it is.
+    /// Ends the open line, which shows a step or the status, and leaves its text as it is.
     pub fn cut(&mut self) {
         if self.step.take().is_some() || self.terminal {
             self.write("\n");

@@ -1,6 +1,6 @@
-//! The demo's configuration: the user's, with what makes it a demo on top.
+//! The demo's configuration: the user's configuration, overlaid with the demo's own settings.
 //!
-//! Owns: those keys, and the way out when a port of the defaults is taken. Never does: override what the user
+//! Owns: those settings, and the fallback when a default port is in use. Never does: override what the user
 //! asks for without saying so.
 
 use std::io::ErrorKind;
@@ -9,10 +9,10 @@ use std::path::Path;
 
 use crate::config::{self, Config, ConfigError, ConfigErrors, Effective, LoadInput, Source};
 
-/// Longest that the configuration allows: a demo ends when its user says so.
+/// Longest duration that the configuration allows: a demo ends when its user says so.
 const FOR_EVER: &str = "720h";
 
-/// The validated configuration, and what the user should know about it. `data`: the data directory.
+/// Returns the validated configuration, and notes about it for the user. `data`: the data directory.
 pub fn of(mut input: LoadInput, data: &Path) -> Result<(Config, Vec<String>), ConfigErrors> {
     let own = [
         ("node.data_dir", data.display().to_string()),
@@ -27,7 +27,7 @@ pub fn of(mut input: LoadInput, data: &Path) -> Result<(Config, Vec<String>), Co
     let own = own.map(|(key, value)| (key.to_owned(), value));
     let lasting = ["rooms.max_age", "auth.listener_token_ttl", "auth.anchor_token_ttl"]
         .map(|key| (key.to_owned(), FOR_EVER.into()));
-    // Before the user's own, which win; the demo's stand above file and environment.
+    // Before the user's flags, which win. As flags, the demo's settings override file and environment.
     input.flags = lasting.into_iter().chain(own).chain(input.flags).collect();
     let (mut config, effective) = config::explain(input)?;
     let notes = evade(&mut config, &effective);
@@ -43,7 +43,7 @@ fn refusal((key, value): &(String, String)) -> ConfigError {
     }
 }
 
-/// Moves off ports that are taken, unless the user chose them: then the node's error is what helps.
+/// Replaces ports that are in use by free ones, unless the user chose them: then the node's error helps more.
 fn evade(config: &mut Config, effective: &[Effective]) -> Vec<String> {
     let listen = &mut config.listen;
     let addresses = [

@@ -1,6 +1,6 @@
-//! The show: node ready, room on air, tone heard, and from then on how far behind.
+//! The steps of the demo: node ready, room on air, tone heard; from then on, the delay behind live.
 //!
-//! Owns: the steps, their deadlines, and what is said when one is missed. Never does: end the node.
+//! Owns: the steps, their deadlines, and the message when one is missed. Never does: end the node.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -21,16 +21,16 @@ use crate::probe::listener::{AUDIBLE, Target};
 use crate::probe::{Heard, Listener, Mode, ProbeError};
 
 const ROOM: &str = "demo";
-/// Each step takes a second or less; a machine that compiles something else meanwhile, a few.
+/// Deadline of each step. A step takes a second or less, or a few on a machine that is busy compiling.
 const STEP_DEADLINE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Media between two updates of the screen.
+/// Duration of media between two updates of the screen.
 const SIP: Duration = Duration::from_secs(2);
-/// Nothing heard for this long is told.
+/// Time without sound after which the user is told.
 const SILENCE: Duration = Duration::from_secs(6);
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Runs until dropped.
+/// Runs the demo until dropped.
 ///
 /// # Errors
 /// The step that failed, why, and where to look.
@@ -66,17 +66,17 @@ async fn ready(node: &Node) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether only somebody's help is of use, for this actor or one below it.
+/// Returns true if this actor or one below it cannot recover without help.
 fn is_hopeless(actor: &ActorView) -> bool {
     has_given_up(actor) || actor.children.iter().any(is_hopeless)
 }
 
-/// Failed too often to try at once again, or found the program that it needs unusable.
+/// Returns true if the actor failed too often to retry at once, or found that a program it needs is unusable.
 fn has_given_up(actor: &ActorView) -> bool {
     actor.status == kernel::Status::Parked || actor.state == "unusable"
 }
 
-/// Why there is no sound, in the actors' own words: of those that gave up if there are any, else of all.
+/// Returns the reasons for silence as the actors report them: of the actors that gave up, or else of all.
 fn reasons(node: &Node) -> String {
     let mut all = Vec::new();
     if let Some(root) = node.actors() {
@@ -118,7 +118,7 @@ async fn listen(
             Ok(Ok(heard)) => told(&heard, tone_in(&heard), since),
             missed => {
                 let why = missed.map_or_else(|_| "nothing new comes".into(), said);
-                // At the live edge again, if there is one; else with what there was.
+                // Returns to the live edge if there is one; otherwise keeps the previous listener.
                 listener = Listener::open(target, Mode::Parts).await.unwrap_or(listener);
                 tokio::time::sleep(RETRY).await;
                 Status { state: trouble.borrow().clone().unwrap_or(why), figures: String::new() }
@@ -140,7 +140,7 @@ fn unheard(node: &Node, trouble: &RefCell<Option<String>>, why: &str) -> anyhow:
     anyhow!("the test tone is not heard: {why}; {cause}; see {}/", url(node.addresses.ops))
 }
 
-/// The search for the strongest of all tones takes far longer than to look for one.
+/// Returns the tone if it is audible. Checking one tone is far faster than searching for the strongest.
 fn tone_in(heard: &Heard) -> Option<f64> {
     let tone = f64::from(TONE);
     (heard.level(tone) >= AUDIBLE).then_some(tone)
@@ -172,7 +172,7 @@ fn links(node: &Node, folder: &Folder, target: &Target, speak: String) -> Links 
     }
 }
 
-/// As reached from this machine: an address that means all of them is none to connect to.
+/// Returns the URL as reached from this machine: an unspecified address is replaced by loopback.
 fn url(mut address: SocketAddr) -> String {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

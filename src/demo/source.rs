@@ -1,7 +1,7 @@
 //! The test tone in the room: a plain-RTP participant, an anchor without a browser.
 //!
-//! Owns: that the tone is there as long as the room is, so that whoever kills Janus or FFmpeg to see what
-//! happens hears it come back. Never does: tell whether anybody hears it.
+//! Owns: keeping the tone in the room as long as the room exists. If somebody kills Janus or FFmpeg to see
+//! what happens, the tone comes back. Never does: tell if anybody hears it.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -17,14 +17,14 @@ use crate::domain::mix::MixShare;
 use crate::janus::JanusClient;
 use crate::probe::ToneSender;
 
-/// Hertz: concert pitch, soft in a loudspeaker and in headphones.
+/// Frequency in hertz: concert pitch, soft in a loudspeaker and in headphones.
 pub const TONE: u32 = 440;
 const DISPLAY: &str = "test tone";
 const RETRY: Duration = Duration::from_millis(500);
-/// The sender's end is noticed within this.
+/// Interval at which the end of the sender is noticed.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Sends until dropped. `trouble` holds why there is no tone at the moment, if there is none.
+/// Sends until dropped. `trouble` holds the reason while there is no tone.
 pub async fn play(
     node: &Node,
     room: &RoomId,

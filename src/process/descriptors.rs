@@ -6,15 +6,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const CHILD_LIMIT: u64 = 65_536;
 
 /// Raises the soft limit of this process to the hard limit and returns it. If the kernel refuses, the limit
-/// stays.
+/// stays as it is.
 pub fn raise_descriptor_limit() -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // The limit in force is returned below, whatever became of this.
+    // The limit in force is returned below, even if this fails.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     limit()
 }
 
-/// The soft limit that children are to get.
+/// Returns the soft limit for children.
 pub(super) fn child_limit() -> u64 {
     limit().min(CHILD_LIMIT)
 }

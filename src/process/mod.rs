@@ -1,13 +1,14 @@
 //! Child processes that cannot outlive this one.
 //!
-//! Each child is the leader of its own process group and gets SIGKILL from the kernel when the thread that
-//! spawned it ends (`PR_SET_PDEATHSIG`), so spawn only from a thread that lives as long as the process: an
-//! arbiter's, never a blocking pool's. `setpriv` arms that before it becomes the program: code of our own between
-//! fork and exec would need a true fork, which copies page tables and holds the allocator's locks meanwhile, so
-//! that each start of a child would stop every thread of a busy node for some ten milliseconds.
+//! Each child leads its own process group and gets SIGKILL from the kernel when the thread that spawned it
+//! ends (`PR_SET_PDEATHSIG`). So spawn only from a thread that lives as long as the process: an arbiter's,
+//! never a blocking pool's. `setpriv` arms the signal and then executes the program. Code of our own between
+//! fork and exec would need a true fork, which copies page tables while it holds the allocator's locks: each
+//! start of a child would stop every thread of a busy node for about ten milliseconds.
 //!
-//! TERM and HUP are blocked in children, because service managers send them to all processes of a service at once,
-//! and a node that drains still needs its children. They are stopped with INT, which Janus and FFmpeg treat as TERM.
+//! TERM and HUP are blocked in children, because service managers send them to all processes of a service at
+//! once, and a draining node still needs its children. Children are stopped with INT, which Janus and FFmpeg
+//! treat as TERM.
 //!
 //! Owns: spawning and stopping. Never does: decide to restart.
 
@@ -23,23 +24,24 @@ use tokio::process::{Child, Command};
 
 pub use descriptors::raise_descriptor_limit;
 
-/// Part of util-linux.
+/// Program of util-linux.
 const SETPRIV: &str = "setpriv";
-/// Of GNU coreutils, 8.31 (2019) or newer. A signal mask outlives exec (POSIX.1-2017, 2.4.3).
+/// Program of GNU coreutils 8.31 (2019) or newer. A signal mask survives exec (POSIX.1-2017, 2.4.3).
 const ENV: &str = "env";
 const BLOCK_SIGNALS: &str = "--block-signal=TERM,HUP";
-/// A node that a script started in the background has INT ignored, and its children would inherit that.
+/// Option that resets INT. A node started in the background by a script ignores INT, and children would
+/// inherit it.
 const DEFAULT_INT: &str = "--default-signal=INT";
-/// Gets the parent's process id, the descriptor limit, and the program with its arguments as `$0`, `$1` and the rest of
-/// `$@`: nothing is quoted or split. Does nothing if the parent died before the signal was armed, because then
-/// the signal would never come.
+/// Shell script with the parent's process id as `$0`, the descriptor limit as `$1`, and the program with its
+/// arguments as the rest of `$@`: nothing is quoted or split. It does nothing if the parent died before the
+/// signal was armed, because then the signal would never come.
 const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$0" ] || exit; ulimit -Sn "$1"; shift; exec "$@""#;
-/// Variables that children get. Others may hold secrets, as `STENTOR__*` do.
+/// Environment variables passed to children. Others may hold secrets, as `STENTOR__*` do.
 const ENVIRONMENT: [&str; 8] =
     ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD"];
 
-/// A command with closed stdin, piped stdout and stderr, a minimal environment and its own process group, which dies
-/// with this process.
+/// Creates a command with closed stdin, piped stdout and stderr, a minimal environment and its own process
+/// group. The child dies with this process.
 pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = S>) -> Command {
     let mut command = match which::which(&program) {
         Ok(program) => {
@@ -49,7 +51,7 @@ pub fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoItera
             command.arg(descriptors::child_limit().to_string()).arg(program);
             command
         }
-        // To spawn it fails, and says why.
+        // Spawning this fails and reports the reason.
         Err(_) => Command::new(program),
     };
     command
@@ -71,7 +73,7 @@ fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
 /// Checks that children can be spawned.
 ///
 /// # Errors
-/// The package to install.
+/// A program is missing or too old; the message names the package to install.
 pub fn check() -> Result<(), String> {
     which::which(SETPRIV).map_err(|error| {
         format!("{SETPRIV} is needed to start Janus and FFmpeg: {error}; install util-linux")
@@ -89,7 +91,7 @@ pub fn check() -> Result<(), String> {
     }
 }
 
-/// Sends `signal` to the child's whole process group. A child that is already gone is no error.
+/// Sends `signal` to the child's whole process group. Does nothing if the child has already exited.
 pub fn signal_group(child: &Child, signal: Signal) {
     let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
     if let Some(pid) = pid {
@@ -98,7 +100,7 @@ pub fn signal_group(child: &Child, signal: Signal) {
     }
 }
 
-/// INT, then KILL after `grace`; returns the true exit status.
+/// Sends INT, then KILL after `grace`, and returns the child's own exit status.
 pub async fn stop(child: &mut Child, grace: Duration) -> io::Result<ExitStatus> {
     signal_group(child, Signal::INT);
     if let Ok(status) = tokio::time::timeout(grace, child.wait()).await {
@@ -116,7 +118,7 @@ mod tests {
     #[actix::test]
     async fn children_survive_term_and_hup() {
         let mut child = command("cat", [""; 0]).stdin(Stdio::piped()).spawn().unwrap();
-        // It echoes, so it runs.
+        // The child echoes, so it is running.
         let (stdin, stdout) = (child.stdin.as_mut().unwrap(), child.stdout.as_mut().unwrap());
         let mut echoed = [0u8; 2];
         tokio::io::AsyncWriteExt::write_all(stdin, b"up").await.unwrap();
@@ -131,11 +133,11 @@ mod tests {
 
     #[actix::test]
     async fn children_get_a_minimal_environment() {
-        // Cargo sets this one for the test.
+        // Cargo sets this variable for the test.
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
         let output = String::from_utf8(command("env", [""; 0]).output().await.unwrap().stdout).unwrap();
         let names: Vec<_> = output.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
-        // `sh` adds the second ones.
+        // `sh` adds these four.
         let known =
             |name: &&str| ENVIRONMENT.contains(name) || ["PWD", "OLDPWD", "SHLVL", "_"].contains(name);
         assert!(names.contains(&"PATH") && names.iter().all(known), "{names:?}");

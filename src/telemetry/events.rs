@@ -1,7 +1,7 @@
 //! Operational events: one struct each, whose `emit` writes the log line and the metrics together.
 //!
-//! Owns: the words and levels of these lines, so that none is said twice in two ways. A new event is a
-//! struct with an `impl Event`; its count in `stentor_events_total` comes by itself.
+//! Owns: the wording and level of these lines, so that each event is worded in one place only. A new event is
+//! a struct with an `impl Event`; its count in `stentor_events_total` needs no further code.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use tracing::{error, info, warn};
 use super::Metrics;
 use crate::domain::ids::{Epoch, ModuleId, RoomId};
 
-/// Something an operator wants to know of, once when it happens.
+/// An event that an operator wants to know about, logged once when it happens.
 pub trait Event {
     /// Label in `stentor_events_total`.
     const NAME: &'static str;
 
-    /// The log line: one, with everything that was borrowed for it.
+    /// Writes one log line with all fields of the event.
     fn log(&self);
 
-    /// Metrics beyond the count of the event.
+    /// Updates metrics beyond the count of the event.
     fn record(&self, _metrics: &Metrics) {}
 
-    /// Log line, count and metrics, in one step.
+    /// Writes the log line, counts the event and updates the metrics, in one step.
     fn emit(self, metrics: &Metrics)
     where
         Self: Sized,
@@ -34,10 +34,10 @@ pub trait Event {
     }
 }
 
-/// `/readyz` says 200 from now on. Scripts wait for this line.
+/// `/readyz` answers 200 from now on. Scripts wait for this line.
 pub struct NodeReady<'a> {
     pub node: &'a ModuleId,
-    /// `None`: no role of this node has one.
+    /// `None`: no role of this node has this address.
     pub api: Option<SocketAddr>,
     pub ws: Option<SocketAddr>,
     pub hls: Option<SocketAddr>,
@@ -55,37 +55,37 @@ pub struct RoomPlaced<'a> {
     pub epoch: Epoch,
     pub janus: &'a ModuleId,
     pub mixer: &'a ModuleId,
-    /// `started`, or why it was placed anew.
+    /// `started`, or the reason for the new placement.
     pub reason: &'static str,
 }
 
-/// A room on air got another Janus or mixer.
+/// A room on air was assigned another Janus instance or mixer.
 pub struct RoomMoved<'a> {
     pub room: &'a RoomId,
     pub epoch: Epoch,
     pub janus: &'a ModuleId,
     pub mixer: &'a ModuleId,
-    /// Why, for each side that moved: from a small fixed set.
+    /// Cause for each side that moved, from a small fixed set.
     pub causes: Vec<&'static str>,
-    /// The same in words, with the modules that were left.
+    /// The same as text, with the modules that the room left.
     pub reason: &'a str,
 }
 
-/// This node keeps house from now on.
+/// This node is the leader from now on.
 pub struct LeaderElected<'a> {
     pub node: &'a ModuleId,
 }
 
-/// This node keeps house no longer.
+/// This node is no longer the leader.
 pub struct LeaderLost<'a> {
     pub node: &'a ModuleId,
     pub reason: &'a str,
 }
 
-/// The leader key has no lease: no node of ours wrote it so. This node takes it over.
+/// The leader key has no lease, so no Stentor node wrote it. This node takes it over.
 pub struct LeaderKeyOrphaned<'a> {
     pub key: &'a str,
-    /// The node that the key names.
+    /// Node that the key names.
     pub named: &'a str,
 }
 
@@ -96,18 +96,18 @@ pub struct FfmpegStarted<'a> {
     pub port: u16,
 }
 
-/// Why an FFmpeg ended: a fixed set, because it is a label.
+/// Reason why an FFmpeg ended. A fixed set, because it is a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FfmpegExit {
-    /// We stopped it: the room ended, moved, or got a new forwarder.
+    /// Stopped by Stentor: the room ended, moved, or got a new forwarder.
     Stopped,
-    /// It ended by itself, without having been asked to.
+    /// Ended by itself, without having been asked to.
     Crashed,
-    /// It finished its output by itself, with exit code 0.
+    /// Finished its output by itself, with exit code 0.
     Finished,
-    /// It found its port taken.
+    /// Found its port in use.
     BindFailed,
-    /// The watchdog: Janus forwards, but no audio came.
+    /// Stopped by the watchdog: Janus forwards, but no audio arrived.
     Stalled,
 }
 
@@ -115,7 +115,7 @@ pub struct FfmpegExited<'a> {
     pub room: &'a RoomId,
     pub pid: u32,
     pub why: FfmpegExit,
-    /// The true one, as the system told it, e.g. `signal: 9 (SIGKILL)`.
+    /// Exit status as the system reported it, e.g. `signal: 9 (SIGKILL)`.
     pub status: &'a str,
     pub ran: Duration,
 }
@@ -130,7 +130,7 @@ pub struct JanusLost<'a> {
     pub reason: &'a str,
 }
 
-/// The store does not answer: media run on, nothing is written.
+/// The store does not answer: media continue, nothing is written.
 pub struct StoreLost<'a> {
     pub reason: &'a str,
 }
@@ -372,7 +372,7 @@ mod tests {
         assert!(log.contains("ready node=node-1 hls=127.0.0.1:8080 ops=127.0.0.1:9464"), "{log}");
     }
 
-    /// Runs `story` and gives what `/metrics` and the log then say.
+    /// Runs `story` and returns the resulting `/metrics` text and log.
     fn observed(story: impl FnOnce(&Metrics)) -> (String, String) {
         let metrics = Metrics::new(SystemTime::now());
         let lines = Lines::default();

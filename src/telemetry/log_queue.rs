@@ -1,7 +1,7 @@
-//! The bounded queue between the threads that log and the one that writes, so that logging never blocks.
+//! The bounded queue between the logging threads and the writing thread, so that logging never blocks.
 //!
-//! A log is often a pipe. When its reader stops, a direct write blocks the thread that logs, and with it the node.
-//! Here such lines wait, and are dropped and counted once too many do.
+//! A log is often a pipe. When its reader stops, a direct write blocks the thread that logs, and with it the
+//! node. Here such lines wait in the queue; once it is full, further lines are dropped and counted.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes that may wait. As many again may be in the write that is under way.
+/// Bytes that may wait. The write in progress may hold the same amount again.
 const LIMIT: usize = 1 << 20;
 /// Time between two calls of the tick.
 const TICK: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ struct State {
     waiting: Vec<u8>,
     lines: u64,
     is_writing: bool,
-    /// Lines dropped since this was last reported.
+    /// Lines dropped since the last report.
     lost: u64,
 }
 
@@ -51,7 +51,7 @@ impl LogQueue {
         Ok(queue)
     }
 
-    /// Appends one line, or drops it if too much waits already.
+    /// Appends one line, or drops it if too much is waiting already.
     pub fn push(&self, line: &[u8]) {
         let mut state = self.state();
         if state.waiting.len() + line.len() > LIMIT {
@@ -68,7 +68,7 @@ impl LogQueue {
     /// Waits until all lines are written, for at most `limit`.
     pub fn flush(&self, limit: Duration) {
         let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
-        // The result tells whether time ran out, which makes no difference here.
+        // The result says if the time ran out, which makes no difference here.
         drop(self.0.changed.wait_timeout_while(self.state(), limit, is_busy));
     }
 
@@ -93,7 +93,7 @@ impl LogQueue {
         }
     }
 
-    /// Waits for lines until `deadline`, and takes all there are.
+    /// Waits for lines until `deadline`, then takes all that are queued.
     fn take(&self, deadline: Instant) -> (Vec<u8>, u64) {
         let limit = deadline.saturating_duration_since(Instant::now());
         let is_empty = |state: &mut State| state.waiting.is_empty();
@@ -119,7 +119,7 @@ impl LogQueue {
     }
 }
 
-/// Writer of one event: `tracing_subscriber` writes each with a single call.
+/// Writer of one event: `tracing_subscriber` writes each event with a single call.
 impl Write for LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -156,7 +156,7 @@ mod tests {
         let dropped = counter();
         let queue = LogQueue::start(writer, dropped.clone(), || {}).unwrap();
         let line = [b'x'; 1024];
-        // The pipe, the write under way and the queue hold less than this.
+        // The pipe, the write in progress and the queue hold less than this.
         let pushed = 4 * LIMIT / line.len();
         (0..pushed).for_each(|_| queue.push(&line));
         queue.flush(Duration::from_millis(10));

@@ -1,7 +1,7 @@
 //! Logs to standard error or a file, as text for people or JSON for machines.
 //!
-//! Owns: the process's one `tracing` subscriber, and the panic hook that logs. Never does: filter by content; what
-//! must not be logged does not reach a field.
+//! Owns: the `tracing` subscriber of the process, and the panic hook that logs. Never does: filter by
+//! content; secrets must not be passed to a field in the first place.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -21,25 +21,25 @@ use super::log_queue::LogQueue;
 use super::repeats::RepeatFilter;
 use crate::config::{LogConfig, LogFormat};
 
-/// Suppresses the ERROR lines of actix for malformed requests, by which any client could raise an alarm or fill the
-/// disk. A directive for this target in the configuration wins.
+/// Suppresses the ERROR lines of actix for malformed requests. With them, any client could raise an alarm or
+/// fill the disk. A directive for this target in the configuration takes precedence.
 const STRANGERS_FAULTS: &str = "actix_http::h1::dispatcher=off";
 /// Time that the end of the process waits for the reader of the log.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-/// Time that a panic waits for it, in case the process ends with the panic.
+/// Time that a panic waits for the reader, in case the process ends with the panic.
 const PANIC_FLUSH_LIMIT: Duration = Duration::from_millis(100);
 
-/// Log lines that were dropped. The log is the process's, so each registry of metrics has this same counter.
+/// Counter of dropped log lines. The log belongs to the process, so all registries share this counter.
 pub static DROPPED_LINES: LazyLock<IntCounter> = LazyLock::new(|| {
     counter("stentor_log_lines_dropped_total", "Log lines dropped, because nobody read them.")
 });
-/// Repeated log lines that were counted instead of written.
+/// Counter of repeated log lines that were counted instead of written.
 pub static REPEATED_LINES: LazyLock<IntCounter> = LazyLock::new(|| {
     counter("stentor_log_lines_repeated_total", "Repeated log lines that were counted instead of written.")
 });
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// What is needed of the log after its start.
+/// Parts of the log that are needed after its start.
 struct Log {
     queue: LogQueue,
     repeats: RepeatFilter,
@@ -58,18 +58,18 @@ pub enum LoggingError {
     Writer(#[from] io::Error),
 }
 
-/// Sets up logging to standard error for the whole process. Call it once, first.
+/// Sets up logging to standard error for the whole process. Call it once, before any other function here.
 ///
 /// # Errors
 /// See [`LoggingError`].
 pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
     let colours = io::stderr().is_terminal();
-    // A descriptor of its own: a write that is blocked must not hold the lock of `std::io::stderr`.
+    // A separate descriptor: a blocked write must not hold the lock of `std::io::stderr`.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     start(config, colours, stderr)
 }
 
-/// The same, but to a file: for a program whose terminal shows something else.
+/// Sets up logging to a file, for a program whose terminal shows something else.
 ///
 /// # Errors
 /// See [`LoggingError`].
@@ -90,7 +90,7 @@ pub fn set_filter(filter: &str) -> Result<(), LoggingError> {
     Ok(())
 }
 
-/// Writes a text as it is, behind all lines logged before; to standard error if nothing logs yet.
+/// Writes a text unchanged, after all lines logged before; to standard error if logging is not set up.
 pub fn say(text: &str) {
     match LOG.get() {
         Some(log) => log.queue.push(format!("{text}\n").as_bytes()),
@@ -98,7 +98,7 @@ pub fn say(text: &str) {
     }
 }
 
-/// Writes what is left, before the process ends; gives up after a second if nobody reads it.
+/// Writes the remaining lines before the process ends. Gives up after a second if nothing reads the log.
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.repeats.report_all();
@@ -111,7 +111,7 @@ fn start(config: &LogConfig, colours: bool, out: File) -> Result<(), LoggingErro
     let reporter = repeats.clone();
     let queue = LogQueue::start(out, DROPPED_LINES.clone(), move || reporter.report_due())?;
     let (subscriber, filter) = subscriber(config, colours, queue.clone(), repeats.clone())?;
-    // Takes in what other crates write through `log`, too.
+    // Also captures lines that other crates write through `log`.
     subscriber.try_init()?;
     let queue = LOG.get_or_init(|| Log { queue, repeats, filter }).queue.clone();
     // The default hook writes to standard error itself, and would block.

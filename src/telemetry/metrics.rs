@@ -1,7 +1,7 @@
 //! Every metric outside the actor kernel, declared in one place.
 //!
-//! Owns: names, help texts, buckets, labels. Labels take only values from small fixed sets: never a room,
-//! a user or an address. The kernel puts its own metrics on the same [`Metrics::registry`].
+//! Owns: names, help texts, buckets, labels. Label values come only from small fixed sets: never a room, a
+//! user or an address. The kernel registers its own metrics in the same [`Metrics::registry`].
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,15 +15,15 @@ use prometheus::{
 use super::logging;
 use crate::domain::mix::Loud;
 
-/// Seconds: 0.5 ms (a call on loopback) to 10 s (the longest timeout).
+/// Histogram buckets in seconds: 0.5 ms (a call on loopback) to 10 s (the longest timeout).
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Cheap to clone; all clones count together.
+/// All metrics of a process. Cheap to clone; clones share their values.
 #[derive(Clone)]
 pub struct Metrics(Arc<Families>);
 
-/// Something that is counted as alive; dropped, it is so no more.
+/// Guard that keeps a gauge incremented until it is dropped.
 #[must_use]
 pub struct Alive(IntGauge);
 
@@ -75,7 +75,7 @@ struct Families {
 }
 
 impl Metrics {
-    /// A registry of its own; `started_at` is when the process started.
+    /// Creates the metrics with their own registry; `started_at` is the start time of the process.
     pub fn new(started_at: SystemTime) -> Self {
         let registry = Registry::new();
         register_process(&registry, started_at);
@@ -220,12 +220,12 @@ impl Metrics {
         }))
     }
 
-    /// Where the actor kernel registers its own metrics.
+    /// Returns the registry, in which the actor kernel registers its own metrics.
     pub fn registry(&self) -> &Registry {
         &self.0.registry
     }
 
-    /// All metrics in the Prometheus text format 0.0.4.
+    /// Returns all metrics in the Prometheus text format 0.0.4.
     pub fn render(&self) -> String {
         let mut text = String::new();
         // Cannot fail: it writes to memory, and the registry refused bad names when they were registered.
@@ -233,12 +233,12 @@ impl Metrics {
         text
     }
 
-    /// Counted by [`Event::emit`](super::Event::emit).
+    /// Counts an event; called by [`Event::emit`](super::Event::emit).
     pub(super) fn event(&self, name: &'static str) {
         self.0.events.with_label_values(&[name]).inc();
     }
 
-    /// How many rooms there are with `status`. Set the statuses without rooms to 0.
+    /// Sets the number of rooms with `status`. Set the statuses without rooms to 0.
     pub fn set_rooms(&self, status: &'static str, count: usize) {
         self.0.rooms.with_label_values(&[status]).set(count as i64);
     }
@@ -247,7 +247,7 @@ impl Metrics {
         self.0.listeners.set(count as i64);
     }
 
-    /// `cause`: why one side of a room was moved.
+    /// Counts a move of one side of a room. `cause`: why it was moved.
     pub fn room_moved(&self, cause: &'static str) {
         self.0.room_moves.with_label_values(&[cause]).inc();
     }
@@ -264,7 +264,7 @@ impl Metrics {
         self.0.invalid_keys.set(count as i64);
     }
 
-    /// `what`: `playlist` or `file`.
+    /// Counts a request to a mixer node. `what`: `playlist` or `file`.
     pub fn relay_request(&self, what: &'static str, outcome: &'static str) {
         self.0.relay_requests.with_label_values(&[what, outcome]).inc();
     }
@@ -273,7 +273,7 @@ impl Metrics {
         self.0.ffmpeg_starts.inc();
     }
 
-    /// An FFmpeg is alive as long as what is returned, also if whoever attends it panics.
+    /// Counts an FFmpeg as running until the returned guard is dropped, also by a panic.
     pub fn ffmpeg_alive(&self) -> Alive {
         self.0.ffmpeg_running.inc();
         Alive(self.0.ffmpeg_running.clone())
@@ -295,12 +295,12 @@ impl Metrics {
         self.0.late_parts.inc();
     }
 
-    /// A second of a room's mix.
+    /// Counts one second of a room's mix.
     pub fn mix_second(&self, loud: Loud) {
         self.0.mix_seconds.with_label_values(&[loud.as_str()]).inc();
     }
 
-    /// `request` is the kind (`create`, `rtp_forward`, …), `outcome` e.g. `ok`, `refused`, `timeout`.
+    /// Records a request of a kind (`create`, `rtp_forward`, …). `outcome` e.g. `ok`, `refused`, `timeout`.
     pub fn janus_request(&self, request: &'static str, outcome: &'static str, took: Duration) {
         self.0.janus_requests.with_label_values(&[request, outcome]).inc();
         self.0.janus_seconds.with_label_values(&[request]).observe(took.as_secs_f64());
@@ -310,7 +310,7 @@ impl Metrics {
         self.0.janus_up.set(up.into());
     }
 
-    /// `op` is the method of the store, `outcome` e.g. `ok`, `conflict`, `unavailable`.
+    /// Records a request. `op` is the method of the store, `outcome` e.g. `ok`, `conflict`, `unavailable`.
     pub fn store_request(&self, op: &'static str, outcome: &'static str, took: Duration) {
         self.0.store_requests.with_label_values(&[op, outcome]).inc();
         self.0.store_seconds.with_label_values(&[op]).observe(took.as_secs_f64());
@@ -324,13 +324,13 @@ impl Metrics {
         self.0.watch_restarts.with_label_values(&[reason]).inc();
     }
 
-    /// `route` is the pattern (`/api/rooms/{id}`), never the path; `status` the code.
+    /// Records a request. `route` is the pattern (`/api/rooms/{id}`), never the path; `status` the status code.
     pub fn http_request(&self, route: &str, status: u16, took: Duration) {
         self.0.http_requests.with_label_values(&[route, status_class(status)]).inc();
         self.0.http_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
     }
 
-    /// `listener` is the name of a listening socket, `api`, `ws`, `hls` or `ops`.
+    /// Counts an open connection. `listener` names a listening socket: `api`, `ws`, `hls` or `ops`.
     pub fn connection_opened(&self, listener: &'static str) {
         self.0.connections.with_label_values(&[listener]).inc();
     }
@@ -351,7 +351,7 @@ impl Metrics {
         self.0.ws_connections.set(count as i64);
     }
 
-    /// `outcome` is `ok` or the code of an error; `method` is `none` for what was refused before it ran.
+    /// Records a call. `outcome`: `ok` or an error code. `method`: `none` for a call refused before it ran.
     pub fn ws_call(&self, method: &'static str, outcome: &'static str, took: Option<Duration>) {
         self.0.ws_calls.with_label_values(&[method, outcome]).inc();
         if let Some(took) = took {
@@ -363,7 +363,7 @@ impl Metrics {
         self.0.ws_closed.with_label_values(&[reason]).inc();
     }
 
-    /// `outcome` is what the lock or the room said, or the kind of failure.
+    /// Records a request. `outcome` is the answer of the lock or the room, or the kind of failure.
     pub fn presence_request(&self, op: &'static str, outcome: &'static str, took: Duration) {
         self.0.presence_requests.with_label_values(&[op, outcome]).inc();
         self.0.presence_seconds.with_label_values(&[op]).observe(took.as_secs_f64());
@@ -407,7 +407,7 @@ fn register_process(registry: &Registry, started_at: SystemTime) {
 }
 
 fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    // Cannot fail: names and help texts are literals that a test renders. So below.
+    // Cannot fail: names and help texts are literals that a test renders. The same holds below.
     registered(registry, IntCounter::new(name, help).expect("valid"))
 }
 
@@ -438,7 +438,7 @@ fn seconds(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Hist
 }
 
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
-    // Cannot fail: only a name registered twice would, and a test builds them all.
+    // Fails only for a name registered twice, and a test builds them all.
     registry.register(Box::new(collector.clone())).expect("every name is there once");
     collector
 }

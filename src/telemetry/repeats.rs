@@ -1,9 +1,9 @@
 //! Repeated log lines: a few per interval are written, the rest is counted and reported once.
 //!
-//! A line repeats if it comes from the same place with the same fields. Lines of child programs all come from one
-//! place, so of those the numbers in the text are ignored: packet and sequence numbers differ in every line.
+//! A line repeats if it comes from the same place with the same fields. All lines of child programs come from
+//! one place. In their text the digits are ignored, because packet and sequence numbers differ in every line.
 //!
-//! Owns: the count. Never does: keep an event; only its text, once it repeats.
+//! Owns: the count. Never does: keep an event; it keeps only the text of a line that repeats.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -16,33 +16,33 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// A line is written at most [`WRITTEN`] times within this.
+/// Time within which a line is written at most [`WRITTEN`] times.
 const INTERVAL: Duration = Duration::from_secs(10);
 const WRITTEN: u64 = 5;
-/// Different lines that are tracked at once; those beyond are written.
+/// Number of different lines that are tracked at once; untracked lines are written.
 const TRACKED: usize = 1024;
-/// Targets of the lines of child programs.
+/// Log targets of child programs.
 const CHILDREN: [&str; 2] = ["janus", "ffmpeg"];
 
-/// The filter; clones share their counts.
+/// Layer that filters repeated lines; clones share their counts.
 #[derive(Clone)]
 pub struct RepeatFilter {
     counts: Arc<Mutex<Counts>>,
     repeated: IntCounter,
 }
 
-/// Pure counts of lines by the hash of what makes them equal.
+/// Counts of lines, by the hash of the place and fields that make lines equal.
 #[derive(Default)]
 struct Counts(HashMap<u64, Count>);
 
 struct Count {
     since: Instant,
     seen: u64,
-    /// There once a line was not written.
+    /// Set once the line was suppressed.
     line: Option<Line>,
 }
 
-/// What a report says of a line.
+/// Content of a report about a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Line {
     level: Level,
@@ -51,7 +51,7 @@ struct Line {
 }
 
 impl Counts {
-    /// Counts one line and returns true if it is to be written.
+    /// Counts one line and returns true if it should be written.
     fn admit(&mut self, key: u64, now: Instant, line: impl FnOnce() -> Line) -> bool {
         if let Some(count) = self.0.get_mut(&key) {
             count.seen += 1;
@@ -67,7 +67,8 @@ impl Counts {
         true
     }
 
-    /// Forgets the lines whose interval has ended; returns those that were not all written, and how many were not.
+    /// Removes the lines whose interval has ended. Returns the lines with suppressed repeats, and how many
+    /// each had.
     fn take_due(&mut self, now: Instant, interval: Duration) -> Vec<(Line, u64)> {
         let due = self.0.extract_if(|_, count| now.duration_since(count.since) >= interval);
         due.filter_map(|(_, count)| Some((count.line?, count.seen - WRITTEN))).collect()
@@ -75,7 +76,7 @@ impl Counts {
 }
 
 impl RepeatFilter {
-    /// `repeated` counts the lines that are not written.
+    /// Creates the filter. `repeated` counts the suppressed lines.
     pub fn new(repeated: IntCounter) -> Self {
         Self { counts: Arc::default(), repeated }
     }
@@ -91,13 +92,13 @@ impl RepeatFilter {
     }
 
     fn report(&self, interval: Duration) {
-        // Not under the lock: the reports come back to this filter.
+        // Not under the lock: the reports pass through this filter.
         let due = self.counts().take_due(Instant::now(), interval);
         due.iter().for_each(|(line, repeated)| line.report(*repeated));
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        // A count that a panic cut short is off by one line.
+        // If a panic interrupts a count, it is off by one line.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -120,7 +121,8 @@ impl Line {
         Self { level: *event.metadata().level(), target: event.metadata().target(), text: text.0 }
     }
 
-    /// Under the line's own level and target where that is possible: targets are part of the program's text.
+    /// Logs under the line's own level, and under its own target if possible: tracing needs targets as
+    /// literals.
     fn report(&self, repeated: u64) {
         let Self { level, target, text } = self;
         macro_rules! report {
@@ -161,12 +163,12 @@ impl Visit for Key {
         field.name().hash(&mut self.hasher);
         let is_text = self.is_child && field.name() == "message";
         let mut shape = Shape { hasher: &mut self.hasher, skips_digits: is_text };
-        // Cannot fail: `Shape` takes everything. What a `Debug` of ours fails at is not worth more here.
+        // Cannot fail: `Shape` accepts everything. A failing `Debug` only makes the hash less exact.
         let _ = write!(shape, "{value:?}");
     }
 }
 
-/// Hash of a text, perhaps without its digits.
+/// Hash of a text, optionally without its digits.
 struct Shape<'a> {
     hasher: &'a mut DefaultHasher,
     skips_digits: bool,
@@ -226,7 +228,7 @@ mod tests {
         assert_eq!(counts.0.len(), TRACKED);
     }
 
-    /// Level, target and text of what passes a filter.
+    /// Levels, targets and texts of the lines that pass a filter.
     #[derive(Clone, Default)]
     struct Seen(Arc<Mutex<Vec<Line>>>);
 
