@@ -1,7 +1,8 @@
-//! The rules of the house that a compiler does not know: who may import whom, what every file must have.
+//! Project rules that a compiler does not check: allowed imports between modules, and required parts of every
+//! file.
 //!
-//! Owns: reading the sources as text. Never does: link the crate; so `make check` is quick. The import
-//! rules are read from the table on top of `src/lib.rs`, the one place where they are written.
+//! Owns: reading the sources as text. Never does: link the crate, so that `make check` is quick. The import
+//! rules are read from the table at the top of `src/lib.rs`, the only place where they are written.
 
 use std::path::{Path, PathBuf};
 
@@ -71,7 +72,7 @@ fn documents_link_existing_files() {
     assert_tidy(documents.iter().flat_map(|path| documents::dangling(path, &document(path), exists)));
 }
 
-/// A checker that read nothing would pass everything.
+/// Guards against a checker that reads no files and therefore passes.
 #[test]
 fn the_sources_are_found() {
     let paths: Vec<_> = everything().into_iter().map(|s| s.path).collect();
@@ -87,7 +88,7 @@ fn everything() -> Vec<Source> {
     read(&["src", "tests", "benches"])
 }
 
-/// The samples of the rules are full of what the rules forbid.
+/// Returns all sources except the samples of the rules, which are full of violations.
 fn without_samples() -> Vec<Source> {
     everything().into_iter().filter(|s| !s.path.starts_with("tests/tidy/")).collect()
 }
@@ -96,7 +97,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Markdown files of the root, of `docs/` and of the client library, as paths from the root.
+/// Returns the Markdown files of the root, of `docs/` and of the client library, as paths from the root.
 fn documents() -> Vec<String> {
     let mut found = Vec::new();
     for folder in ["", "docs/", "web/client/"] {
@@ -128,7 +129,7 @@ fn read(folders: &[&str]) -> Vec<Source> {
 }
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    // A folder that does not exist, such as benches/ in a young tree, holds no file.
+    // A folder that does not exist, such as benches/ in a young tree, contains no file.
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("a readable folder").path();
         if path.is_dir() && path.file_name().is_none_or(|name| name != "node_modules") {

@@ -108,7 +108,7 @@ impl Reload {
         }
     }
 
-    /// Classifies the changed settings. API keys matter in one mode only, and a restart is needed to change it.
+    /// Classifies the changed settings. API keys matter in one mode only, which needs a restart to change.
     fn changes(&self, config: &Config, keys: &[Effective]) -> Changes {
         let asks = self.mode == AuthMode::Keys && config.auth.mode == AuthMode::Keys;
         let is_applied = |key: &str| key == FILTER || asks && API_KEYS.contains(&key);

@@ -324,7 +324,7 @@ impl Metrics {
         self.0.watch_restarts.with_label_values(&[reason]).inc();
     }
 
-    /// Records a request. `route` is the pattern (`/api/rooms/{id}`), never the path; `status` the status code.
+    /// Records a request. `route` is the pattern (`/api/rooms/{id}`), never the path.
     pub fn http_request(&self, route: &str, status: u16, took: Duration) {
         self.0.http_requests.with_label_values(&[route, status_class(status)]).inc();
         self.0.http_seconds.with_label_values(&[route]).observe(took.as_secs_f64());

@@ -1,4 +1,4 @@
-//! What the documents say of the code: the metrics there are, and the files they name.
+//! Claims of the documents about the code: the metrics that exist, and the files that are named.
 //!
 //! Owns: comparing texts. Never does: judge the wording.
 
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::source::Source;
 
-/// Metric names declared in product code: string literals with one of these prefixes.
+/// Prefixes of metric names, which are declared in product code as string literals.
 const PREFIXES: [&str; 2] = ["stentor_", "process_"];
 
-/// Names in `code`, which is the sources that declare metrics.
+/// Returns the metric names in `code`, the sources that declare metrics.
 pub fn declared_metrics(code: &[Source]) -> BTreeSet<String> {
     let lines = code.iter().flat_map(|source| source.lines()).filter(|line| !line.is_test);
     lines
@@ -20,7 +20,7 @@ pub fn declared_metrics(code: &[Source]) -> BTreeSet<String> {
         .collect()
 }
 
-/// First cells of a document's table, as far as they are metric names.
+/// Returns the first cells of a document's tables, as far as they are metric names.
 pub fn documented_metrics(document: &str) -> BTreeSet<String> {
     let cells = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     cells.map(|(name, _)| name).filter(|name| is_metric(name)).map(str::to_owned).collect()
@@ -31,7 +31,8 @@ fn is_metric(text: &str) -> bool {
     named && PREFIXES.iter().any(|prefix| text.starts_with(prefix))
 }
 
-/// Links to files and backticked paths of ours that are not there. `exists` is asked with paths from the root.
+/// Returns links and backticked paths of this repository whose target does not exist. `exists` gets paths
+/// from the root.
 pub fn dangling(path: &str, document: &str, exists: impl Fn(&Path) -> bool) -> Vec<String> {
     let folder = Path::new(path).parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
@@ -46,14 +47,14 @@ pub fn dangling(path: &str, document: &str, exists: impl Fn(&Path) -> bool) -> V
     found
 }
 
-/// Targets of `[text](target)`, without those elsewhere and without anchors.
+/// Returns the targets of `[text](target)`, without external URLs and without fragments.
 fn links(line: &str) -> impl Iterator<Item = &str> {
     let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let files = targets.filter(|t| !t.contains("://")).filter_map(|t| t.split('#').next());
     files.filter(|t| !t.is_empty())
 }
 
-/// `src/…`, `tests/…` and the like between backticks, up to a wildcard.
+/// Returns `src/…`, `tests/…` and similar paths between backticks, except those with a wildcard.
 fn paths(line: &str) -> impl Iterator<Item = &str> {
     let quoted = line.split('`').skip(1).step_by(2);
     let ours = quoted.filter(|t| {

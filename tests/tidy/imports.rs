@@ -1,18 +1,18 @@
-//! Who may import whom, as the table on top of `src/lib.rs` says it.
+//! Allowed imports between modules, as the table at the top of `src/lib.rs` defines them.
 //!
-//! Owns: reading the table and the `crate::…` paths. Tests may import what they like.
+//! Owns: reading the table and the `crate::…` paths. Tests may import any module.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::{Source, code};
 
-/// What names a concrete backend; only the composition root and the backend's own module may.
+/// Paths of concrete backends. Only the composition root and the backend's own module may name them.
 const BACKENDS: [&str; 4] = ["store::embedded", "store::etcd", "presence::embedded", "presence::redis"];
-/// Has no row to keep: `lib.rs` only declares, the others are the program around the library.
+/// Files without a row: `lib.rs` only declares modules, the others are the program around the library.
 const UNRULED: [&str; 3] = ["lib", "main", "cli"];
 
 pub struct Table {
-    /// Row by row: a module and all it may import.
+    /// Modules that each row's module may import.
     allowed: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -29,7 +29,7 @@ impl Table {
         if allowed.is_empty() { Err("has no table of modules".into()) } else { Ok(Self { allowed }) }
     }
 
-    /// Modules of `lib.rs` without a row.
+    /// Returns the modules of `lib.rs` without a row.
     pub fn unlisted(&self, lib: &str) -> Vec<String> {
         let declared = lib.lines().filter_map(|l| l.trim().strip_prefix("pub mod ")?.strip_suffix(';'));
         let missing = declared.filter(|name| !self.allowed.contains_key(*name));
@@ -47,7 +47,7 @@ impl Table {
         let mut found = Vec::new();
         for (line, path) in crate_paths(source) {
             let target = path.split("::").next().unwrap_or_default();
-            // A type alias or macro at the root is no module.
+            // A type alias or macro at the root is not a module.
             let is_module = self.allowed.contains_key(target);
             if is_module && target != module && !allowed.contains(target) {
                 found.push(
@@ -60,13 +60,13 @@ impl Table {
             }
         }
         found.extend(climbs(source));
-        // A group may name several things of one module.
+        // A group may name several items of one module.
         found.dedup();
         found
     }
 }
 
-/// "| `name` | what it is | what it may import |"
+/// Parses "| `name` | what it is | what it may import |".
 fn row(line: &str) -> Option<(String, String)> {
     let mut cells = line.strip_prefix("//! |")?.trim_end().strip_suffix('|')?.split('|').map(str::trim);
     let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
@@ -85,7 +85,7 @@ fn permitted(cell: &str, all: &[&String], row: usize) -> Option<BTreeSet<String>
         _ => match cell.strip_prefix("all but ") {
             Some(excluded) => {
                 let excluded = names(excluded)?;
-                // `app` wires everything together, so nothing may lean on it.
+                // `app` wires everything together, so no module may depend on it.
                 Some(of(all).into_iter().filter(|n| !excluded.contains(n) && n != "app").collect())
             }
             None => names(cell),
@@ -98,7 +98,8 @@ fn module_of(path: &str) -> &str {
     inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
 }
 
-/// Every path behind `crate::` outside tests and comments, groups opened: `crate::{a::b, c}` gives both.
+/// Returns every path after `crate::` outside tests and comments, with groups expanded: `crate::{a::b, c}`
+/// gives both.
 fn crate_paths(source: &Source) -> Vec<(usize, String)> {
     let product = product_text(source);
     let mut found = Vec::new();
@@ -114,13 +115,13 @@ fn crate_paths(source: &Source) -> Vec<(usize, String)> {
     found
 }
 
-/// Code only, line for line as in the file.
+/// Returns the code only, line for line as in the file.
 fn product_text(source: &Source) -> String {
     let lines = source.lines().map(|l| if l.is_test { "" } else { code(l.text) });
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Reads one path, or the group it ends with; gives what is left behind it.
+/// Reads one path, or the group that ends it, and returns the text after it.
 fn open<'a>(text: &'a str, prefix: &str, paths: &mut Vec<String>) -> &'a str {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "_:*".contains(c))).unwrap_or(text.len());
     let (path, mut rest) = (format!("{prefix}{}", &text[..end]), &text[end..]);
@@ -135,13 +136,13 @@ fn open<'a>(text: &'a str, prefix: &str, paths: &mut Vec<String>) -> &'a str {
             break;
         }
         rest = open(inner, &path, paths).trim_start();
-        // ` as name` behind an item.
+        // ` as name` after an item.
         rest = &rest[rest.find([',', '}']).unwrap_or(rest.len())..];
     }
     rest.strip_prefix('}').unwrap_or(rest)
 }
 
-/// `super::super::…` up to the root would go round the table.
+/// Finds `super::super::…` up to the root, which would bypass the table.
 fn climbs(source: &Source) -> Vec<String> {
     let inside = source.path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
     let depth = inside.split('/').count();

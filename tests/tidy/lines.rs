@@ -1,6 +1,6 @@
-//! Rules that look at one file, line by line.
+//! Rules that check one file, line by line.
 //!
-//! Owns: the rules and their samples. Each gives what is wrong, with the place and the remedy.
+//! Owns: the rules and their samples. Each rule reports the problem with its place and remedy.
 
 use super::source::{Line, Source, code, split};
 
@@ -16,7 +16,7 @@ pub fn length(source: &Source) -> Option<String> {
 }
 
 pub fn unfinished(source: &Source) -> Vec<String> {
-    // Split, so that this file does not offend against itself.
+    // Split, so that this file does not violate its own rule.
     let marks = [
         concat!("todo", "!("),
         concat!("unimplemented", "!("),
@@ -38,8 +38,8 @@ pub fn unexplained_unwrap(source: &Source) -> Vec<String> {
     )
 }
 
-/// A sleep is no way to wait. Two have a reason: between two looks at a condition, and as the slowness
-/// under test; a comment that speaks of the sleep gives it.
+/// Reports sleeps used to wait. A sleep has two valid reasons: between two checks of a condition, and as the
+/// slowness under test. A comment that contains the word "sleep" states the reason.
 pub fn sleep_in_test(source: &Source) -> Vec<String> {
     let speaks_of_it = |comment: &str| comment.to_ascii_lowercase().contains("sleep");
     offences(
@@ -50,12 +50,13 @@ pub fn sleep_in_test(source: &Source) -> Vec<String> {
     )
 }
 
-/// `.expect(…)?` is a parser's own `expect`: that of the standard library leaves no error to pass on.
+/// Returns true for `unwrap` and `expect`. `.expect(…)?` is a parser's own method: the one of the standard
+/// library leaves no error to pass on.
 fn may_panic(code: &str) -> bool {
     code.contains(".unwrap()") || code.split_once(".expect(").is_some_and(|(_, rest)| !rest.contains(")?"))
 }
 
-/// Lines that offend and have no comment, there or on the line before, that excuses them.
+/// Returns the violations without an excusing comment on the same line or the line before.
 fn offences(
     source: &Source,
     offends: impl Fn(&Line) -> bool,

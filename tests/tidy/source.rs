@@ -1,17 +1,17 @@
-//! One source file, and which of its lines are code, comment or test.
+//! One source file, with its lines classified as code, comment or test.
 //!
-//! Owns: telling them apart. It reads line by line: a rule that needs more than that belongs to clippy.
+//! Owns: the classification. It works line by line; a rule that needs more than that belongs in clippy.
 
-/// A file below the root.
+/// A file below the repository root.
 pub struct Source {
-    /// Relative to the root, with `/`.
+    /// Path relative to the root, with `/`.
     pub path: String,
     pub text: String,
-    /// Below `tests/` or `benches/`, or behind a `#[cfg(test)] mod`.
+    /// True below `tests/` or `benches/`, or for the file of a `#[cfg(test)] mod`.
     pub is_test_file: bool,
 }
 
-/// One line, its number, and what it is part of.
+/// One line, its number, and the part it belongs to.
 pub struct Line<'a> {
     pub number: usize,
     pub text: &'a str,
@@ -24,7 +24,8 @@ impl Source {
         Self { path: path.into(), text: text.into(), is_test_file }
     }
 
-    /// Inline test modules stand last in a file: from `#[cfg(test)]` before `mod … {` on, all is test.
+    /// Returns the lines. Inline test modules end a file: all lines from `#[cfg(test)]` before `mod … {` on
+    /// are test.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let mut is_test = self.is_test_file;
         let mut after_cfg = false;
@@ -40,7 +41,7 @@ impl Source {
     }
 }
 
-/// Marks the files that a `#[cfg(test)] mod name;` stands for, and those below them.
+/// Marks the files that a `#[cfg(test)] mod name;` declares, and the files below them.
 pub fn with_test_files(files: Vec<(String, String)>) -> Vec<Source> {
     let mut sources: Vec<_> = files.iter().map(|(path, text)| Source::new(path, text)).collect();
     let stems: Vec<String> = sources.iter().flat_map(test_modules).collect();
@@ -53,7 +54,7 @@ pub fn with_test_files(files: Vec<(String, String)>) -> Vec<Source> {
     sources
 }
 
-/// Paths, without `.rs`, of the modules in files of their own that `source` declares for tests only.
+/// Returns the paths, without `.rs`, of the modules in separate files that `source` declares for tests only.
 fn test_modules(source: &Source) -> Vec<String> {
     let folder = match source.path.rsplit_once('/') {
         Some((folder, "mod.rs" | "lib.rs" | "main.rs")) => folder,
@@ -76,7 +77,7 @@ fn test_modules(source: &Source) -> Vec<String> {
     found
 }
 
-/// `#[path = "name.rs"]`, without `.rs`.
+/// Parses `#[path = "name.rs"]` and returns the path without `.rs`.
 fn path_attribute(line: &str) -> Option<&str> {
     line.trim().strip_prefix("#[path = \"")?.strip_suffix(".rs\"]")
 }
@@ -92,7 +93,7 @@ fn module_name(line: &str) -> Option<&str> {
     Some(line.strip_prefix("mod ")?.trim_end_matches([' ', '{', ';']))
 }
 
-/// A line's code and, if there is one, its comment. The `//` of a URL is none.
+/// Splits a line into its code and, if there is one, its comment. The `//` of a URL does not start a comment.
 pub fn split(line: &str) -> (&str, Option<&str>) {
     let starts = line.match_indices("//").map(|(at, _)| at);
     let comment = starts.into_iter().find(|at| !line[..*at].ends_with(':'));

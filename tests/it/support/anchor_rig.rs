@@ -1,5 +1,5 @@
-//! A room on a real Janus as the store tells of it, and gateways that bring anchors into it: what a node has of
-//! the anchors' Janus side, without the rest of the node.
+//! A room on a real Janus as the store describes it, and gateways that join anchors to it: the part of a node
+//! that handles the anchors' media sessions, without the rest of the node.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -45,19 +45,19 @@ pub struct Rig {
     pub secrets: Arc<Secrets>,
     grace: Duration,
     config: Arc<Config>,
-    /// To look at Janus by, beside the gateways.
+    /// Connection for inspecting Janus, separate from the gateways.
     pub eyes: JanusClient,
     _dir: tempfile::TempDir,
 }
 
-/// One gateway, with a store watch and a connection to Janus of its own.
+/// One gateway, with its own store watch and connection to Janus.
 pub struct Gateway {
     pub anchors: Anchors,
     _system: SystemHandle<Infallible>,
 }
 
 impl Rig {
-    /// The room is on air; `grace`: the time an anchor has to come back.
+    /// Starts Janus and puts the room on air. `grace`: the time that an anchor has to come back.
     pub async fn start(grace: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let janus = TestJanus::start_with(|options| options.session_timeout = grace).await;
@@ -77,7 +77,7 @@ impl Rig {
         self.gateway_through(None).await
     }
 
-    /// Whose connection to Janus goes through a proxy.
+    /// Starts a gateway whose connection to Janus goes through a proxy.
     pub async fn gateway_behind(&self, proxy: &TcpProxy) -> Gateway {
         let url = format!("ws://{}", proxy.address());
         let link = GatewayLink::new(self.secrets.clone(), Some(url));
@@ -116,7 +116,7 @@ impl Rig {
         Gateway { anchors, _system: system }
     }
 
-    /// The Janus of the rig is where it is now.
+    /// Writes a heartbeat with the current address of the rig's Janus.
     pub async fn announce_janus(&self) {
         let heartbeat = Heartbeat {
             status: Health::Healthy,
@@ -176,14 +176,14 @@ impl Rig {
         self.store.put(&keys::room(&room(), RoomPart::LiveMeta), live.into()).await.unwrap();
     }
 
-    /// As by the API.
+    /// Removes the user as the API does.
     pub async fn remove_user(&self, user: &str) {
         let removed = User { role: UserRole::Anchor, created_at: UnixMs(0), removed_at: Some(UnixMs(1)) };
         let key = keys::user(&room(), &UserId::new(user).unwrap());
         self.store.put(&key, serde_json::to_vec(&removed).unwrap().into()).await.unwrap();
     }
 
-    /// Who is in the Janus room.
+    /// Returns the participants of the Janus room.
     pub async fn participants(&self) -> Vec<ParticipantInfo> {
         match self.eyes.participants(JANUS_ROOM).await {
             Err(stentor::janus::JanusError::Plugin(PluginError::NoSuchRoom)) => Vec::new(),
@@ -206,7 +206,7 @@ impl Gateway {
         self.anchors.join(join(user, token)).await
     }
 
-    /// Joins and brings media up.
+    /// Joins and establishes media.
     pub async fn speak(&self, user: &str, hz: u32) -> (Joined, WebRtcClient) {
         let joined = self.join(user, None).await.unwrap();
         assert!(!joined.resume);

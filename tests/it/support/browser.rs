@@ -1,4 +1,4 @@
-//! The player page in headless Chromium, listened to by `tests/browser/listen.mjs`.
+//! The player page in headless Chromium; `tests/browser/listen.mjs` captures its sound.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,42 +6,42 @@ use std::time::Duration;
 use serde::Deserialize;
 use stentor::process;
 
-/// One browser at a time: two of them on a small machine stall each other's sound.
+/// Lock for one browser at a time: two browsers on a small machine stall each other's sound.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 static INSTALL: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// Chromium's start and the page's, beside the time it listens.
+/// Time for the start of Chromium and of the page, in addition to the listening time.
 const OVERHEAD: Duration = Duration::from_secs(40);
 
-/// What the page played, as measured at its sound output.
+/// Result of listening to the page, measured at its sound output.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listened {
-    /// From the start of navigation to the first sample that is not silent.
+    /// Time from the start of navigation to the first sample that is not silent.
     pub first_sound_ms: Option<f64>,
     pub behind_live: BehindLive,
-    /// hls.js error events and errors of the page itself.
+    /// Error events of hls.js and errors of the page itself.
     pub errors: Vec<serde_json::Value>,
-    /// After the first sound.
+    /// Longest silence after the first sound.
     longest_silence_ms: f64,
-    /// The longest time in which no process of the machine ran.
+    /// Longest time in which no process of the machine ran.
     frozen_ms: f64,
     /// Loudest frequency at the end.
     pub dominant_hz: Option<f64>,
     pub state: String,
-    /// Requests to any other host than the page's.
+    /// Requests to any host other than the page's.
     pub foreign_requests: Vec<String>,
 }
 
-/// Seconds.
+/// Distance behind live, in seconds.
 #[derive(Debug, Deserialize)]
 pub struct BehindLive {
     pub p50: Option<f64>,
     pub p95: Option<f64>,
 }
 
-/// What hls.js reports where time passed that it had not reckoned with, and mends by itself: a busy or frozen
-/// machine, or media that were not made. Errors of the stream itself have other names.
+/// Errors that hls.js reports and recovers from after an unexpected delay: a busy or frozen machine, or media
+/// that were not produced. Errors of the stream itself have other names.
 const OF_TIME: [&str; 7] = [
     "loadingResumed",
     "bufferStalledError",
@@ -52,10 +52,10 @@ const OF_TIME: [&str; 7] = [
     "keyLoadTimeOut",
 ];
 
-/// What no state of the machine explains, of what a player reported.
+/// Returns the reported errors that the state of the machine does not explain.
 pub fn errors_of_ours(errors: &[serde_json::Value]) -> Vec<&serde_json::Value> {
     let of_time = |error: &serde_json::Value| {
-        // A server that is as busy answers a blocking reload in vain, which hls.js repeats.
+        // A busy server answers a blocking reload with a timeout, and hls.js repeats the request.
         let known = error["detail"].as_str().is_some_and(|detail| OF_TIME.contains(&detail));
         error["fatal"] == false && (known || error["code"] == "media_timeout")
     };
@@ -63,23 +63,24 @@ pub fn errors_of_ours(errors: &[serde_json::Value]) -> Vec<&serde_json::Value> {
 }
 
 impl Listened {
-    /// What no state of the machine explains.
+    /// Returns the errors that the state of the machine does not explain.
     pub fn errors_of_ours(&self) -> Vec<&serde_json::Value> {
         errors_of_ours(&self.errors)
     }
 
-    /// The longest silence after the first sound, without what the machine itself was away.
+    /// Returns the longest silence after the first sound, minus the time in which the machine itself was
+    /// frozen.
     pub fn longest_silence(&self) -> Duration {
         Duration::from_secs_f64((self.longest_silence_ms - self.frozen_ms).max(0.0) / 1e3)
     }
 }
 
-/// Opens `url` and listens for this long.
+/// Opens `url` and listens for `seconds`.
 pub async fn listen(url: &str, seconds: u32) -> Listened {
     run(url, seconds, &[]).await
 }
 
-/// The same in a browser without Media Source, which plays HLS by itself.
+/// Listens in a browser without Media Source, which plays HLS natively.
 pub async fn listen_natively(url: &str, seconds: u32) -> Listened {
     run(url, seconds, &["native"]).await
 }
@@ -99,7 +100,7 @@ async fn run(url: &str, seconds: u32, more: &[&str]) -> Listened {
     serde_json::from_str(text.trim()).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
-/// Installs what the scripts import, once.
+/// Installs the packages that the scripts import, once.
 pub async fn prepare() {
     let _turn = INSTALL.lock().await;
     let wanted = ["playwright-core", "puppeteer-core", "@seriousme/openapi-schema-validator"];

@@ -1,4 +1,5 @@
-//! A client of the signalling as an app would write one: calls by id, notifications kept until somebody asks.
+//! A signalling client as an app would write it: calls by id, notifications queued until a test asks for
+//! them.
 //!
 //! Owns: one WebSocket. Never does: reconnect by itself.
 
@@ -20,12 +21,13 @@ pub struct Caller {
     notes: VecDeque<Value>,
     closed: Option<u16>,
     next_id: u64,
-    /// The result of the last `join` said so.
+    /// Mix gain of the last `join` result.
     mix_gain_db: f64,
 }
 
 impl Caller {
-    /// `base`: `http://host:port` of the gateway; `query`: more of it, like `&clientId=a`.
+    /// Connects. `base`: `http://host:port` of the gateway; `query`: more query parameters, like
+    /// `&clientId=a`.
     pub async fn connect(base: &str, token: &str, query: &str) -> Self {
         let url = format!("{}/ws?token={token}{query}", base.replacen("http", "ws", 1));
         let request = url.into_client_request().expect("a request");
@@ -34,8 +36,8 @@ impl Caller {
         Self { socket, notes: VecDeque::new(), closed: None, next_id: 0, mix_gain_db: 0.0 }
     }
 
-    /// As an app that was told to reconnect: connects as the client `a` and joins with what it was given, again
-    /// while it is told to try later. The result of the join.
+    /// Reconnects like an app that was asked to: connects as the client `a` and joins with its resume token,
+    /// again while the error is retryable. Returns the connection and the result of the join.
     pub async fn come_back(base: &str, token: &str, jtoken: &Value) -> (Self, Value) {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -51,12 +53,12 @@ impl Caller {
         }
     }
 
-    /// The result of a call, or its error.
+    /// Returns the result of a call, or its error.
     pub async fn call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.next_id += 1;
         let id = self.next_id;
         let call = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        // A connection that was closed meanwhile shows below.
+        // A connection that was closed meanwhile is detected below.
         let _ = self.socket.send(Message::text(call.to_string())).await;
         loop {
             let Some(message) = self.read().await else {
@@ -72,7 +74,7 @@ impl Caller {
         }
     }
 
-    /// The next notification of this method for which `wanted` holds; those before it are dropped.
+    /// Returns the next notification of this method for which `wanted` holds; drops those before it.
     pub async fn note(&mut self, method: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let note = match self.notes.pop_front() {
@@ -87,19 +89,19 @@ impl Caller {
         }
     }
 
-    /// The oldest notification of this method among those that came while something else was waited for.
+    /// Returns the oldest queued notification of this method.
     pub fn noted(&mut self, method: &str) -> Option<Value> {
         let at = self.notes.iter().position(|note| note["method"] == method)?;
         self.notes.remove(at).map(|note| note["params"].clone())
     }
 
-    /// The members of the room once they are so many.
+    /// Waits until the room has `count` members and returns them.
     pub async fn members(&mut self, count: usize) -> Vec<Value> {
         let many = |params: &Value| params["members"].as_array().is_some_and(|all| all.len() == count);
         self.note("roomStatus", many).await["members"].as_array().expect("a list").clone()
     }
 
-    /// Waits for the close frame; its code, 1006 if there was none.
+    /// Waits for the close frame and returns its code; 1006 if there was none.
     pub async fn closed(&mut self) -> u16 {
         while let Some(note) = self.read().await {
             self.notes.push_back(note);
@@ -107,7 +109,7 @@ impl Caller {
         self.closed.expect("it is closed")
     }
 
-    /// Joins, and brings media up; `hz` 0 publishes nothing.
+    /// Joins and establishes media; `hz` 0 publishes nothing.
     pub async fn speak(&mut self, hz: u32) -> (Value, WebRtcClient) {
         let joined = self.call("join", json!({})).await.expect("a join");
         (joined, self.offer(hz).await)
@@ -118,7 +120,7 @@ impl Caller {
         offered.unwrap_or_else(|e| panic!("no answer: {e}; told before: {:?}", self.notes))
     }
 
-    /// An error: the session was over before the offer came.
+    /// Offers media. Returns an error if the session ended before the offer arrived.
     pub async fn try_offer(&mut self, hz: u32) -> Result<WebRtcClient, Value> {
         self.try_play(if hz == 0 { Vec::new() } else { opus::tone(hz) }).await
     }
@@ -137,7 +139,7 @@ impl Caller {
         Ok(media)
     }
 
-    /// Offers, and hands on the answer, which is returned too.
+    /// Sends the offer, applies the answer to `media` and returns it.
     pub async fn negotiate(&mut self, media: &WebRtcClient, sdp: String) -> String {
         self.try_negotiate(media, sdp).await.expect("an answer")
     }
@@ -150,7 +152,7 @@ impl Caller {
         Ok(sdp.to_owned())
     }
 
-    /// Tells the server of the client's candidate, and that there are no more.
+    /// Sends the client's candidate, and then the end of candidates.
     pub async fn trickle(&mut self, media: &WebRtcClient) {
         let one = json!({ "candidate": media.candidate(), "sdpMid": null, "sdpMLineIndex": 0 });
         for candidate in [one, Value::Null] {
@@ -158,7 +160,7 @@ impl Caller {
         }
     }
 
-    /// Says that it leaves, with a call in flight, and closes without waiting.
+    /// Sends `leave` with another call in flight, and closes without waiting.
     pub async fn goodbye(mut self) {
         let said = [("keepalive", json!({ "status": "idle" })), ("leave", json!({}))];
         for (method, params) in said {
@@ -168,12 +170,12 @@ impl Caller {
         self.socket.close(None).await.expect("it is open");
     }
 
-    /// Goes without a word, as one whose network is gone.
+    /// Drops the connection without a close frame, like a client whose network failed.
     pub fn cut(self) {
         drop(self.socket);
     }
 
-    /// `None`: closed.
+    /// Reads the next message; `None`: closed.
     async fn read(&mut self) -> Option<Value> {
         if self.closed.is_some() {
             return None;
@@ -188,7 +190,7 @@ impl Caller {
                     return None;
                 }
                 Some(Ok(_)) => {
-                    // Pings are answered by flushing; an error shows with the next message.
+                    // Flushing answers pings; an error shows with the next message.
                     let _ = self.socket.flush().await;
                 }
                 Some(Err(_)) | None => {

@@ -1,4 +1,4 @@
-//! A real etcd of the test's own, of one member or several: free ports, temporary data, gone with its owner.
+//! A real etcd for the test, with one member or several: free ports, temporary data, stopped with its owner.
 //!
 //! Owns: the processes. Never does: touch an etcd that it did not start.
 
@@ -30,12 +30,12 @@ struct Member {
 }
 
 impl Etcd {
-    /// One member. Returns when it serves.
+    /// Starts one member. Returns once it serves.
     pub fn start() -> Self {
         Self::start_members(1)
     }
 
-    /// One member with these arguments besides its own.
+    /// Starts one member with these additional arguments.
     pub fn start_with(arguments: &[&str]) -> Self {
         let mut etcd = Self::start();
         etcd.stop();
@@ -44,7 +44,7 @@ impl Etcd {
         etcd
     }
 
-    /// Returns when all of them serve.
+    /// Starts several members. Returns once all of them serve.
     pub fn start_members(count: usize) -> Self {
         let member = |_| {
             let [client_port, peer_port] = free_ports();
@@ -56,8 +56,8 @@ impl Etcd {
         etcd
     }
 
-    /// One instance for all tests that only need some etcd and stay below a prefix of their own. It ends
-    /// with its last user.
+    /// Returns the instance shared by all tests that only need some etcd and use their own key prefix. It
+    /// ends with its last user.
     pub fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Etcd>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,17 +68,17 @@ impl Etcd {
         })
     }
 
-    /// Of the first member.
+    /// Returns the address of the first member.
     pub fn address(&self) -> SocketAddr {
         self.members[0].address()
     }
 
-    /// Of all members, as `store.etcd.endpoints` takes them.
+    /// Returns the endpoints of all members, in the form of `store.etcd.endpoints`.
     pub fn endpoint(&self) -> String {
         self.members.iter().map(Member::endpoint).collect::<Vec<_>>().join(",")
     }
 
-    /// Index of the member that leads.
+    /// Waits for a leader among the members and returns its index.
     pub fn leader(&self) -> usize {
         let found = std::cell::Cell::new(0);
         wait_until("a member leads", READY_WITHIN, || {
@@ -89,7 +89,7 @@ impl Etcd {
         found.get()
     }
 
-    /// Kills them; their data stay.
+    /// Kills all members; their data stay.
     pub fn stop(&mut self) {
         (0..self.members.len()).for_each(|member| self.stop_member(member));
     }
@@ -100,7 +100,7 @@ impl Etcd {
         }
     }
 
-    /// Starts those that do not run, on the same ports and data; returns when all serve.
+    /// Starts the stopped members on the same ports and data. Returns once all serve.
     pub fn run(&mut self) {
         let peer = |(n, member): (usize, &Member)| format!("m{n}={}", member.peer());
         let all = self.members.iter().enumerate().map(peer).collect::<Vec<_>>().join(",");
@@ -112,7 +112,7 @@ impl Etcd {
         wait_until("etcd becomes healthy", READY_WITHIN, healthy);
     }
 
-    /// SIGSTOP: connections stay open and nothing answers.
+    /// Sends SIGSTOP: connections stay open and nothing answers.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }

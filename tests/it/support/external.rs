@@ -1,5 +1,4 @@
-//! What a node can be given from outside instead of its own: a Janus of the test, and an FFmpeg that only
-//! pretends.
+//! External components for a node instead of its own: a Janus started by the test, and a fake FFmpeg.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -13,7 +12,8 @@ use tempfile::TempDir;
 use super::janus::TestJanus;
 use super::node::Node;
 
-/// A node on this Janus, reached at `url` (a proxy's, or its own). Not running yet.
+/// Prepares a node that uses this Janus, reached at `url` (a proxy's, or its own). The node is not running
+/// yet.
 pub fn on_janus(janus: &TestJanus, url: &str, settings: &[(&str, &str)]) -> Node {
     let mut all = vec![
         ("janus.mode", "external"),
@@ -25,14 +25,14 @@ pub fn on_janus(janus: &TestJanus, url: &str, settings: &[(&str, &str)]) -> Node
     Node::prepare(&all)
 }
 
-/// The secrets that the node made in its data directory.
+/// Loads the secrets that the node created in its data directory.
 pub fn secrets(node: &Node) -> Secrets {
     let data_dir = ("node.data_dir".to_owned(), node.data_dir().display().to_string());
     let config = config::load(LoadInput { flags: vec![data_dir], ..LoadInput::default() }).unwrap();
     Secrets::load_or_create(&config).unwrap()
 }
 
-/// What the node guards this room on Janus with.
+/// Returns the secret that protects this room on Janus.
 pub fn janus_secret(secrets: &Secrets, room: &str) -> Secret {
     Secret(secrets.of_janus_room(&RoomId::new(room).unwrap()))
 }

@@ -1,5 +1,5 @@
-//! What each fault cost, one line each: for the reader of a test's output, and for `make faults`, which names a file
-//! in `FAULT_TABLE` and prints it as a table.
+//! Measured cost of each fault, one line each: for readers of the test output, and for `make faults`, which
+//! names a file in `FAULT_TABLE` and prints it as a table.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use super::report;
 
-/// Names the file of the table.
+/// Environment variable with the path of the table file.
 const TABLE: &str = "FAULT_TABLE";
-/// Machines are shared: what takes ten times the goal is broken, not slow.
+/// Allowed factor over the goal. Machines are shared: more than ten times the goal is broken, not slow.
 const SLACK: u32 = 10;
 
-/// `make faults` does everything at its full length.
+/// Returns true under `make faults`, which runs all tests at their full length.
 pub fn is_wanted() -> bool {
     std::env::var_os(TABLE).is_some()
 }
 
-/// The time from the fault to the recovery, beside the goal. `lost`: what people lost by it.
+/// Reports the time from the fault to the recovery, beside the goal. `lost`: what users lost.
 ///
 /// # Panics
-/// When it took more than ten times the goal.
+/// If the recovery took more than ten times the goal.
 pub fn recovered(fault: &str, lost: &str, took: Duration, goal: Duration) {
     let line = format!("{fault}\t{lost}\t{took:.2?}\t≤ {goal:?}");
     report(line.replace('\t', " | "));
     if let Some(path) = std::env::var_os(TABLE) {
         let file = OpenOptions::new().create(true).append(true).open(path);
-        // One write: tests beside each other append to the same file.
+        // One write, because concurrent tests append to the same file.
         file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
             .expect("the table is written");
     }

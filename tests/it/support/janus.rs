@@ -1,4 +1,4 @@
-//! A real Janus for a test, on ports of its own, gone with the test.
+//! A real Janus for a test, on its own ports, stopped with the test.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl TestJanus {
         Self { janus, options, _dir: dir }
     }
 
-    /// Has no candidate in its answers, but sends them by and by.
+    /// Starts a Janus whose answers contain no candidates; it trickles them afterwards.
     pub async fn full_trickle() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/janus_full_trickle.sh");
         Self::start_with(|options| options.binary = script.into()).await
@@ -56,7 +56,7 @@ pub async fn connect(options: &ConnectOptions) -> (JanusClient, UnboundedReceive
     (JanusClient::connect(options, sender).await.unwrap(), events)
 }
 
-/// Returns the Janus under test: that of `STENTOR__JANUS__BINARY`, which nodes obey too, or the one on the path.
+/// Returns the Janus under test: from `STENTOR__JANUS__BINARY`, which nodes use too, or the one on the path.
 fn binary() -> std::path::PathBuf {
     std::env::var_os("STENTOR__JANUS__BINARY").map_or_else(|| "janus".into(), Into::into)
 }

@@ -1,5 +1,5 @@
-//! A WebSocket proxy before Janus that can hold up single requests, to show that nothing else waits for them, or
-//! spare Janus the mixing of silence.
+//! A WebSocket proxy in front of Janus. It can hold single requests, to show that nothing else waits for
+//! them, or disable the mixing of silence to save CPU in Janus.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, watch};
 
 const LARGEST_FRAME: usize = 4 << 20;
 
-/// Texts; a request that contains one of them goes no further.
+/// Texts; a request that contains one of them is held.
 type Needles = watch::Sender<HashSet<String>>;
 
-/// A forwarder that sends whether or not somebody speaks, and one that does not.
+/// JSON of a forwarder that sends even when nobody speaks, and of one that does not.
 const ALWAYS_ON: [&str; 2] = ["\"always_on\":true", "\"always_on\":false"];
 
-/// Dropping it leaves its connections to their ends; they live on the arbiter that started it.
+/// The proxy. After a drop its connections end on their own; they run on the arbiter that started it.
 pub struct JanusProxy {
     pub url: String,
     needles: Arc<Needles>,
@@ -27,13 +27,13 @@ pub struct JanusProxy {
 }
 
 impl JanusProxy {
-    /// `janus`: `ws://ip:port`
+    /// Starts the proxy. `janus`: `ws://ip:port`
     pub async fn start(janus: &str) -> Self {
         Self::start_with(janus, true).await
     }
 
-    /// As if Janus mixed only where somebody speaks. All its calls are carried out and answered as ever, and a hundred
-    /// rooms, or a thousand, need no more processors than there are.
+    /// Starts a proxy that makes Janus mix only while somebody speaks. All calls are still executed and
+    /// answered, so a hundred or a thousand rooms need no more processors than there are.
     pub async fn without_silence(janus: &str) -> Self {
         Self::start_with(janus, false).await
     }
@@ -53,18 +53,18 @@ impl JanusProxy {
         Self { url, needles, held }
     }
 
-    /// From now on holds up every request that contains `needle`, such as a room's description or
-    /// `"room":123456`. Requests are compact JSON.
+    /// Holds every later request that contains `needle`, such as a room's description or `"room":123456`.
+    /// Requests are compact JSON.
     pub fn hold(&self, needle: &str) {
         self.needles.send_if_modified(|needles| needles.insert(needle.to_owned()));
     }
 
-    /// Lets through what was held for `needle`, and what comes.
+    /// Passes the requests held for `needle`, and later ones.
     pub fn release(&self, needle: &str) {
         self.needles.send_if_modified(|needles| needles.remove(needle));
     }
 
-    /// Until at least `count` requests have been held up, released ones included.
+    /// Waits until at least `count` requests have been held, including released ones.
     pub async fn held(&mut self, count: usize) {
         self.held.wait_for(|held| *held >= count).await.unwrap();
     }
@@ -148,7 +148,7 @@ fn message(frame: Frame) -> Message {
     }
 }
 
-/// Copies an HTTP head byte by byte, so that nothing after it is swallowed.
+/// Copies an HTTP head byte by byte, so that nothing after it is consumed.
 async fn copy_head(from: &mut TcpStream, to: &mut TcpStream) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

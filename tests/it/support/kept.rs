@@ -1,4 +1,4 @@
-//! A process of the test's own, that ends with the test whatever happens to it.
+//! A child process of the test that always ends with the test.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
@@ -10,7 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::pause;
 
-/// The kernel kills a child with the *thread* that spawned it, so one thread keeps it for all its life.
+/// A child process with its keeper thread. The kernel kills a child when the *thread* that spawned it ends,
+/// so that thread lives as long as the child.
 pub struct Kept {
     pid: Pid,
     kill: Option<Sender<()>>,
@@ -45,18 +46,18 @@ impl Kept {
         kill_process(self.pid, signal).expect("the process is ours");
     }
 
-    /// By itself.
+    /// Returns true if the process ended on its own.
     pub fn has_ended(&self) -> bool {
         self.keeper.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// SIGKILL, and the exit status.
+    /// Sends SIGKILL and returns the exit status.
     pub fn kill(mut self) -> ExitStatus {
         self.kill = None;
         self.join()
     }
 
-    /// Waits for its end; kills it, and fails, if that takes longer.
+    /// Waits for the process to end; kills it and fails if that takes longer than `within`.
     pub fn end(mut self, within: Duration) -> ExitStatus {
         let deadline = std::time::Instant::now() + within;
         while !self.has_ended() {
@@ -81,7 +82,7 @@ impl Drop for Kept {
     }
 }
 
-/// Nothing is ever sent: the end of the channel is the order to kill.
+/// Waits for the child. No message is ever sent: a closed channel is the order to kill.
 fn keep(mut child: Child, killed: &Receiver<()>) -> ExitStatus {
     loop {
         if let Some(status) = child.try_wait().expect("it is our child") {

@@ -1,4 +1,4 @@
-//! Real components for the tests: started on free ports, stopped by whoever started them.
+//! Real components for the tests: started on free ports, stopped by the test that started them.
 
 pub mod anchor_rig;
 pub mod browser;
@@ -30,23 +30,23 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-/// Everything a test waits for happens within this, however busy the machine.
+/// Time limit for every condition that a test waits for, sufficient on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A line for the reader of the tests' output, also of a test that passes: what the macros print is shown of those
-/// that fail only.
+/// Prints a line in the test output even if the test passes; the output of the print macros is shown only for
+/// failed tests.
 pub fn report(line: impl Display) {
-    // One write, as tests run beside each other. Nobody reads it: then nobody misses it.
+    // One write, because tests run concurrently. If nothing reads the output, an error does not matter.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Loopback ports nobody listens on at the moment; all different.
+/// Returns loopback ports that are free at the moment; all different.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("a bound socket has an address").port())
 }
 
-/// Blocks until `condition` holds; panics with `what` when it takes longer than `deadline`.
+/// Blocks until `condition` holds; panics with `what` if it takes longer than `deadline`.
 pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + deadline;
     while !condition() {
@@ -55,7 +55,7 @@ pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() ->
     }
 }
 
-/// As [`wait_until`], for a condition that has to be asked for.
+/// Waits like [`wait_until`], for an async condition.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let end = Instant::now() + PATIENCE;
     while !condition().await {
@@ -64,15 +64,15 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
     }
 }
 
-/// The step between two looks at a condition.
+/// Pauses between two checks of a condition.
 #[expect(clippy::disallowed_methods, reason = "the caller is a test that waits for another process")]
 fn pause() {
     // Sleep: see above.
     std::thread::sleep(Duration::from_millis(5));
 }
 
-/// The same for async tests.
+/// Pauses between two checks of a condition in an async test.
 pub async fn pause_async() {
-    // Sleep: the step between two looks at another process.
+    // Sleep: the interval between two checks of another process.
     tokio::time::sleep(Duration::from_millis(5)).await;
 }

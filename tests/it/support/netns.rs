@@ -1,6 +1,7 @@
-//! A network namespace of the test's own, with two cables to this machine: one for the store, and one for all else.
+//! A network namespace for the test, with two links to this machine: one for the store, and one for
+//! everything else.
 //!
-//! Owns: the namespace and the cables. Never does: touch an interface that it did not make. Only root may have one.
+//! Owns: the namespace and the links. Never does: touch an interface that it did not create. Requires root.
 
 use std::net::IpAddr;
 use std::process::Command;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 pub struct Netns {
     name: String,
-    /// This machine's end of the store's cable.
+    /// This machine's end of the store link.
     store_end: String,
     net: String,
 }
@@ -30,17 +31,17 @@ impl Netns {
         &self.name
     }
 
-    /// This machine at the store's cable.
+    /// Returns this machine's address on the store link.
     pub fn store(&self) -> IpAddr {
         self.address(1)
     }
 
-    /// Who is inside, at the other cable.
+    /// Returns the address inside the namespace on the other link.
     pub fn node(&self) -> IpAddr {
         self.address(6)
     }
 
-    /// Pulls the store's cable: what is sent is gone, and nobody is told.
+    /// Takes the store link down: packets are lost without an error to either side.
     pub fn cut(&self) {
         ip(&["link", "set", &self.store_end, "down"]);
     }
@@ -49,7 +50,8 @@ impl Netns {
         ip(&["link", "set", &self.store_end, "up"]);
     }
 
-    /// `first`: the address at this end; the next one is inside. Not of global scope, by which others would choose them.
+    /// Creates a link. `first`: the address at this end; the next one is inside. The scope is not global, so
+    /// that others do not choose these addresses.
     fn cable(&self, here: &str, there: &str, first: u8) {
         let ends = [self.address(first), self.address(first + 1)].map(|address| format!("{address}/30"));
         ip(&["link", "add", here, "type", "veth", "peer", "name", there, "netns", &self.name]);
@@ -70,13 +72,15 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        // The cables go with it.
+        // The links are deleted with it.
         ip(&["netns", "del", &self.name]);
     }
 }
 
+/// Runs `ip`.
+///
 /// # Panics
-/// Where it may not: as a user, or in a container without the capability.
+/// Without the privilege: as a normal user, or in a container without the capability.
 pub fn ip(args: &[&str]) {
     let done = Command::new("ip").args(args).status().expect("iproute2");
     assert!(done.success(), "ip {args:?}: {done}; this test needs root");

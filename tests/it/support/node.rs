@@ -21,16 +21,17 @@ use super::wait_until;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Each node of a test run has RTP ports of its own, out of those between the managed Janus's and the ephemeral.
+/// Range of RTP ports between those of the managed Janus and the ephemeral ports. Each node of a test run
+/// gets its own block.
 const RTP_RANGE: Range<u16> = 27_000..32_700;
 const RTP_PORTS: u16 = 100;
 static NODES: AtomicU32 = AtomicU32::new(0);
 
-/// Where a proxy of the listener nodes would be, for a node that serves no listener itself. Nobody listens there.
+/// URL of a listener proxy, for a node without the role `hls`. Nothing listens there.
 pub const PUBLIC_HLS_URL: &str = "http://listen.localhost";
-/// Where a proxy of the gateways would be, for a node that is none itself. Nobody listens there.
+/// URL of a gateway proxy, for a node without the role `gateway`. Nothing listens there.
 pub const PUBLIC_WS_URL: &str = "ws://speak.localhost/ws";
-/// What a node with the role `rooms` must be told for want of another role.
+/// Settings that a node with the role `rooms` needs if it lacks the other role.
 const PUBLIC_URLS: [(&str, &str, &str); 2] =
     [("hls", "http.public_hls_url", PUBLIC_HLS_URL), ("gateway", "http.public_ws_url", PUBLIC_WS_URL)];
 
@@ -45,7 +46,7 @@ pub struct Node {
     data: TempDir,
     runs: usize,
     process: Option<Kept>,
-    /// Sent with every request to the API, if `auth.api_keys` was set.
+    /// Header sent with every API request, if `auth.api_keys` is set.
     authorization: Option<String>,
     pub api: String,
     pub ws: String,
@@ -53,7 +54,7 @@ pub struct Node {
     pub ops: String,
 }
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -62,8 +63,8 @@ pub struct Answer {
 }
 
 impl Node {
-    /// Embedded store, managed Janus, all roles, open API; `settings` are `--set` flags on top. Ready when it
-    /// returns.
+    /// Starts a node with embedded store, managed Janus, all roles and an open API; `settings` are additional
+    /// `--set` flags. Returns once it is ready.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         let mut node = Self::prepare(settings);
         node.run();
@@ -71,7 +72,7 @@ impl Node {
         node
     }
 
-    /// A node that is not running yet.
+    /// Prepares a node that is not running yet.
     pub fn prepare(settings: &[(&str, &str)]) -> Self {
         let data = private_folder();
         let mut all = vec![
@@ -111,28 +112,28 @@ impl Node {
         }
     }
 
-    /// What its next runs find in their environment, beside the test's own.
+    /// Sets additional environment variables for later runs.
     pub fn environment(&mut self, variables: Vec<(String, String)>) {
         self.environment = variables;
     }
 
-    /// Its next runs read this file, which alone gives `log.filter`.
+    /// Makes later runs read this file; `log.filter` comes only from the file.
     pub fn configured_by(&mut self, file: &Path) {
         self.config_file = Some(file.to_owned());
         self.settings.retain(|(key, _)| key != "log.filter");
     }
 
-    /// Its next run logs into this pipe. `ready` cannot be used then: it reads the log.
+    /// Makes the next run log into this pipe. `ready` cannot be used then, because it reads the log file.
     pub fn log_to(&mut self, pipe: PipeWriter) {
         self.log_pipe = Some(pipe);
     }
 
-    /// Limits of open files of its next runs.
+    /// Limits the open files of later runs.
     pub fn limit_descriptors(&mut self, soft: u64, hard: u64) {
         self.descriptors = Some(format!("--nofile={soft}:{hard}"));
     }
 
-    /// Its next runs are in this network namespace.
+    /// Runs later runs in this network namespace.
     pub fn within(&mut self, netns: &str) {
         self.netns = Some(netns.to_owned());
     }
@@ -142,12 +143,12 @@ impl Node {
         Path::new(&set.expect("it is always set").1)
     }
 
-    /// What the node is configured with.
+    /// Returns the configuration of the node.
     pub fn config(&self) -> Config {
         config::load(LoadInput { flags: self.settings.clone(), ..LoadInput::default() }).expect("it is valid")
     }
 
-    /// Starts the process (again); its addresses may differ from the last run's.
+    /// Starts the process (again); its addresses may differ from those of the last run.
     pub fn run(&mut self) {
         assert!(self.process.is_none(), "the node runs already");
         self.runs += 1;
@@ -182,12 +183,12 @@ impl Node {
         self.process = Some(Kept::start(command));
     }
 
-    /// Waits for the log line `ready` and learns the addresses from it.
+    /// Waits for the log line `ready` and reads the addresses from it.
     pub async fn ready(&mut self) {
         let deadline = tokio::time::Instant::now() + READY_WITHIN;
         loop {
             if let Some(line) = self.log().into_iter().find(|l| l["message"] == "ready") {
-                // A role that this node does not have listens nowhere.
+                // A role that this node lacks has no address.
                 let address = |name: &str| match line[name].as_str() {
                     Some(address) => format!("http://{address}"),
                     None => String::new(),
@@ -209,12 +210,12 @@ impl Node {
         self.process.as_ref().expect("the node runs").pid()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.process.take().expect("the node runs").kill();
     }
 
-    /// SIGTERM, then waits for the ordered end.
+    /// Sends SIGTERM, then waits for the ordered shutdown.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.ended()
@@ -224,24 +225,24 @@ impl Node {
         self.process.as_ref().expect("the node runs").signal(signal);
     }
 
-    /// Waits for its end by itself.
+    /// Waits for the process to end on its own.
     pub fn ended(&mut self) -> ExitStatus {
         self.process.take().expect("the node runs").end(Duration::from_secs(30))
     }
 
-    /// The log of the newest run, line by line.
+    /// Returns the log of the newest run, line by line.
     pub fn log(&self) -> Vec<Value> {
-        // The last line may be half written.
+        // The last line may be incomplete.
         self.output().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Everything the newest run has written to its standard error.
+    /// Returns everything that the newest run has written to its standard error.
     pub fn output(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// Lines of the newest run's log at WARN and above, without the warnings of open mode and of a machine with few
-    /// descriptors.
+    /// Returns lines of the newest run's log at WARN and above, without the warnings about open mode and
+    /// about few descriptors.
     pub fn complaints(&self) -> Vec<String> {
         let expected = ["auth.mode is open", "few file descriptors"];
         let known = |text: &str| expected.iter().any(|start| text.starts_with(start));
@@ -255,7 +256,7 @@ impl Node {
         self.data.path().join(format!("log-{}.json", self.runs))
     }
 
-    /// Pids of the node's children of this name, e.g. `ffmpeg` or `janus`.
+    /// Returns the pids of the node's children with this name, e.g. `ffmpeg` or `janus`.
     pub fn children(&self, name: &str) -> Vec<i32> {
         children_of(self.pid(), name)
     }
@@ -281,7 +282,7 @@ impl Node {
         request(method, &format!("{}{path}", self.api), &key, body).await
     }
 
-    /// The id of the node, its Janus and its mixer.
+    /// Returns the id of the node, which is also the id of its Janus and its mixer.
     pub async fn id(&self) -> String {
         let modules = self.get("/api/modules").await.json();
         modules["mixers"][0]["id"].as_str().expect("a mixer").to_owned()
@@ -291,14 +292,14 @@ impl Node {
         request("GET", &format!("{}/readyz", self.ops), &[], None).await
     }
 
-    /// Creates the room and puts it on air; ready to be joined when it returns.
+    /// Creates the room and puts it on air. Anchors can join once it returns.
     pub async fn room_on_air(&self, room: &str) -> Value {
         let made = self.post("/api/rooms", json!({ "roomId": room, "start": true })).await;
         assert_eq!(made.status, 201, "{made:?}");
         self.until_status(room, "onair").await
     }
 
-    /// Waits until the room has the status; returns it.
+    /// Waits until the room has the status; returns the room.
     pub async fn until_status(&self, room: &str, status: &str) -> Value {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
@@ -317,7 +318,7 @@ impl Node {
         answer.json()["token"].as_str().expect("a token").to_owned()
     }
 
-    /// What a listener needs to hear the room.
+    /// Returns the data that a listener needs to hear the room.
     pub async fn target(&self, room: &str) -> Target {
         Target {
             base_url: self.hls.clone(),
@@ -331,13 +332,13 @@ impl Node {
         request("GET", &format!("{}/actors", self.ops), &[], None).await.json()
     }
 
-    /// Has an actor panic.
+    /// Makes an actor panic.
     pub async fn panic(&self, path: &str) {
         let url = format!("{}/actors/panic", self.ops);
         assert_eq!(request("POST", &url, &[], Some(json!({ "path": path }))).await.status, 204, "{path}");
     }
 
-    /// The state that `/actors` shows of the actors of a kind.
+    /// Returns the entries of `/actors` for actors of a kind.
     pub async fn states_of(&self, kind: &str) -> Vec<Value> {
         let mut found = Vec::new();
         collect(&self.actors().await, kind, &mut found);
@@ -346,7 +347,7 @@ impl Node {
 }
 
 impl Drop for Node {
-    /// A test that failed shows what the node said meanwhile.
+    /// Prints the log of the node if the test failed.
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("log of the node:\n{}", self.output());
@@ -372,7 +373,7 @@ impl Answer {
     }
 }
 
-/// One request with a deadline; `Answer` whatever the status.
+/// Sends one request with a deadline; returns an `Answer` for any status.
 pub async fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
     let client = awc::Client::builder().timeout(Duration::from_secs(30)).finish();
     let method: awc::http::Method = method.parse().expect("a method");
@@ -391,13 +392,13 @@ pub async fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Op
     Answer { status: response.status().as_u16(), headers, body }
 }
 
-/// A folder with mode 0700, as a data directory must have that holds other files, here the log.
+/// Creates a folder with mode 0700, which a data directory needs if it contains other files, here the log.
 fn private_folder() -> TempDir {
     let private = std::fs::Permissions::from_mode(0o700);
     tempfile::Builder::new().permissions(private).tempdir().expect("a temporary directory")
 }
 
-/// Two test runs at once seldom begin with the same ports.
+/// Chooses a block of RTP ports. Concurrent test runs rarely start with the same ports.
 fn rtp_ports() -> String {
     let blocks = u32::from((RTP_RANGE.end - RTP_RANGE.start) / RTP_PORTS);
     let block = (std::process::id() * 7 + NODES.fetch_add(1, Relaxed)) % blocks;
@@ -405,12 +406,12 @@ fn rtp_ports() -> String {
     format!("{first}-{}", first + RTP_PORTS - 1)
 }
 
-/// To one process that the test, or a node of the test, started.
+/// Sends a signal to one process that the test, or a node of the test, started.
 pub fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).expect("no process has pid 0"), signal).expect("it is there and ours");
 }
 
-/// Pids of the children of `parent` with this command name.
+/// Returns the pids of the children of `parent` with this command name.
 pub fn children_of(parent: i32, name: &str) -> Vec<i32> {
     let pids = std::fs::read_dir("/proc")
         .expect("procfs")
@@ -432,7 +433,7 @@ pub fn is_alive(pid: i32) -> bool {
         .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
 }
 
-/// Blocks until none of the processes is there any more.
+/// Blocks until all the processes have ended.
 pub fn until_gone(pids: &[i32]) {
     wait_until("the processes end", Duration::from_secs(10), || pids.iter().all(|pid| !is_alive(*pid)));
 }

@@ -1,4 +1,4 @@
-//! Opus frames of a tone, and what is heard in others: through FFmpeg, as Ogg (RFC 3533, RFC 7845).
+//! Opus frames of a tone, and the decoding of received frames: through FFmpeg, as Ogg (RFC 3533, RFC 7845).
 //!
 //! Owns: just enough of Ogg for mono or stereo Opus in frames of 20 ms.
 
@@ -6,15 +6,15 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-/// 20 ms at 48 kHz.
+/// Samples per frame: 20 ms at 48 kHz.
 pub const FRAME_SAMPLES: u64 = 960;
 
-/// Some seconds of a sine at an eighth of full scale, to be sent round and round.
+/// Returns four seconds of a sine at an eighth of full scale, to be sent in a loop.
 pub fn tone(hz: u32) -> Vec<Arc<[u8]>> {
     frames(&format!("sine=frequency={hz}:sample_rate=48000"))
 }
 
-/// Some seconds of a source of FFmpeg's lavfi, to be sent round and round.
+/// Returns four seconds of an FFmpeg lavfi source, to be sent in a loop.
 pub fn frames(source: &str) -> Vec<Arc<[u8]>> {
     let args =
         ["-v", "error", "-f", "lavfi", "-i", source, "-t", "4", "-c:a", "libopus", "-frame_duration", "20"];
@@ -24,13 +24,13 @@ pub fn frames(source: &str) -> Vec<Arc<[u8]>> {
     frames
 }
 
-/// Six seconds of a source of FFmpeg's lavfi, mono at 48 kHz.
+/// Returns six seconds of an FFmpeg lavfi source, mono at 48 kHz.
 pub fn samples(source: &str) -> Vec<f32> {
     let args = ["-v", "error", "-f", "lavfi", "-i", source, "-t", "6", "-ac", "1", "-f", "f32le", "pipe:1"];
     floats(&ffmpeg(&args, Vec::new()))
 }
 
-/// Integrated loudness in LUFS and true peak in dBTP of mono samples at 48 kHz (EBU R 128).
+/// Returns the integrated loudness in LUFS and true peak in dBTP of mono samples at 48 kHz (EBU R 128).
 pub fn loudness(pcm: &[f32]) -> (f64, f64) {
     let input: Vec<u8> = pcm.iter().flat_map(|sample| sample.to_le_bytes()).collect();
     let print = "ebur128=peak=true:metadata=1,ametadata=print:file=-";
@@ -46,7 +46,7 @@ pub fn loudness(pcm: &[f32]) -> (f64, f64) {
     (integrated, 20.0 * peak.log10())
 }
 
-/// Mono samples at 48 kHz.
+/// Decodes Opus frames to mono samples at 48 kHz.
 pub fn decode(frames: &[Vec<u8>]) -> Vec<f32> {
     let args =
         ["-v", "error", "-f", "ogg", "-i", "pipe:0", "-ac", "1", "-ar", "48000", "-f", "f32le", "pipe:1"];
@@ -62,7 +62,7 @@ fn ffmpeg(args: &[&str], input: Vec<u8>) -> Vec<u8> {
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("ffmpeg runs");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // Beside reading, else both could wait for the other to take something.
+    // Concurrently with reading, otherwise each side could wait for the other to read.
     let feed = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().expect("ffmpeg ends");
     feed.join().expect("fed");
@@ -70,7 +70,8 @@ fn ffmpeg(args: &[&str], input: Vec<u8>) -> Vec<u8> {
     output.stdout
 }
 
-/// The packets of an Ogg stream (RFC 3533, section 6): segments of 255 bytes go on, a shorter one ends.
+/// Returns the packets of an Ogg stream (RFC 3533, section 6): a segment of 255 bytes continues, a shorter
+/// one ends a packet.
 fn packets(ogg: &[u8]) -> Vec<Vec<u8>> {
     let (mut packets, mut packet, mut rest) = (Vec::new(), Vec::new(), ogg);
     while rest.len() > 27 && rest.starts_with(b"OggS") {
@@ -89,7 +90,7 @@ fn packets(ogg: &[u8]) -> Vec<Vec<u8>> {
     packets
 }
 
-/// One frame on each page.
+/// Packs each frame on its own Ogg page.
 fn ogg(frames: &[Vec<u8>]) -> Vec<u8> {
     // RFC 7845, section 5: version, channels, pre-skip, rate, gain, mapping; then vendor and no comments.
     let head = [&b"OpusHead\x01\x02"[..], &[0, 0], &48_000u32.to_le_bytes(), &[0, 0, 0]].concat();
@@ -117,7 +118,7 @@ fn page(sequence: u32, position: u64, flags: u8, packet: &[u8]) -> Vec<u8> {
     page
 }
 
-/// CRC-32 of Ogg: polynomial 0x04c11db7, neither reflected nor inverted.
+/// Computes the CRC-32 of Ogg: polynomial 0x04c11db7, neither reflected nor inverted.
 fn checksum(page: &[u8]) -> u32 {
     page.iter().fold(0, |crc, byte| {
         (0..8).fold(crc ^ (u32::from(*byte) << 24), |crc, _| {

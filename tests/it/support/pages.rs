@@ -1,6 +1,7 @@
-//! Speak and listen pages in headless Chromiums and Firefoxes, driven by `tests/browser/speak.mjs`, one browser each.
+//! Speak and listen pages in headless Chromium and Firefox, one browser each, driven by
+//! `tests/browser/speak.mjs`.
 //!
-//! Owns: the driver's process, with which all browsers end. Never does: two things at once.
+//! Owns: the driver process, with which all browsers end. Never does: run two requests at once.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -15,7 +16,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use super::browser::{folder, prepare};
 use super::until;
 
-/// A browser's start on a busy machine, or half a minute of waiting inside of the driver.
+/// Time for a browser to start on a busy machine, or for a wait of half a minute inside the driver.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
 
 pub struct Pages {
@@ -23,7 +24,7 @@ pub struct Pages {
     requests: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
     next_id: u64,
-    /// Profiles and sockets of the browsers, which may be killed and then leave them behind.
+    /// Profiles and sockets of the browsers. A killed browser leaves them behind.
     _scratch: TempDir,
 }
 
@@ -41,7 +42,7 @@ impl Pages {
         Self { _driver: driver, requests, answers, next_id: 0, _scratch: scratch }
     }
 
-    /// `more`: the other members of the request, see `speak.mjs`.
+    /// Sends a request to the driver. `more`: further members of the request, see `speak.mjs`.
     pub async fn ask(&mut self, name: &str, act: &str, more: Value) -> Value {
         self.next_id += 1;
         let mut request = json!({ "id": self.next_id, "do": act, "name": name });
@@ -60,7 +61,7 @@ impl Pages {
         self.ask(name, "wait", json!({ "state": "connected", "timeoutMs": 60_000 })).await
     }
 
-    /// Which of these tones the page's loudspeaker gets, once it is exactly `wanted`.
+    /// Waits until the page's loudspeaker gets exactly the `wanted` tones.
     pub async fn until_hears(&mut self, name: &str, wanted: &Value) {
         let hz: Vec<u32> = wanted.as_object().unwrap().keys().map(|hz| hz.parse().unwrap()).collect();
         let mut last = Value::Null;
@@ -74,7 +75,7 @@ impl Pages {
         .await;
     }
 
-    /// Packets of the page's peer connection so far: sent and received.
+    /// Returns the packets of the page's peer connection so far: sent and received.
     pub async fn packets(&mut self, name: &str) -> (u64, u64) {
         let stats = self.ask(name, "stats", json!({})).await;
         let count = |flow: &str| stats[flow]["packets"].as_u64().unwrap_or(0);
@@ -82,7 +83,7 @@ impl Pages {
     }
 }
 
-/// Half a minute of a tone, for a microphone that loops it.
+/// Creates a file with half a minute of a tone, for a microphone that loops it.
 pub async fn tone(folder: &Path, hz: u32) -> String {
     let path = folder.join(format!("{hz}.wav")).display().to_string();
     let source = format!("sine=frequency={hz}:sample_rate=48000:duration=30");

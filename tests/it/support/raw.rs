@@ -1,4 +1,4 @@
-//! HTTP as bytes, for what a well-behaved client would never send.
+//! HTTP as raw bytes, for requests that a well-behaved client never sends.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use super::node::Answer;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A request for exactly this target: nothing is normalised, nothing is encoded. `headers` are whole lines.
+/// Sends a request for exactly this target: nothing is normalised or encoded. `headers` are whole lines.
 pub async fn request(base: &str, method: &str, target: &[u8], headers: &str, body: &[u8]) -> Answer {
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let head = format!(" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}{headers}\r\n");
     send(base, &[method.as_bytes(), b" ", target, head.as_bytes(), body].concat()).await
 }
 
-/// Status 0: the connection was closed without an answer.
+/// Sends these bytes. Status 0: the connection was closed without an answer.
 pub async fn send(base: &str, request: &[u8]) -> Answer {
     let address = base.strip_prefix("http://").expect("an http URL");
     let (mut reader, mut writer) = TcpStream::connect(address).await.expect("the node listens").into_split();
     let mut received = Vec::new();
     let exchange = async {
-        // The server may hang up in the middle of either: what it had said by then is the answer.
+        // The server may hang up during either: the bytes received until then are the answer.
         let write = async { drop(writer.write_all(request).await) };
         let read = async { drop(reader.read_to_end(&mut received).await) };
         tokio::join!(write, read);
@@ -31,7 +31,7 @@ pub async fn send(base: &str, request: &[u8]) -> Answer {
     parse(&received)
 }
 
-/// Bodies of ours have a length, so they are never in chunks.
+/// Parses a response. Our bodies have a length, so they are never chunked.
 fn parse(received: &[u8]) -> Answer {
     let end = received.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(received.len());
     let head = String::from_utf8_lossy(&received[..end]).into_owned();

@@ -1,4 +1,4 @@
-//! A real Redis of the test's own: free port, nothing on disk, gone with its owner.
+//! A real Redis for the test: free port, nothing on disk, stopped with its owner.
 //!
 //! Owns: the process. Never does: touch a Redis that it did not start.
 
@@ -15,7 +15,7 @@ use super::{free_ports, wait_until};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Each key's time to live becomes shorter; what would have ended meanwhile ends.
+/// Lua script that shortens each key's time to live; keys whose time has run out expire.
 const PASS: &str = "
     for _, key in ipairs(redis.call('KEYS', '*')) do
         local left = redis.call('PTTL', key)
@@ -33,7 +33,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Returns when it serves.
+    /// Starts Redis. Returns once it serves.
     pub fn start() -> Self {
         Self::start_with(None)
     }
@@ -54,19 +54,19 @@ impl Redis {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// Without the password.
+    /// Returns the URL without the password.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
     }
 
-    /// Kills it and all it knows.
+    /// Kills the server; all its data are lost.
     pub fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.kill();
         }
     }
 
-    /// Starts it again, empty, on the same port; returns when it serves.
+    /// Starts it again, empty, on the same port. Returns once it serves.
     pub fn run(&mut self) {
         assert!(self.running.is_none(), "Redis runs already");
         let mut command = Command::new("redis-server");
@@ -82,7 +82,7 @@ impl Redis {
         wait_until("Redis serves", READY_WITHIN, || self.ask::<String>("PING").is_ok());
     }
 
-    /// SIGSTOP: connections stay open, new ones are accepted by the kernel, and nothing answers.
+    /// Sends SIGSTOP: connections stay open, the kernel accepts new ones, and nothing answers.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
@@ -95,7 +95,7 @@ impl Redis {
         self.ask::<()>("FLUSHALL").expect("Redis forgets");
     }
 
-    /// As if `time` had passed.
+    /// Ages all keys by `time`.
     pub fn pass(&self, time: Duration) {
         let mut connection = self.client().get_connection().expect("Redis serves");
         let ms = u64::try_from(time.as_millis()).expect("a short time");

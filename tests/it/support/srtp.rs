@@ -1,4 +1,4 @@
-//! A tone as Janus would forward it, in SRTP; and what a stranger would send.
+//! A tone in SRTP as Janus would forward it, and packets that an attacker would send.
 
 use std::process::Stdio;
 
@@ -7,12 +7,12 @@ use stentor::domain::srtp::{SUITE_NAME, SrtpKey};
 use stentor::process;
 use tokio::process::Child;
 
-/// Any key, for a test that is both ends.
+/// Returns some key, for a test that is both ends.
 pub fn key() -> SrtpKey {
     SrtpKey::new([7; SrtpKey::LENGTH])
 }
 
-/// Sends until dropped. The receiver must know the key.
+/// Sends a tone until dropped. The receiver must know the key.
 pub fn tone(target: MediaAddr, key: &SrtpKey, payload_type: u8, hz: u32) -> Child {
     let source = format!("sine=frequency={hz}:sample_rate=48000");
     let (payload_type, url) = (payload_type.to_string(), format!("srtp://{target}"));
@@ -22,11 +22,11 @@ pub fn tone(target: MediaAddr, key: &SrtpKey, payload_type: u8, hz: u32) -> Chil
         &["-srtp_out_suite", SUITE_NAME, "-srtp_out_params", key.reveal(), &url],
     ];
     let mut command = process::command("ffmpeg", args.concat());
-    // It prints its session description, and nobody reads it.
+    // FFmpeg prints its session description, which nothing reads.
     command.stdout(Stdio::null()).spawn().expect("FFmpeg starts")
 }
 
-/// An RTCP BYE, an RTP packet with Opus silence far ahead in time, and noise.
+/// Returns an RTCP BYE, an RTP packet with Opus silence and a timestamp far ahead, and noise.
 pub fn forged(n: u16, payload_type: u8) -> [Vec<u8>; 3] {
     let mut rtp = vec![0x80, payload_type];
     rtp.extend(n.wrapping_mul(131).to_be_bytes());

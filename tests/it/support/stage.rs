@@ -1,4 +1,5 @@
-//! Two gateways and all they need: one Janus, etcd and Redis, a node with every role and one that is a gateway only.
+//! Two gateways and their dependencies: one Janus, etcd and Redis, a node with every role and a gateway-only
+//! node.
 //!
 //! Owns: the processes and the secrets they share. Never does: speak.
 
@@ -20,7 +21,7 @@ pub const ROOM: &str = "talk";
 const JWT_SECRET: &str = "a secret for the tokens of this test";
 const HLS_SECRET: &str = "a secret for the content keys of it";
 
-/// In the order in which they end.
+/// The nodes and services, in the order in which they end.
 pub struct Stage {
     pub one: Node,
     pub two: Option<Node>,
@@ -30,12 +31,12 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The room is on air; both gateways run.
+    /// Starts everything with a Janus of its own. Returns with the room on air and both gateways running.
     pub async fn pair(settings: &[(&str, &str)]) -> Self {
         Self::on(TestJanus::start().await, settings).await
     }
 
-    /// The same, on a Janus of the test's making.
+    /// Starts everything with a Janus that the test started.
     pub async fn on(janus: TestJanus, settings: &[(&str, &str)]) -> Self {
         let (etcd, redis) = (Etcd::start(), Redis::start());
         let (etcd_url, redis_url) = (etcd.endpoint(), redis.url());
@@ -60,7 +61,7 @@ impl Stage {
         Self { one, two: Some(two), redis, janus, _etcd: etcd }
     }
 
-    /// Who is in the Janus room, by number in Janus, which every join makes anew.
+    /// Returns the participants of the Janus room with their numbers in Janus, which change with every join.
     pub async fn participants(&self) -> Vec<(u64, String)> {
         let (eyes, _events) = self.janus.client().await;
         let rooms = eyes.list_rooms().await.expect("a list");
@@ -83,12 +84,12 @@ impl Stage {
     }
 }
 
-/// For `auth.jwt_secrets`.
+/// Returns a value for `auth.jwt_secrets`.
 pub fn jwt_secrets() -> String {
     format!("k1:{JWT_SECRET}")
 }
 
-/// As an app's backend may sign one itself.
+/// Signs a token as an app's backend may do itself.
 pub fn token(user: &str, role: Role) -> String {
     let secret = JwtSecret { kid: "k1".to_owned(), secret: Secret(JWT_SECRET.into()) };
     let tokens = Tokens::new(&[secret], "stentor", Duration::from_secs(60));

@@ -1,7 +1,7 @@
 //! A live room without Janus and packager: transport streams of FFmpeg's own muxer, staged against the clock.
 //!
-//! Written apart from the packager, so that listener, player page and HTTP side are tried on media and a
-//! playlist they were not made together with.
+//! Written independently of the packager, so that listener, player page and HTTP side are tested with media
+//! and a playlist that they were not developed with.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -28,10 +28,10 @@ const PARTS: usize = 10;
 const WINDOW: usize = 6;
 const FIRST_SEQUENCE: u64 = 40;
 const SEGMENTS_PER_KEY: usize = 2;
-/// On air for this long when the server starts.
+/// Segments that have already been on air when the server starts.
 const PAST_SEGMENTS: usize = 3;
 
-/// One run of FFmpeg: a tone, and for how many segments of 1.92 s.
+/// One run of FFmpeg: a tone, and its number of segments of 1.92 s.
 #[derive(Clone, Copy)]
 pub struct Take {
     pub hz: u32,
@@ -52,7 +52,7 @@ struct Segment {
 struct StagedRoom {
     segments: Vec<Segment>,
     began: Instant,
-    /// When the first sample was made, milliseconds since the Unix epoch.
+    /// Time of the first sample, in milliseconds since the Unix epoch.
     epoch: u64,
 }
 
@@ -110,10 +110,10 @@ impl StagedRoom {
         (PAST_SEGMENTS * PARTS + live as usize).min(self.segments.len() * PARTS)
     }
 
-    /// Waits for the clock to reach the part; `false` if the recording ends before.
+    /// Waits for the clock to reach the part; `false` if the recording ends before it.
     async fn until(&self, part: usize) -> bool {
         let due = (part + 1).saturating_sub(PAST_SEGMENTS * PARTS) as u64 * PART_MS;
-        // Sleep: plays the part of a live source, which is paced by the clock.
+        // Sleep: acts as a live source, which is paced by the clock.
         tokio::time::sleep_until((self.began + Duration::from_millis(due)).into()).await;
         part < self.segments.len() * PARTS
     }
@@ -127,7 +127,7 @@ impl StagedRoom {
              #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.6\n\
              #EXT-X-PART-INF:PART-TARGET=0.2\n#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-DISCONTINUITY-SEQUENCE:{}\n",
             FIRST_SEQUENCE + first as u64,
-            // The tag of the window's first segment leaves with the segment before it is counted.
+            // The tag of the window's first segment leaves before its segment is counted.
             self.segments[first].take - usize::from(self.starts_take(first)),
         );
         for index in first..complete + usize::from(open > 0) {
@@ -165,12 +165,12 @@ impl StagedRoom {
         }
     }
 
-    /// Whether a discontinuity stands before this segment.
+    /// Returns true if a discontinuity precedes this segment.
     fn starts_take(&self, index: usize) -> bool {
         index > 0 && self.segments[index - 1].take != self.segments[index].take
     }
 
-    /// Hours and minutes suffice: the day is written out by the epoch's own day count.
+    /// Formats the start time of a segment as an ISO 8601 date.
     fn date(&self, index: usize) -> String {
         let ms = self.epoch + (index * PARTS) as u64 * PART_MS;
         let (days, of_day) = (ms / 86_400_000, ms % 86_400_000);
@@ -273,7 +273,7 @@ fn parts_of(take: Take) -> Vec<Bytes> {
     parts.into_iter().map(Bytes::from).collect()
 }
 
-/// Year, month and day of a day since the Unix epoch, by walking the calendar.
+/// Returns year, month and day of a day since the Unix epoch, by walking the calendar.
 fn civil(mut days: i64) -> (i64, usize, i64) {
     let leap = |y: i64| (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
     let mut year = 1970;

@@ -1,6 +1,6 @@
-//! The Janus of a node, asked directly, and speakers in its rooms.
+//! Direct access to a node's Janus, and anchors in its rooms.
 //!
-//! Owns: a connection of its own, beside the node's. Never does: change the node's rooms.
+//! Owns: a separate connection, beside the node's. Never does: change the node's rooms.
 
 use std::net::UdpSocket;
 use std::path::Path;
@@ -26,14 +26,14 @@ pub struct Studio {
     _events: UnboundedReceiver<GatewayEvent>,
 }
 
-/// Speaks until dropped.
+/// An anchor that speaks until dropped.
 pub struct Speaker {
     _tone: ToneSender,
     _participant: RtpParticipant,
 }
 
 impl Studio {
-    /// The managed Janus of the node; its present run.
+    /// Connects to the node's managed Janus, in its current run.
     pub async fn managed(node: &Node) -> Self {
         Self::at(&managed(&node.data_dir().join("janus")), node).await
     }
@@ -44,18 +44,18 @@ impl Studio {
         Self { client, secrets, _events: events }
     }
 
-    /// The secret that this node gives its Janus rooms.
+    /// Returns the secret that this node gives its Janus rooms.
     pub fn secret_of(&self, room: &str) -> Secret {
         Secret(self.secrets.of_janus_room(&RoomId::new(room).unwrap()))
     }
 
-    /// The Janus rooms that are marked as this room.
+    /// Returns the Janus rooms whose ownership tag names this room.
     pub async fn rooms_of(&self, room: &str) -> Vec<RoomInfo> {
         let all = self.client.list_rooms().await.unwrap();
         all.into_iter().filter(|r| marked(r).is_some_and(|id| id == room)).collect()
     }
 
-    /// The rooms of which the Janus has one or more, each as often as it has it.
+    /// Returns the rooms named by ownership tags in this Janus, once per Janus room.
     pub async fn marked_rooms(&self) -> Vec<String> {
         let mut all: Vec<_> = self.client.list_rooms().await.unwrap().iter().filter_map(marked).collect();
         all.sort();
@@ -65,18 +65,18 @@ impl Studio {
     pub async fn forwarders(&self, room: &str) -> Vec<ForwarderInfo> {
         let mut all = Vec::new();
         for info in self.rooms_of(room).await {
-            // It may go between the two questions.
+            // The room may disappear between the two requests.
             all.extend(self.client.list_forwarders(info.id, &self.secret_of(room)).await.unwrap_or_default());
         }
         all
     }
 
-    /// Joins the room by plain RTP and speaks a sine of `hz`.
+    /// Joins the room over plain RTP and sends a sine of `hz`.
     pub async fn speak(&self, node: &Node, room: &str, hz: u32) -> Speaker {
         self.play(node, room, &sine(hz)).await
     }
 
-    /// Joins the room by plain RTP and plays a source of FFmpeg's lavfi.
+    /// Joins the room over plain RTP and plays an FFmpeg lavfi source.
     pub async fn play(&self, node: &Node, room: &str, source: &str) -> Speaker {
         let answer = node.get(&format!("/api/rooms/{room}")).await.json();
         let max_anchors = answer["room"]["maxAnchors"].as_u64().unwrap();
@@ -84,7 +84,8 @@ impl Studio {
         self.play_with(answer["room"]["pin"].as_str().unwrap(), share, room, source).await
     }
 
-    /// As [`speak`](Self::speak), for a node that has no API to ask for the pin, and a room of three anchors.
+    /// Speaks like [`speak`](Self::speak), for a node without an API to ask for the PIN and a room of three
+    /// anchors.
     pub async fn speak_with(&self, pin: &str, room: &str, hz: u32) -> Speaker {
         self.play_with(pin, MixShare::of(3), room, &sine(hz)).await
     }
@@ -103,7 +104,7 @@ impl Studio {
         Speaker { _tone: tone, _participant: participant }
     }
 
-    /// Waits until there is one.
+    /// Waits until the room exists exactly once.
     async fn the_room(&self, room: &str) -> RoomInfo {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -120,12 +121,13 @@ fn sine(hz: u32) -> String {
     format!("sine=frequency={hz}:sample_rate=48000")
 }
 
-/// The id of the room that the description names.
+/// Returns the id of the room that the description names.
 fn marked(info: &RoomInfo) -> Option<String> {
     RoomMark::parse(&info.description).map(|mark| mark.room.to_string())
 }
 
-/// How the node reaches its Janus, read where the Janus reads it.
+/// Returns the options with which the node reaches its Janus, read from the configuration files of that
+/// Janus.
 fn managed(folder: &Path) -> ConnectOptions {
     let port = setting(folder, "janus.transport.websockets.jcfg", "ws_port");
     ConnectOptions {
@@ -137,7 +139,7 @@ fn managed(folder: &Path) -> ConnectOptions {
     }
 }
 
-/// A value of a file that the node wrote: a number, or a text of hexadecimal digits.
+/// Reads a value from a file that the node wrote: a number, or a text of hexadecimal digits.
 pub fn setting(folder: &Path, file: &str, key: &str) -> String {
     let text = std::fs::read_to_string(folder.join(file)).unwrap();
     let (_, value) = text.split_once(&format!("{key} = ")).unwrap();

@@ -1,7 +1,7 @@
 //! A TCP proxy between a client and a server under test, which can be frozen or cut.
 //!
-//! Lives on the runtime of the test that started it. Owns: the connections through it. Never does: lose or
-//! change a byte while it passes.
+//! It runs on the runtime of the test that started it. Owns: the connections through it. Never does: lose or
+//! change a byte while it passes data.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Pass,
-    /// Connections stay open, new ones are accepted, no byte moves: a dead host behind a live route.
+    /// Connections stay open, new ones are accepted, no byte moves: a dead host behind a working route.
     Frozen,
-    /// Connections are closed, new ones too.
+    /// Existing and new connections are closed.
     Cut,
 }
 
@@ -31,7 +31,7 @@ impl TcpProxy {
         Self::start_at([127, 0, 0, 1].into(), upstream).await
     }
 
-    /// On a free port of this address.
+    /// Starts the proxy on a free port of this address.
     pub async fn start_at(ip: IpAddr, upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind((ip, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -52,13 +52,14 @@ impl TcpProxy {
         self.mode.send_replace(Mode::Cut);
     }
 
-    /// Frozen connections go on where they stopped; cut ones are gone, but new ones work.
+    /// Resumes passing. Frozen connections continue where they stopped; cut ones stay closed, but new ones
+    /// work.
     pub fn heal(&self) {
         self.mode.send_replace(Mode::Pass);
     }
 }
 
-/// Ends every connection: they watch the mode, and its end is like a cut.
+/// Ends every connection: their tasks watch the mode, and its sender's end acts like a cut.
 impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.accepting.abort();
@@ -90,11 +91,11 @@ async fn cut(mut mode: watch::Receiver<Mode>) {
     let _ = mode.wait_for(|mode| *mode == Mode::Cut).await;
 }
 
-/// Ends when either side does.
+/// Copies until either side ends.
 async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        // Read while it froze: kept until it thaws.
+        // Bytes read before the freeze are kept until it ends.
         if mode.wait_for(|mode| *mode == Mode::Pass).await.is_err() {
             return;
         }

@@ -1,26 +1,26 @@
 //! A terminal with a program in it: a tmux server of the test's own, which ends with it.
 //!
-//! Owns: the server and what runs in it. Never does: use the user's tmux, its sessions or its settings.
+//! Owns: the server and the programs in it. Never does: use the user's tmux, its sessions or its settings.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// Narrow enough for long lines to wrap, as they do for most people.
+/// Terminal size: narrow enough for long lines to wrap, as they do for most users.
 const SIZE: [&str; 4] = ["-x", "100", "-y", "50"];
 
 pub struct Terminal {
-    /// The server's socket.
+    /// Folder of the server's socket.
     folder: TempDir,
 }
 
 impl Terminal {
-    /// Runs `program` (a shell's line) in `directory`.
+    /// Runs `program` (a shell command line) in `directory`.
     pub fn run(program: &str, directory: &Path, environment: &[(&str, &str)]) -> Self {
         let terminal = Self { folder: tempfile::tempdir().expect("a temporary directory") };
         let settings = terminal.folder.path().join("tmux.conf");
-        // What was shown last is read after the program has ended.
+        // The final output is read after the program has ended.
         std::fs::write(&settings, "set -g remain-on-exit on\n").expect("a file in our own folder");
         let mut command = terminal.tmux();
         command.arg("-f").arg(settings).args(["new-session", "-d"]).args(SIZE).arg("-c").arg(directory);
@@ -29,18 +29,18 @@ impl Terminal {
         terminal
     }
 
-    /// Everything shown so far, wrapped lines joined.
+    /// Returns everything shown so far, with wrapped lines joined.
     pub fn text(&self) -> String {
         let output = self.ask(&["capture-pane", "-p", "-J", "-S", "-"]);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// A key by its tmux name, e.g. `C-c`.
+    /// Sends a key by its tmux name, e.g. `C-c`.
     pub fn press(&self, key: &str) {
         assert!(self.ask(&["send-keys", key]).status.success());
     }
 
-    /// Pid of the program.
+    /// Returns the pid of the program.
     pub fn pid(&self) -> i32 {
         self.about("#{pane_pid}").parse().expect("a pid")
     }
@@ -61,7 +61,7 @@ impl Terminal {
     fn tmux(&self) -> Command {
         let mut command = Command::new("tmux");
         command.arg("-S").arg(self.folder.path().join("socket"));
-        // Neither a tmux nor a make around this test is any business of the program's.
+        // The program must not see a tmux or a make around this test.
         for name in ["TMUX", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"] {
             command.env_remove(name);
         }
@@ -71,7 +71,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Its terminal gone, the program gets a hangup.
+        // Without its terminal the program gets a hangup signal.
         let _ = self.tmux().arg("kill-server").output();
     }
 }

@@ -1,7 +1,7 @@
-//! An interface of the test's own with two addresses, for whoever moves from one to the other.
+//! A network interface for the test with two addresses, for clients that move from one to the other.
 //!
-//! Both on one interface, because Janus (libnice) sends by the interface where it has its socket, whatever the routes
-//! say. Owns: the interface. Never does: touch one that it did not make. Only root may have one.
+//! Both are on one interface, because Janus (libnice) sends through the interface of its socket, regardless
+//! of the routes. Owns: the interface. Never does: touch one that it did not create. Requires root.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -21,7 +21,7 @@ impl TwoHomes {
         let (here, there) = (made.interface.as_str(), format!("st{pid}t{n}"));
         ip(&["link", "add", here, "type", "veth", "peer", "name", &there]);
         for address in made.addresses() {
-            // Not of global scope, by which others would choose them.
+            // Not of global scope, so that others do not choose these addresses.
             ip(&["addr", "add", &format!("{address}/32"), "scope", "link", "dev", here]);
         }
         ip(&["link", "set", here, "up"]);
@@ -40,7 +40,7 @@ impl TwoHomes {
 
 impl Drop for TwoHomes {
     fn drop(&mut self) {
-        // The other end goes with it.
+        // The other end is deleted with it.
         ip(&["link", "del", &self.interface]);
     }
 }

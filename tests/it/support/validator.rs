@@ -1,4 +1,4 @@
-//! An OpenAPI validator that is not ours, in `tests/browser` with the other programs for Node.
+//! An independent OpenAPI validator, in `tests/browser` with the other Node.js programs.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::browser;
 
-/// What it says of the document: `{valid, version, errors?}`.
+/// Returns its report on the document: `{valid, version, errors?}`.
 pub async fn openapi(document: &[u8]) -> Value {
     browser::prepare().await;
     let mut run = process::command("node", ["openapi.mjs"])

@@ -1,7 +1,8 @@
-//! A WebRTC client without a browser (str0m): publishes a tone, or nothing, and keeps what it receives.
+//! A WebRTC client without a browser (str0m): publishes a tone, or nothing, and keeps the audio that it
+//! receives.
 //!
-//! Real ICE, DTLS and SRTP over a real interface: Janus gathers no candidate on loopback, and what goes to an
-//! address of this machine stays on it. Owns: the peer connection and its task. Never does: signalling.
+//! Real ICE, DTLS and SRTP over a real interface: Janus gathers no candidate on loopback, and packets to an
+//! address of this machine stay on it. Owns: the peer connection and its task. Never does: signalling.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,33 +18,33 @@ use tokio::task::JoinHandle;
 
 use super::opus::FRAME_SAMPLES;
 
-/// Of the newest received audio this much is kept.
+/// Number of most recent received frames that are kept.
 const KEPT_FRAMES: usize = 500;
 const FRAME: Duration = Duration::from_millis(20);
-/// For anything to happen.
+/// Time limit for every event.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// As a client says of somebody who talks: RFC 6464, -dBov.
+/// Audio level of speech, as a client reports it: RFC 6464, -dBov.
 const LEVEL: i8 = -20;
 
-/// What has happened so far.
+/// State of the connection so far.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
     pub connected: bool,
-    /// Audio packets.
+    /// Audio packets sent.
     pub sent: u64,
     pub received: u64,
     /// The newest frames, oldest first.
     pub frames: Vec<Vec<u8>>,
 }
 
-/// Ends with its task when dropped, without a word to Janus, like a browser that crashed.
+/// The client. When dropped it ends with its task and sends nothing to Janus, like a browser that crashed.
 pub struct WebRtcClient {
     offer: String,
     candidate: String,
     progress: watch::Receiver<Progress>,
     task: Option<JoinHandle<()>>,
     orders: mpsc::UnboundedSender<Order>,
-    /// Factor applied to what is heard.
+    /// Factor applied to received audio.
     gain: f32,
 }
 
@@ -56,27 +57,28 @@ struct Peer {
     progress: watch::Sender<Progress>,
     orders: mpsc::UnboundedReceiver<Order>,
     unanswered: Option<SdpPendingOffer>,
-    /// Joins those of the connection when the answer throws away those of before.
+    /// Local candidate to add once the answer has replaced the previous candidates.
     moved: Option<Candidate>,
 }
 
-/// What a peer connection that runs is told.
+/// Order to a running peer connection.
 enum Order {
     Answer(SdpAnswer),
-    /// One of the other side's.
+    /// Remote candidate.
     Candidate(Candidate),
-    /// To this address, with ICE begun anew; the reply is the offer, and the candidate that is not in it.
+    /// Moves to this address with an ICE restart. The reply is the offer, and the candidate that is not in
+    /// it.
     Move(IpAddr, oneshot::Sender<(String, Candidate)>),
     Close,
 }
 
 impl WebRtcClient {
-    /// `tone`: the frames to publish; empty publishes nothing.
+    /// Creates a client at [`media_ip`]. `tone`: the frames to publish; empty publishes nothing.
     pub async fn new(tone: Vec<Arc<[u8]>>) -> Self {
         Self::at(media_ip(), tone).await
     }
 
-    /// At this address of this machine.
+    /// Creates a client at this address of this machine.
     pub async fn at(ip: IpAddr, tone: Vec<Arc<[u8]>>) -> Self {
         let socket = UdpSocket::bind((ip, 0)).await.expect("a free port");
         let address = socket.local_addr().expect("a bound socket");
@@ -109,8 +111,8 @@ impl WebRtcClient {
         }
     }
 
-    /// Changes to another address of this machine, as a phone changes networks: what it had is gone at once, and
-    /// nothing gets through until the new offer is answered.
+    /// Moves to another address of this machine, as a phone changes networks: the old socket closes at once,
+    /// and nothing passes until the new offer is answered.
     pub async fn move_to(&mut self, ip: IpAddr) {
         let (reply, moved) = oneshot::channel();
         self.order(Order::Move(ip, reply));
@@ -119,12 +121,12 @@ impl WebRtcClient {
         self.offer = without_candidates(&offer) + &format!("a={}\r\na=end-of-candidates\r\n", self.candidate);
     }
 
-    /// With all candidates in it.
+    /// Returns the offer, including all candidates.
     pub fn offer(&self) -> String {
         self.offer.clone()
     }
 
-    /// Without candidates, for who trickles.
+    /// Returns the offer without candidates, for trickle ICE.
     pub fn offer_without_candidates(&self) -> String {
         without_candidates(&self.offer)
     }
@@ -133,7 +135,7 @@ impl WebRtcClient {
         self.candidate.clone()
     }
 
-    /// Address and port of each candidate in an answer.
+    /// Returns address and port of each candidate in an answer.
     pub fn candidates(sdp: &str) -> Vec<(IpAddr, u16)> {
         let lines = sdp.lines().filter_map(|line| line.strip_prefix("a=candidate:"));
         let address = |line: &str| {
@@ -143,17 +145,17 @@ impl WebRtcClient {
         lines.map(address).collect()
     }
 
-    /// Takes the answer; media flows when [`Self::until`] says so.
+    /// Applies the answer. Use [`Self::until`] to wait for media.
     pub fn answer(&self, sdp: &str) {
         self.order(Order::Answer(SdpAnswer::from_sdp_string(sdp).expect("an SDP answer")));
     }
 
-    /// Takes a candidate of the other side, in the attribute's syntax.
+    /// Adds a remote candidate, in the attribute's syntax.
     pub fn add_candidate(&self, text: &str) {
         self.order(Order::Candidate(Candidate::from_sdp_string(text).expect("a candidate")));
     }
 
-    /// Says goodbye, as a page that is closed.
+    /// Closes the connection in order, like a page that is closed.
     pub async fn close(mut self) {
         self.order(Order::Close);
         let task = self.task.take().expect("it is closed once");
@@ -168,7 +170,7 @@ impl WebRtcClient {
         self.progress.borrow().clone()
     }
 
-    /// Waits for something of the progress.
+    /// Waits until `condition` holds for the progress, and returns it.
     pub async fn until(&self, what: &str, condition: impl FnMut(&Progress) -> bool) -> Progress {
         let mut progress = self.progress.clone();
         match tokio::time::timeout(PATIENCE, progress.wait_for(condition)).await {
@@ -215,7 +217,7 @@ impl Peer {
                     Ok((length, source)) => self.take(&packet[..length], source),
                     Err(e) => panic!("the socket: {e}"),
                 },
-                // Sleep: the clock of the connection, not a wait for anything.
+                // Sleep: the clock of the connection, not a wait for a condition.
                 () = tokio::time::sleep_until(due.into()) => self.feed(Input::Timeout(Instant::now())),
                 order = self.orders.recv() => match order {
                     Some(Order::Close) | None => {
@@ -261,15 +263,15 @@ impl Peer {
         }
     }
 
-    /// Until there is nothing to do before the instant; `None` when the connection is over.
+    /// Processes output until the returned instant; `None` once the connection is over.
     async fn drain(&mut self) -> Option<Instant> {
         loop {
             match self.rtc.poll_output().ok()? {
                 Output::Timeout(due) => return self.rtc.is_alive().then_some(due),
-                // It was to go by an address that is ours no more.
+                // The packet was meant for an address that is no longer ours.
                 Output::Transmit(packet) if packet.source != self.address => {}
                 Output::Transmit(packet) => {
-                    // Nobody listens there any more: as good as a lost packet.
+                    // Nothing listens there any more: equivalent to a lost packet.
                     let _ = self.socket.send_to(&packet.contents, packet.destination).await;
                 }
                 Output::Event(event) => self.event(event),
@@ -291,7 +293,7 @@ impl Peer {
     }
 
     fn take(&mut self, packet: &[u8], source: SocketAddr) {
-        // What is neither STUN, DTLS nor RTP is dropped, as everywhere.
+        // Input that is neither STUN, DTLS nor RTP is dropped, as is usual.
         if let Ok(contents) = packet.try_into() {
             let receive = Receive { proto: Protocol::Udp, source, destination: self.address, contents };
             self.feed(Input::Receive(Instant::now(), receive));
@@ -317,7 +319,8 @@ fn without_candidates(sdp: &str) -> String {
     lines.filter(|l| !l.starts_with("a=candidate") && !l.starts_with("a=end-of-cand")).collect()
 }
 
-/// An address of this machine that is not loopback. Where there is none, root makes one: a veth pair.
+/// Returns an address of this machine that is not loopback. If there is none, creates one as root: a veth
+/// pair.
 pub fn media_ip() -> IpAddr {
     static MADE: std::sync::OnceLock<IpAddr> = std::sync::OnceLock::new();
     *MADE.get_or_init(|| own_address().unwrap_or_else(made_address))
