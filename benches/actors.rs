@@ -1,4 +1,4 @@
-//! What the kernel adds to a message: from `tell` on one thread to the handler on another, and back.
+//! Cost that the kernel adds to a message: from `tell` on one thread to the handler on another, and back.
 //!
 //! The floor is a bare actix actor that answers on the same kind of channel.
 
@@ -28,7 +28,7 @@ fn round_trip(c: &mut Criterion) {
     group.finish();
 }
 
-/// On a thread of its own, until the process ends.
+/// Starts a kernel actor on its own thread, which runs until the process ends.
 fn kernel_actor() -> (ActorRef<Ping>, Receiver<()>) {
     let (answer, answers) = channel();
     let (started, actor) = channel();

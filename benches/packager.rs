@@ -1,6 +1,6 @@
 //! Cost of a live room in the packager: per part, per rendering, per listener with a token.
 //!
-//! The floor of a push is the encryption it cannot avoid (a part on arrival, its share of the segment).
+//! The floor of a push is the encryption that it cannot avoid (a part on arrival, its share of the segment).
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn part() -> Vec<u8> {
     synth::frames(FRAMES, 7)
 }
 
-/// A window as full as it gets, nobody having asked for its playlist yet.
+/// Returns a full window whose playlist nobody has requested yet.
 fn full_window() -> (Packager, Arc<LiveStream>, u64) {
     let (mut packager, stream) = packager();
     for n in 0..200 {
@@ -72,7 +72,7 @@ fn per_part(c: &mut Criterion) {
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.unwrap_or_else(|e| panic!("{e}"));
-    // The first who asks renders, for all.
+    // The first request renders the playlist for all.
     group.bench_function("first to ask for a playlist", |b| {
         let ask = |stream: Arc<LiveStream>| runtime.block_on(stream.playlist(None)).is_ok();
         b.iter_batched(|| full_window().1, |stream| black_box(ask(stream)), BatchSize::LargeInput);

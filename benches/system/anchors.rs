@@ -1,7 +1,7 @@
-//! Anchors: how long it takes to be on air, how fast others hear of it, and what an idle connection costs.
+//! Anchors: time until on air, time until others learn of a change, and memory of an idle connection.
 //!
-//! Floors: the same join on a Janus directly; the answer to the call that the others hear of; a server of bare
-//! actix-web-actors connections, in a process of its own.
+//! Floors: the same join on a Janus directly; the answer to the call that the others learn of; a server of
+//! bare actix-web-actors connections, in a separate process.
 
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -25,12 +25,12 @@ use super::table::{Row, Times, short};
 use super::usage;
 
 const ROOMS: usize = 5;
-/// What a room takes at most.
+/// Maximum number of anchors in a room.
 const ANCHORS: usize = 5;
 const DIRECT_ROOM: u32 = 555_555;
 const CHANGES: usize = 200;
 const IDLE: usize = 5000;
-/// Clients that connect at the same time.
+/// Number of clients that connect at the same time.
 const AT_ONCE: usize = 50;
 const BARE: &str = "bare-websockets";
 
@@ -95,7 +95,7 @@ async fn direct_joins() -> Times {
     times
 }
 
-/// How long after one anchor's change everybody on the other gateway has heard of it.
+/// Measures the time from one anchor's change until everybody on the other gateway has heard of it.
 async fn news() -> Row {
     let stage = Stage::pair(&[("ws.rate", "10000"), ("ws.burst", "10000")]).await;
     let mut watcher = stage.connect(0, "wanda", "").await;
@@ -134,9 +134,9 @@ async fn idle() -> Row {
     )
 }
 
-/// Private memory of the process, in kB per connection.
+/// Returns the private memory of the process, in kB per connection.
 async fn per_connection(pid: i32, url: impl Fn(usize) -> String) -> f64 {
-    // What is needed once is there before the count.
+    // One-time allocations happen before the measurement.
     drop(open(&url, 0..AT_ONCE).await);
     let before = usage::private_bytes(pid);
     let sockets = open(&url, AT_ONCE..IDLE).await;
@@ -144,7 +144,7 @@ async fn per_connection(pid: i32, url: impl Fn(usize) -> String) -> f64 {
     grown as f64 / sockets.len() as f64 / 1e3
 }
 
-/// Each is open once the server has sent it something.
+/// Opens connections; each counts as open once the server has sent a message on it.
 async fn open(url: impl Fn(usize) -> String, which: std::ops::Range<usize>) -> Vec<Socket> {
     let opened = futures::stream::iter(which.map(url)).map(|url| async move {
         let (mut socket, _) = connect_async(url).await.expect("an upgrade");
@@ -160,7 +160,7 @@ async fn speaker(node: &Node, room: &str, user: &str) -> String {
     invited["token"].as_str().expect("a token").to_owned()
 }
 
-/// This very program as a server of connections that do nothing.
+/// This program run as a server of connections that do nothing.
 struct Bare {
     process: std::process::Child,
     url: String,
@@ -184,7 +184,7 @@ impl Bare {
 
 impl Drop for Bare {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended on its own.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -208,7 +208,7 @@ async fn bare(request: HttpRequest, payload: web::Payload) -> Result<HttpRespons
     ws::start(Idle, &request, payload)
 }
 
-/// Plays the bare server if called so.
+/// Runs the bare server if the arguments ask for it.
 pub fn run_if_asked() -> Option<ExitCode> {
     if std::env::args().nth(1).as_deref() != Some(BARE) {
         return None;

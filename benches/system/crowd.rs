@@ -1,4 +1,5 @@
-//! As many live rooms as this machine carries without a late part, beside how many Janus and FFmpeg alone would allow.
+//! Number of live rooms that this machine carries without a late part, beside the number that Janus and
+//! FFmpeg alone would allow.
 
 use std::time::{Duration, Instant};
 
@@ -8,21 +9,21 @@ use super::table::Row;
 use super::usage;
 
 const STEP: usize = 10;
-/// Above what two cores carry, wherever they are.
+/// Upper bound of the rooms, above what two cores carry on any machine.
 const MOST: usize = 200;
 const WATCHED: Duration = Duration::from_secs(10);
-/// A machine that has too much to do never gets there.
+/// Time limit to settle, which an overloaded machine never does.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
-/// Of sixty rooms where Janus and FFmpeg alone allow seventy-six.
+/// Goal as a share of the floor: sixty rooms where Janus and FFmpeg alone allow seventy-six.
 const GOAL: f64 = 60.0 / 76.0;
 const FRAGMENTS: &str = "stentor_media_fragments_total";
-/// The node's own count of parts that came more than one and a half part durations after the one before.
+/// The node's own count of parts that came more than one and a half part durations after the previous one.
 const LATE: &str = "stentor_media_late_parts_total";
 
-/// One look at the rooms there are.
+/// One measurement of the running rooms.
 struct Watched {
     late: f64,
-    /// Shares of one core.
+    /// CPU time as a share of one core, for Janus and FFmpeg.
     media: f64,
     node: f64,
 }
@@ -36,7 +37,7 @@ pub async fn measure() -> Vec<Row> {
             break;
         }
         let mut watched = watch(&house).await;
-        // Others on the machine may have had their moment.
+        // Other load on the machine may have interfered, so measure once more.
         if watched.late > 0.0 {
             watched = watch(&house).await;
         }
@@ -65,13 +66,13 @@ pub async fn measure() -> Vec<Row> {
     )]
 }
 
-/// Whether so many rooms came to produce.
+/// Starts rooms up to this number and returns true once all of them produce.
 async fn grow_to(house: &House, rooms: usize) -> bool {
     for n in rooms - STEP..rooms {
         house.node.room_on_air(&format!("crowd-{n}")).await;
     }
     let (before, end) = (house.metric(FRAGMENTS).await, Instant::now() + SETTLED_WITHIN);
-    // A few parts of each, so that nobody is still starting.
+    // A few parts of each, so that no room is still starting.
     while house.metric(FRAGMENTS).await < before + (20 * rooms) as f64 {
         if Instant::now() > end {
             return false;
@@ -86,7 +87,7 @@ async fn watch(house: &House) -> Watched {
     media.extend(house.gateway.janus.pid().map(|pid| pid as i32));
     let late = house.metric(LATE).await;
     let (begin, of_media, of_node) = (Instant::now(), usage::cpu(&media), usage::cpu(&[node]));
-    // Sleep: the stretch of time over which parts are counted.
+    // Sleep: the time over which parts are counted.
     tokio::time::sleep(WATCHED).await;
     let share = |used: Duration| used.as_secs_f64() / begin.elapsed().as_secs_f64();
     Watched {

@@ -1,5 +1,5 @@
-//! Responses per second of the listener side, beside nginx with the same bytes as static files, both on all
-//! cores of this machine together with the load generator.
+//! Responses per second of the listener side, beside nginx with the same bytes as static files. Both run on
+//! all cores of this machine together with the load generator.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use super::table::Row;
 const ROOM: &str = "served";
 const ROUNDS: usize = 3;
 const SECONDS: &str = "3s";
-/// Values of `Accept-Encoding`.
+/// Value of `Accept-Encoding` for uncompressed responses.
 const PLAIN: &str = "identity";
 const GZIP: &str = "gzip";
 
@@ -37,7 +37,7 @@ pub async fn measure() -> Vec<Row> {
     vec![playlist.row("playlist"), packed.row("playlist as browsers take it, gzip"), part.row("part")]
 }
 
-/// The playlist as long as it gets.
+/// Waits until the playlist has its full length.
 async fn until_full(client: &Client, base: &str) {
     while parsed(&get(client, &format!("{base}/index.m3u8"), PLAIN).await).segments.len() < 6 {
         pause_async().await;
@@ -54,7 +54,7 @@ struct Duel {
 impl Duel {
     async fn round(&mut self, nginx: &Nginx, url: &str, accepts: &str, body: &[u8]) {
         self.bytes = body.len();
-        // Another name each time: nginx keeps a file open, and would serve the length it once had.
+        // A new name each time: nginx caches the open file and would serve its previous length.
         let name = format!("file-{}-{}", body.len(), self.node.len());
         std::fs::write(nginx.dir.path().join(&name), body).expect("a file");
         self.node.push(load(url, accepts).await);
@@ -93,7 +93,7 @@ async fn get(client: &Client, url: &str, accepts: &str) -> Vec<u8> {
     answer.body().await.expect("a body").to_vec()
 }
 
-/// Requests per second with 64 connections, counted only if every answer was a 2xx.
+/// Returns the requests per second with 64 connections, counted only if every answer was a 2xx.
 async fn load(url: &str, accepts: &str) -> f64 {
     let accepts = format!("accept-encoding: {accepts}");
     let mut wrk =
@@ -115,7 +115,7 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// One process per core on one port. Without a master, so that each ends with us, whatever happens to us.
+    /// Starts one process per core on one port. They have no master, so that each ends with us in any case.
     async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let [port] = free_ports();
@@ -140,7 +140,7 @@ fn process(dir: &Path, port: u16, n: usize) -> Kept {
     Kept::start(command)
 }
 
-/// As fast as it goes: no log, open files cached.
+/// Returns a configuration for the highest speed: no log, open files cached.
 fn configuration(dir: &Path, port: u16, n: usize) -> String {
     let dir = dir.display();
     format!(

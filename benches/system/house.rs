@@ -1,4 +1,4 @@
-//! What most measurements need: a node, its Janus where we can reach it, and etcd if it is to be that.
+//! Setup of most measurements: a node, its Janus with direct access, and etcd if it is the backend.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub enum Backend {
     Etcd,
 }
 
-/// A Janus of ours, and a connection to it.
+/// A Janus started by the bench, and a connection to it.
 pub struct Gateway {
     pub client: JanusClient,
     pub janus: ManagedJanus,
@@ -32,7 +32,7 @@ pub struct Gateway {
     _dir: TempDir,
 }
 
-/// The node ends first, then what it stands on.
+/// A node and its dependencies. The node ends first.
 pub struct House {
     pub node: Node,
     pub http: Client,
@@ -69,7 +69,7 @@ impl House {
         Self { node, http: client(), gateway, etcd }
     }
 
-    /// The number of the room in Janus, once there is one.
+    /// Waits until the room exists in Janus and returns its number.
     pub async fn janus_room(&self, room: &str) -> u32 {
         let part = format!("/{room}/");
         loop {
@@ -95,7 +95,7 @@ impl House {
         send(&self.http, "GET", &format!("{}/api/rooms/{room}", self.node.api), Value::Null).await
     }
 
-    /// Deletes the room and waits until it is gone, so that its end weighs on nothing that follows.
+    /// Deletes the room and waits until it is gone, so that its end does not affect later measurements.
     pub async fn remove(&self, room: &str) {
         send(&self.http, "DELETE", &format!("{}/api/rooms/{room}", self.node.api), Value::Null).await;
         while self.room(room).await["success"] == true {
@@ -103,7 +103,7 @@ impl House {
         }
     }
 
-    /// The value of a metric without labels.
+    /// Returns the value of a metric without labels.
     pub async fn metric(&self, name: &str) -> f64 {
         let url = format!("{}/metrics", self.node.ops);
         let mut answer = self.http.get(url).send().await.expect("metrics");
@@ -142,7 +142,7 @@ impl Gateway {
         Self { client, janus, api_secret, admin_key, _dir: dir }
     }
 
-    /// A room with its forwarder, as the node makes them.
+    /// Creates a room with its forwarder, as the node does.
     pub async fn room_with_forwarder(&self, number: u32, target: MediaAddr) {
         self.client.create_room(&new_room(number)).await.expect("a room");
         self.client.start_forwarder(number, &room_secret(), target, &srtp_key()).await.expect("a forwarder");
@@ -153,12 +153,12 @@ impl Gateway {
     }
 }
 
-/// Ports beside those of the tests, a log as in production.
+/// Returns the common settings: RTP ports apart from those of the tests, a log as in production.
 pub fn base_settings() -> Vec<(&'static str, &'static str)> {
     vec![("mixer.rtp_ports", "29000-31999"), ("log.filter", "info,actix_server=warn")]
 }
 
-/// A cluster's secrets are configured; these guard nothing.
+/// Returns the settings for etcd, with the secrets that a cluster needs; these protect nothing.
 pub fn etcd_settings(endpoint: &str) -> [(&'static str, &str); 4] {
     const SECRET: &str = "thirty-two bytes that guard nothing";
     [
@@ -182,17 +182,17 @@ pub fn room_secret() -> Secret {
     Secret("bench room".into())
 }
 
-/// Of all bare forwarders and FFmpegs.
+/// Returns the key of all bare forwarders and FFmpegs.
 pub fn srtp_key() -> SrtpKey {
     SrtpKey::new([7; SrtpKey::LENGTH])
 }
 
-/// Keeps its connections, as an application does.
+/// Creates a client that keeps its connections, as an application does.
 pub fn client() -> Client {
     Client::builder().timeout(Duration::from_secs(30)).finish()
 }
 
-/// The JSON of the answer, whatever its status.
+/// Sends a request and returns the JSON of the answer, whatever its status.
 pub async fn send(client: &Client, method: &str, url: &str, body: Value) -> Value {
     let request = client.request(method.parse().expect("a method"), url);
     let sent = if body.is_null() { request.send().await } else { request.send_json(&body).await };

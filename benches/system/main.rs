@@ -1,8 +1,9 @@
-//! The whole system in numbers, each beside its floor measured in the same run on the same machine.
+//! Benchmarks of the whole system, each figure beside its floor, measured in the same run on the same
+//! machine.
 //!
-//! `make bench` runs the Criterion benches first, then this, which prints everything as one table and keeps it
-//! in `target/bench.md`. `cargo bench --bench system -- start hls` runs only the parts named. The numbers are
-//! read, never asserted: the exit code tells only whether they could be taken.
+//! `make bench` runs the Criterion benches first, then this program, which prints everything as one table and
+//! saves it in `target/bench.md`. `cargo bench --bench system -- start hls` runs only the named parts. The
+//! numbers are for reading and never asserted: the exit code says only if all of them could be measured.
 
 mod anchors;
 mod crowd;
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     if let Some(code) = stub::run_if_asked().or_else(anchors::run_if_asked).or_else(upkeep::run_if_asked) {
         return code;
     }
-    // Cargo adds flags of its own, such as `--bench`.
+    // Cargo adds its own flags, such as `--bench`.
     let named: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut table = Table::default();
     let mut all_taken = true;
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
             continue;
         }
         eprintln!("bench: {name} …");
-        // An actix system of its own: what one part leaves behind must not weigh on the next.
+        // A separate actix system: leftovers of one part must not affect the next.
         match catch_unwind(AssertUnwindSafe(|| actix::System::new().block_on(measure()))) {
             Ok(rows) => table.extend(rows),
             Err(_) => {

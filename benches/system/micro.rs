@@ -1,4 +1,4 @@
-//! What the Criterion benches found, read from where Criterion keeps it.
+//! Results of the Criterion benches, read from Criterion's output folder.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::table::{Row, short};
 
-/// Criterion's name of the figure, of its floor, and what stands in the table.
+/// Criterion's names of a figure and of its floor, and the text for the table.
 const FIGURES: [(&str, &str, &str); 4] = [
     (
         "packager/push one part (cut, mux, encrypt, publish)",
@@ -23,7 +23,7 @@ const FIGURES: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// Rows of what is there; nothing for a bench that has not been run.
+/// Returns rows for the available results; none for a bench that has not been run.
 pub fn collected() -> Vec<Row> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/criterion");
     let mut found = Vec::new();

@@ -58,7 +58,7 @@ pub async fn measure() -> Vec<Row> {
     rows(&pages, &bare, Duration::from_secs_f64(hold_back))
 }
 
-/// The least that sounds: a page that puts a recording into Media Source and plays it.
+/// Floor of the first sound: a page that puts a recording into Media Source and plays it.
 struct BarePage {
     url: String,
     handle: ServerHandle,
@@ -95,7 +95,7 @@ impl BarePage {
 
 impl Drop for BarePage {
     fn drop(&mut self) {
-        // Stops by itself; nobody waits.
+        // It stops on its own; nothing waits for it.
         drop(self.handle.stop(false));
     }
 }

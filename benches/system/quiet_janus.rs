@@ -1,7 +1,8 @@
-//! A Janus that mixes nothing: it answers what a node asks of the AudioBridge, and keeps rooms and forwarders in a map.
+//! A Janus stub that mixes nothing: it answers a node's AudioBridge requests, and keeps rooms and forwarders
+//! in a map.
 //!
-//! For rooms by the thousand: each costs a real Janus a thread that wakes some two hundred times a second, which two
-//! cores do not bear. What is measured beside it is the node, the store and the processes.
+//! It is meant for thousands of rooms: each costs a real Janus a thread that wakes about two hundred times
+//! per second, too much for two cores. The measurement covers the node, the store and the processes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 
 const PROTOCOL: &str = "Sec-WebSocket-Protocol";
 
-/// Gone with all it knew, and its connections, when dropped.
+/// The stub. Dropping it closes its connections and discards its state.
 pub struct QuietJanus {
     pub url: String,
     serving: JoinHandle<()>,
@@ -63,7 +64,7 @@ async fn serve(stream: TcpStream, known: Arc<Mutex<Known>>) {
                     known.lock().unwrap_or_else(PoisonError::into_inner).answer(&request).to_string();
                 socket.send(Message::text(answer)).await
             }
-            // A ping is answered by the library with what is sent next.
+            // The library answers a ping with the next message that is sent.
             _ => socket.flush().await,
         };
         if sent.is_err() {

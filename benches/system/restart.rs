@@ -1,7 +1,7 @@
-//! A thousand rooms known at a restart until all are on air again, with stubs for Janus and FFmpeg.
+//! Time until a thousand rooms known at a restart are on air again, with stubs for Janus and FFmpeg.
 //!
-//! The node and its Janus are killed, so everything is to be made anew. The floor is what they do of it, done bare: a
-//! thousand rooms with their forwarders, a thousand processes to their first bytes.
+//! The node and its Janus are killed, so everything must be rebuilt. The floor is the same work done bare: a
+//! thousand rooms with their forwarders, and a thousand processes up to their first bytes.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -26,10 +26,10 @@ use super::support::node::Node;
 use super::table::{Row, short};
 
 const ROOMS: u32 = 1000;
-/// Beside the work of Janus and FFmpeg.
+/// Goal, in addition to the work of Janus and FFmpeg.
 const REACH: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 64;
-/// As many FFmpegs start at once as the node lets.
+/// Number of FFmpegs that start at once, the same limit as the node's.
 const SPAWNS_AT_ONCE: usize = 4;
 
 pub async fn measure() -> Vec<Row> {
@@ -83,7 +83,7 @@ pub async fn measure() -> Vec<Row> {
     ]
 }
 
-/// Not running yet.
+/// Prepares a node that is not running yet.
 fn node(etcd: &Etcd, janus: &QuietJanus) -> Node {
     let (endpoint, ffmpeg) = (etcd.endpoint(), stub::path().display().to_string());
     let mut settings = base_settings();
@@ -125,7 +125,7 @@ async fn rooms_watch(store: &dyn Store) -> WatchStream {
     store.watch("/rooms/", revision + 1).await.expect("a watch")
 }
 
-/// Until every room's Janus has said since the watch began, and as its last word, that it forwards.
+/// Waits until the newest state that every room's Janus has written since the watch began is forwarding.
 async fn until_forwarding(mut watch: WatchStream) {
     let mut forwarding = BTreeSet::new();
     while forwarding.len() < ROOMS as usize {
@@ -142,7 +142,7 @@ async fn until_forwarding(mut watch: WatchStream) {
     }
 }
 
-/// Time of a thousand rooms with forwarders in a fresh Janus of this kind.
+/// Measures a thousand rooms with forwarders in a fresh Janus of this kind.
 async fn bare_rooms() -> Duration {
     let janus = QuietJanus::start().await;
     let options = ConnectOptions {
@@ -164,7 +164,7 @@ async fn bare_rooms() -> Duration {
     begin.elapsed()
 }
 
-/// Time of a thousand stubs to their first bytes.
+/// Measures a thousand stubs up to their first bytes.
 async fn bare_processes() -> Duration {
     let begin = Instant::now();
     let spawn = |n: u32| async move {

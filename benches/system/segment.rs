@@ -1,4 +1,5 @@
-//! `POST start` until a listener has decrypted its first segment, nobody speaking, beside FFmpeg alone.
+//! Time from `POST start` until a listener has decrypted its first segment without any anchor, beside FFmpeg
+//! alone.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use super::support::pause_async;
 use super::table::{Row, Times};
 
 const STARTS: u16 = 20;
-/// Ports of the bare FFmpegs, above the node's.
+/// First port of the bare FFmpegs, above the node's ports.
 const BARE_PORTS: u16 = 32_000;
 const PART: Duration = Duration::from_millis(192);
 

@@ -1,8 +1,8 @@
-//! `POST start` until Janus forwards, beside the calls that nobody can avoid, made bare.
+//! Time from `POST start` until Janus forwards, beside the unavoidable calls made bare.
 //!
-//! The floor is one after the other, on the same etcd (or an embedded store on the same disk) and the same Janus:
-//! three writes (livemeta, the mixer's key, Janus's key), the room, the forwarder. It leaves out FFmpeg's
-//! spawn. A bare round and a start take turns, so both meet the same weather.
+//! The floor runs sequentially, on the same etcd (or an embedded store on the same disk) and the same Janus:
+//! three writes (livemeta, the mixer's key, Janus's key), the room, the forwarder. It omits FFmpeg's spawn. A
+//! bare round and a start alternate, so that both run under the same conditions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use super::house::{Backend, Gateway, House, new_room, room_secret, srtp_key};
 use super::table::{Row, Times};
 
 const STARTS: u32 = 50;
-/// Where the bare forwarders send; nobody listens.
+/// Port that the bare forwarders send to; nothing listens there.
 const NOWHERE: u16 = 9;
 
 pub async fn measure() -> Vec<Row> {
@@ -60,7 +60,7 @@ async fn bare(store: &dyn Store, gateway: &Gateway, n: u32) -> Duration {
 
 async fn start(house: &House, store: &dyn Store, room: &str) -> Duration {
     house.create(room).await;
-    // An embedded store is the node's alone.
+    // Only the node may open an embedded store.
     let watch = match house.etcd {
         Some(_) => Some(watch(store, room).await),
         None => None,
@@ -95,7 +95,7 @@ async fn until_written(mut watch: WatchStream) {
     panic!("the watch ended");
 }
 
-/// Asked without a pause, so late by one request at most.
+/// Waits until the API shows it. Polls without a pause, so the result is late by one request at most.
 async fn until_shown(house: &House, room: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while house.room(room).await["room"]["janus"]["status"] != "forwarding" {

@@ -1,4 +1,4 @@
-//! This very program as an FFmpeg that costs nothing: for rooms by the thousand.
+//! This program run as an FFmpeg stub that costs nothing, for thousands of rooms.
 //!
 //! Owns: the arguments it is recognised by. Writes one part's worth of frames, then rests for ever.
 
@@ -8,12 +8,12 @@ use std::process::ExitCode;
 
 use super::synth;
 
-/// What to set `mixer.ffmpeg` to.
+/// Returns the value for `mixer.ffmpeg`.
 pub fn path() -> PathBuf {
     std::env::current_exe().expect("our own path")
 }
 
-/// Plays FFmpeg if called like one.
+/// Acts as FFmpeg if called like one.
 pub fn run_if_asked() -> Option<ExitCode> {
     let mut args = std::env::args().skip(1);
     if args.next().as_deref() == Some("-version") {
@@ -29,7 +29,7 @@ fn produce() -> ExitCode {
     if written.and_then(|()| out.flush()).is_err() {
         return ExitCode::FAILURE;
     }
-    // Until somebody kills it, which the node does at the latest by its own death.
+    // Until it is killed, at the latest when the node ends.
     loop {
         std::thread::park();
     }

@@ -1,4 +1,4 @@
-//! What a measurement says, and all of it as one table.
+//! Results of the measurements, as one table.
 //!
 //! Owns: quantiles and the layout. Never does: judge a number.
 
@@ -30,7 +30,7 @@ impl Table {
         self.0.extend(rows);
     }
 
-    /// Into `target/bench.md`, over what stood there.
+    /// Saves the table in `target/bench.md`, replacing the previous content.
     pub fn keep(&self) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.md");
         match std::fs::write(&path, self.to_string()) {
@@ -40,7 +40,7 @@ impl Table {
     }
 }
 
-/// As Markdown, with columns that line up in a terminal as well.
+/// Formats the table as Markdown, with columns that also line up in a terminal.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = HEAD.map(str::to_owned);
@@ -65,7 +65,7 @@ fn line(f: &mut fmt::Formatter<'_>, cells: &[String; 4], widths: &[usize; 4]) ->
     writeln!(f, "|")
 }
 
-/// Durations of the same thing, measured again and again.
+/// Durations of repeated measurements of the same operation.
 #[derive(Debug, Default, Clone)]
 pub struct Times(Vec<Duration>);
 
@@ -74,7 +74,8 @@ impl Times {
         self.0.push(took);
     }
 
-    /// The nearest measured value, so the highest one for few measurements.
+    /// Returns a measured value by the nearest-rank method; for few measurements a high quantile is the
+    /// maximum.
     pub fn quantile(&self, q: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort();
@@ -89,14 +90,14 @@ impl FromIterator<Duration> for Times {
     }
 }
 
-/// Median and 99th percentile.
+/// Formats median and 99th percentile.
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} / {}", short(self.quantile(0.5)), short(self.quantile(0.99)))
     }
 }
 
-/// In the unit that a person would choose.
+/// Formats a duration with a unit that suits its size.
 pub fn short(time: Duration) -> String {
     let us = time.as_secs_f64() * 1e6;
     match us {

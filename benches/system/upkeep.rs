@@ -1,4 +1,4 @@
-//! What a live room costs the node's own process, beside its media: processor time and memory.
+//! Cost of a live room in the node's own process, apart from its media: processor time and memory.
 //!
 //! The floor of the processor time is a process that reads the same frames at the same pace, packages them, and does
 //! nothing else; of the memory, the media that a room must hold: what its playlist lists, and segments that have left it for as long
@@ -21,7 +21,7 @@ use super::support::pause_async;
 use super::table::Row;
 use super::{synth, usage};
 
-/// The argument by which this program knows that it is to be the floor.
+/// Argument that makes this program run as the floor process.
 const FLOOR: &str = "upkeep-floor";
 const ROOMS: usize = 20;
 const WATCHED: Duration = Duration::from_secs(20);
@@ -32,7 +32,7 @@ const PART: Duration = Duration::from_millis(192);
 pub async fn measure() -> Vec<Row> {
     let house = House::open(Backend::Embedded, &[("hls.segment_ms", "2000")]).await;
     let pid = house.node.pid();
-    // Once around, so that what is needed once is there before the count.
+    // One room first, so that one-time allocations happen before the measurement.
     house.node.room_on_air("warm").await;
     house.remove("warm").await;
     let (idle, memory) = (cpu_share(pid).await, usage::private_bytes(pid));
@@ -69,15 +69,15 @@ pub async fn measure() -> Vec<Row> {
     ]
 }
 
-/// Of one core.
+/// Returns the process's CPU time as a share of one core.
 async fn cpu_share(pid: i32) -> f64 {
     let (begin, before) = (Instant::now(), usage::cpu(&[pid]));
-    // Sleep: the stretch of time over which the kernel counts.
+    // Sleep: the time over which the kernel counts.
     tokio::time::sleep(WATCHED).await;
     (usage::cpu(&[pid]) - before).as_secs_f64() / begin.elapsed().as_secs_f64()
 }
 
-/// The playlist, once it has its full length.
+/// Waits until the playlist has its full length and returns it.
 async fn full_playlist(house: &House, room: &str) -> Playlist {
     let url = format!("{}/hls/rooms/{room}/index.m3u8", house.node.hls);
     loop {
@@ -89,8 +89,8 @@ async fn full_playlist(house: &House, room: &str) -> Playlist {
     }
 }
 
-/// Bytes of every file that must be available once the playlist has its full length: those it lists, and of segments
-/// no longer listed as many as last for the playlist's duration and their own.
+/// Returns the bytes of all files that must be available once the playlist has its full length: the listed
+/// ones, and unlisted segments that cover the playlist's duration and their own.
 async fn full_window(house: &House, room: &str) -> usize {
     let base = format!("{}/hls/rooms/{room}", house.node.hls);
     let playlist = full_playlist(house, room).await;
@@ -105,7 +105,7 @@ async fn full_window(house: &House, room: &str) -> usize {
     segments + parts + segments / listed * (listed + 1)
 }
 
-/// Empty when it is not to be had: a segment may leave the window meanwhile.
+/// Fetches a file. The result is empty if it is not available: a segment may leave the window meanwhile.
 async fn get(house: &House, url: &str) -> Vec<u8> {
     let mut answer = house.http.get(url).send().await.expect("an answer");
     let body = answer.body().await.expect("a body");
@@ -131,7 +131,7 @@ async fn floor_share() -> f64 {
     (usage::cpu(&[pid]) - before).as_secs_f64() / begin.elapsed().as_secs_f64() / ROOMS as f64
 }
 
-/// The process of [`floor_share`], if this one was started as such.
+/// Runs the process of [`floor_share`] if this one was started as such.
 pub fn run_if_asked() -> Option<ExitCode> {
     let asked = std::env::args().nth(1).as_deref() == Some(FLOOR);
     asked.then(|| actix::System::new().block_on(read_and_package()))

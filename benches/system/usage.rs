@@ -1,25 +1,25 @@
-//! What processes use, as the kernel tells it under `/proc`.
+//! Resource usage of processes, read from `/proc`.
 
 use std::time::Duration;
 
-/// The unit of `/proc/{pid}/stat`: 100 per second on every Linux that Rust runs on.
+/// Unit of `/proc/{pid}/stat`: 100 per second on every Linux that Rust runs on.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Processor time of the processes so far, user and system.
+/// Returns the processor time of the processes so far, user and system.
 pub fn cpu(pids: &[i32]) -> Duration {
     pids.iter().map(|pid| cpu_of(*pid)).sum()
 }
 
-/// Of one that has ended meanwhile: none.
+/// Returns the processor time of one process; zero if it has ended.
 fn cpu_of(pid: i32) -> Duration {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return Duration::ZERO };
-    // Behind the name, which may hold anything: state is field 3, utime 14, stime 15.
+    // After the name, which may contain anything: state is field 3, utime 14, stime 15.
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
     let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u32>().ok());
     TICK * ticks.sum::<u32>()
 }
 
-/// Private memory in bytes: what would be free again if the process were gone.
+/// Returns the private memory in bytes that would be freed if the process ended.
 pub fn private_bytes(pid: i32) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the process is there");
     let private = rollup.lines().filter(|l| l.starts_with("Private_"));

@@ -1,8 +1,8 @@
-//! A change in the store until the handler of an actor has it, beside a bare watch of the same store.
+//! Time from a change in the store until an actor's handler has it, beside a bare watch of the same store.
 //!
 //! Each put is seen twice: by a watch with nothing behind it (the floor), and by an actor at the end of the
-//! node's own chain, from reflector over directory and news to a mailbox. The writer and the bare watch have
-//! a thread of their own, as the node's HTTP side has.
+//! node's own chain, from reflector through directory and news to a mailbox. The writer and the bare watch
+//! run on a separate thread, as the node's HTTP side does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,12 +59,12 @@ async fn of(backend: Backend, open: Open) -> Row {
     let context = context(open().await);
     let make = move || Ear { context: context.clone(), handled: handled.clone(), news: None };
     let system: SystemHandle<Msg> = ActorSystem::start(make, RootOptions::default());
-    // The first list is news as well.
+    // The first list is a state change as well.
     handler.recv().await.expect("the actor lives");
     let (done, seen) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        // Nobody is left to tell if this fails.
+        // If this fails, nothing waits for the result any more.
         let _ = done.send(runtime.block_on(write_and_watch(open, handler)));
     });
     let Seen { bare, whole, added } = seen.await.expect("the writer ends");
@@ -78,7 +78,7 @@ async fn of(backend: Backend, open: Open) -> Row {
 struct Seen {
     bare: Times,
     whole: Times,
-    /// Handler after bare watch, of the same put.
+    /// Delay of the handler after the bare watch, for the same put.
     added: Times,
 }
 
@@ -108,7 +108,7 @@ async fn write_and_watch(open: Open, mut handler: UnboundedReceiver<Instant>) ->
     seen
 }
 
-/// Another one each time, so that each is a change.
+/// Returns a different value each time, so that each put is a change.
 fn meta(n: usize) -> Vec<u8> {
     let meta = Meta {
         pin: Pin::new("abc123").expect("a pin"),
@@ -137,7 +137,7 @@ fn context(store: Arc<dyn Store>) -> Context {
     }
 }
 
-/// Subscribes to news of rooms as the supervisors do, and tells when it handles them.
+/// An actor that subscribes to changes of rooms as the supervisors do, and reports when it handles them.
 struct Ear {
     context: Context,
     handled: UnboundedSender<Instant>,

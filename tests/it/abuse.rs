@@ -1,5 +1,5 @@
-//! Clients of the signalling that do everything they may not, again and again, on a real node: each is closed with
-//! its code, the node's memory stays where it was, and whoever talks meanwhile notices nothing.
+//! Signalling clients that repeatedly break every rule, on a real node. Each is closed with its close code,
+//! the node's memory stays flat, and an anchor on air is not affected.
 
 use std::net::SocketAddr;
 
@@ -15,9 +15,9 @@ use crate::support::until;
 use crate::ws::client::Client;
 
 const ROOM: &str = "demo";
-/// Each of them sends more than 40 MB all in all.
+/// Number of rounds that are measured. Each round sends more than 40 MB.
 const ROUNDS: usize = 4;
-/// What the allocator may keep for the next time. One message of ten megabytes held back would show.
+/// Memory that the allocator may retain. A single retained message of ten megabytes would exceed it.
 const LEEWAY_KB: u64 = 6 * 1024;
 
 #[actix::test]
@@ -43,9 +43,9 @@ async fn the_memory_of_a_node_stays_flat_while_it_is_abused() {
     until("only the witness is left", async || node.states_of("ws_client").await.len() == 1).await;
 }
 
-/// One round: each of the abuses until its connection is closed.
+/// Runs one round: each abuse until its connection is closed.
 async fn abuse(node: &Node, gateway: SocketAddr) {
-    // A user of its own for each: the lock of the one before may not be free yet.
+    // A separate user for each, because the previous user's lock may still be held.
     let token = async |n: usize| token(node, &format!("mallory-{n}")).await;
     let call =
         json!({"jsonrpc": "2.0", "id": 1, "method": "keepalive", "params": {"status": "idle"}}).to_string();
@@ -59,7 +59,8 @@ async fn abuse(node: &Node, gateway: SocketAddr) {
     sent(gateway, &token(5).await, vec![Message::Ping("x".repeat(100).into()); 2000], &flood).await;
 }
 
-/// Sends without reading a word, as far as the server lets it; then it must have been closed with one of `codes`.
+/// Sends without reading, as far as the server allows; asserts that it closed the connection with one of
+/// `codes`.
 async fn sent(gateway: SocketAddr, token: &str, messages: Vec<Message>, codes: &[CloseCode]) {
     let mut client = Client::connect_to(gateway, token).await;
     for message in messages {
@@ -79,7 +80,7 @@ async fn token(node: &Node, user: &str) -> String {
     made.json()["token"].as_str().expect("a token").to_owned()
 }
 
-/// Memory of the node's process, without that of its Janus and FFmpeg.
+/// Returns the resident memory of the node's process, without that of its Janus and FFmpeg.
 fn resident_kb(node: &Node) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

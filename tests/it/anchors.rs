@@ -1,4 +1,4 @@
-//! Anchors on a real Janus with real WebRTC: join, hear each other, come back, and every way it ends.
+//! Anchors on a real Janus with real WebRTC: join, hear each other, resume, and every way a session ends.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use crate::support::pause_async;
 use crate::support::tcp_proxy::TcpProxy;
 use crate::support::webrtc::WebRtcClient;
 
-/// Longer than any test.
+/// Grace period longer than any test.
 const LONG: Duration = Duration::from_secs(60);
-/// A second of audio, in frames.
+/// One second of audio, in frames.
 const SECOND: u64 = 50;
 
 #[actix::test]
@@ -34,7 +34,7 @@ async fn two_anchors_hear_each_other_and_not_themselves() {
     let names: Vec<_> = rig.participants().await.into_iter().map(|p| (p.display, p.setup)).collect();
     assert!(names.contains(&("anna".into(), true)) && names.contains(&("bert".into(), true)), "{names:?}");
 
-    // The first moments hold silence and the start of the mix.
+    // The first moments contain silence and the start of the mix.
     for media in [&anna_media, &bert_media] {
         media.hear(SECOND).await;
     }
@@ -104,7 +104,7 @@ async fn a_client_that_is_cut_off_comes_back_to_its_media() {
     let token = anna.resume_token.clone();
     let before = media.progress();
     drop(anna);
-    // Five seconds without a client, by the media's own clock, and none of it is missing.
+    // Five seconds without a client, measured by the media; none of the media is missing.
     let away = media.until("media flows on", |p| p.sent >= before.sent + 5 * SECOND).await;
     assert!(away.received > before.received + 4 * SECOND, "{} after {}", away.received, before.received);
 
@@ -139,7 +139,7 @@ async fn another_gateway_claims_the_session_of_one_that_died() {
     let after = media.until("media flows on", |p| p.sent >= before.sent + 3 * SECOND).await;
     assert!(after.received > before.received + 2 * SECOND);
     assert_eq!(rig.participants().await.len(), 2);
-    // The claimed session is ours in every respect: events come here, and an offer is answered.
+    // The claimed session works completely: events arrive here, and an offer is answered.
     second.anchors.set_muted(&room(), "anna", true).await.unwrap();
     event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
     assert!(level(&media.hear(SECOND).await, 660.0) > 0.05);
@@ -259,7 +259,7 @@ async fn a_short_loss_of_the_connection_to_janus_is_healed_by_a_claim() {
         }
     };
     timeout(MOMENT, lost).await.expect("the loss is noticed");
-    // Others change what nobody here hears of now.
+    // A change is made while no event can arrive here.
     let id = rig.participants().await[0].id;
     rig.eyes.set_muted(JANUS_ROOM, &rig.room_secret(), id, true).await.unwrap();
     proxy.heal();
@@ -304,7 +304,7 @@ async fn the_same_user_again_replaces_itself() {
     assert_eq!(new.line.status().await.unwrap().state, "joined");
 }
 
-/// AudioBridge puts a participant whose peer connection ends out of the room.
+/// AudioBridge removes a participant from the room when its peer connection ends.
 #[actix::test]
 async fn media_that_was_closed_asks_to_join_anew() {
     let rig = Rig::start(LONG).await;
@@ -328,7 +328,7 @@ async fn a_page_that_is_closed_is_not_waited_for() {
     rig.until_alone().await;
 }
 
-/// Janus 1.1.2 does not give up a peer that fell silent: what tells is that nothing arrives.
+/// Janus 1.1.2 does not drop a peer that fell silent: the only sign is that nothing arrives.
 #[actix::test]
 async fn media_that_ceases_without_a_goodbye_shows() {
     let rig = Rig::start(LONG).await;
@@ -344,7 +344,7 @@ async fn media_that_ceases_without_a_goodbye_shows() {
     timeout(MOMENT, receiving(false)).await.expect("and then no more");
 }
 
-/// The first event that fits.
+/// Waits for the first event that fits.
 async fn event(events: &mut mpsc::Receiver<SessionEvent>, fits: impl Fn(&SessionEvent) -> bool) {
     let mut seen = Vec::new();
     let wait = async {

@@ -1,5 +1,5 @@
-//! Whatever a caller gets wrong on a running node gets its documented status and code, changes nothing, and
-//! does no harm to the room that is on air meanwhile.
+//! Invalid requests to a running node: each gets its documented status and code, changes nothing, and does
+//! not disturb the room on air.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ async fn bodies_of_ten_megabytes_are_refused_on_every_side() {
         let body = vec![b'x'; TEN_MEGABYTES];
         house.refuses(method, path, body, (413, "body_too_large")).await;
     }
-    // These read no body, so its size is none of their business; but it must not cost them anything either.
+    // These services read no body, so its size does not matter; but it must not cost them anything either.
     let body = vec![b'x'; TEN_MEGABYTES];
     for base in [&house.node.hls, &house.node.ops] {
         let answer = raw::request(base, "POST", b"/", JSON, &body).await;
@@ -115,7 +115,7 @@ async fn without_a_valid_key_no_operation_tells_or_does_anything() {
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         }
     }
-    // A key is no listener's token, and no reason to look at HLS or operations differently.
+    // An API key is not a listener token, and does not change access to HLS or operations.
     let as_token = house.ask_key(&house.key_uri().await, &format!("Authorization: Bearer {KEY}\r\n")).await;
     assert_eq!((as_token.status, as_token.code().as_str()), (401, "token_invalid"));
     house.stands_unharmed().await;
@@ -163,7 +163,7 @@ async fn path_tricks_reach_no_file() {
         assert_eq!((answer.status, answer.code().as_str()), (*status, *code), "{target:?}: {shown}");
         assert!(!shown.contains("jwt") && !shown.contains("root:"), "{target:?}: {shown}");
     }
-    // Not HTTP at all: refused by the server itself, before any of our code.
+    // Not HTTP at all: rejected by the HTTP server itself, before any of our code.
     for target in
         [&b"/hls/rooms/live/\0"[..], b"/hls/rooms/live/a\nb", b"/hls/rooms/\xff\xfe/index.m3u8", b""]
     {
@@ -216,7 +216,7 @@ const PATH_TRICKS: &[(&str, u16, &str)] = &[
     ("/api/rooms", 404, "not_found"),
 ];
 
-/// A node with the room `live` on air and the room `idle`, as they were before anything bad was sent.
+/// A node with the room `live` on air and the room `idle`, and their state before any bad input.
 struct House {
     node: Node,
     before: Value,
@@ -225,7 +225,7 @@ struct House {
     id: String,
 }
 
-/// As the API lists them, but for those who come and go.
+/// Returns the rooms as the API lists them, without the changing listener counts.
 async fn rooms(node: &Node) -> Value {
     let mut listed = node.get(ROOMS).await.json();
     for room in listed["rooms"].as_array_mut().unwrap() {
@@ -236,7 +236,7 @@ async fn rooms(node: &Node) -> Value {
 
 impl House {
     async fn open(settings: &[(&str, &str)]) -> Self {
-        // A busy machine is no reason for the watchdog to interfere.
+        // The watchdog must not interfere on a busy machine.
         let node = Node::start(&[settings, &[("mixer.watchdog", "60s")]].concat()).await;
         assert_eq!(node.post(ROOMS, json!({ "roomId": "idle" })).await.status, 201);
         node.room_on_air("live").await;
@@ -252,7 +252,7 @@ impl House {
         Self { node, before, ffmpeg, document, id }
     }
 
-    /// Nothing has changed, the sound goes on, and the log has nothing to complain of.
+    /// Asserts that nothing has changed, the sound goes on, and the log contains no errors.
     async fn stands_unharmed(mut self) {
         assert_eq!(rooms(&self.node).await, self.before);
         assert_eq!(self.node.readyz().await.status, 200);
@@ -275,7 +275,7 @@ impl House {
         assert!(heard.seconds() >= 1.0, "{}", heard.seconds());
     }
 
-    /// `path` as the API's document has it.
+    /// Asserts the refusal of a request. `path` is the path as in the API's document.
     async fn refuses(&self, method: &str, path: &str, body: impl Into<Vec<u8>>, expected: (u16, &str)) {
         self.refuses_at(method, path, &self.fill(path), body.into(), expected).await;
     }
@@ -399,7 +399,7 @@ impl House {
     async fn unknown_names(&self) {
         for (method, path) in self.operations().iter().filter(|(_, path)| path.contains("/rooms/{id}")) {
             let target = path.replace("{id}", "no-such-room").replace("{userId}", "ann");
-            // Not read by those that take no body.
+            // Operations without a body ignore it.
             let body = br#"{"role":"anchor"}"#.to_vec();
             self.refuses_at(method, path, &target, body, (404, "room_not_found")).await;
         }
@@ -427,7 +427,7 @@ impl House {
         assert_eq!(rooms(&self.node).await, self.before, "nothing was written");
     }
 
-    /// Path and query of the newest key in the playlist.
+    /// Returns path and query of the newest key in the playlist.
     async fn key_uri(&self) -> String {
         let playlist =
             raw::request(&self.node.hls, "GET", b"/hls/rooms/live/index.m3u8", "", b"").await.text();
@@ -440,7 +440,8 @@ impl House {
         raw::request(&self.node.hls, "GET", uri.as_bytes(), headers, b"").await
     }
 
-    /// Genuine tokens of another time, room, role, issuer and installation, and some that are none at all.
+    /// Returns genuine tokens of another time, room, role, issuer and installation, and some that are not
+    /// tokens.
     async fn bad_tokens(&self) -> Vec<(String, u16, &'static str)> {
         let secrets = secrets(&self.node);
         let hour = Duration::from_secs(3600);

@@ -1,4 +1,4 @@
-//! The program as an operator starts it: what it prints, and how it ends.
+//! The command line as an operator uses it: its output and exit codes.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -53,7 +53,7 @@ fn stentor(folder: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Value and source of `key`.
+/// Returns value and source of `key`.
 fn line(text: &str, key: &str) -> String {
     let line = text.lines().find(|l| l.split_whitespace().next() == Some(key)).unwrap();
     line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")

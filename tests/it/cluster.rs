@@ -1,4 +1,4 @@
-//! Several nodes on one etcd: modules lost, frozen and given up under a room on air, and who keeps house.
+//! Several nodes on one etcd: modules lost, frozen and drained under a room on air, and leader election.
 
 mod anchors;
 mod drain;
@@ -23,14 +23,14 @@ use crate::support::node::Node;
 use crate::support::studio::{Speaker, Studio};
 use crate::support::until;
 
-/// Short, so that a loss is noticed soon; etcd grants nothing below 2 s.
+/// Lease duration of heartbeats: short, so that a loss is noticed soon; etcd grants nothing below 2 s.
 const TTL: &str = "3s";
-/// Twelve seconds are the goal for heartbeats of ten.
+/// Goal for a failover with this TTL. With a TTL of 10 s the goal is twelve seconds.
 const TTL_GOAL: Duration = Duration::from_secs(5);
 const ROOM: &str = "live";
 const HZ: f64 = 440.0;
 
-/// Ends the test's wait for a move that never comes.
+/// Time limit for the wait for a move that never happens.
 const LONG: Duration = Duration::from_secs(90);
 
 /// A node for API and Janus, and some mixer nodes `m1`, `m2`, …
@@ -55,7 +55,7 @@ impl Cluster {
         self.desk.get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone()
     }
 
-    /// Index of the mixer that has the room.
+    /// Returns the index of the mixer that has the room.
     async fn owner(&self) -> usize {
         let id = self.room().await["mixer"]["id"].clone();
         let number = id.as_str().unwrap().trim_start_matches('m');
@@ -71,7 +71,7 @@ impl Cluster {
         }
     }
 
-    /// The room on air with a tone in it, and a listener at its mixer.
+    /// Puts the room on air with a tone, and returns the anchor and a listener at the room's mixer.
     async fn on_air(&self) -> (Speaker, Listener) {
         self.desk.room_on_air(ROOM).await;
         let speaker = Studio::managed(&self.desk).await.speak(&self.desk, ROOM, HZ as u32).await;
@@ -79,7 +79,8 @@ impl Cluster {
         (speaker, listener)
     }
 
-    /// Waits until the room is on air on another mixer than `left`, and heard from it. Says how long it took.
+    /// Waits until the room is on air on a mixer other than `left` and heard from it. Reports the time it
+    /// took.
     async fn heard_from_another(&self, left: usize, fault: &str, since: Instant) -> (usize, Listener) {
         let moved = async || {
             let room = self.room().await;
@@ -93,7 +94,7 @@ impl Cluster {
     }
 }
 
-/// A node of the cluster with this id and these roles.
+/// Starts a node of the cluster with this id and these roles.
 async fn member(etcd: &Etcd, id: &str, roles: &str, settings: &[(&str, &str)]) -> Node {
     let mut all = vec![
         ("node.id", id),
@@ -105,7 +106,7 @@ async fn member(etcd: &Etcd, id: &str, roles: &str, settings: &[(&str, &str)]) -
     node_on_etcd(etcd, &all).await
 }
 
-/// As `until`, with a deadline of its own.
+/// Waits like `until`, with its own deadline.
 async fn within(what: &str, deadline: Duration, condition: impl AsyncFn() -> bool) {
     let end = Instant::now() + deadline;
     while !condition().await {
@@ -114,7 +115,7 @@ async fn within(what: &str, deadline: Duration, condition: impl AsyncFn() -> boo
     }
 }
 
-/// The first actor of this kind, as `/actors` shows it.
+/// Returns the first actor of this kind, as `/actors` shows it.
 async fn actor(node: &Node, kind: &str) -> Value {
     node.states_of(kind).await.into_iter().next().unwrap_or_default()
 }
@@ -123,7 +124,7 @@ async fn leads(node: &Node) -> bool {
     actor(node, "elector").await["state"] == "leading"
 }
 
-/// Until one of them keeps house; its index.
+/// Waits until one of the nodes is the leader and returns its index.
 async fn leader_of(nodes: &[&Node]) -> usize {
     let found = std::cell::Cell::new(0);
     until("a leader is elected", async || {

@@ -1,4 +1,4 @@
-//! The README's commands, run as they stand there, and the tables of docs/signalling.md beside the code.
+//! The README's commands, executed as written, and the tables of docs/signalling.md compared with the code.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn the_room_with_curl_works_as_written() {
     tokio::time::timeout(Duration::from_secs(30), gone).await.expect("the room goes");
 }
 
-/// What stands in the README's first shell block.
+/// Returns the README's first shell block.
 fn first_script() -> String {
     let readme = include_str!("../../README.md");
     let (_, rest) = readme.split_once("```sh\n").expect("a shell block");
@@ -51,7 +51,7 @@ fn the_nodes_of_the_clusters_example_may_start_and_name_the_same_gateway() {
             ("store.etcd.endpoints", "http://10.0.0.2:2379"),
             ("auth.jwt_secrets", "k1:a secret for the tokens of this test"),
             ("hls.secret", "a secret for the content keys of it"),
-            // The file that the example names is not here.
+            // The file that the example names does not exist here.
             ("auth.api_keys_file", ""),
             ("auth.api_keys", "sixteen-letters-1"),
         ];
@@ -66,7 +66,7 @@ fn the_nodes_of_the_clusters_example_may_start_and_name_the_same_gateway() {
     assert!(configs.iter().all(|config| config.remarks().is_empty()));
 }
 
-/// The README's YAML blocks.
+/// Returns the README's YAML blocks.
 fn examples() -> impl Iterator<Item = String> {
     let blocks = include_str!("../../README.md").split("```yaml\n").skip(1);
     blocks.map(|rest| rest.split_once("```").expect("its end").0.to_owned())
@@ -104,7 +104,7 @@ fn row(cells: &[&str]) -> String {
     cells.join(" | ")
 }
 
-/// The first three cells of each row that begins with a number, sorted, of the section's table.
+/// Returns the first three cells of each row of the section's table that begins with a number, sorted.
 fn documented(section: &str) -> Vec<String> {
     let text = include_str!("../../docs/signalling.md");
     let (_, rest) = text.split_once(&format!("\n{section}\n")).expect("the section");

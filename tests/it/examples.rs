@@ -1,4 +1,4 @@
-//! The application servers in `examples/app-server/`, run beside a node that asks for an API key.
+//! The application servers in `examples/app-server/`, run with a node that requires an API key.
 
 use std::fs::File;
 use std::process::{Command, Stdio};

@@ -25,7 +25,7 @@ async fn send(base: &str, bytes: &[u8]) -> Option<TcpStream> {
     client.write_all(bytes).await.ok().map(|()| client)
 }
 
-/// Bytes of the node's heap, without what it shares with its files.
+/// Returns the node's anonymous resident memory in kB, without file-backed pages.
 fn anonymous_kb(node: &Node) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
@@ -142,7 +142,7 @@ async fn slow_clients_are_cut_and_hold_little() {
     crate::support::report(format!("all cut after {} s", begun.elapsed().as_secs()));
 }
 
-/// Connections open at a listening socket, by the node's own count.
+/// Returns the number of open connections at a listening socket, from the node's own metrics.
 async fn opened(node: &Node, listener: &str) -> usize {
     let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
     let name = format!("stentor_connections{{listener=\"{listener}\"}} ");

@@ -1,4 +1,4 @@
-//! Everything that crosses a process or the network, on the real components; one binary, because it links once.
+//! Integration tests that cross a process or the network, on real components; one binary, to link only once.
 
 mod abuse;
 mod alone;

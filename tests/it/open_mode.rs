@@ -1,4 +1,4 @@
-//! Open mode serves the node's own machine only: nothing that came through a proxy is answered.
+//! Open mode serves only the node's own machine: requests that came through a proxy are refused.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -60,7 +60,7 @@ async fn keys_mode_accepts_proxied_requests() {
     assert_eq!(node.complaints(), Vec::<String>::new());
 }
 
-/// With nothing but `proxy_pass`, nginx adds no forwarding header and sends the backend's address as `Host`.
+/// With only `proxy_pass`, nginx adds no forwarding header and sends the backend's address as `Host`.
 #[actix::test]
 async fn stock_nginx_gets_nothing_from_open_mode() {
     let node = Node::start(&[]).await;
@@ -81,7 +81,7 @@ async fn stock_nginx_gets_nothing_from_open_mode() {
     assert_eq!(node.get("/api/rooms/demo").await.status, 200, "it was not deleted");
 }
 
-/// An nginx in the foreground, of one process, with a stock `proxy_pass` to the node.
+/// Starts an nginx in the foreground, as one process, with a stock `proxy_pass` to the node.
 fn nginx(folder: &Path, front: &str, node: &Node) -> Kept {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {}/{kind};", folder.display()))
@@ -96,7 +96,7 @@ fn nginx(folder: &Path, front: &str, node: &Node) -> Kept {
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, config).unwrap();
-    // Debian installs it where only administrators look.
+    // Debian installs it outside the path of normal users.
     let mut command = Command::new("/usr/sbin/nginx");
     command.arg("-p").arg(folder).arg("-c").arg(&file).stdin(Stdio::null()).stderr(Stdio::null());
     Kept::start(command)

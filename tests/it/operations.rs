@@ -1,4 +1,4 @@
-//! What operators see of a node: metrics, actors, readiness, logs, and words that name the remedy.
+//! Operators' view of a node: metrics, actors, readiness, logs, and errors that name the remedy.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -155,7 +155,7 @@ async fn a_listeners_node_is_ready_to_listen_and_names_no_address_that_it_has_no
     assert!(node.stop().success());
 }
 
-/// An FFmpeg that ignores TERM keeps the shutdown going long enough to look at it.
+/// A stopped FFmpeg keeps the shutdown going long enough to observe it.
 #[actix::test]
 async fn a_node_that_is_stopping_is_not_ready_any_more() {
     let mut node = Node::start(&[("mixer.stop_grace", "5s")]).await;
@@ -184,7 +184,7 @@ async fn a_taken_port_ends_the_start_and_names_its_key() {
 
 #[actix::test]
 async fn a_data_directory_that_cannot_be_written_ends_the_start() {
-    // Not a matter of permissions, which mean nothing to root.
+    // Not a matter of permissions, which root ignores.
     let (code, words) = fails_to_start(&[("node.data_dir", "/dev/null/data")]);
     assert_eq!(code, Some(1), "{words}");
     assert!(words.contains("/dev/null/data") && words.contains("node.data_dir"), "{words}");
@@ -240,7 +240,7 @@ async fn ops(node: &Node, path: &str) -> Answer {
     request("GET", &format!("{}{path}", node.ops), &[], None).await
 }
 
-/// Waits until this check fails; returns why.
+/// Waits until this check fails and returns the reason.
 async fn not_ready(node: &Node, check: &str) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -257,7 +257,7 @@ async fn not_ready(node: &Node, check: &str) -> String {
     }
 }
 
-/// Why the actor waits, or what it failed of.
+/// Returns the actor's reason for waiting, and its last failure.
 async fn failure(node: &Node, kind: &str) -> String {
     let actors = node.states_of(kind).await;
     let Some(actor) = actors.first() else { return String::new() };
@@ -272,7 +272,8 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     }
 }
 
-/// A node that will not be ready, so that its addresses are chosen instead of learnt.
+/// Starts a node that will not become ready, so its operations address is chosen instead of read from the
+/// log.
 async fn waits(settings: &[(&str, &str)]) -> Node {
     let ops = format!("127.0.0.1:{}", crate::support::free_ports::<1>()[0]);
     let mut node = Node::prepare(&[settings, &[("listen.ops", ops.as_str())]].concat());
@@ -282,7 +283,7 @@ async fn waits(settings: &[(&str, &str)]) -> Node {
     node
 }
 
-/// Exit code and everything the program said.
+/// Returns the exit code and all output of the program.
 fn fails_to_start(settings: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut node = Node::prepare(settings);
     node.run();

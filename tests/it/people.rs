@@ -1,4 +1,4 @@
-//! Users, listeners, pages and the API's document on a real node.
+//! Users, listeners, pages and the API document on a real node.
 
 use std::net::SocketAddr;
 
@@ -84,7 +84,7 @@ async fn in_open_mode_a_page_lets_people_speak_and_listen() {
     let token = async |role| page_token(&node, json!({ "role": role, "name": "Ann" })).await;
     let anchor = token("anchor").await;
     assert_eq!(anchor.status, 200, "{anchor:?}");
-    // As the page does it: from its own origin, with the token as a subprotocol.
+    // As the page does: from its own origin, with the token as a subprotocol.
     let protocols = format!("stentor, bearer.{}", text(&anchor, "token"));
     let headers = [("origin", node.hls.as_str()), ("sec-websocket-protocol", &protocols)];
     let address = ws.trim_start_matches("ws://").trim_end_matches("/ws").parse().unwrap();
@@ -161,7 +161,7 @@ async fn invite(node: &Node, user: &str) -> Answer {
     node.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": user})).await
 }
 
-/// What else is told meanwhile is passed over.
+/// Joins and skips other messages until the answer.
 async fn join(client: &mut Client) {
     let id = client.begin("join", json!({})).await;
     loop {
@@ -192,12 +192,12 @@ fn text(answer: &Answer, field: &str) -> String {
     answer.json()[field].as_str().unwrap_or_else(|| panic!("no {field}: {answer:?}")).to_owned()
 }
 
-/// Names of nothing there is.
+/// Fills the path's parameters with names that do not exist.
 fn filled(path: &str) -> String {
     path.replace("{kind}", "mixers").replace("{id}", "nothing").replace("{userId}", "nobody")
 }
 
-/// The codes that the refusals of an operation name: words with an underscore, or one of the two without.
+/// Returns the codes named by an operation's refusals: words with an underscore, or one of the two without.
 fn codes(operation: &Value) -> Vec<String> {
     let refusals =
         operation["responses"].as_object().unwrap().iter().filter(|(status, _)| *status >= &"400".to_owned());

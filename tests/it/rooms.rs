@@ -1,4 +1,4 @@
-//! Rooms on a real node: created, started, heard, stopped, deleted, and what they survive.
+//! Rooms on a real node: created, started, heard, stopped, deleted, and the faults they survive.
 
 mod crash;
 mod endings;
@@ -31,12 +31,12 @@ async fn a_room_without_a_speaker_is_playable() {
     assert_eq!(heard.strongest_hz(), None, "silence has no tone");
 }
 
-/// A node of a cluster.
+/// Starts a node of a cluster.
 pub async fn node_on_etcd(etcd: &Etcd, settings: &[(&str, &str)]) -> Node {
     Node::start(&on_etcd(&etcd.endpoint(), settings)).await
 }
 
-/// What all nodes of a cluster have in common, and more: rooms in etcd, secrets configured.
+/// Returns the settings shared by all nodes of a cluster (rooms in etcd, secrets configured) and `settings`.
 pub fn on_etcd<'a>(endpoint: &'a str, settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut all = vec![
         ("store.kind", "etcd"),
@@ -48,7 +48,7 @@ pub fn on_etcd<'a>(endpoint: &'a str, settings: &[(&'a str, &'a str)]) -> Vec<(&
     all
 }
 
-/// A listener that has found the tone.
+/// Opens a listener and waits until it has heard the tone.
 pub async fn tuned_in(target: &Target, mode: Mode, hz: f64) -> Listener {
     let deadline = Instant::now() + PATIENCE;
     let mut listener = Listener::open_by(target, mode, deadline).await.unwrap();
@@ -61,12 +61,12 @@ pub async fn tuned_in(target: &Target, mode: Mode, hz: f64) -> Listener {
     }
 }
 
-/// Nothing but the tone, without a gap and by the rules.
+/// Asserts that only the tone was heard, without gaps and protocol violations.
 fn assert_only(heard: &Heard, hz: f64, others: &[f64]) {
     assert_eq!(heard.violations, Vec::<String>::new());
     assert_eq!(heard.gaps, vec![]);
     let strongest = heard.strongest_hz().unwrap_or_default();
-    // A packet lost on a busy machine shifts the phase, and the maximum with it by some hertz.
+    // A packet lost on a busy machine shifts the phase, which moves the maximum by a few hertz.
     assert!((strongest - hz).abs() <= 20.0, "{strongest} Hz instead of {hz}");
     assert!(heard.level(hz) > 0.03, "{hz} Hz has only {}", heard.level(hz));
     for other in others {

@@ -1,4 +1,4 @@
-//! etcd and Redis with TLS, a private CA, and users: what a node needs to be told, and what it says when that is wrong.
+//! etcd and Redis with TLS, a private CA, and users: required settings, and errors when they are wrong.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,7 +19,8 @@ const USER: &str = "stentor";
 const PASSWORD: &str = "a password: of etcd/and @Redis";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A directory with a CA (`ca.pem`) and a certificate of it for 127.0.0.1 (`server.pem`, `server.key`).
+/// A directory with a CA (`ca.pem`) and a certificate signed by it for 127.0.0.1 (`server.pem`,
+/// `server.key`).
 struct Certificates(TempDir);
 
 impl Certificates {
@@ -46,7 +47,7 @@ impl Certificates {
     }
 }
 
-/// An etcd that speaks only TLS.
+/// Starts an etcd that accepts only TLS.
 fn etcd(certificates: &Certificates, data: &Path) -> (Kept, String) {
     let [client, peer] = free_ports();
     let (client, peer) = (format!("https://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
@@ -67,7 +68,7 @@ fn etcd(certificates: &Certificates, data: &Path) -> (Kept, String) {
     (start(command), client)
 }
 
-/// A Redis that speaks only TLS and lets in only [`USER`].
+/// Starts a Redis that accepts only TLS and only [`USER`].
 fn redis(certificates: &Certificates, dir: &Path) -> (Kept, String) {
     let [port] = free_ports();
     let config = dir.join("redis.conf");
@@ -100,7 +101,7 @@ fn start(mut command: Command) -> Kept {
     Kept::start(command)
 }
 
-/// Makes the user and switches authentication on.
+/// Creates the users and enables authentication.
 async fn ask_for_login(endpoint: &str, certificates: &Certificates) {
     let ca = etcd_client::Certificate::from_pem(certificates.ca().unwrap());
     let options =

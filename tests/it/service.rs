@@ -1,4 +1,4 @@
-//! A node as a service manager runs it: its log, its signals, its children and its data directory.
+//! A node under a service manager: its log, its signals, its children and its data directory.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const SECOND_KEY: &str = "second-key-0123456789";
 #[actix::test]
 async fn an_unread_log_pipe_freezes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    // More than pipe and queue hold, again at each start of it.
+    // More than the pipe and the queue hold, again at each start of the script.
     let janus =
         script(folder.path(), "head -c 4000000 /dev/urandom | base64 | sed 's/^/[WARN] /'; exec sleep 1000");
     let [api, ws, hls, ops] = free_ports::<4>().map(|port| format!("127.0.0.1:{port}"));
@@ -55,7 +55,7 @@ async fn repeated_child_lines_are_counted() {
     let first_report = lines.iter().position(|line| line["repeated"].is_u64()).unwrap();
     assert_eq!(first_report, 5, "{lines:#?}");
     let report = &lines[first_report];
-    // It may have been started again within the interval.
+    // The script may have been started again within the interval.
     assert!(report["repeated"].as_u64().unwrap() >= 195 && report["level"] == "WARN", "{report}");
     assert_eq!(report["message"], "[WARN] cannot decode packet 5");
     assert!(figure(&ops, "stentor_log_lines_repeated_total").await >= 195.0);
@@ -71,7 +71,7 @@ async fn sighup_applies_filter_and_keys() {
         std::fs::write(&config, text).unwrap();
         std::fs::write(&keys, format!("{key}\n")).unwrap();
     };
-    // The old filter hides the lines that the test waits for: the new one shows them.
+    // The old filter hides the lines that the test waits for; the new one shows them.
     write("info,stentor::app::reload=off", 6, FIRST_KEY);
     let mut node = Node::prepare(&[("auth.mode", "keys"), ("auth.api_keys_file", keys.to_str().unwrap())]);
     node.configured_by(&config);
@@ -135,7 +135,8 @@ async fn children_get_no_secrets() {
     assert!(node.stop().success());
 }
 
-/// A service manager that signals every process of a service, as systemd does with `KillMode=control-group`.
+/// Simulates a service manager that signals every process of a service, like systemd's
+/// `KillMode=control-group`.
 #[actix::test]
 async fn children_outlive_a_signal_to_all() {
     let mut node = Node::start(&[]).await;
@@ -173,7 +174,7 @@ async fn the_data_directory_is_private() {
     assert!(node.stop().success());
 }
 
-/// The status of a call with this key.
+/// Returns the status of a request with this key.
 async fn with(node: &Node, key: &str) -> u16 {
     let authorization = format!("Bearer {key}");
     request("GET", &format!("{}/api/rooms", node.api), &[("authorization", &authorization)], None)
@@ -181,7 +182,7 @@ async fn with(node: &Node, key: &str) -> u16 {
         .status
 }
 
-/// A metric without labels, of the node whose operations are at this address.
+/// Returns a metric without labels from the node with this operations address.
 async fn figure(ops: &str, name: &str) -> f64 {
     let text = request("GET", &format!("http://{ops}/metrics"), &[], None).await.text();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());

@@ -1,5 +1,5 @@
-//! hls.js in headless Chromium on a live room of a real node: quick to sound, close to live, and not to be put
-//! off by dying FFmpegs or changing keys.
+//! hls.js in headless Chromium on a live room of a real node: a fast first sound, close to live, and playback
+//! that continues when FFmpegs die and keys change.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::support::report;
 
 const ROOM: &str = "concert";
 const HZ: u32 = 440;
-/// Two segments: about four seconds.
+/// Key rotation: two segments, about four seconds.
 const KEY_ROTATION: &str = "2";
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn the_page_plays_a_live_room() {
     let (mut node, _singer) = concert().await;
     let page = page(&node).await;
-    // A machine with much else to do may stall any player for a moment; an error of ours comes every time.
+    // A busy machine may stall any player for a moment; an error of ours occurs every time.
     let mut listened = Vec::new();
     while listened.len() < 4 && listened.last().is_none_or(|last: &Listened| !last.errors.is_empty()) {
         listened.push(listen(&page, 15).await);
@@ -41,11 +41,13 @@ async fn the_page_plays_a_live_room() {
     assert!(node.stop().success());
 }
 
-/// On a quiet machine 0.7 s; and where a release build runs beside it, less than two.
+/// Upper bound of a silence. A quiet machine has 0.7 s; with a release build running beside it, less than
+/// two.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
-/// No error that ends anything; but the player's three parts are 0.6 s, and from the last part of one FFmpeg to the
-/// first of the next 0.35 to 0.7 s of media are never made: a stall, told as such, is to be expected once.
+/// No error ends playback. But the player buffers three parts, 0.6 s, and between the last part of one FFmpeg
+/// and the first of the next, 0.35 to 0.7 s of media are never produced. So one reported stall per kill is
+/// expected.
 #[actix::test]
 async fn the_page_plays_on_across_three_dead_ffmpegs_and_changing_keys() {
     let (mut node, _singer) = concert().await;
@@ -83,7 +85,7 @@ fn print(story: &str, listened: &Listened) {
     ));
 }
 
-/// A tone sung into a Janus of the test. Dropped, it ends.
+/// A tone sent into a Janus of the test; ends when dropped.
 struct Singer {
     _janus: TestJanus,
     _client: JanusClient,
@@ -92,7 +94,7 @@ struct Singer {
     _tone: ToneSender,
 }
 
-/// A node with the room on air and its tone already at the listener's side.
+/// Starts a node with the room on air and its tone already audible to listeners.
 async fn concert() -> (Node, Singer) {
     let janus = TestJanus::start().await;
     let mut node = on_janus(&janus, janus.janus.url(), &[("hls.key_rotation", KEY_ROTATION)]);
@@ -126,7 +128,8 @@ async fn page(node: &Node) -> String {
     format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await)
 }
 
-/// Each once the page plays, or has had two segments of the FFmpeg that came after the last kill.
+/// Kills an FFmpeg three times: first once the page plays, then each time after two segments of the next
+/// FFmpeg.
 async fn kill_three_ffmpegs(node: &Node) {
     let asked = requests(node).await;
     until("the page has asked for two seconds of parts", async || requests(node).await >= asked + 30).await;
@@ -144,7 +147,7 @@ async fn kill_three_ffmpegs(node: &Node) {
     }
 }
 
-/// How long the room had no media each time, as its actor saw it.
+/// Returns the durations without media, as the room's actor recorded them.
 async fn restarts_ms(node: &Node) -> Vec<u64> {
     let actor = node.states_of("ffmpeg_process").await.swap_remove(0);
     let transitions = actor["transitions"].as_array().unwrap();
@@ -161,7 +164,7 @@ async fn restarts_ms(node: &Node) -> Vec<u64> {
     restarts
 }
 
-/// What the HLS side was asked for; by nobody but the page.
+/// Returns the number of HLS requests; only the page sends any.
 async fn requests(node: &Node) -> u64 {
     let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
     let of_hls = |line: &&str| line.starts_with("stentor_http_requests_total{route=\"/hls");
@@ -173,7 +176,7 @@ async fn next_segment(node: &Node) -> u64 {
     ffmpegs[0]["observed"]["next"]["ceiling"].as_u64().unwrap_or(0)
 }
 
-/// URI of the newest key.
+/// Returns the URI of the newest key.
 async fn key_of(node: &Node) -> String {
     let playlist =
         request("GET", &format!("{}/hls/rooms/{ROOM}/index.m3u8", node.hls), &[], None).await.text();

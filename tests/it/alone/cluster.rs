@@ -1,5 +1,5 @@
-//! `make cluster`'s cluster as its user meets it, through its one address: heard, spoken into, broken, and gone
-//! without a trace. With the timers of production.
+//! The cluster of `make cluster` as its user sees it, through its one address: listened to, spoken into,
+//! broken, and ended without a trace. With production timers.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::support::terminal::Terminal;
 use crate::support::wait_until;
 use crate::support::webrtc::WebRtcClient;
 
-/// Apart from all ports that tests choose by themselves.
+/// First port, apart from all ports that tests choose by themselves.
 const FIRST_PORT: &str = "15100";
 const FRONT: &str = "http://127.0.0.1:15100";
 const UP_WITHIN: Duration = Duration::from_secs(120);
@@ -28,9 +28,9 @@ const ENDED_WITHIN: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(120);
 const ROOM: &str = "demo";
 const HZ: f64 = 440.0;
-/// More than the front's `fail_timeout`.
+/// Longer than the `fail_timeout` of the front proxy.
 const FRONT_FORGETS: Duration = Duration::from_millis(1500);
-/// Below `ws.rate`.
+/// Interval of calls, at a rate below `ws.rate`.
 const BETWEEN_CALLS: Duration = Duration::from_millis(100);
 
 #[actix::test]
@@ -44,7 +44,7 @@ async fn a_cluster_behind_one_address_is_heard_whoever_of_it_dies() {
     let (joined, media) = ann.speak(HZ as u32).await;
     let listener = listen(None).await;
 
-    // A mixer node: the listener keeps its URL.
+    // A mixer node dies: the listener keeps its URL.
     let owner = room().await["mixer"]["id"].as_str().unwrap().to_owned();
     let (since, edge) = (Instant::now(), listener.playlist().edge().0);
     signal(pid_of(&terminal, &owner), Signal::KILL);
@@ -57,7 +57,7 @@ async fn a_cluster_behind_one_address_is_heard_whoever_of_it_dies() {
     let goal = Duration::from_secs(12);
     recovered("kill -9 mixer node (TTL 10 s)", "media until then", since.elapsed(), goal);
 
-    // The gateway of the anchor: another claims the session, and the media never stop.
+    // The anchor's gateway dies: another claims the session, and the media never stop.
     let (since, sent) = (Instant::now(), media.progress().sent);
     for gateway in ["g1", "g2"] {
         if connections(&terminal, gateway).await > 0 {
@@ -80,7 +80,7 @@ async fn a_cluster_behind_one_address_is_heard_whoever_of_it_dies() {
     assert!(media.progress().sent > sent);
     listener.hear_until(HZ, Instant::now() + LONG).await.unwrap();
 
-    // A node of the API: the front asks the other one.
+    // An API node dies: the front proxy uses the other one.
     let since = Instant::now();
     signal(pid_of(&terminal, "r1"), Signal::KILL);
     until_within("the API answers", async || {
@@ -111,7 +111,7 @@ async fn a_rolling_restart_of_every_node_loses_no_number_and_no_anchor() {
             let ended = since.elapsed();
             until_within("it is ready", async || is_ready(&terminal, node).await).await;
             until_within("the room is on air", async || room().await["status"] == "onair").await;
-            // Sleep: for so long nginx asks nobody who refused it, and it does not tell when that is over.
+            // Sleep: nginx avoids a refusing upstream for this long, and does not report when that ends.
             tokio::time::sleep(FRONT_FORGETS).await;
             report(format!("{node}: had ended after {ended:?}, was ready after {:?}", since.elapsed()));
         }
@@ -122,15 +122,16 @@ async fn a_rolling_restart_of_every_node_loses_no_number_and_no_anchor() {
         while !over.get() {
             match listener.hear(Duration::from_secs(1)).await {
                 Ok(more) => heard = more,
-                // As a player, it goes on from where it was.
+                // Like a player, it continues from its position.
                 Err(refused) => report(format!("refused once: {refused}")),
             }
         }
         heard
     };
     let (heard, (), ()) = futures::join!(listening, restarting, anchor.stay(&over));
-    // Once in nine runs the front answers 502 to a hint while its first listener node restarts. The part is had when it is
-    // listed, so nothing is lost by it; what a node of ours answers is another matter.
+    // In about one of nine runs the front answers 502 to a hinted part while its first listener node
+    // restarts. The part is available once it is listed, so nothing is lost. Errors from our own nodes are
+    // not tolerated.
     let by_front = |v: &&String| v.contains("the hinted part could not be had") && v.contains("answered 502");
     let ours: Vec<_> = heard.violations.iter().filter(|v| !by_front(v)).collect();
     assert_eq!((&heard.gaps, &ours), (&vec![], &vec![]), "no number is lost");
@@ -152,13 +153,13 @@ async fn a_rolling_restart_of_every_node_loses_no_number_and_no_anchor() {
     ends_without_a_trace(&terminal, temporary.path());
 }
 
-/// One who speaks, and does as told.
+/// An anchor that speaks and follows reconnect requests.
 struct Anchor {
     token: String,
     caller: Caller,
     jtoken: Value,
     media: WebRtcClient,
-    /// From each time it was told to come back, or lost its connection, until its media flowed.
+    /// Time from each reconnect request, or loss of the connection, until media flowed again.
     away: Vec<Duration>,
 }
 
@@ -190,7 +191,7 @@ impl Anchor {
             if joined["resume"] == true {
                 break;
             }
-            // Its Janus may be left again at this very moment: then a client begins anew.
+            // Its Janus may be left again at this very moment: then the client starts over.
             if let Ok(media) = self.caller.try_offer(HZ as u32).await {
                 self.media = media;
                 break;
@@ -202,7 +203,7 @@ impl Anchor {
     }
 }
 
-/// `make cluster`, ready.
+/// Runs `make cluster` and waits until it is ready.
 fn up(temporary: &Path) -> Terminal {
     let environment = [("CLUSTER_PORT", FIRST_PORT), ("TMPDIR", temporary.to_str().unwrap())];
     let script = format!("scripts/cluster.sh {}", env!("CARGO_BIN_EXE_stentor"));
@@ -229,7 +230,7 @@ async fn is_ready(terminal: &Terminal, node: &str) -> bool {
     client.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
 }
 
-/// A listener through the front that has found the tone, in segments behind `past`.
+/// Opens a listener through the front that has heard the tone, in segments after `past`.
 async fn listen(past: Option<u64>) -> Listener {
     let deadline = Instant::now() + LONG;
     let token = post("/api/token", json!({ "roomId": ROOM })).await["token"].as_str().unwrap().to_owned();
@@ -241,7 +242,7 @@ async fn listen(past: Option<u64>) -> Listener {
     };
     loop {
         let mut listener = Listener::open_by(&target, Mode::Parts, deadline).await.unwrap();
-        // What only the lost mixer had is refused for a moment; a player asks again, too.
+        // Media that only the lost mixer had are refused for a moment; a player retries, too.
         let heard = listener.hear_until(HZ, deadline).await;
         assert!(Instant::now() < deadline, "{:?}", heard.map(drop));
         if heard.is_ok() && past.is_none_or(|past| listener.playlist().edge().0 > past) {
@@ -273,7 +274,7 @@ fn url_of(terminal: &Terminal, node: &str) -> String {
     line_of(terminal, node).split_whitespace().nth(3).unwrap().to_owned()
 }
 
-/// `m1  pid 4711  http://…`, the newest one
+/// Returns the newest line of the form `m1  pid 4711  http://…` for the node.
 fn line_of(terminal: &Terminal, node: &str) -> String {
     let screen = terminal.text();
     let line =

@@ -1,4 +1,4 @@
-//! The demo as its user meets it: in a terminal, heard, and gone without a trace.
+//! The demo as its user sees it: in a terminal, audible, and ended without a trace.
 
 use std::fs::File;
 use std::path::Path;
@@ -16,12 +16,12 @@ use crate::support::node::{request, until_gone};
 use crate::support::terminal::Terminal;
 use crate::support::wait_until;
 
-/// `make demo` compiles what is not compiled yet.
+/// Time limit that includes compilation by `make demo`.
 const BUILT_WITHIN: Duration = Duration::from_secs(1200);
 const ON_AIR_WITHIN: Duration = Duration::from_secs(120);
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Ports that no other node of this test run uses: any free one, and for RTP a range of each demo's own.
+/// Returns ports that no other node of this test run uses: any free ones, and a separate RTP range per demo.
 fn ports(rtp: &'static str) -> [(&'static str, &'static str); 5] {
     let any = "127.0.0.1:0";
     [
@@ -123,13 +123,13 @@ fn demo(temporary: &TempDir, rtp: &'static str) -> Command {
     command
 }
 
-/// The URL behind `name` on the screen.
+/// Returns the URL shown after `name` on the screen.
 fn shown<'a>(screen: &'a str, name: &str) -> &'a str {
     let line = screen.lines().find_map(|line| line.trim().strip_prefix(name));
     line.unwrap_or_else(|| panic!("{name} is not on the screen: {screen}")).trim()
 }
 
-/// With nothing but the page's URL, as a listener gets it.
+/// Listens with nothing but the page's URL, as a listener gets it.
 async fn hear_it(page: &str) {
     let (page, token) = page.split_once("#token=").unwrap();
     let (base_url, room) = page.split_once("/listen/").unwrap();
@@ -144,13 +144,13 @@ async fn hear_it(page: &str) {
     assert_eq!(heard.violations, Vec::<String>::new());
 }
 
-/// Folders of a demo in the temporary directory.
+/// Counts the demo folders in the temporary directory.
 fn folders_in(temporary: &TempDir) -> usize {
     let entries = std::fs::read_dir(temporary.path()).unwrap();
     entries.filter(|e| e.as_ref().unwrap().file_name().to_str().unwrap().starts_with("stentor-demo-")).count()
 }
 
-/// Pid and name of the process and of all below it.
+/// Returns pid and name of the process and of all its descendants.
 pub fn tree(root: i32) -> Vec<(i32, String)> {
     let entries =
         std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
@@ -164,7 +164,7 @@ pub fn tree(root: i32) -> Vec<(i32, String)> {
     found
 }
 
-/// Of a process that may end at any moment.
+/// Returns pid, parent and name of a process, which may end at any moment.
 fn parent_and_name(pid: i32) -> Option<(i32, i32, String)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (head, tail) = stat.rsplit_once(") ")?;

@@ -1,4 +1,4 @@
-//! Many rooms at once on one node: a real Janus, FFmpeg replaced by a process that only stands there.
+//! Many rooms at once on one node: a real Janus, with FFmpeg replaced by an idle process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -55,7 +55,8 @@ async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_no
     assert!(house.node.stop().success());
 }
 
-/// More of them than FFmpegs may start at once: without RTP none of theirs ever writes a fragment.
+/// More rooms are held than FFmpegs may start at once: without RTP none of their FFmpegs ever writes a
+/// fragment.
 #[actix::test]
 async fn rooms_that_are_held_up_do_not_use_up_the_starts_of_ffmpeg() {
     let janus = TestJanus::start().await;
@@ -134,7 +135,7 @@ async fn a_storm_of_changes_ends_with_exactly_what_is_on_air() {
     assert!(house.node.stop().success());
 }
 
-/// A node on a Janus that can be asked for the truth.
+/// A node on a Janus that the test can query directly.
 struct House {
     node: Node,
     client: JanusClient,
@@ -147,7 +148,7 @@ impl House {
     async fn open(janus: &TestJanus, url: &str, settings: &[(&str, &str)]) -> Self {
         let ffmpeg = FakeFfmpeg::make();
         let path = ffmpeg.path().display().to_string();
-        // It writes once and then no more: the watchdog is to take its time.
+        // It writes once and then no more, so the watchdog gets a long timeout.
         let mut all =
             vec![("mixer.ffmpeg", path.as_str()), ("mixer.watchdog", "60s"), ("janus.capacity", "200")];
         all.extend(settings);
@@ -163,7 +164,7 @@ impl House {
         self.node.post(&format!("/api/rooms/{room}/start"), json!({})).await
     }
 
-    /// One of the four changes; whatever state the room is in, the answer is a sensible one.
+    /// Makes one of four changes; in any state of the room the answer must be a valid one.
     async fn any_change(&self, room: &str) {
         let path = format!("/api/rooms/{room}");
         let answer = match rand::random_range(0..6) {
@@ -193,7 +194,7 @@ impl House {
         self.rooms().await.iter().map(|room| (text(&room["roomId"]), text(&room["status"]))).collect()
     }
 
-    /// Until no room is on its way anywhere; returns those on air.
+    /// Waits until no room is in a transition, and returns those on air.
     async fn until_settled(&self) -> BTreeSet<String> {
         let settled = |status: &String| ["onair", "created"].contains(&status.as_str());
         self.until("the rooms settle", async |house| house.statuses().await.values().all(settled)).await;
@@ -201,7 +202,7 @@ impl House {
         statuses.into_iter().filter(|(_, status)| status == "onair").map(|(room, _)| room).collect()
     }
 
-    /// Until the API says of exactly these rooms that their Janus forwards.
+    /// Waits until the API reports exactly these rooms as forwarding.
     async fn until_forwarding(&self, wanted: &BTreeSet<String>) {
         let forwarding = async |house: &Self| {
             let rooms = house.rooms().await;
@@ -216,7 +217,7 @@ impl House {
         let deadline = Instant::now() + PATIENCE;
         while !condition(self).await {
             assert!(Instant::now() < deadline, "not yet: {what}; {:#?}", self.statuses().await);
-            // Sleep: between two looks, each of which costs the node a list of a hundred rooms.
+            // Sleep: between two checks, each of which makes the node list a hundred rooms.
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -226,8 +227,8 @@ impl House {
         assert_eq!(errors, Vec::<Value>::new());
     }
 
-    /// Janus has one room and one forwarder for each of these and nothing else; so many FFmpegs run, and each
-    /// has its own port.
+    /// Asserts that Janus has exactly one room and one forwarder for each of these rooms, and that as many
+    /// FFmpegs run, each with its own port.
     async fn is_consistent(&self, on_air: &BTreeSet<String>) {
         let as_wanted = async |house: &Self| {
             let janus = house.on_janus().await;
@@ -241,13 +242,14 @@ impl House {
         self.has_no_errors();
     }
 
-    /// Where each of our rooms on Janus forwards to. A room that is there twice has the targets of both.
+    /// Returns the forwarding targets of each of our rooms on Janus. A duplicate room has the targets of
+    /// both.
     async fn on_janus(&self) -> BTreeMap<String, Vec<MediaAddr>> {
         let infos = self.client.list_rooms().await.unwrap();
         let asked = infos.iter().map(async |info| {
             let room = RoomMark::parse(&info.description).expect("our mark").room.to_string();
             match self.client.list_forwarders(info.id, &janus_secret(&self.secrets, &room)).await {
-                // Destroyed between the two questions.
+                // Destroyed between the two requests.
                 Err(JanusError::Plugin(PluginError::NoSuchRoom)) => None,
                 listed => Some((room, listed.unwrap())),
             }

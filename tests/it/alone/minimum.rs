@@ -1,4 +1,4 @@
-//! The pages in a Chromium from which the APIs that the oldest supported browsers lack have been removed.
+//! The pages in a Chromium from which APIs that the oldest supported browsers lack have been removed.
 
 use serde_json::json;
 
@@ -22,12 +22,12 @@ async fn pages_work_in_minimum_browsers() {
     let listen = format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await);
     pages.ask("eve", "open", json!({ "url": listen, "minimum": true })).await;
     pages.until_hears("eve", &json!({ "440": true, "660": true })).await;
-    // Muting and removing others, also by dialog.
+    // Muting and removing others, also through the dialog.
     pages.ask("ann", "mute", json!({ "user": "bob", "muted": true })).await;
     pages.ask("bob", "wait", json!({ "cards": { "bob": "Muted" } })).await;
     pages.ask("ann", "remove", json!({ "user": "bob" })).await;
     pages.ask("bob", "wait", json!({ "view": "ended" })).await;
-    // The media connection is lost and found without `connectionState`.
+    // The loss and recovery of the media connection are detected without `connectionState`.
     pages.ask("ann", "cut", json!({ "how": "reset" })).await;
     pages.ask("ann", "wait", json!({ "state": "reconnecting" })).await;
     pages.ask("ann", "restore", json!({})).await;
@@ -49,7 +49,7 @@ async fn unsupported_browsers_are_told_the_remedy() {
     let ended = pages.ask("ann", "wait", json!({ "view": "ended" })).await;
     assert_eq!(ended["heading"], "This browser cannot speak here", "{ended}");
     assert!(ended["words"].as_str().unwrap().contains("Firefox 102"), "{ended}");
-    // The script of the page does not get through its first lines.
+    // The page's script fails in its first lines.
     let listen = format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await);
     pages.ask("eve", "open", json!({ "url": listen, "without": ["URLSearchParams"] })).await;
     let waited = pages.ask("eve", "wait", json!({ "notStarted": true })).await;

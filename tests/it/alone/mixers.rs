@@ -15,7 +15,7 @@ use stentor::probe::{Listener, Mode};
 
 const ROOM: &str = "live";
 const HZ: u32 = 440;
-/// The goal of twelve seconds is for heartbeats of ten.
+/// Lease duration of heartbeats. With ten seconds the failover goal is twelve seconds.
 const TTL: &str = "3s";
 const GOAL: Duration = Duration::from_secs(5);
 const LISTENED_SECONDS: u32 = 40;
@@ -37,7 +37,7 @@ async fn the_page_plays_on_when_the_room_loses_its_mixer_and_the_next_one() {
         for _ in 0..2 {
             tuned_in(&target, Mode::Parts, f64::from(HZ)).await;
             let from = newest(&target).await;
-            // The page, with Chromium's start, needs less.
+            // More time than the page needs, including Chromium's start.
             until("eight seconds more", async || newest(&target).await >= from + 4).await;
             let owner = owner(&desk).await;
             mixers[owner].kill();
@@ -63,7 +63,7 @@ async fn the_page_plays_on_when_the_room_loses_its_mixer_and_the_next_one() {
     recovered(fault, "media until then", listened.longest_silence(), GOAL);
 }
 
-/// Media sequence number of the segment that is being made.
+/// Returns the media sequence number of the segment in production.
 async fn newest(target: &Target) -> u64 {
     let listener = Listener::open_by(target, Mode::Parts, Instant::now() + PATIENCE).await.unwrap();
     listener.playlist().edge().0

@@ -1,5 +1,5 @@
-//! What needs the machine to itself to keep time: a browser, a hundred rooms, a whole build. `make test` runs
-//! these one by one, after the others.
+//! Tests that need the whole machine to keep time: a browser, a hundred rooms, a whole build. `make test`
+//! runs them one by one, after the others.
 
 mod browser;
 mod cluster;

@@ -1,4 +1,4 @@
-//! hls.js in headless Chromium on a stage of the test: every segment, key and discontinuity is known beforehand.
+//! hls.js in headless Chromium on a staged room: every segment, key and discontinuity is known beforehand.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use crate::support::staged::{ROOM, Stage, TOKEN, Take};
 use crate::support::studio::{Speaker, Studio};
 use crate::support::{pause_async, report};
 
-/// Of a stage nothing is missing: where the machine is busy, what a stall costs until the player is helped.
+/// Upper bound of a silence. A staged room lacks no media: on a busy machine this is the cost of a stall
+/// until the player recovers.
 const LONGEST_SILENCE: Duration = Duration::from_secs(4);
 
 #[actix::test]
@@ -44,7 +45,7 @@ async fn the_page_plays_where_there_is_no_media_source() {
     let node = Node::start(&[]).await;
     node.room_on_air("live").await;
     let _speaker = Studio::managed(&node).await.speak(&node, "live", 440).await;
-    // Chromium's own HLS does not begin with a playlist that holds less than it buffers.
+    // Chromium's own HLS player does not start with a playlist that holds less than it buffers.
     let mut listener = tuned_in(&node.target("live").await, Mode::Segments, 440.0).await;
     listener.hear_segments(3).await.unwrap();
     let page = format!("{}/listen/live#token={}", node.hls, node.token("live").await);
@@ -70,7 +71,7 @@ async fn the_page_says_that_the_room_is_over_and_plays_by_itself_when_it_is_on_a
     stop(&node).await;
     drop(first);
     pages.ask("eve", "wait", json!({ "state": "waiting" })).await;
-    // While the end is still served, and its keys are not.
+    // While the end of the broadcast is still served, but its keys are not.
     pages.ask("eve", "reload", json!({})).await;
     pages.ask("eve", "wait", json!({ "state": "waiting" })).await;
     let second = restart(&node, &studio, 660).await;
@@ -93,13 +94,13 @@ async fn page_states_what_it_plays() {
         request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         pages.ask(name, "open", request).await;
         shows(&mut pages, name, "Live").await;
-        // The system pauses the media element: neither is it live, nor does it play by itself.
+        // The system pauses the media element: the page is neither live nor resumes by itself.
         pages.ask(name, "disturb", json!({ "how": "pause" })).await;
         let paused = shows(&mut pages, name, "Paused").await;
         assert!(paused["words"].as_str().unwrap().contains("Press play"), "{paused}");
         pages.ask(name, "play", json!({})).await;
         shows(&mut pages, name, "Live").await;
-        // The playhead stands still, and no event tells.
+        // The playhead stops without any event.
         pages.ask(name, "disturb", json!({ "how": "stall" })).await;
         shows(&mut pages, name, "Buffering").await;
         for _ in 0..200 {
@@ -133,7 +134,7 @@ async fn address_bar_does_not_keep_the_token() {
     pages.ask("eve", "go", json!({ "to": stage.base_url() })).await;
     assert_eq!(pages.ask("eve", "go", json!({ "to": "back" })).await["address"], clean);
     shows(&mut pages, "eve", "Live").await;
-    // Another tab has what the address says: no token.
+    // Another tab has only the address, which has no token.
     pages.ask("bob", "open", json!({ "url": clean })).await;
     let refused = pages.ask("bob", "wait", json!({ "state": "failed" })).await;
     assert!(refused["words"].as_str().unwrap().contains("no valid token"), "{refused}");
@@ -143,7 +144,7 @@ async fn stop(node: &Node) {
     assert_eq!(node.post("/api/rooms/live/stop", json!({})).await.status, 200);
 }
 
-/// As soon as a start is accepted after a stop, with another speaker.
+/// Starts the room as soon as a start is accepted after the stop, with another anchor.
 async fn restart(node: &Node, studio: &Studio, hz: u32) -> Speaker {
     node.until_status("live", "created").await;
     assert_eq!(node.post("/api/rooms/live/start", json!({})).await.status, 200);

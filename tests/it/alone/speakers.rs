@@ -1,4 +1,4 @@
-//! Headless browsers in one room, on the pages the node serves, with what happens to such people.
+//! Headless browsers in one room, on the pages that the node serves, under common user actions and faults.
 
 use serde_json::{Value, json};
 
@@ -14,8 +14,8 @@ use crate::support::until;
 pub(super) const ROOM: &str = "talk";
 /// Five seconds of audio, in packets of 20 ms.
 const FIVE_SECONDS: u64 = 250;
-/// Seconds behind live. The player aims at less than two, and jumps when it is three further behind; a machine with
-/// more to do than it can is that much later.
+/// Upper bound in seconds behind live. The player aims at less than two and jumps when it is three further
+/// behind; an overloaded machine adds to that.
 const MOST_BEHIND: f64 = 10.0;
 
 #[actix::test]
@@ -45,7 +45,7 @@ async fn two_browsers_hear_each_other_and_a_page_hears_both() {
     pages.ask("ann", "remove", json!({ "user": "bob" })).await;
     let ended = pages.ask("bob", "wait", json!({ "view": "ended" })).await;
     assert_eq!(ended["problem"]["code"], "removed", "{ended}");
-    // The old token is no good any more.
+    // The old token is no longer valid.
     pages.ask("bob", "reload", json!({})).await;
     let again = pages.ask("bob", "wait", json!({ "view": "ended" })).await;
     assert_eq!(again["problem"]["code"], "removed", "{again}");
@@ -75,7 +75,8 @@ async fn firefox_and_chromium_hear_each_other_and_firefox_plays_what_both_say() 
     pages.ask("eve", "open", json!({ "url": listen, "firefoxHz": 220 })).await;
     pages.until_hears("eve", &json!({ "440": true, "880": true })).await;
     let eve = pages.ask("eve", "wait", json!({ "state": "playing" })).await;
-    // What Firefox has buffered may begin behind where hls.js wants to, which steps over the hole and says so.
+    // Firefox's buffered range may begin after the position that hls.js wants; hls.js then skips the gap and
+    // reports it.
     assert!(eve["errors"].as_array().unwrap().iter().all(|error| error["fatal"] == false), "{eve}");
     pages.ask("fox", "mute", json!({ "muted": true })).await;
     pages.until_hears("ann", &json!({ "440": false, "880": false })).await;
@@ -86,7 +87,7 @@ async fn firefox_and_chromium_hear_each_other_and_firefox_plays_what_both_say() 
     assert!(node.stop().success());
 }
 
-/// Both see it, and nobody hears him.
+/// Mutes bob as the host: both pages show it, and bob is not heard.
 async fn is_muted_by_the_host(pages: &mut Pages) {
     let before = pages.ask("bob", "state", json!({})).await;
     assert_eq!((&before["microphone"], &before["muted"]), (&json!("Mute"), &json!(false)), "{before}");
@@ -99,7 +100,7 @@ async fn is_muted_by_the_host(pages: &mut Pages) {
     pages.until_hears("ann", &json!({ "440": false, "660": false })).await;
 }
 
-/// Five seconds without a WebSocket: the media never stop, and are those of before.
+/// Cuts the WebSocket for five seconds: the media continue without a break, on the same peer connection.
 async fn survives_a_cut(pages: &mut Pages) {
     let before = pages.packets("ann").await;
     pages.ask("ann", "cut", json!({ "how": "reset" })).await;
@@ -114,14 +115,14 @@ async fn survives_a_cut(pages: &mut Pages) {
     pages.ask("ann", "restore", json!({})).await;
     pages.connected("ann").await;
     let after = pages.packets("ann").await;
-    // Of a new peer connection they would begin anew.
+    // The counters of a new peer connection would restart.
     assert!(after.0 >= cut.0 && after.1 >= cut.1, "{cut:?} {after:?}");
     pages.until_hears("ann", &json!({ "440": false, "660": true })).await;
 }
 
 #[actix::test]
 async fn after_the_nodes_death_a_browser_comes_back_and_is_heard_again() {
-    // The pages take candidates that come by and by as well.
+    // The pages also accept trickled candidates.
     let janus = TestJanus::full_trickle().await;
     let [ws, hls] = free_ports().map(|port| format!("127.0.0.1:{port}"));
     let mut node = on_janus(&janus, janus.janus.url(), &[("listen.ws", &ws), ("listen.hls", &hls)]);
@@ -157,7 +158,7 @@ async fn by_keyboard_alone_and_on_a_phone_people_join_host_and_listen() {
     let mut pages = Pages::start().await;
     let sounds = tempfile::tempdir().unwrap();
     let fits = json!({ "wide": 0, "small": [] });
-    // Neither markup, nor another direction of writing, nor a word that is wider than a phone breaks a page.
+    // Markup, another writing direction, or a word wider than a phone must not break a page.
     let people = [
         ("ann", "host", "keyboard", 440, "W".repeat(64)),
         ("bob", "anchor", "touch", 660, "<img src=x onerror=alert(1)> \u{5e2}\u{5d3}\u{5d4}".to_owned()),

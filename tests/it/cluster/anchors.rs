@@ -1,4 +1,4 @@
-//! Anchors over several nodes, each Janus with a node of its own: one dies, freezes, or loses only its node.
+//! Anchors over several nodes, each Janus with its own node: a Janus dies, freezes, or loses only its node.
 
 use std::time::{Duration, Instant};
 
@@ -21,15 +21,15 @@ use crate::support::studio::Studio;
 use crate::support::until;
 use crate::support::webrtc::WebRtcClient;
 
-/// A second of audio, in frames.
+/// One second of audio, in frames.
 const SECOND: u64 = 50;
 
-/// In the order in which they end.
+/// The nodes and services, in the order in which they end.
 struct House {
     desk: Node,
     gate: Node,
     mixer: Node,
-    /// `j1` and `j2`; each drives the Janus of the same index.
+    /// Nodes `j1` and `j2`; each controls the Janus of the same index.
     nodes: Vec<Node>,
     januses: Vec<TestJanus>,
     _redis: Redis,
@@ -139,7 +139,7 @@ async fn a_frozen_janus_is_left_and_when_it_goes_on_nothing_is_doubled() {
 }
 
 impl House {
-    /// The room is on air.
+    /// Starts everything and puts the room on air.
     async fn start(ttl: &str) -> Self {
         let (etcd, redis) = (Etcd::start(), Redis::start());
         let (januses, url) = (vec![TestJanus::start().await, TestJanus::start().await], redis.url());
@@ -162,7 +162,7 @@ impl House {
         self.desk.get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone()
     }
 
-    /// Index of the Janus that has the room.
+    /// Returns the index of the Janus that has the room.
     async fn janus(&self) -> usize {
         usize::from(self.room().await["janus"]["id"] == "j2")
     }
@@ -171,7 +171,7 @@ impl House {
         self.januses[janus].janus.pid().unwrap() as i32
     }
 
-    /// What the module says of itself.
+    /// Returns the status that the module reports.
     async fn health(&self, janus: usize) -> Value {
         let (modules, id) = (self.desk.get("/api/modules").await.json(), format!("j{}", janus + 1));
         let all = modules["januses"].as_array().cloned().unwrap_or_default();
@@ -188,7 +188,7 @@ impl House {
         made.json()["token"].as_str().expect("a token").to_owned()
     }
 
-    /// Anna on air, with the token that brings her back.
+    /// Puts the anchor `anna` on air; returns its caller, resume token and media.
     async fn anchor(&self, hz: u32) -> (Caller, Value, WebRtcClient) {
         self.anchor_named("anna", hz).await
     }
@@ -199,7 +199,7 @@ impl House {
         (caller, joined["jtoken"].clone(), media)
     }
 
-    /// Anna comes back, finds nothing of her media, and offers anew.
+    /// Reconnects `anna`, whose media session is gone, and offers anew.
     async fn back(&self, jtoken: &Value, hz: u32) -> (Caller, WebRtcClient) {
         let token = self.token("anna").await;
         let (mut caller, joined) = Caller::come_back(&self.gate.ws, &token, jtoken).await;
@@ -228,7 +228,7 @@ fn external(janus: &TestJanus) -> [(&str, &str); 4] {
     ]
 }
 
-/// By the same listener, whatever it misses meanwhile.
+/// Waits until the same listener hears the tone, ignoring errors and gaps meanwhile.
 async fn heard(listener: &mut Listener, hz: f64) {
     let end = Instant::now() + LONG;
     loop {

@@ -1,4 +1,4 @@
-//! Modules emptied on purpose: by a mark, and by the ordered end of their node.
+//! Drains of modules: by a cordon label, and by the ordered shutdown of their node.
 
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,7 @@ async fn a_mixer_node_told_to_end_gives_its_rooms_away_first_and_takes_rooms_whe
     cluster.mixers[left].ready().await;
     assert_eq!(module(&cluster, left).await["pickable"], true, "the mark has gone with the node");
 
-    // And the other way round: a rolling restart.
+    // The other way round: a rolling restart.
     assert_eq!(cluster.mixers[1 - left].stop().code(), Some(0));
     assert_eq!(cluster.owner().await, left);
     drop(listener.hear(Duration::from_millis(100)).await);
@@ -62,7 +62,8 @@ async fn a_mixer_node_told_to_end_gives_its_rooms_away_first_and_takes_rooms_whe
     assert_eq!(cluster.desk.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
 }
 
-/// As systemd ends a service by default (`KillMode=control-group`): FFmpeg must go on until the rooms have moved.
+/// Ends the node as systemd does by default (`KillMode=control-group`): FFmpeg must run until the rooms have
+/// moved.
 #[actix::test]
 async fn a_drain_survives_term_to_all() {
     let mut cluster = Cluster::start(2).await;

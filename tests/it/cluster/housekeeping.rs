@@ -1,4 +1,4 @@
-//! What nobody does anything about any more is done by whoever keeps house.
+//! Housekeeping: the leader removes rooms and keys that nothing else handles any more.
 
 use std::time::Duration;
 

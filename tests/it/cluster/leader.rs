@@ -1,4 +1,4 @@
-//! One of the nodes with the role `rooms` keeps house.
+//! Leader election: one of the nodes with the role `rooms` is the leader.
 
 use std::time::{Duration, Instant};
 
@@ -88,7 +88,7 @@ async fn room_status_follows_heartbeats() {
     };
     let both = |status: &str| (status.to_owned(), status.to_owned());
     within("both show it on air", LONG, async || shown().await == both("onair")).await;
-    // No key of the room changes: its modules' heartbeats end, and nobody else takes it.
+    // No key of the room changes: the heartbeats of its modules end, and no other module takes it.
     media.kill();
     within("both show it degraded", LONG, async || shown().await == both("degraded")).await;
     media.run();

@@ -1,4 +1,4 @@
-//! Rooms leave what is lost, given up or marked; only the lost side moves.
+//! Rooms leave lost, failed or cordoned modules; only the affected side moves.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -122,14 +122,14 @@ async fn a_frozen_store_moves_nothing() {
     leader_of(&[&cluster.desk]).await;
     let frozen = Instant::now();
     cluster.etcd.freeze();
-    // Longer than a lease lives, and heard throughout.
+    // Longer than a lease lasts, and heard throughout.
     while frozen.elapsed() < Duration::from_secs(6) {
         listener.hear(Duration::from_millis(500)).await.unwrap();
     }
     cluster.etcd.thaw();
     let ttl: u64 = TTL.trim_end_matches('s').parse().unwrap();
     let end = Instant::now() + LONG;
-    // Steady for so long that an absence would have been believed.
+    // The store is steady for long enough that a loss of heartbeats would have been acted on.
     loop {
         let heard = listener.hear(Duration::from_millis(500)).await.unwrap();
         assert_eq!(heard.gaps, vec![]);

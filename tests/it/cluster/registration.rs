@@ -31,13 +31,13 @@ async fn a_node_id_has_one_process() {
     first.ready().await;
     assert!(!first.output().contains("waiting whether it still runs"), "{}", first.output());
 
-    // Elsewhere, the id is taken over when that lease is over.
+    // From another place, the id can be taken over once that lease has expired.
     first.kill();
     let elsewhere = member(&etcd, "desk", "rooms", &[("node.advertise", "127.0.0.2")]).await;
     assert!(elsewhere.output().contains("waiting whether it still runs"), "{}", elsewhere.output());
 }
 
-/// The exit code of a second `desk`, and what it said.
+/// Starts a second `desk`; returns its exit code and output.
 async fn refused(etcd: &Etcd, settings: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut all = vec![("node.id", "desk"), ("node.roles", "rooms"), ("rooms.heartbeat_ttl", TTL)];
     all.extend_from_slice(settings);

@@ -1,4 +1,4 @@
-//! A mixer node that was frozen, and finds its room elsewhere.
+//! A mixer node that was frozen and finds its room on another node.
 
 use std::time::{Duration, Instant};
 

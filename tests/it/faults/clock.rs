@@ -1,4 +1,4 @@
-//! The wall clock of a node's or a Janus's machine is set; time as it passes goes on.
+//! Steps of the wall clock of a node or of a Janus; the monotonic clock runs on.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -19,17 +19,17 @@ use crate::support::until;
 
 const ROOM: &str = "live";
 const HOUR_MS: u64 = 3_600_000;
-/// Media that a listener hears after each jump; later than this it may be by no more than the goal.
+/// Duration of media that a listener hears after each jump; the goal limits its delay.
 const HEARD: Duration = Duration::from_secs(3);
 const GOAL: Duration = Duration::from_secs(1);
-/// Three starvations with a watchdog of 2 s, then another Janus room.
+/// Time limit for three watchdog timeouts of 2 s, then a new Janus room.
 const STEP_GOAL: Duration = Duration::from_secs(20);
 
 #[actix::test]
 async fn an_hour_forth_and_back_moves_nothing_but_the_end_of_tokens() {
     let clock = Clock::real();
     let settings = [("auth.listener_token_ttl", "30m"), ("auth.anchor_token_ttl", "6h")];
-    // Of its own clock: the test below.
+    // This Janus has its own clock; its clock steps are tested below.
     let janus = TestJanus::start().await;
     let mut node = on_janus(&janus, janus.janus.url(), &settings);
     node.environment(clock.environment());
@@ -78,8 +78,8 @@ async fn an_hour_forth_and_back_moves_nothing_but_the_end_of_tokens() {
     assert!(node.stop().success());
 }
 
-/// AudioBridge paces each room's mixing by the wall clock: set back, it sends nothing until the old time is reached
-/// again; set forward, it sends all at once what it has missed.
+/// AudioBridge paces each room's mixing by the wall clock. After a step back it sends nothing until the old
+/// time is reached again; after a step forward it sends everything missed at once.
 #[actix::test]
 async fn clock_steps_of_janus_are_repaired() {
     let clock = Clock::real();
@@ -114,12 +114,12 @@ async fn clock_steps_of_janus_are_repaired() {
     until("the room is on air", async || status(&node).await == "onair").await;
 }
 
-/// When the node says that this room was created.
+/// Returns the creation time of this room as the node reports it.
 async fn made_at(node: &Node, room: &str) -> u64 {
     node.post("/api/rooms", json!({ "roomId": room })).await.json()["room"]["createdAt"].as_u64().unwrap()
 }
 
-/// The status with which the newest key is given to this token.
+/// Returns the status with which the newest key is served for this token.
 async fn key_with(node: &Node, token: &str) -> u16 {
     let found = std::cell::RefCell::new(None);
     until("a playlist with a key", async || {
@@ -134,7 +134,7 @@ async fn key_with(node: &Node, token: &str) -> u16 {
     request("GET", &url, &[("authorization", &format!("Bearer {token}"))], None).await.status
 }
 
-/// libfaketime, which a process asks at each look at the wall clock; never the machine's clock.
+/// A libfaketime clock, read by a process for each wall clock query; the machine's clock stays unchanged.
 struct Clock {
     folder: tempfile::TempDir,
 }
@@ -146,14 +146,14 @@ impl Clock {
         clock
     }
 
-    /// So far from the real one.
+    /// Sets the offset from the real clock.
     fn set(&self, offset: &str) {
         let fresh = self.folder.path().join("fresh");
         std::fs::write(&fresh, format!("{offset}\n")).unwrap();
         std::fs::rename(fresh, self.file()).unwrap();
     }
 
-    /// A program with this clock.
+    /// Creates a wrapper script that runs a program with this clock.
     fn program(&self, binary: &str) -> PathBuf {
         let exports =
             self.environment().into_iter().map(|(name, value)| format!("export {name}='{value}'\n"));
@@ -180,7 +180,7 @@ impl Clock {
     }
 }
 
-/// Debian keeps it by architecture.
+/// Returns the library's path, which depends on the architecture in Debian.
 fn library() -> PathBuf {
     let at = |name| PathBuf::from(format!("/usr/lib/{name}/faketime/libfaketimeMT.so.1"));
     let mut places = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(at).into_iter();

@@ -14,7 +14,7 @@ use crate::support::node::Node;
 use crate::support::studio::Studio;
 use crate::support::until;
 
-/// The store begins with 1.5 MB, and what Janus and the secrets need is small.
+/// Size of the disk. The store starts with 1.5 MB; Janus and the secrets need little.
 const SIZE: &str = "size=12m";
 const CONVERGED: Duration = Duration::from_secs(2);
 /// More rooms than the free pages inside the store's file can hold.
@@ -64,7 +64,7 @@ async fn a_full_disk_refuses_changes_and_rooms_on_air_go_on() {
     assert_eq!((heard.gaps, heard.violations), (vec![], vec![]));
 }
 
-/// A tmpfs of the test's own, as only root may mount. Unmounted when dropped.
+/// A tmpfs for the test, which only root may mount. Unmounted when dropped.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
@@ -78,7 +78,7 @@ impl SmallDisk {
         self.0.path()
     }
 
-    /// To the last byte; the file that does it.
+    /// Fills the disk to the last byte and returns the path of the file used.
     fn fill(&self) -> std::path::PathBuf {
         let filler = self.path().join("filler");
         let mut file = std::fs::File::create(&filler).unwrap();
@@ -94,7 +94,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: the node that ends after this still has files open in it.
+        // Lazily: the node, which ends after this, still has open files in it.
         run("umount", &["--lazy", self.path().to_str().unwrap()]);
     }
 }

@@ -1,5 +1,5 @@
-//! An etcd of three members that loses its leader, is gone for a minute, and stands still for longer than
-//! heartbeats live. With the timers of production.
+//! An etcd of three members that loses its leader, is gone for a minute, and is frozen for longer than the
+//! lease of heartbeats. With production timers.
 
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,10 @@ const ROOM: &str = "live";
 const HZ: f64 = 440.0;
 const CONVERGED: Duration = Duration::from_secs(2);
 const GONE: Duration = Duration::from_secs(60);
-/// Heartbeats live 10 s.
+/// Duration of the freeze; heartbeats expire after 10 s.
 const FROZEN: Duration = Duration::from_secs(15);
 
-/// In the order in which they end.
+/// The nodes and services, in the order in which they end.
 struct House {
     desk: Node,
     gate: Node,
@@ -33,7 +33,7 @@ struct House {
     _janus: TestJanus,
 }
 
-/// The room as it was before anything happened, and who is in it.
+/// The room's state before the faults, with its anchor and a listener.
 struct Live {
     anna: Caller,
     media: WebRtcClient,
@@ -74,7 +74,7 @@ async fn rooms_on_air_outlive_etcds_leader_and_all_of_etcd() {
     house.etcd.thaw();
     house.takes_changes("etcd: frozen for 15 s", "changes: 503 meanwhile", "after-freeze").await;
     live.is_undisturbed(&house).await;
-    // For as long as an absence that was believed would have needed to show.
+    // Long enough for a false loss detection to take effect.
     let thawed = Instant::now();
     while thawed.elapsed() < FROZEN {
         live.goes_on().await;
@@ -83,7 +83,7 @@ async fn rooms_on_air_outlive_etcds_leader_and_all_of_etcd() {
 }
 
 impl Live {
-    /// Another second of it: heard by the listener, and the anchor is answered.
+    /// Continues for a second: the listener hears it, and the anchor gets answers.
     async fn goes_on(&mut self) {
         let sent = self.media.progress().sent;
         let heard = self.listener.hear(Duration::from_secs(1)).await.unwrap();
@@ -93,7 +93,7 @@ impl Live {
         self.media.until("the anchor's media go on", |p| p.sent > sent).await;
     }
 
-    /// Nobody noticed anything, and no process was changed for another.
+    /// Asserts that nobody noticed anything and that no process was replaced.
     async fn is_undisturbed(&mut self, house: &House) {
         self.goes_on().await;
         let segments = &self.listener.playlist().segments;
@@ -108,7 +108,7 @@ impl Live {
 }
 
 impl House {
-    /// The room is on air.
+    /// Starts everything and puts the room on air.
     async fn start() -> Self {
         let (etcd, janus) = (Etcd::start_members(3), TestJanus::start().await);
         let external = [
@@ -125,7 +125,7 @@ impl House {
         Self { desk, gate, mixers, ear, etcd, _janus: janus }
     }
 
-    /// An anchor and a listener, through a listener node.
+    /// Connects an anchor and a listener, the latter through a listener node.
     async fn on_air(&self) -> Live {
         let wanted = json!({ "role": "anchor", "userId": "anna" });
         let made = self.desk.post(&format!("/api/rooms/{ROOM}/users"), wanted).await.json();
@@ -151,7 +151,7 @@ impl House {
         assert!(refused.header("retry-after").is_some(), "{refused:?}");
     }
 
-    /// Until a new room is on air, for which each module must be there again; then it is taken away.
+    /// Waits until a new room is on air, which needs every module to be back; then deletes the room.
     async fn takes_changes(&self, fault: &str, lost: &str, room: &str) {
         let since = Instant::now();
         let path = format!("/api/rooms/{room}");

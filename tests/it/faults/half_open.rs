@@ -1,4 +1,4 @@
-//! Peers that are gone without a word: the connection stands, and nothing comes through it any more.
+//! Half-open connections: the peer is gone, the connection stands, and nothing arrives on it.
 
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ async fn a_janus_behind_a_dead_link_is_left_and_found_again_as_it_was() {
     assert_eq!((studio.forwarders(ROOM).await, node.children("ffmpeg")), (forwarders, ffmpeg));
 }
 
-/// As the same user's other client, again and again until the lock is free.
+/// Connects as another client of the same user, repeatedly until the lock is free.
 async fn until_joined(node: &Node, token: &str) -> Caller {
     loop {
         let mut caller = Caller::connect(&node.ws, token, "&clientId=two").await;

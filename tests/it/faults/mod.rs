@@ -1,5 +1,5 @@
-//! Faults of what a node stands on (its disk, its clock, its store and the way to it), of who talks to it, and of its
-//! own actors.
+//! Faults of a node's environment (its disk, its clock, its store and the path to it), of its clients, and of
+//! its own actors.
 
 mod clock;
 mod disk;

@@ -20,9 +20,9 @@ use crate::support::{PATIENCE, pause_async, until};
 const ROOM: &str = "live";
 const HZ: f64 = 440.0;
 const HEARD_AGAIN: Duration = Duration::from_millis(1500);
-/// Media that the listener takes at a time.
+/// Duration of media that the listener takes at a time.
 const SIP: Duration = Duration::from_millis(200);
-/// Their end gives back what they hold; who they were for begins anew.
+/// Actor kinds that are not restarted: their end releases their resources, and their client starts over.
 const NEVER_RESTARTED: [&str; 2] = ["janus_session", "ws_client"];
 
 #[actix::test]
@@ -38,14 +38,14 @@ async fn a_panic_in_any_actor_costs_its_room_a_moment_at_most() {
     let target = Target { base_url: ear.hls.clone(), ..node.target(ROOM).await };
     let mut listener = tuned_in(&target, Mode::Parts, HZ).await;
 
-    // The connection: it is closed, and its client comes back to its media.
+    // The connection: it is closed, and its client resumes its media.
     node.panic(&one_of_each_kind(&node).await["ws_client"]).await;
     assert_eq!(anna.closed().await, CloseCode::Internal.number());
     let (mut anna, again) = Caller::come_back(&node.ws, token, &joined["jtoken"]).await;
     assert_eq!(again["resume"], true);
     let sent = media.progress().sent;
     media.until("media went on", |p| p.sent > sent).await;
-    // The session: its client is told, and finds in Janus what it left.
+    // The media session: its client is notified and resumes the session that is still in Janus.
     node.panic(&one_of_each_kind(&node).await["janus_session"]).await;
     anna.note("reconnect", |_| true).await;
     let (mut anna, again) = Caller::come_back(&node.ws, token, &again["jtoken"]).await;
@@ -71,14 +71,14 @@ async fn a_panic_in_any_actor_costs_its_room_a_moment_at_most() {
     let fault = format!("panic in an actor of each kind, the worst: {}", worst.1);
     recovered(&fault, "a moment of media", worst.0, HEARD_AGAIN);
 
-    // Janus itself was made anew with its actor.
+    // Janus itself was restarted with its actor.
     let (mut anna, _) = Caller::come_back(&node.ws, token, &again["jtoken"]).await;
     drop(media);
     let _media = anna.offer(880).await;
     listener.hear_until(880.0, Instant::now() + PATIENCE).await.unwrap();
 }
 
-/// The actor panics, lives again, and the room is on air.
+/// Makes the actor panic and waits until it is alive again and the room is on air.
 async fn restarted(node: &Node, path: &str) {
     let before = started_at(node, path).await;
     node.panic(path).await;
@@ -88,7 +88,7 @@ async fn restarted(node: &Node, path: &str) {
     }
 }
 
-/// Of a listener who hears on until it is done, and a second longer.
+/// Returns the longest silence of a listener that listens until `done` completes, and a second longer.
 async fn longest_silence(listener: &mut Listener, done: impl Future<Output = ()>) -> Duration {
     let (is_done, mut longest) = (Cell::new(false), Duration::ZERO);
     let doing = async {
@@ -98,7 +98,7 @@ async fn longest_silence(listener: &mut Listener, done: impl Future<Output = ()>
     let listening = async {
         let (mut last, mut more) = (Instant::now(), 5);
         while more > 0 {
-            // Refused while its room is made anew: a player asks again, too.
+            // Refused while its room is rebuilt; a player retries, too.
             if listener.hear(SIP).await.is_ok() {
                 longest = longest.max(last.elapsed().saturating_sub(SIP));
                 last = Instant::now();
@@ -113,7 +113,7 @@ async fn longest_silence(listener: &mut Listener, done: impl Future<Output = ()>
     longest
 }
 
-/// Path of the first actor of each kind.
+/// Returns the path of the first actor of each kind.
 async fn one_of_each_kind(node: &Node) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     collect(&node.actors().await, &mut found);
@@ -126,7 +126,7 @@ fn collect(actor: &Value, found: &mut BTreeMap<String, String>) {
     actor["children"].as_array().into_iter().flatten().for_each(|child| collect(child, found));
 }
 
-/// Start of the actor's incarnation, once it lives.
+/// Returns the start time of the actor's incarnation, once it is alive.
 async fn started_at(node: &Node, path: &str) -> Option<u64> {
     let tree = node.actors().await;
     find(&tree, path)

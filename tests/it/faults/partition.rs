@@ -1,4 +1,4 @@
-//! A mixer node that is cut off from the store, and from nothing else: Janus still reaches it, and so do listeners.
+//! A mixer node that is cut off from the store only: Janus and listeners still reach it.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::support::until;
 
 const ROOM: &str = "live";
 const HZ: f64 = 440.0;
-/// The goal of twelve seconds is for heartbeats of ten.
+/// Lease duration of heartbeats. With ten seconds the failover goal is twelve seconds.
 const TTL: &str = "3s";
 const ELSEWHERE: Duration = Duration::from_secs(5);
 
@@ -51,7 +51,7 @@ async fn a_node_cut_off_from_the_store_loses_its_room_to_another_and_doubles_not
     let after = studio.forwarders(ROOM).await;
     assert_eq!(after.len(), 1, "nobody feeds the old one: {after:?}");
     assert_ne!(after, before);
-    // Cut off, it cannot know: its media run on, and nobody follows them.
+    // Cut off, it cannot know that the room moved: its media run on, and nobody follows them.
     assert_eq!(cut_off.children("ffmpeg").len(), 1);
 
     netns.heal();
@@ -64,25 +64,25 @@ async fn a_node_cut_off_from_the_store_loses_its_room_to_another_and_doubles_not
     assert_eq!(owner().await, "m2", "nothing moves back");
     assert_eq!(studio.forwarders(ROOM).await, after, "nothing is doubled");
     assert_eq!(other.children("ffmpeg").len(), 1);
-    // Another one: who does not ask for as long as the window is falls out of it.
+    // A new listener: the old one fell out of the window, because it sent no request for that long.
     let mut listener = tuned_in(&desk.target(ROOM).await, Mode::Parts, HZ).await;
     let heard = listener.hear(Duration::from_secs(2)).await.unwrap();
     assert_eq!((&heard.gaps, &heard.violations), (&vec![], &vec![]));
     assert!((heard.strongest_hz().unwrap() - HZ).abs() <= 20.0);
 }
 
-/// Until the playlist, under the same URL, is past this segment, and the tone is heard from it.
+/// Waits until the playlist, under the same URL, is past this segment, and the tone is heard from it.
 async fn listen_past(listener: &mut Listener, segment: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while listener.playlist().edge().0 <= segment {
         assert!(Instant::now() < deadline, "the playlist stands still");
-        // An error: nothing new within the patience of one request.
+        // An error: nothing new within the time limit of one request.
         let _ = listener.hear(Duration::from_millis(200)).await;
     }
     listener.hear_until(HZ, deadline).await.unwrap();
 }
 
-/// The mixer `m1` in the namespace: the store by one cable, Janus and listener nodes by the other.
+/// Starts the mixer `m1` in the namespace: the store on one link, Janus and listener nodes on the other.
 async fn inside(netns: &Netns, store: &TcpProxy) -> Node {
     let endpoint = format!("http://{}", store.address());
     let (here, http) = (netns.node().to_string(), format!("{}:0", netns.node()));

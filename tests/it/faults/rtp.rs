@@ -1,4 +1,4 @@
-//! RTP from Janus to FFmpeg: strangers who send to it, forwarders that somebody stops.
+//! RTP from Janus to FFmpeg: packets from strangers, and forwarders stopped by others.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ async fn forwarder_stopped_by_others_is_restarted() {
     assert_eq!(studio.rooms_of(ROOM).await[0].id, janus_room, "its anchors stay");
 }
 
-/// Where FFmpeg waits for RTP.
+/// Returns the address where FFmpeg waits for RTP.
 async fn rtp_of(mixer: &Node) -> SocketAddr {
     let found = std::cell::Cell::new(None);
     until("the mixer has a port", async || {
@@ -86,12 +86,12 @@ pub async fn status(node: &Node) -> String {
     node.get("/api/rooms/live").await.json()["room"]["status"].as_str().unwrap_or_default().to_owned()
 }
 
-/// The tone, out of segments that were not there yet.
+/// Waits for the tone in segments that did not exist yet.
 async fn hear_past(listener: &mut Listener, hz: f64) {
     let (deadline, edge) = (Instant::now() + PATIENCE, listener.playlist().edge().0);
     while listener.playlist().edge().0 <= edge {
         assert!(Instant::now() < deadline, "the playlist stands still");
-        // An error: nothing new within the patience of one request.
+        // An error: nothing new within the time limit of one request.
         let _ = listener.hear(Duration::from_millis(200)).await;
     }
     listener.hear_until(hz, deadline).await.unwrap();

@@ -1,4 +1,4 @@
-//! One client of two hundred that asks and does not read.
+//! One client out of two hundred that sends calls and does not read.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -18,9 +18,9 @@ use crate::support::{PATIENCE, pause_async};
 
 const ROOM: &str = "live";
 const OTHERS: usize = 199;
-/// An answer repeats the id of its call, so each is almost as large as a frame may be.
+/// Length of a call's id. An answer repeats the id, so each answer is almost as large as a frame may be.
 const ID: usize = 60_000;
-/// Below `ws.rate`, so that it is for its deafness alone that it is closed.
+/// Interval of calls, at a rate below `ws.rate`, so that not reading is the only reason to close it.
 const BETWEEN: Duration = Duration::from_millis(60);
 
 #[actix::test]
@@ -38,7 +38,7 @@ async fn a_client_that_does_not_read_is_closed_and_the_others_are_answered_as_be
         let end = Instant::now() + PATIENCE;
         while deaf.send(Message::text(call.to_string())).await.is_ok() {
             assert!(Instant::now() < end, "it is never closed");
-            // Sleep: the pace of a client that keeps to the rate.
+            // Sleep: the pace of a client that respects the rate limit.
             tokio::time::sleep(BETWEEN).await;
         }
     };
@@ -57,7 +57,7 @@ async fn a_client_that_does_not_read_is_closed_and_the_others_are_answered_as_be
     assert_eq!(connections, OTHERS);
 }
 
-/// The 99th percentile of three calls of each, one after the other.
+/// Returns the 99th percentile of three sequential calls per caller.
 async fn slowest_but_one_percent(callers: &mut [Caller]) -> Duration {
     let mut took = Vec::new();
     for _ in 0..3 {
@@ -73,7 +73,7 @@ async fn slowest_but_one_percent(callers: &mut [Caller]) -> Duration {
     took[took.len() * 99 / 100]
 }
 
-/// A connection whose system keeps as little for it as it may.
+/// Opens a connection with the smallest possible receive buffer.
 async fn deaf(node: &Node) -> WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>> {
     let gateway: SocketAddr = node.ws.trim_start_matches("http://").parse().unwrap();
     let socket = TcpSocket::new_v4().unwrap();

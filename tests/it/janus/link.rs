@@ -1,4 +1,4 @@
-//! The connection: many requests at once, large answers, and every way it can end.
+//! The connection: many concurrent requests, large answers, and every way it can end.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ async fn a_large_answer_arrives_whole_and_one_over_the_limit_is_refused() {
 async fn what_is_pending_fails_at_once_when_janus_is_killed() {
     let mut janus = TestJanus::start().await;
     let (client, events) = slow_client(&janus).await;
-    // Frozen first, so that the requests are surely unanswered when it dies.
+    // Frozen first, so that the requests are certainly unanswered when it dies.
     signal(&janus, Signal::STOP);
     let pending: Vec<_> = (0..5).map(|n| actix::spawn(client.clone().create_owned(200_500 + n))).collect();
     signal(&janus, Signal::KILL);
@@ -102,7 +102,7 @@ async fn after_a_timeout_the_outcome_is_unknown_and_can_be_asked_for() {
     assert_eq!(failed, JanusError::Timeout { request: "create", after: patience });
     assert!(failed.outcome_unknown());
     signal(&janus, Signal::CONT);
-    // Janus gets to it late; the late answer confuses nobody.
+    // Janus handles the request late; its late answer has no effect.
     let made = async { while client.exists(200_700).await != Ok(true) {} };
     timeout(MOMENT, made).await.expect("the request was carried out after all");
 }
@@ -160,7 +160,7 @@ async fn rooms_outlive_the_connection_that_made_them_and_their_participants_do_n
     client.destroy_room(200_800, &secret()).await.expect("the secret is all it takes");
 }
 
-/// Moves into a task of its own.
+/// Request that runs in a separate task.
 trait CreateOwned {
     fn create_owned(self, id: u32) -> impl Future<Output = Result<(), JanusError>> + 'static;
 }
@@ -171,7 +171,7 @@ impl CreateOwned for JanusClient {
     }
 }
 
-/// Requests whose timeout does not matter.
+/// Connects with a request timeout that is too long to matter.
 async fn slow_client(janus: &TestJanus) -> (JanusClient, UnboundedReceiver<GatewayEvent>) {
     connect(&ConnectOptions { request_timeout: 10 * MOMENT, ..janus.connect_options() }).await
 }

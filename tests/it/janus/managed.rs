@@ -1,4 +1,4 @@
-//! Janus as our child: what it opens, how it ends, what the errors say.
+//! Janus as our child process: its open ports, how it ends, and the error messages.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ use crate::support::janus::{MOMENT, TestJanus, options, pin, room, secret};
 use crate::support::srtp;
 use crate::support::wait_until;
 
-/// Set in the process that is killed.
+/// Environment variable set in the process that is killed.
 const IS_PARENT: &str = "STENTOR_TEST_PARENT_OF_A_JANUS";
 
 #[actix::test]
@@ -28,7 +28,8 @@ async fn it_listens_on_one_loopback_port_and_nowhere_else() {
 
 #[actix::test]
 async fn it_stops_on_request_with_its_true_status() {
-    // Several, as Janus sometimes hangs on a TERM right after its start: then KILL is the end, and says so.
+    // Several, because Janus sometimes hangs on a TERM right after its start: then it ends by KILL, and
+    // reports that.
     let stops = (0..8).map(|_| async {
         let janus = TestJanus::start().await;
         let pid = pid_of(&janus.janus);
@@ -75,7 +76,7 @@ async fn a_janus_that_ends_at_once_is_reported_with_its_status_and_last_words() 
 
 #[actix::test]
 async fn no_secret_reaches_the_log() {
-    // A Janus that had to be killed takes the last block of its output along.
+    // A Janus that had to be killed loses the last block of its output.
     for _ in 0..5 {
         if a_run_keeps_its_secrets().await.signal().is_none() {
             return;
@@ -92,8 +93,8 @@ async fn a_run_keeps_its_secrets() -> ExitStatus {
         .with_writer(move || Captured(writer.clone()))
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    // While there has been one subscriber only, tracing asks the thread that comes to a log line first, which may
-    // be another test's without any; with two it asks them all.
+    // With only one subscriber so far, tracing asks only the thread that reaches a log line first, which may
+    // belong to another test without a subscriber; with two it asks all of them.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let janus = TestJanus::start().await;
     let (client, _events) = janus.client().await;
@@ -120,7 +121,7 @@ async fn a_run_keeps_its_secrets() -> ExitStatus {
     status
 }
 
-/// The parent is this very test once more, in a process of its own.
+/// Runs this test again in a separate process, as the parent.
 #[test]
 fn it_dies_with_a_killed_parent() {
     if std::env::var_os(IS_PARENT).is_some() {
@@ -151,7 +152,7 @@ fn pid_of(janus: &ManagedJanus) -> Pid {
     Pid::from_raw(janus.pid().unwrap() as i32).unwrap()
 }
 
-/// A zombie that its new parent has not reaped yet does not run.
+/// Returns true if the process runs; a zombie that its new parent has not reaped yet does not.
 fn is_running(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
@@ -165,7 +166,7 @@ fn script(dir: &Path, text: &str) -> std::path::PathBuf {
     path
 }
 
-/// Address and port of every TCP socket on which `pid` listens.
+/// Returns address and port of every TCP socket on which `pid` listens.
 fn tcp_listeners(pid: u32) -> Vec<(u32, u16)> {
     let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let links = fds.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
@@ -178,7 +179,7 @@ fn tcp_listeners(pid: u32) -> Vec<(u32, u16)> {
     addresses.collect()
 }
 
-/// Local addresses, in hexadecimal, of the table's listening sockets that are among `sockets`.
+/// Returns the local addresses, in hexadecimal, of the table's listening sockets that are among `sockets`.
 fn listening<'a>(table: &str, sockets: &'a HashSet<String>) -> impl Iterator<Item = String> + 'a {
     const LISTEN: &str = "0A";
     let lines: Vec<String> =

@@ -1,4 +1,4 @@
-//! The embedded backend against the contract, with a clock that the test moves.
+//! The embedded backend against the conformance cases, with a clock that the test moves.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! One random history on both backends: the scripts and the domain must never disagree.
+//! Random histories on both backends: the Redis scripts and the domain code must never disagree.
 //!
-//! Time passes in steps of which no sum comes near a lifetime, so that the moments between the same call on
-//! the one and on the other decide nothing.
+//! Time passes in steps of which no sum is close to a lifetime, so that the delay between the same call on
+//! the two backends does not matter.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +19,8 @@ use super::redis::OnRedis;
 
 const HISTORIES: usize = 150;
 const LONGEST: usize = 60;
-/// Sums: 1.7, 3.4 around the gateway's 3 s; 28.9, 30.6 around 30 s; 299.2, 300.9 around the mark's 300 s.
+/// Step of time. Its sums avoid the lifetimes: 1.7, 3.4 around the gateway's 3 s; 28.9, 30.6 around 30 s;
+/// 299.2, 300.9 around the 300 s of the high-water mark.
 const STEP: Duration = Duration::from_millis(1700);
 const LIMIT: usize = 2;
 
@@ -30,7 +31,7 @@ enum Step {
         who: usize,
         replace: bool,
     },
-    /// `of` picks one of the fences given out so far.
+    /// `of` selects one of the fencing tokens issued so far.
     Renew {
         of: usize,
     },
@@ -57,7 +58,7 @@ enum Step {
     },
 }
 
-/// What an acquisition gave to whom; the fence itself differs between the backends.
+/// Result of an acquisition, with its owner. The fencing token itself differs between the backends.
 #[derive(Clone)]
 struct Grant {
     seat: Seat,
@@ -65,7 +66,7 @@ struct Grant {
     fence: Fence,
 }
 
-/// One backend and what it gave out.
+/// One backend and the grants it issued.
 struct Side<S> {
     subject: S,
     instance: Instance,
@@ -117,7 +118,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Two gateways, connections with and without a client's name.
+/// Returns one of the askers: two gateways, connections with and without a client id.
 fn asker(who: usize) -> Holder {
     let holder = holder(who as u64 % 2, &format!("c{who}"));
     match who {
@@ -132,7 +133,7 @@ impl<S: Subject> Side<S> {
         Self { instance: subject.instance(), subject, room: room(), grants: vec![] }
     }
 
-    /// What it answered, in words that do not depend on the backend.
+    /// Runs a step and returns the answer as text that does not depend on the backend.
     async fn run(&mut self, step: &Step) -> String {
         match step {
             Step::Acquire { user, who, replace } => self.acquire(*user, *who, *replace).await,
@@ -195,7 +196,7 @@ impl<S: Subject> Side<S> {
         }
     }
 
-    /// One of the newest.
+    /// Returns one of the newest grants.
     fn grant(&self, of: usize) -> Option<Grant> {
         self.grants.iter().rev().nth(of.min(self.grants.len().saturating_sub(1))).cloned()
     }

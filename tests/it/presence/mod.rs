@@ -1,4 +1,4 @@
-//! Locks and presence: each backend against the same contract, and Redis against its own troubles.
+//! Connection locks and presence: each backend against the same conformance cases, and Redis under faults.
 
 pub mod conformance;
 mod embedded;

@@ -1,4 +1,4 @@
-//! The Redis backend against the contract on a real Redis, and what may happen to that Redis.
+//! The Redis backend against the conformance cases on a real Redis, and under faults of that Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::support::{free_ports, pause_async};
 crate::presence_conformance!(OnRedis::start);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
-/// What a bounded wait may take beyond its bound on a busy machine.
+/// Tolerance beyond the limit of a bounded wait on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -99,7 +99,7 @@ async fn a_stopped_redis_is_a_retryable_error_and_heals_without_a_new_object() {
     unavailable_in_time(&presence).await;
     unavailable_in_time(&presence).await;
     on.redis.run();
-    // The first call already: it is no attempt of an earlier one that answers.
+    // The very first call works: the answer does not come from an earlier attempt.
     one.take(&seat("ann"), &holder(2, "b")).await;
     assert_eq!(presence.list(&room()).await.unwrap(), []);
 }
@@ -154,13 +154,13 @@ async fn listeners_are_told_to_look_again_when_redis_is_back() {
     hears_of_changes(&presence, attentive(changes).await).await;
 }
 
-/// An acquisition that timed out may still be in the socket, and run when Redis wakes up.
+/// An acquisition that timed out may still be in the socket, and run when Redis resumes.
 #[actix::test]
 async fn an_acquisition_without_an_answer_keeps_nobody_out() {
     let on = OnRedis::start().await;
     let one = on.instance();
     let ann = seat("ann");
-    // From now on Redis knows the script: what it finds in the socket, it runs.
+    // From now on Redis has the script cached, so it runs a call that it finds in the socket.
     one.take(&seat("bob"), &holder(1, "b")).await;
     on.redis.freeze();
     let lost = one.lock.acquire(&ann, &holder(1, "ghost"), Duplicate::Reject).await;
@@ -223,7 +223,7 @@ async fn until_available(presence: &RedisPresence) {
     }
 }
 
-/// Waits until the listener must have noticed that nothing comes, heals, and waits for its word.
+/// Waits until the stream must have noticed the silence, heals, and waits for the stream's notice.
 async fn interrupted<T: std::fmt::Debug + PartialEq>(
     news: NewsStream<T>,
     heal: impl FnOnce(),

@@ -1,4 +1,4 @@
-//! One connection per user and room, wherever it comes from.
+//! One connection per user and room, on whichever gateway it is.
 
 use serde_json::json;
 
@@ -26,7 +26,7 @@ async fn the_same_client_replaces_itself_at_once_on_either_gateway() {
     let mut second = stage.connect(1, "anna", "&clientId=tab-1").await;
     assert_eq!(first.closed().await, 4409);
     second.call("join", json!({})).await.unwrap();
-    // A client may name itself with the join, for the next time.
+    // A client may send its client id with the join, for the next connection.
     second.call("leave", json!({})).await.unwrap();
     second.call("join", json!({ "clientId": "tab-2" })).await.unwrap();
     let mut third = stage.connect(0, "anna", "&clientId=tab-2").await;

@@ -10,7 +10,7 @@ use crate::support::redis::Redis;
 use crate::support::report;
 use crate::support::stage::{ROOM, Stage};
 
-/// A second of audio, in frames.
+/// One second of audio, in frames.
 const SECOND: u64 = 50;
 
 #[actix::test]
@@ -24,7 +24,7 @@ async fn a_client_cut_off_for_five_seconds_comes_back_to_its_media() {
     assert!(before > 0);
     let at = media.progress();
     anna.cut();
-    // By the media's own clock.
+    // Measured by the media.
     let away = media.until("media flows on", |p| p.sent >= at.sent + 5 * SECOND).await;
     assert!(away.received > at.received + 4 * SECOND, "{} after {}", away.received, at.received);
     let mut back = stage.connect(0, "anna", "&clientId=a").await;
@@ -50,7 +50,7 @@ async fn others_see_nothing_of_a_client_that_comes_back() {
     let mut back = stage.connect(0, "anna", "&clientId=a").await;
     let again = back.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
     assert_eq!(again["resume"], true);
-    // What was told meanwhile comes before what this changes.
+    // Notifications sent meanwhile arrive before those of this change.
     back.call("status", json!({ "status": "idle" })).await.unwrap();
     loop {
         let told = watcher.note("roomStatus", |_| true).await;
@@ -81,7 +81,7 @@ async fn after_a_gateways_death_its_anchors_go_on_through_the_other() {
     assert!(level(&heard, 660.0) > 0.05);
     let now = media.progress();
     assert!(now.received >= at.received + SECOND && now.sent > at.sent);
-    // Another client of a user is not locked out by a dead gateway's lock either.
+    // A dead gateway's lock does not lock out another client of a user either.
     crate::support::until("the dead gateway's lock is taken over", async || {
         let mut other = stage.connect(0, "carl", "&clientId=b").await;
         other.call("join", json!({})).await.is_ok()
@@ -91,7 +91,7 @@ async fn after_a_gateways_death_its_anchors_go_on_through_the_other() {
 
 #[actix::test]
 async fn who_is_removed_while_their_client_is_away_holds_no_place() {
-    // Nobody goes by time.
+    // Nobody is removed by a timeout.
     let stage = Stage::pair(&[("presence.timeout", "10m")]).await;
     let mut anna = stage.connect(1, "anna", "").await;
     let (mut carl, mut dora) = (stage.connect(1, "carl", "").await, stage.connect(0, "dora", "").await);
@@ -107,7 +107,7 @@ async fn who_is_removed_while_their_client_is_away_holds_no_place() {
 
 #[actix::test]
 async fn who_is_removed_after_their_gateway_died_is_out_of_the_mix_and_holds_no_place() {
-    // Nobody goes by time: neither from presence nor, within a minute, from Janus.
+    // Nobody is removed by a timeout: neither from presence nor, within a minute, from Janus.
     let mut stage = Stage::pair(&[("presence.timeout", "10m")]).await;
     let mut bert = stage.connect(0, "bert", "").await;
     let (_, at_bert) = bert.speak(0).await;
@@ -165,7 +165,7 @@ async fn while_redis_is_away_who_is_connected_talks_on_and_others_wait() {
     assert!(level(&media.hear(SECOND).await, 660.0) > 0.05, "media flows on");
     anna.call("mute", json!({})).await.expect("what needs no presence works");
     anna.call("unmute", json!({})).await.unwrap();
-    // Locks and members live 30 s. By the media's own clock.
+    // Locks and presence entries expire after 30 s. Measured by the media.
     for _ in 0..60 {
         let sent = media.progress().sent;
         media.until("a second has passed", |p| p.sent >= sent + SECOND).await;
@@ -176,7 +176,7 @@ async fn while_redis_is_away_who_is_connected_talks_on_and_others_wait() {
 
     stage.redis.run();
     let since = Instant::now();
-    // Redis kept nothing: those who are connected get their locks and their places back.
+    // Redis kept nothing: connected users get their locks and places back.
     crate::support::until("carl gets in", async || {
         let mut carl = stage.connect(0, "carl", "").await;
         carl.call("join", json!({})).await.is_ok()
@@ -191,7 +191,7 @@ async fn while_redis_is_away_who_is_connected_talks_on_and_others_wait() {
         ["anna", "bert"].iter().all(|user| members.iter().any(|m| m["userId"] == *user))
     };
     anna.note("roomStatus", names).await;
-    // By then all locks are back.
+    // By then all locks have been reacquired.
     let sent = media.progress().sent;
     media.until("ten seconds have passed", |p| p.sent >= sent + 10 * SECOND).await;
     for (gateway, user) in [(0, "bert"), (1, "anna")] {
@@ -211,7 +211,7 @@ async fn when_redis_has_forgotten_everything_nobody_stays_connected_twice() {
     twice_at_most_for_a_while(&mut stage, "bert", restart).await;
 }
 
-/// Until those who are connected have their locks again, another client of theirs may get in.
+/// Asserts that a second client of a user may get in only until the connected one has its lock again.
 async fn twice_at_most_for_a_while(stage: &mut Stage, user: &str, forget: impl FnOnce(&mut Redis)) {
     let mut first = stage.connect(0, user, "&clientId=tab-1").await;
     first.call("join", json!({})).await.unwrap();

@@ -1,4 +1,4 @@
-//! How media find their way: an anchor that changes networks, and a Janus that sends its candidates by and by.
+//! ICE: an anchor that changes networks, and a Janus that trickles its candidates.
 
 use std::net::IpAddr;
 
@@ -35,7 +35,7 @@ async fn an_anchor_that_changes_networks_restarts_ice_and_goes_on_in_the_same_se
     anna.negotiate(&at_anna, at_anna.offer()).await;
     until_they_hear_each_other(&at_anna, &at_bert).await;
 
-    // And back, with a candidate that comes after the answer.
+    // And back, with a candidate that is sent after the answer.
     at_anna.move_to(home).await;
     until_hears(&at_bert, 440.0, false).await;
     anna.negotiate(&at_anna, at_anna.offer_without_candidates()).await;
@@ -45,7 +45,7 @@ async fn an_anchor_that_changes_networks_restarts_ice_and_goes_on_in_the_same_se
     assert_eq!(stage.participants().await, before, "nobody joined anew");
     assert_eq!(anna.noted("reconnect"), None);
 
-    // With its network a phone loses the WebSocket as well, and may come back to another gateway.
+    // With its network a phone loses the WebSocket as well, and may return through another gateway.
     at_anna.move_to(elsewhere).await;
     anna.cut();
     let mut anna = stage.connect(1, "anna", "&clientId=a").await;
@@ -66,7 +66,7 @@ async fn candidates_that_janus_sends_itself_reach_the_anchor_and_carry_its_media
     let mut at_anna = arrive(&mut anna, 440).await;
     until_they_hear_each_other(&at_anna, &at_bert).await;
 
-    // To another port. Then they come anew.
+    // To another port. Then Janus sends its candidates again.
     at_anna.move_to(media_ip()).await;
     until_hears(&at_bert, 440.0, false).await;
     meet(&mut anna, &at_anna).await;
@@ -82,7 +82,7 @@ async fn speak_from(address: IpAddr, caller: &mut Caller, hz: u32) -> (Value, We
     (joined, media)
 }
 
-/// Joins, with candidates that come by and by.
+/// Joins and connects with trickled candidates.
 async fn arrive(caller: &mut Caller, hz: u32) -> WebRtcClient {
     let joined = caller.call("join", json!({})).await.unwrap();
     let mut media = WebRtcClient::new(opus::tone(hz)).await;
@@ -95,7 +95,7 @@ async fn arrive(caller: &mut Caller, hz: u32) -> WebRtcClient {
 async fn meet(caller: &mut Caller, media: &WebRtcClient) {
     let answer = caller.negotiate(media, media.offer_without_candidates()).await;
     assert!(!answer.contains("a=candidate") && !answer.contains("a=end-of-candidates"), "{answer}");
-    // Its own it keeps to itself: Janus cannot begin, so no way is found but by those of Janus.
+    // The client keeps its own candidate: Janus cannot start checks, so only Janus's candidates can work.
     caller.call("icecandidate", json!({ "candidate": null })).await.expect("it is taken");
     let mut count = 0;
     loop {

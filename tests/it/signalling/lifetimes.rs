@@ -1,4 +1,4 @@
-//! How long tokens, connections and keys are good for.
+//! Lifetimes of tokens, connections and keys.
 
 use std::time::Duration;
 
@@ -87,8 +87,8 @@ async fn only_keys_of_the_window_are_given_out() {
         }
     }
     assert!(given.contains(&current), "{current} of {given:?}");
-    // Of two segments each: twelve segments of the window and after it, the open one, the next key, and what
-    // became of all that meanwhile.
+    // Each key covers two segments: the twelve segments in and after the window, the open one, the next key,
+    // and the segments produced meanwhile.
     assert!(given.len() < 20, "{given:?}");
 }
 
@@ -114,7 +114,7 @@ async fn invite(node: &Node, role: &str, user: &str) -> String {
     made.json()["token"].as_str().expect("a token").to_owned()
 }
 
-/// URI of the newest key in the playlist, once there is one.
+/// Waits for a playlist with a key and returns the URI of the newest key.
 async fn key_uri(node: &Node) -> String {
     let url = format!("{}/hls/rooms/{ROOM}/index.m3u8", node.hls);
     until("there is a playlist", async || request("GET", &url, &[], None).await.status == 200).await;

@@ -1,4 +1,4 @@
-//! Who is in the room, as every gateway tells it; and how many may be.
+//! Members of a room, as every gateway reports them, and their maximum number.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -44,13 +44,13 @@ async fn a_member_that_is_not_heard_of_is_out_with_its_media_and_joins_anew() {
 
 #[actix::test]
 async fn who_says_goodbye_and_closes_at_once_is_gone_at_once() {
-    // Nobody goes by time.
+    // Nobody is removed by a timeout.
     let stage = Stage::pair(&[("presence.timeout", "10m")]).await;
     let mut watcher = stage.connect(0, "wanda", "").await;
     let mut anna = stage.connect(1, "anna", "").await;
     anna.call("join", json!({})).await.unwrap();
     watcher.members(1).await;
-    // A call may be in flight, or the goodbye itself.
+    // A call, or the leave itself, may be in flight.
     anna.goodbye().await;
     watcher.members(0).await;
 }

@@ -1,4 +1,4 @@
-//! Anchors on air: the whole way from WebSocket to Janus and to the listeners, over one gateway and two.
+//! Anchors on air: the whole path from WebSocket to Janus and to the listeners, over one gateway and two.
 
 mod duplicates;
 mod faults;

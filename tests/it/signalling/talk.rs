@@ -14,7 +14,7 @@ use crate::support::node::Node;
 use crate::support::stage::{ROOM, Stage, token};
 use crate::support::webrtc::WebRtcClient;
 
-/// A second of audio, in frames.
+/// One second of audio, in frames.
 const SECOND: u64 = 50;
 
 #[actix::test]
@@ -31,7 +31,7 @@ async fn anchors_on_two_gateways_hear_each_other_and_a_listener_hears_both() {
     anna.note("talking", talks("bert")).await;
     bert.note("talking", talks("bert")).await;
     for media in [&at_anna, &at_bert] {
-        // The first moments hold silence and the start of the mix.
+        // The first moments contain silence and the start of the mix.
         media.hear(SECOND).await;
     }
     let (anna_hears, bert_hears) = (at_anna.hear(SECOND).await, at_bert.hear(SECOND).await);
@@ -62,7 +62,7 @@ async fn behind_a_nat_the_answer_names_its_address_and_a_port_that_it_passes_on(
     let candidates = WebRtcClient::candidates(sdp);
     let passed_on = |(ip, port): &(IpAddr, u16)| *ip == nat && (23_000..=23_099).contains(port);
     assert!(!candidates.is_empty() && candidates.iter().all(passed_on), "{sdp}");
-    // Nothing is behind that address here. Who is on Janus's side of the NAT hears from Janus itself.
+    // No host has that address here. A client on Janus's side of the NAT gets media from Janus directly.
     media.answer(sdp);
     media.until("the connection", |p| p.connected).await;
 }

@@ -1,4 +1,4 @@
-//! The embedded store: the contract, and what its file must survive.
+//! The embedded store: the conformance cases, and the faults that its file must survive.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -35,7 +35,7 @@ impl Subject for Embedded {
         "/case/".into()
     }
 
-    /// Writes until the history is too small for it.
+    /// Writes until the history no longer reaches back to the revision.
     async fn forget(&self, revision: Revision) {
         until_some(async || {
             let fill = |n| self.store.put("/fill", vec![n as u8; 1_000_000].into());
@@ -51,7 +51,7 @@ impl Embedded {
         self.dir.path().join("store.redb")
     }
 
-    /// Closes and opens again, as a restart does.
+    /// Closes and reopens the store, as a restart does.
     fn reopen(self) -> Self {
         let path = self.path();
         drop(Arc::into_inner(self.store).expect("nobody else holds the store"));
@@ -164,7 +164,7 @@ async fn closing_the_store_ends_its_watches_with_an_error() {
     assert!(matches!(next(&mut watch).await, Err(StoreError::Unavailable(_))));
 }
 
-/// Path of the file a re-executed test binary is to write until it is killed.
+/// Environment variable with the path of the file that a re-executed test binary writes until it is killed.
 const CRASH_FILE: &str = "STENTOR_TEST_CRASH_FILE";
 
 #[actix::test]
@@ -187,7 +187,7 @@ async fn a_killed_node_has_lost_no_acknowledged_write() {
     }
 }
 
-/// Kills the child after `enough` acknowledgements; the last one it managed to print.
+/// Kills the child after `enough` acknowledgements and returns the last one that it printed.
 fn read_acknowledged(child: &mut std::process::Child, enough: usize) -> u64 {
     use std::io::{BufRead, BufReader};
     let mut acknowledged = 0;
@@ -207,7 +207,8 @@ fn read_acknowledged(child: &mut std::process::Child, enough: usize) -> u64 {
     acknowledged
 }
 
-/// The other process of [`a_killed_node_has_lost_no_acknowledged_write`]; in a plain run there is nothing to do.
+/// Runs as the child process of [`a_killed_node_has_lost_no_acknowledged_write`]; in a plain run it does
+/// nothing.
 #[actix::test]
 async fn writes_until_it_is_killed() {
     let Some(path) = std::env::var_os(CRASH_FILE) else { return };

@@ -1,4 +1,4 @@
-//! The etcd store against a real etcd: the contract, and what the network may do to it.
+//! The etcd store against a real etcd: the conformance cases, and network faults.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,9 +16,9 @@ use crate::support::tcp_proxy::TcpProxy;
 
 crate::store_conformance!(below_a_prefix_of_its_own, on_an_etcd_of_its_own);
 
-/// Long enough for a busy machine, short enough that a test of it is quick.
+/// Request timeout that suffices on a busy machine but keeps its tests short.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// What a bounded wait may take beyond its bound on a busy machine.
+/// Tolerance beyond the limit of a bounded wait on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
 struct OnEtcd {
@@ -139,14 +139,14 @@ async fn a_malformed_endpoint_is_refused_at_once() {
     assert!(matches!(refused, Some(StoreError::Rejected(text)) if text.contains("not a host")));
 }
 
-/// Two days of the listener counts of one busy mixer, compacted as the leading node does it. Without
-/// compaction the database would be full before the first day is over.
+/// Writes two days of listener counts of one busy mixer, compacted as the leader does it. Without compaction
+/// the database would be full before the end of the first day.
 #[actix::test]
 async fn days_of_writes_stay_within_bounds() {
     const QUOTA: i64 = 16 << 20;
     const STEP: Duration = Duration::from_secs(300);
     const STEPS: u32 = 2 * 24 * 12;
-    /// One every five seconds.
+    /// Number of writes per step: one every five seconds.
     const WRITES: usize = 60;
     let counts = format!("{{{}}}", vec!["\"a-room-of-many\":123456"; 50].join(","));
     assert!(counts.len() * WRITES * STEPS as usize > 2 * QUOTA as usize);
@@ -188,7 +188,7 @@ async fn connect(endpoint: &str) -> Arc<EtcdStore> {
     EtcdStore::connect(&[endpoint.to_owned()], REQUEST_TIMEOUT).await.unwrap()
 }
 
-/// A store behind the proxy and a watch on it that has delivered something.
+/// Returns a store behind the proxy and a watch on it that has delivered an event.
 async fn watched(proxy: &TcpProxy) -> (Arc<EtcdStore>, WatchStream) {
     let store = connect(&format!("http://{}", proxy.address())).await;
     let put = store.put("/key", "v".into()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The stores, each against the same contract and against its own troubles.
+//! The stores, each against the same conformance cases and under its own faults.
 
 pub mod conformance;
 mod embedded;

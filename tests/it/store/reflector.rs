@@ -1,4 +1,4 @@
-//! A copy kept by the watch protocol stays true through cuts, deletions nobody watched, and listings.
+//! A copy maintained by the watch protocol stays correct through cuts, unwatched deletions, and relists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -39,7 +39,7 @@ async fn a_copy_is_true_again_after_a_cut_and_holds_no_ghost() {
     direct.delete("/copy/ghost").await.unwrap();
     direct.put("/copy/changed", "new".into()).await.unwrap();
     let last = direct.put("/copy/born", "new".into()).await.unwrap();
-    // What it missed cannot be watched any more, only listed.
+    // The missed events can no longer be watched, only listed.
     let mut client = etcd_client::Client::connect([etcd.endpoint()], None).await.unwrap();
     client.compact(last, None).await.unwrap();
     proxy.heal();
@@ -102,11 +102,11 @@ async fn truth(store: &dyn Store) -> Keys {
     entries.into_iter().map(|kv| (kv.key, (kv.value, kv.mod_revision))).collect()
 }
 
-/// A consumer as the protocol wants it.
+/// A consumer that follows the watch protocol.
 struct Copy {
     reflected: Pin<Box<dyn Stream<Item = Reflected>>>,
     keys: Keys,
-    /// Everything up to here is in `keys`.
+    /// Revision up to which all changes are in `keys`.
     revision: Revision,
     unnamed: Option<BTreeSet<String>>,
     deleted: BTreeSet<String>,

@@ -37,7 +37,7 @@ impl Client {
         Self::open(address, &format!("?token={token}"), &[]).await.expect("an upgrade").0
     }
 
-    /// With the headers of the answer.
+    /// Opens a connection and returns it with the response headers.
     pub async fn open(
         address: SocketAddr,
         query: &str,
@@ -63,7 +63,7 @@ impl Client {
         self.socket.send(Message::text(text)).await.expect("an open connection");
     }
 
-    /// Sends a call and gives its id.
+    /// Sends a call and returns its id.
     pub async fn begin(&mut self, method: &str, params: Value) -> u64 {
         self.next_id += 1;
         let call = json!({"jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params});
@@ -71,7 +71,7 @@ impl Client {
         self.next_id
     }
 
-    /// The next answer, which must be that to this call: its result or its error.
+    /// Calls a method and returns the result or error; the next message must be the answer to this call.
     pub async fn call(&mut self, method: &str, params: Value) -> Value {
         let id = self.begin(method, params).await;
         let answer = self.next().await;
@@ -84,7 +84,7 @@ impl Client {
         self.next().await
     }
 
-    /// The next text.
+    /// Returns the next text message.
     pub async fn next(&mut self) -> Value {
         match self.message().await {
             Some(Message::Text(text)) => serde_json::from_str(&text).expect("JSON"),
@@ -92,7 +92,7 @@ impl Client {
         }
     }
 
-    /// Code and reason of the close frame, whatever comes before it.
+    /// Waits for the close frame and returns its code and reason; skips texts and pongs.
     pub async fn closed(&mut self) -> (u16, String) {
         loop {
             match self.message().await {
@@ -103,14 +103,14 @@ impl Client {
         }
     }
 
-    /// Whether the connection ends, without a close frame of its own accord.
+    /// Waits until the connection ends, and asserts that no empty close frame comes.
     pub async fn cut(&mut self) {
         while let Some(message) = self.message().await {
             assert!(!matches!(message, Message::Close(None)), "no empty close frame");
         }
     }
 
-    /// The next message that is no ping; pings are answered on the way.
+    /// Returns the next message other than a ping; pings are answered meanwhile.
     async fn message(&mut self) -> Option<Message> {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a message in time");

@@ -1,4 +1,4 @@
-//! A gateway on a free port, and the script that stands in for media sessions.
+//! A gateway on a free port, with a script in place of media sessions.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -40,13 +40,13 @@ pub struct Gateway {
     arbiter: Arbiter,
 }
 
-/// What the sessions do and have seen.
+/// Control and record of the scripted sessions.
 #[derive(Default)]
 pub struct Script {
-    /// Lets `slow` calls and connects end.
+    /// Releases `slow` calls and connects.
     pub gate: Notify,
     pub connected: Mutex<Vec<Peer>>,
-    /// In the order in which the sessions heard of their end.
+    /// Close codes in the order in which the sessions were closed.
     pub closed: Mutex<Vec<(String, CloseCode)>>,
     pub running: AtomicUsize,
 }
@@ -99,7 +99,7 @@ impl Gateway {
         Self { address, tokens, script, metrics, clock, system, server: handle, arbiter }
     }
 
-    /// The gateway alone, on an arbiter of its own as in a node.
+    /// Starts only the gateway's actors, on a separate arbiter as in a node.
     fn actors(parts: Arc<GatewayParts>, door: Arc<Door>) -> (SystemHandle<supervisor::Msg>, Arbiter) {
         let arbiter = Arbiter::new();
         let mut options = RootOptions::default();
@@ -113,13 +113,13 @@ impl Gateway {
         self.tokens.issue(Role::Anchor, user, &room, None, Duration::from_secs(60), self.clock.wall()).token
     }
 
-    /// The actors stop in order, as when a node stops.
+    /// Stops the actors in order, as when a node stops.
     pub async fn shut_down(&self) {
         let report = self.system.shutdown(Duration::from_secs(10)).await;
         assert!(report.abandoned.is_empty(), "{report:?}");
     }
 
-    /// Ends everything; every connection must have been freed, or this takes too long.
+    /// Stops everything. Times out unless every connection has been freed.
     pub async fn stop(self) {
         self.shut_down().await;
         let stopped = tokio::time::timeout(Duration::from_secs(30), self.server.stop(true)).await;
@@ -127,7 +127,7 @@ impl Gateway {
         self.arbiter.stop();
     }
 
-    /// Waits until the session of `user` has heard of its end.
+    /// Waits until the session of `user` has been closed, and returns the code.
     pub async fn closed(&self, user: &str) -> CloseCode {
         self.until(&format!("the end of {user}"), || self.script.close_of(user)).await
     }
@@ -149,13 +149,13 @@ impl Gateway {
     }
 }
 
-/// Tokens signed with a secret of `byte`s.
+/// Returns tokens signed with a secret of `byte`s.
 pub fn tokens(kid: &str, byte: u8) -> Tokens {
     let secret = JwtSecret { kid: kid.to_owned(), secret: Secret(vec![byte; 32]) };
     Tokens::new(&[secret], "stentor", Duration::from_secs(60))
 }
 
-/// Behaves as the user's name says.
+/// Signalling that behaves as the user's name says.
 struct Scripted(Arc<Script>);
 
 #[async_trait]
@@ -176,7 +176,7 @@ struct ScriptedSession {
     script: Arc<Script>,
 }
 
-/// Behaves as the display name of a `join` says.
+/// A session that behaves as the display name of a `join` says.
 #[async_trait]
 impl Session for ScriptedSession {
     async fn call(&self, method: Method) -> Result<Value, RpcError> {
@@ -215,7 +215,7 @@ impl Session for ScriptedSession {
     }
 }
 
-/// About a kilobyte.
+/// Returns a notification of about a kilobyte.
 fn long_notification() -> Notification {
     Notification::Reconnect { reason: "x".repeat(1000), retry_after_ms: 1 }
 }

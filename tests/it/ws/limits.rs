@@ -1,4 +1,4 @@
-//! Torture: what a client may not do, and that it harms nobody but itself.
+//! Limits on clients, and proof that a client that breaks them harms only itself.
 
 use futures::SinkExt;
 use serde_json::{Value, json};
@@ -10,11 +10,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use super::client::Client;
 use super::gateway::Gateway;
 
-/// Sends `messages` as far as the server lets it, and gives the close code.
+/// Sends `messages` as far as the server allows, and returns the close code.
 async fn closed_after(gateway: &Gateway, messages: Vec<Message>) -> u16 {
     let mut client = Client::connect(gateway, "mallory").await;
     for message in messages {
-        // An error: the server has had enough already.
+        // An error: the server has already closed the connection.
         if client.socket.send(message).await.is_err() {
             break;
         }
@@ -182,7 +182,7 @@ async fn a_client_that_never_reads_is_closed_and_nobody_else_notices() {
     }
     assert_eq!(gateway.closed("deaf").await, CloseCode::TooSlow);
     gateway.connections(1).await;
-    // It is cut off although it has never read: then everything that was on its way ends.
+    // It is cut off although it has never read: after that the data in flight ends.
     deaf.cut().await;
     gateway.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Clients that vanish without a word.
+//! Clients that vanish without closing the connection.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn a_client_that_answers_pings_may_be_silent() {
     .await;
     let mut client = Client::connect(&gateway, "ann").await;
     let (answer, ()) = tokio::join!(client.next(), async {
-        // Sleep: the silence under test, longer than a dead client is given.
+        // Sleep: the silence under test, longer than the timeout of a dead client.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         let peer = gateway.script.connected.lock().unwrap()[0].clone();
         peer.out.notify(&stentor::domain::signalling::Notification::Talking {

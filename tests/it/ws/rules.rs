@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0 to the letter, and what surrounds it.
+//! Strict JSON-RPC 2.0, and the handling of sessions around it.
 
 use std::sync::atomic::Ordering::Relaxed;
 

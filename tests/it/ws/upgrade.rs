@@ -1,4 +1,4 @@
-//! Who is let in: token, origin, subprotocol.
+//! Access checks of the upgrade: token, origin, subprotocol.
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ async fn no_other_token_opens_the_door() {
         assert!(refused.body["requestId"].is_string() && refused.body["success"] == false);
         assert!(token.is_empty() || !refused.body.to_string().contains(&token), "{what}");
     }
-    // A page cannot see the status of a refusal, so it is let in to be told by a close code.
+    // A page cannot see the status of a refused upgrade, so it is accepted and told by a close code.
     let protocols = format!("stentor, bearer.{}", unsigned(&claims));
     let (mut page, _) = Client::open(gateway.address, "", &[("sec-websocket-protocol", &protocols)])
         .await

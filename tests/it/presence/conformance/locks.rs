@@ -1,4 +1,4 @@
-//! Who has the seat.
+//! Conformance cases of the connection lock.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who is in the room.
+//! Conformance cases of the presence entries.
 
 use std::time::Duration;
 

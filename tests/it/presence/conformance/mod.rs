@@ -1,7 +1,7 @@
-//! What every backend of locks and presence must do, told as cases that run unchanged on each.
+//! Conformance cases for every backend of connection locks and presence, which run unchanged on each.
 //!
 //! `presence_conformance!(start)` makes one test per case. Owns: the contract of `stentor::presence` in
-//! executable form. Never does: know which backend it runs on, or wait for time to pass.
+//! executable form. Never does: know which backend it runs on, or wait for real time.
 
 mod locks;
 mod members;
@@ -20,15 +20,15 @@ use tokio::time::timeout;
 pub use self::locks::*;
 pub use self::members::*;
 
-/// Far above what any case needs, so that only a hang reaches it.
+/// Time limit far above the needs of any case, so that only a hang reaches it.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A backend of the case's own, with the default lifetimes.
+/// A separate backend for each case, with the default lifetimes.
 pub trait Subject {
-    /// What one gateway has: two of them know of each other only through the backend.
+    /// Returns the interfaces of one gateway: two gateways know of each other only through the backend.
     fn instance(&self) -> Instance;
 
-    /// As if `time` had passed.
+    /// Advances the time by `time`.
     fn pass(&self, time: Duration);
 }
 
@@ -108,7 +108,7 @@ pub fn member(user: &str, fence: Fence) -> Member {
 }
 
 impl Instance {
-    /// Under the policy `reject`; must succeed.
+    /// Acquires the lock under the policy `reject`; must succeed.
     pub async fn take(&self, seat: &Seat, holder: &Holder) -> Fence {
         match self.lock.acquire(seat, holder, Duplicate::Reject).await.unwrap() {
             Acquisition::Acquired { fence, .. } => fence,
@@ -116,7 +116,7 @@ impl Instance {
         }
     }
 
-    /// Who keeps `holder` from the seat; must be somebody.
+    /// Returns the holder that keeps `holder` from the lock; there must be one.
     pub async fn refused(&self, seat: &Seat, holder: &Holder) -> Holder {
         match self.lock.acquire(seat, holder, Duplicate::Reject).await.unwrap() {
             Acquisition::Held { by } => by,
@@ -133,7 +133,7 @@ pub async fn next<T>(news: &mut NewsStream<T>) -> News<T> {
     timeout(DEADLINE, news.next()).await.expect("news come").expect("the stream goes on")
 }
 
-/// A stream that misses nothing any more.
+/// Returns the stream in a state in which it misses no further event.
 pub async fn attentive<T: std::fmt::Debug + PartialEq>(mut news: NewsStream<T>) -> NewsStream<T> {
     assert_eq!(next(&mut news).await, News::LookAgain);
     news

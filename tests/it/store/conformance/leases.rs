@@ -1,4 +1,4 @@
-//! Keys that live as long as their owner does.
+//! Conformance cases of keys under a lease.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub async fn a_lease_ends_with_its_keys(subject: &impl Subject) {
     }
     assert_eq!(gone, ["a", "b"].map(|name| WatchEvent::Delete { key: format!("{p}{name}") }));
     assert_eq!(store.list(&p).await.unwrap().entries.len(), 1);
-    // etcd deletes the keys a moment before it forgets the lease.
+    // etcd deletes the keys a moment before it removes the lease.
     until_some(async || lease_is_gone(&*store, lease).await.then_some(())).await;
 }
 

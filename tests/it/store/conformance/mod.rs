@@ -1,7 +1,8 @@
-//! What every store must do, told as cases that run unchanged on each backend.
+//! Conformance cases for every store, which run unchanged on each backend.
 //!
-//! `store_conformance!(shared, own)` makes one test per case; `shared` builds a [`Subject`] that others may
-//! use at the same time, `own` one for the case that disturbs them. Owns: the contract of `stentor::store::Store` in executable form. Never does: know which backend it runs on.
+//! `store_conformance!(shared, own)` makes one test per case. `shared` builds a [`Subject`] that others may
+//! use at the same time, `own` one for the case that disturbs others. Owns: the contract of
+//! `stentor::store::Store` in executable form. Never does: know which backend it runs on.
 
 mod leases;
 
@@ -20,19 +21,19 @@ use tokio::time::timeout;
 
 pub use self::leases::*;
 
-/// Far above what any case needs, so that only a hang reaches it.
+/// Time limit far above the needs of any case, so that only a hang reaches it.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A backend under test. A case stays below [`prefix`](Subject::prefix) and takes no revision for the store's
-/// next one, since others may use the same store.
+/// A backend under test. A case uses only keys below [`prefix`](Subject::prefix) and does not assume that a
+/// revision is the store's next one, because others may use the same store.
 #[async_trait(?Send)]
 pub trait Subject {
     fn store(&self) -> Arc<dyn Store>;
 
-    /// Ends in `/`.
+    /// Returns the key prefix of the case; it ends in `/`.
     fn prefix(&self) -> String;
 
-    /// Makes the store forget what happened before `revision`. Only on a store of the case's own.
+    /// Makes the store forget its history before `revision`. Only for a store that the case does not share.
     async fn forget(&self, revision: Revision);
 }
 
@@ -220,7 +221,7 @@ pub async fn a_listing_and_the_watch_after_it_miss_nothing(subject: &impl Subjec
         store.put(&end, "".into()).await.unwrap()
     };
     let watching = async {
-        // Somewhere in the middle of the writing.
+        // Lists in the middle of the writes.
         until_some(async || store.list(&p).await.unwrap().entries.get(5).cloned()).await;
         let listing = store.list(&p).await.unwrap();
         let mut known: BTreeMap<_, _> = listing.entries.into_iter().map(|kv| (kv.key.clone(), kv)).collect();
@@ -387,12 +388,12 @@ pub async fn committed(store: &dyn Store, txn: Txn) -> Revision {
     }
 }
 
-/// The next batch or error; a watch neither ends without one nor stays silent.
+/// Returns the next batch or error; a watch neither ends without one nor stays silent.
 pub async fn next(watch: &mut WatchStream) -> Result<WatchBatch, StoreError> {
     timeout(DEADLINE, watch.next()).await.expect("the watch is silent").expect("the watch just ended")
 }
 
-/// All events up to and including those of `revision`, which must have some.
+/// Returns all events up to and including those of `revision`, which must have some.
 pub async fn events_until(watch: &mut WatchStream, revision: Revision) -> Vec<WatchEvent> {
     let mut events = Vec::new();
     loop {
@@ -404,14 +405,14 @@ pub async fn events_until(watch: &mut WatchStream, revision: Revision) -> Vec<Wa
     }
 }
 
-/// Asks until there is an answer.
+/// Calls `ask` until it returns a value.
 pub async fn until_some<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
             if let Some(answer) = ask().await {
                 return answer;
             }
-            // Sleep: the step between two looks at the store.
+            // Sleep: the interval between two checks of the store.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -431,7 +432,7 @@ async fn first_error(store: &dyn Store, prefix: &str, from: Revision) -> StoreEr
     }
 }
 
-/// What a consumer of the watch believes after `event`.
+/// Applies `event` to the state that a consumer of the watch has.
 fn follow(known: &mut BTreeMap<String, KeyValue>, event: WatchEvent, listed_at: Revision) {
     match event {
         WatchEvent::Put(kv) => {
