@@ -1,5 +1,4 @@
-//! Benchmarks of the whole system, each figure beside its floor, measured in the same run on the same
-//! machine.
+//! Benchmarks of the whole system, each figure beside its floor, from the same run on the same machine.
 //!
 //! `make bench` runs the Criterion benches first, then this program, which prints everything as one table and
 //! saves it in `target/bench.md`. `cargo bench --bench system -- start hls` runs only the named parts. The

@@ -1,5 +1,4 @@
-//! A Janus stub that mixes nothing: it answers a node's AudioBridge requests, and keeps rooms and forwarders
-//! in a map.
+//! A Janus stub that mixes nothing: it answers AudioBridge requests, and keeps rooms and forwarders in a map.
 //!
 //! It is meant for thousands of rooms: each costs a real Janus a thread that wakes about two hundred times
 //! per second, too much for two cores. The measurement covers the node, the store and the processes.

@@ -1,5 +1,4 @@
-//! Time from `POST start` until a listener has decrypted its first segment without any anchor, beside FFmpeg
-//! alone.
+//! Time from `POST start` until a listener has decrypted its first segment, with no anchor, beside FFmpeg.
 
 use std::time::{Duration, Instant};
 

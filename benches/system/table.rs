@@ -74,8 +74,7 @@ impl Times {
         self.0.push(took);
     }
 
-    /// Returns a measured value by the nearest-rank method; for few measurements a high quantile is the
-    /// maximum.
+    /// Returns a measured value by nearest rank; for few measurements a high quantile is the maximum.
     pub fn quantile(&self, q: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort();

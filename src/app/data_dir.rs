@@ -13,7 +13,7 @@ const OURS: [&str; 3] = ["secrets.json", "node-id", "store.redb"];
 ///
 /// # Errors
 /// The directory cannot be created or tightened; or others can read it and it is not evidently a data
-/// directory, so that somebody else may depend on its mode.
+/// directory, in which case other programs may depend on its mode.
 pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     let shown = dir.display();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);

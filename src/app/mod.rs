@@ -262,8 +262,7 @@ impl Node {
         self.readiness.missing().collect()
     }
 
-    /// Resolves when the node's supervision gives up, or when another process has its id. The process should
-    /// end then.
+    /// Resolves when supervision gives up, or when another process has the node's id. Then end the process.
     pub async fn failed(&self) -> anyhow::Error {
         tokio::select! {
             why = self.system.failed() => anyhow::anyhow!("the node's supervision gave up: {why}"),

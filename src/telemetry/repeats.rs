@@ -67,8 +67,7 @@ impl Counts {
         true
     }
 
-    /// Removes the lines whose interval has ended. Returns the lines with suppressed repeats, and how many
-    /// each had.
+    /// Removes the lines whose interval has ended. Returns those with suppressed repeats, and their number.
     fn take_due(&mut self, now: Instant, interval: Duration) -> Vec<(Line, u64)> {
         let due = self.0.extract_if(|_, count| now.duration_since(count.since) >= interval);
         due.filter_map(|(_, count)| Some((count.line?, count.seen - WRITTEN))).collect()
@@ -121,8 +120,7 @@ impl Line {
         Self { level: *event.metadata().level(), target: event.metadata().target(), text: text.0 }
     }
 
-    /// Logs under the line's own level, and under its own target if possible: tracing needs targets as
-    /// literals.
+    /// Logs under the line's own level, and its own target if possible: targets must be literals.
     fn report(&self, repeated: u64) {
         let Self { level, target, text } = self;
         macro_rules! report {

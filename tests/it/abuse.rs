@@ -59,8 +59,7 @@ async fn abuse(node: &Node, gateway: SocketAddr) {
     sent(gateway, &token(5).await, vec![Message::Ping("x".repeat(100).into()); 2000], &flood).await;
 }
 
-/// Sends without reading, as far as the server allows; asserts that it closed the connection with one of
-/// `codes`.
+/// Sends without reading, as far as the server allows; asserts that it closed with one of `codes`.
 async fn sent(gateway: SocketAddr, token: &str, messages: Vec<Message>, codes: &[CloseCode]) {
     let mut client = Client::connect_to(gateway, token).await;
     for message in messages {

@@ -440,8 +440,7 @@ impl House {
         raw::request(&self.node.hls, "GET", uri.as_bytes(), headers, b"").await
     }
 
-    /// Returns genuine tokens of another time, room, role, issuer and installation, and some that are not
-    /// tokens.
+    /// Returns genuine tokens of another time, room, role, issuer and installation, and some non-tokens.
     async fn bad_tokens(&self) -> Vec<(String, u16, &'static str)> {
         let secrets = secrets(&self.node);
         let hour = Duration::from_secs(3600);

@@ -79,8 +79,7 @@ impl Cluster {
         (speaker, listener)
     }
 
-    /// Waits until the room is on air on a mixer other than `left` and heard from it. Reports the time it
-    /// took.
+    /// Waits until the room is on air on a mixer other than `left` and heard from it. Reports the time.
     async fn heard_from_another(&self, left: usize, fault: &str, since: Instant) -> (usize, Listener) {
         let moved = async || {
             let room = self.room().await;

@@ -19,8 +19,7 @@ const USER: &str = "stentor";
 const PASSWORD: &str = "a password: of etcd/and @Redis";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A directory with a CA (`ca.pem`) and a certificate signed by it for 127.0.0.1 (`server.pem`,
-/// `server.key`).
+/// A directory with a CA (`ca.pem`) and its certificate for 127.0.0.1 (`server.pem`, `server.key`).
 struct Certificates(TempDir);
 
 impl Certificates {

@@ -98,8 +98,7 @@ fn module_of(path: &str) -> &str {
     inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
 }
 
-/// Returns every path after `crate::` outside tests and comments, with groups expanded: `crate::{a::b, c}`
-/// gives both.
+/// Returns every path after `crate::` outside tests and comments; `crate::{a::b, c}` gives both paths.
 fn crate_paths(source: &Source) -> Vec<(usize, String)> {
     let product = product_text(source);
     let mut found = Vec::new();

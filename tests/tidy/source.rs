@@ -24,8 +24,7 @@ impl Source {
         Self { path: path.into(), text: text.into(), is_test_file }
     }
 
-    /// Returns the lines. Inline test modules end a file: all lines from `#[cfg(test)]` before `mod … {` on
-    /// are test.
+    /// Returns the lines. Inline test modules end a file: from a `mod … {` after `#[cfg(test)]`, all is test.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let mut is_test = self.is_test_file;
         let mut after_cfg = false;

@@ -41,12 +41,11 @@ async fn the_page_plays_a_live_room() {
     assert!(node.stop().success());
 }
 
-/// Upper bound of a silence. A quiet machine has 0.7 s; with a release build running beside it, less than
-/// two.
+/// Upper bound of a silence. On a quiet machine it is 0.7 s; beside a release build, less than two.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
 /// No error ends playback. But the player buffers three parts, 0.6 s, and between the last part of one FFmpeg
-/// and the first of the next, 0.35 to 0.7 s of media are never produced. So one reported stall per kill is
+/// and the first of the next, 0.35 to 0.7 s of media are never produced. So one stall, reported as such, is
 /// expected.
 #[actix::test]
 async fn the_page_plays_on_across_three_dead_ffmpegs_and_changing_keys() {
@@ -128,8 +127,7 @@ async fn page(node: &Node) -> String {
     format!("{}/listen/{ROOM}#token={}", node.hls, node.token(ROOM).await)
 }
 
-/// Kills an FFmpeg three times: first once the page plays, then each time after two segments of the next
-/// FFmpeg.
+/// Kills an FFmpeg three times: first once the page plays, then after two segments of the next one.
 async fn kill_three_ffmpegs(node: &Node) {
     let asked = requests(node).await;
     until("the page has asked for two seconds of parts", async || requests(node).await >= asked + 30).await;

@@ -55,8 +55,7 @@ async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_no
     assert!(house.node.stop().success());
 }
 
-/// More rooms are held than FFmpegs may start at once: without RTP none of their FFmpegs ever writes a
-/// fragment.
+/// More rooms are held than FFmpegs may start at once: without RTP, theirs never write a fragment.
 #[actix::test]
 async fn rooms_that_are_held_up_do_not_use_up_the_starts_of_ffmpeg() {
     let janus = TestJanus::start().await;
@@ -242,8 +241,7 @@ impl House {
         self.has_no_errors();
     }
 
-    /// Returns the forwarding targets of each of our rooms on Janus. A duplicate room has the targets of
-    /// both.
+    /// Returns the forwarding targets of each room on Janus. A duplicate room has the targets of both.
     async fn on_janus(&self) -> BTreeMap<String, Vec<MediaAddr>> {
         let infos = self.client.list_rooms().await.unwrap();
         let asked = infos.iter().map(async |info| {

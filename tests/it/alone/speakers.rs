@@ -75,8 +75,7 @@ async fn firefox_and_chromium_hear_each_other_and_firefox_plays_what_both_say() 
     pages.ask("eve", "open", json!({ "url": listen, "firefoxHz": 220 })).await;
     pages.until_hears("eve", &json!({ "440": true, "880": true })).await;
     let eve = pages.ask("eve", "wait", json!({ "state": "playing" })).await;
-    // Firefox's buffered range may begin after the position that hls.js wants; hls.js then skips the gap and
-    // reports it.
+    // Firefox's buffer may begin after the position that hls.js wants; hls.js skips the gap and reports that.
     assert!(eve["errors"].as_array().unwrap().iter().all(|error| error["fatal"] == false), "{eve}");
     pages.ask("fox", "mute", json!({ "muted": true })).await;
     pages.until_hears("ann", &json!({ "440": false, "880": false })).await;

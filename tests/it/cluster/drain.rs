@@ -62,8 +62,7 @@ async fn a_mixer_node_told_to_end_gives_its_rooms_away_first_and_takes_rooms_whe
     assert_eq!(cluster.desk.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
 }
 
-/// Ends the node as systemd does by default (`KillMode=control-group`): FFmpeg must run until the rooms have
-/// moved.
+/// Ends the node as systemd does by default (`KillMode=control-group`): FFmpeg must outlive the drain.
 #[actix::test]
 async fn a_drain_survives_term_to_all() {
     let mut cluster = Cluster::start(2).await;

@@ -28,8 +28,7 @@ async fn it_listens_on_one_loopback_port_and_nowhere_else() {
 
 #[actix::test]
 async fn it_stops_on_request_with_its_true_status() {
-    // Several, because Janus sometimes hangs on a TERM right after its start: then it ends by KILL, and
-    // reports that.
+    // Several, because Janus sometimes hangs on a TERM right after its start: then KILL is the status.
     let stops = (0..8).map(|_| async {
         let janus = TestJanus::start().await;
         let pid = pid_of(&janus.janus);

@@ -207,8 +207,7 @@ fn read_acknowledged(child: &mut std::process::Child, enough: usize) -> u64 {
     acknowledged
 }
 
-/// Runs as the child process of [`a_killed_node_has_lost_no_acknowledged_write`]; in a plain run it does
-/// nothing.
+/// Is the child process of [`a_killed_node_has_lost_no_acknowledged_write`]; does nothing in a plain run.
 #[actix::test]
 async fn writes_until_it_is_killed() {
     let Some(path) = std::env::var_os(CRASH_FILE) else { return };

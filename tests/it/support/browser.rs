@@ -68,8 +68,7 @@ impl Listened {
         errors_of_ours(&self.errors)
     }
 
-    /// Returns the longest silence after the first sound, minus the time in which the machine itself was
-    /// frozen.
+    /// Returns the longest silence after the first sound, minus the time in which the machine was frozen.
     pub fn longest_silence(&self) -> Duration {
         Duration::from_secs_f64((self.longest_silence_ms - self.frozen_ms).max(0.0) / 1e3)
     }

@@ -1,5 +1,4 @@
-//! A signalling client as an app would write it: calls by id, notifications queued until a test asks for
-//! them.
+//! A signalling client as an app would write it: calls by id, notifications queued until asked for.
 //!
 //! Owns: one WebSocket. Never does: reconnect by itself.
 
@@ -26,8 +25,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Connects. `base`: `http://host:port` of the gateway; `query`: more query parameters, like
-    /// `&clientId=a`.
+    /// Connects. `base`: `http://host:port` of the gateway; `query`: more parameters, like `&clientId=a`.
     pub async fn connect(base: &str, token: &str, query: &str) -> Self {
         let url = format!("{}/ws?token={token}{query}", base.replacen("http", "ws", 1));
         let request = url.into_client_request().expect("a request");

@@ -12,8 +12,7 @@ use tempfile::TempDir;
 use super::janus::TestJanus;
 use super::node::Node;
 
-/// Prepares a node that uses this Janus, reached at `url` (a proxy's, or its own). The node is not running
-/// yet.
+/// Prepares a node, not running yet, that uses this Janus at `url` (a proxy's, or its own).
 pub fn on_janus(janus: &TestJanus, url: &str, settings: &[(&str, &str)]) -> Node {
     let mut all = vec![
         ("janus.mode", "external"),

@@ -1,5 +1,4 @@
-//! Two gateways and their dependencies: one Janus, etcd and Redis, a node with every role and a gateway-only
-//! node.
+//! Two gateways and their dependencies: one Janus, etcd and Redis, one full node, one gateway-only node.
 //!
 //! Owns: the processes and the secrets they share. Never does: speak.
 

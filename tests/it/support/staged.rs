@@ -170,7 +170,7 @@ impl StagedRoom {
         index > 0 && self.segments[index - 1].take != self.segments[index].take
     }
 
-    /// Formats the start time of a segment as an ISO 8601 date.
+    /// Formats the start time of a segment for `EXT-X-PROGRAM-DATE-TIME` (ISO 8601, UTC).
     fn date(&self, index: usize) -> String {
         let ms = self.epoch + (index * PARTS) as u64 * PART_MS;
         let (days, of_day) = (ms / 86_400_000, ms % 86_400_000);

@@ -84,8 +84,7 @@ impl Studio {
         self.play_with(answer["room"]["pin"].as_str().unwrap(), share, room, source).await
     }
 
-    /// Speaks like [`speak`](Self::speak), for a node without an API to ask for the PIN and a room of three
-    /// anchors.
+    /// Speaks like [`speak`](Self::speak), for a node without an API to ask for the PIN, in a room of three.
     pub async fn speak_with(&self, pin: &str, room: &str, hz: u32) -> Speaker {
         self.play_with(pin, MixShare::of(3), room, &sine(hz)).await
     }
@@ -126,8 +125,7 @@ fn marked(info: &RoomInfo) -> Option<String> {
     RoomMark::parse(&info.description).map(|mark| mark.room.to_string())
 }
 
-/// Returns the options with which the node reaches its Janus, read from the configuration files of that
-/// Janus.
+/// Returns the options with which the node reaches its Janus, read from its configuration files.
 fn managed(folder: &Path) -> ConnectOptions {
     let port = setting(folder, "janus.transport.websockets.jcfg", "ws_port");
     ConnectOptions {

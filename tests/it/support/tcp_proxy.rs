@@ -52,8 +52,7 @@ impl TcpProxy {
         self.mode.send_replace(Mode::Cut);
     }
 
-    /// Resumes passing. Frozen connections continue where they stopped; cut ones stay closed, but new ones
-    /// work.
+    /// Resumes passing. Frozen connections continue where they stopped; cut ones are gone, new ones work.
     pub fn heal(&self) {
         self.mode.send_replace(Mode::Pass);
     }

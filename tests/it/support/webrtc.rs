@@ -1,5 +1,4 @@
-//! A WebRTC client without a browser (str0m): publishes a tone, or nothing, and keeps the audio that it
-//! receives.
+//! A WebRTC client without a browser (str0m): publishes a tone, or nothing, and keeps received audio.
 //!
 //! Real ICE, DTLS and SRTP over a real interface: Janus gathers no candidate on loopback, and packets to an
 //! address of this machine stay on it. Owns: the peer connection and its task. Never does: signalling.
@@ -66,8 +65,7 @@ enum Order {
     Answer(SdpAnswer),
     /// Remote candidate.
     Candidate(Candidate),
-    /// Moves to this address with an ICE restart. The reply is the offer, and the candidate that is not in
-    /// it.
+    /// Moves to this address with an ICE restart. The reply is the offer, and the candidate missing in it.
     Move(IpAddr, oneshot::Sender<(String, Candidate)>),
     Close,
 }
@@ -319,8 +317,7 @@ fn without_candidates(sdp: &str) -> String {
     lines.filter(|l| !l.starts_with("a=candidate") && !l.starts_with("a=end-of-cand")).collect()
 }
 
-/// Returns an address of this machine that is not loopback. If there is none, creates one as root: a veth
-/// pair.
+/// Returns an address of this machine that is not loopback. Without one, root creates a veth pair.
 pub fn media_ip() -> IpAddr {
     static MADE: std::sync::OnceLock<IpAddr> = std::sync::OnceLock::new();
     *MADE.get_or_init(|| own_address().unwrap_or_else(made_address))
