@@ -127,6 +127,10 @@ pub async fn run(
 
 impl Node {
     /// Binds the addresses and starts the actors. Call it inside an actix system. Readiness comes later.
+    ///
+    /// # Errors
+    /// A program for child processes is missing; or the data directory, the secrets, the store, the presence
+    /// backend or an address cannot be used.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         for remark in config.remarks() {
             tracing::warn!("{remark}");

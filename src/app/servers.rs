@@ -75,6 +75,9 @@ pub struct Mounted {
 pub struct Servers(Vec<(Mounted, ServerHandle)>);
 
 /// Binds what this node's roles need. The returned configuration names the ports that were actually bound.
+///
+/// # Errors
+/// An address cannot be bound; the message names its key.
 pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
     let roles = config.node.roles;
     let mut wanted: Vec<(SocketAddr, Mounted)> = Vec::new();

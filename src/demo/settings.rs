@@ -13,6 +13,9 @@ use crate::config::{self, Config, ConfigError, ConfigErrors, Effective, LoadInpu
 const FOR_EVER: &str = "720h";
 
 /// Returns the validated configuration, and notes about it for the user. `data`: the data directory.
+///
+/// # Errors
+/// A flag sets a key that the demo sets itself, or the configuration is invalid.
 pub fn of(mut input: LoadInput, data: &Path) -> Result<(Config, Vec<String>), ConfigErrors> {
     let own = [
         ("node.data_dir", data.display().to_string()),

@@ -94,7 +94,7 @@ async fn page_states_what_it_plays() {
         request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         pages.ask(name, "open", request).await;
         shows(&mut pages, name, "Live").await;
-        // The system pauses the media element: the page is neither live nor resumes by itself.
+        // The system pauses the media element: the page is not live and does not resume by itself.
         pages.ask(name, "disturb", json!({ "how": "pause" })).await;
         let paused = shows(&mut pages, name, "Paused").await;
         assert!(paused["words"].as_str().unwrap().contains("Press play"), "{paused}");
