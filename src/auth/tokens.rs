@@ -22,7 +22,8 @@ use crate::domain::text::is_string_or_uri;
 /// Longest token, in bytes; a longer one is refused before anything is decoded.
 const MAX_LEN: usize = 4096;
 const REQUIRED: [&str; 8] = ["exp", "iat", "aud", "iss", "sub", "roomId", "role", "jti"];
-/// Largest difference between a signer's clock and ours that `nbf` and `iat` may show, in milliseconds.
+/// Largest difference between a signer's clock and ours that `nbf` may show, in milliseconds. `iat` limits nothing
+/// (RFC 7519 section 4.1.6): a clock that steps back must not end the tokens that were issued before the step.
 const CLOCK_DIFFERENCE_MS: u64 = 60_000;
 
 /// Rights of the token subject in the room.
@@ -113,9 +114,7 @@ pub struct Issued {
 pub enum TokenError {
     #[error("the token has expired")]
     Expired,
-    #[error(
-        "the token is not valid yet: compare its nbf and iat with the clocks of the signer and of this node"
-    )]
+    #[error("the token is not valid yet: compare its nbf with the clocks of the signer and of this node")]
     NotYetValid,
     #[error("the token is meant for another audience")]
     WrongAudience,
@@ -272,7 +271,7 @@ impl Tokens {
             return Err(TokenError::Expired);
         }
         let latest = now.0.saturating_add(CLOCK_DIFFERENCE_MS);
-        if [Some(claims.iat), claims.nbf].into_iter().flatten().any(|date| UnixMs::from(date).0 > latest) {
+        if claims.nbf.is_some_and(|date| UnixMs::from(date).0 > latest) {
             return Err(TokenError::NotYetValid);
         }
         Ok(Claims { sub: claims.sub, room_id: claims.room_id, role: claims.role, grant })

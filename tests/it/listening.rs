@@ -6,8 +6,9 @@ use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
 use stentor::probe::{Listener, Mode, ProbeError};
 
-use crate::support::report;
+use crate::support::node::{Node, request};
 use crate::support::staged::{ROOM, Stage, TOKEN, Take};
+use crate::support::{report, until};
 
 #[actix::test]
 async fn a_listener_by_parts_hears_the_tone_over_a_key_change_and_a_discontinuity() {
@@ -58,13 +59,23 @@ async fn a_listener_without_a_valid_token_gets_no_key() {
 
 #[actix::test]
 async fn head_tells_the_length_and_sends_nothing() {
-    let stage = Stage::open(&[Take { hz: 440, segments: 4 }]).await;
-    let url = format!("{}/hls/rooms/{ROOM}/seg-0.ts", stage.base_url());
-    let client = awc::Client::default();
-    let whole = client.get(&url).send().await.unwrap().body().await.unwrap();
-    let mut head = client.head(&url).send().await.unwrap();
-    assert_eq!(head.headers().get("content-length").unwrap().to_str().unwrap(), whole.len().to_string());
-    assert!(head.body().await.unwrap().is_empty());
+    let node = Node::start(&[]).await;
+    node.room_on_air("live").await;
+    let playlist = node.token("live").await;
+    let playlist = format!("{}/hls/rooms/live/index.m3u8?token={playlist}", node.hls);
+    let mut segment = None;
+    until("a segment is listed", async || {
+        let text = request("GET", &playlist, &[], None).await.text();
+        segment = text.lines().find(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned);
+        segment.is_some()
+    })
+    .await;
+    let url = url::Url::parse(&playlist).unwrap().join(&segment.unwrap()).unwrap();
+    let whole = request("GET", url.as_str(), &[], None).await;
+    let head = request("HEAD", url.as_str(), &[], None).await;
+    assert_eq!((whole.status, head.status), (200, 200));
+    assert_eq!(head.header("content-length").unwrap(), whole.body.len().to_string());
+    assert!(head.body.is_empty() && !whole.body.is_empty());
 }
 
 #[actix::test]
