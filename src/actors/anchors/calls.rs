@@ -1,6 +1,6 @@
-//! What a client asks of its session, and how each call is answered.
+//! Calls of a client to its session, and the answers to them.
 //!
-//! Owns: the calls and the translation of Janus's errors. Never does: touch the session's state.
+//! Owns: the calls and the translation of Janus's errors. Never does: change the session's state.
 
 use tokio::sync::oneshot;
 
@@ -9,8 +9,8 @@ use super::{CallError, SessionStatus};
 use crate::domain::anchor::Heard;
 use crate::janus::{Candidate, CoreError, JanusError, PluginError};
 
-/// Of Janus's `apierror.h`: a mandatory element is missing, the stream of a candidate is none, an element has the wrong
-/// type.
+/// Error codes of Janus's `apierror.h`: a mandatory element is missing, a candidate belongs to no stream, an
+/// element has the wrong type.
 const MALFORMED: [u32; 3] = [456, 466, 467];
 
 pub enum Call {
@@ -30,7 +30,7 @@ impl Call {
     }
 }
 
-/// Answers a call; gives its outcome as well, but no text of it.
+/// Runs a call, sends its result to the client, and returns it as well.
 pub async fn answered<T: Clone>(
     call: impl Future<Output = Result<T, JanusError>>,
     reply: oneshot::Sender<Result<T, CallError>>,
@@ -40,6 +40,7 @@ pub async fn answered<T: Clone>(
     outcome
 }
 
+/// Maps the outcome of a call to the session's next message.
 pub fn after<T>(done: impl FnOnce(T) -> Msg) -> impl FnOnce(Result<T, JanusError>) -> Msg {
     |outcome| match outcome {
         Ok(value) => done(value),
@@ -47,7 +48,7 @@ pub fn after<T>(done: impl FnOnce(T) -> Msg) -> impl FnOnce(Result<T, JanusError
     }
 }
 
-/// What an error says of the session as a whole.
+/// Returns the event that an error implies for the session as a whole, if any.
 fn lost(error: &JanusError) -> Option<Heard> {
     match error {
         JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle) => Some(Heard::SessionOver),
@@ -57,7 +58,8 @@ fn lost(error: &JanusError) -> Option<Heard> {
     }
 }
 
-/// Refused is only what would be refused again: an SDP or a candidate that is none. A client gives up on it.
+/// Maps an error of Janus to the client's error. Only a request that would be refused again, such as an
+/// invalid SDP or candidate, is `Refused`: the client then gives up on it.
 fn call_error(error: &JanusError) -> CallError {
     match error {
         JanusError::Plugin(PluginError::NoSuchRoom | PluginError::NotInRoom) => CallError::NotJoined,

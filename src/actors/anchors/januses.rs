@@ -1,8 +1,8 @@
 //! Connections to the Janus instances of the rooms: one per instance, shared by all sessions on it.
 //!
-//! A connection is made when it is first needed, and again after each loss by the next caller. Callers that come while
-//! one is being made wait for the same attempt and get the same outcome. Owns: the address of a Janus. Never does:
-//! retry; that is the session's decision.
+//! A connection is made when it is first needed, and after each loss by the next caller. Callers that arrive
+//! while one is being made wait for the same attempt and get the same outcome. Owns: the address of a Janus.
+//! Never does: retry; that is the session's decision.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,15 +15,15 @@ use crate::domain::keys::ModuleKind;
 use crate::janus::{ConnectOptions, GatewayEvent, JanusClient, JanusError};
 use crate::rooms::Directory;
 
-/// Cheap to clone.
+/// Pool of connections to Janus instances. Cheap to clone.
 #[derive(Clone)]
 pub struct Januses(Arc<Inner>);
 
 struct Inner {
     directory: Arc<Directory>,
-    /// This node's own Janus: a managed one is found only through this, for it listens on loopback.
+    /// This node's own Janus. A managed Janus listens on loopback, so only this field leads to it.
     local: Option<Local>,
-    /// Secrets and timeouts of the others; the URL is each Janus's own.
+    /// Secrets and timeouts for the other instances; each instance has its own URL.
     options: ConnectOptions,
     slots: Mutex<BTreeMap<ModuleId, Slot>>,
 }
@@ -46,7 +46,7 @@ enum Slot {
     Up(Connection),
 }
 
-/// Outcome of an attempt to connect; `None` while it goes on.
+/// Outcome of an attempt to connect; `None` while the attempt is in progress.
 type Outcome = watch::Receiver<Option<Result<JanusClient, JanusError>>>;
 
 struct Connection {
@@ -68,7 +68,8 @@ impl Januses {
         Self(Arc::new(Inner { directory, local, options, slots: Mutex::default() }))
     }
 
-    /// Returns the connection to a Janus, and makes it if there is none. Needs an actix arbiter, which then runs it.
+    /// Returns the connection to a Janus, and makes it if there is none. Needs an actix arbiter, which then
+    /// runs it.
     ///
     /// # Errors
     /// The Janus has no address in the store, or the one attempt that all waiting callers share failed.
@@ -129,7 +130,7 @@ impl Januses {
 }
 
 impl Connection {
-    /// The connection's one event is its end.
+    /// Returns true if the connection is up: its only event is its end.
     fn is_up(&self) -> bool {
         self.events.is_empty() && !self.events.is_closed()
     }
@@ -147,7 +148,7 @@ mod tests {
 
     const WAITERS: usize = 150;
 
-    /// A Janus that is frozen: the kernel accepts the connection and nobody answers.
+    /// Runs against a frozen Janus: the kernel accepts the connection and nothing answers.
     #[actix::test]
     async fn waiters_share_one_attempt() {
         let frozen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

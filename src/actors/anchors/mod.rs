@@ -1,16 +1,17 @@
-//! The Janus side of the anchors on this gateway: one session each, which outlives the client's connection.
+//! The media sessions of the anchors on this gateway: one Janus session each, which outlives the client's
+//! connection.
 //!
 //! ```text
 //! AnchorSupervisor
 //! └─ JanusSession*        one per anchor; a shell around domain::anchor
 //! ```
-//! Whoever serves a client calls [`Anchors::join`], speaks through the [`Line`] it gets, and reads the
-//! [`SessionEvent`]s. Dropping the line says that the client is away: the session then waits for it for the
-//! grace time, with its media untouched, and a later `join` with the resume token takes it up again, here or,
-//! after this node's end, on another.
+//! The code that serves a client calls [`Anchors::join`], sends requests through the returned [`Line`], and
+//! reads the [`SessionEvent`]s. Dropping the line reports the client as away. The session then waits for the
+//! client for the grace time, with its media untouched. A later `join` with the resume token takes it up
+//! again, on this node or, after this node has ended, on another.
 //!
-//! Owns: sessions, and connections to the Januses of the rooms. Never does: check who somebody is, or hold the
-//! connection lock; whoever joins has both behind it.
+//! Owns: the sessions, and the connections to the Janus instances of the rooms. Never does: authenticate
+//! users, or hold the connection lock; the caller of `join` has done both.
 
 mod calls;
 mod januses;
@@ -33,10 +34,11 @@ use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::janus::{Candidate, Quality};
 pub use januses::{Januses, Local, NoJanus};
 
-/// Events that may wait for a client; one that leaves more unread loses its events, and so its session.
+/// Maximum events buffered for a client. A client that leaves more unread loses its event channel, and so its
+/// session.
 const EVENT_QUEUE: usize = 64;
 
-/// What all sessions of a gateway share.
+/// State shared by all sessions of a gateway.
 #[derive(Clone)]
 pub struct AnchorParts {
     pub context: Context,
@@ -44,35 +46,37 @@ pub struct AnchorParts {
     pub secrets: Arc<Secrets>,
     pub seal: Seal,
     pub timing: Timing,
-    /// Of what Janus sends the anchors.
+    /// Quality of the audio that Janus sends to the anchors.
     pub quality: Quality,
 }
 
-/// Who wants to speak where.
+/// Request of a user to join a room.
 #[derive(Debug, Clone)]
 pub struct Join {
     pub room: RoomId,
-    /// Unique in the room; its name as a participant, by which hosts on other gateways find it.
+    /// Unique in the room. Serves as the participant's name in Janus, by which hosts on other gateways find
+    /// the user.
     pub user: UserId,
-    /// Must be the room's if it is there.
+    /// Must equal the room's PIN if present.
     pub pin: Option<Pin>,
     pub muted: bool,
     pub resume_token: Option<ResumeToken>,
 }
 
-/// The session's ids, sealed. Never printed.
+/// Session ids, encrypted. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResumeToken(pub String);
 
-/// In the room.
+/// Result of a successful join.
 #[derive(Debug)]
 pub struct Joined {
     pub resume_token: ResumeToken,
-    /// The session and its media are those of before: no new offer.
+    /// True if the session and its media are those of before, so that no new offer is needed.
     pub resume: bool,
     pub muted: bool,
     pub line: Line,
-    /// Ends after [`SessionEvent::Ended`]; without one if the session failed, or another connection took it.
+    /// Ends after [`SessionEvent::Ended`]. Ends without it if the session failed or another connection took
+    /// it over.
     pub events: mpsc::Receiver<SessionEvent>,
 }
 
@@ -82,50 +86,51 @@ pub enum JoinError {
     Nowhere(#[from] Nowhere),
     #[error("the pin is wrong")]
     WrongPin,
-    /// Worth another try.
+    /// Retryable.
     #[error("the room's Janus cannot be used now: {0}")]
     Unavailable(String),
-    /// The gateway stops, or the session failed while it was opened.
+    /// The gateway is stopping, or the session failed while it was being opened.
     #[error("this gateway cannot serve the session")]
     Gone,
 }
 
-/// What is told of one's own session.
+/// Event that a session sends to its client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SessionEvent {
-    /// ICE and DTLS are done: media flows.
+    /// ICE and DTLS are complete: media flows.
     Up,
-    /// Somebody in the room, oneself included, as Janus hears it.
+    /// A user in the room, possibly the client itself, began or stopped talking, as detected by Janus.
     Talking { user: Arc<str>, talking: bool },
-    /// By oneself or by a host.
+    /// The client was muted or unmuted, by itself or by a host.
     Muted { muted: bool },
     /// Packets are lost on the way to Janus (`uplink`) or from it.
     SlowLink { uplink: bool, lost: u64 },
-    /// Of a Janus that trickles its own; `None`: there are no more.
+    /// ICE candidate from a Janus that trickles its own; `None` marks the end of candidates.
     Candidate(Option<Candidate>),
-    /// The last one. `reconnect_after`: join anew, no earlier than this.
+    /// Last event. If `reconnect_after` is set, the client should join again, no earlier than after this
+    /// time.
     Ended { end: End, reconnect_after: Option<Duration> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// Media is being set up anew, or another connection of the same client has taken over.
+    /// Media is being set up again, or another connection of the same client has taken over.
     #[error("the session is not in the room")]
     NotJoined,
     #[error("Janus refused this")]
     Refused,
-    /// Worth another try.
+    /// Retryable.
     #[error("Janus does not answer")]
     Unavailable,
 }
 
-/// How a session is.
+/// State of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SessionStatus {
     pub state: &'static str,
     pub muted: bool,
     pub talking: bool,
-    /// Janus receives packets of the anchor.
+    /// True while Janus receives packets from the anchor.
     pub receiving: bool,
 }
 
@@ -139,12 +144,16 @@ pub enum ModerationError {
     Unavailable(String),
 }
 
-/// The way to the sessions; empty while their supervisor is not there. Cheap to clone.
+/// Access to the sessions. Empty while their supervisor is not running. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Anchors(Arc<Mutex<Option<ActorRef<supervisor::Msg>>>>);
 
 impl Anchors {
-    /// Brings a user into a room, or back to its session. Dropped half-way, nothing is left of it.
+    /// Brings a user into a room, or back to its session. If the future is dropped, a new session is ended
+    /// again, and a resumed one waits for its client as before.
+    ///
+    /// # Errors
+    /// The room cannot be joined, the PIN is wrong, Janus cannot be used, or this gateway is stopping.
     pub async fn join(&self, join: Join) -> Result<Joined, JoinError> {
         let (events, stream) = mpsc::channel(EVENT_QUEUE);
         let (reply, answer) = oneshot::channel();
@@ -155,8 +164,11 @@ impl Anchors {
         Ok(Joined { resume_token, resume, muted, line, events: stream })
     }
 
-    /// What a host may do to an anchor, on whichever gateway that is. `ModerationError::NoSuchAnchor` if the user is
-    /// not in the room.
+    /// Mutes or unmutes an anchor on behalf of a host, regardless of the anchor's gateway.
+    ///
+    /// # Errors
+    /// `ModerationError::NoSuchAnchor` if the user is not in the room; other variants if the room has no
+    /// usable Janus or this gateway is stopping.
     pub async fn set_muted(&self, room: &RoomId, user: &str, muted: bool) -> Result<(), ModerationError> {
         let (reply, done) = oneshot::channel();
         let gone = || ModerationError::Unavailable("this gateway stops".into());
@@ -175,22 +187,22 @@ impl Anchors {
     }
 }
 
-/// A client's hold on its session. Dropping it says that the client is away.
+/// Client's handle on its session. Dropping it reports the client as away.
 #[derive(Debug)]
 pub struct Line {
     actor: ActorRef<session::Msg>,
-    /// Counts the connections that held the session; only the newest is served.
+    /// Number of this connection among those that held the session; only the newest is served.
     number: u64,
 }
 
 impl Line {
-    /// The answer to an SDP offer. A second one restarts ICE of the same peer connection; another peer
-    /// connection needs another `join`, without the resume token.
+    /// Returns the answer to an SDP offer. A second offer restarts ICE of the same peer connection; another
+    /// peer connection needs another `join`, without the resume token.
     pub async fn offer(&self, sdp: String) -> Result<String, CallError> {
         self.call(|reply| calls::Call::Offer { sdp, reply }).await
     }
 
-    /// A candidate of the client's; `None`: there are no more.
+    /// Sends an ICE candidate of the client to Janus; `None` marks the end of candidates.
     pub async fn candidate(&self, candidate: Option<Candidate>) -> Result<(), CallError> {
         self.call(|reply| calls::Call::Candidate { candidate, reply }).await
     }
@@ -203,7 +215,7 @@ impl Line {
         self.call(|reply| calls::Call::Status { reply }).await
     }
 
-    /// Out of the room at once; Janus is told without waiting for it.
+    /// Leaves the room at once. Does not wait for Janus.
     pub fn leave(&self) {
         let _ = self.actor.tell(session::Msg::Leave { line: self.number });
     }
@@ -223,7 +235,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         let away = || session::Msg::Away { line: self.number };
         if self.actor.tell(away()).is_err() {
-            // However full the mailbox is, an offer arrives.
+            // `offer` also delivers to a full mailbox.
             let _ = self.actor.offer("away", away());
         }
     }
@@ -235,7 +247,8 @@ impl fmt::Debug for ResumeToken {
     }
 }
 
-/// What a resume token holds for: this user, as long as the room's media are where they are.
+/// Returns the values that a resume token is bound to: it is valid for this user while the room's media stay
+/// in the same Janus room.
 fn bound(user: &str, room: &RoomId, place: &Place) -> Bound {
     let (janus, janus_room_id) = (place.janus.clone(), place.janus_room_id);
     Bound { user: user.to_owned(), room: room.clone(), janus, janus_room_id }

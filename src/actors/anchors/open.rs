@@ -1,4 +1,4 @@
-//! What a session asks of Janus to begin, to go on, and to act on others: each one effect, errors typed.
+//! Janus operations that open, reclaim or moderate a session: each is one effect with typed errors.
 
 use std::sync::Arc;
 
@@ -10,15 +10,19 @@ use crate::janus::{
     AnchorEvents, AnchorJoin, AudioBridge, CoreError, InRoom, JanusClient, JanusError, PluginError, Secret,
 };
 
-/// A session in the room.
+/// Session that is in its room.
 pub struct Opened {
     pub room: InRoom,
     pub events: AnchorEvents,
-    /// Claimed, with its media.
+    /// True if the session was claimed and its media is set up.
     pub up: bool,
 }
 
-/// Claims the session of a resume token, if there is one and it lives with its media; else joins.
+/// Claims the session of a resume token if it still exists with its media; otherwise joins the room.
+///
+/// # Errors
+/// [`JoinError::Unavailable`] if Janus cannot be used or the mix is full. A room that Janus does not know
+/// counts as being prepared.
 pub async fn open(
     parts: AnchorParts,
     place: Place,
@@ -32,11 +36,11 @@ pub async fn open(
         return Ok(opened);
     }
     let (room, events) = client.join(&join).await.map_err(|e| match e {
-        // The store says otherwise, or will in a moment.
+        // The store and Janus disagree only for a moment, so the client may try again.
         JanusError::Plugin(PluginError::NoSuchRoom) => crate::domain::anchor::Nowhere::Preparing.into(),
         other => unavailable(other.into()),
     })?;
-    // Nobody hears the newcomer yet: it has no media before the answer to its offer.
+    // Nobody hears the new participant yet: it has no media before its offer is answered.
     let (present, most) = (room.others.len() + 1, join.share.participants());
     if present > most {
         let _ = room.session.destroy().await;
@@ -46,7 +50,7 @@ pub async fn open(
     Ok(Opened { room, events, up: false })
 }
 
-/// `None`: a fresh session it must be, and nothing of the old one is left.
+/// Claims a session. Returns `None` if a new session has to be opened; a session without media is destroyed.
 async fn claimed(
     client: &JanusClient,
     ids: SessionIds,
@@ -61,7 +65,11 @@ async fn claimed(
     Some(Opened { room, events, up: true })
 }
 
-/// The session again, over a connection that lives.
+/// Claims the session again, over a live connection.
+///
+/// # Errors
+/// [`ClaimFailure::SessionGone`] if Janus does not know the session, its handle, its room or its participant
+/// any more; [`ClaimFailure::Unavailable`] for everything else.
 pub async fn reclaim(
     parts: AnchorParts,
     place: Place,
@@ -82,6 +90,7 @@ pub async fn reclaim(
     }
 }
 
+/// Mutes or unmutes every participant of this name.
 pub async fn moderate(
     parts: AnchorParts,
     room: RoomId,
@@ -95,7 +104,8 @@ pub async fn moderate(
     let secret = Secret(parts.secrets.of_janus_room(&room));
     let participants = client.participants(place.janus_room_id).await.map_err(failed)?;
     let mut found = false;
-    // Two of one name are an old session and its successor: both are meant, and the old one may go at any moment.
+    // Two participants of one name are an old session and its successor. Both are meant, and the old one may
+    // leave at any moment.
     for participant in participants.iter().filter(|p| *p.display == *user) {
         match client.set_muted(place.janus_room_id, &secret, participant.id, muted).await {
             Ok(()) => found = true,

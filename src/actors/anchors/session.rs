@@ -1,7 +1,8 @@
-//! One anchor's session: the shell around [`domain::anchor`](crate::domain::anchor).
+//! Actor of one anchor's media session: a shell around [`domain::anchor`](crate::domain::anchor).
 //!
-//! The steps of the machine are taken one at a time; the client's calls run beside them and beside each other,
-//! so a Janus that hangs holds up neither. Never restarted: Janus ends what nobody keeps alive.
+//! The steps of the state machine run one at a time. The client's calls run concurrently with them and with
+//! each other, so a Janus that hangs blocks neither. Never restarted: Janus ends sessions that nobody keeps
+//! alive.
 
 mod hearing;
 
@@ -30,25 +31,25 @@ pub struct JanusSession {
     user: UserId,
     pin: Pin,
     share: MixShare,
-    /// Of a session that another gateway held.
+    /// Ids of a session that another gateway held.
     claim: Option<SessionIds>,
     machine: Anchor,
     session: Option<Arc<AnchorSession>>,
-    /// The newest client; its events are dropped while it is away.
+    /// Event channel of the newest client. Events are dropped while the client is away.
     client: Option<mpsc::Sender<SessionEvent>>,
     line: u64,
-    /// The newest client waits to be told that it has the session.
+    /// Reply to the newest client, which waits for its session.
     joining: Option<JoinReply>,
     voice: Voice,
     people: People,
-    /// Counts the streams of events; an earlier one says nothing any more.
+    /// Number of the current event stream; events of earlier streams are ignored.
     streams: u64,
     busy: bool,
     reason: String,
     timer: Option<Timer>,
 }
 
-/// As Janus last said.
+/// State of the audio, as last reported by Janus.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Voice {
     muted: bool,
@@ -56,7 +57,7 @@ struct Voice {
     receiving: bool,
 }
 
-/// A client has its session.
+/// Reply to a client that has its session.
 pub struct Attached {
     pub resume_token: ResumeToken,
     pub resume: bool,
@@ -64,7 +65,7 @@ pub struct Attached {
 }
 
 pub enum Msg {
-    /// A client wants to be served. With `ids` it comes back, and only to that session.
+    /// A client wants to be served. With `ids` it returns, and accepts only that session.
     Attach {
         ids: Option<SessionIds>,
         muted: bool,
@@ -84,7 +85,7 @@ pub enum Msg {
     Called,
     /// The answer to an offer is on its way to the client.
     Answered,
-    /// A call found what Janus does not know any more.
+    /// A call failed because Janus no longer knows the session, the room or the participant.
     Lost(Heard),
     Muted {
         muted: bool,
@@ -158,7 +159,7 @@ impl JanusSession {
         }
     }
 
-    /// Takes the next step, and says goodbye when there is none.
+    /// Executes the next step of the machine. Sends the final event if the session has ended.
     fn step(&mut self, cx: &mut Cx<Self>) {
         let now = self.parts.context.clock.now();
         self.machine.look(now);
@@ -166,7 +167,7 @@ impl JanusSession {
             self.farewell(end);
         }
         if self.busy {
-            // Grace times run on while Janus owes an answer.
+            // Grace times continue while an answer of Janus is pending.
             self.timer = self.machine.deadline().map(|due| cx.after(due.saturating_sub(now), Msg::Due));
             return;
         }
@@ -201,7 +202,7 @@ impl JanusSession {
             (Effect::Destroy, Some(s)) => {
                 cx.run(async move { drop(s.destroy().await) }, |()| Msg::Destroyed);
             }
-            // The machine plans these only once it has been told of a session.
+            // The machine plans these effects only once it has been told of a session.
             (_, None) => cx.fail("there is no session to act on"),
         }
     }
@@ -226,11 +227,11 @@ impl JanusSession {
         cx: &mut Cx<Self>,
     ) {
         match ids {
-            // The first client, for whom the session is being opened.
+            // The first client: the session is being opened for it.
             None => {
                 (self.client, self.joining, self.voice.muted) = (Some(events), Some(reply), muted);
             }
-            // Welcome as soon as it is claimed.
+            // Answered as soon as the session is claimed.
             Some(ids) if self.is_mine(ids) && self.machine.is_resumable() => {
                 if let Some(overtaken) = self.joining.take() {
                     self.welcome(overtaken, true, cx);
@@ -256,7 +257,8 @@ impl JanusSession {
         let talking: Vec<_> = self.people.talking().collect();
         talking.into_iter().for_each(|talk| self.tell_talk(talk));
         if let Err(Ok((_, line))) = reply.send(Ok((attached, line))) {
-            // Gone before it knew of the session; a client that came back may try again, a new one cannot.
+            // The client left before it knew of the session. A returning client may try again, a new one
+            // cannot.
             if resume {
                 drop(line);
             } else {
@@ -265,7 +267,7 @@ impl JanusSession {
         }
     }
 
-    /// Good for as long as the room may live.
+    /// Returns a resume token that is valid for the longest time a room may exist (`rooms.max_age`).
     fn resume_token(&self) -> Option<ResumeToken> {
         let place = self.machine.place();
         let ids = self.session.as_ref()?.ids();
@@ -285,7 +287,7 @@ impl JanusSession {
                 if let Some(reply) = self.joining.take() {
                     self.welcome(reply, resume, cx);
                 }
-                // The store may have had its news meanwhile.
+                // The store may have changed while the session was being opened.
                 self.look();
             }
             Err(error) => {
@@ -302,7 +304,7 @@ impl JanusSession {
         match outcome {
             Ok(opened) => {
                 self.machine.reclaimed(now);
-                // What happened while nobody listened.
+                // Apply the changes that happened while no events arrived.
                 match opened.up {
                     true if !self.machine.is_resumable() => self.up(),
                     false if self.machine.is_resumable() => self.machine.heard(Heard::Down, now),
@@ -313,7 +315,8 @@ impl JanusSession {
             }
             Err(failure) => self.machine.reclaim_failed(failure, now, dice()),
         }
-        // Also while Janus does not answer: the session waits for that with its client. What is over is declined.
+        // Answered even if Janus does not respond: the session waits for it together with its client. Clients
+        // of a session that has ended are declined.
         if self.machine.is_resumable()
             && let Some(reply) = self.joining.take()
         {
@@ -353,7 +356,7 @@ impl JanusSession {
         }
     }
 
-    /// A client that does not read its events loses them, and finds that out.
+    /// Sends an event. A client that does not read loses its event channel, and notices that.
     fn tell(&mut self, event: SessionEvent) {
         if self.client.as_ref().is_some_and(|client| client.try_send(event).is_err()) {
             self.client = None;
@@ -405,7 +408,7 @@ impl Behaviour for JanusSession {
                     Err(JanusError::Core(CoreError::NoSuchSession)) => {
                         self.machine.heard(Heard::SessionOver, now);
                     }
-                    // A connection that is silent or gone is noticed as such.
+                    // A silent or lost connection to Janus is detected as such, by the end of the events.
                     _ => self.machine.kept_alive(now),
                 }
             }
@@ -426,7 +429,7 @@ impl Behaviour for JanusSession {
         self.step(cx);
     }
 
-    /// The session stays in Janus: the client may claim it through another gateway.
+    /// Leaves the session in Janus, so that the client can claim it through another gateway.
     fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
         self.machine.end(End::Draining);
         self.farewell(End::Draining);

@@ -1,4 +1,5 @@
-//! Keeps the sessions: finds the one a client comes back to, begins new ones, tells them of their rooms.
+//! Supervisor of the media sessions: finds the session a client returns to, starts new ones, passes on room
+//! changes.
 //!
 //! At most one session per user and room is served: a newer one replaces it.
 
@@ -24,7 +25,7 @@ pub struct AnchorSupervisor {
     door: Anchors,
     news: Option<News>,
     served: HashMap<(RoomId, UserId), Session>,
-    /// All, replaced ones included, by the name of the child.
+    /// All sessions by child name, including replaced ones.
     sessions: BTreeMap<Arc<str>, (RoomId, ActorRef<session::Msg>)>,
     begun: u64,
 }
@@ -36,14 +37,14 @@ struct Session {
 
 pub type JoinReply = oneshot::Sender<Result<(Attached, Line), JoinError>>;
 
-/// A join on its way to a session.
+/// Join request on its way to a session.
 pub struct Asked {
     pub join: Join,
     pub events: mpsc::Sender<SessionEvent>,
     pub reply: JoinReply,
 }
 
-/// What is needed for a session where there is none to come back to.
+/// Data needed to start a session if there is none to return to.
 pub struct Begin {
     asked: Asked,
     place: Place,
@@ -54,9 +55,9 @@ pub struct Begin {
 
 pub enum Msg {
     Join(Box<Asked>),
-    /// The session that was there does not take this client.
+    /// The existing session did not accept this client.
     Declined(Box<Begin>),
-    /// It does.
+    /// The existing session accepted the client.
     Resumed,
     Moderate {
         room: RoomId,
@@ -103,7 +104,8 @@ impl AnchorSupervisor {
         }
     }
 
-    /// Finds the room's place, PIN and share, and the session that the resume token names if it is valid for them.
+    /// Returns the room's Janus assignment, PIN and mix share, and the ids of the session that the resume
+    /// token names if the token is valid for them.
     fn prepare(&self, join: &Join) -> Result<(Place, Pin, MixShare, Option<SessionIds>), JoinError> {
         let view = self.parts.context.directory.room(&join.room);
         let place = Place::of(view.as_deref())?;
@@ -131,7 +133,7 @@ impl AnchorSupervisor {
         let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
         let actor = cx.spawn_child(name.clone(), spec, make);
         let attach = session::Msg::Attach { ids: None, muted: join.muted, events, reply };
-        // Never full: it is the first.
+        // Cannot be full: this is the first message.
         let _ = actor.tell(attach);
         self.sessions.insert(name.clone(), (join.room.clone(), actor.clone()));
         self.parts.context.metrics.set_anchor_sessions(self.sessions.len());
@@ -150,7 +152,7 @@ impl AnchorSupervisor {
     }
 }
 
-/// Asks a session to take its client back; what to begin if it does not.
+/// Asks a session to take its client back. Returns `begin` for a new session if it declines.
 async fn come_back(actor: ActorRef<session::Msg>, ids: SessionIds, begin: Begin) -> Option<Begin> {
     let (reply, answer) = oneshot::channel();
     let (muted, events) = (begin.asked.join.muted, begin.asked.events.clone());

@@ -1,11 +1,13 @@
-//! One connected client: what it sends becomes calls, what it is told goes through its [`Line`].
+//! Actor of one connected client: its frames become calls, and everything sent to it goes through its
+//! [`Line`].
 //!
 //! ```text
-//! Connecting ── let in ──▶ Open ── any reason ──▶ Closing ── answered or 1 s ──▶ over
-//!      └───────────── refused, left, dead, stopped ──▲
+//! Connecting ── admitted ──▶ Open ── any reason ──▶ Closing ── answered or 1 s ──▶ ended
+//!      └────────────── refused, left, dead, stopped ──▲
 //! ```
-//! Calls that come while it connects wait. Every call runs beside the others and beside reading, so a slow one
-//! delays neither pings nor the close. Never restarted: its end, whatever the cause, closes the session.
+//! Calls that arrive while the client is connecting wait. Every call runs concurrently with the others and
+//! with reading, so a slow call delays neither pings nor the close. Never restarted: its end, whatever the
+//! cause, closes the session.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +24,7 @@ use crate::domain::conduct::{Admission, Due, Guard};
 use crate::domain::rpc::{self, Call, Entry, Id, Packet, Response};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
 
-/// How long a client may take to answer our close frame.
+/// Time in which a client must answer our close frame.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 pub struct WsClient {
@@ -31,30 +33,30 @@ pub struct WsClient {
     line: Arc<Line>,
     guard: Guard,
     phase: Phase,
-    /// Of the next ping or death; while closing, of the end.
+    /// Timer of the next ping or liveness check; while closing, of the end.
     alarm: Option<Timer>,
 }
 
 enum Phase {
-    /// With the calls that came before their time.
+    /// Holds the calls that arrived before the session was ready.
     Connecting(Vec<Work>),
     Open(Attached),
     Closing,
 }
 
-/// What a client sent, as the transport read it.
+/// Input from a client, as read by the transport.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Inbound {
     Text(String),
     Ping(Bytes),
     Pong,
-    /// Some fragments of a text that is not complete.
+    /// Several fragments of an incomplete text.
     Fragments,
-    /// The close frame: the first of both sides', or the answer to ours.
+    /// Close frame: the client's own, or its answer to ours.
     Close,
-    /// What cannot be read; nothing follows.
+    /// Unreadable input; nothing follows.
     Bad(CloseCode),
-    /// The connection broke; nothing follows.
+    /// The connection was lost; nothing follows.
     Gone,
 }
 
@@ -62,13 +64,13 @@ pub enum Msg {
     /// The transport reads on when the permit is dropped.
     Received(Inbound, OwnedSemaphorePermit),
     Connected(Result<Attached, CloseCode>),
-    /// `calls` have been answered, with this text if any of them wanted an answer.
+    /// `calls` have been answered, with this text if any of them expects an answer.
     Answered {
         calls: usize,
         text: Option<String>,
     },
     Alarm,
-    /// The line says why.
+    /// The line holds the reason.
     CloseAsked,
 }
 
@@ -84,7 +86,7 @@ impl Message for Msg {
     }
 }
 
-/// A session that hears of the end of its connection exactly once, however that comes about.
+/// Session that is told of the end of its connection exactly once, on every path.
 pub struct Attached {
     session: Arc<dyn Session>,
     code: CloseCode,
@@ -97,15 +99,15 @@ impl Drop for Attached {
     }
 }
 
-/// The calls of one text, on their way to their answers.
+/// Calls of one text, until they are answered.
 struct Work {
     batch: bool,
     calls: Vec<Begun>,
-    /// How many of them the guard counts.
+    /// Number of these calls that the guard counts.
     waiting: usize,
 }
 
-/// A call, or the refusal that answers it; without an id it is a notification.
+/// Call, or the refusal that answers it. Without an id it is a notification.
 struct Begun {
     id: Option<Id>,
     method: Result<Method, RpcError>,
@@ -121,7 +123,7 @@ impl WsClient {
         self.guard.heard(self.parts.clock.now());
         match inbound {
             Inbound::Gone => self.close(CloseCode::Gone, cx),
-            // Whichever side began, this was the last frame.
+            // The last frame of the connection, no matter which side closed first.
             Inbound::Close => {
                 self.close(CloseCode::Normal, cx);
                 self.end(cx);
@@ -142,7 +144,7 @@ impl WsClient {
         }
     }
 
-    /// Meters what is not answered by an error. Returns whether it is within the rate.
+    /// Counts input that is not answered by an error against the rate. Returns true if it is within the rate.
     fn admit(&mut self, cx: &mut Cx<Self>) -> bool {
         let admission = self.guard.admit(&self.parts.limits, self.parts.clock.now());
         if admission == Admission::Abuse {
@@ -174,7 +176,7 @@ impl WsClient {
         }
     }
 
-    /// `None`: too much is too much.
+    /// Prepares one call. Returns `None` if the client has exceeded its rate for too long.
     fn begin(&mut self, entry: Entry) -> Option<Begun> {
         let limits = &self.parts.limits;
         let admission = self.guard.admit(limits, self.parts.clock.now());
@@ -189,7 +191,7 @@ impl WsClient {
             }
             (Admission::Taken, Ok((name, params))) => Method::parse(&name, params)
                 .and_then(|method| self.guard.begin(limits, &method).map(|()| method)),
-            // An entry that is no call is its error.
+            // An entry that is not a call is answered with its own error.
             (Admission::Taken, Err(outcome)) => {
                 Err(outcome.err().unwrap_or(ErrorCode::InvalidRequest.into()))
             }
@@ -200,7 +202,7 @@ impl WsClient {
         Some(Begun { id, method })
     }
 
-    /// For a text in which nothing is to be run.
+    /// Answers a text that contains no call to run.
     fn refuse(&self, work: Work) {
         let refused = |call: Begun| Some(Response { id: call.id?, outcome: Err(call.method.err()?) });
         let responses: Vec<_> = work.calls.into_iter().filter_map(refused).collect();
@@ -220,12 +222,13 @@ impl WsClient {
 
     fn connect(&self, cx: &mut Cx<Self>) {
         let (parts, peer, me) = (self.parts.clone(), self.peer.clone(), cx.me());
-        // Not an effect of this actor: dropped half-way it might leave a lock that nobody knows of. When the
-        // actor is gone, the message is dropped, and the session told.
+        // Not an effect of this actor: if dropped halfway it could leave a lock that nobody knows of. If the
+        // actor is gone, the message is dropped and the session is told.
         actix::spawn(async move {
             let connected = parts.signalling.connected(peer).await;
             let attached = connected.map(|session| Attached { session, code: CloseCode::Gone, left: false });
-            // Never full: one such message beside the few that the transport may have on the way.
+            // Cannot be full: there is one such message besides the few that the transport may have in
+            // flight.
             let _ = me.tell(Msg::Connected(attached));
         });
     }
@@ -259,7 +262,7 @@ impl WsClient {
         }
     }
 
-    /// Says goodbye, and to the session at once.
+    /// Starts closing the connection, and tells the session at once.
     fn close(&mut self, code: CloseCode, cx: &mut Cx<Self>) {
         if !self.shut(code) {
             return;
@@ -272,12 +275,12 @@ impl WsClient {
         }
     }
 
-    /// `false` if it is closing already.
+    /// Returns false if the connection is already closing.
     fn shut(&mut self, code: CloseCode) -> bool {
         match std::mem::replace(&mut self.phase, Phase::Closing) {
             Phase::Closing => return false,
             Phase::Connecting(_) => {}
-            // The session is told first: what it says goes before the close frame.
+            // The session is told first: its notifications precede the close frame.
             Phase::Open(mut attached) => (attached.code, attached.left) = (code, self.guard.left()),
         }
         self.line.close(code);
@@ -291,7 +294,7 @@ impl WsClient {
     }
 }
 
-/// Runs the calls of one text beside each other; their answers as one text.
+/// Runs the calls of one text concurrently. Returns their answers as one text.
 async fn answered(session: Arc<dyn Session>, parts: Arc<GatewayParts>, work: Work) -> Option<String> {
     let answers = work.calls.into_iter().map(|call| one(&*session, &parts, call));
     let responses: Vec<_> = join_all(answers).await.into_iter().flatten().collect();
@@ -341,7 +344,8 @@ impl Behaviour for WsClient {
         }
     }
 
-    /// The node, or at least its gateway, goes: clients are to come back, elsewhere.
+    /// Closes with `Draining`: the gateway role or the whole node stops, and clients should reconnect
+    /// elsewhere.
     fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
         self.close(CloseCode::Draining, cx);
         Stopping::Wait
@@ -353,13 +357,13 @@ impl Behaviour for WsClient {
             Phase::Open(_) => "open",
             Phase::Closing => "closing",
         };
-        // One short text and no object: there may be thousands of us.
+        // A short text instead of an object: a node may have thousands of clients.
         let who = format!("{} in {}, {} calls", self.peer.user, self.peer.room, self.guard.waiting());
         Observed { observed: Value::String(who), ..Observed::state(state) }
     }
 }
 
-/// After a panic, or when the arbiter ended.
+/// Closes the connection after a panic, or when the arbiter stopped.
 impl Drop for WsClient {
     fn drop(&mut self) {
         self.shut(CloseCode::Internal);

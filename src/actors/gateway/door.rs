@@ -1,4 +1,4 @@
-//! Where the transport brings new connections: open while the gateway's supervisor runs.
+//! Entry point for new connections from the transport; open while the gateway's supervisor runs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,15 +9,15 @@ use super::supervisor;
 use super::{Peer, client};
 use crate::actors::kernel::ActorRef;
 
-/// A client with a good token, and what it is written through.
+/// New connection of a client with a valid token, and the queue of its outbound frames.
 pub struct Arrival {
     pub peer: Peer,
     pub line: Arc<Line>,
-    /// Told who takes what the client says.
+    /// Receives the actor that handles the client's frames.
     pub admitted: oneshot::Sender<ActorRef<client::Msg>>,
 }
 
-/// The gateway takes nobody at the moment.
+/// Error: the gateway accepts no connections at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
@@ -25,7 +25,10 @@ pub struct Closed;
 pub struct Door(Mutex<Option<ActorRef<supervisor::Msg>>>);
 
 impl Door {
-    /// The actor that takes the client's frames.
+    /// Hands a connection to the supervisor. Returns the actor that handles the client's frames.
+    ///
+    /// # Errors
+    /// [`Closed`] if the supervisor is not running or does not take the connection.
     pub async fn enter(&self, peer: Peer, line: Arc<Line>) -> Result<ActorRef<client::Msg>, Closed> {
         let supervisor = self.lock().clone().ok_or(Closed)?;
         let (admitted, answer) = oneshot::channel();
@@ -34,7 +37,7 @@ impl Door {
         answer.await.map_err(|_| Closed)
     }
 
-    /// Whether clients are let in.
+    /// Returns true if connections are accepted.
     pub fn is_open(&self) -> bool {
         self.lock().is_some()
     }

@@ -1,12 +1,12 @@
-//! The way out to one client: a queue with a limit, filled by actors of any thread, emptied by the transport.
+//! Outbound queue of one client: bounded, filled by actors on any thread, drained by the transport.
 //!
-//! It is apart from the response body, so a client that does not read blocks nobody: when more than the limit
-//! waits for it, what waits is thrown away and the client closed.
+//! The queue is separate from the response body, so a client that does not read blocks nobody. If more bytes
+//! wait than the limit allows, the queue is discarded and the client is closed.
 //!
 //! ```text
-//! Open ── Close queued ──▶ Closing ── answered, dead, or out of patience ──▶ Ended
+//! Open ── Close queued ──▶ Closing ── answered, dead, or timed out ──▶ Ended
 //! ```
-//! Owns: the bytes that wait. Never does: block, or encode frames.
+//! Owns: the queued frames. Never does: block, or encode frames.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +19,7 @@ use super::client;
 use crate::actors::kernel::ActorRef;
 use crate::domain::signalling::{CloseCode, Notification};
 
-/// One frame on its way out.
+/// Outbound frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Out {
     Text(Bytes),
@@ -29,7 +29,7 @@ pub enum Out {
 }
 
 pub struct Line {
-    /// Bytes of text and pongs that may wait.
+    /// Maximum bytes of queued texts and pongs.
     limit: usize,
     state: Mutex<State>,
 }
@@ -38,7 +38,7 @@ struct State {
     queue: VecDeque<Out>,
     bytes: usize,
     phase: Phase,
-    /// Why somebody wants it closed; the actor does it.
+    /// Code of a requested close; the actor performs the close.
     asked: Option<CloseCode>,
     actor: Option<ActorRef<client::Msg>>,
     writer: Option<Waker>,
@@ -48,9 +48,9 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// The close frame is queued: nothing follows it.
+    /// The close frame is queued; nothing follows it.
     Closing,
-    /// What waits is still written, then the connection is over.
+    /// Queued frames are still written, then the connection is over.
     Ended,
 }
 
@@ -68,7 +68,7 @@ impl Line {
         Arc::new(Self { limit, state: Mutex::new(state) })
     }
 
-    /// From now on `actor` is told when the line is to be closed.
+    /// Sets the actor that is told when the line should be closed.
     pub fn attach(&self, actor: ActorRef<client::Msg>) {
         let mut state = self.lock();
         if state.asked.is_some() {
@@ -78,7 +78,8 @@ impl Line {
         state.actor = Some(actor);
     }
 
-    /// Queues a frame. Nothing is queued once the line is closing; too much asks for its end.
+    /// Queues a frame. Drops it if the line is closing, or if it is a ping and one is queued already. If the
+    /// queue exceeds its limit, discards it and requests the close of the line.
     pub fn send(&self, frame: Out) {
         let mut state = self.lock();
         if state.phase != Phase::Open || (frame == Out::Ping && state.queue.contains(&Out::Ping)) {
@@ -94,7 +95,7 @@ impl Line {
         wake(state.writer.take(), state);
     }
 
-    /// Has the actor close the line; the first reason wins.
+    /// Asks the actor to close the line. The first reason is kept.
     pub fn ask_to_close(&self, code: CloseCode) {
         let mut state = self.lock();
         if state.phase == Phase::Open && state.asked.is_none() {
@@ -110,7 +111,8 @@ impl Line {
         self.lock().asked
     }
 
-    /// The last frame. What waits before it is still written, unless the client does not read anyway.
+    /// Queues the close frame, which is the last one. Frames queued before are still written, unless the
+    /// client does not read anyway.
     pub fn close(&self, code: CloseCode) {
         let mut state = self.lock();
         if state.phase != Phase::Open {
@@ -126,7 +128,7 @@ impl Line {
         wake(state.writer.take(), state);
     }
 
-    /// The actor is done with the connection.
+    /// Ends the line: the actor has finished with the connection.
     pub fn end(&self) {
         let mut state = self.lock();
         state.phase = Phase::Ended;
@@ -136,7 +138,7 @@ impl Line {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// For the one writer: the next frame; `None` when all is written.
+    /// Returns the next frame to the only writer; `None` once the line has ended and everything is written.
     pub fn poll_next(&self, task: &mut Context<'_>) -> Poll<Option<Out>> {
         let mut state = self.lock();
         if let Some(frame) = state.queue.pop_front() {
@@ -154,7 +156,7 @@ impl Line {
         Poll::Pending
     }
 
-    /// For the one reader: whether the actor is done.
+    /// Completes for the only reader once the actor has finished.
     pub fn poll_ended(&self, task: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.phase == Phase::Ended {
@@ -192,7 +194,7 @@ impl Out {
     }
 }
 
-/// A notification written once, to be sent to many.
+/// Notification that is encoded once and sent to many connections.
 #[derive(Debug, Clone)]
 pub struct Encoded(Bytes);
 
@@ -202,7 +204,7 @@ impl From<&Notification> for Encoded {
     }
 }
 
-/// What a session holds of its client's way out. After the connection has ended it does nothing.
+/// Session's handle on its client's outbound queue. Has no effect after the connection has ended.
 #[derive(Clone)]
 pub struct Outbound(Arc<Line>);
 
@@ -215,12 +217,12 @@ impl Outbound {
         self.send(&notification.into());
     }
 
-    /// For what goes to a whole room: cheaper than [`notify`](Self::notify) for each.
+    /// Sends an encoded notification. Cheaper than [`notify`](Self::notify) for a whole room.
     pub fn send(&self, notification: &Encoded) {
         self.0.send(Out::Text(notification.0.clone()));
     }
 
-    /// Closes the connection, after what was sent before.
+    /// Closes the connection, after everything sent before.
     pub fn close(&self, code: CloseCode) {
         self.0.ask_to_close(code);
     }

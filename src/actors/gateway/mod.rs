@@ -1,13 +1,14 @@
-//! Actors of the role `gateway`, and the seam between the transport and what the methods mean.
+//! Actors of the role `gateway`, and the interface between the WebSocket transport and the signalling
+//! methods.
 //!
 //! ```text
 //! src/ws  upgrade, frames ──▶ Door ─▶ GatewaySupervisor ─▶ WsClient ──▶ Signalling, Session
 //!         response body  ◀── Line ◀────────────────────────────┴─────────── Outbound
 //! ```
-//! [`WsClient`](client::WsClient) knows no WebSocket library: texts come in as messages, and go out through
-//! the [`line`] that `src/ws` empties. So the transport can be swapped there.
+//! [`WsClient`](client::WsClient) depends on no WebSocket library: texts arrive as messages, and leave
+//! through the [`line`] that `src/ws` drains. The transport can therefore be replaced there.
 //!
-//! Owns: connections. Never does: decide what a method does; that is behind [`Signalling`].
+//! Owns: connections. Never does: implement a method; that is the task of [`Signalling`].
 
 pub mod client;
 pub mod door;
@@ -32,45 +33,51 @@ use crate::domain::signalling::{CloseCode, Method, RpcError};
 use crate::telemetry::Metrics;
 pub use line::{Encoded, Outbound};
 
-/// What stands behind the signalling methods.
+/// Implementation of the signalling methods.
 #[async_trait]
 pub trait Signalling: Send + Sync + 'static {
-    /// A client with a good token is here: takes its lock, knows its room. An error closes the connection.
+    /// Admits a client with a valid token: acquires its connection lock and checks its room.
     ///
-    /// Runs to its end also when the client leaves meanwhile; the session is then told so at once.
+    /// Runs to its end even if the client leaves meanwhile; the session's [`closed`](Session::closed) is then
+    /// called at once.
+    ///
+    /// # Errors
+    /// The code with which the connection is closed.
     async fn connected(&self, peer: Peer) -> Result<Arc<dyn Session>, CloseCode>;
 }
 
-/// One connection, from when it was let in until it is closed.
+/// One connection, from its admission until it is closed.
 #[async_trait]
 pub trait Session: Send + Sync + 'static {
-    /// One call. Calls begin in the order in which they came and run beside each other. The future is dropped
-    /// when the connection ends or the call takes longer than `ws.call_timeout`: what must be finished must
-    /// not live in it. A panic ends the connection (1011).
+    /// Executes one call. Calls start in order of arrival and run concurrently. The future is dropped when
+    /// the connection ends or the call takes longer than `ws.call_timeout`, so work that must be finished
+    /// must not be part of it. A panic ends the connection (1011).
     async fn call(&self, method: Method) -> Result<Value, RpcError>;
 
-    /// The connection ends; told exactly once, and what is notified now still goes out before the close frame. `left`:
-    /// `leave` came and no `join` after it, whether or not that call was carried out. Never blocks.
+    /// Handles the end of the connection. Called exactly once; notifications sent from here still precede the
+    /// close frame. `left` is true if `leave` arrived and no `join` after it, even if that call was not
+    /// carried out. Never blocks.
     fn closed(&self, code: CloseCode, left: bool);
 }
 
-/// Who is on the other end of a connection.
+/// Identity of the client of a connection, and the way to send to it.
 #[derive(Debug, Clone)]
 pub struct Peer {
     pub user: UserId,
     pub room: RoomId,
     /// `Host` or `Anchor`.
     pub role: Role,
-    /// Of the token that let the connection in.
+    /// Grant of the token that admitted the connection.
     pub grant: Grant,
     pub connection: ConnectionId,
-    /// From the query of the upgrade: known before the lock is taken, so that a client replaces itself.
+    /// From the query of the upgrade request. Known before the lock is acquired, so that a client can replace
+    /// its own earlier connection.
     pub client_id: Option<ClientId>,
     pub address: IpAddr,
     pub out: Outbound,
 }
 
-/// What all clients of a node share.
+/// State shared by all clients of a node.
 pub struct GatewayParts {
     pub signalling: Arc<dyn Signalling>,
     pub limits: Limits,

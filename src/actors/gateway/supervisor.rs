@@ -1,4 +1,4 @@
-//! Keeps the clients of the role `gateway`.
+//! Supervisor of the clients of the role `gateway`.
 
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ impl GatewaySupervisor {
         Self { parts, door, clients: 0 }
     }
 
-    /// A client is never started again: its end releases the lock and the presence of its user.
+    /// Starts the actor of a client. It is never restarted: its end releases its user's lock and presence
+    /// entry.
     fn admit(&mut self, arrival: Arrival, cx: &mut Cx<Self>) {
         let Arrival { peer, line, admitted } = arrival;
         let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
@@ -43,7 +44,7 @@ impl GatewaySupervisor {
             cx.spawn_child(name, spec, move || WsClient::new(parts.clone(), peer.clone(), of_client.clone()));
         line.attach(client.clone());
         self.count(self.clients + 1);
-        // A caller that is gone has dropped its half of the line, which the client is told.
+        // A caller that is gone has dropped its half of the line, which ends the client.
         let _ = admitted.send(client);
     }
 
@@ -82,7 +83,7 @@ impl Behaviour for GatewaySupervisor {
     }
 }
 
-/// Also after a failure: until the next incarnation opens it again, nobody is let in.
+/// Closes the door after a failure too: nobody is admitted until the next incarnation opens it.
 impl Drop for GatewaySupervisor {
     fn drop(&mut self) {
         self.door.close();

@@ -1,10 +1,10 @@
-//! Keeps this gateway's locks, and tells its connections who is in their rooms and when a room is over.
+//! Renewal of this gateway's locks, and notification of its connections about members and ended rooms.
 //!
-//! Every second it shows that the gateway lives, renews the locks that are due, gives up who is silent, and
-//! closes connections whose token has expired or that are not in their room for too long; it follows the news
-//! of presence and of the store. A room's members are read once for all of its connections, however many, and
-//! sent only when they differ. Owns: the dates of all that. Never does: let presence, which may be away, hold
-//! up anything else.
+//! At least every second it reports that the gateway is alive, renews the locks that are due, gives up silent
+//! clients, and closes connections whose token has expired or that are outside their room for too long. It
+//! also follows the changes of presence and of the store. A room's members are read once for all of its
+//! connections, and sent only if they differ. Owns: the schedule of these tasks. Never does: let presence,
+//! which may be unavailable, block anything else.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,30 +28,30 @@ use crate::presence::{
     Changed, Member, MemberRole, MemberStatus, News, NewsStream, PresenceError, Renewed, Replaced, SignOfLife,
 };
 
-/// Members that timed out are found by looking: so often.
+/// Interval at which members are read again: a timed-out member is found only by reading.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Longest time between two rounds.
+/// Longest time between two ticks.
 const ROUND: Duration = Duration::from_secs(1);
-/// Requests to presence at once, of one kind.
+/// Maximum concurrent requests of one kind to presence.
 const AT_ONCE: usize = 32;
-/// For goodbyes that presence has not heard yet, when the node stops.
+/// Time for the departures that presence has not recorded yet, when the node stops.
 const GOODBYES: Duration = Duration::from_secs(2);
 
 pub struct Attendance {
     shared: Arc<Shared>,
     news: Option<news::News>,
-    /// What the connections of a room were last told.
+    /// Members that were last sent to the connections of a room.
     told: HashMap<RoomId, Vec<RoomMember>>,
     looking: bool,
     renewing: bool,
     showing: bool,
-    /// `None`: presence has not answered yet.
+    /// `None` until the first request to presence has ended.
     up: Option<bool>,
     look_at: Duration,
     tick: Option<Timer>,
 }
 
-/// Rooms whose members may have changed: a set, so it is bounded, and whoever adds to it never waits.
+/// Rooms whose members may have changed. A set is bounded, and adding to it never waits.
 #[derive(Default)]
 pub struct Stale(Mutex<Waiting>);
 
@@ -177,7 +177,7 @@ impl Attendance {
         self.showing = false;
         let up = outcome.is_ok();
         if outcome == Ok(SignOfLife::Anew) {
-            // What it has forgotten, another connection could take.
+            // Another connection could take the locks that the backend has forgotten.
             self.shared.all_guests().iter().for_each(|guest| guest.renew_now());
             self.renew(self.shared.now(), cx);
         }
@@ -227,20 +227,20 @@ impl Attendance {
     fn listed(&mut self, lists: Lists, cx: &mut Cx<Self>) {
         self.looking = false;
         for (room, members) in lists {
-            // Away: the regular look will find what was missed.
+            // If presence is unavailable, the next periodic read finds the changes.
             if let Ok(members) = members {
                 self.tell(room, members);
             }
         }
         self.told.retain(|room, _| self.shared.has_guests(room));
-        // What has become stale meanwhile.
+        // Read the rooms that changed meanwhile.
         self.look(cx);
     }
 
     fn tell(&mut self, room: RoomId, members: Vec<Member>) {
         let view = self.shared.context.directory.room(&room);
         let removed = |member: &Member| view.as_ref().is_some_and(|view| view.is_removed(&member.user_id));
-        // Of one who was away when removed presence is forgotten later.
+        // Presence forgets a user who was away when removed only later.
         let members: Vec<_> = members.into_iter().filter(|member| !removed(member)).map(shown).collect();
         let same = self.told.get(&room) == Some(&members);
         let notification = Notification::RoomStatus { room_id: room.clone(), members: members.clone() };
@@ -273,13 +273,14 @@ impl Attendance {
         }
     }
 
-    /// Rooms that are gone, and users who were removed.
+    /// Handles changes of the store: rooms that are gone, and users who were removed.
     fn news(&mut self, cx: &mut Cx<Self>) {
         let Some(news) = self.news.as_ref().map(news::News::take) else { return };
         let rooms = if news.rebuilt { self.shared.rooms() } else { news.rooms.into_iter().collect() };
         for room in rooms {
             if self.shared.is_gone(&room) {
-                // Whoever was away when the room ended. A failure is mended by the time-out of members.
+                // Deletes the entries of users who were away when the room ended. A failure is corrected by
+                // the timeout of the entries.
                 let (shared, room) = (self.shared.clone(), room.clone());
                 cx.run(async move { shared.presence.remove_room(&room).await }, Msg::Forgotten);
             }
@@ -301,7 +302,7 @@ impl Shared {
     }
 }
 
-/// What others may see.
+/// Returns the part of a presence entry that others may see.
 fn shown(member: Member) -> RoomMember {
     let Member { user_id, role, display_name, status, muted, fence: Fence(_) } = member;
     RoomMember {
@@ -361,7 +362,7 @@ impl Behaviour for Attendance {
                 self.changed(news);
                 next(stream, cx, Msg::Changed);
             }
-            // The next incarnation begins with a look at everything.
+            // The next incarnation starts by reading everything.
             Msg::Replaced(_, None) | Msg::Changed(_, None) => cx.fail("the news of presence have ended"),
             Msg::Stale => self.look(cx),
             Msg::Listed(lists) => self.listed(lists, cx),
@@ -371,7 +372,8 @@ impl Behaviour for Attendance {
         }
     }
 
-    /// The clients have gone before; what they hold is given back, if presence listens.
+    /// Waits until presence has recorded the departures, or `GOODBYES` has passed. The clients have stopped
+    /// before.
     fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
         let shared = self.shared.clone();
         shared.goodbyes.close();

@@ -1,7 +1,8 @@
-//! One connection's part: its seat (the lock), its entry among the members, its media session.
+//! State of one connection: its connection lock, its presence entry, its media session.
 //!
-//! Every write to presence carries the fence of the lock, so one who lost the seat changes nothing. Owns: what this
-//! connection holds, and giving it back exactly once. Never does: decide who gets a seat.
+//! Every write to presence carries the fencing token of the lock, so a connection that lost the lock changes
+//! nothing. Owns: the resources that this connection holds, and their release exactly once. Never does:
+//! decide who gets a lock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,18 +23,20 @@ use crate::domain::signalling::notifications::Notification;
 use crate::domain::signalling::{CloseCode, Method, RpcError, methods};
 use crate::presence::{Acquisition, Member, PresenceError};
 
-/// After a session that ended without a word, or for want of one.
+/// Base delay for reconnecting after a session that ended without an event, or because its client was silent.
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
-/// Why a session ended whose client did not say that it was there.
+/// Reconnect reason of a session that ended because its client was silent.
 const SILENT: &str = "silent";
 
 pub struct Guest {
     pub(super) shared: Arc<Shared>,
     pub peer: Peer,
     state: Mutex<State>,
-    /// `join` and `leave` take it whole, other calls a share of it: so they begin in the order of their coming.
+    /// Held exclusively by `join` and `leave`, and shared by other calls, so that calls start in order of
+    /// arrival.
     pub(super) turn: Arc<RwLock<()>>,
-    /// What presence should say of us. Locked during each write, so that the newest is the last.
+    /// Our presence entry as it should be. Locked during each write, so that the newest value is written
+    /// last.
     member: tokio::sync::Mutex<Option<Member>>,
 }
 
@@ -42,49 +45,50 @@ struct State {
     hold: Option<Hold>,
     session: Option<Held>,
     joins: u64,
-    /// The room's members were sent to this connection.
+    /// True if the room's members were sent to this connection since its newest `join`.
     greeted: bool,
     said_goodbye: bool,
-    /// Since when there is no media session, on the monotonic clock; `None` while there is one.
+    /// Time since which there is no media session, on the monotonic clock; `None` while there is one.
     outside_since: Option<Duration>,
-    /// Of the client of the session.
+    /// Silence of the session's client.
     silence: Silence,
-    /// The lock is being asked for: whoever has it by an earlier fence is us.
+    /// True while the lock is being acquired: an earlier fencing token may then have been lost to this very
+    /// request.
     asking: bool,
     over: Option<Parting>,
 }
 
-/// How a connection ended.
+/// End of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parting {
-    /// The client may come back, and finds its session for a while.
+    /// The client may come back, and finds its session for some time.
     Cut,
     Farewell,
 }
 
-/// The lock.
+/// Acquired connection lock.
 struct Hold {
     holder: Holder,
     fence: Fence,
     renew_at: Duration,
-    /// The next `join` takes a new fence: under this one a departure may still be on its way.
+    /// The next `join` must acquire a new fencing token: a departure under this one may still be in progress.
     spent: bool,
 }
 
-/// The media session of one `join`.
+/// Media session of one `join`.
 struct Held {
     line: Arc<Line>,
     join: u64,
 }
 
-/// Whether the seat is ours.
+/// Outcome of acquiring the connection lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seating {
     Ours(Fence),
     Taken,
 }
 
-/// A guest as its connection holds it.
+/// Guest as held by its connection.
 pub struct Attached(pub Arc<Guest>);
 
 #[async_trait]
@@ -114,7 +118,7 @@ impl Guest {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for the lock, as this client.
+    /// Acquires the lock as this client.
     pub async fn take_seat(&self, client: Option<ClientId>) -> Result<Seating, PresenceError> {
         let (gateway, connection) = (self.shared.gateway.clone(), self.peer.connection.clone());
         let holder = Holder { gateway, connection, client };
@@ -137,14 +141,14 @@ impl Guest {
         }
     }
 
-    /// The fence, if the seat is ours and was taken by this client.
+    /// Returns the fencing token if the lock is ours and was acquired by this client.
     pub fn fence_of(&self, client: Option<&ClientId>) -> Option<Fence> {
         let state = self.state();
         let same = |hold: &&Hold| !hold.spent && (client.is_none() || hold.holder.client.as_ref() == client);
         state.hold.as_ref().filter(same).map(|hold| hold.fence)
     }
 
-    /// What is to be renewed, if it is time.
+    /// Returns the lock to renew, if it is due.
     pub fn renewal(&self, now: Duration) -> Option<(Holder, Fence)> {
         let mut state = self.state();
         let hold = state.hold.as_mut().filter(|hold| hold.renew_at <= now)?;
@@ -152,8 +156,8 @@ impl Guest {
         Some((hold.holder.clone(), hold.fence))
     }
 
-    /// The lock under this fence is lost. Under a newer one it is ours again, and what becomes of one that is being asked
-    /// for is told to who asks.
+    /// Handles the loss of the lock under this fencing token by closing the connection. Does nothing if we
+    /// hold a newer token, or while the lock is being acquired: the acquiring call gets its own outcome.
     pub fn lost_seat(&self, fence: Fence) {
         let state = self.state();
         let held = state.hold.as_ref().is_some_and(|hold| hold.fence == fence);
@@ -163,7 +167,7 @@ impl Guest {
         }
     }
 
-    /// The lock has to be looked at soon.
+    /// Makes the renewal of the lock due now.
     pub fn renew_now(&self) {
         if let Some(hold) = &mut self.state().hold {
             hold.renew_at = Duration::ZERO;
@@ -174,7 +178,8 @@ impl Guest {
         self.state().session.as_ref().map(|held| held.line.clone())
     }
 
-    /// Lets go of the media session, which then waits for its client, or is told to leave.
+    /// Takes the media session out of this connection. When the returned line is dropped, the session waits
+    /// for its client, unless it was told to leave.
     pub fn take_line(&self) -> Option<Arc<Line>> {
         let now = self.shared.now();
         let mut state = self.state();
@@ -183,36 +188,38 @@ impl Guest {
         Some(held.line)
     }
 
-    /// Why the connection must end now, if it must; the codes of [`conduct::overdue`].
+    /// Returns the code with which the connection must end now, if any, as [`conduct::overdue`] does.
     pub fn overdue(&self) -> Option<CloseCode> {
         let context = &self.shared.context;
         let outside = self.state().outside_since.map(|since| self.shared.now().saturating_sub(since));
         conduct::overdue(&self.peer.grant, context.clock.wall(), outside, context.config.ws.join_within)
     }
 
-    /// Out of the room, as far as its Janus goes.
+    /// Leaves the media session, and so the Janus room. Returns true if there was one.
     pub fn leave_session(&self) -> bool {
         let line = self.take_line();
         line.as_ref().inspect(|line| line.leave()).is_some()
     }
 
-    /// A sign of life of the client: it keeps its session.
+    /// Records a sign of life of the client, which keeps its session.
     pub fn heard(&self) {
         let now = self.shared.now();
         self.state().silence.broken(now);
     }
 
-    /// Whether the client of a session has not been heard of for too long; asked every `every`.
+    /// Returns true if there is a session whose client was silent for too long. `every` is the interval
+    /// between calls.
     pub fn is_silent(&self, every: Duration, now: Duration) -> bool {
         let limit = self.shared.context.config.presence.timeout;
         let mut state = self.state();
         state.silence.lasts(limit, every, now) && state.session.is_some()
     }
 
-    /// Presence has forgotten who is silent, so the place in the room is somebody else's: the session goes with it.
+    /// Ends the session of a silent client. Presence has forgotten the client, so its place in the room is
+    /// free for others.
     pub async fn give_up(&self) {
         let _turn = self.turn.write().await;
-        // It may have joined anew meanwhile.
+        // The client may have joined again meanwhile.
         let now = self.shared.now();
         if self.is_silent(Duration::ZERO, now) && self.leave_session() {
             self.ask_to_reconnect(SILENT, RECONNECT_AFTER.mul_f64(1.0 + dice()));
@@ -220,7 +227,10 @@ impl Guest {
         }
     }
 
-    /// An error: the connection is over, and the line was dropped.
+    /// Stores the media session and forwards its events.
+    ///
+    /// # Errors
+    /// The connection is over, and the line was dropped.
     pub fn hold_line(
         self: &Arc<Self>,
         line: Line,
@@ -244,7 +254,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Whether the members have to be sent even if they are the same; asked once.
+    /// Returns true if the members must be sent even if they did not change; true once per `join`.
     pub fn wants_greeting(&self) -> bool {
         !std::mem::replace(&mut self.state().greeted, true)
     }
@@ -258,14 +268,14 @@ impl Guest {
         Ok(joined)
     }
 
-    /// What others see of us now, from this connection or another.
+    /// Returns our presence entry, written by this or another connection.
     pub async fn shown(&self) -> Result<Option<Member>, PresenceError> {
         let members = self.shared.presence.list(&self.peer.room).await?;
         Ok(members.into_iter().find(|member| member.user_id == self.peer.user))
     }
 
-    /// Changes what others see of us. What could not be written is written by the next change, which a keepalive is.
-    /// [`Written::Absent`] also if we are not in the room.
+    /// Changes our presence entry. A failed write is made up for by the next change, such as a keepalive.
+    /// Returns [`Written::Absent`] also if we are not in the room.
     pub async fn update(&self, change: impl FnOnce(&mut Member)) -> Result<Written, PresenceError> {
         let mut held = self.member.lock().await;
         let Some(member) = held.as_mut() else { return Ok(Written::Absent) };
@@ -273,14 +283,14 @@ impl Guest {
         self.shared.presence.update(&self.peer.room, member).await
     }
 
-    /// In again, as we are now; `None` if we are not to be in the room.
+    /// Writes our presence entry to the room again. Returns `None` if we should not be in the room.
     pub async fn enter_again(&self, max_anchors: usize) -> Result<Option<Joined>, PresenceError> {
         let held = self.member.lock().await;
         let Some(member) = held.as_ref() else { return Ok(None) };
         self.shared.join(&self.peer.room, member, max_anchors).await.map(Some)
     }
 
-    /// Out of the members, sooner or later: presence may be away.
+    /// Removes our presence entry, possibly later: presence may be unavailable.
     pub async fn depart(&self) {
         let Some(member) = self.member.lock().await.take() else { return };
         if let Some(hold) = &mut self.state().hold {
@@ -289,19 +299,20 @@ impl Guest {
         self.goodbye(member.fence, true, false);
     }
 
-    /// The media session's news, to the client.
+    /// Forwards the media session's events to the client.
     async fn relay(self: Arc<Self>, join: u64, mut events: mpsc::Receiver<SessionEvent>) {
         while let Some(event) = events.recv().await {
             match event {
                 SessionEvent::Up => {}
                 SessionEvent::Talking { user, talking } => {
-                    // Participants of our rooms are called by user ids, but for a stranger's on a shared Janus.
+                    // Participants of our rooms are named by user ids, except those of strangers on a shared
+                    // Janus.
                     if let Ok(user_id) = UserId::new(&user) {
                         self.notify(&Notification::Talking { user_id, talking });
                     }
                 }
                 SessionEvent::Muted { muted } => {
-                    // Beside the relay: presence may take its time, the other news not.
+                    // In a separate task: presence may be slow, and the other events must not wait.
                     let me = self.clone();
                     tokio::spawn(async move { me.update(|member| member.muted = muted).await });
                 }
@@ -317,7 +328,7 @@ impl Guest {
                 }
             }
         }
-        // Another connection has the session, or it failed.
+        // Another connection has taken the session, or it failed.
         if self.forget_session(join) {
             self.ask_to_reconnect("session_lost", RECONNECT_AFTER.mul_f64(1.0 + dice()));
         }
@@ -360,7 +371,7 @@ impl Guest {
         self.peer.out.close(code);
     }
 
-    /// The room is over, whoever noticed it first.
+    /// Tells the client that the room is closed, at most once, and closes the connection.
     pub fn room_closed(&self) {
         if !std::mem::replace(&mut self.state().said_goodbye, true) {
             self.notify(&Notification::RoomClosed { room_id: self.peer.room.clone() });
@@ -368,7 +379,8 @@ impl Guest {
         }
     }
 
-    /// Of what is kept the client is told, if it can still be, where it finds it.
+    /// Releases everything this connection holds. If the session is kept because the node drains, asks the
+    /// client to reconnect.
     fn closed(&self, code: CloseCode, left: bool) {
         self.shared.forget(self);
         let parting = if code.keeps_session(left) { Parting::Cut } else { Parting::Farewell };
@@ -392,11 +404,11 @@ impl Guest {
         self.ask_to_reconnect(End::Draining.as_str(), after.mul_f64(1.0 + dice()));
     }
 
-    /// Presence is told, beside everything else, and again until it has heard or the time of what it should forget
-    /// is over.
+    /// Reports a departure to presence in the background. Retries until presence has recorded it, or until
+    /// the lock and the entry have expired anyway.
     pub(super) fn goodbye(&self, fence: Fence, leave: bool, release: bool) {
         let (shared, seat) = (self.shared.clone(), self.seat());
-        // Without a runtime the process is ending, and what is not renewed ends by itself.
+        // Without a runtime the process is ending, and locks and entries that are not renewed expire.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let told = async move { shared.say_goodbye(seat, fence, leave, release).await };
             self.shared.goodbyes.spawn_on(told, &runtime);
@@ -405,7 +417,8 @@ impl Guest {
 }
 
 impl Shared {
-    /// Whoever was removed while their gateway was dead, or their client away, holds no place.
+    /// Writes a presence entry. Users who were removed while their gateway was dead or their client away take
+    /// no place in a full room.
     async fn join(
         &self,
         room: &RoomId,
@@ -419,7 +432,7 @@ impl Shared {
         Ok(joined)
     }
 
-    /// Whether there was one to forget.
+    /// Deletes the entries of removed users. Returns true if there were any.
     async fn forget_removed(&self, room: &RoomId) -> Result<bool, PresenceError> {
         let Some(view) = self.context.directory.room(room) else { return Ok(false) };
         let members = self.presence.list(room).await?;

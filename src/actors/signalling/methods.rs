@@ -1,4 +1,4 @@
-//! The methods, one by one.
+//! Implementation of each method.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,23 +26,24 @@ use crate::store::StoreError;
 
 type Answer = Result<Value, RpcError>;
 
-/// When something that was away is worth another try.
+/// Retry delay if a dependency is unavailable.
 const AWAY: Duration = Duration::from_secs(1);
-/// When a room that is being prepared is worth another try.
+/// Retry delay if a room is being prepared.
 const PREPARING: Duration = Duration::from_millis(200);
-/// When a seat in a full room is worth another try.
+/// Retry delay if a room is full.
 const FULL: Duration = Duration::from_secs(5);
 
 impl Guest {
     pub(super) async fn call(self: &Arc<Self>, method: Method) -> Answer {
         if matches!(method, Method::Join(_) | Method::Keepalive(_) | Method::Status(_)) {
-            // Here, and not when its turn has come or presence has answered: that takes our time, not the client's.
+            // On arrival, not when the call's turn comes or presence has answered: that delay is ours, not
+            // the client's.
             self.heard();
         }
         match method {
             Method::Join(join) => {
                 let (turn, me) = (self.turn.clone().write_owned().await, self.clone());
-                // A task of its own: given up half-way it might leave half a join behind.
+                // A separate task: a join that is dropped halfway could leave partial state behind.
                 let joined = tokio::spawn(async move {
                     let _turn = turn;
                     me.join(join).await
@@ -68,7 +69,7 @@ impl Guest {
             Method::Mute(whom) => self.mute(whom, true).await,
             Method::Unmute(whom) => self.mute(whom, false).await,
             Method::Remove(member) => self.remove(&member.user_id).await,
-            // Handled before.
+            // Handled by the caller.
             Method::Join(_) | Method::Leave => Err(ErrorCode::Internal.into()),
         }
     }
@@ -78,7 +79,7 @@ impl Guest {
         self.check_pin(&view, join.pin.as_ref())?;
         Place::of(Some(&view)).map_err(nowhere)?;
         let fence = self.seated(join.client_id).await?;
-        // A former session of this connection waits, for this join to resume it.
+        // An earlier session of this connection then waits, so that this join can resume it.
         drop(self.take_line());
         let name = join.display_name.as_ref().map(|name| name.as_str().to_owned());
         let resuming = join.jtoken.is_some();
@@ -113,7 +114,7 @@ impl Guest {
             return Err(ErrorCode::NotJoined.into());
         }
         if asked_to_resume || muted {
-            // A failure is mended by the next keepalive.
+            // A failure is corrected by the next keepalive.
             let _ = self
                 .update(|member| {
                     member.muted = muted;
@@ -124,14 +125,14 @@ impl Guest {
         self.shared.stale.look(&self.peer.room);
         let (context, user) = (&self.shared.context, &self.peer.user);
         let ice = ice_servers(&context.config.ice, user, context.clock.wall());
-        // Hundredths of a decibel are more than anybody hears.
+        // Hundredths of a decibel are finer than anybody can hear.
         let gain = (share.makeup_db() * 100.0).round() / 100.0;
         Ok(json!({
             "jtoken": resume_token.0, "resume": resume, "iceServers": ice, "mixGainDb": gain,
         }))
     }
 
-    /// The room, or the end of this connection.
+    /// Returns the room. Closes this connection if the room or the token is not valid any more.
     fn room(&self) -> Result<Arc<RoomView>, RpcError> {
         self.shared.room_of(&self.peer).map_err(|code| match code {
             CloseCode::Unavailable => away(),
@@ -146,7 +147,7 @@ impl Guest {
         })
     }
 
-    /// A pin that is sent must be the room's.
+    /// Checks a PIN, if one was sent, against the room's PIN.
     fn check_pin(&self, view: &RoomView, pin: Option<&TypedPin>) -> Result<(), RpcError> {
         let Some((pin, meta)) = pin.zip(view.meta.as_ref()) else { return Ok(()) };
         let (user, address) = (&self.peer.user, self.peer.address);
@@ -159,7 +160,8 @@ impl Guest {
         }
     }
 
-    /// The fence of our seat, which is taken now if another client of the user had it when we came.
+    /// Returns the fencing token of our connection lock. Acquires the lock now if we have none for this
+    /// client, for example because another client of the user had it when we connected.
     async fn seated(&self, client: Option<ClientId>) -> Result<Fence, RpcError> {
         if let Some(fence) = self.fence_of(client.as_ref()) {
             return Ok(fence);
@@ -175,8 +177,8 @@ impl Guest {
         }
     }
 
-    /// Whoever may have a session to come back to is shown as before until it is known what becomes of it: others
-    /// would take the difference for something that was done.
+    /// Writes the presence entry of a user who joins. A user who may resume a session keeps the state shown
+    /// before until the outcome is known: others would take a difference for an action.
     async fn enter_room(
         &self,
         view: &RoomView,
@@ -248,7 +250,8 @@ impl Guest {
         }
     }
 
-    /// Timed out, or forgotten by the backend: in again, unless others took the last seat.
+    /// Enters the room again after the presence entry timed out or was lost by the backend. Leaves the room
+    /// if others took the last place.
     async fn return_to_room(&self) -> Answer {
         let view = self.room()?;
         let entered = self.entered(self.enter_again(max_anchors(&view)).await);
@@ -271,8 +274,8 @@ impl Guest {
         Ok(json!({}))
     }
 
-    /// For good: the store remembers it. By its news every gateway closes the user's connection, and the room's Janus
-    /// is told to put the user out of the mix.
+    /// Removes a user permanently: the store records it. Following the store, every gateway closes the user's
+    /// connection, and the room's Janus is told to remove the user from the mix.
     async fn remove(&self, user: &UserId) -> Answer {
         self.must_host()?;
         let room = &self.peer.room;
@@ -343,7 +346,7 @@ fn not_moderated(error: ModerationError) -> RpcError {
     }
 }
 
-/// Only what may go better next time is worth another try.
+/// Maps a failed removal. Only errors that may not recur are retryable.
 fn not_removed(error: &RoomError) -> RpcError {
     match error {
         RoomError::NotFound | RoomError::Removing => ErrorCode::RoomOver.into(),

@@ -1,19 +1,21 @@
-//! What the signalling methods mean: locks, presence, and the anchor's session behind each connection.
+//! Implementation of the signalling methods: connection locks, presence, and the media session of each
+//! connection.
 //!
 //! ```text
-//! WsClient ──calls──▶ Guest ──▶ ConnectionLock, Presence ◀── Attendance: keeps locks, tells who is in the room
+//! WsClient ──calls──▶ Guest ──▶ ConnectionLock, Presence ◀── Attendance: renews locks, reports members
 //!     ▲                 └─────▶ Anchors (JanusSession)
 //!     └── notifications ┴───────── SessionEvents
 //! ```
-//! A connection holds its lock from when it is let in; without the lock it is closed, whatever its client
-//! sends. `Attendance` closes connections that stay outside the room for too long, and those whose token has
-//! expired.
+//! A connection holds its lock from its admission on. A connection without the lock is closed, whatever its
+//! client sends. `Attendance` closes connections that stay outside the room for too long, and those whose
+//! token has expired.
 //!
-//! How a connection ends decides what stays: after `leave`, or a reason for which the client may not come back,
-//! presence and media session go at once. After a cut, or a plain close, only the lock goes; presence and media stay
-//! for their time, and a `join` with the resume token finds them.
+//! The way a connection ends decides what remains. After `leave`, or a close code after which the client may
+//! not come back, the presence entry and the media session are removed at once. After a lost connection or a
+//! plain close, only the lock is released. The presence entry and the media then remain until their timeouts,
+//! and a `join` with the resume token finds them.
 //!
-//! Owns: the meaning of the methods. Never does: know a WebSocket, Janus or Redis.
+//! Owns: the semantics of the methods. Never does: depend on WebSocket, Janus or Redis.
 
 mod attendance;
 mod guest;
@@ -40,10 +42,10 @@ use crate::rooms::RoomService;
 pub use attendance::Attendance;
 use guest::{Attached, Guest, Seating};
 
-/// The connections of each room; no room without one.
+/// Connections of each room. A room without connections has no entry.
 type Guests = HashMap<RoomId, HashMap<ConnectionId, Arc<Guest>>>;
 
-/// What all connections of a gateway share. Cheap to clone.
+/// State shared by all connections of a gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Desk(Arc<Shared>);
 
@@ -53,13 +55,13 @@ struct Shared {
     anchors: Anchors,
     lock: Arc<dyn ConnectionLock>,
     presence: Arc<dyn Presence>,
-    /// This life of this gateway.
+    /// This incarnation of this gateway.
     gateway: Gateway,
     pins: Mutex<PinAttempts>,
     guests: Mutex<Guests>,
-    /// Rooms whose members have to be looked at, and a bell for the one who looks.
+    /// Rooms whose members must be read again, and the wake-up of the actor that reads them.
     stale: attendance::Stale,
-    /// Goodbyes on their way to the presence backend.
+    /// Departures that are still being reported to the presence backend.
     goodbyes: TaskTracker,
 }
 
@@ -90,7 +92,7 @@ impl Desk {
 
 impl Shared {
     fn guests(&self) -> MutexGuard<'_, Guests> {
-        // Nothing that can panic runs under the lock.
+        // No code that can panic runs under the lock.
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,18 +131,22 @@ impl Shared {
         self.context.clock.now()
     }
 
-    /// Whether the store has no such room, as far as it was listed.
+    /// Returns true if the store is listed and has no such room.
     fn is_gone(&self, room: &RoomId) -> bool {
         self.context.rooms_listed() && self.context.directory.room(room).is_none()
     }
 
-    /// Whether the token is for a room that was deleted, and another one has its id now.
+    /// Returns true if the token is for a room that was deleted and whose id another room has now.
     fn is_of_earlier_room(&self, peer: &Peer) -> bool {
         let view = self.context.directory.room(&peer.room);
         view.is_some_and(|view| view.meta.as_ref().is_some_and(|meta| !peer.grant.is_for(meta)))
     }
 
-    /// The room in the store, unless the peer's token is not good for it, or no longer.
+    /// Returns the room from the store.
+    ///
+    /// # Errors
+    /// The code to close with if the token has expired or is not for this room, the user was removed, the
+    /// room does not exist, or the store is not listed yet.
     fn room_of(&self, peer: &Peer) -> Result<Arc<RoomView>, CloseCode> {
         if peer.grant.is_expired(self.context.clock.wall()) {
             return Err(CloseCode::TokenInvalid);
@@ -164,7 +170,7 @@ impl Signalling for Desk {
             other => other,
         })?;
         let guest = Guest::new(self.0.clone(), peer);
-        // Before the lock is asked for: whoever replaces us at once finds us.
+        // Before the lock is acquired, so that a connection that replaces this one at once finds it.
         self.0.remember(&guest);
         let refused = match guest.take_seat(guest.peer.client_id.clone()).await {
             Ok(Seating::Ours(_)) => {

@@ -1,6 +1,6 @@
-//! What Janus tells a session, to its machine and its client.
+//! Translation of Janus's events for a session's machine and its client.
 //!
-//! Owns: the translation. Never does: ask Janus anything.
+//! Owns: the translation. Never does: send requests to Janus.
 
 use super::{JanusSession, Msg};
 use crate::actors::anchors::SessionEvent;
@@ -11,13 +11,13 @@ use crate::domain::anchor_people::{Person, Talk};
 use crate::janus::{AnchorEvent, AnchorEvents, InRoom, ParticipantInfo};
 
 impl JanusSession {
-    /// The session, and who is in the room with it.
+    /// Takes over an opened session and the list of participants in its room.
     pub(super) fn adopt(&mut self, opened: Opened, cx: &mut Cx<Self>) {
         let InRoom { session, mine, others } = opened.room;
         self.session = Some(session);
         let all = others.into_iter().chain([mine]).map(|p| (p.id, person(p)));
         let news = self.people.found(all);
-        // A client that is about to be welcome is told all.
+        // A client that is about to be answered gets the complete list then.
         if self.joining.is_none() {
             news.into_iter().for_each(|talk| self.tell_talk(talk));
         }
@@ -88,7 +88,7 @@ fn person(ParticipantInfo { display, talking, .. }: ParticipantInfo) -> Person {
     Person { name: display.into(), talks: talking }
 }
 
-/// The next event of the stream.
+/// Waits for the next event of the stream.
 pub(super) fn listen(stream: u64, mut events: AnchorEvents, cx: &mut Cx<JanusSession>) {
     let next = async move {
         let event = events.next().await;
