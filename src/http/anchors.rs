@@ -1,7 +1,7 @@
-//! Who is in a room as anchor, for those who only ask about it.
+//! Queries for the anchors of a room, with a time limit.
 //!
-//! Owns: how long an answer may take. Never does: hold up a page or a list because presence is away; then it
-//! is not known.
+//! Owns: the time a query may take. Never does: delay a page or a list because presence is unavailable; the
+//! anchors are then unknown.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,18 +14,19 @@ use crate::domain::ids::RoomId;
 use crate::presence::{Member, Presence};
 use crate::rooms::Directory;
 
-/// All that an answer waits for presence, however many rooms it names.
+/// Maximum time that an answer waits for presence, however many rooms it names.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Rooms asked about at the same time.
+/// Maximum concurrent queries.
 const AT_ONCE: usize = 16;
 
 #[async_trait]
 pub trait Anchors: Send + Sync + 'static {
-    /// Those in the room, on whichever gateway; `None` if that cannot be told now.
+    /// Returns the members of the room on all gateways; `None` if they are not known now.
     async fn members(&self, room: &RoomId) -> Option<Vec<Member>>;
 }
 
-/// As presence has it, without those who were removed: of one who was away then it is forgotten later.
+/// Members according to presence, without removed users: presence forgets a user who was away when removed
+/// only later.
 pub struct Present {
     pub presence: Arc<dyn Presence>,
     pub directory: Arc<Directory>,
@@ -42,12 +43,12 @@ impl Anchors for Present {
     }
 }
 
-/// `None` on a node that has no presence, or while it does not answer.
+/// Returns the members of a room; `None` on a node without presence, or while presence does not answer.
 pub async fn members(anchors: Option<&dyn Anchors>, room: &RoomId) -> Option<Vec<Member>> {
     tokio::time::timeout(PATIENCE, anchors?.members(room)).await.ok().flatten()
 }
 
-/// How many there are in each of `rooms`; those of whom it is not known are left out.
+/// Returns the number of members of each of `rooms`. Rooms for which it is not known are omitted.
 pub async fn counts(anchors: Option<&dyn Anchors>, rooms: &[&RoomId]) -> HashMap<RoomId, usize> {
     let Some(anchors) = anchors else { return HashMap::new() };
     let asked = futures::stream::iter(rooms)

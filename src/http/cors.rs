@@ -1,11 +1,12 @@
-//! The web pages that may call this server (`http.allowed_origins`), by the Fetch standard ("CORS protocol").
+//! Web pages that may call this server (`http.allowed_origins`), by the Fetch standard ("CORS protocol").
 //!
-//! A browser sends `Origin` with every request that could do harm. One from a page that is neither ours nor
-//! allowed is refused before anything happens, not merely left unreadable: a start or stop needs no answer
-//! to do its damage.
+//! A browser sends `Origin` with every request that could do harm. A request from a page that is neither ours
+//! nor allowed is refused before it has any effect: it is not enough that the page cannot read the answer,
+//! because a start or stop does its damage without one.
 //!
-//! A server that trusts whoever is on its machine must also know by which name it was called: a foreign page whose name
-//! is made to point at 127.0.0.1 (DNS rebinding) would be one of ours by its origin.
+//! A server that trusts every caller on its machine must also check the name by which it was called. A
+//! foreign page whose name is made to point at 127.0.0.1 (DNS rebinding) would otherwise have the server's
+//! own origin.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -17,21 +18,21 @@ use url::{Host, Url};
 
 use super::error::{ApiError, Code};
 
-/// Allowed origins, compared as text with what a browser sends: `https://app.example.org`, `capacitor://localhost`,
-/// `null`. `*` allows all.
+/// Allowed origins, compared as text with the origin that a browser sends: `https://app.example.org`,
+/// `capacitor://localhost`, `null`. `*` allows all.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     allowed: Vec<String>,
-    /// `None`: whoever calls needs more than to be here.
+    /// Names the server answers to; `None` if callers need more than access to this machine.
     hosts: Option<Hosts>,
 }
 
-/// The names a server may be called by, beside `localhost` and the addresses of loopback.
+/// Names by which a server may be called, besides `localhost` and loopback addresses.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts(Vec<String>);
 
 enum From {
-    /// No browser, or the page came from this very server.
+    /// No browser, or a page from this server.
     Here,
     Allowed(HeaderValue),
 }
@@ -46,10 +47,10 @@ impl Origins {
         Self { hosts: Some(hosts), ..self }
     }
 
-    /// Whether a request with these headers may come from where it says: no browser, our own page, or allowed.
+    /// Checks that a request comes from no browser, from our own page, or from an allowed origin.
     ///
     /// # Errors
-    /// What the caller is to be told.
+    /// `origin_not_allowed` or `host_not_allowed`.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         self.judge(headers).map(|_| ())
     }
@@ -75,13 +76,15 @@ impl Origins {
 }
 
 impl Hosts {
-    /// The hosts of these URLs and origins.
+    /// Returns the hosts of these URLs and origins.
     pub fn of<'a>(urls: impl IntoIterator<Item = &'a str>) -> Self {
         Self(urls.into_iter().filter_map(|url| Some(Url::parse(url).ok()?.host()?.to_string())).collect())
     }
 
+    /// Checks the `Host` header. A request without one passes, because every browser sends it.
+    ///
     /// # Errors
-    /// `host_not_allowed`. No browser leaves out by which name it calls.
+    /// `host_not_allowed`.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         match headers.get(header::HOST) {
             Some(host) if !host.to_str().is_ok_and(|host| self.has(host)) => {
@@ -104,7 +107,7 @@ impl Hosts {
     }
 }
 
-/// Middleware of what is only there for this machine.
+/// Middleware for endpoints that serve only this machine.
 pub async fn check_host(
     hosts: Option<&Hosts>,
     req: ServiceRequest,
@@ -160,7 +163,7 @@ mod tests {
     fn headers(host: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
-        // Its own page, as a browser sees it.
+        // The server's own page, as a browser sends it.
         headers.insert(header::ORIGIN, HeaderValue::from_str(&format!("http://{host}")).unwrap());
         headers
     }

@@ -1,7 +1,7 @@
-//! The one error of the house that becomes a response.
+//! The error type that becomes a response.
 //!
-//! `{success: false, error, code, details?, requestId}`: `code` is stable and documented here, `error` is for
-//! people and may change. What only operators should read stays in `cause` and goes to the log.
+//! `{success: false, error, code, details?, requestId}`: `code` is stable and documented here, `error` is
+//! meant for people and may change. Information for operators only stays in `cause` and is logged.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
@@ -20,105 +20,110 @@ use crate::store::StoreError;
 
 use super::request_id;
 
-/// Stable codes. A new one may appear; none changes its meaning.
+/// Stable error codes. New codes may be added; none changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// 400: the body is not JSON.
     InvalidJson,
-    /// 400: the body is JSON and not what is expected here: a wrong type, a missing or an unknown field.
+    /// 400: the body is JSON but not of the expected form: a wrong type, a missing field or an unknown field.
     InvalidBody,
     /// 400: the query has an unknown parameter or a value out of range.
     InvalidQuery,
-    /// 400: a room id is 3 to 32 characters of `A-Z a-z 0-9 _ -`.
+    /// 400: the room id is not 3 to 32 characters of `A-Z a-z 0-9 _ -`.
     InvalidRoomId,
-    /// 400: a pin is 6 letters or digits.
+    /// 400: the PIN is not 6 letters or digits.
     InvalidPin,
-    /// 400: a room has 1 to 5 anchors.
+    /// 400: the maximum number of anchors is not 1 to 5.
     InvalidMaxAnchors,
-    /// 400: a name is 1 to 64 characters that can be seen: no control, invisible or direction-changing ones.
+    /// 400: the name is not 1 to 64 visible characters: no control, invisible or direction-changing ones.
     InvalidName,
-    /// 400: a user id is 1 to 255 bytes without control or invisible characters; one with a colon is a URI.
+    /// 400: the user id is not 1 to 255 bytes without control or invisible characters; an id with a colon
+    /// must be a URI.
     InvalidUserId,
-    /// 400: a module id is 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
+    /// 400: the module id is not 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
     InvalidModuleId,
-    /// 400: a mark lasts 1 to 604800 seconds.
+    /// 400: the lifetime of a mark is not 1 to 604800 seconds.
     InvalidTtl,
-    /// 400: only a WebSocket is opened here.
+    /// 400: this path only opens WebSockets.
     WebsocketExpected,
-    /// 426: the WebSocket version is 13.
+    /// 426: the WebSocket version is not 13.
     WebsocketVersion,
     /// 408: the body did not arrive in time.
     RequestTimeout,
-    /// 401: no API key, or not one of ours.
+    /// 401: the API key is missing or not valid.
     Unauthorized,
-    /// 401: a token is needed here: Authorization header, cookie (listeners), or `token` parameter.
+    /// 401: a token is required: in the Authorization header, a cookie (listeners), or the `token` parameter.
     TokenMissing,
-    /// 401: the token is not one of ours, or not for this, or for an earlier room of this id.
+    /// 401: the token was not issued by this installation, or is for another purpose, or for an earlier room
+    /// of this id.
     TokenInvalid,
-    /// 401: the token has expired; ask for a new one.
+    /// 401: the token has expired; request a new one.
     TokenExpired,
     /// 403: the token is for another room.
     TokenWrongRoom,
-    /// 403: the token is not a listener's.
+    /// 403: the token is not a listener token.
     TokenWrongAudience,
     /// 403: the room is not on air, so its keys are not given out.
     KeyRefused,
-    /// 403: a browser sent this from a page whose origin is not in `http.allowed_origins`.
+    /// 403: a browser sent the request from a page whose origin is not in `http.allowed_origins`.
     OriginNotAllowed,
-    /// 403: the `Host` is not one of this server. A node in open mode answers only to `localhost` and to loopback
-    /// addresses; so do operations on loopback in every mode, and there also to the hosts of the public URLs and of
-    /// `http.allowed_origins`.
+    /// 403: `Host` is not a name of this server. A node in open mode answers only to `localhost` and loopback
+    /// addresses. The operations endpoints on loopback do so in every mode, and also answer to the hosts of
+    /// the public URLs and of `http.allowed_origins`.
     HostNotAllowed,
-    /// 403: a proxy passed this on to a node with `auth.mode: open`, which serves its own machine only.
+    /// 403: a proxy passed the request on to a node with `auth.mode: open`, which serves only its own
+    /// machine.
     ProxyNotAllowed,
-    /// 403: pages give out tokens only with `auth.mode: open`; come by a link that carries one.
+    /// 403: pages give out tokens only with `auth.mode: open`; open the page by a link that carries a token.
     PagesClosed,
-    /// 404: there is no such path.
+    /// 404: the path does not exist.
     NotFound,
-    /// 404: there is no such room.
+    /// 404: the room does not exist.
     RoomNotFound,
-    /// 403: the key is neither of the live window nor the next one: it left the window, or is not used yet.
+    /// 403: the key is neither a key of the live window nor the next key: it has left the window, or is not
+    /// used yet.
     KeyOutOfWindow,
     /// 404: the room is not on air.
     RoomNotOnAir,
-    /// 404: the key is of an earlier live.
+    /// 404: the key is of an earlier broadcast.
     KeyNotFound,
     /// 400: `_HLS_msn` is further ahead than the stream can be soon.
     TooFarAhead,
-    /// 410: this has left the live window.
+    /// 410: the media has left the live window.
     MediaGone,
-    /// 404: no Janus or mixer of this id is known.
+    /// 404: no Janus or mixer with this id is known.
     ModuleNotFound,
     /// 405: the path has other methods; `Allow` names them.
     MethodNotAllowed,
     /// 409: a room with this id exists.
     RoomExists,
-    /// 409, retryable: the room is being removed; it takes moments.
+    /// 409, retryable: the room is being removed; this takes moments.
     RoomRemoving,
-    /// 409: this user was removed from the room, and stays so while the room exists.
+    /// 409: the user was removed from the room, and remains so while the room exists.
     UserRemoved,
-    /// 409: so many users were removed from this room that it can remember no more; make another one.
+    /// 409: the room cannot remember any more removed users; create another room.
     TooManyUsers,
     /// 413: the body is larger than `http.body_limit`.
     BodyTooLarge,
-    /// 415: a body must be `application/json` in UTF-8, without `Content-Encoding`.
+    /// 415: the body must be `application/json` in UTF-8, without `Content-Encoding`.
     UnsupportedMediaType,
-    /// 500: our fault. The request id leads to the log line.
+    /// 500: the server failed. The request id leads to the log line.
     Internal,
-    /// 503, retryable: others kept changing the room at the same time.
+    /// 503, retryable: other requests kept changing the room at the same time.
     Busy,
-    /// 503, retryable: this node lets no signalling connection in, it starts or stops.
+    /// 503, retryable: this node accepts no signalling connections, because it is starting or stopping.
     GatewayUnavailable,
-    /// 503, retryable: those that would take the room are full; `details.considered` says which. Nothing was changed.
+    /// 503, retryable: the modules that could take the room are full; `details.considered` names them.
+    /// Nothing was changed.
     NoCapacity,
-    /// 503, retryable: no Janus takes a room; `details.considered` says why. Nothing was changed.
+    /// 503, retryable: no Janus accepts a room; `details.considered` says why. Nothing was changed.
     NoJanusAvailable,
-    /// 503, retryable: no mixer takes a room; `details.considered` says why. Nothing was changed.
+    /// 503, retryable: no mixer accepts a room; `details.considered` says why. Nothing was changed.
     NoMixerAvailable,
     /// 503, retryable: the room is starting and has no segment yet.
     MediaNotReady,
-    /// 503: what was waited for did not come in time.
+    /// 503: the requested media did not arrive in time.
     MediaTimeout,
     /// 503, retryable: too many connections are open at this address.
     TooManyClients,
@@ -128,31 +133,31 @@ pub enum Code {
     StoreUnavailable,
 }
 
-/// A refusal or failure on its way to the caller.
+/// Refusal or failure on its way to the caller.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     pub code: Code,
-    /// For the caller. Never a secret, never an inner error's text.
+    /// Text for the caller. Never contains a secret or the text of an inner error.
     pub message: String,
     pub details: Option<Value>,
-    /// For the log.
+    /// Text for the log.
     pub cause: Option<String>,
     allow: Option<String>,
 }
 
-/// How every error reads.
+/// Body of every error response.
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorBody {
     /// Always false.
     success: bool,
-    /// For people; may change.
+    /// Text for people; may change.
     error: String,
     code: Code,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     details: Option<Value>,
-    /// Also in the header `X-Request-Id`.
+    /// Id of the request, also in the header `X-Request-Id`.
     request_id: String,
 }
 
@@ -210,7 +215,7 @@ impl Code {
         }
     }
 
-    /// Seconds; `None`: the same request will fail again.
+    /// Returns the seconds after which to retry; `None` if the same request would fail again.
     pub fn retry_after(self) -> Option<u32> {
         match self {
             Self::RoomRemoving
@@ -249,14 +254,14 @@ impl ApiError {
         }
     }
 
-    /// `allow`: the methods the path has, e.g. `GET, POST`.
+    /// Builds the refusal of a method. `allow` lists the methods of the path, e.g. `GET, POST`.
     pub fn method_not_allowed(allow: &str) -> Self {
         let message = format!("this path allows {allow}");
         Self { allow: Some(allow.to_owned()), ..Self::new(Code::MethodNotAllowed, message) }
     }
 }
 
-/// The handler of every path that is none.
+/// Handles every path that does not exist.
 pub async fn not_found() -> Result<HttpResponse, ApiError> {
     Err(ApiError::new(Code::NotFound, "there is no such path"))
 }
@@ -296,7 +301,7 @@ impl ResponseError for ApiError {
             }
             _ => {}
         }
-        // An answer outside the middleware (media are served without it) names itself.
+        // Without the middleware, as for media, the response gets its own request id here.
         let request_id = request_id::current().unwrap_or_else(|| {
             let id = request_id::fresh();
             response.insert_header((request_id::X_REQUEST_ID, id.as_str()));
@@ -348,7 +353,7 @@ fn user_code(denied: &UserDenied) -> Code {
     match denied {
         UserDenied::Removed => Code::UserRemoved,
         UserDenied::TooMany => Code::TooManyUsers,
-        // `RoomError` keeps these apart already.
+        // `RoomError` has variants of its own for these.
         UserDenied::NoSuchRoom => Code::RoomNotFound,
         UserDenied::RoomRemoving => Code::RoomRemoving,
     }
@@ -358,7 +363,7 @@ fn no_capacity(denied: StartDenied, message: String) -> ApiError {
     let (none, considered) = match denied {
         StartDenied::NoPickableMixer { considered } => (Code::NoMixerAvailable, considered),
         StartDenied::NoPickableJanus { considered } => (Code::NoJanusAvailable, considered),
-        // `RoomError` keeps these apart already.
+        // `RoomError` has variants of its own for these.
         StartDenied::NotFound | StartDenied::Removing => return ApiError::internal(message),
     };
     let is_full = |(_, why): &(ModuleId, WhyNot)| matches!(why, WhyNot::Full { .. });

@@ -1,4 +1,4 @@
-//! Requests into values: everything a caller can get wrong is refused here, with its code.
+//! Extractors that turn requests into values. Every invalid input is refused here, with its code.
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
@@ -14,17 +14,17 @@ use crate::domain::keys::ModuleKind;
 
 use super::error::{ApiError, Code};
 
-/// Bytes that a body may have; state of each scope whose handlers take a [`JsonBody`].
+/// Maximum bytes of a body; state of each scope whose handlers take a [`JsonBody`].
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimit(pub usize);
 
-/// A JSON object of at most the configured size. No body at all counts as `{}`.
+/// JSON object of at most the configured size. An empty body counts as `{}`.
 pub(in crate::http) struct JsonBody<T>(pub T);
 
 /// `{id}` of a room, percent-decoded.
 pub(in crate::http) struct RoomPath(pub RoomId);
 
-/// `{id}` of a room and `{userId}` of somebody in it.
+/// `{id}` of a room and `{userId}` of a user in it.
 pub(in crate::http) struct UserPath(pub RoomId, pub UserId);
 
 /// `{kind}` and `{id}` of a module.
@@ -76,9 +76,11 @@ fn unreadable(error: PayloadError) -> ApiError {
     }
 }
 
+/// Checks the announced format of the body. Without an announcement, the body itself decides (RFC 9110
+/// section 8.3).
+///
 /// # Errors
-/// `unsupported_media_type`: what is announced is not JSON in UTF-8 without compression. Where nothing is announced,
-/// the body itself decides (RFC 9110 section 8.3).
+/// `unsupported_media_type` if the announced format is anything but uncompressed JSON in UTF-8.
 fn check_media_type(req: &HttpRequest) -> Result<(), ApiError> {
     let unsupported = |message: &str| Err(ApiError::new(Code::UnsupportedMediaType, message));
     let encodings = req.headers().get_all(CONTENT_ENCODING);
@@ -104,7 +106,7 @@ fn check_media_type(req: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
-/// `application/json`, or another type in JSON syntax (RFC 6839 section 3.1).
+/// Returns true for `application/json` and other types in JSON syntax (RFC 6839 section 3.1).
 fn is_json(essence: &str) -> bool {
     match essence.strip_prefix("application/") {
         Some("json") => true,
@@ -113,8 +115,8 @@ fn is_json(essence: &str) -> bool {
     }
 }
 
-/// An integer, also when written as `3.0` or `3e0`, which JSON does not tell from `3` (RFC 8259 section 6). A
-/// number that fits no `i64` becomes the nearest one.
+/// Reads an integer, also if written as `3.0` or `3e0`, which in JSON is the same as `3` (RFC 8259 section
+/// 6). A number that does not fit an `i64` becomes the nearest one.
 pub(in crate::http) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
     let whole = |float: &f64| float.fract() == 0.0;
@@ -125,16 +127,17 @@ pub(in crate::http) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     }
 }
 
-/// First whether it is JSON at all, so that the two codes do not depend on where a parser stumbles.
+/// Parses a body. First checks that it is JSON at all, so that the two codes do not depend on where the
+/// parser fails.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let invalid = |code| move |error: serde_json::Error| ApiError::new(code, error.to_string());
-    // JSON is UTF-8 (RFC 8259 section 8.1), which the parser checks only of what it keeps.
+    // JSON is UTF-8 (RFC 8259 section 8.1); the parser checks this only in the parts that it keeps.
     let text = std::str::from_utf8(bytes)
         .map_err(|_| ApiError::new(Code::InvalidJson, "the body must be JSON, in UTF-8"))?;
     // A byte order mark may be ignored, and some editors write one (RFC 8259 section 8.1).
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     serde_json::from_str::<IgnoredAny>(text).map_err(invalid(Code::InvalidJson))?;
-    // serde would take an array for a struct, field by field.
+    // serde would accept an array for a struct, field by field.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(ApiError::new(Code::InvalidBody, "the body must be a JSON object"));
     }
@@ -146,7 +149,7 @@ impl FromRequest for RoomPath {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // What does not even decode to text gets the error of any other bad id.
+        // A segment that does not decode to text gets the error of any other invalid id.
         let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
         ready(RoomId::new(&id.unwrap_or_default()).map(Self).map_err(ApiError::from))
     }
@@ -195,7 +198,7 @@ impl<T: DeserializeOwned> FromRequest for QueryOf<T> {
     }
 }
 
-/// What `configure` gave the handlers.
+/// Returns the state that `configure` gave the handlers.
 fn state<T: 'static>(req: &HttpRequest) -> Result<&T, ApiError> {
     req.app_data::<T>().ok_or_else(|| ApiError::internal("the API is not configured"))
 }

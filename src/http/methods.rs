@@ -7,7 +7,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 
 use super::error::ApiError;
 
-/// A path that has `GET`.
+/// Returns the resource of a path that has only `GET`.
 pub fn only_get<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
@@ -17,7 +17,7 @@ where
     web::resource(path).route(web::get().to(handler)).default_service(other(&[Method::GET]))
 }
 
-/// The answer of a path that has the methods in `has` to any other: 405 with `Allow`, or 204 to `OPTIONS`.
+/// Returns the route for all methods that are not in `has`: 405 with `Allow`, or 204 to `OPTIONS`.
 pub fn other(has: &[Method]) -> Route {
     let allow = allow(has);
     web::to(move |request: HttpRequest| {

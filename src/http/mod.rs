@@ -1,6 +1,7 @@
-//! Everything spoken over HTTP: the REST API, what listeners fetch, operations.
+//! HTTP interfaces: the REST API, HLS for listeners, the relay between nodes, the pages, operations.
 //!
-//! Owns: routes, status codes, headers, one error type. Never does: decide about rooms or media; it asks.
+//! Owns: routes, status codes, headers, one error type. Never does: decide about rooms or media; other
+//! modules do.
 
 pub mod anchors;
 pub mod cors;

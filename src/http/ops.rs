@@ -1,6 +1,6 @@
-//! What operators and their machines ask a node: metrics, actors, whether it lives and whether it is ready.
+//! Endpoints for operators and monitoring: metrics, actors, liveness, readiness.
 //!
-//! Owns: the addresses and formats. Never does: collect anything; that is [`OpsSource`]'s.
+//! Owns: the paths and formats. Never does: collect data; that is the task of [`OpsSource`].
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use super::methods::only_get;
 use super::methods::other;
 use super::pages;
 
-/// Where the answers come from. Must not block: even a node whose actors are stuck is to answer.
+/// Source of the answers. Must not block: a node whose actors are stuck must still answer.
 pub trait OpsSource: Send + Sync {
-    /// Prometheus text format.
+    /// Returns the metrics in the Prometheus text format.
     fn metrics(&self) -> String;
-    /// The supervision tree.
+    /// Returns the supervision tree.
     fn actors(&self) -> Value;
     fn ready(&self) -> Readiness;
-    /// Has the actor of this path panic; whether there is one.
+    /// Makes the actor at this path panic. Returns true if there is one.
     #[cfg(debug_assertions)]
     fn panic(&self, path: &str) -> bool;
 }
@@ -30,12 +30,13 @@ pub trait OpsSource: Send + Sync {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
     pub ready: bool,
-    /// Each thing the node depends on; an error says what is missing.
+    /// Each dependency of the node; an error says what is missing.
     pub checks: Vec<(String, Result<(), String>)>,
 }
 
-/// Mounts `/metrics`, `/actors`, `/livez`, `/readyz` and the dashboard at `/`; after all else, for it takes every path.
-/// `hosts`: of a node that lets only its own machine ask.
+/// Registers `/metrics`, `/actors`, `/livez`, `/readyz` and the dashboard at `/`. Must be registered last,
+/// because it takes every path. `hosts` is set if only this machine may ask, and restricts the names the node
+/// answers to.
 pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>, hosts: Option<Hosts>) {
     let check = from_fn(move |req, next| {
         let hosts = hosts.clone();
@@ -70,7 +71,8 @@ async fn actors(source: web::Data<dyn OpsSource>) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(source.actors())
 }
 
-/// `{"path": "node/mixers/room:live"}`: for tests, and in no release build. JSON only, which no foreign page may send.
+/// Handles `{"path": "node/mixers/room:live"}`: for tests, not in release builds. Accepts only JSON, which a
+/// foreign page may not send.
 #[cfg(debug_assertions)]
 async fn panic(source: web::Data<dyn OpsSource>, asked: web::Json<Value>) -> HttpResponse {
     match asked["path"].as_str().is_some_and(|path| source.panic(path)) {
@@ -79,7 +81,7 @@ async fn panic(source: web::Data<dyn OpsSource>, asked: web::Json<Value>) -> Htt
     }
 }
 
-/// That this is answered is the answer: the process runs and its HTTP workers do.
+/// Answers as long as the process and its HTTP workers run, which is all it reports.
 async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "alive": true }))
 }

@@ -1,7 +1,8 @@
-//! The pages, embedded: start page, player, speaker's page and the operators' dashboard, as built into `web/dist`.
+//! Embedded web pages: start page, player, anchor's page and the operators' dashboard, as built into
+//! `web/dist`.
 //!
 //! Owns: the table of files and their headers. Never does: build them (`scripts/web-check.sh` proves that the
-//! committed build is the one of the sources), or make HTML at run time.
+//! committed build matches the sources), or generate HTML at run time.
 
 use std::sync::LazyLock;
 
@@ -13,7 +14,8 @@ use url::Url;
 use super::methods::only_get;
 use crate::domain::ids::RoomId;
 
-/// Scripts and styles from this server only, nothing inline; `blob:` is how Media Source reaches the player.
+/// Content security policy: scripts and styles from this server only, nothing inline. The player's Media
+/// Source needs `blob:`.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
@@ -21,7 +23,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 pub struct Page {
     content_type: &'static str,
     body: &'static [u8],
-    /// Strong: of the very bytes.
+    /// Strong ETag, made from the exact bytes.
     etag: LazyLock<String>,
 }
 
@@ -46,7 +48,7 @@ page!(SPEAK_SCRIPT, "assets/speak.js", "text/javascript; charset=utf-8");
 page!(SHARED_SCRIPT, "assets/shared.js", "text/javascript; charset=utf-8");
 page!(ACTORS_SCRIPT, "assets/actors.js", "text/javascript; charset=utf-8");
 
-/// `/`, `/listen/{roomId}`, `/speak/{roomId}` and what they load. `ws_url` is where the last one connects to.
+/// Registers `/`, `/listen/{roomId}`, `/speak/{roomId}` and their files. `/speak` connects to `ws_url`.
 pub fn configure_people(config: &mut web::ServiceConfig, ws_url: Option<&str>) {
     serve(config, "/", &START);
     serve(config, "/favicon.svg", &ICON);
@@ -59,18 +61,18 @@ pub fn configure_people(config: &mut web::ServiceConfig, ws_url: Option<&str>) {
     serve_of_room(config, "/speak/{room}", &SPEAK, speaking_policy(ws_url));
 }
 
-/// Also to the gateway, which has an origin of its own.
+/// Returns a policy that also allows the gateway, which has an origin of its own.
 fn speaking_policy(ws_url: Option<&str>) -> HeaderValue {
     let Some(gateway) = ws_url.and_then(|url| Url::parse(url).ok()) else {
         return HeaderValue::from_static(POLICY);
     };
     let gateway = gateway.origin().ascii_serialization();
     let policy = POLICY.replace("connect-src 'self'", &format!("connect-src 'self' {gateway}"));
-    // An origin is ASCII; without its place in the policy a page could reach less, never more.
+    // An origin is ASCII. The fallback policy allows less, never more.
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(POLICY))
 }
 
-/// The script of the page reads the room from the path.
+/// Serves a page for every valid room id; the page's script reads the room from the path.
 fn serve_of_room(config: &mut web::ServiceConfig, path: &str, page: &'static Page, policy: HeaderValue) {
     let answer = move |request: HttpRequest| {
         let policy = policy.clone();
@@ -84,7 +86,7 @@ fn serve_of_room(config: &mut web::ServiceConfig, path: &str, page: &'static Pag
     config.service(only_get(path, answer));
 }
 
-/// The dashboard at `/` and what it loads.
+/// Registers the dashboard at `/` and its files.
 pub fn configure_ops(config: &mut web::ServiceConfig) {
     serve(config, "/", &ACTORS);
     serve(config, "/favicon.svg", &ICON);
@@ -100,7 +102,8 @@ fn serve(config: &mut web::ServiceConfig, path: &str, page: &'static Page) {
 }
 
 impl Page {
-    /// The file, or 304 for who has it already. The names carry no version, so every load asks again.
+    /// Returns the file, or 304 if the client has it already. File names carry no version, so every load asks
+    /// again.
     fn answer(&self, request: &HttpRequest, policy: HeaderValue) -> HttpResponse {
         let known = request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| self.is_among(known));
         let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
@@ -113,7 +116,7 @@ impl Page {
         if known { answer.finish() } else { answer.body(self.body) }
     }
 
-    /// `If-None-Match` compares weakly (RFC 9110 section 13.1.2).
+    /// Returns true if `known` contains the ETag. `If-None-Match` compares weakly (RFC 9110 section 13.1.2).
     fn is_among(&self, known: &HeaderValue) -> bool {
         known.to_str().is_ok_and(|list| {
             list.split(',')

@@ -1,10 +1,10 @@
-//! What the pages themselves ask for: where to connect, which rooms are on air, and a token.
+//! Endpoints for the web pages: where to connect, which rooms are on air, and tokens.
 //!
-//! API keys never reach a browser, so pages have these three endpoints beside them instead of the room API.
-//! Rooms and tokens are given only with `auth.mode: open`, when every listener of the node is on loopback;
-//! elsewhere people come by a link that carries their token in its fragment.
+//! API keys never reach a browser, so pages use these three endpoints instead of the room API. Rooms and
+//! tokens are given out only with `auth.mode: open`, when every listening socket of the node is on loopback.
+//! Otherwise users open a link that carries their token in its fragment.
 //!
-//! Owns: the shape of requests and answers. Never does: let anybody in whom the API would not.
+//! Owns: the format of requests and answers. Never does: admit a user whom the API would refuse.
 
 use std::sync::Arc;
 
@@ -31,23 +31,23 @@ use super::methods::{only_get, other};
 use super::request_id;
 use super::tokens::TokenIssuer;
 
-/// Rooms that a page lists; who has more finds them through the API.
+/// Maximum rooms in the list of a page; the API lists all of them.
 const LISTED: usize = 200;
-/// Letters of a name that go into a user id.
+/// Maximum characters of a name that go into a user id.
 const NAME_IN_ID: usize = 20;
 
-/// What the endpoints work with.
+/// Dependencies of the endpoints.
 pub struct PagesSide {
-    /// `auth.mode: open`.
+    /// True for `auth.mode: open`.
     pub open: bool,
-    /// Where anchors connect to; `None`: nobody speaks by the pages of this node.
+    /// WebSocket URL for anchors; `None` if nobody can speak through the pages of this node.
     pub ws_url: Option<String>,
     pub rooms: Arc<RoomService>,
     pub tokens: Arc<dyn TokenIssuer>,
     pub anchors: Option<Arc<dyn Anchors>>,
     pub listeners: Listeners,
     pub origins: Origins,
-    /// Bytes.
+    /// Maximum bytes of a request body.
     pub body_limit: usize,
 }
 
@@ -55,7 +55,7 @@ pub struct PagesSide {
 #[serde(rename_all = "camelCase")]
 struct Settings<'a> {
     open: bool,
-    /// Null where there is none, for which the page has its words.
+    /// Null if there is none, in which case the page explains that.
     ws_url: Option<&'a str>,
 }
 
@@ -63,7 +63,7 @@ struct Settings<'a> {
 struct Rooms<'a> {
     #[serde(flatten)]
     settings: Settings<'a>,
-    /// The newest first; none unless `open`.
+    /// Newest first; empty unless `open`.
     rooms: Vec<OnAir>,
 }
 
@@ -90,7 +90,7 @@ enum Wanted {
 #[serde(deny_unknown_fields)]
 struct TokenRequest {
     role: Wanted,
-    /// Of who asks; makes their user id one that people recognise.
+    /// Name of the caller; makes the user id recognisable to others.
     #[serde(default)]
     name: Option<String>,
 }
@@ -104,7 +104,7 @@ struct TokenAnswer {
     user_id: Option<UserId>,
 }
 
-/// Adds `/pages` and all below it.
+/// Registers `/pages` and everything below it.
 pub fn configure(config: &mut ServiceConfig, side: Data<PagesSide>) {
     let for_cors = side.clone();
     let scope = web::scope("/pages")
@@ -168,7 +168,7 @@ impl PagesSide {
         Settings { open: self.open, ws_url: self.ws_url.as_deref() }
     }
 
-    /// Rooms that can be heard, and since when.
+    /// Returns the rooms that can be heard, with the time since which they are on air.
     fn on_air(&self) -> Vec<(Room, u64)> {
         let known = self.rooms.directory().rooms();
         let modules = self.rooms.directory().modules();
@@ -204,8 +204,8 @@ impl PagesSide {
     }
 }
 
-/// `Änne Lee` becomes `nne-lee-4fT0aB`: to be recognised in a list, and never somebody else's id. `None` when
-/// no letter of the name can be in an id.
+/// Returns a user id made from a name: `Änne Lee` becomes `nne-lee-4fT0aB`, which is recognisable in a list
+/// and never another user's id. Returns `None` if no character of the name can be in an id.
 fn id_like(name: &DisplayName) -> Option<UserId> {
     let letters = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
     let text: String = name.as_str().chars().map(letters).collect();

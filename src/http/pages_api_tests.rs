@@ -1,4 +1,4 @@
-//! What pages are told and given, in open mode and otherwise.
+//! Tests of the answers to pages, in open mode and otherwise.
 
 use std::sync::Arc;
 
@@ -107,7 +107,7 @@ struct Answer {
     json: Value,
 }
 
-/// `demo` is on air, `idle` is not.
+/// Returns an API with two rooms: `demo` is on air, `idle` is not.
 async fn on_air() -> House {
     let house = house().await;
     house.post("/api/rooms", json!({"roomId": "idle"})).await;

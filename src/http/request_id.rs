@@ -1,5 +1,5 @@
-//! One id per request: taken from `X-Request-Id` if it is a harmless one, made here otherwise, answered in
-//! the same header, and named in every error and in the log line of every failure.
+//! One id per request: taken from `X-Request-Id` if it is harmless, otherwise generated here. It is returned
+//! in the same header, and named in every error and in the log line of every failure.
 
 use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
@@ -15,7 +15,7 @@ tokio::task_local! {
     static REQUEST_ID: String;
 }
 
-/// The id of the request this task works on.
+/// Returns the id of the request that this task handles.
 pub fn current() -> Option<String> {
     REQUEST_ID.try_with(Clone::clone).ok()
 }
@@ -24,7 +24,7 @@ pub fn fresh() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// Middleware; the outermost, so that every answer carries the id.
+/// Middleware; the outermost, so that every response carries the id.
 pub async fn middleware(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -32,14 +32,14 @@ pub async fn middleware(
     let id = offered(req.headers()).unwrap_or_else(fresh);
     let mut response = REQUEST_ID.scope(id.clone(), next.call(req)).await?.map_into_boxed_body();
     log_failure(&id, &response);
-    // What `offered` lets pass, and a UUID, are valid header values.
+    // Always valid: a UUID, or an id that `offered` accepted.
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     Ok(response)
 }
 
-/// At most 64 characters that cannot forge a log line.
+/// Returns the client's id if it has at most 64 characters, none of which can forge a log line.
 fn offered(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
     let harmless = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');

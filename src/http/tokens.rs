@@ -1,14 +1,14 @@
-//! What the API and the pages ask of whoever signs tokens.
+//! Interface to the token signer, for the API and the pages.
 
 use crate::domain::ids::{RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
 
-/// Makes the tokens of one installation.
+/// Issuer of the tokens of one installation.
 pub trait TokenIssuer: Send + Sync + 'static {
-    /// For playlists, media and keys of one room, which was created at `created_at`.
+    /// Issues a token for playlists, media and keys of one room, which was created at `created_at`.
     fn listener(&self, room: &RoomId, created_at: UnixMs, now: UnixMs) -> Issued;
 
-    /// For `user` to speak in one room, which was created at `created_at`.
+    /// Issues a token with which `user` may speak in one room, which was created at `created_at`.
     fn speaker(
         &self,
         role: UserRole,
@@ -19,7 +19,7 @@ pub trait TokenIssuer: Send + Sync + 'static {
     ) -> Issued;
 }
 
-/// A fresh token. It must not reach a log.
+/// Fresh token. It must not be logged.
 #[derive(Clone)]
 pub struct Issued {
     pub token: String,

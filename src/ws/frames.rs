@@ -1,9 +1,11 @@
-//! Bytes to messages (RFC 6455, 5): actix-http's codec, with the limits it lacks.
+//! Decoder from bytes to messages (RFC 6455 section 5): actix-http's codec, with the limits it lacks.
 //!
-//! The codec waits for the whole of a frame before it looks at its size, however large it says to be; here the
-//! announced size is looked at first. It gives fragments; here they are put together, bounded as one frame is.
+//! The codec buffers a whole frame before it checks the size, however large the frame claims to be; this
+//! module checks the announced size first. The codec returns fragments; this module joins them, with the size
+//! limit of a single frame.
 //!
-//! Owns: what is buffered of one client, at most one message. Never does: read or answer.
+//! Owns: the buffered bytes of one client, at most one message. Never does: read from the client or answer
+//! it.
 
 use actix_codec::Decoder;
 use actix_http::ws::{Codec, Frame, Item, ProtocolError};
@@ -12,14 +14,14 @@ use bytes::{Bytes, BytesMut};
 use crate::actors::gateway::client::Inbound;
 use crate::domain::signalling::CloseCode;
 
-/// Fragments that are reported as one [`Inbound::Fragments`]. A fair client needs few of them.
+/// Number of fragments reported as one [`Inbound::Fragments`]. A well-behaved client needs few of them.
 const REPORTED: usize = 16;
 
 pub struct Frames {
     limit: usize,
     codec: Codec,
     buffer: BytesMut,
-    /// A message whose last fragment has not come yet.
+    /// Message whose last fragment has not arrived yet.
     message: Option<BytesMut>,
     /// Fragments since the last report.
     fragments: usize,
@@ -39,7 +41,7 @@ impl Frames {
         }
     }
 
-    /// The next message. After [`Inbound::Bad`] there is none.
+    /// Returns the next complete message. After [`Inbound::Bad`] there is none.
     pub fn next(&mut self) -> Option<Inbound> {
         loop {
             if announced(&self.buffer).is_some_and(|length| length > self.limit as u64) {
@@ -96,7 +98,7 @@ fn text(bytes: Vec<u8>) -> Result<Inbound, CloseCode> {
     String::from_utf8(bytes).map(Inbound::Text).map_err(|_| CloseCode::InvalidUtf8)
 }
 
-/// The payload length in the header at the front, once it is there (RFC 6455, 5.2).
+/// Returns the payload length from the header of the first frame, once it has arrived (RFC 6455 section 5.2).
 fn announced(buffer: &[u8]) -> Option<u64> {
     match buffer.get(1)? & 0x7f {
         126 => Some(u16::from_be_bytes(buffer.get(2..4)?.try_into().ok()?).into()),
@@ -113,7 +115,7 @@ mod tests {
 
     const LIMIT: usize = 1000;
 
-    /// A client's frame, masked with zeros.
+    /// Builds a client's frame, masked with zeros.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut bytes = vec![first];
         match payload.len() {
@@ -202,7 +204,8 @@ mod tests {
     }
 
     proptest! {
-        /// In whatever pieces bytes come, the messages are the same, and no more is kept than a message.
+        /// Checks that the split of the bytes does not change the messages, and that at most one message is
+        /// buffered.
         #[test]
         fn pieces_do_not_matter(
             payloads in prop::collection::vec("[a-z]{0,300}", 1..5),

@@ -9,11 +9,13 @@ use actix_web::http::header::{
 
 use crate::http::error::{ApiError, Code};
 
-/// The only version there is.
+/// The only version of the protocol.
 const VERSION: &str = "13";
 
+/// Checks the opening handshake of a request.
+///
 /// # Errors
-/// `websocket_expected`, or `websocket_version` if only the version is another.
+/// `websocket_expected`, or `websocket_version` if only the version is wrong.
 pub(super) fn check(head: &RequestHead) -> Result<(), ApiError> {
     let expected = |what: &str| {
         Err(ApiError::new(Code::WebsocketExpected, format!("this is where WebSockets are opened: {what}")))
@@ -38,14 +40,14 @@ pub(super) fn check(head: &RequestHead) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The value of a header that is there exactly once.
+/// Returns the value of a header that occurs exactly once.
 fn only<'a>(head: &'a RequestHead, name: &HeaderName) -> Option<&'a str> {
     let mut values = head.headers().get_all(name);
     let value = values.next()?.to_str().ok()?.trim();
     values.next().is_none().then_some(value)
 }
 
-/// Whether a header that is a comma-separated list has the token, in any case.
+/// Returns true if a header that is a comma-separated list contains the token, in any case.
 fn lists(head: &RequestHead, name: &HeaderName, token: &str) -> bool {
     let values = head.headers().get_all(name).filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|listed| listed.trim().eq_ignore_ascii_case(token))

@@ -1,17 +1,17 @@
 //! The WebSocket transport of signalling (role gateway), at `/ws`.
 //!
-//! The handshake is actix-web-actors', the frames are actix-http's; actors see neither. The crate's own
-//! `WebsocketContext` is not used: there the actor *is* the response body, so a client that does not read
-//! freezes it, its timers and its limits. Here the body is only the [`writer`]; the actor goes on and can
-//! close such a client.
+//! actix-web-actors does the handshake and actix-http the frames; actors depend on neither. The
+//! `WebsocketContext` of actix-web-actors is not used: with it the actor *is* the response body, so a client
+//! that does not read freezes the actor, its timers and its limits. Here the body is only the [`writer`]; the
+//! actor keeps running and can close such a client.
 //!
 //! | file | owns |
 //! |---|---|
-//! | `upgrade` | who may connect: origin, token |
-//! | `handshake` | what an opening handshake must contain |
+//! | `upgrade` | admission of clients: origin, token |
+//! | `handshake` | requirements of an opening handshake |
 //! | `frames` | bytes to messages, with their limits |
-//! | `reader` | what comes in, to the actor, no faster than it takes it |
-//! | `writer` | what goes out, from the line |
+//! | `reader` | inbound messages to the actor, no faster than it takes them |
+//! | `writer` | outbound frames from the line |
 
 mod frames;
 mod handshake;
@@ -31,19 +31,19 @@ use crate::http::cors::Origins;
 use crate::http::methods::only_get;
 use crate::http::request_id;
 
-/// What the upgrade works with.
+/// Dependencies of the upgrade.
 pub struct WsSide {
     pub tokens: Tokens,
     pub clock: Clock,
     pub origins: Origins,
     pub door: Arc<Door>,
-    /// Bytes of one message.
+    /// Maximum bytes of one message.
     pub frame_limit: usize,
-    /// Bytes that may wait for a client that does not read.
+    /// Maximum bytes that may wait for a client that does not read.
     pub queue_limit: usize,
 }
 
-/// Adds `/ws`.
+/// Registers `/ws`.
 pub fn configure(config: &mut ServiceConfig, side: web::Data<WsSide>) {
     let resource = only_get("/ws", upgrade::upgrade).app_data(side).wrap(from_fn(request_id::middleware));
     config.service(resource);

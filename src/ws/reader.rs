@@ -1,4 +1,4 @@
-//! What a client sends, as messages to its actor; it runs on the HTTP worker that has the connection.
+//! Reader of a client's messages for its actor; runs on the HTTP worker that has the connection.
 //!
 //! Owns: the request's payload until the connection is over. Never does: read faster than the actor takes, or
 //! wait for a call.
@@ -17,12 +17,12 @@ use crate::actors::gateway::line::Line;
 use crate::actors::kernel::ActorRef;
 use crate::http::server::Connection;
 
-/// Messages on their way to the actor.
+/// Maximum messages in flight to the actor.
 const AHEAD: usize = 4;
-/// How long a client may take to read our last frames before it is cut off.
+/// Time a client has to read our last frames before it is disconnected.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Reads until the client or its actor is gone, then sees to it that the connection is.
+/// Reads until the client or its actor is gone, then closes the connection.
 pub async fn read(
     mut payload: Payload,
     frame_limit: usize,
@@ -34,7 +34,8 @@ pub async fn read(
     tokio::select! {
         () = ended() => {}
         () = forward(&mut payload, frame_limit, &actor) => {
-            // What follows is thrown away: unread bytes would have the close frame lost (RFC 9293, 3.10.7.4).
+            // The rest is discarded: with unread bytes, the close frame would be lost (RFC 9293 section
+            // 3.10.7.4).
             tokio::select! {
                 () = ended() => {}
                 () = async { discard(&mut payload).await; std::future::pending().await } => {}
@@ -48,7 +49,7 @@ pub async fn read(
     }
 }
 
-/// Until there is nothing more to be read, or nobody to read it for.
+/// Forwards messages until there is nothing more to read, or no actor to read it for.
 async fn forward(payload: &mut Payload, frame_limit: usize, actor: &ActorRef<Msg>) {
     let permits = Arc::new(Semaphore::new(AHEAD));
     let mut frames = Frames::new(frame_limit);
@@ -65,11 +66,12 @@ async fn forward(payload: &mut Payload, frame_limit: usize, actor: &ActorRef<Msg
 }
 
 async fn permit(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    // Cannot fail: nobody closes it.
+    // Cannot fail: nobody closes the semaphore.
     permits.clone().acquire_owned().await.expect("the semaphore is open")
 }
 
-/// `false` when the actor is gone; its mailbox has room for more than there are permits.
+/// Sends a message to the actor. Returns false if the actor is gone; its mailbox has room for more messages
+/// than there are permits.
 fn tell(actor: &ActorRef<Msg>, inbound: Inbound, permit: OwnedSemaphorePermit) -> bool {
     actor.tell(Msg::Received(inbound, permit)).is_ok()
 }

@@ -1,9 +1,10 @@
-//! `GET /ws`: lets a client in, or answers with the house's error before anything is upgraded.
+//! `GET /ws`: admits a client, or answers with an [`ApiError`] before anything is upgraded.
 //!
-//! A page of another origin needs `http.allowed_origins`: browsers put no limits of their own on WebSockets.
-//! The token comes from `?token=`, from `Authorization: Bearer`, or, since browsers can set no header, as a
-//! subprotocol `bearer.<jwt>` offered beside `stentor`; only `stentor` is ever answered. Who offers `stentor` is
-//! taken for a page, and told of a bad token by a close code (4401) instead of a status that it could not see.
+//! A page of another origin needs `http.allowed_origins`: browsers themselves do not restrict WebSockets to
+//! an origin. The token comes from `?token=`, from `Authorization: Bearer`, or, since browsers cannot set
+//! headers, from a subprotocol `bearer.<jwt>` offered beside `stentor`; the answer only ever selects
+//! `stentor`. A client that offers `stentor` is taken for a page. It is told of a bad token by a close code
+//! (4401), because it could not see a status.
 
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
@@ -22,9 +23,9 @@ use crate::domain::signalling::CloseCode;
 use crate::http::error::{ApiError, Code};
 use crate::http::server::Connection;
 
-/// The subprotocol of signalling.
+/// Subprotocol of signalling.
 const PROTOCOL: &str = "stentor";
-/// The subprotocol that is a token.
+/// Prefix of the subprotocol that carries a token.
 const BEARER: &str = "bearer.";
 
 #[derive(Default, Deserialize)]
@@ -51,7 +52,7 @@ pub async fn upgrade(
     let (claims, user) = verified?;
     let mut response = handshake(&req)?;
     let line = Line::new(side.queue_limit);
-    // From here on its end, even that of this future, is told to the line.
+    // From here on, the line is told of the writer's end, even if this future is dropped.
     let writer = Writer::new(line.clone());
     let peer = Peer {
         user,
@@ -60,7 +61,7 @@ pub async fn upgrade(
         grant: claims.grant,
         connection: ConnectionId(uuid::Uuid::new_v4().simple().to_string()),
         client_id: query.client_id,
-        // A connection without an address is one of a test without a network.
+        // A connection without an address comes from a test without a network.
         address: req.peer_addr().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()),
         out: Outbound::new(line.clone()),
     };
@@ -73,8 +74,8 @@ pub async fn upgrade(
     Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(writer))
 }
 
-/// A page learns nothing of an upgrade that was refused, not even the status: it gets a connection, and the reason
-/// for which that is closed at once.
+/// Opens a WebSocket and closes it at once with the reason. A page learns nothing of a refused upgrade, not
+/// even the status.
 fn refuse_page(req: &HttpRequest) -> Result<HttpResponse, ApiError> {
     let mut response = handshake(req)?;
     let line = Line::new(0);
@@ -114,7 +115,7 @@ fn offered(req: &HttpRequest) -> Option<String> {
     protocols(req).find_map(|protocol| protocol.strip_prefix(BEARER)).map(str::to_owned)
 }
 
-/// The answer that opens the WebSocket.
+/// Returns the response that opens the WebSocket.
 fn handshake(req: &HttpRequest) -> Result<HttpResponseBuilder, ApiError> {
     handshake::check(req.head())?;
     handshake_with_protocols(req, &[PROTOCOL])

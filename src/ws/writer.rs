@@ -1,4 +1,4 @@
-//! The response body: what waits in the line, as frames. Polled by the HTTP worker only while the client reads.
+//! Response body: the frames that wait in the line. Polled by the HTTP worker only while the client reads.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use futures::Stream;
 use crate::actors::gateway::line::{Line, Out};
 use crate::domain::signalling::CloseCode;
 
-/// Bytes handed on at once, so that a long queue does not become one long buffer.
+/// Bytes after which a poll returns, so that a long queue does not become one long buffer.
 const CHUNK: usize = 8 * 1024;
 
 pub struct Writer(Arc<Line>);
@@ -32,7 +32,7 @@ impl Stream for Writer {
                 Poll::Ready(Some(frame)) => write(frame, &mut bytes),
                 Poll::Ready(None) if bytes.is_empty() => return Poll::Ready(None),
                 Poll::Pending if bytes.is_empty() => return Poll::Pending,
-                // Polled again at once for what is left to say: nothing, or nothing yet.
+                // Polled again at once: the next poll returns the end, or waits.
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
@@ -40,7 +40,7 @@ impl Stream for Writer {
     }
 }
 
-/// The worker is done with the connection, whatever the reason.
+/// Asks to close the line: the worker has finished with the connection, for any reason.
 impl Drop for Writer {
     fn drop(&mut self) {
         self.0.ask_to_close(CloseCode::Gone);

@@ -30,7 +30,7 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<Sliced<B>>, Error> {
     let connection = request.conn_data::<Connection>().cloned();
     let in_progress = connection.as_ref().map(Connection::begin);
-    // The encoder remembers that the body is to be left out (RFC 9110 section 9.3.2). An upgrade needs a real
+    // The encoder remembers that the body must be omitted (RFC 9110 section 9.3.2). An upgrade needs a real
     // GET.
     if request.method() == Method::HEAD && !request.headers().contains_key(header::UPGRADE) {
         request.head_mut().method = Method::GET;
@@ -50,7 +50,7 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     Ok(response.map_body(|_, body| Sliced { body, rest: Bytes::new(), in_progress }))
 }
 
-/// An error that no handler or middleware made a response of.
+/// Converts an error that no handler or middleware has turned into a response.
 pub(super) fn refuse(error: Error) -> HttpResponse {
     let mut response = error.error_response();
     forbid_sniffing(response.headers_mut());
@@ -62,7 +62,7 @@ fn forbid_sniffing(headers: &mut HeaderMap) {
 }
 
 pin_project! {
-    /// A response body in pieces of at most [`SLICE`] bytes. The dispatcher copies each whole piece.
+    /// Response body in pieces of at most [`SLICE`] bytes. The dispatcher copies each whole piece.
     pub struct Sliced<B> {
         #[pin]
         body: B,
@@ -90,7 +90,7 @@ impl<B: MessageBody> MessageBody for Sliced<B> {
     }
 }
 
-/// A request body that fails when the client sends it too slowly.
+/// Request body that fails when the client sends it too slowly.
 struct Timed {
     payload: Payload,
     connection: Connection,

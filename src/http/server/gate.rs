@@ -1,6 +1,6 @@
 //! Admission of connections to one listening socket.
 //!
-//! Owns: their number, and the refusal. Never does: close a connection that it admitted.
+//! Owns: the number of connections, and the refusal. Never does: close a connection that it admitted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,7 +15,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::request_id;
 use crate::telemetry::Metrics;
 
-/// Time that a refused client gets to read the refusal.
+/// Time a refused client has to read the refusal.
 const LINGER: Duration = Duration::from_secs(1);
 pub(super) struct Gate {
     name: &'static str,
@@ -25,10 +25,10 @@ pub(super) struct Gate {
     metrics: Metrics,
 }
 
-/// An admitted connection; dropped, there is room for another.
+/// Admitted connection. Dropping it frees its place.
 pub(super) struct Place(Arc<Gate>);
 
-/// A connection that found no place.
+/// Connection for which there was no place.
 pub(super) struct Refusal(Option<Refusing>);
 
 struct Refusing(Arc<Gate>);
@@ -52,7 +52,7 @@ impl Gate {
 }
 
 impl Place {
-    /// Whether three quarters of the places are taken.
+    /// Returns true if more than three quarters of the places are taken.
     pub fn pressed(&self) -> bool {
         self.0.open.load(Relaxed) > self.0.allotment.served / 4 * 3
     }
@@ -76,7 +76,7 @@ impl Drop for Refusing {
 }
 
 impl Refusal {
-    /// Sends the refusal, if not too many are being sent already, and waits until the client has closed:
+    /// Sends the refusal, unless too many are being sent already, and waits until the client has closed:
     /// closing a socket with unread bytes would discard what was sent (RFC 9293 section 3.10.4).
     pub async fn tell(self, mut socket: TcpStream) {
         let Some(_refusing) = self.0 else { return };
@@ -87,12 +87,12 @@ impl Refusal {
             while socket.read(&mut ignored).await? > 0 {}
             std::io::Result::Ok(())
         };
-        // Neither an error nor a client that takes longer changes anything: the socket is closed.
+        // Errors and slow clients change nothing: the socket is closed in any case.
         let _ = tokio::time::timeout(LINGER, told).await;
     }
 }
 
-/// Written without the HTTP dispatcher, which would need a place.
+/// Builds the response without the HTTP dispatcher, which would need a place.
 fn refusal() -> Vec<u8> {
     let error = ApiError::new(Code::TooManyClients, "too many connections are open at this address");
     let retry_after = error.code.retry_after().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! One listening socket: bounded connections, deadlines for slow clients, and what holds for every response.
+//! One listening socket: bounded connections, deadlines for slow clients, and rules for every response.
 //!
 //! `actix_web::HttpServer` has no deadline for a client that does not read, and stops accepting at its bound.
 //! So this module assembles the same parts (actix-server, actix-http) around a stream of its own.
@@ -41,33 +41,33 @@ use stream::Guarded;
 
 pub use stream::Connection;
 
-/// Connections that the kernel completes before they are accepted: a page with a thousand listeners reloads
-/// all at once.
+/// Connections that the kernel completes before they are accepted. A page with a thousand listeners may
+/// reload all at once.
 const BACKLOG: i32 = 4096;
 /// Age at which an unused connection is closed. Longer than proxies in front keep theirs (nginx: 60 s, our
-/// own relay: 15 s): a request that crosses the close looks to them like a failed node.
+/// own relay: 15 s): to them, a request that crosses the close looks like a failed node.
 const KEEP_ALIVE: Duration = Duration::from_secs(65);
-/// Bytes of one write. Bounds what a client that does not read holds of a large response.
+/// Bytes of one write. Bounds how much of a large response is held for a client that does not read.
 const SLICE: usize = 16 * 1024;
-/// Bytes the kernel takes of a response beyond those that it can send at once (`TCP_NOTSENT_LOWAT`). Unlike a
-/// small send buffer, this does not slow a client that reads from far away.
+/// Bytes of a response that the kernel takes beyond those it can send at once (`TCP_NOTSENT_LOWAT`). Unlike a
+/// small send buffer, this does not slow down a distant client that reads.
 const UNSENT: u32 = 16 * 1024;
 /// Bytes of the kernel's receive buffer. Requests are small.
 const RECEIVE_BUFFER: usize = 32 * 1024;
-/// Time after which the kernel gives up bytes that the peer does not acknowledge, also after a close
+/// Time after which the kernel gives up bytes that the peer does not acknowledge, even after a close
 /// (`TCP_USER_TIMEOUT`).
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
-/// The dispatcher answers a late request head with 408; the stream only cuts what the dispatcher does not
-/// watch.
+/// Margin beyond the dispatcher's deadline of a request head. The dispatcher answers a late head with 408;
+/// the stream only closes connections that the dispatcher does not watch.
 const HEAD_MARGIN: Duration = Duration::from_secs(1);
-/// The same for unused connections.
+/// Margin beyond the dispatcher's keep-alive of unused connections.
 const IDLE_MARGIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Label of the metrics.
+    /// Name of the listening socket in metrics.
     pub name: &'static str,
-    /// `None`: one per processor.
+    /// Number of worker threads; `None` means one per processor.
     pub workers: Option<usize>,
     pub allotment: Allotment,
     /// Time from the first byte of a request to the end of its head.
@@ -76,7 +76,7 @@ pub struct Options {
     pub shutdown_timeout: Duration,
 }
 
-/// Threads of a server that has one per processor.
+/// Returns the number of threads of a server that has one per processor.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, NonZeroUsize::get)
 }
@@ -84,7 +84,7 @@ pub fn processors() -> usize {
 /// Serves `app` at `listener` until the returned server is stopped.
 ///
 /// # Errors
-/// The socket's options could not be set.
+/// The socket's options cannot be set.
 pub fn serve<F, T, B>(
     listener: TcpListener,
     options: Options,
@@ -115,7 +115,7 @@ where
     let service = move || {
         let (gate, stopping) = (gate.clone(), stopping.clone());
         let http = HttpService::build()
-            // What `HttpServer` uses: idle connections are closed at once when the server stops.
+            // As in `HttpServer`: idle connections are closed at once when the server stops.
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
@@ -151,14 +151,14 @@ where
     Ok(builder.listen(options.name, listener, service)?.run())
 }
 
-/// Accepted sockets inherit these options.
+/// Sets the options that accepted sockets inherit.
 fn prepare(listener: &TcpListener) -> io::Result<()> {
     let socket = SockRef::from(listener);
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     socket.set_tcp_nodelay(true)?;
-    // The standard library has asked for a shorter backlog; a second call changes it.
+    // The standard library has set a shorter backlog; a second call changes it.
     socket.listen(BACKLOG)
 }
 

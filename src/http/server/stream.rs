@@ -1,6 +1,6 @@
 //! A client's socket, which fails when the client is too slow.
 //!
-//! The HTTP dispatcher polls it with every wake-up; an expired deadline reaches the dispatcher as an I/O
+//! The HTTP dispatcher polls it with every wake-up. An expired deadline reaches the dispatcher as an I/O
 //! error, and it closes the connection.
 //!
 //! Owns: the socket and its one timer. Never does: decide on a deadline; that is [`Lifecycle`].
@@ -22,13 +22,14 @@ use crate::domain::http_connection::{Cut, Due, Lifecycle, Patience};
 pub(super) struct Guarded {
     socket: TcpStream,
     connection: Connection,
-    /// Wakes the dispatcher for the next deadline, or earlier.
+    /// Timer that wakes the dispatcher at the next deadline or earlier.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// The dispatcher was told that nothing has arrived, because it has enough to do.
+    /// True if the dispatcher was told that nothing has arrived, because the client does not read the
+    /// response.
     reading_paused: bool,
 }
 
-/// A connection as its requests see it (`HttpRequest::conn_data`). Bound to the worker thread.
+/// Connection as its requests see it (`HttpRequest::conn_data`). Bound to the worker thread.
 #[derive(Clone)]
 pub struct Connection(Rc<State>);
 
@@ -41,7 +42,7 @@ struct State {
     dispatcher: RefCell<Option<Waker>>,
 }
 
-/// A request in progress; dropped, the connection waits for the next.
+/// Request in progress. After it is dropped, the connection waits for the next one.
 pub(super) struct InProgress(Connection);
 
 impl Guarded {
@@ -61,7 +62,8 @@ impl Guarded {
         self.connection.clone()
     }
 
-    /// Fails if a deadline has expired; else the task is woken for the next one.
+    /// Fails if a deadline has expired or the connection was hung up. Otherwise arranges to wake the task for
+    /// the next deadline.
     fn watch(&mut self, task: &mut Context<'_>) -> io::Result<()> {
         let state = &self.connection.0;
         if state.hung_up.get() {
@@ -78,8 +80,8 @@ impl Guarded {
                 }
             };
             let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-            // One that is due earlier stays: setting it for every request would cost more than a few vain
-            // wake-ups.
+            // A timer that is due earlier stays: resetting it for every request would cost more than a few
+            // unneeded wake-ups.
             if alarm.is_elapsed() || alarm.deadline() > at {
                 alarm.as_mut().reset(at);
             }
@@ -106,8 +108,8 @@ impl AsyncRead for Guarded {
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // A client that does not read the response is not read from either: requests would pile up here. A
-        // WebSocket client is, because its actor must see what it sends; that has limits of its own.
+        // A client that does not read the response is not read from either, because requests would pile up
+        // here. A WebSocket client is read from: its actor must see its frames, and has limits of its own.
         self.reading_paused = self.lifecycle().is_blocked() && !self.connection.is_upgraded();
         if self.reading_paused {
             self.watch(task)?;
@@ -135,8 +137,7 @@ impl AsyncWrite for Guarded {
         let amended = amended(bytes);
         match Pin::new(&mut self.socket).poll_write(task, amended.as_deref().unwrap_or(bytes)) {
             Poll::Ready(Ok(written)) if amended.is_some() => {
-                // The dispatcher closes the connection after such a response, so there is no rest to be kept
-                // for later.
+                // The dispatcher closes the connection after such a response, so no rest is kept for later.
                 let whole = amended.is_some_and(|amended| written == amended.len());
                 Poll::Ready(if whole { Ok(bytes.len()) } else { Err(io::ErrorKind::WriteZero.into()) })
             }
@@ -153,7 +154,7 @@ impl AsyncWrite for Guarded {
         }
     }
 
-    /// Called when the kernel has taken everything.
+    /// Flushes the socket. Called when the kernel has taken everything.
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.lifecycle().flushed();
         if std::mem::take(&mut self.reading_paused) {
@@ -168,7 +169,8 @@ impl AsyncWrite for Guarded {
     }
 }
 
-/// The dispatcher's own error responses (400, 408, 431) with `nosniff`, which no middleware can add.
+/// Returns one of the dispatcher's own error responses (400, 408, 431) with `nosniff` added, which no
+/// middleware can do. Returns `None` for other bytes.
 fn amended(bytes: &[u8]) -> Option<Vec<u8>> {
     const EMPTY: &[u8] = b"\r\ncontent-length: 0\r\n";
     const HEADER: &[u8] = b"\r\nx-content-type-options: nosniff";
@@ -184,7 +186,7 @@ fn amended(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Connection {
-    /// Closes the connection, whatever waits for its client.
+    /// Closes the connection, even if data waits for its client.
     pub fn hang_up(&self) {
         self.0.hung_up.set(true);
         if let Some(dispatcher) = self.0.dispatcher.borrow_mut().take() {
@@ -192,7 +194,7 @@ impl Connection {
         }
     }
 
-    /// From now on the request body is no request body: it has no deadline.
+    /// Marks the connection as upgraded: its request body is not one any more, so it has no deadline.
     pub fn upgraded(&self) {
         self.0.upgraded.set(true);
     }

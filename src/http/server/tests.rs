@@ -1,4 +1,4 @@
-//! What holds at every listening socket, over real connections.
+//! Tests of the rules for every listening socket, over real connections.
 
 use std::net::SocketAddr;
 
@@ -48,7 +48,7 @@ impl Served {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Everything until the server closes.
+    /// Sends a request. Returns everything until the server closes.
     async fn ask(&self, request: &str) -> String {
         let mut client = self.connect().await;
         client.write_all(request.as_bytes()).await.unwrap();
@@ -59,7 +59,7 @@ impl Served {
 async fn read(client: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let read = client.read_to_end(&mut answer);
-    // A reset: the server has closed without reading everything; what it said before has arrived.
+    // A reset means that the server closed without reading everything; its answer arrived before.
     let _ = tokio::time::timeout(Duration::from_secs(20), read).await.expect("the server closes");
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -118,7 +118,7 @@ async fn surplus_connections_get_503_until_idle_ones_yield() {
     let refused = served.ask(&request("GET", "/small")).await;
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 5\r\n"), "{refused}");
     assert!(refused.contains("\"code\":\"too_many_clients\"") && refused.contains("nosniff"), "{refused}");
-    // One yields after five seconds, long before the keep-alive of an undisturbed server.
+    // One is closed after five seconds, long before the keep-alive of a server without pressure.
     let one_yields = async {
         let reads = idle.iter_mut().map(|client| Box::pin(read(client)));
         futures::future::select_all(reads).await;
@@ -141,7 +141,7 @@ async fn unfinished_later_requests_are_cut() {
         let mut answer = [0; 12];
         client.read_exact(&mut answer).await.unwrap();
         client.write_all(rest.as_bytes()).await.unwrap();
-        // A reset is as good as an end.
+        // A reset counts as an end.
         let mut ignored = Vec::new();
         let closed = client.read_to_end(&mut ignored);
         let _ = tokio::time::timeout(Duration::from_secs(20), closed).await.expect("the server closes");
