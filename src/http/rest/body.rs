@@ -1,4 +1,4 @@
-//! Requests and answers as JSON.
+//! JSON bodies of requests and answers.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,19 +11,19 @@ use crate::rooms::{ModuleInfo, ModuleStats, Room, Stats};
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CreateRoom {
-    /// Without one, or with null, a random one is made.
+    /// Id of the room. If absent or null, a random id is generated.
     #[serde(default)]
     #[schema(pattern = "^[A-Za-z0-9_-]{3,32}$")]
     pub room_id: Option<String>,
-    /// Without one, or with null, a random one is made.
+    /// PIN of the room. If absent or null, a random PIN is generated.
     #[serde(default)]
     #[schema(pattern = "^[A-Za-z0-9]{6}$")]
     pub pin: Option<String>,
-    /// 3 if absent or null.
+    /// Maximum number of anchors in the room; 3 if absent or null.
     #[serde(default, deserialize_with = "integer")]
     #[schema(minimum = 1, maximum = 5)]
     pub max_anchors: Option<i64>,
-    /// Puts the room on air at once. If no Janus or mixer takes it, no room is created.
+    /// Puts the room on air at once. If no Janus or no mixer accepts it, the room is not created.
     #[serde(default)]
     pub start: bool,
 }
@@ -39,7 +39,7 @@ pub(super) struct TokenRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct SetMark {
     pub label: MarkLabel,
-    /// Seconds after which the mark is removed; without it, or with null, it stays.
+    /// Seconds after which the mark is removed. If absent or null, the mark stays.
     #[serde(default, deserialize_with = "integer")]
     #[schema(minimum = 1, maximum = 604_800)]
     pub ttl: Option<i64>,
@@ -49,11 +49,11 @@ pub(super) struct SetMark {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    /// Rooms after this id; `next` of the page before.
+    /// Lists only rooms after this id; the value of `next` of the previous page.
     #[serde(default)]
     #[param(pattern = "^[A-Za-z0-9_-]{3,32}$")]
     pub after: Option<String>,
-    /// Rooms per page; 100 if absent. Decimal digits.
+    /// Rooms per page, as decimal digits; 100 if absent.
     #[serde(default)]
     #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
     pub limit: Option<String>,
@@ -69,25 +69,26 @@ pub(super) struct RoomBody {
     max_anchors: u8,
     status: RoomStatus,
     created_at: u64,
-    /// Of the newest start; absent if there was none.
+    /// Time of the latest start; absent if the room was never started.
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<u64>,
-    /// Of the present assignment; rises with each one. Absent while the room is not live.
+    /// Number of the current assignment to a Janus and a mixer; it rises with each assignment. Absent while
+    /// the room is not live.
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     janus: Option<AssignedJanus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mixer: Option<AssignedMixer>,
-    /// In the room now, on whichever gateway; absent while presence cannot tell.
+    /// Number of anchors in the room now, on all gateways; absent while presence cannot tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     anchors: Option<usize>,
-    /// Who asked any node for the room's playlist within the last ten seconds. On a node that does not mix the room the
-    /// figure is up to ten seconds older.
+    /// Number of listeners that requested the room's playlist from any node within the last ten seconds. On a
+    /// node that does not mix the room, the number is up to ten seconds older.
     listeners: usize,
 }
 
-/// Who is in a room.
+/// Numbers of users in a room.
 pub(super) struct Crowd {
     pub anchors: Option<usize>,
     pub listeners: usize,
@@ -96,8 +97,8 @@ pub(super) struct Crowd {
 #[derive(Serialize, ToSchema)]
 pub(super) struct AssignedJanus {
     id: String,
-    /// `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the room, and while it is
-    /// not there.
+    /// `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the room, and while this
+    /// Janus is not available.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     status: Option<JanusStatus>,
@@ -106,7 +107,7 @@ pub(super) struct AssignedJanus {
 #[derive(Serialize, ToSchema)]
 pub(super) struct AssignedMixer {
     id: String,
-    /// Whether it is there and waits for the room's sound.
+    /// True if the mixer is available and waits for the room's audio.
     listening: bool,
 }
 
@@ -119,7 +120,7 @@ pub(super) struct RoomAnswer {
 #[derive(Serialize, ToSchema)]
 pub(super) struct DeleteAnswer {
     success: bool,
-    /// Absent when the room held nothing and is gone already.
+    /// The room that is being removed; absent if it held no resources and is gone already.
     #[serde(skip_serializing_if = "Option::is_none")]
     room: Option<RoomBody>,
 }
@@ -128,7 +129,7 @@ pub(super) struct DeleteAnswer {
 pub(super) struct ListAnswer {
     pub success: bool,
     pub rooms: Vec<RoomBody>,
-    /// The `after` of the next page; absent on the last.
+    /// Value of `after` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -151,7 +152,7 @@ pub(super) struct Done {
 #[schema(as = Module)]
 pub(super) struct ModuleBody {
     id: String,
-    /// `healthy`, `unhealthy`; absent when only its mark is left.
+    /// `healthy` or `unhealthy`; absent if only the mark of the module is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     status: Option<Health>,
@@ -167,13 +168,15 @@ pub(super) struct ModuleBody {
     version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mark: Option<MarkLabel>,
-    /// Rooms assigned to it, those being removed included.
+    /// Number of rooms assigned to the module, including rooms that are being removed.
     load: u32,
-    /// While it is `draining`, and when it is `drained`: rooms still to be moved to others.
+    /// Number of rooms that must still move to other modules; present while the mark is `draining` or
+    /// `drained`.
     #[serde(skip_serializing_if = "Option::is_none")]
     rooms_left: Option<u32>,
+    /// True if the module accepts another room.
     pickable: bool,
-    /// Why it is not pickable.
+    /// Reason why the module is not pickable; absent if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -189,7 +192,7 @@ pub(super) struct ModulesAnswer {
 pub(super) struct StatsAnswer {
     success: bool,
     rooms: RoomStats,
-    /// Over all rooms.
+    /// Number of listeners of all rooms.
     listeners: usize,
     januses: FleetStats,
     mixers: FleetStats,
@@ -209,15 +212,15 @@ pub(super) struct RoomStats {
 pub(super) struct FleetStats {
     known: usize,
     healthy: usize,
-    /// Those that take a further room.
+    /// Number of modules that accept another room.
     pickable: usize,
-    /// Of the healthy ones together.
+    /// Sum of the capacities of the healthy modules.
     capacity: u64,
     load: u64,
 }
 
 impl RoomBody {
-    /// `hls_base`: base of the URLs given to listeners.
+    /// Builds the body of a room. `hls_base` is the base of the URLs given to listeners.
     pub fn of(room: &Room, hls_base: &str, crowd: Crowd) -> Self {
         let (meta, live) = (&room.meta, room.view.live.as_ref());
         Self {

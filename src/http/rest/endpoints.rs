@@ -1,4 +1,4 @@
-//! The list of endpoints, and what is made of it: routes and the OpenAPI document.
+//! List of the endpoints, from which the routes and the OpenAPI document are made.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -20,7 +20,7 @@ const BEARER: &str = "apiKey";
 
 /// One operation, as its handler's annotation describes it.
 struct Endpoint {
-    /// With `/api`.
+    /// Full path, with `/api`.
     path: String,
     method: Method,
     documented_as: HttpMethod,
@@ -35,7 +35,7 @@ macro_rules! endpoints {
     };
 }
 
-/// Every endpoint there is. The second name is the one `utoipa::path` gives the handler's annotation.
+/// Returns all endpoints. The second name is the one that `utoipa::path` gives to the handler's annotation.
 fn all() -> Vec<Endpoint> {
     endpoints![
         rooms::create as __path_create,
@@ -70,7 +70,7 @@ impl Endpoint {
     }
 }
 
-/// The routes. A known path asked with another method is answered 405 with `Allow`.
+/// Registers the routes. A known path with another method is answered 405 with `Allow`.
 pub(super) fn register(scope: Scope) -> Scope {
     let mut by_path: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
     for endpoint in all() {
@@ -86,7 +86,7 @@ fn resource(path: &str, endpoints: Vec<Endpoint>) -> Resource {
     endpoints.into_iter().fold(resource, |r, e| r.route((e.handle)(web::method(e.method))))
 }
 
-/// The OpenAPI 3.1 document of the API.
+/// Returns the OpenAPI 3.1 document of the API.
 pub fn openapi() -> OpenApi {
     let mut paths = Paths::new();
     let mut schemas = Vec::new();
@@ -110,7 +110,7 @@ static DOCUMENT: LazyLock<serde_json::Result<String>> = LazyLock::new(|| serde_j
 mod this {
     use super::*;
 
-    /// This document.
+    /// Returns this document.
     #[utoipa::path(
         get, path = "/api/openapi.json", operation_id = "openapi", tag = "meta",
         responses(

@@ -1,10 +1,11 @@
 //! The REST API under `/api` (role rooms).
 //!
-//! The endpoints are one list, from which both the routes and the OpenAPI document are made: neither can
-//! have what the other lacks. Every answer carries a request id and is not to be cached; every error is the
-//! one of [`super::error`].
+//! The routes and the OpenAPI document are made from one list of endpoints, so neither can have an entry that
+//! the other lacks. Every answer carries a request id and must not be cached. Every error is one of
+//! [`super::error`].
 //!
-//! Owns: the shape of requests and answers. Never does: decide (that is `rooms`), or sign tokens.
+//! Owns: the format of requests and answers. Never does: make decisions (that is the task of `rooms`), or
+//! sign tokens.
 
 mod body;
 mod endpoints;
@@ -32,33 +33,36 @@ use super::tokens::TokenIssuer;
 
 pub use endpoints::openapi;
 
-/// Whether a caller may use the API.
+/// Authorization of the callers of the API.
 pub trait ApiAuth: Send + Sync + 'static {
-    /// `authorization`: the value of that header. The error's text goes to the caller.
+    /// Checks the value of the `Authorization` header.
+    ///
+    /// # Errors
+    /// The caller is not authorized; the text is sent to the caller.
     fn check(&self, authorization: Option<&[u8]>) -> Result<(), NotAuthorized>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAuthorized(pub String);
 
-/// What the handlers work with.
+/// Dependencies of the handlers.
 pub struct Api {
     pub rooms: Arc<RoomService>,
     pub auth: Arc<dyn ApiAuth>,
     pub tokens: Arc<dyn TokenIssuer>,
-    /// `None` on a node that has no presence: then nobody is counted.
+    /// `None` on a node without presence: anchors are then not counted.
     pub anchors: Option<Arc<dyn Anchors>>,
     pub listeners: Listeners,
     pub origins: Origins,
-    /// Base of the URLs given to listeners, without a slash at the end.
+    /// Base of the URLs given to listeners, without a trailing slash.
     pub hls_base: String,
-    /// Where anchors connect to.
+    /// WebSocket URL for anchors.
     pub ws_url: String,
-    /// Bytes.
+    /// Maximum bytes of a request body.
     pub body_limit: usize,
 }
 
-/// Adds `/api` and all below it. Paths outside are the application's to answer (`error::not_found`).
+/// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).
 pub fn configure(cfg: &mut ServiceConfig, api: web::Data<Api>) {
     let (for_cors, for_auth) = (api.clone(), api.clone());
     let scope = endpoints::register(web::scope("/api").app_data(BodyLimit(api.body_limit)).app_data(api))

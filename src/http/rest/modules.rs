@@ -1,4 +1,4 @@
-//! `/api/modules` and `/api/stats`: Januses and mixers, their marks, and totals.
+//! `/api/modules` and `/api/stats`: Janus instances and mixers, their marks, and totals.
 
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use super::body::{Done, ModuleBody, ModulesAnswer, SetMark, StatsAnswer};
 
 const LONGEST_MARK: u64 = 7 * 24 * 3600;
 
-/// Marks a module; only `ready`, or no mark, lets it take rooms. Rooms it has stay with `cordon` and go to others with
-/// `draining`, `drained` and `unready`.
+/// Sets the mark of a module.
+///
+/// A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay with
+/// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 #[utoipa::path(
     put, path = "/api/modules/{kind}/{id}/mark", operation_id = "setMark", tag = "modules",
     params(("kind" = String, Path, description = "januses or mixers", pattern = "^(januses|mixers)$"), ("id" = String, Path, description = "module id", pattern = "^[A-Za-z0-9_.-]{1,64}$")),
@@ -43,7 +45,9 @@ pub(super) async fn set_mark(
     Ok(Json(Done::YES))
 }
 
-/// Takes a module's mark away, if it has one: it is `ready` again.
+/// Removes the mark of a module.
+///
+/// The module then counts as `ready`. A module without a mark stays as it is.
 #[utoipa::path(
     delete, path = "/api/modules/{kind}/{id}/mark", operation_id = "clearMark", tag = "modules",
     params(("kind" = String, Path, description = "januses or mixers", pattern = "^(januses|mixers)$"), ("id" = String, Path, description = "module id", pattern = "^[A-Za-z0-9_.-]{1,64}$")),
@@ -62,7 +66,9 @@ pub(super) async fn clear_mark(api: Data<Api>, module: ModulePath) -> Result<imp
     Ok(Json(Done::YES))
 }
 
-/// Every known Janus and mixer, with its load and, if it takes no rooms, the reason.
+/// Lists all known Janus instances and mixers.
+///
+/// Each module has its load and, if it accepts no rooms, the reason.
 #[utoipa::path(
     get, path = "/api/modules", operation_id = "listModules", tag = "modules",
     responses(
@@ -77,7 +83,7 @@ pub(super) async fn list(api: Data<Api>) -> impl Responder {
     Json(ModulesAnswer { success: true, januses: of(ModuleKind::Janus), mixers: of(ModuleKind::Mixer) })
 }
 
-/// Totals over rooms, listeners and modules, as this node sees them.
+/// Returns totals of rooms, listeners and modules, as this node sees them.
 #[utoipa::path(
     get, path = "/api/stats", operation_id = "stats", tag = "modules",
     responses(

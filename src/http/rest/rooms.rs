@@ -1,4 +1,4 @@
-//! `/api/rooms`: create, list, look at, start, stop, delete.
+//! `/api/rooms`: create, list, read, start, stop and delete rooms.
 
 use actix_web::web::{Data, Json};
 use actix_web::{HttpResponse, Responder};
@@ -15,7 +15,7 @@ use super::body::{CreateRoom, Crowd, DeleteAnswer, ListAnswer, ListQuery, RoomAn
 const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1000;
 
-/// Makes a room and, with `start`, puts it on air.
+/// Creates a room and, with `start`, puts it on air.
 #[utoipa::path(
     post, path = "/api/rooms", operation_id = "createRoom", tag = "rooms", request_body(content = Option<CreateRoom>, description = "may be left out"),
     responses(
@@ -36,7 +36,7 @@ pub(super) async fn create(api: Data<Api>, body: JsonBody<CreateRoom>) -> Result
     Ok(HttpResponse::Created().json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
-/// The rooms, in the order of their ids.
+/// Lists the rooms, ordered by id.
 #[utoipa::path(
     get, path = "/api/rooms", operation_id = "listRooms", tag = "rooms", params(ListQuery),
     responses(
@@ -54,7 +54,7 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<im
     Ok(Json(ListAnswer { success: true, rooms, next: page.next.map(|id| id.to_string()) }))
 }
 
-/// One room: its status, its Janus and mixer, its HLS URL.
+/// Returns one room: its status, its Janus and mixer, its HLS URL.
 #[utoipa::path(
     get, path = "/api/rooms/{id}", operation_id = "getRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -73,7 +73,9 @@ pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, 
     Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
-/// Puts the room on air; one that is already stays as it is.
+/// Puts a room on air.
+///
+/// A room that is on air already stays as it is.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/start", operation_id = "startRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -93,7 +95,9 @@ pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder
     Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
-/// Ends the live; the room stays, and can be started again once it is no longer `removing`.
+/// Ends the broadcast of a room.
+///
+/// The room stays. It can be started again once its status is not `removing` any more.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/stop", operation_id = "stopRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -112,7 +116,9 @@ pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder,
     Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
-/// Ends the room. While its Janus and mixer let go of it, it is `removing`; then it is gone.
+/// Deletes a room.
+///
+/// Its status is `removing` while its Janus and mixer release it; then the room is gone.
 #[utoipa::path(
     delete, path = "/api/rooms/{id}", operation_id = "deleteRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -139,7 +145,7 @@ async fn shown(api: &Api, room: &Room) -> RoomBody {
     all_shown(api, std::slice::from_ref(room)).await.swap_remove(0)
 }
 
-/// One for each of `rooms`, with who is in it. Nobody can be in a room that is not on air.
+/// Returns the body of each room, with its anchors and listeners. A room that is not live has no anchors.
 async fn all_shown(api: &Api, rooms: &[Room]) -> Vec<RoomBody> {
     let live: Vec<_> = rooms.iter().filter(|room| room.view.live.is_some()).map(|room| &room.id).collect();
     let anchors = anchors::counts(api.anchors.as_deref(), &live).await;
@@ -153,7 +159,7 @@ async fn all_shown(api: &Api, rooms: &[Room]) -> Vec<RoomBody> {
     rooms.iter().map(|room| RoomBody::of(room, &api.hls_base, crowd(room))).collect()
 }
 
-/// Only digits: `parse` alone would also take a sign.
+/// Parses `limit`. Accepts only digits: `parse` alone would also accept a sign.
 fn page(limit: &str) -> Result<usize, ApiError> {
     let digits = limit.bytes().all(|byte| byte.is_ascii_digit());
     let limit = limit.parse().ok().filter(|limit| digits && (1..=LARGEST_PAGE).contains(limit));
@@ -164,7 +170,7 @@ fn new_room(body: CreateRoom) -> Result<NewRoom, InvalidName> {
     Ok(NewRoom {
         room_id: body.room_id.as_deref().map(RoomId::new).transpose()?,
         pin: body.pin.as_deref().map(Pin::new).transpose()?,
-        // What is no `u8` is out of range as well: 0 is refused like the rest.
+        // A number that does not fit a `u8` is out of range anyway: it becomes 0, which is refused.
         max_anchors: body.max_anchors.map(|n| u8::try_from(n).unwrap_or(0)),
         start: body.start,
     })

@@ -12,8 +12,9 @@ use crate::rooms::{RoomError, now};
 use super::Api;
 use super::body::{TokenAnswer, TokenRequest};
 
-/// A token with which one listener hears one room. A room that is not on air yet is no obstacle: the
-/// listener may wait for it.
+/// Issues a token with which a listener can hear one room.
+///
+/// The room need not be on air: the listener can wait for it.
 #[utoipa::path(
     post, path = "/api/token", operation_id = "issueListenerToken", tag = "listeners",
     request_body = TokenRequest,

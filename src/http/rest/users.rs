@@ -1,4 +1,4 @@
-//! `/api/rooms/{id}/users`: who may speak, and who may not any more.
+//! `/api/rooms/{id}/users`: users who may speak in a room, and users who were removed from it.
 
 use actix_web::web::{Data, Json};
 use actix_web::{HttpResponse, Responder};
@@ -21,8 +21,9 @@ use super::body::Done;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CreateUser {
     role: UserRole,
-    /// Unique in the room: 1 to 255 bytes without control or invisible characters and without spaces at its ends. One with
-    /// a colon must be a URI (RFC 7519 section 2). Without an id, or with null, a random one is made.
+    /// Id of the user, unique in the room: 1 to 255 bytes without control or invisible characters, and
+    /// without spaces at its ends. An id with a colon must be a URI (RFC 7519 section 2). If absent or null,
+    /// a random id is generated.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255)]
     user_id: Option<String>,
@@ -34,42 +35,42 @@ pub(super) struct CreateUserAnswer {
     success: bool,
     user_id: String,
     role: UserRole,
-    /// For the WebSocket at `wsUrl`, until `expiresAt`.
+    /// Token for the WebSocket at `wsUrl`, valid until `expiresAt`.
     token: String,
     expires_at: u64,
     ws_url: String,
-    /// The page to speak from, with the token in the fragment, which no server gets to see.
+    /// URL of the page to speak from. The token is in the fragment, which no server gets to see.
     invite_url: String,
-    /// Of the room; need not be sent along with the token.
+    /// PIN of the room; it need not be sent together with the token.
     pin: String,
 }
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct UsersAnswer {
     success: bool,
-    /// In the order of their ids.
+    /// Users, ordered by id.
     users: Vec<UserBody>,
 }
 
-/// A user made through the API, or removed, or in the room with a token from elsewhere.
+/// User who was created through the API, was removed, or is in the room with a token from elsewhere.
 #[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = User)]
 pub(super) struct UserBody {
     user_id: String,
-    /// As connected, else as created.
+    /// Role of the connected user, otherwise the role with which the user was created.
     #[schema(value_type = UserRole)]
     role: Option<UserRole>,
-    /// Absent for one whose token was not made here.
+    /// Time at which the user was created; absent if the user's token was not issued here.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
-    /// From then on no token of theirs is good for this room.
+    /// Time since which no token of the user is valid for this room; absent if the user was not removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed_at: Option<u64>,
-    /// Whether they are in the room now; absent while that cannot be told.
+    /// True if the user is in the room now; absent while presence cannot tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     connected: Option<bool>,
-    /// The rest only while they are connected.
+    /// Display name. Like `muted` and `status`, present only while the user is connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     display_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,8 +81,10 @@ pub(super) struct UserBody {
     status: Option<MemberStatus>,
 }
 
-/// A token with which one person may speak. Repeated for the same `userId` it gives a fresh token, and the
-/// role asked for; tokens given before stay good.
+/// Creates a user and issues a token with which the user may speak.
+///
+/// Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens remain
+/// valid.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/users", operation_id = "createUser", tag = "users",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -121,7 +124,9 @@ pub(super) async fn create(
     }))
 }
 
-/// Those who were given a token here, those who were removed, and whoever else is in the room.
+/// Lists the users of a room.
+///
+/// These are the users who were given a token here, the removed users, and all others who are in the room.
 #[utoipa::path(
     get, path = "/api/rooms/{id}/users", operation_id = "listUsers", tag = "users",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -141,8 +146,10 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
     Ok(Json(UsersAnswer { success: true, users: everybody(&known, present) }))
 }
 
-/// Disconnects the user and refuses every token of theirs for as long as the room exists; may be repeated, and
-/// also names somebody whose token was made elsewhere.
+/// Removes a user from a room.
+///
+/// The user is disconnected, and every token of the user is refused for as long as the room exists. The call
+/// may be repeated, and may name a user whose token was issued elsewhere.
 #[utoipa::path(
     delete, path = "/api/rooms/{id}/users/{userId}", operation_id = "removeUser", tag = "users",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"), ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255)),
@@ -162,7 +169,8 @@ pub(super) async fn remove(api: Data<Api>, user: UserPath) -> Result<impl Respon
     Ok(Json(Done::YES))
 }
 
-/// The fragment stays in the browser: it is in no log of a server or proxy, and in no `Referer`.
+/// Builds the URL of an invitation. The fragment stays in the browser: no log of a server or proxy and no
+/// `Referer` contains it.
 fn invite_url(hls_base: &str, room: &RoomId, token: &str) -> String {
     format!("{hls_base}/speak/{room}#token={token}")
 }

@@ -1,4 +1,4 @@
-//! The room API over a store in memory, and the check that every answer is a documented one.
+//! Test setup: the room API over an in-memory store, with the check that every answer is a documented one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +71,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
     House { store, rooms, api, service: answering(test::init_service(app).await, TestRequest::to_request) }
 }
 
-/// Over the request's own type, which actix-web does not export.
+/// Wraps a service, because actix-web does not export its request type.
 fn answering<R: 'static, S>(service: S, request: fn(TestRequest) -> R) -> Answering
 where
     S: Service<R, Response = ServiceResponse<BoxBody>, Error = Error> + 'static,
@@ -133,7 +133,8 @@ impl Answer {
         assert!(self.json["error"].is_string() && self.json["requestId"].is_string());
     }
 
-    /// 404 of no route, 405 and preflights belong to no operation.
+    /// Panics if the answer is not documented. A 404 without a route, a 405 and a preflight belong to no
+    /// operation.
     fn is_documented(&self, method: &Method) {
         let Some(pattern) = self.pattern.as_deref() else { return };
         let document = serde_json::to_value(openapi()).unwrap();
@@ -173,7 +174,7 @@ impl TokenIssuer for PlainTokens {
     }
 }
 
-/// In every room, with a token that was not made here.
+/// Presence in which Ann is in every room, with a token that was not issued here.
 pub struct AnnIsThere;
 
 #[async_trait::async_trait]

@@ -1,4 +1,4 @@
-//! The room API as its callers meet it.
+//! Tests of the room API from the caller's view.
 
 pub(in crate::http) mod house;
 mod rooms;

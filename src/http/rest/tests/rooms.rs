@@ -1,4 +1,4 @@
-//! Rooms, tokens, marks and modules: every answer, and what bad input does (nothing).
+//! Tests of rooms, tokens, marks and modules: every answer, and that invalid input has no effect.
 
 use actix_web::http::Method;
 use serde_json::{Value, json};

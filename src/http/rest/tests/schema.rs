@@ -1,7 +1,7 @@
-//! The OpenAPI document against the API: what it describes is accepted, what it excludes is refused.
+//! Tests of the OpenAPI document against the API: values it describes are accepted, values it excludes are
+//! refused.
 //!
-//! Requests are derived from the document. Every answer must be documented for its operation (checked by the
-//! house).
+//! Requests are derived from the document. `House` checks that every answer is documented for its operation.
 
 use actix_web::http::Method;
 use actix_web::test::TestRequest;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::house::{Answer, House, house, json_request};
 use crate::http::rest::openapi;
 
-/// One operation of the document.
+/// Operation of the document.
 struct Operation {
     method: Method,
     path: String,
@@ -58,7 +58,7 @@ impl Operation {
         all.filter(|parameter| parameter["in"] == place).cloned().collect()
     }
 
-    /// The path with legal values.
+    /// Returns the path with legal values.
     fn filled(&self) -> String {
         let mut path = self.path.clone();
         for parameter in self.parameters("path") {
@@ -81,7 +81,7 @@ fn has_type(schema: &Value, name: &str) -> bool {
     }
 }
 
-/// Values that the schema describes; limits and each spelling among them.
+/// Returns values that the schema describes, including the limits and each spelling.
 fn legal(schema: &Value) -> Vec<Value> {
     let mut values = Vec::new();
     if let Some(choices) = schema["enum"].as_array() {
@@ -108,7 +108,7 @@ fn legal(schema: &Value) -> Vec<Value> {
     values
 }
 
-/// Values that the schema excludes.
+/// Returns values that the schema excludes.
 fn illegal(schema: &Value) -> Vec<Value> {
     let examples = [
         ("string", json!("7")),
@@ -154,7 +154,7 @@ fn with(base: &Map<String, Value>, name: &str, value: Value) -> Value {
     Value::Object(body)
 }
 
-/// The required properties, with legal values.
+/// Returns the required properties, with legal values.
 fn least(document: &Value, schema: &Value) -> Map<String, Value> {
     let required = schema["required"].as_array().into_iter().flatten();
     required
@@ -250,7 +250,7 @@ async fn parameters_follow_the_document() {
             }
             let is_scalar = |value: &&Value| value.is_string() || value.is_number();
             for value in illegal(schema).iter().filter(is_scalar).filter(|value| **value != json!("7")) {
-                // Every scalar is text in a query; one that spells a legal value is legal.
+                // Every scalar is text in a query, so text that spells a legal value is legal.
                 if !(has_type(schema, "integer") && *value == json!(7)) {
                     assert!(is_refused(&ask(&text(value)).await), "{name}={value}");
                 }

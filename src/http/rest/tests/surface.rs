@@ -1,4 +1,4 @@
-//! What holds for every path: keys, origins, request ids, limits, and the document.
+//! Tests of the rules for every path: keys, origins, request ids, limits, and the document.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -144,7 +144,7 @@ async fn the_document_has_every_route_and_every_route_is_in_the_document() {
         let refused = house.send(Method::PATCH, &filled(path)).await;
         refused.refused(405, "method_not_allowed");
         let mut allow: Vec<_> = refused.header("allow").split(", ").collect();
-        // Every GET path has HEAD, through the server's middleware, and every path OPTIONS.
+        // Every GET path has HEAD, through the server's middleware, and every path has OPTIONS.
         assert_eq!(allow.contains(&"HEAD"), allow.contains(&"GET"), "{path}");
         assert_eq!(allow.last(), Some(&"OPTIONS"), "{path}");
         allow.retain(|method| !["HEAD", "OPTIONS"].contains(method));
@@ -178,7 +178,7 @@ async fn the_document_refers_to_nothing_it_does_not_have() {
     assert_eq!(ids.len(), count, "operation ids are unique");
 }
 
-/// Sends a body of that size while reading nothing, as simple clients do, and returns the answer.
+/// Sends a body of this size without reading meanwhile, as simple clients do. Returns the answer.
 fn upload(address: std::net::SocketAddr, bytes: usize) -> String {
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -186,7 +186,7 @@ fn upload(address: std::net::SocketAddr, bytes: usize) -> String {
         "POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    // The server may hang up in the middle: its answer has arrived all the same.
+    // The server may close in the middle; its answer has arrived anyway.
     let _ = stream.write_all(&vec![b'x'; bytes]);
     let mut answer = [0; 4096];
     let read = stream.read(&mut answer).unwrap();

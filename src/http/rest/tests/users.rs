@@ -1,4 +1,4 @@
-//! Who may speak: invitations, lists, removals, and who is counted where.
+//! Tests of users: invitations, lists, removals, and the counts of anchors.
 
 use std::time::Instant;
 
