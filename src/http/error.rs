@@ -88,7 +88,7 @@ pub enum Code {
     RoomNotOnAir,
     /// 404: the key is of an earlier broadcast.
     KeyNotFound,
-    /// 400: `_HLS_msn` is further ahead than the stream can be soon.
+    /// 400: `_HLS_msn` is further ahead than the stream can soon reach.
     TooFarAhead,
     /// 410: the media has left the live window.
     MediaGone,

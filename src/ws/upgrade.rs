@@ -52,7 +52,7 @@ pub async fn upgrade(
     let (claims, user) = verified?;
     let mut response = handshake(&req)?;
     let line = Line::new(side.queue_limit);
-    // From here on, the line is told of the writer's end, even if this future is dropped.
+    // The line is told of the writer's end, even if this future is dropped from here on.
     let writer = Writer::new(line.clone());
     let peer = Peer {
         user,

@@ -104,8 +104,8 @@ impl AnchorSupervisor {
         }
     }
 
-    /// Returns the room's Janus assignment, PIN and mix share, and the ids of the session that the resume
-    /// token names if the token is valid for them.
+    /// Returns the room's Janus assignment, PIN and mix share. If the resume token is valid for them, also
+    /// returns the session ids in it.
     fn prepare(&self, join: &Join) -> Result<(Place, Pin, MixShare, Option<SessionIds>), JoinError> {
         let view = self.parts.context.directory.room(&join.room);
         let place = Place::of(view.as_deref())?;

@@ -50,8 +50,8 @@ pub trait Signalling: Send + Sync + 'static {
 #[async_trait]
 pub trait Session: Send + Sync + 'static {
     /// Executes one call. Calls start in order of arrival and run concurrently. The future is dropped when
-    /// the connection ends or the call takes longer than `ws.call_timeout`, so work that must be finished
-    /// must not be part of it. A panic ends the connection (1011).
+    /// the connection ends or the call takes longer than `ws.call_timeout`. Work that must be finished must
+    /// therefore not be part of it. A panic ends the connection (1011).
     async fn call(&self, method: Method) -> Result<Value, RpcError>;
 
     /// Handles the end of the connection. Called exactly once; notifications sent from here still precede the
@@ -70,8 +70,8 @@ pub struct Peer {
     /// Grant of the token that admitted the connection.
     pub grant: Grant,
     pub connection: ConnectionId,
-    /// From the query of the upgrade request. Known before the lock is acquired, so that a client can replace
-    /// its own earlier connection.
+    /// Client id from the query of the upgrade request. Known before the lock is acquired, so that a client
+    /// can replace its own earlier connection.
     pub client_id: Option<ClientId>,
     pub address: IpAddr,
     pub out: Outbound,

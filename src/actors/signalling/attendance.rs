@@ -1,10 +1,11 @@
 //! Renewal of this gateway's locks, and notification of its connections about members and ended rooms.
 //!
-//! At least every second it reports that the gateway is alive, renews the locks that are due, gives up silent
-//! clients, and closes connections whose token has expired or that are outside their room for too long. It
-//! also follows the changes of presence and of the store. A room's members are read once for all of its
-//! connections, and sent only if they differ. Owns: the schedule of these tasks. Never does: let presence,
-//! which may be unavailable, block anything else.
+//! At least every second it reports that the gateway is alive, renews the locks that are due, and gives up
+//! silent clients. It then also closes connections whose token has expired or that are outside their room for
+//! too long. It follows the changes of presence and of the store. A room's members are read once for all of
+//! its connections, and sent only if they differ.
+//!
+//! Owns: the schedule of these tasks. Never does: let presence, which may be unavailable, block other work.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -88,7 +88,7 @@ pub enum Seating {
     Taken,
 }
 
-/// Guest as held by its connection.
+/// Guest as the [`Session`] of its connection.
 pub struct Attached(pub Arc<Guest>);
 
 #[async_trait]
@@ -312,7 +312,7 @@ impl Guest {
                     }
                 }
                 SessionEvent::Muted { muted } => {
-                    // In a separate task: presence may be slow, and the other events must not wait.
+                    // A separate task: presence may be slow, and the other events must not wait.
                     let me = self.clone();
                     tokio::spawn(async move { me.update(|member| member.muted = muted).await });
                 }

@@ -125,7 +125,7 @@ impl Guest {
         self.shared.stale.look(&self.peer.room);
         let (context, user) = (&self.shared.context, &self.peer.user);
         let ice = ice_servers(&context.config.ice, user, context.clock.wall());
-        // Hundredths of a decibel are finer than anybody can hear.
+        // Hundredths of a decibel are finer than the ear can tell.
         let gain = (share.makeup_db() * 100.0).round() / 100.0;
         Ok(json!({
             "jtoken": resume_token.0, "resume": resume, "iceServers": ice, "mixGainDb": gain,

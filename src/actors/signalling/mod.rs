@@ -145,8 +145,10 @@ impl Shared {
     /// Returns the room from the store.
     ///
     /// # Errors
-    /// The code to close with if the token has expired or is not for this room, the user was removed, the
-    /// room does not exist, or the store is not listed yet.
+    /// - [`CloseCode::TokenInvalid`]: the token has expired.
+    /// - [`CloseCode::Unavailable`]: the store is not listed yet.
+    /// - [`CloseCode::RoomGone`]: the room does not exist, is being deleted, or is not the token's room.
+    /// - [`CloseCode::Removed`]: the user was removed from the room.
     fn room_of(&self, peer: &Peer) -> Result<Arc<RoomView>, CloseCode> {
         if peer.grant.is_expired(self.context.clock.wall()) {
             return Err(CloseCode::TokenInvalid);

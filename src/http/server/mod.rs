@@ -115,7 +115,7 @@ where
     let service = move || {
         let (gate, stopping) = (gate.clone(), stopping.clone());
         let http = HttpService::build()
-            // As in `HttpServer`: idle connections are closed at once when the server stops.
+            // Same as `HttpServer`: idle connections are closed at once when the server stops.
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
