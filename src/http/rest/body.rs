@@ -8,6 +8,7 @@ use crate::domain::room::RoomStatus;
 use crate::http::extract::integer;
 use crate::rooms::{ModuleInfo, ModuleStats, Room, Stats};
 
+/// Settings of a new room.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CreateRoom {
@@ -28,13 +29,16 @@ pub(super) struct CreateRoom {
     pub start: bool,
 }
 
+/// Room for which a listener token is requested.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct TokenRequest {
+    /// Id of the room.
     #[schema(pattern = "^[A-Za-z0-9_-]{3,32}$")]
     pub room_id: String,
 }
 
+/// New mark of a module.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetMark {
@@ -59,15 +63,21 @@ pub(super) struct ListQuery {
     pub limit: Option<String>,
 }
 
+/// State of a room.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Room)]
 pub(super) struct RoomBody {
+    /// Id of the room.
     room_id: String,
+    /// PIN of the room.
     pin: String,
+    /// URL of the room's playlist for listeners.
     hls_url: String,
+    /// Maximum number of anchors in the room.
     max_anchors: u8,
     status: RoomStatus,
+    /// Time at which the room was created.
     created_at: u64,
     /// Time of the latest start; absent if the room was never started.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,8 +104,10 @@ pub(super) struct Crowd {
     pub listeners: usize,
 }
 
+/// Janus to which a room is assigned.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AssignedJanus {
+    /// Id of the Janus.
     id: String,
     /// `room_created`, `forwarding` or `not_forwarding`; absent until this Janus has the room, and while this
     /// Janus is not available.
@@ -104,53 +116,70 @@ pub(super) struct AssignedJanus {
     status: Option<JanusStatus>,
 }
 
+/// Mixer to which a room is assigned.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AssignedMixer {
+    /// Id of the mixer.
     id: String,
     /// True if the mixer is available and waits for the room's audio.
     listening: bool,
 }
 
+/// Answer with one room.
 #[derive(Serialize, ToSchema)]
 pub(super) struct RoomAnswer {
+    /// Always true.
     success: bool,
     room: RoomBody,
 }
 
+/// Answer to the deletion of a room.
 #[derive(Serialize, ToSchema)]
 pub(super) struct DeleteAnswer {
+    /// Always true.
     success: bool,
     /// The room that is being removed; absent if it held no resources and is gone already.
     #[serde(skip_serializing_if = "Option::is_none")]
     room: Option<RoomBody>,
 }
 
+/// Page of the list of rooms.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ListAnswer {
+    /// Always true.
     pub success: bool,
+    /// Rooms of this page, ordered by id.
     pub rooms: Vec<RoomBody>,
     /// Value of `after` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
+/// Answer with a listener token.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TokenAnswer {
+    /// Always true.
     pub success: bool,
+    /// Token for the playlist, media and keys of the room.
     pub token: String,
+    /// Time at which the token expires.
     pub expires_at: u64,
 }
 
+/// Answer to a request that returns no data.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Done {
+    /// Always true.
     success: bool,
 }
 
+/// State of a Janus or mixer.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Module)]
 pub(super) struct ModuleBody {
+    /// Id of the module.
     id: String,
     /// `healthy` or `unhealthy`; absent if only the mark of the module is left.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,6 +189,7 @@ pub(super) struct ModuleBody {
     host: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
+    /// Maximum number of rooms the module accepts.
     #[serde(skip_serializing_if = "Option::is_none")]
     capacity: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,15 +211,21 @@ pub(super) struct ModuleBody {
     reason: Option<String>,
 }
 
+/// Answer with all known modules.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ModulesAnswer {
+    /// Always true.
     pub success: bool,
+    /// Known Janus instances.
     pub januses: Vec<ModuleBody>,
+    /// Known mixers.
     pub mixers: Vec<ModuleBody>,
 }
 
+/// Totals, as the answering node sees them.
 #[derive(Serialize, ToSchema)]
 pub(super) struct StatsAnswer {
+    /// Always true.
     success: bool,
     rooms: RoomStats,
     /// Number of listeners of all rooms.
@@ -198,6 +234,7 @@ pub(super) struct StatsAnswer {
     mixers: FleetStats,
 }
 
+/// Number of rooms, in total and by status.
 #[derive(Serialize, ToSchema)]
 pub(super) struct RoomStats {
     total: usize,
@@ -208,14 +245,18 @@ pub(super) struct RoomStats {
     removing: usize,
 }
 
+/// Totals of all Janus instances or of all mixers.
 #[derive(Serialize, ToSchema)]
 pub(super) struct FleetStats {
+    /// Number of known modules.
     known: usize,
+    /// Number of healthy modules.
     healthy: usize,
     /// Number of modules that accept another room.
     pickable: usize,
     /// Sum of the capacities of the healthy modules.
     capacity: u64,
+    /// Number of rooms assigned to the modules.
     load: u64,
 }
 

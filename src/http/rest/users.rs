@@ -17,6 +17,7 @@ use crate::rooms::now;
 use super::Api;
 use super::body::Done;
 
+/// User to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CreateUser {
@@ -29,15 +30,20 @@ pub(super) struct CreateUser {
     user_id: Option<String>,
 }
 
+/// Created user, with a token.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CreateUserAnswer {
+    /// Always true.
     success: bool,
+    /// Id of the user.
     user_id: String,
     role: UserRole,
     /// Token for the WebSocket at `wsUrl`, valid until `expiresAt`.
     token: String,
+    /// Time at which the token expires.
     expires_at: u64,
+    /// URL of the WebSocket for anchors.
     ws_url: String,
     /// URL of the page to speak from. The token is in the fragment, which no server gets to see.
     invite_url: String,
@@ -45,8 +51,10 @@ pub(super) struct CreateUserAnswer {
     pin: String,
 }
 
+/// Answer with the users of a room.
 #[derive(Serialize, ToSchema)]
 pub(super) struct UsersAnswer {
+    /// Always true.
     success: bool,
     /// Users, ordered by id.
     users: Vec<UserBody>,
@@ -57,6 +65,7 @@ pub(super) struct UsersAnswer {
 #[serde(rename_all = "camelCase")]
 #[schema(as = User)]
 pub(super) struct UserBody {
+    /// Id of the user.
     user_id: String,
     /// Role of the connected user, otherwise the role with which the user was created.
     #[schema(value_type = UserRole)]
@@ -73,6 +82,7 @@ pub(super) struct UserBody {
     /// Display name. Like `muted` and `status`, present only while the user is connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     display_name: Option<String>,
+    /// True if the user is muted.
     #[serde(skip_serializing_if = "Option::is_none")]
     muted: Option<bool>,
     /// `onair` or `idle`.
