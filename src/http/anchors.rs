@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Maximum concurrent queries.
 const AT_ONCE: usize = 16;
 
+/// Source of the members of rooms.
 #[async_trait]
 pub trait Anchors: Send + Sync + 'static {
     /// Returns the members of the room on all gateways; `None` if they are not known now.

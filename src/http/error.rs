@@ -162,6 +162,7 @@ pub struct ErrorBody {
 }
 
 impl Code {
+    /// Returns the HTTP status of the code.
     pub fn status(self) -> StatusCode {
         match self {
             Self::InvalidJson
@@ -237,6 +238,7 @@ impl ApiError {
         Self { code, message: message.into(), details: None, cause: None, allow: None }
     }
 
+    /// Builds a 500. The cause is only logged.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         Self {
             cause: Some(cause.to_string()),

@@ -30,6 +30,7 @@ pub(in crate::http) struct UserPath(pub RoomId, pub UserId);
 /// `{kind}` and `{id}` of a module.
 pub(in crate::http) struct ModulePath(pub ModuleKind, pub ModuleId);
 
+/// Query string of the request.
 pub(in crate::http) struct QueryOf<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {

@@ -27,6 +27,7 @@ pub trait OpsSource: Send + Sync {
     fn panic(&self, path: &str) -> bool;
 }
 
+/// Readiness of the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
     pub ready: bool,

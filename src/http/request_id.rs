@@ -20,6 +20,7 @@ pub fn current() -> Option<String> {
     REQUEST_ID.try_with(Clone::clone).ok()
 }
 
+/// Returns a new random id.
 pub fn fresh() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }

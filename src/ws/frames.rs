@@ -17,6 +17,7 @@ use crate::domain::signalling::CloseCode;
 /// Number of fragments reported as one [`Inbound::Fragments`]. A well-behaved client needs few of them.
 const REPORTED: usize = 16;
 
+/// Decoder of one client.
 pub struct Frames {
     limit: usize,
     codec: Codec,
@@ -33,6 +34,7 @@ impl Frames {
         Self { limit, codec, buffer: BytesMut::new(), message: None, fragments: 0 }
     }
 
+    /// Appends received bytes.
     pub fn feed(&mut self, bytes: Bytes) {
         if self.buffer.is_empty() {
             self.buffer = bytes.into();

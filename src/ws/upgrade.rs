@@ -35,6 +35,7 @@ struct Query {
     client_id: Option<ClientId>,
 }
 
+/// Handles `GET /ws`.
 pub async fn upgrade(
     req: HttpRequest,
     payload: web::Payload,

@@ -14,6 +14,7 @@ use crate::domain::signalling::CloseCode;
 /// Bytes after which a poll returns, so that a long queue does not become one long buffer.
 const CHUNK: usize = 8 * 1024;
 
+/// Response body that drains a line.
 pub struct Writer(Arc<Line>);
 
 impl Writer {

@@ -13,6 +13,7 @@ use crate::janus::{Candidate, CoreError, JanusError, PluginError};
 /// element has the wrong type.
 const MALFORMED: [u32; 3] = [456, 466, 467];
 
+/// Call of a client, with the channel for its answer.
 pub enum Call {
     Offer { sdp: String, reply: oneshot::Sender<Result<String, CallError>> },
     Candidate { candidate: Option<Candidate>, reply: oneshot::Sender<Result<(), CallError>> },
@@ -21,6 +22,7 @@ pub enum Call {
 }
 
 impl Call {
+    /// Answers the call with an error.
     pub fn refuse(self, error: CallError) {
         match self {
             Self::Offer { reply, .. } => drop(reply.send(Err(error))),

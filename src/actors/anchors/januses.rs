@@ -55,6 +55,7 @@ struct Connection {
     events: mpsc::UnboundedReceiver<GatewayEvent>,
 }
 
+/// Reason why there is no connection to a Janus.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoJanus {
     #[error("Janus {0} says no address that this node could reach")]

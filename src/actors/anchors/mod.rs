@@ -80,6 +80,7 @@ pub struct Joined {
     pub events: mpsc::Receiver<SessionEvent>,
 }
 
+/// Reason why a join failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
     #[error(transparent)]
@@ -112,6 +113,7 @@ pub enum SessionEvent {
     Ended { end: End, reconnect_after: Option<Duration> },
 }
 
+/// Reason why a call on a session failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// Media is being set up again, or another connection of the same client has taken over.
@@ -134,6 +136,7 @@ pub struct SessionStatus {
     pub receiving: bool,
 }
 
+/// Reason why an anchor could not be muted or unmuted by a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModerationError {
     #[error(transparent)]
@@ -207,10 +210,12 @@ impl Line {
         self.call(|reply| calls::Call::Candidate { candidate, reply }).await
     }
 
+    /// Mutes or unmutes the client in Janus.
     pub async fn set_muted(&self, muted: bool) -> Result<(), CallError> {
         self.call(|reply| calls::Call::Mute { muted, reply }).await
     }
 
+    /// Returns the state of the session.
     pub async fn status(&self) -> Result<SessionStatus, CallError> {
         self.call(|reply| calls::Call::Status { reply }).await
     }

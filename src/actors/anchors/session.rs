@@ -25,6 +25,7 @@ use crate::domain::plan::Plan;
 use crate::janus::{AnchorEvent, AnchorEvents, AnchorJoin, AnchorSession, CoreError, JanusError};
 use hearing::listen;
 
+/// Media session of one anchor.
 pub struct JanusSession {
     parts: AnchorParts,
     room: RoomId,

@@ -20,6 +20,7 @@ use crate::domain::anchor::{End, Nowhere, Place, SessionIds};
 use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::domain::mix::MixShare;
 
+/// Supervisor of all media sessions of a gateway.
 pub struct AnchorSupervisor {
     parts: AnchorParts,
     door: Anchors,

@@ -27,6 +27,7 @@ use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
 /// Time in which a client must answer our close frame.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
+/// One connected client.
 pub struct WsClient {
     parts: Arc<GatewayParts>,
     peer: Peer,

@@ -21,6 +21,7 @@ pub struct Arrival {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
+/// Holds the supervisor while it takes connections.
 #[derive(Default)]
 pub struct Door(Mutex<Option<ActorRef<supervisor::Msg>>>);
 

@@ -28,6 +28,7 @@ pub enum Out {
     Close(CloseCode),
 }
 
+/// Outbound queue, with the state of the close.
 pub struct Line {
     /// Maximum bytes of queued texts and pongs.
     limit: usize,
@@ -107,6 +108,7 @@ impl Line {
         }
     }
 
+    /// Returns the code of the requested close, if any.
     pub fn asked(&self) -> Option<CloseCode> {
         self.lock().asked
     }
@@ -213,6 +215,7 @@ impl Outbound {
         Self(line)
     }
 
+    /// Encodes and sends a notification.
     pub fn notify(&self, notification: &Notification) {
         self.send(&notification.into());
     }

@@ -11,6 +11,7 @@ use crate::actors::kernel::{
     Behaviour, ChildDown, ChildSpec, Cx, Message, Observed, RestartPolicy, Stopping,
 };
 
+/// Supervisor of the clients of a gateway.
 pub struct GatewaySupervisor {
     parts: Arc<GatewayParts>,
     door: Arc<Door>,

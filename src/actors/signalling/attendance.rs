@@ -38,6 +38,7 @@ const AT_ONCE: usize = 32;
 /// Time for the departures that presence has not recorded yet, when the node stops.
 const GOODBYES: Duration = Duration::from_secs(2);
 
+/// Actor of the locks and members of a gateway.
 pub struct Attendance {
     shared: Arc<Shared>,
     news: Option<news::News>,
@@ -63,6 +64,7 @@ struct Waiting {
 }
 
 impl Stale {
+    /// Marks a room for a new read of its members, and wakes the actor.
     pub fn look(&self, room: &RoomId) {
         let mut waiting = self.lock();
         waiting.rooms.insert(room.clone());

@@ -28,6 +28,7 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 /// Reconnect reason of a session that ended because its client was silent.
 const SILENT: &str = "silent";
 
+/// State of one connection.
 pub struct Guest {
     pub(super) shared: Arc<Shared>,
     pub peer: Peer,
@@ -259,6 +260,7 @@ impl Guest {
         !std::mem::replace(&mut self.state().greeted, true)
     }
 
+    /// Writes our presence entry to the room, and keeps it if it was accepted.
     pub async fn enter(&self, member: Member, max_anchors: usize) -> Result<Joined, PresenceError> {
         let mut held = self.member.lock().await;
         let joined = self.shared.join(&self.peer.room, &member, max_anchors).await?;
@@ -444,6 +446,7 @@ impl Shared {
         Ok(forgot)
     }
 
+    /// Returns the interval between two renewals of a lock.
     pub(super) fn renew_every(&self) -> Duration {
         self.context.config.presence.lock_ttl / 3
     }

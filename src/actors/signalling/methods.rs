@@ -34,6 +34,7 @@ const PREPARING: Duration = Duration::from_millis(200);
 const FULL: Duration = Duration::from_secs(5);
 
 impl Guest {
+    /// Executes one call when its turn comes.
     pub(super) async fn call(self: &Arc<Self>, method: Method) -> Answer {
         if matches!(method, Method::Join(_) | Method::Keepalive(_) | Method::Status(_)) {
             // On arrival, not when the call's turn comes or presence has answered: that delay is ours, not

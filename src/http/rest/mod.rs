@@ -42,6 +42,7 @@ pub trait ApiAuth: Send + Sync + 'static {
     fn check(&self, authorization: Option<&[u8]>) -> Result<(), NotAuthorized>;
 }
 
+/// Refusal of a caller, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAuthorized(pub String);
 

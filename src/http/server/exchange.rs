@@ -24,6 +24,7 @@ use super::SLICE;
 use super::stream::{Connection, InProgress};
 use crate::domain::http_connection::{Cut, Transfer};
 
+/// Applies the rules for every request and response of a listening socket.
 pub(super) async fn exchange<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,

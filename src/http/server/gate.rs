@@ -38,6 +38,7 @@ impl Gate {
         Self { name, allotment, open: AtomicUsize::new(0), refusing: AtomicUsize::new(0), metrics }
     }
 
+    /// Takes a place for a new connection.
     pub fn enter(self: &Arc<Self>) -> Result<Place, Refusal> {
         if self.open.fetch_add(1, Relaxed) < self.allotment.served {
             self.metrics.connection_opened(self.name);

@@ -63,6 +63,7 @@ const HEAD_MARGIN: Duration = Duration::from_secs(1);
 /// Margin beyond the dispatcher's keep-alive of unused connections.
 const IDLE_MARGIN: Duration = Duration::from_secs(5);
 
+/// Options of one listening socket.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Name of the listening socket in metrics.

@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 use super::gate::Place;
 use crate::domain::http_connection::{Cut, Due, Lifecycle, Patience};
 
+/// Socket with deadlines.
 pub(super) struct Guarded {
     socket: TcpStream,
     connection: Connection,
