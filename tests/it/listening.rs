@@ -63,14 +63,12 @@ async fn head_tells_the_length_and_sends_nothing() {
     node.room_on_air("live").await;
     let playlist = node.token("live").await;
     let playlist = format!("{}/hls/rooms/live/index.m3u8?token={playlist}", node.hls);
-    let mut segment = None;
-    until("a segment is listed", async || {
+    let listed = async || {
         let text = request("GET", &playlist, &[], None).await.text();
-        segment = text.lines().find(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned);
-        segment.is_some()
-    })
-    .await;
-    let url = url::Url::parse(&playlist).unwrap().join(&segment.unwrap()).unwrap();
+        text.lines().find(|line| !line.is_empty() && !line.starts_with(['#', '{'])).map(str::to_owned)
+    };
+    until("a segment is listed", async || listed().await.is_some()).await;
+    let url = url::Url::parse(&playlist).unwrap().join(&listed().await.unwrap()).unwrap();
     let whole = request("GET", url.as_str(), &[], None).await;
     let head = request("HEAD", url.as_str(), &[], None).await;
     assert_eq!((whole.status, head.status), (200, 200));
