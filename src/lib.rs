@@ -1,4 +1,4 @@
-//! Stentor: live-audio rooms. The map of the house; `ARCHITECTURE.md` tells why.
+//! Stentor: live-audio rooms. Lists the modules and their permitted imports; `ARCHITECTURE.md` explains them.
 //!
 //! | module | is | may import |
 //! |---|---|---|
@@ -6,7 +6,7 @@
 //! | `config` | raw keys to a validated [`config::Config`] | `domain` |
 //! | `process` | child processes that die with us | nothing of ours |
 //! | `store` | `Store` trait, embedded and etcd | `domain` |
-//! | `presence` | connection locks and who is in a room, embedded and Redis | `domain` |
+//! | `presence` | connection locks and presence entries of rooms, embedded and Redis | `domain` |
 //! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
 //! | `media` | FFmpeg, packager, content keys | `domain`, `process` |
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
@@ -14,11 +14,11 @@
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
 //! | `http` | REST, HLS, operations | `domain`, `store`, `presence`, `media`, `auth`, `telemetry`, `rooms` |
-//! | `listening` | what listeners and listener nodes are served, wherever it is mixed | `domain`, `media`, `auth`, `rooms`, `actors`, `http` |
+//! | `listening` | playlists, files and keys for listeners and listener nodes, for rooms mixed on any node | `domain`, `media`, `auth`, `rooms`, `actors`, `http` |
 //! | `ws` | the WebSocket transport of signalling | `domain`, `auth`, `actors`, `http` |
 //! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |
-//! | `app` | composition root, the only one to name concrete backends | all |
-//! | `demo` | a node with a room on air and a tone in it, shown on one screen | all |
+//! | `app` | composition root, the only module that names concrete backends | all |
+//! | `demo` | a node with a room on air and a test tone, shown on one screen | all |
 
 #![forbid(unsafe_code)]
 

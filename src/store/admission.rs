@@ -1,18 +1,22 @@
-//! What every backend refuses before it looks at its data. Pure.
+//! Checks of requests that every backend makes before it reads its data. Pure.
 //!
-//! Owns: the limits of a transaction and of a lease. They are etcd's, so nothing works on one backend only.
+//! Owns: the limits of a transaction and of a lease. They are etcd's, so that a request accepted by one
+//! backend is accepted by the other.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{Op, StoreError, Txn};
 
-/// etcd's `--max-txn-ops`: what fits here fits there.
+/// etcd's default of `--max-txn-ops`.
 const MAX_OPS: usize = 128;
-/// etcd's `--max-request-bytes`.
+/// etcd's default of `--max-request-bytes`.
 const MAX_REQUEST_BYTES: usize = 1_572_864;
 
-/// Refuses what etcd refuses.
+/// Refuses transactions that etcd would refuse.
+///
+/// # Errors
+/// [`StoreError::Rejected`] with the broken limit.
 pub(super) fn admit(txn: &Txn) -> Result<(), StoreError> {
     let refuse = |why: &str| Err(StoreError::Rejected(why.into()));
     if txn.ops.len() > MAX_OPS || txn.compares.len() > MAX_OPS {
@@ -59,7 +63,10 @@ fn deletes_any(op: &Op, put: &HashSet<&str>) -> bool {
     }
 }
 
-/// Leases live for whole seconds; a fraction counts as one.
+/// Returns the duration of a lease in whole seconds, rounded up.
+///
+/// # Errors
+/// [`StoreError::Rejected`] for a duration of zero.
 pub(super) fn lease_seconds(ttl: Duration) -> Result<u64, StoreError> {
     match ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0) {
         0 => Err(StoreError::Rejected("a lease of no duration".into())),

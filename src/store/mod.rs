@@ -1,14 +1,14 @@
 //! The key-value store that holds every room: one trait, two backends (`embedded`, `etcd`).
 //!
 //! The contract is etcd v3's: one revision counter for the whole store, prefix watches from a revision,
-//! transactions that compare modification revisions, leases whose keys vanish with them, and a compaction
-//! error for a watch that starts too far back. `tests/it/store/conformance/` runs the same cases on both
-//! backends.
+//! transactions that compare modification revisions, leases whose keys are deleted when they end, and a
+//! compaction error for a watch that starts too far back. `tests/it/store/conformance/` runs the same cases
+//! on both backends.
 //!
-//! What to expect, as measured once (debug build, two shared cores, both on the same disk, p50): a put of
-//! 300 bytes 1.1 ms on either, the time of one fsync, and its watcher has it no later than its writer; a get
-//! 0.3 µs embedded, 0.7 ms etcd; 64 writers at once 4,000-8,600 puts/s embedded, 2,200-2,800 etcd, since both
-//! commit what waits together.
+//! Typical speed, measured once (debug build, two shared cores, both backends on the same disk, p50): a put
+//! of 300 bytes takes 1.1 ms on either backend, the time of one fsync, and a watcher sees it no later than
+//! its writer. A get takes 0.3 µs embedded, 0.7 ms with etcd. 64 concurrent writers reach 4,000-8,600 puts/s
+//! embedded, 2,200-2,800 with etcd, because both commit all waiting writes together.
 //!
 //! Owns: the data. Never does: interpret a key or a value.
 
@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-/// Position in the store's history; rises by one or more at every committed transaction.
+/// Position in the store's history. Rises by one or more with every committed transaction that changes a key.
 pub type Revision = i64;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +32,11 @@ pub struct KeyValue {
     pub value: Bytes,
     /// Revision of the last change of this key.
     pub mod_revision: Revision,
-    /// The lease that the key is deleted with.
+    /// Lease whose end deletes the key; `None`: the key stays.
     pub lease: Option<LeaseId>,
 }
 
-/// Everything under a prefix as of `revision`; a watch from `revision + 1` misses nothing.
+/// All keys under a prefix as of `revision`. A watch from `revision + 1` misses nothing.
 #[derive(Debug, Clone)]
 pub struct Listing {
     pub revision: Revision,
@@ -46,7 +46,7 @@ pub struct Listing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseId(pub i64);
 
-/// Holds when the key's modification revision is exactly this; 0 means that the key is absent.
+/// Condition that the key's modification revision equals `mod_revision`; 0 means that the key is absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compare {
     pub key: String,
@@ -60,7 +60,7 @@ pub enum Op {
     DeletePrefix { prefix: String },
 }
 
-/// All of `ops`, if all of `compares` hold; else nothing. At most one op per key.
+/// Transaction: applies all of `ops` if all of `compares` hold, otherwise nothing. At most one op per key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Txn {
     pub compares: Vec<Compare>,
@@ -69,9 +69,9 @@ pub struct Txn {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TxnOutcome {
-    /// Every key put by it has this modification revision.
+    /// Committed. Every key that it put has this modification revision.
     Committed(Revision),
-    /// A compare did not hold: nothing was written. Read again and decide again.
+    /// A compare did not hold, so nothing was written. The caller reads and decides again.
     Conflict,
 }
 
@@ -81,22 +81,22 @@ pub enum WatchEvent {
     Delete { key: String },
 }
 
-/// Events of one or more transactions up to `revision`, in order; empty = progress only.
+/// Events of one or more transactions up to `revision`, in order. An empty batch only reports progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchBatch {
     pub revision: Revision,
     pub events: Vec<WatchEvent>,
 }
 
-/// Ends after the first error; the watcher then lists again.
+/// Stream of batches. Ends after the first error; the watcher then lists again.
 pub type WatchStream = BoxStream<'static, Result<WatchBatch, StoreError>>;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// Nothing is known of what was asked: a write may or may not have happened.
+    /// The outcome is unknown: a write may or may not have been applied.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
-    /// The watch starts before what the store remembers. List again.
+    /// The watch starts before the oldest revision that the store keeps. The caller lists again.
     #[error("the store no longer remembers revision {from}")]
     Compacted { from: Revision },
     #[error("the lease is gone")]
@@ -109,17 +109,21 @@ pub enum StoreError {
 pub trait Store: Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError>;
 
-    /// Linearizable; sorted by key.
+    /// Lists all keys under `prefix`. Linearizable; sorted by key.
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
 
-    /// Every change under `prefix` whose revision is `from` or later, first the past ones.
-    /// Sends an empty batch as progress when nothing happened for a while (at most 5 s), so that silence
-    /// means a dead stream.
+    /// Streams every change under `prefix` whose revision is `from` or later, past changes first.
+    /// Sends an empty batch as progress if nothing changed for some seconds (at most 5), so that a silent
+    /// stream is a dead stream.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`] if the store no longer keeps the changes since `from`.
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError>;
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
 
-    /// Keys put under the lease are deleted once it was not kept alive for `ttl` (whole seconds).
+    /// Grants a lease. It ends if it is not kept alive for `ttl` (rounded up to whole seconds), and then its
+    /// keys are deleted.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError>;
@@ -127,8 +131,8 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes the lease and its keys at once.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Forgets the history before `revision`; no key is lost. A watch that is further behind ends as
-    /// `Compacted`. A store that bounds its history by itself does nothing.
+    /// Deletes the history before `revision`; no key is lost. A watch that is further behind ends with
+    /// `Compacted`. A store that bounds its own history does nothing.
     async fn compact(&self, _revision: Revision) -> Result<(), StoreError> {
         Ok(())
     }

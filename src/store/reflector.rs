@@ -1,18 +1,18 @@
-//! List, then watch, for ever: what a consumer needs to hold a true copy of a prefix.
+//! Lists a prefix, then watches it, without end, so that a consumer can keep an exact copy of the prefix.
 //!
 //! ```text
 //!            listed                  changed: Apply, Delete, Progress
 //!  Listing ─────────▶ Watching ──┐
 //!   ▲  │ failed: Lost   │   ▲    │
 //!   │  ▼                │   └────┘
-//!  Pausing ◀────────────┤ closed, silent, failed: Lost; forgotten: nothing is lost, only listed again
+//!  Pausing ◀────────────┤ closed, silent, failed: Lost; compacted: no Lost, only a new listing
 //!   ▲                   │
-//!   └── (no pause) ─────┘ `relist_every` is over
+//!   └── (no pause) ─────┘ `relist_every` has passed
 //! ```
 //!
-//! A consumer takes every key that a listing does not name for deleted at `InitDone`: so no key deleted
-//! during a gap lives on as a ghost, and a listing without a gap changes nothing. Owns: the order of what is
-//! delivered, and the pauses. Never does: drop or reorder a change, or repeat a failing request without a
+//! At `InitDone` a consumer treats every key that the listing does not contain as deleted. So a key deleted
+//! during a gap disappears from the copy, and a listing without a gap changes nothing. Owns: the order of
+//! delivery, and the pauses. Never does: drop or reorder a change, or repeat a failing request without a
 //! pause.
 
 use std::collections::VecDeque;
@@ -25,16 +25,16 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{KeyValue, Listing, Revision, Store, StoreError, WatchBatch, WatchEvent, WatchStream};
 use crate::domain::restart::Backoff;
 
-/// A store reports progress every 5 s; nothing at all for this long means that the watch is dead.
+/// Time without any batch after which a watch is dead. A store reports progress at least every 5 s.
 const SILENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone)]
 pub enum Reflected {
-    /// A listing follows. What was known stays valid until `InitDone`.
+    /// A listing follows. The copy stays valid until `InitDone`.
     InitStart,
     InitApply(KeyValue),
-    /// Whatever was known and was not named since `InitStart` is deleted. The copy is the store's state at
-    /// `revision`.
+    /// The listing is complete. Every key in the copy that was not listed since `InitStart` is deleted. The
+    /// copy is then the store's state at `revision`.
     InitDone {
         revision: Revision,
     },
@@ -46,12 +46,12 @@ pub enum Reflected {
     Progress {
         revision: Revision,
     },
-    /// The copy may be out of date until the next `InitDone`. Once for each failed attempt.
+    /// The copy may be out of date until the next `InitDone`. Sent once for each failed attempt.
     Lost(StoreError),
 }
 
-/// Follows `prefix` until dropped; never ends by itself. `relist_every` is shortened at random by up to a
-/// tenth, so that nodes started together do not list together.
+/// Follows `prefix` until dropped; never ends by itself. `relist_every` is shortened at random by up to 10 %,
+/// so that nodes started together do not list together.
 pub fn reflect(
     store: Arc<dyn Store>,
     prefix: String,
@@ -70,10 +70,11 @@ struct Reflector {
     backoff: Backoff,
     relist_every: Duration,
     silence: Duration,
-    /// In a row: a listing that is followed by a watch that fails at once is no success.
+    /// Failures since the last batch of a watch. A listing alone does not reset it, because the watch after
+    /// it may fail at once.
     failures: u32,
     phase: Phase,
-    /// To be delivered before anything else is asked of the store.
+    /// Items to deliver before the next request to the store.
     ready: VecDeque<Reflected>,
 }
 
@@ -113,7 +114,8 @@ impl Reflector {
         }
     }
 
-    /// The listing is delivered even when the watch cannot be opened: it is the newest there is.
+    /// Delivers the listing, then opens the watch. The listing is delivered even if the watch cannot be
+    /// opened, because it is the newest known state.
     async fn watch_after(&mut self, listing: Listing) -> Result<WatchStream, StoreError> {
         let revision = listing.revision;
         self.ready.push_back(Reflected::InitStart);
@@ -132,7 +134,7 @@ impl Reflector {
             }
             Ok(Some(Err(error))) => self.failed(error),
             Ok(None) => self.failed(StoreError::Unavailable("the watch was closed".into())),
-            // Nothing is wrong: the next phase lists.
+            // No failure: the phase is already `Listing`.
             Err(_) if Instant::now() >= relist_at => {}
             Err(_) => {
                 let silence = self.silence;
@@ -194,7 +196,7 @@ mod tests {
         let store = Scripted::new([Ok(listing(5, &[]))], watches);
         let seen = take(reflector(store), 12).await;
         assert_eq!(seen, ["start", "done 5", "lost"].repeat(4));
-        // Half of 20, 40 and 80 ms: the listings between do not count as success.
+        // At least half of 20, 40 and 80 ms: the listings in between do not count as success.
         assert!(started.elapsed() >= Duration::from_millis(70), "{:?}", started.elapsed());
     }
 
@@ -264,13 +266,14 @@ mod tests {
     }
 
     enum Watch {
-        /// Delivers these, then nothing more.
+        /// Delivers these results, then stays silent.
         Open(Vec<Result<WatchBatch, StoreError>>),
         Closed,
         Refused(StoreError),
     }
 
-    /// Answers as told; the last listing again and again, and a silent watch when it was told no more.
+    /// Store with scripted answers. Repeats the last listing, and opens a silent watch after the scripted
+    /// ones.
     struct Scripted {
         lists: Mutex<VecDeque<Result<Listing, StoreError>>>,
         watches: Mutex<VecDeque<Watch>>,

@@ -1,7 +1,7 @@
-//! The file: a redb database that is read once, at open, and from then on only written.
+//! The file: a redb database that is read at open and afterwards only written.
 //!
-//! Owns: the file, its lock and its format. Never does: answer a read, or give up: after a failed write the
-//! database is opened again, and the file is made equal to what the readers saw.
+//! Owns: the file, its lock and its format. Never does: answer a read, or give up. The write after a failed
+//! one opens the database again and makes the file equal to the state that readers saw.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -15,16 +15,16 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 use super::keyspace::{Batch, Entry, Keyspace};
 use crate::store::{LeaseId, StoreError};
 
-/// Key -> (modification revision, lease or 0, value).
+/// Table: key -> (modification revision, lease or 0, value).
 const KEYS: TableDefinition<&str, (i64, i64, &[u8])> = TableDefinition::new("keys");
 const META: TableDefinition<&str, i64> = TableDefinition::new("meta");
 const REVISION: &str = "revision";
 const FORMAT: &str = "format";
 const CURRENT_FORMAT: i64 = 1;
-/// Pages redb may keep. Small, since reads are served from the map in memory.
+/// Size of redb's page cache, bytes. Small, because reads are served from the map in memory.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// Why a node cannot have its store, and what to do about it.
+/// Reason why the store cannot be opened, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreOpenError {
     #[error(
@@ -53,7 +53,7 @@ pub enum StoreOpenError {
 
 pub(super) struct Disk {
     path: PathBuf,
-    /// `None` after a failed write, until the next one opens it again.
+    /// `None` after a failed write, until the next write opens it again.
     db: Option<Database>,
 }
 
@@ -69,7 +69,10 @@ impl Disk {
         Ok((Self { path: path.to_owned(), db: Some(db) }, keys))
     }
 
-    /// Makes `batch` durable on top of `known`. After an error the file still counts as `known`.
+    /// Makes `batch` durable on top of `known`.
+    ///
+    /// # Errors
+    /// The batch was not accepted: the contents of the file still count as `known`.
     pub fn write(&mut self, known: &Keyspace, batch: &Batch) -> Result<(), StoreError> {
         match self.try_write(known, batch) {
             Ok(db) => {
@@ -85,7 +88,8 @@ impl Disk {
         }
     }
 
-    /// redb refuses everything after a failed write, so a database is kept only while it works.
+    /// Writes `batch` and returns the database for the next write. After a failed write redb refuses every
+    /// request, so on error the database is dropped.
     fn try_write(&mut self, known: &Keyspace, batch: &Batch) -> Result<Database, redb::Error> {
         let db = match self.db.take() {
             Some(db) => db,
@@ -117,7 +121,7 @@ impl Disk {
     }
 }
 
-/// Readable by its owner only: the store holds PINs.
+/// Opens or creates the file, readable by its owner only, because the store holds PINs.
 fn open_database(path: &Path) -> Result<Database, redb::Error> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
@@ -125,7 +129,7 @@ fn open_database(path: &Path) -> Result<Database, redb::Error> {
     Ok(Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)?)
 }
 
-/// Creates the tables of a new file; returns the format of this one.
+/// Creates the tables of a new file. Returns the format of the file.
 fn prepare(db: &Database) -> Result<i64, redb::Error> {
     let write = db.begin_write()?;
     let format = {
@@ -159,7 +163,8 @@ fn load(db: &Database) -> Result<Keyspace, redb::Error> {
     Ok(keys)
 }
 
-/// A write that was reported as failed had reached the file after all: nobody saw it, so take it back.
+/// Makes the file equal to `known`. Needed if a write that was reported as failed reached the file: no reader
+/// saw it, so it is undone.
 fn restore(db: &Database, known: &Keyspace) -> Result<(), redb::Error> {
     let write = db.begin_write()?;
     {
@@ -210,7 +215,7 @@ mod tests {
         disk.write(&known, &kept).unwrap();
         known.apply(kept.revision, kept.changes);
 
-        // It is in the file, but its writer was told that it failed.
+        // In the file, but as if reported to its writer as failed.
         disk.write(&known, &put(&known, "/phantom")).unwrap();
         disk.db = None;
 

@@ -1,7 +1,7 @@
-//! The recent past, for watches. Pure.
+//! The recent history, for watches. Pure.
 //!
-//! Owns: a ring of commits, bounded by events and by bytes. A watcher keeps only its position in it, so a
-//! slow one costs nothing: once the ring has left its position behind, it is told to list again. Never does:
+//! Owns: a ring of commits, bounded by events and by bytes. A watcher keeps only its position in the ring, so
+//! a slow watcher costs nothing: once the ring no longer holds its position, it must list again. Never does:
 //! block or slow the writer for a watcher.
 
 use std::collections::VecDeque;
@@ -9,14 +9,14 @@ use std::collections::VecDeque;
 use super::keyspace::Commit;
 use crate::store::{Revision, WatchEvent};
 
-/// What one event costs beside its key and value: the structures around them.
+/// Memory of one event beside its key and value, bytes: the structures around them.
 const EVENT_OVERHEAD: usize = 96;
-/// A reader far behind gets its past in portions of about this many events.
+/// Approximate number of events in one read, for readers that are far behind.
 const PORTION: usize = 1_000;
 
 pub(super) struct History {
     ring: VecDeque<Commit>,
-    /// Everything after this revision is in the ring.
+    /// Every commit after this revision is in the ring.
     floor: Revision,
     events: usize,
     bytes: usize,
@@ -24,12 +24,12 @@ pub(super) struct History {
     max_bytes: usize,
 }
 
-/// What a reader finds from its position on.
+/// Result of a read from a position.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read {
-    /// Complete up to `through`, and only whole transactions. `through` may be the newest revision there is.
+    /// Events of whole transactions, complete up to `through`, which may be the newest revision.
     Events { events: Vec<WatchEvent>, through: Revision },
-    /// The position lies before what is remembered.
+    /// The position is older than the ring.
     Forgotten,
 }
 
@@ -50,12 +50,12 @@ impl History {
         }
     }
 
-    /// Whether every event from revision `from` on is still here.
+    /// Returns true if every event from revision `from` on is in the ring.
     pub fn remembers(&self, from: Revision) -> bool {
         from > self.floor
     }
 
-    /// Events under `prefix` from revision `from` on, about [`PORTION`] of them at most.
+    /// Returns the events under `prefix` from revision `from` on, about [`PORTION`] of them at most.
     pub fn read(&self, prefix: &str, from: Revision) -> Read {
         if !self.remembers(from) {
             return Read::Forgotten;

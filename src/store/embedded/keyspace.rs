@@ -1,8 +1,8 @@
-//! What is stored, and what a transaction makes of it. Pure: no file, no clock, no thread.
+//! The keys and values in memory, and the effect of transactions on them. Pure: no file, no clock, no thread.
 //!
 //! Owns: the ordered map with its revision, and the staging of a batch on top of it. Never does: decide
-//! when a batch is durable. The rules are etcd's: one revision per transaction that changes something, none
-//! for one that does not.
+//! when a batch is durable. The rules are etcd's: a transaction that changes something gets one revision, and
+//! a transaction that changes nothing gets none.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -25,15 +25,15 @@ pub(super) struct Keyspace {
     pub entries: BTreeMap<String, Entry>,
 }
 
-/// One transaction that changed something.
+/// Transaction that changed something.
 #[derive(Debug)]
 pub(super) struct Commit {
     pub revision: Revision,
     pub events: Vec<WatchEvent>,
 }
 
-/// Transactions that become durable together. `changes` holds the last state of each key touched; `None`
-/// is deleted.
+/// Transactions that become durable together. `changes` holds the last state of each changed key; `None`
+/// means deleted.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub revision: Revision,
@@ -41,7 +41,7 @@ pub(super) struct Batch {
     pub commits: Vec<Commit>,
 }
 
-/// A batch in the making, seen by its later transactions as if it were applied.
+/// Batch under construction. Later transactions in it see the earlier ones as applied.
 pub(super) struct Staging<'a> {
     base: &'a Keyspace,
     batch: Batch,
@@ -57,7 +57,8 @@ impl Keyspace {
         Listing { revision: self.revision, entries }
     }
 
-    /// A scan: leases end rarely, and an index would have to follow every put.
+    /// Returns the keys under a lease. Scans all keys, because leases end rarely and an index would need an
+    /// update with every put.
     pub fn keys_of(&self, lease: LeaseId) -> Vec<String> {
         self.keys_where(|entry| entry.lease == Some(lease))
     }
@@ -91,7 +92,10 @@ impl<'a> Staging<'a> {
         self.batch
     }
 
-    /// Stages an admitted `txn`, or says why not; then the batch is as it was.
+    /// Stages an admitted `txn`. On a conflict or an error the batch is unchanged.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseNotFound`] if a lease of the transaction is not `alive`.
     pub fn txn(&mut self, txn: Txn, alive: impl Fn(LeaseId) -> bool) -> Result<TxnOutcome, StoreError> {
         if !txn.compares.iter().all(|c| self.mod_revision(&c.key) == c.mod_revision) {
             return Ok(TxnOutcome::Conflict);
@@ -104,7 +108,7 @@ impl<'a> Staging<'a> {
         Ok(TxnOutcome::Committed(self.batch.revision))
     }
 
-    /// One transaction that deletes all of `keys`, as the end of a lease does.
+    /// Stages one transaction that deletes all of `keys`, for the end of a lease.
     pub fn delete_all(&mut self, keys: Vec<String>) {
         self.commit(keys.into_iter().map(|key| Op::Delete { key }).collect());
     }
@@ -144,7 +148,7 @@ impl<'a> Staging<'a> {
         Some(WatchEvent::Delete { key })
     }
 
-    /// 0 for an absent key.
+    /// Returns the modification revision, 0 for an absent key.
     fn mod_revision(&self, key: &str) -> Revision {
         let entry = match self.batch.changes.get(key) {
             Some(change) => change.as_ref(),

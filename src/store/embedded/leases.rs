@@ -1,6 +1,6 @@
-//! Which leases are alive. Pure: the time is handed in.
+//! The leases that are alive. Pure: the time is an argument.
 //!
-//! Owns: deadlines. Never does: delete a key; the writer does when it is told that a lease is due.
+//! Owns: deadlines. Never does: delete a key; the writer does that when a lease is due.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,7 +19,7 @@ struct Lease {
 }
 
 impl Leases {
-    /// Random ids: one from before a restart must not name a lease of today.
+    /// Grants a lease. Ids are random, so that an id from before a restart does not name a new lease.
     pub fn grant(&mut self, ttl: Duration, now: Instant) -> LeaseId {
         loop {
             let id = LeaseId(rand::random_range(1..i64::MAX));
@@ -44,7 +44,7 @@ impl Leases {
         self.alive.remove(&id);
     }
 
-    /// The end of these could not be written: due again after `pause`.
+    /// Makes leases whose end could not be written due again after `pause`.
     pub fn postpone(&mut self, ids: &[LeaseId], pause: Duration, now: Instant) {
         for id in ids {
             if let Some(lease) = self.alive.get_mut(id) {

@@ -1,7 +1,7 @@
 //! The store of a single node: a map in memory, made durable by one file.
 //!
-//! Reads never touch the disk. Writes go through one thread, which commits all that is waiting at once.
-//! Leases live in memory only: whoever held one before a restart is gone, so the keys under leases are
+//! Reads never touch the disk. Writes go through one thread, which commits all waiting writes at once.
+//! Leases are in memory only: the processes that held one before a restart are gone, so keys under leases are
 //! removed at open. Owns: the file and its contents. Never does: share the file with another process.
 
 mod disk;
@@ -33,12 +33,12 @@ use super::{
 
 pub use self::disk::StoreOpenError;
 
-/// A watcher hears something at least this often.
+/// Longest time between two batches of a watch; an empty batch reports progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(4);
-/// Callers that may wait for the writer; more wait for their turn before they queue.
+/// Requests that may wait for the writer. Further callers wait before they queue.
 const MAX_QUEUED: usize = 4_096;
 
-/// How much of the past is kept for watchers that lag.
+/// Limits of the history that is kept for watchers that lag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryLimits {
     pub events: usize,
@@ -54,7 +54,7 @@ impl Default for HistoryLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmbeddedOptions {
     pub history: HistoryLimits,
-    /// Bound of each write. A disk that takes longer counts as away until it has finished.
+    /// Bound of each write. While a write takes longer, the store counts as unavailable.
     pub request_timeout: Duration,
 }
 
@@ -69,15 +69,15 @@ pub struct EmbeddedStore {
     committed: watch::Receiver<Revision>,
     turns: Semaphore,
     request_timeout: Duration,
-    /// `None` only while dropping.
+    /// `None` only during drop.
     queue: Option<mpsc::Sender<Command>>,
     writer: Option<JoinHandle<()>>,
 }
 
-/// What readers see: always a durable state.
+/// State that readers and the writer share. Readers always see a durable state.
 struct Shared {
     published: RwLock<Published>,
-    /// When the write in progress began.
+    /// Start of the write in progress; `None` if there is none.
     writing_since: Mutex<Option<Instant>>,
 }
 
@@ -87,7 +87,10 @@ struct Published {
 }
 
 impl EmbeddedStore {
-    /// Opens or creates the file at `path`.
+    /// Opens or creates the file at `path`, with the default options.
+    ///
+    /// # Errors
+    /// See [`StoreOpenError`].
     pub fn open(path: &Path) -> Result<Arc<Self>, StoreOpenError> {
         Self::open_with(path, EmbeddedOptions::default())
     }
@@ -126,17 +129,17 @@ impl EmbeddedStore {
             queue.send(command(reply)).map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
-        // Given up, not taken back: the disk may still carry it out.
+        // The caller stops waiting, but the command is not cancelled: the writer may still apply it.
         timeout(self.request_timeout, asked).await.unwrap_or_else(|_| Err(slow_disk(self.request_timeout)))
     }
 }
 
-/// Ends when everything queued is written and the file is released.
+/// Blocks until every queued command is written and the file is released.
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         drop(self.queue.take());
         if let Some(writer) = self.writer.take() {
-            // A panic of the writer was reported when it happened.
+            // A panic of the writer was already reported when it happened.
             let _ = writer.join();
         }
     }
@@ -155,7 +158,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError> {
-        // Before the first revision there is nothing.
+        // The first revision is 1.
         let from = from.max(1);
         self.shared.check(self.request_timeout)?;
         if !self.shared.read().history.remembers(from) {
@@ -198,7 +201,7 @@ impl Store for EmbeddedStore {
     }
 }
 
-/// A position in the history.
+/// Reader of the history at one position.
 struct Watcher {
     shared: Arc<Shared>,
     committed: watch::Receiver<Revision>,
@@ -211,7 +214,7 @@ struct Watcher {
 impl Watcher {
     async fn next_batch(&mut self) -> Result<WatchBatch, StoreError> {
         loop {
-            // Before reading: what is committed after this wakes us again.
+            // Before reading, so that a later commit wakes this task again.
             self.committed.mark_unchanged();
             self.shared.check(self.request_timeout)?;
             let events = self.read_on()?;
@@ -236,8 +239,8 @@ impl Watcher {
     }
 }
 
-/// A panic in the middle of a write would leave the lock poisoned, but every write under it is infallible
-/// map work: the data is whole.
+/// A poisoned lock is used as it is: all writes under it are map operations that cannot fail half-way, so the
+/// data is consistent.
 impl Shared {
     fn read(&self) -> RwLockReadGuard<'_, Published> {
         self.published.read().unwrap_or_else(PoisonError::into_inner)
@@ -247,8 +250,11 @@ impl Shared {
         self.published.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Checks that the disk keeps up.
+    ///
     /// # Errors
-    /// The write in progress has taken longer than `limit`: what this node would show may never become durable.
+    /// [`StoreError::Unavailable`] if the write in progress has taken longer than `limit`, because the state
+    /// that this node shows may then never become durable.
     fn check(&self, limit: Duration) -> Result<(), StoreError> {
         let since = *self.writing_since.lock().unwrap_or_else(PoisonError::into_inner);
         if since.is_some_and(|since| since.elapsed() > limit) { Err(slow_disk(limit)) } else { Ok(()) }
@@ -283,7 +289,8 @@ mod tests {
     use super::*;
     use crate::store::Op;
 
-    /// A reader that holds the published state stands for a disk that hangs: the writer cannot finish either way.
+    /// A reader that holds the lock on the published state simulates a disk that hangs: in both cases the
+    /// writer cannot finish.
     #[tokio::test]
     async fn hung_writes_end_in_time() {
         let dir = tempfile::tempdir().unwrap();

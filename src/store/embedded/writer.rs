@@ -1,9 +1,9 @@
 //! The one thread that changes the store.
 //!
-//! It drains its queue and commits what it found together: while one commit waits for the disk, the next
-//! batch gathers. Each transaction keeps its own revision; none is acknowledged, nor seen by any reader or
-//! watcher, before the commit that holds it is on disk. Owns: the file and the leases. Never does: wait for
-//! a reader or a watcher.
+//! It drains its queue and commits all transactions in it together: while one commit waits for the disk, the
+//! next batch collects in the queue. Each transaction has its own revision. None is acknowledged, and no
+//! reader or watcher sees it, before its commit is on disk. Owns: the file and the leases. Never does: wait
+//! for a watcher.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -17,9 +17,9 @@ use super::keyspace::{Batch, Staging};
 use super::leases::Leases;
 use crate::store::{LeaseId, Revision, StoreError, Txn, TxnOutcome};
 
-/// Transactions in one commit at most, so that a flood delays the first of it by no more than this many.
+/// Maximum number of commands in one batch. Bounds how long a burst can delay its first transaction.
 const MAX_BATCH: usize = 512;
-/// A lease whose end could not be written is tried again after this.
+/// Delay before the end of a lease is written again after a failed write.
 const EXPIRY_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -35,7 +35,8 @@ pub(super) struct Writer {
     pub queue: Receiver<Command>,
     pub shared: Arc<Shared>,
     pub disk: Disk,
-    /// Tells the watchers that there is something new to read; its end tells them that the store is closed.
+    /// Signals watchers that there is something new to read. When it is dropped, they learn that the store is
+    /// closed.
     pub committed: watch::Sender<Revision>,
     pub leases: Leases,
 }
@@ -49,7 +50,8 @@ impl Writer {
         }
     }
 
-    /// Everything that is queued; nothing when a lease is due first; `None` when the store was dropped.
+    /// Waits for commands and returns up to [`MAX_BATCH`]. Returns an empty list if a lease is due first, and
+    /// `None` if the store was dropped.
     fn next_commands(&mut self) -> Option<Vec<Command>> {
         let first = match self.leases.next_deadline() {
             None => self.queue.recv().ok()?,
@@ -64,12 +66,12 @@ impl Writer {
         Some(std::iter::once(first).chain(self.queue.try_iter().take(MAX_BATCH - 1)).collect())
     }
 
-    /// All of `commands` run at the same time as far as any caller can tell, so their order is free.
-    /// Keep-alives go first: a slow disk must not let a lease expire that its owner renewed.
+    /// Runs `commands`. All of them are concurrent for their callers, so their order is free.
+    /// Keep-alives run first, so that a slow disk cannot let a renewed lease expire.
     fn serve(&mut self, commands: Vec<Command>) {
         let (mut txns, mut revocations) = (Vec::new(), Vec::new());
         for command in commands {
-            // A caller that has gone away needs no answer.
+            // A failed send means that the caller is gone and needs no answer.
             match command {
                 Command::Txn(txn, reply) => txns.push((txn, reply)),
                 Command::Revoke(lease, reply) => revocations.push((lease, reply)),
@@ -125,7 +127,7 @@ impl Writer {
         }
     }
 
-    /// Stages a batch, writes it, and only then shows it.
+    /// Stages a batch, writes it and then publishes it.
     fn commit(&mut self, stage: impl FnOnce(&mut Staging, &Leases)) -> Result<(), StoreError> {
         self.shared.set_writing(Some(tokio::time::Instant::now()));
         let written = self.write(stage);

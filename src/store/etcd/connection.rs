@@ -1,6 +1,6 @@
-//! A client whose every call ends in time, and which is replaced when etcd stops answering on it.
+//! An etcd client with a deadline for every call. It is replaced when etcd no longer responds on it.
 //!
-//! Owns: deadlines, repetition, the meaning of etcd's errors. Never does: repeat a write that may have
+//! Owns: deadlines, repetition, the mapping of etcd's errors. Never does: repeat a write that may have
 //! arrived.
 
 use std::error::Error as _;
@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::EtcdOptions;
 use crate::store::StoreError;
 
-/// etcd hangs up on a client that pings more often than every 5 s (`--grpc-keepalive-min-time`).
+/// Interval of HTTP/2 pings. etcd disconnects a client that pings more often than every 5 s
+/// (`--grpc-keepalive-min-time`).
 const PING_EVERY: Duration = Duration::from_secs(7);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 const REPEAT_AFTER: Duration = Duration::from_millis(50);
@@ -31,24 +32,24 @@ mod code {
     pub const UNAUTHENTICATED: i32 = 16;
 }
 
-/// Whether a request that failed may be sent again, to another endpoint perhaps.
+/// Rule for sending a failed request again, possibly to another endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
-    /// Twice is as good as once.
+    /// The request is idempotent.
     Safe,
-    /// Only if no endpoint can have received it.
+    /// Repeat only if no endpoint can have received the request.
     UnlessSent,
 }
 
 pub(super) struct Connection {
     options: EtcdOptions,
-    /// `None` until the next request opens it: to log in, etcd must be there.
+    /// `None` until the next request opens it: a login needs etcd to be available.
     client: ArcSwapOption<Client>,
 }
 
 impl Connection {
     pub async fn new(options: EtcdOptions) -> Result<Self, StoreError> {
-        // Without the login, opening asks nothing of etcd.
+        // Opening without the login sends no request to etcd.
         let client = open(&options, None).await.map_err(|error| {
             let endpoints = &options.endpoints;
             StoreError::Rejected(format!("etcd endpoints {endpoints:?} cannot be used: {error}"))
@@ -57,7 +58,11 @@ impl Connection {
         Ok(Self { options, client: ArcSwapOption::new(client) })
     }
 
-    /// Repeats until there is an answer, the request may not be repeated, or the time is over.
+    /// Sends `request`, and repeats it until there is a response, it may not be repeated, or the timeout has
+    /// passed.
+    ///
+    /// # Errors
+    /// The error of etcd, or [`StoreError::Unavailable`] after `request_timeout`.
     pub async fn call<T, F>(&self, repeat: Repeat, request: impl Fn(&Client) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Error>>,
@@ -89,7 +94,7 @@ impl Connection {
         }
     }
 
-    /// Returns the client in use. Opens one, and logs in, if there is none.
+    /// Returns the client in use. Opens one, with the login, if there is none.
     async fn client(&self) -> Result<Arc<Client>, Error> {
         if let Some(client) = self.client.load_full() {
             return Ok(client);
@@ -99,8 +104,8 @@ impl Connection {
         Ok(client)
     }
 
-    /// A connection on which nothing comes back can stay open for many minutes. A new one finds out at once
-    /// whether etcd is there.
+    /// Replaces the client in use. A dead connection can stay open for many minutes; a new connection shows
+    /// at once if etcd is available.
     pub async fn replace_current(&self) {
         self.replace(self.client.load_full().as_ref()).await;
     }
@@ -108,7 +113,7 @@ impl Connection {
     async fn replace(&self, seen: Option<&Arc<Client>>) {
         let Some(seen) = seen else { return };
         let fresh = match self.options.login {
-            // The endpoints were good the first time.
+            // Cannot fail: the same endpoints were valid in `new`.
             None => open(&self.options, None).await.ok().map(Arc::new),
             // The next request logs in.
             Some(_) => None,
@@ -124,7 +129,7 @@ impl Connection {
     }
 }
 
-/// Opens no connection yet, unless there is a login; the first request does.
+/// Creates a client. It connects with the first request, or at once if there is a login.
 async fn open(options: &EtcdOptions, login: Option<(String, String)>) -> Result<Client, Error> {
     let mut connect = ConnectOptions::new()
         .with_connect_timeout(options.request_timeout)
@@ -152,7 +157,7 @@ fn may_repeat(repeat: Repeat, error: &Error) -> bool {
     }
 }
 
-/// Whether the connection was refused, so that no byte of the request left us.
+/// Returns true if the connection was refused, so that no byte of the request was sent.
 fn never_sent(error: &Error) -> bool {
     let Error::GRpcStatus(status) = error else { return false };
     let mut cause = status.source();
@@ -181,13 +186,13 @@ pub(super) fn meaning(error: Error) -> StoreError {
             | code::UNAUTHENTICATED => StoreError::Rejected(status.message().to_owned()),
             _ => StoreError::Unavailable(root_cause(&error)),
         },
-        // etcd answers a keep-alive of an unknown lease with a TTL of 0; this is how the client says so.
+        // etcd answers a keep-alive of an unknown lease with a TTL of 0; the client maps it to this error.
         Error::LeaseKeepAliveError(_) => StoreError::LeaseNotFound,
         _ => StoreError::Unavailable(error.to_string()),
     }
 }
 
-/// The innermost cause says most; what wraps it says "transport error".
+/// Returns the innermost cause as text: the errors around it only say "transport error".
 fn root_cause(error: &Error) -> String {
     let Error::GRpcStatus(status) = error else { return error.to_string() };
     let mut text = status.message().to_owned();

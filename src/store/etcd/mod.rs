@@ -1,7 +1,8 @@
 //! The store of a cluster: etcd v3, through `etcd-client`.
 //!
 //! Owns: the translation between our contract and etcd's, and the bound on every wait. Never does: cache, or
-//! hide that etcd is away: a request then says so within `request_timeout`, and works again by itself.
+//! hide that etcd is unavailable. A request then fails within `request_timeout`; later requests work again
+//! without any action.
 
 mod connection;
 mod watch;
@@ -17,17 +18,18 @@ use self::connection::{Connection, Repeat};
 use super::admission::{admit, lease_seconds};
 use super::{KeyValue, LeaseId, Listing, Op, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream};
 
-/// Largest answer taken: a listing of a whole cluster comes in one message, as does a watch's past.
+/// Largest accepted response, bytes. A listing of a whole cluster is one message, and so is a watch's
+/// backlog.
 const MAX_MESSAGE: usize = 256 << 20;
 
-/// How to reach etcd.
+/// Connection settings of etcd.
 #[derive(Clone)]
 pub struct EtcdOptions {
-    /// `http://` or `https://` URLs of the members; all of one scheme.
+    /// `http://` or `https://` URLs of the members; all with the same scheme.
     pub endpoints: Vec<String>,
     /// User and password.
     pub login: Option<(String, String)>,
-    /// CA certificates in PEM for https; `None`: those of the system.
+    /// CA certificates in PEM for https; `None`: the system's certificates.
     pub ca: Option<Vec<u8>>,
     pub request_timeout: Duration,
 }
@@ -37,17 +39,19 @@ pub struct EtcdStore {
 }
 
 impl EtcdStore {
-    /// Uses an etcd without login, and with the system's CA certificates if the endpoints are https.
+    /// Opens an etcd without login, and with the system's CA certificates if the endpoints are https.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The same as [`open`](Self::open).
     pub async fn connect(endpoints: &[String], request_timeout: Duration) -> Result<Arc<Self>, StoreError> {
         Self::open(EtcdOptions { endpoints: endpoints.to_vec(), login: None, ca: None, request_timeout })
             .await
     }
 
+    /// Creates the client. etcd itself may be unavailable; the first request finds out.
+    ///
     /// # Errors
-    /// An endpoint or a certificate is malformed. etcd itself may be away: the first request finds out.
+    /// [`StoreError::Rejected`] if an endpoint or a certificate is malformed.
     pub async fn open(options: EtcdOptions) -> Result<Arc<Self>, StoreError> {
         let connection = Connection::new(options).await?;
         Ok(Arc::new(Self { connection: Arc::new(connection) }))
@@ -78,7 +82,7 @@ impl Store for EtcdStore {
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError> {
-        // etcd takes 0 for "from now on".
+        // etcd reads 0 as "from now on".
         let from = from.max(1);
         let options = WatchOptions::new().with_prefix().with_start_revision(from);
         let stream = self
@@ -108,12 +112,13 @@ impl Store for EtcdStore {
         })
     }
 
-    /// etcd lengthens a lease shorter than its election timeout allows (2 s by default).
+    /// Grants a lease. etcd lengthens a lease that is shorter than its election timeout allows (2 s by
+    /// default).
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
         let seconds = lease_seconds(ttl)?;
         let seconds =
             i64::try_from(seconds).map_err(|_| StoreError::Rejected("a lease without end".into()))?;
-        // A lease granted twice because its first answer was lost holds no key and ends by itself.
+        // A repeat after a lost response leaves a second lease, which holds no key and expires.
         let lease = self
             .connection
             .call(Repeat::Safe, |client| {
@@ -132,7 +137,7 @@ impl Store for EtcdStore {
         keeper.await.map(drop)
     }
 
-    /// Returns when the space is free for reuse; the file itself does not shrink. Applies to all of etcd.
+    /// Compacts all of etcd. Returns when the space is free for reuse; the file itself does not shrink.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         let options = CompactionOptions::new().with_physical();
         let compacted = self.connection.call(Repeat::Safe, |client| {
@@ -140,7 +145,7 @@ impl Store for EtcdStore {
             async move { kv.compact(revision, Some(options)).await }
         });
         match compacted.await {
-            // Whoever was first has compacted further.
+            // Another node has already compacted at least this far.
             Err(StoreError::Rejected(why)) if why.contains("has been compacted") => Ok(()),
             outcome => outcome.map(drop),
         }
@@ -170,7 +175,7 @@ fn translate(txn: Txn) -> etcd_client::Txn {
         .and_then(txn.ops.into_iter().map(op).collect::<Vec<_>>())
 }
 
-/// `None` for a key that is not text: none of ours, and nobody who reads through us could name it.
+/// Returns `None` for a key that is not UTF-8. We write none, and no caller of this API could name one.
 fn key_value(kv: &etcd_client::KeyValue) -> Option<KeyValue> {
     let key = kv.key_str().ok()?.to_owned();
     let lease = (kv.lease() != 0).then(|| LeaseId(kv.lease()));

@@ -1,12 +1,12 @@
-//! A watch that notices when nobody is at the other end.
+//! A watch that detects when etcd no longer responds.
 //!
-//! After a silence etcd is asked for its progress; when it answers nothing at all for [`DEAD_AFTER`] the
+//! After a silence of [`ASK_AFTER`] it requests etcd's progress. If nothing arrives for [`DEAD_AFTER`], the
 //! stream ends with an error. Owns: the reading of etcd's watch responses. Never does: reconnect; the
-//! consumer lists again, because only a list shows what was missed.
+//! consumer lists again, because only a list shows which changes were missed.
 //!
-//! Two facts about etcd that shape this file. One revision's events come in one response unless
-//! fragmentation is asked for, and it is not. And before 3.4.25 an answer to a progress request may overtake
-//! events (etcd issue 15220), so its revision proves nothing: progress is reported with the last revision
+//! Two properties of etcd determine this file. The events of one revision arrive in one response unless
+//! fragmentation is requested, which it is not. Before 3.4.25 a response to a progress request may overtake
+//! events (etcd issue 15220), so its revision is not reliable: progress is reported with the last revision
 //! whose events were delivered.
 
 use std::sync::Arc;
@@ -71,7 +71,10 @@ impl Watcher {
         Err(StoreError::Unavailable(format!("etcd has been silent on a watch for {DEAD_AFTER:?}")))
     }
 
-    /// `None` for the response that only says that the watch exists.
+    /// Reads one response. Returns `None` for the response that only confirms the watch.
+    ///
+    /// # Errors
+    /// etcd has compacted the position, or has ended the watch.
     fn read(&mut self, response: &WatchResponse) -> Result<Option<WatchBatch>, StoreError> {
         if response.compact_revision() > 0 {
             return Err(StoreError::Compacted { from: self.delivered + 1 });
