@@ -1,17 +1,17 @@
-//! How many people listen: who has asked this node for a room's playlist within the last seconds, and how many did so
-//! elsewhere.
+//! Listener counts: the clients that requested a room's playlist from this node in the last seconds, and the
+//! counts of other nodes.
 //!
-//! A player that plays reloads its playlist several times a second (by parts) or every target duration; one
-//! that was paused or closed stops. So whoever asked within [`WINDOW`] listens.
+//! A playing player reloads its playlist several times a second (by parts) or every target duration; a paused
+//! or closed player stops. So a client that made a request within [`WINDOW`] counts as a listener.
 //!
-//! On the way of every playlist, so it must cost next to nothing: rooms are spread over [`SHARDS`] locks,
-//! each held for one look into a hash map (a fraction of what the answer itself costs); what all rooms share
-//! is one counter, touched only when a listener comes or goes. Of a listener a keyed hash is kept, never the
-//! token or the address. The memory is bounded by [`MAX_LISTENERS`]. The table is also the cache of verified
-//! tokens: a token that was counted within its last seconds is not verified again for each playlist.
+//! This code runs with every playlist request, so it must be cheap. Rooms are spread over [`SHARDS`] locks,
+//! each held for one hash map lookup (a fraction of the cost of the response). All rooms share only one
+//! counter, which changes only when a listener comes or goes. For each listener a keyed hash is kept, never
+//! the token or the address. The memory is bounded by [`MAX_LISTENERS`]. The table is also the cache of
+//! verified tokens: a token that was counted within its last seconds is not verified again for each playlist.
 //!
-//! Across nodes: a listener node tells a room's mixer how many it has with each playlist it fetches, the
-//! mixer writes how many that makes to a key of its own, and so every node can tell ([`Listeners`]).
+//! Across nodes: a listener node sends its count of a room to the room's mixer with each playlist request.
+//! The mixer writes the sum to its own key, so every node knows it ([`Listeners`]).
 //!
 //! Owns: these sightings. Never does: check a token.
 
@@ -25,16 +25,17 @@ use super::{Directory, RoomView};
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::keys::ModuleKind;
 
-/// Some reloads of the slowest player, a plain one whose target duration is a few seconds.
+/// Time after its last request during which a client counts as a listener. Covers several reloads of the
+/// slowest player, which reloads once per target duration of a few seconds.
 pub const WINDOW: Duration = Duration::from_secs(10);
-/// About 10 MB; those beyond are not counted.
+/// Maximum number of listeners kept, about 10 MB; further ones are not counted.
 pub const MAX_LISTENERS: usize = 1 << 18;
 const SHARDS: usize = 64;
 
 pub struct Audience {
     shards: [Mutex<Shard>; SHARDS],
     hashes: RandomState,
-    /// Sightings kept, in all shards.
+    /// Number of sightings in all shards.
     kept: AtomicUsize,
     began: Instant,
 }
@@ -42,16 +43,16 @@ pub struct Audience {
 #[derive(Default)]
 struct Shard {
     rooms: HashMap<RoomId, HashMap<u64, Sighting>>,
-    /// Per listener node how many it has, and when it said so.
+    /// Count of each listener node, and the time of its report in milliseconds since `began`.
     elsewhere: HashMap<RoomId, HashMap<ModuleId, (usize, u64)>>,
     swept: u64,
 }
 
-/// Of one listener, in milliseconds since `began`.
+/// Times of one listener, in milliseconds since `began`.
 #[derive(Clone, Copy)]
 struct Sighting {
     seen: u64,
-    /// Until then the same listener need not be verified again.
+    /// End of the time in which the same listener need not be verified again.
     verified_until: u64,
 }
 
@@ -65,8 +66,8 @@ impl Audience {
         }
     }
 
-    /// Counts a listener. `listener` is whatever tells one from another: a token that was verified, which
-    /// need not be verified again until `verified_until`, or an address.
+    /// Counts a listener. `listener` identifies it: an address, or a verified token, which need not be
+    /// verified again until `verified_until`.
     pub fn saw(&self, room: &RoomId, listener: impl Hash, verified_until: Option<Instant>, now: Instant) {
         let (listener, now) = (self.hashes.hash_one(listener), self.millis(now));
         let verified_until = verified_until.map_or(0, |until| self.millis(until));
@@ -81,7 +82,8 @@ impl Audience {
         }
     }
 
-    /// Counts a listener who was verified a short time ago; `false`: verify the token first.
+    /// Counts a listener that was verified a short time ago. Returns false if the token must be verified
+    /// first.
     pub fn saw_again(&self, room: &RoomId, listener: impl Hash, now: Instant) -> bool {
         let (listener, now) = (self.hashes.hash_one(listener), self.millis(now));
         let mut shard = self.shard(room);
@@ -89,19 +91,19 @@ impl Audience {
         known.map(|sighting| sighting.seen = now.max(sighting.seen)).is_some()
     }
 
-    /// A listener node has so many of the room's.
+    /// Records the number of the room's listeners on a listener node.
     pub fn told(&self, room: &RoomId, by: &ModuleId, count: usize, now: Instant) {
         let now = self.millis(now);
         self.swept(room, now).elsewhere.entry(room.clone()).or_default().insert(by.clone(), (count, now));
     }
 
-    /// Those of one room who ask this node.
+    /// Returns the number of a room's listeners on this node.
     pub fn here(&self, room: &RoomId, now: Instant) -> usize {
         let now = self.millis(now);
         self.shard(room).here(room, now)
     }
 
-    /// Those of a room that is mixed here, whichever node they ask.
+    /// Returns the number of listeners on all nodes, for a room that is mixed here.
     pub fn everywhere(&self, room: &RoomId, now: Instant) -> usize {
         let now = self.millis(now);
         let shard = self.shard(room);
@@ -110,7 +112,8 @@ impl Audience {
         shard.here(room, now) + elsewhere
     }
 
-    /// Those of all rooms who ask this node; somebody who listens to two counts twice.
+    /// Returns the number of listeners of all rooms on this node. A client that listens to two rooms counts
+    /// twice.
     pub fn total(&self, now: Instant) -> usize {
         let now = self.millis(now);
         for shard in &self.shards {
@@ -119,7 +122,7 @@ impl Audience {
         self.kept.load(Relaxed)
     }
 
-    /// The room's shard, without what is long past.
+    /// Returns the room's shard, after removing old sightings if the last removal is [`WINDOW`] ago.
     fn swept(&self, room: &RoomId, now: u64) -> MutexGuard<'_, Shard> {
         let mut shard = self.shard(room);
         if now >= shard.swept + WINDOW.as_millis() as u64 {
@@ -165,7 +168,7 @@ impl Shard {
     }
 }
 
-/// How many listen to a room, as far as this node knows.
+/// Listener counts of rooms, as far as this node knows.
 #[derive(Clone)]
 pub struct Listeners {
     pub me: ModuleId,
@@ -174,8 +177,8 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Exact and of this moment for a room that is mixed here; else as its mixer said last, some seconds ago, or what
-    /// this node has itself, if that is more.
+    /// Returns the number of a room's listeners. Exact and current for a room that is mixed here. Otherwise
+    /// the larger of the mixer's last report, some seconds old, and this node's own count.
     pub fn of(&self, room: &RoomId, view: &RoomView) -> usize {
         let now = Instant::now();
         let Some(live) = &view.live else { return 0 };
@@ -187,7 +190,7 @@ impl Listeners {
         self.audience.here(room, now).max(said.unwrap_or_default())
     }
 
-    /// Of all rooms; somebody who listens to two counts twice.
+    /// Returns the number of listeners of all rooms. A client that listens to two rooms counts twice.
     pub fn total(&self) -> usize {
         self.directory.rooms().iter().map(|(room, view)| self.of(room, view)).sum()
     }
@@ -203,7 +206,7 @@ fn is_recent(seen: u64, now: u64) -> bool {
     now.saturating_sub(seen) < WINDOW.as_millis() as u64
 }
 
-/// A sighting is complete in itself, so a panic elsewhere leaves nothing half done.
+/// Locks a shard. A poisoned lock is used as it is: each sighting is complete in itself.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

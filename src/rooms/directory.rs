@@ -1,10 +1,11 @@
-//! What this node knows of all rooms and modules: one shared read model, fed by the store's watches.
+//! The cluster cache: this node's copy of all rooms and modules, updated by the store's watches.
 //!
-//! Readers take a snapshot (two reference counts) or one room. A change copies the map only while somebody
-//! holds a snapshot of it, so ten thousand rooms cost no more per event than ten. Values are behind `Arc`:
-//! a copy shares them. The load per module is kept with each change, so picking counts nothing.
+//! Readers take a snapshot (two reference counts) or one room. A change copies the map only while a reader
+//! holds a snapshot of it, so ten thousand rooms cost no more per event than ten. Values are behind `Arc`,
+//! so a copy shares them. The load per module is updated with each change, so a placement need not count
+//! rooms.
 //!
-//! Owns: the read model and the revision it has reached. Never does: watch (a `StoreWatch` actor feeds it
+//! Owns: the cache and the revision that it has reached. Never does: watch (a `StoreWatch` actor updates it
 //! through a [`Fold`](super::Fold)), or write to the store.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ use crate::store::Revision;
 
 use super::{Changed, Page};
 
-/// One watched prefix. The revisions of two prefixes advance independently.
+/// Watched prefix. The revisions of two prefixes advance independently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     Rooms,
@@ -32,7 +33,7 @@ pub enum Scope {
 #[derive(Debug)]
 pub struct Directory {
     known: RwLock<Known>,
-    /// `None` until the first complete list.
+    /// Revision reached per scope; `None` until the first complete list.
     seen: [watch::Sender<Option<Revision>>; 3],
 }
 
@@ -48,7 +49,7 @@ impl Scope {
     pub const ALL: [Self; 3] =
         [Self::Rooms, Self::Modules(ModuleKind::Janus), Self::Modules(ModuleKind::Mixer)];
 
-    /// The prefix to watch.
+    /// Returns the prefix to watch.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Rooms => keys::ROOMS,
@@ -72,12 +73,12 @@ impl Default for Directory {
 }
 
 impl Directory {
-    /// All rooms, as of now. Hold it briefly: while it is held, the next change copies the map.
+    /// Returns a snapshot of all rooms. Hold it briefly: while it is held, the next change copies the map.
     pub fn rooms(&self) -> Arc<Rooms> {
         self.read().rooms.clone()
     }
 
-    /// All modules, as of now.
+    /// Returns a snapshot of all modules.
     pub fn modules(&self) -> Arc<Modules> {
         self.read().modules.clone()
     }
@@ -90,13 +91,13 @@ impl Directory {
         self.read().modules.get(&(kind, id.clone())).cloned()
     }
 
-    /// Rooms per module, `removing` ones included.
+    /// Returns the number of rooms per module, `removing` rooms included.
     pub fn load(&self, kind: ModuleKind) -> Load {
         self.read().load[load_index(kind)].clone()
     }
 
-    /// Rooms that are to be looked at after these changes: those that changed themselves, and those with a
-    /// module that did.
+    /// Returns the rooms that these changes affect: rooms that changed themselves, and rooms assigned to a
+    /// module that changed.
     pub fn affected_by(&self, changes: &[Changed]) -> BTreeSet<RoomId> {
         let mut rooms = BTreeSet::new();
         let mut modules = BTreeSet::new();
@@ -115,17 +116,17 @@ impl Directory {
         rooms
     }
 
-    /// Keys that are not ours and values that are not what their key promises, each with what is wrong with it.
+    /// Returns keys that are not ours and keys whose value cannot be read, each with the problem.
     pub fn odd_keys(&self) -> Arc<BTreeMap<String, &'static str>> {
         self.read().odd.clone()
     }
 
-    /// Resolves at the next change of a module after this call, and now and then without one.
+    /// Resolves at the next change of a module after this call. May also resolve without a change.
     pub fn next_module_change(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut changes = ModuleKind::ALL.map(|kind| self.seen[Scope::Modules(kind).index()].subscribe());
         async move {
             let [januses, mixers] = &mut changes;
-            // The senders live as long as the directory, and with it the node.
+            // Errors are ignored: the senders live as long as the directory, and so as long as the node.
             tokio::select! {
                 _ = januses.changed() => {}
                 _ = mixers.changed() => {}
@@ -133,7 +134,7 @@ impl Directory {
         }
     }
 
-    /// At most `limit` rooms whose id comes after `after`.
+    /// Returns at most `limit` rooms whose id comes after `after`.
     pub fn page(&self, after: Option<&RoomId>, limit: usize) -> Page {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let known = self.read();
@@ -148,29 +149,30 @@ impl Directory {
         Page { next: rooms.last().filter(|_| more).map(|room| room.id.clone()), rooms }
     }
 
-    /// The store revision this node has caught up with; `None` before the first complete list.
+    /// Returns the store revision that this node has reached; `None` before the first complete list.
     pub fn revision_seen(&self, scope: Scope) -> Option<Revision> {
         *self.seen[scope.index()].borrow()
     }
 
-    /// The newest store revision that any watch has shown.
+    /// Returns the newest store revision that any watch has reached.
     pub fn newest_revision(&self) -> Option<Revision> {
         Scope::ALL.into_iter().filter_map(|scope| self.revision_seen(scope)).max()
     }
 
-    /// Whether every prefix was listed once, so that "not there" means something.
+    /// Returns true if every prefix was listed once, so that an absent entry really does not exist.
     pub fn is_listed(&self) -> bool {
         Scope::ALL.into_iter().all(|scope| self.revision_seen(scope).is_some())
     }
 
-    /// Waits until `revision` has been seen, at most `deadline`; `false` if it was not.
+    /// Waits until this node has reached `revision`. Returns false if it has not within `deadline`.
     pub async fn seen(&self, scope: Scope, revision: Revision, deadline: Duration) -> bool {
         let mut seen = self.seen[scope.index()].subscribe();
         let caught_up = seen.wait_for(|seen| seen.is_some_and(|at| at >= revision));
         matches!(tokio::time::timeout(deadline, caught_up).await, Ok(Ok(_)))
     }
 
-    /// A complete list: the revision is now this one, even if the store went back (a restored backup).
+    /// Sets the revision after a complete list. It may be lower than before, if a backup of the store was
+    /// restored.
     pub(super) fn listed(&self, scope: Scope, revision: Revision) {
         self.seen[scope.index()].send_replace(Some(revision));
     }
@@ -194,7 +196,7 @@ impl Directory {
         };
     }
 
-    /// `false` when that is what was known already. An empty view removes the room.
+    /// Sets a room. An empty view removes it. Returns false if nothing changed.
     pub(super) fn set_room(&self, id: &RoomId, view: RoomView) -> bool {
         self.write().set_room(id, view)
     }
@@ -203,7 +205,7 @@ impl Directory {
         self.write().set_module(kind, id, view)
     }
 
-    /// Replaces all rooms at once; returns those that differ from before.
+    /// Replaces all rooms at once. Returns the rooms that changed.
     pub(super) fn replace_rooms(&self, listed: impl IntoIterator<Item = (RoomId, RoomView)>) -> Vec<RoomId> {
         let mut known = self.write();
         let mut gone: BTreeSet<_> = known.rooms.keys().cloned().collect();
@@ -220,7 +222,7 @@ impl Directory {
         changed
     }
 
-    /// Replaces all modules of a kind at once; returns those that differ from before.
+    /// Replaces all modules of a kind at once. Returns the modules that changed.
     pub(super) fn replace_modules(
         &self,
         kind: ModuleKind,

@@ -1,5 +1,5 @@
 //! A store in memory for the tests of this module and of the room API: revisions, transactions and leases,
-//! with faults on demand. What it commits reaches the directory at once, as a prompt watch would bring it.
+//! with faults on demand. Its commits reach the directory at once, like a watch without delay.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -12,13 +12,13 @@ use crate::store::{
     KeyValue, LeaseId, Listing, Op, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream,
 };
 
-/// What happens instead of, or around, the next transaction.
+/// Fault of the next transaction.
 pub enum Fault {
-    /// A competitor that writes first.
+    /// Runs a concurrent writer before the transaction.
     Before(Box<dyn FnOnce(&FakeStore) + Send>),
     Conflict,
     Unavailable,
-    /// It is committed, and the answer is lost.
+    /// Commits the transaction and loses the response.
     AnswerLost,
 }
 
@@ -63,12 +63,12 @@ impl FakeStore {
         self.inner.lock().unwrap().faults.push_back(fault);
     }
 
-    /// While down, nothing answers.
+    /// Makes every request fail while `down`.
     pub fn set_down(&self, down: bool) {
         self.inner.lock().unwrap().down = down;
     }
 
-    /// From now on the directory falls behind, until [`relist`](Self::relist).
+    /// Stops updating the directory until [`relist`](Self::relist).
     pub fn cut_watch(&self) {
         self.inner.lock().unwrap().watching = false;
     }
@@ -85,12 +85,12 @@ impl FakeStore {
         }
     }
 
-    /// As a module or an operator's tool would write.
+    /// Writes a key without conditions, like a module or an operator's tool.
     pub fn put_now(&self, key: &str, json: &str) {
         self.commit(Txn::new().put(key, json.to_owned()));
     }
 
-    /// A healthy Janus and a healthy mixer of that name.
+    /// Adds a healthy Janus instance and a healthy mixer with this name.
     pub fn add_module(&self, name: &str, capacity: u32) {
         let heartbeat = format!(
             r#"{{"status":"healthy","host":"h","url":"u","capacity":{capacity},"startedAt":1,"incarnation":"i","version":"0"}}"#
@@ -137,7 +137,7 @@ impl FakeStore {
         TxnOutcome::Committed(revision)
     }
 
-    /// Gives others a turn, as a store on the network does.
+    /// Yields to other tasks, like a store on the network. Fails while the store is down.
     async fn answer(&self) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
         match self.inner.lock().unwrap().down {

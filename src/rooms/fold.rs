@@ -1,9 +1,9 @@
-//! Watch events into the [`Directory`]: one fold per watched prefix.
+//! Applies watch events to the [`Directory`]: one fold per watched prefix.
 //!
-//! A list is collected aside and takes effect as a whole at its end: readers never see half of it, what it
-//! does not name is gone, and only what differs is reported as changed, so that the relist every minute
-//! wakes nobody. Keys that are not ours are ignored; a value that cannot be read leaves the last readable one
-//! in place and the key flagged in the view. Both are reported once, by key and never by content.
+//! A list is collected separately and applied as a whole at its end, so readers never see half of it. Keys
+//! that it does not contain are removed. Only differences are reported as changed, so that the relist every
+//! minute wakes no actor. Keys that are not ours are ignored. If a value cannot be read, the last readable
+//! value stays and the key is flagged in the view. Both cases are reported once, by key and never by content.
 //!
 //! Owns: the list in progress. Never does: decide what a change means.
 
@@ -17,7 +17,7 @@ use crate::store::Revision;
 
 use super::{Directory, Scope};
 
-/// Something readers of the directory may want to look at again.
+/// Entry of the directory that has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Changed {
     Room(RoomId),
@@ -29,7 +29,7 @@ pub struct Fold {
     directory: Arc<Directory>,
     scope: Scope,
     listing: Option<Listing>,
-    /// Keys reported as not ours or malformed and not mended since.
+    /// Keys that were reported as not ours or malformed and are not fixed yet.
     reported: HashSet<String>,
 }
 
@@ -46,17 +46,17 @@ enum Part {
 }
 
 impl Fold {
-    /// One per scope: two would undo each other's lists.
+    /// Creates the fold of a scope. A second fold of the same scope would undo the lists of the first.
     pub fn new(directory: Arc<Directory>, scope: Scope) -> Self {
         Self { directory, scope, listing: None, reported: HashSet::new() }
     }
 
-    /// A list begins. What an unfinished one had collected is dropped.
+    /// Begins a list. Drops the entries of an unfinished one.
     pub fn begin_init(&mut self) {
         self.listing = Some(Listing::default());
     }
 
-    /// `None` during a list, and when nothing changed by it.
+    /// Applies a put. Returns `None` during a list, and if nothing changed.
     pub fn put(&mut self, key: &str, value: &[u8], mod_revision: Revision) -> Option<Changed> {
         if let Some(listing) = &mut self.listing {
             listing.keys.insert(key.to_owned());
@@ -69,7 +69,7 @@ impl Fold {
         self.apply(key, None)
     }
 
-    /// The list is complete as of `revision`.
+    /// Applies the complete list, as of `revision`. Returns the entries that changed.
     pub fn end_init(&mut self, revision: Revision) -> Vec<Changed> {
         let Some(listing) = self.listing.take() else { return Vec::new() };
         for gone in self.reported.extract_if(|key| !listing.keys.contains(key)) {
@@ -89,7 +89,7 @@ impl Fold {
         changed
     }
 
-    /// Everything up to `revision` has been put or deleted.
+    /// Records that every change up to `revision` has been applied.
     pub fn progress(&mut self, revision: Revision) {
         self.directory.progressed(self.scope, revision);
     }
@@ -135,7 +135,7 @@ impl Fold {
         let mut view = view.map_or_else(ModuleView::default, Arc::unwrap_or_clone);
         let result = view.apply(part, change);
         let changed = self.directory.set_module(kind, &id, view);
-        // Nobody acts on a count.
+        // No actor acts on a listener count.
         let is_news = changed && part != ModulePart::Listeners;
         (result, is_news.then_some(Changed::Module(kind, id)))
     }
@@ -149,7 +149,8 @@ impl Fold {
         }
     }
 
-    /// The parser's own words would quote the value, which may hold a pin.
+    /// Reports a bad key once, and clears the report if the key is fine. `what` is a fixed text, because the
+    /// parser's error would quote the value, which may hold a pin.
     fn report(&mut self, key: &str, fine: bool, what: &'static str) {
         if fine {
             self.forgive(key);

@@ -1,4 +1,4 @@
-//! What readers see while lists and events come in.
+//! Tests of the state that readers see while lists and events arrive.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -159,8 +159,8 @@ fn pages_go_on_where_the_last_one_ended() {
 }
 
 proptest! {
-    /// Relists at any point lead to the same directory as the plain truth, and the load kept with each
-    /// change is the load counted afresh.
+    /// Relists at any point lead to the same directory as the store's contents, and the load updated with
+    /// each change equals the load counted from scratch.
     #[test]
     fn the_directory_is_the_store(steps in prop::collection::vec((0u8..4, 0u8..3, 0u8..5), 0..80)) {
         let (directory, mut fold) = listed(&[], 0);

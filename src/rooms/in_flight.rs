@@ -1,7 +1,7 @@
-//! Starts that are decided and not yet visible in the directory.
+//! Starts that are decided but not yet visible in the directory.
 //!
-//! A hundred rooms started at once would otherwise all see the same load and go past a module's capacity.
-//! On one node this makes the count exact; between nodes it stays as precise as their watches are quick.
+//! Without them, a hundred rooms started at once would all see the same load and exceed a module's capacity.
+//! On one node this makes the count exact. Between nodes its precision depends on the delay of their watches.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -42,8 +42,11 @@ impl InFlight {
 }
 
 impl Hold<'_> {
-    /// Picks Janus and mixer. Two starts of the same room at once get the same place: only one of them
-    /// will be written.
+    /// Picks a Janus instance and a mixer. Concurrent starts of the same room get the same placement: only
+    /// one of them will be written.
+    ///
+    /// # Errors
+    /// No Janus instance or no mixer can take the room.
     pub fn place(&mut self, directory: &Directory, dice: [Dice; 2]) -> Result<Placement, StartDenied> {
         let mut placed = self.all.lock();
         if let Some(known) = placed.get_mut(&self.room) {
@@ -80,7 +83,7 @@ impl Drop for Hold<'_> {
     }
 }
 
-/// What the directory shows, and what it will show once the watch has caught up.
+/// Returns the load that the directory shows, plus the starts that it does not show yet.
 fn load(kind: ModuleKind, directory: &Directory, placed: &HashMap<RoomId, Placed>) -> Load {
     let mut load = directory.load(kind);
     for (room, Placed { placement, .. }) in placed {

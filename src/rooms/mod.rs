@@ -1,10 +1,11 @@
-//! The room API as store transactions, and what this node knows of rooms and modules.
+//! The room API as store transactions, and this node's cluster cache of rooms and modules.
 //!
-//! Every change is a compare-and-swap over what was read; a competitor's write leads to a new read and a
-//! new decision, never to an overwrite. The rules themselves are in `domain::room` and `domain::placement`.
+//! Every change is a compare-and-swap over the keys that were read. A concurrent write leads to a new read
+//! and a new decision, never to an overwrite. The rules themselves are in `domain::room` and
+//! `domain::placement`.
 //!
-//! Owns: ids, pins and nonces (random), the transactions, the [`Directory`]. Never does: speak HTTP, or to
-//! Janus or FFmpeg.
+//! Owns: ids, pins and nonces (random), the transactions, the [`Directory`]. Never does: speak HTTP, or talk
+//! to Janus or FFmpeg.
 
 pub mod audience;
 mod directory;
@@ -41,27 +42,28 @@ pub use users::Invited;
 #[cfg(test)]
 pub use fake_store::{FakeStore, Fault};
 
-/// How long a caller waits for this node's directory to show what it wrote.
+/// Maximum time that a caller waits for this node's directory to show its write.
 const READ_YOUR_WRITES: Duration = Duration::from_secs(1);
 
-/// A room to be made; what is `None` is chosen: a random id and pin, three anchors.
+/// Parameters of a new room. Defaults for `None`: a random id, a random pin, three anchors.
 #[derive(Debug, Clone, Default)]
 pub struct NewRoom {
     pub room_id: Option<RoomId>,
     pub pin: Option<Pin>,
     pub max_anchors: Option<u8>,
-    /// Puts it on air in the same transaction; when nothing is pickable, no room is made either.
+    /// Puts the room on air in the same transaction. If no module can take it, no room is created.
     pub start: bool,
 }
 
-/// A room as of its last known change.
+/// Room as of its last known change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
     pub id: RoomId,
     pub status: RoomStatus,
-    /// What its Janus says; `None` while it does not have the room, or is not there.
+    /// Status from the room's Janus instance; `None` while the instance does not have the room, or has no
+    /// healthy heartbeat.
     pub janus: Option<JanusStatus>,
-    /// Its mixer is there and waits for the room's sound.
+    /// The room's mixer has a healthy heartbeat and waits for the room's audio.
     pub listening: bool,
     pub meta: Meta,
     pub view: Arc<RoomView>,
@@ -75,13 +77,13 @@ pub struct Page {
     pub next: Option<RoomId>,
 }
 
-/// How far the removal of a room is.
+/// Progress of a room's removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removal {
-    /// The room is not being removed (any more).
+    /// The room is not being removed, or no longer.
     Nothing,
     Waiting(Waiting),
-    /// Done with this call.
+    /// This call has completed the removal.
     Done,
 }
 
@@ -106,19 +108,19 @@ pub enum RoomError {
     InvalidInput(#[from] InvalidName),
     #[error("cannot parse the value of {key}: restore it, or delete the room")]
     Corrupt { key: String },
-    /// After `Unavailable` a change may or may not have happened.
+    /// After `Unavailable` a change may or may not have been applied.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Wall-clock time, for what others read; never for timers.
+/// Returns the wall-clock time. Only for values that other nodes or users read, never for timers.
 pub fn now() -> UnixMs {
-    // A clock before 1970 is as wrong as 1970 is.
+    // A clock before 1970 counts as 1970: both are wrong.
     UnixMs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 
 impl Room {
-    /// `None` when the view is of no room, or of what is left of one.
+    /// Returns `None` if the view has no room, or only the rest of a removed one.
     pub fn of(id: RoomId, view: Arc<RoomView>, modules: &Modules) -> Option<Self> {
         let Shown { status, janus, listening } = shown(&view, modules)?;
         let meta = view.meta.as_ref()?.value.clone();

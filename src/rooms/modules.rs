@@ -1,4 +1,4 @@
-//! Modules as operators see them: marks, load, and why one takes no rooms.
+//! Modules as operators see them: cordon labels, load, and the reason why a module takes no rooms.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use super::{Fence, READ_YOUR_WRITES, RoomError, RoomService, Scope, txn, writes}
 pub struct ModuleInfo {
     pub kind: ModuleKind,
     pub id: ModuleId,
-    /// `None`: only its mark is left.
+    /// `None`: only the module's cordon label is left.
     pub heartbeat: Option<Heartbeat>,
     pub mark: Option<MarkLabel>,
-    /// Rooms assigned to it, those being removed included.
+    /// Number of rooms assigned to the module, `removing` rooms included.
     pub load: u32,
-    /// While it is being drained, and when it has been: the rooms still to be moved.
+    /// Number of rooms still to be moved, for a module that is being drained or has been drained.
     pub rooms_left: Option<u32>,
-    /// `None`: it takes rooms.
+    /// Reason why the module takes no rooms; `None`: it takes rooms.
     pub refuses: Option<WhyNot>,
 }
 
@@ -40,15 +40,15 @@ pub struct Stats {
 pub struct ModuleStats {
     pub known: usize,
     pub healthy: usize,
-    /// Those that take a further room.
+    /// Number of modules that can take another room.
     pub pickable: usize,
-    /// Of the healthy ones together.
+    /// Total capacity of the healthy modules.
     pub capacity: u64,
     pub load: u64,
 }
 
 impl RoomService {
-    /// All modules this node knows of, Janus before mixers.
+    /// Returns all modules that this node knows, Janus instances before mixers.
     pub fn modules(&self) -> Vec<ModuleInfo> {
         let load = ModuleKind::ALL.map(|kind| (kind, self.directory.load(kind)));
         let load_of = |kind: ModuleKind, id: &ModuleId| {
@@ -87,7 +87,11 @@ impl RoomService {
         stats
     }
 
-    /// Marks a module that the store knows. With a `ttl` (whole seconds) the mark falls away by itself.
+    /// Sets the cordon label of a module that the store knows. With a `ttl` (whole seconds) the label
+    /// expires.
+    ///
+    /// # Errors
+    /// [`RoomError::ModuleNotFound`], or an error of the store.
     pub async fn set_mark(
         &self,
         kind: ModuleKind,
@@ -105,7 +109,8 @@ impl RoomService {
         Ok(())
     }
 
-    /// Says that the module has no room any more, if its mark is still as it was judged and we keep house.
+    /// Writes that the module has no rooms left. Returns false and writes nothing if its cordon label has
+    /// changed since the decision, or if this node is no longer the leader.
     pub async fn mark_drained(&self, fence: &Fence, module: &Drained) -> Result<bool, RoomError> {
         let txn = writes::drained(fence, module);
         let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(false) };
@@ -114,10 +119,13 @@ impl RoomService {
         Ok(true)
     }
 
-    /// Takes the mark away, if there is one: the module is `ready` again.
+    /// Removes the cordon label, if there is one: the module is `ready` again.
+    ///
+    /// # Errors
+    /// [`RoomError::ModuleNotFound`], or an error of the store.
     pub async fn clear_mark(&self, kind: ModuleKind, id: &ModuleId) -> Result<(), RoomError> {
         let key = keys::module(kind, id, ModulePart::Mark);
-        // A delete of what is absent is no change: no watch would ever show its revision.
+        // Deleting an absent key is no change, so no watch would ever show its revision.
         if !self.known(kind, id).await?.iter().any(|entry| entry.key == key) {
             return Ok(());
         }
@@ -126,14 +134,17 @@ impl RoomService {
         Ok(())
     }
 
-    /// A module has a heartbeat, or a mark that outlived it.
+    /// Returns the keys of a module: a heartbeat, or a cordon label that outlived it.
+    ///
+    /// # Errors
+    /// [`RoomError::ModuleNotFound`] if there is no key, or an error of the store.
     async fn known(&self, kind: ModuleKind, id: &ModuleId) -> Result<Vec<KeyValue>, RoomError> {
         let listed = self.store.list(&format!("{}{id}/", kind.prefix())).await?;
         if listed.entries.is_empty() { Err(RoomError::ModuleNotFound) } else { Ok(listed.entries) }
     }
 }
 
-/// The lease is not kept alive: its end is the end of the mark.
+/// Writes a cordon label under a lease that is not kept alive: the label expires with it.
 async fn put_for(
     store: &dyn Store,
     key: String,

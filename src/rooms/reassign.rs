@@ -1,8 +1,8 @@
-//! A room moved to another Janus or mixer, by whoever keeps house.
+//! Failover: the leader moves a room to another Janus instance or mixer.
 //!
-//! One transaction that holds only while everything it rests on is true in the store, not merely in this node's
-//! copy of it: the room is as it was judged, we still keep house, and who was taken for vanished has not come
-//! back.
+//! The move is one transaction. It commits only if its conditions hold in the store, not only in this node's
+//! cluster cache: the room is unchanged since the decision, this node is still the leader, and the heartbeat
+//! of a vanished module is still absent.
 
 use crate::domain::ids::Epoch;
 use crate::domain::model::LiveMeta;
@@ -12,7 +12,8 @@ use crate::telemetry::events::{Event, RoomMoved};
 
 use super::{READ_YOUR_WRITES, RoomError, RoomService, Scope, writes};
 
-/// A key that we hold, at the revision we hold it: what is written under it is not written by a successor too.
+/// Key that this node holds, and its revision. A write that compares it fails once another node holds the
+/// key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
     pub key: String,
@@ -20,11 +21,11 @@ pub struct Fence {
 }
 
 impl RoomService {
-    /// Gives the room its next assignment. `None`: what it was decided from is no longer so, and nothing was
-    /// written.
+    /// Gives the room its next assignment and returns the new epoch. Returns `None` and writes nothing if a
+    /// condition of the decision no longer holds.
     ///
     /// # Errors
-    /// The store does not answer: it may have happened or not, and the watch will tell.
+    /// The store does not answer. The move may or may not have been applied; the watch will show it.
     pub async fn reassign(&self, fence: &Fence, order: &Reassignment) -> Result<Option<Epoch>, RoomError> {
         let Some(view) = self.directory.room(&order.room) else { return Ok(None) };
         let Some((txn, live)) = writes::moved(fence, order, &view) else { return Ok(None) };

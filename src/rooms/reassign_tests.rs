@@ -1,4 +1,4 @@
-//! Moves against a store that changes at the worst moments.
+//! Tests of failover against a store with concurrent writers.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -65,7 +65,7 @@ struct House {
 }
 
 impl House {
-    /// The room `demo` on `one`, whose mixer is gone; `two` is there, and we keep house.
+    /// Creates the room `demo` on `one`, whose mixer is gone. `two` is alive, and this node is the leader.
     async fn new() -> Self {
         let store = FakeStore::new();
         store.add_module("one", 9);

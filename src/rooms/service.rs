@@ -1,11 +1,11 @@
-//! The life of rooms: create, start, stop, delete, expire, and the end of a removal.
+//! The room lifecycle: create, start, stop, delete, expire, and the end of a removal.
 //!
-//! A decision is first made from the directory, which saves a round trip to the store; since its
-//! transaction compares revisions, a stale directory can only cost a second attempt. Only an accepted
-//! request may rest on it: "already done" and every denial are confirmed by a linearizable read.
+//! A decision is first made from the directory, which saves a round trip to the store. Because its
+//! transaction compares revisions, a stale directory only costs a second attempt. Only an accepted request
+//! may use the directory: "already done" and every denial are confirmed by a linearizable read.
 //!
-//! After a write the caller waits, briefly, until this node's directory shows it: who starts a room and
-//! then lists them finds it on air.
+//! After a write the caller waits briefly until this node's directory shows it, so that a client that starts
+//! a room and then lists rooms finds it on air.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +30,12 @@ use super::in_flight::{Hold, InFlight};
 use super::txn::{self, Read};
 use super::{Directory, NewRoom, Page, READ_YOUR_WRITES, Removal, Room, RoomError, Scope, now};
 
-/// A room changes a few times a second at most: who loses this often is facing a loop, not a neighbour.
+/// Attempts per change. A room changes at most a few times a second, so this many conflicts in a row point to
+/// a writer in a loop.
 const ATTEMPTS: usize = 8;
 const MAX_ANCHORS: std::ops::RangeInclusive<u8> = 1..=5;
 const DEFAULT_ANCHORS: u8 = 3;
-/// Without letters and digits that are taken for each other when read aloud.
+/// Characters of random pins, without letters and digits that are easily confused.
 const PIN_ALPHABET: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 
 pub struct RoomService {
@@ -46,7 +47,8 @@ pub struct RoomService {
 }
 
 impl RoomService {
-    /// `removing_grace`: how long a stopped room's modules may take before they are passed over.
+    /// Creates the service. `removing_grace` is the time after which a stopped room is removed without
+    /// waiting for its modules.
     pub fn new(
         store: Arc<dyn Store>,
         directory: Arc<Directory>,
@@ -60,7 +62,7 @@ impl RoomService {
         &self.directory
     }
 
-    /// Makes a room and, if asked to, puts it on air, in one transaction.
+    /// Creates a room and, if requested, puts it on air, in one transaction.
     pub async fn create(&self, new: NewRoom) -> Result<Room, RoomError> {
         let max_anchors = checked_anchors(new.max_anchors)?;
         if new.start {
@@ -91,8 +93,12 @@ impl RoomService {
         self.change_from_store(&id, decide).await.and_then(|view| self.found(&id, view))
     }
 
-    /// From this node's directory, so also while the store is away; a room it does not know yet is looked
-    /// for in the store.
+    /// Returns a room from this node's directory, so also while the store is unavailable. A room that the
+    /// directory does not know is read from the store.
+    ///
+    /// # Errors
+    /// [`RoomError::NotFound`], [`RoomError::Corrupt`] if a key of the room cannot be read, or an error of
+    /// the store.
     pub async fn get(&self, id: &RoomId) -> Result<Room, RoomError> {
         if let Some(view) = self.directory.room(id) {
             let unreadable = view.unreadable_part().map(|part| keys::room(id, part));
@@ -103,12 +109,12 @@ impl RoomService {
         self.found(id, read.view)
     }
 
-    /// Rooms after `after` in the order of their ids, from this node's directory.
+    /// Returns rooms after `after` in the order of their ids, from this node's directory.
     pub fn list(&self, after: Option<&RoomId>, limit: usize) -> Page {
         self.directory.page(after, limit)
     }
 
-    /// Puts the room on air; one that is already stays as it is.
+    /// Puts the room on air. A room that is already on air is unchanged.
     pub async fn start(&self, id: &RoomId) -> Result<Room, RoomError> {
         self.knows_the_modules()?;
         let mut hold = self.in_flight.hold(id.clone());
@@ -117,14 +123,15 @@ impl RoomService {
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
-    /// Ends the live; the room stays.
+    /// Ends the broadcast; the room stays.
     pub async fn stop(&self, id: &RoomId) -> Result<Room, RoomError> {
         let decide = |read: &Read| Ok(admit_stop(&read.view, now(), self.removing_grace)?);
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
-    /// Ends the room. `None`: it held nothing and is gone; else it is `removing`. One with an unreadable key
-    /// goes at once, with all its keys: its modules then let go of what they have.
+    /// Deletes the room. Returns `None` if it held no resources and is already deleted, otherwise the
+    /// `removing` room. A room with an unreadable key is deleted at once with all its keys; its modules then
+    /// release what they hold.
     pub async fn delete(&self, id: &RoomId) -> Result<Option<Room>, RoomError> {
         let decide = |read: &Read| {
             let unreadable = read.view.unreadable_part().map(|part| keys::room(id, part));
@@ -140,7 +147,8 @@ impl RoomService {
         }
     }
 
-    /// Ends what should have ended by itself, if the room is still as it was judged.
+    /// Ends an expired room or broadcast. Returns false if nothing was to do, or if the room has changed
+    /// since it was judged.
     pub async fn expire(&self, id: &RoomId, judged: &RoomView, expiry: Expiry) -> Result<bool, RoomError> {
         let admission = match expiry {
             Expiry::NeverStarted => admit_delete(judged, now(), self.removing_grace)?,
@@ -150,9 +158,9 @@ impl RoomService {
         Ok(self.commit(id, judged, &write).await?.is_some())
     }
 
-    /// Takes a `removing` room to its end if its modules have let go of it, or had their time by `clock`
-    /// (that of a [`Sighting`](crate::domain::ages::Sighting)). To be called at each change of the room and
-    /// when a wait's `forced_at` has come.
+    /// Completes the removal of a `removing` room if its modules have released it, or if their time is over
+    /// by `clock` (the clock of a [`Sighting`](crate::domain::ages::Sighting)). Call it at each change of the
+    /// room and at a wait's `forced_at`.
     pub async fn finish_removal(&self, id: &RoomId, clock: UnixMs) -> Result<Removal, RoomError> {
         let Some(known) = self.directory.room(id) else { return Ok(Removal::Nothing) };
         let mut removal = match cleanup(&known, clock) {
@@ -185,7 +193,7 @@ impl RoomService {
         Err(RoomError::Busy)
     }
 
-    /// Before the first list every module would look as if it were not there.
+    /// Checks that the store was listed once: before that, every module would seem to be absent.
     fn knows_the_modules(&self) -> Result<(), RoomError> {
         match self.directory.is_listed() {
             true => Ok(()),
@@ -198,7 +206,10 @@ impl RoomService {
         hold.place(&self.directory, [rng.random(), rng.random()])
     }
 
-    /// One attempt from the directory, then from the store.
+    /// Makes one attempt from the directory, then further ones from the store.
+    ///
+    /// # Errors
+    /// The error of `decide`, an error of the store, or [`RoomError::Busy`] after [`ATTEMPTS`] conflicts.
     pub(super) async fn change(
         &self,
         id: &RoomId,
@@ -231,7 +242,7 @@ impl RoomService {
         Err(RoomError::Busy)
     }
 
-    /// `None`: the room is no longer as it was read.
+    /// Commits a write. Returns `None` if the room has changed since it was read.
     async fn commit(
         &self,
         id: &RoomId,
@@ -242,7 +253,7 @@ impl RoomService {
             TxnOutcome::Conflict => Ok(None),
             TxnOutcome::Committed(revision) => {
                 self.tell(id, write);
-                // Late is no failure: the change is made, and the directory will show it.
+                // A timeout is no failure: the change is committed, and the directory will show it later.
                 self.directory.seen(Scope::Rooms, revision, READ_YOUR_WRITES).await;
                 Ok(Some(write.applied_to(view, revision)))
             }
@@ -257,7 +268,7 @@ impl RoomService {
         Room::of(id.clone(), view, &self.directory.modules())
     }
 
-    /// A room that goes on air is news for operators.
+    /// Emits an operational event if the write puts the room on air.
     fn tell(&self, room: &RoomId, write: &RoomWrite) {
         if let RoomWrite::Put { live: Some(live), .. } = write
             && live.status == LiveStatus::OnAir
@@ -290,7 +301,7 @@ fn random_pin() -> Pin {
     Pin::new(&text).expect("six letters or digits are a pin")
 }
 
-/// 128 bits, as hex.
+/// Returns 128 random bits as hex.
 fn random_nonce() -> Nonce {
     Nonce(hex::encode(rand::rng().random::<[u8; 16]>()))
 }

@@ -1,4 +1,4 @@
-//! The room service against a store that others write to at the worst moments.
+//! Tests of the room service against a store with concurrent writers.
 
 use super::super::FakeStore;
 use super::super::fake_store::Fault;
@@ -321,7 +321,7 @@ fn house(modules: &[(&str, u32)]) -> (Arc<FakeStore>, RoomService) {
     house_with(modules, Duration::from_secs(60))
 }
 
-/// Each of `modules` is a Janus and a mixer of that capacity.
+/// Creates a store and a room service. Each of `modules` is a Janus instance and a mixer of that capacity.
 fn house_with(modules: &[(&str, u32)], grace: Duration) -> (Arc<FakeStore>, RoomService) {
     let store = FakeStore::new();
     for (name, capacity) in modules {

@@ -1,4 +1,4 @@
-//! The last keys of a room that nobody will remove any more.
+//! Deletion of orphaned keys: the last keys of a room that no module will remove.
 
 use crate::domain::housekeeping::LeftBehind;
 use crate::domain::ids::RoomId;
@@ -8,8 +8,11 @@ use crate::store::TxnOutcome;
 use super::{READ_YOUR_WRITES, RoomError, RoomService, Scope, writes};
 
 impl RoomService {
-    /// Deletes these keys of a room that is not live, if they are as `view` shows them and the room is still
-    /// not live. `false`: something changed, and nothing was deleted.
+    /// Deletes the orphaned keys of a room that is not live. Returns false and deletes nothing if a key has
+    /// changed since `view`, or if the room is live again.
+    ///
+    /// # Errors
+    /// The store does not answer; the keys may or may not be deleted.
     pub async fn sweep(&self, id: &RoomId, view: &RoomView, left: &LeftBehind) -> Result<bool, RoomError> {
         let txn = writes::swept(id, view, left);
         let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(false) };

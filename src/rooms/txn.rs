@@ -1,7 +1,7 @@
-//! A `RoomWrite` as a store transaction, and a room as the store has it now.
+//! Converts a `RoomWrite` to a store transaction, and reads the current state of a room from the store.
 //!
-//! Every transaction compares the revisions of the keys its decision was made from: whatever changed in
-//! between makes it a conflict, and the room is read and judged anew.
+//! Every transaction compares the revisions of the keys that its decision is based on. If one of them has
+//! changed, the transaction is a conflict, and the caller reads the room and decides again.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -15,20 +15,23 @@ use crate::store::{Listing, Revision, Store, Txn};
 
 use super::RoomError;
 
-/// A room as of `revision` of the store.
+/// Room as of `revision` of the store.
 #[derive(Debug, Clone)]
 pub(super) struct Read {
     pub view: RoomView,
     pub revision: Revision,
 }
 
-/// The keys of one room, linearizable.
+/// Reads the keys of one room, linearizable.
+///
+/// # Errors
+/// [`RoomError::Corrupt`] if a value cannot be parsed, or an error of the store.
 pub(super) async fn read(store: &dyn Store, room: &RoomId) -> Result<Read, RoomError> {
     let Listing { revision, entries } = store.list(&prefix(room)).await?;
     let mut view = RoomView::default();
     for entry in entries {
         let Some((_, key)) = keys::parse_room(&entry.key) else { continue };
-        // Its text would quote the value, which may hold a pin.
+        // The parser's error is dropped: it would quote the value, which may hold a pin.
         let malformed = view.apply(key, Some((&entry.value, entry.mod_revision))).is_err();
         if malformed {
             return Err(RoomError::Corrupt { key: entry.key });
@@ -37,7 +40,8 @@ pub(super) async fn read(store: &dyn Store, room: &RoomId) -> Result<Read, RoomE
     Ok(Read { view, revision })
 }
 
-/// Deletes every key of the room, whatever is in it, while its own keys are as they are now.
+/// Builds a transaction that deletes every key of the room, readable or not, if its own keys do not change
+/// before.
 pub(super) async fn clear_as_is(store: &dyn Store, room: &RoomId) -> Result<Txn, RoomError> {
     let listed = store.list(&prefix(room)).await?;
     let at = |key: &str| listed.entries.iter().find(|e| e.key == key).map_or(0, |e| e.mod_revision);
@@ -46,7 +50,7 @@ pub(super) async fn clear_as_is(store: &dyn Store, room: &RoomId) -> Result<Txn,
     Ok(as_is.delete_prefix(prefix(room)))
 }
 
-/// Holds only while the room is as in `view`.
+/// Builds the transaction of a write. It commits only if the room is unchanged since `view`.
 pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
     let key = |part| keys::room(room, part);
     let (meta, live) = (key(RoomPart::Meta), key(RoomPart::LiveMeta));
@@ -65,8 +69,9 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
     }
 }
 
-/// Compares `meta`, which a delete changes or removes, so that no user outlives the room; and not
-/// `livemeta`: to be invited or removed has nothing to do with being on air.
+/// Builds the transaction of a user's write. Compares `meta`, which a delete changes or removes, so that no
+/// user outlives the room. Does not compare `livemeta`, because invitations and removals do not depend on
+/// being on air.
 fn put_user(room: &RoomId, view: &RoomView, (id, user): (&UserId, &User), forgotten: Option<&UserId>) -> Txn {
     let known = |id: &UserId| view.users.get(id).map_or(0, |user| user.mod_revision);
     let key = keys::user(room, id);
@@ -81,9 +86,9 @@ fn put_user(room: &RoomId, view: &RoomView, (id, user): (&UserId, &User), forgot
     }
 }
 
-/// Values of ours as JSON.
+/// Serializes a value of our own types as JSON.
 pub(super) fn json(value: &impl Serialize) -> Bytes {
-    // Plain structs with string keys: serializing them has no way to fail.
+    // Cannot fail: the types are plain structs with string keys.
     serde_json::to_vec(value).expect("store values serialize").into()
 }
 

@@ -1,6 +1,6 @@
 //! Users of a room: invite, remove, list. The rules are in `domain::users`.
 //!
-//! Whoever was removed here is told by the store's watch to every gateway, which ends their connection.
+//! Every gateway learns of a removal through the store's watch and ends the user's connection.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::domain::view::Users;
 use super::txn::{self, Read};
 use super::{Room, RoomError, RoomService, now};
 
-/// Somebody who may have a token now.
+/// User who may get a token.
 #[derive(Debug, Clone)]
 pub struct Invited {
     pub id: UserId,
@@ -23,11 +23,11 @@ pub struct Invited {
 }
 
 impl RoomService {
-    /// Makes a user known; without an id, a random one is chosen. Of one who is known already, the role is
-    /// changed if it is another.
+    /// Invites a user. Without an id, a random one is chosen. If the user was already invited, only the role
+    /// changes.
     ///
     /// # Errors
-    /// [`RoomError::User`] for one who was removed, or when the room remembers too many who were.
+    /// [`RoomError::User`] if the user was removed, or if the room holds too many removals.
     pub async fn create_user(
         &self,
         room: &RoomId,
@@ -43,13 +43,16 @@ impl RoomService {
         Ok(Invited { id, user, room })
     }
 
-    /// Removes a user for the life of the room, whether they are known to it or not; may be repeated.
+    /// Removes a user for the life of the room, invited or not. May be repeated.
     pub async fn remove_user(&self, room: &RoomId, user: &UserId) -> Result<(), RoomError> {
         let decide = |read: &Read| Ok(admit_removal(&read.view, user, now())?);
         self.change(room, decide).await.map(|_| ())
     }
 
-    /// Those invited and those removed, from this node's directory like [`get`](Self::get).
+    /// Returns the invited and the removed users, from this node's directory like [`get`](Self::get).
+    ///
+    /// # Errors
+    /// [`RoomError::NotFound`] if there is no such room, or an error of the store.
     pub async fn users(&self, room: &RoomId) -> Result<Arc<Users>, RoomError> {
         let view = match self.directory.room(room) {
             Some(view) => view,

@@ -1,4 +1,4 @@
-//! Users of a room against a store that others write to at the worst moments.
+//! Tests of a room's users against a store with concurrent writers.
 
 use std::time::Duration;
 

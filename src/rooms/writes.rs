@@ -1,6 +1,7 @@
-//! What is written beside the room API, as transactions: by modules of their rooms, by the leader of all.
+//! Transactions of the writers beside the room API: modules for their own rooms, the leader for all rooms.
 //!
-//! Each compares what it rests on, so whoever is superseded writes nothing. Owns: what is compared. Never does: send.
+//! Each transaction compares the keys that its decision is based on, so a superseded writer changes nothing.
+//! Owns: the comparisons. Never does: send a transaction.
 
 use crate::domain::housekeeping::LeftBehind;
 use crate::domain::ids::RoomId;
@@ -15,20 +16,21 @@ use crate::store::{LeaseId, Txn};
 use super::Fence;
 use super::txn::{json, txn};
 
-/// A janus node's key, if livemeta is still as it acted on, and the key as it knows it.
+/// Writes a janus node's key, if `livemeta` still has the revision it acted on and the key has the revision
+/// it knows.
 pub fn janus_key(room: &RoomId, state: &JanusState, live_revision: i64, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Janus);
     let unchanged = Txn::new().when(keys::room(room, RoomPart::LiveMeta), live_revision);
     unchanged.when(&key, key_revision).put(key, json(state))
 }
 
-/// Takes a janus node's key away, if it is as it knows it.
+/// Deletes a janus node's key, if the key has the revision that the node knows.
 pub fn janus_key_gone(room: &RoomId, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Janus);
     Txn::new().when(&key, key_revision).delete(key)
 }
 
-/// A mixer node's key and numbers.
+/// Writes a mixer node's key and sequence numbers.
 pub fn mixer(room: &RoomId, effect: &StoreEffect) -> Txn {
     let key = |part| keys::room(room, part);
     match effect {
@@ -53,13 +55,14 @@ pub fn mixer(room: &RoomId, effect: &StoreEffect) -> Txn {
     }
 }
 
-/// Puts the leader's key under its lease, if it is at `over`.
+/// Writes the leader's key under its lease, if the key's revision is `over`.
 pub fn leader(leader: &Leader, over: i64) -> Txn {
     Txn::new().when(LEADER, over).put_leased(LEADER, json(leader), LeaseId(leader.lease))
 }
 
-/// Gives the room its next assignment, if the room is as it was judged, we still keep house, and who was taken for
-/// vanished has not come back. `None`: `view` is not what it was judged from.
+/// Gives the room its next assignment, if the room is unchanged since the decision, this node is still the
+/// leader, and the heartbeat of a vanished module is still absent. Returns `None` if `view` is not the state
+/// that the decision was based on.
 pub fn moved(fence: &Fence, order: &Reassignment, view: &RoomView) -> Option<(Txn, LiveMeta)> {
     let judged = view.live.as_ref().filter(|live| live.mod_revision == order.live_revision);
     let write = judged.and_then(|_| reassignment(view, order.to.clone(), order.is_in_good_order()))?;
@@ -71,7 +74,8 @@ pub fn moved(fence: &Fence, order: &Reassignment, view: &RoomView) -> Option<(Tx
     Some((txn, live))
 }
 
-/// Says that a module has no room any more, if its mark is as it was judged and we keep house.
+/// Writes that a module has no rooms left, if its cordon label is unchanged since the decision and this node
+/// is still the leader.
 pub fn drained(fence: &Fence, module: &Drained) -> Txn {
     let key = keys::module(module.kind, &module.id, ModulePart::Mark);
     let lease = module.mark.lease;
@@ -83,7 +87,7 @@ pub fn drained(fence: &Fence, module: &Drained) -> Txn {
     }
 }
 
-/// Deletes what is left of a room, if it is as `view` shows it and still not live.
+/// Deletes the orphaned keys of a room, if they are unchanged since `view` and the room is still not live.
 pub fn swept(room: &RoomId, view: &RoomView, left: &LeftBehind) -> Txn {
     let key = |part| keys::room(room, part);
     let mut txn = Txn::new()
@@ -92,7 +96,7 @@ pub fn swept(room: &RoomId, view: &RoomView, left: &LeftBehind) -> Txn {
     for part in &left.parts {
         txn = txn.when(key(*part), revision(view, *part)).delete(key(*part));
     }
-    // None comes while there is no meta: who makes one compares it.
+    // No user key is added while there is no meta, because a write of a user compares meta.
     if left.users && view.meta.is_none() {
         txn = txn.delete_prefix(keys::users(room));
     }
