@@ -1,7 +1,7 @@
-//! Locks and members of a single node, in memory: they end with the process, as its connections do.
+//! Locks and presence entries of a single node, in memory: they end with the process, like its connections.
 //!
-//! Owns: the tables. What is over its time is as good as gone, and is removed when its room is touched or the
-//! gateway shows that it lives.
+//! Owns: the tables. An expired record is treated as absent. It is removed at the next call for its room, or
+//! at the next heartbeat of a gateway.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,14 +20,15 @@ use crate::domain::connection::{
 };
 use crate::domain::ids::{RoomId, UserId};
 
-/// Time since some start; never goes back.
+/// Clock that returns the time since some start and never goes back.
 pub type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 pub struct EmbeddedPresence {
     tables: Mutex<Tables>,
     lifetimes: Lifetimes,
     clock: MonotonicClock,
-    /// The wall clock at the clock's zero, for fences like those of the other backend.
+    /// Wall-clock time at the clock's zero, so that fencing tokens have the same scale as in the other
+    /// backend.
     zero: Duration,
     changed: broadcast::Sender<News<Changed>>,
     replaced: broadcast::Sender<News<(Gateway, Replaced)>>,
@@ -37,7 +38,8 @@ pub struct EmbeddedPresence {
 struct Tables {
     locks: HashMap<Seat, Expiring<(Holder, Fence)>>,
     marks: HashMap<Seat, Expiring<Fence>>,
-    /// Whether it has shown itself, beside taking and renewing locks.
+    /// Known gateways. True if the gateway has sent a heartbeat of its own, not only acquired and renewed
+    /// locks.
     gateways: HashMap<Gateway, Expiring<bool>>,
     rooms: HashMap<RoomId, BTreeMap<UserId, Expiring<Member>>>,
 }
@@ -66,11 +68,11 @@ impl EmbeddedPresence {
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        // Each change is whole before anything in it could panic.
+        // A poisoned lock is used as it is: each change is complete before any code that could panic.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The tables, the time, and the room freed of those whose time is over.
+    /// Removes the room's expired presence entries. Returns the tables and the time.
     fn touch(&self, room: &RoomId) -> (MutexGuard<'_, Tables>, Duration) {
         let (mut tables, now) = (self.tables(), (self.clock)());
         if tables.prune(room, now) {
@@ -80,7 +82,7 @@ impl EmbeddedPresence {
     }
 
     fn tell(&self, room: &RoomId) {
-        // An error: nobody listens.
+        // An error means that there is no subscriber.
         let _ = self.changed.send(News::Told(Changed { room: room.clone() }));
     }
 
@@ -247,7 +249,7 @@ impl Tables {
         self.gateways.get(gateway).is_some_and(|gateway| gateway.lives(now))
     }
 
-    /// Of the user's own entry. The room was pruned.
+    /// Returns the fencing token of the user's own entry. The room must have been pruned.
     fn present(&self, seat: &Seat) -> Option<Fence> {
         Some(self.rooms.get(&seat.room)?.get(&seat.user)?.value.fence)
     }
@@ -271,7 +273,7 @@ impl Tables {
         self.marks.insert(seat.clone(), Expiring { value: fence, until: now + lifetimes.mark() });
     }
 
-    /// Whether anything is different now.
+    /// Writes an entry. Returns true if it differs from before.
     fn write(&mut self, room: &RoomId, member: &Member, until: Duration) -> bool {
         let members = self.rooms.entry(room.clone()).or_default();
         let entry = Expiring { value: member.clone(), until };
@@ -287,7 +289,7 @@ impl Tables {
         }
     }
 
-    /// Whether anybody was removed.
+    /// Removes expired entries of a room. Returns true if there was one.
     fn prune(&mut self, room: &RoomId, now: Duration) -> bool {
         let Some(members) = self.rooms.get_mut(room) else { return false };
         let before = members.len();
@@ -299,7 +301,7 @@ impl Tables {
         pruned
     }
 
-    /// Removes all that is over; the rooms that lost members.
+    /// Removes all expired records. Returns the rooms that lost entries.
     fn sweep(&mut self, now: Duration) -> Vec<RoomId> {
         self.locks.retain(|_, lock| lock.lives(now));
         self.marks.retain(|_, mark| mark.lives(now));

@@ -1,12 +1,12 @@
-//! Who is connected and who is in a room, across gateways: two traits, two backends (`embedded`, `redis`).
+//! Connection locks and presence entries, across gateways: two traits, two backends (`embedded`, `redis`).
 //!
-//! A gateway acquires the lock of a seat before it lets a connection in, renews it well within
-//! [`Lifetimes::lock`], and on the way out leaves the room first and then releases the lock, whose release
-//! ends the fence. What is decided is `domain::connection`; `tests/it/presence/` runs the same cases on both
-//! backends.
+//! A gateway acquires the connection lock of a user and room before it admits a connection, and renews it
+//! well within [`Lifetimes::lock`]. At the end it first leaves the room and then releases the lock, which
+//! ends the fencing token. The decisions are in `domain::connection`; `tests/it/presence/` runs the same
+//! cases on both backends.
 //!
-//! Owns: locks, members, and telling gateways of changes. Never does: close a connection, or take an error
-//! for a yes.
+//! Owns: locks, presence entries, and notifying gateways of changes. Never does: close a connection, or treat
+//! an error as success.
 
 pub mod embedded;
 pub mod redis;
@@ -24,15 +24,15 @@ use crate::domain::ids::{RoomId, UserId};
 
 pub use crate::domain::connection::Lifetimes;
 
-/// News that a listener may lag behind before it is told to look for itself.
+/// Notifications that are kept for a slow subscriber. One that lags further gets [`News::LookAgain`].
 const NEWS_KEPT: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PresenceError {
-    /// Nothing is known of what was asked: it may or may not have happened. Worth trying again.
+    /// The outcome is unknown: the request may or may not have been applied. A retry may succeed.
     #[error("presence does not answer: {0}")]
     Unavailable(String),
-    /// Trying again will not help; an operator must.
+    /// A retry will not succeed; an operator must fix the cause.
     #[error("presence refused the request: {0}")]
     Rejected(String),
 }
@@ -47,7 +47,7 @@ impl PresenceError {
 pub enum Acquisition {
     Acquired {
         fence: Fence,
-        /// Another connection that lost the seat by this; its gateway is told.
+        /// Connection that lost the lock; its gateway is notified.
         replaced: Option<Holder>,
     },
     Held {
@@ -55,45 +55,45 @@ pub enum Acquisition {
     },
 }
 
-/// Whether the backend knew of a gateway that shows that it lives.
+/// Result of a gateway's heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignOfLife {
     Known,
-    /// The first one, the first after a silence, or the backend has forgotten everything: renew all locks.
+    /// First heartbeat, first one after a silence, or the backend has lost its data: renew all locks.
     Anew,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewed {
     StillOurs,
-    /// Somebody else has, or had, the seat since.
+    /// Another connection holds the lock, or has held it since.
     Lost,
 }
 
-/// Somebody took the seat of a connection, which must be closed.
+/// Notification that a connection has lost its lock to another one and must be closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced {
     pub seat: Seat,
-    /// Whose the seat was.
+    /// Connection that lost the lock.
     pub connection: ConnectionId,
 }
 
-/// The members of a room are no longer what they were.
+/// Notification that the presence entries of a room have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     pub room: RoomId,
 }
 
-/// Something that happened, or that anything may have.
+/// Item of a notification stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News<T> {
-    /// Whatever happened before was perhaps not told: look at everything you follow. The first item of every
-    /// stream, from when on nothing is missed; and again after each interruption.
+    /// Earlier notifications may have been lost: read everything you follow again. First item of every
+    /// stream, after which nothing is lost, and sent again after each interruption.
     LookAgain,
     Told(T),
 }
 
-/// Ends only with the backend.
+/// Stream of notifications. Ends only with the backend.
 pub type NewsStream<T> = BoxStream<'static, News<T>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,14 +118,15 @@ pub struct Member {
     pub display_name: Option<String>,
     pub status: MemberStatus,
     pub muted: bool,
-    /// Of the connection lock under which this was written.
+    /// Fencing token of the connection lock under which the entry was written.
     pub fence: Fence,
 }
 
-/// One connection per user and room.
+/// Connection locks: one connection per user and room.
 #[async_trait]
 pub trait ConnectionLock: Send + Sync + 'static {
-    /// Also a sign of life of the asker's gateway. After an error, ask again with the same holder.
+    /// Acquires the lock. Also counts as a heartbeat of the holder's gateway. After an error, retry with the
+    /// same holder.
     async fn acquire(
         &self,
         seat: &Seat,
@@ -133,53 +134,59 @@ pub trait ConnectionLock: Send + Sync + 'static {
         policy: Duplicate,
     ) -> Result<Acquisition, PresenceError>;
 
-    /// Also restores a lock that nobody took since the store lost it, and is a sign of life of the gateway.
+    /// Renews the lock. Also restores a lock that the backend lost and no other connection has taken since,
+    /// and counts as a heartbeat of the gateway.
     async fn renew(&self, seat: &Seat, holder: &Holder, fence: Fence) -> Result<Renewed, PresenceError>;
 
-    /// Ends the fence: later writes and renewals under it are refused. [`Released::NotOurs`] when repeated.
+    /// Releases the lock and ends the fencing token: later writes and renewals with it are refused. Returns
+    /// [`Released::NotOurs`] if repeated.
     async fn release(&self, seat: &Seat, fence: Fence) -> Result<Released, PresenceError>;
 
-    /// Call it three times within [`Lifetimes::gateway`], else others take this gateway's seats.
+    /// Records a heartbeat of the gateway. Call it three times within [`Lifetimes::gateway`]; otherwise other
+    /// gateways take over its locks.
     async fn gateway_alive(&self, gateway: &Gateway) -> Result<SignOfLife, PresenceError>;
 
-    /// Connections of this gateway that lost their seats. On [`News::LookAgain`] renew all locks. Within a
-    /// tokio runtime.
+    /// Returns notifications of this gateway's connections that lost their locks. On [`News::LookAgain`]
+    /// renew all locks. Call it within a tokio runtime.
     fn replacements(&self, gateway: &Gateway) -> NewsStream<Replaced>;
 }
 
-/// The members of each room. All of them may speak, so all count against `max_anchors`.
+/// Presence entries of each room. All users with an entry may speak, so all count against `max_anchors`.
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {
-    /// Replaces the user's own older entry, if there is one.
+    /// Adds a presence entry. Replaces the user's own older entry, if there is one.
     async fn join(&self, room: &RoomId, member: &Member, max_anchors: usize)
     -> Result<Joined, PresenceError>;
 
-    /// Says what the member is now and that it is still there; a member is gone [`Lifetimes::member`] after
-    /// the last time. Others are told only of a difference.
+    /// Writes the presence entry and renews it. An entry expires [`Lifetimes::member`] after the last write.
+    /// Gateways are notified only if it differs from before.
     async fn update(&self, room: &RoomId, member: &Member) -> Result<Written, PresenceError>;
 
-    /// Before the release of the lock, whose end makes this [`Written::Fenced`].
+    /// Removes the presence entry. Call it before the lock is released; afterwards it returns
+    /// [`Written::Fenced`].
     async fn leave(&self, seat: &Seat, fence: Fence) -> Result<Written, PresenceError>;
 
-    /// Out, whoever wrote the entry: for a user who was removed from the room. Nothing if there is none.
+    /// Removes the presence entry without comparing fencing tokens, for a user who was removed from the room.
+    /// Does nothing if there is none.
     async fn forget(&self, seat: &Seat) -> Result<(), PresenceError>;
 
-    /// Sorted by user id.
+    /// Lists the presence entries of a room, sorted by user id.
     async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError>;
 
     async fn remove_room(&self, room: &RoomId) -> Result<(), PresenceError>;
 
-    /// Rooms whose members changed, by whichever gateway. A time-out is found by the next call for its room.
-    /// Within a tokio runtime.
+    /// Returns notifications of rooms whose presence entries changed, on any gateway. An expired entry is
+    /// noticed by the next call for its room. Call it within a tokio runtime.
     fn subscribe(&self) -> NewsStream<Changed>;
 }
 
-/// What a listener that lagged missed becomes one [`News::LookAgain`].
+/// Converts a receiver to a stream. Notifications that a slow subscriber missed become one
+/// [`News::LookAgain`].
 fn news<T: Clone + Send + 'static>(heard: broadcast::Receiver<News<T>>) -> NewsStream<T> {
     BroadcastStream::new(heard).map(|heard| heard.unwrap_or(News::LookAgain)).boxed()
 }
 
-/// The same, for a source that is never interrupted.
+/// Does the same as [`news`] for a source that is never interrupted: adds the first [`News::LookAgain`].
 fn news_from_now<T: Clone + Send + 'static>(heard: broadcast::Receiver<News<T>>) -> NewsStream<T> {
     stream::iter([News::LookAgain]).chain(news(heard)).boxed()
 }

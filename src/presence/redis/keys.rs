@@ -1,21 +1,21 @@
-//! Names of keys and channels. All begin with `stentor:`; a room id has no colon, so none is ambiguous.
+//! Names of keys and channels. All begin with `stentor:`. A room id has no colon, so no name is ambiguous.
 //!
 //! | key | is |
 //! |---|---|
-//! | `lock:{room}:{user}` | hash of the holder and its fence; lives as long as the lock |
-//! | `fence:{room}:{user}` | the mark: highest fence given out |
-//! | `gateway:{gateway}` | there as long as the gateway shows that it lives |
-//! | `withdrawn:{attempt}` | an acquisition that must not happen any more |
+//! | `lock:{room}:{user}` | hash of the holder and its fencing token; expires with the lock |
+//! | `fence:{room}:{user}` | high-water mark: highest fencing token issued |
+//! | `gateway:{gateway}` | exists while the gateway sends heartbeats |
+//! | `withdrawn:{attempt}` | acquisition that must no longer be applied |
 //! | `members:{room}` | set of user ids |
-//! | `member:{room}:{user}` | hash of fence and JSON value; lives as long as the member |
+//! | `member:{room}:{user}` | hash of fencing token and JSON value; expires with the presence entry |
 //!
 //! | channel | message |
 //! |---|---|
 //! | `changed` | the room |
 //! | `replaced:{gateway}` | JSON of a [`Replaced`](crate::presence::Replaced) |
 //!
-//! Scripts build some of these names themselves, so this is for one Redis with its replicas, not for Redis
-//! Cluster.
+//! Scripts build some of these names themselves, so this works with one Redis and its replicas, not with
+//! Redis Cluster.
 
 use crate::domain::connection::{Gateway, Seat};
 use crate::domain::ids::RoomId;

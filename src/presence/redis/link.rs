@@ -1,9 +1,10 @@
-//! The connection on which scripts run: made when needed, dropped when it fails, every call ends in time.
+//! The connection on which scripts run: opened on demand, dropped when it fails, with a deadline for every
+//! call.
 //!
 //! The crate's own `ConnectionManager` would answer the first call after an outage with the failure of an
-//! attempt made long before, and would keep a connection on which nothing comes back any more. Owns: one
-//! connection, deadlines, the meaning of Redis's errors. Never does: repeat what may not be repeated; every
-//! script may.
+//! older attempt, and would keep a connection on which nothing arrives any more. Owns: one connection,
+//! deadlines, the mapping of Redis's errors. Never does: repeat a call that may not be repeated; every script
+//! may be repeated.
 
 use std::time::Duration;
 
@@ -24,29 +25,33 @@ pub(super) struct Link {
     slot: Mutex<Slot>,
 }
 
-/// Counts its connections, so that nobody drops one that he did not see fail.
+/// Connection and its number. The number keeps a caller from dropping a connection that it did not see fail.
 #[derive(Default)]
 struct Slot {
     count: u64,
     connection: Option<MultiplexedConnection>,
 }
 
-/// A call that has no answer.
+/// Failure of a call.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub error: PresenceError,
-    /// Whether the request may have reached Redis.
+    /// True if the request may have reached Redis.
     pub sent: bool,
 }
 
 impl Link {
-    /// Connects with the first call.
+    /// Creates a link. It connects with the first call.
     pub fn new(client: Client, timeout: Duration) -> Self {
         let address = client.get_connection_info().addr().to_string();
         Self { client, address, timeout, slot: Mutex::default() }
     }
 
-    /// A connection that broke while nobody used it is replaced without anybody noticing.
+    /// Runs a script. If an old connection fails, the call is repeated once on a new one, so that callers do
+    /// not see a connection that broke while it was idle.
+    ///
+    /// # Errors
+    /// [`Failure`] with Redis's error, or for no response within the timeout.
     pub async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Failure> {
         let deadline = Instant::now() + self.timeout;
         let mut may_be_stale = true;
@@ -76,13 +81,13 @@ impl Link {
         }
     }
 
-    /// Its number, whether it was made just now, and a handle of it.
+    /// Returns the connection's number, true if it is new, and a handle. Connects if there is no connection.
     async fn connection(&self) -> Result<(u64, bool, MultiplexedConnection), RedisError> {
         let mut slot = self.slot.lock().await;
         if let Some(connection) = &slot.connection {
             return Ok((slot.count, false, connection.clone()));
         }
-        // The caller has a deadline for all of it.
+        // No timeouts here: the caller has a deadline for the whole call.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         slot.count += 1;
@@ -114,8 +119,8 @@ impl From<Failure> for PresenceError {
     }
 }
 
-/// Whether Redis itself said so, and goes on answering on this connection. A replica that was the master
-/// does not count: the address may lead to another server by now.
+/// Returns true if the error is a response of Redis, so that the connection still works. Returns false for
+/// `READONLY`, from a server that is now a replica: the address may lead to another server by now.
 fn is_answer(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::ReadOnly) => false,
@@ -124,7 +129,7 @@ fn is_answer(error: &RedisError) -> bool {
     }
 }
 
-/// Error codes of Redis that pass by themselves (redis.io, "Redis serialization protocol", and redis.conf).
+/// Error codes of Redis for temporary conditions (redis.io, "Redis serialization protocol", and redis.conf).
 const PASSING: [&str; 6] = ["LOADING", "BUSY", "READONLY", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS"];
 
 fn meaning(address: &str, error: &RedisError) -> PresenceError {

@@ -1,7 +1,7 @@
-//! Subscriptions to Redis's channels that survive its outages.
+//! Subscriptions to Redis channels that survive outages of Redis.
 //!
-//! What is published while we are not subscribed is lost, so each new subscription begins with
-//! [`News::LookAgain`]. Owns: one connection per listener, for as long as anybody listens.
+//! Messages that are published while there is no subscription are lost, so each new subscription begins with
+//! [`News::LookAgain`]. Owns: one connection per listener, while it has a receiver.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::{interval, sleep, timeout};
 use crate::domain::restart::Backoff;
 use crate::presence::{NEWS_KEPT, News, NewsStream, news};
 
-/// A connection on which nothing comes can be quiet, or dead.
+/// Interval of pings, which tell an idle connection from a dead one.
 const PING_EVERY: Duration = Duration::from_secs(2);
 const RECONNECT: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
 
@@ -26,7 +26,7 @@ pub(super) struct Listener<T> {
     heard: broadcast::Sender<News<T>>,
 }
 
-/// Starts to listen on `channel`. Messages that `read` does not understand are not ours.
+/// Starts to listen on `channel`. Messages for which `read` returns `None` are not ours and are ignored.
 pub(super) fn listen<T: Clone + Send + 'static>(
     client: Client,
     channel: String,
@@ -65,7 +65,7 @@ impl<T: Clone + Send + 'static> Listener<T> {
         Ok(subscription)
     }
 
-    /// Ends when the connection is closed or dead.
+    /// Forwards messages until the connection is closed or dead.
     async fn follow(&self, subscription: PubSub) {
         let (mut sink, mut messages) = subscription.split();
         let mut ping = interval(PING_EVERY);
@@ -90,7 +90,7 @@ impl<T: Clone + Send + 'static> Listener<T> {
     }
 
     fn tell(&self, news: News<T>) {
-        // An error: the last listener left, and `run` ends.
+        // An error means that the last receiver is gone; `run` then ends.
         let _ = self.heard.send(news);
     }
 }

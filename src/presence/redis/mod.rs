@@ -1,8 +1,8 @@
-//! Locks and members in Redis, shared by all gateways.
+//! Locks and presence entries in Redis, shared by all gateways.
 //!
-//! Each call is one script, so it happens as a whole or not at all; the scripts follow the tables of
-//! `domain::connection`. Redis keeps the time: what nobody renews is gone. Owns: the keys named in `keys`.
-//! Never does: take an error for an answer.
+//! Each call is one script, so it is atomic. The scripts follow the tables of `domain::connection`. Redis
+//! keeps the time: a key that is not renewed expires. Owns: the keys named in `keys`. Never does: treat an
+//! error as a result.
 
 mod keys;
 mod link;
@@ -31,9 +31,9 @@ const WITHDRAW_AGAIN_AFTER: Duration = Duration::from_millis(200);
 pub struct RedisOptions {
     /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
     pub url: String,
-    /// CA certificates in PEM for TLS; `None`: those of the system.
+    /// CA certificates in PEM for TLS; `None`: the system's certificates.
     pub ca: Option<Vec<u8>>,
-    /// Bound of each call, a new connection included.
+    /// Timeout of each call, including the time to open a new connection.
     pub request_timeout: Duration,
     pub lifetimes: Lifetimes,
 }
@@ -64,7 +64,10 @@ struct Scripts {
 }
 
 impl RedisPresence {
-    /// Checks the URL only; Redis may be away.
+    /// Creates the client. Connects later, so Redis may be unavailable.
+    ///
+    /// # Errors
+    /// [`PresenceError::Rejected`] if the URL or the CA certificates cannot be used.
     pub fn new(options: RedisOptions) -> Result<Arc<Self>, PresenceError> {
         let unusable = |error| PresenceError::Rejected(format!("the Redis URL cannot be used: {error}"));
         let client = match options.ca.clone() {
@@ -191,7 +194,7 @@ impl Presence for RedisPresence {
     }
 }
 
-/// Fence, claim, and of who held the seat before: gateway, connection, client.
+/// Reply to an acquisition: fencing token, claim, and gateway, connection and client of the previous holder.
 type AcquireAnswer = (u64, String, String, String, String);
 
 impl Inner {
@@ -218,8 +221,9 @@ impl Inner {
         self.link.run(&call).await
     }
 
-    /// An acquisition without an answer may have happened, or may still happen when Redis wakes up. Nobody
-    /// would renew or release that lock, so it would keep its own user out for a whole lifetime.
+    /// Withdraws an acquisition without a response. It may have been applied, or may still be applied when
+    /// Redis responds again. Nothing would renew or release that lock, so it would block its own user for a
+    /// whole lock lifetime.
     async fn withdraw(self: Arc<Self>, seat: Seat, attempt: String) {
         let Lifetimes { lock, .. } = self.options.lifetimes;
         let mut call = self.scripts.withdraw.prepare_invoke();
@@ -310,7 +314,7 @@ fn client_text(holder: &Holder) -> &str {
     holder.client.as_ref().map_or("", ClientId::as_str)
 }
 
-/// Something else writes keys of our names, or a newer version does.
+/// Returns the error for an unreadable value. Another program, or a newer version, has written a key of ours.
 fn unreadable(what: &str) -> PresenceError {
     PresenceError::Rejected(format!("Redis holds something that is not ours: {what}"))
 }
