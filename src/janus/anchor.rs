@@ -1,12 +1,12 @@
-//! A participant that speaks WebRTC: a Janus session of its own on the shared connection.
+//! A participant that uses WebRTC: a Janus session of its own on the shared connection.
 //!
-//! A session of its own, because that is what another node can `claim` when this one dies, and what ends by
-//! itself when nobody keeps it alive. Owns: the requests of one anchor. Never does: keep the session alive by
-//! itself, or end it when dropped: both are its actor's decisions.
+//! It has its own session because another node can `claim` a session when this node dies, and because Janus
+//! ends a session that is not kept alive. Owns: the requests of one anchor. Never does: keep the session
+//! alive, or end it when dropped; its actor decides both.
 //!
-//! Janus runs half-trickle, its default: its own candidates, host ones of a server, are all in the answer, at
-//! the cost of a few milliseconds. The anchor's come one by one. An external Janus with `full_trickle` works as
-//! well: its candidates come as events.
+//! Janus runs half-trickle, its default: all of its own candidates, host candidates of a server, are in the
+//! answer, at the cost of a few milliseconds. The anchor's candidates arrive one by one. An external Janus
+//! with `full_trickle` also works: its candidates arrive as events.
 
 use std::sync::Arc;
 
@@ -23,19 +23,19 @@ use crate::domain::anchor::SessionIds;
 use crate::domain::ids::Pin;
 use crate::domain::mix::MixShare;
 
-/// Whom to bring into which room.
+/// Parameters of an anchor's join.
 #[derive(Debug, Clone)]
 pub struct AnchorJoin {
     pub janus_room_id: u32,
     pub pin: Pin,
-    /// Shown to those who list the room's participants.
+    /// Name in the room's participant list.
     pub display: String,
     pub muted: bool,
     pub share: MixShare,
     pub quality: Quality,
 }
 
-/// What an anchor finds in the room.
+/// Result of an anchor's join: the session and the participants of the room.
 #[derive(Debug, Clone)]
 pub struct InRoom {
     pub session: Arc<AnchorSession>,
@@ -43,7 +43,7 @@ pub struct InRoom {
     pub others: Vec<ParticipantInfo>,
 }
 
-/// One anchor's session, handle and part in a room.
+/// Session, handle and participant of one anchor.
 #[derive(Debug)]
 pub struct AnchorSession {
     session: Session,
@@ -52,7 +52,10 @@ pub struct AnchorSession {
 }
 
 impl JanusClient {
-    /// Opens a session and joins. Nothing is left of it if that fails or is given up half-way.
+    /// Opens a session and joins the room. If that fails, or the future is dropped, the session is destroyed.
+    ///
+    /// # Errors
+    /// The error of Janus, for example a wrong pin, or of the connection.
     pub async fn join(&self, join: &AnchorJoin) -> Result<(InRoom, AnchorEvents), JanusError> {
         let opening = Opening::begin(self.link()).await?;
         let handle = opening.session.attach().await?;
@@ -74,9 +77,11 @@ impl JanusClient {
         Ok((InRoom { session, mine, others }, AnchorEvents::new(events)))
     }
 
-    /// Takes over a session, whoever opened it: from now on its events come here. `NoSuchSession` if it is over;
-    /// `NotInRoom` if the session lives, but its part in the room does not.
-    /// Sets the volume again: an older Stentor joined at full volume.
+    /// Claims a session that any node opened: its events then arrive here. Sets the volume again, because an
+    /// older Stentor joined at full volume.
+    ///
+    /// # Errors
+    /// `NoSuchSession` if the session is over; `NotInRoom` if the session lives but is no longer in the room.
     pub async fn claim(
         &self,
         ids: SessionIds,
@@ -85,7 +90,7 @@ impl JanusClient {
     ) -> Result<(InRoom, AnchorEvents), JanusError> {
         let session = Session { link: self.link().clone(), id: ids.session };
         let anchor = AnchorSession { session, handle: ids.handle, participant: ids.participant };
-        // First, so that nothing is missed between the two.
+        // Subscribe first, so that no event between the two requests is lost.
         let events = anchor.session.subscribe(ids.handle).await?;
         let claim = Request { session_id: Some(ids.session), ..Request::new("claim") };
         core_reply::<Done>("claim", &self.link().request(claim).await?)?;
@@ -94,7 +99,7 @@ impl JanusClient {
         let participants = room.participants.into_iter().map(ParticipantInfo::from);
         let (mut mine, others): (Vec<_>, Vec<_>) = participants.partition(|p| p.id == ids.participant);
         let Some(mine) = mine.pop() else {
-            // Of no more use to anybody.
+            // The session is useless without a participant.
             self.link().tell(anchor.request("destroy", None));
             return Err(PluginError::NotInRoom.into());
         };
@@ -104,9 +109,12 @@ impl JanusClient {
     }
 }
 
-/// What the holder of a room's secret may do to those in it.
+/// Requests that need the room's secret.
 impl JanusClient {
-    /// Silences a participant, or lets it speak again. `NoSuchParticipant` if it is not in the room.
+    /// Mutes or unmutes a participant.
+    ///
+    /// # Errors
+    /// `NoSuchParticipant` if it is not in the room.
     pub async fn set_muted(
         &self,
         room: u32,
@@ -125,7 +133,7 @@ impl AnchorSession {
         SessionIds { session: self.session.id, handle: self.handle, participant: self.participant }
     }
 
-    /// The answer to an SDP offer; a later one of the same peer connection restarts ICE.
+    /// Sends an SDP offer and returns the answer. A later offer of the same peer connection restarts ICE.
     pub async fn offer(&self, sdp: String) -> Result<String, JanusError> {
         let configure = BridgeRequest::Configure { muted: None, volume: None };
         let name = configure.name();
@@ -134,8 +142,8 @@ impl AnchorSession {
         Ok(answer_in(name, &self.session.link.request(request).await?)?.sdp)
     }
 
-    /// A candidate of the anchor's; `None`: there are no more. Janus takes candidates before the offer, too, and
-    /// does not say whether it could use one.
+    /// Sends a candidate of the anchor; `None`: there are no more. Janus also accepts candidates before the
+    /// offer, and does not report if it could use one.
     pub async fn trickle(&self, candidate: Option<&Candidate>) -> Result<(), JanusError> {
         let candidate = candidate.map_or_else(|| json!({ "completed": true }), |c| json!(c));
         let request = Request { candidate: Some(candidate), ..self.request("trickle", Some(self.handle)) };
@@ -147,12 +155,12 @@ impl AnchorSession {
         self.session.message::<Done>(self.handle, configure).await.map(|_| ())
     }
 
-    /// Janus ends a session that it has not heard of for `session_timeout`.
+    /// Keeps the session alive. Janus ends a session without requests for `session_timeout`.
     pub async fn keep_alive(&self) -> Result<(), JanusError> {
         self.session.keep_alive().await
     }
 
-    /// Ends the session, and with it media and the part in the room. A session that is gone is no error.
+    /// Ends the session, and with it the media and the participant. Succeeds if the session no longer exists.
     pub async fn destroy(&self) -> Result<(), JanusError> {
         let raw = self.session.link.request(self.request("destroy", None)).await?;
         match core_reply::<Done>("destroy", &raw) {
@@ -166,7 +174,7 @@ impl AnchorSession {
     }
 }
 
-/// A session that is ended again unless the join succeeds: left alone, it would stay until it times out.
+/// Session that is destroyed on drop unless the join succeeds. Otherwise it would stay until its timeout.
 struct Opening {
     session: Session,
     done: bool,

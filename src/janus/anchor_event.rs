@@ -1,4 +1,4 @@
-//! What Janus tells of one anchor by itself: events of the core and of the AudioBridge, typed.
+//! Typed events of one anchor, from the Janus core and the AudioBridge.
 //!
 //! Events of the core: janus.conf.meetecho.com/docs/rest.html, section "plugin handles".
 
@@ -12,7 +12,8 @@ use super::audiobridge::ParticipantInfo;
 use super::link::HandleEvent;
 use super::wire::Participant;
 
-/// An ICE candidate as WebRTC writes it (`RTCIceCandidateInit`). Its addresses are somebody's: never printed.
+/// ICE candidate in WebRTC's format (`RTCIceCandidateInit`). Never printed, because it contains addresses of
+/// users.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Candidate {
@@ -23,45 +24,45 @@ pub struct Candidate {
     pub sdp_m_line_index: Option<u16>,
 }
 
-/// Participants are named by their number in Janus.
+/// Event of one anchor. Participants have their number in Janus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnchorEvent {
     /// ICE and DTLS are done: media can flow.
     Up,
-    /// The peer connection is over, and with it (AudioBridge 1.1.2) the part in the room.
+    /// The peer connection is over. With AudioBridge 1.1.2 the participant then also leaves the room.
     Hangup {
         reason: String,
     },
-    /// Janus receives packets from the anchor, or has received none for a second.
+    /// Janus receives packets from the anchor (true), or has received none for a second (false).
     Media {
         receiving: bool,
     },
-    /// Packets are lost: `uplink` on the way to Janus.
+    /// Packets are lost, on the way to Janus if `uplink` is true.
     SlowLink {
         uplink: bool,
         lost: u64,
     },
-    /// A candidate of Janus's (full trickle only); `None`: there are no more.
+    /// Candidate of Janus (full trickle only); `None`: there are no more.
     Candidate(Option<Candidate>),
     Talking {
         participant: u64,
         talking: bool,
     },
-    /// Participants that came, or whose state changed.
+    /// Participants that joined, or whose state changed.
     Changed(Vec<ParticipantInfo>),
     Left {
         participant: u64,
     },
-    /// By a host; `Left` follows for all but the one removed.
+    /// A host removed the participant. `Left` follows for all but the removed participant.
     Removed {
         participant: u64,
     },
     RoomDestroyed,
-    /// Janus has ended the session, or the handle.
+    /// Janus has ended the session or the handle.
     SessionOver,
 }
 
-/// The events of one anchor.
+/// Stream of one anchor's events.
 #[derive(Debug)]
 pub struct AnchorEvents(mpsc::Receiver<HandleEvent>);
 
@@ -70,7 +71,8 @@ impl AnchorEvents {
         Self(events)
     }
 
-    /// `None`: the connection to Janus is over, or too many events were left unread. The session may live on.
+    /// Returns the next event. `None`: the connection to Janus is over, or too many events were not read in
+    /// time. The session may still exist.
     pub async fn next(&mut self) -> Option<AnchorEvent> {
         loop {
             if let Some(event) = AnchorEvent::read(self.0.recv().await?) {
@@ -81,7 +83,7 @@ impl AnchorEvents {
 }
 
 impl AnchorEvent {
-    /// `None` for what is of no interest.
+    /// Converts a Janus event. Returns `None` for events that are not used.
     fn read(HandleEvent { kind, data }: HandleEvent) -> Option<Self> {
         Some(match kind.as_str() {
             "webrtcup" => Self::Up,
@@ -113,7 +115,7 @@ impl AnchorEvent {
     }
 }
 
-/// `Some(None)`: there are no more.
+/// Reads a candidate. `Some(None)`: there are no more. `None`: it cannot be read.
 fn candidate(json: &Value) -> Option<Option<Candidate>> {
     if json["completed"].as_bool() == Some(true) {
         return Some(None);

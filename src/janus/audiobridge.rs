@@ -1,7 +1,8 @@
-//! What the actors ask of a Janus: rooms, forwarders, participants.
+//! The actors' interface to a Janus instance: rooms, forwarders, participants.
 //!
-//! Every call is one round trip and carries the caller's whole intent; nothing is repeated here. After an error
-//! whose [`JanusError::outcome_unknown`] is true, ask (`exists`, `list_forwarders`) before asking again.
+//! Every call is one request and one reply, and is complete in itself. Nothing is repeated here. After an
+//! error whose [`JanusError::outcome_unknown`] is true, check (`exists`, `list_forwarders`) before the next
+//! attempt.
 
 use std::net::IpAddr;
 
@@ -14,24 +15,24 @@ use super::wire::{BridgeRequest, Done, Exists, Forwarders, Forwarding, Participa
 use crate::domain::ids::{MediaAddr, Pin};
 use crate::domain::srtp::{self, SrtpKey};
 
-/// Opus at 48 kHz: AudioBridge would mix at 16 kHz by itself.
+/// Sampling rate of the mix, Hz, for Opus at 48 kHz. AudioBridge's default is 16 kHz.
 const SAMPLING_RATE: u32 = 48_000;
-/// RTP payload type of forwarded Opus; an SDP for the receiver must say the same.
+/// RTP payload type of forwarded Opus. The SDP of the receiver must contain the same.
 pub const FORWARD_PAYLOAD_TYPE: u8 = 100;
 
-/// A mixing room to be made.
+/// Parameters of a new AudioBridge room.
 #[derive(Debug, Clone)]
 pub struct NewRoom {
     pub janus_room_id: u32,
-    /// A [`super::RoomMark`] as text.
+    /// Ownership tag ([`super::RoomMark`]) as text.
     pub description: String,
-    /// Asked of everybody who joins.
+    /// Required for every join.
     pub pin: Pin,
-    /// Asked of whoever manages the room.
+    /// Required for every request that manages the room.
     pub secret: Secret,
 }
 
-/// A room in the list, ours or a stranger's.
+/// Room in the list, ours or another client's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomInfo {
     pub id: u32,
@@ -39,13 +40,13 @@ pub struct RoomInfo {
     pub participants: u32,
 }
 
-/// An RTP stream of a room's mix.
+/// RTP stream of a room's mix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwarderInfo {
     pub stream_id: u64,
     pub ip: IpAddr,
     pub port: u16,
-    /// `None`: Janus chose it and does not tell.
+    /// `None`: Janus chose it and does not report it.
     pub ssrc: Option<u32>,
     pub always_on: bool,
 }
@@ -54,7 +55,7 @@ pub struct ForwarderInfo {
 pub struct ParticipantInfo {
     pub id: u64,
     pub display: String,
-    /// Media is negotiated.
+    /// True if media is negotiated.
     pub setup: bool,
     pub muted: bool,
     pub talking: bool,
@@ -68,31 +69,33 @@ impl From<Participant> for ParticipantInfo {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayInfo {
-    /// Of Janus, e.g. `1.1.2`.
+    /// Version of Janus, for example `1.1.2`.
     pub version: String,
-    /// `general.server_name` of its configuration.
+    /// `general.server_name` in Janus's configuration.
     pub server_name: String,
     pub plugins: Vec<PluginInfo>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginInfo {
-    /// E.g. `janus.plugin.audiobridge`.
+    /// Package name, for example `janus.plugin.audiobridge`.
     pub package: String,
     pub version: String,
 }
 
 #[async_trait]
 pub trait AudioBridge: Send + Sync {
-    /// A private room that mixes at 48 kHz. `RoomExists` if the number is taken, by whomever.
+    /// Creates a private room that mixes at 48 kHz. Fails with `RoomExists` if any room has the number.
     async fn create_room(&self, room: &NewRoom) -> Result<(), JanusError>;
-    /// Ends the room with its forwarders and everybody's part in it. `NoSuchRoom` if there is none.
+    /// Destroys the room with its forwarders and removes all participants. Fails with `NoSuchRoom` if there
+    /// is none.
     async fn destroy_room(&self, id: u32, secret: &Secret) -> Result<(), JanusError>;
-    /// All rooms, private ones included if the admin key is right. Ids beyond `u32` are strangers', left out.
+    /// Lists all rooms, with private ones if the admin key is right. Leaves out ids above `u32::MAX`, which
+    /// are not ours.
     async fn list_rooms(&self) -> Result<Vec<RoomInfo>, JanusError>;
     async fn exists(&self, id: u32) -> Result<bool, JanusError>;
-    /// Sends the room's mix, silence included, as Opus in SRTP (payload type 100). A second call makes a second
-    /// stream.
+    /// Starts to send the room's mix, silence included, as Opus in SRTP (payload type 100), and returns the
+    /// stream id. A second call starts a second stream.
     async fn start_forwarder(
         &self,
         id: u32,
@@ -100,11 +103,12 @@ pub trait AudioBridge: Send + Sync {
         target: MediaAddr,
         key: &SrtpKey,
     ) -> Result<u64, JanusError>;
-    /// Janus answers success for an unknown stream, too.
+    /// Stops a forwarder. Janus also reports success for an unknown stream.
     async fn stop_forwarder(&self, id: u32, secret: &Secret, stream_id: u64) -> Result<(), JanusError>;
     async fn list_forwarders(&self, id: u32, secret: &Secret) -> Result<Vec<ForwarderInfo>, JanusError>;
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError>;
-    /// Puts a participant out of the room; it may join again. `NoSuchParticipant` if it is not in the room.
+    /// Removes a participant from the room; it may join again. Fails with `NoSuchParticipant` if it is not in
+    /// the room.
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
     async fn info(&self) -> Result<GatewayInfo, JanusError>;
 }
@@ -121,11 +125,11 @@ impl AudioBridge for JanusClient {
             permanent: false,
             sampling_rate: SAMPLING_RATE,
             audiolevel_event: true,
-            // Half a second on average louder than -45 dBov is somebody talking. (Its own defaults, 2 s and
-            // -25 dBov, miss most of what people say.)
+            // A participant talks if its average level over half a second is above -45 dBov. (AudioBridge's
+            // defaults, 2 s and -25 dBov, miss most speech.)
             audio_active_packets: 25,
             audio_level_average: 45,
-            // Open to those who reach the Janus API and know the pin: ourselves.
+            // Only clients that can reach the Janus API and know the pin can use it: ourselves.
             allow_rtp_participants: true,
             admin_key: self.admin_key(),
         };
@@ -164,7 +168,7 @@ impl AudioBridge for JanusClient {
             ptype: FORWARD_PAYLOAD_TYPE,
             host: target.ip,
             port: target.port,
-            // Without it nothing is sent while nobody speaks, and no playlist would ever begin.
+            // Without it Janus sends nothing while no participant speaks, and no playlist would ever begin.
             always_on: true,
             srtp_suite: srtp::SUITE_BITS,
             srtp_crypto: key.reveal(),

@@ -1,8 +1,8 @@
 //! A session with Janus and its plugin handles.
 //!
-//! A [`JanusClient`] is what the actors share: one session with one AudioBridge handle for room management, on
-//! one WebSocket. A [`Handle`] of its own is for whoever takes part in a room, with its own stream of events.
-//! That session is kept alive while anybody holds it. Never does: connect again.
+//! The actors share a [`JanusClient`]: one session with one AudioBridge handle for room management, on one
+//! WebSocket. A participant by plain RTP gets a [`Handle`] of its own, with its own stream of events. The
+//! session is kept alive while a reference to it exists. Never does: reconnect.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,10 +15,11 @@ use super::error::{CoreError, JanusError};
 use super::link::{Command, ConnectOptions, DownReason, GatewayEvent, HandleEvent, Link};
 use super::wire::{self, AUDIOBRIDGE, BridgeRequest, Created, Done, Request, core_reply, plugin_reply};
 
-/// Events of one handle that may wait to be read.
+/// Maximum number of unread events of one handle.
 const EVENT_QUEUE: usize = 256;
 
-/// One Janus, as everybody on this node sees it. Cheap to clone; the last clone closes the connection.
+/// Client of one Janus instance, shared by all users on this node. Cheap to clone; dropping the last clone
+/// closes the connection.
 #[derive(Debug, Clone)]
 pub struct JanusClient {
     session: Arc<Session>,
@@ -27,13 +28,13 @@ pub struct JanusClient {
     admin_key: Option<Secret>,
 }
 
-/// A handle of its own on the AudioBridge. Dropping it leaves it to Janus until the connection ends; `detach`
+/// Separate handle on the AudioBridge. After a drop it exists in Janus until the connection ends; `detach`
 /// ends it at once.
 #[derive(Debug)]
 pub(super) struct Handle {
     session: Arc<Session>,
     id: u64,
-    /// Ends when the connection does, or when more than 256 events wait unread.
+    /// Ends with the connection, or when more than 256 events are unread.
     pub events: mpsc::Receiver<HandleEvent>,
 }
 
@@ -44,8 +45,12 @@ pub(super) struct Session {
 }
 
 impl JanusClient {
-    /// Connects, opens a session and attaches to the AudioBridge. The connection's end is told on `events`,
-    /// once; connecting anew is the caller's decision. Needs an actix arbiter, which then runs the connection.
+    /// Connects, opens a session and attaches to the AudioBridge. The end of the connection is sent to
+    /// `events`, once; the caller decides about a reconnect. Needs an actix arbiter, which then runs the
+    /// connection.
+    ///
+    /// # Errors
+    /// [`JanusError::Unreachable`], or the error of a request.
     pub async fn connect(
         options: &ConnectOptions,
         events: mpsc::UnboundedSender<GatewayEvent>,
@@ -58,7 +63,7 @@ impl JanusClient {
         Ok(Self { session, bridge, admin_key: options.admin_key.clone() })
     }
 
-    /// A handle of its own.
+    /// Attaches a separate handle and subscribes to its events.
     pub(super) async fn attach(&self) -> Result<Handle, JanusError> {
         let id = self.session.attach().await?;
         let events = self.session.subscribe(id).await?;
@@ -69,7 +74,7 @@ impl JanusClient {
         &self.session.link
     }
 
-    /// A request to the AudioBridge on the shared handle.
+    /// Sends a request to the AudioBridge on the shared handle.
     pub(super) async fn bridge<T: DeserializeOwned>(&self, body: BridgeRequest<'_>) -> Result<T, JanusError> {
         self.session.message(self.bridge, body).await
     }
@@ -91,7 +96,7 @@ impl Handle {
         self.session.message(self.id, body).await
     }
 
-    /// Ends the handle, and with it its part in a room.
+    /// Ends the handle, and with it its participant.
     pub(super) async fn detach(self) -> Result<(), JanusError> {
         let request =
             Request { session_id: Some(self.session.id), handle_id: Some(self.id), ..Request::new("detach") };
@@ -106,7 +111,7 @@ impl Session {
         Ok(core_reply::<Created>("attach", &self.link.request(request).await?)?.data.id)
     }
 
-    /// Events of a handle from now on.
+    /// Returns the events of a handle from now on.
     pub(super) async fn subscribe(&self, handle: u64) -> Result<mpsc::Receiver<HandleEvent>, JanusError> {
         let (events, stream) = mpsc::channel(EVENT_QUEUE);
         self.link.send(Command::Subscribe { session: self.id, handle, events }).await?;
@@ -144,8 +149,8 @@ impl Session {
     }
 }
 
-/// While the session is held by anybody. A session that Janus no longer knows ends the connection; a timeout
-/// does not, for a silent link is noticed by its pings.
+/// Keeps the session alive until its last reference is dropped. If Janus no longer knows the session, the
+/// connection ends. A timeout does not end it, because the link's own pings detect a silent Janus.
 async fn keep_alive(session: Weak<Session>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;

@@ -1,6 +1,7 @@
-//! The mark in a Janus room's description that says the room is ours: `stentor/{cluster}/{room}/{epoch}`.
+//! The ownership tag in a Janus room's description: `stentor/{cluster}/{room}/{epoch}`.
 //!
-//! A Janus may be shared with strangers. What bears no mark, or another cluster's, is never touched.
+//! A Janus instance may be shared with other clients. Rooms without a tag, or with another cluster's, are
+//! never touched.
 
 use std::fmt;
 
@@ -8,7 +9,7 @@ use crate::domain::ids::{Epoch, RoomId};
 
 const OWNER: &str = "stentor";
 
-/// Whose room it is, and of which assignment. The cluster name is not empty and has no `/`.
+/// Ownership tag: cluster, room and epoch of the assignment. The cluster name is not empty and has no `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RoomMark {
     cluster: String,
@@ -17,13 +18,14 @@ pub struct RoomMark {
 }
 
 impl RoomMark {
-    /// `None` if the cluster name could not be read back from a description.
+    /// Creates a tag. Returns `None` if the cluster name could not be parsed from a description.
     pub fn new(cluster: &str, room: RoomId, epoch: Epoch) -> Option<Self> {
         let readable = !cluster.is_empty() && !cluster.contains('/');
         readable.then(|| Self { cluster: cluster.to_owned(), room, epoch })
     }
 
-    /// `None` for a stranger's room: anything that we would not have written exactly so.
+    /// Parses a description. Returns `None` for another client's room: any text that we would not write
+    /// exactly so.
     pub fn parse(description: &str) -> Option<Self> {
         let mut parts = description.split('/');
         let (owner, cluster, room, epoch) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

@@ -1,22 +1,22 @@
-//! What can go wrong between us and Janus, told apart by what the caller can do about it.
+//! Errors of the communication with Janus, grouped by the caller's possible reactions.
 //!
-//! Texts come from Janus's own error replies; they hold ids and element names, never a pin or a secret.
+//! Texts come from Janus's own error replies; they contain ids and element names, never a pin or a secret.
 
 use std::time::Duration;
 
-/// Why a request has no good answer.
+/// Reason why a request has failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JanusError {
-    /// Nothing was sent.
+    /// The connection failed; nothing was sent.
     #[error("cannot connect to Janus at {url}: {reason}")]
     Unreachable { url: String, reason: String },
-    /// The WebSocket ended first. Whether the request was carried out is unknown.
+    /// The WebSocket ended before the reply. It is unknown if the request was executed.
     #[error("the connection to Janus ended before it answered")]
     Disconnected,
-    /// Whether the request was carried out is unknown: ask Janus before repeating it.
+    /// No reply in time. It is unknown if the request was executed: check with Janus before a repeat.
     #[error("Janus did not answer `{request}` within {after:?}; whether it was carried out is unknown")]
     Timeout { request: &'static str, after: Duration },
-    /// The request was carried out; its answer is lost.
+    /// The request was executed; its reply is lost.
     #[error("Janus answered `{request}` with more than {limit} bytes")]
     TooLarge { request: &'static str, limit: usize },
     #[error("Janus answered `{request}` with something else than documented: {detail}")]
@@ -38,7 +38,7 @@ pub enum CoreError {
     NoSuchHandle,
     #[error("Janus has no AudioBridge plugin (460)")]
     NoSuchPlugin,
-    /// Without its text, which repeats lines of the SDP.
+    /// Without Janus's text, which contains lines of the SDP.
     #[error("Janus does not understand the SDP (465)")]
     InvalidSdp,
     #[error("Janus error {code}: {text}")]
@@ -54,7 +54,7 @@ pub enum PluginError {
     NoSuchRoom,
     #[error("AudioBridge has that room already (486)")]
     RoomExists,
-    /// One code for a wrong admin key, room secret and pin alike.
+    /// Wrong admin key, room secret or pin: AudioBridge has one code for all three.
     #[error("AudioBridge refuses the admin key, room secret or pin (489)")]
     Unauthorized,
     #[error("AudioBridge was asked by one who is in no room (487)")]
@@ -70,7 +70,7 @@ pub enum PluginError {
 }
 
 impl JanusError {
-    /// The request may or may not have been carried out; only Janus can tell.
+    /// Returns true if the request may or may not have been executed, so that only Janus knows.
     pub fn outcome_unknown(&self) -> bool {
         matches!(self, Self::Disconnected | Self::Timeout { .. } | Self::BadReply { .. })
     }

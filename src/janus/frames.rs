@@ -1,31 +1,32 @@
-//! WebSocket frames to whole messages. Janus sends a long reply as continuation frames (RFC 6455, 5.4).
+//! Assembles WebSocket frames to whole messages. Janus sends a long reply as continuation frames (RFC 6455,
+//! section 5.4).
 //!
-//! A message over the limit is dropped, its beginning kept: that names the request it answers.
+//! A message over the limit is dropped except for its beginning, which identifies the request.
 
 use actix_http::ws::{Frame, Item};
 use bytes::{Bytes, BytesMut};
 
-/// Longest reply taken from Janus, bytes. A room in `list` takes about 250.
+/// Longest accepted message of Janus, bytes. A room in `list` takes about 250.
 pub(super) const MAX_MESSAGE: usize = 1 << 20;
-/// Janus writes `janus`, `session_id` and `transaction` first.
+/// Length of the beginning that is kept, bytes. Janus writes `janus`, `session_id` and `transaction` first.
 const BEGINNING: usize = 512;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
     Message(Bytes),
-    /// More than `MAX_MESSAGE`; these are its first bytes.
+    /// First bytes of a message longer than `MAX_MESSAGE`.
     TooLarge(Bytes),
     Ping(Bytes),
-    /// The other side ends the conversation.
+    /// The other side closes the connection.
     Close,
-    /// The frame was heard, and there is nothing to do.
+    /// The frame needs no action.
     Nothing,
 }
 
 #[derive(Default)]
 pub(super) struct Reassembler {
     parts: BytesMut,
-    /// The message under way is over the limit; `parts` is no longer added to.
+    /// The current message is over the limit; further parts are dropped.
     overflown: bool,
 }
 

@@ -1,13 +1,13 @@
-//! One WebSocket to one Janus: many requests in flight, told apart by transaction id.
+//! One WebSocket to one Janus instance: many requests in flight, matched by transaction id.
 //!
 //! ```text
 //! dial ──▶ Up ──(socket ends | pings unanswered | session lost)──▶ Down{reason}
 //!           └──(last handle dropped)──▶ closed without an event
 //! ```
 //!
-//! Owns: the socket, the table of pending requests, the routing of events, noticing a dead link. Never does:
-//! connect again, repeat a request, log a body. The task lives on the arbiter that dialled, as awc is not
-//! `Send`; a [`Link`] goes anywhere.
+//! Owns: the socket, the table of pending requests, the routing of events, the detection of a dead link.
+//! Never does: reconnect, repeat a request, log a body. The task runs on the arbiter that dialled, because
+//! awc is not `Send`; a [`Link`] can be used on any thread.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,30 +25,32 @@ use super::error::JanusError;
 use super::frames::{Incoming, MAX_MESSAGE, Reassembler};
 use super::wire::{Head, Request, event_data, transaction_in};
 
-/// Commands waiting for the task; a full queue makes callers wait, within their timeout.
+/// Maximum number of commands that wait for the task. If the queue is full, callers wait within their
+/// timeout.
 const COMMAND_QUEUE: usize = 256;
-/// A ping goes out this often, and so many in a row unanswered mean that nobody is there: a stopped Janus is
-/// noticed after 3 to 4 s. Counted in pings, not in time, so that our own arbiter's stall accuses nobody.
+/// Interval of pings. The link is dead after [`UNANSWERED_PINGS`] pings without any message from Janus, so a
+/// stopped Janus is detected after 3 to 4 s. Counted in pings, not in time, so that a stall of our own
+/// arbiter does not count against Janus.
 const PING_EVERY: Duration = Duration::from_secs(1);
 const UNANSWERED_PINGS: u32 = 3;
 
-/// How to reach one Janus.
+/// Connection settings of one Janus instance.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
-    /// `ws://host:port`. Without TLS: Janus belongs on loopback or a private network.
+    /// `ws://host:port`. Without TLS, because Janus must be on loopback or a private network.
     pub url: String,
     pub api_secret: Option<Secret>,
-    /// Guards `create` and, with `lock_rtp_forward`, forwarders; shows private rooms in the list.
+    /// Required for `create` and, with `lock_rtp_forward`, for forwarders. Adds private rooms to the list.
     pub admin_key: Option<Secret>,
-    /// For the handshake and for each request.
+    /// Timeout of the handshake and of each request.
     pub request_timeout: Duration,
-    /// How often the session for room management is kept alive: below half of Janus's `session_timeout`.
+    /// Interval of keep-alives for the session of room management: below half of Janus's `session_timeout`.
     pub keep_alive: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GatewayEvent {
-    /// The connection is over, and with it its sessions and handles. Comes once, and last.
+    /// The connection is over, and with it its sessions and handles. Sent once, as the last event.
     Down { reason: DownReason },
 }
 
@@ -64,13 +66,13 @@ pub enum DownReason {
     SessionLost,
 }
 
-/// What Janus says of a handle by itself.
+/// Unsolicited event of a handle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HandleEvent {
-    /// `event` for the plugin's own; else the core's: `webrtcup`, `hangup`, `media`, `slowlink`, `trickle`,
-    /// `detached`, and `timeout` when the session is over, which then comes last.
+    /// `event` for events of the plugin. Events of the core: `webrtcup`, `hangup`, `media`, `slowlink`,
+    /// `trickle`, `detached`, and `timeout`, the last one, when the session is over.
     pub kind: String,
-    /// The plugin's data; the whole event if it is the core's.
+    /// Data of the plugin, or the whole event if the core sent it.
     pub data: Value,
 }
 
@@ -84,14 +86,14 @@ pub(super) enum Command {
         handle: u64,
         events: mpsc::Sender<HandleEvent>,
     },
-    /// The link is of no use without this session: it ends with it.
+    /// Ends the link when this session ends.
     DependOn {
         session: u64,
     },
     End(DownReason),
 }
 
-/// The way to the task.
+/// Handle of the connection's task.
 #[derive(Clone)]
 pub(super) struct Link {
     commands: mpsc::Sender<Command>,
@@ -104,14 +106,17 @@ impl fmt::Debug for Link {
     }
 }
 
-/// Why the task ends.
+/// Reason why the task ends.
 enum End {
     Released,
     Down(DownReason),
 }
 
 impl Link {
-    /// Connects and starts the task on this arbiter. Panics outside of one (of a tokio `LocalSet`).
+    /// Connects and starts the task on this arbiter. Panics outside an arbiter (a tokio `LocalSet`).
+    ///
+    /// # Errors
+    /// [`JanusError::Unreachable`].
     pub(super) async fn dial(
         options: &ConnectOptions,
         events: mpsc::UnboundedSender<GatewayEvent>,
@@ -127,14 +132,18 @@ impl Link {
         actix::spawn(async move {
             if let End::Down(reason) = switchboard.serve(socket, inbox).await {
                 tracing::warn!(%reason, "connection to Janus is down");
-                // Nobody may be listening any more: then nobody needs to know.
+                // A failed send means that there is no receiver any more.
                 let _ = events.send(GatewayEvent::Down { reason });
             }
         });
         Ok(Self { commands, timeout: options.request_timeout })
     }
 
-    /// The raw answer to `request`. Dropping the future forgets the request; Janus may still carry it out.
+    /// Sends `request` and returns the raw reply. After a drop of the future, Janus may still execute the
+    /// request.
+    ///
+    /// # Errors
+    /// [`JanusError::Disconnected`], [`JanusError::Timeout`] or [`JanusError::TooLarge`].
     pub(super) async fn request(&self, request: Request) -> Result<Bytes, JanusError> {
         let name = request.name;
         let (reply, answer) = oneshot::channel();
@@ -148,7 +157,7 @@ impl Link {
         }
     }
 
-    /// Sends a request whose outcome nobody waits for; lost if the link is down or its queue full.
+    /// Sends a request without waiting for its reply. It is lost if the link is down or its queue is full.
     pub(super) fn tell(&self, request: Request) {
         let (reply, _) = oneshot::channel();
         let _ = self.commands.try_send(Command::Request { request, reply });
@@ -159,7 +168,7 @@ impl Link {
     }
 }
 
-/// A request that waits for its answer.
+/// Request that waits for its reply.
 struct Pending {
     name: &'static str,
     ends_with_ack: bool,
@@ -175,7 +184,7 @@ struct Switchboard {
     unanswered_pings: u32,
 }
 
-/// Who is told of a handle.
+/// Receiver of one handle's events.
 struct Subscriber {
     session: u64,
     events: mpsc::Sender<HandleEvent>,
@@ -187,15 +196,17 @@ impl Switchboard {
         Self { api_secret, next_transaction: 1, pending, subscribers, depends_on, unanswered_pings: 0 }
     }
 
-    /// Until the end. What is pending then is dropped, which its callers see as `Disconnected`.
+    /// Runs the connection until it ends. Pending requests are then dropped, which their callers see as
+    /// `Disconnected`.
     async fn serve<S, E>(mut self, socket: S, inbox: mpsc::Receiver<Command>) -> End
     where
         S: Stream<Item = Result<Frame, E>> + Sink<Message, Error = E>,
         E: fmt::Display,
     {
         let (sink, stream) = socket.split();
-        // Written beside reading: a Janus that takes no more bytes must still be noticed as silent. Unbounded,
-        // but filled only by callers that wait for their answers, and for no longer than the silence lasts.
+        // Writing and reading are concurrent, so that a Janus that accepts no more bytes is still detected as
+        // silent. The queue is unbounded, but only callers that wait for replies fill it, and only until the
+        // silence is detected.
         let (out, outbox) = mpsc::unbounded_channel();
         tokio::select! {
             end = self.converse(stream, inbox, out) => end,
@@ -237,7 +248,7 @@ impl Switchboard {
             return Some(End::Down(DownReason::Silent));
         }
         self.unanswered_pings += 1;
-        // Callers that gave up, and subscribers that went.
+        // Remove callers that no longer wait, and subscribers that are gone.
         self.pending.retain(|_, pending| !pending.reply.is_closed());
         self.subscribers.retain(|_, subscriber| !subscriber.events.is_closed());
         say(out, Message::Ping(Bytes::new()))
@@ -314,7 +325,8 @@ impl Switchboard {
         None
     }
 
-    /// Janus has not heard of a session for too long. One anchor's is that anchor's business.
+    /// Handles the timeout of a session. Ends the link if it depends on the session; otherwise only the
+    /// session's subscribers are notified.
     fn session_over(&mut self, session: u64, raw: &[u8]) -> Option<End> {
         if self.depends_on == Some(session) {
             return Some(End::Down(DownReason::SessionLost));
@@ -326,7 +338,8 @@ impl Switchboard {
         None
     }
 
-    /// An `ack` only promises the answer, which comes as an event with the same transaction id.
+    /// Delivers a reply. An `ack` is usually not the reply, which follows as an event with the same
+    /// transaction id.
     fn answer(&mut self, id: u64, is_ack: bool, raw: Bytes) {
         if is_ack && self.pending.get(&id).is_some_and(|pending| !pending.ends_with_ack) {
             return;
@@ -336,7 +349,8 @@ impl Switchboard {
         }
     }
 
-    /// A subscriber that does not keep up loses its stream, and so learns that it missed something.
+    /// Delivers an event. The stream of a subscriber that does not keep up is closed, so that it learns that
+    /// events were lost.
     fn publish(&mut self, handle: u64, event: HandleEvent) {
         let Some(subscriber) = self.subscribers.get(&handle) else { return };
         if let Err(mpsc::error::TrySendError::Full(event)) = subscriber.events.try_send(event) {
@@ -346,13 +360,13 @@ impl Switchboard {
     }
 }
 
-/// The outbox goes before the socket only when `serve` itself ends, so a failed send needs no answer.
+/// Queues a message. A failed send is ignored: the outbox is dropped only when `serve` itself ends.
 fn say(out: &mpsc::UnboundedSender<Message>, message: Message) -> Option<End> {
     let _ = out.send(message);
     None
 }
 
-/// Writes until writing fails, and tells why. What is ready together goes out together.
+/// Writes messages until a write fails, and returns the reason. Flushes once for all queued messages.
 async fn write_all<E: fmt::Display>(
     mut sink: impl Sink<Message, Error = E> + Unpin,
     mut outbox: mpsc::UnboundedReceiver<Message>,

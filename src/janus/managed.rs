@@ -1,7 +1,8 @@
-//! `janus` as a child of this process: configured, started, watched until it answers, stopped.
+//! `janus` as a child process: configure, start, wait until it responds, stop.
 //!
-//! Owns: the process and its configuration folder. Never does: start it again; that is its supervisor's.
-//! Start it from an arbiter's thread: the child dies when the thread that started it ends (see `process`).
+//! Owns: the process and its configuration folder. Never does: restart it; its supervisor does.
+//! Start it from an arbiter's thread: the child is killed when the thread that started it ends (see
+//! `process`).
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -22,10 +23,10 @@ use super::link::{ConnectOptions, Link};
 use super::managed_config::{self, ManagedOptions};
 use crate::process;
 
-/// Janus is ready after about 0.1 s; more on a machine under load.
+/// Maximum time until Janus responds. It takes about 0.1 s, and more on a machine under load.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 const PROBE_EVERY: Duration = Duration::from_millis(5);
-/// A free port is picked, then opened by Janus; somebody may take it between the two.
+/// Attempts to find a port. We pick a free port and Janus opens it; another process may take it in between.
 const PORT_ATTEMPTS: u32 = 5;
 
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +51,7 @@ pub enum ManagedError {
     Wait(#[source] io::Error),
 }
 
-/// A running Janus. Dropping it kills it.
+/// Running Janus. Dropping it kills the process.
 #[derive(Debug)]
 pub struct ManagedJanus {
     url: String,
@@ -59,11 +60,14 @@ pub struct ManagedJanus {
     last_words: LastWords,
 }
 
-/// The newest complaint of Janus, for the error if it ends before it is ready.
+/// Last warning or error line of Janus, for the error if it ends before it is ready.
 type LastWords = Arc<Mutex<String>>;
 
 impl ManagedJanus {
-    /// Writes the configuration, starts Janus and waits until it answers on its WebSocket.
+    /// Writes the configuration, starts Janus and waits until it responds on its WebSocket.
+    ///
+    /// # Errors
+    /// See [`ManagedError`].
     pub async fn start(options: &ManagedOptions) -> Result<Self, ManagedError> {
         let mut attempt = 1;
         loop {
@@ -75,23 +79,23 @@ impl ManagedJanus {
         }
     }
 
-    /// `ws://127.0.0.1:port`
+    /// Returns `ws://127.0.0.1:port`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// `None` once it has ended.
+    /// Returns the process id; `None` if the process was waited for.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Until Janus ends by itself. May be dropped and called again.
+    /// Waits until Janus ends. The future may be dropped and the function called again.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// INT, then KILL after `grace`; gives the true exit status. Janus takes 0.2 s; but 1.1.2 may hang for ever
-    /// when told within moments of its start. Nothing is lost by a KILL: Janus keeps nothing.
+    /// Sends INT, then KILL after `grace`, and returns the real exit status. Janus takes 0.2 s, but 1.1.2 may
+    /// hang forever if INT arrives just after its start. A KILL loses nothing, because Janus stores nothing.
     pub async fn stop(mut self, grace: Duration) -> io::Result<ExitStatus> {
         let status = process::stop(&mut self.child, grace).await;
         self.drain_log().await;
@@ -99,7 +103,7 @@ impl ManagedJanus {
     }
 
     async fn start_on(options: &ManagedOptions, port: u16) -> Result<Self, ManagedError> {
-        // Tells our Janus from any other that might answer on the port.
+        // Identifies our Janus: another process may respond on the port.
         let server_name = format!("stentor-{}", uuid::Uuid::new_v4());
         managed_config::write(options, &server_name, port)
             .map_err(|e| ManagedError::WorkDir(options.work_dir.clone(), e))?;
@@ -138,7 +142,8 @@ impl ManagedJanus {
         Ok(Self { url, child, log: stdout.into_iter().chain(stderr).collect(), last_words })
     }
 
-    /// Janus writes to a pipe in blocks: its last lines are still in it when it has ended.
+    /// Waits until all output is logged. Janus writes to a pipe in blocks, so its last lines may still be in
+    /// the pipe after it has ended.
     async fn drain_log(&mut self) {
         for pump in self.log.drain(..) {
             let _ = pump.await;
@@ -159,7 +164,7 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// The server name of whoever answers first; tries until then.
+/// Returns the server name from the first response; repeats the request until then.
 async fn answering_name(options: &ConnectOptions) -> String {
     let mut probe = interval(PROBE_EVERY);
     probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -177,7 +182,7 @@ async fn name_at(options: &ConnectOptions) -> Result<String, JanusError> {
     Ok(server_info(&link).await?.server_name)
 }
 
-/// Every line of Janus into our log.
+/// Copies every line of Janus to our log.
 async fn log_lines(output: impl AsyncRead + Unpin, last_words: LastWords) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -185,15 +190,17 @@ async fn log_lines(output: impl AsyncRead + Unpin, last_words: LastWords) {
     }
 }
 
-/// What Janus calls an error may be a participant's mistake, such as a wrong pin; only `FATAL` is ours.
+/// Logs one line. A Janus error may be a participant's mistake, such as a wrong pin, so only `FATAL` is
+/// logged as an error.
 fn log_line(line: String, last_words: &LastWords) {
-    // Lines of every normal start: modules that the configuration disables, and a build without RNNoise (1.4).
+    // Lines of every normal start: modules that the configuration disables, and a build (1.4) without
+    // RNNoise.
     let expected = line.ends_with("has been disabled, skipping...")
         || line.ends_with("Denoising via RNNoise NOT supported");
     if line.is_empty() {
         return;
     } else if line.contains("[sdp.c:") || line.contains("[sdp-utils.c:") {
-        // It repeats what it cannot read, and SDP is not for logs.
+        // The line contains the unreadable part of the SDP, which must not be logged.
         tracing::warn!(target: "janus", "a session description was refused");
         return;
     } else if line.starts_with("[FATAL]") {

@@ -1,7 +1,8 @@
-//! The folder a managed Janus reads: AudioBridge and one loopback WebSocket, nothing else loaded or open.
+//! The configuration folder of a managed Janus: AudioBridge and one loopback WebSocket, nothing else loaded
+//! or open.
 //!
-//! Fields as in the samples that come with Janus 1.1 (`/etc/janus/*.jcfg`). The files hold secrets, so folder and
-//! files are readable by their owner only.
+//! Fields are those of the samples in Janus 1.1 (`/etc/janus/*.jcfg`). The files contain secrets, so folder
+//! and files are readable by their owner only.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -12,8 +13,8 @@ use std::time::Duration;
 
 use super::Secret;
 
-/// How long a session lives without a sign of its holder, and without a connection: the time an anchor has to
-/// come back, to this node or another. Janus looks every 2 s.
+/// Lifetime of a session without a keep-alive, and without a connection: the time in which an anchor can
+/// return, to this node or another. Janus checks every 2 s.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 const UNUSED_PLUGINS: &[&str] = &[
@@ -32,37 +33,38 @@ const UNUSED_PLUGINS: &[&str] = &[
 const UNUSED_TRANSPORTS: &[&str] = &["http", "mqtt", "nanomsg", "pfunix", "rabbitmq"];
 const UNUSED_LOGGERS: &[&str] = &["jsonlog"];
 
-/// Levels above print session ids, and SDP further up. (1 fatal, 2 error, 3 warning.)
+/// Log level of Janus (1 fatal, 2 error, 3 warning). Higher levels print session ids, and still higher ones
+/// SDP.
 const DEBUG_LEVEL: u8 = 3;
 
-/// A Janus of our own.
+/// Settings of a managed Janus.
 #[derive(Debug, Clone)]
 pub struct ManagedOptions {
     pub binary: PathBuf,
-    /// For the configuration; made if missing, and nobody else's.
+    /// Configuration folder. Created if missing; nothing else may use it.
     pub work_dir: PathBuf,
-    /// Address that plain RTP is received on and forwarded from.
+    /// Address on which plain RTP is received and from which it is forwarded.
     pub media_ip: IpAddr,
-    /// The one interface for WebRTC; `None`: all but loopback, which Janus never uses.
+    /// Only interface for WebRTC; `None`: all except loopback, which Janus never uses.
     pub ice_interface: Option<String>,
-    /// Stands in the candidates in place of this machine's own address: that of the NAT in front, which passes on
-    /// what comes to the same port. IPv4, as all candidates of a Janus that nobody told to use IPv6.
+    /// Address in the candidates instead of this machine's own: the public address of a NAT that forwards
+    /// packets to the same port. IPv4, because Janus has only IPv4 candidates unless configured for IPv6.
     pub public_ip: Option<Ipv4Addr>,
     pub api_secret: Secret,
     pub admin_key: Secret,
-    /// Inclusive; must not overlap the mixers' ports.
+    /// Port range for WebRTC, inclusive; must not overlap the mixers' ports.
     pub webrtc_ports: (u16, u16),
-    /// Inclusive; must not overlap the mixers' ports.
+    /// Port range for plain RTP, inclusive; must not overlap the mixers' ports.
     pub plain_rtp_ports: (u16, u16),
-    /// In whole seconds, as Janus counts; see [`SESSION_TIMEOUT`].
+    /// Rounded down to whole seconds, the unit of Janus; see [`SESSION_TIMEOUT`].
     pub session_timeout: Duration,
 }
 
-/// Writes all files anew. `port`: the WebSocket's, on 127.0.0.1.
+/// Writes all files. `port` is the port of the WebSocket on 127.0.0.1.
 pub(super) fn write(options: &ManagedOptions, server_name: &str, port: u16) -> io::Result<()> {
     let dir = &options.work_dir;
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    // It may have been there, with other rights.
+    // The folder may have existed with other permissions.
     std::fs::set_permissions(dir, Permissions::from_mode(0o700))?;
     write_private(&dir.join("janus.jcfg"), &core(options, server_name))?;
     write_private(&dir.join("janus.transport.websockets.jcfg"), &websockets(port))?;
@@ -74,7 +76,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    // New, so that no one has it open or can have it linked elsewhere.
+    // A new file, so that no process has it open and it is not a link to another place.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())
 }
@@ -125,7 +127,7 @@ fn libraries(names: &[&str]) -> String {
     quoted(&files.join(","))
 }
 
-/// A libconfig string.
+/// Returns the text as a quoted libconfig string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {

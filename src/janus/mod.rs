@@ -1,7 +1,7 @@
-//! The Janus Gateway: an AudioBridge client over one WebSocket, and Janus as our own child process.
+//! Janus: an AudioBridge client over one WebSocket, and Janus as our own child process.
 //!
-//! Owns: what is said to Janus and what its answers mean. Never does: decide when a room is made, or connect
-//! again by itself; that is the calling actor's. Knows nothing of FFmpeg.
+//! Owns: the requests to Janus and the interpretation of its replies. Never does: decide when a room is
+//! created, or reconnect; the calling actor does both. Knows nothing of FFmpeg.
 //!
 //! | file | is |
 //! |---|---|
@@ -9,11 +9,11 @@
 //! | `frames` | WebSocket frames to whole messages, bounded |
 //! | `client` | session and plugin handles on a link |
 //! | `audiobridge` | the trait the actors use, and its implementation |
-//! | `anchor`, `anchor_event` | a participant that speaks WebRTC, in a session of its own |
+//! | `anchor`, `anchor_event` | a participant that uses WebRTC, in a session of its own |
 //! | `rtp` | a participant that sends plain RTP |
 //! | `wire` | JSON of requests and replies |
-//! | `description` | whose room is it: the mark in a room's description |
-//! | `managed`, `managed_config` | `janus` as a child, and the folder it reads |
+//! | `description` | the ownership tag in a room's description |
+//! | `managed`, `managed_config` | `janus` as a child process, and its configuration folder |
 
 mod anchor;
 mod anchor_event;
@@ -43,7 +43,7 @@ pub use managed_config::{ManagedOptions, SESSION_TIMEOUT};
 pub use rtp::RtpParticipant;
 pub use wire::Quality;
 
-/// A secret text that Janus knows as well. Never printed.
+/// Secret text that Janus also knows. Never printed.
 #[derive(Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);

@@ -1,6 +1,6 @@
-//! A participant that speaks plain RTP instead of WebRTC: for a test tone, or a source without a browser.
+//! A participant that uses plain RTP instead of WebRTC: for a test tone, or a source without a browser.
 //!
-//! Owns: its part in the room. Never does: send or receive media; its caller does, to and from the addresses.
+//! Owns: the participant. Never does: send or receive media; the caller does, with the addresses given here.
 
 use std::net::IpAddr;
 
@@ -11,23 +11,27 @@ use super::wire::{BridgeRequest, Joined, Quality, RtpEndpoint};
 use crate::domain::ids::{MediaAddr, Pin};
 use crate::domain::mix::MixShare;
 
-/// RTP payload type of the participant's Opus, both ways.
+/// RTP payload type of the participant's Opus, in both directions.
 const PAYLOAD_TYPE: u8 = 100;
 
 #[derive(Debug)]
 pub struct RtpParticipant {
     handle: Handle,
-    /// Of the participant, in Janus.
+    /// Number of the participant in Janus.
     pub id: u64,
-    /// Where Janus takes this participant's RTP.
+    /// Address where Janus receives this participant's RTP.
     pub ip: IpAddr,
     pub port: u16,
-    /// That the packets must bear; Opus at 48 kHz, two channels in the SDP sense.
+    /// Payload type that the packets must have: Opus at 48 kHz, declared in SDP with two channels.
     pub payload_type: u8,
 }
 
 impl JanusClient {
-    /// Joins by plain RTP. Janus sends the others' mix to `ours`, once it has a valid packet from us.
+    /// Joins by plain RTP. Janus sends the mix of the other participants to `ours` after the first valid
+    /// packet from us.
+    ///
+    /// # Errors
+    /// The error of Janus or of the connection.
     pub async fn join_rtp(
         &self,
         room: u32,
@@ -56,7 +60,7 @@ impl JanusClient {
                 Err(JanusError::BadReply { request: "join", detail: "no RTP address".to_owned() })
             }
             Err(e) => {
-                // The refusal is what matters; the handle is of no use any more.
+                // The handle is no longer needed. A failure here is ignored, because the first error matters.
                 let _ = handle.detach().await;
                 Err(e)
             }
@@ -65,8 +69,8 @@ impl JanusClient {
 }
 
 impl RtpParticipant {
-    /// What Janus tells the participant: others joining and leaving, the room destroyed. `None`: the handle is
-    /// over, or too many events were left unread.
+    /// Returns the next event of Janus: other participants join or leave, or the room is destroyed. `None`:
+    /// the handle is over, or too many events were not read in time.
     pub async fn next_event(&mut self) -> Option<HandleEvent> {
         self.handle.events.recv().await
     }

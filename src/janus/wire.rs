@@ -1,5 +1,5 @@
 //! JSON of the Janus API (janus.conf.meetecho.com/docs/rest.html) and of the AudioBridge plugin
-//! (janus.conf.meetecho.com/docs/audiobridge.html). Names of fields are theirs.
+//! (janus.conf.meetecho.com/docs/audiobridge.html). Field names are those of the two documents.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ use super::error::{CoreError, JanusError, PluginError};
 
 pub(super) const AUDIOBRIDGE: &str = "janus.plugin.audiobridge";
 
-/// A request without what the link adds. No `Debug`: bodies hold pins and secrets.
+/// Request without the fields that the link adds. No `Debug`: bodies contain pins and secrets.
 #[derive(Serialize)]
 pub(super) struct Request {
-    /// For errors: the most telling name of the request.
+    /// Name of the request in errors.
     #[serde(skip)]
     pub name: &'static str,
     pub janus: &'static str,
@@ -31,12 +31,12 @@ pub(super) struct Request {
     pub body: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jsep: Option<Jsep>,
-    /// One candidate, or `{"completed": true}`.
+    /// ICE candidate, or `{"completed": true}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidate: Option<Value>,
 }
 
-/// A session description (janus.conf.meetecho.com/docs/rest.html). No `Debug`: SDP is not for logs.
+/// Session description (janus.conf.meetecho.com/docs/rest.html). No `Debug`: SDP must not be logged.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Jsep {
     #[serde(rename = "type")]
@@ -67,25 +67,25 @@ impl Request {
         serde_json::to_string(&Addressed { request: self, transaction, apisecret })
     }
 
-    /// `ack` is the whole answer, not a promise of one.
+    /// Returns true if `ack` is the complete reply. For other requests the reply follows the `ack`.
     pub(super) fn ends_with_ack(&self) -> bool {
         matches!(self.janus, "keepalive" | "trickle")
     }
 }
 
-/// What the link reads of any message.
+/// Fields of any message that the link reads.
 #[derive(Deserialize)]
 pub(super) struct Head<'a> {
     #[serde(borrow)]
     pub janus: Cow<'a, str>,
     #[serde(borrow)]
     pub transaction: Option<Cow<'a, str>>,
-    /// The handle an event comes from.
+    /// Handle that sent an event.
     pub sender: Option<u64>,
     pub session_id: Option<u64>,
 }
 
-/// The transaction id in the beginning of a message whose rest was dropped.
+/// Returns the transaction id from the beginning of a message whose rest was dropped.
 pub(super) fn transaction_in(beginning: &[u8]) -> Option<u64> {
     let text = String::from_utf8_lossy(beginning);
     let (_, rest) = text.split_once("\"transaction\"")?;
@@ -122,7 +122,10 @@ struct PluginFailure {
     error: String,
 }
 
-/// A reply of the Janus core as `T`, or the error in it.
+/// Parses a reply of the Janus core.
+///
+/// # Errors
+/// The error in the reply, or [`JanusError::BadReply`] if it cannot be parsed.
 pub(super) fn core_reply<T: DeserializeOwned>(request: &'static str, raw: &[u8]) -> Result<T, JanusError> {
     let bad = |e: serde_json::Error| JanusError::BadReply { request, detail: e.to_string() };
     let failure: Failure = serde_json::from_slice(raw).map_err(bad)?;
@@ -132,7 +135,10 @@ pub(super) fn core_reply<T: DeserializeOwned>(request: &'static str, raw: &[u8])
     serde_json::from_slice(raw).map_err(bad)
 }
 
-/// The plugin's part of a reply as `T`. A `success` that carries an `error_code` is an error.
+/// Parses the plugin's part of a reply.
+///
+/// # Errors
+/// The same as [`core_reply`]; also for a `success` that contains an `error_code`.
 pub(super) fn plugin_reply<T: DeserializeOwned>(request: &'static str, raw: &[u8]) -> Result<T, JanusError> {
     let bad = |e: serde_json::Error| JanusError::BadReply { request, detail: e.to_string() };
     let data = core_reply::<PluginReply>(request, raw)?.plugindata.data;
@@ -143,13 +149,13 @@ pub(super) fn plugin_reply<T: DeserializeOwned>(request: &'static str, raw: &[u8
     serde_json::from_value(data).map_err(bad)
 }
 
-/// The plugin's part of an event; all of it if it is the core's.
+/// Returns the plugin's part of an event, or the whole event if the core sent it.
 pub(super) fn event_data(raw: &[u8]) -> Value {
     let plugin = serde_json::from_slice::<PluginReply>(raw).map(|reply| reply.plugindata.data);
     plugin.or_else(|_| serde_json::from_slice(raw)).unwrap_or_default()
 }
 
-/// The answer that comes beside the plugin's reply to an offer.
+/// Returns the SDP answer that accompanies the plugin's reply to an offer.
 pub(super) fn answer_in(request: &'static str, raw: &[u8]) -> Result<Jsep, JanusError> {
     plugin_reply::<Done>(request, raw)?;
     core_reply::<WithJsep>(request, raw).map(|reply| reply.jsep)
@@ -160,7 +166,7 @@ struct WithJsep {
     jsep: Jsep,
 }
 
-/// `{"data": {"id": …}}` of `create` and `attach`.
+/// Reply `{"data": {"id": …}}` to `create` and `attach`.
 #[derive(Deserialize)]
 pub(super) struct Created {
     pub data: CreatedId,
@@ -171,7 +177,7 @@ pub(super) struct CreatedId {
     pub id: u64,
 }
 
-/// Any reply whose content does not matter.
+/// Reply whose content is not used.
 #[derive(Deserialize)]
 pub(super) struct Done {}
 
@@ -237,7 +243,7 @@ pub(super) enum BridgeRequest<'a> {
         room: u32,
         secret: &'a Secret,
         stream_id: u64,
-        /// Asked for as well under `lock_rtp_forward`, though undocumented.
+        /// Also required under `lock_rtp_forward`, though undocumented.
         #[serde(skip_serializing_if = "Option::is_none")]
         admin_key: Option<&'a Secret>,
     },
@@ -271,7 +277,7 @@ pub(super) enum BridgeRequest<'a> {
         display: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         muted: Option<bool>,
-        /// Percent of the participant's own level at which it enters the mix.
+        /// Volume of the participant in the mix, percent of its own level.
         volume: u32,
         #[serde(flatten)]
         quality: Quality,
@@ -286,13 +292,13 @@ pub(super) enum BridgeRequest<'a> {
     },
 }
 
-/// What Janus sends a participant.
+/// Settings of the audio that Janus sends to a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Quality {
-    /// Of the Opus it sends, bits per second; `None`: the encoder's own choice.
+    /// Bit rate of the Opus that Janus sends, bits per second; `None`: the encoder's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bitrate: Option<u32>,
-    /// Percent of packets expected to be lost, at most 20; from 1 on Opus carries forward error correction.
+    /// Expected packet loss, percent, at most 20. From 1 on Opus contains forward error correction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_loss: Option<u8>,
 }
@@ -317,7 +323,7 @@ impl BridgeRequest<'_> {
     }
 }
 
-/// Where one side of a plain-RTP participant takes its packets.
+/// Address where one side of a plain-RTP participant receives packets.
 #[derive(Serialize, Deserialize)]
 pub(super) struct RtpEndpoint {
     pub ip: IpAddr,
@@ -385,10 +391,10 @@ pub(super) struct Participant {
 #[derive(Deserialize)]
 pub(super) struct Joined {
     pub id: u64,
-    /// The others who are in the room.
+    /// Other participants in the room.
     #[serde(default)]
     pub participants: Vec<Participant>,
-    /// Of those who joined by plain RTP.
+    /// Address of Janus, for a participant that joined by plain RTP.
     pub rtp: Option<RtpEndpoint>,
 }
 
