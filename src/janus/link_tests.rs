@@ -1,10 +1,10 @@
-//! The switchboard of a link without a socket: routing, liveness, what ends it.
+//! Tests of a link's switchboard without a socket: routing, liveness, reasons to end.
 
 use super::*;
 
 type Answer = oneshot::Receiver<Result<Bytes, JanusError>>;
 
-/// A switchboard with what it writes, and no socket.
+/// Switchboard with its output, without a socket.
 struct Bench {
     board: Switchboard,
     out: mpsc::UnboundedSender<Message>,
