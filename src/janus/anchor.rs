@@ -129,6 +129,7 @@ impl JanusClient {
 }
 
 impl AnchorSession {
+    /// Returns the ids with which another node can claim the session.
     pub fn ids(&self) -> SessionIds {
         SessionIds { session: self.session.id, handle: self.handle, participant: self.participant }
     }
@@ -150,6 +151,7 @@ impl AnchorSession {
         core_reply::<Done>("trickle", &self.session.link.request(request).await?).map(|_| ())
     }
 
+    /// Mutes or unmutes the anchor itself.
     pub async fn set_muted(&self, muted: bool) -> Result<(), JanusError> {
         let configure = BridgeRequest::Configure { muted: Some(muted), volume: None };
         self.session.message::<Done>(self.handle, configure).await.map(|_| ())

@@ -51,6 +51,7 @@ pub struct ForwarderInfo {
     pub always_on: bool,
 }
 
+/// Participant of an AudioBridge room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParticipantInfo {
     pub id: u64,
@@ -67,6 +68,7 @@ impl From<Participant> for ParticipantInfo {
     }
 }
 
+/// Description of a Janus instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayInfo {
     /// Version of Janus, for example `1.1.2`.
@@ -76,6 +78,7 @@ pub struct GatewayInfo {
     pub plugins: Vec<PluginInfo>,
 }
 
+/// Plugin of a Janus instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginInfo {
     /// Package name, for example `janus.plugin.audiobridge`.
@@ -83,6 +86,7 @@ pub struct PluginInfo {
     pub version: String,
 }
 
+/// Requests to the AudioBridge of one Janus instance.
 #[async_trait]
 pub trait AudioBridge: Send + Sync {
     /// Creates a private room that mixes at 48 kHz. Fails with `RoomExists` if any room has the number.
@@ -93,6 +97,7 @@ pub trait AudioBridge: Send + Sync {
     /// Lists all rooms, with private ones if the admin key is right. Leaves out ids above `u32::MAX`, which
     /// are not ours.
     async fn list_rooms(&self) -> Result<Vec<RoomInfo>, JanusError>;
+    /// Returns true if a room has this number.
     async fn exists(&self, id: u32) -> Result<bool, JanusError>;
     /// Starts to send the room's mix, silence included, as Opus in SRTP (payload type 100), and returns the
     /// stream id. A second call starts a second stream.
@@ -105,11 +110,14 @@ pub trait AudioBridge: Send + Sync {
     ) -> Result<u64, JanusError>;
     /// Stops a forwarder. Janus also reports success for an unknown stream.
     async fn stop_forwarder(&self, id: u32, secret: &Secret, stream_id: u64) -> Result<(), JanusError>;
+    /// Lists the forwarders of a room.
     async fn list_forwarders(&self, id: u32, secret: &Secret) -> Result<Vec<ForwarderInfo>, JanusError>;
+    /// Lists the participants of a room.
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError>;
     /// Removes a participant from the room; it may join again. Fails with `NoSuchParticipant` if it is not in
     /// the room.
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
+    /// Returns name, version and plugins of the instance.
     async fn info(&self) -> Result<GatewayInfo, JanusError>;
 }
 

@@ -48,12 +48,14 @@ pub struct ConnectOptions {
     pub keep_alive: Duration,
 }
 
+/// Event of the connection to Janus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GatewayEvent {
     /// The connection is over, and with it its sessions and handles. Sent once, as the last event.
     Down { reason: DownReason },
 }
 
+/// Reason why the connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DownReason {
     #[error("Janus closed the connection")]

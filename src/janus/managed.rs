@@ -29,6 +29,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(5);
 /// Attempts to find a port. We pick a free port and Janus opens it; another process may take it in between.
 const PORT_ATTEMPTS: u32 = 5;
 
+/// Reason why Janus could not be started, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagedError {
     #[error("janus is not at `{}`: apt-get install janus, or set janus.binary", .0.display())]

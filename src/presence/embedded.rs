@@ -23,6 +23,7 @@ use crate::domain::ids::{RoomId, UserId};
 /// Clock that returns the time since some start and never goes back.
 pub type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
+/// Locks and presence entries in memory.
 pub struct EmbeddedPresence {
     tables: Mutex<Tables>,
     lifetimes: Lifetimes,

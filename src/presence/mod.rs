@@ -27,6 +27,7 @@ pub use crate::domain::connection::Lifetimes;
 /// Notifications that are kept for a slow subscriber. One that lags further gets [`News::LookAgain`].
 const NEWS_KEPT: usize = 1024;
 
+/// Reason why a request has failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PresenceError {
     /// The outcome is unknown: the request may or may not have been applied. A retry may succeed.
@@ -43,6 +44,7 @@ impl PresenceError {
     }
 }
 
+/// Result of an acquisition of a connection lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acquisition {
     Acquired {
@@ -63,6 +65,7 @@ pub enum SignOfLife {
     Anew,
 }
 
+/// Result of a renewal of a connection lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewed {
     StillOurs,
@@ -110,6 +113,7 @@ pub enum MemberStatus {
     Idle,
 }
 
+/// Presence entry: record of a user in a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
@@ -173,6 +177,7 @@ pub trait Presence: Send + Sync + 'static {
     /// Lists the presence entries of a room, sorted by user id.
     async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError>;
 
+    /// Removes all presence entries of a room.
     async fn remove_room(&self, room: &RoomId) -> Result<(), PresenceError>;
 
     /// Returns notifications of rooms whose presence entries changed, on any gateway. An expired entry is

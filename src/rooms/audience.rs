@@ -32,6 +32,7 @@ pub const WINDOW: Duration = Duration::from_secs(10);
 pub const MAX_LISTENERS: usize = 1 << 18;
 const SHARDS: usize = 64;
 
+/// Listener sightings of this node.
 pub struct Audience {
     shards: [Mutex<Shard>; SHARDS],
     hashes: RandomState,

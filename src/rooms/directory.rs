@@ -30,6 +30,7 @@ pub enum Scope {
     Modules(ModuleKind),
 }
 
+/// Cluster cache of all rooms and modules.
 #[derive(Debug)]
 pub struct Directory {
     known: RwLock<Known>,
@@ -83,10 +84,12 @@ impl Directory {
         self.read().modules.clone()
     }
 
+    /// Returns one room; `None` if the cache has no key of it.
     pub fn room(&self, id: &RoomId) -> Option<Arc<RoomView>> {
         self.read().rooms.get(id).cloned()
     }
 
+    /// Returns one module; `None` if the cache has no key of it.
     pub fn module(&self, kind: ModuleKind, id: &ModuleId) -> Option<Arc<ModuleView>> {
         self.read().modules.get(&(kind, id.clone())).cloned()
     }

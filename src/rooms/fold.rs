@@ -24,6 +24,7 @@ pub enum Changed {
     Module(ModuleKind, ModuleId),
 }
 
+/// Applies the events of one scope to the directory.
 #[derive(Debug)]
 pub struct Fold {
     directory: Arc<Directory>,

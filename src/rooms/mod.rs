@@ -87,6 +87,7 @@ pub enum Removal {
     Done,
 }
 
+/// Reason why a request of the room API has failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RoomError {
     #[error("a room with this id exists")]
@@ -95,7 +96,7 @@ pub enum RoomError {
     NotFound,
     #[error("the room is still being removed")]
     Removing,
-    /// Nothing was written.
+    /// No Janus instance or no mixer can take the room. Nothing was written.
     #[error(transparent)]
     NoCapacity(StartDenied),
     #[error(transparent)]

@@ -14,6 +14,7 @@ use crate::store::{KeyValue, Revision, Store, Txn, TxnOutcome};
 
 use super::{Fence, READ_YOUR_WRITES, RoomError, RoomService, Scope, txn, writes};
 
+/// Module with its load, for operators.
 #[derive(Debug, Clone)]
 pub struct ModuleInfo {
     pub kind: ModuleKind,
@@ -29,6 +30,7 @@ pub struct ModuleInfo {
     pub refuses: Option<WhyNot>,
 }
 
+/// Numbers of rooms per status, and numbers of modules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     pub rooms: BTreeMap<RoomStatus, usize>,
@@ -36,6 +38,7 @@ pub struct Stats {
     pub mixers: ModuleStats,
 }
 
+/// Numbers of the modules of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ModuleStats {
     pub known: usize,
@@ -72,6 +75,7 @@ impl RoomService {
             .collect()
     }
 
+    /// Returns the numbers that this node's directory shows.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         let modules = self.directory.modules();

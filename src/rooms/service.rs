@@ -38,6 +38,7 @@ const DEFAULT_ANCHORS: u8 = 3;
 /// Characters of random pins, without letters and digits that are easily confused.
 const PIN_ALPHABET: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 
+/// The room API. Shared by all users on a node.
 pub struct RoomService {
     pub(super) store: Arc<dyn Store>,
     pub(super) directory: Arc<Directory>,

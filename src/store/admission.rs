@@ -16,7 +16,7 @@ const MAX_REQUEST_BYTES: usize = 1_572_864;
 /// Refuses transactions that etcd would refuse.
 ///
 /// # Errors
-/// [`StoreError::Rejected`] with the broken limit.
+/// [`StoreError::Rejected`] with the reason.
 pub(super) fn admit(txn: &Txn) -> Result<(), StoreError> {
     let refuse = |why: &str| Err(StoreError::Rejected(why.into()));
     if txn.ops.len() > MAX_OPS || txn.compares.len() > MAX_OPS {

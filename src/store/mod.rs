@@ -26,6 +26,7 @@ use futures::stream::BoxStream;
 /// Position in the store's history. Rises by one or more with every committed transaction that changes a key.
 pub type Revision = i64;
 
+/// Key with its value, revision and lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyValue {
     pub key: String,
@@ -43,6 +44,7 @@ pub struct Listing {
     pub entries: Vec<KeyValue>,
 }
 
+/// Identifier of a lease; never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseId(pub i64);
 
@@ -53,6 +55,7 @@ pub struct Compare {
     pub mod_revision: Revision,
 }
 
+/// Write of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     Put { key: String, value: Bytes, lease: Option<LeaseId> },
@@ -67,6 +70,7 @@ pub struct Txn {
     pub ops: Vec<Op>,
 }
 
+/// Result of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TxnOutcome {
     /// Committed. Every key that it put has this modification revision.
@@ -75,6 +79,7 @@ pub enum TxnOutcome {
     Conflict,
 }
 
+/// Change of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchEvent {
     Put(KeyValue),
@@ -91,6 +96,7 @@ pub struct WatchBatch {
 /// Stream of batches. Ends after the first error; the watcher then lists again.
 pub type WatchStream = BoxStream<'static, Result<WatchBatch, StoreError>>;
 
+/// Reason why a request to the store has failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The outcome is unknown: a write may or may not have been applied.
@@ -99,14 +105,18 @@ pub enum StoreError {
     /// The watch starts before the oldest revision that the store keeps. The caller lists again.
     #[error("the store no longer remembers revision {from}")]
     Compacted { from: Revision },
+    /// The lease has ended or was revoked.
     #[error("the lease is gone")]
     LeaseNotFound,
+    /// The request is invalid or not permitted.
     #[error("the store refused the request: {0}")]
     Rejected(String),
 }
 
+/// Store with the contract of etcd v3. Every request can fail with [`StoreError::Unavailable`].
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Returns one key, or `None` if it is absent. Linearizable.
     async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError>;
 
     /// Lists all keys under `prefix`. Linearizable; sorted by key.
@@ -117,15 +127,25 @@ pub trait Store: Send + Sync + 'static {
     /// stream is a dead stream.
     ///
     /// # Errors
-    /// [`StoreError::Compacted`] if the store no longer keeps the changes since `from`.
+    /// [`StoreError::Compacted`], here or as the first item, if the store no longer keeps the changes since
+    /// `from`.
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError>;
 
+    /// Runs a transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] if it breaks a limit, [`StoreError::LeaseNotFound`] if it puts a key under a
+    /// lease that has ended.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
 
     /// Grants a lease. It ends if it is not kept alive for `ttl` (rounded up to whole seconds), and then its
     /// keys are deleted.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
 
+    /// Renews a lease for its full duration.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseNotFound`] if it has ended.
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError>;
 
     /// Deletes the lease and its keys at once.
@@ -137,14 +157,17 @@ pub trait Store: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Puts one key without a condition and without a lease. Returns the revision of the write.
     async fn put(&self, key: &str, value: Bytes) -> Result<Revision, StoreError> {
         unconditional(self.txn(Txn::new().put(key, value)).await?)
     }
 
+    /// Deletes one key without a condition. Returns the store's revision afterwards.
     async fn delete(&self, key: &str) -> Result<Revision, StoreError> {
         unconditional(self.txn(Txn::new().delete(key)).await?)
     }
 
+    /// Deletes all keys under `prefix` without a condition. Returns the store's revision afterwards.
     async fn delete_prefix(&self, prefix: &str) -> Result<Revision, StoreError> {
         unconditional(self.txn(Txn::new().delete_prefix(prefix)).await?)
     }
@@ -155,11 +178,13 @@ impl Txn {
         Self::default()
     }
 
+    /// Adds the condition that the key's modification revision is `mod_revision`.
     pub fn when(mut self, key: impl Into<String>, mod_revision: Revision) -> Self {
         self.compares.push(Compare { key: key.into(), mod_revision });
         self
     }
 
+    /// Adds the condition that the key is absent.
     pub fn when_absent(self, key: impl Into<String>) -> Self {
         self.when(key, 0)
     }
@@ -169,6 +194,7 @@ impl Txn {
         self
     }
 
+    /// Adds a put under a lease.
     pub fn put_leased(mut self, key: impl Into<String>, value: impl Into<Bytes>, lease: LeaseId) -> Self {
         self.ops.push(Op::Put { key: key.into(), value: value.into(), lease: Some(lease) });
         self

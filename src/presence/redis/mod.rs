@@ -27,6 +27,7 @@ use crate::domain::ids::{ClientId, RoomId};
 
 const WITHDRAW_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
+/// Connection settings of Redis, and lifetimes of the keys.
 #[derive(Clone)]
 pub struct RedisOptions {
     /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
@@ -38,6 +39,7 @@ pub struct RedisOptions {
     pub lifetimes: Lifetimes,
 }
 
+/// Locks and presence entries in Redis.
 pub struct RedisPresence {
     inner: Arc<Inner>,
 }

@@ -34,10 +34,12 @@ pub(super) enum Read {
 }
 
 impl History {
+    /// Creates an empty history. Revisions up to `floor` cannot be read.
     pub fn starting_after(floor: Revision, max_events: usize, max_bytes: usize) -> Self {
         Self { ring: VecDeque::new(), floor, events: 0, bytes: 0, max_events, max_bytes }
     }
 
+    /// Adds a commit and removes the oldest ones over the limits.
     pub fn push(&mut self, commit: Commit) {
         self.events += commit.events.len();
         self.bytes += size(&commit);

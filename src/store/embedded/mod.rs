@@ -51,6 +51,7 @@ impl Default for HistoryLimits {
     }
 }
 
+/// Settings of the embedded store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmbeddedOptions {
     pub history: HistoryLimits,
@@ -64,6 +65,7 @@ impl Default for EmbeddedOptions {
     }
 }
 
+/// Store of a single node. Dropping it waits for queued writes.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     committed: watch::Receiver<Revision>,
@@ -95,6 +97,10 @@ impl EmbeddedStore {
         Self::open_with(path, EmbeddedOptions::default())
     }
 
+    /// Opens or creates the file at `path`.
+    ///
+    /// # Errors
+    /// See [`StoreOpenError`].
     pub fn open_with(path: &Path, options: EmbeddedOptions) -> Result<Arc<Self>, StoreOpenError> {
         let EmbeddedOptions { history: limits, request_timeout } = options;
         let (mut disk, mut keys) = Disk::open(path)?;
@@ -120,6 +126,10 @@ impl EmbeddedStore {
         Ok(Arc::new(Self { shared, committed, turns, request_timeout, queue, writer }))
     }
 
+    /// Sends a command to the writer and waits for the reply.
+    ///
+    /// # Errors
+    /// The error of the command, or [`StoreError::Unavailable`] after `request_timeout` or without a writer.
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
         let gone = || StoreError::Unavailable("the store's writer has ended".into());
         let asked = async {
@@ -212,6 +222,7 @@ struct Watcher {
 }
 
 impl Watcher {
+    /// Waits for events under the prefix. Returns an empty batch after [`PROGRESS_EVERY`] without one.
     async fn next_batch(&mut self) -> Result<WatchBatch, StoreError> {
         loop {
             // Before reading, so that a later commit wakes this task again.
@@ -269,6 +280,7 @@ fn slow_disk(limit: Duration) -> StoreError {
     StoreError::Unavailable(format!("the disk of the store did not finish a write within {limit:?}"))
 }
 
+/// Deletes all keys under leases from the file and from `keys`.
 fn drop_leased_keys(disk: &mut Disk, keys: &mut Keyspace, path: &Path) -> Result<(), StoreOpenError> {
     let mut staging = Staging::new(keys);
     staging.delete_all(keys.leased_keys());

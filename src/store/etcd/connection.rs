@@ -113,7 +113,7 @@ impl Connection {
     async fn replace(&self, seen: Option<&Arc<Client>>) {
         let Some(seen) = seen else { return };
         let fresh = match self.options.login {
-            // Cannot fail: the same endpoints were valid in `new`.
+            // Cannot fail: the same options were valid in `new`.
             None => open(&self.options, None).await.ok().map(Arc::new),
             // The next request logs in.
             Some(_) => None,

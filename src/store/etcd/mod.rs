@@ -34,6 +34,7 @@ pub struct EtcdOptions {
     pub request_timeout: Duration,
 }
 
+/// Store in etcd, shared by the nodes of a cluster.
 pub struct EtcdStore {
     connection: Arc<Connection>,
 }
