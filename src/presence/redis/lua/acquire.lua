@@ -1,8 +1,8 @@
--- The table of `Claim::of`, and `Fence::next` by this server's clock.
--- KEYS  lock, mark, gateway of the asker, the attempt's withdrawal
+-- Implements the table of `Claim::of`, and `Fence::next` with this server's clock.
+-- KEYS  lock, high-water mark, gateway of the caller, withdrawal of the attempt
 -- ARGV  gateway, connection, client ('' = none), attempt, policy, lock_ms, mark_ms, gateway_ms,
---       prefix of gateway keys, prefix of their channels, room, user
--- gives {fence, claim, gateway, connection, client}, the last three of who held the seat before, '' = none
+--       prefix of gateway keys, prefix of the gateways' channels, room, user
+-- Returns {fence, claim, gateway, connection, client}; the last three of the previous holder, '' = none.
 if redis.call('EXISTS', KEYS[4]) == 1 then
   return {'0', 'withdrawn', '', '', ''}
 end
@@ -33,7 +33,7 @@ end
 local time = redis.call('TIME')
 local clock_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local mark = tonumber(redis.call('GET', KEYS[2]) or '-1')
--- %.0f: below 2^53 a number of Lua is exact, but it prints 15 digits only.
+-- %.0f: a Lua number is exact below 2^53, but it is printed with 15 digits only.
 local fence = string.format('%.0f', math.max(mark + 1, clock_us))
 redis.call('HSET', KEYS[1], 'gateway', ARGV[1], 'connection', ARGV[2], 'client', ARGV[3],
   'fence', fence, 'attempt', ARGV[4])

@@ -1,7 +1,7 @@
--- The gateway's own sign of life says 'shown'; the locks' writes, which are signs of life as well, leave that as it is.
+-- The gateway's own heartbeat sets 'shown'. The lock scripts, which also count as heartbeats, keep the value.
 -- KEYS  gateway
 -- ARGV  gateway_ms
--- gives 1 if the gateway has shown itself before, 0 if Redis knows nothing of that
+-- Returns 1 if Redis knows an earlier heartbeat of the gateway, 0 if not.
 local before = redis.call('GET', KEYS[1])
 redis.call('SET', KEYS[1], 'shown', 'PX', ARGV[1])
 return before == 'shown' and 1 or 0

@@ -1,5 +1,5 @@
--- The table of `Joined::of`.
--- KEYS  …, member, mark
+-- Implements the table of `Joined::of`.
+-- KEYS  …, member, high-water mark
 -- ARGV  …, user, fence, value, member_ms, max
 local others = #members()
 local present = redis.call('HGET', KEYS[2], 'fence')

@@ -1,5 +1,5 @@
--- The table of `Written::of`.
--- KEYS  …, member, mark
+-- Implements the table of `Written::of`.
+-- KEYS  …, member, high-water mark
 -- ARGV  …, user, fence
 members()
 local present = redis.call('HGET', KEYS[2], 'fence')

@@ -1,4 +1,4 @@
--- gives the value of each member
+-- Returns the value of each member.
 local values = {}
 for i, user in ipairs(members()) do
   values[i] = redis.call('HGET', ARGV[2] .. user, 'value')

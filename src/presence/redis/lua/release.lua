@@ -1,7 +1,7 @@
--- The table of `Released::of`.
--- KEYS  lock, mark
--- ARGV  fence, the mark after it, mark_ms
--- gives 1 if the seat was freed, 0 if it is not the asker's
+-- Implements the table of `Released::of`.
+-- KEYS  lock, high-water mark
+-- ARGV  fence, high-water mark after the release, mark_ms
+-- Returns 1 if the lock was released, 0 if the caller does not hold it.
 local held = redis.call('HGET', KEYS[1], 'fence')
 local mark = redis.call('GET', KEYS[2])
 if held and held ~= ARGV[1] then

@@ -1,7 +1,7 @@
--- The table of `Renewal::of`.
--- KEYS  lock, mark, gateway of the holder
+-- Implements the table of `Renewal::of`.
+-- KEYS  lock, high-water mark, gateway of the holder
 -- ARGV  fence, gateway, connection, client, lock_ms, mark_ms, gateway_ms
--- gives 1 if the seat is still the holder's, 0 if not
+-- Returns 1 if the holder still has the lock, 0 if not.
 if redis.call('PEXPIRE', KEYS[3], ARGV[7]) == 0 then
   redis.call('SET', KEYS[3], '', 'PX', ARGV[7])
 end

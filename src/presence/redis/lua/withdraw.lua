@@ -1,5 +1,6 @@
--- An acquisition whose answer nobody got: undone if it was run, void if it is still to come.
--- KEYS  lock, mark, the attempt's withdrawal
+-- Withdraws an acquisition whose reply was lost: undoes it if it was applied, and makes it fail if it is applied
+-- later.
+-- KEYS  lock, high-water mark, withdrawal of the attempt
 -- ARGV  attempt, lock_ms, mark_ms
 redis.call('SET', KEYS[3], '', 'PX', ARGV[2])
 local held = redis.call('HMGET', KEYS[1], 'attempt', 'fence')
