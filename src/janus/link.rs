@@ -145,7 +145,8 @@ impl Link {
     /// request.
     ///
     /// # Errors
-    /// [`JanusError::Disconnected`], [`JanusError::Timeout`] or [`JanusError::TooLarge`].
+    /// [`JanusError::Disconnected`], [`JanusError::Timeout`] or [`JanusError::TooLarge`], or
+    /// [`JanusError::BadReply`] if the request cannot be serialized.
     pub(super) async fn request(&self, request: Request) -> Result<Bytes, JanusError> {
         let name = request.name;
         let (reply, answer) = oneshot::channel();
