@@ -75,7 +75,7 @@ impl ConfigArgs {
 fn serve((config, keys): (Config, Vec<Effective>), args: ConfigArgs) -> ExitCode {
     let read = move || args.read();
     // Through the log's queue: standard error may be a pipe that nothing reads.
-    ended(actix::System::new().block_on(stentor::app::run(config, keys, read)), |error| logging::say(error))
+    ended(actix::System::new().block_on(stentor::app::run(config, keys, read)), logging::say)
 }
 
 fn demo(demo: Demo) -> ExitCode {

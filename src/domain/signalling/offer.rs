@@ -30,11 +30,11 @@ pub enum OfferRefusal {
 pub fn check(sdp: &str) -> Result<(), OfferRefusal> {
     let lines: Vec<&str> = sdp.lines().collect();
     let is_media = |line: &&str| line.starts_with("m=");
-    let session_end = lines.iter().position(|line| is_media(&line)).unwrap_or(lines.len());
+    let session_end = lines.iter().position(is_media).unwrap_or(lines.len());
     let (session, sections) = lines.split_at(session_end);
     let start = sections.iter().position(|line| line.starts_with("m=audio "));
     let (media, rest) = start.and_then(|at| sections[at..].split_first()).ok_or(OfferRefusal::NoAudio)?;
-    let section = &rest[..rest.iter().position(|line| is_media(&line)).unwrap_or(rest.len())];
+    let section = &rest[..rest.iter().position(is_media).unwrap_or(rest.len())];
     let has = |name: &str| section.iter().chain(session).any(|line| line.starts_with(name));
 
     let mut fields = media["m=audio ".len()..].split(' ');

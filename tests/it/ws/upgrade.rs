@@ -141,7 +141,7 @@ async fn what_is_no_upgrade_is_told_so() {
         ("sec-websocket-key", "", 400, "websocket_expected"),
         ("sec-websocket-version", "8", 426, "websocket_version"),
     ] {
-        let mut headers = vec![
+        let mut headers = [
             ("connection", "Upgrade"),
             ("upgrade", "websocket"),
             ("sec-websocket-version", "13"),

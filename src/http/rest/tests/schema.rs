@@ -120,7 +120,7 @@ fn illegal(schema: &Value) -> Vec<Value> {
         ("array", json!([])),
     ];
     let is_string = has_type(schema, "string") || schema["enum"].is_array();
-    let other = |name: &str| !has_type(schema, name) && !(is_string && name == "string");
+    let other = |name: &str| !(has_type(schema, name) || is_string && name == "string");
     let mut values: Vec<_> =
         examples.into_iter().filter(|(name, _)| other(name)).map(|(_, value)| value).collect();
     if schema["pattern"].is_string() || schema["enum"].is_array() {
