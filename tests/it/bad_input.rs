@@ -349,10 +349,10 @@ impl House {
             let body = format!("{{\"roomId\":\"other\",\"maxAnchors\":{anchors}}}");
             self.refuses("POST", ROOMS, body, (400, "invalid_max_anchors")).await;
         }
-        for body in ["{}", r#"{"label":"away"}"#, r#"{"label":1}"#, r#"{"label":"ready","ttl":-1}"#] {
+        for body in ["{}", r#"{"label":"away"}"#, r#"{"label":1}"#, r#"{"label":"ready","ttl":"1"}"#] {
             self.refuses("PUT", MARK, body, (400, "invalid_body")).await;
         }
-        for ttl in ["0", "604801", "18446744073709551615"] {
+        for ttl in ["0", "-1", "604801", "18446744073709551615"] {
             let body = format!("{{\"label\":\"cordon\",\"ttl\":{ttl}}}");
             self.refuses("PUT", MARK, body, (400, "invalid_ttl")).await;
         }
