@@ -1,6 +1,6 @@
 # Every target installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster test test-quick test-janus faults check bench build
+.PHONY: help demo cluster test test-quick test-janus players faults check bench build
 
 BROWSER := tests/browser
 BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_modules/.package-lock.json)
@@ -37,6 +37,10 @@ test-janus: ## The tests of rooms and anchors again, on the newest Janus in Debi
 test-quick: ## The tests that need no browser and no external process
 	@scripts/setup.sh build
 	cargo test --lib --test tidy
+
+players: ## A live room in VLC, mpv, FFmpeg and GStreamer for three minutes; prints what each plays
+	@scripts/setup.sh test
+	STENTOR_TEST_PLAY_SECONDS=180 cargo test --test it -- --nocapture --test-threads=1 alone::players
 
 faults: ## Every fault on real processes: what was lost, how long it took, the goal
 	@scripts/setup.sh test

@@ -45,11 +45,21 @@ bsdextrautils|has column
 nodejs|has node
 npm|has npm
 python3|has python3
+mpv|has mpv
+vlc-bin|has vlc
+vlc-plugin-base|has_package vlc-plugin-base
+gstreamer1.0-tools|has gst-launch-1.0
+gstreamer1.0-plugins-base|has_package gstreamer1.0-plugins-base
+gstreamer1.0-plugins-good|has_package gstreamer1.0-plugins-good
+gstreamer1.0-plugins-bad|has_package gstreamer1.0-plugins-bad
+gstreamer1.0-libav|has_package gstreamer1.0-libav
 curl|has curl
 LIST
 }
 
 has_header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]; }
+
+has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
 missing() {
     local package test

@@ -37,10 +37,12 @@ use super::view::{RoomView, UNREADABLE, Versioned};
 
 mod canary;
 mod silence;
+mod unsettled;
 
-pub use canary::{canary, must_have};
+pub use canary::{canary, concerns, must_have};
 use silence::Upkeep;
 pub use silence::all_silent;
+use unsettled::Unsettled;
 
 /// Message about a Janus room, appended to its number. It contains the remedy.
 pub const LOCKED: &str = "on this Janus has our mark and a secret that is not ours (hls.secret was changed): \
@@ -67,13 +69,6 @@ enum Wanted {
 enum Observed {
     Unknown,
     Known(Vec<Found>),
-}
-
-/// Create request without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Unsettled {
-    janus_room_id: u32,
-    until: Duration,
 }
 
 #[derive(Debug)]
@@ -467,23 +462,6 @@ impl JanusRoom {
             }
         });
     }
-}
-
-impl Unsettled {
-    /// Plans the next step when nothing else is left: wait, then inspect whether the create was carried out.
-    fn wait(&self, now: Duration) -> Plan<Effect> {
-        if now >= self.until {
-            return Plan::act(Effect::Inspect, "looks whether a create without an answer was carried out");
-        }
-        let reason = "waits whether a create without an answer is carried out yet";
-        Plan::Wait { reason: reason.into(), until: Some(self.until) }
-    }
-}
-
-/// Returns true if this janus node has to handle the room: livemeta assigns it here, or the room's Janus key
-/// names this node.
-pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
-    view.live.as_ref().is_some_and(|l| l.janus_id == *me) || view.janus.as_ref().is_some_and(|j| j.id == *me)
 }
 
 struct Build<'a> {

@@ -1,10 +1,16 @@
-//! Selection of the room that Janus is asked for next. The query detects a Janus that restarted or lost a
-//! room although its connection is up.
+//! The rooms that concern a Janus, and the one it is asked for next to notice that it was restarted or lost a room.
+//! Never does: ask Janus.
 
 use std::ops::Bound;
 
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::view::{RoomView, Rooms};
+
+/// Returns true if this janus node has to handle the room: livemeta assigns it here, or the room's Janus key
+/// names this node.
+pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
+    view.live.as_ref().is_some_and(|l| l.janus_id == *me) || view.janus.as_ref().is_some_and(|j| j.id == *me)
+}
 
 /// Returns the number under which our Janus must have the room. `None`: the room is not on air here, or the
 /// store does not name its Janus room yet.

@@ -8,4 +8,5 @@ mod hundred;
 mod minimum;
 mod mixers;
 mod page;
+mod players;
 mod speakers;

@@ -1,0 +1,148 @@
+//! A live room in the players that people have, across key changes and a killed FFmpeg: the right tone, no silence
+//! beyond that of the fault itself, no stop. `docs/players.md` has the table.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use stentor::probe::hearing::strongest_hz;
+
+use crate::support::kept::Kept;
+use crate::support::node::{Node, signal};
+use crate::support::report;
+use crate::support::studio::Studio;
+use crate::support::wait_until;
+
+const ROOM: &str = "live";
+const HZ: u32 = 440;
+/// Bytes per second of what the players write: 16 bits, 48 kHz, mono.
+const RATE: u64 = 96_000;
+/// FFmpeg's own absence, and half a second.
+const LONGEST_SILENCE: f64 = 0.9;
+/// Amplitude below which a sample is silent.
+const QUIET: f32 = 0.005;
+/// From the start of a player to the end of its output, beyond what it plays.
+const SLACK: Duration = Duration::from_secs(60);
+/// User and group `nobody`: VLC refuses to run as root.
+const NOBODY: &str = "65534";
+
+const PLAYERS: [(&str, Start); 5] = [
+    ("FFmpeg", ffmpeg),
+    ("mpv", mpv),
+    ("VLC 3", vlc),
+    ("GStreamer playbin", |url, file, seconds| gstreamer("playbin", url, file, seconds)),
+    ("GStreamer playbin3", |url, file, seconds| gstreamer("playbin3", url, file, seconds)),
+];
+
+/// Builds the command that plays a URL for some seconds into a WAV file.
+type Start = fn(&str, &Path, u32) -> Command;
+
+#[actix::test]
+async fn players_play_across_keys_and_restarts() {
+    let seconds = std::env::var("STENTOR_TEST_PLAY_SECONDS").map_or(40, |text| text.parse().unwrap());
+    let node = Node::start(&[("hls.key_rotation", "8")]).await;
+    node.room_on_air(ROOM).await;
+    let _speaker = Studio::managed(&node).await.speak(&node, ROOM, HZ).await;
+    let url = format!("{}/hls/rooms/{ROOM}/index.m3u8?token={}", node.hls, node.token(ROOM).await);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let files = [0, 1, 2, 3, 4].map(|n| folder.path().join(format!("{n}.wav")));
+    let players = [0, 1, 2, 3, 4].map(|n| start(PLAYERS[n].1(&url, &files[n], seconds)));
+
+    let plays = |file: &Path| std::fs::metadata(file).is_ok_and(|file| file.len() > 6 * RATE);
+    wait_until("all players play", SLACK, || files.iter().all(|file| plays(file)));
+    signal(node.children("ffmpeg")[0], Signal::KILL);
+    for player in players {
+        player.end(Duration::from_secs(seconds.into()) + SLACK);
+    }
+    let mut faults = Vec::new();
+    for ((name, _), file) in PLAYERS.iter().zip(&files) {
+        let pcm = decode(file);
+        let (heard, silence) = (pcm.len() as f64 / 48_000.0, longest_silence(&pcm));
+        let tone = strongest_hz(&pcm);
+        report(format!(
+            "{name}: {heard:.1} s heard of {seconds}, {tone:?} Hz, longest silence {silence:.2} s"
+        ));
+        // Players begin some segments behind live, and some of them count that as playing.
+        let whole = heard > f64::from(seconds) - 10.0;
+        if !whole || tone != Some(f64::from(HZ)) || silence > LONGEST_SILENCE {
+            faults.push(*name);
+        }
+    }
+    assert!(faults.is_empty(), "{faults:?}");
+}
+
+fn start(mut command: Command) -> Kept {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Kept::start(command)
+}
+
+fn ffmpeg(url: &str, file: &Path, seconds: u32) -> Command {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-loglevel", "error", "-t", &seconds.to_string(), "-i", url]);
+    command.args(["-ac", "1", "-ar", "48000", "-flush_packets", "1"]).arg(file);
+    command
+}
+
+fn mpv(url: &str, file: &Path, seconds: u32) -> Command {
+    let mut command = Command::new("mpv");
+    command.args([
+        "--no-config",
+        "--really-quiet",
+        "--ao=pcm",
+        "--audio-format=s16",
+        "--audio-channels=mono",
+    ]);
+    command.arg(format!("--ao-pcm-file={}", file.display())).arg(format!("--length={seconds}")).arg(url);
+    command
+}
+
+fn vlc(url: &str, file: &Path, seconds: u32) -> Command {
+    let output = format!(
+        "#transcode{{acodec=s16l,samplerate=48000,channels=1}}:std{{access=file,mux=wav,dst={}}}",
+        file.display()
+    );
+    let mut command = Command::new("vlc");
+    if rustix::process::getuid().is_root() {
+        command = Command::new("setpriv");
+        command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "vlc"]);
+    }
+    command.env("HOME", file.parent().unwrap());
+    command.args(["-I", "dummy", "--quiet", "--no-video", "--run-time", &seconds.to_string()]);
+    command.args(["--sout", &output, url, "vlc://quit"]);
+    command
+}
+
+fn gstreamer(element: &str, url: &str, file: &Path, seconds: u32) -> Command {
+    // GStreamer has no limit of its own: INT makes it finish the file.
+    let mut command = Command::new("timeout");
+    command
+        .args(["-s", "INT", &seconds.to_string(), "gst-launch-1.0", "-e", element])
+        .arg(format!("uri={url}"));
+    command.arg(format!(
+        "audio-sink=audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=1,format=S16LE ! wavenc ! \
+         filesink location={}",
+        file.display()
+    ));
+    command
+}
+
+/// Reads a file of any format as mono samples.
+fn decode(file: &Path) -> Vec<f32> {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-loglevel", "error", "-i"]).arg(file);
+    let output = command.args(["-ac", "1", "-ar", "48000", "-f", "f32le", "pipe:1"]).output().unwrap();
+    let (samples, _) = output.stdout.as_chunks::<4>();
+    samples.iter().map(|sample| f32::from_le_bytes(*sample)).collect()
+}
+
+/// Returns the longest silence between sounds in seconds, in steps of 10 ms.
+fn longest_silence(pcm: &[f32]) -> f64 {
+    let quiet = |block: &[f32]| block.iter().all(|sample| sample.abs() < QUIET);
+    let blocks: Vec<bool> = pcm.chunks(480).map(quiet).collect();
+    let first = blocks.iter().position(|quiet| !quiet).unwrap_or(blocks.len());
+    let last = blocks.iter().rposition(|quiet| !quiet).map_or(first, |at| at + 1);
+    blocks[first..last].split(|quiet| !quiet).map(<[bool]>::len).max().unwrap_or(0) as f64 / 100.0
+}
