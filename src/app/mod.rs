@@ -132,10 +132,6 @@ impl Node {
     /// A program for child processes is missing; or the data directory, the secrets, the store, the presence
     /// backend or an address cannot be used.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        for remark in config.remarks() {
-            tracing::warn!("{remark}");
-        }
-        let descriptors = raise_descriptors();
         if config.node.roles.mixer || config.node.roles.janus {
             crate::process::check().map_err(anyhow::Error::msg)?;
         }
@@ -146,6 +142,11 @@ impl Node {
         let place = shared.then(|| Place::take(&config.node.data_dir)).transpose()?;
         let store = backends::store(&config, &metrics).await?;
         let (sockets, config) = servers::bind(config)?;
+        // A node that cannot bind its addresses logs its error alone.
+        for remark in config.remarks() {
+            tracing::warn!("{remark}");
+        }
+        let descriptors = raise_descriptors();
         let context = Context {
             me: id.clone(),
             incarnation: uuid::Uuid::new_v4().to_string().into(),

@@ -10,10 +10,10 @@ use rustix::process::Signal;
 use stentor::probe::hearing::strongest_hz;
 
 use crate::support::kept::Kept;
-use crate::support::node::{Node, signal};
+use crate::support::node::{Node, request, signal};
 use crate::support::report;
 use crate::support::studio::Studio;
-use crate::support::wait_until;
+use crate::support::{until, wait_until};
 
 const ROOM: &str = "live";
 const HZ: u32 = 440;
@@ -46,6 +46,9 @@ async fn players_play_across_keys_and_restarts() {
     node.room_on_air(ROOM).await;
     let _speaker = Studio::managed(&node).await.speak(&node, ROOM, HZ).await;
     let url = format!("{}/hls/rooms/{ROOM}/index.m3u8?token={}", node.hls, node.token(ROOM).await);
+    // GStreamer's playbin3 stays silent if it meets the first segments of a broadcast.
+    let listed = async || request("GET", &url, &[], None).await.text().matches("#EXTINF").count();
+    until("five segments are listed", async || listed().await >= 5).await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let files = [0, 1, 2, 3, 4].map(|n| folder.path().join(format!("{n}.wav")));
@@ -116,10 +119,10 @@ fn vlc(url: &str, file: &Path, seconds: u32) -> Command {
 }
 
 fn gstreamer(element: &str, url: &str, file: &Path, seconds: u32) -> Command {
-    // GStreamer has no limit of its own: INT makes it finish the file.
+    // GStreamer has no limit of its own. INT lets it finish the file, for which it may wait in vain on a live stream.
     let mut command = Command::new("timeout");
     command
-        .args(["-s", "INT", &seconds.to_string(), "gst-launch-1.0", "-e", element])
+        .args(["-s", "INT", "-k", "10", &seconds.to_string(), "gst-launch-1.0", "-e", element])
         .arg(format!("uri={url}"));
     command.arg(format!(
         "audio-sink=audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=1,format=S16LE ! wavenc ! \
