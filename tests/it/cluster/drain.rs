@@ -4,12 +4,25 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use stentor::probe::Mode;
+use stentor::probe::{Listener, Mode};
 
 use super::{Cluster, HZ, LONG, ROOM, within};
 use crate::rooms::tuned_in;
 use crate::support::node::signal;
 use crate::support::report;
+
+/// Asserts that the window holds segment `last` of the previous mixer and goes on behind it without a gap. Segment
+/// `last` may not have begun when it was read: this waits until `last + 1` is listed.
+async fn assert_window_continues(listener: &mut Listener, last: u64) {
+    let deadline = Instant::now() + LONG;
+    while listener.playlist().segments.last().is_none_or(|segment| segment.sequence <= last) {
+        assert!(Instant::now() < deadline, "segment {} does not appear", last + 1);
+        listener.hear(Duration::from_millis(500)).await.unwrap();
+    }
+    let numbers: Vec<u64> = listener.playlist().segments.iter().map(|segment| segment.sequence).collect();
+    assert!(numbers.contains(&last), "{numbers:?} lacks {last}: the window was not kept");
+    assert!(numbers.is_sorted_by(|a, b| a + 1 == *b), "{numbers:?} has a gap");
+}
 
 #[actix::test]
 async fn a_draining_mixer_loses_its_rooms_says_how_many_are_left_and_is_drained() {
@@ -26,11 +39,9 @@ async fn a_draining_mixer_loses_its_rooms_says_how_many_are_left_and_is_drained(
     let shown = module(&cluster, left).await;
     assert_eq!((&shown["roomsLeft"], &shown["pickable"]), (&json!(0), &json!(false)));
     assert_eq!(module(&cluster, 1 - left).await["roomsLeft"], Value::Null);
-    let (_, listener) =
+    let (_, mut listener) =
         cluster.heard_from_another(left, "a mixer is emptied: a new listener hears", since).await;
-    let numbers: Vec<u64> = listener.playlist().segments.iter().map(|segment| segment.sequence).collect();
-    assert!(numbers.contains(&last) && numbers.contains(&(last + 1)), "{numbers:?}: the window is kept");
-    assert!(numbers.is_sorted_by(|a, b| a + 1 == *b), "{numbers:?}: and the numbers go on");
+    assert_window_continues(&mut listener, last).await;
     let idle = async || cluster.mixers[left].states_of("ffmpeg_process").await.is_empty();
     within("nothing runs on it", LONG, idle).await;
     assert_eq!(cluster.desk.delete(&mark).await.status, 200);
@@ -75,10 +86,9 @@ async fn a_drain_survives_term_to_all() {
     signal(children[0], Signal::TERM);
     cluster.mixers[left].signal(Signal::TERM);
     assert_eq!(cluster.mixers[left].ended().code(), Some(0));
-    let (_, listener) = cluster.heard_from_another(left, "TERM to a node and its FFmpeg: heard", since).await;
-    let numbers: Vec<u64> = listener.playlist().segments.iter().map(|segment| segment.sequence).collect();
-    assert!(numbers.contains(&last) && numbers.contains(&(last + 1)), "{numbers:?}: the window is kept");
-    assert!(numbers.is_sorted_by(|a, b| a + 1 == *b), "{numbers:?}: and the numbers go on");
+    let (_, mut listener) =
+        cluster.heard_from_another(left, "TERM to a node and its FFmpeg: heard", since).await;
+    assert_window_continues(&mut listener, last).await;
     let log = cluster.mixers[left].log();
     let ends: Vec<&Value> = log.iter().filter(|line| line["message"] == "FFmpeg exited").collect();
     assert!(matches!(ends[..], [one] if one["why"] == "stopped"), "{ends:?}");
