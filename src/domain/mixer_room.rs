@@ -8,12 +8,13 @@
 //!   └─────────── Ending
 //! ```
 //!
-//! Two lanes of effects run side by side, so that a store that does not answer never keeps FFmpeg from being
-//! restarted: the *process lane* (FFmpeg, port, stream) and the *store lane* (our keys, the reservation).
+//! Two lanes of effects run side by side, so that an unresponsive store never delays a restart of FFmpeg: the
+//! *process lane* (FFmpeg, port, stream) and the *store lane* (this mixer's key and its reservation).
 //!
-//! Invariants: at most one process holds the port; a new epoch gets a new port, a restart within an epoch keeps
-//! it while FFmpeg can join the stream there (`JOINABLE_FOR`); no media sequence number is published above what
-//! the store has reserved; numbers never go back. The repair of a room that hears nothing is in `port`.
+//! Invariants: at most one process holds the port. A new epoch gets a new port; a restart within an epoch
+//! keeps the port while FFmpeg can still join the RTP stream there (`JOINABLE_FOR`). No media sequence number
+//! is published above the ceiling reserved in the store, and numbers never decrease. `port` repairs a room
+//! without audio.
 
 use std::time::Duration;
 
@@ -38,11 +39,13 @@ use store_lane::live_goes_on;
 #[derive(Debug, Clone)]
 pub struct MixerPolicy {
     pub backoff: Backoff,
-    /// Crashes beyond this are a crash loop.
+    /// Number of crashes per window above which FFmpeg counts as being in a crash loop.
     pub crashes: Budget,
-    /// No audio for this long while Janus forwards: FFmpeg is stuck. Silence that is written instead does not count.
+    /// Longest time without audio from FFmpeg while Janus forwards. Silence written by the packager is not
+    /// audio.
     pub watchdog: Duration,
-    /// The `hlsUrl` in our key: where listener nodes fetch, e.g. `http://10.0.0.7:8080`.
+    /// Base URL that listener nodes fetch from, written to the mixer key as `hlsUrl`, e.g.
+    /// `http://10.0.0.7:8080`.
     pub hls_base: String,
 }
 
@@ -54,17 +57,17 @@ struct Wanted {
     part: Role,
 }
 
-/// Which part we have in the room.
+/// Part that this mixer has in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Owner,
-    /// It is to be ours; until we produce, the mixer before us goes on.
+    /// Next owner. The previous mixer publishes until this one produces.
     Successor,
-    /// We are to go on until our successor produces.
+    /// Previous owner. Publishes until the successor produces.
     Predecessor,
 }
 
-/// Who sends the RTP. Another one means another SSRC, which a running FFmpeg cannot take.
+/// Source of the RTP. A different source has a different SSRC, which a running FFmpeg cannot switch to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Feed {
     janus: ModuleId,
@@ -84,7 +87,7 @@ struct Running {
     epoch: Epoch,
     since: Duration,
     feed: Option<(Feed, Duration)>,
-    /// Why it is of no use any more.
+    /// Reason to kill this process, if there is one.
     unfit: Option<&'static str>,
     last_fragment: Option<Duration>,
 }
@@ -98,16 +101,16 @@ pub struct MixerRoom {
     port: Option<Port>,
     stream: Option<Nonce>,
     reserved: Option<Reserved>,
-    /// The epoch under which nobody else can have taken numbers since ours were reserved.
+    /// Epoch under which no other mixer can have taken numbers since ours were reserved.
     numbers_of: Option<Epoch>,
     key: OwnKey<MixerState>,
     sequence: OwnKey<SequenceState>,
     as_of: i64,
     crashes: Restarts,
-    /// The epoch under which FFmpeg crashed more often than we bear: told in our key.
+    /// Epoch under which FFmpeg crashed too often. Written to the mixer key as `gave_up`.
     gave_up: Option<Epoch>,
     starvation: Starvation,
-    /// The epoch under which we were handed the room, and since when FFmpeg has produced under it.
+    /// Epoch of the handover to this mixer, and the time from which FFmpeg has produced under it.
     ready: Option<(Epoch, Duration)>,
     retry: Retry,
     store_retry: Retry,
@@ -115,7 +118,7 @@ pub struct MixerRoom {
 }
 
 impl MixerRoom {
-    /// `incarnation` is that of this module's heartbeat.
+    /// Creates the machine. `incarnation` is the one in this module's heartbeat.
     pub fn new(me: ModuleId, incarnation: String, policy: MixerPolicy) -> Self {
         Self {
             me,
@@ -139,8 +142,9 @@ impl MixerRoom {
         }
     }
 
-    /// Takes over what an incarnation that is gone has left; nothing of it runs. `false`: the stream cannot go
-    /// on under its numbers, because the store no longer says that they are ours.
+    /// Takes over port and stream of a previous incarnation of the actor, whose processes are gone. Returns
+    /// false if the stream cannot continue under its numbers because the store no longer confirms their
+    /// reservation.
     pub fn inherit(
         &mut self,
         port: Option<(MediaAddr, Epoch, Duration)>,
@@ -183,12 +187,12 @@ impl MixerRoom {
         self.reserved.map(|r| r.next)
     }
 
-    /// What the store has reserved for us.
+    /// Returns the ceiling reserved for this mixer in the store.
     pub fn ceiling(&self) -> Option<SequenceState> {
         self.reserved.map(|r| r.ceiling)
     }
 
-    /// The store was seen up to `as_of`.
+    /// Records that the store was seen up to revision `as_of`.
     pub fn saw(&mut self, as_of: i64) {
         self.as_of = self.as_of.max(as_of);
         self.key.seen(self.as_of);
@@ -196,8 +200,8 @@ impl MixerRoom {
         self.store_retry.news();
     }
 
-    /// Notes who feeds our port and whether our numbers are still ours. To be called with the newest view
-    /// before planning.
+    /// Updates the RTP source and checks that the reserved numbers are still ours. Call it with the newest
+    /// view before planning.
     pub fn look(&mut self, view: &RoomView, now: Duration) {
         self.look_at_numbers(view);
         let feed = self.feed_of(view);
@@ -210,8 +214,9 @@ impl MixerRoom {
         }
     }
 
-    /// Who moved the ceiling: another mixer, or our own write that seemed to have failed? While we publish under
-    /// one epoch, only we can have. Else the room may have been elsewhere, and numbers above ours are published.
+    /// Drops the reservation if another mixer may have raised the ceiling. While this mixer publishes under
+    /// one epoch, only its own writes can have raised it, even those that seemed to fail. Otherwise another
+    /// mixer may have had the room and have published numbers above ours.
     fn look_at_numbers(&mut self, view: &RoomView) {
         let stored = self.sequence.current(view.sequence.as_ref()).map(|s| s.value);
         let epoch = self.wanted(view).map(|wanted| wanted.epoch);
@@ -222,26 +227,26 @@ impl MixerRoom {
         }
     }
 
-    /// What is published cannot go on under its numbers.
+    /// Returns true if the published stream has lost its reservation and so cannot continue.
     fn lost_its_numbers(&self) -> bool {
         self.stream.is_some() && self.reserved.is_none()
     }
 
-    /// FFmpeg delivered audio. Silence that the packager writes in its place never counts.
+    /// Records audio from FFmpeg. Silence written by the packager does not count.
     pub fn produced(&mut self, now: Duration) {
         if let Process::Running(running) = &mut self.process {
             running.last_fragment = Some(now);
             let lived = now.saturating_sub(running.since);
             self.heard();
-            // A process that lives a while before each crash is in a loop all the same.
+            // A process that runs for a while before each crash is still in a crash loop.
             if lived > self.policy.crashes.window {
                 self.gave_up = None;
             }
         }
     }
 
-    /// FFmpeg produces what is not published yet, because another mixer still has the room's numbers. `true` for the
-    /// first time under an epoch.
+    /// Records audio from FFmpeg that is not published, because another mixer still holds the room's numbers.
+    /// Returns true the first time under an epoch.
     pub fn warm(&mut self, now: Duration) -> bool {
         let Process::Running(running) = &mut self.process else { return false };
         running.last_fragment = Some(now);
@@ -254,22 +259,22 @@ impl MixerRoom {
         first
     }
 
-    /// Whether what FFmpeg writes is to be read although there is no stream to put it into.
+    /// Returns true if FFmpeg's output must be read although there is no stream for it yet.
     pub fn warms_up(&self, view: &RoomView) -> bool {
         let epoch = view.live.as_ref().filter(|live| live.handover.is_some()).map(|live| live.epoch);
         let running = matches!(&self.process, Process::Running(r) if Some(r.epoch) == epoch);
         self.stream.is_none() && running && self.wanted(view).is_some_and(|w| w.part != Role::Predecessor)
     }
 
-    /// What FFmpeg writes cannot be used.
+    /// Records that FFmpeg's output is unusable.
     pub fn garbled(&mut self) {
         if let Process::Running(running) = &mut self.process {
             running.unfit = Some(GARBLED);
         }
     }
 
-    /// The node is going down in order: the process ends and unused numbers are given back, but the room stays
-    /// ours, its key stays and its listeners are not told that it is over.
+    /// Starts the orderly shutdown of the node: the process ends and unused numbers are given back, but the
+    /// room and its key stay with this mixer and listeners are not told that the broadcast has ended.
     pub fn leave(&mut self) {
         self.leaving = true;
     }
@@ -278,17 +283,17 @@ impl MixerRoom {
         self.leaving
     }
 
-    /// The process is gone and has been waited for.
+    /// Handles the exit of the process, after it has been waited for.
     pub fn exited(&mut self, exit: Exit, why: &str, now: Duration, dice: f64) {
         let ended = std::mem::replace(&mut self.process, Process::Idle);
         let backoff = self.policy.backoff;
         if exit == Exit::BindFailed {
-            // Somebody else holds the pair, whatever else the process ended for.
+            // Another process holds the port pair, whatever the reason of this exit was.
             self.port = None;
         }
         match ended {
             Process::Idle => {}
-            // Starvation is the source's fault: it backs off, but is no crash.
+            // The source causes starvation: FFmpeg restarts after a backoff, but this is not a crash.
             Process::Ending { why: STARVED } => self.starve(now, dice),
             Process::Ending { why: GARBLED } => self.retry.failed(GARBLED, now, &backoff, dice),
             Process::Running(r) if exit == Exit::Starved && r.feed.is_some() => self.starve(now, dice),
@@ -326,7 +331,7 @@ impl MixerRoom {
             Process::Idle if ended => {
                 Plan::act(ProcessEffect::EndStream { over: true }, "an earlier live has ended")
             }
-            // Its numbers are behind those of the mixer that has, or had, the room meanwhile.
+            // The stream's numbers are below those of the mixer that has, or had, the room in the meantime.
             Process::Idle
                 if self.lost_its_numbers() || (wanted.part == Role::Successor && self.stream.is_some()) =>
             {
@@ -351,7 +356,7 @@ impl MixerRoom {
         Plan::act(effect, "the room is assigned to this mixer")
     }
 
-    /// What to do about a process that runs.
+    /// Plans for a running process.
     fn watch(&self, r: &Running, wanted: &Wanted, now: Duration) -> Plan<ProcessEffect> {
         let kill = |why| Plan::act(ProcessEffect::Kill { gently: false }, why);
         if r.epoch != wanted.epoch {
@@ -381,8 +386,8 @@ impl MixerRoom {
         Plan::Wait { reason: reason.into(), until: Some(due) }
     }
 
-    /// How long a process may go without a fragment. On a busy machine a start takes its time, and killing it for
-    /// that makes the machine busier: each start in vain allows the next one more.
+    /// Returns how long a process may run without a fragment. A start is slow on a busy machine, and killing
+    /// it makes the machine busier, so each failed start extends the limit of the next one.
     fn patience(&self, r: &Running) -> Duration {
         let starts = if r.last_fragment.is_none() { 1 + self.retry.attempt() } else { 1 };
         self.policy.watchdog * starts.min(MOST_PATIENCE)
@@ -391,7 +396,7 @@ impl MixerRoom {
     fn wind_down(&self, view: &RoomView) -> Plan<ProcessEffect> {
         match (&self.process, &self.port, &self.stream) {
             (Process::Running(_), ..) => {
-                // Its successor produces, and waits for the numbers that are left.
+                // After a handover the successor already produces and waits for the numbers left over.
                 let handed_over = self.stream.as_ref().is_some_and(|nonce| live_goes_on(view, nonce));
                 Plan::act(ProcessEffect::Kill { gently: !handed_over }, NOT_WANTED)
             }
@@ -407,12 +412,12 @@ impl MixerRoom {
         }
     }
 
-    /// Takes in how a process effect ended. `why` is the reason its plan gave.
+    /// Applies the outcome of a process effect. `why` is the reason given by its plan.
     pub fn process_done(&mut self, outcome: ProcessOutcome, why: &str, now: Duration, dice: f64) {
         match outcome {
             ProcessOutcome::PortTaken { rtp, epoch } => self.port = Some(Port::new(rtp, epoch, now)),
             ProcessOutcome::Spawned { epoch } => {
-                // Who gives us the room again wants us to try again.
+                // A new assignment after giving up is a request to try again.
                 if self.gave_up.take_if(|gave_up| *gave_up != epoch).is_some() {
                     self.crashes.clear();
                 }
@@ -430,14 +435,14 @@ impl MixerRoom {
             ProcessOutcome::Ended => self.stream = None,
             ProcessOutcome::Failed(failure) => match &self.port {
                 Some(port) => self.crashed(port.epoch, false, &failure.to_string(), now, dice),
-                // It is the port that could not be had.
+                // Only taking the port can have failed.
                 None => self.retry.failed(failure.to_string(), now, &self.policy.backoff, dice),
             },
         }
     }
 
     fn killing(&mut self, why: &str) {
-        // The exit may have been told first: then there is nothing to wait for.
+        // If the exit was reported first, there is nothing to wait for.
         if let Process::Running(_) = self.process {
             let why = ENDINGS.into_iter().find(|known| *known == why).unwrap_or(NOT_WANTED);
             self.process = Process::Ending { why };
@@ -458,12 +463,12 @@ impl MixerRoom {
         Some(Wanted { epoch, nonce: live.nonce.clone(), live_revision: live.mod_revision, part })
     }
 
-    /// Returns true if what is here may still be wanted. A shutdown ends it all the same.
+    /// Returns true if the room's resources may still be wanted. A shutdown ends them regardless.
     fn must_keep(&self, view: &RoomView) -> bool {
         !self.leaving && view.unreadable_part().is_some()
     }
 
-    /// The source that feeds our port now, if Janus says that it does.
+    /// Returns the source that feeds this mixer's port now, according to the Janus key.
     fn feed_of(&self, view: &RoomView) -> Option<Feed> {
         let janus = view.janus.as_ref().filter(|j| j.status == JanusStatus::Forwarding)?;
         let forwarder = janus.forwarder.filter(|f| Some(f.target) == self.rtp())?;
@@ -475,7 +480,7 @@ impl MixerRoom {
     }
 }
 
-/// Whether a mixer node has anything to do with the room: it is to have it, or still says that it has.
+/// Returns true if the room is assigned to this mixer, or the mixer key or a handover still names it.
 pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
     view.live.as_ref().is_some_and(|l| l.mixer_id == *me)
         || view.mixer.as_ref().is_some_and(|m| m.id == *me)
@@ -484,11 +489,11 @@ pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
 
 const NEW_EPOCH: &str = "the room was assigned anew";
 const NEW_SOURCE: &str = "the RTP source changed";
-/// Ends FFmpeg when nothing comes out although Janus forwards.
+/// Reason for killing an FFmpeg that writes nothing although Janus forwards.
 pub const STARVED: &str = "no audio from FFmpeg while Janus forwards";
 const GARBLED: &str = "what FFmpeg writes cannot be used";
 const NOT_WANTED: &str = "the room is no longer wanted here";
-/// Watchdog times that a start is given at most.
+/// Largest number of watchdog times granted to one start.
 const MOST_PATIENCE: u32 = 5;
 const ENDINGS: [&str; 5] = [NEW_EPOCH, NEW_SOURCE, STARVED, GARBLED, NOT_WANTED];
 

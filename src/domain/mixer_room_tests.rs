@@ -1,4 +1,4 @@
-//! What the simulation does not look at: how long a process may be silent.
+//! Tests of cases outside the simulation: watchdog, crash loops, sequence numbers, starvation.
 
 use super::*;
 use crate::domain::ids::{Pin, UnixMs};
@@ -62,7 +62,8 @@ fn under_a_new_epoch_a_room_that_was_given_up_is_tried_again() {
     assert!(!claims_to_have_given_up(&room, &view, now), "its budget is fresh");
 }
 
-/// Given the room back before it saw that it was gone, a mixer that went on counting would send listeners back.
+/// A mixer that gets the room back before it saw the loss must not continue its own numbers: they are below
+/// those already published.
 #[test]
 fn a_room_that_was_elsewhere_meanwhile_goes_on_above_what_was_published_there() {
     let (mut room, mut view, at) = publishing();
@@ -80,7 +81,7 @@ fn a_room_assigned_anew_that_nobody_published_meanwhile_keeps_its_stream() {
     assert_eq!(room.next_sequence(), Some(SequenceState::at(600, 1, None)));
 }
 
-/// An outage of the store hides whether our own write raised the ceiling: nobody else can have under our epoch.
+/// After a store outage the own write may have raised the ceiling. No other mixer can have under our epoch.
 #[test]
 fn a_ceiling_that_moved_under_the_same_epoch_is_our_own_doing() {
     let (mut room, mut view, at) = publishing();
@@ -106,7 +107,7 @@ fn an_answer_that_comes_after_the_numbers_were_lost_brings_none_back() {
     assert_eq!(effects, ["kill", "end the stream", "free the port", "take a port", "spawn", "open at 3072"]);
 }
 
-/// Deleted, and made anew elsewhere while we saw nothing of it, a room may have reserved the very same numbers.
+/// A room deleted and recreated elsewhere, unseen by this mixer, may have reserved exactly the same numbers.
 #[test]
 fn numbers_that_only_look_like_ours_are_not_given_back() {
     let (mut room, mut view, at) = publishing();
@@ -118,7 +119,7 @@ fn numbers_that_only_look_like_ours_are_not_given_back() {
     assert_eq!(until_fed(&mut room, &mut view, at), ["kill", "free the port", "end the stream"]);
 }
 
-/// Under epoch 1, with the numbers up to 1024 reserved and 600 of them used.
+/// Returns a publishing room under epoch 1, with numbers reserved up to 1024 and 600 of them used.
 fn publishing() -> (MixerRoom, RoomView, Duration) {
     let (mut room, mut view) = on_air();
     let at = Duration::from_secs(1);
@@ -137,7 +138,7 @@ fn numbers(ceiling: u64, mod_revision: i64) -> Option<Versioned<SequenceState>> 
     Some(Versioned { value: SequenceState::at(ceiling, 64, None), mod_revision })
 }
 
-/// Runs all effects until the room publishes and waits for Janus; the process lane's, in words.
+/// Runs all effects until the room publishes and waits for Janus. Returns those of the process lane in words.
 fn until_fed(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Vec<String> {
     let (mut done, mut revision) = (Vec::new(), 100);
     loop {
@@ -169,7 +170,7 @@ fn until_fed(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Vec<St
     }
 }
 
-/// Each port that is taken is another.
+/// Every taken port is a new one.
 static NEXT_PORT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(21_000);
 
 fn run(effect: ProcessEffect) -> (String, ProcessOutcome) {
@@ -262,7 +263,7 @@ fn starvation_changes_port_then_gives_up() {
     assert_eq!((key.starved, key.gave_up), (0, false), "sound is back");
 }
 
-/// Janus would not hear of another port, so the room would stay silent until the store is back.
+/// Janus would not learn of a new port, so the room would stay silent until the store is back.
 #[test]
 fn port_is_kept_while_store_is_away() {
     let (mut room, mut view, now) = publishing();
@@ -275,7 +276,7 @@ fn port_is_kept_while_store_is_away() {
     }
 }
 
-/// It would begin with a rollover counter of 0 (RFC 3711 section 3.3.1) and take every packet for forged.
+/// It would start with a rollover counter of 0 (RFC 3711 section 3.3.1) and reject every packet as forged.
 #[test]
 fn old_stream_is_not_joined() {
     let (mut room, mut view, at) = publishing();
@@ -301,7 +302,7 @@ fn port_of(view: &RoomView) -> u16 {
     view.mixer.as_ref().unwrap().rtp.port
 }
 
-/// Janus says that it forwards to the mixer's port.
+/// Makes Janus report that it forwards to the mixer's port.
 fn feed(view: &mut RoomView) {
     let live = view.live.as_ref().unwrap();
     let target = view.mixer.as_ref().unwrap().rtp;
@@ -317,7 +318,7 @@ fn feed(view: &mut RoomView) {
     view.janus = Some(Versioned { value, mod_revision: 50 });
 }
 
-/// One starvation, and all that the room does about it by itself. The time after it.
+/// Runs one starvation and the room's own reactions. Returns the time after it.
 fn starve(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Duration {
     feed(view);
     let at_once = kill_starved(room, view, now);
@@ -327,7 +328,7 @@ fn starve(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Duration 
     later
 }
 
-/// Lets the watchdog run out.
+/// Lets the watchdog expire.
 fn kill_starved(room: &mut MixerRoom, view: &RoomView, now: Duration) -> Duration {
     room.look(view, now);
     let due = match room.plan_process(view, now) {
@@ -341,7 +342,7 @@ fn kill_starved(room: &mut MixerRoom, view: &RoomView, now: Duration) -> Duratio
     due
 }
 
-/// Runs the effects of the process lane; the store is away.
+/// Runs the effects of the process lane while the store is unavailable.
 fn process_lane(room: &mut MixerRoom, view: &RoomView, now: Duration) -> Vec<String> {
     let mut done = Vec::new();
     while let Plan::Do { effect, reason } = room.plan_process(view, now) {

@@ -1,6 +1,6 @@
-//! The values in the store, as JSON. Who writes which is in `keys`.
+//! Values in the store, as JSON. `keys` states the writer of each key.
 //!
-//! Unknown fields are ignored on read, so that a newer node can add one while an older still runs.
+//! Unknown fields are ignored on read, so that a newer node can add a field while older nodes still run.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
 use super::timeline::{Junction, MediaEnd, Timeline};
 
-/// `/rooms/{id}/meta`: the room as its owner made it. Outlives every live.
+/// `/rooms/{id}/meta`: the room as created through the API. Outlives every broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Meta {
@@ -19,15 +19,15 @@ pub struct Meta {
     pub max_anchors: u8,
     pub hls_path: String,
     pub created_at: UnixMs,
-    /// Set in the same transaction as livemeta `removing`; tells a delete from a stop.
+    /// Set in the same transaction as livemeta `removing`. Distinguishes a delete from a stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
-    /// Of the newest assignment this room ever had, so that the epoch rises across stop and start too.
-    /// A new room begins with the store's revision, which no earlier room of the same name can have reached, and its
-    /// first start with the revision under which it landed, should that be later than it was decided.
+    /// Epoch of the newest assignment this room ever had, so that epochs rise across stop and start. A new
+    /// room begins with the store's revision, which no earlier room of the same name can have reached. Its
+    /// first start uses the revision of its commit if that is later than the one it was planned with.
     #[serde(default)]
     pub last_epoch: Epoch,
-    /// `None`: never started, so it is removed after a while.
+    /// Time of the last start. `None`: never started; such a room is deleted after a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_started_at: Option<UnixMs>,
 }
@@ -40,7 +40,7 @@ pub enum LiveStatus {
     Removing,
 }
 
-/// `/rooms/{id}/livemeta`: that the room is to be on air, and on which Janus and mixer.
+/// `/rooms/{id}/livemeta`: the wish that the room is on air, with its Janus and its mixer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveMeta {
@@ -49,16 +49,16 @@ pub struct LiveMeta {
     pub janus_id: ModuleId,
     pub nonce: Nonce,
     pub created_at: UnixMs,
-    /// When a `removing` room may be removed by force.
+    /// Time from which a `removing` room may be removed by force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discard_at: Option<UnixMs>,
     pub epoch: Epoch,
-    /// The mixer the room is leaving while it still works: it goes on until its successor produces.
+    /// Mixer that the room is leaving although it still works. It publishes until its successor produces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<Box<Handover>>,
 }
 
-/// What the mixer that a room leaves has said in its key.
+/// Key values of the mixer that a room leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Handover {
@@ -75,19 +75,19 @@ pub enum JanusStatus {
     NotForwarding,
 }
 
-/// `/rooms/{id}/janus`: what the owning janus node has built.
+/// `/rooms/{id}/janus`: state built by the owning janus node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JanusState {
     pub id: ModuleId,
     pub janus_room_id: u32,
     pub status: JanusStatus,
-    /// Of the forwarder, while there is one. A new one means a new RTP source, so a new FFmpeg.
+    /// Current forwarder, if there is one. A new forwarder is a new RTP source and needs a new FFmpeg.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarder: Option<ForwarderState>,
     pub timestamp: UnixMs,
     pub epoch: Epoch,
-    /// The process that wrote it, as its heartbeat names itself.
+    /// Incarnation of the writing process, as in its heartbeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
 }
@@ -99,7 +99,7 @@ pub struct ForwarderState {
     pub target: MediaAddr,
 }
 
-/// `/rooms/{id}/mixer`: where the owning mixer node waits for RTP. Written when FFmpeg is spawned.
+/// `/rooms/{id}/mixer`: address where the owning mixer node receives RTP. Written when FFmpeg is spawned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MixerState {
@@ -108,18 +108,18 @@ pub struct MixerState {
     pub rtp: MediaAddr,
     pub hls_url: String,
     pub epoch: Epoch,
-    /// FFmpeg keeps crashing here, or no sound arrives: another mixer is to take the room. Taken back when it
-    /// produces after all.
+    /// True if FFmpeg keeps crashing here or no audio arrives, so that another mixer should take the room.
+    /// Reset when FFmpeg produces after all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gave_up: bool,
-    /// It was handed the room, and its FFmpeg produces: the mixer before it may stop.
+    /// True if FFmpeg produces after a handover to this mixer, so that the outgoing mixer may stop.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ready: bool,
-    /// How often in a row FFmpeg was given up because nothing arrived although Janus forwards, up to
-    /// `mixer_room::GIVE_UP_AT`. 0 while there is sound.
+    /// Number of consecutive FFmpegs killed because no audio arrived although Janus forwards, at most
+    /// `mixer_room::GIVE_UP_AT`. 0 while there is audio.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub starved: u32,
-    /// The process that wrote it, as its heartbeat names itself.
+    /// Incarnation of the writing process, as in its heartbeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
 }
@@ -128,61 +128,63 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// `/rooms/{id}/sequence`: numbers at and above these were never published by anyone but who reserved them.
+/// `/rooms/{id}/sequence`: numbers at and above these were never published, except by the mixer that reserved
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SequenceState {
     pub ceiling: u64,
     pub discontinuity: u64,
-    /// Of the assignment they were reserved under, which tells a reservation from any other of the same numbers, also
-    /// after the room was deleted and made anew. 0: these are numbers to go on from, and nobody's.
+    /// Epoch of the assignment that reserved the numbers. Distinguishes a reservation from another one of the
+    /// same numbers, even after the room was deleted and recreated. 0: not reserved; the next mixer continues
+    /// from these numbers.
     #[serde(default)]
     pub epoch: Epoch,
-    /// End of the media published below these numbers. Only in numbers that a mixer gave back.
+    /// End of the media published below these numbers. Set only in numbers that a mixer gave back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_end: Option<MediaEnd>,
 }
 
 impl SequenceState {
-    /// Numbers to go on from.
+    /// Creates unreserved numbers to continue from.
     pub fn at(ceiling: u64, discontinuity: u64, media_end: Option<MediaEnd>) -> Self {
         Self { ceiling, discontinuity, epoch: Epoch::default(), media_end }
     }
 
-    /// How media published from these numbers on join what was published before. `started`: when the broadcast
-    /// started.
+    /// Returns how media published from these numbers join earlier media. `started` is the start time of the
+    /// broadcast.
     pub fn junction(&self, started: UnixMs, wall: UnixMs) -> Junction {
         match self.media_end {
-            // Reserved and not given back: a mixer was lost, and where its media ended with it.
+            // Reserved and not given back: the mixer was lost, and with it the end of its media.
             _ if self.epoch != Epoch::default() => Junction::Unknown,
             Some(MediaEnd { timeline, at }) if at >= started => {
                 Junction::After { timeline, ago: Duration::from_millis(wall.0.saturating_sub(at.0)) }
             }
-            // A player that missed the end of the broadcast before this one still finds continuous timestamps.
+            // A player that missed the end of the previous broadcast still finds continuous timestamps.
             Some(MediaEnd { timeline, .. }) => Junction::First(timeline),
             None if *self == Self::default() => Junction::First(Timeline::default()),
-            // Numbers of a version that did not store it.
+            // The numbers were written by a version that did not store the end of the media.
             None => Junction::Unknown,
         }
     }
 }
 
-/// What a person who speaks may do.
+/// Permissions of an anchor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UserRole {
-    /// An anchor who may also mute and remove others.
+    /// Anchor who may also mute and remove others.
     Host,
     Anchor,
 }
 
-/// `/rooms/{id}/users/{userId}`: a person the room API gave a token to, or whom it removed.
+/// `/rooms/{id}/users/{userId}`: a user invited or removed through the room API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     pub role: UserRole,
     pub created_at: UnixMs,
-    /// Whoever is removed stays so for the life of the room, whatever token they hold.
+    /// Time of the removal. A removed user stays removed for the life of the room, whatever token they have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed_at: Option<UnixMs>,
 }
@@ -201,18 +203,18 @@ pub struct Heartbeat {
     pub status: Health,
     pub host: String,
     pub url: String,
-    /// Rooms this module takes at most; 0 takes none.
+    /// Maximum number of rooms of this module; 0 takes none.
     pub capacity: u32,
     pub started_at: UnixMs,
-    /// Fresh per process: tells a restarted module from one that was only cut off.
+    /// Random per process start. Distinguishes a restarted module from one that was only disconnected.
     pub incarnation: String,
     pub version: String,
-    /// RTP addresses of a mixer's rooms. `None`: not a mixer, or one of an earlier version.
+    /// RTP addresses of a mixer's rooms. `None`: not a mixer, or a mixer of an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtp: Option<RtpRange>,
 }
 
-/// The UDP ports `first` to `last` of one address.
+/// UDP ports `first` to `last` of one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RtpRange {
     pub ip: IpAddr,
@@ -220,8 +222,7 @@ pub struct RtpRange {
     pub last: u16,
 }
 
-/// `/mixers/{id}/listeners`, under the heartbeat's lease: how many listen to each room that anybody listens
-/// to.
+/// `/mixers/{id}/listeners`, under the heartbeat's lease: number of listeners of each room that has any.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ListenerCounts(pub BTreeMap<RoomId, usize>);
@@ -237,7 +238,7 @@ pub enum MarkLabel {
 }
 
 impl MarkLabel {
-    /// As it stands in the store and in the API.
+    /// Returns the label as written in the store and the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -249,11 +250,11 @@ impl MarkLabel {
     }
 }
 
-/// `/{januses|mixers}/{id}/mark`: an operator's word on a module.
+/// `/{januses|mixers}/{id}/mark`: cordon label set on a module by an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     pub label: MarkLabel,
-    /// The store's number of the lease it falls away with, if it does: what replaces it does so too.
+    /// Id of the lease that removes the label, if there is one. A label that replaces it uses the same lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<i64>,
 }
@@ -263,9 +264,10 @@ pub struct Mark {
 #[serde(rename_all = "camelCase")]
 pub struct Leader {
     pub id: ModuleId,
-    /// Of the process: a restarted node may take over from itself at once.
+    /// Incarnation of the process. A restarted node may take over from its own previous incarnation
+    /// immediately.
     pub incarnation: String,
-    /// The store's number of the lease the key is under.
+    /// Id of the lease that the key is attached to.
     pub lease: i64,
     pub since: UnixMs,
 }

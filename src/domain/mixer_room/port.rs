@@ -1,17 +1,18 @@
 //! The RTP port of a mixer's room, and the starvations on it.
 //!
-//! A starvation is an FFmpeg that gave no fragment although Janus forwards to its port. Starvations in a row are
-//! counted in our key; the first fragment resets the count. The count drives the repair, cheapest step first:
+//! A starvation is an FFmpeg that wrote no fragment although Janus forwards to its port. Consecutive
+//! starvations are counted in the mixer key; the first fragment resets the count. The count selects the
+//! repair, cheapest first:
 //!
 //! ```text
-//!  0 ──▶ 1  FFmpeg is started again; Janus lists its forwarders and starts the one that is missing
+//!  0 ──▶ 1  FFmpeg is restarted; Janus lists its forwarders and starts the missing one
 //!    ──▶ 2  a new port: Janus starts a new forwarder under a new SRTP key
-//!    ──▶ 3  Janus makes its room anew, which starts a new mixing thread   (`janus_room`)
-//!    ──▶ 4  a managed Janus all of whose rooms are silent is restarted    (`janus_room::all_silent`)
-//!    ──▶ 5  given up: the leader moves the room to another mixer or Janus (`reassign`)
+//!    ──▶ 3  Janus recreates its room, which starts a new mixing thread        (`janus_room`)
+//!    ──▶ 4  a managed Janus is restarted if all of its rooms are silent       (`janus_room::all_silent`)
+//!    ──▶ 5  this mixer gives up: the leader moves the room elsewhere          (`reassign`)
 //! ```
-//! Meanwhile the room is shown as `degraded`. After the last step FFmpeg is still started again, with the longest
-//! delay of the backoff, so that the room recovers where there is nothing to move it to.
+//! Meanwhile the room is `degraded`. After the last step FFmpeg is still restarted, with the longest backoff
+//! delay, so that the room recovers if there is nowhere to move it to.
 
 use std::time::Duration;
 
@@ -19,26 +20,26 @@ use super::{MixerRoom, Role, STARVED, Wanted};
 use crate::domain::ids::{Epoch, MediaAddr};
 use crate::domain::view::RoomView;
 
-/// Starvations in a row after which a port is replaced.
+/// Number of consecutive starvations after which the port is replaced.
 const PORT_SPENT_AT: u32 = 2;
-/// Starvations in a row after which the room is given up.
+/// Number of consecutive starvations after which this mixer gives up the room.
 pub const GIVE_UP_AT: u32 = 5;
-/// How long after a port was taken a new FFmpeg may join the stream there. The receiver must know how often the
-/// sequence number has wrapped (RFC 3711 section 3.3.1), and FFmpeg begins with never. Janus counts from 0 and sends
-/// 50 packets/s, so the first wrap comes after 21.8 minutes.
+/// Time after taking a port during which a new FFmpeg may join the RTP stream there. An SRTP receiver must
+/// know the rollover counter (RFC 3711 section 3.3.1), and FFmpeg starts at zero. Janus starts its sequence
+/// numbers at 0 and sends 50 packets per second, so the first rollover comes after 21.8 minutes.
 pub const JOINABLE_FOR: Duration = Duration::from_secs(20 * 60);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Port {
     pub rtp: MediaAddr,
     pub epoch: Epoch,
-    /// When it was taken: no forwarder to it is older.
+    /// Time at which the port was taken. No forwarder to it is older.
     since: Duration,
-    /// Starvations in a row on this port.
+    /// Consecutive starvations on this port.
     starved: u32,
 }
 
-/// Starvations in a row under one epoch.
+/// Consecutive starvations under one epoch.
 #[derive(Debug, Default)]
 pub(super) struct Starvation {
     epoch: Epoch,
@@ -52,12 +53,12 @@ impl Port {
 }
 
 impl MixerRoom {
-    /// Starvations in a row.
+    /// Returns the number of consecutive starvations.
     pub fn starved(&self) -> u32 {
         self.starvation.count
     }
 
-    /// The count as our key says it.
+    /// Returns the count to write to the mixer key, capped at [`GIVE_UP_AT`].
     pub(super) fn starved_under(&self, epoch: Epoch) -> u32 {
         if self.starvation.epoch == epoch { self.starvation.count.min(GIVE_UP_AT) } else { 0 }
     }
@@ -74,7 +75,7 @@ impl MixerRoom {
         self.retry.failed(why, now, &self.policy.backoff, dice);
     }
 
-    /// A fragment came, so sound arrives.
+    /// Records a fragment: audio arrives.
     pub(super) fn heard(&mut self) {
         self.retry.succeeded();
         self.starvation.count = 0;
@@ -83,7 +84,8 @@ impl MixerRoom {
         }
     }
 
-    /// The port that the next FFmpeg cannot use, and why. Another port makes Janus start a new forwarder.
+    /// Returns the port that the next FFmpeg cannot use, and the reason. A new port makes Janus start a new
+    /// forwarder.
     pub(super) fn spent_port(
         &self,
         wanted: &Wanted,
@@ -94,7 +96,7 @@ impl MixerRoom {
         let why = if port.epoch != wanted.epoch {
             "every epoch gets a new port"
         } else if wanted.part == Role::Predecessor {
-            // Janus feeds the successor's port by now; it would not follow us to another one.
+            // Janus already feeds the successor's port and would not follow this mixer to a new one.
             return None;
         } else if port.starved >= PORT_SPENT_AT && self.is_told(wanted, view) {
             "nothing arrives at the port: a new one makes Janus start a new forwarder"
@@ -106,7 +108,8 @@ impl MixerRoom {
         Some((port.rtp, why))
     }
 
-    /// Whether the store has our count. While it is away, Janus would not hear of another port.
+    /// Returns true if the store has the current count. While it is unavailable, Janus would not learn of a
+    /// new port.
     fn is_told(&self, wanted: &Wanted, view: &RoomView) -> bool {
         let key = self.key.current(view.mixer.as_ref());
         key.is_some_and(|key| key.starved == self.starved_under(wanted.epoch))

@@ -1,6 +1,6 @@
-//! The store lane of a mixer's room: our key, and the numbers reserved for us.
+//! Store lane of a mixer's room: the mixer key and the reserved media sequence numbers.
 //!
-//! Owns: what is written, and when. Never does: wait for FFmpeg, or let FFmpeg wait for the store.
+//! Owns: content and time of the writes. Never does: wait for FFmpeg, or make FFmpeg wait for the store.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::domain::model::{MixerState, SequenceState};
 use crate::domain::plan::{Plan, WriteOutcome};
 use crate::domain::view::{RoomView, UNREADABLE, Versioned};
 
-/// A mixer that hands a room over stops its FFmpeg and writes once.
+/// Time granted to an outgoing mixer to stop its FFmpeg and write once.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 impl MixerRoom {
-    /// Parts were published, of FFmpeg's audio or of silence: `next` are the packager's next unused numbers.
+    /// Records published parts, of audio or of silence. `next` are the packager's next unused numbers.
     pub fn published(&mut self, next: SequenceState) {
         if let Some(reserved) = &mut self.reserved {
             reserved.next = next;
@@ -41,13 +41,14 @@ impl MixerRoom {
         now: Duration,
     ) -> Plan<StoreEffect> {
         let sequence = self.sequence.current(view.sequence.as_ref());
-        // Janus waits for the key, so it does not wait for FFmpeg, which takes its time until it listens anyway.
+        // The key is written before FFmpeg runs: Janus waits for the key, and FFmpeg needs a while until it
+        // listens anyway.
         let Some(state) = self.key_wanted(wanted, view) else {
             return Plan::wait("waits for a port");
         };
         let known = key.as_ref().is_some_and(|k| k.value == state);
         let key_revision = key.map_or(0, |k| k.mod_revision);
-        // The key of a room that we hand over is our successor's by now.
+        // During a handover the key already belongs to the successor.
         let ours = wanted.part != Role::Predecessor;
         let key = (ours && !known).then_some(KeyClaim { state, key_revision });
         let numbers_from = self.numbers_from(wanted, view, sequence.as_ref());
@@ -70,8 +71,9 @@ impl MixerRoom {
         Plan::act(StoreEffect::Claim { live_revision: wanted.live_revision, key, numbers }, why)
     }
 
-    /// When to reserve numbers: those of a mixer that hands over when it has given them back, or has had its time
-    /// since we are ready. `None`: not before something changes.
+    /// Returns the time from which numbers may be reserved. After a handover that is when the outgoing mixer
+    /// has given its numbers back, or `GIVEN_BACK_WITHIN` after this mixer became ready. `None`: not before
+    /// the view changes.
     fn numbers_from(
         &self,
         wanted: &Wanted,
@@ -106,14 +108,16 @@ impl MixerRoom {
         })
     }
 
-    /// Stays so for the rest of the epoch: nobody goes back to the mixer before us.
+    /// Returns true if this mixer has produced since the handover. Stays true for the rest of the epoch,
+    /// because nothing returns to the outgoing mixer.
     fn is_ready(&self, wanted: &Wanted, view: &RoomView) -> bool {
         let said = view.mixer.as_ref().is_some_and(|m| m.ready && m.epoch == wanted.epoch && m.id == self.me);
         let is = self.ready.is_some_and(|(epoch, _)| epoch == wanted.epoch);
         view.live.as_ref().is_some_and(|live| live.handover.is_some()) && (said || is)
     }
 
-    /// Process, then numbers, then the key: whoever sees the key gone may rely on the rest being gone.
+    /// Removes the process first, then the numbers, then the key, so that a missing key implies that the rest
+    /// is gone.
     fn withdraw(&self, view: &RoomView, key: Option<Versioned<MixerState>>) -> Plan<StoreEffect> {
         if self.process != Process::Idle || self.port.is_some() || self.stream.is_some() {
             return Plan::wait("waits for FFmpeg to be gone");
@@ -136,7 +140,7 @@ impl MixerRoom {
         }
     }
 
-    /// Takes in how a store effect ended.
+    /// Applies the outcome of a store effect.
     pub fn store_done(&mut self, effect: StoreEffect, outcome: WriteOutcome, now: Duration, dice: f64) {
         let revision = match outcome {
             WriteOutcome::Written { revision } => revision,
@@ -155,7 +159,7 @@ impl MixerRoom {
                     self.key.wrote(revision, Some(state));
                 }
                 if let Some(Reservation { from, ceiling, .. }) = numbers {
-                    // `None`: what we had was lost while the write was under way.
+                    // `None`: the reservation was lost while the write was in progress.
                     let next = self.reserved.map(|r| r.next).or(from);
                     self.reserved = next.map(|next| Reserved { next, ceiling });
                     self.sequence.wrote(revision, Some(ceiling));
