@@ -1,7 +1,8 @@
-//! What of a room outlives an incarnation of its actor: its ports, and its stream with the numbers reserved for it.
+//! Resources of a room that outlive an incarnation of its actor: its port, and its stream with the reserved
+//! numbers.
 //!
-//! A panic takes FFmpeg with it and nothing else: the next incarnation waits for RTP at the same port, so that
-//! nobody need be told, and goes on with the same stream, so that its listeners keep their window.
+//! A panic of the actor ends FFmpeg and nothing else. The next incarnation receives RTP at the same port, so
+//! Janus needs no update, and continues the same stream, so listeners keep their window.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,17 +21,17 @@ pub struct Estate {
 
 #[derive(Default)]
 struct Left {
-    /// With its epoch, and when it was taken.
+    /// Port with the epoch and time it was taken.
     port: Option<(PortLease, Epoch, Duration)>,
     stream: Option<OpenStream>,
 }
 
-/// A stream that was opened and not ended.
+/// Stream that was opened and has not ended.
 #[derive(Clone)]
 pub struct OpenStream {
     pub nonce: Nonce,
     pub stream: Arc<LiveStream>,
-    /// What the store has reserved for it.
+    /// Ceiling reserved for it in the store.
     pub ceiling: SequenceState,
 }
 

@@ -1,6 +1,6 @@
 //! Level of a room's mix, counted in seconds.
 //!
-//! FFmpeg measures; this counts. Survives restarts of FFmpeg and of the room's actor.
+//! FFmpeg measures; this module counts. The counters survive restarts of FFmpeg and of the room's actor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,7 +20,7 @@ struct Seconds {
 }
 
 impl MixMeter {
-    /// Counts a second by its peak, in dB relative to full scale.
+    /// Counts one second by its peak, in dB relative to full scale.
     pub fn second(&self, peak_db: f64, metrics: &Metrics) {
         let loud = Loud::of(peak_db);
         metrics.mix_second(loud);
@@ -31,7 +31,7 @@ impl MixMeter {
         }
     }
 
-    /// For `/actors`.
+    /// Returns the counters for `/actors`.
     pub fn observe(&self) -> Value {
         let Seconds { clipped, silent } = &*self.0;
         json!({ "clippedSeconds": clipped.load(Relaxed), "silentSeconds": silent.load(Relaxed) })

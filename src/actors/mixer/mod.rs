@@ -1,4 +1,4 @@
-//! Role `mixer`: RTP ports, one FFmpeg per room, and the streams made of what they write.
+//! Role `mixer`: RTP ports, one FFmpeg per room, and the streams made from FFmpeg's output.
 //!
 //! ```text
 //! MixerSupervisor
@@ -27,23 +27,23 @@ use crate::domain::ports::PortPool;
 use crate::rooms::audience::Audience;
 use streams::Streams;
 
-/// A port somebody else holds is not tried again for this long.
+/// Time for which a port held by another process is not tried again.
 const QUARANTINE: Duration = Duration::from_secs(60);
 
-/// What the rooms of one mixer share.
+/// State shared by the rooms of one mixer.
 #[derive(Clone)]
 pub struct MixerShared {
     pub ports: Arc<Mutex<PortPool>>,
-    /// Bounds how many FFmpegs start at once: twenty together take ten times as long each.
+    /// Limits concurrent starts of FFmpeg: twenty concurrent starts each take ten times as long as one.
     pub starts: Arc<Semaphore>,
     pub streams: Arc<Streams>,
     pub secrets: Arc<Secrets>,
     pub audience: Arc<Audience>,
-    /// Asks the mixer before this one for what it has left.
+    /// Client that asks the previous mixer of a room for its window.
     pub fetcher: Fetcher,
 }
 
-/// A reserved pair of ports; dropping it gives the pair back.
+/// Reserved pair of ports. Dropping it returns the pair to the pool.
 pub struct PortLease {
     pool: Arc<Mutex<PortPool>>,
     pub rtp: MediaAddr,
@@ -55,7 +55,7 @@ impl PortLease {
         Some(Self { pool: pool.clone(), rtp: MediaAddr { ip, port } })
     }
 
-    /// Somebody outside holds the pair.
+    /// Keeps the pair out of use for a while because another process holds it.
     pub fn quarantine(self, now: Duration) {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         pool.quarantine(self.rtp.port, now + QUARANTINE);

@@ -1,4 +1,4 @@
-//! The packager of a room on this mixer: with an empty window, or behind what the mixer before has left.
+//! Packager of a room on this mixer: with an empty window, or behind the window of the previous mixer.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ pub fn config(hls: &HlsConfig) -> PackagerConfig {
     }
 }
 
-/// Begins with these numbers. `started`: when the broadcast started. `heritage`: what a predecessor has left, if there
-/// is one and it could be asked.
+/// Creates a packager that begins with these numbers. `started` is the start time of the broadcast.
+/// `heritage` is the window of the previous mixer, if there is one and it could be fetched.
 pub fn open(
     hls: &HlsConfig,
     keys: ContentKeys,
@@ -35,7 +35,7 @@ pub fn open(
     behind.unwrap_or_else(|| Packager::new(config, keys, start, numbers.junction(started, at.wall), at))
 }
 
-/// Numbers to go on from behind what this packager has published.
+/// Returns the numbers that continue what this packager has published.
 pub fn numbers(packager: &Packager) -> SequenceState {
     let SequenceStart { media_sequence, discontinuity } = packager.next();
     SequenceState::at(media_sequence, discontinuity, packager.media_end())

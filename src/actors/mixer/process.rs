@@ -1,4 +1,4 @@
-//! Starting one FFmpeg and attending it to its end.
+//! Start and supervision of one FFmpeg process.
 
 use std::collections::VecDeque;
 use std::process::ExitStatus;
@@ -22,18 +22,18 @@ use crate::media::{
 };
 use crate::telemetry::Metrics;
 
-/// Lines kept to tell why it ended.
+/// Number of log lines kept to explain the exit.
 const LAST_LINES: usize = 16;
 
-/// A process that has just been started.
+/// Process that has just been started.
 pub struct Spawned {
     pub ffmpeg: Ffmpeg,
     pub rtp: MediaAddr,
-    /// Held while it starts, so that only so many start at once.
+    /// Slot for concurrent starts; held until the start is complete.
     pub permit: OwnedSemaphorePermit,
 }
 
-/// How it ended.
+/// Exit of a process.
 #[derive(Debug, Clone)]
 pub struct Ended {
     pub pid: u32,
@@ -41,7 +41,7 @@ pub struct Ended {
     pub status: String,
 }
 
-/// Waits for its turn and starts FFmpeg. The thread waits meanwhile for the child's exec, a third of a millisecond.
+/// Waits for a start slot and starts FFmpeg. Blocks its thread for the child's exec, about 0.3 ms.
 pub async fn spawn(
     context: Context,
     shared: MixerShared,
@@ -70,7 +70,8 @@ fn loudness(config: &LoudnessConfig, share: MixShare) -> Loudness {
     Loudness::new(share, enabled.then_some(target), limit)
 }
 
-/// Until the process has ended by itself or by `kill` (which carries the grace between INT and KILL).
+/// Waits until the process ends, by itself or because of `kill`, which carries the grace between INT and
+/// KILL.
 pub async fn attend(
     room: RoomId,
     mut process: FfmpegProcess,
@@ -84,7 +85,7 @@ pub async fn attend(
             status = process.wait() => return status,
             asked = kill => asked,
         };
-        // Without anybody to ask, the actor is gone: so should the process be.
+        // If the sender is dropped, the actor is gone, and the process must end too.
         process.stop(asked.unwrap_or_default()).await
     };
     let (status, last) =
@@ -95,7 +96,8 @@ pub async fn attend(
     }
 }
 
-/// Copies its stderr into our log, to the end. `second`: called with the peak of each second of the mix, in dB.
+/// Copies FFmpeg's stderr to our log until its end. Calls `second` with the peak of each second of the mix,
+/// in dB.
 async fn follow(
     room: &RoomId,
     pid: u32,
@@ -112,7 +114,7 @@ async fn follow(
             Some(Metered::Frame) => continue,
             None => {}
         }
-        // What FFmpeg calls an error is one RTP packet too late as often as a real one: the exit tells.
+        // FFmpeg logs a late RTP packet as an error, like a real error; the exit tells them apart.
         match line.level {
             LogLevel::Fatal => tracing::warn!(target: "ffmpeg", %room, pid, "{}", line.text),
             _ => tracing::debug!(target: "ffmpeg", %room, pid, "{}", line.text),
@@ -134,17 +136,17 @@ fn exit(status: ExitStatus, last: &VecDeque<FfmpegLog>) -> Exit {
     }
 }
 
-/// A read of FFmpeg's output.
+/// Result of one read of FFmpeg's output.
 pub struct Output {
     pub pid: u32,
     pub stdout: ChildStdout,
     pub buffer: Vec<u8>,
-    /// Bytes at the front of the buffer; none at the end of the output.
+    /// Number of bytes at the front of the buffer; 0 at the end of the output.
     pub read: std::io::Result<usize>,
 }
 
-/// One read, which gives the reader back, and the buffer with what it got. FFmpeg writes every frame by itself: to wait
-/// first, until the next part may be complete, saves most of the wake-ups of a room. The pipe holds eight seconds.
+/// Reads once and returns the reader and the buffer. FFmpeg flushes every frame, so waiting until the next
+/// part may be complete saves most wake-ups of a room. The pipe holds eight seconds.
 pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: Vec<u8>, wait: Duration) -> Output {
     use tokio::io::AsyncReadExt;
     if !wait.is_zero() {
@@ -155,7 +157,7 @@ pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: Vec<u8>, wait: 
     Output { pid, stdout, buffer, read }
 }
 
-/// A part of 192 ms at 64 kbit/s has 1.5 kB.
+/// Read buffer size. A part of 192 ms at 64 kbit/s has 1.5 kB.
 const READ: usize = 4096;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! One room on this mixer: the shell around [`domain::mixer_room`](crate::domain::mixer_room).
+//! One room on this mixer: shell around [`domain::mixer_room`](crate::domain::mixer_room).
 //!
-//! Owns FFmpeg and the packager, not ports and stream ([`Estate`]). One store write and one process effect at a time.
+//! Owns FFmpeg and the packager, but not port and stream ([`Estate`]). Runs one store write and one process
+//! effect at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,14 +38,14 @@ pub struct FfmpegRoom {
     estate: Estate,
     running: Option<Running>,
     stream: Option<(Packager, Arc<LiveStream>)>,
-    /// What FFmpeg's output is read into, while it is not being read.
+    /// Buffer for FFmpeg's output while no read is in progress.
     buffer: Vec<u8>,
-    /// Armed for when silence is due in place of FFmpeg's media.
+    /// Timer for the time when silence is due in place of FFmpeg's audio.
     fill: Option<Timer>,
     process_busy: bool,
     store_busy: bool,
     reasons: Reasons,
-    /// Nothing is left to do.
+    /// True if nothing is left to do.
     gone: bool,
     timer: Option<Timer>,
 }
@@ -52,7 +53,7 @@ pub struct FfmpegRoom {
 pub enum Msg {
     News,
     Spawned(Epoch, Result<Spawned, Failure>),
-    /// What another mixer has left, if it could be had.
+    /// Window of the previous mixer, if it could be fetched.
     Inherited(Nonce, SequenceState, Option<Bytes>),
     Output(Output),
     Fill,
@@ -108,13 +109,13 @@ impl FfmpegRoom {
     }
 
     fn look(&mut self) {
-        // The revision first: the view may then only be newer than we say, never older.
+        // The revision is read first, so that the view can only be newer than `as_of`, never older.
         let as_of = self.context.rooms_revision();
         self.view = self.context.directory.room(&self.room).unwrap_or_default();
         self.machine.saw(as_of);
     }
 
-    /// Plans and starts until both lanes are busy or wait.
+    /// Plans and starts effects until both lanes are busy or waiting.
     fn step(&mut self, cx: &mut Cx<Self>) {
         let now = self.context.clock.now();
         self.gone = false;
@@ -142,7 +143,7 @@ impl FfmpegRoom {
         self.timer = due.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
     }
 
-    /// When the store lane wants to be asked again.
+    /// Runs the store lane and returns the time at which it must be planned again.
     fn step_store(&mut self, now: Duration, cx: &mut Cx<Self>) -> Option<Duration> {
         if self.store_busy {
             return None;
@@ -164,7 +165,8 @@ impl FfmpegRoom {
         }
     }
 
-    /// Returns when to report again, if the supervisor could not be told.
+    /// Reports to the supervisor that the room is finished. Returns the time of the next attempt if that
+    /// failed.
     fn finished(&mut self, now: Duration, cx: &mut Cx<Self>) -> Option<Duration> {
         self.reasons.store = "nothing is left of the room here".into();
         self.gone = true;
@@ -228,7 +230,7 @@ impl FfmpegRoom {
             running.why_killed = Some(why.to_owned());
             running.stdout = None;
             if let Some(kill) = running.kill.take() {
-                // Nobody listens once it has ended: the exit is on its way to us.
+                // Sending fails only if the process has ended; its exit is already queued.
                 let _ = kill.send(grace);
             }
         }
@@ -329,7 +331,7 @@ impl Behaviour for FfmpegRoom {
         self.step(cx);
     }
 
-    /// Ends FFmpeg and gives the unused numbers back; the room stays ours for when the node returns.
+    /// Ends FFmpeg and gives the unused numbers back. The room stays assigned to this mixer for its return.
     fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
         self.machine.leave();
         self.step(cx);

@@ -1,4 +1,4 @@
-//! What a mixer's room knows of its FFmpeg while it runs.
+//! State of a mixer room's FFmpeg while it runs.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::media::Prelude;
 use crate::telemetry::Alive;
 use crate::telemetry::events::FfmpegExit;
 
-/// A start ends with the first part. Without RTP there is none, and the starts of others must not wait for
-/// a Janus that keeps this room waiting: then it ends after this long.
+/// Longest time a start occupies its slot. A start ends with the first part; without RTP there is none, and a
+/// Janus that is slow for this room must not block the starts of other rooms.
 pub const LONGEST_START: Duration = Duration::from_secs(1);
 
 pub struct Running {
@@ -21,29 +21,30 @@ pub struct Running {
     pub kill: Option<oneshot::Sender<Duration>>,
     pub why_killed: Option<String>,
     pub starting: Option<Starting>,
-    /// When media of it were published last.
+    /// Time of the last published part of its audio.
     pub last_part: Option<Duration>,
-    /// Not read before there is a stream to put it into, or somebody to take the room over from.
+    /// Output of FFmpeg. Not read before there is a stream for it or a room to take over.
     pub stdout: Option<ChildStdout>,
     pub prelude: Prelude,
     _alive: Alive,
 }
 
-/// Why each lane of a room does what it does.
+/// Reasons for the state of each lane of a room.
 #[derive(Default)]
 pub struct Reasons {
     pub process: String,
     pub store: String,
 }
 
-/// Keeps its place among those that start at once.
+/// Start slot, held until the start is complete.
 pub struct Starting {
     pub _permit: OwnedSemaphorePermit,
     pub _until: Timer,
 }
 
 impl Running {
-    /// It was spawned a moment ago. `kill` asks its attendant to end it, and carries the grace.
+    /// Creates the state of a process that was just spawned. `kill` asks its attendant to end it and carries
+    /// the grace.
     pub fn new(
         pid: u32,
         started: Duration,
@@ -65,7 +66,7 @@ impl Running {
         }
     }
 
-    /// For the log and the metrics.
+    /// Returns the reason of the exit, for log and metrics.
     pub fn why_ended(&self, exit: Exit) -> FfmpegExit {
         match (&self.why_killed, exit) {
             (Some(why), _) if why == STARVED => FfmpegExit::Stalled,

@@ -1,4 +1,4 @@
-//! The live streams of this mixer, by room: what the HTTP side serves from.
+//! Live streams of this mixer by room, read by the HTTP side.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use crate::domain::ids::{Nonce, RoomId};
 use crate::media::LiveStream;
 
-/// An ended stream is served this long, so that every listener learns that it has ended.
+/// Time for which an ended stream is still served, so that every listener learns of the end.
 const RETAIN: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub struct Streams {
     rooms: RwLock<HashMap<RoomId, Kept>>,
-    /// Counts openings, so that a reader can wait for the next.
+    /// Number of openings, so that a reader can wait for the next one.
     opened: watch::Sender<u64>,
 }
 
@@ -26,12 +26,12 @@ struct Kept {
 }
 
 impl Streams {
-    /// The newest stream of the room, ended ones included for a while.
+    /// Returns the newest stream of the room, including one that ended recently.
     pub fn get(&self, room: &RoomId) -> Option<Arc<LiveStream>> {
         self.read().get(room).map(|kept| kept.stream.clone())
     }
 
-    /// The stream of this live; not one of an earlier live of the room.
+    /// Returns the stream of this broadcast, and none of an earlier one.
     pub fn of_live(&self, room: &RoomId, nonce: &Nonce) -> Option<Arc<LiveStream>> {
         self.read().get(room).filter(|kept| kept.of == *nonce).map(|kept| kept.stream.clone())
     }
@@ -44,26 +44,26 @@ impl Streams {
         self.len() == 0
     }
 
-    /// Replaces what the room had.
+    /// Adds a stream and replaces the room's previous one.
     pub fn open(&self, room: RoomId, nonce: Nonce, stream: Arc<LiveStream>) {
         self.write().insert(room, Kept { of: nonce, stream, ended: None });
         self.opened.send_modify(|n| *n += 1);
     }
 
-    /// Nothing more comes of this stream here.
+    /// Marks the stream as ended on this node.
     pub fn ended(&self, room: &RoomId, stream: &Arc<LiveStream>) {
         if let Some(kept) = self.write().get_mut(room).filter(|kept| Arc::ptr_eq(&kept.stream, stream)) {
             kept.ended = Some(Instant::now());
         }
     }
 
-    /// Forgets the streams that ended a while ago.
+    /// Removes streams that ended more than `RETAIN` ago.
     pub fn sweep(&self, now: Instant) {
         let is_over = |kept: &Kept| kept.ended.is_some_and(|at| at + RETAIN <= now);
         self.write().retain(|_, kept| !is_over(kept));
     }
 
-    /// Resolves at the next opening after this call.
+    /// Returns a future that resolves at the next opening after this call.
     pub fn next_opening(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut opened = self.opened.subscribe();
         async move {

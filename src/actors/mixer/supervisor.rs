@@ -1,4 +1,4 @@
-//! Keeps the parts of the role `mixer`: the heartbeat and one actor per room that is, or was, assigned here.
+//! Supervisor of the role `mixer`: the heartbeat, and one actor per room that is, or was, assigned here.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use crate::domain::mixer_room::{MixerPolicy, MixerRoom, concerns};
 use crate::domain::model::{Health, Heartbeat, ListenerCounts};
 use crate::media::{FfmpegUnusable, ffmpeg_version};
 
-/// Between two counts of listeners, and two looks for streams that nobody needs any more.
+/// Interval of counting listeners and removing ended streams.
 const ROUND_EVERY: Duration = Duration::from_secs(5);
-/// Time between two looks for an FFmpeg that was not usable.
+/// Interval of checking for an FFmpeg that was not usable.
 const RECHECK: Duration = Duration::from_secs(5);
 
-/// What the supervisor is made of, besides the node's context.
+/// Parts that the supervisor is made of, besides the node's context.
 #[derive(Clone)]
 pub struct MixerParts {
     pub shared: MixerShared,
@@ -47,7 +47,7 @@ pub enum Msg {
     News,
     Checked(Result<String, FfmpegUnusable>),
     Recheck,
-    /// Nothing is left of this room here.
+    /// Sent by a room's actor when nothing is left of the room here.
     Finished(RoomId),
     Round,
 }
@@ -111,7 +111,7 @@ impl MixerSupervisor {
         cx.run(tokio::time::sleep(ROUND_EVERY), |()| Msg::Round);
     }
 
-    /// Tells other nodes how many listen to the rooms of this one.
+    /// Publishes the number of listeners of each room of this node.
     fn tell_listeners(&self, now: Instant) {
         let audience = &self.shared.audience;
         let counted = self.rooms.ids().into_iter().map(|room| (audience.everywhere(&room, now), room));
@@ -140,7 +140,7 @@ impl MixerSupervisor {
 
     fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
         if let Some(child) = self.rooms.get(&room) {
-            // A child that is gone is told of by `child_down`.
+            // A child that is gone is handled by `child_down`.
             let _ = child.offer("news", room::Msg::News);
         } else if self.is_wanted(&room) {
             let (context, shared, me, id) =
@@ -187,7 +187,7 @@ impl Behaviour for MixerSupervisor {
         };
         cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
         let me = cx.me();
-        // A supervisor that is gone needs no news.
+        // A supervisor that is gone needs no wake-up.
         self.news = Some(self.context.subscribe(move || {
             let _ = me.offer("news", Msg::News);
         }));
@@ -201,7 +201,8 @@ impl Behaviour for MixerSupervisor {
             Msg::Checked(outcome) => self.checked(outcome, cx),
             Msg::Recheck => self.check_ffmpeg(cx),
             Msg::Finished(room) => {
-                // It may have been wanted again since the actor said so; then its own news have reached it.
+                // The room may have been wanted again since the actor reported; then the actor has received
+                // that change itself.
                 if !self.is_wanted(&room) {
                     self.rooms.stop(&room, cx);
                 }

@@ -1,7 +1,8 @@
 //! Requests to mixer nodes, over the private network.
 //!
-//! Each shows the token of its room, made from the secret all nodes share ([`Secrets::relay_token`]). Owns: the
-//! HTTP client, and the meaning of the answers. Never does: decide what to ask for, or when again.
+//! Each request carries the relay token of its room, made from the secret shared by all nodes
+//! ([`Secrets::relay_token`]). Owns: the HTTP client and the interpretation of responses. Never does: decide
+//! what to request, or when to retry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,25 +19,25 @@ use crate::domain::relay_room::{self, Outcome, Position, Upstream};
 use crate::media::{ContentKeys, MediaFile, NonceHint, relayed};
 use crate::telemetry::Metrics;
 
-/// Listeners wait meanwhile.
+/// Time limit for fetching the window; listeners wait meanwhile.
 const HERITAGE_WITHIN: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(2);
-/// For the way there and back, beyond what a mixer waits with an answer.
+/// Time for transmission, in addition to the time a mixer may wait before it responds.
 const SPARE: Duration = Duration::from_secs(5);
-/// A segment of ten seconds at 320 kbit/s has 400 kB.
+/// Largest accepted body. A segment of ten seconds at 320 kbit/s has 400 kB.
 const MAX_BODY: usize = 8 << 20;
 
-/// Cheap to clone. Requests run on the arbiter, which the client is bound to.
+/// HTTP client for mixer nodes; cheap to clone. Requests run on the arbiter that the client is bound to.
 #[derive(Clone)]
 pub struct Fetcher {
     secrets: Arc<Secrets>,
     arbiter: ArbiterHandle,
     metrics: Metrics,
-    /// Of one request.
+    /// Time limit of one request.
     timeout: Duration,
 }
 
-/// Where files are had from.
+/// Source of media files.
 pub trait MixerFiles: Clone + Send + Sync + 'static {
     fn file(
         self,
@@ -46,7 +47,7 @@ pub trait MixerFiles: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Bytes, NotHad>> + Send;
 }
 
-/// Why a mixer node has not given a file.
+/// Reason why a mixer node did not provide a file.
 #[derive(Debug)]
 pub enum NotHad {
     NotYet,
@@ -64,7 +65,7 @@ struct Got {
 }
 
 thread_local! {
-    /// Blocking reloads of many rooms wait side by side: no bound on connections.
+    /// Blocking reloads of many rooms wait in parallel, so the number of connections is unlimited.
     static CLIENT: awc::Client = awc::Client::builder()
         .connector(awc::Connector::new().limit(0).timeout(CONNECT))
         .disable_redirects()
@@ -72,12 +73,12 @@ thread_local! {
 }
 
 impl Fetcher {
-    /// `patience`: as long as a mixer waits with any answer.
+    /// Creates the client. `patience` is the longest time a mixer waits before it responds.
     pub fn new(secrets: Arc<Secrets>, patience: Duration, arbiter: ArbiterHandle, metrics: Metrics) -> Self {
         Self { secrets, arbiter, metrics, timeout: patience + SPARE }
     }
 
-    /// `listeners`: whose, and how many.
+    /// Requests the playlist, and reports that this node has so many `listeners`.
     pub fn playlist(
         self,
         room: RoomId,
@@ -126,7 +127,7 @@ impl Fetcher {
         outcome
     }
 
-    /// What the mixer at this URL has left of the room, if it can be had soon.
+    /// Returns the window of the mixer at this URL, if it can be fetched soon.
     pub async fn heritage(self: Fetcher, url: String, room: RoomId) -> Option<Bytes> {
         let got = self.get(&room, format!("{url}/relay/rooms/{room}/{HERITAGE}"), &[]);
         let got = tokio::time::timeout(HERITAGE_WITHIN, got).await.ok().and_then(Result::ok);
@@ -142,7 +143,7 @@ impl Fetcher {
             actix::spawn(async move {
                 tokio::select! {
                     got = twice(&url, &headers, timeout) => drop(answer.send(got)),
-                    // Nobody wants it any more.
+                    // The caller no longer waits for the result.
                     () = answer.closed() => {}
                 }
             });
@@ -172,7 +173,8 @@ impl MixerFiles for Fetcher {
     }
 }
 
-/// A connection that was kept may have been closed by the other side just now: then a new one tells.
+/// Sends the request, and once more after a failure: the other side may just have closed a kept-alive
+/// connection.
 async fn twice(url: &str, headers: &[Header], timeout: Duration) -> Result<Got, String> {
     match request(url, headers, timeout).await {
         Ok(got) => Ok(got),

@@ -1,6 +1,6 @@
-//! The files of one room that were asked for, each with the one request that all who want it share.
+//! Requested files of one room, each with the one request that all its readers share.
 //!
-//! Owns: how long a file is kept, and which goes when there are too many. Never does: fetch one.
+//! Owns: how long a file is kept, and which file is evicted. Never does: fetch a file.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,12 +17,13 @@ type Request = Shared<BoxFuture<'static, Answer>>;
 pub struct Files {
     keep: Duration,
     most: usize,
-    /// With when each was asked for first.
+    /// Requests, each with the time at which the file was first requested.
     requests: Mutex<HashMap<MediaFile, (Duration, Request)>>,
 }
 
 impl Files {
-    /// `keep`: as long as a file could be asked for. `most`: whatever is asked for.
+    /// Creates the cache. `keep` is how long a file can be requested at all; `most` is the maximum number of
+    /// files.
     pub fn new(keep: Duration, most: usize) -> Self {
         Self { keep, most, requests: Mutex::default() }
     }
@@ -31,7 +32,7 @@ impl Files {
         self.requests().len()
     }
 
-    /// What was fetched is kept; what could not be is fetched anew for whoever asks next.
+    /// Returns the file. A fetched file is kept; after a failure the next caller fetches it again.
     pub async fn get(
         &self,
         file: MediaFile,
@@ -49,7 +50,8 @@ impl Files {
         answer
     }
 
-    /// `None`: there are too many, and somebody waits for each.
+    /// Returns the shared request of the file. `None` if the cache is full and every file has a waiting
+    /// reader.
     fn request(
         &self,
         file: MediaFile,
@@ -62,7 +64,7 @@ impl Files {
         }
         requests.retain(|_, (since, _)| now.saturating_sub(*since) < self.keep);
         if requests.len() >= self.most {
-            // One that only this map still holds has come, or nobody waits for it any more.
+            // A request referenced only by this map is complete, or nobody waits for it.
             let idle = requests.iter().filter(|(_, (_, request))| request.strong_count() == Some(1));
             let oldest = idle.min_by_key(|(_, (since, _))| *since).map(|(file, _)| *file)?;
             requests.remove(&oldest);
@@ -72,7 +74,7 @@ impl Files {
         Some(request)
     }
 
-    /// No change is left half done by a panic.
+    /// No change is half done after a panic, so a poisoned lock is usable.
     fn requests(&self) -> MutexGuard<'_, HashMap<MediaFile, (Duration, Request)>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,7 +97,7 @@ mod tests {
         let ask = |now| files.get(part(1), now, || came(&fetched));
         assert_eq!((ask(NOW).await, ask(NOW + KEEP / 2).await), (media(), media()));
         assert_eq!(fetched.load(Relaxed), 1);
-        // What is kept too long goes with the next that is new.
+        // An expired file is removed when the next new one is requested.
         files.get(part(2), NOW + KEEP, || came(&fetched)).await.unwrap();
         assert_eq!((files.len(), fetched.load(Relaxed)), (1, 2));
     }

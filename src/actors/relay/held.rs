@@ -1,7 +1,7 @@
-//! What is held of one room: its newest playlist, and the files that were asked for.
+//! Edge cache of one room: its newest playlist and the requested files.
 //!
-//! Owns: waiting (blocking reload), what may be asked for at all, and of whom. Never does: fetch a playlist (the
-//! room's actor does).
+//! Owns: blocking reloads, which files may be requested at all, and from which mixer. Never does: fetch a
+//! playlist (the room's actor does).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Once};
@@ -18,38 +18,39 @@ use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::relay_room::{Position, Upstream};
 use crate::media::{ContentKeys, MediaFile, NonceHint, NotServed, PlaylistBody};
 
-/// Parts that anybody may be ahead of the newest: three seconds' worth of the shortest ones.
+/// Number of parts that a request may be ahead of the newest part: three seconds of the shortest parts.
 const AHEAD: u32 = 30;
-/// Segments before the newest that a mixer may still hold, whatever its window.
+/// Number of segments before the newest that a mixer may still hold, whatever its window.
 const BEHIND: u64 = 256;
-/// Parts of one segment, however a mixer is configured: ten seconds of the shortest ones, with room.
+/// Upper bound of the parts of one segment in any configuration: ten seconds of the shortest parts, plus
+/// spare.
 const MOST_PARTS: u32 = 128;
 
-/// Times that follow from the mixers' configuration.
+/// Times and sizes derived from the mixers' configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Three target durations: nothing is waited for longer.
+    /// Longest wait of a request: three target durations.
     wait: Duration,
-    /// As long as a mixer holds a segment.
+    /// Time for which a mixer holds a segment.
     keep: Duration,
-    /// Files of one room.
+    /// Maximum number of files of one room.
     most_files: usize,
 }
 
-/// What is known of one live, and nothing of any other.
+/// State of one broadcast.
 #[derive(Clone, Default)]
 struct Shown {
     live: Option<(Nonce, NonceHint)>,
     source: Option<Arc<Source>>,
-    /// The mixer before it, and until when what it listed last may be asked for.
+    /// Previous mixer, and the time until which it may be asked for files that it listed last.
     before: Option<(Upstream, Duration)>,
     playlist: Option<PlaylistBody>,
 }
 
-/// Where files are fetched from.
+/// Mixer that files are fetched from.
 struct Source {
     upstream: Upstream,
-    /// One that gives no file gives none of the many that are wanted: said once.
+    /// Limits the warning to one per mixer: a mixer that fails once fails for many files.
     warned: Once,
 }
 
@@ -58,7 +59,7 @@ pub struct Held {
     limits: Limits,
     shown: watch::Sender<Arc<Shown>>,
     files: Files,
-    /// When somebody asked last, in milliseconds of the node's clock.
+    /// Time of the last request, in milliseconds of the node's clock.
     asked: AtomicU64,
 }
 
@@ -67,7 +68,8 @@ impl Limits {
         let window = hls.window.max(least_window(hls.segment)) as u32;
         let keep = hls.segment * (2 * window + 2);
         let lasting = |each: Duration| keep.as_nanos().div_ceil(each.as_nanos().max(1)) as usize;
-        // Some are short, after restarts; and what is asked for ahead of time must not crowd out what there is.
+        // Doubled because segments after restarts may be short. The last term keeps files requested ahead of
+        // time from evicting those that exist.
         let most_files = 2 * (lasting(hls.part) + lasting(hls.segment)) + 4 * AHEAD as usize;
         Self { wait: 3 * hls.target_duration(), keep, most_files }
     }
@@ -96,12 +98,12 @@ impl Held {
         self.files.len()
     }
 
-    /// The room is on air with this live: of an earlier one nothing is shown any more.
+    /// Sets the broadcast that is on air. Nothing of an earlier one is served any more.
     pub fn live(&self, nonce: &Nonce) {
         self.shown.send_if_modified(|shown| {
             let is_new = !shown.is_of(nonce);
             if is_new {
-                // The hint does not depend on the secret: it only names the live.
+                // The hint only names the broadcast and does not depend on the secret.
                 let hint = ContentKeys::new(&[], &self.room, nonce).hint();
                 let live = Some((nonce.clone(), hint));
                 *shown = Arc::new(Shown { live, ..Shown::default() });
@@ -110,7 +112,7 @@ impl Held {
         });
     }
 
-    /// Files are fetched from there from now on.
+    /// Sets the mixer that files are fetched from.
     pub fn point_to(&self, upstream: Upstream, now: Duration) {
         let source = Arc::new(Source { upstream, warned: Once::new() });
         self.change(&source.upstream.nonce, |shown| {
@@ -121,12 +123,12 @@ impl Held {
         });
     }
 
-    /// The newest playlist of this live.
+    /// Sets the newest playlist of this broadcast.
     pub fn show(&self, nonce: &Nonce, playlist: PlaylistBody) {
         self.change(nonce, |shown| shown.playlist = Some(playlist));
     }
 
-    /// What is of an earlier live comes too late.
+    /// Applies a change unless it belongs to an earlier broadcast.
     fn change(&self, nonce: &Nonce, change: impl FnOnce(&mut Shown)) {
         self.shown.send_if_modified(|shown| {
             let is_current = shown.is_of(nonce);
@@ -137,14 +139,14 @@ impl Held {
         });
     }
 
-    /// Of this live, or of one that has followed it meanwhile.
+    /// Returns the playlist of this broadcast, or of a later one that replaced it meanwhile.
     pub async fn playlist(
         &self,
         of: &Nonce,
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, NotServed> {
         let answered = async {
-            // The directory knows of a new live a moment before the room's actor does.
+            // The directory learns of a new broadcast slightly before the room's actor does.
             self.wait(|shown| shown.is_of(of).then_some(Ok(()))).await?;
             self.wait(|shown| answer(shown.playlist.as_ref()?, at)).await
         };
@@ -154,7 +156,8 @@ impl Held {
         }
     }
 
-    /// However many ask, the mixer is asked once; the answer is kept as long as it could be asked for.
+    /// Returns a file. The mixer is asked once, whatever the number of readers; the result is kept as long as
+    /// the file can be requested.
     pub async fn file(&self, file: MediaFile, mixers: &impl MixerFiles, now: Duration) -> Answer {
         self.wait(|shown| plausible(shown, &file).transpose()).await?;
         let fetch = || {
@@ -189,9 +192,9 @@ impl Shown {
     }
 }
 
-/// From whoever has the room; what was listed before a move, from the mixer before. One that hands the room over and
-/// does not make this file any more may have hinted at it: then its successor makes it. One whose numbers have jumped
-/// meanwhile never will, and says so when it is asked again.
+/// Fetches a file from the current mixer, or, if it was listed before a move, from the previous one. A mixer
+/// that hands the room over may have hinted at a file that it no longer makes; then its successor makes it.
+/// After a jump of the numbers no mixer makes it, and the mixer says so when it is asked again.
 async fn fetched(
     mixers: impl MixerFiles,
     mut shown: watch::Receiver<Arc<Shown>>,
@@ -226,7 +229,7 @@ async fn fetched(
     }
 }
 
-/// Whoever has the room now has not got it; and the mixer before may be gone, which is what it was left for.
+/// Fetches a file from the previous mixer. It may be gone, and then so is the file.
 async fn listed_before(mixers: impl MixerFiles, before: Upstream, room: RoomId, file: MediaFile) -> Answer {
     let mixer = before.mixer.clone();
     mixers.file(before, room.clone(), file).await.map_err(|why| {
@@ -243,8 +246,8 @@ impl Source {
     }
 }
 
-/// As the mixer would answer, but for a part index past the end of the newest closed segment, which is taken
-/// for its last one: that playlist is news to whoever asks for it.
+/// Answers a playlist request as the mixer would, with one difference: a part index past the end of the
+/// newest closed segment counts as its last part, since that playlist is new to the caller.
 fn answer(
     playlist: &PlaylistBody,
     at: Option<(u64, Option<u32>)>,
@@ -261,14 +264,14 @@ fn answer(
     is_too_far(playlist.next, msn, part).then_some(Err(NotServed::TooFarAhead))
 }
 
-/// Beyond what there may be soon.
+/// Returns true if the position is further ahead than parts can exist soon.
 fn is_too_far((open, parts): Position, msn: u64, part: Option<u32>) -> bool {
     let next = if msn == open { parts } else { 0 };
     msn > open.saturating_add(1) || part.is_some_and(|part| msn >= open && part > next.saturating_add(AHEAD))
 }
 
-/// Whether the mixer could have the file, or have it soon: a name that somebody made up costs it no request.
-/// `Ok(None)`: that is not known yet.
+/// Checks that the mixer has the file or may have it soon, so that an invented name causes no request to it.
+/// `Ok(None)` if that is not known yet.
 fn plausible(shown: &Shown, file: &MediaFile) -> Result<Option<()>, NotServed> {
     let Some((_, hint)) = &shown.live else { return Ok(None) };
     if file.hint() != *hint {
@@ -289,7 +292,7 @@ fn plausible(shown: &Shown, file: &MediaFile) -> Result<Option<()>, NotServed> {
     }
 }
 
-/// Whether the playlist is further than this file.
+/// Returns true if the playlist is past this file.
 fn has_passed(playlist: Option<&PlaylistBody>, file: &MediaFile) -> bool {
     playlist.is_some_and(|playlist| match *file {
         MediaFile::Segment { msn, .. } => playlist.next.0 > msn,

@@ -1,4 +1,4 @@
-//! Waiting and plausibility; what crosses the network is tried on whole nodes.
+//! Tests of waiting and plausibility. Network behaviour is tested on whole nodes in `tests/it`.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -130,7 +130,7 @@ async fn of_the_last_live_nothing_is_shown_once_there_is_another() {
     assert!(poll!(&mut late).is_pending());
     let mixers = Mixers::new(|_| Err(NotHad::Gone));
     assert_eq!(held.file(part(10, 2), &mixers, NOW).await, Err(NotServed::Gone));
-    // What was under way when the room was started again.
+    // Results of requests that were in progress when the room was restarted.
     held.point_to(mixer("b"), NOW);
     show(&held, (10, 5), true);
     assert!(poll!(&mut early).is_pending() && held.newest().is_none());

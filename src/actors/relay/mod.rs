@@ -1,11 +1,11 @@
-//! Role `hls`: rooms that are mixed on other nodes, each fetched once and held for this node's listeners.
+//! Role `hls`: rooms mixed on other nodes, each fetched once and cached for this node's listeners.
 //!
 //! ```text
 //! RelaySupervisor
-//! └─ RelayRoom*      one per room somebody listens to here and that is mixed elsewhere
+//! └─ RelayRoom*      one per room that has listeners here and is mixed elsewhere
 //! ```
-//! Listeners' requests never reach an actor: they read what is held, wait for it to change, and share one
-//! request per file that is not held yet.
+//! Requests of listeners never reach an actor: they read the cache, wait for it to change, and share one
+//! request per file that is not cached yet.
 
 mod fetch;
 mod files;
@@ -28,23 +28,23 @@ use crate::rooms::audience::Audience;
 pub use fetch::Fetcher;
 use held::{Held, Limits};
 
-/// A room nobody has asked for during this is followed no longer.
+/// Time without a request after which a room is no longer followed.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// What this node holds of rooms that are mixed elsewhere.
+/// Edge cache of this node: rooms that are mixed elsewhere.
 pub struct Relays {
     rooms: RwLock<HashMap<RoomId, Arc<Held>>>,
-    /// Tells the supervisor of rooms that are wanted.
+    /// Wakes the supervisor with the ids of newly requested rooms.
     wanted: Mutex<Option<News>>,
     fetcher: Fetcher,
-    /// Of this node.
+    /// Listeners of this node.
     audience: Arc<Audience>,
     limits: Limits,
     clock: Clock,
 }
 
 impl Relays {
-    /// `hls`: as the mixers are configured.
+    /// Creates the cache. `hls` must be the mixers' configuration.
     pub fn new(fetcher: Fetcher, audience: Arc<Audience>, hls: &HlsConfig, clock: Clock) -> Self {
         Self {
             rooms: RwLock::default(),
@@ -56,8 +56,8 @@ impl Relays {
         }
     }
 
-    /// As [`LiveStream::playlist`](crate::media::LiveStream::playlist), of the room's mixer. Never of a live before
-    /// this one.
+    /// Returns a playlist as [`LiveStream::playlist`](crate::media::LiveStream::playlist) of the room's mixer
+    /// does. Never one of an earlier broadcast.
     pub async fn playlist(
         &self,
         room: &RoomId,
@@ -67,21 +67,21 @@ impl Relays {
         self.of(room).playlist(of, at).await
     }
 
-    /// As [`LiveStream::file`](crate::media::LiveStream::file), of the room's mixer.
+    /// Returns a file as [`LiveStream::file`](crate::media::LiveStream::file) of the room's mixer does.
     pub async fn file(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, NotServed> {
         self.of(room).file(*file, &self.fetcher, self.clock.now()).await
     }
 
-    /// The last playlist of a live that has ended, while it is held.
+    /// Returns the last playlist of an ended broadcast while it is cached.
     pub fn ended(&self, room: &RoomId) -> Option<PlaylistBody> {
         let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
         rooms.get(room)?.newest().filter(|playlist| playlist.ended)
     }
 
-    /// The room, followed from now on if it was not.
+    /// Returns the room's cache and starts to follow the room if it was not followed.
     fn of(&self, room: &RoomId) -> Arc<Held> {
         let now = self.clock.now();
-        // Marked as asked for under the lock: see `forget_idle`.
+        // Marked as requested under the lock: see `forget_idle`.
         let known = {
             let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
             rooms.get(room).inspect(|held| held.asked(now)).cloned()
@@ -110,7 +110,7 @@ impl Relays {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
     }
 
-    /// `true` if nobody has asked for the room lately: it is held no longer.
+    /// Removes the room and returns true if nobody has requested it lately.
     fn forget_idle(&self, room: &RoomId) -> bool {
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();

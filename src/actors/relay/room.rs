@@ -1,6 +1,6 @@
-//! One room that is mixed elsewhere: the shell around [`domain::relay_room`](crate::domain::relay_room).
+//! One room that is mixed elsewhere: shell around [`domain::relay_room`](crate::domain::relay_room).
 //!
-//! Owns the one question to the mixer that is under way. Ends when nobody has listened for a while.
+//! Owns the one playlist request in progress. Ends when the room has had no listener for a while.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,10 +20,11 @@ use crate::domain::restart::Backoff;
 use crate::domain::view::RoomView;
 use crate::media::PlaylistBody;
 
-/// A mixer that does not answer is asked again this often: its successor is found by the watch, not by asking.
+/// Backoff after a failed request. The successor of an unresponsive mixer is found through the watch, not by
+/// retries.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(1) };
 
-/// Between two counts of listeners.
+/// Interval of counting listeners.
 const COUNTED_EVERY: Duration = Duration::from_secs(2);
 
 pub struct RelayRoom {
@@ -34,10 +35,10 @@ pub struct RelayRoom {
     parent: ActorRef<super::supervisor::Msg>,
     machine: Machine,
     view: Arc<RoomView>,
-    /// Where files are fetched from.
+    /// Mixer that files are fetched from.
     pointed: Option<Upstream>,
     under_way: Option<(Fetch, AbortHandle)>,
-    /// Listeners of this node, and when they were counted.
+    /// Number of listeners on this node, and the time of the count.
     counted: Option<(usize, Duration)>,
     reason: String,
     timer: Option<Timer>,
@@ -46,7 +47,7 @@ pub struct RelayRoom {
 
 pub enum Msg {
     News,
-    /// `None`: it was given up.
+    /// Result of a request; `None` if it was cancelled.
     Fetched(Fetch, Option<(Outcome, Option<Bytes>)>),
     Retry,
     IsIdle,
@@ -140,7 +141,8 @@ impl RelayRoom {
         cx.run(Abortable::new(get, registration), |got| Msg::Fetched(what, got.ok()));
     }
 
-    /// Those of this node. Counting them takes a look at each, so not with every playlist.
+    /// Returns the number of listeners on this node. Counting visits each of them, so it is not done per
+    /// playlist.
     fn listeners(&mut self) -> usize {
         let now = self.context.clock.now();
         if self.counted.is_none_or(|(_, at)| now.saturating_sub(at) >= COUNTED_EVERY) {
@@ -150,7 +152,7 @@ impl RelayRoom {
     }
 
     fn fetched(&mut self, what: &Fetch, outcome: Outcome, body: Option<Bytes>) {
-        // One that was given up may have been answered just before.
+        // A cancelled request may have been answered just before.
         if self.under_way.take_if(|(under_way, _)| under_way == what).is_none() {
             return;
         }
@@ -174,7 +176,7 @@ impl RelayRoom {
 
     fn look_for_idleness(&mut self, cx: &mut Cx<Self>) {
         if self.held.idle_for(self.context.clock.now()) > IDLE {
-            // A parent that is gone takes its children along anyway.
+            // A parent that is gone stops its children anyway.
             let _ = self.parent.tell(super::supervisor::Msg::Idle(self.room.clone()));
         }
         self.idle = Some(cx.after(IDLE / 3, Msg::IsIdle));

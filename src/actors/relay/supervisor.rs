@@ -1,4 +1,4 @@
-//! Keeps one actor per room that somebody listens to here and that is mixed elsewhere.
+//! Supervisor of the edge cache: one actor per room that has listeners here and is mixed elsewhere.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ pub struct RelaySupervisor {
 }
 
 pub enum Msg {
-    /// The store has news of rooms.
+    /// Rooms changed in the store.
     News,
-    /// Somebody listens to rooms that nobody did.
+    /// A room without listeners was requested.
     Wanted,
-    /// Nobody listens to it any more.
+    /// The room has no listeners any more.
     Idle(RoomId),
 }
 
@@ -74,7 +74,7 @@ impl Behaviour for RelaySupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
-        // A supervisor that is gone needs no news.
+        // A supervisor that is gone needs no wake-up.
         self.news = Some(self.context.subscribe(move || {
             let _ = me.offer("news", Msg::News);
         }));
@@ -84,7 +84,7 @@ impl Behaviour for RelaySupervisor {
         });
         self.relays.attach(wanted.clone());
         self.wanted = Some(wanted);
-        // Of a former incarnation.
+        // Rooms left by a previous incarnation.
         self.relays.all().into_iter().for_each(|room| self.follow(room, cx));
     }
 
@@ -101,7 +101,7 @@ impl Behaviour for RelaySupervisor {
     }
 
     fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
-        // Somebody may have come while it stopped.
+        // A listener may have arrived while the actor stopped.
         if let Ended::Gone(room) = self.rooms.ended(child) {
             self.follow(room, cx);
         }

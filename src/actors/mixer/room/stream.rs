@@ -1,4 +1,4 @@
-//! The stream of a room: opened, fed from FFmpeg's output, filled with silence, ended.
+//! Stream of a room: opens it, feeds it with FFmpeg's output, fills gaps with silence, ends it.
 
 use std::time::Duration;
 
@@ -16,11 +16,12 @@ use crate::domain::timeline::frames_last;
 use crate::domain::vouched::url_refusal;
 use crate::media::{ContentKeys, Packager, Progress};
 
-/// Least time between two looks whether silence is due: after a pause of the node its messages are handled first.
+/// Minimum time between two checks for due silence. After a pause of the node, queued messages are handled
+/// first.
 const FILL_AGAIN: Duration = Duration::from_millis(10);
 
 impl FfmpegRoom {
-    /// Where to ask for what the mixer that hands this live over has left of it.
+    /// Returns the URL of the outgoing mixer that hands this broadcast over, to fetch its window from.
     pub(super) fn predecessor(&self, nonce: &Nonce) -> Option<String> {
         let live = self.view.live.as_ref().filter(|live| live.nonce == *nonce)?;
         let handover = live.handover.as_ref().filter(|handover| handover.mixer_id != self.context.me)?;
@@ -43,7 +44,7 @@ impl FfmpegRoom {
         packager.begin_incarnation(at);
         if let Some(running) = &mut self.running {
             let begun = std::mem::take(&mut running.prelude).into_bytes(packager.missing(at.now));
-            // If they cannot be used, neither can those that follow.
+            // If this output is unusable, so is the following output, which reports it.
             let _ = packager.push(&begun, at);
         }
         self.shared.streams.open(self.room.clone(), nonce.clone(), stream.clone());
@@ -54,7 +55,7 @@ impl FfmpegRoom {
         ProcessOutcome::Opened { nonce }
     }
 
-    /// Takes over what an incarnation that panicked has left.
+    /// Takes over the stream and port of an incarnation that panicked.
     pub(super) fn inherit(&mut self) {
         let left = self.estate.stream().and_then(|open| {
             let packager = Packager::resume(
@@ -76,7 +77,8 @@ impl FfmpegRoom {
                 self.shared.streams.open(self.room.clone(), open.nonce, open.stream.clone());
                 self.stream = Some((packager, open.stream));
             }
-            // Listeners of what cannot go on are told to look for its successor, when the packager goes.
+            // The stream cannot continue. Dropping the packager makes listeners look for the successor
+            // stream.
             _ => self.let_go(),
         }
     }
@@ -85,7 +87,7 @@ impl FfmpegRoom {
         ContentKeys::new(&self.shared.secrets.hls.0, &self.room, nonce)
     }
 
-    /// A packager dropped without an end sends its readers to where the stream goes on.
+    /// Ends the stream. A packager dropped without an end sends its readers to the successor stream.
     pub(super) fn end_stream(&mut self, over: bool) -> ProcessOutcome {
         if let Some((mut packager, _)) = self.stream.take() {
             match over {
@@ -124,7 +126,7 @@ impl FfmpegRoom {
         }
     }
 
-    /// Writes silence if FFmpeg is late. Whether a plan should know of it.
+    /// Writes silence if FFmpeg is late. Returns true if a new plan is needed.
     pub(super) fn fill(&mut self, cx: &mut Cx<Self>) -> bool {
         self.fill = None;
         let Some((packager, _)) = self.stream.as_mut() else { return false };
@@ -134,7 +136,7 @@ impl FfmpegRoom {
         progress.segments_closed > 0
     }
 
-    /// Books parts that were published, of media or of silence.
+    /// Records published parts, of audio or of silence.
     fn published(&mut self, progress: Progress) {
         let Some((packager, _)) = self.stream.as_ref().filter(|_| progress.parts > 0) else { return };
         self.machine.published(packaging::numbers(packager));
@@ -142,12 +144,12 @@ impl FfmpegRoom {
         self.context.metrics.silence_filled(frames_last(progress.silent_frames.into()));
     }
 
-    /// Whether a plan should know of it.
+    /// Handles one read of FFmpeg's output. Returns true if a new plan is needed.
     pub(super) fn output(&mut self, output: Output, cx: &mut Cx<Self>) -> bool {
         let Some(running) = self.running.as_mut().filter(|r| r.pid == output.pid && r.kill.is_some()) else {
             return false;
         };
-        // The end of the output is followed by the exit, which says why.
+        // At the end of the output, the exit follows and states the reason.
         let Some(read) = output.read.ok().filter(|read| *read > 0) else { return false };
         running.stdout = Some(output.stdout);
         self.buffer = output.buffer;
@@ -168,7 +170,7 @@ impl FfmpegRoom {
         true
     }
 
-    /// FFmpeg's output while another mixer still publishes the room.
+    /// Handles FFmpeg's output while another mixer still publishes the room.
     fn warm(&mut self, read: usize, cx: &mut Cx<Self>) -> bool {
         let Some(running) = &mut self.running else { return false };
         let news = match running.prelude.push(&self.buffer[..read]) {
@@ -183,7 +185,7 @@ impl FfmpegRoom {
         news
     }
 
-    /// Books frames that FFmpeg delivered; `true` for the first part and at the end of a segment.
+    /// Records frames from FFmpeg. Returns true for the first part and at the end of a segment.
     fn produced(&mut self, progress: Progress) -> bool {
         let now = self.context.clock.now();
         self.machine.produced(now);
