@@ -1,7 +1,7 @@
-//! The listener side over HTTP: playlist, parts, segments and keys of every room.
+//! Listener side over HTTP: playlist, parts, segments and keys of every room.
 //!
-//! Owns: names, tokens and headers of requests. Never does: know where the media lie or how a key is made;
-//! that is behind [`LiveMedia`], [`KeyService`] and [`ListenerAuth`], on this node or another.
+//! Owns: names, tokens and headers of requests. Never does: know where media are stored or how a key is
+//! derived. That is behind [`LiveMedia`], [`KeyService`] and [`ListenerAuth`], on this node or another.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
@@ -25,28 +25,28 @@ use crate::media::{self, PlaylistText};
 use crate::rooms::audience::Audience;
 use crate::rooms::now;
 
-/// Cookie a listener token may come in.
+/// Name of the cookie that may hold a listener token.
 pub const TOKEN_COOKIE: &str = "stentor_listener";
 pub(super) const PLAYLIST_NAME: &str = "index.m3u8";
 const KEY_NAME: &str = "enc.key";
 pub(super) const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 const MAX_NAME: usize = 128;
 const MAX_TOKEN: usize = 4096;
-/// A listener whose token was verified is counted for this long before it is verified again.
+/// Time for which a listener with a verified token is counted before the token is verified again.
 const VERIFIED_FOR: Duration = Duration::from_secs(60);
 
 /// Playlists and media of the rooms on air.
 #[async_trait]
 pub trait LiveMedia: Send + Sync {
-    /// The playlist; with `at`, once it holds that part of that segment, or (without a part) that whole
-    /// segment (draft-pantos-hls-rfc8216bis section 6.2.5.2).
+    /// Returns the playlist. With `at`, waits until it contains that part of that segment, or without a part
+    /// that whole segment (draft-pantos-hls-rfc8216bis section 6.2.5.2).
     async fn playlist(
         &self,
         room: &RoomId,
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistText, MediaRefusal>;
 
-    /// Init section, part or segment, with its content type; a part that was hinted is waited for.
+    /// Returns an init section, part or segment with its content type. Waits for a hinted part.
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal>;
 }
 
@@ -56,59 +56,61 @@ pub enum MediaRefusal {
     NotOnAir,
     /// On air, but no segment yet.
     NotYet,
-    /// Left the window.
+    /// Not in the window any more.
     Gone,
-    /// A blocking reload for more than the stream can have soon.
+    /// Blocking reload for a position that the stream cannot reach soon.
     TooFarAhead,
     BadName,
-    /// What was waited for did not come.
+    /// The awaited media did not arrive in time.
     Timeout,
-    /// The node that has the room does not answer.
+    /// The node that mixes the room does not answer.
     Unavailable,
 }
 
 /// Content keys.
 #[async_trait]
 pub trait KeyService: Send + Sync {
-    /// `grant` is that of the listener's token; `hint` and `index` are the `n` and `k` of the key's URI.
+    /// Returns a content key. `grant` is that of the listener's token; `hint` and `index` are `n` and `k` of
+    /// the key URI.
     async fn key(&self, room: &RoomId, grant: &Grant, hint: &str, index: u64)
     -> Result<[u8; 16], KeyRefusal>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyRefusal {
-    /// Nobody but who listens to a live has its keys; that there is no such room is no different.
+    /// Not on air: only listeners of a broadcast get its keys. Also the answer for a room that does not
+    /// exist.
     NotOnAir,
-    /// The key is of an earlier broadcast.
+    /// The key belongs to an earlier broadcast.
     NoSuchKey,
-    /// The token is for an earlier room of this id.
+    /// The token is for an earlier room with this id.
     EarlierRoom,
-    /// Neither a key of the media that can be fetched now nor the next one.
+    /// Neither a key of the media that can be fetched now nor the next key.
     OutOfWindow,
-    /// On air, but there is no segment yet.
+    /// On air, but without a complete segment yet.
     NotYet,
-    /// Not known: the node has just started, or the node that mixes the room does not answer.
+    /// Unknown: the node has just started, or the node that mixes the room does not answer.
     Unavailable,
 }
 
-/// Who may have the keys of a room.
+/// Check of listener tokens.
 pub trait ListenerAuth: Send + Sync {
     /// # Errors
     /// The token is not valid now, or not for this room.
     fn verify(&self, token: &str, room: &RoomId) -> Result<Grant, TokenError>;
 }
 
-/// What stands behind the HLS listener.
+/// Services behind the HLS listener.
 pub struct HlsSide {
     pub media: Arc<dyn LiveMedia>,
     pub keys: Arc<dyn KeyService>,
     pub auth: Arc<dyn ListenerAuth>,
-    /// Told of whoever was given a playlist.
+    /// Counter of listeners, updated by every served playlist.
     pub audience: Arc<Audience>,
     pub cors: Cors,
 }
 
-/// Mounts everything under `/hls`.
+/// Mounts all routes below `/hls`.
 pub fn configure(config: &mut web::ServiceConfig, side: web::Data<HlsSide>) {
     let file = web::resource("/rooms/{room}/{name}")
         .route(web::get().to(get))
@@ -162,7 +164,7 @@ async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Resul
     })
 }
 
-/// RFC 9110 section 12.5.3; a malformed header asks for nothing.
+/// Returns true if the client accepts gzip (RFC 9110 section 12.5.3). A malformed header counts as no.
 fn takes_gzip(request: &HttpRequest) -> bool {
     let offered = [Encoding::gzip(), Encoding::identity()];
     request.headers().contains_key(header::ACCEPT_ENCODING)
@@ -172,7 +174,7 @@ fn takes_gzip(request: &HttpRequest) -> bool {
 
 async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<HttpResponse, ApiError> {
     let query = Query(request.query_string());
-    // Who has no token learns nothing, not even which rooms there are.
+    // A client without a token learns nothing, not even which rooms exist.
     let token = token_of(request, query.token()?.as_deref());
     let grant = side.auth.verify(&token.ok_or_else(token_missing)?, room)?;
     let hint = query.text("n").filter(|n| is_file_name(n)).ok_or_else(bad_query)?;
@@ -181,13 +183,13 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
     Ok(found("application/octet-stream", SECRET).body(key.to_vec()))
 }
 
-/// In whichever of the three places it was sent.
+/// Returns the token from the header, the query or the cookie, in this order.
 fn token_of(request: &HttpRequest, in_query: Option<&str>) -> Option<String> {
     bearer(request).or(in_query.map(str::to_owned)).or_else(|| cookie(request))
 }
 
-/// Counts whoever was given a playlist: by a valid token, without one by address. Behind one proxy all
-/// without a token are one.
+/// Counts the client of a served playlist: by its valid token, otherwise by its address. All clients without
+/// a token behind one proxy count as one.
 fn count(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<&str>) {
     let now = Instant::now();
     if let Some(token) = token_of(request, in_query) {
@@ -205,7 +207,8 @@ fn verified_for(grant: &Grant) -> Duration {
     Duration::from_millis(grant.expires_at.0.saturating_sub(now().0)).min(VERIFIED_FOR)
 }
 
-/// Addresses that one host can choose from count as one: with IPv6 those of a /64 (RFC 4291 section 2.5.1).
+/// Returns the network that a host can choose its addresses from, which counts as one client: with IPv6 a /64
+/// (RFC 4291 section 2.5.1).
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
@@ -218,22 +221,24 @@ fn bearer(request: &HttpRequest) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// The crate's cookie support is a feature of its own; one name out of one header needs none.
+/// Returns the token from the cookie. The crate's cookie support is an extra feature and not needed for one
+/// name.
 fn cookie(request: &HttpRequest) -> Option<String> {
     let lines = request.headers().get_all(header::COOKIE).filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == TOKEN_COOKIE).map(|(_, value)| value.to_owned())
 }
 
-/// One path segment as our packager writes them; so neither `..` nor a separator nor a control character.
+/// Returns true for one path segment of the form that the packager writes: without `..`, separators and
+/// control characters.
 pub(super) fn is_file_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// The query of a request. Of a repeated parameter the first counts; unknown ones are ignored, since players and
-/// caches add their own.
+/// Query of a request. The first of repeated parameters counts. Unknown parameters are ignored, because
+/// players and caches add their own.
 pub(super) struct Query<'a>(pub(super) &'a str);
 
 impl<'a> Query<'a> {
@@ -243,12 +248,12 @@ impl<'a> Query<'a> {
 
     fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(value) = self.text(name) else { return Ok(None) };
-        // `parse` alone would also take a sign.
+        // `parse` alone would also accept a sign.
         let digits = value.bytes().all(|byte| byte.is_ascii_digit());
         value.parse().ok().filter(|_| digits).ok_or_else(bad_query).map(Some)
     }
 
-    /// What a blocking reload waits for.
+    /// Returns the position that a blocking reload waits for.
     pub(super) fn reload(&self) -> Result<Option<(u64, Option<u32>)>, ApiError> {
         Ok(match (self.number("_HLS_msn")?, self.number("_HLS_part")?) {
             (Some(msn), None) => Some((msn, None)),

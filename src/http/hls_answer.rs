@@ -1,36 +1,38 @@
-//! Answers of the HLS side: caching and cross-origin rules.
+//! Headers of HLS responses: caching and cross-origin rules.
 //!
-//! Who may read what from another origin: the media are encrypted and the playlist is public, so any origin
-//! may read them (`*`). Keys too, because a page of any origin may hold a token and send it in a header; but
-//! with `*` a browser shows no page an answer to a request that carried a *cookie*. Only for the origins of
-//! `http.allowed_origins` is the origin itself echoed with `Allow-Credentials`, and with it the cookie usable. `null`
-//! is excepted: every sandboxed page and every file has it, so it identifies nobody.
+//! Media are encrypted and the playlist is public, so pages of any origin may read them (`*`). The same holds
+//! for keys, because a page of any origin may hold a token and send it in a header. With `*`, however, a
+//! browser hides the response to a request that carried a *cookie*. For the origins of `http.allowed_origins`
+//! only, the origin itself is returned with `Allow-Credentials`, which makes the cookie usable. `null` is
+//! excluded: every sandboxed page and local file has this origin, so it identifies nobody.
 //!
 //! Owns: headers. Never does: decide whether a request is allowed.
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
-/// A plain playlist changes several times a second.
+/// Caching of a plain playlist, which changes several times per second.
 pub const PLAYLIST: HeaderValue = HeaderValue::from_static("public, no-cache");
-/// The address of a blocking reload names the state it waits for: a cache may answer a crowd with it.
+/// Caching of a blocking reload. Its URL names the awaited state, so a cache may serve it to many listeners.
 pub const BLOCKING_PLAYLIST: HeaderValue = HeaderValue::from_static("public, max-age=1");
-/// Parts and segments never change under their name. Bounded, so that a removed room fades.
+/// Caching of parts and segments, which never change under their name. Bounded, so that a removed room
+/// disappears.
 pub const MEDIA: HeaderValue = HeaderValue::from_static("public, max-age=300, immutable");
-/// Keys, and whatever holds a token.
+/// Caching of keys and of everything that contains a token.
 pub const SECRET: HeaderValue = HeaderValue::from_static("no-store");
 
 const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
 const YES: HeaderValue = HeaderValue::from_static("true");
 
-/// Cross-origin rules; see the head of this file.
+/// Cross-origin rules; see the top of this file.
 #[derive(Debug, Clone, Default)]
 pub struct Cors {
     allowed: Vec<String>,
 }
 
 impl Cors {
-    /// `allowed`: origins (`https://app.example.org`) whose pages may use the listener's cookie.
+    /// Creates the rules. `allowed` are the origins (`https://app.example.org`) whose pages may use the
+    /// listener cookie.
     pub fn new(allowed: Vec<String>) -> Self {
         Self { allowed }
     }
@@ -40,7 +42,7 @@ impl Cors {
         let exposed = HeaderValue::from_static("content-length, date, retry-after, x-request-id");
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         if !self.allowed.is_empty() {
-            // Caches must not serve one origin's answer to another.
+            // A cache must not serve one origin's response to another.
             headers.append(header::VARY, HeaderValue::from_static("origin"));
         }
         let origin = request.headers().get(header::ORIGIN).filter(|o| self.is_allowed(o));
@@ -69,8 +71,8 @@ impl Cors {
     }
 }
 
-/// 200 with its caching and type; ranges are refused by silence, which RFC 9110 section 14.2 allows: parts
-/// are small, and no playlist of ours uses `EXT-X-BYTERANGE`.
+/// Creates a 200 response with caching and type. Range requests are ignored, as RFC 9110 section 14.2 allows:
+/// parts are small, and our playlists contain no `EXT-X-BYTERANGE`.
 pub fn found(content_type: &'static str, caching: HeaderValue) -> HttpResponseBuilder {
     let mut answer = HttpResponse::Ok();
     answer.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));

@@ -1,4 +1,4 @@
-//! The HLS side answers as documented, whatever it is asked.
+//! Tests of the HLS side: every request gets its documented response.
 
 use actix_web::http::header::HeaderName;
 use actix_web::{App, test};
@@ -54,7 +54,7 @@ async fn a_token_may_come_in_header_cookie_or_query() {
         ask(uri, &[("authorization", "Bearer other")]).await.refusal(),
         (403, "token_wrong_room".into())
     );
-    // The header decides: a good cookie does not heal it.
+    // The header has precedence: a valid cookie does not repair it.
     let both = [("authorization", "Bearer bad"), ("cookie", "stentor_listener=good.token-1")];
     assert_eq!(ask(uri, &both).await.status, 401);
 }

@@ -1,10 +1,10 @@
-//! The side of a mixer node that listener nodes fetch from, on the private network.
+//! Side of a mixer node that listener nodes fetch from, over the private network.
 //!
-//! Names are those of the listener side. Every request shows its room's token, made from the secret that all
-//! nodes share; without it nothing is served, not even whether there is such a room. What is served is encrypted:
-//! keys are made by the listener nodes themselves.
+//! File names are those of the listener side. Every request carries its room's relay token, made from the
+//! secret shared by all nodes. Without it nothing is disclosed, not even whether the room exists. Responses
+//! are encrypted media; listener nodes derive the keys themselves.
 //!
-//! Owns: the token and the headers. Never does: go on to another node for what this one does not have.
+//! Owns: the token and the headers. Never does: forward a request to another node.
 
 use std::sync::Arc;
 
@@ -20,12 +20,12 @@ use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
 use crate::media::{NonceHint, PlaylistBody};
 
-/// The rooms this node mixes, for other nodes of the installation.
+/// Rooms mixed by this node, for other nodes of the installation.
 #[async_trait]
 pub trait RelaySource: Send + Sync {
     fn admits(&self, token: &[u8], room: &RoomId) -> bool;
 
-    /// Of this live and no other: a room may have been stopped and started again meanwhile.
+    /// Returns the playlist of this broadcast only: the room may have been stopped and restarted meanwhile.
     async fn playlist(
         &self,
         room: &RoomId,
@@ -33,19 +33,19 @@ pub trait RelaySource: Send + Sync {
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, MediaRefusal>;
 
-    /// A listener node has so many of the room's listeners.
+    /// Records the number of the room's listeners on a listener node.
     fn listened(&self, room: &RoomId, by: &ModuleId, count: usize);
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal>;
 
-    /// What the next mixer of the room goes on with.
+    /// Returns the window that the next mixer of the room continues from.
     fn heritage(&self, room: &RoomId) -> Option<Bytes>;
 }
 
-/// What stands behind `/relay`.
+/// Service behind `/relay`.
 pub type RelaySide = Arc<dyn RelaySource>;
 
-/// Mounts everything under `/relay`.
+/// Mounts all routes below `/relay`.
 pub fn configure(config: &mut web::ServiceConfig, side: web::Data<RelaySide>) {
     config.service(only_get("/relay/rooms/{room}/{name}", get).app_data(side));
 }
@@ -89,7 +89,7 @@ fn listeners(request: &HttpRequest) -> Option<(ModuleId, usize)> {
     Some((ModuleId::new(by).ok()?, count.parse().ok()?))
 }
 
-/// The live of which a playlist is wanted.
+/// Returns the broadcast whose playlist is requested.
 fn live(request: &HttpRequest) -> Result<NonceHint, ApiError> {
     let live = request.headers().get(LIVE).and_then(|hint| hint.to_str().ok()?.parse().ok());
     live.ok_or_else(|| ApiError::new(Code::InvalidQuery, "the header that names the live is missing"))

@@ -1,4 +1,4 @@
-//! Every room on air, for listeners: from this node's mixer or from another's.
+//! Media of every room on air, for listeners: from this node's mixer or from another's.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl Everywhere {
     ) -> Result<PlaylistText, MediaRefusal> {
         if self.here.has(room) {
             match self.here.playlist(room, None, at).await {
-                // It has moved while we waited.
+                // The room has moved to another node meanwhile.
                 Err(MediaRefusal::Unavailable) if !self.here.has(room) => {}
                 playlist => return playlist.map(|p| p.text),
             }
@@ -61,7 +61,7 @@ impl Everywhere {
         };
         match self.elsewhere.playlist(room, &live.nonce, at).await {
             Ok(playlist) => Ok(playlist.text),
-            // It was the last chance to tell: the room is not on air any more.
+            // The broadcast ended during the request.
             Err(_) if !self.is_on_air(room) => Err(MediaRefusal::NotOnAir),
             Err(refused) => Err(refusal(refused)),
         }

@@ -1,6 +1,6 @@
-//! The rooms that this node mixes.
+//! Media of the rooms that this node mixes.
 //!
-//! Owns: waiting for a stream that is about to open here, or to go on. Never does: ask another node.
+//! Owns: waiting for a stream that is about to open or continue here. Never does: ask another node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,12 @@ pub struct Here {
     pub me: ModuleId,
     pub directory: Arc<Directory>,
     pub streams: Arc<Streams>,
-    /// With any request.
+    /// Longest wait of any request.
     pub patience: Duration,
 }
 
 impl Here {
-    /// Whether the room is to be had here; of one that is not on air, whether its end is.
+    /// Returns true if this node serves the room, or, for a room off the air, the end of its broadcast.
     pub(super) fn has(&self, room: &RoomId) -> bool {
         let view = self.directory.room(room).unwrap_or_default();
         match heard_from(&view) {
@@ -33,7 +33,7 @@ impl Here {
         }
     }
 
-    /// What takes longer is not there yet.
+    /// Limits the wait; after the limit the answer is `NotYet`.
     pub(super) async fn in_time<T>(
         &self,
         answer: impl Future<Output = Result<T, MediaRefusal>>,
@@ -41,8 +41,8 @@ impl Here {
         tokio::time::timeout(self.patience, answer).await.unwrap_or(Err(MediaRefusal::NotYet))
     }
 
-    /// Of this live, or of whichever is on air. Goes on with the successor when the stream is continued by another
-    /// packager of this node.
+    /// Returns the playlist of broadcast `of`, or of the current one. If another packager of this node
+    /// continues the stream, waits for it.
     pub(super) async fn playlist(
         &self,
         room: &RoomId,
@@ -57,7 +57,7 @@ impl Here {
             }
             match stream.playlist(at).await {
                 Ok(playlist) => return Ok(playlist),
-                // It may be continued by another node.
+                // Another node may continue it.
                 Err(NotServed::Superseded) if !self.has(room) => return Err(MediaRefusal::Unavailable),
                 Err(NotServed::Superseded) => opening.await,
                 Err(refused) => return Err(refusal(refused)),
@@ -65,7 +65,7 @@ impl Here {
         }
     }
 
-    /// Of a stream that is continued elsewhere, to its end.
+    /// Returns the last playlist of a stream that is continued on another node.
     pub(super) async fn last_playlist(
         &self,
         room: &RoomId,
@@ -79,8 +79,8 @@ impl Here {
         }
     }
 
-    /// The room's stream; waited for while the room is on air and has none yet. Of a room that is not, the
-    /// ended stream, while it is kept: its listeners are to learn that it has ended.
+    /// Returns the room's stream. Waits for it while the room is on air without one. For a room off the air,
+    /// returns the ended stream while it is kept, so that its listeners learn of the end.
     async fn stream(&self, room: &RoomId) -> Result<Arc<LiveStream>, MediaRefusal> {
         loop {
             let opening = self.streams.next_opening();
@@ -100,7 +100,7 @@ impl Here {
         }
     }
 
-    /// One of a stream that is about to go on here is waited for.
+    /// Returns a file. Waits if the stream is about to continue here.
     pub(super) async fn file(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaRefusal> {
         loop {
             let opening = self.streams.next_opening();

@@ -1,6 +1,6 @@
-//! Content keys of the rooms on air, on whichever node they are mixed.
+//! Content keys of the rooms on air, whatever node mixes them.
 //!
-//! Owns: which keys are given out. Never does: check a token's signature, or keep a key.
+//! Owns: which keys are given out. Never does: check a token's signature, or store a key.
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use crate::rooms::Directory;
 pub struct NodeKeys {
     pub directory: Arc<Directory>,
     pub secrets: Arc<Secrets>,
-    /// Playlists of all rooms, which say which keys are in use.
+    /// Playlists of all rooms, which tell the keys in use.
     pub media: Arc<dyn LiveMedia>,
-    /// Segments per key.
+    /// Number of segments per key.
     pub rotation: u64,
 }
 
 #[async_trait]
 impl KeyService for NodeKeys {
-    /// Made anew each time: there is no cache that could outlive the room.
+    /// Derives the key for every request: a cache could outlive the room.
     async fn key(
         &self,
         room: &RoomId,

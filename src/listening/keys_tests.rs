@@ -78,7 +78,7 @@ fn grant(created: u64) -> Grant {
     Grant { issued_at: UnixMs(created), expires_at: UnixMs(u64::MAX), room_created_at }
 }
 
-/// Answers every request for a playlist alike.
+/// Media that answer every playlist request alike.
 struct Scripted(Result<&'static str, MediaRefusal>);
 
 #[async_trait]

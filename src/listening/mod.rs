@@ -1,11 +1,11 @@
-//! What listeners and listener nodes are served, wherever a room is mixed.
+//! Media and keys for listeners and listener nodes, whatever node mixes the room.
 //!
 //! ```text
 //! listener ──────▶ Everywhere ──┬─▶ Here ──▶ Streams of this node's mixer
 //!                               └─▶ Relays ──▶ (another node's) RelayDoor
 //! listener node ─▶ RelayDoor ─────▶ Here
 //! ```
-//! Owns: which of them a request goes to, and how long it may wait. Never does: speak HTTP, fetch, mix.
+//! Owns: routing of a request and its longest wait. Never does: speak HTTP, fetch, mix.
 
 mod everywhere;
 mod here;
@@ -23,10 +23,11 @@ use crate::http::hls::MediaRefusal;
 use crate::media::{MediaFile, NotServed};
 use crate::rooms::{Directory, Scope};
 
-/// A node that has just started has listed the rooms well within this.
+/// Time limit for the first listing of rooms after the start, with a wide margin.
 const LISTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Right after its start a node knows of no room: who asks then waits, rather than be told that there is none.
+/// Waits until the rooms are listed. A node that has just started knows no room and must not answer that none
+/// exists.
 async fn knows_rooms(directory: &Directory) -> bool {
     directory.seen(Scope::Rooms, 0, LISTED_WITHIN).await
 }

@@ -34,7 +34,8 @@ impl RelaySource for RelayDoor {
         at: Option<(u64, Option<u32>)>,
     ) -> Result<PlaylistBody, MediaRefusal> {
         match self.here.in_time(self.here.playlist(room, Some(of), at)).await {
-            // The room has just moved on: who still follows it here gets the last that was made here.
+            // The room has just moved: a listener node that still follows it here gets the last playlist made
+            // here.
             Err(MediaRefusal::Unavailable) => {
                 self.here.last_playlist(room, of, at).await.ok_or(MediaRefusal::Unavailable)
             }
