@@ -1,19 +1,20 @@
-//! Cuts FFmpeg's ADTS stream (ISO/IEC 14496-3 section 1.A.2.2) into AAC frames as the bytes arrive.
+//! Splits FFmpeg's ADTS stream (ISO/IEC 14496-3 section 1.A.2.2) into AAC frames as the bytes arrive.
 //!
-//! Owns: the bytes of an incomplete frame, and the check that each frame is what FFmpeg was asked for: AAC-LC,
-//! 48 kHz, mono, one block, no CRC. Never does: decode audio, keep a frame that it handed out.
+//! Owns: the bytes of an incomplete frame, and the check that each frame has the requested format: AAC-LC, 48
+//! kHz, mono, one block, no CRC. Never does: decode audio, keep a frame that it returned.
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes of a header without CRC.
+/// Size in bytes of a header without CRC.
 const HEADER: usize = 7;
-/// One channel of AAC-LC has at most 6144 bits per frame (ISO/IEC 14496-3 section 4.5.3.1).
+/// Maximum frame size: one channel of AAC-LC has at most 6144 bits per frame (ISO/IEC 14496-3 section
+/// 4.5.3.1).
 const LONGEST: usize = HEADER + 768;
 
-/// A frame of silence as FFmpeg's encoder writes it for mono, header included.
+/// Frame of silence as written by FFmpeg's encoder for mono, header included.
 pub(super) const SILENCE: [u8; 11] = [0xff, 0xf1, 0x4c, 0x40, 0x01, 0x7f, 0xfc, 0x01, 0x18, 0x20, 0x07];
 
-/// The bytes are not the ADTS stream that FFmpeg was asked for. Final for the process they came from.
+/// Error for bytes that are not the requested ADTS stream. Final for the process that wrote them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AdtsError {
     #[error("no ADTS frame begins with {0:02x} {1:02x}")]
@@ -24,7 +25,7 @@ pub enum AdtsError {
     Length(usize),
 }
 
-/// Output of one FFmpeg process. Make a new one for a new process.
+/// Reader of one FFmpeg process's output. A new process needs a new reader.
 #[derive(Debug, Default)]
 pub(super) struct AdtsReader {
     buffer: BytesMut,
@@ -35,14 +36,14 @@ impl AdtsReader {
         self.buffer.extend_from_slice(chunk);
     }
 
-    /// The next complete frame, header included; `None` until more bytes are fed.
+    /// Returns the next complete frame, header included, or `None` until more bytes are fed.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, AdtsError> {
         let Some(header) = self.buffer.first_chunk::<HEADER>() else { return Ok(None) };
         let length = frame_length(header)?;
         Ok((self.buffer.len() >= length).then(|| self.buffer.split_to(length).freeze()))
     }
 
-    /// Bytes that were fed and not handed out: the beginning of the next frame.
+    /// Returns the bytes of the incomplete frame.
     pub fn rest(&self) -> &[u8] {
         &self.buffer
     }
@@ -50,7 +51,7 @@ impl AdtsReader {
 
 fn frame_length(header: &[u8; HEADER]) -> Result<usize, AdtsError> {
     let [a, b, c, d, e, f, g] = *header;
-    // Twelve bits of sync, MPEG-4, layer 0, no CRC.
+    // Twelve sync bits, MPEG-4, layer 0, no CRC.
     if (a, b) != (0xff, 0xf1) {
         return Err(AdtsError::NoSync(a, b));
     }

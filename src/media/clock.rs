@@ -1,49 +1,51 @@
-//! EXT-X-PROGRAM-DATE-TIME: when, by the wall clock, a part of the media was mixed.
+//! EXT-X-PROGRAM-DATE-TIME: wall-clock time at which a part of the media was mixed.
 //!
-//! Anchored where the first media arrive, minus their duration, then carried on by media durations:
-//! arrivals jitter, samples do not. A source that paused without changing (a frozen Janus) leaves media time
-//! behind the wall for good; the clock then moves forward at the next segment. The measure is the *least*
-//! lateness of a whole segment, so that one stalled read followed by a burst moves nothing. Never goes back.
+//! The clock starts at the arrival of the first media minus their duration, and advances by media durations:
+//! arrivals jitter, samples do not. A source that paused without being replaced (a frozen Janus) leaves media
+//! time behind wall time for good; the clock then moves forward at the next segment. It moves by the *least*
+//! lateness within a whole segment, so that one stalled read followed by a burst moves nothing. It never goes
+//! back.
 
 use std::time::Duration;
 
 use crate::domain::ids::UnixMs;
 
-/// Below this, lateness is scheduling and clock drift (50 ppm over three hours is 0.54 s).
+/// Lateness in microseconds that is attributed to scheduling and clock drift (50 ppm over three hours is 0.54
+/// s).
 const TOLERATED: u64 = 500_000;
 
-/// All in microseconds since the Unix epoch.
+/// Clock in microseconds since the Unix epoch.
 #[derive(Debug, Default)]
 pub(super) struct MediaClock {
-    /// When the next part starts.
+    /// Start time of the next part.
     next: u64,
-    /// The least that a part of this segment arrived after it should have.
+    /// Least lateness of a part of this segment.
     lateness: Option<u64>,
 }
 
 impl MediaClock {
-    /// Goes on behind media that ended at this time.
+    /// Creates a clock that continues after media that ended at this time.
     pub fn behind(end: UnixMs) -> Self {
         Self { next: end.0.saturating_mul(1000), lateness: None }
     }
 
-    /// The media before ended at this time, whatever else is known.
+    /// Moves the clock forward to this end time of earlier media, if it is behind.
     pub fn at_least(&mut self, end: UnixMs) {
         self.next = self.next.max(end.0.saturating_mul(1000));
     }
 
-    /// When the media so far end.
+    /// Returns the end time of the media so far.
     pub fn now(&self) -> UnixMs {
         UnixMs(self.next / 1000)
     }
 
-    /// The first media after a hole, arrived at `wall`.
+    /// Sets the clock for the first media after a gap, which arrived at `wall`.
     pub fn anchor(&mut self, wall: UnixMs, duration: Duration) {
         self.next = self.next.max(Self::start(wall, duration));
         self.lateness = None;
     }
 
-    /// A segment begins: catches up with what the whole last one was late by.
+    /// Begins a segment and catches up with the least lateness of the previous one. Returns the start time.
     pub fn begin_segment(&mut self) -> UnixMs {
         if let Some(late) = self.lateness.take().filter(|late| *late > TOLERATED) {
             self.next += late;
@@ -51,7 +53,7 @@ impl MediaClock {
         UnixMs(self.next / 1000)
     }
 
-    /// A part was published at `wall`.
+    /// Advances by a part that was published at `wall`.
     pub fn advance(&mut self, wall: UnixMs, duration: Duration) {
         let late = Self::start(wall, duration).saturating_sub(self.next);
         self.lateness = Some(self.lateness.map_or(late, |least| least.min(late)));
@@ -69,7 +71,7 @@ mod tests {
 
     const PART: Duration = Duration::from_millis(200);
 
-    /// Five parts arriving at these times; gives the stamp of the segment.
+    /// Advances by five parts that arrive at these times. Returns the start time of the segment.
     fn segment(clock: &mut MediaClock, walls: [u64; 5]) -> u64 {
         let stamp = clock.begin_segment().0;
         walls.iter().for_each(|wall| clock.advance(UnixMs(*wall), PART));

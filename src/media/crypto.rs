@@ -1,6 +1,7 @@
-//! Content keys of a room's start, and AES-128-CBC of segments and parts (RFC 8216 section 4.3.2.4).
+//! Content keys of a broadcast, and AES-128-CBC of segments and parts (RFC 8216 section 4.3.2.4).
 //!
-//! Owns: how a key follows from the server secret. Never does: store a key, print one, or give one to FFmpeg.
+//! Owns: derivation of keys from the server secret. Never does: store a key, print one, or give one to
+//! FFmpeg.
 
 use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
@@ -13,28 +14,28 @@ use crate::domain::ids::{Nonce, RoomId};
 /// AES-128 key as players receive it.
 pub type ContentKey = [u8; 16];
 
-/// The keys of one start of one room. Another start has another nonce, so other keys.
+/// Content keys of one broadcast. Another broadcast has another nonce and therefore other keys.
 #[derive(Clone)]
 pub struct ContentKeys {
-    /// Already holds the room and the nonce; a key is this and its index.
+    /// MAC that already contains room and nonce. A key is the MAC of these and the key index.
     mac: Hmac<Sha256>,
     hint: NonceHint,
 }
 
-/// The ciphertext is not one that this key and sequence number made.
+/// Error for a ciphertext that this key and sequence number did not produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not decryptable with this key and media sequence number")]
 pub struct Undecryptable;
 
 impl ContentKeys {
-    /// `secret` is the server's; without it no key can be computed from what is public.
+    /// Creates the keys. `secret` is the server's; no key can be computed from public values alone.
     pub fn new(secret: &[u8], room: &RoomId, nonce: &Nonce) -> Self {
         let mut mac: Hmac<Sha256> = match Hmac::new_from_slice(secret) {
             Ok(mac) => mac,
-            // RFC 2104 hashes a long key and pads a short one: no length is invalid.
+            // RFC 2104 hashes a long key and pads a short one, so no length is invalid.
             Err(_) => unreachable!("HMAC takes a key of any length"),
         };
-        // A NUL is in no room id and no nonce we make, so no two pairs give the same input.
+        // Neither a room id nor one of our nonces contains NUL, so no two pairs give the same input.
         for part in [room.as_str(), &nonce.0] {
             mac.update(part.as_bytes());
             mac.update(&[0]);
@@ -45,7 +46,7 @@ impl ContentKeys {
         Self { mac, hint: NonceHint(hint) }
     }
 
-    /// Key of all segments whose key index is this one.
+    /// Returns the key of all segments with this key index.
     pub fn key(&self, index: u64) -> ContentKey {
         let digest = self.mac.clone().chain_update(index.to_be_bytes()).finalize().into_bytes();
         let mut key = [0; 16];
@@ -53,7 +54,8 @@ impl ContentKeys {
         key
     }
 
-    /// Public name of the nonce: tells the keys and files of two starts apart, gives nothing away.
+    /// Returns the public name of the nonce. It distinguishes the keys and files of two broadcasts and
+    /// reveals nothing.
     pub fn hint(&self) -> NonceHint {
         self.hint
     }
@@ -65,20 +67,21 @@ impl std::fmt::Debug for ContentKeys {
     }
 }
 
-/// Of AES, in bytes; padding adds one to a whole block.
+/// AES block size in bytes; padding adds one to a whole block.
 const BLOCK: usize = 16;
 
-/// IV of a segment and of each of its parts when the playlist names none: its media sequence number.
+/// Returns the IV of a segment and of its parts if the playlist names none: the media sequence number.
 fn iv(msn: u64) -> [u8; 16] {
     u128::from(msn).to_be_bytes()
 }
 
-/// One CBC stream with PKCS#7 padding.
+/// Encrypts one CBC stream with PKCS#7 padding.
 pub fn encrypt(key: &ContentKey, msn: u64, plain: &[u8]) -> Vec<u8> {
     cbc::Encryptor::<aes::Aes128>::new(key.into(), &iv(msn).into()).encrypt_padded_vec::<Pkcs7>(plain)
 }
 
-/// A segment out of its parts' ciphertexts: the same media, encrypted as a whole. In one buffer of exactly its size.
+/// Converts the ciphertexts of a segment's parts to that of the whole segment, in one buffer of exactly its
+/// size.
 pub(super) fn rejoin<'a>(
     key: &ContentKey,
     msn: u64,
@@ -102,7 +105,7 @@ pub(super) fn rejoin<'a>(
     }
 }
 
-/// The inverse of [`encrypt`], for whoever listens.
+/// Reverses [`encrypt`].
 pub fn decrypt(key: &ContentKey, msn: u64, cipher: &[u8]) -> Result<Vec<u8>, Undecryptable> {
     cbc::Decryptor::<aes::Aes128>::new(key.into(), &iv(msn).into())
         .decrypt_padded_vec::<Pkcs7>(cipher)

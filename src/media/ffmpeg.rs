@@ -1,7 +1,8 @@
-//! The FFmpeg process of one room: RTP Opus in, AAC in ADTS out.
+//! FFmpeg process of one room: RTP Opus in, AAC in ADTS out.
 //!
-//! Owns: the arguments, the session description on stdin, the process and its true exit. Never does: restart,
-//! see a key (what FFmpeg writes is not encrypted yet), write the session description to a log or a file.
+//! Owns: the arguments, the session description on stdin, the process and its exit status. Never does:
+//! restart, see a content key (FFmpeg's output is not encrypted yet), write the session description to a log
+//! or file.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -18,18 +19,18 @@ use crate::domain::ids::MediaAddr;
 use crate::domain::srtp::{SUITE_NAME, SrtpKey};
 use crate::process;
 
-/// What to run. Two with the same `rtp` port cannot run at once.
+/// Command for one FFmpeg. Two with the same `rtp` port cannot run at the same time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FfmpegCommand {
     pub binary: PathBuf,
-    /// Where it listens; RTCP takes the port above. The port is even.
+    /// Address for RTP. The port is even; RTCP uses the port above it.
     pub rtp: MediaAddr,
-    /// Bits per second of the AAC.
+    /// Bit rate of the AAC in bit/s.
     pub bitrate: u32,
-    /// RTP payload type of the Opus that comes in.
+    /// RTP payload type of the incoming Opus.
     pub payload_type: u8,
     pub loudness: Loudness,
-    /// Only SRTP and SRTCP under this key are accepted; all else is dropped without effect.
+    /// Key of the incoming stream. Anything but SRTP and SRTCP under this key is dropped without effect.
     pub srtp: SrtpKey,
 }
 
@@ -41,7 +42,7 @@ pub struct SpawnError {
     pub source: io::Error,
 }
 
-/// A running FFmpeg in its three pieces, so that each can go to who reads it.
+/// Running FFmpeg in three parts, so that each can go to its reader.
 #[derive(Debug)]
 pub struct Ffmpeg {
     pub stdout: ChildStdout,
@@ -49,42 +50,44 @@ pub struct Ffmpeg {
     pub process: FfmpegProcess,
 }
 
-/// The process itself. Dropped, it is killed.
+/// Process handle. Dropping it kills the process.
 #[derive(Debug)]
 pub struct FfmpegProcess {
     child: Child,
     pid: u32,
 }
 
-/// Why it ended.
+/// Reason of an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitReason {
-    /// Exit code 0, or 255, which is how FFmpeg says that it finished its output after a signal.
+    /// Exit code 0, or 255, which FFmpeg uses after finishing its output because of a signal.
     Clean,
-    /// Someone holds the RTP or the RTCP port.
+    /// Another process holds the RTP or the RTCP port.
     BindFailed,
-    /// No RTP came for some ten seconds and it gave up its input. Nothing is wrong with it.
+    /// No RTP arrived for about ten seconds, so FFmpeg ended its input. FFmpeg itself works.
     Starved,
     Signal(i32),
     Code(i32),
 }
 
-/// ADTS grows by nothing however long a room lasts, and each frame comes out at once: a part is complete 20 ms earlier
-/// than with a muxer that waits for the next packet to know the duration of this one.
+/// Output options. An ADTS stream needs no index that grows with its duration, and each frame is written
+/// immediately: a part is complete 20 ms earlier than with a muxer that waits for the next packet to know a
+/// duration.
 pub const MUXER: [&str; 5] = ["-f", "adts", "-flush_packets", "1", "pipe:1"];
 
 impl FfmpegCommand {
-    /// The arguments, without the program.
+    /// Returns the arguments, without the program.
     pub fn args(&self) -> Vec<String> {
         let bind = self.rtp.ip.to_string();
         let bitrate = self.bitrate.to_string();
-        // A lost packet leaves a hole, which ADTS cannot express: frames have no timestamps. Resampling inserts silence
-        // there, so that the number of frames is the time.
+        // A lost packet leaves a gap, which ADTS cannot express because its frames have no timestamps.
+        // Resampling inserts silence, so that the number of frames equals the time.
         let filters = format!("aresample=async=1,{}", self.loudness.filters());
         [
-            // A packet that is not authentic makes FFmpeg write a warning each: a flood of them must not fill the log.
+            // FFmpeg writes a warning per packet that fails authentication; a flood of them must not fill the
+            // log.
             &["-hide_banner", "-nostats", "-loglevel", "level+error"][..],
-            // Not a byte is awaited for probing: the session description says everything.
+            // No probing: the session description contains everything.
             &["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "32"],
             &["-protocol_whitelist", "pipe,udp,rtp,srtp", "-localaddr", &bind, "-f", "sdp", "-i", "pipe:0"],
             &["-map", "0:a:0", "-af", &filters],
@@ -98,8 +101,8 @@ impl FfmpegCommand {
         .collect()
     }
 
-    /// Session description (RFC 8866) of the RTP that comes in; Opus is always announced as two channels at
-    /// 48 kHz (RFC 7587 section 7). The key is an SDES attribute (RFC 4568).
+    /// Returns the session description (RFC 8866) of the incoming RTP. Opus is always announced as two
+    /// channels at 48 kHz (RFC 7587 section 7). The key is an SDES attribute (RFC 4568).
     fn session_description(&self) -> String {
         let family = match self.rtp.ip {
             IpAddr::V4(_) => "IP4",
@@ -117,14 +120,15 @@ impl FfmpegCommand {
 }
 
 impl Ffmpeg {
-    /// Starts it. Call from a thread that lives as long as the node (see `process`), inside a tokio runtime.
+    /// Starts FFmpeg. Call from a thread that lives as long as the node (see `process`), inside a tokio
+    /// runtime.
     pub fn spawn(command: &FfmpegCommand) -> Result<Self, SpawnError> {
         Self::try_spawn(command).map_err(|source| SpawnError { binary: command.binary.clone(), source })
     }
 
     fn try_spawn(command: &FfmpegCommand) -> io::Result<Self> {
-        // The description fits a pipe's buffer many times, so this does not block; and stdin must be closed
-        // behind it, or FFmpeg waits for more and no media comes.
+        // The description is far smaller than the pipe's buffer, so this does not block. stdin must be closed
+        // afterwards, or FFmpeg waits for more and writes nothing.
         let (reader, mut writer) = io::pipe()?;
         writer.write_all(command.session_description().as_bytes())?;
         drop(writer);
@@ -142,20 +146,20 @@ impl FfmpegProcess {
         self.pid
     }
 
-    /// Waits for its end. May be dropped and called again.
+    /// Waits for the exit. May be dropped and called again.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// INT, then KILL after `grace`. Once its RTP has ceased FFmpeg ignores INT for seconds, so KILL is a
-    /// normal end.
+    /// Sends INT, then KILL after `grace`. Without RTP, FFmpeg ignores INT for seconds, so KILL is a normal
+    /// end.
     pub async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         process::stop(&mut self.child, grace).await
     }
 }
 
 impl ExitReason {
-    /// `last` are the last lines of its log, of which a few suffice.
+    /// Determines the reason. `last` are the last lines of its log; a few are enough.
     pub fn from<'a>(status: ExitStatus, last: impl IntoIterator<Item = &'a FfmpegLog>) -> Self {
         let mut reason = match (status.code(), status.signal()) {
             (_, Some(signal)) => return Self::Signal(signal),
@@ -173,7 +177,7 @@ impl ExitReason {
     }
 }
 
-/// FFmpeg cannot be used; the text names the remedy.
+/// Error for an unusable FFmpeg. The text names the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FfmpegUnusable {
     #[error("{binary} cannot be run ({error}): install FFmpeg (`apt install ffmpeg`) or set mixer.ffmpeg")]
@@ -182,7 +186,7 @@ pub enum FfmpegUnusable {
     NotFfmpeg { binary: String },
 }
 
-/// The version as FFmpeg prints it, e.g. `5.1.9-0+deb12u1`.
+/// Returns the version as printed by FFmpeg, e.g. `5.1.9-0+deb12u1`.
 pub async fn ffmpeg_version(binary: &Path) -> Result<String, FfmpegUnusable> {
     let shown = binary.display().to_string();
     let output = process::command(binary, ["-version"])

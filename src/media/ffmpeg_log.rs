@@ -1,12 +1,12 @@
-//! FFmpeg's stderr, line by line, as typed records.
+//! Lines of FFmpeg's stderr as typed records.
 //!
-//! Owns: the bound on a line's length. Never does: log; what the text may contain is FFmpeg's choice at level
-//! `warning`, which names addresses and ports but not the session description.
+//! Owns: the limit of a line's length. Never does: log. FFmpeg chooses the text; at level `warning` it
+//! contains addresses and ports, but not the session description.
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStderr;
 
-/// Longer lines are cut, so that a process gone mad cannot fill the memory.
+/// Maximum length of a line; longer lines are cut to bound memory.
 const MAX_LINE: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,14 +17,14 @@ pub enum LogLevel {
     Fatal,
 }
 
-/// One line, without its prefixes.
+/// One line without its prefixes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FfmpegLog {
     pub level: LogLevel,
     pub text: String,
 }
 
-/// The lines of one process.
+/// Lines of one process.
 #[derive(Debug)]
 pub struct FfmpegLogLines(BufReader<ChildStderr>);
 
@@ -33,7 +33,7 @@ impl FfmpegLogLines {
         Self(BufReader::with_capacity(MAX_LINE, stderr))
     }
 
-    /// `None` when the process has closed its stderr.
+    /// Returns the next line, or `None` when the process has closed its stderr.
     pub async fn next(&mut self) -> Option<FfmpegLog> {
         loop {
             let line = self.line().await?;
@@ -47,7 +47,7 @@ impl FfmpegLogLines {
     async fn line(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();
         loop {
-            // A pipe that cannot be read is as closed as one that has ended.
+            // A pipe that cannot be read counts as closed.
             let available = self.0.fill_buf().await.unwrap_or_default();
             if available.is_empty() {
                 return (!line.is_empty()).then_some(line);
@@ -65,7 +65,7 @@ impl FfmpegLogLines {
 }
 
 impl FfmpegLog {
-    /// `[aac @ 0x5581] [warning] text`: prefixes as `-loglevel level+…` writes them.
+    /// Parses a line like `[aac @ 0x5581] [warning] text`, with the prefixes that `-loglevel level+…` adds.
     fn parse(line: &str) -> Self {
         let mut level = LogLevel::Info;
         let mut text = line.trim();

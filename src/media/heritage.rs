@@ -1,10 +1,10 @@
-//! What a mixer that has handed a room over leaves its successor: the window, as bytes.
+//! Window snapshot: bytes that an outgoing mixer passes to its successor.
 //!
-//! A length (four bytes, big endian), that much JSON about what follows, and then the files themselves in the order in
-//! which the JSON names them, encrypted as listeners get them. Between nodes of one version or two neighbouring ones;
-//! what cannot be read is not taken over, and the successor begins with an empty window.
+//! Format: a length (four bytes, big endian), JSON of that length, then the files in the order in which the
+//! JSON names them, encrypted as for listeners. It is exchanged between nodes of the same or a neighbouring
+//! version. A snapshot that cannot be read is ignored, and the successor begins with an empty window.
 //!
-//! Owns: this format. Never does: hold a key.
+//! Owns: this format. Never does: store a key.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,14 +22,15 @@ use crate::domain::timeline::{Junction, Timeline};
 
 #[derive(Serialize, Deserialize)]
 struct Contents {
-    /// Of the live.
+    /// Nonce hint of the broadcast.
     hint: String,
     discontinuity_sequence: u64,
-    /// Of the segments, the newest so many.
+    /// Number of listed segments, counted from the newest.
     listed: usize,
-    /// `None`: the successor begins with a discontinuity.
+    /// Position of the next part. `None`: the successor begins with a discontinuity.
     timeline: Option<Timeline>,
-    /// Age of the newest sample when this was written. A difference, so that the nodes' wall clocks may differ.
+    /// Age of the newest sample at the time of writing. A difference, because the nodes' wall clocks may
+    /// differ.
     age: Duration,
     segments: Vec<Made>,
 }
@@ -42,13 +43,13 @@ struct Made {
     started: u64,
     duration: Duration,
     part_count: u32,
-    /// Those that are held, with their lengths.
+    /// Parts still held, with their lengths in bytes.
     parts: Vec<(Duration, usize)>,
-    /// Length of the whole, where the parts are gone.
+    /// Length of the whole segment in bytes if its parts are gone.
     whole: Option<usize>,
 }
 
-/// The closed segments of the live with this hint, at this wall-clock time.
+/// Encodes the closed segments of the broadcast with this hint. `wall` is the current time.
 pub(super) fn to_bytes(snapshot: &Snapshot, hint: NonceHint, wall: UnixMs) -> Bytes {
     let window = &snapshot.window;
     let mut files = BytesMut::new();
@@ -91,7 +92,8 @@ pub(super) fn to_bytes(snapshot: &Snapshot, hint: NonceHint, wall: UnixMs) -> By
     bytes.freeze()
 }
 
-/// The window, and how media join it. `None`: it is of another live, or no such thing.
+/// Decodes the window and the junction of the next media. `None` if the bytes are invalid or of another
+/// broadcast.
 pub(super) fn from_bytes(mut bytes: Bytes, hint: NonceHint) -> Option<(Window, Junction)> {
     let length = bytes.try_get_u32().ok()? as usize;
     let json = taken(&mut bytes, length)?;
@@ -128,7 +130,7 @@ pub(super) fn from_bytes(mut bytes: Bytes, hint: NonceHint) -> Option<(Window, J
     bytes.is_empty().then(|| (Window::left(held, contents.listed, contents.discontinuity_sequence), junction))
 }
 
-/// The next so many bytes, if there are so many.
+/// Returns the next `length` bytes, or `None` if there are fewer.
 fn taken(bytes: &mut Bytes, length: usize) -> Option<Bytes> {
     (length <= bytes.len()).then(|| bytes.split_to(length))
 }

@@ -1,4 +1,5 @@
-//! Random histories of a room, held to what a listener may rely on, in every rendering there ever was.
+//! Property tests: random histories of a room, with every rendering checked for the guarantees given to
+//! listeners.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,33 +14,33 @@ use crate::domain::ids::{Nonce, RoomId, UnixMs};
 use crate::domain::timeline::{Junction, Moment, Timeline};
 use crate::probe::transport::Demuxer;
 
-/// Wall-clock time at the monotonic clock's zero.
+/// Wall-clock time at zero of the monotonic clock, in milliseconds.
 pub(super) const EPOCH: u64 = 1_700_000_000_000;
 
-/// Frames of a burst: more than the longest silence that late frames may stand for.
+/// Number of frames in a burst: more than the longest silence that late frames can replace.
 const BURST: u32 = 3000;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// So many AAC frames, in time or all at the end, read in chunks of so many bytes.
+    /// `frames` AAC frames, evenly or all at the end, read in chunks of `chunk` bytes.
     Media {
         frames: u64,
         chunk: usize,
         stalled: bool,
     },
-    /// Nothing comes for so many milliseconds.
+    /// No input for this many milliseconds.
     Silence(u64),
     NewProcess,
     Garbage(Vec<u8>),
-    /// Far more frames than there was time for.
+    /// Far more frames than the elapsed time allows.
     Burst,
-    /// The packager is dropped; another goes on, from where it left or (a crash) from reserved numbers.
+    /// The packager is dropped. Another continues from its numbers or, after a crash, from the reserved ones.
     Successor {
         reserved: Option<u64>,
     },
-    /// The packager is lost in a panic; another goes on with the same stream.
+    /// The packager is lost in a panic. Another continues the same stream.
     Resumed,
-    /// Another node's packager goes on behind the window that this one leaves.
+    /// The packager of another node continues behind the window that this one leaves.
     HandedOver,
 }
 
@@ -68,21 +69,21 @@ fn config() -> impl Strategy<Value = PackagerConfig> {
     )
 }
 
-/// A room, who packages it, and what was seen of it so far.
+/// Room with its packager, and everything that listeners have seen of it.
 struct Room {
     config: PackagerConfig,
     keys: ContentKeys,
     packager: Packager,
     stream: Arc<LiveStream>,
     now: Duration,
-    /// Number of the next frame of FFmpeg.
+    /// Number of FFmpeg's next frame.
     frame: u32,
     heard: BTreeSet<u32>,
-    /// Frames that need not be heard: what silence stands for, and what a packager or process took along.
+    /// Frames that need not be heard: those replaced by silence or lost with a packager or process.
     excused: u64,
-    /// When media of FFmpeg were last published, by any packager.
+    /// Time at which audio of FFmpeg was last published, by any packager.
     last_media: UnixMs,
-    /// Discontinuities that there may be, whatever the packager says.
+    /// Number of discontinuities allowed so far, independent of the packager.
     discontinuities: u64,
     seen: BTreeMap<u64, (Context, String)>,
     files: BTreeMap<String, Bytes>,
@@ -143,7 +144,7 @@ impl Room {
         self.stream.limits().frames
     }
 
-    /// Time passes; silence is written when it is due.
+    /// Lets time pass and writes silence when it is due.
     fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(due) = self.packager.fill_at().filter(|due| *due <= until) {
@@ -225,7 +226,8 @@ impl Room {
         self.pass(Duration::from_millis(10));
     }
 
-    /// Nothing of what was published is lost, the parts of an open segment included.
+    /// Resumes the stream and checks that no published media are lost, including the parts of an open
+    /// segment.
     fn resumed(&mut self) {
         let next = self.packager.next();
         let nobody = Room::new(self.config).packager;
@@ -238,7 +240,7 @@ impl Room {
         self.pass(Duration::from_millis(10));
     }
 
-    /// Nothing of what was published is lost.
+    /// Hands the room over and checks that no published media are lost.
     fn handed_over(&mut self) {
         self.packager.leave();
         self.look();
@@ -257,7 +259,7 @@ impl Room {
         self.pass(Duration::from_millis(10));
     }
 
-    /// Everything a listener may rely on.
+    /// Checks every guarantee given to listeners.
     fn look(&mut self) {
         if !self.stream.snapshot().has_playlist() {
             return;
@@ -296,7 +298,8 @@ impl Room {
         }
     }
 
-    /// Timestamps and counters go on but at a discontinuity, and FFmpeg's frames are heard once and in order.
+    /// Checks that timestamps and counters continue except at a discontinuity, and that FFmpeg's frames are
+    /// heard once and in order.
     fn media_are_continuous(&mut self, now: &MediaPlaylist) {
         let mut demuxer = Demuxer::default();
         let mut discontinuity = None;
@@ -328,14 +331,14 @@ impl Room {
         self.heard.extend(numbers);
     }
 
-    /// Plaintext of a segment or part.
+    /// Returns the plaintext of a segment or part.
     fn fetch_plain(&mut self, msn: u64, name: &str) -> Vec<u8> {
         let cipher = self.fetch(name);
         let key = || self.keys.key(msn / self.config.key_rotation);
         self.plain.entry(name.to_owned()).or_insert_with(|| decrypt(&key(), msn, &cipher).unwrap()).clone()
     }
 
-    /// A name means the same bytes for ever.
+    /// Fetches a file and checks that a name always returns the same bytes.
     fn fetch(&mut self, name: &str) -> Bytes {
         let file = name.parse::<MediaFile>().unwrap();
         let answer = self.runtime.block_on(self.stream.file(&file));

@@ -1,39 +1,41 @@
-//! FFmpeg's audio filters for the level of a room's mix: gain, meter, leveller, limiter.
+//! FFmpeg audio filters for the level of a room's mix: gain, meter, leveller, limiter.
 //!
-//! Owns: the text of the filter chain, and how what its meter prints is read. Never does: change a level by itself.
+//! Owns: the text of the filter chain, and the parsing of the meter's output. Never does: change a level
+//! itself.
 
 use crate::domain::mix::MixShare;
 
-/// The limiter looks ahead by this long, and delays the sound by as much: the only delay of the chain.
+/// Look-ahead of the limiter, which delays the audio by the same time. It is the only delay of the chain.
 const ATTACK_MS: u32 = 10;
-/// Slower than any beat between voices: a gain that follows those distorts.
+/// Release time of the limiter. Slower than any beat between voices, since a gain that follows beats
+/// distorts.
 const RELEASE_MS: u32 = 400;
-/// What AAC and samples between samples add to the highest sample: measured 1.3 and 0.9 dB with loud speech.
+/// Peak added by AAC and by values between samples; measured with loud speech: 1.3 and 0.9 dB.
 const TRUE_PEAK_MARGIN_DB: f64 = 2.0;
-/// The target for which [`CURVE`] is drawn, in LUFS.
+/// Target for which [`CURVE`] is defined, in LUFS.
 const CURVE_TARGET: i32 = -18;
-/// The leveller's curve above its fixed part: level that comes in and goes out, in dB. It amplifies by 15 dB at most,
-/// and less below -40 dB, where there is more noise than voice.
+/// Curve of the leveller above its fixed part: input and output level, in dB. It amplifies by at most 15 dB,
+/// and by less below -40 dB, where there is more noise than voice.
 const CURVE: [(f64, f64); 5] =
     [(-50.0, -42.0), (-40.0, -25.0), (-32.0, -16.5), (-20.0, -15.0), (20.0, -12.0)];
-/// Gain of a room that is not levelled: FFmpeg's sum of the two equal channels that its Opus decoder makes of the mono
-/// mix. Listeners have always heard it.
+/// Gain of an unlevelled room: FFmpeg's Opus decoder makes two equal channels from the mono mix, and this is
+/// their sum. Kept because listeners have always had it.
 const UNLEVELLED_DB: f64 = 3.01;
-/// Key of the meter's figure.
+/// Name of the meter's value.
 const PEAK: &str = "lavfi.astats.Overall.Peak_level";
 
-/// How the level of the mix is made for listeners.
+/// Level settings of a mix.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Loudness {
-    /// Gain that undoes the headroom of the mix, in dB.
+    /// Gain in dB that undoes the headroom of the mix.
     makeup_db: f64,
-    /// Loudness of speech, in LUFS.
+    /// Target loudness of speech, in LUFS.
     target: Option<i32>,
-    /// Highest true peak, in dBTP; without a target the highest sample.
+    /// Highest true peak, in dBTP; without a target, the highest sample.
     limit: i32,
 }
 
-/// A line of what the meter prints to FFmpeg's stderr, once per second of sound.
+/// Line printed by the meter to FFmpeg's stderr once per second of audio.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Metered {
     Frame,
@@ -42,12 +44,13 @@ pub enum Metered {
 }
 
 impl Loudness {
-    /// `target` in LUFS, `None` to leave every room its own level; `limit` in dB.
+    /// Creates the settings. `target` in LUFS, or `None` to leave the level of every room unchanged; `limit`
+    /// in dB.
     pub fn new(share: MixShare, target: Option<i32>, limit: i32) -> Self {
         Self { makeup_db: share.makeup_db(), target, limit }
     }
 
-    /// The filters, as FFmpeg's `-af` reads them.
+    /// Returns the filters for FFmpeg's `-af`.
     pub fn filters(&self) -> String {
         let (leveller, margin) = match self.target {
             Some(target) => (leveller(target), TRUE_PEAK_MARGIN_DB),
@@ -65,8 +68,9 @@ impl Loudness {
     }
 }
 
-/// A compressor that follows the level of speech within 0.2 s up and 1.5 s down. What is below -60 dB stays as it is,
-/// so that silence does. It has no delay, unlike `loudnorm` and `dynaudnorm`.
+/// Returns a compressor that follows the level of speech within 0.2 s upwards and 1.5 s downwards. Audio
+/// below -60 dB is left unchanged, so that silence stays silent. It adds no delay, unlike `loudnorm` and
+/// `dynaudnorm`.
 fn leveller(target: i32) -> String {
     let shift = f64::from(target - CURVE_TARGET);
     let curve: Vec<_> = CURVE.iter().map(|(from, to)| format!("{from}/{}", to + shift)).collect();
@@ -77,7 +81,7 @@ fn leveller(target: i32) -> String {
 }
 
 impl Metered {
-    /// `None`: a line of FFmpeg's own.
+    /// Parses a line; `None` for a line that is not the meter's.
     pub fn parse(line: &str) -> Option<Self> {
         match line.strip_prefix(PEAK) {
             Some(value) => value.strip_prefix('=')?.parse().ok().map(Self::Peak),

@@ -1,13 +1,13 @@
-//! FFmpeg's output becomes encrypted low-latency HLS in memory.
+//! Conversion of FFmpeg's output to encrypted low-latency HLS in memory.
 //!
 //! ```text
 //! ffmpeg stdout -> adts (frames) -> packager (pace, parts, segments, keys) -> stream (read by listeners)
 //!                                      transport (MPEG-TS)
 //! ```
-//! Everything but `ffmpeg` is pure: bytes and wall-clock times come in as arguments. Owns: the media of a room
-//! on this node. Never does: choose a port, decide to restart, speak HTTP. Nothing touches a disk.
+//! Everything but `ffmpeg` is pure: bytes and times are arguments. Owns: the media of a room on this node.
+//! Never does: choose a port, decide to restart, speak HTTP, touch a disk.
 //!
-//! `m3u8` is the other side, a strict reader for the tests: it shares no code with the writer.
+//! `m3u8` is a strict reader for the tests. It shares no code with the writer.
 
 mod adts;
 mod clock;

@@ -1,16 +1,16 @@
-//! Names of the files a listener fetches, written and strictly read in one place.
+//! Names of the files that listeners fetch, written and strictly parsed in one place.
 //!
-//! A name is unique over all starts, nodes and epochs of a room: the hint belongs to one start, and a media
-//! sequence number is never used twice in it.
+//! A name is unique across all broadcasts, nodes and epochs of a room: the hint belongs to one broadcast, and
+//! a media sequence number is never used twice in it.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Public short name of a start's nonce: 12 lower-case hexadecimal digits.
+/// Public short form of a broadcast's nonce: 12 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NonceHint(pub(super) [u8; Self::BYTES]);
 
-/// A file of a room as its URL's last element names it.
+/// File of a room, as named by the last path segment of its URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaFile {
     /// `{hint}-{msn}.ts`.
@@ -19,7 +19,7 @@ pub enum MediaFile {
     Part { hint: NonceHint, msn: u64, index: u32 },
 }
 
-/// Anything that is not exactly such a name.
+/// Error for any other name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the name of a media file")]
 pub struct NotAMediaFile;
@@ -35,7 +35,7 @@ impl MediaFile {
         }
     }
 
-    /// Media type for the `Content-Type` header (RFC 8216 section 4); the bytes are ciphertext of it.
+    /// Media type for the `Content-Type` header (RFC 8216 section 4). The bytes are its ciphertext.
     pub const CONTENT_TYPE: &'static str = "video/mp2t";
 }
 
@@ -66,7 +66,7 @@ impl FromStr for MediaFile {
     }
 }
 
-/// Decimal digits as we write them: no sign, no leading zero.
+/// Parses decimal digits as we write them: no sign, no leading zero.
 fn number<T: FromStr + fmt::Display>(text: &str) -> Result<T, NotAMediaFile> {
     let number: T = text.parse().map_err(|_| NotAMediaFile)?;
     if number.to_string() == text { Ok(number) } else { Err(NotAMediaFile) }
@@ -75,7 +75,7 @@ fn number<T: FromStr + fmt::Display>(text: &str) -> Result<T, NotAMediaFile> {
 impl fmt::Display for NonceHint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut digits = [0; 2 * Self::BYTES];
-        // Cannot fail: there are two digits per byte, and digits are text.
+        // Cannot fail: the buffer has two digits per byte, and digits are text.
         hex::encode_to_slice(self.0, &mut digits).map_err(|_| fmt::Error)?;
         f.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }

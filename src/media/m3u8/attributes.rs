@@ -1,11 +1,11 @@
-//! Values of tags: attribute lists (RFC 8216bis section 4.2), decimal seconds, dates.
+//! Values of playlist tags: attribute lists (RFC 8216bis section 4.2), decimal seconds, dates.
 
 use std::time::Duration;
 
 use super::Fault;
 use crate::domain::ids::UnixMs;
 
-/// An attribute list whose every name must be asked for.
+/// Attribute list in which every attribute must be read.
 pub(super) struct Attributes<'a> {
     tag: &'static str,
     left: Vec<(&'a str, &'a str)>,
@@ -33,30 +33,30 @@ impl<'a> Attributes<'a> {
         Ok(Self { tag, left })
     }
 
-    /// An enumerated string or a number, as written.
+    /// Returns an enumerated string or a number as written.
     pub fn bare(&mut self, name: &'static str) -> Result<&'a str, Fault> {
         let at = self.left.iter().position(|(n, _)| *n == name).ok_or(Fault::Missing(name))?;
         Ok(self.left.swap_remove(at).1)
     }
 
-    /// What stands between the quotes.
+    /// Returns the text between the quotes.
     pub fn quoted(&mut self, name: &'static str) -> Result<&'a str, Fault> {
         let value = self.bare(name)?;
         value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).ok_or(Fault::BadValue(self.tag))
     }
 
-    /// Must be exactly this.
+    /// Checks that the attribute has exactly this value.
     pub fn expect(&mut self, name: &'static str, value: &str) -> Result<(), Fault> {
         if self.bare(name)? == value { Ok(()) } else { Err(Fault::BadValue(self.tag)) }
     }
 
-    /// No attribute was left unread.
+    /// Checks that every attribute was read.
     pub fn end(self) -> Result<(), Fault> {
         if self.left.is_empty() { Ok(()) } else { Err(Fault::BadValue(self.tag)) }
     }
 }
 
-/// Where a value ends: behind its closing quote, or at the next comma. `None` when malformed.
+/// Returns the end of a value: after its closing quote, or at the next comma. `None` if malformed.
 fn value_end(value: &str) -> Option<usize> {
     match value.strip_prefix('"') {
         Some(quoted) => {
@@ -79,7 +79,7 @@ pub(super) fn integer(tag: &'static str, text: &str) -> Result<u64, Fault> {
     if digits { text.parse().map_err(|_| Fault::BadValue(tag)) } else { Err(Fault::BadValue(tag)) }
 }
 
-/// Decimal seconds above zero, at most a day.
+/// Parses decimal seconds above zero, at most one day.
 pub(super) fn seconds(tag: &'static str, text: &str) -> Result<Duration, Fault> {
     let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     match text.parse::<f64>() {
@@ -88,7 +88,7 @@ pub(super) fn seconds(tag: &'static str, text: &str) -> Result<Duration, Fault> 
     }
 }
 
-/// `YYYY-MM-DDThh:mm:ss.sssZ`.
+/// Parses `YYYY-MM-DDThh:mm:ss.sssZ`.
 pub(super) fn date_time(text: &str) -> Result<UnixMs, Fault> {
     const TAG: &str = "EXT-X-PROGRAM-DATE-TIME";
     let separators: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();

@@ -1,8 +1,8 @@
-//! A strict reader of media playlists (RFC 8216bis): what our tests hold the writer to. A node never reads one; the
-//! probe, which reads as a player does, has a reader of its own.
+//! Strict reader of media playlists (RFC 8216bis), for tests of the writer. A node never reads one, and the
+//! probe, which reads like a player, has its own reader.
 //!
-//! Knows every tag the writer uses and refuses all others, duplicates, wrong order and broken promises about
-//! durations. Shares no code with the writer. Never does: fetch.
+//! It knows every tag that the writer uses. It rejects all other tags, duplicates, wrong order and durations
+//! that contradict the declared targets. Shares no code with the writer. Never does: fetch.
 
 mod attributes;
 mod reader;
@@ -13,10 +13,10 @@ use crate::domain::ids::UnixMs;
 
 pub use reader::parse;
 
-/// A playlist that keeps its promises.
+/// Media playlist that passed all checks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MediaPlaylist {
-    /// Seconds.
+    /// Target duration in seconds.
     pub target_duration: u64,
     pub part_target: Duration,
     pub part_hold_back: Duration,
@@ -24,17 +24,17 @@ pub struct MediaPlaylist {
     pub discontinuity_sequence: u64,
     /// Complete segments, oldest first. Never empty.
     pub segments: Vec<MediaSegment>,
-    /// Of the segment that is being made, if it has parts.
+    /// Segment in progress, if it has parts.
     pub open: Option<OpenSegment>,
-    /// URI of the part that comes next. `None` exactly when `ended`.
+    /// URI of the next part. `None` exactly when `ended`.
     pub preload_hint: Option<String>,
     pub ended: bool,
 }
 
-/// What applies to a segment and to its parts.
+/// Properties that a segment and its parts have in common.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Context {
-    /// Media sequence number, and so the IV.
+    /// Media sequence number, which is also the IV.
     pub msn: u64,
     pub discontinuity_sequence: u64,
     /// URI of the AES-128 key.
@@ -47,14 +47,14 @@ pub struct MediaSegment {
     pub context: Context,
     pub uri: String,
     pub duration: Duration,
-    /// Empty for older segments.
+    /// Parts of the segment. Empty for older segments.
     pub parts: Vec<MediaPart>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenSegment {
     pub context: Context,
-    /// Never empty.
+    /// Parts so far. Never empty.
     pub parts: Vec<MediaPart>,
 }
 
@@ -64,7 +64,7 @@ pub struct MediaPart {
     pub duration: Duration,
 }
 
-/// The first thing that is wrong, and the line (from 1) where it shows.
+/// First error and its line, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {fault}")]
 pub struct PlaylistError {

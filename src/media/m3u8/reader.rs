@@ -1,4 +1,4 @@
-//! Reads line by line; what a line may be depends on the lines before it.
+//! Line-by-line parser. The lines before a line determine which lines may follow.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use super::attributes::{Attributes, date_time, integer, seconds};
 use super::{Context, Fault, MediaPart, MediaPlaylist, MediaSegment, OpenSegment, PlaylistError};
 use crate::domain::ids::UnixMs;
 
-/// Five decimal places are written: each duration may be off by half a unit.
+/// Rounding error of a duration: half a unit of the five decimal places written.
 const ROUNDING: Duration = Duration::from_micros(5);
 
-/// A media playlist of the live kind this project writes.
+/// Parses a media playlist of the kind that this project writes.
 pub fn parse(text: &str) -> Result<MediaPlaylist, PlaylistError> {
     let mut reader = Reader::default();
     let mut last = 0;
@@ -23,7 +23,7 @@ pub fn parse(text: &str) -> Result<MediaPlaylist, PlaylistError> {
     reader.finish().map_err(|fault| PlaylistError { line: last, fault })
 }
 
-/// The tags that stand once, before the first segment.
+/// Tags that appear once, before the first segment.
 #[derive(Default)]
 struct HeaderTags {
     version: Option<u64>,
@@ -38,23 +38,23 @@ struct HeaderTags {
 #[derive(Default)]
 struct Reader {
     header: HeaderTags,
-    /// No more header tags: a segment has begun.
+    /// True once a segment has begun, after which header tags are errors.
     body: bool,
     discontinuities: u64,
     key: Option<String>,
-    // Of the segment being read:
+    // State of the segment in progress:
     discontinuity: bool,
     time: Option<UnixMs>,
     parts: Vec<MediaPart>,
     duration: Option<Duration>,
-    // Done:
+    // Results:
     segments: Vec<MediaSegment>,
     last_time: Option<UnixMs>,
     hint: Option<String>,
     ended: bool,
 }
 
-/// Sets what may be set once.
+/// Sets a value that may be set only once.
 fn once<T>(slot: &mut Option<T>, tag: &'static str, value: T) -> Result<(), Fault> {
     if slot.replace(value).is_some() { Err(Fault::Duplicate(tag)) } else { Ok(()) }
 }
@@ -78,7 +78,7 @@ impl Reader {
         Err(Fault::UnknownTag(name.to_owned()))
     }
 
-    /// Whether `name` is a tag of the header.
+    /// Returns true if `name` is a header tag, after reading it.
     fn header_tag(&mut self, name: &str, value: &str) -> Result<bool, Fault> {
         let h = &mut self.header;
         match name {
@@ -103,7 +103,7 @@ impl Reader {
         if self.body { Err(Fault::Misplaced("a header tag")) } else { Ok(true) }
     }
 
-    /// Whether `name` is a tag of a segment.
+    /// Returns true if `name` is a segment tag, after reading it.
     fn segment_tag(&mut self, name: &str, value: &str) -> Result<bool, Fault> {
         match name {
             "EXT-X-DISCONTINUITY" => self.discontinuity()?,
@@ -146,7 +146,7 @@ impl Reader {
     fn key(&mut self, value: &str) -> Result<(), Fault> {
         self.before_parts("EXT-X-KEY")?;
         let mut list = Attributes::parse("EXT-X-KEY", value)?;
-        // Neither NONE nor an IV: players were found to mix them up.
+        // The writer uses neither NONE nor an explicit IV, because players handle them differently.
         list.expect("METHOD", "AES-128")?;
         self.key = Some(list.quoted("URI")?.to_owned());
         list.end()
@@ -187,7 +187,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes what was read of a segment.
+    /// Returns the data collected for the segment and resets it.
     fn close(&mut self) -> Result<(Context, Vec<MediaPart>), Fault> {
         let first = self.header.media_sequence.ok_or(Fault::Missing("EXT-X-MEDIA-SEQUENCE"))?;
         let before =
