@@ -1,40 +1,43 @@
-//! Compares the media of a room with the monotonic clock, in AAC frames.
+//! Comparison of a room's media with the monotonic clock, in AAC frames.
 //!
-//! The edge is the time up to which there is media. Media that arrive in time keep the edge at the clock; the lag is
-//! how far the edge is behind. Owns: what the lag means (silence is due, a frame is late, FFmpeg runs ahead).
+//! The edge is the time up to which media exist. Media that arrive in time keep the edge at the clock; the
+//! lag is the distance of the edge behind the clock. Owns: the meaning of the lag (silence is due, a frame is
+//! late, FFmpeg runs ahead).
 
 use std::time::Duration;
 
 use crate::domain::timeline::{frames_last, whole_frames};
 
-/// FFmpeg may be this far ahead of the clock: a burst after a stall, never a stream that runs faster than real time.
+/// Longest lead of FFmpeg over the clock. Allows a burst after a stall, but no stream faster than real time.
 pub(super) const AHEAD: Duration = Duration::from_secs(2);
-/// Jitter: late frames are dropped only if they carry the edge further ahead than this.
+/// Tolerated jitter in nanoseconds: late frames are dropped only if they move the edge further ahead than
+/// this.
 const SLACK: i64 = 43_000_000;
 
-/// All times in nanoseconds of the monotonic clock; signed, because media may be older than the process.
+/// Pace of a stream. All times are nanoseconds of the monotonic clock; signed, because media may be older
+/// than the process.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
     origin: i64,
     /// Frames since the origin.
     frames: u64,
-    /// Frames up to the last [`settle`](Self::settle).
+    /// Frames at the last [`settle`](Self::settle).
     settled: u64,
-    /// Least lag with which media arrived since then.
+    /// Least lag with which media have arrived since then.
     least: Option<i64>,
-    /// Silent frames in a row.
+    /// Consecutive silent frames.
     silent: u64,
-    /// Silent frames that stand for media which the running process may still deliver.
+    /// Silent frames that replaced media which the running process may still deliver.
     owed: u64,
 }
 
 impl Pace {
-    /// Media begin that last until `end`; `frames` of them are in hand.
+    /// Creates the pace of media that last until `end`, of which `frames` frames are available.
     pub fn begin(end: Duration, frames: u64) -> Self {
         Self::from_origin(nanos(end) - nanos(frames_last(frames)))
     }
 
-    /// Media ended so long before `now`.
+    /// Creates the pace of media that ended `ago` before `now`.
     pub fn behind(now: Duration, ago: Duration) -> Self {
         Self::from_origin(nanos(now) - nanos(ago))
     }
@@ -43,23 +46,23 @@ impl Pace {
         Self { origin, frames: 0, settled: 0, least: None, silent: 0, owed: 0 }
     }
 
-    /// Without the last so many frames.
+    /// Removes the last `frames` frames.
     pub fn less(mut self, frames: u64) -> Self {
         self.origin -= nanos(frames_last(frames));
         self
     }
 
-    /// How far the edge is behind the clock; negative when it is ahead.
+    /// Returns the lag of the edge behind the clock; negative if the edge is ahead.
     fn lag(&self, now: Duration) -> i64 {
         nanos(now) - self.origin - nanos(frames_last(self.frames))
     }
 
-    /// Whole frames between the edge and the clock.
+    /// Returns the number of whole frames between the edge and the clock.
     pub fn missing(&self, now: Duration) -> u64 {
         whole_frames(Duration::from_nanos(self.lag(now).max(0) as u64))
     }
 
-    /// When the edge will be so far behind the clock.
+    /// Returns the time at which the edge will lag by `lag`.
     pub fn lags_by(&self, lag: Duration) -> Duration {
         let at = self.origin + nanos(frames_last(self.frames)) + nanos(lag);
         Duration::from_nanos(at.max(0) as u64)
@@ -69,7 +72,7 @@ impl Pace {
         self.lag(now) < -nanos(AHEAD)
     }
 
-    /// Whether the next frame stands for time that was filled with silence; counts it if so.
+    /// Returns true if the next frame stands for time already filled with silence, and counts it.
     pub fn is_late(&mut self, now: Duration) -> bool {
         let late = self.owed > 0 && self.lag(now) - nanos(frames_last(1)) < -SLACK;
         self.owed -= u64::from(late);
@@ -87,19 +90,20 @@ impl Pace {
         self.owed += 1;
     }
 
-    /// Silent frames since the last one of media.
+    /// Returns the number of silent frames since the last frame of media.
     pub fn silent(&self) -> u64 {
         self.silent
     }
 
-    /// All media that had arrived by `now` are in.
+    /// Records that all media that had arrived by `now` are included.
     pub fn arrived(&mut self, now: Duration) {
         let lag = self.lag(now);
         self.least = Some(self.least.map_or(lag, |least| least.min(lag)));
     }
 
-    /// A segment is complete: takes over the source's time, by what even the most punctual of its media was off. The
-    /// source may have paused for less than silence is written for, or its clock may drift, by a percent at most.
+    /// Adjusts the origin to the source's time at the end of a segment, by the lag of its most punctual
+    /// media. The source may have paused for less time than silence is written for, or its clock may drift.
+    /// It may move the origin back by at most one percent.
     pub fn settle(&mut self) {
         let drift = nanos(frames_last(self.frames - self.settled)) / 100;
         self.settled = self.frames;
@@ -108,7 +112,7 @@ impl Pace {
         }
     }
 
-    /// A new process starts: it owes nothing, and its media begin now or later.
+    /// Starts a new process: no silence is owed, and its media begin now or later.
     pub fn new_source(&mut self, now: Duration) {
         self.owed = 0;
         self.least = None;
@@ -193,7 +197,7 @@ mod tests {
         assert_eq!(pace.missing(ms(10)), 30);
         (0..12).for_each(|_| pace.silence());
         assert_eq!((pace.missing(ms(10)), pace.silent()), (18, 12));
-        // Its media ended earlier by what was never published.
+        // Its media ended earlier, by the frames that were never published.
         assert_eq!(pace.less(3).missing(ms(10)), 21);
     }
 }

@@ -1,14 +1,14 @@
-//! Packages FFmpeg's AAC into encrypted parts and segments on one timeline, and publishes them to listeners.
+//! Packages FFmpeg's AAC into encrypted parts and segments on one timeline, and publishes them.
 //!
 //! ```text
 //! Idle -begin_incarnation-> Fresh -a part's worth of frames-> Running -begin_incarnation-> Fresh
 //! any of them -bad bytes-> Failed (until begin_incarnation);  -finish-> Finished
 //! ```
-//! The timeline goes on over processes: time for which FFmpeg delivers nothing is filled with silence, at the latest
-//! when the next part is due ([`Packager::fill_at`]). Only a hole longer than the window, or one before which nobody
-//! knows the timestamps, is left open, with a discontinuity behind it.
+//! The timeline continues across processes. Time without output of FFmpeg is filled with silence, at the
+//! latest when the next part is due ([`Packager::fill_at`]). Only a gap longer than the window, or one whose
+//! preceding timestamps are unknown, stays open and is followed by a discontinuity.
 //!
-//! Owns: what is published when. Never does: wait, read a clock.
+//! Owns: content and time of what is published. Never does: wait, read a clock.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,44 +25,45 @@ use super::window::{Limits, Window};
 use crate::domain::ids::UnixMs;
 use crate::domain::timeline::{Junction, MediaEnd, Moment, Timeline, frames_last, whole_frames};
 
-/// After this long without a call the node itself did not run: FFmpeg's output is read before silence is written.
+/// Time without a call after which the node itself is assumed to have stood still. FFmpeg's output is then
+/// read before silence is written.
 const OWN_PAUSE: Duration = Duration::from_secs(1);
 
-/// How a room is cut. Impossible combinations are mended, not refused: a segment holds at least one part, a
-/// window at least three target durations.
+/// Division of a room into parts and segments. Impossible combinations are corrected, not refused: a segment
+/// holds at least one part, a window at least three target durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackagerConfig {
-    /// A part is that, rounded up to whole AAC frames.
+    /// Duration of a part; rounded up to whole AAC frames.
     pub part: Duration,
     pub segment: Duration,
-    /// Segments in the playlist.
+    /// Number of segments in the playlist.
     pub window: usize,
-    /// Segments per content key.
+    /// Number of segments per content key.
     pub key_rotation: u64,
 }
 
-/// The next numbers that were never published.
+/// Next numbers that were never published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SequenceStart {
-    /// Of the next segment.
+    /// Media sequence number of the next segment.
     pub media_sequence: u64,
-    /// Of the newest segment so far; the next discontinuity is one above it.
+    /// Discontinuity sequence of the newest segment so far. The next discontinuity is one above it.
     pub discontinuity: u64,
 }
 
-/// What one call brought.
+/// Result of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Frames that FFmpeg delivered. Silence never counts as progress of FFmpeg.
+    /// Frames from FFmpeg. Silence does not count.
     pub frames: u32,
-    /// Frames of silence written in place of missing ones.
+    /// Frames of silence written in place of missing frames.
     pub silent_frames: u32,
-    /// Parts published, of media or silence.
+    /// Parts published, of audio or of silence.
     pub parts: u32,
     pub segments_closed: u32,
 }
 
-/// FFmpeg's output cannot be published. Nothing more is taken from this process: start another.
+/// Error for output of FFmpeg that cannot be published. It is final for the process; start another one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PackageError {
     #[error("no process has begun")]
@@ -75,14 +76,14 @@ pub enum PackageError {
     AheadOfTime,
 }
 
-/// Packages one room from one start (or handover) on.
+/// Packager of one room, from one start or handover on.
 #[derive(Debug)]
 pub struct Packager {
     limits: Limits,
     segments: Segmenter,
     place: Place,
     process: Process,
-    /// The last call.
+    /// Time of the last call.
     called: Moment,
     stream: Arc<LiveStream>,
 }
@@ -91,7 +92,7 @@ pub struct Packager {
 #[derive(Debug)]
 enum Process {
     Idle,
-    /// Fewer frames than a part so far. They are held back until it is clear how much time they leave to fill.
+    /// Fewer frames than a part so far. They are held back until the duration of the preceding gap is known.
     Fresh {
         reader: AdtsReader,
         held: Vec<Bytes>,
@@ -101,19 +102,20 @@ enum Process {
     Finished,
 }
 
-/// How the next media join those before.
+/// Position of the next media relative to earlier media.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
-    /// There are none.
+    /// No earlier media.
     First,
-    /// Without a gap.
+    /// Directly after earlier media.
     After(Pace),
-    /// Behind a hole that is not filled.
+    /// Behind a gap that is not filled.
     Broken,
 }
 
 impl Packager {
-    /// `start` must be free: [`next`](Self::next) of who ended in order, or the reserved ceiling after a crash.
+    /// Creates a packager. `start` must be unused: [`next`](Self::next) of an orderly predecessor, or the
+    /// reserved ceiling after a crash.
     pub fn new(
         config: PackagerConfig,
         keys: ContentKeys,
@@ -124,8 +126,8 @@ impl Packager {
         Self::with(config, keys, start, junction, at, Window::new(start.discontinuity))
     }
 
-    /// The same behind the window of another mixer ([`LiveStream::heritage`]). `None` if that does not end where these
-    /// numbers begin.
+    /// Creates a packager that continues the window of another mixer ([`LiveStream::heritage`]). Returns
+    /// `None` if that window does not end where these numbers begin.
     pub fn behind(
         config: PackagerConfig,
         keys: ContentKeys,
@@ -170,14 +172,14 @@ impl Packager {
         let mut packager = Self::on(config, keys, &stream, at);
         packager.segments.next = start;
         if let Junction::After { ago, .. } = junction {
-            // Without a window, only the store knows when the media ended.
+            // Without a window, only the store tells when the media ended.
             packager.segments.clock.at_least(UnixMs(at.wall.0.saturating_sub(ago.as_millis() as u64)));
         }
         (packager, stream)
     }
 
-    /// Goes on with a stream whose packager is gone: what its readers were told last is the truth. `None` if it
-    /// has ended, or was made with other keys.
+    /// Continues a stream whose packager is gone, from its last published snapshot. Returns `None` if the
+    /// stream has ended or uses other keys.
     pub fn resume(
         config: PackagerConfig,
         keys: ContentKeys,
@@ -192,7 +194,7 @@ impl Packager {
         Some(packager)
     }
 
-    /// Takes up the stream where its newest snapshot left it.
+    /// Continues the stream from its newest snapshot.
     fn on(config: PackagerConfig, keys: ContentKeys, stream: &Arc<LiveStream>, at: Moment) -> Self {
         let (last, limits) = (stream.snapshot(), stream.limits());
         Self {
@@ -205,7 +207,7 @@ impl Packager {
         }
     }
 
-    /// A new FFmpeg process: its media go on where those before ended.
+    /// Starts a new FFmpeg process, whose media follow those of the previous one.
     pub fn begin_incarnation(&mut self, at: Moment) {
         if matches!(self.process, Process::Finished) {
             return;
@@ -217,8 +219,8 @@ impl Packager {
         }
     }
 
-    /// Takes bytes as they were read at this moment. Parts are published before this returns, also those before an
-    /// error.
+    /// Takes bytes read at this moment. Completed parts are published before this returns, even those before
+    /// an error.
     pub fn push(&mut self, bytes: &[u8], at: Moment) -> Result<Progress, PackageError> {
         self.called = at;
         let mut progress = Progress::default();
@@ -230,7 +232,8 @@ impl Packager {
         outcome.map(|()| progress)
     }
 
-    /// Whole frames that are missing up to now: what a process that already runs may contribute of its past.
+    /// Returns the number of whole frames missing up to now: an upper bound for earlier output of a process
+    /// that already runs.
     pub fn missing(&self, now: Duration) -> usize {
         match &self.place {
             Place::After(pace) => pace.missing(now) as usize,
@@ -238,8 +241,9 @@ impl Packager {
         }
     }
 
-    /// When silence is due if FFmpeg delivers nothing until then: a part is at most one and a half parts late, which
-    /// a player that keeps the hold-back of three parts bears. `None`: no media have come yet, or none for too long.
+    /// Returns the time at which silence is due if FFmpeg writes nothing until then. A part is then at most
+    /// one and a half parts late, which a player with a hold-back of three parts tolerates. `None`: no media
+    /// have come yet, or none for too long.
     pub fn fill_at(&self) -> Option<Duration> {
         match (&self.place, &self.process) {
             (_, Process::Finished) | (Place::First | Place::Broken, _) => None,
@@ -250,7 +254,8 @@ impl Packager {
         }
     }
 
-    /// When FFmpeg's next frames are worth reading: the last one of the next part is about to come. `None`: at once.
+    /// Returns the time at which FFmpeg's next frames should be read: when the last frame of the next part is
+    /// about to come. `None`: immediately.
     pub fn read_at(&self) -> Option<Duration> {
         match (&self.process, &self.place) {
             (Process::Running(_), Place::After(pace)) => {
@@ -269,7 +274,7 @@ impl Packager {
             let frames = self.segments.lacking();
             if self.silent() + frames > whole_frames(self.limits.longest_silence()) {
                 self.break_off(&mut progress);
-                // Should this process deliver after all, its media begin anew.
+                // If this process writes again after all, its media start a new timeline.
                 if let Process::Running(reader) = &mut self.process {
                     self.process = Process::Fresh { reader: std::mem::take(reader), held: Vec::new() };
                 }
@@ -281,14 +286,14 @@ impl Packager {
         progress
     }
 
-    /// The live is over: closes the last segment, ends the playlist, releases whoever waits.
+    /// Ends the broadcast: closes the last segment, ends the playlist, and releases all waiting requests.
     pub fn finish(&mut self) {
         self.process = Process::Finished;
         self.segments.close(self.called.wall, &mut Progress::default());
         self.publish(Phase::Ended);
     }
 
-    /// The room goes on elsewhere: publishes what is left, so that all that was taken can be heard.
+    /// Publishes everything taken so far, because the room continues on another node.
     pub fn leave(&mut self) {
         self.process = Process::Idle;
         if self.segments.close(self.called.wall, &mut Progress::default()) {
@@ -296,13 +301,13 @@ impl Packager {
         }
     }
 
-    /// The numbers to reserve, or to hand over. The number of a segment that has parts is no longer free.
+    /// Returns the numbers to reserve or to hand over. The number of a segment that has parts is used.
     pub fn next(&self) -> SequenceStart {
         let Segmenter { open, next, .. } = &self.segments;
         SequenceStart { media_sequence: next.media_sequence + u64::from(open.is_some()), ..*next }
     }
 
-    /// Where the published media end. `None` behind a hole: nobody is to go on without a discontinuity.
+    /// Returns the end of the published media. `None` behind a gap: continuing requires a discontinuity.
     pub fn media_end(&self) -> Option<MediaEnd> {
         let Segmenter { timeline, clock, .. } = &self.segments;
         match self.place {
@@ -345,8 +350,8 @@ impl Packager {
         outcome
     }
 
-    /// The frames that may be taken now: of a fresh process none before a part's worth is here. Then the time since
-    /// the last media is filled with silence, less what these frames are.
+    /// Returns the frames to take now. A fresh process yields none before a part's worth has arrived. Then
+    /// the time since the last media, less these frames, is filled with silence.
     fn settled_in(
         &mut self,
         frames: Vec<Bytes>,
@@ -365,7 +370,7 @@ impl Packager {
         self.process = Process::Running(std::mem::take(reader));
         match &self.place {
             Place::After(..) if missing as u64 <= whole_frames(self.limits.longest_silence()) => {
-                // More frames than time: silence was written for the first of them.
+                // More frames than time: silence already replaced the first of them.
                 held.drain(..held.len().saturating_sub(missing));
                 self.write_silence((missing - held.len()) as u64, progress);
             }
@@ -378,7 +383,7 @@ impl Packager {
         Ok(held)
     }
 
-    /// Media begin, or begin again, with so many frames in hand.
+    /// Begins media, for the first time or anew, with this number of frames available.
     fn begin(&mut self, frames: usize) {
         let Moment { now, wall } = self.called;
         if !matches!(self.place, Place::First) {
@@ -411,7 +416,7 @@ impl Packager {
         }
     }
 
-    /// Silent frames since FFmpeg's last.
+    /// Returns the number of silent frames since FFmpeg's last frame.
     fn silent(&self) -> u64 {
         match &self.place {
             Place::After(pace) => pace.silent(),
@@ -429,7 +434,7 @@ impl Packager {
         }
     }
 
-    /// Gives the timeline up: the next media stand behind a discontinuity.
+    /// Ends the timeline, so that the next media follow a discontinuity.
     fn break_off(&mut self, progress: &mut Progress) {
         self.segments.close(self.called.wall, progress);
         self.place = Place::Broken;
@@ -444,7 +449,7 @@ impl Packager {
     fn publish(&self, phase: Phase) {
         let Segmenter { window, open, next, timeline, last_part_at, .. } = &self.segments;
         let parts = open.as_ref().map_or(0, |o| o.parts.len() as u32);
-        // Frames that are pending are lost with this packager.
+        // Pending frames are lost with this packager.
         let place = match &self.place {
             Place::After(pace) => Place::After(pace.clone().less(self.segments.pending())),
             place => place.clone(),
@@ -463,8 +468,8 @@ impl Packager {
 }
 
 impl Drop for Packager {
-    /// Readers that wait for what this one would have made are told to ask again. Renders nothing: it may be a
-    /// panic of ours that ends it.
+    /// Tells waiting readers to ask again. Renders nothing, because the drop may be caused by a panic in this
+    /// code.
     fn drop(&mut self) {
         if !matches!(self.process, Process::Finished) {
             self.stream.supersede();

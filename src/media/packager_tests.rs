@@ -1,4 +1,4 @@
-//! The packager in single cases: restarts, holes, handovers, media that come too fast.
+//! Tests of the packager: restarts, gaps, handovers, media faster than real time.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ fn handover_fills_the_hole_with_buffered_media() {
     before.push(&synth::frames(9, 1), ms(192)).unwrap();
     before.leave();
     let (next, left) = (before.next(), stream.heritage(ms(512).wall));
-    // The successor's clock is another one.
+    // The successor has another clock.
     let at = Moment { now: Duration::from_secs(1000), wall: UnixMs(5) };
     let (mut after, _) = Packager::behind(small(), keys(), next, left, at).unwrap();
     assert_eq!(after.missing(at.now), 15, "320 ms");

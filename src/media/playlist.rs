@@ -1,6 +1,6 @@
-//! Writes the media playlist: RFC 8216bis (draft 20), version 9, with the low-latency tags.
+//! Writer of the media playlist: RFC 8216bis (draft 20), version 9, with the low-latency tags.
 //!
-//! Owns: the text. Never does: hold a token; a listener's token is added to its own copy by [`with_token`].
+//! Owns: the text. Never does: hold a token. [`with_token`] adds a listener's token to that listener's copy.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -11,16 +11,16 @@ use super::names::{MediaFile, NonceHint};
 use super::window::{Head, Limits, Open, Part, Window};
 use crate::domain::ids::UnixMs;
 
-/// How every key URI begins, and how nothing else does.
+/// Beginning of every key tag, and of nothing else.
 const KEY_TAG: &str = "#EXT-X-KEY:METHOD=AES-128,URI=\"";
 
-/// Everything a rendering shows.
+/// Content of one rendering.
 pub(super) struct Playlist<'a> {
     pub hint: NonceHint,
     pub limits: &'a Limits,
     pub window: &'a Window,
     pub open: Option<&'a Open>,
-    /// The part that comes next; `None` ends the playlist.
+    /// Next part; `None` ends the playlist.
     pub hinted: Option<(u64, u32)>,
 }
 
@@ -57,7 +57,7 @@ impl Playlist<'_> {
         self.write_end(out)
     }
 
-    /// How much media follows the beginning of the first listed segment.
+    /// Returns the duration of the media after the start of the first listed segment.
     fn parts_distance(&self) -> Duration {
         let closed: Duration = self.window.listed().map(|s| s.duration).sum();
         closed + self.open.map_or(Duration::ZERO, |o| o.duration)
@@ -77,7 +77,7 @@ impl Playlist<'_> {
         writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.window.discontinuity_sequence())
     }
 
-    /// Tags before a segment. The key is repeated only where it changes.
+    /// Writes the tags before a segment. The key is repeated only where it changes.
     fn write_head(&self, out: &mut String, head: &Head, before: Option<&Head>) -> fmt::Result {
         if head.discontinuity {
             writeln!(out, "#EXT-X-DISCONTINUITY")?;
@@ -110,12 +110,12 @@ impl Playlist<'_> {
     }
 }
 
-/// Decimal seconds with five places, rounded to the nearest.
+/// Formats decimal seconds with five places, rounded to the nearest.
 fn seconds(duration: Duration) -> impl fmt::Display {
     decimal((duration.as_nanos() + 5_000) / 10_000)
 }
 
-/// Rounded up: what others are compared with must not be smaller than they.
+/// Formats decimal seconds rounded up: a limit must not be smaller than the values compared with it.
 fn seconds_up(duration: Duration) -> impl fmt::Display {
     decimal(duration.as_nanos().div_ceil(10_000))
 }
@@ -130,7 +130,7 @@ fn decimal(hundred_thousandths: u128) -> impl fmt::Display {
     Decimal(hundred_thousandths)
 }
 
-/// ISO 8601 in UTC with milliseconds.
+/// Writes ISO 8601 in UTC with milliseconds.
 fn write_time(out: &mut String, at: UnixMs) -> fmt::Result {
     let (days, ms) = (at.0 / 86_400_000, at.0 % 86_400_000);
     let (year, month, day) = civil(days);
@@ -139,8 +139,8 @@ fn write_time(out: &mut String, at: UnixMs) -> fmt::Result {
     write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
-/// Gregorian date of a number of days since 1970-01-01. Counts from 1 March of year 0, so that the leap day
-/// is the last of its year; 400 years are 146,097 days.
+/// Returns the Gregorian date of a number of days since 1970-01-01. Counts from 1 March of year 0, so that
+/// the leap day is the last of its year; 400 years are 146,097 days.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
@@ -152,8 +152,8 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
-/// The same playlist for a listener who can send neither header nor cookie: `token` repeated in its key URIs.
-/// It is percent-encoded, so no token can end the attribute or the line.
+/// Returns the playlist for a listener who can send neither header nor cookie: `token` is repeated in its key
+/// URIs, percent-encoded so that it cannot end the attribute or the line.
 pub fn with_token(playlist: &Bytes, token: &str) -> Bytes {
     let Ok(text) = std::str::from_utf8(playlist) else { return playlist.clone() };
     let suffix = format!("&token={}", percent_encoded(token));
@@ -167,7 +167,7 @@ pub fn with_token(playlist: &Bytes, token: &str) -> Bytes {
     out.into()
 }
 
-/// RFC 3986: everything but the unreserved characters.
+/// Percent-encodes everything but the unreserved characters of RFC 3986.
 fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

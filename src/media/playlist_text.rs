@@ -1,7 +1,8 @@
-//! The text of a playlist, as it is and as gzip, shared by all who ask for it.
+//! Text of a playlist, plain and as gzip, shared by all requests.
 //!
-//! A listener loads a playlist of four kilobytes with every part of two: compressed it is a sixth. It is packed once, by
-//! the first who takes it so; a listener's own copy, with a token in it, is not worth packing.
+//! A listener loads a playlist of four kilobytes with every part of two kilobytes. Compression divides its
+//! size by six. It is compressed once, at the first request that accepts gzip. A listener's own copy with a
+//! token is not compressed.
 
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Cheap to clone: all clones share both forms.
+/// Playlist in both forms; all clones share them.
 #[derive(Debug, Clone)]
 pub struct PlaylistText(Arc<Forms>);
 
@@ -25,7 +26,7 @@ impl PlaylistText {
         &self.0.plain
     }
 
-    /// RFC 1952.
+    /// Returns the text as gzip (RFC 1952).
     pub fn gzip(&self) -> &Bytes {
         self.0.gzip.get_or_init(|| packed(&self.0.plain).into())
     }

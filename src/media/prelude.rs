@@ -1,6 +1,7 @@
-//! FFmpeg's output while another mixer still publishes the room: what a packager needs to go on without a hole.
+//! FFmpeg's output while another mixer still publishes the room, kept so that a packager can continue without
+//! a gap.
 //!
-//! Owns: the newest whole frames, bounded, and the beginning of the next. Never does: publish.
+//! Owns: the newest whole frames, bounded, and the beginning of the next frame. Never does: publish.
 
 use std::collections::VecDeque;
 
@@ -17,23 +18,23 @@ pub struct Prelude {
 }
 
 impl Prelude {
-    /// How many frames became whole with these bytes.
+    /// Takes bytes and returns the number of frames that they completed.
     pub fn push(&mut self, bytes: &[u8]) -> Result<usize, AdtsError> {
         self.reader.feed(bytes);
         let mut whole = 0;
         while let Some(frame) = self.reader.next_frame()? {
-            // A copy: the frame must not keep the whole buffer that it was read into.
+            // Copied, so that the frame does not keep the whole read buffer alive.
             self.frames.push_back(Bytes::copy_from_slice(&frame));
             whole += 1;
         }
-        // A packager takes no more at once.
+        // A packager accepts no more frames at once.
         let most = whole_frames(AHEAD) as usize;
         self.frames.drain(..self.frames.len().saturating_sub(most));
         Ok(whole)
     }
 
-    /// The bytes that a packager is to be given before those that follow: the last `frames` frames and the beginning
-    /// of the next.
+    /// Returns the bytes to give to a packager first: the last `frames` frames and the beginning of the next
+    /// one.
     pub fn into_bytes(self, frames: usize) -> Bytes {
         let mut bytes = BytesMut::new();
         let skipped = self.frames.len().saturating_sub(frames);

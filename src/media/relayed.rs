@@ -1,13 +1,12 @@
-//! Checks playlists that were fetched from a mixer node before listeners see them.
+//! Check of playlists fetched from a mixer node, before listeners get them.
 //!
-//! The writer names only files of one broadcast, relative to the playlist (RFC 3986 section 4.2). Whatever
-//! else comes from a mixer, such as an absolute URI, would send listeners to an address of somebody else's
-//! choice.
+//! The writer names only files of one broadcast, relative to the playlist (RFC 3986 section 4.2). Anything
+//! else, such as an absolute URI, would send listeners to a foreign address.
 
 use super::names::{MediaFile, NonceHint};
 
-/// Returns why listeners must not see the playlist; `None`: they may. `hint` is that of the broadcast, `next`
-/// the part that comes next (media sequence number, index), or `None` if the playlist ends here.
+/// Returns the reason to refuse the playlist, or `None` if listeners may get it. `hint` is that of the
+/// broadcast. `next` is the next part (media sequence number, index), or `None` if the playlist ends here.
 pub fn refusal(playlist: &[u8], hint: NonceHint, next: Option<(u64, u32)>) -> Option<&'static str> {
     let Ok(text) = std::str::from_utf8(playlist) else { return Some("it is not text") };
     if !text.starts_with("#EXTM3U\n") || !text.ends_with('\n') {
@@ -36,7 +35,7 @@ pub fn refusal(playlist: &[u8], hint: NonceHint, next: Option<(u64, u32)>) -> Op
     .map_or(Some("its end is not what its headers say"), |()| None)
 }
 
-/// Returns true if each quoted attribute value of a tag is a `URI` of ours. The writer quotes nothing else.
+/// Returns true if each quoted attribute value of a tag is one of our `URI`s. The writer quotes nothing else.
 fn quoted_are_ours(tag: &str, hint: NonceHint) -> bool {
     let mut pieces = tag.split('"');
     let mut before = pieces.next().unwrap_or_default();
@@ -63,7 +62,7 @@ fn is_key(uri: &str, hint: NonceHint) -> bool {
 mod tests {
     use super::*;
 
-    /// That the writer's own playlists pass is asked of every one in `histories`.
+    /// `histories` checks that every playlist of the writer passes.
     #[test]
     fn strangers_are_refused() {
         let hint: NonceHint = "0011aabbccdd".parse().unwrap();

@@ -1,6 +1,6 @@
-//! Makes parts of AAC frames, segments of parts, and a window of segments.
+//! Assembly of parts from AAC frames, segments from parts, and a window of segments.
 //!
-//! Owns: what was taken and not published yet, the numbers, the timestamps. Never does: compare media with a clock.
+//! Owns: frames not published yet, the numbers, the timestamps. Never does: compare media with a clock.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ pub(super) struct Segmenter {
     limits: Limits,
     pub window: Window,
     pub open: Option<Open>,
-    /// Of the open segment, or of the next one.
+    /// Numbers of the open segment, or of the next one.
     pub next: SequenceStart,
     /// Position of the next part.
     pub timeline: Timeline,
     pending: Pending,
-    /// The next segment stands behind a discontinuity.
+    /// True if the next segment follows a discontinuity.
     discontinuity: bool,
     pub clock: MediaClock,
     pub last_part_at: Option<UnixMs>,
@@ -36,12 +36,12 @@ pub(super) struct Segmenter {
 struct Pending {
     bytes: Vec<u8>,
     frames: u64,
-    /// Not of silence alone.
+    /// True unless all frames are silence.
     heard: bool,
 }
 
 impl Segmenter {
-    /// Goes on behind this snapshot.
+    /// Creates a segmenter that continues this snapshot.
     pub fn behind(last: &Snapshot, keys: ContentKeys, key_rotation: u64, limits: Limits) -> Self {
         Self {
             keys,
@@ -58,17 +58,17 @@ impl Segmenter {
         }
     }
 
-    /// Frames taken and not published.
+    /// Returns the number of frames taken and not published.
     pub fn pending(&self) -> u64 {
         self.pending.frames
     }
 
-    /// Frames that complete the next part.
+    /// Returns the number of frames missing from the next part.
     pub fn lacking(&self) -> u64 {
         self.limits.frames - self.pending.frames
     }
 
-    /// The next frames follow nothing that was published. Only between segments.
+    /// Marks the next frames as not following earlier media. Only between segments.
     pub fn discontinue(&mut self) {
         self.discontinuity = true;
         self.next.discontinuity += 1;
@@ -81,7 +81,8 @@ impl Segmenter {
         self.pending.heard |= heard;
         if self.lacking() == 0 {
             self.flush(wall, progress);
-            // The very first segment closes at its first part: a listener must not wait for a whole one.
+            // The very first segment closes at its first part, so that a listener need not wait for a whole
+            // segment.
             let full = |open: &Open| self.window.is_empty() || self.limits.ends_segment(open.duration);
             if self.open.as_ref().is_some_and(full) {
                 self.close(wall, progress);
@@ -89,7 +90,7 @@ impl Segmenter {
         }
     }
 
-    /// Closes the open segment with what is pending. Whether there was one to close.
+    /// Closes the open segment with the pending frames. Returns true if there was one.
     pub fn close(&mut self, wall: UnixMs, progress: &mut Progress) -> bool {
         self.flush(wall, progress);
         let Some(open) = self.open.take() else { return false };
@@ -99,7 +100,7 @@ impl Segmenter {
         true
     }
 
-    /// Makes a part of what is pending.
+    /// Makes a part of the pending frames.
     fn flush(&mut self, wall: UnixMs, progress: &mut Progress) {
         let Pending { bytes, frames, heard } = std::mem::take(&mut self.pending);
         if frames == 0 {

@@ -1,7 +1,8 @@
-//! What listeners read of a room: playlist, segments, parts, each as refcounted bytes.
+//! Media of a room for its listeners: playlist, segments and parts, each as reference-counted bytes.
 //!
-//! The packager publishes a snapshot per change; a reader takes the newest, or waits for one that answers it.
-//! Owns: waiting (blocking reload, hinted parts), bounded. Never does: render for one reader, touch a disk.
+//! The packager publishes a snapshot per change. A reader takes the newest one, or waits for one that answers
+//! its request. Owns: waiting (blocking reload, hinted parts), with a limit. Never does: render for one
+//! reader, touch a disk.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,44 +20,44 @@ use super::window::{Limits, Open, Window};
 use crate::domain::ids::UnixMs;
 use crate::domain::timeline::Timeline;
 
-/// Whether more is to come.
+/// State of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Live,
-    /// The live is over; the playlist says so.
+    /// The broadcast is over, and the playlist says so.
     Ended,
-    /// The packager is gone without an end: another one, here or elsewhere, goes on.
+    /// The packager is gone without an end. Another one, here or on another node, continues.
     Superseded,
 }
 
-/// One state of the stream. Never changes once published. Cheap to clone: what it holds is shared.
+/// One state of the stream, immutable once published. Cheap to clone: the contents are shared.
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub phase: Phase,
     pub window: Window,
     pub open: Option<Open>,
-    /// Media sequence number and index of the part that comes next.
+    /// Media sequence number and index of the next part.
     pub hinted: (u64, u32),
-    /// Position of the part after the last one published.
+    /// Position after the last published part.
     pub timeline: Timeline,
     pub place: Place,
-    /// When FFmpeg's media were last published; silence does not count.
+    /// Time at which audio of FFmpeg was last published; silence does not count.
     pub last_part_at: Option<UnixMs>,
-    /// The playlist, once somebody has asked for it.
+    /// Playlist, once it has been requested.
     pub text: OnceLock<PlaylistText>,
 }
 
-/// A rendering of the playlist, shared by all who ask between two changes.
+/// Rendering of the playlist, shared by all requests between two changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaylistBody {
     pub text: PlaylistText,
-    /// The last rendering there will be.
+    /// True for the final rendering.
     pub ended: bool,
-    /// Media sequence number and index of the part that comes next: names the rendering.
+    /// Media sequence number and index of the next part. Identifies the rendering.
     pub next: (u64, u32),
 }
 
-/// Why a listener does not get what it asked for.
+/// Reason why a request is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotServed {
     #[error("no longer held, or never made")]
@@ -73,19 +74,19 @@ pub enum NotServed {
     TooFarAhead,
 }
 
-/// A stream in figures.
+/// Statistics of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamStats {
     /// Media sequence number of the newest complete segment.
     pub last_sequence: Option<u64>,
     pub last_part_at: Option<UnixMs>,
-    /// Held in memory, listed or not.
+    /// Segments in memory, listed or not.
     pub segments: usize,
-    /// Bytes of their segments and parts.
+    /// Bytes of these segments and of all parts.
     pub bytes: usize,
 }
 
-/// Shared by the packager and every reader.
+/// Stream shared by the packager and all readers.
 #[derive(Debug)]
 pub struct LiveStream {
     keys: ContentKeys,
@@ -93,7 +94,7 @@ pub struct LiveStream {
     state: watch::Sender<Arc<Snapshot>>,
 }
 
-/// What a snapshot says to a question.
+/// Answer of a snapshot to a request; `None`: wait for the next snapshot.
 type Answer<T> = Option<Result<T, NotServed>>;
 
 impl LiveStream {
@@ -105,13 +106,13 @@ impl LiveStream {
         self.state.send_replace(Arc::new(snapshot));
     }
 
-    /// Nothing more comes from this packager.
+    /// Ends publishing by this packager without ending the broadcast.
     pub(super) fn supersede(&self) {
         let last = self.snapshot();
         self.publish(Snapshot { phase: Phase::Superseded, ..(*last).clone() });
     }
 
-    /// What a successor goes on with: the closed segments, in the format of `heritage`.
+    /// Returns the window snapshot for a successor: the closed segments, in the format of `heritage`.
     pub fn heritage(&self, wall: UnixMs) -> Bytes {
         heritage::to_bytes(&self.snapshot(), self.hint(), wall)
     }
@@ -124,8 +125,8 @@ impl LiveStream {
         self.state.borrow().clone()
     }
 
-    /// The newest playlist; with `at` (`_HLS_msn`, `_HLS_part`), the first one that contains that segment or
-    /// part (RFC 8216bis section 6.2.5.2). Waits at most three target durations.
+    /// Returns the newest playlist. With `at` (`_HLS_msn`, `_HLS_part`), waits for the first one that
+    /// contains that segment or part (RFC 8216bis section 6.2.5.2), at most three target durations.
     pub async fn playlist(&self, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, NotServed> {
         match self.wait(|s| s.playlist_at(at, self)).await {
             Err(NotServed::Timeout) if !self.snapshot().has_playlist() => Err(NotServed::NotYet),
@@ -133,17 +134,17 @@ impl LiveStream {
         }
     }
 
-    /// An encrypted part. Waits for the hinted one, at most three target durations.
+    /// Returns an encrypted part. Waits for the hinted one, at most three target durations.
     pub async fn part(&self, msn: u64, index: u32) -> Result<Bytes, NotServed> {
         self.wait(|s| s.part(msn, index)).await
     }
 
-    /// An encrypted whole segment.
+    /// Returns an encrypted whole segment.
     pub fn segment(&self, msn: u64) -> Result<Bytes, NotServed> {
         self.snapshot().segment(msn, &self.keys)
     }
 
-    /// Whatever the name says; a name of another start is gone.
+    /// Returns the named file; a name of another broadcast is gone.
     pub async fn file(&self, file: &MediaFile) -> Result<Bytes, NotServed> {
         if file.hint() != self.hint() {
             return Err(NotServed::Gone);
@@ -154,12 +155,12 @@ impl LiveStream {
         }
     }
 
-    /// Tells the keys and files of this start from those of another.
+    /// Returns the hint that distinguishes keys and files of this broadcast from those of another.
     pub fn hint(&self) -> NonceHint {
         self.keys.hint()
     }
 
-    /// EXT-X-TARGETDURATION.
+    /// Returns EXT-X-TARGETDURATION.
     pub fn target_duration(&self) -> Duration {
         self.limits.target
     }
@@ -187,14 +188,14 @@ impl LiveStream {
 }
 
 impl Snapshot {
-    /// What comes next, of segments and discontinuities.
+    /// Returns the next numbers of segment and discontinuity.
     pub fn next(&self) -> SequenceStart {
         let open = self.open.iter().filter(|open| open.head.discontinuity).count() as u64;
         let discontinuity = self.window.next_discontinuity() + open;
         SequenceStart { media_sequence: self.hinted.0, discontinuity }
     }
 
-    /// When the media so far end.
+    /// Returns the end time of the media so far.
     pub fn end(&self) -> UnixMs {
         let closed = self.window.held().last().map(|segment| (segment.head.started, segment.duration));
         let open = self.open.as_ref().map(|open| (open.head.started, open.duration));
@@ -202,7 +203,7 @@ impl Snapshot {
         UnixMs(started.0 + duration.as_millis() as u64)
     }
 
-    /// hls.js takes a playlist of parts alone for an empty one, so there is none until a segment is complete.
+    /// Returns true once a segment is complete. hls.js treats a playlist of parts alone as empty.
     pub fn has_playlist(&self) -> bool {
         !self.window.is_empty()
     }
@@ -223,7 +224,7 @@ impl Snapshot {
         }
     }
 
-    /// Rendered by the first who asks, for all: a room that nobody listens to renders nothing.
+    /// Returns the playlist, rendered at the first request for all. A room without listeners renders nothing.
     fn text(&self, stream: &LiveStream) -> PlaylistText {
         let playlist = Playlist {
             hint: stream.hint(),
@@ -235,7 +236,7 @@ impl Snapshot {
         self.text.get_or_init(|| playlist.render().into()).clone()
     }
 
-    /// What is not here by now will not come, when nothing more comes.
+    /// Answers a request for media that do not exist yet: wait, unless nothing more will come.
     fn never_more<T>(&self) -> Answer<T> {
         match self.phase {
             Phase::Live => None,
@@ -244,7 +245,8 @@ impl Snapshot {
         }
     }
 
-    /// A part index past the end of its segment stands for the first part of the next.
+    /// Returns true if the playlist contains the position. A part index past the end of its segment stands
+    /// for the first part of the next one.
     fn contains(&self, msn: u64, part: Option<u32>) -> bool {
         let (open, parts) = self.hinted;
         match part {
@@ -257,8 +259,8 @@ impl Snapshot {
         }
     }
 
-    /// RFC 8216bis section 6.2.5.2: two segments beyond the last, or the advance part limit (three seconds'
-    /// worth of parts) beyond the last part.
+    /// Returns true if the position is more than RFC 8216bis section 6.2.5.2 allows ahead: two segments
+    /// beyond the last one, or the advance part limit (three seconds of parts) beyond the last part.
     fn is_too_far(&self, msn: u64, part: Option<u32>, limits: &Limits) -> bool {
         let (open, parts) = self.hinted;
         let ahead = (3.0 / limits.part_target.as_secs_f64()).ceil().max(3.0) as u32;
@@ -310,7 +312,7 @@ mod tests {
     use crate::domain::timeline::{Junction, Moment, Timeline};
     use crate::media::{ContentKeys, Packager, PackagerConfig, SequenceStart, synth};
 
-    /// Segments of three parts, the first of one, numbered from 10.
+    /// Stream with segments of three parts, the first of one part, numbered from 10.
     struct Room {
         packager: Packager,
         stream: Arc<LiveStream>,

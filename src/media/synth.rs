@@ -1,8 +1,8 @@
-//! ADTS frames made of nothing: for tests and benches, which must not depend on FFmpeg.
+//! Synthetic ADTS frames, for tests and benches that must not depend on FFmpeg.
 //!
-//! Headers are true, payloads are filler. Never plays.
+//! Headers are valid, payloads are filler. The frames cannot be decoded.
 
-/// A frame of 160 to 167 bytes whose payload is all `fill`.
+/// Returns a frame of 160 to 167 bytes whose payload bytes all equal `fill`.
 pub fn frame(fill: u8) -> Vec<u8> {
     let length = 160 + usize::from(fill % 8);
     let mut frame = vec![
@@ -18,7 +18,7 @@ pub fn frame(fill: u8) -> Vec<u8> {
     frame
 }
 
-/// As many frames, one after the other.
+/// Returns `count` consecutive frames.
 pub fn frames(count: usize, fill: u8) -> Vec<u8> {
     frame(fill).repeat(count)
 }

@@ -1,12 +1,13 @@
-//! Writes parts as MPEG transport stream (ISO/IEC 13818-1): PAT, PMT, and one PES packet with whole ADTS frames.
+//! Writer of parts as MPEG transport stream (ISO/IEC 13818-1): PAT, PMT, and one PES packet with whole ADTS
+//! frames.
 //!
-//! Each part begins with the tables, so a player may start at any of them, and a segment is the join of its parts.
-//! Timestamps and continuity counters come from the room's [`Timeline`] and run on over every part.
+//! Each part begins with the tables, so a player may start at any part, and a segment is the concatenation of
+//! its parts. Timestamps and continuity counters come from the room's [`Timeline`] and continue across parts.
 
 use crate::domain::timeline::Timeline;
 
 const PACKET: usize = 188;
-/// Payload of a packet without adaptation field.
+/// Payload bytes of a packet without adaptation field.
 const ROOM: usize = PACKET - 4;
 const PAT_PID: u16 = 0;
 const PMT_PID: u16 = 0x1000;
@@ -20,10 +21,10 @@ const PMT: [u8; 21] =
 
 /// Adaptation field flags (section 2.4.3.4): random access and a clock reference.
 const RANDOM_ACCESS_AND_CLOCK: u8 = 0x50;
-/// PES header bytes behind the length field: flags, header length, PTS.
+/// PES header bytes after the length field: flags, header length, PTS.
 const PES_HEADER: usize = 8;
 
-/// A part of `count` frames, and the position behind it.
+/// Returns a part of `count` frames, and the position after it.
 pub(super) fn part(at: Timeline, frames: &[u8], count: u64) -> (Vec<u8>, Timeline) {
     let pes = pes_packet(at, frames);
     let mut out = Vec::with_capacity(PACKET * (3 + (pes.len() + PES_HEADER).div_ceil(ROOM)));
@@ -40,7 +41,7 @@ pub(super) fn part(at: Timeline, frames: &[u8], count: u64) -> (Vec<u8>, Timelin
     (out, at.after(count, packets))
 }
 
-/// Transport packet header (section 2.4.3.2).
+/// Writes a transport packet header (section 2.4.3.2).
 fn write_header(out: &mut Vec<u8>, pid: u16, begins_unit: bool, has_adaptation: bool, counter: u8) {
     let [high, low] = pid.to_be_bytes();
     let control = if has_adaptation { 0x30 } else { 0x10 };
@@ -50,13 +51,13 @@ fn write_header(out: &mut Vec<u8>, pid: u16, begins_unit: bool, has_adaptation: 
 fn write_section(out: &mut Vec<u8>, pid: u16, section: &[u8], counter: u8) {
     let end = out.len() + PACKET;
     write_header(out, pid, true, false, counter);
-    // The section begins right behind the pointer field; what follows is stuffing.
+    // The section begins directly after the pointer field; stuffing follows it.
     out.push(0);
     out.extend_from_slice(section);
     out.resize(end, 0xff);
 }
 
-/// One packet with as much of `rest` as fits. Returns what is left.
+/// Writes one packet with as much of `rest` as fits. Returns the remaining bytes.
 fn write_audio<'a>(out: &mut Vec<u8>, counter: u8, clock: Option<u64>, rest: &'a [u8]) -> &'a [u8] {
     let end = out.len() + PACKET;
     let fixed = if clock.is_some() { 8 } else { 0 };
@@ -78,13 +79,14 @@ fn write_audio<'a>(out: &mut Vec<u8>, counter: u8, clock: Option<u64>, rest: &'a
     later
 }
 
-/// Section 2.4.3.6. The length is always set: without it the last frame of a part would wait for the next part.
+/// Returns a PES packet (section 2.4.3.6). The length is always set: without it, the last frame of a part
+/// would wait for the next part.
 fn pes_packet(at: Timeline, frames: &[u8]) -> Vec<u8> {
     let length = (PES_HEADER + frames.len()) as u16;
     let mut pes = Vec::with_capacity(14 + frames.len());
     pes.extend([0, 0, 1, 0xc0]);
     pes.extend(length.to_be_bytes());
-    // Marker and data alignment, PTS only, five bytes of it.
+    // Marker and data alignment, PTS only, five bytes of PTS.
     pes.extend([0x84, 0x80, 5]);
     let pts = at.pts;
     let marked = |shift: u32, mask: u64| ((pts >> shift & mask) as u8) << 1 | 1;
@@ -130,7 +132,7 @@ mod tests {
         }
     }
 
-    /// Bytes of the format trial, made by an independent writer that every player was tried with.
+    /// Bytes of the format trial, made by an independent writer and tried with every player.
     #[test]
     fn first_audio_packet_has_clock_and_timestamp() {
         let frames = synth::frames(9, 0);
@@ -143,7 +145,7 @@ mod tests {
         assert_eq!(&audio[26..33], &frames[..7]);
     }
 
-    /// CRC-32/MPEG-2, bit by bit.
+    /// Computes CRC-32/MPEG-2 bit by bit.
     fn crc(bytes: &[u8]) -> u32 {
         bytes.iter().fold(u32::MAX, |crc, byte| {
             (0..8).fold(crc ^ u32::from(*byte) << 24, |crc, _| {

@@ -1,7 +1,7 @@
-//! Parts become segments, segments a sliding window: what is listed, what is held, what is dropped.
+//! Sliding window of segments: listed, held, dropped.
 //!
-//! A segment's whole ciphertext and those of its parts are the same media twice, so while the parts are held the
-//! whole is made only when somebody asks for it.
+//! The ciphertext of a whole segment and those of its parts are the same media twice. While the parts are
+//! held, the whole is therefore made only on request.
 //!
 //! Owns: the media of a room in memory, bounded by count and by duration. Never does: take a part, render.
 
@@ -16,22 +16,23 @@ use crate::domain::hls;
 use crate::domain::ids::UnixMs;
 use crate::domain::timeline::{FRAME_SAMPLES, SAMPLE_RATE};
 
-/// Listed segments beyond the configured window when restarts made them short. Without the bound, a
-/// process that dies after every part would keep the window growing until it lasts three target durations.
+/// Number of segments listed beyond the configured window when restarts made segments short. Without this
+/// limit, a process that dies after every part would make the window grow until it lasts three target
+/// durations.
 const SHORT_SEGMENT_ALLOWANCE: usize = 64;
 
-/// Times that follow from the configuration; constant for a stream's life.
+/// Times derived from the configuration; constant for the life of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
-    /// A segment closes when another part of full length would carry it past this.
+    /// Duration that a segment must not exceed: it closes if another part of full length would exceed it.
     pub segment: Duration,
     /// EXT-X-TARGETDURATION.
     pub target: Duration,
-    /// AAC frames of a part: the configured duration, rounded up.
+    /// AAC frames per part: the configured duration, rounded up.
     pub frames: u64,
-    /// PART-TARGET: their duration.
+    /// PART-TARGET: duration of these frames.
     pub part_target: Duration,
-    /// Segments in the playlist, three target durations at least.
+    /// Number of segments in the playlist, at least three target durations.
     pub window: usize,
 }
 
@@ -41,7 +42,8 @@ impl Limits {
         let (rate, samples) = (u128::from(SAMPLE_RATE), u128::from(FRAME_SAMPLES));
         let frames = (part.as_nanos() * rate).div_ceil(samples * second).max(1);
         let nanos = (frames * samples * second).div_ceil(rate);
-        // To what the playlist can say (five decimals), so that three of what it says are three of these.
+        // Rounded up to the five decimals of the playlist, so that three times the written value is three
+        // times this one.
         let part_target = Duration::from_nanos(nanos.next_multiple_of(10_000) as u64);
         let segment = segment.max(part_target);
         let window = window.max(hls::least_window(segment));
@@ -53,17 +55,17 @@ impl Limits {
         segment + self.part_target > self.segment
     }
 
-    /// The longest hole that is filled with silence: the window. Whoever listens has nothing before it any more.
+    /// Returns the longest gap that is filled with silence: the window. No listener has media from before it.
     pub fn longest_silence(&self) -> Duration {
         self.segment * self.window as u32
     }
 }
 
-/// What is known of a segment when its first part arrives.
+/// Properties of a segment that are known when its first part arrives.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     pub msn: u64,
-    /// Its timestamps do not continue those before: a DISCONTINUITY stands before it.
+    /// True if its timestamps do not continue the previous ones, so that a DISCONTINUITY precedes it.
     pub discontinuity: bool,
     pub key_index: u64,
     pub started: UnixMs,
@@ -71,12 +73,12 @@ pub(super) struct Head {
 
 #[derive(Debug, Clone)]
 pub(super) struct Part {
-    /// Encrypted on its own.
+    /// Ciphertext of the part alone.
     pub bytes: Bytes,
     pub duration: Duration,
 }
 
-/// The segment that parts are added to.
+/// Segment that parts are added to.
 #[derive(Debug, Clone)]
 pub(super) struct Open {
     pub head: Head,
@@ -88,7 +90,7 @@ pub(super) struct Open {
 pub(super) struct Segment {
     pub head: Head,
     pub duration: Duration,
-    /// How many it was made of; stays when the parts are dropped.
+    /// Number of parts it was made of; kept when the parts are dropped.
     pub part_count: u32,
     pub parts: Vec<Part>,
     whole: OnceLock<Bytes>,
@@ -100,7 +102,7 @@ impl Segment {
         Self { head, duration, part_count: parts.len() as u32, parts, whole: OnceLock::new() }
     }
 
-    /// As another mixer made it.
+    /// Creates a segment as made by another mixer.
     pub fn left(
         head: Head,
         duration: Duration,
@@ -116,7 +118,7 @@ impl Segment {
         self.whole.get().cloned()
     }
 
-    /// Encrypted as a whole; made of the parts by the first who asks.
+    /// Returns the ciphertext of the whole segment, made from its parts at the first request.
     pub fn whole(&self, keys: &ContentKeys) -> Result<Bytes, Undecryptable> {
         if let Some(bytes) = self.whole.get() {
             return Ok(bytes.clone());
@@ -126,18 +128,18 @@ impl Segment {
         Ok(self.whole.get_or_init(|| bytes.into()).clone())
     }
 
-    /// Bytes of parts and whole that are in memory.
+    /// Returns the bytes in memory, of the parts and of the whole.
     pub fn weight(&self) -> usize {
         self.whole.get().map_or(0, Bytes::len) + self.parts.iter().map(|p| p.bytes.len()).sum::<usize>()
     }
 }
 
-/// Closed segments, oldest first. Cheap to clone: what it holds is shared.
+/// Closed segments, oldest first. Cheap to clone: the contents are shared.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
     held: VecDeque<Arc<Segment>>,
     listed: usize,
-    /// EXT-X-DISCONTINUITY-SEQUENCE: of what precedes the first listed segment.
+    /// EXT-X-DISCONTINUITY-SEQUENCE: discontinuities before the first listed segment.
     discontinuity_sequence: u64,
 }
 
@@ -146,7 +148,8 @@ impl Window {
         Self { held: VecDeque::new(), listed: 0, discontinuity_sequence }
     }
 
-    /// As another mixer left it; `listed` of those held, the newest.
+    /// Creates the window left by another mixer. `listed` is the number of listed segments, counted from the
+    /// newest.
     pub fn left(held: VecDeque<Arc<Segment>>, listed: usize, discontinuity_sequence: u64) -> Self {
         Self { held, listed, discontinuity_sequence }
     }
@@ -158,8 +161,9 @@ impl Window {
             self.discontinuity_sequence += u64::from(self.held[self.first_listed()].head.discontinuity);
             self.listed -= 1;
         }
-        // RFC 8216 section 6.2.2 wants a removed segment available for its own duration and the playlist's.
-        // Counting gives exactly that while segments are of equal length, and bounds memory when they are not.
+        // RFC 8216 section 6.2.2 requires that a removed segment stays available for its own duration plus
+        // that of the playlist. Counting meets this while segments have equal length, and bounds memory when
+        // they have not.
         while self.first_listed() > self.listed + 1 {
             self.held.pop_front();
         }
@@ -172,11 +176,13 @@ impl Window {
             || self.listed > limits.window + SHORT_SEGMENT_ALLOWANCE
     }
 
-    /// Parts stay one target duration longer than they are listed, for whoever just read of them.
+    /// Drops parts one target duration after they leave the playlist, so that a client that just saw them can
+    /// fetch them.
     fn drop_old_parts(&mut self, limits: &Limits, keys: &ContentKeys) {
         let mut after = Duration::ZERO;
         for segment in self.held.iter_mut().rev() {
-            // What these very keys have encrypted is decryptable; if it were not, its parts are all there is.
+            // Decryption with these keys cannot fail. If it did, the parts would be the only copy and must
+            // stay.
             if after > 4 * limits.target && !segment.parts.is_empty() && segment.whole(keys).is_ok() {
                 Arc::make_mut(segment).parts = Vec::new();
             }
@@ -205,7 +211,7 @@ impl Window {
         self.discontinuity_sequence
     }
 
-    /// Of the newest listed segment.
+    /// Returns the discontinuity sequence of the newest listed segment.
     pub fn next_discontinuity(&self) -> u64 {
         self.discontinuity_sequence
             + self.listed().filter(|segment| segment.head.discontinuity).count() as u64
