@@ -160,7 +160,7 @@ async fn speaker(node: &Node, room: &str, user: &str) -> String {
     invited["token"].as_str().expect("a token").to_owned()
 }
 
-/// This program run as a server of connections that do nothing.
+/// This program, run as a server of connections that do nothing.
 struct Bare {
     process: std::process::Child,
     url: String,

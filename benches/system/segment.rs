@@ -37,7 +37,7 @@ pub async fn measure() -> Vec<Row> {
     )]
 }
 
-/// From FFmpeg's spawn, with RTP on its way, to a whole part.
+/// Measures the time from FFmpeg's spawn, with RTP already sent, to a whole part.
 async fn bare(house: &House, n: u16) -> Duration {
     let number = 200_000 + u32::from(n);
     let rtp = MediaAddr { ip: [127, 0, 0, 1].into(), port: BARE_PORTS + 2 * n };

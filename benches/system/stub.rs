@@ -1,6 +1,6 @@
 //! This program run as an FFmpeg stub that costs nothing, for thousands of rooms.
 //!
-//! Owns: the arguments it is recognised by. Writes one part's worth of frames, then rests for ever.
+//! Owns: the arguments by which it is recognised. Writes one part's worth of frames, then sleeps for ever.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ fn produce() -> ExitCode {
     if written.and_then(|()| out.flush()).is_err() {
         return ExitCode::FAILURE;
     }
-    // Until it is killed, at the latest when the node ends.
+    // Runs until it is killed, at the latest when the node ends.
     loop {
         std::thread::park();
     }

@@ -1,8 +1,8 @@
 //! Cost of a live room in the node's own process, apart from its media: processor time and memory.
 //!
-//! The floor of the processor time is a process that reads the same frames at the same pace, packages them, and does
-//! nothing else; of the memory, the media that a room must hold: what its playlist lists, and segments that have left it for as long
-//! as RFC 8216 section 6.2.2 wants them available.
+//! Floor of the CPU time: a process that reads the same frames at the same pace and packages them. Floor of
+//! the memory: the media that a room must hold, which are the listed ones and the removed segments for as
+//! long as RFC 8216 section 6.2.2 requires them.
 
 use std::os::fd::AsFd;
 use std::process::{ExitCode, Stdio};
@@ -112,8 +112,8 @@ async fn get(house: &House, url: &str) -> Vec<u8> {
     if answer.status().is_success() { body.to_vec() } else { Vec::new() }
 }
 
-/// Of one core and per room: a process that is woken by a pipe for each part, cuts, muxes and encrypts it, and does
-/// nothing else.
+/// Measures the floor per room as a share of one core: a process that is woken by a pipe for each part, and
+/// only cuts, muxes and encrypts it.
 async fn floor_share() -> f64 {
     let mut command = process::command(std::env::current_exe().expect("our own path"), [FLOOR]);
     let mut child = command.stdin(Stdio::piped()).kill_on_drop(true).spawn().expect("this program");
@@ -150,7 +150,7 @@ async fn read_and_package() -> ExitCode {
     let mut buffer = vec![0; 4096];
     let mut at = Moment::default();
     while let Ok(read @ 1..) = pipe.read(&mut buffer).await {
-        // The frames of many rooms come through one pipe: the clock of this one runs as fast.
+        // The frames of many rooms come through one pipe, so this process's clock advances with them.
         at.now += PART;
         at.wall.0 += PART.as_millis() as u64;
         packager.push(&buffer[..read], at).expect("media");

@@ -1,4 +1,4 @@
-//! Files as a listener gets them: HTTP, keys and decryption.
+//! File access of a listener: HTTP, keys and decryption.
 //!
 //! Owns: the HTTP client and the key in use. Never does: read a playlist.
 
@@ -14,11 +14,11 @@ use url::Url;
 use super::listener::ProbeError;
 use super::m3u8::Key;
 
-/// Longer than any blocking reload may take.
+/// Time limit of a request, longer than any blocking reload.
 const TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_BODY: usize = 8 << 20;
 
-/// An answer with status 200.
+/// Response with status 200.
 pub struct File {
     pub content_type: String,
     pub body: Bytes,
@@ -37,7 +37,7 @@ impl Fetch {
         Self { client, playlist, token, key: None }
     }
 
-    /// The playlist; with `edge`, once it holds that part of that segment.
+    /// Fetches the playlist. With `edge`, the server waits until it contains that part of that segment.
     pub async fn playlist(&self, edge: Option<(u64, u32)>) -> Result<File, ProbeError> {
         let mut url = self.playlist.clone();
         if let Some((msn, part)) = edge {
@@ -46,12 +46,12 @@ impl Fetch {
         self.get(&url, true).await
     }
 
-    /// A part or segment. Carries no token: media is encrypted and may come from any cache.
+    /// Fetches a part or segment, without a token: media are encrypted and may come from any cache.
     pub async fn media(&self, uri: &str) -> Result<Bytes, ProbeError> {
         Ok(self.get(&self.resolve(uri)?, false).await?.body)
     }
 
-    /// `media` in clear. The key is asked for only when its URI is another one than last time.
+    /// Decrypts `media`. The key is requested only if its URI differs from the previous one.
     pub async fn open(
         &mut self,
         media: Bytes,
@@ -91,11 +91,11 @@ impl Fetch {
     }
 
     async fn get(&self, url: &Url, with_token: bool) -> Result<File, ProbeError> {
-        // The path only: the query may hold a token.
+        // Path only: the query may hold a token.
         let unreachable = |e: &dyn std::fmt::Display| ProbeError::Unreachable(format!("{}: {e}", url.path()));
         let mut answer = match self.request(url, with_token).send().await {
-            // The server closed a connection that lay idle, just when it was to be used again (RFC 9112 section
-            // 9.3.1: such a request may be repeated).
+            // The server closed an idle connection just when it was reused; such a request may be repeated
+            // (RFC 9112 section 9.3.1).
             Err(SendRequestError::Connect(ConnectError::Disconnected)) => {
                 self.request(url, with_token).send().await
             }
@@ -115,7 +115,7 @@ impl Fetch {
     }
 }
 
-/// AES-128 in CBC mode with PKCS#7 padding (RFC 8216 section 4.3.2.4).
+/// Decrypts AES-128 in CBC mode with PKCS#7 padding (RFC 8216 section 4.3.2.4).
 fn decrypt(sealed: &[u8], key: &[u8; 16], iv: &[u8; 16]) -> Result<Vec<u8>, ProbeError> {
     cbc::Decryptor::<aes::Aes128>::new(key.into(), iv.into())
         .decrypt_padded_vec::<Pkcs7>(sealed)

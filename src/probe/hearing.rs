@@ -1,6 +1,7 @@
-//! What was heard: pieces of media decoded to samples, and the tones in them.
+//! Heard media: pieces decoded to samples, and the tones in them.
 //!
-//! Owns: decoding (by FFmpeg) and tone detection (a coarse spectrum, then Goertzel's algorithm). Never does: fetch anything.
+//! Owns: decoding (by FFmpeg) and tone detection (a coarse spectrum, then Goertzel's algorithm). Never does:
+//! fetch.
 
 use std::f64::consts::TAU;
 use std::ops::RangeInclusive;
@@ -14,49 +15,50 @@ use super::spectrum;
 use super::transport::Audio;
 use crate::process;
 
-/// Samples per second of everything decoded here.
+/// Samples per second of all decoded audio.
 pub const SAMPLE_RATE: u32 = 48_000;
 const RATE: f64 = SAMPLE_RATE as f64;
-/// 50 ms: long enough to tell neighbouring notes apart, short enough to bear a frequency some hertz off.
+/// Samples in 50 ms: long enough to separate neighbouring notes, short enough to tolerate an error of some
+/// hertz.
 const BLOCK: usize = 2_400;
-/// Amplitude below which nothing is heard: −60 dB of full scale.
+/// Amplitude below which audio counts as silence: −60 dB relative to full scale.
 const QUIET: f32 = 1e-3;
-/// 0.5 s: tells frequencies 2 Hz apart.
+/// Samples in 0.5 s, which separates frequencies 2 Hz apart.
 const FINE: usize = 24_000;
 
-/// One part or segment, decrypted.
+/// Decrypted part or segment.
 #[derive(Debug, Clone)]
 pub struct Piece {
-    /// Media sequence number of the segment it is, or is a part of.
+    /// Media sequence number of the segment, or of the segment that the part belongs to.
     pub sequence: u64,
-    /// `None`: the whole segment.
+    /// Index of the part; `None` for a whole segment.
     pub part: Option<u32>,
-    /// Seconds, as listed.
+    /// Duration in seconds, as listed.
     pub duration: f64,
     /// Discontinuity sequence number.
     pub discontinuity: u64,
     pub key_uri: Option<String>,
-    /// ADTS frames, as they lie in the transport stream.
+    /// ADTS frames as contained in the transport stream.
     pub audio: Audio,
-    /// Seconds from the moment its last sample was made to the moment it was here.
+    /// Seconds between the recording of the last sample and its arrival.
     pub age: Option<f64>,
 }
 
-/// What one call of `hear…` brought.
+/// Result of one `hear…` call.
 #[derive(Debug, Clone, Default)]
 pub struct Heard {
-    /// Mono, 48 kHz, −1 to 1.
+    /// Samples: mono, 48 kHz, −1 to 1.
     pub pcm: Vec<f32>,
     pub pieces: Vec<Piece>,
-    /// Seconds behind the room of a player that keeps the playlist's hold-back; of the newest piece.
+    /// Seconds that a player with the playlist's hold-back is behind the room, at the newest piece.
     pub behind_live: Option<f64>,
-    /// Media lost between pieces, since the listener was opened.
+    /// Media lost between pieces since the listener was opened.
     pub gaps: Vec<Gap>,
-    /// Rules of HLS that were broken, since the listener was opened; each once.
+    /// Violations of HLS rules since the listener was opened, each once.
     pub violations: Vec<String>,
 }
 
-/// Media sequence numbers that were awaited and never came: from the first, up to but without the second.
+/// Media sequence numbers that never arrived: from the first one up to, but not including, the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     pub from: u64,
@@ -64,32 +66,32 @@ pub struct Gap {
 }
 
 impl Heard {
-    /// Different media sequence numbers heard, rising.
+    /// Returns the distinct media sequence numbers heard, rising.
     pub fn segments(&self) -> Vec<u64> {
         distinct(self.pieces.iter().map(|p| p.sequence))
     }
 
-    /// Key URIs in the order of their use.
+    /// Returns the key URIs in the order of use.
     pub fn keys(&self) -> Vec<String> {
         distinct(self.pieces.iter().filter_map(|p| p.key_uri.clone()))
     }
 
-    /// Changes of the discontinuity number within what was heard.
+    /// Returns the number of changes of the discontinuity number.
     pub fn discontinuities(&self) -> usize {
         distinct(self.pieces.iter().map(|p| p.discontinuity)).len().saturating_sub(1)
     }
 
-    /// Seconds of media, as listed.
+    /// Returns the seconds of media, as listed.
     pub fn seconds(&self) -> f64 {
         self.pieces.iter().map(|p| p.duration).sum()
     }
 
-    /// The loudest frequency, to 1 Hz; `None` in silence.
+    /// Returns the loudest frequency, to 1 Hz; `None` in silence.
     pub fn strongest_hz(&self) -> Option<f64> {
         strongest_hz(&self.pcm)
     }
 
-    /// Amplitude (0 to 1) of the tone at `hz`, averaged over all that was heard.
+    /// Returns the amplitude (0 to 1) of the tone at `hz`, averaged over all that was heard.
     pub fn level(&self, hz: f64) -> f64 {
         level(&self.pcm, hz)
     }
@@ -102,7 +104,7 @@ impl Heard {
         Ok(())
     }
 
-    /// Seconds of the longest silence between sounds, in steps of 10 ms.
+    /// Returns the longest silence between sounds in seconds, in steps of 10 ms.
     pub fn longest_silence(&self) -> f64 {
         let quiet = |block: &[f32]| block.iter().all(|sample| sample.abs() < QUIET);
         let blocks: Vec<bool> = self.pcm.chunks(480).map(quiet).collect();
@@ -117,20 +119,20 @@ fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
     list
 }
 
-/// ADTS frames to mono samples.
+/// Decodes ADTS frames to mono samples.
 pub async fn decode(ffmpeg: &Path, stream: Vec<u8>) -> Result<Vec<f32>, ProbeError> {
     let failed = |e: std::io::Error| ProbeError::Decode(e.to_string());
     let args = "-nostdin -v error -xerror -f aac -i pipe:0 -map 0:a:0 -ac 1 -ar 48000 -f f32le pipe:1";
     let mut child =
         process::command(ffmpeg, args.split(' ')).stdin(Stdio::piped()).spawn().map_err(failed)?;
-    // All three were asked for as pipes two lines above and are taken once.
+    // All three were configured as pipes above and are taken only here.
     let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(ProbeError::Decode("no pipes to FFmpeg".into()));
     };
     let feed = async move {
-        // A decoder that gave up closes its end; its exit status and words tell why.
+        // A decoder that failed closes its end; its exit status and stderr state the reason.
         let _ = stdin.write_all(&stream).await;
     };
     let (mut samples, mut words) = (Vec::new(), String::new());
@@ -145,20 +147,20 @@ pub async fn decode(ffmpeg: &Path, stream: Vec<u8>) -> Result<Vec<f32>, ProbeErr
     Ok(samples.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
 
-/// Amplitude (0 to 1) of the tone at `hz`, averaged over blocks of 50 ms.
+/// Returns the amplitude (0 to 1) of the tone at `hz`, averaged over blocks of 50 ms.
 pub fn level(pcm: &[f32], hz: f64) -> f64 {
     let blocks = pcm.chunks_exact(BLOCK);
     let count = blocks.len().max(1) as f64;
     blocks.map(|block| goertzel(block, hz)).sum::<f64>() / count
 }
 
-/// The loudest frequency between 20 Hz and 20 kHz, to 1 Hz; `None` in silence.
+/// Returns the loudest frequency between 20 Hz and 20 kHz, to 1 Hz; `None` in silence.
 pub fn strongest_hz(pcm: &[f32]) -> Option<f64> {
     let quiet = pcm.iter().all(|s| s.abs() < 1e-3);
     if quiet || pcm.len() < BLOCK {
         return None;
     }
-    // Nine blocks spread over the whole: a short pause at either end must not decide.
+    // Nine blocks spread over the whole, so that a short pause at either end does not decide.
     let spread = (0..9).map(|i| &pcm[(pcm.len() - BLOCK) * i / 8..][..BLOCK]);
     let coarse = spectrum::strongest(spread, RATE, 20.0..=20_000.0)?;
     let middle = &pcm[pcm.len().saturating_sub(FINE) / 2..];
@@ -167,8 +169,8 @@ pub fn strongest_hz(pcm: &[f32]) -> Option<f64> {
     near.map(|hz| (hz, goertzel(fine, hz))).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(hz, _)| hz)
 }
 
-/// Energy outside these bands relative to the energy inside them, in dB: the median over blocks of 85 ms, so that a
-/// lost packet does not count. Infinite without a whole block.
+/// Returns the energy outside these bands relative to the energy inside them, in dB: the median over blocks
+/// of 85 ms, so that a lost packet does not count. Infinite without a whole block.
 pub fn beside(pcm: &[f32], bands: &[RangeInclusive<f64>]) -> f64 {
     let blocks = pcm.chunks_exact(spectrum::POINTS);
     let mut all: Vec<_> = blocks.map(|block| spectrum::beside(block, RATE, bands)).collect();
@@ -176,7 +178,8 @@ pub fn beside(pcm: &[f32], bands: &[RangeInclusive<f64>]) -> f64 {
     all.get(all.len() / 2).copied().unwrap_or(f64::INFINITY)
 }
 
-/// Amplitude of one frequency in a block under a Hann window, which keeps a strong neighbour from leaking in.
+/// Returns the amplitude of one frequency in a block under a Hann window, which limits leakage from a strong
+/// neighbour.
 fn goertzel(block: &[f32], hz: f64) -> f64 {
     let coefficient = 2.0 * (TAU * hz / RATE).cos();
     let (mut last, mut before) = (0.0, 0.0);

@@ -1,8 +1,8 @@
-//! A listener that obeys the playlist to the letter and takes down every breach.
+//! HLS listener that follows the playlist exactly and records every violation.
 //!
-//! Two ways to listen: by parts, with blocking reloads and preload hints as a low-latency player does, and by
-//! whole segments, blind to every low-latency tag. Owns: the position in the stream. Never does: repair.
-//! An HTTP failure ends the call and is the caller's to judge; the next call goes on from where this one was.
+//! It has two modes: by parts, with blocking reloads and preload hints as a low-latency player, or by whole
+//! segments, ignoring every low-latency tag. Owns: the position in the stream. Never does: repair. An HTTP
+//! failure ends the call, and the caller decides about it; the next call continues at the same position.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -18,13 +18,13 @@ use super::rules::Rules;
 use super::transport::{Audio, Demuxer};
 use crate::domain::ids::RoomId;
 
-/// Media types a playlist may have (RFC 8216 section 4).
+/// Media types allowed for a playlist (RFC 8216 section 4).
 const PLAYLIST_TYPES: [&str; 2] = ["application/vnd.apple.mpegurl", "audio/mpegurl"];
-/// A tone counts as heard from this amplitude on.
+/// Amplitude from which a tone counts as heard.
 pub const AUDIBLE: f64 = 0.01;
-/// Between two tries while a room is not on air yet.
+/// Interval of attempts while a room is not on air yet.
 const OPEN_RETRY: Duration = Duration::from_millis(50);
-/// Media listened to at a time while waiting for a tone.
+/// Duration of media heard at a time while waiting for a tone.
 const SIP: Duration = Duration::from_millis(700);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum Mode {
     Segments,
 }
 
-/// What to listen to, and with what.
+/// Stream to listen to, and the tools for it.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// Scheme and authority of the HLS side, e.g. `http://127.0.0.1:8080`.
@@ -64,7 +64,7 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
-    /// Whether a player asks again: nothing answered, or 503.
+    /// Returns true if a player would retry: no response, or 503.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Refused { status: 503, .. })
     }
@@ -76,17 +76,17 @@ pub struct Listener {
     files: Fetch,
     rules: Rules,
     playlist: Playlist,
-    /// When the playlist was asked for, and whether it brought anything new: RFC 8216 section 6.3.4.
+    /// Time of the last playlist request, and whether it returned anything new (RFC 8216 section 6.3.4).
     loaded: Instant,
     fresh: bool,
-    /// Segment and part to be heard next.
+    /// Segment and part to hear next.
     next: (u64, u32),
-    /// Listed, but not fetched yet.
+    /// Listed files not fetched yet.
     ready: VecDeque<Listed>,
-    /// The hinted part, which arrived before it was listed.
+    /// Hinted part that arrived before it was listed.
     hinted: Option<(String, Bytes)>,
     demuxer: Demuxer,
-    /// The piece that was read last, and its discontinuity number.
+    /// Last piece read, and its discontinuity number.
     demuxed: Option<((u64, Option<u32>), u64)>,
     gaps: Vec<Gap>,
     violations: Vec<String>,
@@ -97,12 +97,12 @@ struct Listed {
     part: Option<u32>,
     uri: String,
     duration: f64,
-    /// Seconds since the Unix epoch at which its last sample was made.
+    /// Seconds since the Unix epoch at which the last sample was recorded.
     end: Option<f64>,
 }
 
 impl Listener {
-    /// Loads the playlist and takes the position a player would start at.
+    /// Loads the playlist and takes the position at which a player would start.
     pub async fn open(target: &Target, mode: Mode) -> Result<Self, ProbeError> {
         let path = format!("hls/rooms/{}/index.m3u8", target.room);
         let url = Url::parse(&target.base_url)
@@ -135,7 +135,7 @@ impl Listener {
         })
     }
 
-    /// As [`open`](Self::open), tried again while the answer is a refusal or none, at most until `deadline`.
+    /// Does the same as [`open`](Self::open), and retries refused and unanswered requests until `deadline`.
     pub async fn open_by(target: &Target, mode: Mode, deadline: Instant) -> Result<Self, ProbeError> {
         loop {
             match Self::open(target, mode).await {
@@ -150,29 +150,29 @@ impl Listener {
         }
     }
 
-    /// The playlist as last loaded.
+    /// Returns the playlist as last loaded.
     pub fn playlist(&self) -> &Playlist {
         &self.playlist
     }
 
-    /// Listens to at least this much media.
+    /// Listens to at least this duration of media.
     pub async fn hear(&mut self, media: Duration) -> Result<Heard, ProbeError> {
         self.hear_while(|heard| heard.seconds() < media.as_secs_f64()).await
     }
 
-    /// Listens until `count` segments were heard to their end.
+    /// Listens until `count` segments were heard completely.
     pub async fn hear_segments(&mut self, count: usize) -> Result<Heard, ProbeError> {
         let by_parts = self.mode == Mode::Parts;
         // By parts, a segment is known to have ended when the next one begins.
         self.hear_while(|heard| heard.segments().len() < count + usize::from(by_parts)).await
     }
 
-    /// Listens until the tone is the strongest of all; what was heard last is returned.
+    /// Listens until the tone is the strongest one. Returns the media heard last.
     pub async fn hear_until(&mut self, hz: f64, deadline: Instant) -> Result<Heard, ProbeError> {
         loop {
             let heard = self.hear(SIP).await?;
             let strongest = heard.strongest_hz();
-            // AAC and a start in the middle of a frame may shift the maximum by a little.
+            // AAC, and a start in the middle of a frame, may shift the maximum slightly.
             if strongest.is_some_and(|s| (s - hz).abs() <= 3.0) && heard.level(hz) >= AUDIBLE {
                 return Ok(heard);
             }
@@ -196,7 +196,8 @@ impl Listener {
         Ok(heard)
     }
 
-    /// `None`: a listed file could not be had; that is taken down and listening goes on behind it.
+    /// Returns the next piece. `None` if a listed file was not available; that is recorded, and listening
+    /// continues after it.
     async fn next_piece(&mut self) -> Result<Option<Piece>, ProbeError> {
         loop {
             if let Some(listed) = self.ready.pop_front() {
@@ -219,7 +220,7 @@ impl Listener {
         }
         let low_latency = self.mode == Mode::Parts && self.playlist.can_block_reload;
         if !low_latency || !self.fresh {
-            // 6.3.4: one target duration after a change, half of one after none.
+            // Section 6.3.4: one target duration after a change, half of one after none.
             let share = if self.fresh { 1.0 } else { 0.5 };
             let pause = Duration::from_secs_f64(self.playlist.target_duration * share);
             tokio::time::sleep_until((self.loaded + pause).into()).await;
@@ -244,19 +245,19 @@ impl Listener {
         Ok(())
     }
 
-    /// 4.4.5.3: what was hinted should be what is listed then.
+    /// Section 4.4.5.3: the hinted part should be the one listed later.
     fn take_hinted(&mut self, hinted: Option<(String, Result<Bytes, ProbeError>)>) {
         let Some((uri, answer)) = hinted else { return };
         let listed = self.playlist.segments.iter().any(|s| s.parts.iter().any(|p| p.uri == uri));
         match answer {
             Ok(body) if listed => self.hinted = Some((uri, body)),
             Err(e) if listed => self.breach(format!("the hinted part could not be had: {e}")),
-            // The segment closed before the part came: the hint is withdrawn.
+            // The segment closed before the part came, so the hint is withdrawn.
             _ => {}
         }
     }
 
-    /// Everything listed from the present position on.
+    /// Collects everything listed from the current position on.
     fn collect(&mut self) {
         let Some(first) = self.playlist.segments.first().map(|s| s.sequence) else { return };
         if self.next.0 < first {
@@ -298,7 +299,7 @@ impl Listener {
     fn collect_whole(&mut self, segment: &Segment) {
         let Some(uri) = segment.uri.clone() else { return };
         if segment.sequence == self.next.0 && self.next.1 > 0 {
-            // Its parts are no longer listed and some of them were heard: the rest is lost.
+            // Its parts are no longer listed and some of them were heard, so the rest is lost.
             self.lost(Gap { from: segment.sequence, to: segment.sequence + 1 });
         } else {
             let end = segment.date.map(|d| d + segment.duration);
@@ -336,7 +337,8 @@ impl Listener {
         }))
     }
 
-    /// The audio of a piece. It must continue the piece before, unless a discontinuity or lost media lie between.
+    /// Extracts the audio of a piece. It must continue the previous piece, unless a discontinuity or lost
+    /// media lie between.
     fn demux(&mut self, listed: &Listed, media: &[u8]) -> Result<Audio, ProbeError> {
         let segment = &listed.segment;
         let here = (segment.sequence, listed.part);
@@ -357,7 +359,7 @@ impl Listener {
         })
     }
 
-    /// Seconds a player of this kind stays behind the newest media.
+    /// Returns the distance in seconds that a player in this mode keeps to the newest media.
     fn hold_back(&self) -> f64 {
         match (self.mode, self.playlist.part_hold_back) {
             (Mode::Parts, Some(hold)) => hold,
@@ -402,7 +404,7 @@ fn note(violations: &mut Vec<String>, words: String) {
     }
 }
 
-/// The newest part that leaves PART-HOLD-BACK to the end; the oldest one if there is not so much.
+/// Returns the newest part that is at least PART-HOLD-BACK from the end, or the oldest part if there is none.
 fn start_by_parts(playlist: &Playlist) -> (u64, u32) {
     let hold = playlist.part_hold_back.unwrap_or(3.0 * playlist.target_duration);
     let (mut position, mut behind) = (playlist.edge(), 0.0);
@@ -418,7 +420,8 @@ fn start_by_parts(playlist: &Playlist) -> (u64, u32) {
     position
 }
 
-/// 6.3.3: no segment that begins less than three target durations from the end, if there is so much.
+/// Returns the newest segment that begins at least three target durations from the end (section 6.3.3), or
+/// the oldest segment if there is none.
 fn start_by_segments(playlist: &Playlist) -> (u64, u32) {
     let mut behind = 0.0;
     for segment in playlist.segments.iter().rev().filter(|s| s.uri.is_some()) {

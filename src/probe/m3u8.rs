@@ -1,24 +1,24 @@
-//! A strict reader of media playlists (RFC 8216 and its second edition, draft-pantos-hls-rfc8216bis).
+//! Strict reader of media playlists (RFC 8216 and its second edition, draft-pantos-hls-rfc8216bis).
 //!
-//! Owns: turning text into [`Playlist`], with every tag that is malformed or missing as an error. Unknown tags
-//! are ignored, as section 6.3.1 demands. Never does: compare two playlists (`rules` does).
+//! Owns: parsing text into [`Playlist`]; every malformed or missing tag is an error. Unknown tags are
+//! ignored, as section 6.3.1 requires. Never does: compare two playlists (`rules` does).
 
 use std::collections::HashMap;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Playlist {
     pub version: u32,
-    /// Whole seconds, as written.
+    /// Target duration in whole seconds, as written.
     pub target_duration: f64,
     pub media_sequence: u64,
-    /// `None`: the tag is missing.
+    /// Discontinuity sequence; `None` if the tag is missing.
     pub discontinuity_sequence: Option<u64>,
     pub can_block_reload: bool,
-    /// Seconds.
+    /// PART-HOLD-BACK in seconds.
     pub part_hold_back: Option<f64>,
-    /// Seconds.
+    /// PART-TARGET in seconds.
     pub part_target: Option<f64>,
-    /// In order; only the last one may be incomplete.
+    /// Segments in order. Only the last one may be incomplete.
     pub segments: Vec<Segment>,
     /// URI of the part announced by `EXT-X-PRELOAD-HINT`.
     pub hint: Option<String>,
@@ -28,22 +28,23 @@ pub struct Playlist {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Segment {
     pub sequence: u64,
-    /// Discontinuity sequence number: counts the discontinuities since the stream began.
+    /// Discontinuity sequence number: number of discontinuities since the stream began.
     pub discontinuity: u64,
-    /// `None` while only parts of it exist.
+    /// URI of the segment; `None` while only parts of it exist.
     pub uri: Option<String>,
-    /// Seconds; of an incomplete one, the sum of its parts.
+    /// Duration in seconds; for an incomplete segment, the sum of its parts.
     pub duration: f64,
     pub parts: Vec<Part>,
     pub key: Option<Key>,
-    /// Seconds since the Unix epoch at which its first sample was made; carried on from earlier segments.
+    /// Seconds since the Unix epoch at which its first sample was recorded; derived from earlier segments if
+    /// not listed.
     pub date: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
     pub uri: String,
-    /// Seconds.
+    /// Duration in seconds.
     pub duration: f64,
     pub independent: bool,
 }
@@ -51,7 +52,7 @@ pub struct Part {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Key {
     pub uri: String,
-    /// `None`: the media sequence number is the initialization vector.
+    /// Initialization vector; `None` if it is the media sequence number.
     pub iv: Option<[u8; 16]>,
 }
 
@@ -63,7 +64,7 @@ pub struct NotAPlaylist {
 }
 
 impl Playlist {
-    /// Reads a media playlist; a multivariant one is refused.
+    /// Parses a media playlist. A multivariant playlist is an error.
     pub fn parse(text: &str) -> Result<Self, NotAPlaylist> {
         let mut reader = Reader::default();
         for (i, line) in text.lines().enumerate() {
@@ -72,8 +73,8 @@ impl Playlist {
         reader.finish().map_err(|problem| NotAPlaylist { line: text.lines().count(), problem })
     }
 
-    /// Media sequence number and part of the first thing that does not exist yet: what a blocking reload asks
-    /// for (6.2.5.2).
+    /// Returns the media sequence number and part of the first media that do not exist yet, which a blocking
+    /// reload asks for (section 6.2.5.2).
     pub fn edge(&self) -> (u64, u32) {
         match self.segments.last() {
             Some(s) if s.uri.is_none() => (s.sequence, s.parts.len() as u32),
@@ -83,7 +84,7 @@ impl Playlist {
     }
 }
 
-/// What stands before the URI line it belongs to.
+/// State of the lines before a URI line.
 #[derive(Default)]
 struct Reader {
     version: Option<u32>,
@@ -96,11 +97,11 @@ struct Reader {
     segments: Vec<Segment>,
     hint: Option<String>,
     ended: bool,
-    // In force from here on.
+    // Values in force from here on.
     key: Option<Key>,
     date: Option<f64>,
     discontinuities: u64,
-    // Of the segment being read.
+    // State of the segment being read.
     duration: Option<f64>,
     parts: Vec<Part>,
 }
@@ -207,7 +208,7 @@ impl Reader {
 
 type Attributes = HashMap<String, String>;
 
-/// `NAME=value,NAME="quoted, value"` (section 4.2).
+/// Parses `NAME=value,NAME="quoted, value"` (section 4.2).
 fn attributes(list: &str) -> Result<Attributes, String> {
     let mut found = Attributes::new();
     let mut rest = list;
@@ -259,7 +260,7 @@ fn seconds(text: &str) -> Result<f64, String> {
     if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(format!("{text:?} is out of range")) }
 }
 
-/// Seconds since the Unix epoch of `2026-03-01T12:00:00.250Z`, `…+0100` or `…+01:00`.
+/// Returns the seconds since the Unix epoch of `2026-03-01T12:00:00.250Z`, `…+0100` or `…+01:00`.
 fn date(text: &str) -> Option<f64> {
     let (day, time) = text.split_once('T')?;
     let mut ymd = day.splitn(3, '-').map(|n| n.parse::<i64>().ok());
@@ -282,8 +283,8 @@ fn zone_offset(zone: &str) -> Option<f64> {
     Some(sign * (hours * 3600.0 + minutes * 60.0))
 }
 
-/// Days of the proleptic Gregorian calendar, counted in years that begin in March, so that a leap day is
-/// the last of its year.
+/// Returns days of the proleptic Gregorian calendar, counted in years that begin in March, so that a leap day
+/// is the last of its year.
 fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400);

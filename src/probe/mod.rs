@@ -1,8 +1,8 @@
-//! The independent listener and the tone sender: how the demo and the tests know that a room is heard.
+//! Independent listener and tone sender, used by the demo and the tests to verify that a room is heard.
 //!
-//! Shares no code with the packager: its own parsers, its own decryption, FFmpeg as decoder. What the
-//! packager and a player would misunderstand in the same way shows here. Owns: listening and what was heard.
-//! Never does: serve or change a room.
+//! It shares no code with the packager: own parsers, own decryption, FFmpeg as decoder. Therefore an error
+//! that the packager and its own reader would share becomes visible. Owns: listening and the analysis of the
+//! audio. Never does: serve or change a room.
 
 pub mod fetch;
 pub mod hearing;

@@ -1,15 +1,15 @@
-//! What a media playlist must keep to, by itself and from one reload to the next.
+//! Rules for a media playlist, for one playlist and across reloads.
 //!
-//! Owns: memory of what was published. Never does: fetch anything. Sections are of
-//! draft-pantos-hls-rfc8216bis; a rule without a section is the house's own.
+//! Owns: memory of what was published. Never does: fetch. Section numbers refer to
+//! draft-pantos-hls-rfc8216bis; a rule without a section is our own.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::m3u8::{Playlist, Segment};
 
-/// Two sums of rounded durations may differ by this many seconds.
+/// Tolerated difference in seconds between two sums of rounded durations.
 const ROUNDING: f64 = 0.02;
-/// Segments remembered for comparison; more than any window.
+/// Number of segments remembered for comparison; more than any window.
 const REMEMBERED: usize = 256;
 
 #[derive(Default)]
@@ -26,7 +26,7 @@ struct Header {
 }
 
 impl Rules {
-    /// Everything in `playlist` that breaks a rule, in words.
+    /// Returns every violation in `playlist`, in words.
     pub fn check(&mut self, playlist: &Playlist) -> Vec<String> {
         let mut broken = Vec::new();
         check_header(playlist, &mut broken);
@@ -67,7 +67,7 @@ impl Rules {
         }
     }
 
-    /// 6.2.1: only tags at the end are added and segments at the start removed.
+    /// Section 6.2.1: tags are only added at the end, and segments only removed at the start.
     fn check_unchanged(&mut self, segment: &Segment, broken: &mut Vec<String>) {
         let id = segment.sequence;
         if let Some(old) = self.published.get(&id) {
@@ -121,7 +121,7 @@ fn check_segment(p: &Playlist, segment: &Segment, broken: &mut Vec<String>) {
     check_parts(p, segment, broken);
 }
 
-/// 4.4.3.7 and 4.4.4.9.
+/// Checks sections 4.4.3.7 and 4.4.4.9.
 fn check_parts(p: &Playlist, segment: &Segment, broken: &mut Vec<String>) {
     let (id, target) = (segment.sequence, p.part_target.unwrap_or(f64::INFINITY));
     let last_of_segment = segment.uri.as_ref().map(|_| segment.parts.len().saturating_sub(1));

@@ -1,16 +1,16 @@
-//! Which frequencies are in a block of samples: a fast Fourier transform (radix 2, in place).
+//! Frequencies in a block of samples: a fast Fourier transform (radix 2, in place).
 //!
-//! A listener looks at what it hears while it listens: one frequency at a time, in a debug build on a busy
-//! machine, took longer than the sound itself. Owns: the arithmetic. Never does: decide what counts as heard.
+//! A listener analyses audio while it listens. Testing one frequency at a time took longer than the audio
+//! itself in a debug build on a busy machine. Owns: the arithmetic. Never does: decide what counts as heard.
 
 use std::f64::consts::{PI, TAU};
 use std::ops::RangeInclusive;
 
-/// Points of the transform; a shorter block is filled up with silence.
+/// Number of points of the transform. A shorter block is padded with silence.
 pub const POINTS: usize = 4096;
 
-/// The loudest frequency of all blocks together, to within one bin (`rate / 4096`); `None` without a bin within
-/// `range`. A block is cut after 4096 samples.
+/// Returns the loudest frequency of all blocks together, to within one bin (`rate / 4096`); `None` without a
+/// bin within `range`. A block is cut after 4096 samples.
 pub fn strongest<'a>(
     blocks: impl Iterator<Item = &'a [f32]>,
     rate: f64,
@@ -26,7 +26,7 @@ pub fn strongest<'a>(
     audible.filter(|(hz, _)| range.contains(hz)).max_by(|a, b| a.1.total_cmp(b.1)).map(|(hz, _)| hz)
 }
 
-/// Energy of a block outside these bands relative to the energy inside them, in dB.
+/// Returns the energy of a block outside these bands relative to the energy inside them, in dB.
 pub fn beside(block: &[f32], rate: f64, bands: &[RangeInclusive<f64>]) -> f64 {
     let (mut inside, mut outside) = (f64::MIN_POSITIVE, 0.0);
     for (bin, (re, im)) in transform(block).into_iter().enumerate().take(POINTS / 2) {
@@ -40,7 +40,7 @@ pub fn beside(block: &[f32], rate: f64, bands: &[RangeInclusive<f64>]) -> f64 {
     10.0 * (outside / inside).log10()
 }
 
-/// Of the block under a Hann window, which keeps a strong neighbour from leaking in.
+/// Transforms the block under a Hann window, which limits leakage from a strong neighbour.
 fn transform(block: &[f32]) -> Vec<(f64, f64)> {
     let mut points = vec![(0.0, 0.0); POINTS];
     let length = block.len().min(POINTS);
@@ -56,7 +56,7 @@ fn transform(block: &[f32]) -> Vec<(f64, f64)> {
     points
 }
 
-/// Joins the spectra of the even and of the odd samples, which lie one behind the other.
+/// Combines the spectra of the even and the odd samples, which are stored one after the other.
 fn butterflies(points: &mut [(f64, f64)]) {
     let half = points.len() / 2;
     let (even, odd) = points.split_at_mut(half);
@@ -70,7 +70,7 @@ fn butterflies(points: &mut [(f64, f64)]) {
     }
 }
 
-/// Where sample `n` stands before the first butterflies: at the index with the bits of `n` backwards.
+/// Returns the position of sample `n` before the first butterflies: the index with the bits of `n` reversed.
 fn reversed(n: usize) -> usize {
     n.reverse_bits() >> (usize::BITS - POINTS.ilog2())
 }

@@ -1,9 +1,8 @@
-//! A test tone as Opus over RTP: a participant that needs no browser.
+//! Test tone as Opus over RTP: a participant that needs no browser.
 //!
-//! FFmpeg makes the packets and we pass them on, because Janus takes a plain-RTP participant's packets from the
-//! very address it named when it joined (it connects its socket to that), and FFmpeg would have to be trusted
-//! with a port that had to be given up for it. Owns: the FFmpeg process and the address; both end with the
-//! sender. Never does: listen.
+//! FFmpeg makes the packets and we forward them. Janus accepts packets of a plain-RTP participant only from
+//! the address given at the join (it connects its socket to it), and FFmpeg could get that port only if we
+//! released it first. Owns: the FFmpeg process and the address; both end with the sender. Never does: listen.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -18,23 +17,23 @@ use tokio::process::Child;
 use crate::domain::ids::MediaAddr;
 use crate::process;
 
-/// Larger than any packet FFmpeg is allowed to make.
+/// Buffer size, larger than any packet FFmpeg may make.
 const PACKET: usize = 1500;
-/// The relay ends at most this long after its sender.
+/// Longest time by which the relay outlives its sender.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// Sends until dropped (FFmpeg is then killed).
+/// Sender that runs until it is dropped; FFmpeg is then killed.
 pub struct ToneSender {
     child: Child,
-    /// The relay goes on while this is held.
+    /// The relay runs while this is held.
     _sending: Arc<()>,
 }
 
 impl ToneSender {
-    /// Sends a sine of `hz` at an eighth of full scale; otherwise as [`play`](Self::play).
+    /// Sends a sine of `hz` at an eighth of full scale; otherwise like [`play`](Self::play).
     ///
     /// # Errors
-    /// As [`play`](Self::play).
+    /// The same as for [`play`](Self::play).
     pub fn start(
         ffmpeg: &Path,
         ours: UdpSocket,
@@ -46,11 +45,11 @@ impl ToneSender {
         Self::play(ffmpeg, ours, target, payload_type, &source)
     }
 
-    /// Sends a source of FFmpeg's lavfi as 48 kHz Opus in packets of 20 ms, in real time, from `ours` to `target`.
-    /// Drops what arrives at `ours`.
+    /// Sends a source of FFmpeg's lavfi as 48 kHz Opus in packets of 20 ms, in real time, from `ours` to
+    /// `target`. Discards packets that arrive at `ours`.
     ///
     /// # Errors
-    /// FFmpeg or the relay cannot be started, or no port is free to take the packets.
+    /// FFmpeg or the relay cannot be started, or no port is free to receive the packets.
     pub fn play(
         ffmpeg: &Path,
         ours: UdpSocket,
@@ -66,16 +65,16 @@ impl ToneSender {
         let codec = ["-c:a", "libopus", "-b:a", "64k", "-frame_duration", "20", "-application", "lowdelay"];
         let output = ["-payload_type", &payload_type, "-f", "rtp", &url];
         let args = input.into_iter().chain(codec).chain(output);
-        // It prints the SDP of what it sends, and nobody reads either stream: a full pipe would stop it.
+        // FFmpeg prints the SDP of its output, and nobody reads either stream: a full pipe would stop it.
         let child = process::command(ffmpeg, args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let sending = Arc::new(());
         let while_held = Arc::downgrade(&sending);
-        // A thread of its own: its caller may be busy with what it heard, and packets that come late are not heard.
+        // A separate thread, because the caller may be busy with analysis, and late packets are not heard.
         thread::Builder::new().name("tone".into()).spawn(move || relay(&made, &ours, target, &while_held))?;
         Ok(Self { child, _sending: sending })
     }
 
-    /// The exit status, if FFmpeg has ended by itself.
+    /// Returns the exit status if FFmpeg has ended by itself.
     pub fn ended(&mut self) -> io::Result<Option<std::process::ExitStatus>> {
         self.child.try_wait()
     }
@@ -87,7 +86,7 @@ impl Drop for ToneSender {
     }
 }
 
-/// A packet that cannot be sent is lost, as packets may be.
+/// Forwards packets. A packet that cannot be sent is dropped, as RTP allows.
 fn relay(made: &UdpSocket, ours: &UdpSocket, target: MediaAddr, while_held: &Weak<()>) {
     let mut packet = [0; PACKET];
     while while_held.strong_count() > 0 {
@@ -125,7 +124,7 @@ mod tests {
         timestamp: u32,
     }
 
-    /// RFC 3550 section 5.1.
+    /// Receives one packet and parses its header (RFC 3550 section 5.1).
     async fn packet(socket: &Receiver) -> Rtp {
         let mut buffer = [0u8; 1500];
         let deadline = Duration::from_secs(10);

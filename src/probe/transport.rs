@@ -1,7 +1,7 @@
-//! A strict reader of MPEG transport streams with one AAC track (ISO/IEC 13818-1, ISO/IEC 14496-3).
+//! Strict reader of MPEG transport streams with one AAC track (ISO/IEC 13818-1, ISO/IEC 14496-3).
 //!
-//! Reads piece by piece as a player does, and holds each piece to the ones before it: continuity counters and
-//! timestamps must go on. Shares no code with the packager, on purpose.
+//! Reads piece by piece like a player, and checks each piece against the previous ones: continuity counters
+//! and timestamps must continue. Deliberately shares no code with the packager.
 
 use std::collections::HashMap;
 
@@ -17,11 +17,11 @@ pub struct Audio {
     pub frames: Vec<Vec<u8>>,
 }
 
-/// State between pieces.
+/// State kept between pieces.
 #[derive(Debug, Default)]
 pub struct Demuxer {
     counters: HashMap<u16, u8>,
-    /// Timestamp that the next frame must have.
+    /// Expected timestamp of the next frame.
     next: Option<u64>,
 }
 
@@ -37,7 +37,7 @@ struct Piece {
 }
 
 impl Demuxer {
-    /// Forgets what the next piece must continue: it stands behind a discontinuity, or something was left out.
+    /// Forgets the state that the next piece must continue, at a discontinuity or after skipped media.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
@@ -45,7 +45,7 @@ impl Demuxer {
     /// Reads one whole part or segment.
     ///
     /// # Errors
-    /// The first thing that a player may stumble over, in words.
+    /// The first problem that a player may have with the bytes, in words.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Audio, String> {
         let (packets, rest) = bytes.as_chunks::<PACKET>();
         if !rest.is_empty() || packets.len() < 3 {
@@ -79,7 +79,7 @@ impl Demuxer {
         };
         self.count(pid, control & 0x0f)?;
         match pid {
-            // Tables may stand again, as they do in a segment that is the join of its parts.
+            // Tables may repeat, as in a segment that is the concatenation of its parts.
             0 => {
                 self.end_pes(piece)?;
                 piece.map_pid = Some(association(section(begins, payload)?)?);
@@ -104,7 +104,7 @@ impl Demuxer {
         Ok(())
     }
 
-    /// Each packet of a PID counts one further (section 2.4.3.3).
+    /// Checks that each packet of a PID increments the counter (section 2.4.3.3).
     fn count(&mut self, pid: u16, counter: u8) -> Result<(), String> {
         match self.counters.insert(pid, counter) {
             Some(last) if (last + 1) & 0x0f != counter => {
@@ -138,7 +138,8 @@ impl Demuxer {
     }
 }
 
-/// Body of a section that begins and ends in this packet (section 2.4.4), its checksum verified and removed.
+/// Returns the body of a section that begins and ends in this packet (section 2.4.4), its checksum verified
+/// and removed.
 fn section(begins: bool, payload: &[u8]) -> Result<&[u8], String> {
     let start = 1 + usize::from(payload[0]);
     let section = payload.get(start..).filter(|s| begins && s.len() > 3).ok_or("no section begins here")?;
@@ -147,7 +148,7 @@ fn section(begins: bool, payload: &[u8]) -> Result<&[u8], String> {
     if checksum(section) != 0 { Err("a wrong checksum".into()) } else { Ok(&section[..length - 4]) }
 }
 
-/// PID of the map of the only program.
+/// Returns the PID of the map of the only program.
 fn association(section: &[u8]) -> Result<u16, String> {
     match section[8..] {
         [program, number, high, low] if section[0] == 0 && (program, number) != (0, 0) => {
@@ -157,7 +158,7 @@ fn association(section: &[u8]) -> Result<u16, String> {
     }
 }
 
-/// PIDs of the clock reference and of the only stream, which must be AAC in ADTS.
+/// Returns the PIDs of the clock reference and of the only stream, which must be AAC in ADTS.
 fn map(section: &[u8]) -> Result<(u16, u16), String> {
     match section[8..] {
         [clock_high, clock_low, _, 0, 0x0f, high, low, _, 0] if section[0] == 2 => {
@@ -167,7 +168,7 @@ fn map(section: &[u8]) -> Result<(u16, u16), String> {
     }
 }
 
-/// Clock reference of an adaptation field, in ticks of 90 kHz (section 2.4.3.5).
+/// Returns the clock reference of an adaptation field, in ticks of 90 kHz (section 2.4.3.5).
 fn clock(adaptation: &[u8]) -> Result<Option<u64>, String> {
     let Some((flags, rest)) = adaptation.split_first() else { return Ok(None) };
     if flags & 0x80 != 0 {
@@ -180,7 +181,7 @@ fn clock(adaptation: &[u8]) -> Result<Option<u64>, String> {
     Ok(Some(u64::from(u32::from_be_bytes([a, b, c, d])) << 1 | u64::from(e >> 7)))
 }
 
-/// Timestamp and payload of a PES packet (section 2.4.3.6).
+/// Returns timestamp and payload of a PES packet (section 2.4.3.6).
 fn open_pes(pes: &[u8]) -> Result<(u64, &[u8]), String> {
     let [0, 0, 1, 0xc0..=0xdf, l1, l2, flags, what, header, p0, p1, p2, p3, p4, ..] = *pes else {
         return Err("no PES packet of audio".into());
@@ -198,7 +199,7 @@ fn open_pes(pes: &[u8]) -> Result<(u64, &[u8]), String> {
     Ok((pts, body))
 }
 
-/// ADTS frames and how many ticks they last.
+/// Returns the ADTS frames and their duration in ticks.
 fn frames(mut body: &[u8]) -> Result<(Vec<Vec<u8>>, u64), String> {
     const RATES: [u64; 13] = [
         96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350,
@@ -219,7 +220,7 @@ fn frames(mut body: &[u8]) -> Result<(Vec<Vec<u8>>, u64), String> {
     Ok((found, ticks))
 }
 
-/// CRC-32/MPEG-2; over a section with its checksum it is 0.
+/// Computes CRC-32/MPEG-2, which is 0 over a section including its checksum.
 fn checksum(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in bytes {
@@ -237,14 +238,14 @@ mod tests {
 
     use super::*;
 
-    /// FFmpeg's own muxer, one PES packet per frame.
+    /// Records FFmpeg's own muxer, one PES packet per frame.
     fn recorded() -> Vec<u8> {
         let args = "-nostdin -v error -f lavfi -i sine=440:sample_rate=48000 -t 1 -c:a aac -f mpegts \
             -pes_payload_size 0 -mpegts_flags +nit -mpegts_flags -nit -sdt_period 1000 -pat_period 1000 pipe:1";
         Command::new("ffmpeg").args(args.split_whitespace()).output().unwrap().stdout
     }
 
-    /// Packets of FFmpeg that this reader takes: no service description.
+    /// Returns the packets of FFmpeg that this reader accepts: those without service description.
     fn piece() -> Vec<u8> {
         let all = recorded();
         let (packets, _) = all.as_chunks::<PACKET>();

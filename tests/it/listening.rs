@@ -1,4 +1,4 @@
-//! Listener, page and HTTP side on a staged room: real media, real HTTP, real browser, no Janus.
+//! Tests of listener, page and HTTP side on a staged room: real media, real HTTP, real browser, no Janus.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The media path on a real FFmpeg: RTP in, and what a listener decrypts and decodes out.
+//! Tests of the media path on a real FFmpeg, from RTP to decrypted and decoded media.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
@@ -86,7 +86,7 @@ async fn lost_packets_stretch_no_part() {
         for n in 0u64.. {
             let length = relay.recv(&mut packet).await.unwrap();
             if n % 40 != 7 && !(100..115).contains(&n) {
-                // Nobody listens yet, or no longer: the kernel says so at the next send.
+                // Nobody listens yet, or any more; the kernel reports that at the next send.
                 let _ = relay.send_to(&packet[..length], target).await;
             }
         }
@@ -97,7 +97,7 @@ async fn lost_packets_stretch_no_part() {
     room.stop().await;
 }
 
-/// FFmpeg's mp4 muxer kept an index of all fragments, 17 MB a day, and wrote it at its end.
+/// FFmpeg's mp4 muxer kept an index of all fragments, 17 MB per day, and wrote it at the end.
 #[actix::test]
 async fn ffmpegs_memory_stays_flat_over_a_day() {
     let folder = tempfile::tempdir().unwrap();
@@ -118,7 +118,7 @@ async fn ffmpegs_memory_stays_flat_over_a_day() {
         line.split(' ').next().unwrap().parse::<u64>().unwrap()
     };
     let (mut read, mut buffer, mut after_an_hour, mut last) = (0, vec![0; 1 << 20], None, 0);
-    // About 1.2 kB a second: looked at on the way, as there is nothing to see at the end.
+    // About 1.2 kB per second. Memory is checked during the run, as nothing shows at the end.
     let mut stdout = child.stdout.take().unwrap();
     while let length @ 1.. = stdout.read(&mut buffer).await.unwrap() {
         read += length;
@@ -162,7 +162,7 @@ async fn it_listens_on_the_media_address_only() {
     room.stop().await;
 }
 
-/// RFC 3550 section 6.6 lets a BYE end the reception of its source, and FFmpeg takes it from anybody.
+/// RFC 3550 section 6.6 lets a BYE end the reception of its source, and FFmpeg accepts it from anyone.
 #[actix::test]
 async fn forged_rtp_and_rtcp_have_no_effect() {
     let mut room = Room::start(free_port());
@@ -182,14 +182,14 @@ async fn forged_rtp_and_rtcp_have_no_effect() {
     let list = room.playlist().await;
     let heard = room.hear_segments(&list).await;
     assert_eq!(strongest_hz(&heard[heard.len() - 96_000..]), Some(440.0));
-    // 1,500 forged packets of 20 ms are 30 s of sound, which would have been published at once.
+    // 1,500 forged packets of 20 ms are 30 s of audio, which would have been published immediately.
     assert!(since.elapsed() > Duration::from_secs(2), "production keeps to real time: {:?}", since.elapsed());
     speaker.kill().await.unwrap();
     room.stop().await;
 }
 
 trait Edge {
-    /// Media sequence number after that of the newest segment.
+    /// Returns the media sequence number after that of the newest segment.
     fn edge_msn(&self) -> u64;
 }
 
@@ -292,12 +292,12 @@ fn command(port: u16) -> FfmpegCommand {
     }
 }
 
-/// A tone as Janus would forward it: Opus in SRTP.
+/// Sends a tone as Janus would forward it: Opus in SRTP.
 fn speak(port: u16, hz: u32) -> Child {
     srtp::tone(MediaAddr { ip: LOCALHOST, port }, &srtp::key(), 111, hz)
 }
 
-/// An even port that is free together with the one above it, as far as one can know.
+/// Returns an even port that is free together with the next one, as far as that can be known.
 fn free_port() -> u16 {
     loop {
         let probe = UdpSocket::bind((LOCALHOST, 0)).unwrap();

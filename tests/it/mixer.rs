@@ -1,4 +1,4 @@
-//! The actors of a mixer in this process, on a store that can be made to fail in the worst way.
+//! Tests of a mixer's actors in this process, on a store that panics on demand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -62,7 +62,7 @@ async fn panic_costs_a_room_one_ffmpeg_and_no_segment() {
     assert!(system.shutdown(PATIENCE).await.abandoned.is_empty());
 }
 
-/// A mixer without a Janus: the test sends the RTP.
+/// Mixer without a Janus: the test sends the RTP.
 struct House {
     _dir: TempDir,
     store: Arc<Fused>,
@@ -110,7 +110,7 @@ impl House {
 
     fn root(&self) -> impl Fn() -> NodeSupervisor + Send + 'static {
         let (context, parts) = (self.context.clone(), self.parts.clone());
-        // Its own arbiter is this one: the test's.
+        // The actor system's arbiter is the test's own.
         let arbiter = actix::Arbiter::current();
         move || NodeSupervisor {
             gateway: None,
@@ -150,7 +150,7 @@ impl House {
         self.store.txn(txn).await.unwrap();
     }
 
-    /// Where its FFmpeg waits, once the store says so.
+    /// Waits until the store has the address where FFmpeg receives RTP, and returns it.
     async fn rtp(&self) -> MediaAddr {
         let stored = async || self.store.get(&key(RoomPart::Mixer)).await.unwrap();
         until("the mixer says where it waits", async || stored().await.is_some()).await;
@@ -173,7 +173,7 @@ impl House {
     }
 }
 
-/// A store that panics once, at a transaction about the mixer's key, while its fuse is in.
+/// Store that panics once, at a transaction that concerns the mixer's key, while its fuse is set.
 struct Fused {
     inner: Arc<EmbeddedStore>,
     fuse: AtomicBool,

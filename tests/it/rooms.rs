@@ -1,4 +1,4 @@
-//! Rooms on a real node: created, started, heard, stopped, deleted, and the faults they survive.
+//! Tests of rooms on a real node: created, started, heard, stopped, deleted, and the faults they survive.
 
 mod crash;
 mod endings;

@@ -1,4 +1,4 @@
-//! Listener nodes: rooms that are mixed elsewhere, fetched once, and followed wherever they go.
+//! Tests of listener nodes: rooms mixed elsewhere are fetched once, and followed when they move.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -106,7 +106,7 @@ async fn listeners_keep_their_url_when_the_mixer_dies_and_hear_the_end_when_it_c
         house.cluster.mixers[victim].ready().await;
     }
     let heard = listener.hear(Duration::from_secs(1)).await.unwrap();
-    // What a mixer had just listed, and took with it.
+    // Media that a mixer had listed just before it died, and that died with it.
     let lost =
         |v: &&String| v.contains("hinted part could not be had") || v.contains("is listed and answers");
     assert_eq!(heard.violations.iter().filter(|v| !lost(v)).collect::<Vec<_>>(), Vec::<&String>::new());
@@ -147,10 +147,10 @@ async fn a_listener_hears_on_without_a_jump_while_its_mixer_is_drained() {
         report(format!("longest silence {} s, gaps {:?}", heard.longest_silence(), heard.gaps));
         let after = listener.playlist().segments.last().map(|s| s.discontinuity);
         assert_eq!(after, before, "one timeline on both mixers");
-        // A part that was hinted by one mixer and asked of the next may be refused for the moment.
+        // A part hinted by one mixer and requested from the next may be refused briefly.
         let lost = |v: &&String| v.contains("hinted part could not be had");
         assert_eq!(heard.violations.iter().filter(|v| !lost(v)).collect::<Vec<_>>(), Vec::<&String>::new());
-        // At most the end of the segment that the mixer was about.
+        // At most the end of the segment that the mixer was writing.
         assert!(heard.gaps.iter().all(|gap| gap.to == gap.from + 1), "{:?}", heard.gaps);
         assert!((heard.strongest_hz().unwrap() - HZ).abs() <= 20.0);
         assert_eq!(house.cluster.desk.delete(&mark).await.status, 200);
@@ -177,7 +177,7 @@ async fn mixers_serve_listener_nodes_only_and_listener_nodes_keep_to_tokens() {
     assert_eq!(status(at(&house.ear, "/hls/rooms/live/ffffffffffff-1.ts"), &[]).await, 410);
 }
 
-/// Listens, whatever happens, until the tone is heard in a segment at or above this number.
+/// Listens, in spite of faults, until the tone is heard in a segment at or above this number.
 async fn heard_beyond(listener: &mut Listener, sequence: u64) {
     let end = Instant::now() + LONG;
     loop {
@@ -191,14 +191,14 @@ async fn heard_beyond(listener: &mut Listener, sequence: u64) {
     }
 }
 
-/// A figure of the node's metrics; 0 while it is not there.
+/// Returns a metric of the node; 0 while it does not exist.
 async fn figure(node: &Node, name: &str) -> f64 {
     let metrics = request("GET", &format!("{}/metrics", node.ops), &[], None).await.text();
     let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     line.unwrap_or(0.0)
 }
 
-/// A mixer that only the store's keys of a room know.
+/// Tests a mixer that is known only from the store's keys of a room.
 #[actix::test]
 async fn forged_mixers_lead_nowhere() {
     let house = House::start(1).await;

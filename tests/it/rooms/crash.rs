@@ -1,4 +1,5 @@
-//! Nodes killed while rooms are on air: nothing outlives them, and after a restart the rooms go on.
+//! Tests of nodes killed while rooms are on air: no process outlives them, and the rooms continue after a
+//! restart.
 
 use std::time::Duration;
 
@@ -90,7 +91,7 @@ async fn a_room_whose_node_was_killed_is_degraded_until_it_is_back() {
     api.until_status("live", "onair").await;
     node.kill();
     api.until_status("live", "degraded").await;
-    // Its two heartbeats have leases of their own.
+    // Its two heartbeats have separate leases.
     until("neither is there", async || {
         let room = &api.get("/api/rooms/live").await.json()["room"];
         (&room["janus"]["status"], &room["mixer"]["listening"]) == (&Value::Null, &json!(false))
@@ -125,7 +126,8 @@ async fn a_room_deleted_while_its_node_was_away_is_removed_from_the_janus_that_l
     until("one FFmpeg is left", async || node.children("ffmpeg").len() == 1).await;
 }
 
-/// Until everything is there once: one Janus room with one forwarder to the mixer's port, and one FFmpeg.
+/// Waits until everything exists exactly once: a Janus room with one forwarder to the mixer's port, and one
+/// FFmpeg.
 async fn settled(node: &Node, janus: Option<&ConnectOptions>) -> Studio {
     let studio = match janus {
         Some(options) => Studio::at(options, node).await,
@@ -169,7 +171,7 @@ fn borrowed(janus: &TestJanus) -> Vec<(&'static str, &str)> {
     ]
 }
 
-/// As a node that died between making it and writing its key would leave it.
+/// Returns a room as left by a node that died between creating it and writing its key.
 fn left_behind(room: &str, studio: &Studio) -> NewRoom {
     let mark = RoomMark::new("default", RoomId::new(room).unwrap(), Epoch(1)).unwrap();
     let secret = studio.secret_of(room);

@@ -1,4 +1,4 @@
-//! Stopped and deleted rooms: what is gone, what stays, and what the next start continues from.
+//! Tests of stopped and deleted rooms: what is removed, what stays, and where the next start continues.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
@@ -38,7 +38,7 @@ async fn deleted_on_air_nothing_is_left_in_etcd() {
     assert_eq!(store.list("/rooms/").await.unwrap().entries, []);
 }
 
-/// The node's mixer has one pair of ports, so that a second room shows that the first has given it back.
+/// The mixer has one pair of ports, so a second room shows that the first has returned it.
 async fn nothing_is_left(node: &Node) {
     node.room_on_air("short").await;
     let studio = Studio::managed(node).await;
@@ -132,7 +132,7 @@ async fn a_frozen_ffmpeg_does_not_hold_up_a_deletion() {
     until_gone(&ffmpeg);
 }
 
-/// Listens to the end; the last playlist.
+/// Listens to the end and returns the last playlist.
 async fn ended(mut listener: Listener) -> Playlist {
     let end = async {
         loop {
@@ -151,14 +151,14 @@ async fn until_deleted(node: &Node, room: &str) {
     until("the room goes", async || node.get(&path).await.status == 404).await;
 }
 
-/// URL of the newest key.
+/// Returns the URL of the newest key.
 fn key_url(node: &Node, room: &str, playlist: &Playlist) -> String {
     let key = playlist.segments.iter().rev().find_map(|s| s.key.as_ref()).expect("a key");
     let base = url::Url::parse(&format!("{}/hls/rooms/{room}/index.m3u8", node.hls)).unwrap();
     base.join(&key.uri).unwrap().to_string()
 }
 
-/// Last parts of the keys.
+/// Returns the last path segments of the keys.
 async fn keys(store: &dyn Store, prefix: &str) -> Vec<String> {
     let entries = store.list(prefix).await.unwrap().entries;
     let mut keys: Vec<_> = entries.iter().map(|e| e.key.strip_prefix(prefix).unwrap().to_owned()).collect();
@@ -166,7 +166,7 @@ async fn keys(store: &dyn Store, prefix: &str) -> Vec<String> {
     keys
 }
 
-/// An even UDP port that is free together with the next, as a range; above those of the other nodes.
+/// Returns an even UDP port that is free together with the next, as a range above those of other nodes.
 fn free_pair() -> String {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let mut tries = (0..33).map(|_| (std::process::id() as u16 % 33 + TAKEN.fetch_add(1, Relaxed)) % 33);

@@ -1,4 +1,4 @@
-//! FFmpeg and Janus dying or freezing under a room: its listeners lose a moment, and nothing else.
+//! Tests of FFmpeg and Janus dying or freezing under a room: its listeners lose a moment of media only.
 
 use std::time::{Duration, Instant};
 
@@ -117,7 +117,7 @@ async fn after_a_killed_janus_its_anchors_are_told_and_heard_again() {
     );
 }
 
-/// The room `live` at 440 Hz, and who hears it.
+/// Puts the room `live` on air with a tone of 440 Hz and a listener.
 async fn on_air() -> (Node, Speaker, Listener) {
     let node = Node::start(&[]).await;
     node.room_on_air("live").await;
@@ -126,7 +126,7 @@ async fn on_air() -> (Node, Speaker, Listener) {
     (node, speaker, listener)
 }
 
-/// Listens across the fault that is just over: one timeline with a silence in it, and the tone on both sides.
+/// Listens across the preceding fault: one timeline with a silence in it, and the tone on both sides.
 async fn heard_on(listener: &mut Listener, fault: &str, seconds: u64, goal: Duration) {
     let before = newest(listener);
     let heard = listener.hear(Duration::from_secs(seconds)).await.unwrap();

@@ -1,4 +1,4 @@
-//! A Janus that does late, or not at all, what it was asked.
+//! Tests of a Janus that handles requests late or not at all.
 
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ async fn a_room_that_janus_loses_while_its_node_is_connected_is_made_again_and_i
     assert_eq!(studio.forwarders("live").await.len(), 1);
 }
 
-/// A node whose Janus hears nothing of creates of the room `late` before they are released.
+/// Starts a node whose Janus does not receive creates of the room `late` before they are released.
 async fn held_up(janus: &TestJanus) -> (Node, JanusProxy) {
     let proxy = JanusProxy::start(janus.janus.url()).await;
     proxy.hold(LATE);

@@ -1,4 +1,5 @@
-//! The mix of a room is clean at every level: AudioBridge adds participants into 16 bits without saturation.
+//! Tests that the mix of a room is clean at every level: AudioBridge adds participants into 16 bits without
+//! saturation.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -15,15 +16,17 @@ use crate::support::studio::Studio;
 use crate::support::until;
 
 const TONES: [u32; 5] = [440, 1_000, 1_700, 2_600, 3_700];
-/// Janus sends anchors Opus in SILK mode, because of forward error correction. SILK distorts some pairs of tones at some
-/// phases, whoever mixed them (libopus 1.3.1: 1,000 and 1,700 Hz, residual -16 instead of -38 dB), but not these.
+/// Tones of the anchors. Janus sends anchors Opus in SILK mode, because of forward error correction. SILK
+/// distorts some pairs of tones at some phases, independent of the mix (libopus 1.3.1: 1,000 and 1,700 Hz,
+/// residual -16 instead of -38 dB), but not these.
 const ANCHOR_TONES: [u32; 3] = [440, 660, 880];
 const QUIET: f64 = 0.06;
-/// Opus overshoots its source, and what exceeds full scale is clipped where it is decoded.
+/// Amplitude of loud tones. Opus overshoots its source, and the decoder clips what exceeds full scale.
 const LOUD: f64 = 0.9;
-/// Relative to the sound, this much more may lie beside loud sound than beside quiet sound.
+/// Allowed increase of the residual from quiet to loud sound, in dB relative to the sound.
 const MORE_DB: f64 = 3.0;
-/// What two Opus encoders and one of AAC leave beside tones, by their phases; a sum that wraps leaves more than 0 dB.
+/// Residual that two Opus encoders and one AAC encoder leave beside tones, depending on their phases; a sum
+/// that wraps leaves more than 0 dB.
 const CODECS_DB: f64 = -34.0;
 const SECOND: u64 = 50;
 
@@ -49,7 +52,7 @@ async fn full_scale_voices_do_not_wrap() {
     let studio = Studio::managed(&node).await;
     let at = async |room: &str, amplitude| {
         let sources = [(110, 1.7), (150, 2.3), (210, 2.9)].map(|(hz, rate)| voice(hz, rate, amplitude));
-        // The highest harmonic lies far below; a sum that wraps has energy at all frequencies.
+        // The highest harmonic is far below this; a sum that wraps has energy at all frequencies.
         let talk = |heard: &Heard| heard.pcm.iter().any(|sample| f64::from(sample.abs()) > QUIET / 2.0);
         heard_beside(&node, &studio, room, &sources, &[0.0..=6_000.0], talk).await
     };
@@ -71,7 +74,7 @@ fn assert_as_clean(what: &str, loud: f64, quiet: f64) {
     eprintln!("{said}");
 }
 
-/// What a listener hears outside the bands while the sources play in a room of as many anchors.
+/// Returns the level outside the bands at a listener while the sources play in a room with as many anchors.
 async fn heard_beside(
     node: &Node,
     studio: &Studio,
@@ -91,7 +94,7 @@ async fn heard_beside(
     beside(&heard.pcm, bands)
 }
 
-/// What a listener and the first of three anchors hear beside the tones.
+/// Returns the levels beside the tones at a listener and at the first of three anchors.
 async fn beside_three_anchors(node: &Node, room: &str, amplitude: f64) -> (f64, f64) {
     let tones = &ANCHOR_TONES;
     on_air(node, room, tones.len()).await;
@@ -110,20 +113,20 @@ async fn beside_three_anchors(node: &Node, room: &str, amplitude: f64) -> (f64, 
     (beside(&listened.unwrap().pcm, &around(tones)), beside(&heard, &around(&tones[1..])))
 }
 
-/// Loudness and true peak at a listener of a room with one voice.
+/// Returns loudness and true peak at a listener of a room with one voice.
 async fn speech(node: &Node, studio: &Studio, room: &str, amplitude: f64) -> (f64, f64) {
     on_air(node, room, 3).await;
     let _speaker = studio.play(node, room, &voice(150, 2.3, amplitude)).await;
     let talk = |heard: &Heard| heard.pcm.iter().any(|sample| sample.abs() > 0.02);
     let mut listener = tuned_in(node, room, talk).await;
-    // The leveller finds its gain within two seconds.
+    // The leveller reaches its gain within two seconds.
     listener.hear(Duration::from_secs(2)).await.unwrap();
     let heard = listener.hear(Duration::from_secs(6)).await.unwrap();
     node.post(&format!("/api/rooms/{room}/stop"), json!({})).await;
     opus::loudness(&heard.pcm)
 }
 
-/// A listener that hears what it is meant to.
+/// Opens a listener and waits until it hears audio that satisfies the condition.
 async fn tuned_in(node: &Node, room: &str, audible: impl Fn(&Heard) -> bool) -> Listener {
     let deadline = Instant::now() + PATIENCE;
     let mut listener = Listener::open_by(&node.target(room).await, Mode::Parts, deadline).await.unwrap();
@@ -142,13 +145,13 @@ async fn on_air(node: &Node, room: &str, anchors: usize) {
     node.post("/api/rooms", wanted).await;
 }
 
-/// `amplitude`: 1 is full scale.
+/// Returns a sine source; `amplitude` 1 is full scale.
 fn sine(hz: u32, amplitude: f64) -> String {
     format!("aevalsrc={amplitude}*sin(2*PI*{hz}*t):s=48000")
 }
 
-/// Sound like a voice: ten harmonics of a pitch that moves, in syllables of this rate per second. Peaks at about
-/// `amplitude`.
+/// Returns a source similar to a voice: ten harmonics of a moving pitch, in `rate` syllables per second, with
+/// a peak of about `amplitude`.
 fn voice(hz: u32, rate: f64, amplitude: f64) -> String {
     let phase = format!("(2*PI*{hz}*t+3*sin(2*PI*0.7*t))");
     let harmonics: Vec<_> = (1..=10).map(|n| format!("sin({n}*{phase})/{n}")).collect();
@@ -169,7 +172,7 @@ async fn levelled_speech_reaches_its_target() {
         assert!((loudness + 18.0).abs() < 2.0, "{room}: {loudness} LUFS");
         assert!(peak <= -1.0, "{room}: {peak} dBTP");
     }
-    // Noise of -66 dBFS, as of an open microphone in a quiet room.
+    // Noise of -66 dBFS, like that of an open microphone in a quiet room.
     on_air(&node, "noise", 3).await;
     let _noise = studio.play(&node, "noise", "anoisesrc=a=0.0005:r=48000").await;
     let mut listener = tuned_in(&node, "noise", |heard| heard.pcm.iter().any(|s| *s != 0.0)).await;
@@ -180,7 +183,7 @@ async fn levelled_speech_reaches_its_target() {
     until("the silence is counted", async || silent_seconds(&node).await > 0).await;
 }
 
-/// Of all rooms together.
+/// Returns the silent seconds of all rooms together.
 async fn silent_seconds(node: &Node) -> u64 {
     let rooms = node.states_of("ffmpeg_process").await;
     rooms.iter().filter_map(|room| room["observed"]["mix"]["silentSeconds"].as_u64()).sum()
@@ -194,7 +197,8 @@ async fn unlevelled_speech_keeps_its_loudness() {
         let source = voice(150, 2.3, amplitude);
         let spoken = opus::loudness(&opus::samples(&source)).0;
         let heard = speech(&node, &studio, room, amplitude).await.0;
-        // FFmpeg's mono from two equal channels is 3 dB louder than either, as it was before levelling existed.
+        // FFmpeg's mono from two equal channels is 3 dB louder than either, as it was before levelling
+        // existed.
         assert!((heard - spoken - 3.0).abs() < 1.0, "{room}: spoken at {spoken} LUFS, heard at {heard} LUFS");
     }
 }

@@ -1,4 +1,4 @@
-//! A node's ordered end, and what it writes into its log while nothing goes wrong.
+//! Tests of a node's orderly shutdown, and of its log while nothing goes wrong.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::node::{Node, request, until_gone};
 use crate::support::studio::{Studio, setting};
 use crate::support::until;
 
-/// A busy machine may take its time over a start: that is no cause for complaint here.
+/// Long watchdog, because a slow start on a busy machine must not cause a warning here.
 const PATIENT: (&str, &str) = ("mixer.watchdog", "30s");
 
 #[actix::test]
@@ -23,7 +23,7 @@ async fn told_to_end_it_leaves_no_process_and_continues_without_a_jump() {
 #[actix::test]
 async fn told_to_end_it_continues_without_a_jump_with_etcd() {
     let etcd = Etcd::start();
-    // A gateway on etcd without Redis is worth a warning.
+    // A gateway on etcd without Redis causes a warning.
     let quiet = ("node.roles", "rooms,janus,mixer,hls");
     continues_without_a_jump(node_on_etcd(&etcd, &[PATIENT, quiet]).await).await;
 }
@@ -35,7 +35,7 @@ async fn continues_without_a_jump(mut node: Node) {
     let children = [node.children("ffmpeg"), node.children("janus")].concat();
     assert_eq!(children.len(), 2);
     let (last, complete) = (listener.playlist().edge().0, last_complete(&listener));
-    // A blocking reload is under way while the node ends.
+    // A blocking reload is in progress while the node ends.
     let mut hearing = Box::pin(listener.hear(Duration::from_secs(60)));
     assert!((&mut hearing).now_or_never().is_none());
     let status = node.stop();
@@ -49,7 +49,7 @@ async fn continues_without_a_jump(mut node: Node) {
     let deadline = std::time::Instant::now() + crate::support::PATIENCE;
     let listener = Listener::open_by(&node.target("steady").await, Mode::Parts, deadline).await.unwrap();
     let first = listener.playlist().media_sequence;
-    // The segment that was open was closed by the end, or has closed and another begun since we looked.
+    // The shutdown closed the open segment, or that one had closed and another begun since the last check.
     assert!((complete + 1..=last + 3).contains(&first), "{first} after {complete} and {last}");
 }
 
@@ -88,7 +88,7 @@ async fn a_normal_life_is_no_cause_for_complaint_and_gives_no_secret_away() {
     }
 }
 
-/// What must not stand in a log, and what it is.
+/// Returns secrets that must not be in a log, with their descriptions.
 fn secrets(node: &Node, studio: &Studio, token: &str) -> Vec<(&'static str, String)> {
     let folder = node.data_dir().join("janus");
     let made = std::fs::read_to_string(node.data_dir().join("secrets.json")).unwrap();

@@ -1,4 +1,4 @@
-//! What is said in a room arrives at its listeners, and at nobody else's.
+//! Tests that audio of a room arrives at its listeners, and at no others.
 
 use std::time::Duration;
 
