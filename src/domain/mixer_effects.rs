@@ -1,40 +1,42 @@
-//! What a mixer's room asks for, and what it hears back; and when it needs more numbers.
+//! Effects and outcomes of a mixer's room, and the decision when it needs more numbers.
 
 use super::ids::{Epoch, MediaAddr, Nonce};
 use super::model::{MixerState, SequenceState};
 use super::plan::Failure;
 use super::view::Versioned;
 
-/// Media sequence numbers reserved in the store at once: about half an hour of two-second segments.
+/// Number of media sequence numbers reserved at once: about half an hour of two-second segments.
 pub const SEQUENCE_BLOCK: u64 = 1024;
-/// Discontinuity numbers reserved with them: one per hole that is too long to be filled.
+/// Number of discontinuity numbers reserved with them: one per gap too long to be filled.
 pub const DISCONTINUITY_BLOCK: u64 = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessEffect {
-    /// Reserve a pair of ports.
+    /// Reserves a pair of ports.
     TakePort {
         epoch: Epoch,
     },
-    /// Start FFmpeg on the port that was taken. Room, nonce, epoch and port determine the SRTP key.
+    /// Starts FFmpeg on the reserved port. Room, nonce, epoch and port determine the SRTP key.
     Spawn {
         epoch: Epoch,
         rtp: MediaAddr,
         nonce: Nonce,
     },
-    /// TERM and then KILL, or KILL at once; the exit is told by [`super::mixer_room::MixerRoom::exited`].
+    /// Sends TERM and then KILL, or only KILL. The exit is reported by
+    /// [`super::mixer_room::MixerRoom::exited`].
     Kill {
         gently: bool,
     },
     FreePort {
         rtp: MediaAddr,
     },
-    /// Begin publishing under this nonce at these numbers.
+    /// Begins to publish under this nonce at these numbers.
     OpenStream {
         nonce: Nonce,
         start: SequenceState,
     },
-    /// Publish no more. If the live is `over`, the playlist says so; else its readers go to where it goes on.
+    /// Stops publishing. If the broadcast is `over`, the playlist ends; otherwise readers move to the
+    /// successor stream.
     EndStream {
         over: bool,
     },
@@ -51,19 +53,20 @@ pub enum ProcessOutcome {
     Failed(Failure),
 }
 
-/// A stream that an earlier incarnation opened and did not end.
+/// Stream that a previous incarnation of the actor opened and did not end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftStream {
     pub nonce: Nonce,
-    /// The first numbers that it has not published.
+    /// First numbers that it has not published.
     pub next: SequenceState,
-    /// What it had reserved in the store.
+    /// Ceiling that it had reserved in the store.
     pub ceiling: SequenceState,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreEffect {
-    /// Our key and numbers, as far as they are due, in one write, if livemeta is still as we saw it.
+    /// Writes key and numbers, as far as they are due, in one transaction on condition that livemeta is
+    /// unchanged.
     Claim {
         live_revision: i64,
         key: Option<KeyClaim>,
@@ -72,22 +75,23 @@ pub enum StoreEffect {
     DeleteKey {
         key_revision: i64,
     },
-    /// Give the unused numbers back, so that the next start continues without a jump.
+    /// Gives the unused numbers back, so that the next start continues without a jump.
     Release {
         exact: SequenceState,
         key_revision: i64,
     },
 }
 
-/// Says where FFmpeg waits for RTP, or is about to.
+/// Announces the address where FFmpeg receives RTP, or is about to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyClaim {
     pub state: MixerState,
-    /// The key as we know it; 0: absent.
+    /// Revision of the known key; 0: absent.
     pub key_revision: i64,
 }
 
-/// Numbers the store holds for us: `next` is the first unpublished, `ceiling` the first not ours.
+/// Numbers that the store holds for this mixer: `next` is the first unpublished, `ceiling` the first not
+/// ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reserved {
     pub next: SequenceState,
@@ -97,10 +101,10 @@ pub struct Reserved {
 /// Raises the ceiling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// Where we count from; `None`: we had numbers, and go on from where we are.
+    /// Numbers to start from. `None`: continue from the current numbers.
     pub from: Option<SequenceState>,
     pub ceiling: SequenceState,
-    /// The key as we know it; 0: absent.
+    /// Revision of the known key; 0: absent.
     pub key_revision: i64,
 }
 
@@ -113,7 +117,8 @@ impl Reserved {
 }
 
 impl Reservation {
-    /// `None` while there are enough numbers. `sequence` is the key as we know it, `epoch` the one to reserve under.
+    /// Returns a reservation if numbers are needed, otherwise `None`. `sequence` is the known key, `epoch`
+    /// the one to reserve under.
     pub fn due(
         reserved: Option<Reserved>,
         sequence: Option<Versioned<SequenceState>>,
@@ -121,7 +126,8 @@ impl Reservation {
     ) -> Option<Self> {
         let (stored, key_revision) = sequence.map_or(Default::default(), |s| (s.value, s.mod_revision));
         let (next, low) = reserved.map_or((stored, true), |r| (r.next, r.runs_low()));
-        // After numbers were used beyond the ceiling (a long outage of the store) they count from where we are.
+        // If numbers beyond the ceiling were used during a long outage of the store, count from the current
+        // ones.
         let ceiling = SequenceState {
             ceiling: stored.ceiling.max(next.ceiling) + SEQUENCE_BLOCK,
             discontinuity: stored.discontinuity.max(next.discontinuity) + DISCONTINUITY_BLOCK,
@@ -133,14 +139,14 @@ impl Reservation {
     }
 }
 
-/// Why FFmpeg ended, as far as it decides what happens next.
+/// Reason of FFmpeg's exit, as far as it affects the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Somebody else holds the port; the pool has set it aside.
+    /// Another process holds the port; the pool has set the port aside.
     BindFailed,
-    /// No RTP came, so it gave up.
+    /// No RTP arrived, so FFmpeg gave up.
     Starved,
-    /// It finished its output by itself: its source said goodbye. Counts against the restart budget all the same.
+    /// FFmpeg finished its output because its source sent BYE. Counts against the restart budget too.
     Finished,
     Other,
 }

@@ -1,4 +1,4 @@
-//! The rooms that concern a Janus, and the one it is asked for next to notice that it was restarted or lost a room.
+//! Rooms that concern a Janus, and the next one to query, to notice that Janus was restarted or lost a room.
 //! Never does: ask Janus.
 
 use std::ops::Bound;

@@ -1,5 +1,5 @@
-//! A live room in the players that people have, across key changes and a killed FFmpeg: the right tone, no silence
-//! beyond that of the fault itself, no stop. `docs/players.md` has the table.
+//! Tests of a live room in common players, across key changes and a killed FFmpeg: the right tone, no silence
+//! longer than that of the fault, no stop. `docs/players.md` has the table.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -17,13 +17,13 @@ use crate::support::{until, wait_until};
 
 const ROOM: &str = "live";
 const HZ: u32 = 440;
-/// Bytes per second of what the players write: 16 bits, 48 kHz, mono.
+/// Bytes per second of the players' output: 16 bits, 48 kHz, mono.
 const RATE: u64 = 96_000;
-/// FFmpeg's own absence, and half a second.
+/// Downtime of FFmpeg plus half a second.
 const LONGEST_SILENCE: f64 = 0.9;
 /// Amplitude below which a sample is silent.
 const QUIET: f32 = 0.005;
-/// From the start of a player to the end of its output, beyond what it plays.
+/// Time limit from a player's start to the end of its output, beyond the duration it plays.
 const SLACK: Duration = Duration::from_secs(60);
 /// User and group `nobody`: VLC refuses to run as root.
 const NOBODY: &str = "65534";
@@ -119,7 +119,8 @@ fn vlc(url: &str, file: &Path, seconds: u32) -> Command {
 }
 
 fn gstreamer(element: &str, url: &str, file: &Path, seconds: u32) -> Command {
-    // GStreamer has no limit of its own. INT lets it finish the file, for which it may wait in vain on a live stream.
+    // GStreamer has no limit of its own. INT lets it finish the file, which it may wait for in vain on a live
+    // stream.
     let mut command = Command::new("timeout");
     command
         .args(["-s", "INT", "-k", "10", &seconds.to_string(), "gst-launch-1.0", "-e", element])
