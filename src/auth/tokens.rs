@@ -22,8 +22,9 @@ use crate::domain::text::is_string_or_uri;
 /// Longest token, in bytes; a longer one is refused before anything is decoded.
 const MAX_LEN: usize = 4096;
 const REQUIRED: [&str; 8] = ["exp", "iat", "aud", "iss", "sub", "roomId", "role", "jti"];
-/// Largest difference between a signer's clock and ours that `nbf` may show, in milliseconds. `iat` limits nothing
-/// (RFC 7519 section 4.1.6): a clock that steps back must not end the tokens that were issued before the step.
+/// Largest accepted difference between a signer's clock and ours for `nbf`, in milliseconds. `iat` limits
+/// nothing (RFC 7519 section 4.1.6): a clock that steps back must not invalidate tokens issued before the
+/// step.
 const CLOCK_DIFFERENCE_MS: u64 = 60_000;
 
 /// Rights of the token subject in the room.

@@ -9,8 +9,8 @@
 
 /// Part of full scale that the anchors of a room fill together, in percent.
 ///
-/// The other half is for participants other than anchors: the plain-RTP tone of `stentor demo`, and sessions of
-/// anchors that Janus has not ended yet.
+/// The other half is for participants other than anchors: the plain-RTP tone of `stentor demo`, and sessions
+/// of anchors that Janus has not ended yet.
 const ANCHORS_PERCENT: u32 = 50;
 
 /// Share of full scale that each participant of a room may fill.

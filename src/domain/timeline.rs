@@ -1,6 +1,6 @@
-//! The timeline of a room's MPEG-TS stream: timestamps and continuity counters, and how a mixer joins it.
+//! Timeline of a room's MPEG-TS stream: timestamps and continuity counters, and how a mixer joins it.
 //!
-//! A room has one timeline for as long as its media can be continued: restarts of FFmpeg, handovers and orderly
+//! A room has one timeline while its media can be continued: restarts of FFmpeg, handovers and orderly
 //! restarts of a node neither reset nor skip a timestamp. Pure arithmetic.
 
 use std::time::Duration;
@@ -79,7 +79,8 @@ impl Timeline {
         }
     }
 
-    /// Program clock reference of the next part: 100 ms before its first frame, the time that a decoder buffers.
+    /// Returns the program clock reference of the next part: 100 ms before its first frame, which a decoder
+    /// buffers.
     pub fn clock_reference(self) -> u64 {
         (self.pts + TICKS - 9_000) % TICKS
     }

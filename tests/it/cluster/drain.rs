@@ -11,8 +11,8 @@ use crate::rooms::tuned_in;
 use crate::support::node::signal;
 use crate::support::report;
 
-/// Asserts that the window holds segment `last` of the previous mixer and goes on behind it without a gap. Segment
-/// `last` may not have begun when it was read: this waits until `last + 1` is listed.
+/// Asserts that the window holds segment `last` of the previous mixer and continues behind it without a gap.
+/// Segment `last` may not have begun when it was read, so this waits until `last + 1` is listed.
 async fn assert_window_continues(listener: &mut Listener, last: u64) {
     let deadline = Instant::now() + LONG;
     while listener.playlist().segments.last().is_none_or(|segment| segment.sequence <= last) {

@@ -239,7 +239,8 @@ fn part_name(index: usize, part: usize) -> String {
     format!("part-{index}-{part}.ts")
 }
 
-/// Parts of nine AAC frames, each behind the tables. FFmpeg writes those once, and each frame in a PES packet.
+/// Returns parts of nine AAC frames, each behind the tables. FFmpeg writes the tables once, and each frame in
+/// its own PES packet.
 fn parts_of(take: Take) -> Vec<Bytes> {
     const PACKET: usize = 188;
     const SERVICES: u16 = 0x11;
