@@ -156,7 +156,7 @@ impl HeartbeatActor {
                 }
                 self.counts.iter_mut().for_each(|counts| counts.mark_changed());
                 if self.attempt == 0 {
-                    tracing::warn!(module = self.kind.as_str(), %error, "heartbeat failed, trying again");
+                    tracing::warn!(module = self.kind.as_str(), %error, "heartbeat write failed");
                 }
                 if matches!(error, StoreError::LeaseNotFound) {
                     self.lease = None;
@@ -229,7 +229,7 @@ impl Behaviour for HeartbeatActor {
         let store = self.context.store.clone();
         cx.run(async move { store.revoke(lease).await }, |outcome| {
             if let Err(error) = outcome {
-                tracing::debug!(%error, "the heartbeat's lease is left to run out");
+                tracing::debug!(%error, "heartbeat lease was not revoked");
             }
             Msg::Revoked
         });

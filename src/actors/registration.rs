@@ -126,7 +126,7 @@ impl Registration {
                     (self.lease, self.registered) = (None, false);
                 }
                 if self.attempt == 0 {
-                    tracing::warn!(%error, "registration of the node failed, trying again");
+                    tracing::warn!(%error, "node registration failed");
                 }
                 self.attempt += 1;
                 self.wait(format!("registration of the node failed: {error}"));
@@ -154,9 +154,9 @@ impl Registration {
                 let named = named(&self.context, &found);
                 if self.other.is_none_or(|(revision, _)| revision != found.revision) {
                     self.other = Some((found.revision, self.context.clock.now()));
-                    tracing::warn!("{named}: waiting whether it still runs");
+                    tracing::warn!("{named}: waiting to see if it still runs");
                 }
-                self.wait(format!("{named}: waiting whether it still runs"));
+                self.wait(format!("{named}: waiting to see if it still runs"));
                 Some(LOOK_EVERY)
             }
             Seen::Refused(found) => {
@@ -236,7 +236,7 @@ impl Behaviour for Registration {
         let store = self.context.store.clone();
         cx.run(async move { store.revoke(lease).await }, |outcome| {
             if let Err(error) = outcome {
-                tracing::debug!(%error, "the registration's lease is left to expire");
+                tracing::debug!(%error, "registration lease was not revoked");
             }
             Msg::Revoked
         });

@@ -28,12 +28,12 @@ pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     let remedy =
         format!("run: chmod 700 {shown}, or set node.data_dir to a folder of its own, such as one below it");
     if !(is_ours || is_empty) {
-        bail!("others can read {shown} (mode {mode:04o}), which is to hold secrets; {remedy}");
+        bail!("others can read {shown} (mode {mode:04o}), which must hold secrets; {remedy}");
     }
     set_permissions(dir, Permissions::from_mode(0o700)).with_context(|| {
         format!("others can read {shown} (mode {mode:04o}), which holds secrets; {remedy}")
     })?;
-    tracing::warn!(dir = %shown, "others could read the data directory (mode {mode:04o}); it has mode 0700 now");
+    tracing::warn!(dir = %shown, "restricted the data directory from mode {mode:04o} to 0700");
     Ok(())
 }
 

@@ -49,14 +49,14 @@ pub async fn drain(context: &Context, service: &RoomService) -> Drained {
     let (end, before) = (Instant::now() + deadline, left(context, &marked.0));
     let mixed = left(context, &[ModuleKind::Mixer]);
     if before > 0 {
-        tracing::info!(rooms = before, "gives its rooms to other nodes before it ends");
+        tracing::info!(rooms = before, "drain started");
     }
     while kinds().next().is_some() && Instant::now() < end {
         // Sleep: see LOOK_EVERY.
         tokio::time::sleep(LOOK_EVERY).await;
     }
     if before > 0 {
-        tracing::info!(left = left(context, &marked.0), "drained");
+        tracing::info!(left = left(context, &marked.0), "drain ended");
     }
     if mixed > left(context, &[ModuleKind::Mixer]) {
         // Sleep: successors copy the windows, and listener nodes fetch the last listed segments.

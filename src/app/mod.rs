@@ -322,7 +322,7 @@ impl Node {
         self.servers.stop_answering().await;
         let report = self.system.shutdown(self.context.config.supervision.shutdown_deadline).await;
         for actor in report.abandoned {
-            tracing::warn!(actor, "did not stop in time and was left behind");
+            tracing::warn!(actor, "actor did not stop in time and was abandoned");
         }
         drained.unmark(&self.context).await;
         self.servers.stop().await;
@@ -349,8 +349,8 @@ fn raise_descriptors() -> u64 {
         tracing::warn!(
             limit,
             recommended = RECOMMENDED,
-            "few file descriptors (RLIMIT_NOFILE): connections are bounded accordingly; raise the hard limit, e.g. \
-             LimitNOFILE= of the systemd unit"
+            "few file descriptors (RLIMIT_NOFILE): connections are bounded accordingly; raise the hard limit, \
+             e.g. LimitNOFILE= of the systemd unit"
         );
     }
     limit

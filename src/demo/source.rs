@@ -37,7 +37,7 @@ pub async fn play(
             Ok(never) => match never {},
             Err(error) => format!("{error:#}"),
         };
-        tracing::warn!(why, "the test tone is not in the room");
+        tracing::warn!(why, "test tone could not join the room");
         trouble.replace(Some(why));
         tokio::time::sleep(RETRY).await;
     }

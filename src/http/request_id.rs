@@ -52,5 +52,5 @@ fn log_failure(id: &str, response: &ServiceResponse<BoxBody>) {
     let Some(ApiError { code, cause: Some(cause), .. }) = error else { return };
     let (method, path) = (response.request().method().as_str(), response.request().match_pattern());
     let path = path.unwrap_or_default();
-    tracing::warn!(request_id = id, method, path, ?code, cause, "a request failed");
+    tracing::warn!(request_id = id, method, path, ?code, cause, "request failed");
 }

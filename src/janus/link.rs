@@ -133,7 +133,7 @@ impl Link {
         let switchboard = Switchboard::new(options.api_secret.clone());
         actix::spawn(async move {
             if let End::Down(reason) = switchboard.serve(socket, inbox).await {
-                tracing::warn!(%reason, "connection to Janus is down");
+                tracing::warn!(%reason, "connection to Janus closed");
                 // A failed send means that there is no receiver any more.
                 let _ = events.send(GatewayEvent::Down { reason });
             }
@@ -357,7 +357,7 @@ impl Switchboard {
     fn publish(&mut self, handle: u64, event: HandleEvent) {
         let Some(subscriber) = self.subscribers.get(&handle) else { return };
         if let Err(mpsc::error::TrySendError::Full(event)) = subscriber.events.try_send(event) {
-            tracing::warn!(kind = event.kind, "a Janus handle's events are not read; its stream ends");
+            tracing::warn!(kind = event.kind, "event stream of a Janus handle overflowed and ended");
             self.subscribers.remove(&handle);
         }
     }

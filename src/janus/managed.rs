@@ -202,7 +202,7 @@ fn log_line(line: String, last_words: &LastWords) {
         return;
     } else if line.contains("[sdp.c:") || line.contains("[sdp-utils.c:") {
         // The line contains the unreadable part of the SDP, which must not be logged.
-        tracing::warn!(target: "janus", "a session description was refused");
+        tracing::warn!(target: "janus", "session description was refused");
         return;
     } else if line.starts_with("[FATAL]") {
         tracing::error!(target: "janus", "{line}");

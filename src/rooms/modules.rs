@@ -118,7 +118,7 @@ impl RoomService {
     pub async fn mark_drained(&self, fence: &Fence, module: &Drained) -> Result<bool, RoomError> {
         let txn = writes::drained(fence, module);
         let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(false) };
-        tracing::info!(module = module.kind.as_str(), id = %module.id, "drained: no room is left on it");
+        tracing::info!(module = module.kind.as_str(), id = %module.id, "module drained");
         self.directory.seen(Scope::Modules(module.kind), revision, READ_YOUR_WRITES).await;
         Ok(true)
     }

@@ -182,7 +182,7 @@ impl Event for LeaderElected<'_> {
     const NAME: &'static str = "leader_elected";
 
     fn log(&self) {
-        info!(node = %self.node, "this node keeps house");
+        info!(node = %self.node, "this node became the leader");
     }
 
     fn record(&self, metrics: &Metrics) {
@@ -197,7 +197,7 @@ impl Event for LeaderKeyOrphaned<'_> {
         error!(
             key = self.key,
             named = self.named,
-            "leader key without a lease taken over: find out who writes to the store"
+            "took over a leader key without a lease; find out what writes to the store"
         );
     }
 }
@@ -206,7 +206,7 @@ impl Event for LeaderLost<'_> {
     const NAME: &'static str = "leader_lost";
 
     fn log(&self) {
-        info!(node = %self.node, reason = self.reason, "this node keeps house no longer");
+        info!(node = %self.node, reason = self.reason, "this node is no longer the leader");
     }
 
     fn record(&self, metrics: &Metrics) {
@@ -259,7 +259,7 @@ impl Event for JanusUp<'_> {
     const NAME: &'static str = "janus_up";
 
     fn log(&self) {
-        info!(url = self.url, version = self.version, "Janus is up");
+        info!(url = self.url, version = self.version, "Janus became available");
     }
 
     fn record(&self, metrics: &Metrics) {
@@ -271,11 +271,7 @@ impl Event for JanusLost<'_> {
     const NAME: &'static str = "janus_lost";
 
     fn log(&self) {
-        error!(
-            url = self.url,
-            reason = self.reason,
-            "Janus is lost; its rooms are built anew when it is back"
-        );
+        error!(url = self.url, reason = self.reason, "lost Janus; its rooms will be rebuilt when it is back");
     }
 
     fn record(&self, metrics: &Metrics) {
@@ -287,7 +283,7 @@ impl Event for StoreLost<'_> {
     const NAME: &'static str = "store_lost";
 
     fn log(&self) {
-        error!(reason = self.reason, "the store is lost; rooms on air run on, nothing new is taken");
+        error!(reason = self.reason, "lost the store; rooms on air continue, changes are refused");
     }
 
     fn record(&self, metrics: &Metrics) {
@@ -299,7 +295,7 @@ impl Event for StoreBack {
     const NAME: &'static str = "store_back";
 
     fn log(&self) {
-        info!(away_ms = self.away.as_millis() as u64, "the store is back");
+        info!(away_ms = self.away.as_millis() as u64, "store became available again");
     }
 
     fn record(&self, metrics: &Metrics) {

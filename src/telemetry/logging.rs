@@ -31,7 +31,7 @@ const PANIC_FLUSH_LIMIT: Duration = Duration::from_millis(100);
 
 /// Counter of dropped log lines. The log belongs to the process, so all registries share this counter.
 pub static DROPPED_LINES: LazyLock<IntCounter> = LazyLock::new(|| {
-    counter("stentor_log_lines_dropped_total", "Log lines dropped, because nobody read them.")
+    counter("stentor_log_lines_dropped_total", "Log lines dropped because the reader was slow.")
 });
 /// Counter of repeated log lines that were counted instead of written.
 pub static REPEATED_LINES: LazyLock<IntCounter> = LazyLock::new(|| {

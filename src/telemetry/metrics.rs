@@ -88,14 +88,14 @@ impl Metrics {
             room_moves: counters(
                 r,
                 "stentor_room_moves_total",
-                "Sides of rooms on air moved by this node to another Janus or mixer.",
+                "Rooms on air moved by this node to another Janus or mixer, counted per module.",
                 &["cause"],
             ),
-            leader: gauge(r, "stentor_leader", "1 while this node keeps house, else 0."),
+            leader: gauge(r, "stentor_leader", "1 while this node is the leader, else 0."),
             chores: counters(
                 r,
                 "stentor_housekeeping_actions_total",
-                "What this node did in keeping house.",
+                "Housekeeping actions of this node.",
                 &["action"],
             ),
             invalid_keys: gauge(
@@ -122,7 +122,11 @@ impl Metrics {
                 "stentor_media_silence_seconds_total",
                 "Silence published in place of audio that FFmpeg did not deliver in time.",
             ),
-            late_parts: counter(r, "stentor_media_late_parts_total", "HLS parts published too late."),
+            late_parts: counter(
+                r,
+                "stentor_media_late_parts_total",
+                "HLS parts published more than half a part late.",
+            ),
             mix_seconds: counters(r, "stentor_mix_seconds_total", "Seconds mixed, by level.", &["level"]),
             janus_requests: counters(
                 r,
@@ -153,7 +157,7 @@ impl Metrics {
             watch_restarts: counters(
                 r,
                 "stentor_store_watch_restarts_total",
-                "Watches of the store begun anew with a list.",
+                "Store watches restarted with a new list.",
                 &["reason"],
             ),
             http_requests: counters(
@@ -162,7 +166,12 @@ impl Metrics {
                 "HTTP requests answered.",
                 &["route", "status"],
             ),
-            http_seconds: seconds(r, "stentor_http_request_seconds", "Time to answer.", &["route"]),
+            http_seconds: seconds(
+                r,
+                "stentor_http_request_seconds",
+                "Time to answer HTTP requests.",
+                &["route"],
+            ),
             connections: gauges(
                 r,
                 "stentor_connections",
@@ -181,7 +190,11 @@ impl Metrics {
                 "Connections closed because the client was too slow.",
                 &["reason"],
             ),
-            listeners: gauge(r, "stentor_listeners", "Who asked for a playlist within ten seconds."),
+            listeners: gauge(
+                r,
+                "stentor_listeners",
+                "Listeners that requested a playlist within ten seconds.",
+            ),
             heartbeats: counters(r, "stentor_heartbeats_total", "Heartbeats to the store.", &["outcome"]),
             ws_connections: gauge(r, "stentor_ws_connections", "Signalling connections open."),
             ws_calls: counters(
@@ -200,10 +213,15 @@ impl Metrics {
             presence_requests: counters(
                 r,
                 "stentor_presence_requests_total",
-                "Requests for connection locks and members, by outcome.",
+                "Requests for connection locks and presence entries, by outcome.",
                 &["op", "outcome"],
             ),
-            presence_seconds: seconds(r, "stentor_presence_request_seconds", "Time they took.", &["op"]),
+            presence_seconds: seconds(
+                r,
+                "stentor_presence_request_seconds",
+                "Time of these presence requests.",
+                &["op"],
+            ),
             presence_up: gauge(r, "stentor_presence_up", "1 while Redis, or the embedded presence, answers."),
             anchor_sessions: gauge(
                 r,
@@ -397,7 +415,8 @@ fn status_class(status: u16) -> &'static str {
 }
 
 fn register_process(registry: &Registry, started_at: SystemTime) {
-    let build = gauges(registry, "stentor_build_info", "Always 1; the labels tell the build.", &["version"]);
+    let build =
+        gauges(registry, "stentor_build_info", "Always 1; the labels identify the build.", &["version"]);
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let (name, help) = ("process_start_time_seconds", "Start of the process, Unix time in seconds.");
     // Cannot fail: name and help are literals that a test renders.

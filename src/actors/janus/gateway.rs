@@ -191,11 +191,7 @@ impl JanusGateway {
             found.entry(room).or_default().push(seen);
         }
         let wanted = self.wanted();
-        tracing::info!(
-            found = found.len(),
-            wanted = wanted.len(),
-            "Janus is connected, its rooms are compared with the store"
-        );
+        tracing::info!(found = found.len(), wanted = wanted.len(), "connected to Janus and listed its rooms");
         for (room, child) in self.rooms.iter() {
             let seen = found.remove(room).unwrap_or_default();
             let _ = child.offer("link", room::Msg::Linked(Some(seen)));
@@ -238,9 +234,7 @@ impl JanusGateway {
     fn note_silence(&mut self, rooms: &Rooms) {
         let silent = all_silent(rooms, &self.context.me);
         if silent && !self.silent {
-            tracing::warn!(
-                "Janus forwards its rooms, and nothing arrives at their mixers: a managed Janus is restarted"
-            );
+            tracing::warn!("no mixer received audio from Janus; requested a restart of a managed Janus");
             self.link.complain();
         }
         self.silent = silent;
@@ -260,7 +254,7 @@ impl JanusGateway {
                 return self.offline("Janus was restarted behind the connection".to_owned(), cx);
             }
             Ok(false) if must_have() == Some(number) => {
-                tracing::warn!(%room, number, "Janus has lost a room: all of them are looked at");
+                tracing::warn!(%room, number, "Janus lost a room; all rooms will be listed again");
                 for (_, child) in self.rooms.iter() {
                     let _ = child.offer("link", room::Msg::Linked(None));
                 }

@@ -60,7 +60,7 @@ impl JanusProcess {
                 }
                 _ = stopped => {
                     if let Err(error) = janus.stop(STOP_GRACE).await {
-                        tracing::warn!(%error, "stopping janus");
+                        tracing::warn!(%error, "stopping Janus failed");
                     }
                     Msg::Stopped
                 }
@@ -84,7 +84,7 @@ impl Behaviour for JanusProcess {
         match msg {
             Msg::Started(started) => match *started {
                 Ok(janus) => {
-                    tracing::info!(pid = janus.pid(), url = janus.url(), "janus is running");
+                    tracing::info!(pid = janus.pid(), url = janus.url(), "Janus started");
                     self.attend(janus, cx);
                 }
                 Err(error) => cx.fail(error.to_string()),

@@ -64,7 +64,7 @@ impl Kernel {
 
     /// Logs an actor that did not stop in time, and records it if a shutdown has begun.
     pub fn overdue(&self, path: &str) {
-        tracing::error!(actor = path, "did not stop in time");
+        tracing::error!(actor = path, "actor did not stop in time");
         if let Some(paths) = locked(&self.shutdown).as_mut() {
             paths.push(path.to_owned());
         }

@@ -192,7 +192,7 @@ impl Children {
 
     fn rest(&mut self, child: u64, down: &ChildDown, life: Life, delay: Duration, attempt: u32) {
         let Some(row) = self.rows.get_mut(&child) else { return };
-        tracing::warn!(actor = %row.cell.path, cause = %down.exit, ?delay, attempt, "starts again");
+        tracing::warn!(actor = %row.cell.path, cause = %down.exit, ?delay, attempt, "restart scheduled");
         row.state.phase = Phase::Resting;
         let due = self.owner.kernel.now() + delay;
         row.cell.comes_back(life, &down.exit, Waiting { attempt, due });

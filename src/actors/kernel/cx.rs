@@ -202,7 +202,7 @@ impl<M> Drop for Effect<M> {
     fn drop(&mut self) {
         let future = self.future.take();
         if let Err(panic) = contain(|| drop(future)) {
-            tracing::error!(actor = %self.cell.path, panic, "an effect panicked when dropped");
+            tracing::error!(actor = %self.cell.path, panic, "effect panicked when dropped");
         }
     }
 }

@@ -261,7 +261,7 @@ impl<M: Message> Inbox for Mailbox<M> {
         drop(queue);
         // Outside the lock: dropping a message may send another one, even to this actor.
         if let Err(panic) = super::panics::contain(|| drop(waiting)) {
-            tracing::error!(actor = %self.cell.path, panic, "a waiting message panicked when dropped");
+            tracing::error!(actor = %self.cell.path, panic, "queued message panicked when dropped");
         }
     }
 }

@@ -286,7 +286,7 @@ impl<B: Behaviour> Shell<B> {
         }
         let exit = if self.asked && exit == Exit::Normal { Exit::Stopped } else { exit };
         if exit.is_abnormal() {
-            tracing::error!(actor = %self.cell.path, kind = B::KIND, cause = %exit, "failed");
+            tracing::error!(actor = %self.cell.path, kind = B::KIND, cause = %exit, "actor failed");
         }
         if self.asked {
             self.mailbox.close();
@@ -339,7 +339,7 @@ impl<B: Behaviour> Shell<B> {
         self.cx.effects = FuturesUnordered::new();
         let behaviour = self.behaviour.take();
         contain(|| drop(behaviour)).inspect_err(|panic| {
-            tracing::error!(actor = %self.cell.path, kind = B::KIND, panic, "panicked when dropped");
+            tracing::error!(actor = %self.cell.path, kind = B::KIND, panic, "actor panicked when dropped");
         })
     }
 }

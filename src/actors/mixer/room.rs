@@ -319,7 +319,8 @@ impl Behaviour for FfmpegRoom {
             Msg::Stored(effect, outcome) => {
                 self.store_busy = false;
                 if let WriteOutcome::Failed(failure) = &outcome {
-                    tracing::warn!(room = %self.room, %failure, doing = self.reasons.store, "mixer room");
+                    let doing = &self.reasons.store;
+                    tracing::warn!(room = %self.room, %failure, doing, "room key write failed");
                 }
                 self.machine.store_done(effect, outcome, self.context.clock.now(), dice());
                 if let Some(ceiling) = self.machine.ceiling() {

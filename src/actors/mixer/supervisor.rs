@@ -90,7 +90,7 @@ impl MixerSupervisor {
             }
             Err(error) => {
                 if self.ffmpeg.is_none() {
-                    tracing::error!(%error, "this node's mixer takes no rooms");
+                    tracing::error!(%error, "FFmpeg check failed; the mixer takes no rooms");
                 }
                 cx.run(tokio::time::sleep(RECHECK), |()| Msg::Recheck);
                 Health::Unhealthy

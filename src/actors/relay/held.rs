@@ -233,7 +233,7 @@ async fn fetched(
 async fn listed_before(mixers: impl MixerFiles, before: Upstream, room: RoomId, file: MediaFile) -> Answer {
     let mixer = before.mixer.clone();
     mixers.file(before, room.clone(), file).await.map_err(|why| {
-        tracing::debug!(%room, %mixer, %file, ?why, "nor does the mixer node before give a file");
+        tracing::debug!(%room, %mixer, %file, ?why, "previous mixer node did not provide a file");
         NotServed::Gone
     })
 }
@@ -241,7 +241,7 @@ async fn listed_before(mixers: impl MixerFiles, before: Upstream, room: RoomId, 
 impl Source {
     fn complain(&self, room: &RoomId, file: &MediaFile, why: &str) {
         let mixer = &self.upstream.mixer;
-        let warn = || tracing::warn!(%room, %mixer, %file, why, "the mixer node does not give files");
+        let warn = || tracing::warn!(%room, %mixer, %file, why, "mixer node did not provide a file");
         self.warned.call_once(warn);
     }
 }

@@ -107,7 +107,8 @@ impl RelayRoom {
         };
         let before = self.pointed.replace(now.clone());
         if before.is_some_and(|before| before.mixer != now.mixer) {
-            tracing::info!(room = %self.room, mixer = %now.mixer, epoch = %now.epoch, "another mixer is followed");
+            let (room, mixer, epoch) = (&self.room, &now.mixer, now.epoch);
+            tracing::info!(%room, %mixer, %epoch, "switched to another mixer");
         }
         self.held.point_to(now.clone(), self.context.clock.now());
     }
@@ -159,7 +160,8 @@ impl RelayRoom {
         if let Outcome::Failed(why) = &outcome
             && self.machine.attempt() == 0
         {
-            tracing::warn!(room = %self.room, mixer = %what.from.mixer, why, "the mixer node does not answer");
+            let (room, mixer) = (&self.room, &what.from.mixer);
+            tracing::warn!(%room, %mixer, why, "playlist request to the mixer node failed");
         }
         let playlist = match (&outcome, body) {
             (Outcome::Playlist { next, ended }, Some(bytes)) => {

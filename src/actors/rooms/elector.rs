@@ -245,7 +245,7 @@ impl Behaviour for Elector {
         self.align(self.context.clock.now(), cx);
         cx.run(async move { store.revoke(LeaseId(lease)).await }, |outcome| {
             if let Err(error) = outcome {
-                tracing::debug!(%error, "the leader's lease is left to run out");
+                tracing::debug!(%error, "leader lease was not revoked");
             }
             Msg::Revoked
         });

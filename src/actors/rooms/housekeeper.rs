@@ -128,14 +128,14 @@ impl Housekeeper {
         let (room, action, reason) = (&due.room, due.chore.as_str(), &due.reason);
         match outcome {
             Ok(true) => {
-                tracing::info!(%room, action, reason, "kept house");
+                tracing::info!(%room, action, reason, "housekeeping action done");
                 self.context.metrics.chore_done(action);
                 self.done.truncate(SHOWN - 1);
                 self.done.push_front(Done { at: self.context.clock.wall(), due });
             }
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(%room, action, %error, "a chore failed, next round tries again");
+                tracing::warn!(%room, action, %error, "housekeeping action failed");
                 self.last_error = Some(format!("{room}, {action}: {error}"));
             }
         }
@@ -187,7 +187,7 @@ impl Behaviour for Housekeeper {
             }
             Msg::Compacted(Ok(())) => {}
             Msg::Compacted(Err(error)) => {
-                tracing::warn!(%error, "compaction of the store failed, tried again in a minute");
+                tracing::warn!(%error, "store compaction failed; next attempt in a minute");
             }
         }
     }

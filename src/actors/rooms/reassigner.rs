@@ -138,7 +138,7 @@ impl Reassigner {
                 }
                 Ok(None) => failed = Some(format!("{}: the store changed meanwhile", order.room)),
                 Err(error) => {
-                    tracing::warn!(room = %order.room, %error, "a room could not be moved, trying again");
+                    tracing::warn!(room = %order.room, %error, "room move failed");
                     self.last_error = Some(format!("{}: {error}", order.room));
                     failed = self.last_error.clone();
                 }

@@ -124,7 +124,7 @@ impl Room {
             // The store may be ahead of what this node has seen: an immediate retry would not change that.
             Ok(_) => "waits to see the room gone".to_owned(),
             Err(error) => {
-                tracing::warn!(room = %self.room, %error, "a room could not be removed yet, trying again");
+                tracing::warn!(room = %self.room, %error, "room removal failed");
                 error.to_string()
             }
         };

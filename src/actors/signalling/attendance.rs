@@ -187,9 +187,9 @@ impl Attendance {
         if self.up.replace(up) != Some(up) {
             self.shared.context.metrics.set_presence_up(up);
             match outcome {
-                Ok(_) => tracing::info!("presence answers"),
+                Ok(_) => tracing::info!("presence became available"),
                 Err(error) => {
-                    tracing::warn!(%error, "presence is away: who is connected stays, others must wait")
+                    tracing::warn!(%error, "presence became unavailable; existing connections stay, others wait")
                 }
             }
         }

@@ -287,7 +287,7 @@ impl Guest {
             return Err(ErrorCode::NoSuchMember.into());
         }
         self.shared.service.remove_user(room, user).await.map_err(|error| {
-            tracing::warn!(%room, %error, "a user could not be removed");
+            tracing::warn!(%room, %error, "user removal failed");
             not_removed(&error)
         })?;
         Ok(json!({}))
@@ -362,7 +362,7 @@ fn max_anchors(view: &RoomView) -> usize {
 }
 
 fn unavailable(error: &PresenceError) -> RpcError {
-    tracing::debug!(%error, "presence failed");
+    tracing::debug!(%error, "presence request failed");
     away()
 }
 

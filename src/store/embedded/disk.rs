@@ -116,7 +116,7 @@ impl Disk {
         if load(&db)?.revision != known.revision {
             restore(&db, known)?;
         }
-        tracing::info!(path = %self.path.display(), "store file is open again");
+        tracing::info!(path = %self.path.display(), "store file reopened");
         Ok(db)
     }
 }

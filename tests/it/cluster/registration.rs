@@ -29,12 +29,12 @@ async fn a_node_id_has_one_process() {
     first.kill();
     first.run();
     first.ready().await;
-    assert!(!first.output().contains("waiting whether it still runs"), "{}", first.output());
+    assert!(!first.output().contains("waiting to see if it still runs"), "{}", first.output());
 
     // From another place, the id can be taken over once that lease has expired.
     first.kill();
     let elsewhere = member(&etcd, "desk", "rooms", &[("node.advertise", "127.0.0.2")]).await;
-    assert!(elsewhere.output().contains("waiting whether it still runs"), "{}", elsewhere.output());
+    assert!(elsewhere.output().contains("waiting to see if it still runs"), "{}", elsewhere.output());
 }
 
 /// Starts a second `desk`; returns its exit code and output.

@@ -35,7 +35,7 @@ impl JanusSession {
         match event {
             AnchorEvent::Up => self.up(),
             AnchorEvent::Hangup { reason } => {
-                tracing::debug!(room = %self.room, user = ?self.user, reason, "an anchor's media is over");
+                tracing::debug!(room = %self.room, user = ?self.user, reason, "media of an anchor ended");
                 self.machine.heard(Heard::Down, now);
             }
             AnchorEvent::Media { receiving } => self.voice.receiving = receiving,

@@ -73,7 +73,7 @@ impl FfmpegRoom {
         let goes_on = self.machine.inherit(self.estate.port(), numbers, &self.view);
         match left {
             Some((packager, open)) if goes_on => {
-                tracing::info!(room = %self.room, "the stream goes on after a failure of its actor");
+                tracing::info!(room = %self.room, "stream resumed after a failure of its actor");
                 self.shared.streams.open(self.room.clone(), open.nonce, open.stream.clone());
                 self.stream = Some((packager, open.stream));
             }
@@ -165,7 +165,7 @@ impl FfmpegRoom {
     }
 
     fn garbled(&mut self, error: &dyn std::error::Error) -> bool {
-        tracing::warn!(room = %self.room, %error, "FFmpeg's output cannot be used, it is replaced");
+        tracing::warn!(room = %self.room, %error, "FFmpeg wrote unusable output and will be restarted");
         self.machine.garbled();
         true
     }
