@@ -61,7 +61,8 @@ async fn joins() -> Row {
     }
     Row::new(
         format!(
-            "connect, join, offer, to the first packet of the mix; {} WebRTC clients, p50 / p99 (floor: on Janus directly)",
+            "connect, join, offer, to the first packet of the mix; {} WebRTC clients, p50 / p99 (floor: on \
+             Janus directly)",
             ROOMS * ANCHORS
         ),
         floor.to_string(),

@@ -58,7 +58,8 @@ pub async fn measure() -> Vec<Row> {
     });
     vec![Row::new(
         format!(
-            "live rooms on {cores} cores, by tens, no late part (floor: what Janus and FFmpeg alone allow, by ten)"
+            "live rooms on {cores} cores, by tens, no late part (floor: what Janus and FFmpeg alone allow, \
+             by ten)"
         ),
         format!("{allowed:.0} rooms"),
         measured,

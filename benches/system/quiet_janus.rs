@@ -130,7 +130,8 @@ impl Room {
         match request {
             "rtp_forward" => {
                 let stream = self.forwarders.len() as u64 + 1;
-                let forwarder = json!({ "stream_id": stream, "ip": body["host"], "port": body["port"], "always_on": true });
+                let (ip, port) = (&body["host"], &body["port"]);
+                let forwarder = json!({ "stream_id": stream, "ip": ip, "port": port, "always_on": true });
                 self.forwarders.push(forwarder);
                 json!({ "audiobridge": "success", "stream_id": stream })
             }

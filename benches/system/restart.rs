@@ -69,7 +69,8 @@ pub async fn measure() -> Vec<Row> {
     let goal = "≤ 2 s beside Janus/FFmpeg";
     vec![
         Row::new(
-            "1,000 rooms: POST create+start of each -> all forwarding, etcd (floor: what the stubs of Janus and FFmpeg do)",
+            "1,000 rooms: POST create+start of each -> all forwarding, etcd (floor: what the stubs of Janus \
+             and FFmpeg do)",
             floor.clone(),
             short(first),
             "",

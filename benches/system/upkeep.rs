@@ -54,7 +54,8 @@ pub async fn measure() -> Vec<Row> {
     vec![
         Row::new(
             format!(
-                "processor time of the node per live room, % of a core, {ROOMS} rooms (floor: woken by a pipe, packager)"
+                "processor time of the node per live room, % of a core, {ROOMS} rooms (floor: woken by a \
+                 pipe, packager)"
             ),
             format!("{:.3} %", floor_share().await * 100.0),
             format!("{:.3} % (idle node {:.2} %)", per_room * 100.0, idle * 100.0),

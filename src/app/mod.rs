@@ -349,8 +349,8 @@ fn raise_descriptors() -> u64 {
         tracing::warn!(
             limit,
             recommended = RECOMMENDED,
-            "few file descriptors (RLIMIT_NOFILE): connections are bounded accordingly; raise the hard limit, \
-             e.g. LimitNOFILE= of the systemd unit"
+            "few file descriptors (RLIMIT_NOFILE): connections are bounded accordingly; raise the hard \
+             limit, e.g. LimitNOFILE= of the systemd unit"
         );
     }
     limit

@@ -77,7 +77,11 @@ mod tests {
         // Computed with `printf 1700003600:ann | openssl dgst -sha1 -hmac north -binary | base64`.
         let expected = serde_json::json!([
             { "urls": ["stun:a.example:3478"] },
-            { "urls": ["turn:b.example?transport=udp"], "username": "1700003600:ann", "credential": "TwqKCcbzejRFa1sgGqGS7SEzCGg=" },
+            {
+                "urls": ["turn:b.example?transport=udp"],
+                "username": "1700003600:ann",
+                "credential": "TwqKCcbzejRFa1sgGqGS7SEzCGg=",
+            },
         ]);
         assert_eq!(servers, expected);
     }

@@ -47,8 +47,9 @@ fn check_auth(config: &Config, r: &mut Reader) {
         r.require(
             &[key, "auth.mode"],
             !open || url.as_deref().is_none_or(is_on_this_machine),
-            "must name this machine (localhost or 127.0.0.1) while auth.mode is open, which gives the rights of a \
-             host to everybody who can connect; set auth.mode to keys and give auth.api_keys, or remove the URL",
+            "must name this machine (localhost or 127.0.0.1) while auth.mode is open, which gives the rights \
+             of a host to everybody who can connect; set auth.mode to keys and give auth.api_keys, or remove \
+             the URL",
         );
     }
     let foreign = http.allowed_origins.iter().find(|origin| !is_on_this_machine(origin));
@@ -56,8 +57,8 @@ fn check_auth(config: &Config, r: &mut Reader) {
         &["http.allowed_origins", "auth.mode"],
         !open || foreign.is_none(),
         format!(
-            "must name pages of this machine only while auth.mode is open, which trusts every caller, but {} is \
-             not one; set auth.mode to keys and give auth.api_keys, or remove it",
+            "must name pages of this machine only while auth.mode is open, which trusts every caller, but {} \
+             is not one; set auth.mode to keys and give auth.api_keys, or remove it",
             foreign.map_or("", String::as_str)
         ),
     );
@@ -134,8 +135,8 @@ fn check_given_out(config: &Config, r: &mut Reader) {
     r.require(
         &["http.public_ws_url", "node.roles"],
         !roles.rooms || roles.gateway || http.public_ws_url.is_some(),
-        "must be set, because this node has the role rooms and not gateway: where anchors reach the gateways, \
-         like wss://live.example.org/ws",
+        "must be set, because this node has the role rooms and not gateway: where anchors reach the \
+         gateways, like wss://live.example.org/ws",
     );
     r.require(
         &["http.public_hls_url", "listen.hls"],

@@ -127,7 +127,8 @@ fn auth(r: &mut Reader) -> AuthConfig {
         mode: r.read(
             "auth.mode",
             "open",
-            "REST API: open (no key, for this machine only: no public address, URL, origin or proxy) or keys.",
+            "REST API: open (no key, for this machine only: no public address, URL, origin or proxy) or \
+             keys.",
             one_of(&[("open", AuthMode::Open), ("keys", AuthMode::Keys)]),
         ),
         api_keys: r
@@ -150,13 +151,15 @@ fn auth(r: &mut Reader) -> AuthConfig {
         listener_token_ttl: r.read(
             "auth.listener_token_ttl",
             "6h",
-            "How long a listener's token is good for; not shorter than rooms.max_age, or listeners must renew it.",
+            "How long a listener's token is good for; not shorter than rooms.max_age, or listeners must \
+             renew it.",
             duration("1s", "720h"),
         ),
         anchor_token_ttl: r.read(
             "auth.anchor_token_ttl",
             "12h",
-            "How long an anchor's or host's token is good for; longer than any live, so that they can come back.",
+            "How long an anchor's or host's token is good for; longer than any live, so that they can come \
+             back.",
             duration("1s", "720h"),
         ),
     }
@@ -167,7 +170,8 @@ fn http(r: &mut Reader) -> HttpConfig {
         allowed_origins: r.read(
             "http.allowed_origins",
             json!([]),
-            "Origins of other pages and apps that may use API, HLS and WebSocket, as browsers send them; * is any.",
+            "Origins of other pages and apps that may use API, HLS and WebSocket, as browsers send them; * \
+             is any.",
             list(origin),
         ),
         body_limit: r.read(
@@ -189,7 +193,8 @@ fn http(r: &mut Reader) -> HttpConfig {
         ),
         public_ws_url: r.optional(
             "http.public_ws_url",
-            "Where anchors connect to, e.g. wss://live.example.org/ws; null: ws://{listen.ws}/ws of a gateway.",
+            "Where anchors connect to, e.g. wss://live.example.org/ws; null: ws://{listen.ws}/ws of a \
+             gateway.",
             ws_url,
         ),
     }
@@ -234,7 +239,8 @@ fn janus(r: &mut Reader) -> JanusConfig {
         ),
         public_ip: r.optional(
             "janus.public_ip",
-            "IPv4 address anchors reach the managed Janus by, behind a NAT that keeps ports; null: the machine's own.",
+            "IPv4 address anchors reach the managed Janus by, behind a NAT that keeps ports; null: the \
+             machine's own.",
             public_ip,
         ),
         capacity: r
@@ -253,7 +259,8 @@ fn janus(r: &mut Reader) -> JanusConfig {
         session_timeout: r.read(
             "janus.session_timeout",
             "60s",
-            "An anchor who was cut off has this long to come back; an external Janus must have the same in janus.jcfg.",
+            "An anchor who was cut off has this long to come back; an external Janus must have the same in \
+             janus.jcfg.",
             duration("5s", "10m"),
         ),
     }
@@ -268,7 +275,8 @@ fn mixer(r: &mut Reader) -> MixerConfig {
     );
     let capacity = r.optional(
         "mixer.capacity",
-        "Rooms this node's mixer takes at most; null: 30 per processor core, or as many as rtp_ports has pairs.",
+        "Rooms this node's mixer takes at most; null: 30 per processor core, or as many as rtp_ports has \
+         pairs.",
         number(0..=10_000),
     );
     MixerConfig {
@@ -312,7 +320,8 @@ fn mixer(r: &mut Reader) -> MixerConfig {
             enabled: r.read(
                 "mixer.loudness.enabled",
                 true,
-                "Level what listeners hear; false: each room keeps its own level, and its samples are limited.",
+                "Level what listeners hear; false: each room keeps its own level, and its samples are \
+                 limited.",
                 switch,
             ),
             target: r.read(
@@ -425,7 +434,8 @@ fn supervision(r: &mut Reader) -> SupervisionConfig {
         drain_deadline: r.read(
             "supervision.drain_deadline",
             "10s",
-            "Before an ordered shutdown, rooms are given to other nodes, if there are any, for at most this long.",
+            "Before an ordered shutdown, rooms are given to other nodes, if there are any, for at most this \
+             long.",
             duration("0s", "1h"),
         ),
     }

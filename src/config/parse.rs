@@ -198,8 +198,8 @@ pub(super) fn base_url(value: &Value) -> Parsed<String> {
     let text = url(&["http", "https"])(value)?;
     match parts_of(&text) {
         ("/", false) => Ok(text),
-        _ => Err("must be a URL without path, query and fragment, like https://live.example.org: pages and playlists \
-                  are served at the root of a host, so give Stentor a host name of its own"
+        _ => Err("must be a URL without path, query and fragment, like https://live.example.org: pages and \
+            playlists are served at the root of a host, so give Stentor a host name of its own"
             .into()),
     }
 }

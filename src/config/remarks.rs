@@ -34,24 +34,24 @@ impl Config {
 /// Twice the interval of 10 s at which clients send `keepalive`, so that one may be lost.
 const TWO_SIGNS_OF_LIFE: Duration = Duration::from_secs(20);
 
-const OPEN_MODE: &str = "auth.mode is open: every program and every user of this machine has the rights of a host in \
-    all rooms; to serve anybody else set auth.mode to keys and give auth.api_keys";
-const ONE_GATEWAY: &str = "store.kind is etcd and presence.kind embedded, which is right only if this is the one \
-    gateway of the cluster: two would let a user in twice and show each only its own members; with several, set \
-    presence.kind: redis and presence.redis.url on all nodes with the roles gateway and rooms";
-const SHORT_SILENCE: &str = "presence.timeout is below 20s: clients give a sign of life every 10 s, so one that is late \
-    throws an anchor out of the room; set presence.timeout to 20s or more";
-const SHORT_LISTENER_TOKEN: &str = "auth.listener_token_ttl is shorter than rooms.max_age: a listener whose token has \
-    expired gets no more keys and hears nothing until it opens the playlist with a new token; set \
+const OPEN_MODE: &str = "auth.mode is open: every program and every user of this machine has the rights of a \
+    host in all rooms; to serve anybody else set auth.mode to keys and give auth.api_keys";
+const ONE_GATEWAY: &str = "store.kind is etcd and presence.kind embedded, which is right only if this is the \
+    one gateway of the cluster: two would let a user in twice and show each only its own members; with \
+    several, set presence.kind: redis and presence.redis.url on all nodes with the roles gateway and rooms";
+const SHORT_SILENCE: &str = "presence.timeout is below 20s: clients give a sign of life every 10 s, so one \
+    that is late throws an anchor out of the room; set presence.timeout to 20s or more";
+const SHORT_LISTENER_TOKEN: &str = "auth.listener_token_ttl is shorter than rooms.max_age: a listener whose \
+    token has expired gets no more keys and hears nothing until it opens the playlist with a new token; set \
     auth.listener_token_ttl to rooms.max_age or more";
-const SHORT_ANCHOR_TOKEN: &str = "auth.anchor_token_ttl is shorter than rooms.max_age: an anchor who loses the \
-    connection late in a broadcast cannot come back without a new invitation; set auth.anchor_token_ttl to \
-    rooms.max_age or more";
-const MIXED_CONTENT: &str = "http.public_hls_url is https and http.public_ws_url is ws: browsers refuse an unencrypted \
-    WebSocket from an encrypted page; set http.public_ws_url to a wss URL";
-const LOOPBACK_ADVERTISED: &str = "node.advertise is this machine's loopback and etcd is on another machine: other \
-    nodes cannot fetch from this mixer; set node.advertise to an address they can reach";
-const LOOPBACK_MEDIA: &str = "listen.media is loopback and etcd is on another machine: only a Janus on this machine \
-    can send to this mixer; set listen.media to an address that every Janus of the cluster can reach";
-const SLOW_STORE: &str = "store.request_timeout is not below rooms.heartbeat_ttl: one request without an answer \
-    costs this node its heartbeats, and their rooms move; set store.request_timeout to a third of it";
+const SHORT_ANCHOR_TOKEN: &str = "auth.anchor_token_ttl is shorter than rooms.max_age: an anchor who loses \
+    the connection late in a broadcast cannot come back without a new invitation; set auth.anchor_token_ttl \
+    to rooms.max_age or more";
+const MIXED_CONTENT: &str = "http.public_hls_url is https and http.public_ws_url is ws: browsers refuse an \
+    unencrypted WebSocket from an encrypted page; set http.public_ws_url to a wss URL";
+const LOOPBACK_ADVERTISED: &str = "node.advertise is this machine's loopback and etcd is on another machine: \
+    other nodes cannot fetch from this mixer; set node.advertise to an address they can reach";
+const LOOPBACK_MEDIA: &str = "listen.media is loopback and etcd is on another machine: only a Janus on this \
+    machine can send to this mixer; set listen.media to an address that every Janus of the cluster can reach";
+const SLOW_STORE: &str = "store.request_timeout is not below rooms.heartbeat_ttl: one request without an \
+    answer costs this node its heartbeats, and their rooms move; set store.request_timeout to a third of it";

@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn a_production_file_does_not_lead_the_demo_astray() {
         let text = "node:\n  data_dir: ./stentor-data\n  roles: [hls]\nstore:\n  kind: etcd\n  etcd:\n    \
-                    endpoints: [\"http://10.0.0.1:2379\"]\njanus:\n  mode: external\n  url: ws://10.0.0.5:8188\n";
+                    endpoints: [\"http://10.0.0.1:2379\"]\njanus:\n  mode: external\n  \
+                    url: ws://10.0.0.5:8188\n";
         let (config, _) = prepared(file(text)).unwrap();
         assert_eq!(config.node.data_dir, Path::new("/tmp/stentor-demo-x/data"));
         assert!(config.node.roles.rooms && config.node.roles.mixer);

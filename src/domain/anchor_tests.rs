@@ -183,7 +183,10 @@ proptest! {
     /// After any history, the session ends some time after the client has gone for good, and nothing is left
     /// in Janus.
     #[test]
-    fn no_history_leaves_a_session_behind(steps in proptest::collection::vec(step(), 0..40), dice in 0.0..1.0f64) {
+    fn no_history_leaves_a_session_behind(
+        steps in proptest::collection::vec(step(), 0..40),
+        dice in 0.0..1.0f64,
+    ) {
         let mut anchor = Anchor::new(place(), timing());
         let mut now = 0;
         for step in steps {

@@ -303,7 +303,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_fence_rises_even_when_the_clock_goes_back(clocks in prop::collection::vec(0..1u64 << 52, 1..50)) {
+        fn a_fence_rises_even_when_the_clock_goes_back(
+            clocks in prop::collection::vec(0..1u64 << 52, 1..50),
+        ) {
             let mut mark = None;
             for clock in clocks {
                 let fence = Fence::next(mark, clock);

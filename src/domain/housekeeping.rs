@@ -149,7 +149,9 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(60);
     const NOTHING: [&str; 0] = [];
     const META: &str = r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":0}"#;
-    const REMOVING: &str = r#"{"status":"removing","mixerId":"m","janusId":"j","nonce":"n","createdAt":0,"discardAt":65000,"epoch":1}"#;
+    const REMOVING: &str = r#"{
+        "status":"removing","mixerId":"m","janusId":"j","nonce":"n","createdAt":0,"discardAt":65000,"epoch":1
+    }"#;
     const ON_AIR: &str =
         r#"{"status":"onair","mixerId":"m","janusId":"j","nonce":"n","createdAt":0,"epoch":1}"#;
     const JANUS: &str = r#"{"id":"j","janusRoomId":100000,"status":"room_created","timestamp":0,"epoch":1}"#;
@@ -289,7 +291,10 @@ mod tests {
         }
 
         fn owner(&mut self, name: &str) {
-            let json = r#"{"status":"healthy","host":"h","url":"u","capacity":1,"startedAt":1,"incarnation":"i","version":"0"}"#;
+            let json = r#"{
+                "status":"healthy","host":"h","url":"u","capacity":1,"startedAt":1,
+                "incarnation":"i","version":"0"
+            }"#;
             let mut view = ModuleView::default();
             view.apply(super::super::keys::ModulePart::Heartbeat, Some((json.as_bytes(), 1))).unwrap();
             self.modules.insert((ModuleKind::Janus, ModuleId::new(name).unwrap()), Arc::new(view));

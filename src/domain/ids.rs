@@ -108,8 +108,8 @@ impl UserId {
         let ok = (1..=Self::MAX_LEN).contains(&text.len())
             && text::is_plain_id(text)
             && text::is_string_or_uri(text);
-        let rule = "must be 1 to 255 bytes without control or invisible characters and without spaces at its ends; \
-                    one with a colon must be a URI";
+        let rule = "must be 1 to 255 bytes without control or invisible characters and without spaces at its \
+            ends; one with a colon must be a URI";
         if ok { Ok(Self(text.into())) } else { Err(InvalidName { what: "userId", rule }) }
     }
 

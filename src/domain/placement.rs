@@ -225,7 +225,10 @@ mod tests {
             assert_eq!(pickable(&view, 0), Err(WhyNot::Unreadable(ModulePart::Mark)), "{mark}");
             view.apply(ModulePart::Mark, None).unwrap();
             assert_eq!(pickable(&view, 0), Ok(9));
-            let sideways = br#"{"status":"sideways","host":"h","url":"u","capacity":9,"startedAt":1,"incarnation":"i","version":"0"}"#;
+            let sideways = br#"{
+                "status":"sideways","host":"h","url":"u","capacity":9,"startedAt":1,
+                "incarnation":"i","version":"0"
+            }"#;
             assert!(view.apply(ModulePart::Heartbeat, Some((sideways, 3))).is_err());
             assert_eq!(pickable(&view, 0), Err(WhyNot::Unreadable(ModulePart::Heartbeat)));
             assert!(view.is_present(), "it lives all the same");

@@ -302,7 +302,8 @@ proptest! {
             for moved in &verdict.moves {
                 let left = &moved.leaves[0];
                 prop_assert!(moved.leaves.len() == 1 && left.kind == ModuleKind::Mixer);
-                prop_assert_eq!(left.cause == Cause::Vanished, !house.mixers.contains_key(left.from.as_str()));
+                let is_there = house.mixers.contains_key(left.from.as_str());
+                prop_assert_eq!(left.cause == Cause::Vanished, !is_there);
                 let taker = &house.mixers[moved.to.mixer_id.as_str()];
                 prop_assert!(matches!(taker.1, None | Some(MarkLabel::Ready)));
                 house.obey(moved);
@@ -313,7 +314,9 @@ proptest! {
             now += 1000;
             house.at(now).moves.iter().for_each(|m| house.obey(m));
         }
-        let takes = |m: &str| house.mixers.get(m).is_some_and(|(_, mark)| mark.is_none_or(|l| !sends_away(l)));
+        let takes = |m: &str| {
+            house.mixers.get(m).is_some_and(|(_, mark)| mark.is_none_or(|label| !sends_away(label)))
+        };
         if house.mixers.values().any(|(_, mark)| mark.is_none()) {
             for (room, view) in &house.rooms {
                 let mixer = &view.live.as_ref().unwrap().mixer_id;

@@ -412,7 +412,9 @@ mod tests {
         let mut view = RoomView::default();
         let owner = mixer.map_or("m", |(id, _)| id);
         let live = format!(
-            r#"{{"status":"onair","mixerId":"{owner}","janusId":"j","nonce":"n","createdAt":0,"epoch":{epoch}}}"#
+            r#"{{
+                "status":"onair","mixerId":"{owner}","janusId":"j","nonce":"n","createdAt":0,"epoch":{epoch}
+            }}"#
         );
         view.apply(RoomKey::Part(LiveMeta), Some((live.as_bytes(), 1))).unwrap();
         if let Some((id, epoch)) = mixer {

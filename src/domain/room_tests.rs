@@ -125,7 +125,9 @@ enum Step {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn whatever_happens_epochs_rise_and_nothing_removed_comes_back(steps in prop::collection::vec(step(), 1..60)) {
+    fn whatever_happens_epochs_rise_and_nothing_removed_comes_back(
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
         let mut history = History::default();
         for step in steps {
             let before = history.room.clone();

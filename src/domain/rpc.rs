@@ -203,7 +203,9 @@ mod tests {
     #[test]
     fn a_batch_is_read_entry_by_entry() {
         let Packet::Batch(entries) = read(
-            r#"[1, {"jsonrpc":"2.0","method":"a","id":1}, {"foo":"boo"}, [], {"jsonrpc":"2.0","method":"b"}]"#,
+            r#"[
+                1, {"jsonrpc":"2.0","method":"a","id":1}, {"foo":"boo"}, [], {"jsonrpc":"2.0","method":"b"}
+            ]"#,
         ) else {
             panic!("a batch")
         };

@@ -207,7 +207,9 @@ mod tests {
     proptest! {
         /// A normalised name is accepted again, unchanged; it is read back from presence.
         #[test]
-        fn the_normal_form_is_stable(text in "[ -~À-ſ\u{300}-\u{305}\u{A0}\u{A8}\u{2126}ﬁ가-각ᄀ각👩❤\u{FE0F}\u{200D}🚀]{0,12}") {
+        fn the_normal_form_is_stable(
+            text in "[ -~À-ſ\u{300}-\u{305}\u{A0}\u{A8}\u{2126}ﬁ가-각ᄀ각👩❤\u{FE0F}\u{200D}🚀]{0,12}",
+        ) {
             if let Some(name) = nickname(&text) {
                 prop_assert_eq!(nickname(&name), Some(name));
             }

@@ -88,8 +88,8 @@ impl Hosts {
     pub fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         match headers.get(header::HOST) {
             Some(host) if !host.to_str().is_ok_and(|host| self.has(host)) => {
-                let message = "this server does not answer to this host name, because it trusts every caller on its \
-                               machine: call it by localhost or 127.0.0.1, or set auth.mode to keys";
+                let message = "this server does not answer to this host name, because it trusts every caller \
+                    on its machine: call it by localhost or 127.0.0.1, or set auth.mode to keys";
                 Err(ApiError::new(Code::HostNotAllowed, message))
             }
             _ => Ok(()),

@@ -89,7 +89,8 @@ fn core(options: &ManagedOptions, server_name: &str) -> String {
     let enforce = options.ice_interface.as_deref().map(|i| format!("ice_enforce_list = {}; ", quoted(i)));
     let mapping = options.public_ip.map(|ip| format!("nat_1_1_mapping = \"{ip}\"; "));
     format!(
-        "general: {{\n  debug_level = {DEBUG_LEVEL};\n  debug_colors = false;\n  server_name = {server_name};\n  \
+        "general: {{\n  debug_level = {DEBUG_LEVEL};\n  debug_colors = false;\n  \
+         server_name = {server_name};\n  \
          api_secret = {api_secret};\n  session_timeout = {timeout};\n  \
          reclaim_session_timeout = {timeout};\n}}\n\
          media: {{ rtp_port_range = \"{low}-{high}\"; }}\n\
@@ -107,7 +108,8 @@ fn core(options: &ManagedOptions, server_name: &str) -> String {
 
 fn websockets(port: u16) -> String {
     format!(
-        "general: {{ json = \"compact\"; ws = true; ws_port = {port}; ws_ip = \"127.0.0.1\"; wss = false; }}\n\
+        "general: {{ json = \"compact\"; ws = true; ws_port = {port}; ws_ip = \"127.0.0.1\"; \
+         wss = false; }}\n\
          admin: {{ admin_ws = false; admin_wss = false; }}\n"
     )
 }

@@ -364,7 +364,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_listener_can_rely_on_every_rendering(config in config(), steps in prop::collection::vec(step(), 1..14)) {
+    fn a_listener_can_rely_on_every_rendering(
+        config in config(),
+        steps in prop::collection::vec(step(), 1..14),
+    ) {
         let mut room = Room::new(config);
         for step in steps {
             room.run(step);
@@ -372,7 +375,8 @@ proptest! {
         room.packager.finish();
         room.look();
         let lost = u64::from(room.frame) - room.heard.len() as u64;
-        prop_assert!(lost <= room.excused + room.part_frames(), "{lost} frames lost, {} excused", room.excused);
+        let excused = room.excused;
+        prop_assert!(lost <= excused + room.part_frames(), "{lost} frames lost, {excused} excused");
         if room.stream.snapshot().has_playlist() {
             prop_assert!(room.last.is_some_and(|last| last.ended && last.open.is_none()));
         }

@@ -98,7 +98,8 @@ mod tests {
     fn filters_amplify_level_and_limit() {
         let filters = Loudness::new(MixShare::of(3), Some(-18), -1).filters();
         assert!(filters.starts_with("pan=mono|c0=c0,volume=15.92dB,asplit[mix][meter];"), "{filters}");
-        let end = "[mix]compand=attacks=0.2:decays=1.5:points=-90/-90|-60/-60|-50/-42|-40/-25|-32/-16.5|-20/-15|20/-12\
+        let end = "[mix]compand=attacks=0.2:decays=1.5\
+                   :points=-90/-90|-60/-60|-50/-42|-40/-25|-32/-16.5|-20/-15|20/-12\
                    :volume=-90:soft-knee=6,alimiter=level=disabled:limit=0.708:attack=10:release=400";
         assert!(filters.ends_with(end), "{filters}");
     }

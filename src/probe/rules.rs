@@ -160,7 +160,8 @@ mod tests {
     fn playlist(sequence: u64, discontinuity: u64, tail: &str) -> Playlist {
         let text = format!(
             "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:1\n#EXT-X-PART-INF:PART-TARGET=0.5\n\
-             #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n#EXT-X-MEDIA-SEQUENCE:{sequence}\n\
+             #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n\
+             #EXT-X-MEDIA-SEQUENCE:{sequence}\n\
              #EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}\n\
              #EXT-X-PROGRAM-DATE-TIME:2026-03-01T12:00:00Z\n{tail}"
         );

@@ -241,7 +241,8 @@ mod tests {
     /// Records FFmpeg's own muxer, one PES packet per frame.
     fn recorded() -> Vec<u8> {
         let args = "-nostdin -v error -f lavfi -i sine=440:sample_rate=48000 -t 1 -c:a aac -f mpegts \
-            -pes_payload_size 0 -mpegts_flags +nit -mpegts_flags -nit -sdt_period 1000 -pat_period 1000 pipe:1";
+            -pes_payload_size 0 -mpegts_flags +nit -mpegts_flags -nit -sdt_period 1000 \
+            -pat_period 1000 pipe:1";
         Command::new("ffmpeg").args(args.split_whitespace()).output().unwrap().stdout
     }
 

@@ -93,7 +93,10 @@ impl FakeStore {
     /// Adds a healthy Janus instance and a healthy mixer with this name.
     pub fn add_module(&self, name: &str, capacity: u32) {
         let heartbeat = format!(
-            r#"{{"status":"healthy","host":"h","url":"u","capacity":{capacity},"startedAt":1,"incarnation":"i","version":"0"}}"#
+            r#"{{
+                "status":"healthy","host":"h","url":"u","capacity":{capacity},"startedAt":1,"incarnation":"i",
+                "version":"0"
+            }}"#
         );
         self.put_now(&format!("/januses/{name}/heartbeat"), &heartbeat);
         self.put_now(&format!("/mixers/{name}/heartbeat"), &heartbeat);

@@ -205,7 +205,10 @@ fn relist(fold: &mut Fold, truth: &BTreeMap<String, (String, i64)>, revision: i6
 fn live_on(module: u8, what: u8) -> String {
     let status = if what == 1 { "onair" } else { "removing" };
     format!(
-        r#"{{"status":"{status}","mixerId":"m{module}","janusId":"j{module}","nonce":"n","createdAt":1,"epoch":1}}"#
+        r#"{{
+            "status":"{status}","mixerId":"m{module}","janusId":"j{module}","nonce":"n",
+            "createdAt":1,"epoch":1
+        }}"#
     )
 }
 

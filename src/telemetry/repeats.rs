@@ -126,11 +126,17 @@ impl Line {
         macro_rules! report {
             ($target:literal $(, $source:ident)?) => {
                 match *level {
-                    Level::ERROR => tracing::error!(target: $target, repeated, $($source = target,)? "{text}"),
+                    Level::ERROR => {
+                        tracing::error!(target: $target, repeated, $($source = target,)? "{text}")
+                    }
                     Level::WARN => tracing::warn!(target: $target, repeated, $($source = target,)? "{text}"),
                     Level::INFO => tracing::info!(target: $target, repeated, $($source = target,)? "{text}"),
-                    Level::DEBUG => tracing::debug!(target: $target, repeated, $($source = target,)? "{text}"),
-                    Level::TRACE => tracing::trace!(target: $target, repeated, $($source = target,)? "{text}"),
+                    Level::DEBUG => {
+                        tracing::debug!(target: $target, repeated, $($source = target,)? "{text}")
+                    }
+                    Level::TRACE => {
+                        tracing::trace!(target: $target, repeated, $($source = target,)? "{text}")
+                    }
                 }
             };
         }

@@ -50,7 +50,8 @@ async fn abuse(node: &Node, gateway: SocketAddr) {
     let call =
         json!({"jsonrpc": "2.0", "id": 1, "method": "keepalive", "params": {"status": "idle"}}).to_string();
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-    let sdp = json!({"jsonrpc": "2.0", "id": 1, "method": "offer", "params": {"sdp": {"type": "offer", "sdp": "x".repeat(17_000)}}});
+    let sdp = json!({"type": "offer", "sdp": "x".repeat(17_000)});
+    let sdp = json!({"jsonrpc": "2.0", "id": 1, "method": "offer", "params": {"sdp": sdp}});
     let (flood, big) = ([CloseCode::Flooding, CloseCode::TooSlow], [CloseCode::TooBig]);
     sent(gateway, &token(1).await, vec![Message::text("x".repeat(10 << 20))], &big).await;
     sent(gateway, &token(2).await, vec![Message::text(call); 1000], &flood).await;

@@ -22,7 +22,8 @@ fn check_config_prints_what_is_in_force_and_whence() {
 fn check_config_says_what_is_allowed_and_perhaps_not_meant() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = format!(
-        "store:\n  kind: etcd\n  etcd: {{endpoints: [\"http://127.0.0.1:2379\"]}}\nhls: {{secret: {SECRET}}}\n\
+        "store:\n  kind: etcd\n  etcd: {{endpoints: [\"http://127.0.0.1:2379\"]}}\n\
+         hls: {{secret: {SECRET}}}\n\
          auth:\n  jwt_secrets: [{{kid: a, secret: {SECRET}}}]\n"
     );
     std::fs::write(folder.path().join("config.yaml"), cluster).unwrap();

@@ -52,7 +52,10 @@ async fn a_listener_without_a_valid_token_gets_no_key() {
     let mut listener = Listener::open(&stranger, Mode::Parts).await.unwrap();
     let refused = listener.hear(Duration::from_secs(1)).await.err();
     assert!(
-        matches!(&refused, Some(ProbeError::Refused { status: 401, code: Some(code), .. }) if code == "token_invalid"),
+        matches!(
+            &refused,
+            Some(ProbeError::Refused { status: 401, code: Some(code), .. }) if code == "token_invalid"
+        ),
         "{refused:?}"
     );
 }

@@ -189,7 +189,7 @@ impl Attendance {
             match outcome {
                 Ok(_) => tracing::info!("presence became available"),
                 Err(error) => {
-                    tracing::warn!(%error, "presence became unavailable; existing connections stay, others wait")
+                    tracing::warn!(%error, "presence became unavailable; only existing connections work")
                 }
             }
         }

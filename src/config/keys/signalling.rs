@@ -47,7 +47,8 @@ pub(super) fn ws(r: &mut Reader) -> WsConfig {
         duplicate: r.read(
             "ws.duplicate",
             "reject",
-            "A user who is connected already, from another client: reject the newer connection or replace the older.",
+            "A user who is connected already, from another client: reject the newer connection or replace \
+             the older.",
             one_of(&[("reject", Duplicate::Reject), ("replace", Duplicate::Replace)]),
         ),
         pin_attempts: r.read(
@@ -116,7 +117,8 @@ pub(super) fn ice(r: &mut Reader) -> IceConfig {
         servers: r.read(
             "ice.servers",
             json!([]),
-            "STUN and TURN servers for anchors, like stun:stun.example.org or turn:turn.example.org?transport=tcp.",
+            "STUN and TURN servers for anchors, like stun:stun.example.org or \
+             turn:turn.example.org?transport=tcp.",
             list(ice_server),
         ),
         turn_secret: r.secret(

@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $text:literal, $retryable:literal, $message:literal;)*) => {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident = $number:literal, $text:literal, $retryable:literal, $message:literal;
+    )*) => {
         /// Reason why a call failed: the numbers of JSON-RPC, and our own from −32001 downwards.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum ErrorCode {

@@ -97,7 +97,7 @@ pub fn openapi() -> OpenApi {
         paths.add_path_operation(endpoint.path, vec![endpoint.documented_as], operation);
     }
     let info = InfoBuilder::new().title("Stentor room API").version(env!("CARGO_PKG_VERSION")).description(
-        Some("Rooms, those who speak and listen in them, and modules. Times are milliseconds since the Unix epoch."),
+        Some("Rooms, their anchors and listeners, and modules. Times are milliseconds since the Unix epoch."),
     );
     let components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)

@@ -20,11 +20,15 @@ const LONGEST_MARK: u64 = 7 * 24 * 3600;
 /// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 #[utoipa::path(
     put, path = "/api/modules/{kind}/{id}/mark", operation_id = "setMark", tag = "modules",
-    params(("kind" = String, Path, description = "januses or mixers", pattern = "^(januses|mixers)$"), ("id" = String, Path, description = "module id", pattern = "^[A-Za-z0-9_.-]{1,64}$")),
+    params(
+        ("kind" = String, Path, description = "januses or mixers", pattern = "^(januses|mixers)$"),
+        ("id" = String, Path, description = "module id", pattern = "^[A-Za-z0-9_.-]{1,64}$"),
+    ),
     request_body = SetMark,
     responses(
         (status = 200, body = Done, description = "it is so"),
-        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_module_id, invalid_ttl"),
+        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_module_id, \
+            invalid_ttl"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 404, body = ErrorBody, description = "module_not_found, not_found"),
@@ -50,7 +54,10 @@ pub(super) async fn set_mark(
 /// The module then counts as `ready`. A module without a mark stays as it is.
 #[utoipa::path(
     delete, path = "/api/modules/{kind}/{id}/mark", operation_id = "clearMark", tag = "modules",
-    params(("kind" = String, Path, description = "januses or mixers", pattern = "^(januses|mixers)$"), ("id" = String, Path, description = "module id", pattern = "^[A-Za-z0-9_.-]{1,64}$")),
+    params(
+        ("kind" = String, Path, description = "januses or mixers", pattern = "^(januses|mixers)$"),
+        ("id" = String, Path, description = "module id", pattern = "^[A-Za-z0-9_.-]{1,64}$"),
+    ),
     responses(
         (status = 200, body = Done, description = "it is so"),
         (status = 400, body = ErrorBody, description = "invalid_module_id"),

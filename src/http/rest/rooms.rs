@@ -17,10 +17,12 @@ const LARGEST_PAGE: usize = 1000;
 
 /// Creates a room and, with `start`, puts it on air.
 #[utoipa::path(
-    post, path = "/api/rooms", operation_id = "createRoom", tag = "rooms", request_body(content = Option<CreateRoom>, description = "may be left out"),
+    post, path = "/api/rooms", operation_id = "createRoom", tag = "rooms",
+    request_body(content = Option<CreateRoom>, description = "may be left out"),
     responses(
         (status = 201, body = RoomAnswer, description = "the room"),
-        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, invalid_pin, invalid_max_anchors"),
+        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
+            invalid_pin, invalid_max_anchors"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 409, body = ErrorBody, description = "room_exists; room_removing (retryable)"),
@@ -28,7 +30,8 @@ const LARGEST_PAGE: usize = 1000;
         (status = 413, body = ErrorBody, description = "body_too_large"),
         (status = 415, body = ErrorBody, description = "unsupported_media_type"),
         (status = 500, body = ErrorBody, description = "internal"),
-        (status = 503, body = ErrorBody, description = "no_capacity, no_janus_available, no_mixer_available, busy, store_unavailable (all retryable)"),
+        (status = 503, body = ErrorBody, description = "no_capacity, no_janus_available, no_mixer_available, \
+            busy, store_unavailable (all retryable)"),
     )
 )]
 pub(super) async fn create(api: Data<Api>, body: JsonBody<CreateRoom>) -> Result<impl Responder, ApiError> {
@@ -85,9 +88,11 @@ pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, 
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 409, body = ErrorBody, description = "room_removing (retryable): a stop or delete is under way"),
+        (status = 409, body = ErrorBody, description = "room_removing (retryable): stop or delete \
+            in progress"),
         (status = 500, body = ErrorBody, description = "internal"),
-        (status = 503, body = ErrorBody, description = "no_capacity, no_janus_available, no_mixer_available (nothing was written), busy, store_unavailable (all retryable)"),
+        (status = 503, body = ErrorBody, description = "no_capacity, no_janus_available, no_mixer_available \
+            (nothing was written), busy, store_unavailable (all retryable)"),
     )
 )]
 pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
@@ -123,7 +128,8 @@ pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder,
     delete, path = "/api/rooms/{id}", operation_id = "deleteRoom", tag = "rooms",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
     responses(
-        (status = 200, body = DeleteAnswer, description = "the room while it lets go; none when it is gone already"),
+        (status = 200, body = DeleteAnswer, description = "the room while it is being removed; none if \
+            it is gone"),
         (status = 400, body = ErrorBody, description = "invalid_room_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),

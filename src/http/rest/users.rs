@@ -101,11 +101,13 @@ pub(super) struct UserBody {
     request_body = CreateUser,
     responses(
         (status = 201, body = CreateUserAnswer, description = "a fresh token, and what goes with it"),
-        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, invalid_user_id"),
+        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
+            invalid_user_id"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 409, body = ErrorBody, description = "user_removed, too_many_users, room_removing (retryable)"),
+        (status = 409, body = ErrorBody, description = "user_removed, too_many_users, room_removing \
+            (retryable)"),
         (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 413, body = ErrorBody, description = "body_too_large"),
         (status = 415, body = ErrorBody, description = "unsupported_media_type"),
@@ -162,7 +164,10 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
 /// may be repeated, and may name a user whose token was issued elsewhere.
 #[utoipa::path(
     delete, path = "/api/rooms/{id}/users/{userId}", operation_id = "removeUser", tag = "users",
-    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"), ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255)),
+    params(
+        ("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
+        ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255),
+    ),
     responses(
         (status = 200, body = Done, description = "it is so"),
         (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_user_id"),

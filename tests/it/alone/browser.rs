@@ -75,7 +75,8 @@ fn plays_on(listened: &Listened) {
 fn print(story: &str, listened: &Listened) {
     let Listened { first_sound_ms, behind_live, errors, .. } = listened;
     report(format!(
-        "{story}: first sound {:.0} ms, behind live p50 {:.2} s p95 {:.2} s, longest silence {:?}, {} error events",
+        "{story}: first sound {:.0} ms, behind live p50 {:.2} s p95 {:.2} s, longest silence {:?}, {} error \
+         events",
         first_sound_ms.unwrap_or(f64::NAN),
         behind_live.p50.unwrap_or(f64::NAN),
         behind_live.p95.unwrap_or(f64::NAN),

@@ -48,7 +48,8 @@ async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_no
     proxy.release(&format!("stentor/default/{HELD}/"));
     house.until_forwarding(&names).await;
     report(format!(
-        "{ROOMS} rooms: accepted after {accepted:.2?}, all but the held one forwarding after {most:.2?}, all after {:.2?}",
+        "{ROOMS} rooms: accepted after {accepted:.2?}, all but the held one forwarding after {most:.2?}, all \
+         after {:.2?}",
         began.elapsed()
     ));
     house.is_consistent(&names).await;

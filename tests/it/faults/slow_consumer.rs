@@ -34,7 +34,8 @@ async fn a_client_that_does_not_read_is_closed_and_the_others_are_answered_as_be
 
     let mut deaf = deaf(&node).await;
     let flood = async {
-        let call = json!({ "jsonrpc": "2.0", "id": "x".repeat(ID), "method": "keepalive", "params": { "status": "idle" } });
+        let params = json!({ "status": "idle" });
+        let call = json!({ "jsonrpc": "2.0", "id": "x".repeat(ID), "method": "keepalive", "params": params });
         let end = Instant::now() + PATIENCE;
         while deaf.send(Message::text(call.to_string())).await.is_ok() {
             assert!(Instant::now() < end, "it is never closed");

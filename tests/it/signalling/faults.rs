@@ -44,7 +44,10 @@ async fn others_see_nothing_of_a_client_that_comes_back() {
     media.hear(SECOND).await;
     anna.call("status", json!({ "status": "onair" })).await.unwrap();
     anna.call("mute", json!({})).await.unwrap();
-    let shown = |status: &str| json!([{ "userId": "anna", "role": "anchor", "status": status, "muted": true, "displayName": "Anna" }]);
+    let shown = |status: &str| {
+        let (anna, name) = ("anna", "Anna");
+        json!([{ "userId": anna, "role": "anchor", "status": status, "muted": true, "displayName": name }])
+    };
     watcher.note("roomStatus", |p| p["members"] == shown("onair")).await;
     anna.cut();
     let mut back = stage.connect(0, "anna", "&clientId=a").await;

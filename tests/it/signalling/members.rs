@@ -14,7 +14,9 @@ async fn every_connection_of_a_room_is_told_who_is_there() {
     watcher.members(0).await;
     let mut anna = stage.connect(1, "anna", "").await;
     anna.call("join", json!({ "displayName": "Anna 🎙" })).await.unwrap();
-    let expected = json!({ "userId": "anna", "role": "anchor", "status": "idle", "muted": false, "displayName": "Anna 🎙" });
+    let name = "Anna 🎙";
+    let expected =
+        json!({ "userId": "anna", "role": "anchor", "status": "idle", "muted": false, "displayName": name });
     assert_eq!(watcher.members(1).await, [expected]);
     anna.members(1).await;
     anna.call("status", json!({ "status": "onair" })).await.unwrap();

@@ -49,7 +49,8 @@ async fn no_other_token_opens_the_door() {
     let now = gateway.clock.wall();
     let (room, hour) = (RoomId::new("demo").unwrap(), Duration::from_secs(3600));
     let past = stentor::domain::ids::UnixMs(now.0 - 7_200_000);
-    let claims = json!({"exp": now.0 / 1000 + 60, "iat": now.0 / 1000, "aud": "stentor/anchor", "iss": "stentor",
+    let claims = json!({
+        "exp": now.0 / 1000 + 60, "iat": now.0 / 1000, "aud": "stentor/anchor", "iss": "stentor",
         "sub": "ann", "roomId": "demo", "role": "anchor", "jti": "1"});
     assert!(
         Client::open(gateway.address, &format!("?token={}", signed(&claims, Algorithm::HS256)), &[])

@@ -183,7 +183,8 @@ fn upload(address: std::net::SocketAddr, bytes: usize) -> String {
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let head = format!(
-        "POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n"
+        "POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: {bytes}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
     // The server may close in the middle; its answer has arrived anyway.

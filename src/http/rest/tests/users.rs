@@ -19,7 +19,8 @@ async fn an_invitation_has_all_that_a_speaker_needs() {
     assert_eq!(
         made.json,
         json!({
-            "success": true, "userId": "bob", "role": "host", "token": "Host-bob-in-demo", "expiresAt": expires,
+            "success": true, "userId": "bob", "role": "host",
+            "token": "Host-bob-in-demo", "expiresAt": expires,
             "wsUrl": "wss://live.example.org/ws", "pin": "abc123",
             "inviteUrl": "https://live.example.org/speak/demo#token=Host-bob-in-demo",
         })
