@@ -16,7 +16,7 @@ pub enum KeptError {
     Io { path: PathBuf, doing: &'static str, source: io::Error },
     #[error("{} can be read by others (mode {mode:04o}); run: chmod 600 {}", path.display(), path.display())]
     ReadableByOthers { path: PathBuf, mode: u32 },
-    #[error("{} is damaged; restore it, or move it away to have a new one made", path.display())]
+    #[error("{} is damaged; restore it, or move it away to create a new one", path.display())]
     Damaged { path: PathBuf },
 }
 

@@ -43,7 +43,7 @@ fn node(r: &mut Reader) -> NodeConfig {
         cluster: r.read(
             "node.cluster",
             "default",
-            "Name of the installation; tells our Janus rooms from a stranger's on a shared Janus.",
+            "Name of the installation; distinguishes its rooms on a shared Janus.",
             cluster,
         ),
         data_dir: r.read(
@@ -92,7 +92,7 @@ fn store(r: &mut Reader) -> StoreConfig {
         kind: r.read(
             "store.kind",
             "embedded",
-            "Where rooms are kept: embedded (one node, in data_dir) or etcd (cluster).",
+            "Backend of the rooms: embedded (one node, in data_dir) or etcd (cluster).",
             one_of(&[("embedded", StoreKind::Embedded), ("etcd", StoreKind::Etcd)]),
         ),
         etcd_endpoints: r.read(
@@ -151,15 +151,13 @@ fn auth(r: &mut Reader) -> AuthConfig {
         listener_token_ttl: r.read(
             "auth.listener_token_ttl",
             "6h",
-            "How long a listener's token is good for; not shorter than rooms.max_age, or listeners must \
-             renew it.",
+            "Validity of a listener's token; not shorter than rooms.max_age, or listeners must renew it.",
             duration("1s", "720h"),
         ),
         anchor_token_ttl: r.read(
             "auth.anchor_token_ttl",
             "12h",
-            "How long an anchor's or host's token is good for; longer than any live, so that they can come \
-             back.",
+            "Validity of an anchor's or host's token; longer than any broadcast, so that they can return.",
             duration("1s", "720h"),
         ),
     }
@@ -193,7 +191,7 @@ fn http(r: &mut Reader) -> HttpConfig {
         ),
         public_ws_url: r.optional(
             "http.public_ws_url",
-            "Where anchors connect to, e.g. wss://live.example.org/ws; null: ws://{listen.ws}/ws of a \
+            "URL that anchors connect to, e.g. wss://live.example.org/ws; null: ws://{listen.ws}/ws of a \
              gateway.",
             ws_url,
         ),
@@ -234,7 +232,7 @@ fn janus(r: &mut Reader) -> JanusConfig {
         webrtc_ports: r.read(
             "janus.webrtc_ports",
             format!("{}-{}", WEBRTC_PORTS.0, WEBRTC_PORTS.1),
-            "UDP ports on which the managed Janus meets anchors; a firewall must let them in.",
+            "UDP ports of the managed Janus for anchors; a firewall must admit them.",
             udp_ports,
         ),
         public_ip: r.optional(
@@ -259,8 +257,7 @@ fn janus(r: &mut Reader) -> JanusConfig {
         session_timeout: r.read(
             "janus.session_timeout",
             "60s",
-            "An anchor who was cut off has this long to come back; an external Janus must have the same in \
-             janus.jcfg.",
+            "Time for a disconnected anchor to return; an external Janus must have the same in janus.jcfg.",
             duration("5s", "10m"),
         ),
     }
@@ -306,7 +303,7 @@ fn mixer(r: &mut Reader) -> MixerConfig {
             window: r.read(
                 "mixer.crash_window",
                 "30s",
-                "Crashes longer ago than this are forgotten.",
+                "Window in which these crashes are counted.",
                 duration("1s", "1h"),
             ),
         },
@@ -320,8 +317,7 @@ fn mixer(r: &mut Reader) -> MixerConfig {
             enabled: r.read(
                 "mixer.loudness.enabled",
                 true,
-                "Level what listeners hear; false: each room keeps its own level, and its samples are \
-                 limited.",
+                "Level the mix for listeners; false: each room keeps its level, and its samples are limited.",
                 switch,
             ),
             target: r.read(
@@ -375,13 +371,13 @@ fn rooms(r: &mut Reader) -> RoomsConfig {
         heartbeat_ttl: r.read(
             "rooms.heartbeat_ttl",
             "10s",
-            "A Janus or mixer is taken for dead this long after its last heartbeat.",
+            "A Janus or mixer counts as dead this long after its last heartbeat.",
             duration("1s", "5m"),
         ),
         replacement_grace: r.read(
             "rooms.replacement_grace",
             "500ms",
-            "A lost Janus or mixer is waited for this long before its rooms go to another.",
+            "Time for a lost Janus or mixer to return before its rooms move to another.",
             duration("1ms", "10m"),
         ),
         housekeeping_interval: r.read(
@@ -416,26 +412,25 @@ fn supervision(r: &mut Reader) -> SupervisionConfig {
         retry_first: r.read(
             "supervision.retry_first",
             "100ms",
-            "First delay before something that failed is tried again; doubles each time.",
+            "First delay before a retry after a failure; doubles each time.",
             duration("1ms", "60s"),
         ),
         retry_max: r.read(
             "supervision.retry_max",
             "10s",
-            "Longest delay before something that failed is tried again.",
+            "Longest delay before a retry after a failure.",
             duration("1ms", "10m"),
         ),
         shutdown_deadline: r.read(
             "supervision.shutdown_deadline",
             "10s",
-            "An ordered shutdown takes at most this long.",
+            "Longest time of an orderly shutdown.",
             duration("100ms", "10m"),
         ),
         drain_deadline: r.read(
             "supervision.drain_deadline",
             "10s",
-            "Before an ordered shutdown, rooms are given to other nodes, if there are any, for at most this \
-             long.",
+            "Longest time for which an orderly shutdown moves rooms to other nodes, if there are any.",
             duration("0s", "1h"),
         ),
     }
@@ -452,7 +447,7 @@ fn log(r: &mut Reader) -> LogConfig {
         filter: r.read(
             "log.filter",
             Value::from("info,actix_server=warn"),
-            "What is logged: a level, or levels by module like info,stentor=debug.",
+            "Log filter: a level, or levels by module like info,stentor=debug.",
             log_filter,
         ),
     }

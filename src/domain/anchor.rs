@@ -403,11 +403,11 @@ impl Anchor {
             (State::Ended(_), _) => Plan::Finished,
             (State::Opening, _) => Plan::act(Effect::Open, "the client asked to join"),
             (_, Link::Lost { .. }) => {
-                let reclaim = Plan::act(Effect::Reclaim, "the events of Janus go elsewhere");
+                let reclaim = Plan::act(Effect::Reclaim, "Janus sends its events to another gateway");
                 self.retry.pending(now).unwrap_or(reclaim)
             }
             (_, Link::Up) => match self.keep_due {
-                Some(due) if due <= now => Plan::act(Effect::KeepAlive, "Janus forgets who is silent"),
+                Some(due) if due <= now => Plan::act(Effect::KeepAlive, "Janus ends silent sessions"),
                 due => Plan::Wait { reason: self.waits_for().into(), until: self.next_look(due) },
             },
         }

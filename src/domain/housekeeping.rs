@@ -109,7 +109,7 @@ impl Housekeeping {
             return Some((Chore::Expire(expiry), reason));
         }
         let finish = matches!(cleanup(view, clock), Cleanup::Remove(_));
-        finish.then(|| (Chore::FinishRemoval, "its modules have let go of it, or had their time".into()))
+        finish.then(|| (Chore::FinishRemoval, "its keys are gone, or the grace time is over".into()))
     }
 }
 
@@ -117,7 +117,7 @@ impl Housekeeping {
 fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(Chore, String)> {
     if view.live.is_some() {
         let stray = view.is_on_air() && view.meta.is_none();
-        return stray.then(|| (Chore::EndStray, "it is on air and is no room: it has no meta".into()));
+        return stray.then(|| (Chore::EndStray, "it is on air but has no meta".into()));
     }
     let alive = |kind, id: &ModuleId| modules.get(&(kind, id.clone())).is_some_and(|m| m.is_present());
     let mut parts = Vec::new();
@@ -136,7 +136,7 @@ fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(Chore, String)> {
     if names.is_empty() {
         return None;
     }
-    let reason = format!("{} left behind: the room is not live, and whose it was is gone", names.join(", "));
+    let reason = format!("{} orphaned: the room is not live, and the owner is gone", names.join(", "));
     Some((Chore::Sweep(LeftBehind { parts, users }), reason))
 }
 

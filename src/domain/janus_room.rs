@@ -45,8 +45,8 @@ pub use silence::all_silent;
 use unsettled::Unsettled;
 
 /// Message about a Janus room, appended to its number. It contains the remedy.
-pub const LOCKED: &str = "on this Janus has our mark and a secret that is not ours (hls.secret was changed): \
-                          destroy it with the earlier one, or restart that Janus";
+pub const LOCKED: &str = "on this Janus has our ownership tag but another secret (hls.secret was changed): \
+                          destroy it with the earlier secret, or restart that Janus";
 
 /// Longest time after which Janus may still carry out a request that it has not answered.
 const LANDS_WITHIN: Duration = Duration::from_secs(30);
@@ -255,7 +255,7 @@ impl JanusRoom {
         match key.filter(|k| k.id == self.me) {
             Some(key) => Plan::act(
                 Effect::DeleteKey { key_revision: key.mod_revision },
-                "nothing is left of the room on this Janus",
+                "the room has no resources on this Janus",
             ),
             None => Plan::Finished,
         }
@@ -264,7 +264,7 @@ impl JanusRoom {
     fn build(&self, b: Build<'_>) -> Plan<Effect> {
         let Some(room) = self.choose(b.rooms, &b.key, b.epoch) else {
             return match b.rooms.first() {
-                Some(stale) => Plan::act(destroy(stale), "left over from an earlier live"),
+                Some(stale) => Plan::act(destroy(stale), "left over from an earlier broadcast"),
                 None => {
                     let again = self.unsettled.map(|u| u.janus_room_id);
                     let create = Effect::Create { epoch: b.epoch, pin: b.pin, again };
@@ -273,7 +273,7 @@ impl JanusRoom {
             };
         };
         if let Some(stale) = b.rooms.iter().find(|r| r.janus_room_id != room.janus_room_id) {
-            return Plan::act(destroy(stale), "a second Janus room of the same room");
+            return Plan::act(destroy(stale), "a duplicate Janus room of the room");
         }
         let janus_room_id = room.janus_room_id;
         let Some(forwarders) = &room.forwarders else {
@@ -289,7 +289,7 @@ impl JanusRoom {
             return Plan::act(start, "the mixer waits for RTP at this port");
         }
         if let Some(write) = self.key_write(&b, janus_room_id, fed.copied(), forwarders) {
-            return Plan::act(write, "tells the store what is built");
+            return Plan::act(write, "writes the Janus key");
         }
         let Some(fed) = fed else {
             return match &self.refusal {
@@ -299,7 +299,7 @@ impl JanusRoom {
         };
         match forwarders.iter().find(|f| f.stream_id != fed.stream_id) {
             Some(_) if b.handing => {
-                Plan::wait("forwarding, to the mixer it leaves too until its successor produces")
+                Plan::wait("forwarding, also to the outgoing mixer until its successor produces")
             }
             Some(old) => Plan::act(
                 Effect::StopForwarder { janus_room_id, stream_id: old.stream_id },

@@ -206,7 +206,7 @@ impl Leadership {
             return Plan::Wait { reason, until: until.into_iter().chain(self.ends(now)).min() };
         }
         let Some(lease) = self.lease.filter(|lease| now < self.lapses(lease)) else {
-            return Plan::act(Effect::Grant, "needs a lease to stand for election");
+            return Plan::act(Effect::Grant, "needs a lease before the election");
         };
         let due = lease.asked + self.ttl / 3;
         if due <= now {
@@ -220,17 +220,14 @@ impl Leadership {
             (_, Some(_)) => "leads".into(),
             (Known::Nobody, _) => return Plan::act(claim(0), "nobody leads"),
             (Known::Held(held), _) if !held.leased => {
-                return Plan::act(
-                    claim(held.revision),
-                    "the leader key has no lease, so nobody keeps it alive",
-                );
+                return Plan::act(claim(held.revision), "the leader key has no lease, so it never expires");
             }
             (Known::Held(Held { by: Some(by), revision, .. }), _) if by.id == self.me => {
-                return Plan::act(claim(*revision), "takes over from its own last run");
+                return Plan::act(claim(*revision), "takes over from its previous incarnation");
             }
             (Known::Held(Held { by: Some(by), .. }), _) => format!("{} leads", by.id),
             (Known::Held(_), _) => "waits for the lease of a leader key that cannot be read".into(),
-            (Known::Nothing, _) => "waits for sight of the leader's key".into(),
+            (Known::Nothing, _) => "waits to see the leader's key".into(),
         };
         Plan::Wait { reason: reason.into(), until: self.ends(now).into_iter().chain([due]).min() }
     }
@@ -255,7 +252,7 @@ impl Leadership {
             // Wait until the watch shows the winner: a claim before that loses again.
             Outcome::Beaten => {
                 self.steady.answered(now, good_for);
-                return self.retry.failed("somebody else was first", now, &self.backoff, dice);
+                return self.retry.failed("another node was first", now, &self.backoff, dice);
             }
             Outcome::LeaseGone => {
                 (self.lease, self.ours, self.steady) = (None, None, Steady::default());

@@ -12,9 +12,8 @@
 //! *process lane* (FFmpeg, port, stream) and the *store lane* (this mixer's key and its reservation).
 //!
 //! Invariants: at most one process holds the port. A new epoch gets a new port; a restart within an epoch
-//! keeps the port while FFmpeg can still join the RTP stream there (`JOINABLE_FOR`). No media sequence number
-//! is published above the ceiling reserved in the store, and numbers never decrease. `port` repairs a room
-//! without audio.
+//! keeps it while FFmpeg can still join the RTP stream there (`JOINABLE_FOR`). No media sequence number is
+//! published above the ceiling reserved in the store, and numbers never decrease.
 
 use std::time::Duration;
 
@@ -41,11 +40,9 @@ pub struct MixerPolicy {
     pub backoff: Backoff,
     /// Number of crashes per window above which FFmpeg counts as being in a crash loop.
     pub crashes: Budget,
-    /// Longest time without audio from FFmpeg while Janus forwards. Silence written by the packager is not
-    /// audio.
+    /// Longest time without audio from FFmpeg while Janus forwards. The packager's silence does not count.
     pub watchdog: Duration,
-    /// Base URL that listener nodes fetch from, written to the mixer key as `hlsUrl`, e.g.
-    /// `http://10.0.0.7:8080`.
+    /// Base URL for listener nodes, written to the mixer key as `hlsUrl`, e.g. `http://10.0.0.7:8080`.
     pub hls_base: String,
 }
 
@@ -143,8 +140,7 @@ impl MixerRoom {
     }
 
     /// Takes over port and stream of a previous incarnation of the actor, whose processes are gone. Returns
-    /// false if the stream cannot continue under its numbers because the store no longer confirms their
-    /// reservation.
+    /// false if the store no longer confirms the stream's numbers, so that it cannot continue.
     pub fn inherit(
         &mut self,
         port: Option<(MediaAddr, Epoch, Duration)>,
@@ -200,8 +196,7 @@ impl MixerRoom {
         self.store_retry.news();
     }
 
-    /// Updates the RTP source and checks that the reserved numbers are still ours. Call it with the newest
-    /// view before planning.
+    /// Updates RTP source and reservation. Call it with the newest view before planning.
     pub fn look(&mut self, view: &RoomView, now: Duration) {
         self.look_at_numbers(view);
         let feed = self.feed_of(view);
@@ -214,9 +209,8 @@ impl MixerRoom {
         }
     }
 
-    /// Drops the reservation if another mixer may have raised the ceiling. While this mixer publishes under
-    /// one epoch, only its own writes can have raised it, even those that seemed to fail. Otherwise another
-    /// mixer may have had the room and have published numbers above ours.
+    /// Drops the reservation if another mixer may have published above it. While this mixer publishes under
+    /// one epoch, only its own writes can have raised the ceiling, even those that seemed to fail.
     fn look_at_numbers(&mut self, view: &RoomView) {
         let stored = self.sequence.current(view.sequence.as_ref()).map(|s| s.value);
         let epoch = self.wanted(view).map(|wanted| wanted.epoch);
@@ -245,8 +239,7 @@ impl MixerRoom {
         }
     }
 
-    /// Records audio from FFmpeg that is not published, because another mixer still holds the room's numbers.
-    /// Returns true the first time under an epoch.
+    /// Records audio of a mixer that does not publish yet. Returns true the first time under an epoch.
     pub fn warm(&mut self, now: Duration) -> bool {
         let Process::Running(running) = &mut self.process else { return false };
         running.last_fragment = Some(now);
@@ -273,8 +266,8 @@ impl MixerRoom {
         }
     }
 
-    /// Starts the orderly shutdown of the node: the process ends and unused numbers are given back, but the
-    /// room and its key stay with this mixer and listeners are not told that the broadcast has ended.
+    /// Starts an orderly shutdown: the process ends and unused numbers are given back, but the room and its
+    /// key stay with this mixer, and the broadcast does not end for listeners.
     pub fn leave(&mut self) {
         self.leaving = true;
     }
@@ -329,13 +322,13 @@ impl MixerRoom {
             Process::Ending { why, .. } => Plan::wait(format!("waits for FFmpeg's exit: {why}")),
             Process::Running(r) => self.watch(r, wanted, now),
             Process::Idle if ended => {
-                Plan::act(ProcessEffect::EndStream { over: true }, "an earlier live has ended")
+                Plan::act(ProcessEffect::EndStream { over: true }, "an earlier broadcast has ended")
             }
             // The stream's numbers are below those of the mixer that has, or had, the room in the meantime.
             Process::Idle
                 if self.lost_its_numbers() || (wanted.part == Role::Successor && self.stream.is_some()) =>
             {
-                Plan::act(ProcessEffect::EndStream { over: false }, "the room was elsewhere meanwhile")
+                Plan::act(ProcessEffect::EndStream { over: false }, "another mixer had the room meanwhile")
             }
             Process::Idle => self.spawn(wanted, view, now),
         }
@@ -487,11 +480,11 @@ pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
         || leaving(view).is_some_and(|handover| handover.mixer_id == *me)
 }
 
-const NEW_EPOCH: &str = "the room was assigned anew";
+const NEW_EPOCH: &str = "the room has a new assignment";
 const NEW_SOURCE: &str = "the RTP source changed";
 /// Reason for killing an FFmpeg that writes nothing although Janus forwards.
 pub const STARVED: &str = "no audio from FFmpeg while Janus forwards";
-const GARBLED: &str = "what FFmpeg writes cannot be used";
+const GARBLED: &str = "the output of FFmpeg is unusable";
 const NOT_WANTED: &str = "the room is no longer wanted here";
 /// Largest number of watchdog times granted to one start.
 const MOST_PATIENCE: u32 = 5;

@@ -221,7 +221,7 @@ impl Reassigner {
     ) -> Verdict {
         let mut verdict = Verdict::default();
         let Some(steady_since) = steady_since else {
-            verdict.waits.push("the store is away: whoever seems lost may be well".into());
+            verdict.waits.push("the store is unavailable: modules that seem lost may work".into());
             verdict.until = Some(now + LOOK_AGAIN);
             return verdict;
         };
@@ -342,7 +342,7 @@ impl Reassigner {
         let many = group.len() > 1 && group.len() as f64 > FEW * all as f64;
         let steady = steady_since + settle;
         match group.into_iter().max().filter(|_| many) {
-            Some(last) => ((last + settle).max(steady), "until the store is known to be well: many vanished"),
+            Some(last) => ((last + settle).max(steady), "until the store is known to be up: many vanished"),
             None if since + grace >= steady => (since + grace, "in case it comes back"),
             None => (steady, "until the store has been steady for a while"),
         }

@@ -157,20 +157,20 @@ impl RelayRoom {
             return match (&self.refusal, view.is_on_air()) {
                 (_, false) => Plan::wait("the room is not on air"),
                 (Some(refusal), true) => Plan::wait(format!("follows nobody: {refusal}")),
-                (None, true) => Plan::wait("waits for the mixer to say where it is"),
+                (None, true) => Plan::wait("waits for the address of the mixer"),
             };
         };
         if !view.is_on_air() {
             return Plan::wait("the room is not on air");
         }
         if view.live.as_ref().is_some_and(|live| live.nonce != upstream.nonce) {
-            return Plan::wait("waits for the mixer of the new live to say where it is");
+            return Plan::wait("waits for the address of the new broadcast's mixer");
         }
         if let Some(wait) = self.retry.pending(now) {
             return wait;
         }
         match self.held.as_ref().filter(|held| held.nonce == upstream.nonce) {
-            Some(held) if held.ended => Plan::wait("the live has ended"),
+            Some(held) if held.ended => Plan::wait("the broadcast has ended"),
             Some(held) if self.retry.attempt() == 0 => {
                 Plan::act(Fetch { from: upstream.clone(), at: Some(held.next) }, "asks for the next part")
             }
@@ -207,7 +207,7 @@ impl RelayRoom {
     fn got(&mut self, of: &Fetch, next: Position, ended: bool, now: Duration, dice: f64) -> bool {
         let held = self.held.as_ref().filter(|held| held.nonce == of.from.nonce);
         if held.is_some_and(|held| next < held.next) {
-            self.retry.failed("it is behind what was heard already", now, &self.backoff, dice);
+            self.retry.failed("its numbers are below those already seen", now, &self.backoff, dice);
             return false;
         }
         let is_news = held.is_none_or(|held| held.next < next || held.ended != ended);

@@ -29,7 +29,7 @@ pub enum UserDenied {
     RoomRemoving,
     #[error("this user was removed from the room, and stays so while the room exists")]
     Removed,
-    #[error("{MAX_USERS} users were removed from this room, which is as many as it remembers")]
+    #[error("{MAX_USERS} users were removed from this room, the maximum that a room remembers")]
     TooMany,
 }
 

@@ -11,7 +11,7 @@ use super::model::{
 };
 
 /// Reason of a machine that takes nothing away because a key of the room cannot be read.
-pub const UNREADABLE: &str = "a key of the room cannot be read: nothing of it is taken away";
+pub const UNREADABLE: &str = "a key of the room cannot be read: nothing is removed";
 
 /// Value with the store revision of its last change. Conditional writes compare that revision.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,14 +15,14 @@ pub fn rtp_refusal(mixer: &MixerState, modules: &Modules) -> Option<String> {
     let announced = heartbeat
         .rtp
         .is_none_or(|rtp| rtp.ip == mixer.rtp.ip && (rtp.first..=rtp.last).contains(&mixer.rtp.port));
-    (!announced).then(|| format!("{} is no RTP address of mixer {}, by its heartbeat", mixer.rtp, mixer.id))
+    (!announced).then(|| format!("{} is no RTP address in the heartbeat of mixer {}", mixer.rtp, mixer.id))
 }
 
 /// Returns why nothing may be fetched from `url` as the mixer's address. `None`: it may be fetched.
 pub fn url_refusal(mixer: &ModuleId, url: &str, modules: &Modules) -> Option<String> {
     let Some(heartbeat) = heartbeat(mixer, modules) else { return Some(no_heartbeat(mixer)) };
     let announced = heartbeat.url == url && is_base_of(url, &heartbeat.host);
-    (!announced).then(|| format!("{url:?} is not the address of mixer {mixer}, by its heartbeat"))
+    (!announced).then(|| format!("{url:?} is not the address in the heartbeat of mixer {mixer}"))
 }
 
 fn heartbeat<'a>(mixer: &ModuleId, modules: &'a Modules) -> Option<&'a Heartbeat> {

@@ -19,7 +19,7 @@ pub enum JanusError {
     /// The request was executed; its reply is lost.
     #[error("Janus answered `{request}` with more than {limit} bytes")]
     TooLarge { request: &'static str, limit: usize },
-    #[error("Janus answered `{request}` with something else than documented: {detail}")]
+    #[error("Janus sent an undocumented reply to `{request}`: {detail}")]
     BadReply { request: &'static str, detail: String },
     #[error(transparent)]
     Core(#[from] CoreError),
@@ -57,7 +57,7 @@ pub enum PluginError {
     /// Wrong admin key, room secret or pin: AudioBridge has one code for all three.
     #[error("AudioBridge refuses the admin key, room secret or pin (489)")]
     Unauthorized,
-    #[error("AudioBridge was asked by one who is in no room (487)")]
+    #[error("the requesting handle is in no AudioBridge room (487)")]
     NotInRoom,
     #[error("AudioBridge cannot set up its Opus encoder or decoder (488)")]
     OpusFailure,

@@ -21,7 +21,7 @@ pub enum AdtsError {
     NoSync(u8, u8),
     #[error("a frame with header {:02x?}, which is not AAC-LC at 48 kHz with one channel", .0)]
     Format([u8; HEADER]),
-    #[error("a frame of {0} bytes, 8 to {LONGEST} are possible")]
+    #[error("a frame of {0} bytes; 8 to {LONGEST} are valid")]
     Length(usize),
 }
 

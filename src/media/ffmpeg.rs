@@ -182,7 +182,7 @@ impl ExitReason {
 pub enum FfmpegUnusable {
     #[error("{binary} cannot be run ({error}): install FFmpeg (`apt install ffmpeg`) or set mixer.ffmpeg")]
     NotRunnable { binary: String, error: String },
-    #[error("{binary} does not say its version as FFmpeg does: set mixer.ffmpeg to an FFmpeg binary")]
+    #[error("{binary} prints no FFmpeg version: set mixer.ffmpeg to an FFmpeg binary")]
     NotFfmpeg { binary: String },
 }
 

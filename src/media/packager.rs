@@ -66,9 +66,9 @@ pub struct Progress {
 /// Error for output of FFmpeg that cannot be published. It is final for the process; start another one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PackageError {
-    #[error("no process has begun")]
+    #[error("no process was started")]
     NotBegun,
-    #[error("the stream has been finished")]
+    #[error("the stream has ended")]
     Finished,
     #[error(transparent)]
     Adts(#[from] AdtsError),

@@ -60,15 +60,15 @@ pub struct PlaylistBody {
 /// Reason why a request is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotServed {
-    #[error("no longer held, or never made")]
+    #[error("not available any more, or never existed")]
     Gone,
-    #[error("not made yet")]
+    #[error("not available yet")]
     NotYet,
-    #[error("the live has ended")]
+    #[error("the broadcast has ended")]
     Ended,
-    #[error("this stream is continued elsewhere: ask again")]
+    #[error("another stream continues this one: ask again")]
     Superseded,
-    #[error("did not come within three target durations")]
+    #[error("not available within three target durations")]
     Timeout,
     #[error("too far ahead of the playlist")]
     TooFarAhead,

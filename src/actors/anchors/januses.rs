@@ -58,7 +58,7 @@ struct Connection {
 /// Reason why there is no connection to a Janus.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoJanus {
-    #[error("Janus {0} says no address that this node could reach")]
+    #[error("Janus {0} announces no address that this node can reach")]
     NoAddress(ModuleId),
     #[error(transparent)]
     Unreachable(#[from] JanusError),

@@ -141,7 +141,7 @@ pub struct SessionStatus {
 pub enum ModerationError {
     #[error(transparent)]
     Nowhere(#[from] Nowhere),
-    #[error("nobody of that name is in the room")]
+    #[error("no participant has this user id")]
     NoSuchAnchor,
     #[error("the room's Janus cannot be used now: {0}")]
     Unavailable(String),

@@ -101,7 +101,7 @@ impl JanusRoomActor {
                 self.timer = until.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
             }
             Plan::Finished => {
-                self.reason = "nothing is left of the room here".into();
+                self.reason = "the room has no resources here".into();
                 let report = super::gateway::Msg::Finished(self.room.clone());
                 let again = report_finished(&self.parent, report, now);
                 self.timer = again.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));

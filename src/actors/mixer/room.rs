@@ -168,7 +168,7 @@ impl FfmpegRoom {
     /// Reports to the supervisor that the room is finished. Returns the time of the next attempt if that
     /// failed.
     fn finished(&mut self, now: Duration, cx: &mut Cx<Self>) -> Option<Duration> {
-        self.reasons.store = "nothing is left of the room here".into();
+        self.reasons.store = "the room has no resources here".into();
         self.gone = true;
         if self.machine.is_leaving() {
             cx.exit();
@@ -195,7 +195,7 @@ impl FfmpegRoom {
             }
             ProcessEffect::OpenStream { nonce, start } => match self.predecessor(&nonce) {
                 Some(url) => {
-                    self.reasons.process = "asks the mixer before for its window".into();
+                    self.reasons.process = "asks the previous mixer for its window".into();
                     self.process_busy = true;
                     let left = self.shared.fetcher.clone().heritage(url, self.room.clone());
                     return cx.run(left, move |left| Msg::Inherited(nonce, start, left));

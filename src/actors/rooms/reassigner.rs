@@ -206,7 +206,7 @@ impl Behaviour for Reassigner {
                 self.busy = false;
                 self.last_error = outcome.err().map(|error| error.to_string());
                 // Written or not: deciding again before the watch shows the label would write it once more.
-                self.pause(self.last_error.clone().unwrap_or_else(|| "waits to see what it marked".into()));
+                self.pause(self.last_error.clone().unwrap_or_else(|| "waits to see its own label".into()));
             }
         }
         self.step(cx);

@@ -112,7 +112,7 @@ impl Room {
             self.timer = Some(cx.after(due - now, Msg::Retry));
             return;
         }
-        self.reason = Some("removes what is left of the room in the store".into());
+        self.reason = Some("removes the remaining keys of the room".into());
         self.busy = true;
         let (service, room) = (self.service.clone(), self.room.clone());
         cx.run(async move { service.finish_removal(&room, clock).await }, Msg::Removed);

@@ -366,7 +366,7 @@ impl Behaviour for Attendance {
                 next(stream, cx, Msg::Changed);
             }
             // The next incarnation starts by reading everything.
-            Msg::Replaced(_, None) | Msg::Changed(_, None) => cx.fail("the news of presence have ended"),
+            Msg::Replaced(_, None) | Msg::Changed(_, None) => cx.fail("the stream of presence events ended"),
             Msg::Stale => self.look(cx),
             Msg::Listed(lists) => self.listed(lists, cx),
             Msg::News => self.news(cx),

@@ -12,7 +12,7 @@ pub(super) fn ws(r: &mut Reader) -> WsConfig {
         dead_after: r.read(
             "ws.dead_after",
             "15s",
-            "A client is taken for dead this long after its last sign of life.",
+            "A client counts as dead this long after its last sign of life.",
             duration("200ms", "5m"),
         ),
         frame_limit: r.read(
@@ -94,7 +94,7 @@ pub(super) fn presence(r: &mut Reader) -> PresenceConfig {
         timeout: r.read(
             "presence.timeout",
             "30s",
-            "Who says nothing for so long is out of the room; clients say something every 10 s.",
+            "A user without a sign of life for this long leaves the room; clients send one every 10 s.",
             duration("1s", "10m"),
         ),
         lock_ttl: r.read(
@@ -106,7 +106,7 @@ pub(super) fn presence(r: &mut Reader) -> PresenceConfig {
         gateway_ttl: r.read(
             "presence.gateway_ttl",
             "3s",
-            "A gateway not heard of for so long is dead: its locks can be taken over.",
+            "A gateway without a heartbeat for this long is dead: its locks can be taken over.",
             duration("300ms", "1m"),
         ),
     }
@@ -127,11 +127,6 @@ pub(super) fn ice(r: &mut Reader) -> IceConfig {
             "File with the shared secret of the TURN servers, instead of turn_secret.",
             secret,
         ),
-        turn_ttl: r.read(
-            "ice.turn_ttl",
-            "6h",
-            "How long TURN credentials are good for.",
-            duration("1m", "720h"),
-        ),
+        turn_ttl: r.read("ice.turn_ttl", "6h", "Validity of TURN credentials.", duration("1m", "720h")),
     }
 }

@@ -64,7 +64,7 @@ impl JanusRoom {
     pub(super) fn keep(&self, b: &Build<'_>, room: &Found) -> Plan<Effect> {
         let Upkeep { starved, made_in_silence, listed_at, .. } = self.upkeep;
         if starved >= REMAKE_AT && !made_in_silence {
-            return Plan::act(destroy(room), "nothing arrives at the mixer: a new Janus room mixes anew");
+            return Plan::act(destroy(room), "nothing arrives at the mixer: recreates the Janus room");
         }
         let (every, reason) = match starved {
             0 => (RELIST_EVERY, "forwarding"),
@@ -73,7 +73,7 @@ impl JanusRoom {
         let due = listed_at + every;
         if due <= b.now {
             let list = Effect::ListForwarders { janus_room_id: room.janus_room_id };
-            return Plan::act(list, "looks whether somebody else stopped the forwarder");
+            return Plan::act(list, "checks if the forwarder was stopped externally");
         }
         Plan::Wait { reason: reason.into(), until: Some(due) }
     }

@@ -16,9 +16,9 @@ impl Unsettled {
     /// Plans the next step when nothing else is left: wait, then inspect whether the create was carried out.
     pub fn wait(&self, now: Duration) -> Plan<Effect> {
         if now >= self.until {
-            return Plan::act(Effect::Inspect, "looks whether a create without an answer was carried out");
+            return Plan::act(Effect::Inspect, "checks if an unanswered create was carried out");
         }
-        let reason = "waits whether a create without an answer is carried out yet";
+        let reason = "waits to see if an unanswered create is carried out";
         Plan::Wait { reason: reason.into(), until: Some(self.until) }
     }
 }

@@ -99,7 +99,7 @@ impl MixerRoom {
             // Janus already feeds the successor's port and would not follow this mixer to a new one.
             return None;
         } else if port.starved >= PORT_SPENT_AT && self.is_told(wanted, view) {
-            "nothing arrives at the port: a new one makes Janus start a new forwarder"
+            "nothing arrives at the port: a new port makes Janus start a new forwarder"
         } else if now.saturating_sub(port.since) > JOINABLE_FOR {
             "a new FFmpeg cannot join an SRTP stream this old"
         } else {

@@ -56,16 +56,14 @@ impl MixerRoom {
             .filter(|_| numbers_from.is_some_and(|from| from <= now) && !self.lost_its_numbers());
         let why = match (&key, &numbers) {
             (None, None) if self.reserved.is_none() => {
-                let reason = "waits for the numbers of the mixer it takes the room over from".into();
+                let reason = "waits for the numbers of the outgoing mixer".into();
                 return Plan::Wait { reason, until: numbers_from };
             }
             (None, None) => return Plan::wait("key written, numbers reserved"),
-            (Some(claim), _) if claim.state.starved >= GIVE_UP_AT => {
-                "nothing arrives: the room is to be moved"
-            }
-            (Some(claim), _) if claim.state.gave_up => "FFmpeg keeps crashing: another mixer is to try",
-            (Some(claim), _) if claim.state.starved > 0 => "tells Janus that nothing arrives",
-            (Some(_), _) => "tells Janus where FFmpeg waits for RTP",
+            (Some(claim), _) if claim.state.starved >= GIVE_UP_AT => "nothing arrives: the room must move",
+            (Some(claim), _) if claim.state.gave_up => "FFmpeg keeps crashing: the room must move",
+            (Some(claim), _) if claim.state.starved > 0 => "reports to Janus that nothing arrives",
+            (Some(_), _) => "announces the RTP address to Janus",
             (None, Some(_)) => "sequence numbers run low",
         };
         Plan::act(StoreEffect::Claim { live_revision: wanted.live_revision, key, numbers }, why)
@@ -120,7 +118,7 @@ impl MixerRoom {
     /// is gone.
     fn withdraw(&self, view: &RoomView, key: Option<Versioned<MixerState>>) -> Plan<StoreEffect> {
         if self.process != Process::Idle || self.port.is_some() || self.stream.is_some() {
-            return Plan::wait("waits for FFmpeg to be gone");
+            return Plan::wait("waits for the end of FFmpeg");
         }
         let deleted = view.meta.as_ref().is_none_or(|m| m.deleted_at.is_some());
         let sequence = self.sequence.current(view.sequence.as_ref());
@@ -134,7 +132,7 @@ impl MixerRoom {
         match key.filter(|k| k.id == self.me && !self.leaving) {
             Some(key) => Plan::act(
                 StoreEffect::DeleteKey { key_revision: key.mod_revision },
-                "nothing is left of the room on this mixer",
+                "the room has no resources on this mixer",
             ),
             None => Plan::Finished,
         }

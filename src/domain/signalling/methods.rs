@@ -186,7 +186,7 @@ fn offer(params: Option<Value>) -> Result<Offer, RpcError> {
     match &offer.sdp {
         SessionDescription { kind: SdpType::Answer, .. } => Err(invalid("sdp.type must be offer")),
         // RFC 8866 section 5.1: every description starts with this line.
-        SessionDescription { sdp, .. } if !sdp.starts_with("v=0") => Err(invalid("sdp.sdp is no SDP")),
+        SessionDescription { sdp, .. } if !sdp.starts_with("v=0") => Err(invalid("sdp.sdp is not an SDP")),
         _ => Ok(offer),
     }
 }

@@ -78,13 +78,13 @@ pub enum Fault {
     NotAPlaylist,
     #[error("unknown tag {0}")]
     UnknownTag(String),
-    #[error("{0} stands twice")]
+    #[error("{0} appears twice")]
     Duplicate(&'static str),
     #[error("{0} is missing")]
     Missing(&'static str),
-    #[error("{0} has no place here")]
+    #[error("{0} is not allowed here")]
     Misplaced(&'static str),
-    #[error("{0} has a value it may not have")]
+    #[error("{0} has an invalid value")]
     BadValue(&'static str),
     #[error("{0} is longer than announced")]
     TooLong(&'static str),
