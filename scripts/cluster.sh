@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A whole Stentor cluster on this machine, to try and to break: three etcd, Redis, two Januses with a node each, two
-# mixers, two gateways, two nodes for the API, two for listeners, and nginx as the one address in front of them.
-# Everything listens on loopback, from port $CLUSTER_PORT (19100) on. Ctrl-C ends it and leaves nothing behind.
+# Runs a whole Stentor cluster on this machine, for experiments: three etcd, Redis, two Januses with a node each, two
+# mixers, two gateways, two API nodes, two listener nodes, and nginx as their common address. Everything listens on
+# loopback, from port $CLUSTER_PORT (19100) on. Ctrl-C ends it and removes everything.
 #   cluster.sh [path of the stentor binary]
 set -euo pipefail
 
 STENTOR=$(realpath "${1:-target/debug/stentor}")
 FIRST=${CLUSTER_PORT:-19100}
-# nginx stands where only administrators look.
+# nginx is in a directory for administrators.
 PATH="$PATH:/usr/sbin:/sbin"
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/stentor-cluster.XXXXXX")
@@ -18,7 +18,7 @@ say() { printf '  %s\n' "$*"; }
 port() { printf -v "$1" %d "$next"; next=$((next + 1)); }
 secret() { head -c 24 /dev/urandom | od -An -vtx1 | tr -d ' \n'; }
 
-# start NAME COMMAND…: in the background, its words in NAME.log; the kernel ends it should this script be killed.
+# start NAME COMMAND…: runs it in the background, with its output in NAME.log; the kernel ends it if this script dies.
 start() {
     local name=$1
     shift
@@ -53,7 +53,8 @@ end() {
     trap - EXIT INT TERM HUP
     say "ending …"
     local name asked
-    # The nodes first, in order. A first TERM has rooms given away, which all of them cannot; a second one hurries.
+    # Ends the nodes first, in order. A first TERM makes a node move its rooms, which not all can do; a second one
+    # hurries.
     for asked in 1 2; do
         for name in "${!pids[@]}"; do [[ $name == node-* ]] && kill "${pids[$name]}" 2>/dev/null || true; done
         local until=$((SECONDS + 1 + 14 * (asked - 1)))
@@ -165,7 +166,7 @@ http {
   access_log off;
   client_body_temp_path $folder/nginx/body; proxy_temp_path $folder/nginx/proxy;
   fastcgi_temp_path $folder/nginx/f; uwsgi_temp_path $folder/nginx/u; scgi_temp_path $folder/nginx/s;
-  # A node that does not answer is left out for a second; the request goes to the other.
+  # A node that does not answer is left out for a second; its requests go to the other.
   upstream api     { server 127.0.0.1:$r1_api max_fails=1 fail_timeout=1s; server 127.0.0.1:$r2_api max_fails=1 fail_timeout=1s; }
   upstream gateway { server 127.0.0.1:$g1_ws max_fails=1 fail_timeout=1s; server 127.0.0.1:$g2_ws max_fails=1 fail_timeout=1s; }
   upstream listen  { server 127.0.0.1:$l1_hls max_fails=1 fail_timeout=1s; server 127.0.0.1:$l2_hls max_fails=1 fail_timeout=1s; keepalive 64; }
@@ -185,7 +186,7 @@ http {
   }
 }
 CFG
-# One process: workers would outlive a master that is killed, and keep the port.
+# One process: workers would outlive a killed master, and keep the port.
 start nginx nginx -p "$folder" -c "$folder/nginx.conf" -g 'daemon off; master_process off;'
 until_true 10 "nginx" curl -fs "$public/"
 

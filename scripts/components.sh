@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to rustfmt and clippy, which a minimal toolchain comes without.
+# Installs rustfmt and clippy, which a minimal toolchain lacks.
 set -euo pipefail
 
 missing=()

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what is missing, and nothing else: setup.sh build|demo|test
-#   build  what compiling needs          demo  build, and what a node runs
-#   test   demo, and what the tests start
-# Safe to run again. Services that Debian starts for a package installed here are stopped; no other is.
+# Installs missing packages, and nothing else: setup.sh build|demo|test
+#   build  packages for compiling         demo  build, and packages that a node needs
+#   test   demo, and packages for the tests
+# Safe to repeat. Services that Debian starts for a package installed here are stopped; no others are.
 set -euo pipefail
 
-# Tools for administrators are not on everyone's path.
+# Tools for administrators are not on every user's path.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 say() { printf '\033[1msetup:\033[0m %s\n' "$*"; }
@@ -13,9 +13,9 @@ fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# "package|test that it is there"
+# "package|test that it is installed"
 wanted() {
-    # protoc alone fails on google/protobuf/*.proto; gcc alone on stdio.h: both need the -dev package.
+    # protoc alone fails on google/protobuf/*.proto, and gcc alone on stdio.h: both need the -dev package.
     cat <<'LIST'
 gcc|has cc
 libc6-dev|has_header stdio.h
@@ -86,7 +86,7 @@ known_to_apt() {
 installed() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort; }
 services() { find /etc/init.d /lib/systemd/system /usr/lib/systemd/system -type f 2>/dev/null | sort -u; }
 
-# Lists outdated since the image was made lead to "not found": then once more with fresh ones.
+# Package lists that are outdated since the image was made lead to "not found": then retry with fresh ones.
 install() {
     known_to_apt "$@" || apt update
     apt install -y --no-install-recommends "$@" && return
@@ -95,7 +95,7 @@ install() {
     apt install -y --no-install-recommends "$@"
 }
 
-# Stops what belongs to a package that was not there before, and whose unit or script was not either.
+# Stops services of a package that was not installed before, if their unit or script is new as well.
 stop_new_services() {
     local packages_before=$1 services_before=$2 file name
     comm -13 "$packages_before" <(installed) | while read -r package; do

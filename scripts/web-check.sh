@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the pages afresh and compares them with the committed web/dist, which the binary embeds.
+# Builds the pages and compares them with the committed web/dist, which the binary embeds.
 # Exit 0: the same. 1: they differ (run `npm --prefix web run build` and commit). 2: no node or npm here.
 set -eu
 cd "$(dirname "$0")/../web"

@@ -12,8 +12,8 @@ const notice = `/*! Contains hls.js ${hls.version} (https://github.com/video-dev
 export default defineConfig({
   base: '/',
   plugins: [{ name: 'needed-browsers', transformIndexHtml: (html) => html.replaceAll('{{NEEDED}}', NEEDED) }],
-  // Listeners need neither subtitles, alternative audio nor DRM: the light build has the rest at two thirds
-  // of the size, and time to first sound counts.
+  // Listeners need no subtitles, alternative audio or DRM: the light build has the rest at two thirds of the size,
+  // which shortens the time to the first sound.
   resolve: {
     alias: {
       'hls.js': 'hls.js/light',
@@ -21,7 +21,7 @@ export default defineConfig({
     },
   },
   build: {
-    // Lowers syntax and CSS; which APIs there are, `tests/browser/minimum.mjs` tells a test.
+    // Lowers syntax and CSS. `tests/browser/minimum.mjs` lists the missing APIs for a test.
     target: Object.entries(browsers).map(([name, version]) => name + version),
     outDir: 'dist',
     emptyOutDir: true,
@@ -30,7 +30,7 @@ export default defineConfig({
     rolldownOptions: {
       input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', actors: 'actors.html' },
       output: {
-        // One chunk for what pages share, under a name that stays.
+        // One chunk for the shared modules, under a constant name.
         codeSplitting: { groups: [{ name: 'shared', test: /src\/(browsers|dom|link|reasons|server)\.ts$/ }] },
         entryFileNames: 'assets/[name].js',
         chunkFileNames: 'assets/[name].js',

@@ -1,3 +1,3 @@
 #!/bin/sh
-# Firefox, which ends with the driver that started it, however that ends.
+# Starts Firefox so that it ends with the driver that started it.
 exec setpriv --pdeathsig KILL "${FIREFOX:-/usr/bin/firefox-esr}" "$@"

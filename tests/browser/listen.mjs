@@ -2,8 +2,8 @@
 //
 //   node listen.mjs URL SECONDS [native]
 //
-// `native`: as in a browser without Media Source, which plays HLS by itself.
-// Sound is measured, not believed: a Web Audio analyser on the page's media element tells silence from tone.
+// `native`: as in a browser without Media Source, which plays HLS itself.
+// Sound is measured: a Web Audio analyser on the page's media element distinguishes silence from a tone.
 
 import { createDecipheriv } from 'node:crypto';
 import { chromium } from 'playwright-core';
@@ -14,14 +14,14 @@ if (!url || !(seconds > 0)) {
   process.exit(2);
 }
 
-/** Between two looks at whether the machine is there. */
+/** Interval of checks that the machine is running. */
 const LOOK_MS = 50;
-/** Less is the jitter of any timer. */
+/** Shorter delays are the jitter of any timer. */
 const STANDSTILL_MS = 250;
-/** What is asked for at the end is not asked for in the middle of a stall. */
+/** Time limit for a state without a stall, in which the final values are read. */
 const SETTLED_WITHIN_MS = 10_000;
 
-/** Runs in the page, from before its first script: taps the media element and samples it. */
+/** Runs in the page, before its first script: taps the media element and samples it. */
 function tap() {
   const heard = { firstSoundMs: null, lastSoundMs: null, longestSilenceMs: 0, dominantHz: null, behind: [] };
   window.__heard = heard;
@@ -59,16 +59,16 @@ function tap() {
   wait.observe(document, { childList: true, subtree: true });
 }
 
-/** Runs in the page, from before its first script. */
+/** Runs in the page, before its first script. */
 function withoutMediaSource() {
   delete window.MediaSource;
   delete window.ManagedMediaSource;
 }
 
 /**
- * Chromium's own HLS decrypts an init section and the segment behind it as one, although no key is in force for the
- * former (RFC 8216 section 4.3.2.5): it plays nobody's encrypted fragmented MP4. For it, segments are decrypted on
- * the way, by the playlist it asked for itself.
+ * Chromium's own HLS decrypts an init section and the following segment as one, although no key applies to the former
+ * (RFC 8216 section 4.3.2.5), so it plays no encrypted fragmented MP4. For it, segments are decrypted on the way,
+ * with the playlist that it requested itself.
  */
 async function decryptOnTheWay(page) {
   const sealed = new Map();
@@ -105,7 +105,10 @@ const quantile = (values, q) => {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
 };
 
-/** This process has next to nothing to do: when its timer does not run, the machine stood still. */
+/**
+ * Measures standstills of the machine: this process is nearly idle, so a late timer means that the machine stood
+ * still.
+ */
 function watchMachine() {
   let [last, longest] = [performance.now(), 0];
   const look = () => {
@@ -116,7 +119,7 @@ function watchMachine() {
   };
   const timer = setInterval(look, LOOK_MS);
   return {
-    /** The longest standstill, in milliseconds. */
+    /** Returns the longest standstill in milliseconds. */
     end() {
       clearInterval(timer);
       return longest;

@@ -1,7 +1,7 @@
-// The JavaScript and Web APIs that at least one minimum browser lacks, from MDN's compatibility data. With them removed, a
-// current Chromium offers the pages no more than the minimum browsers do. Syntax and CSS are the build's to lower.
+// JavaScript and Web APIs that at least one minimum browser lacks, from MDN's compatibility data. Without them, a
+// current Chromium offers the pages no more than the minimum browsers do. The build lowers syntax and CSS.
 //
-//   node minimum.mjs     prints them, one a line
+//   node minimum.mjs     prints the names, one per line
 
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
@@ -22,7 +22,7 @@ export async function missingInMinimum() {
     for (const [member, feature] of Object.entries(members)) {
       if (!/^[A-Za-z]\w*$/.test(member) || member.endsWith('_event') || !feature.__compat || !missing(feature)) continue;
       const name = member.replace(/_static$/, '');
-      // Built-in objects do not say which of their members are static.
+      // Built-in objects do not state which of their members are static.
       if (name !== member || owner in data.javascript.builtins) names.push(`${owner}.${name}`);
       if (name === member) names.push(`${owner}.prototype.${name}`);
     }

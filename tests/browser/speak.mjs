@@ -42,11 +42,11 @@ import puppeteer from 'puppeteer-core';
 import { missingInMinimum } from './minimum.mjs';
 
 const WAIT_MS = 30_000;
-/** More than a page has to be walked through. */
+/** Upper bound of the tab stops of a page. */
 const MOST_TABS = 60;
 const pages = new Map();
 
-/** What stands between a page and the gateway, so that a connection can be cut as a network does it. */
+/** Proxy between a page and the gateway, so that a connection can fail as in a network. */
 class Cable {
   #mode = 'whole';
   #pairs = new Set();
@@ -66,7 +66,7 @@ class Cable {
     }
   }
 
-  /** What was frozen is lost: a network that comes back does not bring the old connections with it. */
+  /** Frozen connections stay lost: a network that returns does not restore old connections. */
   restore() {
     this.#mode = 'whole';
     for (const pair of this.#pairs) pair.forEach((socket) => socket.resetAndDestroy());
@@ -94,8 +94,8 @@ class Cable {
 }
 
 /**
- * Returns what evaluates a function in this Chromium page. `page.evaluate` and `page.$` mark the page as activated by
- * its user (`userGesture: true` of the DevTools protocol), and Chromium then lets it play without a tap.
+ * Returns a function that evaluates a function in this Chromium page. `page.evaluate` and `page.$` mark the page as
+ * activated by its user (`userGesture: true` of the DevTools protocol), and Chromium then lets it play without a tap.
  */
 async function evaluator(page) {
   const session = await page.context().newCDPSession(page);
@@ -108,7 +108,7 @@ async function evaluator(page) {
   };
 }
 
-/** By which a page is used. */
+/** Input methods of a page. */
 const hands = {
   mouse: {
     press: (page, target) => page.click(target),
@@ -160,7 +160,7 @@ function fit() {
 
 /** Runs in the page before its first script. */
 function prepare() {
-  // A toast is gone before whoever asks a little late.
+  // A toast disappears before a slightly late check.
   const said = (window.__said = []);
   const note = ({ addedNodes }) => addedNodes.forEach((it) => it.classList?.contains('toast') && said.push(it.textContent.trim()));
   new MutationObserver((changes) => changes.forEach(note)).observe(document, { childList: true, subtree: true });
@@ -182,7 +182,7 @@ function remove(names) {
   }
 }
 
-/** Runs in the page: what its loudspeaker gets, as a spectrum averaged over the time. */
+/** Runs in the page: returns the spectrum of its audio output, averaged over the time. */
 async function listen({ hz, ms }) {
   const RATE = 48_000;
   const SIZE = 8192;
@@ -192,7 +192,7 @@ async function listen({ hz, ms }) {
   const analyser = new AnalyserNode(context, { fftSize: SIZE, smoothingTimeConstant: 0 });
   const tap = () => {
     const source = context.createMediaElementSource(audio);
-    // Nobody would pull the sound through otherwise, and playing would stall.
+    // Without a consumer the audio would not be pulled, and playback would stall.
     source.connect(context.destination);
     return source;
   };
@@ -257,17 +257,17 @@ function look() {
   };
 }
 
-/** Runs in the page: what a system does to a media element without asking the page. */
+/** Runs in the page: simulates what a system does to a media element without asking the page. */
 function disturb(how) {
   const audio = document.querySelector('audio');
   if (how === 'pause') return audio.pause();
   if (how === 'resume') delete audio.playbackRate;
-  // The playhead stands still and the element reports nothing, as with an output that has gone.
+  // The playhead stands still and the element reports nothing, as with an output device that is gone.
   audio.playbackRate = how === 'stall' ? 0 : 1;
   if (how === 'stall') Object.defineProperty(audio, 'playbackRate', { configurable: true, get: () => 1, set: () => {} });
 }
 
-/** Where the page's signalling goes; nowhere on a server without a gateway. */
+/** Returns the address of the page's gateway; null on a server without a gateway. */
 async function gateway(origin) {
   const response = await fetch(`${origin}/pages/config`).catch(() => null);
   const { wsUrl } = response?.ok ? await response.json() : {};
@@ -276,7 +276,7 @@ async function gateway(origin) {
   return { host: hostname, port: Number(port || (protocol === 'wss:' ? 443 : 80)) };
 }
 
-/** Without a sound card Firefox plays nothing; this one has no loudspeaker. It ends with this driver. */
+/** Firefox plays nothing without a sound card. This sound server has no loudspeaker, and ends with this driver. */
 let loudspeaker = null;
 
 async function soundServer() {
@@ -342,7 +342,7 @@ async function open({ url, wav, displayName, pin, name, hands: by = 'mouse', min
   return begin(visit, name, url);
 }
 
-/** In whichever browser; it prepares pages already. */
+/** Opens the page in either browser; it is already prepared. */
 async function begin(visit, name, url) {
   const { page, errors, run } = visit;
   pages.set(name, visit);

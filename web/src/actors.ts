@@ -1,4 +1,4 @@
-// The operators' board: the supervision tree of this node, what every actor does and why it waits.
+// Page for operators: the supervision tree of this node, with the state and reason of every actor.
 
 interface ActorView {
   name: string;
@@ -30,7 +30,7 @@ const element = <T extends HTMLElement>(id: string): T => document.getElementByI
 const filter = element<HTMLInputElement>('filter');
 const trouble = element<HTMLInputElement>('trouble');
 
-/** The two table rows of one actor; kept from one refresh to the next, so that focus stays where it is. */
+/** The two table rows of one actor; kept across refreshes, so that the focus stays. */
 class Row {
   readonly main = document.createElement('tr');
   readonly more = document.createElement('tr');

@@ -1,4 +1,4 @@
-// The oldest browsers that the pages support; `vite.config.ts` builds for them.
+// Oldest browsers that the pages support; `vite.config.ts` builds for them.
 
 import browsers from '../browsers.json' with { type: 'json' };
 
@@ -6,5 +6,5 @@ const { chrome, edge, firefox, safari, ios } = browsers;
 const chromium = chrome === edge ? `Chrome or Edge ${chrome}` : `Chrome ${chrome}, Edge ${edge}`;
 const apple = safari === ios ? `Safari ${safari} (also on iPhone and iPad)` : `Safari ${safari}, iOS ${ios}`;
 
-/** For people: which browser they need. */
+/** Text for people: the required browser. */
 export const NEEDED = `${chromium}, Firefox ${firefox}, ${apple}, or a newer version`;

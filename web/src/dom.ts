@@ -1,20 +1,20 @@
-// The few DOM helpers that all pages share.
+// DOM helpers shared by all pages.
 
-/** The element with this id, which the page's HTML is known to have. */
+/** Returns the element with this id, which the page's HTML contains. */
 export const byId = <T extends HTMLElement = HTMLElement>(id: string): T => document.getElementById(id) as T;
 
-/** A live region speaks up at each write: only write what changed. */
+/** Sets the text if it differs. A live region is read out at each write. */
 export function write(target: Element, text: string): void {
   if (target.textContent !== text) target.textContent = text;
 }
 
-/** The first element of a template, fresh. */
+/** Returns a copy of the first element of a template. */
 export function clone(template: string): HTMLElement {
   const { content } = document.getElementById(template) as HTMLTemplateElement;
   return content.firstElementChild!.cloneNode(true) as HTMLElement;
 }
 
-/** The pill in the page's head: a dot with a tone, and a word. */
+/** Sets the pill in the page's head: a coloured dot and a text. */
 export function pill(tone: 'good' | 'warn' | 'bad' | '', words: string): void {
   const element = byId('pill');
   element.hidden = words === '';
@@ -22,7 +22,7 @@ export function pill(tone: 'good' | 'warn' | 'bad' | '', words: string): void {
   write(byId('pill-text'), words);
 }
 
-/** Says something in passing. */
+/** Shows a short-lived message. */
 export function toast(words: string): void {
   const toast = document.createElement('p');
   toast.className = 'toast';
@@ -31,7 +31,7 @@ export function toast(words: string): void {
   window.setTimeout(() => toast.remove(), 4000);
 }
 
-/** What a person chose before; a browser may refuse to keep anything. */
+/** Earlier choices of the user. A browser may refuse to store them. */
 export const remembered = {
   get: (key: string): string | null => {
     try {
@@ -44,7 +44,7 @@ export const remembered = {
     try {
       localStorage.setItem(`stentor.${key}`, value);
     } catch {
-      // Then it is asked again next time.
+      // Not stored; the user is asked again next time.
     }
   },
 };

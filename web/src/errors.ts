@@ -1,39 +1,39 @@
-// What went wrong, in words a listener can act on, and whether trying again can help.
+// Failures in words for listeners, and whether a retry can help.
 
 import { ErrorTypes, type ErrorData } from 'hls.js';
 
 export interface PlayerError {
-  /** Milliseconds since the page was opened. */
+  /** Time in milliseconds since the page was opened. */
   atMs: number;
-  /** hls.js error detail, or the name of the media element's error. */
+  /** Error detail of hls.js, or name of the media element's error. */
   detail: string;
   fatal: boolean;
-  /** HTTP status, when a request was answered. */
+  /** HTTP status, if a request was answered. */
   status?: number;
-  /** The server's stable error code, when it sent one. */
+  /** Stable error code of the server, if it sent one. */
   code?: string;
 }
 
 export type Verdict =
-  /** Trying again cannot help. */
+  /** A retry cannot help. */
   | { kind: 'failed'; words: string }
-  /** The room is not on air: look again soon, then every few seconds. */
+  /** The room is not on air: retry soon, then every few seconds. */
   | { kind: 'waiting'; words: string }
-  /** The connection or the media broke: start over at once, then with growing pauses. */
+  /** The connection or the media failed: restart immediately, then with growing delays. */
   | { kind: 'broken'; words: string };
 
 export const OFF_AIR: Verdict = { kind: 'waiting', words: 'The room is not on air. It starts here by itself.' };
 
-/** What the server's codes mean to a listener, where the status does not tell. */
+/** Meaning of the server's codes for a listener, where the status is not enough. */
 const BY_CODE = new Map<string, Verdict>([
   ['invalid_room_id', failed('This link names no valid room.')],
-  // Whatever of a query is not hls.js's or the server's own is the token.
+  // The token is the only part of the query that is neither of hls.js nor of the server.
   ['invalid_query', failed('This link has no valid token. Ask for a new link.')],
   ['token_wrong_room', failed('This link is for another room. Ask for a link to this one.')],
   ['token_wrong_audience', failed('This link is not for listening. Ask for a link for listeners.')],
   ['room_not_on_air', OFF_AIR],
-  // Said only to who has shown a good token. A playlist outlives its live and its keys, so that every listener learns
-  // of the end; and a node may hear of a start or an end later than the one that gave the playlist.
+  // Sent only to holders of a valid token. A playlist outlives its broadcast and the keys, so that every listener
+  // learns of the end, and a node may learn of a start or an end later than the one that served the playlist.
   ['key_refused', OFF_AIR],
   ['key_not_found', OFF_AIR],
   ['media_not_ready', { kind: 'broken', words: 'The room is starting…' }],
@@ -43,7 +43,7 @@ export function describe(data: ErrorData): PlayerError {
   return described(data.details, data.fatal, data.response?.code, serverCode(data.networkDetails));
 }
 
-/** Of an answer that hls.js has not asked for; without one, the server could not be reached. */
+/** Describes a response that hls.js did not request; without a status, the server could not be reached. */
 export function describeAnswer(detail: string, status?: number, body = ''): PlayerError {
   return described(detail, true, status, codeIn(body));
 }
@@ -77,7 +77,7 @@ function described(detail: string, fatal: boolean, status?: number, code?: strin
   return error;
 }
 
-/** `code` of the server's JSON error body; key requests ask for bytes, the others for text. */
+/** Returns `code` of the server's JSON error body; key requests ask for bytes, the others for text. */
 function serverCode(request: unknown): string | undefined {
   if (!(request instanceof XMLHttpRequest) || request.status < 400) return undefined;
   const body = request.response as unknown;

@@ -1,7 +1,7 @@
-// The secrets of a page's link: token and pin. They come in the fragment, which no server sees, and are moved from there
-// into this tab's session storage, so that a copied address or a screen that others see does not hold them.
+// Secrets of a page's link: token and pin. They arrive in the fragment, which no server sees, and are moved to this
+// tab's session storage, so that a copied address or a shared screen does not show them.
 
-/** Storage that may be refused: a getter of `window` throws where cookies are blocked. */
+/** Storage that may be unavailable: a getter of `window` throws where cookies are blocked. */
 type Storage = Pick<globalThis.Storage, 'getItem' | 'setItem' | 'removeItem'>;
 
 export class Link {
@@ -20,7 +20,7 @@ export class Link {
       return;
     }
     this.parameters = fragment;
-    // What cannot be kept stays in the address, or a reload would lose it.
+    // Without storage they stay in the address, because a reload would lose them.
     if (this.store(fragment.toString())) history.replaceState(history.state, '', location.pathname + location.search);
   }
 
@@ -32,7 +32,7 @@ export class Link {
     return this.parameters.get('pin') ?? '';
   }
 
-  /** The token is refused: a reload is to ask for another one where anybody gets one. */
+  /** The token is refused: a reload must request another one where anybody gets one. */
   forgetToken(): void {
     this.parameters.delete('token');
     this.store(this.parameters.toString());
@@ -57,5 +57,5 @@ export class Link {
   }
 }
 
-/** The link of this page. */
+/** Returns the link of this page. */
 export const linkOfPage = (): Link => new Link(() => sessionStorage, location, history);

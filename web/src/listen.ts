@@ -1,4 +1,4 @@
-// The player page: shows one Player and hands it the person's wishes.
+// Player page: shows one Player and passes the user's actions to it.
 
 import { byId, pill, remembered, write } from './dom';
 import type { PlayerError } from './errors';
@@ -7,7 +7,7 @@ import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
 import { config, pathFor, roomOfPage, type PageRole } from './server';
 
-/** What tests and embedding pages may read at `window.stentorPlayer`. */
+/** State for tests and embedding pages, at `window.stentorPlayer`. */
 interface PlayerStats {
   readonly state: string;
   readonly playing: boolean;
@@ -45,7 +45,7 @@ window.stentorPlayer = {
   get errors() { return player.errors; },
 };
 
-/** A token that was refused will be refused again. */
+/** Statuses after which the same token will be refused again. */
 const REFUSALS = new Set([400, 401, 403]);
 const PILLS: Record<Player['state'] | 'muted', Parameters<typeof pill>> = {
   connecting: ['warn', 'Connecting'],
@@ -114,14 +114,14 @@ function shortcut(event: KeyboardEvent): void {
   event.preventDefault();
 }
 
-/** On phones that have only their own volume keys, a slider that does nothing would be a riddle. */
+/** Hides the slider on phones whose volume only their own keys change. */
 function hideVolumeWhereFixed(): void {
   const probe = new Audio();
   probe.volume = 0.5;
   byId('volume-row').hidden = probe.volume !== 0.5;
 }
 
-/** Title and controls on the lock screen. */
+/** Shows title and controls on the lock screen. */
 function showToSystem(): void {
   if (!('mediaSession' in navigator)) return;
   navigator.mediaSession.metadata = new MediaMetadata({ title: room, artist: 'Stentor' });
@@ -129,7 +129,7 @@ function showToSystem(): void {
   navigator.mediaSession.setActionHandler('pause', () => player.pause());
 }
 
-/** Where anybody may come in: a token for who has none, and the way to the microphone. */
+/** In open mode, gets a token if there is none, and offers the way to the microphone. */
 async function offerMore(): Promise<void> {
   const { open, wsUrl } = await config();
   if (open && !token) return goAs('listener', (path) => location.replace(path));
@@ -140,11 +140,11 @@ async function speak(): Promise<void> {
   const button = byId<HTMLButtonElement>('speak');
   button.disabled = true;
   await goAs('anchor', (path) => location.assign(path));
-  // Whoever comes back to this page may want to go once more.
+  // A user who returns to this page may want to use the button again.
   button.disabled = false;
 }
 
-/** To the page for this role, or says why there is no way. */
+/** Opens the page for this role, or shows why that is not possible. */
 async function goAs(role: PageRole, go: (path: string) => void): Promise<void> {
   const notice = byId('no-way');
   notice.hidden = true;
@@ -167,9 +167,9 @@ document.addEventListener('keydown', shortcut);
 audio.addEventListener('play', show);
 audio.addEventListener('pause', show);
 audio.addEventListener('volumechange', show);
-// Another link pasted over this one changes the fragment only.
+// Another link pasted over this one changes only the fragment.
 window.addEventListener('hashchange', () => location.reload());
 show();
-// A server without it has nothing to offer.
+// A server without this endpoint has nothing to offer.
 offerMore().catch(() => undefined);
 byId('not-started').remove();

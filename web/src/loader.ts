@@ -1,4 +1,4 @@
-// Fetches playlists for hls.js. Owns nothing but the patience with a blocking reload.
+// Playlist loader for hls.js that waits for blocking reloads.
 
 import Hls, {
   type HlsConfig,
@@ -8,18 +8,18 @@ import Hls, {
   type PlaylistLoaderContext,
 } from 'hls.js';
 
-/** Until a playlist was loaded that tells: that of the server's default. */
+/** Target duration of the server's default, used until a playlist was loaded. */
 const TARGET_SECONDS = 2;
-/** An answer's way. */
+/** Transmission time of a response. */
 const SLACK_MS = 2000;
 
 type Loader = HlsConfig['loader'];
 type PlaylistLoader = NonNullable<HlsConfig['pLoader']>;
 
 /**
- * The server answers a blocking reload with the next part, or with an error, at the latest after three target
- * durations. hls.js itself gives up after 0.8 of one, and asks once a second from then on without blocking: a part
- * that is late, because FFmpeg was restarted or the machine is busy, then comes a second later still.
+ * The server answers a blocking reload with the next part, or with an error, after at most three target durations.
+ * hls.js itself gives up after 0.8 target durations, and from then on requests once per second without blocking. A
+ * part that is late, because FFmpeg was restarted or the machine is busy, would then come another second later.
  */
 export const PatientPlaylistLoader = class extends (Hls.DefaultConfig.loader as Loader) {
   override load(context: LoaderContext, config: LoaderConfiguration, callbacks: LoaderCallbacks<LoaderContext>): void {

@@ -1,14 +1,14 @@
-// A level meter: how loud a stream is, shown as a bar by a custom property. Owns its AudioContext. A browser that does
-// not let it work only leaves the bar empty.
+// Level meter: shows the level of a stream as a bar, through a custom property. Owns its AudioContext. If a browser
+// does not let it run, the bar stays empty.
 
-/** Quieter is shown as silence, louder as full; decibels below full scale. */
+/** Levels shown as silence and as full, in decibels relative to full scale. */
 const [FLOOR_DB, CEILING_DB] = [-60, -6];
 const REFRESH_MS = 50;
 
 export class Meter {
-  /** The loudest level since the last {@link Meter.watch}, 0 to 1. */
+  /** Highest level since the last {@link Meter.watch}, 0 to 1. */
   peak = 0;
-  /** How long it has really listened since then. */
+  /** Time for which it has actually measured since then. */
   listenedMs = 0;
   private context: AudioContext | null = null;
   private source: MediaStreamAudioSourceNode | null = null;
@@ -17,11 +17,11 @@ export class Meter {
   private resuming = false;
 
   constructor(private readonly bars: HTMLElement[]) {
-    // What a browser refused before, it may allow at a touch.
+    // A browser may allow after a touch what it refused before.
     for (const touch of ['pointerup', 'keydown']) document.addEventListener(touch, () => this.resume());
   }
 
-  /** Shows this stream from now on; null: nothing. */
+  /** Shows this stream from now on; null: none. */
   watch(stream: MediaStream | null): void {
     window.clearInterval(this.timer);
     this.source?.disconnect();
@@ -29,7 +29,7 @@ export class Meter {
     this.show(0);
     this.peak = this.listenedMs = 0;
     if (!stream) return;
-    // Firefox refuses a microphone of another sample rate than the context has; a new one may fit.
+    // Firefox refuses a microphone whose sample rate differs from that of the context; a new context may fit.
     const analyser = this.connect(stream) ?? this.connect(stream, true);
     if (!analyser) return;
     const wave = new Float32Array(analyser.fftSize);
@@ -55,7 +55,7 @@ export class Meter {
   private look(analyser: AnalyserNode, wave: Float32Array<ArrayBuffer>): void {
     if (this.context?.state !== 'running') {
       this.show(0);
-      // Asked once, the browser keeps it in mind until it allows it.
+      // One request is enough: the browser resumes the context once it allows that.
       if (!this.resuming) this.resume();
       return;
     }
@@ -65,11 +65,11 @@ export class Meter {
     const db = 20 * Math.log10(Math.max(rms, 1e-6));
     const level = Math.max(0, Math.min(1, (db - FLOOR_DB) / (CEILING_DB - FLOOR_DB)));
     this.peak = Math.max(this.peak, level);
-    // Quick up, slow down, as the eye expects.
+    // Fast rise, slow fall, as the eye expects.
     this.show(level > this.level ? level : this.level * 0.85 + level * 0.15);
   }
 
-  /** Begun without a touch of the person, or interrupted by a call, the context stands still. */
+  /** A context that was created without a touch, or interrupted by a call, is suspended. */
   private resume(): void {
     const { context } = this;
     if (!this.source || !context || context.state === 'running' || context.state === 'closed') return;

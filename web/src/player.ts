@@ -1,5 +1,5 @@
-// Plays one room: hls.js where there is Media Source, the browser's own HLS elsewhere. Starts over by itself
-// after any failure that may pass. Owns the media element and the connection; never touches the page.
+// Player of one room: hls.js with Media Source, otherwise the browser's own HLS. Restarts by itself after temporary
+// failures. Owns the media element and the connection; never accesses the page.
 
 import Hls, { Events, type HlsConfig } from 'hls.js';
 import { NEEDED } from './browsers';
@@ -11,36 +11,36 @@ import { describe, judge, OFF_AIR, type PlayerError, type Verdict } from './erro
 
 export type State = 'connecting' | 'ready' | 'playing' | 'buffering' | 'paused' | 'waiting' | 'failed';
 
-/** Soon also after an end: who stops a room and starts it again has it on air at once. */
+/** Short also after an end: a room that is stopped and started again is on air immediately. */
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 8000;
-/** While a room is not on air. */
+/** Longest delay while a room is not on air. */
 const MAX_WAITING_RETRY_MS = 2000;
-/** Further behind its target than this, the player jumps: at 5 % more speed it would take a minute. */
+/** Distance behind the target from which the player jumps: at 5 % more speed, catching up would take a minute. */
 const JUMP_BEHIND_SECONDS = 3;
 const KEPT_ERRORS = 100;
 const LOOK_MS = 500;
-/** Between two looks at the playhead. */
+/** Interval of checks of the playhead. */
 const MOTION_LOOK_MS = 100;
-/** Until it moves after `playing`: to the first sound. */
+/** Interval until the playhead moves after `playing`, to measure the first sound. */
 const FIRST_LOOK_MS = 10;
-/** Sound from here on that a playhead needs to move: Chromium asks for twice as much after every stall, up to 3 s. */
+/** Buffered audio that a playhead needs to move: Chromium requires twice as much after every stall, up to 3 s. */
 const ENOUGH_SECONDS = 0.5;
-/** Sound that a playlist needs to hold for a start without a stall. */
+/** Audio that a playlist must hold for a start without a stall. */
 const ENOUGH_TO_START_SECONDS = 1;
-/** Looks that find the playhead where it was, although there is enough, before it is helped. */
+/** Number of checks that find the playhead unmoved, although enough is buffered, before it is moved. */
 const STUCK_LOOKS = 3;
-/** The playlist this far ahead of the buffer, and nothing of it comes: hls.js has lost its thread. */
+/** Lead of the playlist over the buffer from which hls.js counts as having stopped loading. */
 const UNFETCHED_SECONDS = 0.5;
-/** Looks that find that before the player starts over: hls.js comes first. */
+/** Number of such checks before the player restarts, to let hls.js recover first. */
 const LOST_LOOKS = 12;
-/** hls.js does not choose again what ends before where loading starts. */
+/** hls.js does not choose again a fragment that ends before the start position of loading. */
 const PAST_END_SECONDS = 0.001;
 
 export class Player {
   state: State = 'connecting';
   words = 'Connecting…';
-  /** Since the page was opened; null until sound has begun. */
+  /** Time since the page was opened; null until audio has begun. */
   firstSoundMs: number | null = null;
   readonly errors: PlayerError[] = [];
   private hls: Hls | null = null;
@@ -62,7 +62,7 @@ export class Player {
   ) {
     audio.addEventListener('playing', () => this.lookOften());
     audio.addEventListener('seeking', () => this.playhead.jumped());
-    // Elements also report this while nothing is attached: only a break in playing is news.
+    // Elements also report this while nothing is attached: only an interruption of playback counts.
     audio.addEventListener('waiting', () => this.playing && this.enter('buffering', 'Buffering…'));
     audio.addEventListener('pause', () => this.paused());
     window.setInterval(() => this.keepUp(), LOOK_MS);
@@ -74,13 +74,13 @@ export class Player {
     return this.state === 'playing';
   }
 
-  /** Seconds between what is heard and the room; null while that is unknown. */
+  /** Returns the seconds between the audio heard and the room; null while unknown. */
   get behindLiveSeconds(): number | null {
     if (!this.hls) return nativeLatency(this.audio);
     if (!this.hls.latestLevelDetails) return null;
     const byPlaylist = this.hls.latency;
     const heard = this.hls.playingDate;
-    // The playlist's dates include encoding and delivery, but are only as good as this device's clock.
+    // The playlist's dates include encoding and delivery, but depend on this device's clock.
     const byClock = heard ? (Date.now() - heard.getTime()) / 1000 : NaN;
     return Math.abs(byClock - byPlaylist) < 3 ? byClock : byPlaylist;
   }
@@ -119,7 +119,7 @@ export class Player {
       const error = describe(data);
       this.record(error);
       const verdict = judge(data, error);
-      // hls.js asks for a refused key again and again; a refusal is an answer.
+      // hls.js requests a refused key repeatedly; a refusal is final.
       if (data.fatal || verdict.kind !== 'broken') this.fell(verdict);
     });
     hls.on(Events.FRAG_BUFFERED, () => {
@@ -129,14 +129,14 @@ export class Player {
     let newest: number | undefined;
     hls.on(Events.LEVEL_LOADED, (_, { details }) => {
       const first = newest === undefined;
-      // The end of a live is served for a while: who hears it hears it out, but nobody begins with it.
+      // The end of a broadcast is served for a while: current listeners hear it, but nobody starts with it.
       if (!details.live && (first || this.audio.paused)) return this.fell(OFF_AIR);
       if (first) this.begin();
-      // A mixer that dies takes its window along. hls.js would wait at the end of it for what never comes.
+      // A lost mixer takes its window with it. hls.js would wait at its end for media that never come.
       const jumped = newest !== undefined && details.startSN > newest + 1;
       newest = details.endSN;
       if (!jumped) return;
-      // Given less, hls.js may load a part, stall, and stand still.
+      // With less, hls.js may load a part, stall, and stop.
       const missing = Math.max(0, ENOUGH_TO_START_SECONDS - details.totalduration);
       window.setTimeout(() => this.hls === hls && this.startOver(), missing * 1000);
     });
@@ -145,7 +145,7 @@ export class Player {
     hls.attachMedia(this.audio);
   }
 
-  /** Without Media Source no header can be added to the player's requests: the token goes into the URL. */
+  /** Without Media Source no header can be added to the player's requests, so the token is part of the URL. */
   private async connectNative(): Promise<void> {
     const url = `${this.url}?token=${encodeURIComponent(this.token)}`;
     const { error, verdict } = await askAhead(url);
@@ -166,15 +166,15 @@ export class Player {
     const timeoutRetry = { maxNumRetry: 2, retryDelayMs: 0, maxRetryDelayMs: 0 };
     const policy = { default: { maxTimeToFirstByteMs: 10000, maxLoadTimeMs: 20000, timeoutRetry, errorRetry } };
     return {
-      // Neither liveSyncDuration nor ...Count: hls.js then keeps the playlist's own PART-HOLD-BACK.
+      // Neither liveSyncDuration nor ...Count: hls.js then uses the playlist's PART-HOLD-BACK.
       lowLatencyMode: true,
       maxLiveSyncPlaybackRate: 1.05,
-      // When FFmpeg dies, up to 0.7 s of media are not made, and three parts of buffer are 0.6 s: that stalls. By
-      // itself hls.js stays a whole second further behind then; two parts more are enough to bear the next time.
+      // When FFmpeg dies, up to 0.7 s of media are missing, and three parts of buffer are 0.6 s: playback stalls. By
+      // default hls.js then stays a whole second further behind; two more parts are enough for the next time.
       liveSyncOnStallIncrease: 0.4,
       maxBufferLength: 10,
       backBufferLength: 10,
-      // Remuxing a part takes 0.4 ms; a worker would only cost its start.
+      // Remuxing a part takes 0.4 ms; a worker would only add its start.
       enableWorker: false,
       testBandwidth: false,
       playlistLoadPolicy: policy,
@@ -185,7 +185,7 @@ export class Player {
     };
   }
 
-  /** Playlist and keys carry the token; parts and segments stay cacheable without. */
+  /** Playlist and keys carry the token; parts and segments stay cacheable without it. */
   private authorize(xhr: XMLHttpRequest, url: string): void {
     const { pathname, origin } = new URL(url, location.href);
     const guarded = pathname.endsWith('/index.m3u8') || pathname.endsWith('/enc.key');
@@ -201,12 +201,12 @@ export class Player {
 
   private start(): void {
     this.audio.play().catch((refusal: DOMException) => {
-      // Browsers let a page sound only after the person has touched it.
+      // Browsers let a page play audio only after the user has interacted with it.
       if (refusal.name === 'NotAllowedError') this.enter('ready', 'On air. Press play to listen.');
     });
   }
 
-  /** The element is about to play. */
+  /** Checks often while the element is about to start. */
   private lookOften(): void {
     window.clearInterval(this.firstLook);
     this.firstLook = window.setInterval(() => {
@@ -215,7 +215,7 @@ export class Player {
     }, FIRST_LOOK_MS);
   }
 
-  /** Live is what moves, whatever the element reports. */
+  /** Live means that the playhead moves, whatever the element reports. */
   private lookAtPlayhead(): void {
     const { audio, state } = this;
     if (audio.paused && state === 'playing') this.paused();
@@ -224,18 +224,18 @@ export class Player {
     if (motion === 'standing' && state === 'playing') this.enter('buffering', 'Buffering…');
     if (motion !== 'moving' || state === 'playing' || state === 'failed') return;
     this.firstSoundMs ??= Math.round(performance.now());
-    // Where the system had paused it and lets it go on.
+    // The system had paused it and resumes it.
     this.wanted = true;
     this.enter('playing', 'Live');
   }
 
-  /** By the person, or unasked by the system: a call, another app, headphones that were unplugged. */
+  /** Handles a pause by the user, or by the system: a call, another app, unplugged headphones. */
   private paused(): void {
     const { audio, state, wanted: unasked } = this;
     // Elements also report it at the end of the media.
     if (!audio.paused || audio.ended || state === 'paused') return;
     if (unasked && state !== 'playing' && state !== 'buffering') return;
-    // What comes back by itself, such as a restarted room, is not to sound then.
+    // A stream that returns by itself, such as a restarted room, must not play then.
     this.wanted = false;
     this.enter('paused', unasked ? 'Paused by this device. Press play to go on.' : 'Paused');
   }
@@ -250,7 +250,7 @@ export class Player {
     const waiting = verdict.kind === 'waiting';
     const longest = waiting ? MAX_WAITING_RETRY_MS : MAX_RETRY_MS;
     const delay = Math.min(FIRST_RETRY_MS * 2 ** this.failures, longest);
-    // Not beyond: after a night of waiting, what breaks when the room starts is tried again as soon.
+    // Not beyond: after a night of waiting, a failure at the start of the room is retried as soon.
     if (delay < longest) this.failures += 1;
     this.enter(waiting ? 'waiting' : 'connecting', verdict.words);
     // Many listeners lose the same room at the same moment: spread their return.
@@ -270,7 +270,7 @@ export class Player {
     this.unstick();
   }
 
-  /** Acts while there still is sound. */
+  /** Acts while audio is still buffered. */
   private resumeFetching(): void {
     const { audio, hls } = this;
     const last = audio.buffered.length - 1;
@@ -284,7 +284,7 @@ export class Player {
     hls.startLoad(bufferEnd + PAST_END_SECONDS);
   }
 
-  /** Helps a playhead that stands still although there is more to play. */
+  /** Moves a playhead that stands still although there is more to play. */
   private unstick(): void {
     const { audio, hls } = this;
     const stands = hls && this.firstSoundMs !== null && !audio.paused && audio.currentTime === this.stoodAt;
@@ -296,12 +296,12 @@ export class Player {
       return;
     }
     const [start, end] = [audio.buffered.start(last), audio.buffered.end(last)];
-    // Counted from when there is something to fetch: while a room has no mixer, nothing is lost but time.
+    // Counted from the time when there is something to fetch: while a room has no mixer, no audio is missed.
     const unfetched = (hls.latestLevelDetails?.edge ?? 0) > end + UNFETCHED_SECONDS;
     this.lostFor = unfetched ? this.lostFor + 1 : 0;
     const from = Math.max(start, audio.currentTime);
     if (end - from >= ENOUGH_SECONDS) {
-      // A seek makes the browser content with little again, and passes what may lie between two ranges.
+      // After a seek the browser needs little buffer again, and a gap between two ranges is passed.
       audio.currentTime = Math.min(Math.max(from + 0.01, hls.liveSyncPosition ?? 0), end - ENOUGH_SECONDS / 2);
       this.stoodFor = 0;
     } else if (this.lostFor >= LOST_LOOKS) {

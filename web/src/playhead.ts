@@ -1,24 +1,27 @@
-// Tells from looks at a media element whether its sound moves; its events do not always say so. Pure.
+// Detects from samples of a media element if its audio moves; its events do not always tell. Pure.
 
-/** A playhead that is not moved for this long stands still; its position is finer than a look's distance. */
+/** Time without movement after which a playhead stands still. Its position is finer than the sampling interval. */
 const STANDSTILL_MS = 500;
 
 export type Motion =
   | 'moving'
   | 'standing'
-  /** Too early to tell. */
+  /** Too early to decide. */
   | 'unknown';
 
 export class Playhead {
   private position: number | null = null;
   private movedAtMs = 0;
 
-  /** The position was set, not played to: the next look says nothing about motion. */
+  /** The position was set, not played to: the next sample says nothing about motion. */
   jumped(): void {
     this.position = null;
   }
 
-  /** `nowMs`: of a clock that goes on while a page is frozen, so that the first look after that finds a standstill. */
+  /**
+   * `nowMs`: time of a clock that runs while a page is frozen, so that the first sample after that finds a
+   * standstill.
+   */
   look(position: number, nowMs: number): Motion {
     const before = this.position;
     this.position = position;

@@ -1,18 +1,18 @@
-// Why the server let nobody in, in words that all pages share. Pure.
+// Reasons why the server refused access, in words shared by all pages. Pure.
 
 import { Refusal } from './server';
 
 export interface Reason {
   title: string;
-  /** What can be done. */
+  /** Remedy. */
   text: string;
-  /** The same may succeed in a moment. */
+  /** True if a retry may succeed in a moment. */
   passing: boolean;
 }
 
 const AGAIN = 'Try again in a moment.';
 
-/** Of what the functions of `server` throw: an answer that is no success, or that there was none. */
+/** Returns the reason of an error thrown by the functions of `server`: an error response, or none at all. */
 export function reasonOf(thrown: unknown): Reason {
   if (!(thrown instanceof Refusal)) return passing('The server does not answer', AGAIN);
   const { code, status, message } = thrown;
@@ -23,7 +23,7 @@ export function reasonOf(thrown: unknown): Reason {
   return lasting('The server refused this', `Whoever runs it should know why: ${message} (${name}).`);
 }
 
-/** For where there is room for one paragraph. */
+/** Returns the reason for places with room for one paragraph. */
 export const inBrief = ({ title, text }: Reason): string => `${title}. ${text}`;
 
 const passing = (title: string, text: string): Reason => ({ title, text, passing: true });

@@ -1,15 +1,15 @@
-// What the pages ask of the server that sent them.
+// Requests of the pages to their server.
 
 export interface Config {
-  /** Rooms are listed and tokens given to anybody; else people need an invite link. */
+  /** True if rooms are listed and tokens given to anybody; otherwise people need an invite link. */
   open: boolean;
-  /** Of the gateway; null where this server knows none, and nobody can speak. */
+  /** URL of the gateway; null if this server knows none, and nobody can speak. */
   wsUrl: string | null;
 }
 
 export interface RoomOnAir {
   roomId: string;
-  /** Absent while the server cannot tell. */
+  /** Absent while the server does not know it. */
   anchors?: number;
   listeners: number;
   /** Milliseconds since the Unix epoch. */
@@ -21,7 +21,7 @@ export type PageRole = 'listener' | 'anchor' | 'host';
 export const ROOM_ID = /^[A-Za-z0-9_-]{3,32}$/;
 const TIMEOUT_MS = 8000;
 
-/** The room in the path of a page's own address. */
+/** Returns the room in the path of the page's own address. */
 export function roomOfPage(): string {
   const segment = location.pathname.split('/')[2] ?? '';
   try {
@@ -41,20 +41,20 @@ export async function rooms(): Promise<Config & { rooms: RoomOnAir[] }> {
   return { open: open === true, wsUrl: wsUrl ?? null, rooms: rooms ?? [] };
 }
 
-/** A token for anybody who asks; only where {@link Config.open}. The name makes a user id that people recognise. */
+/** Requests a token in open mode ({@link Config.open}). The name makes a user id that people recognise. */
 export async function token(room: string, role: PageRole, name?: string): Promise<string> {
   const body = JSON.stringify({ role, ...(name && role !== 'listener' ? { name } : {}) });
   const headers = { 'content-type': 'application/json' };
   return (await ask<{ token: string }>(`/pages/rooms/${encodeURIComponent(room)}/token`, { method: 'POST', headers, body })).token;
 }
 
-/** Path of the page for this role, with its token where nobody else sees it. */
+/** Returns the path of the page for this role, with its token where nobody else sees it. */
 export async function pathFor(room: string, role: PageRole, name?: string): Promise<string> {
   const page = role === 'listener' ? 'listen' : 'speak';
   return `/${page}/${encodeURIComponent(room)}#token=${await token(room, role, name)}`;
 }
 
-/** An answer that is no success; `code` is the server's stable one. */
+/** An error response; `code` is the server's stable code. */
 export class Refusal extends Error {
   constructor(
     readonly status: number,

@@ -1,4 +1,4 @@
-// The page to speak in a room: lobby, room, end. Owns what is shown; the visit itself is a StentorRoom.
+// Page for speaking in a room: lobby, room, end. Owns the display; the visit itself is a StentorRoom.
 
 import { StentorError, StentorRoom, type Problem, type RoomEvents, type RoomStatus } from '@stentor/client';
 import { byId, pill, remembered, toast, write } from './dom';
@@ -14,18 +14,18 @@ import { device, ending, INTERRUPTED, microphone, quality, said, short, underWay
 
 declare global {
   interface Window {
-    /** The last visit, for tests and the console; null before the first join. */
+    /** Last visit, for tests and the console; null before the first join. */
     stentorRoom: StentorRoom | null;
   }
 }
 
 const STATS_MS = 2000;
 const DEAF_MS = 5000;
-/** What is paused again within this time is not played without a press of the button. */
+/** Audio that is paused again within this time is not played without a press of the button. */
 const INSISTS_MS = 2000;
-/** Of a meter: louder than the hiss of an idle microphone. */
+/** Meter level above the hiss of an idle microphone. */
 const HEARD_LEVEL = 0.25;
-/** Ends that nobody needs to worry about. */
+/** Ends that need no attention. */
 const GOOD_ENDS = new Set(['left', 'room_closed']);
 const PIN = /^[A-Za-z0-9]{6}$/;
 
@@ -41,14 +41,14 @@ const members = new Members(byId('members'), moderate);
 const devices = new Devices([byId('device'), byId('dock-device')], useStream, deviceNews);
 let server: Config = { open: false, wsUrl: null };
 let { token } = link;
-/** The present visit. */
+/** Current visit. */
 let room: StentorRoom | null = null;
-/** Counts presses of Join and Cancel: what an earlier one still brings is of no interest. */
+/** Counts presses of Join and Cancel, so that results of earlier ones are ignored. */
 let turn = 0;
-/** The person wants no microphone. */
+/** True if the user wants no microphone. */
 let silent = false;
 let heardAt = 0;
-/** Told once per visit, when sound first flows. */
+/** True once the user was told, at the first audio of a visit. */
 let greeted = false;
 window.stentorRoom = null;
 
@@ -88,7 +88,7 @@ function showMicrophone(): void {
 
 function useStream(stream: MediaStream | null): void {
   if (stream) silent = false;
-  // First of all for the others: they hear also where the meter does not work.
+  // Publish first: the others hear the user even if the meter does not work.
   void room?.publish(stream);
   meter.watch(stream);
   if (room) showMuted();
@@ -100,11 +100,11 @@ function deviceNews(news: DeviceNews): void {
     return tick();
   }
   showMicrophone();
-  // In the lobby a notice says it, and stays.
+  // In the lobby a permanent notice shows it.
   if (room || news === 'replaced') toast(device(news, devices.problem));
 }
 
-/** A microphone that gives nothing looks like one that works, until the others say so. */
+/** Shows if the microphone delivers sound: a silent one looks like a working one until others complain. */
 function showWhetherHeard(): void {
   const heard = meter.peak > HEARD_LEVEL;
   const deaf = devices.stream !== null && !heard && meter.listenedMs > DEAF_MS;
@@ -143,7 +143,7 @@ async function join(): Promise<void> {
     if (mine !== turn) return;
     if (error instanceof StentorError) return finish(error.problem);
     const reason = reasonOf(error);
-    // What passes is worth another press of the button; the rest is said in full.
+    // A temporary failure is retried by pressing the button; others are shown in full.
     if (!reason.passing) return conclude({ ...reason, way: 'again' });
     view('lobby');
     return toast(inBrief(reason));
@@ -151,7 +151,7 @@ async function join(): Promise<void> {
   if (mine === turn) await visit(name, pin);
 }
 
-/** Ends the visit and whatever leads to one, without a word; returns the turn that begins. */
+/** Ends the visit and its preparations without a message. Returns the turn that begins. */
 function abandon(): number {
   const former = room;
   room = null;
@@ -196,11 +196,11 @@ async function visit(name: string, pin: string): Promise<void> {
   on('unmuteRequested', () => (byId('asked').hidden = false));
   void visit.publish(devices.stream);
   showMuted();
-  // What goes wrong comes as `closed`.
+  // Failures arrive as `closed`.
   await visit.join().catch(() => undefined);
 }
 
-/** Of this tab, so that a reload takes the place of what was there before. */
+/** Returns the client id of this tab, so that a reload replaces the previous connection. */
 function clientId(): string {
   const KEY = 'stentor.clientId';
   try {
@@ -214,12 +214,12 @@ function clientId(): string {
 
 async function hear(): Promise<void> {
   heardAt = performance.now();
-  // Refused, or overtaken by another stream, which then plays.
+  // Refused, or replaced by another stream, which then plays.
   await audio.play().catch(() => undefined);
   byId('silenced').hidden = audio.srcObject === null || !audio.paused;
 }
 
-/** A call or another app has paused the others. */
+/** Resumes audio that a call or another app has paused. */
 function hearAgain(): void {
   if (audio.srcObject === null || !audio.paused) return;
   if (performance.now() - heardAt > INSISTS_MS) void hear();
@@ -241,7 +241,7 @@ function showState(status: RoomStatus): void {
 /** A visit begins after this page's server has answered; see `entrance`. */
 const situation = (): Situation => ({ gateway: server.wsUrl ?? '', online: navigator.onLine });
 
-/** The words that count down. */
+/** Updates the countdown texts. */
 function tick(): void {
   if (document.body.dataset.view === 'lobby') showWhetherHeard();
   const status = room?.status;
@@ -285,7 +285,7 @@ async function toggleMute(): Promise<void> {
   } catch (error) {
     if (room !== visit) return;
     if (!(error as StentorError).retryable) toast(`That was refused: ${(error as Error).message}.`);
-    // A microphone that is closed here is closed; one that is open here may not be so at the server.
+    // Closing a microphone always works here; an open one may still be closed at the server.
     else if (!visit.muted && visit.state === 'connected') toast(`You may not be heard yet: ${(error as Error).message}.`);
   }
 }
@@ -339,10 +339,10 @@ function finish(problem: Problem): void {
     complain('pin', 'This pin is wrong. Ask for the right one.');
     return pinInput.focus();
   }
-  // Somebody who only stopped waiting is back where they were.
+  // A user who only cancelled the wait returns to the lobby.
   if (problem.code === 'left' && !greeted) return view('lobby');
   const end = ending(problem);
-  // Where anybody gets a token, one that is over is no end.
+  // In open mode, an expired token is not an end.
   const renewable = server.open && problem.code.startsWith('token_');
   if (renewable) {
     token = '';
@@ -405,7 +405,7 @@ muteButton.addEventListener('click', () => void toggleMute());
 document.addEventListener('keydown', shortcut);
 document.addEventListener('visibilitychange', () => document.hidden || hearAgain());
 audio.addEventListener('pause', hearAgain);
-// The others see at once that somebody closed the page.
+// The others see immediately that the page was closed.
 window.addEventListener('pagehide', () => room?.leave());
 window.addEventListener('hashchange', () => location.reload());
 window.setInterval(tick, 500);

@@ -10,7 +10,9 @@ const cards = new Map<string, HTMLElement>();
 const list = byId('rooms');
 const problem = byId('problem');
 
-/** Path (with the token's fragment, if there is one) of the page to open; null if the text names no room. */
+/**
+ * Returns the path (with the token's fragment, if there is one) of the page to open; null if the text names no room.
+ */
 function target(text: string): string | null {
   if (ROOM_ID.test(text)) return `/listen/${text}`;
   try {
@@ -92,7 +94,7 @@ async function refresh(): Promise<void> {
   try {
     const { open, wsUrl, rooms: onAir } = await rooms();
     draw(open, wsUrl !== null, onAir);
-    // What a click was answered stays until the next one.
+    // The reason shown after a click stays until the next one.
     if (problem.textContent === AWAY) complain('');
   } catch {
     complain(AWAY);

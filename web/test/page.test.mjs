@@ -1,4 +1,4 @@
-// Links, names and the stated browsers.
+// Tests of links, names and the stated browsers.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { parts } from './support.mjs';
 
 const { Link, NEEDED, isolated, initials, plain } = await parts();
 
-/** One tab: what its address bar shows, and its session storage. */
+/** One tab: its address bar and its session storage. */
 function tab(path, { refuses = false } = {}) {
   const kept = new Map();
   const storage = {

@@ -1,4 +1,4 @@
-// The parts of the pages that need no page.
+// Parts of the pages that work without a page.
 
 export * from '../src/browsers';
 export * from '../src/fetching';

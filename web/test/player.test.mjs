@@ -1,4 +1,4 @@
-// Decisions of the listener's player.
+// Tests of the decisions of the listener's player.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';

@@ -1,17 +1,20 @@
-// The parts of the pages as Vite builds them, and a server that answers as it is told.
+// Parts of the pages as built by Vite, and a server with scripted answers.
 
 import { fileURLToPath } from 'node:url';
 import { runnerImport } from 'vite';
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-/** What `parts.ts` names. */
+/** Returns the exports of `parts.ts`. */
 export async function parts() {
   const alias = { '@stentor/client': at('../client/src/index.ts') };
   return (await runnerImport(at('parts.ts'), { logLevel: 'error', resolve: { alias } })).module;
 }
 
-/** What the server answers to these paths: a body, a status with a code, or an error that fetch throws. Returns who asked. */
+/**
+ * Scripts the server's answers to these paths: a body, a status with a code, or an error thrown by fetch. Returns the
+ * requests.
+ */
 export function answers(routes) {
   const asked = [];
   globalThis.fetch = async (path, { method = 'GET', body } = {}) => {

@@ -7,7 +7,7 @@ const { config, rooms, reasonOf, inBrief, entrance, ending, said, underWay } = a
 const OPEN = { open: true, wsUrl: 'wss://live.example.org/ws' };
 const TOKEN = '/pages/rooms/demo/token';
 
-/** What a person is told who wants to speak and meets this answer to the request for a token. */
+/** Returns the text for a user who wants to speak and gets this answer to the token request. */
 async function met(answer) {
   answers({ '/pages/config': OPEN, [TOKEN]: answer });
   return reasonOf(await entrance('demo', 'Ann', '').then(() => assert.fail('let in'), (error) => error));

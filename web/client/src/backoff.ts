@@ -1,15 +1,15 @@
-// How long to wait before trying again: exponential with full jitter, so that the many who lost the same server
-// at the same moment do not come back at the same moment.
+// Delay before a retry: exponential with full jitter, so that clients which lost the same server at the same moment
+// do not all return at the same moment.
 
 const FIRST_MS = 500;
 const MAX_MS = 8_000;
 
 /**
- * Milliseconds before the next try.
+ * Returns the delay before the next attempt, in milliseconds.
  *
- * @param failures - tries that failed in a row, 0 for the first
- * @param random - in [0, 1)
- * @param notBefore - what the server asked for; it is waited in full, and the jitter comes on top
+ * @param failures - consecutive failed attempts, 0 for the first
+ * @param random - random number in [0, 1)
+ * @param notBefore - delay requested by the server; it is observed in full, and the jitter is added to it
  */
 export function backoff(failures: number, random: number, notBefore = 0): number {
   const ceiling = Math.min(MAX_MS, FIRST_MS * 2 ** Math.min(failures, 16));

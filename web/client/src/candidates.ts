@@ -1,12 +1,12 @@
-// Chooses the ICE candidates that are sent. The server takes a limited number after each offer; a machine with many
+// Selects the ICE candidates to send. The server accepts a limited number after each offer; a machine with many
 // interfaces, VPNs or TURN servers has more. No kind may use up the places of another. Pure.
 
-/** Places that each kind has to itself. */
+/** Places reserved for each kind. */
 const RESERVED = 3;
 
 type Kind = `${'host' | 'srflx' | 'relay'} ${'IPv4' | 'IPv6' | 'name'}` | 'rest';
 
-/** The kinds with reserved places. A name is that of a host only (mDNS). */
+/** The kinds with reserved places. Only host candidates have names (mDNS). */
 const KINDS: readonly Kind[] = [
   'host IPv4', 'host IPv6', 'host name', 'srflx IPv4', 'srflx IPv6', 'relay IPv4', 'relay IPv6', 'rest',
 ];
@@ -18,10 +18,10 @@ export class CandidateChoice {
   private held: { kind: Kind; candidate: RTCIceCandidateInit }[] = [];
   private total = 0;
 
-  /** `limit`: candidates that the server takes; at least the reserved places of all kinds. */
+  /** `limit`: number of candidates that the server accepts; at least the reserved places of all kinds. */
   constructor(private readonly limit: number) {}
 
-  /** Returns whether this candidate is to be sent now. Otherwise it is a duplicate, or waits for {@link end}. */
+  /** Returns true if this candidate must be sent now. Otherwise it is a duplicate, or waits for {@link end}. */
   add(candidate: RTCIceCandidateInit): boolean {
     const { kind, key } = parse(candidate.candidate ?? '');
     if (this.seen.has(key)) return false;
@@ -34,7 +34,7 @@ export class CandidateChoice {
     return false;
   }
 
-  /** No more candidates come: returns those that fill the places left, from each kind in turn. */
+  /** Ends the gathering. Returns the candidates that fill the remaining places, from each kind in turn. */
   end(): RTCIceCandidateInit[] {
     const turns = new Map<Kind, number>();
     const queue = this.held.map((held) => {
@@ -61,8 +61,8 @@ export class CandidateChoice {
 }
 
 /**
- * Reads a candidate attribute (RFC 8839 section 5.1), as `RTCIceCandidate` has fields for it only in newer browsers.
- * `rest`: TCP and RTCP (component 2), which Janus by default has no use for, and attributes of unknown form.
+ * Parses a candidate attribute (RFC 8839 section 5.1); `RTCIceCandidate` has the fields only in newer browsers.
+ * `rest`: TCP and RTCP (component 2), which Janus does not use by default, and attributes of unknown form.
  */
 function parse(attribute: string): { kind: Kind; key: string } {
   const [, component, transport = '', , address = '', port, , type] = attribute.split(' ');

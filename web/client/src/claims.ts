@@ -1,17 +1,17 @@
-// What a token says about its holder. Read, never believed: only the server can verify it.
+// Claims of a token. They are read but not verified: only the server can verify them.
 
 import type { Role } from './protocol.js';
 
-/** The claims of an anchor's token that a page may want to show. */
+/** Claims of an anchor's token that a page may show. */
 export interface Claims {
   userId: string;
   roomId: string;
   role: Role;
-  /** Milliseconds since the Unix epoch. */
+  /** Expiry in milliseconds since the Unix epoch. */
   expiresAt: number;
 }
 
-/** `null` for what is no token of an anchor. */
+/** Returns the claims, or `null` if the text is not an anchor's token. */
 export function readClaims(token: string): Claims | null {
   try {
     const { sub, roomId, role, exp } = JSON.parse(decode(token.split('.')[1] ?? ''));

@@ -1,13 +1,15 @@
-// What names a client to the server, so that a connection takes the place of the one before. Pure.
+// Id by which the server recognises a client, so that a new connection replaces the previous one. Pure.
 
 import { StentorError } from './errors.js';
 
-/** What the server takes; anything else it refuses before the upgrade, which no browser tells from a lost network. */
+/**
+ * Ids that the server accepts. It refuses others before the upgrade, which a browser cannot tell from a lost network.
+ */
 const TAKEN = /^[!-~]{1,64}$/;
 
-/** The application's choice, or a random one. Throws where the server would refuse the choice at each try, unheard. */
+/** Returns the application's id, or a random one. Throws if the server would refuse the id at every attempt. */
 export function clientIdOf(chosen: string | null | undefined, random: () => number): string {
-  // Storage that holds none answers null.
+  // Storage without a value returns null.
   if (chosen === undefined || chosen === null) return part(random) + part(random);
   if (TAKEN.test(chosen)) return chosen;
   const message = 'clientId must be 1 to 64 visible ASCII characters, like those of crypto.randomUUID(); leave it out for a random one';

@@ -8,13 +8,13 @@ import { Rpc, type Notified } from './rpc.js';
 export interface ConnectionListener {
   opened(): void;
   notified: Notified;
-  /** Told once, unless this side ended it. `opened`: whether it ever was. */
+  /** Called once, unless this side ended the connection. `opened`: true if it was ever open. */
   ended(problem: Problem, opened: boolean): void;
 }
 
-/** How long an answer may take when there is reason to believe that the network has changed. */
+/** Time limit of an answer when the network has probably changed. */
 const PROBE_TIMEOUT_MS = 3_000;
-/** Answers to a keepalive that mean that the session is gone: to be joined again, as soon as there is a seat. */
+/** Errors of a keepalive that mean that the session is gone: join again as soon as there is a place. */
 const OUT: ReadonlySet<string> = new Set(['not_joined', 'room_full']);
 
 export class Connection {
@@ -40,13 +40,13 @@ export class Connection {
     this.socket.onclose = ({ code }) => this.fall(closeMeaning(code));
   }
 
-  /** Rejects with a {@link StentorError}. A call without an answer is taken for the end of the connection. */
+  /** Rejects with a {@link StentorError}. A call without an answer counts as the end of the connection. */
   async call(method: string, params: object, timeoutMs = CALL_TIMEOUT_MS): Promise<unknown> {
     try {
       return await this.rpc.call(method, params, timeoutMs);
     } catch (error) {
       const problem = problemOf(error, 'internal');
-      // The server has a timeout of its own and would have said so.
+      // The server has its own timeout and would have reported it.
       if (problem.code === 'timeout' && !this.over) this.fall(problem);
       throw error;
     }
@@ -56,7 +56,7 @@ export class Connection {
     this.rpc.notify(method, params);
   }
 
-  /** From now on; `answered` at each answer that all is well. */
+  /** Sends keepalives from now on. Calls `answered` at each successful answer. */
   keepAlive(activity: () => Activity, answered: () => void): void {
     this.environment.clearTimeout(this.keepaliveTimer);
     this.keepaliveTimer = this.environment.setTimeout(() => {
@@ -66,12 +66,15 @@ export class Connection {
     }, KEEPALIVE_MS);
   }
 
-  /** Finds out quickly whether the other end is still there. */
+  /** Checks quickly if the other end is still there. */
   probe(activity: Activity): void {
     void this.beat(activity, PROBE_TIMEOUT_MS);
   }
 
-  /** Without telling the listener. `goodbye`: for good, else the server keeps the session for a while. */
+  /**
+   * Ends the connection without notifying the listener. `goodbye`: for good; otherwise the server keeps the session
+   * for a while.
+   */
   end(goodbye: boolean): void {
     if (this.over) return;
     if (goodbye) this.rpc.notify('leave', {});
@@ -84,7 +87,7 @@ export class Connection {
       answered?.();
     } catch (error) {
       const problem = problemOf(error, 'internal');
-      // Other failures, like a store that is away, do not end a call in progress.
+      // Other failures, such as an unavailable store, do not end a call in progress.
       if (OUT.has(problem.code)) this.fall({ ...problem, retryable: true });
       else if (CLOSE_FOLLOWS.has(problem.code) && !this.over) {
         this.environment.clearTimeout(this.keepaliveTimer);
@@ -108,7 +111,7 @@ export class Connection {
   }
 
   private send(text: string): void {
-    // The browser throws this away once the socket closes; then `onclose` ends the calls.
+    // The browser discards this once the socket closes; `onclose` then ends the calls.
     if (this.socket.readyState === 1) this.socket.send(text);
   }
 }

@@ -1,10 +1,10 @@
-// Typed events, as few lines as they need.
+// Typed events.
 
-/** Listeners by event name; a listener that throws disturbs neither the others nor whoever emits. */
+/** Listeners by event name. A listener that throws affects neither the others nor the emitter. */
 export class Emitter<Events extends object> {
   private readonly listeners = new Map<keyof Events, Set<(event: never) => void>>();
 
-  /** Calls `listener` at each such event; returns what ends that. */
+  /** Calls `listener` at each such event. Returns a function that removes it. */
   on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
     const set = this.listeners.get(name) ?? new Set();
     this.listeners.set(name, set);
@@ -12,7 +12,7 @@ export class Emitter<Events extends object> {
     return () => this.off(name, listener);
   }
 
-  /** Ends what {@link Emitter.on} began. */
+  /** Removes a listener added by {@link Emitter.on}. */
   off<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): void {
     this.listeners.get(name)?.delete(listener);
   }
@@ -22,7 +22,7 @@ export class Emitter<Events extends object> {
       try {
         listener(event as never);
       } catch (thrown) {
-        // Seen in the console as uncaught, like an exception in a DOM listener.
+        // Reported in the console as uncaught, like an exception in a DOM listener.
         queueMicrotask(() => {
           throw thrown;
         });

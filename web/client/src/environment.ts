@@ -1,37 +1,40 @@
-// What the library needs of its surroundings, in one place, so that tests can bring their own.
+// Environment of the library in one place, so that tests can replace it.
 
 import { StentorError } from './errors.js';
 
-/** Clock-driven callbacks. */
+/** Timers. */
 export interface Timers {
   setTimeout(action: () => void, ms: number): unknown;
   clearTimeout(timer: unknown): void;
 }
 
-/** A browser, or what stands in for one. */
+/** A browser, or its replacement in tests. */
 export interface Environment extends Timers {
-  /** Milliseconds since some beginning, of a clock that nobody can set; for all that is waited for. */
+  /** Milliseconds of a monotonic clock; used for all delays. */
   now(): number;
-  /** Milliseconds since the Unix epoch; for what others have dated, and for people. */
+  /** Milliseconds since the Unix epoch; for dates from the server and for display. */
   wallClock(): number;
-  /** In [0, 1). */
+  /** Returns a random number in [0, 1). */
   random(): number;
   openSocket(url: string, protocols: string[]): WebSocket;
   createPeer(config: RTCConfiguration): RTCPeerConnection;
   createStream(track: MediaStreamTrack): MediaStream;
-  /** Web Audio, which runs as soon as the browser lets it; `null` where there is none. */
+  /** Creates a Web Audio context that runs as soon as the browser allows it; `null` where there is none. */
   createAudioContext?(): AudioContext | null;
-  /** Lets a received stream flow although no element plays it. Returns the end. */
+  /** Keeps a received stream flowing although no element plays it. Returns a function that ends this. */
   keepFlowing?(stream: MediaStream): () => void;
-  /** Calls back when trying at once is worth it: the network is back, the page is looked at again. Returns the end. */
+  /**
+   * Calls back when an immediate attempt is worthwhile: the network or the visibility of the page returned. Returns a
+   * function that ends this.
+   */
   onHurry(action: () => void): () => void;
 }
 
 const NO_WEBRTC = { code: 'unsupported_browser', message: 'this browser has no WebRTC, or it is switched off', retryable: false };
-/** What browsers take for a person's wish to hear sound. */
+/** Events that browsers accept as a user's wish to hear audio. */
 const GESTURES = ['pointerup', 'keydown'];
 
-/** The browser this runs in. */
+/** The browser that the library runs in. */
 export const browser: Environment = {
   setTimeout: (action, ms) => globalThis.setTimeout(action, ms),
   clearTimeout: (timer) => globalThis.clearTimeout(timer as number),
@@ -48,7 +51,7 @@ export const browser: Environment = {
   createAudioContext() {
     if (typeof AudioContext === 'undefined') return null;
     const context = new AudioContext({ latencyHint: 'interactive' });
-    // Before the person has touched the page, browsers keep it suspended.
+    // Browsers keep it suspended until the user interacts with the page.
     const resume = (): void => {
       if (context.state === 'suspended') context.resume().catch(() => undefined);
       if (context.state !== 'closed') return;
@@ -59,7 +62,7 @@ export const browser: Environment = {
     return context;
   },
   keepFlowing(stream) {
-    // Chromium feeds a received stream to Web Audio only while an element plays it, be it muted.
+    // Chromium feeds a received stream to Web Audio only while an element plays it, even if muted.
     const element = new Audio();
     element.muted = true;
     element.srcObject = stream;

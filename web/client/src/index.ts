@@ -1,5 +1,5 @@
 /**
- * Speak and listen in the rooms of a Stentor server from a browser.
+ * Speaking and listening in the rooms of a Stentor server, from a browser.
  *
  * @packageDocumentation
  */

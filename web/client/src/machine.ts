@@ -1,4 +1,4 @@
-// What a visit to a room does next. Pure: events, time and randomness come in, effects go out.
+// Next steps of a visit to a room. Pure: events, time and randomness come in, effects go out.
 //
 //            opened          joined, no media      answered          linked
 //   opening ───────▶ joining ───────────────▶ offering ───────▶ linking ───────▶ up
@@ -7,9 +7,9 @@
 //   waiting ◀───────────┴── any step failed, and may be tried again ◀─────────────┘
 //   closed  ◀── left, or failed for good (from anywhere)
 //
-// Invariants: the peer connection outlives the socket; it is given up only where the server resumed nothing, or where
-// an ICE restart did not bring it back. A socket that works is kept, and with it the user's lock: what failed above it
-// is tried again with another `join`.
+// Invariants: the peer connection outlives the socket. It is given up only if the server resumed nothing, or if an
+// ICE restart did not restore it. A working socket is kept, and with it the user's lock: failures above it are
+// retried with another `join`.
 
 import { backoff } from './backoff.js';
 import type { Problem } from './errors.js';
@@ -19,33 +19,33 @@ export type Phase = 'idle' | 'opening' | 'joining' | 'offering' | 'linking' | 'u
 
 export type Event =
   | { type: 'start' | 'opened' | 'linked' | 'unlinked' | 'alarm' | 'hurry' | 'leave' }
-  /** `linked`: resumed and alive. `broken`: resumed, but no packet gets through. `none`: not resumed. */
+  /** `linked`: resumed and working. `broken`: resumed, but no packet gets through. `none`: not resumed. */
   | { type: 'joined'; media: 'linked' | 'broken' | 'none' }
   | { type: 'answered'; linked: boolean }
-  /** `socket`: whether it still works. */
+  /** `socket`: true if the socket still works. */
   | { type: 'failed'; problem: Problem; socket: boolean };
 
 export type Effect =
-  /** A socket. */
+  /** Open a socket. */
   | 'open'
   | 'join'
-  /** A new peer connection and its offer. */
+  /** Create a peer connection and its offer. */
   | 'offer'
-  /** An offer that restarts ICE of the present peer connection. */
+  /** Send an offer that restarts ICE of the current peer connection. */
   | 'restart'
-  /** Whether the socket still lives. */
+  /** Check if the socket still works. */
   | 'probe'
-  /** The next join is to resume nothing. */
+  /** Do not resume anything with the next join. */
   | 'forget'
-  /** The socket goes, the peer connection stays. */
+  /** Close the socket and keep the peer connection. */
   | 'drop'
-  /** Everything goes. */
+  /** Close everything. */
   | 'end';
 
 const LINK_TIMEOUT_MS = 15_000;
-/** A connection that held this long was a good one: the next failure is a first one. */
+/** A connection that lasted this long was good: the next failure counts as the first one. */
 const STEADY_MS = 10_000;
-/** After so many failures even a session that is resumed each time is not worth keeping. */
+/** Number of failures after which even a session that is resumed each time is given up. */
 const STUBBORN = 3;
 
 const TIMED_OUT: Record<string, Problem> = {
@@ -59,20 +59,20 @@ const LEFT: Problem = { code: 'left', message: 'you left the room', retryable: f
 
 export class Machine {
   phase: Phase = 'idle';
-  /** Why it waits, tries again or is closed; `null` when all is well. */
+  /** Reason for waiting, retrying or the end; `null` when all is well. */
   problem: Problem | null = null;
-  /** Tries that failed in a row. */
+  /** Number of consecutive failed attempts. */
   failures = 0;
-  /** It was up at least once. */
+  /** True if it was up at least once. */
   everUp = false;
-  /** When `alarm` is due; in the clock of `now`. */
+  /** Time at which `alarm` is due, in the clock of `now`. */
   alarmAt: number | null = null;
   private socket = false;
   private upAt = 0;
   private notBefore = 0;
   private repairing = false;
 
-  /** Takes one event; the effects are to be run in their order. */
+  /** Handles one event. The effects must run in their order. */
   step(event: Event, now: number, random: number): Effect[] {
     if (this.phase === 'closed') return [];
     switch (event.type) {
@@ -150,7 +150,7 @@ export class Machine {
     if (this.phase === 'waiting') return this.failedMeanwhile(problem, socket);
     const inMedia = this.phase === 'offering' || this.phase === 'linking';
     const gone = inMedia && problem.code === 'not_joined';
-    // A repair that is refused, or a session that is gone, calls for a new session, not for the end.
+    // A refused repair or a lost session needs a new session, not the end.
     const anew = gone || (inMedia && (problem.code.startsWith('media_') || this.failures >= STUBBORN));
     const curable = gone || (this.repairing && problem.code === 'media_refused');
     if (!problem.retryable && !curable) return this.close(problem);
@@ -165,7 +165,7 @@ export class Machine {
     return this.enter('waiting', now, wait, ...effects);
   }
 
-  /** The socket, kept for the next try, is gone as well, or the server says that there is none. */
+  /** The socket kept for the next attempt is gone as well, or the server says that there is none. */
   private failedMeanwhile(problem: Problem, socket: boolean): Effect[] {
     if (socket) return [];
     if (!problem.retryable) return this.close(problem);

@@ -1,23 +1,23 @@
-// Microphones: which there are, and opening one, with an error that names the remedy.
+// List of microphones, and opening one, with an error that names the remedy.
 
 import { StentorError } from './errors.js';
 
-/** A device that can be chosen. */
+/** A selectable device. */
 export interface Microphone {
   deviceId: string;
-  /** Empty until a microphone was allowed once. */
+  /** Name of the device; empty until a microphone was allowed once. */
   label: string;
 }
 
-/** What a call wants of a microphone. */
+/** Options of a microphone for a call. */
 export interface MicrophoneOptions {
-  /** One of {@link listMicrophones}; default: the system's. If it cannot be opened, the system's is taken. */
+  /** Id from {@link listMicrophones}; default: the system's. If it cannot be opened, the system's is used. */
   deviceId?: string;
-  /** For music: without echo cancellation, noise suppression and gain control. */
+  /** For music: no echo cancellation, noise suppression and gain control. */
   raw?: boolean;
 }
 
-/** The microphones there are. */
+/** Returns the available microphones. */
 export async function listMicrophones(): Promise<Microphone[]> {
   const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
   const inputs = devices.filter((device) => device.kind === 'audioinput' && device.deviceId !== '');
@@ -25,9 +25,9 @@ export async function listMicrophones(): Promise<Microphone[]> {
 }
 
 /**
- * Opens a microphone, asking the person if need be. Rejects with a {@link StentorError} whose code is
+ * Opens a microphone and asks the user for permission if needed. Rejects with a {@link StentorError} whose code is
  * `microphone_insecure` (the page is served without TLS), `microphone_denied`, `microphone_missing`,
- * `microphone_busy` (another program has it) or `microphone_failed`.
+ * `microphone_busy` (another program uses it) or `microphone_failed`.
  */
 export async function openMicrophone({ deviceId, raw = false }: MicrophoneOptions = {}): Promise<MediaStream> {
   if (!navigator.mediaDevices?.getUserMedia) {
@@ -38,7 +38,7 @@ export async function openMicrophone({ deviceId, raw = false }: MicrophoneOption
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: { ...processed, ...device } });
   } catch (thrown) {
-    // Not in every browser a DOMException: Firefox has a class of its own for a device that is gone.
+    // Not a DOMException in every browser: Firefox has a separate class for a device that is gone.
     const refused = refusal((thrown as { name?: string } | null)?.name ?? '');
     if (deviceId && refused.code !== 'microphone_denied') return openMicrophone({ raw });
     throw refused;

@@ -1,9 +1,9 @@
-// Level of the received mix. The server mixes with headroom so that voices never add up beyond full scale; this
-// amplifies the mix and limits it. Where Web Audio is missing or suspended, the mix is played as it is.
+// Level of the received mix. The server mixes with headroom so that voices never exceed full scale together. This
+// amplifies the mix and limits it. Without Web Audio, or while it is suspended, the mix is played unchanged.
 
 import type { Environment } from './environment.js';
 
-/** Levels below this stay as they are; those above are compressed, in dB. */
+/** Levels below this are unchanged; those above are compressed, in dB. */
 const THRESHOLD_DB = -3;
 const RATIO = 20;
 /**
@@ -17,7 +17,7 @@ export class Mix {
   private source: MediaStreamAudioSourceNode | null = null;
   private release: (() => void) | null = null;
 
-  /** `play` gets the stream to be played, again whenever it is another one. */
+  /** Calls `play` with the stream to play, and again whenever the stream changes. */
   constructor(
     private readonly environment: Environment,
     private readonly play: (stream: MediaStream) => void,
@@ -38,7 +38,7 @@ export class Mix {
     choose();
   }
 
-  /** The stream is over. */
+  /** Ends the amplification. */
   drop(): void {
     if (this.context) this.context.onstatechange = null;
     this.source?.disconnect();
@@ -70,7 +70,7 @@ export class Mix {
       this.release = this.environment.keepFlowing?.(stream) ?? null;
       return { context, output: destination.stream };
     } catch {
-      // A browser with half of Web Audio: the mix is quieter, and is heard.
+      // A browser with incomplete Web Audio: the mix is quieter, but audible.
       this.drop();
       return null;
     }

@@ -1,23 +1,23 @@
-// One RTCPeerConnection to the room's media server: one audio line, both ways. What is sent may change without
-// negotiation. Owns: offer, answer, candidates, whether packets get through. Never does: decide what follows.
+// One RTCPeerConnection to the room's media server: one audio line in both directions. The sent track may change
+// without negotiation. Owns: offer, answer, candidates, and the state of the link. Never does: decide the next step.
 
 import { CandidateChoice } from './candidates.js';
 import type { Environment } from './environment.js';
 import { MAX_CANDIDATES } from './protocol.js';
 
 export interface PeerListener {
-  /** A candidate to be sent; `null`: there are no more. Only after {@link Peer.accept}. */
+  /** Called with a candidate to send; `null`: there are no more. Only after {@link Peer.accept}. */
   candidate(candidate: RTCIceCandidateInit | null): void;
   linked(): void;
   unlinked(): void;
   stream(stream: MediaStream): void;
 }
 
-/** ICE often finds its way back by itself within this time. */
+/** Time within which ICE often recovers by itself. */
 const DISCONNECTED_MS = 4_000;
 
 export class Peer {
-  /** It got through once: the server has a session worth resuming. */
+  /** True if packets got through once, so that the server has a session worth resuming. */
   everLinked = false;
   private readonly pc: RTCPeerConnection;
   private readonly sender: RTCRtpSender;
@@ -45,7 +45,7 @@ export class Peer {
     return this.state === 'connected';
   }
 
-  /** The SDP to be offered. */
+  /** Returns the SDP of an offer. */
   async offer(restart: boolean): Promise<string> {
     this.outbox = [];
     this.choice = new CandidateChoice(MAX_CANDIDATES);
@@ -54,7 +54,7 @@ export class Peer {
     return this.pc.localDescription?.sdp ?? '';
   }
 
-  /** The answer; candidates that came before it, from either side, go their way now. */
+  /** Applies the answer, and sends or adds the candidates that came before it. */
   async accept(sdp: string): Promise<void> {
     await this.pc.setRemoteDescription({ type: 'answer', sdp });
     const [outbox, inbox] = [this.outbox ?? [], this.inbox ?? []];
@@ -63,10 +63,10 @@ export class Peer {
     inbox.forEach((candidate) => this.add(candidate));
   }
 
-  /** A candidate of the server's. */
+  /** Adds a candidate of the server. */
   add(candidate: RTCIceCandidateInit | null): void {
     if (this.inbox) this.inbox.push(candidate);
-    // A candidate that cannot be used is one way fewer; whether any works shows by itself.
+    // An unusable candidate is one path fewer; a working one shows by itself.
     else this.pc.addIceCandidate(candidate ?? undefined).catch(() => undefined);
   }
 

@@ -1,13 +1,13 @@
-// What client and gateway say to each other: names, shapes and codes. The server's side of the same is
-// src/domain/signalling, the description docs/signalling.md. Owns: facts. Never does: act.
+// Names, types and codes of the signalling protocol. The server's side is src/domain/signalling, the description
+// docs/signalling.md. Owns: constants and types. Never does: act.
 
-/** What a person may do in a room: a host may also mute and remove others. */
+/** Role of a user in a room: a host may also mute and remove others. */
 export type Role = 'host' | 'anchor';
 
-/** `onair`: sends sound. `idle`: is in the room and sends none. */
+/** `onair`: sends audio. `idle`: is in the room and sends none. */
 export type Activity = 'onair' | 'idle';
 
-/** One person in the room, as the server tells it. */
+/** One user in the room, as sent by the server. */
 export interface WireMember {
   userId: string;
   role: Role;
@@ -16,19 +16,19 @@ export interface WireMember {
   displayName?: string;
 }
 
-/** The result of `join`. */
+/** Result of `join`. */
 export interface JoinResult {
-  /** Sealed by the server; sent with the next `join`, it brings the session and its media back. */
+  /** Resume token, sealed by the server. Sent with the next `join`, it restores the session and its media. */
   jtoken: string;
-  /** Session and media are those of before: keep the peer connection, make no new one. */
+  /** True if session and media are the previous ones: keep the peer connection. */
   resume: boolean;
-  /** Ready for `RTCConfiguration.iceServers`. */
+  /** Servers for `RTCConfiguration.iceServers`. */
   iceServers: RTCIceServer[];
-  /** Gain that gives the mix its level back, in dB. Servers of before leave it out, and mix at full level. */
+  /** Gain in dB that restores the level of the mix. Earlier servers omit it and mix at full level. */
   mixGainDb?: number;
 }
 
-/** What the server says unasked: method and parameters. */
+/** Notifications of the server: method and parameters. */
 export interface Notifications {
   roomStatus: { roomId: string; members: WireMember[] };
   talking: { userId: string; talking: boolean };
@@ -38,37 +38,37 @@ export interface Notifications {
   roomClosed: { roomId: string };
 }
 
-/** Errors of calls after which the server closes the connection with a code that says more. */
+/** Errors of calls after which the server closes the connection with a more specific code. */
 export const CLOSE_FOLLOWS: ReadonlySet<string> = new Set(['room_over', 'already_connected']);
-/** How long such a close frame may take. */
+/** Time limit for such a close frame. */
 export const CLOSE_GRACE_MS = 1_000;
 
 /** Largest difference to the server's clock for which a refused token counts as expired. */
 export const CLOCK_DIFFERENCE_MS = 60_000;
 
-/** The subprotocol of signalling, and the prefix of the one that carries the token. */
+/** Subprotocol of signalling, and prefix of the one that carries the token. */
 export const SUBPROTOCOL = 'stentor';
 export const BEARER = 'bearer.';
-/** A subprotocol may have no other characters. */
+/** Characters allowed in a subprotocol. */
 export const SENDABLE = /^[\w!#$%&'*+.^`|~-]+$/;
 
-/** How long a socket may take to open. */
+/** Time limit for opening a socket. */
 export const OPEN_TIMEOUT_MS = 10_000;
-/** A call that waits longer is given up, and the connection with it; the server's own limit is 15 s. */
+/** Time limit of a call, after which the connection is given up as well; the server's own limit is 15 s. */
 export const CALL_TIMEOUT_MS = 20_000;
-/** A keepalive that waits longer: the network is gone without a word. */
+/** Time limit of a keepalive, after which the network counts as lost. */
 export const SILENCE_MS = 5_000;
-/** The server takes a member for gone after 30 s. */
+/** Interval of keepalives. The server removes a silent member after 30 s. */
 export const KEEPALIVE_MS = 10_000;
-/** Number of candidates that the server takes after one offer, the end of candidates not counted. */
+/** Number of candidates that the server accepts after one offer, without the end of candidates. */
 export const MAX_CANDIDATES = 32;
 
-/** Why a connection ended, in a stable name. */
+/** Reason for the end of a connection. */
 export interface CloseMeaning {
   code: string;
-  /** Whether connecting again can help. */
+  /** True if connecting again can help. */
   retryable: boolean;
-  /** For people. */
+  /** Text for people. */
   message: string;
 }
 
@@ -97,7 +97,7 @@ const CLOSE_CODES: Readonly<Record<number, CloseMeaning>> = {
   4504: passing('unavailable', 'a part of the server does not answer'),
 };
 
-/** Of a WebSocket close code; what is unknown, as proxies may send it, is taken for passing. */
+/** Returns the meaning of a WebSocket close code. An unknown code, as proxies may send it, counts as temporary. */
 export function closeMeaning(code: number): CloseMeaning {
   return CLOSE_CODES[code] ?? passing('gone', `the connection was closed (${code})`);
 }

@@ -1,5 +1,5 @@
-// A visit to a room: the class that applications use. A shell around the pure parts: `machine` decides what
-// happens next, `voice` who closed the microphone; here sockets, peer connections and timers do it.
+// A visit to a room: the class for applications. A shell around the pure parts: `machine` decides the next step,
+// `voice` the state of the microphone; this class runs sockets, peer connections and timers.
 
 import { readClaims, type Claims } from './claims.js';
 import { clientIdOf } from './client-id.js';
@@ -15,10 +15,10 @@ import { condense, type RoomStats } from './stats.js';
 import type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './types.js';
 import { Voice } from './voice.js';
 
-/** Before a report of one's own mute that failed is made again. */
+/** Delay before a failed report of the own mute is repeated. */
 const RETELL_MS = 1_000;
 
-/** Enters a room, stays in it whatever the network does, and hears and is heard. */
+/** A visit to a room: it stays in the room through network failures, and sends and receives audio. */
 export class StentorRoom extends Emitter<RoomEvents> {
   private readonly machine = new Machine();
   private readonly voice: Voice;
@@ -33,10 +33,10 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private wire: WireMember[] = [];
   private readonly talking = new Set<string>();
   private lastStats: RoomStats | null = null;
-  /** When that was; in the clock of the environment's `now`. */
+  /** Time of the last statistics, in the clock of the environment's `now`. */
   private lastLook: number | null = null;
   private told = '';
-  /** Counts connections, joins and negotiations: what an earlier one still has to say is of no interest. */
+  /** Counts connections, joins and negotiations, so that results of earlier ones are ignored. */
   private round = 0;
   private readonly entrances: { resolve(): void; reject(error: StentorError): void }[] = [];
   private alarm: unknown = null;
@@ -44,8 +44,8 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private stopHurry: (() => void) | null = null;
 
   /**
-   * Throws a {@link StentorError} with the code `invalid_client_id` for a `clientId` that no server takes.
-   * `environment` is for tests; applications leave it out.
+   * Throws a {@link StentorError} with the code `invalid_client_id` for a `clientId` that no server accepts.
+   * `environment` is for tests; applications omit it.
    */
   constructor(
     private readonly options: RoomOptions,
@@ -58,7 +58,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     if (typeof options.token === 'string') this.claims = readClaims(options.token);
   }
 
-  /** How it stands. */
+  /** Current status. */
   get status(): RoomStatus {
     const { phase, problem, failures, alarmAt } = this.machine;
     const state = this.state;
@@ -73,7 +73,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     };
   }
 
-  /** The first word of {@link StentorRoom.status}. */
+  /** State of {@link StentorRoom.status}. */
   get state(): RoomState {
     const { phase, everUp } = this.machine;
     if (phase === 'idle' || phase === 'closed') return phase;
@@ -81,29 +81,30 @@ export class StentorRoom extends Emitter<RoomEvents> {
     return everUp ? 'reconnecting' : 'connecting';
   }
 
-  /** Who this is, as the token says; `null` before a token was got. */
+  /** User named in the token; `null` before a token was obtained. */
   get user(): Claims | null {
     return this.claims;
   }
 
-  /** Who is in the room, as last heard. */
+  /** Users in the room, as last reported. */
   get members(): Member[] {
     const me = this.claims?.userId;
     return this.wire.map((member) => {
       const muted = member.userId === me ? this.voice.muted : member.muted;
-      // A microphone that was closed in the middle of a word is not told to be silent.
+      // A microphone closed in mid-word gets no notification that it is silent.
       return { ...member, muted, talking: this.talking.has(member.userId) && !muted, me: member.userId === me };
     });
   }
 
-  /** One's own microphone is closed. */
+  /** True if the own microphone is closed. */
   get muted(): boolean {
     return this.voice.muted;
   }
 
   /**
-   * Enters the room. Resolves when sound flows; rejects with a {@link StentorError} when it is clear that it never
-   * will. What may pass, like a full room or a server that is away, is tried again until {@link StentorRoom.leave}.
+   * Enters the room. Resolves when audio flows; rejects with a {@link StentorError} when it is clear that it never
+   * will. Temporary failures, such as a full room or an unavailable server, are retried until {@link
+   * StentorRoom.leave}.
    */
   join(): Promise<void> {
     if (this.state === 'closed') return Promise.reject(new StentorError(this.machine.problem ?? GONE));
@@ -116,14 +117,14 @@ export class StentorRoom extends Emitter<RoomEvents> {
     return entered;
   }
 
-  /** Leaves the room for good. The microphone stays the application's to stop. */
+  /** Leaves the room for good. The application remains responsible for stopping the microphone. */
   leave(): void {
     this.feed({ type: 'leave' });
   }
 
   /**
-   * Sends this sound from now on: a microphone, or the first audio track of any stream. Also before
-   * {@link StentorRoom.join}, and again to change the device. `null` sends nothing.
+   * Sends this audio from now on: a microphone, or the first audio track of any stream. May be called before {@link
+   * StentorRoom.join}, and again to change the device. `null` sends nothing.
    */
   async publish(source: MediaStream | MediaStreamTrack | null): Promise<void> {
     const track = source && 'getAudioTracks' in source ? (source.getAudioTracks()[0] ?? null) : source;
@@ -134,7 +135,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     if (this.activity !== before) this.tellActivity();
   }
 
-  /** Closes the microphone, here at once and for everybody to see. */
+  /** Closes the microphone, immediately here and visibly for everybody. */
   mute(): Promise<void> {
     return this.setMuted(true);
   }
@@ -144,22 +145,24 @@ export class StentorRoom extends Emitter<RoomEvents> {
     return this.setMuted(false);
   }
 
-  /** As host: closes another's microphone. */
+  /** As host: closes the microphone of another user. */
   async muteMember(userId: string): Promise<void> {
     await this.call('mute', { userId });
   }
 
-  /** As host: takes {@link StentorRoom.muteMember} back. Who closed the microphone himself is only asked. */
+  /** As host: reverts {@link StentorRoom.muteMember}. A user who closed the microphone themselves is only asked. */
   async unmuteMember(userId: string): Promise<void> {
     await this.call('unmute', { userId });
   }
 
-  /** As host: puts another out of the room. Their token works no more. */
+  /** As host: removes another user from the room. Their token no longer works. */
   async removeMember(userId: string): Promise<void> {
     await this.call('remove', { userId });
   }
 
-  /** How the call is; rates are those since the last look. `null` while there is no peer connection. */
+  /**
+   * Statistics of the call; rates are since the last call of this method. `null` while there is no peer connection.
+   */
   async stats(): Promise<RoomStats | null> {
     const { peer } = this;
     if (!peer) return null;
@@ -174,7 +177,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     return this.lastStats;
   }
 
-  // What happens, and what follows from it.
+  // Events and their effects.
 
   private feed(event: Event): void {
     const effects = this.machine.step(event, this.environment.now(), this.environment.random());
@@ -195,7 +198,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
         return void this.negotiate(true);
       case 'probe':
         this.connection?.probe(this.activity);
-        // The way may have changed under ICE as well: no need to wait until it notices.
+        // The network path of ICE may have changed as well: do not wait until ICE notices.
         if (this.peer && !this.peer.linked) queueMicrotask(() => this.feed({ type: 'unlinked' }));
         return;
       case 'forget':
@@ -228,12 +231,12 @@ export class StentorRoom extends Emitter<RoomEvents> {
     try {
       this.connection = this.connect(fresh);
     } catch {
-      // What browsers say of it may contain the token.
+      // The browser's error text may contain the token.
       this.failed(SENDABLE.test(fresh) ? INVALID_URL : INVALID_TOKEN, false);
     }
   }
 
-  /** Throws what browsers throw at an address, or a token, that they cannot send. */
+  /** Throws the browser's error for an address or token that cannot be sent. */
   private connect(token: string): Connection {
     const url = new URL(this.options.url);
     url.searchParams.set('clientId', this.clientId);
@@ -246,9 +249,11 @@ export class StentorRoom extends Emitter<RoomEvents> {
     return connection;
   }
 
-  /** Where the token is over, that is what is wrong; unless another can be got. */
+  /**
+   * Returns the problem of an ended connection: an expired token, unless another one can be obtained, else `problem`.
+   */
   private ended(problem: Problem, opened: boolean): Problem {
-    // Browsers do not tell why an upgrade was refused.
+    // Browsers do not report why an upgrade was refused.
     const closed = !opened && problem.code === 'gone';
     const left = (this.claims?.expiresAt ?? Infinity) - this.environment.wallClock();
     // The server closes at expiry by its own clock.
@@ -264,7 +269,8 @@ export class StentorRoom extends Emitter<RoomEvents> {
     const round = ++this.round;
     const { pin, displayName } = this.options;
     const jtoken = this.peer?.everLinked ? this.jtoken : null;
-    // After it joined the server tells who talks, perhaps before it answers; nothing of before is taken back.
+    // After the join the server reports who talks, perhaps before its answer. It does not retract earlier reports, so
+    // they are cleared here.
     this.talking.clear();
     const params = { clientId: this.clientId, ...(pin ? { pin } : {}), ...(displayName ? { displayName } : {}), ...(jtoken ? { jtoken } : {}) };
     try {
@@ -349,7 +355,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private roomStatus({ members }: Notifications['roomStatus']): void {
     const before = this.wire;
     this.wire = members;
-    // Of somebody who is new, the voice may come before the name.
+    // For a new user, the talking event may come before the member list.
     for (const { userId } of before) {
       if (!members.some((member) => member.userId === userId)) this.talking.delete(userId);
     }
@@ -368,11 +374,11 @@ export class StentorRoom extends Emitter<RoomEvents> {
     const before = this.voice.muted;
     this.voice.wish(muted);
     this.voiceChanged(before, 'self');
-    // On the way in or back, `enter` tells it.
+    // While connecting, `enter` reports it.
     if (this.joinedHere) await this.tellMuted();
   }
 
-  /** The server takes `mute` and `unmute` from this connection. */
+  /** True if the server accepts `mute` and `unmute` on this connection. */
   private get joinedHere(): boolean {
     return ['offering', 'linking', 'up'].includes(this.machine.phase);
   }
@@ -385,13 +391,13 @@ export class StentorRoom extends Emitter<RoomEvents> {
       await connection?.call(muted ? 'mute' : 'unmute', {});
       this.voice.answered(call, muted);
     } catch (error) {
-      // Where the connection went as well, the next join tells it.
+      // If the connection failed as well, the next join reports it.
       if (connection === this.connection && this.voice.isLast(call)) this.notTaken(muted, problemOf(error, 'internal'));
       throw error;
     }
   }
 
-  /** What failed is told again. What was refused is not so; but a microphone that is closed here stays closed. */
+  /** Repeats a failed report. A refused one is not repeated, but a microphone closed here stays closed. */
   private notTaken(muted: boolean, { code, retryable, retryAfterMs = 0 }: Problem): void {
     if (retryable) {
       this.environment.clearTimeout(this.retelling);
@@ -405,7 +411,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     }
   }
 
-  /** What the server shows of one's own microphone. */
+  /** Compares the own microphone with the server's view of it. */
   private compareVoice(): void {
     const mine = this.wire.find((member) => member.userId === this.claims?.userId);
     if (!mine || !this.joinedHere) return;
@@ -416,7 +422,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
         this.voiceChanged(before, 'host');
         return;
       case 'asked_to_unmute':
-        // The others shall see what is true.
+        // Report the true state to the others.
         void this.tellMuted().catch(() => undefined);
         this.emit('unmuteRequested', {});
     }
@@ -447,7 +453,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     await this.connection.call(method, params);
   }
 
-  // Housekeeping.
+  // Timers and cleanup.
 
   private disconnect(goodbye: boolean): void {
     this.round += 1;
@@ -468,14 +474,14 @@ export class StentorRoom extends Emitter<RoomEvents> {
     this.alarm = this.environment.setTimeout(() => this.feed({ type: 'alarm' }), this.alarmIn);
   }
 
-  /** Milliseconds until the machine's alarm; whole ones, which the clock's are not. */
+  /** Whole milliseconds until the machine's alarm; the clock has fractions. */
   private get alarmIn(): number {
     return Math.max(0, Math.ceil((this.machine.alarmAt ?? 0) - this.environment.now()));
   }
 
   private announce(): void {
     const { status } = this;
-    // Dated by the alarm itself: the wall clock's date of it is another one at each look.
+    // Identified by the alarm itself, because its wall-clock date differs at each evaluation.
     const text = JSON.stringify({ ...status, retryAt: status.retryAt && this.machine.alarmAt });
     if (text === this.told) return;
     this.told = text;

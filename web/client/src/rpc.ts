@@ -1,10 +1,10 @@
-// JSON-RPC 2.0 over any text channel: calls find their answers, notifications their listener.
-// Owns: ids, timeouts, correlation. Never does: open or close the channel.
+// JSON-RPC 2.0 over any text channel: matches answers to calls, and passes on notifications. Owns: ids, timeouts,
+// correlation. Never does: open or close the channel.
 
 import { StentorError } from './errors.js';
 import type { Timers } from './environment.js';
 
-/** How a notification arrives. */
+/** Receiver of notifications. */
 export type Notified = (method: string, params: unknown) => void;
 
 interface Waiting {
@@ -13,7 +13,7 @@ interface Waiting {
   timer: unknown;
 }
 
-/** One channel's calls; of no use after {@link Rpc.end}. */
+/** Calls of one channel; unusable after {@link Rpc.end}. */
 export class Rpc {
   private next = 1;
   private readonly waiting = new Map<number, Waiting>();
@@ -25,7 +25,7 @@ export class Rpc {
     private readonly timers: Timers,
   ) {}
 
-  /** Rejects with the server's error, with `timeout`, or with what {@link Rpc.end} was given. */
+  /** Rejects with the server's error, with `timeout`, or with the error passed to {@link Rpc.end}. */
   call(method: string, params: object, timeoutMs: number): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.ended) {
@@ -42,12 +42,12 @@ export class Rpc {
     });
   }
 
-  /** A call that wants no answer. */
+  /** Sends a call that needs no answer. */
   notify(method: string, params: object): void {
     if (!this.ended) this.send(JSON.stringify({ jsonrpc: '2.0', method, params }));
   }
 
-  /** One text from the server: an answer, a notification, or a batch of them. Anything else is passed over. */
+  /** Handles one text from the server: an answer, a notification, or a batch of them. Other texts are ignored. */
   receive(text: string): void {
     let message: unknown;
     try {
@@ -58,7 +58,7 @@ export class Rpc {
     for (const one of Array.isArray(message) ? message : [message]) this.take(one);
   }
 
-  /** The channel is gone: every call that waits fails with this, and each further one. */
+  /** Ends the channel: every pending and every later call fails with this error. */
   end(error: StentorError): void {
     this.ended ??= error;
     for (const call of this.waiting.values()) {

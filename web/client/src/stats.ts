@@ -1,40 +1,43 @@
-// The dozens of entries of `getStats`, condensed to what says how a call is. Pure.
+// Summary of the entries of `getStats`. Pure.
 
-/** One direction of the sound. */
+/** One direction of the audio. */
 export interface FlowStats {
-  /** Since the peer connection began. */
+  /** Packets since the peer connection began. */
   packets: number;
   bytes: number;
-  /** Packets lost since the peer connection began; of the outbound, as the server reports it. */
+  /** Packets lost since the peer connection began; for the outbound direction, as reported by the server. */
   packetsLost: number;
-  /** Share of packets lost since the last look, 0 to 1; `null` when too few went. */
+  /** Share of packets lost since the last call, 0 to 1; `null` if there were too few packets. */
   lossRatio: number | null;
-  /** Variation of the packets' delay, milliseconds; `null` while unknown. */
+  /** Variation of the packets' delay in milliseconds; `null` while unknown. */
   jitterMs: number | null;
-  /** Bits per second since the last look; `null` at the first. */
+  /** Bits per second since the last call; `null` at the first call. */
   bitrate: number | null;
 }
 
-/** How the call is. */
+/** Statistics of a call. */
 export interface RoomStats {
-  /** When this was looked at, milliseconds since the Unix epoch. */
+  /** Time of the statistics, in milliseconds since the Unix epoch. */
   at: number;
-  /** There and back between here and the media server, milliseconds; `null` while unknown. */
+  /** Round-trip time to the media server in milliseconds; `null` while unknown. */
   roundTripMs: number | null;
   sent: FlowStats;
   received: FlowStats;
   quality: Quality;
 }
 
-/** In one word; `unknown` while too little is known. */
+/** Summary; `unknown` while there is too little data. */
 export type Quality = 'good' | 'fair' | 'poor' | 'unknown';
 
 type Entry = Record<string, unknown> & { type: string };
 
-/** Fewer packets than one fifth of a second holds say nothing about loss. */
+/** Minimum number of packets for a statement about loss: one fifth of a second. */
 const TELLING_PACKETS = 10;
 
-/** `before` is the last result for the same peer connection, and was so long ago; a date is no measure of that. */
+/**
+ * Computes the statistics. `before` is the previous result for the same peer connection, `elapsedMs` earlier; dates
+ * are not used to measure time.
+ */
 export function condense(entries: Iterable<Entry>, at: number, elapsedMs: number | null, before: RoomStats | null): RoomStats {
   const all = [...entries].filter((entry) => entry.kind === undefined || entry.kind === 'audio');
   const find = (type: string): Entry | undefined => all.find((entry) => entry.type === type);
@@ -54,14 +57,17 @@ function flow(
 ): FlowStats {
   const jitterMs = milliseconds(jitter);
   if (seconds === null || !before) return { packets, bytes, packetsLost, lossRatio: null, jitterMs, bitrate: null };
-  // Late packets can take losses back.
+  // Late packets can reduce the number of losses.
   const lost = Math.max(0, packetsLost - before.packetsLost);
   const gone = packets - before.packets + lost;
   const lossRatio = gone >= TELLING_PACKETS ? lost / gone : null;
   return { packets, bytes, packetsLost, lossRatio, jitterMs, bitrate: Math.round(((bytes - before.bytes) * 8) / seconds) };
 }
 
-/** Limits at which speech begins to suffer, and at which it is hard to follow (compare ITU-T G.114 for delay). */
+/**
+ * Rates a call: limits at which speech begins to suffer, and at which it is hard to follow (compare ITU-T G.114 for
+ * delay).
+ */
 function judge(roundTripMs: number | null, sent: FlowStats, received: FlowStats): Quality {
   const losses = [sent.lossRatio, received.lossRatio].filter((loss) => loss !== null);
   if (losses.length === 0) return 'unknown';

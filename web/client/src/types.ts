@@ -1,86 +1,88 @@
-// What an application hands to a room and hears from it. Owns: shapes and their meaning. Never does: act.
+// Options, status and events of a room. Owns: types and their meaning. Never does: act.
 
 import type { Problem } from './errors.js';
 import type { WireMember } from './protocol.js';
 
-/** How to enter a room. */
+/** Options for entering a room. */
 export interface RoomOptions {
-  /** The gateway, like `wss://live.example.org/ws`; `POST /api/rooms/{id}/users` answers it as `wsUrl`. */
+  /** URL of the gateway, like `wss://live.example.org/ws`; `POST /api/rooms/{id}/users` returns it as `wsUrl`. */
   url: string;
-  /** The user's token; or what gets one, asked at each connection, for visits that outlast a token. */
+  /** The user's token, or a function that provides one for each connection, for visits that outlast a token. */
   token: string | (() => string | Promise<string>);
-  /** The room's pin, where the application asks people for it. */
+  /** The room's pin, where the application asks for it. */
   pin?: string;
-  /** What the others see: 1 to 64 characters. */
+  /** Name shown to others: 1 to 64 characters. */
   displayName?: string;
   /**
-   * Names this tab, 1 to 64 visible ASCII characters: a connection with the same id replaces the one before at
-   * once. Keep it in `sessionStorage` to be back at once after a reload. Default: random. Another one is refused by
-   * the constructor.
+   * Id of this tab, 1 to 64 visible ASCII characters. A connection with the same id replaces the previous one
+   * immediately. Keep it in `sessionStorage` to return immediately after a reload. Default: random. The constructor
+   * refuses other values.
    */
   clientId?: string;
-  /** Enter with the microphone closed. */
+  /** Enters with the microphone closed. */
   muted?: boolean;
 }
 
 /**
+ * State of a visit:
  * - `idle`: not joined yet.
- * - `connecting`: on the way in, for the first time.
- * - `connected`: in the room, sound flows.
- * - `reconnecting`: on the way back; sound may still flow, see {@link RoomStatus.mediaFlows}.
- * - `closed`: over; make a new room object to come again.
+ * - `connecting`: entering for the first time.
+ * - `connected`: in the room, and audio flows.
+ * - `reconnecting`: returning; audio may still flow, see {@link RoomStatus.mediaFlows}.
+ * - `closed`: ended; create a new room object to enter again.
  */
 export type RoomState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
 
-/** What is being done to get in, or waited for. */
+/** Current step of entering. */
 export type RoomStep = 'opening' | 'joining' | 'negotiating' | 'waiting';
 
-/** The state of a visit, and why it is so. */
+/** State of a visit, and its reason. */
 export interface RoomStatus {
   state: RoomState;
   /** Only while connecting or reconnecting. */
   step?: RoomStep;
-  /** What went wrong last, or why it is closed. */
+  /** Last failure, or the reason for the end. */
   problem?: Problem;
-  /** Tries that failed in a row. */
+  /** Number of consecutive failed attempts. */
   failures: number;
   /**
-   * When the next try begins, milliseconds since the Unix epoch; only while `step` is `waiting`. It follows the
-   * system's clock when somebody sets that: for a countdown, look at `status` at each tick.
+   * Time of the next attempt, in milliseconds since the Unix epoch; only while `step` is `waiting`. It changes when
+   * the system clock is set: for a countdown, read `status` at each tick.
    */
   retryAt?: number;
-  /** Sound still gets through although signalling does not. */
+  /** True if audio still flows although signalling does not work. */
   mediaFlows: boolean;
 }
 
-/** Somebody in the room. */
+/** A user in the room. */
 export interface Member extends WireMember {
   talking: boolean;
-  /** It is this user. */
+  /** True for the own user. */
   me: boolean;
 }
 
-/** What `StentorRoom.on` can listen to. */
+/** Events of `StentorRoom.on`. */
 export interface RoomEvents {
   /** Any change of `StentorRoom.status`. */
   state: RoomStatus;
-  /** A try to come back begins to be waited for, with the reason. */
+  /** Start of the wait for another attempt, with the reason. */
   reconnecting: { problem: Problem; failures: number; retryInMs: number };
-  /** It is over; nothing follows. `left` is the code after `StentorRoom.leave`. */
+  /** End of the visit; no event follows. `left` is the code after `StentorRoom.leave`. */
   closed: Problem;
-  /** Who is in the room; also told at each change of mute and talking. */
+  /** Users in the room; also at each change of mute and talking. */
   members: Member[];
-  /** Somebody begins or ceases to talk, by the level of the voice. */
+  /** Start or end of talking, by the level of the voice. */
   talking: { userId: string; talking: boolean };
   /**
-   * The voices of all others, mixed and at their own level, to be played. Again whenever it is another stream: after a
-   * reconnection that could not keep the media, and when the browser lets the library amplify the mix, or stops that.
+   * Mixed voices of all others, at their own level, to be played. Emitted again whenever the stream changes: after a
+   * reconnection that could not keep the media, and when the browser allows the library to amplify the mix, or stops
+   * allowing it.
    */
   stream: MediaStream;
-  /** One's own microphone was closed or opened, by oneself or a host. */
+  /** The own microphone was closed or opened, by the user or by a host. */
   muted: { muted: boolean; by: 'self' | 'host' };
-  /** A host would like to hear this user, who closed the microphone himself: only he can open it. */
+  /** A host asks this user, who closed the microphone themselves, to open it. Only the user can. */
   unmuteRequested: Record<string, never>;
-  /** Packets are lost between here and the server, on the way up or down. */
+  /** Packets are lost to or from the server. */
   slowLink: { uplink: boolean; lost: number };
 }

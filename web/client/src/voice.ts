@@ -1,18 +1,18 @@
-// Whether the microphone is open, who closed it, and what the server knows of that. Pure. The person's own wish stands
-// above a host's: a host can close a microphone and take that back, but never open one that its owner closed.
+// State of the microphone: open or closed, by whom, and the server's view of it. Pure. The user's own wish has
+// precedence over a host's: a host can close a microphone and revert that, but never open one that its owner closed.
 
-/** What a change seen at the server means for the person. */
+/** Meaning of a change at the server. */
 export type VoiceChange = 'none' | 'muted_by_host' | 'unmuted_by_host' | 'asked_to_unmute';
 
 export class Voice {
-  /** Closed by the person. */
+  /** True if closed by the user. */
   bySelf: boolean;
-  /** Closed by a host. */
+  /** True if closed by a host. */
   byHost = false;
-  /** What the server has; `null` while it has not answered, or did not take, what it was told last. */
+  /** State at the server; `null` while the last report is unanswered or was not accepted. */
   private there: boolean | null = false;
   private calls = 0;
-  /** The list of members may still be older than the last answer. */
+  /** True while the list of members may be older than the last answer. */
   private listLags = false;
 
   constructor(muted: boolean) {
@@ -23,53 +23,53 @@ export class Voice {
     return this.bySelf || this.byHost;
   }
 
-  /** The server is not known to have what is so here. */
+  /** True if the server may not have the current state. */
   get untold(): boolean {
     return this.there !== this.muted;
   }
 
-  /** The person's wish. Opening takes a host's muting back too: the server decides whether that is allowed. */
+  /** Sets the user's wish. Opening also reverts a host's mute; the server decides if that is allowed. */
   wish(muted: boolean): void {
     this.bySelf = muted;
     if (!muted) this.byHost = false;
   }
 
-  /** A session of the server begins, with an open microphone. */
+  /** A new session of the server begins, with an open microphone. */
   fresh(): void {
     this.there = false;
   }
 
-  /** The server is being told; returns the number of that call. */
+  /** Records a report to the server and returns its number. */
   tell(): number {
     this.there = null;
     return ++this.calls;
   }
 
-  /** Nothing was told since this call: only its outcome says what the server has. */
+  /** Returns true if no report followed this one, so that its outcome is the state at the server. */
   isLast(call: number): boolean {
     return call === this.calls;
   }
 
-  /** The server took it. */
+  /** The server accepted the report. */
   answered(call: number, muted: boolean): void {
     if (!this.isLast(call)) return;
     this.there = muted;
     this.listLags = true;
   }
 
-  /** The server did not let the person open the microphone, because a host closed it or else. */
+  /** The server did not let the user open the microphone, because of a host's mute or otherwise. */
   refused(by: 'host' | 'self'): void {
     this.there = true;
     if (by === 'host') this.byHost = true;
     else this.bySelf = true;
   }
 
-  /** The server has put into its list of members whatever it answered before. */
+  /** The server has updated its list of members with everything it answered before. */
   written(): void {
     this.listLags = false;
   }
 
-  /** The list says so. What differs from the last answer is a host's act, unless it is older than that. */
+  /** Compares with the list. A difference from the last answer is a host's action, unless the list is older. */
   seen(muted: boolean): VoiceChange {
     if (this.there === null) return 'none';
     if (muted === this.there) this.listLags = false;

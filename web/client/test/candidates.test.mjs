@@ -9,7 +9,7 @@ const attribute = (address, type, { component = 1, transport = 'udp', port = 50_
 });
 const many = (count, make) => Array.from({ length: count }, (_, i) => make(i));
 
-/** All that is sent of these candidates, in order; and how many of them before the end of gathering. */
+/** Returns the candidates that are sent, in order, and the number sent before the end of gathering. */
 function choose(candidates) {
   const choice = new CandidateChoice(LIMIT);
   const now = candidates.filter((candidate) => choice.add(candidate));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { openMicrophone } from '../dist/index.js';
 
-/** A browser whose attempts to open a microphone end so, one after the other. */
+/** Returns a browser whose attempts to open a microphone have these outcomes, one after the other. */
 function browser(...outcomes) {
   const asked = [];
   const getUserMedia = async ({ audio }) => {
@@ -16,7 +16,7 @@ function browser(...outcomes) {
 }
 
 test('a device that cannot be opened is replaced by the system\'s, whatever a browser throws', async () => {
-  // Firefox throws an object of a class of its own.
+  // Firefox throws an object of a separate class.
   for (const name of ['OverconstrainedError', 'NotFoundError', 'NotReadableError', '']) {
     const asked = browser({ name }, 'stream');
     assert.equal(await openMicrophone({ deviceId: 'gone' }), 'stream');

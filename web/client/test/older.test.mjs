@@ -1,4 +1,4 @@
-// What the library does in browsers that lack an API.
+// Tests of the library in browsers that lack an API.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';

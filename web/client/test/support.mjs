@@ -1,11 +1,11 @@
-// A browser without a browser: a clock that stands until it is told, sockets and peer connections that record; and
-// visits to a room in it.
+// A simulated browser: a clock that advances on demand, sockets and peer connections that record, and visits to a
+// room.
 
 import { StentorRoom } from '../dist/index.js';
 
 export class FakeEnvironment {
   time = 5_000;
-  /** How far the wall clock is ahead: far enough that neither is taken for the other. */
+  /** Offset of the wall clock, large enough that the two clocks are not confused. */
   wallAhead = 995_000;
   dice = 0.5;
   sockets = [];
@@ -48,7 +48,7 @@ export class FakeEnvironment {
     return this.#timers.size;
   }
 
-  /** Lets the time pass, and everything happen that is due meanwhile. */
+  /** Lets time pass, with everything that is due meanwhile. */
   async pass(ms) {
     const end = this.time + ms;
     await settle();
@@ -64,7 +64,7 @@ export class FakeEnvironment {
   }
 }
 
-/** Every promise that can go on does. */
+/** Lets every promise that can continue do so. */
 export async function settle() {
   for (let i = 0; i < 30; i++) await Promise.resolve();
 }
@@ -87,7 +87,7 @@ export class FakeSocket {
     this.readyState = 1;
     this.onopen?.();
   }
-  /** The server closes, or the network does. */
+  /** The server or the network closes the connection. */
   fall(code) {
     this.readyState = 3;
     this.onclose?.({ code });
@@ -95,7 +95,7 @@ export class FakeSocket {
   tell(method, params) {
     this.onmessage?.({ data: JSON.stringify({ jsonrpc: '2.0', method, params }) });
   }
-  /** The newest message of this method. */
+  /** Returns the newest message of this method. */
   said(method) {
     return this.sent.findLast((message) => message.method === method);
   }
@@ -156,7 +156,7 @@ class FakePeer {
   }
 }
 
-/** A token as the server makes it, but for the signature. */
+/** Returns a token as made by the server, but without a valid signature. */
 export function token({ sub = 'ann', roomId = 'demo', role = 'host', exp = 2_000_000_000 } = {}) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
   return `${part({ alg: 'HS256' })}.${part({ sub, roomId, role, exp })}.x`;
@@ -165,7 +165,7 @@ export function token({ sub = 'ann', roomId = 'demo', role = 'host', exp = 2_000
 export const JOINED = { jtoken: 'sealed-1', resume: false, iceServers: [{ urls: 'stun:192.0.2.1' }] };
 export const microphone = () => ({ kind: 'audio', enabled: true });
 
-/** A room, and what it tells. */
+/** Returns a room and its recorded events. */
 export function visit(options = {}) {
   const environment = new FakeEnvironment();
   const room = new StentorRoom({ url: 'ws://x/ws', token: token(), clientId: 'tab', ...options }, environment);
@@ -182,7 +182,7 @@ export async function handshake(environment, joined = JOINED) {
   await environment.socket.answer('join', joined);
 }
 
-/** A visit that is connected. */
+/** Returns a visit that is connected. */
 export async function enter(options) {
   const all = visit(options);
   const entered = all.room.join();

@@ -1,29 +1,29 @@
-// The microphone in use: opening it, changing it, and what happens when it is unplugged, revoked or interrupted.
+// The microphone in use: opens it, changes it, and handles unplugging, revocation and interruption.
 
 import { listMicrophones, openMicrophone, StentorError } from '@stentor/client';
 import { remembered } from '../dom';
 
 /**
- * What happens without the person: the microphone went, and another is in use (`replaced`) or none (`gone`); one
- * came, and is in use (`back`); the one that was chosen does not open (`refused`); the system took it away for a
- * while, or gave it back (`interruption`).
+ * Events without action of the user: the microphone is gone, and another one is in use (`replaced`) or none (`gone`);
+ * one appeared, and is in use (`back`); the chosen one does not open (`refused`); the system took it away for a
+ * while, or returned it (`interruption`).
  */
 export type DeviceNews = 'replaced' | 'gone' | 'back' | 'refused' | 'interruption';
 
 export class Devices {
   stream: MediaStream | null = null;
-  /** Stable code of what the last attempt met; null if it worked. */
+  /** Stable code of the last attempt's failure; null if it worked. */
   problem: string | null = null;
-  /** Counts attempts: what an earlier one still opens is closed. */
+  /** Counts attempts: a microphone that an earlier one still opens is closed. */
   private turn = 0;
-  /** The newest attempt; those before it end as it does. */
+  /** The newest attempt; it settles the earlier ones. */
   private latest = Promise.resolve(false);
-  /** The last attempt failed, and one is still wanted. */
+  /** True if the last attempt failed and a microphone is still wanted. */
   private missing = false;
 
   constructor(
     private readonly menus: HTMLSelectElement[],
-    /** The stream is another one, or none. */
+    /** Called when the stream changes, or ends. */
     private readonly changed: (stream: MediaStream | null) => void,
     private readonly tell: (news: DeviceNews) => void,
   ) {
@@ -31,28 +31,30 @@ export class Devices {
     navigator.mediaDevices?.addEventListener('devicechange', () => void this.plugged());
   }
 
-  /** For the moment the system gives the microphone to something else, like a phone call. */
+  /** True while the system gives the microphone to something else, such as a phone call. */
   get interrupted(): boolean {
     return this.stream?.getAudioTracks()[0]?.muted ?? false;
   }
 
-  /** Whether the person has allowed it before, so that opening asks nothing. */
+  /** Returns true if the user has allowed it before, so that opening asks nothing. */
   async allowedBefore(): Promise<boolean> {
     try {
       return (await navigator.permissions.query({ name: 'microphone' as PermissionName })).state === 'granted';
     } catch {
-      // Some browsers do not tell; then the person is asked when they press a button.
+      // Some browsers do not tell; then the user is asked when they press a button.
       return false;
     }
   }
 
-  /** Opens this microphone, or the one chosen last, or the system's. False, and `problem`, if none opens. */
+  /**
+   * Opens this microphone, or the one chosen last, or the system's. Returns false and sets `problem` if none opens.
+   */
   open(deviceId = remembered.get('microphone') ?? undefined): Promise<boolean> {
     this.latest = this.attempt(deviceId, ++this.turn);
     return this.latest;
   }
 
-  /** None is in use, nor will be by what is under way. */
+  /** Closes the microphone, and one that is being opened. */
   stop(): void {
     this.turn += 1;
     this.latest = Promise.resolve(false);
@@ -110,22 +112,22 @@ export class Devices {
     else if (this.missing) this.tell('gone');
   }
 
-  /** Or unplugged. */
+  /** Handles plugging and unplugging. */
   private async plugged(): Promise<void> {
     const found = await this.list();
     if (!this.missing || found === 0 || !(await this.allowedBefore())) return;
-    // Still? Another such event, or the person, may have been quicker.
+    // Check again: another such event, or the user, may have been faster.
     if (this.missing && (await this.open(''))) this.tell('back');
   }
 
-  /** Fills the menus; how many there are to choose from. */
+  /** Fills the menus. Returns the number of devices to choose from. */
   private async list(): Promise<number> {
     const devices = await listMicrophones();
     const current = this.stream?.getAudioTracks()[0]?.getSettings().deviceId;
     for (const menu of this.menus) {
       const options = devices.map(({ deviceId, label }, i) => new Option(label || `Microphone ${i + 1}`, deviceId, false, deviceId === current));
       menu.disabled = options.length === 0;
-      // Only what is not selected yet can be chosen.
+      // A device can only be chosen if it is not selected yet.
       if (!this.stream) options.unshift(new Option(options.length > 0 ? 'Choose one' : this.problem ? 'None' : 'Not allowed yet', '', false, true));
       menu.replaceChildren(...options);
     }

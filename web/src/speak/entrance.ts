@@ -1,4 +1,4 @@
-// What it takes to begin a visit: a gateway, and a token for it. Owns: asking the server. Never does: show.
+// Requirements of a visit: a gateway, and a token for it. Owns: the requests to the server. Never does: show.
 
 import { StentorError } from '@stentor/client';
 import { config, token, type Config } from '../server';
@@ -9,8 +9,8 @@ export interface Entrance {
 }
 
 /**
- * `invite` is the token of the link, '' without one; then anybody gets one where the server is open. Throws a
- * {@link StentorError} where this server has no way in, else what `server` throws.
+ * `invite` is the token of the link, or '' without one; then an open server gives one to anybody. Throws a {@link
+ * StentorError} if this server offers no way in, otherwise the error of `server`.
  */
 export async function entrance(room: string, name: string, invite: string): Promise<Entrance> {
   const { open, wsUrl } = await config();

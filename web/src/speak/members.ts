@@ -1,10 +1,10 @@
-// The people in the room, one card each, kept from one change to the next so that focus stays where it is.
+// Cards of the users in the room, kept across changes so that the focus stays.
 
 import type { Member } from '@stentor/client';
 import { clone, write } from '../dom';
 import { initials, isolated, plain } from '../names';
 
-/** What a host wants done to somebody. */
+/** Action of a host on another user. */
 export type Act = (what: 'mute' | 'unmute' | 'remove', member: Member) => void;
 
 export class Members {
@@ -16,7 +16,7 @@ export class Members {
     private readonly act: Act,
   ) {}
 
-  /** Those who came and those who went since the last time; none at the first. */
+  /** Updates the cards. Returns the users who came and went since the last call; none at the first. */
   show(members: Member[], host: boolean): { came: Member[]; went: Member[] } {
     const first = this.shown.size === 0;
     const now = new Map(members.map((member) => [member.userId, member]));
@@ -27,7 +27,7 @@ export class Members {
       this.cards.get(userId)?.remove();
       this.cards.delete(userId);
     }
-    // Oneself first, then as the server orders them.
+    // The own card first, then in the server's order.
     for (const member of [...members].sort((a, b) => Number(b.me) - Number(a.me))) this.card(member, host);
     return { came, went };
   }
@@ -81,9 +81,9 @@ function activity({ muted, talking, status }: Member): string {
   return status === 'onair' ? 'On air' : 'Listening';
 }
 
-/** The same colour for the same person, everywhere. */
+/** Returns the colour of a user, the same everywhere. */
 function hue(userId: string): number {
   const hash = [...userId].reduce((sum, char) => (sum * 31 + char.codePointAt(0)!) % 65_521, 7);
-  // By the golden angle, so that names that differ by one letter differ by much.
+  // Multiples of the golden angle, so that ids differing by one letter get distant colours.
   return Math.round(hash * 137.508) % 360;
 }

@@ -1,20 +1,20 @@
-// What a state or a problem means to the person, and what to do about it. Pure.
+// Texts for states and problems: meaning for the user and remedy. Pure.
 
 import type { Problem, RoomStats, RoomStatus } from '@stentor/client';
 import { NEEDED } from '../browsers';
 import type { DeviceNews } from './devices';
 
-/** A way on. */
+/** Action offered after an end. */
 export type Way = 'again' | 'here' | 'none';
 
-/** Why a visit is over. */
+/** Reason for the end of a visit. */
 export interface Ending {
   title: string;
   text: string;
   way: Way;
 }
 
-/** Of a problem after which nothing goes on by itself. */
+/** Returns the text for a problem after which nothing continues by itself. */
 export function ending({ code, message }: Problem): Ending {
   const known = ENDINGS[code];
   if (known) return known;
@@ -40,15 +40,15 @@ const ENDINGS: Record<string, Ending> = {
   media_refused: end('The sound could not be set up', `The server did not accept what this browser offered. Speaking needs ${NEEDED}.`, 'again'),
 };
 
-/** What of the browser's situation tells one cause from another. */
+/** Facts about the browser that distinguish causes. */
 export interface Situation {
-  /** Its address. */
+  /** Address of the gateway. */
   gateway: string;
-  /** The browser believes that it has a network. */
+  /** True if the browser believes that it has a network. */
   online: boolean;
 }
 
-/** While it is on the way in or back; `now` for the countdown. */
+/** Returns the text while entering or returning; `now` is for the countdown. */
 export function underWay(status: RoomStatus, situation: Situation, now: number): string {
   const { step, retryAt } = status;
   if (step !== 'waiting') return said(status, situation);
@@ -56,7 +56,7 @@ export function underWay(status: RoomStatus, situation: Situation, now: number):
   return `${said(status, situation)} Trying again in ${seconds} s.`;
 }
 
-/** The same without the countdown, which nobody wants to be read out each second. */
+/** Returns the same text without the countdown, which a screen reader must not read out each second. */
 export function said(status: RoomStatus, situation: Situation): string {
   const { step, problem, mediaFlows } = status;
   const why = !problem ? '' : shutOut(status, situation) ? notAdmitted(situation) : hindrance(problem);
@@ -64,7 +64,7 @@ export function said(status: RoomStatus, situation: Situation): string {
   return [why, what].filter(Boolean).join(' ');
 }
 
-/** In the pill: as few words as it takes. */
+/** Returns the shortest text, for the pill. */
 export function short(status: RoomStatus): string {
   if (status.state === 'connected') return 'Connected';
   return status.state === 'reconnecting' ? 'Reconnecting' : status.state === 'connecting' ? 'Connecting' : '';
@@ -82,14 +82,14 @@ function doing({ step, state }: RoomStatus): string {
 }
 
 /**
- * Never in, although this page's own server has just answered: perhaps the gateway refuses the page, of which browsers
- * tell no more than of a network that is gone.
+ * Returns true if it never connected although this page's server has just answered. The gateway may refuse the page,
+ * which browsers do not distinguish from a lost network.
  */
 function shutOut({ state, problem, failures }: RoomStatus, { online }: Situation): boolean {
   return online && state === 'connecting' && problem?.code === 'gone' && failures >= DOUBTFUL;
 }
 
-/** Tries that failed; fewer, and a network that is just coming back is likelier. */
+/** Number of failed attempts; below it, a network that is just returning is more likely. */
 const DOUBTFUL = 3;
 
 const notAdmitted = ({ gateway }: Situation): string =>
@@ -117,7 +117,7 @@ const HINDRANCES: Record<string, string> = {
   too_slow: 'This network is too slow for the room.',
 };
 
-/** Of a microphone that could not be opened. */
+/** Returns the text for a microphone that could not be opened. */
 export function microphone(code: string): { title: string; remedy: string } {
   switch (code) {
     case 'microphone_denied':
@@ -133,7 +133,7 @@ export function microphone(code: string): { title: string; remedy: string } {
   }
 }
 
-/** Of a microphone that came or went by itself; `problem` is why none is in use. */
+/** Returns the text for a microphone that appeared or disappeared; `problem` is the reason why none is in use. */
 export function device(news: Exclude<DeviceNews, 'interruption'>, problem: string | null): string {
   if (news === 'replaced') return 'Your microphone is gone; another one is in use.';
   if (news === 'back') return 'Your microphone is in use.';
@@ -142,13 +142,13 @@ export function device(news: Exclude<DeviceNews, 'interruption'>, problem: strin
   return `${title}. ${remedy}`;
 }
 
-/** While the system gives the microphone to something else. */
+/** Text while the system gives the microphone to something else. */
 export const INTERRUPTED = 'Your microphone is interrupted, perhaps by a call. The others do not hear you until that is over.';
 
-/** How the connection is, in a word and its figures. */
+/** Returns the quality of the connection, in a word and its figures. */
 export function quality({ quality, roundTripMs, sent, received }: RoomStats): string {
   const word = { good: 'Good connection', fair: 'Fair connection', poor: 'Weak connection', unknown: 'Measuring…' }[quality];
-  // Where nobody speaks, no packet goes that could be lost.
+  // Where nobody speaks, no packets are sent that could be lost.
   if (quality === 'unknown') return roundTripMs === null ? word : `Connected · ${Math.round(roundTripMs)} ms`;
   const loss = Math.max(sent.lossRatio ?? 0, received.lossRatio ?? 0);
   const figures = [roundTripMs === null ? '' : `${Math.round(roundTripMs)} ms`, loss >= 0.005 ? `${(loss * 100).toFixed(1)} % lost` : ''];
