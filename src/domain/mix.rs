@@ -80,7 +80,7 @@ impl Loud {
 mod tests {
     use super::*;
 
-    /// AudioBridge's arithmetic: `sample * volume / 100` in C integers.
+    /// Scales a sample as AudioBridge does: `sample * volume / 100` in C integers.
     fn scaled(sample: i16, share: MixShare) -> i32 {
         i32::from(sample) * share.volume() as i32 / 100
     }

@@ -70,7 +70,7 @@ impl Default for Timeline {
 }
 
 impl Timeline {
-    /// Position behind a part of this many frames and audio packets.
+    /// Returns the position behind a part of this many frames and audio packets.
     pub fn after(self, frames: u64, audio_packets: u64) -> Self {
         Self {
             pts: (self.pts % TICKS + frames * FRAME_TICKS) % TICKS,
@@ -86,13 +86,13 @@ impl Timeline {
     }
 }
 
-/// Duration of this many AAC frames, rounded down to a nanosecond.
+/// Returns the duration of this many AAC frames, rounded down to a nanosecond.
 pub fn frames_last(frames: u64) -> Duration {
     // 1024 samples at 48 kHz are 64/3 ms.
     Duration::from_nanos(frames * 64_000_000 / 3)
 }
 
-/// Whole AAC frames in a duration.
+/// Returns the number of whole AAC frames in a duration.
 pub fn whole_frames(duration: Duration) -> u64 {
     (duration.as_nanos() * 3 / 64_000_000) as u64
 }

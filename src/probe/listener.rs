@@ -245,7 +245,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Section 4.4.5.3: the hinted part should be the one listed later.
+    /// Checks that the hinted part is the one listed later (section 4.4.5.3).
     fn take_hinted(&mut self, hinted: Option<(String, Result<Bytes, ProbeError>)>) {
         let Some((uri, answer)) = hinted else { return };
         let listed = self.playlist.segments.iter().any(|s| s.parts.iter().any(|p| p.uri == uri));

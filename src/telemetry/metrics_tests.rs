@@ -37,7 +37,7 @@ fn what_was_counted_is_rendered() {
     }
 }
 
-/// Every family with at least one value, so that all of them are rendered.
+/// Returns metrics with at least one value per family, so that all of them are rendered.
 fn used() -> Metrics {
     let metrics = Metrics::new(UNIX_EPOCH + Duration::from_secs(1000));
     let took = Duration::from_millis(2);

@@ -74,7 +74,7 @@ impl Files {
         Some(request)
     }
 
-    /// No change is half done after a panic, so a poisoned lock is usable.
+    /// Locks the requests. No change is half done after a panic, so a poisoned lock is usable.
     fn requests(&self) -> MutexGuard<'_, HashMap<MediaFile, (Duration, Request)>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -38,7 +38,8 @@ async fn deleted_on_air_nothing_is_left_in_etcd() {
     assert_eq!(store.list("/rooms/").await.unwrap().entries, []);
 }
 
-/// The mixer has one pair of ports, so a second room shows that the first has returned it.
+/// Checks that a deleted room leaves nothing. The mixer has one pair of ports, so a second room shows that
+/// the first has returned it.
 async fn nothing_is_left(node: &Node) {
     node.room_on_air("short").await;
     let studio = Studio::managed(node).await;
