@@ -1,8 +1,9 @@
 //! Test tone as Opus over RTP: a participant that needs no browser.
 //!
 //! FFmpeg makes the packets and we forward them. Janus accepts packets of a plain-RTP participant only from
-//! the address given at the join (it connects its socket to it), and FFmpeg could get that port only if we
-//! released it first. Owns: the FFmpeg process and the address; both end with the sender. Never does: listen.
+//! the address given at the join: it connects its socket to that address. FFmpeg could get that port only if
+//! we released it first. Owns: the FFmpeg process and the address; both end with the sender. Never does:
+//! listen.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
