@@ -142,7 +142,7 @@ fn while_the_store_is_lost_nothing_moves_and_after_it_only_when_it_was_steady() 
     house.mixers.remove("b");
     house.steady_since = None;
     let lost = house.at(40_000);
-    assert!(lost.moves.is_empty() && lost.waits[0].contains("away"));
+    assert!(lost.moves.is_empty() && lost.waits[0].contains("unavailable"));
     house.steady_since = Some(ms(41_000));
     assert!(house.at(41_000).moves.is_empty());
     assert!(house.at(45_900).moves.is_empty());

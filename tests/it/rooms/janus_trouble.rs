@@ -43,7 +43,7 @@ async fn a_create_that_lands_after_the_room_was_deleted_leaves_none() {
     proxy.held(1).await;
     assert_eq!(node.delete("/api/rooms/late").await.status, 200);
     let waits =
-        async || node.states_of("janus_room").await[0]["reason"].to_string().contains("without an answer");
+        async || node.states_of("janus_room").await[0]["reason"].to_string().contains("unanswered create");
     until("the actor stays for it", waits).await;
     proxy.release(LATE);
     let studio = Studio::at(&janus.connect_options(), &node).await;
