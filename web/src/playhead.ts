@@ -3,6 +3,9 @@
 /** Time without movement after which a playhead stands still. Its position is finer than the sampling interval. */
 const STANDSTILL_MS = 500;
 
+/** Samples that must advance before a playhead moves: after a seek, browsers correct the position once. */
+const ADVANCES = 2;
+
 export type Motion =
   | 'moving'
   | 'standing'
@@ -12,10 +15,13 @@ export type Motion =
 export class Playhead {
   private position: number | null = null;
   private movedAtMs = 0;
+  /** Samples that advanced since the last standstill or seek. */
+  private advances = 0;
 
   /** The position was set, not played to: the next sample says nothing about motion. */
   jumped(): void {
     this.position = null;
+    this.advances = 0;
   }
 
   /**
@@ -27,8 +33,11 @@ export class Playhead {
     this.position = position;
     if (before !== null && position > before) {
       this.movedAtMs = nowMs;
-      return 'moving';
+      this.advances += 1;
+      return this.advances >= ADVANCES ? 'moving' : 'unknown';
     }
-    return nowMs - this.movedAtMs >= STANDSTILL_MS ? 'standing' : 'unknown';
+    if (nowMs - this.movedAtMs < STANDSTILL_MS) return 'unknown';
+    this.advances = 0;
+    return 'standing';
   }
 }

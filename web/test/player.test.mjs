@@ -41,9 +41,10 @@ test('a buffer that grows between idle looks is left alone', () => {
 
 test('a playhead stands after 500 ms without motion', () => {
   const playhead = new Playhead();
-  assert.deepEqual([0, 100].map((ms) => playhead.look(5 + ms / 1000, ms)), ['unknown', 'moving']);
-  assert.deepEqual([200, 500, 600].map((ms) => playhead.look(5.1, ms)), ['unknown', 'unknown', 'standing']);
-  assert.equal(playhead.look(5.2, 700), 'moving');
+  const advanced = [0, 100, 200].map((ms) => playhead.look(5 + ms / 1000, ms));
+  assert.deepEqual(advanced, ['unknown', 'unknown', 'moving']);
+  assert.deepEqual([300, 600, 700].map((ms) => playhead.look(5.2, ms)), ['unknown', 'unknown', 'standing']);
+  assert.deepEqual([5.3, 5.4].map((at) => playhead.look(at, 700 + at)), ['unknown', 'moving']);
 });
 
 test('the first look after a frozen hour finds a standstill', () => {
@@ -51,6 +52,14 @@ test('the first look after a frozen hour finds a standstill', () => {
   playhead.look(5, 0);
   playhead.look(5.1, 100);
   assert.equal(playhead.look(5.1, 3_600_000), 'standing');
+});
+
+test('a position that is corrected once after a seek is no motion', () => {
+  const playhead = new Playhead();
+  [0, 100, 200].forEach((ms) => playhead.look(5 + ms / 1000, ms));
+  playhead.jumped();
+  assert.deepEqual([9, 9.01, 9.01].map((at, n) => playhead.look(at, 300 + n)), ['unknown', 'unknown', 'unknown']);
+  assert.equal(playhead.look(9.01, 900), 'standing');
 });
 
 test('a seek is no motion', () => {
