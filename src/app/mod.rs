@@ -6,6 +6,7 @@
 
 mod backends;
 mod data_dir;
+pub mod doctor;
 mod drain;
 mod gateway;
 mod operations;

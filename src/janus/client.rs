@@ -83,6 +83,14 @@ impl JanusClient {
         self.admin_key.as_ref()
     }
 
+    /// Returns the version of Janus, such as `1.1.2`.
+    ///
+    /// # Errors
+    /// The connection is lost, or Janus does not answer.
+    pub async fn version(&self) -> Result<String, JanusError> {
+        Ok(self.server_info().await?.version_string)
+    }
+
     pub(super) async fn server_info(&self) -> Result<wire::ServerInfo, JanusError> {
         server_info(&self.session.link).await
     }

@@ -1,0 +1,380 @@
+//! Examination of a machine before or while a node runs on it: programs, backends, sockets, limits, clock.
+//!
+//! Owns: the checks, and a remedy for each failure. Never does: change anything. It starts a Janus of its own in a
+//! temporary folder, and ends it.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::mpsc;
+
+use super::{backends, external, gateway};
+use crate::config::{Config, JanusMode, PresenceKind, StoreKind};
+use crate::domain::descriptors::RECOMMENDED;
+use crate::domain::ids::RoomId;
+use crate::domain::keys;
+use crate::domain::mix::MixShare;
+use crate::domain::ports::PLAIN_RTP_PORTS;
+use crate::janus::{ConnectOptions, JanusClient, ManagedJanus, ManagedOptions, Secret};
+use crate::media::{Loudness, ffmpeg_version};
+use crate::process;
+use crate::telemetry::Metrics;
+
+/// Time for Janus to end by itself.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+/// A store that takes longer for one request makes starts of rooms slow.
+const SLOW_STORE: Duration = Duration::from_millis(50);
+/// Difference of wall clock and monotonic clock during the examination that counts as a step.
+const CLOCK_STEP: Duration = Duration::from_millis(50);
+const LIVEZ_TIMEOUT: Duration = Duration::from_secs(2);
+
+const RUN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Result of one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub subject: &'static str,
+    pub verdict: Verdict,
+    /// What was found; for a warning or failure also the remedy.
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Good,
+    /// The node works, but not for every use.
+    Warning,
+    /// The node does not work like this.
+    Failure,
+}
+
+impl Finding {
+    fn of(subject: &'static str, result: Result<String, String>) -> Self {
+        match result {
+            Ok(text) => Self { subject, verdict: Verdict::Good, text },
+            Err(text) => Self { subject, verdict: Verdict::Failure, text },
+        }
+    }
+
+    fn warning(subject: &'static str, text: impl Into<String>) -> Self {
+        Self { subject, verdict: Verdict::Warning, text: text.into() }
+    }
+}
+
+/// Runs all checks that concern the roles of this configuration. Needs an actix system.
+pub async fn examine(config: &Config) -> Vec<Finding> {
+    let clock = Clocks::now();
+    let roles = config.node.roles;
+    let mut findings: Vec<Finding> =
+        config.remarks().into_iter().map(|remark| Finding::warning("configuration", remark)).collect();
+    if findings.is_empty() {
+        findings.push(Finding::of("configuration", Ok("no errors, no warnings".into())));
+    }
+    findings.push(data_dir(&config.node.data_dir));
+    findings.push(descriptors());
+    findings.extend(sockets(config).await);
+    if roles.janus || roles.mixer {
+        findings.push(Finding::of("child processes", process::check().map(|()| "can be started".into())));
+    }
+    if roles.janus {
+        findings.push(Finding::of("janus", janus(config).await));
+    }
+    if roles.janus && config.janus.mode == JanusMode::Managed {
+        findings.push(candidates(config.janus.public_ip, local_ip()));
+    }
+    if roles.mixer {
+        findings.push(Finding::of("ffmpeg", ffmpeg(config).await));
+        findings.push(ports(config));
+    }
+    if config.store.kind == StoreKind::Etcd {
+        findings.push(etcd(config).await);
+    }
+    if roles.gateway && config.presence.kind == PresenceKind::Redis {
+        findings.push(Finding::of("redis", redis(config).await));
+    }
+    findings.push(clock.finding(Clocks::now()));
+    findings
+}
+
+fn data_dir(dir: &Path) -> Finding {
+    let shown = dir.display();
+    let result = match dir.metadata() {
+        Ok(metadata) if !metadata.is_dir() => Err(format!("{shown} is not a folder; set node.data_dir")),
+        Ok(_) => match rustix::fs::access(dir, rustix::fs::Access::WRITE_OK) {
+            Ok(()) => Ok(format!("{shown} is writable")),
+            Err(error) => {
+                Err(format!("{shown} is not writable ({error}): change its owner, or node.data_dir"))
+            }
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(format!("{shown} is created at the first start"))
+        }
+        Err(error) => Err(format!("{shown}: {error}; set node.data_dir")),
+    };
+    Finding::of("data directory", result)
+}
+
+fn descriptors() -> Finding {
+    let limit = process::raise_descriptor_limit();
+    let text = format!("{limit} open files");
+    match limit < RECOMMENDED {
+        true => Finding::warning(
+            "limits",
+            format!("{text}, {RECOMMENDED} are recommended: raise the hard limit (systemd: LimitNOFILE=)"),
+        ),
+        false => Finding::of("limits", Ok(text)),
+    }
+}
+
+/// Tries the listening addresses, unless a node already serves at them.
+async fn sockets(config: &Config) -> Vec<Finding> {
+    if is_alive(config.listen.ops).await {
+        let text = format!("a node runs: it answers at listen.ops, {}", config.listen.ops);
+        return vec![Finding::of("addresses", Ok(text))];
+    }
+    let roles = config.node.roles;
+    let sockets = [
+        ("listen.api", config.listen.api, roles.rooms),
+        ("listen.ws", config.listen.ws, roles.gateway),
+        ("listen.hls", config.listen.hls, roles.hls || roles.mixer),
+        ("listen.ops", config.listen.ops, true),
+    ];
+    let tried = sockets.into_iter().filter(|(.., wanted)| *wanted).map(|(key, address, _)| {
+        let result = TcpListener::bind(address)
+            .map(|_| format!("{key} {address} is free"))
+            .map_err(|error| format!("{key} {address}: {error}; change {key}, or free the port"));
+        Finding::of("addresses", result)
+    });
+    let mut found: Vec<Finding> = tried.collect();
+    // One line is enough if all are free.
+    if found.iter().all(|finding| finding.verdict == Verdict::Good) {
+        found = vec![Finding::of("addresses", Ok("all listening addresses are free".into()))];
+    }
+    found
+}
+
+async fn is_alive(ops: SocketAddr) -> bool {
+    let client = awc::Client::builder().timeout(LIVEZ_TIMEOUT).finish();
+    client.get(format!("http://{ops}/livez")).send().await.is_ok_and(|answer| answer.status().is_success())
+}
+
+/// Starts a managed Janus in a temporary folder, or connects to the external one, and attaches to the AudioBridge.
+async fn janus(config: &Config) -> Result<String, String> {
+    if config.janus.mode == JanusMode::External {
+        let options = external(config);
+        let version = attached(&options).await.map_err(|error| {
+            format!("{}: {error}; check janus.url, janus.api_secret and janus.admin_key", options.url)
+        })?;
+        return Ok(format!("{version} at {}", options.url));
+    }
+    let folder = tempfile::tempdir().map_err(|error| format!("cannot make a temporary folder: {error}"))?;
+    let secret = Secret(hex::encode(rand::random::<[u8; 16]>()));
+    let options = ManagedOptions {
+        binary: config.janus.binary.clone(),
+        work_dir: folder.path().join("janus"),
+        media_ip: config.listen.media,
+        ice_interface: config.janus.ice_interface.clone(),
+        public_ip: config.janus.public_ip,
+        api_secret: secret.clone(),
+        admin_key: secret.clone(),
+        webrtc_ports: config.janus.webrtc_ports,
+        plain_rtp_ports: PLAIN_RTP_PORTS,
+        session_timeout: config.janus.session_timeout,
+    };
+    let janus = ManagedJanus::start(&options).await.map_err(|error| error.to_string())?;
+    let connect = ConnectOptions {
+        url: janus.url().to_owned(),
+        api_secret: Some(secret.clone()),
+        admin_key: Some(secret),
+        ..external(config)
+    };
+    let version = attached(&connect).await;
+    // It holds nothing; an error here changes nothing in what was found.
+    let _ = janus.stop(STOP_GRACE).await;
+    version.map_err(|error| format!("{error}; install Janus with its AudioBridge plugin"))
+}
+
+/// Attaches to the AudioBridge and returns the version of Janus.
+async fn attached(options: &ConnectOptions) -> Result<String, String> {
+    let (events, _) = mpsc::unbounded_channel();
+    let client = JanusClient::connect(options, events).await.map_err(|error| error.to_string())?;
+    let version = client.version().await.map_err(|error| error.to_string())?;
+    Ok(format!("Janus {version} with AudioBridge"))
+}
+
+/// Returns what anchors will get as the address of Janus. `own`: this machine's address on its default route.
+fn candidates(public_ip: Option<Ipv4Addr>, own: Option<IpAddr>) -> Finding {
+    let subject = "anchors";
+    match (public_ip, own) {
+        (Some(public), _) => {
+            Finding::of(subject, Ok(format!("send their audio to {public} (janus.public_ip)")))
+        }
+        (None, None) => Finding::warning(
+            subject,
+            "this machine has no default route: anchors reach it only from networks that it is directly part of",
+        ),
+        (None, Some(IpAddr::V4(own))) if own.is_private() => Finding::warning(
+            subject,
+            format!(
+                "send their audio to {own}, which is private: from outside of this network they need \
+                 janus.public_ip, and a NAT that forwards the UDP ports janus.webrtc_ports"
+            ),
+        ),
+        (None, Some(own)) => Finding::of(subject, Ok(format!("send their audio to {own}"))),
+    }
+}
+
+/// Returns the address from which this machine reaches other networks. Sends nothing: a UDP `connect` only looks up the
+/// route. 192.0.2.0/24 and 2001:db8::/32 are for documentation (RFC 5737, RFC 3849).
+fn local_ip() -> Option<IpAddr> {
+    let routes = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
+    routes.into_iter().find_map(|(any, far)| {
+        let socket = UdpSocket::bind(any).ok()?;
+        socket.connect(far).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    })
+}
+
+/// Encodes a tenth of a second through the filters that rooms use.
+async fn ffmpeg(config: &Config) -> Result<String, String> {
+    let binary = &config.mixer.ffmpeg;
+    let version = ffmpeg_version(binary).await.map_err(|error| error.to_string())?;
+    let remedy = "install a complete FFmpeg (`apt install ffmpeg`) or set mixer.ffmpeg";
+    for (list, name) in [("-decoders", "opus"), ("-encoders", "aac"), ("-protocols", "srtp")] {
+        let listed = ran(binary, &["-hide_banner", list]).await?;
+        if !listed.split_whitespace().any(|word| word == name) {
+            return Err(format!("FFmpeg {version} lacks {name} ({list}): {remedy}"));
+        }
+    }
+    let filters = Loudness::new(MixShare::of(3), Some(-18), -1).filters();
+    let input = ["-v", "error", "-f", "lavfi", "-i", "anullsrc=r=48000:cl=mono:d=0.1", "-af"];
+    let args = [&input[..], &[&filters, "-c:a", "aac", "-f", "null", "-"]].concat();
+    ran(binary, &args).await.map_err(|error| format!("FFmpeg {version} cannot encode: {error}; {remedy}"))?;
+    Ok(format!("FFmpeg {version} decodes, levels and encodes"))
+}
+
+/// Runs the program and returns its standard output. The program is killed after [`RUN_TIMEOUT`].
+async fn ran(binary: &Path, args: &[&str]) -> Result<String, String> {
+    let output = tokio::time::timeout(RUN_TIMEOUT, process::command(binary, args).output()).await;
+    let output = output.map_err(|_| format!("no result within {} s", RUN_TIMEOUT.as_secs()))?;
+    let output = output.map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        return Err(complaint.lines().next().unwrap_or("no error text").to_owned());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Checks that the kernel does not give the mixers' ports to other programs' outgoing traffic.
+fn ports(config: &Config) -> Finding {
+    let (low, high) = config.mixer.rtp_ports;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let ephemeral: Vec<u16> = range.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+    match ephemeral[..] {
+        [first, last] if first <= high && low <= last => Finding::warning(
+            "ports",
+            format!(
+                "mixer.rtp_ports {low}-{high} are also given to outgoing traffic ({first}-{last}): change \
+                 mixer.rtp_ports, or net.ipv4.ip_local_reserved_ports"
+            ),
+        ),
+        _ => Finding::of(
+            "ports",
+            Ok(format!("mixer.rtp_ports {low}-{high}: enough for {} rooms", (high - low) / 2)),
+        ),
+    }
+}
+
+async fn etcd(config: &Config) -> Finding {
+    let subject = "etcd";
+    let places = config.store.etcd_endpoints.join(", ");
+    let failed = |error: &dyn std::fmt::Display| {
+        Err(format!("{places}: {error}; check store.etcd.endpoints, user, password and CA"))
+    };
+    let store = match backends::store(config, &Metrics::new(SystemTime::now())).await {
+        Ok(store) => store,
+        Err(error) => return Finding::of(subject, failed(&error)),
+    };
+    let start = Instant::now();
+    match store.get(keys::LEADER).await {
+        Ok(_) if start.elapsed() > SLOW_STORE => {
+            let text =
+                format!("{places} takes {} ms for a read: starts are slow", start.elapsed().as_millis());
+            Finding::warning(subject, text)
+        }
+        Ok(_) => Finding::of(subject, Ok(format!("{places} answers"))),
+        Err(error) => Finding::of(subject, failed(&error)),
+    }
+}
+
+async fn redis(config: &Config) -> Result<String, String> {
+    // The URL may hold a password.
+    let failed =
+        |error: &dyn std::fmt::Display| format!("{error}; check presence.redis.url, user, password and CA");
+    let backend =
+        gateway::backend(config, &Metrics::new(SystemTime::now())).map_err(|error| failed(&error))?;
+    // Any room: the request only has to be answered.
+    let room = RoomId::new("doctor").map_err(|error| failed(&error))?;
+    backend.presence.list(&room).await.map_err(|error| failed(&error))?;
+    Ok("answers".into())
+}
+
+/// Both clocks at one moment.
+struct Clocks {
+    wall: SystemTime,
+    monotonic: Instant,
+}
+
+impl Clocks {
+    fn now() -> Self {
+        Self { wall: SystemTime::now(), monotonic: Instant::now() }
+    }
+
+    /// Compares how far both clocks have gone since.
+    fn finding(&self, later: Self) -> Finding {
+        let gone = later.monotonic.duration_since(self.monotonic);
+        let step = match later.wall.duration_since(self.wall) {
+            Ok(wall) => wall.abs_diff(gone),
+            Err(back) => back.duration() + gone,
+        };
+        match step > CLOCK_STEP {
+            true => Finding::warning(
+                "clock",
+                format!(
+                    "stepped by {} ms during this examination: let chrony or systemd-timesyncd slew it, or the \
+                     mixes of rooms on air stop or jump",
+                    step.as_millis()
+                ),
+            ),
+            false => Finding::of("clock", Ok(format!("steady over {} ms", gone.as_millis()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clock_steps_are_noticed() {
+        let start = Clocks::now();
+        let at = |wall: SystemTime| Clocks { wall, monotonic: start.monotonic + Duration::from_secs(1) };
+        let second = Duration::from_secs(1);
+        assert_eq!(start.finding(at(start.wall + second)).verdict, Verdict::Good);
+        for stepped in [start.wall, start.wall - second, start.wall + 60 * second] {
+            assert_eq!(start.finding(at(stepped)).verdict, Verdict::Warning);
+        }
+    }
+
+    #[test]
+    fn private_addresses_need_a_public_one() {
+        let verdict =
+            |public, own: Option<&str>| candidates(public, own.map(|ip| ip.parse().unwrap())).verdict;
+        assert_eq!(verdict(None, Some("203.0.113.7")), Verdict::Good);
+        assert_eq!(verdict(None, Some("10.0.0.7")), Verdict::Warning);
+        assert_eq!(verdict(None, None), Verdict::Warning);
+        assert_eq!(verdict(Some(Ipv4Addr::new(203, 0, 113, 7)), Some("10.0.0.7")), Verdict::Good);
+    }
+}

@@ -1,0 +1,202 @@
+//! `stentor actors` and `stentor explain`: what the actors of a node do, and why.
+//!
+//! Owns: the arguments and output. Never does: interpret a reason; actors state their own.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::output::{Table, age, cell, now, print, print_json};
+
+/// Transitions of each actor that `explain` shows, the last ones.
+const TRANSITIONS: usize = 4;
+
+#[derive(Debug, Args)]
+pub struct ActorsArgs {
+    /// Order of the list.
+    #[arg(long, value_enum, default_value_t = Order::Path)]
+    sort: Order,
+    /// Only actors of this kind, such as janus_room.
+    #[arg(long)]
+    kind: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Order {
+    /// As supervised.
+    Path,
+    /// Age of the oldest waiting message, the highest first.
+    Mailbox,
+    /// Number of restarts, the highest first.
+    Restarts,
+    /// Time since the start of the actor, the youngest first.
+    Started,
+}
+
+pub async fn actors(client: &Client, json: bool, args: ActorsArgs) -> anyhow::Result<()> {
+    let mut list = flat(client.actors().await?);
+    list.retain(|actor| args.kind.as_ref().is_none_or(|kind| actor["kind"] == **kind));
+    match args.sort {
+        Order::Path => {}
+        Order::Mailbox => {
+            list.sort_by_key(|actor| std::cmp::Reverse(actor["mailbox"]["oldest_age_ms"].as_u64()));
+        }
+        Order::Restarts => list.sort_by_key(|actor| std::cmp::Reverse(restarts(actor))),
+        Order::Started => list.sort_by_key(|actor| std::cmp::Reverse(actor["started_at"].as_u64())),
+    }
+    if json {
+        return print_json(&Value::Array(list));
+    }
+    let now = now();
+    let mut table = Table::new(&["ACTOR", "KIND", "STATE", "FOR", "RESTARTS", "WAITING", "OLDEST", "REASON"]);
+    for actor in &list {
+        table.row([
+            cell(&actor["path"]),
+            cell(&actor["kind"]),
+            cell(&actor["state"]),
+            age(&actor["started_at"], now),
+            restarts(actor).to_string(),
+            cell(&actor["mailbox"]["depth"]),
+            format!("{} ms", cell(&actor["mailbox"]["oldest_age_ms"])),
+            reason(actor),
+        ]);
+    }
+    print(table)
+}
+
+/// Prints where the room is, what each of its actors on the node at `--ops` waits for, and which modules would take the
+/// room now.
+pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()> {
+    let room = client.get(&["rooms", id]).await?["room"].take();
+    let modules = client.get(&["modules"]).await?;
+    let mut actors = flat(client.actors().await?);
+    let name = format!("room:{id}");
+    actors.retain(|actor| actor["name"] == *name);
+    if json {
+        return print_json(&json!({ "room": room, "modules": modules, "actors": actors }));
+    }
+    let mut text = summary(id, &room);
+    for (kind, side) in [("januses", "janus"), ("mixers", "mixer")] {
+        text += &placement(side, &cell(&room[side]["id"]), &modules[kind]);
+    }
+    text += "\nActors of this room on the node at --ops\n";
+    let now = now();
+    for actor in &actors {
+        text +=
+            &format!("  {} ({}): {}\n", cell(&actor["path"]), cell(&actor["kind"]), cell(&actor["state"]));
+        text += &lines_of(actor, now);
+    }
+    if actors.is_empty() {
+        text += "  none: its Janus and mixer are on other nodes, or the room is off air\n";
+    }
+    print(text)
+}
+
+fn summary(id: &str, room: &Value) -> String {
+    let meaning = match room["status"].as_str() {
+        Some("created") => "off air: nobody has started it, or it was stopped",
+        Some("starting") => "starting: its Janus or its mixer is not ready yet",
+        Some("onair") => "on air",
+        Some("degraded") => "degraded: its Janus or mixer is missing, or no sound arrives at the mixer",
+        Some("removing") => "being removed",
+        _ => "in a state that this version does not know",
+    };
+    format!("{id} is {meaning}.\n")
+}
+
+/// Returns the module that the room has, and every module of the kind with what speaks for or against it.
+fn placement(side: &str, assigned: &str, modules: &Value) -> String {
+    let modules: Vec<&Value> = modules.as_array().into_iter().flatten().collect();
+    let mut text = match modules.iter().find(|module| module["id"] == *assigned) {
+        _ if assigned.is_empty() => {
+            format!("\nIt has no {side}: modules are assigned when the room starts.\n")
+        }
+        Some(_) => format!("\nIts {side} is {assigned}.\n"),
+        None => format!("\nIts {side} is {assigned}, which has no heartbeat; the room moves to another.\n"),
+    };
+    let mut free: Vec<&&Value> = modules.iter().filter(|module| module["pickable"] == true).collect();
+    free.sort_by_key(|module| module["load"].as_u64());
+    match free.len() {
+        0 => text += &format!("No {side} takes a room now:\n"),
+        1 => text += "Placed now, it would go to the one that takes rooms:\n",
+        _ => text += "Placed now, it would go to the less loaded of two drawn at random:\n",
+    }
+    for module in &free {
+        let (load, capacity) = (cell(&module["load"]), cell(&module["capacity"]));
+        text += &format!("  {}: {load} of {capacity} rooms\n", cell(&module["id"]));
+    }
+    for module in modules.iter().filter(|module| module["pickable"] != true) {
+        text += &format!("  {}: takes no room, {}\n", cell(&module["id"]), cell(&module["reason"]));
+    }
+    if modules.is_empty() {
+        text += &format!("  there is none: start a node with the role {side}\n");
+    }
+    text
+}
+
+/// Returns the reason, the next retry, the last failure and the last transitions of an actor.
+fn lines_of(actor: &Value, now: u64) -> String {
+    let mut text = String::new();
+    if !actor["reason"].is_null() {
+        text += &format!("    waits for or does: {}\n", cell(&actor["reason"]));
+    }
+    if let Some(retry) = actor["next_retry_in_ms"].as_u64() {
+        text += &format!("    attempt {}, next retry in {retry} ms\n", cell(&actor["attempt"]));
+    }
+    if !actor["last_failure"].is_null() {
+        text += &format!("    last failure: {}\n", cell(&actor["last_failure"]));
+    }
+    let transitions: Vec<&Value> = actor["transitions"].as_array().into_iter().flatten().collect();
+    for transition in &transitions[transitions.len().saturating_sub(TRANSITIONS)..] {
+        let (to, cause) = (cell(&transition["to"]), cell(&transition["cause"]));
+        text += &format!("    {} ago: {to} ({cause})\n", age(&transition["at"], now));
+    }
+    text
+}
+
+/// Returns all actors of a tree, parents before children.
+fn flat(mut actor: Value) -> Vec<Value> {
+    let children = actor["children"].take();
+    let mut list = vec![actor];
+    if let Value::Array(children) = children {
+        list.extend(children.into_iter().flat_map(flat));
+    }
+    list
+}
+
+fn restarts(actor: &Value) -> u64 {
+    actor["restarts"].as_object().map_or(0, |counts| counts.values().filter_map(Value::as_u64).sum())
+}
+
+fn reason(actor: &Value) -> String {
+    match actor["next_retry_in_ms"].as_u64() {
+        Some(retry) => format!("{} (retry in {retry} ms)", cell(&actor["last_failure"])),
+        None => cell(&actor["reason"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placement_names_candidates_and_reasons() {
+        let modules = json!([
+            { "id": "j1", "load": 60, "capacity": 60, "pickable": false, "reason": "full" },
+            { "id": "j2", "load": 9, "capacity": 60, "pickable": true },
+            { "id": "j3", "load": 2, "capacity": 60, "pickable": true },
+        ]);
+        let text = placement("janus", "j1", &modules);
+        let expected = "\nIts janus is j1.\nPlaced now, it would go to the less loaded of two drawn at random:\n  \
+                        j3: 2 of 60 rooms\n  j2: 9 of 60 rooms\n  j1: takes no room, full\n";
+        assert_eq!(text, expected);
+        assert!(placement("mixer", "m9", &json!([])).contains("m9, which has no heartbeat"));
+    }
+
+    #[test]
+    fn actor_trees_are_flattened_in_order() {
+        let tree = json!({ "path": "a", "children": [{ "path": "b", "children": [{ "path": "c" }] }, { "path": "d" }] });
+        let paths: Vec<String> = flat(tree).iter().map(|actor| cell(&actor["path"])).collect();
+        assert_eq!(paths, ["a", "b", "c", "d"]);
+    }
+}

@@ -1,0 +1,221 @@
+//! HTTP client of the room API and of the operations endpoints, for the commands that control a running node.
+//!
+//! Owns: the addresses, the API key and the wording of failures. Never does: print an answer.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use awc::http::{Method, StatusCode};
+use clap::Args;
+use serde_json::Value;
+use url::Url;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest answer that is read, in bytes. `/actors` of a node with a thousand rooms takes a few MB.
+const MAX_BODY: usize = 64 << 20;
+const KEY_VARIABLE: &str = "STENTOR_API_KEY";
+
+/// The node that a command talks to, and the form of its output.
+#[derive(Debug, Clone, Args)]
+pub struct NodeArgs {
+    /// Room API of a node.
+    #[arg(
+        long,
+        global = true,
+        env = "STENTOR_API",
+        default_value = "http://127.0.0.1:3000",
+        value_name = "URL"
+    )]
+    #[arg(value_parser = base_url)]
+    api: Url,
+    /// Operations address of a node (`listen.ops`).
+    #[arg(
+        long,
+        global = true,
+        env = "STENTOR_OPS",
+        default_value = "http://127.0.0.1:9464",
+        value_name = "URL"
+    )]
+    #[arg(value_parser = base_url)]
+    ops: Url,
+    /// File whose first line is the API key, for example that of auth.api_keys_file. Without it, the environment
+    /// variable STENTOR_API_KEY.
+    #[arg(long, global = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Client of one node.
+pub struct Client {
+    http: awc::Client,
+    api: Url,
+    ops: Url,
+    key: Option<String>,
+}
+
+impl Client {
+    /// # Errors
+    /// The key file cannot be read or is empty.
+    pub fn new(args: &NodeArgs) -> anyhow::Result<Self> {
+        let key = match &args.key_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the API key in {}", path.display()))?;
+                let first = text.lines().map(str::trim).find(|line| !line.is_empty());
+                Some(first.with_context(|| format!("{} holds no API key", path.display()))?.to_owned())
+            }
+            None => std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty()),
+        };
+        let http = awc::Client::builder().timeout(TIMEOUT).disable_redirects().finish();
+        Ok(Self { http, api: args.api.clone(), ops: args.ops.clone(), key })
+    }
+
+    /// Returns the answer to `GET /api/{path}`.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub async fn get(&self, path: &[&str]) -> anyhow::Result<Value> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// Sends a request to the room API and returns the answer. The segments of `path` are percent-encoded.
+    ///
+    /// # Errors
+    /// The node is not reachable, or refuses the request; the text names the remedy.
+    pub async fn call(&self, method: Method, path: &[&str], body: Option<Value>) -> anyhow::Result<Value> {
+        let url = joined(&self.api, &[&["api"], path].concat());
+        self.request(method, url, body, "--api or STENTOR_API").await
+    }
+
+    /// Returns all rooms, ordered by id.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub async fn rooms(&self) -> anyhow::Result<Vec<Value>> {
+        let (mut rooms, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let mut url = joined(&self.api, &["api", "rooms"]);
+            url.query_pairs_mut().append_pair("limit", "1000");
+            if let Some(after) = &after {
+                url.query_pairs_mut().append_pair("after", after);
+            }
+            let mut page = self.request(Method::GET, url, None, "--api or STENTOR_API").await?;
+            if let Some(page) = page["rooms"].as_array_mut() {
+                rooms.append(page);
+            }
+            match page["next"].as_str() {
+                Some(next) => after = Some(next.to_owned()),
+                None => return Ok(rooms),
+            }
+        }
+    }
+
+    /// Returns the tree of `/actors` of the node at `--ops`.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub async fn actors(&self) -> anyhow::Result<Value> {
+        self.request(Method::GET, joined(&self.ops, &["actors"]), None, "--ops or STENTOR_OPS").await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Value>,
+        setting: &str,
+    ) -> anyhow::Result<Value> {
+        let place = url.origin().ascii_serialization();
+        let unreachable = |e: &dyn std::fmt::Display| {
+            anyhow::anyhow!("cannot reach {place}: {e}. Is the node running? {setting} sets another address")
+        };
+        let mut request = self.http.request(method.clone(), url.as_str());
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        let sent = match &body {
+            Some(body) => request.send_json(body).await,
+            None => request.send().await,
+        };
+        let mut answer = sent.map_err(|e| unreachable(&e))?;
+        let bytes = answer.body().limit(MAX_BODY).await.map_err(|e| unreachable(&e))?;
+        let Ok(value) = serde_json::from_slice::<Value>(&bytes) else {
+            bail!("{place} answered {} without JSON: is {setting} right?", answer.status());
+        };
+        if !answer.status().is_success() {
+            return Err(Refused::of(answer.status(), &value, self.key.is_some()).into());
+        }
+        Ok(value)
+    }
+}
+
+/// A request that the server refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{message} ({code}){remedy}")]
+pub struct Refused {
+    /// Stable code of the error, as in the API's documentation.
+    pub code: String,
+    message: String,
+    remedy: String,
+}
+
+impl Refused {
+    fn of(status: StatusCode, answer: &Value, with_key: bool) -> Self {
+        let message = answer["error"].as_str().unwrap_or("the request was refused").to_owned();
+        let code = answer["code"].as_str().unwrap_or_else(|| status.as_str()).to_owned();
+        let remedy = match (status, with_key) {
+            (StatusCode::UNAUTHORIZED, false) => format!("; set --key-file or {KEY_VARIABLE}"),
+            (StatusCode::UNAUTHORIZED, true) => "; the API key is not one of auth.api_keys".to_owned(),
+            _ => String::new(),
+        };
+        Self { code, message, remedy }
+    }
+}
+
+fn joined(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
+}
+
+fn base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|e| format!("{e}; must be a URL such as http://127.0.0.1:3000"))?;
+    match url.scheme() {
+        "http" if url.has_host() => Ok(url),
+        "https" => Err("https is not supported here; use the node's own http address".to_owned()),
+        _ => Err("must be a URL such as http://127.0.0.1:3000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_segments_are_encoded() {
+        let base = base_url("http://127.0.0.1:3000/").unwrap();
+        let url = joined(&base, &["api", "rooms", "tea", "users", "auth0|a/b"]);
+        assert_eq!(url.as_str(), "http://127.0.0.1:3000/api/rooms/tea/users/auth0|a%2Fb");
+    }
+
+    #[test]
+    fn refusals_name_code_and_remedy() {
+        let body = serde_json::json!({ "error": "a valid API key is needed", "code": "unauthorized" });
+        let text = Refused::of(StatusCode::UNAUTHORIZED, &body, false).to_string();
+        assert_eq!(text, "a valid API key is needed (unauthorized); set --key-file or STENTOR_API_KEY");
+        let text = Refused::of(StatusCode::BAD_GATEWAY, &Value::Null, true).to_string();
+        assert_eq!(text, "the request was refused (502)");
+    }
+
+    #[test]
+    fn addresses_must_be_http_urls() {
+        for wrong in ["127.0.0.1:3000", "ftp://host", "http://", "https://host", ""] {
+            assert!(base_url(wrong).is_err(), "{wrong}");
+        }
+    }
+}

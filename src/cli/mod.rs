@@ -1,0 +1,223 @@
+//! The command line: subcommands, and the configuration they start from.
+//!
+//! `serve`, `demo`, `check-config` and `doctor` read the configuration. The other commands talk to a running node through
+//! its room API and operations endpoints. Owns: reading the process's arguments and environment; no other module does.
+//! Never does: interpret a configuration key.
+
+mod actors;
+mod client;
+mod modules;
+mod output;
+mod progress;
+mod rooms;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use stentor::app::doctor::{self, Verdict};
+use stentor::config::{self, Config, ConfigErrors, ConfigFile, Effective, LoadInput};
+use stentor::demo::Demo;
+use stentor::telemetry::logging;
+
+use actors::ActorsArgs;
+use client::{Client, NodeArgs};
+use modules::ModuleCommand;
+use rooms::{RoomCommand, UserCommand};
+
+/// Path that is read if `--config` is not given and the file exists.
+const DEFAULT_FILE: &str = "config.yaml";
+const EXIT_BAD_CONFIG: u8 = 2;
+
+/// Live-audio rooms: anchors talk over WebRTC, everyone else listens to encrypted low-latency HLS.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node until SIGTERM or SIGINT.
+    Serve(ConfigArgs),
+    /// Show a node at work: a room on air with a test tone in it, until Ctrl-C; keeps nothing.
+    Demo(ConfigArgs),
+    /// Print the configuration in force and where each value comes from, or everything wrong with it.
+    CheckConfig(ConfigArgs),
+    /// Check this machine: Janus, FFmpeg, backends, addresses, limits. Each line has the result or a remedy.
+    Doctor(ConfigArgs),
+    /// Print a completion script for a shell.
+    Completions { shell: Shell },
+    #[command(flatten)]
+    Control(Control),
+}
+
+/// Commands that talk to a running node.
+#[derive(Debug, Subcommand)]
+enum Control {
+    /// Create, start, stop, list and watch rooms.
+    Room {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(subcommand)]
+        command: RoomCommand,
+    },
+    /// Invite, list and remove the users who may speak in a room.
+    User {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Issue a listener token, and print the URLs that carry it.
+    Token {
+        #[command(flatten)]
+        node: NodeArgs,
+        room: String,
+    },
+    /// List, cordon and drain Janus instances and mixers.
+    Module {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(subcommand)]
+        command: ModuleCommand,
+    },
+    /// List the actors of a node with their state and the reason for each wait.
+    Actors {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        args: ActorsArgs,
+    },
+    /// Show why a room is where it is, what it waits for, and where it would be placed now.
+    Explain {
+        #[command(flatten)]
+        node: NodeArgs,
+        room: String,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// YAML file; without it ./config.yaml, if there is one.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one key, e.g. --set listen.api=127.0.0.1:3001; wins over the environment and the file.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+impl Cli {
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::CheckConfig(args) => args.input().and_then(check_config),
+            Command::Demo(args) => args.input().and_then(Demo::prepare).map(demo),
+            Command::Serve(args) => args.read().map(|read| serve(read, args)),
+            Command::Doctor(args) => args.read().and_then(|(config, _)| Ok(doctor(&config))),
+            Command::Completions { shell } => Ok(ended(completions(shell), complain)),
+            Command::Control(control) => Ok(ended(actix::System::new().block_on(control.run()), complain)),
+        };
+        done.unwrap_or_else(|errors| {
+            eprintln!("{errors}");
+            ExitCode::from(EXIT_BAD_CONFIG)
+        })
+    }
+}
+
+impl Control {
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Room { node, command } => rooms::room(&Client::new(&node)?, node.json, command).await,
+            Self::User { node, command } => rooms::user(&Client::new(&node)?, node.json, command).await,
+            Self::Token { node, room } => rooms::token(&Client::new(&node)?, node.json, &room).await,
+            Self::Module { node, command } => modules::module(&Client::new(&node)?, node.json, command).await,
+            Self::Actors { node, args } => actors::actors(&Client::new(&node)?, node.json, args).await,
+            Self::Explain { node, room } => actors::explain(&Client::new(&node)?, node.json, &room).await,
+        }
+    }
+}
+
+impl ConfigArgs {
+    /// Reads the configuration and the source of each value.
+    fn read(&self) -> Result<(Config, Vec<Effective>), ConfigErrors> {
+        self.clone().input().and_then(config::explain)
+    }
+
+    fn input(self) -> Result<LoadInput, ConfigErrors> {
+        let path = self.config.or_else(|| Path::new(DEFAULT_FILE).is_file().then(|| DEFAULT_FILE.into()));
+        let file = path.map(|p| ConfigFile::read(&p)).transpose()?;
+        // A variable that is not UTF-8 cannot be one of ours.
+        let env =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Ok(LoadInput { file, env: env.collect(), flags: self.set })
+    }
+}
+
+fn serve((config, keys): (Config, Vec<Effective>), args: ConfigArgs) -> ExitCode {
+    let read = move || args.read();
+    // Through the log's queue: standard error may be a pipe that nothing reads.
+    ended(actix::System::new().block_on(stentor::app::run(config, keys, read)), logging::say)
+}
+
+fn demo(demo: Demo) -> ExitCode {
+    ended(actix::System::new().block_on(demo.run()), complain)
+}
+
+fn complain(error: &str) {
+    eprintln!("{error}");
+}
+
+fn ended(outcome: anyhow::Result<()>, say: impl FnOnce(&str)) -> ExitCode {
+    let code = match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    };
+    logging::flush();
+    code
+}
+
+fn check_config(input: LoadInput) -> Result<ExitCode, ConfigErrors> {
+    let (config, keys) = config::explain(input)?;
+    let width = |text: fn(&Effective) -> &str| keys.iter().map(|k| text(k).len()).max().unwrap_or(0);
+    let (key_width, value_width) = (width(|k| &k.key), width(|k| &k.value));
+    for Effective { key, value, source, .. } in &keys {
+        println!("{key:key_width$}  {value:value_width$}  {source}");
+    }
+    for remark in config.remarks() {
+        eprintln!("{remark}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn doctor(config: &Config) -> ExitCode {
+    let findings = actix::System::new().block_on(doctor::examine(config));
+    let width = findings.iter().map(|finding| finding.subject.len()).max().unwrap_or(0);
+    for finding in &findings {
+        let verdict = match finding.verdict {
+            Verdict::Good => "ok",
+            Verdict::Warning => "WARN",
+            Verdict::Failure => "FAIL",
+        };
+        println!("{verdict:4}  {:width$}  {}", finding.subject, finding.text);
+    }
+    match findings.iter().any(|finding| finding.verdict == Verdict::Failure) {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
+
+fn completions(shell: Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "stentor", &mut script);
+    output::print(String::from_utf8(script)?)
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}

@@ -1,0 +1,49 @@
+//! Waits until the state of the installation is as wanted, with the progress on the terminal.
+//!
+//! Owns: the poll interval, deadlines and the progress line. Never does: change anything.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use indicatif::{ProgressBar, ProgressStyle};
+
+const POLL_EVERY: Duration = Duration::from_millis(200);
+
+/// Result of one look.
+pub enum Look<T> {
+    Done(T),
+    /// What is missing, for the progress line.
+    Waiting(String),
+}
+
+/// Calls `look` until it is done. On a terminal, a line with a spinner shows what is missing.
+///
+/// # Errors
+/// `look` fails, or `deadline` passes: the text holds what is missing and `remedy`.
+pub async fn wait_until<T>(
+    deadline: Duration,
+    remedy: &str,
+    look: impl AsyncFn() -> anyhow::Result<Look<T>>,
+) -> anyhow::Result<T> {
+    // Draws on standard error, and only if that is a terminal.
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(POLL_EVERY);
+    let end = Instant::now() + deadline;
+    loop {
+        match look().await? {
+            Look::Done(value) => {
+                bar.finish_and_clear();
+                return Ok(value);
+            }
+            Look::Waiting(missing) if Instant::now() >= end => {
+                bar.finish_and_clear();
+                bail!("{missing} after {} s; {remedy}", deadline.as_secs());
+            }
+            Look::Waiting(missing) => bar.set_message(missing),
+        }
+        tokio::time::sleep(POLL_EVERY).await;
+    }
+}
