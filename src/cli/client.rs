@@ -146,7 +146,7 @@ impl Client {
             bail!("{place} answered {} without JSON: is {setting} right?", answer.status());
         };
         if !answer.status().is_success() {
-            return Err(Refused::of(answer.status(), &value, self.key.is_some()).into());
+            return Err(Refused::of(answer.status(), &value, self.key.is_some(), setting).into());
         }
         Ok(value)
     }
@@ -163,12 +163,14 @@ pub struct Refused {
 }
 
 impl Refused {
-    fn of(status: StatusCode, answer: &Value, with_key: bool) -> Self {
+    fn of(status: StatusCode, answer: &Value, with_key: bool, setting: &str) -> Self {
         let message = answer["error"].as_str().unwrap_or("the request was refused").to_owned();
         let code = answer["code"].as_str().unwrap_or_else(|| status.as_str()).to_owned();
         let remedy = match (status, with_key) {
             (StatusCode::UNAUTHORIZED, false) => format!("; set --key-file or {KEY_VARIABLE}"),
             (StatusCode::UNAUTHORIZED, true) => "; the API key is not one of auth.api_keys".to_owned(),
+            // Every room API has the paths that are used here.
+            _ if code == "not_found" => format!("; is {setting} right?"),
             _ => String::new(),
         };
         Self { code, message, remedy }
@@ -206,9 +208,9 @@ mod tests {
     #[test]
     fn refusals_name_code_and_remedy() {
         let body = serde_json::json!({ "error": "a valid API key is needed", "code": "unauthorized" });
-        let text = Refused::of(StatusCode::UNAUTHORIZED, &body, false).to_string();
+        let text = Refused::of(StatusCode::UNAUTHORIZED, &body, false, "--api").to_string();
         assert_eq!(text, "a valid API key is needed (unauthorized); set --key-file or STENTOR_API_KEY");
-        let text = Refused::of(StatusCode::BAD_GATEWAY, &Value::Null, true).to_string();
+        let text = Refused::of(StatusCode::BAD_GATEWAY, &Value::Null, true, "--api").to_string();
         assert_eq!(text, "the request was refused (502)");
     }
 

@@ -51,7 +51,7 @@ enum Command {
     /// Print a completion script for a shell.
     Completions { shell: Shell },
     #[command(flatten)]
-    Control(Control),
+    Control(Box<Control>),
 }
 
 /// Commands that talk to a running node.
@@ -115,7 +115,7 @@ impl Cli {
             Command::CheckConfig(args) => args.input().and_then(check_config),
             Command::Demo(args) => args.input().and_then(Demo::prepare).map(demo),
             Command::Serve(args) => args.read().map(|read| serve(read, args)),
-            Command::Doctor(args) => args.read().and_then(|(config, _)| Ok(doctor(&config))),
+            Command::Doctor(args) => args.read().map(|(config, _)| doctor(&config)),
             Command::Completions { shell } => Ok(ended(completions(shell), complain)),
             Command::Control(control) => Ok(ended(actix::System::new().block_on(control.run()), complain)),
         };

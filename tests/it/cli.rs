@@ -3,6 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
+use crate::support::node::Node;
+
+const KEY: &str = "sixteen-letters-1";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]
@@ -43,6 +48,108 @@ fn check_config_ends_with_2_and_every_error() {
     let missing = stentor(folder.path(), &["check-config", "--config", "nowhere.yaml"]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8(missing.stderr).unwrap().contains("nowhere.yaml"));
+}
+
+#[actix::test]
+async fn commands_control_a_running_node() {
+    let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", KEY)]).await;
+    let ok = async |args: &'static [&'static str]| {
+        let output = control(&node, args, Some(KEY)).await;
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let created = ok(&["room", "create", "tea", "--max-anchors", "4", "--start"]).await;
+    assert_eq!(line(&created, "status"), "onair");
+    let json: Value = serde_json::from_str(&ok(&["room", "show", "tea", "--json"]).await).unwrap();
+    assert_eq!((&json["status"], &json["maxAnchors"]), (&"onair".into(), &4.into()));
+    assert!(line(&ok(&["room", "list"]).await, "tea").starts_with("onair 0/4 0 "));
+
+    let invitation = ok(&["user", "invite", "tea", "auth0|bob/x", "--role", "host"]).await;
+    assert!(line(&invitation, "link").contains("/speak/tea#token="), "{invitation}");
+    assert_eq!(line(&ok(&["user", "list", "tea"]).await, "auth0|bob/x"), "host away");
+    ok(&["user", "remove", "tea", "auth0|bob/x"]).await;
+    assert_eq!(line(&ok(&["user", "list", "tea"]).await, "auth0|bob/x"), "host removed");
+    let urls = ok(&["token", "tea"]).await;
+    let playlist = line(&urls, "playlist");
+    let heard = awc::Client::new().get(&playlist).send().await.unwrap();
+    assert_eq!(heard.status(), 200, "{playlist}");
+
+    let modules: Value = serde_json::from_str(&ok(&["module", "list", "--json"]).await).unwrap();
+    let mixer = modules["mixers"][0]["id"].as_str().unwrap();
+    let output = control(&node, &["module", "cordon", "mixer", mixer], Some(KEY)).await;
+    assert!(String::from_utf8(output.stdout).unwrap().contains("no: "));
+    let explained = ok(&["explain", "tea"]).await;
+    for part in ["tea is on air.", "No mixer takes a room now", "Its janus is", "janus_room"] {
+        assert!(explained.contains(part), "{part} is missing:\n{explained}");
+    }
+    let output = control(&node, &["module", "ready", "mixer", mixer], Some(KEY)).await;
+    assert!(String::from_utf8(output.stdout).unwrap().contains("yes"));
+    assert!(ok(&["actors", "--kind", "room", "--sort", "restarts"]).await.contains("room:tea"));
+    ok(&["room", "delete", "tea"]).await;
+    let gone = control(&node, &["room", "show", "tea"], Some(KEY)).await;
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(String::from_utf8(gone.stderr).unwrap().contains("(room_not_found)"));
+}
+
+#[actix::test]
+async fn refused_commands_name_the_remedy() {
+    let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", KEY)]).await;
+    let error = async |args: &[&str], key| {
+        let output = control(&node, args, key).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(error(&["room", "list"], None).await.contains("set --key-file or STENTOR_API_KEY"));
+    assert!(error(&["room", "list"], Some("another-key-0001")).await.contains("not one of auth.api_keys"));
+    let nobody = error(&["room", "list", "--api", "http://127.0.0.1:9"], Some(KEY)).await;
+    assert!(nobody.contains("Is the node running? --api or STENTOR_API"), "{nobody}");
+    let other = error(&["actors", "--ops", &node.hls], Some(KEY)).await;
+    assert!(other.contains("--ops or STENTOR_OPS"), "{other}");
+    let missing = error(&["room", "list", "--key-file", "/nowhere/key"], None).await;
+    assert!(missing.contains("/nowhere/key"), "{missing}");
+}
+
+#[actix::test]
+async fn doctor_finds_a_working_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing listens on port 1, so the addresses are examined; port 0 is always free.
+    let any = ["listen.api", "listen.ws", "listen.hls"].map(|key| format!("{key}=127.0.0.1:0"));
+    let mut args = vec!["doctor", "--set", "listen.ops=127.0.0.1:1"];
+    args.extend(any.iter().flat_map(|setting| ["--set", setting.as_str()]));
+    let output = stentor(folder.path(), &args);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    for subject in ["janus", "ffmpeg", "addresses", "child", "ports"] {
+        assert!(text.lines().any(|l| l.starts_with(&format!("ok    {subject}"))), "{subject}:\n{text}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it left something behind");
+}
+
+#[actix::test]
+async fn doctor_names_a_remedy_per_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = format!("listen.api={}", taken.local_addr().unwrap());
+    let (janus, ffmpeg) = ("janus.binary=/nowhere/janus", "mixer.ffmpeg=/bin/true");
+    let args = ["doctor", "--set", &api, "--set", janus, "--set", ffmpeg, "--set", "listen.ops=127.0.0.1:1"];
+    let output = stentor(folder.path(), &args);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for remedy in ["change listen.api, or free the port", "apt-get install janus", "set mixer.ffmpeg"] {
+        assert!(text.lines().any(|l| l.starts_with("FAIL") && l.contains(remedy)), "{remedy}:\n{text}");
+    }
+}
+
+/// Runs a command against the node, with the API key in the environment.
+async fn control(node: &Node, args: &[&str], key: Option<&str>) -> Output {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_stentor"));
+    command.args(args).env("STENTOR_API", &node.api).env("STENTOR_OPS", &node.ops);
+    command.env_remove("STENTOR_API_KEY").kill_on_drop(true);
+    if let Some(key) = key {
+        command.env("STENTOR_API_KEY", key);
+    }
+    let output = tokio::time::timeout(crate::support::PATIENCE, command.output()).await;
+    output.expect("the command ends").unwrap()
 }
 
 fn stentor(folder: &Path, args: &[&str]) -> Output {
