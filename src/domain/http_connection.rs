@@ -136,9 +136,15 @@ impl Lifecycle {
         self.writing.is_some()
     }
 
-    /// Records that all bytes were passed to the kernel.
-    pub fn flushed(&mut self) {
-        self.writing = None;
+    /// Returns true from the end of a request head to the end of the response.
+    pub fn is_serving(&self) -> bool {
+        matches!(self.phase, Phase::Serving)
+    }
+
+    /// Records that all bytes were passed to the kernel. Returns true if the client was slower than the
+    /// server.
+    pub fn flushed(&mut self) -> bool {
+        self.writing.take().is_some()
     }
 
     /// Returns whether, why and when to close the connection. `pressed`: the socket has few connections left.
@@ -160,6 +166,39 @@ impl Lifecycle {
         let writing =
             self.writing.map_or(Due::Never, |transfer| Due::by(transfer.deadline(), Cut::SlowReader, now));
         waiting.earlier(writing)
+    }
+}
+
+/// Search for the ends of request heads in the bytes of a connection, which may come in any pieces.
+///
+/// An end is an empty line. As the HTTP parser does, accepts a line feed without carriage return (RFC 9112
+/// section 2.2). A body may contain empty lines too, so the number of ends is an upper bound on the number of
+/// requests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HeadEnds {
+    at_line_start: bool,
+}
+
+impl HeadEnds {
+    /// Returns the length of `bytes` up to the first end of a head in them.
+    pub fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        loop {
+            if self.at_line_start {
+                match bytes.get(at)? {
+                    b'\r' => {}
+                    b'\n' => {
+                        self.at_line_start = false;
+                        return Some(at + 1);
+                    }
+                    _ => self.at_line_start = false,
+                }
+                at += 1;
+            } else {
+                at += memchr::memchr(b'\n', &bytes[at..])? + 1;
+                self.at_line_start = true;
+            }
+        }
     }
 }
 
@@ -239,5 +278,24 @@ mod tests {
         assert_eq!(cut(&lifecycle, false, start), None, "all read");
         lifecycle.blocked(start + s(60));
         assert_eq!(cut(&lifecycle, false, start + s(60)), Some((10, Cut::SlowReader)), "measured anew");
+    }
+
+    /// Returns the lengths of the pieces that end with a request head.
+    fn heads(pieces: &[&str]) -> Vec<Option<usize>> {
+        let mut ends = HeadEnds::default();
+        pieces.iter().map(|piece| ends.find(piece.as_bytes())).collect()
+    }
+
+    #[test]
+    fn head_ends_are_found_across_pieces() {
+        assert_eq!(heads(&["GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /"]), [Some(27)]);
+        assert_eq!(heads(&["GET / HTTP/1.1\nHost: a\n\nGET /"]), [Some(24)], "bare line feeds");
+        assert_eq!(heads(&["GET / HTTP/1.1\r\nHost: a\r\n"]), [None]);
+        let whole = "GET / HTTP/1.1\r\n\r\n";
+        for split in 1..whole.len() {
+            let (first, second) = whole.split_at(split);
+            assert_eq!(heads(&[first, second]), [None, Some(second.len())], "{first:?}");
+        }
+        assert_eq!(heads(&["a\r\n\r\n", "b\r\n", "\r\n", "\r\n"]), [Some(5), None, Some(2), None]);
     }
 }

@@ -14,6 +14,7 @@ use super::methods::only_get;
 #[cfg(debug_assertions)]
 use super::methods::other;
 use super::pages;
+use super::server::large;
 
 /// Source of the answers. Must not block: a node whose actors are stuck must still answer.
 pub trait OpsSource: Send + Sync {
@@ -50,7 +51,7 @@ fn routes(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>) {
     config
         .app_data(web::Data::from(source))
         .service(only_get("/metrics", metrics))
-        .service(only_get("/actors", actors))
+        .service(only_get("/actors", actors).wrap(from_fn(large)))
         .service(only_get("/livez", live))
         .service(only_get("/readyz", ready));
     #[cfg(debug_assertions)]

@@ -107,7 +107,7 @@ async fn slow_clients_are_cut_and_hold_little() {
     let before = anonymous_kb(&node);
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        clients.push(send(&node.hls, &page.repeat(16)).await.unwrap());
+        clients.push(send(&node.hls, &page.repeat(300)).await.unwrap());
     }
     until("the node serves them", async || opened(&node, "hls").await >= CLIENTS).await;
     let held = anonymous_kb(&node).saturating_sub(before);

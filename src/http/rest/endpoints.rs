@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, Resource, Route, Scope, web};
 use utoipa::__dev::SchemaReferences;
 use utoipa::openapi::path::{HttpMethod, Operation};
@@ -12,6 +13,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, P
 
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::methods::other;
+use crate::http::server::large;
 
 use super::{modules, rooms, token, users};
 
@@ -68,6 +70,12 @@ impl Endpoint {
         let (path, operation) = (P::path(), P::operation());
         Self { path, method, documented_as, operation, schemas: P::schemas, handle }
     }
+
+    fn route(self) -> Route {
+        let is_list = self.operation.operation_id.is_some_and(|id| id.starts_with("list"));
+        let route = (self.handle)(web::method(self.method));
+        if is_list { route.wrap(from_fn(large)) } else { route }
+    }
 }
 
 /// Registers the routes. A known path with another method is answered 405 with `Allow`.
@@ -83,7 +91,7 @@ fn resource(path: &str, endpoints: Vec<Endpoint>) -> Resource {
     let methods: Vec<_> = endpoints.iter().map(|e| e.method.clone()).collect();
     let path = path.strip_prefix(PREFIX).unwrap_or(path);
     let resource = web::resource(path.to_owned()).default_service(other(&methods));
-    endpoints.into_iter().fold(resource, |r, e| r.route((e.handle)(web::method(e.method))))
+    endpoints.into_iter().fold(resource, |resource, endpoint| resource.route(endpoint.route()))
 }
 
 /// Returns the OpenAPI 3.1 document of the API.

@@ -121,7 +121,9 @@ impl Stream for Timed {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match Pin::new(&mut self.payload).poll_next(task) {
+        let read = Pin::new(&mut self.payload).poll_next(task);
+        self.connection.want_body(read.is_pending());
+        match read {
             Poll::Ready(Some(Ok(bytes))) => {
                 self.transfer.moved(bytes.len());
                 Poll::Ready(Some(Ok(bytes)))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix_web::rt::net::TcpStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::large::Turns;
 use crate::domain::descriptors::Allotment;
 use crate::domain::http_connection::Cut;
 use crate::http::error::{ApiError, Code};
@@ -22,6 +23,7 @@ pub(super) struct Gate {
     allotment: Allotment,
     open: AtomicUsize,
     refusing: AtomicUsize,
+    turns: Turns,
     metrics: Metrics,
 }
 
@@ -35,7 +37,8 @@ struct Refusing(Arc<Gate>);
 
 impl Gate {
     pub fn new(name: &'static str, allotment: Allotment, metrics: Metrics) -> Self {
-        Self { name, allotment, open: AtomicUsize::new(0), refusing: AtomicUsize::new(0), metrics }
+        let (open, refusing) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { name, allotment, open, refusing, turns: Turns::new(), metrics }
     }
 
     /// Takes a place for a new connection.
@@ -56,6 +59,11 @@ impl Place {
     /// Returns true if more than three quarters of the places are taken.
     pub fn pressed(&self) -> bool {
         self.0.open.load(Relaxed) > self.0.allotment.served / 4 * 3
+    }
+
+    /// Turns of the listening socket for large responses.
+    pub fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
     pub fn cut(&self, cut: Cut) {

@@ -8,11 +8,13 @@
 //! | `gate` | the number of open connections, and the refusal beyond it |
 //! | `stream` | the socket with its deadlines; [`Connection`], a request's handle on it |
 //! | `exchange` | middleware around every request: HEAD, body deadline, small writes, `nosniff` |
+//! | `large` | middleware for resources with large responses: few at a time |
 //!
 //! Owns: sockets and their limits. Never does: know what is served.
 
 mod exchange;
 mod gate;
+mod large;
 mod stream;
 
 use std::io;
@@ -39,6 +41,7 @@ use crate::telemetry::Metrics;
 use gate::Gate;
 use stream::Guarded;
 
+pub use large::large;
 pub use stream::Connection;
 
 /// Connections that the kernel completes before they are accepted. A page with a thousand listeners may

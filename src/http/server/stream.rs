@@ -13,21 +13,30 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use actix_web::rt::net::TcpStream;
+use bytes::Bytes;
+use futures::ready;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::gate::Place;
-use crate::domain::http_connection::{Cut, Due, Lifecycle, Patience};
+use super::large::{Turn, Turns};
+use crate::domain::http_connection::{Cut, Due, HeadEnds, Lifecycle, Patience};
 
 /// Socket with deadlines.
+///
+/// The dispatcher decodes all requests that it has read before it serves the first, and keeps some 6 kB of each.
+/// So it gets the bytes of at most one request head at once, and further heads wait here.
 pub(super) struct Guarded {
     socket: TcpStream,
     connection: Connection,
     /// Timer that wakes the dispatcher at the next deadline or earlier.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// True if the dispatcher was told that nothing has arrived, because the client does not read the
-    /// response.
-    reading_paused: bool,
+    /// Bytes that were read and that the dispatcher has not got. Empty unless the client pipelines requests.
+    held: Bytes,
+    /// Position in the bytes that the dispatcher has got.
+    heads: HeadEnds,
+    /// True if the bytes that the dispatcher got last end with a request head.
+    head_given: bool,
 }
 
 /// Connection as its requests see it (`HttpRequest::conn_data`). Bound to the worker thread.
@@ -39,7 +48,13 @@ struct State {
     patience: Patience,
     place: Place,
     upgraded: Cell<bool>,
+    /// True while the handler waits for more of the request body.
+    wants_body: Cell<bool>,
+    /// True if the dispatcher was told that nothing has arrived, because it has enough to do.
+    reading_paused: Cell<bool>,
     hung_up: Cell<bool>,
+    /// Right to send the response in progress, if it is large.
+    turn: Cell<Option<Turn>>,
     dispatcher: RefCell<Option<Waker>>,
 }
 
@@ -53,10 +68,20 @@ impl Guarded {
             patience,
             place,
             upgraded: Cell::new(false),
+            wants_body: Cell::new(false),
+            reading_paused: Cell::new(false),
             hung_up: Cell::new(false),
+            turn: Cell::new(None),
             dispatcher: RefCell::new(None),
         };
-        Self { socket, connection: Connection(Rc::new(state)), alarm: None, reading_paused: false }
+        Self {
+            socket,
+            connection: Connection(Rc::new(state)),
+            alarm: None,
+            held: Bytes::new(),
+            heads: HeadEnds::default(),
+            head_given: false,
+        }
     }
 
     pub fn connection(&self) -> Connection {
@@ -98,8 +123,39 @@ impl Guarded {
         Ok(())
     }
 
-    fn lifecycle(&self) -> std::cell::RefMut<'_, Lifecycle> {
-        self.connection.0.lifecycle.borrow_mut()
+    /// Reports that nothing has arrived. [`State::resume_reading`] wakes the dispatcher.
+    fn pause(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.0.reading_paused.set(true);
+        self.watch(task)?;
+        Poll::Pending
+    }
+
+    /// Reads what is held, then from the socket. Does not separate requests.
+    fn poll_read_any(&mut self, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.held.is_empty() {
+            buffer.put_slice(&self.held.split_to(self.held.len().min(buffer.remaining())));
+            return Poll::Ready(Ok(()));
+        }
+        let read = Pin::new(&mut self.socket).poll_read(task, buffer);
+        if read.is_pending() {
+            self.watch(task)?;
+        }
+        read
+    }
+}
+
+impl State {
+    /// Returns true if a request is in progress and has all it needs.
+    fn is_occupied(&self) -> bool {
+        self.lifecycle.borrow().is_serving() && !self.wants_body.get()
+    }
+
+    fn resume_reading(&self) {
+        if self.reading_paused.replace(false)
+            && let Some(dispatcher) = &*self.dispatcher.borrow()
+        {
+            dispatcher.wake_by_ref();
+        }
     }
 }
 
@@ -109,27 +165,43 @@ impl AsyncRead for Guarded {
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // A client that does not read the response is not read from either, because requests would pile up
-        // here. A WebSocket client is read from: its actor must see its frames, and has limits of its own.
-        self.reading_paused = self.lifecycle().is_blocked() && !self.connection.is_upgraded();
-        if self.reading_paused {
+        let state = self.connection.0.clone();
+        if state.upgraded.get() {
+            // The actor of a WebSocket must see its frames, and has limits of its own.
+            return self.poll_read_any(task, buffer);
+        }
+        if std::mem::take(&mut self.head_given) {
+            // The dispatcher reads until nothing is left. It must serve this request first.
+            if !self.held.is_empty() || self.socket.poll_read_ready(task)?.is_ready() {
+                task.waker().wake_by_ref();
+            }
             self.watch(task)?;
             return Poll::Pending;
         }
+        // A client that does not read the response is not read from either.
+        if state.lifecycle.borrow().is_blocked() || (!self.held.is_empty() && state.is_occupied()) {
+            return self.pause(task);
+        }
         let before = buffer.filled().len();
-        match Pin::new(&mut self.socket).poll_read(task, buffer) {
-            Poll::Ready(Ok(())) => {
-                if buffer.filled().len() > before {
-                    self.lifecycle().received(Instant::now());
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(error) => Poll::Ready(error),
-            Poll::Pending => {
-                self.watch(task)?;
-                Poll::Pending
+        ready!(self.poll_read_any(task, buffer))?;
+        let mut heads = self.heads;
+        let piece = &buffer.filled()[before..];
+        let head = heads.find(piece);
+        // The socket is read during a request because that is how a closed connection is noticed.
+        let given = if head.is_some() && state.is_occupied() { 0 } else { head.unwrap_or(piece.len()) };
+        if given < piece.len() {
+            // `held` has a rest only if `piece` came from it and filled the buffer.
+            self.held = [&piece[given..], &self.held[..]].concat().into();
+            buffer.set_filled(before + given);
+            if given == 0 {
+                return self.pause(task);
             }
         }
+        if given > 0 {
+            state.lifecycle.borrow_mut().received(Instant::now());
+        }
+        (self.heads, self.head_given) = (heads, head.is_some());
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -143,12 +215,12 @@ impl AsyncWrite for Guarded {
                 Poll::Ready(if whole { Ok(bytes.len()) } else { Err(io::ErrorKind::WriteZero.into()) })
             }
             Poll::Ready(Ok(written)) => {
-                self.lifecycle().wrote(written);
+                self.connection.0.lifecycle.borrow_mut().wrote(written);
                 Poll::Ready(Ok(written))
             }
             Poll::Ready(error) => Poll::Ready(error),
             Poll::Pending => {
-                self.lifecycle().blocked(Instant::now());
+                self.connection.0.lifecycle.borrow_mut().blocked(Instant::now());
                 self.watch(task)?;
                 Poll::Pending
             }
@@ -157,9 +229,8 @@ impl AsyncWrite for Guarded {
 
     /// Flushes the socket. Called when the kernel has taken everything.
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.lifecycle().flushed();
-        if std::mem::take(&mut self.reading_paused) {
-            task.waker().wake_by_ref();
+        if self.connection.0.lifecycle.borrow_mut().flushed() {
+            self.connection.0.resume_reading();
         }
         self.watch(task)?;
         Pin::new(&mut self.socket).poll_flush(task)
@@ -198,6 +269,15 @@ impl Connection {
     /// Marks the connection as upgraded: its request body is not one any more, so it has no deadline.
     pub fn upgraded(&self) {
         self.0.upgraded.set(true);
+        self.0.resume_reading();
+    }
+
+    /// Records whether the handler waits for more of the request body.
+    pub(super) fn want_body(&self, wants: bool) {
+        self.0.wants_body.set(wants);
+        if wants {
+            self.0.resume_reading();
+        }
     }
 
     pub(super) fn is_upgraded(&self) -> bool {
@@ -209,6 +289,15 @@ impl Connection {
         InProgress(self.clone())
     }
 
+    pub(super) fn turns(&self) -> &Turns {
+        self.0.place.turns()
+    }
+
+    /// Keeps the turn until the response in progress was passed to the kernel or dropped.
+    pub(super) fn keep_until_sent(&self, turn: Option<Turn>) {
+        self.0.turn.set(turn);
+    }
+
     pub(super) fn cut(&self, cut: Cut) {
         self.0.place.cut(cut);
     }
@@ -216,6 +305,10 @@ impl Connection {
 
 impl Drop for InProgress {
     fn drop(&mut self) {
-        self.0.0.lifecycle.borrow_mut().ended(Instant::now());
+        let state = &self.0.0;
+        state.wants_body.set(false);
+        state.turn.set(None);
+        state.lifecycle.borrow_mut().ended(Instant::now());
+        state.resume_reading();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpResponse, web};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,8 +35,11 @@ impl Served {
         let app = || {
             App::new()
                 .service(only_get("/small", async || "small"))
+                .service(only_get("/list", async || LARGE.to_vec()).wrap(from_fn(large)))
                 .service(only_get("/large", async || HttpResponse::Ok().body(LARGE)))
+                .service(only_get("/never", async || std::future::pending::<&str>().await))
                 .service(web::resource("/error").to(async || Err::<&str, _>(ApiError::internal("a cause"))))
+                .route("/echo", web::post().to(async |body: String| body))
                 .default_service(web::to(not_found))
         };
         let server = serve(listener, options, &metrics, app).unwrap();
@@ -46,6 +50,17 @@ impl Served {
 
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Waits until this many connections are open.
+    async fn until_open(&self, count: usize) {
+        let line = format!("stentor_connections{{listener=\"test\"}} {count}\n");
+        let end = Instant::now() + Duration::from_secs(20);
+        while !self.metrics.render().contains(&line) {
+            assert!(Instant::now() < end, "not {count} connections");
+            // Sleep: the interval between two polls.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Sends a request. Returns everything until the server closes.
@@ -160,4 +175,90 @@ async fn pipelined_large_responses_arrive_whole() {
     assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 5);
     assert!(answer.len() > 4 * LARGE.len() && answer.ends_with("small"));
     served.handle.stop(false).await;
+}
+
+#[actix::test]
+async fn pipelined_requests_keep_their_bodies() {
+    let served = Served::start(10);
+    // Bodies with empty lines, in one write and byte by byte.
+    let post = |body: &str| {
+        format!("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let get = "GET /small HTTP/1.1\nHost: localhost\n\n";
+    let bodies = ["a\r\n\r\nb", "\n\n\n", "{}"];
+    let mut requests = String::new();
+    for body in bodies {
+        requests.push_str(&post(body));
+        requests.push_str(&get.repeat(40));
+    }
+    requests.push_str(&request("GET", "/small"));
+    for piece in [requests.len(), 1, 50] {
+        let mut client = served.connect().await;
+        let (mut answers, mut sending) = client.split();
+        let send = async {
+            for bytes in requests.as_bytes().chunks(piece) {
+                sending.write_all(bytes).await.unwrap();
+            }
+        };
+        let receive = async {
+            let mut answer = String::new();
+            let read = answers.read_to_string(&mut answer);
+            let patience = Duration::from_secs(60);
+            tokio::time::timeout(patience, read).await.expect("the server closes").unwrap();
+            answer
+        };
+        let ((), answer) = futures::join!(send, receive);
+        assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 3 * 41 + 1, "{answer}");
+        for body in bodies {
+            assert!(answer.contains(&format!("\r\n\r\n{body}HTTP/1.1 200 ")), "{body:?}: {answer}");
+        }
+    }
+    served.handle.stop(false).await;
+}
+
+#[actix::test]
+async fn disconnect_during_a_request_ends_it() {
+    let served = Served::start(10);
+    let mut client = served.connect().await;
+    client.write_all(b"GET /never HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    served.until_open(1).await;
+    // Closing with a linger time of zero sends a reset.
+    client.set_zero_linger().unwrap();
+    drop(client);
+    served.until_open(0).await;
+    served.handle.stop(false).await;
+}
+
+#[actix::test]
+async fn few_large_responses_are_held() {
+    let served = Served::start(100);
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = served.connect().await;
+        client.write_all(request("GET", "/list").as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    // All get their response, although the first do not read.
+    let mut answered = 0;
+    let mut heads: Vec<_> = clients.iter_mut().map(|client| Box::pin(head(client))).collect();
+    while answered < 4 {
+        let (status, _, rest) = futures::future::select_all(heads).await;
+        assert_eq!(&status, b"HTTP/1.1 200");
+        (heads, answered) = (rest, answered + 1);
+    }
+    // The next one waits until the first are cut.
+    let next = futures::future::select_all(heads);
+    let begun = Instant::now();
+    let (status, _, _) = next.await;
+    assert_eq!(&status, b"HTTP/1.1 200");
+    assert!(begun.elapsed() > Duration::from_secs(5), "{:?}", begun.elapsed());
+    // A small response does not wait.
+    assert!(served.ask(&request("GET", "/small")).await.ends_with("small"));
+    served.handle.stop(false).await;
+}
+
+async fn head(client: &mut TcpStream) -> [u8; 12] {
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await.unwrap();
+    answer
 }

@@ -1,0 +1,60 @@
+//! Bound on large responses that are built for one client and wait for it to read.
+//!
+//! A response is one allocation, of megabytes for the actors of a large node. Media and pages are shared by
+//! their readers and need no bound.
+//!
+//! Owns: the turns of a listening socket. Never does: bound small responses.
+
+use std::sync::Arc;
+
+use actix_web::Error;
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::stream::Connection;
+
+/// Number of large responses per listening socket that are being built or read.
+const LARGE_AT_ONCE: usize = 4;
+/// Largest body that needs no turn while it is read, in bytes.
+const SMALL: u64 = 64 * 1024;
+
+pub(super) struct Turns(Arc<Semaphore>);
+
+/// Right to build and send one large response.
+pub(super) struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Turns {
+    pub fn new() -> Self {
+        Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
+    }
+
+    /// Waits for a turn. Returns `None` never, because the semaphore is never closed.
+    async fn take(&self) -> Option<Turn> {
+        self.0.clone().acquire_owned().await.ok().map(|permit| Turn { _permit: permit })
+    }
+}
+
+/// Middleware for a resource whose response may be large. The request waits until fewer of them are being
+/// sent: a client that does not read is cut after 10 s.
+pub async fn large<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    // A test without a socket has no connection.
+    let connection = request.conn_data::<Connection>().cloned();
+    let turn = match &connection {
+        Some(connection) => connection.turns().take().await,
+        None => None,
+    };
+    let response = next.call(request).await?;
+    if let (Some(connection), BodySize::Sized(SMALL..) | BodySize::Stream) =
+        (connection, response.response().body().size())
+    {
+        connection.keep_until_sent(turn);
+    }
+    Ok(response)
+}
