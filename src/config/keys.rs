@@ -272,14 +272,14 @@ fn mixer(r: &mut Reader) -> MixerConfig {
     );
     let capacity = r.optional(
         "mixer.capacity",
-        "Rooms this node's mixer takes at most; null: 30 per processor core, or as many as rtp_ports has \
-         pairs.",
+        "Rooms this node's mixer takes at most; null: 30 per processor core, or one less than rtp_ports \
+         has pairs.",
         number(0..=10_000),
     );
     MixerConfig {
         rtp_ports,
         ffmpeg: r.read("mixer.ffmpeg", "ffmpeg", "Program of FFmpeg.", path),
-        capacity: capacity.unwrap_or_else(|| port_pairs(rtp_ports).min(rooms_of_this_machine())),
+        capacity: capacity.unwrap_or_else(|| rooms_of_ports(rtp_ports).min(rooms_of_this_machine())),
         start_limit: r.read(
             "mixer.start_limit",
             4,

@@ -246,6 +246,8 @@ fn keys_are_checked_against_each_other() {
     assert!(errors(crowded).contains("must not be above 1"));
     let small = load(LoadInput::default().flag("mixer.rtp_ports", "30001-30004")).unwrap();
     assert_eq!((small.mixer.capacity, small.mixer.port_pairs()), (1, 1));
+    let spare = load(LoadInput::default().flag("mixer.rtp_ports", "30000-30009")).unwrap();
+    assert_eq!((spare.mixer.capacity, spare.mixer.port_pairs()), (4, 5), "one for a room that is repaired");
     let external = LoadInput::default().flag("janus.mode", "external");
     assert!(errors(external).contains("janus.url = null (default): must be set"));
     let one_server = LoadInput::default().flag("listen.api", "127.0.0.1:8080");

@@ -227,6 +227,13 @@ pub(super) fn port_pairs((low, high): (u16, u16)) -> u32 {
     (u32::from(high) + 1).saturating_sub(first_even) / 2
 }
 
+/// Returns the number of rooms for a range of ports. One pair stays free: a room that is repaired must get
+/// another port, because Janus starts a new forwarder only for another port.
+pub(super) fn rooms_of_ports(range: (u16, u16)) -> u32 {
+    let pairs = port_pairs(range);
+    if pairs > 1 { pairs - 1 } else { pairs }
+}
+
 #[derive(Debug, Clone)]
 pub struct HlsConfig {
     pub part: Duration,

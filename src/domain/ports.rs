@@ -117,6 +117,19 @@ mod tests {
     }
 
     #[test]
+    fn one_spare_pair_avoids_reuse() {
+        let mut pool = PortPool::new(20_000, 20_009, 0.0);
+        let mut held: Vec<_> = (0..4).map(|_| pool.reserve(Duration::ZERO).unwrap()).collect();
+        for _ in 0..20 {
+            let left = held.remove(0);
+            pool.release(left);
+            let next = pool.reserve(Duration::ZERO).unwrap();
+            assert_ne!(next, left);
+            held.push(next);
+        }
+    }
+
+    #[test]
     fn an_empty_pool_says_so_and_recovers() {
         let mut pool = PortPool::new(20_000, 20_003, 0.0);
         let (a, b) = (pool.reserve(Duration::ZERO), pool.reserve(Duration::ZERO));
