@@ -7,7 +7,7 @@ use stentor::actors::anchors::{CallError, Join, JoinError, ModerationError, Sess
 use stentor::domain::anchor::{End, Nowhere};
 use stentor::domain::ids::{Epoch, MediaAddr, Pin, RoomId};
 use stentor::domain::mix::MixShare;
-use stentor::janus::{AudioBridge, Candidate, ManagedJanus};
+use stentor::janus::{AnchorJoin, AudioBridge, Candidate, ManagedJanus, Quality};
 use stentor::probe::hearing::level;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -16,12 +16,14 @@ use crate::support::anchor_rig::{JANUS_ROOM, MAX_ANCHORS, Rig, join, room};
 use crate::support::janus::{MOMENT, pin};
 use crate::support::tcp_proxy::TcpProxy;
 use crate::support::webrtc::WebRtcClient;
-use crate::support::{pause_async, until};
+use crate::support::{opus, pause_async, until};
 
 /// Grace period longer than any test.
 const LONG: Duration = Duration::from_secs(60);
 /// One second of audio, in frames.
 const SECOND: u64 = 50;
+/// A fifth of a second.
+const FEW: u64 = 10;
 
 #[actix::test]
 async fn two_anchors_hear_each_other_and_not_themselves() {
@@ -147,6 +149,42 @@ async fn another_gateway_claims_the_session_of_one_that_died() {
     event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
     assert!(level(&media.hear(SECOND).await, 660.0) > 0.05);
     assert!(matches!(first.join("carl", None).await, Err(JoinError::Unavailable(_))));
+}
+
+#[actix::test]
+async fn claim_sets_the_volume_again() {
+    let rig = Rig::start(LONG).await;
+    let gateway = rig.gateway().await;
+    let (_bert, at_bert) = gateway.speak("bert", 0).await;
+    let (first, _events) = rig.janus.client().await;
+    let quality = Quality { expected_loss: Some(10), ..Quality::default() };
+    let join = AnchorJoin {
+        janus_room_id: JANUS_ROOM,
+        pin: pin(),
+        display: "anna".into(),
+        muted: false,
+        share: MixShare::of(1),
+        quality,
+    };
+    let (anna, _anna_events) = first.join(&join).await.unwrap();
+    let tone = opus::tone(440);
+    let media = WebRtcClient::new(tone.clone()).await;
+    media.answer(&anna.session.offer(media.offer()).await.unwrap());
+    media.until("the connection", |p| p.connected).await;
+    let own = level(&opus::decode(&tone.iter().map(|frame| frame.to_vec()).collect::<Vec<_>>()), 440.0);
+    let hears_at = async |share: MixShare| {
+        // Bert's client restores the level for the share of this room.
+        let wanted = own * f64::from(share.volume()) / f64::from(MixShare::of(MAX_ANCHORS).volume());
+        until(&format!("bert hears anna at {share:?}"), async || {
+            let heard = level(&at_bert.hear(FEW).await, 440.0);
+            (0.75 * wanted..1.25 * wanted).contains(&heard)
+        })
+        .await;
+    };
+    hears_at(MixShare::of(1)).await;
+    let (second, _events) = rig.janus.client().await;
+    second.claim(anna.session.ids(), JANUS_ROOM, MixShare::of(10)).await.unwrap();
+    hears_at(MixShare::of(10)).await;
 }
 
 #[actix::test]

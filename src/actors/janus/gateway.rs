@@ -135,6 +135,8 @@ impl JanusGateway {
     fn connect(&mut self, cx: &mut Cx<Self>) {
         let Some(url) = self.link.url() else {
             self.reason = Some("waits for the Janus process".into());
+            // An earlier incarnation of this actor may have left `Healthy` behind.
+            self.beat(Health::Unhealthy);
             return;
         };
         if self.state != State::Offline {
@@ -441,3 +443,7 @@ impl Behaviour for JanusGateway {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "gateway_tests.rs"]
+mod tests;

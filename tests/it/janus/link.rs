@@ -1,17 +1,23 @@
 //! The connection: many concurrent requests, large answers, and every way it can end.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
+use futures::{SinkExt, StreamExt};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use stentor::domain::ids::MediaAddr;
 use stentor::domain::mix::MixShare;
 use stentor::janus::{
     AudioBridge, ConnectOptions, CoreError, DownReason, GatewayEvent, JanusClient, JanusError, NewRoom,
     Secret,
 };
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
+use tokio_tungstenite::accept_async;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::janus::{MOMENT, TestJanus, connect, pin, room, secret};
 use crate::support::janus_proxy::JanusProxy;
@@ -25,6 +31,57 @@ async fn two_hundred_requests_in_flight_each_get_their_own_answer() {
     let answers = join_all((200_000..200_200).map(|id| client.exists(id))).await;
     for (id, exists) in (200_000..200_200).zip(answers) {
         assert_eq!(exists, Ok(id % 10 == 0), "{id}");
+    }
+}
+
+#[actix::test]
+async fn failed_connections_leave_nothing() {
+    // Nothing listens there any more.
+    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unwilling = unwilling_janus().await;
+    for (address, attempts) in [(refusing, 10_000), (unwilling, 500)] {
+        let options = ConnectOptions {
+            url: format!("ws://{address}"),
+            api_secret: None,
+            admin_key: None,
+            request_timeout: MOMENT,
+            keep_alive: MOMENT,
+        };
+        for _ in 0..attempts {
+            let (sender, mut events) = unbounded_channel();
+            let error = JanusClient::connect(&options, sender).await.unwrap_err();
+            assert_eq!(matches!(error, JanusError::Core(_)), address == unwilling, "{error}");
+            // The channel ends because nothing of the attempt is left, and with it a future that waits.
+            assert_eq!(timeout(MOMENT, events.recv()).await.expect("the channel ends"), None);
+        }
+    }
+}
+
+/// Starts a server that opens WebSockets and refuses sessions.
+async fn unwilling_janus() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    actix::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            actix::spawn(refuse(socket));
+        }
+    });
+    address
+}
+
+/// Answers each request with an error.
+async fn refuse(socket: TcpStream) {
+    let Ok(mut socket) = accept_async(socket).await else { return };
+    while let Some(Ok(message)) = socket.next().await {
+        let Ok(request) = serde_json::from_slice::<Value>(&message.into_data()) else { continue };
+        let refusal = json!({
+            "janus": "error",
+            "transaction": request["transaction"],
+            "error": { "code": 403, "reason": "unauthorized" },
+        });
+        if socket.send(Message::text(refusal.to_string())).await.is_err() {
+            return;
+        }
     }
 }
 
