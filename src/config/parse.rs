@@ -144,7 +144,7 @@ pub(super) fn media_ip(value: &Value) -> Parsed<IpAddr> {
     if ip.is_unspecified() || ip.is_multicast() { Err(ALLOWED.into()) } else { Ok(ip) }
 }
 
-/// Parses an IPv4 address; IPv6 is refused because a managed Janus has IPv4 candidates only.
+/// Parses an IPv4 address; IPv6 is refused because it is not behind a NAT that keeps ports.
 pub(super) fn public_ip(value: &Value) -> Parsed<Ipv4Addr> {
     const ALLOWED: &str = "must be one IPv4 address that anchors can send to, like 203.0.113.7";
     let ip: Ipv4Addr = parsed(ALLOWED)(value)?;

@@ -47,8 +47,8 @@ pub struct ManagedOptions {
     pub media_ip: IpAddr,
     /// Only interface for WebRTC; `None`: all except loopback, which Janus never uses.
     pub ice_interface: Option<String>,
-    /// Address in the candidates instead of this machine's own: the public address of a NAT that forwards
-    /// packets to the same port. IPv4, because Janus has only IPv4 candidates unless configured for IPv6.
+    /// Address in the IPv4 candidates instead of this machine's own: the public address of a NAT that forwards
+    /// packets to the same port. IPv6 candidates stay, because a NAT has no IPv6 addresses.
     pub public_ip: Option<Ipv4Addr>,
     pub api_secret: Secret,
     pub admin_key: Secret,
@@ -93,7 +93,7 @@ fn core(options: &ManagedOptions, server_name: &str) -> String {
          server_name = {server_name};\n  \
          api_secret = {api_secret};\n  session_timeout = {timeout};\n  \
          reclaim_session_timeout = {timeout};\n}}\n\
-         media: {{ rtp_port_range = \"{low}-{high}\"; }}\n\
+         media: {{ ipv6 = true; rtp_port_range = \"{low}-{high}\"; }}\n\
          nat: {{ {}{}}}\n\
          plugins: {{ disable = {}; }}\n\
          transports: {{ disable = {}; }}\n\
@@ -188,6 +188,12 @@ mod tests {
         assert!(core(&options, "name").contains("ice_enforce_list = \"eth0\";"));
         options.ice_interface = None;
         assert!(!core(&options, "name").contains("ice_enforce_list"));
+    }
+
+    #[test]
+    fn ipv6_candidates_are_enabled() {
+        let text = core(&options(PathBuf::new()), "name");
+        assert!(text.contains("media: { ipv6 = true; rtp_port_range = \"20000-24999\"; }"), "{text}");
     }
 
     #[test]

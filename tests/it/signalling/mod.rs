@@ -3,6 +3,7 @@
 mod duplicates;
 mod faults;
 mod ice;
+mod ipv6;
 mod lifetimes;
 mod members;
 mod talk;

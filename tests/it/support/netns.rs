@@ -1,11 +1,21 @@
 //! A network namespace for the test, with two links to this machine: one for the store, and one for
-//! everything else.
+//! everything else. On request it has a third link to itself, with IPv6 addresses only.
 //!
 //! Owns: the namespace and the links. Never does: touch an interface that it did not create. Requires root.
 
-use std::net::IpAddr;
+use std::fs::File;
+use std::net::{IpAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Network namespaces (`sched.h`).
+const CLONE_NEWNET: i32 = 0x4000_0000;
+
+unsafe extern "C" {
+    /// Moves the calling thread into a namespace (setns(2)).
+    fn setns(fd: i32, kind: i32) -> i32;
+}
 
 pub struct Netns {
     name: String,
@@ -48,6 +58,54 @@ impl Netns {
 
     pub fn heal(&self) {
         ip(&["link", "set", &self.store_end, "up"]);
+    }
+
+    /// Returns this machine's address on the other link.
+    pub fn here(&self) -> IpAddr {
+        self.address(5)
+    }
+
+    /// Drops each UDP packet that arrives in the namespace or is sent from it, without an error to the sender
+    /// outside. TCP passes.
+    pub fn drop_udp(&self) {
+        // The table of local addresses comes first by default, and no rule before it is possible.
+        self.inside(&["rule", "add", "pref", "10", "ipproto", "udp", "blackhole"]);
+        self.inside(&["rule", "add", "pref", "20", "table", "local"]);
+        self.inside(&["rule", "del", "pref", "0"]);
+    }
+
+    /// Creates an interface in the namespace that has IPv6 addresses only, two of them, and returns its name
+    /// and the addresses.
+    pub fn ipv6_only(&self) -> (&'static str, [IpAddr; 2]) {
+        let (name, addresses) = ("six", ["fd00:214::1", "fd00:214::2"]);
+        self.inside(&["link", "add", name, "type", "veth", "peer", "name", "six-end"]);
+        for address in addresses {
+            // Without duplicate address detection the address is usable at once.
+            self.inside(&["addr", "add", &format!("{address}/64"), "dev", name, "nodad"]);
+        }
+        for end in [name, "six-end"] {
+            self.inside(&["link", "set", end, "up"]);
+        }
+        (name, addresses.map(|address| address.parse().expect("an address")))
+    }
+
+    /// Removes IPv6 from the namespace, as on a machine that has it switched off.
+    pub fn without_ipv6(&self) {
+        let switch = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6";
+        ip(&["netns", "exec", &self.name, "sh", "-c", switch]);
+    }
+
+    /// Returns a UDP socket of the namespace, bound to a free port.
+    pub fn socket(&self, address: IpAddr) -> UdpSocket {
+        let namespace = File::open(format!("/run/netns/{}", self.name)).expect("the namespace");
+        // A thread of its own, because a thread that entered the namespace stays in it.
+        let bound = std::thread::spawn(move || {
+            // SAFETY: changes the network namespace of this thread only, and touches no memory.
+            let entered = unsafe { setns(namespace.as_raw_fd(), CLONE_NEWNET) };
+            assert_eq!(entered, 0, "{}; this test needs root", std::io::Error::last_os_error());
+            UdpSocket::bind((address, 0)).expect("a free port")
+        });
+        bound.join().expect("a socket")
     }
 
     /// Creates a link. `first`: the address at this end; the next one is inside. The scope is not global, so

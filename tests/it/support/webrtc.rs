@@ -78,7 +78,11 @@ impl WebRtcClient {
 
     /// Creates a client at this address of this machine.
     pub async fn at(ip: IpAddr, tone: Vec<Arc<[u8]>>) -> Self {
-        let socket = UdpSocket::bind((ip, 0)).await.expect("a free port");
+        Self::on(UdpSocket::bind((ip, 0)).await.expect("a free port"), tone)
+    }
+
+    /// Creates a client on a bound socket, which may belong to another network namespace.
+    pub fn on(socket: UdpSocket, tone: Vec<Arc<[u8]>>) -> Self {
         let address = socket.local_addr().expect("a bound socket");
         let mut rtc = Rtc::builder().clear_codecs().enable_opus(true, false).build(Instant::now());
         let candidate = Candidate::host(address, "udp").expect("a host candidate");
