@@ -1,4 +1,4 @@
-//! A mixer node that is cut off from the store only: Janus and listeners still reach it.
+//! A mixer node that is cut off from the store, or from the RTP of Janus; everything else still reaches it.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::rooms::{node_on_etcd, on_etcd, tuned_in};
 use crate::support::etcd::Etcd;
 use crate::support::fault_table::recovered;
 use crate::support::netns::Netns;
-use crate::support::node::Node;
+use crate::support::node::{Node, request};
 use crate::support::studio::Studio;
 use crate::support::tcp_proxy::TcpProxy;
 use crate::support::until;
@@ -24,7 +24,7 @@ async fn a_node_cut_off_from_the_store_loses_its_room_to_another_and_doubles_not
     let (etcd, netns) = (Etcd::start(), Netns::make());
     let desk = node_on_etcd(&etcd, &settings("desk", "rooms,janus,hls")).await;
     let proxy = TcpProxy::start_at(netns.store(), etcd.address()).await;
-    let cut_off = inside(&netns, &proxy).await;
+    let cut_off = inside(&netns, &proxy, &[]).await;
     desk.room_on_air(ROOM).await;
     let other = node_on_etcd(&etcd, &settings("m2", "mixer")).await;
     let studio = Studio::managed(&desk).await;
@@ -71,6 +71,60 @@ async fn a_node_cut_off_from_the_store_loses_its_room_to_another_and_doubles_not
     assert!((heard.strongest_hz().unwrap() - HZ).abs() <= 20.0);
 }
 
+#[actix::test]
+async fn blocked_path_changes_port_then_mixer() {
+    let (etcd, netns) = (Etcd::start(), Netns::make());
+    let desk = node_on_etcd(&etcd, &settings("desk", "rooms,janus,hls")).await;
+    let proxy = TcpProxy::start_at(netns.store(), etcd.address()).await;
+    let blocked = inside(&netns, &proxy, &[("mixer.watchdog", "1s")]).await;
+    desk.room_on_air(ROOM).await;
+    let other = node_on_etcd(&etcd, &settings("m2", "mixer")).await;
+    until("both mixers are known", async || {
+        desk.get("/api/modules").await.json()["mixers"].as_array().is_some_and(|mixers| mixers.len() == 2)
+    })
+    .await;
+    // A room that is heard keeps Janus from being restarted.
+    let heard = desk.room_on_air("heard").await;
+    assert_eq!(heard["mixer"]["id"], "m2", "the one with less load");
+    let studio = Studio::managed(&desk).await;
+    let speaker = studio.speak(&desk, ROOM, HZ as u32).await;
+    tuned_in(&desk.target(ROOM).await, Mode::Parts, HZ).await;
+    let room = async || desk.get("/api/rooms/live").await.json()["room"].clone();
+    let janus_room = async || studio.rooms_of(ROOM).await.first().map(|room| room.id);
+    let port = async || studio.forwarders(ROOM).await.first().map(|forwarder| forwarder.port);
+    assert_eq!(room().await["mixer"]["id"], "m1");
+    let (first_ffmpeg, first_port) = (blocked.children("ffmpeg"), port().await);
+    let (first_room, janus) = (janus_room().await, desk.children("janus"));
+
+    netns.drop_udp();
+    until("the room is not shown as on air", async || room().await["status"] == "degraded").await;
+    until("FFmpeg is restarted", async || {
+        let now = blocked.children("ffmpeg");
+        !now.is_empty() && now != first_ffmpeg
+    })
+    .await;
+    until("Janus forwards to another port", async || port().await.is_some_and(|now| Some(now) != first_port))
+        .await;
+    until("the Janus room is another", async || {
+        janus_room().await.is_some_and(|now| Some(now) != first_room)
+    })
+    .await;
+    until("another mixer has the room", async || {
+        let room = room().await;
+        room["status"] == "onair" && room["mixer"]["id"] == "m2"
+    })
+    .await;
+    let metrics = request("GET", &format!("{}/metrics", desk.ops), &[], None).await.text();
+    assert!(metrics.contains("stentor_room_moves_total{cause=\"silent\"} 1\n"), "{metrics}");
+    assert_eq!(desk.children("janus"), janus, "Janus was not restarted");
+    until("the first mixer let go of it", async || blocked.children("ffmpeg").is_empty()).await;
+    assert_eq!(other.children("ffmpeg").len(), 2);
+    // The new Janus room has none of the participants of the first.
+    drop(speaker);
+    let _speaker = studio.speak(&desk, ROOM, HZ as u32).await;
+    tuned_in(&desk.target(ROOM).await, Mode::Parts, HZ).await;
+}
+
 /// Waits until the playlist, under the same URL, is past this segment, and the tone is heard from it.
 async fn listen_past(listener: &mut Listener, segment: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -83,7 +137,7 @@ async fn listen_past(listener: &mut Listener, segment: u64) {
 }
 
 /// Starts the mixer `m1` in the namespace: the store on one link, Janus and listener nodes on the other.
-async fn inside(netns: &Netns, store: &TcpProxy) -> Node {
+async fn inside(netns: &Netns, store: &TcpProxy, more: &[(&str, &str)]) -> Node {
     let endpoint = format!("http://{}", store.address());
     let (here, http) = (netns.node().to_string(), format!("{}:0", netns.node()));
     let mut settings = on_etcd(&endpoint, &settings("m1", "mixer"));
@@ -95,6 +149,7 @@ async fn inside(netns: &Netns, store: &TcpProxy) -> Node {
         ("auth.mode", "keys"),
         ("auth.api_keys", "0123456789abcdef"),
     ]);
+    settings.extend_from_slice(more);
     let mut node = Node::prepare(&settings);
     node.within(netns.name());
     node.run();
