@@ -6,7 +6,8 @@
 //!      └────────── retry ───────┘
 //! ```
 //! A mixer's listener counts are under the same lease, in a key of their own: they change every few
-//! seconds, while the content of a heartbeat hardly ever changes.
+//! seconds, while the content of a heartbeat rarely changes. The machine's load in it is rewritten only after
+//! a change of five percent points.
 //!
 //! The incarnation is that of the process and survives restarts of this actor. So other nodes can tell a node
 //! that was cut off from one that was restarted.
@@ -18,8 +19,10 @@ use tokio::sync::watch;
 use super::context::{Context, dice};
 use super::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
 use crate::domain::keys::{self, ModuleKind, ModulePart};
-use crate::domain::model::{Health, Heartbeat, ListenerCounts};
+use crate::domain::machine::{CpuTimes, LoadMeter};
+use crate::domain::model::{Health, Heartbeat, ListenerCounts, MachineLoad};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
+use crate::process::usage::{self, Usage};
 use crate::store::{LeaseId, StoreError, Txn};
 
 /// Receiver of the module's current heartbeat. The module's other actors change it, this actor publishes it.
@@ -31,6 +34,10 @@ pub struct HeartbeatActor {
     pulse: Pulse,
     /// Listener counts of a mixer; `None` for other modules.
     counts: Option<watch::Receiver<ListenerCounts>>,
+    /// Meter of this machine; `None` if the module's media are not made here.
+    meter: Option<LoadMeter>,
+    /// Load in the last heartbeat that was written.
+    told_load: Option<MachineLoad>,
     lease: Option<LeaseId>,
     attempt: u32,
     busy: bool,
@@ -66,12 +73,15 @@ impl HeartbeatActor {
         context: Context,
         pulse: Pulse,
         counts: Option<watch::Receiver<ListenerCounts>>,
+        meter: Option<LoadMeter>,
     ) -> Self {
         Self {
             kind,
             context,
             pulse,
             counts,
+            meter,
+            told_load: None,
             lease: None,
             attempt: 0,
             busy: false,
@@ -87,9 +97,12 @@ impl HeartbeatActor {
             return;
         }
         self.busy = true;
-        let changed = self.pulse.has_changed().unwrap_or(false);
+        let load = self.measure();
+        let changed = self.pulse.has_changed().unwrap_or(false) || load != self.told_load;
         self.telling = changed || self.lease.is_none() || !self.is_seen();
-        let heartbeat = self.pulse.borrow_and_update().clone();
+        self.told_load = load;
+        let mut heartbeat = self.pulse.borrow_and_update().clone();
+        heartbeat.machine_load = load;
         let counts = self.untold_counts();
         let key = |part| keys::module(self.kind, &self.context.me, part);
         let (key, counts_key) = (key(ModulePart::Heartbeat), key(ModulePart::Listeners));
@@ -115,6 +128,14 @@ impl HeartbeatActor {
             }
         };
         cx.run(work, Msg::Beaten);
+    }
+
+    /// Returns the load of this machine to announce.
+    fn measure(&mut self) -> Option<MachineLoad> {
+        let meter = self.meter.as_mut()?;
+        // The kernel's counters are in memory: reading them takes some microseconds per child process.
+        let Usage { total, busy, children: media } = usage::read()?;
+        meter.observe(self.context.clock.now(), CpuTimes { total, busy, media })
     }
 
     /// Returns the counts if the store does not have them: they changed, or there is no lease for them.

@@ -48,11 +48,18 @@ impl House {
             incarnation: "i".into(),
             version: "0".into(),
             rtp: None,
+            machine_load: None,
         });
         let counts = watch::Sender::new(ListenerCounts::default());
         let (listener, counted) = (pulse.subscribe(), counts.subscribe());
         let heartbeat = move || {
-            HeartbeatActor::new(ModuleKind::Janus, context.clone(), listener.clone(), Some(counted.clone()))
+            HeartbeatActor::new(
+                ModuleKind::Janus,
+                context.clone(),
+                listener.clone(),
+                Some(counted.clone()),
+                None,
+            )
         };
         let house =
             Self { store, pulse, counts, _system: ActorSystem::start(heartbeat, RootOptions::default()) };

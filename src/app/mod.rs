@@ -461,5 +461,6 @@ fn pulse(
         incarnation: context.incarnation.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rtp,
+        machine_load: None,
     }))
 }

@@ -244,7 +244,7 @@ fn janus(r: &mut Reader) -> JanusConfig {
         capacity: r
             .optional(
                 "janus.capacity",
-                "Rooms this node's Janus takes at most; 0 takes none, null: 30 per processor core.",
+                "Rooms this node's Janus takes at most; 0 takes none, null: 10 per processor core.",
                 number(0..=10_000),
             )
             .unwrap_or_else(rooms_of_this_machine),
@@ -272,7 +272,7 @@ fn mixer(r: &mut Reader) -> MixerConfig {
     );
     let capacity = r.optional(
         "mixer.capacity",
-        "Rooms this node's mixer takes at most; null: 30 per processor core, or one less than rtp_ports \
+        "Rooms this node's mixer takes at most; null: 10 per processor core, or one less than rtp_ports \
          has pairs.",
         number(0..=10_000),
     );

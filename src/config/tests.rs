@@ -14,7 +14,7 @@ fn the_defaults_are_those_of_a_single_machine() {
     assert_eq!(config.hls.part, Duration::from_millis(192));
     assert_eq!(config.mixer.rtp_ports, (27_000, 28_999));
     let cores = std::thread::available_parallelism().unwrap().get() as u32;
-    assert_eq!((config.janus.capacity, config.mixer.capacity), (30 * cores, (30 * cores).min(1000)));
+    assert_eq!((config.janus.capacity, config.mixer.capacity), (10 * cores, (10 * cores).min(1000)));
     assert_eq!(config.auth.mode, AuthMode::Open);
     assert!(config.node.roles.rooms && config.node.roles.hls);
 }

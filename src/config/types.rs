@@ -213,9 +213,9 @@ impl MixerConfig {
     }
 }
 
-/// Rooms per core. A room without active anchors costs Janus and FFmpeg 2.6 % of a core together (`make
-/// bench`, `crowd`); a fifth of the core is left for active anchors, listeners and starts.
-const ROOMS_PER_CORE: u32 = 30;
+/// Rooms per core, all of which may have people talking: a room with three speakers costs Janus and FFmpeg up to
+/// 8 % of a core together (`make bench`, `speakers`). The rest is left for listeners and starts.
+const ROOMS_PER_CORE: u32 = 10;
 
 pub(super) fn rooms_of_this_machine() -> u32 {
     ROOMS_PER_CORE * std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)

@@ -22,6 +22,7 @@ pub mod janus_room;
 pub mod key_window;
 pub mod keys;
 pub mod leadership;
+pub mod machine;
 pub mod mix;
 pub mod mixer_effects;
 pub mod mixer_room;

@@ -212,6 +212,19 @@ pub struct Heartbeat {
     /// RTP addresses of a mixer's rooms. `None`: not a mixer, or a mixer of an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtp: Option<RtpRange>,
+    /// Load of the module's machine. `None`: not measured yet, or a heartbeat of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_load: Option<MachineLoad>,
+}
+
+/// Average use of a machine's processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineLoad {
+    /// Share of all processors in use, percent.
+    pub busy_percent: u8,
+    /// Part of that used by the Janus and FFmpeg processes of the node.
+    pub media_percent: u8,
 }
 
 /// UDP ports `first` to `last` of one address.

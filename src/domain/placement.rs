@@ -1,7 +1,8 @@
 //! Placement: selection of a Janus and a mixer for a room (seed flow 1.4).
 //!
 //! A module is a candidate if its heartbeat is healthy, its cordon label is `ready` or absent, and both can
-//! be read. It must also announce a capacity and have fewer rooms than that. Of two candidates drawn at
+//! be read. It must also announce a capacity and have fewer rooms than that, and the processors of its machine
+//! must not be busy with rooms ([`super::machine`]). Of two candidates drawn at
 //! random, the less loaded one is taken. The result is nearly as even as taking the least loaded one. In
 //! addition, the nodes of a cluster do not all choose the same module at once.
 //!
@@ -12,7 +13,7 @@ use std::fmt;
 
 use super::ids::{ModuleId, RoomId};
 use super::keys::{ModuleKind, ModulePart};
-use super::model::{Health, LiveMeta, MarkLabel};
+use super::model::{Health, LiveMeta, MachineLoad, MarkLabel};
 use super::view::{ModuleView, Modules, RoomView};
 
 /// Number of rooms per module.
@@ -43,6 +44,8 @@ pub enum WhyNot {
         load: u32,
         capacity: u32,
     },
+    /// The rooms on its machine use nearly all of the processors.
+    Overloaded(MachineLoad),
 }
 
 /// Error: no module of this kind takes a room. Contains the reason for each; empty if there is no module.
@@ -72,7 +75,10 @@ pub fn pick_if(
     for ((_, id), module) in modules.iter().filter(|((k, id), _)| *k == kind && may(id)) {
         let rooms = load_on(load, id);
         match pickable(module, rooms) {
-            Ok(capacity) => candidates.push(Candidate { id, rooms, capacity }),
+            Ok(capacity) => {
+                let machine = module.heartbeat.as_ref().and_then(|heartbeat| heartbeat.machine_load);
+                candidates.push(Candidate { id, rooms, capacity, machine });
+            }
             Err(why) => considered.push((id.clone(), why)),
         }
     }
@@ -95,6 +101,9 @@ pub fn pickable(module: &ModuleView, load: u32) -> Result<u32, WhyNot> {
     match module.mark.as_ref().map(|m| m.label) {
         None | Some(MarkLabel::Ready) => {}
         Some(label) => return Err(WhyNot::Marked(label)),
+    }
+    if let Some(load) = heartbeat.machine_load.filter(|load| load.is_full()) {
+        return Err(WhyNot::Overloaded(load));
     }
     match heartbeat.capacity {
         0 => Err(WhyNot::NoCapacity),
@@ -147,6 +156,10 @@ impl fmt::Display for WhyNot {
             Self::Unreadable(part) => write!(f, "closed: its {} cannot be read", part.as_str()),
             Self::NoCapacity => f.write_str("announces capacity 0"),
             Self::Full { load, capacity } => write!(f, "full: {load} of {capacity} rooms"),
+            Self::Overloaded(MachineLoad { busy_percent, media_percent }) => write!(
+                f,
+                "overloaded: its processors are {busy_percent} % busy, {media_percent} % with rooms"
+            ),
         }
     }
 }
@@ -155,11 +168,18 @@ struct Candidate<'a> {
     id: &'a ModuleId,
     rooms: u32,
     capacity: u32,
+    machine: Option<MachineLoad>,
 }
 
 impl Candidate<'_> {
-    /// Compares the load relative to capacity, without division: `a/b < c/d` as `a·d < c·b`.
+    /// Compares the measured loads of the machines. If they do not clearly differ, or are not known, compares the
+    /// rooms relative to capacity, without division: `a/b < c/d` as `a·d < c·b`.
     fn is_fuller_than(&self, other: &Self) -> bool {
+        if let Some((own, others)) = self.machine.zip(other.machine)
+            && (own.is_above(others) || others.is_above(own))
+        {
+            return own.is_above(others);
+        }
         u64::from(self.rooms) * u64::from(other.capacity) > u64::from(other.rooms) * u64::from(self.capacity)
     }
 }
@@ -254,6 +274,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn busy_machines_lose_and_refuse() {
+        let with = |name: &str, load: Option<(u8, u8)>| {
+            let mut view = (*modules([(name, Some((Health::Healthy, 9)), None)])
+                [&(ModuleKind::Janus, id(name))])
+                .clone();
+            view.heartbeat.as_mut().unwrap().value.machine_load =
+                load.map(|(busy_percent, media_percent)| MachineLoad { busy_percent, media_percent });
+            ((ModuleKind::Janus, id(name)), Arc::new(view))
+        };
+        let taken = |a, b| {
+            let modules = Modules::from([with("a", a), with("b", b)]);
+            pick(ModuleKind::Janus, &modules, &Load::from([(id("a"), 2), (id("b"), 1)]), [0.0, 0.0]).unwrap()
+        };
+        assert_eq!(taken(None, None), id("b"), "fewer rooms");
+        assert_eq!(taken(Some((20, 20)), Some((60, 30))), id("a"), "less busy");
+        assert_eq!(taken(Some((20, 20)), Some((30, 30))), id("b"), "about as busy: fewer rooms");
+        assert_eq!(taken(None, Some((60, 30))), id("b"), "an earlier version announces no load");
+        assert_eq!(taken(Some((80, 70)), Some((95, 90))), id("a"));
+        let full = Modules::from([with("a", Some((95, 90)))]);
+        let refused = pick(ModuleKind::Janus, &full, &Load::new(), [0.0, 0.0]).unwrap_err();
+        assert_eq!(refused.to_string(), "a is overloaded: its processors are 95 % busy, 90 % with rooms");
+    }
+
     proptest! {
         #[test]
         fn whoever_is_picked_has_room_and_someone_is_if_anyone_has(
@@ -307,6 +351,7 @@ mod tests {
             incarnation: "i".into(),
             version: "0".into(),
             rtp: None,
+            machine_load: None,
         }
     }
 

@@ -471,5 +471,6 @@ fn heartbeat(status: Health) -> Heartbeat {
         incarnation: "i".into(),
         version: "0".into(),
         rtp: None,
+        machine_load: None,
     }
 }

@@ -108,6 +108,7 @@ fn modules(list: &[(ModuleKind, &str, Health)], incarnation: &str) -> Modules {
             incarnation: incarnation.into(),
             version: String::new(),
             rtp: None,
+            machine_load: None,
         }),
         ..ModuleView::default()
     };

@@ -368,7 +368,7 @@ fn no_capacity(denied: StartDenied, message: String) -> ApiError {
         // `RoomError` has variants of its own for these.
         StartDenied::NotFound | StartDenied::Removing => return ApiError::internal(message),
     };
-    let is_full = |(_, why): &(ModuleId, WhyNot)| matches!(why, WhyNot::Full { .. });
+    let is_full = |(_, why): &(ModuleId, WhyNot)| matches!(why, WhyNot::Full { .. } | WhyNot::Overloaded(_));
     let code = if considered.iter().any(is_full) { Code::NoCapacity } else { none };
     let reason = |(id, why): (ModuleId, WhyNot)| json!({"id": id.as_str(), "reason": why.to_string()});
     let considered: Vec<Value> = considered.into_iter().map(reason).collect();

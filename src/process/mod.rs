@@ -13,6 +13,7 @@
 //! Owns: spawning and stopping. Never does: decide to restart.
 
 mod descriptors;
+pub mod usage;
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -251,5 +251,6 @@ fn heartbeat() -> Heartbeat {
         incarnation: "this".into(),
         version: "0".into(),
         rtp: None,
+        machine_load: None,
     }
 }

@@ -13,6 +13,7 @@ use crate::actors::context::Context;
 use crate::actors::heartbeat::HeartbeatActor;
 use crate::actors::kernel::{Behaviour, ChildSpec, Cx, Exhausted, Observed};
 use crate::domain::keys::ModuleKind;
+use crate::domain::machine::LoadMeter;
 use crate::domain::model::Heartbeat;
 use crate::janus::{ConnectOptions, ManagedOptions};
 
@@ -32,7 +33,11 @@ impl Behaviour for JanusSupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let (context, pulse) = (self.context.clone(), self.pulse.clone());
-        let beat = move || HeartbeatActor::new(ModuleKind::Janus, context.clone(), pulse.subscribe(), None);
+        // An external Janus may run on another machine.
+        let meter = self.managed.as_ref().map(|_| LoadMeter::default());
+        let beat = move || {
+            HeartbeatActor::new(ModuleKind::Janus, context.clone(), pulse.subscribe(), None, meter.clone())
+        };
         cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
         if let Some(managed) = self.managed.clone() {
             // Started before the connection, so stopped after it: rooms are released while their Janus is

@@ -17,6 +17,7 @@ use crate::actors::news::News;
 use crate::actors::room_children::{Ended, RoomChildren};
 use crate::domain::ids::RoomId;
 use crate::domain::keys::ModuleKind;
+use crate::domain::machine::LoadMeter;
 use crate::domain::mixer_room::{MixerPolicy, MixerRoom, concerns};
 use crate::domain::model::{Health, Heartbeat, ListenerCounts};
 use crate::media::{FfmpegUnusable, ffmpeg_version};
@@ -183,7 +184,8 @@ impl Behaviour for MixerSupervisor {
         let (context, pulse, counts) = (self.context.clone(), self.pulse.clone(), self.counts.clone());
         let beat = move || {
             let counts = Some(counts.subscribe());
-            HeartbeatActor::new(ModuleKind::Mixer, context.clone(), pulse.subscribe(), counts)
+            let meter = Some(LoadMeter::default());
+            HeartbeatActor::new(ModuleKind::Mixer, context.clone(), pulse.subscribe(), counts, meter)
         };
         cx.spawn_child("heartbeat", ChildSpec::worker(), beat);
         let me = cx.me();

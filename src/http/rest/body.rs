@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::model::{Health, JanusStatus, MarkLabel};
+use crate::domain::model::{Health, JanusStatus, MachineLoad, MarkLabel};
 use crate::domain::room::RoomStatus;
 use crate::http::extract::integer;
 use crate::rooms::{ModuleInfo, ModuleStats, Room, Stats};
@@ -200,6 +200,9 @@ pub(super) struct ModuleBody {
     mark: Option<MarkLabel>,
     /// Number of rooms assigned to the module, including rooms that are being removed.
     load: u32,
+    /// Average use of its machine's processors; absent until it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine_load: Option<MachineLoad>,
     /// Number of rooms that must still move to other modules; present while the mark is `draining` or
     /// `drained`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -310,6 +313,7 @@ impl From<&ModuleInfo> for ModuleBody {
             version: heartbeat.map(|h| h.version.clone()),
             mark: module.mark,
             load: module.load,
+            machine_load: heartbeat.and_then(|h| h.machine_load),
             rooms_left: module.rooms_left,
             pickable: module.refuses.is_none(),
             reason: module.refuses.map(|why| why.to_string()),

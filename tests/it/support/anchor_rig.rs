@@ -104,7 +104,7 @@ impl Rig {
             secrets: self.secrets.clone(),
             seal: Seal::new(&self.secrets),
             timing: Timing { grace: self.grace, keep_alive: self.grace / 3, backoff },
-            quality: Quality { expected_loss: Some(10), ..Quality::default() },
+            quality: Quality::ANCHORS,
             context: context.clone(),
         };
         let anchors = Anchors::default();
@@ -127,6 +127,7 @@ impl Rig {
             incarnation: "1".into(),
             version: "0".into(),
             rtp: None,
+            machine_load: None,
         };
         let key = keys::module(ModuleKind::Janus, &janus_id(), ModulePart::Heartbeat);
         self.store.put(&key, serde_json::to_vec(&heartbeat).unwrap().into()).await.unwrap();

@@ -48,6 +48,7 @@ impl World {
                     incarnation,
                     version: String::new(),
                     rtp: None,
+                    machine_load: None,
                 };
                 let key = keys::module(kind, &id, ModulePart::Heartbeat);
                 let json = serde_json::to_vec(&heartbeat).unwrap();
