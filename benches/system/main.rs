@@ -5,6 +5,7 @@
 //! numbers are for reading and never asserted: the exit code says only if all of them could be measured.
 
 mod anchors;
+mod bridge;
 mod crowd;
 mod hls;
 mod house;
@@ -13,6 +14,7 @@ mod page;
 mod quiet_janus;
 mod restart;
 mod segment;
+mod speakers;
 mod start;
 mod stub;
 #[allow(dead_code, reason = "the harness of the tests, which use all of it")]
@@ -34,7 +36,7 @@ use table::{Row, Table};
 
 type Part = (&'static str, fn() -> LocalBoxFuture<'static, Vec<Row>>);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("watch", || watch::measure().boxed_local()),
     ("start", || start::measure().boxed_local()),
     ("segment", || segment::measure().boxed_local()),
@@ -43,6 +45,7 @@ const PARTS: [Part; 10] = [
     ("upkeep", || upkeep::measure().boxed_local()),
     ("anchors", || anchors::measure().boxed_local()),
     ("restart", || restart::measure().boxed_local()),
+    ("speakers", || speakers::measure().boxed_local()),
     ("crowd", || crowd::measure().boxed_local()),
     ("micro", || async { micro::collected() }.boxed_local()),
 ];

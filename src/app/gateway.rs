@@ -28,9 +28,6 @@ use crate::presence::{
 use crate::rooms::RoomService;
 use crate::telemetry::Metrics;
 
-/// Percentage of the anchors' packets that may be lost; from 1 on, Opus carries forward error correction.
-const EXPECTED_LOSS: u8 = 10;
-
 /// One presence backend behind both of its traits.
 #[derive(Clone)]
 pub struct Backend {
@@ -59,7 +56,7 @@ pub fn role(context: &Context, needs: Needs) -> GatewayRole {
         seal: Seal::new(&secrets),
         secrets,
         timing: Timing { grace, keep_alive: grace / 3, backoff: context.backoff() },
-        quality: Quality { expected_loss: Some(EXPECTED_LOSS), ..Quality::default() },
+        quality: Quality::ANCHORS,
     };
     let anchors = Anchors::default();
     let desk = Desk::new(context.clone(), service, anchors.clone(), backend.lock, backend.presence);

@@ -213,8 +213,8 @@ impl MixerConfig {
     }
 }
 
-/// Rooms per core, all of which may have people talking: a room with three speakers costs Janus and FFmpeg up to
-/// 8 % of a core together (`make bench`, `speakers`). The rest is left for listeners and starts.
+/// Rooms per core, all of which may have people talking: a room with three speakers costs Janus and FFmpeg up
+/// to 8 % of a core together (`make bench`, `speakers`). The rest is left for listeners and starts.
 const ROOMS_PER_CORE: u32 = 10;
 
 pub(super) fn rooms_of_this_machine() -> u32 {

@@ -38,8 +38,8 @@ pub struct LoadMeter {
 }
 
 impl LoadMeter {
-    /// Adds a reading and returns the load to announce: the previous one unless it has clearly changed. `None`
-    /// until enough time was observed. `now` is monotonic.
+    /// Adds a reading and returns the load to announce: the previous one unless it has clearly changed.
+    /// `None` until enough time was observed. `now` is monotonic.
     pub fn observe(&mut self, now: Duration, times: CpuTimes) -> Option<MachineLoad> {
         let Some((at, last)) = self.last.replace((now, times)) else { return self.announced };
         let (passed, total) = (now.saturating_sub(at), times.total.saturating_sub(last.total));
@@ -68,8 +68,8 @@ impl LoadMeter {
 }
 
 impl MachineLoad {
-    /// Returns true if the machine should take no further room: its processors are busy, and with rooms. Other
-    /// programs alone do not make it full.
+    /// Returns true if the machine should take no further room: its processors are busy, and with rooms.
+    /// Other programs alone do not make it full.
     pub fn is_full(self) -> bool {
         self.busy_percent >= BUSY_PERCENT && self.media_percent >= ROOMS_PERCENT
     }

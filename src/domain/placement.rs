@@ -1,10 +1,10 @@
 //! Placement: selection of a Janus and a mixer for a room (seed flow 1.4).
 //!
 //! A module is a candidate if its heartbeat is healthy, its cordon label is `ready` or absent, and both can
-//! be read. It must also announce a capacity and have fewer rooms than that, and the processors of its machine
-//! must not be busy with rooms ([`super::machine`]). Of two candidates drawn at
-//! random, the less loaded one is taken. The result is nearly as even as taking the least loaded one. In
-//! addition, the nodes of a cluster do not all choose the same module at once.
+//! be read. It must also announce a capacity and have fewer rooms than that, and the processors of its
+//! machine must not be busy with rooms ([`super::machine`]). Of two candidates drawn at random, the less
+//! loaded one is taken. The result is nearly as even as taking the least loaded one. In addition, the nodes
+//! of a cluster do not all choose the same module at once.
 //!
 //! Owns that choice and the reason for each rejected module. Never writes and never generates random numbers.
 
@@ -172,8 +172,8 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// Compares the measured loads of the machines. If they do not clearly differ, or are not known, compares the
-    /// rooms relative to capacity, without division: `a/b < c/d` as `a·d < c·b`.
+    /// Compares the measured loads of the machines. If they do not clearly differ, or are not known, compares
+    /// the rooms relative to capacity, without division: `a/b < c/d` as `a·d < c·b`.
     fn is_fuller_than(&self, other: &Self) -> bool {
         if let Some((own, others)) = self.machine.zip(other.machine)
             && (own.is_above(others) || others.is_above(own))

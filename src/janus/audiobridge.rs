@@ -17,6 +17,9 @@ use crate::domain::srtp::{self, SrtpKey};
 
 /// Sampling rate of the mix, Hz, for Opus at 48 kHz. AudioBridge's default is 16 kHz.
 const SAMPLING_RATE: u32 = 48_000;
+/// Bit rate of forwarded Opus, bits per second. From about 66,000 on libopus uses CELT for mono; below it
+/// uses SILK with CELT, whose encoder needs three times the time for speech and nine times for silence.
+const FORWARD_BITRATE: u32 = 96_000;
 /// RTP payload type of forwarded Opus. The SDP of the receiver must contain the same.
 pub const FORWARD_PAYLOAD_TYPE: u8 = 100;
 
@@ -132,6 +135,7 @@ impl AudioBridge for JanusClient {
             is_private: true,
             permanent: false,
             sampling_rate: SAMPLING_RATE,
+            default_bitrate: FORWARD_BITRATE,
             audiolevel_event: true,
             // A participant talks if its average level over half a second is above -45 dBov. (AudioBridge's
             // defaults, 2 s and -25 dBov, miss most speech.)

@@ -82,7 +82,9 @@ impl FfmpegCommand {
         let bitrate = self.bitrate.to_string();
         // A lost packet leaves a gap, which ADTS cannot express because its frames have no timestamps.
         // Resampling inserts silence, so that the number of frames equals the time.
-        let filters = format!("aresample=async=1,{}", self.loudness.filters());
+        // Whole numbers, because silence after sound leaves the Opus decoder as ever smaller floating-point
+        // numbers. As soon as these are subnormal, the filters and the encoder need six times the time.
+        let filters = format!("aresample=async=1:out_sample_fmt=s32,{}", self.loudness.filters());
         [
             // FFmpeg writes a warning per packet that fails authentication; a flood of them must not fill the
             // log.
@@ -91,8 +93,12 @@ impl FfmpegCommand {
             &["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "32"],
             &["-protocol_whitelist", "pipe,udp,rtp,srtp", "-localaddr", &bind, "-f", "sdp", "-i", "pipe:0"],
             &["-map", "0:a:0", "-af", &filters],
+            // The default coder, `twoloop`, needs four times the time of `fast` and sounds worse. Wideband
+            // PESQ at 64 kbit/s (FFmpeg 5.1): 3.48 instead of 3.95 for one voice, 4.14 instead of 4.34 for
+            // three.
+            &["-c:a", "aac", "-aac_coder", "fast", "-b:a", &bitrate],
             // AudioBridge mixes mono.
-            &["-c:a", "aac", "-b:a", &bitrate, "-ar", "48000", "-ac", "1"],
+            &["-ar", "48000", "-ac", "1"],
             &MUXER,
         ]
         .concat()
@@ -219,6 +225,8 @@ mod tests {
     fn the_arguments_bind_the_media_address_only_and_name_no_file() {
         let args = command("10.0.0.7").args().join(" ");
         assert!(args.contains("-localaddr 10.0.0.7 -f sdp -i pipe:0"), "{args}");
+        assert!(args.contains("-af aresample=async=1:out_sample_fmt=s32,pan="), "{args}");
+        assert!(args.contains("-c:a aac -aac_coder fast -b:a 64000"), "{args}");
         assert!(args.ends_with("-f adts -flush_packets 1 pipe:1"), "{args}");
         assert!(command("::1").session_description().contains("c=IN IP6 ::1\r\n"));
     }

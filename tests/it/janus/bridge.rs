@@ -59,6 +59,23 @@ async fn a_forwarder_sends_opus_while_nobody_speaks() {
 }
 
 #[actix::test]
+async fn silence_is_forwarded_in_small_packets() {
+    let janus = TestJanus::start().await;
+    let (client, _events) = janus.client().await;
+    client.create_room(&room(100_009)).await.unwrap();
+    let (mixer, target) = listener().await;
+    client.start_forwarder(100_009, &secret(), target, &srtp::key()).await.unwrap();
+    let mut small = 0;
+    for _ in 0..100 {
+        let mut packet = [0; 1500];
+        let length = timeout(MOMENT, mixer.recv(&mut packet)).await.unwrap().unwrap();
+        // RTP header, Opus, SRTP tag. CELT encodes digital silence in three bytes; SILK needs about 60.
+        small += u32::from(length <= 12 + 8 + 10);
+    }
+    assert!(small > 80, "{small} of 100 packets");
+}
+
+#[actix::test]
 async fn a_repeated_forward_doubles_the_stream_and_the_list_tells() {
     let janus = TestJanus::start().await;
     let (client, _events) = janus.client().await;
