@@ -14,10 +14,12 @@ mod place;
 mod readiness;
 mod reload;
 mod servers;
+pub mod service_manager;
 pub mod signals;
 mod tokens;
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -55,6 +57,7 @@ use place::Place;
 use readiness::Readiness;
 use reload::{LiveApiKeys, Reload};
 use servers::Servers;
+use service_manager::ServiceManager;
 
 /// Time after a start before the log names what the node still waits for, and the interval of that message.
 const READY_REMINDER: Duration = Duration::from_secs(10);
@@ -93,7 +96,8 @@ pub struct Node {
 }
 
 /// Implements `stentor serve`: runs a node until a signal, or until its supervision gives up. `keys` are the
-/// settings behind `config`; on SIGHUP `read` is called for both again.
+/// settings behind `config`; on SIGHUP `read` is called for both again. `manager`: what the service manager
+/// passed, if there is one.
 ///
 /// # Errors
 /// The node cannot be started, or its supervision gave up.
@@ -101,19 +105,29 @@ pub async fn run(
     config: Config,
     keys: Vec<Effective>,
     read: impl Fn() -> Result<(Config, Vec<Effective>), ConfigErrors> + Send + Sync + 'static,
+    manager: service_manager::Environment,
 ) -> anyhow::Result<()> {
     logging::init(&config.log)?;
+    let manager = Rc::new(ServiceManager::connect(manager));
     let mut signals = signals::Signals::listen()?;
     // From here on SIGHUP does not end the process.
     let hangups = signal(SignalKind::hangup())?;
     let node = Node::start(config).await?;
     let reload = Reload::new(node.config(), keys, Arc::new(read), node.api_keys.clone());
-    actix::spawn(reload.at_each(hangups));
+    actix::spawn(reload.at_each(hangups, manager.clone()));
+    let loops: Vec<_> = node.arbiters.iter().map(Arbiter::handle).collect();
     let reason = tokio::select! {
         reason = signals.next() => Ok(reason),
         why = node.failed() => Err(why),
-        never = async { node.announce().await; std::future::pending().await } => never,
+        never = async {
+            node.announce().await;
+            manager.ready().await;
+            std::future::pending().await
+        } => never,
+        never = manager.watch(&loops, || node.missing()) => match never {},
     };
+    let deadlines = &node.config().supervision;
+    manager.stopping(deadlines.drain_deadline + deadlines.shutdown_deadline).await;
     let drained = match &reason {
         Ok(_) => tokio::select! {
             drained = node.drain() => drained,

@@ -2,6 +2,7 @@
 //!
 //! Owns: the list of these settings. Never does: apply part of a configuration that has an error.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,6 +12,8 @@ use crate::auth::ApiKeys;
 use crate::config::{AuthMode, Config, ConfigErrors, Effective, changed};
 use crate::http::rest::{ApiAuth, NotAuthorized};
 use crate::telemetry::logging;
+
+use super::service_manager::ServiceManager;
 
 /// Setting that is applied without a restart. So are the API keys, in `auth.mode: keys`.
 const FILTER: &str = "log.filter";
@@ -62,8 +65,9 @@ impl Reload {
     }
 
     /// Reloads on each signal, for as long as the process runs.
-    pub async fn at_each(mut self, mut hangups: Signal) {
+    pub async fn at_each(mut self, mut hangups: Signal, manager: Rc<ServiceManager>) {
         while hangups.recv().await.is_some() {
+            manager.reloading().await;
             let read = self.read.clone();
             // Blocking: the files may be on a network file system.
             match tokio::task::spawn_blocking(move || read()).await {
@@ -78,6 +82,7 @@ impl Reload {
                 // Only while the process ends, or after a panic, which was logged.
                 Err(error) => tracing::error!(%error, "SIGHUP: the configuration was not read"),
             }
+            manager.reloaded().await;
         }
     }
 

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use stentor::app::doctor::{self, Verdict};
+use stentor::app::service_manager::Environment;
 use stentor::config::{self, Config, ConfigErrors, ConfigFile, Effective, LoadInput};
 use stentor::demo::Demo;
 use stentor::telemetry::logging;
@@ -157,8 +158,10 @@ impl ConfigArgs {
 
 fn serve((config, keys): (Config, Vec<Effective>), args: ConfigArgs) -> ExitCode {
     let read = move || args.read();
+    let manager = Environment::read(|name| std::env::var_os(name));
+    let run = stentor::app::run(config, keys, read, manager);
     // Through the log's queue: standard error may be a pipe that nothing reads.
-    ended(actix::System::new().block_on(stentor::app::run(config, keys, read)), logging::say)
+    ended(actix::System::new().block_on(run), logging::say)
 }
 
 fn demo(demo: Demo) -> ExitCode {

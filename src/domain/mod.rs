@@ -39,6 +39,7 @@ pub mod relay_room;
 pub mod restart;
 pub mod room;
 pub mod rpc;
+pub mod service_state;
 pub mod shown;
 pub mod signalling;
 pub mod srtp;
