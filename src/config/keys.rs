@@ -223,7 +223,12 @@ fn janus(r: &mut Reader) -> JanusConfig {
             "File with the admin key, instead of admin_key.",
             secret,
         ),
-        binary: r.read("janus.binary", "janus", "Program of the managed Janus.", path),
+        binary: r.read(
+            "janus.binary",
+            "janus",
+            "Program of the managed Janus; where apt has none (Debian 13): README.md, section Install.",
+            path,
+        ),
         ice_interface: r.optional(
             "janus.ice_interface",
             "The one network interface the managed Janus gathers candidates on; null: all.",

@@ -32,7 +32,11 @@ const PORT_ATTEMPTS: u32 = 5;
 /// Reason why Janus could not be started, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagedError {
-    #[error("janus is not at `{}`: apt-get install janus, or set janus.binary", .0.display())]
+    #[error(
+        "janus is not at `{}`: apt-get install janus, or set janus.binary; where apt has no janus (Debian 13): \
+         section Install of README.md",
+        .0.display()
+    )]
     NotFound(PathBuf),
     #[error("cannot run `{}`", .0.display())]
     Spawn(PathBuf, #[source] io::Error),
@@ -61,7 +65,7 @@ pub struct ManagedJanus {
     last_words: LastWords,
 }
 
-/// Last warning or error line of Janus, for the error if it ends before it is ready.
+/// Last line of Janus that may be the reason if it ends before it is ready.
 type LastWords = Arc<Mutex<String>>;
 
 impl ManagedJanus {
@@ -192,7 +196,8 @@ async fn log_lines(output: impl AsyncRead + Unpin, last_words: LastWords) {
 }
 
 /// Logs one line. A Janus error may be a participant's mistake, such as a wrong pin, so only `FATAL` is
-/// logged as an error.
+/// logged as an error. `setpriv: …` and `…: error while loading shared libraries: …` come from the programs
+/// that start Janus.
 fn log_line(line: String, last_words: &LastWords) {
     // Lines of every normal start: modules that the configuration disables, and a build (1.4) without
     // RNNoise.
@@ -206,6 +211,8 @@ fn log_line(line: String, last_words: &LastWords) {
         return;
     } else if line.starts_with("[FATAL]") {
         tracing::error!(target: "janus", "{line}");
+    } else if line.starts_with("setpriv: ") || line.contains(": error while loading shared libraries: ") {
+        tracing::warn!(target: "janus", "{line}");
     } else if (line.starts_with("[ERR]") || line.starts_with("[WARN]")) && !expected {
         tracing::warn!(target: "janus", "{line}");
     } else {
