@@ -1,12 +1,13 @@
 # Every target installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster test test-quick test-janus players faults check bench build
+.PHONY: help demo cluster test test-quick test-janus players faults check bench build dist dist-arm64 test-dist test-image
+.PHONY: lint-dist
 
 BROWSER := tests/browser
 BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_modules/.package-lock.json)
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: ## A node with one room on air, a tone in it, checked as a listener; Ctrl-C ends it
 	@scripts/setup.sh demo
@@ -68,6 +69,28 @@ bench: ## The numbers, each beside its floor, as one table
 build: ## The release binary, target/release/stentor
 	@scripts/setup.sh build
 	cargo build --release
+
+DIST := target/dist-packages
+dist: ## The tarball and the Debian package of this machine's architecture, in target/dist-packages
+	@scripts/setup.sh build
+	cargo build --locked --profile dist
+	@packaging/build.sh tarball target/dist/stentor $(DIST)
+	@packaging/build.sh deb target/dist/stentor $(DIST)
+
+dist-arm64: ## The same for arm64, cross-compiled; needs rustup
+	@scripts/setup.sh build
+	@packaging/arm64.sh
+	@packaging/build.sh tarball target/aarch64-unknown-linux-gnu/dist/stentor $(DIST)
+	@packaging/build.sh deb target/aarch64-unknown-linux-gnu/dist/stentor $(DIST)
+
+test-dist: dist ## The package on a Debian 12 with systemd: install, start, reload, upgrade, remove, purge; needs root
+	@scripts/test-packages.sh target/dist/stentor
+
+test-image: dist ## The steps of the Dockerfile in a chroot, and a room in it; needs root
+	@scripts/test-image.py target/dist/stentor
+
+lint-dist: ## Dockerfile, Compose, Kubernetes and workflow files against their schemas
+	@scripts/lint-dist.sh
 
 $(BROWSER)/node_modules/.package-lock.json: $(BROWSER)/package-lock.json
 	npm ci --no-audit --no-fund --prefix $(BROWSER)

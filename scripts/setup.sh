@@ -40,6 +40,7 @@ prometheus|has promtool
 tmux|has tmux
 wrk|has wrk
 iproute2|has ip
+systemd|has systemd-analyze
 faketime|has faketime
 bsdextrautils|has column
 nodejs|has node

@@ -16,6 +16,7 @@ mod media;
 mod mixer;
 mod open_mode;
 mod operations;
+mod package;
 mod people;
 mod presence;
 mod rooms;
