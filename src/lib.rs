@@ -13,7 +13,7 @@
 //! | `telemetry` | metrics, operational events, tracing setup | `domain`, `config` |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
-//! | `http` | REST, HLS, operations | `domain`, `store`, `presence`, `media`, `auth`, `telemetry`, `rooms` |
+//! | `http` | REST, HLS, plain streams, operations | `domain`, `store`, `presence`, `media`, `auth`, `telemetry`, `rooms` |
 //! | `listening` | playlists, files and keys for listeners and listener nodes, for rooms mixed on any node | `domain`, `media`, `auth`, `rooms`, `actors`, `http` |
 //! | `ws` | the WebSocket transport of signalling | `domain`, `auth`, `actors`, `http` |
 //! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |

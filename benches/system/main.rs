@@ -11,6 +11,7 @@ mod hls;
 mod house;
 mod micro;
 mod page;
+mod plain;
 mod quiet_janus;
 mod restart;
 mod segment;
@@ -42,6 +43,7 @@ const PARTS: [Part; 11] = [
     ("segment", || segment::measure().boxed_local()),
     ("page", || page::measure().boxed_local()),
     ("hls", || hls::measure().boxed_local()),
+    ("plain", || plain::measure().boxed_local()),
     ("upkeep", || upkeep::measure().boxed_local()),
     ("anchors", || anchors::measure().boxed_local()),
     ("restart", || restart::measure().boxed_local()),

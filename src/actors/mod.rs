@@ -7,6 +7,7 @@
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusGateway ─ JanusRoomActor*
 //! ├─ MixerSupervisor ─ HeartbeatActor, FfmpegRoom*
 //! ├─ RelaySupervisor ─ RelayRoom*
+//! ├─ PlainSupervisor ─ PlainRoomActor*
 //! ├─ RoomSupervisor ─ Room*, Elector ─ Housekeeper, Reassigner
 //! ├─ AnchorSupervisor ─ JanusSession*
 //! ├─ Attendance
@@ -22,6 +23,7 @@ pub mod kernel;
 pub mod mixer;
 pub mod news;
 pub mod node;
+pub mod plain;
 pub mod registration;
 pub mod relay;
 pub mod room_children;

@@ -12,6 +12,8 @@ use super::gateway::supervisor::GatewaySupervisor;
 use super::janus::supervisor::JanusSupervisor;
 use super::kernel::{Behaviour, ChildSpec, Cx, Message, Observed};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
+use super::plain::supervisor::PlainSupervisor;
+use super::plain::{PartSource, PlainStreams};
 use super::registration::{Registration, Standing};
 use super::relay::Relays;
 use super::relay::supervisor::RelaySupervisor;
@@ -33,7 +35,15 @@ pub struct NodeSupervisor {
     pub mixer: Option<(MixerParts, ArbiterHandle)>,
     pub janus: Option<(JanusSupervisor, ArbiterHandle)>,
     pub relays: Option<(Arc<Relays>, ArbiterHandle)>,
+    pub plain: Option<(PlainParts, ArbiterHandle)>,
     pub gateway: Option<(GatewayRole, ArbiterHandle)>,
+}
+
+/// Plain streams of the role `hls`, and where their media come from.
+#[derive(Clone)]
+pub struct PlainParts {
+    pub source: Arc<dyn PartSource>,
+    pub streams: Arc<PlainStreams>,
 }
 
 /// Parts of the role `gateway`: connections, presence and media sessions.
@@ -114,6 +124,12 @@ impl NodeSupervisor {
             let context = context.clone();
             cx.spawn_child("relays", spec(&arbiter), move || {
                 RelaySupervisor::new(context.clone(), relays.clone())
+            });
+        }
+        if let Some((PlainParts { source, streams }, arbiter)) = self.plain.clone() {
+            let clock = context.clock;
+            cx.spawn_child("plain", spec(&arbiter), move || {
+                PlainSupervisor::new(clock, source.clone(), streams.clone())
             });
         }
         if let Some((service, arbiter)) = self.rooms.clone() {

@@ -9,6 +9,7 @@ mod data_dir;
 pub mod doctor;
 mod drain;
 mod gateway;
+mod listening;
 mod operations;
 mod place;
 mod readiness;
@@ -53,6 +54,7 @@ use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
 use drain::Drained;
+use listening::Listening;
 use place::Place;
 use readiness::Readiness;
 use reload::{LiveApiKeys, Reload};
@@ -219,8 +221,10 @@ impl Node {
         let fetcher = Fetcher::new(secrets.clone(), hls.patience(), relaying.clone(), metrics);
         let relays = Relays::new(fetcher.clone(), audience.clone(), hls, context.clock);
         let relays = Arc::new(relays);
+        let listening = Listening::new(&context, secrets.clone(), streams.clone(), relays.clone());
         let root = NodeSupervisor {
-            relays: roles.hls.then(|| (relays.clone(), relaying)),
+            plain: roles.hls.then(|| (listening.plain.clone(), relaying.clone())),
+            relays: roles.hls.then(|| (relays, relaying)),
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
@@ -237,9 +241,8 @@ impl Node {
             context: context.clone(),
             service: service.clone(),
             secrets,
-            streams,
+            listening,
             door,
-            relays,
             registry: system.registry(),
             readiness: readiness.clone(),
             api_keys: api_keys.clone(),

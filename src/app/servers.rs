@@ -11,6 +11,7 @@ use actix_web::{App, Error, web};
 use url::Url;
 
 use super::Addresses;
+use super::listening::Listening;
 use super::operations::Operations;
 use super::readiness::Readiness;
 use super::reload::LiveApiKeys;
@@ -18,8 +19,6 @@ use super::tokens::NodeTokens;
 use crate::actors::context::Context;
 use crate::actors::gateway::door::Door;
 use crate::actors::kernel::Registry;
-use crate::actors::mixer::streams::Streams;
-use crate::actors::relay::Relays;
 use crate::auth::{Secrets, Tokens};
 use crate::config::{AuthMode, Config};
 use crate::domain::descriptors::{Share, allot};
@@ -27,10 +26,11 @@ use crate::http::anchors::Anchors;
 use crate::http::cors::{Hosts, Origins};
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
+use crate::http::live::{self, LiveSide};
 use crate::http::pages_api::{self, PagesSide};
 use crate::http::rest::{self, Api};
 use crate::http::{error, ops, pages, proxied, relay, server};
-use crate::listening::{Everywhere, Here, NodeKeys, RelayDoor};
+use crate::listening::{NodeKeys, RelayDoor};
 use crate::rooms::RoomService;
 use crate::rooms::audience::{Audience, Listeners};
 use crate::telemetry::Metrics;
@@ -41,9 +41,8 @@ pub struct Sides {
     pub context: Context,
     pub service: Arc<RoomService>,
     pub secrets: Arc<Secrets>,
-    pub streams: Arc<Streams>,
+    pub listening: Listening,
     pub door: Arc<Door>,
-    pub relays: Arc<Relays>,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
     pub api_keys: Arc<LiveApiKeys>,
@@ -228,6 +227,7 @@ struct Mountable {
     api: web::Data<Api>,
     ws: web::Data<WsSide>,
     hls: web::Data<HlsSide>,
+    live: web::Data<LiveSide>,
     relay: web::Data<relay::RelaySide>,
     pages: web::Data<PagesSide>,
     ops: Arc<dyn ops::OpsSource>,
@@ -286,19 +286,21 @@ impl Mountable {
             body_limit: config.http.body_limit,
         };
         let directory = context.directory.clone();
-        let (me, secrets, patience) = (context.me.clone(), sides.secrets.clone(), config.hls.patience());
-        let here = Here { me, directory: directory.clone(), streams: sides.streams, patience };
-        let here = Arc::new(here);
-        let door: relay::RelaySide =
-            Arc::new(RelayDoor { here: here.clone(), secrets, audience: sides.audience.clone() });
-        let media = Arc::new(Everywhere { here, elsewhere: sides.relays });
+        let (listening, secrets, audience) = (sides.listening, sides.secrets.clone(), sides.audience.clone());
+        let door: relay::RelaySide = Arc::new(RelayDoor { here: listening.here.clone(), secrets, audience });
+        let media = listening.media.clone();
         let rotation = config.hls.key_rotation;
-        let hls = HlsSide {
+        let hls = web::Data::new(HlsSide {
             media: media.clone(),
             keys: Arc::new(NodeKeys { directory, secrets: sides.secrets, media, rotation }),
             auth: tokens,
             audience: sides.audience.clone(),
             cors: Cors::new(config.http.allowed_origins.clone()),
+        });
+        let live = LiveSide {
+            hls: hls.clone(),
+            media: Arc::new(listening.plain_listening()),
+            public_url: config.http.public_hls_url.clone(),
         };
         let metrics = context.metrics.clone();
         let (registry, audience) = (sides.registry, sides.audience);
@@ -308,7 +310,8 @@ impl Mountable {
             metrics,
             api: web::Data::new(api),
             ws: web::Data::new(ws),
-            hls: web::Data::new(hls),
+            hls,
+            live: web::Data::new(live),
             relay: web::Data::new(door),
             pages: web::Data::new(pages),
             ops: Arc::new(ops),
@@ -326,6 +329,7 @@ impl Mountable {
         }
         if mounted.hls {
             hls::configure(config, self.hls.clone());
+            live::configure(config, self.live.clone());
             pages_api::configure(config, self.pages.clone());
             pages::configure_people(config, self.pages.ws_url.as_deref());
         }

@@ -5,7 +5,8 @@
 //! Waiting ── request head complete ──▶ Serving ── response body dropped ──▶ Waiting
 //! ```
 //! In addition, a transfer is measured while the client is slower than the server: the response while the
-//! socket accepts no more bytes, and the request body while the handler waits for it.
+//! socket accepts no more bytes, and the request body while the handler waits for it. An endless response has no
+//! rate of its own: its client is too slow when it reads nothing at all.
 
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,8 @@ pub struct Lifecycle {
     phase: Phase,
     /// Transfer of the response while the socket accepts no more bytes.
     writing: Option<Transfer>,
+    /// The response has no end.
+    endless: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +103,7 @@ impl Transfer {
 impl Lifecycle {
     /// Creates the state of a new connection. It must send a request at once.
     pub fn new(now: Instant) -> Self {
-        Self { phase: Phase::Waiting { since: now, heard: Some(now) }, writing: None }
+        Self { phase: Phase::Waiting { since: now, heard: Some(now) }, writing: None, endless: false }
     }
 
     /// Records that bytes arrived.
@@ -118,6 +121,12 @@ impl Lifecycle {
     /// Records that the response body was written or dropped.
     pub fn ended(&mut self, now: Instant) {
         self.phase = Phase::Waiting { since: now, heard: None };
+        self.endless = false;
+    }
+
+    /// Records that the response in progress has no end.
+    pub fn endless(&mut self) {
+        self.endless = true;
     }
 
     /// Records that the socket accepts no more bytes.
@@ -125,9 +134,11 @@ impl Lifecycle {
         self.writing.get_or_insert(Transfer::new(now));
     }
 
-    pub fn wrote(&mut self, bytes: usize) {
-        if let Some(transfer) = &mut self.writing {
-            transfer.moved(bytes);
+    pub fn wrote(&mut self, bytes: usize, now: Instant) {
+        match &mut self.writing {
+            Some(transfer) if self.endless => *transfer = Transfer::new(now),
+            Some(transfer) => transfer.moved(bytes),
+            None => {}
         }
     }
 
@@ -271,7 +282,7 @@ mod tests {
         lifecycle.began();
         lifecycle.blocked(start);
         assert_eq!(cut(&lifecycle, false, start), Some((10, Cut::SlowReader)), "nothing read");
-        lifecycle.wrote(20 * 4096);
+        lifecycle.wrote(20 * 4096, start);
         lifecycle.blocked(start + s(9));
         assert_eq!(cut(&lifecycle, false, start), Some((30, Cut::SlowReader)), "32 kbit/s for 20 s");
         lifecycle.flushed();
@@ -297,5 +308,31 @@ mod tests {
             assert_eq!(heads(&[first, second]), [None, Some(second.len())], "{first:?}");
         }
         assert_eq!(heads(&["a\r\n\r\n", "b\r\n", "\r\n", "\r\n"]), [Some(5), None, Some(2), None]);
+    }
+
+    #[test]
+    fn endless_responses_need_progress_only() {
+        let start = Instant::now();
+        let mut lifecycle = Lifecycle::new(start);
+        lifecycle.began();
+        lifecycle.endless();
+        lifecycle.blocked(start);
+        for second in (9..=3600).step_by(9) {
+            assert_eq!(lifecycle.due(&PATIENCE, false, start + s(second)), Due::At(start + s(second + 1)));
+            lifecycle.wrote(1, start + s(second));
+            assert_eq!(lifecycle.due(&PATIENCE, false, start + s(second)), Due::At(start + s(second + 10)));
+        }
+        assert_eq!(cut(&lifecycle, true, start + s(3600)), Some((10, Cut::SlowReader)), "nothing read");
+        lifecycle.flushed();
+        assert_eq!(cut(&lifecycle, true, start + s(3600)), None);
+        lifecycle.ended(start);
+        lifecycle.began();
+        lifecycle.blocked(start);
+        lifecycle.wrote(1, start + s(9));
+        assert_eq!(
+            cut(&lifecycle, false, start),
+            Some((10, Cut::SlowReader)),
+            "the next response has an end"
+        );
     }
 }

@@ -60,6 +60,8 @@ pub enum MediaRefusal {
     Gone,
     /// Blocking reload for a position that the stream cannot reach soon.
     TooFarAhead,
+    /// The token is for an earlier room of this id.
+    EarlierRoom,
     BadName,
     /// The awaited media did not arrive in time.
     Timeout,
@@ -176,7 +178,7 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
     let query = Query(request.query_string());
     // A client without a token learns nothing, not even which rooms exist.
     let token = token_of(request, query.token()?.as_deref());
-    let grant = side.auth.verify(&token.ok_or_else(token_missing)?, room)?;
+    let grant = side.auth.verify(&token.ok_or_else(|| token_missing("keys need"))?, room)?;
     let hint = query.text("n").filter(|n| is_file_name(n)).ok_or_else(bad_query)?;
     let index = query.number("k")?.ok_or_else(bad_query)?;
     let key = side.keys.key(room, &grant, &hint, index).await?;
@@ -184,7 +186,7 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
 }
 
 /// Returns the token from the header, the query or the cookie, in this order.
-fn token_of(request: &HttpRequest, in_query: Option<&str>) -> Option<String> {
+pub(super) fn token_of(request: &HttpRequest, in_query: Option<&str>) -> Option<String> {
     bearer(request).or(in_query.map(str::to_owned)).or_else(|| cookie(request))
 }
 
@@ -203,7 +205,7 @@ fn count(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<
     side.audience.saw(room, request.peer_addr().map(|peer| network(peer.ip())), None, now);
 }
 
-fn verified_for(grant: &Grant) -> Duration {
+pub(super) fn verified_for(grant: &Grant) -> Duration {
     Duration::from_millis(grant.expires_at.0.saturating_sub(now().0)).min(VERIFIED_FOR)
 }
 
@@ -263,7 +265,7 @@ impl<'a> Query<'a> {
         })
     }
 
-    fn token(&self) -> Result<Option<Cow<'a, str>>, ApiError> {
+    pub(super) fn token(&self) -> Result<Option<Cow<'a, str>>, ApiError> {
         let Some(token) = self.text("token") else { return Ok(None) };
         let safe = token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-'));
         if safe && (1..=MAX_TOKEN).contains(&token.len()) { Ok(Some(token)) } else { Err(bad_query()) }
@@ -282,8 +284,8 @@ fn no_such_room() -> ApiError {
     ApiError::new(Code::RoomNotFound, "there is no such room")
 }
 
-fn token_missing() -> ApiError {
-    let message = "keys need a listener token: Authorization header, cookie or token parameter";
+pub(super) fn token_missing(what_needs: &str) -> ApiError {
+    let message = format!("{what_needs} a listener token: Authorization header, cookie or token parameter");
     ApiError::new(Code::TokenMissing, message)
 }
 
@@ -292,6 +294,7 @@ impl From<MediaRefusal> for ApiError {
         let (code, message) = match refusal {
             MediaRefusal::NoSuchRoom => return no_such_room(),
             MediaRefusal::BadName => return no_such_file(),
+            MediaRefusal::EarlierRoom => return TokenError::EarlierRoom.into(),
             MediaRefusal::NotOnAir => (Code::RoomNotOnAir, "the room is not on air"),
             MediaRefusal::NotYet => (Code::MediaNotReady, "the room is starting; there is no segment yet"),
             MediaRefusal::Gone => (Code::MediaGone, "this has left the live window"),

@@ -39,7 +39,9 @@ impl Cors {
 
     pub fn apply(&self, request: &HttpRequest, headers: &mut HeaderMap) {
         headers.insert(header::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
-        let exposed = HeaderValue::from_static("content-length, date, retry-after, x-request-id");
+        let exposed = HeaderValue::from_static(
+            "content-length, date, icy-metaint, icy-name, retry-after, x-request-id",
+        );
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         if !self.allowed.is_empty() {
             // A cache must not serve one origin's response to another.
@@ -57,7 +59,7 @@ impl Cors {
         self.apply(request, answer.headers_mut());
         let fixed: [(HeaderName, &'static str); 3] = [
             (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS"),
-            (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, range"),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, icy-metadata, range"),
             (header::ACCESS_CONTROL_MAX_AGE, "7200"),
         ];
         for (name, value) in fixed {

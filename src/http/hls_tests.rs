@@ -198,7 +198,10 @@ async fn preflight_and_other_methods_are_answered() {
     };
     let preflight = test::call_service(&app, with("OPTIONS")).await;
     assert_eq!(preflight.status(), 204);
-    assert_eq!(preflight.headers().get("access-control-allow-headers").unwrap(), "authorization, range");
+    assert_eq!(
+        preflight.headers().get("access-control-allow-headers").unwrap(),
+        "authorization, icy-metadata, range"
+    );
     let post = test::call_service(&app, with("POST")).await;
     assert_eq!(post.status(), 405);
     assert_eq!(post.headers().get("allow").unwrap(), "GET, HEAD, OPTIONS");

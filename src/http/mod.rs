@@ -1,4 +1,4 @@
-//! HTTP interfaces: the REST API, HLS for listeners, the relay between nodes, the pages, operations.
+//! HTTP interfaces: the REST API, HLS and plain streams for listeners, the relay between nodes, the pages, operations.
 //!
 //! Owns: routes, status codes, headers, one error type. Never does: decide about rooms or media; other
 //! modules do.
@@ -9,6 +9,7 @@ pub mod error;
 mod extract;
 pub mod hls;
 pub mod hls_answer;
+pub mod live;
 pub mod methods;
 pub mod ops;
 pub mod pages;

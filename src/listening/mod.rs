@@ -4,12 +4,14 @@
 //! listener ──────▶ Everywhere ──┬─▶ Here ──▶ Streams of this node's mixer
 //!                               └─▶ Relays ──▶ (another node's) RelayDoor
 //! listener node ─▶ RelayDoor ─────▶ Here
+//! plain listener ─▶ PlainListening ─▶ PlainStreams ─▶ RoomParts ─▶ Everywhere
 //! ```
 //! Owns: routing of a request and its longest wait. Never does: speak HTTP, fetch, mix.
 
 mod everywhere;
 mod here;
 mod keys;
+mod plain;
 mod relay_door;
 
 use std::time::Duration;
@@ -17,6 +19,7 @@ use std::time::Duration;
 pub use everywhere::Everywhere;
 pub use here::Here;
 pub use keys::NodeKeys;
+pub use plain::{PlainListening, RoomParts};
 pub use relay_door::RelayDoor;
 
 use crate::http::hls::MediaRefusal;

@@ -49,6 +49,17 @@ impl AdtsReader {
     }
 }
 
+/// Counts the frames of complete ADTS bytes.
+pub(super) fn count(mut bytes: &[u8]) -> Result<u64, AdtsError> {
+    let mut frames = 0;
+    while let Some(header) = bytes.first_chunk::<HEADER>() {
+        let length = frame_length(header)?;
+        bytes = bytes.get(length..).ok_or(AdtsError::Length(length))?;
+        frames += 1;
+    }
+    if bytes.is_empty() { Ok(frames) } else { Err(AdtsError::Length(bytes.len())) }
+}
+
 fn frame_length(header: &[u8; HEADER]) -> Result<usize, AdtsError> {
     let [a, b, c, d, e, f, g] = *header;
     // Twelve sync bits, MPEG-4, layer 0, no CRC.
@@ -118,6 +129,13 @@ mod tests {
         }
         assert_eq!(broken(4, 0), AdtsError::Length(synth::frame(1).len() & 7));
         assert!(matches!(broken(3, 0x43), AdtsError::Length(6144..)));
+    }
+
+    #[test]
+    fn frames_of_complete_bytes_are_counted() {
+        let bytes = stream();
+        assert_eq!((count(&bytes), count(&[])), (Ok(29), Ok(0)));
+        assert!(count(&bytes[..bytes.len() - 1]).is_err() && count(&bytes[1..]).is_err());
     }
 
     #[test]

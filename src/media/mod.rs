@@ -20,6 +20,7 @@ pub mod m3u8;
 mod names;
 mod pace;
 mod packager;
+pub mod plain;
 mod playlist;
 mod playlist_text;
 mod prelude;

@@ -41,6 +41,33 @@ pub(super) fn part(at: Timeline, frames: &[u8], count: u64) -> (Vec<u8>, Timelin
     (out, at.after(count, packets))
 }
 
+/// The bytes are not a part as [`part`] writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a part of this transport stream")]
+pub struct NotOurTransport;
+
+/// Reads the ADTS frames of a part.
+pub(super) fn audio(part: &[u8]) -> Result<Vec<u8>, NotOurTransport> {
+    let (packets, rest) = part.as_chunks::<PACKET>();
+    let mut frames = Vec::with_capacity(part.len());
+    for packet in packets {
+        let pid = u16::from_be_bytes([packet[1] & 0x1f, packet[2]]);
+        if packet[0] != 0x47 {
+            return Err(NotOurTransport);
+        }
+        if pid != AUDIO_PID {
+            continue;
+        }
+        let has_adaptation = packet[3] & 0x20 != 0;
+        let begin = if has_adaptation { 5 + usize::from(packet[4]) } else { 4 };
+        let payload = packet.get(begin..).ok_or(NotOurTransport)?;
+        let begins_unit = packet[1] & 0x40 != 0;
+        let header = if begins_unit { 9 + usize::from(*payload.get(8).ok_or(NotOurTransport)?) } else { 0 };
+        frames.extend_from_slice(payload.get(header..).ok_or(NotOurTransport)?);
+    }
+    if rest.is_empty() && !frames.is_empty() { Ok(frames) } else { Err(NotOurTransport) }
+}
+
 /// Writes a transport packet header (section 2.4.3.2).
 fn write_header(out: &mut Vec<u8>, pid: u16, begins_unit: bool, has_adaptation: bool, counter: u8) {
     let [high, low] = pid.to_be_bytes();
@@ -118,17 +145,33 @@ mod tests {
             let (bytes, next) = part(at, &frames, count as u64);
             let packets: Vec<&[u8]> = bytes.chunks(PACKET).collect();
             assert!(packets.iter().all(|p| p.len() == PACKET && p[0] == 0x47));
-            let audio = &packets[2..];
-            for (n, packet) in audio.iter().enumerate() {
+            assert_eq!(audio(&bytes), Ok(frames), "reads back");
+            let sound = &packets[2..];
+            for (n, packet) in sound.iter().enumerate() {
                 assert_eq!(packet[3] & 15, (at.audio + n as u8) & 15);
             }
             let expected = Timeline {
                 pts: (at.pts + 1920 * count as u64) % (1 << 33),
                 tables: (at.tables + 1) & 15,
-                audio: ((usize::from(at.audio) + audio.len()) & 15) as u8,
+                audio: ((usize::from(at.audio) + sound.len()) & 15) as u8,
             };
             assert_eq!(next, expected);
             at = next;
+        }
+    }
+
+    #[test]
+    fn other_bytes_have_no_audio() {
+        let (bytes, _) = part(Timeline::default(), &synth::frames(3, 0), 3);
+        let broken = |at: usize, to: u8| {
+            let mut bytes = bytes.clone();
+            bytes[at] = to;
+            audio(&bytes)
+        };
+        assert_eq!(broken(2 * PACKET, 0), Err(NotOurTransport), "no sync byte");
+        assert_eq!(broken(2 * PACKET + 4, 255), Err(NotOurTransport), "adaptation beyond the packet");
+        for bytes in [&bytes[..2 * PACKET], &bytes[..bytes.len() - 1], &[]] {
+            assert_eq!(audio(bytes), Err(NotOurTransport));
         }
     }
 

@@ -193,7 +193,7 @@ impl Metrics {
             listeners: gauge(
                 r,
                 "stentor_listeners",
-                "Listeners that requested a playlist within ten seconds.",
+                "Listeners by HLS and by plain stream in the last ten seconds.",
             ),
             heartbeats: counters(r, "stentor_heartbeats_total", "Heartbeats to the store.", &["outcome"]),
             ws_connections: gauge(r, "stentor_ws_connections", "Signalling connections open."),

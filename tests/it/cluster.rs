@@ -6,6 +6,7 @@ mod housekeeping;
 mod leader;
 mod listening;
 mod moves;
+mod plain;
 mod registration;
 mod superseded;
 

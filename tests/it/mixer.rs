@@ -120,6 +120,7 @@ impl House {
             mixer: Some((parts.clone(), arbiter.clone())),
             janus: None,
             relays: None,
+            plain: None,
         }
     }
 

@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use actix_http::BoxedPayloadStream;
 use actix_http::error::PayloadError;
+use actix_http::{BoxedPayloadStream, ConnectionType};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::{Method, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use bytes::Bytes;
@@ -31,9 +31,10 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<Sliced<B>>, Error> {
     let connection = request.conn_data::<Connection>().cloned();
     let in_progress = connection.as_ref().map(Connection::begin);
-    // The encoder remembers that the body must be omitted (RFC 9110 section 9.3.2). An upgrade needs a real
-    // GET.
-    if request.method() == Method::HEAD && !request.headers().contains_key(header::UPGRADE) {
+    // The encoder remembers that the body must be omitted (RFC 9110 section 9.3.2), but it would wait for the end
+    // of an endless one. An upgrade needs a real GET.
+    let omitted = request.method() == Method::HEAD && !request.headers().contains_key(header::UPGRADE);
+    if omitted {
         request.head_mut().method = Method::GET;
     }
     if let Some(connection) = connection {
@@ -46,9 +47,17 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
         };
         request.set_payload(payload);
     }
+    let is_old = request.version() < Version::HTTP_11;
     let mut response = next.call(request).await?;
     forbid_sniffing(response.headers_mut());
-    Ok(response.map_body(|_, body| Sliced { body, rest: Bytes::new(), in_progress }))
+    if is_old && response.response().body().size() == BodySize::Stream {
+        // The dispatcher would send chunks, which HTTP/1.0 does not have: the end of the connection is the end of
+        // the body (RFC 9112 section 6.3).
+        let head = response.response_mut().head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+    Ok(response.map_body(|_, body| Sliced { body, omitted, rest: Bytes::new(), in_progress }))
 }
 
 /// Converts an error that no handler or middleware has turned into a response.
@@ -67,6 +76,7 @@ pin_project! {
     pub struct Sliced<B> {
         #[pin]
         body: B,
+        omitted: bool,
         rest: Bytes,
         in_progress: Option<InProgress>,
     }
@@ -81,6 +91,9 @@ impl<B: MessageBody> MessageBody for Sliced<B> {
 
     fn poll_next(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.project();
+        if *this.omitted {
+            return Poll::Ready(None);
+        }
         if this.rest.is_empty() {
             match this.body.poll_next(task) {
                 Poll::Ready(Some(Ok(bytes))) => *this.rest = bytes,

@@ -215,7 +215,7 @@ impl AsyncWrite for Guarded {
                 Poll::Ready(if whole { Ok(bytes.len()) } else { Err(io::ErrorKind::WriteZero.into()) })
             }
             Poll::Ready(Ok(written)) => {
-                self.connection.0.lifecycle.borrow_mut().wrote(written);
+                self.connection.0.lifecycle.borrow_mut().wrote(written, Instant::now());
                 Poll::Ready(Ok(written))
             }
             Poll::Ready(error) => Poll::Ready(error),
@@ -278,6 +278,12 @@ impl Connection {
         if wants {
             self.0.resume_reading();
         }
+    }
+
+    /// Marks the response in progress as endless: its rate is that of its source, so only a client that reads
+    /// nothing is too slow.
+    pub fn endless(&self) {
+        self.0.lifecycle.borrow_mut().endless();
     }
 
     pub(super) fn is_upgraded(&self) -> bool {

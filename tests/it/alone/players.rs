@@ -1,5 +1,5 @@
-//! Tests of a live room in common players, across key changes and a killed FFmpeg: the right tone, no silence
-//! longer than that of the fault, no stop. `docs/players.md` has the table.
+//! Tests of a live room in common players, by HLS and as a plain stream, across key changes and a killed FFmpeg:
+//! the right tone, no silence longer than that of the fault, no stop. `docs/players.md` has the table.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -45,24 +45,32 @@ async fn players_play_across_keys_and_restarts() {
     let node = Node::start(&[("hls.key_rotation", "8")]).await;
     node.room_on_air(ROOM).await;
     let _speaker = Studio::managed(&node).await.speak(&node, ROOM, HZ).await;
-    let url = format!("{}/hls/rooms/{ROOM}/index.m3u8?token={}", node.hls, node.token(ROOM).await);
+    let token = node.token(ROOM).await;
+    let url = format!("{}/hls/rooms/{ROOM}/index.m3u8?token={token}", node.hls);
+    let plain = format!("{}/live/{ROOM}.aac?token={token}", node.hls);
     // GStreamer's playbin3 stays silent if it meets the first segments of a broadcast.
     let listed = async || request("GET", &url, &[], None).await.text().matches("#EXTINF").count();
     until("five segments are listed", async || listed().await >= 5).await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
-    let files = [0, 1, 2, 3, 4].map(|n| folder.path().join(format!("{n}.wav")));
-    let players = [0, 1, 2, 3, 4].map(|n| start(PLAYERS[n].1(&url, &files[n], seconds)));
+    let cases = [("HLS", &url), ("plain stream", &plain)].into_iter().flat_map(|(format, url)| {
+        PLAYERS.map(|(player, command)| (format!("{player}, {format}"), url, command))
+    });
+    let playing: Vec<_> = cases
+        .enumerate()
+        .map(|(n, (name, url, command))| {
+            let file = folder.path().join(format!("{n}.wav"));
+            (name, start(command(url, &file, seconds)), file)
+        })
+        .collect();
 
     let plays = |file: &Path| std::fs::metadata(file).is_ok_and(|file| file.len() > 6 * RATE);
-    wait_until("all players play", SLACK, || files.iter().all(|file| plays(file)));
+    wait_until("all players play", SLACK, || playing.iter().all(|(_, _, file)| plays(file)));
     signal(node.children("ffmpeg")[0], Signal::KILL);
-    for player in players {
-        player.end(Duration::from_secs(seconds.into()) + SLACK);
-    }
     let mut faults = Vec::new();
-    for ((name, _), file) in PLAYERS.iter().zip(&files) {
-        let pcm = decode(file);
+    for (name, player, file) in playing {
+        player.end(Duration::from_secs(seconds.into()) + SLACK);
+        let pcm = decode(&file);
         let (heard, silence) = (pcm.len() as f64 / 48_000.0, longest_silence(&pcm));
         let tone = strongest_hz(&pcm);
         report(format!(
@@ -71,7 +79,7 @@ async fn players_play_across_keys_and_restarts() {
         // Players begin some segments behind live, and some of them count that as playing.
         let whole = heard > f64::from(seconds) - 10.0;
         if !whole || tone != Some(f64::from(HZ)) || silence > LONGEST_SILENCE {
-            faults.push(*name);
+            faults.push(name);
         }
     }
     assert!(faults.is_empty(), "{faults:?}");

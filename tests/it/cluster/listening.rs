@@ -19,13 +19,13 @@ use crate::support::studio::{Speaker, Studio};
 use crate::support::until;
 
 /// Mixers that serve no listener, and a listener node.
-struct House {
-    cluster: Cluster,
-    ear: Node,
+pub(super) struct House {
+    pub cluster: Cluster,
+    pub ear: Node,
 }
 
 impl House {
-    async fn start(mixers: usize) -> Self {
+    pub async fn start(mixers: usize) -> Self {
         let etcd = Etcd::start();
         let desk = member(&etcd, "desk", "rooms,janus", &[]).await;
         let mut nodes = Vec::new();
@@ -36,7 +36,7 @@ impl House {
         Self { cluster: Cluster { desk, mixers: nodes, etcd }, ear }
     }
 
-    async fn speaker(&self) -> Speaker {
+    pub async fn speaker(&self) -> Speaker {
         self.cluster.desk.room_on_air(ROOM).await;
         Studio::managed(&self.cluster.desk).await.speak(&self.cluster.desk, ROOM, HZ as u32).await
     }

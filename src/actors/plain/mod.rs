@@ -1,0 +1,138 @@
+//! Role `hls`: plain streams, one per room that somebody listens to by `/live` on this node, wherever it is mixed.
+//!
+//! ```text
+//! PlainSupervisor
+//! └─ PlainRoomActor*   one per room with plain listeners: requests its parts, publishes their frames
+//! ```
+//! Listeners never reach an actor: each reads the shared buffer of the room ([`PlainStream`]).
+
+mod room;
+mod stream;
+pub mod supervisor;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+pub use stream::{PlainReader, PlainStream};
+
+use super::news::News;
+use crate::domain::ids::{Nonce, RoomId};
+use crate::domain::plain_room::Fetch;
+use crate::domain::relay_room::Position;
+use crate::media::plain::PlainPart;
+
+/// Source of the parts of all rooms.
+#[async_trait]
+pub trait PartSource: Send + Sync {
+    /// Returns the newest parts of this broadcast, at most [`BURST`](crate::domain::plain_room::BURST) of them.
+    async fn parts(&self, room: &RoomId, live: &Nonce, fetch: &Fetch) -> Result<NewParts, NoParts>;
+}
+
+/// Parts that a source returned.
+pub struct NewParts {
+    /// Oldest first.
+    pub parts: Vec<PlainPart>,
+    /// Position of the part that comes next.
+    pub next: Position,
+    pub ended: bool,
+}
+
+/// Reason why a source returned no parts.
+#[derive(Debug)]
+pub enum NoParts {
+    /// The broadcast is over.
+    Over,
+    Failed(String),
+}
+
+/// Plain streams of this node.
+#[derive(Default)]
+pub struct PlainStreams {
+    rooms: Mutex<HashMap<RoomId, Arc<PlainStream>>>,
+    /// Wakes the supervisor for rooms that are wanted.
+    wanted: Mutex<Option<News>>,
+}
+
+impl PlainStreams {
+    /// Returns a reader of the room's stream, which is produced from now on if it was not.
+    pub fn open(&self, room: &RoomId, live: &Nonce) -> PlainReader {
+        let mut rooms = self.rooms();
+        if let Some(stream) = rooms.get(room).filter(|stream| stream.is_of(live) && !stream.is_ended()) {
+            return stream.reader();
+        }
+        let stream = Arc::new(PlainStream::new(live.clone()));
+        let reader = stream.reader();
+        if let Some(earlier) = rooms.insert(room.clone(), stream) {
+            // A new broadcast: its predecessor is over.
+            earlier.end();
+        }
+        drop(rooms);
+        if let Some(news) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
+            news.changed([room.clone()]);
+        }
+        reader
+    }
+
+    fn get(&self, room: &RoomId) -> Option<Arc<PlainStream>> {
+        self.rooms().get(room).cloned()
+    }
+
+    fn all(&self) -> Vec<RoomId> {
+        self.rooms().keys().cloned().collect()
+    }
+
+    fn attach(&self, news: News) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
+    }
+
+    /// Returns true if the stream needs to be produced no longer: it has ended, has no readers, or was replaced.
+    fn retire(&self, room: &RoomId, stream: &Arc<PlainStream>) -> bool {
+        let mut rooms = self.rooms();
+        let is_current = rooms.get(room).is_some_and(|current| Arc::ptr_eq(current, stream));
+        let is_over = stream.is_ended() || stream.readers() == 0;
+        if is_current && is_over {
+            rooms.remove(room);
+        }
+        !is_current || is_over
+    }
+
+    /// No change is left half done by a panic.
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<PlainStream>>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_are_produced_while_they_have_readers() {
+        let (streams, room, live) =
+            (PlainStreams::default(), RoomId::new("demo").unwrap(), Nonce("n".into()));
+        let reader = streams.open(&room, &live);
+        let stream = streams.get(&room).unwrap();
+        assert!(!streams.retire(&room, &stream));
+        let second = streams.open(&room, &live);
+        drop(reader);
+        assert!(!streams.retire(&room, &stream), "one is left");
+        drop(second);
+        assert!(streams.retire(&room, &stream) && streams.all().is_empty());
+    }
+
+    #[test]
+    fn new_broadcasts_replace_the_stream() {
+        let (streams, room) = (PlainStreams::default(), RoomId::new("demo").unwrap());
+        let _first = streams.open(&room, &Nonce("1".into()));
+        let first = streams.get(&room).unwrap();
+        let _second = streams.open(&room, &Nonce("2".into()));
+        assert!(first.is_ended() && streams.retire(&room, &first));
+        let second = streams.get(&room).unwrap();
+        assert!(!streams.retire(&room, &second));
+        second.end();
+        let _third = streams.open(&room, &Nonce("2".into()));
+        assert!(!Arc::ptr_eq(&second, &streams.get(&room).unwrap()), "an ended stream is not reopened");
+    }
+}

@@ -1,0 +1,92 @@
+//! Keeps one actor per room with plain listeners on this node.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::room::{self, PlainRoomActor};
+use super::{PartSource, PlainStream, PlainStreams};
+use crate::actors::context::Clock;
+use crate::actors::kernel::{Behaviour, ChildDown, Cx, Message, Observed};
+use crate::actors::news::News;
+use crate::actors::room_children::{Ended, RoomChildren};
+use crate::domain::ids::RoomId;
+
+pub struct PlainSupervisor {
+    clock: Clock,
+    source: Arc<dyn PartSource>,
+    streams: Arc<PlainStreams>,
+    wanted: Option<News>,
+    rooms: RoomChildren<room::Msg>,
+}
+
+pub enum Msg {
+    /// Rooms without an actor have listeners.
+    Wanted,
+    /// The stream has ended, or nobody reads it.
+    Finished(RoomId, Arc<PlainStream>),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Wanted => "wanted",
+            Self::Finished(..) => "finished",
+        }
+    }
+}
+
+impl PlainSupervisor {
+    pub fn new(clock: Clock, source: Arc<dyn PartSource>, streams: Arc<PlainStreams>) -> Self {
+        Self { clock, source, streams, wanted: None, rooms: RoomChildren::default() }
+    }
+
+    fn produce(&mut self, room: RoomId, cx: &mut Cx<Self>) {
+        let Some(stream) = self.streams.get(&room) else { return };
+        let (clock, source, me, id) = (self.clock, self.source.clone(), cx.me(), room.clone());
+        self.rooms.start(&room, cx, move || {
+            PlainRoomActor::new(id.clone(), clock, source.clone(), stream.clone(), me.clone())
+        });
+    }
+}
+
+impl Behaviour for PlainSupervisor {
+    const KIND: &'static str = "plain_supervisor";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let me = cx.me();
+        let wanted = News::new(move || {
+            // A supervisor that is gone needs no wake-up: its successor looks at all streams.
+            let _ = me.offer("wanted", Msg::Wanted);
+        });
+        self.streams.attach(wanted.clone());
+        self.wanted = Some(wanted);
+        self.streams.all().into_iter().for_each(|room| self.produce(room, cx));
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Wanted => {
+                let rooms = self.wanted.as_ref().map(News::take).unwrap_or_default().rooms;
+                rooms.into_iter().for_each(|room| self.produce(room, cx));
+            }
+            Msg::Finished(room, stream) => {
+                if self.streams.retire(&room, &stream) {
+                    self.rooms.stop(&room, cx);
+                }
+            }
+        }
+    }
+
+    fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
+        // The room may have listeners again.
+        if let Ended::Gone(room) = self.rooms.ended(child) {
+            self.produce(room, cx);
+        }
+    }
+
+    fn observe(&self) -> Observed {
+        Observed { observed: json!({ "rooms": self.rooms.len() }), ..Observed::state("supervising") }
+    }
+}

@@ -1,0 +1,157 @@
+//! Plain streams over HTTP: one endless response of ADTS frames per listener, and the playlists that name it.
+//!
+//! For clients that play no HLS: internet radios, telephone systems, `<audio>` elements, small players. Headers
+//! and in-band titles are those of Icecast. The response ends with the broadcast, or with the listener's token.
+//!
+//! Owns: names, tokens and headers of requests, and in-band titles. Never does: know where the media come from;
+//! that is behind [`PlainMedia`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::http::Method;
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future;
+use futures::stream::{self, BoxStream, StreamExt};
+
+use super::error::ApiError;
+use super::hls::{HlsSide, MediaRefusal, Query, no_such_file, token_missing, token_of, verified_for};
+use super::hls_answer::{SECRET, found};
+use super::methods::other;
+use super::server::Connection;
+use crate::domain::grant::Grant;
+use crate::domain::icy::{Inserter, METADATA_INTERVAL};
+use crate::domain::ids::RoomId;
+use crate::rooms::now;
+
+/// Time after which a listener that still receives is counted again. Less than the window of the count.
+const COUNTED_EVERY: Duration = Duration::from_secs(4);
+
+/// Plain streams of the rooms on air.
+#[async_trait]
+pub trait PlainMedia: Send + Sync {
+    /// Checks that the room has a stream for a token with this grant. Waits while the room is starting.
+    async fn admit(&self, room: &RoomId, grant: &Grant) -> Result<(), MediaRefusal>;
+
+    /// Returns the parts of the room's stream from near its live edge to its end, as whole ADTS frames.
+    async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaRefusal>;
+}
+
+/// Services behind `/live`, beside those of the HLS side.
+pub struct LiveSide {
+    pub hls: web::Data<HlsSide>,
+    pub media: Arc<dyn PlainMedia>,
+    /// Base of the URLs in playlists; `None`: the address that the client used.
+    pub public_url: Option<String>,
+}
+
+/// Mounts everything under `/live`.
+pub fn configure(config: &mut web::ServiceConfig, side: web::Data<LiveSide>) {
+    let file = web::resource("/live/{name}")
+        .app_data(side)
+        .route(web::get().to(get))
+        .route(web::method(Method::OPTIONS).to(preflight))
+        .default_service(other(&[Method::GET]));
+    config.service(file);
+}
+
+async fn get(request: HttpRequest, side: web::Data<LiveSide>) -> HttpResponse {
+    let mut response = serve(&request, &side).await.unwrap_or_else(|error| error.error_response());
+    side.hls.cors.apply(&request, response.headers_mut());
+    response
+}
+
+async fn preflight(request: HttpRequest, side: web::Data<LiveSide>) -> HttpResponse {
+    side.hls.cors.preflight(&request)
+}
+
+async fn serve(request: &HttpRequest, side: &LiveSide) -> Result<HttpResponse, ApiError> {
+    let (room, format) = request.match_info().query("name").rsplit_once('.').ok_or_else(no_such_file)?;
+    if !["aac", "m3u", "pls"].contains(&format) {
+        return Err(no_such_file());
+    }
+    let room = RoomId::new(room)?;
+    // A client without a token learns nothing, not even which rooms exist.
+    let token = token_of(request, Query(request.query_string()).token()?.as_deref());
+    let token = token.ok_or_else(|| token_missing("a plain stream needs"))?;
+    let grant = side.hls.auth.verify(&token, &room)?;
+    if format == "aac" {
+        return stream(request, side, room, token, grant).await;
+    }
+    side.media.admit(&room, &grant).await?;
+    let url = format!("{}/live/{room}.aac?token={token}", base(request, side));
+    Ok(match format {
+        "m3u" => found("audio/x-mpegurl", SECRET).body(format!("#EXTM3U\n#EXTINF:-1,{room}\n{url}\n")),
+        _ => found("audio/x-scpls", SECRET).body(format!(
+            "[playlist]\nNumberOfEntries=1\nFile1={url}\nTitle1={room}\nLength1=-1\nVersion=2\n"
+        )),
+    })
+}
+
+/// Base of the URL by which the client reaches this server. A false `Host` deceives its sender alone.
+fn base(request: &HttpRequest, side: &LiveSide) -> String {
+    let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    match &side.public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!("http://{}", host().unwrap_or("localhost")),
+    }
+}
+
+async fn stream(
+    request: &HttpRequest,
+    side: &LiveSide,
+    room: RoomId,
+    token: String,
+    grant: Grant,
+) -> Result<HttpResponse, ApiError> {
+    let parts = side.media.open(&room, &grant).await?;
+    if let Some(connection) = request.conn_data::<Connection>() {
+        connection.endless();
+    }
+    let wants_titles = request.headers().get("icy-metadata").is_some_and(|value| value == "1");
+    let mut response = found("audio/aac", SECRET);
+    response.insert_header(("icy-name", room.as_str()));
+    response.insert_header(("icy-pub", "0"));
+    let inserter = wants_titles.then(|| Inserter::new(room.as_str()));
+    if inserter.is_some() {
+        response.insert_header(("icy-metaint", METADATA_INTERVAL.to_string()));
+    }
+    // Many of these clients send HTTP/1.0 or reuse no connection.
+    response.force_close();
+    let listened = counted(parts, side.hls.clone(), room, token, grant);
+    let body = match inserter {
+        None => listened.boxed(),
+        Some(inserter) => listened
+            .scan(inserter, |inserter, part| future::ready(Some(stream::iter(inserter.insert(part)))))
+            .flatten()
+            .boxed(),
+    };
+    Ok(response.streaming(body.map(Ok::<_, actix_web::Error>)))
+}
+
+/// Counts the listener for as long as it receives, and ends with its token, as keys of HLS do.
+fn counted(
+    parts: BoxStream<'static, Bytes>,
+    side: web::Data<HlsSide>,
+    room: RoomId,
+    token: String,
+    grant: Grant,
+) -> impl futures::Stream<Item = Bytes> + 'static {
+    let mut counted: Option<Instant> = None;
+    parts.take_while(move |_| {
+        let at = Instant::now();
+        let is_valid = !grant.is_expired(now());
+        if is_valid && counted.is_none_or(|last| at >= last + COUNTED_EVERY) {
+            side.audience.saw(&room, &token, Some(at + verified_for(&grant)), at);
+            counted = Some(at);
+        }
+        future::ready(is_valid)
+    })
+}
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod tests;

@@ -1,0 +1,238 @@
+//! Plain streams answer as documented.
+
+use actix_web::{App, test};
+use serde_json::Value;
+
+use super::*;
+use crate::auth::TokenError;
+use crate::domain::ids::UnixMs;
+use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia};
+use crate::http::hls_answer::Cors;
+use crate::media::PlaylistText;
+use crate::rooms::audience::Audience;
+
+const GOOD: &str = "good.token-1";
+/// A token that expires while its stream is open.
+const SHORT: &str = "short.token-1";
+
+#[actix::test]
+async fn streams_have_icecast_headers() {
+    let answer = ask("/live/demo.aac?token=good.token-1", &[]).await;
+    assert_eq!((answer.status, &answer.body[..]), (200, "one two three".as_bytes()));
+    let expected = [
+        ("content-type", "audio/aac"),
+        ("cache-control", "no-store"),
+        ("accept-ranges", "none"),
+        ("icy-name", "demo"),
+        ("icy-pub", "0"),
+        ("icy-metaint", ""),
+        ("access-control-allow-origin", "*"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(answer.header(name), value, "{name}");
+    }
+}
+
+#[actix::test]
+async fn titles_are_sent_on_request() {
+    let answer = ask("/live/long.aac?token=good.token-1", &[("icy-metadata", "1")]).await;
+    assert_eq!(answer.header("icy-metaint"), METADATA_INTERVAL.to_string());
+    let (audio, title) = answer.body.split_at(METADATA_INTERVAL);
+    assert!(audio.iter().all(|byte| *byte == b'a'));
+    assert_eq!(&title[1..1 + 19], b"StreamTitle='long';");
+    for value in ["0", "", "yes"] {
+        let answer = ask("/live/long.aac?token=good.token-1", &[("icy-metadata", value)]).await;
+        assert_eq!((answer.header("icy-metaint"), answer.body.len()), ("", 3 * METADATA_INTERVAL), "{value}");
+    }
+}
+
+#[actix::test]
+async fn tokens_come_in_header_cookie_or_query() {
+    let bearer = ask("/live/demo.aac", &[("authorization", &format!("Bearer {GOOD}"))]).await;
+    let cookie = ask("/live/demo.aac", &[("cookie", &format!("a=b; stentor_listener={GOOD}"))]).await;
+    assert_eq!((bearer.status, cookie.status), (200, 200));
+}
+
+#[actix::test]
+async fn refusals_are_those_of_hls() {
+    for (uri, status, code) in [
+        ("/live/demo.aac", 401, "token_missing"),
+        ("/live/nosuch.aac", 401, "token_missing"),
+        ("/live/demo.aac?token=bad", 401, "token_invalid"),
+        ("/live/demo.aac?token=expired", 401, "token_expired"),
+        ("/live/demo.aac?token=other", 403, "token_wrong_room"),
+        ("/live/demo.aac?token=a%22b", 400, "invalid_query"),
+        ("/live/nosuch.aac?token=good.token-1", 404, "room_not_found"),
+        ("/live/notonair.aac?token=good.token-1", 404, "room_not_on_air"),
+        ("/live/notyet.aac?token=good.token-1", 503, "media_not_ready"),
+        ("/live/away.aac?token=good.token-1", 503, "media_unavailable"),
+        ("/live/earlier.aac?token=good.token-1", 401, "token_invalid"),
+        ("/live/demo.opus?token=good.token-1", 404, "not_found"),
+        ("/live/demo?token=good.token-1", 404, "not_found"),
+        ("/live/d.aac?token=good.token-1", 400, "invalid_room_id"),
+        ("/live/demo%2f.aac?token=good.token-1", 400, "invalid_room_id"),
+        ("/live/nosuch.m3u?token=good.token-1", 404, "room_not_found"),
+        ("/live/demo.pls?token=bad", 401, "token_invalid"),
+    ] {
+        let answer = ask(uri, &[]).await;
+        let json: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.status, json["code"].as_str()), (status, Some(code)), "{uri}");
+        assert_eq!((answer.header("cache-control"), answer.header("icy-name")), ("no-store", ""), "{uri}");
+        assert_eq!(answer.header("access-control-allow-origin"), "*", "{uri}");
+    }
+}
+
+#[actix::test]
+async fn playlists_name_the_stream() {
+    let stream = |base: &str| format!("{base}/live/demo.aac?token={GOOD}");
+    let host = ("host", "radio.example:8080");
+    let m3u = ask(&format!("/live/demo.m3u?token={GOOD}"), &[host]).await;
+    assert_eq!(m3u.header("content-type"), "audio/x-mpegurl");
+    let text = String::from_utf8(m3u.body).unwrap();
+    assert_eq!(text, format!("#EXTM3U\n#EXTINF:-1,demo\n{}\n", stream("http://radio.example:8080")));
+    let authorization = format!("Bearer {GOOD}");
+    let pls = ask("/live/demo.pls", &[host, ("authorization", &authorization)]).await;
+    assert_eq!((pls.header("content-type"), pls.header("cache-control")), ("audio/x-scpls", "no-store"));
+    let text = String::from_utf8(pls.body).unwrap();
+    assert!(text.contains(&format!("\nFile1={}\n", stream("http://radio.example:8080"))), "{text}");
+    let public = Some("https://live.example.org/".to_owned());
+    let (side, audience) = side(public);
+    let answer = ask_of(side, &format!("/live/demo.m3u?token={GOOD}"), &[host]).await;
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(text.ends_with(&format!("{}\n", stream("https://live.example.org"))), "{text}");
+    assert_eq!(audience.here(&RoomId::new("demo").unwrap(), Instant::now()), 0, "nobody listens yet");
+}
+
+#[actix::test]
+async fn listeners_count_by_token() {
+    let (side, audience) = side(None);
+    for token in [GOOD, GOOD, SHORT] {
+        ask_of(side.clone(), &format!("/live/demo.aac?token={token}"), &[]).await;
+    }
+    assert_eq!(audience.here(&RoomId::new("demo").unwrap(), Instant::now()), 2);
+}
+
+#[actix::test]
+async fn streams_end_with_their_token() {
+    let (whole, cut) = (GOOD, SHORT);
+    let length = async |token| ask(&format!("/live/expiring.aac?token={token}"), &[]).await.body.len();
+    assert_eq!((length(whole).await, length(cut).await), (9, 3));
+}
+
+#[actix::test]
+async fn other_methods_are_answered() {
+    let (side, _) = side(None);
+    let app = test::init_service(App::new().configure(|c| configure(c, web::Data::from(side)))).await;
+    let with = |method: Method| test::TestRequest::with_uri("/live/demo.aac").method(method).to_request();
+    let preflight = test::call_service(&app, with(Method::OPTIONS)).await;
+    assert_eq!(preflight.status(), 204);
+    let allowed = preflight.headers().get("access-control-allow-headers").unwrap();
+    assert_eq!(allowed, "authorization, icy-metadata, range");
+    let post = test::call_service(&app, with(Method::POST)).await;
+    assert_eq!(post.status(), 405);
+    assert_eq!(post.headers().get("allow").unwrap(), "GET, HEAD, OPTIONS");
+}
+
+struct Fake;
+
+#[async_trait]
+impl PlainMedia for Fake {
+    async fn admit(&self, room: &RoomId, _: &Grant) -> Result<(), MediaRefusal> {
+        match room.as_str() {
+            "nosuch" => Err(MediaRefusal::NoSuchRoom),
+            "notonair" => Err(MediaRefusal::NotOnAir),
+            "notyet" => Err(MediaRefusal::NotYet),
+            "away" => Err(MediaRefusal::Unavailable),
+            "earlier" => Err(MediaRefusal::EarlierRoom),
+            _ => Ok(()),
+        }
+    }
+
+    async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaRefusal> {
+        self.admit(room, grant).await?;
+        Ok(match room.as_str() {
+            "long" => stream::iter(vec![Bytes::from(vec![b'a'; METADATA_INTERVAL]); 3]).boxed(),
+            "expiring" => {
+                let expires = grant.expires_at;
+                let parts = stream::iter(0..3).then(move |n| async move {
+                    // The clock cannot be moved, so the second part comes when the token has expired.
+                    while n == 1 && expires != UnixMs(u64::MAX) && now() < expires {
+                        tokio::task::yield_now().await;
+                    }
+                    Bytes::from_static(b"abc")
+                });
+                parts.boxed()
+            }
+            _ => stream::iter(["one ", "two ", "three"].map(Bytes::from)).boxed(),
+        })
+    }
+}
+
+#[async_trait]
+impl LiveMedia for Fake {
+    async fn playlist(
+        &self,
+        _: &RoomId,
+        _: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistText, MediaRefusal> {
+        Err(MediaRefusal::NotYet)
+    }
+
+    async fn file(&self, _: &RoomId, _: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
+        Err(MediaRefusal::Gone)
+    }
+}
+
+#[async_trait]
+impl KeyService for Fake {
+    async fn key(&self, _: &RoomId, _: &Grant, _: &str, _: u64) -> Result<[u8; 16], KeyRefusal> {
+        Err(KeyRefusal::NotOnAir)
+    }
+}
+
+impl ListenerAuth for Fake {
+    fn verify(&self, token: &str, _: &RoomId) -> Result<Grant, TokenError> {
+        let expires_at = match token {
+            GOOD => UnixMs(u64::MAX),
+            SHORT => UnixMs(now().0 + 200),
+            "expired" => return Err(TokenError::Expired),
+            "other" => return Err(TokenError::WrongRoom),
+            _ => return Err(TokenError::BadSignature),
+        };
+        Ok(Grant { issued_at: UnixMs(0), expires_at, room_created_at: None })
+    }
+}
+
+fn side(public_url: Option<String>) -> (Arc<LiveSide>, Arc<Audience>) {
+    let (fake, audience) = (Arc::new(Fake), Arc::<Audience>::default());
+    let (media, keys, auth) = (fake.clone(), fake.clone(), fake.clone());
+    let hls = HlsSide { media, keys, auth, audience: audience.clone(), cors: Cors::default() };
+    (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, public_url }), audience)
+}
+
+struct Answer {
+    status: u16,
+    headers: header::HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+async fn ask(uri: &str, headers: &[(&str, &str)]) -> Answer {
+    ask_of(side(None).0, uri, headers).await
+}
+
+async fn ask_of(side: Arc<LiveSide>, uri: &str, headers: &[(&str, &str)]) -> Answer {
+    let app = test::init_service(App::new().configure(|c| configure(c, web::Data::from(side)))).await;
+    let mut request = test::TestRequest::get().uri(uri);
+    for header in headers {
+        request = request.insert_header(*header);
+    }
+    let answer = test::call_service(&app, request.to_request()).await;
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    Answer { status, headers, body: test::read_body(answer).await.to_vec() }
+}
