@@ -9,9 +9,9 @@ BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_module
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: ## A node with one room on air, a tone in it, checked as a listener; Ctrl-C ends it
+demo: ## A node with one room on air, a tone in it, checked as a listener; Ctrl-C ends it; TLS=1: https, for a phone
 	@scripts/setup.sh demo
-	@cargo run -- demo
+	@cargo run -- demo $(if $(TLS),--tls)
 
 cluster: ## A small cluster on this machine with a room on air, to try and to break; Ctrl-C ends it
 	@scripts/setup.sh test

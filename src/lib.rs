@@ -3,7 +3,8 @@
 //! | module | is | may import |
 //! |---|---|---|
 //! | `domain` | pure state machines and values | nothing of ours |
-//! | `config` | raw keys to a validated [`config::Config`] | `domain` |
+//! | `tls` | certificate of the listening sockets, and its replacement | `domain` |
+//! | `config` | raw keys to a validated [`config::Config`] | `domain`, `tls` |
 //! | `process` | child processes that die with us | nothing of ours |
 //! | `store` | `Store` trait, embedded and etcd | `domain` |
 //! | `presence` | connection locks and presence entries of rooms, embedded and Redis | `domain` |
@@ -38,4 +39,5 @@ pub mod process;
 pub mod rooms;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod ws;

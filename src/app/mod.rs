@@ -5,6 +5,7 @@
 //! order), stop the remaining servers. Owns: that order. Never does: anything else.
 
 mod backends;
+mod certificates;
 mod data_dir;
 pub mod doctor;
 mod drain;
@@ -53,6 +54,7 @@ use crate::rooms::audience::Audience;
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
+use certificates::LiveCertificates;
 use drain::Drained;
 use listening::Listening;
 use place::Place;
@@ -70,12 +72,15 @@ pub struct Addresses {
     pub api: Option<SocketAddr>,
     pub ws: Option<SocketAddr>,
     pub hls: Option<SocketAddr>,
+    /// `None` also if listener nodes fetch at `hls`.
+    pub relay: Option<SocketAddr>,
+    pub redirect: Option<SocketAddr>,
     pub ops: SocketAddr,
 }
 
 impl Addresses {
     fn new(ops: SocketAddr) -> Self {
-        Self { api: None, ws: None, hls: None, ops }
+        Self { api: None, ws: None, hls: None, relay: None, redirect: None, ops }
     }
 }
 
@@ -93,6 +98,7 @@ pub struct Node {
     _place: Option<Place>,
     readiness: Arc<Readiness>,
     api_keys: Arc<LiveApiKeys>,
+    certificates: Option<LiveCertificates>,
     servers: Servers,
     arbiters: Vec<Arbiter>,
 }
@@ -115,7 +121,8 @@ pub async fn run(
     // From here on SIGHUP does not end the process.
     let hangups = signal(SignalKind::hangup())?;
     let node = Node::start(config).await?;
-    let reload = Reload::new(node.config(), keys, Arc::new(read), node.api_keys.clone());
+    let reload =
+        Reload::new(node.config(), keys, Arc::new(read), node.api_keys.clone(), node.certificates.clone());
     actix::spawn(reload.at_each(hangups, manager.clone()));
     let loops: Vec<_> = node.arbiters.iter().map(Arbiter::handle).collect();
     let reason = tokio::select! {
@@ -237,6 +244,10 @@ impl Node {
         context.metrics.registry().register(Box::new(system.registry()))?;
         let readiness = Arc::new(Readiness::new(context.clone(), door.clone()));
         let api_keys = Arc::new(LiveApiKeys::new(&context.config));
+        let certificates = LiveCertificates::new(&context.config, &context.metrics)?;
+        if let Some(certificates) = certificates.clone() {
+            actix::spawn(certificates.watch());
+        }
         let sides = servers::Sides {
             context: context.clone(),
             service: service.clone(),
@@ -248,6 +259,7 @@ impl Node {
             api_keys: api_keys.clone(),
             anchors,
             audience,
+            certificates: certificates.clone(),
         };
         let servers = sockets.serve(sides, descriptors)?;
         Ok(Self {
@@ -261,6 +273,7 @@ impl Node {
             _place: place,
             readiness,
             api_keys,
+            certificates,
             servers,
             arbiters,
         })
@@ -272,7 +285,7 @@ impl Node {
             let missing: Vec<_> = self.readiness.missing().collect();
             tracing::warn!(missing = missing.join("; "), "not ready yet");
         }
-        let Addresses { api, ws, hls, ops } = self.addresses;
+        let Addresses { api, ws, hls, ops, .. } = self.addresses;
         NodeReady { node: &self.id, api, ws, hls, ops }.emit(&self.context.metrics);
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 
+use super::certificates::LiveCertificates;
 use crate::auth::ApiKeys;
 use crate::config::{AuthMode, Config, ConfigErrors, Effective, changed};
 use crate::http::rest::{ApiAuth, NotAuthorized};
@@ -15,8 +16,10 @@ use crate::telemetry::logging;
 
 use super::service_manager::ServiceManager;
 
-/// Setting that is applied without a restart. So are the API keys, in `auth.mode: keys`.
+/// Setting that is applied without a restart. So are the API keys, in `auth.mode: keys`, and the certificate,
+/// if there was one at the start.
 const FILTER: &str = "log.filter";
+const CERTIFICATE: [&str; 2] = ["tls.certificate_file", "tls.key_file"];
 const API_KEYS: [&str; 2] = ["auth.api_keys", "auth.api_keys_file"];
 
 /// Reads the configuration again from the sources that the node was started with.
@@ -51,6 +54,7 @@ pub struct Reload {
     mode: AuthMode,
     read: Arc<Read>,
     api_keys: Arc<LiveApiKeys>,
+    certificates: Option<LiveCertificates>,
 }
 
 impl Reload {
@@ -60,8 +64,9 @@ impl Reload {
         running: Vec<Effective>,
         read: Arc<Read>,
         api_keys: Arc<LiveApiKeys>,
+        certificates: Option<LiveCertificates>,
     ) -> Self {
-        Self { running, mode: config.auth.mode, read, api_keys }
+        Self { running, mode: config.auth.mode, read, api_keys, certificates }
     }
 
     /// Reloads on each signal, for as long as the process runs.
@@ -97,6 +102,9 @@ impl Reload {
         if applied.iter().any(|key| API_KEYS.contains(&key.as_str())) {
             self.api_keys.0.store(Arc::new(ApiKeys::new(&config.auth)));
         }
+        if let Some(certificates) = &self.certificates {
+            certificates.reload(config);
+        }
         match applied.is_empty() {
             true => tracing::info!("SIGHUP: the configuration was read again; nothing was applied"),
             false => tracing::info!(keys = applied.join(", "), "SIGHUP: changed settings were applied"),
@@ -114,9 +122,13 @@ impl Reload {
     }
 
     /// Classifies the changed settings. API keys matter in one mode only, which needs a restart to change.
+    /// So does turning TLS on or off.
     fn changes(&self, config: &Config, keys: &[Effective]) -> Changes {
         let asks = self.mode == AuthMode::Keys && config.auth.mode == AuthMode::Keys;
-        let is_applied = |key: &str| key == FILTER || asks && API_KEYS.contains(&key);
+        let has_tls = self.certificates.is_some() && config.tls.certificate.is_some();
+        let is_applied = |key: &str| {
+            key == FILTER || asks && API_KEYS.contains(&key) || has_tls && CERTIFICATE.contains(&key)
+        };
         let changed = changed(&self.running, keys).map(str::to_owned);
         let (applied, need_restart) = changed.partition(|key| is_applied(key));
         Changes { applied, need_restart }
@@ -138,7 +150,7 @@ mod tests {
     fn reload(flags: &[(&str, &str)]) -> Reload {
         let (config, keys) = read(flags);
         let api_keys = Arc::new(LiveApiKeys::new(&config));
-        Reload::new(&config, keys, Arc::new(|| unreachable!()), api_keys)
+        Reload::new(&config, keys, Arc::new(|| unreachable!()), api_keys, None)
     }
 
     fn changes(reload: &Reload, flags: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {

@@ -11,6 +11,7 @@ use actix_web::{App, Error, web};
 use url::Url;
 
 use super::Addresses;
+use super::certificates::LiveCertificates;
 use super::listening::Listening;
 use super::operations::Operations;
 use super::readiness::Readiness;
@@ -21,6 +22,7 @@ use crate::actors::gateway::door::Door;
 use crate::actors::kernel::Registry;
 use crate::auth::{Secrets, Tokens};
 use crate::config::{AuthMode, Config};
+use crate::domain::client_address::TrustedProxies;
 use crate::domain::descriptors::{Share, allot};
 use crate::http::anchors::Anchors;
 use crate::http::cors::{Hosts, Origins};
@@ -29,7 +31,7 @@ use crate::http::hls_answer::Cors;
 use crate::http::live::{self, LiveSide};
 use crate::http::pages_api::{self, PagesSide};
 use crate::http::rest::{self, Api};
-use crate::http::{error, ops, pages, proxied, relay, server};
+use crate::http::{error, ops, pages, proxied, redirect, relay, server};
 use crate::listening::{NodeKeys, RelayDoor};
 use crate::rooms::RoomService;
 use crate::rooms::audience::{Audience, Listeners};
@@ -49,6 +51,8 @@ pub struct Sides {
     /// Query for the users in the rooms; `None` on a node without presence.
     pub anchors: Option<Arc<dyn Anchors>>,
     pub audience: Arc<Audience>,
+    /// `None`: no socket has TLS.
+    pub certificates: Option<LiveCertificates>,
 }
 
 /// Time that requests in progress get when a server stops.
@@ -66,9 +70,17 @@ pub struct Mounted {
     pub api: bool,
     pub ws: bool,
     pub hls: bool,
-    /// Endpoint from which listener nodes fetch the media of this node.
+    /// Endpoint from which listener nodes fetch the media of this node, at `listen.hls`.
     pub relay: bool,
+    /// The same endpoint at `listen.relay`.
+    pub own_relay: bool,
+    /// Redirect of plain http to https.
+    pub redirect: bool,
     pub ops: bool,
+    /// True if the socket has TLS.
+    pub tls: bool,
+    /// True if trusted proxies begin with a PROXY protocol header here.
+    pub proxied: bool,
 }
 
 pub struct Servers(Vec<(Mounted, ServerHandle)>);
@@ -78,9 +90,10 @@ pub struct Servers(Vec<(Mounted, ServerHandle)>);
 /// # Errors
 /// An address cannot be bound; the message names its key.
 pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
-    let roles = config.node.roles;
+    let (roles, secure, relay) = (config.node.roles, config.secure(), config.relay_address());
+    let proxied = config.http.proxy_protocol;
     let mut wanted: Vec<(SocketAddr, Mounted)> = Vec::new();
-    let mut want = |address: SocketAddr, mount: fn(&mut Mounted)| {
+    let mut want = |address: SocketAddr, mount: &dyn Fn(&mut Mounted)| {
         let known = wanted.iter_mut().find(|(a, _)| *a == address && a.port() != 0);
         match known {
             Some((_, mounted)) => mount(mounted),
@@ -92,22 +105,29 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
         }
     };
     if roles.rooms {
-        want(config.listen.api, |m| m.api = true);
+        want(config.listen.api, &|m| (m.api, m.tls, m.proxied) = (true, secure.api, proxied.api));
     }
     if roles.gateway {
-        want(config.listen.ws, |m| m.ws = true);
+        want(config.listen.ws, &|m| (m.ws, m.tls, m.proxied) = (true, secure.ws, proxied.ws));
     }
+    let relay = relay.filter(|_| roles.mixer);
     // One address, also if its port is 0 (any free port).
-    match (roles.hls, roles.mixer) {
-        (true, true) => want(config.listen.hls, |m| (m.hls, m.relay) = (true, true)),
-        (true, false) => want(config.listen.hls, |m| m.hls = true),
-        (false, true) => want(config.listen.hls, |m| m.relay = true),
-        (false, false) => {}
+    let together = relay.is_some() && config.listen.relay.is_none();
+    if roles.hls || together {
+        want(config.listen.hls, &|m| {
+            (m.hls, m.relay, m.tls, m.proxied) = (roles.hls, together, secure.hls, proxied.hls);
+        });
     }
-    want(config.listen.ops, |m| m.ops = true);
+    if let Some(relay) = relay.filter(|_| !together) {
+        want(relay, &|m| m.own_relay = true);
+    }
+    if let Some(redirect) = config.listen.redirect {
+        want(redirect, &|m| m.redirect = true);
+    }
+    want(config.listen.ops, &|m| m.ops = true);
     let (mut listeners, mut addresses) = (Vec::new(), Addresses::new(config.listen.ops));
     for (address, mounted) in wanted {
-        let listener = TcpListener::bind(address).map_err(|e| {
+        let listener = server::bind(address).map_err(|e| {
             anyhow::anyhow!("cannot listen on {address}: {e}; change {} or free the port", mounted.key())
         })?;
         let bound = listener.local_addr()?;
@@ -123,6 +143,14 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
             config.listen.hls = bound;
             addresses.hls = Some(bound);
         }
+        if mounted.own_relay {
+            config.listen.relay = Some(bound);
+            addresses.relay = Some(bound);
+        }
+        if mounted.redirect {
+            config.listen.redirect = Some(bound);
+            addresses.redirect = Some(bound);
+        }
         if mounted.ops {
             config.listen.ops = bound;
             addresses.ops = bound;
@@ -136,7 +164,8 @@ impl Mounted {
     /// Returns true if only operations endpoints are mounted. They get a few requests per minute, which does
     /// not justify a worker thread per processor, each of which wakes six times per second.
     fn is_ops_alone(self) -> bool {
-        self.ops && !(self.api || self.ws || self.hls || self.relay)
+        let Self { api, ws, hls, relay, own_relay, redirect, ops, .. } = self;
+        ops && !(api || ws || hls || relay || own_relay || redirect)
     }
 
     fn key(self) -> &'static str {
@@ -144,6 +173,8 @@ impl Mounted {
             Self { api: true, .. } => "listen.api",
             Self { ws: true, .. } => "listen.ws",
             Self { hls: true, .. } | Self { relay: true, .. } => "listen.hls",
+            Self { own_relay: true, .. } => "listen.relay",
+            Self { redirect: true, .. } => "listen.redirect",
             _ => "listen.ops",
         }
     }
@@ -155,7 +186,8 @@ impl Mounted {
 
     /// Returns its share of the file descriptors. Listeners are many, API clients few.
     fn share(self) -> Share {
-        let weights = [(self.api, 1), (self.ws, 2), (self.hls || self.relay, 4)];
+        let weights =
+            [(self.api || self.redirect, 1), (self.ws, 2), (self.own_relay, 2), (self.hls || self.relay, 4)];
         let weight = weights.into_iter().filter_map(|(mounted, weight)| mounted.then_some(weight)).sum();
         Share { weight, operations: self.is_ops_alone() }
     }
@@ -170,6 +202,11 @@ impl Sockets {
     /// waits for an actor.
     pub fn serve(self, sides: Sides, descriptors: u64) -> anyhow::Result<Servers> {
         let header_timeout = sides.context.config.http.header_timeout;
+        let (hsts, http) = (sides.context.config.tls.hsts, &sides.context.config.http);
+        let proxies = TrustedProxies::new(http.trusted_proxies.clone());
+        let (requests, connections) = (http.requests_per_address, http.connections_per_address);
+        let clients = server::Clients::new(proxies, requests, connections, &sides.context.metrics);
+        let tls = sides.certificates.as_ref().map(|live| live.certificates().server_config()).transpose()?;
         let sides = Mountable::new(sides);
         let shares: Vec<_> = self.listeners.iter().map(|(_, _, mounted)| mounted.share()).collect();
         let allotments = allot(descriptors, server::processors() as u64, &shares);
@@ -180,6 +217,10 @@ impl Sockets {
                 workers: mounted.is_ops_alone().then_some(1),
                 allotment,
                 header_timeout,
+                tls: tls.clone().filter(|_| mounted.tls),
+                hsts,
+                clients: clients.clone(),
+                proxy_protocol: mounted.proxied,
                 shutdown_timeout: SHUTDOWN,
             };
             let (sides, readiness) = (sides.clone(), sides.readiness.clone());
@@ -230,6 +271,8 @@ struct Mountable {
     live: web::Data<LiveSide>,
     relay: web::Data<relay::RelaySide>,
     pages: web::Data<PagesSide>,
+    /// Target of redirects.
+    base_url: String,
     ops: Arc<dyn ops::OpsSource>,
     /// `None`: hosts other than this machine may connect.
     ops_hosts: Option<Hosts>,
@@ -314,6 +357,7 @@ impl Mountable {
             live: web::Data::new(live),
             relay: web::Data::new(door),
             pages: web::Data::new(pages),
+            base_url: config.hls_base_url(),
             ops: Arc::new(ops),
             ops_hosts: config.listen.ops.ip().is_loopback().then(|| hosts(config)),
             readiness,
@@ -333,8 +377,11 @@ impl Mountable {
             pages_api::configure(config, self.pages.clone());
             pages::configure_people(config, self.pages.ws_url.as_deref());
         }
-        if mounted.relay {
+        if mounted.relay || mounted.own_relay {
             relay::configure(config, self.relay.clone());
+        }
+        if mounted.redirect {
+            redirect::configure(config, &self.base_url);
         }
         if mounted.ops {
             ops::configure(config, self.ops.clone(), self.ops_hosts.clone());
@@ -346,9 +393,10 @@ impl Mountable {
 /// listener address, which is a different origin from the gateway's.
 fn speakers_origins(config: &Config) -> Vec<String> {
     let (listen, mut origins) = (config.listen.hls, config.http.allowed_origins.clone());
-    origins.push(format!("http://{listen}"));
+    let scheme = if config.secure().hls { "https" } else { "http" };
+    origins.push(format!("{scheme}://{listen}"));
     if listen.ip().is_loopback() {
-        origins.push(format!("http://localhost:{}", listen.port()));
+        origins.push(format!("{scheme}://localhost:{}", listen.port()));
     }
     let public = config.http.public_hls_url.as_deref().and_then(|url| Url::parse(url).ok());
     origins.extend(public.map(|url| url.origin().ascii_serialization()));

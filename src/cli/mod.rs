@@ -44,7 +44,7 @@ enum Command {
     /// Run a node until SIGTERM or SIGINT.
     Serve(ConfigArgs),
     /// Show a node at work: a room on air with a test tone in it, until Ctrl-C; keeps nothing.
-    Demo(ConfigArgs),
+    Demo(DemoArgs),
     /// Print the configuration in force and where each value comes from, or everything wrong with it.
     CheckConfig(ConfigArgs),
     /// Check this machine: Janus, FFmpeg, backends, addresses, limits. Each line has the result or a remedy.
@@ -110,11 +110,22 @@ pub struct ConfigArgs {
     set: Vec<(String, String)>,
 }
 
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Serve https on the network, with a certificate made for this demo, to speak from a phone.
+    #[arg(long)]
+    tls: bool,
+}
+
 impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::CheckConfig(args) => args.input().and_then(check_config),
-            Command::Demo(args) => args.input().and_then(Demo::prepare).map(demo),
+            Command::Demo(DemoArgs { config, tls }) => {
+                config.input().and_then(|input| Demo::prepare(input, tls)).map(demo)
+            }
             Command::Serve(args) => args.read().map(|read| serve(read, args)),
             Command::Doctor(args) => args.read().map(|(config, _)| doctor(&config)),
             Command::Completions { shell } => Ok(ended(completions(shell), complain)),

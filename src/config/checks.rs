@@ -2,6 +2,8 @@
 //!
 //! Owns: the rules that need more than one key. Never does: change a value.
 
+mod sockets;
+
 use std::net::{IpAddr, SocketAddr};
 
 use url::{Host, Url};
@@ -12,6 +14,7 @@ use crate::domain::ports::PLAIN_RTP_PORTS;
 
 pub(super) fn check(config: &Config, r: &mut Reader) {
     check_auth(config, r);
+    sockets::check(config, r);
     check_cluster(config, r);
     check_given_out(config, r);
     check_janus(&config.janus, r);
@@ -31,7 +34,9 @@ fn check_auth(config: &Config, r: &mut Reader) {
         ("listen.hls", config.listen.hls),
         ("listen.ops", config.listen.ops),
     ];
-    for (key, address) in listeners {
+    let optional = [("listen.relay", config.listen.relay), ("listen.redirect", config.listen.redirect)];
+    let optional = optional.into_iter().filter_map(|(key, address)| Some((key, address?)));
+    for (key, address) in listeners.into_iter().chain(optional) {
         r.require(
             &["auth.mode", key],
             config.auth.mode == AuthMode::Keys || address.ip().is_loopback(),

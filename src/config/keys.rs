@@ -1,10 +1,11 @@
 //! All configuration keys: name, default, one line of comment, allowed values. The order is that of
 //! `config.yaml`.
 //!
-//! Owns: the list of keys, with `signalling` below it; there is no other list. Never does: compare one key
-//! with another (`checks` does).
+//! Owns: the list of keys, with `signalling` and `sockets` below it; there is no other list. Never does:
+//! compare one key with another (`checks` does).
 
 mod signalling;
+mod sockets;
 
 use serde_json::{Value, json};
 
@@ -17,10 +18,11 @@ use crate::domain::restart::Budget;
 pub(super) fn read(r: &mut Reader) -> Config {
     Config {
         node: node(r),
-        listen: listen(r),
+        listen: sockets::listen(r),
+        tls: sockets::tls(r),
         store: store(r),
         auth: auth(r),
-        http: http(r),
+        http: sockets::http(r),
         janus: janus(r),
         mixer: mixer(r),
         hls: hls(r),
@@ -63,26 +65,6 @@ fn node(r: &mut Reader) -> NodeConfig {
             "127.0.0.1",
             "Host name or IP address other nodes reach this one by.",
             host,
-        ),
-    }
-}
-
-fn listen(r: &mut Reader) -> ListenConfig {
-    ListenConfig {
-        api: r.read("listen.api", "127.0.0.1:3000", "REST room API.", listener),
-        ws: r.read("listen.ws", "127.0.0.1:8081", "WebSocket signalling of anchors, at /ws.", listener),
-        hls: r.read(
-            "listen.hls",
-            "127.0.0.1:8080",
-            "HLS and the pages of listeners; of a mixer, also where listener nodes fetch.",
-            listener,
-        ),
-        ops: r.read("listen.ops", "127.0.0.1:9464", "/metrics, /actors, /livez, /readyz.", listener),
-        media: r.read(
-            "listen.media",
-            "127.0.0.1",
-            "IP address on which FFmpeg takes RTP from Janus; a private one if they are on two machines.",
-            media_ip,
         ),
     }
 }
@@ -159,41 +141,6 @@ fn auth(r: &mut Reader) -> AuthConfig {
             "12h",
             "Validity of an anchor's or host's token; longer than any broadcast, so that they can return.",
             duration("1s", "720h"),
-        ),
-    }
-}
-
-fn http(r: &mut Reader) -> HttpConfig {
-    HttpConfig {
-        allowed_origins: r.read(
-            "http.allowed_origins",
-            json!([]),
-            "Origins of other pages and apps that may use API, HLS and WebSocket, as browsers send them; * \
-             is any.",
-            list(origin),
-        ),
-        body_limit: r.read(
-            "http.body_limit",
-            65_536,
-            "Largest request body, bytes.",
-            number(1024..=16 * 1024 * 1024),
-        ),
-        header_timeout: r.read(
-            "http.header_timeout",
-            "5s",
-            "How long a client may take to send the header of a request.",
-            duration("100ms", "60s"),
-        ),
-        public_hls_url: r.optional(
-            "http.public_hls_url",
-            "Base of the URLs given to listeners, without a path; null: http://{listen.hls}.",
-            base_url,
-        ),
-        public_ws_url: r.optional(
-            "http.public_ws_url",
-            "URL that anchors connect to, e.g. wss://live.example.org/ws; null: ws://{listen.ws}/ws of a \
-             gateway.",
-            ws_url,
         ),
     }
 }

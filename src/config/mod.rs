@@ -2,7 +2,7 @@
 //!
 //! Owns: every key with its name, default and allowed values (`keys`), the rules between keys (`checks`),
 //! and warnings about legal but suspicious settings (`remarks`). Never does: open a socket. The only files
-//! it reads are the configuration file, the `*_file` secrets and the `ca_file` certificates.
+//! it reads are the configuration file and those that keys ending in `_file` name: secrets and certificates.
 
 mod checks;
 mod errors;

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde_json::Value;
 
 use super::reader::Parsed;
-use super::types::{JwtSecret, Roles, Secret, port_pairs};
+use super::types::{JwtSecret, Roles, Secret, Sockets, port_pairs};
 
 /// Minimum length of a secret in bytes: HS256 and the content keys need at least the output size of SHA-256
 /// (RFC 7518, 3.2).
@@ -129,6 +130,35 @@ pub(super) fn roles(value: &Value) -> Parsed<Roles> {
     match roles {
         Roles { rooms: false, janus: false, mixer: false, hls: false, gateway: false } => {
             Err("must name at least one of rooms, janus, mixer, gateway, hls".into())
+        }
+        some => Ok(some),
+    }
+}
+
+/// Parses a CIDR network, or an address, which is a network of one.
+pub(super) fn network(value: &Value) -> Parsed<IpNet> {
+    let text = text(value)?;
+    let network = text.parse().ok().or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?)));
+    network.ok_or_else(|| "must be networks or addresses, like 10.0.0.0/8, fd00::/8 or 127.0.0.1".into())
+}
+
+pub(super) fn sockets(value: &Value) -> Parsed<Sockets> {
+    let mut sockets = Sockets::default();
+    for name in list(text)(value)? {
+        match name.as_str() {
+            "api" => sockets.api = true,
+            "ws" => sockets.ws = true,
+            "hls" => sockets.hls = true,
+            _ => return Err("must be any of api, ws, hls".into()),
+        }
+    }
+    Ok(sockets)
+}
+
+pub(super) fn tls_sockets(value: &Value) -> Parsed<Sockets> {
+    match sockets(value)? {
+        none if none == Sockets::default() => {
+            Err("must name at least one of api, ws, hls; without TLS, leave tls.certificate_file out".into())
         }
         some => Ok(some),
     }

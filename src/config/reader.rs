@@ -118,8 +118,9 @@ impl Reader {
     /// Reports `problem` at the first of `keys` unless it holds. Does nothing if one of the keys already
     /// has an error.
     pub fn require(&mut self, keys: &[&str], holds: bool, problem: impl Into<String>) {
-        let wrong =
-            |key: &&str| self.errors.iter().any(|e| e.key.strip_suffix("_file").unwrap_or(&e.key) == *key);
+        let is =
+            |error: &ConfigError, key: &str| error.key == key || error.key.strip_suffix("_file") == Some(key);
+        let wrong = |key: &&str| self.errors.iter().any(|error| is(error, key));
         if !holds && !keys.iter().any(wrong) {
             self.fail(keys[0], problem.into());
         }

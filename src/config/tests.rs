@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::*;
 
+mod sockets;
+
 const LONG: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]
@@ -55,7 +57,15 @@ fn flag_beats_environment_beats_file_beats_default() {
         keys.iter().filter(|k| k.key.starts_with("listen.")).map(|k| k.source.to_string()).collect();
     assert_eq!(
         sources,
-        ["flag --set", "default", "environment STENTOR__LISTEN__HLS", "test.yaml line 4", "default"]
+        [
+            "flag --set",
+            "default",
+            "environment STENTOR__LISTEN__HLS",
+            "default",
+            "default",
+            "test.yaml line 4",
+            "default"
+        ]
     );
 }
 
@@ -365,7 +375,7 @@ fn settings_that_contradict_are_warned_about() {
             vec![("rooms.max_age", "13h"), ("auth.listener_token_ttl", "13h")],
             "auth.anchor_token_ttl is shorter",
         ),
-        (public("ws://live.example.org/ws"), "set http.public_ws_url to a wss URL"),
+        (public("ws://live.example.org/ws"), "set http.public_ws_url to a wss URL, or name ws"),
     ];
     for (flags, told) in suspicious {
         let remarks = remarks(&flags);

@@ -6,10 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::domain::connection::Duplicate;
 use crate::domain::hls;
 use crate::domain::ids::ModuleId;
 use crate::domain::restart::Budget;
+use crate::tls::{Chain, Key};
 
 /// Secret text. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,6 +29,7 @@ impl std::fmt::Debug for Secret {
 pub struct Config {
     pub node: NodeConfig,
     pub listen: ListenConfig,
+    pub tls: TlsConfig,
     pub store: StoreConfig,
     pub auth: AuthConfig,
     pub http: HttpConfig,
@@ -45,23 +49,38 @@ impl Config {
     pub fn hls_base_url(&self) -> String {
         match &self.http.public_hls_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("http://{}", self.listen.hls),
+            None => format!("{}://{}", if self.secure().hls { "https" } else { "http" }, self.listen.hls),
         }
     }
 
     /// Returns the URL that anchors connect to; `None` if it is not configured and this node has no
     /// gateway.
     pub fn ws_url(&self) -> Option<String> {
-        let own = || self.node.roles.gateway.then(|| format!("ws://{}/ws", self.listen.ws));
+        let scheme = if self.secure().ws { "wss" } else { "ws" };
+        let own = || self.node.roles.gateway.then(|| format!("{scheme}://{}/ws", self.listen.ws));
         self.http.public_ws_url.clone().or_else(own)
     }
-}
 
-impl Config {
+    /// Returns the listening sockets that have TLS.
+    pub fn secure(&self) -> Sockets {
+        match self.tls.certificate {
+            Some(_) => self.tls.sockets,
+            None => Sockets::default(),
+        }
+    }
+
+    /// Returns the address from which listener nodes fetch; `None` if it would have TLS. Listener nodes
+    /// use plain http: the media are encrypted, and a certificate seldom names an address of the private
+    /// network.
+    pub fn relay_address(&self) -> Option<SocketAddr> {
+        self.listen.relay.or((!self.secure().hls).then_some(self.listen.hls))
+    }
+
     /// Returns the base of the URLs from which other nodes fetch, on the private network, without a
     /// trailing slash.
     pub fn private_hls_url(&self) -> String {
-        let (host, port) = (&self.node.advertise, self.listen.hls.port());
+        let port = self.relay_address().unwrap_or(self.listen.hls).port();
+        let host = &self.node.advertise;
         match host.contains(':') {
             true => format!("http://[{host}]:{port}"),
             false => format!("http://{host}:{port}"),
@@ -95,9 +114,32 @@ pub struct ListenConfig {
     pub api: SocketAddr,
     pub ws: SocketAddr,
     pub hls: SocketAddr,
+    /// Address from which listener nodes fetch; `None`: `hls`, if that has no TLS.
+    pub relay: Option<SocketAddr>,
+    /// Address at which plain http is redirected to the https of `hls`.
+    pub redirect: Option<SocketAddr>,
     pub ops: SocketAddr,
     /// Address of RTP between Janus and mixer.
     pub media: IpAddr,
+}
+
+/// TLS of the listening sockets. Certificate and key belong together; both are set or neither.
+#[derive(Debug, Clone)]
+pub struct TlsConfig {
+    pub certificate: Option<Chain>,
+    pub key: Option<Key>,
+    /// Sockets that have TLS if there is a certificate.
+    pub sockets: Sockets,
+    /// `max-age` of `Strict-Transport-Security` (RFC 6797 section 6.1.1).
+    pub hsts: Option<Duration>,
+}
+
+/// Some of the public listening sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sockets {
+    pub api: bool,
+    pub ws: bool,
+    pub hls: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -148,10 +190,18 @@ pub struct HttpConfig {
     pub allowed_origins: Vec<String>,
     pub body_limit: usize,
     pub header_timeout: Duration,
-    /// Base of the URLs given to listeners, e.g. `https://live.example.org`. `None`: `http://{listen.hls}`.
+    /// Proxies whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Sockets at which trusted proxies begin with a PROXY protocol header.
+    pub proxy_protocol: Sockets,
+    /// Requests per second of one client address.
+    pub requests_per_address: u32,
+    /// Connections of one client address at one listening socket.
+    pub connections_per_address: usize,
+    /// Base of the URLs given to listeners, e.g. `https://live.example.org`. `None`: that of `listen.hls`.
     pub public_hls_url: Option<String>,
-    /// URL that anchors connect to, e.g. `wss://live.example.org/ws`. `None`: `ws://{listen.ws}/ws` of a
-    /// gateway.
+    /// URL that anchors connect to, e.g. `wss://live.example.org/ws`. `None`: that of `listen.ws` on
+    /// a gateway.
     pub public_ws_url: Option<String>,
 }
 

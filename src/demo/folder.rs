@@ -4,30 +4,53 @@
 
 use std::fmt;
 use std::fs::{DirBuilder, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
-pub struct Folder(PathBuf);
+/// Names of the files of the certificate and its key.
+pub const SECRETS: [&str; 2] = ["certificate.pem", "key.pem"];
+
+pub struct Folder {
+    path: PathBuf,
+    made: bool,
+}
 
 impl Folder {
     /// Chooses the name; the folder does not exist yet.
     pub fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("stentor-demo-{}", uuid::Uuid::new_v4().simple())))
+        let name = format!("stentor-demo-{}", uuid::Uuid::new_v4().simple());
+        Self { path: std::env::temp_dir().join(name), made: false }
     }
 
     pub fn data(&self) -> PathBuf {
-        self.0.join("data")
+        self.path.join("data")
     }
 
     pub fn log(&self) -> PathBuf {
-        self.0.join("log")
+        self.path.join("log")
     }
 
     /// Creates the folder, accessible only to its owner, and the log file in it.
-    pub fn make(&self) -> io::Result<File> {
-        DirBuilder::new().mode(0o700).create(&self.0)?;
+    pub fn make(&mut self) -> io::Result<File> {
+        self.make_folder()?;
         File::create_new(self.log())
+    }
+
+    /// Creates a file in the folder and returns its path.
+    pub fn write(&mut self, name: &str, text: &str) -> io::Result<PathBuf> {
+        self.make_folder()?;
+        let path = self.path.join(name);
+        File::create_new(&path)?.write_all(text.as_bytes())?;
+        Ok(path)
+    }
+
+    fn make_folder(&mut self) -> io::Result<()> {
+        if !self.made {
+            DirBuilder::new().mode(0o700).create(&self.path)?;
+            self.made = true;
+        }
+        Ok(())
     }
 
     /// Keeps the log after a failure, if it is not empty, and returns its path. Deletes everything else.
@@ -35,6 +58,9 @@ impl Folder {
         let log = self.log();
         if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
             let _ = std::fs::remove_dir_all(self.data());
+            for secret in SECRETS {
+                let _ = std::fs::remove_file(self.path.join(secret));
+            }
             return Some(log);
         }
         self.remove();
@@ -43,12 +69,12 @@ impl Folder {
 
     /// Removes the folder. A failure is ignored: the folder is in the system's temporary directory.
     pub fn remove(&self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
 impl fmt::Display for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.display().fmt(f)
+        self.path.display().fmt(f)
     }
 }

@@ -5,6 +5,7 @@
 
 mod api;
 mod folder;
+mod lan;
 mod screen;
 mod settings;
 mod show;
@@ -20,6 +21,7 @@ use crate::app::signals::Signals;
 use crate::config::{Config, ConfigErrors, LoadInput};
 use crate::telemetry::logging;
 use folder::Folder;
+use lan::Lan;
 use screen::Screen;
 
 /// A demo that is ready to run.
@@ -32,13 +34,21 @@ pub struct Demo {
 
 impl Demo {
     /// Loads the configuration of `input`, but with embedded stores in a separate folder and a managed Janus.
+    /// `tls`: pages and signalling are served over https on the network, with a certificate of their own.
     ///
     /// # Errors
-    /// The configuration is invalid, or a flag sets a key that the demo sets itself.
-    pub fn prepare(input: LoadInput) -> Result<Self, ConfigErrors> {
-        let folder = Folder::new();
-        let (config, notes) = settings::of(input, &folder.data())?;
-        Ok(Self { config, folder, notes })
+    /// The configuration is invalid, a flag sets a key that the demo sets itself, or the machine has no
+    /// network for `tls`.
+    pub fn prepare(input: LoadInput, tls: bool) -> Result<Self, ConfigErrors> {
+        let mut folder = Folder::new();
+        let lan = tls.then(|| Lan::prepare(&input, &mut folder)).transpose();
+        match lan.and_then(|lan| settings::of(input, &folder.data(), lan.as_ref())) {
+            Ok((config, notes)) => Ok(Self { config, folder, notes }),
+            Err(errors) => {
+                folder.remove();
+                Err(errors)
+            }
+        }
     }
 
     /// Runs until Ctrl-C, SIGTERM or the end of its terminal. Afterwards no process and no file is left.
@@ -46,7 +56,7 @@ impl Demo {
     /// # Errors
     /// The failed step, and the path of the log.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { config, folder, notes } = self;
+        let Self { config, mut folder, notes } = self;
         let mut asked = Asked::listen()?;
         let log = folder.make().with_context(|| format!("cannot make {folder}; set TMPDIR"))?;
         logging::init_to_file(&config.log, log)?;

@@ -7,27 +7,49 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
+use super::lan::Lan;
 use crate::config::{self, Config, ConfigError, ConfigErrors, Effective, LoadInput, Source};
 
 /// Longest duration that the configuration allows: a demo ends when its user says so.
 const FOR_EVER: &str = "720h";
 
-/// Returns the validated configuration, and notes about it for the user. `data`: the data directory.
+/// Returns the validated configuration, and notes about it for the user. `data`: the data directory. `lan`:
+/// the address and certificate for other machines.
 ///
 /// # Errors
 /// A flag sets a key that the demo sets itself, or the configuration is invalid.
-pub fn of(mut input: LoadInput, data: &Path) -> Result<(Config, Vec<String>), ConfigErrors> {
-    let own = [
+pub fn of(
+    mut input: LoadInput,
+    data: &Path,
+    lan: Option<&Lan>,
+) -> Result<(Config, Vec<String>), ConfigErrors> {
+    let mut own = vec![
         ("node.data_dir", data.display().to_string()),
         ("node.roles", "rooms,janus,mixer,gateway,hls".into()),
         ("store.kind", "embedded".into()),
         ("janus.mode", "managed".into()),
     ];
+    if let Some(lan) = lan {
+        // A flag that sets it has chosen this address.
+        input.flags.retain(|(key, _)| key != "listen.hls");
+        own.extend([
+            // One address: a browser that accepts the certificate for the page accepts it for the WebSocket.
+            ("listen.hls", lan.address.to_string()),
+            ("listen.ws", lan.address.to_string()),
+            ("tls.certificate_file", lan.certificate.display().to_string()),
+            ("tls.key_file", lan.key.display().to_string()),
+            ("tls.sockets", "ws,hls".into()),
+            ("http.public_hls_url", String::new()),
+            ("http.public_ws_url", String::new()),
+            ("auth.mode", "keys".into()),
+            ("auth.api_keys", lan.api_key.clone()),
+        ]);
+    }
     let taken: Vec<_> = input.flags.iter().filter(|(key, _)| own.iter().any(|(k, _)| k == key)).collect();
     if !taken.is_empty() {
         return Err(ConfigErrors(taken.into_iter().map(refusal).collect()));
     }
-    let own = own.map(|(key, value)| (key.to_owned(), value));
+    let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
     let lasting = ["rooms.max_age", "auth.listener_token_ttl", "auth.anchor_token_ttl"]
         .map(|key| (key.to_owned(), FOR_EVER.into()));
     // Before the user's flags, which win. As flags, the demo's settings override file and environment.
@@ -87,7 +109,7 @@ mod tests {
     }
 
     fn prepared(input: LoadInput) -> Result<(Config, Vec<String>), ConfigErrors> {
-        of(input, Path::new("/tmp/stentor-demo-x/data"))
+        of(input, Path::new("/tmp/stentor-demo-x/data"), None)
     }
 
     #[test]

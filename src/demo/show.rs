@@ -16,6 +16,7 @@ use super::screen::{Links, Screen, Status};
 use super::source::{self, TONE};
 use crate::actors::kernel::{self, ActorView};
 use crate::app::Node;
+use crate::config::Config;
 use crate::domain::ids::RoomId;
 use crate::probe::listener::{AUDIBLE, Target};
 use crate::probe::{Heard, Listener, Mode, ProbeError};
@@ -44,7 +45,7 @@ pub async fn run(node: &Node, folder: &Folder, screen: &mut Screen) -> anyhow::R
     on_air.unwrap_or_else(|_| bail!("the room is not on air: {}", reasons(node)))?;
     let token = api.token(&room).await?;
     screen.step("listening for the test tone");
-    let (ffmpeg, base_url) = (node.config().mixer.ffmpeg.clone(), url(node.config().listen.hls));
+    let (ffmpeg, base_url) = (node.config().mixer.ffmpeg.clone(), pages(node.config()));
     let speak = api.speak_page(&room, &base_url).await?;
     let target = Target { base_url, room: room.clone(), token, ffmpeg };
     let links = links(node, folder, &target, speak);
@@ -112,6 +113,9 @@ async fn listen(
     };
     let since = Instant::now();
     screen.on_air(ROOM, links);
+    if node.config().secure().hls {
+        screen.note("the certificate was made for this demo: browsers warn of it once, and go on if told so");
+    }
     screen.status(&told(&heard, heard.strongest_hz(), since));
     loop {
         let status = match timeout(SILENCE, listener.hear(SIP)).await {
@@ -169,6 +173,14 @@ fn links(node: &Node, folder: &Folder, target: &Target, speak: String) -> Links 
         actors: format!("{}/", url(node.addresses.ops)),
         api: format!("{}/api/rooms/{room}", url(node.config().listen.api)),
         log: folder.log().display().to_string(),
+    }
+}
+
+/// Returns the base of the URLs of the pages, for this machine or, with TLS, for others too.
+fn pages(config: &Config) -> String {
+    match config.secure().hls {
+        true => config.hls_base_url(),
+        false => url(config.listen.hls),
     }
 }
 

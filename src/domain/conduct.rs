@@ -198,13 +198,13 @@ pub fn overdue(
 
 /// Token bucket.
 #[derive(Debug)]
-struct Bucket {
+pub struct Bucket {
     tokens: f64,
     at: Duration,
 }
 
 impl Bucket {
-    fn full(burst: u32, now: Duration) -> Self {
+    pub fn full(burst: u32, now: Duration) -> Self {
         Self { tokens: burst.into(), at: now }
     }
 
@@ -212,7 +212,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The time until there is one.
-    fn take(&mut self, rate: u32, burst: u32, now: Duration) -> Result<(), Duration> {
+    pub fn take(&mut self, rate: u32, burst: u32, now: Duration) -> Result<(), Duration> {
         let gained = now.saturating_sub(self.at).as_secs_f64() * f64::from(rate);
         self.tokens = (self.tokens + gained).min(burst.into());
         self.at = self.at.max(now);

@@ -37,6 +37,8 @@ pub enum Cut {
     SlowReader,
     /// No request arrived for too long.
     Idle,
+    /// A trusted proxy sent no valid PROXY protocol header in time.
+    ProxyHeader,
 }
 
 impl Cut {
@@ -46,6 +48,7 @@ impl Cut {
             Self::SlowBody => "slow_body",
             Self::SlowReader => "slow_reader",
             Self::Idle => "idle",
+            Self::ProxyHeader => "proxy_header",
         }
     }
 }

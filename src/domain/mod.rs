@@ -6,6 +6,8 @@
 pub mod ages;
 pub mod anchor;
 pub mod anchor_people;
+pub mod certificate;
+pub mod client_address;
 pub mod compaction;
 pub mod conduct;
 pub mod connection;
@@ -38,6 +40,7 @@ pub mod reassign;
 pub mod registration;
 pub mod relay_protocol;
 pub mod relay_room;
+pub mod request_rates;
 pub mod restart;
 pub mod room;
 pub mod rpc;

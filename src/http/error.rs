@@ -127,6 +127,8 @@ pub enum Code {
     MediaTimeout,
     /// 503, retryable: too many connections are open at this address.
     TooManyClients,
+    /// 429, retryable: too many requests, or too many connections, from this client's address.
+    TooManyRequests,
     /// 503, retryable: the node that mixes this room does not answer.
     MediaUnavailable,
     /// 503, retryable: the store does not answer. A change may or may not have happened.
@@ -213,6 +215,7 @@ impl Code {
             | Self::MediaTimeout
             | Self::TooManyClients
             | Self::MediaUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -224,6 +227,7 @@ impl Code {
             | Self::GatewayUnavailable
             | Self::MediaNotReady
             | Self::MediaUnavailable => Some(1),
+            Self::TooManyRequests => Some(1),
             Self::StoreUnavailable => Some(2),
             Self::NoCapacity | Self::NoJanusAvailable | Self::NoMixerAvailable | Self::TooManyClients => {
                 Some(5)

@@ -4,7 +4,6 @@
 //! derived. That is behind [`LiveMedia`], [`KeyService`] and [`ListenerAuth`], on this node or another.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use super::error::{ApiError, Code};
 use super::hls_answer::{BLOCKING_PLAYLIST, Cors, MEDIA, PLAYLIST, SECRET, found};
 use super::methods::other;
 use crate::auth::TokenError;
+use crate::domain::client_address::network;
 use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
 use crate::media::{self, PlaylistText};
@@ -207,15 +207,6 @@ fn count(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<
 
 pub(super) fn verified_for(grant: &Grant) -> Duration {
     Duration::from_millis(grant.expires_at.0.saturating_sub(now().0)).min(VERIFIED_FOR)
-}
-
-/// Returns the network that a host can choose its addresses from, which counts as one client: with IPv6 a /64
-/// (RFC 4291 section 2.5.1).
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        v4 => v4,
-    }
 }
 
 fn bearer(request: &HttpRequest) -> Option<String> {

@@ -15,6 +15,7 @@ pub mod ops;
 pub mod pages;
 pub mod pages_api;
 pub mod proxied;
+pub mod redirect;
 pub mod relay;
 pub mod request_id;
 pub mod rest;

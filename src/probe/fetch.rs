@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockModeDecrypt, KeyIvInit};
-use awc::ClientRequest;
 use awc::error::{ConnectError, SendRequestError};
+use awc::{Client, ClientRequest, Connector};
 use bytes::Bytes;
 use url::Url;
 
 use super::listener::ProbeError;
+use super::local_tls;
 use super::m3u8::Key;
 
 /// Time limit of a request, longer than any blocking reload.
@@ -25,7 +26,7 @@ pub struct File {
 }
 
 pub struct Fetch {
-    client: awc::Client,
+    client: Client,
     playlist: Url,
     token: String,
     key: Option<(String, [u8; 16])>,
@@ -33,7 +34,11 @@ pub struct Fetch {
 
 impl Fetch {
     pub fn new(playlist: Url, token: String) -> Self {
-        let client = awc::Client::builder().timeout(TIMEOUT).disable_redirects().finish();
+        let connector = match local_tls::config(&playlist) {
+            Some(tls) => Connector::new().rustls_0_23(tls),
+            None => Connector::new(),
+        };
+        let client = Client::builder().connector(connector).timeout(TIMEOUT).disable_redirects().finish();
         Self { client, playlist, token, key: None }
     }
 

@@ -7,6 +7,7 @@
 pub mod fetch;
 pub mod hearing;
 pub mod listener;
+mod local_tls;
 pub mod m3u8;
 mod rules;
 mod spectrum;

@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use super::logging;
+use super::socket_metrics::SocketMetrics;
 use crate::domain::mix::Loud;
 
 /// Histogram buckets in seconds: 0.5 ms (a call on loopback) to 10 s (the longest timeout).
@@ -58,9 +59,7 @@ struct Families {
     watch_restarts: IntCounterVec,
     http_requests: IntCounterVec,
     http_seconds: HistogramVec,
-    connections: IntGaugeVec,
-    connections_refused: IntCounterVec,
-    connections_cut: IntCounterVec,
+    sockets: SocketMetrics,
     listeners: IntGauge,
     heartbeats: IntCounterVec,
     ws_connections: IntGauge,
@@ -172,24 +171,7 @@ impl Metrics {
                 "Time to answer HTTP requests.",
                 &["route"],
             ),
-            connections: gauges(
-                r,
-                "stentor_connections",
-                "Connections open at each listening socket.",
-                &["listener"],
-            ),
-            connections_refused: counters(
-                r,
-                "stentor_connections_refused_total",
-                "Connections refused because too many were open at the listening socket.",
-                &["listener"],
-            ),
-            connections_cut: counters(
-                r,
-                "stentor_connections_cut_total",
-                "Connections closed because the client was too slow.",
-                &["reason"],
-            ),
+            sockets: SocketMetrics::new(r),
             listeners: gauge(
                 r,
                 "stentor_listeners",
@@ -348,21 +330,9 @@ impl Metrics {
         self.0.http_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
     }
 
-    /// Counts an open connection. `listener` names a listening socket: `api`, `ws`, `hls` or `ops`.
-    pub fn connection_opened(&self, listener: &'static str) {
-        self.0.connections.with_label_values(&[listener]).inc();
-    }
-
-    pub fn connection_closed(&self, listener: &'static str) {
-        self.0.connections.with_label_values(&[listener]).dec();
-    }
-
-    pub fn connection_refused(&self, listener: &'static str) {
-        self.0.connections_refused.with_label_values(&[listener]).inc();
-    }
-
-    pub fn connection_cut(&self, reason: &'static str) {
-        self.0.connections_cut.with_label_values(&[reason]).inc();
+    /// Returns the metrics of the listening sockets.
+    pub fn sockets(&self) -> &SocketMetrics {
+        &self.0.sockets
     }
 
     pub fn set_ws_connections(&self, count: usize) {
@@ -435,7 +405,7 @@ fn seconds_total(registry: &Registry, name: &str, help: &str) -> Counter {
     registered(registry, Counter::new(name, help).expect("valid"))
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+pub(super) fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     // See `counter`.
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels).expect("valid"))
 }
@@ -445,7 +415,7 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     registered(registry, IntGauge::new(name, help).expect("valid"))
 }
 
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+pub(super) fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     // See `counter`.
     registered(registry, IntGaugeVec::new(Opts::new(name, help), labels).expect("valid"))
 }

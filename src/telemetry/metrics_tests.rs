@@ -63,9 +63,12 @@ fn used() -> Metrics {
     metrics.set_store_up(true);
     metrics.watch_restarted("compacted");
     metrics.http_request("/api/rooms/{id}", 404, took);
-    metrics.connection_opened("hls");
-    metrics.connection_refused("hls");
-    metrics.connection_cut("slow_reader");
+    metrics.sockets().opened("hls");
+    metrics.sockets().refused("hls");
+    metrics.sockets().cut("slow_reader");
+    metrics.sockets().limited("hls");
+    metrics.sockets().handshake("ok");
+    metrics.sockets().set_certificate_expiry(SystemTime::UNIX_EPOCH);
     metrics.heartbeat(false);
     metrics.set_ws_connections(3);
     metrics.ws_call("join", "ok", Some(took));

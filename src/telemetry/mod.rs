@@ -8,6 +8,7 @@ mod log_queue;
 pub mod logging;
 pub mod metrics;
 mod repeats;
+pub mod socket_metrics;
 
 pub use events::Event;
 pub use metrics::{Alive, Metrics};

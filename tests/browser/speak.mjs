@@ -9,7 +9,7 @@
 //
 // | do         | beside `name`                     | does, and answers |
 // |------------|-----------------------------------|-------------------|
-// | open       | url, wav? \| firefoxHz?, displayName?, pin?, hands?, minimum?, without? | opens the page; `wav` is what its microphone hears, in a loop. With `firefoxHz` in Firefox, whose microphone hears that tone: by mouse, and no `cut`. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing sounds before a tap. `minimum`: without the APIs that a minimum browser lacks (`minimum.mjs`). `without`: without these names. Answers as `state`, with the `fit` of before |
+// | open       | url, wav? \| firefoxHz?, displayName?, pin?, hands?, minimum?, without?, selfSigned? | opens the page; `wav` is what its microphone hears, in a loop. With `firefoxHz` in Firefox, whose microphone hears that tone: by mouse, and no `cut`. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing sounds before a tap. `minimum`: without the APIs that a minimum browser lacks (`minimum.mjs`). `without`: without these names. `selfSigned`: any certificate is accepted. Answers as `state`, with the `fit` of before |
 // | wait       | state?, timeoutMs?, view?, code?, pill?, notStarted?, cards?, names?, says? | until the visit is in `state` (`connected`, `reconnecting`, `closed`), a listen page shows `pill`, the page says that its script does not run (`notStarted`), the page shows `view` (`room`, `ended`), the last problem has `code`, the cards of people say this (`{"bob": "Muted"}`), the cards bear these `names`, and the page says this in passing; answers as `state` |
 // | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, names, said, address, errors}`: what its button would do, what each card says, what it has said in passing so far; of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, pill, words, address, touched, errors}`; `touched`: the browser has seen a user activation |
 // | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
@@ -317,7 +317,7 @@ async function openInFirefox({ url, firefoxHz, displayName, pin, name }) {
   return begin(visit, name, url);
 }
 
-async function open({ url, wav, displayName, pin, name, hands: by = 'mouse', minimum, without }) {
+async function open({ url, wav, displayName, pin, name, hands: by = 'mouse', minimum, without, selfSigned }) {
   const { origin } = new URL(url);
   const cable = new Cable();
   const to = await gateway(origin);
@@ -330,6 +330,7 @@ async function open({ url, wav, displayName, pin, name, hands: by = 'mouse', min
     // Browsers give a microphone only to https and localhost.
     `--unsafely-treat-insecure-origin-as-secure=${origin}`,
   ];
+  if (selfSigned) args.push('--ignore-certificate-errors');
   if (wav) args.push(`--use-file-for-fake-audio-capture=${wav}`);
   if (to) args.push(`--host-resolver-rules=MAP ${to.host}:${to.port} 127.0.0.1:${await cable.plug(to.host, to.port)}`);
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args });

@@ -20,6 +20,7 @@ mod package;
 mod people;
 mod presence;
 mod rooms;
+mod secure;
 mod secured_backends;
 mod service;
 mod signalling;

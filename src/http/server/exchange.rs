@@ -1,11 +1,11 @@
 //! Middleware around every request of every listening socket.
 //!
-//! Owns: HEAD as GET, the deadline of request bodies, the size of writes, and `nosniff`. Never does: look at
-//! paths.
+//! Owns: HEAD as GET, the deadline of request bodies, the size of writes, `nosniff` and HSTS. Never does:
+//! look at paths.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_http::error::PayloadError;
 use actix_http::{BoxedPayloadStream, ConnectionType};
@@ -21,16 +21,31 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use super::SLICE;
+use super::clients::Clients;
 use super::stream::{Connection, InProgress};
 use crate::domain::http_connection::{Cut, Transfer};
 
+/// Rules of one listening socket.
+#[derive(Clone)]
+pub(super) struct Rules {
+    pub hsts: Option<HeaderValue>,
+    pub clients: Clients,
+    /// Name of the listening socket in metrics.
+    pub listener: &'static str,
+}
+
 /// Applies the rules for every request and response of a listening socket.
 pub(super) async fn exchange<B: MessageBody + 'static>(
+    rules: Rules,
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<Sliced<B>>, Error> {
     let connection = request.conn_data::<Connection>().cloned();
     let in_progress = connection.as_ref().map(Connection::begin);
+    let forwarded_securely = rules.clients.identify(&mut request);
+    rules.clients.admit(request.head().peer_addr.map(|client| client.ip()), rules.listener)?;
+    let secure = forwarded_securely || connection.as_ref().is_some_and(Connection::is_secure);
+    let hsts = rules.hsts.filter(|_| secure);
     // The encoder remembers that the body must be omitted (RFC 9110 section 9.3.2), but it would wait for the end
     // of an endless one. An upgrade needs a real GET.
     let omitted = request.method() == Method::HEAD && !request.headers().contains_key(header::UPGRADE);
@@ -50,6 +65,9 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     let is_old = request.version() < Version::HTTP_11;
     let mut response = next.call(request).await?;
     forbid_sniffing(response.headers_mut());
+    if let Some(hsts) = hsts {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
     if is_old && response.response().body().size() == BodySize::Stream {
         // The dispatcher would send chunks, which HTTP/1.0 does not have: the end of the connection is the end of
         // the body (RFC 9112 section 6.3).
@@ -65,6 +83,12 @@ pub(super) fn refuse(error: Error) -> HttpResponse {
     let mut response = error.error_response();
     forbid_sniffing(response.headers_mut());
     response
+}
+
+/// Returns the value of `Strict-Transport-Security` (RFC 6797 section 6.1).
+pub(super) fn hsts(max_age: Duration) -> HeaderValue {
+    // Cannot fail: digits and ASCII letters only.
+    HeaderValue::from_str(&format!("max-age={}", max_age.as_secs())).expect("ASCII")
 }
 
 fn forbid_sniffing(headers: &mut HeaderMap) {

@@ -2,13 +2,16 @@
 //!
 //! Owns: the number of connections, and the refusal. Never does: close a connection that it admitted.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix_web::rt::net::TcpStream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::domain::client_address::limited;
 use super::large::Turns;
 use crate::domain::descriptors::Allotment;
 use crate::domain::http_connection::Cut;
@@ -18,63 +21,124 @@ use crate::telemetry::Metrics;
 
 /// Time a refused client has to read the refusal.
 const LINGER: Duration = Duration::from_secs(1);
+
 pub(super) struct Gate {
     name: &'static str,
     allotment: Allotment,
     open: AtomicUsize,
     refusing: AtomicUsize,
     turns: Turns,
+    /// Open connections of each address that is limited.
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+    /// Largest number of connections of one address.
+    per_address: usize,
     metrics: Metrics,
 }
 
 /// Admitted connection. Dropping it frees its place.
-pub(super) struct Place(Arc<Gate>);
+pub(super) struct Place {
+    gate: Arc<Gate>,
+    address: Option<IpAddr>,
+}
 
 /// Connection for which there was no place.
-pub(super) struct Refusal(Option<Refusing>);
+pub(super) struct Refusal {
+    /// `None`: enough others are being told already.
+    refusing: Option<Refusing>,
+    why: Code,
+}
 
 struct Refusing(Arc<Gate>);
 
 impl Gate {
-    pub fn new(name: &'static str, allotment: Allotment, metrics: Metrics) -> Self {
-        let (open, refusing) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { name, allotment, open, refusing, turns: Turns::new(), metrics }
+    /// `per_address`: connections that one address may have open. It never gets more than half of the places.
+    pub fn new(name: &'static str, allotment: Allotment, per_address: usize, metrics: Metrics) -> Self {
+        Self {
+            name,
+            allotment,
+            open: AtomicUsize::new(0),
+            refusing: AtomicUsize::new(0),
+            addresses: Mutex::default(),
+            turns: Turns::new(),
+            per_address: per_address.min(allotment.served.div_ceil(2)),
+            metrics,
+        }
     }
 
     /// Takes a place for a new connection.
     pub fn enter(self: &Arc<Self>) -> Result<Place, Refusal> {
         if self.open.fetch_add(1, Relaxed) < self.allotment.served {
-            self.metrics.connection_opened(self.name);
-            return Ok(Place(self.clone()));
+            self.metrics.sockets().opened(self.name);
+            return Ok(Place { gate: self.clone(), address: None });
         }
         self.open.fetch_sub(1, Relaxed);
-        self.metrics.connection_refused(self.name);
+        Err(self.refusal(Code::TooManyClients))
+    }
+
+    fn refusal(self: &Arc<Self>, why: Code) -> Refusal {
+        self.metrics.sockets().refused(self.name);
         let told = self.refusing.fetch_add(1, Relaxed) < self.allotment.refused();
         let refusing = Refusing(self.clone());
-        Err(Refusal(told.then_some(refusing)))
+        Refusal { refusing: told.then_some(refusing), why }
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        // A panic inside leaves counts that are valid.
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a TLS handshake. `outcome`: `ok`, `failed` or `timeout`.
+    pub fn handshake(&self, outcome: &'static str) {
+        self.metrics.sockets().handshake(outcome);
     }
 }
 
 impl Place {
+    /// Counts the connection for its address, unless that is not limited.
+    ///
+    /// # Errors
+    /// The address has too many; the place is given up.
+    pub fn of(mut self, address: IpAddr) -> Result<Self, Refusal> {
+        let Some(address) = limited(address) else { return Ok(self) };
+        let mut addresses = self.gate.addresses();
+        let count = addresses.entry(address).or_insert(0);
+        if *count >= self.gate.per_address {
+            drop(addresses);
+            return Err(self.gate.refusal(Code::TooManyRequests));
+        }
+        *count += 1;
+        drop(addresses);
+        self.address = Some(address);
+        Ok(self)
+    }
+
     /// Returns true if more than three quarters of the places are taken.
     pub fn pressed(&self) -> bool {
-        self.0.open.load(Relaxed) > self.0.allotment.served / 4 * 3
+        self.gate.open.load(Relaxed) > self.gate.allotment.served / 4 * 3
     }
 
     /// Turns of the listening socket for large responses.
     pub fn turns(&self) -> &Turns {
-        &self.0.turns
+        &self.gate.turns
     }
 
     pub fn cut(&self, cut: Cut) {
-        self.0.metrics.connection_cut(cut.as_str());
+        self.gate.metrics.sockets().cut(cut.as_str());
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
-        self.0.metrics.connection_closed(self.0.name);
+        self.gate.open.fetch_sub(1, Relaxed);
+        self.gate.metrics.sockets().closed(self.gate.name);
+        let Some(address) = self.address else { return };
+        let mut addresses = self.gate.addresses();
+        if let Some(count) = addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&address);
+            }
+        }
     }
 }
 
@@ -87,14 +151,16 @@ impl Drop for Refusing {
 impl Refusal {
     /// Sends the refusal, unless too many are being sent already, and waits until the client has closed:
     /// closing a socket with unread bytes would discard what was sent (RFC 9293 section 3.10.4).
-    pub async fn tell(self, mut socket: TcpStream) {
-        let Some(_refusing) = self.0 else { return };
+    /// `stream`: the connection, after its TLS handshake if it has TLS.
+    pub async fn tell<S: AsyncRead + AsyncWrite + Unpin>(self, stream: impl Future<Output = io::Result<S>>) {
+        let Some(_refusing) = self.refusing else { return };
         let told = async {
-            socket.write_all(&refusal()).await?;
+            let mut socket = stream.await?;
+            socket.write_all(&refusal(self.why)).await?;
             socket.shutdown().await?;
             let mut ignored = [0; 1024];
             while socket.read(&mut ignored).await? > 0 {}
-            std::io::Result::Ok(())
+            io::Result::Ok(())
         };
         // Errors and slow clients change nothing: the socket is closed in any case.
         let _ = tokio::time::timeout(LINGER, told).await;
@@ -102,13 +168,19 @@ impl Refusal {
 }
 
 /// Builds the response without the HTTP dispatcher, which would need a place.
-fn refusal() -> Vec<u8> {
-    let error = ApiError::new(Code::TooManyClients, "too many connections are open at this address");
+fn refusal(why: Code) -> Vec<u8> {
+    let (status, message) = match why {
+        Code::TooManyRequests => {
+            ("429 Too Many Requests", "too many connections from this address (http.connections_per_address)")
+        }
+        _ => ("503 Service Unavailable", "too many connections are open at this address"),
+    };
+    let error = ApiError::new(why, message);
     let retry_after = error.code.retry_after().unwrap_or_default();
     let body = serde_json::to_string(&error.body(request_id::fresh())).unwrap_or_default();
     let length = body.len();
     format!(
-        "HTTP/1.1 503 Service Unavailable\r\n\
+        "HTTP/1.1 {status}\r\n\
          content-type: application/json\r\n\
          content-length: {length}\r\n\
          cache-control: no-store\r\n\
@@ -126,17 +198,33 @@ mod tests {
     #[test]
     fn places_are_bounded_and_given_back() {
         let metrics = Metrics::new(std::time::SystemTime::UNIX_EPOCH);
-        let gate = Arc::new(Gate::new("hls", Allotment { served: 4, accepted: 5 }, metrics.clone()));
+        let gate = Arc::new(Gate::new("hls", Allotment { served: 4, accepted: 5 }, 9, metrics.clone()));
         let places: Vec<_> = (0..4).map(|_| gate.enter().ok().unwrap()).collect();
         assert!(places[0].pressed());
         let told = gate.enter().err().unwrap();
         let untold = gate.enter().err().unwrap();
-        assert!(told.0.is_some() && untold.0.is_none(), "refusals are bounded too");
+        assert!(told.refusing.is_some() && untold.refusing.is_none(), "refusals are bounded too");
         drop((told, untold, places));
         assert!(!gate.enter().ok().unwrap().pressed());
         assert_eq!((gate.open.load(Relaxed), gate.refusing.load(Relaxed)), (0, 0));
         let text = metrics.render();
         assert!(text.contains("stentor_connections{listener=\"hls\"} 0\n"), "{text}");
         assert!(text.contains("stentor_connections_refused_total{listener=\"hls\"} 2\n"), "{text}");
+    }
+
+    #[test]
+    fn addresses_have_half_the_places() {
+        let metrics = Metrics::new(std::time::SystemTime::UNIX_EPOCH);
+        let gate = Arc::new(Gate::new("hls", Allotment { served: 6, accepted: 7 }, 9, metrics));
+        let [one, other]: [IpAddr; 2] = ["203.0.113.7", "203.0.113.8"].map(|ip| ip.parse().unwrap());
+        let enter = |address| gate.enter().ok().unwrap().of(address);
+        let held: Vec<_> = (0..3).map(|_| enter(one).ok().unwrap()).collect();
+        assert_eq!(enter(one).err().unwrap().why, Code::TooManyRequests);
+        assert!(enter(other).is_ok());
+        let local = "127.0.0.1".parse().unwrap();
+        let locals: Vec<_> = (0..3).map(|_| enter(local).ok().unwrap()).collect();
+        drop((held, locals));
+        assert!(enter(one).is_ok());
+        assert!(gate.addresses().is_empty());
     }
 }

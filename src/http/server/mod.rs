@@ -5,26 +5,33 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `gate` | the number of open connections, and the refusal beyond it |
-//! | `stream` | the socket with its deadlines; [`Connection`], a request's handle on it |
-//! | `exchange` | middleware around every request: HEAD, body deadline, small writes, `nosniff` |
+//! | `entrance` | the steps from an accepted connection to its first request: place, address, TLS handshake |
+//! | `proxy_protocol` | the header by which a trusted proxy names the client of a connection |
+//! | `clients` | the client behind each request, and the requests of its address |
+//! | `gate` | the number of open connections, in total and per address, and the refusal beyond it |
+//! | `wire` | the socket, which records what passes, and TLS above it |
+//! | `stream` | the stream with its deadlines; [`Connection`], a request's handle on it |
+//! | `exchange` | middleware around every request: HEAD, body deadline, small writes, `nosniff`, HSTS |
 //! | `large` | middleware for resources with large responses: few at a time |
 //!
 //! Owns: sockets and their limits. Never does: know what is served.
 
+mod clients;
+mod entrance;
 mod exchange;
 mod gate;
 mod large;
+mod proxy_protocol;
 mod stream;
+mod wire;
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use actix_http::error::DispatchError;
-use actix_http::{HttpService, Protocol};
+use actix_http::HttpService;
 use actix_server::Server;
 use actix_service::{ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::body::MessageBody;
@@ -32,16 +39,21 @@ use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, Error};
-use socket2::SockRef;
+use rustls::ServerConfig;
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio_rustls::TlsAcceptor;
 
 use crate::domain::descriptors::Allotment;
 use crate::domain::http_connection::Patience;
 use crate::telemetry::Metrics;
 
+use entrance::Entrance;
+use exchange::Rules;
 use gate::Gate;
 use stream::Guarded;
 
 pub use large::large;
+pub use clients::Clients;
 pub use stream::Connection;
 
 /// Connections that the kernel completes before they are accepted. A page with a thousand listeners may
@@ -67,15 +79,23 @@ const HEAD_MARGIN: Duration = Duration::from_secs(1);
 const IDLE_MARGIN: Duration = Duration::from_secs(5);
 
 /// Options of one listening socket.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Name of the listening socket in metrics.
     pub name: &'static str,
     /// Number of worker threads; `None` means one per processor.
     pub workers: Option<usize>,
     pub allotment: Allotment,
-    /// Time from the first byte of a request to the end of its head.
+    /// Time from the first byte of a request to the end of its head. Also the time for a TLS handshake.
     pub header_timeout: Duration,
+    /// `None`: plain HTTP.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// `max-age` of `Strict-Transport-Security`; sent over TLS only.
+    pub hsts: Option<Duration>,
+    /// Rules about clients, shared by all sockets of the node.
+    pub clients: Clients,
+    /// True if trusted proxies begin a connection with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// Time that requests in progress get when the server stops.
     pub shutdown_timeout: Duration,
 }
@@ -108,8 +128,19 @@ where
 {
     prepare(&listener)?;
     let workers = options.workers.unwrap_or_else(processors);
-    let gate = Arc::new(Gate::new(options.name, options.allotment, metrics.clone()));
+    let clients = options.clients;
+    let per_address = clients.connections();
+    let gate = Arc::new(Gate::new(options.name, options.allotment, per_address, metrics.clone()));
     let patience = Patience { head: options.header_timeout + HEAD_MARGIN, idle: KEEP_ALIVE + IDLE_MARGIN };
+    let entrance = Entrance {
+        gate,
+        clients: clients.clone(),
+        proxy_protocol: options.proxy_protocol,
+        tls: options.tls.map(TlsAcceptor::from),
+        handshake: options.header_timeout,
+        patience,
+    };
+    let rules = Rules { hsts: options.hsts.map(exchange::hsts), clients, listener: options.name };
     let builder = Server::build()
         .workers(workers)
         .max_concurrent_connections((options.allotment.accepted / workers).max(1))
@@ -117,7 +148,7 @@ where
         .shutdown_timeout(options.shutdown_timeout.as_secs());
     let stopping = builder.graceful_shutdown_signal();
     let service = move || {
-        let (gate, stopping) = (gate.clone(), stopping.clone());
+        let (stopping, rules) = (stopping.clone(), rules.clone());
         let http = HttpService::build()
             // Same as `HttpServer`: idle connections are closed at once when the server stops.
             .graceful_shutdown_signal(move || {
@@ -131,28 +162,28 @@ where
             .on_connect_ext(|stream: &Guarded, data| {
                 data.insert(stream.connection());
             });
-        let app = app().wrap(from_fn(exchange::exchange));
+        let app = app().wrap(from_fn(move |request, next| exchange::exchange(rules.clone(), request, next)));
         let app = actix_service::IntoServiceFactory::into_factory(app);
         let app = map_config(app.map_err(exchange::refuse), |()| AppConfig::default());
-        fn_service(move |socket: TcpStream| {
-            let gate = gate.clone();
-            async move {
-                let peer = socket.peer_addr().ok();
-                match gate.enter() {
-                    Ok(place) => {
-                        let stream = Guarded::new(socket, place, patience, Instant::now());
-                        Ok((stream, Protocol::Http1, peer))
-                    }
-                    Err(refusal) => {
-                        refusal.tell(socket).await;
-                        Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()))
-                    }
-                }
-            }
-        })
-        .and_then(http.finish(app))
+        let entrance = entrance.clone();
+        fn_service(move |socket: TcpStream| entrance.clone().admit(socket)).and_then(http.finish(app))
     };
     Ok(builder.listen(options.name, listener, service)?.run())
+}
+
+/// Binds a listening socket. `[::]` takes connections over IPv4 too, whatever the system's default.
+///
+/// # Errors
+/// The address is taken, or is not one of this machine.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Sets the options that accepted sockets inherit.
@@ -162,7 +193,7 @@ fn prepare(listener: &TcpListener) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     socket.set_tcp_nodelay(true)?;
-    // The standard library has set a shorter backlog; a second call changes it.
+    // The listener may come from elsewhere, with a shorter backlog; a second call changes it.
     socket.listen(BACKLOG)
 }
 

@@ -1,18 +1,17 @@
-//! A client's socket, which fails when the client is too slow.
+//! A client's stream, which fails when the client is too slow.
 //!
 //! The HTTP dispatcher polls it with every wake-up. An expired deadline reaches the dispatcher as an I/O
 //! error, and it closes the connection.
 //!
-//! Owns: the socket and its one timer. Never does: decide on a deadline; that is [`Lifecycle`].
+//! Owns: the stream and its one timer. Never does: decide on a deadline; that is [`Lifecycle`].
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use actix_web::rt::net::TcpStream;
 use bytes::Bytes;
 use futures::ready;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,14 +19,15 @@ use tokio::time::Sleep;
 
 use super::gate::Place;
 use super::large::{Turn, Turns};
+use super::wire::Stream;
 use crate::domain::http_connection::{Cut, Due, HeadEnds, Lifecycle, Patience};
 
-/// Socket with deadlines.
+/// Stream with deadlines.
 ///
 /// The dispatcher decodes all requests that it has read before it serves the first, and keeps some 6 kB of each.
 /// So it gets the bytes of at most one request head at once, and further heads wait here.
 pub(super) struct Guarded {
-    socket: TcpStream,
+    stream: Stream,
     connection: Connection,
     /// Timer that wakes the dispatcher at the next deadline or earlier.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -47,6 +47,8 @@ struct State {
     lifecycle: RefCell<Lifecycle>,
     patience: Patience,
     place: Place,
+    /// True if the client uses TLS.
+    secure: bool,
     upgraded: Cell<bool>,
     /// True while the handler waits for more of the request body.
     wants_body: Cell<bool>,
@@ -62,26 +64,9 @@ struct State {
 pub(super) struct InProgress(Connection);
 
 impl Guarded {
-    pub fn new(socket: TcpStream, place: Place, patience: Patience, now: Instant) -> Self {
-        let state = State {
-            lifecycle: RefCell::new(Lifecycle::new(now)),
-            patience,
-            place,
-            upgraded: Cell::new(false),
-            wants_body: Cell::new(false),
-            reading_paused: Cell::new(false),
-            hung_up: Cell::new(false),
-            turn: Cell::new(None),
-            dispatcher: RefCell::new(None),
-        };
-        Self {
-            socket,
-            connection: Connection(Rc::new(state)),
-            alarm: None,
-            held: Bytes::new(),
-            heads: HeadEnds::default(),
-            head_given: false,
-        }
+    pub fn new(stream: Stream, connection: Connection) -> Self {
+        let heads = HeadEnds::default();
+        Self { stream, connection, alarm: None, held: Bytes::new(), heads, head_given: false }
     }
 
     pub fn connection(&self) -> Connection {
@@ -136,7 +121,7 @@ impl Guarded {
             buffer.put_slice(&self.held.split_to(self.held.len().min(buffer.remaining())));
             return Poll::Ready(Ok(()));
         }
-        let read = Pin::new(&mut self.socket).poll_read(task, buffer);
+        let read = Pin::new(&mut self.stream).poll_read(task, buffer);
         if read.is_pending() {
             self.watch(task)?;
         }
@@ -172,7 +157,7 @@ impl AsyncRead for Guarded {
         }
         if std::mem::take(&mut self.head_given) {
             // The dispatcher reads until nothing is left. It must serve this request first.
-            if !self.held.is_empty() || self.socket.poll_read_ready(task)?.is_ready() {
+            if !self.held.is_empty() || self.stream.poll_read_ready(task)?.is_ready() {
                 task.waker().wake_by_ref();
             }
             self.watch(task)?;
@@ -208,36 +193,33 @@ impl AsyncRead for Guarded {
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let amended = amended(bytes);
-        match Pin::new(&mut self.socket).poll_write(task, amended.as_deref().unwrap_or(bytes)) {
-            Poll::Ready(Ok(written)) if amended.is_some() => {
+        let write = Pin::new(&mut self.stream).poll_write(task, amended.as_deref().unwrap_or(bytes));
+        match (write, amended) {
+            (Poll::Ready(Ok(written)), Some(amended)) => {
                 // The dispatcher closes the connection after such a response, so no rest is kept for later.
-                let whole = amended.is_some_and(|amended| written == amended.len());
+                let whole = written == amended.len();
                 Poll::Ready(if whole { Ok(bytes.len()) } else { Err(io::ErrorKind::WriteZero.into()) })
             }
-            Poll::Ready(Ok(written)) => {
-                self.connection.0.lifecycle.borrow_mut().wrote(written, Instant::now());
-                Poll::Ready(Ok(written))
-            }
-            Poll::Ready(error) => Poll::Ready(error),
-            Poll::Pending => {
-                self.connection.0.lifecycle.borrow_mut().blocked(Instant::now());
+            (Poll::Pending, _) => {
                 self.watch(task)?;
                 Poll::Pending
             }
+            (ready, _) => ready,
         }
     }
 
-    /// Flushes the socket. Called when the kernel has taken everything.
+    /// Flushes the stream. Called when it has accepted everything; TLS may still hold some of it.
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.connection.0.lifecycle.borrow_mut().flushed() {
+        let flush = Pin::new(&mut self.stream).poll_flush(task);
+        if flush.is_ready() && self.connection.lifecycle().flushed() {
             self.connection.0.resume_reading();
         }
         self.watch(task)?;
-        Pin::new(&mut self.socket).poll_flush(task)
+        flush
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(task)
+        Pin::new(&mut self.stream).poll_shutdown(task)
     }
 }
 
@@ -258,6 +240,35 @@ fn amended(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Connection {
+    pub(super) fn new(place: Place, patience: Patience, secure: bool) -> Self {
+        Self(Rc::new(State {
+            lifecycle: RefCell::new(Lifecycle::new(Instant::now())),
+            patience,
+            place,
+            secure,
+            upgraded: Cell::new(false),
+            wants_body: Cell::new(false),
+            reading_paused: Cell::new(false),
+            hung_up: Cell::new(false),
+            turn: Cell::new(None),
+            dispatcher: RefCell::new(None),
+        }))
+    }
+
+    /// Begins the time for the first request.
+    pub(super) fn restart(&self, now: Instant) {
+        *self.lifecycle() = Lifecycle::new(now);
+    }
+
+    pub(super) fn lifecycle(&self) -> RefMut<'_, Lifecycle> {
+        self.0.lifecycle.borrow_mut()
+    }
+
+    /// Returns true if the client uses TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.0.secure
+    }
+
     /// Closes the connection, even if data waits for its client.
     pub fn hang_up(&self) {
         self.0.hung_up.set(true);
@@ -291,7 +302,7 @@ impl Connection {
     }
 
     pub(super) fn begin(&self) -> InProgress {
-        self.0.lifecycle.borrow_mut().began();
+        self.lifecycle().began();
         InProgress(self.clone())
     }
 

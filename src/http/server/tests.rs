@@ -4,13 +4,17 @@ use std::net::SocketAddr;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::domain::client_address::TrustedProxies;
 use crate::domain::descriptors::Allotment;
 use crate::http::error::{ApiError, not_found};
 use crate::http::methods::only_get;
+
+mod proxied;
+mod tls;
 
 const LARGE: &[u8] = &[b'x'; 4 << 20];
 
@@ -22,18 +26,35 @@ struct Served {
 
 impl Served {
     fn start(served: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_with(served, |_| ())
+    }
+
+    fn start_with(served: usize, amend: impl FnOnce(&mut Options)) -> Self {
+        Self::start_at("127.0.0.1:0", served, amend)
+    }
+
+    fn start_at(address: &str, served: usize, amend: impl FnOnce(&mut Options)) -> Self {
+        let listener = bind(address.parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let options = Options {
+        let metrics = Metrics::new(std::time::SystemTime::UNIX_EPOCH);
+        let mut options = Options {
             name: "test",
             workers: Some(1),
             allotment: Allotment { served, accepted: served + 2 },
             header_timeout: Duration::from_secs(3),
+            tls: None,
+            hsts: Some(Duration::from_secs(3600)),
+            clients: Clients::new(TrustedProxies::default(), 1000, 4096, &metrics),
+            proxy_protocol: false,
             shutdown_timeout: Duration::from_secs(1),
         };
-        let metrics = Metrics::new(std::time::SystemTime::UNIX_EPOCH);
+        amend(&mut options);
         let app = || {
             App::new()
+                .service(only_get("/client", async |request: HttpRequest| {
+                    let host = request.headers().get("host").unwrap().to_str().unwrap().to_owned();
+                    format!("{} {host}", request.peer_addr().unwrap().ip())
+                }))
                 .service(only_get("/small", async || "small"))
                 .service(only_get("/list", async || LARGE.to_vec()).wrap(from_fn(large)))
                 .service(only_get("/large", async || HttpResponse::Ok().body(LARGE)))
@@ -78,7 +99,7 @@ async fn endless(request: HttpRequest) -> HttpResponse {
     HttpResponse::Ok().force_close().streaming(pieces)
 }
 
-async fn read(client: &mut TcpStream) -> String {
+async fn read(client: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = Vec::new();
     let read = client.read_to_end(&mut answer);
     // A reset means that the server closed without reading everything; its answer arrived before.

@@ -1,0 +1,138 @@
+//! Replacement of the certificate of the listening sockets while the node runs, and the warning before it
+//! expires.
+//!
+//! Owns: when the files are looked at. Never does: end a connection, or use a certificate that is not valid.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+
+use crate::config::Config;
+use crate::domain::certificate::{WatchedFiles, expires_soon};
+use crate::telemetry::Metrics;
+use crate::tls::{Certificates, Identity};
+
+/// Interval at which the files are looked at. A change is used after two looks at most.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Interval of the warning before expiry.
+const WARN_EVERY: Duration = Duration::from_secs(12 * 3600);
+
+/// The files of certificate and key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Paths {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// Identifies the files and their content: time of modification, size and inode. `None`: a file cannot be
+/// read.
+type Stamp = (Arc<Paths>, [Option<(SystemTime, u64, u64)>; 2]);
+
+/// The certificate in force, with where it is shown.
+#[derive(Clone)]
+pub struct LiveCertificates {
+    certificates: Arc<Certificates>,
+    paths: Arc<ArcSwap<Paths>>,
+    metrics: Metrics,
+}
+
+impl LiveCertificates {
+    /// Returns `None` if the node has no TLS.
+    ///
+    /// # Errors
+    /// The key does not belong to the certificate.
+    pub fn new(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Self>> {
+        let Some((paths, identity)) = configured(config) else { return Ok(None) };
+        let identity = identity.map_err(anyhow::Error::msg)?;
+        metrics.sockets().set_certificate_expiry(identity.not_after());
+        let certificates = Certificates::new(identity);
+        let paths = Arc::new(ArcSwap::from_pointee(paths));
+        Ok(Some(Self { certificates, paths, metrics: metrics.clone() }))
+    }
+
+    pub fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
+    }
+
+    /// Uses the certificate of a configuration that was read again. Without one nothing changes: TLS is
+    /// turned off by a restart only.
+    pub fn reload(&self, config: &Config) {
+        // An error is impossible: the configuration was validated.
+        if let Some((paths, Ok(identity))) = configured(config) {
+            self.paths.store(Arc::new(paths));
+            self.replace(identity);
+        }
+    }
+
+    fn replace(&self, identity: Identity) {
+        let not_after = identity.not_after();
+        if self.certificates.replace(identity) {
+            self.metrics.sockets().set_certificate_expiry(not_after);
+            let days = not_after.duration_since(SystemTime::now()).unwrap_or_default().as_secs() / DAY;
+            tracing::info!(days, "certificate replaced; new connections use it");
+        }
+    }
+
+    /// Reads the files again when they change, and warns before the expiry, until dropped.
+    pub async fn watch(self) {
+        let mut files = WatchedFiles::new(stamp(self.paths.load_full()).await);
+        let mut warned = None;
+        loop {
+            self.warn(&mut warned);
+            tokio::time::sleep(LOOK_EVERY).await;
+            let paths = self.paths.load_full();
+            if files.must_read(stamp(paths.clone()).await) {
+                match read(paths).await {
+                    Ok(identity) => self.replace(identity),
+                    Err(error) => {
+                        tracing::error!(
+                            error,
+                            "changed certificate not used; the previous one stays in force"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn warn(&self, warned: &mut Option<Instant>) {
+        let left = expires_soon(self.certificates.current().not_after(), SystemTime::now());
+        let Some(left) = left.filter(|_| warned.is_none_or(|at| at.elapsed() >= WARN_EVERY)) else { return };
+        *warned = Some(Instant::now());
+        match left.is_zero() {
+            true => tracing::error!(
+                "the certificate has expired: clients refuse it; replace tls.certificate_file"
+            ),
+            false => tracing::warn!(
+                days = left.as_secs() / DAY,
+                "the certificate expires soon; replace tls.certificate_file and tls.key_file"
+            ),
+        }
+    }
+}
+
+const DAY: u64 = 24 * 3600;
+
+fn configured(config: &Config) -> Option<(Paths, Result<Identity, String>)> {
+    let (chain, key) = (config.tls.certificate.as_ref()?, config.tls.key.as_ref()?);
+    let paths = Paths { certificate: chain.path().to_owned(), key: key.path().to_owned() };
+    Some((paths, Identity::new(chain, key)))
+}
+
+async fn read(paths: Arc<Paths>) -> Result<Identity, String> {
+    // Blocking: the files may be on a network file system.
+    let read = move || Identity::read(&paths.certificate, &paths.key, SystemTime::now());
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+async fn stamp(paths: Arc<Paths>) -> Stamp {
+    let of = async |path: &Path| {
+        let file = tokio::fs::metadata(path).await.ok()?;
+        Some((file.modified().ok()?, file.len(), file.ino()))
+    };
+    let files = [of(&paths.certificate).await, of(&paths.key).await];
+    (paths, files)
+}

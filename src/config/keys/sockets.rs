@@ -1,0 +1,120 @@
+//! The keys of the listening sockets: `listen`, `tls` and `http`.
+
+use std::time::SystemTime;
+
+use serde_json::json;
+
+use super::super::parse::*;
+use super::super::reader::Reader;
+use super::super::types::*;
+use crate::tls::{Chain, Key};
+
+pub(super) fn listen(r: &mut Reader) -> ListenConfig {
+    ListenConfig {
+        api: r.read("listen.api", "127.0.0.1:3000", "REST room API.", listener),
+        ws: r.read("listen.ws", "127.0.0.1:8081", "WebSocket signalling of anchors, at /ws.", listener),
+        hls: r.read("listen.hls", "127.0.0.1:8080", "HLS and the pages of listeners.", listener),
+        relay: r.optional(
+            "listen.relay",
+            "Address of this mixer for listener nodes, without TLS, private; null: listen.hls.",
+            listener,
+        ),
+        redirect: r.optional(
+            "listen.redirect",
+            "Address that redirects plain http to the https of listen.hls, like 0.0.0.0:80; null: none.",
+            listener,
+        ),
+        ops: r.read("listen.ops", "127.0.0.1:9464", "/metrics, /actors, /livez, /readyz.", listener),
+        media: r.read(
+            "listen.media",
+            "127.0.0.1",
+            "IP address on which FFmpeg takes RTP from Janus; a private one if they are on two machines.",
+            media_ip,
+        ),
+    }
+}
+
+pub(super) fn tls(r: &mut Reader) -> TlsConfig {
+    TlsConfig {
+        certificate: r.optional(
+            "tls.certificate_file",
+            "File with the certificate chain (PEM), the server's first; with it, sockets serve https, wss.",
+            |value| Chain::read(&path(value)?, SystemTime::now()),
+        ),
+        key: r.optional(
+            "tls.key_file",
+            "File with its private key (PEM); a change of either file is noticed within seconds.",
+            |value| Key::read(&path(value)?),
+        ),
+        sockets: r.read(
+            "tls.sockets",
+            json!(["api", "ws", "hls"]),
+            "Listening sockets with TLS: any of api, ws, hls.",
+            tls_sockets,
+        ),
+        hsts: r.optional(
+            "tls.hsts",
+            "Time for which browsers use only https for this host (HSTS), like 8760h; null: not sent.",
+            duration("1s", "17520h"),
+        ),
+    }
+}
+
+pub(super) fn http(r: &mut Reader) -> HttpConfig {
+    HttpConfig {
+        allowed_origins: r.read(
+            "http.allowed_origins",
+            json!([]),
+            "Origins of other pages and apps that may use API, HLS and WebSocket, as browsers send them; * \
+             is any.",
+            list(origin),
+        ),
+        body_limit: r.read(
+            "http.body_limit",
+            65_536,
+            "Largest request body, bytes.",
+            number(1024..=16 * 1024 * 1024),
+        ),
+        header_timeout: r.read(
+            "http.header_timeout",
+            "5s",
+            "How long a client may take to send the header of a request.",
+            duration("100ms", "60s"),
+        ),
+        trusted_proxies: r.read(
+            "http.trusted_proxies",
+            json!([]),
+            "Networks of proxies whose X-Forwarded-For, -Proto and -Host are believed, like 10.0.0.0/8.",
+            list(network),
+        ),
+        proxy_protocol: r.read(
+            "http.proxy_protocol",
+            json!([]),
+            "Sockets at which trusted proxies begin with a PROXY protocol header: any of api, ws, hls.",
+            sockets,
+        ),
+        requests_per_address: r.read(
+            "http.requests_per_address",
+            10_000,
+            "Requests per second of one client address, twice as many at once; a listener makes about 11.",
+            number(10..=1_000_000),
+        ),
+        connections_per_address: r.read(
+            "http.connections_per_address",
+            4096,
+            "Connections of one client address at one listening socket; at most half of all.",
+            number(10..=1_000_000),
+        ),
+        public_hls_url: r.optional(
+            "http.public_hls_url",
+            "Base of the URLs given to listeners, without a path; null: http(s)://{listen.hls}.",
+            base_url,
+        ),
+        public_ws_url: r.optional(
+            "http.public_ws_url",
+            "URL that anchors connect to, e.g. wss://live.example.org/ws; null: ws(s)://{listen.ws}/ws of a \
+             gateway.",
+            ws_url,
+        ),
+    }
+}

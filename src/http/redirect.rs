@@ -1,0 +1,47 @@
+//! The listening socket that redirects plain http to https (`listen.redirect`).
+//!
+//! The target is the configured base URL, never the `Host` of the request, so a forged `Host` leads nowhere.
+
+use actix_web::http::header::{CACHE_CONTROL, LOCATION};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::methods::only_get;
+
+/// Answers every path with a redirect to the same path below `base`. Other methods than GET get 405: the
+/// client has already sent their body and credentials in the clear, and must not be led to do so again.
+pub fn configure(config: &mut web::ServiceConfig, base: &str) {
+    let base = base.to_owned();
+    config.service(only_get("/{path:.*}", move |request: HttpRequest| {
+        let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let location = format!("{base}{target}");
+        async move {
+            HttpResponse::PermanentRedirect()
+                .insert_header((LOCATION, location))
+                // Bounds the time in which a browser does not notice a change of the target.
+                .insert_header((CACHE_CONTROL, "max-age=3600"))
+                .finish()
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{App, test};
+
+    use super::*;
+
+    #[actix::test]
+    async fn paths_are_redirected_to_https() {
+        let app = App::new().configure(|config| configure(config, "https://live.example.org:8443"));
+        let app = test::init_service(app).await;
+        for target in ["/", "/listen/demo?a=b%20c", "//evil.example/x", "/hls/rooms/demo/index.m3u8"] {
+            let request = test::TestRequest::get().uri(target).insert_header(("host", "evil.example"));
+            let response = test::call_service(&app, request.to_request()).await;
+            assert_eq!(response.status(), 308, "{target}");
+            let location = response.headers().get(LOCATION).unwrap().to_str().unwrap();
+            assert_eq!(location, format!("https://live.example.org:8443{target}"));
+        }
+        let post = test::TestRequest::post().uri("/api/rooms").to_request();
+        assert_eq!(test::call_service(&app, post).await.status(), 405);
+    }
+}

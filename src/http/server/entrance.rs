@@ -1,0 +1,95 @@
+//! The way from an accepted TCP connection to its first request: a place, the client's address, TLS.
+//!
+//! Owns: the order of these steps, and their deadline. Never does: read HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_http::Protocol;
+use actix_http::error::DispatchError;
+use actix_web::rt::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::clients::Clients;
+use super::gate::{Gate, Refusal};
+use super::stream::{Connection, Guarded};
+use super::wire::{Stream, Wire};
+use super::{SLICE, proxy_protocol};
+use crate::domain::http_connection::{Cut, Patience};
+
+#[derive(Clone)]
+pub(super) struct Entrance {
+    pub gate: Arc<Gate>,
+    pub clients: Clients,
+    /// True if trusted proxies begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// `None`: plain HTTP.
+    pub tls: Option<TlsAcceptor>,
+    /// Time that a client has for the TLS handshake.
+    pub handshake: Duration,
+    pub patience: Patience,
+}
+
+impl Entrance {
+    /// Admits a connection.
+    ///
+    /// # Errors
+    /// There is no place, or the PROXY protocol header or the TLS handshake was wrong or late.
+    pub async fn admit(
+        self,
+        mut socket: TcpStream,
+    ) -> Result<(Guarded, Protocol, Option<SocketAddr>), DispatchError> {
+        let mut peer = socket.peer_addr()?;
+        let mut admitted = self.gate.enter();
+        if let Ok(place) = &admitted
+            && self.proxy_protocol
+            && self.clients.proxies().trusts(peer.ip())
+        {
+            let header = timeout(self.handshake, proxy_protocol::read(&mut socket)).await;
+            let header = header.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let client = header.inspect_err(|_| place.cut(Cut::ProxyHeader))?;
+            peer = client.unwrap_or(peer);
+        }
+        if !self.clients.proxies().trusts(peer.ip()) {
+            admitted = admitted.and_then(|place| place.of(peer.ip()));
+        }
+        let place = match admitted {
+            Ok(place) => place,
+            Err(refusal) => {
+                self.refuse(refusal, socket).await;
+                return Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()));
+            }
+        };
+        let connection = Connection::new(place, self.patience, self.tls.is_some());
+        let wire = Wire::new(socket, connection.clone());
+        let stream = match &self.tls {
+            None => Stream::Plain(wire),
+            Some(tls) => Stream::Tls(Box::new(self.shake_hands(tls, wire).await?)),
+        };
+        // The time for the first request begins after the handshake.
+        connection.restart(Instant::now());
+        Ok((Guarded::new(stream, connection), Protocol::Http1, Some(peer)))
+    }
+
+    async fn shake_hands(&self, tls: &TlsAcceptor, wire: Wire) -> io::Result<TlsStream<Wire>> {
+        let accepted = tls.accept_with(wire, |session| session.set_buffer_limit(Some(SLICE)));
+        let accepted = timeout(self.handshake, accepted).await;
+        self.gate.handshake(match &accepted {
+            Ok(Ok(_)) => "ok",
+            Ok(Err(_)) => "failed",
+            Err(_) => "timeout",
+        });
+        accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn refuse(&self, refusal: Refusal, socket: TcpStream) {
+        match self.tls.clone() {
+            None => refusal.tell(async { Ok(socket) }).await,
+            Some(tls) => refusal.tell(async move { tls.accept(socket).await }).await,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A certificate chain and its private key, read from PEM files (RFC 7468).
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+/// Certificate chain: the server's certificate first, then the intermediate ones.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    path: PathBuf,
+    certificates: Vec<CertificateDer<'static>>,
+    not_after: SystemTime,
+}
+
+/// Private key.
+pub struct Key {
+    path: PathBuf,
+    der: PrivateKeyDer<'static>,
+}
+
+/// Chain and key that belong together.
+#[derive(Debug)]
+pub struct Identity {
+    certified: Arc<CertifiedKey>,
+    not_after: SystemTime,
+}
+
+impl Chain {
+    /// Reads a chain that is valid at `now`.
+    ///
+    /// # Errors
+    /// The file cannot be read, holds no certificate, or the server's certificate is not valid at `now`. The
+    /// text is for the operator.
+    pub fn read(path: &Path, now: SystemTime) -> Result<Self, String> {
+        let text = read(path)?;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let certificates = certificates.map_err(|error| format!("the file is not valid PEM: {error}"))?;
+        let Some(first) = certificates.first() else {
+            return Err("the file has no certificate (-----BEGIN CERTIFICATE-----); give the chain in PEM, \
+                        the server's certificate first"
+                .into());
+        };
+        let (_, parsed) = X509Certificate::from_der(first)
+            .map_err(|error| format!("the first certificate of the file cannot be parsed: {error}"))?;
+        let validity = parsed.validity();
+        let (from, to) = (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()));
+        if to <= now {
+            return Err(format!("the certificate has expired on {}; renew it", validity.not_after));
+        }
+        if from > now {
+            let why = "check the clock of this machine, or wait";
+            return Err(format!("the certificate is not valid before {}; {why}", validity.not_before));
+        }
+        Ok(Self { path: path.to_owned(), certificates, not_after: to })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns true if the server's certificate is valid for a host name or an IP address.
+    pub fn names(&self, host: &str) -> bool {
+        let Ok(name) = ServerName::try_from(host.trim_matches(['[', ']'])) else { return false };
+        let certificate = self.certificates.first().map(rustls::server::ParsedCertificate::try_from);
+        let Some(Ok(certificate)) = certificate else { return false };
+        rustls::client::verify_server_name(&certificate, &name).is_ok()
+    }
+}
+
+impl Key {
+    /// Reads the first private key of a file: PKCS#8, PKCS#1 or SEC1.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no private key that can be used. The text is for the operator.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let der = PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
+            pem::Error::NoItemsFound => {
+                "the file has no private key (-----BEGIN PRIVATE KEY-----); give the certificate's key in \
+                 PEM, without a passphrase"
+                    .to_owned()
+            }
+            other => format!("the file is not valid PEM: {other}"),
+        })?;
+        ring::sign::any_supported_type(&der).map_err(
+            |_| "the key is of no supported kind; use RSA (2048 bits), ECDSA (P-256, P-384) or Ed25519",
+        )?;
+        Ok(Self { path: path.to_owned(), der })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Clone for Key {
+    fn clone(&self) -> Self {
+        Self { path: self.path.clone(), der: self.der.clone_key() }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.path.display())
+    }
+}
+
+impl Identity {
+    /// Joins a chain and its key.
+    ///
+    /// # Errors
+    /// The key is not that of the server's certificate. The text is for the operator.
+    pub fn new(chain: &Chain, key: &Key) -> Result<Self, String> {
+        let (certificates, der) = (chain.certificates.clone(), key.der.clone_key());
+        let certified = CertifiedKey::from_der(certificates, der, &ring::default_provider());
+        let certified = certified.map_err(|error| match error {
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
+                "the key does not belong to the first certificate in {}: give the key that the certificate \
+                 was issued for, and the server's certificate before the intermediate ones",
+                chain.path.display()
+            ),
+            other => format!("the certificate in {} cannot be used: {other}", chain.path.display()),
+        })?;
+        Ok(Self { certified: Arc::new(certified), not_after: chain.not_after })
+    }
+
+    /// Reads both files and joins them.
+    ///
+    /// # Errors
+    /// As for [`Chain::read`], [`Key::read`] and [`Identity::new`], with the path.
+    pub fn read(certificate: &Path, key: &Path, now: SystemTime) -> Result<Self, String> {
+        let of = |path: &Path, error: String| format!("{}: {error}", path.display());
+        let chain = Chain::read(certificate, now).map_err(|error| of(certificate, error))?;
+        let key = Key::read(key).map_err(|error| of(key, error))?;
+        Self::new(&chain, &key).map_err(|error| of(key.path(), error))
+    }
+
+    /// Returns the end of the validity.
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
+    pub(super) fn certified(&self) -> Arc<CertifiedKey> {
+        self.certified.clone()
+    }
+}
+
+/// Compares the certificates. A certificate determines its key.
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.certified.cert == other.certified.cert
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => "the file does not exist".to_owned(),
+        ErrorKind::PermissionDenied => {
+            "the file cannot be read (permission denied): allow the user that runs Stentor to read it"
+                .to_owned()
+        }
+        _ => format!("the file cannot be read: {error}"),
+    })
+}
+
+fn time(unix_seconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(unix_seconds).unwrap_or(0))
+}
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

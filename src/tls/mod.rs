@@ -1,0 +1,73 @@
+//! TLS of the listening sockets: the certificate chain, its private key, and their replacement at run time.
+//!
+//! Owns: reading and checking the two PEM files, and the certificate in force. Never does: accept a
+//! connection, or print a key.
+
+mod identity;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+pub use identity::{Chain, Identity, Key};
+
+/// The only protocol of ALPN (RFC 7301). HTTP/2 is not offered: actix-http bounds neither its concurrent
+/// streams nor its header lists, and one connection could exceed every limit of the HTTP/1.1 path.
+const PROTOCOL: &[u8] = b"http/1.1";
+
+/// The certificate in force, for all listening sockets.
+pub struct Certificates(ArcSwap<Identity>);
+
+impl Certificates {
+    pub fn new(identity: Identity) -> Arc<Self> {
+        Arc::new(Self(ArcSwap::from_pointee(identity)))
+    }
+
+    /// Returns the certificate in force.
+    pub fn current(&self) -> Arc<Identity> {
+        self.0.load_full()
+    }
+
+    /// Uses `identity` for every further handshake. Returns false if it is the one in force.
+    pub fn replace(&self, identity: Identity) -> bool {
+        let changed = *self.0.load_full() != identity;
+        if changed {
+            self.0.store(Arc::new(identity));
+        }
+        changed
+    }
+
+    /// Returns the TLS configuration of a listening socket: TLS 1.2 and 1.3, and tickets for resumption
+    /// whose keys exist in this process only.
+    ///
+    /// # Errors
+    /// The random number generator of the system failed.
+    pub fn server_config(self: &Arc<Self>) -> io::Result<Arc<ServerConfig>> {
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
+        let mut config = builder.with_no_client_auth().with_cert_resolver(self.clone());
+        config.ticketer = ring::Ticketer::new().map_err(io::Error::other)?;
+        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        // One ticket per handshake is enough for a client that keeps its connection.
+        config.send_tls13_tickets = 1;
+        Ok(Arc::new(config))
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load().certified())
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Certificates")
+    }
+}
