@@ -1,7 +1,7 @@
 # Every target installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster test test-quick test-janus players faults check bench build dist dist-arm64 test-dist test-image
-.PHONY: lint-dist
+.PHONY: help demo cluster test test-quick test-janus players faults check bench build
+.PHONY: dist test-dist test-image lint-dist
 
 BROWSER := tests/browser
 BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_modules/.package-lock.json)
@@ -76,12 +76,6 @@ dist: ## The tarball and the Debian package of this machine's architecture, in t
 	cargo build --locked --profile dist
 	@packaging/build.sh tarball target/dist/stentor $(DIST)
 	@packaging/build.sh deb target/dist/stentor $(DIST)
-
-dist-arm64: ## The same for arm64, cross-compiled; needs rustup
-	@scripts/setup.sh build
-	@packaging/arm64.sh
-	@packaging/build.sh tarball target/aarch64-unknown-linux-gnu/dist/stentor $(DIST)
-	@packaging/build.sh deb target/aarch64-unknown-linux-gnu/dist/stentor $(DIST)
 
 test-dist: dist ## The package on a Debian 12 with systemd: install, start, reload, upgrade, remove, purge; needs root
 	@scripts/test-packages.sh target/dist/stentor

@@ -138,10 +138,8 @@ make_packages() {
     strip "$binary"
     # The last release; as long as there is none, the same program under a lower version.
     export DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1
-    packaging/build.sh deb "$binary" "$work/packages" 0.0.1 >/dev/null
-    packaging/build.sh deb "$binary" "$work/packages" >/dev/null
-    old=/packages/stentor_0.0.1_amd64.deb
-    new=$(find "$work/packages" -name 'stentor_*.deb' ! -name '*_0.0.1_*' -printf '/packages/%f\n')
+    old=/packages/$(basename "$(packaging/build.sh deb "$binary" "$work/packages" 0.0.1)")
+    new=/packages/$(basename "$(packaging/build.sh deb "$binary" "$work/packages")")
 }
 
 make_base

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{backends, external, gateway};
 use crate::config::{Config, JanusMode, PresenceKind, StoreKind};
+use crate::domain::certificate::expires_soon;
 use crate::domain::descriptors::RECOMMENDED;
 use crate::domain::ids::RoomId;
 use crate::domain::keys;
@@ -21,6 +22,7 @@ use crate::janus::{ConnectOptions, JanusClient, ManagedJanus, ManagedOptions, Se
 use crate::media::{Loudness, ffmpeg_version};
 use crate::process;
 use crate::telemetry::Metrics;
+use crate::tls::Chain;
 
 /// Time for Janus to end by itself.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -75,6 +77,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     findings.push(data_dir(&config.node.data_dir));
     findings.push(descriptors());
     findings.extend(sockets(config).await);
+    findings.extend(config.tls.certificate.as_ref().map(certificate));
     if roles.janus || roles.mixer {
         findings.push(Finding::of("child processes", process::check().map(|()| "can be started".into())));
     }
@@ -141,18 +144,33 @@ async fn sockets(config: &Config) -> Vec<Finding> {
         ("listen.hls", config.listen.hls, roles.hls || roles.mixer),
         ("listen.ops", config.listen.ops, true),
     ];
-    let tried = sockets.into_iter().filter(|(.., wanted)| *wanted).map(|(key, address, _)| {
-        let result = TcpListener::bind(address)
-            .map(|_| format!("{key} {address} is free"))
-            .map_err(|error| format!("{key} {address}: {error}; change {key}, or free the port"));
-        Finding::of("addresses", result)
-    });
+    let optional = [
+        ("listen.relay", config.listen.relay, roles.mixer),
+        ("listen.redirect", config.listen.redirect, true),
+    ];
+    let optional = optional.into_iter().filter_map(|(key, address, wanted)| Some((key, address?, wanted)));
+    let tried =
+        sockets.into_iter().chain(optional).filter(|(.., wanted)| *wanted).map(|(key, address, _)| {
+            let result = TcpListener::bind(address)
+                .map(|_| format!("{key} {address} is free"))
+                .map_err(|error| format!("{key} {address}: {error}; change {key}, or free the port"));
+            Finding::of("addresses", result)
+        });
     let mut found: Vec<Finding> = tried.collect();
     // One line is enough if all are free.
     if found.iter().all(|finding| finding.verdict == Verdict::Good) {
         found = vec![Finding::of("addresses", Ok("all listening addresses are free".into()))];
     }
     found
+}
+
+fn certificate(chain: &Chain) -> Finding {
+    let now = SystemTime::now();
+    let days = chain.not_after().duration_since(now).unwrap_or_default().as_secs() / (24 * 3600);
+    match expires_soon(chain.not_after(), now) {
+        None => Finding::of("certificate", Ok(format!("valid for {days} days"))),
+        Some(_) => Finding::warning("certificate", format!("expires in {days} days; renew it")),
+    }
 }
 
 async fn is_alive(ops: SocketAddr) -> bool {

@@ -33,7 +33,7 @@ pub struct Environment {
 
 impl Environment {
     /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` by `variable`.
-    pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+    pub fn read(variable: impl Fn(&'static str) -> Option<OsString>) -> Self {
         let number = |name| variable(name)?.to_str()?.parse::<u64>().ok();
         // Another process id: the variables were inherited from a process that is itself a service.
         let ours = variable("WATCHDOG_PID").is_none()

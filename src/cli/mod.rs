@@ -169,7 +169,7 @@ impl ConfigArgs {
 
 fn serve((config, keys): (Config, Vec<Effective>), args: ConfigArgs) -> ExitCode {
     let read = move || args.read();
-    let manager = Environment::read(|name| std::env::var_os(name));
+    let manager = Environment::read(std::env::var_os);
     let run = stentor::app::run(config, keys, read, manager);
     // Through the log's queue: standard error may be a pipe that nothing reads.
     ended(actix::System::new().block_on(run), logging::say)

@@ -33,8 +33,8 @@ const PORT_ATTEMPTS: u32 = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum ManagedError {
     #[error(
-        "janus is not at `{}`: apt-get install janus, or set janus.binary; where apt has no janus (Debian 13): \
-         section Install of README.md",
+        "janus is not at `{}`: apt-get install janus, or set janus.binary; where apt has no janus \
+         (Debian 13), see README.md, section Install",
         .0.display()
     )]
     NotFound(PathBuf),

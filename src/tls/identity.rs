@@ -68,6 +68,11 @@ impl Chain {
         &self.path
     }
 
+    /// Returns the end of the validity of the server's certificate.
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
     /// Returns true if the server's certificate is valid for a host name or an IP address.
     pub fn names(&self, host: &str) -> bool {
         let Ok(name) = ServerName::try_from(host.trim_matches(['[', ']'])) else { return false };

@@ -13,11 +13,14 @@ fi
 packages=$2 old=$3 new=$4
 
 mount --make-rprivate /
-over=$(mktemp -d)
+# In this mount namespace only.
+over=/mnt
 mount -t tmpfs tmpfs "$over"
 mkdir "$over"/{upper,work,root}
 mount -t overlay overlay -o "lowerdir=/,upperdir=$over/upper,workdir=$over/work" "$over/root" 2>/dev/null || exit 77
 root=$over/root
+# An overlay does not show other file systems below the root.
+[ -x "$root/usr/bin/dpkg" ] && [ -e "$root/var/lib/dpkg/status" ] || exit 77
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"

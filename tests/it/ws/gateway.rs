@@ -17,6 +17,7 @@ use stentor::actors::gateway::{Encoded, GatewayParts, Peer, Session, Signalling}
 use stentor::actors::kernel::{ActorSystem, RootOptions, SystemHandle};
 use stentor::auth::{Role, Tokens};
 use stentor::config::{Config, JwtSecret, Secret, WsConfig, defaults};
+use stentor::domain::client_address::TrustedProxies;
 use stentor::domain::descriptors::Allotment;
 use stentor::domain::ids::RoomId;
 use stentor::domain::signalling::notifications::Notification;
@@ -90,6 +91,10 @@ impl Gateway {
             workers: Some(1),
             allotment: Allotment { served: 1000, accepted: 1010 },
             header_timeout: config.http.header_timeout,
+            tls: None,
+            hsts: None,
+            clients: server::Clients::new(TrustedProxies::default(), 10_000, 4096, &metrics),
+            proxy_protocol: false,
             shutdown_timeout: Duration::from_secs(5),
         };
         let app = move || App::new().configure(|c| ws::configure(c, side.clone()));
