@@ -37,7 +37,7 @@ use table::{Row, Table};
 
 type Part = (&'static str, fn() -> LocalBoxFuture<'static, Vec<Row>>);
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     ("watch", || watch::measure().boxed_local()),
     ("start", || start::measure().boxed_local()),
     ("segment", || segment::measure().boxed_local()),

@@ -1,7 +1,7 @@
 //! Examination of a machine before or while a node runs on it: programs, backends, sockets, limits, clock.
 //!
-//! Owns: the checks, and a remedy for each failure. Never does: change anything. It starts a Janus of its own in a
-//! temporary folder, and ends it.
+//! Owns: the checks, and a remedy for each failure. Never does: change anything. It starts a Janus of its own
+//! in a temporary folder, and ends it.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -39,7 +39,7 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Finding {
     pub subject: &'static str,
     pub verdict: Verdict,
-    /// What was found; for a warning or failure also the remedy.
+    /// Result of the check; for a warning or failure also the remedy.
     pub text: String,
 }
 
@@ -178,7 +178,8 @@ async fn is_alive(ops: SocketAddr) -> bool {
     client.get(format!("http://{ops}/livez")).send().await.is_ok_and(|answer| answer.status().is_success())
 }
 
-/// Starts a managed Janus in a temporary folder, or connects to the external one, and attaches to the AudioBridge.
+/// Starts a managed Janus in a temporary folder, or connects to the external one, and attaches to the
+/// AudioBridge.
 async fn janus(config: &Config) -> Result<String, String> {
     if config.janus.mode == JanusMode::External {
         let options = external(config);
@@ -231,7 +232,8 @@ fn candidates(public_ip: Option<Ipv4Addr>, own: Option<IpAddr>) -> Finding {
         }
         (None, None) => Finding::warning(
             subject,
-            "this machine has no default route: anchors reach it only from networks that it is directly part of",
+            "this machine has no default route: anchors reach it only from networks that it is directly \
+             part of",
         ),
         (None, Some(IpAddr::V4(own))) if own.is_private() => Finding::warning(
             subject,
@@ -244,8 +246,8 @@ fn candidates(public_ip: Option<Ipv4Addr>, own: Option<IpAddr>) -> Finding {
     }
 }
 
-/// Returns the address from which this machine reaches other networks. Sends nothing: a UDP `connect` only looks up the
-/// route. 192.0.2.0/24 and 2001:db8::/32 are for documentation (RFC 5737, RFC 3849).
+/// Returns the address from which this machine reaches other networks. Sends nothing: a UDP `connect` only
+/// looks up the route. 192.0.2.0/24 and 2001:db8::/32 are for documentation (RFC 5737, RFC 3849).
 fn local_ip() -> Option<IpAddr> {
     let routes = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
     routes.into_iter().find_map(|(any, far)| {
@@ -361,8 +363,8 @@ impl Clocks {
             true => Finding::warning(
                 "clock",
                 format!(
-                    "stepped by {} ms during this examination: let chrony or systemd-timesyncd slew it, or the \
-                     mixes of rooms on air stop or jump",
+                    "stepped by {} ms during this examination: let chrony or systemd-timesyncd slew it, or \
+                     the mixes of rooms on air stop or jump",
                     step.as_millis()
                 ),
             ),

@@ -231,7 +231,7 @@ impl Node {
         let listening = Listening::new(&context, secrets.clone(), streams.clone(), relays.clone());
         let root = NodeSupervisor {
             plain: roles.hls.then(|| (listening.plain.clone(), relaying.clone())),
-            relays: roles.hls.then(|| (relays, relaying)),
+            relays: roles.hls.then_some((relays, relaying)),
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),

@@ -64,8 +64,8 @@ pub async fn actors(client: &Client, json: bool, args: ActorsArgs) -> anyhow::Re
     print(table)
 }
 
-/// Prints where the room is, what each of its actors on the node at `--ops` waits for, and which modules would take the
-/// room now.
+/// Prints where the room is, what each of its actors on the node at `--ops` waits for, and which modules
+/// would take the room now.
 pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()> {
     let room = client.get(&["rooms", id]).await?["room"].take();
     let modules = client.get(&["modules"]).await?;
@@ -187,7 +187,8 @@ mod tests {
             { "id": "j3", "load": 2, "capacity": 60, "pickable": true },
         ]);
         let text = placement("janus", "j1", &modules);
-        let expected = "\nIts janus is j1.\nPlaced now, it would go to the less loaded of two drawn at random:\n  \
+        let expected = "\nIts janus is j1.\n\
+                        Placed now, it would go to the less loaded of two drawn at random:\n  \
                         j3: 2 of 60 rooms\n  j2: 9 of 60 rooms\n  j1: takes no room, full\n";
         assert_eq!(text, expected);
         assert!(placement("mixer", "m9", &json!([])).contains("m9, which has no heartbeat"));
@@ -195,7 +196,8 @@ mod tests {
 
     #[test]
     fn actor_trees_are_flattened_in_order() {
-        let tree = json!({ "path": "a", "children": [{ "path": "b", "children": [{ "path": "c" }] }, { "path": "d" }] });
+        let children = json!([{ "path": "b", "children": [{ "path": "c" }] }, { "path": "d" }]);
+        let tree = json!({ "path": "a", "children": children });
         let paths: Vec<String> = flat(tree).iter().map(|actor| cell(&actor["path"])).collect();
         assert_eq!(paths, ["a", "b", "c", "d"]);
     }

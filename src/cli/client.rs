@@ -39,8 +39,8 @@ pub struct NodeArgs {
     )]
     #[arg(value_parser = base_url)]
     ops: Url,
-    /// File whose first line is the API key, for example that of auth.api_keys_file. Without it, the environment
-    /// variable STENTOR_API_KEY.
+    /// File whose first line is the API key, for example that of auth.api_keys_file. Without it, the
+    /// environment variable STENTOR_API_KEY.
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Print JSON instead of tables.

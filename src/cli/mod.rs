@@ -1,8 +1,8 @@
 //! The command line: subcommands, and the configuration they start from.
 //!
-//! `serve`, `demo`, `check-config` and `doctor` read the configuration. The other commands talk to a running node through
-//! its room API and operations endpoints. Owns: reading the process's arguments and environment; no other module does.
-//! Never does: interpret a configuration key.
+//! `serve`, `demo`, `check-config` and `doctor` read the configuration. The other commands talk to a running
+//! node through its room API and operations endpoints. Owns: reading the process's arguments and environment;
+//! no other module does. Never does: interpret a configuration key.
 
 mod actors;
 mod client;

@@ -17,7 +17,7 @@ impl Table {
         Self { rows: vec![header.iter().map(|cell| (*cell).to_owned()).collect()] }
     }
 
-    /// A table without a header: names and values.
+    /// Creates a table without a header: names and values.
     pub fn of_fields(fields: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         let rows = fields.into_iter().map(|(name, value)| vec![name.to_owned(), value]);
         Self { rows: rows.collect() }

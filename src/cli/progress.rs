@@ -12,7 +12,7 @@ const POLL_EVERY: Duration = Duration::from_millis(200);
 /// Result of one look.
 pub enum Look<T> {
     Done(T),
-    /// What is missing, for the progress line.
+    /// Missing condition, for the progress line.
     Waiting(String),
 }
 

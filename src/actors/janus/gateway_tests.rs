@@ -42,6 +42,7 @@ async fn becomes_unhealthy(url: Option<String>) {
         incarnation: "i".into(),
         version: "0".into(),
         rtp: None,
+        machine_load: None,
     }));
     let options = ConnectOptions {
         url: String::new(),

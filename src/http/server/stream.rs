@@ -24,8 +24,8 @@ use crate::domain::http_connection::{Cut, Due, HeadEnds, Lifecycle, Patience};
 
 /// Stream with deadlines.
 ///
-/// The dispatcher decodes all requests that it has read before it serves the first, and keeps some 6 kB of each.
-/// So it gets the bytes of at most one request head at once, and further heads wait here.
+/// The dispatcher decodes all requests that it has read before it serves the first, and keeps some 6 kB of
+/// each. So it gets the bytes of at most one request head at once, and further heads wait here.
 pub(super) struct Guarded {
     stream: Stream,
     connection: Connection,

@@ -1,6 +1,7 @@
 //! Tests of the rules for every listening socket, over real connections.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpRequest, HttpResponse, web};

@@ -60,7 +60,8 @@ async fn inside(netns: &Netns, settings: &[(&str, &str)]) -> Node {
     node
 }
 
-/// Joins an anchor that speaks, waits until media flow both ways, and returns the addresses that Janus offers.
+/// Joins an anchor that speaks, waits until media flow both ways, and returns the addresses that Janus
+/// offers.
 async fn speak(node: &Node, socket: std::net::UdpSocket) -> Vec<IpAddr> {
     let user = json!({ "role": "anchor", "userId": "anna" });
     let invited = node.post(&format!("/api/rooms/{ROOM}/users"), user).await.json();
