@@ -3,11 +3,14 @@
 //! Owns: the addresses, the API key and the wording of failures. Never does: print an answer.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use awc::http::{Method, StatusCode};
 use clap::Args;
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use url::Url;
 
@@ -69,7 +72,11 @@ impl Client {
             }
             None => std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty()),
         };
-        let http = awc::Client::builder().timeout(TIMEOUT).disable_redirects().finish();
+        let connector = match [&args.api, &args.ops].into_iter().any(|url| url.scheme() == "https") {
+            true => awc::Connector::new().rustls_0_23(tls()?),
+            false => awc::Connector::new(),
+        };
+        let http = awc::Client::builder().connector(connector).timeout(TIMEOUT).disable_redirects().finish();
         Ok(Self { http, api: args.api.clone(), ops: args.ops.clone(), key })
     }
 
@@ -177,6 +184,24 @@ impl Refused {
     }
 }
 
+/// Returns the TLS configuration: the certificate authorities of the system, or those in the file that the environment
+/// variable `SSL_CERT_FILE` names.
+fn tls() -> anyhow::Result<Arc<ClientConfig>> {
+    let loaded = rustls_native_certs::load_native_certs();
+    if let Some(error) = loaded.errors.first()
+        && loaded.certs.is_empty()
+    {
+        bail!(
+            "cannot read the certificate authorities: {error}; install ca-certificates, or set SSL_CERT_FILE"
+        );
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(loaded.certs);
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions()?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
 fn joined(base: &Url, segments: &[&str]) -> Url {
     let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
@@ -188,8 +213,7 @@ fn joined(base: &Url, segments: &[&str]) -> Url {
 fn base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|e| format!("{e}; must be a URL such as http://127.0.0.1:3000"))?;
     match url.scheme() {
-        "http" if url.has_host() => Ok(url),
-        "https" => Err("https is not supported here; use the node's own http address".to_owned()),
+        "http" | "https" if url.has_host() => Ok(url),
         _ => Err("must be a URL such as http://127.0.0.1:3000".to_owned()),
     }
 }
@@ -215,8 +239,8 @@ mod tests {
     }
 
     #[test]
-    fn addresses_must_be_http_urls() {
-        for wrong in ["127.0.0.1:3000", "ftp://host", "http://", "https://host", ""] {
+    fn addresses_must_be_web_urls() {
+        for wrong in ["127.0.0.1:3000", "ftp://host", "http://", ""] {
             assert!(base_url(wrong).is_err(), "{wrong}");
         }
     }

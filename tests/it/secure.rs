@@ -64,6 +64,18 @@ impl Authority {
         self.folder.path().join(name).display().to_string()
     }
 
+    /// Runs a command against the API at `api` and returns its standard error.
+    async fn command(&self, api: &str, trusted: bool) -> (bool, String) {
+        std::fs::write(self.path("ca.pem"), self.issuer.as_ref().pem()).unwrap();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_stentor"));
+        command.args(["room", "show", ROOM, "--api", api]).env("STENTOR_API_KEY", KEY);
+        if trusted {
+            command.env("SSL_CERT_FILE", self.path("ca.pem"));
+        }
+        let output = command.output().await.unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    }
+
     fn settings(&self) -> Vec<(String, String)> {
         let [certificate, key] = ["chain.pem", "key.pem"].map(|name| self.path(name));
         vec![("tls.certificate_file".into(), certificate), ("tls.key_file".into(), key)]
@@ -151,6 +163,11 @@ async fn rooms_are_served_over_tls() {
     let mut listener = Listener::open_by(&target, Mode::Parts, deadline).await.unwrap();
     let heard = listener.hear(Duration::from_secs(3)).await.unwrap();
     assert_eq!((&heard.gaps, &heard.violations), (&vec![], &vec![]));
+
+    let shown = authority.command(&api, true).await;
+    assert!(shown.0, "{shown:?}");
+    let (shown, error) = authority.command(&api, false).await;
+    assert!(!shown && error.contains("cannot reach https://"), "an unknown authority is refused: {error}");
 
     let moved = request("GET", &format!("http://{redirect}/listen/{ROOM}?a=b"), &[], None).await;
     assert_eq!(

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::domain::client_address::limited;
 use super::large::Turns;
+use crate::domain::client_address::limited;
 use crate::domain::descriptors::Allotment;
 use crate::domain::http_connection::Cut;
 use crate::http::error::{ApiError, Code};

@@ -52,8 +52,8 @@ use exchange::Rules;
 use gate::Gate;
 use stream::Guarded;
 
-pub use large::large;
 pub use clients::Clients;
+pub use large::large;
 pub use stream::Connection;
 
 /// Connections that the kernel completes before they are accepted. A page with a thousand listeners may
