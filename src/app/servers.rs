@@ -344,6 +344,7 @@ impl Mountable {
             hls: hls.clone(),
             media: Arc::new(listening.plain_listening()),
             public_url: config.http.public_hls_url.clone(),
+            secure: config.secure().hls,
         };
         let metrics = context.metrics.clone();
         let (registry, audience) = (sides.registry, sides.audience);

@@ -46,6 +46,8 @@ pub struct LiveSide {
     pub media: Arc<dyn PlainMedia>,
     /// Base of the URLs in playlists; `None`: the address that the client used.
     pub public_url: Option<String>,
+    /// True if this server uses TLS.
+    pub secure: bool,
 }
 
 /// Mounts everything under `/live`.
@@ -96,7 +98,10 @@ fn base(request: &HttpRequest, side: &LiveSide) -> String {
     let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     match &side.public_url {
         Some(url) => url.trim_end_matches('/').to_owned(),
-        None => format!("http://{}", host().unwrap_or("localhost")),
+        None => {
+            let scheme = if side.secure { "https" } else { "http" };
+            format!("{scheme}://{}", host().unwrap_or("localhost"))
+        }
     }
 }
 

@@ -207,7 +207,7 @@ fn side(public_url: Option<String>) -> (Arc<LiveSide>, Arc<Audience>) {
     let (fake, audience) = (Arc::new(Fake), Arc::<Audience>::default());
     let (media, keys, auth) = (fake.clone(), fake.clone(), fake.clone());
     let hls = HlsSide { media, keys, auth, audience: audience.clone(), cors: Cors::default() };
-    (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, public_url }), audience)
+    (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, public_url, secure: false }), audience)
 }
 
 struct Answer {

@@ -96,7 +96,11 @@ impl Served {
 
 async fn endless(request: HttpRequest) -> HttpResponse {
     request.conn_data::<Connection>().unwrap().endless();
-    let pieces = futures::stream::repeat_with(|| Ok::<_, Error>(bytes::Bytes::from_static(&LARGE[..3000])));
+    let pieces = futures::stream::unfold((), async |()| {
+        // Sleep: the pace of a live source.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        Some((Ok::<_, Error>(bytes::Bytes::from_static(&LARGE[..3000])), ()))
+    });
     HttpResponse::Ok().force_close().streaming(pieces)
 }
 
