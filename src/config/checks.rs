@@ -17,7 +17,7 @@ pub(super) fn check(config: &Config, r: &mut Reader) {
     sockets::check(config, r);
     check_cluster(config, r);
     check_given_out(config, r);
-    check_janus(&config.janus, r);
+    check_janus(config, r);
     check_webrtc_ports(config, r);
     check_mixer(config, r);
     check_hls(&config.hls, r);
@@ -171,10 +171,12 @@ fn can_be_called(address: SocketAddr) -> bool {
     !address.ip().to_canonical().is_unspecified()
 }
 
-fn check_janus(janus: &JanusConfig, r: &mut Reader) {
+fn check_janus(config: &Config, r: &mut Reader) {
+    let (janus, has_janus) = (&config.janus, config.node.roles.janus);
+    // A gateway finds the Janus of each room in the store.
     r.require(
         &["janus.url", "janus.mode"],
-        janus.mode == JanusMode::Managed || janus.url.is_some(),
+        !has_janus || janus.mode == JanusMode::Managed || janus.url.is_some(),
         "must be set, because janus.mode is external",
     );
     r.require(

@@ -84,7 +84,9 @@ async fn rooms_that_are_held_up_do_not_use_up_the_starts_of_ffmpeg() {
 #[actix::test]
 async fn ports_run_out_with_a_clear_answer_and_none_is_ever_lost() {
     let janus = TestJanus::start().await;
-    let mut house = House::open(&janus, janus.janus.url(), &[("mixer.rtp_ports", "30400-30405")]).await;
+    // The default capacity keeps one pair of ports free for repairs.
+    let settings = [("mixer.rtp_ports", "30400-30405"), ("mixer.capacity", "3")];
+    let mut house = House::open(&janus, janus.janus.url(), &settings).await;
     let names: Vec<String> = (0..4).map(|n| format!("room-{n}")).collect();
     for name in &names {
         assert_eq!(house.node.post("/api/rooms", json!({ "roomId": name })).await.status, 201);

@@ -375,7 +375,7 @@ impl Answer {
 
 /// Sends one request with a deadline; returns an `Answer` for any status.
 pub async fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
-    let client = awc::Client::builder().timeout(Duration::from_secs(30)).finish();
+    let client = awc::Client::builder().timeout(Duration::from_secs(30)).disable_redirects().finish();
     let method: awc::http::Method = method.parse().expect("a method");
     let mut request = client.request(method, url);
     for (name, value) in headers {
