@@ -65,7 +65,9 @@ async fn players_play_across_keys_and_restarts() {
         .collect();
 
     let plays = |file: &Path| std::fs::metadata(file).is_ok_and(|file| file.len() > 6 * RATE);
-    wait_until("all players play", SLACK, || playing.iter().all(|(_, _, file)| plays(file)));
+    for (name, _, file) in &playing {
+        wait_until(&format!("{name} plays"), SLACK, || plays(file));
+    }
     signal(node.children("ffmpeg")[0], Signal::KILL);
     let mut faults = Vec::new();
     for (name, player, file) in playing {
