@@ -30,8 +30,15 @@ export default defineConfig({
     rolldownOptions: {
       input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', actors: 'actors.html' },
       output: {
-        // One chunk for the shared modules, under a constant name.
-        codeSplitting: { groups: [{ name: 'shared', test: /src\/(browsers|dom|link|reasons|server)\.ts$/ }] },
+        // Chunks under names that stay: what all pages share, the listener channel, and what speaking needs, which
+        // the listen page loads when its listener comes to the stage.
+        codeSplitting: {
+          groups: [
+            { name: 'shared', test: /src\/(browsers|dom|link|reasons|server)\.ts$/ },
+            { name: 'channel', test: /src\/(names|channel\/\w+)\.ts$/ },
+            { name: 'voice', test: /client\/src\/|src\/(speak\/words|listen\/on-stage)\.ts$/ },
+          ],
+        },
         entryFileNames: 'assets/[name].js',
         chunkFileNames: 'assets/[name].js',
         assetFileNames: 'assets/[name][extname]',

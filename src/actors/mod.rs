@@ -8,6 +8,7 @@
 //! ├─ MixerSupervisor ─ HeartbeatActor, FfmpegRoom*
 //! ├─ RelaySupervisor ─ RelayRoom*
 //! ├─ PlainSupervisor ─ PlainRoomActor*
+//! ├─ StageFeed            role `hls`: feeds the listener channels
 //! ├─ RoomSupervisor ─ Room*, Elector ─ Housekeeper, Reassigner
 //! ├─ AnchorSupervisor ─ JanusSession*
 //! ├─ Attendance
@@ -29,4 +30,5 @@ pub mod relay;
 pub mod room_children;
 pub mod rooms;
 pub mod signalling;
+pub mod stage;
 pub mod store_watch;

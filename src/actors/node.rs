@@ -19,9 +19,11 @@ use super::relay::Relays;
 use super::relay::supervisor::RelaySupervisor;
 use super::rooms::supervisor::RoomSupervisor;
 use super::signalling::{Attendance, Desk};
+use super::stage::StageFeed;
 use super::store_watch::StoreWatch;
 use crate::domain::registration::NodeRecord;
 use crate::rooms::{RoomService, Scope};
+use crate::stage::StageHub;
 use std::sync::Arc;
 
 /// Roles of this node; an absent role is `None`. Each role has its own arbiter, so a blocked role does not
@@ -36,6 +38,8 @@ pub struct NodeSupervisor {
     pub janus: Option<(JanusSupervisor, ArbiterHandle)>,
     pub relays: Option<(Arc<Relays>, ArbiterHandle)>,
     pub plain: Option<(PlainParts, ArbiterHandle)>,
+    /// Listener channels, with the role `hls`.
+    pub channels: Option<(Arc<StageHub>, ArbiterHandle)>,
     pub gateway: Option<(GatewayRole, ArbiterHandle)>,
 }
 
@@ -131,6 +135,10 @@ impl NodeSupervisor {
             cx.spawn_child("plain", spec(&arbiter), move || {
                 PlainSupervisor::new(clock, source.clone(), streams.clone())
             });
+        }
+        if let Some((hub, arbiter)) = self.channels.clone() {
+            let worker = ChildSpec { arbiter: Some(arbiter), ..ChildSpec::worker() };
+            cx.spawn_child("channels", worker, move || StageFeed::new(hub.clone()));
         }
         if let Some((service, arbiter)) = self.rooms.clone() {
             cx.spawn_child("rooms", spec(&arbiter), move || {

@@ -20,12 +20,16 @@ use crate::domain::connection::{
 use crate::domain::ids::RoomId;
 use crate::janus::{ConnectOptions, Quality};
 use crate::presence::embedded::EmbeddedPresence;
+use crate::presence::embedded_stages::EmbeddedStages;
 use crate::presence::redis::{RedisOptions, RedisPresence};
+use crate::presence::stage::StageStore;
 use crate::presence::{
     Acquisition, Changed, ConnectionLock, Member, NewsStream, Presence, PresenceError, Renewed, Replaced,
     SignOfLife,
 };
 use crate::rooms::RoomService;
+use crate::rooms::audience::{Audience, Listeners};
+use crate::stage::{Dependencies, StageHub};
 use crate::telemetry::Metrics;
 
 /// One presence backend behind both of its traits.
@@ -33,6 +37,7 @@ use crate::telemetry::Metrics;
 pub struct Backend {
     pub lock: Arc<dyn ConnectionLock>,
     pub presence: Arc<dyn Presence>,
+    pub stages: Arc<dyn StageStore>,
 }
 
 /// Parts of the gateway role besides the node's context.
@@ -55,6 +60,7 @@ pub fn role(context: &Context, needs: Needs) -> GatewayRole {
         januses: Januses::new(context.directory.clone(), local, janus),
         seal: Seal::new(&secrets),
         secrets,
+        stages: backend.stages,
         timing: Timing { grace, keep_alive: grace / 3, backoff: context.backoff() },
         quality: Quality::ANCHORS,
     };
@@ -69,8 +75,11 @@ pub fn backend(config: &Config, metrics: &Metrics) -> anyhow::Result<Backend> {
     let PresenceConfig { timeout, lock_ttl, gateway_ttl, .. } = config.presence;
     let lifetimes = Lifetimes { lock: lock_ttl, gateway: gateway_ttl, member: timeout };
     Ok(match config.presence.kind {
-        PresenceKind::Embedded => metered(EmbeddedPresence::new(lifetimes), metrics),
-        PresenceKind::Redis => metered(RedisPresence::new(redis(&config.presence, lifetimes)?)?, metrics),
+        PresenceKind::Embedded => metered(EmbeddedPresence::new(lifetimes), EmbeddedStages::new(), metrics),
+        PresenceKind::Redis => {
+            let redis = RedisPresence::new(redis(&config.presence, lifetimes)?)?;
+            metered(redis.clone(), redis, metrics)
+        }
     })
 }
 
@@ -93,9 +102,33 @@ fn redis(config: &PresenceConfig, lifetimes: Lifetimes) -> anyhow::Result<RedisO
     })
 }
 
-fn metered<B: ConnectionLock + Presence>(inner: Arc<B>, metrics: &Metrics) -> Backend {
+fn metered<B: ConnectionLock + Presence>(
+    inner: Arc<B>,
+    stages: Arc<dyn StageStore>,
+    metrics: &Metrics,
+) -> Backend {
     let metered = Arc::new(Metered { inner, metrics: metrics.clone() });
-    Backend { lock: metered.clone(), presence: metered }
+    Backend { lock: metered.clone(), presence: metered, stages }
+}
+
+/// Creates the listener channels of this node. On a node without presence, it has stages of its own.
+pub fn channels(
+    context: &Context,
+    secrets: &Arc<Secrets>,
+    audience: &Arc<Audience>,
+    backend: Option<&Backend>,
+) -> Arc<StageHub> {
+    let directory = context.directory.clone();
+    let listeners =
+        Listeners { me: context.me.clone(), audience: audience.clone(), directory: directory.clone() };
+    Arc::new(StageHub::new(Dependencies {
+        store: backend.map_or_else(|| EmbeddedStages::new() as Arc<dyn StageStore>, |b| b.stages.clone()),
+        presence: backend.map(|backend| backend.presence.clone()),
+        directory,
+        listeners,
+        secrets: secrets.clone(),
+        metrics: context.metrics.clone(),
+    }))
 }
 
 /// A presence backend wrapper that counts and times each request.

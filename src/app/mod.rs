@@ -208,6 +208,7 @@ impl Node {
             if presence { Some(gateway::backend(&context.config, &context.metrics)?) } else { None };
         let present = |presence| Present { presence, directory: context.directory.clone() };
         let anchors = backend.as_ref().map(|b| Arc::new(present(b.presence.clone())) as Arc<dyn Anchors>);
+        let hub = gateway::channels(&context, &secrets, &audience, backend.as_ref());
         let gateway = if let Some(backend) = backend.filter(|_| roles.gateway) {
             let local = janus.clone().map(|options| Local { id: id.clone(), link: link.clone(), options });
             let needs = gateway::Needs {
@@ -231,6 +232,7 @@ impl Node {
         let listening = Listening::new(&context, secrets.clone(), streams.clone(), relays.clone());
         let root = NodeSupervisor {
             plain: roles.hls.then(|| (listening.plain.clone(), relaying.clone())),
+            channels: roles.hls.then(|| (hub.clone(), relaying.clone())),
             relays: roles.hls.then_some((relays, relaying)),
             rooms: roles.rooms.then(|| (service.clone(), arbiter())),
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
@@ -260,6 +262,7 @@ impl Node {
             anchors,
             audience,
             certificates: certificates.clone(),
+            hub,
         };
         let servers = sockets.serve(sides, descriptors)?;
         Ok(Self {

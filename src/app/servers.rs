@@ -25,6 +25,7 @@ use crate::config::{AuthMode, Config};
 use crate::domain::client_address::TrustedProxies;
 use crate::domain::descriptors::{Share, allot};
 use crate::http::anchors::Anchors;
+use crate::http::channel::{self, ChannelSide};
 use crate::http::cors::{Hosts, Origins};
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
@@ -35,6 +36,7 @@ use crate::http::{error, ops, pages, proxied, redirect, relay, server};
 use crate::listening::{NodeKeys, RelayDoor};
 use crate::rooms::RoomService;
 use crate::rooms::audience::{Audience, Listeners};
+use crate::stage::StageHub;
 use crate::telemetry::Metrics;
 use crate::ws::{self, WsSide};
 
@@ -53,6 +55,7 @@ pub struct Sides {
     pub audience: Arc<Audience>,
     /// `None`: no socket has TLS.
     pub certificates: Option<LiveCertificates>,
+    pub hub: Arc<StageHub>,
 }
 
 /// Time that requests in progress get when a server stops.
@@ -83,7 +86,10 @@ pub struct Mounted {
     pub proxied: bool,
 }
 
-pub struct Servers(Vec<(Mounted, ServerHandle)>);
+pub struct Servers {
+    running: Vec<(Mounted, ServerHandle)>,
+    hub: Arc<StageHub>,
+}
 
 /// Binds what this node's roles need. The returned configuration names the ports that were actually bound.
 ///
@@ -207,6 +213,7 @@ impl Sockets {
         let (requests, connections) = (http.requests_per_address, http.connections_per_address);
         let clients = server::Clients::new(proxies, requests, connections, &sides.context.metrics);
         let tls = sides.certificates.as_ref().map(|live| live.certificates().server_config()).transpose()?;
+        let hub = sides.hub.clone();
         let sides = Mountable::new(sides);
         let shares: Vec<_> = self.listeners.iter().map(|(_, _, mounted)| mounted.share()).collect();
         let allotments = allot(descriptors, server::processors() as u64, &shares);
@@ -242,7 +249,7 @@ impl Sockets {
                 readiness.serving(mounted, false);
             });
         }
-        Ok(Servers(handles))
+        Ok(Servers { running: handles, hub })
     }
 }
 
@@ -251,14 +258,20 @@ impl Servers {
     /// to another node, not to one whose actors have stopped. Signalling stays until its connections are
     /// notified, and operations until the end.
     pub async fn stop_answering(&mut self) {
-        let (last, first) = self.0.drain(..).partition(|(mounted, _)| mounted.ws || mounted.ops);
-        self.0 = last;
-        Self(first).stop().await;
+        // The endless responses of listener channels would keep the servers waiting.
+        self.hub.close();
+        let (last, first) = self.running.drain(..).partition(|(mounted, _)| mounted.ws || mounted.ops);
+        self.running = last;
+        stop(first).await;
     }
 
     pub async fn stop(self) {
-        futures::future::join_all(self.0.iter().map(|(_, server)| server.stop(true))).await;
+        stop(self.running).await;
     }
+}
+
+async fn stop(running: Vec<(Mounted, ServerHandle)>) {
+    futures::future::join_all(running.iter().map(|(_, server)| server.stop(true))).await;
 }
 
 /// Services that every worker mounts.
@@ -269,6 +282,7 @@ struct Mountable {
     ws: web::Data<WsSide>,
     hls: web::Data<HlsSide>,
     live: web::Data<LiveSide>,
+    channel: web::Data<ChannelSide>,
     relay: web::Data<relay::RelaySide>,
     pages: web::Data<PagesSide>,
     /// Target of redirects.
@@ -297,6 +311,7 @@ impl Mountable {
         };
         let tokens = Arc::new(NodeTokens {
             tokens,
+            secrets: sides.secrets.clone(),
             anchor_ttl: config.auth.anchor_token_ttl,
             clock: context.clock,
             directory: context.directory.clone(),
@@ -314,6 +329,15 @@ impl Mountable {
             anchors: sides.anchors.clone(),
             listeners: listeners.clone(),
             origins: own(&config.http.allowed_origins),
+            body_limit: config.http.body_limit,
+        };
+        let channel = ChannelSide {
+            hub: sides.hub,
+            auth: tokens.clone(),
+            rooms: sides.service.clone(),
+            tokens: tokens.clone(),
+            ws_url: config.ws_url(),
+            cors: Cors::new(config.http.allowed_origins.clone()),
             body_limit: config.http.body_limit,
         };
         let api = Api {
@@ -356,6 +380,7 @@ impl Mountable {
             ws: web::Data::new(ws),
             hls,
             live: web::Data::new(live),
+            channel: web::Data::new(channel),
             relay: web::Data::new(door),
             pages: web::Data::new(pages),
             base_url: config.hls_base_url(),
@@ -373,6 +398,7 @@ impl Mountable {
             ws::configure(config, self.ws.clone());
         }
         if mounted.hls {
+            channel::configure(config, self.channel.clone());
             hls::configure(config, self.hls.clone());
             live::configure(config, self.live.clone());
             pages_api::configure(config, self.pages.clone());

@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::context::Clock;
-use crate::auth::{self, TokenError, Tokens};
+use crate::auth::{self, Claims, Role, Secrets, TokenError, Tokens};
 use crate::domain::grant::Grant;
 use crate::domain::ids::{RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
+use crate::domain::stage::{Person, StageRole};
+use crate::http::channel::{ChannelAuth, Identity};
 use crate::http::hls::ListenerAuth;
-use crate::http::tokens::{Issued, TokenIssuer};
+use crate::http::tokens::{Issued, ListenerClaims, TokenIssuer};
 use crate::rooms::Directory;
 
 pub struct NodeTokens {
     pub tokens: Tokens,
+    pub secrets: Arc<Secrets>,
     pub anchor_ttl: Duration,
     pub clock: Clock,
     pub directory: Arc<Directory>,
@@ -22,17 +25,49 @@ pub struct NodeTokens {
 impl ListenerAuth for NodeTokens {
     fn verify(&self, token: &str, room: &RoomId) -> Result<Grant, TokenError> {
         let grant = self.tokens.verify_listener(token, room, self.clock.wall())?.grant;
+        self.check_room(&grant, room)?;
+        Ok(grant)
+    }
+}
+
+impl NodeTokens {
+    fn check_room(&self, grant: &Grant, room: &RoomId) -> Result<(), TokenError> {
         let view = self.directory.room(room);
         match view.as_ref().and_then(|view| view.meta.as_ref()) {
             Some(meta) if !grant.is_for(meta) => Err(TokenError::EarlierRoom),
-            _ => Ok(grant),
+            _ => Ok(()),
         }
     }
 }
 
+impl ChannelAuth for NodeTokens {
+    fn identify(&self, token: &str, room: &RoomId) -> Result<Identity, TokenError> {
+        let now = self.clock.wall();
+        let claims = match self.tokens.verify_listener(token, room, now) {
+            Err(TokenError::WrongAudience) => self.tokens.verify_speaker(token, now)?,
+            verified => verified?,
+        };
+        if claims.room_id != *room {
+            return Err(TokenError::WrongRoom);
+        }
+        self.check_room(&claims.grant, room)?;
+        let Claims { sub, role, name, grant, .. } = claims;
+        let role = match role {
+            Role::Host => StageRole::Host,
+            Role::Anchor => StageRole::Anchor,
+            Role::Listener => StageRole::Listener,
+        };
+        let verified = name.is_some();
+        let person = Person { id: self.secrets.person_id(room, &sub), name, role, verified };
+        Ok(Identity { subject: sub, person, expires_at: grant.expires_at })
+    }
+}
+
 impl TokenIssuer for NodeTokens {
-    fn listener(&self, room: &RoomId, created_at: UnixMs, now: UnixMs) -> Issued {
-        let auth::Issued { token, expires_at } = self.tokens.issue_listener(room, Some(created_at), now);
+    fn listener(&self, who: &ListenerClaims, room: &RoomId, created_at: UnixMs, now: UnixMs) -> Issued {
+        let (id, name) = (who.user.as_ref().map(UserId::as_str), who.name.as_ref());
+        let auth::Issued { token, expires_at } =
+            self.tokens.issue_named_listener(id, name, room, Some(created_at), now);
         Issued { token, expires_at }
     }
 

@@ -11,6 +11,7 @@ use super::kept;
 use crate::config::{Config, JwtSecret, Secret};
 use crate::domain::ids::{Epoch, MediaAddr, ModuleId, Nonce, RoomId};
 use crate::domain::srtp::SrtpKey;
+use crate::domain::stage::PersonId;
 
 pub use super::kept::KeptError as SecretsError;
 
@@ -84,6 +85,15 @@ impl Secrets {
 
     pub fn is_relay_token(&self, token: &[u8], room: &RoomId) -> bool {
         self.relay_token(room).as_bytes().ct_eq(token).into()
+    }
+
+    /// Returns the public id of a token subject in a room. It is the same on every node, and the subject cannot
+    /// be found from it without the secret.
+    pub fn person_id(&self, room: &RoomId, subject: &str) -> PersonId {
+        let people = Secret(derive(&self.hls, b"stentor person id").to_vec());
+        let digest = hex::encode(derive(&people, format!("{room}\0{subject}").as_bytes()));
+        // Cannot fail: an id is 16 hexadecimal digits.
+        PersonId::new(&digest[..16]).expect("hexadecimal digits")
     }
 
     fn made(config: &Config) -> Result<(Vec<JwtSecret>, Secret), SecretsError> {

@@ -17,6 +17,7 @@ use crate::config::JwtSecret;
 use crate::domain::grant::Grant;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::model::UserRole;
+use crate::domain::signalling::DisplayName;
 use crate::domain::text::is_string_or_uri;
 
 /// Longest token, in bytes; a longer one is refused before anything is decoded.
@@ -51,7 +52,16 @@ pub struct Claims {
     pub sub: String,
     pub room_id: RoomId,
     pub role: Role,
+    /// Name of the token subject (OpenID Connect Core 1.0 section 5.1), if the signer gave a valid one.
+    pub name: Option<DisplayName>,
     pub grant: Grant,
+}
+
+/// Token subject and its name.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    pub id: &'a str,
+    pub name: Option<&'a DisplayName>,
 }
 
 /// Claims set of a token issued here.
@@ -66,6 +76,8 @@ struct IssuedClaims<'a> {
     room_id: &'a RoomId,
     role: Role,
     jti: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a DisplayName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     room_created_at: Option<UnixMs>,
 }
@@ -87,6 +99,9 @@ struct ReadClaims {
     /// Not checked against earlier tokens: a token may be used again.
     #[serde(rename = "jti")]
     _jti: String,
+    /// A value that is no name is ignored, like an unknown claim.
+    #[serde(default)]
+    name: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     room_created_at: Option<UnixMs>,
 }
@@ -189,8 +204,21 @@ impl Tokens {
 
     /// Issues a token for one listener of `room`, which was created at `created_at`.
     pub fn issue_listener(&self, room: &RoomId, created_at: Option<UnixMs>, now: UnixMs) -> Issued {
-        let subject = uuid::Uuid::new_v4().to_string();
-        self.issue(Role::Listener, &subject, room, created_at, self.listener_ttl, now)
+        self.issue_named_listener(None, None, room, created_at, now)
+    }
+
+    /// Issues a token for one listener of `room`, with a name. Without an id, a random one is chosen.
+    pub fn issue_named_listener(
+        &self,
+        id: Option<&str>,
+        name: Option<&DisplayName>,
+        room: &RoomId,
+        created_at: Option<UnixMs>,
+        now: UnixMs,
+    ) -> Issued {
+        let random = uuid::Uuid::new_v4().to_string();
+        let subject = Subject { id: id.unwrap_or(&random), name };
+        self.issue_named(Role::Listener, subject, room, created_at, self.listener_ttl, now)
     }
 
     /// Verifies the token of a listener of `room`, like [`verify`](Self::verify).
@@ -209,16 +237,29 @@ impl Tokens {
         ttl: Duration,
         now: UnixMs,
     ) -> Issued {
+        self.issue_named(role, Subject { id: subject, name: None }, room, created_at, ttl, now)
+    }
+
+    fn issue_named(
+        &self,
+        role: Role,
+        subject: Subject<'_>,
+        room: &RoomId,
+        created_at: Option<UnixMs>,
+        ttl: Duration,
+        now: UnixMs,
+    ) -> Issued {
         let iat = now.0 / 1000;
         let claims = IssuedClaims {
             exp: iat + ttl.as_secs(),
             iat,
             aud: role.audience().as_str(),
             iss: &self.issuer,
-            sub: subject,
+            sub: subject.id,
             room_id: room,
             role,
             jti: uuid::Uuid::new_v4().to_string(),
+            name: subject.name,
             room_created_at: created_at,
         };
         let header = Header { kid: Some(self.signing.0.clone()), ..Header::new(Algorithm::HS256) };
@@ -275,7 +316,8 @@ impl Tokens {
         if claims.nbf.is_some_and(|date| UnixMs::from(date).0 > latest) {
             return Err(TokenError::NotYetValid);
         }
-        Ok(Claims { sub: claims.sub, room_id: claims.room_id, role: claims.role, grant })
+        let name = claims.name.as_ref().and_then(Value::as_str).and_then(|name| DisplayName::new(name).ok());
+        Ok(Claims { sub: claims.sub, room_id: claims.room_id, role: claims.role, name, grant })
     }
 
     /// Returns the claims of a token that one of our secrets has signed, without checking the claims.

@@ -48,6 +48,7 @@ pub mod service_state;
 pub mod shown;
 pub mod signalling;
 pub mod srtp;
+pub mod stage;
 pub mod text;
 pub mod timeline;
 pub mod users;

@@ -19,8 +19,19 @@ const VIRAMA: u8 = 9;
 /// it contains a character that cannot be shown or that changes the text direction, or if it contains nothing
 /// visible.
 pub fn nickname(text: &str) -> Option<String> {
+    visible_line(text.nfkc())
+}
+
+/// Returns a message in its normal form: NFC, in one line, otherwise by the rules of [`nickname`]. NFC keeps
+/// characters such as `²`, which NFKC would replace.
+pub fn message(text: &str) -> Option<String> {
+    let blank = |c: char| if matches!(c, '\t' | '\n' | '\r') { ' ' } else { c };
+    visible_line(text.chars().map(blank).nfc())
+}
+
+fn visible_line(chars: impl Iterator<Item = char>) -> Option<String> {
     let space = |c: char| if c.general_category() == GeneralCategory::SpaceSeparator { ' ' } else { c };
-    let chars: Vec<char> = text.nfkc().map(space).collect();
+    let chars: Vec<char> = chars.map(space).collect();
     let legal = (0..chars.len()).all(|at| may_stand_at(&chars, at));
     let visible = chars.iter().any(|c| is_visible(*c));
     let words = || chars.split(|c| *c == ' ').filter(|word| !word.is_empty()).map(String::from_iter);
@@ -175,6 +186,22 @@ mod tests {
             "\u{FFFD}",
         ] {
             assert_eq!(nickname(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn messages_keep_their_characters() {
+        for (typed, shown) in [
+            (" 2² is\n4 ", "2² is 4"),
+            ("a\r\n\tb", "a b"),
+            ("A\u{308}", "Ä"),
+            ("<b>&amp;", "<b>&amp;"),
+            ("👩🏽\u{200D}🚀", "👩🏽\u{200D}🚀"),
+        ] {
+            assert_eq!(message(typed).as_deref(), Some(shown), "{typed:?}");
+        }
+        for bad in ["", "\n", "a\u{202E}b", "\u{200B}", "a\u{0}b", "a\u{2028}b"] {
+            assert_eq!(message(bad), None, "{bad:?}");
         }
     }
 

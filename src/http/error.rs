@@ -112,6 +112,32 @@ pub enum Code {
     Internal,
     /// 503, retryable: other requests kept changing the room at the same time.
     Busy,
+    /// 400: the text or note is empty, too long, or has characters that cannot be shown.
+    InvalidText,
+    /// 400: the person id is not 16 hexadecimal digits.
+    InvalidPersonId,
+    /// 400: neither the token nor the body names the person.
+    NameRequired,
+    /// 403: only a host of the room may do this.
+    HostOnly,
+    /// 404: this person has no hand raised.
+    HandNotRaised,
+    /// 404: the message was deleted, or is older than those that are kept.
+    MessageNotFound,
+    /// 409: anchors and hosts raise no hand.
+    OnStage,
+    /// 409: hands are closed in this room.
+    HandsClosed,
+    /// 409: as many hands are raised as a room takes.
+    HandsFull,
+    /// 409: there is no invitation for this person.
+    NotInvited,
+    /// 409: the chat is closed in this room.
+    ChatClosed,
+    /// 429: slow mode is on; `Retry-After` says when this person may send again.
+    SlowMode,
+    /// 503, retryable: the listener channel cannot be used now.
+    ChannelUnavailable,
     /// 503, retryable: this node accepts no signalling connections, because it is starting or stopping.
     GatewayUnavailable,
     /// 503, retryable: the modules that could take the room are full; `details.considered` names them.
@@ -127,7 +153,8 @@ pub enum Code {
     MediaTimeout,
     /// 503, retryable: too many connections are open at this address.
     TooManyClients,
-    /// 429, retryable: too many requests, or too many connections, from this client's address.
+    /// 429, retryable: too many requests of this token, too many requests or connections of this address, or too
+    /// many messages of this room.
     TooManyRequests,
     /// 503, retryable: the node that mixes this room does not answer.
     MediaUnavailable,
@@ -145,6 +172,8 @@ pub struct ApiError {
     /// Text for the log.
     pub cause: Option<String>,
     allow: Option<String>,
+    /// Seconds after which to retry, if known better than by the code.
+    retry_after: Option<u32>,
 }
 
 /// Body of every error response.
@@ -178,6 +207,9 @@ impl Code {
             | Self::InvalidModuleId
             | Self::InvalidTtl
             | Self::TooFarAhead
+            | Self::InvalidText
+            | Self::InvalidPersonId
+            | Self::NameRequired
             | Self::WebsocketExpected => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::TokenMissing | Self::TokenInvalid | Self::TokenExpired => {
                 StatusCode::UNAUTHORIZED
@@ -189,19 +221,28 @@ impl Code {
             | Self::TokenWrongRoom
             | Self::TokenWrongAudience
             | Self::KeyRefused
+            | Self::HostOnly
             | Self::KeyOutOfWindow => StatusCode::FORBIDDEN,
             Self::NotFound
             | Self::RoomNotFound
             | Self::RoomNotOnAir
             | Self::KeyNotFound
+            | Self::HandNotRaised
+            | Self::MessageNotFound
             | Self::ModuleNotFound => StatusCode::NOT_FOUND,
             Self::MediaGone => StatusCode::GONE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::WebsocketVersion => StatusCode::UPGRADE_REQUIRED,
-            Self::RoomExists | Self::RoomRemoving | Self::UserRemoved | Self::TooManyUsers => {
-                StatusCode::CONFLICT
-            }
+            Self::RoomExists
+            | Self::RoomRemoving
+            | Self::UserRemoved
+            | Self::TooManyUsers
+            | Self::OnStage
+            | Self::HandsClosed
+            | Self::HandsFull
+            | Self::NotInvited
+            | Self::ChatClosed => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -214,8 +255,9 @@ impl Code {
             | Self::MediaNotReady
             | Self::MediaTimeout
             | Self::TooManyClients
+            | Self::ChannelUnavailable
             | Self::MediaUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::SlowMode | Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -226,8 +268,10 @@ impl Code {
             | Self::Busy
             | Self::GatewayUnavailable
             | Self::MediaNotReady
+            | Self::ChannelUnavailable
+            | Self::SlowMode
+            | Self::TooManyRequests
             | Self::MediaUnavailable => Some(1),
-            Self::TooManyRequests => Some(1),
             Self::StoreUnavailable => Some(2),
             Self::NoCapacity | Self::NoJanusAvailable | Self::NoMixerAvailable | Self::TooManyClients => {
                 Some(5)
@@ -239,7 +283,7 @@ impl Code {
 
 impl ApiError {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: None, cause: None, allow: None }
+        Self { code, message: message.into(), details: None, cause: None, allow: None, retry_after: None }
     }
 
     /// Builds a 500. The cause is only logged.
@@ -248,6 +292,17 @@ impl ApiError {
             cause: Some(cause.to_string()),
             ..Self::new(Code::Internal, "something went wrong on our side")
         }
+    }
+
+    /// Sets the text for the log.
+    pub fn because(self, cause: impl std::fmt::Display) -> Self {
+        Self { cause: Some(cause.to_string()), ..self }
+    }
+
+    /// Sets the time after which to retry, rounded up to seconds.
+    pub fn retry_in(self, time: std::time::Duration) -> Self {
+        let seconds = u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        Self { retry_after: Some(seconds.max(1)), ..self }
     }
 
     pub(in crate::http) fn body(&self, request_id: String) -> ErrorBody {
@@ -287,7 +342,7 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.code.status());
-        if let Some(seconds) = self.code.retry_after() {
+        if let Some(seconds) = self.retry_after.or_else(|| self.code.retry_after()) {
             response.insert_header((RETRY_AFTER, seconds));
         }
         if let Some(allow) = &self.allow {
@@ -349,6 +404,8 @@ impl From<InvalidName> for ApiError {
             "displayName" => Code::InvalidName,
             "userId" => Code::InvalidUserId,
             "module id" => Code::InvalidModuleId,
+            "text" | "note" => Code::InvalidText,
+            "person id" => Code::InvalidPersonId,
             _ => Code::InvalidBody,
         };
         Self::new(code, invalid.to_string())

@@ -55,11 +55,21 @@ impl Cors {
     }
 
     pub fn preflight(&self, request: &HttpRequest) -> HttpResponse {
+        self.allow(request, "GET, HEAD, OPTIONS", "authorization, icy-metadata, range")
+    }
+
+    /// Answers a preflight of the listener channel.
+    pub fn preflight_of_channel(&self, request: &HttpRequest) -> HttpResponse {
+        let headers = "authorization, content-type, last-event-id, x-request-id";
+        self.allow(request, "GET, HEAD, POST, PUT, DELETE, OPTIONS", headers)
+    }
+
+    fn allow(&self, request: &HttpRequest, methods: &'static str, headers: &'static str) -> HttpResponse {
         let mut answer = HttpResponse::NoContent().finish();
         self.apply(request, answer.headers_mut());
         let fixed: [(HeaderName, &'static str); 3] = [
-            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS"),
-            (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, icy-metadata, range"),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, headers),
             (header::ACCESS_CONTROL_MAX_AGE, "7200"),
         ];
         for (name, value) in fixed {

@@ -4,6 +4,7 @@
 //! modules do.
 
 pub mod anchors;
+pub mod channel;
 pub mod cors;
 pub mod error;
 mod extract;

@@ -46,9 +46,11 @@ page!(START_SCRIPT, "assets/index.js", "text/javascript; charset=utf-8");
 page!(LISTEN_SCRIPT, "assets/listen.js", "text/javascript; charset=utf-8");
 page!(SPEAK_SCRIPT, "assets/speak.js", "text/javascript; charset=utf-8");
 page!(SHARED_SCRIPT, "assets/shared.js", "text/javascript; charset=utf-8");
+page!(CHANNEL_SCRIPT, "assets/channel.js", "text/javascript; charset=utf-8");
+page!(VOICE_SCRIPT, "assets/voice.js", "text/javascript; charset=utf-8");
 page!(ACTORS_SCRIPT, "assets/actors.js", "text/javascript; charset=utf-8");
 
-/// Registers `/`, `/listen/{roomId}`, `/speak/{roomId}` and their files. `/speak` connects to `ws_url`.
+/// Registers `/`, `/listen/{roomId}`, `/speak/{roomId}` and their files. The latter two connect to `ws_url`.
 pub fn configure_people(config: &mut web::ServiceConfig, ws_url: Option<&str>) {
     serve(config, "/", &START);
     serve(config, "/favicon.svg", &ICON);
@@ -57,7 +59,10 @@ pub fn configure_people(config: &mut web::ServiceConfig, ws_url: Option<&str>) {
     serve(config, "/assets/listen.js", &LISTEN_SCRIPT);
     serve(config, "/assets/speak.js", &SPEAK_SCRIPT);
     serve(config, "/assets/shared.js", &SHARED_SCRIPT);
-    serve_of_room(config, "/listen/{room}", &LISTEN, HeaderValue::from_static(POLICY));
+    serve(config, "/assets/channel.js", &CHANNEL_SCRIPT);
+    serve(config, "/assets/voice.js", &VOICE_SCRIPT);
+    // A listener who is invited to the stage speaks from the listen page.
+    serve_of_room(config, "/listen/{room}", &LISTEN, speaking_policy(ws_url));
     serve_of_room(config, "/speak/{room}", &SPEAK, speaking_policy(ws_url));
 }
 
@@ -162,7 +167,8 @@ mod tests {
             answer.headers().get(header::CONTENT_SECURITY_POLICY).unwrap().to_str().unwrap().to_owned()
         };
         assert!(policy("/speak/demo").await.contains("connect-src 'self' wss://live.example.org:8443; "));
-        assert!(policy("/listen/demo").await.contains("connect-src 'self'; "));
+        assert!(policy("/listen/demo").await.contains("connect-src 'self' wss://live.example.org:8443; "));
+        assert!(policy("/").await.contains("connect-src 'self'; "));
         let alone = App::new().configure(|config| configure_people(config, None));
         let request = test::TestRequest::get().uri("/speak/demo").to_request();
         let answer = test::call_service(&test::init_service(alone).await, request).await;

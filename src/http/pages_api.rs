@@ -29,7 +29,7 @@ use super::error::{ApiError, Code, not_found};
 use super::extract::{BodyLimit, JsonBody, RoomPath};
 use super::methods::{only_get, other};
 use super::request_id;
-use super::tokens::TokenIssuer;
+use super::tokens::{ListenerClaims, TokenIssuer};
 
 /// Maximum rooms in the list of a page; the API lists all of them.
 const LISTED: usize = 200;
@@ -154,7 +154,7 @@ async fn token(
     }
     let name = body.0.name.as_deref().map(DisplayName::new).transpose()?;
     let (issued, user_id) = match body.0.role {
-        Wanted::Listener => (side.listener(&room.0).await?, None),
+        Wanted::Listener => (side.listener(&room.0, name).await?, None),
         Wanted::Anchor => side.speaker(&room.0, UserRole::Anchor, name).await?,
         Wanted::Host => side.speaker(&room.0, UserRole::Host, name).await?,
     };
@@ -183,11 +183,17 @@ impl PagesSide {
         rooms
     }
 
-    async fn listener(&self, room: &RoomId) -> Result<super::tokens::Issued, ApiError> {
+    async fn listener(
+        &self,
+        room: &RoomId,
+        name: Option<DisplayName>,
+    ) -> Result<super::tokens::Issued, ApiError> {
+        // With a name, others recognise the user in the lists of the room.
+        let who = ListenerClaims { user: name.as_ref().and_then(id_like), name };
         let known = self.rooms.get(room).await?;
         match known.status {
             RoomStatus::Removing => Err(RoomError::Removing.into()),
-            _ => Ok(self.tokens.listener(room, known.meta.created_at, now())),
+            _ => Ok(self.tokens.listener(&who, room, known.meta.created_at, now())),
         }
     }
 

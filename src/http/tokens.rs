@@ -2,11 +2,12 @@
 
 use crate::domain::ids::{RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
+use crate::domain::signalling::DisplayName;
 
 /// Issuer of the tokens of one installation.
 pub trait TokenIssuer: Send + Sync + 'static {
     /// Issues a token for playlists, media and keys of one room, which was created at `created_at`.
-    fn listener(&self, room: &RoomId, created_at: UnixMs, now: UnixMs) -> Issued;
+    fn listener(&self, who: &ListenerClaims, room: &RoomId, created_at: UnixMs, now: UnixMs) -> Issued;
 
     /// Issues a token with which `user` may speak in one room, which was created at `created_at`.
     fn speaker(
@@ -17,6 +18,13 @@ pub trait TokenIssuer: Send + Sync + 'static {
         created_at: UnixMs,
         now: UnixMs,
     ) -> Issued;
+}
+
+/// Claims about a listener. Without an id, a random one is chosen; without a name, the listener is anonymous.
+#[derive(Debug, Clone, Default)]
+pub struct ListenerClaims {
+    pub user: Option<UserId>,
+    pub name: Option<DisplayName>,
 }
 
 /// Fresh token. It must not be logged.

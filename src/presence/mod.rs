@@ -9,7 +9,9 @@
 //! an error as success.
 
 pub mod embedded;
+pub mod embedded_stages;
 pub mod redis;
+pub mod stage;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};

@@ -62,6 +62,8 @@ struct Families {
     sockets: SocketMetrics,
     listeners: IntGauge,
     heartbeats: IntCounterVec,
+    channel_clients: IntGauge,
+    channel_dropped: IntCounter,
     ws_connections: IntGauge,
     ws_calls: IntCounterVec,
     ws_call_seconds: HistogramVec,
@@ -178,6 +180,12 @@ impl Metrics {
                 "Listeners by HLS and by plain stream in the last ten seconds.",
             ),
             heartbeats: counters(r, "stentor_heartbeats_total", "Heartbeats to the store.", &["outcome"]),
+            channel_clients: gauge(r, "stentor_channel_clients", "Clients of listener channels."),
+            channel_dropped: counter(
+                r,
+                "stentor_channel_dropped_total",
+                "Clients of listener channels dropped because they were too slow.",
+            ),
             ws_connections: gauge(r, "stentor_ws_connections", "Signalling connections open."),
             ws_calls: counters(
                 r,
@@ -333,6 +341,18 @@ impl Metrics {
     /// Returns the metrics of the listening sockets.
     pub fn sockets(&self) -> &SocketMetrics {
         &self.0.sockets
+    }
+
+    pub fn channel_opened(&self) {
+        self.0.channel_clients.inc();
+    }
+
+    pub fn channel_closed(&self) {
+        self.0.channel_clients.dec();
+    }
+
+    pub fn channel_dropped(&self) {
+        self.0.channel_dropped.inc();
     }
 
     pub fn set_ws_connections(&self, count: usize) {

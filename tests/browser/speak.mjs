@@ -25,6 +25,8 @@
 // | go         | to                                | `back`, `forward`, or an address; answers `{address}` |
 // | disturb    | how                               | what a system does to a page unasked: `pause` of its media, `stall` (without an event) and `resume` |
 // | press      | target                            | presses what this selector names |
+// | write      | target, text                      | writes into the field that this selector names |
+// | text       | target                            | the text of what this selector names, or null if that is hidden or missing |
 // | screenshot | path                              | PNG of the page |
 // | close      |                                   | ends the browser |
 //
@@ -267,6 +269,12 @@ function disturb(how) {
   if (how === 'stall') Object.defineProperty(audio, 'playbackRate', { configurable: true, get: () => 1, set: () => {} });
 }
 
+/** Runs in the page. */
+function shownText(target) {
+  const element = document.querySelector(target);
+  return element?.checkVisibility() ? element.textContent.trim() : null;
+}
+
 /** Returns the address of the page's gateway; null on a server without a gateway. */
 async function gateway(origin) {
   const response = await fetch(`${origin}/pages/config`).catch(() => null);
@@ -418,6 +426,8 @@ const acts = {
   },
   disturb: ({ run }, { how }) => run(disturb, how),
   press: ({ page, hands }, { target }) => hands.press(page, target),
+  write: ({ page, hands }, { target, text }) => hands.write(page, target, text),
+  text: ({ run }, { target }) => run(shownText, target),
   screenshot: ({ page }, { path }) => page.screenshot({ path }).then(() => ({ path })),
   close: async (visit, { name }) => {
     pages.delete(name);

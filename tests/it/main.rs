@@ -4,6 +4,7 @@ mod abuse;
 mod alone;
 mod anchors;
 mod bad_input;
+mod channel;
 mod cli;
 mod cluster;
 mod documentation;

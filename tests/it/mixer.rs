@@ -119,6 +119,7 @@ impl House {
             rooms: None,
             mixer: Some((parts.clone(), arbiter.clone())),
             janus: None,
+            channels: None,
             relays: None,
             plain: None,
         }

@@ -1,8 +1,12 @@
 // Player page: shows one Player and passes the user's actions to it.
 
+import type { Channel } from './channel/channel';
 import { byId, pill, remembered, write } from './dom';
+import type { StentorRoom } from '@stentor/client';
 import type { PlayerError } from './errors';
 import { Player } from './player';
+import type { OnStage } from './listen/on-stage';
+import { RoomPanel } from './listen/room-panel';
 import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
 import { config, pathFor, roomOfPage, type PageRole } from './server';
@@ -20,6 +24,8 @@ interface PlayerStats {
 declare global {
   interface Window {
     stentorPlayer: PlayerStats;
+    /** The visit to the stage, for tests and the console. */
+    readonly stentorStage: StentorRoom | null;
   }
 }
 
@@ -44,6 +50,25 @@ window.stentorPlayer = {
   get behindLiveSeconds() { return player.behindLiveSeconds; },
   get errors() { return player.errors; },
 };
+
+/** Without a token there is nothing to follow. */
+const panel = token ? new RoomPanel(room, token, { heardAt: () => player.heardAt, accept: (channel) => void speakHere(channel) }) : null;
+let stage: OnStage | null = null;
+Object.defineProperty(window, 'stentorStage', { get: () => stage?.visit ?? null });
+
+/** Comes to the stage. Its script is loaded only now: most listeners never speak. */
+async function speakHere(channel: Channel): Promise<void> {
+  stage ??= new (await import('./listen/on-stage')).OnStage(onStage);
+  await stage.enter(channel);
+}
+
+/** On the stage the others are heard at once, by another way: never both. */
+function onStage(speaking: boolean): void {
+  if (panel) panel.onStage = speaking;
+  panel?.show(panel.channel.state);
+  if (speaking) player.pause();
+  else player.play();
+}
 
 /** Statuses after which the same token will be refused again. */
 const REFUSALS = new Set([400, 401, 403]);
@@ -105,6 +130,8 @@ function setMuted(muted: boolean): void {
 
 function shortcut(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target instanceof HTMLInputElement && event.target !== volume;
+  if (typing || byId<HTMLDialogElement>('hand-dialog').open) return;
   const onControl = event.target instanceof HTMLInputElement || event.target instanceof HTMLButtonElement;
   if (event.key === ' ' && !onControl) toggle();
   else if (event.key === 'm' || event.key === 'M') setMuted(!audio.muted);

@@ -85,6 +85,11 @@ export class Player {
     return Math.abs(byClock - byPlaylist) < 3 ? byClock : byPlaylist;
   }
 
+  /** Moment of the stream that is heard now, in milliseconds since the Unix epoch; null while that is unknown. */
+  get heardAt(): number | null {
+    return (this.playing && this.hls?.playingDate?.getTime()) || null;
+  }
+
   play(): void {
     this.wanted = true;
     if (this.state === 'failed' || this.state === 'waiting') return;

@@ -1,6 +1,8 @@
 // Page for speaking in a room: lobby, room, end. Owns the display; the visit itself is a StentorRoom.
 
 import { StentorError, StentorRoom, type Problem, type RoomEvents, type RoomStatus } from '@stentor/client';
+import { Channel } from './channel/channel';
+import { Chat } from './channel/chat';
 import { byId, pill, remembered, toast, write } from './dom';
 import { Meter } from './meter';
 import { inBrief, reasonOf } from './reasons';
@@ -9,6 +11,7 @@ import { isolated } from './names';
 import { pathFor, roomOfPage, type Config } from './server';
 import { Devices, type DeviceNews } from './speak/devices';
 import { entrance } from './speak/entrance';
+import { Hands } from './speak/hands';
 import { Members, nameOf } from './speak/members';
 import { device, ending, INTERRUPTED, microphone, quality, said, short, underWay, type Ending, type Situation, type Way } from './speak/words';
 
@@ -50,6 +53,10 @@ let silent = false;
 let heardAt = 0;
 /** True once the user was told, at the first audio of a visit. */
 let greeted = false;
+/** Listeners of the room, while the visit lasts. */
+let channel: Channel | null = null;
+const chat = new Chat(() => channel);
+const hands = new Hands(() => channel);
 window.stentorRoom = null;
 
 // Lobby.
@@ -234,8 +241,22 @@ function showState(status: RoomStatus): void {
     greeted = true;
     view('room');
     muteButton.focus();
+    follow();
   }
   tick();
+}
+
+/** Follows the listeners of the room, with the token of this visit. */
+function follow(): void {
+  channel?.stop();
+  channel = new Channel(roomId, token, {
+    changed: (state) => {
+      hands.show(state);
+      chat.show(state);
+    },
+    reactions: () => undefined,
+  });
+  channel.start();
 }
 
 /** A visit begins after this page's server has answered; see `entrance`. */
@@ -357,6 +378,8 @@ function conclude({ title, text, way }: Ending, tone: 'good' | 'warn' = 'warn'):
   byId('ended-panel').dataset.tone = tone;
   showWay(way);
   devices.stop();
+  channel?.stop();
+  channel = null;
   audio.srcObject = null;
   byId('silenced').hidden = true;
   view('ended');

@@ -9,3 +9,5 @@ export * from '../src/reasons';
 export * from '../src/server';
 export * from '../src/speak/entrance';
 export * from '../src/speak/words';
+export * from '../src/channel/sse';
+export * from '../src/channel/state';

@@ -32,6 +32,7 @@ use crate::auth::{Bound, Seal, Secrets};
 use crate::domain::anchor::{End, Nowhere, Place, Timing};
 use crate::domain::ids::{Pin, RoomId, UserId};
 use crate::janus::{Candidate, Quality};
+use crate::presence::stage::StageStore;
 pub use januses::{Januses, Local, NoJanus};
 
 /// Maximum events buffered for a client. A client that leaves more unread loses its event channel, and so its
@@ -44,6 +45,8 @@ pub struct AnchorParts {
     pub context: Context,
     pub januses: Januses,
     pub secrets: Arc<Secrets>,
+    /// Receives who talks, for the listeners.
+    pub stages: Arc<dyn StageStore>,
     pub seal: Seal,
     pub timing: Timing,
     /// Quality of the audio that Janus sends to the anchors.

@@ -404,6 +404,10 @@ impl Behaviour for JanusSession {
                 self.reclaimed(outcome, cx);
             }
             Msg::KeptAlive(outcome) => {
+                // For listener nodes that have started since.
+                if self.voice.talking {
+                    self.show_talking(cx);
+                }
                 self.busy = false;
                 match outcome {
                     Err(JanusError::Core(CoreError::NoSuchSession)) => {
@@ -419,7 +423,7 @@ impl Behaviour for JanusSession {
             }
             Msg::Event { stream, .. } if stream != self.streams => {}
             Msg::Event { stream, events, event: Some(event) } => {
-                self.heard(event);
+                self.heard(event, cx);
                 listen(stream, events, cx);
             }
             Msg::Event { event: None, .. } => self.machine.link_lost(now),

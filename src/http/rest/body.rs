@@ -36,6 +36,16 @@ pub(super) struct TokenRequest {
     /// Id of the room.
     #[schema(pattern = "^[A-Za-z0-9_-]{3,32}$")]
     pub room_id: String,
+    /// Id of the listener: the subject of the token. If absent or null, a random id is generated. A listener
+    /// who comes to the stage speaks as the user with this id.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 255)]
+    pub user_id: Option<String>,
+    /// Name that others see in the chat and among the raised hands: 1 to 64 visible characters. If absent or
+    /// null, the listener is anonymous.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 64)]
+    pub name: Option<String>,
 }
 
 /// New mark of a module.
@@ -169,7 +179,7 @@ pub(super) struct TokenAnswer {
 
 /// Answer to a request that returns no data.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Done {
+pub(in crate::http) struct Done {
     /// Always true.
     success: bool,
 }

@@ -16,9 +16,11 @@ use crate::http::methods::other;
 use crate::http::server::large;
 
 use super::{modules, rooms, token, users};
+use crate::http::channel::handlers as channel;
 
 const PREFIX: &str = "/api";
 const BEARER: &str = "apiKey";
+const TOKEN: &str = "roomToken";
 
 /// One operation, as its handler's annotation describes it.
 struct Endpoint {
@@ -58,6 +60,27 @@ fn all() -> Vec<Endpoint> {
     ]
 }
 
+/// Returns the endpoints of the listener channel, which listener nodes serve.
+fn channel() -> Vec<Endpoint> {
+    endpoints![
+        channel::events as __path_events,
+        channel::raise as __path_raise,
+        channel::lower as __path_lower,
+        channel::lower_other as __path_lower_other,
+        channel::invite as __path_invite,
+        channel::revoke as __path_revoke,
+        channel::enter as __path_enter,
+        channel::react as __path_react,
+        channel::say as __path_say,
+        channel::delete as __path_delete,
+        channel::pin as __path_pin,
+        channel::unpin as __path_unpin,
+        channel::announce as __path_announce,
+        channel::retract as __path_retract,
+        channel::set as __path_set,
+    ]
+}
+
 impl Endpoint {
     fn of<P: utoipa::Path + SchemaReferences>(handle: fn(Route) -> Route) -> Self {
         let documented_as = P::methods().swap_remove(0);
@@ -80,11 +103,20 @@ impl Endpoint {
 
 /// Registers the routes. A known path with another method is answered 405 with `Allow`.
 pub(super) fn register(scope: Scope) -> Scope {
+    resources(all()).fold(scope, Scope::service)
+}
+
+/// Returns the routes of the listener channel.
+pub fn channel_resources() -> impl Iterator<Item = Resource> {
+    resources(channel())
+}
+
+fn resources(endpoints: Vec<Endpoint>) -> impl Iterator<Item = Resource> {
     let mut by_path: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
-    for endpoint in all() {
+    for endpoint in endpoints {
         by_path.entry(endpoint.path.clone()).or_default().push(endpoint);
     }
-    by_path.into_iter().fold(scope, |scope, (path, endpoints)| scope.service(resource(&path, endpoints)))
+    by_path.into_iter().map(|(path, endpoints)| resource(&path, endpoints))
 }
 
 fn resource(path: &str, endpoints: Vec<Endpoint>) -> Resource {
@@ -98,18 +130,24 @@ fn resource(path: &str, endpoints: Vec<Endpoint>) -> Resource {
 pub fn openapi() -> OpenApi {
     let mut paths = Paths::new();
     let mut schemas = Vec::new();
-    for endpoint in all() {
+    let of_api = all().into_iter().map(|endpoint| (endpoint, BEARER));
+    for (endpoint, scheme) in of_api.chain(channel().into_iter().map(|endpoint| (endpoint, TOKEN))) {
         (endpoint.schemas)(&mut schemas);
         let mut operation = endpoint.operation;
-        operation.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
+        operation.security = Some(vec![SecurityRequirement::new(scheme, Vec::<String>::new())]);
         paths.add_path_operation(endpoint.path, vec![endpoint.documented_as], operation);
     }
     let info = InfoBuilder::new().title("Stentor room API").version(env!("CARGO_PKG_VERSION")).description(
-        Some("Rooms, their anchors and listeners, and modules. Times are milliseconds since the Unix epoch."),
+        Some(
+            "Rooms, their anchors and listeners, and modules. Times are milliseconds since the Unix epoch. \
+             Paths below /api are served at listen.api; paths below /hls, the listener channel, at the address of \
+             hlsUrl.",
+        ),
     );
     let components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)
-        .security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        .security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)))
+        .security_scheme(TOKEN, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components.build())).build()
 }
 

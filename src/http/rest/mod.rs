@@ -31,7 +31,8 @@ use super::extract::BodyLimit;
 use super::request_id;
 use super::tokens::TokenIssuer;
 
-pub use endpoints::openapi;
+pub(in crate::http) use body::Done;
+pub use endpoints::{channel_resources, openapi};
 
 /// Authorization of the callers of the API.
 pub trait ApiAuth: Send + Sync + 'static {

@@ -3,10 +3,12 @@
 use actix_web::Responder;
 use actix_web::web::{Data, Json};
 
-use crate::domain::ids::RoomId;
+use crate::domain::ids::{RoomId, UserId};
 use crate::domain::room::RoomStatus;
+use crate::domain::signalling::DisplayName;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::extract::JsonBody;
+use crate::http::tokens::ListenerClaims;
 use crate::rooms::{RoomError, now};
 
 use super::Api;
@@ -20,7 +22,7 @@ use super::body::{TokenAnswer, TokenRequest};
     request_body = TokenRequest,
     responses(
         (status = 200, body = TokenAnswer, description = "a fresh token"),
-        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id"),
+        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, invalid_user_id, invalid_name"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
@@ -34,10 +36,14 @@ use super::body::{TokenAnswer, TokenRequest};
 )]
 pub(super) async fn issue(api: Data<Api>, body: JsonBody<TokenRequest>) -> Result<impl Responder, ApiError> {
     let id = RoomId::new(&body.0.room_id)?;
+    let who = ListenerClaims {
+        user: body.0.user_id.as_deref().map(UserId::new).transpose()?,
+        name: body.0.name.as_deref().map(DisplayName::new).transpose()?,
+    };
     let room = api.rooms.get(&id).await?;
     if room.status == RoomStatus::Removing {
         return Err(RoomError::Removing.into());
     }
-    let issued = api.tokens.listener(&id, room.meta.created_at, now());
+    let issued = api.tokens.listener(&who, &id, room.meta.created_at, now());
     Ok(Json(TokenAnswer { success: true, token: issued.token, expires_at: issued.expires_at.0 }))
 }

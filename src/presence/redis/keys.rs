@@ -8,10 +8,12 @@
 //! | `withdrawn:{attempt}` | acquisition that must no longer be applied |
 //! | `members:{room}` | set of user ids |
 //! | `member:{room}:{user}` | hash of fencing token and JSON value; expires with the presence entry |
+//! | `stage:{room}:{created}` | hash of revision and JSON of a room's stage; expires a day after the last change |
 //!
 //! | channel | message |
 //! |---|---|
 //! | `changed` | the room |
+//! | `stages` | JSON of a [`StageMessage`](crate::presence::stage::StageMessage) |
 //! | `replaced:{gateway}` | JSON of a [`Replaced`](crate::presence::Replaced) |
 //!
 //! Scripts build some of these names themselves, so this works with one Redis and its replicas, not with
@@ -19,8 +21,10 @@
 
 use crate::domain::connection::{Gateway, Seat};
 use crate::domain::ids::RoomId;
+use crate::presence::stage::StageKey;
 
 pub const CHANGED: &str = "stentor:changed";
+pub const STAGES: &str = "stentor:stages";
 pub const GATEWAY_PREFIX: &str = "stentor:gateway:";
 pub const REPLACED_PREFIX: &str = "stentor:replaced:";
 
@@ -46,6 +50,10 @@ pub fn members(room: &RoomId) -> String {
 
 pub fn member_prefix(room: &RoomId) -> String {
     format!("stentor:member:{room}:")
+}
+
+pub fn stage(key: &StageKey) -> String {
+    format!("stentor:stage:{}:{}", key.room, key.created_at.0)
 }
 
 pub fn replaced_channel(gateway: &Gateway) -> String {

@@ -7,6 +7,7 @@
 mod keys;
 mod link;
 mod listener;
+mod stages;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,7 @@ struct Inner {
     link: Link,
     options: RedisOptions,
     scripts: Scripts,
+    stages: stages::Scripts,
 }
 
 struct Scripts {
@@ -81,7 +83,13 @@ impl RedisPresence {
         };
         let client = client.map_err(unusable)?;
         let link = Link::new(client.clone(), options.request_timeout);
-        let inner = Arc::new(Inner { client, link, options, scripts: Scripts::new() });
+        let inner = Arc::new(Inner {
+            client,
+            link,
+            options,
+            scripts: Scripts::new(),
+            stages: stages::Scripts::new(),
+        });
         Ok(Arc::new(Self { inner }))
     }
 }

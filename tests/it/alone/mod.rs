@@ -10,3 +10,4 @@ mod mixers;
 mod page;
 mod players;
 mod speakers;
+mod stage;

@@ -4,3 +4,4 @@ pub mod conformance;
 mod embedded;
 mod history;
 mod redis;
+mod stages;

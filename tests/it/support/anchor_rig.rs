@@ -24,6 +24,7 @@ use stentor::domain::restart::Backoff;
 use stentor::janus::{
     AudioBridge, JanusClient, NewRoom, ParticipantInfo, PluginError, Quality, RoomMark, Secret,
 };
+use stentor::presence::embedded_stages::EmbeddedStages;
 use stentor::rooms::{Directory, Scope};
 use stentor::store::embedded::EmbeddedStore;
 use stentor::store::{Store, Txn};
@@ -102,6 +103,7 @@ impl Rig {
         let parts = AnchorParts {
             januses: Januses::new(context.directory.clone(), local, self.janus.connect_options()),
             secrets: self.secrets.clone(),
+            stages: EmbeddedStages::new(),
             seal: Seal::new(&self.secrets),
             timing: Timing { grace: self.grace, keep_alive: self.grace / 3, backoff },
             quality: Quality::ANCHORS,

@@ -9,6 +9,7 @@ use crate::actors::kernel::Cx;
 use crate::domain::anchor::Heard;
 use crate::domain::anchor_people::{Person, Talk};
 use crate::janus::{AnchorEvent, AnchorEvents, InRoom, ParticipantInfo};
+use crate::presence::stage::Passing;
 
 impl JanusSession {
     /// Takes over an opened session and the list of participants in its room.
@@ -29,7 +30,7 @@ impl JanusSession {
         self.tell(SessionEvent::Talking { user, talking });
     }
 
-    pub(super) fn heard(&mut self, event: AnchorEvent) {
+    pub(super) fn heard(&mut self, event: AnchorEvent, cx: &mut Cx<Self>) {
         let now = self.parts.context.clock.now();
         let me = self.session.as_ref().map(|session| session.ids().participant);
         match event {
@@ -44,6 +45,7 @@ impl JanusSession {
             AnchorEvent::Talking { participant, talking } => {
                 if Some(participant) == me {
                     self.voice.talking = talking;
+                    self.show_talking(cx);
                 }
                 let talk = self.people.heard(participant, talking);
                 talk.into_iter().for_each(|talk| self.tell_talk(talk));
@@ -70,6 +72,16 @@ impl JanusSession {
                 talk.into_iter().for_each(|talk| self.tell_talk(talk));
             }
         }
+    }
+
+    /// Tells the listeners whether this user talks. Nothing is lost with it that the next change does not
+    /// correct.
+    pub(super) fn show_talking(&self, cx: &mut Cx<Self>) {
+        let (at, talking) = (self.parts.context.clock.wall(), self.voice.talking);
+        let person = self.parts.secrets.person_id(&self.room, self.user.as_str());
+        let (stages, room) = (self.parts.stages.clone(), self.room.clone());
+        let passing = Passing::Talking { at, person, talking };
+        cx.run(async move { drop(stages.pass(&room, &passing).await) }, |()| Msg::Called);
     }
 
     pub(super) fn up(&mut self) {

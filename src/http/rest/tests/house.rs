@@ -17,7 +17,7 @@ use crate::domain::model::UserRole;
 use crate::http::anchors::Anchors;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, ApiAuth, NotAuthorized, configure, openapi};
-use crate::http::tokens::{Issued, TokenIssuer};
+use crate::http::tokens::{Issued, ListenerClaims, TokenIssuer};
 use crate::presence::{Member, MemberRole, MemberStatus};
 use crate::rooms::audience::Listeners;
 use crate::rooms::{FakeStore, RoomService};
@@ -165,7 +165,7 @@ impl ApiAuth for OneKey {
 pub struct PlainTokens;
 
 impl TokenIssuer for PlainTokens {
-    fn listener(&self, room: &RoomId, _: UnixMs, now: UnixMs) -> Issued {
+    fn listener(&self, _: &ListenerClaims, room: &RoomId, _: UnixMs, now: UnixMs) -> Issued {
         Issued { token: format!("listens-to-{room}"), expires_at: UnixMs(now.0 + 1000) }
     }
 

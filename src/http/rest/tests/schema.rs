@@ -32,7 +32,8 @@ fn operations(document: &Value) -> Vec<Operation> {
             spec,
         })
     };
-    paths.iter().flat_map(of_path).collect()
+    // The paths of the listener channel are served elsewhere.
+    paths.iter().filter(|(path, _)| path.starts_with("/api/")).flat_map(of_path).collect()
 }
 
 fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {

@@ -1,0 +1,170 @@
+//! Feed of the listener channels: messages of other nodes, members, and what is due each second.
+//!
+//! Owns: the subscriptions and the schedule. Never does: change a stage; that is
+//! [`StageHub`](crate::stage::StageHub).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use serde_json::json;
+
+use super::kernel::{Behaviour, Cx, Message, Observed, Timer};
+use crate::domain::ids::RoomId;
+use crate::presence::stage::StageMessage;
+use crate::presence::{Changed, News, NewsStream};
+use crate::stage::{Due, StageHub};
+
+/// Maximum concurrent requests of one kind.
+const AT_ONCE: usize = 16;
+const SECOND: Duration = Duration::from_secs(1);
+/// Interval at which members are read again: an expired entry is found only by reading.
+const MEMBERS_EVERY: u64 = 10;
+
+/// Actor that feeds the channels of this node.
+pub struct StageFeed {
+    hub: Arc<StageHub>,
+    /// Rooms to read, while a read is in progress.
+    stages: HashSet<RoomId>,
+    members: HashSet<RoomId>,
+    reading: bool,
+    seconds: u64,
+    tick: Option<Timer>,
+}
+
+pub enum Msg {
+    Tick,
+    Stage(NewsStream<StageMessage>, Option<News<StageMessage>>),
+    Members(NewsStream<Changed>, Option<News<Changed>>),
+    Read,
+    Passed,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Tick => "tick",
+            Self::Stage(..) => "stage",
+            Self::Members(..) => "members",
+            Self::Read => "read",
+            Self::Passed => "passed",
+        }
+    }
+}
+
+impl StageFeed {
+    pub fn new(hub: Arc<StageHub>) -> Self {
+        let (stages, members) = (HashSet::new(), HashSet::new());
+        Self { hub, stages, members, reading: false, seconds: 0, tick: None }
+    }
+
+    fn tick(&mut self, cx: &mut Cx<Self>) {
+        self.seconds += 1;
+        let Due { passing, gone } = self.hub.tick(self.seconds);
+        if !passing.is_empty() || !gone.is_empty() {
+            let store = self.hub.store().clone();
+            let pass = async move {
+                for (room, passing) in passing {
+                    // Reactions may be lost.
+                    let _ = store.pass(&room, &passing).await;
+                }
+                for key in gone {
+                    // Redis forgets it by itself in the end.
+                    let _ = store.remove(&key).await;
+                }
+            };
+            cx.run(pass, |()| Msg::Passed);
+        }
+        if self.seconds.is_multiple_of(MEMBERS_EVERY) {
+            self.members.extend(self.hub.followed());
+            self.read(cx);
+        }
+        self.tick = Some(cx.after(SECOND, Msg::Tick));
+    }
+
+    fn heard(&mut self, news: News<StageMessage>, cx: &mut Cx<Self>) {
+        match news {
+            News::Told(message) if self.hub.heard(&message) => drop(self.stages.insert(message.room)),
+            News::Told(_) => return,
+            News::LookAgain => self.stages.extend(self.hub.followed()),
+        }
+        self.read(cx);
+    }
+
+    fn changed(&mut self, news: News<Changed>, cx: &mut Cx<Self>) {
+        match news {
+            News::Told(Changed { room }) => drop(self.members.insert(room)),
+            News::LookAgain => self.members.extend(self.hub.followed()),
+        }
+        self.read(cx);
+    }
+
+    fn read(&mut self, cx: &mut Cx<Self>) {
+        if self.reading || (self.stages.is_empty() && self.members.is_empty()) {
+            return;
+        }
+        self.reading = true;
+        let (stages, members) = (std::mem::take(&mut self.stages), std::mem::take(&mut self.members));
+        let hub = self.hub.clone();
+        let read = async move {
+            let hub = &hub;
+            let reread = |room: RoomId| async move { hub.reread(&room).await };
+            stream::iter(stages).for_each_concurrent(AT_ONCE, reread).await;
+            let reread = |room: RoomId| async move { hub.reread_members(&room).await };
+            stream::iter(members).for_each_concurrent(AT_ONCE, reread).await;
+        };
+        cx.run(read, |()| Msg::Read);
+    }
+}
+
+fn next<T: Send + 'static>(
+    mut stream: NewsStream<T>,
+    cx: &mut Cx<StageFeed>,
+    msg: fn(NewsStream<T>, Option<News<T>>) -> Msg,
+) {
+    let next = async move {
+        let news = stream.next().await;
+        (stream, news)
+    };
+    cx.run(next, move |(stream, news)| msg(stream, news));
+}
+
+impl Behaviour for StageFeed {
+    const KIND: &'static str = "stage_feed";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        next(self.hub.store().follow(), cx, Msg::Stage);
+        if let Some(presence) = self.hub.presence() {
+            next(presence.subscribe(), cx, Msg::Members);
+        }
+        self.tick = Some(cx.after(SECOND, Msg::Tick));
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Tick => self.tick(cx),
+            Msg::Stage(stream, Some(news)) => {
+                self.heard(news, cx);
+                next(stream, cx, Msg::Stage);
+            }
+            Msg::Members(stream, Some(news)) => {
+                self.changed(news, cx);
+                next(stream, cx, Msg::Members);
+            }
+            // The next incarnation reads everything.
+            Msg::Stage(_, None) | Msg::Members(_, None) => cx.fail("the messages of other nodes have ended"),
+            Msg::Read => {
+                self.reading = false;
+                self.read(cx);
+            }
+            Msg::Passed => {}
+        }
+    }
+
+    fn observe(&self) -> Observed {
+        let (rooms, clients) = (self.hub.followed().len(), self.hub.subscribers());
+        Observed { observed: json!({ "rooms": rooms, "clients": clients }), ..Observed::state("following") }
+    }
+}

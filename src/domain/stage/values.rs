@@ -1,0 +1,189 @@
+//! People, texts and records of a stage.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{InvalidName, UnixMs};
+use crate::domain::signalling::DisplayName;
+use crate::domain::text;
+
+/// Longest interval of slow mode, in seconds.
+const MAX_SLOW_MODE: u32 = 600;
+
+/// Public id of a person in one room: 16 hexadecimal digits, derived from the token subject. It says nothing
+/// about the subject and differs from room to room.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PersonId(Arc<str>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageRole {
+    Host,
+    Anchor,
+    Listener,
+}
+
+/// Author of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Person {
+    pub id: PersonId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<DisplayName>,
+    pub role: StageRole,
+    /// True if the name is a claim of the token, false if the person chose it.
+    pub verified: bool,
+}
+
+/// Raised hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hand {
+    pub person: Person,
+    pub raised_at: UnixMs,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<NoteText>,
+    pub invited: bool,
+}
+
+/// Reason why a hand is not raised any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lowered {
+    Withdrawn,
+    ByHost,
+    /// The person took the invitation.
+    Accepted,
+}
+
+/// Number of a chat message, ascending in one room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MessageId(pub u64);
+
+/// Chat message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    pub id: MessageId,
+    pub at: UnixMs,
+    pub person: Person,
+    pub text: ChatText,
+}
+
+/// Settings of a stage, changed by hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    pub hands_open: bool,
+    pub chat_open: bool,
+    /// Shortest time between two messages of one listener; 0 switches slow mode off.
+    pub slow_mode_seconds: u32,
+}
+
+/// Reactions that a listener can send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reaction {
+    Clap,
+    Heart,
+    Laugh,
+    Wow,
+    Agree,
+    Fire,
+}
+
+/// Text of a chat message or an announcement: 1 to 500 characters in the normal form of [`text::message`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ChatText(Arc<str>);
+
+/// Note beside a raised hand: 1 to 140 characters in the normal form of [`text::message`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NoteText(Arc<str>);
+
+impl Reaction {
+    pub const ALL: [Self; 6] = [Self::Clap, Self::Heart, Self::Laugh, Self::Wow, Self::Agree, Self::Fire];
+}
+
+impl Settings {
+    /// # Errors
+    /// The interval of slow mode is longer than ten minutes.
+    pub fn new(hands_open: bool, chat_open: bool, slow_mode_seconds: u32) -> Result<Self, InvalidName> {
+        if slow_mode_seconds > MAX_SLOW_MODE {
+            return Err(InvalidName { what: "slowModeSeconds", rule: "must be 0 to 600" });
+        }
+        Ok(Self { hands_open, chat_open, slow_mode_seconds })
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { hands_open: true, chat_open: true, slow_mode_seconds: 0 }
+    }
+}
+
+impl PersonId {
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        match text.len() == 16 && text.bytes().all(digit) {
+            true => Ok(Self(text.into())),
+            false => Err(InvalidName { what: "person id", rule: "must be 16 hexadecimal digits" }),
+        }
+    }
+}
+
+/// Longest input that is normalised, in bytes per allowed character; longer input is refused.
+const BYTES_PER_CHARACTER: usize = 16;
+
+fn bounded(text: &str, most: usize) -> Option<Arc<str>> {
+    let text = Some(text).filter(|text| text.len() <= most * BYTES_PER_CHARACTER).and_then(text::message)?;
+    (text.chars().count() <= most).then(|| text.into())
+}
+
+impl ChatText {
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        let rule =
+            "must be 1 to 500 characters that can be seen: no control, invisible or direction-changing ones";
+        bounded(text, 500).map(Self).ok_or(InvalidName { what: "text", rule })
+    }
+}
+
+impl NoteText {
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        let rule =
+            "must be 1 to 140 characters that can be seen: no control, invisible or direction-changing ones";
+        bounded(text, 140).map(Self).ok_or(InvalidName { what: "note", rule })
+    }
+}
+
+macro_rules! texts {
+    ($($text:ident),*) => {$(
+        impl $text {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Debug for $text {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+        impl TryFrom<String> for $text {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                Self::new(&text)
+            }
+        }
+        impl From<$text> for String {
+            fn from(text: $text) -> String {
+                text.0.to_string()
+            }
+        }
+    )*};
+}
+texts!(PersonId, ChatText, NoteText);

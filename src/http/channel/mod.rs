@@ -1,0 +1,177 @@
+//! The listener channel over HTTP: server-sent events of a room, and the requests of its listeners and hosts.
+//!
+//! `docs/listeners.md` is the description for client authors. The routes and their part of the OpenAPI
+//! document are made from one list, like those of the REST API.
+//!
+//! Requests that change something take the token from the `Authorization` header only. A browser adds a
+//! cookie by itself, so with a cookie any page could act in a listener's name.
+//!
+//! Owns: the format of requests and answers, and who the caller is. Never does: decide on a command.
+
+mod body;
+pub(in crate::http) mod handlers;
+
+use std::sync::Arc;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header;
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{Error, HttpRequest, web};
+
+use super::error::{ApiError, Code};
+use super::extract::BodyLimit;
+use super::hls_answer::Cors;
+use super::request_id;
+use super::rest::channel_resources;
+use super::tokens::TokenIssuer;
+use crate::auth::TokenError;
+use crate::domain::client_address::network;
+use crate::domain::ids::{RoomId, UnixMs, UserId};
+use crate::domain::signalling::DisplayName;
+use crate::domain::stage::{Person, Refusal};
+use crate::rooms::RoomService;
+use crate::stage::{CommandError, OpenError, StageHub};
+
+/// Verifier of the tokens of listeners, anchors and hosts.
+pub trait ChannelAuth: Send + Sync {
+    /// # Errors
+    /// The token is not valid now, or not for this room.
+    fn identify(&self, token: &str, room: &RoomId) -> Result<Identity, TokenError>;
+}
+
+/// Holder of a verified token.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Token subject.
+    pub subject: String,
+    /// With the name that the token claims, if it does.
+    pub person: Person,
+    pub expires_at: UnixMs,
+}
+
+/// Dependencies of the handlers.
+pub struct ChannelSide {
+    pub hub: Arc<StageHub>,
+    pub auth: Arc<dyn ChannelAuth>,
+    pub rooms: Arc<RoomService>,
+    pub tokens: Arc<dyn TokenIssuer>,
+    /// WebSocket URL for anchors; `None` if this node knows none, and then nobody can come to the stage.
+    pub ws_url: Option<String>,
+    pub cors: Cors,
+    /// Maximum bytes of a request body.
+    pub body_limit: usize,
+}
+
+/// Registers the paths of the channel. Call it before `/hls`, which takes all paths below it.
+pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ChannelSide>) {
+    for resource in channel_resources() {
+        let for_cors = side.clone();
+        let resource = resource.app_data(BodyLimit(side.body_limit)).app_data(side.clone());
+        config.service(resource.wrap(from_fn(request_id::middleware)).wrap(from_fn(move |request, next| {
+            let side = for_cors.clone();
+            async move { cross_origin(&side.cors, request, next).await }
+        })));
+    }
+}
+
+/// Any page may hold a token and send it in a header, so pages of every origin may use the channel.
+async fn cross_origin(
+    cors: &Cors,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let preflight = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if preflight {
+        let answer = cors.preflight_of_channel(request.request());
+        return Ok(request.into_response(answer));
+    }
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    let request = response.request().clone();
+    cors.apply(&request, response.headers_mut());
+    Ok(response)
+}
+
+impl ChannelSide {
+    /// Identifies the caller of a request that changes something, and counts it. `name` is used if the token
+    /// has none.
+    fn caller(&self, request: &HttpRequest, room: &RoomId, name: Option<&str>) -> Result<Identity, ApiError> {
+        let token = super::hls::bearer(request).ok_or_else(token_missing)?;
+        let mut identity = self.identify(&token, room)?;
+        if identity.person.name.is_none() {
+            identity.person.name = name.map(DisplayName::new).transpose()?;
+        }
+        let address = request.peer_addr().map(|peer| network(peer.ip()));
+        self.hub.admit(room, &identity.person, address)?;
+        Ok(identity)
+    }
+
+    fn identify(&self, token: &str, room: &RoomId) -> Result<Identity, ApiError> {
+        let identity = self.auth.identify(token, room)?;
+        let view = self.rooms.directory().room(room);
+        let removed = |user: &UserId| view.as_ref().is_some_and(|view| view.is_removed(user));
+        if UserId::new(&identity.subject).is_ok_and(|user| removed(&user)) {
+            return Err(ApiError::new(Code::UserRemoved, "this user was removed from the room"));
+        }
+        Ok(identity)
+    }
+}
+
+fn token_missing() -> ApiError {
+    ApiError::new(Code::TokenMissing, "this needs a token of the room in the Authorization header")
+}
+
+impl From<OpenError> for ApiError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NoSuchRoom => Self::new(Code::RoomNotFound, "there is no such room"),
+            OpenError::Unavailable => {
+                Self::new(Code::ChannelUnavailable, "this node is starting or stopping; connect again")
+            }
+            OpenError::Store(error) => {
+                let message = "the channel's store does not answer; a change may or may not have happened";
+                Self::new(Code::ChannelUnavailable, message).because(error)
+            }
+        }
+    }
+}
+
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Open(error) => error.into(),
+            CommandError::Refused(refusal) => refusal.into(),
+            CommandError::TooManyRequests { retry_after } => {
+                Self::new(Code::TooManyRequests, "too many requests of this token or address")
+                    .retry_in(retry_after)
+            }
+            CommandError::Busy => Self::new(Code::Busy, "other requests keep changing the room; try again"),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal {
+            Refusal::HostOnly => Code::HostOnly,
+            Refusal::NameRequired => Code::NameRequired,
+            Refusal::OnStage => Code::OnStage,
+            Refusal::HandsClosed => Code::HandsClosed,
+            Refusal::HandsFull => Code::HandsFull,
+            Refusal::NoHand => Code::HandNotRaised,
+            Refusal::NotInvited => Code::NotInvited,
+            Refusal::ChatClosed => Code::ChatClosed,
+            Refusal::SlowMode { .. } => Code::SlowMode,
+            Refusal::TooManyMessages => Code::TooManyRequests,
+            Refusal::NoMessage => Code::MessageNotFound,
+        };
+        let error = Self::new(code, refusal.to_string());
+        match refusal {
+            Refusal::SlowMode { wait_ms } => error.retry_in(std::time::Duration::from_millis(wait_ms)),
+            Refusal::TooManyMessages => error.retry_in(std::time::Duration::from_secs(1)),
+            _ => error,
+        }
+    }
+}

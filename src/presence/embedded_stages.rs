@@ -1,0 +1,73 @@
+//! Stages of rooms in memory, for one node.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use super::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
+use super::{NEWS_KEPT, News, NewsStream, PresenceError, news_from_now};
+use crate::domain::ids::RoomId;
+use crate::domain::stage::{Event, HistoryId, Stage};
+
+pub struct EmbeddedStages {
+    stages: Mutex<HashMap<StageKey, Stage>>,
+    messages: broadcast::Sender<News<StageMessage>>,
+}
+
+impl EmbeddedStages {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { stages: Mutex::default(), messages: broadcast::Sender::new(NEWS_KEPT) })
+    }
+
+    fn stages(&self) -> MutexGuard<'_, HashMap<StageKey, Stage>> {
+        // A poisoned lock is used as it is: a stage is replaced as a whole.
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, room: &RoomId, content: StageContent) {
+        // An error means that there is no subscriber.
+        let _ = self.messages.send(News::Told(StageMessage { room: room.clone(), content }));
+    }
+}
+
+#[async_trait]
+impl StageStore for EmbeddedStages {
+    async fn read(&self, key: &StageKey) -> Result<Option<Stage>, PresenceError> {
+        Ok(self.stages().get(key).cloned())
+    }
+
+    async fn write(
+        &self,
+        key: &StageKey,
+        expected: Option<(&HistoryId, u64)>,
+        stage: &Stage,
+        events: &[Event],
+    ) -> Result<StageWrite, PresenceError> {
+        let mut stages = self.stages();
+        let known = stages.get(key).map(|known| (&known.history, known.version));
+        if known != expected {
+            return Ok(StageWrite::Conflict);
+        }
+        stages.insert(key.clone(), stage.clone());
+        let (history, version) = (stage.history.clone(), stage.version);
+        // While the lock is held, so that all hear the events in order.
+        self.tell(&key.room, StageContent::Changed { history, version, events: events.to_vec() });
+        Ok(StageWrite::Written)
+    }
+
+    async fn pass(&self, room: &RoomId, passing: &Passing) -> Result<(), PresenceError> {
+        self.tell(room, StageContent::Passing(passing.clone()));
+        Ok(())
+    }
+
+    async fn remove(&self, key: &StageKey) -> Result<(), PresenceError> {
+        self.stages().remove(key);
+        Ok(())
+    }
+
+    fn follow(&self) -> NewsStream<StageMessage> {
+        news_from_now(self.messages.subscribe())
+    }
+}

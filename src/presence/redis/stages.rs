@@ -1,0 +1,107 @@
+//! Stages of rooms in Redis, shared by all listener nodes.
+//!
+//! A stage is one hash of revision and JSON value. One script compares the revision, writes and publishes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::Script;
+use serde::Serialize;
+
+use super::{RedisPresence, keys, listener};
+use crate::domain::ids::RoomId;
+use crate::domain::stage::{Event, HistoryId, Stage};
+use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
+use crate::presence::{NewsStream, PresenceError};
+
+/// Time after the last change at which Redis forgets a stage. Longer than rooms live by default.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) struct Scripts {
+    read: Script,
+    write: Script,
+    pass: Script,
+    remove: Script,
+}
+
+impl Scripts {
+    pub fn new() -> Self {
+        Self {
+            read: Script::new("return redis.call('HGET', KEYS[1], 'value')"),
+            write: Script::new(
+                "local revision = redis.call('HGET', KEYS[1], 'revision') or ''
+                if revision ~= ARGV[1] then
+                    return 0
+                end
+                redis.call('HSET', KEYS[1], 'revision', ARGV[2], 'value', ARGV[3])
+                redis.call('PEXPIRE', KEYS[1], ARGV[4])
+                redis.call('PUBLISH', ARGV[5], ARGV[6])
+                return 1",
+            ),
+            pass: Script::new("return redis.call('PUBLISH', ARGV[1], ARGV[2])"),
+            remove: Script::new("return redis.call('DEL', KEYS[1])"),
+        }
+    }
+}
+
+#[async_trait]
+impl StageStore for RedisPresence {
+    async fn read(&self, key: &StageKey) -> Result<Option<Stage>, PresenceError> {
+        let mut call = self.inner.stages.read.prepare_invoke();
+        call.key(keys::stage(key));
+        let value: Option<String> = self.inner.link.run(&call).await?;
+        value.map(|value| serde_json::from_str(&value).map_err(unreadable)).transpose()
+    }
+
+    async fn write(
+        &self,
+        key: &StageKey,
+        expected: Option<(&HistoryId, u64)>,
+        stage: &Stage,
+        events: &[Event],
+    ) -> Result<StageWrite, PresenceError> {
+        let (history, version) = (stage.history.clone(), stage.version);
+        let content = StageContent::Changed { history, version, events: events.to_vec() };
+        let mut call = self.inner.stages.write.prepare_invoke();
+        call.key(keys::stage(key));
+        call.arg(expected.map(|(history, version)| revision(history, version)).unwrap_or_default());
+        call.arg(revision(&stage.history, stage.version)).arg(json(stage)?);
+        call.arg(u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX));
+        call.arg(keys::STAGES).arg(json(&StageMessage { room: key.room.clone(), content })?);
+        let written: bool = self.inner.link.run(&call).await?;
+        Ok(if written { StageWrite::Written } else { StageWrite::Conflict })
+    }
+
+    async fn pass(&self, room: &RoomId, passing: &Passing) -> Result<(), PresenceError> {
+        let content = StageContent::Passing(passing.clone());
+        let mut call = self.inner.stages.pass.prepare_invoke();
+        call.arg(keys::STAGES).arg(json(&StageMessage { room: room.clone(), content })?);
+        self.inner.link.run::<u64>(&call).await?;
+        Ok(())
+    }
+
+    async fn remove(&self, key: &StageKey) -> Result<(), PresenceError> {
+        let mut call = self.inner.stages.remove.prepare_invoke();
+        call.key(keys::stage(key));
+        self.inner.link.run::<u64>(&call).await?;
+        Ok(())
+    }
+
+    fn follow(&self) -> NewsStream<StageMessage> {
+        let read = |text: &str| serde_json::from_str(text).ok();
+        let inner = &self.inner;
+        listener::listen(inner.client.clone(), keys::STAGES.into(), inner.options.request_timeout, read)
+    }
+}
+
+fn revision(history: &HistoryId, version: u64) -> String {
+    format!("{}.{version}", history.0)
+}
+
+fn json(value: &impl Serialize) -> Result<String, PresenceError> {
+    serde_json::to_string(value).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> PresenceError {
+    PresenceError::Rejected(format!("the stage in Redis cannot be used: {error}"))
+}

@@ -1,0 +1,81 @@
+//! Stages of rooms, across listener nodes: one trait, two backends (`embedded_stages`, `redis`).
+//!
+//! A node decides a command on its copy of a stage, and writes the result only if the version is still the
+//! one it decided on. All nodes then hear the events in the order of their versions. `tests/it/presence/`
+//! runs the same cases on both backends.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use super::{NewsStream, PresenceError};
+use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, Stage};
+
+/// Room that a stage belongs to. A later room with the same id has another stage.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StageKey {
+    pub room: RoomId,
+    pub created_at: UnixMs,
+}
+
+/// Result of a conditional write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StageWrite {
+    Written,
+    /// The stage has changed since it was read: read it again.
+    Conflict,
+}
+
+/// Message to all listener nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StageMessage {
+    pub room: RoomId,
+    pub content: StageContent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StageContent {
+    /// Events of this history; `version` is that of the stage after the last one.
+    Changed { history: HistoryId, version: u64, events: Vec<Event> },
+    /// State that is not kept: whoever does not hear it has lost it.
+    Passing(Passing),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Passing {
+    /// Reactions that one node has counted since its last report.
+    Reactions { at: UnixMs, counts: BTreeMap<Reaction, u32> },
+    /// An anchor begins or ends to talk.
+    Talking { at: UnixMs, person: PersonId, talking: bool },
+}
+
+/// Stages of rooms.
+#[async_trait]
+pub trait StageStore: Send + Sync + 'static {
+    /// Reads a stage; `None` if nothing was written for this room.
+    async fn read(&self, key: &StageKey) -> Result<Option<Stage>, PresenceError>;
+
+    /// Writes `stage`, which `events` have made of the stage with the version `expected` (`None`: of no
+    /// stage), and tells all nodes. After an error the stage may or may not have been written.
+    async fn write(
+        &self,
+        key: &StageKey,
+        expected: Option<(&HistoryId, u64)>,
+        stage: &Stage,
+        events: &[Event],
+    ) -> Result<StageWrite, PresenceError>;
+
+    /// Tells all nodes, this one included.
+    async fn pass(&self, room: &RoomId, passing: &Passing) -> Result<(), PresenceError>;
+
+    /// Removes the stage of a room that is gone.
+    async fn remove(&self, key: &StageKey) -> Result<(), PresenceError>;
+
+    /// Returns the messages of all nodes. On a notice that messages may have been lost, read the stages
+    /// again. Call it within a tokio runtime.
+    fn follow(&self) -> NewsStream<StageMessage>;
+}

@@ -1,0 +1,261 @@
+//! Buffer and copy of the stage of one room on this node.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Semaphore;
+
+use super::encode::{self, Entry, Surroundings};
+use super::subscription::Viewer;
+use crate::domain::ids::UnixMs;
+use crate::domain::stage::{Event, HistoryId, Reaction, Stage};
+use crate::presence::stage::StageKey;
+
+/// Most entries and bytes of a buffer. A client that falls further behind is dropped, and catches up with a
+/// new snapshot.
+const MAX_ENTRIES: usize = 1024;
+const MAX_BYTES: usize = 512 * 1024;
+
+pub struct Channel {
+    pub key: StageKey,
+    /// Permits one command of this node at a time, so that they do not conflict with each other.
+    pub turn: Semaphore,
+    inner: Mutex<Inner>,
+}
+
+pub struct Inner {
+    pub stage: Stage,
+    /// Version in the store, as far as this node knows; `None` if nothing was written yet.
+    pub stored: bool,
+    pub around: Surroundings,
+    /// Reactions received by this node and not passed on yet.
+    pub counted: BTreeMap<Reaction, u32>,
+    /// Reactions of all nodes that are not shown yet.
+    pub heard: BTreeMap<Reaction, u32>,
+    entries: VecDeque<Positioned>,
+    /// Position of the first entry.
+    first: u64,
+    bytes: usize,
+    snapshot: Option<Entry>,
+    wakers: Vec<Waker>,
+    /// Number of wake-ups so far; a waker is registered once for each.
+    pub generation: u64,
+    pub subscribers: usize,
+    pub idle_since: Duration,
+    pub closed: bool,
+}
+
+struct Positioned {
+    entry: Entry,
+    /// Version of the stage after this entry; `None` if it is not an event of the stage.
+    version: Option<u64>,
+}
+
+/// Result of events from the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    Yes,
+    /// Known already.
+    Old,
+    /// Events before these are missing: read the stage again.
+    Gap,
+}
+
+/// Bytes from a position on.
+pub enum Next {
+    Bytes(Bytes),
+    Nothing,
+    /// The channel is closed, or the position has left the buffer.
+    End {
+        behind: bool,
+    },
+}
+
+impl Channel {
+    pub fn new(key: StageKey, stage: Option<Stage>, history: HistoryId, around: Surroundings) -> Self {
+        let (stored, stage) = (stage.is_some(), stage.unwrap_or_else(|| Stage::new(history)));
+        let inner = Inner {
+            stage,
+            stored,
+            around,
+            counted: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            entries: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            snapshot: None,
+            wakers: Vec::new(),
+            generation: 0,
+            subscribers: 0,
+            idle_since: Duration::ZERO,
+            closed: false,
+        };
+        Self { key, turn: Semaphore::new(1), inner: Mutex::new(inner) }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A poisoned lock is used as it is: at worst an entry is missing, which a snapshot corrects.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends entries and wakes all subscribers, after the lock is released.
+    pub fn publish(&self, fill: impl FnOnce(&mut Inner)) {
+        let wakers = {
+            let mut inner = self.lock();
+            let end = inner.end();
+            fill(&mut inner);
+            if inner.end() == end && !inner.closed {
+                return;
+            }
+            inner.generation += 1;
+            std::mem::take(&mut inner.wakers)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Applies events after which the stage has this version.
+    pub fn changed(&self, history: &HistoryId, version: u64, events: &[Event]) -> Applied {
+        let mut applied = Applied::Old;
+        self.publish(|inner| applied = inner.changed(history, version, events));
+        applied
+    }
+
+    /// Takes over what the store has, if it is not what this node has.
+    pub fn reread(&self, stage: Option<Stage>, now: UnixMs) {
+        self.publish(|inner| {
+            inner.stored = stage.is_some();
+            let Some(stage) = stage else { return };
+            let newer = stage.history != inner.stage.history || stage.version > inner.stage.version;
+            if newer {
+                inner.stage = stage;
+                inner.snapshot = None;
+                let (entry, version) = (inner.snapshot(now), inner.stage.version);
+                // Nobody can continue from before it.
+                inner.push(entry, Some(version));
+            }
+        });
+    }
+}
+
+impl Inner {
+    fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    pub fn push(&mut self, entry: Entry, version: Option<u64>) {
+        self.bytes += entry.len();
+        self.entries.push_back(Positioned { entry, version });
+        while self.entries.len() > MAX_ENTRIES || (self.bytes > MAX_BYTES && self.entries.len() > 1) {
+            let oldest = self.entries.pop_front();
+            self.bytes -= oldest.map_or(0, |oldest| oldest.entry.len());
+            self.first += 1;
+        }
+    }
+
+    /// Appends an entry that shows a part of the surroundings, which every snapshot has too.
+    pub fn show(&mut self, entry: Entry) {
+        self.snapshot = None;
+        self.push(entry, None);
+    }
+
+    fn changed(&mut self, history: &HistoryId, version: u64, events: &[Event]) -> Applied {
+        let mine = &self.stage;
+        // Another node has written the first events of a stage that this node made up while there was none.
+        if mine.history != *history && mine.version == 0 && version == events.len() as u64 {
+            self.stage = Stage::new(history.clone());
+        }
+        if self.stage.history != *history {
+            return Applied::Gap;
+        }
+        if version <= self.stage.version {
+            return Applied::Old;
+        }
+        if self.stage.version + events.len() as u64 != version {
+            return Applied::Gap;
+        }
+        for event in events {
+            self.stage.fold(event);
+            let version = self.stage.version;
+            self.push(encode::event(history, version, event), Some(version));
+        }
+        (self.stored, self.snapshot) = (true, None);
+        Applied::Yes
+    }
+
+    fn snapshot(&mut self, now: UnixMs) -> Entry {
+        let (stage, around) = (&self.stage, &self.around);
+        self.snapshot.get_or_insert_with(|| encode::snapshot(stage, around, now)).clone()
+    }
+
+    /// Returns the first bytes for a subscriber, and the position from which it continues. `last` is the last
+    /// event that its client has.
+    pub fn begin(&mut self, last: Option<(HistoryId, u64)>, viewer: Viewer, now: UnixMs) -> (Bytes, u64) {
+        if let Some((_, version)) = last.filter(|(history, _)| *history == self.stage.history)
+            && let Some(missed) = self.since(version, viewer)
+        {
+            // The surroundings have no number, so they are sent in full.
+            let around = &self.around;
+            let mut bytes = BytesMut::from(&missed[..]);
+            for entry in [
+                encode::room(&around.room, now),
+                encode::members(&around.members, now),
+                encode::talking(&around.talking, now),
+            ] {
+                bytes.extend_from_slice(viewer.of(&entry));
+            }
+            return (bytes.freeze(), self.end());
+        }
+        (viewer.of(&self.snapshot(now)).clone(), self.end())
+    }
+
+    /// Returns the events of the stage after `version`; `None` if some of them are not in the buffer.
+    fn since(&self, version: u64, viewer: Viewer) -> Option<Bytes> {
+        let mut bytes = BytesMut::new();
+        let mut next = version.checked_add(1).filter(|_| version <= self.stage.version)?;
+        for Positioned { entry, version } in &self.entries {
+            match version {
+                Some(version) if *version == next => {
+                    bytes.extend_from_slice(viewer.of(entry));
+                    next += 1;
+                }
+                // A snapshot that replaced events.
+                Some(version) if *version > next => return None,
+                _ => {}
+            }
+        }
+        (next == self.stage.version + 1).then(|| bytes.freeze())
+    }
+
+    /// Returns the bytes from `position` on, and moves it to the end. Without bytes, the waker is registered.
+    pub fn next(&mut self, position: &mut u64, viewer: Viewer) -> Next {
+        if *position < self.first {
+            return Next::End { behind: true };
+        }
+        let from = usize::try_from(*position - self.first).unwrap_or(usize::MAX);
+        *position = self.end();
+        let mut waiting = self.entries.iter().skip(from).map(|waiting| viewer.of(&waiting.entry));
+        match (waiting.next(), waiting.len()) {
+            (None, _) if self.closed => Next::End { behind: false },
+            (None, _) => Next::Nothing,
+            (Some(only), 0) => Next::Bytes(only.clone()),
+            (Some(first), _) => {
+                let mut bytes = BytesMut::from(&first[..]);
+                waiting.for_each(|more| bytes.extend_from_slice(more));
+                Next::Bytes(bytes.freeze())
+            }
+        }
+    }
+
+    pub fn register(&mut self, waker: Waker) {
+        self.wakers.push(waker);
+    }
+
+    /// Returns the people who talk and are still members.
+    pub fn talking_members(&self) -> BTreeSet<crate::domain::stage::PersonId> {
+        let is_member = |id: &_| self.around.members.iter().any(|member| member.id == *id);
+        self.around.talking.iter().filter(|id| is_member(id)).cloned().collect()
+    }
+}

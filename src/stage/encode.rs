@@ -1,0 +1,162 @@
+//! Events of the channel as server-sent events (WHATWG HTML section 9.2). `docs/listeners.md` describes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::domain::ids::UnixMs;
+use crate::domain::room::RoomStatus;
+use crate::domain::signalling::DisplayName;
+use crate::domain::stage::{Event, Hand, HistoryId, Person, PersonId, Reaction, Stage, StageRole};
+
+/// Delay before a client connects again, in milliseconds, as EventSource is told. The client adds jitter of
+/// its own only if it is ours.
+const RETRY_MS: u32 = 1000;
+
+/// State of the room itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomLine {
+    pub status: RoomStatus,
+    pub listeners: usize,
+    /// Start of the broadcast; absent while the room is not on air.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_air_since: Option<UnixMs>,
+}
+
+/// User who is in the room and may speak.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemberLine {
+    pub id: PersonId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<DisplayName>,
+    pub role: StageRole,
+    pub muted: bool,
+}
+
+/// State beside the stage, in every snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    pub room: RoomLine,
+    pub members: Vec<MemberLine>,
+    pub talking: BTreeSet<PersonId>,
+}
+
+/// One entry of a buffer, in the form for listeners and in that for hosts.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub public: Bytes,
+    pub host: Bytes,
+}
+
+impl Entry {
+    fn same(bytes: Bytes) -> Self {
+        Self { public: bytes.clone(), host: bytes }
+    }
+
+    pub fn len(&self) -> usize {
+        let shared = self.public.as_ptr() == self.host.as_ptr();
+        self.public.len() + if shared { 0 } else { self.host.len() }
+    }
+}
+
+/// First bytes of every response.
+pub fn hello(you: &Person) -> Bytes {
+    let data = json!({ "you": you, "reactions": Reaction::ALL });
+    Bytes::from(format!("retry: {RETRY_MS}\nevent: hello\ndata: {data}\n\n"))
+}
+
+/// Comment that keeps proxies from closing an idle connection.
+pub fn heartbeat() -> Entry {
+    Entry::same(Bytes::from_static(b":\n\n"))
+}
+
+pub fn closed(at: UnixMs) -> Entry {
+    Entry::same(text("closed", None, &json!({ "at": at })))
+}
+
+pub fn room(room: &RoomLine, at: UnixMs) -> Entry {
+    Entry::same(text("room", None, &stamped(room, at)))
+}
+
+pub fn members(members: &[MemberLine], at: UnixMs) -> Entry {
+    Entry::same(text("members", None, &json!({ "at": at, "members": members })))
+}
+
+pub fn talking(talking: &BTreeSet<PersonId>, at: UnixMs) -> Entry {
+    Entry::same(text("talking", None, &json!({ "at": at, "people": talking })))
+}
+
+pub fn reactions(counts: &BTreeMap<Reaction, u32>, at: UnixMs) -> Entry {
+    Entry::same(text("reactions", None, &json!({ "at": at, "counts": counts })))
+}
+
+/// Event of the stage, after which it has this version.
+pub fn event(history: &HistoryId, version: u64, event: &Event) -> Entry {
+    let id = Some((history, version));
+    let host = text(event.kind(), id, &for_hosts(event));
+    match event {
+        Event::HandRaised { hand } => Entry { public: text(event.kind(), id, &place(hand)), host },
+        _ => Entry::same(host),
+    }
+}
+
+/// The whole state, for a client that has none or missed something.
+pub fn snapshot(stage: &Stage, around: &Surroundings, at: UnixMs) -> Entry {
+    let with = |hands: Value| {
+        let data = json!({
+            "at": at,
+            "room": around.room,
+            "members": around.members,
+            "talking": around.talking,
+            "hands": hands,
+            "messages": stage.messages,
+            "pinned": stage.pinned,
+            "announcement": stage.announcement,
+            "settings": stage.settings,
+        });
+        text("snapshot", Some((&stage.history, stage.version)), &data)
+    };
+    let public: Vec<_> = stage.hands.iter().map(place).collect();
+    Entry { public: with(public.into()), host: with(json!(stage.hands)) }
+}
+
+/// Parses the value of `Last-Event-ID`.
+pub fn event_id(text: &str) -> Option<(HistoryId, u64)> {
+    let (history, version) = text.rsplit_once('.')?;
+    Some((HistoryId(history.to_owned()), version.parse().ok()?))
+}
+
+/// What listeners may know of a hand: whose it is and its place, so that its owner can count.
+fn place(hand: &Hand) -> Value {
+    json!({ "person": { "id": hand.person.id }, "raisedAt": hand.raised_at, "invited": hand.invited })
+}
+
+fn for_hosts(event: &Event) -> Value {
+    match event {
+        Event::HandRaised { hand } => json!(hand),
+        Event::MessageSent { message } => json!(message),
+        other => {
+            let mut data = json!(other);
+            // The name of the event says it.
+            data.as_object_mut().map(|data| data.remove("type"));
+            data
+        }
+    }
+}
+
+fn stamped(value: &impl Serialize, at: UnixMs) -> Value {
+    let mut data = json!(value);
+    if let Some(data) = data.as_object_mut() {
+        data.insert("at".into(), json!(at));
+    }
+    data
+}
+
+/// JSON holds no line break, so one `data` line is enough.
+fn text(name: &str, id: Option<(&HistoryId, u64)>, data: &Value) -> Bytes {
+    let id = id.map(|(history, version)| format!("id: {}.{version}\n", history.0)).unwrap_or_default();
+    Bytes::from(format!("{id}event: {name}\ndata: {data}\n\n"))
+}

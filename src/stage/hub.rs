@@ -1,0 +1,470 @@
+//! Channels of all rooms that somebody follows on this node.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::channel::{Applied, Channel};
+use super::encode::{self, MemberLine, RoomLine, Surroundings};
+use super::subscription::{Subscription, Viewer};
+use crate::auth::Secrets;
+use crate::domain::ids::RoomId;
+use crate::domain::room::RoomStatus;
+use crate::domain::signalling::DisplayName;
+use crate::domain::stage::limits::{Rate, RateLimiter};
+use crate::domain::stage::{Command, Event, HistoryId, Person, PersonId, Reaction, Refusal, StageRole};
+use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
+use crate::presence::{MemberRole, Presence, PresenceError};
+use crate::rooms::audience::Listeners;
+use crate::rooms::{Directory, Room, Scope, now};
+use crate::telemetry::Metrics;
+
+/// Commands of one token subject. A person clicks; a burst is a quick hand.
+const PER_SUBJECT: Rate = Rate { per_second: 4, burst: 12 };
+/// Commands from one address. High, because behind a proxy all listeners have one.
+const PER_ADDRESS: Rate = Rate { per_second: 200, burst: 400 };
+/// Attempts of a command before it is refused because other nodes keep changing the stage.
+const ATTEMPTS: usize = 16;
+/// Interval of comments on an idle channel.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Time after the last subscriber has left at which a channel is dropped.
+const IDLE: Duration = Duration::from_secs(30);
+/// Longest time a command waits for earlier commands of its room on this node.
+const TURN: Duration = Duration::from_secs(2);
+
+pub struct Dependencies {
+    pub store: Arc<dyn StageStore>,
+    /// `None` on a node without presence: members are then not known.
+    pub presence: Option<Arc<dyn Presence>>,
+    pub directory: Arc<Directory>,
+    pub listeners: Listeners,
+    pub secrets: Arc<Secrets>,
+    pub metrics: Metrics,
+}
+
+/// Entry to the channels of this node.
+pub struct StageHub {
+    parts: Dependencies,
+    rooms: Mutex<HashMap<RoomId, Arc<Channel>>>,
+    /// People who talk in any room, also where nobody follows yet: a voice may last longer than that.
+    talking: Mutex<HashMap<RoomId, BTreeSet<PersonId>>>,
+    /// Stages that this node has written and that may have to be removed.
+    written: Mutex<HashSet<StageKey>>,
+    limits: Mutex<[RateLimiter; 2]>,
+    hashes: RandomState,
+    began: Instant,
+    stopping: AtomicBool,
+}
+
+/// Work for the store that a tick has found.
+#[derive(Debug, Default)]
+pub struct Due {
+    /// Reactions that this node has counted.
+    pub passing: Vec<(RoomId, Passing)>,
+    /// Stages of rooms that are gone.
+    pub gone: Vec<StageKey>,
+}
+
+/// Reason why a channel was not opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    NoSuchRoom,
+    /// The rooms are not listed yet, or the node is stopping.
+    Unavailable,
+    Store(PresenceError),
+}
+
+/// Reason why a command had no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandError {
+    Open(OpenError),
+    Refused(Refusal),
+    TooManyRequests {
+        retry_after: Duration,
+    },
+    /// Other commands kept changing the stage.
+    Busy,
+}
+
+impl StageHub {
+    pub fn new(parts: Dependencies) -> Self {
+        Self {
+            parts,
+            rooms: Mutex::default(),
+            talking: Mutex::default(),
+            written: Mutex::default(),
+            limits: Mutex::new([RateLimiter::new(PER_SUBJECT), RateLimiter::new(PER_ADDRESS)]),
+            hashes: RandomState::new(),
+            began: Instant::now(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    pub fn store(&self) -> &Arc<dyn StageStore> {
+        &self.parts.store
+    }
+
+    pub fn presence(&self) -> Option<&Arc<dyn Presence>> {
+        self.parts.presence.as_ref()
+    }
+
+    /// Counts one request of a person.
+    ///
+    /// # Errors
+    /// [`CommandError::TooManyRequests`].
+    pub fn admit(&self, room: &RoomId, person: &Person, address: Option<IpAddr>) -> Result<(), CommandError> {
+        let now = self.began.elapsed();
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let subject = self.hashes.hash_one((room, &person.id));
+        let taken = limits[0].take(subject, now);
+        let taken = taken.and_then(|()| match address {
+            Some(address) => limits[1].take(self.hashes.hash_one(address), now),
+            None => Ok(()),
+        });
+        taken.map_err(|retry_after| CommandError::TooManyRequests { retry_after })
+    }
+
+    /// Opens the channel for one client. `last`: value of its `Last-Event-ID`. `until`: expiry of its token.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn subscribe(
+        &self,
+        room: &RoomId,
+        person: &Person,
+        last: Option<&str>,
+        until: Instant,
+    ) -> Result<Subscription, OpenError> {
+        let viewer = if person.role == StageRole::Host { Viewer::Host } else { Viewer::Listener };
+        loop {
+            let channel = self.channel(room).await?;
+            let (hello, position) = {
+                let mut inner = channel.lock();
+                // It was idle, and dropped at this moment.
+                if inner.closed {
+                    continue;
+                }
+                inner.subscribers += 1;
+                let (first, position) = inner.begin(last.and_then(encode::event_id), viewer, now());
+                ([&encode::hello(person)[..], &first].concat().into(), position)
+            };
+            let metrics = self.parts.metrics.clone();
+            return Ok(Subscription::new(channel, (hello, position), viewer, until, metrics));
+        }
+    }
+
+    /// Carries out a command. Returns its events; none if it asked for what already was.
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub async fn command(
+        &self,
+        room: &RoomId,
+        by: &Person,
+        command: Command,
+    ) -> Result<Vec<Event>, CommandError> {
+        let channel = self.channel(room).await.map_err(CommandError::Open)?;
+        let turn = tokio::time::timeout(TURN, channel.turn.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(CommandError::Busy) };
+        let (mut stage, mut stored) = {
+            let inner = channel.lock();
+            (inner.stage.clone(), inner.stored)
+        };
+        for _ in 0..ATTEMPTS {
+            let events = stage.decide(by, command.clone(), now()).map_err(CommandError::Refused)?;
+            if events.is_empty() {
+                return Ok(events);
+            }
+            let expected = stored.then(|| (stage.history.clone(), stage.version));
+            events.iter().for_each(|event| stage.fold(event));
+            let expected = expected.as_ref().map(|(history, version)| (history, *version));
+            let written = self.parts.store.write(&channel.key, expected, &stage, &events).await;
+            match written.map_err(|error| CommandError::Open(OpenError::Store(error)))? {
+                StageWrite::Written => {
+                    self.written().insert(channel.key.clone());
+                    // Heard from the store too, and known then.
+                    channel.changed(&stage.history, stage.version, &events);
+                    return Ok(events);
+                }
+                StageWrite::Conflict => {
+                    let read = self.parts.store.read(&channel.key).await;
+                    let read = read.map_err(|error| CommandError::Open(OpenError::Store(error)))?;
+                    // A store that has lost the stage gets the copy of this node.
+                    stored = read.is_some();
+                    stage = read.unwrap_or_else(|| channel.lock().stage.clone());
+                }
+            }
+        }
+        Err(CommandError::Busy)
+    }
+
+    /// Counts a reaction; it is shown with the sum of its second.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn react(&self, room: &RoomId, reaction: Reaction) -> Result<(), OpenError> {
+        let channel = self.channel(room).await?;
+        let mut inner = channel.lock();
+        let count = inner.counted.entry(reaction).or_default();
+        *count = count.saturating_add(1);
+        Ok(())
+    }
+
+    /// Applies a message of a node. Returns true if the stage must be read again.
+    pub fn heard(&self, message: &StageMessage) -> bool {
+        if let StageContent::Passing(Passing::Talking { person, talking, .. }) = &message.content {
+            let mut rooms = self.talking();
+            let people = rooms.entry(message.room.clone()).or_default();
+            match talking {
+                true => people.insert(person.clone()),
+                false => people.remove(person),
+            };
+        }
+        let Some(channel) = self.known(&message.room) else { return false };
+        match &message.content {
+            StageContent::Changed { history, version, events } => {
+                channel.changed(history, *version, events) == Applied::Gap
+            }
+            StageContent::Passing(Passing::Reactions { counts, .. }) => {
+                let mut inner = channel.lock();
+                for (reaction, count) in counts {
+                    let sum = inner.heard.entry(*reaction).or_default();
+                    *sum = sum.saturating_add(*count);
+                }
+                false
+            }
+            StageContent::Passing(Passing::Talking { at, person, talking }) => {
+                channel.publish(|inner| {
+                    let known = inner.around.talking.clone();
+                    match talking {
+                        true => inner.around.talking.insert(person.clone()),
+                        false => inner.around.talking.remove(person),
+                    };
+                    if inner.around.talking != known {
+                        let entry = encode::talking(&inner.around.talking, *at);
+                        inner.show(entry);
+                    }
+                });
+                false
+            }
+        }
+    }
+
+    /// Reads the stage of a room again, after messages were lost.
+    pub async fn reread(&self, room: &RoomId) {
+        let Some(channel) = self.known(room) else { return };
+        // Without an answer, the next message shows the gap again.
+        if let Ok(stage) = self.parts.store.read(&channel.key).await {
+            channel.reread(stage, now());
+        }
+    }
+
+    /// Reads the members of a room and shows them if they have changed.
+    pub async fn reread_members(&self, room: &RoomId) {
+        let (Some(channel), Some(presence)) = (self.known(room), &self.parts.presence) else { return };
+        let Ok(members) = presence.list(room).await else { return };
+        let view = self.parts.directory.room(room);
+        let removed = |user: &_| view.as_ref().is_some_and(|view| view.is_removed(user));
+        let lines = members.into_iter().filter(|member| !removed(&member.user_id)).map(|member| MemberLine {
+            id: self.parts.secrets.person_id(room, member.user_id.as_str()),
+            name: member.display_name.and_then(|name| DisplayName::new(&name).ok()),
+            role: match member.role {
+                MemberRole::Host => StageRole::Host,
+                MemberRole::Anchor => StageRole::Anchor,
+            },
+            muted: member.muted,
+        });
+        let lines: Vec<_> = lines.collect();
+        channel.publish(|inner| {
+            if inner.around.members == lines {
+                return;
+            }
+            inner.around.members = lines;
+            let entry = encode::members(&inner.around.members, now());
+            inner.show(entry);
+            let talking = inner.talking_members();
+            if talking != inner.around.talking {
+                inner.around.talking = talking;
+                let entry = encode::talking(&inner.around.talking, now());
+                inner.show(entry);
+            }
+        });
+    }
+
+    /// Does what is due each second: room lines, reactions, heartbeats, and channels that nobody needs.
+    pub fn tick(&self, seconds: u64) -> Due {
+        let elapsed = self.began.elapsed();
+        let mut counted = Vec::new();
+        for (room, channel) in self.all() {
+            let line = self.line(&channel.key);
+            let beat = seconds.is_multiple_of(HEARTBEAT.as_secs());
+            channel.publish(|inner| {
+                let Some(line) = line else {
+                    inner.close();
+                    return;
+                };
+                if inner.around.room != line {
+                    inner.around.room = line;
+                    let entry = encode::room(&inner.around.room, now());
+                    inner.show(entry);
+                }
+                if !inner.heard.is_empty() {
+                    let counts = std::mem::take(&mut inner.heard);
+                    inner.push(encode::reactions(&counts, now()), None);
+                }
+                if beat {
+                    inner.push(encode::heartbeat(), None);
+                }
+                if !inner.counted.is_empty() {
+                    let counts = std::mem::take(&mut inner.counted);
+                    counted.push((room.clone(), Passing::Reactions { at: now(), counts }));
+                }
+                if inner.subscribers > 0 {
+                    inner.idle_since = elapsed;
+                }
+            });
+            let mut rooms = self.rooms();
+            let mut inner = channel.lock();
+            let idle = inner.subscribers == 0 && elapsed.saturating_sub(inner.idle_since) > IDLE;
+            if inner.closed || (idle && inner.counted.is_empty()) {
+                inner.closed = true;
+                rooms.remove(&room);
+            }
+        }
+        Due { passing: counted, gone: self.gone() }
+    }
+
+    /// Takes the written stages whose rooms are gone.
+    fn gone(&self) -> Vec<StageKey> {
+        if self.parts.directory.revision_seen(Scope::Rooms).is_none() {
+            return Vec::new();
+        }
+        self.talking().retain(|room, people| !people.is_empty() && self.key(room).is_some());
+        let mut written = self.written();
+        let gone: Vec<_> =
+            written.iter().filter(|key| self.key(&key.room).as_ref() != Some(key)).cloned().collect();
+        written.retain(|key| !gone.contains(key));
+        gone
+    }
+
+    fn talking(&self) -> MutexGuard<'_, HashMap<RoomId, BTreeSet<PersonId>>> {
+        // A poisoned lock is used as it is: the map is changed by single insertions and removals.
+        self.talking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn written(&self) -> MutexGuard<'_, HashSet<StageKey>> {
+        // A poisoned lock is used as it is: the set is changed by single insertions and removals.
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends all channels: the node stops.
+    pub fn close(&self) {
+        self.stopping.store(true, Relaxed);
+        for (_, channel) in self.all() {
+            channel.publish(|inner| inner.closed = true);
+        }
+    }
+
+    /// Returns the rooms that have a channel.
+    pub fn followed(&self) -> Vec<RoomId> {
+        self.rooms().keys().cloned().collect()
+    }
+
+    /// Returns the number of connected clients of all rooms.
+    pub fn subscribers(&self) -> usize {
+        self.all().iter().map(|(_, channel)| channel.lock().subscribers).sum()
+    }
+
+    #[cfg(test)]
+    pub(super) fn directory(&self) -> Arc<Directory> {
+        self.parts.directory.clone()
+    }
+
+    #[cfg(test)]
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
+    async fn channel(&self, room: &RoomId) -> Result<Arc<Channel>, OpenError> {
+        if self.stopping.load(Relaxed) || self.parts.directory.revision_seen(Scope::Rooms).is_none() {
+            return Err(OpenError::Unavailable);
+        }
+        let key = self.key(room).ok_or(OpenError::NoSuchRoom)?;
+        if let Some(channel) = self.known(room)
+            && channel.key == key
+        {
+            return Ok(channel);
+        }
+        let around = Surroundings {
+            room: self.line(&key).ok_or(OpenError::NoSuchRoom)?,
+            members: Vec::new(),
+            talking: self.talking().get(room).cloned().unwrap_or_default(),
+        };
+        let stage = self.parts.store.read(&key).await.map_err(OpenError::Store)?;
+        let channel = {
+            let mut rooms = self.rooms();
+            match rooms.get(room) {
+                // Another request was quicker.
+                Some(known) if known.key == key => return Ok(known.clone()),
+                Some(former) => former.publish(|inner| inner.close()),
+                None => {}
+            }
+            let history = HistoryId(format!("{:016x}", rand::random::<u64>()));
+            let channel = Arc::new(Channel::new(key, stage, history, around));
+            channel.lock().idle_since = self.began.elapsed();
+            rooms.insert(room.clone(), channel.clone());
+            channel
+        };
+        // An event between the read and the insertion shows as a gap with the next one; this finds it now.
+        self.reread(room).await;
+        self.reread_members(room).await;
+        Ok(channel)
+    }
+
+    fn key(&self, room: &RoomId) -> Option<StageKey> {
+        let view = self.parts.directory.room(room)?;
+        let meta = view.meta.as_ref().filter(|meta| meta.deleted_at.is_none())?;
+        Some(StageKey { room: room.clone(), created_at: meta.created_at })
+    }
+
+    /// Returns the state of the room; `None` if it is gone.
+    fn line(&self, key: &StageKey) -> Option<RoomLine> {
+        if self.key(&key.room)? != *key {
+            return None;
+        }
+        let view = self.parts.directory.room(&key.room)?;
+        let room = Room::of(key.room.clone(), view, &self.parts.directory.modules())?;
+        let on_air = matches!(room.status, RoomStatus::OnAir | RoomStatus::Degraded);
+        let live = room.view.live.as_ref().filter(|_| on_air);
+        Some(RoomLine {
+            status: room.status,
+            listeners: self.parts.listeners.of(&room.id, &room.view),
+            on_air_since: live.map(|live| live.created_at),
+        })
+    }
+
+    fn known(&self, room: &RoomId) -> Option<Arc<Channel>> {
+        self.rooms().get(room).cloned()
+    }
+
+    fn all(&self) -> Vec<(RoomId, Arc<Channel>)> {
+        self.rooms().iter().map(|(room, channel)| (room.clone(), channel.clone())).collect()
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<Channel>>> {
+        // A poisoned lock is used as it is: the map is changed by single insertions and removals.
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl super::channel::Inner {
+    fn close(&mut self) {
+        if !self.closed {
+            self.push(encode::closed(now()), None);
+            self.closed = true;
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Listener channel: what the listeners of a room see beside the audio, and what they send.
+//!
+//! ```text
+//! POST ─▶ StageHub::command ─ decide on the copy ─▶ StageStore (compare and swap)
+//!                                                        │ events, on every listener node
+//! GET events ◀── Subscription ◀── Channel ◀── StageHub ◀─┘
+//!                (a position)     (one shared buffer per room)
+//! ```
+//! Every event is encoded once per node and kept in the room's buffer. A subscriber is a position in it, so a
+//! slow client costs nothing, and is dropped when the buffer no longer holds its position.
+//!
+//! Owns: copies of the stages, buffers, rate limits of commands. Never does: speak HTTP, check a token, or
+//! decide on a command; that is `domain::stage`.
+
+mod channel;
+mod encode;
+mod hub;
+mod subscription;
+
+pub use encode::{MemberLine, RoomLine};
+pub use hub::{CommandError, Dependencies, Due, OpenError, StageHub};
+pub use subscription::{Subscription, Viewer};
+
+#[cfg(test)]
+mod tests;

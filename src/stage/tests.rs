@@ -1,0 +1,284 @@
+//! Channels of two listener nodes that share a store, and their subscribers.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt, Stream, StreamExt};
+
+use super::{CommandError, Dependencies, OpenError, StageHub, Subscription};
+use crate::auth::Secrets;
+use crate::config::{JwtSecret, Secret};
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::signalling::DisplayName;
+use crate::domain::stage::{ChatText, Command, Person, PersonId, Reaction, Refusal, StageRole};
+use crate::presence::News;
+use crate::presence::embedded_stages::EmbeddedStages;
+use crate::presence::stage::{StageMessage, StageStore};
+use crate::rooms::audience::Listeners;
+use crate::rooms::{Directory, Fold, Scope};
+use crate::telemetry::Metrics;
+
+/// A listener node.
+struct Node {
+    hub: StageHub,
+    messages: crate::presence::NewsStream<StageMessage>,
+}
+
+/// Decoded events of a client.
+struct Client(Subscription);
+
+#[actix::test]
+async fn both_nodes_show_the_same_events() {
+    let (mut one, mut two) = pair();
+    let (mut host, mut ann) = (one.client(&person(9, StageRole::Host)).await, two.client(&listener(1)).await);
+    assert_eq!(names(&host.events()), ["hello", "snapshot"]);
+    assert_eq!(names(&ann.events()), ["hello", "snapshot"]);
+    two.raise(&listener(1)).await.unwrap();
+    one.hub.command(&room(), &listener(2), say("hi")).await.unwrap();
+    one.hear().await;
+    two.hear().await;
+    let (host, ann) = (host.events(), ann.events());
+    assert_eq!((names(&host), names(&ann)), (vec!["hand_raised", "message_sent"], names(&host)));
+    assert!(host[0].contains("\"name\":\"P1\"") && !ann[0].contains("P1"), "{} {}", host[0], ann[0]);
+    assert!(ann[0].contains(&format!("\"id\":\"{}\"", id(1))), "{}", ann[0]);
+    assert_eq!(host[1], ann[1]);
+}
+
+#[actix::test]
+async fn commands_of_two_nodes_do_not_get_lost() {
+    let (mut one, mut two) = pair();
+    let mut ann = one.client(&listener(1)).await;
+    ann.events();
+    for n in 0..10 {
+        one.raise(&listener(n)).await.unwrap();
+        two.raise(&listener(n + 10)).await.unwrap();
+    }
+    one.hear().await;
+    two.hear().await;
+    assert_eq!(names(&ann.events()), vec!["hand_raised"; 20]);
+    let late = two.client(&person(9, StageRole::Host)).await.events();
+    let snapshot: serde_json::Value = data(&late[1]);
+    assert_eq!(snapshot["hands"].as_array().unwrap().len(), 20);
+}
+
+#[actix::test]
+async fn reconnecting_clients_get_what_they_missed() {
+    let (one, mut two) = pair();
+    let mut ann = one.client(&listener(1)).await;
+    ann.events();
+    one.hub.command(&room(), &listener(2), say("first")).await.unwrap();
+    let last = event_id(&ann.events()[0]);
+    drop(ann);
+    one.hub.command(&room(), &listener(2), say("second")).await.unwrap();
+    two.client(&listener(3)).await;
+    two.hear().await;
+    let again = one.connect(&listener(1), Some(&last)).await.events();
+    assert_eq!(names(&again), ["hello", "message_sent", "room", "members", "talking"]);
+    assert!(again[1].contains("second"));
+    // The buffer of the other node begins later.
+    let other = two.connect(&listener(1), Some(&last)).await.events();
+    assert_eq!(names(&other), ["hello", "snapshot"]);
+    for unknown in ["", "x.1", "nonsense", &last.replace(".1", ".99")] {
+        let fresh = one.connect(&listener(1), Some(unknown)).await.events();
+        assert_eq!(names(&fresh), ["hello", "snapshot"], "{unknown}");
+    }
+}
+
+#[actix::test]
+async fn slow_clients_are_dropped_alone() {
+    let (one, _) = pair();
+    let (mut slow, mut quick) = (one.client(&listener(1)).await, one.client(&listener(2)).await);
+    slow.events();
+    quick.events();
+    for n in 0..600 {
+        let on = n % 2 == 1;
+        let settings = crate::domain::stage::Settings::new(on, true, 0).unwrap();
+        let host = person(9, StageRole::Host);
+        one.hub.command(&room(), &host, Command::Configure(settings)).await.unwrap();
+        let text = Some(ChatText::new(&format!("{n} {}", "x".repeat(480))).unwrap());
+        one.hub.command(&room(), &host, Command::Announce(text)).await.unwrap();
+        assert_eq!(quick.events().len(), 2);
+    }
+    assert!(matches!(slow.poll(), Poll::Ready(None)));
+    assert!(one.hub.metrics().render().contains("stentor_channel_dropped_total 1"));
+}
+
+#[actix::test]
+async fn reactions_are_summed_over_nodes() {
+    let (mut one, mut two) = pair();
+    let mut ann = two.client(&listener(1)).await;
+    ann.events();
+    for _ in 0..3 {
+        one.hub.react(&room(), Reaction::Clap).await.unwrap();
+        two.hub.react(&room(), Reaction::Clap).await.unwrap();
+    }
+    for node in [&one, &two] {
+        for (room, passing) in node.hub.tick(1).passing {
+            node.hub.store().pass(&room, &passing).await.unwrap();
+        }
+    }
+    one.hear().await;
+    two.hear().await;
+    two.hub.tick(2);
+    let shown = ann.events();
+    assert_eq!(names(&shown), ["reactions"]);
+    assert_eq!(data(&shown[0])["counts"], serde_json::json!({ "clap": 6 }));
+}
+
+#[actix::test]
+async fn channels_end_with_token_room_and_node() {
+    let (one, _) = pair();
+    let mut expired = one.hub.subscribe(&room(), &listener(1), None, Instant::now()).await.unwrap();
+    assert!(expired.next().await.is_some(), "the first bytes");
+    assert!(expired.next().await.is_none());
+    let mut ann = one.client(&listener(1)).await;
+    ann.events();
+    one.raise(&listener(1)).await.unwrap();
+    ann.events();
+    put(&one.hub.directory(), None);
+    assert_eq!(one.hub.tick(1).gone.len(), 1, "the stage can be removed");
+    assert_eq!(one.hub.tick(2).gone.len(), 0);
+    assert_eq!(names(&ann.events()), ["closed"]);
+    assert!(matches!(ann.poll(), Poll::Ready(None)));
+    let gone = one.hub.subscribe(&room(), &listener(1), None, Instant::now()).await;
+    assert_eq!(gone.err(), Some(OpenError::NoSuchRoom));
+    put(&one.hub.directory(), Some(1));
+    let mut ann = one.client(&listener(1)).await;
+    ann.events();
+    one.hub.close();
+    assert!(matches!(ann.poll(), Poll::Ready(None)));
+}
+
+#[actix::test]
+async fn requests_of_one_person_are_limited() {
+    let (one, _) = pair();
+    let admit = |n| one.hub.admit(&room(), &listener(n), None);
+    let taken = (0..100).filter(|_| admit(1).is_ok()).count();
+    assert!((12..20).contains(&taken), "{taken}");
+    assert!(matches!(admit(1), Err(CommandError::TooManyRequests { .. })) && admit(2).is_ok());
+    let refused = one.hub.command(&room(), &listener(1), Command::Accept).await;
+    assert_eq!(refused, Err(CommandError::Refused(Refusal::NotInvited)));
+}
+
+impl Node {
+    fn new(store: Arc<EmbeddedStages>, directory: Arc<Directory>) -> Self {
+        let secret = || Secret(vec![1; 32]);
+        let jwt = vec![JwtSecret { kid: "k".into(), secret: secret() }];
+        let me = ModuleId::new("ear").unwrap();
+        let listeners = Listeners { me, audience: Arc::default(), directory: directory.clone() };
+        let mut messages = store.follow();
+        // The feed handles the opening notice before there is a client.
+        assert_eq!(messages.next().now_or_never(), Some(Some(News::LookAgain)));
+        let parts = Dependencies {
+            store,
+            presence: None,
+            directory,
+            listeners,
+            secrets: Arc::new(Secrets { jwt, hls: secret(), janus_room: secret() }),
+            metrics: Metrics::new(std::time::SystemTime::UNIX_EPOCH),
+        };
+        Self { hub: StageHub::new(parts), messages }
+    }
+
+    async fn client(&self, person: &Person) -> Client {
+        self.connect(person, None).await
+    }
+
+    async fn connect(&self, person: &Person, last: Option<&str>) -> Client {
+        let until = Instant::now() + Duration::from_secs(3600);
+        Client(self.hub.subscribe(&room(), person, last, until).await.unwrap())
+    }
+
+    async fn raise(&self, by: &Person) -> Result<Vec<crate::domain::stage::Event>, CommandError> {
+        self.hub.command(&room(), by, Command::RaiseHand { note: None }).await
+    }
+
+    /// Handles all messages that have arrived, as the feed does.
+    async fn hear(&mut self) {
+        while let Some(Some(news)) = self.messages.next().now_or_never() {
+            match news {
+                News::Told(message) if self.hub.heard(&message) => self.hub.reread(&room()).await,
+                News::Told(_) => {}
+                News::LookAgain => self.hub.reread(&room()).await,
+            }
+        }
+    }
+}
+
+impl Client {
+    fn poll(&mut self) -> Poll<Option<String>> {
+        let mut task = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.0).poll_next(&mut task).map(|item| {
+            item.map(|bytes| {
+                String::from_utf8(bytes.unwrap_or_else(|never| match never {}).to_vec()).unwrap()
+            })
+        })
+    }
+
+    /// Returns the events that have arrived, each as its text.
+    fn events(&mut self) -> Vec<String> {
+        let mut events = Vec::new();
+        while let Poll::Ready(Some(text)) = self.poll() {
+            events.extend(text.split_terminator("\n\n").filter(|event| *event != ":").map(str::to_owned));
+        }
+        events
+    }
+}
+
+/// Two nodes that share a store, with one room.
+fn pair() -> (Node, Node) {
+    let (store, directory) = (EmbeddedStages::new(), Arc::new(Directory::default()));
+    put(&directory, Some(1));
+    (Node::new(store.clone(), directory.clone()), Node::new(store, directory))
+}
+
+/// Puts the room into the directory, or removes it.
+fn put(directory: &Arc<Directory>, created_at: Option<u64>) {
+    let mut fold = Fold::new(directory.clone(), Scope::Rooms);
+    fold.begin_init();
+    if let Some(at) = created_at {
+        let meta = format!(r#"{{"pin":"abc123","maxAnchors":3,"hlsPath":"/h","createdAt":{at}}}"#);
+        fold.put("/rooms/tea-room/meta", meta.as_bytes(), 1);
+    }
+    fold.end_init(1);
+}
+
+fn room() -> RoomId {
+    RoomId::new("tea-room").unwrap()
+}
+
+fn id(n: u8) -> String {
+    format!("{n:016x}")
+}
+
+fn person(n: u8, role: StageRole) -> Person {
+    let name = Some(DisplayName::new(&format!("P{n}")).unwrap());
+    Person { id: PersonId::new(&id(n)).unwrap(), name, role, verified: true }
+}
+
+fn listener(n: u8) -> Person {
+    person(n, StageRole::Listener)
+}
+
+fn say(text: &str) -> Command {
+    Command::Say(ChatText::new(text).unwrap())
+}
+
+fn names(events: &[String]) -> Vec<&str> {
+    events.iter().map(|event| field(event, "event")).collect()
+}
+
+fn event_id(event: &str) -> String {
+    field(event, "id").to_owned()
+}
+
+fn data(event: &str) -> serde_json::Value {
+    serde_json::from_str(field(event, "data")).unwrap()
+}
+
+fn field<'a>(event: &'a str, name: &str) -> &'a str {
+    let line = event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    line.unwrap_or_else(|| panic!("no {name} in {event}"))
+}

@@ -1,0 +1,299 @@
+//! The listener channel on real nodes: events, requests, refusals, and the death of a listener node.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+use stentor::domain::stage::MAX_MESSAGES;
+
+use crate::rooms::node_on_etcd;
+use crate::support::etcd::Etcd;
+use crate::support::node::{Answer, Node, request};
+use crate::support::redis::Redis;
+
+const ROOM: &str = "talk";
+const EVENT_WITHIN: Duration = Duration::from_secs(30);
+
+/// Client of a room's events.
+struct Events {
+    chunks: std::pin::Pin<Box<dyn futures::Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>>>>,
+    text: String,
+    last_id: String,
+}
+
+#[actix::test]
+async fn channel_carries_hands_and_chat() {
+    let node = Node::start(&[("node.roles", "rooms,hls,gateway")]).await;
+    node.post("/api/rooms", json!({ "roomId": ROOM })).await;
+    let (host, ann) = (host(&node).await, listener(&node, "ann", Some("Ann")).await);
+    let mut at_host = Events::open(&node.hls, &host, None).await;
+    let mut at_ann = Events::open(&node.hls, &ann, None).await;
+    let hello = at_ann.next("hello").await;
+    assert_eq!((&hello["you"]["name"], &hello["you"]["verified"]), (&json!("Ann"), &json!(true)));
+    let me = hello["you"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(at_ann.next("snapshot").await["hands"], json!([]));
+
+    done(&send(&node.hls, &ann, "POST", "hand", json!({ "note": "about <b>tea</b>" })).await);
+    let hand = at_host.next("hand_raised").await;
+    assert_eq!((&hand["person"]["name"], &hand["note"]), (&json!("Ann"), &json!("about <b>tea</b>")));
+    let own = at_ann.next("hand_raised").await;
+    assert_eq!((&own["person"], &own["note"]), (&json!({ "id": me }), &Value::Null));
+
+    let sent = send(&node.hls, &ann, "POST", "chat", json!({ "text": "hello" })).await.json();
+    let message = at_host.next("message_sent").await;
+    assert_eq!((&message["id"], &message["text"]), (&sent["message"], &json!("hello")));
+    at_ann.next("message_sent").await;
+    done(&send(&node.hls, &ann, "POST", "reactions", json!({ "reaction": "clap" })).await);
+    assert_eq!(at_host.next("reactions").await["counts"], json!({ "clap": 1 }));
+
+    // What is missed comes with the reconnection, in order.
+    let last = at_ann.last_id.clone();
+    drop(at_ann);
+    done(&send(&node.hls, &host, "PUT", "pinned", json!({ "message": sent["message"] })).await);
+    done(&send(&node.hls, &host, "PUT", "announcement", json!({ "text": "soon" })).await);
+    done(&send(&node.hls, &host, "PUT", &format!("hands/{me}/invitation"), Value::Null).await);
+    let mut at_ann = Events::open(&node.hls, &ann, Some(&last)).await;
+    at_ann.next("hello").await;
+    assert_eq!(at_ann.next("message_pinned").await["message"]["text"], "hello");
+    assert_eq!(at_ann.next("announced").await["text"], "soon");
+    assert_eq!(at_ann.next("invited").await["person"], me.as_str());
+
+    let entered = send(&node.hls, &ann, "POST", "stage", json!({})).await;
+    assert_eq!((entered.status, &entered.json()["userId"]), (200, &json!("ann")), "{entered:?}");
+    assert_eq!(at_ann.next("hand_lowered").await["why"], "accepted");
+    let users = node.get("/api/rooms/talk/users").await.json();
+    assert!(users["users"].as_array().unwrap().iter().any(|user| user["userId"] == "ann"), "{users}");
+    let again = send(&node.hls, &ann, "POST", "stage", json!({})).await;
+    assert_eq!((again.status, again.code().as_str()), (409, "not_invited"));
+
+    node.delete("/api/rooms/talk").await;
+    at_ann.next("closed").await;
+}
+
+#[actix::test]
+async fn channel_refuses_bad_requests() {
+    let keys = [("node.roles", "rooms,hls"), ("auth.mode", "keys"), ("auth.api_keys", "sixteen-letters-1")];
+    let node = Node::start(&keys).await;
+    node.post("/api/rooms", json!({ "roomId": ROOM })).await;
+    node.post("/api/rooms", json!({ "roomId": "other" })).await;
+    let (host, ann) = (host(&node).await, listener(&node, "ann", Some("Ann")).await);
+    let nameless = listener(&node, "bob", None).await;
+    let other = node.post("/api/token", json!({ "roomId": "other" })).await.json();
+    let other = other["token"].as_str().unwrap().to_owned();
+    let [host, ann, nameless, other] = [&host, &ann, &nameless, &other].map(String::as_str);
+    let long = "x".repeat(501);
+    let (note, huge) = ("x".repeat(141), "x".repeat(100_000));
+    let person = "0123456789abcdef";
+    for (token, method, path, body, status, code) in [
+        ("", "POST", "hand", json!({}), 401, "token_missing"),
+        ("bad", "POST", "hand", json!({}), 401, "token_invalid"),
+        (other, "POST", "hand", json!({}), 403, "token_wrong_room"),
+        (nameless, "POST", "hand", json!({}), 400, "name_required"),
+        (nameless, "POST", "chat", json!({ "text": "a" }), 400, "name_required"),
+        (nameless, "POST", "chat", json!({ "text": "a", "name": "a\u{202E}b" }), 400, "invalid_name"),
+        (host, "POST", "hand", json!({}), 409, "on_stage"),
+        (ann, "POST", "hand", json!({ "note": note }), 400, "invalid_text"),
+        (ann, "POST", "hand", json!({ "note": 7 }), 400, "invalid_body"),
+        (ann, "POST", "hand", json!({ "more": 7 }), 400, "invalid_body"),
+        (ann, "POST", "chat", json!({}), 400, "invalid_body"),
+        (ann, "POST", "chat", json!({ "text": "" }), 400, "invalid_text"),
+        (ann, "POST", "chat", json!({ "text": "a\u{0}" }), 400, "invalid_text"),
+        (ann, "POST", "chat", json!({ "text": long }), 400, "invalid_text"),
+        (ann, "POST", "chat", json!({ "text": huge }), 413, "body_too_large"),
+        (nameless, "POST", "reactions", json!({ "reaction": "tomato" }), 400, "invalid_body"),
+        (nameless, "POST", "stage", json!({}), 409, "not_invited"),
+        (host, "DELETE", "chat/7", Value::Null, 404, "message_not_found"),
+        (host, "DELETE", "chat/seven", Value::Null, 404, "message_not_found"),
+        (host, "PUT", "pinned", json!({ "message": 7 }), 404, "message_not_found"),
+        (host, "PUT", "hands/ann/invitation", Value::Null, 400, "invalid_person_id"),
+        (host, "PUT", "hands/0123456789abcdef/invitation", Value::Null, 404, "hand_not_raised"),
+        (
+            host,
+            "PUT",
+            "settings",
+            json!({ "handsOpen": true, "chatOpen": true, "slowModeSeconds": 601 }),
+            400,
+            "invalid_body",
+        ),
+        (host, "POST", "pinned", json!({}), 405, "method_not_allowed"),
+    ] {
+        let answer = send(&node.hls, token, method, path, body.clone()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{method} {path} {body}");
+        pace().await;
+    }
+    let settings = json!({ "handsOpen": false, "chatOpen": false, "slowModeSeconds": 0 });
+    for (method, path, body) in [
+        ("DELETE", format!("hands/{person}"), Value::Null),
+        ("PUT", format!("hands/{person}/invitation"), Value::Null),
+        ("PUT", "announcement".into(), json!({ "text": "a" })),
+        ("DELETE", "announcement".into(), Value::Null),
+        ("PUT", "settings".into(), settings.clone()),
+    ] {
+        let answer = send(&node.hls, ann, method, &path, body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "host_only"), "{method} {path}");
+        pace().await;
+    }
+    done(&send(&node.hls, host, "PUT", "settings", settings).await);
+    for (path, code) in [("hand", "hands_closed"), ("chat", "chat_closed")] {
+        let body = if path == "chat" { json!({ "text": "a" }) } else { json!({}) };
+        let answer = send(&node.hls, ann, "POST", path, body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (409, code));
+    }
+    // A cookie does not act: any page could make a browser send it.
+    let url = format!("{}/hls/rooms/{ROOM}/hand", node.hls);
+    let cookie = format!("stentor_listener={ann}");
+    let refused = request("POST", &url, &[("cookie", &cookie)], Some(json!({}))).await;
+    assert_eq!(refused.code(), "token_missing");
+    node.delete("/api/rooms/talk/users/ann").await;
+    let mut removed = send(&node.hls, ann, "POST", "reactions", json!({ "reaction": "clap" })).await;
+    while removed.status == 200 {
+        pace().await;
+        removed = send(&node.hls, ann, "POST", "reactions", json!({ "reaction": "clap" })).await;
+    }
+    assert_eq!((removed.status, removed.code().as_str()), (409, "user_removed"));
+    assert!(!node.output().contains(ann) && !node.output().contains(host), "no token in the log");
+}
+
+#[actix::test]
+async fn floods_are_limited() {
+    let node = Node::start(&[("node.roles", "rooms,hls,gateway")]).await;
+    node.post("/api/rooms", json!({ "roomId": ROOM })).await;
+    let (ann, bob) = (listener(&node, "ann", Some("Ann")).await, listener(&node, "bob", Some("Bob")).await);
+    let mut at_bob = Events::open(&node.hls, &bob, None).await;
+    at_bob.next("snapshot").await;
+    let react =
+        async |token: &str| send(&node.hls, token, "POST", "reactions", json!({ "reaction": "heart" })).await;
+    let (mut taken, mut refused) = (0, 0);
+    while refused == 0 && taken < 10_000 {
+        let answer = react(&ann).await;
+        match answer.status {
+            200 => taken += 1,
+            _ => {
+                assert_eq!((answer.status, answer.code().as_str()), (429, "too_many_requests"));
+                assert!(answer.header("retry-after").is_some());
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "{taken} taken");
+    assert_eq!(react(&bob).await.status, 200, "others are not held back");
+    assert!(at_bob.next("reactions").await["counts"]["heart"].as_u64().unwrap() > 0);
+}
+
+#[actix::test]
+async fn hands_survive_listener_node_death() {
+    let (etcd, redis) = (Etcd::start(), Redis::start());
+    let url = redis.url();
+    let shared = [("presence.kind", "redis"), ("presence.redis.url", url.as_str())];
+    let member = async |id: &'static str, roles: &'static str| {
+        let settings = [&[("node.id", id), ("node.roles", roles)], &shared[..]].concat();
+        node_on_etcd(&etcd, &settings).await
+    };
+    let desk = member("desk", "rooms").await;
+    let (mut one, two) = (member("ear1", "hls").await, member("ear2", "hls").await);
+    desk.post("/api/rooms", json!({ "roomId": ROOM })).await;
+    let (host, ann) = (host(&desk).await, listener(&desk, "ann", Some("Ann")).await);
+    let mut at_host = Events::open(&two.hls, &host, None).await;
+    assert_eq!(at_host.next("snapshot").await["hands"], json!([]));
+    let mut at_ann = Events::open(&one.hls, &ann, None).await;
+    let me = at_ann.next("hello").await["you"]["id"].as_str().unwrap().to_owned();
+    done(&send(&one.hls, &ann, "POST", "hand", json!({ "note": "tea" })).await);
+    assert_eq!(at_host.next("hand_raised").await["note"], "tea");
+    done(&send(&two.hls, &host, "POST", "chat", json!({ "text": "welcome", "name": "Host" })).await);
+    assert_eq!(at_ann.next("message_sent").await["text"], "welcome");
+    let last = at_ann.last_id.clone();
+
+    one.kill();
+    done(&send(&two.hls, &host, "PUT", &format!("hands/{me}/invitation"), Value::Null).await);
+    // The other node continues where the dead one ended.
+    let mut at_ann = Events::open(&two.hls, &ann, Some(&last)).await;
+    assert_eq!(at_ann.next("invited").await["person"], me.as_str());
+    one.run();
+    one.ready().await;
+    let mut at_ann = Events::open(&one.hls, &ann, None).await;
+    let snapshot = at_ann.next("snapshot").await;
+    assert_eq!(
+        (&snapshot["hands"][0]["person"]["id"], &snapshot["hands"][0]["invited"]),
+        (&json!(me), &json!(true))
+    );
+    assert_eq!(snapshot["messages"][0]["text"], "welcome");
+
+    // Redis may lose everything: the nodes still have it.
+    redis.flush();
+    done(&send(&one.hls, &ann, "POST", "hand", json!({ "note": "still here" })).await);
+    assert_eq!(at_host.next("hand_raised").await["note"], "still here");
+    let snapshot = Events::open(&two.hls, &host, None).await.next("snapshot").await;
+    assert_eq!(
+        (&snapshot["hands"][0]["note"], snapshot["messages"].as_array().unwrap().len()),
+        (&json!("still here"), 1)
+    );
+    assert!(snapshot["messages"].as_array().unwrap().len() <= MAX_MESSAGES);
+}
+
+impl Events {
+    async fn open(hls: &str, token: &str, last: Option<&str>) -> Self {
+        let client = awc::Client::builder().disable_timeout().finish();
+        let mut request = client.get(format!("{hls}/hls/rooms/{ROOM}/events"));
+        request = request.insert_header(("authorization", format!("Bearer {token}")));
+        if let Some(last) = last {
+            request = request.insert_header(("last-event-id", last));
+        }
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status().as_u16(), 200);
+        assert_eq!(response.headers().get("content-type").unwrap(), "text/event-stream");
+        Self { chunks: Box::pin(response), text: String::new(), last_id: String::new() }
+    }
+
+    /// Returns the data of the next event with this name. Others are skipped.
+    async fn next(&mut self, name: &str) -> Value {
+        let found = async {
+            loop {
+                while let Some((event, rest)) = self.text.split_once("\n\n") {
+                    let field = |key: &str| event.lines().find_map(|line| line.strip_prefix(key));
+                    if let Some(id) = field("id: ") {
+                        self.last_id = id.to_owned();
+                    }
+                    let wanted = field("event: ") == Some(name);
+                    let data = field("data: ").map(|data| serde_json::from_str(data).expect("JSON"));
+                    self.text = rest.to_owned();
+                    if let Some(data) = data.filter(|_| wanted) {
+                        return data;
+                    }
+                }
+                let chunk = self.chunks.next().await.expect("the stream continues").expect("bytes");
+                self.text.push_str(std::str::from_utf8(&chunk).expect("text"));
+            }
+        };
+        tokio::time::timeout(EVENT_WITHIN, found).await.unwrap_or_else(|_| panic!("no {name}"))
+    }
+}
+
+/// Sends a request with a token; without a body if it is null.
+async fn send(hls: &str, token: &str, method: &str, path: &str, body: Value) -> Answer {
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str())];
+    let headers = if token.is_empty() { &[][..] } else { &headers[..] };
+    let body = Some(body).filter(|body| !body.is_null());
+    request(method, &format!("{hls}/hls/rooms/{ROOM}/{path}"), headers, body).await
+}
+
+fn done(answer: &Answer) {
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+async fn listener(node: &Node, user: &str, name: Option<&str>) -> String {
+    let body = json!({ "roomId": ROOM, "userId": user, "name": name });
+    let answer = node.post("/api/token", body).await;
+    answer.json()["token"].as_str().expect("a token").to_owned()
+}
+
+async fn host(node: &Node) -> String {
+    let answer = node.post(&format!("/api/rooms/{ROOM}/users"), json!({ "role": "host" })).await;
+    answer.json()["token"].as_str().expect("a token").to_owned()
+}
+
+/// Keeps below the rate of one token.
+async fn pace() {
+    // Sleep: the limit that is kept is one of time.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}

@@ -1,0 +1,138 @@
+//! Conformance of the stores of stages: the same cases on the embedded one and on Redis.
+
+use std::sync::Arc;
+
+use stentor::domain::ids::{RoomId, UnixMs};
+use stentor::domain::signalling::DisplayName;
+use stentor::domain::stage::{
+    ChatText, Command, Event, HistoryId, Person, PersonId, Reaction, Stage, StageRole,
+};
+use stentor::presence::embedded_stages::EmbeddedStages;
+use stentor::presence::redis::{RedisOptions, RedisPresence};
+use stentor::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
+use stentor::presence::{Lifetimes, News};
+
+use super::conformance::{attentive, next};
+use crate::support::redis::Redis;
+
+type Store = Arc<dyn StageStore>;
+
+/// Two nodes that share a store.
+type Pair = (Store, Store);
+
+fn embedded() -> (Pair, Option<Redis>) {
+    let store = EmbeddedStages::new();
+    ((store.clone(), store), None)
+}
+
+fn redis() -> (Pair, Option<Redis>) {
+    let redis = Redis::start();
+    let open = || -> Store {
+        let (request_timeout, lifetimes) = (std::time::Duration::from_secs(2), Lifetimes::default());
+        let options = RedisOptions { url: redis.url(), ca: None, request_timeout, lifetimes };
+        RedisPresence::new(options).unwrap()
+    };
+    ((open(), open()), Some(redis))
+}
+
+macro_rules! on_both {
+    ($($case:ident => $embedded:ident, $redis:ident;)+) => {$(
+        #[actix::test]
+        async fn $embedded() {
+            let (pair, _) = embedded();
+            $case(pair).await;
+        }
+
+        #[actix::test]
+        async fn $redis() {
+            let (pair, _redis) = redis();
+            $case(pair).await;
+        }
+    )+};
+}
+
+on_both! {
+    writes_compare_versions => embedded_stages_compare_versions, redis_stages_compare_versions;
+    nodes_hear_events_in_order => embedded_stage_events_arrive_in_order, redis_stage_events_arrive_in_order;
+    concurrent_writes_conflict => embedded_stage_writes_conflict, redis_stage_writes_conflict;
+}
+
+async fn writes_compare_versions((one, two): Pair) {
+    let first = key(1);
+    assert_eq!(one.read(&first).await.unwrap(), None);
+    let (stage, events) = said(&Stage::new(HistoryId("h".into())), "hello");
+    let history = HistoryId("h".into());
+    assert_eq!(one.write(&first, Some((&history, 0)), &stage, &events).await.unwrap(), StageWrite::Conflict);
+    assert_eq!(one.write(&first, None, &stage, &events).await.unwrap(), StageWrite::Written);
+    assert_eq!(two.read(&first).await.unwrap().as_ref(), Some(&stage));
+    assert_eq!(two.write(&first, None, &stage, &events).await.unwrap(), StageWrite::Conflict);
+    let (next, events) = said(&stage, "again");
+    for wrong in [(&history, 0), (&history, 2), (&HistoryId("other".into()), 1)] {
+        assert_eq!(two.write(&first, Some(wrong), &next, &events).await.unwrap(), StageWrite::Conflict);
+    }
+    assert_eq!(two.write(&first, Some((&history, 1)), &next, &events).await.unwrap(), StageWrite::Written);
+    assert_eq!(one.read(&first).await.unwrap(), Some(next));
+    assert_eq!(one.read(&key(2)).await.unwrap(), None, "a later room of the same id");
+    one.remove(&first).await.unwrap();
+    assert_eq!(two.read(&first).await.unwrap(), None);
+}
+
+async fn nodes_hear_events_in_order((one, two): Pair) {
+    let mut messages = attentive(two.follow()).await;
+    let mut stage = Stage::new(HistoryId("h".into()));
+    for n in 0..20 {
+        let expected = (n > 0).then(|| (stage.history.clone(), stage.version));
+        let (next, events) = said(&stage, &format!("message {n}"));
+        let expected = expected.as_ref().map(|(history, version)| (history, *version));
+        assert_eq!(one.write(&key(1), expected, &next, &events).await.unwrap(), StageWrite::Written);
+        stage = next;
+    }
+    let reactions = [(Reaction::Clap, 3)].into_iter().collect();
+    let passing = Passing::Reactions { at: UnixMs(1), counts: reactions };
+    one.pass(&room(), &passing).await.unwrap();
+    let mut copy = Stage::new(HistoryId("h".into()));
+    for _ in 0..20 {
+        let News::Told(StageMessage { content: StageContent::Changed { version, events, .. }, .. }) =
+            next(&mut messages).await
+        else {
+            panic!("another message")
+        };
+        events.iter().for_each(|event| copy.fold(event));
+        assert_eq!(copy.version, version);
+    }
+    assert_eq!(copy, stage);
+    let content = StageContent::Passing(passing);
+    assert_eq!(next(&mut messages).await, News::Told(StageMessage { room: room(), content }));
+}
+
+async fn concurrent_writes_conflict((one, two): Pair) {
+    let base = Stage::new(HistoryId("h".into()));
+    let attempts = (0..20).map(|n| {
+        let store = if n % 2 == 0 { one.clone() } else { two.clone() };
+        let (stage, events) = said(&base, &format!("message {n}"));
+        async move { store.write(&key(1), None, &stage, &events).await.unwrap() }
+    });
+    let results = futures::future::join_all(attempts).await;
+    assert_eq!(results.iter().filter(|result| **result == StageWrite::Written).count(), 1);
+    assert_eq!(one.read(&key(1)).await.unwrap().unwrap().messages.len(), 1);
+}
+
+/// Returns the stage after a message, and its event.
+fn said(stage: &Stage, text: &str) -> (Stage, Vec<Event>) {
+    let id = PersonId::new("0123456789abcdef").unwrap();
+    let name = Some(DisplayName::new("Ann").unwrap());
+    let by = Person { id, name, role: StageRole::Anchor, verified: true };
+    let at = UnixMs(1000 * stage.version);
+    let events = stage.decide(&by, Command::Say(ChatText::new(text).unwrap()), at).unwrap();
+    let mut next = stage.clone();
+    events.iter().for_each(|event| next.fold(event));
+    (next, events)
+}
+
+fn key(created_at: u64) -> StageKey {
+    StageKey { room: room(), created_at: UnixMs(created_at) }
+}
+
+fn room() -> RoomId {
+    RoomId::new("studio").unwrap()
+}

@@ -1,0 +1,149 @@
+// The chat of a room: messages, the pinned one, and the field to write. A host also deletes and pins.
+
+import { byId, remembered, toast, write } from '../dom';
+import { isolated, plain } from '../names';
+import { Refusal } from '../server';
+import type { Channel } from './channel';
+import type { ChannelState, Message } from './state';
+
+const NEAR_END_PX = 60;
+
+export class Chat {
+  private readonly list = byId('messages');
+  private readonly items = new Map<number, HTMLElement>();
+  private readonly form = byId<HTMLFormElement>('say');
+  private readonly input = byId<HTMLInputElement>('say-text');
+  private readonly name = byId<HTMLInputElement>('say-name');
+
+  constructor(private readonly channel: () => Channel | null) {
+    this.name.value = remembered.get('name') ?? '';
+    this.form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      void this.send();
+    });
+    byId('unpin').addEventListener('click', () => void this.ask('DELETE', 'pinned'));
+    this.list.addEventListener('click', (event) => {
+      const button = (event.target as HTMLElement).closest<HTMLElement>('[data-do]');
+      const id = Number(button?.closest<HTMLElement>('[data-message]')?.dataset.message);
+      if (!button || !id) return;
+      if (button.dataset.do === 'pin') void this.ask('PUT', 'pinned', { message: id });
+      else void this.ask('DELETE', `chat/${id}`);
+    });
+  }
+
+  show(state: ChannelState): void {
+    const host = state.you?.role === 'host';
+    const open = state.settings.chatOpen || state.you?.role !== 'listener';
+    this.form.hidden = !open;
+    byId('chat-closed').hidden = open;
+    byId('say-name-field').hidden = state.you?.verified === true;
+    byId('pinned').hidden = state.pinned === null;
+    byId('unpin').hidden = !host;
+    if (state.pinned) write(byId('pinned-text'), `${isolated(nameOf(state.pinned))}: ${state.pinned.text}`);
+    this.showMessages(state.messages, host, state.you?.id);
+    byId('chat-empty').hidden = state.messages.length > 0;
+  }
+
+  private showMessages(messages: Message[], host: boolean, me: string | undefined): void {
+    const atEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < NEAR_END_PX;
+    const ids = new Set(messages.map(({ id }) => id));
+    for (const [id, item] of this.items) {
+      if (ids.has(id)) continue;
+      item.remove();
+      this.items.delete(id);
+    }
+    for (const message of messages) {
+      if (this.items.has(message.id)) continue;
+      const item = this.item(message, host, me);
+      this.items.set(message.id, item);
+      this.list.append(item);
+    }
+    if (atEnd) this.list.scrollTop = this.list.scrollHeight;
+  }
+
+  private item(message: Message, host: boolean, me: string | undefined): HTMLElement {
+    const item = document.createElement('li');
+    item.className = 'message';
+    item.dataset.message = String(message.id);
+    const head = document.createElement('p');
+    head.className = 'message-head';
+    const name = document.createElement('bdi');
+    name.className = 'strong';
+    name.textContent = nameOf(message);
+    head.append(name);
+    if (message.person.role !== 'listener') head.append(tag(message.person.role ?? ''));
+    if (message.person.id === me) head.append(tag('you'));
+    const text = document.createElement('p');
+    text.className = 'message-text';
+    text.dir = 'auto';
+    text.textContent = message.text;
+    item.append(head, text);
+    const actions = document.createElement('p');
+    actions.className = 'message-actions';
+    if (host) actions.append(action('pin', 'Pin', `Pin the message of ${nameOf(message)}`));
+    if (host || message.person.id === me) actions.append(action('delete', 'Delete', `Delete the message of ${nameOf(message)}`));
+    if (actions.hasChildNodes()) item.append(actions);
+    return item;
+  }
+
+  private async send(): Promise<void> {
+    const text = this.input.value.trim();
+    const name = this.name.value.trim();
+    const named = byId('say-name-field').hidden;
+    if (!named && !name) return this.name.focus();
+    if (!text) return this.input.focus();
+    if (!named) remembered.set('name', name);
+    if (await this.ask('POST', 'chat', named ? { text } : { text, name })) this.input.value = '';
+    this.input.focus();
+  }
+
+  private async ask(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<boolean> {
+    return sent(() => this.channel()?.send(method, path, body));
+  }
+}
+
+/** Sends, and says in passing what was refused. */
+export async function sent(send: () => Promise<unknown> | undefined): Promise<boolean> {
+  try {
+    await send();
+    return true;
+  } catch (error) {
+    toast(error instanceof Refusal ? words(error) : 'The server does not answer. Try again in a moment.');
+    return false;
+  }
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  slow_mode: 'Slow mode is on: wait a little before the next message.',
+  too_many_requests: 'That was too fast. Wait a moment.',
+  chat_closed: 'The chat is closed.',
+  hands_closed: 'Hands are closed in this room.',
+  hands_full: 'Too many hands are raised. Try again later.',
+  name_required: 'Enter your name first.',
+  invalid_name: 'This name cannot be shown. Choose another one.',
+  invalid_text: 'This text is too long, or has characters that cannot be shown.',
+  not_invited: 'The invitation is no longer open.',
+  user_removed: 'You were removed from this room.',
+  token_expired: 'Your link has expired. Ask for a new one.',
+};
+
+const words = ({ code, message }: Refusal): string => WORDS[code] ?? `That was refused: ${message}.`;
+
+export const nameOf = ({ person }: { person: { name?: string } }): string => plain(person.name ?? '') || 'Anonymous';
+
+function tag(text: string): HTMLElement {
+  const element = document.createElement('span');
+  element.className = text === 'host' ? 'tag host' : 'tag';
+  element.textContent = text;
+  return element;
+}
+
+function action(what: string, text: string, label: string): HTMLElement {
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.className = 'link';
+  button.dataset.do = what;
+  button.textContent = text;
+  button.setAttribute('aria-label', label);
+  return button;
+}

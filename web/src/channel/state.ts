@@ -1,0 +1,161 @@
+// State of a room's listener channel: what a page knows from its events. Pure; `docs/listeners.md` describes the events.
+
+export interface Person {
+  id: string;
+  name?: string;
+  role?: 'host' | 'anchor' | 'listener';
+  /** The name is a claim of the token. */
+  verified?: boolean;
+}
+
+export interface Hand {
+  person: Person;
+  raisedAt: number;
+  /** Only hosts get it. */
+  note?: string;
+  invited: boolean;
+}
+
+export interface Message {
+  id: number;
+  at: number;
+  person: Person;
+  text: string;
+}
+
+export interface ChannelMember {
+  id: string;
+  name?: string;
+  role: 'host' | 'anchor';
+  muted: boolean;
+}
+
+export interface RoomLine {
+  status: string;
+  listeners: number;
+  onAirSince?: number;
+}
+
+export interface Settings {
+  handsOpen: boolean;
+  chatOpen: boolean;
+  slowModeSeconds: number;
+}
+
+/** People who talk from this moment of the stream on. */
+export interface Talking {
+  at: number;
+  people: string[];
+}
+
+export interface ChannelState {
+  you: Person | null;
+  /** False until a snapshot has arrived. */
+  known: boolean;
+  closed: boolean;
+  room: RoomLine;
+  members: ChannelMember[];
+  talking: Talking;
+  hands: Hand[];
+  messages: Message[];
+  pinned: Message | null;
+  announcement: string | null;
+  settings: Settings;
+}
+
+/** Messages that a page keeps; the server keeps as many. */
+const MAX_MESSAGES = 100;
+
+export const initial = (): ChannelState => ({
+  you: null,
+  known: false,
+  closed: false,
+  room: { status: '', listeners: 0 },
+  members: [],
+  talking: { at: 0, people: [] },
+  hands: [],
+  messages: [],
+  pinned: null,
+  announcement: null,
+  settings: { handsOpen: true, chatOpen: true, slowModeSeconds: 0 },
+});
+
+/** Returns the state after an event. Unknown events change nothing. `data` is the event's parsed JSON. */
+export function applied(state: ChannelState, event: string, data: any): ChannelState {
+  switch (event) {
+    case 'hello':
+      return { ...state, you: data.you };
+    case 'snapshot':
+      return {
+        ...state,
+        known: true,
+        room: data.room,
+        members: data.members,
+        talking: { at: data.at, people: data.talking },
+        hands: data.hands,
+        messages: data.messages,
+        pinned: data.pinned,
+        announcement: data.announcement,
+        settings: data.settings,
+      };
+    case 'room':
+      return { ...state, room: { status: data.status, listeners: data.listeners, onAirSince: data.onAirSince } };
+    case 'members':
+      return { ...state, members: data.members };
+    case 'talking':
+      return { ...state, talking: { at: data.at, people: data.people } };
+    case 'hand_raised':
+      return { ...state, hands: raised(state.hands, data) };
+    case 'hand_lowered':
+      return { ...state, hands: state.hands.filter(({ person }) => person.id !== data.person) };
+    case 'invited':
+    case 'invitation_revoked':
+      return { ...state, hands: state.hands.map((hand) => (hand.person.id === data.person ? { ...hand, invited: event === 'invited' } : hand)) };
+    case 'message_sent':
+      return { ...state, messages: [...state.messages, data].slice(-MAX_MESSAGES) };
+    case 'message_deleted': {
+      const messages = state.messages.filter(({ id }) => id !== data.message);
+      return { ...state, messages, pinned: state.pinned?.id === data.message ? null : state.pinned };
+    }
+    case 'message_pinned':
+      return { ...state, pinned: data.message };
+    case 'announced':
+      return { ...state, announcement: data.text };
+    case 'configured':
+      return { ...state, settings: data.settings };
+    case 'closed':
+      return { ...state, closed: true };
+    default:
+      return state;
+  }
+}
+
+/** Place in the queue, from 1; null without a raised hand. */
+export function placeOf(state: ChannelState, person: string | undefined): number | null {
+  const index = state.hands.findIndex((hand) => hand.person.id === person);
+  return index < 0 ? null : index + 1;
+}
+
+/** The own invitation to the stage is open. */
+export const isInvited = ({ hands, you }: ChannelState): boolean => hands.some(({ person, invited }) => invited && person.id === you?.id);
+
+function raised(hands: Hand[], hand: Hand): Hand[] {
+  const known = hands.some(({ person }) => person.id === hand.person.id);
+  return known ? hands.map((other) => (other.person.id === hand.person.id ? hand : other)) : [...hands, hand];
+}
+
+/** Shows who talks when the listener hears it: the sound is about a second behind the room. */
+export class TalkingClock {
+  private waiting: Talking[] = [];
+  private shown: Talking = { at: 0, people: [] };
+
+  heard(talking: Talking): void {
+    if (this.waiting.at(-1) !== talking) this.waiting.push(talking);
+  }
+
+  /** Who talks in the sound of this moment (milliseconds since the Unix epoch); null: what is newest. */
+  at(moment: number | null): string[] {
+    while (this.waiting[0] && (moment === null || this.waiting[0].at <= moment)) this.shown = this.waiting.shift()!;
+    return this.shown.people;
+  }
+}

@@ -1,0 +1,163 @@
+// What a listener sees of the room beside the player: who speaks, reactions, the own hand, an invitation, the chat.
+
+import { Channel, REACTIONS } from '../channel/channel';
+import { Chat, sent } from '../channel/chat';
+import { isInvited, placeOf, TalkingClock, type ChannelState } from '../channel/state';
+import { byId, remembered, write } from '../dom';
+import { initials, plain } from '../names';
+
+const TALKING_LOOK_MS = 100;
+/** Most signs that rise at once; more say nothing more. */
+const MAX_SIGNS = 12;
+
+export interface Listening {
+  /** Moment of the stream that is heard now, in milliseconds since the Unix epoch; null while nothing is heard. */
+  heardAt(): number | null;
+  /** The listener takes the invitation. */
+  accept(channel: Channel): void;
+}
+
+export class RoomPanel {
+  readonly channel: Channel;
+  private readonly chat: Chat;
+  private readonly clock = new TalkingClock();
+  private talking = new Set<string>();
+  /** The listener speaks: the invitation and the hand are of no interest. */
+  onStage = false;
+
+  constructor(room: string, token: string, private readonly listening: Listening) {
+    this.channel = new Channel(room, token, {
+      changed: (state) => this.show(state),
+      reactions: (counts) => this.rise(counts),
+    });
+    this.chat = new Chat(() => this.channel);
+    for (const [reaction, sign] of Object.entries(REACTIONS)) this.offer(reaction, sign);
+    byId('hand').addEventListener('click', () => void this.toggleHand());
+    byId<HTMLFormElement>('hand-form').addEventListener('submit', (event) => {
+      event.preventDefault();
+      void this.raise();
+    });
+    byId('hand-cancel').addEventListener('click', () => byId<HTMLDialogElement>('hand-dialog').close());
+    byId('accept').addEventListener('click', () => this.listening.accept(this.channel));
+    byId('decline').addEventListener('click', () => void sent(() => this.channel.send('DELETE', 'hand')));
+    window.setInterval(() => this.look(), TALKING_LOOK_MS);
+    this.channel.start();
+  }
+
+  show(state: ChannelState): void {
+    byId('channel').hidden = !state.known;
+    if (!state.known) return;
+    this.clock.heard(state.talking);
+    byId('announcement').hidden = state.announcement === null;
+    write(byId('announcement'), state.announcement ?? '');
+    const { listeners } = state.room;
+    write(byId('listeners'), listeners === 1 ? '1 person listens' : `${listeners} people listen`);
+    this.showMembers(state);
+    this.showHand(state);
+    this.chat.show(state);
+  }
+
+  private showMembers({ members }: ChannelState): void {
+    const list = byId('speakers');
+    const now = new Map(members.map((member) => [member.id, member]));
+    for (const item of [...list.children] as HTMLElement[]) if (!now.has(item.dataset.person!)) item.remove();
+    for (const { id, name, role, muted } of members) {
+      let item = list.querySelector<HTMLElement>(`[data-person="${id}"]`);
+      if (!item) {
+        item = document.createElement('li');
+        item.className = 'speaker';
+        item.dataset.person = id;
+        item.append(document.createElement('span'), document.createElement('bdi'), document.createElement('span'));
+        item.children[0]!.className = 'avatar small';
+        item.children[0]!.setAttribute('aria-hidden', 'true');
+        item.children[2]!.className = 'muted speaker-state';
+        list.append(item);
+      }
+      const shown = plain(name ?? '') || 'Speaker';
+      write(item.children[0]!, initials(shown));
+      write(item.children[1]!, shown);
+      item.classList.toggle('muted-member', muted);
+      item.classList.toggle('host', role === 'host');
+    }
+    byId('speakers-empty').hidden = members.length > 0;
+    this.showTalking();
+  }
+
+  private look(): void {
+    const talking = this.clock.at(this.listening.heardAt());
+    if (talking.length === this.talking.size && talking.every((id) => this.talking.has(id))) return;
+    this.talking = new Set(talking);
+    this.showTalking();
+  }
+
+  private showTalking(): void {
+    for (const item of byId('speakers').children as HTMLCollectionOf<HTMLElement>) {
+      const muted = item.classList.contains('muted-member');
+      const talking = !muted && this.talking.has(item.dataset.person!);
+      item.classList.toggle('talking', talking);
+      const host = item.classList.contains('host') ? 'Host' : '';
+      write(item.children[2]!, talking ? 'Talking' : muted ? 'Muted' : host);
+    }
+  }
+
+  private showHand(state: ChannelState): void {
+    const place = placeOf(state, state.you?.id);
+    const button = byId<HTMLButtonElement>('hand');
+    const listener = state.you?.role === 'listener' && !this.onStage;
+    byId('hand-row').hidden = !listener;
+    button.disabled = place === null && !state.settings.handsOpen;
+    button.setAttribute('aria-pressed', String(place !== null));
+    write(byId('hand-text'), place === null ? 'Raise hand' : 'Lower hand');
+    const closed = state.settings.handsOpen ? '' : 'Hands are closed.';
+    write(byId('hand-place'), place === null ? closed : `Your hand is up · place ${place}`);
+    byId('invitation').hidden = !listener || !isInvited(state);
+    byId('hand-name-field').hidden = state.you?.verified === true;
+  }
+
+  private async toggleHand(): Promise<void> {
+    const { state } = this.channel;
+    if (placeOf(state, state.you?.id) !== null) {
+      await sent(() => this.channel.send('DELETE', 'hand'));
+      return;
+    }
+    byId<HTMLInputElement>('hand-name').value = remembered.get('name') ?? '';
+    byId<HTMLInputElement>('hand-note').value = '';
+    byId<HTMLDialogElement>('hand-dialog').showModal();
+  }
+
+  private async raise(): Promise<void> {
+    const name = byId<HTMLInputElement>('hand-name').value.trim();
+    const note = byId<HTMLInputElement>('hand-note').value.trim();
+    const named = byId('hand-name-field').hidden;
+    if (!named && !name) return byId('hand-name').focus();
+    if (!named) remembered.set('name', name);
+    const body = { ...(named ? {} : { name }), ...(note ? { note } : {}) };
+    if (await sent(() => this.channel.send('POST', 'hand', body))) byId<HTMLDialogElement>('hand-dialog').close();
+  }
+
+  private offer(reaction: string, sign: string): void {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.className = 'reaction';
+    button.dataset.reaction = reaction;
+    button.textContent = sign;
+    button.setAttribute('aria-label', `React: ${reaction}`);
+    button.addEventListener('click', () => void sent(() => this.channel.send('POST', 'reactions', { reaction })));
+    byId('reactions').append(button);
+  }
+
+  /** Signs rise above the buttons, the more the more reactions there were. */
+  private rise(counts: Record<string, number>): void {
+    for (const [reaction, count] of Object.entries(counts)) {
+      const button = byId('reactions').querySelector<HTMLElement>(`[data-reaction="${CSS.escape(reaction)}"]`);
+      if (!button) continue;
+      const sign = document.createElement('span');
+      sign.className = 'rising';
+      sign.setAttribute('aria-hidden', 'true');
+      sign.textContent = `${REACTIONS[reaction]}${count > 1 ? ` ${count}` : ''}`;
+      button.append(sign);
+      window.setTimeout(() => sign.remove(), 2500);
+      while (button.querySelectorAll('.rising').length > MAX_SIGNS) button.querySelector('.rising')!.remove();
+    }
+  }
+}
