@@ -32,7 +32,7 @@ JANUS_TESTS = janus:: anchors:: rooms:: signalling::
 test-janus: ## The tests of rooms and anchors again, on the newest Janus in Debian; skipped where apt has none
 	@scripts/setup.sh test
 	@if janus=$$(scripts/newest-janus.sh); then \
-		STENTOR__JANUS__BINARY=$$janus cargo test --test it -- --skip a_normal_life --skip alone:: --skip cluster:: $(JANUS_TESTS); \
+		STENTOR__JANUS__BINARY=$$janus cargo test --test it -- --skip normal_room_life --skip alone:: --skip cluster:: $(JANUS_TESTS); \
 	else \
 		echo "test-janus: skipped, the newest Janus is not available here"; \
 	fi
@@ -49,7 +49,7 @@ faults: ## Every fault on real processes: what was lost, how long it took, the g
 	@scripts/setup.sh test
 	@rm -f target/faults.tsv
 	FAULT_TABLE=$(CURDIR)/target/faults.tsv cargo test --test it -- --test-threads=1 \
-		faults:: failures:: janus_loses cluster:: alone::mixers ports_run_out store::reflector::a_copy_is_true
+		faults:: failures:: janus_loses cluster:: alone::mixers ports_run_out store::reflector::reflector_copy_is_correct
 	FAULT_TABLE=$(CURDIR)/target/faults.tsv cargo bench --bench system -- restart
 	@printf 'FAULT\tLOST\tTOOK\tGOAL\n' | cat - target/faults.tsv | column -t -s "$$(printf '\t')"
 

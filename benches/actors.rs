@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use stentor::actors::kernel::{
-    ActorRef, ActorSystem, Behaviour, Cx, Message, Observed, RootOptions, SystemHandle,
+    ActorRef, ActorState, ActorSystem, Behaviour, Cx, Message, RootOptions, SystemHandle,
 };
 
 fn round_trip(c: &mut Criterion) {
@@ -61,8 +61,8 @@ impl Behaviour for Echo {
         self.0.send(()).unwrap();
     }
 
-    fn observe(&self) -> Observed {
-        Observed::state("echoing")
+    fn observe(&self) -> ActorState {
+        ActorState::state("echoing")
     }
 }
 

@@ -18,7 +18,7 @@ use imports::Table;
 use source::Source;
 
 #[test]
-fn every_file_opens_with_what_it_is() {
+fn every_file_opens_with_purpose() {
     assert_tidy(everything().iter().filter_map(lines::header));
 }
 
@@ -28,17 +28,17 @@ fn no_file_grows_beyond_500_lines() {
 }
 
 #[test]
-fn nothing_is_left_for_later() {
+fn no_unfinished_work_is_left() {
     assert_tidy(without_samples().iter().flat_map(lines::unfinished));
 }
 
 #[test]
-fn what_may_not_fail_says_why_it_cannot() {
+fn unwraps_state_their_reason() {
     assert_tidy(read(&["src"]).iter().flat_map(lines::unexplained_unwrap));
 }
 
 #[test]
-fn tests_wait_for_conditions_not_for_time() {
+fn tests_wait_for_conditions_only() {
     assert_tidy(without_samples().iter().flat_map(lines::sleep_in_test));
 }
 
@@ -52,7 +52,7 @@ fn imports_follow_the_table_in_lib_rs() {
 }
 
 #[test]
-fn every_metric_is_documented_and_none_that_is_not_there() {
+fn documented_metrics_match_declared_ones() {
     let declares = [
         "src/telemetry/metrics.rs",
         "src/telemetry/socket_metrics.rs",
@@ -78,7 +78,7 @@ fn documents_link_existing_files() {
 
 /// Guards against a checker that reads no files and therefore passes.
 #[test]
-fn the_sources_are_found() {
+fn tidy_reads_the_sources() {
     let paths: Vec<_> = everything().into_iter().map(|s| s.path).collect();
     for known in ["src/lib.rs", "src/config/mod.rs", "tests/tidy.rs", "tests/it/main.rs"] {
         assert!(paths.iter().any(|p| p == known), "{known} is not among {paths:?}");

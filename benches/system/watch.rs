@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use stentor::actors::context::{Clock, Context};
+use stentor::actors::dirty_rooms::DirtyRooms;
 use stentor::actors::kernel::{
-    ActorSystem, Behaviour, ChildSpec, Cx, Message, Observed, RootOptions, SystemHandle,
+    ActorState, ActorSystem, Behaviour, ChildSpec, Cx, Message, RootOptions, SystemHandle,
 };
-use stentor::actors::news::News;
 use stentor::actors::store_watch::StoreWatch;
 use stentor::config;
 use stentor::domain::ids::{Epoch, ModuleId, Pin, RoomId, UnixMs};
@@ -141,11 +141,11 @@ fn context(store: Arc<dyn Store>) -> Context {
 struct Ear {
     context: Context,
     handled: UnboundedSender<Instant>,
-    news: Option<News>,
+    news: Option<DirtyRooms>,
 }
 
 enum Msg {
-    News,
+    StateChanged,
 }
 
 impl Message for Msg {
@@ -161,25 +161,25 @@ impl Behaviour for Ear {
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
         self.news = Some(self.context.subscribe(move || {
-            let _ = me.offer("news", Msg::News);
+            let _ = me.tell_latest("news", Msg::StateChanged);
         }));
         let context = self.context.clone();
         cx.spawn_child("watch", ChildSpec::worker(), move || StoreWatch::new(context.clone(), Scope::Rooms));
     }
 
-    fn handle(&mut self, Msg::News: Msg, _: &mut Cx<Self>) {
+    fn handle(&mut self, Msg::StateChanged: Msg, _: &mut Cx<Self>) {
         if self.news.as_ref().is_some_and(|news| !is_nothing(news)) {
             // The measurement may be over.
             let _ = self.handled.send(Instant::now());
         }
     }
 
-    fn observe(&self) -> Observed {
-        Observed::state("listening")
+    fn observe(&self) -> ActorState {
+        ActorState::state("listening")
     }
 }
 
-fn is_nothing(news: &News) -> bool {
+fn is_nothing(news: &DirtyRooms) -> bool {
     let waiting = news.take();
     !waiting.rebuilt && waiting.rooms.is_empty()
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use super::news::News;
-use super::registration::Standing;
+use super::dirty_rooms::DirtyRooms;
+use super::registration::RegistrationState;
 use super::store_watch::Subscribers;
 use crate::config::Config;
 use crate::domain::ids::{ModuleId, UnixMs};
@@ -30,7 +30,7 @@ pub struct Context {
     /// True while the watch of the rooms follows the store.
     pub store_up: Arc<AtomicBool>,
     /// Registration of the node's id; the roles start when it is complete.
-    pub standing: Arc<watch::Sender<Standing>>,
+    pub standing: Arc<watch::Sender<RegistrationState>>,
     pub clock: Clock,
     pub metrics: Metrics,
 }
@@ -52,8 +52,8 @@ impl Context {
     }
 
     /// Subscribes to room changes. If the rooms are already listed, the first wake-up covers all of them.
-    pub fn subscribe(&self, wake: impl Fn() + Send + Sync + 'static) -> News {
-        let news = News::new(wake);
+    pub fn subscribe(&self, wake: impl Fn() + Send + Sync + 'static) -> DirtyRooms {
+        let news = DirtyRooms::new(wake);
         self.subscribers.add(&news);
         if self.rooms_listed() {
             news.rebuilt();
@@ -100,6 +100,6 @@ impl Clock {
 }
 
 /// Returns a random unit, uniform in `0.0..1.0`, for jitter.
-pub fn dice() -> f64 {
+pub fn random_unit() -> f64 {
     rand::random()
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::context::{Context, dice};
-use super::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
+use super::context::{Context, random_unit};
+use super::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::domain::keys::{self, ModuleKind, ModulePart};
 use crate::domain::machine::{CpuTimes, LoadMeter};
 use crate::domain::model::{Health, Heartbeat, ListenerCounts, MachineLoad};
@@ -26,12 +26,12 @@ use crate::process::usage::{self, Usage};
 use crate::store::{LeaseId, StoreError, Txn};
 
 /// Receiver of the module's current heartbeat. The module's other actors change it, this actor publishes it.
-pub type Pulse = watch::Receiver<Heartbeat>;
+pub type HeartbeatReceiver = watch::Receiver<Heartbeat>;
 
 pub struct HeartbeatActor {
     kind: ModuleKind,
     context: Context,
-    pulse: Pulse,
+    pulse: HeartbeatReceiver,
     /// Listener counts of a mixer; `None` for other modules.
     counts: Option<watch::Receiver<ListenerCounts>>,
     /// Meter of this machine; `None` if the module's media are not made here.
@@ -71,7 +71,7 @@ impl HeartbeatActor {
     pub fn new(
         kind: ModuleKind,
         context: Context,
-        pulse: Pulse,
+        pulse: HeartbeatReceiver,
         counts: Option<watch::Receiver<ListenerCounts>>,
         meter: Option<LoadMeter>,
     ) -> Self {
@@ -186,7 +186,7 @@ impl HeartbeatActor {
                 self.reason = Some(error.to_string());
                 // Well below the lease's TTL, so that a short outage does not cost the lease.
                 let max = STORE_ASKED_WITHIN.min(ttl / 4);
-                Backoff { first: Duration::from_millis(100), max }.delay(self.attempt, dice())
+                Backoff { first: Duration::from_millis(100), max }.delay(self.attempt, random_unit())
             }
         };
         self.timer = Some(cx.after(next, Msg::Beat));
@@ -244,9 +244,9 @@ impl Behaviour for HeartbeatActor {
     }
 
     /// Revokes the lease, so that the other nodes need not wait for it to expire.
-    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
         self.stopping = true;
-        let Some(lease) = self.lease.take() else { return Stopping::Now };
+        let Some(lease) = self.lease.take() else { return StopAnswer::Now };
         let store = self.context.store.clone();
         cx.run(async move { store.revoke(lease).await }, |outcome| {
             if let Err(error) = outcome {
@@ -254,17 +254,17 @@ impl Behaviour for HeartbeatActor {
             }
             Msg::Revoked
         });
-        Stopping::Wait
+        StopAnswer::Wait
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let healthy = self.pulse.borrow().status == Health::Healthy;
-        Observed {
+        ActorState {
             state: if self.lease.is_some() { "beating" } else { "leaseless" }.into(),
             observed: serde_json::json!({ "module": self.kind.as_str(), "healthy": healthy }),
             reason: self.reason.clone(),
             attempt: self.attempt,
-            ..Observed::default()
+            ..ActorState::default()
         }
     }
 }

@@ -83,7 +83,7 @@ impl House {
 }
 
 #[actix::test]
-async fn what_could_not_be_told_is_told_with_a_later_beat() {
+async fn failed_heartbeat_write_is_retried() {
     for fault in [Fault::Unavailable, Fault::AnswerLost] {
         let house = House::new().await;
         house.store.fail_next(fault);
@@ -93,7 +93,7 @@ async fn what_could_not_be_told_is_told_with_a_later_beat() {
 }
 
 #[actix::test]
-async fn counts_leave_the_heartbeat_alone() {
+async fn count_changes_do_not_write_heartbeat() {
     let house = House::new().await;
     let me = ModuleId::new("one").unwrap();
     let view = || house.store.directory().module(ModuleKind::Janus, &me).unwrap();
@@ -115,7 +115,7 @@ async fn counts_leave_the_heartbeat_alone() {
 }
 
 #[actix::test]
-async fn a_key_deleted_under_its_lease_is_put_again() {
+async fn deleted_heartbeat_key_is_rewritten() {
     let house = House::new().await;
     house.store.delete_now("/januses/one/heartbeat");
     house.until_told(Health::Healthy).await;

@@ -4,25 +4,25 @@
 //! NodeSupervisor
 //! ├─ StoreWatch*         one per prefix: applies the store's changes to the directory
 //! ├─ Registration        shared store only: registers this process under the node's id
-//! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusGateway ─ JanusRoomActor*
-//! ├─ MixerSupervisor ─ HeartbeatActor, FfmpegRoom*
-//! ├─ RelaySupervisor ─ RelayRoom*
+//! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
+//! ├─ MixerSupervisor ─ HeartbeatActor, MixerRoomActor*
+//! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
-//! ├─ RoomSupervisor ─ Room*, Elector ─ Housekeeper, Reassigner
-//! ├─ AnchorSupervisor ─ JanusSession*
-//! ├─ Attendance
+//! ├─ RoomSupervisor ─ RoomActor*, Elector ─ Housekeeper, FailoverActor
+//! ├─ MediaSupervisor ─ MediaSessionActor*
+//! ├─ PresenceSync
 //! └─ GatewaySupervisor ─ WsClient*
 //! ```
 
 pub mod anchors;
 pub mod context;
+pub mod dirty_rooms;
 pub mod gateway;
 pub mod heartbeat;
 pub mod janus;
 pub mod kernel;
 pub mod mixer;
-pub mod news;
 pub mod node;
 pub mod plain;
 pub mod registration;

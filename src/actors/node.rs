@@ -3,22 +3,22 @@
 
 use actix::ArbiterHandle;
 
-use super::anchors::supervisor::AnchorSupervisor;
-use super::anchors::{AnchorParts, Anchors};
+use super::anchors::supervisor::MediaSupervisor;
+use super::anchors::{AnchorParts, MediaSessions};
 use super::context::Context;
 use super::gateway::GatewayParts;
-use super::gateway::door::Door;
+use super::gateway::acceptor::Acceptor;
 use super::gateway::supervisor::GatewaySupervisor;
 use super::janus::supervisor::JanusSupervisor;
-use super::kernel::{Behaviour, ChildSpec, Cx, Message, Observed};
+use super::kernel::{ActorState, Behaviour, ChildSpec, Cx, Message};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
 use super::plain::supervisor::PlainSupervisor;
 use super::plain::{PartSource, PlainStreams};
-use super::registration::{Registration, Standing};
-use super::relay::Relays;
+use super::registration::{Registration, RegistrationState};
+use super::relay::EdgeCache;
 use super::relay::supervisor::RelaySupervisor;
 use super::rooms::supervisor::RoomSupervisor;
-use super::signalling::{Attendance, Desk};
+use super::signalling::{PresenceSync, SessionManager};
 use super::stage::StageFeed;
 use super::store_watch::StoreWatch;
 use crate::domain::registration::NodeRecord;
@@ -36,7 +36,7 @@ pub struct NodeSupervisor {
     pub rooms: Option<(Arc<RoomService>, ArbiterHandle)>,
     pub mixer: Option<(MixerParts, ArbiterHandle)>,
     pub janus: Option<(JanusSupervisor, ArbiterHandle)>,
-    pub relays: Option<(Arc<Relays>, ArbiterHandle)>,
+    pub relays: Option<(Arc<EdgeCache>, ArbiterHandle)>,
     pub plain: Option<(PlainParts, ArbiterHandle)>,
     /// Listener channels, with the role `hls`.
     pub channels: Option<(Arc<StageHub>, ArbiterHandle)>,
@@ -54,9 +54,9 @@ pub struct PlainParts {
 #[derive(Clone)]
 pub struct GatewayRole {
     pub parts: Arc<GatewayParts>,
-    pub door: Arc<Door>,
-    pub desk: Desk,
-    pub anchors: (AnchorParts, Anchors),
+    pub door: Arc<Acceptor>,
+    pub desk: SessionManager,
+    pub anchors: (AnchorParts, MediaSessions),
 }
 
 impl NodeSupervisor {
@@ -70,9 +70,9 @@ impl NodeSupervisor {
 }
 
 /// Message: the node is registered, so no other process has its id.
-pub struct Registered;
+pub struct NodeRegistered;
 
-impl Message for Registered {
+impl Message for NodeRegistered {
     fn kind(&self) -> &'static str {
         "registered"
     }
@@ -80,7 +80,7 @@ impl Message for Registered {
 
 impl Behaviour for NodeSupervisor {
     const KIND: &'static str = "node";
-    type Msg = Registered;
+    type Msg = NodeRegistered;
 
     /// Starts the children in the order that startup needs. Shutdown runs in reverse: clients are notified
     /// first, mixers release their rooms while the Janus instance is still running, and the node's id is
@@ -93,20 +93,20 @@ impl Behaviour for NodeSupervisor {
         cx.spawn_child("registration", spec, move || Registration::new(context.clone(), record.clone()));
         let mut standing = self.context.standing.subscribe();
         let registered = async move {
-            if standing.wait_for(|standing| *standing == Standing::Registered).await.is_err() {
+            if standing.wait_for(|standing| *standing == RegistrationState::Registered).await.is_err() {
                 // The sender is dropped: the node has ended, and this actor ends with it.
                 std::future::pending::<()>().await;
             }
         };
-        cx.run(registered, |()| Registered);
+        cx.run(registered, |()| NodeRegistered);
     }
 
-    fn handle(&mut self, Registered: Registered, cx: &mut Cx<Self>) {
+    fn handle(&mut self, NodeRegistered: NodeRegistered, cx: &mut Cx<Self>) {
         self.spawn_roles(cx);
     }
 
-    fn observe(&self) -> Observed {
-        Observed::state("supervising")
+    fn observe(&self) -> ActorState {
+        ActorState::state("supervising")
     }
 }
 
@@ -155,8 +155,8 @@ impl NodeSupervisor {
 /// released, then their media sessions end.
 fn spawn_gateway(gateway: GatewayRole, spec: ChildSpec, cx: &mut Cx<NodeSupervisor>) {
     let GatewayRole { parts, door, desk, anchors: (anchors, way) } = gateway;
-    cx.spawn_child("anchors", spec.clone(), move || AnchorSupervisor::new(anchors.clone(), way.clone()));
+    cx.spawn_child("anchors", spec.clone(), move || MediaSupervisor::new(anchors.clone(), way.clone()));
     let worker = ChildSpec { arbiter: spec.arbiter.clone(), ..ChildSpec::worker() };
-    cx.spawn_child("attendance", worker, move || Attendance::new(&desk));
+    cx.spawn_child("attendance", worker, move || PresenceSync::new(&desk));
     cx.spawn_child("gateway", spec, move || GatewaySupervisor::new(parts.clone(), door.clone()));
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::context::{Context, dice};
-use super::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
+use super::context::{Context, random_unit};
+use super::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::domain::keys;
-use crate::domain::registration::{Decision, Found, NodeRecord, decide};
+use crate::domain::registration::{Decision, FoundRecord, NodeRecord, decide};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
 use crate::store::{KeyValue, LeaseId, Store, StoreError, Txn, TxnOutcome};
 
@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// State of the registration of this process under its node id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum RegistrationState {
     /// Also the state of a node whose store is not shared.
     #[default]
     Registered,
@@ -46,19 +46,19 @@ pub struct Registration {
 
 pub enum Msg {
     Beat,
-    Beaten(Result<(LeaseId, Seen), StoreError>),
+    Beaten(Result<(LeaseId, AttemptOutcome), StoreError>),
     Revoked,
 }
 
 /// Result of a registration attempt.
 #[derive(Debug)]
-pub enum Seen {
+pub enum AttemptOutcome {
     Ours,
     /// Another process wrote the key at the same time.
     Conflict,
-    Other(Found),
+    Other(FoundRecord),
     /// Another process has the id, so this node must end.
-    Refused(Found),
+    Refused(FoundRecord),
 }
 
 impl Message for Msg {
@@ -90,14 +90,14 @@ impl Registration {
         let (key, ttl) = (keys::node(&self.context.me), self.context.config.rooms.heartbeat_ttl);
         let (registered, other, now) = (self.registered, self.other, self.context.clock.now());
         // A process that has taken the id from us has waited for our lease to end: refuse without waiting.
-        let was_ours = *self.context.standing.borrow() == Standing::Registered;
+        let was_ours = *self.context.standing.borrow() == RegistrationState::Registered;
         let work = async move {
             let lease = match lease {
                 Some(lease) => store.keep_alive(lease).await.map(|()| lease)?,
                 None => store.grant(ttl).await?,
             };
             if registered {
-                return Ok((lease, Seen::Ours));
+                return Ok((lease, AttemptOutcome::Ours));
             }
             let found = store.get(&key).await?.map(|entry| found(&entry));
             let since = other.filter(|(revision, _)| found.as_ref().is_some_and(|f| f.revision == *revision));
@@ -105,21 +105,21 @@ impl Registration {
             let waited = if was_ours { Duration::MAX } else { waited };
             let seen = match (decide(found.as_ref(), &record, waited, ttl), found) {
                 (Decision::Claim { over }, _) => claim(&*store, key, &record, lease, over).await?,
-                (Decision::Wait, Some(found)) => Seen::Other(found),
-                (Decision::Refuse, Some(found)) => Seen::Refused(found),
-                (_, None) => Seen::Conflict,
+                (Decision::Wait, Some(found)) => AttemptOutcome::Other(found),
+                (Decision::Refuse, Some(found)) => AttemptOutcome::Refused(found),
+                (_, None) => AttemptOutcome::Conflict,
             };
             Ok((lease, seen))
         };
         cx.run(work, Msg::Beaten);
     }
 
-    fn beaten(&mut self, outcome: Result<(LeaseId, Seen), StoreError>, cx: &mut Cx<Self>) {
+    fn beaten(&mut self, outcome: Result<(LeaseId, AttemptOutcome), StoreError>, cx: &mut Cx<Self>) {
         let ttl = self.context.config.rooms.heartbeat_ttl;
         let next = match outcome {
             Ok((lease, seen)) => {
                 (self.lease, self.attempt) = (Some(lease), 0);
-                self.saw(seen).unwrap_or(ttl / 3)
+                self.observe(seen).unwrap_or(ttl / 3)
             }
             Err(error) => {
                 if matches!(error, StoreError::LeaseNotFound) {
@@ -131,26 +131,26 @@ impl Registration {
                 self.attempt += 1;
                 self.wait(format!("registration of the node failed: {error}"));
                 let max = STORE_ASKED_WITHIN.min(ttl / 4);
-                Backoff { first: Duration::from_millis(100), max }.delay(self.attempt, dice())
+                Backoff { first: Duration::from_millis(100), max }.delay(self.attempt, random_unit())
             }
         };
         self.timer = Some(cx.after(next, Msg::Beat));
     }
 
     /// Applies the result. Returns the delay until the next check, if that is before the next renewal.
-    fn saw(&mut self, seen: Seen) -> Option<Duration> {
+    fn observe(&mut self, seen: AttemptOutcome) -> Option<Duration> {
         match seen {
-            Seen::Ours => {
+            AttemptOutcome::Ours => {
                 (self.registered, self.other) = (true, None);
                 self.context.standing.send_if_modified(|standing| {
-                    let is_news = *standing != Standing::Registered;
-                    *standing = Standing::Registered;
+                    let is_news = *standing != RegistrationState::Registered;
+                    *standing = RegistrationState::Registered;
                     is_news
                 });
                 None
             }
-            Seen::Conflict => Some(Duration::from_millis(50)),
-            Seen::Other(found) => {
+            AttemptOutcome::Conflict => Some(Duration::from_millis(50)),
+            AttemptOutcome::Other(found) => {
                 let named = named(&self.context, &found);
                 if self.other.is_none_or(|(revision, _)| revision != found.revision) {
                     self.other = Some((found.revision, self.context.clock.now()));
@@ -159,10 +159,10 @@ impl Registration {
                 self.wait(format!("{named}: waiting to see if it still runs"));
                 Some(LOOK_EVERY)
             }
-            Seen::Refused(found) => {
+            AttemptOutcome::Refused(found) => {
                 let remedy = "stop it, or give this node another node.id";
                 let why = format!("{}: {remedy}", named(&self.context, &found));
-                self.context.standing.send_replace(Standing::Refused(why));
+                self.context.standing.send_replace(RegistrationState::Refused(why));
                 None
             }
         }
@@ -171,7 +171,7 @@ impl Registration {
     /// Records the reason for waiting. A registered node goes on while the store is unavailable.
     fn wait(&self, why: String) {
         self.context.standing.send_if_modified(|standing| match standing {
-            Standing::Waiting(known) if *known != why => {
+            RegistrationState::Waiting(known) if *known != why => {
                 *known = why;
                 true
             }
@@ -180,7 +180,7 @@ impl Registration {
     }
 }
 
-fn named(context: &Context, found: &Found) -> String {
+fn named(context: &Context, found: &FoundRecord) -> String {
     let id = &context.me;
     match &found.record {
         Some(NodeRecord { host, started_at, .. }) => {
@@ -193,9 +193,9 @@ fn named(context: &Context, found: &Found) -> String {
     }
 }
 
-fn found(entry: &KeyValue) -> Found {
+fn found(entry: &KeyValue) -> FoundRecord {
     let record = serde_json::from_slice(&entry.value).ok();
-    Found { record, revision: entry.mod_revision, leased: entry.lease.is_some() }
+    FoundRecord { record, revision: entry.mod_revision, leased: entry.lease.is_some() }
 }
 
 async fn claim(
@@ -204,11 +204,11 @@ async fn claim(
     record: &NodeRecord,
     lease: LeaseId,
     over: i64,
-) -> Result<Seen, StoreError> {
+) -> Result<AttemptOutcome, StoreError> {
     let json = serde_json::to_vec(record).map_err(|e| StoreError::Rejected(e.to_string()))?;
     Ok(match store.txn(Txn::new().when(&key, over).put_leased(&key, json, lease)).await? {
-        TxnOutcome::Committed(_) => Seen::Ours,
-        TxnOutcome::Conflict => Seen::Conflict,
+        TxnOutcome::Committed(_) => AttemptOutcome::Ours,
+        TxnOutcome::Conflict => AttemptOutcome::Conflict,
     })
 }
 
@@ -230,9 +230,9 @@ impl Behaviour for Registration {
     }
 
     /// Revokes the lease, so that the next process with this id need not wait for it to expire.
-    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
         self.stopping = true;
-        let Some(lease) = self.lease.take() else { return Stopping::Now };
+        let Some(lease) = self.lease.take() else { return StopAnswer::Now };
         let store = self.context.store.clone();
         cx.run(async move { store.revoke(lease).await }, |outcome| {
             if let Err(error) = outcome {
@@ -240,16 +240,16 @@ impl Behaviour for Registration {
             }
             Msg::Revoked
         });
-        Stopping::Wait
+        StopAnswer::Wait
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let (state, reason) = match &*self.context.standing.borrow() {
-            Standing::Registered => ("registered", None),
-            Standing::Waiting(why) => ("waiting", Some(why.clone())),
-            Standing::Refused(why) => ("refused", Some(why.clone())),
+            RegistrationState::Registered => ("registered", None),
+            RegistrationState::Waiting(why) => ("waiting", Some(why.clone())),
+            RegistrationState::Refused(why) => ("refused", Some(why.clone())),
         };
         let observed = json!({ "id": self.context.me, "host": self.record.host });
-        Observed { observed, reason, attempt: self.attempt, ..Observed::state(state) }
+        ActorState { observed, reason, attempt: self.attempt, ..ActorState::state(state) }
     }
 }

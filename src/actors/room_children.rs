@@ -26,7 +26,7 @@ pub struct RoomChildren<M> {
 }
 
 /// Consequence of a child's exit.
-pub enum Ended {
+pub enum ChildEnd {
     /// Another incarnation follows, with the same mailbox.
     Restarting(RoomId),
     /// The name is free again: check whether the room is wanted again.
@@ -83,16 +83,16 @@ impl<M: Message> RoomChildren<M> {
         }
     }
 
-    pub fn ended(&mut self, child: &ChildDown) -> Ended {
+    pub fn ended(&mut self, child: &ChildDown) -> ChildEnd {
         let Some(room) = child.name.strip_prefix(PREFIX).and_then(|id| RoomId::new(id).ok()) else {
-            return Ended::Other;
+            return ChildEnd::Other;
         };
         match child.decision {
-            Decision::Restart { .. } | Decision::Parked { .. } => Ended::Restarting(room),
+            Decision::Restart { .. } | Decision::Parked { .. } => ChildEnd::Restarting(room),
             _ => {
                 self.rooms.remove(&room);
                 self.leaving.remove(&room);
-                Ended::Gone(room)
+                ChildEnd::Gone(room)
             }
         }
     }
@@ -102,9 +102,9 @@ impl<M: Message> RoomChildren<M> {
 mod tests {
     use super::*;
 
-    struct Finished;
+    struct TestDone;
 
-    impl Message for Finished {
+    impl Message for TestDone {
         fn kind(&self) -> &'static str {
             "finished"
         }
@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn refused_reports_are_repeated() {
-        let supervisor = |answer| ActorRef::from_fn(move |_: Finished| answer);
-        let report = |answer| report_finished(&supervisor(answer), Finished, Duration::from_secs(5));
+        let supervisor = |answer| ActorRef::from_fn(move |_: TestDone| answer);
+        let report = |answer| report_finished(&supervisor(answer), TestDone, Duration::from_secs(5));
         assert_eq!(report(Ok(())), None);
         assert_eq!(report(Err(TellError::Gone)), None);
         assert_eq!(report(Err(TellError::Full)), Some(Duration::from_secs(5) + REPEAT_AFTER));

@@ -10,10 +10,10 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use serde_json::json;
 
-use super::kernel::{Behaviour, Cx, Message, Observed, Timer};
+use super::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::domain::ids::RoomId;
 use crate::presence::stage::StageMessage;
-use crate::presence::{Changed, News, NewsStream};
+use crate::presence::{MembersChanged, NewsStream, PresenceEvent};
 use crate::stage::{Due, StageHub};
 
 /// Maximum concurrent requests of one kind.
@@ -35,8 +35,8 @@ pub struct StageFeed {
 
 pub enum Msg {
     Tick,
-    Stage(NewsStream<StageMessage>, Option<News<StageMessage>>),
-    Members(NewsStream<Changed>, Option<News<Changed>>),
+    Stage(NewsStream<StageMessage>, Option<PresenceEvent<StageMessage>>),
+    Members(NewsStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
     Read,
     Passed,
 }
@@ -83,19 +83,21 @@ impl StageFeed {
         self.tick = Some(cx.after(SECOND, Msg::Tick));
     }
 
-    fn heard(&mut self, news: News<StageMessage>, cx: &mut Cx<Self>) {
+    fn heard(&mut self, news: PresenceEvent<StageMessage>, cx: &mut Cx<Self>) {
         match news {
-            News::Told(message) if self.hub.heard(&message) => drop(self.stages.insert(message.room)),
-            News::Told(_) => return,
-            News::LookAgain => self.stages.extend(self.hub.followed()),
+            PresenceEvent::Told(message) if self.hub.heard(&message) => {
+                drop(self.stages.insert(message.room))
+            }
+            PresenceEvent::Told(_) => return,
+            PresenceEvent::LookAgain => self.stages.extend(self.hub.followed()),
         }
         self.read(cx);
     }
 
-    fn changed(&mut self, news: News<Changed>, cx: &mut Cx<Self>) {
+    fn changed(&mut self, news: PresenceEvent<MembersChanged>, cx: &mut Cx<Self>) {
         match news {
-            News::Told(Changed { room }) => drop(self.members.insert(room)),
-            News::LookAgain => self.members.extend(self.hub.followed()),
+            PresenceEvent::Told(MembersChanged { room }) => drop(self.members.insert(room)),
+            PresenceEvent::LookAgain => self.members.extend(self.hub.followed()),
         }
         self.read(cx);
     }
@@ -121,7 +123,7 @@ impl StageFeed {
 fn next<T: Send + 'static>(
     mut stream: NewsStream<T>,
     cx: &mut Cx<StageFeed>,
-    msg: fn(NewsStream<T>, Option<News<T>>) -> Msg,
+    msg: fn(NewsStream<T>, Option<PresenceEvent<T>>) -> Msg,
 ) {
     let next = async move {
         let news = stream.next().await;
@@ -163,8 +165,11 @@ impl Behaviour for StageFeed {
         }
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let (rooms, clients) = (self.hub.followed().len(), self.hub.subscribers());
-        Observed { observed: json!({ "rooms": rooms, "clients": clients }), ..Observed::state("following") }
+        ActorState {
+            observed: json!({ "rooms": rooms, "clients": clients }),
+            ..ActorState::state("following")
+        }
     }
 }

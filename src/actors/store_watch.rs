@@ -15,12 +15,12 @@ use futures::{Stream, StreamExt};
 use serde_json::json;
 
 use super::context::Context;
-use super::kernel::{Behaviour, Cx, Message, Observed};
-use super::news::{News, WeakNews};
+use super::dirty_rooms::{DirtyRooms, WeakDirtyRooms};
+use super::kernel::{ActorState, Behaviour, Cx, Message};
 use crate::domain::restart::{Backoff, STORE_ASKED_WITHIN};
-use crate::rooms::{Changed, Fold, Scope};
+use crate::rooms::{Scope, StoreChange, WatchApplier};
 use crate::store::StoreError;
-use crate::store::reflector::{Reflected, reflect};
+use crate::store::reflector::{ReflectorEvent, reflect};
 use crate::telemetry::events::{Event, StoreBack, StoreLost};
 
 /// Interval of repeated listings, in case the watch missed a change.
@@ -28,34 +28,34 @@ const RELIST_EVERY: Duration = Duration::from_secs(60);
 
 /// Supervisors that are woken when rooms change.
 #[derive(Clone, Default)]
-pub struct Subscribers(Arc<Mutex<Vec<WeakNews>>>);
+pub struct Subscribers(Arc<Mutex<Vec<WeakDirtyRooms>>>);
 
 impl Subscribers {
-    pub fn add(&self, news: &News) {
+    pub fn add(&self, news: &DirtyRooms) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(news.downgrade());
     }
 
-    fn each(&self, tell: impl Fn(&News)) {
+    fn each(&self, tell: impl Fn(&DirtyRooms)) {
         let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.retain(|weak| weak.upgrade().inspect(&tell).is_some());
     }
 }
 
-type Changes = Pin<Box<dyn Stream<Item = Reflected> + Send>>;
+type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 
 pub struct StoreWatch {
     context: Context,
     scope: Scope,
-    fold: Fold,
+    fold: WatchApplier,
     /// Changes that are applied but not yet reported.
-    changed: Vec<Changed>,
+    changed: Vec<StoreChange>,
     /// Since when the copy may be out of date, and why; `None` while the watch follows the store.
     lost: Option<(Duration, Option<String>)>,
 }
 
 pub enum Msg {
     /// Changes up to a point at which the copy is complete, and the rest of the stream.
-    Batch(Vec<Reflected>, Changes),
+    Batch(Vec<ReflectorEvent>, Changes),
 }
 
 impl Message for Msg {
@@ -66,7 +66,7 @@ impl Message for Msg {
 
 impl StoreWatch {
     pub fn new(context: Context, scope: Scope) -> Self {
-        let fold = Fold::new(context.directory.clone(), scope);
+        let fold = WatchApplier::new(context.directory.clone(), scope);
         let lost = Some((context.clock.now(), None));
         Self { context, scope, fold, changed: Vec::new(), lost }
     }
@@ -75,22 +75,22 @@ impl StoreWatch {
         cx.run(next_batch(changes), |(batch, changes)| Msg::Batch(batch, changes));
     }
 
-    fn apply(&mut self, event: Reflected) {
+    fn apply(&mut self, event: ReflectorEvent) {
         match event {
-            Reflected::InitStart => self.fold.begin_init(),
-            Reflected::InitApply(kv) | Reflected::Apply(kv) => {
+            ReflectorEvent::InitStart => self.fold.begin_init(),
+            ReflectorEvent::InitApply(kv) | ReflectorEvent::Apply(kv) => {
                 self.changed.extend(self.fold.put(&kv.key, &kv.value, kv.mod_revision));
             }
-            Reflected::Delete { key } => self.changed.extend(self.fold.delete(&key)),
-            Reflected::InitDone { revision } => {
+            ReflectorEvent::Delete { key } => self.changed.extend(self.fold.delete(&key)),
+            ReflectorEvent::InitDone { revision } => {
                 self.changed.extend(self.fold.end_init(revision));
                 self.following();
             }
-            Reflected::Progress { revision } => {
+            ReflectorEvent::Progress { revision } => {
                 self.fold.progress(revision);
                 self.tell();
             }
-            Reflected::Lost(error) => self.lose(&error),
+            ReflectorEvent::Lost(error) => self.lose(&error),
         }
     }
 
@@ -113,7 +113,7 @@ impl StoreWatch {
             let away = self.context.clock.now().saturating_sub(since);
             StoreBack { away }.emit(&self.context.metrics);
         }
-        self.context.subscribers.each(News::rebuilt);
+        self.context.subscribers.each(DirtyRooms::rebuilt);
     }
 
     fn lose(&mut self, error: &StoreError) {
@@ -133,11 +133,13 @@ impl StoreWatch {
 }
 
 /// Reads up to the next event after which all earlier changes are complete, or the stream is lost.
-async fn next_batch(mut changes: Changes) -> (Vec<Reflected>, Changes) {
+async fn next_batch(mut changes: Changes) -> (Vec<ReflectorEvent>, Changes) {
     let mut batch = Vec::new();
     while let Some(event) = changes.next().await {
-        let complete =
-            matches!(event, Reflected::InitDone { .. } | Reflected::Progress { .. } | Reflected::Lost(_));
+        let complete = matches!(
+            event,
+            ReflectorEvent::InitDone { .. } | ReflectorEvent::Progress { .. } | ReflectorEvent::Lost(_)
+        );
         batch.push(event);
         if complete {
             break;
@@ -163,17 +165,17 @@ impl Behaviour for StoreWatch {
         self.read_on(changes, cx);
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let (state, reason) = match &self.lost {
             None => ("following", None),
             Some((_, None)) => ("listing", None),
             Some((_, Some(why))) => ("lost", Some(why.clone())),
         };
         let revision = self.context.directory.revision_seen(self.scope);
-        Observed {
+        ActorState {
             observed: json!({ "prefix": self.scope.prefix(), "revision": revision }),
             reason,
-            ..Observed::state(state)
+            ..ActorState::state(state)
         }
     }
 }

@@ -25,7 +25,7 @@ pub async fn store(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<dyn
         }
         StoreKind::Etcd => EtcdStore::open(etcd(&config.store)?).await?,
     };
-    Ok(Arc::new(Metered { inner, metrics: metrics.clone() }))
+    Ok(Arc::new(MeteredStore { inner, metrics: metrics.clone() }))
 }
 
 fn etcd(config: &StoreConfig) -> anyhow::Result<EtcdOptions> {
@@ -42,12 +42,12 @@ fn etcd(config: &StoreConfig) -> anyhow::Result<EtcdOptions> {
 }
 
 /// A store wrapper that counts and times each request.
-struct Metered {
+struct MeteredStore {
     inner: Arc<dyn Store>,
     metrics: Metrics,
 }
 
-impl Metered {
+impl MeteredStore {
     async fn timed<T>(
         &self,
         op: &'static str,
@@ -73,7 +73,7 @@ fn ok<T>(_: &T) -> &'static str {
 }
 
 #[async_trait]
-impl Store for Metered {
+impl Store for MeteredStore {
     async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
         self.timed("get", self.inner.get(key), ok).await
     }

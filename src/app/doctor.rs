@@ -70,7 +70,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     let clock = Clocks::now();
     let roles = config.node.roles;
     let mut findings: Vec<Finding> =
-        config.remarks().into_iter().map(|remark| Finding::warning("configuration", remark)).collect();
+        config.warnings().into_iter().map(|remark| Finding::warning("configuration", remark)).collect();
     if findings.is_empty() {
         findings.push(Finding::of("configuration", Ok("no errors, no warnings".into())));
     }

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use crate::actors::context::Context;
-use crate::domain::handover::leaving;
+use crate::domain::handover::outgoing_mixer;
 use crate::domain::ids::ModuleId;
 use crate::domain::keys::{self, LEADER, ModuleKind, ModulePart};
 use crate::domain::model::MarkLabel;
@@ -28,12 +28,12 @@ const LINGER_TARGETS: u32 = 2;
 
 /// Cordon labels of this node to delete once its heartbeats have stopped.
 #[derive(Default)]
-pub struct Drained(Vec<ModuleKind>);
+pub struct DrainLabels(Vec<ModuleKind>);
 
 /// Waits until no room is left on this node, no other module can take one, or the deadline has passed.
-pub async fn drain(context: &Context, service: &RoomService) -> Drained {
+pub async fn drain(context: &Context, service: &RoomService) -> DrainLabels {
     let deadline = context.config.supervision.drain_deadline;
-    let mut marked = Drained::default();
+    let mut marked = DrainLabels::default();
     if deadline.is_zero() || !is_led(context).await {
         return marked;
     }
@@ -65,7 +65,7 @@ pub async fn drain(context: &Context, service: &RoomService) -> Drained {
     marked
 }
 
-impl Drained {
+impl DrainLabels {
     /// Deletes the labels. Call this after the heartbeats have stopped: then no room can be placed here.
     pub async fn unmark(self, context: &Context) {
         for kind in self.0 {
@@ -96,7 +96,8 @@ fn others_take(context: &Context, kind: ModuleKind, me: &ModuleId) -> bool {
 /// Counts the rooms assigned to this module, and those that it serves until their next mixer produces media.
 fn rooms_on(context: &Context, kind: ModuleKind) -> u32 {
     let assigned = load_on(&context.directory.load(kind), &context.me);
-    let leaves = |view: &RoomView| leaving(view).is_some_and(|handover| handover.mixer_id == context.me);
+    let leaves =
+        |view: &RoomView| outgoing_mixer(view).is_some_and(|handover| handover.mixer_id == context.me);
     let leaving = match kind {
         ModuleKind::Janus => 0,
         ModuleKind::Mixer => context.directory.rooms().values().filter(|view| leaves(view)).count(),

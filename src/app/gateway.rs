@@ -5,30 +5,31 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
-use crate::actors::anchors::{AnchorParts, Anchors, Januses, Local};
+use crate::actors::anchors::{AnchorParts, Januses, LocalJanus, MediaSessions};
 use crate::actors::context::Context;
 use crate::actors::gateway::GatewayParts;
-use crate::actors::gateway::door::Door;
+use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::node::GatewayRole;
-use crate::actors::signalling::Desk;
+use crate::actors::signalling::SessionManager;
 use crate::auth::{Seal, Secrets};
 use crate::config::{Config, PresenceConfig, PresenceKind};
-use crate::domain::anchor::Timing;
 use crate::domain::connection::{
-    Duplicate, Fence, Gateway, Holder, Joined, Lifetimes, Released, Seat, Written,
+    Duplicate, FencingToken, GatewayIncarnation, Holder, JoinOutcome, Lifetimes, LockKey, ReleaseOutcome,
+    UpdateOutcome,
 };
 use crate::domain::ids::RoomId;
+use crate::domain::media_session::Timing;
 use crate::janus::{ConnectOptions, Quality};
 use crate::presence::embedded::EmbeddedPresence;
 use crate::presence::embedded_stages::EmbeddedStages;
 use crate::presence::redis::{RedisOptions, RedisPresence};
 use crate::presence::stage::StageStore;
 use crate::presence::{
-    Acquisition, Changed, ConnectionLock, Member, NewsStream, Presence, PresenceError, Renewed, Replaced,
-    SignOfLife,
+    Acquisition, ConnectionLock, LockReplaced, MembersChanged, NewsStream, Presence, PresenceEntry,
+    PresenceError, RenewOutcome, SignOfLife,
 };
 use crate::rooms::RoomService;
-use crate::rooms::audience::{Audience, Listeners};
+use crate::rooms::listener_counter::{ListenerCounter, Listeners};
 use crate::stage::{Dependencies, StageHub};
 use crate::telemetry::Metrics;
 
@@ -45,9 +46,9 @@ pub struct Needs {
     pub service: Arc<RoomService>,
     pub secrets: Arc<Secrets>,
     pub backend: Backend,
-    pub door: Arc<Door>,
+    pub door: Arc<Acceptor>,
     /// This node's own Janus instance.
-    pub local: Option<Local>,
+    pub local: Option<LocalJanus>,
     /// Options for connections to the Janus instances of other nodes.
     pub janus: ConnectOptions,
 }
@@ -64,8 +65,8 @@ pub fn role(context: &Context, needs: Needs) -> GatewayRole {
         timing: Timing { grace, keep_alive: grace / 3, backoff: context.backoff() },
         quality: Quality::ANCHORS,
     };
-    let anchors = Anchors::default();
-    let desk = Desk::new(context.clone(), service, anchors.clone(), backend.lock, backend.presence);
+    let anchors = MediaSessions::default();
+    let desk = SessionManager::new(context.clone(), service, anchors.clone(), backend.lock, backend.presence);
     let (signalling, ws) = (Arc::new(desk.clone()), &context.config.ws);
     let clients = Arc::new(GatewayParts::new(signalling, ws, context.clock, context.metrics.clone()));
     GatewayRole { parts: clients, door, desk, anchors: (parts, anchors) }
@@ -107,7 +108,7 @@ fn metered<B: ConnectionLock + Presence>(
     stages: Arc<dyn StageStore>,
     metrics: &Metrics,
 ) -> Backend {
-    let metered = Arc::new(Metered { inner, metrics: metrics.clone() });
+    let metered = Arc::new(MeteredPresence { inner, metrics: metrics.clone() });
     Backend { lock: metered.clone(), presence: metered, stages }
 }
 
@@ -115,7 +116,7 @@ fn metered<B: ConnectionLock + Presence>(
 pub fn channels(
     context: &Context,
     secrets: &Arc<Secrets>,
-    audience: &Arc<Audience>,
+    audience: &Arc<ListenerCounter>,
     backend: Option<&Backend>,
 ) -> Arc<StageHub> {
     let directory = context.directory.clone();
@@ -132,12 +133,12 @@ pub fn channels(
 }
 
 /// A presence backend wrapper that counts and times each request.
-struct Metered<B> {
+struct MeteredPresence<B> {
     inner: Arc<B>,
     metrics: Metrics,
 }
 
-impl<B> Metered<B> {
+impl<B> MeteredPresence<B> {
     async fn timed<T>(
         &self,
         op: &'static str,
@@ -168,82 +169,87 @@ fn acquired(acquisition: &Acquisition) -> &'static str {
     }
 }
 
-fn joined(joined: &Joined) -> &'static str {
+fn joined(joined: &JoinOutcome) -> &'static str {
     match joined {
-        Joined::Ok => "ok",
-        Joined::Full => "full",
-        Joined::Fenced => "fenced",
+        JoinOutcome::Ok => "ok",
+        JoinOutcome::Full => "full",
+        JoinOutcome::Fenced => "fenced",
     }
 }
 
-fn written(written: &Written) -> &'static str {
+fn written(written: &UpdateOutcome) -> &'static str {
     match written {
-        Written::Ok => "ok",
-        Written::Absent => "absent",
-        Written::Fenced => "fenced",
+        UpdateOutcome::Ok => "ok",
+        UpdateOutcome::Absent => "absent",
+        UpdateOutcome::Fenced => "fenced",
     }
 }
 
 #[async_trait]
-impl<B: ConnectionLock> ConnectionLock for Metered<B> {
+impl<B: ConnectionLock> ConnectionLock for MeteredPresence<B> {
     async fn acquire(
         &self,
-        seat: &Seat,
+        seat: &LockKey,
         holder: &Holder,
         policy: Duplicate,
     ) -> Result<Acquisition, PresenceError> {
         self.timed("acquire", self.inner.acquire(seat, holder, policy), acquired).await
     }
 
-    async fn renew(&self, seat: &Seat, holder: &Holder, fence: Fence) -> Result<Renewed, PresenceError> {
-        let outcome = |renewed: &Renewed| match renewed {
-            Renewed::StillOurs => "ok",
-            Renewed::Lost => "lost",
+    async fn renew(
+        &self,
+        seat: &LockKey,
+        holder: &Holder,
+        fence: FencingToken,
+    ) -> Result<RenewOutcome, PresenceError> {
+        let outcome = |renewed: &RenewOutcome| match renewed {
+            RenewOutcome::StillOurs => "ok",
+            RenewOutcome::Lost => "lost",
         };
         self.timed("renew", self.inner.renew(seat, holder, fence), outcome).await
     }
 
-    async fn release(&self, seat: &Seat, fence: Fence) -> Result<Released, PresenceError> {
-        let outcome = |released: &Released| match released {
-            Released::Freed => "ok",
-            Released::NotOurs => "not_ours",
+    async fn release(&self, seat: &LockKey, fence: FencingToken) -> Result<ReleaseOutcome, PresenceError> {
+        let outcome = |released: &ReleaseOutcome| match released {
+            ReleaseOutcome::Freed => "ok",
+            ReleaseOutcome::NotOurs => "not_ours",
         };
         self.timed("release", self.inner.release(seat, fence), outcome).await
     }
 
-    async fn gateway_alive(&self, gateway: &Gateway) -> Result<SignOfLife, PresenceError> {
+    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<SignOfLife, PresenceError> {
         self.timed("gateway_alive", self.inner.gateway_alive(gateway), ok).await
     }
 
-    fn replacements(&self, gateway: &Gateway) -> NewsStream<Replaced> {
+    fn replacements(&self, gateway: &GatewayIncarnation) -> NewsStream<LockReplaced> {
         self.inner.replacements(gateway)
     }
 }
 
 #[async_trait]
-impl<B: Presence> Presence for Metered<B> {
+impl<B: Presence> Presence for MeteredPresence<B> {
     async fn join(
         &self,
         room: &RoomId,
-        member: &Member,
+        member: &PresenceEntry,
         max_anchors: usize,
-    ) -> Result<Joined, PresenceError> {
+    ) -> Result<JoinOutcome, PresenceError> {
         self.timed("join", self.inner.join(room, member, max_anchors), joined).await
     }
 
-    async fn update(&self, room: &RoomId, member: &Member) -> Result<Written, PresenceError> {
+    async fn update(&self, room: &RoomId, member: &PresenceEntry) -> Result<UpdateOutcome, PresenceError> {
         self.timed("update", self.inner.update(room, member), written).await
     }
 
-    async fn leave(&self, seat: &Seat, fence: Fence) -> Result<Written, PresenceError> {
+    async fn leave(&self, seat: &LockKey, fence: FencingToken) -> Result<UpdateOutcome, PresenceError> {
         self.timed("leave", self.inner.leave(seat, fence), written).await
     }
 
-    async fn forget(&self, seat: &Seat) -> Result<(), PresenceError> {
+    async fn forget(&self, seat: &LockKey) -> Result<(), PresenceError> {
         self.timed("forget", self.inner.forget(seat), ok).await
     }
 
-    async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError> {
+    async fn list(&self, room: &RoomId) -> Result<Vec<PresenceEntry>, PresenceError> {
         self.timed("list", self.inner.list(room), ok).await
     }
 
@@ -251,7 +257,7 @@ impl<B: Presence> Presence for Metered<B> {
         self.timed("remove_room", self.inner.remove_room(room), ok).await
     }
 
-    fn subscribe(&self) -> NewsStream<Changed> {
+    fn subscribe(&self) -> NewsStream<MembersChanged> {
         self.inner.subscribe()
     }
 }

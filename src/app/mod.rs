@@ -7,12 +7,12 @@
 mod backends;
 mod certificates;
 mod data_dir;
+mod data_dir_lock;
 pub mod doctor;
 mod drain;
 mod gateway;
 mod listening;
 mod operations;
-mod place;
 mod readiness;
 mod reload;
 mod servers;
@@ -29,18 +29,18 @@ use actix::{Arbiter, ArbiterHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::actors::anchors::Local;
+use crate::actors::anchors::LocalJanus;
 use crate::actors::context::{Clock, Context};
-use crate::actors::gateway::door::Door;
-use crate::actors::janus::GatewayLink;
+use crate::actors::gateway::acceptor::Acceptor;
+use crate::actors::janus::JanusShared;
 use crate::actors::janus::supervisor::JanusSupervisor;
 use crate::actors::kernel::{ActorSystem, ActorView, RootOptions, SystemHandle};
 use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::mixer::supervisor::MixerParts;
-use crate::actors::node::{NodeSupervisor, Registered};
-use crate::actors::registration::Standing;
-use crate::actors::relay::{Fetcher, Relays};
+use crate::actors::node::{NodeRegistered, NodeSupervisor};
+use crate::actors::registration::RegistrationState;
+use crate::actors::relay::{EdgeCache, MixerClient};
 use crate::auth::{Secrets, node_id};
 use crate::config::{Config, ConfigErrors, Effective, JanusMode, PresenceKind, StoreKind};
 use crate::domain::descriptors::RECOMMENDED;
@@ -48,16 +48,16 @@ use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat, RtpRange};
 use crate::domain::ports::{PLAIN_RTP_PORTS, PortPool};
 use crate::domain::registration::NodeRecord;
-use crate::http::anchors::{Anchors, Present};
+use crate::http::anchors::{PresenceQuery, PresentUsers};
 use crate::janus::{ConnectOptions, ManagedOptions, Secret};
-use crate::rooms::audience::Audience;
+use crate::rooms::listener_counter::ListenerCounter;
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
 use certificates::LiveCertificates;
-use drain::Drained;
+use data_dir_lock::DataDirLock;
+use drain::DrainLabels;
 use listening::Listening;
-use place::Place;
 use readiness::Readiness;
 use reload::{LiveApiKeys, Reload};
 use servers::Servers;
@@ -88,14 +88,14 @@ impl Addresses {
 pub struct Node {
     pub id: ModuleId,
     pub addresses: Addresses,
-    pub link: GatewayLink,
+    pub link: JanusShared,
     /// Connection options of this node's Janus instance, except for the current address of a managed one.
     janus: Option<ConnectOptions>,
     context: Context,
     service: Arc<RoomService>,
-    system: SystemHandle<Registered>,
+    system: SystemHandle<NodeRegistered>,
     /// Lock of the data directory, if the store is shared.
-    _place: Option<Place>,
+    _place: Option<DataDirLock>,
     readiness: Arc<Readiness>,
     api_keys: Arc<LiveApiKeys>,
     certificates: Option<LiveCertificates>,
@@ -141,9 +141,9 @@ pub async fn run(
         Ok(_) => tokio::select! {
             drained = node.drain() => drained,
             // A second signal skips the drain.
-            _ = signals.next() => Drained::default(),
+            _ = signals.next() => DrainLabels::default(),
         },
-        Err(_) => Drained::default(),
+        Err(_) => DrainLabels::default(),
     };
     node.end(reason.as_ref().copied().unwrap_or("failed"), drained).await;
     reason.map(|_| ())
@@ -163,11 +163,11 @@ impl Node {
         let (secrets, id) = (Arc::new(Secrets::load_or_create(&config)?), node_id(&config)?);
         let metrics = Metrics::new(SystemTime::now());
         let shared = config.store.kind == StoreKind::Etcd;
-        let place = shared.then(|| Place::take(&config.node.data_dir)).transpose()?;
+        let place = shared.then(|| DataDirLock::take(&config.node.data_dir)).transpose()?;
         let store = backends::store(&config, &metrics).await?;
         let (sockets, config) = servers::bind(config)?;
         // A node that cannot bind its addresses logs its error alone.
-        for remark in config.remarks() {
+        for remark in config.warnings() {
             tracing::warn!("{remark}");
         }
         let descriptors = raise_descriptors();
@@ -181,16 +181,16 @@ impl Node {
             metrics,
             store_up: Default::default(),
             standing: Arc::new(watch::Sender::new(match &place {
-                Some(_) => Standing::Waiting("the node is not registered yet".into()),
-                None => Standing::Registered,
+                Some(_) => RegistrationState::Waiting("the node is not registered yet".into()),
+                None => RegistrationState::Registered,
             })),
             config: Arc::new(config),
         };
         let roles = context.config.node.roles;
         let service = room_service(&context);
         let streams = Arc::new(Streams::default());
-        let door = Arc::new(Door::default());
-        let audience = Arc::<Audience>::default();
+        let door = Arc::new(Acceptor::default());
+        let audience = Arc::<ListenerCounter>::default();
         let addresses = sockets.addresses();
         let mut arbiters = Vec::new();
         let mut arbiter = || -> ArbiterHandle {
@@ -199,18 +199,20 @@ impl Node {
             arbiters.push(arbiter);
             handle
         };
-        let link = GatewayLink::new(secrets.clone(), context.config.janus.url.clone());
+        let link = JanusShared::new(secrets.clone(), context.config.janus.url.clone());
         let januses = roles.janus.then(|| janus(&context, &link));
         let janus = januses.as_ref().map(|januses| januses.options.clone());
         // The embedded presence knows only this node's gateway.
         let presence = roles.gateway || context.config.presence.kind == PresenceKind::Redis;
         let backend =
             if presence { Some(gateway::backend(&context.config, &context.metrics)?) } else { None };
-        let present = |presence| Present { presence, directory: context.directory.clone() };
-        let anchors = backend.as_ref().map(|b| Arc::new(present(b.presence.clone())) as Arc<dyn Anchors>);
+        let present = |presence| PresentUsers { presence, directory: context.directory.clone() };
+        let anchors =
+            backend.as_ref().map(|b| Arc::new(present(b.presence.clone())) as Arc<dyn PresenceQuery>);
         let hub = gateway::channels(&context, &secrets, &audience, backend.as_ref());
         let gateway = if let Some(backend) = backend.filter(|_| roles.gateway) {
-            let local = janus.clone().map(|options| Local { id: id.clone(), link: link.clone(), options });
+            let local =
+                janus.clone().map(|options| LocalJanus { id: id.clone(), link: link.clone(), options });
             let needs = gateway::Needs {
                 service: service.clone(),
                 secrets: secrets.clone(),
@@ -226,8 +228,8 @@ impl Node {
         let relaying = arbiter();
         let hls = &context.config.hls;
         let metrics = context.metrics.clone();
-        let fetcher = Fetcher::new(secrets.clone(), hls.patience(), relaying.clone(), metrics);
-        let relays = Relays::new(fetcher.clone(), audience.clone(), hls, context.clock);
+        let fetcher = MixerClient::new(secrets.clone(), hls.patience(), relaying.clone(), metrics);
+        let relays = EdgeCache::new(fetcher.clone(), audience.clone(), hls, context.clock);
         let relays = Arc::new(relays);
         let listening = Listening::new(&context, secrets.clone(), streams.clone(), relays.clone());
         let root = NodeSupervisor {
@@ -250,7 +252,7 @@ impl Node {
         if let Some(certificates) = certificates.clone() {
             actix::spawn(certificates.watch());
         }
-        let sides = servers::Sides {
+        let sides = servers::Services {
             context: context.clone(),
             service: service.clone(),
             secrets,
@@ -311,9 +313,9 @@ impl Node {
 
     async fn refused(&self) -> String {
         let mut standing = self.context.standing.subscribe();
-        let refused = standing.wait_for(|standing| matches!(standing, Standing::Refused(_))).await;
+        let refused = standing.wait_for(|standing| matches!(standing, RegistrationState::Refused(_))).await;
         match refused.as_deref() {
-            Ok(Standing::Refused(why)) => why.clone(),
+            Ok(RegistrationState::Refused(why)) => why.clone(),
             _ => std::future::pending().await,
         }
     }
@@ -339,7 +341,7 @@ impl Node {
     }
 
     /// Moves the rooms to other nodes, if there are any, within the configured deadline.
-    async fn drain(&self) -> Drained {
+    async fn drain(&self) -> DrainLabels {
         // Load balancers that check readiness must send no more clients here.
         self.readiness.stopping();
         drain::drain(&self.context, &self.service).await
@@ -347,10 +349,10 @@ impl Node {
 
     /// Stops everything in order, within the configured deadline.
     pub async fn stop(self, reason: &'static str) {
-        self.end(reason, Drained::default()).await;
+        self.end(reason, DrainLabels::default()).await;
     }
 
-    async fn end(mut self, reason: &'static str, drained: Drained) {
+    async fn end(mut self, reason: &'static str, drained: DrainLabels) {
         NodeStopping { node: &self.id, reason }.emit(&self.context.metrics);
         self.readiness.stopping();
         self.servers.stop_answering().await;
@@ -366,7 +368,7 @@ impl Node {
     }
 }
 
-fn record(context: &Context, place: &Place) -> NodeRecord {
+fn record(context: &Context, place: &DataDirLock) -> NodeRecord {
     NodeRecord {
         host: context.config.node.advertise.clone(),
         started_at: context.clock.wall(),
@@ -400,12 +402,12 @@ fn mixer(
     context: &Context,
     secrets: &Arc<Secrets>,
     streams: &Arc<Streams>,
-    audience: &Arc<Audience>,
-    fetcher: Fetcher,
+    audience: &Arc<ListenerCounter>,
+    fetcher: MixerClient,
 ) -> MixerParts {
     let config = &context.config.mixer;
     let (first, last) = config.rtp_ports;
-    let pool = PortPool::new(first, last, crate::actors::context::dice());
+    let pool = PortPool::new(first, last, crate::actors::context::random_unit());
     let url = context.config.private_hls_url();
     let rtp = RtpRange { ip: context.config.listen.media, first, last };
     MixerParts {
@@ -421,7 +423,7 @@ fn mixer(
     }
 }
 
-fn janus(context: &Context, link: &GatewayLink) -> JanusSupervisor {
+fn janus(context: &Context, link: &JanusShared) -> JanusSupervisor {
     let config = &context.config.janus;
     let (managed, options) = match config.mode {
         JanusMode::External => (None, external(&context.config)),

@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::readiness::Readiness;
 use crate::actors::kernel::Registry;
 use crate::http::ops;
-use crate::rooms::audience::Audience;
+use crate::rooms::listener_counter::ListenerCounter;
 use crate::telemetry::Metrics;
 
 pub struct Operations {
     pub metrics: Metrics,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
-    pub audience: Arc<Audience>,
+    pub audience: Arc<ListenerCounter>,
 }
 
 impl ops::OpsSource for Operations {

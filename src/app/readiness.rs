@@ -6,27 +6,27 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::actors::context::Context;
-use crate::actors::gateway::door::Door;
-use crate::actors::registration::Standing;
+use crate::actors::gateway::acceptor::Acceptor;
+use crate::actors::registration::RegistrationState;
 use crate::domain::keys::ModuleKind;
 use crate::domain::model::Health;
 use crate::http::ops;
 
-use super::servers::Mounted;
+use super::servers::EnabledServices;
 
 /// Poll interval while a caller waits. Readiness has several sources, and no single one signals every change.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub struct Readiness {
     context: Context,
-    door: Arc<Door>,
+    door: Arc<Acceptor>,
     stopping: AtomicBool,
     api: AtomicBool,
     hls: AtomicBool,
 }
 
 impl Readiness {
-    pub fn new(context: Context, door: Arc<Door>) -> Self {
+    pub fn new(context: Context, door: Arc<Acceptor>) -> Self {
         let off = AtomicBool::default;
         Self { context, door, stopping: off(), api: off(), hls: off() }
     }
@@ -37,7 +37,7 @@ impl Readiness {
     }
 
     /// Records if the server with these mounted services is running.
-    pub fn serving(&self, mounted: Mounted, serves: bool) {
+    pub fn serving(&self, mounted: EnabledServices, serves: bool) {
         if mounted.api {
             self.api.store(serves, Relaxed);
         }
@@ -90,8 +90,8 @@ impl Readiness {
     fn running(&self) -> Result<(), String> {
         match &*self.context.standing.borrow() {
             _ if self.stopping.load(Relaxed) => Err("is stopping".into()),
-            Standing::Registered => Ok(()),
-            Standing::Waiting(why) | Standing::Refused(why) => Err(why.clone()),
+            RegistrationState::Registered => Ok(()),
+            RegistrationState::Waiting(why) | RegistrationState::Refused(why) => Err(why.clone()),
         }
     }
 

@@ -18,13 +18,13 @@ use super::readiness::Readiness;
 use super::reload::LiveApiKeys;
 use super::tokens::NodeTokens;
 use crate::actors::context::Context;
-use crate::actors::gateway::door::Door;
+use crate::actors::gateway::acceptor::Acceptor;
 use crate::actors::kernel::Registry;
 use crate::auth::{Secrets, Tokens};
 use crate::config::{AuthMode, Config};
 use crate::domain::client_address::TrustedProxies;
 use crate::domain::descriptors::{Share, allot};
-use crate::http::anchors::Anchors;
+use crate::http::anchors::PresenceQuery;
 use crate::http::channel::{self, ChannelSide};
 use crate::http::cors::{Hosts, Origins};
 use crate::http::hls::{self, HlsSide};
@@ -33,26 +33,26 @@ use crate::http::live::{self, LiveSide};
 use crate::http::pages_api::{self, PagesSide};
 use crate::http::rest::{self, Api};
 use crate::http::{error, ops, pages, proxied, redirect, relay, server};
-use crate::listening::{NodeKeys, RelayDoor};
+use crate::listening::{NodeKeys, RelayMedia};
 use crate::rooms::RoomService;
-use crate::rooms::audience::{Audience, Listeners};
+use crate::rooms::listener_counter::{ListenerCounter, Listeners};
 use crate::stage::StageHub;
 use crate::telemetry::Metrics;
 use crate::ws::{self, WsSide};
 
 /// Everything that the servers serve.
-pub struct Sides {
+pub struct Services {
     pub context: Context,
     pub service: Arc<RoomService>,
     pub secrets: Arc<Secrets>,
     pub listening: Listening,
-    pub door: Arc<Door>,
+    pub door: Arc<Acceptor>,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
     pub api_keys: Arc<LiveApiKeys>,
     /// Query for the users in the rooms; `None` on a node without presence.
-    pub anchors: Option<Arc<dyn Anchors>>,
-    pub audience: Arc<Audience>,
+    pub anchors: Option<Arc<dyn PresenceQuery>>,
+    pub audience: Arc<ListenerCounter>,
     /// `None`: no socket has TLS.
     pub certificates: Option<LiveCertificates>,
     pub hub: Arc<StageHub>,
@@ -63,13 +63,13 @@ const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Addresses bound before anything else starts, so that an occupied port ends the start at once.
 pub struct Sockets {
-    listeners: Vec<(SocketAddr, TcpListener, Mounted)>,
+    listeners: Vec<(SocketAddr, TcpListener, EnabledServices)>,
     addresses: Addresses,
 }
 
 /// Services that are mounted at one address.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Mounted {
+pub struct EnabledServices {
     pub api: bool,
     pub ws: bool,
     pub hls: bool,
@@ -87,7 +87,7 @@ pub struct Mounted {
 }
 
 pub struct Servers {
-    running: Vec<(Mounted, ServerHandle)>,
+    running: Vec<(EnabledServices, ServerHandle)>,
     hub: Arc<StageHub>,
 }
 
@@ -98,13 +98,13 @@ pub struct Servers {
 pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
     let (roles, secure, relay) = (config.node.roles, config.secure(), config.relay_address());
     let proxied = config.http.proxy_protocol;
-    let mut wanted: Vec<(SocketAddr, Mounted)> = Vec::new();
-    let mut want = |address: SocketAddr, mount: &dyn Fn(&mut Mounted)| {
+    let mut wanted: Vec<(SocketAddr, EnabledServices)> = Vec::new();
+    let mut want = |address: SocketAddr, mount: &dyn Fn(&mut EnabledServices)| {
         let known = wanted.iter_mut().find(|(a, _)| *a == address && a.port() != 0);
         match known {
             Some((_, mounted)) => mount(mounted),
             None => {
-                let mut mounted = Mounted::default();
+                let mut mounted = EnabledServices::default();
                 mount(&mut mounted);
                 wanted.push((address, mounted));
             }
@@ -166,7 +166,7 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
     Ok((Sockets { listeners, addresses }, config))
 }
 
-impl Mounted {
+impl EnabledServices {
     /// Returns true if only operations endpoints are mounted. They get a few requests per minute, which does
     /// not justify a worker thread per processor, each of which wakes six times per second.
     fn is_ops_alone(self) -> bool {
@@ -206,7 +206,7 @@ impl Sockets {
 
     /// Starts serving with at most `descriptors` open files. Workers run on their own threads: nothing here
     /// waits for an actor.
-    pub fn serve(self, sides: Sides, descriptors: u64) -> anyhow::Result<Servers> {
+    pub fn serve(self, sides: Services, descriptors: u64) -> anyhow::Result<Servers> {
         let header_timeout = sides.context.config.http.header_timeout;
         let (hsts, http) = (sides.context.config.tls.hsts, &sides.context.config.http);
         let proxies = TrustedProxies::new(http.trusted_proxies.clone());
@@ -270,7 +270,7 @@ impl Servers {
     }
 }
 
-async fn stop(running: Vec<(Mounted, ServerHandle)>) {
+async fn stop(running: Vec<(EnabledServices, ServerHandle)>) {
     futures::future::join_all(running.iter().map(|(_, server)| server.stop(true))).await;
 }
 
@@ -294,7 +294,7 @@ struct Mountable {
 }
 
 impl Mountable {
-    fn new(sides: Sides) -> Self {
+    fn new(sides: Services) -> Self {
         let (config, context) = (&sides.context.config, &sides.context);
         let tokens = Tokens::new(&sides.secrets.jwt, &config.auth.issuer, config.auth.listener_token_ttl);
         let own = |origins: &[String]| match config.auth.mode {
@@ -354,7 +354,7 @@ impl Mountable {
         };
         let directory = context.directory.clone();
         let (listening, secrets, audience) = (sides.listening, sides.secrets.clone(), sides.audience.clone());
-        let door: relay::RelaySide = Arc::new(RelayDoor { here: listening.here.clone(), secrets, audience });
+        let door: relay::RelaySide = Arc::new(RelayMedia { here: listening.here.clone(), secrets, audience });
         let media = listening.media.clone();
         let rotation = config.hls.key_rotation;
         let hls = web::Data::new(HlsSide {
@@ -390,7 +390,7 @@ impl Mountable {
         }
     }
 
-    fn mount(&self, mounted: Mounted, config: &mut web::ServiceConfig) {
+    fn mount(&self, mounted: EnabledServices, config: &mut web::ServiceConfig) {
         if mounted.api {
             rest::configure(config, self.api.clone());
         }

@@ -11,7 +11,7 @@ use crate::domain::model::UserRole;
 use crate::domain::stage::{Person, StageRole};
 use crate::http::channel::{ChannelAuth, Identity};
 use crate::http::hls::ListenerAuth;
-use crate::http::tokens::{Issued, ListenerClaims, TokenIssuer};
+use crate::http::tokens::{IssuedToken, ListenerClaims, TokenIssuer};
 use crate::rooms::Directory;
 
 pub struct NodeTokens {
@@ -64,11 +64,11 @@ impl ChannelAuth for NodeTokens {
 }
 
 impl TokenIssuer for NodeTokens {
-    fn listener(&self, who: &ListenerClaims, room: &RoomId, created_at: UnixMs, now: UnixMs) -> Issued {
+    fn listener(&self, who: &ListenerClaims, room: &RoomId, created_at: UnixMs, now: UnixMs) -> IssuedToken {
         let (id, name) = (who.user.as_ref().map(UserId::as_str), who.name.as_ref());
-        let auth::Issued { token, expires_at } =
+        let auth::IssuedToken { token, expires_at } =
             self.tokens.issue_named_listener(id, name, room, Some(created_at), now);
-        Issued { token, expires_at }
+        IssuedToken { token, expires_at }
     }
 
     fn speaker(
@@ -78,10 +78,10 @@ impl TokenIssuer for NodeTokens {
         room: &RoomId,
         created_at: UnixMs,
         now: UnixMs,
-    ) -> Issued {
+    ) -> IssuedToken {
         let (role, created_at) = (role.into(), Some(created_at));
-        let auth::Issued { token, expires_at } =
+        let auth::IssuedToken { token, expires_at } =
             self.tokens.issue(role, user.as_str(), room, created_at, self.anchor_ttl, now);
-        Issued { token, expires_at }
+        IssuedToken { token, expires_at }
     }
 }

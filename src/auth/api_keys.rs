@@ -79,7 +79,7 @@ mod tests {
     use crate::config::{self, Secret};
 
     #[test]
-    fn only_a_whole_key_opens() {
+    fn only_complete_api_key_is_accepted() {
         let keys = with_keys(&["first-key-0123456789", "second-key-0123456789"]);
         let check = |header: &str| keys.check(Some(header.as_bytes()));
         assert_eq!(check("Bearer first-key-0123456789"), Ok(()));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn open_mode_asks_for_nothing_and_no_keys_means_nobody() {
+    fn open_mode_needs_no_api_key() {
         assert_eq!(ApiKeys::new(&config::defaults().auth).check(None), Ok(()));
         assert_eq!(with_keys(&[]).check(Some(b"Bearer x")), Err(ApiKeyError::Unknown));
     }

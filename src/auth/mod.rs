@@ -5,13 +5,13 @@
 //! secrets and the node's id. Never does: speak HTTP, log a secret, or read a clock (`now` is a parameter).
 
 pub mod api_keys;
-mod kept;
+mod data_files;
 pub mod seal;
 pub mod secrets;
 pub mod tokens;
 pub mod turn;
 
 pub use api_keys::{ApiKeyError, ApiKeys};
-pub use seal::{Bound, Seal, SealError};
+pub use seal::{Seal, SealBinding, SealError};
 pub use secrets::{Secrets, SecretsError, node_id};
-pub use tokens::{Audience, Claims, Issued, Role, TokenError, Tokens};
+pub use tokens::{Audience, Claims, IssuedToken, Role, TokenError, Tokens};

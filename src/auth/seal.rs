@@ -30,7 +30,7 @@ const LABEL: &[u8] = b"stentor resume token";
 /// Identities that a token is bound to: the user, the room and the Janus room. The epoch is not included: a
 /// move of the mixer raises it and leaves the media sessions unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
+pub struct SealBinding {
     pub user: String,
     pub room: RoomId,
     pub janus: ModuleId,
@@ -54,7 +54,7 @@ pub struct Seal {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Sealed<T> {
+struct SealedContent<T> {
     content: T,
     issued: UnixMs,
     expires: UnixMs,
@@ -67,9 +67,9 @@ impl Seal {
 
     /// Seals `content` in a token that can be opened until `now + ttl`. Two tokens with the same content
     /// differ.
-    pub fn seal<T: Serialize>(&self, content: T, bound: &Bound, now: UnixMs, ttl: Duration) -> String {
+    pub fn seal<T: Serialize>(&self, content: T, bound: &SealBinding, now: UnixMs, ttl: Duration) -> String {
         let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        let sealed = Sealed { content, issued: now, expires: UnixMs(now.0.saturating_add(ttl)) };
+        let sealed = SealedContent { content, issued: now, expires: UnixMs(now.0.saturating_add(ttl)) };
         // Cannot fail: contents are plain values whose keys are strings.
         let plain = serde_json::to_vec(&sealed).expect("a plain value is JSON");
         // 96 random bits: a collision needs about 2^32 tokens under one secret (NIST SP 800-38D, 8.3).
@@ -84,16 +84,21 @@ impl Seal {
     ///
     /// # Errors
     /// The token is altered, forged, sealed for another bound, or expired.
-    pub fn open<T: DeserializeOwned>(&self, token: &str, bound: &Bound, now: UnixMs) -> Result<T, SealError> {
+    pub fn open<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        bound: &SealBinding,
+        now: UnixMs,
+    ) -> Result<T, SealError> {
         let plain = self.decrypt(token, bound).ok_or(SealError::Refused)?;
-        let sealed: Sealed<T> = serde_json::from_slice(&plain).map_err(|_| SealError::Refused)?;
+        let sealed: SealedContent<T> = serde_json::from_slice(&plain).map_err(|_| SealError::Refused)?;
         if now >= sealed.expires {
             return Err(SealError::Expired);
         }
         Ok(sealed.content)
     }
 
-    fn decrypt(&self, token: &str, bound: &Bound) -> Option<Vec<u8>> {
+    fn decrypt(&self, token: &str, bound: &SealBinding) -> Option<Vec<u8>> {
         if token.len() > MAX_LEN {
             return None;
         }
@@ -104,7 +109,7 @@ impl Seal {
     }
 }
 
-impl Bound {
+impl SealBinding {
     /// Returns the bound as bytes. Each text is preceded by its length, so that no two bounds give the same
     /// bytes.
     fn to_bytes(&self) -> Vec<u8> {
@@ -128,7 +133,7 @@ mod tests {
     const TTL: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_token_opens_until_it_expires() {
+    fn seal_opens_until_expiry() {
         let (seal, bound) = (seal(7), bound("anna", "room-1", 3));
         let token = seal.seal("content", &bound, NOW, TTL);
         let open = |at| seal.open::<String>(&token, &bound, UnixMs(at));
@@ -137,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn every_node_with_the_secret_opens_it_and_no_other() {
+    fn seal_opens_only_under_its_secret() {
         let bound = bound("anna", "room-1", 3);
         let token = seal(7).seal(1, &bound, NOW, TTL);
         assert_eq!(seal(7).open(&token, &bound, NOW), Ok(1));
@@ -145,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_inside_is_not_to_be_read() {
+    fn sealed_content_is_unreadable() {
         let token = seal(7).seal("4811718052350005", &bound("anna", "room-1", 3), NOW, TTL);
         let bytes = URL_SAFE_NO_PAD.decode(token).unwrap();
         assert!(!bytes.windows(4).any(|w| w == b"4811"));
@@ -153,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn for_another_user_or_janus_room_it_is_refused(
+        fn seal_is_bound_to_user_and_room(
             a in bounds(), b in bounds(), content: u64,
         ) {
             let seal = seal(7);
@@ -163,7 +168,7 @@ mod tests {
         }
 
         #[test]
-        fn altered_anywhere_it_is_refused(at: prop::sample::Index, bit in 0..8u8) {
+        fn altered_seal_is_refused(at: prop::sample::Index, bit in 0..8u8) {
             let (seal, bound) = (seal(7), bound("anna", "room-1", 3));
             let mut bytes = URL_SAFE_NO_PAD.decode(seal.seal(1u64, &bound, NOW, TTL)).unwrap();
             let at = at.index(bytes.len());
@@ -173,7 +178,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_no_token(text in ".{0,300}") {
+        fn any_text_is_refused_by_seal(text in ".{0,300}") {
             let opened = seal(7).open::<u64>(&text, &bound("anna", "room-1", 3), NOW);
             prop_assert_eq!(opened, Err(SealError::Refused));
         }
@@ -181,15 +186,15 @@ mod tests {
 
     /// Generates bounds from a few similar parts, so that equal bounds and bounds with one different part
     /// are frequent.
-    fn bounds() -> impl Strategy<Value = Bound> {
+    fn bounds() -> impl Strategy<Value = SealBinding> {
         let user = prop::sample::select(vec!["a", "aa", "aaa", "aaab"]);
         let room = prop::sample::select(vec!["aaa", "aaab", "baaa"]);
         (user, room, 0..3u32).prop_map(|(user, room, number)| bound(user, room, number))
     }
 
-    fn bound(user: &str, room: &str, janus_room_id: u32) -> Bound {
+    fn bound(user: &str, room: &str, janus_room_id: u32) -> SealBinding {
         let (room, janus) = (RoomId::new(room).unwrap(), ModuleId::new("j1").unwrap());
-        Bound { user: user.to_owned(), room, janus, janus_room_id }
+        SealBinding { user: user.to_owned(), room, janus, janus_room_id }
     }
 
     fn seal(byte: u8) -> Seal {

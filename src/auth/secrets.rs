@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::kept;
+use super::data_files;
 use crate::config::{Config, JwtSecret, Secret};
 use crate::domain::ids::{Epoch, MediaAddr, ModuleId, Nonce, RoomId};
 use crate::domain::srtp::SrtpKey;
 use crate::domain::stage::PersonId;
 
-pub use super::kept::KeptError as SecretsError;
+pub use super::data_files::KeptError as SecretsError;
 
 const SECRETS_FILE: &str = "secrets.json";
 const NODE_ID_FILE: &str = "node-id";
@@ -33,7 +33,7 @@ pub struct Secrets {
 
 /// Content of `secrets.json`; the secrets are in hex.
 #[derive(Serialize, Deserialize)]
-struct Made {
+struct GeneratedSecrets {
     kid: String,
     jwt: String,
     hls: String,
@@ -98,13 +98,13 @@ impl Secrets {
 
     fn made(config: &Config) -> Result<(Vec<JwtSecret>, Secret), SecretsError> {
         let dir = &config.node.data_dir;
-        let text = kept::read_or_make(dir, SECRETS_FILE, Made::fresh_text)?;
-        let read = serde_json::from_str::<Made>(&text).ok().and_then(|m| m.decoded());
+        let text = data_files::read_or_make(dir, SECRETS_FILE, GeneratedSecrets::fresh_text)?;
+        let read = serde_json::from_str::<GeneratedSecrets>(&text).ok().and_then(|m| m.decoded());
         read.ok_or_else(|| SecretsError::Damaged { path: dir.join(SECRETS_FILE) })
     }
 }
 
-impl Made {
+impl GeneratedSecrets {
     fn fresh_text() -> String {
         let secret = || hex::encode(rand::random::<[u8; SECRET_LEN]>());
         let kid = hex::encode(rand::random::<[u8; 4]>());
@@ -129,7 +129,7 @@ pub fn node_id(config: &Config) -> Result<ModuleId, SecretsError> {
     }
     let dir = &config.node.data_dir;
     let make = || format!("node-{}", hex::encode(rand::random::<[u8; 4]>()));
-    let id = kept::read_or_make(dir, NODE_ID_FILE, make)?;
+    let id = data_files::read_or_make(dir, NODE_ID_FILE, make)?;
     ModuleId::new(id.trim()).map_err(|_| SecretsError::Damaged { path: dir.join(NODE_ID_FILE) })
 }
 
@@ -146,7 +146,7 @@ mod tests {
     use crate::config;
 
     #[test]
-    fn secrets_made_once_are_the_same_after_a_restart() {
+    fn created_secrets_survive_restart() {
         let (_dir, config) = in_temporary_dir();
         let first = Secrets::load_or_create(&config).unwrap();
         let second = Secrets::load_or_create(&config).unwrap();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn configured_secrets_win_and_then_nothing_is_written() {
+    fn configured_secrets_replace_secrets_file() {
         let (dir, mut config) = in_temporary_dir();
         config.hls.secret = Some(Secret(vec![1; 32]));
         config.auth.jwt_secrets = vec![JwtSecret { kid: "k".into(), secret: Secret(vec![2; 32]) }];
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn every_room_and_every_installation_has_a_janus_secret_of_its_own() {
+    fn janus_secret_differs_per_room_and_installation() {
         let (_dir, mut config) = in_temporary_dir();
         let (a, b) = (RoomId::new("aaa").unwrap(), RoomId::new("bbb").unwrap());
         let here = Secrets::load_or_create(&config).unwrap();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_token_is_good_for_its_room_and_installation_only() {
+    fn relay_token_is_bound_to_room() {
         let (_dir, mut config) = in_temporary_dir();
         let (a, b) = (RoomId::new("aaa").unwrap(), RoomId::new("bbb").unwrap());
         let here = Secrets::load_or_create(&config).unwrap();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_named_and_not_replaced() {
+    fn damaged_secrets_file_is_reported() {
         let (dir, config) = in_temporary_dir();
         Secrets::load_or_create(&config).unwrap();
         std::fs::write(dir.path().join(SECRETS_FILE), "{}").unwrap();

@@ -121,7 +121,7 @@ enum OneOrMany {
 
 /// Newly issued token. The token itself must not reach a log.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Issued {
+pub struct IssuedToken {
     pub token: String,
     pub expires_at: UnixMs,
 }
@@ -203,7 +203,7 @@ impl Tokens {
     }
 
     /// Issues a token for one listener of `room`, which was created at `created_at`.
-    pub fn issue_listener(&self, room: &RoomId, created_at: Option<UnixMs>, now: UnixMs) -> Issued {
+    pub fn issue_listener(&self, room: &RoomId, created_at: Option<UnixMs>, now: UnixMs) -> IssuedToken {
         self.issue_named_listener(None, None, room, created_at, now)
     }
 
@@ -215,7 +215,7 @@ impl Tokens {
         room: &RoomId,
         created_at: Option<UnixMs>,
         now: UnixMs,
-    ) -> Issued {
+    ) -> IssuedToken {
         let random = uuid::Uuid::new_v4().to_string();
         let subject = Subject { id: id.unwrap_or(&random), name };
         self.issue_named(Role::Listener, subject, room, created_at, self.listener_ttl, now)
@@ -236,7 +236,7 @@ impl Tokens {
         created_at: Option<UnixMs>,
         ttl: Duration,
         now: UnixMs,
-    ) -> Issued {
+    ) -> IssuedToken {
         self.issue_named(role, Subject { id: subject, name: None }, room, created_at, ttl, now)
     }
 
@@ -248,7 +248,7 @@ impl Tokens {
         created_at: Option<UnixMs>,
         ttl: Duration,
         now: UnixMs,
-    ) -> Issued {
+    ) -> IssuedToken {
         let iat = now.0 / 1000;
         let claims = IssuedClaims {
             exp: iat + ttl.as_secs(),
@@ -265,7 +265,7 @@ impl Tokens {
         let header = Header { kid: Some(self.signing.0.clone()), ..Header::new(Algorithm::HS256) };
         // Cannot fail: the claims are plain JSON and HMAC accepts a key of any length.
         let token = jsonwebtoken::encode(&header, &claims, &self.signing.1).expect("signing is infallible");
-        Issued { token, expires_at: UnixMs(claims.exp * 1000) }
+        IssuedToken { token, expires_at: UnixMs(claims.exp * 1000) }
     }
 
     /// Returns the claims of a token that is genuine, in force, and for this role and room.
@@ -388,7 +388,7 @@ fn key_id(token: &str) -> Result<String, TokenError> {
     head.kid.ok_or(TokenError::UnknownKey)
 }
 
-impl std::fmt::Debug for Issued {
+impl std::fmt::Debug for IssuedToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Issued(until {})", self.expires_at.0)
     }

@@ -10,7 +10,7 @@ const NOW: UnixMs = UnixMs(1_800_000_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
-fn a_listener_token_opens_its_room_until_it_expires() {
+fn listener_token_is_valid_until_expiry() {
     let tokens = tokens(&[("k1", 1)]);
     let issued = tokens.issue_listener(&room(), None, NOW);
     assert_eq!(issued.expires_at, UnixMs(NOW.0 + 3_600_000));
@@ -23,7 +23,7 @@ fn a_listener_token_opens_its_room_until_it_expires() {
 }
 
 #[test]
-fn a_token_opens_no_other_room_and_no_other_role() {
+fn token_is_bound_to_room_and_role() {
     let tokens = tokens(&[("k1", 1)]);
     let listener = tokens.issue_listener(&room(), None, NOW).token;
     let other = RoomId::new("other").unwrap();
@@ -35,7 +35,7 @@ fn a_token_opens_no_other_room_and_no_other_role() {
 }
 
 #[test]
-fn hosts_and_anchors_may_speak_in_the_room_of_their_token() {
+fn verify_speaker_accepts_hosts_and_anchors() {
     let tokens = tokens(&[("k1", 1)]);
     for role in [Role::Host, Role::Anchor] {
         let token = tokens.issue(role, "ann", &room(), None, HOUR, NOW).token;
@@ -50,7 +50,7 @@ fn hosts_and_anchors_may_speak_in_the_room_of_their_token() {
 }
 
 #[test]
-fn an_old_secret_verifies_until_it_is_rotated_out() {
+fn old_secret_verifies_until_rotated_out() {
     let old = tokens(&[("k1", 1)]).issue_listener(&room(), None, NOW).token;
     let both = tokens(&[("k2", 2), ("k1", 1)]);
     assert!(both.verify_listener(&old, &room(), NOW).is_ok());
@@ -61,7 +61,7 @@ fn an_old_secret_verifies_until_it_is_rotated_out() {
 }
 
 #[test]
-fn no_other_algorithm_is_taken() {
+fn tokens_accept_only_one_algorithm() {
     for alg in ["none", "None", "HS384", "HS512", "RS256", "ES256", "hs256", "x"] {
         let token = forged(json!({"alg": alg, "kid": "k1"}), claims(), b"");
         assert_eq!(verify(&token), Err(TokenError::Algorithm), "{alg}");
@@ -152,7 +152,7 @@ fn repeated_claims_never_widen_a_token() {
 }
 
 #[test]
-fn garbage_is_malformed_and_a_changed_token_is_not_genuine() {
+fn verify_refuses_garbage_and_forgeries() {
     for garbage in ["", ".", "..", "a.b.c", "a.b.c.d", "é.é.é", &"x".repeat(100_000)] {
         assert_eq!(verify(garbage), Err(TokenError::Malformed));
     }

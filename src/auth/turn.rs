@@ -66,7 +66,7 @@ mod tests {
     use crate::config::Secret;
 
     #[test]
-    fn turn_servers_get_credentials_and_stun_servers_none() {
+    fn only_turn_servers_get_credentials() {
         let config = IceConfig {
             servers: vec!["stun:a.example:3478".into(), "turn:b.example?transport=udp".into()],
             turn_secret: Some(Secret(b"north".to_vec())),

@@ -153,7 +153,7 @@ impl Client {
             bail!("{place} answered {} without JSON: is {setting} right?", answer.status());
         };
         if !answer.status().is_success() {
-            return Err(Refused::of(answer.status(), &value, self.key.is_some(), setting).into());
+            return Err(RefusedRequest::of(answer.status(), &value, self.key.is_some(), setting).into());
         }
         Ok(value)
     }
@@ -162,14 +162,14 @@ impl Client {
 /// A request that the server refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{message} ({code}){remedy}")]
-pub struct Refused {
+pub struct RefusedRequest {
     /// Stable code of the error, as in the API's documentation.
     pub code: String,
     message: String,
     remedy: String,
 }
 
-impl Refused {
+impl RefusedRequest {
     fn of(status: StatusCode, answer: &Value, with_key: bool, setting: &str) -> Self {
         let message = answer["error"].as_str().unwrap_or("the request was refused").to_owned();
         let code = answer["code"].as_str().unwrap_or_else(|| status.as_str()).to_owned();
@@ -232,9 +232,9 @@ mod tests {
     #[test]
     fn refusals_name_code_and_remedy() {
         let body = serde_json::json!({ "error": "a valid API key is needed", "code": "unauthorized" });
-        let text = Refused::of(StatusCode::UNAUTHORIZED, &body, false, "--api").to_string();
+        let text = RefusedRequest::of(StatusCode::UNAUTHORIZED, &body, false, "--api").to_string();
         assert_eq!(text, "a valid API key is needed (unauthorized); set --key-file or STENTOR_API_KEY");
-        let text = Refused::of(StatusCode::BAD_GATEWAY, &Value::Null, true, "--api").to_string();
+        let text = RefusedRequest::of(StatusCode::BAD_GATEWAY, &Value::Null, true, "--api").to_string();
         assert_eq!(text, "the request was refused (502)");
     }
 

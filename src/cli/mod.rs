@@ -202,7 +202,7 @@ fn check_config(input: LoadInput) -> Result<ExitCode, ConfigErrors> {
     for Effective { key, value, source, .. } in &keys {
         println!("{key:key_width$}  {value:value_width$}  {source}");
     }
-    for remark in config.remarks() {
+    for remark in config.warnings() {
         eprintln!("{remark}");
     }
     Ok(ExitCode::SUCCESS)

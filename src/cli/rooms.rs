@@ -9,7 +9,7 @@ use awc::http::Method;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::client::{Client, Refused};
+use super::client::{Client, RefusedRequest};
 use super::output::{Table, age, cell, now, print, print_json};
 use super::progress::{Look, wait_until};
 
@@ -204,7 +204,7 @@ async fn deleted(client: &Client, room: &str) -> anyhow::Result<()> {
     let remedy = "its Janus or mixer does not answer; the removal goes on";
     wait_until(DEADLINE, remedy, async || match client.get(&["rooms", room]).await {
         Ok(_) => Ok(Look::Waiting(format!("{room} is being removed"))),
-        Err(error) => match error.downcast_ref::<Refused>() {
+        Err(error) => match error.downcast_ref::<RefusedRequest>() {
             Some(refused) if refused.code == "room_not_found" => Ok(Look::Done(())),
             _ => Err(error),
         },

@@ -10,7 +10,7 @@ mod sockets;
 const LONG: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]
-fn the_defaults_are_those_of_a_single_machine() {
+fn defaults_fit_single_machine() {
     let config = defaults();
     assert_eq!(config.listen.api.to_string(), "127.0.0.1:3000");
     assert_eq!(config.hls.part, Duration::from_millis(192));
@@ -22,7 +22,7 @@ fn the_defaults_are_those_of_a_single_machine() {
 }
 
 #[test]
-fn config_yaml_lists_every_key_with_its_default() {
+fn config_yaml_matches_default_keys() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config.yaml");
     let wanted = std::env::temp_dir().join("stentor-config.yaml");
     let reference = reference_file();
@@ -35,7 +35,7 @@ fn config_yaml_lists_every_key_with_its_default() {
 }
 
 #[test]
-fn each_default_is_written_as_its_value_is_read_back() {
+fn defaults_read_back_as_written() {
     let (_, keys) = explain(file(&reference_file())).unwrap();
     for key in keys {
         assert_eq!(key.value, key.default.to_string(), "{}", key.key);
@@ -70,7 +70,7 @@ fn flag_beats_environment_beats_file_beats_default() {
 }
 
 #[test]
-fn all_errors_come_at_once_and_name_key_value_source_and_remedy() {
+fn config_errors_are_reported_together() {
     let text = "node:\n  roles: [rooms, oracle]\nlisten:\n  api: somewhere\nhls:\n  part_ms: 5\n\
                 mixers:\n  capacity: 3\nstore: etcd\njanus.mode: managed\n";
     let errors = errors(file(text).env("STENTOR__MIXER__RTP_PORT", "1").flag("rooms.max_age", "3 days"));
@@ -92,7 +92,7 @@ fn all_errors_come_at_once_and_name_key_value_source_and_remedy() {
 }
 
 #[test]
-fn open_mode_is_refused_for_public_urls_and_origins() {
+fn open_mode_refuses_public_urls_and_origins() {
     let open = |key: &str, value: &str| LoadInput::default().flag(key, value);
     let public = [
         ("http.public_hls_url", "https://live.example.org"),
@@ -123,13 +123,13 @@ fn open_mode_is_refused_for_public_urls_and_origins() {
 
 #[test]
 fn open_mode_is_warned_about() {
-    let remarks = |input| load(input).unwrap().remarks();
+    let remarks = |input| load(input).unwrap().warnings();
     assert!(matches!(remarks(LoadInput::default())[..], [one] if one.contains("auth.mode is open")));
     assert_eq!(remarks(keyed(LoadInput::default())), Vec::<&str>::new());
 }
 
 #[test]
-fn open_mode_is_refused_off_loopback_and_says_what_to_set() {
+fn open_mode_refuses_non_loopback_addresses() {
     let errors = errors(LoadInput::default().flag("listen.hls", "0.0.0.0:8080"));
     assert!(errors.contains("auth.mode = \"open\" (default)"), "{errors}");
     assert!(errors.contains("listen.hls is 0.0.0.0:8080; set auth.mode to keys"), "{errors}");
@@ -160,7 +160,7 @@ fn a_cluster_needs_endpoints_and_shared_secrets() {
 }
 
 #[test]
-fn a_secret_never_shows() {
+fn secret_config_values_are_not_printed() {
     let input = file(&format!("hls:\n  secret: {LONG}\njanus:\n  api_secert: hunter2\n"))
         .flag("auth.jwt_secrets", "k:hunter2")
         .flag("janus.url", "ws://admin:hunter2@janus");
@@ -176,7 +176,7 @@ fn a_secret_never_shows() {
 }
 
 #[test]
-fn a_secret_may_stand_in_a_file_of_its_own_but_not_in_both() {
+fn secret_key_and_file_are_exclusive() {
     let secrets = kept(&format!("# rotated in May\nnew:{LONG}\n\nold:{LONG}\n"));
     let path = secrets.path().to_str().unwrap();
     let input = LoadInput::default().flag("auth.jwt_secrets_file", path);
@@ -190,7 +190,7 @@ fn a_secret_may_stand_in_a_file_of_its_own_but_not_in_both() {
 }
 
 #[test]
-fn jwt_secrets_of_a_file_are_a_list_of_kid_and_secret() {
+fn jwt_secrets_need_unique_kids() {
     let text = format!("auth:\n  jwt_secrets:\n    - {{kid: a, secret: {LONG}}}\n");
     assert!(load(file(&text)).is_ok());
     let twice = format!("{text}    - {{kid: a, secret: {LONG}}}\n");
@@ -265,7 +265,7 @@ fn keys_are_checked_against_each_other() {
 }
 
 #[test]
-fn a_node_knows_every_address_that_it_gives_out() {
+fn nodes_require_public_urls_they_announce() {
     let node = |roles: &str| keyed(LoadInput::default().flag("node.roles", roles));
     let hls = ("http.public_hls_url", "https://live.example.org");
     let ws = ("http.public_ws_url", "wss://live.example.org/ws");
@@ -285,7 +285,7 @@ fn a_node_knows_every_address_that_it_gives_out() {
 }
 
 #[test]
-fn an_address_that_nobody_can_call_is_given_to_nobody() {
+fn wildcard_address_requires_public_url() {
     let node = |roles: &str, key: &str, any: &str| {
         keyed(LoadInput::default()).flag("node.roles", roles).flag(key, any)
     };
@@ -311,7 +311,7 @@ fn an_address_that_nobody_can_call_is_given_to_nobody() {
 }
 
 #[test]
-fn a_managed_janus_keeps_off_the_ports_of_others() {
+fn webrtc_ports_must_not_overlap_others() {
     let ports = |range: &str| LoadInput::default().flag("janus.webrtc_ports", range);
     let plain = errors(ports("24000-25000"));
     assert!(
@@ -336,38 +336,38 @@ fn a_managed_janus_keeps_off_the_ports_of_others() {
 }
 
 #[test]
-fn a_gateway_of_a_cluster_without_redis_is_worth_a_word() {
+fn cluster_gateway_without_redis_warns() {
     let cluster = |roles: &str| {
         let etcd = LoadInput::default().flag("store.kind", "etcd");
         let etcd = keyed(etcd).flag("store.etcd.endpoints", "http://a:2379").flag("listen.media", "10.0.0.7");
         let etcd = etcd.flag("node.advertise", "10.0.0.7").flag("node.roles", roles);
         etcd.flag("auth.jwt_secrets", &format!("k:{LONG}")).flag("hls.secret", LONG)
     };
-    let remarks = load(cluster("gateway")).unwrap().remarks();
+    let remarks = load(cluster("gateway")).unwrap().warnings();
     assert!(matches!(remarks[..], [one] if one.contains("set presence.kind: redis and presence.redis.url")));
     let redis =
         cluster("gateway").flag("presence.kind", "redis").flag("presence.redis.url", "redis://r:6379");
     for fine in [redis, cluster("hls,mixer"), keyed(LoadInput::default())] {
-        assert_eq!(load(fine).unwrap().remarks(), Vec::<&str>::new());
+        assert_eq!(load(fine).unwrap().warnings(), Vec::<&str>::new());
     }
     for (key, value, told) in [
         ("listen.media", "127.0.0.1", "set listen.media to an address"),
         ("node.advertise", "localhost", "set node.advertise to an address"),
         ("store.request_timeout", "10s", "set store.request_timeout to a third"),
     ] {
-        let remarks = load(cluster("hls,mixer").flag(key, value)).unwrap().remarks();
+        let remarks = load(cluster("hls,mixer").flag(key, value)).unwrap().warnings();
         assert!(matches!(remarks[..], [one] if one.contains(told)), "{key}: {remarks:?}");
     }
 }
 
 #[test]
-fn settings_that_contradict_are_warned_about() {
+fn contradicting_settings_warn() {
     let public = |ws: &'static str| {
         vec![("http.public_hls_url", "https://live.example.org"), ("http.public_ws_url", ws)]
     };
     let remarks = |flags: &[(&str, &str)]| {
         let input = keyed(LoadInput::default());
-        load(flags.iter().fold(input, |input, (key, value)| input.flag(key, value))).unwrap().remarks()
+        load(flags.iter().fold(input, |input, (key, value)| input.flag(key, value))).unwrap().warnings()
     };
     let suspicious = [
         (vec![("auth.listener_token_ttl", "2h")], "auth.listener_token_ttl is shorter than rooms.max_age"),
@@ -387,16 +387,16 @@ fn settings_that_contradict_are_warned_about() {
 }
 
 #[test]
-fn a_silence_shorter_than_two_signs_of_life_is_worth_a_word() {
+fn short_presence_timeout_warns() {
     let waits = |timeout: &str| load(keyed(LoadInput::default()).flag("presence.timeout", timeout)).unwrap();
     assert!(
-        matches!(waits("19s").remarks()[..], [one] if one.contains("set presence.timeout to 20s or more"))
+        matches!(waits("19s").warnings()[..], [one] if one.contains("set presence.timeout to 20s or more"))
     );
-    assert_eq!(waits("20s").remarks(), Vec::<&str>::new());
+    assert_eq!(waits("20s").warnings(), Vec::<&str>::new());
 }
 
 #[test]
-fn a_request_outlasts_three_target_durations_whatever_the_segment() {
+fn hls_patience_covers_three_target_durations() {
     for (millis, target, patience) in [(500, 1, 10), (2000, 2, 10), (2500, 3, 12), (10_000, 10, 40)] {
         let hls = load(LoadInput::default().flag("hls.segment_ms", &millis.to_string())).unwrap().hls;
         assert_eq!((hls.target_duration().as_secs(), hls.patience().as_secs()), (target, patience));
@@ -404,7 +404,7 @@ fn a_request_outlasts_three_target_durations_whatever_the_segment() {
 }
 
 #[test]
-fn an_empty_file_or_an_empty_section_is_no_error() {
+fn empty_files_and_sections_are_valid() {
     for text in ["", "# nothing\n", "janus:\nlisten:\n  # api: 127.0.0.1:1\n"] {
         assert!(load(file(text)).is_ok(), "{text:?}");
     }

@@ -57,7 +57,7 @@ impl Demo {
     /// The failed step, and the path of the log.
     pub async fn run(self) -> anyhow::Result<()> {
         let Self { config, mut folder, notes } = self;
-        let mut asked = Asked::listen()?;
+        let mut asked = StopSignals::listen()?;
         let log = folder.make().with_context(|| format!("cannot make {folder}; set TMPDIR"))?;
         logging::init_to_file(&config.log, log)?;
         let mut screen = Screen::new();
@@ -81,7 +81,7 @@ impl Demo {
 async fn perform(
     config: Config,
     folder: &Folder,
-    asked: &mut Asked,
+    asked: &mut StopSignals,
     screen: &mut Screen,
 ) -> anyhow::Result<()> {
     screen.step("starting a node with its own Janus");
@@ -98,12 +98,12 @@ async fn perform(
 }
 
 /// Signals that end the demo. Unlike for a server, a closed terminal is one of them.
-struct Asked {
+struct StopSignals {
     signals: Signals,
     hangup: Signal,
 }
 
-impl Asked {
+impl StopSignals {
     fn listen() -> std::io::Result<Self> {
         Ok(Self { signals: Signals::listen()?, hangup: signal(SignalKind::hangup())? })
     }

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_production_file_does_not_lead_the_demo_astray() {
+    fn demo_overrides_production_file() {
         let text = "node:\n  data_dir: ./stentor-data\n  roles: [hls]\nstore:\n  kind: etcd\n  etcd:\n    \
                     endpoints: [\"http://10.0.0.1:2379\"]\njanus:\n  mode: external\n  \
                     url: ws://10.0.0.5:8188\n";
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_demo_needs_for_itself_cannot_be_set() {
+    fn demo_refuses_its_own_keys() {
         let flags = vec![("node.data_dir".into(), "./mine".into()), ("hls.part_ms".into(), "192".into())];
         let errors = prepared(LoadInput { flags, ..Default::default() }).unwrap_err();
         assert_eq!(errors.0.len(), 1);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_lasts_as_long_as_its_user_likes() {
+    fn demo_room_has_longest_max_age() {
         let (config, _) = prepared(LoadInput::default()).unwrap();
         assert_eq!(config.rooms.max_age, Duration::from_secs(720 * 3600));
         let flags = vec![("rooms.max_age".into(), "1h".into())];
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_left_alone_unless_it_was_chosen() {
+    fn demo_moves_off_taken_default_port() {
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = holder.local_addr().unwrap();
         let (config, notes) = prepared(file(&format!("listen:\n  api: {taken}\n"))).unwrap();

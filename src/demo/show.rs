@@ -19,7 +19,7 @@ use crate::app::Node;
 use crate::config::Config;
 use crate::domain::ids::RoomId;
 use crate::probe::listener::{AUDIBLE, Target};
-use crate::probe::{Heard, Listener, Mode, ProbeError};
+use crate::probe::{HeardAudio, Listener, Mode, ProbeError};
 
 const ROOM: &str = "demo";
 /// Deadline of each step. A step takes a second or less, or a few on a machine that is busy compiling.
@@ -132,7 +132,7 @@ async fn listen(
     }
 }
 
-async fn first_sound(target: &Target) -> Result<(Listener, Heard), ProbeError> {
+async fn first_sound(target: &Target) -> Result<(Listener, HeardAudio), ProbeError> {
     let deadline = Instant::now() + STEP_DEADLINE;
     let mut listener = Listener::open_by(target, Mode::Parts, deadline).await?;
     let heard = listener.hear_until(f64::from(TONE), deadline).await?;
@@ -145,16 +145,16 @@ fn unheard(node: &Node, trouble: &RefCell<Option<String>>, why: &str) -> anyhow:
 }
 
 /// Returns the tone if it is audible. Checking one tone is far faster than searching for the strongest.
-fn tone_in(heard: &Heard) -> Option<f64> {
+fn tone_in(heard: &HeardAudio) -> Option<f64> {
     let tone = f64::from(TONE);
     (heard.level(tone) >= AUDIBLE).then_some(tone)
 }
 
-fn said(heard: Result<Heard, ProbeError>) -> String {
+fn said(heard: Result<HeardAudio, ProbeError>) -> String {
     heard.map_or_else(|error| error.to_string(), |_| String::new())
 }
 
-fn told(heard: &Heard, hz: Option<f64>, since: Instant) -> Status {
+fn told(heard: &HeardAudio, hz: Option<f64>, since: Instant) -> Status {
     let state = match hz {
         Some(hz) => format!("on air, {hz:.0} Hz heard"),
         None => "on air, but the tone is not heard".to_owned(),

@@ -64,7 +64,7 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn clocks_begin_at_the_stamp() {
+    fn clock_starts_at_state_timestamp() {
         let mut sighting = Sighting::default();
         let at = |seconds| Duration::from_secs(seconds);
         let created = view(&[(RoomPart::Meta, META)]);

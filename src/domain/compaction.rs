@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_catch_up_at_once() {
+    fn compaction_catches_up_after_pause() {
         let mut compaction = Compaction::default();
         assert_eq!(compaction.due(7, Duration::ZERO), None);
         assert_eq!(compaction.due(9, Duration::from_secs(3600)), Some(7));

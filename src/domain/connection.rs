@@ -23,7 +23,7 @@ use super::ids::{ClientId, InvalidName, ModuleId, RoomId, UserId};
 
 /// Key of a connection lock: one user in one room.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Seat {
+pub struct LockKey {
     pub room: RoomId,
     pub user: UserId,
 }
@@ -31,7 +31,7 @@ pub struct Seat {
 /// One process lifetime of a gateway. After a crash and restart the node's name is the same, but the gateway
 /// is another one, because its connections are gone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Gateway {
+pub struct GatewayIncarnation {
     pub node: ModuleId,
     pub incarnation: u64,
 }
@@ -43,7 +43,7 @@ pub struct ConnectionId(pub String);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    pub gateway: Gateway,
+    pub gateway: GatewayIncarnation,
     pub connection: ConnectionId,
     pub client: Option<ClientId>,
 }
@@ -52,7 +52,7 @@ pub struct Holder {
 /// epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Fence(pub u64);
+pub struct FencingToken(pub u64);
 
 /// Policy for a second connection of the same user, when no other rule decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub struct Lifetimes {
 
 /// Reason why an acquisition succeeds, or that it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
+pub enum AcquireDecision {
     Free,
     /// The same connection asks again, perhaps because it missed the answer.
     Own,
@@ -91,14 +91,14 @@ pub enum Renewal {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Released {
+pub enum ReleaseOutcome {
     Freed,
     /// Another connection has, or had, the lock since. Nothing was changed.
     NotOurs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Joined {
+pub enum JoinOutcome {
     Ok,
     /// The room has as many members as it may.
     Full,
@@ -106,7 +106,7 @@ pub enum Joined {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub enum UpdateOutcome {
     Ok,
     /// The user has no presence entry, or no longer: it timed out or the store lost it. The client must join
     /// again.
@@ -132,7 +132,7 @@ impl Lifetimes {
     }
 }
 
-impl Claim {
+impl AcquireDecision {
     /// Decides an acquisition. `present` is the holder, and whether its gateway is alive.
     pub fn of(asking: &Holder, present: Option<(&Holder, bool)>, policy: Duplicate) -> Self {
         let Some((holder, alive)) = present else { return Self::Free };
@@ -155,7 +155,7 @@ impl Claim {
     }
 }
 
-impl Fence {
+impl FencingToken {
     /// Returns a token above the mark. It is also above all forgotten marks, as long as the clock moves
     /// forward.
     pub fn next(mark: Option<Self>, clock_us: u64) -> Self {
@@ -174,7 +174,7 @@ impl Fence {
 }
 
 impl Renewal {
-    pub fn of(fence: Fence, held: Option<Fence>, mark: Option<Fence>) -> Self {
+    pub fn of(fence: FencingToken, held: Option<FencingToken>, mark: Option<FencingToken>) -> Self {
         match held {
             Some(held) if held == fence => Self::Ours,
             None if !fence.is_below(mark) => Self::Restored,
@@ -183,8 +183,8 @@ impl Renewal {
     }
 }
 
-impl Released {
-    pub fn of(fence: Fence, held: Option<Fence>, mark: Option<Fence>) -> Self {
+impl ReleaseOutcome {
+    pub fn of(fence: FencingToken, held: Option<FencingToken>, mark: Option<FencingToken>) -> Self {
         match Renewal::of(fence, held, mark) {
             Renewal::Ours | Renewal::Restored => Self::Freed,
             Renewal::Lost => Self::NotOurs,
@@ -192,10 +192,16 @@ impl Released {
     }
 }
 
-impl Joined {
+impl JoinOutcome {
     /// Decides a join. `present` is the fencing token of the user's own entry, `others` the number of all
     /// other entries.
-    pub fn of(fence: Fence, mark: Option<Fence>, present: Option<Fence>, others: usize, max: usize) -> Self {
+    pub fn of(
+        fence: FencingToken,
+        mark: Option<FencingToken>,
+        present: Option<FencingToken>,
+        others: usize,
+        max: usize,
+    ) -> Self {
         if fence.is_below(mark) || fence.is_below(present) {
             Self::Fenced
         } else if present.is_none() && others >= max {
@@ -206,8 +212,8 @@ impl Joined {
     }
 }
 
-impl Written {
-    pub fn of(fence: Fence, mark: Option<Fence>, present: Option<Fence>) -> Self {
+impl UpdateOutcome {
+    pub fn of(fence: FencingToken, mark: Option<FencingToken>, present: Option<FencingToken>) -> Self {
         if fence.is_below(mark) || fence.is_below(present) {
             Self::Fenced
         } else if present.is_none() {
@@ -219,19 +225,19 @@ impl Written {
 }
 
 /// Formats as `node/incarnation`.
-impl fmt::Display for Gateway {
+impl fmt::Display for GatewayIncarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.node, self.incarnation)
     }
 }
 
-impl fmt::Debug for Gateway {
+impl fmt::Debug for GatewayIncarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl FromStr for Gateway {
+impl FromStr for GatewayIncarnation {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
@@ -248,90 +254,94 @@ mod tests {
 
     fn holder(gateway: u64, connection: &str, client: Option<&str>) -> Holder {
         Holder {
-            gateway: Gateway { node: ModuleId::new("gw").unwrap(), incarnation: gateway },
+            gateway: GatewayIncarnation { node: ModuleId::new("gw").unwrap(), incarnation: gateway },
             connection: ConnectionId(connection.into()),
             client: client.map(|c| ClientId::new(c).unwrap()),
         }
     }
 
     #[test]
-    fn the_table_of_claims() {
+    fn lock_acquire_decisions_follow_table() {
         use Duplicate::{Reject, Replace};
         let present = holder(1, "a", Some("tab"));
         for (asking, alive, policy, expected) in [
-            (holder(1, "a", Some("tab")), true, Reject, Claim::Own),
-            (holder(1, "a", None), false, Reject, Claim::Own),
-            (holder(2, "b", Some("tab")), true, Reject, Claim::SameClient),
-            (holder(2, "b", Some("other")), true, Reject, Claim::Refused),
-            (holder(2, "b", None), true, Reject, Claim::Refused),
-            (holder(2, "b", None), true, Replace, Claim::ByPolicy),
-            (holder(2, "b", None), false, Reject, Claim::DeadGateway),
-            (holder(2, "b", None), false, Replace, Claim::DeadGateway),
-            (holder(2, "a", None), true, Reject, Claim::Refused),
+            (holder(1, "a", Some("tab")), true, Reject, AcquireDecision::Own),
+            (holder(1, "a", None), false, Reject, AcquireDecision::Own),
+            (holder(2, "b", Some("tab")), true, Reject, AcquireDecision::SameClient),
+            (holder(2, "b", Some("other")), true, Reject, AcquireDecision::Refused),
+            (holder(2, "b", None), true, Reject, AcquireDecision::Refused),
+            (holder(2, "b", None), true, Replace, AcquireDecision::ByPolicy),
+            (holder(2, "b", None), false, Reject, AcquireDecision::DeadGateway),
+            (holder(2, "b", None), false, Replace, AcquireDecision::DeadGateway),
+            (holder(2, "a", None), true, Reject, AcquireDecision::Refused),
         ] {
-            let claim = Claim::of(&asking, Some((&present, alive)), policy);
+            let claim = AcquireDecision::of(&asking, Some((&present, alive)), policy);
             assert_eq!(claim, expected, "{asking:?} alive={alive} {policy:?}");
         }
-        assert_eq!(Claim::of(&present, None, Reject), Claim::Free);
+        assert_eq!(AcquireDecision::of(&present, None, Reject), AcquireDecision::Free);
     }
 
     #[test]
-    fn two_clients_without_a_name_are_not_the_same_client() {
-        let claim = Claim::of(&holder(1, "b", None), Some((&holder(1, "a", None), true)), Duplicate::Reject);
-        assert_eq!(claim, Claim::Refused);
+    fn unnamed_clients_are_distinct() {
+        let claim = AcquireDecision::of(
+            &holder(1, "b", None),
+            Some((&holder(1, "a", None), true)),
+            Duplicate::Reject,
+        );
+        assert_eq!(claim, AcquireDecision::Refused);
     }
 
     #[test]
-    fn a_lock_that_the_store_lost_is_restored_unless_somebody_had_it_since() {
-        let f = Fence(7);
+    fn lost_lock_is_restored_unless_taken() {
+        let f = FencingToken(7);
         assert_eq!(Renewal::of(f, Some(f), Some(f)), Renewal::Ours);
         assert_eq!(Renewal::of(f, None, Some(f)), Renewal::Restored);
         assert_eq!(Renewal::of(f, None, None), Renewal::Restored);
-        assert_eq!(Renewal::of(f, Some(Fence(8)), Some(Fence(8))), Renewal::Lost);
-        assert_eq!(Renewal::of(f, None, Some(Fence(8))), Renewal::Lost);
+        assert_eq!(Renewal::of(f, Some(FencingToken(8)), Some(FencingToken(8))), Renewal::Lost);
+        assert_eq!(Renewal::of(f, None, Some(FencingToken(8))), Renewal::Lost);
         assert_eq!(Renewal::of(f, None, Some(f.over())), Renewal::Lost, "released");
     }
 
     #[test]
-    fn a_gateway_is_read_back_from_its_name() {
+    fn gateway_name_round_trips() {
         let gateway = holder(42, "a", None).gateway;
         assert_eq!(gateway.to_string().parse(), Ok(gateway));
         for bad in ["gw", "gw/", "/1", "gw/-1", "g w/1"] {
-            assert!(bad.parse::<Gateway>().is_err(), "{bad}");
+            assert!(bad.parse::<GatewayIncarnation>().is_err(), "{bad}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_fence_rises_even_when_the_clock_goes_back(
+        fn fencing_token_rises_despite_clock_steps(
             clocks in prop::collection::vec(0..1u64 << 52, 1..50),
         ) {
             let mut mark = None;
             for clock in clocks {
-                let fence = Fence::next(mark, clock);
+                let fence = FencingToken::next(mark, clock);
                 prop_assert!(mark.is_none_or(|mark| fence > mark) && fence.0 >= clock);
                 mark = Some(fence);
             }
         }
 
         #[test]
-        fn nobody_writes_below_the_mark(fence in 0..9u64, mark in prop::option::of(0..9u64),
+        fn writes_below_high_water_mark_fail(fence in 0..9u64, mark in prop::option::of(0..9u64),
             present in prop::option::of(0..9u64), others in 0..5usize, max in 1..5usize) {
-            let (fence, mark, present) = (Fence(fence), mark.map(Fence), present.map(Fence));
+            let (fence, mark, present) = (FencingToken(fence), mark.map(FencingToken), present.map(FencingToken));
             let stale = mark.max(present).is_some_and(|newest| newest > fence);
-            let joined = Joined::of(fence, mark, present, others, max);
-            prop_assert_eq!(joined == Joined::Fenced, stale);
-            prop_assert_eq!(Written::of(fence, mark, present) == Written::Fenced, stale);
-            prop_assert!(joined != Joined::Ok || present.is_some() || others < max);
+            let joined = JoinOutcome::of(fence, mark, present, others, max);
+            prop_assert_eq!(joined == JoinOutcome::Fenced, stale);
+            prop_assert_eq!(UpdateOutcome::of(fence, mark, present) == UpdateOutcome::Fenced, stale);
+            prop_assert!(joined != JoinOutcome::Ok || present.is_some() || others < max);
         }
 
         /// The older holder never wins against the newer, in any order of their operations.
         #[test]
-        fn whoever_was_replaced_stays_replaced(older in 1..100u64, ahead in 1..100u64, expired: bool) {
-            let (older, newer) = (Fence(older), Fence(older + ahead));
+        fn replaced_connection_stays_replaced(older in 1..100u64, ahead in 1..100u64, expired: bool) {
+            let (older, newer) = (FencingToken(older), FencingToken(older + ahead));
             let held = (!expired).then_some(newer);
             prop_assert_eq!(Renewal::of(older, held, Some(newer)), Renewal::Lost);
-            prop_assert_eq!(Released::of(older, held, Some(newer)), Released::NotOurs);
+            prop_assert_eq!(ReleaseOutcome::of(older, held, Some(newer)), ReleaseOutcome::NotOurs);
         }
     }
 }

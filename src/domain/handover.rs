@@ -10,16 +10,16 @@ use super::model::Handover;
 use super::view::RoomView;
 
 /// Returns the outgoing mixer of a handover, until its successor reports that it produces.
-pub fn leaving(view: &RoomView) -> Option<&Handover> {
+pub fn outgoing_mixer(view: &RoomView) -> Option<&Handover> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
     let successor = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id);
     live.handover.as_deref().filter(|_| successor.is_none_or(|m| !m.ready))
 }
 
 /// Returns the mixer that listeners of a room on air hear.
-pub fn heard_from(view: &RoomView) -> Option<&ModuleId> {
+pub fn serving_mixer(view: &RoomView) -> Option<&ModuleId> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
-    Some(leaving(view).map_or(&live.mixer_id, |handover| &handover.mixer_id))
+    Some(outgoing_mixer(view).map_or(&live.mixer_id, |handover| &handover.mixer_id))
 }
 
 /// Returns the record of the present mixer that a handover stores in livemeta.
@@ -27,7 +27,7 @@ pub fn begin(view: &RoomView) -> Option<Handover> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
     let current =
         view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id && !m.gave_up);
-    leaving(view).cloned().or_else(|| {
+    outgoing_mixer(view).cloned().or_else(|| {
         current.map(|m| Handover { mixer_id: m.id.clone(), hls_url: m.hls_url.clone(), epoch: m.epoch })
     })
 }

@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_duration_is_whole_seconds_and_no_window_is_below_three() {
+    fn target_duration_and_window_are_bounded() {
         for (segment, target, window) in [(500, 1, 6), (2000, 2, 3), (2001, 3, 5), (10_000, 10, 3)] {
             let segment = Duration::from_millis(segment);
             assert_eq!((target_duration(segment).as_secs(), least_window(segment)), (target, window));

@@ -18,18 +18,18 @@ use super::room::{Cleanup, Expiry, ExpiryLimits, cleanup, expiry};
 use super::view::{Modules, RoomView, Rooms};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Chore {
+pub enum HousekeepingAction {
     Expire(Expiry),
     /// The modules of a removed room have had their time.
     FinishRemoval,
     /// The room is on air but has no meta key.
     EndStray,
     /// Keys whose room is not live and whose owner is gone.
-    Sweep(LeftBehind),
+    Sweep(OrphanedKeys),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftBehind {
+pub struct OrphanedKeys {
     pub parts: Vec<RoomPart>,
     /// Set if all user keys are to go, because the room does not exist.
     pub users: bool,
@@ -37,9 +37,9 @@ pub struct LeftBehind {
 
 /// Task for one room, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
+pub struct HousekeepingTask {
     pub room: RoomId,
-    pub chore: Chore,
+    pub chore: HousekeepingAction,
     /// View that the task was decided from; `clock` is that of the [`Sighting`].
     pub view: Arc<RoomView>,
     pub clock: UnixMs,
@@ -47,7 +47,7 @@ pub struct Due {
 }
 
 #[derive(Debug)]
-pub struct Housekeeping {
+pub struct HousekeepingPolicy {
     limits: ExpiryLimits,
     /// Time that keys may be invalid before they are removed, in case they become valid again.
     grace: Duration,
@@ -55,7 +55,7 @@ pub struct Housekeeping {
     seen: BTreeMap<RoomId, Sighting>,
 }
 
-impl Chore {
+impl HousekeepingAction {
     /// Returns the metric label, one of a small fixed set.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl Chore {
     }
 }
 
-impl Housekeeping {
+impl HousekeepingPolicy {
     /// Creates the policy. `grace` is also the time that the modules of a stopped room get
     /// (`rooms.removing_grace`).
     pub fn new(limits: ExpiryLimits, grace: Duration) -> Self {
@@ -76,14 +76,20 @@ impl Housekeeping {
     }
 
     /// Returns the tasks of one round. `now` is monotonic.
-    pub fn round(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) -> Vec<Due> {
+    pub fn round(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) -> Vec<HousekeepingTask> {
         let mut due = Vec::new();
         let mut odd = BTreeMap::new();
         self.seen.retain(|room, _| rooms.contains_key(room));
         for (room, view) in rooms.iter().filter(|(_, view)| view.unreadable.is_empty()) {
             let sighting = self.seen.entry(room.clone()).or_default();
             let clock = sighting.clock(view, now, self.grace);
-            let task = |(chore, reason)| Due { room: room.clone(), chore, view: view.clone(), clock, reason };
+            let task = |(chore, reason)| HousekeepingTask {
+                room: room.clone(),
+                chore,
+                view: view.clone(),
+                clock,
+                reason,
+            };
             if let Some(ordinary) = self.ordinary(view, clock) {
                 due.push(task(ordinary));
             } else if let Some(odd_one) = out_of_order(view, modules) {
@@ -98,7 +104,7 @@ impl Housekeeping {
         due
     }
 
-    fn ordinary(&self, view: &RoomView, clock: UnixMs) -> Option<(Chore, String)> {
+    fn ordinary(&self, view: &RoomView, clock: UnixMs) -> Option<(HousekeepingAction, String)> {
         if let Some(expiry) = expiry(view, clock, &self.limits) {
             let reason = match expiry {
                 Expiry::NeverStarted => {
@@ -106,18 +112,20 @@ impl Housekeeping {
                 }
                 Expiry::TooOld => format!("it has been on air for longer than {:?}", self.limits.max_age),
             };
-            return Some((Chore::Expire(expiry), reason));
+            return Some((HousekeepingAction::Expire(expiry), reason));
         }
         let finish = matches!(cleanup(view, clock), Cleanup::Remove(_));
-        finish.then(|| (Chore::FinishRemoval, "its keys are gone, or the grace time is over".into()))
+        finish.then(|| {
+            (HousekeepingAction::FinishRemoval, "its keys are gone, or the grace time is over".into())
+        })
     }
 }
 
 /// Returns the cleanup of keys that only a manual write, or a process that died between two writes, leaves.
-fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(Chore, String)> {
+fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(HousekeepingAction, String)> {
     if view.live.is_some() {
         let stray = view.is_on_air() && view.meta.is_none();
-        return stray.then(|| (Chore::EndStray, "it is on air but has no meta".into()));
+        return stray.then(|| (HousekeepingAction::EndStray, "it is on air but has no meta".into()));
     }
     let alive = |kind, id: &ModuleId| modules.get(&(kind, id.clone())).is_some_and(|m| m.is_present());
     let mut parts = Vec::new();
@@ -137,7 +145,7 @@ fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(Chore, String)> {
         return None;
     }
     let reason = format!("{} orphaned: the room is not live, and the owner is gone", names.join(", "));
-    Some((Chore::Sweep(LeftBehind { parts, users }), reason))
+    Some((HousekeepingAction::Sweep(OrphanedKeys { parts, users }), reason))
 }
 
 #[cfg(test)]
@@ -159,7 +167,7 @@ mod tests {
     const SEQUENCE: &str = r#"{"ceiling":1024,"discontinuity":64}"#;
 
     #[test]
-    fn rooms_that_were_forgotten_go() {
+    fn forgotten_rooms_are_deleted() {
         let mut house = House::with_limits(10);
         house.put("/rooms/idle/meta", META);
         house.put("/rooms/long/meta", META);
@@ -202,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_whose_janus_is_gone_for_good_is_forced_when_its_time_is_over() {
+    fn overdue_removal_is_forced() {
         let mut house = House::default();
         house.put("/rooms/demo/meta", META);
         house.put("/rooms/demo/livemeta", REMOVING);
@@ -213,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_without_a_room_are_swept_after_the_grace() {
+    fn orphaned_keys_are_removed_after_grace() {
         let mut house = House::default();
         house.put("/rooms/ghost/sequence", SEQUENCE);
         house.put("/rooms/ghost/janus", JANUS);
@@ -223,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn users_of_what_is_no_room_are_swept_and_those_of_a_room_are_not() {
+    fn users_without_room_are_removed() {
         let mut house = House::default();
         house.put("/rooms/ghost/users/ann", USER);
         house.put("/rooms/idle/meta", META);
@@ -235,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_whose_owner_is_there_is_its_owners() {
+    fn keys_of_live_owners_are_kept() {
         let mut house = House::default();
         house.put("/rooms/idle/meta", META);
         house.put("/rooms/idle/janus", JANUS);
@@ -248,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_live_and_no_room_is_ended_but_not_when_its_meta_is_only_not_understood() {
+    fn broadcast_without_meta_is_ended() {
         let mut house = House::default();
         house.put("/rooms/stray/livemeta", ON_AIR);
         house.put("/rooms/other/livemeta", ON_AIR);
@@ -258,7 +266,7 @@ mod tests {
     }
 
     struct House {
-        housekeeping: Housekeeping,
+        housekeeping: HousekeepingPolicy,
         rooms: Rooms,
         modules: Modules,
     }
@@ -274,7 +282,7 @@ mod tests {
         fn with_limits(seconds: u64) -> Self {
             let age = Duration::from_secs(seconds);
             let limits = ExpiryLimits { never_started_after: age, max_age: age };
-            let housekeeping = Housekeeping::new(limits, GRACE);
+            let housekeeping = HousekeepingPolicy::new(limits, GRACE);
             Self { housekeeping, rooms: Rooms::new(), modules: Modules::new() }
         }
 
@@ -303,8 +311,8 @@ mod tests {
         /// Runs a round at `seconds` of the monotonic clock.
         fn round(&mut self, seconds: u64) -> Vec<String> {
             let due = self.housekeeping.round(&self.rooms, &self.modules, Duration::from_secs(seconds));
-            let say = |due: Due| match due.chore {
-                Chore::Sweep(LeftBehind { parts, users }) => {
+            let say = |due: HousekeepingTask| match due.chore {
+                HousekeepingAction::Sweep(OrphanedKeys { parts, users }) => {
                     format!("{} sweep {parts:?}{}", due.room, if users { " and users" } else { "" })
                 }
                 chore => format!("{} {}", due.room, chore.as_str()),

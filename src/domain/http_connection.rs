@@ -19,7 +19,7 @@ const SLOWEST: u32 = 4_096;
 const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct RequestTimeouts {
     /// Limit from the first byte of a request to the end of its head.
     pub head: Duration,
     /// Limit without any byte between two requests.
@@ -28,7 +28,7 @@ pub struct Patience {
 
 /// Reason why the server closes a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
+pub enum CloseCause {
     /// A request head, or the rest of an ignored body, did not arrive in time.
     SlowRequest,
     /// A request body did not arrive in time. The client received 408.
@@ -41,7 +41,7 @@ pub enum Cut {
     ProxyHeader,
 }
 
-impl Cut {
+impl CloseCause {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SlowRequest => "slow_request",
@@ -54,8 +54,8 @@ impl Cut {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
-    Now(Cut),
+pub enum DeadlineAction {
+    Now(CloseCause),
     At(Instant),
     Never,
 }
@@ -162,23 +162,26 @@ impl Lifecycle {
     }
 
     /// Returns whether, why and when to close the connection. `pressed`: the socket has few connections left.
-    pub fn due(&self, patience: &Patience, pressed: bool, now: Instant) -> Due {
+    pub fn due(&self, patience: &RequestTimeouts, pressed: bool, now: Instant) -> DeadlineAction {
         let waiting = match self.phase {
-            Phase::Serving => Due::Never,
+            Phase::Serving => DeadlineAction::Never,
             Phase::Waiting { heard: Some(heard), .. } => {
-                Due::by(heard + patience.head, Cut::SlowRequest, now)
+                DeadlineAction::by(heard + patience.head, CloseCause::SlowRequest, now)
             }
             Phase::Waiting { since, heard: None } if pressed => {
-                Due::by(since + IDLE_UNDER_PRESSURE.min(patience.idle), Cut::Idle, now)
+                DeadlineAction::by(since + IDLE_UNDER_PRESSURE.min(patience.idle), CloseCause::Idle, now)
             }
-            Phase::Waiting { since, heard: None } => match Due::by(since + patience.idle, Cut::Idle, now) {
-                // Check again within this time whether few connections are left by then.
-                Due::At(end) => Due::At(end.min(now + IDLE_UNDER_PRESSURE)),
-                due => due,
-            },
+            Phase::Waiting { since, heard: None } => {
+                match DeadlineAction::by(since + patience.idle, CloseCause::Idle, now) {
+                    // Check again within this time whether few connections are left by then.
+                    DeadlineAction::At(end) => DeadlineAction::At(end.min(now + IDLE_UNDER_PRESSURE)),
+                    due => due,
+                }
+            }
         };
-        let writing =
-            self.writing.map_or(Due::Never, |transfer| Due::by(transfer.deadline(), Cut::SlowReader, now));
+        let writing = self.writing.map_or(DeadlineAction::Never, |transfer| {
+            DeadlineAction::by(transfer.deadline(), CloseCause::SlowReader, now)
+        });
         waiting.earlier(writing)
     }
 }
@@ -216,8 +219,8 @@ impl HeadEnds {
     }
 }
 
-impl Due {
-    fn by(deadline: Instant, cut: Cut, now: Instant) -> Self {
+impl DeadlineAction {
+    fn by(deadline: Instant, cut: CloseCause, now: Instant) -> Self {
         if deadline <= now { Self::Now(cut) } else { Self::At(deadline) }
     }
 
@@ -233,7 +236,8 @@ impl Due {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience { head: Duration::from_secs(6), idle: Duration::from_secs(70) };
+    const PATIENCE: RequestTimeouts =
+        RequestTimeouts { head: Duration::from_secs(6), idle: Duration::from_secs(70) };
 
     fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -241,13 +245,13 @@ mod tests {
 
     /// Returns after how many seconds from `from` the connection is cut, and why. The clock follows the due
     /// times.
-    fn cut(lifecycle: &Lifecycle, pressed: bool, from: Instant) -> Option<(u64, Cut)> {
+    fn cut(lifecycle: &Lifecycle, pressed: bool, from: Instant) -> Option<(u64, CloseCause)> {
         let mut now = from;
         for _ in 0..1000 {
             match lifecycle.due(&PATIENCE, pressed, now) {
-                Due::Now(cut) => return Some(((now - from).as_secs(), cut)),
-                Due::At(at) => now = at,
-                Due::Never => return None,
+                DeadlineAction::Now(cut) => return Some(((now - from).as_secs(), cut)),
+                DeadlineAction::At(at) => now = at,
+                DeadlineAction::Never => return None,
             }
         }
         panic!("no progress");
@@ -257,13 +261,13 @@ mod tests {
     fn request_heads_must_arrive_in_time() {
         let start = Instant::now();
         let mut lifecycle = Lifecycle::new(start);
-        assert_eq!(cut(&lifecycle, false, start), Some((6, Cut::SlowRequest)), "the first");
+        assert_eq!(cut(&lifecycle, false, start), Some((6, CloseCause::SlowRequest)), "the first");
         lifecycle.began();
         assert_eq!(cut(&lifecycle, true, start), None, "a handler may take as long as it wants");
         lifecycle.ended(start + s(30));
         lifecycle.received(start + s(40));
         lifecycle.received(start + s(45));
-        assert_eq!(cut(&lifecycle, false, start + s(40)), Some((6, Cut::SlowRequest)), "a later one");
+        assert_eq!(cut(&lifecycle, false, start + s(40)), Some((6, CloseCause::SlowRequest)), "a later one");
     }
 
     #[test]
@@ -272,9 +276,9 @@ mod tests {
         let mut lifecycle = Lifecycle::new(start);
         lifecycle.began();
         lifecycle.ended(start);
-        assert_eq!(cut(&lifecycle, false, start), Some((70, Cut::Idle)));
-        assert_eq!(cut(&lifecycle, true, start), Some((5, Cut::Idle)));
-        let Due::At(at) = lifecycle.due(&PATIENCE, false, start) else { panic!("cut") };
+        assert_eq!(cut(&lifecycle, false, start), Some((70, CloseCause::Idle)));
+        assert_eq!(cut(&lifecycle, true, start), Some((5, CloseCause::Idle)));
+        let DeadlineAction::At(at) = lifecycle.due(&PATIENCE, false, start) else { panic!("cut") };
         assert!(at <= start + s(5), "pressure that comes later is noticed");
     }
 
@@ -284,14 +288,18 @@ mod tests {
         let mut lifecycle = Lifecycle::new(start);
         lifecycle.began();
         lifecycle.blocked(start);
-        assert_eq!(cut(&lifecycle, false, start), Some((10, Cut::SlowReader)), "nothing read");
+        assert_eq!(cut(&lifecycle, false, start), Some((10, CloseCause::SlowReader)), "nothing read");
         lifecycle.wrote(20 * 4096, start);
         lifecycle.blocked(start + s(9));
-        assert_eq!(cut(&lifecycle, false, start), Some((30, Cut::SlowReader)), "32 kbit/s for 20 s");
+        assert_eq!(cut(&lifecycle, false, start), Some((30, CloseCause::SlowReader)), "32 kbit/s for 20 s");
         lifecycle.flushed();
         assert_eq!(cut(&lifecycle, false, start), None, "all read");
         lifecycle.blocked(start + s(60));
-        assert_eq!(cut(&lifecycle, false, start + s(60)), Some((10, Cut::SlowReader)), "measured anew");
+        assert_eq!(
+            cut(&lifecycle, false, start + s(60)),
+            Some((10, CloseCause::SlowReader)),
+            "measured anew"
+        );
     }
 
     /// Returns the lengths of the pieces that end with a request head.
@@ -321,11 +329,21 @@ mod tests {
         lifecycle.endless();
         lifecycle.blocked(start);
         for second in (9..=3600).step_by(9) {
-            assert_eq!(lifecycle.due(&PATIENCE, false, start + s(second)), Due::At(start + s(second + 1)));
+            assert_eq!(
+                lifecycle.due(&PATIENCE, false, start + s(second)),
+                DeadlineAction::At(start + s(second + 1))
+            );
             lifecycle.wrote(1, start + s(second));
-            assert_eq!(lifecycle.due(&PATIENCE, false, start + s(second)), Due::At(start + s(second + 10)));
+            assert_eq!(
+                lifecycle.due(&PATIENCE, false, start + s(second)),
+                DeadlineAction::At(start + s(second + 10))
+            );
         }
-        assert_eq!(cut(&lifecycle, true, start + s(3600)), Some((10, Cut::SlowReader)), "nothing read");
+        assert_eq!(
+            cut(&lifecycle, true, start + s(3600)),
+            Some((10, CloseCause::SlowReader)),
+            "nothing read"
+        );
         lifecycle.flushed();
         assert_eq!(cut(&lifecycle, true, start + s(3600)), None);
         lifecycle.ended(start);
@@ -334,7 +352,7 @@ mod tests {
         lifecycle.wrote(1, start + s(9));
         assert_eq!(
             cut(&lifecycle, false, start),
-            Some((10, Cut::SlowReader)),
+            Some((10, CloseCause::SlowReader)),
             "the next response has an end"
         );
     }

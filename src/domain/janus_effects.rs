@@ -8,7 +8,7 @@ use super::plan::{Failure, WriteOutcome};
 
 /// Room on the Janus that carries our ownership tag for this room id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundRoom {
     pub janus_room_id: u32,
     /// Epoch at which the room was created.
     pub created_at: Epoch,
@@ -69,7 +69,7 @@ impl Effect {
 /// Outcome of an [`Effect`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    Inspected(Vec<Found>),
+    Inspected(Vec<FoundRoom>),
     Created {
         janus_room_id: u32,
         epoch: Epoch,

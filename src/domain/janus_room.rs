@@ -25,15 +25,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::expulsion::{Due, Expulsion};
-use super::handover::leaving;
+use super::handover::outgoing_mixer;
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, UnixMs};
-pub use super::janus_effects::{Effect, Found, Outcome};
+pub use super::janus_effects::{Effect, FoundRoom, Outcome};
+use super::kick::{KickStep, KickTracker};
 use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
-use super::own_key::OwnKey;
 use super::plan::{Failure, Plan, Reason, Retry, WriteOutcome};
+use super::read_your_writes::ReadYourWrites;
 use super::restart::Backoff;
-use super::view::{RoomView, UNREADABLE, Versioned};
+use super::view::{RoomView, StoredValue, UNREADABLE};
 
 mod canary;
 mod silence;
@@ -42,7 +42,7 @@ mod unsettled;
 pub use canary::{canary, concerns, must_have};
 use silence::Upkeep;
 pub use silence::all_silent;
-use unsettled::Unsettled;
+use unsettled::UnsettledCreate;
 
 /// Message about a Janus room, appended to its number. It contains the remedy.
 pub const LOCKED: &str = "on this Janus has our ownership tag but another secret (hls.secret was changed): \
@@ -53,7 +53,7 @@ const LANDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// State that the store asks of this Janus.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Wanted {
+enum WantedState {
     Nothing,
     Room {
         epoch: Epoch,
@@ -66,9 +66,9 @@ enum Wanted {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Observed {
+enum KnownRooms {
     Unknown,
-    Known(Vec<Found>),
+    Known(Vec<FoundRoom>),
 }
 
 #[derive(Debug)]
@@ -76,13 +76,13 @@ pub struct JanusRoom {
     me: ModuleId,
     incarnation: String,
     backoff: Backoff,
-    observed: Observed,
-    unsettled: Option<Unsettled>,
+    observed: KnownRooms,
+    unsettled: Option<UnsettledCreate>,
     /// Janus room ids that refuse our secret.
     locked: BTreeSet<u32>,
-    expulsion: Expulsion,
+    expulsion: KickTracker,
     upkeep: Upkeep,
-    key: OwnKey<JanusState>,
+    key: ReadYourWrites<JanusState>,
     as_of: i64,
     linked: bool,
     /// Reason why no forwarder is started to the mixer that the room's key names.
@@ -97,12 +97,12 @@ impl JanusRoom {
             me,
             incarnation,
             backoff,
-            observed: Observed::Unknown,
+            observed: KnownRooms::Unknown,
             unsettled: None,
             locked: BTreeSet::new(),
-            expulsion: Expulsion::default(),
+            expulsion: KickTracker::default(),
             upkeep: Upkeep::default(),
-            key: OwnKey::default(),
+            key: ReadYourWrites::default(),
             as_of: 0,
             linked: false,
             refusal: None,
@@ -118,29 +118,29 @@ impl JanusRoom {
     }
 
     /// Records that the view contains the store up to revision `as_of`.
-    pub fn saw(&mut self, as_of: i64) {
+    pub fn observe_revision(&mut self, as_of: i64) {
         self.as_of = self.as_of.max(as_of);
         self.key.seen(self.as_of);
         self.retry.news();
     }
 
     /// Records that Janus is connected and which of our rooms it has (`None`: not listed yet).
-    pub fn linked(&mut self, found: Option<Vec<Found>>) {
+    pub fn linked(&mut self, found: Option<Vec<FoundRoom>>) {
         self.linked = true;
         if found.is_some() {
             // A new connection: requests over the old one have been carried out or are lost.
             self.unsettled = None;
             self.locked.clear();
-            self.expulsion = Expulsion::default();
+            self.expulsion = KickTracker::default();
         }
-        self.observed = found.map_or(Observed::Unknown, Observed::Known);
+        self.observed = found.map_or(KnownRooms::Unknown, KnownRooms::Known);
         self.retry.succeeded();
     }
 
     /// Records that the link to Janus is gone. The state of its rooms is unknown from now on.
     pub fn unlinked(&mut self) {
         self.linked = false;
-        self.observed = Observed::Unknown;
+        self.observed = KnownRooms::Unknown;
     }
 
     pub fn attempt(&self) -> u32 {
@@ -153,14 +153,14 @@ impl JanusRoom {
 
     /// Returns the name of the state, for operators.
     pub fn state(&self, view: &RoomView) -> &'static str {
-        let wanted = self.wanted(view) != Wanted::Nothing;
+        let wanted = self.wanted(view) != WantedState::Nothing;
         match &self.observed {
             _ if !self.linked => "unlinked",
-            Observed::Unknown => "unknown",
-            Observed::Known(_) if !wanted => "removing",
-            Observed::Known(rooms) if rooms.is_empty() => "absent",
-            Observed::Known(rooms) => {
-                let feeding = |r: &Found| r.forwarders.as_ref().is_some_and(|f| !f.is_empty());
+            KnownRooms::Unknown => "unknown",
+            KnownRooms::Known(_) if !wanted => "removing",
+            KnownRooms::Known(rooms) if rooms.is_empty() => "absent",
+            KnownRooms::Known(rooms) => {
+                let feeding = |r: &FoundRoom| r.forwarders.as_ref().is_some_and(|f| !f.is_empty());
                 if rooms.iter().any(feeding) { "forwarding" } else { "created" }
             }
         }
@@ -173,14 +173,15 @@ impl JanusRoom {
         if !self.linked {
             return Plan::wait("waits for the link to the Janus Gateway");
         }
-        let Observed::Known(rooms) = &self.observed else {
+        let KnownRooms::Known(rooms) = &self.observed else {
             return Plan::act(Effect::Inspect, "looks up what the Janus has of this room");
         };
-        let rooms: Vec<&Found> = rooms.iter().filter(|r| !self.locked.contains(&r.janus_room_id)).collect();
+        let rooms: Vec<&FoundRoom> =
+            rooms.iter().filter(|r| !self.locked.contains(&r.janus_room_id)).collect();
         let key = self.key.current(view.janus.as_ref());
         let plan = match self.wanted(view) {
-            Wanted::Nothing => self.dismantle(&rooms, key, now),
-            Wanted::Room { epoch, nonce, pin, target, live_revision, handing_over } => {
+            WantedState::Nothing => self.dismantle(&rooms, key, now),
+            WantedState::Room { epoch, nonce, pin, target, live_revision, handing_over } => {
                 let (rooms, handing) = (&rooms[..], handing_over);
                 let build =
                     Build { epoch, nonce, pin, target, live_revision, handing, rooms, key, now, wall };
@@ -218,27 +219,32 @@ impl JanusRoom {
         }
     }
 
-    fn wanted(&self, view: &RoomView) -> Wanted {
+    fn wanted(&self, view: &RoomView) -> WantedState {
         let (Some(meta), Some(live)) = (&view.meta, &view.live) else {
-            return Wanted::Nothing;
+            return WantedState::Nothing;
         };
         if live.status != LiveStatus::OnAir || live.janus_id != self.me {
-            return Wanted::Nothing;
+            return WantedState::Nothing;
         }
         let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id);
-        Wanted::Room {
+        WantedState::Room {
             epoch: live.epoch,
             nonce: live.nonce.clone(),
             pin: meta.pin.clone(),
             target: mixer.map(|m| m.rtp),
             live_revision: live.mod_revision,
-            handing_over: leaving(view).is_some(),
+            handing_over: outgoing_mixer(view).is_some(),
         }
     }
 
     /// Stops the forwarders, destroys the rooms, then deletes the key. A missing key therefore proves that
     /// nothing else is left.
-    fn dismantle(&self, rooms: &[&Found], key: Option<Versioned<JanusState>>, now: Duration) -> Plan<Effect> {
+    fn dismantle(
+        &self,
+        rooms: &[&FoundRoom],
+        key: Option<StoredValue<JanusState>>,
+        now: Duration,
+    ) -> Plan<Effect> {
         if let Some(room) = rooms.first() {
             let janus_room_id = room.janus_room_id;
             return match room.forwarders.as_ref().and_then(|f| f.first()) {
@@ -313,10 +319,10 @@ impl JanusRoom {
     /// anchors are in it. Otherwise a room created for this epoch is used.
     fn choose<'a>(
         &self,
-        rooms: &[&'a Found],
-        key: &Option<Versioned<JanusState>>,
+        rooms: &[&'a FoundRoom],
+        key: &Option<StoredValue<JanusState>>,
         epoch: Epoch,
-    ) -> Option<&'a Found> {
+    ) -> Option<&'a FoundRoom> {
         let ours = key.as_ref().filter(|k| k.id == self.me).map(|k| k.janus_room_id);
         let rooms = || rooms.iter().copied();
         rooms().find(|r| Some(r.janus_room_id) == ours).or_else(|| rooms().find(|r| r.created_at == epoch))
@@ -332,12 +338,14 @@ impl JanusRoom {
         now: Duration,
     ) -> Plan<Effect> {
         match self.expulsion.due(view, janus_room_id, now) {
-            Due::Now(users) => Plan::act(
+            KickStep::Now(users) => Plan::act(
                 Effect::Expel { janus_room_id, users },
                 "users were removed, and their gateway may be gone",
             ),
-            Due::Later(at) => Plan::Wait { reason, until: Some(until.map_or(at, |until| until.min(at))) },
-            Due::Nothing => Plan::Wait { reason, until },
+            KickStep::Later(at) => {
+                Plan::Wait { reason, until: Some(until.map_or(at, |until| until.min(at))) }
+            }
+            KickStep::Nothing => Plan::Wait { reason, until },
         }
     }
 
@@ -380,7 +388,7 @@ impl JanusRoom {
             // An inspection changes nothing in Janus, so it does not reset the failure count.
             Outcome::Inspected(found) => return self.inspected(found, now),
             Outcome::Unanswered { janus_room_id, why } => {
-                self.unsettled = Some(Unsettled { janus_room_id, until: now + LANDS_WITHIN });
+                self.unsettled = Some(UnsettledCreate { janus_room_id, until: now + LANDS_WITHIN });
                 return self.failed(Failure::Unknown(why), now, dice);
             }
             // Final for this connection: a retry cannot succeed, so this is not a failure.
@@ -389,7 +397,7 @@ impl JanusRoom {
                 // With the same number the first request may still be carried out. With another number, Janus
                 // refused the first.
                 self.unsettled = self.unsettled.filter(|u| u.janus_room_id == janus_room_id);
-                let made = Found { janus_room_id, created_at: epoch, forwarders: Some(Vec::new()) };
+                let made = FoundRoom { janus_room_id, created_at: epoch, forwarders: Some(Vec::new()) };
                 self.made(now);
                 self.change(|rooms| rooms.push(made));
             }
@@ -417,15 +425,15 @@ impl JanusRoom {
         self.retry.succeeded();
     }
 
-    fn inspected(&mut self, found: Vec<Found>, now: Duration) {
+    fn inspected(&mut self, found: Vec<FoundRoom>, now: Duration) {
         // A room in the list settles nothing: two creates used its number, and one may still be carried out.
         self.unsettled = self.unsettled.filter(|u| now < u.until);
-        self.observed = Observed::Known(found);
+        self.observed = KnownRooms::Known(found);
     }
 
     fn failed(&mut self, failure: Failure, now: Duration, dice: f64) {
         if let Failure::Unknown(_) = failure {
-            self.observed = Observed::Unknown;
+            self.observed = KnownRooms::Unknown;
         }
         self.retry.failed(failure.to_string(), now, &self.backoff, dice);
     }
@@ -447,15 +455,15 @@ impl JanusRoom {
         }
     }
 
-    fn change(&mut self, f: impl FnOnce(&mut Vec<Found>)) {
+    fn change(&mut self, f: impl FnOnce(&mut Vec<FoundRoom>)) {
         // The link may have been lost while the effect ran. The outcome then says nothing about the present
         // state.
-        if let Observed::Known(rooms) = &mut self.observed {
+        if let KnownRooms::Known(rooms) = &mut self.observed {
             f(rooms);
         }
     }
 
-    fn change_room(&mut self, janus_room_id: u32, f: impl FnOnce(&mut Found)) {
+    fn change_room(&mut self, janus_room_id: u32, f: impl FnOnce(&mut FoundRoom)) {
         self.change(|rooms| {
             if let Some(room) = rooms.iter_mut().find(|r| r.janus_room_id == janus_room_id) {
                 f(room);
@@ -472,13 +480,13 @@ struct Build<'a> {
     live_revision: i64,
     /// Set while the room is being handed over to another mixer.
     handing: bool,
-    rooms: &'a [&'a Found],
-    key: Option<Versioned<JanusState>>,
+    rooms: &'a [&'a FoundRoom],
+    key: Option<StoredValue<JanusState>>,
     now: Duration,
     wall: UnixMs,
 }
 
-fn destroy(room: &Found) -> Effect {
+fn destroy(room: &FoundRoom) -> Effect {
     Effect::Destroy { janus_room_id: room.janus_room_id }
 }
 

@@ -13,10 +13,10 @@ use crate::domain::view::Rooms;
 const NOW: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_locked_room_is_tried_once_per_connection_and_the_actor_stays_to_name_it() {
+fn locked_janus_room_is_tried_once() {
     let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
     let mut machine = JanusRoom::new(ModuleId::new("here").unwrap(), "i".into(), backoff);
-    let left = Found { janus_room_id: 123_456, created_at: Epoch(1), forwarders: None };
+    let left = FoundRoom { janus_room_id: 123_456, created_at: Epoch(1), forwarders: None };
     for _ in 0..2 {
         machine.linked(Some(vec![left.clone()]));
         let plan = machine.plan(&RoomView::default(), NOW, UnixMs(0));
@@ -34,7 +34,7 @@ fn a_locked_room_is_tried_once_per_connection_and_the_actor_stays_to_name_it() {
 }
 
 #[test]
-fn whoever_is_removed_is_put_out_of_the_janus_room_twice_and_again_after_a_new_connection() {
+fn removed_user_is_kicked_twice_per_connection() {
     let (mut machine, mut view) = built();
     assert_eq!(expelled(&mut machine, &view, NOW), [] as [&str; 0]);
     know(&mut view, "ann", Some(UnixMs(9)));
@@ -57,7 +57,7 @@ fn whoever_is_removed_is_put_out_of_the_janus_room_twice_and_again_after_a_new_c
 }
 
 #[test]
-fn somebody_who_cannot_be_put_out_holds_up_nothing() {
+fn failed_kick_does_not_block_effects() {
     let (mut machine, mut view) = built();
     know(&mut view, "ann", Some(UnixMs(9)));
     for _ in 0..5 {
@@ -95,17 +95,17 @@ fn built() -> (JanusRoom, RoomView) {
         starved: 0,
         incarnation: None,
     };
-    view.mixer = Some(Versioned { value: mixer, mod_revision: 2 });
+    view.mixer = Some(StoredValue { value: mixer, mod_revision: 2 });
     let Plan::Do { effect: Effect::WriteKey { state, .. }, .. } = machine.plan(&view, NOW, UnixMs(0)) else {
         panic!("tells the store")
     };
-    view.janus = Some(Versioned { value: state, mod_revision: 3 });
+    view.janus = Some(StoredValue { value: state, mod_revision: 3 });
     machine.done(Outcome::Forwarders { janus_room_id: 123_456, forwarders: vec![forwarder()] }, NOW, 0.5);
     (machine, view)
 }
 
-fn found() -> Found {
-    Found { janus_room_id: 123_456, created_at: Epoch(3), forwarders: Some(vec![forwarder()]) }
+fn found() -> FoundRoom {
+    FoundRoom { janus_room_id: 123_456, created_at: Epoch(3), forwarders: Some(vec![forwarder()]) }
 }
 
 fn forwarder() -> ForwarderState {
@@ -136,7 +136,7 @@ fn expelled(machine: &mut JanusRoom, view: &RoomView, now: Duration) -> Vec<Stri
 }
 
 #[test]
-fn each_room_that_must_be_there_is_the_canary_in_turn() {
+fn canary_rotates_over_expected_rooms() {
     let (here, there) = (ModuleId::new("here").unwrap(), ModuleId::new("there").unwrap());
     let mut rooms = Rooms::new();
     for (n, (name, janus)) in [("aaa", &here), ("bbb", &there), ("ccc", &here)].into_iter().enumerate() {
@@ -190,16 +190,16 @@ fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomVi
         last_started_at: None,
     };
     RoomView {
-        meta: Some(Versioned { value: meta, mod_revision: 1 }),
-        live: Some(Versioned { value: live, mod_revision: 1 }),
-        janus: Some(Versioned { value: key, mod_revision: 2 }),
+        meta: Some(StoredValue { value: meta, mod_revision: 1 }),
+        live: Some(StoredValue { value: live, mod_revision: 1 }),
+        janus: Some(StoredValue { value: key, mod_revision: 2 }),
         ..RoomView::default()
     }
 }
 
 fn know(view: &mut RoomView, name: &str, removed_at: Option<UnixMs>) {
     let user = User { role: UserRole::Anchor, created_at: UnixMs(1), removed_at };
-    let user = Versioned { value: user, mod_revision: 1 };
+    let user = StoredValue { value: user, mod_revision: 1 };
     Arc::make_mut(&mut view.users).insert(UserId::new(name).unwrap(), user);
 }
 
@@ -239,7 +239,7 @@ fn silence_relists_then_remakes_room_once() {
     machine.done(Outcome::Started { janus_room_id: 200_000, forwarder, epoch: Epoch(3) }, soon, 0.5);
     let plan = machine.plan(&view, soon, UnixMs(0));
     let Plan::Do { effect: Effect::WriteKey { state, .. }, .. } = plan else { panic!("{plan:?}") };
-    view.janus = Some(Versioned { value: state, mod_revision: 4 });
+    view.janus = Some(StoredValue { value: state, mod_revision: 4 });
     starve(&mut machine, &mut view, 5);
     let plan = machine.plan(&view, soon, UnixMs(0));
     assert!(matches!(plan, Plan::Wait { .. }), "its anchors are not sent away twice: {plan:?}");
@@ -263,13 +263,13 @@ fn forwarder_of_earlier_epoch_is_replaced() {
     machine.done(Outcome::Started { janus_room_id: 123_456, forwarder, epoch }, NOW, 0.5);
     let plan = machine.plan(&view, NOW, UnixMs(0));
     let Plan::Do { effect: Effect::WriteKey { state, .. }, .. } = plan else { panic!("{plan:?}") };
-    view.janus = Some(Versioned { value: state, mod_revision: 4 });
+    view.janus = Some(StoredValue { value: state, mod_revision: 4 });
     let plan = machine.plan(&view, NOW, UnixMs(0));
     assert!(matches!(plan, Plan::Do { effect: Effect::StopForwarder { stream_id: 7, .. }, .. }), "{plan:?}");
 }
 
 #[test]
-fn janus_is_silent_if_all_its_rooms_are() {
+fn all_silent_needs_every_room_starved() {
     let here = ModuleId::new("here").unwrap();
     let (_, view) = built();
     let rooms = |starved: &[u32]| -> Rooms {

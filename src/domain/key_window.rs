@@ -66,19 +66,19 @@ mod tests {
     }
 
     #[test]
-    fn a_key_per_segment() {
+    fn key_window_with_key_per_segment() {
         let window = KeyWindow::of(&playlist(100, 6, 1), 1).unwrap();
         assert_eq!(window, KeyWindow { first: 93, last: 107 });
     }
 
     #[test]
-    fn one_key_for_long() {
+    fn key_window_with_slow_rotation() {
         assert_eq!(KeyWindow::of(&playlist(0, 1, 30), 30), Some(KeyWindow { first: 0, last: 1 }));
         assert_eq!(KeyWindow::of(&playlist(65, 6, 30), 30), Some(KeyWindow { first: 1, last: 3 }));
     }
 
     #[test]
-    fn another_rotation_gives_no_older_keys() {
+    fn key_window_after_rotation_change() {
         let window = KeyWindow::of(&playlist(100, 6, 3), 30).unwrap();
         assert_eq!(window, KeyWindow { first: 33, last: 36 });
     }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Every candidate renews a lease of its own, whether it leads or not. From these renewals it also knows that
-//! the store has answered without a break: [`Steady`].
+//! the store has answered without a break: [`StoreStability`].
 //!
 //! No candidate writes the key without a lease. A key without a lease is taken over at once, whatever its
 //! value. A leased key that cannot be read is left until its lease ends.
@@ -54,7 +54,7 @@ pub enum Outcome {
 
 /// Leader key as the watch shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct LeaderRecord {
     /// Record of the leader. `None`: the value cannot be read.
     pub by: Option<Leader>,
     pub revision: i64,
@@ -65,7 +65,7 @@ pub struct Held {
 
 /// Time since which the store has answered without a break.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Steady {
+pub struct StoreStability {
     since: Option<Duration>,
     /// Valid until then; the next answer is due before.
     until: Duration,
@@ -79,11 +79,11 @@ struct Lease {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Known {
+enum KnownLeader {
     /// The watch has not listed the key yet, or was lost.
     Nothing,
     Nobody,
-    Held(Held),
+    Held(LeaderRecord),
 }
 
 #[derive(Debug)]
@@ -93,16 +93,16 @@ pub struct Leadership {
     ttl: Duration,
     backoff: Backoff,
     lease: Option<Lease>,
-    known: Known,
+    known: KnownLeader,
     /// Revision of the leader key, while it is ours.
     ours: Option<i64>,
     /// Revision below which a view of the key is outdated and ignored.
     as_of: i64,
-    steady: Steady,
+    steady: StoreStability,
     retry: Retry,
 }
 
-impl Steady {
+impl StoreStability {
     pub fn since(&self, now: Duration) -> Option<Duration> {
         self.since.filter(|_| now <= self.until)
     }
@@ -123,23 +123,23 @@ impl Leadership {
             // Well below the TTL of the lease, so that a short outage does not cost the lease.
             backoff: Backoff { first: Duration::from_millis(100), max: STORE_ASKED_WITHIN.min(ttl / 8) },
             lease: None,
-            known: Known::Nothing,
+            known: KnownLeader::Nothing,
             ours: None,
             as_of: 0,
-            steady: Steady::default(),
+            steady: StoreStability::default(),
             retry: Retry::default(),
         }
     }
 
     /// Applies the key as of revision `as_of`.
-    pub fn saw(&mut self, held: Option<Held>, as_of: i64) {
+    pub fn observe(&mut self, held: Option<LeaderRecord>, as_of: i64) {
         if as_of < self.as_of {
             return;
         }
         self.as_of = as_of;
-        self.known = held.map_or(Known::Nobody, Known::Held);
+        self.known = held.map_or(KnownLeader::Nobody, KnownLeader::Held);
         self.ours = match &self.known {
-            Known::Held(held) if self.is_ours(held) => Some(held.revision),
+            KnownLeader::Held(held) if self.is_ours(held) => Some(held.revision),
             _ => None,
         };
         self.retry.news();
@@ -148,7 +148,7 @@ impl Leadership {
     /// Records that the watch is lost. A leader continues while its lease lasts; a candidate claims nothing
     /// that it does not see.
     pub fn lost_sight(&mut self) {
-        self.known = Known::Nothing;
+        self.known = KnownLeader::Nothing;
     }
 
     /// Returns the revision of the key under which this node leads.
@@ -175,20 +175,20 @@ impl Leadership {
     /// Returns the leader, as far as is known.
     pub fn leader(&self) -> Option<&Leader> {
         match &self.known {
-            Known::Held(held) => held.by.as_ref(),
-            Known::Nothing | Known::Nobody => None,
+            KnownLeader::Held(held) => held.by.as_ref(),
+            KnownLeader::Nothing | KnownLeader::Nobody => None,
         }
     }
 
     /// Returns the key if it is not bound to a lease.
-    pub fn orphan(&self) -> Option<&Held> {
+    pub fn orphan(&self) -> Option<&LeaderRecord> {
         match &self.known {
-            Known::Held(held) if !held.leased => Some(held),
+            KnownLeader::Held(held) if !held.leased => Some(held),
             _ => None,
         }
     }
 
-    pub fn steady(&self) -> Steady {
+    pub fn steady(&self) -> StoreStability {
         self.steady
     }
 
@@ -218,16 +218,16 @@ impl Leadership {
         };
         let reason = match (&self.known, self.ours) {
             (_, Some(_)) => "leads".into(),
-            (Known::Nobody, _) => return Plan::act(claim(0), "nobody leads"),
-            (Known::Held(held), _) if !held.leased => {
+            (KnownLeader::Nobody, _) => return Plan::act(claim(0), "nobody leads"),
+            (KnownLeader::Held(held), _) if !held.leased => {
                 return Plan::act(claim(held.revision), "the leader key has no lease, so it never expires");
             }
-            (Known::Held(Held { by: Some(by), revision, .. }), _) if by.id == self.me => {
+            (KnownLeader::Held(LeaderRecord { by: Some(by), revision, .. }), _) if by.id == self.me => {
                 return Plan::act(claim(*revision), "takes over from its previous incarnation");
             }
-            (Known::Held(Held { by: Some(by), .. }), _) => format!("{} leads", by.id),
-            (Known::Held(_), _) => "waits for the lease of a leader key that cannot be read".into(),
-            (Known::Nothing, _) => "waits to see the leader's key".into(),
+            (KnownLeader::Held(LeaderRecord { by: Some(by), .. }), _) => format!("{} leads", by.id),
+            (KnownLeader::Held(_), _) => "waits for the lease of a leader key that cannot be read".into(),
+            (KnownLeader::Nothing, _) => "waits to see the leader's key".into(),
         };
         Plan::Wait { reason: reason.into(), until: self.ends(now).into_iter().chain([due]).min() }
     }
@@ -255,11 +255,11 @@ impl Leadership {
                 return self.retry.failed("another node was first", now, &self.backoff, dice);
             }
             Outcome::LeaseGone => {
-                (self.lease, self.ours, self.steady) = (None, None, Steady::default());
+                (self.lease, self.ours, self.steady) = (None, None, StoreStability::default());
                 return self.retry.failed("the lease is gone", now, &self.backoff, dice);
             }
             Outcome::Failed(why) => {
-                self.steady = Steady::default();
+                self.steady = StoreStability::default();
                 return self.retry.failed(why, now, &self.backoff, dice);
             }
         }
@@ -279,7 +279,7 @@ impl Leadership {
         self.lease.map(|lease| self.lapses(&lease))
     }
 
-    fn is_ours(&self, held: &Held) -> bool {
+    fn is_ours(&self, held: &LeaderRecord) -> bool {
         let lease = self.lease.map(|lease| lease.id);
         held.leased
             && held.by.as_ref().is_some_and(|by| {

@@ -10,7 +10,7 @@ const TTL: Duration = Duration::from_secs(10);
 const NODES: usize = 3;
 
 #[test]
-fn the_first_is_elected_and_renews_every_third_of_its_lease() {
+fn first_leader_renews_each_third() {
     let mut world = World::new();
     world.run(0, 10);
     world.deliver(0);
@@ -24,7 +24,7 @@ fn the_first_is_elected_and_renews_every_third_of_its_lease() {
 }
 
 #[test]
-fn a_dead_leader_is_replaced_when_its_lease_has_run_out_and_not_before() {
+fn dead_leader_is_replaced_at_lease_end() {
     let mut world = World::new();
     world.elect_first();
     let died = world.now;
@@ -40,7 +40,7 @@ fn a_dead_leader_is_replaced_when_its_lease_has_run_out_and_not_before() {
 }
 
 #[test]
-fn a_leader_that_cannot_renew_stops_before_its_lease_can_have_run_out() {
+fn unrenewed_leader_stops_before_lease_end() {
     let mut world = World::new();
     world.elect_first();
     let renewed = world.now;
@@ -55,7 +55,7 @@ fn a_leader_that_cannot_renew_stops_before_its_lease_can_have_run_out() {
 }
 
 #[test]
-fn a_leader_whose_lease_is_gone_stops_at_once() {
+fn leader_without_lease_stops() {
     let mut world = World::new();
     world.elect_first();
     world.nodes[0].done(Outcome::LeaseGone, world.now, world.now, 0.5);
@@ -100,7 +100,7 @@ fn unreadable_leased_keys_are_waited_out() {
 }
 
 #[test]
-fn the_store_is_steady_only_while_it_answers_in_time() {
+fn slow_answers_reset_store_stability() {
     let mut world = World::new();
     world.elect_first();
     let start = world.nodes[0].steady().since(world.now).unwrap();
@@ -150,7 +150,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_no_two_lead_by_the_store_and_in_the_end_one_does(steps in steps()) {
+    fn leadership_is_unique_and_eventual(steps in steps()) {
         let mut world = World::new();
         for step in &steps {
             match *step {
@@ -179,7 +179,7 @@ struct World {
     now: Duration,
     nodes: Vec<Leadership>,
     runs: u32,
-    key: Option<Held>,
+    key: Option<LeaderRecord>,
     revision: i64,
     leases: BTreeMap<i64, Duration>,
 }
@@ -210,7 +210,7 @@ impl World {
     }
 
     fn deliver(&mut self, node: usize) {
-        self.nodes[node].saw(self.key.clone(), self.revision);
+        self.nodes[node].observe(self.key.clone(), self.revision);
     }
 
     fn restart(&mut self, node: usize) {
@@ -228,7 +228,7 @@ impl World {
         self.revision += 1;
         let id = ModuleId::new("nobody").unwrap();
         let by = Leader { id, incarnation: "x".into(), lease: 0, since: UnixMs(0) };
-        self.key = Some(Held { by: readable.then_some(by), revision: self.revision, leased });
+        self.key = Some(LeaderRecord { by: readable.then_some(by), revision: self.revision, leased });
     }
 
     fn effect(&mut self, node: usize, luck: Luck) -> Option<()> {
@@ -263,7 +263,7 @@ impl World {
                     return Outcome::Beaten;
                 }
                 self.revision += 1;
-                self.key = Some(Held { by: Some(leader), revision: self.revision, leased: true });
+                self.key = Some(LeaderRecord { by: Some(leader), revision: self.revision, leased: true });
                 Outcome::Claimed { revision: self.revision }
             }
         }
@@ -272,7 +272,7 @@ impl World {
     fn expire(&mut self) {
         let now = self.now;
         self.leases.retain(|_, until| *until > now);
-        let lease = |key: &Held| key.by.as_ref().filter(|_| key.leased).map(|by| by.lease);
+        let lease = |key: &LeaderRecord| key.by.as_ref().filter(|_| key.leased).map(|by| by.lease);
         if self.key.as_ref().and_then(lease).is_some_and(|lease| !self.leases.contains_key(&lease)) {
             self.delete();
         }

@@ -49,13 +49,13 @@ const SILENT_DB: f64 = -60.0;
 
 /// Class of one second of a room's mix, by its peak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loud {
+pub enum PeakClass {
     Silent,
     Sound,
     Clipped,
 }
 
-impl Loud {
+impl PeakClass {
     /// Classifies a peak. `peak_db`: relative to full scale, at the level of one participant; minus infinity
     /// in digital silence.
     pub fn of(peak_db: f64) -> Self {
@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn loud_classifies_peaks() {
-        let classes = [f64::NEG_INFINITY, -61.0, -59.0, -0.2, 0.0, 12.0].map(Loud::of);
-        use Loud::{Clipped, Silent, Sound};
+        let classes = [f64::NEG_INFINITY, -61.0, -59.0, -0.2, 0.0, 12.0].map(PeakClass::of);
+        use PeakClass::{Clipped, Silent, Sound};
         assert_eq!(classes, [Silent, Silent, Sound, Sound, Clipped, Clipped]);
     }
 

@@ -3,7 +3,7 @@
 use super::ids::{Epoch, MediaAddr, Nonce};
 use super::model::{MixerState, SequenceState};
 use super::plan::Failure;
-use super::view::Versioned;
+use super::view::StoredValue;
 
 /// Number of media sequence numbers reserved at once: about half an hour of two-second segments.
 pub const SEQUENCE_BLOCK: u64 = 1024;
@@ -93,7 +93,7 @@ pub struct KeyClaim {
 /// Numbers that the store holds for this mixer: `next` is the first unpublished, `ceiling` the first not
 /// ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reserved {
+pub struct ReservedNumbers {
     pub next: SequenceState,
     pub ceiling: SequenceState,
 }
@@ -108,7 +108,7 @@ pub struct Reservation {
     pub key_revision: i64,
 }
 
-impl Reserved {
+impl ReservedNumbers {
     fn runs_low(&self) -> bool {
         let left = |ceiling: u64, next: u64| ceiling.saturating_sub(next);
         left(self.ceiling.ceiling, self.next.ceiling) < SEQUENCE_BLOCK / 2
@@ -120,8 +120,8 @@ impl Reservation {
     /// Returns a reservation if numbers are needed, otherwise `None`. `sequence` is the known key, `epoch`
     /// the one to reserve under.
     pub fn due(
-        reserved: Option<Reserved>,
-        sequence: Option<Versioned<SequenceState>>,
+        reserved: Option<ReservedNumbers>,
+        sequence: Option<StoredValue<SequenceState>>,
         epoch: Epoch,
     ) -> Option<Self> {
         let (stored, key_revision) = sequence.map_or(Default::default(), |s| (s.value, s.mod_revision));

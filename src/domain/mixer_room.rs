@@ -17,14 +17,14 @@
 
 use std::time::Duration;
 
-use super::handover::leaving;
+use super::handover::outgoing_mixer;
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce};
 pub use super::mixer_effects::{
-    Exit, KeyClaim, LeftStream, ProcessEffect, ProcessOutcome, Reservation, Reserved, StoreEffect,
+    Exit, KeyClaim, LeftStream, ProcessEffect, ProcessOutcome, Reservation, ReservedNumbers, StoreEffect,
 };
 use super::model::{JanusStatus, LiveStatus, MixerState, SequenceState};
-use super::own_key::OwnKey;
 use super::plan::{Plan, Retry};
+use super::read_your_writes::ReadYourWrites;
 use super::restart::{Backoff, Budget, Restarts};
 use super::view::{RoomView, UNREADABLE};
 
@@ -47,7 +47,7 @@ pub struct MixerPolicy {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Wanted {
+struct WantedPart {
     epoch: Epoch,
     nonce: Nonce,
     live_revision: i64,
@@ -75,12 +75,12 @@ struct Feed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Process {
     Idle,
-    Running(Running),
+    Running(RunningProcess),
     Ending { why: &'static str },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Running {
+struct RunningProcess {
     epoch: Epoch,
     since: Duration,
     feed: Option<(Feed, Duration)>,
@@ -97,11 +97,11 @@ pub struct MixerRoom {
     process: Process,
     port: Option<Port>,
     stream: Option<Nonce>,
-    reserved: Option<Reserved>,
+    reserved: Option<ReservedNumbers>,
     /// Epoch under which no other mixer can have taken numbers since ours were reserved.
     numbers_of: Option<Epoch>,
-    key: OwnKey<MixerState>,
-    sequence: OwnKey<SequenceState>,
+    key: ReadYourWrites<MixerState>,
+    sequence: ReadYourWrites<SequenceState>,
     as_of: i64,
     crashes: Restarts,
     /// Epoch under which FFmpeg crashed too often. Written to the mixer key as `gave_up`.
@@ -126,8 +126,8 @@ impl MixerRoom {
             stream: None,
             reserved: None,
             numbers_of: None,
-            key: OwnKey::default(),
-            sequence: OwnKey::default(),
+            key: ReadYourWrites::default(),
+            sequence: ReadYourWrites::default(),
             as_of: 0,
             crashes: Restarts::default(),
             gave_up: None,
@@ -154,7 +154,7 @@ impl MixerRoom {
             return false;
         }
         self.stream = Some(nonce);
-        self.reserved = ours.then_some(Reserved { next, ceiling });
+        self.reserved = ours.then_some(ReservedNumbers { next, ceiling });
         true
     }
 
@@ -189,7 +189,7 @@ impl MixerRoom {
     }
 
     /// Records that the store was seen up to revision `as_of`.
-    pub fn saw(&mut self, as_of: i64) {
+    pub fn observe_revision(&mut self, as_of: i64) {
         self.as_of = self.as_of.max(as_of);
         self.key.seen(self.as_of);
         self.sequence.seen(self.as_of);
@@ -260,7 +260,7 @@ impl MixerRoom {
     }
 
     /// Records that FFmpeg's output is unusable.
-    pub fn garbled(&mut self) {
+    pub fn unusable_output(&mut self) {
         if let Process::Running(running) = &mut self.process {
             running.unfit = Some(GARBLED);
         }
@@ -316,7 +316,7 @@ impl MixerRoom {
         }
     }
 
-    fn run(&self, wanted: &Wanted, view: &RoomView, now: Duration) -> Plan<ProcessEffect> {
+    fn run(&self, wanted: &WantedPart, view: &RoomView, now: Duration) -> Plan<ProcessEffect> {
         let ended = self.stream.as_ref().is_some_and(|nonce| *nonce != wanted.nonce);
         match &self.process {
             Process::Ending { why, .. } => Plan::wait(format!("waits for FFmpeg's exit: {why}")),
@@ -334,7 +334,7 @@ impl MixerRoom {
         }
     }
 
-    fn spawn(&self, wanted: &Wanted, view: &RoomView, now: Duration) -> Plan<ProcessEffect> {
+    fn spawn(&self, wanted: &WantedPart, view: &RoomView, now: Duration) -> Plan<ProcessEffect> {
         if let Some((rtp, why)) = self.spent_port(wanted, view, now) {
             return Plan::act(ProcessEffect::FreePort { rtp }, why);
         }
@@ -350,7 +350,7 @@ impl MixerRoom {
     }
 
     /// Plans for a running process.
-    fn watch(&self, r: &Running, wanted: &Wanted, now: Duration) -> Plan<ProcessEffect> {
+    fn watch(&self, r: &RunningProcess, wanted: &WantedPart, now: Duration) -> Plan<ProcessEffect> {
         let kill = |why| Plan::act(ProcessEffect::Kill { gently: false }, why);
         if r.epoch != wanted.epoch {
             return kill(NEW_EPOCH);
@@ -381,7 +381,7 @@ impl MixerRoom {
 
     /// Returns how long a process may run without a fragment. A start is slow on a busy machine, and killing
     /// it makes the machine busier, so each failed start extends the limit of the next one.
-    fn patience(&self, r: &Running) -> Duration {
+    fn patience(&self, r: &RunningProcess) -> Duration {
         let starts = if r.last_fragment.is_none() { 1 + self.retry.attempt() } else { 1 };
         self.policy.watchdog * starts.min(MOST_PATIENCE)
     }
@@ -414,7 +414,7 @@ impl MixerRoom {
                 if self.gave_up.take_if(|gave_up| *gave_up != epoch).is_some() {
                     self.crashes.clear();
                 }
-                self.process = Process::Running(Running {
+                self.process = Process::Running(RunningProcess {
                     epoch,
                     since: now,
                     feed: None,
@@ -442,18 +442,18 @@ impl MixerRoom {
         }
     }
 
-    fn wanted(&self, view: &RoomView) -> Option<Wanted> {
+    fn wanted(&self, view: &RoomView) -> Option<WantedPart> {
         let live = view.live.as_ref().filter(|_| !self.leaving)?;
         if live.status != LiveStatus::OnAir || view.meta.is_none() {
             return None;
         }
-        let (epoch, part) = match leaving(view) {
+        let (epoch, part) = match outgoing_mixer(view) {
             Some(handover) if handover.mixer_id == self.me => (handover.epoch, Role::Predecessor),
             Some(_) if live.mixer_id == self.me => (live.epoch, Role::Successor),
             None if live.mixer_id == self.me => (live.epoch, Role::Owner),
             _ => return None,
         };
-        Some(Wanted { epoch, nonce: live.nonce.clone(), live_revision: live.mod_revision, part })
+        Some(WantedPart { epoch, nonce: live.nonce.clone(), live_revision: live.mod_revision, part })
     }
 
     /// Returns true if the room's resources may still be wanted. A shutdown ends them regardless.
@@ -477,7 +477,7 @@ impl MixerRoom {
 pub fn concerns(view: &RoomView, me: &ModuleId) -> bool {
     view.live.as_ref().is_some_and(|l| l.mixer_id == *me)
         || view.mixer.as_ref().is_some_and(|m| m.id == *me)
-        || leaving(view).is_some_and(|handover| handover.mixer_id == *me)
+        || outgoing_mixer(view).is_some_and(|handover| handover.mixer_id == *me)
 }
 
 const NEW_EPOCH: &str = "the room has a new assignment";

@@ -4,18 +4,23 @@ use super::*;
 use crate::domain::ids::{Pin, UnixMs};
 use crate::domain::model::{LiveMeta, Meta};
 use crate::domain::plan::WriteOutcome;
-use crate::domain::view::Versioned;
+use crate::domain::view::StoredValue;
 
 const WATCHDOG: Duration = Duration::from_secs(2);
 
 #[test]
-fn each_start_in_vain_allows_the_next_one_more_and_a_fragment_ends_that() {
+fn failed_starts_extend_mixer_watchdog() {
     let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
     let crashes = Budget { max: 5, window: Duration::from_secs(30) };
     let policy = MixerPolicy { backoff, crashes, watchdog: WATCHDOG, hls_base: String::new() };
     let mut room = MixerRoom::new(ModuleId::new("here").unwrap(), "i".into(), policy);
-    let mut running =
-        Running { epoch: Epoch(1), since: Duration::ZERO, feed: None, unfit: None, last_fragment: None };
+    let mut running = RunningProcess {
+        epoch: Epoch(1),
+        since: Duration::ZERO,
+        feed: None,
+        unfit: None,
+        last_fragment: None,
+    };
     let mut allowed = Vec::new();
     for _ in 0..7 {
         allowed.push(room.patience(&running));
@@ -28,7 +33,7 @@ fn each_start_in_vain_allows_the_next_one_more_and_a_fragment_ends_that() {
 }
 
 #[test]
-fn a_crash_loop_is_told_in_the_key_and_taken_back_after_a_long_life() {
+fn crash_loop_is_reported_until_stable() {
     let (mut room, view) = on_air();
     let mut now = Duration::from_secs(1);
     for crash in 1..=6 {
@@ -47,7 +52,7 @@ fn a_crash_loop_is_told_in_the_key_and_taken_back_after_a_long_life() {
 }
 
 #[test]
-fn under_a_new_epoch_a_room_that_was_given_up_is_tried_again() {
+fn new_epoch_resets_crash_budget() {
     let (mut room, mut view) = on_air();
     let now = Duration::from_secs(1);
     for _ in 0..6 {
@@ -65,7 +70,7 @@ fn under_a_new_epoch_a_room_that_was_given_up_is_tried_again() {
 /// A mixer that gets the room back before it saw the loss must not continue its own numbers: they are below
 /// those already published.
 #[test]
-fn a_room_that_was_elsewhere_meanwhile_goes_on_above_what_was_published_there() {
+fn returned_room_continues_above_other_mixer() {
     let (mut room, mut view, at) = publishing();
     assigned(&mut view, Epoch(3), 30);
     view.sequence = numbers(2048, 20);
@@ -74,7 +79,7 @@ fn a_room_that_was_elsewhere_meanwhile_goes_on_above_what_was_published_there() 
 }
 
 #[test]
-fn a_room_assigned_anew_that_nobody_published_meanwhile_keeps_its_stream() {
+fn unpublished_reassignment_keeps_stream() {
     let (mut room, mut view, at) = publishing();
     assigned(&mut view, Epoch(3), 30);
     assert_eq!(until_fed(&mut room, &mut view, at), ["kill", "free the port", "take a port", "spawn"]);
@@ -83,7 +88,7 @@ fn a_room_assigned_anew_that_nobody_published_meanwhile_keeps_its_stream() {
 
 /// After a store outage the own write may have raised the ceiling. No other mixer can have under our epoch.
 #[test]
-fn a_ceiling_that_moved_under_the_same_epoch_is_our_own_doing() {
+fn own_raised_ceiling_keeps_stream() {
     let (mut room, mut view, at) = publishing();
     view.sequence = numbers(2048, 20);
     assert_eq!(until_fed(&mut room, &mut view, at), [""; 0]);
@@ -91,7 +96,7 @@ fn a_ceiling_that_moved_under_the_same_epoch_is_our_own_doing() {
 }
 
 #[test]
-fn an_answer_that_comes_after_the_numbers_were_lost_brings_none_back() {
+fn late_write_answer_restores_no_numbers() {
     let (mut room, mut view, at) = publishing();
     let Plan::Do { effect, .. } = room.plan_store(&view, at) else {
         panic!("it has used half of its numbers")
@@ -99,7 +104,7 @@ fn an_answer_that_comes_after_the_numbers_were_lost_brings_none_back() {
     room.published(SequenceState::at(700, 1, None));
     assigned(&mut view, Epoch(3), 30);
     view.sequence = numbers(3072, 25);
-    room.saw(30);
+    room.observe_revision(30);
     room.look(&view, at);
     room.store_done(effect, WriteOutcome::Written { revision: 15 }, at, 0.5);
     assert_eq!(room.next_sequence(), None);
@@ -109,13 +114,13 @@ fn an_answer_that_comes_after_the_numbers_were_lost_brings_none_back() {
 
 /// A room deleted and recreated elsewhere, unseen by this mixer, may have reserved exactly the same numbers.
 #[test]
-fn numbers_that_only_look_like_ours_are_not_given_back() {
+fn equal_numbers_of_others_are_refused() {
     let (mut room, mut view, at) = publishing();
     assigned(&mut view, Epoch(7), 30);
     view.live.as_mut().unwrap().value.mixer_id = ModuleId::new("another").unwrap();
     view.mixer = None;
     let theirs = SequenceState { epoch: Epoch(7), ..view.sequence.unwrap().value };
-    view.sequence = Some(Versioned { value: theirs, mod_revision: 31 });
+    view.sequence = Some(StoredValue { value: theirs, mod_revision: 31 });
     assert_eq!(until_fed(&mut room, &mut view, at), ["kill", "free the port", "end the stream"]);
 }
 
@@ -134,8 +139,8 @@ fn assigned(view: &mut RoomView, epoch: Epoch, mod_revision: i64) {
     (live.value.epoch, live.mod_revision) = (epoch, mod_revision);
 }
 
-fn numbers(ceiling: u64, mod_revision: i64) -> Option<Versioned<SequenceState>> {
-    Some(Versioned { value: SequenceState::at(ceiling, 64, None), mod_revision })
+fn numbers(ceiling: u64, mod_revision: i64) -> Option<StoredValue<SequenceState>> {
+    Some(StoredValue { value: SequenceState::at(ceiling, 64, None), mod_revision })
 }
 
 /// Runs all effects until the room publishes and waits for Janus. Returns those of the process lane in words.
@@ -157,13 +162,13 @@ fn until_fed(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Vec<St
             let StoreEffect::Claim { numbers, key, .. } = &effect else { panic!("{effect:?}") };
             if let Some(numbers) = numbers {
                 let value = numbers.ceiling;
-                view.sequence = Some(Versioned { value, mod_revision: revision });
+                view.sequence = Some(StoredValue { value, mod_revision: revision });
             }
             if let Some(key) = key {
-                view.mixer = Some(Versioned { value: key.state.clone(), mod_revision: revision });
+                view.mixer = Some(StoredValue { value: key.state.clone(), mod_revision: revision });
             }
             room.store_done(effect, WriteOutcome::Written { revision }, now, 0.5);
-            room.saw(revision);
+            room.observe_revision(revision);
         } else {
             return done;
         }
@@ -239,7 +244,7 @@ fn on_air() -> (MixerRoom, RoomView) {
         last_started_at: None,
     };
     let (meta, live) =
-        (Versioned { value: meta, mod_revision: 1 }, Versioned { value: live, mod_revision: 1 });
+        (StoredValue { value: meta, mod_revision: 1 }, StoredValue { value: live, mod_revision: 1 });
     let view = RoomView { meta: Some(meta), live: Some(live), ..RoomView::default() };
     (MixerRoom::new(me, "run-1".into(), policy), view)
 }
@@ -315,7 +320,7 @@ fn feed(view: &mut RoomView) {
         epoch: live.epoch,
         incarnation: None,
     };
-    view.janus = Some(Versioned { value, mod_revision: 50 });
+    view.janus = Some(StoredValue { value, mod_revision: 50 });
 }
 
 /// Runs one starvation and the room's own reactions. Returns the time after it.

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_five_wrong_pins_not_even_the_right_one_is_looked_at_for_a_while() {
+    fn five_wrong_pins_block_right_one() {
         let mut attempts = PinAttempts::new(5);
         let (ann, here) = (UserId::new("ann").unwrap(), IpAddr::from([127, 0, 0, 1]));
         let at = Duration::from_secs;
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn guessers_of_long_ago_are_forgotten() {
+    fn old_pin_attempts_are_forgotten() {
         let mut attempts = PinAttempts::new(5);
         let here = IpAddr::from([127, 0, 0, 1]);
         for n in 0..3 * MANY as u64 {

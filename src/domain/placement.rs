@@ -27,11 +27,11 @@ pub struct Placement {
 }
 
 /// Two random units, uniform in `0.0..1.0`.
-pub type Dice = [f64; 2];
+pub type RandomPair = [f64; 2];
 
 /// Reason why a module takes no further room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhyNot {
+pub enum RejectReason {
     /// Its lease expired, or it never started; only its cordon label is known.
     NoHeartbeat,
     Unhealthy,
@@ -51,14 +51,19 @@ pub enum WhyNot {
 /// Error: no module of this kind takes a room. Contains the reason for each; empty if there is no module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotPickable {
-    pub considered: Vec<(ModuleId, WhyNot)>,
+    pub considered: Vec<(ModuleId, RejectReason)>,
 }
 
 /// Returns one candidate of `kind`, by the power of two choices.
 ///
 /// # Errors
 /// No module of this kind takes a further room.
-pub fn pick(kind: ModuleKind, modules: &Modules, load: &Load, dice: Dice) -> Result<ModuleId, NotPickable> {
+pub fn pick(
+    kind: ModuleKind,
+    modules: &Modules,
+    load: &Load,
+    dice: RandomPair,
+) -> Result<ModuleId, NotPickable> {
     pick_if(kind, modules, load, dice, |_| true)
 }
 
@@ -67,7 +72,7 @@ pub fn pick_if(
     kind: ModuleKind,
     modules: &Modules,
     load: &Load,
-    dice: Dice,
+    dice: RandomPair,
     may: impl Fn(&ModuleId) -> bool,
 ) -> Result<ModuleId, NotPickable> {
     let mut candidates = Vec::new();
@@ -89,25 +94,25 @@ pub fn pick_if(
 ///
 /// # Errors
 /// The reason why it takes none.
-pub fn pickable(module: &ModuleView, load: u32) -> Result<u32, WhyNot> {
+pub fn pickable(module: &ModuleView, load: u32) -> Result<u32, RejectReason> {
     let matters = |part: &&ModulePart| **part != ModulePart::Listeners;
     if let Some(part) = module.unreadable.iter().find(matters) {
-        return Err(WhyNot::Unreadable(*part));
+        return Err(RejectReason::Unreadable(*part));
     }
-    let heartbeat = module.heartbeat.as_ref().ok_or(WhyNot::NoHeartbeat)?;
+    let heartbeat = module.heartbeat.as_ref().ok_or(RejectReason::NoHeartbeat)?;
     if heartbeat.status != Health::Healthy {
-        return Err(WhyNot::Unhealthy);
+        return Err(RejectReason::Unhealthy);
     }
     match module.mark.as_ref().map(|m| m.label) {
         None | Some(MarkLabel::Ready) => {}
-        Some(label) => return Err(WhyNot::Marked(label)),
+        Some(label) => return Err(RejectReason::Marked(label)),
     }
     if let Some(load) = heartbeat.machine_load.filter(|load| load.is_full()) {
-        return Err(WhyNot::Overloaded(load));
+        return Err(RejectReason::Overloaded(load));
     }
     match heartbeat.capacity {
-        0 => Err(WhyNot::NoCapacity),
-        capacity if load >= capacity => Err(WhyNot::Full { load, capacity }),
+        0 => Err(RejectReason::NoCapacity),
+        capacity if load >= capacity => Err(RejectReason::Full { load, capacity }),
         capacity => Ok(capacity),
     }
 }
@@ -147,7 +152,7 @@ impl fmt::Display for NotPickable {
     }
 }
 
-impl fmt::Display for WhyNot {
+impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoHeartbeat => f.write_str("no heartbeat"),
@@ -184,7 +189,7 @@ impl Candidate<'_> {
     }
 }
 
-fn two_choice(mut candidates: Vec<Candidate<'_>>, dice: Dice) -> Option<ModuleId> {
+fn two_choice(mut candidates: Vec<Candidate<'_>>, dice: RandomPair) -> Option<ModuleId> {
     if candidates.is_empty() {
         return None;
     }
@@ -204,14 +209,14 @@ fn index(len: usize, dice: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::super::model::{Heartbeat, Mark};
-    use super::super::view::Versioned;
+    use super::super::view::StoredValue;
     use super::*;
     use crate::domain::ids::UnixMs;
     use proptest::prelude::*;
     use std::sync::Arc;
 
     #[test]
-    fn each_refused_module_says_why() {
+    fn pick_names_reason_per_module() {
         let modules = modules([
             ("a-dead", None, Some(MarkLabel::Ready)),
             ("b-sick", Some((Health::Unhealthy, 9)), None),
@@ -225,11 +230,11 @@ mod tests {
         assert_eq!(
             reasons,
             [
-                WhyNot::NoHeartbeat,
-                WhyNot::Unhealthy,
-                WhyNot::Marked(MarkLabel::Cordon),
-                WhyNot::NoCapacity,
-                WhyNot::Full { load: 2, capacity: 2 },
+                RejectReason::NoHeartbeat,
+                RejectReason::Unhealthy,
+                RejectReason::Marked(MarkLabel::Cordon),
+                RejectReason::NoCapacity,
+                RejectReason::Full { load: 2, capacity: 2 },
             ]
         );
     }
@@ -242,7 +247,7 @@ mod tests {
                 (*modules([("m", Some((Health::Healthy, 9)), None)])[&(ModuleKind::Janus, id("m"))]).clone();
             assert_eq!(pickable(&view, 0), Ok(9));
             assert!(view.apply(ModulePart::Mark, Some((mark.as_bytes(), 2))).is_err());
-            assert_eq!(pickable(&view, 0), Err(WhyNot::Unreadable(ModulePart::Mark)), "{mark}");
+            assert_eq!(pickable(&view, 0), Err(RejectReason::Unreadable(ModulePart::Mark)), "{mark}");
             view.apply(ModulePart::Mark, None).unwrap();
             assert_eq!(pickable(&view, 0), Ok(9));
             let sideways = br#"{
@@ -250,20 +255,20 @@ mod tests {
                 "incarnation":"i","version":"0"
             }"#;
             assert!(view.apply(ModulePart::Heartbeat, Some((sideways, 3))).is_err());
-            assert_eq!(pickable(&view, 0), Err(WhyNot::Unreadable(ModulePart::Heartbeat)));
+            assert_eq!(pickable(&view, 0), Err(RejectReason::Unreadable(ModulePart::Heartbeat)));
             assert!(view.is_present(), "it lives all the same");
         }
     }
 
     #[test]
-    fn a_module_of_the_other_kind_is_no_candidate() {
+    fn pick_ignores_modules_of_other_kind() {
         let modules = modules([("node", Some((Health::Healthy, 9)), None)]);
         let refused = pick(ModuleKind::Mixer, &modules, &Load::new(), [0.0, 0.0]).unwrap_err();
         assert_eq!(refused.considered, []);
     }
 
     #[test]
-    fn of_two_the_less_loaded_for_its_size_is_taken() {
+    fn pick_takes_lower_relative_load() {
         let modules = modules([
             ("large", Some((Health::Healthy, 100)), None),
             ("small", Some((Health::Healthy, 4)), None),
@@ -300,7 +305,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_is_picked_has_room_and_someone_is_if_anyone_has(
+        fn pick_finds_module_with_capacity(
             fleet in prop::collection::vec((0u32..4, 0u32..4, any::<bool>(), 0u8..4), 0..6),
             dice in [0.0..1.0f64, 0.0..1.0f64],
         ) {
@@ -355,7 +360,7 @@ mod tests {
         }
     }
 
-    fn versioned<T>(value: T) -> Versioned<T> {
-        Versioned { value, mod_revision: 1 }
+    fn versioned<T>(value: T) -> StoredValue<T> {
+        StoredValue { value, mod_revision: 1 }
     }
 }

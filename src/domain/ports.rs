@@ -92,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_port_is_never_shared_and_never_lost(steps in steps()) {
+        fn ports_are_never_shared_or_lost(steps in steps()) {
             let mut pool = PortPool::new(20_001, 20_020, 0.5);
             let size = pool.size();
             let mut held: Vec<u16> = Vec::new();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_pool_says_so_and_recovers() {
+    fn empty_port_pool_recovers() {
         let mut pool = PortPool::new(20_000, 20_003, 0.0);
         let (a, b) = (pool.reserve(Duration::ZERO), pool.reserve(Duration::ZERO));
         assert_eq!((a, b), (Some(20_000), Some(20_002)));

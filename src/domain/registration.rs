@@ -35,7 +35,7 @@ pub struct NodeRecord {
 
 /// State of the key as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundRecord {
     /// Record in the key. `None`: the value cannot be read.
     pub record: Option<NodeRecord>,
     pub revision: i64,
@@ -55,7 +55,7 @@ pub enum Decision {
 
 /// Decides what to do about the key. `waited`: how long the same record has been observed. `ttl`: TTL of a
 /// lease.
-pub fn decide(found: Option<&Found>, me: &NodeRecord, waited: Duration, ttl: Duration) -> Decision {
+pub fn decide(found: Option<&FoundRecord>, me: &NodeRecord, waited: Duration, ttl: Duration) -> Decision {
     let Some(found) = found else { return Decision::Claim { over: 0 } };
     let is_ours = |record: &NodeRecord| record.incarnation == me.incarnation || record.place == me.place;
     let is_gone = !found.leased || found.record.as_ref().is_some_and(is_ours);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn killed_processes_are_succeeded_at_once() {
+    fn killed_process_is_succeeded_immediately() {
         let (me, killed) = (record("b", "here"), found(Some(record("a", "here")), true));
         assert_eq!(decide(Some(&killed), &me, Duration::ZERO, TTL), Decision::Claim { over: 7 });
         let own = found(Some(record("b", "there")), true);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn other_processes_are_waited_out_then_respected() {
+    fn other_process_is_awaited_then_refused() {
         let me = record("b", "here");
         for other in [found(Some(record("a", "there")), true), found(None, true)] {
             assert_eq!(decide(Some(&other), &me, Duration::ZERO, TTL), Decision::Wait);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_without_a_lease_are_nobodys() {
+    fn unleased_module_key_is_claimed() {
         let forged = found(Some(record("a", "there")), false);
         let decided = decide(Some(&forged), &record("b", "here"), Duration::ZERO, TTL);
         assert_eq!(decided, Decision::Claim { over: 7 });
@@ -112,7 +112,7 @@ mod tests {
         }
     }
 
-    fn found(record: Option<NodeRecord>, leased: bool) -> Found {
-        Found { record, revision: 7, leased }
+    fn found(record: Option<NodeRecord>, leased: bool) -> FoundRecord {
+        FoundRecord { record, revision: 7, leased }
     }
 }

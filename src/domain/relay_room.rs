@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::handover::leaving;
+use super::handover::outgoing_mixer;
 use super::ids::{Epoch, ModuleId, Nonce};
 use super::model::Handover;
 use super::plan::{Plan, Retry};
@@ -54,7 +54,7 @@ pub enum Outcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Held {
+struct HeldMedia {
     nonce: Nonce,
     next: Position,
     ended: bool,
@@ -66,7 +66,7 @@ pub struct RelayRoom {
     following: Option<Upstream>,
     /// Upstream to follow once the present one, which hands the room over, produces nothing more.
     successor: Option<Upstream>,
-    held: Option<Held>,
+    held: Option<HeldMedia>,
     /// Reason why the upstream that the store names is not followed.
     refusal: Option<String>,
     retry: Retry,
@@ -76,7 +76,7 @@ impl Upstream {
     /// Returns the mixer of a room on air, if its key is there. During a handover this is the outgoing mixer.
     pub fn of(view: &RoomView) -> Option<Self> {
         let live = view.live.as_ref().filter(|_| view.is_on_air())?;
-        if let Some(Handover { mixer_id, hls_url, epoch }) = leaving(view).cloned() {
+        if let Some(Handover { mixer_id, hls_url, epoch }) = outgoing_mixer(view).cloned() {
             return Some(Self { mixer: mixer_id, url: hls_url, nonce: live.nonce.clone(), epoch });
         }
         let mixer = view.mixer.as_ref().filter(|mixer| mixer.epoch <= live.epoch)?;
@@ -211,7 +211,7 @@ impl RelayRoom {
             return false;
         }
         let is_news = held.is_none_or(|held| held.next < next || held.ended != ended);
-        self.held = Some(Held { nonce: of.from.nonce.clone(), next, ended });
+        self.held = Some(HeldMedia { nonce: of.from.nonce.clone(), next, ended });
         match is_news {
             true => self.retry.succeeded(),
             // Back off, so that a mixer that answers blocking reloads with nothing new is not asked in a busy
@@ -229,7 +229,7 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1);
 
     #[test]
-    fn first_the_playlist_then_each_next_part() {
+    fn relay_fetches_playlist_then_next_parts() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
         room.look(&view, &mixers());
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mixer_of_a_higher_epoch_is_followed_at_once_and_a_lower_one_never() {
+    fn relay_follows_only_higher_epochs() {
         let mut room = room();
         assert!(!room.look(&on_air(5, Some(("a", 5))), &mixers()), "nothing was asked for yet");
         let view = on_air(6, Some(("b", 6)));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_epoch_on_the_same_mixer_goes_on_where_it_was() {
+    fn relay_continues_on_same_mixer() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
         room.look(&view, &mixers());
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn until_the_new_mixer_is_known_the_old_one_is_followed() {
+    fn relay_follows_old_mixer_meanwhile() {
         let mut room = room();
         room.look(&on_air(5, Some(("a", 5))), &mixers());
         let moving = on_air(6, Some(("a", 5)));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mixer_that_hands_the_room_over_is_heard_to_its_end() {
+    fn relay_follows_outgoing_mixer_to_end() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
         room.look(&view, &mixers());
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_live_is_followed_at_once_although_the_mixer_of_the_last_one_handed_it_over() {
+    fn new_broadcast_skips_outgoing_mixer() {
         let mut room = room();
         room.look(&on_air(5, Some(("a", 5))), &mixers());
         let handover = Handover {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn lower_numbers_of_the_same_live_are_not_shown() {
+    fn relay_ignores_lower_sequence_numbers() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
         room.look(&view, &mixers());
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_back_off_and_then_ask_for_whatever_there_is() {
+    fn relay_failure_backs_off_and_resyncs() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
         room.look(&view, &mixers());
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_end_nothing_is_asked_for_and_a_new_live_begins_anew() {
+    fn ended_relay_waits_for_new_broadcast() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
         room.look(&view, &mixers());
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn only_announced_mixers_are_followed() {
+    fn relay_follows_only_announced_mixers() {
         let mut room = room();
         let forged = on_air(5, Some(("evil", 5)));
         assert!(!room.look(&forged, &mixers()));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::conduct::Bucket;
+use super::connection_limits::TokenBucket;
 
 /// Burst in seconds of the rate, so that many clients behind one address may start at once.
 const BURST_SECONDS: u32 = 2;
@@ -17,7 +17,7 @@ const FORGOTTEN: Duration = Duration::from_secs(BURST_SECONDS as u64);
 pub struct RequestRates {
     /// Requests per second.
     rate: u32,
-    buckets: HashMap<IpAddr, (Bucket, Duration)>,
+    buckets: HashMap<IpAddr, (TokenBucket, Duration)>,
     swept: Duration,
 }
 
@@ -39,7 +39,7 @@ impl RequestRates {
             self.swept = now;
             self.buckets.retain(|_, (_, last)| *last + FORGOTTEN > now);
         }
-        let full = || (Bucket::full(burst, now), now);
+        let full = || (TokenBucket::full(burst, now), now);
         let (bucket, last) = self.buckets.entry(address).or_insert_with(full);
         *last = now;
         bucket.take(self.rate, burst, now)

@@ -66,7 +66,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_delay_is_never_zero_and_never_above_the_maximum(attempt: u32, dice in 0.0..1.0f64) {
+        fn backoff_delay_stays_in_bounds(attempt: u32, dice in 0.0..1.0f64) {
             let b = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
             let d = b.delay(attempt, dice);
             prop_assert!(d >= Duration::from_millis(50) && d <= b.max);

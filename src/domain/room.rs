@@ -28,8 +28,8 @@ use super::handover;
 use super::ids::{Epoch, ModuleId, Nonce, UnixMs, UserId};
 use super::keys::ModuleKind;
 use super::model::{JanusStatus, LiveMeta, LiveStatus, Meta, User};
-use super::placement::{NotPickable, Placement, WhyNot};
-use super::view::{RoomView, Versioned};
+use super::placement::{NotPickable, Placement, RejectReason};
+use super::view::{RoomView, StoredValue};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -81,9 +81,9 @@ pub enum StartDenied {
     #[error("the room is still being removed")]
     Removing,
     #[error("no janus takes a room{}", Reasons(considered))]
-    NoPickableJanus { considered: Vec<(ModuleId, WhyNot)> },
+    NoPickableJanus { considered: Vec<(ModuleId, RejectReason)> },
     #[error("no mixer takes a room{}", Reasons(considered))]
-    NoPickableMixer { considered: Vec<(ModuleId, WhyNot)> },
+    NoPickableMixer { considered: Vec<(ModuleId, RejectReason)> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -111,13 +111,13 @@ pub struct ExpiryLimits {
 pub enum Cleanup {
     /// The room is not being removed.
     Nothing,
-    Waiting(Waiting),
+    Waiting(PendingRemoval),
     Remove(RoomWrite),
 }
 
 /// Module keys that still exist; at `forced_at` they are deleted with the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct PendingRemoval {
     /// Never empty.
     pub on: Vec<ModuleKind>,
     pub forced_at: Option<UnixMs>,
@@ -290,7 +290,7 @@ pub fn cleanup(view: &RoomView, now: UnixMs) -> Cleanup {
     let forced_at = view.live.as_ref().and_then(|l| l.discard_at);
     let on = keys_left(view);
     if !on.is_empty() && forced_at.is_none_or(|at| now < at) {
-        return Cleanup::Waiting(Waiting { on, forced_at });
+        return Cleanup::Waiting(PendingRemoval { on, forced_at });
     }
     let stays = view.meta.as_ref().is_some_and(|m| m.deleted_at.is_none());
     Cleanup::Remove(if stays { RoomWrite::ClearLive } else { RoomWrite::ClearAll })
@@ -311,14 +311,14 @@ impl RoomWrite {
                 let mut view = view.clone();
                 let users = Arc::make_mut(&mut view.users);
                 forgotten.as_ref().map(|forgotten| users.remove(forgotten));
-                users.insert(id.clone(), Versioned { value: *user, mod_revision: revision });
+                users.insert(id.clone(), StoredValue { value: *user, mod_revision: revision });
                 view
             }
         }
     }
 }
 
-impl fmt::Display for Waiting {
+impl fmt::Display for PendingRemoval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<_> = self.on.iter().map(|kind| kind.as_str()).collect();
         write!(f, "waiting for the {} key to go", keys.join(" and the "))
@@ -326,7 +326,7 @@ impl fmt::Display for Waiting {
 }
 
 /// Displays as `: a is unhealthy, b is no heartbeat`; empty if no module was considered.
-struct Reasons<'a>(&'a [(ModuleId, WhyNot)]);
+struct Reasons<'a>(&'a [(ModuleId, RejectReason)]);
 
 impl fmt::Display for Reasons<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -349,8 +349,8 @@ fn keys_left(view: &RoomView) -> Vec<ModuleKind> {
     janus.into_iter().chain(mixer).collect()
 }
 
-fn at<T: Clone>(mod_revision: i64, value: &Option<T>) -> Option<Versioned<T>> {
-    value.clone().map(|value| Versioned { value, mod_revision })
+fn at<T: Clone>(mod_revision: i64, value: &Option<T>) -> Option<StoredValue<T>> {
+    value.clone().map(|value| StoredValue { value, mod_revision })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ const GRACE: Duration = Duration::from_secs(60);
 const NOW: UnixMs = UnixMs(1_000_000);
 
 #[test]
-fn a_room_is_on_air_when_both_modules_serve_the_newest_epoch() {
+fn on_air_needs_both_modules_current() {
     let mut room = started(created());
     assert_eq!(status(&room), Some(RoomStatus::Starting));
     let epoch = room.live.as_ref().unwrap().epoch;
@@ -22,7 +22,7 @@ fn a_room_is_on_air_when_both_modules_serve_the_newest_epoch() {
 }
 
 #[test]
-fn a_room_that_lost_its_forwarding_or_is_moving_is_degraded() {
+fn room_without_forwarding_is_degraded() {
     let mut room = started(created());
     let epoch = room.live.as_ref().unwrap().epoch;
     room.mixer = Some(mixer(epoch));
@@ -37,7 +37,7 @@ fn a_room_that_lost_its_forwarding_or_is_moving_is_degraded() {
 }
 
 #[test]
-fn a_room_whose_sound_goes_to_a_port_where_nobody_waits_is_degraded() {
+fn wrong_forward_port_degrades_room() {
     let mut room = started(created());
     let epoch = room.live.as_ref().unwrap().epoch;
     room.janus = Some(janus(epoch, JanusStatus::Forwarding));
@@ -50,7 +50,7 @@ fn a_room_whose_sound_goes_to_a_port_where_nobody_waits_is_degraded() {
 }
 
 #[test]
-fn start_is_idempotent_and_asks_for_a_place_only_when_it_needs_one() {
+fn start_is_idempotent_and_places_once() {
     let room = started(created());
     let again = admit_start(&room, || panic!("nothing to place"), nonce(), NOW);
     assert_eq!(again, Ok(Admission::AlreadyDone));
@@ -59,7 +59,7 @@ fn start_is_idempotent_and_asks_for_a_place_only_when_it_needs_one() {
 }
 
 #[test]
-fn a_room_cannot_start_or_be_created_while_it_is_being_removed() {
+fn removing_room_refuses_start_and_create() {
     let room = stopped(started(created()));
     assert_eq!(admit_start(&room, || Ok(placement()), nonce(), NOW), Err(StartDenied::Removing));
     assert_eq!(admit_create(&room, meta(), 9), Err(CreateDenied::Removing));
@@ -67,7 +67,7 @@ fn a_room_cannot_start_or_be_created_while_it_is_being_removed() {
 }
 
 #[test]
-fn a_delete_after_a_stop_takes_the_room_too() {
+fn delete_after_stop_removes_room() {
     let room = stopped(started(created()));
     let Ok(Admission::Accepted(write)) = admit_delete(&room, NOW, GRACE) else { panic!("not accepted") };
     let room = write.applied_to(&room, 9);
@@ -76,11 +76,11 @@ fn a_delete_after_a_stop_takes_the_room_too() {
 }
 
 #[test]
-fn cleanup_names_the_key_it_waits_for_and_ends_by_force() {
+fn cleanup_waits_for_keys_then_forces() {
     let mut room = stopped(started(created()));
     room.mixer = Some(mixer(Epoch(1)));
     let forced_at = room.live.as_ref().unwrap().discard_at;
-    let waiting = Waiting { on: vec![ModuleKind::Mixer], forced_at };
+    let waiting = PendingRemoval { on: vec![ModuleKind::Mixer], forced_at };
     assert_eq!(waiting.to_string(), "waiting for the mixer key to go");
     assert_eq!(cleanup(&room, NOW), Cleanup::Waiting(waiting));
     assert_eq!(cleanup(&room, forced_at.unwrap()), Cleanup::Remove(RoomWrite::ClearLive));
@@ -88,7 +88,7 @@ fn cleanup_names_the_key_it_waits_for_and_ends_by_force() {
 }
 
 #[test]
-fn a_room_nobody_started_expires_and_a_stopped_one_does_not() {
+fn never_started_room_expires() {
     let limits = ExpiryLimits { never_started_after: Duration::from_secs(600), max_age: GRACE };
     let later = UnixMs(NOW.0 + 600_001);
     assert_eq!(expiry(&created(), NOW, &limits), None);
@@ -100,7 +100,7 @@ fn a_room_nobody_started_expires_and_a_stopped_one_does_not() {
 }
 
 #[test]
-fn a_livemeta_without_meta_can_still_be_deleted() {
+fn livemeta_without_meta_can_be_deleted() {
     let stray = RoomView { meta: None, ..started(created()) };
     let Ok(Admission::Accepted(write)) = admit_delete(&stray, NOW, GRACE) else { panic!("not accepted") };
     assert_eq!(cleanup(&write.applied_to(&stray, 9), NOW), Cleanup::Remove(RoomWrite::ClearAll));
@@ -125,7 +125,7 @@ enum Step {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn whatever_happens_epochs_rise_and_nothing_removed_comes_back(
+    fn epochs_rise_and_removals_last(
         steps in prop::collection::vec(step(), 1..60),
     ) {
         let mut history = History::default();
@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn a_deleted_room_ends_with_nothing(steps in prop::collection::vec(step(), 0..30)) {
+    fn deleted_room_leaves_no_keys(steps in prop::collection::vec(step(), 0..30)) {
         let mut history = History::default();
         for step in steps {
             history.take(step);
@@ -271,16 +271,16 @@ fn meta() -> Meta {
     }
 }
 
-fn janus(epoch: Epoch, status: JanusStatus) -> Versioned<JanusState> {
+fn janus(epoch: Epoch, status: JanusStatus) -> StoredValue<JanusState> {
     let id = ModuleId::new("j").unwrap();
     let forwarder =
         (status == JanusStatus::Forwarding).then(|| ForwarderState { stream_id: 1, target: rtp() });
     let (janus_room_id, incarnation) = (123_456, None);
     let value = JanusState { id, janus_room_id, status, forwarder, timestamp: NOW, epoch, incarnation };
-    Versioned { value, mod_revision: 5 }
+    StoredValue { value, mod_revision: 5 }
 }
 
-fn mixer(epoch: Epoch) -> Versioned<MixerState> {
+fn mixer(epoch: Epoch) -> StoredValue<MixerState> {
     let (id, hls_url) = (ModuleId::new("m").unwrap(), "http://m".into());
     let value = MixerState {
         id,
@@ -292,7 +292,7 @@ fn mixer(epoch: Epoch) -> Versioned<MixerState> {
         ready: false,
         starved: 0,
     };
-    Versioned { value, mod_revision: 5 }
+    StoredValue { value, mod_revision: 5 }
 }
 
 fn rtp() -> MediaAddr {

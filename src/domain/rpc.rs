@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_has_its_parts_and_a_notification_has_no_id() {
+    fn rpc_reads_calls_and_notifications() {
         let call = one(r#"{"jsonrpc":"2.0","method":"join","params":{"pin":"abc123"},"id":7}"#).unwrap();
         assert_eq!((call.method.as_str(), &call.params), ("join", &Some(json!({ "pin": "abc123" }))));
         assert_eq!(call.id, Some(Id(json!(7))));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn every_allowed_id_comes_back_as_it_was() {
+    fn rpc_ids_round_trip() {
         for id in ["1", "-3", "0.25", "1.5e300", "18446744073709551615", "\"\"", "\"ä\\u0000\"", "null"] {
             let call = one(&format!(r#"{{"jsonrpc":"2.0","method":"x","id":{id}}}"#)).unwrap();
             let answer = Response { id: call.id.unwrap(), outcome: Ok(json!(1)) };
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_answered_as_the_standard_says() {
+    fn rpc_errors_follow_json_rpc() {
         for garbage in
             ["", " ", "{", "nonsense", "{\"jsonrpc\": \"2.0\", \"method\": \"foobar, \"params\": 1]", "1 2"]
         {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_read_entry_by_entry() {
+    fn rpc_batch_is_read_per_entry() {
         let Packet::Batch(entries) = read(
             r#"[
                 1, {"jsonrpc":"2.0","method":"a","id":1}, {"foo":"boo"}, [], {"jsonrpc":"2.0","method":"b"}
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded_before_anything_is_built() {
+    fn rpc_nesting_depth_is_bounded() {
         assert_eq!(error(&"[".repeat(60_000)), (Value::Null, -32600));
         assert_eq!(error(&r#"{"a":"#.repeat(10_000)), (Value::Null, -32600));
         let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn notifications_alone_are_answered_with_nothing() {
+    fn notifications_get_no_response() {
         assert_eq!(write(&[], false), None);
         assert_eq!(write(&[], true), None);
         let response = Response { id: Id(json!(1)), outcome: Ok(json!({})) };
@@ -240,7 +240,7 @@ mod tests {
     proptest! {
         /// Whatever comes in: no panic, an answer or a call for each entry, and never more than allowed.
         #[test]
-        fn any_text_is_read(text in "\\PC*|[\\[\\]{}\",:0-9a-z\\\\ ]{0,200}") {
+        fn rpc_reads_any_text(text in "\\PC*|[\\[\\]{}\",:0-9a-z\\\\ ]{0,200}") {
             match read(&text) {
                 Packet::Single(_) => {}
                 Packet::Batch(entries) => prop_assert!((1..=MAX_BATCH).contains(&entries.len())),
@@ -248,7 +248,7 @@ mod tests {
         }
 
         #[test]
-        fn any_json_is_read(value in json_value()) {
+        fn rpc_reads_any_json(value in json_value()) {
             let entries = match read(&value.to_string()) {
                 Packet::Single(entry) => vec![entry],
                 Packet::Batch(entries) => entries,

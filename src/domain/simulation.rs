@@ -82,7 +82,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happened_the_world_becomes_what_the_store_asks_for(steps in steps()) {
+    fn simulation_converges_to_store(steps in steps()) {
         let mut world = World::new();
         for step in &steps {
             world.apply(step);
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn a_room_started_after_any_history_goes_on_air(steps in steps()) {
+    fn simulation_start_reaches_on_air(steps in steps()) {
         let mut world = World::new();
         for step in &steps {
             world.apply(step);

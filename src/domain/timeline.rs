@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_numbers_tell_the_junction() {
+    fn junction_follows_stored_sequence() {
         let (started, wall) = (UnixMs(5_000), UnixMs(9_500));
         let timeline = Timeline { pts: 7, tables: 1, audio: 2 };
         let left = |at| SequenceState::at(1030, 3, Some(MediaEnd { timeline, at: UnixMs(at) }));

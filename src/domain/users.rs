@@ -16,7 +16,7 @@
 use super::ids::{UnixMs, UserId};
 use super::model::{Meta, User, UserRole};
 use super::room::{Admission, RoomWrite};
-use super::view::{RoomView, Versioned};
+use super::view::{RoomView, StoredValue};
 
 /// Number of users that a room remembers, removed ones included. Limits what one room can cost every node.
 pub const MAX_USERS: usize = 1000;
@@ -69,7 +69,7 @@ pub fn admit_removal(view: &RoomView, id: &UserId, now: UnixMs) -> Result<Admiss
     write(view, id, User { removed_at: Some(now), ..user })
 }
 
-fn lives(view: &RoomView) -> Result<&Versioned<Meta>, UserDenied> {
+fn lives(view: &RoomView) -> Result<&StoredValue<Meta>, UserDenied> {
     let meta = view.meta.as_ref().ok_or(UserDenied::NoSuchRoom)?;
     if meta.deleted_at.is_some() { Err(UserDenied::RoomRemoving) } else { Ok(meta) }
 }
@@ -96,7 +96,7 @@ mod tests {
     const NOW: UnixMs = UnixMs(5000);
 
     #[test]
-    fn a_removed_user_stays_out_while_the_room_exists() {
+    fn removed_user_stays_removed() {
         let room = invite(&room(), "ann", UserRole::Host);
         assert_eq!(admit_user(&room, &id("ann"), UserRole::Host, NOW), Ok(Admission::AlreadyDone));
         let room = invite(&room, "ann", UserRole::Anchor);
@@ -111,12 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn somebody_known_by_their_token_only_can_be_removed() {
+    fn user_without_invitation_can_be_removed() {
         assert!(remove(&room(), "self-minted").is_removed(&id("self-minted")));
     }
 
     #[test]
-    fn a_room_that_is_none_or_goes_takes_no_users() {
+    fn missing_or_removing_room_refuses_users() {
         let none = RoomView::default();
         assert_eq!(admit_user(&none, &id("ann"), UserRole::Host, NOW), Err(UserDenied::NoSuchRoom));
         let mut going = room();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_room_forgets_the_oldest_invitation_and_no_removal() {
+    fn full_room_drops_oldest_invitation() {
         let mut full = remove(&room(), "out");
         for n in 1..MAX_USERS {
             let write = admit_user(&full, &id(&format!("u{n}")), UserRole::Anchor, UnixMs(n as u64)).unwrap();

@@ -15,12 +15,12 @@ pub const UNREADABLE: &str = "a key of the room cannot be read: nothing is remov
 
 /// Value with the store revision of its last change. Conditional writes compare that revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Versioned<T> {
+pub struct StoredValue<T> {
     pub value: T,
     pub mod_revision: i64,
 }
 
-impl<T> std::ops::Deref for Versioned<T> {
+impl<T> std::ops::Deref for StoredValue<T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.value
@@ -34,11 +34,11 @@ impl<T> std::ops::Deref for Versioned<T> {
 /// to be replaced. Every write compares revisions and therefore conflicts with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoomView {
-    pub meta: Option<Versioned<Meta>>,
-    pub live: Option<Versioned<LiveMeta>>,
-    pub janus: Option<Versioned<JanusState>>,
-    pub mixer: Option<Versioned<MixerState>>,
-    pub sequence: Option<Versioned<SequenceState>>,
+    pub meta: Option<StoredValue<Meta>>,
+    pub live: Option<StoredValue<LiveMeta>>,
+    pub janus: Option<StoredValue<JanusState>>,
+    pub mixer: Option<StoredValue<MixerState>>,
+    pub sequence: Option<StoredValue<SequenceState>>,
     /// Users of the room. Copies of a view share the map, because most changes do not affect it.
     pub users: Arc<Users>,
     /// Keys that exist with a value that this version cannot read.
@@ -48,23 +48,23 @@ pub struct RoomView {
 /// All keys of one module. Unreadable values are treated as in [`RoomView`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModuleView {
-    pub heartbeat: Option<Versioned<Heartbeat>>,
-    pub mark: Option<Versioned<Mark>>,
-    pub listeners: Option<Versioned<ListenerCounts>>,
+    pub heartbeat: Option<StoredValue<Heartbeat>>,
+    pub mark: Option<StoredValue<Mark>>,
+    pub listeners: Option<StoredValue<ListenerCounts>>,
     pub unreadable: BTreeSet<ModulePart>,
 }
 
 /// Error for a stored value that does not match the type of its key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the value is not valid JSON for this key: {0}")]
-pub struct Malformed(String);
+pub struct MalformedValue(String);
 
 impl RoomView {
     /// Sets one key (or, with `None`, clears it).
     ///
     /// # Errors
     /// The value cannot be read. The key is then in `unreadable` and keeps its last readable value.
-    pub fn apply(&mut self, key: RoomKey, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
+    pub fn apply(&mut self, key: RoomKey, change: Option<(&[u8], i64)>) -> Result<(), MalformedValue> {
         let result = match &key {
             RoomKey::Part(RoomPart::Meta) => set(&mut self.meta, change),
             RoomKey::Part(RoomPart::LiveMeta) => set(&mut self.live, change),
@@ -139,7 +139,7 @@ impl RoomView {
         MixShare::of(self.meta.as_ref().map_or(0, |meta| meta.max_anchors))
     }
 
-    fn set_user(&mut self, user: &UserId, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
+    fn set_user(&mut self, user: &UserId, change: Option<(&[u8], i64)>) -> Result<(), MalformedValue> {
         let mut known = None;
         set(&mut known, change)?;
         let users = Arc::make_mut(&mut self.users);
@@ -156,7 +156,7 @@ impl ModuleView {
     ///
     /// # Errors
     /// Same as [`RoomView::apply`].
-    pub fn apply(&mut self, part: ModulePart, change: Option<(&[u8], i64)>) -> Result<(), Malformed> {
+    pub fn apply(&mut self, part: ModulePart, change: Option<(&[u8], i64)>) -> Result<(), MalformedValue> {
         let result = match part {
             ModulePart::Heartbeat => set(&mut self.heartbeat, change),
             ModulePart::Mark => set(&mut self.mark, change),
@@ -188,19 +188,19 @@ impl ModuleView {
     }
 }
 
-pub type Users = BTreeMap<UserId, Versioned<User>>;
+pub type Users = BTreeMap<UserId, StoredValue<User>>;
 pub type Rooms = BTreeMap<RoomId, Arc<RoomView>>;
 pub type Modules = BTreeMap<(ModuleKind, ModuleId), Arc<ModuleView>>;
 
 fn set<T: serde::de::DeserializeOwned>(
-    slot: &mut Option<Versioned<T>>,
+    slot: &mut Option<StoredValue<T>>,
     change: Option<(&[u8], i64)>,
-) -> Result<(), Malformed> {
+) -> Result<(), MalformedValue> {
     *slot = match change {
         None => None,
         Some((json, mod_revision)) => {
-            let value = serde_json::from_slice(json).map_err(|e| Malformed(e.to_string()))?;
-            Some(Versioned { value, mod_revision })
+            let value = serde_json::from_slice(json).map_err(|e| MalformedValue(e.to_string()))?;
+            Some(StoredValue { value, mod_revision })
         }
     };
     Ok(())

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 
 use crate::domain::ids::RoomId;
-use crate::presence::{Member, Presence};
+use crate::presence::{Presence, PresenceEntry};
 use crate::rooms::Directory;
 
 /// Maximum time that an answer waits for presence, however many rooms it names.
@@ -21,21 +21,21 @@ const AT_ONCE: usize = 16;
 
 /// Source of the members of rooms.
 #[async_trait]
-pub trait Anchors: Send + Sync + 'static {
+pub trait PresenceQuery: Send + Sync + 'static {
     /// Returns the members of the room on all gateways; `None` if they are not known now.
-    async fn members(&self, room: &RoomId) -> Option<Vec<Member>>;
+    async fn members(&self, room: &RoomId) -> Option<Vec<PresenceEntry>>;
 }
 
 /// Members according to presence, without removed users: presence forgets a user who was away when removed
 /// only later.
-pub struct Present {
+pub struct PresentUsers {
     pub presence: Arc<dyn Presence>,
     pub directory: Arc<Directory>,
 }
 
 #[async_trait]
-impl Anchors for Present {
-    async fn members(&self, room: &RoomId) -> Option<Vec<Member>> {
+impl PresenceQuery for PresentUsers {
+    async fn members(&self, room: &RoomId) -> Option<Vec<PresenceEntry>> {
         let mut members = self.presence.list(room).await.ok()?;
         if let Some(view) = self.directory.room(room) {
             members.retain(|member| !view.is_removed(&member.user_id));
@@ -45,12 +45,12 @@ impl Anchors for Present {
 }
 
 /// Returns the members of a room; `None` on a node without presence, or while presence does not answer.
-pub async fn members(anchors: Option<&dyn Anchors>, room: &RoomId) -> Option<Vec<Member>> {
+pub async fn members(anchors: Option<&dyn PresenceQuery>, room: &RoomId) -> Option<Vec<PresenceEntry>> {
     tokio::time::timeout(PATIENCE, anchors?.members(room)).await.ok().flatten()
 }
 
 /// Returns the number of members of each of `rooms`. Rooms for which it is not known are omitted.
-pub async fn counts(anchors: Option<&dyn Anchors>, rooms: &[&RoomId]) -> HashMap<RoomId, usize> {
+pub async fn counts(anchors: Option<&dyn PresenceQuery>, rooms: &[&RoomId]) -> HashMap<RoomId, usize> {
     let Some(anchors) = anchors else { return HashMap::new() };
     let asked = futures::stream::iter(rooms)
         .map(|room| async move { Some(((*room).clone(), anchors.members(room).await?.len())) });

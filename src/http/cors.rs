@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_trusts_its_machine_is_called_by_its_own_names_only() {
+    fn only_known_host_names_are_accepted() {
         let allowed = ["http://localhost:5173".to_owned()];
         let known = ["wss://live.example.org:8443/ws", "https://app.example.org", "http://192.0.2.7:80", "*"];
         let origins = Origins::new(&allowed).only_at(Hosts::of(known));

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::ids::{InvalidName, ModuleId};
-use crate::domain::placement::WhyNot;
+use crate::domain::placement::RejectReason;
 use crate::domain::room::StartDenied;
 use crate::domain::users::UserDenied;
 use crate::rooms::RoomError;
@@ -429,9 +429,11 @@ fn no_capacity(denied: StartDenied, message: String) -> ApiError {
         // `RoomError` has variants of its own for these.
         StartDenied::NotFound | StartDenied::Removing => return ApiError::internal(message),
     };
-    let is_full = |(_, why): &(ModuleId, WhyNot)| matches!(why, WhyNot::Full { .. } | WhyNot::Overloaded(_));
+    let is_full = |(_, why): &(ModuleId, RejectReason)| {
+        matches!(why, RejectReason::Full { .. } | RejectReason::Overloaded(_))
+    };
     let code = if considered.iter().any(is_full) { Code::NoCapacity } else { none };
-    let reason = |(id, why): (ModuleId, WhyNot)| json!({"id": id.as_str(), "reason": why.to_string()});
+    let reason = |(id, why): (ModuleId, RejectReason)| json!({"id": id.as_str(), "reason": why.to_string()});
     let considered: Vec<Value> = considered.into_iter().map(reason).collect();
     ApiError { details: Some(json!({ "considered": considered })), ..ApiError::new(code, message) }
 }

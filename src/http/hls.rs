@@ -22,7 +22,7 @@ use crate::domain::client_address::network;
 use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
 use crate::media::{self, PlaylistText};
-use crate::rooms::audience::Audience;
+use crate::rooms::listener_counter::ListenerCounter;
 use crate::rooms::now;
 
 /// Name of the cookie that may hold a listener token.
@@ -108,7 +108,7 @@ pub struct HlsSide {
     pub keys: Arc<dyn KeyService>,
     pub auth: Arc<dyn ListenerAuth>,
     /// Counter of listeners, updated by every served playlist.
-    pub audience: Arc<Audience>,
+    pub audience: Arc<ListenerCounter>,
     pub cors: Cors,
 }
 
@@ -195,14 +195,14 @@ pub(super) fn token_of(request: &HttpRequest, in_query: Option<&str>) -> Option<
 fn count(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<&str>) {
     let now = Instant::now();
     if let Some(token) = token_of(request, in_query) {
-        if side.audience.saw_again(room, &token, now) {
+        if side.audience.record_again(room, &token, now) {
             return;
         }
         if let Ok(grant) = side.auth.verify(&token, room) {
-            return side.audience.saw(room, &token, Some(now + verified_for(&grant)), now);
+            return side.audience.record(room, &token, Some(now + verified_for(&grant)), now);
         }
     }
-    side.audience.saw(room, request.peer_addr().map(|peer| network(peer.ip())), None, now);
+    side.audience.record(room, request.peer_addr().map(|peer| network(peer.ip())), None, now);
 }
 
 pub(super) fn verified_for(grant: &Grant) -> Duration {

@@ -12,7 +12,7 @@ const TEXT: &str =
     "#EXTM3U\n#EXT-X-KEY:METHOD=NONE\n#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=ab&k=1\"\ns1\n";
 
 #[actix::test]
-async fn a_playlist_is_public_and_a_key_is_not() {
+async fn playlist_is_public_key_is_not() {
     let playlist = ask("/hls/rooms/demo/index.m3u8", &[]).await;
     assert_eq!((playlist.status, playlist.body.as_str()), (200, TEXT));
     assert_eq!(playlist.header("content-type"), "application/vnd.apple.mpegurl");
@@ -21,7 +21,7 @@ async fn a_playlist_is_public_and_a_key_is_not() {
 }
 
 #[actix::test]
-async fn a_playlist_is_packed_for_who_takes_it_so() {
+async fn playlist_is_gzipped_if_accepted() {
     let uri = "/hls/rooms/demo/index.m3u8";
     for (accepts, encoding) in [
         ("gzip, deflate, br, zstd", "gzip"),
@@ -40,7 +40,7 @@ async fn a_playlist_is_packed_for_who_takes_it_so() {
 }
 
 #[actix::test]
-async fn a_token_may_come_in_header_cookie_or_query() {
+async fn hls_token_in_header_cookie_or_query() {
     let uri = "/hls/rooms/demo/enc.key?n=ab&k=1";
     let bearer = ask(uri, &[("authorization", &format!("Bearer {GOOD}"))]).await;
     let cookie = ask(uri, &[("cookie", &format!("other=1; {TOKEN_COOKIE}={GOOD}"))]).await;
@@ -60,7 +60,7 @@ async fn a_token_may_come_in_header_cookie_or_query() {
 }
 
 #[actix::test]
-async fn a_playlist_asked_for_with_a_token_repeats_it_in_its_key_uri_only() {
+async fn query_token_is_repeated_in_key_uri() {
     let answer = ask(&format!("/hls/rooms/demo/index.m3u8?token={GOOD}"), &[]).await;
     assert_eq!(answer.body, TEXT.replace("k=1\"", &format!("k=1&token={GOOD}\"")));
     assert_eq!(answer.header("cache-control"), "no-store");
@@ -92,7 +92,7 @@ async fn invented_tokens_count_by_address() {
 }
 
 #[actix::test]
-async fn a_blocking_reload_passes_on_what_it_waits_for() {
+async fn blocking_reload_parameters_are_passed_on() {
     let blocking = ask("/hls/rooms/demo/index.m3u8?_HLS_msn=7&_HLS_part=2&_HLS_skip=YES", &[]).await;
     assert_eq!((blocking.status, blocking.body.as_str()), (200, "7 Some(2)"));
     assert_eq!(blocking.header("cache-control"), "public, max-age=1");
@@ -170,7 +170,7 @@ async fn path_tricks_reach_nothing() {
 }
 
 #[actix::test]
-async fn media_may_be_cached_for_a_bounded_time_and_ranges_are_ignored() {
+async fn media_is_cacheable_and_ranges_ignored() {
     let answer = ask("/hls/rooms/demo/seg.ts", &[("range", "bytes=0-1")]).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "media"));
     assert_eq!(answer.header("content-type"), "video/mp2t");
@@ -208,7 +208,7 @@ async fn preflight_and_other_methods_are_answered() {
 }
 
 #[actix::test]
-async fn whoever_is_given_a_playlist_is_counted_once() {
+async fn playlist_requests_count_each_listener_once() {
     let side = side();
     let app = test::init_service(App::new().configure(|c| configure(c, side.clone()))).await;
     let asks = [

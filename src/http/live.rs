@@ -151,7 +151,7 @@ fn counted(
         let at = Instant::now();
         let is_valid = !grant.is_expired(now());
         if is_valid && counted.is_none_or(|last| at >= last + COUNTED_EVERY) {
-            side.audience.saw(&room, &token, Some(at + verified_for(&grant)), at);
+            side.audience.record(&room, &token, Some(at + verified_for(&grant)), at);
             counted = Some(at);
         }
         future::ready(is_valid)

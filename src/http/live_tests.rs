@@ -9,7 +9,7 @@ use crate::domain::ids::UnixMs;
 use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia};
 use crate::http::hls_answer::Cors;
 use crate::media::PlaylistText;
-use crate::rooms::audience::Audience;
+use crate::rooms::listener_counter::ListenerCounter;
 
 const GOOD: &str = "good.token-1";
 /// A token that expires while its stream is open.
@@ -203,8 +203,8 @@ impl ListenerAuth for Fake {
     }
 }
 
-fn side(public_url: Option<String>) -> (Arc<LiveSide>, Arc<Audience>) {
-    let (fake, audience) = (Arc::new(Fake), Arc::<Audience>::default());
+fn side(public_url: Option<String>) -> (Arc<LiveSide>, Arc<ListenerCounter>) {
+    let (fake, audience) = (Arc::new(Fake), Arc::<ListenerCounter>::default());
     let (media, keys, auth) = (fake.clone(), fake.clone(), fake.clone());
     let hls = HlsSide { media, keys, auth, audience: audience.clone(), cors: Cors::default() };
     (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, public_url, secure: false }), audience)

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn readiness_names_what_is_missing() {
+    async fn readyz_lists_failed_checks() {
         let checks = vec![("store".into(), Ok(())), ("janus".into(), Err("no connection".into()))];
         let (status, body) = ask(Readiness { ready: false, checks }, "/readyz").await;
         assert_eq!(status, 503);
@@ -151,14 +151,14 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_node_that_is_not_ready_still_answers_everything_else() {
+    async fn unready_node_serves_other_ops_paths() {
         for path in ["/livez", "/metrics", "/actors", "/", "/assets/actors.js"] {
             assert_eq!(ask(Readiness::default(), path).await.0, 200, "{path}");
         }
     }
 
     #[actix::test]
-    async fn a_page_that_made_its_name_point_here_is_told_nothing() {
+    async fn ops_refuses_foreign_host_names() {
         for path in ["/metrics", "/actors", "/readyz", "/"] {
             let (status, body) = ask_at("evil.example:9464", Readiness::default(), path).await;
             assert!(status == 403 && body.contains("host_not_allowed"), "{path}: {status} {body}");

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_page_says_what_it_may_load_and_is_sent_once() {
+    async fn pages_send_csp_and_etag() {
         let app = test::init_service(App::new().configure(people)).await;
         let first = test::call_service(&app, test::TestRequest::get().uri("/listen/demo").to_request()).await;
         assert_eq!(first.status(), StatusCode::OK);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn the_page_of_speakers_reaches_the_gateway_and_nothing_else() {
+    async fn speak_page_csp_allows_gateway_only() {
         let app = test::init_service(App::new().configure(people)).await;
         let policy = async |path| {
             let answer = test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await;
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn every_address_in_a_page_is_served_and_none_is_elsewhere() {
+    async fn page_links_are_all_served() {
         let listener = test::init_service(App::new().configure(people)).await;
         let ops = test::init_service(App::new().configure(configure_ops)).await;
         for (page, on_ops) in [(&START, false), (&LISTEN, false), (&SPEAK, false), (&ACTORS, true)] {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_room_id_that_is_none_opens_no_page() {
+    async fn invalid_room_id_gets_no_page() {
         let app = test::init_service(App::new().configure(people)).await;
         for room in ["ab", "a%2fb", "%00%00%00", "%3Cscript%3E"] {
             for path in [format!("/listen/{room}"), format!("/speak/{room}")] {

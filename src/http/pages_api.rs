@@ -20,10 +20,10 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
-use crate::rooms::audience::Listeners;
+use crate::rooms::listener_counter::Listeners;
 use crate::rooms::{Room, RoomError, RoomService, now};
 
-use super::anchors::{self, Anchors};
+use super::anchors::{self, PresenceQuery};
 use super::cors::{self, Origins};
 use super::error::{ApiError, Code, not_found};
 use super::extract::{BodyLimit, JsonBody, RoomPath};
@@ -44,7 +44,7 @@ pub struct PagesSide {
     pub ws_url: Option<String>,
     pub rooms: Arc<RoomService>,
     pub tokens: Arc<dyn TokenIssuer>,
-    pub anchors: Option<Arc<dyn Anchors>>,
+    pub anchors: Option<Arc<dyn PresenceQuery>>,
     pub listeners: Listeners,
     pub origins: Origins,
     /// Maximum bytes of a request body.
@@ -64,12 +64,12 @@ struct Rooms<'a> {
     #[serde(flatten)]
     settings: Settings<'a>,
     /// Newest first; empty unless `open`.
-    rooms: Vec<OnAir>,
+    rooms: Vec<LiveRoom>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct OnAir {
+struct LiveRoom {
     room_id: RoomId,
     /// Absent while presence cannot tell.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,7 +80,7 @@ struct OnAir {
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
-enum Wanted {
+enum RequestedRole {
     Listener,
     Anchor,
     Host,
@@ -89,7 +89,7 @@ enum Wanted {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenRequest {
-    role: Wanted,
+    role: RequestedRole,
     /// Name of the caller; makes the user id recognisable to others.
     #[serde(default)]
     name: Option<String>,
@@ -135,7 +135,7 @@ async fn rooms(side: Data<PagesSide>) -> impl Responder {
     let on_air = if side.open { side.on_air() } else { Vec::new() };
     let ids: Vec<_> = on_air.iter().map(|(room, _)| &room.id).collect();
     let anchors = anchors::counts(side.anchors.as_deref(), &ids).await;
-    let rooms = on_air.iter().map(|(room, on_air_since)| OnAir {
+    let rooms = on_air.iter().map(|(room, on_air_since)| LiveRoom {
         room_id: room.id.clone(),
         anchors: anchors.get(&room.id).copied(),
         listeners: side.listeners.of(&room.id, &room.view),
@@ -154,14 +154,14 @@ async fn token(
     }
     let name = body.0.name.as_deref().map(DisplayName::new).transpose()?;
     let (issued, user_id) = match body.0.role {
-        Wanted::Listener => (side.listener(&room.0, name).await?, None),
-        Wanted::Anchor => side.speaker(&room.0, UserRole::Anchor, name).await?,
-        Wanted::Host => side.speaker(&room.0, UserRole::Host, name).await?,
+        RequestedRole::Listener => (side.listener(&room.0, name).await?, None),
+        RequestedRole::Anchor => side.speaker(&room.0, UserRole::Anchor, name).await?,
+        RequestedRole::Host => side.speaker(&room.0, UserRole::Host, name).await?,
     };
     Ok(Json(TokenAnswer { token: issued.token, expires_at: issued.expires_at.0, user_id }))
 }
 
-type Speaker = (super::tokens::Issued, Option<UserId>);
+type Speaker = (super::tokens::IssuedToken, Option<UserId>);
 
 impl PagesSide {
     fn settings(&self) -> Settings<'_> {
@@ -187,7 +187,7 @@ impl PagesSide {
         &self,
         room: &RoomId,
         name: Option<DisplayName>,
-    ) -> Result<super::tokens::Issued, ApiError> {
+    ) -> Result<super::tokens::IssuedToken, ApiError> {
         // With a name, others recognise the user in the lists of the room.
         let who = ListenerClaims { user: name.as_ref().and_then(id_like), name };
         let known = self.rooms.get(room).await?;

@@ -13,7 +13,7 @@ use crate::http::rest::tests::house::{AnnIsThere, House, PlainTokens, house, jso
 const GATEWAY: &str = "wss://live.example.org/ws";
 
 #[actix::test]
-async fn in_open_mode_rooms_are_listed_and_tokens_given() {
+async fn open_mode_lists_rooms_and_issues_tokens() {
     let house = on_air().await;
     let listed = ask(&house, true, TestRequest::get().uri("/pages/rooms")).await;
     let since = listed.json["rooms"][0]["onAirSince"].as_u64().unwrap();
@@ -34,7 +34,7 @@ async fn in_open_mode_rooms_are_listed_and_tokens_given() {
 }
 
 #[actix::test]
-async fn with_api_keys_pages_learn_where_to_connect_and_no_more() {
+async fn keys_mode_pages_get_only_gateway_url() {
     let house = on_air().await;
     let settings = json!({"open": false, "wsUrl": GATEWAY});
     let config = ask(&house, false, TestRequest::get().uri("/pages/config")).await;
@@ -78,7 +78,7 @@ async fn bad_requests_get_their_codes() {
 }
 
 #[actix::test]
-async fn pages_of_others_get_nothing() {
+async fn foreign_pages_get_nothing() {
     let house = on_air().await;
     for request in [
         TestRequest::get().uri("/pages/rooms"),
@@ -91,7 +91,7 @@ async fn pages_of_others_get_nothing() {
 }
 
 #[actix::test]
-async fn where_no_gateway_is_known_pages_learn_that() {
+async fn pages_report_missing_gateway() {
     let house = on_air().await;
     for (path, rest) in [("/pages/config", json!({})), ("/pages/rooms", json!({"rooms": []}))] {
         let mut expected = json!({"open": false, "wsUrl": null});

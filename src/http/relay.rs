@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn without_its_rooms_token_nothing_is_served() {
+    async fn relay_requires_token_of_room() {
         for token in [None, Some(""), Some("bad")] {
             for name in ["index.m3u8", "seg.ts", "heritage", "other"] {
                 assert_eq!(ask(&format!("/relay/rooms/demo/{name}"), token).await.0, 401);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_playlist_is_of_a_live_that_is_named() {
+    async fn relay_playlist_requires_valid_nonce() {
         let side: RelaySide = Arc::new(Fake);
         let app = test::init_service(App::new().configure(|c| configure(c, web::Data::new(side)))).await;
         for live in ["", "demo", "0123456789ab0"] {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_playlist_says_what_comes_next_and_whether_anything_does() {
+    async fn relay_playlist_states_next_and_end() {
         let good = Some("good");
         assert_eq!(ask("/relay/rooms/demo/index.m3u8", good).await, (200, Some("9.2".into()), false));
         let last = ask("/relay/rooms/demo/index.m3u8?_HLS_msn=9&_HLS_part=1", good).await;

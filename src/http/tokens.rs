@@ -7,7 +7,7 @@ use crate::domain::signalling::DisplayName;
 /// Issuer of the tokens of one installation.
 pub trait TokenIssuer: Send + Sync + 'static {
     /// Issues a token for playlists, media and keys of one room, which was created at `created_at`.
-    fn listener(&self, who: &ListenerClaims, room: &RoomId, created_at: UnixMs, now: UnixMs) -> Issued;
+    fn listener(&self, who: &ListenerClaims, room: &RoomId, created_at: UnixMs, now: UnixMs) -> IssuedToken;
 
     /// Issues a token with which `user` may speak in one room, which was created at `created_at`.
     fn speaker(
@@ -17,7 +17,7 @@ pub trait TokenIssuer: Send + Sync + 'static {
         room: &RoomId,
         created_at: UnixMs,
         now: UnixMs,
-    ) -> Issued;
+    ) -> IssuedToken;
 }
 
 /// Claims about a listener. Without an id, a random one is chosen; without a name, the listener is anonymous.
@@ -29,7 +29,7 @@ pub struct ListenerClaims {
 
 /// Fresh token. It must not be logged.
 #[derive(Clone)]
-pub struct Issued {
+pub struct IssuedToken {
     pub token: String,
     pub expires_at: UnixMs,
 }

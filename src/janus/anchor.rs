@@ -18,9 +18,11 @@ use super::audiobridge::ParticipantInfo;
 use super::client::{JanusClient, Session, create_session};
 use super::error::{CoreError, JanusError, PluginError};
 use super::link::Link;
-use super::wire::{BridgeRequest, Done, Joined, Jsep, Participants, Quality, Request, answer_in, core_reply};
-use crate::domain::anchor::SessionIds;
+use super::wire::{
+    BridgeRequest, DoneReply, JoinReply, Jsep, Participants, Quality, Request, answer_in, core_reply,
+};
 use crate::domain::ids::Pin;
+use crate::domain::media_session::SessionIds;
 use crate::domain::mix::MixShare;
 
 /// Parameters of an anchor's join.
@@ -37,15 +39,15 @@ pub struct AnchorJoin {
 
 /// Result of an anchor's join: the session and the participants of the room.
 #[derive(Debug, Clone)]
-pub struct InRoom {
-    pub session: Arc<AnchorSession>,
+pub struct JoinedRoom {
+    pub session: Arc<ParticipantSession>,
     pub mine: ParticipantInfo,
     pub others: Vec<ParticipantInfo>,
 }
 
 /// Session, handle and participant of one anchor.
 #[derive(Debug)]
-pub struct AnchorSession {
+pub struct ParticipantSession {
     session: Session,
     handle: u64,
     participant: u64,
@@ -56,8 +58,8 @@ impl JanusClient {
     ///
     /// # Errors
     /// The error of Janus, for example a wrong pin, or of the connection.
-    pub async fn join(&self, join: &AnchorJoin) -> Result<(InRoom, AnchorEvents), JanusError> {
-        let opening = Opening::begin(self.link()).await?;
+    pub async fn join(&self, join: &AnchorJoin) -> Result<(JoinedRoom, AnchorEvents), JanusError> {
+        let opening = PendingSession::begin(self.link()).await?;
         let handle = opening.session.attach().await?;
         let events = opening.session.subscribe(handle).await?;
         let request = BridgeRequest::Join {
@@ -69,12 +71,12 @@ impl JanusClient {
             quality: join.quality,
             rtp: None,
         };
-        let Joined { id, participants, .. } = opening.session.message(handle, request).await?;
-        let session = Arc::new(AnchorSession { session: opening.done(), handle, participant: id });
+        let JoinReply { id, participants, .. } = opening.session.message(handle, request).await?;
+        let session = Arc::new(ParticipantSession { session: opening.done(), handle, participant: id });
         let display = join.display.clone();
         let mine = ParticipantInfo { id, display, setup: false, muted: join.muted, talking: false };
         let others = participants.into_iter().map(ParticipantInfo::from).collect();
-        Ok((InRoom { session, mine, others }, AnchorEvents::new(events)))
+        Ok((JoinedRoom { session, mine, others }, AnchorEvents::new(events)))
     }
 
     /// Claims a session that any node opened: its events then arrive here. Sets the volume again, because an
@@ -87,13 +89,13 @@ impl JanusClient {
         ids: SessionIds,
         janus_room_id: u32,
         share: MixShare,
-    ) -> Result<(InRoom, AnchorEvents), JanusError> {
+    ) -> Result<(JoinedRoom, AnchorEvents), JanusError> {
         let session = Session { link: self.link().clone(), id: ids.session };
-        let anchor = AnchorSession { session, handle: ids.handle, participant: ids.participant };
+        let anchor = ParticipantSession { session, handle: ids.handle, participant: ids.participant };
         // Subscribe first, so that no event between the two requests is lost.
         let events = anchor.session.subscribe(ids.handle).await?;
         let claim = Request { session_id: Some(ids.session), ..Request::new("claim") };
-        core_reply::<Done>("claim", &self.link().request(claim).await?)?;
+        core_reply::<DoneReply>("claim", &self.link().request(claim).await?)?;
         let list = BridgeRequest::ListParticipants { room: janus_room_id };
         let room: Participants = anchor.session.message(ids.handle, list).await?;
         let participants = room.participants.into_iter().map(ParticipantInfo::from);
@@ -104,8 +106,8 @@ impl JanusClient {
             return Err(PluginError::NotInRoom.into());
         };
         let volume = BridgeRequest::Configure { muted: None, volume: Some(share.volume()) };
-        anchor.session.message::<Done>(ids.handle, volume).await?;
-        Ok((InRoom { session: Arc::new(anchor), mine, others }, AnchorEvents::new(events)))
+        anchor.session.message::<DoneReply>(ids.handle, volume).await?;
+        Ok((JoinedRoom { session: Arc::new(anchor), mine, others }, AnchorEvents::new(events)))
     }
 }
 
@@ -124,11 +126,11 @@ impl JanusClient {
     ) -> Result<(), JanusError> {
         let mute = BridgeRequest::Mute { room, secret, id };
         let request = if muted { mute } else { BridgeRequest::Unmute { room, secret, id } };
-        self.bridge::<Done>(request).await.map(|_| ())
+        self.bridge::<DoneReply>(request).await.map(|_| ())
     }
 }
 
-impl AnchorSession {
+impl ParticipantSession {
     /// Returns the ids with which another node can claim the session.
     pub fn ids(&self) -> SessionIds {
         SessionIds { session: self.session.id, handle: self.handle, participant: self.participant }
@@ -148,13 +150,13 @@ impl AnchorSession {
     pub async fn trickle(&self, candidate: Option<&Candidate>) -> Result<(), JanusError> {
         let candidate = candidate.map_or_else(|| json!({ "completed": true }), |c| json!(c));
         let request = Request { candidate: Some(candidate), ..self.request("trickle", Some(self.handle)) };
-        core_reply::<Done>("trickle", &self.session.link.request(request).await?).map(|_| ())
+        core_reply::<DoneReply>("trickle", &self.session.link.request(request).await?).map(|_| ())
     }
 
     /// Mutes or unmutes the anchor itself.
     pub async fn set_muted(&self, muted: bool) -> Result<(), JanusError> {
         let configure = BridgeRequest::Configure { muted: Some(muted), volume: None };
-        self.session.message::<Done>(self.handle, configure).await.map(|_| ())
+        self.session.message::<DoneReply>(self.handle, configure).await.map(|_| ())
     }
 
     /// Keeps the session alive. Janus ends a session without requests for `session_timeout`.
@@ -165,7 +167,7 @@ impl AnchorSession {
     /// Ends the session, and with it the media and the participant. Succeeds if the session no longer exists.
     pub async fn destroy(&self) -> Result<(), JanusError> {
         let raw = self.session.link.request(self.request("destroy", None)).await?;
-        match core_reply::<Done>("destroy", &raw) {
+        match core_reply::<DoneReply>("destroy", &raw) {
             Ok(_) | Err(JanusError::Core(CoreError::NoSuchSession)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -177,12 +179,12 @@ impl AnchorSession {
 }
 
 /// Session that is destroyed on drop unless the join succeeds. Otherwise it would stay until its timeout.
-struct Opening {
+struct PendingSession {
     session: Session,
     done: bool,
 }
 
-impl Opening {
+impl PendingSession {
     async fn begin(link: &Link) -> Result<Self, JanusError> {
         let session = Session { link: link.clone(), id: create_session(link).await? };
         Ok(Self { session, done: false })
@@ -194,7 +196,7 @@ impl Opening {
     }
 }
 
-impl Drop for Opening {
+impl Drop for PendingSession {
     fn drop(&mut self) {
         if !self.done {
             let destroy = Request { session_id: Some(self.session.id), ..Request::new("destroy") };

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn events_as_janus_1_1_2_sends_them() {
+    fn anchor_events_match_janus_1_1_2() {
         let hangup = read("hangup", json!({"janus":"hangup","sender":7,"reason":"DTLS alert"}));
         assert_eq!(hangup, Some(AnchorEvent::Hangup { reason: "DTLS alert".to_owned() }));
         let media =

@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use super::Secret;
 use super::client::JanusClient;
 use super::error::JanusError;
-use super::wire::{BridgeRequest, Done, Exists, Forwarders, Forwarding, Participant, Participants, Rooms};
+use super::wire::{
+    BridgeRequest, DoneReply, ExistsReply, ForwardReply, Forwarders, Participant, Participants, Rooms,
+};
 use crate::domain::ids::{MediaAddr, Pin};
 use crate::domain::srtp::{self, SrtpKey};
 
@@ -27,7 +29,7 @@ pub const FORWARD_PAYLOAD_TYPE: u8 = 100;
 #[derive(Debug, Clone)]
 pub struct NewRoom {
     pub janus_room_id: u32,
-    /// Ownership tag ([`super::RoomMark`]) as text.
+    /// Ownership tag ([`super::OwnershipTag`]) as text.
     pub description: String,
     /// Required for every join.
     pub pin: Pin,
@@ -145,12 +147,12 @@ impl AudioBridge for JanusClient {
             allow_rtp_participants: true,
             admin_key: self.admin_key(),
         };
-        self.bridge::<Done>(create).await.map(|_| ())
+        self.bridge::<DoneReply>(create).await.map(|_| ())
     }
 
     async fn destroy_room(&self, id: u32, secret: &Secret) -> Result<(), JanusError> {
         let destroy = BridgeRequest::Destroy { room: id, secret, permanent: false };
-        self.bridge::<Done>(destroy).await.map(|_| ())
+        self.bridge::<DoneReply>(destroy).await.map(|_| ())
     }
 
     async fn list_rooms(&self) -> Result<Vec<RoomInfo>, JanusError> {
@@ -163,7 +165,7 @@ impl AudioBridge for JanusClient {
     }
 
     async fn exists(&self, id: u32) -> Result<bool, JanusError> {
-        Ok(self.bridge::<Exists>(BridgeRequest::Exists { room: id }).await?.exists)
+        Ok(self.bridge::<ExistsReply>(BridgeRequest::Exists { room: id }).await?.exists)
     }
 
     async fn start_forwarder(
@@ -186,12 +188,12 @@ impl AudioBridge for JanusClient {
             srtp_crypto: key.reveal(),
             admin_key: self.admin_key(),
         };
-        Ok(self.bridge::<Forwarding>(forward).await?.stream_id)
+        Ok(self.bridge::<ForwardReply>(forward).await?.stream_id)
     }
 
     async fn stop_forwarder(&self, id: u32, secret: &Secret, stream_id: u64) -> Result<(), JanusError> {
         let stop = BridgeRequest::StopRtpForward { room: id, secret, stream_id, admin_key: self.admin_key() };
-        self.bridge::<Done>(stop).await.map(|_| ())
+        self.bridge::<DoneReply>(stop).await.map(|_| ())
     }
 
     async fn list_forwarders(&self, id: u32, secret: &Secret) -> Result<Vec<ForwarderInfo>, JanusError> {
@@ -212,7 +214,7 @@ impl AudioBridge for JanusClient {
     }
 
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError> {
-        self.bridge::<Done>(BridgeRequest::Kick { room: id, secret, id: participant }).await.map(|_| ())
+        self.bridge::<DoneReply>(BridgeRequest::Kick { room: id, secret, id: participant }).await.map(|_| ())
     }
 
     async fn info(&self) -> Result<GatewayInfo, JanusError> {

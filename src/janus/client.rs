@@ -12,8 +12,10 @@ use tokio::sync::mpsc;
 
 use super::Secret;
 use super::error::{CoreError, JanusError};
-use super::link::{Command, ConnectOptions, DownReason, GatewayEvent, HandleEvent, Link};
-use super::wire::{self, AUDIOBRIDGE, BridgeRequest, Created, Done, Request, core_reply, plugin_reply};
+use super::link::{Command, ConnectOptions, DownReason, HandleEvent, Link, LinkEvent};
+use super::wire::{
+    self, AUDIOBRIDGE, BridgeRequest, CreateReply, DoneReply, Request, core_reply, plugin_reply,
+};
 
 /// Maximum number of unread events of one handle.
 const EVENT_QUEUE: usize = 256;
@@ -53,7 +55,7 @@ impl JanusClient {
     /// [`JanusError::Unreachable`], or the error of a request.
     pub async fn connect(
         options: &ConnectOptions,
-        events: mpsc::UnboundedSender<GatewayEvent>,
+        events: mpsc::UnboundedSender<LinkEvent>,
     ) -> Result<Self, JanusError> {
         let link = Link::dial(options, events).await?;
         let session = Arc::new(Session { id: create_session(&link).await?, link });
@@ -108,7 +110,7 @@ impl Handle {
     pub(super) async fn detach(self) -> Result<(), JanusError> {
         let request =
             Request { session_id: Some(self.session.id), handle_id: Some(self.id), ..Request::new("detach") };
-        core_reply::<Done>("detach", &self.session.link.request(request).await?).map(|_| ())
+        core_reply::<DoneReply>("detach", &self.session.link.request(request).await?).map(|_| ())
     }
 }
 
@@ -116,7 +118,7 @@ impl Session {
     pub(super) async fn attach(&self) -> Result<u64, JanusError> {
         let request =
             Request { session_id: Some(self.id), plugin: Some(AUDIOBRIDGE), ..Request::new("attach") };
-        Ok(core_reply::<Created>("attach", &self.link.request(request).await?)?.data.id)
+        Ok(core_reply::<CreateReply>("attach", &self.link.request(request).await?)?.data.id)
     }
 
     /// Returns the events of a handle from now on.
@@ -153,7 +155,7 @@ impl Session {
 
     pub(super) async fn keep_alive(&self) -> Result<(), JanusError> {
         let request = Request { session_id: Some(self.id), ..Request::new("keepalive") };
-        core_reply::<Done>("keepalive", &self.link.request(request).await?).map(|_| ())
+        core_reply::<DoneReply>("keepalive", &self.link.request(request).await?).map(|_| ())
     }
 }
 
@@ -175,7 +177,7 @@ async fn keep_alive(session: Weak<Session>, every: Duration) {
 
 pub(super) async fn create_session(link: &Link) -> Result<u64, JanusError> {
     let raw = link.request(Request { name: "create session", ..Request::new("create") }).await?;
-    Ok(core_reply::<Created>("create session", &raw)?.data.id)
+    Ok(core_reply::<CreateReply>("create session", &raw)?.data.id)
 }
 
 pub(super) async fn server_info(link: &Link) -> Result<wire::ServerInfo, JanusError> {

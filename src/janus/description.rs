@@ -11,13 +11,13 @@ const OWNER: &str = "stentor";
 
 /// Ownership tag: cluster, room and epoch of the assignment. The cluster name is not empty and has no `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RoomMark {
+pub struct OwnershipTag {
     cluster: String,
     pub room: RoomId,
     pub epoch: Epoch,
 }
 
-impl RoomMark {
+impl OwnershipTag {
     /// Creates a tag. Returns `None` if the cluster name could not be parsed from a description.
     pub fn new(cluster: &str, room: RoomId, epoch: Epoch) -> Option<Self> {
         let readable = !cluster.is_empty() && !cluster.contains('/');
@@ -41,7 +41,7 @@ impl RoomMark {
     }
 }
 
-impl fmt::Display for RoomMark {
+impl fmt::Display for OwnershipTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{OWNER}/{}/{}/{}", self.cluster, self.room, self.epoch)
     }
@@ -53,7 +53,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_strangers_room_is_not_ours() {
+    fn untagged_janus_room_is_not_ours() {
         let strange = [
             "",
             "Demo Room",
@@ -72,22 +72,22 @@ mod tests {
             "stentor/c/room/99999999999999999999999",
         ];
         for description in strange {
-            assert_eq!(RoomMark::parse(description), None, "{description:?}");
+            assert_eq!(OwnershipTag::parse(description), None, "{description:?}");
         }
     }
 
     #[test]
-    fn a_cluster_name_that_cannot_be_read_back_is_refused() {
+    fn ownership_tag_refuses_ambiguous_cluster_names() {
         let room = RoomId::new("demo").unwrap();
-        assert!(RoomMark::new("a/b", room.clone(), Epoch(1)).is_none());
-        assert!(RoomMark::new("", room, Epoch(1)).is_none());
+        assert!(OwnershipTag::new("a/b", room.clone(), Epoch(1)).is_none());
+        assert!(OwnershipTag::new("", room, Epoch(1)).is_none());
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(cluster in "[^/]{1,20}", room in "[A-Za-z0-9_-]{3,32}", epoch: u64) {
-            let mark = RoomMark::new(&cluster, RoomId::new(&room).unwrap(), Epoch(epoch)).unwrap();
-            prop_assert_eq!(RoomMark::parse(&mark.to_string()), Some(mark));
+        fn ownership_tag_round_trips(cluster in "[^/]{1,20}", room in "[A-Za-z0-9_-]{3,32}", epoch: u64) {
+            let mark = OwnershipTag::new(&cluster, RoomId::new(&room).unwrap(), Epoch(epoch)).unwrap();
+            prop_assert_eq!(OwnershipTag::parse(&mark.to_string()), Some(mark));
         }
     }
 }

@@ -12,7 +12,7 @@ pub(super) const MAX_MESSAGE: usize = 1 << 20;
 const BEGINNING: usize = 512;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Incoming {
+pub(super) enum IncomingFrame {
     Message(Bytes),
     /// First bytes of a message longer than `MAX_MESSAGE`.
     TooLarge(Bytes),
@@ -31,30 +31,30 @@ pub(super) struct Reassembler {
 }
 
 impl Reassembler {
-    pub(super) fn push(&mut self, frame: Frame) -> Incoming {
+    pub(super) fn push(&mut self, frame: Frame) -> IncomingFrame {
         match frame {
             Frame::Text(whole) | Frame::Binary(whole) => self.last(whole),
             Frame::Continuation(Item::FirstText(part) | Item::FirstBinary(part) | Item::Continue(part)) => {
                 self.add(&part);
-                Incoming::Nothing
+                IncomingFrame::Nothing
             }
             Frame::Continuation(Item::Last(part)) => self.last(part),
-            Frame::Ping(payload) => Incoming::Ping(payload),
-            Frame::Pong(_) => Incoming::Nothing,
-            Frame::Close(_) => Incoming::Close,
+            Frame::Ping(payload) => IncomingFrame::Ping(payload),
+            Frame::Pong(_) => IncomingFrame::Nothing,
+            Frame::Close(_) => IncomingFrame::Close,
         }
     }
 
-    fn last(&mut self, part: Bytes) -> Incoming {
+    fn last(&mut self, part: Bytes) -> IncomingFrame {
         if self.parts.is_empty() && !self.overflown && part.len() <= MAX_MESSAGE {
-            return Incoming::Message(part);
+            return IncomingFrame::Message(part);
         }
         self.add(&part);
         let message = std::mem::take(&mut self.parts).freeze();
         if std::mem::take(&mut self.overflown) {
-            Incoming::TooLarge(message)
+            IncomingFrame::TooLarge(message)
         } else {
-            Incoming::Message(message)
+            IncomingFrame::Message(message)
         }
     }
 
@@ -82,22 +82,22 @@ mod tests {
     #[test]
     fn continuation_frames_become_one_message() {
         let mut frames = Reassembler::default();
-        assert_eq!(frames.push(Frame::Continuation(Item::FirstText("ab".into()))), Incoming::Nothing);
+        assert_eq!(frames.push(Frame::Continuation(Item::FirstText("ab".into()))), IncomingFrame::Nothing);
         assert_eq!(
             frames.push(Frame::Ping("p".into())),
-            Incoming::Ping("p".into()),
+            IncomingFrame::Ping("p".into()),
             "control frames interleave"
         );
-        assert_eq!(frames.push(Frame::Continuation(Item::Continue("cd".into()))), Incoming::Nothing);
+        assert_eq!(frames.push(Frame::Continuation(Item::Continue("cd".into()))), IncomingFrame::Nothing);
         assert_eq!(
             frames.push(Frame::Continuation(Item::Last("e".into()))),
-            Incoming::Message("abcde".into())
+            IncomingFrame::Message("abcde".into())
         );
-        assert_eq!(frames.push(Frame::Text("next".into())), Incoming::Message("next".into()));
+        assert_eq!(frames.push(Frame::Text("next".into())), IncomingFrame::Message("next".into()));
     }
 
     #[test]
-    fn a_message_over_the_limit_is_dropped_but_for_its_beginning() {
+    fn oversized_message_keeps_only_beginning() {
         let mut frames = Reassembler::default();
         let mut start = b"{\"transaction\":\"7\"".to_vec();
         start.resize(MAX_MESSAGE - 1, b' ');
@@ -106,17 +106,18 @@ mod tests {
             frames.push(Frame::Continuation(Item::Continue(bytes(MAX_MESSAGE))));
             assert!(frames.parts.len() <= MAX_MESSAGE, "memory is bounded");
         }
-        let Incoming::TooLarge(beginning) = frames.push(Frame::Continuation(Item::Last(bytes(1)))) else {
+        let IncomingFrame::TooLarge(beginning) = frames.push(Frame::Continuation(Item::Last(bytes(1))))
+        else {
             panic!("must be refused")
         };
         assert!(beginning.starts_with(b"{\"transaction\":\"7\"") && beginning.len() <= BEGINNING);
-        assert_eq!(frames.push(Frame::Text("next".into())), Incoming::Message("next".into()));
+        assert_eq!(frames.push(Frame::Text("next".into())), IncomingFrame::Message("next".into()));
     }
 
     #[test]
-    fn the_limit_itself_is_allowed() {
+    fn message_of_limit_size_is_allowed() {
         let mut frames = Reassembler::default();
-        assert_eq!(frames.push(Frame::Text(bytes(MAX_MESSAGE))), Incoming::Message(bytes(MAX_MESSAGE)));
-        assert!(matches!(frames.push(Frame::Text(bytes(MAX_MESSAGE + 1))), Incoming::TooLarge(_)));
+        assert_eq!(frames.push(Frame::Text(bytes(MAX_MESSAGE))), IncomingFrame::Message(bytes(MAX_MESSAGE)));
+        assert!(matches!(frames.push(Frame::Text(bytes(MAX_MESSAGE + 1))), IncomingFrame::TooLarge(_)));
     }
 }

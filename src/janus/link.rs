@@ -22,7 +22,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Secret;
 use super::error::JanusError;
-use super::frames::{Incoming, MAX_MESSAGE, Reassembler};
+use super::frames::{IncomingFrame, MAX_MESSAGE, Reassembler};
 use super::wire::{Head, Request, event_data, transaction_in};
 
 /// Maximum number of commands that wait for the task. If the queue is full, callers wait within their
@@ -50,7 +50,7 @@ pub struct ConnectOptions {
 
 /// Event of the connection to Janus.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GatewayEvent {
+pub enum LinkEvent {
     /// The connection is over, and with it its sessions and handles. Sent once, as the last event.
     Down { reason: DownReason },
 }
@@ -121,7 +121,7 @@ impl Link {
     /// [`JanusError::Unreachable`].
     pub(super) async fn dial(
         options: &ConnectOptions,
-        events: mpsc::UnboundedSender<GatewayEvent>,
+        events: mpsc::UnboundedSender<LinkEvent>,
     ) -> Result<Self, JanusError> {
         let client = awc::Client::builder().timeout(options.request_timeout).finish();
         let request = client.ws(&options.url).protocols(["janus-protocol"]).max_frame_size(MAX_MESSAGE);
@@ -135,7 +135,7 @@ impl Link {
             if let End::Down(reason) = switchboard.serve(socket, inbox).await {
                 tracing::warn!(%reason, "connection to Janus closed");
                 // A failed send means that there is no receiver any more.
-                let _ = events.send(GatewayEvent::Down { reason });
+                let _ = events.send(LinkEvent::Down { reason });
             }
         });
         Ok(Self { commands, timeout: options.request_timeout })
@@ -172,7 +172,7 @@ impl Link {
 }
 
 /// Request that waits for its reply.
-struct Pending {
+struct PendingRequest {
     name: &'static str,
     ends_with_ack: bool,
     reply: oneshot::Sender<Result<Bytes, JanusError>>,
@@ -181,7 +181,7 @@ struct Pending {
 struct Switchboard {
     api_secret: Option<Secret>,
     next_transaction: u64,
-    pending: HashMap<u64, Pending>,
+    pending: HashMap<u64, PendingRequest>,
     subscribers: HashMap<u64, Subscriber>,
     depends_on: Option<u64>,
     unanswered_pings: u32,
@@ -236,7 +236,7 @@ impl Switchboard {
                 },
                 _ = ping.tick() => self.ping(&out),
                 command = inbox.recv() => match command {
-                    Some(command) => self.obey(command, &out),
+                    Some(command) => self.carry_out(command, &out),
                     None => Some(End::Released),
                 },
             };
@@ -257,7 +257,7 @@ impl Switchboard {
         say(out, Message::Ping(Bytes::new()))
     }
 
-    fn obey(&mut self, command: Command, out: &mpsc::UnboundedSender<Message>) -> Option<End> {
+    fn carry_out(&mut self, command: Command, out: &mpsc::UnboundedSender<Message>) -> Option<End> {
         match command {
             Command::Request { request, reply } => self.request(request, reply, out),
             Command::Subscribe { session, handle, events } => {
@@ -282,7 +282,8 @@ impl Switchboard {
         self.next_transaction += 1;
         match request.to_json(&transaction.to_string(), self.api_secret.as_ref()) {
             Ok(json) => {
-                let pending = Pending { name: request.name, ends_with_ack: request.ends_with_ack(), reply };
+                let pending =
+                    PendingRequest { name: request.name, ends_with_ack: request.ends_with_ack(), reply };
                 self.pending.insert(transaction, pending);
                 say(out, Message::Text(json.into()))
             }
@@ -294,20 +295,20 @@ impl Switchboard {
         }
     }
 
-    fn hear(&mut self, incoming: Incoming, out: &mpsc::UnboundedSender<Message>) -> Option<End> {
+    fn hear(&mut self, incoming: IncomingFrame, out: &mpsc::UnboundedSender<Message>) -> Option<End> {
         self.unanswered_pings = 0;
         match incoming {
-            Incoming::Message(raw) => self.route(raw),
-            Incoming::TooLarge(beginning) => {
+            IncomingFrame::Message(raw) => self.route(raw),
+            IncomingFrame::TooLarge(beginning) => {
                 if let Some(pending) = transaction_in(&beginning).and_then(|id| self.pending.remove(&id)) {
                     let error = JanusError::TooLarge { request: pending.name, limit: MAX_MESSAGE };
                     let _ = pending.reply.send(Err(error));
                 }
                 None
             }
-            Incoming::Ping(payload) => say(out, Message::Pong(payload)),
-            Incoming::Close => Some(End::Down(DownReason::Closed)),
-            Incoming::Nothing => None,
+            IncomingFrame::Ping(payload) => say(out, Message::Pong(payload)),
+            IncomingFrame::Close => Some(End::Down(DownReason::Closed)),
+            IncomingFrame::Nothing => None,
         }
     }
 

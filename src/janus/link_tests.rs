@@ -12,7 +12,7 @@ struct Bench {
 }
 
 #[test]
-fn an_ack_only_promises_the_answer() {
+fn ack_does_not_complete_request() {
     let mut bench = Bench::new();
     let mut join = bench.send("message");
     bench.hear(r#"{"janus":"ack","transaction":"1"}"#);
@@ -22,7 +22,7 @@ fn an_ack_only_promises_the_answer() {
 }
 
 #[test]
-fn an_ack_is_all_a_keepalive_gets() {
+fn ack_completes_keepalive() {
     let mut bench = Bench::new();
     let mut keepalive = bench.send("keepalive");
     bench.hear(r#"{"janus":"ack","transaction":"1"}"#);
@@ -30,7 +30,7 @@ fn an_ack_is_all_a_keepalive_gets() {
 }
 
 #[test]
-fn answers_find_their_requests_in_any_order() {
+fn replies_match_requests_in_any_order() {
     let mut bench = Bench::new();
     let (mut first, mut second) = (bench.send("message"), bench.send("message"));
     bench.hear(r#"{"janus":"success","transaction":"2"}"#);
@@ -42,7 +42,7 @@ fn answers_find_their_requests_in_any_order() {
 }
 
 #[test]
-fn the_api_secret_is_on_every_request_and_in_no_debug_text() {
+fn api_secret_is_sent_not_printed() {
     let mut bench = Bench::new();
     let _answer = bench.send("message");
     let Message::Text(json) = bench.written.try_recv().unwrap() else { panic!("text") };
@@ -64,7 +64,7 @@ fn events_reach_their_handle_only() {
 }
 
 #[test]
-fn a_subscriber_that_does_not_read_loses_its_stream_and_knows() {
+fn slow_subscriber_is_disconnected() {
     let mut bench = Bench::new();
     let mut events = bench.subscribe(7, 1);
     for _ in 0..3 {
@@ -75,12 +75,12 @@ fn a_subscriber_that_does_not_read_loses_its_stream_and_knows() {
 }
 
 #[test]
-fn unanswered_pings_end_the_link_and_any_word_begins_the_count_anew() {
+fn unanswered_pings_end_link() {
     let mut bench = Bench::new();
     for _ in 0..UNANSWERED_PINGS {
         assert!(bench.board.ping(&bench.out).is_none());
     }
-    bench.board.hear(Incoming::Nothing, &bench.out);
+    bench.board.hear(IncomingFrame::Nothing, &bench.out);
     for _ in 0..UNANSWERED_PINGS {
         assert!(bench.board.ping(&bench.out).is_none());
     }
@@ -88,7 +88,7 @@ fn unanswered_pings_end_the_link_and_any_word_begins_the_count_anew() {
 }
 
 #[test]
-fn a_request_given_up_is_forgotten() {
+fn abandoned_request_is_forgotten() {
     let mut bench = Bench::new();
     drop(bench.send("message"));
     let _waits = bench.send("message");
@@ -97,18 +97,18 @@ fn a_request_given_up_is_forgotten() {
 }
 
 #[test]
-fn the_end_of_the_session_it_depends_on_ends_the_link_and_so_does_nonsense() {
+fn lost_session_or_garbage_ends_link() {
     let mut bench = Bench::new();
-    bench.board.obey(Command::DependOn { session: 1 }, &bench.out);
+    bench.board.carry_out(Command::DependOn { session: 1 }, &bench.out);
     let lost = bench.hear(r#"{"janus":"timeout","session_id":1}"#);
     assert!(matches!(lost, Some(End::Down(DownReason::SessionLost))));
     assert!(matches!(Bench::new().hear("no JSON"), Some(End::Down(DownReason::Failed(_)))));
 }
 
 #[test]
-fn another_session_s_end_is_told_to_its_handles_and_ends_nothing_else() {
+fn ended_session_closes_only_its_handles() {
     let mut bench = Bench::new();
-    bench.board.obey(Command::DependOn { session: 1 }, &bench.out);
+    bench.board.carry_out(Command::DependOn { session: 1 }, &bench.out);
     let (mut theirs, mut ours) = (bench.subscribe_in(2, 7, 4), bench.subscribe(8, 4));
     assert!(bench.hear(r#"{"janus":"timeout","session_id":2}"#).is_none());
     assert_eq!(theirs.try_recv().unwrap().kind, "timeout");
@@ -117,11 +117,11 @@ fn another_session_s_end_is_told_to_its_handles_and_ends_nothing_else() {
 }
 
 #[test]
-fn an_answer_too_large_fails_its_own_request() {
+fn oversized_reply_fails_its_request() {
     let mut bench = Bench::new();
     let (mut small, mut large) = (bench.send("message"), bench.send("message"));
     let beginning = Bytes::from_static(br#"{"janus":"success","session_id":1,"transaction":"2","plugin"#);
-    assert!(bench.board.hear(Incoming::TooLarge(beginning), &bench.out).is_none());
+    assert!(bench.board.hear(IncomingFrame::TooLarge(beginning), &bench.out).is_none());
     assert!(matches!(large.try_recv().unwrap(), Err(JanusError::TooLarge { .. })));
     assert!(small.try_recv().is_err(), "still waits");
 }
@@ -134,7 +134,7 @@ impl Bench {
 
     fn send(&mut self, janus: &'static str) -> Answer {
         let (reply, answer) = oneshot::channel();
-        self.board.obey(Command::Request { request: Request::new(janus), reply }, &self.out);
+        self.board.carry_out(Command::Request { request: Request::new(janus), reply }, &self.out);
         answer
     }
 
@@ -144,11 +144,11 @@ impl Bench {
 
     fn subscribe_in(&mut self, session: u64, handle: u64, queue: usize) -> mpsc::Receiver<HandleEvent> {
         let (events, stream) = mpsc::channel(queue);
-        self.board.obey(Command::Subscribe { session, handle, events }, &self.out);
+        self.board.carry_out(Command::Subscribe { session, handle, events }, &self.out);
         stream
     }
 
     fn hear(&mut self, json: &'static str) -> Option<End> {
-        self.board.hear(Incoming::Message(Bytes::from_static(json.as_bytes())), &self.out)
+        self.board.hear(IncomingFrame::Message(Bytes::from_static(json.as_bytes())), &self.out)
     }
 }

@@ -229,7 +229,7 @@ mod tests {
     use crate::domain::ports::{PLAIN_RTP_PORTS, WEBRTC_PORTS};
 
     #[actix::test]
-    async fn a_port_lost_to_a_silent_stranger_is_noticed() {
+    async fn managed_janus_reports_port_taken() {
         let dir = tempfile::tempdir().unwrap();
         let stranger = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = stranger.local_addr().unwrap().port();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn another_janus_on_the_port_is_not_taken_for_ours() {
+    async fn foreign_janus_on_port_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let other = ManagedJanus::start(&options(dir.path().join("other"))).await.unwrap();
         let port = other.url().rsplit_once(':').unwrap().1.parse().unwrap();

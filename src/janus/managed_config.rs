@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interface_is_enforced_when_one_is_named() {
+    fn ice_interface_is_enforced_if_set() {
         let mut options = options(PathBuf::new());
         assert!(core(&options, "name").contains("ice_enforce_list = \"eth0\";"));
         options.ice_interface = None;
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_public_address_is_mapped_when_one_is_named() {
+    fn public_ip_is_mapped_if_set() {
         let mut options = options(PathBuf::new());
         assert!(core(&options, "name").contains("nat: { ice_enforce_list = \"eth0\"; }"));
         options.public_ip = Some(Ipv4Addr::new(203, 0, 113, 7));

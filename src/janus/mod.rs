@@ -28,16 +28,16 @@ mod managed_config;
 mod rtp;
 mod wire;
 
-pub use anchor::{AnchorJoin, AnchorSession, InRoom};
+pub use anchor::{AnchorJoin, JoinedRoom, ParticipantSession};
 pub use anchor_event::{AnchorEvent, AnchorEvents, Candidate};
 pub use audiobridge::{
     AudioBridge, FORWARD_PAYLOAD_TYPE, ForwarderInfo, GatewayInfo, NewRoom, ParticipantInfo, PluginInfo,
     RoomInfo,
 };
 pub use client::JanusClient;
-pub use description::RoomMark;
+pub use description::OwnershipTag;
 pub use error::{CoreError, JanusError, PluginError};
-pub use link::{ConnectOptions, DownReason, GatewayEvent, HandleEvent};
+pub use link::{ConnectOptions, DownReason, HandleEvent, LinkEvent};
 pub use managed::{ManagedError, ManagedJanus};
 pub use managed_config::{ManagedOptions, SESSION_TIMEOUT};
 pub use rtp::RtpParticipant;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::client::{Handle, JanusClient};
 use super::error::JanusError;
 use super::link::HandleEvent;
-use super::wire::{BridgeRequest, Joined, Quality, RtpEndpoint};
+use super::wire::{BridgeRequest, JoinReply, Quality, RtpEndpoint};
 use crate::domain::ids::{MediaAddr, Pin};
 use crate::domain::mix::MixShare;
 
@@ -51,11 +51,11 @@ impl JanusClient {
             quality: Quality::default(),
             rtp: Some(rtp),
         };
-        match handle.message::<Joined>(join).await {
-            Ok(Joined { id, rtp: Some(RtpEndpoint { ip, port, payload_type }), .. }) => {
+        match handle.message::<JoinReply>(join).await {
+            Ok(JoinReply { id, rtp: Some(RtpEndpoint { ip, port, payload_type }), .. }) => {
                 Ok(RtpParticipant { handle, id, ip, port, payload_type })
             }
-            Ok(Joined { rtp: None, .. }) => {
+            Ok(JoinReply { rtp: None, .. }) => {
                 let _ = handle.detach().await;
                 Err(JanusError::BadReply { request: "join", detail: "no RTP address".to_owned() })
             }

@@ -45,7 +45,7 @@ pub(super) struct Jsep {
 }
 
 #[derive(Serialize)]
-struct Addressed<'a> {
+struct AddressedRequest<'a> {
     #[serde(flatten)]
     request: &'a Request,
     transaction: &'a str,
@@ -64,7 +64,7 @@ impl Request {
         transaction: &str,
         apisecret: Option<&Secret>,
     ) -> serde_json::Result<String> {
-        serde_json::to_string(&Addressed { request: self, transaction, apisecret })
+        serde_json::to_string(&AddressedRequest { request: self, transaction, apisecret })
     }
 
     /// Returns true if `ack` is the complete reply. For other requests the reply follows the `ack`.
@@ -157,7 +157,7 @@ pub(super) fn event_data(raw: &[u8]) -> Value {
 
 /// Returns the SDP answer that accompanies the plugin's reply to an offer.
 pub(super) fn answer_in(request: &'static str, raw: &[u8]) -> Result<Jsep, JanusError> {
-    plugin_reply::<Done>(request, raw)?;
+    plugin_reply::<DoneReply>(request, raw)?;
     core_reply::<WithJsep>(request, raw).map(|reply| reply.jsep)
 }
 
@@ -168,7 +168,7 @@ struct WithJsep {
 
 /// Reply `{"data": {"id": …}}` to `create` and `attach`.
 #[derive(Deserialize)]
-pub(super) struct Created {
+pub(super) struct CreateReply {
     pub data: CreatedId,
 }
 
@@ -179,7 +179,7 @@ pub(super) struct CreatedId {
 
 /// Reply whose content is not used.
 #[derive(Deserialize)]
-pub(super) struct Done {}
+pub(super) struct DoneReply {}
 
 #[derive(Deserialize)]
 pub(super) struct ServerInfo {
@@ -359,12 +359,12 @@ pub(super) struct Room {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Exists {
+pub(super) struct ExistsReply {
     pub exists: bool,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Forwarding {
+pub(super) struct ForwardReply {
     pub stream_id: u64,
 }
 
@@ -402,7 +402,7 @@ pub(super) struct Participant {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Joined {
+pub(super) struct JoinReply {
     pub id: u64,
     /// Other participants in the room.
     #[serde(default)]
@@ -416,21 +416,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_success_with_an_error_code_is_an_error() {
+    fn plugin_error_code_overrides_success() {
         let raw = br#"{"janus":"success","plugindata":{"plugin":"p","data":
             {"audiobridge":"event","error_code":485,"error":"No such room (1)"}}}"#;
-        let result = plugin_reply::<Done>("destroy", raw).map(|_| ());
+        let result = plugin_reply::<DoneReply>("destroy", raw).map(|_| ());
         assert_eq!(result, Err(PluginError::NoSuchRoom.into()));
         let raw = br#"{"janus":"success","plugindata":{"data":{"error_code":499,"error":"Whatever"}}}"#;
         let other = PluginError::Other { code: 499, text: "Whatever".to_owned() };
-        assert_eq!(plugin_reply::<Done>("destroy", raw).map(|_| ()), Err(other.into()));
+        assert_eq!(plugin_reply::<DoneReply>("destroy", raw).map(|_| ()), Err(other.into()));
     }
 
     #[test]
     fn errors_of_the_core_have_their_names() {
         let error = |code: u32| {
             let raw = format!(r#"{{"janus":"error","error":{{"code":{code},"reason":"why"}}}}"#);
-            core_reply::<Done>("attach", raw.as_bytes()).map(|_| ()).unwrap_err()
+            core_reply::<DoneReply>("attach", raw.as_bytes()).map(|_| ()).unwrap_err()
         };
         assert_eq!(error(403), CoreError::Unauthorized.into());
         assert_eq!(error(458), CoreError::NoSuchSession.into());
@@ -439,17 +439,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_documented_is_a_bad_reply_and_never_success() {
+    fn undocumented_reply_is_bad_reply() {
         for raw in
             ["", "[]", "{}", r#"{"janus":"success"}"#, r#"{"janus":"success","plugindata":{"data":{}}}"#]
         {
-            let result = plugin_reply::<Forwarding>("rtp_forward", raw.as_bytes()).map(|_| ());
+            let result = plugin_reply::<ForwardReply>("rtp_forward", raw.as_bytes()).map(|_| ());
             assert!(matches!(result, Err(JanusError::BadReply { request: "rtp_forward", .. })), "{raw}");
         }
     }
 
     #[test]
-    fn the_beginning_of_a_reply_names_its_transaction() {
+    fn transaction_is_read_from_reply_beginning() {
         assert_eq!(transaction_in(br#"{"janus":"success","transaction":"42","x"#), Some(42));
         assert_eq!(transaction_in(b"{ \"transaction\" : \"42\""), Some(42));
         for other in ["", "{\"transaction\":", "{\"transaction\":\"x\""] {

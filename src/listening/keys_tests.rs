@@ -6,7 +6,7 @@ use super::*;
 use crate::config::{JwtSecret, Secret};
 use crate::domain::ids::{Nonce, UnixMs};
 use crate::media::PlaylistText;
-use crate::rooms::{Fold, Scope};
+use crate::rooms::{Scope, WatchApplier};
 
 const CREATED: u64 = 1_000_000;
 
@@ -30,7 +30,7 @@ async fn only_keys_in_use_are_given_out() {
 }
 
 #[actix::test]
-async fn tokens_of_an_earlier_room_get_no_key() {
+async fn token_of_earlier_room_gets_no_key() {
     let keys = keys(Ok("#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=x&k=0\"\n"));
     let hint = ContentKeys::new(&[1; 32], &room(), &nonce()).hint().to_string();
     assert!(keys.key(&room(), &grant(CREATED), &hint, 0).await.is_ok());
@@ -38,7 +38,7 @@ async fn tokens_of_an_earlier_room_get_no_key() {
 }
 
 #[actix::test]
-async fn without_a_playlist_there_is_no_key_yet() {
+async fn key_needs_published_playlist() {
     let hint = ContentKeys::new(&[1; 32], &room(), &nonce()).hint().to_string();
     for (media, refusal) in [
         (Err(MediaRefusal::NotYet), KeyRefusal::NotYet),
@@ -54,7 +54,7 @@ fn keys(playlist: Result<&'static str, MediaRefusal>) -> NodeKeys {
     let directory = Arc::new(Directory::default());
     let meta = format!(r#"{{"pin":"abc123","maxAnchors":3,"hlsPath":"/h","createdAt":{CREATED}}}"#);
     let live = r#"{"status":"onair","mixerId":"m","janusId":"j","nonce":"n","createdAt":1,"epoch":1}"#;
-    let mut fold = Fold::new(directory.clone(), Scope::Rooms);
+    let mut fold = WatchApplier::new(directory.clone(), Scope::Rooms);
     fold.begin_init();
     fold.put("/rooms/demo/meta", meta.as_bytes(), 1);
     fold.put("/rooms/demo/livemeta", live.as_bytes(), 1);
@@ -62,7 +62,7 @@ fn keys(playlist: Result<&'static str, MediaRefusal>) -> NodeKeys {
     let secret = || Secret(vec![1; 32]);
     let jwt = vec![JwtSecret { kid: "k".into(), secret: secret() }];
     let secrets = Arc::new(Secrets { jwt, hls: secret(), janus_room: secret() });
-    NodeKeys { directory, secrets, media: Arc::new(Scripted(playlist)), rotation: 2 }
+    NodeKeys { directory, secrets, media: Arc::new(FixedPlaylist(playlist)), rotation: 2 }
 }
 
 fn room() -> RoomId {
@@ -79,10 +79,10 @@ fn grant(created: u64) -> Grant {
 }
 
 /// Media that answer every playlist request alike.
-struct Scripted(Result<&'static str, MediaRefusal>);
+struct FixedPlaylist(Result<&'static str, MediaRefusal>);
 
 #[async_trait]
-impl LiveMedia for Scripted {
+impl LiveMedia for FixedPlaylist {
     async fn playlist(
         &self,
         _: &RoomId,

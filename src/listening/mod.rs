@@ -1,26 +1,26 @@
 //! Media and keys for listeners and listener nodes, whatever node mixes the room.
 //!
 //! ```text
-//! listener ──────▶ Everywhere ──┬─▶ Here ──▶ Streams of this node's mixer
-//!                               └─▶ Relays ──▶ (another node's) RelayDoor
-//! listener node ─▶ RelayDoor ─────▶ Here
-//! plain listener ─▶ PlainListening ─▶ PlainStreams ─▶ RoomParts ─▶ Everywhere
+//! listener ──────▶ MediaRouter ──┬─▶ OriginMedia ──▶ Streams of this node's mixer
+//!                               └─▶ EdgeCache ──▶ (another node's) RelayMedia
+//! listener node ─▶ RelayMedia ─────▶ OriginMedia
+//! plain listener ─▶ PlainListening ─▶ PlainStreams ─▶ RoomParts ─▶ MediaRouter
 //! ```
 //! Owns: routing of a request and its longest wait. Never does: speak HTTP, fetch, mix.
 
-mod everywhere;
-mod here;
 mod keys;
+mod origin;
 mod plain;
-mod relay_door;
+mod relay;
+mod router;
 
 use std::time::Duration;
 
-pub use everywhere::Everywhere;
-pub use here::Here;
 pub use keys::NodeKeys;
+pub use origin::OriginMedia;
 pub use plain::{PlainListening, RoomParts};
-pub use relay_door::RelayDoor;
+pub use relay::RelayMedia;
+pub use router::MediaRouter;
 
 use crate::http::hls::MediaRefusal;
 use crate::media::{MediaFile, NotServed};

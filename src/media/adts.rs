@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_a_frame_too() {
+    fn silence_frame_is_valid_adts() {
         assert_eq!(read(&[&SILENCE]).unwrap(), [Bytes::from_static(&SILENCE)]);
     }
 }

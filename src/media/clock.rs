@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_and_its_burst_move_nothing() {
+    fn stall_and_burst_keep_clock() {
         let mut clock = anchored();
         assert_eq!(segment(&mut clock, [10_200, 10_400, 11_700, 11_700, 11_700]), 10_000);
         assert_eq!(segment(&mut clock, [11_700, 11_700, 11_700, 11_800, 12_000]), 11_000);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_of_the_source_moves_it_forward_once() {
+    fn source_pause_moves_clock_once() {
         let mut clock = anchored();
         segment(&mut clock, [10_200, 10_400, 10_600, 10_800, 11_000]);
         assert_eq!(segment(&mut clock, [15_200, 15_400, 15_600, 15_800, 16_000]), 11_000);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wall_clock_set_back_does_not_take_it_back() {
+    fn wall_clock_step_back_keeps_timeline() {
         let mut clock = anchored();
         segment(&mut clock, [10_200, 10_400, 10_600, 10_800, 11_000]);
         clock.anchor(UnixMs(2_000), PART);

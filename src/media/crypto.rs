@@ -25,7 +25,7 @@ pub struct ContentKeys {
 /// Error for a ciphertext that this key and sequence number did not produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not decryptable with this key and media sequence number")]
-pub struct Undecryptable;
+pub struct DecryptError;
 
 impl ContentKeys {
     /// Creates the keys. `secret` is the server's; no key can be computed from public values alone.
@@ -86,13 +86,13 @@ pub(super) fn rejoin<'a>(
     key: &ContentKey,
     msn: u64,
     parts: impl Iterator<Item = &'a [u8]> + Clone,
-) -> Result<Vec<u8>, Undecryptable> {
+) -> Result<Vec<u8>, DecryptError> {
     let mut buffer = Vec::with_capacity(parts.clone().map(<[u8]>::len).sum());
     for part in parts {
         let begin = buffer.len();
         buffer.extend_from_slice(part);
         let cipher = cbc::Decryptor::<aes::Aes128>::new(key.into(), &iv(msn).into());
-        let plain = cipher.decrypt_padded::<Pkcs7>(&mut buffer[begin..]).map_err(|_| Undecryptable)?.len();
+        let plain = cipher.decrypt_padded::<Pkcs7>(&mut buffer[begin..]).map_err(|_| DecryptError)?.len();
         buffer.truncate(begin + plain);
     }
     let plain = buffer.len();
@@ -106,10 +106,10 @@ pub(super) fn rejoin<'a>(
 }
 
 /// Reverses [`encrypt`].
-pub fn decrypt(key: &ContentKey, msn: u64, cipher: &[u8]) -> Result<Vec<u8>, Undecryptable> {
+pub fn decrypt(key: &ContentKey, msn: u64, cipher: &[u8]) -> Result<Vec<u8>, DecryptError> {
     cbc::Decryptor::<aes::Aes128>::new(key.into(), &iv(msn).into())
         .decrypt_padded_vec::<Pkcs7>(cipher)
-        .map_err(|_| Undecryptable)
+        .map_err(|_| DecryptError)
 }
 
 #[cfg(test)]
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn secret_room_nonce_and_index_each_change_the_key() {
+    fn content_key_depends_on_every_input() {
         let base = keys("s1", "room", "n1");
         let all = [
             base.key(0),
@@ -156,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn rejoined_parts_are_the_segment_encrypted_as_a_whole() {
+    fn rejoined_parts_equal_encrypted_segment() {
         let key = keys("s", "room", "n").key(0);
         let plain: [&[u8]; 4] = [b"one block of it..", b"", b"sixteen bytes...", b"!"];
         let parts = plain.map(|part| encrypt(&key, 5, part));
         let whole = rejoin(&key, 5, parts.iter().map(Vec::as_slice)).unwrap();
         assert_eq!(whole, encrypt(&key, 5, &plain.concat()));
         assert_eq!(whole.capacity(), whole.len());
-        assert_eq!(rejoin(&key, 6, [&parts[0][..5]].into_iter()), Err(Undecryptable));
+        assert_eq!(rejoin(&key, 6, [&parts[0][..5]].into_iter()), Err(DecryptError));
     }
 
     #[test]
@@ -173,6 +173,6 @@ mod tests {
         assert_eq!(cipher.len(), 48, "a full block of padding");
         assert_eq!(decrypt(&key, 5, &cipher).unwrap(), b"thirty-two bytes, exactly, here.");
         assert_ne!(decrypt(&key, 6, &cipher).unwrap(), b"thirty-two bytes, exactly, here.");
-        assert_eq!(decrypt(&key, 5, &cipher[..31]), Err(Undecryptable));
+        assert_eq!(decrypt(&key, 5, &cipher[..31]), Err(DecryptError));
     }
 }

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arguments_bind_the_media_address_only_and_name_no_file() {
+    fn ffmpeg_arguments_bind_only_media_address() {
         let args = command("10.0.0.7").args().join(" ");
         assert!(args.contains("-localaddr 10.0.0.7 -f sdp -i pipe:0"), "{args}");
         assert!(args.contains("-af aresample=async=1:out_sample_fmt=s32,pan="), "{args}");
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_tells_its_reason() {
+    fn ffmpeg_exit_reason_is_classified() {
         let log = |text: &str| vec![FfmpegLog { level: LogLevel::Error, text: text.into() }];
         let code = |c: i32| ExitStatus::from_raw(c << 8);
         let taken = log("bind failed: Address already in use");

@@ -364,7 +364,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_listener_can_rely_on_every_rendering(
+    fn random_histories_render_valid_playlists(
         config in config(),
         steps in prop::collection::vec(step(), 1..14),
     ) {

@@ -37,7 +37,7 @@ pub struct Loudness {
 
 /// Line printed by the meter to FFmpeg's stderr once per second of audio.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Metered {
+pub enum MeterLine {
     Frame,
     /// Highest sample of the second, in dB relative to full scale.
     Peak(f64),
@@ -80,7 +80,7 @@ fn leveller(target: i32) -> String {
     )
 }
 
-impl Metered {
+impl MeterLine {
     /// Parses a line; `None` for a line that is not the meter's.
     pub fn parse(line: &str) -> Option<Self> {
         match line.strip_prefix(PEAK) {
@@ -122,16 +122,16 @@ mod tests {
     }
 
     #[test]
-    fn metered_lines_are_told_apart() {
-        assert_eq!(Metered::parse("frame:0    pts:0       pts_time:0"), Some(Metered::Frame));
+    fn metered_lines_are_parsed() {
+        assert_eq!(MeterLine::parse("frame:0    pts:0       pts_time:0"), Some(MeterLine::Frame));
         assert_eq!(
-            Metered::parse("lavfi.astats.Overall.Peak_level=-8.862063"),
-            Some(Metered::Peak(-8.862063))
+            MeterLine::parse("lavfi.astats.Overall.Peak_level=-8.862063"),
+            Some(MeterLine::Peak(-8.862063))
         );
         assert_eq!(
-            Metered::parse("lavfi.astats.Overall.Peak_level=-inf"),
-            Some(Metered::Peak(f64::NEG_INFINITY))
+            MeterLine::parse("lavfi.astats.Overall.Peak_level=-inf"),
+            Some(MeterLine::Peak(f64::NEG_INFINITY))
         );
-        assert_eq!(Metered::parse("RTP: missed 2 packets"), None);
+        assert_eq!(MeterLine::parse("RTP: missed 2 packets"), None);
     }
 }

@@ -14,7 +14,6 @@ mod clock;
 mod crypto;
 mod ffmpeg;
 mod ffmpeg_log;
-mod heritage;
 mod loudness;
 pub mod m3u8;
 mod names;
@@ -23,12 +22,13 @@ mod packager;
 pub mod plain;
 mod playlist;
 mod playlist_text;
-mod prelude;
 pub mod relayed;
 mod segmenter;
+mod standby_buffer;
 mod stream;
 mod transport;
 mod window;
+mod window_snapshot;
 
 #[cfg(test)]
 mod histories;
@@ -38,15 +38,15 @@ mod packager_tests;
 mod synth;
 
 pub use adts::AdtsError;
-pub use crypto::{ContentKey, ContentKeys, Undecryptable, decrypt, encrypt};
+pub use crypto::{ContentKey, ContentKeys, DecryptError, decrypt, encrypt};
 pub use ffmpeg::{
     ExitReason, Ffmpeg, FfmpegCommand, FfmpegProcess, FfmpegUnusable, MUXER, SpawnError, ffmpeg_version,
 };
 pub use ffmpeg_log::{FfmpegLog, FfmpegLogLines, LogLevel};
-pub use loudness::{Loudness, Metered};
+pub use loudness::{Loudness, MeterLine};
 pub use names::{MediaFile, NonceHint, NotAMediaFile};
 pub use packager::{PackageError, Packager, PackagerConfig, Progress, SequenceStart};
 pub use playlist::with_token;
 pub use playlist_text::PlaylistText;
-pub use prelude::Prelude;
+pub use standby_buffer::StandbyBuffer;
 pub use stream::{LiveStream, NotServed, PlaylistBody, StreamStats};

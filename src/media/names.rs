@@ -103,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_reads_back_as_it_was_written(hint: [u8; 6], msn: u64, index: u32) {
+        fn media_names_round_trip(hint: [u8; 6], msn: u64, index: u32) {
             let hint = NonceHint(hint);
             for file in [MediaFile::Segment { hint, msn }, MediaFile::Part { hint, msn, index }] {
                 prop_assert_eq!(file.to_string().parse(), Ok(file));
@@ -111,7 +111,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_taken_is_what_we_would_write(text in "[0-9a-f]{11,13}-[0-9.]{1,6}ts") {
+        fn parsed_media_names_are_canonical(text in "[0-9a-f]{11,13}-[0-9.]{1,6}ts") {
             if let Ok(file) = text.parse::<MediaFile>() {
                 prop_assert_eq!(file.to_string(), text);
             }

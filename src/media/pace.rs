@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn late_frames_pay_for_silence() {
+    fn late_frames_offset_inserted_silence() {
         let mut pace = Pace::begin(ms(1000), 9);
         (0..9).for_each(|_| pace.media());
         assert_eq!(pace.missing(ms(1000)), 0);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn fast_source_moves_the_clock_by_a_percent() {
+    fn fast_source_moves_clock_one_percent() {
         let mut pace = Pace::begin(ms(192), 9);
         for n in 1..2000u64 {
             let now = Duration::from_micros(191_000 * n);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn new_source_is_not_ahead() {
+    fn new_source_resets_pace() {
         let mut pace = Pace::begin(ms(192), 9);
         (0..200).for_each(|_| pace.media());
         assert!(pace.runs_ahead(ms(500)));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn pace_without_its_last_frames() {
+    fn less_removes_unpublished_frames() {
         let mut pace = Pace::behind(ms(10), ms(650));
         assert_eq!(pace.missing(ms(10)), 30);
         (0..12).for_each(|_| pace.silence());

@@ -17,11 +17,11 @@ use bytes::Bytes;
 
 use super::adts::{AdtsError, AdtsReader, SILENCE};
 use super::crypto::ContentKeys;
-use super::heritage;
 use super::pace::{AHEAD, Pace};
 use super::segmenter::Segmenter;
 use super::stream::{LiveStream, Phase, Snapshot};
 use super::window::{Limits, Window};
+use super::window_snapshot;
 use crate::domain::ids::UnixMs;
 use crate::domain::timeline::{Junction, MediaEnd, Moment, Timeline, frames_last, whole_frames};
 
@@ -135,7 +135,7 @@ impl Packager {
         heritage: Bytes,
         at: Moment,
     ) -> Option<(Self, Arc<LiveStream>)> {
-        let (window, junction) = heritage::from_bytes(heritage, keys.hint())?;
+        let (window, junction) = window_snapshot::from_bytes(heritage, keys.hint())?;
         let goes_on = window.held().last().is_some_and(|last| last.head.msn + 1 == start.media_sequence)
             && window.next_discontinuity() == start.discontinuity;
         goes_on.then(|| Self::with(config, keys, start, junction, at, window))

@@ -25,7 +25,7 @@ fn first() -> Junction {
 }
 
 #[test]
-fn what_was_left_elsewhere_is_taken_over_only_if_it_ends_where_these_numbers_begin() {
+fn window_snapshot_must_match_sequence_start() {
     let config = PackagerConfig { segment: Duration::from_secs(2), ..small() };
     let (mut packager, stream) = Packager::new(config, keys(), SequenceStart::default(), first(), ms(0));
     packager.begin_incarnation(ms(0));
@@ -63,7 +63,7 @@ fn handover_fills_the_hole_with_buffered_media() {
 }
 
 #[test]
-fn restart_of_ffmpeg_is_filled_to_the_frame() {
+fn ffmpeg_restart_gap_is_filled_exactly() {
     let (mut packager, stream) = Packager::new(small(), keys(), SequenceStart::default(), first(), ms(0));
     packager.begin_incarnation(ms(0));
     packager.push(&synth::frames(13, 1), ms(1000)).unwrap();
@@ -127,7 +127,7 @@ fn media_resume_after_a_long_hole() {
 }
 
 #[test]
-fn own_pause_lets_ffmpegs_output_come_first() {
+fn process_pause_inserts_no_silence() {
     let (mut packager, _) = Packager::new(small(), keys(), SequenceStart::default(), first(), ms(0));
     packager.begin_incarnation(ms(0));
     packager.push(&synth::frames(9, 1), ms(192)).unwrap();
@@ -138,7 +138,7 @@ fn own_pause_lets_ffmpegs_output_come_first() {
 }
 
 #[test]
-fn a_playlist_reads_as_it_should() {
+fn packager_renders_expected_playlist() {
     let start = SequenceStart { media_sequence: 1025, discontinuity: 4 };
     let (mut packager, stream) = Packager::new(small(), keys(), start, first(), ms(0));
     packager.begin_incarnation(ms(0));

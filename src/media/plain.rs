@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::adts::{self, AdtsError, SILENCE};
-use super::crypto::{self, ContentKeys, Undecryptable};
+use super::crypto::{self, ContentKeys, DecryptError};
 use super::names::{MediaFile, NonceHint};
 use super::transport::{self, NotOurTransport};
 
@@ -42,7 +42,7 @@ pub struct PlainPart {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unplayable {
     #[error(transparent)]
-    Undecryptable(#[from] Undecryptable),
+    Undecryptable(#[from] DecryptError),
     #[error(transparent)]
     Transport(#[from] NotOurTransport),
     #[error(transparent)]

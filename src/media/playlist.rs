@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::names::{MediaFile, NonceHint};
-use super::window::{Head, Limits, Open, Part, Window};
+use super::window::{Head, Limits, OpenSegment, Part, Window};
 use crate::domain::ids::UnixMs;
 
 /// Beginning of every key tag, and of nothing else.
@@ -19,7 +19,7 @@ pub(super) struct Playlist<'a> {
     pub hint: NonceHint,
     pub limits: &'a Limits,
     pub window: &'a Window,
-    pub open: Option<&'a Open>,
+    pub open: Option<&'a OpenSegment>,
     /// Next part; `None` ends the playlist.
     pub hinted: Option<(u64, u32)>,
 }
@@ -199,14 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn targets_round_up_and_durations_to_the_nearest() {
+    fn targets_round_up_durations_to_nearest() {
         let d = Duration::from_nanos(213_333_333);
         assert_eq!(seconds(d).to_string(), "0.21333");
         assert_eq!(seconds_up(d).to_string(), "0.21334");
     }
 
     #[test]
-    fn a_token_reaches_the_key_uris_only_and_cannot_break_out() {
+    fn with_token_changes_only_key_uris() {
         let text = "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"enc.key?n=1&k=2\"\nb.ts\n";
         let got = with_token(&Bytes::from(text), "a.b\"\n#&é");
         let expected = text.replace("k=2", "k=2&token=a.b%22%0A%23%26%C3%A9");

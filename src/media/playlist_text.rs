@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packed_once_it_is_the_same_text() {
+    fn gzipped_playlist_is_same_text() {
         let text =
             PlaylistText::from(Bytes::from("#EXT-X-PART:DURATION=0.192,URI=\"a-1.0.ts\"\n".repeat(50)));
         let mut unpacked = Vec::new();

@@ -64,7 +64,7 @@ mod tests {
 
     /// `histories` checks that every playlist of the writer passes.
     #[test]
-    fn strangers_are_refused() {
+    fn relayed_playlist_refuses_foreign_lines() {
         let hint: NonceHint = "0011aabbccdd".parse().unwrap();
         let part = MediaFile::Part { hint, msn: 7, index: 2 };
         let end = format!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{part}\"\n");

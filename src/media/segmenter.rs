@@ -9,7 +9,7 @@ use super::crypto::{self, ContentKeys};
 use super::packager::{Progress, SequenceStart};
 use super::stream::Snapshot;
 use super::transport;
-use super::window::{Head, Limits, Open, Part, Segment, Window};
+use super::window::{Head, Limits, OpenSegment, Part, Segment, Window};
 use crate::domain::ids::UnixMs;
 use crate::domain::timeline::{Timeline, frames_last};
 
@@ -19,12 +19,12 @@ pub(super) struct Segmenter {
     key_rotation: u64,
     limits: Limits,
     pub window: Window,
-    pub open: Option<Open>,
+    pub open: Option<OpenSegment>,
     /// Numbers of the open segment, or of the next one.
     pub next: SequenceStart,
     /// Position of the next part.
     pub timeline: Timeline,
-    pending: Pending,
+    pending: PendingPart,
     /// True if the next segment follows a discontinuity.
     discontinuity: bool,
     pub clock: MediaClock,
@@ -33,7 +33,7 @@ pub(super) struct Segmenter {
 
 /// Frames of the next part.
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingPart {
     bytes: Vec<u8>,
     frames: u64,
     /// True unless all frames are silence.
@@ -51,7 +51,7 @@ impl Segmenter {
             open: last.open.clone(),
             next: last.next(),
             timeline: last.timeline,
-            pending: Pending::default(),
+            pending: PendingPart::default(),
             discontinuity: false,
             clock: MediaClock::behind(last.end()),
             last_part_at: last.last_part_at,
@@ -83,7 +83,7 @@ impl Segmenter {
             self.flush(wall, progress);
             // The very first segment closes at its first part, so that a listener need not wait for a whole
             // segment.
-            let full = |open: &Open| self.window.is_empty() || self.limits.ends_segment(open.duration);
+            let full = |open: &OpenSegment| self.window.is_empty() || self.limits.ends_segment(open.duration);
             if self.open.as_ref().is_some_and(full) {
                 self.close(wall, progress);
             }
@@ -102,7 +102,7 @@ impl Segmenter {
 
     /// Makes a part of the pending frames.
     fn flush(&mut self, wall: UnixMs, progress: &mut Progress) {
-        let Pending { bytes, frames, heard } = std::mem::take(&mut self.pending);
+        let PendingPart { bytes, frames, heard } = std::mem::take(&mut self.pending);
         if frames == 0 {
             return;
         }
@@ -126,7 +126,7 @@ impl Segmenter {
                 key_index: msn / self.key_rotation,
                 started: self.clock.begin_segment(),
             };
-            Open { head, parts: Vec::new(), duration: Duration::ZERO }
+            OpenSegment { head, parts: Vec::new(), duration: Duration::ZERO }
         });
         let head = &segment.head;
         let bytes = crypto::encrypt(&self.keys.key(head.key_index), head.msn, plain);

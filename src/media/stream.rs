@@ -11,12 +11,12 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::crypto::ContentKeys;
-use super::heritage;
 use super::names::{MediaFile, NonceHint};
 use super::packager::{Place, SequenceStart};
 use super::playlist::Playlist;
 use super::playlist_text::PlaylistText;
-use super::window::{Limits, Open, Window};
+use super::window::{Limits, OpenSegment, Window};
+use super::window_snapshot;
 use crate::domain::ids::UnixMs;
 use crate::domain::timeline::Timeline;
 
@@ -35,7 +35,7 @@ pub(super) enum Phase {
 pub(super) struct Snapshot {
     pub phase: Phase,
     pub window: Window,
-    pub open: Option<Open>,
+    pub open: Option<OpenSegment>,
     /// Media sequence number and index of the next part.
     pub hinted: (u64, u32),
     /// Position after the last published part.
@@ -112,9 +112,9 @@ impl LiveStream {
         self.publish(Snapshot { phase: Phase::Superseded, ..(*last).clone() });
     }
 
-    /// Returns the window snapshot for a successor: the closed segments, in the format of `heritage`.
+    /// Returns the window snapshot for a successor: the closed segments, in the format of `window_snapshot`.
     pub fn heritage(&self, wall: UnixMs) -> Bytes {
-        heritage::to_bytes(&self.snapshot(), self.hint(), wall)
+        window_snapshot::to_bytes(&self.snapshot(), self.hint(), wall)
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_reload_waits_for_its_segment_and_for_its_part() {
+    async fn reload_waits_for_segment_or_part() {
         let mut room = Room::with_parts(1);
         let stream = room.stream.clone();
         let mut part = std::pin::pin!(stream.playlist(Some((11, Some(0)))));
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_part_past_the_end_of_its_segment_is_the_first_of_the_next() {
+    async fn part_past_segment_end_means_next() {
         let mut room = Room::with_parts(4);
         let stream = room.stream.clone();
         let mut waiting = std::pin::pin!(stream.playlist(Some((11, Some(3)))));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn what_is_too_far_ahead_is_refused_at_once() {
+    async fn reload_too_far_ahead_is_refused() {
         let room = Room::with_parts(1);
         for at in [(13, None), (13, Some(0)), (u64::MAX, Some(u32::MAX)), (11, Some(17))] {
             assert_eq!(room.stream.playlist(Some(at)).await, Err(NotServed::TooFarAhead), "{at:?}");
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn the_hinted_part_is_waited_for_and_no_other() {
+    async fn only_hinted_part_is_awaited() {
         let mut room = Room::with_parts(2);
         let stream = room.stream.clone();
         assert_eq!(stream.part(11, 2).await, Err(NotServed::NotYet));
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn the_end_releases_whoever_waits() {
+    async fn stream_end_releases_waiting_requests() {
         let mut room = Room::with_parts(1);
         let stream = room.stream.clone();
         let mut list = std::pin::pin!(stream.playlist(Some((11, Some(0)))));
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_packager_that_goes_without_an_end_sends_its_readers_to_the_next() {
+    async fn dropped_packager_supersedes_readers() {
         let Room { packager, stream, .. } = Room::with_parts(1);
         let mut list = std::pin::pin!(stream.playlist(Some((11, None))));
         assert!(poll!(&mut list).is_pending());
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_wait_is_bounded() {
+    async fn blocking_reload_times_out() {
         let room = Room::with_parts(1);
         let limits = Limits { target: Duration::from_millis(1), ..room.stream.limits };
         let now = room.stream.snapshot();
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn figures_count_everything_held() {
+    async fn stream_stats_count_held_media() {
         let room = Room::with_parts(3);
         let before = room.stream.stats();
         let segment = room.stream.segment(10).unwrap().len();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::crypto::{self, ContentKeys, Undecryptable};
+use super::crypto::{self, ContentKeys, DecryptError};
 use crate::domain::hls;
 use crate::domain::ids::UnixMs;
 use crate::domain::timeline::{FRAME_SAMPLES, SAMPLE_RATE};
@@ -80,7 +80,7 @@ pub(super) struct Part {
 
 /// Segment that parts are added to.
 #[derive(Debug, Clone)]
-pub(super) struct Open {
+pub(super) struct OpenSegment {
     pub head: Head,
     pub parts: Vec<Part>,
     pub duration: Duration,
@@ -97,8 +97,8 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub fn new(open: Open) -> Self {
-        let Open { head, parts, duration } = open;
+    pub fn new(open: OpenSegment) -> Self {
+        let OpenSegment { head, parts, duration } = open;
         Self { head, duration, part_count: parts.len() as u32, parts, whole: OnceLock::new() }
     }
 
@@ -119,7 +119,7 @@ impl Segment {
     }
 
     /// Returns the ciphertext of the whole segment, made from its parts at the first request.
-    pub fn whole(&self, keys: &ContentKeys) -> Result<Bytes, Undecryptable> {
+    pub fn whole(&self, keys: &ContentKeys) -> Result<Bytes, DecryptError> {
         if let Some(bytes) = self.whole.get() {
             return Ok(bytes.clone());
         }
@@ -231,7 +231,7 @@ mod tests {
         let head = Head { msn, discontinuity, key_index: 0, started: UnixMs(0) };
         let duration = Duration::from_millis(millis);
         let bytes = crypto::encrypt(&keys().key(0), msn, b"media").into();
-        Segment::new(Open { head, parts: vec![Part { bytes, duration }], duration })
+        Segment::new(OpenSegment { head, parts: vec![Part { bytes, duration }], duration })
     }
 
     fn keys() -> ContentKeys {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_target_is_whole_frames_and_the_target_whole_seconds() {
+    fn part_target_is_whole_frames() {
         let l = limits();
         assert_eq!(l.part_target, Duration::from_millis(192));
         assert_eq!(l.target, Duration::from_secs(2));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_list_stays_available_for_as_long_as_the_playlist_lasted() {
+    fn delisted_segments_stay_available() {
         let mut window = Window::new(7);
         for msn in 100..140 {
             window.push(segment(msn, 1920, msn == 100 || msn == 130), &limits(), &keys());
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_short_segments_grows_to_three_target_durations_but_not_for_ever() {
+    fn short_segments_extend_list_boundedly() {
         let mut window = Window::new(0);
         for msn in 0..500 {
             window.push(segment(msn, 192, true), &limits(), &keys());

@@ -12,11 +12,12 @@ use futures::StreamExt;
 use tokio::sync::broadcast;
 
 use super::{
-    Acquisition, Changed, ConnectionLock, Lifetimes, Member, NEWS_KEPT, News, NewsStream, Presence,
-    PresenceError, Renewed, Replaced, SignOfLife, news_from_now,
+    Acquisition, ConnectionLock, Lifetimes, LockReplaced, MembersChanged, NEWS_KEPT, NewsStream, Presence,
+    PresenceEntry, PresenceError, PresenceEvent, RenewOutcome, SignOfLife, news_from_now,
 };
 use crate::domain::connection::{
-    Claim, Duplicate, Fence, Gateway, Holder, Joined, Released, Renewal, Seat, Written,
+    AcquireDecision, Duplicate, FencingToken, GatewayIncarnation, Holder, JoinOutcome, LockKey,
+    ReleaseOutcome, Renewal, UpdateOutcome,
 };
 use crate::domain::ids::{RoomId, UserId};
 
@@ -31,21 +32,21 @@ pub struct EmbeddedPresence {
     /// Wall-clock time at the clock's zero, so that fencing tokens have the same scale as in the other
     /// backend.
     zero: Duration,
-    changed: broadcast::Sender<News<Changed>>,
-    replaced: broadcast::Sender<News<(Gateway, Replaced)>>,
+    changed: broadcast::Sender<PresenceEvent<MembersChanged>>,
+    replaced: broadcast::Sender<PresenceEvent<(GatewayIncarnation, LockReplaced)>>,
 }
 
 #[derive(Default)]
 struct Tables {
-    locks: HashMap<Seat, Expiring<(Holder, Fence)>>,
-    marks: HashMap<Seat, Expiring<Fence>>,
+    locks: HashMap<LockKey, ExpiringValue<(Holder, FencingToken)>>,
+    marks: HashMap<LockKey, ExpiringValue<FencingToken>>,
     /// Known gateways. True if the gateway has sent a heartbeat of its own, not only acquired and renewed
     /// locks.
-    gateways: HashMap<Gateway, Expiring<bool>>,
-    rooms: HashMap<RoomId, BTreeMap<UserId, Expiring<Member>>>,
+    gateways: HashMap<GatewayIncarnation, ExpiringValue<bool>>,
+    rooms: HashMap<RoomId, BTreeMap<UserId, ExpiringValue<PresenceEntry>>>,
 }
 
-struct Expiring<T> {
+struct ExpiringValue<T> {
     value: T,
     until: Duration,
 }
@@ -84,12 +85,12 @@ impl EmbeddedPresence {
 
     fn tell(&self, room: &RoomId) {
         // An error means that there is no subscriber.
-        let _ = self.changed.send(News::Told(Changed { room: room.clone() }));
+        let _ = self.changed.send(PresenceEvent::Told(MembersChanged { room: room.clone() }));
     }
 
-    fn tell_replaced(&self, seat: &Seat, holder: &Holder) {
-        let replaced = Replaced { seat: seat.clone(), connection: holder.connection.clone() };
-        let _ = self.replaced.send(News::Told((holder.gateway.clone(), replaced)));
+    fn tell_replaced(&self, seat: &LockKey, holder: &Holder) {
+        let replaced = LockReplaced { seat: seat.clone(), connection: holder.connection.clone() };
+        let _ = self.replaced.send(PresenceEvent::Told((holder.gateway.clone(), replaced)));
     }
 
     fn clock_us(&self, now: Duration) -> u64 {
@@ -101,7 +102,7 @@ impl EmbeddedPresence {
 impl ConnectionLock for EmbeddedPresence {
     async fn acquire(
         &self,
-        seat: &Seat,
+        seat: &LockKey,
         holder: &Holder,
         policy: Duplicate,
     ) -> Result<Acquisition, PresenceError> {
@@ -109,12 +110,12 @@ impl ConnectionLock for EmbeddedPresence {
         tables.alive(&holder.gateway, false, now, &self.lifetimes);
         let present = tables.lock(seat, now).map(|(present, _)| present.clone());
         let alive = present.as_ref().is_some_and(|present| tables.is_alive(&present.gateway, now));
-        let claim = Claim::of(holder, present.as_ref().map(|present| (present, alive)), policy);
+        let claim = AcquireDecision::of(holder, present.as_ref().map(|present| (present, alive)), policy);
         let replaced = match present {
-            Some(by) if claim == Claim::Refused => return Ok(Acquisition::Held { by }),
+            Some(by) if claim == AcquireDecision::Refused => return Ok(Acquisition::Held { by }),
             present => present.filter(|_| claim.replaces()),
         };
-        let fence = Fence::next(tables.mark(seat, now), self.clock_us(now));
+        let fence = FencingToken::next(tables.mark(seat, now), self.clock_us(now));
         tables.hold(seat, holder, fence, now, &self.lifetimes);
         if let Some(replaced) = &replaced {
             self.tell_replaced(seat, replaced);
@@ -122,31 +123,36 @@ impl ConnectionLock for EmbeddedPresence {
         Ok(Acquisition::Acquired { fence, replaced })
     }
 
-    async fn renew(&self, seat: &Seat, holder: &Holder, fence: Fence) -> Result<Renewed, PresenceError> {
+    async fn renew(
+        &self,
+        seat: &LockKey,
+        holder: &Holder,
+        fence: FencingToken,
+    ) -> Result<RenewOutcome, PresenceError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
         tables.alive(&holder.gateway, false, now, &self.lifetimes);
         let held = tables.lock(seat, now).map(|(_, fence)| *fence);
         match Renewal::of(fence, held, tables.mark(seat, now)) {
             Renewal::Ours | Renewal::Restored => {
                 tables.hold(seat, holder, fence, now, &self.lifetimes);
-                Ok(Renewed::StillOurs)
+                Ok(RenewOutcome::StillOurs)
             }
-            Renewal::Lost => Ok(Renewed::Lost),
+            Renewal::Lost => Ok(RenewOutcome::Lost),
         }
     }
 
-    async fn release(&self, seat: &Seat, fence: Fence) -> Result<Released, PresenceError> {
+    async fn release(&self, seat: &LockKey, fence: FencingToken) -> Result<ReleaseOutcome, PresenceError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
         let held = tables.lock(seat, now).map(|(_, fence)| *fence);
-        let released = Released::of(fence, held, tables.mark(seat, now));
-        if released == Released::Freed {
+        let released = ReleaseOutcome::of(fence, held, tables.mark(seat, now));
+        if released == ReleaseOutcome::Freed {
             tables.locks.remove(seat);
             tables.set_mark(seat, fence.over(), now, &self.lifetimes);
         }
         Ok(released)
     }
 
-    async fn gateway_alive(&self, gateway: &Gateway) -> Result<SignOfLife, PresenceError> {
+    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<SignOfLife, PresenceError> {
         let (mut tables, now) = (self.tables(), (self.clock)());
         let known = tables.has_shown_itself(gateway, now);
         tables.alive(gateway, true, now, &self.lifetimes);
@@ -154,11 +160,11 @@ impl ConnectionLock for EmbeddedPresence {
         Ok(if known { SignOfLife::Known } else { SignOfLife::Anew })
     }
 
-    fn replacements(&self, gateway: &Gateway) -> NewsStream<Replaced> {
+    fn replacements(&self, gateway: &GatewayIncarnation) -> NewsStream<LockReplaced> {
         let gateway = gateway.clone();
         let own = move |news| match news {
-            News::LookAgain => Some(News::LookAgain),
-            News::Told((of, replaced)) => (of == gateway).then_some(News::Told(replaced)),
+            PresenceEvent::LookAgain => Some(PresenceEvent::LookAgain),
+            PresenceEvent::Told((of, replaced)) => (of == gateway).then_some(PresenceEvent::Told(replaced)),
         };
         news_from_now(self.replaced.subscribe()).filter_map(move |news| std::future::ready(own(news))).boxed()
     }
@@ -169,41 +175,41 @@ impl Presence for EmbeddedPresence {
     async fn join(
         &self,
         room: &RoomId,
-        member: &Member,
+        member: &PresenceEntry,
         max_anchors: usize,
-    ) -> Result<Joined, PresenceError> {
+    ) -> Result<JoinOutcome, PresenceError> {
         let (mut tables, now) = self.touch(room);
-        let seat = Seat { room: room.clone(), user: member.user_id.clone() };
+        let seat = LockKey { room: room.clone(), user: member.user_id.clone() };
         let present = tables.present(&seat);
         let others = tables.rooms.get(room).map_or(0, BTreeMap::len) - usize::from(present.is_some());
-        let joined = Joined::of(member.fence, tables.mark(&seat, now), present, others, max_anchors);
-        if joined == Joined::Ok && tables.write(room, member, now + self.lifetimes.member) {
+        let joined = JoinOutcome::of(member.fence, tables.mark(&seat, now), present, others, max_anchors);
+        if joined == JoinOutcome::Ok && tables.write(room, member, now + self.lifetimes.member) {
             self.tell(room);
         }
         Ok(joined)
     }
 
-    async fn update(&self, room: &RoomId, member: &Member) -> Result<Written, PresenceError> {
+    async fn update(&self, room: &RoomId, member: &PresenceEntry) -> Result<UpdateOutcome, PresenceError> {
         let (mut tables, now) = self.touch(room);
-        let seat = Seat { room: room.clone(), user: member.user_id.clone() };
-        let written = Written::of(member.fence, tables.mark(&seat, now), tables.present(&seat));
-        if written == Written::Ok && tables.write(room, member, now + self.lifetimes.member) {
+        let seat = LockKey { room: room.clone(), user: member.user_id.clone() };
+        let written = UpdateOutcome::of(member.fence, tables.mark(&seat, now), tables.present(&seat));
+        if written == UpdateOutcome::Ok && tables.write(room, member, now + self.lifetimes.member) {
             self.tell(room);
         }
         Ok(written)
     }
 
-    async fn leave(&self, seat: &Seat, fence: Fence) -> Result<Written, PresenceError> {
+    async fn leave(&self, seat: &LockKey, fence: FencingToken) -> Result<UpdateOutcome, PresenceError> {
         let (mut tables, now) = self.touch(&seat.room);
-        let written = Written::of(fence, tables.mark(seat, now), tables.present(seat));
-        if written == Written::Ok {
+        let written = UpdateOutcome::of(fence, tables.mark(seat, now), tables.present(seat));
+        if written == UpdateOutcome::Ok {
             tables.remove(seat);
             self.tell(&seat.room);
         }
         Ok(written)
     }
 
-    async fn forget(&self, seat: &Seat) -> Result<(), PresenceError> {
+    async fn forget(&self, seat: &LockKey) -> Result<(), PresenceError> {
         let (mut tables, _) = self.touch(&seat.room);
         if tables.present(seat).is_some() {
             tables.remove(seat);
@@ -212,7 +218,7 @@ impl Presence for EmbeddedPresence {
         Ok(())
     }
 
-    async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError> {
+    async fn list(&self, room: &RoomId) -> Result<Vec<PresenceEntry>, PresenceError> {
         let (tables, _) = self.touch(room);
         let members = tables.rooms.get(room).into_iter().flat_map(BTreeMap::values);
         Ok(members.map(|member| member.value.clone()).collect())
@@ -226,62 +232,69 @@ impl Presence for EmbeddedPresence {
         Ok(())
     }
 
-    fn subscribe(&self) -> NewsStream<Changed> {
+    fn subscribe(&self) -> NewsStream<MembersChanged> {
         news_from_now(self.changed.subscribe())
     }
 }
 
-impl<T> Expiring<T> {
+impl<T> ExpiringValue<T> {
     fn lives(&self, now: Duration) -> bool {
         self.until > now
     }
 }
 
 impl Tables {
-    fn lock(&self, seat: &Seat, now: Duration) -> Option<&(Holder, Fence)> {
+    fn lock(&self, seat: &LockKey, now: Duration) -> Option<&(Holder, FencingToken)> {
         self.locks.get(seat).filter(|lock| lock.lives(now)).map(|lock| &lock.value)
     }
 
-    fn mark(&self, seat: &Seat, now: Duration) -> Option<Fence> {
+    fn mark(&self, seat: &LockKey, now: Duration) -> Option<FencingToken> {
         self.marks.get(seat).filter(|mark| mark.lives(now)).map(|mark| mark.value)
     }
 
-    fn is_alive(&self, gateway: &Gateway, now: Duration) -> bool {
+    fn is_alive(&self, gateway: &GatewayIncarnation, now: Duration) -> bool {
         self.gateways.get(gateway).is_some_and(|gateway| gateway.lives(now))
     }
 
     /// Returns the fencing token of the user's own entry. The room must have been pruned.
-    fn present(&self, seat: &Seat) -> Option<Fence> {
+    fn present(&self, seat: &LockKey) -> Option<FencingToken> {
         Some(self.rooms.get(&seat.room)?.get(&seat.user)?.value.fence)
     }
 
-    fn has_shown_itself(&self, gateway: &Gateway, now: Duration) -> bool {
+    fn has_shown_itself(&self, gateway: &GatewayIncarnation, now: Duration) -> bool {
         self.gateways.get(gateway).is_some_and(|gateway| gateway.lives(now) && gateway.value)
     }
 
-    fn alive(&mut self, gateway: &Gateway, shown: bool, now: Duration, lifetimes: &Lifetimes) {
+    fn alive(&mut self, gateway: &GatewayIncarnation, shown: bool, now: Duration, lifetimes: &Lifetimes) {
         let (value, until) = (shown || self.has_shown_itself(gateway, now), now + lifetimes.gateway);
-        self.gateways.insert(gateway.clone(), Expiring { value, until });
+        self.gateways.insert(gateway.clone(), ExpiringValue { value, until });
     }
 
-    fn hold(&mut self, seat: &Seat, holder: &Holder, fence: Fence, now: Duration, lifetimes: &Lifetimes) {
-        let lock = Expiring { value: (holder.clone(), fence), until: now + lifetimes.lock };
+    fn hold(
+        &mut self,
+        seat: &LockKey,
+        holder: &Holder,
+        fence: FencingToken,
+        now: Duration,
+        lifetimes: &Lifetimes,
+    ) {
+        let lock = ExpiringValue { value: (holder.clone(), fence), until: now + lifetimes.lock };
         self.locks.insert(seat.clone(), lock);
         self.set_mark(seat, fence, now, lifetimes);
     }
 
-    fn set_mark(&mut self, seat: &Seat, fence: Fence, now: Duration, lifetimes: &Lifetimes) {
-        self.marks.insert(seat.clone(), Expiring { value: fence, until: now + lifetimes.mark() });
+    fn set_mark(&mut self, seat: &LockKey, fence: FencingToken, now: Duration, lifetimes: &Lifetimes) {
+        self.marks.insert(seat.clone(), ExpiringValue { value: fence, until: now + lifetimes.mark() });
     }
 
     /// Writes an entry. Returns true if it differs from before.
-    fn write(&mut self, room: &RoomId, member: &Member, until: Duration) -> bool {
+    fn write(&mut self, room: &RoomId, member: &PresenceEntry, until: Duration) -> bool {
         let members = self.rooms.entry(room.clone()).or_default();
-        let entry = Expiring { value: member.clone(), until };
+        let entry = ExpiringValue { value: member.clone(), until };
         members.insert(member.user_id.clone(), entry).is_none_or(|old| old.value != *member)
     }
 
-    fn remove(&mut self, seat: &Seat) {
+    fn remove(&mut self, seat: &LockKey) {
         if let Some(members) = self.rooms.get_mut(&seat.room) {
             members.remove(&seat.user);
             if members.is_empty() {

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
-use super::{NEWS_KEPT, News, NewsStream, PresenceError, news_from_now};
+use super::{NEWS_KEPT, NewsStream, PresenceError, PresenceEvent, news_from_now};
 use crate::domain::ids::RoomId;
 use crate::domain::stage::{Event, HistoryId, Stage};
 
 pub struct EmbeddedStages {
     stages: Mutex<HashMap<StageKey, Stage>>,
-    messages: broadcast::Sender<News<StageMessage>>,
+    messages: broadcast::Sender<PresenceEvent<StageMessage>>,
 }
 
 impl EmbeddedStages {
@@ -28,7 +28,7 @@ impl EmbeddedStages {
 
     fn tell(&self, room: &RoomId, content: StageContent) {
         // An error means that there is no subscriber.
-        let _ = self.messages.send(News::Told(StageMessage { room: room.clone(), content }));
+        let _ = self.messages.send(PresenceEvent::Told(StageMessage { room: room.clone(), content }));
     }
 }
 

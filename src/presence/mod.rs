@@ -20,13 +20,14 @@ use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
 use crate::domain::connection::{
-    ConnectionId, Duplicate, Fence, Gateway, Holder, Joined, Released, Seat, Written,
+    ConnectionId, Duplicate, FencingToken, GatewayIncarnation, Holder, JoinOutcome, LockKey, ReleaseOutcome,
+    UpdateOutcome,
 };
 use crate::domain::ids::{RoomId, UserId};
 
 pub use crate::domain::connection::Lifetimes;
 
-/// Notifications that are kept for a slow subscriber. One that lags further gets [`News::LookAgain`].
+/// Notifications that are kept for a slow subscriber. One that lags further gets [`PresenceEvent::LookAgain`].
 const NEWS_KEPT: usize = 1024;
 
 /// Reason why a request has failed.
@@ -50,7 +51,7 @@ impl PresenceError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acquisition {
     Acquired {
-        fence: Fence,
+        fence: FencingToken,
         /// Connection that lost the lock; its gateway is notified.
         replaced: Option<Holder>,
     },
@@ -69,7 +70,7 @@ pub enum SignOfLife {
 
 /// Result of a renewal of a connection lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Renewed {
+pub enum RenewOutcome {
     StillOurs,
     /// Another connection holds the lock, or has held it since.
     Lost,
@@ -77,21 +78,21 @@ pub enum Renewed {
 
 /// Notification that a connection has lost its lock to another one and must be closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Replaced {
-    pub seat: Seat,
+pub struct LockReplaced {
+    pub seat: LockKey,
     /// Connection that lost the lock.
     pub connection: ConnectionId,
 }
 
 /// Notification that the presence entries of a room have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
+pub struct MembersChanged {
     pub room: RoomId,
 }
 
 /// Item of a notification stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News<T> {
+pub enum PresenceEvent<T> {
     /// Earlier notifications may have been lost: read everything you follow again. First item of every
     /// stream, after which nothing is lost, and sent again after each interruption.
     LookAgain,
@@ -99,7 +100,7 @@ pub enum News<T> {
 }
 
 /// Stream of notifications. Ends only with the backend.
-pub type NewsStream<T> = BoxStream<'static, News<T>>;
+pub type NewsStream<T> = BoxStream<'static, PresenceEvent<T>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -118,14 +119,14 @@ pub enum MemberStatus {
 /// Presence entry: record of a user in a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Member {
+pub struct PresenceEntry {
     pub user_id: UserId,
     pub role: MemberRole,
     pub display_name: Option<String>,
     pub status: MemberStatus,
     pub muted: bool,
     /// Fencing token of the connection lock under which the entry was written.
-    pub fence: Fence,
+    pub fence: FencingToken,
 }
 
 /// Connection locks: one connection per user and room.
@@ -135,65 +136,74 @@ pub trait ConnectionLock: Send + Sync + 'static {
     /// same holder.
     async fn acquire(
         &self,
-        seat: &Seat,
+        seat: &LockKey,
         holder: &Holder,
         policy: Duplicate,
     ) -> Result<Acquisition, PresenceError>;
 
     /// Renews the lock. Also restores a lock that the backend lost and no other connection has taken since,
     /// and counts as a heartbeat of the gateway.
-    async fn renew(&self, seat: &Seat, holder: &Holder, fence: Fence) -> Result<Renewed, PresenceError>;
+    async fn renew(
+        &self,
+        seat: &LockKey,
+        holder: &Holder,
+        fence: FencingToken,
+    ) -> Result<RenewOutcome, PresenceError>;
 
     /// Releases the lock and ends the fencing token: later writes and renewals with it are refused. Returns
-    /// [`Released::NotOurs`] if repeated.
-    async fn release(&self, seat: &Seat, fence: Fence) -> Result<Released, PresenceError>;
+    /// [`ReleaseOutcome::NotOurs`] if repeated.
+    async fn release(&self, seat: &LockKey, fence: FencingToken) -> Result<ReleaseOutcome, PresenceError>;
 
     /// Records a heartbeat of the gateway. Call it three times within [`Lifetimes::gateway`]; otherwise other
     /// gateways take over its locks.
-    async fn gateway_alive(&self, gateway: &Gateway) -> Result<SignOfLife, PresenceError>;
+    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<SignOfLife, PresenceError>;
 
-    /// Returns notifications of this gateway's connections that lost their locks. On [`News::LookAgain`]
+    /// Returns notifications of this gateway's connections that lost their locks. On [`PresenceEvent::LookAgain`]
     /// renew all locks. Call it within a tokio runtime.
-    fn replacements(&self, gateway: &Gateway) -> NewsStream<Replaced>;
+    fn replacements(&self, gateway: &GatewayIncarnation) -> NewsStream<LockReplaced>;
 }
 
 /// Presence entries of each room. All users with an entry may speak, so all count against `max_anchors`.
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {
     /// Adds a presence entry. Replaces the user's own older entry, if there is one.
-    async fn join(&self, room: &RoomId, member: &Member, max_anchors: usize)
-    -> Result<Joined, PresenceError>;
+    async fn join(
+        &self,
+        room: &RoomId,
+        member: &PresenceEntry,
+        max_anchors: usize,
+    ) -> Result<JoinOutcome, PresenceError>;
 
     /// Writes the presence entry and renews it. An entry expires [`Lifetimes::member`] after the last write.
     /// Gateways are notified only if it differs from before.
-    async fn update(&self, room: &RoomId, member: &Member) -> Result<Written, PresenceError>;
+    async fn update(&self, room: &RoomId, member: &PresenceEntry) -> Result<UpdateOutcome, PresenceError>;
 
     /// Removes the presence entry. Call it before the lock is released; afterwards it returns
-    /// [`Written::Fenced`].
-    async fn leave(&self, seat: &Seat, fence: Fence) -> Result<Written, PresenceError>;
+    /// [`UpdateOutcome::Fenced`].
+    async fn leave(&self, seat: &LockKey, fence: FencingToken) -> Result<UpdateOutcome, PresenceError>;
 
     /// Removes the presence entry without comparing fencing tokens, for a user who was removed from the room.
     /// Does nothing if there is none.
-    async fn forget(&self, seat: &Seat) -> Result<(), PresenceError>;
+    async fn forget(&self, seat: &LockKey) -> Result<(), PresenceError>;
 
     /// Lists the presence entries of a room, sorted by user id.
-    async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError>;
+    async fn list(&self, room: &RoomId) -> Result<Vec<PresenceEntry>, PresenceError>;
 
     /// Removes all presence entries of a room.
     async fn remove_room(&self, room: &RoomId) -> Result<(), PresenceError>;
 
     /// Returns notifications of rooms whose presence entries changed, on any gateway. An expired entry is
     /// noticed by the next call for its room. Call it within a tokio runtime.
-    fn subscribe(&self) -> NewsStream<Changed>;
+    fn subscribe(&self) -> NewsStream<MembersChanged>;
 }
 
 /// Converts a receiver to a stream. Notifications that a slow subscriber missed become one
-/// [`News::LookAgain`].
-fn news<T: Clone + Send + 'static>(heard: broadcast::Receiver<News<T>>) -> NewsStream<T> {
-    BroadcastStream::new(heard).map(|heard| heard.unwrap_or(News::LookAgain)).boxed()
+/// [`PresenceEvent::LookAgain`].
+fn news<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>) -> NewsStream<T> {
+    BroadcastStream::new(heard).map(|heard| heard.unwrap_or(PresenceEvent::LookAgain)).boxed()
 }
 
-/// Does the same as [`news`] for a source that is never interrupted: adds the first [`News::LookAgain`].
-fn news_from_now<T: Clone + Send + 'static>(heard: broadcast::Receiver<News<T>>) -> NewsStream<T> {
-    stream::iter([News::LookAgain]).chain(news(heard)).boxed()
+/// Does the same as [`news`] for a source that is never interrupted: adds the first [`PresenceEvent::LookAgain`].
+fn news_from_now<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>) -> NewsStream<T> {
+    stream::iter([PresenceEvent::LookAgain]).chain(news(heard)).boxed()
 }

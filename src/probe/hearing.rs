@@ -46,7 +46,7 @@ pub struct Piece {
 
 /// Result of one `hear…` call.
 #[derive(Debug, Clone, Default)]
-pub struct Heard {
+pub struct HeardAudio {
     /// Samples: mono, 48 kHz, −1 to 1.
     pub pcm: Vec<f32>,
     pub pieces: Vec<Piece>,
@@ -65,7 +65,7 @@ pub struct Gap {
     pub to: u64,
 }
 
-impl Heard {
+impl HeardAudio {
     /// Returns the distinct media sequence numbers heard, rising.
     pub fn segments(&self) -> Vec<u64> {
         distinct(self.pieces.iter().map(|p| p.sequence))
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_strongest_tone_is_found_to_the_hertz() {
+    fn strongest_hz_is_exact_to_hertz() {
         for hz in [120.0, 440.0, 997.0, 10_000.0, 15_000.0] {
             let found = strongest_hz(&tone(hz, 0.2, 1.0)).unwrap();
             assert!((found - hz).abs() <= 1.0, "{hz} was heard as {found}");
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_level_of_a_tone_is_its_amplitude_and_of_another_nothing() {
+    fn level_measures_only_given_tone() {
         let mixed: Vec<f32> =
             tone(440.0, 0.3, 1.0).iter().zip(tone(660.0, 0.1, 1.0)).map(|(a, b)| a + b).collect();
         assert!((level(&mixed, 440.0) - 0.3).abs() < 0.01);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn garbage_is_an_error_with_the_decoders_words() {
+    async fn decode_error_contains_ffmpeg_message() {
         let error = decode(Path::new("ffmpeg"), b"no ADTS at all".to_vec()).await.unwrap_err();
         assert!(matches!(&error, ProbeError::Decode(words) if words.contains("pipe:0")), "{error}");
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use url::Url;
 
 use super::fetch::Fetch;
-use super::hearing::{Gap, Heard, Piece};
+use super::hearing::{Gap, HeardAudio, Piece};
 use super::m3u8::{NotAPlaylist, Playlist, Segment};
 use super::rules::Rules;
 use super::transport::{Audio, Demuxer};
@@ -82,7 +82,7 @@ pub struct Listener {
     /// Segment and part to hear next.
     next: (u64, u32),
     /// Listed files not fetched yet.
-    ready: VecDeque<Listed>,
+    ready: VecDeque<ListedMedia>,
     /// Hinted part that arrived before it was listed.
     hinted: Option<(String, Bytes)>,
     demuxer: Demuxer,
@@ -92,7 +92,7 @@ pub struct Listener {
     violations: Vec<String>,
 }
 
-struct Listed {
+struct ListedMedia {
     segment: Segment,
     part: Option<u32>,
     uri: String,
@@ -156,19 +156,19 @@ impl Listener {
     }
 
     /// Listens to at least this duration of media.
-    pub async fn hear(&mut self, media: Duration) -> Result<Heard, ProbeError> {
+    pub async fn hear(&mut self, media: Duration) -> Result<HeardAudio, ProbeError> {
         self.hear_while(|heard| heard.seconds() < media.as_secs_f64()).await
     }
 
     /// Listens until `count` segments were heard completely.
-    pub async fn hear_segments(&mut self, count: usize) -> Result<Heard, ProbeError> {
+    pub async fn hear_segments(&mut self, count: usize) -> Result<HeardAudio, ProbeError> {
         let by_parts = self.mode == Mode::Parts;
         // By parts, a segment is known to have ended when the next one begins.
         self.hear_while(|heard| heard.segments().len() < count + usize::from(by_parts)).await
     }
 
     /// Listens until the tone is the strongest one. Returns the media heard last.
-    pub async fn hear_until(&mut self, hz: f64, deadline: Instant) -> Result<Heard, ProbeError> {
+    pub async fn hear_until(&mut self, hz: f64, deadline: Instant) -> Result<HeardAudio, ProbeError> {
         loop {
             let heard = self.hear(SIP).await?;
             let strongest = heard.strongest_hz();
@@ -182,8 +182,8 @@ impl Listener {
         }
     }
 
-    async fn hear_while(&mut self, more: impl Fn(&Heard) -> bool) -> Result<Heard, ProbeError> {
-        let mut heard = Heard::default();
+    async fn hear_while(&mut self, more: impl Fn(&HeardAudio) -> bool) -> Result<HeardAudio, ProbeError> {
+        let mut heard = HeardAudio::default();
         while more(&heard) {
             if let Some(piece) = self.next_piece().await? {
                 heard.behind_live = piece.age.map(|age| age + self.hold_back()).or(heard.behind_live);
@@ -281,7 +281,7 @@ impl Listener {
         for (i, part) in segment.parts.iter().enumerate() {
             end = end.map(|e| e + part.duration);
             if i >= from {
-                self.ready.push_back(Listed {
+                self.ready.push_back(ListedMedia {
                     part: Some(i as u32),
                     uri: part.uri.clone(),
                     duration: part.duration,
@@ -304,12 +304,12 @@ impl Listener {
         } else {
             let end = segment.date.map(|d| d + segment.duration);
             let duration = segment.duration;
-            self.ready.push_back(Listed { part: None, uri, duration, end, segment: segment.clone() });
+            self.ready.push_back(ListedMedia { part: None, uri, duration, end, segment: segment.clone() });
         }
         self.next = (segment.sequence + 1, 0);
     }
 
-    async fn fetch(&mut self, listed: &Listed) -> Result<Option<Piece>, ProbeError> {
+    async fn fetch(&mut self, listed: &ListedMedia) -> Result<Option<Piece>, ProbeError> {
         let segment = &listed.segment;
         let sealed = match self.hinted.take() {
             Some((uri, body)) if uri == listed.uri => body,
@@ -339,7 +339,7 @@ impl Listener {
 
     /// Extracts the audio of a piece. It must continue the previous piece, unless a discontinuity or lost
     /// media lie between.
-    fn demux(&mut self, listed: &Listed, media: &[u8]) -> Result<Audio, ProbeError> {
+    fn demux(&mut self, listed: &ListedMedia, media: &[u8]) -> Result<Audio, ProbeError> {
         let segment = &listed.segment;
         let here = (segment.sequence, listed.part);
         let follows = self.demuxed.is_some_and(|((sequence, part), discontinuity)| {

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_playlist_is_refused_with_its_line() {
+    fn probe_reports_line_of_invalid_playlist() {
         let cut = LIVE.replace("#EXT-X-TARGETDURATION:2\n", "");
         assert!(Playlist::parse(&cut).unwrap_err().problem.contains("TARGETDURATION is missing"));
         let open = LIVE.replace("\"k2\"", "\"k2");

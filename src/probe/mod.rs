@@ -14,6 +14,6 @@ mod spectrum;
 pub mod tone;
 pub mod transport;
 
-pub use hearing::Heard;
+pub use hearing::HeardAudio;
 pub use listener::{Listener, Mode, ProbeError};
 pub use tone::ToneSender;

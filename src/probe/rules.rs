@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_well_kept_stream_breaks_nothing() {
+    fn valid_playlists_break_no_rule() {
         let mut rules = Rules::default();
         let open = "#EXTINF:1,\ns5\n#EXT-X-PART:DURATION=0.5,URI=\"p6.0\"\n";
         let closed = "#EXTINF:1,\ns5\n#EXT-X-PART:DURATION=0.5,URI=\"p6.0\"\n\
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn going_back_is_noticed() {
+    fn rules_report_decreasing_numbers() {
         let mut rules = Rules::default();
         rules.check(&playlist(5, 2, "#EXTINF:1,\ns5\n"));
         let broken = rules.check(&playlist(4, 1, "#EXTINF:1,\ns4\n"));

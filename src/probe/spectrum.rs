@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_fourier_sum() {
+    fn spectrum_equals_fourier_sum() {
         let block: Vec<f32> = (0..POINTS).map(|n| ((n * n) % 97) as f32 / 97.0).collect();
         let fast = transform(&block);
         for bin in [0, 1, 37, 2_000] {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn energy_beside_a_tone_is_the_other_tone() {
+    fn beside_measures_energy_outside_ranges() {
         let tone = |hz: f64, n: usize| (TAU * hz * n as f64 / 48_000.0).sin();
         let block: Vec<f32> =
             (0..POINTS).map(|n| (0.5 * tone(440.0, n) + 0.05 * tone(5_000.0, n)) as f32).collect();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_strongest_of_two_tones_is_found_within_the_range() {
+    fn strongest_searches_within_range() {
         let tone = |hz: f64, n: usize| (TAU * hz * n as f64 / 48_000.0).sin();
         let block: Vec<f32> =
             (0..2_400).map(|n| (0.2 * tone(440.0, n) + 0.1 * tone(5_000.0, n)) as f32).collect();

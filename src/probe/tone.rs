@@ -103,7 +103,7 @@ mod tests {
     use tokio::net::UdpSocket as Receiver;
 
     #[actix::test]
-    async fn packets_carry_the_payload_type_rise_by_one_frame_and_come_from_our_address() {
+    async fn tone_sender_packets_are_consecutive() {
         let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
         let from = ours.local_addr().unwrap();
         let socket = Receiver::bind("127.0.0.1:0").await.unwrap();

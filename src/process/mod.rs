@@ -168,20 +168,20 @@ mod tests {
     }
 
     #[actix::test]
-    async fn whoever_is_not_its_parent_any_more_starts_nothing() {
+    async fn orphaned_child_starts_nothing() {
         let orphaned =
             Command::new("/bin/sh").args(["-c", UNLESS_ORPHANED, "1", "64", "echo", "up"]).output();
         assert_eq!(orphaned.await.unwrap().stdout, b"");
     }
 
     #[actix::test]
-    async fn a_program_that_is_not_there_cannot_be_spawned() {
+    async fn missing_program_cannot_be_spawned() {
         let error = command("/nowhere/ffmpeg", [""; 0]).spawn().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[actix::test]
-    async fn the_exit_status_is_the_true_one() {
+    async fn child_exit_status_is_returned() {
         let mut child = command("sh", ["-c", "exit 7"]).spawn().unwrap();
         assert_eq!(child.wait().await.unwrap().code(), Some(7));
     }

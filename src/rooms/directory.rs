@@ -6,7 +6,7 @@
 //! rooms.
 //!
 //! Owns: the cache and the revision that it has reached. Never does: watch (a `StoreWatch` actor updates it
-//! through a [`Fold`](super::Fold)), or write to the store.
+//! through a [`WatchApplier`](super::WatchApplier)), or write to the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -21,7 +21,7 @@ use crate::domain::placement::{Load, assigned};
 use crate::domain::view::{ModuleView, Modules, RoomView, Rooms};
 use crate::store::Revision;
 
-use super::{Changed, Page};
+use super::{Page, StoreChange};
 
 /// Watched prefix. The revisions of two prefixes advance independently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,13 +33,13 @@ pub enum Scope {
 /// Cluster cache of all rooms and modules.
 #[derive(Debug)]
 pub struct Directory {
-    known: RwLock<Known>,
+    known: RwLock<DirectoryState>,
     /// Revision reached per scope; `None` until the first complete list.
     seen: [watch::Sender<Option<Revision>>; 3],
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct DirectoryState {
     rooms: Arc<Rooms>,
     modules: Arc<Modules>,
     load: [Load; 2],
@@ -101,13 +101,13 @@ impl Directory {
 
     /// Returns the rooms that these changes affect: rooms that changed themselves, and rooms assigned to a
     /// module that changed.
-    pub fn affected_by(&self, changes: &[Changed]) -> BTreeSet<RoomId> {
+    pub fn affected_by(&self, changes: &[StoreChange]) -> BTreeSet<RoomId> {
         let mut rooms = BTreeSet::new();
         let mut modules = BTreeSet::new();
         for change in changes {
             match change {
-                Changed::Room(room) => drop(rooms.insert(room.clone())),
-                Changed::Module(kind, id) => drop(modules.insert((*kind, id))),
+                StoreChange::Room(room) => drop(rooms.insert(room.clone())),
+                StoreChange::Module(kind, id) => drop(modules.insert((*kind, id))),
             }
         }
         if !modules.is_empty() {
@@ -247,17 +247,17 @@ impl Directory {
         changed
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
+    fn read(&self) -> RwLockReadGuard<'_, DirectoryState> {
         // No code that can panic runs under the lock, and each change is complete in itself.
         self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+    fn write(&self) -> RwLockWriteGuard<'_, DirectoryState> {
         self.known.write().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-impl Known {
+impl DirectoryState {
     fn set_room(&mut self, id: &RoomId, view: RoomView) -> bool {
         let old = self.rooms.get(id).cloned();
         if old.as_deref().map_or(view.is_empty(), |old| *old == view) {

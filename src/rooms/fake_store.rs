@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Directory, Fold, Scope};
+use super::{Directory, Scope, WatchApplier};
 use crate::store::{
     KeyValue, LeaseId, Listing, Op, Revision, Store, StoreError, Txn, TxnOutcome, WatchStream,
 };
@@ -31,7 +31,7 @@ struct Inner {
     data: BTreeMap<String, (KeyValue, Option<LeaseId>)>,
     revision: Revision,
     leases: i64,
-    folds: [Fold; 3],
+    folds: [WatchApplier; 3],
     watching: bool,
     down: bool,
     faults: VecDeque<Fault>,
@@ -40,7 +40,7 @@ struct Inner {
 impl FakeStore {
     pub fn new() -> Arc<Self> {
         let directory = Arc::new(Directory::default());
-        let folds = Scope::ALL.map(|scope| Fold::new(directory.clone(), scope));
+        let folds = Scope::ALL.map(|scope| WatchApplier::new(directory.clone(), scope));
         let inner = Inner {
             data: BTreeMap::new(),
             revision: 1,
@@ -169,7 +169,7 @@ impl Inner {
         }
     }
 
-    fn each_fold<T>(&mut self, key: &str, apply: impl Fn(&mut Fold) -> T) {
+    fn each_fold<T>(&mut self, key: &str, apply: impl Fn(&mut WatchApplier) -> T) {
         let scope = Scope::ALL.into_iter().position(|scope| key.starts_with(scope.prefix()));
         if let Some(n) = scope.filter(|_| self.watching) {
             apply(&mut self.folds[n]);

@@ -7,18 +7,18 @@
 //! Owns: ids, pins and nonces (random), the transactions, the [`Directory`]. Never does: speak HTTP, or talk
 //! to Janus or FFmpeg.
 
-pub mod audience;
 mod directory;
 #[cfg(test)]
 mod fake_store;
-mod fold;
-mod in_flight;
+pub mod listener_counter;
 mod modules;
+mod pending_starts;
 mod reassign;
 mod service;
 mod sweep;
 pub(crate) mod txn;
 mod users;
+mod watch_applier;
 pub mod writes;
 
 use std::sync::Arc;
@@ -26,18 +26,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::domain::ids::{InvalidName, Pin, RoomId, UnixMs};
 use crate::domain::model::{JanusStatus, Meta};
-use crate::domain::room::{CreateDenied, NoSuchRoom, RoomStatus, StartDenied, Waiting};
-use crate::domain::shown::{Shown, shown};
+use crate::domain::public_status::{PublicStatus, shown};
+use crate::domain::room::{CreateDenied, NoSuchRoom, PendingRemoval, RoomStatus, StartDenied};
 use crate::domain::users::UserDenied;
 use crate::domain::view::{Modules, RoomView};
 use crate::store::StoreError;
 
 pub use directory::{Directory, Scope};
-pub use fold::{Changed, Fold};
 pub use modules::{ModuleInfo, ModuleStats, Stats};
-pub use reassign::Fence;
+pub use reassign::LeaderGuard;
 pub use service::RoomService;
-pub use users::Invited;
+pub use users::InvitedUser;
+pub use watch_applier::{StoreChange, WatchApplier};
 
 #[cfg(test)]
 pub use fake_store::{FakeStore, Fault};
@@ -82,7 +82,7 @@ pub struct Page {
 pub enum Removal {
     /// The room is not being removed, or no longer.
     Nothing,
-    Waiting(Waiting),
+    Waiting(PendingRemoval),
     /// This call has completed the removal.
     Done,
 }
@@ -123,7 +123,7 @@ pub fn now() -> UnixMs {
 impl Room {
     /// Returns `None` if the view has no room, or only the rest of a removed one.
     pub fn of(id: RoomId, view: Arc<RoomView>, modules: &Modules) -> Option<Self> {
-        let Shown { status, janus, listening } = shown(&view, modules)?;
+        let PublicStatus { status, janus, listening } = shown(&view, modules)?;
         let meta = view.meta.as_ref()?.value.clone();
         Some(Self { id, status, janus, listening, meta, view })
     }

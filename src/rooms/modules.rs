@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::domain::failover::DrainedLabel;
 use crate::domain::ids::ModuleId;
 use crate::domain::keys::{self, ModuleKind, ModulePart};
 use crate::domain::model::{Health, Heartbeat, Mark, MarkLabel};
-use crate::domain::placement::{WhyNot, load_on, pickable};
-use crate::domain::reassign::Drained;
+use crate::domain::placement::{RejectReason, load_on, pickable};
+use crate::domain::public_status::shown;
 use crate::domain::room::RoomStatus;
-use crate::domain::shown::shown;
 use crate::store::{KeyValue, Revision, Store, Txn, TxnOutcome};
 
-use super::{Fence, READ_YOUR_WRITES, RoomError, RoomService, Scope, txn, writes};
+use super::{LeaderGuard, READ_YOUR_WRITES, RoomError, RoomService, Scope, txn, writes};
 
 /// Module with its load, for operators.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct ModuleInfo {
     /// Number of rooms still to be moved, for a module that is being drained or has been drained.
     pub rooms_left: Option<u32>,
     /// Reason why the module takes no rooms; `None`: it takes rooms.
-    pub refuses: Option<WhyNot>,
+    pub refuses: Option<RejectReason>,
 }
 
 /// Numbers of rooms per status, and numbers of modules.
@@ -115,7 +115,7 @@ impl RoomService {
 
     /// Writes that the module has no rooms left. Returns false and writes nothing if its cordon label has
     /// changed since the decision, or if this node is no longer the leader.
-    pub async fn mark_drained(&self, fence: &Fence, module: &Drained) -> Result<bool, RoomError> {
+    pub async fn mark_drained(&self, fence: &LeaderGuard, module: &DrainedLabel) -> Result<bool, RoomError> {
         let txn = writes::drained(fence, module);
         let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(false) };
         tracing::info!(module = module.kind.as_str(), id = %module.id, "module drained");

@@ -4,9 +4,9 @@
 //! cluster cache: the room is unchanged since the decision, this node is still the leader, and the heartbeat
 //! of a vanished module is still absent.
 
+use crate::domain::failover::Reassignment;
 use crate::domain::ids::Epoch;
 use crate::domain::model::LiveMeta;
-use crate::domain::reassign::Reassignment;
 use crate::store::{Revision, TxnOutcome};
 use crate::telemetry::events::{Event, RoomMoved};
 
@@ -15,7 +15,7 @@ use super::{READ_YOUR_WRITES, RoomError, RoomService, Scope, writes};
 /// Key that this node holds, and its revision. A write that compares it fails once another node holds the
 /// key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fence {
+pub struct LeaderGuard {
     pub key: String,
     pub revision: Revision,
 }
@@ -26,7 +26,11 @@ impl RoomService {
     ///
     /// # Errors
     /// The store does not answer. The move may or may not have been applied; the watch will show it.
-    pub async fn reassign(&self, fence: &Fence, order: &Reassignment) -> Result<Option<Epoch>, RoomError> {
+    pub async fn reassign(
+        &self,
+        fence: &LeaderGuard,
+        order: &Reassignment,
+    ) -> Result<Option<Epoch>, RoomError> {
         let Some(view) = self.directory.room(&order.room) else { return Ok(None) };
         let Some((txn, live)) = writes::moved(fence, order, &view) else { return Ok(None) };
         let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(None) };

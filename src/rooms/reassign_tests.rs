@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use super::super::fake_store::{FakeStore, Fault};
 use super::*;
+use crate::domain::failover::{Cause, Eviction};
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::keys::{self, ModuleKind};
 use crate::domain::placement::Placement;
-use crate::domain::reassign::{Cause, Departure};
 use crate::domain::view::RoomView;
 use crate::rooms::NewRoom;
 use crate::telemetry::Metrics;
@@ -16,7 +16,7 @@ use crate::telemetry::Metrics;
 const HEARTBEAT: &str = "/mixers/one/heartbeat";
 
 #[actix::test]
-async fn a_move_raises_the_epoch_and_keeps_nonce_and_janus() {
+async fn move_raises_epoch_and_keeps_nonce() {
     let house = House::new().await;
     let before = house.room();
     let epoch = house.rooms.reassign(&house.fence, &house.order()).await.unwrap().unwrap();
@@ -31,7 +31,7 @@ async fn a_move_raises_the_epoch_and_keeps_nonce_and_janus() {
 }
 
 #[actix::test]
-async fn nobody_is_moved_off_a_module_that_came_back_unseen() {
+async fn move_skips_module_that_returned() {
     let house = House::new().await;
     house.store.fail_next(Fault::Before(Box::new(|store| store.add_module("one", 9))));
     assert_eq!(house.rooms.reassign(&house.fence, &house.order()).await.unwrap(), None);
@@ -39,14 +39,14 @@ async fn nobody_is_moved_off_a_module_that_came_back_unseen() {
 }
 
 #[actix::test]
-async fn who_no_longer_keeps_house_moves_nothing() {
+async fn former_leader_moves_nothing() {
     let house = House::new().await;
     house.store.put_now(&house.fence.key, "{}");
     assert_eq!(house.rooms.reassign(&house.fence, &house.order()).await.unwrap(), None);
 }
 
 #[actix::test]
-async fn a_room_stopped_or_moved_meanwhile_is_left_alone() {
+async fn move_skips_stopped_or_moved_room() {
     let house = House::new().await;
     let order = house.order();
     assert!(house.rooms.reassign(&house.fence, &order).await.unwrap().is_some());
@@ -61,7 +61,7 @@ async fn a_room_stopped_or_moved_meanwhile_is_left_alone() {
 struct House {
     store: Arc<FakeStore>,
     rooms: RoomService,
-    fence: Fence,
+    fence: LeaderGuard,
 }
 
 impl House {
@@ -77,7 +77,7 @@ impl House {
         store.add_module("two", 9);
         store.delete_now(HEARTBEAT);
         store.put_now(keys::LEADER, "{}");
-        let fence = Fence { key: keys::LEADER.into(), revision: store.revision() };
+        let fence = LeaderGuard { key: keys::LEADER.into(), revision: store.revision() };
         Self { store, rooms, fence }
     }
 
@@ -92,7 +92,7 @@ impl House {
             room: RoomId::new("demo").unwrap(),
             live_revision: live.mod_revision,
             to: Placement { janus_id: live.janus_id.clone(), mixer_id: module("two") },
-            leaves: vec![Departure { kind: ModuleKind::Mixer, from: module("one"), cause: Cause::Vanished }],
+            leaves: vec![Eviction { kind: ModuleKind::Mixer, from: module("one"), cause: Cause::Vanished }],
         }
     }
 }

@@ -26,8 +26,8 @@ use crate::store::{Store, StoreError, TxnOutcome};
 use crate::telemetry::Metrics;
 use crate::telemetry::events::{Event, RoomPlaced};
 
-use super::in_flight::{Hold, InFlight};
-use super::txn::{self, Read};
+use super::pending_starts::{PendingStart, PendingStarts};
+use super::txn::{self, RoomRead};
 use super::{Directory, NewRoom, Page, READ_YOUR_WRITES, Removal, Room, RoomError, Scope, now};
 
 /// Attempts per change. A room changes at most a few times a second, so this many conflicts in a row point to
@@ -42,7 +42,7 @@ const PIN_ALPHABET: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 pub struct RoomService {
     pub(super) store: Arc<dyn Store>,
     pub(super) directory: Arc<Directory>,
-    in_flight: InFlight,
+    in_flight: PendingStarts,
     removing_grace: Duration,
     pub(super) metrics: Metrics,
 }
@@ -56,7 +56,7 @@ impl RoomService {
         removing_grace: Duration,
         metrics: Metrics,
     ) -> Self {
-        Self { store, directory, in_flight: InFlight::default(), removing_grace, metrics }
+        Self { store, directory, in_flight: PendingStarts::default(), removing_grace, metrics }
     }
 
     pub fn directory(&self) -> &Arc<Directory> {
@@ -84,7 +84,7 @@ impl RoomService {
             last_started_at: None,
         };
         let mut hold = self.in_flight.hold(id.clone());
-        let decide = |read: &Read| {
+        let decide = |read: &RoomRead| {
             let meta = admit_create(&read.view, wanted.clone(), read.revision)?;
             Ok(Admission::Accepted(match new.start {
                 true => assignment(meta, self.place(&mut hold)?, random_nonce(), now),
@@ -120,13 +120,13 @@ impl RoomService {
         self.knows_the_modules()?;
         let mut hold = self.in_flight.hold(id.clone());
         let decide =
-            |read: &Read| Ok(admit_start(&read.view, || self.place(&mut hold), random_nonce(), now())?);
+            |read: &RoomRead| Ok(admit_start(&read.view, || self.place(&mut hold), random_nonce(), now())?);
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
     /// Ends the broadcast; the room stays.
     pub async fn stop(&self, id: &RoomId) -> Result<Room, RoomError> {
-        let decide = |read: &Read| Ok(admit_stop(&read.view, now(), self.removing_grace)?);
+        let decide = |read: &RoomRead| Ok(admit_stop(&read.view, now(), self.removing_grace)?);
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
@@ -134,7 +134,7 @@ impl RoomService {
     /// `removing` room. A room with an unreadable key is deleted at once with all its keys; its modules then
     /// release what they hold.
     pub async fn delete(&self, id: &RoomId) -> Result<Option<Room>, RoomError> {
-        let decide = |read: &Read| {
+        let decide = |read: &RoomRead| {
             let unreadable = read.view.unreadable_part().map(|part| keys::room(id, part));
             match unreadable {
                 Some(key) => Err(RoomError::Corrupt { key }),
@@ -169,7 +169,7 @@ impl RoomService {
             Cleanup::Waiting(waiting) => return Ok(Removal::Waiting(waiting)),
             Cleanup::Remove(_) => Removal::Done,
         };
-        let decide = |read: &Read| {
+        let decide = |read: &RoomRead| {
             let (now_at, admission) = match cleanup(&read.view, clock) {
                 Cleanup::Nothing => (Removal::Nothing, Admission::AlreadyDone),
                 Cleanup::Waiting(waiting) => (Removal::Waiting(waiting), Admission::AlreadyDone),
@@ -202,7 +202,7 @@ impl RoomService {
         }
     }
 
-    fn place(&self, hold: &mut Hold<'_>) -> Result<Placement, StartDenied> {
+    fn place(&self, hold: &mut PendingStart<'_>) -> Result<Placement, StartDenied> {
         let mut rng = rand::rng();
         hold.place(&self.directory, [rng.random(), rng.random()])
     }
@@ -214,11 +214,11 @@ impl RoomService {
     pub(super) async fn change(
         &self,
         id: &RoomId,
-        mut decide: impl FnMut(&Read) -> Result<Admission<RoomWrite>, RoomError>,
+        mut decide: impl FnMut(&RoomRead) -> Result<Admission<RoomWrite>, RoomError>,
     ) -> Result<RoomView, RoomError> {
         if let Some(view) = self.directory.room(id) {
             let revision = self.directory.revision_seen(Scope::Rooms).unwrap_or(0);
-            let read = Read { view: Arc::unwrap_or_clone(view), revision };
+            let read = RoomRead { view: Arc::unwrap_or_clone(view), revision };
             if let Ok(Admission::Accepted(write)) = decide(&read)
                 && let Some(changed) = self.commit(id, &read.view, &write).await?
             {
@@ -231,7 +231,7 @@ impl RoomService {
     async fn change_from_store(
         &self,
         id: &RoomId,
-        mut decide: impl FnMut(&Read) -> Result<Admission<RoomWrite>, RoomError>,
+        mut decide: impl FnMut(&RoomRead) -> Result<Admission<RoomWrite>, RoomError>,
     ) -> Result<RoomView, RoomError> {
         for _ in 0..ATTEMPTS {
             let read = txn::read(&*self.store, id).await?;

@@ -6,13 +6,13 @@ use super::*;
 use crate::domain::ids::{ModuleId, UnixMs};
 use crate::domain::keys::ModuleKind;
 use crate::domain::model::MarkLabel;
-use crate::domain::placement::WhyNot;
+use crate::domain::placement::RejectReason;
 use crate::domain::room::RoomStatus;
 
 const NEVER: Duration = Duration::from_secs(1 << 30);
 
 #[actix::test]
-async fn a_room_lives_and_ends_and_leaves_no_key() {
+async fn deleted_room_leaves_no_store_key() {
     let (store, rooms) = house(&[("one", 10)]);
     let room = rooms.create(NewRoom { room_id: Some(id("demo")), ..NewRoom::default() }).await.unwrap();
     assert_eq!(room.status, RoomStatus::Created);
@@ -26,7 +26,7 @@ async fn a_room_lives_and_ends_and_leaves_no_key() {
 }
 
 #[actix::test]
-async fn what_was_written_is_listed_at_once() {
+async fn writes_are_listed_immediately() {
     let (_store, rooms) = house(&[("one", 10)]);
     let room = rooms.create(NewRoom { start: true, ..NewRoom::default() }).await.unwrap();
     let listed = rooms.list(None, 10).rooms;
@@ -46,7 +46,7 @@ async fn concurrent_starts_pick_once() {
 }
 
 #[actix::test]
-async fn starts_at_once_do_not_go_past_the_capacity() {
+async fn concurrent_starts_respect_capacity() {
     let (_store, rooms) = house(&[("one", 3), ("two", 4)]);
     let names: Vec<String> = (0..10).map(|n| format!("room{n}")).collect();
     for name in &names {
@@ -56,11 +56,11 @@ async fn starts_at_once_do_not_go_past_the_capacity() {
     let started = futures::future::join_all(starts).await;
     assert_eq!(started.iter().filter(|s| s.is_ok()).count(), 7);
     assert!(started.iter().all(|s| matches!(s, Ok(_) | Err(RoomError::NoCapacity(_)))));
-    assert!(rooms.modules().iter().all(|m| matches!(m.refuses, Some(WhyNot::Full { .. }))));
+    assert!(rooms.modules().iter().all(|m| matches!(m.refuses, Some(RejectReason::Full { .. }))));
 }
 
 #[actix::test]
-async fn with_nothing_pickable_nothing_is_written() {
+async fn start_without_capacity_writes_nothing() {
     let (store, rooms) = house(&[]);
     create(&rooms, "demo").await;
     let before = store.revision();
@@ -74,7 +74,7 @@ async fn with_nothing_pickable_nothing_is_written() {
 }
 
 #[actix::test]
-async fn marks_are_honoured_and_fall_away() {
+async fn cordon_labels_are_honoured_and_cleared() {
     let (store, rooms) = house(&[("one", 10)]);
     let one = ModuleId::new("one").unwrap();
     let minute = Some(Duration::from_secs(60));
@@ -84,7 +84,7 @@ async fn marks_are_honoured_and_fall_away() {
     else {
         panic!("a draining mixer took a room")
     };
-    assert_eq!(considered, [(one.clone(), WhyNot::Marked(MarkLabel::Draining))]);
+    assert_eq!(considered, [(one.clone(), RejectReason::Marked(MarkLabel::Draining))]);
     store.let_leases_expire();
     rooms.create(NewRoom { start: true, ..NewRoom::default() }).await.unwrap();
     rooms.set_mark(ModuleKind::Janus, &one, MarkLabel::Cordon, None).await.unwrap();
@@ -101,7 +101,7 @@ async fn marks_are_honoured_and_fall_away() {
 }
 
 #[actix::test]
-async fn a_stop_never_resurrects_a_room_deleted_meanwhile() {
+async fn stop_never_resurrects_deleted_room() {
     let (store, rooms) = house(&[("one", 10)]);
     start(&rooms, "demo").await;
     store.fail_next(Fault::Before(Box::new(|store| {
@@ -113,7 +113,7 @@ async fn a_stop_never_resurrects_a_room_deleted_meanwhile() {
 }
 
 #[actix::test]
-async fn a_start_never_resurrects_a_room_deleted_meanwhile() {
+async fn start_never_resurrects_deleted_room() {
     let (store, rooms) = house(&[("one", 10)]);
     create(&rooms, "demo").await;
     store.fail_next(Fault::Before(Box::new(|store| store.delete_now("/rooms/demo/meta"))));
@@ -122,7 +122,7 @@ async fn a_start_never_resurrects_a_room_deleted_meanwhile() {
 }
 
 #[actix::test]
-async fn a_removal_does_not_take_the_room_that_was_started_again() {
+async fn removal_spares_restarted_room() {
     let (store, rooms) = house(&[("one", 10)]);
     start(&rooms, "demo").await;
     rooms.stop(&id("demo")).await.unwrap();
@@ -139,7 +139,7 @@ async fn a_removal_does_not_take_the_room_that_was_started_again() {
 }
 
 #[actix::test]
-async fn stop_and_delete_together_always_end_in_a_delete() {
+async fn concurrent_stop_and_delete_delete() {
     for delete_first in [true, false] {
         let (store, rooms) = house(&[("one", 10)]);
         start(&rooms, "demo").await;
@@ -158,7 +158,7 @@ async fn stop_and_delete_together_always_end_in_a_delete() {
 }
 
 #[actix::test]
-async fn a_removal_waits_for_the_modules_and_names_them() {
+async fn removal_waits_for_named_modules() {
     let (store, rooms) = house(&[("one", 10)]);
     start(&rooms, "demo").await;
     store.put_now("/rooms/demo/mixer", MIXER);
@@ -174,7 +174,7 @@ async fn a_removal_waits_for_the_modules_and_names_them() {
 }
 
 #[actix::test]
-async fn a_removal_whose_time_is_up_leaves_no_module_key() {
+async fn overdue_removal_clears_module_keys() {
     let (store, rooms) = house_with(&[("one", 10)], Duration::ZERO);
     start(&rooms, "demo").await;
     store.put_now("/rooms/demo/mixer", MIXER);
@@ -184,7 +184,7 @@ async fn a_removal_whose_time_is_up_leaves_no_module_key() {
 }
 
 #[actix::test]
-async fn the_epoch_rises_across_stop_start_and_a_room_made_anew() {
+async fn epoch_rises_across_restarts_and_recreation() {
     let (_store, rooms) = house(&[("one", 10)]);
     let demo = id("demo");
     let mut epochs = Vec::new();
@@ -202,7 +202,7 @@ async fn the_epoch_rises_across_stop_start_and_a_room_made_anew() {
 }
 
 #[actix::test]
-async fn a_directory_left_behind_costs_an_attempt_and_misleads_nobody() {
+async fn stale_directory_only_costs_retry() {
     let (store, rooms) = house(&[("one", 10)]);
     start(&rooms, "demo").await;
     store.cut_watch();
@@ -219,7 +219,7 @@ async fn a_directory_left_behind_costs_an_attempt_and_misleads_nobody() {
 }
 
 #[actix::test]
-async fn conflicts_are_retried_and_not_for_ever() {
+async fn conflicts_are_retried_boundedly() {
     let (store, rooms) = house(&[("one", 10)]);
     create(&rooms, "demo").await;
     (0..3).for_each(|_| store.fail_next(Fault::Conflict));
@@ -229,7 +229,7 @@ async fn conflicts_are_retried_and_not_for_ever() {
 }
 
 #[actix::test]
-async fn a_store_that_is_away_is_said_to_be_away() {
+async fn store_outage_is_reported_as_unavailable() {
     let (store, rooms) = house(&[("one", 10)]);
     create(&rooms, "demo").await;
     store.fail_next(Fault::Unavailable);
@@ -244,14 +244,14 @@ async fn a_store_that_is_away_is_said_to_be_away() {
 }
 
 #[actix::test]
-async fn before_the_first_list_nothing_starts() {
+async fn start_needs_first_listing() {
     let (store, _) = house(&[("one", 10)]);
     let rooms = RoomService::new(store, Arc::default(), NEVER, metrics());
     assert!(matches!(rooms.start(&id("demo")).await, Err(RoomError::Store(_))));
 }
 
 #[actix::test]
-async fn what_should_have_ended_is_ended() {
+async fn expired_rooms_are_ended() {
     let (store, rooms) = house(&[("one", 10)]);
     create(&rooms, "idle").await;
     start(&rooms, "live").await;
@@ -288,7 +288,7 @@ async fn unreadable_rooms_can_be_deleted() {
 }
 
 #[actix::test]
-async fn clearing_no_mark_waits_for_nothing() {
+async fn clearing_absent_label_does_not_wait() {
     let (store, rooms) = house(&[("one", 10)]);
     let before = store.revision();
     let one = ModuleId::new("one").unwrap();
@@ -300,7 +300,7 @@ async fn clearing_no_mark_waits_for_nothing() {
 }
 
 #[actix::test]
-async fn a_room_exists_once_and_within_its_limits() {
+async fn create_refuses_duplicates_and_bad_limits() {
     let (store, rooms) = house(&[]);
     create(&rooms, "demo").await;
     let new =

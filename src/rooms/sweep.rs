@@ -1,6 +1,6 @@
 //! Deletion of orphaned keys: the last keys of a room that no module will remove.
 
-use crate::domain::housekeeping::LeftBehind;
+use crate::domain::housekeeping::OrphanedKeys;
 use crate::domain::ids::RoomId;
 use crate::domain::view::RoomView;
 use crate::store::TxnOutcome;
@@ -13,7 +13,7 @@ impl RoomService {
     ///
     /// # Errors
     /// The store does not answer; the keys may or may not be deleted.
-    pub async fn sweep(&self, id: &RoomId, view: &RoomView, left: &LeftBehind) -> Result<bool, RoomError> {
+    pub async fn sweep(&self, id: &RoomId, view: &RoomView, left: &OrphanedKeys) -> Result<bool, RoomError> {
         let txn = writes::swept(id, view, left);
         let TxnOutcome::Committed(revision) = self.store.txn(txn).await? else { return Ok(false) };
         self.directory.seen(Scope::Rooms, revision, READ_YOUR_WRITES).await;

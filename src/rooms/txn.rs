@@ -10,14 +10,14 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::keys::{self, RoomPart};
 use crate::domain::model::User;
 use crate::domain::room::RoomWrite;
-use crate::domain::view::{RoomView, Versioned};
+use crate::domain::view::{RoomView, StoredValue};
 use crate::store::{Listing, Revision, Store, Txn};
 
 use super::RoomError;
 
 /// Room as of `revision` of the store.
 #[derive(Debug, Clone)]
-pub(super) struct Read {
+pub(super) struct RoomRead {
     pub view: RoomView,
     pub revision: Revision,
 }
@@ -26,7 +26,7 @@ pub(super) struct Read {
 ///
 /// # Errors
 /// [`RoomError::Corrupt`] if a value cannot be parsed, or an error of the store.
-pub(super) async fn read(store: &dyn Store, room: &RoomId) -> Result<Read, RoomError> {
+pub(super) async fn read(store: &dyn Store, room: &RoomId) -> Result<RoomRead, RoomError> {
     let Listing { revision, entries } = store.list(&prefix(room)).await?;
     let mut view = RoomView::default();
     for entry in entries {
@@ -37,7 +37,7 @@ pub(super) async fn read(store: &dyn Store, room: &RoomId) -> Result<Read, RoomE
             return Err(RoomError::Corrupt { key: entry.key });
         }
     }
-    Ok(Read { view, revision })
+    Ok(RoomRead { view, revision })
 }
 
 /// Builds a transaction that deletes every key of the room, readable or not, if its own keys do not change
@@ -99,7 +99,7 @@ fn put<T: Serialize>(txn: Txn, key: &str, value: &Option<T>) -> Txn {
     }
 }
 
-fn revision<T>(value: &Option<Versioned<T>>) -> Revision {
+fn revision<T>(value: &Option<StoredValue<T>>) -> Revision {
     value.as_ref().map_or(0, |v| v.mod_revision)
 }
 

@@ -11,12 +11,12 @@ use crate::domain::model::{User, UserRole};
 use crate::domain::users::{admit_removal, admit_user};
 use crate::domain::view::Users;
 
-use super::txn::{self, Read};
+use super::txn::{self, RoomRead};
 use super::{Room, RoomError, RoomService, now};
 
 /// User who may get a token.
 #[derive(Debug, Clone)]
-pub struct Invited {
+pub struct InvitedUser {
     pub id: UserId,
     pub user: User,
     pub room: Room,
@@ -33,19 +33,19 @@ impl RoomService {
         room: &RoomId,
         role: UserRole,
         user: Option<UserId>,
-    ) -> Result<Invited, RoomError> {
+    ) -> Result<InvitedUser, RoomError> {
         let id = user.unwrap_or_else(random_user_id);
-        let decide = |read: &Read| Ok(admit_user(&read.view, &id, role, now())?);
+        let decide = |read: &RoomRead| Ok(admit_user(&read.view, &id, role, now())?);
         let view = Arc::new(self.change(room, decide).await?);
         let user = view.users.get(&id).map(|user| user.value).ok_or(RoomError::Busy)?;
         let modules = self.directory.modules();
         let room = Room::of(room.clone(), view, &modules).ok_or(RoomError::NotFound)?;
-        Ok(Invited { id, user, room })
+        Ok(InvitedUser { id, user, room })
     }
 
     /// Removes a user for the life of the room, invited or not. May be repeated.
     pub async fn remove_user(&self, room: &RoomId, user: &UserId) -> Result<(), RoomError> {
-        let decide = |read: &Read| Ok(admit_removal(&read.view, user, now())?);
+        let decide = |read: &RoomRead| Ok(admit_removal(&read.view, user, now())?);
         self.change(room, decide).await.map(|_| ())
     }
 

@@ -10,7 +10,7 @@ use crate::rooms::{NewRoom, Removal};
 use crate::telemetry::Metrics;
 
 #[actix::test]
-async fn a_user_is_invited_and_removed_for_good() {
+async fn user_is_invited_and_removed() {
     let (store, rooms) = house().await;
     let invited = rooms.create_user(&room(), UserRole::Host, None).await.unwrap();
     assert_eq!((invited.user.role, invited.id.as_str().len()), (UserRole::Host, 16));
@@ -25,7 +25,7 @@ async fn a_user_is_invited_and_removed_for_good() {
 }
 
 #[actix::test]
-async fn a_removal_that_overtakes_an_invitation_wins() {
+async fn removal_wins_over_concurrent_invitation() {
     let (store, rooms) = house().await;
     let removal = |store: &FakeStore| store.put_now(ANN, r#"{"role":"anchor","createdAt":1,"removedAt":2}"#);
     store.fail_next(Fault::Before(Box::new(removal)));
@@ -33,7 +33,7 @@ async fn a_removal_that_overtakes_an_invitation_wins() {
 }
 
 #[actix::test]
-async fn a_node_whose_watch_is_cut_off_removes_and_refuses_all_the_same() {
+async fn stale_watch_still_refuses_removed_user() {
     let (store, rooms) = house().await;
     rooms.create_user(&room(), UserRole::Anchor, Some(id("ann"))).await.unwrap();
     store.cut_watch();
@@ -42,7 +42,7 @@ async fn a_node_whose_watch_is_cut_off_removes_and_refuses_all_the_same() {
 }
 
 #[actix::test]
-async fn no_user_outlives_the_room() {
+async fn deleted_room_keeps_no_users() {
     let (store, rooms) = house().await;
     rooms.create_user(&room(), UserRole::Anchor, Some(id("ann"))).await.unwrap();
     rooms.remove_user(&room(), &id("bob")).await.unwrap();
@@ -55,7 +55,7 @@ async fn no_user_outlives_the_room() {
 }
 
 #[actix::test]
-async fn users_stay_over_a_stop_and_go_with_the_room() {
+async fn users_survive_stop_not_delete() {
     let (store, rooms) = house().await;
     store.add_module("one", 10);
     rooms.start(&room()).await.unwrap();
@@ -71,7 +71,7 @@ async fn users_stay_over_a_stop_and_go_with_the_room() {
 }
 
 #[actix::test]
-async fn a_room_that_goes_takes_nobody() {
+async fn removing_room_refuses_invitations() {
     let (store, rooms) = house().await;
     store.add_module("one", 10);
     rooms.start(&room()).await.unwrap();

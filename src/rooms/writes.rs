@@ -3,17 +3,17 @@
 //! Each transaction compares the keys that its decision is based on, so a superseded writer changes nothing.
 //! Owns: the comparisons. Never does: send a transaction.
 
-use crate::domain::housekeeping::LeftBehind;
+use crate::domain::failover::{Cause, DrainedLabel, Reassignment};
+use crate::domain::housekeeping::OrphanedKeys;
 use crate::domain::ids::RoomId;
 use crate::domain::keys::{self, LEADER, ModulePart, RoomPart};
 use crate::domain::mixer_room::StoreEffect;
 use crate::domain::model::{JanusState, Leader, LiveMeta, Mark, MarkLabel};
-use crate::domain::reassign::{Cause, Drained, Reassignment};
 use crate::domain::room::{RoomWrite, reassignment};
-use crate::domain::view::{RoomView, Versioned};
+use crate::domain::view::{RoomView, StoredValue};
 use crate::store::{LeaseId, Txn};
 
-use super::Fence;
+use super::LeaderGuard;
 use super::txn::{json, txn};
 
 /// Writes a janus node's key, if `livemeta` still has the revision it acted on and the key has the revision
@@ -63,7 +63,7 @@ pub fn leader(leader: &Leader, over: i64) -> Txn {
 /// Gives the room its next assignment, if the room is unchanged since the decision, this node is still the
 /// leader, and the heartbeat of a vanished module is still absent. Returns `None` if `view` is not the state
 /// that the decision was based on.
-pub fn moved(fence: &Fence, order: &Reassignment, view: &RoomView) -> Option<(Txn, LiveMeta)> {
+pub fn moved(fence: &LeaderGuard, order: &Reassignment, view: &RoomView) -> Option<(Txn, LiveMeta)> {
     let judged = view.live.as_ref().filter(|live| live.mod_revision == order.live_revision);
     let write = judged.and_then(|_| reassignment(view, order.to.clone(), order.is_in_good_order()))?;
     let mut txn = txn(&order.room, view, &write).when(&fence.key, fence.revision);
@@ -76,7 +76,7 @@ pub fn moved(fence: &Fence, order: &Reassignment, view: &RoomView) -> Option<(Tx
 
 /// Writes that a module has no rooms left, if its cordon label is unchanged since the decision and this node
 /// is still the leader.
-pub fn drained(fence: &Fence, module: &Drained) -> Txn {
+pub fn drained(fence: &LeaderGuard, module: &DrainedLabel) -> Txn {
     let key = keys::module(module.kind, &module.id, ModulePart::Mark);
     let lease = module.mark.lease;
     let value = json(&Mark { label: MarkLabel::Drained, lease });
@@ -88,7 +88,7 @@ pub fn drained(fence: &Fence, module: &Drained) -> Txn {
 }
 
 /// Deletes the orphaned keys of a room, if they are unchanged since `view` and the room is still not live.
-pub fn swept(room: &RoomId, view: &RoomView, left: &LeftBehind) -> Txn {
+pub fn swept(room: &RoomId, view: &RoomView, left: &OrphanedKeys) -> Txn {
     let key = |part| keys::room(room, part);
     let mut txn = Txn::new()
         .when(key(RoomPart::Meta), revision(view, RoomPart::Meta))
@@ -104,7 +104,7 @@ pub fn swept(room: &RoomId, view: &RoomView, left: &LeftBehind) -> Txn {
 }
 
 fn revision(view: &RoomView, part: RoomPart) -> i64 {
-    fn of<T>(value: &Option<Versioned<T>>) -> i64 {
+    fn of<T>(value: &Option<StoredValue<T>>) -> i64 {
         value.as_ref().map_or(0, |v| v.mod_revision)
     }
     match part {

@@ -18,7 +18,7 @@ use crate::domain::stage::limits::{Rate, RateLimiter};
 use crate::domain::stage::{Command, Event, HistoryId, Person, PersonId, Reaction, Refusal, StageRole};
 use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
 use crate::presence::{MemberRole, Presence, PresenceError};
-use crate::rooms::audience::Listeners;
+use crate::rooms::listener_counter::Listeners;
 use crate::rooms::{Directory, Room, Scope, now};
 use crate::telemetry::Metrics;
 

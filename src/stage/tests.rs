@@ -13,11 +13,11 @@ use crate::config::{JwtSecret, Secret};
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{ChatText, Command, Person, PersonId, Reaction, Refusal, StageRole};
-use crate::presence::News;
+use crate::presence::PresenceEvent;
 use crate::presence::embedded_stages::EmbeddedStages;
 use crate::presence::stage::{StageMessage, StageStore};
-use crate::rooms::audience::Listeners;
-use crate::rooms::{Directory, Fold, Scope};
+use crate::rooms::listener_counter::Listeners;
+use crate::rooms::{Directory, Scope, WatchApplier};
 use crate::telemetry::Metrics;
 
 /// A listener node.
@@ -170,7 +170,7 @@ impl Node {
         let listeners = Listeners { me, audience: Arc::default(), directory: directory.clone() };
         let mut messages = store.follow();
         // The feed handles the opening notice before there is a client.
-        assert_eq!(messages.next().now_or_never(), Some(Some(News::LookAgain)));
+        assert_eq!(messages.next().now_or_never(), Some(Some(PresenceEvent::LookAgain)));
         let parts = Dependencies {
             store,
             presence: None,
@@ -199,9 +199,9 @@ impl Node {
     async fn hear(&mut self) {
         while let Some(Some(news)) = self.messages.next().now_or_never() {
             match news {
-                News::Told(message) if self.hub.heard(&message) => self.hub.reread(&room()).await,
-                News::Told(_) => {}
-                News::LookAgain => self.hub.reread(&room()).await,
+                PresenceEvent::Told(message) if self.hub.heard(&message) => self.hub.reread(&room()).await,
+                PresenceEvent::Told(_) => {}
+                PresenceEvent::LookAgain => self.hub.reread(&room()).await,
             }
         }
     }
@@ -236,7 +236,7 @@ fn pair() -> (Node, Node) {
 
 /// Puts the room into the directory, or removes it.
 fn put(directory: &Arc<Directory>, created_at: Option<u64>) {
-    let mut fold = Fold::new(directory.clone(), Scope::Rooms);
+    let mut fold = WatchApplier::new(directory.clone(), Scope::Rooms);
     fold.begin_init();
     if let Some(at) = created_at {
         let meta = format!(r#"{{"pin":"abc123","maxAnchors":3,"hlsPath":"/h","createdAt":{at}}}"#);

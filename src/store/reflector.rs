@@ -29,7 +29,7 @@ use crate::domain::restart::Backoff;
 const SILENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone)]
-pub enum Reflected {
+pub enum ReflectorEvent {
     /// A listing follows. The copy stays valid until `InitDone`.
     InitStart,
     InitApply(KeyValue),
@@ -57,7 +57,7 @@ pub fn reflect(
     prefix: String,
     backoff: Backoff,
     relist_every: Duration,
-) -> impl Stream<Item = Reflected> + Send {
+) -> impl Stream<Item = ReflectorEvent> + Send {
     stream::unfold(Reflector::new(store, prefix, backoff, relist_every), |mut reflector| async move {
         let next = reflector.next().await;
         Some((next, reflector))
@@ -75,7 +75,7 @@ struct Reflector {
     failures: u32,
     phase: Phase,
     /// Items to deliver before the next request to the store.
-    ready: VecDeque<Reflected>,
+    ready: VecDeque<ReflectorEvent>,
 }
 
 enum Phase {
@@ -90,7 +90,7 @@ impl Reflector {
         Self { store, prefix, backoff, relist_every, silence: SILENCE, failures: 0, phase, ready }
     }
 
-    async fn next(&mut self) -> Reflected {
+    async fn next(&mut self) -> ReflectorEvent {
         loop {
             if let Some(ready) = self.ready.pop_front() {
                 return ready;
@@ -118,9 +118,9 @@ impl Reflector {
     /// opened, because it is the newest known state.
     async fn watch_after(&mut self, listing: Listing) -> Result<WatchStream, StoreError> {
         let revision = listing.revision;
-        self.ready.push_back(Reflected::InitStart);
-        self.ready.extend(listing.entries.into_iter().map(Reflected::InitApply));
-        self.ready.push_back(Reflected::InitDone { revision });
+        self.ready.push_back(ReflectorEvent::InitStart);
+        self.ready.extend(listing.entries.into_iter().map(ReflectorEvent::InitApply));
+        self.ready.push_back(ReflectorEvent::InitDone { revision });
         self.store.watch(&self.prefix, revision + 1).await
     }
 
@@ -145,17 +145,17 @@ impl Reflector {
 
     fn deliver(&mut self, batch: WatchBatch) {
         self.ready.extend(batch.events.into_iter().map(|event| match event {
-            WatchEvent::Put(kv) => Reflected::Apply(kv),
-            WatchEvent::Delete { key } => Reflected::Delete { key },
+            WatchEvent::Put(kv) => ReflectorEvent::Apply(kv),
+            WatchEvent::Delete { key } => ReflectorEvent::Delete { key },
         }));
-        self.ready.push_back(Reflected::Progress { revision: batch.revision });
+        self.ready.push_back(ReflectorEvent::Progress { revision: batch.revision });
     }
 
     fn failed(&mut self, error: StoreError) {
         self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Pausing;
         if !matches!(error, StoreError::Compacted { .. }) {
-            self.ready.push_back(Reflected::Lost(error));
+            self.ready.push_back(ReflectorEvent::Lost(error));
         }
     }
 
@@ -175,25 +175,25 @@ mod tests {
     const BACKOFF: Backoff = Backoff { first: Duration::from_millis(20), max: Duration::from_millis(80) };
 
     #[actix::test]
-    async fn first_what_is_there_then_what_changes() {
+    async fn reflector_lists_then_watches() {
         let batch = WatchBatch { revision: 7, events: vec![put("/b", 6), delete("/a"), put("/c", 7)] };
-        let store = Scripted::new([Ok(listing(5, &["/a"]))], [Watch::Open(vec![Ok(batch)])]);
+        let store = ScriptedStore::new([Ok(listing(5, &["/a"]))], [Watch::Open(vec![Ok(batch)])]);
         let seen = take(reflector(store), 7).await;
         assert_eq!(seen, ["start", "init /a", "done 5", "apply /b", "delete /a", "apply /c", "progress 7"]);
     }
 
     #[actix::test]
-    async fn every_failed_attempt_is_told() {
+    async fn reflector_reports_every_failure() {
         let lists = [Err(away()), Err(away()), Ok(listing(5, &[]))];
-        let store = Scripted::new(lists, [Watch::Open(vec![])]);
+        let store = ScriptedStore::new(lists, [Watch::Open(vec![])]);
         assert_eq!(take(reflector(store), 4).await, ["lost", "lost", "start", "done 5"]);
     }
 
     #[actix::test]
-    async fn a_watch_that_closes_at_once_does_not_spin() {
+    async fn closed_watch_backs_off() {
         let started = Instant::now();
         let watches = [Watch::Closed, Watch::Refused(away()), Watch::Closed, Watch::Closed];
-        let store = Scripted::new([Ok(listing(5, &[]))], watches);
+        let store = ScriptedStore::new([Ok(listing(5, &[]))], watches);
         let seen = take(reflector(store), 12).await;
         assert_eq!(seen, ["start", "done 5", "lost"].repeat(4));
         // At least half of 20, 40 and 80 ms: the listings in between do not count as success.
@@ -201,30 +201,30 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_forgotten_position_is_no_loss_but_a_reason_to_list() {
+    async fn compacted_watch_relists_without_loss() {
         let forgotten = || StoreError::Compacted { from: 6 };
         let watches = [Watch::Refused(forgotten()), Watch::Open(vec![Err(forgotten())]), Watch::Open(vec![])];
         let lists = [Ok(listing(5, &["/a"])), Ok(listing(6, &[])), Ok(listing(7, &[]))];
-        let seen = take(reflector(Scripted::new(lists, watches)), 7).await;
+        let seen = take(reflector(ScriptedStore::new(lists, watches)), 7).await;
         assert_eq!(seen, ["start", "init /a", "done 5", "start", "done 6", "start", "done 7"]);
     }
 
     #[actix::test]
-    async fn a_silent_watch_is_a_dead_one() {
+    async fn silent_watch_counts_as_lost() {
         let watches = [Watch::Open(vec![]), Watch::Open(vec![])];
-        let store = Scripted::new([Ok(listing(5, &[]))], watches);
+        let store = ScriptedStore::new([Ok(listing(5, &[]))], watches);
         let reflector = Reflector { silence: Duration::from_millis(30), ..reflector(store) };
         assert_eq!(take(reflector, 5).await, ["start", "done 5", "lost", "start", "done 5"]);
     }
 
     #[actix::test]
-    async fn now_and_then_everything_is_listed_again_without_a_loss() {
-        let store = Scripted::new([Ok(listing(5, &["/a"]))], []);
+    async fn periodic_relist_reports_no_loss() {
+        let store = ScriptedStore::new([Ok(listing(5, &["/a"]))], []);
         let reflector = Reflector { relist_every: Duration::from_millis(10), ..reflector(store) };
         assert_eq!(take(reflector, 9).await, ["start", "init /a", "done 5"].repeat(3));
     }
 
-    fn reflector(store: Scripted) -> Reflector {
+    fn reflector(store: ScriptedStore) -> Reflector {
         Reflector::new(Arc::new(store), "/".into(), BACKOFF, RELIST_NEVER)
     }
 
@@ -233,13 +233,13 @@ mod tests {
         while seen.len() < count {
             let next = tokio::time::timeout(Duration::from_secs(10), reflector.next()).await;
             seen.push(match next.expect("nothing comes") {
-                Reflected::InitStart => "start".into(),
-                Reflected::InitApply(kv) => format!("init {}", kv.key),
-                Reflected::InitDone { revision } => format!("done {revision}"),
-                Reflected::Apply(kv) => format!("apply {}", kv.key),
-                Reflected::Delete { key } => format!("delete {key}"),
-                Reflected::Progress { revision } => format!("progress {revision}"),
-                Reflected::Lost(_) => "lost".into(),
+                ReflectorEvent::InitStart => "start".into(),
+                ReflectorEvent::InitApply(kv) => format!("init {}", kv.key),
+                ReflectorEvent::InitDone { revision } => format!("done {revision}"),
+                ReflectorEvent::Apply(kv) => format!("apply {}", kv.key),
+                ReflectorEvent::Delete { key } => format!("delete {key}"),
+                ReflectorEvent::Progress { revision } => format!("progress {revision}"),
+                ReflectorEvent::Lost(_) => "lost".into(),
             });
         }
         seen
@@ -274,12 +274,12 @@ mod tests {
 
     /// Store with scripted answers. Repeats the last listing, and opens a silent watch after the scripted
     /// ones.
-    struct Scripted {
+    struct ScriptedStore {
         lists: Mutex<VecDeque<Result<Listing, StoreError>>>,
         watches: Mutex<VecDeque<Watch>>,
     }
 
-    impl Scripted {
+    impl ScriptedStore {
         fn new(
             lists: impl IntoIterator<Item = Result<Listing, StoreError>>,
             watches: impl IntoIterator<Item = Watch>,
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl Store for Scripted {
+    impl Store for ScriptedStore {
         async fn list(&self, _prefix: &str) -> Result<Listing, StoreError> {
             let mut lists = self.lists.lock().unwrap();
             if lists.len() > 1 { lists.pop_front().unwrap() } else { lists[0].clone() }

@@ -310,7 +310,7 @@ mod tests {
     use std::time::SystemTime;
 
     #[test]
-    fn one_emit_gives_the_line_the_count_and_the_figure() {
+    fn emit_writes_log_counter_and_histogram() {
         let (metrics, log) = observed(|metrics| {
             let room = &RoomId::new("demo").unwrap();
             FfmpegStarted { room, epoch: Epoch(3), pid: 7, port: 20_000 }.emit(metrics);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn up_and_lost_turn_the_gauges() {
+    fn up_and_lost_events_set_gauges() {
         let (metrics, log) = observed(|metrics| {
             JanusUp { url: "ws://127.0.0.1:8188", version: "1.1.2" }.emit(metrics);
             JanusLost { url: "ws://127.0.0.1:8188", reason: "closed" }.emit(metrics);

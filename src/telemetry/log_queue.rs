@@ -17,9 +17,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The queue; clones share it.
 #[derive(Clone)]
-pub struct LogQueue(Arc<Shared>);
+pub struct LogQueue(Arc<QueueShared>);
 
-struct Shared {
+struct QueueShared {
     state: Mutex<State>,
     changed: Condvar,
     dropped: IntCounter,
@@ -45,7 +45,7 @@ impl LogQueue {
         tick: impl FnMut() + Send + 'static,
     ) -> io::Result<Self> {
         let state = Mutex::default();
-        let queue = Self(Arc::new(Shared { state, changed: Condvar::new(), dropped }));
+        let queue = Self(Arc::new(QueueShared { state, changed: Condvar::new(), dropped }));
         let writer = queue.clone();
         std::thread::Builder::new().name("log".into()).spawn(move || writer.write_on(out, tick))?;
         Ok(queue)

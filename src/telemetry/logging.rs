@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strangers_malformed_request_is_not_our_error() {
+    fn malformed_requests_are_not_logged() {
         let story = || tracing::error!(target: "actix_http::h1::dispatcher", "parse error");
         assert_eq!(logged(LogFormat::Text, "info,stentor=debug", story), "");
         assert!(logged(LogFormat::Text, "actix_http::h1::dispatcher=error", story).contains("parse error"));

@@ -14,7 +14,7 @@ use prometheus::{
 
 use super::logging;
 use super::socket_metrics::SocketMetrics;
-use crate::domain::mix::Loud;
+use crate::domain::mix::PeakClass;
 
 /// Histogram buckets in seconds: 0.5 ms (a call on loopback) to 10 s (the longest timeout).
 const SECONDS: [f64; 14] =
@@ -26,9 +26,9 @@ pub struct Metrics(Arc<Families>);
 
 /// Guard that keeps a gauge incremented until it is dropped.
 #[must_use]
-pub struct Alive(IntGauge);
+pub struct GaugeGuard(IntGauge);
 
-impl Drop for Alive {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -282,9 +282,9 @@ impl Metrics {
     }
 
     /// Counts an FFmpeg as running until the returned guard is dropped, also by a panic.
-    pub fn ffmpeg_alive(&self) -> Alive {
+    pub fn ffmpeg_alive(&self) -> GaugeGuard {
         self.0.ffmpeg_running.inc();
-        Alive(self.0.ffmpeg_running.clone())
+        GaugeGuard(self.0.ffmpeg_running.clone())
     }
 
     pub fn ffmpeg_exited(&self, reason: &'static str) {
@@ -304,7 +304,7 @@ impl Metrics {
     }
 
     /// Counts one second of a room's mix.
-    pub fn mix_second(&self, loud: Loud) {
+    pub fn mix_second(&self, loud: PeakClass) {
         self.0.mix_seconds.with_label_values(&[loud.as_str()]).inc();
     }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 #[test]
-fn promtool_finds_nothing_to_complain_of() {
+fn promtool_accepts_metrics() {
     let mut child = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -21,7 +21,7 @@ fn promtool_finds_nothing_to_complain_of() {
 }
 
 #[test]
-fn what_was_counted_is_rendered() {
+fn metrics_render_counted_values() {
     let text = used().render();
     for line in [
         "stentor_rooms{status=\"onair\"} 2",
@@ -56,7 +56,7 @@ fn used() -> Metrics {
     metrics.media_fragment();
     metrics.silence_filled(took);
     metrics.late_part();
-    metrics.mix_second(Loud::Clipped);
+    metrics.mix_second(PeakClass::Clipped);
     metrics.janus_request("create", "ok", took);
     metrics.set_janus_up(true);
     metrics.store_request("txn", "conflict", took);

@@ -11,4 +11,4 @@ mod repeats;
 pub mod socket_metrics;
 
 pub use events::Event;
-pub use metrics::{Alive, Metrics};
+pub use metrics::{GaugeGuard, Metrics};

@@ -234,16 +234,16 @@ mod tests {
 
     /// Levels, targets and texts of the lines that pass a filter.
     #[derive(Clone, Default)]
-    struct Seen(Arc<Mutex<Vec<Line>>>);
+    struct SeenLines(Arc<Mutex<Vec<Line>>>);
 
-    impl<S: Subscriber> Layer<S> for Seen {
+    impl<S: Subscriber> Layer<S> for SeenLines {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             self.0.lock().unwrap().push(Line::of(event));
         }
     }
 
     fn seen(story: impl FnOnce(&RepeatFilter)) -> Vec<Line> {
-        let (seen, filter) = (Seen::default(), RepeatFilter::new(IntCounter::new("x", "X.").unwrap()));
+        let (seen, filter) = (SeenLines::default(), RepeatFilter::new(IntCounter::new("x", "X.").unwrap()));
         let subscriber = tracing_subscriber::registry().with(filter.clone()).with(seen.clone());
         tracing::subscriber::with_default(subscriber, || story(&filter));
         let lines = seen.0.lock().unwrap();

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_whole_and_in_fragments_with_control_frames_between() {
+    fn frames_join_fragments_around_controls() {
         let text = |text: &str| Inbound::Text(text.to_owned());
         assert_eq!(all(&frame(0x81, b"hello")), [text("hello")]);
         let parts = [frame(0x01, b"he"), frame(0x89, b"p"), frame(0x00, b"l"), frame(0x80, b"lo")].concat();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_big_is_refused_when_it_is_announced() {
+    fn oversized_frames_are_refused_at_header() {
         assert_eq!(all(&frame(0x81, &[b'x'; LIMIT])).len(), 1);
         assert_eq!(all(&frame(0x81, &[b'x'; LIMIT + 1])), bad(CloseCode::TooBig));
         assert_eq!(all(&frame(0x81, &vec![b'x'; 10 << 20])[..10]), bad(CloseCode::TooBig));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_text_or_not_websocket_is_refused() {
+    fn binary_and_invalid_frames_are_refused() {
         assert_eq!(all(&frame(0x82, b"binary")), bad(CloseCode::TextOnly));
         assert_eq!(all(&frame(0x02, b"binary")), bad(CloseCode::TextOnly));
         assert_eq!(all(&frame(0x81, b"\xff\xfe")), bad(CloseCode::InvalidUtf8));
@@ -209,7 +209,7 @@ mod tests {
         /// Checks that the split of the bytes does not change the messages, and that at most one message is
         /// buffered.
         #[test]
-        fn pieces_do_not_matter(
+        fn frame_decoder_ignores_chunking(
             payloads in prop::collection::vec("[a-z]{0,300}", 1..5),
             size in 1_usize..50,
         ) {
@@ -227,7 +227,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+        fn frame_decoder_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
             all(&bytes);
         }
     }

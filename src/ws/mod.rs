@@ -25,7 +25,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 
 use crate::actors::context::Clock;
-use crate::actors::gateway::door::Door;
+use crate::actors::gateway::acceptor::Acceptor;
 use crate::auth::Tokens;
 use crate::http::cors::Origins;
 use crate::http::methods::only_get;
@@ -36,7 +36,7 @@ pub struct WsSide {
     pub tokens: Tokens,
     pub clock: Clock,
     pub origins: Origins,
-    pub door: Arc<Door>,
+    pub door: Arc<Acceptor>,
     /// Maximum bytes of one message.
     pub frame_limit: usize,
     /// Maximum bytes that may wait for a client that does not read.

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::frames::Frames;
 use crate::actors::gateway::client::{Inbound, Msg};
-use crate::actors::gateway::line::Line;
+use crate::actors::gateway::outbound::OutboundQueue;
 use crate::actors::kernel::ActorRef;
 use crate::http::server::Connection;
 
@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_secs(1);
 pub async fn read(
     mut payload: Payload,
     frame_limit: usize,
-    line: Arc<Line>,
+    line: Arc<OutboundQueue>,
     actor: ActorRef<Msg>,
     connection: Option<Connection>,
 ) {

@@ -13,9 +13,9 @@ use serde::Deserialize;
 
 use super::writer::Writer;
 use super::{WsSide, handshake, reader};
-use crate::actors::gateway::door::Closed;
-use crate::actors::gateway::line::Line;
-use crate::actors::gateway::{Outbound, Peer};
+use crate::actors::gateway::acceptor::GatewayClosed;
+use crate::actors::gateway::outbound::OutboundQueue;
+use crate::actors::gateway::{ConnectionInfo, Outbound};
 use crate::auth::{Claims, TokenError};
 use crate::domain::connection::ConnectionId;
 use crate::domain::ids::{ClientId, UserId};
@@ -52,10 +52,10 @@ pub async fn upgrade(
     }
     let (claims, user) = verified?;
     let mut response = handshake(&req)?;
-    let line = Line::new(side.queue_limit);
+    let line = OutboundQueue::new(side.queue_limit);
     // The line is told of the writer's end, even if this future is dropped from here on.
     let writer = Writer::new(line.clone());
-    let peer = Peer {
+    let peer = ConnectionInfo {
         user,
         room: claims.room_id,
         role: claims.role,
@@ -66,7 +66,7 @@ pub async fn upgrade(
         address: req.peer_addr().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()),
         out: Outbound::new(line.clone()),
     };
-    let actor = side.door.enter(peer, line.clone()).await.map_err(|Closed| {
+    let actor = side.door.enter(peer, line.clone()).await.map_err(|GatewayClosed| {
         ApiError::new(Code::GatewayUnavailable, "this node takes no connections at the moment")
     })?;
     let connection = req.conn_data::<Connection>().cloned();
@@ -79,7 +79,7 @@ pub async fn upgrade(
 /// even the status.
 fn refuse_page(req: &HttpRequest) -> Result<HttpResponse, ApiError> {
     let mut response = handshake(req)?;
-    let line = Line::new(0);
+    let line = OutboundQueue::new(0);
     line.close(CloseCode::TokenInvalid);
     line.end();
     Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(Writer::new(line)))

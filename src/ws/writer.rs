@@ -8,17 +8,17 @@ use actix_http::ws::{CloseCode as WireCode, CloseReason, OpCode, Parser};
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 
-use crate::actors::gateway::line::{Line, Out};
+use crate::actors::gateway::outbound::{OutboundFrame, OutboundQueue};
 use crate::domain::signalling::CloseCode;
 
 /// Bytes after which a poll returns, so that a long queue does not become one long buffer.
 const CHUNK: usize = 8 * 1024;
 
 /// Response body that drains a line.
-pub struct Writer(Arc<Line>);
+pub struct Writer(Arc<OutboundQueue>);
 
 impl Writer {
-    pub fn new(line: Arc<Line>) -> Self {
+    pub fn new(line: Arc<OutboundQueue>) -> Self {
         Self(line)
     }
 }
@@ -48,12 +48,12 @@ impl Drop for Writer {
     }
 }
 
-fn write(frame: Out, to: &mut BytesMut) {
+fn write(frame: OutboundFrame, to: &mut BytesMut) {
     let (payload, opcode) = match frame {
-        Out::Text(text) => (text, OpCode::Text),
-        Out::Ping => (Bytes::new(), OpCode::Ping),
-        Out::Pong(payload) => (payload, OpCode::Pong),
-        Out::Close(code) => {
+        OutboundFrame::Text(text) => (text, OpCode::Text),
+        OutboundFrame::Ping => (Bytes::new(), OpCode::Ping),
+        OutboundFrame::Pong(payload) => (payload, OpCode::Pong),
+        OutboundFrame::Close(code) => {
             let description = Some(code.reason().to_owned());
             let reason = CloseReason { code: WireCode::from(code.number()), description };
             return Parser::write_close(to, Some(reason), false);

@@ -21,7 +21,7 @@ const ROUNDS: usize = 4;
 const LEEWAY_KB: u64 = 6 * 1024;
 
 #[actix::test]
-async fn the_memory_of_a_node_stays_flat_while_it_is_abused() {
+async fn node_memory_stays_flat_under_abuse() {
     let node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
     let mut witness = Caller::connect(&node.ws, &token(&node, "witness").await, "").await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use stentor::actors::anchors::{CallError, Join, JoinError, ModerationError, SessionEvent};
-use stentor::domain::anchor::{End, Nowhere};
 use stentor::domain::ids::{Epoch, MediaAddr, Pin, RoomId};
+use stentor::domain::media_session::{End, JoinUnavailable};
 use stentor::domain::mix::MixShare;
 use stentor::janus::{AnchorJoin, AudioBridge, Candidate, ManagedJanus, Quality};
 use stentor::probe::hearing::level;
@@ -26,7 +26,7 @@ const SECOND: u64 = 50;
 const FEW: u64 = 10;
 
 #[actix::test]
-async fn two_anchors_hear_each_other_and_not_themselves() {
+async fn anchors_hear_others_not_themselves() {
     let rig = Rig::start(LONG).await;
     let gateway = rig.gateway().await;
     let (mut anna, anna_media) = gateway.speak("anna", 440).await;
@@ -48,7 +48,7 @@ async fn two_anchors_hear_each_other_and_not_themselves() {
 }
 
 #[actix::test]
-async fn a_full_mix_takes_no_anchor() {
+async fn full_mix_refuses_anchor() {
     let rig = Rig::start(LONG).await;
     let gateway = rig.gateway().await;
     let share = MixShare::of(MAX_ANCHORS);
@@ -68,7 +68,7 @@ async fn a_full_mix_takes_no_anchor() {
 }
 
 #[actix::test]
-async fn candidates_may_come_one_by_one_before_and_after_the_offer() {
+async fn trickled_candidates_connect_media() {
     let rig = Rig::start(LONG).await;
     let joined = rig.gateway().await.join("anna", None).await.unwrap();
     let media = WebRtcClient::new(Vec::new()).await;
@@ -82,16 +82,16 @@ async fn candidates_may_come_one_by_one_before_and_after_the_offer() {
 }
 
 #[actix::test]
-async fn what_cannot_be_joined_says_why() {
+async fn refused_join_states_reason() {
     let rig = Rig::start(LONG).await;
     let gateway = rig.gateway().await;
     let refused = |join: Join| async { gateway.anchors.join(join).await.map(|_| ()).unwrap_err() };
     let wrong = Join { pin: Some(Pin::new("wrong1").unwrap()), ..join("anna", None) };
     assert_eq!(refused(wrong).await, JoinError::WrongPin);
     let elsewhere = Join { room: RoomId::new("elsewhere").unwrap(), ..join("anna", None) };
-    assert_eq!(refused(elsewhere).await, JoinError::Nowhere(Nowhere::NoSuchRoom));
+    assert_eq!(refused(elsewhere).await, JoinError::Nowhere(JoinUnavailable::NoSuchRoom));
     rig.eyes.destroy_room(JANUS_ROOM, &rig.room_secret()).await.unwrap();
-    assert_eq!(refused(join("anna", None)).await, JoinError::Nowhere(Nowhere::Preparing));
+    assert_eq!(refused(join("anna", None)).await, JoinError::Nowhere(JoinUnavailable::Preparing));
 
     rig.make_room(JANUS_ROOM, Epoch(1)).await;
     let right = Join { pin: Some(crate::support::janus::pin()), ..join("anna", None) };
@@ -100,7 +100,7 @@ async fn what_cannot_be_joined_says_why() {
 }
 
 #[actix::test]
-async fn a_client_that_is_cut_off_comes_back_to_its_media() {
+async fn disconnected_client_resumes_its_media() {
     let rig = Rig::start(LONG).await;
     let gateway = rig.gateway().await;
     let (_bert, _tone) = gateway.speak("bert", 660).await;
@@ -126,7 +126,7 @@ async fn a_client_that_is_cut_off_comes_back_to_its_media() {
 }
 
 #[actix::test]
-async fn another_gateway_claims_the_session_of_one_that_died() {
+async fn gateway_claims_session_of_dead_one() {
     let rig = Rig::start(LONG).await;
     let address = rig.janus.janus.url().strip_prefix("ws://").unwrap().parse().unwrap();
     let proxy = TcpProxy::start(address).await;
@@ -188,7 +188,7 @@ async fn claim_sets_the_volume_again() {
 }
 
 #[actix::test]
-async fn a_client_that_went_to_another_gateway_and_came_back_hears_what_happens() {
+async fn client_returning_to_gateway_gets_events() {
     let rig = Rig::start(LONG).await;
     let (first, second) = (rig.gateway().await, rig.gateway().await);
     let (anna, media) = first.speak("anna", 440).await;
@@ -206,7 +206,7 @@ async fn a_client_that_went_to_another_gateway_and_came_back_hears_what_happens(
 }
 
 #[actix::test]
-async fn whoever_is_removed_while_away_is_out_at_once() {
+async fn user_removed_while_away_leaves_immediately() {
     let rig = Rig::start(LONG).await;
     let gateway = rig.gateway().await;
     let (anna, _media) = gateway.speak("anna", 440).await;
@@ -219,7 +219,7 @@ async fn whoever_is_removed_while_away_is_out_at_once() {
 }
 
 #[actix::test]
-async fn who_leaves_is_gone_at_once_and_who_does_not_come_back_after_the_grace() {
+async fn absent_client_leaves_after_grace() {
     let rig = Rig::start(Duration::from_secs(6)).await;
     let gateway = rig.gateway().await;
     let mut anna = gateway.join("anna", None).await.unwrap();
@@ -237,7 +237,7 @@ async fn who_leaves_is_gone_at_once_and_who_does_not_come_back_after_the_grace()
 }
 
 #[actix::test]
-async fn a_session_that_is_served_outlives_many_graces() {
+async fn connected_session_outlives_grace() {
     let rig = Rig::start(Duration::from_secs(3)).await;
     let gateway = rig.gateway().await;
     let (anna, media) = gateway.speak("anna", 440).await;
@@ -248,7 +248,7 @@ async fn a_session_that_is_served_outlives_many_graces() {
 }
 
 #[actix::test]
-async fn a_room_that_is_removed_ends_its_sessions_and_one_made_anew_asks_to_reconnect() {
+async fn recreated_room_reconnects_its_sessions() {
     let rig = Rig::start(LONG).await;
     let gateway = rig.gateway().await;
     let mut anna = gateway.join("anna", None).await.unwrap();
@@ -263,11 +263,11 @@ async fn a_room_that_is_removed_ends_its_sessions_and_one_made_anew_asks_to_reco
     rig.remove_room().await;
     assert_eq!(ended(&mut anna.events).await, (End::RoomClosed, None));
     let refused = gateway.join("anna", None).await.map(|_| ());
-    assert_eq!(refused, Err(JoinError::Nowhere(Nowhere::NotOnAir)));
+    assert_eq!(refused, Err(JoinError::Nowhere(JoinUnavailable::NotOnAir)));
 }
 
 #[actix::test]
-async fn a_janus_that_was_killed_and_came_back_asks_to_reconnect() {
+async fn restarted_janus_reconnects_sessions() {
     let mut rig = Rig::start(LONG).await;
     let gateway = rig.gateway().await;
     let mut anna = gateway.join("anna", None).await.unwrap();
@@ -287,7 +287,7 @@ async fn a_janus_that_was_killed_and_came_back_asks_to_reconnect() {
 }
 
 #[actix::test]
-async fn a_short_loss_of_the_connection_to_janus_is_healed_by_a_claim() {
+async fn short_janus_link_loss_is_reclaimed() {
     let rig = Rig::start(LONG).await;
     let address = rig.janus.janus.url().strip_prefix("ws://").unwrap().parse().unwrap();
     let proxy = TcpProxy::start(address).await;
@@ -311,7 +311,7 @@ async fn a_short_loss_of_the_connection_to_janus_is_healed_by_a_claim() {
 }
 
 #[actix::test]
-async fn a_host_mutes_whom_another_gateway_serves_and_the_janus_node_puts_them_out() {
+async fn host_mutes_and_removes_across_gateways() {
     let rig = Rig::start(LONG).await;
     let (here, there) = (rig.gateway().await, rig.gateway().await);
     let mut anna = here.join("anna", None).await.unwrap();
@@ -329,7 +329,7 @@ async fn a_host_mutes_whom_another_gateway_serves_and_the_janus_node_puts_them_o
 }
 
 #[actix::test]
-async fn the_same_user_again_replaces_itself() {
+async fn second_join_replaces_first_session() {
     let rig = Rig::start(LONG).await;
     let gateway = rig.gateway().await;
     let mut old = gateway.join("anna", None).await.unwrap();
@@ -347,7 +347,7 @@ async fn the_same_user_again_replaces_itself() {
 
 /// AudioBridge removes a participant from the room when its peer connection ends.
 #[actix::test]
-async fn media_that_was_closed_asks_to_join_anew() {
+async fn closed_media_requires_rejoin() {
     let rig = Rig::start(LONG).await;
     let gateway = rig.gateway().await;
     let (mut anna, media) = gateway.speak("anna", 440).await;
@@ -359,7 +359,7 @@ async fn media_that_was_closed_asks_to_join_anew() {
 }
 
 #[actix::test]
-async fn a_page_that_is_closed_is_not_waited_for() {
+async fn closed_page_leaves_immediately() {
     let rig = Rig::start(20 * LONG).await;
     let gateway = rig.gateway().await;
     let (mut anna, media) = gateway.speak("anna", 440).await;
@@ -371,7 +371,7 @@ async fn a_page_that_is_closed_is_not_waited_for() {
 
 /// Janus 1.1.2 does not drop a peer that fell silent: the only sign is that nothing arrives.
 #[actix::test]
-async fn media_that_ceases_without_a_goodbye_shows() {
+async fn silent_media_is_not_receiving() {
     let rig = Rig::start(LONG).await;
     let gateway = rig.gateway().await;
     let (anna, media) = gateway.speak("anna", 440).await;

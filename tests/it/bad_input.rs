@@ -31,7 +31,7 @@ async fn bad_bodies_are_refused() {
 }
 
 #[actix::test]
-async fn names_that_are_none_and_rooms_that_are_not_there_are_refused() {
+async fn invalid_and_unknown_names_are_refused() {
     for settings in [&[][..], &KEYS[..]] {
         let house = House::open(settings).await;
         house.bad_names().await;
@@ -41,7 +41,7 @@ async fn names_that_are_none_and_rooms_that_are_not_there_are_refused() {
 }
 
 #[actix::test]
-async fn bodies_of_ten_megabytes_are_refused_on_every_side() {
+async fn ten_megabyte_bodies_are_refused() {
     let house = House::open(&[]).await;
     for (method, path) in [("POST", ROOMS), ("POST", TOKEN), ("PUT", MARK)] {
         let body = vec![b'x'; TEN_MEGABYTES];
@@ -57,7 +57,7 @@ async fn bodies_of_ten_megabytes_are_refused_on_every_side() {
 }
 
 #[actix::test]
-async fn a_second_start_changes_nothing_and_a_second_create_is_a_conflict() {
+async fn start_is_idempotent_create_conflicts() {
     let house = House::open(&[]).await;
     let before = house.node.get("/api/rooms/live").await.json();
     for _ in 0..3 {
@@ -72,7 +72,7 @@ async fn a_second_start_changes_nothing_and_a_second_create_is_a_conflict() {
 }
 
 #[actix::test]
-async fn a_start_that_nothing_can_take_writes_nothing() {
+async fn unplaceable_start_is_refused() {
     let house = House::open(&[]).await;
     let id = house.node.id().await;
     for (kind, code) in [("januses", "no_janus_available"), ("mixers", "no_mixer_available")] {
@@ -87,7 +87,7 @@ async fn a_start_that_nothing_can_take_writes_nothing() {
 }
 
 #[actix::test]
-async fn a_node_that_announces_no_capacity_takes_nothing() {
+async fn zero_capacity_takes_no_rooms() {
     for (key, code) in [("janus.capacity", "no_janus_available"), ("mixer.capacity", "no_mixer_available")] {
         let node = Node::start(&[(key, "0")]).await;
         let house = House::of(node).await;
@@ -99,7 +99,7 @@ async fn a_node_that_announces_no_capacity_takes_nothing() {
 }
 
 #[actix::test]
-async fn without_a_valid_key_no_operation_tells_or_does_anything() {
+async fn operations_require_valid_api_key() {
     let house = House::open(&KEYS).await;
     let wrong = ["", "Bearer wrong", "Bearer ", KEY, "Basic YTpi", "bearer", &format!("Bearer {KEY}x")];
     for (method, path) in house.operations() {
@@ -122,7 +122,7 @@ async fn without_a_valid_key_no_operation_tells_or_does_anything() {
 }
 
 #[actix::test]
-async fn the_key_endpoint_serves_only_a_listener_of_this_room() {
+async fn key_endpoint_serves_only_room_listeners() {
     let house = House::open(&[]).await;
     let uri = house.key_uri().await;
     let good = house.node.token("live").await;

@@ -11,7 +11,7 @@ const KEY: &str = "sixteen-letters-1";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]
-fn check_config_prints_what_is_in_force_and_whence() {
+fn check_config_prints_values_and_sources() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.yaml"), "listen:\n  hls: 127.0.0.1:9000\n").unwrap();
     let output = stentor(folder.path(), &["check-config", "--set", &format!("hls.secret={SECRET}")]);
@@ -24,7 +24,7 @@ fn check_config_prints_what_is_in_force_and_whence() {
 }
 
 #[test]
-fn check_config_says_what_is_allowed_and_perhaps_not_meant() {
+fn check_config_prints_warnings() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = format!(
         "store:\n  kind: etcd\n  etcd: {{endpoints: [\"http://127.0.0.1:2379\"]}}\n\
@@ -39,7 +39,7 @@ fn check_config_says_what_is_allowed_and_perhaps_not_meant() {
 }
 
 #[test]
-fn check_config_ends_with_2_and_every_error() {
+fn check_config_exits_2_with_errors() {
     let folder = tempfile::tempdir().unwrap();
     let output = stentor(folder.path(), &["check-config", "--set", "hls.part_ms=x", "--set", "hls.prt=1"]);
     let errors = String::from_utf8(output.stderr).unwrap();

@@ -43,7 +43,7 @@ fn first_script() -> String {
 }
 
 #[test]
-fn the_nodes_of_the_clusters_example_may_start_and_name_the_same_gateway() {
+fn cluster_example_nodes_have_valid_configs() {
     let configs = examples().map(|text| {
         let file = Some(ConfigFile { name: "README.md".to_owned(), text });
         let common = [
@@ -63,7 +63,7 @@ fn the_nodes_of_the_clusters_example_may_start_and_name_the_same_gateway() {
     assert!(api.node.roles.rooms && media.node.roles.gateway && media.node.roles.hls);
     assert_eq!(api.ws_url(), media.ws_url());
     assert_eq!(api.hls_base_url(), media.hls_base_url());
-    assert!(configs.iter().all(|config| config.remarks().is_empty()));
+    assert!(configs.iter().all(|config| config.warnings().is_empty()));
 }
 
 /// Returns the README's YAML blocks.
@@ -73,7 +73,7 @@ fn examples() -> impl Iterator<Item = String> {
 }
 
 #[test]
-fn the_documented_errors_of_signalling_are_those_of_the_code() {
+fn documented_signalling_errors_match_code() {
     let mut wanted: Vec<_> = ErrorCode::ALL
         .iter()
         .map(|code| {
@@ -85,7 +85,7 @@ fn the_documented_errors_of_signalling_are_those_of_the_code() {
 }
 
 #[test]
-fn the_documented_close_codes_are_those_of_the_code() {
+fn documented_close_codes_match_code() {
     let mut wanted: Vec<_> = CloseCode::ALL
         .iter()
         .map(|code| {

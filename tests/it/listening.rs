@@ -11,7 +11,7 @@ use crate::support::staged::{ROOM, Stage, TOKEN, Take};
 use crate::support::{report, until};
 
 #[actix::test]
-async fn a_listener_by_parts_hears_the_tone_over_a_key_change_and_a_discontinuity() {
+async fn part_listener_hears_across_key_change() {
     let stage = Stage::open(&[Take { hz: 440, segments: 4 }, Take { hz: 440, segments: 3 }]).await;
     let mut listener = Listener::open(&target(&stage), Mode::Parts).await.unwrap();
     let heard = listener.hear_segments(3).await.unwrap();
@@ -26,7 +26,7 @@ async fn a_listener_by_parts_hears_the_tone_over_a_key_change_and_a_discontinuit
 }
 
 #[actix::test]
-async fn a_listener_by_whole_segments_hears_it_too() {
+async fn segment_listener_hears_tone() {
     let stage = Stage::open(&[Take { hz: 10_000, segments: 7 }]).await;
     let mut listener = Listener::open(&target(&stage), Mode::Segments).await.unwrap();
     let heard = listener.hear_segments(5).await.unwrap();
@@ -36,7 +36,7 @@ async fn a_listener_by_whole_segments_hears_it_too() {
 }
 
 #[actix::test]
-async fn a_listener_waits_for_its_tone_and_says_what_it_heard_instead() {
+async fn hear_until_reports_other_tone() {
     let stage = Stage::open(&[Take { hz: 440, segments: 4 }, Take { hz: 880, segments: 3 }]).await;
     let mut listener = Listener::open(&target(&stage), Mode::Parts).await.unwrap();
     let refused = listener.hear_until(600.0, Instant::now()).await.err();
@@ -46,7 +46,7 @@ async fn a_listener_waits_for_its_tone_and_says_what_it_heard_instead() {
 }
 
 #[actix::test]
-async fn a_listener_without_a_valid_token_gets_no_key() {
+async fn listener_needs_valid_token_for_key() {
     let stage = Stage::open(&[Take { hz: 440, segments: 4 }]).await;
     let stranger = Target { token: "another".into(), ..target(&stage) };
     let mut listener = Listener::open(&stranger, Mode::Parts).await.unwrap();
@@ -61,7 +61,7 @@ async fn a_listener_without_a_valid_token_gets_no_key() {
 }
 
 #[actix::test]
-async fn head_tells_the_length_and_sends_nothing() {
+async fn head_returns_length_without_body() {
     let node = Node::start(&[]).await;
     node.room_on_air("live").await;
     let playlist = node.token("live").await;
@@ -80,7 +80,7 @@ async fn head_tells_the_length_and_sends_nothing() {
 }
 
 #[actix::test]
-async fn the_committed_pages_are_what_their_sources_build() {
+async fn committed_web_dist_matches_sources() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/web-check.sh");
     let mut check = stentor::process::command(script, [""; 0]);
     let output = check.envs(std::env::vars_os()).output().await.unwrap();

@@ -13,7 +13,7 @@ use stentor::media::{
     ContentKeys, ExitReason, Ffmpeg, FfmpegCommand, LiveStream, Loudness, MUXER, MediaFile, Packager,
     PackagerConfig, SequenceStart, decrypt,
 };
-use stentor::probe::Heard;
+use stentor::probe::HeardAudio;
 use stentor::probe::hearing::{decode, level, strongest_hz};
 use stentor::probe::transport::Demuxer;
 use stentor::process;
@@ -28,7 +28,7 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ROTATION: u64 = 2;
 
 #[actix::test]
-async fn the_tone_that_comes_in_is_heard_through_segments_and_through_parts() {
+async fn rtp_tone_reaches_segments_and_parts() {
     let mut room = Room::start(free_port());
     let mut speaker = speak(room.port, 440);
     room.pump_until(|list| list.segments.len() >= 3).await;
@@ -64,7 +64,7 @@ async fn killed_ffmpeg_leaves_one_timeline() {
     assert_eq!(after.media_sequence, before.media_sequence, "the window is kept");
     let last = &after.segments.last().unwrap().context;
     assert_eq!(last.discontinuity_sequence, after.segments[0].context.discontinuity_sequence);
-    let heard = Heard { pcm: room.hear_segments(&after).await, ..Heard::default() };
+    let heard = HeardAudio { pcm: room.hear_segments(&after).await, ..HeardAudio::default() };
     let silence = heard.longest_silence();
     assert!((0.02..3.0).contains(&silence), "{silence} s are filled");
     let last = heard.pcm.len() - 48_000;
@@ -136,7 +136,7 @@ async fn ffmpegs_memory_stays_flat_over_a_day() {
 }
 
 #[actix::test]
-async fn a_port_that_is_taken_is_told_as_such() {
+async fn ffmpeg_reports_taken_port() {
     let port = free_port();
     for taken in [port, port + 1] {
         let _holder = UdpSocket::bind((LOCALHOST, taken)).unwrap();
@@ -151,7 +151,7 @@ async fn a_port_that_is_taken_is_told_as_such() {
 }
 
 #[actix::test]
-async fn it_listens_on_the_media_address_only() {
+async fn ffmpeg_listens_on_media_address_only() {
     let mut room = Room::start(free_port());
     let mut speaker = speak(room.port, 440);
     room.pump_until(|list| !list.segments.is_empty()).await;

@@ -12,7 +12,7 @@ use stentor::actors::mixer::MixerShared;
 use stentor::actors::mixer::streams::Streams;
 use stentor::actors::mixer::supervisor::MixerParts;
 use stentor::actors::node::NodeSupervisor;
-use stentor::actors::relay::Fetcher;
+use stentor::actors::relay::MixerClient;
 use stentor::auth::Secrets;
 use stentor::config;
 use stentor::domain::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
@@ -33,7 +33,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::support::{PATIENCE, srtp, until};
 
 #[actix::test]
-async fn panic_costs_a_room_one_ffmpeg_and_no_segment() {
+async fn mixer_room_panic_loses_no_segment() {
     let house = House::open();
     let system = ActorSystem::start(house.root(), RootOptions::default());
     house.assign().await;
@@ -96,7 +96,7 @@ impl House {
             starts: Arc::new(Semaphore::new(1)),
             audience: Arc::default(),
             streams: Arc::new(Streams::default()),
-            fetcher: Fetcher::new(
+            fetcher: MixerClient::new(
                 secrets.clone(),
                 PATIENCE,
                 actix::Arbiter::current(),

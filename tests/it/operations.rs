@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ROOM: &str = "very-private-name";
 
 #[actix::test]
-async fn metrics_pass_promtool_and_name_no_room() {
+async fn metrics_pass_promtool_without_room_names() {
     let mut node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
     let url = format!("{}/hls/rooms/{ROOM}/index.m3u8", node.hls);
@@ -49,7 +49,7 @@ async fn metrics_pass_promtool_and_name_no_room() {
 }
 
 #[actix::test]
-async fn the_actors_of_a_room_tell_what_they_do_and_why() {
+async fn actors_report_state_and_reason() {
     let mut node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
     let tree = node.actors().await;
@@ -92,7 +92,7 @@ async fn the_actors_of_a_room_tell_what_they_do_and_why() {
 }
 
 #[actix::test]
-async fn the_log_is_one_json_object_per_line_and_holds_no_secret() {
+async fn json_log_holds_no_secret() {
     let mut node = Node::start(&[("log.filter", "debug")]).await;
     let room = node.room_on_air(ROOM).await;
     let token = node.token(ROOM).await;
@@ -118,7 +118,7 @@ async fn the_log_is_one_json_object_per_line_and_holds_no_secret() {
 }
 
 #[actix::test]
-async fn a_node_is_ready_while_its_janus_answers() {
+async fn readiness_follows_janus() {
     let janus = TestJanus::start().await;
     let mut node = on_janus(&janus, janus.janus.url(), &[]);
     node.run();
@@ -144,7 +144,7 @@ async fn a_node_is_ready_while_its_janus_answers() {
 }
 
 #[actix::test]
-async fn a_listeners_node_is_ready_to_listen_and_names_no_address_that_it_has_not() {
+async fn listener_node_reports_only_its_addresses() {
     let mut node = Node::start(&[("node.roles", "hls")]).await;
     let ready = node.readyz().await;
     let checks = ready.json()["checks"].clone();
@@ -157,7 +157,7 @@ async fn a_listeners_node_is_ready_to_listen_and_names_no_address_that_it_has_no
 
 /// A stopped FFmpeg keeps the shutdown going long enough to observe it.
 #[actix::test]
-async fn a_node_that_is_stopping_is_not_ready_any_more() {
+async fn stopping_node_is_not_ready() {
     let mut node = Node::start(&[("mixer.stop_grace", "5s")]).await;
     node.room_on_air(ROOM).await;
     let ffmpeg = node.children("ffmpeg")[0];
@@ -172,7 +172,7 @@ async fn a_node_that_is_stopping_is_not_ready_any_more() {
 }
 
 #[actix::test]
-async fn a_taken_port_ends_the_start_and_names_its_key() {
+async fn taken_port_error_names_config_key() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for key in ["listen.api", "listen.hls", "listen.ops"] {
@@ -183,7 +183,7 @@ async fn a_taken_port_ends_the_start_and_names_its_key() {
 }
 
 #[actix::test]
-async fn a_data_directory_that_cannot_be_written_ends_the_start() {
+async fn unwritable_data_directory_fails_start() {
     // Not a matter of permissions, which root ignores.
     let (code, words) = fails_to_start(&[("node.data_dir", "/dev/null/data")]);
     assert_eq!(code, Some(1), "{words}");
@@ -194,7 +194,7 @@ async fn a_data_directory_that_cannot_be_written_ends_the_start() {
 }
 
 #[actix::test]
-async fn a_gateway_that_others_could_not_know_of_is_warned_about_once() {
+async fn gateway_without_redis_warns_once() {
     let etcd = Etcd::start();
     let node = node_on_etcd(&etcd, &[("node.roles", "gateway")]).await;
     let complaints = node.complaints();
@@ -203,7 +203,7 @@ async fn a_gateway_that_others_could_not_know_of_is_warned_about_once() {
 }
 
 #[actix::test]
-async fn a_wrong_configuration_ends_the_start_with_everything_that_is_wrong() {
+async fn invalid_configuration_reports_all_errors() {
     let (code, words) = fails_to_start(&[("hls.part_ms", "x"), ("auth.mode", "keys"), ("nosuch.key", "1")]);
     assert_eq!(code, Some(2), "{words}");
     for named in ["hls.part_ms", "auth.api_keys", "nosuch.key"] {
@@ -212,7 +212,7 @@ async fn a_wrong_configuration_ends_the_start_with_everything_that_is_wrong() {
 }
 
 #[actix::test]
-async fn without_janus_the_node_lives_is_not_ready_and_says_what_to_install() {
+async fn node_without_janus_is_not_ready() {
     for (binary, expected) in
         [("/nonexistent/janus", "apt-get install janus"), ("/bin/false", "is janus.binary a Janus Gateway?")]
     {
@@ -226,7 +226,7 @@ async fn without_janus_the_node_lives_is_not_ready_and_says_what_to_install() {
 }
 
 #[actix::test]
-async fn without_ffmpeg_the_node_lives_is_not_ready_and_says_what_to_install() {
+async fn node_without_ffmpeg_is_not_ready() {
     for (binary, expected) in [("/nonexistent/ffmpeg", "apt install ffmpeg"), ("/bin/true", "mixer.ffmpeg")] {
         let mut node = waits(&[("mixer.ffmpeg", binary)]).await;
         not_ready(&node, "ffmpeg").await;

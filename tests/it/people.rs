@@ -12,7 +12,7 @@ use crate::ws::client::Client;
 const ALL_ROLES: (&str, &str) = ("node.roles", "rooms,janus,mixer,hls,gateway");
 
 #[actix::test]
-async fn who_was_removed_is_cut_off_and_stays_out_over_a_restart_until_the_room_is_gone() {
+async fn removal_survives_node_restart() {
     let mut node = Node::start(&[ALL_ROLES]).await;
     node.room_on_air("demo").await;
     let made = invite(&node, "ann").await;
@@ -73,7 +73,7 @@ async fn listeners_are_counted_while_they_listen() {
 }
 
 #[actix::test]
-async fn in_open_mode_a_page_lets_people_speak_and_listen() {
+async fn open_mode_page_issues_working_tokens() {
     let node = Node::start(&[ALL_ROLES]).await;
     node.room_on_air("demo").await;
     let config = page(&node, "/pages/config").await.json();
@@ -98,7 +98,7 @@ async fn in_open_mode_a_page_lets_people_speak_and_listen() {
 }
 
 #[actix::test]
-async fn with_api_keys_pages_give_nothing_away() {
+async fn keys_mode_pages_expose_nothing() {
     let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", "sixteen-letters-1")]).await;
     node.room_on_air("demo").await;
     let shown = page(&node, "/pages/rooms").await.json();
@@ -112,7 +112,7 @@ async fn with_api_keys_pages_give_nothing_away() {
 }
 
 #[actix::test]
-async fn where_gateways_are_elsewhere_who_is_invited_is_sent_there() {
+async fn invitations_use_public_gateway_url() {
     let desk = Node::start(&[("node.roles", "rooms")]).await;
     assert_eq!(desk.post("/api/rooms", json!({ "roomId": "demo" })).await.status, 201);
     let made = invite(&desk, "ann").await;
@@ -127,7 +127,7 @@ async fn where_gateways_are_elsewhere_who_is_invited_is_sent_there() {
 }
 
 #[actix::test]
-async fn the_document_is_valid_and_is_what_the_node_serves() {
+async fn openapi_is_valid_and_served() {
     let node = Node::start(&[]).await;
     let answer = node.get("/api/openapi.json").await;
     let verdict = validator::openapi(&answer.body).await;

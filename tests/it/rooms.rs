@@ -11,7 +11,7 @@ mod tones;
 use std::time::{Duration, Instant};
 
 use stentor::probe::listener::Target;
-use stentor::probe::{Heard, Listener, Mode};
+use stentor::probe::{HeardAudio, Listener, Mode};
 
 use crate::support::etcd::Etcd;
 use crate::support::node::Node;
@@ -21,7 +21,7 @@ const SECRET: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 const JWT_SECRETS: &str = "k1:0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
 #[actix::test]
-async fn a_room_without_a_speaker_is_playable() {
+async fn room_without_anchor_is_playable() {
     let node = Node::start(&[]).await;
     node.room_on_air("silent").await;
     let mut listener = Listener::open(&node.target("silent").await, Mode::Parts).await.unwrap();
@@ -62,7 +62,7 @@ pub async fn tuned_in(target: &Target, mode: Mode, hz: f64) -> Listener {
 }
 
 /// Asserts that only the tone was heard, without gaps and protocol violations.
-fn assert_only(heard: &Heard, hz: f64, others: &[f64]) {
+fn assert_only(heard: &HeardAudio, hz: f64, others: &[f64]) {
     assert_eq!(heard.violations, Vec::<String>::new());
     assert_eq!(heard.gaps, vec![]);
     let strongest = heard.strongest_hz().unwrap_or_default();

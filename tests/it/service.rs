@@ -138,7 +138,7 @@ async fn children_get_no_secrets() {
 /// Simulates a service manager that signals every process of a service, like systemd's
 /// `KillMode=control-group`.
 #[actix::test]
-async fn children_outlive_a_signal_to_all() {
+async fn children_survive_signals_to_group() {
     let mut node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
     let children = [node.children("janus"), node.children("ffmpeg")].concat();

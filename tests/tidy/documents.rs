@@ -78,7 +78,7 @@ fn metrics_are_read_from_code_and_table() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_found_with_its_line() {
+fn dangling_links_are_reported_with_line() {
     let text = "See [it](README.md#a), [that](https://a.b/c) and\n\
         [this](gone.md), `src/lib.rs`, `src/gone/`, `src/{a,b}`.";
     let there = |path: &Path| path == Path::new("docs/README.md") || path == Path::new("src/lib.rs");

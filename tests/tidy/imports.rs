@@ -170,7 +170,7 @@ fn violations(path: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_import_against_the_table_is_found_with_its_line() {
+fn forbidden_imports_are_reported_with_line() {
     let found = violations("src/domain/room.rs", "//! x\n\nuse crate::store::Store;\n");
     assert_eq!(found, ["src/domain/room.rs:3: `domain` may not import `store` (table in src/lib.rs)"]);
     assert_eq!(violations("src/actors/a.rs", "use crate::http::x;").len(), 1);
@@ -182,7 +182,7 @@ fn an_import_against_the_table_is_found_with_its_line() {
 }
 
 #[test]
-fn what_the_table_allows_passes() {
+fn allowed_imports_pass() {
     for (path, text) in [
         ("src/store/etcd.rs", "use crate::domain::ids::RoomId;\nuse crate::store::etcd::x;"),
         ("src/actors/a.rs", "use crate::{domain, store::Store};"),
@@ -199,14 +199,14 @@ fn what_the_table_allows_passes() {
 }
 
 #[test]
-fn only_the_root_names_a_backend_and_nobody_climbs_round_the_table() {
+fn backends_and_super_paths_are_checked() {
     assert_eq!(violations("src/actors/a.rs", "use crate::store::{Store, etcd::Etcd};").len(), 1);
     assert_eq!(violations("src/domain/a.rs", "use super::super::store::Store;").len(), 1);
     assert_eq!(violations("src/domain/mod.rs", "use super::store::Store;").len(), 1);
 }
 
 #[test]
-fn a_table_that_is_not_understood_is_an_error() {
+fn unreadable_import_table_is_error() {
     assert!(Table::parse("//! no table").is_err());
     assert!(Table::parse("//! | `a` | x | whatever it likes |").is_err());
     let table = Table::parse(SAMPLE).unwrap();

@@ -104,14 +104,14 @@ pub fn code(line: &str) -> &str {
 }
 
 #[test]
-fn an_inline_test_module_is_test_to_the_end() {
+fn inline_test_module_extends_to_end() {
     let source = Source::new("src/a.rs", "fn a() {}\n\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\n");
     let tests: Vec<_> = source.lines().filter(|l| l.is_test).map(|l| l.number).collect();
     assert_eq!(tests, [4, 5, 6]);
 }
 
 #[test]
-fn a_test_module_in_its_own_file_is_test_with_all_below_it() {
+fn test_modules_in_files_include_children() {
     let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
     let sources = with_test_files(vec![
         file("src/a/mod.rs", "#[cfg(test)]\npub(crate) mod suite;\nmod real;\n"),

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::session::Msg;
 use super::{CallError, SessionStatus};
-use crate::domain::anchor::Heard;
+use crate::domain::media_session::JanusEvent;
 use crate::janus::{Candidate, CoreError, JanusError, PluginError};
 
 /// Error codes of Janus's `apierror.h`: a mandatory element is missing, a candidate belongs to no stream, an
@@ -51,11 +51,11 @@ pub fn after<T>(done: impl FnOnce(T) -> Msg) -> impl FnOnce(Result<T, JanusError
 }
 
 /// Returns the event that an error implies for the session as a whole, if any.
-fn lost(error: &JanusError) -> Option<Heard> {
+fn lost(error: &JanusError) -> Option<JanusEvent> {
     match error {
-        JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle) => Some(Heard::SessionOver),
-        JanusError::Plugin(PluginError::NoSuchRoom) => Some(Heard::RoomDestroyed),
-        JanusError::Plugin(PluginError::NotInRoom) => Some(Heard::NotInRoom),
+        JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle) => Some(JanusEvent::SessionOver),
+        JanusError::Plugin(PluginError::NoSuchRoom) => Some(JanusEvent::RoomDestroyed),
+        JanusError::Plugin(PluginError::NotInRoom) => Some(JanusEvent::NotInRoom),
         _ => None,
     }
 }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_would_be_refused_again_is_refused() {
+    fn call_error_refuses_only_permanent_errors() {
         let other = |code| CoreError::Other { code, text: String::new() }.into();
         for (error, wanted) in [
             (CoreError::InvalidSdp.into(), CallError::Refused),
@@ -93,7 +93,7 @@ mod tests {
         ] {
             assert_eq!(call_error(&error), wanted, "{error}");
         }
-        assert_eq!(lost(&PluginError::NotInRoom.into()), Some(Heard::NotInRoom));
+        assert_eq!(lost(&PluginError::NotInRoom.into()), Some(JanusEvent::NotInRoom));
         assert_eq!(lost(&JanusError::Disconnected), None);
     }
 }

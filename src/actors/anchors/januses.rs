@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::actors::janus::GatewayLink;
+use crate::actors::janus::JanusShared;
 use crate::domain::ids::ModuleId;
 use crate::domain::keys::ModuleKind;
-use crate::janus::{ConnectOptions, GatewayEvent, JanusClient, JanusError};
+use crate::janus::{ConnectOptions, JanusClient, JanusError, LinkEvent};
 use crate::rooms::Directory;
 
 /// Pool of connections to Janus instances. Cheap to clone.
@@ -22,16 +22,16 @@ pub struct Januses(Arc<Inner>);
 struct Inner {
     directory: Arc<Directory>,
     /// This node's own Janus. A managed Janus listens on loopback, so only this field leads to it.
-    local: Option<Local>,
+    local: Option<LocalJanus>,
     /// Secrets and timeouts for the other instances; each instance has its own URL.
     options: ConnectOptions,
     slots: Mutex<BTreeMap<ModuleId, Slot>>,
 }
 
 /// This node's own Janus.
-pub struct Local {
+pub struct LocalJanus {
     pub id: ModuleId,
-    pub link: GatewayLink,
+    pub link: JanusShared,
     pub options: ConnectOptions,
 }
 
@@ -52,12 +52,12 @@ type Outcome = watch::Receiver<Option<Result<JanusClient, JanusError>>>;
 struct Connection {
     url: String,
     client: JanusClient,
-    events: mpsc::UnboundedReceiver<GatewayEvent>,
+    events: mpsc::UnboundedReceiver<LinkEvent>,
 }
 
 /// Reason why there is no connection to a Janus.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoJanus {
+pub enum ConnectError {
     #[error("Janus {0} announces no address that this node can reach")]
     NoAddress(ModuleId),
     #[error(transparent)]
@@ -65,7 +65,7 @@ pub enum NoJanus {
 }
 
 impl Januses {
-    pub fn new(directory: Arc<Directory>, local: Option<Local>, options: ConnectOptions) -> Self {
+    pub fn new(directory: Arc<Directory>, local: Option<LocalJanus>, options: ConnectOptions) -> Self {
         Self(Arc::new(Inner { directory, local, options, slots: Mutex::default() }))
     }
 
@@ -74,8 +74,8 @@ impl Januses {
     ///
     /// # Errors
     /// The Janus has no address in the store, or the one attempt that all waiting callers share failed.
-    pub async fn client(&self, janus: &ModuleId) -> Result<JanusClient, NoJanus> {
-        let options = self.options(janus).ok_or_else(|| NoJanus::NoAddress(janus.clone()))?;
+    pub async fn client(&self, janus: &ModuleId) -> Result<JanusClient, ConnectError> {
+        let options = self.options(janus).ok_or_else(|| ConnectError::NoAddress(janus.clone()))?;
         let mut outcome = match self.slots().entry(janus.clone()).or_default() {
             Slot::Up(connection) if connection.url == options.url && connection.is_up() => {
                 return Ok(connection.client.clone());
@@ -92,7 +92,7 @@ impl Januses {
         };
         // The attempt ends without an outcome only when its arbiter stops.
         let decided = outcome.wait_for(Option::is_some).await.map_err(|_| JanusError::Disconnected)?;
-        decided.clone().unwrap_or(Err(JanusError::Disconnected)).map_err(NoJanus::from)
+        decided.clone().unwrap_or(Err(JanusError::Disconnected)).map_err(ConnectError::from)
     }
 
     /// Connects once, keeps the connection and tells the waiting callers.
@@ -163,7 +163,7 @@ mod tests {
         };
         let (outcomes, ()) = tokio::join!(waiting, silence);
         assert!(
-            outcomes.iter().all(|o| matches!(o, Err(NoJanus::Unreachable(_)))),
+            outcomes.iter().all(|o| matches!(o, Err(ConnectError::Unreachable(_)))),
             "all are told of the failure"
         );
         let another = tokio::time::timeout(Duration::ZERO, frozen.accept()).await;
@@ -176,7 +176,7 @@ mod tests {
         let januses = at(port, Duration::from_secs(5));
         let id = ModuleId::new("janus-a").unwrap();
         for _ in 0..10_000 {
-            assert!(matches!(januses.client(&id).await, Err(NoJanus::Unreachable(_))));
+            assert!(matches!(januses.client(&id).await, Err(ConnectError::Unreachable(_))));
         }
         assert!(matches!(januses.slots().get(&id), Some(Slot::Empty)));
         assert_eq!(Arc::strong_count(&januses.0), 1, "no task of an attempt is left");
@@ -198,8 +198,8 @@ mod tests {
             ..crate::config::LoadInput::default()
         });
         let secrets = crate::auth::Secrets::load_or_create(&config.unwrap()).unwrap();
-        let link = GatewayLink::new(Arc::new(secrets), Some(url));
-        let local = Local { id: ModuleId::new("janus-a").unwrap(), link, options: options.clone() };
+        let link = JanusShared::new(Arc::new(secrets), Some(url));
+        let local = LocalJanus { id: ModuleId::new("janus-a").unwrap(), link, options: options.clone() };
         Januses::new(Arc::default(), Some(local), options)
     }
 }

@@ -2,10 +2,10 @@
 //! connection.
 //!
 //! ```text
-//! AnchorSupervisor
-//! └─ JanusSession*        one per anchor; a shell around domain::anchor
+//! MediaSupervisor
+//! └─ MediaSessionActor*   one per anchor; a shell around domain::media_session
 //! ```
-//! The code that serves a client calls [`Anchors::join`], sends requests through the returned [`Line`], and
+//! The code that serves a client calls [`MediaSessions::join`], sends requests through the returned [`MediaSessionHandle`], and
 //! reads the [`SessionEvent`]s. Dropping the line reports the client as away. The session then waits for the
 //! client for the grace time, with its media untouched. A later `join` with the resume token takes it up
 //! again, on this node or, after this node has ended, on another.
@@ -28,12 +28,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::actors::context::Context;
 use crate::actors::kernel::ActorRef;
-use crate::auth::{Bound, Seal, Secrets};
-use crate::domain::anchor::{End, Nowhere, Place, Timing};
+use crate::auth::{Seal, SealBinding, Secrets};
 use crate::domain::ids::{Pin, RoomId, UserId};
+use crate::domain::media_session::{End, JanusAssignment, JoinUnavailable, Timing};
 use crate::janus::{Candidate, Quality};
 use crate::presence::stage::StageStore;
-pub use januses::{Januses, Local, NoJanus};
+pub use januses::{ConnectError, Januses, LocalJanus};
 
 /// Maximum events buffered for a client. A client that leaves more unread loses its event channel, and so its
 /// session.
@@ -72,12 +72,12 @@ pub struct ResumeToken(pub String);
 
 /// Result of a successful join.
 #[derive(Debug)]
-pub struct Joined {
+pub struct JoinedSession {
     pub resume_token: ResumeToken,
     /// True if the session and its media are those of before, so that no new offer is needed.
     pub resume: bool,
     pub muted: bool,
-    pub line: Line,
+    pub line: MediaSessionHandle,
     /// Ends after [`SessionEvent::Ended`]. Ends without it if the session failed or another connection took
     /// it over.
     pub events: mpsc::Receiver<SessionEvent>,
@@ -87,7 +87,7 @@ pub struct Joined {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
     #[error(transparent)]
-    Nowhere(#[from] Nowhere),
+    Nowhere(#[from] JoinUnavailable),
     #[error("the pin is wrong")]
     WrongPin,
     /// Retryable.
@@ -143,7 +143,7 @@ pub struct SessionStatus {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModerationError {
     #[error(transparent)]
-    Nowhere(#[from] Nowhere),
+    Nowhere(#[from] JoinUnavailable),
     #[error("no participant has this user id")]
     NoSuchAnchor,
     #[error("the room's Janus cannot be used now: {0}")]
@@ -152,22 +152,22 @@ pub enum ModerationError {
 
 /// Access to the sessions. Empty while their supervisor is not running. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Anchors(Arc<Mutex<Option<ActorRef<supervisor::Msg>>>>);
+pub struct MediaSessions(Arc<Mutex<Option<ActorRef<supervisor::Msg>>>>);
 
-impl Anchors {
+impl MediaSessions {
     /// Brings a user into a room, or back to its session. If the future is dropped, a new session is ended
     /// again, and a resumed one waits for its client as before.
     ///
     /// # Errors
     /// The room cannot be joined, the PIN is wrong, Janus cannot be used, or this gateway is stopping.
-    pub async fn join(&self, join: Join) -> Result<Joined, JoinError> {
+    pub async fn join(&self, join: Join) -> Result<JoinedSession, JoinError> {
         let (events, stream) = mpsc::channel(EVENT_QUEUE);
         let (reply, answer) = oneshot::channel();
-        self.tell(supervisor::Msg::Join(Box::new(supervisor::Asked { join, events, reply })))
+        self.tell(supervisor::Msg::Join(Box::new(supervisor::JoinRequest { join, events, reply })))
             .ok_or(JoinError::Gone)?;
         let (joined, line) = answer.await.map_err(|_| JoinError::Gone)??;
-        let session::Attached { resume_token, resume, muted } = joined;
-        Ok(Joined { resume_token, resume, muted, line, events: stream })
+        let session::AttachReply { resume_token, resume, muted } = joined;
+        Ok(JoinedSession { resume_token, resume, muted, line, events: stream })
     }
 
     /// Mutes or unmutes an anchor on behalf of a host, regardless of the anchor's gateway.
@@ -195,13 +195,13 @@ impl Anchors {
 
 /// Client's handle on its session. Dropping it reports the client as away.
 #[derive(Debug)]
-pub struct Line {
+pub struct MediaSessionHandle {
     actor: ActorRef<session::Msg>,
     /// Number of this connection among those that held the session; only the newest is served.
     number: u64,
 }
 
-impl Line {
+impl MediaSessionHandle {
     /// Returns the answer to an SDP offer. A second offer restarts ICE of the same peer connection; another
     /// peer connection needs another `join`, without the resume token.
     pub async fn offer(&self, sdp: String) -> Result<String, CallError> {
@@ -239,12 +239,12 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for MediaSessionHandle {
     fn drop(&mut self) {
         let away = || session::Msg::Away { line: self.number };
         if self.actor.tell(away()).is_err() {
             // `offer` also delivers to a full mailbox.
-            let _ = self.actor.offer("away", away());
+            let _ = self.actor.tell_latest("away", away());
         }
     }
 }
@@ -257,7 +257,7 @@ impl fmt::Debug for ResumeToken {
 
 /// Returns the values that a resume token is bound to: it is valid for this user while the room's media stay
 /// in the same Janus room.
-fn bound(user: &str, room: &RoomId, place: &Place) -> Bound {
+fn bound(user: &str, room: &RoomId, place: &JanusAssignment) -> SealBinding {
     let (janus, janus_room_id) = (place.janus.clone(), place.janus_room_id);
-    Bound { user: user.to_owned(), room: room.clone(), janus, janus_room_id }
+    SealBinding { user: user.to_owned(), room: room.clone(), janus, janus_room_id }
 }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{AnchorParts, JoinError, ModerationError, NoJanus};
-use crate::domain::anchor::{ClaimFailure, Place, SessionIds};
+use super::{AnchorParts, ConnectError, JoinError, ModerationError};
 use crate::domain::ids::RoomId;
+use crate::domain::media_session::{ClaimFailure, JanusAssignment, SessionIds};
 use crate::domain::mix::MixShare;
 use crate::janus::{
-    AnchorEvents, AnchorJoin, AudioBridge, CoreError, InRoom, JanusClient, JanusError, PluginError, Secret,
+    AnchorEvents, AnchorJoin, AudioBridge, CoreError, JanusClient, JanusError, JoinedRoom, PluginError,
+    Secret,
 };
 
 /// Session that is in its room.
-pub struct Opened {
-    pub room: InRoom,
+pub struct OpenSession {
+    pub room: JoinedRoom,
     pub events: AnchorEvents,
     /// True if the session was claimed and its media is set up.
     pub up: bool,
@@ -25,10 +26,10 @@ pub struct Opened {
 /// counts as being prepared.
 pub async fn open(
     parts: AnchorParts,
-    place: Place,
+    place: JanusAssignment,
     claim: Option<SessionIds>,
     join: AnchorJoin,
-) -> Result<Opened, JoinError> {
+) -> Result<OpenSession, JoinError> {
     let client = parts.januses.client(&place.janus).await.map_err(unavailable)?;
     if let Some(ids) = claim
         && let Some(opened) = claimed(&client, ids, place.janus_room_id, join.share).await
@@ -37,7 +38,9 @@ pub async fn open(
     }
     let (room, events) = client.join(&join).await.map_err(|e| match e {
         // The store and Janus disagree only for a moment, so the client may try again.
-        JanusError::Plugin(PluginError::NoSuchRoom) => crate::domain::anchor::Nowhere::Preparing.into(),
+        JanusError::Plugin(PluginError::NoSuchRoom) => {
+            crate::domain::media_session::JoinUnavailable::Preparing.into()
+        }
         other => unavailable(other.into()),
     })?;
     // Nobody hears the new participant yet: it has no media before its offer is answered.
@@ -47,7 +50,7 @@ pub async fn open(
         let why = format!("its mix holds {present} participants, {most} at most; others must leave first");
         return Err(JoinError::Unavailable(why));
     }
-    Ok(Opened { room, events, up: false })
+    Ok(OpenSession { room, events, up: false })
 }
 
 /// Claims a session. Returns `None` if a new session has to be opened; a session without media is destroyed.
@@ -56,13 +59,13 @@ async fn claimed(
     ids: SessionIds,
     janus_room_id: u32,
     share: MixShare,
-) -> Option<Opened> {
+) -> Option<OpenSession> {
     let (room, events) = client.claim(ids, janus_room_id, share).await.ok()?;
     if !room.mine.setup {
         let _ = room.session.destroy().await;
         return None;
     }
-    Some(Opened { room, events, up: true })
+    Some(OpenSession { room, events, up: true })
 }
 
 /// Claims the session again, over a live connection.
@@ -72,14 +75,14 @@ async fn claimed(
 /// any more; [`ClaimFailure::Unavailable`] for everything else.
 pub async fn reclaim(
     parts: AnchorParts,
-    place: Place,
+    place: JanusAssignment,
     ids: SessionIds,
     share: MixShare,
-) -> Result<Opened, ClaimFailure> {
+) -> Result<OpenSession, ClaimFailure> {
     let unavailable = |e: String| ClaimFailure::Unavailable(e);
     let client = parts.januses.client(&place.janus).await.map_err(|e| unavailable(e.to_string()))?;
     match client.claim(ids, place.janus_room_id, share).await {
-        Ok((room, events)) => Ok(Opened { up: room.mine.setup, room, events }),
+        Ok((room, events)) => Ok(OpenSession { up: room.mine.setup, room, events }),
         Err(JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle)) => {
             Err(ClaimFailure::SessionGone)
         }
@@ -97,7 +100,7 @@ pub async fn moderate(
     user: Arc<str>,
     muted: bool,
 ) -> Result<(), ModerationError> {
-    let place = Place::of(parts.context.directory.room(&room).as_deref())?;
+    let place = JanusAssignment::of(parts.context.directory.room(&room).as_deref())?;
     let failed = |e: JanusError| ModerationError::Unavailable(e.to_string());
     let client = parts.januses.client(&place.janus).await;
     let client = client.map_err(|e| ModerationError::Unavailable(e.to_string()))?;
@@ -116,6 +119,6 @@ pub async fn moderate(
     if found { Ok(()) } else { Err(ModerationError::NoSuchAnchor) }
 }
 
-fn unavailable(error: NoJanus) -> JoinError {
+fn unavailable(error: ConnectError) -> JoinError {
     JoinError::Unavailable(error.to_string())
 }

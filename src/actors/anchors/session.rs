@@ -1,4 +1,4 @@
-//! Actor of one anchor's media session: a shell around [`domain::anchor`](crate::domain::anchor).
+//! Actor of one anchor's media session: a shell around [`domain::media_session`](crate::domain::media_session).
 //!
 //! The steps of the state machine run one at a time. The client's calls run concurrently with them and with
 //! each other, so a Janus that hangs blocks neither. Never restarted: Janus ends sessions that nobody keeps
@@ -12,21 +12,25 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::calls::{Call, after, answered};
-use super::open::{self, Opened};
+use super::open::{self, OpenSession};
 use super::supervisor::JoinReply;
-use super::{AnchorParts, CallError, JoinError, Line, ResumeToken, SessionEvent, SessionStatus, bound};
-use crate::actors::context::dice;
-use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
-use crate::domain::anchor::{Anchor, ClaimFailure, Effect, End, Heard, Place, SessionIds, State};
-use crate::domain::anchor_people::People;
+use super::{
+    AnchorParts, CallError, JoinError, MediaSessionHandle, ResumeToken, SessionEvent, SessionStatus, bound,
+};
+use crate::actors::context::random_unit;
+use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::domain::ids::{Pin, RoomId, UserId};
+use crate::domain::media_session::{
+    ClaimFailure, Effect, End, JanusAssignment, JanusEvent, MediaSession, SessionIds, State,
+};
 use crate::domain::mix::MixShare;
+use crate::domain::participants::Participants;
 use crate::domain::plan::Plan;
-use crate::janus::{AnchorEvent, AnchorEvents, AnchorJoin, AnchorSession, CoreError, JanusError};
+use crate::janus::{AnchorEvent, AnchorEvents, AnchorJoin, CoreError, JanusError, ParticipantSession};
 use hearing::listen;
 
 /// Media session of one anchor.
-pub struct JanusSession {
+pub struct MediaSessionActor {
     parts: AnchorParts,
     room: RoomId,
     user: UserId,
@@ -34,15 +38,15 @@ pub struct JanusSession {
     share: MixShare,
     /// Ids of a session that another gateway held.
     claim: Option<SessionIds>,
-    machine: Anchor,
-    session: Option<Arc<AnchorSession>>,
+    machine: MediaSession,
+    session: Option<Arc<ParticipantSession>>,
     /// Event channel of the newest client. Events are dropped while the client is away.
     client: Option<mpsc::Sender<SessionEvent>>,
     line: u64,
     /// Reply to the newest client, which waits for its session.
     joining: Option<JoinReply>,
-    voice: Voice,
-    people: People,
+    voice: AudioState,
+    people: Participants,
     /// Number of the current event stream; events of earlier streams are ignored.
     streams: u64,
     busy: bool,
@@ -52,14 +56,14 @@ pub struct JanusSession {
 
 /// State of the audio, as last reported by Janus.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Voice {
+struct AudioState {
     muted: bool,
     talking: bool,
     receiving: bool,
 }
 
 /// Reply to a client that has its session.
-pub struct Attached {
+pub struct AttachReply {
     pub resume_token: ResumeToken,
     pub resume: bool,
     pub muted: bool,
@@ -87,12 +91,12 @@ pub enum Msg {
     /// The answer to an offer is on its way to the client.
     Answered,
     /// A call failed because Janus no longer knows the session, the room or the participant.
-    Lost(Heard),
+    Lost(JanusEvent),
     Muted {
         muted: bool,
     },
-    Opened(Result<Opened, JoinError>),
-    Reclaimed(Result<Opened, ClaimFailure>),
+    Opened(Result<OpenSession, JoinError>),
+    Reclaimed(Result<OpenSession, ClaimFailure>),
     KeptAlive(Result<(), JanusError>),
     Destroyed,
     Event {
@@ -100,7 +104,7 @@ pub enum Msg {
         events: AnchorEvents,
         event: Option<AnchorEvent>,
     },
-    News,
+    StateChanged,
     End(End),
     Due,
 }
@@ -121,24 +125,24 @@ impl Message for Msg {
             Self::KeptAlive(_) => "kept_alive",
             Self::Destroyed => "destroyed",
             Self::Event { .. } => "event",
-            Self::News => "news",
+            Self::StateChanged => "news",
             Self::End(_) => "end",
             Self::Due => "due",
         }
     }
 }
 
-impl JanusSession {
+impl MediaSessionActor {
     pub fn new(
         parts: AnchorParts,
         room: RoomId,
         user: UserId,
-        place: Place,
+        place: JanusAssignment,
         pin: Pin,
         share: MixShare,
         claim: Option<SessionIds>,
     ) -> Self {
-        let machine = Anchor::new(place, parts.timing);
+        let machine = MediaSession::new(place, parts.timing);
         Self {
             parts,
             room,
@@ -151,8 +155,8 @@ impl JanusSession {
             client: None,
             line: 0,
             joining: None,
-            voice: Voice::default(),
-            people: People::default(),
+            voice: AudioState::default(),
+            people: Participants::default(),
             streams: 0,
             busy: false,
             reason: String::new(),
@@ -253,8 +257,8 @@ impl JanusSession {
     fn welcome(&mut self, reply: JoinReply, resume: bool, cx: &mut Cx<Self>) {
         let Some(resume_token) = self.resume_token() else { return };
         self.line += 1;
-        let attached = Attached { resume_token, resume, muted: self.voice.muted };
-        let line = Line { actor: cx.me(), number: self.line };
+        let attached = AttachReply { resume_token, resume, muted: self.voice.muted };
+        let line = MediaSessionHandle { actor: cx.me(), number: self.line };
         let talking: Vec<_> = self.people.talking().collect();
         talking.into_iter().for_each(|talk| self.tell_talk(talk));
         if let Err(Ok((_, line))) = reply.send(Ok((attached, line))) {
@@ -278,7 +282,7 @@ impl JanusSession {
         Some(ResumeToken(sealed))
     }
 
-    fn opened(&mut self, outcome: Result<Opened, JoinError>, cx: &mut Cx<Self>) {
+    fn opened(&mut self, outcome: Result<OpenSession, JoinError>, cx: &mut Cx<Self>) {
         match outcome {
             Ok(opened) => {
                 self.voice.muted = opened.room.mine.muted;
@@ -300,7 +304,7 @@ impl JanusSession {
         }
     }
 
-    fn reclaimed(&mut self, outcome: Result<Opened, ClaimFailure>, cx: &mut Cx<Self>) {
+    fn reclaimed(&mut self, outcome: Result<OpenSession, ClaimFailure>, cx: &mut Cx<Self>) {
         let now = self.parts.context.clock.now();
         match outcome {
             Ok(opened) => {
@@ -308,13 +312,13 @@ impl JanusSession {
                 // Apply the changes that happened while no events arrived.
                 match opened.up {
                     true if !self.machine.is_resumable() => self.up(),
-                    false if self.machine.is_resumable() => self.machine.heard(Heard::Down, now),
+                    false if self.machine.is_resumable() => self.machine.heard(JanusEvent::Down, now),
                     _ => {}
                 }
                 self.set_muted(opened.room.mine.muted);
                 self.adopt(opened, cx);
             }
-            Err(failure) => self.machine.reclaim_failed(failure, now, dice()),
+            Err(failure) => self.machine.reclaim_failed(failure, now, random_unit()),
         }
         // Answered even if Janus does not respond: the session waits for it together with its client. Clients
         // of a session that has ended are declined.
@@ -327,14 +331,14 @@ impl JanusSession {
 
     fn look(&mut self) {
         let view = self.parts.context.directory.room(&self.room);
-        self.machine.saw(view.as_deref(), &self.user);
+        self.machine.observe(view.as_deref(), &self.user);
     }
 
     fn call(&mut self, line: u64, call: Call, cx: &mut Cx<Self>) {
         let session = self.session.clone().filter(|_| line == self.line && self.machine.takes_calls());
         match (call, session) {
             (Call::Status { reply }, Some(_)) => {
-                let Voice { muted, talking, receiving } = self.voice;
+                let AudioState { muted, talking, receiving } = self.voice;
                 let state = self.machine.name();
                 let _ = reply.send(Ok(SessionStatus { state, muted, talking, receiving }));
             }
@@ -365,7 +369,7 @@ impl JanusSession {
     }
 
     fn farewell(&mut self, end: End) {
-        let jitter = 1.0 + dice();
+        let jitter = 1.0 + random_unit();
         let reconnect_after = end.reconnect_after().map(|after| after.mul_f64(jitter));
         self.tell(SessionEvent::Ended { end, reconnect_after });
         self.client = None;
@@ -375,7 +379,7 @@ impl JanusSession {
     }
 }
 
-impl Behaviour for JanusSession {
+impl Behaviour for MediaSessionActor {
     const KIND: &'static str = "janus_session";
     type Msg = Msg;
 
@@ -411,7 +415,7 @@ impl Behaviour for JanusSession {
                 self.busy = false;
                 match outcome {
                     Err(JanusError::Core(CoreError::NoSuchSession)) => {
-                        self.machine.heard(Heard::SessionOver, now);
+                        self.machine.heard(JanusEvent::SessionOver, now);
                     }
                     // A silent or lost connection to Janus is detected as such, by the end of the events.
                     _ => self.machine.kept_alive(now),
@@ -427,7 +431,7 @@ impl Behaviour for JanusSession {
                 listen(stream, events, cx);
             }
             Msg::Event { event: None, .. } => self.machine.link_lost(now),
-            Msg::News => self.look(),
+            Msg::StateChanged => self.look(),
             Msg::End(end) => self.machine.end(end),
             Msg::Away { .. } | Msg::Leave { .. } | Msg::Called | Msg::Due => {}
         }
@@ -435,21 +439,21 @@ impl Behaviour for JanusSession {
     }
 
     /// Leaves the session in Janus, so that the client can claim it through another gateway.
-    fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
+    fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
         self.machine.end(End::Draining);
         self.farewell(End::Draining);
-        Stopping::Now
+        StopAnswer::Now
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let place = self.machine.place();
-        Observed {
+        ActorState {
             state: self.machine.name().into(),
             desired: json!({ "room": self.room, "user": self.user, "janus": place.janus }),
             observed: json!({ "muted": self.voice.muted, "talking": self.voice.talking }),
             reason: Some(self.reason.clone()),
             attempt: self.machine.attempt(),
-            ..Observed::default()
+            ..ActorState::default()
         }
     }
 }

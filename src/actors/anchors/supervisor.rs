@@ -10,21 +10,23 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::open;
-use super::session::{self, Attached, JanusSession};
-use super::{AnchorParts, Anchors, Join, JoinError, Line, ModerationError, SessionEvent, bound};
-use crate::actors::kernel::{
-    ActorRef, Behaviour, ChildDown, ChildSpec, Cx, Message, Observed, RestartPolicy, Stopping,
+use super::session::{self, AttachReply, MediaSessionActor};
+use super::{
+    AnchorParts, Join, JoinError, MediaSessionHandle, MediaSessions, ModerationError, SessionEvent, bound,
 };
-use crate::actors::news::News;
-use crate::domain::anchor::{End, Nowhere, Place, SessionIds};
+use crate::actors::dirty_rooms::DirtyRooms;
+use crate::actors::kernel::{
+    ActorRef, ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message, RestartPolicy, StopAnswer,
+};
 use crate::domain::ids::{Pin, RoomId, UserId};
+use crate::domain::media_session::{End, JanusAssignment, JoinUnavailable, SessionIds};
 use crate::domain::mix::MixShare;
 
 /// Supervisor of all media sessions of a gateway.
-pub struct AnchorSupervisor {
+pub struct MediaSupervisor {
     parts: AnchorParts,
-    door: Anchors,
-    news: Option<News>,
+    door: MediaSessions,
+    news: Option<DirtyRooms>,
     served: HashMap<(RoomId, UserId), Session>,
     /// All sessions by child name, including replaced ones.
     sessions: BTreeMap<Arc<str>, (RoomId, ActorRef<session::Msg>)>,
@@ -36,28 +38,28 @@ struct Session {
     actor: ActorRef<session::Msg>,
 }
 
-pub type JoinReply = oneshot::Sender<Result<(Attached, Line), JoinError>>;
+pub type JoinReply = oneshot::Sender<Result<(AttachReply, MediaSessionHandle), JoinError>>;
 
 /// Join request on its way to a session.
-pub struct Asked {
+pub struct JoinRequest {
     pub join: Join,
     pub events: mpsc::Sender<SessionEvent>,
     pub reply: JoinReply,
 }
 
 /// Data needed to start a session if there is none to return to.
-pub struct Begin {
-    asked: Asked,
-    place: Place,
+pub struct SessionStart {
+    asked: JoinRequest,
+    place: JanusAssignment,
     pin: Pin,
     share: MixShare,
     claim: Option<SessionIds>,
 }
 
 pub enum Msg {
-    Join(Box<Asked>),
+    Join(Box<JoinRequest>),
     /// The existing session did not accept this client.
-    Declined(Box<Begin>),
+    Declined(Box<SessionStart>),
     /// The existing session accepted the client.
     Resumed,
     Moderate {
@@ -67,7 +69,7 @@ pub enum Msg {
         reply: oneshot::Sender<Result<(), ModerationError>>,
     },
     Moderated,
-    News,
+    StateChanged,
 }
 
 impl Message for Msg {
@@ -78,19 +80,19 @@ impl Message for Msg {
             Self::Resumed => "resumed",
             Self::Moderate { .. } => "moderate",
             Self::Moderated => "moderated",
-            Self::News => "news",
+            Self::StateChanged => "news",
         }
     }
 }
 
-impl AnchorSupervisor {
-    pub fn new(parts: AnchorParts, door: Anchors) -> Self {
+impl MediaSupervisor {
+    pub fn new(parts: AnchorParts, door: MediaSessions) -> Self {
         Self { parts, door, news: None, served: HashMap::new(), sessions: BTreeMap::new(), begun: 0 }
     }
 
-    fn join(&mut self, asked: Asked, cx: &mut Cx<Self>) {
+    fn join(&mut self, asked: JoinRequest, cx: &mut Cx<Self>) {
         let begin = match self.prepare(&asked.join) {
-            Ok((place, pin, share, claim)) => Begin { asked, place, pin, share, claim },
+            Ok((place, pin, share, claim)) => SessionStart { asked, place, pin, share, claim },
             Err(refused) => {
                 let _ = asked.reply.send(Err(refused));
                 return;
@@ -107,10 +109,13 @@ impl AnchorSupervisor {
 
     /// Returns the room's Janus assignment, PIN and mix share. If the resume token is valid for them, also
     /// returns the session ids in it.
-    fn prepare(&self, join: &Join) -> Result<(Place, Pin, MixShare, Option<SessionIds>), JoinError> {
+    fn prepare(
+        &self,
+        join: &Join,
+    ) -> Result<(JanusAssignment, Pin, MixShare, Option<SessionIds>), JoinError> {
         let view = self.parts.context.directory.room(&join.room);
-        let place = Place::of(view.as_deref())?;
-        let meta = view.as_ref().and_then(|v| v.meta.as_ref()).ok_or(Nowhere::NoSuchRoom)?;
+        let place = JanusAssignment::of(view.as_deref())?;
+        let meta = view.as_ref().and_then(|v| v.meta.as_ref()).ok_or(JoinUnavailable::NoSuchRoom)?;
         if join.pin.as_ref().is_some_and(|pin| *pin != meta.pin) {
             return Err(JoinError::WrongPin);
         }
@@ -121,15 +126,15 @@ impl AnchorSupervisor {
         Ok((place, meta.pin.clone(), MixShare::of(meta.max_anchors), claim))
     }
 
-    fn begin(&mut self, begin: Begin, cx: &mut Cx<Self>) {
-        let Begin { asked, place, pin, share, claim } = begin;
-        let Asked { join, events, reply } = asked;
+    fn begin(&mut self, begin: SessionStart, cx: &mut Cx<Self>) {
+        let SessionStart { asked, place, pin, share, claim } = begin;
+        let JoinRequest { join, events, reply } = asked;
         self.begun += 1;
         let name: Arc<str> = format!("session:{}", self.begun).into();
         let (parts, of, room, user) = (self.parts.clone(), place, join.room.clone(), join.user.clone());
         let make = move || {
             let (room, user, place, pin) = (room.clone(), user.clone(), of.clone(), pin.clone());
-            JanusSession::new(parts.clone(), room, user, place, pin, share, claim)
+            MediaSessionActor::new(parts.clone(), room, user, place, pin, share, claim)
         };
         let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
         let actor = cx.spawn_child(name.clone(), spec, make);
@@ -139,22 +144,26 @@ impl AnchorSupervisor {
         self.sessions.insert(name.clone(), (join.room.clone(), actor.clone()));
         self.parts.context.metrics.set_anchor_sessions(self.sessions.len());
         if let Some(old) = self.served.insert((join.room, join.user), Session { name, actor }) {
-            let _ = old.actor.offer("end", session::Msg::End(End::Replaced));
+            let _ = old.actor.tell_latest("end", session::Msg::End(End::Replaced));
         }
     }
 
     fn news(&mut self) {
-        let Some(news) = self.news.as_ref().map(News::take) else { return };
+        let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
         for (room, actor) in self.sessions.values() {
             if news.rebuilt || news.rooms.contains(room) {
-                let _ = actor.offer("news", session::Msg::News);
+                let _ = actor.tell_latest("news", session::Msg::StateChanged);
             }
         }
     }
 }
 
 /// Asks a session to take its client back. Returns `begin` for a new session if it declines.
-async fn come_back(actor: ActorRef<session::Msg>, ids: SessionIds, begin: Begin) -> Option<Begin> {
+async fn come_back(
+    actor: ActorRef<session::Msg>,
+    ids: SessionIds,
+    begin: SessionStart,
+) -> Option<SessionStart> {
     let (reply, answer) = oneshot::channel();
     let (muted, events) = (begin.asked.join.muted, begin.asked.events.clone());
     let attach = session::Msg::Attach { ids: Some(ids), muted, events, reply };
@@ -167,14 +176,14 @@ async fn come_back(actor: ActorRef<session::Msg>, ids: SessionIds, begin: Begin)
     Some(begin)
 }
 
-impl Behaviour for AnchorSupervisor {
+impl Behaviour for MediaSupervisor {
     const KIND: &'static str = "anchor_supervisor";
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
         self.news = Some(self.parts.context.subscribe(move || {
-            let _ = me.offer("news", Msg::News);
+            let _ = me.tell_latest("news", Msg::StateChanged);
         }));
         self.door.set(Some(cx.me()));
     }
@@ -188,7 +197,7 @@ impl Behaviour for AnchorSupervisor {
                 cx.run(async move { drop(reply.send(moderated.await)) }, |()| Msg::Moderated);
             }
             Msg::Resumed | Msg::Moderated => {}
-            Msg::News => self.news(),
+            Msg::StateChanged => self.news(),
         }
     }
 
@@ -198,12 +207,15 @@ impl Behaviour for AnchorSupervisor {
         self.served.retain(|_, session| session.name != child.name);
     }
 
-    fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
+    fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
         self.door.set(None);
-        Stopping::Now
+        StopAnswer::Now
     }
 
-    fn observe(&self) -> Observed {
-        Observed { observed: json!({ "sessions": self.sessions.len() }), ..Observed::state("supervising") }
+    fn observe(&self) -> ActorState {
+        ActorState {
+            observed: json!({ "sessions": self.sessions.len() }),
+            ..ActorState::state("supervising")
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! Actor of one connected client: its frames become calls, and everything sent to it goes through its
-//! [`Line`].
+//! [`OutboundQueue`].
 //!
 //! ```text
 //! Connecting ── admitted ──▶ Open ── any reason ──▶ Closing ── answered or 1 s ──▶ ended
@@ -17,10 +17,10 @@ use futures::future::join_all;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::line::{Line, Out};
-use super::{GatewayParts, Peer, Session};
-use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping, Timer};
-use crate::domain::conduct::{Admission, Due, Guard};
+use super::outbound::{OutboundFrame, OutboundQueue};
+use super::{ConnectionInfo, GatewayParts, Session};
+use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
+use crate::domain::connection_limits::{Admission, ConnectionLimiter, LivenessAction};
 use crate::domain::rpc::{self, Call, Entry, Id, Packet, Response};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
 
@@ -30,9 +30,9 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// One connected client.
 pub struct WsClient {
     parts: Arc<GatewayParts>,
-    peer: Peer,
-    line: Arc<Line>,
-    guard: Guard,
+    peer: ConnectionInfo,
+    line: Arc<OutboundQueue>,
+    guard: ConnectionLimiter,
     phase: Phase,
     /// Timer of the next ping or liveness check; while closing, of the end.
     alarm: Option<Timer>,
@@ -40,8 +40,8 @@ pub struct WsClient {
 
 enum Phase {
     /// Holds the calls that arrived before the session was ready.
-    Connecting(Vec<Work>),
-    Open(Attached),
+    Connecting(Vec<PendingCalls>),
+    Open(SessionGuard),
     Closing,
 }
 
@@ -64,7 +64,7 @@ pub enum Inbound {
 pub enum Msg {
     /// The transport reads on when the permit is dropped.
     Received(Inbound, OwnedSemaphorePermit),
-    Connected(Result<Attached, CloseCode>),
+    Connected(Result<SessionGuard, CloseCode>),
     /// `calls` have been answered, with this text if any of them expects an answer.
     Answered {
         calls: usize,
@@ -88,35 +88,35 @@ impl Message for Msg {
 }
 
 /// Session that is told of the end of its connection exactly once, on every path.
-pub struct Attached {
+pub struct SessionGuard {
     session: Arc<dyn Session>,
     code: CloseCode,
     left: bool,
 }
 
-impl Drop for Attached {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.session.closed(self.code, self.left);
     }
 }
 
 /// Calls of one text, until they are answered.
-struct Work {
+struct PendingCalls {
     batch: bool,
-    calls: Vec<Begun>,
+    calls: Vec<PendingCall>,
     /// Number of these calls that the guard counts.
     waiting: usize,
 }
 
 /// Call, or the refusal that answers it. Without an id it is a notification.
-struct Begun {
+struct PendingCall {
     id: Option<Id>,
     method: Result<Method, RpcError>,
 }
 
 impl WsClient {
-    pub fn new(parts: Arc<GatewayParts>, peer: Peer, line: Arc<Line>) -> Self {
-        let guard = Guard::new(&parts.limits, parts.clock.now());
+    pub fn new(parts: Arc<GatewayParts>, peer: ConnectionInfo, line: Arc<OutboundQueue>) -> Self {
+        let guard = ConnectionLimiter::new(&parts.limits, parts.clock.now());
         Self { parts, peer, line, guard, phase: Phase::Connecting(Vec::new()), alarm: None }
     }
 
@@ -141,7 +141,7 @@ impl WsClient {
 
     fn ping(&mut self, payload: Bytes, cx: &mut Cx<Self>) {
         if self.admit(cx) {
-            self.line.send(Out::Pong(payload));
+            self.line.send(OutboundFrame::Pong(payload));
         }
     }
 
@@ -159,7 +159,7 @@ impl WsClient {
             Packet::Single(entry) => (vec![entry], false),
             Packet::Batch(entries) => (entries, true),
         };
-        let mut work = Work { batch, calls: Vec::with_capacity(entries.len()), waiting: 0 };
+        let mut work = PendingCalls { batch, calls: Vec::with_capacity(entries.len()), waiting: 0 };
         for entry in entries {
             match self.begin(entry) {
                 Some(begun) => work.calls.push(begun),
@@ -178,7 +178,7 @@ impl WsClient {
     }
 
     /// Prepares one call. Returns `None` if the client has exceeded its rate for too long.
-    fn begin(&mut self, entry: Entry) -> Option<Begun> {
+    fn begin(&mut self, entry: Entry) -> Option<PendingCall> {
         let limits = &self.parts.limits;
         let admission = self.guard.admit(limits, self.parts.clock.now());
         let (id, call) = match entry {
@@ -200,24 +200,24 @@ impl WsClient {
         if let Err(error) = &method {
             self.parts.metrics.ws_call("none", error.code.as_str(), None);
         }
-        Some(Begun { id, method })
+        Some(PendingCall { id, method })
     }
 
     /// Answers a text that contains no call to run.
-    fn refuse(&self, work: Work) {
-        let refused = |call: Begun| Some(Response { id: call.id?, outcome: Err(call.method.err()?) });
+    fn refuse(&self, work: PendingCalls) {
+        let refused = |call: PendingCall| Some(Response { id: call.id?, outcome: Err(call.method.err()?) });
         let responses: Vec<_> = work.calls.into_iter().filter_map(refused).collect();
         self.answer(rpc::write(&responses, work.batch));
     }
 
-    fn run(&self, session: Arc<dyn Session>, work: Work, cx: &mut Cx<Self>) {
+    fn run(&self, session: Arc<dyn Session>, work: PendingCalls, cx: &mut Cx<Self>) {
         let (parts, waiting) = (self.parts.clone(), work.waiting);
         cx.run(answered(session, parts, work), move |text| Msg::Answered { calls: waiting, text });
     }
 
     fn answer(&self, text: Option<String>) {
         if let Some(text) = text {
-            self.line.send(Out::Text(text.into()));
+            self.line.send(OutboundFrame::Text(text.into()));
         }
     }
 
@@ -227,14 +227,15 @@ impl WsClient {
         // actor is gone, the message is dropped and the session is told.
         actix::spawn(async move {
             let connected = parts.signalling.connected(peer).await;
-            let attached = connected.map(|session| Attached { session, code: CloseCode::Gone, left: false });
+            let attached =
+                connected.map(|session| SessionGuard { session, code: CloseCode::Gone, left: false });
             // Cannot be full: there is one such message besides the few that the transport may have in
             // flight.
             let _ = me.tell(Msg::Connected(attached));
         });
     }
 
-    fn connected(&mut self, outcome: Result<Attached, CloseCode>, cx: &mut Cx<Self>) {
+    fn connected(&mut self, outcome: Result<SessionGuard, CloseCode>, cx: &mut Cx<Self>) {
         let Phase::Connecting(early) = &mut self.phase else { return };
         let early = std::mem::take(early);
         match outcome {
@@ -253,9 +254,9 @@ impl WsClient {
         }
         loop {
             match self.guard.due(&self.parts.limits, self.parts.clock.now()) {
-                Due::Ping => self.line.send(Out::Ping),
-                Due::Dead => return self.close(CloseCode::PeerDead, cx),
-                Due::NothingFor(wait) => {
+                LivenessAction::Ping => self.line.send(OutboundFrame::Ping),
+                LivenessAction::Dead => return self.close(CloseCode::PeerDead, cx),
+                LivenessAction::NothingFor(wait) => {
                     self.alarm = Some(cx.after(wait, Msg::Alarm));
                     return;
                 }
@@ -296,13 +297,13 @@ impl WsClient {
 }
 
 /// Runs the calls of one text concurrently. Returns their answers as one text.
-async fn answered(session: Arc<dyn Session>, parts: Arc<GatewayParts>, work: Work) -> Option<String> {
+async fn answered(session: Arc<dyn Session>, parts: Arc<GatewayParts>, work: PendingCalls) -> Option<String> {
     let answers = work.calls.into_iter().map(|call| one(&*session, &parts, call));
     let responses: Vec<_> = join_all(answers).await.into_iter().flatten().collect();
     rpc::write(&responses, work.batch)
 }
 
-async fn one(session: &dyn Session, parts: &GatewayParts, call: Begun) -> Option<Response> {
+async fn one(session: &dyn Session, parts: &GatewayParts, call: PendingCall) -> Option<Response> {
     let outcome = match call.method {
         Err(refused) => Err(refused),
         Ok(method) => timed(session, parts, method).await,
@@ -347,12 +348,12 @@ impl Behaviour for WsClient {
 
     /// Closes with `Draining`: the gateway role or the whole node stops, and clients should reconnect
     /// elsewhere.
-    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
         self.close(CloseCode::Draining, cx);
-        Stopping::Wait
+        StopAnswer::Wait
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let state = match self.phase {
             Phase::Connecting(_) => "connecting",
             Phase::Open(_) => "open",
@@ -360,7 +361,7 @@ impl Behaviour for WsClient {
         };
         // A short text instead of an object: a node may have thousands of clients.
         let who = format!("{} in {}, {} calls", self.peer.user, self.peer.room, self.guard.waiting());
-        Observed { observed: Value::String(who), ..Observed::state(state) }
+        ActorState { observed: Value::String(who), ..ActorState::state(state) }
     }
 }
 

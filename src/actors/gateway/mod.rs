@@ -2,17 +2,17 @@
 //! methods.
 //!
 //! ```text
-//! src/ws  upgrade, frames ──▶ Door ─▶ GatewaySupervisor ─▶ WsClient ──▶ Signalling, Session
-//!         response body  ◀── Line ◀────────────────────────────┴─────────── Outbound
+//! src/ws  upgrade, frames ──▶ Acceptor ─▶ GatewaySupervisor ─▶ WsClient ──▶ Signalling, Session
+//!         response body  ◀── OutboundQueue ◀────────────────────────────┴─────────── Outbound
 //! ```
 //! [`WsClient`](client::WsClient) depends on no WebSocket library: texts arrive as messages, and leave
-//! through the [`line`] that `src/ws` drains. The transport can therefore be replaced there.
+//! through the [`outbound`] that `src/ws` drains. The transport can therefore be replaced there.
 //!
 //! Owns: connections. Never does: implement a method; that is the task of [`Signalling`].
 
+pub mod acceptor;
 pub mod client;
-pub mod door;
-pub mod line;
+pub mod outbound;
 pub mod supervisor;
 
 use std::net::IpAddr;
@@ -25,13 +25,13 @@ use serde_json::Value;
 use crate::actors::context::Clock;
 use crate::auth::Role;
 use crate::config::WsConfig;
-use crate::domain::conduct::Limits;
 use crate::domain::connection::ConnectionId;
+use crate::domain::connection_limits::Limits;
 use crate::domain::grant::Grant;
 use crate::domain::ids::{ClientId, RoomId, UserId};
 use crate::domain::signalling::{CloseCode, Method, RpcError};
 use crate::telemetry::Metrics;
-pub use line::{Encoded, Outbound};
+pub use outbound::{EncodedNotification, Outbound};
 
 /// Implementation of the signalling methods.
 #[async_trait]
@@ -43,7 +43,7 @@ pub trait Signalling: Send + Sync + 'static {
     ///
     /// # Errors
     /// The code with which the connection is closed.
-    async fn connected(&self, peer: Peer) -> Result<Arc<dyn Session>, CloseCode>;
+    async fn connected(&self, peer: ConnectionInfo) -> Result<Arc<dyn Session>, CloseCode>;
 }
 
 /// One connection, from its admission until it is closed.
@@ -62,7 +62,7 @@ pub trait Session: Send + Sync + 'static {
 
 /// Identity of the client of a connection, and the way to send to it.
 #[derive(Debug, Clone)]
-pub struct Peer {
+pub struct ConnectionInfo {
     pub user: UserId,
     pub room: RoomId,
     /// `Host` or `Anchor`.

@@ -5,21 +5,21 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::GatewayParts;
+use super::acceptor::{Acceptor, NewConnection};
 use super::client::WsClient;
-use super::door::{Arrival, Door};
 use crate::actors::kernel::{
-    Behaviour, ChildDown, ChildSpec, Cx, Message, Observed, RestartPolicy, Stopping,
+    ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message, RestartPolicy, StopAnswer,
 };
 
 /// Supervisor of the clients of a gateway.
 pub struct GatewaySupervisor {
     parts: Arc<GatewayParts>,
-    door: Arc<Door>,
+    door: Arc<Acceptor>,
     clients: usize,
 }
 
 pub enum Msg {
-    Arrived(Box<Arrival>),
+    Arrived(Box<NewConnection>),
 }
 
 impl Message for Msg {
@@ -31,14 +31,14 @@ impl Message for Msg {
 }
 
 impl GatewaySupervisor {
-    pub fn new(parts: Arc<GatewayParts>, door: Arc<Door>) -> Self {
+    pub fn new(parts: Arc<GatewayParts>, door: Arc<Acceptor>) -> Self {
         Self { parts, door, clients: 0 }
     }
 
     /// Starts the actor of a client. It is never restarted: its end releases its user's lock and presence
     /// entry.
-    fn admit(&mut self, arrival: Arrival, cx: &mut Cx<Self>) {
-        let Arrival { peer, line, admitted } = arrival;
+    fn admit(&mut self, arrival: NewConnection, cx: &mut Cx<Self>) {
+        let NewConnection { peer, line, admitted } = arrival;
         let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
         let (name, parts, of_client) = (peer.connection.0.clone(), self.parts.clone(), line.clone());
         let client =
@@ -74,13 +74,13 @@ impl Behaviour for GatewaySupervisor {
         self.count(self.clients.saturating_sub(1));
     }
 
-    fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
+    fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
         self.door.close();
-        Stopping::Now
+        StopAnswer::Now
     }
 
-    fn observe(&self) -> Observed {
-        Observed { observed: json!({ "clients": self.clients }), ..Observed::state("supervising") }
+    fn observe(&self) -> ActorState {
+        ActorState { observed: json!({ "clients": self.clients }), ..ActorState::state("supervising") }
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::auth::secrets::Secrets;
 use crate::domain::ids::{Epoch, MediaAddr, Nonce, Pin, RoomId, UserId};
-use crate::domain::janus_room::{Effect, Found, Outcome};
+use crate::domain::janus_room::{Effect, FoundRoom, Outcome};
 use crate::domain::model::ForwarderState;
 use crate::domain::plan::Failure;
 use crate::janus::{
-    AudioBridge, ForwarderInfo, JanusError, NewRoom, PluginError, RoomInfo, RoomMark, Secret,
+    AudioBridge, ForwarderInfo, JanusError, NewRoom, OwnershipTag, PluginError, RoomInfo, Secret,
 };
 
 /// Attempts to find a free room number; among 900,000 numbers one attempt is nearly always enough.
@@ -56,14 +56,14 @@ impl RoomOnBridge {
     }
 
     /// Returns the Janus rooms that carry our cluster's ownership tag for this room.
-    async fn mine(&self) -> Result<Vec<Found>, JanusError> {
+    async fn mine(&self) -> Result<Vec<FoundRoom>, JanusError> {
         let rooms = self.bridge.list_rooms().await?;
         let ours = rooms.iter().filter_map(|info| found(info, &self.cluster));
         Ok(ours.filter(|(room, _)| *room == self.room).map(|(_, found)| found).collect())
     }
 
     async fn create(&self, epoch: Epoch, pin: Pin, again: Option<u32>) -> Result<Outcome, JanusError> {
-        let Some(mark) = RoomMark::new(&self.cluster, self.room.clone(), epoch) else {
+        let Some(mark) = OwnershipTag::new(&self.cluster, self.room.clone(), epoch) else {
             return Ok(refused("node.cluster cannot be part of a Janus room description"));
         };
         let fresh = std::iter::repeat_with(|| rand::random_range(100_000..1_000_000)).take(NUMBER_TRIES);
@@ -139,9 +139,9 @@ impl RoomOnBridge {
 }
 
 /// Returns the room that this Janus room belongs to, if it carries our cluster's ownership tag.
-pub fn found(info: &RoomInfo, cluster: &str) -> Option<(RoomId, Found)> {
-    let mark = RoomMark::parse(&info.description).filter(|mark| mark.cluster() == cluster)?;
-    Some((mark.room, Found { janus_room_id: info.id, created_at: mark.epoch, forwarders: None }))
+pub fn found(info: &RoomInfo, cluster: &str) -> Option<(RoomId, FoundRoom)> {
+    let mark = OwnershipTag::parse(&info.description).filter(|mark| mark.cluster() == cluster)?;
+    Some((mark.room, FoundRoom { janus_room_id: info.id, created_at: mark.epoch, forwarders: None }))
 }
 
 pub fn refused(why: impl ToString) -> Outcome {

@@ -11,12 +11,12 @@ use crate::janus::{
 };
 use crate::telemetry::Metrics;
 
-pub struct Metered<B> {
+pub struct MeteredBridge<B> {
     pub inner: B,
     pub metrics: Metrics,
 }
 
-impl<B> Metered<B> {
+impl<B> MeteredBridge<B> {
     async fn timed<T>(
         &self,
         request: &'static str,
@@ -36,7 +36,7 @@ impl<B> Metered<B> {
 }
 
 #[async_trait]
-impl<B: AudioBridge> AudioBridge for Metered<B> {
+impl<B: AudioBridge> AudioBridge for MeteredBridge<B> {
     async fn create_room(&self, room: &NewRoom) -> Result<(), JanusError> {
         self.timed("create", self.inner.create_room(room)).await
     }

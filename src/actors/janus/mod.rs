@@ -4,11 +4,11 @@
 //! JanusSupervisor
 //! ├─ HeartbeatActor
 //! ├─ JanusProcess                        managed mode: the child process
-//! └─ JanusGateway ─ JanusRoomActor*      the connection, the rebuild, one actor per room
+//! └─ JanusConnection ─ JanusRoomActor*      the connection, the rebuild, one actor per room
 //! ```
 
 pub mod bridge;
-pub mod gateway;
+pub mod connection;
 mod metered;
 pub mod process;
 pub mod room;
@@ -21,16 +21,16 @@ use tokio::sync::{Notify, watch};
 use crate::auth::secrets::Secrets;
 use crate::janus::AudioBridge;
 
-/// State shared by `JanusGateway`, its rooms and `JanusProcess`. It outlives the incarnations of each.
+/// State shared by `JanusConnection`, its rooms and `JanusProcess`. It outlives the incarnations of each.
 #[derive(Clone)]
-pub struct GatewayLink {
+pub struct JanusShared {
     bridge: Arc<Mutex<Option<Arc<dyn AudioBridge>>>>,
     url: Arc<watch::Sender<Option<String>>>,
     complaints: Arc<Notify>,
     secrets: Arc<Secrets>,
 }
 
-impl GatewayLink {
+impl JanusShared {
     /// Creates the shared state. `url` is known from the start for an external Janus only.
     pub fn new(secrets: Arc<Secrets>, url: Option<String>) -> Self {
         let url = Arc::new(watch::Sender::new(url));
@@ -69,7 +69,7 @@ impl GatewayLink {
 
     /// Requests a restart, because Janus does not answer. Has no effect unless a managed process is
     /// running.
-    fn complain(&self) {
+    fn request_restart(&self) {
         self.complaints.notify_waiters();
     }
 

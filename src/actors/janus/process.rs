@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::GatewayLink;
-use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Stopping};
+use super::JanusShared;
+use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer};
 use crate::janus::{ManagedError, ManagedJanus, ManagedOptions};
 
 /// Janus closes its sessions within this time; anchors have been notified by then.
@@ -15,7 +15,7 @@ const STOP_GRACE: Duration = Duration::from_millis(500);
 
 pub struct JanusProcess {
     options: ManagedOptions,
-    link: GatewayLink,
+    link: JanusShared,
     pid: Option<u32>,
     stop: Option<oneshot::Sender<()>>,
 }
@@ -37,7 +37,7 @@ impl Message for Msg {
 }
 
 impl JanusProcess {
-    pub fn new(options: ManagedOptions, link: GatewayLink) -> Self {
+    pub fn new(options: ManagedOptions, link: JanusShared) -> Self {
         Self { options, link, pid: None, stop: None }
     }
 
@@ -97,19 +97,19 @@ impl Behaviour for JanusProcess {
         }
     }
 
-    fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
+    fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
         match self.stop.take() {
             Some(stop) => match stop.send(()) {
-                Ok(()) => Stopping::Wait,
+                Ok(()) => StopAnswer::Wait,
                 // The process has just ended by itself.
-                Err(()) => Stopping::Now,
+                Err(()) => StopAnswer::Now,
             },
-            None => Stopping::Now,
+            None => StopAnswer::Now,
         }
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let state = if self.pid.is_some() { "running" } else { "starting" };
-        Observed { observed: json!({ "pid": self.pid }), ..Observed::state(state) }
+        ActorState { observed: json!({ "pid": self.pid }), ..ActorState::state(state) }
     }
 }

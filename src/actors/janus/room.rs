@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::GatewayLink;
+use super::JanusShared;
 use super::bridge::{self, RoomOnBridge};
-use crate::actors::context::{Context, dice};
-use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
+use crate::actors::context::{Context, random_unit};
+use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
 use crate::actors::room_children::report_finished;
 use crate::domain::ids::RoomId;
-use crate::domain::janus_room::{Effect, Found, JanusRoom, LOCKED, Outcome};
+use crate::domain::janus_room::{Effect, FoundRoom, JanusRoom, LOCKED, Outcome};
 use crate::domain::plan::Plan;
 use crate::domain::view::RoomView;
 use crate::domain::vouched::rtp_refusal;
@@ -21,8 +21,8 @@ use crate::rooms::writes;
 pub struct JanusRoomActor {
     room: RoomId,
     context: Context,
-    link: GatewayLink,
-    parent: ActorRef<super::gateway::Msg>,
+    link: JanusShared,
+    parent: ActorRef<super::connection::Msg>,
     machine: JanusRoom,
     view: Arc<RoomView>,
     busy: bool,
@@ -33,9 +33,9 @@ pub struct JanusRoomActor {
 #[derive(Clone)]
 pub enum Msg {
     /// The store has changes for this room.
-    News,
+    StateChanged,
     /// Janus is connected; the Janus rooms of this room, if Janus was listed.
-    Linked(Option<Vec<Found>>),
+    Linked(Option<Vec<FoundRoom>>),
     Unlinked,
     Done(Outcome),
     Retry,
@@ -44,7 +44,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::News => "news",
+            Self::StateChanged => "news",
             Self::Linked(_) => "linked",
             Self::Unlinked => "unlinked",
             Self::Done(_) => "done",
@@ -57,8 +57,8 @@ impl JanusRoomActor {
     pub fn new(
         room: RoomId,
         context: Context,
-        link: GatewayLink,
-        parent: ActorRef<super::gateway::Msg>,
+        link: JanusShared,
+        parent: ActorRef<super::connection::Msg>,
     ) -> Self {
         let machine = JanusRoom::new(context.me.clone(), context.incarnation.to_string(), context.backoff());
         Self {
@@ -78,7 +78,7 @@ impl JanusRoomActor {
         // Read the revision first: then the view may be newer than this revision, but never older.
         let as_of = self.context.rooms_revision();
         self.view = self.context.directory.room(&self.room).unwrap_or_default();
-        self.machine.saw(as_of);
+        self.machine.observe_revision(as_of);
         let modules = self.context.directory.modules();
         self.machine.vouched(self.view.mixer.as_ref().and_then(|mixer| rtp_refusal(mixer, &modules)));
     }
@@ -102,7 +102,7 @@ impl JanusRoomActor {
             }
             Plan::Finished => {
                 self.reason = "the room has no resources here".into();
-                let report = super::gateway::Msg::Finished(self.room.clone());
+                let report = super::connection::Msg::Finished(self.room.clone());
                 let again = report_finished(&self.parent, report, now);
                 self.timer = again.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
             }
@@ -161,23 +161,23 @@ impl Behaviour for JanusRoomActor {
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::News => self.look(),
+            Msg::StateChanged => self.look(),
             Msg::Linked(found) => self.machine.linked(found),
             Msg::Unlinked => self.machine.unlinked(),
             Msg::Retry => {}
             Msg::Done(outcome) => {
                 self.busy = false;
                 self.report(&outcome);
-                self.machine.done(outcome, self.context.clock.now(), dice());
+                self.machine.done(outcome, self.context.clock.now(), random_unit());
                 self.look();
             }
         }
         self.step(cx);
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let live = self.view.live.as_ref();
-        Observed {
+        ActorState {
             state: self.machine.state(&self.view).into(),
             desired: json!({
                 "onAir": self.view.is_on_air(),

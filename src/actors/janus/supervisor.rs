@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::GatewayLink;
-use super::gateway::JanusGateway;
+use super::JanusShared;
+use super::connection::JanusConnection;
 use super::process::JanusProcess;
 use crate::actors::context::Context;
 use crate::actors::heartbeat::HeartbeatActor;
-use crate::actors::kernel::{Behaviour, ChildSpec, Cx, Exhausted, Observed};
+use crate::actors::kernel::{ActorState, Behaviour, ChildSpec, Cx, ExhaustedAction};
 use crate::domain::keys::ModuleKind;
 use crate::domain::machine::LoadMeter;
 use crate::domain::model::Heartbeat;
@@ -23,7 +23,7 @@ pub struct JanusSupervisor {
     pub options: ConnectOptions,
     /// `Some` in managed mode.
     pub managed: Option<ManagedOptions>,
-    pub link: GatewayLink,
+    pub link: JanusShared,
     pub pulse: Arc<watch::Sender<Heartbeat>>,
 }
 
@@ -43,14 +43,16 @@ impl Behaviour for JanusSupervisor {
             // Started before the connection, so stopped after it: rooms are released while their Janus is
             // still running.
             let link = self.link.clone();
-            let spec =
-                ChildSpec { exhausted: Exhausted::Park(Duration::from_secs(10)), ..ChildSpec::worker() };
+            let spec = ChildSpec {
+                exhausted: ExhaustedAction::Park(Duration::from_secs(10)),
+                ..ChildSpec::worker()
+            };
             cx.spawn_child("process", spec, move || JanusProcess::new(managed.clone(), link.clone()));
         }
         let me = self.clone();
         let gateway = move || {
             let me = me.clone();
-            JanusGateway::new(me.context, me.options, me.link, me.pulse)
+            JanusConnection::new(me.context, me.options, me.link, me.pulse)
         };
         cx.spawn_child("gateway", ChildSpec::supervisor(), gateway);
     }
@@ -59,7 +61,7 @@ impl Behaviour for JanusSupervisor {
         match msg {}
     }
 
-    fn observe(&self) -> Observed {
-        Observed::state("supervising")
+    fn observe(&self) -> ActorState {
+        ActorState::state("supervising")
     }
 }

@@ -44,18 +44,18 @@ pub trait Behaviour: Sized + 'static {
     }
 
     /// Answers the parent's request to stop. The children are still running and are stopped afterwards.
-    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
         let _ = cx;
-        Stopping::Now
+        StopAnswer::Now
     }
 
     /// Returns the state shown in `/actors`. Called after every message, so it must be cheap.
-    fn observe(&self) -> Observed;
+    fn observe(&self) -> ActorState;
 }
 
 /// Answer to the request to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stopping {
+pub enum StopAnswer {
     Now,
     /// Keep handling messages and completions until [`Cx::exit`] or the stop deadline.
     Wait,
@@ -63,7 +63,7 @@ pub enum Stopping {
 
 /// State that an actor publishes about itself.
 #[derive(Debug, Clone, Default)]
-pub struct Observed {
+pub struct ActorState {
     /// Name of the state; a change is recorded as a transition.
     pub state: Cow<'static, str>,
     pub desired: Value,
@@ -75,7 +75,7 @@ pub struct Observed {
     pub next_retry_in: Option<Duration>,
 }
 
-impl Observed {
+impl ActorState {
     /// Returns an observation with a state name only.
     pub fn state(state: impl Into<Cow<'static, str>>) -> Self {
         Self { state: state.into(), ..Self::default() }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures::task::AtomicWaker;
 use serde::Serialize;
 
-use super::behaviour::Observed;
+use super::behaviour::ActorState;
 use super::metrics::{KindStats, Kinds};
 use super::spec::Exit;
 
@@ -84,7 +84,7 @@ pub(super) fn unix_ms() -> u64 {
 /// Lifecycle state as the kernel knows it, independent of the state that the actor publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Life {
+pub(super) enum Lifecycle {
     Starting,
     Alive,
     Stopping,
@@ -93,7 +93,7 @@ pub(super) enum Life {
     Dead,
 }
 
-impl Life {
+impl Lifecycle {
     fn from_u8(raw: u8) -> Self {
         [Self::Starting, Self::Alive, Self::Stopping, Self::Restarting, Self::Parked][..]
             .get(usize::from(raw))
@@ -136,19 +136,19 @@ pub struct Failure {
 
 /// Published state of an actor, as of its last message or the kernel's last decision.
 #[derive(Default, Clone)]
-pub(super) struct Board {
-    pub seen: Observed,
+pub(super) struct ActorSnapshot {
+    pub seen: ActorState,
     /// Kernel time at which `seen` was made.
     pub seen_at: Duration,
     pub transitions: VecDeque<Transition>,
     pub restarts: BTreeMap<&'static str, u64>,
     pub last_failure: Option<Failure>,
-    pub waiting: Option<Waiting>,
+    pub waiting: Option<PendingRestart>,
     /// `restarting` or `parked`, kept apart because `seen` holds the actor's own last state.
     detour: Option<&'static str>,
 }
 
-impl Board {
+impl ActorSnapshot {
     fn moves(&mut self, to: Cow<'static, str>, cause: Cow<'static, str>) {
         let from = self.detour.take().map_or_else(|| self.seen.state.clone(), Cow::Borrowed);
         if from == to {
@@ -163,7 +163,7 @@ impl Board {
 
 /// Scheduled restart.
 #[derive(Clone)]
-pub(super) struct Waiting {
+pub(super) struct PendingRestart {
     pub attempt: u32,
     pub due: Duration,
 }
@@ -179,7 +179,7 @@ pub(super) struct MailStats {
 }
 
 /// Message being handled, and the kernel time at which it began.
-pub(super) type Hand = (&'static str, Duration);
+pub(super) type InFlightMessage = (&'static str, Duration);
 
 pub(super) struct ActorCell {
     /// Unique in the system; orders siblings by first start.
@@ -197,8 +197,8 @@ pub(super) struct ActorCell {
     killed: AtomicBool,
     waker: AtomicWaker,
     signals: Mutex<VecDeque<Signal>>,
-    hand: Mutex<Option<Hand>>,
-    board: Mutex<Board>,
+    in_flight: Mutex<Option<InFlightMessage>>,
+    snapshot: Mutex<ActorSnapshot>,
     children: Mutex<BTreeMap<u64, Arc<ActorCell>>>,
 }
 
@@ -221,12 +221,12 @@ impl ActorCell {
             mail: MailStats::default(),
             capacity,
             started_at: AtomicU64::new(unix_ms()),
-            life: AtomicU8::new(Life::Starting as u8),
+            life: AtomicU8::new(Lifecycle::Starting as u8),
             killed: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             signals: Mutex::default(),
-            hand: Mutex::default(),
-            board: Mutex::default(),
+            in_flight: Mutex::default(),
+            snapshot: Mutex::default(),
             children: Mutex::default(),
         })
     }
@@ -258,11 +258,11 @@ impl ActorCell {
         locked(&self.signals).clear();
     }
 
-    pub fn life(&self) -> Life {
-        Life::from_u8(self.life.load(Relaxed))
+    pub fn life(&self) -> Lifecycle {
+        Lifecycle::from_u8(self.life.load(Relaxed))
     }
 
-    pub fn set_life(&self, life: Life) {
+    pub fn set_life(&self, life: Lifecycle) {
         self.life.store(life as u8, Relaxed);
     }
 
@@ -296,52 +296,52 @@ impl ActorCell {
         locked(&self.children).values().cloned().collect()
     }
 
-    pub fn take_in_hand(&self, message: &'static str) {
-        *locked(&self.hand) = Some((message, self.kernel.now()));
+    pub fn begin_message(&self, message: &'static str) {
+        *locked(&self.in_flight) = Some((message, self.kernel.now()));
     }
 
     /// Clears the current message and returns how long it was handled.
-    pub fn put_down(&self) -> Duration {
-        let hand = locked(&self.hand).take();
-        hand.map(|(_, since)| self.kernel.now().saturating_sub(since)).unwrap_or_default()
+    pub fn end_message(&self) -> Duration {
+        let in_flight = locked(&self.in_flight).take();
+        in_flight.map(|(_, since)| self.kernel.now().saturating_sub(since)).unwrap_or_default()
     }
 
-    pub fn hand(&self) -> Option<Hand> {
-        *locked(&self.hand)
+    pub fn in_flight(&self) -> Option<InFlightMessage> {
+        *locked(&self.in_flight)
     }
 
-    pub fn board(&self) -> Board {
-        locked(&self.board).clone()
+    pub fn snapshot(&self) -> ActorSnapshot {
+        locked(&self.snapshot).clone()
     }
 
     /// Publishes the behaviour's observed state; a changed state name is a transition.
-    pub fn publish(&self, seen: Observed, cause: Cow<'static, str>) {
-        let mut board = locked(&self.board);
-        board.moves(seen.state.clone(), cause);
-        board.seen_at = self.kernel.now();
-        let old = std::mem::replace(&mut board.seen, seen);
-        drop(board);
+    pub fn publish(&self, seen: ActorState, cause: Cow<'static, str>) {
+        let mut snapshot = locked(&self.snapshot);
+        snapshot.moves(seen.state.clone(), cause);
+        snapshot.seen_at = self.kernel.now();
+        let old = std::mem::replace(&mut snapshot.seen, seen);
+        drop(snapshot);
         drop(old);
     }
 
     /// Prepares the cell for an incarnation that is about to start.
     pub fn incarnation_starts(&self) {
         self.clear_signals();
-        self.set_life(Life::Starting);
+        self.set_life(Lifecycle::Starting);
         self.started_at.store(unix_ms(), Relaxed);
-        locked(&self.board).waiting = None;
+        locked(&self.snapshot).waiting = None;
     }
 
     /// Records an exit after which the actor restarts at `waiting.due`.
-    pub fn comes_back(&self, life: Life, exit: &Exit, waiting: Waiting) {
+    pub fn comes_back(&self, life: Lifecycle, exit: &Exit, waiting: PendingRestart) {
         self.set_life(life);
         self.stats.restarted(exit.label());
-        let mut board = locked(&self.board);
-        *board.restarts.entry(exit.label()).or_default() += 1;
-        board.last_failure = Some(Failure { text: exit.to_string(), at: unix_ms() });
-        board.waiting = Some(waiting);
-        let detour = if life == Life::Parked { "parked" } else { "restarting" };
-        board.moves(detour.into(), exit.to_string().into());
-        board.detour = Some(detour);
+        let mut snapshot = locked(&self.snapshot);
+        *snapshot.restarts.entry(exit.label()).or_default() += 1;
+        snapshot.last_failure = Some(Failure { text: exit.to_string(), at: unix_ms() });
+        snapshot.waiting = Some(waiting);
+        let detour = if life == Lifecycle::Parked { "parked" } else { "restarting" };
+        snapshot.moves(detour.into(), exit.to_string().into());
+        snapshot.detour = Some(detour);
     }
 }

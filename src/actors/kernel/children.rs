@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::cell::{ActorCell, Life, Signal, Waiting};
+use super::cell::{ActorCell, Lifecycle, PendingRestart, Signal};
 use super::mailbox::Inbox;
 use super::spec::{ChildDown, ChildSpec, Decision, Exit, StopOrder, decide};
 use crate::domain::restart::Restarts;
@@ -183,19 +183,21 @@ impl Children {
         };
         let down = row.down(exit, decision);
         match decision {
-            Decision::Restart { after, attempt } => self.rest(child, &down, Life::Restarting, after, attempt),
-            Decision::Parked { rest } => self.rest(child, &down, Life::Parked, rest, 0),
+            Decision::Restart { after, attempt } => {
+                self.rest(child, &down, Lifecycle::Restarting, after, attempt)
+            }
+            Decision::Parked { rest } => self.rest(child, &down, Lifecycle::Parked, rest, 0),
             Decision::GaveUp | Decision::Ended | Decision::Stopped => self.remove(child),
         }
         Some(down)
     }
 
-    fn rest(&mut self, child: u64, down: &ChildDown, life: Life, delay: Duration, attempt: u32) {
+    fn rest(&mut self, child: u64, down: &ChildDown, life: Lifecycle, delay: Duration, attempt: u32) {
         let Some(row) = self.rows.get_mut(&child) else { return };
         tracing::warn!(actor = %row.cell.path, cause = %down.exit, ?delay, attempt, "restart scheduled");
         row.state.phase = Phase::Resting;
         let due = self.owner.kernel.now() + delay;
-        row.cell.comes_back(life, &down.exit, Waiting { attempt, due });
+        row.cell.comes_back(life, &down.exit, PendingRestart { attempt, due });
         self.set_date(child, Some(Instant::now() + delay));
     }
 
@@ -290,7 +292,7 @@ impl Children {
         if let Some(row) = self.rows.remove(&child) {
             self.names.remove(&row.cell.name);
             self.owner.disown(child);
-            row.cell.set_life(Life::Dead);
+            row.cell.set_life(Lifecycle::Dead);
             row.inbox.close();
         }
     }

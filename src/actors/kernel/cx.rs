@@ -117,7 +117,7 @@ impl<B: Behaviour> Cx<B> {
         self.verdict.get_or_insert(Exit::Failed(reason.into()));
     }
 
-    /// Ends the wait begun with [`Stopping::Wait`](super::Stopping::Wait); has no effect otherwise.
+    /// Ends the wait begun with [`StopAnswer::Wait`](super::StopAnswer::Wait); has no effect otherwise.
     pub fn exit(&mut self) {
         self.released = true;
     }
@@ -187,9 +187,9 @@ impl<M> Future for Effect<M> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(mut future) = self.future.take() else { return Poll::Ready(Ok(None)) };
-        self.cell.take_in_hand(EFFECT);
+        self.cell.begin_message(EFFECT);
         let polled = contain(|| future.as_mut().poll(task));
-        self.cell.put_down();
+        self.cell.end_message();
         self.future = Some(future);
         match polled {
             Ok(polled) => polled.map(Ok),

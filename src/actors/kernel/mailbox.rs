@@ -28,7 +28,7 @@ pub struct ActorRef<M>(Arc<dyn Port<M>>);
 /// Receiver behind an [`ActorRef`].
 trait Port<M>: Send + Sync {
     fn tell(&self, message: M) -> Result<(), TellError>;
-    fn offer(&self, slot: &'static str, message: M) -> Result<(), TellError>;
+    fn tell_latest(&self, slot: &'static str, message: M) -> Result<(), TellError>;
     fn is_alive(&self) -> bool;
     fn path(&self) -> &str;
 }
@@ -69,8 +69,8 @@ impl<M: Message> ActorRef<M> {
     /// # Errors
     /// [`TellError::Gone`] if the actor has ended for good. A mailbox never answers [`TellError::Full`]
     /// here.
-    pub fn offer(&self, slot: &'static str, message: M) -> Result<(), TellError> {
-        self.0.offer(slot, message)
+    pub fn tell_latest(&self, slot: &'static str, message: M) -> Result<(), TellError> {
+        self.0.tell_latest(slot, message)
     }
 
     /// Returns true if messages are still accepted, also while the actor waits for its restart.
@@ -115,7 +115,7 @@ impl<M: Message, F: Fn(M) -> Result<(), TellError> + Send + Sync> Port<M> for Fn
         self.0(message)
     }
 
-    fn offer(&self, _slot: &'static str, message: M) -> Result<(), TellError> {
+    fn tell_latest(&self, _slot: &'static str, message: M) -> Result<(), TellError> {
         self.0(message)
     }
 
@@ -222,7 +222,7 @@ impl<M: Message> Port<M> for Mailbox<M> {
         Ok(())
     }
 
-    fn offer(&self, slot: &'static str, message: M) -> Result<(), TellError> {
+    fn tell_latest(&self, slot: &'static str, message: M) -> Result<(), TellError> {
         let mut queue = locked(&self.queue);
         if queue.closed || self.cell.is_killed() {
             return Err(TellError::Gone);
@@ -285,48 +285,48 @@ mod tests {
     }
 
     #[test]
-    fn a_full_mailbox_refuses_but_still_takes_offers() {
+    fn full_mailbox_refuses_tells_accepts_offers() {
         let (mailbox, actor) = mailbox(2);
         assert_eq!(
             [actor.tell(N(1)), actor.tell(N(2)), actor.tell(N(3))],
             [Ok(()), Ok(()), Err(TellError::Full)]
         );
-        assert_eq!(actor.offer("news", N(4)), Ok(()));
+        assert_eq!(actor.tell_latest("news", N(4)), Ok(()));
         assert_eq!(mailbox.cell.mail.refused.load(Relaxed), 1);
         assert_eq!(mailbox.cell.mail.depth.load(Relaxed), 3);
     }
 
     #[test]
-    fn an_offer_replaces_its_predecessor_in_place() {
+    fn offer_replaces_earlier_offer_in_place() {
         let (mailbox, actor) = mailbox(8);
         actor.tell(N(1)).unwrap();
         for n in 10..20 {
-            actor.offer("a", N(n)).unwrap();
-            actor.offer("b", N(n + 100)).unwrap();
+            actor.tell_latest("a", N(n)).unwrap();
+            actor.tell_latest("b", N(n + 100)).unwrap();
         }
         actor.tell(N(2)).unwrap();
         let order: Vec<u32> = std::iter::from_fn(|| mailbox.take()).map(|n| n.0).collect();
         assert_eq!(order, [1, 19, 119, 2]);
         assert_eq!(mailbox.cell.mail.coalesced.load(Relaxed), 18);
-        actor.offer("a", N(5)).unwrap();
+        actor.tell_latest("a", N(5)).unwrap();
         assert_eq!(mailbox.take(), Some(N(5)), "a slot that was delivered starts anew");
     }
 
     #[test]
-    fn a_closed_mailbox_is_gone_and_empty() {
+    fn closed_mailbox_is_gone_and_empty() {
         let (mailbox, actor) = mailbox(8);
         actor.tell(N(1)).unwrap();
         mailbox.close();
         assert_eq!(actor.tell(N(2)), Err(TellError::Gone));
-        assert_eq!(actor.offer("a", N(2)), Err(TellError::Gone));
+        assert_eq!(actor.tell_latest("a", N(2)), Err(TellError::Gone));
         assert!(!actor.is_alive() && mailbox.take().is_none());
     }
 
     #[test]
-    fn a_probe_collects_what_it_is_told() {
+    fn probe_collects_messages() {
         let (actor, probe) = ActorRef::probe();
         actor.tell(N(1)).unwrap();
-        actor.offer("a", N(2)).unwrap();
+        actor.tell_latest("a", N(2)).unwrap();
         assert_eq!(probe.next(), Some(N(1)));
         assert_eq!(probe.drain(), [N(2)]);
     }

@@ -11,7 +11,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `behaviour` | traits and types to implement: [`Message`], [`Behaviour`], [`Observed`] |
+//! | `behaviour` | traits and types to implement: [`Message`], [`Behaviour`], [`ActorState`] |
 //! | `mailbox` | the queue and [`ActorRef`] |
 //! | `cx` | [`Cx`]: effects, timers, children, verdicts |
 //! | `spec` | pure decision: exit reason, spec and restarts → decision |
@@ -52,9 +52,9 @@ mod system;
 #[cfg(test)]
 mod tests;
 
-pub use behaviour::{Behaviour, Message, Observed, Stopping};
+pub use behaviour::{ActorState, Behaviour, Message, StopAnswer};
 pub use cx::{Cx, Timer};
 pub use mailbox::{ActorRef, Probe, TellError};
 pub use registry::{ActorView, MailboxView, Registry, Status};
-pub use spec::{ChildDown, ChildSpec, Decision, Exhausted, Exit, RestartPolicy, StopOrder};
+pub use spec::{ChildDown, ChildSpec, Decision, ExhaustedAction, Exit, RestartPolicy, StopOrder};
 pub use system::{ActorSystem, RootOptions, ShutdownReport, SystemHandle};

@@ -66,21 +66,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_its_text_and_place() {
+    fn contain_returns_panic_text_and_place() {
         let text = contain(|| panic!("no {}", "luck")).unwrap_err();
         assert!(text.starts_with("no luck at src/actors/kernel/panics.rs:"), "{text}");
         assert_eq!(contain(|| 7), Ok(7), "the next call starts clean");
     }
 
     #[test]
-    fn a_panic_inside_a_contained_call_that_is_contained_itself_stays_inside() {
+    fn nested_contain_keeps_inner_panic() {
         let outer = contain(|| contain(|| panic!("inner")).unwrap_err());
         assert!(outer.unwrap().starts_with("inner"));
         assert!(contain(|| panic!("later")).unwrap_err().starts_with("later"));
     }
 
     #[test]
-    fn a_payload_that_is_no_text_is_survived() {
+    fn contain_survives_non_text_payload() {
         struct Bomb;
         impl Drop for Bomb {
             fn drop(&mut self) {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 #[cfg(debug_assertions)]
 use super::cell::Signal;
-use super::cell::{ActorCell, Failure, Life, Transition};
+use super::cell::{ActorCell, Failure, Lifecycle, Transition};
 use super::metrics;
 
 /// Handling time of one message above which an actor counts as stuck.
@@ -121,30 +121,30 @@ fn find(cell: &ActorCell, path: &str) -> Option<Arc<ActorCell>> {
 }
 
 fn view(cell: &ActorCell) -> ActorView {
-    let board = cell.board();
+    let snapshot = cell.snapshot();
     let now = cell.kernel.now();
     let mailbox = mailbox_view(cell);
-    let handling = cell.hand().map(|(kind, since)| (kind, now.saturating_sub(since)));
+    let handling = cell.in_flight().map(|(kind, since)| (kind, now.saturating_sub(since)));
     let stuck = handling.is_some_and(|(_, held)| held > STUCK_IN_HAND)
         || u128::from(mailbox.oldest_age_ms) > STUCK_WAITING.as_millis();
-    let waiting = board.waiting.as_ref();
-    let retry = board.seen.next_retry_in.map(|delay| board.seen_at + delay);
+    let waiting = snapshot.waiting.as_ref();
+    let retry = snapshot.seen.next_retry_in.map(|delay| snapshot.seen_at + delay);
     let due = waiting.map(|start| start.due).or(retry);
-    let failure = board.last_failure.as_ref().filter(|_| waiting.is_some()).map(|f| f.text.clone());
+    let failure = snapshot.last_failure.as_ref().filter(|_| waiting.is_some()).map(|f| f.text.clone());
     ActorView {
         name: cell.name.to_string(),
         path: cell.path.clone(),
         kind: cell.kind,
         status: status(cell.life(), stuck),
-        state: board.seen.state.into_owned(),
-        desired: board.seen.desired,
-        observed: board.seen.observed,
-        attempt: waiting.map_or(board.seen.attempt, |start| start.attempt),
-        reason: failure.or(board.seen.reason),
+        state: snapshot.seen.state.into_owned(),
+        desired: snapshot.seen.desired,
+        observed: snapshot.seen.observed,
+        attempt: waiting.map_or(snapshot.seen.attempt, |start| start.attempt),
+        reason: failure.or(snapshot.seen.reason),
         next_retry_in_ms: due.map(|due| ms(due.saturating_sub(now))),
-        transitions: board.transitions,
-        restarts: board.restarts,
-        last_failure: board.last_failure,
+        transitions: snapshot.transitions,
+        restarts: snapshot.restarts,
+        last_failure: snapshot.last_failure,
         mailbox,
         handling: handling.map(|(kind, held)| (kind, ms(held))),
         started_at: cell.started_at.load(Relaxed),
@@ -154,15 +154,15 @@ fn view(cell: &ActorCell) -> ActorView {
 
 /// Returns the status to show. A stuck actor is shown as stuck in every phase, except in those that only
 /// wait for a date.
-fn status(life: Life, stuck: bool) -> Status {
+fn status(life: Lifecycle, stuck: bool) -> Status {
     match life {
-        Life::Restarting => Status::Restarting,
-        Life::Parked => Status::Parked,
-        Life::Dead => Status::Dead,
+        Lifecycle::Restarting => Status::Restarting,
+        Lifecycle::Parked => Status::Parked,
+        Lifecycle::Dead => Status::Dead,
         _ if stuck => Status::Stuck,
-        Life::Starting => Status::Starting,
-        Life::Alive => Status::Alive,
-        Life::Stopping => Status::Stopping,
+        Lifecycle::Starting => Status::Starting,
+        Lifecycle::Alive => Status::Alive,
+        Lifecycle::Stopping => Status::Stopping,
     }
 }
 

@@ -22,8 +22,8 @@ use futures::Stream;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, Sleep};
 
-use super::behaviour::{Behaviour, Message, Stopping};
-use super::cell::{ActorCell, Life, Signal, locked};
+use super::behaviour::{Behaviour, Message, StopAnswer};
+use super::cell::{ActorCell, Lifecycle, Signal, locked};
 use super::children::Link;
 use super::cx::Cx;
 use super::mailbox::{Inbox, Mailbox};
@@ -90,7 +90,7 @@ impl<B: Behaviour> Shell<B> {
                 return Poll::Ready(());
             }
             self.take_signals();
-            self.ring(task);
+            self.fire_timers(task);
             match self.phase {
                 Phase::Unwinding(_) => return self.unwind(task),
                 Phase::Starting => self.begin(),
@@ -146,16 +146,16 @@ impl<B: Behaviour> Shell<B> {
     }
 
     fn begin(&mut self) {
-        self.cell.take_in_hand("factory");
+        self.cell.begin_message("factory");
         let made = contain(|| locked(&self.factory)());
-        self.cell.put_down();
+        self.cell.end_message();
         self.phase = Phase::Running;
         match made {
             Ok(behaviour) => self.behaviour = Some(behaviour),
             Err(panic) => return self.begin_unwinding(Exit::Panicked(panic)),
         }
         if self.call("started", |behaviour, cx| behaviour.started(cx)).is_some() && self.serves() {
-            self.cell.set_life(Life::Alive);
+            self.cell.set_life(Lifecycle::Alive);
         }
     }
 
@@ -163,13 +163,13 @@ impl<B: Behaviour> Shell<B> {
     /// a panic.
     fn call<T>(&mut self, kind: &'static str, call: impl FnOnce(&mut B, &mut Cx<B>) -> T) -> Option<T> {
         let behaviour = self.behaviour.as_mut()?;
-        self.cell.take_in_hand(kind);
+        self.cell.begin_message(kind);
         let result = contain(|| {
             let answer = call(behaviour, &mut self.cx);
             let quiet = std::mem::take(&mut self.cx.quiet);
             (answer, (!quiet).then(|| behaviour.observe()))
         });
-        let took = self.cell.put_down();
+        let took = self.cell.end_message();
         self.stats(kind).record(took);
         let cause = self.cx.cause.take().unwrap_or(kind.into());
         match result {
@@ -177,7 +177,7 @@ impl<B: Behaviour> Shell<B> {
                 if let Some(seen) = seen {
                     self.cell.publish(seen, cause);
                 }
-                self.obey();
+                self.apply_verdict();
                 Some(answer)
             }
             Err(panic) => {
@@ -188,7 +188,7 @@ impl<B: Behaviour> Shell<B> {
     }
 
     /// Applies the behaviour's decision about itself during the call.
-    fn obey(&mut self) {
+    fn apply_verdict(&mut self) {
         if let Some(exit) = self.cx.verdict.take() {
             self.begin_unwinding(exit);
         } else if self.cx.released && matches!(self.phase, Phase::Waiting { .. }) {
@@ -229,9 +229,9 @@ impl<B: Behaviour> Shell<B> {
             Phase::Waiting { .. } => {}
             Phase::Unwinding(_) => self.mailbox.close(),
             Phase::Running => {
-                self.cell.set_life(Life::Stopping);
+                self.cell.set_life(Lifecycle::Stopping);
                 let answer = self.call("stopping", |behaviour, cx| behaviour.stopping(cx));
-                if answer == Some(Stopping::Wait) && !self.cx.released && self.serves() {
+                if answer == Some(StopAnswer::Wait) && !self.cx.released && self.serves() {
                     self.phase = Phase::Waiting { until };
                 } else {
                     self.begin_unwinding(Exit::Stopped);
@@ -252,7 +252,7 @@ impl<B: Behaviour> Shell<B> {
     }
 
     /// Fires expired timers and arms the next one.
-    fn ring(&mut self, task: &mut Task<'_>) {
+    fn fire_timers(&mut self, task: &mut Task<'_>) {
         while self.next_date().is_some_and(|date| self.alarm_rings(date, task)) {
             if matches!(self.phase, Phase::Waiting { until } if until <= Instant::now()) {
                 self.cell.kernel.overdue(&self.cell.path);
@@ -291,7 +291,7 @@ impl<B: Behaviour> Shell<B> {
         if self.asked {
             self.mailbox.close();
         }
-        self.cell.set_life(Life::Stopping);
+        self.cell.set_life(Lifecycle::Stopping);
         self.phase = Phase::Unwinding(exit);
         self.cx.effects = FuturesUnordered::new();
     }
@@ -325,7 +325,7 @@ impl<B: Behaviour> Shell<B> {
 
     /// Ends at once, because the parent has abandoned this actor.
     fn die(&mut self) {
-        self.cell.set_life(Life::Dead);
+        self.cell.set_life(Lifecycle::Dead);
         self.cell.kill_children();
         // A panic is already logged in `release`, and there is no parent to report to.
         let _ = self.release();

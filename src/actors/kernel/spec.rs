@@ -21,7 +21,7 @@ pub enum RestartPolicy {
 
 /// Reaction to an exhausted restart budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exhausted {
+pub enum ExhaustedAction {
     /// The parent fails in turn; its own parent decides.
     Escalate,
     /// The child rests this long, shown as parked with its reason, then starts with a fresh budget.
@@ -44,7 +44,7 @@ pub struct ChildSpec {
     pub restart: RestartPolicy,
     pub budget: Budget,
     pub backoff: Backoff,
-    pub exhausted: Exhausted,
+    pub exhausted: ExhaustedAction,
     /// Time that a request to stop may take before the child is abandoned. Its own children have their own
     /// deadlines.
     pub stop_deadline: Duration,
@@ -63,7 +63,7 @@ impl ChildSpec {
             restart: RestartPolicy::Permanent,
             budget: Budget { max: 5, window: Duration::from_secs(30) },
             backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) },
-            exhausted: Exhausted::Escalate,
+            exhausted: ExhaustedAction::Escalate,
             stop_deadline: Duration::from_secs(5),
             stop_order: StopOrder::InTurn,
             mailbox: 256,
@@ -82,7 +82,7 @@ impl ChildSpec {
     pub fn member() -> Self {
         Self {
             restart: RestartPolicy::Transient,
-            exhausted: Exhausted::Park(Duration::from_secs(30)),
+            exhausted: ExhaustedAction::Park(Duration::from_secs(30)),
             stop_order: StopOrder::Together,
             mailbox: 64,
             ..Self::worker()
@@ -188,8 +188,8 @@ pub(super) fn decide(
         return Decision::Restart { after: spec.backoff.delay(attempt, dice), attempt };
     }
     match spec.exhausted {
-        Exhausted::Escalate => Decision::GaveUp,
-        Exhausted::Park(rest) => {
+        ExhaustedAction::Escalate => Decision::GaveUp,
+        ExhaustedAction::Park(rest) => {
             restarts.clear();
             Decision::Parked { rest }
         }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_says_who_comes_back() {
+    fn restart_policy_decides_who_restarts() {
         let again = Decision::Restart { after: Duration::from_millis(100), attempt: 1 };
         let crash = || Exit::Panicked("x".into());
         assert_eq!(after(RestartPolicy::Permanent, Exit::Normal), again);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_grow_until_the_budget_is_used_up() {
+    fn restart_delays_grow_until_budget_ends() {
         let spec =
             ChildSpec { budget: Budget { max: 3, ..ChildSpec::worker().budget }, ..ChildSpec::worker() };
         let mut restarts = Restarts::default();
@@ -231,10 +231,10 @@ mod tests {
     }
 
     #[test]
-    fn a_parked_child_comes_back_with_a_fresh_budget() {
+    fn parked_child_gets_fresh_budget() {
         let rest = Duration::from_secs(7);
         let budget = Budget { max: 0, window: Duration::from_secs(30) };
-        let mut spec = ChildSpec { budget, exhausted: Exhausted::Park(rest), ..ChildSpec::worker() };
+        let mut spec = ChildSpec { budget, exhausted: ExhaustedAction::Park(rest), ..ChildSpec::worker() };
         let mut restarts = Restarts::default();
         let crash = Exit::Failed("x".into());
         assert_eq!(decide(&crash, &spec, &mut restarts, T0, 0.5), Decision::Parked { rest });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::Actor;
 use tokio::sync::watch;
 
-use super::behaviour::{Behaviour, Message, Observed};
+use super::behaviour::{ActorState, Behaviour, Message};
 use super::cell::{ActorCell, Kernel, Signal};
 use super::children::{Link, Parent};
 use super::cx::Cx;
@@ -132,7 +132,7 @@ impl Behaviour for Top {
         }
     }
 
-    fn observe(&self) -> Observed {
-        Observed::default()
+    fn observe(&self) -> ActorState {
+        ActorState::default()
     }
 }

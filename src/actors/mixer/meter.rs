@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 
-use crate::domain::mix::Loud;
+use crate::domain::mix::PeakClass;
 use crate::telemetry::Metrics;
 
 #[derive(Clone, Default)]
@@ -22,12 +22,12 @@ struct Seconds {
 impl MixMeter {
     /// Counts one second by its peak, in dB relative to full scale.
     pub fn second(&self, peak_db: f64, metrics: &Metrics) {
-        let loud = Loud::of(peak_db);
+        let loud = PeakClass::of(peak_db);
         metrics.mix_second(loud);
         match loud {
-            Loud::Clipped => drop(self.0.clipped.fetch_add(1, Relaxed)),
-            Loud::Silent => drop(self.0.silent.fetch_add(1, Relaxed)),
-            Loud::Sound => {}
+            PeakClass::Clipped => drop(self.0.clipped.fetch_add(1, Relaxed)),
+            PeakClass::Silent => drop(self.0.silent.fetch_add(1, Relaxed)),
+            PeakClass::Sound => {}
         }
     }
 

@@ -6,10 +6,10 @@
 //! └─ FfmpegProcess*      one per room: process, packager, keys
 //! ```
 
-mod estate;
 mod meter;
 mod packaging;
 pub mod process;
+mod resources;
 pub mod room;
 mod running;
 pub mod streams;
@@ -20,11 +20,11 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::relay::Fetcher;
+use super::relay::MixerClient;
 use crate::auth::Secrets;
 use crate::domain::ids::MediaAddr;
 use crate::domain::ports::PortPool;
-use crate::rooms::audience::Audience;
+use crate::rooms::listener_counter::ListenerCounter;
 use streams::Streams;
 
 /// Time for which a port held by another process is not tried again.
@@ -38,9 +38,9 @@ pub struct MixerShared {
     pub starts: Arc<Semaphore>,
     pub streams: Arc<Streams>,
     pub secrets: Arc<Secrets>,
-    pub audience: Arc<Audience>,
+    pub audience: Arc<ListenerCounter>,
     /// Client that asks the previous mixer of a room for its window.
-    pub fetcher: Fetcher,
+    pub fetcher: MixerClient,
 }
 
 /// Reserved pair of ports. Dropping it returns the pair to the pool.

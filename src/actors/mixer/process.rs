@@ -17,8 +17,8 @@ use crate::domain::mixer_room::Exit;
 use crate::domain::plan::Failure;
 use crate::domain::srtp::SrtpKey;
 use crate::media::{
-    ExitReason, Ffmpeg, FfmpegCommand, FfmpegLog, FfmpegLogLines, FfmpegProcess, LogLevel, Loudness, Metered,
-    SpawnError,
+    ExitReason, Ffmpeg, FfmpegCommand, FfmpegLog, FfmpegLogLines, FfmpegProcess, LogLevel, Loudness,
+    MeterLine, SpawnError,
 };
 use crate::telemetry::Metrics;
 
@@ -26,7 +26,7 @@ use crate::telemetry::Metrics;
 const LAST_LINES: usize = 16;
 
 /// Process that has just been started.
-pub struct Spawned {
+pub struct SpawnedProcess {
     pub ffmpeg: Ffmpeg,
     pub rtp: MediaAddr,
     /// Slot for concurrent starts; held until the start is complete.
@@ -35,7 +35,7 @@ pub struct Spawned {
 
 /// Exit of a process.
 #[derive(Debug, Clone)]
-pub struct Ended {
+pub struct ProcessEnd {
     pub pid: u32,
     pub exit: Exit,
     pub status: String,
@@ -48,7 +48,7 @@ pub async fn spawn(
     rtp: MediaAddr,
     share: MixShare,
     srtp: SrtpKey,
-) -> Result<Spawned, Failure> {
+) -> Result<SpawnedProcess, Failure> {
     let stopping = |_| Failure::Refused("the node is stopping".into());
     let permit = shared.starts.clone().acquire_owned().await.map_err(stopping)?;
     let config = &context.config;
@@ -62,7 +62,7 @@ pub async fn spawn(
     };
     let refused = |error: SpawnError| Failure::Refused(format!("{error}: {}", error.source));
     let ffmpeg = Ffmpeg::spawn(&command).map_err(refused)?;
-    Ok(Spawned { ffmpeg, rtp, permit })
+    Ok(SpawnedProcess { ffmpeg, rtp, permit })
 }
 
 fn loudness(config: &LoudnessConfig, share: MixShare) -> Loudness {
@@ -78,7 +78,7 @@ pub async fn attend(
     log: FfmpegLogLines,
     (meter, metrics): (MixMeter, Metrics),
     kill: oneshot::Receiver<Duration>,
-) -> Ended {
+) -> ProcessEnd {
     let pid = process.pid();
     let end = async {
         let asked = tokio::select! {
@@ -91,8 +91,8 @@ pub async fn attend(
     let (status, last) =
         tokio::join!(end, follow(&room, pid, log, |peak_db| meter.second(peak_db, &metrics)));
     match status {
-        Ok(status) => Ended { pid, exit: exit(status, &last), status: status.to_string() },
-        Err(error) => Ended { pid, exit: Exit::Other, status: format!("cannot be waited for: {error}") },
+        Ok(status) => ProcessEnd { pid, exit: exit(status, &last), status: status.to_string() },
+        Err(error) => ProcessEnd { pid, exit: Exit::Other, status: format!("cannot be waited for: {error}") },
     }
 }
 
@@ -106,12 +106,12 @@ async fn follow(
 ) -> VecDeque<FfmpegLog> {
     let mut last = VecDeque::with_capacity(LAST_LINES);
     while let Some(line) = log.next().await {
-        match Metered::parse(&line.text) {
-            Some(Metered::Peak(peak_db)) => {
+        match MeterLine::parse(&line.text) {
+            Some(MeterLine::Peak(peak_db)) => {
                 second(peak_db);
                 continue;
             }
-            Some(Metered::Frame) => continue,
+            Some(MeterLine::Frame) => continue,
             None => {}
         }
         // FFmpeg logs a late RTP packet as an error, like a real error; the exit tells them apart.

@@ -1,6 +1,6 @@
 //! One room on this mixer: shell around [`domain::mixer_room`](crate::domain::mixer_room).
 //!
-//! Owns FFmpeg and the packager, but not port and stream ([`Estate`]). Runs one store write and one process
+//! Owns FFmpeg and the packager, but not port and stream ([`RoomResources`]). Runs one store write and one process
 //! effect at a time.
 
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::estate::Estate;
-use super::process::{self, Ended, Output, Spawned};
-use super::running::{LONGEST_START, Reasons, Running, Starting};
+use super::process::{self, Output, ProcessEnd, SpawnedProcess};
+use super::resources::RoomResources;
+use super::running::{LONGEST_START, Reasons, RunningProcess, StartPermit};
 use super::{MixerShared, PortLease};
-use crate::actors::context::{Context, dice};
-use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Stopping, Timer};
+use crate::actors::context::{Context, random_unit};
+use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::actors::room_children::report_finished;
 use crate::domain::ids::{Epoch, Nonce, RoomId};
 use crate::domain::mixer_room::{Exit, MixerRoom, ProcessEffect, ProcessOutcome, StoreEffect};
@@ -28,15 +28,15 @@ use crate::telemetry::events::{Event, FfmpegExited, FfmpegStarted};
 
 mod stream;
 
-pub struct FfmpegRoom {
+pub struct MixerRoomActor {
     room: RoomId,
     context: Context,
     shared: MixerShared,
     parent: ActorRef<super::supervisor::Msg>,
     machine: MixerRoom,
     view: Arc<RoomView>,
-    estate: Estate,
-    running: Option<Running>,
+    estate: RoomResources,
+    running: Option<RunningProcess>,
     stream: Option<(Packager, Arc<LiveStream>)>,
     /// Buffer for FFmpeg's output while no read is in progress.
     buffer: Vec<u8>,
@@ -51,13 +51,13 @@ pub struct FfmpegRoom {
 }
 
 pub enum Msg {
-    News,
-    Spawned(Epoch, Result<Spawned, Failure>),
+    StateChanged,
+    Spawned(Epoch, Result<SpawnedProcess, Failure>),
     /// Window of the previous mixer, if it could be fetched.
     Inherited(Nonce, SequenceState, Option<Bytes>),
     Output(Output),
     Fill,
-    Exited(Ended),
+    Exited(ProcessEnd),
     Stored(StoreEffect, WriteOutcome),
     StartEnds,
     Retry,
@@ -66,7 +66,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::News => "news",
+            Self::StateChanged => "news",
             Self::Spawned(..) => "spawned",
             Self::Inherited(..) => "inherited",
             Self::Output(_) => "output",
@@ -79,13 +79,13 @@ impl Message for Msg {
     }
 }
 
-impl FfmpegRoom {
+impl MixerRoomActor {
     pub fn new(
         room: RoomId,
         context: Context,
         shared: MixerShared,
         machine: MixerRoom,
-        estate: Estate,
+        estate: RoomResources,
         parent: ActorRef<super::supervisor::Msg>,
     ) -> Self {
         Self {
@@ -112,7 +112,7 @@ impl FfmpegRoom {
         // The revision is read first, so that the view can only be newer than `as_of`, never older.
         let as_of = self.context.rooms_revision();
         self.view = self.context.directory.room(&self.room).unwrap_or_default();
-        self.machine.saw(as_of);
+        self.machine.observe_revision(as_of);
     }
 
     /// Plans and starts effects until both lanes are busy or waiting.
@@ -204,7 +204,7 @@ impl FfmpegRoom {
             },
             ProcessEffect::EndStream { over } => self.end_stream(over),
         };
-        self.machine.process_done(outcome, &why, self.context.clock.now(), dice());
+        self.machine.process_done(outcome, &why, self.context.clock.now(), random_unit());
     }
 
     fn take_port(&mut self, epoch: Epoch) -> ProcessOutcome {
@@ -237,26 +237,32 @@ impl FfmpegRoom {
         ProcessOutcome::Killing
     }
 
-    fn spawned(&mut self, epoch: Epoch, spawned: Result<Spawned, Failure>, cx: &mut Cx<Self>) {
+    fn spawned(&mut self, epoch: Epoch, spawned: Result<SpawnedProcess, Failure>, cx: &mut Cx<Self>) {
         self.process_busy = false;
         let now = self.context.clock.now();
         let outcome = match spawned {
             Ok(spawned) => self.run(epoch, spawned, now, cx),
             Err(failure) => self.not_started(failure),
         };
-        self.machine.process_done(outcome, "", now, dice());
+        self.machine.process_done(outcome, "", now, random_unit());
     }
 
-    fn run(&mut self, epoch: Epoch, spawned: Spawned, now: Duration, cx: &mut Cx<Self>) -> ProcessOutcome {
-        let Spawned { ffmpeg: Ffmpeg { stdout, log, process }, rtp, permit } = spawned;
+    fn run(
+        &mut self,
+        epoch: Epoch,
+        spawned: SpawnedProcess,
+        now: Duration,
+        cx: &mut Cx<Self>,
+    ) -> ProcessOutcome {
+        let SpawnedProcess { ffmpeg: Ffmpeg { stdout, log, process }, rtp, permit } = spawned;
         let pid = process.pid();
         FfmpegStarted { room: &self.room, epoch, pid, port: rtp.port }.emit(&self.context.metrics);
         let (kill, killed) = oneshot::channel();
         let meter = (self.estate.meter.clone(), self.context.metrics.clone());
         cx.run(process::attend(self.room.clone(), process, log, meter, killed), Msg::Exited);
-        let starting = Starting { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) };
+        let starting = StartPermit { _permit: permit, _until: cx.after(LONGEST_START, Msg::StartEnds) };
         let alive = self.context.metrics.ffmpeg_alive();
-        self.running = Some(Running::new(pid, now, kill, stdout, starting, alive));
+        self.running = Some(RunningProcess::new(pid, now, kill, stdout, starting, alive));
         if let Some((packager, _)) = &mut self.stream {
             packager.begin_incarnation(self.context.clock.moment());
             self.read_on(cx);
@@ -264,7 +270,7 @@ impl FfmpegRoom {
         ProcessOutcome::Spawned { epoch }
     }
 
-    fn exited(&mut self, ended: Ended) {
+    fn exited(&mut self, ended: ProcessEnd) {
         let now = self.context.clock.now();
         let Some(running) = self.running.take() else { return };
         let why = running.why_ended(ended.exit);
@@ -275,11 +281,11 @@ impl FfmpegRoom {
         {
             lease.quarantine(now);
         }
-        self.machine.exited(ended.exit, &ended.status, now, dice());
+        self.machine.exited(ended.exit, &ended.status, now, random_unit());
     }
 }
 
-impl Behaviour for FfmpegRoom {
+impl Behaviour for MixerRoomActor {
     const KIND: &'static str = "ffmpeg_process";
     type Msg = Msg;
 
@@ -291,12 +297,12 @@ impl Behaviour for FfmpegRoom {
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::News => self.look(),
+            Msg::StateChanged => self.look(),
             Msg::Spawned(epoch, spawned) => self.spawned(epoch, spawned, cx),
             Msg::Inherited(nonce, start, left) => {
                 self.process_busy = false;
                 let opened = self.open_stream(nonce, start, left, cx);
-                self.machine.process_done(opened, "", self.context.clock.now(), dice());
+                self.machine.process_done(opened, "", self.context.clock.now(), random_unit());
             }
             Msg::Exited(ended) => self.exited(ended),
             Msg::Retry => {}
@@ -322,7 +328,7 @@ impl Behaviour for FfmpegRoom {
                     let doing = &self.reasons.store;
                     tracing::warn!(room = %self.room, %failure, doing, "room key write failed");
                 }
-                self.machine.store_done(effect, outcome, self.context.clock.now(), dice());
+                self.machine.store_done(effect, outcome, self.context.clock.now(), random_unit());
                 if let Some(ceiling) = self.machine.ceiling() {
                     self.estate.raise_ceiling(ceiling);
                 }
@@ -333,16 +339,16 @@ impl Behaviour for FfmpegRoom {
     }
 
     /// Ends FFmpeg and gives the unused numbers back. The room stays assigned to this mixer for its return.
-    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
         self.machine.leave();
         self.step(cx);
-        if self.gone { Stopping::Now } else { Stopping::Wait }
+        if self.gone { StopAnswer::Now } else { StopAnswer::Wait }
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let live = self.view.live.as_ref();
         let now = self.context.clock.now();
-        Observed {
+        ActorState {
             state: self.machine.state().into(),
             desired: json!({
                 "onAir": self.view.is_on_air(),

@@ -7,26 +7,26 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::actors::kernel::Timer;
 use crate::domain::mixer_room::{Exit, STARVED};
-use crate::media::Prelude;
-use crate::telemetry::Alive;
+use crate::media::StandbyBuffer;
+use crate::telemetry::GaugeGuard;
 use crate::telemetry::events::FfmpegExit;
 
 /// Longest time a start occupies its slot. A start ends with the first part; without RTP there is none, and a
 /// Janus that is slow for this room must not block the starts of other rooms.
 pub const LONGEST_START: Duration = Duration::from_secs(1);
 
-pub struct Running {
+pub struct RunningProcess {
     pub pid: u32,
     pub started: Duration,
     pub kill: Option<oneshot::Sender<Duration>>,
     pub why_killed: Option<String>,
-    pub starting: Option<Starting>,
+    pub starting: Option<StartPermit>,
     /// Time of the last published part of its audio.
     pub last_part: Option<Duration>,
     /// Output of FFmpeg. Not read before there is a stream for it or a room to take over.
     pub stdout: Option<ChildStdout>,
-    pub prelude: Prelude,
-    _alive: Alive,
+    pub prelude: StandbyBuffer,
+    _alive: GaugeGuard,
 }
 
 /// Reasons for the state of each lane of a room.
@@ -37,12 +37,12 @@ pub struct Reasons {
 }
 
 /// Start slot, held until the start is complete.
-pub struct Starting {
+pub struct StartPermit {
     pub _permit: OwnedSemaphorePermit,
     pub _until: Timer,
 }
 
-impl Running {
+impl RunningProcess {
     /// Creates the state of a process that was just spawned. `kill` asks its attendant to end it and carries
     /// the grace.
     pub fn new(
@@ -50,8 +50,8 @@ impl Running {
         started: Duration,
         kill: oneshot::Sender<Duration>,
         stdout: ChildStdout,
-        starting: Starting,
-        alive: Alive,
+        starting: StartPermit,
+        alive: GaugeGuard,
     ) -> Self {
         Self {
             pid,
@@ -61,7 +61,7 @@ impl Running {
             starting: Some(starting),
             last_part: None,
             stdout: Some(stdout),
-            prelude: Prelude::default(),
+            prelude: StandbyBuffer::default(),
             _alive: alive,
         }
     }

@@ -14,12 +14,12 @@ const RETAIN: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub struct Streams {
-    rooms: RwLock<HashMap<RoomId, Kept>>,
+    rooms: RwLock<HashMap<RoomId, RetainedStream>>,
     /// Number of openings, so that a reader can wait for the next one.
     opened: watch::Sender<u64>,
 }
 
-struct Kept {
+struct RetainedStream {
     of: Nonce,
     stream: Arc<LiveStream>,
     ended: Option<Instant>,
@@ -46,7 +46,7 @@ impl Streams {
 
     /// Adds a stream and replaces the room's previous one.
     pub fn open(&self, room: RoomId, nonce: Nonce, stream: Arc<LiveStream>) {
-        self.write().insert(room, Kept { of: nonce, stream, ended: None });
+        self.write().insert(room, RetainedStream { of: nonce, stream, ended: None });
         self.opened.send_modify(|n| *n += 1);
     }
 
@@ -59,7 +59,7 @@ impl Streams {
 
     /// Removes streams that ended more than `RETAIN` ago.
     pub fn sweep(&self, now: Instant) {
-        let is_over = |kept: &Kept| kept.ended.is_some_and(|at| at + RETAIN <= now);
+        let is_over = |kept: &RetainedStream| kept.ended.is_some_and(|at| at + RETAIN <= now);
         self.write().retain(|_, kept| !is_over(kept));
     }
 
@@ -72,12 +72,12 @@ impl Streams {
         }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<RoomId, Kept>> {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<RoomId, RetainedStream>> {
         // Each change is one assignment, so a panic leaves the map as it was before or after.
         self.rooms.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<RoomId, Kept>> {
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<RoomId, RetainedStream>> {
         self.rooms.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,13 +8,13 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::MixerShared;
-use super::estate::Estate;
-use super::room::{self, FfmpegRoom};
+use super::resources::RoomResources;
+use super::room::{self, MixerRoomActor};
 use crate::actors::context::Context;
+use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::heartbeat::HeartbeatActor;
-use crate::actors::kernel::{Behaviour, ChildDown, ChildSpec, Cx, Message, Observed};
-use crate::actors::news::News;
-use crate::actors::room_children::{Ended, RoomChildren};
+use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message};
+use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::domain::ids::RoomId;
 use crate::domain::keys::ModuleKind;
 use crate::domain::machine::LoadMeter;
@@ -39,13 +39,13 @@ pub struct MixerSupervisor {
     shared: MixerShared,
     pulse: Arc<watch::Sender<Heartbeat>>,
     counts: Arc<watch::Sender<ListenerCounts>>,
-    news: Option<News>,
+    news: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
     ffmpeg: Option<Result<String, FfmpegUnusable>>,
 }
 
 pub enum Msg {
-    News,
+    StateChanged,
     Checked(Result<String, FfmpegUnusable>),
     Recheck,
     /// Sent by a room's actor when nothing is left of the room here.
@@ -56,7 +56,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::News => "news",
+            Self::StateChanged => "news",
             Self::Checked(_) => "checked",
             Self::Recheck => "recheck",
             Self::Finished(_) => "finished",
@@ -142,15 +142,15 @@ impl MixerSupervisor {
     fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
         if let Some(child) = self.rooms.get(&room) {
             // A child that is gone is handled by `child_down`.
-            let _ = child.offer("news", room::Msg::News);
+            let _ = child.tell_latest("news", room::Msg::StateChanged);
         } else if self.is_wanted(&room) {
             let (context, shared, me, id) =
                 (self.context.clone(), self.shared.clone(), cx.me(), room.clone());
-            let estate = Estate::default();
+            let estate = RoomResources::default();
             self.rooms.start(&room, cx, move || {
                 let machine =
                     MixerRoom::new(context.me.clone(), context.incarnation.to_string(), policy(&context));
-                FfmpegRoom::new(
+                MixerRoomActor::new(
                     id.clone(),
                     context.clone(),
                     shared.clone(),
@@ -191,7 +191,7 @@ impl Behaviour for MixerSupervisor {
         let me = cx.me();
         // A supervisor that is gone needs no wake-up.
         self.news = Some(self.context.subscribe(move || {
-            let _ = me.offer("news", Msg::News);
+            let _ = me.tell_latest("news", Msg::StateChanged);
         }));
         self.check_ffmpeg(cx);
         self.round(cx);
@@ -199,7 +199,7 @@ impl Behaviour for MixerSupervisor {
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::News => self.news(cx),
+            Msg::StateChanged => self.news(cx),
             Msg::Checked(outcome) => self.checked(outcome, cx),
             Msg::Recheck => self.check_ffmpeg(cx),
             Msg::Finished(room) => {
@@ -214,22 +214,22 @@ impl Behaviour for MixerSupervisor {
     }
 
     fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
-        if let Ended::Gone(room) = self.rooms.ended(child) {
+        if let ChildEnd::Gone(room) = self.rooms.ended(child) {
             self.look_at(room, cx);
         }
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let (state, reason) = match &self.ffmpeg {
             None => ("checking", None),
             Some(Ok(_)) => ("ready", None),
             Some(Err(error)) => ("unusable", Some(error.to_string())),
         };
         let ffmpeg = self.ffmpeg.as_ref().and_then(|f| f.as_ref().ok());
-        Observed {
+        ActorState {
             observed: json!({ "rooms": self.rooms.len(), "ffmpeg": ffmpeg }),
             reason,
-            ..Observed::state(state)
+            ..ActorState::state(state)
         }
     }
 }

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 
 pub use stream::{PlainReader, PlainStream};
 
-use super::news::News;
+use super::dirty_rooms::DirtyRooms;
 use crate::domain::ids::{Nonce, RoomId};
 use crate::domain::plain_room::Fetch;
 use crate::domain::relay_room::Position;
@@ -52,7 +52,7 @@ pub enum NoParts {
 pub struct PlainStreams {
     rooms: Mutex<HashMap<RoomId, Arc<PlainStream>>>,
     /// Wakes the supervisor for rooms that are wanted.
-    wanted: Mutex<Option<News>>,
+    wanted: Mutex<Option<DirtyRooms>>,
 }
 
 impl PlainStreams {
@@ -83,7 +83,7 @@ impl PlainStreams {
         self.rooms().keys().cloned().collect()
     }
 
-    fn attach(&self, news: News) {
+    fn attach(&self, news: DirtyRooms) {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
     }
 

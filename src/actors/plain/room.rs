@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{NewParts, NoParts, PartSource, PlainStream};
-use crate::actors::context::{Clock, dice};
-use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
+use crate::actors::context::{Clock, random_unit};
+use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
 use crate::actors::room_children::report_finished;
 use crate::domain::ids::RoomId;
 use crate::domain::plain_room::{Fetch, Outcome, PlainRoom, SILENT_FRAMES};
@@ -83,7 +83,7 @@ impl PlainRoomActor {
             Err(NoParts::Failed(why)) => (Outcome::Failed(why), Vec::new()),
         };
         let (was_filling, now) = (self.machine.is_filling(), self.clock.now());
-        let taken = self.machine.done(outcome, now, dice());
+        let taken = self.machine.done(outcome, now, random_unit());
         if was_filling && !self.machine.is_filling() {
             tracing::info!(room = %self.room, "plain stream continues after silence");
         }
@@ -159,17 +159,17 @@ impl Behaviour for PlainRoomActor {
         self.step(cx);
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let state = match (self.stream.is_ended(), self.machine.is_filling()) {
             (true, _) => "ended",
             (false, true) => "filling",
             (false, false) => "live",
         };
-        Observed {
+        ActorState {
             observed: json!({ "listeners": self.stream.readers(), "next": self.machine.next() }),
             reason: Some(self.reason.clone()),
             attempt: self.machine.attempt(),
-            ..Observed::state(state)
+            ..ActorState::state(state)
         }
     }
 }

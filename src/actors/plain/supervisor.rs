@@ -7,16 +7,16 @@ use serde_json::json;
 use super::room::{self, PlainRoomActor};
 use super::{PartSource, PlainStream, PlainStreams};
 use crate::actors::context::Clock;
-use crate::actors::kernel::{Behaviour, ChildDown, Cx, Message, Observed};
-use crate::actors::news::News;
-use crate::actors::room_children::{Ended, RoomChildren};
+use crate::actors::dirty_rooms::DirtyRooms;
+use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message};
+use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::domain::ids::RoomId;
 
 pub struct PlainSupervisor {
     clock: Clock,
     source: Arc<dyn PartSource>,
     streams: Arc<PlainStreams>,
-    wanted: Option<News>,
+    wanted: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
 }
 
@@ -56,9 +56,9 @@ impl Behaviour for PlainSupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let me = cx.me();
-        let wanted = News::new(move || {
+        let wanted = DirtyRooms::new(move || {
             // A supervisor that is gone needs no wake-up: its successor looks at all streams.
-            let _ = me.offer("wanted", Msg::Wanted);
+            let _ = me.tell_latest("wanted", Msg::Wanted);
         });
         self.streams.attach(wanted.clone());
         self.wanted = Some(wanted);
@@ -68,7 +68,7 @@ impl Behaviour for PlainSupervisor {
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::Wanted => {
-                let rooms = self.wanted.as_ref().map(News::take).unwrap_or_default().rooms;
+                let rooms = self.wanted.as_ref().map(DirtyRooms::take).unwrap_or_default().rooms;
                 rooms.into_iter().for_each(|room| self.produce(room, cx));
             }
             Msg::Finished(room, stream) => {
@@ -81,12 +81,12 @@ impl Behaviour for PlainSupervisor {
 
     fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
         // The room may have listeners again.
-        if let Ended::Gone(room) = self.rooms.ended(child) {
+        if let ChildEnd::Gone(room) = self.rooms.ended(child) {
             self.produce(room, cx);
         }
     }
 
-    fn observe(&self) -> Observed {
-        Observed { observed: json!({ "rooms": self.rooms.len() }), ..Observed::state("supervising") }
+    fn observe(&self) -> ActorState {
+        ActorState { observed: json!({ "rooms": self.rooms.len() }), ..ActorState::state("supervising") }
     }
 }

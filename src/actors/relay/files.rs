@@ -92,7 +92,7 @@ mod tests {
     const NOW: Duration = Duration::from_secs(100);
 
     #[actix::test]
-    async fn however_many_want_a_file_it_is_fetched_once_while_it_is_kept() {
+    async fn cached_file_is_fetched_once() {
         let (files, fetched) = (Files::new(KEEP, 9), AtomicUsize::new(0));
         let ask = |now| files.get(part(1), now, || came(&fetched));
         assert_eq!((ask(NOW).await, ask(NOW + KEEP / 2).await), (media(), media()));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn what_could_not_be_had_is_fetched_anew() {
+    async fn failed_fetch_is_not_cached() {
         let (files, fetched) = (Files::new(KEEP, 9), AtomicUsize::new(0));
         let gone = files.get(part(1), NOW, || async { Err(NotServed::Gone) }.boxed()).await;
         assert_eq!((gone, files.len()), (Err(NotServed::Gone), 0));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn of_too_many_the_oldest_goes_that_nobody_waits_for() {
+    async fn full_file_cache_evicts_oldest_unawaited() {
         let (files, fetched) = (Files::new(KEEP, 3), AtomicUsize::new(0));
         let mut waits = Box::pin(files.get(part(0), NOW, never));
         let mut left = Box::pin(files.get(part(1), NOW + second(1), never));

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! RelaySupervisor
-//! └─ RelayRoom*      one per room that has listeners here and is mixed elsewhere
+//! └─ RelayRoomActor* one per room that has listeners here and is mixed elsewhere
 //! ```
 //! Requests of listeners never reach an actor: they read the cache, wait for it to change, and share one
 //! request per file that is not cached yet.
 
-mod fetch;
+mod edge_room;
 mod files;
-mod held;
+mod mixer_client;
 mod room;
 pub mod supervisor;
 
@@ -20,32 +20,32 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::context::Clock;
-use super::news::News;
+use super::dirty_rooms::DirtyRooms;
 use crate::config::HlsConfig;
 use crate::domain::ids::{Nonce, RoomId};
 use crate::media::{MediaFile, NotServed, PlaylistBody};
-use crate::rooms::audience::Audience;
-pub use fetch::Fetcher;
-use held::{Held, Limits};
+use crate::rooms::listener_counter::ListenerCounter;
+use edge_room::{EdgeRoom, Limits};
+pub use mixer_client::MixerClient;
 
 /// Time without a request after which a room is no longer followed.
 const IDLE: Duration = Duration::from_secs(15);
 
 /// Edge cache of this node: rooms that are mixed elsewhere.
-pub struct Relays {
-    rooms: RwLock<HashMap<RoomId, Arc<Held>>>,
+pub struct EdgeCache {
+    rooms: RwLock<HashMap<RoomId, Arc<EdgeRoom>>>,
     /// Wakes the supervisor with the ids of newly requested rooms.
-    wanted: Mutex<Option<News>>,
-    fetcher: Fetcher,
+    wanted: Mutex<Option<DirtyRooms>>,
+    fetcher: MixerClient,
     /// Listeners of this node.
-    audience: Arc<Audience>,
+    audience: Arc<ListenerCounter>,
     limits: Limits,
     clock: Clock,
 }
 
-impl Relays {
+impl EdgeCache {
     /// Creates the cache. `hls` must be the mixers' configuration.
-    pub fn new(fetcher: Fetcher, audience: Arc<Audience>, hls: &HlsConfig, clock: Clock) -> Self {
+    pub fn new(fetcher: MixerClient, audience: Arc<ListenerCounter>, hls: &HlsConfig, clock: Clock) -> Self {
         Self {
             rooms: RwLock::default(),
             wanted: Mutex::new(None),
@@ -79,7 +79,7 @@ impl Relays {
     }
 
     /// Returns the room's cache and starts to follow the room if it was not followed.
-    fn of(&self, room: &RoomId) -> Arc<Held> {
+    fn of(&self, room: &RoomId) -> Arc<EdgeRoom> {
         let now = self.clock.now();
         // Marked as requested under the lock: see `forget_idle`.
         let known = {
@@ -88,8 +88,9 @@ impl Relays {
         };
         known.unwrap_or_else(|| {
             let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-            let held =
-                rooms.entry(room.clone()).or_insert_with(|| Arc::new(Held::new(room.clone(), self.limits)));
+            let held = rooms
+                .entry(room.clone())
+                .or_insert_with(|| Arc::new(EdgeRoom::new(room.clone(), self.limits)));
             held.asked(now);
             if let Some(news) = &*self.wanted.lock().unwrap_or_else(PoisonError::into_inner) {
                 news.changed([room.clone()]);
@@ -98,7 +99,7 @@ impl Relays {
         })
     }
 
-    fn held(&self, room: &RoomId) -> Option<Arc<Held>> {
+    fn held(&self, room: &RoomId) -> Option<Arc<EdgeRoom>> {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner).get(room).cloned()
     }
 
@@ -106,7 +107,7 @@ impl Relays {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    fn attach(&self, news: News) {
+    fn attach(&self, news: DirtyRooms) {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
     }
 

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures::future::{AbortHandle, Abortable};
 use serde_json::json;
 
-use super::held::Held;
-use super::{IDLE, Relays};
-use crate::actors::context::{Context, dice};
-use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
+use super::edge_room::EdgeRoom;
+use super::{EdgeCache, IDLE};
+use crate::actors::context::{Context, random_unit};
+use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
 use crate::domain::ids::RoomId;
 use crate::domain::plan::Plan;
 use crate::domain::relay_room::{Fetch, Outcome, RelayRoom as Machine, Upstream};
@@ -27,11 +27,11 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Durati
 /// Interval of counting listeners.
 const COUNTED_EVERY: Duration = Duration::from_secs(2);
 
-pub struct RelayRoom {
+pub struct RelayRoomActor {
     room: RoomId,
     context: Context,
-    relays: Arc<Relays>,
-    held: Arc<Held>,
+    relays: Arc<EdgeCache>,
+    held: Arc<EdgeRoom>,
     parent: ActorRef<super::supervisor::Msg>,
     machine: Machine,
     view: Arc<RoomView>,
@@ -46,7 +46,7 @@ pub struct RelayRoom {
 }
 
 pub enum Msg {
-    News,
+    StateChanged,
     /// Result of a request; `None` if it was cancelled.
     Fetched(Fetch, Option<(Outcome, Option<Bytes>)>),
     Retry,
@@ -56,7 +56,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::News => "news",
+            Self::StateChanged => "news",
             Self::Fetched(..) => "fetched",
             Self::Retry => "retry",
             Self::IsIdle => "is_idle",
@@ -64,12 +64,12 @@ impl Message for Msg {
     }
 }
 
-impl RelayRoom {
+impl RelayRoomActor {
     pub fn new(
         room: RoomId,
         context: Context,
-        relays: Arc<Relays>,
-        held: Arc<Held>,
+        relays: Arc<EdgeCache>,
+        held: Arc<EdgeRoom>,
         parent: ActorRef<super::supervisor::Msg>,
     ) -> Self {
         Self {
@@ -169,7 +169,7 @@ impl RelayRoom {
             }
             _ => None,
         };
-        if self.machine.done(what, outcome, self.context.clock.now(), dice())
+        if self.machine.done(what, outcome, self.context.clock.now(), random_unit())
             && let Some(playlist) = playlist
         {
             self.held.show(&what.from.nonce, playlist);
@@ -185,7 +185,7 @@ impl RelayRoom {
     }
 }
 
-impl Behaviour for RelayRoom {
+impl Behaviour for RelayRoomActor {
     const KIND: &'static str = "relay_room";
     type Msg = Msg;
 
@@ -197,7 +197,7 @@ impl Behaviour for RelayRoom {
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::News => self.look(),
+            Msg::StateChanged => self.look(),
             Msg::Fetched(what, Some((outcome, body))) => self.fetched(&what, outcome, body),
             Msg::Fetched(_, None) | Msg::Retry => {}
             Msg::IsIdle => self.look_for_idleness(cx),
@@ -205,10 +205,10 @@ impl Behaviour for RelayRoom {
         self.step(cx);
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let following = self.machine.following();
         let newest = self.held.newest();
-        Observed {
+        ActorState {
             desired: json!({
                 "onAir": self.view.is_on_air(),
                 "epoch": self.view.live.as_ref().map(|live| live.epoch),
@@ -221,7 +221,7 @@ impl Behaviour for RelayRoom {
             }),
             reason: Some(self.reason.clone()),
             attempt: self.machine.attempt(),
-            ..Observed::state(if following.is_some() { "following" } else { "searching" })
+            ..ActorState::state(if following.is_some() { "following" } else { "searching" })
         }
     }
 }

@@ -4,25 +4,25 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::Relays;
-use super::room::{self, RelayRoom};
+use super::EdgeCache;
+use super::room::{self, RelayRoomActor};
 use crate::actors::context::Context;
-use crate::actors::kernel::{Behaviour, ChildDown, Cx, Message, Observed};
-use crate::actors::news::News;
-use crate::actors::room_children::{Ended, RoomChildren};
+use crate::actors::dirty_rooms::DirtyRooms;
+use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message};
+use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::domain::ids::RoomId;
 
 pub struct RelaySupervisor {
     context: Context,
-    relays: Arc<Relays>,
-    news: Option<News>,
-    wanted: Option<News>,
+    relays: Arc<EdgeCache>,
+    news: Option<DirtyRooms>,
+    wanted: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
 }
 
 pub enum Msg {
     /// Rooms changed in the store.
-    News,
+    StateChanged,
     /// A room without listeners was requested.
     Wanted,
     /// The room has no listeners any more.
@@ -32,7 +32,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::News => "news",
+            Self::StateChanged => "news",
             Self::Wanted => "wanted",
             Self::Idle(_) => "idle",
         }
@@ -40,22 +40,22 @@ impl Message for Msg {
 }
 
 impl RelaySupervisor {
-    pub fn new(context: Context, relays: Arc<Relays>) -> Self {
+    pub fn new(context: Context, relays: Arc<EdgeCache>) -> Self {
         Self { context, relays, news: None, wanted: None, rooms: RoomChildren::default() }
     }
 
     fn news(&mut self) {
-        let Some(news) = self.news.as_ref().map(News::take) else { return };
+        let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
         let rooms = if news.rebuilt { self.rooms.ids() } else { news.rooms.into_iter().collect() };
         for room in rooms {
             if let Some(child) = self.rooms.get(&room) {
-                let _ = child.offer("news", room::Msg::News);
+                let _ = child.tell_latest("news", room::Msg::StateChanged);
             }
         }
     }
 
     fn wanted(&mut self, cx: &mut Cx<Self>) {
-        let rooms = self.wanted.as_ref().map(News::take).unwrap_or_default().rooms;
+        let rooms = self.wanted.as_ref().map(DirtyRooms::take).unwrap_or_default().rooms;
         rooms.into_iter().for_each(|room| self.follow(room, cx));
     }
 
@@ -63,7 +63,7 @@ impl RelaySupervisor {
         let Some(held) = self.relays.held(&room) else { return };
         let (context, relays, me, id) = (self.context.clone(), self.relays.clone(), cx.me(), room.clone());
         self.rooms.start(&room, cx, move || {
-            RelayRoom::new(id.clone(), context.clone(), relays.clone(), held.clone(), me.clone())
+            RelayRoomActor::new(id.clone(), context.clone(), relays.clone(), held.clone(), me.clone())
         });
     }
 }
@@ -76,11 +76,11 @@ impl Behaviour for RelaySupervisor {
         let me = cx.me();
         // A supervisor that is gone needs no wake-up.
         self.news = Some(self.context.subscribe(move || {
-            let _ = me.offer("news", Msg::News);
+            let _ = me.tell_latest("news", Msg::StateChanged);
         }));
         let me = cx.me();
-        let wanted = News::new(move || {
-            let _ = me.offer("wanted", Msg::Wanted);
+        let wanted = DirtyRooms::new(move || {
+            let _ = me.tell_latest("wanted", Msg::Wanted);
         });
         self.relays.attach(wanted.clone());
         self.wanted = Some(wanted);
@@ -90,7 +90,7 @@ impl Behaviour for RelaySupervisor {
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::News => self.news(),
+            Msg::StateChanged => self.news(),
             Msg::Wanted => self.wanted(cx),
             Msg::Idle(room) => {
                 if self.relays.forget_idle(&room) {
@@ -102,12 +102,12 @@ impl Behaviour for RelaySupervisor {
 
     fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
         // A listener may have arrived while the actor stopped.
-        if let Ended::Gone(room) = self.rooms.ended(child) {
+        if let ChildEnd::Gone(room) = self.rooms.ended(child) {
             self.follow(room, cx);
         }
     }
 
-    fn observe(&self) -> Observed {
-        Observed { observed: json!({ "rooms": self.rooms.len() }), ..Observed::state("supervising") }
+    fn observe(&self) -> ActorState {
+        ActorState { observed: json!({ "rooms": self.rooms.len() }), ..ActorState::state("supervising") }
     }
 }

@@ -3,10 +3,10 @@
 //! ```text
 //! Elector
 //! ├─ Housekeeper     while leading
-//! └─ Reassigner      while leading
+//! └─ FailoverActor   while leading
 //! ```
 //! The rules are in [`domain::leadership`](crate::domain::leadership). The children end with the leadership:
-//! they are told to stop at once. A write of the `Reassigner` in progress only succeeds if the store still
+//! they are told to stop at once. A write of the `FailoverActor` in progress only succeeds if the store still
 //! names this node as its leader; each action of the `Housekeeper` is a compare-and-swap.
 
 use std::collections::BTreeSet;
@@ -18,32 +18,32 @@ use futures::{Stream, StreamExt};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::failover::FailoverActor;
 use super::housekeeper::Housekeeper;
-use super::reassigner::Reassigner;
-use crate::actors::context::{Context, dice};
-use crate::actors::kernel::{Behaviour, ChildDown, ChildSpec, Cx, Decision, Message, Observed};
-use crate::actors::kernel::{Stopping, Timer};
+use crate::actors::context::{Context, random_unit};
+use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
+use crate::actors::kernel::{StopAnswer, Timer};
 use crate::domain::keys::LEADER;
-use crate::domain::leadership::{Effect, Held, Leadership, Outcome, Steady};
+use crate::domain::leadership::{Effect, LeaderRecord, Leadership, Outcome, StoreStability};
 use crate::domain::model::Leader;
 use crate::domain::plan::Plan;
-use crate::rooms::{Fence, RoomService, writes};
-use crate::store::reflector::{Reflected, reflect};
+use crate::rooms::{LeaderGuard, RoomService, writes};
+use crate::store::reflector::{ReflectorEvent, reflect};
 use crate::store::{KeyValue, LeaseId, Store, StoreError, TxnOutcome};
 use crate::telemetry::events::{Event, LeaderElected, LeaderKeyOrphaned, LeaderLost};
 
 const RELIST_EVERY: Duration = Duration::from_secs(60);
 const TEAM: [&str; 2] = ["housekeeper", "reassigner"];
 
-type Changes = Pin<Box<dyn Stream<Item = Reflected> + Send>>;
+type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 
 pub struct Elector {
     context: Context,
     service: Arc<RoomService>,
     machine: Leadership,
-    steady: watch::Sender<Steady>,
+    steady: watch::Sender<StoreStability>,
     /// The key, as of the last point at which the watch was complete.
-    seen: Option<Held>,
+    seen: Option<LeaderRecord>,
     busy: bool,
     stopping: bool,
     /// Revision of the leader key under which the team works.
@@ -55,7 +55,7 @@ pub struct Elector {
 }
 
 pub enum Msg {
-    Seen(Reflected, Changes),
+    Seen(ReflectorEvent, Changes),
     Done { asked: Duration, outcome: Outcome },
     Look,
     Revoked,
@@ -146,10 +146,10 @@ impl Elector {
             Housekeeper::new(context.clone(), service.clone())
         });
         let (context, service) = (self.context.clone(), self.service.clone());
-        let fence = Fence { key: LEADER.to_owned(), revision };
+        let fence = LeaderGuard { key: LEADER.to_owned(), revision };
         let steady = self.steady.subscribe();
         cx.spawn_child(TEAM[1], ChildSpec::worker(), move || {
-            Reassigner::new(context.clone(), service.clone(), fence.clone(), steady.clone())
+            FailoverActor::new(context.clone(), service.clone(), fence.clone(), steady.clone())
         });
         self.team.extend(TEAM);
     }
@@ -157,26 +157,27 @@ impl Elector {
     fn read_on(changes: Changes, cx: &mut Cx<Self>) {
         cx.run(changes.into_future(), |(event, changes)| {
             // The stream never ends by itself.
-            let event = event.unwrap_or(Reflected::Lost(StoreError::Unavailable("the watch ended".into())));
+            let event =
+                event.unwrap_or(ReflectorEvent::Lost(StoreError::Unavailable("the watch ended".into())));
             Msg::Seen(event, changes)
         });
     }
 
-    fn saw(&mut self, event: Reflected) {
+    fn observe(&mut self, event: ReflectorEvent) {
         match event {
-            Reflected::InitStart | Reflected::Delete { .. } => self.seen = None,
-            Reflected::InitApply(entry) | Reflected::Apply(entry) => self.seen = Some(held(&entry)),
-            Reflected::InitDone { revision } | Reflected::Progress { revision } => {
-                self.machine.saw(self.seen.clone(), revision);
+            ReflectorEvent::InitStart | ReflectorEvent::Delete { .. } => self.seen = None,
+            ReflectorEvent::InitApply(entry) | ReflectorEvent::Apply(entry) => self.seen = Some(held(&entry)),
+            ReflectorEvent::InitDone { revision } | ReflectorEvent::Progress { revision } => {
+                self.machine.observe(self.seen.clone(), revision);
             }
-            Reflected::Lost(_) => self.machine.lost_sight(),
+            ReflectorEvent::Lost(_) => self.machine.lost_sight(),
         }
     }
 }
 
-fn held(entry: &KeyValue) -> Held {
+fn held(entry: &KeyValue) -> LeaderRecord {
     let by: Option<Leader> = serde_json::from_slice(&entry.value).ok();
-    Held { by, revision: entry.mod_revision, leased: entry.lease.is_some() }
+    LeaderRecord { by, revision: entry.mod_revision, leased: entry.lease.is_some() }
 }
 
 async fn execute(store: &dyn Store, effect: Effect, ttl: Duration) -> Outcome {
@@ -218,11 +219,11 @@ impl Behaviour for Elector {
         match msg {
             Msg::Seen(event, changes) => {
                 Self::read_on(changes, cx);
-                self.saw(event);
+                self.observe(event);
             }
             Msg::Done { asked, outcome } => {
                 self.busy = false;
-                self.machine.done(outcome, asked, self.context.clock.now(), dice());
+                self.machine.done(outcome, asked, self.context.clock.now(), random_unit());
                 self.steady.send_replace(self.machine.steady());
             }
             Msg::Look | Msg::Revoked => {}
@@ -238,8 +239,8 @@ impl Behaviour for Elector {
     }
 
     /// Revokes the lease, so that the next leader need not wait for it to expire.
-    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
-        let Some(lease) = self.machine.resign() else { return Stopping::Now };
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
+        let Some(lease) = self.machine.resign() else { return StopAnswer::Now };
         let store = self.context.store.clone();
         self.stopping = true;
         self.align(self.context.clock.now(), cx);
@@ -249,13 +250,13 @@ impl Behaviour for Elector {
             }
             Msg::Revoked
         });
-        Stopping::Wait
+        StopAnswer::Wait
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let leader = self.machine.leader();
         let now = self.context.clock.now();
-        Observed {
+        ActorState {
             observed: json!({
                 "leader": leader.map(|l| &l.id),
                 "since": leader.map(|l| l.since),
@@ -264,7 +265,7 @@ impl Behaviour for Elector {
             reason: Some(self.reason.clone()),
             attempt: self.machine.attempt(),
             next_retry_in: self.machine.retry_due().and_then(|due| due.checked_sub(now)),
-            ..Observed::state(if self.term.is_some() { "leading" } else { "standing by" })
+            ..ActorState::state(if self.term.is_some() { "leading" } else { "standing by" })
         }
     }
 }

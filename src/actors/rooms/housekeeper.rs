@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::actors::context::Context;
-use crate::actors::kernel::{Behaviour, Cx, Message, Observed, Timer};
+use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::domain::compaction::Compaction;
-use crate::domain::housekeeping::{Chore, Due, Housekeeping};
+use crate::domain::housekeeping::{HousekeepingAction, HousekeepingPolicy, HousekeepingTask};
 use crate::domain::ids::UnixMs;
 use crate::domain::room::ExpiryLimits;
 use crate::rooms::{Removal, RoomError, RoomService};
@@ -26,28 +26,28 @@ const SHOWN: usize = 20;
 pub struct Housekeeper {
     context: Context,
     service: Arc<RoomService>,
-    housekeeping: Housekeeping,
+    housekeeping: HousekeepingPolicy,
     compaction: Compaction,
-    due: VecDeque<Due>,
+    due: VecDeque<HousekeepingTask>,
     rounds: u64,
     last_round: Duration,
     /// A module changed during the round.
     again: bool,
-    done: VecDeque<Done>,
+    done: VecDeque<TaskResult>,
     last_error: Option<String>,
     timer: Option<Timer>,
 }
 
-struct Done {
+struct TaskResult {
     at: UnixMs,
-    due: Due,
+    due: HousekeepingTask,
 }
 
 pub enum Msg {
     Round,
     ModulesChanged,
     /// `false`: nothing was left to do.
-    Acted(Due, Result<bool, RoomError>),
+    Acted(HousekeepingTask, Result<bool, RoomError>),
     Compacted(Result<(), StoreError>),
 }
 
@@ -67,7 +67,7 @@ impl Housekeeper {
         let rooms = &context.config.rooms;
         let limits = ExpiryLimits { never_started_after: rooms.never_started_after, max_age: rooms.max_age };
         Self {
-            housekeeping: Housekeeping::new(limits, rooms.removing_grace),
+            housekeeping: HousekeepingPolicy::new(limits, rooms.removing_grace),
             compaction: Compaction::default(),
             context,
             service,
@@ -124,14 +124,14 @@ impl Housekeeper {
         self.timer = Some(cx.after(next.saturating_sub(self.context.clock.now()), Msg::Round));
     }
 
-    fn acted(&mut self, due: Due, outcome: Result<bool, RoomError>) {
+    fn acted(&mut self, due: HousekeepingTask, outcome: Result<bool, RoomError>) {
         let (room, action, reason) = (&due.room, due.chore.as_str(), &due.reason);
         match outcome {
             Ok(true) => {
                 tracing::info!(%room, action, reason, "housekeeping action done");
                 self.context.metrics.chore_done(action);
                 self.done.truncate(SHOWN - 1);
-                self.done.push_front(Done { at: self.context.clock.wall(), due });
+                self.done.push_front(TaskResult { at: self.context.clock.wall(), due });
             }
             Ok(false) => {}
             Err(error) => {
@@ -146,15 +146,15 @@ impl Housekeeper {
     }
 }
 
-async fn act(service: &RoomService, context: &Context, due: &Due) -> Result<bool, RoomError> {
+async fn act(service: &RoomService, context: &Context, due: &HousekeepingTask) -> Result<bool, RoomError> {
     let room = &due.room;
     match &due.chore {
-        Chore::Expire(expiry) => service.expire(room, &due.view, *expiry).await,
-        Chore::FinishRemoval => {
+        HousekeepingAction::Expire(expiry) => service.expire(room, &due.view, *expiry).await,
+        HousekeepingAction::FinishRemoval => {
             service.finish_removal(room, due.clock).await.map(|removal| removal == Removal::Done)
         }
-        Chore::EndStray => service.delete(room).await.map(|_| true),
-        Chore::Sweep(left) => match context.directory.room(room) {
+        HousekeepingAction::EndStray => service.delete(room).await.map(|_| true),
+        HousekeepingAction::Sweep(left) => match context.directory.room(room) {
             Some(view) => service.sweep(room, &view, left).await,
             None => Ok(false),
         },
@@ -192,20 +192,20 @@ impl Behaviour for Housekeeper {
         }
     }
 
-    fn observe(&self) -> Observed {
-        let done = self.done.iter().map(|Done { at, due }| {
+    fn observe(&self) -> ActorState {
+        let done = self.done.iter().map(|TaskResult { at, due }| {
             json!({ "at": at, "room": due.room, "action": due.chore.as_str(), "reason": due.reason })
         });
         let odd = self.context.directory.odd_keys();
         let odd = odd.iter().take(SHOWN).map(|(key, what)| json!({ "key": key, "what": what }));
-        Observed {
+        ActorState {
             observed: json!({
                 "rounds": self.rounds,
                 "done": done.collect::<Vec<_>>(),
                 "oddKeys": odd.collect::<Vec<_>>(),
             }),
             reason: self.last_error.clone(),
-            ..Observed::state(if self.due.is_empty() { "resting" } else { "working" })
+            ..ActorState::state(if self.due.is_empty() { "resting" } else { "working" })
         }
     }
 }

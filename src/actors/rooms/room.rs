@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::actors::context::{Context, dice};
-use crate::actors::kernel::{ActorRef, Behaviour, Cx, Message, Observed, Timer};
+use crate::actors::context::{Context, random_unit};
+use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
 use crate::actors::room_children::report_finished;
 use crate::domain::ages::Sighting;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::plan::Retry;
+use crate::domain::public_status::shown;
 use crate::domain::room::{Cleanup, RoomStatus, cleanup, status};
-use crate::domain::shown::shown;
 use crate::domain::view::RoomView;
 use crate::rooms::{Removal, RoomError, RoomService};
 
-pub struct Room {
+pub struct RoomActor {
     room: RoomId,
     context: Context,
     service: Arc<RoomService>,
@@ -37,7 +37,7 @@ pub struct Room {
 }
 
 pub enum Msg {
-    News,
+    StateChanged,
     Removed(Result<Removal, RoomError>),
     Retry,
 }
@@ -45,14 +45,14 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::News => "news",
+            Self::StateChanged => "news",
             Self::Removed(_) => "removed",
             Self::Retry => "retry",
         }
     }
 }
 
-impl Room {
+impl RoomActor {
     pub fn new(
         room: RoomId,
         context: Context,
@@ -128,7 +128,7 @@ impl Room {
                 error.to_string()
             }
         };
-        self.retry.failed(why.as_str(), self.context.clock.now(), &self.context.backoff(), dice());
+        self.retry.failed(why.as_str(), self.context.clock.now(), &self.context.backoff(), random_unit());
         self.reason = Some(why);
     }
 
@@ -155,7 +155,7 @@ impl Room {
     }
 }
 
-impl Behaviour for Room {
+impl Behaviour for RoomActor {
     const KIND: &'static str = "room";
     type Msg = Msg;
 
@@ -165,16 +165,16 @@ impl Behaviour for Room {
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::News | Msg::Retry => {}
+            Msg::StateChanged | Msg::Retry => {}
             Msg::Removed(outcome) => self.removed(outcome),
         }
         self.step(cx);
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         let state = self.status.map_or("gone", RoomStatus::as_str);
         let now = self.context.clock.now();
-        Observed {
+        ActorState {
             desired: json!({ "live": self.view.live.as_ref().map(|l| json!({
                 "status": l.status, "epoch": l.epoch, "janus": l.janus_id, "mixer": l.mixer_id,
             })) }),
@@ -185,7 +185,7 @@ impl Behaviour for Room {
             reason: self.reason.clone(),
             attempt: self.retry.attempt(),
             next_retry_in: self.retry.due().and_then(|due| due.checked_sub(now)),
-            ..Observed::state(state)
+            ..ActorState::state(state)
         }
     }
 }

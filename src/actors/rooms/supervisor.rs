@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::elector::Elector;
-use super::room::{self, Room};
+use super::room::{self, RoomActor};
 use crate::actors::context::Context;
-use crate::actors::kernel::{Behaviour, ChildDown, ChildSpec, Cx, Message, Observed};
-use crate::actors::news::News;
-use crate::actors::room_children::{Ended, RoomChildren};
+use crate::actors::dirty_rooms::DirtyRooms;
+use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Message};
+use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::domain::ids::RoomId;
 use crate::domain::room::RoomStatus;
 use crate::rooms::RoomService;
@@ -17,12 +17,12 @@ use crate::rooms::RoomService;
 pub struct RoomSupervisor {
     context: Context,
     service: Arc<RoomService>,
-    news: Option<News>,
+    news: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
 }
 
 pub enum Msg {
-    News,
+    StateChanged,
     /// The room is neither on air nor being removed.
     Finished(RoomId),
 }
@@ -30,7 +30,7 @@ pub enum Msg {
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
-            Self::News => "news",
+            Self::StateChanged => "news",
             Self::Finished(_) => "finished",
         }
     }
@@ -42,7 +42,7 @@ impl RoomSupervisor {
     }
 
     fn news(&mut self, cx: &mut Cx<Self>) {
-        let Some(news) = self.news.as_ref().map(News::take) else { return };
+        let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
         let mut rooms = news.rooms;
         if news.rebuilt {
             rooms.extend(self.context.directory.rooms().keys().cloned());
@@ -57,11 +57,11 @@ impl RoomSupervisor {
     fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
         if let Some(child) = self.rooms.get(&room) {
             // If the child is gone, `child_down` handles it.
-            let _ = child.offer("news", room::Msg::News);
+            let _ = child.tell_latest("news", room::Msg::StateChanged);
         } else if self.is_live(&room) {
             let (context, service, me, id) =
                 (self.context.clone(), self.service.clone(), cx.me(), room.clone());
-            let make = move || Room::new(id.clone(), context.clone(), service.clone(), me.clone());
+            let make = move || RoomActor::new(id.clone(), context.clone(), service.clone(), me.clone());
             self.rooms.start(&room, cx, make);
         }
     }
@@ -89,13 +89,13 @@ impl Behaviour for RoomSupervisor {
         let me = cx.me();
         // The wake-up may fail if this supervisor is gone; it needs none then.
         self.news = Some(self.context.subscribe(move || {
-            let _ = me.offer("news", Msg::News);
+            let _ = me.tell_latest("news", Msg::StateChanged);
         }));
     }
 
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
-            Msg::News => self.news(cx),
+            Msg::StateChanged => self.news(cx),
             Msg::Finished(room) => {
                 // It may have been started again since the actor reported.
                 if !self.is_live(&room) {
@@ -106,12 +106,12 @@ impl Behaviour for RoomSupervisor {
     }
 
     fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
-        if let Ended::Gone(room) = self.rooms.ended(child) {
+        if let ChildEnd::Gone(room) = self.rooms.ended(child) {
             self.look_at(room, cx);
         }
     }
 
-    fn observe(&self) -> Observed {
-        Observed { observed: json!({ "live": self.rooms.len() }), ..Observed::state("supervising") }
+    fn observe(&self) -> ActorState {
+        ActorState { observed: json!({ "live": self.rooms.len() }), ..ActorState::state("supervising") }
     }
 }

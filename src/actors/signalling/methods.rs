@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Shared;
-use super::guest::{Guest, Parting, Seating};
-use crate::actors::anchors::{self, CallError, JoinError, Line, ModerationError};
+use super::SignallingShared;
+use super::client_session::{ClientSession, Disconnect, LockOutcome};
+use crate::actors::anchors::{self, CallError, JoinError, MediaSessionHandle, ModerationError};
 use crate::auth::Role;
 use crate::auth::turn::ice_servers;
-use crate::domain::anchor::{Nowhere, Place};
-use crate::domain::connection::{Fence, Joined, Written};
+use crate::domain::connection::{FencingToken, JoinOutcome, UpdateOutcome};
 use crate::domain::ids::{ClientId, UserId};
+use crate::domain::media_session::{JanusAssignment, JoinUnavailable};
 use crate::domain::mix::MixShare;
 use crate::domain::pin_attempts::Guess;
 use crate::domain::signalling::methods::{
-    Activity, ActivityStatus, Candidate, Join, Offer, SdpType, Trickle, TypedPin, Whom,
+    Activity, ActivityStatus, Candidate, Join, MuteParams, Offer, PinInput, SdpType, Trickle,
 };
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError, offer};
 use crate::domain::view::RoomView;
-use crate::presence::{Member, MemberRole, MemberStatus, PresenceError};
+use crate::presence::{MemberRole, MemberStatus, PresenceEntry, PresenceError};
 use crate::rooms::RoomError;
 use crate::store::StoreError;
 
@@ -33,7 +33,7 @@ const PREPARING: Duration = Duration::from_millis(200);
 /// Retry delay if a room is full.
 const FULL: Duration = Duration::from_secs(5);
 
-impl Guest {
+impl ClientSession {
     /// Executes one call when its turn comes.
     pub(super) async fn call(self: &Arc<Self>, method: Method) -> Answer {
         if matches!(method, Method::Join(_) | Method::Keepalive(_) | Method::Status(_)) {
@@ -78,7 +78,7 @@ impl Guest {
     async fn join(self: Arc<Self>, join: Join) -> Answer {
         let view = self.room()?;
         self.check_pin(&view, join.pin.as_ref())?;
-        Place::of(Some(&view)).map_err(nowhere)?;
+        JanusAssignment::of(Some(&view)).map_err(nowhere)?;
         let fence = self.seated(join.client_id).await?;
         // An earlier session of this connection then waits, so that this join can resume it.
         drop(self.take_line());
@@ -95,7 +95,7 @@ impl Guest {
         match self.shared.anchors.join(wanted).await {
             Ok(joined) => self.joined(joined, resuming, view.mix_share()).await,
             Err(error) => {
-                self.depart().await;
+                self.leave_presence().await;
                 Err(not_joined(error))
             }
         }
@@ -103,14 +103,14 @@ impl Guest {
 
     async fn joined(
         self: &Arc<Self>,
-        joined: anchors::Joined,
+        joined: anchors::JoinedSession,
         asked_to_resume: bool,
         share: MixShare,
     ) -> Answer {
-        let anchors::Joined { resume_token, resume, muted, line, events } = joined;
+        let anchors::JoinedSession { resume_token, resume, muted, line, events } = joined;
         if let Err(parting) = self.hold_line(line, events) {
-            if parting == Parting::Farewell {
-                self.depart().await;
+            if parting == Disconnect::Farewell {
+                self.leave_presence().await;
             }
             return Err(ErrorCode::NotJoined.into());
         }
@@ -149,7 +149,7 @@ impl Guest {
     }
 
     /// Checks a PIN, if one was sent, against the room's PIN.
-    fn check_pin(&self, view: &RoomView, pin: Option<&TypedPin>) -> Result<(), RpcError> {
+    fn check_pin(&self, view: &RoomView, pin: Option<&PinInput>) -> Result<(), RpcError> {
         let Some((pin, meta)) = pin.zip(view.meta.as_ref()) else { return Ok(()) };
         let (user, address) = (&self.peer.user, self.peer.address);
         match self.shared.guess(user, address, pin.0.as_ref() == Some(&meta.pin)) {
@@ -163,14 +163,14 @@ impl Guest {
 
     /// Returns the fencing token of our connection lock. Acquires the lock now if we have none for this
     /// client, for example because another client of the user had it when we connected.
-    async fn seated(&self, client: Option<ClientId>) -> Result<Fence, RpcError> {
+    async fn seated(&self, client: Option<ClientId>) -> Result<FencingToken, RpcError> {
         if let Some(fence) = self.fence_of(client.as_ref()) {
             return Ok(fence);
         }
         let client = client.or_else(|| self.peer.client_id.clone());
         match self.take_seat(client).await {
-            Ok(Seating::Ours(fence)) => Ok(fence),
-            Ok(Seating::Taken) => {
+            Ok(LockOutcome::Ours(fence)) => Ok(fence),
+            Ok(LockOutcome::Taken) => {
                 self.close(CloseCode::AlreadyConnected);
                 Err(ErrorCode::AlreadyConnected.into())
             }
@@ -183,7 +183,7 @@ impl Guest {
     async fn enter_room(
         &self,
         view: &RoomView,
-        fence: Fence,
+        fence: FencingToken,
         name: Option<String>,
         resuming: bool,
     ) -> Result<(), RpcError> {
@@ -191,7 +191,7 @@ impl Guest {
             true => self.shown().await.map_err(|error| unavailable(&error))?,
             false => None,
         };
-        let member = Member {
+        let member = PresenceEntry {
             user_id: self.peer.user.clone(),
             role: if self.peer.role == Role::Host { MemberRole::Host } else { MemberRole::Anchor },
             display_name: name.or_else(|| before.as_ref()?.display_name.clone()),
@@ -202,11 +202,11 @@ impl Guest {
         self.entered(self.enter(member, max_anchors(view)).await.map(Some))
     }
 
-    fn entered(&self, outcome: Result<Option<Joined>, PresenceError>) -> Result<(), RpcError> {
+    fn entered(&self, outcome: Result<Option<JoinOutcome>, PresenceError>) -> Result<(), RpcError> {
         match outcome.map_err(|error| unavailable(&error))? {
-            Some(Joined::Ok) => Ok(()),
-            Some(Joined::Full) => Err(RpcError::from(ErrorCode::RoomFull).retry_after(FULL)),
-            Some(Joined::Fenced) => Err(self.replaced()),
+            Some(JoinOutcome::Ok) => Ok(()),
+            Some(JoinOutcome::Full) => Err(RpcError::from(ErrorCode::RoomFull).retry_after(FULL)),
+            Some(JoinOutcome::Fenced) => Err(self.replaced()),
             None => Err(ErrorCode::NotJoined.into()),
         }
     }
@@ -233,7 +233,7 @@ impl Guest {
         Ok(json!({}))
     }
 
-    fn session(&self) -> Result<Arc<Line>, RpcError> {
+    fn session(&self) -> Result<Arc<MediaSessionHandle>, RpcError> {
         self.line().ok_or_else(|| ErrorCode::NotJoined.into())
     }
 
@@ -244,9 +244,9 @@ impl Guest {
             ActivityStatus::Idle => MemberStatus::Idle,
         };
         match self.update(|member| member.status = status).await {
-            Ok(Written::Ok) => Ok(json!({})),
-            Ok(Written::Fenced) => Err(self.replaced()),
-            Ok(Written::Absent) => self.return_to_room().await,
+            Ok(UpdateOutcome::Ok) => Ok(json!({})),
+            Ok(UpdateOutcome::Fenced) => Err(self.replaced()),
+            Ok(UpdateOutcome::Absent) => self.return_to_room().await,
             Err(error) => Err(unavailable(&error)),
         }
     }
@@ -262,7 +262,7 @@ impl Guest {
         entered.map(|()| json!({}))
     }
 
-    async fn mute(&self, whom: Whom, muted: bool) -> Answer {
+    async fn mute(&self, whom: MuteParams, muted: bool) -> Answer {
         match whom.user_id.filter(|user| *user != self.peer.user) {
             None => self.session()?.set_muted(muted).await.map_err(not_called)?,
             Some(user) => {
@@ -280,7 +280,7 @@ impl Guest {
     async fn remove(&self, user: &UserId) -> Answer {
         self.must_host()?;
         let room = &self.peer.room;
-        let there = |members: Vec<Member>| members.iter().any(|member| member.user_id == *user);
+        let there = |members: Vec<PresenceEntry>| members.iter().any(|member| member.user_id == *user);
         let present = self.shared.presence.list(room).await.is_ok_and(there);
         let known = self.room()?.users.contains_key(user);
         if !present && !known {
@@ -299,12 +299,12 @@ impl Guest {
 
     async fn leave(&self) -> Answer {
         self.leave_session();
-        self.depart().await;
+        self.leave_presence().await;
         Ok(json!({}))
     }
 }
 
-impl Shared {
+impl SignallingShared {
     fn guess(&self, user: &UserId, address: std::net::IpAddr, right: bool) -> Guess {
         let now = self.now();
         let mut pins = self.pins.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -317,8 +317,8 @@ fn for_janus(candidate: Candidate) -> crate::janus::Candidate {
     crate::janus::Candidate { candidate, sdp_mid, sdp_m_line_index }
 }
 
-fn nowhere(error: Nowhere) -> RpcError {
-    let wait = if error == Nowhere::Preparing { PREPARING } else { AWAY };
+fn nowhere(error: JoinUnavailable) -> RpcError {
+    let wait = if error == JoinUnavailable::Preparing { PREPARING } else { AWAY };
     RpcError::from(ErrorCode::NotOnAir).retry_after(wait)
 }
 
@@ -376,7 +376,7 @@ mod tests {
     use crate::domain::users::UserDenied;
 
     #[test]
-    fn a_removal_that_failed_is_worth_another_try_only_if_it_may_go_better() {
+    fn removal_errors_map_to_retryable_codes() {
         let away = StoreError::Unavailable("no".into());
         for (error, code) in [
             (RoomError::NotFound, ErrorCode::RoomOver),

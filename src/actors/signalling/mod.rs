@@ -2,12 +2,12 @@
 //! connection.
 //!
 //! ```text
-//! WsClient ──calls──▶ Guest ──▶ ConnectionLock, Presence ◀── Attendance: renews locks, reports members
-//!     ▲                 └─────▶ Anchors (JanusSession)
+//! WsClient ──calls──▶ ClientSession ──▶ ConnectionLock, Presence ◀── PresenceSync: renews locks, reports members
+//!     ▲                 └─────▶ MediaSessions (MediaSessionActor)
 //!     └── notifications ┴───────── SessionEvents
 //! ```
 //! A connection holds its lock from its admission on. A connection without the lock is closed, whatever its
-//! client sends. `Attendance` closes connections that stay outside the room for too long, and those whose
+//! client sends. `PresenceSync` closes connections that stay outside the room for too long, and those whose
 //! token has expired.
 //!
 //! The way a connection ends decides what remains. After `leave`, or a close code after which the client may
@@ -17,9 +17,9 @@
 //!
 //! Owns: the semantics of the methods. Never does: depend on WebSocket, Janus or Redis.
 
-mod attendance;
-mod guest;
+mod client_session;
 mod methods;
+mod presence_sync;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,10 +28,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::task::TaskTracker;
 
-use super::anchors::Anchors;
+use super::anchors::MediaSessions;
 use super::context::Context;
-use super::gateway::{Peer, Session, Signalling};
-use crate::domain::connection::{ConnectionId, Gateway};
+use super::gateway::{ConnectionInfo, Session, Signalling};
+use crate::domain::connection::{ConnectionId, GatewayIncarnation};
 use crate::domain::ids::RoomId;
 use crate::domain::model::Meta;
 use crate::domain::pin_attempts::PinAttempts;
@@ -39,43 +39,43 @@ use crate::domain::signalling::CloseCode;
 use crate::domain::view::RoomView;
 use crate::presence::{ConnectionLock, Presence};
 use crate::rooms::RoomService;
-pub use attendance::Attendance;
-use guest::{Attached, Guest, Seating};
+use client_session::{ClientSession, ConnectionSession, LockOutcome};
+pub use presence_sync::PresenceSync;
 
 /// Connections of each room. A room without connections has no entry.
-type Guests = HashMap<RoomId, HashMap<ConnectionId, Arc<Guest>>>;
+type Sessions = HashMap<RoomId, HashMap<ConnectionId, Arc<ClientSession>>>;
 
 /// State shared by all connections of a gateway. Cheap to clone.
 #[derive(Clone)]
-pub struct Desk(Arc<Shared>);
+pub struct SessionManager(Arc<SignallingShared>);
 
-struct Shared {
+struct SignallingShared {
     context: Context,
     service: Arc<RoomService>,
-    anchors: Anchors,
+    anchors: MediaSessions,
     lock: Arc<dyn ConnectionLock>,
     presence: Arc<dyn Presence>,
     /// This incarnation of this gateway.
-    gateway: Gateway,
+    gateway: GatewayIncarnation,
     pins: Mutex<PinAttempts>,
-    guests: Mutex<Guests>,
+    guests: Mutex<Sessions>,
     /// Rooms whose members must be read again, and the wake-up of the actor that reads them.
-    stale: attendance::Stale,
+    stale: presence_sync::StaleRooms,
     /// Departures that are still being reported to the presence backend.
     goodbyes: TaskTracker,
 }
 
-impl Desk {
+impl SessionManager {
     pub fn new(
         context: Context,
         service: Arc<RoomService>,
-        anchors: Anchors,
+        anchors: MediaSessions,
         lock: Arc<dyn ConnectionLock>,
         presence: Arc<dyn Presence>,
     ) -> Self {
-        let gateway = Gateway { node: context.me.clone(), incarnation: rand::random() };
+        let gateway = GatewayIncarnation { node: context.me.clone(), incarnation: rand::random() };
         let pins = Mutex::new(PinAttempts::new(context.config.ws.pin_attempts));
-        Self(Arc::new(Shared {
+        Self(Arc::new(SignallingShared {
             context,
             service,
             anchors,
@@ -84,24 +84,24 @@ impl Desk {
             gateway,
             pins,
             guests: Mutex::default(),
-            stale: attendance::Stale::default(),
+            stale: presence_sync::StaleRooms::default(),
             goodbyes: TaskTracker::new(),
         }))
     }
 }
 
-impl Shared {
-    fn guests(&self) -> MutexGuard<'_, Guests> {
+impl SignallingShared {
+    fn guests(&self) -> MutexGuard<'_, Sessions> {
         // No code that can panic runs under the lock.
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, guest: &Arc<Guest>) {
+    fn remember(&self, guest: &Arc<ClientSession>) {
         let (room, connection) = (guest.peer.room.clone(), guest.peer.connection.clone());
         self.guests().entry(room).or_default().insert(connection, guest.clone());
     }
 
-    fn forget(&self, guest: &Guest) {
+    fn forget(&self, guest: &ClientSession) {
         let mut guests = self.guests();
         if let Some(of_room) = guests.get_mut(&guest.peer.room) {
             of_room.remove(&guest.peer.connection);
@@ -111,11 +111,11 @@ impl Shared {
         }
     }
 
-    fn guests_of(&self, room: &RoomId) -> Vec<Arc<Guest>> {
+    fn guests_of(&self, room: &RoomId) -> Vec<Arc<ClientSession>> {
         self.guests().get(room).map(|of_room| of_room.values().cloned().collect()).unwrap_or_default()
     }
 
-    fn all_guests(&self) -> Vec<Arc<Guest>> {
+    fn all_guests(&self) -> Vec<Arc<ClientSession>> {
         self.guests().values().flat_map(HashMap::values).cloned().collect()
     }
 
@@ -137,7 +137,7 @@ impl Shared {
     }
 
     /// Returns true if the token is for a room that was deleted and whose id another room has now.
-    fn is_of_earlier_room(&self, peer: &Peer) -> bool {
+    fn is_of_earlier_room(&self, peer: &ConnectionInfo) -> bool {
         let view = self.context.directory.room(&peer.room);
         view.is_some_and(|view| view.meta.as_ref().is_some_and(|meta| !peer.grant.is_for(meta)))
     }
@@ -149,7 +149,7 @@ impl Shared {
     /// - [`CloseCode::Unavailable`]: the store is not listed yet.
     /// - [`CloseCode::RoomGone`]: the room does not exist, is being deleted, or is not the token's room.
     /// - [`CloseCode::Removed`]: the user was removed from the room.
-    fn room_of(&self, peer: &Peer) -> Result<Arc<RoomView>, CloseCode> {
+    fn room_of(&self, peer: &ConnectionInfo) -> Result<Arc<RoomView>, CloseCode> {
         if peer.grant.is_expired(self.context.clock.wall()) {
             return Err(CloseCode::TokenInvalid);
         }
@@ -165,21 +165,21 @@ impl Shared {
 }
 
 #[async_trait]
-impl Signalling for Desk {
-    async fn connected(&self, peer: Peer) -> Result<Arc<dyn Session>, CloseCode> {
+impl Signalling for SessionManager {
+    async fn connected(&self, peer: ConnectionInfo) -> Result<Arc<dyn Session>, CloseCode> {
         self.0.room_of(&peer).map_err(|code| match code {
             CloseCode::RoomGone if self.0.is_of_earlier_room(&peer) => CloseCode::TokenInvalid,
             other => other,
         })?;
-        let guest = Guest::new(self.0.clone(), peer);
+        let guest = ClientSession::new(self.0.clone(), peer);
         // Before the lock is acquired, so that a connection that replaces this one at once finds it.
         self.0.remember(&guest);
         let refused = match guest.take_seat(guest.peer.client_id.clone()).await {
-            Ok(Seating::Ours(_)) => {
+            Ok(LockOutcome::Ours(_)) => {
                 self.0.stale.look(&guest.peer.room);
-                return Ok(Arc::new(Attached(guest)));
+                return Ok(Arc::new(ConnectionSession(guest)));
             }
-            Ok(Seating::Taken) => CloseCode::AlreadyConnected,
+            Ok(LockOutcome::Taken) => CloseCode::AlreadyConnected,
             Err(_) => CloseCode::Unavailable,
         };
         self.0.forget(&guest);

@@ -104,7 +104,7 @@ fn foreign_certificate_names_are_warned_of() {
     let public = |host: &str| {
         let input = secure(keyed(LoadInput::default()), &pair);
         let input = input.flag("http.public_hls_url", &format!("https://{host}"));
-        load(input.flag("http.public_ws_url", &format!("wss://{host}/ws"))).unwrap().remarks()
+        load(input.flag("http.public_ws_url", &format!("wss://{host}/ws"))).unwrap().warnings()
     };
     assert_eq!(public("live.example.org"), Vec::<&str>::new());
     assert!(matches!(public("example.org")[..], [one] if one.contains("does not name the host")));

@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use super::{Build, Effect, Found, JanusRoom, destroy, must_have};
+use super::{Build, Effect, FoundRoom, JanusRoom, destroy, must_have};
 use crate::domain::ids::{Epoch, ModuleId};
 use crate::domain::model::{ForwarderState, JanusStatus, MixerState};
 use crate::domain::plan::Plan;
-use crate::domain::view::{RoomView, Rooms, Versioned};
+use crate::domain::view::{RoomView, Rooms, StoredValue};
 
 /// Interval between two checks for forwarders that something else stopped; shorter while nothing arrives at
 /// the mixer.
@@ -61,7 +61,7 @@ impl JanusRoom {
     }
 
     /// Returns the plan for a room whose forwarding matches the store.
-    pub(super) fn keep(&self, b: &Build<'_>, room: &Found) -> Plan<Effect> {
+    pub(super) fn keep(&self, b: &Build<'_>, room: &FoundRoom) -> Plan<Effect> {
         let Upkeep { starved, made_in_silence, listed_at, .. } = self.upkeep;
         if starved >= REMAKE_AT && !made_in_silence {
             return Plan::act(destroy(room), "nothing arrives at the mixer: recreates the Janus room");
@@ -80,7 +80,7 @@ impl JanusRoom {
 }
 
 /// Returns the mixer of the newest epoch if Janus reports that it forwards to that mixer's port.
-fn mixer_fed_by(view: &RoomView) -> Option<&Versioned<MixerState>> {
+fn mixer_fed_by(view: &RoomView) -> Option<&StoredValue<MixerState>> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
     let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id)?;
     let janus = view.janus.as_ref().filter(|j| j.epoch == live.epoch && j.id == live.janus_id)?;

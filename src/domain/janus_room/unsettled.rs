@@ -7,12 +7,12 @@ use crate::domain::plan::Plan;
 
 /// Create request without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unsettled {
+pub(super) struct UnsettledCreate {
     pub janus_room_id: u32,
     pub until: Duration,
 }
 
-impl Unsettled {
+impl UnsettledCreate {
     /// Plans the next step when nothing else is left: wait, then inspect whether the create was carried out.
     pub fn wait(&self, now: Duration) -> Plan<Effect> {
         if now >= self.until {

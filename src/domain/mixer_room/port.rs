@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use super::{MixerRoom, Role, STARVED, Wanted};
+use super::{MixerRoom, Role, STARVED, WantedPart};
 use crate::domain::ids::{Epoch, MediaAddr};
 use crate::domain::view::RoomView;
 
@@ -88,7 +88,7 @@ impl MixerRoom {
     /// forwarder.
     pub(super) fn spent_port(
         &self,
-        wanted: &Wanted,
+        wanted: &WantedPart,
         view: &RoomView,
         now: Duration,
     ) -> Option<(MediaAddr, &'static str)> {
@@ -110,7 +110,7 @@ impl MixerRoom {
 
     /// Returns true if the store has the current count. While it is unavailable, Janus would not learn of a
     /// new port.
-    fn is_told(&self, wanted: &Wanted, view: &RoomView) -> bool {
+    fn is_told(&self, wanted: &WantedPart, view: &RoomView) -> bool {
         let key = self.key.current(view.mixer.as_ref());
         key.is_some_and(|key| key.starved == self.starved_under(wanted.epoch))
     }

@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
-use super::{GIVE_UP_AT, KeyClaim, MixerRoom, Process, Reservation, Reserved, Role, StoreEffect, Wanted};
+use super::{
+    GIVE_UP_AT, KeyClaim, MixerRoom, Process, Reservation, ReservedNumbers, Role, StoreEffect, WantedPart,
+};
 use crate::domain::ids::{Epoch, Nonce};
 use crate::domain::model::{MixerState, SequenceState};
 use crate::domain::plan::{Plan, WriteOutcome};
-use crate::domain::view::{RoomView, UNREADABLE, Versioned};
+use crate::domain::view::{RoomView, StoredValue, UNREADABLE};
 
 /// Time granted to an outgoing mixer to stop its FFmpeg and write once.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
@@ -35,9 +37,9 @@ impl MixerRoom {
 
     fn publish(
         &self,
-        wanted: &Wanted,
+        wanted: &WantedPart,
         view: &RoomView,
-        key: Option<Versioned<MixerState>>,
+        key: Option<StoredValue<MixerState>>,
         now: Duration,
     ) -> Plan<StoreEffect> {
         let sequence = self.sequence.current(view.sequence.as_ref());
@@ -74,9 +76,9 @@ impl MixerRoom {
     /// the view changes.
     fn numbers_from(
         &self,
-        wanted: &Wanted,
+        wanted: &WantedPart,
         view: &RoomView,
-        sequence: Option<&Versioned<SequenceState>>,
+        sequence: Option<&StoredValue<SequenceState>>,
     ) -> Option<Duration> {
         let handed_over = view.live.as_ref().is_some_and(|live| live.handover.is_some());
         let given_back = sequence.is_some_and(|s| s.mod_revision > wanted.live_revision);
@@ -91,7 +93,7 @@ impl MixerRoom {
         }
     }
 
-    fn key_wanted(&self, wanted: &Wanted, view: &RoomView) -> Option<MixerState> {
+    fn key_wanted(&self, wanted: &WantedPart, view: &RoomView) -> Option<MixerState> {
         let port = self.port.as_ref().filter(|p| p.epoch == wanted.epoch)?;
         let starved = self.starved_under(wanted.epoch);
         Some(MixerState {
@@ -108,7 +110,7 @@ impl MixerRoom {
 
     /// Returns true if this mixer has produced since the handover. Stays true for the rest of the epoch,
     /// because nothing returns to the outgoing mixer.
-    fn is_ready(&self, wanted: &Wanted, view: &RoomView) -> bool {
+    fn is_ready(&self, wanted: &WantedPart, view: &RoomView) -> bool {
         let said = view.mixer.as_ref().is_some_and(|m| m.ready && m.epoch == wanted.epoch && m.id == self.me);
         let is = self.ready.is_some_and(|(epoch, _)| epoch == wanted.epoch);
         view.live.as_ref().is_some_and(|live| live.handover.is_some()) && (said || is)
@@ -116,7 +118,7 @@ impl MixerRoom {
 
     /// Removes the process first, then the numbers, then the key, so that a missing key implies that the rest
     /// is gone.
-    fn withdraw(&self, view: &RoomView, key: Option<Versioned<MixerState>>) -> Plan<StoreEffect> {
+    fn withdraw(&self, view: &RoomView, key: Option<StoredValue<MixerState>>) -> Plan<StoreEffect> {
         if self.process != Process::Idle || self.port.is_some() || self.stream.is_some() {
             return Plan::wait("waits for the end of FFmpeg");
         }
@@ -159,7 +161,7 @@ impl MixerRoom {
                 if let Some(Reservation { from, ceiling, .. }) = numbers {
                     // `None`: the reservation was lost while the write was in progress.
                     let next = self.reserved.map(|r| r.next).or(from);
-                    self.reserved = next.map(|next| Reserved { next, ceiling });
+                    self.reserved = next.map(|next| ReservedNumbers { next, ceiling });
                     self.sequence.wrote(revision, Some(ceiling));
                 }
             }

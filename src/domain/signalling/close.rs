@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_kept_for_who_was_cut_off_and_for_nobody_who_left() {
+    fn close_code_decides_session_kept() {
         use CloseCode::*;
         assert!([Gone, PeerDead, Normal, Replaced, Draining].iter().all(|code| code.keeps_session(false)));
         assert!([Removed, RoomClosed, Flooding].iter().all(|code| !code.keeps_session(false)));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_reasons_are_there_once_and_fit_a_close_frame() {
+    fn close_codes_are_unique_and_short() {
         let numbers: HashSet<_> = CloseCode::ALL.iter().map(|code| code.number()).collect();
         let reasons: HashSet<_> = CloseCode::ALL.iter().map(|code| code.reason()).collect();
         assert_eq!((numbers.len(), reasons.len()), (CloseCode::ALL.len(), CloseCode::ALL.len()));

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_code_has_a_name_and_our_own_a_number() {
+    fn error_codes_are_unique_and_consecutive() {
         let names: HashSet<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(names.len(), ErrorCode::ALL.len());
         let ours: Vec<_> = ErrorCode::ALL.iter().map(|c| c.number()).filter(|n| *n > -32100).collect();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_tells_whether_and_when_to_try_again() {
+    fn rpc_error_states_retry() {
         let error = RpcError::from(ErrorCode::RateLimited).retry_after(Duration::from_millis(50));
         let data = json!({ "code": "rate_limited", "retryable": true, "retryAfterMs": 50 });
         assert_eq!(error.to_json(), json!({ "code": -32002, "message": "too many calls", "data": data }));

@@ -27,8 +27,8 @@ pub enum Method {
     /// Same as `Keepalive`; the name says that the status changed.
     Status(Activity),
     /// Mutes the caller or, called by a host, another user.
-    Mute(Whom),
-    Unmute(Whom),
+    Mute(MuteParams),
+    Unmute(MuteParams),
     /// Removes a user from the room permanently; only for hosts.
     Remove(Member),
     Leave,
@@ -38,7 +38,7 @@ pub enum Method {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Join {
     /// Pin of the room; must be equal to it if present.
-    pub pin: Option<TypedPin>,
+    pub pin: Option<PinInput>,
     pub client_id: Option<ClientId>,
     pub display_name: Option<DisplayName>,
     /// Resume token of an earlier `join`: resumes the session with its media.
@@ -48,7 +48,7 @@ pub struct Join {
 /// Pin as the user entered it. `None`: the text cannot be the pin of any room; it counts as a wrong guess.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
-pub struct TypedPin(pub Option<Pin>);
+pub struct PinInput(pub Option<Pin>);
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,7 +108,7 @@ pub enum ActivityStatus {
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Whom {
+pub struct MuteParams {
     /// User to mute; `None`: the caller.
     pub user_id: Option<UserId>,
 }
@@ -126,9 +126,9 @@ pub struct ResumeToken(String);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct NoParams {}
 
-impl From<String> for TypedPin {
+impl From<String> for PinInput {
     fn from(text: String) -> Self {
         Self(Pin::new(&text).ok())
     }
@@ -149,7 +149,7 @@ impl Method {
             "mute" => Ok(Self::Mute(read(params)?)),
             "unmute" => Ok(Self::Unmute(read(params)?)),
             "remove" => Ok(Self::Remove(read(params)?)),
-            "leave" => read(params).map(|Nothing {}| Self::Leave),
+            "leave" => read(params).map(|NoParams {}| Self::Leave),
             _ => Err(ErrorCode::MethodNotFound.into()),
         }
     }
@@ -276,14 +276,14 @@ mod tests {
         let idle = Activity { status: ActivityStatus::Idle };
         assert_eq!(parse("keepalive", json!({"status": "idle"})), Ok(Method::Keepalive(idle)));
         assert!(parse("status", json!({"status": "onair"})).is_ok());
-        assert_eq!(parse("mute", json!({})), Ok(Method::Mute(Whom::default())));
+        assert_eq!(parse("mute", json!({})), Ok(Method::Mute(MuteParams::default())));
         assert!(parse("unmute", json!({"userId": "bob"})).is_ok());
         assert!(parse("remove", json!({"userId": "bob"})).is_ok());
         assert_eq!(Method::parse("leave", None), Ok(Method::Leave));
     }
 
     #[test]
-    fn what_is_unknown_missing_or_of_another_shape_is_refused() {
+    fn invalid_methods_and_params_are_refused() {
         for (method, params) in [
             ("join", json!({"pin": 123_456})),
             ("join", json!({"password": "x"})),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_come_as_browsers_write_them_and_end_in_three_ways() {
+    fn icecandidate_accepts_candidates_and_three_ends() {
         let text = "candidate:1 1 udp 2122 192.0.2.1 5000 typ host";
         let full = json!({"candidate": text, "sdpMid": "0", "sdpMLineIndex": 0, "usernameFragment": "ab"});
         let Ok(Method::IceCandidate(Trickle::Candidate(read))) =

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_display_name_is_short_and_can_be_shown() {
+    fn display_names_are_short_and_visible() {
         assert_eq!(DisplayName::new(" Änne 🎙 ").unwrap().as_str(), "Änne 🎙");
         assert_eq!(DisplayName::new("A\u{308}nne").unwrap(), DisplayName::new("Änne").unwrap());
         for bad in

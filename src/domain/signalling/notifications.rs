@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_notification_is_a_request_without_an_id() {
+    fn notifications_serialize_without_id() {
         let member = RoomMember {
             user_id: UserId::new("ann").unwrap(),
             role: "host",

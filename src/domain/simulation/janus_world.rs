@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::ids::Epoch;
-use crate::domain::janus_room::{Effect, Found, Outcome};
+use crate::domain::janus_room::{Effect, FoundRoom, Outcome};
 use crate::domain::model::ForwarderState;
 use crate::domain::plan::Failure;
 
@@ -81,8 +81,8 @@ impl JanusWorld {
         }
     }
 
-    pub fn found(&self) -> Vec<Found> {
-        let found = |(id, (epoch, _)): (&u32, &(Epoch, _))| Found {
+    pub fn found(&self) -> Vec<FoundRoom> {
+        let found = |(id, (epoch, _)): (&u32, &(Epoch, _))| FoundRoom {
             janus_room_id: *id,
             created_at: *epoch,
             forwarders: None,

@@ -187,9 +187,9 @@ impl World {
 
     fn deliver(&mut self, node: usize) {
         let (view, revision) = (self.view(), self.revision);
-        self.januses[node].0.saw(revision);
+        self.januses[node].0.observe_revision(revision);
         self.januses[node].2 = view.clone();
-        self.mixers[node].0.saw(revision);
+        self.mixers[node].0.observe_revision(revision);
         self.mixers[node].2 = view;
     }
 

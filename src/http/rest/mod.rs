@@ -22,9 +22,9 @@ use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 
 use crate::rooms::RoomService;
-use crate::rooms::audience::Listeners;
+use crate::rooms::listener_counter::Listeners;
 
-use super::anchors::Anchors;
+use super::anchors::PresenceQuery;
 use super::cors::{self, Origins};
 use super::error::{ApiError, Code, not_found};
 use super::extract::BodyLimit;
@@ -53,7 +53,7 @@ pub struct Api {
     pub auth: Arc<dyn ApiAuth>,
     pub tokens: Arc<dyn TokenIssuer>,
     /// `None` on a node without presence: anchors are then not counted.
-    pub anchors: Option<Arc<dyn Anchors>>,
+    pub anchors: Option<Arc<dyn PresenceQuery>>,
     pub listeners: Listeners,
     pub origins: Origins,
     /// Base of the URLs given to listeners, without a trailing slash.

@@ -11,7 +11,7 @@ use crate::domain::view::Users;
 use crate::http::anchors;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::extract::{JsonBody, RoomPath, UserPath};
-use crate::presence::{Member, MemberRole, MemberStatus};
+use crate::presence::{MemberRole, MemberStatus, PresenceEntry};
 use crate::rooms::now;
 
 use super::Api;
@@ -190,7 +190,7 @@ fn invite_url(hls_base: &str, room: &RoomId, token: &str) -> String {
     format!("{hls_base}/speak/{room}#token={token}")
 }
 
-fn everybody(known: &Users, present: Option<Vec<Member>>) -> Vec<UserBody> {
+fn everybody(known: &Users, present: Option<Vec<PresenceEntry>>) -> Vec<UserBody> {
     let connected = present.as_ref().map(|_| false);
     let mut users: std::collections::BTreeMap<_, _> = known
         .iter()

@@ -16,10 +16,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::clients::Clients;
 use super::gate::{Gate, Refusal};
-use super::stream::{Connection, Guarded};
+use super::stream::{Connection, GuardedSocket};
 use super::wire::{Stream, Wire};
 use super::{SLICE, proxy_protocol};
-use crate::domain::http_connection::{Cut, Patience};
+use crate::domain::http_connection::{CloseCause, RequestTimeouts};
 
 #[derive(Clone)]
 pub(super) struct Entrance {
@@ -31,7 +31,7 @@ pub(super) struct Entrance {
     pub tls: Option<TlsAcceptor>,
     /// Time that a client has for the TLS handshake.
     pub handshake: Duration,
-    pub patience: Patience,
+    pub patience: RequestTimeouts,
 }
 
 impl Entrance {
@@ -42,7 +42,7 @@ impl Entrance {
     pub async fn admit(
         self,
         mut socket: TcpStream,
-    ) -> Result<(Guarded, Protocol, Option<SocketAddr>), DispatchError> {
+    ) -> Result<(GuardedSocket, Protocol, Option<SocketAddr>), DispatchError> {
         let mut peer = socket.peer_addr()?;
         let mut admitted = self.gate.enter();
         if let Ok(place) = &admitted
@@ -51,7 +51,7 @@ impl Entrance {
         {
             let header = timeout(self.handshake, proxy_protocol::read(&mut socket)).await;
             let header = header.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-            let client = header.inspect_err(|_| place.cut(Cut::ProxyHeader))?;
+            let client = header.inspect_err(|_| place.cut(CloseCause::ProxyHeader))?;
             peer = client.unwrap_or(peer);
         }
         if !self.clients.proxies().trusts(peer.ip()) {
@@ -72,7 +72,7 @@ impl Entrance {
         };
         // The time for the first request begins after the handshake.
         connection.restart(Instant::now());
-        Ok((Guarded::new(stream, connection), Protocol::Http1, Some(peer)))
+        Ok((GuardedSocket::new(stream, connection), Protocol::Http1, Some(peer)))
     }
 
     async fn shake_hands(&self, tls: &TlsAcceptor, wire: Wire) -> io::Result<TlsStream<Wire>> {

@@ -22,8 +22,8 @@ use tokio::time::Sleep;
 
 use super::SLICE;
 use super::clients::Clients;
-use super::stream::{Connection, InProgress};
-use crate::domain::http_connection::{Cut, Transfer};
+use super::stream::{Connection, RequestInProgress};
+use crate::domain::http_connection::{CloseCause, Transfer};
 
 /// Rules of one listening socket.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     rules: Rules,
     mut request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<Sliced<B>>, Error> {
+) -> Result<ServiceResponse<SlicedBody<B>>, Error> {
     let connection = request.conn_data::<Connection>().cloned();
     let in_progress = connection.as_ref().map(Connection::begin);
     let forwarded_securely = rules.clients.identify(&mut request);
@@ -55,7 +55,7 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     if let Some(connection) = connection {
         let payload = match request.take_payload() {
             payload @ Payload::H1 { .. } => {
-                let timed: BoxedPayloadStream = Box::pin(Timed::new(payload, connection));
+                let timed: BoxedPayloadStream = Box::pin(TimedBody::new(payload, connection));
                 Payload::Stream { payload: timed }
             }
             other => other,
@@ -75,7 +75,7 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);
     }
-    Ok(response.map_body(|_, body| Sliced { body, omitted, rest: Bytes::new(), in_progress }))
+    Ok(response.map_body(|_, body| SlicedBody { body, omitted, rest: Bytes::new(), in_progress }))
 }
 
 /// Converts an error that no handler or middleware has turned into a response.
@@ -97,16 +97,16 @@ fn forbid_sniffing(headers: &mut HeaderMap) {
 
 pin_project! {
     /// Response body in pieces of at most [`SLICE`] bytes. The dispatcher copies each whole piece.
-    pub struct Sliced<B> {
+    pub struct SlicedBody<B> {
         #[pin]
         body: B,
         omitted: bool,
         rest: Bytes,
-        in_progress: Option<InProgress>,
+        in_progress: Option<RequestInProgress>,
     }
 }
 
-impl<B: MessageBody> MessageBody for Sliced<B> {
+impl<B: MessageBody> MessageBody for SlicedBody<B> {
     type Error = B::Error;
 
     fn size(&self) -> BodySize {
@@ -129,14 +129,14 @@ impl<B: MessageBody> MessageBody for Sliced<B> {
 }
 
 /// Request body that fails when the client sends it too slowly.
-struct Timed {
+struct TimedBody {
     payload: Payload,
     connection: Connection,
     transfer: Transfer,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-impl Timed {
+impl TimedBody {
     fn new(payload: Payload, connection: Connection) -> Self {
         Self { payload, connection, transfer: Transfer::new(Instant::now()), alarm: None }
     }
@@ -154,7 +154,7 @@ impl Timed {
     }
 }
 
-impl Stream for Timed {
+impl Stream for TimedBody {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -166,7 +166,7 @@ impl Stream for Timed {
                 Poll::Ready(Some(Ok(bytes)))
             }
             Poll::Pending if self.poll_late(task).is_ready() => {
-                self.connection.cut(Cut::SlowBody);
+                self.connection.cut(CloseCause::SlowBody);
                 Poll::Ready(Some(Err(PayloadError::Io(std::io::ErrorKind::TimedOut.into()))))
             }
             other => other,

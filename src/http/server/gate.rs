@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::large::Turns;
 use crate::domain::client_address::limited;
 use crate::domain::descriptors::Allotment;
-use crate::domain::http_connection::Cut;
+use crate::domain::http_connection::CloseCause;
 use crate::http::error::{ApiError, Code};
 use crate::http::request_id;
 use crate::telemetry::Metrics;
@@ -36,7 +36,7 @@ pub(super) struct Gate {
 }
 
 /// Admitted connection. Dropping it frees its place.
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     gate: Arc<Gate>,
     address: Option<IpAddr>,
 }
@@ -44,11 +44,11 @@ pub(super) struct Place {
 /// Connection for which there was no place.
 pub(super) struct Refusal {
     /// `None`: enough others are being told already.
-    refusing: Option<Refusing>,
+    refusing: Option<RefusalGuard>,
     why: Code,
 }
 
-struct Refusing(Arc<Gate>);
+struct RefusalGuard(Arc<Gate>);
 
 impl Gate {
     /// `per_address`: connections that one address may have open. It never gets more than half of the places.
@@ -66,10 +66,10 @@ impl Gate {
     }
 
     /// Takes a place for a new connection.
-    pub fn enter(self: &Arc<Self>) -> Result<Place, Refusal> {
+    pub fn enter(self: &Arc<Self>) -> Result<ConnectionSlot, Refusal> {
         if self.open.fetch_add(1, Relaxed) < self.allotment.served {
             self.metrics.sockets().opened(self.name);
-            return Ok(Place { gate: self.clone(), address: None });
+            return Ok(ConnectionSlot { gate: self.clone(), address: None });
         }
         self.open.fetch_sub(1, Relaxed);
         Err(self.refusal(Code::TooManyClients))
@@ -78,7 +78,7 @@ impl Gate {
     fn refusal(self: &Arc<Self>, why: Code) -> Refusal {
         self.metrics.sockets().refused(self.name);
         let told = self.refusing.fetch_add(1, Relaxed) < self.allotment.refused();
-        let refusing = Refusing(self.clone());
+        let refusing = RefusalGuard(self.clone());
         Refusal { refusing: told.then_some(refusing), why }
     }
 
@@ -93,7 +93,7 @@ impl Gate {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Counts the connection for its address, unless that is not limited.
     ///
     /// # Errors
@@ -122,12 +122,12 @@ impl Place {
         &self.gate.turns
     }
 
-    pub fn cut(&self, cut: Cut) {
+    pub fn cut(&self, cut: CloseCause) {
         self.gate.metrics.sockets().cut(cut.as_str());
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.gate.open.fetch_sub(1, Relaxed);
         self.gate.metrics.sockets().closed(self.gate.name);
@@ -142,7 +142,7 @@ impl Drop for Place {
     }
 }
 
-impl Drop for Refusing {
+impl Drop for RefusalGuard {
     fn drop(&mut self) {
         self.0.refusing.fetch_sub(1, Relaxed);
     }
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_bounded_and_given_back() {
+    fn gate_bounds_and_releases_connections() {
         let metrics = Metrics::new(std::time::SystemTime::UNIX_EPOCH);
         let gate = Arc::new(Gate::new("hls", Allotment { served: 4, accepted: 5 }, 9, metrics.clone()));
         let places: Vec<_> = (0..4).map(|_| gate.enter().ok().unwrap()).collect();

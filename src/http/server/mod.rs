@@ -44,13 +44,13 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio_rustls::TlsAcceptor;
 
 use crate::domain::descriptors::Allotment;
-use crate::domain::http_connection::Patience;
+use crate::domain::http_connection::RequestTimeouts;
 use crate::telemetry::Metrics;
 
 use entrance::Entrance;
 use exchange::Rules;
 use gate::Gate;
-use stream::Guarded;
+use stream::GuardedSocket;
 
 pub use clients::Clients;
 pub use large::large;
@@ -131,7 +131,8 @@ where
     let clients = options.clients;
     let per_address = clients.connections();
     let gate = Arc::new(Gate::new(options.name, options.allotment, per_address, metrics.clone()));
-    let patience = Patience { head: options.header_timeout + HEAD_MARGIN, idle: KEEP_ALIVE + IDLE_MARGIN };
+    let patience =
+        RequestTimeouts { head: options.header_timeout + HEAD_MARGIN, idle: KEEP_ALIVE + IDLE_MARGIN };
     let entrance = Entrance {
         gate,
         clients: clients.clone(),
@@ -159,7 +160,7 @@ where
             .client_request_timeout(options.header_timeout)
             .client_disconnect_timeout(Duration::from_secs(1))
             .h1_write_buffer_size(SLICE)
-            .on_connect_ext(|stream: &Guarded, data| {
+            .on_connect_ext(|stream: &GuardedSocket, data| {
                 data.insert(stream.connection());
             });
         let app = app().wrap(from_fn(move |request, next| exchange::exchange(rules.clone(), request, next)));

@@ -17,16 +17,16 @@ use futures::ready;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::gate::Place;
+use super::gate::ConnectionSlot;
 use super::large::{Turn, Turns};
 use super::wire::Stream;
-use crate::domain::http_connection::{Cut, Due, HeadEnds, Lifecycle, Patience};
+use crate::domain::http_connection::{CloseCause, DeadlineAction, HeadEnds, Lifecycle, RequestTimeouts};
 
 /// Stream with deadlines.
 ///
 /// The dispatcher decodes all requests that it has read before it serves the first, and keeps some 6 kB of
 /// each. So it gets the bytes of at most one request head at once, and further heads wait here.
-pub(super) struct Guarded {
+pub(super) struct GuardedSocket {
     stream: Stream,
     connection: Connection,
     /// Timer that wakes the dispatcher at the next deadline or earlier.
@@ -45,8 +45,8 @@ pub struct Connection(Rc<State>);
 
 struct State {
     lifecycle: RefCell<Lifecycle>,
-    patience: Patience,
-    place: Place,
+    patience: RequestTimeouts,
+    place: ConnectionSlot,
     /// True if the client uses TLS.
     secure: bool,
     upgraded: Cell<bool>,
@@ -61,9 +61,9 @@ struct State {
 }
 
 /// Request in progress. After it is dropped, the connection waits for the next one.
-pub(super) struct InProgress(Connection);
+pub(super) struct RequestInProgress(Connection);
 
-impl Guarded {
+impl GuardedSocket {
     pub fn new(stream: Stream, connection: Connection) -> Self {
         let heads = HeadEnds::default();
         Self { stream, connection, alarm: None, held: Bytes::new(), heads, head_given: false }
@@ -83,9 +83,9 @@ impl Guarded {
         loop {
             let now = Instant::now();
             let at = match state.lifecycle.borrow().due(&state.patience, state.place.pressed(), now) {
-                Due::Never => break,
-                Due::At(at) => tokio::time::Instant::from_std(at),
-                Due::Now(cut) => {
+                DeadlineAction::Never => break,
+                DeadlineAction::At(at) => tokio::time::Instant::from_std(at),
+                DeadlineAction::Now(cut) => {
                     state.place.cut(cut);
                     return Err(io::ErrorKind::TimedOut.into());
                 }
@@ -144,7 +144,7 @@ impl State {
     }
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for GuardedSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
@@ -190,7 +190,7 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for GuardedSocket {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let amended = amended(bytes);
         let write = Pin::new(&mut self.stream).poll_write(task, amended.as_deref().unwrap_or(bytes));
@@ -240,7 +240,7 @@ fn amended(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Connection {
-    pub(super) fn new(place: Place, patience: Patience, secure: bool) -> Self {
+    pub(super) fn new(place: ConnectionSlot, patience: RequestTimeouts, secure: bool) -> Self {
         Self(Rc::new(State {
             lifecycle: RefCell::new(Lifecycle::new(Instant::now())),
             patience,
@@ -301,9 +301,9 @@ impl Connection {
         self.0.upgraded.get()
     }
 
-    pub(super) fn begin(&self) -> InProgress {
+    pub(super) fn begin(&self) -> RequestInProgress {
         self.lifecycle().began();
-        InProgress(self.clone())
+        RequestInProgress(self.clone())
     }
 
     pub(super) fn turns(&self) -> &Turns {
@@ -315,12 +315,12 @@ impl Connection {
         self.0.turn.set(turn);
     }
 
-    pub(super) fn cut(&self, cut: Cut) {
+    pub(super) fn cut(&self, cut: CloseCause) {
         self.0.place.cut(cut);
     }
 }
 
-impl Drop for InProgress {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
         let state = &self.0.0;
         state.wants_body.set(false);

@@ -19,13 +19,13 @@ mod tls;
 
 const LARGE: &[u8] = &[b'x'; 4 << 20];
 
-struct Served {
+struct TestServer {
     address: SocketAddr,
     metrics: Metrics,
     handle: actix_web::dev::ServerHandle,
 }
 
-impl Served {
+impl TestServer {
     fn start(served: usize) -> Self {
         Self::start_with(served, |_| ())
     }
@@ -118,7 +118,7 @@ fn request(method: &str, path: &str) -> String {
 
 #[actix::test]
 async fn head_is_get_without_body() {
-    let served = Served::start(10);
+    let served = TestServer::start(10);
     for (path, length) in [("/small", "5"), ("/large", "4194304")] {
         let answer = served.ask(&request("HEAD", path)).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -132,7 +132,7 @@ async fn head_is_get_without_body() {
 
 #[actix::test]
 async fn every_response_forbids_sniffing() {
-    let served = Served::start(10);
+    let served = TestServer::start(10);
     let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(200_000));
     for (request, status) in [
         (request("GET", "/small"), 200),
@@ -152,8 +152,8 @@ async fn every_response_forbids_sniffing() {
 }
 
 #[actix::test]
-async fn surplus_connections_get_503_until_idle_ones_yield() {
-    let served = Served::start(4);
+async fn surplus_connections_get_503() {
+    let served = TestServer::start(4);
     let mut idle = Vec::new();
     for _ in 0..4 {
         let mut client = served.connect().await;
@@ -182,7 +182,7 @@ async fn surplus_connections_get_503_until_idle_ones_yield() {
 
 #[actix::test]
 async fn unfinished_later_requests_are_cut() {
-    let served = Served::start(10);
+    let served = TestServer::start(10);
     for rest in ["GET /small HTTP/1.1\r\n", "GET /small HTTP/1.1\r\nHost: localhost\r\nx: "] {
         let mut client = served.connect().await;
         client.write_all(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
@@ -199,7 +199,7 @@ async fn unfinished_later_requests_are_cut() {
 
 #[actix::test]
 async fn pipelined_large_responses_arrive_whole() {
-    let served = Served::start(10);
+    let served = TestServer::start(10);
     let mut client = served.connect().await;
     let requests = "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(4);
     client.write_all(requests.as_bytes()).await.unwrap();
@@ -212,7 +212,7 @@ async fn pipelined_large_responses_arrive_whole() {
 
 #[actix::test]
 async fn pipelined_requests_keep_their_bodies() {
-    let served = Served::start(10);
+    let served = TestServer::start(10);
     // Bodies with empty lines, in one write and byte by byte.
     let post = |body: &str| {
         format!("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len())
@@ -251,7 +251,7 @@ async fn pipelined_requests_keep_their_bodies() {
 
 #[actix::test]
 async fn endless_bodies_are_not_read_for_head() {
-    let served = Served::start(10);
+    let served = TestServer::start(10);
     let answer = served.ask(&request("HEAD", "/endless")).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     served.handle.stop(false).await;
@@ -259,7 +259,7 @@ async fn endless_bodies_are_not_read_for_head() {
 
 #[actix::test]
 async fn disconnect_during_a_request_ends_it() {
-    let served = Served::start(10);
+    let served = TestServer::start(10);
     let mut client = served.connect().await;
     client.write_all(b"GET /never HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     served.until_open(1).await;
@@ -272,7 +272,7 @@ async fn disconnect_during_a_request_ends_it() {
 
 #[actix::test]
 async fn few_large_responses_are_held() {
-    let served = Served::start(100);
+    let served = TestServer::start(100);
     let mut clients = Vec::new();
     for _ in 0..10 {
         let mut client = served.connect().await;
@@ -306,7 +306,7 @@ async fn head(client: &mut TcpStream) -> [u8; 12] {
 
 #[actix::test]
 async fn endless_bodies_suit_old_clients() {
-    let served = Served::start(10);
+    let served = TestServer::start(10);
     let mut client = served.connect().await;
     client.write_all(b"GET /endless HTTP/1.0\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
@@ -323,7 +323,7 @@ async fn endless_bodies_suit_old_clients() {
 /// The first client reads nothing, the second reads everything.
 #[actix::test]
 async fn stalled_readers_of_endless_bodies_are_cut() {
-    let served = Served::start(10);
+    let served = TestServer::start(10);
     let mut clients = [served.connect().await, served.connect().await];
     for client in &mut clients {
         client.write_all(request("GET", "/endless").as_bytes()).await.unwrap();

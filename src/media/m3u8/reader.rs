@@ -283,7 +283,7 @@ mod tests {
         #EXT-X-PART:DURATION=0.2,URI=\"8.0\",INDEPENDENT=YES\n#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"8.1\"\n";
 
     #[test]
-    fn what_applies_to_a_segment_is_with_it() {
+    fn reader_attaches_context_to_segments() {
         let list = parse(GOOD).unwrap();
         let first = &list.segments[0];
         assert_eq!((first.context.msn, first.context.discontinuity_sequence), (7, 3));
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn each_broken_promise_is_found() {
+    fn reader_refuses_inconsistent_playlists() {
         let broken = |from: &str, to: &str| {
             assert!(GOOD.contains(from), "{from}");
             parse(&GOOD.replacen(from, to, 1)).map(|_| (from.to_owned(), to.to_owned())).unwrap_err().fault
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cut_and_no_damage_makes_it_panic() {
+    fn damaged_playlists_never_panic() {
         for at in 0..GOOD.len() {
             let _ = parse(&GOOD[..at]);
             for with in ["\n", "\"", "0", ",", "é", ""] {

@@ -14,12 +14,12 @@
 //! |---|---|
 //! | `changed` | the room |
 //! | `stages` | JSON of a [`StageMessage`](crate::presence::stage::StageMessage) |
-//! | `replaced:{gateway}` | JSON of a [`Replaced`](crate::presence::Replaced) |
+//! | `replaced:{gateway}` | JSON of a [`LockReplaced`](crate::presence::LockReplaced) |
 //!
 //! Scripts build some of these names themselves, so this works with one Redis and its replicas, not with
 //! Redis Cluster.
 
-use crate::domain::connection::{Gateway, Seat};
+use crate::domain::connection::{GatewayIncarnation, LockKey};
 use crate::domain::ids::RoomId;
 use crate::presence::stage::StageKey;
 
@@ -28,15 +28,15 @@ pub const STAGES: &str = "stentor:stages";
 pub const GATEWAY_PREFIX: &str = "stentor:gateway:";
 pub const REPLACED_PREFIX: &str = "stentor:replaced:";
 
-pub fn lock(seat: &Seat) -> String {
+pub fn lock(seat: &LockKey) -> String {
     format!("stentor:lock:{}:{}", seat.room, seat.user)
 }
 
-pub fn mark(seat: &Seat) -> String {
+pub fn mark(seat: &LockKey) -> String {
     format!("stentor:fence:{}:{}", seat.room, seat.user)
 }
 
-pub fn gateway(gateway: &Gateway) -> String {
+pub fn gateway(gateway: &GatewayIncarnation) -> String {
     format!("{GATEWAY_PREFIX}{gateway}")
 }
 
@@ -56,6 +56,6 @@ pub fn stage(key: &StageKey) -> String {
     format!("stentor:stage:{}:{}", key.room, key.created_at.0)
 }
 
-pub fn replaced_channel(gateway: &Gateway) -> String {
+pub fn replaced_channel(gateway: &GatewayIncarnation) -> String {
     format!("{REPLACED_PREFIX}{gateway}")
 }

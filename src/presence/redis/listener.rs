@@ -1,7 +1,7 @@
 //! Subscriptions to Redis channels that survive outages of Redis.
 //!
 //! Messages that are published while there is no subscription are lost, so each new subscription begins with
-//! [`News::LookAgain`]. Owns: one connection per listener, while it has a receiver.
+//! [`PresenceEvent::LookAgain`]. Owns: one connection per listener, while it has a receiver.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::domain::restart::Backoff;
-use crate::presence::{NEWS_KEPT, News, NewsStream, news};
+use crate::presence::{NEWS_KEPT, NewsStream, PresenceEvent, news};
 
 /// Interval of pings, which tell an idle connection from a dead one.
 const PING_EVERY: Duration = Duration::from_secs(2);
@@ -23,7 +23,7 @@ pub(super) struct Listener<T> {
     channel: String,
     timeout: Duration,
     read: fn(&str) -> Option<T>,
-    heard: broadcast::Sender<News<T>>,
+    heard: broadcast::Sender<PresenceEvent<T>>,
 }
 
 /// Starts to listen on `channel`. Messages for which `read` returns `None` are not ours and are ignored.
@@ -51,7 +51,7 @@ impl<T: Clone + Send + 'static> Listener<T> {
         loop {
             if let Ok(Ok(subscription)) = timeout(self.timeout, self.subscribe()).await {
                 failures = 0;
-                self.tell(News::LookAgain);
+                self.tell(PresenceEvent::LookAgain);
                 self.follow(subscription).await;
             }
             failures += 1;
@@ -85,11 +85,11 @@ impl<T: Clone + Send + 'static> Listener<T> {
 
     fn hear(&self, message: &redis::Msg) {
         if let Some(told) = message.get_payload::<String>().ok().as_deref().and_then(self.read) {
-            self.tell(News::Told(told));
+            self.tell(PresenceEvent::Told(told));
         }
     }
 
-    fn tell(&self, news: News<T>) {
+    fn tell(&self, news: PresenceEvent<T>) {
         // An error means that the last receiver is gone; `run` then ends.
         let _ = self.heard.send(news);
     }

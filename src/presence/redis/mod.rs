@@ -18,11 +18,12 @@ use tokio::time::{Instant, sleep};
 
 use self::link::{Failure, Link};
 use super::{
-    Acquisition, Changed, ConnectionLock, Lifetimes, Member, NewsStream, Presence, PresenceError, Renewed,
-    Replaced, SignOfLife,
+    Acquisition, ConnectionLock, Lifetimes, LockReplaced, MembersChanged, NewsStream, Presence,
+    PresenceEntry, PresenceError, RenewOutcome, SignOfLife,
 };
 use crate::domain::connection::{
-    ConnectionId, Duplicate, Fence, Gateway, Holder, Joined, Released, Seat, Written,
+    ConnectionId, Duplicate, FencingToken, GatewayIncarnation, Holder, JoinOutcome, LockKey, ReleaseOutcome,
+    UpdateOutcome,
 };
 use crate::domain::ids::{ClientId, RoomId};
 
@@ -98,7 +99,7 @@ impl RedisPresence {
 impl ConnectionLock for RedisPresence {
     async fn acquire(
         &self,
-        seat: &Seat,
+        seat: &LockKey,
         holder: &Holder,
         policy: Duplicate,
     ) -> Result<Acquisition, PresenceError> {
@@ -112,12 +113,17 @@ impl ConnectionLock for RedisPresence {
         match claim.as_str() {
             "refused" => Ok(Acquisition::Held { by: before()? }),
             "withdrawn" => Err(PresenceError::Unavailable("the request was withdrawn".into())),
-            "replaces" => Ok(Acquisition::Acquired { fence: Fence(fence), replaced: Some(before()?) }),
-            _ => Ok(Acquisition::Acquired { fence: Fence(fence), replaced: None }),
+            "replaces" => Ok(Acquisition::Acquired { fence: FencingToken(fence), replaced: Some(before()?) }),
+            _ => Ok(Acquisition::Acquired { fence: FencingToken(fence), replaced: None }),
         }
     }
 
-    async fn renew(&self, seat: &Seat, holder: &Holder, fence: Fence) -> Result<Renewed, PresenceError> {
+    async fn renew(
+        &self,
+        seat: &LockKey,
+        holder: &Holder,
+        fence: FencingToken,
+    ) -> Result<RenewOutcome, PresenceError> {
         let Inner { link, options, scripts, .. } = &*self.inner;
         let mut call = scripts.renew.prepare_invoke();
         call.key(keys::lock(seat)).key(keys::mark(seat)).key(keys::gateway(&holder.gateway));
@@ -125,19 +131,19 @@ impl ConnectionLock for RedisPresence {
         let Lifetimes { lock, gateway, .. } = options.lifetimes;
         call.arg(ms(lock)).arg(ms(options.lifetimes.mark())).arg(ms(gateway));
         let ours: bool = link.run(&call).await?;
-        Ok(if ours { Renewed::StillOurs } else { Renewed::Lost })
+        Ok(if ours { RenewOutcome::StillOurs } else { RenewOutcome::Lost })
     }
 
-    async fn release(&self, seat: &Seat, fence: Fence) -> Result<Released, PresenceError> {
+    async fn release(&self, seat: &LockKey, fence: FencingToken) -> Result<ReleaseOutcome, PresenceError> {
         let Inner { link, options, scripts, .. } = &*self.inner;
         let mut call = scripts.release.prepare_invoke();
         call.key(keys::lock(seat)).key(keys::mark(seat));
         call.arg(fence.0).arg(fence.over().0).arg(ms(options.lifetimes.mark()));
         let freed: bool = link.run(&call).await?;
-        Ok(if freed { Released::Freed } else { Released::NotOurs })
+        Ok(if freed { ReleaseOutcome::Freed } else { ReleaseOutcome::NotOurs })
     }
 
-    async fn gateway_alive(&self, gateway: &Gateway) -> Result<SignOfLife, PresenceError> {
+    async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<SignOfLife, PresenceError> {
         let Inner { link, options, scripts, .. } = &*self.inner;
         let mut call = scripts.alive.prepare_invoke();
         call.key(keys::gateway(gateway)).arg(ms(options.lifetimes.gateway));
@@ -145,7 +151,7 @@ impl ConnectionLock for RedisPresence {
         Ok(if known { SignOfLife::Known } else { SignOfLife::Anew })
     }
 
-    fn replacements(&self, gateway: &Gateway) -> NewsStream<Replaced> {
+    fn replacements(&self, gateway: &GatewayIncarnation) -> NewsStream<LockReplaced> {
         self.inner.listen(keys::replaced_channel(gateway), |text| serde_json::from_str(text).ok())
     }
 }
@@ -155,41 +161,41 @@ impl Presence for RedisPresence {
     async fn join(
         &self,
         room: &RoomId,
-        member: &Member,
+        member: &PresenceEntry,
         max_anchors: usize,
-    ) -> Result<Joined, PresenceError> {
+    ) -> Result<JoinOutcome, PresenceError> {
         let Inner { link, scripts, .. } = &*self.inner;
         let mut call = self.inner.write_call(&scripts.join, room, member)?;
         let answer: String = link.run(call.arg(max_anchors)).await?;
         match answer.as_str() {
-            "ok" => Ok(Joined::Ok),
-            "full" => Ok(Joined::Full),
-            "fenced" => Ok(Joined::Fenced),
+            "ok" => Ok(JoinOutcome::Ok),
+            "full" => Ok(JoinOutcome::Full),
+            "fenced" => Ok(JoinOutcome::Fenced),
             other => Err(unreadable(other)),
         }
     }
 
-    async fn update(&self, room: &RoomId, member: &Member) -> Result<Written, PresenceError> {
+    async fn update(&self, room: &RoomId, member: &PresenceEntry) -> Result<UpdateOutcome, PresenceError> {
         let Inner { link, scripts, .. } = &*self.inner;
         written(&link.run::<String>(&self.inner.write_call(&scripts.update, room, member)?).await?)
     }
 
-    async fn leave(&self, seat: &Seat, fence: Fence) -> Result<Written, PresenceError> {
+    async fn leave(&self, seat: &LockKey, fence: FencingToken) -> Result<UpdateOutcome, PresenceError> {
         let Inner { link, scripts, .. } = &*self.inner;
         let mut call = seat_call(&scripts.leave, seat);
         written(&link.run::<String>(call.arg(fence.0)).await?)
     }
 
-    async fn forget(&self, seat: &Seat) -> Result<(), PresenceError> {
+    async fn forget(&self, seat: &LockKey) -> Result<(), PresenceError> {
         let Inner { link, scripts, .. } = &*self.inner;
         Ok(link.run(&seat_call(&scripts.forget, seat)).await?)
     }
 
-    async fn list(&self, room: &RoomId) -> Result<Vec<Member>, PresenceError> {
+    async fn list(&self, room: &RoomId) -> Result<Vec<PresenceEntry>, PresenceError> {
         let Inner { link, scripts, .. } = &*self.inner;
         let values: Vec<String> = link.run(&room_call(&scripts.list, room)).await?;
         let read = |text: &String| serde_json::from_str(text).map_err(|_| unreadable("member"));
-        let mut members = values.iter().map(read).collect::<Result<Vec<Member>, _>>()?;
+        let mut members = values.iter().map(read).collect::<Result<Vec<PresenceEntry>, _>>()?;
         members.sort_by(|a, b| a.user_id.cmp(&b.user_id));
         Ok(members)
     }
@@ -199,8 +205,9 @@ impl Presence for RedisPresence {
         Ok(link.run(&room_call(&scripts.remove_room, room)).await?)
     }
 
-    fn subscribe(&self) -> NewsStream<Changed> {
-        self.inner.listen(keys::CHANGED.to_owned(), |room| Some(Changed { room: RoomId::new(room).ok()? }))
+    fn subscribe(&self) -> NewsStream<MembersChanged> {
+        self.inner
+            .listen(keys::CHANGED.to_owned(), |room| Some(MembersChanged { room: RoomId::new(room).ok()? }))
     }
 }
 
@@ -210,7 +217,7 @@ type AcquireAnswer = (u64, String, String, String, String);
 impl Inner {
     async fn acquire(
         &self,
-        seat: &Seat,
+        seat: &LockKey,
         holder: &Holder,
         policy: Duplicate,
         attempt: &str,
@@ -234,7 +241,7 @@ impl Inner {
     /// Withdraws an acquisition without a response. It may have been applied, or may still be applied when
     /// Redis responds again. Nothing would renew or release that lock, so it would block its own user for a
     /// whole lock lifetime.
-    async fn withdraw(self: Arc<Self>, seat: Seat, attempt: String) {
+    async fn withdraw(self: Arc<Self>, seat: LockKey, attempt: String) {
         let Lifetimes { lock, .. } = self.options.lifetimes;
         let mut call = self.scripts.withdraw.prepare_invoke();
         call.key(keys::lock(&seat)).key(keys::mark(&seat)).key(keys::withdrawn(&attempt));
@@ -260,9 +267,9 @@ impl Inner {
         &self,
         script: &'a Script,
         room: &RoomId,
-        member: &Member,
+        member: &PresenceEntry,
     ) -> Result<ScriptInvocation<'a>, PresenceError> {
-        let seat = Seat { room: room.clone(), user: member.user_id.clone() };
+        let seat = LockKey { room: room.clone(), user: member.user_id.clone() };
         let value = serde_json::to_string(member).map_err(|_| unreadable("member"))?;
         let mut call = seat_call(script, &seat);
         call.arg(member.fence.0).arg(value).arg(ms(self.options.lifetimes.member));
@@ -295,18 +302,18 @@ fn room_call<'a>(script: &'a Script, room: &RoomId) -> ScriptInvocation<'a> {
     call
 }
 
-fn seat_call<'a>(script: &'a Script, seat: &Seat) -> ScriptInvocation<'a> {
+fn seat_call<'a>(script: &'a Script, seat: &LockKey) -> ScriptInvocation<'a> {
     let mut call = room_call(script, &seat.room);
     let member = format!("{}{}", keys::member_prefix(&seat.room), seat.user);
     call.key(member).key(keys::mark(seat)).arg(seat.user.as_str());
     call
 }
 
-fn written(answer: &str) -> Result<Written, PresenceError> {
+fn written(answer: &str) -> Result<UpdateOutcome, PresenceError> {
     match answer {
-        "ok" => Ok(Written::Ok),
-        "absent" => Ok(Written::Absent),
-        "fenced" => Ok(Written::Fenced),
+        "ok" => Ok(UpdateOutcome::Ok),
+        "absent" => Ok(UpdateOutcome::Absent),
+        "fenced" => Ok(UpdateOutcome::Fenced),
         other => Err(unreadable(other)),
     }
 }

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_that_reached_the_file_is_taken_back() {
+    fn failed_write_in_file_is_undone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.redb");
         let (mut disk, mut known) = Disk::open(&path).unwrap();

@@ -26,7 +26,7 @@ pub(super) struct History {
 
 /// Result of a read from a position.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum HistoryRead {
     /// Events of whole transactions, complete up to `through`, which may be the newest revision.
     Events { events: Vec<WatchEvent>, through: Revision },
     /// The position is older than the ring.
@@ -58,9 +58,9 @@ impl History {
     }
 
     /// Returns the events under `prefix` from revision `from` on, about [`PORTION`] of them at most.
-    pub fn read(&self, prefix: &str, from: Revision) -> Read {
+    pub fn read(&self, prefix: &str, from: Revision) -> HistoryRead {
         if !self.remembers(from) {
-            return Read::Forgotten;
+            return HistoryRead::Forgotten;
         }
         let start = self.ring.partition_point(|commit| commit.revision < from);
         let mut events = Vec::new();
@@ -72,7 +72,7 @@ impl History {
             }
             events.extend(commit.events.iter().filter(|e| key_of(e).starts_with(prefix)).cloned());
         }
-        Read::Events { events, through }
+        HistoryRead::Events { events, through }
     }
 }
 
@@ -102,13 +102,13 @@ mod tests {
 
     fn read(history: &History, from: Revision) -> Option<(usize, Revision)> {
         match history.read("/k/", from) {
-            Read::Events { events, through } => Some((events.len(), through)),
-            Read::Forgotten => None,
+            HistoryRead::Events { events, through } => Some((events.len(), through)),
+            HistoryRead::Forgotten => None,
         }
     }
 
     #[test]
-    fn the_oldest_commits_go_first_and_are_known_to_be_gone() {
+    fn history_drops_oldest_commits() {
         let mut history = History::starting_after(10, 3, usize::MAX);
         assert_eq!(read(&history, 11), Some((0, 10)));
         assert_eq!(read(&history, 10), None);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_bound_the_ring_too() {
+    fn history_is_bounded_by_bytes() {
         let mut history = History::starting_after(0, usize::MAX, 3 * (EVENT_OVERHEAD + 4));
         for revision in 1..=5 {
             history.push(deletes(revision, 1));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_far_behind_gets_whole_transactions_in_portions() {
+    fn history_reads_whole_transactions_in_portions() {
         let mut history = History::starting_after(0, usize::MAX, usize::MAX);
         for revision in 1..=4 {
             history.push(deletes(revision, 600));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_in_the_future_stays_there() {
+    fn history_accepts_future_revision() {
         let history = History::starting_after(4, 10, 10_000);
         assert_eq!(read(&history, 9), Some((0, 8)));
     }

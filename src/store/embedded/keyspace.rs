@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_transaction_of_a_batch_sees_the_earlier_ones() {
+    fn batched_transactions_see_earlier_ones() {
         let mut keys = Keyspace::default();
         let outcomes = stage(
             &mut keys,
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_nothing_keeps_the_revision() {
+    fn noop_transaction_keeps_revision() {
         let mut keys = Keyspace::default();
         let outcomes = stage(
             &mut keys,

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_due_when_its_time_is_over_and_not_before() {
+    fn lease_is_due_at_expiry() {
         let start = Instant::now();
         let at = |s| start + Duration::from_secs(s);
         let mut leases = Leases::default();

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use self::disk::Disk;
-use self::history::{History, Read};
+use self::history::{History, HistoryRead};
 use self::keyspace::{Keyspace, Staging};
 use self::leases::Leases;
 use self::writer::{Command, Reply, Writer};
@@ -67,7 +67,7 @@ impl Default for EmbeddedOptions {
 
 /// Store of a single node. Dropping it waits for queued writes.
 pub struct EmbeddedStore {
-    shared: Arc<Shared>,
+    shared: Arc<StoreShared>,
     committed: watch::Receiver<Revision>,
     turns: Semaphore,
     request_timeout: Duration,
@@ -77,13 +77,13 @@ pub struct EmbeddedStore {
 }
 
 /// State that readers and the writer share. Readers always see a durable state.
-struct Shared {
-    published: RwLock<Published>,
+struct StoreShared {
+    published: RwLock<PublishedState>,
     /// Start of the write in progress; `None` if there is none.
     writing_since: Mutex<Option<Instant>>,
 }
 
-struct Published {
+struct PublishedState {
     keys: Keyspace,
     history: History,
 }
@@ -107,8 +107,8 @@ impl EmbeddedStore {
         drop_leased_keys(&mut disk, &mut keys, path)?;
         let (committed_tx, committed) = watch::channel(keys.revision);
         let history = History::starting_after(keys.revision, limits.events, limits.bytes);
-        let published = RwLock::new(Published { keys, history });
-        let shared = Arc::new(Shared { published, writing_since: Mutex::default() });
+        let published = RwLock::new(PublishedState { keys, history });
+        let shared = Arc::new(StoreShared { published, writing_since: Mutex::default() });
         let (queue, commands) = mpsc::channel();
         let writer = Writer {
             queue: commands,
@@ -213,7 +213,7 @@ impl Store for EmbeddedStore {
 
 /// Reader of the history at one position.
 struct Watcher {
-    shared: Arc<Shared>,
+    shared: Arc<StoreShared>,
     committed: watch::Receiver<Revision>,
     prefix: String,
     next: Revision,
@@ -241,8 +241,8 @@ impl Watcher {
 
     fn read_on(&mut self) -> Result<Vec<WatchEvent>, StoreError> {
         match self.shared.read().history.read(&self.prefix, self.next) {
-            Read::Forgotten => Err(StoreError::Compacted { from: self.next }),
-            Read::Events { events, through } => {
+            HistoryRead::Forgotten => Err(StoreError::Compacted { from: self.next }),
+            HistoryRead::Events { events, through } => {
                 self.next = through + 1;
                 Ok(events)
             }
@@ -252,12 +252,12 @@ impl Watcher {
 
 /// A poisoned lock is used as it is: all writes under it are map operations that cannot fail half-way, so the
 /// data is consistent.
-impl Shared {
-    fn read(&self) -> RwLockReadGuard<'_, Published> {
+impl StoreShared {
+    fn read(&self) -> RwLockReadGuard<'_, PublishedState> {
         self.published.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Published> {
+    fn write(&self) -> RwLockWriteGuard<'_, PublishedState> {
         self.published.write().unwrap_or_else(PoisonError::into_inner)
     }
 

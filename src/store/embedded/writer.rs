@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::Shared;
+use super::StoreShared;
 use super::disk::Disk;
 use super::keyspace::{Batch, Staging};
 use super::leases::Leases;
@@ -33,7 +33,7 @@ pub(super) enum Command {
 
 pub(super) struct Writer {
     pub queue: Receiver<Command>,
-    pub shared: Arc<Shared>,
+    pub shared: Arc<StoreShared>,
     pub disk: Disk,
     /// Signals watchers that there is something new to read. When it is dropped, they learn that the store is
     /// closed.

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stentor::domain::ids::{MediaAddr, Pin};
 use stentor::domain::mix::MixShare;
-use stentor::janus::{AudioBridge, GatewayEvent, JanusClient, RoomMark, RtpParticipant};
+use stentor::janus::{AudioBridge, JanusClient, LinkEvent, OwnershipTag, RtpParticipant};
 use stentor::probe::{Listener, Mode, ToneSender};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -48,7 +48,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 /// and the first of the next, 0.35 to 0.7 s of media are never produced. So one stall, reported as such, is
 /// expected.
 #[actix::test]
-async fn the_page_plays_on_across_three_dead_ffmpegs_and_changing_keys() {
+async fn page_plays_across_killed_ffmpegs() {
     let (mut node, _singer) = concert().await;
     let page = page(&node).await;
     let before = key_of(&node).await;
@@ -89,7 +89,7 @@ fn print(story: &str, listened: &Listened) {
 struct Singer {
     _janus: TestJanus,
     _client: JanusClient,
-    _events: UnboundedReceiver<GatewayEvent>,
+    _events: UnboundedReceiver<LinkEvent>,
     _participant: RtpParticipant,
     _tone: ToneSender,
 }
@@ -113,7 +113,7 @@ async fn sing(janus: TestJanus, pin: &Pin) -> Singer {
     let (client, events) = janus.client().await;
     let rooms = client.list_rooms().await.unwrap();
     let ours =
-        |description: &str| RoomMark::parse(description).is_some_and(|mark| mark.room.as_str() == ROOM);
+        |description: &str| OwnershipTag::parse(description).is_some_and(|mark| mark.room.as_str() == ROOM);
     let number = rooms.iter().find(|info| ours(&info.description)).expect("the room is on Janus").id;
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let here = socket.local_addr().unwrap();

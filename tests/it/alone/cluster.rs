@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use stentor::domain::ids::RoomId;
 use stentor::probe::listener::Target;
-use stentor::probe::{Heard, Listener, Mode};
+use stentor::probe::{HeardAudio, Listener, Mode};
 
 use super::demo::tree;
 use crate::support::caller::Caller;
@@ -34,7 +34,7 @@ const FRONT_FORGETS: Duration = Duration::from_millis(1500);
 const BETWEEN_CALLS: Duration = Duration::from_millis(100);
 
 #[actix::test]
-async fn a_cluster_behind_one_address_is_heard_whoever_of_it_dies() {
+async fn cluster_is_heard_after_node_deaths() {
     let temporary = tempfile::tempdir().unwrap();
     let terminal = up(temporary.path());
 
@@ -94,7 +94,7 @@ async fn a_cluster_behind_one_address_is_heard_whoever_of_it_dies() {
 }
 
 #[actix::test]
-async fn a_rolling_restart_of_every_node_loses_no_number_and_no_anchor() {
+async fn rolling_restart_loses_nothing() {
     let temporary = tempfile::tempdir().unwrap();
     let terminal = up(temporary.path());
     let invited = post("/api/rooms/demo/users", json!({ "role": "anchor" })).await;
@@ -118,7 +118,7 @@ async fn a_rolling_restart_of_every_node_loses_no_number_and_no_anchor() {
         over.set(true);
     };
     let listening = async {
-        let mut heard = Heard::default();
+        let mut heard = HeardAudio::default();
         while !over.get() {
             match listener.hear(Duration::from_secs(1)).await {
                 Ok(more) => heard = more,

@@ -34,7 +34,7 @@ fn ports(rtp: &'static str) -> [(&'static str, &'static str); 5] {
 }
 
 #[actix::test]
-async fn make_demo_shows_one_screen_is_heard_and_leaves_nothing_behind() {
+async fn make_demo_is_heard_and_cleans_up() {
     let temporary = tempfile::tempdir().unwrap();
     let mut environment = ports("30000-30099").to_vec();
     environment.push(("TMPDIR", temporary.path().to_str().unwrap()));
@@ -74,7 +74,7 @@ async fn make_demo_shows_one_screen_is_heard_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_demo_without_a_terminal_tells_its_state_by_lines_and_ends_on_sigterm() {
+fn demo_without_terminal_prints_lines() {
     let temporary = tempfile::tempdir().unwrap();
     let told = temporary.path().join("told");
     let mut command = demo(&temporary, "30100-30199");
@@ -93,7 +93,7 @@ fn a_demo_without_a_terminal_tells_its_state_by_lines_and_ends_on_sigterm() {
 }
 
 #[test]
-fn a_demo_without_janus_says_what_to_install() {
+fn demo_without_janus_names_package() {
     let temporary = tempfile::tempdir().unwrap();
     let output =
         demo(&temporary, "30200-30299").args(["--set", "janus.binary=/nonexistent"]).output().unwrap();
@@ -106,7 +106,7 @@ fn a_demo_without_janus_says_what_to_install() {
 }
 
 #[test]
-fn a_port_of_the_users_own_choice_that_is_taken_ends_the_demo_with_the_remedy() {
+fn demo_fails_on_chosen_taken_port() {
     let temporary = tempfile::tempdir().unwrap();
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("listen.hls={}", holder.local_addr().unwrap());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use stentor::auth::Secrets;
 use stentor::domain::ids::MediaAddr;
 use stentor::janus::{
-    AudioBridge, ConnectOptions, GatewayEvent, JanusClient, JanusError, PluginError, RoomMark,
+    AudioBridge, ConnectOptions, JanusClient, JanusError, LinkEvent, OwnershipTag, PluginError,
 };
 use stentor::probe::{Listener, Mode};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[actix::test]
-async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_none() {
+async fn hundred_rooms_start_despite_held_room() {
     let janus = TestJanus::start().await;
     let mut proxy = JanusProxy::without_silence(janus.janus.url()).await;
     proxy.hold(&format!("stentor/default/{HELD}/"));
@@ -58,7 +58,7 @@ async fn a_hundred_rooms_go_on_air_at_once_and_the_one_that_is_held_up_blocks_no
 
 /// More rooms are held than FFmpegs may start at once: without RTP, theirs never write a fragment.
 #[actix::test]
-async fn rooms_that_are_held_up_do_not_use_up_the_starts_of_ffmpeg() {
+async fn held_rooms_leave_ffmpeg_start_slots() {
     let janus = TestJanus::start().await;
     let proxy = JanusProxy::start(janus.janus.url()).await;
     proxy.hold("stentor/default/held-");
@@ -82,7 +82,7 @@ async fn rooms_that_are_held_up_do_not_use_up_the_starts_of_ffmpeg() {
 }
 
 #[actix::test]
-async fn ports_run_out_with_a_clear_answer_and_none_is_ever_lost() {
+async fn ports_run_out_without_losing_any() {
     let janus = TestJanus::start().await;
     // The default capacity keeps one pair of ports free for repairs.
     let settings = [("mixer.rtp_ports", "30400-30405"), ("mixer.capacity", "3")];
@@ -117,7 +117,7 @@ async fn ports_run_out_with_a_clear_answer_and_none_is_ever_lost() {
 }
 
 #[actix::test]
-async fn a_storm_of_changes_ends_with_exactly_what_is_on_air() {
+async fn change_storm_settles_consistently() {
     let janus = TestJanus::start().await;
     let mut house = House::open(&janus, janus.janus.url(), &[("mixer.rtp_ports", "30410-30449")]).await;
     let clients = (0..8).map(|_| async {
@@ -141,7 +141,7 @@ async fn a_storm_of_changes_ends_with_exactly_what_is_on_air() {
 struct House {
     node: Node,
     client: JanusClient,
-    _events: UnboundedReceiver<GatewayEvent>,
+    _events: UnboundedReceiver<LinkEvent>,
     secrets: Secrets,
     _ffmpeg: FakeFfmpeg,
 }
@@ -248,7 +248,7 @@ impl House {
     async fn on_janus(&self) -> BTreeMap<String, Vec<MediaAddr>> {
         let infos = self.client.list_rooms().await.unwrap();
         let asked = infos.iter().map(async |info| {
-            let room = RoomMark::parse(&info.description).expect("our mark").room.to_string();
+            let room = OwnershipTag::parse(&info.description).expect("our mark").room.to_string();
             match self.client.list_forwarders(info.id, &janus_secret(&self.secrets, &room)).await {
                 // Destroyed between the two requests.
                 Err(JanusError::Plugin(PluginError::NoSuchRoom)) => None,

@@ -40,7 +40,7 @@ async fn pages_work_in_minimum_browsers() {
 }
 
 #[actix::test]
-async fn unsupported_browsers_are_told_the_remedy() {
+async fn unsupported_browsers_get_remedy() {
     let node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
     let mut pages = Pages::start().await;

@@ -21,7 +21,7 @@ const GOAL: Duration = Duration::from_secs(5);
 const LISTENED_SECONDS: u32 = 40;
 
 #[actix::test]
-async fn the_page_plays_on_when_the_room_loses_its_mixer_and_the_next_one() {
+async fn page_plays_across_lost_mixers() {
     let etcd = Etcd::start();
     let desk = member(&etcd, "desk", "rooms,janus").await;
     let mut mixers = [member(&etcd, "m1", "mixer").await, member(&etcd, "m2", "mixer").await];

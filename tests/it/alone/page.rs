@@ -18,7 +18,7 @@ use crate::support::{pause_async, report};
 const LONGEST_SILENCE: Duration = Duration::from_secs(4);
 
 #[actix::test]
-async fn the_page_plays_over_a_key_change_and_a_discontinuity() {
+async fn page_plays_across_key_change_and_discontinuity() {
     let takes = [Take { hz: 440, segments: 6 }, Take { hz: 440, segments: 14 }];
     let stage = Stage::open(&takes).await;
     let listened = listen(&page(&stage, TOKEN), 10).await;
@@ -33,7 +33,7 @@ async fn the_page_plays_over_a_key_change_and_a_discontinuity() {
 }
 
 #[actix::test]
-async fn the_page_without_a_token_is_silent_and_says_why() {
+async fn page_without_token_reports_error() {
     let stage = Stage::open(&[Take { hz: 440, segments: 14 }]).await;
     let listened = listen(&page(&stage, ""), 2).await;
     assert_eq!((listened.state.as_str(), listened.first_sound_ms), ("failed", None), "{listened:?}");
@@ -41,7 +41,7 @@ async fn the_page_without_a_token_is_silent_and_says_why() {
 }
 
 #[actix::test]
-async fn the_page_plays_where_there_is_no_media_source() {
+async fn page_plays_without_media_source() {
     let node = Node::start(&[]).await;
     node.room_on_air("live").await;
     let _speaker = Studio::managed(&node).await.speak(&node, "live", 440).await;
@@ -58,7 +58,7 @@ async fn the_page_plays_where_there_is_no_media_source() {
 }
 
 #[actix::test]
-async fn the_page_says_that_the_room_is_over_and_plays_by_itself_when_it_is_on_air_again() {
+async fn page_resumes_after_room_restart() {
     let node = Node::start(&[]).await;
     node.room_on_air("live").await;
     let studio = Studio::managed(&node).await;
@@ -86,7 +86,7 @@ async fn the_page_says_that_the_room_is_over_and_plays_by_itself_when_it_is_on_a
 }
 
 #[actix::test]
-async fn page_states_what_it_plays() {
+async fn page_shows_playback_state() {
     let stage = Stage::open(&[Take { hz: 440, segments: 60 }]).await;
     let mut pages = Pages::start().await;
     for (name, more) in [("eve", json!({})), ("fox", json!({ "firefoxHz": 220 }))] {

@@ -19,7 +19,7 @@ const FIVE_SECONDS: u64 = 250;
 const MOST_BEHIND: f64 = 10.0;
 
 #[actix::test]
-async fn two_browsers_hear_each_other_and_a_page_hears_both() {
+async fn browsers_hear_each_other_and_listeners_both() {
     let mut node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
     let mut pages = Pages::start().await;
@@ -59,7 +59,7 @@ async fn two_browsers_hear_each_other_and_a_page_hears_both() {
 }
 
 #[actix::test]
-async fn firefox_and_chromium_hear_each_other_and_firefox_plays_what_both_say() {
+async fn firefox_and_chromium_hear_each_other() {
     let mut node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
     let mut pages = Pages::start().await;
@@ -120,7 +120,7 @@ async fn survives_a_cut(pages: &mut Pages) {
 }
 
 #[actix::test]
-async fn after_the_nodes_death_a_browser_comes_back_and_is_heard_again() {
+async fn browser_is_heard_after_node_restart() {
     // The pages also accept trickled candidates.
     let janus = TestJanus::full_trickle().await;
     let [ws, hls] = free_ports().map(|port| format!("127.0.0.1:{port}"));
@@ -151,7 +151,7 @@ async fn after_the_nodes_death_a_browser_comes_back_and_is_heard_again() {
 }
 
 #[actix::test]
-async fn by_keyboard_alone_and_on_a_phone_people_join_host_and_listen() {
+async fn pages_work_by_keyboard_and_on_phones() {
     let mut node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
     let mut pages = Pages::start().await;

@@ -37,7 +37,7 @@ struct House {
 }
 
 #[actix::test]
-async fn anchors_of_a_janus_that_died_with_its_node_are_told_and_heard_from_another() {
+async fn anchors_reconnect_after_janus_node_death() {
     let mut house = House::start(TTL).await;
     let (mut anna, jtoken, _media) = house.anchor(440).await;
     let mut listener = house.listener(440.0).await;
@@ -59,7 +59,7 @@ async fn anchors_of_a_janus_that_died_with_its_node_are_told_and_heard_from_anot
 }
 
 #[actix::test]
-async fn a_janus_node_killed_and_started_again_finds_its_janus_as_it_was_and_nobody_notices() {
+async fn restarted_janus_node_keeps_rooms() {
     let mut house = House::start("10s").await;
     let (mut anna, _, media) = house.anchor(440).await;
     let (mut bert, _, _tone) = house.anchor_named("bert", 660).await;
@@ -106,7 +106,7 @@ async fn a_janus_node_killed_and_started_again_finds_its_janus_as_it_was_and_nob
 }
 
 #[actix::test]
-async fn a_frozen_janus_is_left_and_when_it_goes_on_nothing_is_doubled() {
+async fn thawed_janus_doubles_nothing() {
     let house = House::start(TTL).await;
     let (mut anna, jtoken, _media) = house.anchor(440).await;
     let mut listener = house.listener(440.0).await;

@@ -25,7 +25,7 @@ async fn assert_window_continues(listener: &mut Listener, last: u64) {
 }
 
 #[actix::test]
-async fn a_draining_mixer_loses_its_rooms_says_how_many_are_left_and_is_drained() {
+async fn draining_mixer_empties_and_is_drained() {
     let cluster = Cluster::start(2).await;
     let (_speaker, mut listener) = cluster.on_air().await;
     let left = cluster.owner().await;
@@ -50,7 +50,7 @@ async fn a_draining_mixer_loses_its_rooms_says_how_many_are_left_and_is_drained(
 }
 
 #[actix::test]
-async fn a_mixer_node_told_to_end_gives_its_rooms_away_first_and_takes_rooms_when_it_is_back() {
+async fn stopping_mixer_node_moves_rooms_first() {
     let mut cluster = Cluster::start(2).await;
     let (_speaker, _) = cluster.on_air().await;
     let left = cluster.owner().await;
@@ -75,7 +75,7 @@ async fn a_mixer_node_told_to_end_gives_its_rooms_away_first_and_takes_rooms_whe
 
 /// Ends the node as systemd does by default (`KillMode=control-group`): FFmpeg must outlive the drain.
 #[actix::test]
-async fn a_drain_survives_term_to_all() {
+async fn drain_survives_signal_to_children() {
     let mut cluster = Cluster::start(2).await;
     let (_speaker, mut listener) = cluster.on_air().await;
     let left = cluster.owner().await;

@@ -10,7 +10,7 @@ use crate::support::etcd::Etcd;
 use crate::support::node::request;
 
 #[actix::test]
-async fn forgotten_stuck_odd_and_left_behind() {
+async fn housekeeping_removes_expired_and_orphaned_rooms() {
     let etcd = Etcd::start();
     let settings = [("rooms.removing_grace", "2s"), ("rooms.never_started_after", "3s")];
     let desk = member(&etcd, "desk", "rooms", &settings).await;

@@ -12,7 +12,7 @@ use crate::support::node::request;
 use crate::support::until;
 
 #[actix::test]
-async fn there_is_one_leader_and_another_when_it_dies_or_leaves() {
+async fn leader_is_unique_and_replaced() {
     let etcd = Etcd::start();
     let media = member(&etcd, "media", "janus,mixer,hls", &[]).await;
     let mut desks = [member(&etcd, "d1", "rooms", &[]).await, member(&etcd, "d2", "rooms", &[]).await];

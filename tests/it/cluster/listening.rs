@@ -52,7 +52,7 @@ impl House {
 }
 
 #[actix::test]
-async fn many_listeners_cost_the_mixer_as_much_as_one() {
+async fn many_listeners_cost_mixer_like_one() {
     let house = House::start(1).await;
     let _speaker = house.speaker().await;
     let (mut listeners, mut tokens) = (Vec::new(), BTreeSet::new());
@@ -89,7 +89,7 @@ async fn many_listeners_cost_the_mixer_as_much_as_one() {
 }
 
 #[actix::test]
-async fn listeners_keep_their_url_when_the_mixer_dies_and_hear_the_end_when_it_comes() {
+async fn listeners_keep_url_across_mixer_deaths() {
     let mut house = House::start(2).await;
     let _speaker = house.speaker().await;
     let room = house.cluster.room().await;
@@ -127,7 +127,7 @@ async fn listeners_keep_their_url_when_the_mixer_dies_and_hear_the_end_when_it_c
 }
 
 #[actix::test]
-async fn a_listener_hears_on_without_a_jump_while_its_mixer_is_drained() {
+async fn mixer_drain_is_gapless_for_listeners() {
     let house = House::start(2).await;
     let _speaker = house.speaker().await;
     let mut listener = tuned_in(&house.target().await, Mode::Parts, HZ).await;
@@ -158,7 +158,7 @@ async fn a_listener_hears_on_without_a_jump_while_its_mixer_is_drained() {
 }
 
 #[actix::test]
-async fn mixers_serve_listener_nodes_only_and_listener_nodes_keep_to_tokens() {
+async fn mixers_serve_only_listener_nodes() {
     let house = House::start(1).await;
     let _speaker = house.speaker().await;
     tuned_in(&house.target().await, Mode::Parts, HZ).await;
@@ -200,7 +200,7 @@ async fn figure(node: &Node, name: &str) -> f64 {
 
 /// Tests a mixer that is known only from the store's keys of a room.
 #[actix::test]
-async fn forged_mixers_lead_nowhere() {
+async fn forged_mixer_keys_are_not_followed() {
     let house = House::start(1).await;
     let (desk, ear) = (&house.cluster.desk, &house.ear);
     desk.room_on_air(ROOM).await;

@@ -15,7 +15,7 @@ use crate::support::studio::Studio;
 use crate::support::until;
 
 #[actix::test]
-async fn a_room_of_a_killed_mixer_node_is_heard_from_another_and_so_again() {
+async fn killed_mixer_node_rooms_move_repeatedly() {
     let mut cluster = Cluster::start(2).await;
     let (_speaker, mut listener) = cluster.on_air().await;
     let first = cluster.room().await;
@@ -46,7 +46,7 @@ async fn a_room_of_a_killed_mixer_node_is_heard_from_another_and_so_again() {
 }
 
 #[actix::test]
-async fn a_mixer_on_which_ffmpeg_keeps_crashing_gives_the_room_to_another() {
+async fn crashing_ffmpeg_moves_room() {
     let etcd = Etcd::start();
     let folder = tempfile::tempdir().unwrap();
     let crashing = folder.path().join("ffmpeg");
@@ -77,7 +77,7 @@ async fn a_mixer_on_which_ffmpeg_keeps_crashing_gives_the_room_to_another() {
 }
 
 #[actix::test]
-async fn a_room_leaves_a_janus_that_is_marked_unready_or_killed_and_its_mixer_stays() {
+async fn room_leaves_unready_or_killed_janus() {
     let etcd = Etcd::start();
     let desk = member(&etcd, "desk", "rooms", &[]).await;
     let mut januses = [member(&etcd, "j1", "janus", &[]).await, member(&etcd, "j2", "janus", &[]).await];

@@ -11,7 +11,7 @@ use crate::support::until;
 use stentor::probe::Mode;
 
 #[actix::test]
-async fn a_mixer_node_that_was_frozen_doubles_nothing_when_it_goes_on() {
+async fn thawed_mixer_node_doubles_nothing() {
     let cluster = Cluster::start(2).await;
     let (_speaker, _) = cluster.on_air().await;
     let frozen = cluster.owner().await;

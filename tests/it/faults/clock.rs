@@ -26,7 +26,7 @@ const GOAL: Duration = Duration::from_secs(1);
 const STEP_GOAL: Duration = Duration::from_secs(20);
 
 #[actix::test]
-async fn an_hour_forth_and_back_moves_nothing_but_the_end_of_tokens() {
+async fn clock_steps_change_only_token_expiry() {
     let clock = Clock::real();
     let settings = [("auth.listener_token_ttl", "30m"), ("auth.anchor_token_ttl", "6h")];
     // This Janus has its own clock; its clock steps are tested below.

@@ -44,7 +44,7 @@ struct Live {
 }
 
 #[actix::test]
-async fn rooms_on_air_outlive_etcds_leader_and_all_of_etcd() {
+async fn rooms_on_air_survive_etcd_outage() {
     let mut house = House::start().await;
     let mut live = house.on_air().await;
 

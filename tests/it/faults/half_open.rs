@@ -19,7 +19,7 @@ const ROOM: &str = "live";
 const FREED: Duration = Duration::from_secs(17);
 
 #[actix::test]
-async fn a_client_that_is_gone_without_a_word_gives_its_place_and_its_lock_back() {
+async fn half_open_websocket_frees_its_lock() {
     let node = Node::start(&[]).await;
     let made = node.post("/api/rooms", json!({ "roomId": ROOM, "maxAnchors": 1, "start": true })).await;
     assert_eq!(made.status, 201);
@@ -41,7 +41,7 @@ async fn a_client_that_is_gone_without_a_word_gives_its_place_and_its_lock_back(
 }
 
 #[actix::test]
-async fn a_janus_behind_a_dead_link_is_left_and_found_again_as_it_was() {
+async fn half_open_janus_link_recovers() {
     let janus = TestJanus::start().await;
     let direct = janus.janus.url().trim_start_matches("ws://").trim_end_matches('/').to_owned();
     let proxy = TcpProxy::start(direct.parse().unwrap()).await;

@@ -26,7 +26,7 @@ const SIP: Duration = Duration::from_millis(200);
 const NEVER_RESTARTED: [&str; 2] = ["janus_session", "ws_client"];
 
 #[actix::test]
-async fn a_panic_in_any_actor_costs_its_room_a_moment_at_most() {
+async fn actor_panics_interrupt_rooms_briefly() {
     let etcd = Etcd::start();
     let node = node_on_etcd(&etcd, &[]).await;
     let ear = node_on_etcd(&etcd, &[("node.roles", "hls")]).await;

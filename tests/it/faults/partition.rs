@@ -20,7 +20,7 @@ const TTL: &str = "3s";
 const ELSEWHERE: Duration = Duration::from_secs(5);
 
 #[actix::test]
-async fn a_node_cut_off_from_the_store_loses_its_room_to_another_and_doubles_nothing() {
+async fn partitioned_node_loses_its_room() {
     let (etcd, netns) = (Etcd::start(), Netns::make());
     let desk = node_on_etcd(&etcd, &settings("desk", "rooms,janus,hls")).await;
     let proxy = TcpProxy::start_at(netns.store(), etcd.address()).await;

@@ -17,7 +17,7 @@ const ROOM: &str = "live";
 const HZ: f64 = 440.0;
 
 #[actix::test]
-async fn strangers_are_neither_heard_nor_obeyed() {
+async fn forged_rtp_is_ignored() {
     let node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
     let studio = Studio::managed(&node).await;

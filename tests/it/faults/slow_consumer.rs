@@ -24,7 +24,7 @@ const ID: usize = 60_000;
 const BETWEEN: Duration = Duration::from_millis(60);
 
 #[actix::test]
-async fn a_client_that_does_not_read_is_closed_and_the_others_are_answered_as_before() {
+async fn slow_consumer_is_closed_alone() {
     let node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
     let connect =

@@ -76,7 +76,7 @@ async fn silence_is_forwarded_in_small_packets() {
 }
 
 #[actix::test]
-async fn a_repeated_forward_doubles_the_stream_and_the_list_tells() {
+async fn repeated_rtp_forward_is_listed_twice() {
     let janus = TestJanus::start().await;
     let (client, _events) = janus.client().await;
     client.create_room(&room(100_003)).await.unwrap();
@@ -92,7 +92,7 @@ async fn a_repeated_forward_doubles_the_stream_and_the_list_tells() {
 }
 
 #[actix::test]
-async fn without_the_admin_key_nothing_is_made_or_seen() {
+async fn admin_key_is_required() {
     let janus = TestJanus::start().await;
     let (owner, _events) = janus.client().await;
     owner.create_room(&room(100_004)).await.unwrap();
@@ -138,7 +138,7 @@ async fn an_unknown_room_has_no_forwarders() {
 }
 
 #[actix::test]
-async fn a_plain_rtp_participant_joins_hears_of_others_and_leaves() {
+async fn plain_rtp_participant_joins_and_leaves() {
     let janus = TestJanus::start().await;
     let (client, _events) = janus.client().await;
     client.create_room(&room(100_008)).await.unwrap();
@@ -179,7 +179,7 @@ async fn a_plain_rtp_participant_joins_hears_of_others_and_leaves() {
 }
 
 #[actix::test]
-async fn the_gateway_tells_its_version_and_has_only_what_we_use() {
+async fn janus_has_only_audiobridge_plugin() {
     let janus = TestJanus::start().await;
     let (client, _events) = janus.client().await;
     let info = client.info().await.unwrap();

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use stentor::domain::ids::MediaAddr;
 use stentor::domain::mix::MixShare;
 use stentor::janus::{
-    AudioBridge, ConnectOptions, CoreError, DownReason, GatewayEvent, JanusClient, JanusError, NewRoom,
-    Secret,
+    AudioBridge, ConnectOptions, CoreError, DownReason, JanusClient, JanusError, LinkEvent, NewRoom, Secret,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -23,7 +22,7 @@ use crate::support::janus::{MOMENT, TestJanus, connect, pin, room, secret};
 use crate::support::janus_proxy::JanusProxy;
 
 #[actix::test]
-async fn two_hundred_requests_in_flight_each_get_their_own_answer() {
+async fn concurrent_requests_get_their_own_replies() {
     let janus = TestJanus::start().await;
     let (client, _events) = janus.client().await;
     let every_tenth = (0..20).map(|n| client.clone().create_owned(200_000 + 10 * n));
@@ -86,7 +85,7 @@ async fn refuse(socket: TcpStream) {
 }
 
 #[actix::test]
-async fn a_held_up_request_delays_no_other() {
+async fn held_request_delays_no_other() {
     let janus = TestJanus::start().await;
     let mut proxy = JanusProxy::start(janus.janus.url()).await;
     let (client, _events) =
@@ -104,7 +103,7 @@ async fn a_held_up_request_delays_no_other() {
 }
 
 #[actix::test]
-async fn a_large_answer_arrives_whole_and_one_over_the_limit_is_refused() {
+async fn oversized_janus_reply_is_refused() {
     let janus = TestJanus::start().await;
     let (client, _events) = janus.client().await;
     let described = |id, len| NewRoom { description: "d".repeat(len), ..room(id) };
@@ -123,7 +122,7 @@ async fn a_large_answer_arrives_whole_and_one_over_the_limit_is_refused() {
 }
 
 #[actix::test]
-async fn what_is_pending_fails_at_once_when_janus_is_killed() {
+async fn pending_requests_fail_when_janus_dies() {
     let mut janus = TestJanus::start().await;
     let (client, events) = slow_client(&janus).await;
     // Frozen first, so that the requests are certainly unanswered when it dies.
@@ -139,7 +138,7 @@ async fn what_is_pending_fails_at_once_when_janus_is_killed() {
 }
 
 #[actix::test]
-async fn a_frozen_janus_is_noticed_by_its_silence() {
+async fn frozen_janus_is_detected_by_silence() {
     let janus = TestJanus::start().await;
     let (client, events) = slow_client(&janus).await;
     signal(&janus, Signal::STOP);
@@ -149,7 +148,7 @@ async fn a_frozen_janus_is_noticed_by_its_silence() {
 }
 
 #[actix::test]
-async fn after_a_timeout_the_outcome_is_unknown_and_can_be_asked_for() {
+async fn timed_out_request_has_unknown_outcome() {
     let janus = TestJanus::start().await;
     let patience = Duration::from_millis(300);
     let (client, _events) =
@@ -165,7 +164,7 @@ async fn after_a_timeout_the_outcome_is_unknown_and_can_be_asked_for() {
 }
 
 #[actix::test]
-async fn a_wrong_api_secret_is_named_as_such() {
+async fn wrong_api_secret_is_unauthorized() {
     let janus = TestJanus::start().await;
     for wrong in [None, Some(Secret("not the secret".to_owned()))] {
         let options = ConnectOptions { api_secret: wrong, ..janus.connect_options() };
@@ -175,7 +174,7 @@ async fn a_wrong_api_secret_is_named_as_such() {
 }
 
 #[actix::test]
-async fn nobody_at_the_url_is_an_error_that_names_it() {
+async fn unreachable_error_names_url() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let options = ConnectOptions {
         url: format!("ws://127.0.0.1:{port}"),
@@ -190,7 +189,7 @@ async fn nobody_at_the_url_is_an_error_that_names_it() {
 }
 
 #[actix::test]
-async fn the_last_handle_dropped_closes_the_connection_without_an_alarm() {
+async fn dropped_client_closes_connection_quietly() {
     let janus = TestJanus::start().await;
     let (client, mut events) = janus.client().await;
     let other = client.clone();
@@ -201,7 +200,7 @@ async fn the_last_handle_dropped_closes_the_connection_without_an_alarm() {
 }
 
 #[actix::test]
-async fn rooms_outlive_the_connection_that_made_them_and_their_participants_do_not() {
+async fn rooms_outlive_connection_participants_do_not() {
     let janus = TestJanus::start_with(|options| options.session_timeout = Duration::from_secs(2)).await;
     let (client, mut events) = janus.client().await;
     client.create_room(&room(200_800)).await.unwrap();
@@ -229,12 +228,12 @@ impl CreateOwned for JanusClient {
 }
 
 /// Connects with a request timeout that is too long to matter.
-async fn slow_client(janus: &TestJanus) -> (JanusClient, UnboundedReceiver<GatewayEvent>) {
+async fn slow_client(janus: &TestJanus) -> (JanusClient, UnboundedReceiver<LinkEvent>) {
     connect(&ConnectOptions { request_timeout: 10 * MOMENT, ..janus.connect_options() }).await
 }
 
-async fn down(mut events: UnboundedReceiver<GatewayEvent>) -> DownReason {
-    let GatewayEvent::Down { reason } = timeout(MOMENT, events.recv()).await.unwrap().unwrap();
+async fn down(mut events: UnboundedReceiver<LinkEvent>) -> DownReason {
+    let LinkEvent::Down { reason } = timeout(MOMENT, events.recv()).await.unwrap().unwrap();
     assert_eq!(events.recv().await, None, "comes once, and last");
     reason
 }

@@ -20,14 +20,14 @@ use crate::support::wait_until;
 const IS_PARENT: &str = "STENTOR_TEST_PARENT_OF_A_JANUS";
 
 #[actix::test]
-async fn it_listens_on_one_loopback_port_and_nowhere_else() {
+async fn managed_janus_listens_on_loopback_only() {
     let janus = TestJanus::start().await;
     let port = janus.janus.url().strip_prefix("ws://127.0.0.1:").unwrap().parse().unwrap();
     assert_eq!(tcp_listeners(janus.janus.pid().unwrap()), [(u32::from_le_bytes([127, 0, 0, 1]), port)]);
 }
 
 #[actix::test]
-async fn it_stops_on_request_with_its_true_status() {
+async fn managed_janus_stop_returns_status() {
     // Several, because Janus sometimes hangs on a TERM right after its start: then KILL is the status.
     let stops = (0..8).map(|_| async {
         let janus = TestJanus::start().await;
@@ -40,14 +40,14 @@ async fn it_stops_on_request_with_its_true_status() {
 }
 
 #[actix::test]
-async fn its_death_is_seen_with_the_signal() {
+async fn managed_janus_death_reports_signal() {
     let mut janus = TestJanus::start().await;
     kill_process(pid_of(&janus.janus), Signal::KILL).unwrap();
     assert_eq!(janus.janus.wait().await.unwrap().signal(), Some(9));
 }
 
 #[actix::test]
-async fn two_run_side_by_side() {
+async fn two_managed_januses_run_together() {
     let (one, two) = futures::join!(TestJanus::start(), TestJanus::start());
     let (client, _events) = one.client().await;
     let (other, _events) = two.client().await;
@@ -56,7 +56,7 @@ async fn two_run_side_by_side() {
 }
 
 #[actix::test]
-async fn a_missing_binary_is_an_error_that_names_the_remedy() {
+async fn missing_janus_binary_names_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let options = ManagedOptions { binary: "/nowhere/janus".into(), ..options(dir.path()) };
     let error = ManagedJanus::start(&options).await.unwrap_err();
@@ -64,7 +64,7 @@ async fn a_missing_binary_is_an_error_that_names_the_remedy() {
 }
 
 #[actix::test]
-async fn a_janus_that_ends_at_once_is_reported_with_its_status_and_last_words() {
+async fn exited_janus_is_reported_with_status() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
     options.binary = script(dir.path(), "echo '[FATAL] the disk is full'; exit 3");
@@ -122,12 +122,12 @@ async fn a_run_keeps_its_secrets() -> ExitStatus {
 
 /// Runs this test again in a separate process, as the parent.
 #[test]
-fn it_dies_with_a_killed_parent() {
+fn managed_janus_dies_with_parent() {
     if std::env::var_os(IS_PARENT).is_some() {
         return actix::System::new().block_on(run_a_janus_forever());
     }
     let mut parent = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "janus::managed::it_dies_with_a_killed_parent", "--nocapture"])
+        .args(["--exact", "janus::managed::managed_janus_dies_with_parent", "--nocapture"])
         .env(IS_PARENT, "1")
         .stdout(Stdio::piped())
         .spawn()

@@ -9,9 +9,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use stentor::domain::connection::{Duplicate, Fence, Holder, Seat};
+use stentor::domain::connection::{Duplicate, FencingToken, Holder, LockKey};
 use stentor::domain::ids::{RoomId, UserId};
-use stentor::presence::{Acquisition, Member, MemberRole, MemberStatus};
+use stentor::presence::{Acquisition, MemberRole, MemberStatus, PresenceEntry};
 
 use super::conformance::{Instance, Subject, gateway, holder, room, with_client};
 use super::embedded::OnEmbedded;
@@ -61,9 +61,9 @@ enum Step {
 /// Result of an acquisition, with its owner. The fencing token itself differs between the backends.
 #[derive(Clone)]
 struct Grant {
-    seat: Seat,
+    seat: LockKey,
     holder: Holder,
-    fence: Fence,
+    fence: FencingToken,
 }
 
 /// One backend and the grants it issued.
@@ -75,7 +75,7 @@ struct Side<S> {
 }
 
 #[actix::test]
-async fn both_backends_tell_the_same_history() {
+async fn presence_backends_behave_equally() {
     let (embedded, redis) = (OnEmbedded::start().await, OnRedis::start().await);
     let (mut one, mut two) = (Side::new(embedded), Side::new(redis));
     let mut runner = TestRunner::deterministic();
@@ -182,7 +182,7 @@ impl<S: Subject> Side<S> {
     }
 
     async fn acquire(&mut self, user: usize, who: usize, replace: bool) -> String {
-        let seat = Seat { room: self.room.clone(), user: UserId::new(&format!("user-{user}")).unwrap() };
+        let seat = LockKey { room: self.room.clone(), user: UserId::new(&format!("user-{user}")).unwrap() };
         let policy = if replace { Duplicate::Replace } else { Duplicate::Reject };
         let holder = asker(who);
         match self.instance.lock.acquire(&seat, &holder, policy).await.unwrap() {
@@ -201,13 +201,13 @@ impl<S: Subject> Side<S> {
         self.grants.iter().rev().nth(of.min(self.grants.len().saturating_sub(1))).cloned()
     }
 
-    fn rank(&self, member: &Member) -> Option<usize> {
+    fn rank(&self, member: &PresenceEntry) -> Option<usize> {
         self.grants.iter().position(|g| g.seat.user == member.user_id && g.fence == member.fence)
     }
 }
 
-fn entry(grant: &Grant, muted: bool) -> Member {
-    Member {
+fn entry(grant: &Grant, muted: bool) -> PresenceEntry {
+    PresenceEntry {
         user_id: grant.seat.user.clone(),
         role: MemberRole::Anchor,
         display_name: None,

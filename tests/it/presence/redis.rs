@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stentor::domain::connection::{Duplicate, Fence, Joined, Written};
+use stentor::domain::connection::{Duplicate, FencingToken, JoinOutcome, UpdateOutcome};
 use stentor::presence::redis::{RedisOptions, RedisPresence};
 use stentor::presence::{
-    Acquisition, Changed, ConnectionLock, Lifetimes, News, NewsStream, Presence, PresenceError, Renewed,
-    SignOfLife,
+    Acquisition, ConnectionLock, Lifetimes, MembersChanged, NewsStream, Presence, PresenceError,
+    PresenceEvent, RenewOutcome, SignOfLife,
 };
 use tokio::time::{Instant, timeout};
 
@@ -45,7 +45,7 @@ impl Subject for OnRedis {
 }
 
 #[actix::test]
-async fn the_fence_rises_across_a_flush() {
+async fn fencing_token_rises_across_flush() {
     let on = OnRedis::start().await;
     let one = on.instance();
     let (ann, held) = (seat("ann"), holder(1, "a"));
@@ -54,12 +54,12 @@ async fn the_fence_rises_across_a_flush() {
     on.redis.flush();
     let after = one.take(&ann, &holder(2, "b")).await;
     assert!(after > before, "{after:?} after {before:?}");
-    assert_eq!(one.lock.renew(&ann, &held, before).await.unwrap(), Renewed::Lost);
-    assert_eq!(one.presence.update(&room(), &member("ann", before)).await.unwrap(), Written::Fenced);
+    assert_eq!(one.lock.renew(&ann, &held, before).await.unwrap(), RenewOutcome::Lost);
+    assert_eq!(one.presence.update(&room(), &member("ann", before)).await.unwrap(), UpdateOutcome::Fenced);
 }
 
 #[actix::test]
-async fn a_gateway_learns_that_redis_has_forgotten_it_whatever_it_asked_since() {
+async fn gateway_detects_flushed_redis() {
     let on = OnRedis::start().await;
     let one = on.instance();
     let (ann, held) = (seat("ann"), holder(1, "a"));
@@ -75,7 +75,7 @@ async fn a_gateway_learns_that_redis_has_forgotten_it_whatever_it_asked_since() 
 }
 
 #[actix::test]
-async fn those_who_are_connected_live_on_when_redis_forgets_everything() {
+async fn connections_survive_redis_flush() {
     let mut on = OnRedis::start().await;
     let one = on.instance();
     let (ann, held) = (seat("ann"), holder(1, "a"));
@@ -83,14 +83,14 @@ async fn those_who_are_connected_live_on_when_redis_forgets_everything() {
     one.presence.join(&room(), &member("ann", fence), 3).await.unwrap();
     on.redis.stop();
     on.redis.run();
-    assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), Renewed::StillOurs);
+    assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), RenewOutcome::StillOurs);
     assert_eq!(one.refused(&ann, &holder(2, "b")).await, held);
-    assert_eq!(one.presence.update(&room(), &member("ann", fence)).await.unwrap(), Written::Absent);
-    assert_eq!(one.presence.join(&room(), &member("ann", fence), 3).await.unwrap(), Joined::Ok);
+    assert_eq!(one.presence.update(&room(), &member("ann", fence)).await.unwrap(), UpdateOutcome::Absent);
+    assert_eq!(one.presence.join(&room(), &member("ann", fence), 3).await.unwrap(), JoinOutcome::Ok);
 }
 
 #[actix::test]
-async fn a_stopped_redis_is_a_retryable_error_and_heals_without_a_new_object() {
+async fn stopped_redis_is_retryable_and_heals() {
     let mut on = OnRedis::start().await;
     let (one, presence) = (on.instance(), open(&on.redis.url()));
     one.take(&seat("ann"), &holder(1, "a")).await;
@@ -105,7 +105,7 @@ async fn a_stopped_redis_is_a_retryable_error_and_heals_without_a_new_object() {
 }
 
 #[actix::test]
-async fn redis_may_be_away_when_the_node_starts() {
+async fn redis_may_be_down_at_start() {
     let mut redis = Redis::start();
     redis.stop();
     let presence = open(&redis.url());
@@ -117,7 +117,7 @@ async fn redis_may_be_away_when_the_node_starts() {
 }
 
 #[actix::test]
-async fn a_frozen_redis_is_a_retryable_error_until_it_thaws() {
+async fn frozen_redis_is_retryable_error() {
     let on = OnRedis::start().await;
     let presence = open(&on.redis.url());
     presence.list(&room()).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_frozen_redis_is_a_retryable_error_until_it_thaws() {
 }
 
 #[actix::test]
-async fn a_connection_on_which_nothing_comes_any_more_is_replaced() {
+async fn silent_redis_connection_is_replaced() {
     let on = OnRedis::start().await;
     let proxy = TcpProxy::start(on.redis.address()).await;
     let presence = open(&format!("redis://{}", proxy.address()));
@@ -143,20 +143,20 @@ async fn a_connection_on_which_nothing_comes_any_more_is_replaced() {
 }
 
 #[actix::test]
-async fn listeners_are_told_to_look_again_when_redis_is_back() {
+async fn subscribers_resync_after_redis_restart() {
     let mut on = OnRedis::start().await;
     let presence = open(&on.redis.url());
     let changes = attentive(presence.subscribe()).await;
     let mut replacements = attentive(presence.replacements(&gateway(1))).await;
     on.redis.stop();
     on.redis.run();
-    assert_eq!(next(&mut replacements).await, News::LookAgain);
+    assert_eq!(next(&mut replacements).await, PresenceEvent::LookAgain);
     hears_of_changes(&presence, attentive(changes).await).await;
 }
 
 /// An acquisition that timed out may still be in the socket, and run when Redis resumes.
 #[actix::test]
-async fn an_acquisition_without_an_answer_keeps_nobody_out() {
+async fn unanswered_acquisition_blocks_nobody() {
     let on = OnRedis::start().await;
     let one = on.instance();
     let ann = seat("ann");
@@ -179,7 +179,7 @@ async fn an_acquisition_without_an_answer_keeps_nobody_out() {
 }
 
 #[actix::test]
-async fn a_wrong_password_is_no_passing_trouble_and_stays_out_of_the_text() {
+async fn wrong_redis_password_is_permanent_error() {
     let redis = Redis::start_with_password("right-one");
     for login in ["", ":wrong-one@"] {
         let error = open(&format!("redis://{login}{}", redis.address())).list(&room()).await.unwrap_err();
@@ -191,7 +191,7 @@ async fn a_wrong_password_is_no_passing_trouble_and_stays_out_of_the_text() {
 }
 
 #[actix::test]
-async fn the_error_names_where_and_why() {
+async fn redis_error_names_address_and_cause() {
     let [port] = free_ports();
     let error = open(&format!("redis://127.0.0.1:{port}")).list(&room()).await.unwrap_err();
     let text = error.to_string();
@@ -235,7 +235,7 @@ async fn interrupted<T: std::fmt::Debug + PartialEq>(
     attentive(news).await
 }
 
-async fn hears_of_changes(presence: &RedisPresence, mut news: NewsStream<Changed>) {
-    presence.join(&room(), &member("ann", Fence(5)), 3).await.unwrap();
-    assert_eq!(next(&mut news).await, News::Told(Changed { room: room() }));
+async fn hears_of_changes(presence: &RedisPresence, mut news: NewsStream<MembersChanged>) {
+    presence.join(&room(), &member("ann", FencingToken(5)), 3).await.unwrap();
+    assert_eq!(next(&mut news).await, PresenceEvent::Told(MembersChanged { room: room() }));
 }

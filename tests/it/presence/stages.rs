@@ -10,7 +10,7 @@ use stentor::domain::stage::{
 use stentor::presence::embedded_stages::EmbeddedStages;
 use stentor::presence::redis::{RedisOptions, RedisPresence};
 use stentor::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
-use stentor::presence::{Lifetimes, News};
+use stentor::presence::{Lifetimes, PresenceEvent};
 
 use super::conformance::{attentive, next};
 use crate::support::redis::Redis;
@@ -92,8 +92,9 @@ async fn nodes_hear_events_in_order((one, two): Pair) {
     one.pass(&room(), &passing).await.unwrap();
     let mut copy = Stage::new(HistoryId("h".into()));
     for _ in 0..20 {
-        let News::Told(StageMessage { content: StageContent::Changed { version, events, .. }, .. }) =
-            next(&mut messages).await
+        let PresenceEvent::Told(StageMessage {
+            content: StageContent::Changed { version, events, .. }, ..
+        }) = next(&mut messages).await
         else {
             panic!("another message")
         };
@@ -102,7 +103,7 @@ async fn nodes_hear_events_in_order((one, two): Pair) {
     }
     assert_eq!(copy, stage);
     let content = StageContent::Passing(passing);
-    assert_eq!(next(&mut messages).await, News::Told(StageMessage { room: room(), content }));
+    assert_eq!(next(&mut messages).await, PresenceEvent::Told(StageMessage { room: room(), content }));
 }
 
 async fn concurrent_writes_conflict((one, two): Pair) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stentor::domain::ids::{Epoch, RoomId};
-use stentor::janus::{AudioBridge, ConnectOptions, NewRoom, RoomMark, Secret};
+use stentor::janus::{AudioBridge, ConnectOptions, NewRoom, OwnershipTag, Secret};
 use stentor::probe::{Listener, Mode};
 
 use super::{assert_only, node_on_etcd, tuned_in};
@@ -19,12 +19,12 @@ const ROOMS: [&str; 2] = ["one", "two"];
 const STRANGERS: u32 = 4_711;
 
 #[actix::test]
-async fn rooms_go_on_after_the_node_was_killed_with_the_embedded_store() {
+async fn killed_node_resumes_rooms_embedded() {
     rooms_go_on(Node::start(&[]).await).await;
 }
 
 #[actix::test]
-async fn rooms_go_on_after_the_node_was_killed_with_etcd() {
+async fn killed_node_resumes_rooms_etcd() {
     let etcd = Etcd::start();
     rooms_go_on(node_on_etcd(&etcd, &[]).await).await;
 }
@@ -53,7 +53,7 @@ async fn rooms_go_on(mut node: Node) {
 }
 
 #[actix::test]
-async fn a_room_on_a_janus_that_lives_on_is_taken_up_where_it_was() {
+async fn restarted_node_adopts_rooms_of_janus() {
     let janus = TestJanus::start().await;
     let mut node = Node::start(&borrowed(&janus)).await;
     let outside = janus.connect_options();
@@ -82,7 +82,7 @@ async fn a_room_on_a_janus_that_lives_on_is_taken_up_where_it_was() {
 }
 
 #[actix::test]
-async fn a_room_whose_node_was_killed_is_degraded_until_it_is_back() {
+async fn room_is_degraded_while_node_down() {
     let etcd = Etcd::start();
     let quick = ("rooms.heartbeat_ttl", "2s");
     let mut node = node_on_etcd(&etcd, &[quick]).await;
@@ -106,7 +106,7 @@ async fn a_room_whose_node_was_killed_is_degraded_until_it_is_back() {
 }
 
 #[actix::test]
-async fn a_room_deleted_while_its_node_was_away_is_removed_from_the_janus_that_lived_on() {
+async fn room_deleted_meanwhile_is_removed_from_janus() {
     let (etcd, janus) = (Etcd::start(), TestJanus::start().await);
     let mut node = node_on_etcd(&etcd, &borrowed(&janus)).await;
     let mut settings = borrowed(&janus);
@@ -173,7 +173,7 @@ fn borrowed(janus: &TestJanus) -> Vec<(&'static str, &str)> {
 
 /// Returns a room as left by a node that died between creating it and writing its key.
 fn left_behind(room: &str, studio: &Studio) -> NewRoom {
-    let mark = RoomMark::new("default", RoomId::new(room).unwrap(), Epoch(1)).unwrap();
+    let mark = OwnershipTag::new("default", RoomId::new(room).unwrap(), Epoch(1)).unwrap();
     let secret = studio.secret_of(room);
     NewRoom { janus_room_id: 100_999, description: mark.to_string(), pin: pin(), secret }
 }

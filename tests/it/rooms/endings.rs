@@ -20,12 +20,12 @@ use crate::support::{PATIENCE, until};
 const SIP: Duration = Duration::from_secs(1);
 
 #[actix::test]
-async fn deleted_on_air_nothing_is_left_with_the_embedded_store() {
+async fn delete_on_air_leaves_nothing_embedded() {
     nothing_is_left(&Node::start(&[("mixer.rtp_ports", &free_pair())]).await).await;
 }
 
 #[actix::test]
-async fn deleted_on_air_nothing_is_left_in_etcd() {
+async fn delete_on_air_leaves_nothing_etcd() {
     let etcd = Etcd::start();
     let node = node_on_etcd(&etcd, &[("mixer.rtp_ports", &free_pair())]).await;
     let store = EtcdStore::connect(&[etcd.endpoint()], PATIENCE).await.unwrap();
@@ -74,7 +74,7 @@ async fn nothing_is_left(node: &Node) {
 }
 
 #[actix::test]
-async fn a_stopped_room_stays_and_its_next_start_continues_under_another_key() {
+async fn restarted_room_continues_with_new_key() {
     let node = Node::start(&[]).await;
     node.room_on_air("again").await;
     let mut listener = Listener::open(&node.target("again").await, Mode::Parts).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_stopped_room_stays_and_its_next_start_continues_under_another_key() {
 }
 
 #[actix::test]
-async fn a_stopped_room_can_be_deleted_and_made_anew() {
+async fn stopped_room_can_be_recreated() {
     let node = Node::start(&[]).await;
     let first = node.room_on_air("phoenix").await;
     node.post("/api/rooms/phoenix/stop", json!({})).await;
@@ -113,7 +113,7 @@ async fn a_stopped_room_can_be_deleted_and_made_anew() {
 }
 
 #[actix::test]
-async fn a_room_that_was_never_started_goes_at_once() {
+async fn never_started_room_is_deleted_immediately() {
     let node = Node::start(&[]).await;
     assert_eq!(node.post("/api/rooms", json!({ "roomId": "idle" })).await.status, 201);
     let deleted = node.delete("/api/rooms/idle").await;
@@ -123,7 +123,7 @@ async fn a_room_that_was_never_started_goes_at_once() {
 }
 
 #[actix::test]
-async fn a_frozen_ffmpeg_does_not_hold_up_a_deletion() {
+async fn frozen_ffmpeg_does_not_delay_deletion() {
     let node = Node::start(&[]).await;
     node.room_on_air("frozen").await;
     let ffmpeg = node.children("ffmpeg");

@@ -41,7 +41,7 @@ async fn a_frozen_ffmpeg_is_replaced() {
 }
 
 #[actix::test]
-async fn a_killed_janus_is_back_with_its_rooms_and_the_restart_has_its_reason() {
+async fn killed_janus_restarts_with_its_rooms() {
     let (node, speaker, mut listener) = on_air().await;
     let (victim, ffmpeg) = (node.children("janus"), node.children("ffmpeg"));
     let since = Instant::now();
@@ -91,7 +91,7 @@ async fn a_frozen_janus_is_replaced() {
 }
 
 #[actix::test]
-async fn after_a_killed_janus_its_anchors_are_told_and_heard_again() {
+async fn anchors_reconnect_after_killed_janus() {
     let node = Node::start(&[]).await;
     node.room_on_air("live").await;
     let made = node.post("/api/rooms/live/users", json!({ "role": "anchor", "userId": "anna" })).await.json();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stentor::domain::ids::{Epoch, RoomId};
-use stentor::janus::{AudioBridge, NewRoom, RoomMark};
+use stentor::janus::{AudioBridge, NewRoom, OwnershipTag};
 use stentor::probe::Mode;
 
 use crate::rooms::tuned_in;
@@ -21,7 +21,7 @@ use crate::support::until;
 const LATE: &str = "stentor/default/late/";
 
 #[actix::test]
-async fn creates_that_land_after_their_timeout_leave_one_janus_room() {
+async fn late_creates_leave_one_janus_room() {
     let janus = TestJanus::start().await;
     let (mut node, mut proxy) = held_up(&janus).await;
     let made = node.post("/api/rooms", json!({ "roomId": "late", "start": true })).await;
@@ -36,7 +36,7 @@ async fn creates_that_land_after_their_timeout_leave_one_janus_room() {
 }
 
 #[actix::test]
-async fn a_create_that_lands_after_the_room_was_deleted_leaves_none() {
+async fn late_create_of_deleted_room_is_destroyed() {
     let janus = TestJanus::start().await;
     let (mut node, mut proxy) = held_up(&janus).await;
     node.post("/api/rooms", json!({ "roomId": "late", "start": true })).await;
@@ -55,7 +55,7 @@ async fn a_create_that_lands_after_the_room_was_deleted_leaves_none() {
 }
 
 #[actix::test]
-async fn a_room_that_janus_loses_while_its_node_is_connected_is_made_again_and_its_anchors_are_told() {
+async fn room_that_janus_loses_is_recreated() {
     let node = Node::start(&[]).await;
     node.room_on_air("live").await;
     let made = node.post("/api/rooms/live/users", json!({ "role": "anchor", "userId": "anna" })).await.json();
@@ -96,10 +96,10 @@ async fn held_up(janus: &TestJanus) -> (Node, JanusProxy) {
 }
 
 #[actix::test]
-async fn a_janus_room_under_another_secret_is_named_once_and_stands_in_nobodys_way() {
+async fn janus_room_with_other_secret_is_reported() {
     let janus = TestJanus::start().await;
     let (client, _events) = janus.client().await;
-    let mark = RoomMark::new("default", RoomId::new("old").unwrap(), Epoch(1)).unwrap();
+    let mark = OwnershipTag::new("default", RoomId::new("old").unwrap(), Epoch(1)).unwrap();
     client.create_room(&NewRoom { description: mark.to_string(), ..room(100_001) }).await.unwrap();
     let mut node = on_janus(&janus, janus.janus.url(), &[]);
     node.run();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stentor::probe::hearing::beside;
-use stentor::probe::{Heard, Listener, Mode};
+use stentor::probe::{HeardAudio, Listener, Mode};
 
 use crate::support::PATIENCE;
 use crate::support::caller::Caller;
@@ -38,7 +38,7 @@ async fn full_scale_tones_do_not_wrap() {
         let tones = &TONES[..anchors];
         let at = async |room: &str, amplitude| {
             let sources: Vec<_> = tones.iter().map(|hz| sine(*hz, amplitude)).collect();
-            let all_heard = |heard: &Heard| hears_all(heard, tones);
+            let all_heard = |heard: &HeardAudio| hears_all(heard, tones);
             heard_beside(&node, &studio, &format!("{room}{anchors}"), &sources, &around(tones), all_heard)
                 .await
         };
@@ -53,7 +53,7 @@ async fn full_scale_voices_do_not_wrap() {
     let at = async |room: &str, amplitude| {
         let sources = [(110, 1.7), (150, 2.3), (210, 2.9)].map(|(hz, rate)| voice(hz, rate, amplitude));
         // The highest harmonic is far below this; a sum that wraps has energy at all frequencies.
-        let talk = |heard: &Heard| heard.pcm.iter().any(|sample| f64::from(sample.abs()) > QUIET / 2.0);
+        let talk = |heard: &HeardAudio| heard.pcm.iter().any(|sample| f64::from(sample.abs()) > QUIET / 2.0);
         heard_beside(&node, &studio, room, &sources, &[0.0..=6_000.0], talk).await
     };
     assert_as_clean("voices", at("loud", LOUD).await, at("quiet", QUIET).await);
@@ -81,7 +81,7 @@ async fn heard_beside(
     room: &str,
     sources: &[String],
     bands: &[RangeInclusive<f64>],
-    audible: impl Fn(&Heard) -> bool,
+    audible: impl Fn(&HeardAudio) -> bool,
 ) -> f64 {
     on_air(node, room, sources.len()).await;
     let mut speakers = Vec::new();
@@ -117,7 +117,7 @@ async fn beside_three_anchors(node: &Node, room: &str, amplitude: f64) -> (f64, 
 async fn speech(node: &Node, studio: &Studio, room: &str, amplitude: f64) -> (f64, f64) {
     on_air(node, room, 3).await;
     let _speaker = studio.play(node, room, &voice(150, 2.3, amplitude)).await;
-    let talk = |heard: &Heard| heard.pcm.iter().any(|sample| sample.abs() > 0.02);
+    let talk = |heard: &HeardAudio| heard.pcm.iter().any(|sample| sample.abs() > 0.02);
     let mut listener = tuned_in(node, room, talk).await;
     // The leveller reaches its gain within two seconds.
     listener.hear(Duration::from_secs(2)).await.unwrap();
@@ -127,7 +127,7 @@ async fn speech(node: &Node, studio: &Studio, room: &str, amplitude: f64) -> (f6
 }
 
 /// Opens a listener and waits until it hears audio that satisfies the condition.
-async fn tuned_in(node: &Node, room: &str, audible: impl Fn(&Heard) -> bool) -> Listener {
+async fn tuned_in(node: &Node, room: &str, audible: impl Fn(&HeardAudio) -> bool) -> Listener {
     let deadline = Instant::now() + PATIENCE;
     let mut listener = Listener::open_by(&node.target(room).await, Mode::Parts, deadline).await.unwrap();
     while !audible(&listener.hear(Duration::from_millis(600)).await.unwrap()) {
@@ -136,7 +136,7 @@ async fn tuned_in(node: &Node, room: &str, audible: impl Fn(&Heard) -> bool) -> 
     listener
 }
 
-fn hears_all(heard: &Heard, tones: &[u32]) -> bool {
+fn hears_all(heard: &HeardAudio, tones: &[u32]) -> bool {
     tones.iter().all(|hz| heard.level(f64::from(*hz)) > QUIET / 4.0)
 }
 

@@ -16,12 +16,12 @@ use crate::support::until;
 const PATIENT: (&str, &str) = ("mixer.watchdog", "30s");
 
 #[actix::test]
-async fn told_to_end_it_leaves_no_process_and_continues_without_a_jump() {
+async fn orderly_restart_continues_without_jump_embedded() {
     continues_without_a_jump(Node::start(&[PATIENT]).await).await;
 }
 
 #[actix::test]
-async fn told_to_end_it_continues_without_a_jump_with_etcd() {
+async fn orderly_restart_continues_without_jump_etcd() {
     let etcd = Etcd::start();
     // A gateway on etcd without Redis causes a warning.
     let quiet = ("node.roles", "rooms,janus,mixer,hls");
@@ -54,7 +54,7 @@ async fn continues_without_a_jump(mut node: Node) {
 }
 
 #[actix::test]
-async fn a_normal_life_is_no_cause_for_complaint_and_gives_no_secret_away() {
+async fn normal_room_life_logs_no_warning() {
     let mut node = Node::start(&[PATIENT, ("log.filter", "debug")]).await;
     let created = node.post("/api/rooms", json!({ "roomId": "calm", "pin": "qZ7wX4" })).await;
     assert_eq!(created.status, 201);

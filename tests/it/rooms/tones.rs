@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use stentor::probe::{Heard, Mode};
+use stentor::probe::{HeardAudio, Mode};
 
 use super::{assert_only, node_on_etcd, tuned_in};
 use crate::support::etcd::Etcd;
@@ -11,12 +11,12 @@ use crate::support::node::Node;
 use crate::support::studio::Studio;
 
 #[actix::test]
-async fn a_speaker_is_heard_with_the_embedded_store() {
+async fn anchor_is_heard_with_embedded_store() {
     a_speaker_is_heard(&Node::start(&[]).await).await;
 }
 
 #[actix::test]
-async fn a_speaker_is_heard_with_etcd() {
+async fn anchor_is_heard_with_etcd() {
     let etcd = Etcd::start();
     a_speaker_is_heard(&node_on_etcd(&etcd, &[]).await).await;
 }
@@ -34,7 +34,7 @@ async fn a_speaker_is_heard(node: &Node) {
 }
 
 #[actix::test]
-async fn two_rooms_at_once_are_heard_apart_over_a_key_change() {
+async fn concurrent_rooms_are_heard_separately() {
     let node = Node::start(&[("hls.key_rotation", "2")]).await;
     let studio = Studio::managed(&node).await;
     let mut speakers = Vec::new();
@@ -50,7 +50,7 @@ async fn two_rooms_at_once_are_heard_apart_over_a_key_change() {
         (&high, Mode::Segments, 1_000.0, 440.0),
     ];
     let listening = ears.map(async |(target, mode, own, other)| {
-        let heard: Heard = tuned_in(target, mode, own).await.hear_segments(5).await.unwrap();
+        let heard: HeardAudio = tuned_in(target, mode, own).await.hear_segments(5).await.unwrap();
         assert_only(&heard, own, &[other]);
         assert!(heard.segments().len() >= 5, "{:?}", heard.segments());
         assert!(heard.keys().len() >= 3, "{:?}", heard.keys());
@@ -59,7 +59,7 @@ async fn two_rooms_at_once_are_heard_apart_over_a_key_change() {
 }
 
 #[actix::test]
-async fn what_only_48_khz_can_carry_arrives() {
+async fn ten_khz_tone_is_heard() {
     let node = Node::start(&[]).await;
     node.room_on_air("treble").await;
     let studio = Studio::managed(&node).await;

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::stage::Stage;
 
 #[actix::test]
-async fn a_second_client_of_a_user_is_refused_and_the_first_stays() {
+async fn second_client_of_user_is_refused() {
     let stage = Stage::pair(&[]).await;
     let mut first = stage.connect(0, "anna", "&clientId=tab-1").await;
     first.call("join", json!({})).await.unwrap();
@@ -19,7 +19,7 @@ async fn a_second_client_of_a_user_is_refused_and_the_first_stays() {
 }
 
 #[actix::test]
-async fn the_same_client_replaces_itself_at_once_on_either_gateway() {
+async fn same_client_replaces_its_connection() {
     let stage = Stage::pair(&[]).await;
     let mut first = stage.connect(0, "anna", "&clientId=tab-1").await;
     first.call("join", json!({})).await.unwrap();
@@ -37,7 +37,7 @@ async fn the_same_client_replaces_itself_at_once_on_either_gateway() {
 }
 
 #[actix::test]
-async fn with_replace_the_newer_connection_wins_on_either_gateway() {
+async fn replace_mode_keeps_newest_connection() {
     let stage = Stage::pair(&[("ws.duplicate", "replace")]).await;
     let mut last = stage.connect(0, "anna", "").await;
     last.call("join", json!({})).await.unwrap();

@@ -14,7 +14,7 @@ use crate::support::stage::{ROOM, Stage};
 const SECOND: u64 = 50;
 
 #[actix::test]
-async fn a_client_cut_off_for_five_seconds_comes_back_to_its_media() {
+async fn client_resumes_media_after_five_seconds() {
     let stage = Stage::pair(&[]).await;
     let mut bert = stage.connect(1, "bert", "").await;
     let (_, _tone) = bert.speak(660).await;
@@ -35,7 +35,7 @@ async fn a_client_cut_off_for_five_seconds_comes_back_to_its_media() {
 }
 
 #[actix::test]
-async fn others_see_nothing_of_a_client_that_comes_back() {
+async fn resumed_client_keeps_its_status() {
     let stage = Stage::pair(&[]).await;
     let mut watcher = stage.connect(1, "wanda", "").await;
     let mut anna = stage.connect(0, "anna", "&clientId=a").await;
@@ -65,7 +65,7 @@ async fn others_see_nothing_of_a_client_that_comes_back() {
 }
 
 #[actix::test]
-async fn after_a_gateways_death_its_anchors_go_on_through_the_other() {
+async fn anchors_resume_through_other_gateway() {
     let mut stage = Stage::pair(&[]).await;
     let mut bert = stage.connect(0, "bert", "").await;
     let (_, _tone) = bert.speak(660).await;
@@ -93,7 +93,7 @@ async fn after_a_gateways_death_its_anchors_go_on_through_the_other() {
 }
 
 #[actix::test]
-async fn who_is_removed_while_their_client_is_away_holds_no_place() {
+async fn removed_absent_user_frees_place() {
     // Nobody is removed by a timeout.
     let stage = Stage::pair(&[("presence.timeout", "10m")]).await;
     let mut anna = stage.connect(1, "anna", "").await;
@@ -109,7 +109,7 @@ async fn who_is_removed_while_their_client_is_away_holds_no_place() {
 }
 
 #[actix::test]
-async fn who_is_removed_after_their_gateway_died_is_out_of_the_mix_and_holds_no_place() {
+async fn removal_works_after_gateway_death() {
     // Nobody is removed by a timeout: neither from presence nor, within a minute, from Janus.
     let mut stage = Stage::pair(&[("presence.timeout", "10m")]).await;
     let mut bert = stage.connect(0, "bert", "").await;
@@ -134,7 +134,7 @@ async fn who_is_removed_after_their_gateway_died_is_out_of_the_mix_and_holds_no_
 }
 
 #[actix::test]
-async fn a_gateway_killed_and_started_again_takes_its_anchors_back() {
+async fn restarted_gateway_takes_anchors_back() {
     let mut stage = Stage::pair(&[]).await;
     let mut bert = stage.connect(0, "bert", "").await;
     let (_, at_bert) = bert.speak(0).await;
@@ -151,7 +151,7 @@ async fn a_gateway_killed_and_started_again_takes_its_anchors_back() {
 }
 
 #[actix::test]
-async fn while_redis_is_away_who_is_connected_talks_on_and_others_wait() {
+async fn redis_outage_keeps_connected_anchors() {
     let mut stage = Stage::pair(&[]).await;
     let mut bert = stage.connect(1, "bert", "").await;
     let (_, _tone) = bert.speak(660).await;
@@ -204,7 +204,7 @@ async fn while_redis_is_away_who_is_connected_talks_on_and_others_wait() {
 }
 
 #[actix::test]
-async fn when_redis_has_forgotten_everything_nobody_stays_connected_twice() {
+async fn redis_flush_leaves_no_duplicate_connections() {
     let mut stage = Stage::pair(&[]).await;
     twice_at_most_for_a_while(&mut stage, "anna", |redis| redis.flush()).await;
     let restart = |redis: &mut Redis| {

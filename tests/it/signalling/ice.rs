@@ -16,7 +16,7 @@ use crate::support::{opus, until};
 const MOMENT: u64 = 10;
 
 #[actix::test]
-async fn an_anchor_that_changes_networks_restarts_ice_and_goes_on_in_the_same_session() {
+async fn ice_restart_survives_network_change() {
     let homes = TwoHomes::make();
     let [home, elsewhere] = homes.addresses();
     let interface = Some(homes.interface().to_owned());
@@ -58,7 +58,7 @@ async fn an_anchor_that_changes_networks_restarts_ice_and_goes_on_in_the_same_se
 }
 
 #[actix::test]
-async fn candidates_that_janus_sends_itself_reach_the_anchor_and_carry_its_media() {
+async fn janus_trickled_candidates_carry_media() {
     let stage = Stage::on(TestJanus::full_trickle().await, &[]).await;
     let mut bert = stage.connect(1, "bert", "").await;
     let at_bert = arrive(&mut bert, 660).await;

@@ -71,7 +71,7 @@ async fn a_token_opens_one_connection_that_joins() {
 }
 
 #[actix::test]
-async fn only_keys_of_the_window_are_given_out() {
+async fn key_endpoint_serves_only_window_keys() {
     let node = Node::start(&[("hls.key_rotation", "2")]).await;
     node.room_on_air(ROOM).await;
     let token = node.token(ROOM).await;

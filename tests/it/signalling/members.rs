@@ -8,7 +8,7 @@ use crate::support::caller::Caller;
 use crate::support::stage::{Stage, token};
 
 #[actix::test]
-async fn every_connection_of_a_room_is_told_who_is_there() {
+async fn room_status_reaches_every_connection() {
     let stage = Stage::pair(&[]).await;
     let mut watcher = stage.connect(0, "wanda", "").await;
     watcher.members(0).await;
@@ -28,7 +28,7 @@ async fn every_connection_of_a_room_is_told_who_is_there() {
 }
 
 #[actix::test]
-async fn a_member_that_is_not_heard_of_is_out_with_its_media_and_joins_anew() {
+async fn silent_member_is_removed_and_rejoins() {
     let stage = Stage::pair(&[("presence.timeout", "2s")]).await;
     let mut watcher = stage.connect(0, "wanda", "").await;
     let mut anna = stage.connect(1, "anna", "").await;
@@ -45,7 +45,7 @@ async fn a_member_that_is_not_heard_of_is_out_with_its_media_and_joins_anew() {
 }
 
 #[actix::test]
-async fn who_says_goodbye_and_closes_at_once_is_gone_at_once() {
+async fn leave_before_close_takes_effect() {
     // Nobody is removed by a timeout.
     let stage = Stage::pair(&[("presence.timeout", "10m")]).await;
     let mut watcher = stage.connect(0, "wanda", "").await;
@@ -58,7 +58,7 @@ async fn who_says_goodbye_and_closes_at_once_is_gone_at_once() {
 }
 
 #[actix::test]
-async fn three_may_speak_and_no_fourth_however_many_come_at_once() {
+async fn concurrent_joins_respect_max_anchors() {
     let stage = Stage::pair(&[]).await;
     let mut all = Vec::new();
     for n in 0..20 {
@@ -80,7 +80,7 @@ async fn three_may_speak_and_no_fourth_however_many_come_at_once() {
 }
 
 #[actix::test]
-async fn a_gateway_that_stops_tells_its_anchors_and_the_other_has_their_media() {
+async fn stopping_gateway_hands_anchors_over() {
     let mut stage = Stage::pair(&[]).await;
     let mut anna = stage.connect(1, "anna", "&clientId=a").await;
     let (joined, _media) = anna.speak(440).await;

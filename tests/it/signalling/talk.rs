@@ -18,7 +18,7 @@ use crate::support::webrtc::WebRtcClient;
 const SECOND: u64 = 50;
 
 #[actix::test]
-async fn anchors_on_two_gateways_hear_each_other_and_a_listener_hears_both() {
+async fn anchors_on_two_gateways_are_heard() {
     let stage = Stage::pair(&[]).await;
     let mut anna = stage.connect(0, "anna", "").await;
     let mut bert = stage.connect(1, "bert", "").await;
@@ -46,7 +46,7 @@ async fn anchors_on_two_gateways_hear_each_other_and_a_listener_hears_both() {
 }
 
 #[actix::test]
-async fn behind_a_nat_the_answer_names_its_address_and_a_port_that_it_passes_on() {
+async fn sdp_answer_uses_public_ip() {
     let nat: Ipv4Addr = "203.0.113.7".parse().unwrap();
     let settings = [("janus.public_ip", "203.0.113.7"), ("janus.webrtc_ports", "23000-23099")];
     let node = Node::start(&settings).await;
@@ -70,7 +70,7 @@ async fn behind_a_nat_the_answer_names_its_address_and_a_port_that_it_passes_on(
 }
 
 #[actix::test]
-async fn what_cannot_be_joined_says_why() {
+async fn refused_joins_carry_error_codes() {
     let mut stage = Stage::pair(&[]).await;
     let code = |error: serde_json::Value| error["data"]["code"].as_str().unwrap_or("none").to_owned();
     let mut anna = stage.connect(0, "anna", "").await;
@@ -109,7 +109,7 @@ async fn what_cannot_be_joined_says_why() {
 }
 
 #[actix::test]
-async fn an_anchor_mutes_itself_and_a_host_mutes_and_removes_others_for_good() {
+async fn host_mutes_and_removes_anchors() {
     let stage = Stage::pair(&[]).await;
     let mut host = stage.connect_host(0, "hera").await;
     let mut anna = stage.connect(1, "anna", "").await;

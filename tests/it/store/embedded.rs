@@ -101,7 +101,7 @@ async fn a_store_has_one_node() {
 }
 
 #[actix::test]
-async fn what_is_no_store_is_left_alone() {
+async fn foreign_file_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let text = dir.path().join("notes.txt");
     std::fs::write(&text, "not a store, but somebody's notes").unwrap();
@@ -120,7 +120,7 @@ async fn others_cannot_read_the_file() {
 }
 
 #[actix::test]
-async fn transactions_that_wait_together_are_committed_together() {
+async fn waiting_transactions_commit_together() {
     let node = fresh().await;
     let mut watch = node.store.watch("/", 1).await.unwrap();
     let puts = (0..500).map(|n| {
@@ -140,7 +140,7 @@ async fn transactions_that_wait_together_are_committed_together() {
 }
 
 #[actix::test]
-async fn a_watcher_that_does_not_read_is_cut_and_stops_nobody() {
+async fn slow_watcher_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let limits = HistoryLimits { events: 100, bytes: 1 << 20 };
     let options = EmbeddedOptions { history: limits, ..EmbeddedOptions::default() };
@@ -155,7 +155,7 @@ async fn a_watcher_that_does_not_read_is_cut_and_stops_nobody() {
 }
 
 #[actix::test]
-async fn closing_the_store_ends_its_watches_with_an_error() {
+async fn closed_store_ends_watches_with_error() {
     let node = fresh().await;
     let mut watch = node.store.watch("/", 1).await.unwrap();
     node.store.put("/last", "v".into()).await.unwrap();
@@ -168,12 +168,12 @@ async fn closing_the_store_ends_its_watches_with_an_error() {
 const CRASH_FILE: &str = "STENTOR_TEST_CRASH_FILE";
 
 #[actix::test]
-async fn a_killed_node_has_lost_no_acknowledged_write() {
+async fn killed_process_keeps_acknowledged_writes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     for round in 0..3 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::embedded::writes_until_it_is_killed", "--nocapture"])
+            .args(["--exact", "store::embedded::writes_until_killed", "--nocapture"])
             .env(CRASH_FILE, &path)
             .stdout(Stdio::piped())
             .spawn()
@@ -207,9 +207,9 @@ fn read_acknowledged(child: &mut std::process::Child, enough: usize) -> u64 {
     acknowledged
 }
 
-/// Is the child process of [`a_killed_node_has_lost_no_acknowledged_write`]; does nothing in a plain run.
+/// Is the child process of [`killed_process_keeps_acknowledged_writes`]; does nothing in a plain run.
 #[actix::test]
-async fn writes_until_it_is_killed() {
+async fn writes_until_killed() {
     let Some(path) = std::env::var_os(CRASH_FILE) else { return };
     let store = EmbeddedStore::open(&PathBuf::from(path)).unwrap();
     let start = store.list("/pair/").await.unwrap().entries.len();

@@ -58,7 +58,7 @@ impl Subject for OnEtcd {
 }
 
 #[actix::test]
-async fn a_cut_watch_ends_with_an_error_and_the_store_goes_on() {
+async fn cut_watch_ends_with_error() {
     let etcd = Etcd::start();
     let proxy = TcpProxy::start(etcd.address()).await;
     let (store, mut watch) = watched(&proxy).await;
@@ -71,7 +71,7 @@ async fn a_cut_watch_ends_with_an_error_and_the_store_goes_on() {
 }
 
 #[actix::test]
-async fn a_watch_on_which_nothing_comes_any_more_is_noticed() {
+async fn silent_etcd_watch_is_detected() {
     let etcd = Etcd::start();
     let proxy = TcpProxy::start(etcd.address()).await;
     let (store, mut watch) = watched(&proxy).await;
@@ -84,7 +84,7 @@ async fn a_watch_on_which_nothing_comes_any_more_is_noticed() {
 }
 
 #[actix::test]
-async fn an_etcd_that_is_killed_and_comes_back_is_found_again() {
+async fn restarted_etcd_is_found_again() {
     let mut etcd = Etcd::start();
     let store = connect(&etcd.endpoint()).await;
     let put = store.put("/kept", "v".into()).await.unwrap();
@@ -99,7 +99,7 @@ async fn an_etcd_that_is_killed_and_comes_back_is_found_again() {
 }
 
 #[actix::test]
-async fn a_frozen_etcd_is_unavailable_until_it_thaws() {
+async fn frozen_etcd_is_unavailable() {
     let etcd = Etcd::start();
     let store = connect(&etcd.endpoint()).await;
     store.put("/key", "v".into()).await.unwrap();
@@ -110,7 +110,7 @@ async fn a_frozen_etcd_is_unavailable_until_it_thaws() {
 }
 
 #[actix::test]
-async fn etcd_may_be_away_when_the_node_starts() {
+async fn etcd_may_be_down_at_start() {
     let mut etcd = Etcd::start();
     etcd.stop();
     let store = connect(&etcd.endpoint()).await;
@@ -122,7 +122,7 @@ async fn etcd_may_be_away_when_the_node_starts() {
 }
 
 #[actix::test]
-async fn one_dead_endpoint_of_several_costs_no_request() {
+async fn dead_etcd_endpoint_fails_no_request() {
     let etcd = Etcd::shared();
     let [dead] = crate::support::free_ports();
     let endpoints = [format!("http://127.0.0.1:{dead}"), etcd.endpoint()];

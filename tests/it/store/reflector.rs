@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt};
 use stentor::domain::restart::Backoff;
 use stentor::store::embedded::EmbeddedStore;
 use stentor::store::etcd::EtcdStore;
-use stentor::store::reflector::{Reflected, reflect};
+use stentor::store::reflector::{ReflectorEvent, reflect};
 use stentor::store::{Revision, Store};
 use tokio::time::timeout;
 
@@ -23,7 +23,7 @@ const RELIST_NEVER: Duration = Duration::from_secs(3600);
 const DEADLINE: Duration = Duration::from_secs(40);
 
 #[actix::test]
-async fn a_copy_is_true_again_after_a_cut_and_holds_no_ghost() {
+async fn reflector_copy_is_correct_after_cut() {
     let etcd = Etcd::start();
     let proxy = TcpProxy::start(etcd.address()).await;
     let direct = connect(&etcd.endpoint()).await;
@@ -54,7 +54,7 @@ async fn a_copy_is_true_again_after_a_cut_and_holds_no_ghost() {
 }
 
 #[actix::test]
-async fn a_copy_notices_that_etcd_is_frozen_and_goes_on_when_it_thaws() {
+async fn reflector_detects_frozen_etcd() {
     let etcd = Etcd::start();
     let store = connect(&etcd.endpoint()).await;
     store.put("/copy/a", "1".into()).await.unwrap();
@@ -70,7 +70,7 @@ async fn a_copy_notices_that_etcd_is_frozen_and_goes_on_when_it_thaws() {
 }
 
 #[actix::test]
-async fn listing_again_under_load_never_makes_a_key_flap() {
+async fn relist_under_load_keeps_keys() {
     let dir = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(&dir.path().join("store.redb")).unwrap();
     for n in 0..50 {
@@ -104,7 +104,7 @@ async fn truth(store: &dyn Store) -> Keys {
 
 /// A consumer that follows the watch protocol.
 struct Copy {
-    reflected: Pin<Box<dyn Stream<Item = Reflected>>>,
+    reflected: Pin<Box<dyn Stream<Item = ReflectorEvent>>>,
     keys: Keys,
     /// Revision up to which all changes are in `keys`.
     revision: Revision,
@@ -134,24 +134,24 @@ impl Copy {
         }
     }
 
-    fn take(&mut self, reflected: Reflected) {
+    fn take(&mut self, reflected: ReflectorEvent) {
         match reflected {
-            Reflected::InitStart => self.unnamed = Some(self.keys.keys().cloned().collect()),
-            Reflected::InitApply(kv) => {
+            ReflectorEvent::InitStart => self.unnamed = Some(self.keys.keys().cloned().collect()),
+            ReflectorEvent::InitApply(kv) => {
                 self.unnamed.as_mut().expect("between start and done").remove(&kv.key);
                 self.keys.insert(kv.key, (kv.value, kv.mod_revision));
             }
-            Reflected::InitDone { revision } => {
+            ReflectorEvent::InitDone { revision } => {
                 self.unnamed.take().expect("after a start").into_iter().for_each(|key| self.delete(key));
                 self.listings += 1;
                 self.advance(revision);
             }
-            Reflected::Apply(kv) => {
+            ReflectorEvent::Apply(kv) => {
                 self.keys.insert(kv.key, (kv.value, kv.mod_revision));
             }
-            Reflected::Delete { key } => self.delete(key),
-            Reflected::Progress { revision } => self.advance(revision),
-            Reflected::Lost(_) => self.losses += 1,
+            ReflectorEvent::Delete { key } => self.delete(key),
+            ReflectorEvent::Progress { revision } => self.advance(revision),
+            ReflectorEvent::Lost(_) => self.losses += 1,
         }
     }
 

@@ -5,24 +5,26 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use stentor::actors::anchors::supervisor::AnchorSupervisor;
-use stentor::actors::anchors::{AnchorParts, Anchors, Januses, Join, JoinError, Joined, Local, ResumeToken};
+use stentor::actors::anchors::supervisor::MediaSupervisor;
+use stentor::actors::anchors::{
+    AnchorParts, Januses, Join, JoinError, JoinedSession, LocalJanus, MediaSessions, ResumeToken,
+};
 use stentor::actors::context::{Clock, Context};
-use stentor::actors::janus::GatewayLink;
-use stentor::actors::kernel::{ActorSystem, Behaviour, ChildSpec, Cx, Observed, RootOptions, SystemHandle};
+use stentor::actors::janus::JanusShared;
+use stentor::actors::kernel::{ActorState, ActorSystem, Behaviour, ChildSpec, Cx, RootOptions, SystemHandle};
 use stentor::actors::store_watch::StoreWatch;
 use stentor::auth::{Seal, Secrets};
 use stentor::config::{self, Config};
-use stentor::domain::anchor::Timing;
 use stentor::domain::ids::{Epoch, ModuleId, Nonce, RoomId, UnixMs, UserId};
 use stentor::domain::keys::{self, ModuleKind, ModulePart, RoomPart};
+use stentor::domain::media_session::Timing;
 use stentor::domain::mix::MixShare;
 use stentor::domain::model::{
     Health, Heartbeat, JanusState, JanusStatus, LiveMeta, LiveStatus, Meta, User, UserRole,
 };
 use stentor::domain::restart::Backoff;
 use stentor::janus::{
-    AudioBridge, JanusClient, NewRoom, ParticipantInfo, PluginError, Quality, RoomMark, Secret,
+    AudioBridge, JanusClient, NewRoom, OwnershipTag, ParticipantInfo, PluginError, Quality, Secret,
 };
 use stentor::presence::embedded_stages::EmbeddedStages;
 use stentor::rooms::{Directory, Scope};
@@ -53,7 +55,7 @@ pub struct Rig {
 
 /// One gateway, with its own store watch and connection to Janus.
 pub struct Gateway {
-    pub anchors: Anchors,
+    pub anchors: MediaSessions,
     _system: SystemHandle<Infallible>,
 }
 
@@ -81,12 +83,12 @@ impl Rig {
     /// Starts a gateway whose connection to Janus goes through a proxy.
     pub async fn gateway_behind(&self, proxy: &TcpProxy) -> Gateway {
         let url = format!("ws://{}", proxy.address());
-        let link = GatewayLink::new(self.secrets.clone(), Some(url));
+        let link = JanusShared::new(self.secrets.clone(), Some(url));
         let options = self.janus.connect_options();
-        self.gateway_through(Some(Local { id: janus_id(), link, options })).await
+        self.gateway_through(Some(LocalJanus { id: janus_id(), link, options })).await
     }
 
-    async fn gateway_through(&self, local: Option<Local>) -> Gateway {
+    async fn gateway_through(&self, local: Option<LocalJanus>) -> Gateway {
         let context = Context {
             me: ModuleId::new("gateway").unwrap(),
             incarnation: "1".into(),
@@ -109,7 +111,7 @@ impl Rig {
             quality: Quality::ANCHORS,
             context: context.clone(),
         };
-        let anchors = Anchors::default();
+        let anchors = MediaSessions::default();
         let root = Root { context: context.clone(), parts, anchors: anchors.clone() };
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
         while !context.directory.is_listed() {
@@ -136,7 +138,7 @@ impl Rig {
     }
 
     pub async fn make_room(&self, janus_room_id: u32, epoch: Epoch) {
-        let mark = RoomMark::new("test", room(), epoch).unwrap();
+        let mark = OwnershipTag::new("test", room(), epoch).unwrap();
         let secret = self.room_secret();
         let new = NewRoom { janus_room_id, description: mark.to_string(), pin: pin(), secret };
         self.eyes.create_room(&new).await.unwrap();
@@ -205,12 +207,12 @@ impl Rig {
 }
 
 impl Gateway {
-    pub async fn join(&self, user: &str, token: Option<ResumeToken>) -> Result<Joined, JoinError> {
+    pub async fn join(&self, user: &str, token: Option<ResumeToken>) -> Result<JoinedSession, JoinError> {
         self.anchors.join(join(user, token)).await
     }
 
     /// Joins and establishes media.
-    pub async fn speak(&self, user: &str, hz: u32) -> (Joined, WebRtcClient) {
+    pub async fn speak(&self, user: &str, hz: u32) -> (JoinedSession, WebRtcClient) {
         let joined = self.join(user, None).await.unwrap();
         assert!(!joined.resume);
         let tone = if hz == 0 { Vec::new() } else { opus::tone(hz) };
@@ -252,7 +254,7 @@ fn live(epoch: Epoch, status: LiveStatus) -> LiveMeta {
 struct Root {
     context: Context,
     parts: AnchorParts,
-    anchors: Anchors,
+    anchors: MediaSessions,
 }
 
 impl Behaviour for Root {
@@ -266,7 +268,7 @@ impl Behaviour for Root {
             cx.spawn_child(format!("watch:{}", scope.prefix()), ChildSpec::worker(), make);
         }
         let (parts, anchors) = (self.parts.clone(), self.anchors.clone());
-        let make = move || AnchorSupervisor::new(parts.clone(), anchors.clone());
+        let make = move || MediaSupervisor::new(parts.clone(), anchors.clone());
         cx.spawn_child("anchors", ChildSpec::supervisor(), make);
     }
 
@@ -274,7 +276,7 @@ impl Behaviour for Root {
         match msg {}
     }
 
-    fn observe(&self) -> Observed {
-        Observed::state("test")
+    fn observe(&self) -> ActorState {
+        ActorState::state("test")
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stentor::domain::ids::Pin;
 use stentor::domain::ports::{PLAIN_RTP_PORTS, WEBRTC_PORTS};
 use stentor::janus::{
-    ConnectOptions, GatewayEvent, JanusClient, ManagedJanus, ManagedOptions, NewRoom, SESSION_TIMEOUT, Secret,
+    ConnectOptions, JanusClient, LinkEvent, ManagedJanus, ManagedOptions, NewRoom, SESSION_TIMEOUT, Secret,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -46,12 +46,12 @@ impl TestJanus {
         }
     }
 
-    pub async fn client(&self) -> (JanusClient, UnboundedReceiver<GatewayEvent>) {
+    pub async fn client(&self) -> (JanusClient, UnboundedReceiver<LinkEvent>) {
         connect(&self.connect_options()).await
     }
 }
 
-pub async fn connect(options: &ConnectOptions) -> (JanusClient, UnboundedReceiver<GatewayEvent>) {
+pub async fn connect(options: &ConnectOptions) -> (JanusClient, UnboundedReceiver<LinkEvent>) {
     let (sender, events) = unbounded_channel();
     (JanusClient::connect(options, sender).await.unwrap(), events)
 }

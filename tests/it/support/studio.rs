@@ -10,7 +10,7 @@ use stentor::auth::Secrets;
 use stentor::domain::ids::{MediaAddr, Pin, RoomId};
 use stentor::domain::mix::MixShare;
 use stentor::janus::{
-    AudioBridge, ConnectOptions, ForwarderInfo, GatewayEvent, JanusClient, RoomInfo, RoomMark,
+    AudioBridge, ConnectOptions, ForwarderInfo, JanusClient, LinkEvent, OwnershipTag, RoomInfo,
     RtpParticipant, Secret,
 };
 use stentor::probe::ToneSender;
@@ -23,7 +23,7 @@ use super::{PATIENCE, pause_async};
 pub struct Studio {
     pub client: JanusClient,
     secrets: Secrets,
-    _events: UnboundedReceiver<GatewayEvent>,
+    _events: UnboundedReceiver<LinkEvent>,
 }
 
 /// An anchor that speaks until dropped.
@@ -122,7 +122,7 @@ fn sine(hz: u32) -> String {
 
 /// Returns the id of the room that the description names.
 fn marked(info: &RoomInfo) -> Option<String> {
-    RoomMark::parse(&info.description).map(|mark| mark.room.to_string())
+    OwnershipTag::parse(&info.description).map(|mark| mark.room.to_string())
 }
 
 /// Returns the options with which the node reaches its Janus, read from its configuration files.

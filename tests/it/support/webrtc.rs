@@ -227,7 +227,7 @@ impl Peer {
                         self.drain().await;
                         return;
                     }
-                    Some(order) => self.obey(order).await,
+                    Some(order) => self.carry_out(order).await,
                 },
                 _ = ticks.tick(), if !self.tone.is_empty() => {
                     if self.progress.borrow().connected {
@@ -239,7 +239,7 @@ impl Peer {
         }
     }
 
-    async fn obey(&mut self, order: Order) {
+    async fn carry_out(&mut self, order: Order) {
         match order {
             Order::Answer(answer) => {
                 let pending = self.unanswered.take().expect("answered once");

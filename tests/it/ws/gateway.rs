@@ -11,9 +11,9 @@ use actix_web::{App, web};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use stentor::actors::context::Clock;
-use stentor::actors::gateway::door::Door;
+use stentor::actors::gateway::acceptor::Acceptor;
 use stentor::actors::gateway::supervisor::{self, GatewaySupervisor};
-use stentor::actors::gateway::{Encoded, GatewayParts, Peer, Session, Signalling};
+use stentor::actors::gateway::{ConnectionInfo, EncodedNotification, GatewayParts, Session, Signalling};
 use stentor::actors::kernel::{ActorSystem, RootOptions, SystemHandle};
 use stentor::auth::{Role, Tokens};
 use stentor::config::{Config, JwtSecret, Secret, WsConfig, defaults};
@@ -46,7 +46,7 @@ pub struct Gateway {
 pub struct Script {
     /// Releases `slow` calls and connects.
     pub gate: Notify,
-    pub connected: Mutex<Vec<Peer>>,
+    pub connected: Mutex<Vec<ConnectionInfo>>,
     /// Close codes in the order in which the sessions were closed.
     pub closed: Mutex<Vec<(String, CloseCode)>>,
     pub running: AtomicUsize,
@@ -69,7 +69,7 @@ impl Gateway {
         settings(&mut config.ws);
         let (script, metrics, clock) =
             (Arc::new(Script::default()), Metrics::new(SystemTime::now()), Clock::start());
-        let door = Arc::new(Door::default());
+        let door = Arc::new(Acceptor::default());
         let parts = GatewayParts::new(Arc::new(Scripted(script.clone())), &config.ws, clock, metrics.clone());
         let (system, arbiter) = Self::actors(Arc::new(parts), door.clone());
         while !door.is_open() {
@@ -105,7 +105,7 @@ impl Gateway {
     }
 
     /// Starts only the gateway's actors, on a separate arbiter as in a node.
-    fn actors(parts: Arc<GatewayParts>, door: Arc<Door>) -> (SystemHandle<supervisor::Msg>, Arbiter) {
+    fn actors(parts: Arc<GatewayParts>, door: Arc<Acceptor>) -> (SystemHandle<supervisor::Msg>, Arbiter) {
         let arbiter = Arbiter::new();
         let mut options = RootOptions::default();
         options.spec.arbiter = Some(arbiter.handle());
@@ -165,7 +165,7 @@ struct Scripted(Arc<Script>);
 
 #[async_trait]
 impl Signalling for Scripted {
-    async fn connected(&self, peer: Peer) -> Result<Arc<dyn Session>, CloseCode> {
+    async fn connected(&self, peer: ConnectionInfo) -> Result<Arc<dyn Session>, CloseCode> {
         self.0.connected.lock().unwrap().push(peer.clone());
         match peer.user.as_str() {
             "stranger" => return Err(CloseCode::RoomGone),
@@ -177,7 +177,7 @@ impl Signalling for Scripted {
 }
 
 struct ScriptedSession {
-    peer: Peer,
+    peer: ConnectionInfo,
     script: Arc<Script>,
 }
 
@@ -203,7 +203,7 @@ impl Session for ScriptedSession {
                 let (out, script, user) =
                     (self.peer.out.clone(), self.script.clone(), self.peer.user.clone());
                 tokio::spawn(async move {
-                    let line = Encoded::from(&long_notification());
+                    let line = EncodedNotification::from(&long_notification());
                     while script.close_of(user.as_str()).is_none() {
                         out.send(&line);
                         tokio::task::yield_now().await;

@@ -27,7 +27,7 @@ fn frame(payload: impl Into<bytes::Bytes>, kind: Data, last: bool) -> Message {
 }
 
 #[actix::test]
-async fn what_is_no_text_of_a_fair_size_is_closed_with_its_code() {
+async fn invalid_frames_close_with_their_code() {
     let gateway = Gateway::start().await;
     let mut witness = Client::connect(&gateway, "witness").await;
     assert_eq!(closed_after(&gateway, vec![Message::binary("binary")]).await, 1003);
@@ -48,7 +48,7 @@ async fn what_is_no_text_of_a_fair_size_is_closed_with_its_code() {
 }
 
 #[actix::test]
-async fn fragments_with_a_ping_between_are_one_call() {
+async fn fragments_around_ping_form_one_call() {
     let gateway = Gateway::start().await;
     let mut client = Client::connect(&gateway, "ann").await;
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "leave"}).to_string();
@@ -63,7 +63,7 @@ async fn fragments_with_a_ping_between_are_one_call() {
 }
 
 #[actix::test]
-async fn garbage_is_answered_until_it_is_too_much() {
+async fn garbage_is_answered_then_closed() {
     let gateway = Gateway::start().await;
     let mut client = Client::connect(&gateway, "mallory").await;
     for garbage in ["", "\0", "{\"jsonrpc\":", "[[[[", "nul", "\u{feff}{}", "{\"a\":\"\\ud800\"}"] {
@@ -76,7 +76,7 @@ async fn garbage_is_answered_until_it_is_too_much() {
 }
 
 #[actix::test]
-async fn calls_beyond_the_rate_are_refused_and_a_flood_of_them_is_closed() {
+async fn excess_calls_are_refused_then_closed() {
     let gateway = Gateway::with(|ws| ws.rate = 1).await;
     let mut client = Client::connect(&gateway, "mallory").await;
     for _ in 0..60 {
@@ -134,7 +134,7 @@ async fn pongs_and_fragments_are_metered() {
 }
 
 #[actix::test]
-async fn only_so_many_calls_wait_and_only_so_many_candidates_come() {
+async fn pending_calls_and_candidates_are_limited() {
     let gateway = Gateway::with(|ws| (ws.calls, ws.burst) = (4, 100)).await;
     let mut client = Client::connect(&gateway, "ann").await;
     for _ in 0..4 {
@@ -158,7 +158,7 @@ async fn only_so_many_calls_wait_and_only_so_many_candidates_come() {
 }
 
 #[actix::test]
-async fn a_call_that_never_ends_is_answered_and_forgotten() {
+async fn unfinished_call_times_out() {
     let gateway = Gateway::with(|ws| {
         (ws.calls, ws.call_timeout) = (1, std::time::Duration::from_millis(100));
     })
@@ -171,7 +171,7 @@ async fn a_call_that_never_ends_is_answered_and_forgotten() {
 }
 
 #[actix::test]
-async fn a_client_that_never_reads_is_closed_and_nobody_else_notices() {
+async fn client_that_never_reads_is_closed() {
     let gateway = Gateway::start().await;
     let mut deaf = Client::connect(&gateway, "deaf").await;
     let mut witness = Client::connect(&gateway, "witness").await;

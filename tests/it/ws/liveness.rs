@@ -10,7 +10,7 @@ use super::gateway::Gateway;
 use crate::support::tcp_proxy::TcpProxy;
 
 #[actix::test]
-async fn a_half_open_connection_is_noticed_and_freed() {
+async fn half_open_connection_is_closed() {
     let gateway = Gateway::with(|ws| {
         (ws.ping, ws.dead_after) = (Duration::from_millis(100), Duration::from_millis(500));
     })
@@ -27,7 +27,7 @@ async fn a_half_open_connection_is_noticed_and_freed() {
 }
 
 #[actix::test]
-async fn a_client_that_answers_pings_may_be_silent() {
+async fn client_answering_pings_stays_connected() {
     let gateway = Gateway::with(|ws| {
         (ws.ping, ws.dead_after) = (Duration::from_millis(50), Duration::from_millis(1000));
     })
@@ -48,7 +48,7 @@ async fn a_client_that_answers_pings_may_be_silent() {
 }
 
 #[actix::test]
-async fn a_connection_that_breaks_is_noticed_at_once() {
+async fn broken_connection_is_noticed_immediately() {
     let gateway = Gateway::start().await;
     let client = Client::connect(&gateway, "ann").await;
     gateway.connections(1).await;

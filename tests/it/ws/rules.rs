@@ -26,7 +26,7 @@ async fn calls_are_answered_and_notifications_are_not() {
 }
 
 #[actix::test]
-async fn each_error_has_its_number_its_code_and_whether_to_try_again() {
+async fn errors_carry_number_code_and_retryable() {
     let gateway = Gateway::start().await;
     let mut client = Client::connect(&gateway, "ann").await;
     for (text, number, code) in [
@@ -75,7 +75,7 @@ async fn a_batch_is_answered_with_one_array() {
 }
 
 #[actix::test]
-async fn a_slow_call_delays_neither_others_nor_pings_nor_the_close() {
+async fn slow_call_delays_nothing_else() {
     let gateway = Gateway::with(|ws| ws.ping = std::time::Duration::from_millis(100)).await;
     let mut client = Client::connect(&gateway, "ann").await;
     let slow = client.begin("join", json!({"displayName": "slow"})).await;
@@ -96,7 +96,7 @@ async fn a_slow_call_delays_neither_others_nor_pings_nor_the_close() {
 }
 
 #[actix::test]
-async fn calls_that_come_before_the_session_wait_for_it() {
+async fn early_calls_wait_for_session() {
     let gateway = Gateway::start().await;
     let mut client = Client::connect(&gateway, "patient").await;
     client.begin("join", json!({})).await;
@@ -109,7 +109,7 @@ async fn calls_that_come_before_the_session_wait_for_it() {
 }
 
 #[actix::test]
-async fn a_session_that_is_refused_closed_or_panics_ends_the_connection_with_its_code() {
+async fn ended_session_closes_connection_with_code() {
     let gateway = Gateway::start().await;
     let mut stranger = Client::connect(&gateway, "stranger").await;
     assert_eq!(stranger.closed().await, (4404, "room_gone".into()));
@@ -128,7 +128,7 @@ async fn a_session_that_is_refused_closed_or_panics_ends_the_connection_with_its
 }
 
 #[actix::test]
-async fn who_leaves_before_the_session_is_there_leaves_no_session_behind() {
+async fn early_disconnect_leaves_no_session() {
     let gateway = Gateway::start().await;
     let mut client = Client::connect(&gateway, "patient").await;
     client.socket.close(None).await.unwrap();
@@ -140,7 +140,7 @@ async fn who_leaves_before_the_session_is_there_leaves_no_session_behind() {
 }
 
 #[actix::test]
-async fn a_node_that_stops_sends_its_clients_elsewhere() {
+async fn stopping_node_closes_clients_as_draining() {
     let gateway = Gateway::start().await;
     let mut clients = Vec::new();
     for i in 0..20 {

@@ -18,7 +18,7 @@ async fn refused(gateway: &Gateway, query: &str, headers: &[(&'static str, &str)
 }
 
 #[actix::test]
-async fn the_token_comes_in_three_ways_and_never_goes_back() {
+async fn token_is_accepted_in_three_ways() {
     let gateway = Gateway::start().await;
     let token = gateway.token("ann");
     let authorization = format!("Bearer {token}");
@@ -44,7 +44,7 @@ async fn the_token_comes_in_three_ways_and_never_goes_back() {
 }
 
 #[actix::test]
-async fn no_other_token_opens_the_door() {
+async fn upgrade_refuses_invalid_tokens() {
     let gateway = Gateway::start().await;
     let now = gateway.clock.wall();
     let (room, hour) = (RoomId::new("demo").unwrap(), Duration::from_secs(3600));
@@ -133,7 +133,7 @@ async fn pages_need_an_allowed_origin() {
 }
 
 #[actix::test]
-async fn what_is_no_upgrade_is_told_so() {
+async fn non_upgrade_requests_are_refused() {
     let gateway = Gateway::start().await;
     let url = format!("http://{}/ws?token={}", gateway.address, gateway.token("ann"));
     let plain = request("GET", &url, &[], None).await;

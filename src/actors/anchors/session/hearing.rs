@@ -2,19 +2,19 @@
 //!
 //! Owns: the translation. Never does: send requests to Janus.
 
-use super::{JanusSession, Msg};
+use super::{MediaSessionActor, Msg};
 use crate::actors::anchors::SessionEvent;
-use crate::actors::anchors::open::Opened;
+use crate::actors::anchors::open::OpenSession;
 use crate::actors::kernel::Cx;
-use crate::domain::anchor::Heard;
-use crate::domain::anchor_people::{Person, Talk};
-use crate::janus::{AnchorEvent, AnchorEvents, InRoom, ParticipantInfo};
+use crate::domain::media_session::JanusEvent;
+use crate::domain::participants::{Participant, TalkingChanged};
+use crate::janus::{AnchorEvent, AnchorEvents, JoinedRoom, ParticipantInfo};
 use crate::presence::stage::Passing;
 
-impl JanusSession {
+impl MediaSessionActor {
     /// Takes over an opened session and the list of participants in its room.
-    pub(super) fn adopt(&mut self, opened: Opened, cx: &mut Cx<Self>) {
-        let InRoom { session, mine, others } = opened.room;
+    pub(super) fn adopt(&mut self, opened: OpenSession, cx: &mut Cx<Self>) {
+        let JoinedRoom { session, mine, others } = opened.room;
         self.session = Some(session);
         let all = others.into_iter().chain([mine]).map(|p| (p.id, person(p)));
         let news = self.people.found(all);
@@ -26,7 +26,7 @@ impl JanusSession {
         listen(self.streams, opened.events, cx);
     }
 
-    pub(super) fn tell_talk(&mut self, Talk { user, talking }: Talk) {
+    pub(super) fn tell_talk(&mut self, TalkingChanged { user, talking }: TalkingChanged) {
         self.tell(SessionEvent::Talking { user, talking });
     }
 
@@ -37,7 +37,7 @@ impl JanusSession {
             AnchorEvent::Up => self.up(),
             AnchorEvent::Hangup { reason } => {
                 tracing::debug!(room = %self.room, user = ?self.user, reason, "media of an anchor ended");
-                self.machine.heard(Heard::Down, now);
+                self.machine.heard(JanusEvent::Down, now);
             }
             AnchorEvent::Media { receiving } => self.voice.receiving = receiving,
             AnchorEvent::SlowLink { uplink, lost } => self.tell(SessionEvent::SlowLink { uplink, lost }),
@@ -60,13 +60,13 @@ impl JanusSession {
                 }
             }
             AnchorEvent::Removed { participant } if Some(participant) == me => {
-                self.machine.heard(Heard::Removed, now);
+                self.machine.heard(JanusEvent::Removed, now);
             }
             AnchorEvent::RoomDestroyed => {
-                self.machine.heard(Heard::RoomDestroyed, now);
+                self.machine.heard(JanusEvent::RoomDestroyed, now);
                 self.look();
             }
-            AnchorEvent::SessionOver => self.machine.heard(Heard::SessionOver, now),
+            AnchorEvent::SessionOver => self.machine.heard(JanusEvent::SessionOver, now),
             AnchorEvent::Removed { participant } | AnchorEvent::Left { participant } => {
                 let talk = self.people.left(participant);
                 talk.into_iter().for_each(|talk| self.tell_talk(talk));
@@ -85,7 +85,7 @@ impl JanusSession {
     }
 
     pub(super) fn up(&mut self) {
-        self.machine.heard(Heard::Up, self.parts.context.clock.now());
+        self.machine.heard(JanusEvent::Up, self.parts.context.clock.now());
         self.tell(SessionEvent::Up);
     }
 
@@ -96,12 +96,12 @@ impl JanusSession {
     }
 }
 
-fn person(ParticipantInfo { display, talking, .. }: ParticipantInfo) -> Person {
-    Person { name: display.into(), talks: talking }
+fn person(ParticipantInfo { display, talking, .. }: ParticipantInfo) -> Participant {
+    Participant { name: display.into(), talks: talking }
 }
 
 /// Waits for the next event of the stream.
-pub(super) fn listen(stream: u64, mut events: AnchorEvents, cx: &mut Cx<JanusSession>) {
+pub(super) fn listen(stream: u64, mut events: AnchorEvents, cx: &mut Cx<MediaSessionActor>) {
     let next = async move {
         let event = events.next().await;
         (events, event)

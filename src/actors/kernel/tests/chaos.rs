@@ -9,7 +9,7 @@ const FAMILIES: usize = 8;
 const BLOWS: usize = 4000;
 
 #[actix::test]
-async fn whatever_fails_the_tree_comes_back_whole_and_ends_in_order() {
+async fn random_failures_leave_tree_complete() {
     let log = Log::default();
     let arbiters = [actix::Arbiter::new(), actix::Arbiter::new()];
     let handles: Vec<_> = arbiters.iter().map(actix::Arbiter::handle).collect();
@@ -73,7 +73,7 @@ fn strike(cx: &mut Cx<Puppet>, blow: u32) {
         0 => panic!("struck"),
         1 => cx.fail("struck"),
         2 => cx.stop(),
-        _ => cx.run(async { panic!("struck from afar") }, |()| Msg::News(0)),
+        _ => cx.run(async { panic!("struck from afar") }, |()| Msg::StateChanged(0)),
     }
 }
 

@@ -3,13 +3,13 @@
 use super::*;
 
 #[actix::test]
-async fn an_effect_ends_as_a_message_even_if_the_mailbox_is_full() {
+async fn effect_result_bypasses_full_mailbox() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let a = spawn(&system.root(), "a", ChildSpec { mailbox: 1, ..quick() }, Puppet::new("a", &log)).await;
     let (release, released) = oneshot::channel::<u64>();
     ask(&a, |_, cx| {
-        cx.run(released, |n| Msg::News(n.unwrap()));
+        cx.run(released, |n| Msg::StateChanged(n.unwrap()));
         cx.me().tell(deed(|_, _| ())).unwrap();
         assert_eq!(cx.me().tell(crash()), Err(TellError::Full));
     })
@@ -22,18 +22,18 @@ async fn an_effect_ends_as_a_message_even_if_the_mailbox_is_full() {
 }
 
 #[actix::test]
-async fn a_panic_in_an_effect_is_the_actors_panic() {
+async fn effect_panic_fails_its_actor() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let a = spawn(&system.root(), "a", quick(), Puppet::new("a", &log)).await;
-    ask(&a, |_, cx| cx.run(async { panic!("in the effect") }, |()| Msg::News(1))).await;
+    ask(&a, |_, cx| cx.run(async { panic!("in the effect") }, |()| Msg::StateChanged(1))).await;
     until("a is back", || log.count("a started") == 2).await;
     ask(&a, |_, _| ()).await;
     assert!(find(&system.registry(), "node/a").unwrap().last_failure.unwrap().text.contains("in the effect"));
 }
 
 #[actix::test]
-async fn timers_and_effects_of_a_dead_incarnation_never_arrive() {
+async fn timers_and_effects_die_with_incarnation() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let a = spawn(&system.root(), "a", quick(), Puppet::new("a", &log)).await;
@@ -41,8 +41,8 @@ async fn timers_and_effects_of_a_dead_incarnation_never_arrive() {
     let kept: Arc<Mutex<Vec<Timer>>> = Arc::default();
     let timers = kept.clone();
     ask(&a, move |_, cx| {
-        cx.run(old_done, |_| Msg::News(13));
-        locked(&timers).push(cx.after(Duration::from_millis(20), Msg::News(13)));
+        cx.run(old_done, |_| Msg::StateChanged(13));
+        locked(&timers).push(cx.after(Duration::from_millis(20), Msg::StateChanged(13)));
     })
     .await;
     a.tell(crash()).unwrap();
@@ -59,11 +59,11 @@ async fn timers_and_effects_of_a_dead_incarnation_never_arrive() {
 }
 
 #[actix::test]
-async fn a_dropped_timer_never_fires() {
+async fn dropped_timer_never_fires() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let seen = ask(&system.root(), |_, cx| {
-        let dropped = cx.after(Duration::from_millis(1), Msg::News(1));
+        let dropped = cx.after(Duration::from_millis(1), Msg::StateChanged(1));
         let (done, fired) = oneshot::channel();
         let kept = cx.after(Duration::from_millis(20), deed(move |root, _| done.send(root.news).unwrap()));
         drop(dropped);
@@ -74,7 +74,7 @@ async fn a_dropped_timer_never_fires() {
 }
 
 #[actix::test]
-async fn a_flood_is_refused_and_news_are_coalesced() {
+async fn flood_is_refused_and_offers_coalesced() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let a = spawn(&system.root(), "a", ChildSpec { mailbox: 100, ..quick() }, Puppet::new("a", &log)).await;
@@ -83,7 +83,7 @@ async fn a_flood_is_refused_and_news_are_coalesced() {
     let taken = (0..1000).filter(|_| a.tell(deed(|_, _| ())).is_ok()).count();
     assert_eq!(taken, 100);
     for n in 1..=100_000 {
-        a.offer("news", Msg::News(n)).unwrap();
+        a.tell_latest("news", Msg::StateChanged(n)).unwrap();
     }
     let mailbox = find(&system.registry(), "node/a").unwrap().mailbox;
     assert_eq!((mailbox.depth, mailbox.refused, mailbox.coalesced), (101, 900, 99_999));
@@ -92,7 +92,7 @@ async fn a_flood_is_refused_and_news_are_coalesced() {
 }
 
 #[actix::test]
-async fn an_actor_that_feeds_itself_leaves_room_for_others_and_for_its_effects() {
+async fn self_messaging_actor_starves_nobody() {
     fn again(_: &mut Puppet, cx: &mut Cx<Puppet>) {
         cx.me().tell(deed(again)).unwrap();
     }

@@ -20,14 +20,14 @@ type Deed = Box<dyn FnOnce(&mut Puppet, &mut Cx<Puppet>) + Send>;
 /// Message to a puppet.
 enum Msg {
     Do(Deed),
-    News(u64),
+    StateChanged(u64),
 }
 
 impl Message for Msg {
     fn kind(&self) -> &'static str {
         match self {
             Self::Do(_) => "do",
-            Self::News(_) => "news",
+            Self::StateChanged(_) => "news",
         }
     }
 }
@@ -63,7 +63,7 @@ impl Log {
 }
 
 type OnStart = Arc<dyn Fn(&mut Puppet, &mut Cx<Puppet>) + Send + Sync>;
-type OnStop = Arc<dyn Fn(&mut Puppet, &mut Cx<Puppet>) -> Stopping + Send + Sync>;
+type OnStop = Arc<dyn Fn(&mut Puppet, &mut Cx<Puppet>) -> StopAnswer + Send + Sync>;
 
 #[derive(Clone)]
 struct Puppet {
@@ -87,7 +87,7 @@ impl Puppet {
             state: "idle",
             news: 0,
             on_start: Arc::new(|_, _| {}),
-            on_stop: Arc::new(|_, _| Stopping::Now),
+            on_stop: Arc::new(|_, _| StopAnswer::Now),
             unobservable: false,
             started: false,
         }
@@ -100,7 +100,7 @@ impl Puppet {
 
     fn on_stop(
         mut self,
-        f: impl Fn(&mut Puppet, &mut Cx<Puppet>) -> Stopping + Send + Sync + 'static,
+        f: impl Fn(&mut Puppet, &mut Cx<Puppet>) -> StopAnswer + Send + Sync + 'static,
     ) -> Self {
         self.on_stop = Arc::new(f);
         self
@@ -129,7 +129,7 @@ impl Behaviour for Puppet {
     fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
         match msg {
             Msg::Do(f) => f(self, cx),
-            Msg::News(n) => self.news = n,
+            Msg::StateChanged(n) => self.news = n,
         }
     }
 
@@ -144,14 +144,14 @@ impl Behaviour for Puppet {
         self.says(&format!("hears {} {decision}: {}", child.name, child.exit.label()));
     }
 
-    fn stopping(&mut self, cx: &mut Cx<Self>) -> Stopping {
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
         self.says("stopping");
         self.on_stop.clone()(self, cx)
     }
 
-    fn observe(&self) -> Observed {
+    fn observe(&self) -> ActorState {
         assert!(!self.unobservable, "do not look");
-        Observed::state(self.state)
+        ActorState::state(self.state)
     }
 }
 

@@ -6,7 +6,7 @@ use prometheus::core::Collector;
 use super::*;
 
 #[actix::test]
-async fn a_blocked_actor_is_shown_stuck_while_others_go_on() {
+async fn blocked_actor_is_shown_stuck() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let arbiter = actix::Arbiter::new();
@@ -31,7 +31,7 @@ async fn a_blocked_actor_is_shown_stuck_while_others_go_on() {
 }
 
 #[actix::test]
-async fn transitions_name_their_cause_and_only_the_newest_are_kept() {
+async fn transitions_name_cause_and_are_bounded() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let a = spawn(&system.root(), "a", quick(), Puppet::new("a", &log)).await;
@@ -56,7 +56,7 @@ async fn transitions_name_their_cause_and_only_the_newest_are_kept() {
 }
 
 #[actix::test]
-async fn a_message_that_changes_nothing_may_say_so_and_is_not_observed() {
+async fn quiet_message_is_not_observed() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let a = spawn(&system.root(), "a", quick(), Puppet::new("a", &log)).await;
@@ -77,7 +77,7 @@ async fn a_message_that_changes_nothing_may_say_so_and_is_not_observed() {
 }
 
 #[actix::test]
-async fn the_tree_is_json_with_all_an_operator_asks_for() {
+async fn actor_tree_serializes_to_json() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     spawn(&system.root(), "a", quick(), Puppet::new("a", &log)).await;
@@ -90,7 +90,7 @@ async fn the_tree_is_json_with_all_an_operator_asks_for() {
 }
 
 #[actix::test]
-async fn ten_thousand_children_leave_nothing_behind() {
+async fn ten_thousand_children_leak_nothing() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let root = system.root();
@@ -120,8 +120,8 @@ async fn metrics_are_per_kind_and_well_formed() {
     let a = spawn(&system.root(), "a", ChildSpec { mailbox: 1, ..quick() }, Puppet::new("a", &log)).await;
     a.tell(crash()).unwrap();
     assert_eq!(a.tell(crash()), Err(TellError::Full));
-    a.offer("n", Msg::News(1)).unwrap();
-    a.offer("n", Msg::News(2)).unwrap();
+    a.tell_latest("n", Msg::StateChanged(1)).unwrap();
+    a.tell_latest("n", Msg::StateChanged(2)).unwrap();
     until("handled", || find(&system.registry(), "node/a").unwrap().mailbox.depth == 0).await;
     ask(&a, |_, _| ()).await;
     let registry = prometheus::Registry::new();

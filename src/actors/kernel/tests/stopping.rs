@@ -6,7 +6,7 @@ const SOON: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_secs(20);
 
 #[actix::test]
-async fn the_youngest_stops_first_and_children_before_their_parent() {
+async fn shutdown_stops_youngest_and_children_first() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let root = system.root();
@@ -38,7 +38,7 @@ async fn the_youngest_stops_first_and_children_before_their_parent() {
 }
 
 #[actix::test]
-async fn an_actor_may_finish_its_work_before_it_stops() {
+async fn stopping_actor_finishes_its_work() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let (release, released) = oneshot::channel::<()>();
@@ -51,7 +51,7 @@ async fn an_actor_may_finish_its_work_before_it_stops() {
                 cx.exit()
             })
         });
-        Stopping::Wait
+        StopAnswer::Wait
     });
     let a = spawn(&system.root(), "a", quick(), careful).await;
     let down = system.shutdown(LONG);
@@ -67,10 +67,10 @@ async fn an_actor_may_finish_its_work_before_it_stops() {
 }
 
 #[actix::test]
-async fn one_that_never_finishes_is_overruled_at_its_deadline() {
+async fn stop_deadline_abandons_waiting_actor() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
-    let hanging = Puppet::new("a", &log).on_stop(|_, _| Stopping::Wait);
+    let hanging = Puppet::new("a", &log).on_stop(|_, _| StopAnswer::Wait);
     let a = spawn(&system.root(), "a", ChildSpec { stop_deadline: SOON, ..quick() }, hanging).await;
     let b = spawn(&a, "b", quick(), Puppet::new("b", &log)).await;
     ask(&b, |_, _| ()).await;
@@ -80,7 +80,7 @@ async fn one_that_never_finishes_is_overruled_at_its_deadline() {
 }
 
 #[actix::test]
-async fn one_that_blocks_its_thread_is_abandoned_and_the_rest_stops() {
+async fn blocked_actor_does_not_stop_shutdown() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let arbiter = actix::Arbiter::new();
@@ -103,10 +103,10 @@ async fn one_that_blocks_its_thread_is_abandoned_and_the_rest_stops() {
 }
 
 #[actix::test]
-async fn the_deadline_of_the_shutdown_is_above_all() {
+async fn shutdown_deadline_overrides_stop_deadlines() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
-    let hanging = Puppet::new("a", &log).on_stop(|_, _| Stopping::Wait);
+    let hanging = Puppet::new("a", &log).on_stop(|_, _| StopAnswer::Wait);
     let a = spawn(&system.root(), "a", ChildSpec { stop_deadline: LONG, ..quick() }, hanging).await;
     ask(&a, |_, _| ()).await;
     assert_eq!(system.shutdown(SOON).await.abandoned, ["node/a", "node"]);
@@ -114,7 +114,7 @@ async fn the_deadline_of_the_shutdown_is_above_all() {
 }
 
 #[actix::test]
-async fn a_parent_gets_the_time_its_children_need() {
+async fn parent_waits_for_slow_children() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let short = ChildSpec { stop_deadline: Duration::from_millis(1), ..quick() };
@@ -123,7 +123,7 @@ async fn a_parent_gets_the_time_its_children_need() {
         // Sleep: the slowness under test; longer than the parent's own deadline.
         let finish = tokio::time::sleep(Duration::from_millis(600));
         cx.run(finish, |()| deed(|_, cx| cx.exit()));
-        Stopping::Wait
+        StopAnswer::Wait
     });
     let x = spawn(&p, "x", quick(), slow).await;
     ask(&x, |_, _| ()).await;
@@ -132,7 +132,7 @@ async fn a_parent_gets_the_time_its_children_need() {
 }
 
 #[actix::test]
-async fn members_stop_together_and_others_in_turn() {
+async fn group_members_stop_together() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let root = system.root();
@@ -142,7 +142,7 @@ async fn members_stop_together_and_others_in_turn() {
         Puppet::new(name, &log).on_stop(move |_, cx| {
             let gate = gate.clone();
             cx.run(async move { gate.wait().await }, |_| deed(|_, cx| cx.exit()));
-            Stopping::Wait
+            StopAnswer::Wait
         })
     };
     let worker = spawn(&root, "worker", quick(), Puppet::new("worker", &log)).await;
@@ -159,7 +159,7 @@ async fn members_stop_together_and_others_in_turn() {
 }
 
 #[actix::test]
-async fn a_stopped_child_is_reported_and_its_name_free() {
+async fn stopped_child_frees_its_name() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let root = system.root();
@@ -179,7 +179,7 @@ async fn a_stopped_child_is_reported_and_its_name_free() {
 }
 
 #[actix::test]
-async fn a_panic_while_stopping_or_dropping_changes_nothing() {
+async fn panic_in_stop_or_drop_is_contained() {
     struct Sour;
     impl Behaviour for Sour {
         const KIND: &'static str = "sour";
@@ -187,11 +187,11 @@ async fn a_panic_while_stopping_or_dropping_changes_nothing() {
         fn handle(&mut self, msg: Self::Msg, _: &mut Cx<Self>) {
             match msg {}
         }
-        fn stopping(&mut self, _: &mut Cx<Self>) -> Stopping {
+        fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
             panic!("will not")
         }
-        fn observe(&self) -> Observed {
-            Observed::default()
+        fn observe(&self) -> ActorState {
+            ActorState::default()
         }
     }
     impl Drop for Sour {

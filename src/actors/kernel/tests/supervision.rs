@@ -3,7 +3,7 @@
 use super::*;
 
 #[actix::test]
-async fn a_panicking_actor_comes_back_and_nobody_else_notices() {
+async fn panicking_actor_restarts_alone() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let a = spawn(&system.root(), "a", quick(), Puppet::new("a", &log)).await;
@@ -22,7 +22,7 @@ async fn a_panicking_actor_comes_back_and_nobody_else_notices() {
 }
 
 #[actix::test]
-async fn waiting_messages_survive_and_the_poisonous_one_does_not() {
+async fn restart_keeps_queued_messages() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let a = spawn(&system.root(), "a", quick(), Puppet::new("a", &log)).await;
@@ -36,7 +36,7 @@ async fn waiting_messages_survive_and_the_poisonous_one_does_not() {
 }
 
 #[actix::test]
-async fn a_used_up_budget_fails_the_parent_and_in_the_end_the_system() {
+async fn exhausted_budget_escalates_to_system() {
     let log = Log::default();
     let spec = ChildSpec { budget: budget(2), ..quick() };
     let child_spec = spec.clone();
@@ -56,10 +56,10 @@ async fn a_used_up_budget_fails_the_parent_and_in_the_end_the_system() {
 }
 
 #[actix::test]
-async fn a_parked_child_rests_and_is_tried_again_while_its_siblings_work() {
+async fn parked_child_restarts_after_its_rest() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
-    let exhausted = Exhausted::Park(Duration::from_millis(200));
+    let exhausted = ExhaustedAction::Park(Duration::from_millis(200));
     let spec = ChildSpec { budget: budget(1), exhausted, ..quick() };
     let a = spawn(&system.root(), "a", spec, Puppet::new("a", &log)).await;
     let b = spawn(&system.root(), "b", quick(), Puppet::new("b", &log)).await;
@@ -83,11 +83,11 @@ async fn a_parked_child_rests_and_is_tried_again_while_its_siblings_work() {
 }
 
 #[actix::test]
-async fn failures_outside_of_messages_count_the_same() {
+async fn failures_outside_messages_count_equally() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let tries = Arc::new(Mutex::new(0));
-    let proto = Puppet::new("a", &log).on_start(|_, cx| cx.me().tell(Msg::News(1)).unwrap());
+    let proto = Puppet::new("a", &log).on_start(|_, cx| cx.me().tell(Msg::StateChanged(1)).unwrap());
     let counted = tries.clone();
     let factory = move || {
         let mut tries = locked(&counted);
@@ -110,7 +110,7 @@ async fn failures_outside_of_messages_count_the_same() {
 }
 
 #[actix::test]
-async fn the_end_of_a_transient_or_temporary_child_frees_its_name() {
+async fn ended_temporary_child_frees_its_name() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let root = system.root();
@@ -132,7 +132,7 @@ async fn the_end_of_a_transient_or_temporary_child_frees_its_name() {
 }
 
 #[actix::test]
-async fn children_of_a_failed_parent_are_gone_before_it_starts_again() {
+async fn children_drop_before_parent_restarts() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let parent = Puppet::new("p", &log).on_start(|p, cx| {
@@ -167,7 +167,7 @@ async fn children_of_a_failed_parent_are_gone_before_it_starts_again() {
 }
 
 #[actix::test]
-async fn a_child_that_dies_while_its_parent_fails_delays_nothing() {
+async fn dying_child_does_not_delay_parent() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let p = spawn(&system.root(), "p", quick(), Puppet::new("p", &log)).await;
@@ -181,14 +181,14 @@ async fn a_child_that_dies_while_its_parent_fails_delays_nothing() {
 }
 
 #[actix::test]
-async fn a_dead_arbiter_is_a_failure_of_those_on_it() {
+async fn dead_arbiter_fails_its_actors() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let arbiter = actix::Arbiter::new();
     let spec = ChildSpec {
         arbiter: Some(arbiter.handle()),
         budget: budget(2),
-        exhausted: Exhausted::Park(Duration::from_secs(60)),
+        exhausted: ExhaustedAction::Park(Duration::from_secs(60)),
         ..quick()
     };
     let a = spawn(&system.root(), "a", spec, Puppet::new("a", &log)).await;
@@ -201,7 +201,7 @@ async fn a_dead_arbiter_is_a_failure_of_those_on_it() {
 }
 
 #[actix::test]
-async fn a_taken_name_is_the_parents_own_failure() {
+async fn duplicate_child_name_fails_parent() {
     let log = Log::default();
     let system = start(Puppet::new("root", &log));
     let p = spawn(&system.root(), "p", quick(), Puppet::new("p", &log)).await;

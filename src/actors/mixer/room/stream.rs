@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{FfmpegRoom, Msg};
+use super::{MixerRoomActor, Msg};
 use crate::actors::kernel::Cx;
-use crate::actors::mixer::estate::OpenStream;
 use crate::actors::mixer::packaging;
 use crate::actors::mixer::process::{self, Output};
+use crate::actors::mixer::resources::OpenStream;
 use crate::domain::ids::Nonce;
 use crate::domain::mixer_room::{LeftStream, ProcessOutcome};
 use crate::domain::model::SequenceState;
@@ -20,7 +20,7 @@ use crate::media::{ContentKeys, Packager, Progress};
 /// first.
 const FILL_AGAIN: Duration = Duration::from_millis(10);
 
-impl FfmpegRoom {
+impl MixerRoomActor {
     /// Returns the URL of the outgoing mixer that hands this broadcast over, to fetch its window from.
     pub(super) fn predecessor(&self, nonce: &Nonce) -> Option<String> {
         let live = self.view.live.as_ref().filter(|live| live.nonce == *nonce)?;
@@ -158,15 +158,15 @@ impl FfmpegRoom {
         let news = match pushed {
             Ok(Progress { frames: 0, .. }) => false,
             Ok(progress) => self.produced(progress),
-            Err(error) => self.garbled(&error),
+            Err(error) => self.unusable_output(&error),
         };
         self.read_on(cx);
         news
     }
 
-    fn garbled(&mut self, error: &dyn std::error::Error) -> bool {
+    fn unusable_output(&mut self, error: &dyn std::error::Error) -> bool {
         tracing::warn!(room = %self.room, %error, "FFmpeg wrote unusable output and will be restarted");
-        self.machine.garbled();
+        self.machine.unusable_output();
         true
     }
 
@@ -179,7 +179,7 @@ impl FfmpegRoom {
                 running.starting = None;
                 self.machine.warm(self.context.clock.now())
             }
-            Err(error) => self.garbled(&error),
+            Err(error) => self.unusable_output(&error),
         };
         self.read_on(cx);
         news

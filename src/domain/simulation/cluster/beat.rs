@@ -1,7 +1,7 @@
 //! Heartbeat of a module, as `actors::heartbeat` keeps it.
 
 use super::TTL;
-use super::node::{Answer, Ask, Asker, Who};
+use super::node::{Answer, Requester, StoreRequest, TimedPart};
 use super::world::World;
 use crate::domain::ids::UnixMs;
 use crate::domain::keys::{self, ModuleKind, ModulePart};
@@ -34,8 +34,8 @@ impl World {
         let Some(beat) = self.nodes[n].beat(kind).filter(|beat| !beat.busy) else { return };
         beat.busy = true;
         let ask = match (beat.lease, beat.fresh) {
-            (Some(lease), _) if beat.published == Some(beat.status) => Ask::Keep(lease),
-            (None, None) => Ask::Grant,
+            (Some(lease), _) if beat.published == Some(beat.status) => StoreRequest::Keep(lease),
+            (None, None) => StoreRequest::Grant,
             (lease, fresh) => {
                 let lease = lease.or(fresh).unwrap();
                 beat.putting = Some(beat.status);
@@ -52,10 +52,10 @@ impl World {
                 };
                 let key = keys::module(kind, &id, ModulePart::Heartbeat);
                 let json = serde_json::to_vec(&heartbeat).unwrap();
-                Ask::Txn(Txn::new().put_leased(key, json, LeaseId(lease)))
+                StoreRequest::Txn(Txn::new().put_leased(key, json, LeaseId(lease)))
             }
         };
-        self.ask(n, Asker::Beat(kind), ask);
+        self.ask(n, Requester::Beat(kind), ask);
     }
 
     pub fn beaten(&mut self, n: usize, kind: ModuleKind, answer: Answer) {
@@ -82,7 +82,7 @@ impl World {
                 Backoff { first: super::world::ms(100), max: TTL / 4 }.delay(beat.attempt, dice)
             }
         };
-        self.wake(n, Who::Beat(kind), now + next);
+        self.wake(n, TimedPart::Beat(kind), now + next);
     }
 
     pub fn feel(&mut self, n: usize, kind: ModuleKind, status: Health) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::house::{GRACE, House, Request};
 use super::januses::JanusSide;
 use super::mixers::MixerSide;
-use super::node::{Ask, Asker, Node, Roles, Vital};
+use super::node::{Node, Requester, Roles, StoreRequest, Vital};
 use super::relays::Relays;
 use super::watch::Watch;
 use super::world::{Event, Input, World, ms};
@@ -17,7 +17,7 @@ use crate::domain::model::{Mark, MarkLabel, Meta};
 use crate::domain::placement::{Placement, pick};
 use crate::domain::room::{Admission, RoomWrite, admit_create, admit_delete, admit_start, admit_stop};
 use crate::domain::room::{StartDenied, assignment};
-use crate::rooms::{Fold, Scope};
+use crate::rooms::{Scope, WatchApplier};
 use crate::store::Txn;
 
 /// Duration in ms during which faults and requests happen.
@@ -72,8 +72,8 @@ impl World {
         node.life += 1;
         node.vital = Vital::Up;
         node.directory = std::sync::Arc::default();
-        let scoped =
-            Scope::ALL.map(|scope| Watch::new(Some(scope), Some(Fold::new(node.directory.clone(), scope))));
+        let scoped = Scope::ALL
+            .map(|scope| Watch::new(Some(scope), Some(WatchApplier::new(node.directory.clone(), scope))));
         node.watches = scoped.into_iter().chain([Watch::new(None, None)]).collect();
         node.store_up = false;
         node.asked.clear();
@@ -101,7 +101,7 @@ impl World {
         let beats = ModuleKind::ALL.map(|kind| node.beat(kind).and_then(|beat| beat.lease));
         let leader = node.house.as_mut().and_then(|house| house.leadership.resign());
         for lease in beats.into_iter().flatten().chain(leader) {
-            self.ask(n, Asker::Goodbye, Ask::Revoke(lease));
+            self.ask(n, Requester::Goodbye, StoreRequest::Revoke(lease));
         }
         self.kill(n);
     }

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::TTL;
-use super::node::{Answer, Ask, Asker, Who};
+use super::node::{Answer, Requester, StoreRequest, TimedPart};
 use super::world::{World, ms};
 use crate::domain::ages::Sighting;
-use crate::domain::housekeeping::{Chore, Due, Housekeeping};
+use crate::domain::failover::{FailoverPlan, FailoverPolicy, FailoverTimers};
+use crate::domain::housekeeping::{HousekeepingAction, HousekeepingPolicy, HousekeepingTask};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::keys::{LEADER, ModuleKind};
 use crate::domain::leadership::{Effect, Leadership, Outcome};
 use crate::domain::plan::Plan;
-use crate::domain::reassign::{Patience, Reassigner, Verdict};
 use crate::domain::room::{
     Admission, Cleanup, Expiry, ExpiryLimits, RoomWrite, admit_delete, admit_stop, cleanup,
 };
-use crate::rooms::{Fence, Scope, txn, writes};
+use crate::rooms::{LeaderGuard, Scope, txn, writes};
 
 /// Time that the modules of a stopped room get.
 pub const GRACE: Duration = Duration::from_secs(15);
@@ -35,9 +35,9 @@ pub struct House {
 }
 
 struct Team {
-    fence: Fence,
-    reassigner: Reassigner,
-    housekeeping: Housekeeping,
+    fence: LeaderGuard,
+    reassigner: FailoverPolicy,
+    housekeeping: HousekeepingPolicy,
     under_way: usize,
     pause_until: Duration,
 }
@@ -54,9 +54,9 @@ impl Team {
         let limits =
             ExpiryLimits { never_started_after: Duration::from_secs(40), max_age: Duration::from_secs(3600) };
         Self {
-            fence: Fence { key: LEADER.into(), revision },
-            reassigner: Reassigner::new(Patience::new(ms(500), TTL)),
-            housekeeping: Housekeeping::new(limits, GRACE),
+            fence: LeaderGuard { key: LEADER.into(), revision },
+            reassigner: FailoverPolicy::new(FailoverTimers::new(ms(500), TTL)),
+            housekeeping: HousekeepingPolicy::new(limits, GRACE),
             under_way: 0,
             pause_until: Duration::ZERO,
         }
@@ -81,22 +81,22 @@ impl World {
         let Some(house) = &mut self.nodes[n].house else { return };
         if house.busy {
             // The lease may lapse while its renewal is under way.
-            return self.wake(n, Who::Elector, now + TTL / 20);
+            return self.wake(n, TimedPart::Elector, now + TTL / 20);
         }
         match house.leadership.plan(now, wall) {
             Plan::Do { effect, .. } => {
                 house.busy = true;
                 let ask = match effect {
-                    Effect::Grant => Ask::Grant,
-                    Effect::Renew { lease } => Ask::Keep(lease),
-                    Effect::Claim { leader, over } => Ask::Txn(writes::leader(&leader, over)),
+                    Effect::Grant => StoreRequest::Grant,
+                    Effect::Renew { lease } => StoreRequest::Keep(lease),
+                    Effect::Claim { leader, over } => StoreRequest::Txn(writes::leader(&leader, over)),
                 };
-                self.ask(n, Asker::Elector { asked: now }, ask);
-                self.wake(n, Who::Elector, now + TTL / 20);
+                self.ask(n, Requester::Elector { asked: now }, ask);
+                self.wake(n, TimedPart::Elector, now + TTL / 20);
             }
             Plan::Wait { until, .. } => {
                 if let Some(until) = until {
-                    self.wake(n, Who::Elector, until);
+                    self.wake(n, TimedPart::Elector, until);
                 }
             }
             Plan::Finished => {}
@@ -129,30 +129,32 @@ impl World {
         }
         if now < team.pause_until {
             let until = team.pause_until;
-            return self.wake(n, Who::Team, until);
+            return self.wake(n, TimedPart::Team, until);
         }
         let steady = house.leadership.steady().since(now).filter(|_| node.store_up);
         let (rooms, modules) = (node.directory.rooms(), node.directory.modules());
         let load = ModuleKind::ALL.map(|kind| node.directory.load(kind));
         let dice = &mut self.dice;
-        let verdict = team.reassigner.judge(&rooms, &modules, load, steady, now, || dice.unit());
-        let Verdict { moves, drained, until, .. } = verdict;
+        let verdict = team.reassigner.plan_moves(&rooms, &modules, load, steady, now, || dice.unit());
+        let FailoverPlan { moves, drained, until, .. } = verdict;
         let mut asks = Vec::new();
         for order in moves {
             let view = rooms.get(&order.room).cloned().unwrap_or_default();
             if let Some((txn, _)) = writes::moved(&team.fence, &order, &view) {
-                asks.push((Asker::Move { order: Box::new(order), judged: now }, txn));
+                asks.push((Requester::Move { order: Box::new(order), judged: now }, txn));
             }
         }
         if asks.is_empty() {
-            asks.extend(drained.iter().map(|module| (Asker::Drained, writes::drained(&team.fence, module))));
+            asks.extend(
+                drained.iter().map(|module| (Requester::Drained, writes::drained(&team.fence, module))),
+            );
         }
         team.under_way = asks.len();
         for (asker, txn) in asks {
-            self.ask(n, asker, Ask::Txn(txn));
+            self.ask(n, asker, StoreRequest::Txn(txn));
         }
         if let Some(until) = until {
-            self.wake(n, Who::Team, until.max(now + ms(20)));
+            self.wake(n, TimedPart::Team, until.max(now + ms(20)));
         }
     }
 
@@ -175,30 +177,32 @@ impl World {
             let due = team.housekeeping.round(&rooms, &modules, now);
             due.into_iter().for_each(|due| self.act(n, due));
         }
-        self.wake(n, Who::Housekeeping, now + INTERVAL);
+        self.wake(n, TimedPart::Housekeeping, now + INTERVAL);
     }
 
-    fn act(&mut self, n: usize, Due { room, chore, view, clock, reason }: Due) {
+    fn act(&mut self, n: usize, HousekeepingTask { room, chore, view, clock, reason }: HousekeepingTask) {
         let wall = self.wall();
         let ended = |admission| match admission {
             Ok(Admission::Accepted(write)) => Some(write),
             _ => None,
         };
         let write = match &chore {
-            Chore::Expire(Expiry::TooOld) => ended(admit_stop(&view, wall, GRACE)),
-            Chore::Expire(Expiry::NeverStarted) | Chore::EndStray => ended(admit_delete(&view, wall, GRACE)),
-            Chore::FinishRemoval => match cleanup(&view, clock) {
+            HousekeepingAction::Expire(Expiry::TooOld) => ended(admit_stop(&view, wall, GRACE)),
+            HousekeepingAction::Expire(Expiry::NeverStarted) | HousekeepingAction::EndStray => {
+                ended(admit_delete(&view, wall, GRACE))
+            }
+            HousekeepingAction::FinishRemoval => match cleanup(&view, clock) {
                 Cleanup::Remove(write) => Some(write),
                 _ => None,
             },
-            Chore::Sweep(left) => {
+            HousekeepingAction::Sweep(left) => {
                 self.note(|w| format!("{} sweeps {room}: {reason}", w.nodes[n].id));
-                return self.ask(n, Asker::Chore, Ask::Txn(writes::swept(&room, &view, left)));
+                return self.ask(n, Requester::Chore, StoreRequest::Txn(writes::swept(&room, &view, left)));
             }
         };
         if let Some(write) = write {
             self.note(|w| format!("{} keeps house, {} {room}: {reason}", w.nodes[n].id, chore.as_str()));
-            self.ask(n, Asker::Chore, Ask::Txn(txn::txn(&room, &view, &write)));
+            self.ask(n, Requester::Chore, StoreRequest::Txn(txn::txn(&room, &view, &write)));
         }
     }
 
@@ -214,13 +218,13 @@ impl World {
             Cleanup::Waiting(waiting) => {
                 let left = waiting.forced_at.map(|at| ms(at.0.saturating_sub(clock.0)));
                 if let Some(left) = left {
-                    self.wake(n, Who::Room(room.clone()), now + left);
+                    self.wake(n, TimedPart::Room(room.clone()), now + left);
                 }
             }
             Cleanup::Remove(write) => {
                 house.removing.insert(room.clone());
                 let txn = txn::txn(room, &view, &write);
-                self.ask(n, Asker::Removal(room.clone()), Ask::Txn(txn));
+                self.ask(n, Requester::Removal(room.clone()), StoreRequest::Txn(txn));
             }
         }
     }
@@ -230,7 +234,7 @@ impl World {
             house.removing.remove(room);
         }
         let again = self.now + ms(500);
-        self.wake(n, Who::Room(room.clone()), again);
+        self.wake(n, TimedPart::Room(room.clone()), again);
     }
 
     /// Returns the nodes that believe that they lead.
@@ -259,7 +263,7 @@ impl World {
         let request = Request { view, revision: revision.unwrap_or(0), modules, load, wall };
         if let Some(write) = decide(&request) {
             let txn = txn::txn(room, &request.view, &write);
-            self.ask(n, Asker::User, Ask::Txn(txn));
+            self.ask(n, Requester::User, StoreRequest::Txn(txn));
         }
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::beat::Beat;
-use super::node::{Answer, Ask, Asker, Who};
-use super::world::{Event, Input, JanusCall, To, World, ms};
+use super::node::{Answer, Requester, StoreRequest, TimedPart};
+use super::world::{Event, Input, JanusCall, ProcessId, World, ms};
 use super::{backoff, written};
 use crate::domain::ids::RoomId;
-use crate::domain::janus_room::{Effect, Found, JanusRoom, Outcome, concerns};
+use crate::domain::janus_room::{Effect, FoundRoom, JanusRoom, Outcome, concerns};
 use crate::domain::keys::ModuleKind;
 use crate::domain::model::{Health, JanusState};
 use crate::domain::plan::{Failure, Plan};
@@ -61,7 +61,7 @@ impl World {
                 let mixer = actor.view.mixer.as_ref();
                 actor.machine.vouched(mixer.and_then(|mixer| rtp_refusal(mixer, &modules)));
                 if whole {
-                    actor.machine.saw(as_of);
+                    actor.machine.observe_revision(as_of);
                 }
                 self.step_janus(n, room);
             }
@@ -72,12 +72,12 @@ impl World {
         }
     }
 
-    fn ensure_janus(&mut self, n: usize, room: &RoomId, found: Option<Vec<Found>>) {
+    fn ensure_janus(&mut self, n: usize, room: &RoomId, found: Option<Vec<FoundRoom>>) {
         let (number, incarnation) = (self.number(), self.nodes[n].incarnation());
         let node = &mut self.nodes[n];
         let (as_of, view) = (node.as_of(), node.view(room));
         let mut machine = JanusRoom::new(node.id.clone(), incarnation, backoff());
-        machine.saw(as_of);
+        machine.observe_revision(as_of);
         let modules = node.directory.modules();
         machine.vouched(view.mixer.as_ref().and_then(|mixer| rtp_refusal(mixer, &modules)));
         machine.linked(found);
@@ -99,7 +99,7 @@ impl World {
             Plan::Wait { reason, until } => {
                 assert!(!reason.is_empty(), "every wait has a reason");
                 if let Some(until) = until {
-                    self.wake(n, Who::Janus(room.clone()), until);
+                    self.wake(n, TimedPart::Janus(room.clone()), until);
                 }
             }
             Plan::Finished if concerns(&view, &node.id) => {}
@@ -109,11 +109,15 @@ impl World {
                 match effect {
                     Effect::WriteKey { state, live_revision, key_revision } => {
                         let txn = writes::janus_key(room, &state, live_revision, key_revision);
-                        self.ask(n, Asker::JanusKey(room.clone(), number, Some(state)), Ask::Txn(txn));
+                        self.ask(
+                            n,
+                            Requester::JanusKey(room.clone(), number, Some(state)),
+                            StoreRequest::Txn(txn),
+                        );
                     }
                     Effect::DeleteKey { key_revision } => {
                         let txn = writes::janus_key_gone(room, key_revision);
-                        self.ask(n, Asker::JanusKey(room.clone(), number, None), Ask::Txn(txn));
+                        self.ask(n, Requester::JanusKey(room.clone(), number, None), StoreRequest::Txn(txn));
                     }
                     effect => {
                         let call = JanusCall { room: room.clone(), actor: number, connection, effect };
@@ -126,7 +130,7 @@ impl World {
     }
 
     /// Handles a call that reaches the Janus, or would have reached one that has ended.
-    pub fn at_janus(&mut self, to: To, call: JanusCall) {
+    pub fn at_janus(&mut self, to: ProcessId, call: JanusCall) {
         let JanusCall { room, actor, connection, effect } = call;
         self.fresh += 1;
         let fresh = self.fresh;
@@ -177,7 +181,7 @@ impl World {
         actor.machine.done(outcome, now, dice);
         actor.view = view;
         actor.machine.vouched(actor.view.mixer.as_ref().and_then(|mixer| rtp_refusal(mixer, &modules)));
-        actor.machine.saw(as_of);
+        actor.machine.observe_revision(as_of);
         self.step_janus(n, room);
     }
 
@@ -232,7 +236,7 @@ impl World {
         }
         side.up = true;
         side.worlds.values_mut().for_each(|world| world.land(now));
-        let mut found: BTreeMap<RoomId, Vec<Found>> =
+        let mut found: BTreeMap<RoomId, Vec<FoundRoom>> =
             side.worlds.iter().map(|(room, world)| (room.clone(), world.found())).collect();
         found.retain(|_, found| !found.is_empty());
         for (room, actor) in &mut side.actors {

@@ -6,14 +6,14 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::TTL;
-use super::node::{Asker, Vital};
+use super::node::{Requester, Vital};
 use super::world::World;
-use crate::domain::handover::leaving;
+use crate::domain::failover::{Cause, Eviction};
+use crate::domain::handover::outgoing_mixer;
 use crate::domain::ids::{Epoch, ModuleId, Nonce, RoomId};
 use crate::domain::keys::{self, LEADER, ModulePart, RoomKey, RoomPart};
 use crate::domain::mixer_room::StoreEffect;
 use crate::domain::model::{JanusStatus, Leader, LiveMeta, SequenceState};
-use crate::domain::reassign::{Cause, Departure};
 use crate::domain::view::RoomView;
 use crate::store::Txn;
 
@@ -55,26 +55,26 @@ impl Laws {
 
 impl World {
     /// Checks a write whose conditions hold, before it is made.
-    pub fn judge_write(&mut self, n: usize, asker: &Asker, txn: &Txn) {
+    pub fn judge_write(&mut self, n: usize, asker: &Requester, txn: &Txn) {
         let me = self.nodes[n].id.clone();
         match asker {
-            Asker::JanusKey(room, _, Some(state)) => {
+            Requester::JanusKey(room, _, Some(state)) => {
                 let live = self.owned(room, "janus key");
                 assert!(
                     live.janus_id == me && live.epoch == state.epoch,
                     "{me} is superseded and writes {state:?}"
                 );
             }
-            Asker::JanusKey(room, _, None) => {
+            Requester::JanusKey(room, _, None) => {
                 let key = self.store.view(room).janus;
                 assert!(key.is_none_or(|key| key.id == me), "{me} deletes another's key of {room}");
             }
-            Asker::MixerStore(room, _, effect) => self.judge_mixer(&me, room, effect),
-            Asker::Move { order, judged } => {
+            Requester::MixerStore(room, _, effect) => self.judge_mixer(&me, room, effect),
+            Requester::Move { order, judged } => {
                 self.laws.moves += 1;
                 self.judge_fence(&me, txn);
                 let vanished = order.leaves.iter().filter(|d| d.cause == Cause::Vanished);
-                for Departure { kind, from, .. } in vanished {
+                for Eviction { kind, from, .. } in vanished {
                     let heartbeat = keys::module(*kind, from, ModulePart::Heartbeat);
                     assert!(
                         self.store.get(&heartbeat).is_none(),
@@ -85,7 +85,7 @@ impl World {
                     assert!(!early, "{} leaves {from} although the store was away just now", order.room);
                 }
             }
-            Asker::Drained => self.judge_fence(&me, txn),
+            Requester::Drained => self.judge_fence(&me, txn),
             _ => {}
         }
     }
@@ -251,7 +251,7 @@ impl World {
         let said = janus.status == JanusStatus::Forwarding
             && (janus.epoch, mixer.epoch) == (live.epoch, live.epoch)
             && (&janus.id, &mixer.id) == (&live.janus_id, &live.mixer_id)
-            && leaving(&view).is_none();
+            && outgoing_mixer(&view).is_none();
         let world = januses.iter().find(|(n, _)| n.id == live.janus_id).map(|(_, world)| *world);
         let forwarders = world.and_then(|world| world.rooms.get(&janus.janus_room_id));
         let fed = forwarders.is_some_and(|(_, f)| f.iter().map(|f| f.target).eq([mixer.rtp]));

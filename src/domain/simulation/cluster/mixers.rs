@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::beat::Beat;
-use super::node::{Answer, Ask, Asker, Who};
+use super::node::{Answer, Requester, StoreRequest, TimedPart};
 use super::world::{Input, World, ms};
 use super::{backoff, written};
 use crate::domain::ids::{Epoch, MediaAddr, Nonce, RoomId};
@@ -102,7 +102,7 @@ impl World {
         let Some(actor) = side.actors.get_mut(room) else { return };
         actor.view = view;
         if whole {
-            actor.machine.saw(as_of);
+            actor.machine.observe_revision(as_of);
         }
         self.step_mixer(n, room);
     }
@@ -129,7 +129,7 @@ impl World {
             }
         }
         if let Some(due) = due {
-            self.wake(n, Who::Mixer(room.clone()), due);
+            self.wake(n, TimedPart::Mixer(room.clone()), due);
         }
         self.step_mixer_store(n, room);
     }
@@ -143,13 +143,13 @@ impl World {
         match actor.machine.plan_store(&actor.view, now) {
             Plan::Do { effect, .. } => {
                 actor.storing = true;
-                let asker = Asker::MixerStore(room.clone(), actor.number, effect.clone());
-                self.ask(n, asker, Ask::Txn(writes::mixer(room, &effect)));
+                let asker = Requester::MixerStore(room.clone(), actor.number, effect.clone());
+                self.ask(n, asker, StoreRequest::Txn(writes::mixer(room, &effect)));
             }
             Plan::Wait { reason, until } => {
                 assert!(!reason.is_empty(), "every wait has a reason");
                 if let Some(until) = until {
-                    self.wake(n, Who::Mixer(room.clone()), until);
+                    self.wake(n, TimedPart::Mixer(room.clone()), until);
                 }
             }
             Plan::Finished if wanted && !actor.machine.is_leaving() => {}
@@ -313,7 +313,7 @@ impl World {
             world.estate.ceiling = actor.machine.ceiling().or(world.estate.ceiling);
         }
         actor.view = view;
-        actor.machine.saw(as_of);
+        actor.machine.observe_revision(as_of);
         self.step_mixer(n, room);
     }
 
@@ -329,7 +329,7 @@ impl World {
         };
         (world.process, world.dying) = (None, false);
         let mut machine = MixerRoom::new(me, incarnation, policy(n));
-        machine.saw(as_of);
+        machine.observe_revision(as_of);
         let port = world.estate.port.map(|(rtp, epoch)| (rtp, epoch, self.now));
         if !machine.inherit(port, world.left(), &view) {
             (world.open, world.estate.nonce) = (None, None);

@@ -17,13 +17,13 @@ use node::Answer;
 use world::World;
 
 mod beat;
-mod dice;
 mod faults;
 mod house;
 mod januses;
 mod laws;
 mod mixers;
 mod node;
+mod random;
 mod relays;
 mod scenes;
 mod store;
@@ -40,7 +40,7 @@ const SHOWN: u64 = 40;
 const HISTORIES: u64 = 2_000;
 
 #[test]
-fn in_every_history_the_laws_hold_and_all_comes_to_rest() {
+fn cluster_histories_hold_laws_and_settle() {
     if let Some(seed) = variable("STENTOR_SIM_SEED") {
         return replay(seed);
     }

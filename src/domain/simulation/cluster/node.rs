@@ -11,11 +11,11 @@ use super::mixers::MixerSide;
 use super::relays::Relays;
 use super::watch::Watch;
 use super::world::Event;
+use crate::domain::failover::Reassignment;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::keys::ModuleKind;
 use crate::domain::mixer_room::StoreEffect;
 use crate::domain::model::JanusState;
-use crate::domain::reassign::Reassignment;
 use crate::domain::view::RoomView;
 use crate::rooms::Directory;
 use crate::store::Txn;
@@ -49,9 +49,9 @@ pub struct Node {
     pub directory: Arc<Directory>,
     pub watches: Vec<Watch>,
     pub store_up: bool,
-    pub asked: BTreeMap<u64, Asker>,
+    pub asked: BTreeMap<u64, Requester>,
     pub parked: Vec<Event>,
-    pub timers: BTreeMap<Who, Duration>,
+    pub timers: BTreeMap<TimedPart, Duration>,
     pub janus: Option<JanusSide>,
     pub mixer: Option<MixerSide>,
     pub house: Option<House>,
@@ -60,7 +60,7 @@ pub struct Node {
 
 /// Part of a node that has a timer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Who {
+pub enum TimedPart {
     Beat(ModuleKind),
     Elector,
     Team,
@@ -74,7 +74,7 @@ pub enum Who {
 /// Part of a node that sent a request to the store, and the request's context. The numbers identify
 /// incarnations of actors.
 #[derive(Debug, Clone)]
-pub enum Asker {
+pub enum Requester {
     Beat(ModuleKind),
     Elector { asked: Duration },
     JanusKey(RoomId, u64, Option<JanusState>),
@@ -88,7 +88,7 @@ pub enum Asker {
 }
 
 #[derive(Debug, Clone)]
-pub enum Ask {
+pub enum StoreRequest {
     Txn(Txn),
     Grant,
     Keep(i64),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::node::Who;
+use super::node::TimedPart;
 use super::world::{Input, World, ms};
-use crate::domain::handover::heard_from;
+use crate::domain::handover::serving_mixer;
 use crate::domain::ids::{Epoch, Nonce, RoomId};
 use crate::domain::plan::Plan;
 use crate::domain::relay_room::{Fetch, Outcome, RelayRoom};
@@ -77,7 +77,7 @@ impl World {
                 let fetched = Input::Fetched { room: room.clone(), number, fetch: effect, patience: LOOKS };
                 self.input_after(delay, n, fetched);
             }
-            Plan::Wait { until: Some(until), .. } => self.wake(n, Who::Relay(room.clone()), until),
+            Plan::Wait { until: Some(until), .. } => self.wake(n, TimedPart::Relay(room.clone()), until),
             Plan::Wait { .. } | Plan::Finished => {}
         }
     }
@@ -116,7 +116,7 @@ impl World {
         let asked = |nonce: &Nonce| *nonce == fetch.from.nonce;
         let open = world.and_then(|world| world.estate.nonce.as_ref().zip(world.open));
         let open = open.filter(|(nonce, _)| asked(nonce));
-        let here = view.live.as_ref().filter(|_| heard_from(&view) == Some(&node.id));
+        let here = view.live.as_ref().filter(|_| serving_mixer(&view) == Some(&node.id));
         if let Some(live) = here {
             return match open.filter(|(nonce, _)| **nonce == live.nonce) {
                 Some((_, next)) => Outcome::Playlist { next: (next.ceiling, 0), ended: false },

@@ -10,7 +10,7 @@ use crate::domain::ids::{Epoch, RoomId};
 const SEEDS: u64 = 30;
 
 #[test]
-fn a_store_that_is_away_or_frozen_changes_nothing_for_rooms_on_air() {
+fn store_outage_keeps_rooms_on_air() {
     for seed in 0..SEEDS {
         let mut world = on_air(seed);
         let (epochs, starts) = (world.epochs(), world.laws.starts);
@@ -26,7 +26,7 @@ fn a_store_that_is_away_or_frozen_changes_nothing_for_rooms_on_air() {
 }
 
 #[test]
-fn rooms_of_a_node_that_dies_are_elsewhere_soon_after_its_lease() {
+fn dead_node_rooms_move_after_lease() {
     for seed in 0..SEEDS {
         let mut world = on_air(seed);
         let dead = seed as usize % 2;
@@ -39,7 +39,7 @@ fn rooms_of_a_node_that_dies_are_elsewhere_soon_after_its_lease() {
 }
 
 #[test]
-fn a_node_that_goes_down_in_order_and_comes_back_moves_nothing() {
+fn orderly_node_restart_moves_nothing() {
     for seed in 0..SEEDS {
         let mut world = on_air(seed);
         let n = seed as usize % 2;

@@ -35,7 +35,7 @@ pub struct SimStore {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Committed {
+pub enum CommitOutcome {
     At(i64),
     Conflict,
     NoSuchLease,
@@ -59,16 +59,16 @@ impl SimStore {
         txn.compares.iter().all(|c| self.revision_of(&c.key) == c.mod_revision)
     }
 
-    pub fn commit(&mut self, txn: &Txn) -> Committed {
+    pub fn commit(&mut self, txn: &Txn) -> CommitOutcome {
         if !self.holds(txn) {
-            return Committed::Conflict;
+            return CommitOutcome::Conflict;
         }
         let leased = txn.ops.iter().filter_map(|op| match op {
             Op::Put { lease: Some(LeaseId(lease)), .. } => Some(*lease),
             _ => None,
         });
         if leased.into_iter().any(|lease| !self.leases.contains_key(&lease)) {
-            return Committed::NoSuchLease;
+            return CommitOutcome::NoSuchLease;
         }
         self.revision += 1;
         for op in &txn.ops {
@@ -87,7 +87,7 @@ impl SimStore {
                 }
             }
         }
-        Committed::At(self.revision)
+        CommitOutcome::At(self.revision)
     }
 
     pub fn grant(&mut self, now: Duration) -> i64 {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::node::{Vital, Who};
+use super::node::{TimedPart, Vital};
 use super::world::{Event, Input, World, ms};
 use crate::domain::ids::RoomId;
 use crate::domain::keys::LEADER;
-use crate::domain::leadership::Held;
-use crate::rooms::{Changed, Fold, Scope};
+use crate::domain::leadership::LeaderRecord;
+use crate::rooms::{Scope, StoreChange, WatchApplier};
 use crate::store::KeyValue;
 
 /// Time in ms that a watch may be silent. The real one waits 15 s.
@@ -16,8 +16,8 @@ const SILENCE: u64 = 3_000;
 pub struct Watch {
     /// Scope of the watch; `None`: the leader key.
     pub scope: Option<Scope>,
-    fold: Option<Fold>,
-    held: Option<Held>,
+    fold: Option<WatchApplier>,
+    held: Option<LeaderRecord>,
     /// Revision up to which everything was delivered.
     cursor: i64,
     /// Keys that were delivered ahead of `cursor`, with their revisions.
@@ -30,7 +30,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn new(scope: Option<Scope>, fold: Option<Fold>) -> Self {
+    pub fn new(scope: Option<Scope>, fold: Option<WatchApplier>) -> Self {
         let (held, cursor, ahead) = (None, 0, BTreeMap::new());
         Self { scope, fold, held, cursor, ahead, session: 0, following: false, stalled: false }
     }
@@ -39,9 +39,10 @@ impl Watch {
         self.scope.map_or(LEADER, Scope::prefix)
     }
 
-    fn apply(&mut self, key: &str, value: Option<&[u8]>, revision: i64, leased: bool) -> Option<Changed> {
+    fn apply(&mut self, key: &str, value: Option<&[u8]>, revision: i64, leased: bool) -> Option<StoreChange> {
         let Some(fold) = &mut self.fold else {
-            self.held = value.map(|json| Held { by: serde_json::from_slice(json).ok(), revision, leased });
+            self.held =
+                value.map(|json| LeaderRecord { by: serde_json::from_slice(json).ok(), revision, leased });
             return None;
         };
         match value {
@@ -111,7 +112,7 @@ impl World {
         self.changed(n, w, changed, !torn);
     }
 
-    fn changed(&mut self, n: usize, w: usize, changed: Vec<Changed>, whole: bool) {
+    fn changed(&mut self, n: usize, w: usize, changed: Vec<StoreChange>, whole: bool) {
         let rooms = self.nodes[n].directory.affected_by(&changed);
         rooms.iter().for_each(|room| self.touch(n, room, whole));
         let watch = &self.nodes[n].watches[w];
@@ -119,7 +120,7 @@ impl World {
             None => {
                 let (held, cursor) = (watch.held.clone(), watch.cursor);
                 if let (Some(house), true) = (&mut self.nodes[n].house, whole) {
-                    house.leadership.saw(held, cursor);
+                    house.leadership.observe(held, cursor);
                     self.step_elector(n);
                 }
             }
@@ -267,7 +268,7 @@ impl World {
     }
 
     /// Wakes `who` at `at`, unless another timer wakes it earlier.
-    pub fn wake(&mut self, n: usize, who: Who, at: std::time::Duration) {
+    pub fn wake(&mut self, n: usize, who: TimedPart, at: std::time::Duration) {
         let now = self.now;
         let known = self.nodes[n].timers.get(&who);
         if known.is_none_or(|known| at < *known || *known < now) {

@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::dice::Dice;
 use super::faults::Fault;
 use super::laws::Laws;
-use super::node::{Answer, Ask, Asker, Node, Vital, Who};
-use super::store::{Committed, SimStore};
+use super::node::{Answer, Node, Requester, StoreRequest, TimedPart, Vital};
+use super::random::RandomSource;
+use super::store::{CommitOutcome, SimStore};
 use super::{SHOWN, TTL};
 use crate::domain::ids::{Epoch, MediaAddr, RoomId, UnixMs};
 use crate::domain::janus_room;
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct World {
     pub now: Duration,
-    pub dice: Dice,
+    pub dice: RandomSource,
     pub store: SimStore,
     pub nodes: Vec<Node>,
     pub rooms: Vec<RoomId>,
@@ -50,16 +50,16 @@ pub struct World {
 
 /// One process of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct To {
+pub struct ProcessId {
     pub node: usize,
     pub life: u32,
 }
 
 #[derive(Debug, Clone)]
 pub enum Event {
-    Node(To, Input),
-    Store(To, u64, Asker, Ask),
-    Janus(To, JanusCall),
+    Node(ProcessId, Input),
+    Store(ProcessId, u64, Requester, StoreRequest),
+    Janus(ProcessId, JanusCall),
     Expire(i64),
     Fault(Fault),
 }
@@ -80,7 +80,7 @@ pub enum Input {
     List { w: usize, session: u32 },
     Listed { w: usize, session: u32, entries: Vec<KeyValue>, revision: i64 },
     Answer(u64, Answer),
-    Timer(Who),
+    Timer(TimedPart),
     JanusDone { room: RoomId, actor: u64, connection: u64, outcome: janus_room::Outcome },
     JanusBack,
     Spawned { room: RoomId, actor: u64, epoch: Epoch, rtp: MediaAddr },
@@ -100,7 +100,7 @@ impl World {
         Self {
             // Far enough from zero for subtractions of durations.
             now: Duration::from_secs(1000),
-            dice: Dice::new(seed),
+            dice: RandomSource::new(seed),
             store: SimStore::new(TTL),
             nodes: Vec::new(),
             rooms: (0..3).map(|n| RoomId::new(&format!("room-{n}")).unwrap()).collect(),
@@ -154,8 +154,8 @@ impl World {
         self.trace.iter().flatten().cloned().collect()
     }
 
-    pub fn to(&self, node: usize) -> To {
-        To { node, life: self.nodes[node].life }
+    pub fn to(&self, node: usize) -> ProcessId {
+        ProcessId { node, life: self.nodes[node].life }
     }
 
     pub fn queue_at(&mut self, at: Duration, event: Event) {
@@ -223,26 +223,26 @@ impl World {
         }
     }
 
-    fn woken(&mut self, n: usize, who: Who) {
+    fn woken(&mut self, n: usize, who: TimedPart) {
         let due = self.nodes[n].timers.get(&who).is_some_and(|at| *at <= self.now);
         if !due {
             return;
         }
         self.nodes[n].timers.remove(&who);
         match who {
-            Who::Beat(kind) => self.beat(n, kind),
-            Who::Elector => self.step_elector(n),
-            Who::Team => self.step_team(n),
-            Who::Housekeeping => self.keep_house(n),
-            Who::Janus(room) => self.step_janus(n, &room),
-            Who::Mixer(room) => self.step_mixer(n, &room),
-            Who::Room(room) => self.room_news(n, &room),
-            Who::Relay(room) => self.step_relay(n, &room),
+            TimedPart::Beat(kind) => self.beat(n, kind),
+            TimedPart::Elector => self.step_elector(n),
+            TimedPart::Team => self.step_team(n),
+            TimedPart::Housekeeping => self.keep_house(n),
+            TimedPart::Janus(room) => self.step_janus(n, &room),
+            TimedPart::Mixer(room) => self.step_mixer(n, &room),
+            TimedPart::Room(room) => self.room_news(n, &room),
+            TimedPart::Relay(room) => self.step_relay(n, &room),
         }
     }
 
     /// Sends a request of a node to the store.
-    pub fn ask(&mut self, n: usize, asker: Asker, ask: Ask) {
+    pub fn ask(&mut self, n: usize, asker: Requester, ask: StoreRequest) {
         let (to, id) = (self.to(n), self.number());
         self.nodes[n].asked.insert(id, asker.clone());
         let lost = self.nodes[n].cut || (!self.calm && self.dice.chance(0.01));
@@ -257,37 +257,37 @@ impl World {
         self.after(travel, Event::Store(to, id, asker, ask));
     }
 
-    fn at_store(&mut self, to: To, id: u64, asker: &Asker, ask: Ask) {
+    fn at_store(&mut self, to: ProcessId, id: u64, asker: &Requester, ask: StoreRequest) {
         if self.store_frozen {
             self.waiting.push(Event::Store(to, id, asker.clone(), ask));
             return self.after(PATIENCE, Event::Node(to, Input::Answer(id, Answer::Silence)));
         }
         let from = self.store.log.len();
         let answer = match ask {
-            Ask::Grant => {
+            StoreRequest::Grant => {
                 let lease = self.store.grant(self.now);
                 self.after(TTL, Event::Expire(lease));
                 Answer::Granted(lease)
             }
-            Ask::Keep(lease) => match self.store.keep_alive(lease, self.now) {
+            StoreRequest::Keep(lease) => match self.store.keep_alive(lease, self.now) {
                 true => {
                     self.after(TTL, Event::Expire(lease));
                     Answer::Done
                 }
                 false => Answer::LeaseGone,
             },
-            Ask::Revoke(lease) => {
+            StoreRequest::Revoke(lease) => {
                 self.store.revoke(lease);
                 Answer::Done
             }
-            Ask::Txn(txn) => {
+            StoreRequest::Txn(txn) => {
                 if self.store.holds(&txn) {
                     self.judge_write(to.node, asker, &txn);
                 }
                 match self.store.commit(&txn) {
-                    Committed::At(revision) => Answer::Committed(revision),
-                    Committed::Conflict => Answer::Conflict,
-                    Committed::NoSuchLease => Answer::LeaseGone,
+                    CommitOutcome::At(revision) => Answer::Committed(revision),
+                    CommitOutcome::Conflict => Answer::Conflict,
+                    CommitOutcome::NoSuchLease => Answer::LeaseGone,
                 }
             }
         };
@@ -309,13 +309,13 @@ impl World {
     fn answered(&mut self, n: usize, id: u64, answer: Answer) {
         let Some(asker) = self.nodes[n].asked.remove(&id) else { return };
         match asker {
-            Asker::Beat(kind) => self.beaten(n, kind, answer),
-            Asker::Elector { asked } => self.elector_done(n, asked, answer),
-            Asker::JanusKey(room, actor, value) => self.janus_key_done(n, &room, actor, value, answer),
-            Asker::MixerStore(room, actor, effect) => self.mixer_stored(n, &room, actor, effect, answer),
-            Asker::Move { .. } | Asker::Drained => self.team_done(n, answer),
-            Asker::Removal(room) => self.removal_done(n, &room),
-            Asker::Chore | Asker::User | Asker::Goodbye => {}
+            Requester::Beat(kind) => self.beaten(n, kind, answer),
+            Requester::Elector { asked } => self.elector_done(n, asked, answer),
+            Requester::JanusKey(room, actor, value) => self.janus_key_done(n, &room, actor, value, answer),
+            Requester::MixerStore(room, actor, effect) => self.mixer_stored(n, &room, actor, effect, answer),
+            Requester::Move { .. } | Requester::Drained => self.team_done(n, answer),
+            Requester::Removal(room) => self.removal_done(n, &room),
+            Requester::Chore | Requester::User | Requester::Goodbye => {}
         }
     }
 
@@ -370,17 +370,17 @@ impl World {
     }
 }
 
-fn said(asker: &Asker) -> String {
+fn said(asker: &Requester) -> String {
     match asker {
-        Asker::Move { order, .. } => {
+        Requester::Move { order, .. } => {
             let why: Vec<_> = order.leaves.iter().map(ToString::to_string).collect();
             format!("moves {}: {}", order.room, why.join(", "))
         }
-        Asker::MixerStore(room, _, effect) => {
+        Requester::MixerStore(room, _, effect) => {
             let text = format!("{effect:?}");
             format!("mixer {room} {}", text.split([' ', '{']).next().unwrap_or_default())
         }
-        Asker::JanusKey(room, ..) => format!("janus key {room}"),
+        Requester::JanusKey(room, ..) => format!("janus key {room}"),
         other => format!("{other:?}"),
     }
 }

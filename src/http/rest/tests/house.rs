@@ -11,15 +11,15 @@ use actix_web::test::TestRequest;
 use actix_web::{App, Error, test, web};
 use serde_json::{Value, json};
 
-use crate::domain::connection::Fence;
+use crate::domain::connection::FencingToken;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
-use crate::http::anchors::Anchors;
+use crate::http::anchors::PresenceQuery;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, ApiAuth, NotAuthorized, configure, openapi};
-use crate::http::tokens::{Issued, ListenerClaims, TokenIssuer};
-use crate::presence::{Member, MemberRole, MemberStatus};
-use crate::rooms::audience::Listeners;
+use crate::http::tokens::{IssuedToken, ListenerClaims, TokenIssuer};
+use crate::presence::{MemberRole, MemberStatus, PresenceEntry};
+use crate::rooms::listener_counter::Listeners;
 use crate::rooms::{FakeStore, RoomService};
 use crate::telemetry::Metrics;
 
@@ -165,12 +165,12 @@ impl ApiAuth for OneKey {
 pub struct PlainTokens;
 
 impl TokenIssuer for PlainTokens {
-    fn listener(&self, _: &ListenerClaims, room: &RoomId, _: UnixMs, now: UnixMs) -> Issued {
-        Issued { token: format!("listens-to-{room}"), expires_at: UnixMs(now.0 + 1000) }
+    fn listener(&self, _: &ListenerClaims, room: &RoomId, _: UnixMs, now: UnixMs) -> IssuedToken {
+        IssuedToken { token: format!("listens-to-{room}"), expires_at: UnixMs(now.0 + 1000) }
     }
 
-    fn speaker(&self, role: UserRole, user: &UserId, room: &RoomId, _: UnixMs, now: UnixMs) -> Issued {
-        Issued { token: format!("{role:?}-{user}-in-{room}"), expires_at: UnixMs(now.0 + 2000) }
+    fn speaker(&self, role: UserRole, user: &UserId, room: &RoomId, _: UnixMs, now: UnixMs) -> IssuedToken {
+        IssuedToken { token: format!("{role:?}-{user}-in-{room}"), expires_at: UnixMs(now.0 + 2000) }
     }
 }
 
@@ -178,15 +178,15 @@ impl TokenIssuer for PlainTokens {
 pub struct AnnIsThere;
 
 #[async_trait::async_trait]
-impl Anchors for AnnIsThere {
-    async fn members(&self, _: &RoomId) -> Option<Vec<Member>> {
-        Some(vec![Member {
+impl PresenceQuery for AnnIsThere {
+    async fn members(&self, _: &RoomId) -> Option<Vec<PresenceEntry>> {
+        Some(vec![PresenceEntry {
             user_id: UserId::new("ann").unwrap(),
             role: MemberRole::Host,
             display_name: Some("Ann".into()),
             status: MemberStatus::OnAir,
             muted: true,
-            fence: Fence(1),
+            fence: FencingToken(1),
         }])
     }
 }

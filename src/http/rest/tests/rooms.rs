@@ -41,7 +41,7 @@ async fn a_room_lives_and_ends() {
 }
 
 #[actix::test]
-async fn what_is_left_out_is_chosen() {
+async fn create_fills_in_missing_fields() {
     let house = house().await;
     let bare = house.send(Method::POST, "/api/rooms").await;
     assert_eq!(bare.status, 201, "no body at all is as good as {{}}");
@@ -127,7 +127,7 @@ async fn bad_paths_and_queries_are_refused() {
 }
 
 #[actix::test]
-async fn unknown_and_existing_rooms_are_told_apart() {
+async fn unknown_rooms_get_404_existing_409() {
     let house = house().await;
     house.post("/api/rooms", json!({"roomId": "demo"})).await;
     house.post("/api/rooms", json!({"roomId": "demo"})).await.refused(409, "room_exists");
@@ -139,7 +139,7 @@ async fn unknown_and_existing_rooms_are_told_apart() {
 }
 
 #[actix::test]
-async fn with_nothing_pickable_the_answer_says_why() {
+async fn start_without_capacity_names_reasons() {
     let house = house().await;
     house.post("/api/rooms", json!({"roomId": "demo"})).await;
     house.put("/api/modules/januses/one/mark", json!({"label": "draining"})).await;
@@ -156,7 +156,7 @@ async fn with_nothing_pickable_the_answer_says_why() {
 }
 
 #[actix::test]
-async fn a_store_in_trouble_is_a_retryable_503_and_its_words_stay_inside() {
+async fn store_failure_is_retryable_503() {
     let house = house().await;
     house.post("/api/rooms", json!({"roomId": "demo"})).await;
     (0..20).for_each(|_| house.store.fail_next(Fault::Conflict));
@@ -184,7 +184,7 @@ async fn a_store_in_trouble_is_a_retryable_503_and_its_words_stay_inside() {
 }
 
 #[actix::test]
-async fn what_is_broken_in_the_store_is_our_fault() {
+async fn corrupt_store_value_is_internal_error() {
     let house = house().await;
     house.store.put_now("/rooms/demo/meta", r#"{"pin": 123456}"#);
     let answer = house.send(Method::GET, "/api/rooms/demo").await;

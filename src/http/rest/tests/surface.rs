@@ -22,7 +22,7 @@ async fn large_bodies_are_refused_announced_or_not() {
 }
 
 #[actix::test]
-async fn ten_megabytes_over_a_socket_get_their_answer() {
+async fn oversized_upload_gets_413() {
     let api = house().await.api;
     let server = HttpServer::new(move || {
         let api = api.clone();
@@ -57,7 +57,7 @@ async fn other_content_types_are_refused() {
 }
 
 #[actix::test]
-async fn without_a_key_nothing_is_told_or_done() {
+async fn missing_api_key_changes_nothing() {
     let house = house_with(Some("the-key"), &[]).await;
     let before = house.store.revision();
     for (method, path) in operations() {
@@ -78,7 +78,7 @@ async fn without_a_key_nothing_is_told_or_done() {
 }
 
 #[actix::test]
-async fn foreign_pages_are_kept_out_and_allowed_ones_may_read() {
+async fn api_allows_only_listed_origins() {
     let house = house_with(None, &["https://app.example.org".to_owned()]).await;
     let from = |method: Method, origin: &str| {
         TestRequest::default()
@@ -124,7 +124,7 @@ async fn every_answer_carries_its_request_id() {
 }
 
 #[actix::test]
-async fn the_document_has_every_route_and_every_route_is_in_the_document() {
+async fn openapi_matches_routes() {
     let house = house().await;
     let document = house.send(Method::GET, "/api/openapi.json").await.json;
     let paths: serde_json::Map<_, _> = of_api(&document).collect();
@@ -157,7 +157,7 @@ async fn the_document_has_every_route_and_every_route_is_in_the_document() {
 }
 
 #[actix::test]
-async fn the_document_refers_to_nothing_it_does_not_have() {
+async fn openapi_references_resolve() {
     let document = serde_json::to_value(openapi()).unwrap();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let text = document.to_string();

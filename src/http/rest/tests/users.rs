@@ -9,7 +9,7 @@ use super::house::{house, json_request};
 use crate::domain::ids::RoomId;
 
 #[actix::test]
-async fn an_invitation_has_all_that_a_speaker_needs() {
+async fn invitation_contains_connection_details() {
     let house = house().await;
     house.post("/api/rooms", json!({"roomId": "demo", "pin": "abc123"})).await;
     let made = house.post("/api/rooms/demo/users", json!({"role": "host", "userId": "bob"})).await;
@@ -32,7 +32,7 @@ async fn an_invitation_has_all_that_a_speaker_needs() {
 }
 
 #[actix::test]
-async fn the_list_has_those_invited_those_removed_and_those_who_are_there() {
+async fn user_list_includes_invited_removed_connected() {
     let house = house().await;
     house.post("/api/rooms", json!({"roomId": "demo"})).await;
     house.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": "bob"})).await;
@@ -49,7 +49,7 @@ async fn the_list_has_those_invited_those_removed_and_those_who_are_there() {
 }
 
 #[actix::test]
-async fn who_was_removed_stays_out() {
+async fn removed_user_cannot_be_invited() {
     let house = house().await;
     house.post("/api/rooms", json!({"roomId": "demo"})).await;
     house.post("/api/rooms/demo/users", json!({"role": "anchor", "userId": "bob"})).await;
@@ -116,7 +116,7 @@ async fn bad_requests_about_users_change_nothing() {
 }
 
 #[actix::test]
-async fn a_room_in_removal_takes_nobody() {
+async fn api_removing_room_refuses_users() {
     let house = house().await;
     house.post("/api/rooms", json!({"roomId": "demo", "start": true})).await;
     house.delete("/api/rooms/demo").await;
@@ -125,13 +125,13 @@ async fn a_room_in_removal_takes_nobody() {
 }
 
 #[actix::test]
-async fn rooms_show_who_is_in_them() {
+async fn room_responses_list_present_users() {
     let house = house().await;
     let idle = house.post("/api/rooms", json!({"roomId": "demo"})).await.json["room"].clone();
     assert_eq!((&idle["anchors"], &idle["listeners"]), (&json!(0), &json!(0)));
     house.post("/api/rooms/demo/start", Value::Null).await;
     for listener in ["a token", "another"] {
-        house.api.listeners.audience.saw(&RoomId::new("demo").unwrap(), listener, None, Instant::now());
+        house.api.listeners.audience.record(&RoomId::new("demo").unwrap(), listener, None, Instant::now());
     }
     let live = house.send(Method::GET, "/api/rooms/demo").await.json["room"].clone();
     assert_eq!((&live["anchors"], &live["listeners"]), (&json!(1), &json!(2)));

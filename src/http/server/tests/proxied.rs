@@ -22,7 +22,7 @@ const FORWARDED: &str = "X-Forwarded-For: 198.51.100.1, 203.0.113.7\r\nX-Forward
 
 #[actix::test]
 async fn trusted_proxies_name_the_client() {
-    let served = Served::start_with(10, trusting(1000));
+    let served = TestServer::start_with(10, trusting(1000));
     let answer = served.ask(&forwarded("/client", FORWARDED)).await;
     assert!(answer.ends_with("\r\n\r\n203.0.113.7 live.example.org"), "{answer}");
     assert!(answer.contains("strict-transport-security: max-age=3600"), "{answer}");
@@ -33,7 +33,7 @@ async fn trusted_proxies_name_the_client() {
 
 #[actix::test]
 async fn forged_headers_change_nothing() {
-    let served = Served::start(10);
+    let served = TestServer::start(10);
     let answer = served.ask(&forwarded("/client", FORWARDED)).await;
     assert!(answer.ends_with("127.0.0.1 inner") && !answer.contains("strict-transport"), "{answer}");
     served.handle.stop(false).await;
@@ -41,7 +41,7 @@ async fn forged_headers_change_nothing() {
 
 #[actix::test]
 async fn addresses_beyond_their_rate_get_429() {
-    let served = Served::start_with(10, trusting(1));
+    let served = TestServer::start_with(10, trusting(1));
     let limited = "GET /small HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n".repeat(100);
     let answers = served.ask(&(limited + &forwarded("/small", ""))).await;
     assert!(answers.starts_with("HTTP/1.1 200 ") && answers.ends_with("small"), "{answers}");
@@ -55,7 +55,7 @@ async fn addresses_beyond_their_rate_get_429() {
 
 #[actix::test]
 async fn proxy_protocol_names_the_client() {
-    let served = Served::start_with(10, |options| {
+    let served = TestServer::start_with(10, |options| {
         trusting(1000)(options);
         options.proxy_protocol = true;
     });
@@ -74,7 +74,7 @@ async fn proxy_protocol_names_the_client() {
 
 #[actix::test]
 async fn strangers_cannot_use_the_proxy_protocol() {
-    let served = Served::start_with(10, |options| options.proxy_protocol = true);
+    let served = TestServer::start_with(10, |options| options.proxy_protocol = true);
     let direct = served.ask(&forwarded("/client", "")).await;
     assert!(direct.ends_with("127.0.0.1 inner"), "{direct}");
     let mut client = served.connect().await;
@@ -86,7 +86,7 @@ async fn strangers_cannot_use_the_proxy_protocol() {
 
 #[actix::test]
 async fn surplus_connections_of_an_address_get_429() {
-    let served = Served::start_with(4, |options| {
+    let served = TestServer::start_with(4, |options| {
         trusting(1000)(options);
         options.proxy_protocol = true;
     });
@@ -113,7 +113,7 @@ async fn ipv6_sockets_take_ipv4_too() {
     if bind("[::1]:0".parse().unwrap()).is_err() {
         return;
     }
-    let served = Served::start_at("[::]:0", 10, |_| ());
+    let served = TestServer::start_at("[::]:0", 10, |_| ());
     for (host, seen) in [("127.0.0.1", "127.0.0.1 inner"), ("::1", "::1 inner")] {
         let mut client = TcpStream::connect((host, served.address.port())).await.unwrap();
         client.write_all(forwarded("/client", "").as_bytes()).await.unwrap();

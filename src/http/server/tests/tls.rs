@@ -35,7 +35,7 @@ fn connector(trusted: &CertificateDer<'static>) -> TlsConnector {
 
 /// A server with TLS, and what its clients need.
 struct Secured {
-    served: Served,
+    served: TestServer,
     certificates: Arc<Certificates>,
     connector: TlsConnector,
 }
@@ -45,7 +45,7 @@ impl Secured {
         let (identity, certificate) = identity();
         let certificates = Certificates::new(identity);
         let config = certificates.server_config().unwrap();
-        let served = Served::start_with(served, |options| options.tls = Some(config));
+        let served = TestServer::start_with(served, |options| options.tls = Some(config));
         Self { served, certificates, connector: connector(&certificate) }
     }
 
@@ -81,7 +81,7 @@ async fn tls_serves_http_1_1_with_hsts() {
     assert!(head.contains("strict-transport-security: max-age=3600"), "{head}");
     assert_eq!(body.len(), LARGE.len());
     secured.until_metric("stentor_tls_handshakes_total{outcome=\"ok\"} 2\n").await;
-    let plain = Served::start(10);
+    let plain = TestServer::start(10);
     assert!(!plain.ask(&request("GET", "/small")).await.contains("strict-transport-security"));
     plain.handle.stop(false).await;
     secured.served.handle.stop(false).await;

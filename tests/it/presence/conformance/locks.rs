@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use stentor::domain::connection::{ConnectionId, Duplicate, Fence, Gateway, Holder, Released, Seat};
+use stentor::domain::connection::{
+    ConnectionId, Duplicate, FencingToken, GatewayIncarnation, Holder, LockKey, ReleaseOutcome,
+};
 use stentor::domain::ids::RoomId;
-use stentor::presence::{Acquisition, News, Renewed, Replaced, SignOfLife};
+use stentor::presence::{Acquisition, LockReplaced, PresenceEvent, RenewOutcome, SignOfLife};
 
 use super::{Subject, attentive, gateway, holder, next, seat, with_client};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-pub async fn of_fifty_connections_one_gets_the_seat(subject: &impl Subject) {
+pub async fn concurrent_acquires_grant_one_lock(subject: &impl Subject) {
     let gateways = [subject.instance(), subject.instance()];
     let ask = |n: usize| {
         let instance = gateways[n % 2].clone();
@@ -33,21 +35,21 @@ pub async fn of_fifty_connections_one_gets_the_seat(subject: &impl Subject) {
     }
 }
 
-pub async fn seats_are_apart(subject: &impl Subject) {
+pub async fn locks_are_per_user_and_room(subject: &impl Subject) {
     let one = subject.instance();
     one.take(&seat("ann"), &holder(1, "a")).await;
     one.take(&seat("bob"), &holder(1, "b")).await;
-    let elsewhere = Seat { room: RoomId::new("elsewhere").unwrap(), ..seat("ann") };
+    let elsewhere = LockKey { room: RoomId::new("elsewhere").unwrap(), ..seat("ann") };
     one.take(&elsewhere, &holder(1, "c")).await;
 }
 
-pub async fn a_renewed_lock_stays_and_a_neglected_one_ends(subject: &impl Subject) {
+pub async fn unrenewed_lock_expires(subject: &impl Subject) {
     let one = subject.instance();
     let (ann, held) = (seat("ann"), holder(1, "a"));
     let fence = one.take(&ann, &held).await;
     for _ in 0..4 {
         subject.pass(20 * SECOND);
-        assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), Renewed::StillOurs);
+        assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), RenewOutcome::StillOurs);
         assert_eq!(one.refused(&ann, &holder(2, "b")).await, held);
     }
     for sign in 0..16 {
@@ -57,43 +59,43 @@ pub async fn a_renewed_lock_stays_and_a_neglected_one_ends(subject: &impl Subjec
     }
     let later = one.take(&ann, &holder(2, "b")).await;
     assert!(later > fence);
-    assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), Renewed::Lost);
+    assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), RenewOutcome::Lost);
 }
 
-pub async fn a_lock_that_ran_out_is_taken_back_if_nobody_came(subject: &impl Subject) {
+pub async fn expired_lock_is_renewed_if_free(subject: &impl Subject) {
     let one = subject.instance();
     let (ann, held) = (seat("ann"), with_client(holder(1, "a"), "tab"));
     let fence = one.take(&ann, &held).await;
     subject.pass(40 * SECOND);
-    assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), Renewed::StillOurs);
+    assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), RenewOutcome::StillOurs);
     assert_eq!(one.refused(&ann, &holder(2, "b")).await, held);
 }
 
-pub async fn a_stale_fence_releases_nothing(subject: &impl Subject) {
+pub async fn stale_fencing_token_releases_nothing(subject: &impl Subject) {
     let one = subject.instance();
     let ann = seat("ann");
     let old = one.take(&ann, &with_client(holder(1, "a"), "tab")).await;
     let new_holder = with_client(holder(1, "b"), "tab");
     let new = one.take(&ann, &new_holder).await;
-    for stale in [old, Fence(1), Fence(new.0 + 1)] {
-        assert_eq!(one.lock.release(&ann, stale).await.unwrap(), Released::NotOurs);
+    for stale in [old, FencingToken(1), FencingToken(new.0 + 1)] {
+        assert_eq!(one.lock.release(&ann, stale).await.unwrap(), ReleaseOutcome::NotOurs);
     }
     assert_eq!(one.refused(&ann, &holder(2, "c")).await, new_holder);
-    assert_eq!(one.lock.release(&ann, new).await.unwrap(), Released::Freed);
+    assert_eq!(one.lock.release(&ann, new).await.unwrap(), ReleaseOutcome::Freed);
     one.take(&ann, &holder(2, "c")).await;
 }
 
-pub async fn a_release_ends_the_fence(subject: &impl Subject) {
+pub async fn release_invalidates_fencing_token(subject: &impl Subject) {
     let one = subject.instance();
     let (ann, held) = (seat("ann"), holder(1, "a"));
     let fence = one.take(&ann, &held).await;
-    assert_eq!(one.lock.release(&ann, fence).await.unwrap(), Released::Freed);
-    assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), Renewed::Lost, "a renewal on its way");
-    assert_eq!(one.lock.release(&ann, fence).await.unwrap(), Released::NotOurs);
+    assert_eq!(one.lock.release(&ann, fence).await.unwrap(), ReleaseOutcome::Freed);
+    assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), RenewOutcome::Lost, "a renewal on its way");
+    assert_eq!(one.lock.release(&ann, fence).await.unwrap(), ReleaseOutcome::NotOurs);
     assert!(one.take(&ann, &holder(2, "b")).await > fence);
 }
 
-pub async fn a_dead_gateway_has_no_seats(subject: &impl Subject) {
+pub async fn dead_gateway_loses_its_locks(subject: &impl Subject) {
     let (one, two) = (subject.instance(), subject.instance());
     let (ann, held) = (seat("ann"), holder(1, "a"));
     let fence = one.take(&ann, &held).await;
@@ -106,20 +108,20 @@ pub async fn a_dead_gateway_has_no_seats(subject: &impl Subject) {
     let answer = two.lock.acquire(&ann, &holder(2, "b"), Duplicate::Reject).await.unwrap();
     let Acquisition::Acquired { fence: newer, replaced } = answer else { panic!("{answer:?}") };
     assert!(newer > fence && replaced == Some(held.clone()));
-    assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), Renewed::Lost, "it was only slow");
+    assert_eq!(one.lock.renew(&ann, &held, fence).await.unwrap(), RenewOutcome::Lost, "it was only slow");
 }
 
-pub async fn a_gateway_that_was_started_again_has_none_of_its_old_seats(subject: &impl Subject) {
+pub async fn restarted_gateway_loses_its_old_locks(subject: &impl Subject) {
     let one = subject.instance();
     one.take(&seat("ann"), &holder(1, "a")).await;
     subject.pass(4 * SECOND);
-    let again = Gateway { incarnation: 2, ..gateway(1) };
+    let again = GatewayIncarnation { incarnation: 2, ..gateway(1) };
     one.lock.gateway_alive(&again).await.unwrap();
     let reconnecting = Holder { gateway: again, connection: ConnectionId("b".into()), client: None };
     one.take(&seat("ann"), &reconnecting).await;
 }
 
-pub async fn the_same_client_replaces_itself_at_once(subject: &impl Subject) {
+pub async fn acquire_by_same_client_replaces(subject: &impl Subject) {
     let (one, two) = (subject.instance(), subject.instance());
     let ann = seat("ann");
     let first = with_client(holder(1, "a"), "tab");
@@ -133,7 +135,7 @@ pub async fn the_same_client_replaces_itself_at_once(subject: &impl Subject) {
     );
 }
 
-pub async fn the_policy_decides_about_strangers(subject: &impl Subject) {
+pub async fn duplicate_policy_decides_replacement(subject: &impl Subject) {
     let one = subject.instance();
     let (ann, first) = (seat("ann"), holder(1, "a"));
     one.take(&ann, &first).await;
@@ -145,7 +147,7 @@ pub async fn the_policy_decides_about_strangers(subject: &impl Subject) {
     );
 }
 
-pub async fn asking_again_is_no_replacement(subject: &impl Subject) {
+pub async fn repeated_acquire_replaces_nothing(subject: &impl Subject) {
     let one = subject.instance();
     let (ann, held) = (seat("ann"), holder(1, "a"));
     let fence = one.take(&ann, &held).await;
@@ -154,10 +156,10 @@ pub async fn asking_again_is_no_replacement(subject: &impl Subject) {
     assert!(again > fence);
 }
 
-pub async fn the_fence_rises_at_each_acquisition(subject: &impl Subject) {
+pub async fn fencing_token_rises_per_acquisition(subject: &impl Subject) {
     let one = subject.instance();
     let ann = seat("ann");
-    let mut last = Fence(0);
+    let mut last = FencingToken(0);
     for n in 0..20 {
         let asking = holder(1, &format!("c{n}"));
         let fence = one.take(&ann, &asking).await;
@@ -171,7 +173,7 @@ pub async fn the_fence_rises_at_each_acquisition(subject: &impl Subject) {
     }
 }
 
-pub async fn whoever_lost_the_seat_is_told_on_its_gateway(subject: &impl Subject) {
+pub async fn replaced_holder_is_notified(subject: &impl Subject) {
     let (one, two) = (subject.instance(), subject.instance());
     let mut told_one = attentive(one.lock.replacements(&gateway(1))).await;
     let mut told_two = attentive(two.lock.replacements(&gateway(2))).await;
@@ -179,7 +181,9 @@ pub async fn whoever_lost_the_seat_is_told_on_its_gateway(subject: &impl Subject
     for (instance, asking) in [(&one, holder(1, "a")), (&two, holder(2, "b")), (&one, holder(1, "c"))] {
         instance.lock.acquire(&ann, &asking, Duplicate::Replace).await.unwrap();
     }
-    let replaced = |id: &str| News::Told(Replaced { seat: seat("ann"), connection: ConnectionId(id.into()) });
+    let replaced = |id: &str| {
+        PresenceEvent::Told(LockReplaced { seat: seat("ann"), connection: ConnectionId(id.into()) })
+    };
     assert_eq!(next(&mut told_one).await, replaced("a"));
     assert_eq!(next(&mut told_two).await, replaced("b"), "and nothing of gateway 1");
 }

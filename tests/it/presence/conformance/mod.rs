@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use stentor::domain::connection::{ConnectionId, Duplicate, Fence, Gateway, Holder, Seat};
+use stentor::domain::connection::{
+    ConnectionId, Duplicate, FencingToken, GatewayIncarnation, Holder, LockKey,
+};
 use stentor::domain::ids::{ClientId, ModuleId, RoomId, UserId};
 use stentor::presence::{
-    Acquisition, ConnectionLock, Member, MemberRole, MemberStatus, News, NewsStream, Presence,
+    Acquisition, ConnectionLock, MemberRole, MemberStatus, NewsStream, Presence, PresenceEntry, PresenceEvent,
 };
 use tokio::time::timeout;
 
@@ -43,29 +45,29 @@ macro_rules! presence_conformance {
     ($start:path) => {
         $crate::presence_conformance! {
             $start =>
-            of_fifty_connections_one_gets_the_seat,
-            seats_are_apart,
-            a_renewed_lock_stays_and_a_neglected_one_ends,
-            a_lock_that_ran_out_is_taken_back_if_nobody_came,
-            a_stale_fence_releases_nothing,
-            a_release_ends_the_fence,
-            a_dead_gateway_has_no_seats,
-            a_gateway_that_was_started_again_has_none_of_its_old_seats,
-            the_same_client_replaces_itself_at_once,
-            the_policy_decides_about_strangers,
-            asking_again_is_no_replacement,
-            the_fence_rises_at_each_acquisition,
-            whoever_lost_the_seat_is_told_on_its_gateway,
-            of_twenty_joins_three_get_in,
-            a_member_that_comes_again_needs_no_second_place,
-            a_member_that_is_not_refreshed_is_gone,
-            a_member_that_is_absent_must_join_again,
-            old_fences_write_nothing,
-            after_the_release_nothing_is_written,
-            every_gateway_hears_of_every_change_and_of_nothing_else,
-            a_removed_user_is_forgotten_whoever_had_the_seat,
-            a_removed_room_is_empty,
-            any_user_id_has_a_seat
+            concurrent_acquires_grant_one_lock,
+            locks_are_per_user_and_room,
+            unrenewed_lock_expires,
+            expired_lock_is_renewed_if_free,
+            stale_fencing_token_releases_nothing,
+            release_invalidates_fencing_token,
+            dead_gateway_loses_its_locks,
+            restarted_gateway_loses_its_old_locks,
+            acquire_by_same_client_replaces,
+            duplicate_policy_decides_replacement,
+            repeated_acquire_replaces_nothing,
+            fencing_token_rises_per_acquisition,
+            replaced_holder_is_notified,
+            concurrent_joins_admit_three,
+            repeated_join_takes_no_second_place,
+            unrefreshed_member_expires,
+            update_of_absent_member_fails,
+            old_fencing_tokens_write_nothing,
+            released_fencing_token_cannot_join,
+            subscribers_hear_every_real_change,
+            forget_removes_user_without_lock,
+            removed_room_has_no_members,
+            any_user_id_can_hold_lock
         }
     };
     ($start:path => $($case:ident),+) => {
@@ -76,16 +78,16 @@ macro_rules! presence_conformance {
     };
 }
 
-pub fn seat(user: &str) -> Seat {
-    Seat { room: room(), user: UserId::new(user).unwrap() }
+pub fn seat(user: &str) -> LockKey {
+    LockKey { room: room(), user: UserId::new(user).unwrap() }
 }
 
 pub fn room() -> RoomId {
     RoomId::new("studio").unwrap()
 }
 
-pub fn gateway(number: u64) -> Gateway {
-    Gateway { node: ModuleId::new(&format!("gateway-{number}")).unwrap(), incarnation: 1 }
+pub fn gateway(number: u64) -> GatewayIncarnation {
+    GatewayIncarnation { node: ModuleId::new(&format!("gateway-{number}")).unwrap(), incarnation: 1 }
 }
 
 pub fn holder(gateway_number: u64, connection: &str) -> Holder {
@@ -96,8 +98,8 @@ pub fn with_client(holder: Holder, client: &str) -> Holder {
     Holder { client: Some(ClientId::new(client).unwrap()), ..holder }
 }
 
-pub fn member(user: &str, fence: Fence) -> Member {
-    Member {
+pub fn member(user: &str, fence: FencingToken) -> PresenceEntry {
+    PresenceEntry {
         user_id: UserId::new(user).unwrap(),
         role: MemberRole::Anchor,
         display_name: Some(format!("{user}, \"the\" voice ü")),
@@ -109,7 +111,7 @@ pub fn member(user: &str, fence: Fence) -> Member {
 
 impl Instance {
     /// Acquires the lock under the policy `reject`; must succeed.
-    pub async fn take(&self, seat: &Seat, holder: &Holder) -> Fence {
+    pub async fn take(&self, seat: &LockKey, holder: &Holder) -> FencingToken {
         match self.lock.acquire(seat, holder, Duplicate::Reject).await.unwrap() {
             Acquisition::Acquired { fence, .. } => fence,
             Acquisition::Held { by } => panic!("{seat:?} is held by {by:?}"),
@@ -117,24 +119,24 @@ impl Instance {
     }
 
     /// Returns the holder that keeps `holder` from the lock; there must be one.
-    pub async fn refused(&self, seat: &Seat, holder: &Holder) -> Holder {
+    pub async fn refused(&self, seat: &LockKey, holder: &Holder) -> Holder {
         match self.lock.acquire(seat, holder, Duplicate::Reject).await.unwrap() {
             Acquisition::Held { by } => by,
             Acquisition::Acquired { .. } => panic!("{holder:?} got {seat:?}"),
         }
     }
 
-    pub async fn members(&self) -> Vec<Member> {
+    pub async fn members(&self) -> Vec<PresenceEntry> {
         self.presence.list(&room()).await.unwrap()
     }
 }
 
-pub async fn next<T>(news: &mut NewsStream<T>) -> News<T> {
+pub async fn next<T>(news: &mut NewsStream<T>) -> PresenceEvent<T> {
     timeout(DEADLINE, news.next()).await.expect("news come").expect("the stream goes on")
 }
 
 /// Returns the stream in a state in which it misses no further event.
 pub async fn attentive<T: std::fmt::Debug + PartialEq>(mut news: NewsStream<T>) -> NewsStream<T> {
-    assert_eq!(next(&mut news).await, News::LookAgain);
+    assert_eq!(next(&mut news).await, PresenceEvent::LookAgain);
     news
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Subject, committed, next, until_some};
 
-pub async fn a_lease_ends_with_its_keys(subject: &impl Subject) {
+pub async fn expired_lease_deletes_its_keys(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let lease = store.grant(Duration::from_secs(1)).await.unwrap();
     let txn = Txn::new().put_leased(format!("{p}a"), "v", lease).put_leased(format!("{p}b"), "v", lease);
@@ -23,7 +23,7 @@ pub async fn a_lease_ends_with_its_keys(subject: &impl Subject) {
     until_some(async || lease_is_gone(&*store, lease).await.then_some(())).await;
 }
 
-pub async fn a_lease_kept_alive_stays(subject: &impl Subject) {
+pub async fn kept_alive_lease_stays(subject: &impl Subject) {
     let (store, key) = (subject.store(), format!("{}key", subject.prefix()));
     let lease = store.grant(Duration::from_secs(2)).await.unwrap();
     committed(&*store, Txn::new().put_leased(&key, "v", lease)).await;
@@ -36,7 +36,7 @@ pub async fn a_lease_kept_alive_stays(subject: &impl Subject) {
     }
 }
 
-pub async fn a_revoked_lease_takes_its_keys_at_once(subject: &impl Subject) {
+pub async fn revoked_lease_deletes_its_keys(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let lease = store.grant(Duration::from_secs(600)).await.unwrap();
     committed(&*store, Txn::new().put_leased(format!("{p}a"), "v", lease).put(format!("{p}b"), "v")).await;
@@ -47,7 +47,7 @@ pub async fn a_revoked_lease_takes_its_keys_at_once(subject: &impl Subject) {
     assert!(lease_is_gone(&*store, lease).await);
 }
 
-pub async fn an_unknown_lease_is_an_error(subject: &impl Subject) {
+pub async fn unknown_lease_is_an_error(subject: &impl Subject) {
     let (store, key) = (subject.store(), format!("{}key", subject.prefix()));
     let unknown = LeaseId(0x5eed_cafe);
     assert!(lease_is_gone(&*store, unknown).await);
@@ -58,7 +58,7 @@ pub async fn an_unknown_lease_is_an_error(subject: &impl Subject) {
     assert!(matches!(store.grant(Duration::ZERO).await, Err(StoreError::Rejected(_))));
 }
 
-pub async fn a_key_put_again_without_the_lease_outlives_it(subject: &impl Subject) {
+pub async fn rewritten_key_outlives_its_old_lease(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let (stays, moves, goes) = (format!("{p}stays"), format!("{p}moves"), format!("{p}goes"));
     let lease = store.grant(Duration::from_secs(600)).await.unwrap();

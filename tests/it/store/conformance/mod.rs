@@ -40,31 +40,31 @@ pub trait Subject {
 #[macro_export]
 macro_rules! store_conformance {
     ($shared:path, $own:path) => {
-        $crate::store_conformance! { $own => a_forgotten_revision_is_an_error }
+        $crate::store_conformance! { $own => watch_from_compacted_revision_fails }
         $crate::store_conformance! {
             $shared =>
-            a_value_is_read_back_with_its_revision,
-            a_listing_is_sorted_and_stays_below_its_prefix,
-            what_changes_nothing_keeps_the_revision,
-            a_transaction_is_all_or_nothing,
-            a_recreated_key_is_not_the_old_one,
+            values_read_back_with_revision,
+            list_is_sorted_and_within_prefix,
+            noop_writes_keep_revision,
+            transactions_are_atomic,
+            recreated_key_has_new_revision,
             compare_and_swap_loses_no_update,
             malformed_transactions_are_refused,
-            delete_prefix_deletes_the_prefix_and_nothing_else,
-            a_listing_and_the_watch_after_it_miss_nothing,
-            past_changes_are_delivered_from_a_revision,
-            a_watch_sees_only_its_prefix,
-            a_watch_batch_never_splits_a_transaction,
-            a_key_deleted_while_nobody_watched_is_not_listed,
-            a_quiet_watch_reports_progress,
-            a_lease_ends_with_its_keys,
-            a_lease_kept_alive_stays,
-            a_revoked_lease_takes_its_keys_at_once,
-            an_unknown_lease_is_an_error,
-            a_key_put_again_without_the_lease_outlives_it,
+            delete_prefix_spares_other_keys,
+            list_then_watch_misses_nothing,
+            watch_delivers_past_changes,
+            watch_sees_only_its_prefix,
+            watch_batch_keeps_transactions_whole,
+            unwatched_delete_is_not_listed,
+            quiet_watch_reports_progress,
+            expired_lease_deletes_its_keys,
+            kept_alive_lease_stays,
+            revoked_lease_deletes_its_keys,
+            unknown_lease_is_an_error,
+            rewritten_key_outlives_its_old_lease,
             values_are_bytes,
             large_values_arrive_whole,
-            a_thousand_keys_are_listed_and_watched
+            thousand_keys_are_listed_and_watched
         }
     };
     ($subject:path => $($case:ident),+) => {
@@ -75,7 +75,7 @@ macro_rules! store_conformance {
     };
 }
 
-pub async fn a_value_is_read_back_with_its_revision(subject: &impl Subject) {
+pub async fn values_read_back_with_revision(subject: &impl Subject) {
     let (store, key) = (subject.store(), format!("{}key", subject.prefix()));
     assert_eq!(store.get(&key).await.unwrap(), None);
     let first = store.put(&key, "one".into()).await.unwrap();
@@ -87,7 +87,7 @@ pub async fn a_value_is_read_back_with_its_revision(subject: &impl Subject) {
     assert_eq!(store.get(&key).await.unwrap(), None);
 }
 
-pub async fn a_listing_is_sorted_and_stays_below_its_prefix(subject: &impl Subject) {
+pub async fn list_is_sorted_and_within_prefix(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     for name in ["b/2", "a/1", "b/1", "b", "b0", "c/1"] {
         store.put(&format!("{p}{name}"), name.to_owned().into()).await.unwrap();
@@ -99,7 +99,7 @@ pub async fn a_listing_is_sorted_and_stays_below_its_prefix(subject: &impl Subje
     assert!(store.list(&format!("{p}nothing/")).await.unwrap().entries.is_empty());
 }
 
-pub async fn what_changes_nothing_keeps_the_revision(subject: &impl Subject) {
+pub async fn noop_writes_keep_revision(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let key = format!("{p}key");
     let put = store.put(&key, "v".into()).await.unwrap();
@@ -113,7 +113,7 @@ pub async fn what_changes_nothing_keeps_the_revision(subject: &impl Subject) {
     assert_eq!(events.len(), 1, "only the last put is an event: {events:?}");
 }
 
-pub async fn a_transaction_is_all_or_nothing(subject: &impl Subject) {
+pub async fn transactions_are_atomic(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let (a, b, c) = (format!("{p}a"), format!("{p}b"), format!("{p}c"));
     let created = committed(&*store, Txn::new().when_absent(&a).put(&a, "1").put(&b, "1")).await;
@@ -137,7 +137,7 @@ pub async fn a_transaction_is_all_or_nothing(subject: &impl Subject) {
     assert_eq!(left, [(b.as_str(), created), (c.as_str(), swapped)]);
 }
 
-pub async fn a_recreated_key_is_not_the_old_one(subject: &impl Subject) {
+pub async fn recreated_key_has_new_revision(subject: &impl Subject) {
     let (store, key) = (subject.store(), format!("{}key", subject.prefix()));
     let old = store.put(&key, "v".into()).await.unwrap();
     store.delete(&key).await.unwrap();
@@ -188,7 +188,7 @@ pub async fn malformed_transactions_are_refused(subject: &impl Subject) {
     assert!(store.list(&p).await.unwrap().entries.is_empty());
 }
 
-pub async fn delete_prefix_deletes_the_prefix_and_nothing_else(subject: &impl Subject) {
+pub async fn delete_prefix_spares_other_keys(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     for name in ["x/1", "x/2", "x/3", "x", "y/1"] {
         store.put(&format!("{p}{name}"), "v".into()).await.unwrap();
@@ -203,7 +203,7 @@ pub async fn delete_prefix_deletes_the_prefix_and_nothing_else(subject: &impl Su
     assert_eq!(events_until(&mut watch, deleted).await, gone);
 }
 
-pub async fn a_listing_and_the_watch_after_it_miss_nothing(subject: &impl Subject) {
+pub async fn list_then_watch_misses_nothing(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let write = async |writer: usize| {
         for n in 0..40 {
@@ -238,7 +238,7 @@ pub async fn a_listing_and_the_watch_after_it_miss_nothing(subject: &impl Subjec
     assert_eq!(known.into_values().collect::<Vec<_>>(), truth);
 }
 
-pub async fn past_changes_are_delivered_from_a_revision(subject: &impl Subject) {
+pub async fn watch_delivers_past_changes(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let mut revisions = Vec::new();
     for n in 0..10 {
@@ -250,7 +250,7 @@ pub async fn past_changes_are_delivered_from_a_revision(subject: &impl Subject) 
     assert_eq!(seen, revisions[4..]);
 }
 
-pub async fn a_watch_sees_only_its_prefix(subject: &impl Subject) {
+pub async fn watch_sees_only_its_prefix(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let start = store.list(&p).await.unwrap().revision;
     let mut watch = store.watch(&format!("{p}mine/"), start + 1).await.unwrap();
@@ -265,7 +265,7 @@ pub async fn a_watch_sees_only_its_prefix(subject: &impl Subject) {
     assert_eq!(keys, ["mine/1", "mine/2"]);
 }
 
-pub async fn a_watch_batch_never_splits_a_transaction(subject: &impl Subject) {
+pub async fn watch_batch_keeps_transactions_whole(subject: &impl Subject) {
     const SIZE: usize = 30;
     const TXNS: usize = 40;
     let (store, p) = (subject.store(), subject.prefix());
@@ -294,7 +294,7 @@ pub async fn a_watch_batch_never_splits_a_transaction(subject: &impl Subject) {
     }
 }
 
-pub async fn a_key_deleted_while_nobody_watched_is_not_listed(subject: &impl Subject) {
+pub async fn unwatched_delete_is_not_listed(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     store.put(&format!("{p}ghost"), "v".into()).await.unwrap();
     store.put(&format!("{p}stays"), "v".into()).await.unwrap();
@@ -307,7 +307,7 @@ pub async fn a_key_deleted_while_nobody_watched_is_not_listed(subject: &impl Sub
     assert_eq!(listing.entries[0].key, format!("{p}stays"));
 }
 
-pub async fn a_forgotten_revision_is_an_error(subject: &impl Subject) {
+pub async fn watch_from_compacted_revision_fails(subject: &impl Subject) {
     let (store, key) = (subject.store(), format!("{}key", subject.prefix()));
     let old = store.put(&key, "1".into()).await.unwrap();
     let mid = store.put(&key, "2".into()).await.unwrap();
@@ -321,7 +321,7 @@ pub async fn a_forgotten_revision_is_an_error(subject: &impl Subject) {
     assert_eq!(events_until(&mut watch, last).await.len(), 1);
 }
 
-pub async fn a_quiet_watch_reports_progress(subject: &impl Subject) {
+pub async fn quiet_watch_reports_progress(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let start = store.list(&p).await.unwrap().revision;
     let mut watch = store.watch(&p, start + 1).await.unwrap();
@@ -364,7 +364,7 @@ pub async fn large_values_arrive_whole(subject: &impl Subject) {
     assert_eq!(events.len(), 60);
 }
 
-pub async fn a_thousand_keys_are_listed_and_watched(subject: &impl Subject) {
+pub async fn thousand_keys_are_listed_and_watched(subject: &impl Subject) {
     let (store, p) = (subject.store(), subject.prefix());
     let start = store.list(&p).await.unwrap().revision;
     let mut watch = store.watch(&p, start + 1).await.unwrap();

@@ -1,0 +1,448 @@
+//! Connection to one Janus instance, and the rebuild that follows every new connection.
+//!
+//! ```text
+//!  Offline ──url──▶ Connecting ──▶ Listing ──▶ (AwaitingStore ──▶ Listing) ──▶ Up
+//!     ▲                │              │                                         │  link ends
+//!     └── retry ───────┴──────────────┴─────────────────────────────────────────┘
+//! ```
+//! The steps have these names in the specification:
+//! - *RebuildStart*: the connection;
+//! - *actual state*: the listing of the rooms that carry our cluster's ownership tag;
+//! - *RebuildState*: one actor for every room that is wanted here or found here; each destroys, creates or
+//!   keeps its room;
+//! - *RebuildEnd*: the state `Up`.
+//!
+//! The rebuild waits for the store's first list: before that, no room is known to be unwanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+
+use super::JanusShared;
+use super::bridge;
+use super::metered::MeteredBridge;
+use super::room::{self, JanusRoomActor};
+use crate::actors::context::{Context, random_unit};
+use crate::actors::dirty_rooms::DirtyRooms;
+use crate::actors::kernel::{ActorState, Behaviour, ChildDown, Cx, Message, StopAnswer, Timer};
+use crate::actors::room_children::{ChildEnd, RoomChildren};
+use crate::domain::ids::RoomId;
+use crate::domain::janus_room::{FoundRoom, all_silent, canary, concerns, must_have};
+use crate::domain::model::{Health, Heartbeat};
+use crate::domain::view::Rooms;
+use crate::janus::{
+    AudioBridge, ConnectOptions, CoreError, DownReason, JanusClient, JanusError, LinkEvent, RoomInfo,
+};
+use crate::telemetry::events::{Event, JanusLost, JanusUp};
+
+/// Delay from the answer to one canary until the next canary is sent.
+const CANARY_EVERY: Duration = Duration::from_secs(1);
+/// Consecutive connection failures after which a managed Janus is restarted.
+const PATIENCE: u32 = 3;
+
+pub struct JanusConnection {
+    context: Context,
+    options: ConnectOptions,
+    link: JanusShared,
+    pulse: Arc<watch::Sender<Heartbeat>>,
+    news: Option<DirtyRooms>,
+    state: State,
+    connection: Connection,
+    attempt: u32,
+    reason: Option<String>,
+    rooms: RoomChildren<room::Msg>,
+    timer: Option<Timer>,
+    /// Room of the latest canary.
+    canary: Option<RoomId>,
+    /// No mixer receives any room of this Janus, and a restart of the Janus has been requested.
+    silent: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Offline,
+    Connecting,
+    Listing,
+    /// Listed, but the wanted rooms are not known yet.
+    AwaitingStore,
+    Up,
+}
+
+/// Number of a connection attempt, counted within this incarnation.
+type Connection = u64;
+
+pub enum Msg {
+    /// The URL of the Janus changed, or became unknown because the Janus is gone.
+    UrlChanged,
+    Connected(Connection, Result<JanusClient, JanusError>),
+    /// Version of the Janus, and every room that it has.
+    Listed(Connection, Result<(String, Vec<RoomInfo>), JanusError>),
+    /// That connection ended; a connection that was given up may report late. `None`: it was never
+    /// established (`Connected` reports that), or its last owner closed it.
+    Down(Connection, Option<DownReason>),
+    Retry,
+    CanaryDue(Connection),
+    /// Result of the canary: whether Janus has the room that it must have.
+    Canary(Connection, RoomId, u32, Result<bool, JanusError>),
+    StateChanged,
+    /// Nothing is left of this room on this Janus.
+    Finished(RoomId),
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::UrlChanged => "url_changed",
+            Self::Connected(..) => "connected",
+            Self::Listed(..) => "listed",
+            Self::Down(..) => "down",
+            Self::Retry => "retry",
+            Self::CanaryDue(..) => "canary_due",
+            Self::Canary(..) => "canary",
+            Self::StateChanged => "news",
+            Self::Finished(_) => "finished",
+        }
+    }
+}
+
+impl JanusConnection {
+    pub fn new(
+        context: Context,
+        options: ConnectOptions,
+        link: JanusShared,
+        pulse: Arc<watch::Sender<Heartbeat>>,
+    ) -> Self {
+        Self {
+            context,
+            options,
+            link,
+            pulse,
+            news: None,
+            state: State::Offline,
+            connection: 0,
+            attempt: 0,
+            reason: None,
+            rooms: RoomChildren::default(),
+            timer: None,
+            canary: None,
+            silent: false,
+        }
+    }
+
+    fn connect(&mut self, cx: &mut Cx<Self>) {
+        let Some(url) = self.link.url() else {
+            self.reason = Some("waits for the Janus process".into());
+            // An earlier incarnation of this actor may have left `Healthy` behind.
+            self.beat(Health::Unhealthy);
+            return;
+        };
+        if self.state != State::Offline {
+            return;
+        }
+        self.state = State::Connecting;
+        self.connection += 1;
+        let connection = self.connection;
+        self.timer = None;
+        let options = ConnectOptions { url, ..self.options.clone() };
+        let (sender, mut events) = mpsc::unbounded_channel();
+        cx.run(async move { JanusClient::connect(&options, sender).await }, move |outcome| {
+            Msg::Connected(connection, outcome)
+        });
+        cx.run(async move { events.recv().await.map(|LinkEvent::Down { reason }| reason) }, move |reason| {
+            Msg::Down(connection, reason)
+        });
+    }
+
+    fn connected(&mut self, outcome: Result<JanusClient, JanusError>, cx: &mut Cx<Self>) {
+        match outcome {
+            Ok(client) => {
+                let metrics = self.context.metrics.clone();
+                let bridge: Arc<dyn AudioBridge> = Arc::new(MeteredBridge { inner: client, metrics });
+                self.link.set_bridge(Some(bridge.clone()));
+                self.state = State::Listing;
+                self.survey(bridge, cx);
+            }
+            Err(error) => self.offline(error.to_string(), cx),
+        }
+    }
+
+    fn listed(&mut self, outcome: Result<(String, Vec<RoomInfo>), JanusError>, cx: &mut Cx<Self>) {
+        let (version, rooms) = match outcome {
+            Ok(survey) => survey,
+            Err(error) => return self.offline(error.to_string(), cx),
+        };
+        if !self.context.rooms_listed() {
+            // Janus is listed again once the store's list is complete.
+            self.state = State::AwaitingStore;
+            self.reason = Some("waits for the first list of the store".into());
+            return;
+        }
+        self.rebuild(&version, &rooms, cx);
+    }
+
+    fn rebuild(&mut self, version: &str, infos: &[RoomInfo], cx: &mut Cx<Self>) {
+        self.state = State::Up;
+        self.attempt = 0;
+        self.reason = None;
+        let mut found: BTreeMap<RoomId, Vec<FoundRoom>> = BTreeMap::new();
+        for (room, seen) in infos.iter().filter_map(|i| bridge::found(i, &self.context.config.node.cluster)) {
+            found.entry(room).or_default().push(seen);
+        }
+        let wanted = self.wanted();
+        tracing::info!(found = found.len(), wanted = wanted.len(), "connected to Janus and listed its rooms");
+        for (room, child) in self.rooms.iter() {
+            let seen = found.remove(room).unwrap_or_default();
+            let _ = child.tell_latest("link", room::Msg::Linked(Some(seen)));
+            let _ = child.tell_latest("news", room::Msg::StateChanged);
+        }
+        let rest: BTreeSet<RoomId> = wanted.into_iter().chain(found.keys().cloned()).collect();
+        for room in rest {
+            let seen = found.remove(&room).unwrap_or_default();
+            self.ensure(room, seen, cx);
+        }
+        let url = self.link.url().unwrap_or_default();
+        JanusUp { url: &url, version }.emit(&self.context.metrics);
+        self.beat(Health::Healthy);
+        self.canary_later(cx);
+    }
+
+    fn canary_later(&mut self, cx: &mut Cx<Self>) {
+        let connection = self.connection;
+        self.timer = Some(cx.after(CANARY_EVERY, Msg::CanaryDue(connection)));
+    }
+
+    /// Sends a canary. Janus may be restarted behind a proxy that keeps our connection, or another client
+    /// may destroy a room.
+    fn ask_for_canary(&mut self, cx: &mut Cx<Self>) {
+        let rooms = self.context.directory.rooms();
+        self.note_silence(&rooms);
+        let next = canary(&rooms, &self.context.me, self.canary.as_ref());
+        let (Some((room, number)), Some(bridge)) = (next, self.link.bridge()) else {
+            return self.canary_later(cx);
+        };
+        self.canary = Some(room.clone());
+        let connection = self.connection;
+        cx.run(async move { bridge.exists(number).await }, move |there| {
+            Msg::Canary(connection, room, number, there)
+        });
+    }
+
+    /// Requests a restart once per silence: if the restart does not help, the rooms must not lose Janus
+    /// again and again.
+    fn note_silence(&mut self, rooms: &Rooms) {
+        let silent = all_silent(rooms, &self.context.me);
+        if silent && !self.silent {
+            tracing::warn!("no mixer received audio from Janus; requested a restart of a managed Janus");
+            self.link.request_restart();
+        }
+        self.silent = silent;
+    }
+
+    fn canary_said(
+        &mut self,
+        room: &RoomId,
+        number: u32,
+        there: Result<bool, JanusError>,
+        cx: &mut Cx<Self>,
+    ) {
+        let must_have =
+            || self.context.directory.room(room).and_then(|view| must_have(&view, &self.context.me));
+        match there {
+            Err(JanusError::Core(CoreError::NoSuchSession | CoreError::NoSuchHandle)) => {
+                return self.offline("Janus was restarted behind the connection".to_owned(), cx);
+            }
+            Ok(false) if must_have() == Some(number) => {
+                tracing::warn!(%room, number, "Janus lost a room; all rooms will be listed again");
+                for (_, child) in self.rooms.iter() {
+                    let _ = child.tell_latest("link", room::Msg::Linked(None));
+                }
+            }
+            // Any other failure also shows in other requests to Janus, and a room may be destroyed while
+            // the canary runs.
+            Ok(_) | Err(_) => {}
+        }
+        self.canary_later(cx);
+    }
+
+    fn wanted(&self) -> Vec<RoomId> {
+        let rooms = self.context.directory.rooms();
+        let wanted = rooms.iter().filter(|(_, view)| concerns(view, &self.context.me));
+        wanted.map(|(room, _)| room.clone()).collect()
+    }
+
+    /// Starts an actor for the room and passes it the listed Janus rooms.
+    fn ensure(&mut self, room: RoomId, found: Vec<FoundRoom>, cx: &mut Cx<Self>) {
+        let (context, link, me, id) = (self.context.clone(), self.link.clone(), cx.me(), room.clone());
+        let make = move || JanusRoomActor::new(id.clone(), context.clone(), link.clone(), me.clone());
+        if let Some(child) = self.rooms.start(&room, cx, make) {
+            let _ = child.tell_latest("link", room::Msg::Linked(Some(found)));
+        }
+    }
+
+    fn news(&mut self, cx: &mut Cx<Self>) {
+        let Some(news) = self.news.clone().map(|n| n.take()) else { return };
+        if self.state == State::AwaitingStore
+            && let Some(bridge) = self.link.bridge()
+        {
+            self.state = State::Listing;
+            self.survey(bridge, cx);
+        }
+        let all = if news.rebuilt { self.wanted() } else { Vec::new() };
+        let known = if news.rebuilt { self.rooms.ids() } else { Vec::new() };
+        for room in news.rooms.into_iter().chain(all).chain(known) {
+            self.look_at(room, cx);
+        }
+    }
+
+    fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
+        if let Some(child) = self.rooms.get(&room) {
+            let _ = child.tell_latest("news", room::Msg::StateChanged);
+        } else if self.state == State::Up && self.is_wanted(&room) {
+            // Neither listed at the last connection nor created since: Janus does not have the room.
+            self.ensure(room, Vec::new(), cx);
+        }
+    }
+
+    fn is_wanted(&self, room: &RoomId) -> bool {
+        self.context.directory.room(room).is_some_and(|view| concerns(&view, &self.context.me))
+    }
+
+    fn offline(&mut self, why: String, cx: &mut Cx<Self>) {
+        let was_up = self.state == State::Up;
+        self.state = State::Offline;
+        self.link.set_bridge(None);
+        self.attempt += 1;
+        if was_up {
+            let url = self.link.url().unwrap_or_default();
+            JanusLost { url: &url, reason: &why }.emit(&self.context.metrics);
+            for (_, child) in self.rooms.iter() {
+                let _ = child.tell_latest("link", room::Msg::Unlinked);
+            }
+        }
+        // Also if it was not up: an earlier incarnation of this actor may have left `Healthy` behind.
+        self.beat(Health::Unhealthy);
+        if self.attempt.is_multiple_of(PATIENCE) {
+            self.link.request_restart();
+        }
+        self.reason = Some(why);
+        let delay = self.context.backoff().delay(self.attempt, random_unit()).min(Duration::from_secs(2));
+        self.timer = Some(cx.after(delay, Msg::Retry));
+    }
+
+    fn beat(&self, status: Health) {
+        self.pulse.send_if_modified(|heartbeat| {
+            let changed = heartbeat.status != status;
+            heartbeat.status = status;
+            changed
+        });
+    }
+
+    fn finished(&mut self, room: &RoomId, cx: &mut Cx<Self>) {
+        // It may be wanted again since the actor reported; then the actor has received the change.
+        if !self.is_wanted(room) {
+            self.rooms.stop(room, cx);
+        }
+    }
+
+    fn survey(&self, bridge: Arc<dyn AudioBridge>, cx: &mut Cx<Self>) {
+        let connection = self.connection;
+        cx.run(survey(bridge), move |outcome| Msg::Listed(connection, outcome));
+    }
+
+    fn listen_for_url(&self, cx: &mut Cx<Self>) {
+        cx.run(self.link.url_changed(), |()| Msg::UrlChanged);
+    }
+}
+
+async fn survey(bridge: Arc<dyn AudioBridge>) -> Result<(String, Vec<RoomInfo>), JanusError> {
+    let version = bridge.info().await?.version;
+    Ok((version, bridge.list_rooms().await?))
+}
+
+impl Behaviour for JanusConnection {
+    const KIND: &'static str = "janus_gateway";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let me = cx.me();
+        self.news = Some(self.context.subscribe(move || {
+            let _ = me.tell_latest("news", Msg::StateChanged);
+        }));
+        self.link.set_bridge(None);
+        self.listen_for_url(cx);
+        self.connect(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Retry => self.connect(cx),
+            Msg::CanaryDue(of) if of == self.connection && self.state == State::Up => self.ask_for_canary(cx),
+            Msg::Canary(of, room, number, there) if of == self.connection && self.state == State::Up => {
+                self.canary_said(&room, number, there, cx);
+            }
+            Msg::UrlChanged => {
+                // This is another Janus: the failures of the previous one do not count.
+                self.attempt = 0;
+                self.listen_for_url(cx);
+                self.connect(cx);
+            }
+            Msg::Connected(of, outcome) if of == self.connection => self.connected(outcome, cx),
+            Msg::Listed(of, outcome) if of == self.connection => self.listed(outcome, cx),
+            Msg::Down(of, Some(reason)) if of == self.connection && self.state != State::Offline => {
+                if matches!(reason, DownReason::Silent) {
+                    // The socket is open but nothing answers: a new connection would only wait.
+                    self.link.request_restart();
+                }
+                self.offline(reason.to_string(), cx);
+            }
+            // From a connection that was given up.
+            Msg::Connected(..) | Msg::Listed(..) | Msg::Down(..) | Msg::CanaryDue(..) | Msg::Canary(..) => {}
+            Msg::StateChanged => self.news(cx),
+            Msg::Finished(room) => self.finished(&room, cx),
+        }
+    }
+
+    fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
+        match self.rooms.ended(child) {
+            // Its knowledge of Janus was lost with the incarnation: it must inspect Janus itself.
+            ChildEnd::Restarting(room) if self.state == State::Up => {
+                if let Some(child) = self.rooms.get(&room) {
+                    let _ = child.tell_latest("link", room::Msg::Linked(None));
+                }
+            }
+            ChildEnd::Gone(room) => self.look_at(room, cx),
+            ChildEnd::Restarting(_) | ChildEnd::Other => {}
+        }
+    }
+
+    /// Releases the connection. It ends with its last owner, so it ends before the Janus does, and that is
+    /// not a loss.
+    fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
+        self.link.set_bridge(None);
+        StopAnswer::Now
+    }
+
+    fn observe(&self) -> ActorState {
+        let state = match self.state {
+            State::Offline => "offline",
+            State::Connecting => "connecting",
+            State::Listing => "listing",
+            State::AwaitingStore => "awaiting store",
+            State::Up => "up",
+        };
+        ActorState {
+            state: state.into(),
+            observed: json!({ "url": self.link.url(), "rooms": self.rooms.len() }),
+            reason: self.reason.clone(),
+            attempt: self.attempt,
+            ..ActorState::default()
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

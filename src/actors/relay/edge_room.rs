@@ -1,0 +1,308 @@
+//! Edge cache of one room: its newest playlist and the requested files.
+//!
+//! Owns: blocking reloads, which files may be requested at all, and from which mixer. Never does: fetch a
+//! playlist (the room's actor does).
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use futures::future::FutureExt;
+use tokio::sync::watch;
+
+use super::files::{Answer, Files};
+use super::mixer_client::{FetchError, MixerFiles};
+use crate::config::HlsConfig;
+use crate::domain::hls::least_window;
+use crate::domain::ids::{Nonce, RoomId};
+use crate::domain::relay_room::{Position, Upstream};
+use crate::media::{ContentKeys, MediaFile, NonceHint, NotServed, PlaylistBody};
+
+/// Number of parts that a request may be ahead of the newest part: three seconds of the shortest parts.
+const AHEAD: u32 = 30;
+/// Number of segments before the newest that a mixer may still hold, whatever its window.
+const BEHIND: u64 = 256;
+/// Upper bound of the parts of one segment in any configuration: ten seconds of the shortest parts, plus
+/// spare.
+const MOST_PARTS: u32 = 128;
+
+/// Times and sizes derived from the mixers' configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest wait of a request: three target durations.
+    wait: Duration,
+    /// Time for which a mixer holds a segment.
+    keep: Duration,
+    /// Maximum number of files of one room.
+    most_files: usize,
+}
+
+/// State of one broadcast.
+#[derive(Clone, Default)]
+struct EdgeState {
+    live: Option<(Nonce, NonceHint)>,
+    source: Option<Arc<Source>>,
+    /// Previous mixer, and the time until which it may be asked for files that it listed last.
+    before: Option<(Upstream, Duration)>,
+    playlist: Option<PlaylistBody>,
+}
+
+/// Mixer that files are fetched from.
+struct Source {
+    upstream: Upstream,
+    /// Limits the warning to one per mixer: a mixer that fails once fails for many files.
+    warned: Once,
+}
+
+pub struct EdgeRoom {
+    room: RoomId,
+    limits: Limits,
+    shown: watch::Sender<Arc<EdgeState>>,
+    files: Files,
+    /// Time of the last request, in milliseconds of the node's clock.
+    asked: AtomicU64,
+}
+
+impl Limits {
+    pub fn new(hls: &HlsConfig) -> Self {
+        let window = hls.window.max(least_window(hls.segment)) as u32;
+        let keep = hls.segment * (2 * window + 2);
+        let lasting = |each: Duration| keep.as_nanos().div_ceil(each.as_nanos().max(1)) as usize;
+        // Doubled because segments after restarts may be short. The last term keeps files requested ahead of
+        // time from evicting those that exist.
+        let most_files = 2 * (lasting(hls.part) + lasting(hls.segment)) + 4 * AHEAD as usize;
+        Self { wait: 3 * hls.target_duration(), keep, most_files }
+    }
+}
+
+impl EdgeRoom {
+    pub fn new(room: RoomId, limits: Limits) -> Self {
+        let shown = watch::Sender::new(Arc::new(EdgeState::default()));
+        let files = Files::new(limits.keep, limits.most_files);
+        Self { room, limits, shown, files, asked: AtomicU64::new(0) }
+    }
+
+    pub fn asked(&self, now: Duration) {
+        self.asked.store(now.as_millis() as u64, Relaxed);
+    }
+
+    pub fn idle_for(&self, now: Duration) -> Duration {
+        now.saturating_sub(Duration::from_millis(self.asked.load(Relaxed)))
+    }
+
+    pub fn newest(&self) -> Option<PlaylistBody> {
+        self.shown.borrow().playlist.clone()
+    }
+
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Sets the broadcast that is on air. Nothing of an earlier one is served any more.
+    pub fn live(&self, nonce: &Nonce) {
+        self.shown.send_if_modified(|shown| {
+            let is_new = !shown.is_of(nonce);
+            if is_new {
+                // The hint only names the broadcast and does not depend on the secret.
+                let hint = ContentKeys::new(&[], &self.room, nonce).hint();
+                let live = Some((nonce.clone(), hint));
+                *shown = Arc::new(EdgeState { live, ..EdgeState::default() });
+            }
+            is_new
+        });
+    }
+
+    /// Sets the mixer that files are fetched from.
+    pub fn point_to(&self, upstream: Upstream, now: Duration) {
+        let source = Arc::new(Source { upstream, warned: Once::new() });
+        self.change(&source.upstream.nonce, |shown| {
+            let before = shown.source.replace(source.clone()).map(|before| before.upstream.clone());
+            if let Some(before) = before.filter(|before| before.mixer != source.upstream.mixer) {
+                shown.before = Some((before, now + self.limits.keep));
+            }
+        });
+    }
+
+    /// Sets the newest playlist of this broadcast.
+    pub fn show(&self, nonce: &Nonce, playlist: PlaylistBody) {
+        self.change(nonce, |shown| shown.playlist = Some(playlist));
+    }
+
+    /// Applies a change unless it belongs to an earlier broadcast.
+    fn change(&self, nonce: &Nonce, change: impl FnOnce(&mut EdgeState)) {
+        self.shown.send_if_modified(|shown| {
+            let is_current = shown.is_of(nonce);
+            if is_current {
+                change(Arc::make_mut(shown));
+            }
+            is_current
+        });
+    }
+
+    /// Returns the playlist of this broadcast, or of a later one that replaced it meanwhile.
+    pub async fn playlist(
+        &self,
+        of: &Nonce,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistBody, NotServed> {
+        let answered = async {
+            // The directory learns of a new broadcast slightly before the room's actor does.
+            self.wait(|shown| shown.is_of(of).then_some(Ok(()))).await?;
+            self.wait(|shown| answer(shown.playlist.as_ref()?, at)).await
+        };
+        match answered.await {
+            Err(NotServed::Timeout) if self.newest().is_none() => Err(NotServed::NotYet),
+            answer => answer,
+        }
+    }
+
+    /// Returns a file. The mixer is asked once, whatever the number of readers; the result is kept as long as
+    /// the file can be requested.
+    pub async fn file(&self, file: MediaFile, mixers: &impl MixerFiles, now: Duration) -> Answer {
+        self.wait(|shown| plausible(shown, &file).transpose()).await?;
+        let fetch = || {
+            let fetched = fetched(mixers.clone(), self.shown.subscribe(), self.room.clone(), file, now);
+            let within = tokio::time::timeout(self.limits.wait, fetched);
+            within.map(|got| got.unwrap_or(Err(NotServed::NotYet))).boxed()
+        };
+        self.files.get(file, now, fetch).await
+    }
+
+    async fn wait<T>(
+        &self,
+        answer: impl Fn(&EdgeState) -> Option<Result<T, NotServed>>,
+    ) -> Result<T, NotServed> {
+        let mut changes = self.shown.subscribe();
+        let search = async {
+            loop {
+                let shown = changes.borrow_and_update().clone();
+                if let Some(answer) = answer(&shown) {
+                    return answer;
+                }
+                // The sender is in `self`, so it outlives this wait.
+                if changes.changed().await.is_err() {
+                    return Err(NotServed::Superseded);
+                }
+            }
+        };
+        tokio::time::timeout(self.limits.wait, search).await.unwrap_or(Err(NotServed::Timeout))
+    }
+}
+
+impl EdgeState {
+    fn is_of(&self, nonce: &Nonce) -> bool {
+        self.live.as_ref().is_some_and(|(live, _)| live == nonce)
+    }
+}
+
+/// Fetches a file from the current mixer, or, if it was listed before a move, from the previous one. A mixer
+/// that hands the room over may have hinted at a file that it no longer makes; then its successor makes it.
+/// After a jump of the numbers no mixer makes it, and the mixer says so when it is asked again.
+async fn fetched(
+    mixers: impl MixerFiles,
+    mut shown: watch::Receiver<Arc<EdgeState>>,
+    room: RoomId,
+    file: MediaFile,
+    now: Duration,
+) -> Answer {
+    loop {
+        let EdgeState { source, before, playlist, .. } = EdgeState::clone(&shown.borrow_and_update());
+        let Some(source) = source else { return Err(NotServed::Superseded) };
+        match mixers.clone().file(source.upstream.clone(), room.clone(), file).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(FetchError::NotYet) => {}
+            Err(FetchError::Gone) => {
+                let (before, _) = before.filter(|(_, until)| now < *until).ok_or(NotServed::Gone)?;
+                return listed_before(mixers, before, room, file).await;
+            }
+            Err(FetchError::Failed(why)) => {
+                source.complain(&room, &file, &why);
+                return Err(NotServed::Superseded);
+            }
+        }
+        let is_other = |now: &Arc<Source>| !Arc::ptr_eq(now, &source);
+        let was_passed = has_passed(playlist.as_ref(), &file);
+        let ask_again = |shown: &Arc<EdgeState>| {
+            shown.source.as_ref().is_none_or(is_other)
+                || (!was_passed && has_passed(shown.playlist.as_ref(), &file))
+        };
+        if shown.wait_for(ask_again).await.is_err() {
+            return Err(NotServed::NotYet);
+        }
+    }
+}
+
+/// Fetches a file from the previous mixer. It may be gone, and then so is the file.
+async fn listed_before(mixers: impl MixerFiles, before: Upstream, room: RoomId, file: MediaFile) -> Answer {
+    let mixer = before.mixer.clone();
+    mixers.file(before, room.clone(), file).await.map_err(|why| {
+        tracing::debug!(%room, %mixer, %file, ?why, "previous mixer node did not provide a file");
+        NotServed::Gone
+    })
+}
+
+impl Source {
+    fn complain(&self, room: &RoomId, file: &MediaFile, why: &str) {
+        let mixer = &self.upstream.mixer;
+        let warn = || tracing::warn!(%room, %mixer, %file, why, "mixer node did not provide a file");
+        self.warned.call_once(warn);
+    }
+}
+
+/// Answers a playlist request as the mixer would, with one difference: a part index past the end of the
+/// newest closed segment counts as its last part, since that playlist is new to the caller.
+fn answer(
+    playlist: &PlaylistBody,
+    at: Option<(u64, Option<u32>)>,
+) -> Option<Result<PlaylistBody, NotServed>> {
+    let (open, parts) = playlist.next;
+    let Some((msn, part)) = at.filter(|_| !playlist.ended) else { return Some(Ok(playlist.clone())) };
+    let contained = match part {
+        None => msn < open,
+        Some(part) => msn < open || (msn == open && part < parts),
+    };
+    if contained {
+        return Some(Ok(playlist.clone()));
+    }
+    is_too_far(playlist.next, msn, part).then_some(Err(NotServed::TooFarAhead))
+}
+
+/// Returns true if the position is further ahead than parts can exist soon.
+fn is_too_far((open, parts): Position, msn: u64, part: Option<u32>) -> bool {
+    let next = if msn == open { parts } else { 0 };
+    msn > open.saturating_add(1) || part.is_some_and(|part| msn >= open && part > next.saturating_add(AHEAD))
+}
+
+/// Checks that the mixer has the file or may have it soon, so that an invented name causes no request to it.
+/// `Ok(None)` if that is not known yet.
+fn plausible(shown: &EdgeState, file: &MediaFile) -> Result<Option<()>, NotServed> {
+    let Some((_, hint)) = &shown.live else { return Ok(None) };
+    if file.hint() != *hint {
+        return Err(NotServed::Gone);
+    }
+    let Some(playlist) = &shown.playlist else { return Ok(None) };
+    let open = playlist.next.0;
+    let (msn, part) = match *file {
+        MediaFile::Segment { msn, .. } => (msn, None),
+        MediaFile::Part { msn, index, .. } => (msn, Some(index)),
+    };
+    let never_was = msn < open && part.is_some_and(|part| part >= MOST_PARTS);
+    let has_left = msn.saturating_add(BEHIND) < open;
+    match never_was || has_left {
+        true => Err(NotServed::Gone),
+        false if is_too_far(playlist.next, msn, part) => Err(NotServed::NotYet),
+        false => Ok(Some(())),
+    }
+}
+
+/// Returns true if the playlist is past this file.
+fn has_passed(playlist: Option<&PlaylistBody>, file: &MediaFile) -> bool {
+    playlist.is_some_and(|playlist| match *file {
+        MediaFile::Segment { msn, .. } => playlist.next.0 > msn,
+        MediaFile::Part { msn, index, .. } => playlist.next > (msn, index),
+    })
+}
+
+#[cfg(test)]
+#[path = "edge_room_tests.rs"]
+mod tests;

@@ -1,0 +1,236 @@
+//! Tests of waiting and plausibility. Network behaviour is tested on whole nodes in `tests/it`.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures::poll;
+
+use super::*;
+use crate::config;
+use crate::domain::ids::{Epoch, ModuleId};
+
+#[actix::test]
+async fn edge_reload_waits_for_part_or_end() {
+    let held = held((10, 3));
+    assert!(playlist(&held, None).await.is_ok());
+    assert!(playlist(&held, Some((10, Some(2)))).await.is_ok());
+    assert!(playlist(&held, Some((9, None))).await.is_ok());
+    let mut part = std::pin::pin!(playlist(&held, Some((10, Some(3)))));
+    let mut segment = std::pin::pin!(playlist(&held, Some((10, None))));
+    assert!(poll!(&mut part).is_pending() && poll!(&mut segment).is_pending());
+    show(&held, (10, 4), false);
+    assert!(poll!(&mut part).is_ready() && poll!(&mut segment).is_pending());
+    show(&held, (10, 4), true);
+    let Poll::Ready(Ok(last)) = poll!(&mut segment) else { panic!("it has ended") };
+    assert!(last.ended);
+}
+
+#[actix::test]
+async fn sequence_jump_releases_waiting_reloads() {
+    let held = held((10, 3));
+    let mut part = std::pin::pin!(playlist(&held, Some((10, Some(3)))));
+    assert!(poll!(&mut part).is_pending());
+    show(&held, (1034, 1), false);
+    assert!(poll!(&mut part).is_ready());
+}
+
+#[actix::test]
+async fn edge_reload_too_far_ahead_is_refused() {
+    let held = held((10, 3));
+    for at in [(12, None), (12, Some(0)), (u64::MAX, Some(u32::MAX)), (10, Some(40))] {
+        assert_eq!(playlist(&held, Some(at)).await, Err(NotServed::TooFarAhead), "{at:?}");
+    }
+    assert!(poll!(std::pin::pin!(playlist(&held, Some((11, Some(0)))))).is_pending());
+}
+
+#[test]
+fn plausible_accepts_only_possible_files() {
+    let held = held((1000, 3));
+    let shown = held.shown.borrow().clone();
+    for good in ["999.ts", "999.127.ts", "1000.3.ts", "1000.33.ts", "1001.30.ts"] {
+        assert_eq!(plausible(&shown, &file(good)), Ok(Some(())), "{good}");
+    }
+    for gone in ["1.ts", "1.0.ts", "999.128.ts"] {
+        assert_eq!(plausible(&shown, &file(gone)), Err(NotServed::Gone), "{gone}");
+    }
+    for early in ["5000.ts", "1000.34.ts", "1001.31.ts", "1002.0.ts"] {
+        assert_eq!(plausible(&shown, &file(early)), Err(NotServed::NotYet), "{early}");
+    }
+    let of_another_live = "ffffffffffff-999.ts".parse().unwrap();
+    assert_eq!(plausible(&shown, &of_another_live), Err(NotServed::Gone));
+    assert_eq!(plausible(&EdgeState::default(), &of_another_live), Ok(None));
+}
+
+#[actix::test]
+async fn invented_file_names_never_reach_mixer() {
+    let (held, mixers) = (held((1000, 3)), Mixers::new(|_| Err(FetchError::NotYet)));
+    held.point_to(mixer("a"), NOW);
+    for index in 34..2000 {
+        assert_eq!(held.file(part(1000, index), &mixers, NOW).await, Err(NotServed::NotYet));
+    }
+    assert_eq!(mixers.asked(), [""; 0]);
+    let ahead = (3..=33).map(|index| part(1000, index)).chain((0..=30).map(|index| part(1001, index)));
+    let mut waiting: Vec<_> = ahead.map(|file| Box::pin(held.file(file, &mixers, NOW))).collect();
+    for wait in &mut waiting {
+        assert!(poll!(wait).is_pending());
+    }
+    let there = Mixers::new(|_| Ok(Bytes::from_static(b"media")));
+    assert!(held.file(part(1000, 2), &there, NOW).await.is_ok());
+}
+
+#[test]
+fn file_limit_exceeds_mixer_window() {
+    for (segment, part, window, least) in [(2000, 192, 6, 160), (10_000, 100, 60, 12_000), (500, 100, 3, 70)]
+    {
+        let mut hls = config::defaults().hls;
+        (hls.segment, hls.part) = (Duration::from_millis(segment), Duration::from_millis(part));
+        hls.window = window;
+        assert!(Limits::new(&hls).most_files > least, "{segment} {part} {window}");
+    }
+}
+
+#[actix::test]
+async fn awaited_part_comes_from_next_mixer() {
+    let held = held((10, 3));
+    held.point_to(mixer("a"), NOW);
+    let mixers = Mixers::new(|mixer| if mixer == "a" { Err(FetchError::NotYet) } else { Ok(Bytes::new()) });
+    let mut waiting = Box::pin(held.file(part(10, 3), &mixers, NOW));
+    assert!(poll!(&mut waiting).is_pending());
+    held.point_to(mixer("b"), NOW);
+    assert!(waiting.await.is_ok());
+    assert_eq!(mixers.asked(), ["a", "b"]);
+}
+
+#[actix::test]
+async fn hinted_part_is_gone_after_jump() {
+    static JUMPED: AtomicBool = AtomicBool::new(false);
+    let held = held((10, 3));
+    held.point_to(mixer("a"), NOW);
+    let mixers =
+        Mixers::new(|_| Err(if JUMPED.load(Relaxed) { FetchError::Gone } else { FetchError::NotYet }));
+    let mut hinted = std::pin::pin!(held.file(part(10, 3), &mixers, NOW));
+    assert!(poll!(&mut hinted).is_pending());
+    JUMPED.store(true, Relaxed);
+    show(&held, (1034, 1), false);
+    assert_eq!(hinted.await, Err(NotServed::Gone));
+    assert_eq!(mixers.asked(), ["a", "a"]);
+}
+
+#[actix::test]
+async fn new_broadcast_hides_previous_one() {
+    let (held, next) = (held((10, 3)), Nonce("next".into()));
+    held.point_to(mixer("a"), NOW);
+    show(&held, (10, 4), true);
+    let mut early = Box::pin(held.playlist(&next, None));
+    assert!(poll!(&mut early).is_pending(), "the directory knows of it first");
+    held.live(&next);
+    assert!(poll!(&mut early).is_pending() && held.newest().is_none(), "its mixer is not known yet");
+    let mut late = Box::pin(playlist(&held, None));
+    assert!(poll!(&mut late).is_pending());
+    let mixers = Mixers::new(|_| Err(FetchError::Gone));
+    assert_eq!(held.file(part(10, 2), &mixers, NOW).await, Err(NotServed::Gone));
+    // Results of requests that were in progress when the room was restarted.
+    held.point_to(mixer("b"), NOW);
+    show(&held, (10, 5), true);
+    assert!(poll!(&mut early).is_pending() && held.newest().is_none());
+    held.show(&next, body((11, 1), false));
+    assert_eq!(early.await.unwrap().next, (11, 1));
+    assert_eq!(mixers.asked(), [""; 0]);
+}
+
+#[actix::test]
+async fn previous_mixer_is_asked_briefly() {
+    let held = held((10, 3));
+    held.point_to(mixer("a"), NOW);
+    held.point_to(mixer("b"), NOW);
+    let mixers = Mixers::new(|mixer| if mixer == "a" { Ok(Bytes::new()) } else { Err(FetchError::Gone) });
+    let soon = NOW + held.limits.keep / 2;
+    assert!(held.file(part(9, 0), &mixers, soon).await.is_ok());
+    let late = NOW + held.limits.keep;
+    assert_eq!(held.file(part(9, 1), &mixers, late).await, Err(NotServed::Gone));
+    assert_eq!(mixers.asked(), ["b", "a", "b"]);
+}
+
+#[actix::test]
+async fn failed_previous_mixer_is_not_blamed() {
+    let held = held((10, 3));
+    held.point_to(mixer("a"), NOW);
+    held.point_to(mixer("b"), NOW);
+    fn failed() -> Result<Bytes, FetchError> {
+        Err(FetchError::Failed("timeout".into()))
+    }
+    let mixers = Mixers::new(|mixer| if mixer == "a" { failed() } else { Err(FetchError::Gone) });
+    assert_eq!(held.file(part(9, 0), &mixers, NOW).await, Err(NotServed::Gone));
+    let mixers = Mixers::new(|_| failed());
+    assert_eq!(held.file(part(9, 0), &mixers, NOW).await, Err(NotServed::Superseded));
+    assert_eq!(mixers.asked(), ["b"]);
+}
+
+const NOW: Duration = Duration::from_secs(100);
+
+/// Mixer nodes by name.
+#[derive(Clone)]
+struct Mixers {
+    answer: fn(&str) -> Result<Bytes, FetchError>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Mixers {
+    fn new(answer: fn(&str) -> Result<Bytes, FetchError>) -> Self {
+        Self { answer, asked: Arc::default() }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl MixerFiles for Mixers {
+    async fn file(self, from: Upstream, _: RoomId, _: MediaFile) -> Result<Bytes, FetchError> {
+        self.asked.lock().unwrap().push(from.mixer.to_string());
+        (self.answer)(from.mixer.as_str())
+    }
+}
+
+fn held(next: Position) -> EdgeRoom {
+    let held = EdgeRoom::new(room(), Limits::new(&config::defaults().hls));
+    held.live(&nonce());
+    show(&held, next, false);
+    held
+}
+
+fn show(held: &EdgeRoom, next: Position, ended: bool) {
+    held.show(&nonce(), body(next, ended));
+}
+
+fn body(next: Position, ended: bool) -> PlaylistBody {
+    let text = Bytes::from(format!("{next:?}"));
+    PlaylistBody { text: text.into(), ended, next }
+}
+
+async fn playlist(held: &EdgeRoom, at: Option<(u64, Option<u32>)>) -> Result<PlaylistBody, NotServed> {
+    held.playlist(&nonce(), at).await
+}
+
+fn mixer(name: &str) -> Upstream {
+    let mixer = ModuleId::new(name).unwrap();
+    Upstream { mixer, url: format!("http://{name}"), nonce: nonce(), epoch: Epoch(1) }
+}
+
+fn part(msn: u64, index: u32) -> MediaFile {
+    file(&format!("{msn}.{index}.ts"))
+}
+
+fn file(name: &str) -> MediaFile {
+    format!("{}-{name}", ContentKeys::new(&[], &room(), &nonce()).hint()).parse().unwrap()
+}
+
+fn room() -> RoomId {
+    RoomId::new("demo").unwrap()
+}
+
+fn nonce() -> Nonce {
+    Nonce("n".into())
+}

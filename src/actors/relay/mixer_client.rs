@@ -1,0 +1,207 @@
+//! Requests to mixer nodes, over the private network.
+//!
+//! Each request carries the relay token of its room, made from the secret shared by all nodes
+//! ([`Secrets::relay_token`]). Owns: the HTTP client and the interpretation of responses. Never does: decide
+//! what to request, or when to retry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::ArbiterHandle;
+use awc::http::StatusCode;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::auth::Secrets;
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
+use crate::domain::relay_room::{self, Outcome, Position, Upstream};
+use crate::media::{ContentKeys, MediaFile, NonceHint, relayed};
+use crate::telemetry::Metrics;
+
+/// Time limit for fetching the window; listeners wait meanwhile.
+const HERITAGE_WITHIN: Duration = Duration::from_secs(1);
+const CONNECT: Duration = Duration::from_secs(2);
+/// Time for transmission, in addition to the time a mixer may wait before it responds.
+const SPARE: Duration = Duration::from_secs(5);
+/// Largest accepted body. A segment of ten seconds at 320 kbit/s has 400 kB.
+const MAX_BODY: usize = 8 << 20;
+
+/// HTTP client for mixer nodes; cheap to clone. Requests run on the arbiter that the client is bound to.
+#[derive(Clone)]
+pub struct MixerClient {
+    secrets: Arc<Secrets>,
+    arbiter: ArbiterHandle,
+    metrics: Metrics,
+    /// Time limit of one request.
+    timeout: Duration,
+}
+
+/// Source of media files.
+pub trait MixerFiles: Clone + Send + Sync + 'static {
+    fn file(
+        self,
+        from: Upstream,
+        room: RoomId,
+        file: MediaFile,
+    ) -> impl Future<Output = Result<Bytes, FetchError>> + Send;
+}
+
+/// Reason why a mixer node did not provide a file.
+#[derive(Debug)]
+pub enum FetchError {
+    NotYet,
+    Gone,
+    Failed(String),
+}
+
+type Header = (&'static str, String);
+
+struct MixerResponse {
+    status: StatusCode,
+    next: Option<Position>,
+    ended: bool,
+    body: Bytes,
+}
+
+thread_local! {
+    /// Blocking reloads of many rooms wait in parallel, so the number of connections is unlimited.
+    static CLIENT: awc::Client = awc::Client::builder()
+        .connector(awc::Connector::new().limit(0).timeout(CONNECT))
+        .disable_redirects()
+        .finish();
+}
+
+impl MixerClient {
+    /// Creates the client. `patience` is the longest time a mixer waits before it responds.
+    pub fn new(secrets: Arc<Secrets>, patience: Duration, arbiter: ArbiterHandle, metrics: Metrics) -> Self {
+        Self { secrets, arbiter, metrics, timeout: patience + SPARE }
+    }
+
+    /// Requests the playlist, and reports that this node has so many `listeners`.
+    pub fn playlist(
+        self,
+        room: RoomId,
+        what: relay_room::Fetch,
+        (me, listeners): (&ModuleId, usize),
+    ) -> impl Future<Output = (Outcome, Option<Bytes>)> + use<> {
+        let live = ContentKeys::new(&[], &room, &what.from.nonce).hint();
+        let headers = [(LIVE, live.to_string()), (LISTENERS, format!("{me} {listeners}"))];
+        self.ask_for_playlist(room, what, live, headers)
+    }
+
+    async fn ask_for_playlist(
+        self,
+        room: RoomId,
+        what: relay_room::Fetch,
+        live: NonceHint,
+        headers: [Header; 2],
+    ) -> (Outcome, Option<Bytes>) {
+        let query = what.at.map_or(String::new(), |(msn, part)| format!("?_HLS_msn={msn}&_HLS_part={part}"));
+        let url = format!("{}/relay/rooms/{room}/index.m3u8{query}", what.from.url);
+        let outcome = match self.get(&room, url, &headers).await {
+            Err(why) => (Outcome::Failed(why), None),
+            Ok(got) => match (got.status, got.next) {
+                (StatusCode::OK, Some(next)) => {
+                    match relayed::refusal(&got.body, live, (!got.ended).then_some(next)) {
+                        None => (Outcome::Playlist { next, ended: got.ended }, Some(got.body)),
+                        Some(why) => {
+                            let mixer = &what.from.mixer;
+                            (
+                                Outcome::Failed(format!("the playlist of mixer {mixer} is refused: {why}")),
+                                None,
+                            )
+                        }
+                    }
+                }
+                (StatusCode::SERVICE_UNAVAILABLE, _) => (Outcome::NotYet, None),
+                (status, _) => (Outcome::Failed(format!("{} answers {status}", what.from.mixer)), None),
+            },
+        };
+        let told = match &outcome.0 {
+            Outcome::Playlist { .. } => "ok",
+            Outcome::NotYet => "not_yet",
+            Outcome::Failed(_) => "failed",
+        };
+        self.metrics.relay_request("playlist", told);
+        outcome
+    }
+
+    /// Returns the window of the mixer at this URL, if it can be fetched soon.
+    pub async fn heritage(self: MixerClient, url: String, room: RoomId) -> Option<Bytes> {
+        let got = self.get(&room, format!("{url}/relay/rooms/{room}/{HERITAGE}"), &[]);
+        let got = tokio::time::timeout(HERITAGE_WITHIN, got).await.ok().and_then(Result::ok);
+        let got = got.filter(|got| got.status == StatusCode::OK);
+        self.metrics.relay_request("heritage", if got.is_some() { "ok" } else { "failed" });
+        got.map(|got| got.body)
+    }
+
+    async fn get(&self, room: &RoomId, url: String, headers: &[Header]) -> Result<MixerResponse, String> {
+        let headers = [&[(TOKEN, self.secrets.relay_token(room))], headers].concat();
+        let ((mut answer, answered), timeout) = (oneshot::channel(), self.timeout);
+        self.arbiter.spawn_fn(move || {
+            actix::spawn(async move {
+                tokio::select! {
+                    got = twice(&url, &headers, timeout) => drop(answer.send(got)),
+                    // The caller no longer waits for the result.
+                    () = answer.closed() => {}
+                }
+            });
+        });
+        answered.await.unwrap_or_else(|_| Err("the node is stopping".into()))
+    }
+}
+
+impl MixerFiles for MixerClient {
+    async fn file(self, from: Upstream, room: RoomId, file: MediaFile) -> Result<Bytes, FetchError> {
+        let url = format!("{}/relay/rooms/{room}/{file}", from.url);
+        let answer = match self.get(&room, url, &[]).await {
+            Ok(MixerResponse { status: StatusCode::OK, body, .. }) => Ok(body),
+            Ok(MixerResponse { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => Err(FetchError::NotYet),
+            Ok(MixerResponse { status: StatusCode::GONE | StatusCode::NOT_FOUND, .. }) => {
+                Err(FetchError::Gone)
+            }
+            Ok(got) => Err(FetchError::Failed(format!("it answers {}", got.status))),
+            Err(why) => Err(FetchError::Failed(why)),
+        };
+        let told = match &answer {
+            Ok(_) => "ok",
+            Err(FetchError::NotYet) => "not_yet",
+            Err(FetchError::Gone) => "gone",
+            Err(FetchError::Failed(_)) => "failed",
+        };
+        self.metrics.relay_request("file", told);
+        answer
+    }
+}
+
+/// Sends the request, and once more after a failure: the other side may just have closed a kept-alive
+/// connection.
+async fn twice(url: &str, headers: &[Header], timeout: Duration) -> Result<MixerResponse, String> {
+    match request(url, headers, timeout).await {
+        Ok(got) => Ok(got),
+        Err(_) => request(url, headers, timeout).await,
+    }
+}
+
+async fn request(url: &str, headers: &[Header], timeout: Duration) -> Result<MixerResponse, String> {
+    let client = CLIENT.with(awc::Client::clone);
+    let asking = headers.iter().fold(client.get(url).timeout(timeout), |asking, (name, value)| {
+        asking.insert_header((*name, value.as_str()))
+    });
+    let sent = asking.send().await;
+    let mut response = sent.map_err(|error| error.to_string())?;
+    let body = response.body().limit(MAX_BODY).await.map_err(|error| error.to_string())?;
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+    Ok(MixerResponse {
+        status: response.status(),
+        next: header(NEXT).and_then(position),
+        ended: header(ENDED).is_some(),
+        body,
+    })
+}
+
+fn position(text: &str) -> Option<Position> {
+    let (msn, part) = text.split_once('.')?;
+    Some((msn.parse().ok()?, part.parse().ok()?))
+}

@@ -1,0 +1,401 @@
+//! Renewal of this gateway's locks, and notification of its connections about members and ended rooms.
+//!
+//! At least every second it reports that the gateway is alive, renews the locks that are due, and gives up
+//! silent clients. It then also closes connections whose token has expired or that are outside their room for
+//! too long. It follows the changes of presence and of the store. A room's members are read once for all of
+//! its connections, and sent only if they differ.
+//!
+//! Owns: the schedule of these tasks. Never does: let presence, which may be unavailable, block other work.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use serde_json::json;
+
+use super::client_session::ClientSession;
+use super::{SessionManager, SignallingShared};
+use crate::actors::dirty_rooms;
+use crate::actors::gateway::EncodedNotification;
+use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
+use crate::domain::connection::FencingToken;
+use crate::domain::ids::RoomId;
+use crate::domain::signalling::methods::ActivityStatus;
+use crate::domain::signalling::notifications::{Notification, RoomMember};
+use crate::domain::signalling::{CloseCode, DisplayName};
+use crate::presence::{
+    LockReplaced, MemberRole, MemberStatus, MembersChanged, NewsStream, PresenceEntry, PresenceError,
+    PresenceEvent, RenewOutcome, SignOfLife,
+};
+
+/// Interval at which members are read again: a timed-out member is found only by reading.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Longest time between two ticks.
+const ROUND: Duration = Duration::from_secs(1);
+/// Maximum concurrent requests of one kind to presence.
+const AT_ONCE: usize = 32;
+/// Time for the departures that presence has not recorded yet, when the node stops.
+const GOODBYES: Duration = Duration::from_secs(2);
+
+/// Actor of the locks and members of a gateway.
+pub struct PresenceSync {
+    shared: Arc<SignallingShared>,
+    news: Option<dirty_rooms::DirtyRooms>,
+    /// Members that were last sent to the connections of a room.
+    told: HashMap<RoomId, Vec<RoomMember>>,
+    looking: bool,
+    renewing: bool,
+    showing: bool,
+    /// `None` until the first request to presence has ended.
+    up: Option<bool>,
+    look_at: Duration,
+    tick: Option<Timer>,
+}
+
+/// Rooms whose members may have changed. A set is bounded, and adding to it never waits.
+#[derive(Default)]
+pub struct StaleRooms(Mutex<StaleSet>);
+
+#[derive(Default)]
+struct StaleSet {
+    rooms: HashSet<RoomId>,
+    bell: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl StaleRooms {
+    /// Marks a room for a new read of its members, and wakes the actor.
+    pub fn look(&self, room: &RoomId) {
+        let mut waiting = self.lock();
+        waiting.rooms.insert(room.clone());
+        if let Some(ring) = &waiting.bell {
+            ring();
+        }
+    }
+
+    fn take(&self) -> HashSet<RoomId> {
+        std::mem::take(&mut self.lock().rooms)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, StaleSet> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Renewals = Vec<(Arc<ClientSession>, FencingToken, Result<RenewOutcome, PresenceError>)>;
+type Lists = Vec<(RoomId, Result<Vec<PresenceEntry>, PresenceError>)>;
+
+pub enum Msg {
+    Tick,
+    Shown(Result<SignOfLife, PresenceError>),
+    Renewed(Renewals),
+    Replaced(NewsStream<LockReplaced>, Option<PresenceEvent<LockReplaced>>),
+    Changed(NewsStream<MembersChanged>, Option<PresenceEvent<MembersChanged>>),
+    Stale,
+    Listed(Lists),
+    StateChanged,
+    Forgotten(Result<(), PresenceError>),
+    GivenUp,
+    Goodbye,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Tick => "tick",
+            Self::Shown(_) => "shown",
+            Self::Renewed(_) => "renewed",
+            Self::Replaced(..) => "replaced",
+            Self::Changed(..) => "changed",
+            Self::Stale => "stale",
+            Self::Listed(_) => "listed",
+            Self::StateChanged => "news",
+            Self::Forgotten(_) => "forgotten",
+            Self::GivenUp => "given_up",
+            Self::Goodbye => "goodbye",
+        }
+    }
+}
+
+impl PresenceSync {
+    pub fn new(desk: &SessionManager) -> Self {
+        Self {
+            shared: desk.0.clone(),
+            news: None,
+            told: HashMap::new(),
+            looking: false,
+            renewing: false,
+            showing: false,
+            up: None,
+            look_at: Duration::ZERO,
+            tick: None,
+        }
+    }
+
+    fn tick(&mut self, cx: &mut Cx<Self>) {
+        let (shared, now) = (self.shared.clone(), self.shared.now());
+        if !std::mem::replace(&mut self.showing, true) {
+            let of = shared.clone();
+            cx.run(async move { of.lock.gateway_alive(&of.gateway).await }, Msg::Shown);
+        }
+        self.renew(now, cx);
+        if self.look_at <= now {
+            self.look_at = now + LOOK_EVERY;
+            shared.all_stale();
+        }
+        let every = (shared.context.config.presence.gateway_ttl / 3).min(ROUND);
+        for guest in shared.all_guests() {
+            if let Some(code) = guest.overdue() {
+                guest.close(code);
+            }
+        }
+        for guest in shared.all_guests().into_iter().filter(|guest| guest.is_silent(every, now)) {
+            cx.run(async move { guest.give_up().await }, |()| Msg::GivenUp);
+        }
+        self.tick = Some(cx.after(every, Msg::Tick));
+    }
+
+    fn renew(&mut self, now: Duration, cx: &mut Cx<Self>) {
+        if self.renewing {
+            return;
+        }
+        let due =
+            |guest: Arc<ClientSession>| guest.renewal(now).map(|(holder, fence)| (guest, holder, fence));
+        let due: Vec<_> = self.shared.all_guests().into_iter().filter_map(due).collect();
+        if due.is_empty() {
+            return;
+        }
+        self.renewing = true;
+        let shared = self.shared.clone();
+        let renewals = stream::iter(due).map(move |(guest, holder, fence)| {
+            let shared = shared.clone();
+            async move {
+                let outcome = shared.lock.renew(&guest.seat(), &holder, fence).await;
+                (guest, fence, outcome)
+            }
+        });
+        cx.run(renewals.buffer_unordered(AT_ONCE).collect::<Vec<_>>(), Msg::Renewed);
+    }
+
+    fn shown(&mut self, outcome: Result<SignOfLife, PresenceError>, cx: &mut Cx<Self>) {
+        self.showing = false;
+        let up = outcome.is_ok();
+        if outcome == Ok(SignOfLife::Anew) {
+            // Another connection could take the locks that the backend has forgotten.
+            self.shared.all_guests().iter().for_each(|guest| guest.renew_now());
+            self.renew(self.shared.now(), cx);
+        }
+        if self.up.replace(up) != Some(up) {
+            self.shared.context.metrics.set_presence_up(up);
+            match outcome {
+                Ok(_) => tracing::info!("presence became available"),
+                Err(error) => {
+                    tracing::warn!(%error, "presence became unavailable; only existing connections work")
+                }
+            }
+        }
+    }
+
+    fn renewed(&mut self, outcomes: Renewals) {
+        self.renewing = false;
+        for (guest, fence, outcome) in outcomes {
+            match outcome {
+                Ok(RenewOutcome::StillOurs) => {}
+                Ok(RenewOutcome::Lost) => guest.lost_seat(fence),
+                Err(_) => guest.renew_now(),
+            }
+        }
+    }
+
+    fn look(&mut self, cx: &mut Cx<Self>) {
+        if self.looking {
+            return;
+        }
+        let rooms: Vec<_> =
+            self.shared.stale.take().into_iter().filter(|r| self.shared.has_guests(r)).collect();
+        if rooms.is_empty() {
+            return;
+        }
+        self.looking = true;
+        let shared = self.shared.clone();
+        let lists = stream::iter(rooms).map(move |room| {
+            let shared = shared.clone();
+            async move {
+                let members = shared.presence.list(&room).await;
+                (room, members)
+            }
+        });
+        cx.run(lists.buffer_unordered(AT_ONCE).collect::<Vec<_>>(), Msg::Listed);
+    }
+
+    fn listed(&mut self, lists: Lists, cx: &mut Cx<Self>) {
+        self.looking = false;
+        for (room, members) in lists {
+            // If presence is unavailable, the next periodic read finds the changes.
+            if let Ok(members) = members {
+                self.tell(room, members);
+            }
+        }
+        self.told.retain(|room, _| self.shared.has_guests(room));
+        // Read the rooms that changed meanwhile.
+        self.look(cx);
+    }
+
+    fn tell(&mut self, room: RoomId, members: Vec<PresenceEntry>) {
+        let view = self.shared.context.directory.room(&room);
+        let removed =
+            |member: &PresenceEntry| view.as_ref().is_some_and(|view| view.is_removed(&member.user_id));
+        // Presence forgets a user who was away when removed only later.
+        let members: Vec<_> = members.into_iter().filter(|member| !removed(member)).map(shown).collect();
+        let same = self.told.get(&room) == Some(&members);
+        let notification = Notification::RoomStatus { room_id: room.clone(), members: members.clone() };
+        let encoded = EncodedNotification::from(&notification);
+        for guest in self.shared.guests_of(&room) {
+            if guest.wants_greeting() || !same {
+                guest.peer.out.send(&encoded);
+            }
+        }
+        self.told.insert(room, members);
+    }
+
+    fn replaced(&self, news: PresenceEvent<LockReplaced>) {
+        match news {
+            PresenceEvent::Told(LockReplaced { seat, connection }) => {
+                let guest =
+                    self.shared.guests_of(&seat.room).into_iter().find(|g| g.peer.connection == connection);
+                if let Some(guest) = guest {
+                    guest.close(CloseCode::Replaced);
+                }
+            }
+            PresenceEvent::LookAgain => self.shared.all_guests().iter().for_each(|guest| guest.renew_now()),
+        }
+    }
+
+    fn changed(&self, news: PresenceEvent<MembersChanged>) {
+        match news {
+            PresenceEvent::Told(MembersChanged { room }) => self.shared.stale.look(&room),
+            PresenceEvent::LookAgain => self.shared.all_stale(),
+        }
+    }
+
+    /// Handles changes of the store: rooms that are gone, and users who were removed.
+    fn news(&mut self, cx: &mut Cx<Self>) {
+        let Some(news) = self.news.as_ref().map(dirty_rooms::DirtyRooms::take) else { return };
+        let rooms = if news.rebuilt { self.shared.rooms() } else { news.rooms.into_iter().collect() };
+        for room in rooms {
+            if self.shared.is_gone(&room) {
+                // Deletes the entries of users who were away when the room ended. A failure is corrected by
+                // the timeout of the entries.
+                let (shared, room) = (self.shared.clone(), room.clone());
+                cx.run(async move { shared.presence.remove_room(&room).await }, Msg::Forgotten);
+            }
+            self.shared.stale.look(&room);
+            for guest in self.shared.guests_of(&room) {
+                match self.shared.room_of(&guest.peer) {
+                    Ok(_) | Err(CloseCode::Unavailable) => {}
+                    Err(CloseCode::RoomGone) => guest.room_closed(),
+                    Err(code) => guest.close(code),
+                }
+            }
+        }
+    }
+}
+
+impl SignallingShared {
+    fn all_stale(&self) {
+        self.rooms().iter().for_each(|room| self.stale.look(room));
+    }
+}
+
+/// Returns the part of a presence entry that others may see.
+fn shown(member: PresenceEntry) -> RoomMember {
+    let PresenceEntry { user_id, role, display_name, status, muted, fence: FencingToken(_) } = member;
+    RoomMember {
+        user_id,
+        role: match role {
+            MemberRole::Host => "host",
+            MemberRole::Anchor => "anchor",
+        },
+        status: match status {
+            MemberStatus::OnAir => ActivityStatus::OnAir,
+            MemberStatus::Idle => ActivityStatus::Idle,
+        },
+        muted,
+        display_name: display_name.and_then(|name| DisplayName::new(&name).ok()),
+    }
+}
+
+fn next<T: Send + 'static>(
+    mut stream: NewsStream<T>,
+    cx: &mut Cx<PresenceSync>,
+    msg: fn(NewsStream<T>, Option<PresenceEvent<T>>) -> Msg,
+) {
+    let next = async move {
+        let news = stream.next().await;
+        (stream, news)
+    };
+    cx.run(next, move |(stream, news)| msg(stream, news));
+}
+
+impl Behaviour for PresenceSync {
+    const KIND: &'static str = "attendance";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let (news, stale) = (cx.me(), cx.me());
+        self.news = Some(self.shared.context.subscribe(move || {
+            let _ = news.tell_latest("news", Msg::StateChanged);
+        }));
+        self.shared.stale.lock().bell = Some(Box::new(move || {
+            let _ = stale.tell_latest("stale", Msg::Stale);
+        }));
+        next(self.shared.lock.replacements(&self.shared.gateway), cx, Msg::Replaced);
+        next(self.shared.presence.subscribe(), cx, Msg::Changed);
+        self.tick(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Tick => self.tick(cx),
+            Msg::Shown(outcome) => self.shown(outcome, cx),
+            Msg::Renewed(outcomes) => self.renewed(outcomes),
+            Msg::Replaced(stream, Some(news)) => {
+                self.replaced(news);
+                next(stream, cx, Msg::Replaced);
+            }
+            Msg::Changed(stream, Some(news)) => {
+                self.changed(news);
+                next(stream, cx, Msg::Changed);
+            }
+            // The next incarnation starts by reading everything.
+            Msg::Replaced(_, None) | Msg::Changed(_, None) => cx.fail("the stream of presence events ended"),
+            Msg::Stale => self.look(cx),
+            Msg::Listed(lists) => self.listed(lists, cx),
+            Msg::StateChanged => self.news(cx),
+            Msg::Forgotten(_) | Msg::GivenUp => {}
+            Msg::Goodbye => cx.exit(),
+        }
+    }
+
+    /// Waits until presence has recorded the departures, or `GOODBYES` has passed. The clients have stopped
+    /// before.
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
+        let shared = self.shared.clone();
+        shared.goodbyes.close();
+        let said = async move { drop(tokio::time::timeout(GOODBYES, shared.goodbyes.wait()).await) };
+        cx.run(said, |()| Msg::Goodbye);
+        StopAnswer::Wait
+    }
+
+    fn observe(&self) -> ActorState {
+        let guests = self.shared.all_guests().len();
+        let rooms = self.shared.rooms().len();
+        let state = match self.up {
+            Some(true) => "up",
+            Some(false) => "presence is away",
+            None => "starting",
+        };
+        ActorState { observed: json!({ "connections": guests, "rooms": rooms }), ..ActorState::state(state) }
+    }
+}

@@ -1,0 +1,74 @@
+//! Warnings about legal but suspicious settings, which are right in some installations and wrong in others.
+//!
+//! Owns: their conditions and texts. Never does: refuse a configuration (`checks` does).
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::checks::is_on_this_machine;
+use super::types::{AuthMode, Config, PresenceKind, StoreKind};
+
+impl Config {
+    /// Returns a text for each suspicious setting; each names the remedy.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let (roles, auth) = (self.node.roles, &self.auth);
+        let etcd = self.store.kind == StoreKind::Etcd;
+        let spread = etcd && self.store.etcd_endpoints.iter().any(|url| !is_on_this_machine(url));
+        let advertised = format!("http://{}", self.node.advertise);
+        let (pages, gateway) = (self.hls_base_url(), self.ws_url());
+        let mixed = pages.starts_with("https:") && gateway.as_ref().is_some_and(|url| url.starts_with("ws:"));
+        let warnings = [
+            (auth.mode == AuthMode::Open, OPEN_MODE),
+            (etcd && roles.gateway && self.presence.kind == PresenceKind::Embedded, ONE_GATEWAY),
+            (roles.gateway && self.presence.timeout < TWO_SIGNS_OF_LIFE, SHORT_SILENCE),
+            (roles.rooms && auth.listener_token_ttl < self.rooms.max_age, SHORT_LISTENER_TOKEN),
+            (roles.rooms && auth.anchor_token_ttl < self.rooms.max_age, SHORT_ANCHOR_TOKEN),
+            (mixed, MIXED_CONTENT),
+            (self.certificate_names_other_hosts(&pages, gateway.as_deref()), OTHER_NAMES),
+            (spread && roles.mixer && is_on_this_machine(&advertised), LOOPBACK_ADVERTISED),
+            (spread && roles.mixer && self.listen.media.is_loopback(), LOOPBACK_MEDIA),
+            (etcd && self.store.request_timeout >= self.rooms.heartbeat_ttl, SLOW_STORE),
+        ];
+        warnings.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect()
+    }
+}
+
+impl Config {
+    /// Returns true if a socket with TLS is called by a URL whose host is not in the certificate.
+    fn certificate_names_other_hosts(&self, pages: &str, gateway: Option<&str>) -> bool {
+        let (secure, Some(chain)) = (self.secure(), &self.tls.certificate) else { return false };
+        let urls = [(secure.hls, Some(pages)), (secure.ws, gateway)];
+        let hosts = urls.into_iter().filter_map(|(tls, url)| Url::parse(url.filter(|_| tls)?).ok());
+        hosts.filter_map(|url| Some(url.host()?.to_string())).any(|host| !chain.names(&host))
+    }
+}
+
+/// Twice the interval of 10 s at which clients send `keepalive`, so that one may be lost.
+const TWO_SIGNS_OF_LIFE: Duration = Duration::from_secs(20);
+
+const OPEN_MODE: &str = "auth.mode is open: every program and every user of this machine has the rights of a \
+    host in all rooms; to serve anybody else set auth.mode to keys and give auth.api_keys";
+const ONE_GATEWAY: &str = "store.kind is etcd and presence.kind embedded, which is right only if this is the \
+    one gateway of the cluster: two would let a user in twice and show each only its own members; with \
+    several, set presence.kind: redis and presence.redis.url on all nodes with the roles gateway and rooms";
+const SHORT_SILENCE: &str = "presence.timeout is below 20s: clients give a sign of life every 10 s, so one \
+    that is late throws an anchor out of the room; set presence.timeout to 20s or more";
+const SHORT_LISTENER_TOKEN: &str = "auth.listener_token_ttl is shorter than rooms.max_age: a listener whose \
+    token has expired gets no more keys and hears nothing until it opens the playlist with a new token; set \
+    auth.listener_token_ttl to rooms.max_age or more";
+const SHORT_ANCHOR_TOKEN: &str = "auth.anchor_token_ttl is shorter than rooms.max_age: an anchor who loses \
+    the connection late in a broadcast cannot come back without a new invitation; set auth.anchor_token_ttl \
+    to rooms.max_age or more";
+const MIXED_CONTENT: &str = "pages are https and the WebSocket of anchors is ws: browsers refuse an \
+    unencrypted WebSocket from an encrypted page; set http.public_ws_url to a wss URL, or name ws in \
+    tls.sockets";
+const OTHER_NAMES: &str = "the certificate in tls.certificate_file does not name the host that clients call: \
+    browsers refuse it; set http.public_hls_url and http.public_ws_url to a name in the certificate, or get \
+    another one";
+const LOOPBACK_ADVERTISED: &str = "node.advertise is this machine's loopback and etcd is on another machine: \
+    other nodes cannot fetch from this mixer; set node.advertise to an address they can reach";
+const LOOPBACK_MEDIA: &str = "listen.media is loopback and etcd is on another machine: only a Janus on this \
+    machine can send to this mixer; set listen.media to an address that every Janus of the cluster can reach";
+const SLOW_STORE: &str = "store.request_timeout is not below rooms.heartbeat_ttl: one request without an \
+    answer costs this node its heartbeats, and their rooms move; set store.request_timeout to a third of it";

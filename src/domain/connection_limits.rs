@@ -1,0 +1,386 @@
+//! Limits and liveness of one client connection, and whether the client has left. Pure: the time is an
+//! argument.
+//!
+//! Owns the token buckets, the count of pending calls, the times of the next ping and of the liveness
+//! timeout, and the idle time. Never sends.
+
+use std::time::Duration;
+
+use super::grant::Grant;
+use super::ids::UnixMs;
+use super::signalling::methods::Trickle;
+use super::signalling::{CloseCode, ErrorCode, Method, RpcError};
+
+/// Number of bursts that may be refused before a client that continues is treated as abusive.
+const PATIENCE: u32 = 5;
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Time without anything from the client after which the connection counts as dead.
+    pub dead_after: Duration,
+    /// Time between two pings.
+    pub ping: Duration,
+    /// Calls per second, sustained.
+    pub rate: u32,
+    /// Calls at once after a pause.
+    pub burst: u32,
+    /// Calls that may wait for their answers.
+    pub calls: usize,
+    /// Bytes of an offer.
+    pub sdp: usize,
+    /// Candidates after one offer.
+    pub candidates: usize,
+}
+
+/// State of one connection.
+#[derive(Debug)]
+pub struct ConnectionLimiter {
+    heard: Duration,
+    pinged: Duration,
+    served: TokenBucket,
+    patience: TokenBucket,
+    waiting: usize,
+    candidates: usize,
+    left: bool,
+}
+
+/// Action that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LivenessAction {
+    Ping,
+    /// Nothing was received for too long.
+    Dead,
+    NothingFor(Duration),
+}
+
+/// Decision about one more call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    Taken,
+    /// Too many calls now.
+    Refused {
+        retry_after: Duration,
+    },
+    /// Too many calls for too long.
+    Abuse,
+}
+
+impl ConnectionLimiter {
+    pub fn new(limits: &Limits, now: Duration) -> Self {
+        Self {
+            heard: now,
+            pinged: now,
+            served: TokenBucket::full(limits.burst, now),
+            patience: TokenBucket::full(limits.burst.saturating_mul(PATIENCE), now),
+            waiting: 0,
+            candidates: 0,
+            left: false,
+        }
+    }
+
+    /// Records that something was received from the client.
+    pub fn heard(&mut self, now: Duration) {
+        self.heard = self.heard.max(now);
+    }
+
+    pub fn due(&mut self, limits: &Limits, now: Duration) -> LivenessAction {
+        let (dead, ping) = (self.heard + limits.dead_after, self.pinged + limits.ping);
+        if dead <= now {
+            return LivenessAction::Dead;
+        }
+        if ping <= now {
+            self.pinged = now;
+            return LivenessAction::Ping;
+        }
+        LivenessAction::NothingFor(dead.min(ping) - now)
+    }
+
+    /// Counts one call, notification, unreadable text, ping, pong or run of fragments from the client.
+    pub fn admit(&mut self, limits: &Limits, now: Duration) -> Admission {
+        match self.served.take(limits.rate, limits.burst, now) {
+            Ok(()) => Admission::Taken,
+            Err(retry_after) => {
+                let burst = limits.burst.saturating_mul(PATIENCE);
+                match self.patience.take(limits.rate, burst, now) {
+                    Ok(()) => Admission::Refused { retry_after },
+                    Err(_) => Admission::Abuse,
+                }
+            }
+        }
+    }
+
+    /// Checks an admitted call that is about to begin. It counts as pending until
+    /// [`answered`](Self::answered).
+    ///
+    /// # Errors
+    /// Too many pending calls, too many candidates, or an offer that is too large.
+    pub fn begin(&mut self, limits: &Limits, method: &Method) -> Result<(), RpcError> {
+        match method {
+            Method::Leave => self.left = true,
+            Method::Join(_) => self.left = false,
+            _ => {}
+        }
+        if self.waiting >= limits.calls {
+            return Err(ErrorCode::TooManyCalls.into());
+        }
+        match method {
+            Method::Offer(offer) if offer.sdp.sdp.len() > limits.sdp => {
+                let message = format!("an SDP holds at most {} bytes", limits.sdp);
+                return Err(RpcError::new(ErrorCode::SdpTooLarge, message));
+            }
+            Method::Offer(_) => self.candidates = 0,
+            // The end of candidates is not counted: without it Janus would wait for more.
+            Method::IceCandidate(Trickle::Completed) => {}
+            Method::IceCandidate(Trickle::Candidate(_)) if self.candidates >= limits.candidates => {
+                let message = format!("at most {} candidates after an offer", limits.candidates);
+                return Err(RpcError::new(ErrorCode::TooManyCandidates, message));
+            }
+            Method::IceCandidate(Trickle::Candidate(_)) => self.candidates += 1,
+            _ => {}
+        }
+        self.waiting += 1;
+        Ok(())
+    }
+
+    pub fn answered(&mut self, calls: usize) {
+        self.waiting = self.waiting.saturating_sub(calls);
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Returns true if `leave` was called and no `join` after it. This is set before the call is carried out,
+    /// because a client that leaves and closes does not wait for the answer.
+    pub fn left(&self) -> bool {
+        self.left
+    }
+}
+
+/// Time during which the client reported no activity, limited to the time in which this process was able to
+/// receive it.
+#[derive(Debug, Default)]
+pub struct IdleTimer {
+    lasted: Duration,
+    looked: Duration,
+}
+
+impl IdleTimer {
+    pub fn broken(&mut self, now: Duration) {
+        *self = Self { lasted: Duration::ZERO, looked: now };
+    }
+
+    /// Returns true if the silence has lasted for `limit`. Called every `every`. If the last call was much
+    /// longer ago, this process was slow and messages of the client may still be queued; that time does not
+    /// count.
+    pub fn lasts(&mut self, limit: Duration, every: Duration, now: Duration) -> bool {
+        self.lasted += now.saturating_sub(self.looked).min(every * 2);
+        self.looked = self.looked.max(now);
+        self.lasted >= limit
+    }
+}
+
+/// Returns why a connection must end although its client does nothing wrong: its token has expired, or it has
+/// not been in the room for `join_within`. `outside`: time that it has not been in the room; `None`: it is in
+/// the room.
+pub fn overdue(
+    grant: &Grant,
+    wall: UnixMs,
+    outside: Option<Duration>,
+    join_within: Duration,
+) -> Option<CloseCode> {
+    match outside {
+        _ if grant.is_expired(wall) => Some(CloseCode::TokenInvalid),
+        Some(outside) if outside >= join_within => Some(CloseCode::NotJoined),
+        _ => None,
+    }
+}
+
+/// Token bucket.
+#[derive(Debug)]
+pub struct TokenBucket {
+    tokens: f64,
+    at: Duration,
+}
+
+impl TokenBucket {
+    pub fn full(burst: u32, now: Duration) -> Self {
+        Self { tokens: burst.into(), at: now }
+    }
+
+    /// Takes one token.
+    ///
+    /// # Errors
+    /// The time until there is one.
+    pub fn take(&mut self, rate: u32, burst: u32, now: Duration) -> Result<(), Duration> {
+        let gained = now.saturating_sub(self.at).as_secs_f64() * f64::from(rate);
+        self.tokens = (self.tokens + gained).min(burst.into());
+        self.at = self.at.max(now);
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((1.0 - self.tokens) / f64::from(rate.max(1))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        dead_after: Duration::from_secs(15),
+        ping: Duration::from_secs(5),
+        rate: 20,
+        burst: 40,
+        calls: 32,
+        sdp: 16_384,
+        candidates: 32,
+    };
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn liveness_pings_then_times_out() {
+        let mut guard = ConnectionLimiter::new(&LIMITS, ms(0));
+        let (mut now, mut pings) = (ms(0), Vec::new());
+        guard.heard(ms(100));
+        loop {
+            match guard.due(&LIMITS, now) {
+                LivenessAction::Ping => pings.push(now),
+                LivenessAction::Dead => break,
+                LivenessAction::NothingFor(wait) => now += wait,
+            }
+        }
+        assert_eq!(pings, [ms(5000), ms(10_000), ms(15_000)]);
+        assert_eq!(now, ms(15_100));
+    }
+
+    #[test]
+    fn rate_limit_allows_burst_then_rate() {
+        let mut guard = ConnectionLimiter::new(&LIMITS, ms(0));
+        let count = |guard: &mut ConnectionLimiter, at, n| {
+            (0..n).filter(|_| guard.admit(&LIMITS, at) == Admission::Taken).count()
+        };
+        assert_eq!(count(&mut guard, ms(0), 60), 40);
+        assert_eq!(guard.admit(&LIMITS, ms(0)), Admission::Refused { retry_after: ms(50) });
+        assert_eq!(count(&mut guard, ms(1000), 30), 20);
+        let flood = (0..1000).map(|_| guard.admit(&LIMITS, ms(1000)));
+        assert!(flood.last() == Some(Admission::Abuse));
+    }
+
+    #[test]
+    fn calls_that_wait_and_candidates_are_counted() {
+        let call = |name: &str, params| Method::parse(name, Some(params)).unwrap();
+        let mut guard = ConnectionLimiter::new(&LIMITS, ms(0));
+        let candidate = call("icecandidate", json!({"candidate": {"candidate": "candidate:1"}}));
+        for _ in 0..32 {
+            assert_eq!(guard.begin(&LIMITS, &candidate), Ok(()));
+            guard.answered(1);
+        }
+        assert_eq!(code(guard.begin(&LIMITS, &candidate)), Err(ErrorCode::TooManyCandidates));
+        let offer = call("offer", json!({"sdp": {"type": "offer", "sdp": "v=0"}}));
+        assert_eq!(guard.begin(&LIMITS, &offer), Ok(()));
+        assert_eq!(guard.begin(&LIMITS, &candidate), Ok(()), "an offer begins anew");
+        let leave = call("leave", json!({}));
+        (0..30).for_each(|_| assert_eq!(guard.begin(&LIMITS, &leave), Ok(())));
+        assert_eq!(code(guard.begin(&LIMITS, &leave)), Err(ErrorCode::TooManyCalls));
+        guard.answered(1);
+        assert_eq!(guard.begin(&LIMITS, &leave), Ok(()));
+    }
+
+    fn method(name: &str, params: serde_json::Value) -> Method {
+        Method::parse(name, Some(params)).unwrap()
+    }
+
+    fn code(begun: Result<(), RpcError>) -> Result<(), ErrorCode> {
+        begun.map_err(|error| error.code)
+    }
+
+    #[test]
+    fn end_of_candidates_is_not_counted() {
+        let mut guard = ConnectionLimiter::new(&LIMITS, ms(0));
+        let text = "candidate:1 1 udp 1 192.0.2.1 9 typ host";
+        let one = method("icecandidate", json!({ "candidate": { "candidate": text } }));
+        let end = method("icecandidate", json!({ "candidate": null }));
+        for _ in 0..LIMITS.candidates {
+            assert_eq!(guard.begin(&LIMITS, &one), Ok(()));
+            guard.answered(1);
+        }
+        assert_eq!(guard.begin(&LIMITS, &end), Ok(()));
+        assert_eq!(code(guard.begin(&LIMITS, &one)), Err(ErrorCode::TooManyCandidates));
+    }
+
+    #[test]
+    fn offer_sdp_size_is_limited() {
+        let mut guard = ConnectionLimiter::new(&LIMITS, ms(0));
+        let offer = |len| {
+            let sdp = format!("{:<len$}", "v=0\r\n");
+            method("offer", json!({ "sdp": { "type": "offer", "sdp": sdp } }))
+        };
+        assert_eq!(guard.begin(&LIMITS, &offer(LIMITS.sdp)), Ok(()));
+        assert_eq!(code(guard.begin(&LIMITS, &offer(LIMITS.sdp + 1))), Err(ErrorCode::SdpTooLarge));
+    }
+
+    #[test]
+    fn leave_counts_despite_call_limit() {
+        let limits = Limits { calls: 1, ..LIMITS };
+        let mut guard = ConnectionLimiter::new(&limits, ms(0));
+        assert_eq!(guard.begin(&limits, &method("join", json!({}))), Ok(()));
+        assert!(!guard.left());
+        assert_eq!(code(guard.begin(&limits, &Method::Leave)), Err(ErrorCode::TooManyCalls));
+        assert!(guard.left());
+        guard.answered(1);
+        assert_eq!(guard.begin(&limits, &method("join", json!({}))), Ok(()));
+        assert!(!guard.left(), "it is there again");
+    }
+
+    #[test]
+    fn connections_end_with_their_token_or_unjoined() {
+        let (expires_at, within) = (UnixMs(90_000), Duration::from_secs(30));
+        let grant = Grant { issued_at: UnixMs(0), expires_at, room_created_at: None };
+        for (wall, outside, code) in [
+            (89_999, None, None),
+            (89_999, Some(29_999), None),
+            (89_999, Some(30_000), Some(CloseCode::NotJoined)),
+            (90_000, None, Some(CloseCode::TokenInvalid)),
+            (90_000, Some(30_000), Some(CloseCode::TokenInvalid)),
+        ] {
+            assert_eq!(overdue(&grant, UnixMs(wall), outside.map(ms), within), code, "{wall} {outside:?}");
+        }
+    }
+
+    #[test]
+    fn idle_time_excludes_process_pauses() {
+        let (limit, every) = (Duration::from_secs(30), Duration::from_secs(1));
+        let mut silence = IdleTimer::default();
+        silence.broken(ms(100_000));
+        assert!((101..130).all(|s| !silence.lasts(limit, every, ms(s * 1000))));
+        assert!(silence.lasts(limit, every, ms(130_000)));
+        silence.broken(ms(130_500));
+        assert!(!silence.lasts(limit, every, ms(131_000)));
+        // Stopped and resumed: the messages of that time arrive now.
+        assert!(!silence.lasts(limit, every, ms(900_000)));
+        assert!((901..927).all(|s| !silence.lasts(limit, every, ms(s * 1000))));
+        assert!(silence.lasts(limit, every, ms(930_000)));
+    }
+
+    proptest! {
+        /// No distribution of calls over time gets more of them admitted than burst and rate allow.
+        #[test]
+        fn call_rate_never_exceeds_bucket(gaps in prop::collection::vec(0_u64..200, 1..500)) {
+            let mut guard = ConnectionLimiter::new(&LIMITS, ms(0));
+            let (mut now, mut taken) = (0, 0_u64);
+            for gap in gaps {
+                now += gap;
+                taken += u64::from(guard.admit(&LIMITS, ms(now)) == Admission::Taken);
+                prop_assert!(taken <= 40 + now * 20 / 1000 + 1);
+            }
+        }
+    }
+}

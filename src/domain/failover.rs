@@ -1,0 +1,488 @@
+//! Failover: selection of the rooms on air that get another Janus or mixer, and the reasons.
+//!
+//! ```text
+//!            heartbeat gone      grace over, store steady
+//!  present ─────────────────▶ absent ─────────────────────▶ its rooms move, if another module takes them
+//!     ▲                         │
+//!     └────── back in time ─────┘   many at once: only when the store has been steady for `settle`
+//! ```
+//!
+//! Only the lost module is replaced; the other stays where it is, under the new epoch. Rooms also leave a
+//! module with the cordon label `unready`, `draining` or `drained`, and a module that is present and
+//! unhealthy. A mixer that gave a room up loses that room.
+//!
+//! When the store itself was away or frozen, every heartbeat may be missing although every module works.
+//! Therefore absence counts only while the store is followed and has been steady for a while. If a large part
+//! of the installation vanishes together, the rooms never move at once.
+//!
+//! Owns the observed absences and these rules. Never writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use super::handover::outgoing_mixer;
+use super::ids::{ModuleId, RoomId};
+use super::keys::{ModuleKind, ModulePart};
+use super::model::{Health, LiveMeta, LiveStatus, Mark, MarkLabel};
+use super::placement::{Load, Placement, assigned, load_on, pick_if};
+use super::view::{ModuleView, Modules, RoomView, Rooms, StoredValue};
+
+/// Waiting times before rooms leave a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailoverTimers {
+    /// Wait for a module without a heartbeat.
+    pub grace: Duration,
+    /// Wait for a module that is present but unhealthy; a managed Janus is back within a second.
+    pub unhealthy: Duration,
+    /// Wait for all modules to register again, after the store was disturbed or many modules vanished
+    /// together.
+    pub settle: Duration,
+    /// Time span within which absences count as simultaneous.
+    pub together: Duration,
+}
+
+/// Largest part of the modules of a kind that may vanish together without waiting for `settle`.
+const FEW: f64 = 0.3;
+/// Time during which a mixer that gave a room up is avoided for it, if there is another.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+/// Longest time to the next check when no module takes a room, or after a move.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Reason why a room leaves a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    Vanished,
+    Unhealthy,
+    Marked(MarkLabel),
+    /// FFmpeg crashed there repeatedly.
+    GaveUp,
+    /// Janus forwards and nothing arrives at the mixer; cheaper repairs did not help (`mixer_room::port`).
+    Silent,
+}
+
+/// Module that a room leaves, with the cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eviction {
+    pub kind: ModuleKind,
+    pub from: ModuleId,
+    pub cause: Cause,
+}
+
+/// Next assignment of a room; valid for the livemeta that it was decided from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reassignment {
+    pub room: RoomId,
+    pub live_revision: i64,
+    pub to: Placement,
+    /// One or two departures.
+    pub leaves: Vec<Eviction>,
+}
+
+/// Moves to make now, and the reasons of what has to wait.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FailoverPlan {
+    pub moves: Vec<Reassignment>,
+    /// Modules with the label `draining` that have no room any more.
+    pub drained: Vec<DrainedLabel>,
+    /// Reason for each module that rooms do not leave yet, and for each room that no module takes.
+    pub waits: Vec<String>,
+    /// Time of the next check at the latest (monotonic).
+    pub until: Option<Duration>,
+}
+
+/// Cordon label to replace, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainedLabel {
+    pub kind: ModuleKind,
+    pub id: ModuleId,
+    pub mark: StoredValue<Mark>,
+}
+
+type Key = (ModuleKind, ModuleId);
+
+#[derive(Debug)]
+pub struct FailoverPolicy {
+    patience: FailoverTimers,
+    present: BTreeSet<Key>,
+    absent: BTreeMap<Key, Duration>,
+    unhealthy: BTreeMap<Key, Duration>,
+    /// Mixers that gave a room up, and when.
+    given_up: BTreeMap<RoomId, BTreeMap<ModuleId, Duration>>,
+}
+
+/// Reason for rooms to leave a module, and the time from which they may.
+#[derive(Debug, Clone)]
+struct EvictionRule {
+    cause: Cause,
+    from: Duration,
+    waits_for: &'static str,
+}
+
+impl FailoverTimers {
+    /// Creates the waiting times. `ttl` is the time that a heartbeat lives without being renewed: a working
+    /// module registers again within half of it.
+    pub fn new(grace: Duration, ttl: Duration) -> Self {
+        Self {
+            grace,
+            unhealthy: Duration::from_secs(2),
+            settle: (ttl / 2).max(Duration::from_secs(1)),
+            together: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Reassignment {
+    /// Returns true if only the mixer changes, and only because it is being drained. It can continue until
+    /// its successor produces.
+    pub fn is_in_good_order(&self) -> bool {
+        let emptied = |d: &Eviction| {
+            let wanted = matches!(d.cause, Cause::Marked(MarkLabel::Draining | MarkLabel::Drained));
+            d.kind == ModuleKind::Mixer && wanted
+        };
+        self.leaves.iter().all(emptied)
+    }
+}
+
+impl FailoverPolicy {
+    pub fn new(patience: FailoverTimers) -> Self {
+        Self {
+            patience,
+            present: BTreeSet::new(),
+            absent: BTreeMap::new(),
+            unhealthy: BTreeMap::new(),
+            given_up: BTreeMap::new(),
+        }
+    }
+
+    /// Plans the moves from the newest views. `steady_since`: time since which this node has followed the
+    /// store and received an answer to every request, without a break; `None` while it does not.
+    pub fn plan_moves(
+        &mut self,
+        rooms: &Rooms,
+        modules: &Modules,
+        load: [Load; 2],
+        steady_since: Option<Duration>,
+        now: Duration,
+        dice: impl FnMut() -> f64,
+    ) -> FailoverPlan {
+        // Absences that a lost store shows do not count.
+        if steady_since.is_some() {
+            self.look(rooms, modules, now);
+        }
+        self.plan(rooms, modules, load, steady_since, now, dice)
+    }
+
+    /// Updates presence, absence and health of the modules.
+    fn look(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) {
+        let there = |(key, view): (&Key, &std::sync::Arc<ModuleView>)| {
+            // A heartbeat that cannot be read is no reason to leave the module.
+            let known = view.heartbeat.as_ref().filter(|_| !view.unreadable.contains(&ModulePart::Heartbeat));
+            view.is_present().then(|| (key.clone(), known.map_or(Health::Healthy, |h| h.status)))
+        };
+        let there: BTreeMap<Key, Health> = modules.iter().filter_map(there).collect();
+        let needed: BTreeSet<Key> = on_air(rooms).flat_map(|(_, _, live)| sides(live)).collect();
+        self.absent.retain(|key, since| {
+            let forgotten = !needed.contains(key) && *since + self.patience.settle < now;
+            !there.contains_key(key) && !forgotten
+        });
+        for key in self.present.iter().chain(&needed).filter(|key| !there.contains_key(*key)) {
+            self.absent.entry(key.clone()).or_insert(now);
+        }
+        self.unhealthy.retain(|key, _| there.get(key) == Some(&Health::Unhealthy));
+        for (key, _) in there.iter().filter(|(_, status)| **status == Health::Unhealthy) {
+            self.unhealthy.entry(key.clone()).or_insert(now);
+        }
+        self.present = there.into_keys().collect();
+        self.note_given_up(rooms, now);
+    }
+
+    fn note_given_up(&mut self, rooms: &Rooms, now: Duration) {
+        for mixers in self.given_up.values_mut() {
+            mixers.retain(|_, at| now.saturating_sub(*at) < FORGIVEN_AFTER);
+        }
+        self.given_up.retain(|room, mixers| rooms.contains_key(room) && !mixers.is_empty());
+        for (room, view, live) in on_air(rooms) {
+            if self.blames_mixer(view, live) {
+                self.given_up.entry(room.clone()).or_default().insert(live.mixer_id.clone(), now);
+            }
+        }
+    }
+
+    /// Plans the moves. `load` is the present number of rooms of each module.
+    fn plan(
+        &self,
+        rooms: &Rooms,
+        modules: &Modules,
+        load: [Load; 2],
+        steady_since: Option<Duration>,
+        now: Duration,
+        mut dice: impl FnMut() -> f64,
+    ) -> FailoverPlan {
+        let mut verdict = FailoverPlan::default();
+        let Some(steady_since) = steady_since else {
+            verdict.waits.push("the store is unavailable: modules that seem lost may work".into());
+            verdict.until = Some(now + LOOK_AGAIN);
+            return verdict;
+        };
+        verdict.drained = drained(rooms, modules, &load);
+        let against = self.against(modules, steady_since);
+        let mut placing = PlacementRound { me: self, modules, load };
+        let mut waiting: BTreeMap<Key, usize> = BTreeMap::new();
+        for (room, view, live) in on_air(rooms) {
+            let due = self.departures(view, live, &against, now, &mut waiting);
+            if due.is_empty() {
+                continue;
+            }
+            let (dice, mut stuck) = ([dice(), dice()], Vec::new());
+            for choice in self.choices(room, live, due) {
+                let (to, leaves, refused) = placing.place(room, live, choice, dice);
+                if !leaves.is_empty() {
+                    let live_revision = view.live.as_ref().map_or(0, |l| l.mod_revision);
+                    verdict.moves.push(Reassignment { room: room.clone(), live_revision, to, leaves });
+                    stuck = refused;
+                    break;
+                }
+                if stuck.is_empty() {
+                    stuck = refused;
+                }
+            }
+            verdict.waits.extend(stuck.into_iter().map(|why| format!("{room}: {why}")));
+        }
+        verdict.waits.extend(rooms.iter().filter_map(|(room, view)| {
+            let key = view.unreadable_part()?.as_str();
+            Some(format!("{room}: stays where it is, its key {key} cannot be read"))
+        }));
+        let again = (!verdict.waits.is_empty() || !verdict.moves.is_empty()).then_some(now + LOOK_AGAIN);
+        verdict.until = waiting.keys().filter_map(|key| Some(against.get(key)?.from)).chain(again).min();
+        verdict.waits.extend(waiting.iter().filter_map(|(key, rooms)| {
+            let EvictionRule { cause, waits_for, .. } = against.get(key)?;
+            Some(format!("{} {} {cause}: {rooms} rooms wait {waits_for}", key.0.as_str(), key.1))
+        }));
+        verdict
+    }
+
+    /// Returns the modules that the room leaves now, and counts those that rooms leave later.
+    fn departures(
+        &self,
+        view: &RoomView,
+        live: &LiveMeta,
+        against: &BTreeMap<Key, EvictionRule>,
+        now: Duration,
+        waiting: &mut BTreeMap<Key, usize>,
+    ) -> Vec<Eviction> {
+        let mut due = Vec::new();
+        for (kind, from) in sides(live) {
+            let key = (kind, from.clone());
+            match against.get(&key) {
+                Some(a) if a.from <= now => due.push(Eviction { kind, from, cause: a.cause }),
+                Some(_) => *waiting.entry(key).or_default() += 1,
+                None if kind == ModuleKind::Mixer && self.blames_mixer(view, live) => {
+                    let cause = if is_starved(view) { Cause::Silent } else { Cause::GaveUp };
+                    due.push(Eviction { kind, from, cause });
+                }
+                None => {}
+            }
+        }
+        due
+    }
+
+    /// Returns true if the room was given up for a reason that may lie with its mixer. A lost Janus that
+    /// sends nothing is no such reason.
+    fn blames_mixer(&self, view: &RoomView, live: &LiveMeta) -> bool {
+        let janus = (ModuleKind::Janus, live.janus_id.clone());
+        let lost = self.absent.contains_key(&janus) || self.unhealthy.contains_key(&janus);
+        has_given_up(view, live) && !(lost && is_starved(view))
+    }
+
+    /// Returns alternative moves, the preferred one first. For a silent room either module may be at fault.
+    /// It leaves the mixer first; it leaves the Janus first if another mixer heard nothing of it either, and
+    /// also if no mixer takes it.
+    fn choices(&self, room: &RoomId, live: &LiveMeta, due: Vec<Eviction>) -> Vec<Vec<Eviction>> {
+        if !matches!(due[..], [Eviction { cause: Cause::Silent, .. }]) {
+            return vec![due];
+        }
+        let (kind, from, cause) = (ModuleKind::Janus, live.janus_id.clone(), Cause::Silent);
+        let mut choices = vec![due, vec![Eviction { kind, from, cause }]];
+        let others = |by: &BTreeMap<ModuleId, Duration>| by.keys().any(|mixer| *mixer != live.mixer_id);
+        if self.given_up.get(room).is_some_and(others) {
+            choices.reverse();
+        }
+        choices
+    }
+
+    /// Returns every module that rooms have to leave, now or later.
+    fn against(&self, modules: &Modules, steady_since: Duration) -> BTreeMap<Key, EvictionRule> {
+        let mut against: BTreeMap<Key, EvictionRule> = BTreeMap::new();
+        for (key, since) in &self.absent {
+            let (from, waits_for) = self.absence(key.0, *since, steady_since);
+            against.insert(key.clone(), EvictionRule { cause: Cause::Vanished, from, waits_for });
+        }
+        for (key, since) in &self.unhealthy {
+            let from = *since + self.patience.unhealthy;
+            let waits_for = "in case it works again";
+            against.insert(key.clone(), EvictionRule { cause: Cause::Unhealthy, from, waits_for });
+        }
+        for (key, view) in modules {
+            let label = view.mark.as_ref().map(|m| m.label).filter(|label| sends_away(*label));
+            if let (Some(label), true) = (label, view.is_present()) {
+                let now = EvictionRule { cause: Cause::Marked(label), from: Duration::ZERO, waits_for: "" };
+                against.insert(key.clone(), now);
+            }
+        }
+        against
+    }
+
+    /// Returns the time at which an absence that began at `since` counts as a loss.
+    fn absence(&self, kind: ModuleKind, since: Duration, steady_since: Duration) -> (Duration, &'static str) {
+        let FailoverTimers { grace, settle, together, .. } = self.patience;
+        let of_kind = || self.absent.iter().filter(|((k, _), _)| *k == kind).map(|(_, at)| *at);
+        let group: Vec<_> = of_kind().filter(|at| at.abs_diff(since) <= together).collect();
+        let all = of_kind().count() + self.present.iter().filter(|(k, _)| *k == kind).count();
+        let many = group.len() > 1 && group.len() as f64 > FEW * all as f64;
+        let steady = steady_since + settle;
+        match group.into_iter().max().filter(|_| many) {
+            Some(last) => ((last + settle).max(steady), "until the store is known to be up: many vanished"),
+            None if since + grace >= steady => (since + grace, "in case it comes back"),
+            None => (steady, "until the store has been steady for a while"),
+        }
+    }
+}
+
+struct PlacementRound<'a> {
+    me: &'a FailoverPolicy,
+    modules: &'a Modules,
+    load: [Load; 2],
+}
+
+impl PlacementRound<'_> {
+    /// Returns the new placement, the departures for which another module takes the room, and the reasons why
+    /// the others stay.
+    fn place(
+        &mut self,
+        room: &RoomId,
+        live: &LiveMeta,
+        due: Vec<Eviction>,
+        dice: [f64; 2],
+    ) -> (Placement, Vec<Eviction>, Vec<String>) {
+        let mut to = Placement { janus_id: live.janus_id.clone(), mixer_id: live.mixer_id.clone() };
+        let (mut leaves, mut stuck) = (Vec::new(), Vec::new());
+        for leaving in due {
+            match self.pick(room, &leaving, dice) {
+                Ok(taken) => {
+                    *self.load[leaving.kind as usize].entry(taken.clone()).or_default() += 1;
+                    match leaving.kind {
+                        ModuleKind::Janus => to.janus_id = taken,
+                        ModuleKind::Mixer => to.mixer_id = taken,
+                    }
+                    leaves.push(leaving);
+                }
+                Err(why) => stuck.push(why),
+            }
+        }
+        (to, leaves, stuck)
+    }
+
+    /// Returns a module for the room, never the present one. A mixer that gave the room up is chosen only if
+    /// there is no other. It is never chosen if the room leaves because its mixer gave up or is silent.
+    fn pick(&self, room: &RoomId, leaving: &Eviction, dice: [f64; 2]) -> Result<ModuleId, String> {
+        let Eviction { kind, from, cause } = leaving;
+        let given_up = self.me.given_up.get(room).filter(|_| *kind == ModuleKind::Mixer);
+        let tried = |id: &ModuleId| given_up.is_some_and(|by| by.contains_key(id));
+        let pick = |may: &dyn Fn(&ModuleId) -> bool| {
+            pick_if(*kind, self.modules, &self.load[*kind as usize], dice, |id| id != from && may(id))
+        };
+        let fresh = pick(&|id| !tried(id));
+        let last = matches!(cause, Cause::GaveUp | Cause::Silent);
+        let taken = if last { fresh } else { fresh.or_else(|_| pick(&|_| true)) };
+        let kind = kind.as_str();
+        taken.map_err(|no| format!("{kind} {from} {cause}, and no {kind} takes the room: {no}"))
+    }
+}
+
+impl Cause {
+    /// Returns the metric label, one of a small fixed set.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Vanished => "vanished",
+            Self::Unhealthy => "unhealthy",
+            Self::Marked(label) => label.as_str(),
+            Self::GaveUp => "gave_up",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vanished => f.write_str("has no heartbeat"),
+            Self::Unhealthy => f.write_str("does not work"),
+            Self::Marked(label) => write!(f, "is marked {}", label.as_str()),
+            Self::GaveUp => f.write_str("gave up: FFmpeg keeps crashing"),
+            Self::Silent => f.write_str("is silent: Janus forwards and nothing arrives at the mixer"),
+        }
+    }
+}
+
+impl fmt::Display for Eviction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.kind.as_str(), self.from, self.cause)
+    }
+}
+
+fn sends_away(label: MarkLabel) -> bool {
+    match label {
+        MarkLabel::Unready | MarkLabel::Draining | MarkLabel::Drained => true,
+        MarkLabel::Ready | MarkLabel::Cordon => false,
+    }
+}
+
+/// Returns the modules with the label `draining` that have no assigned room and that no key of a room names.
+fn drained(rooms: &Rooms, modules: &Modules, load: &[Load; 2]) -> Vec<DrainedLabel> {
+    let holds = |kind, id: &ModuleId| {
+        let held = |view: &RoomView| match kind {
+            ModuleKind::Janus => view.janus.as_ref().is_some_and(|key| key.id == *id),
+            ModuleKind::Mixer => {
+                let heard = outgoing_mixer(view).is_some_and(|handover| handover.mixer_id == *id);
+                heard || view.mixer.as_ref().is_some_and(|key| key.id == *id)
+            }
+        };
+        load_on(&load[kind as usize], id) > 0 || rooms.values().any(|view| held(view))
+    };
+    let marked = modules.iter().filter_map(|((kind, id), view)| {
+        let mark = view.mark.clone().filter(|_| !view.unreadable.contains(&ModulePart::Mark))?;
+        let mark = Some(mark).filter(|mark| mark.label == MarkLabel::Draining)?;
+        (!holds(*kind, id)).then(|| DrainedLabel { kind: *kind, id: id.clone(), mark })
+    });
+    marked.collect()
+}
+
+/// Returns the rooms that may be moved. A room with an unreadable key is excluded, because its state is
+/// uncertain.
+fn on_air(rooms: &Rooms) -> impl Iterator<Item = (&RoomId, &RoomView, &LiveMeta)> {
+    rooms.iter().filter_map(|(room, view)| {
+        let readable = view.unreadable_part().is_none() && view.meta.is_some();
+        let live = view.live.as_ref().filter(|l| l.status == LiveStatus::OnAir && readable)?;
+        Some((room, view.as_ref(), &live.value))
+    })
+}
+
+fn sides(live: &LiveMeta) -> [Key; 2] {
+    ModuleKind::ALL.map(|kind| (kind, assigned(kind, live).clone()))
+}
+
+/// Returns true if the mixer gave the room up. Only the key of the present mixer and epoch counts.
+fn has_given_up(view: &RoomView, live: &LiveMeta) -> bool {
+    let mixer = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id);
+    mixer.is_some_and(|m| m.gave_up)
+}
+
+/// Returns true if the mixer gave up because nothing arrives.
+fn is_starved(view: &RoomView) -> bool {
+    view.mixer.as_ref().is_some_and(|mixer| mixer.starved > 0)
+}
+
+#[cfg(test)]
+#[path = "failover_tests.rs"]
+mod tests;

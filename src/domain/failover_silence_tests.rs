@@ -1,0 +1,46 @@
+//! Moves of rooms whose mixer hears nothing although Janus forwards.
+
+use super::*;
+
+#[test]
+fn silent_room_leaves_mixer_then_janus() {
+    let mut house = House::new(&["a", "b", "c"]);
+    house.room("room", "a", "a");
+    house.give_up_starved("room", 5);
+    let first = house.at(20_000);
+    let [Eviction { kind: ModuleKind::Mixer, cause: Cause::Silent, .. }] = &first.moves[0].leaves[..] else {
+        panic!("{first:?}")
+    };
+    assert_eq!(first.moves[0].to.janus_id, id("a"));
+    house.apply(&first.moves[0]);
+    house.give_up_starved("room", 5);
+    let second = house.at(50_000);
+    let [Eviction { kind: ModuleKind::Janus, cause: Cause::Silent, .. }] = &second.moves[0].leaves[..] else {
+        panic!("two mixers hear nothing of it: {second:?}")
+    };
+    assert_ne!(second.moves[0].to.janus_id, id("a"));
+    assert_eq!(second.moves[0].to.mixer_id, first.moves[0].to.mixer_id);
+}
+
+#[test]
+fn silent_room_leaves_janus_without_other_mixer() {
+    let mut house = House::new(&["a", "b"]);
+    house.mixers.remove("b");
+    house.room("room", "a", "a");
+    house.give_up_starved("room", 5);
+    let verdict = house.at(20_000);
+    assert_eq!(verdict.moves[0].to, Placement { janus_id: id("b"), mixer_id: id("a") }, "{verdict:?}");
+}
+
+#[test]
+fn lost_janus_is_not_held_against_mixer() {
+    let mut house = House::new(&["a", "b"]);
+    house.room("room", "a", "a");
+    house.at(20_000);
+    house.januses.remove("a");
+    house.give_up_starved("room", 5);
+    assert!(house.at(20_001).moves.is_empty(), "its Janus may come back");
+    let verdict = house.at(40_000);
+    let kinds: Vec<_> = verdict.moves[0].leaves.iter().map(|d| d.kind).collect();
+    assert_eq!(kinds, [ModuleKind::Janus], "{verdict:?}");
+}

@@ -1,0 +1,44 @@
+//! Value of a key that only this module writes, between its write and the watch event that confirms it.
+
+use super::view::StoredValue;
+
+/// Present value of the key as far as we know: our own last write until the watch has caught up with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadYourWrites<T> {
+    ahead: Option<Write<T>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Write<T> {
+    revision: i64,
+    value: Option<T>,
+}
+
+impl<T> Default for ReadYourWrites<T> {
+    fn default() -> Self {
+        Self { ahead: None }
+    }
+}
+
+impl<T: Clone> ReadYourWrites<T> {
+    /// Records that we put `value` (`None`: deleted the key) at `revision`.
+    pub fn wrote(&mut self, revision: i64, value: Option<T>) {
+        self.ahead = Some(Write { revision, value });
+    }
+
+    /// Records that the view contains everything up to `as_of`.
+    pub fn seen(&mut self, as_of: i64) {
+        if self.ahead.as_ref().is_some_and(|w| w.revision <= as_of) {
+            self.ahead = None;
+        }
+    }
+
+    pub fn current(&self, seen: Option<&StoredValue<T>>) -> Option<StoredValue<T>> {
+        match &self.ahead {
+            Some(write) => {
+                write.value.clone().map(|value| StoredValue { value, mod_revision: write.revision })
+            }
+            None => seen.cloned(),
+        }
+    }
+}

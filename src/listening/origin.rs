@@ -1,0 +1,126 @@
+//! Media of the rooms that this node mixes.
+//!
+//! Owns: waiting for a stream that is about to open or continue here. Never does: ask another node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::refusal;
+use crate::actors::mixer::streams::Streams;
+use crate::domain::handover::serving_mixer;
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::http::hls::MediaRefusal;
+use crate::media::{LiveStream, MediaFile, NonceHint, NotServed, PlaylistBody};
+use crate::rooms::Directory;
+
+pub struct OriginMedia {
+    pub me: ModuleId,
+    pub directory: Arc<Directory>,
+    pub streams: Arc<Streams>,
+    /// Longest wait of any request.
+    pub patience: Duration,
+}
+
+impl OriginMedia {
+    /// Returns true if this node serves the room, or, for a room off the air, the end of its broadcast.
+    pub(super) fn has(&self, room: &RoomId) -> bool {
+        let view = self.directory.room(room).unwrap_or_default();
+        match serving_mixer(&view) {
+            Some(mixer) => *mixer == self.me,
+            None => self.streams.get(room).is_some(),
+        }
+    }
+
+    /// Limits the wait; after the limit the answer is `NotYet`.
+    pub(super) async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, MediaRefusal>>,
+    ) -> Result<T, MediaRefusal> {
+        tokio::time::timeout(self.patience, answer).await.unwrap_or(Err(MediaRefusal::NotYet))
+    }
+
+    /// Returns the playlist of broadcast `of`, or of the current one. If another packager of this node
+    /// continues the stream, waits for it.
+    pub(super) async fn playlist(
+        &self,
+        room: &RoomId,
+        of: Option<NonceHint>,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Result<PlaylistBody, MediaRefusal> {
+        loop {
+            let opening = self.streams.next_opening();
+            let stream = self.stream(room).await?;
+            if of.is_some_and(|live| live != stream.hint()) {
+                return Err(MediaRefusal::Unavailable);
+            }
+            match stream.playlist(at).await {
+                Ok(playlist) => return Ok(playlist),
+                // Another node may continue it.
+                Err(NotServed::Superseded) if !self.has(room) => return Err(MediaRefusal::Unavailable),
+                Err(NotServed::Superseded) => opening.await,
+                Err(refused) => return Err(refusal(refused)),
+            }
+        }
+    }
+
+    /// Returns the last playlist of a stream that is continued on another node.
+    pub(super) async fn last_playlist(
+        &self,
+        room: &RoomId,
+        of: NonceHint,
+        at: Option<(u64, Option<u32>)>,
+    ) -> Option<PlaylistBody> {
+        let stream = self.streams.get(room).filter(|stream| stream.hint() == of)?;
+        match stream.playlist(at).await {
+            Err(NotServed::Superseded) => stream.playlist(None).await.ok(),
+            answer => answer.ok(),
+        }
+    }
+
+    /// Returns the room's stream. Waits for it while the room is on air without one. For a room off the air,
+    /// returns the ended stream while it is kept, so that its listeners learn of the end.
+    async fn stream(&self, room: &RoomId) -> Result<Arc<LiveStream>, MediaRefusal> {
+        loop {
+            let opening = self.streams.next_opening();
+            let view = self.directory.room(room).unwrap_or_default();
+            let live = view.live.as_ref().filter(|_| view.is_on_air());
+            let stream = match live {
+                Some(_) if serving_mixer(&view) != Some(&self.me) => return Err(MediaRefusal::Unavailable),
+                Some(live) => self.streams.of_live(room, &live.nonce),
+                None => self.streams.get(room),
+            };
+            match (stream, live) {
+                (Some(stream), _) => return Ok(stream),
+                (None, Some(_)) => opening.await,
+                (None, None) if view.is_empty() => return Err(MediaRefusal::NoSuchRoom),
+                (None, None) => return Err(MediaRefusal::NotOnAir),
+            }
+        }
+    }
+
+    /// Returns a file. Waits if the stream is about to continue here.
+    pub(super) async fn file(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaRefusal> {
+        loop {
+            let opening = self.streams.next_opening();
+            let comes_here = self.is_handed_over_to_us(room);
+            match self.streams.get(room) {
+                Some(stream) => match stream.file(file).await {
+                    Err(NotServed::Superseded) if comes_here => opening.await,
+                    answer => return answer.map_err(refusal),
+                },
+                None if comes_here => opening.await,
+                None if self.directory.room(room).is_some() => return Err(MediaRefusal::Gone),
+                None => return Err(MediaRefusal::NoSuchRoom),
+            }
+        }
+    }
+
+    fn is_handed_over_to_us(&self, room: &RoomId) -> bool {
+        self.directory.room(room).is_some_and(|view| {
+            let live = view.live.as_ref().filter(|live| live.mixer_id == self.me && live.handover.is_some());
+            live.is_some() && serving_mixer(&view) == Some(&self.me)
+        })
+    }
+}

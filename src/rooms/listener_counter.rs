@@ -1,0 +1,313 @@
+//! Listener counts: the clients that requested a room's playlist from this node in the last seconds, and the
+//! counts of other nodes.
+//!
+//! A playing player reloads its playlist several times a second (by parts) or every target duration; a paused
+//! or closed player stops. So a client that made a request within [`WINDOW`] counts as a listener.
+//!
+//! This code runs with every playlist request, so it must be cheap. Rooms are spread over [`SHARDS`] locks,
+//! each held for one hash map lookup (a fraction of the cost of the response). All rooms share only one
+//! counter, which changes only when a listener comes or goes. For each listener a keyed hash is kept, never
+//! the token or the address. The memory is bounded by [`MAX_LISTENERS`]. The table is also the cache of
+//! verified tokens: a token that was counted within its last seconds is not verified again for each playlist.
+//!
+//! Across nodes: a listener node sends its count of a room to the room's mixer with each playlist request.
+//! The mixer writes the sum to its own key, so every node knows it ([`Listeners`]).
+//!
+//! Owns: these sightings. Never does: check a token.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Directory, RoomView};
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::keys::ModuleKind;
+
+/// Time after its last request during which a client counts as a listener. Covers several reloads of the
+/// slowest player, which reloads once per target duration of a few seconds.
+pub const WINDOW: Duration = Duration::from_secs(10);
+/// Maximum number of listeners kept, about 10 MB; further ones are not counted.
+pub const MAX_LISTENERS: usize = 1 << 18;
+const SHARDS: usize = 64;
+
+/// Listener sightings of this node.
+pub struct ListenerCounter {
+    shards: [Mutex<Shard>; SHARDS],
+    hashes: RandomState,
+    /// Number of sightings in all shards.
+    kept: AtomicUsize,
+    began: Instant,
+}
+
+#[derive(Default)]
+struct Shard {
+    rooms: HashMap<RoomId, HashMap<u64, Sighting>>,
+    /// Count of each listener node, and the time of its report in milliseconds since `began`.
+    elsewhere: HashMap<RoomId, HashMap<ModuleId, (usize, u64)>>,
+    swept: u64,
+}
+
+/// Times of one listener, in milliseconds since `began`.
+#[derive(Clone, Copy)]
+struct Sighting {
+    seen: u64,
+    /// End of the time in which the same listener need not be verified again.
+    verified_until: u64,
+}
+
+impl ListenerCounter {
+    pub fn new() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hashes: RandomState::new(),
+            kept: AtomicUsize::new(0),
+            began: Instant::now(),
+        }
+    }
+
+    /// Counts a listener. `listener` identifies it: an address, or a verified token, which need not be
+    /// verified again until `verified_until`.
+    pub fn record(&self, room: &RoomId, listener: impl Hash, verified_until: Option<Instant>, now: Instant) {
+        let (listener, now) = (self.hashes.hash_one(listener), self.millis(now));
+        let verified_until = verified_until.map_or(0, |until| self.millis(until));
+        let mut shard = self.swept(room, now);
+        if let Some(sighting) = shard.sighting(room, listener) {
+            *sighting = Sighting { seen: now.max(sighting.seen), verified_until };
+        } else if self.kept.fetch_add(1, Relaxed) < MAX_LISTENERS {
+            let sighting = Sighting { seen: now, verified_until };
+            shard.rooms.entry(room.clone()).or_default().insert(listener, sighting);
+        } else {
+            self.kept.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Counts a listener that was verified a short time ago. Returns false if the token must be verified
+    /// first.
+    pub fn record_again(&self, room: &RoomId, listener: impl Hash, now: Instant) -> bool {
+        let (listener, now) = (self.hashes.hash_one(listener), self.millis(now));
+        let mut shard = self.shard(room);
+        let known = shard.sighting(room, listener).filter(|sighting| now < sighting.verified_until);
+        known.map(|sighting| sighting.seen = now.max(sighting.seen)).is_some()
+    }
+
+    /// Records the number of the room's listeners on a listener node.
+    pub fn told(&self, room: &RoomId, by: &ModuleId, count: usize, now: Instant) {
+        let now = self.millis(now);
+        self.swept(room, now).elsewhere.entry(room.clone()).or_default().insert(by.clone(), (count, now));
+    }
+
+    /// Returns the number of a room's listeners on this node.
+    pub fn here(&self, room: &RoomId, now: Instant) -> usize {
+        let now = self.millis(now);
+        self.shard(room).here(room, now)
+    }
+
+    /// Returns the number of listeners on all nodes, for a room that is mixed here.
+    pub fn everywhere(&self, room: &RoomId, now: Instant) -> usize {
+        let now = self.millis(now);
+        let shard = self.shard(room);
+        let told = shard.elsewhere.get(room).into_iter().flat_map(HashMap::values);
+        let elsewhere: usize = told.filter(|(_, at)| is_recent(*at, now)).map(|(count, _)| count).sum();
+        shard.here(room, now) + elsewhere
+    }
+
+    /// Returns the number of listeners of all rooms on this node. A client that listens to two rooms counts
+    /// twice.
+    pub fn total(&self, now: Instant) -> usize {
+        let now = self.millis(now);
+        for shard in &self.shards {
+            self.sweep(&mut lock(shard), now);
+        }
+        self.kept.load(Relaxed)
+    }
+
+    /// Returns the room's shard, after removing old sightings if the last removal is [`WINDOW`] ago.
+    fn swept(&self, room: &RoomId, now: u64) -> MutexGuard<'_, Shard> {
+        let mut shard = self.shard(room);
+        if now >= shard.swept + WINDOW.as_millis() as u64 {
+            self.sweep(&mut shard, now);
+        }
+        shard
+    }
+
+    fn sweep(&self, shard: &mut Shard, now: u64) {
+        shard.swept = now;
+        shard.rooms.retain(|_, listeners| {
+            let before = listeners.len();
+            listeners.retain(|_, sighting| is_recent(sighting.seen, now));
+            self.kept.fetch_sub(before - listeners.len(), Relaxed);
+            if listeners.len() < listeners.capacity() / 4 {
+                listeners.shrink_to_fit();
+            }
+            !listeners.is_empty()
+        });
+        shard.elsewhere.retain(|_, nodes| {
+            nodes.retain(|_, (_, at)| is_recent(*at, now));
+            !nodes.is_empty()
+        });
+    }
+
+    fn shard(&self, room: &RoomId) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[self.hashes.hash_one(room) as usize % SHARDS])
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_millis() as u64
+    }
+}
+
+impl Shard {
+    fn sighting(&mut self, room: &RoomId, listener: u64) -> Option<&mut Sighting> {
+        self.rooms.get_mut(room)?.get_mut(&listener)
+    }
+
+    fn here(&self, room: &RoomId, now: u64) -> usize {
+        let listeners = self.rooms.get(room).into_iter().flat_map(HashMap::values);
+        listeners.filter(|sighting| is_recent(sighting.seen, now)).count()
+    }
+}
+
+/// Listener counts of rooms, as far as this node knows.
+#[derive(Clone)]
+pub struct Listeners {
+    pub me: ModuleId,
+    pub audience: Arc<ListenerCounter>,
+    pub directory: Arc<Directory>,
+}
+
+impl Listeners {
+    /// Returns the number of a room's listeners. Exact and current for a room that is mixed here. Otherwise
+    /// the larger of the mixer's last report, some seconds old, and this node's own count.
+    pub fn of(&self, room: &RoomId, view: &RoomView) -> usize {
+        let now = Instant::now();
+        let Some(live) = &view.live else { return 0 };
+        if live.mixer_id == self.me {
+            return self.audience.everywhere(room, now);
+        }
+        let mixer = self.directory.module(ModuleKind::Mixer, &live.mixer_id);
+        let said = mixer.and_then(|mixer| mixer.listeners.as_ref()?.0.get(room).copied());
+        self.audience.here(room, now).max(said.unwrap_or_default())
+    }
+
+    /// Returns the number of listeners of all rooms. A client that listens to two rooms counts twice.
+    pub fn total(&self) -> usize {
+        self.directory.rooms().iter().map(|(room, view)| self.of(room, view)).sum()
+    }
+}
+
+impl Default for ListenerCounter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn is_recent(seen: u64, now: u64) -> bool {
+    now.saturating_sub(seen) < WINDOW.as_millis() as u64
+}
+
+/// Locks a shard. A poisoned lock is used as it is: each sighting is complete in itself.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::keys::{ModulePart, RoomKey, RoomPart};
+    use crate::domain::view::ModuleView;
+
+    #[test]
+    fn listener_counts_once_while_active() {
+        let (audience, start) = (ListenerCounter::new(), Instant::now());
+        let (tea, jam) = (room("tea-room"), room("jam-room"));
+        for second in 0..9 {
+            audience.record(&tea, "ann", None, start + Duration::from_secs(second));
+        }
+        audience.record(&tea, ("127.0.0.1", "player"), None, start);
+        audience.record(&jam, "ann", None, start);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(
+            (audience.here(&tea, at(9)), audience.here(&jam, at(9)), audience.total(at(9))),
+            (2, 1, 3)
+        );
+        assert_eq!(
+            (audience.here(&tea, at(12)), audience.here(&jam, at(12)), audience.total(at(12))),
+            (1, 0, 1)
+        );
+        assert_eq!((audience.here(&tea, at(30)), audience.total(at(30))), (0, 0));
+        assert!(audience.shards.iter().all(|shard| lock(shard).rooms.is_empty()), "nothing is left");
+    }
+
+    #[test]
+    fn mixer_adds_recent_listener_reports() {
+        let (audience, start, tea) = (ListenerCounter::new(), Instant::now(), room("tea-room"));
+        let [one, two] = ["one", "two"].map(|id| ModuleId::new(id).unwrap());
+        audience.record(&tea, "ann", None, start);
+        audience.told(&tea, &one, 5, start);
+        audience.told(&tea, &two, 7, start);
+        audience.told(&tea, &one, 4, start + Duration::from_secs(5));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(
+            (audience.everywhere(&tea, at(6)), audience.here(&tea, at(6)), audience.total(at(6))),
+            (12, 1, 1)
+        );
+        assert_eq!(audience.everywhere(&tea, at(12)), 4);
+        audience.total(at(16));
+        assert!(audience.shards.iter().all(|shard| lock(shard).elsewhere.is_empty()), "nothing is left");
+    }
+
+    #[test]
+    fn listener_count_takes_larger_report() {
+        let (audience, directory) = (Arc::new(ListenerCounter::new()), Arc::new(Directory::default()));
+        let (tea, mixer) = (room("tea-room"), ModuleId::new("mixer").unwrap());
+        let mut view = ModuleView::default();
+        view.apply(ModulePart::Listeners, Some((br#"{"tea-room":2}"#, 1))).unwrap();
+        directory.set_module(ModuleKind::Mixer, &mixer, view);
+        let mut live = RoomView::default();
+        let meta =
+            r#"{"status":"onair","mixerId":"mixer","janusId":"j","nonce":"n","createdAt":0,"epoch":1}"#;
+        live.apply(RoomKey::Part(RoomPart::LiveMeta), Some((meta.as_bytes(), 1))).unwrap();
+        let listeners = |me: &str| {
+            let me = ModuleId::new(me).unwrap();
+            Listeners { me, audience: audience.clone(), directory: directory.clone() }.of(&tea, &live)
+        };
+        assert_eq!(listeners("api"), 2);
+        ["ann", "bob", "eve"].iter().for_each(|name| audience.record(&tea, name, None, Instant::now()));
+        assert_eq!(listeners("api"), 3);
+        audience.told(&tea, &ModuleId::new("ear").unwrap(), 4, Instant::now());
+        assert_eq!((listeners("mixer"), listeners("api")), (7, 3));
+    }
+
+    #[test]
+    fn verified_listeners_are_known_for_a_while() {
+        let (audience, start, tea) = (ListenerCounter::new(), Instant::now(), room("tea-room"));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!audience.record_again(&tea, "token", start), "not seen before");
+        audience.record(&tea, "token", Some(at(20)), start);
+        assert!(audience.record_again(&tea, "token", at(8)) && audience.record_again(&tea, "token", at(16)));
+        assert!(!audience.record_again(&room("jam-room"), "token", at(16)), "of another room");
+        assert_eq!(audience.here(&tea, at(25)), 1);
+        assert!(!audience.record_again(&tea, "token", at(20)), "to be verified again");
+        assert_eq!(audience.here(&tea, at(27)), 0, "and not counted meanwhile");
+        audience.record(&tea, "address", None, start);
+        assert!(!audience.record_again(&tea, "address", start));
+    }
+
+    #[test]
+    fn listener_counter_memory_is_bounded() {
+        let (audience, start) = (ListenerCounter::new(), Instant::now());
+        for n in 0..MAX_LISTENERS + 100 {
+            audience.record(&room("demo"), n, None, start);
+        }
+        assert_eq!(audience.here(&room("demo"), start), MAX_LISTENERS);
+        let later = start + WINDOW * 2;
+        audience.record(&room("demo"), "ann", None, later);
+        assert_eq!((audience.here(&room("demo"), later), audience.total(later)), (1, 1));
+    }
+
+    fn room(id: &str) -> RoomId {
+        RoomId::new(id).unwrap()
+    }
+}
