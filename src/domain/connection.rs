@@ -327,7 +327,8 @@ mod tests {
         #[test]
         fn writes_below_high_water_mark_fail(fence in 0..9u64, mark in prop::option::of(0..9u64),
             present in prop::option::of(0..9u64), others in 0..5usize, max in 1..5usize) {
-            let (fence, mark, present) = (FencingToken(fence), mark.map(FencingToken), present.map(FencingToken));
+            let (mark, present) = (mark.map(FencingToken), present.map(FencingToken));
+            let fence = FencingToken(fence);
             let stale = mark.max(present).is_some_and(|newest| newest > fence);
             let joined = JoinOutcome::of(fence, mark, present, others, max);
             prop_assert_eq!(joined == JoinOutcome::Fenced, stale);

@@ -5,8 +5,8 @@
 //! Waiting ── request head complete ──▶ Serving ── response body dropped ──▶ Waiting
 //! ```
 //! In addition, a transfer is measured while the client is slower than the server: the response while the
-//! socket accepts no more bytes, and the request body while the handler waits for it. An endless response has no
-//! rate of its own: its client is too slow when it reads nothing at all.
+//! socket accepts no more bytes, and the request body while the handler waits for it. An endless response has
+//! no rate of its own: its client is too slow when it reads nothing at all.
 
 use std::time::{Duration, Instant};
 

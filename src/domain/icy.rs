@@ -1,5 +1,6 @@
-//! In-band titles of Icecast streams (the `icy-metaint` convention): after every so many bytes of audio stands a
-//! metadata block. Its first byte is its length in units of 16 bytes; zero means that the title has not changed.
+//! In-band titles of Icecast streams (the `icy-metaint` convention): after every so many bytes of audio
+//! stands a metadata block. Its first byte is its length in units of 16 bytes; zero means that the title has
+//! not changed.
 
 use bytes::Bytes;
 

@@ -1,5 +1,5 @@
-//! Tests beyond the simulation: expulsions, silent rooms, Janus rooms that refuse our secret, and the canary
-//! room.
+//! Tests beyond the simulation: kicked users, silent rooms, Janus rooms that refuse our secret, and the
+//! canary room.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! State machine of a plain stream: one endless sequence of AAC frames, made of the parts that a room's playlist
-//! lists.
+//! State machine of a plain stream: one endless sequence of AAC frames, made of the parts that a room's
+//! playlist lists.
 //!
 //! ```text
 //!           first parts               nothing for HOLE
@@ -8,8 +8,8 @@
 //!                        └─────────────────────────────────┘
 //!  any ── the broadcast is over ──▶ Ended
 //! ```
-//! The stream has no timestamps, so every frame too many would carry all later ones further behind live. A part
-//! that arrives after silence was sent in its place is therefore left out.
+//! The stream has no timestamps, so every frame too many would carry all later ones further behind live. A
+//! part that arrives after silence was sent in its place is therefore left out.
 
 use std::time::Duration;
 
@@ -55,7 +55,8 @@ pub struct PlainRoom {
     /// Time up to which audio or silence was sent.
     covered: Option<Duration>,
     filling: bool,
-    /// Nanoseconds of audio that were sent beyond the length of the holes so far: less than a part, or negative.
+    /// Nanoseconds of audio that were sent beyond the length of the holes so far: less than a part, or
+    /// negative.
     surplus: i64,
     ended: bool,
     retry: Retry,
@@ -143,7 +144,8 @@ impl PlainRoom {
         taken
     }
 
-    /// Returns when silence is due if no part arrives until then; `None` before the first part and at the end.
+    /// Returns when silence is due if no part arrives until then; `None` before the first part and at the
+    /// end.
     pub fn silence_at(&self) -> Option<Duration> {
         let wait = if self.filling { frames_last(SILENT_FRAMES) } else { HOLE };
         self.covered.filter(|_| !self.ended).map(|covered| covered + wait)

@@ -1,10 +1,11 @@
 //! Plain streams over HTTP: one endless response of ADTS frames per listener, and the playlists that name it.
 //!
-//! For clients that play no HLS: internet radios, telephone systems, `<audio>` elements, small players. Headers
-//! and in-band titles are those of Icecast. The response ends with the broadcast, or with the listener's token.
+//! For clients that play no HLS: internet radios, telephone systems, `<audio>` elements, small players.
+//! Headers and in-band titles are those of Icecast. The response ends with the broadcast, or with the
+//! listener's token.
 //!
-//! Owns: names, tokens and headers of requests, and in-band titles. Never does: know where the media come from;
-//! that is behind [`PlainMedia`].
+//! Owns: names, tokens and headers of requests, and in-band titles. Never does: know where the media come
+//! from; that is behind [`PlainMedia`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! HTTP interfaces: the REST API, HLS and plain streams for listeners, the relay between nodes, the pages, operations.
+//! HTTP interfaces: the REST API, HLS and plain streams for listeners, the relay between nodes, the pages,
+//! operations.
 //!
 //! Owns: routes, status codes, headers, one error type. Never does: decide about rooms or media; other
 //! modules do.

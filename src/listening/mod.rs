@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listener ──────▶ MediaRouter ──┬─▶ OriginMedia ──▶ Streams of this node's mixer
-//!                               └─▶ EdgeCache ──▶ (another node's) RelayMedia
+//!                                └─▶ EdgeCache ──▶ (another node's) RelayMedia
 //! listener node ─▶ RelayMedia ─────▶ OriginMedia
 //! plain listener ─▶ PlainListening ─▶ PlainStreams ─▶ RoomParts ─▶ MediaRouter
 //! ```

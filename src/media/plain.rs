@@ -1,7 +1,8 @@
-//! Reads a room's playlist and its parts for the plain stream: which parts are new, and the ADTS frames in them.
+//! Reads a room's playlist and its parts for the plain stream: which parts are new, and the ADTS frames in
+//! them.
 //!
-//! Every node that serves listeners has the playlist, the parts and the secret of the keys, wherever the room is
-//! mixed. So the plain stream needs no other way to the media. Pure.
+//! Every node that serves listeners has the playlist, the parts and the secret of the keys, wherever the room
+//! is mixed. So the plain stream needs no other way to the media. Pure.
 
 use std::time::Duration;
 
@@ -78,8 +79,8 @@ impl PartList {
         Some(Self { hint: hint?, parts, next, ended })
     }
 
-    /// Returns the parts from a position on, at most the newest `limit` of them and at least one. Numbers that
-    /// went back are those of another start: then all parts are new.
+    /// Returns the parts from a position on, at most the newest `limit` of them and at least one. Numbers
+    /// that went back are those of another start: then all parts are new.
     pub fn newest(&self, from: Option<(u64, u32)>, limit: Duration) -> &[ListedPart] {
         let from = from.filter(|from| *from <= self.next);
         let is_old = |part: &ListedPart| from.is_some_and(|from| (part.msn, part.index) < from);

@@ -27,7 +27,8 @@ use crate::domain::ids::{RoomId, UserId};
 
 pub use crate::domain::connection::Lifetimes;
 
-/// Notifications that are kept for a slow subscriber. One that lags further gets [`PresenceEvent::LookAgain`].
+/// Notifications that are kept for a slow subscriber. One that lags further gets
+/// [`PresenceEvent::LookAgain`].
 const NEWS_KEPT: usize = 1024;
 
 /// Reason why a request has failed.
@@ -158,8 +159,8 @@ pub trait ConnectionLock: Send + Sync + 'static {
     /// gateways take over its locks.
     async fn gateway_alive(&self, gateway: &GatewayIncarnation) -> Result<SignOfLife, PresenceError>;
 
-    /// Returns notifications of this gateway's connections that lost their locks. On [`PresenceEvent::LookAgain`]
-    /// renew all locks. Call it within a tokio runtime.
+    /// Returns notifications of this gateway's connections that lost their locks. On
+    /// [`PresenceEvent::LookAgain`] renew all locks. Call it within a tokio runtime.
     fn replacements(&self, gateway: &GatewayIncarnation) -> NewsStream<LockReplaced>;
 }
 
@@ -203,7 +204,8 @@ fn news<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>)
     BroadcastStream::new(heard).map(|heard| heard.unwrap_or(PresenceEvent::LookAgain)).boxed()
 }
 
-/// Does the same as [`news`] for a source that is never interrupted: adds the first [`PresenceEvent::LookAgain`].
+/// Does the same as [`news`] for a source that is never interrupted: adds the first
+/// [`PresenceEvent::LookAgain`].
 fn news_from_now<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>) -> NewsStream<T> {
     stream::iter([PresenceEvent::LookAgain]).chain(news(heard)).boxed()
 }

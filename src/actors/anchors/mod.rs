@@ -5,10 +5,10 @@
 //! MediaSupervisor
 //! └─ MediaSessionActor*   one per anchor; a shell around domain::media_session
 //! ```
-//! The code that serves a client calls [`MediaSessions::join`], sends requests through the returned [`MediaSessionHandle`], and
-//! reads the [`SessionEvent`]s. Dropping the line reports the client as away. The session then waits for the
-//! client for the grace time, with its media untouched. A later `join` with the resume token takes it up
-//! again, on this node or, after this node has ended, on another.
+//! The code that serves a client calls [`MediaSessions::join`], sends requests through the returned
+//! [`MediaSessionHandle`], and reads the [`SessionEvent`]s. Dropping the line reports the client as away. The
+//! session then waits for the client for the grace time, with its media untouched. A later `join` with the
+//! resume token takes it up again, on this node or, after this node has ended, on another.
 //!
 //! Owns: the sessions, and the connections to the Janus instances of the rooms. Never does: authenticate
 //! users, or hold the connection lock; the caller of `join` has done both.

@@ -1,4 +1,5 @@
-//! Actor of one anchor's media session: a shell around [`domain::media_session`](crate::domain::media_session).
+//! Actor of one anchor's media session: a shell around
+//! [`domain::media_session`](crate::domain::media_session).
 //!
 //! The steps of the state machine run one at a time. The client's calls run concurrently with them and with
 //! each other, so a Janus that hangs blocks neither. Never restarted: Janus ends sessions that nobody keeps

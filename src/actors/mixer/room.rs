@@ -1,7 +1,7 @@
 //! One room on this mixer: shell around [`domain::mixer_room`](crate::domain::mixer_room).
 //!
-//! Owns FFmpeg and the packager, but not port and stream ([`RoomResources`]). Runs one store write and one process
-//! effect at a time.
+//! Owns FFmpeg and the packager, but not port and stream ([`RoomResources`]). Runs one store write and one
+//! process effect at a time.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Role `hls`: plain streams, one per room that somebody listens to by `/live` on this node, wherever it is mixed.
+//! Role `hls`: plain streams, one per room that somebody listens to by `/live` on this node, wherever it is
+//! mixed.
 //!
 //! ```text
 //! PlainSupervisor
@@ -26,7 +27,8 @@ use crate::media::plain::PlainPart;
 /// Source of the parts of all rooms.
 #[async_trait]
 pub trait PartSource: Send + Sync {
-    /// Returns the newest parts of this broadcast, at most [`BURST`](crate::domain::plain_room::BURST) of them.
+    /// Returns the newest parts of this broadcast, at most [`BURST`](crate::domain::plain_room::BURST) of
+    /// them.
     async fn parts(&self, room: &RoomId, live: &Nonce, fetch: &Fetch) -> Result<NewParts, NoParts>;
 }
 
@@ -87,7 +89,8 @@ impl PlainStreams {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
     }
 
-    /// Returns true if the stream needs to be produced no longer: it has ended, has no readers, or was replaced.
+    /// Returns true if the stream needs to be produced no longer: it has ended, has no readers, or was
+    /// replaced.
     fn retire(&self, room: &RoomId, stream: &Arc<PlainStream>) -> bool {
         let mut rooms = self.rooms();
         let is_current = rooms.get(room).is_some_and(|current| Arc::ptr_eq(current, stream));

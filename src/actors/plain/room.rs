@@ -114,8 +114,8 @@ impl PlainRoomActor {
             self.stream.end();
         }
         let mut due = self.machine.silence_at();
-        // Nobody reads it, or it was replaced by the stream of a new broadcast, or it has just ended. It goes on
-        // until the supervisor stops it, because a reader may come in between.
+        // Nobody reads it, or it was replaced by the stream of a new broadcast, or it has just ended. It goes
+        // on until the supervisor stops it, because a reader may come in between.
         if self.stream.is_ended() || self.stream.readers() == 0 {
             let report = super::supervisor::Msg::Finished(self.room.clone(), self.stream.clone());
             due = due.into_iter().chain(report_finished(&self.parent, report, now)).min();

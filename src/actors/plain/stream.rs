@@ -1,8 +1,8 @@
 //! Buffer of one plain stream, shared by all of its listeners.
 //!
-//! The room's actor publishes a snapshot per part; each reader has a number, that of its next part. So a listener
-//! costs no memory here, a wake-up reaches all of them, and no reader can hold the others up. One that falls
-//! behind the buffer continues near live: it hears a jump, and its delay does not grow.
+//! The room's actor publishes a snapshot per part; each reader has a number, that of its next part. So a
+//! listener costs no memory here, a wake-up reaches all of them, and no reader can hold the others up. One
+//! that falls behind the buffer continues near live: it hears a jump, and its delay does not grow.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

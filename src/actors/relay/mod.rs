@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RelaySupervisor
-//! └─ RelayRoomActor* one per room that has listeners here and is mixed elsewhere
+//! └─ RelayRoomActor*   one per room that has listeners here and is mixed elsewhere
 //! ```
 //! Requests of listeners never reach an actor: they read the cache, wait for it to change, and share one
 //! request per file that is not cached yet.

@@ -89,7 +89,7 @@ pub enum LockOutcome {
     Taken,
 }
 
-/// Guest as the [`Session`] of its connection.
+/// Client session as the [`Session`] of its connection.
 pub struct ConnectionSession(pub Arc<ClientSession>);
 
 #[async_trait]
@@ -190,7 +190,8 @@ impl ClientSession {
         Some(held.line)
     }
 
-    /// Returns the code with which the connection must end now, if any, as [`connection_limits::overdue`] does.
+    /// Returns the code with which the connection must end now, if any, as [`connection_limits::overdue`]
+    /// does.
     pub fn overdue(&self) -> Option<CloseCode> {
         let context = &self.shared.context;
         let outside = self.state().outside_since.map(|since| self.shared.now().saturating_sub(since));

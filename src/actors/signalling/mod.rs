@@ -2,9 +2,9 @@
 //! connection.
 //!
 //! ```text
-//! WsClient ──calls──▶ ClientSession ──▶ ConnectionLock, Presence ◀── PresenceSync: renews locks, reports members
-//!     ▲                 └─────▶ MediaSessions (MediaSessionActor)
-//!     └── notifications ┴───────── SessionEvents
+//! WsClient ──calls──▶ ClientSession ──▶ ConnectionLock, Presence ◀── PresenceSync
+//!     ▲                     └─────▶ MediaSessions (MediaSessionActor)
+//!     └── notifications ────┴────── SessionEvents
 //! ```
 //! A connection holds its lock from its admission on. A connection without the lock is closed, whatever its
 //! client sends. `PresenceSync` closes connections that stay outside the room for too long, and those whose

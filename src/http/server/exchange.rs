@@ -46,8 +46,8 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     rules.clients.admit(request.head().peer_addr.map(|client| client.ip()), rules.listener)?;
     let secure = forwarded_securely || connection.as_ref().is_some_and(Connection::is_secure);
     let hsts = rules.hsts.filter(|_| secure);
-    // The encoder remembers that the body must be omitted (RFC 9110 section 9.3.2), but it would wait for the end
-    // of an endless one. An upgrade needs a real GET.
+    // The encoder remembers that the body must be omitted (RFC 9110 section 9.3.2), but it would wait for the
+    // end of an endless one. An upgrade needs a real GET.
     let omitted = request.method() == Method::HEAD && !request.headers().contains_key(header::UPGRADE);
     if omitted {
         request.head_mut().method = Method::GET;
@@ -69,8 +69,8 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     }
     if is_old && response.response().body().size() == BodySize::Stream {
-        // The dispatcher would send chunks, which HTTP/1.0 does not have: the end of the connection is the end of
-        // the body (RFC 9112 section 6.3).
+        // The dispatcher would send chunks, which HTTP/1.0 does not have: the end of the connection is the
+        // end of the body (RFC 9112 section 6.3).
         let head = response.response_mut().head_mut();
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);

@@ -33,7 +33,8 @@ impl Wire {
 }
 
 impl Stream {
-    /// Returns ready if a read may return bytes. TLS may hold bytes that it has decrypted, so it is always ready.
+    /// Returns ready if a read may return bytes. TLS may hold bytes that it has decrypted, so it is always
+    /// ready.
     pub fn poll_read_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(wire) => wire.socket.poll_read_ready(task),
