@@ -59,6 +59,8 @@ check: ## Format, lints, repository rules
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test --test tidy
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
+	else echo "check: cargo-deny is not installed; tests/tidy has checked licenses and sources"; fi
 
 bench: ## The numbers, each beside its floor, as one table
 	@scripts/setup.sh test

@@ -5,12 +5,18 @@
 
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/dependencies.rs"]
+mod dependencies;
 #[path = "tidy/documents.rs"]
 mod documents;
 #[path = "tidy/imports.rs"]
 mod imports;
+#[path = "tidy/language.rs"]
+mod language;
 #[path = "tidy/lines.rs"]
 mod lines;
+#[path = "tidy/maps.rs"]
+mod maps;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -76,6 +82,54 @@ fn documents_link_existing_files() {
     assert_tidy(documents.iter().flat_map(|path| documents::dangling(path, &document(path), exists)));
 }
 
+#[test]
+fn doc_comments_have_a_subject() {
+    assert_tidy(everything().iter().flat_map(language::openers));
+}
+
+#[test]
+fn lines_fit_110_columns() {
+    assert_tidy(everything().iter().flat_map(language::columns));
+}
+
+#[test]
+fn retired_words_are_not_used() {
+    let sources = without_samples();
+    let in_documents = documents().into_iter().filter(|path| path != "CHANGELOG.md");
+    let in_documents = in_documents.flat_map(|path| language::document_words(&path, &document(&path)));
+    assert_tidy(sources.iter().flat_map(language::words).chain(in_documents));
+}
+
+#[test]
+fn test_names_have_three_to_seven_words() {
+    assert_tidy(everything().iter().flat_map(language::test_names));
+}
+
+#[test]
+fn actor_maps_match_the_code() {
+    let actors = maps::actors(&read(&["src"]));
+    assert!(actors.len() > 15, "{actors:?}");
+    assert_eq!(maps::tree(&document("src/actors/mod.rs")), actors, "the tree in src/actors/mod.rs");
+    assert_eq!(maps::table(&document("ARCHITECTURE.md")), actors, "the supervision table in ARCHITECTURE.md");
+}
+
+#[test]
+fn dependencies_follow_deny_toml() {
+    let permitted = dependencies::permitted(&document("deny.toml"));
+    let cargo = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "normal,build,dev", "--prefix", "none"])
+        .args(["--format", "{p}|{l}"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let tree = String::from_utf8(cargo.stdout).expect("UTF-8");
+    assert!(tree.lines().count() > 100, "{}", String::from_utf8_lossy(&cargo.stderr));
+    // The first line is this package.
+    let dependencies = tree.split_once('\n').map_or("", |(_, rest)| rest);
+    let foreign = dependencies::foreign_sources(&document("Cargo.lock"));
+    assert_tidy(dependencies::unlicensed(dependencies, &permitted).into_iter().chain(foreign));
+}
+
 /// Guards against a checker that reads no files and therefore passes.
 #[test]
 fn tidy_reads_the_sources() {
@@ -89,7 +143,7 @@ fn tidy_reads_the_sources() {
 }
 
 fn everything() -> Vec<Source> {
-    read(&["src", "tests", "benches"])
+    read(&["src", "tests", "benches", "examples"])
 }
 
 /// Returns all sources except the samples of the rules, which are full of violations.
@@ -101,10 +155,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the Markdown files of the root, of `docs/` and of the client library, as paths from the root.
+/// Returns the Markdown files of the root, of `docs/`, of the client library and of the example, as paths
+/// from the root.
 fn documents() -> Vec<String> {
     let mut found = Vec::new();
-    for folder in ["", "docs/", "web/client/"] {
+    for folder in ["", "docs/", "web/client/", "examples/app-server/"] {
         for entry in std::fs::read_dir(root().join(folder)).expect("a readable folder") {
             let name = entry.expect("a readable folder").file_name().to_string_lossy().into_owned();
             if name.ends_with(".md") {

@@ -1,0 +1,82 @@
+//! Rules for dependencies: permitted licenses and the one source, as `deny.toml` defines them.
+//!
+//! Owns: reading `deny.toml`, `Cargo.lock` and the output of `cargo tree`. Never does: use the network.
+
+use std::collections::BTreeSet;
+
+const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+/// Returns the licenses that `deny.toml` permits.
+pub fn permitted(deny: &str) -> BTreeSet<String> {
+    let list = deny.lines().skip_while(|l| l.trim() != "allow = [").skip(1).take_while(|l| l.trim() != "]");
+    list.map(|l| l.trim().trim_matches(['"', ',']).to_owned()).collect()
+}
+
+/// Returns the packages of `tree`, lines of `package|license`, whose license is not permitted.
+pub fn unlicensed(tree: &str, permitted: &BTreeSet<String>) -> Vec<String> {
+    let packages: BTreeSet<_> = tree.lines().map(|l| l.trim_end().trim_end_matches(" (*)")).collect();
+    let refused = packages.into_iter().filter_map(|l| l.split_once('|')).filter(|(_, license)| {
+        let license = license.replace(" / ", " OR ").replace('/', " OR ");
+        !any_of(&tokens(&license), &mut 0, permitted)
+    });
+    refused.map(|(package, license)| format!("{package}: deny.toml does not permit {license:?}")).collect()
+}
+
+/// Returns the sources in `Cargo.lock` other than crates.io.
+pub fn foreign_sources(lock: &str) -> Vec<String> {
+    let sources = lock.lines().filter_map(|l| l.strip_prefix("source = "));
+    let foreign = sources.filter(|s| s.trim_matches('"') != REGISTRY);
+    foreign.map(|source| format!("Cargo.lock: {source} is not crates.io")).collect()
+}
+
+/// Splits an SPDX expression. `WITH` and its exception stay with their license.
+fn tokens(license: &str) -> Vec<String> {
+    let spaced = license.replace('(', " ( ").replace(')', " ) ").replace(" WITH ", "\u{0}");
+    spaced.split(' ').filter(|t| !t.is_empty()).map(|t| t.replace('\u{0}', " WITH ")).collect()
+}
+
+/// Evaluates `a OR b`; `AND` binds more strongly.
+fn any_of(tokens: &[String], at: &mut usize, permitted: &BTreeSet<String>) -> bool {
+    let mut any = all_of(tokens, at, permitted);
+    while tokens.get(*at).is_some_and(|t| t == "OR") {
+        *at += 1;
+        any |= all_of(tokens, at, permitted);
+    }
+    any
+}
+
+fn all_of(tokens: &[String], at: &mut usize, permitted: &BTreeSet<String>) -> bool {
+    let mut all = true;
+    loop {
+        let token = tokens.get(*at).map_or("", String::as_str);
+        *at += 1;
+        if token == "(" {
+            all &= any_of(tokens, at, permitted);
+            *at += 1;
+        } else {
+            all &= permitted.contains(token);
+        }
+        if tokens.get(*at).is_none_or(|t| t != "AND") {
+            return all;
+        }
+        *at += 1;
+    }
+}
+
+#[test]
+fn license_expressions_are_evaluated() {
+    let permitted = permitted(
+        "[licenses]\nallow = [\n    \"MIT\",\n    \"Apache-2.0 WITH LLVM-exception\",\n    \"ISC\",\n]\n",
+    );
+    assert_eq!(permitted.len(), 3);
+    let fine =
+        "a|MIT\nb|GPL-3.0 OR MIT (*)\nc|GPL/MIT\nd|MIT AND (ISC OR GPL)\ne|Apache-2.0 WITH LLVM-exception\n";
+    assert_eq!(unlicensed(fine, &permitted), Vec::<String>::new());
+    assert_eq!(unlicensed("a|GPL\nb|MIT AND GPL\nc|(MIT OR ISC) AND GPL\nd|\n", &permitted).len(), 4);
+}
+
+#[test]
+fn foreign_sources_are_reported() {
+    let lock = format!("source = \"{REGISTRY}\"\nsource = \"git+https://example.org/a\"\n");
+    assert_eq!(foreign_sources(&lock).len(), 1);
+}

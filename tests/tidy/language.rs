@@ -1,0 +1,133 @@
+//! Language rules for comments, documents and names that a program can check.
+//!
+//! Owns: the rules and their samples. Never does: judge style that needs a reader.
+
+use super::source::{Source, code, split};
+
+const MAX_COLUMNS: usize = 110;
+/// Words that a doc comment must not open with: such a sentence has no subject of its own.
+const HEADLESS: [&str; 9] = ["What", "Who", "Whoever", "Whom", "Whomever", "Whose", "Of", "Those", "Whether"];
+/// Retired words for concepts that have another name today, in lower case.
+const RETIRED: [&str; 9] =
+    ["attendance", "chore", "crowd", "dice", "expulsion", "guest", "heritage", "reassigner", "whoever"];
+/// Earlier names of types. None of them is a word of English.
+const RETIRED_TYPES: [&str; 12] = [
+    "AnchorSupervisor",
+    "FfmpegRoom",
+    "GatewayLink",
+    "JanusGateway",
+    "JanusSession",
+    "LeftBehind",
+    "OwnKey",
+    "RelayDoor",
+    "RoomMark",
+    "TypedPin",
+    "WeakNews",
+    "WhyNot",
+];
+
+/// Reports doc comments that open with a headless clause.
+pub fn openers(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut in_block = false;
+    for line in source.lines() {
+        let text = line.text.trim_start();
+        let doc = text.strip_prefix("///").or_else(|| text.strip_prefix("//!")).map(str::trim);
+        let opens = doc.is_some_and(|doc| !doc.is_empty() && !in_block);
+        let word = doc.and_then(|doc| doc.split(|c: char| !c.is_ascii_alphabetic()).next());
+        if let Some(word) = word.filter(|word| opens && HEADLESS.contains(word)) {
+            let remedy = format!("opens with \"{word}\"; begin with a verb or a noun phrase");
+            found.push(source.at(line.number, &remedy));
+        }
+        in_block = doc.is_some_and(|doc| !doc.is_empty());
+    }
+    found
+}
+
+/// Reports lines that rustfmt does not wrap: comments and strings. Table rows and URLs cannot be wrapped.
+pub fn columns(source: &Source) -> Vec<String> {
+    let exempt = |text: &str| text.trim_start().starts_with("//! |") || text.contains("://");
+    let long = source.lines().filter(|l| l.text.chars().count() > MAX_COLUMNS && !exempt(l.text));
+    long.map(|l| source.at(l.number, "is longer than 110 columns")).collect()
+}
+
+/// Reports retired words in comments; identifiers between backticks are exempt from those that are English.
+pub fn words(source: &Source) -> Vec<String> {
+    let comments = source.lines().filter_map(|l| Some((l.number, split(l.text).1?)));
+    let problem = |(number, comment)| retired(comment).map(|word| source.at(number, &advice(word)));
+    comments.filter_map(problem).collect()
+}
+
+/// Reports retired words in the prose of a document.
+pub fn document_words(path: &str, document: &str) -> Vec<String> {
+    let lines = document.lines().enumerate();
+    lines.filter_map(|(i, line)| Some(format!("{path}:{}: {}", i + 1, advice(retired(line)?)))).collect()
+}
+
+fn advice(word: &str) -> String {
+    format!("\"{word}\" is a retired word; use the present name")
+}
+
+fn retired(text: &str) -> Option<&'static str> {
+    let has = |text: &str, word: &str| {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|w| w.eq_ignore_ascii_case(word))
+    };
+    let prose: String = text.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+    let word = RETIRED.into_iter().find(|word| has(&prose, word) || has(&prose, &format!("{word}s")));
+    word.or_else(|| RETIRED_TYPES.into_iter().find(|name| has(text, name)))
+}
+
+/// Reports test functions whose names have fewer than 3 or more than 7 words.
+pub fn test_names(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut after_test = false;
+    for line in source.lines() {
+        let text = code(line.text).trim();
+        if let Some(name) = function_name(text) {
+            let count = name.split('_').filter(|word| !word.is_empty()).count();
+            if after_test && !(3..=7).contains(&count) {
+                found.push(source.at(line.number, &format!("`{name}` has {count} words; use 3 to 7")));
+            }
+            after_test = false;
+        }
+        after_test |= text.starts_with("#[") && text.trim_end_matches(']').ends_with("test");
+    }
+    found
+}
+
+fn function_name(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("async fn ").or_else(|| text.strip_prefix("fn "))?;
+    rest.split(['(', '<']).next()
+}
+
+#[test]
+fn headless_openers_are_reported() {
+    let opens = |text: &str| openers(&Source::new("src/a.rs", text)).len();
+    assert_eq!(opens("//! Whose it is.\n\n/// What it does.\nfn a() {}\n    /// Of the room.\n"), 3);
+    assert_eq!(
+        opens("/// Returns the room\n/// Of which it is told.\n/// Office hours.\n// What a day\n"),
+        0
+    );
+}
+
+#[test]
+fn long_lines_are_reported() {
+    let long = |text: String| columns(&Source::new("src/a.rs", &text)).len();
+    assert_eq!(long(format!("// {}\n", "x".repeat(108))), 1);
+    assert_eq!(long(format!("// {}\n// http://{}\n", "ü".repeat(107), "x".repeat(120))), 0);
+}
+
+#[test]
+fn retired_words_are_reported() {
+    let source =
+        Source::new("src/a.rs", "// A Guest comes.\nlet guest = 1; // see `guest`\n/// [`OwnKey`]\n");
+    assert_eq!(words(&source).len(), 2);
+    assert_eq!(document_words("a.md", "Two chores.\nThe path `heritage`.").len(), 1);
+}
+
+#[test]
+fn test_name_lengths_are_reported() {
+    let text = "#[test]\nfn a_b() {}\n#[tokio::test]\nasync fn a_b_c() {}\nfn a() {}\n\
+                #[test]\nfn a_b_c_d_e_f_g_h() {}\n";
+    assert_eq!(test_names(&Source::new("src/a.rs", text)).len(), 2);
+}
