@@ -2,6 +2,9 @@
 //!
 //! The floor is a bare actix actor that answers on the same kind of channel.
 
+// A failed unwrap is a failed test or measurement; helpers are `async` alike.
+#![allow(clippy::unwrap_used, clippy::unused_async)]
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -2,6 +2,9 @@
 //!
 //! The floor of a push is the encryption that it cannot avoid (a part on arrival, its share of the segment).
 
+// A failed unwrap is a failed test or measurement; helpers are `async` alike.
+#![allow(clippy::unwrap_used, clippy::unused_async)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;

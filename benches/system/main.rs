@@ -4,6 +4,9 @@
 //! saves it in `target/bench.md`. `cargo bench --bench system -- start hls` runs only the named parts. The
 //! numbers are for reading and never asserted: the exit code says only if all of them could be measured.
 
+// A failed unwrap is a failed test or measurement; helpers are `async` alike.
+#![allow(clippy::unwrap_used, clippy::unused_async)]
+
 mod anchors;
 mod bridge;
 mod crowd;

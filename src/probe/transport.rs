@@ -288,7 +288,7 @@ mod tests {
         }
         assert!(Demuxer::default().read(&good[..500]).is_err());
         assert!(Demuxer::default().read(&[]).is_err());
-        let mut table = good.clone();
+        let mut table = good;
         table[20] ^= 1;
         assert!(Demuxer::default().read(&table).is_err());
     }

@@ -1,5 +1,8 @@
 //! Integration tests that cross a process or the network, on real components; one binary, to link only once.
 
+// A failed unwrap is a failed test or measurement; helpers are `async` alike.
+#![allow(clippy::unwrap_used, clippy::unused_async)]
+
 mod abuse;
 mod alone;
 mod anchors;
