@@ -86,7 +86,7 @@ impl StageFeed {
     fn heard(&mut self, news: PresenceEvent<StageMessage>, cx: &mut Cx<Self>) {
         match news {
             PresenceEvent::Told(message) if self.hub.heard(&message) => {
-                drop(self.stages.insert(message.room))
+                self.stages.insert(message.room);
             }
             PresenceEvent::Told(_) => return,
             PresenceEvent::LookAgain => self.stages.extend(self.hub.followed()),

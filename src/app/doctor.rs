@@ -10,15 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::{backends, external, gateway};
+use super::janus_options::{external, managed};
+use super::{backends, gateway};
 use crate::config::{Config, JanusMode, PresenceKind, StoreKind};
 use crate::domain::certificate::expires_soon;
 use crate::domain::descriptors::RECOMMENDED;
 use crate::domain::ids::RoomId;
 use crate::domain::keys;
 use crate::domain::mix::MixShare;
-use crate::domain::ports::PLAIN_RTP_PORTS;
-use crate::janus::{ConnectOptions, JanusClient, ManagedJanus, ManagedOptions, Secret};
+use crate::janus::{ConnectOptions, JanusClient, ManagedJanus, Secret};
 use crate::media::{Loudness, ffmpeg_version};
 use crate::process;
 use crate::telemetry::Metrics;
@@ -190,18 +190,7 @@ async fn janus(config: &Config) -> Result<String, String> {
     }
     let folder = tempfile::tempdir().map_err(|error| format!("cannot make a temporary folder: {error}"))?;
     let secret = Secret(hex::encode(rand::random::<[u8; 16]>()));
-    let options = ManagedOptions {
-        binary: config.janus.binary.clone(),
-        work_dir: folder.path().join("janus"),
-        media_ip: config.listen.media,
-        ice_interface: config.janus.ice_interface.clone(),
-        public_ip: config.janus.public_ip,
-        api_secret: secret.clone(),
-        admin_key: secret.clone(),
-        webrtc_ports: config.janus.webrtc_ports,
-        plain_rtp_ports: PLAIN_RTP_PORTS,
-        session_timeout: config.janus.session_timeout,
-    };
+    let options = managed(config, folder.path().join("janus"), secret.clone(), secret.clone());
     let janus = ManagedJanus::start(&options).await.map_err(|error| error.to_string())?;
     let connect = ConnectOptions {
         url: janus.url().to_owned(),

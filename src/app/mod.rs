@@ -11,6 +11,7 @@ mod data_dir_lock;
 pub mod doctor;
 mod drain;
 mod gateway;
+mod janus_options;
 mod listening;
 mod operations;
 mod readiness;
@@ -46,10 +47,10 @@ use crate::config::{Config, ConfigErrors, Effective, JanusMode, PresenceKind, St
 use crate::domain::descriptors::RECOMMENDED;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::model::{Health, Heartbeat, RtpRange};
-use crate::domain::ports::{PLAIN_RTP_PORTS, PortPool};
+use crate::domain::ports::PortPool;
 use crate::domain::registration::NodeRecord;
 use crate::http::anchors::{PresenceQuery, PresentUsers};
-use crate::janus::{ConnectOptions, ManagedOptions, Secret};
+use crate::janus::{ConnectOptions, Secret};
 use crate::rooms::listener_counter::ListenerCounter;
 use crate::rooms::{Directory, RoomService};
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
@@ -57,6 +58,7 @@ use crate::telemetry::{Metrics, logging};
 use certificates::LiveCertificates;
 use data_dir_lock::DataDirLock;
 use drain::DrainLabels;
+use janus_options::{external, managed};
 use listening::Listening;
 use readiness::Readiness;
 use reload::{LiveApiKeys, Reload};
@@ -430,7 +432,8 @@ fn janus(context: &Context, link: &JanusShared) -> JanusSupervisor {
         JanusMode::Managed => {
             let secret = || Secret(hex::encode(rand::random::<[u8; 16]>()));
             let (api_secret, admin_key) = (secret(), secret());
-            let options = managed(context, api_secret.clone(), admin_key.clone());
+            let folder = context.config.node.data_dir.join("janus");
+            let options = managed(&context.config, folder, api_secret.clone(), admin_key.clone());
             let connect = ConnectOptions {
                 url: link.url().unwrap_or_default(),
                 api_secret: Some(api_secret),
@@ -448,34 +451,6 @@ fn janus(context: &Context, link: &JanusShared) -> JanusSupervisor {
         options,
         managed,
         link: link.clone(),
-    }
-}
-
-/// Returns the options for an external Janus; a gateway without its own Janus finds each URL in the store.
-fn external(config: &Config) -> ConnectOptions {
-    let text = |secret: &crate::config::Secret| Secret(String::from_utf8_lossy(&secret.0).into_owned());
-    ConnectOptions {
-        url: config.janus.url.clone().unwrap_or_default(),
-        api_secret: config.janus.api_secret.as_ref().map(text),
-        admin_key: config.janus.admin_key.as_ref().map(text),
-        request_timeout: config.janus.request_timeout,
-        keep_alive: config.janus.session_timeout / 3,
-    }
-}
-
-fn managed(context: &Context, api_secret: Secret, admin_key: Secret) -> ManagedOptions {
-    let config = &context.config;
-    ManagedOptions {
-        binary: config.janus.binary.clone(),
-        work_dir: config.node.data_dir.join("janus"),
-        media_ip: config.listen.media,
-        ice_interface: config.janus.ice_interface.clone(),
-        public_ip: config.janus.public_ip,
-        api_secret,
-        admin_key,
-        webrtc_ports: config.janus.webrtc_ports,
-        plain_rtp_ports: PLAIN_RTP_PORTS,
-        session_timeout: config.janus.session_timeout,
     }
 }
 

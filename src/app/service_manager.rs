@@ -24,7 +24,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// Limit for one report. A manager that does not read must not stop the node.
 const SEND_WITHIN: Duration = Duration::from_secs(1);
 
-/// What the manager passed in the environment.
+/// Values that the manager passed in the environment.
 #[derive(Debug, Default)]
 pub struct Environment {
     socket: Option<OsString>,

@@ -87,8 +87,8 @@ impl Secrets {
         self.relay_token(room).as_bytes().ct_eq(token).into()
     }
 
-    /// Returns the public id of a token subject in a room. It is the same on every node, and the subject cannot
-    /// be found from it without the secret.
+    /// Returns the public id of a token subject in a room. It is the same on every node, and the subject
+    /// cannot be found from it without the secret.
     pub fn person_id(&self, room: &RoomId, subject: &str) -> PersonId {
         let people = Secret(derive(&self.hls, b"stentor person id").to_vec());
         let digest = hex::encode(derive(&people, format!("{room}\0{subject}").as_bytes()));

@@ -184,8 +184,8 @@ impl RefusedRequest {
     }
 }
 
-/// Returns the TLS configuration: the certificate authorities of the system, or those in the file that the environment
-/// variable `SSL_CERT_FILE` names.
+/// Returns the TLS configuration: the certificate authorities of the system, or those in the file that the
+/// environment variable `SSL_CERT_FILE` names.
 fn tls() -> anyhow::Result<Arc<ClientConfig>> {
     let loaded = rustls_native_certs::load_native_certs();
     if let Some(error) = loaded.errors.first()

@@ -153,8 +153,8 @@ pub enum Code {
     MediaTimeout,
     /// 503, retryable: too many connections are open at this address.
     TooManyClients,
-    /// 429, retryable: too many requests of this token, too many requests or connections of this address, or too
-    /// many messages of this room.
+    /// 429, retryable: too many requests of this token, too many requests or connections of this address, or
+    /// too many messages of this room.
     TooManyRequests,
     /// 503, retryable: the node that mixes this room does not answer.
     MediaUnavailable,

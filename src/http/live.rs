@@ -120,7 +120,8 @@ async fn stream(
     let wants_titles = request.headers().get("icy-metadata").is_some_and(|value| value == "1");
     let mut response = found("audio/aac", SECRET);
     let inserter = wants_titles.then(|| Inserter::new(room.as_str()));
-    // Only on request: a response with these headers makes VLC 3 ask again with HTTP/1.0, which open mode refuses.
+    // Only on request: a response with these headers makes VLC 3 ask again with HTTP/1.0, which open mode
+    // refuses.
     if inserter.is_some() {
         response.insert_header(("icy-name", room.as_str()));
         response.insert_header(("icy-pub", "0"));

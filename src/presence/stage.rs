@@ -40,7 +40,7 @@ pub struct StageMessage {
 pub enum StageContent {
     /// Events of this history; `version` is that of the stage after the last one.
     Changed { history: HistoryId, version: u64, events: Vec<Event> },
-    /// State that is not kept: whoever does not hear it has lost it.
+    /// State that is not kept: a node that misses it does not get it again.
     Passing(Passing),
 }
 

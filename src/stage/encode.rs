@@ -129,7 +129,7 @@ pub fn event_id(text: &str) -> Option<(HistoryId, u64)> {
     Some((HistoryId(history.to_owned()), version.parse().ok()?))
 }
 
-/// What listeners may know of a hand: whose it is and its place, so that its owner can count.
+/// Public part of a hand: its person and place, so that the person can count.
 fn place(hand: &Hand) -> Value {
     json!({ "person": { "id": hand.person.id }, "raisedAt": hand.raised_at, "invited": hand.invited })
 }

@@ -47,7 +47,7 @@ async fn both_nodes_show_the_same_events() {
 }
 
 #[actix::test]
-async fn commands_of_two_nodes_do_not_get_lost() {
+async fn commands_of_two_nodes_are_kept() {
     let (mut one, mut two) = pair();
     let mut ann = one.client(&listener(1)).await;
     ann.events();

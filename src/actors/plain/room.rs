@@ -94,7 +94,8 @@ impl PlainRoomActor {
         let was_filling = self.machine.is_filling();
         let due = self.machine.fill(self.clock.now());
         if !was_filling && self.machine.is_filling() {
-            tracing::info!(room = %self.room, reason = self.reason, "plain stream gets silence: no part arrives");
+            let reason = &self.reason;
+            tracing::info!(room = %self.room, reason, "plain stream gets silence: no part arrives");
         }
         self.publish(std::iter::repeat_n(self.silence.clone(), due));
     }

@@ -1,10 +1,11 @@
-//! Bounded rate limits of many clients, by the generic cell rate algorithm (ITU-T I.371 annex A): one time per
-//! client.
+//! Bounded rate limits of many clients, by the generic cell rate algorithm (ITU-T I.371 annex A): one time
+//! per client.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Most clients that are remembered, about 2 MB. A client is forgotten once it could send a whole burst again.
+/// Most clients that are remembered, about 2 MB. A client is forgotten once it could send a whole burst
+/// again.
 const MAX_CLIENTS: usize = 1 << 16;
 
 /// Sustained rate per second, and requests at once after a pause.

@@ -9,8 +9,8 @@
 //! applies an event. Every node that folds the same events in the order of their versions has the same stage,
 //! so only events travel between nodes. Every event raises the version by one.
 //!
-//! Owns: permissions, order, bounds, slow mode. Never does: read a clock, or limit the requests of one client;
-//! that is [`limits`].
+//! Owns: permissions, order, bounds, slow mode. Never does: read a clock, or limit the requests of one
+//! client; that is [`limits`].
 
 pub mod limits;
 mod values;

@@ -137,13 +137,12 @@ pub fn openapi() -> OpenApi {
         operation.security = Some(vec![SecurityRequirement::new(scheme, Vec::<String>::new())]);
         paths.add_path_operation(endpoint.path, vec![endpoint.documented_as], operation);
     }
-    let info = InfoBuilder::new().title("Stentor room API").version(env!("CARGO_PKG_VERSION")).description(
-        Some(
+    let info =
+        InfoBuilder::new().title("Stentor room API").version(env!("CARGO_PKG_VERSION")).description(Some(
             "Rooms, their anchors and listeners, and modules. Times are milliseconds since the Unix epoch. \
-             Paths below /api are served at listen.api; paths below /hls, the listener channel, at the address of \
-             hlsUrl.",
-        ),
-    );
+             Paths below /api are served at listen.api; paths below /hls, the listener channel, at the \
+             address of hlsUrl.",
+        ));
     let components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)
         .security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)))

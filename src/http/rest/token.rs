@@ -22,7 +22,10 @@ use super::body::{TokenAnswer, TokenRequest};
     request_body = TokenRequest,
     responses(
         (status = 200, body = TokenAnswer, description = "a fresh token"),
-        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, invalid_user_id, invalid_name"),
+        (
+            status = 400, body = ErrorBody,
+            description = "invalid_json, invalid_body, invalid_room_id, invalid_user_id, invalid_name"
+        ),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 404, body = ErrorBody, description = "room_not_found"),

@@ -198,7 +198,6 @@ fn operations() -> Vec<(Method, String)> {
     let document = serde_json::to_value(openapi()).unwrap();
     let methods = |(path, item): (String, Value)| {
         let names = item.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        let path = path.clone();
         names.into_iter().map(move |m| (m.to_uppercase().parse().unwrap(), path.clone()))
     };
     of_api(&document).flat_map(methods).collect()
