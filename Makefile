@@ -85,7 +85,7 @@ test-dist: dist ## The package on a Debian 12 with systemd: install, start, relo
 test-image: dist ## The steps of the Dockerfile in a chroot, and a room in it; needs root
 	@scripts/test-image.py target/dist/stentor
 
-lint-dist: ## Dockerfile, Compose, Kubernetes and workflow files against their schemas
+lint-dist: ## Dockerfile, Compose, Kubernetes, workflow and alert files against their schemas and tests
 	@scripts/lint-dist.sh
 
 $(BROWSER)/node_modules/.package-lock.json: $(BROWSER)/package-lock.json

@@ -25,7 +25,7 @@ glibc=$(LC_ALL=C readelf -W --version-info "$binary" | grep -o 'GLIBC_[0-9.]*' |
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-documents=(README.md CHANGELOG.md SECURITY.md LICENSE config.yaml docs examples)
+documents=(README.md CHANGELOG.md SECURITY.md LICENSE config.yaml docs examples ops)
 copy_documents() {
     cp -r "${documents[@]}" "$1"
     find "$1" -name node_modules -prune -exec rm -rf {} +

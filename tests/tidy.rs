@@ -75,6 +75,29 @@ fn documented_metrics_match_declared_ones() {
 }
 
 #[test]
+fn monitoring_uses_declared_metrics() {
+    let documented = documents::documented_metrics(&document("docs/operations.md"));
+    for path in ["ops/prometheus/alerts.yml", "ops/grafana/stentor.json"] {
+        let used = documents::queried_metrics(&document(path));
+        assert!(used.len() > 10, "{path}: {used:?}");
+        assert_tidy(used.difference(&documented).map(|metric| format!("{path}: there is no {metric}")));
+    }
+}
+
+#[test]
+fn makefile_runs_existing_scripts() {
+    let makefile = document("Makefile");
+    let scripts: Vec<_> = makefile
+        .split(|c: char| c.is_whitespace() || "@$()".contains(c))
+        .filter(|word| word.starts_with("scripts/") || word.starts_with("packaging/"))
+        .collect();
+    assert!(scripts.contains(&"scripts/setup.sh"), "{scripts:?}");
+    assert_tidy(
+        scripts.iter().filter(|s| !root().join(s).is_file()).map(|s| format!("Makefile: there is no {s}")),
+    );
+}
+
+#[test]
 fn documents_link_existing_files() {
     let exists = |path: &Path| root().join(path).exists();
     let documents = documents();
@@ -155,11 +178,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the Markdown files of the root, of `docs/`, of the client library and of the example, as paths
-/// from the root.
+/// Returns the Markdown files of the root, of `docs/` and `ops/`, of the client library and of the example,
+/// as paths from the root.
 fn documents() -> Vec<String> {
     let mut found = Vec::new();
-    for folder in ["", "docs/", "web/client/", "examples/app-server/"] {
+    for folder in ["", "docs/", "ops/", "web/client/", "examples/app-server/"] {
         for entry in std::fs::read_dir(root().join(folder)).expect("a readable folder") {
             let name = entry.expect("a readable folder").file_name().to_string_lossy().into_owned();
             if name.ends_with(".md") {

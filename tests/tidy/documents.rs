@@ -26,6 +26,19 @@ pub fn documented_metrics(document: &str) -> BTreeSet<String> {
     cells.map(|(name, _)| name).filter(|name| is_metric(name)).map(str::to_owned).collect()
 }
 
+/// Returns the metrics that PromQL expressions in `text` query. The series of a histogram count as the
+/// histogram.
+pub fn queried_metrics(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let metrics = words.filter(|word| is_metric(word));
+    metrics
+        .map(|word| {
+            let suffix = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| word.strip_suffix(suffix));
+            suffix.unwrap_or(word).to_owned()
+        })
+        .collect()
+}
+
 fn is_metric(text: &str) -> bool {
     let named = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     named && PREFIXES.iter().any(|prefix| text.starts_with(prefix))
@@ -58,7 +71,7 @@ fn links(line: &str) -> impl Iterator<Item = &str> {
 fn paths(line: &str) -> impl Iterator<Item = &str> {
     let quoted = line.split('`').skip(1).step_by(2);
     let ours = quoted.filter(|t| {
-        ["src/", "tests/", "web/", "docs/", "scripts/", "benches/"].iter().any(|p| t.starts_with(p))
+        ["src/", "tests/", "web/", "docs/", "scripts/", "benches/", "ops/"].iter().any(|p| t.starts_with(p))
     });
     ours.filter(|t| !t.contains(['*', '{', ' ']))
 }
@@ -75,6 +88,13 @@ fn metrics_are_read_from_code_and_table() {
         documented_metrics("| `stentor_a_total` | counter |\n| `x` |\n`stentor_c`"),
         names(&["stentor_a_total"])
     );
+}
+
+#[test]
+fn queried_metrics_are_read_from_expressions() {
+    let text = "rate(stentor_a_seconds_bucket{job=\"stentor\"}[5m]) / stentor_b_total";
+    let expected = ["stentor_a_seconds", "stentor_b_total"].map(str::to_owned);
+    assert_eq!(queried_metrics(text), BTreeSet::from(expected));
 }
 
 #[test]
