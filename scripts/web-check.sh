@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the pages and compares them with the committed web/dist, which the binary embeds.
-# Exit 0: the same. 1: they differ (run `npm --prefix web run build` and commit). 2: no node or npm here.
+# Builds the pages and compares them with the committed web/dist, which the binary embeds. Checks the client library as
+# it would be published. Exit 0: all is well. 1: something is wrong. 2: no node or npm here.
 set -eu
 cd "$(dirname "$0")/../web"
 command -v node >/dev/null && command -v npm >/dev/null || { echo "web-check: node and npm are not installed" >&2; exit 2; }
@@ -15,3 +15,23 @@ else
   echo "web-check: web/dist is stale; run: npm --prefix web run build, and commit the result" >&2
   exit 1
 fi
+
+# Runs a checker of npm packages, or says that the registry does not have it.
+checked() {
+  name=$1
+  shift
+  rm -f "$packed/status"
+  npm exec --yes --fetch-retries=0 --package="$name" -- sh -c '"$@"; echo $? >"$0"' "$packed/status" "$@" >"$packed/report" 2>&1 || true
+  if [ ! -s "$packed/status" ]; then
+    echo "web-check: $name is not available here; the package was not checked with it"
+  elif [ "$(cat "$packed/status")" != 0 ]; then
+    cat "$packed/report" >&2
+    exit 1
+  fi
+}
+packed=$(mktemp -d)
+trap 'rm -rf "$fresh" "$packed"' EXIT
+(cd client && npm pack --silent --pack-destination "$packed" >/dev/null)
+checked publint@0.3.25 publint run --strict "$packed"/stentor-client-*.tgz
+checked @arethetypeswrong/cli@0.18.5 attw --profile esm-only "$packed"/stentor-client-*.tgz
+echo "web-check: the package of @stentor/client is well formed"

@@ -34,9 +34,9 @@ export default defineConfig({
         // the listen page loads when its listener comes to the stage.
         codeSplitting: {
           groups: [
-            { name: 'shared', test: /src\/(browsers|dom|link|reasons|server)\.ts$/ },
-            { name: 'channel', test: /src\/(names|channel\/\w+)\.ts$/ },
-            { name: 'voice', test: /client\/src\/|src\/(speak\/words|listen\/on-stage)\.ts$/ },
+            { name: 'shared', test: /web\/src\/(browsers|dom|link|reasons|server)\.ts$/ },
+            { name: 'channel', test: /src\/(names|channel\/\w+)\.ts$|client\/src\/(emitter|errors|tokens|listening\/addresses)\.ts$/ },
+            { name: 'voice', test: /client\/src\/(?!listen)|src\/(speak\/words|listen\/on-stage)\.ts$/ },
           ],
         },
         entryFileNames: 'assets/[name].js',

@@ -1,16 +1,16 @@
 // Opens the player page in headless Chromium, listens to its sound output and prints one line of JSON.
 //
-//   node listen.mjs URL SECONDS [native]
+//   node listen.mjs URL SECONDS [native | plain]
 //
-// `native`: as in a browser without Media Source, which plays HLS itself.
+// `native`: as in a browser without Media Source, which plays HLS itself. `plain`: as in one that does not either.
 // Sound is measured: a Web Audio analyser on the page's media element distinguishes silence from a tone.
 
 import { createDecipheriv } from 'node:crypto';
 import { chromium } from 'playwright-core';
 
-const [url, seconds, native] = [process.argv[2], Number(process.argv[3]), process.argv[4] === 'native'];
+const [url, seconds, lacks] = [process.argv[2], Number(process.argv[3]), process.argv[4]];
 if (!url || !(seconds > 0)) {
-  console.error('usage: node listen.mjs URL SECONDS [native]');
+  console.error('usage: node listen.mjs URL SECONDS [native | plain]');
   process.exit(2);
 }
 
@@ -63,6 +63,14 @@ function tap() {
 function withoutMediaSource() {
   delete window.MediaSource;
   delete window.ManagedMediaSource;
+}
+
+/** Runs in the page, before its first script. */
+function withoutHls() {
+  const { canPlayType } = HTMLMediaElement.prototype;
+  HTMLMediaElement.prototype.canPlayType = function (type) {
+    return /mpegurl/i.test(type) ? '' : canPlayType.call(this, type);
+  };
 }
 
 /**
@@ -142,10 +150,9 @@ try {
     if (!target.startsWith(`${origin}/`) && !target.startsWith(`blob:${origin}/`)) foreignRequests.push(target);
   });
   await page.addInitScript(tap);
-  if (native) {
-    await page.addInitScript(withoutMediaSource);
-    await decryptOnTheWay(page);
-  }
+  if (lacks) await page.addInitScript(withoutMediaSource);
+  if (lacks === 'native') await decryptOnTheWay(page);
+  if (lacks === 'plain') await page.addInitScript(withoutHls);
   const awake = watchMachine();
   await page.goto(url, { waitUntil: 'commit' });
   await page.waitForTimeout(seconds * 1000);

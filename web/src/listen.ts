@@ -1,15 +1,14 @@
-// Player page: shows one Player and passes the user's actions to it.
+// Listen page: shows one listener and passes the user's actions to it.
 
-import type { Channel } from './channel/channel';
+import { StentorListener, type PlaybackError, type PlaybackState, type StentorRoom } from '@stentor/client';
+import Hls from 'hls.js';
 import { byId, pill, remembered, write } from './dom';
-import type { StentorRoom } from '@stentor/client';
-import type { PlayerError } from './errors';
-import { Player } from './player';
 import type { OnStage } from './listen/on-stage';
 import { RoomPanel } from './listen/room-panel';
+import { playback } from './listen/words';
 import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
-import { config, pathFor, roomOfPage, type PageRole } from './server';
+import { config, pathFor, playlistOf, roomOfPage, type PageRole } from './server';
 
 /** State for tests and embedding pages, at `window.stentorPlayer`. */
 interface PlayerStats {
@@ -18,7 +17,7 @@ interface PlayerStats {
   readonly fatal: boolean;
   readonly firstSoundMs: number | null;
   readonly behindLiveSeconds: number | null;
-  readonly errors: readonly PlayerError[];
+  readonly errors: readonly PlaybackError[];
 }
 
 declare global {
@@ -41,38 +40,31 @@ const { token } = link;
 document.title = `${room} · Stentor`;
 write(byId('room'), room);
 
-const player = new Player(audio, `/hls/rooms/${encodeURIComponent(room)}/index.m3u8`, token, show);
+const listener = new StentorListener({ url: playlistOf(room), token, hls: Hls, audio });
 window.stentorPlayer = {
-  get state() { return player.state; },
-  get playing() { return player.playing; },
-  get fatal() { return player.state === 'failed'; },
-  get firstSoundMs() { return player.firstSoundMs; },
-  get behindLiveSeconds() { return player.behindLiveSeconds; },
-  get errors() { return player.errors; },
+  get state() { return listener.status.state; },
+  get playing() { return listener.status.state === 'playing'; },
+  get fatal() { return listener.status.state === 'failed'; },
+  get firstSoundMs() { return listener.firstSoundMs; },
+  get behindLiveSeconds() { return listener.behindLiveSeconds; },
+  get errors() { return listener.errors; },
 };
+Object.defineProperty(window, 'stentorStage', { get: () => listener.stage });
 
-/** Without a token there is nothing to follow. */
-const panel = token ? new RoomPanel(room, token, { heardAt: () => player.heardAt, accept: (channel) => void speakHere(channel) }) : null;
 let stage: OnStage | null = null;
-Object.defineProperty(window, 'stentorStage', { get: () => stage?.visit ?? null });
 
 /** Comes to the stage. Its script is loaded only now: most listeners never speak. */
-async function speakHere(channel: Channel): Promise<void> {
-  stage ??= new (await import('./listen/on-stage')).OnStage(onStage);
-  await stage.enter(channel);
+async function speakHere(): Promise<void> {
+  stage ??= new (await import('./listen/on-stage')).OnStage(listener);
+  await stage.enter();
 }
 
-/** On the stage the others are heard at once, by another way: never both. */
-function onStage(speaking: boolean): void {
-  if (panel) panel.onStage = speaking;
-  panel?.show(panel.channel.state);
-  if (speaking) player.pause();
-  else player.play();
-}
-
+/** Interval of updates of the distance behind live. */
+const BEHIND_MS = 500;
 /** Statuses after which the same token will be refused again. */
 const REFUSALS = new Set([400, 401, 403]);
-const PILLS: Record<Player['state'] | 'muted', Parameters<typeof pill>> = {
+const PILLS: Record<PlaybackState | 'muted', Parameters<typeof pill>> = {
+  idle: ['warn', 'Connecting'],
   connecting: ['warn', 'Connecting'],
   ready: ['good', 'On air'],
   playing: ['good', 'Live'],
@@ -84,34 +76,33 @@ const PILLS: Record<Player['state'] | 'muted', Parameters<typeof pill>> = {
 };
 
 function show(): void {
-  // The constructor reports before `player` is assigned.
-  queueMicrotask(() => {
-    const failed = player.state === 'failed';
-    const silenced = player.playing && (audio.muted || audio.volume === 0);
-    const [tone, word] = PILLS[silenced ? 'muted' : player.state];
-    pill(tone, player.state === 'connecting' && player.firstSoundMs !== null ? 'Reconnecting' : word);
-    write(byId('state'), failed ? 'Cannot play this room' : silenced ? 'Muted on this page' : words());
-    card.dataset.state = silenced ? 'muted' : player.state;
-    if (failed && REFUSALS.has(player.errors.at(-1)?.status ?? 0)) link.forgetToken();
-    const on = !audio.paused;
-    button.setAttribute('aria-pressed', String(on));
-    button.setAttribute('aria-label', on ? 'Pause' : 'Play');
-    button.disabled = failed;
-    const behind = player.playing ? player.behindLiveSeconds : null;
-    write(byId('behind'), behind === null ? '\u00a0' : `${behind.toFixed(1)} seconds behind the room`);
-    byId('problem').hidden = !failed;
-    if (failed) write(byId('problem'), player.words);
-  });
+  const { status, firstSoundMs } = listener;
+  const { state } = status;
+  const failed = state === 'failed';
+  const silenced = state === 'playing' && (audio.muted || audio.volume === 0);
+  const words = playback(status, firstSoundMs !== null);
+  const [tone, word] = PILLS[silenced ? 'muted' : state];
+  pill(tone, state === 'connecting' && firstSoundMs !== null ? 'Reconnecting' : word);
+  write(byId('state'), failed ? 'Cannot play this room' : silenced ? 'Muted on this page' : words);
+  card.dataset.state = silenced ? 'muted' : state;
+  if (failed && REFUSALS.has(listener.errors.at(-1)?.status ?? 0)) link.forgetToken();
+  const on = !audio.paused;
+  button.setAttribute('aria-pressed', String(on));
+  button.setAttribute('aria-label', on ? 'Pause' : 'Play');
+  button.disabled = failed;
+  showBehind();
+  byId('problem').hidden = !failed;
+  if (failed) write(byId('problem'), words);
 }
 
-function words(): string {
-  const over = player.state === 'waiting' && player.firstSoundMs !== null;
-  return over ? 'The room is over. Should it go on air again, it starts here by itself.' : player.words;
+function showBehind(): void {
+  const behind = listener.behindLiveSeconds;
+  write(byId('behind'), behind === null ? '\u00a0' : `${behind.toFixed(1)} seconds behind the room`);
 }
 
 function toggle(): void {
-  if (audio.paused) player.play();
-  else player.pause();
+  if (audio.paused) listener.play();
+  else listener.pause();
 }
 
 function setVolume(percent: number): void {
@@ -152,8 +143,8 @@ function hideVolumeWhereFixed(): void {
 function showToSystem(): void {
   if (!('mediaSession' in navigator)) return;
   navigator.mediaSession.metadata = new MediaMetadata({ title: room, artist: 'Stentor' });
-  navigator.mediaSession.setActionHandler('play', () => player.play());
-  navigator.mediaSession.setActionHandler('pause', () => player.pause());
+  navigator.mediaSession.setActionHandler('play', () => listener.play());
+  navigator.mediaSession.setActionHandler('pause', () => listener.pause());
 }
 
 /** In open mode, gets a token if there is none, and offers the way to the microphone. */
@@ -196,6 +187,11 @@ audio.addEventListener('pause', show);
 audio.addEventListener('volumechange', show);
 // Another link pasted over this one changes only the fragment.
 window.addEventListener('hashchange', () => location.reload());
+window.setInterval(showBehind, BEHIND_MS);
+listener.on('state', show);
+listener.play();
+// Without a token there is nothing to follow.
+if (token) new RoomPanel(listener, () => void speakHere());
 show();
 // A server without this endpoint has nothing to offer.
 offerMore().catch(() => undefined);

@@ -24,7 +24,7 @@ export function reasonOf(thrown: unknown): Reason {
 }
 
 /** Returns the reason for places with room for one paragraph. */
-export const inBrief = ({ title, text }: Reason): string => `${title}. ${text}`;
+export const inBrief = ({ title, text }: Pick<Reason, 'title' | 'text'>): string => `${title}. ${text}`;
 
 const passing = (title: string, text: string): Reason => ({ title, text, passing: true });
 const lasting = (title: string, text: string): Reason => ({ title, text, passing: false });

@@ -31,6 +31,9 @@ export function roomOfPage(): string {
   }
 }
 
+/** Returns the path of the room's playlist, from which the client library derives the others. */
+export const playlistOf = (room: string): string => `/hls/rooms/${encodeURIComponent(room)}/index.m3u8`;
+
 export async function config(): Promise<Config> {
   const { open, wsUrl } = await ask<Partial<Config>>('/pages/config');
   return { open: open === true, wsUrl: wsUrl ?? null };

@@ -1,14 +1,13 @@
 // Page for speaking in a room: lobby, room, end. Owns the display; the visit itself is a StentorRoom.
 
-import { StentorError, StentorRoom, type Problem, type RoomEvents, type RoomStatus } from '@stentor/client';
-import { Channel } from './channel/channel';
+import { RoomChannel, StentorError, StentorRoom, type Problem, type RoomEvents, type RoomStatus } from '@stentor/client';
 import { Chat } from './channel/chat';
 import { byId, pill, remembered, toast, write } from './dom';
 import { Meter } from './meter';
 import { inBrief, reasonOf } from './reasons';
 import { linkOfPage } from './link';
 import { isolated } from './names';
-import { pathFor, roomOfPage, type Config } from './server';
+import { pathFor, playlistOf, roomOfPage, type Config } from './server';
 import { Devices, type DeviceNews } from './speak/devices';
 import { entrance } from './speak/entrance';
 import { Hands } from './speak/hands';
@@ -54,7 +53,7 @@ let heardAt = 0;
 /** True once the user was told, at the first audio of a visit. */
 let greeted = false;
 /** Listeners of the room, while the visit lasts. */
-let channel: Channel | null = null;
+let channel: RoomChannel | null = null;
 const chat = new Chat(() => channel);
 const hands = new Hands(() => channel);
 window.stentorRoom = null;
@@ -248,15 +247,13 @@ function showState(status: RoomStatus): void {
 
 /** Follows the listeners of the room, with the token of this visit. */
 function follow(): void {
-  channel?.stop();
-  channel = new Channel(roomId, token, {
-    changed: (state) => {
-      hands.show(state);
-      chat.show(state);
-    },
-    reactions: () => undefined,
+  channel?.close();
+  channel = new RoomChannel({ url: playlistOf(roomId), token });
+  channel.on('state', (state) => {
+    hands.show(state);
+    chat.show(state);
   });
-  channel.start();
+  channel.open();
 }
 
 /** A visit begins after this page's server has answered; see `entrance`. */
@@ -378,7 +375,7 @@ function conclude({ title, text, way }: Ending, tone: 'good' | 'warn' = 'warn'):
   byId('ended-panel').dataset.tone = tone;
   showWay(way);
   devices.stop();
-  channel?.stop();
+  channel?.close();
   channel = null;
   audio.srcObject = null;
   byId('silenced').hidden = true;

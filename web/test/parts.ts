@@ -1,13 +1,10 @@
 // Parts of the pages that work without a page.
 
 export * from '../src/browsers';
-export * from '../src/fetching';
 export * from '../src/link';
 export * from '../src/names';
-export * from '../src/playhead';
 export * from '../src/reasons';
 export * from '../src/server';
 export * from '../src/speak/entrance';
 export * from '../src/speak/words';
-export * from '../src/channel/sse';
-export * from '../src/channel/state';
+export * from '../src/listen/words';

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stentor::probe::Mode;
 
 use crate::rooms::tuned_in;
-use crate::support::browser::{listen, listen_natively};
+use crate::support::browser::{Listened, listen, listen_natively, listen_plainly};
 use crate::support::node::Node;
 use crate::support::pages::Pages;
 use crate::support::staged::{ROOM, Stage, TOKEN, Take};
@@ -50,6 +50,12 @@ async fn page_plays_without_media_source() {
     listener.hear_segments(3).await.unwrap();
     let page = format!("{}/listen/live#token={}", node.hls, node.token("live").await);
     let listened = listen_natively(&page, 12).await;
+    plays(&listened);
+    // The room is on air: the same page in a browser without any HLS.
+    plays(&listen_plainly(&page, 6).await);
+}
+
+fn plays(listened: &Listened) {
     report(format!("{listened:?}"));
     assert_eq!(listened.state, "playing", "{listened:?}");
     assert!(listened.first_sound_ms.is_some(), "{listened:?}");

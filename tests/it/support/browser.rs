@@ -84,6 +84,11 @@ pub async fn listen_natively(url: &str, seconds: u32) -> Listened {
     run(url, seconds, &["native"]).await
 }
 
+/// Listens in a browser that plays no HLS at all, so that the page uses the plain stream.
+pub async fn listen_plainly(url: &str, seconds: u32) -> Listened {
+    run(url, seconds, &["plain"]).await
+}
+
 async fn run(url: &str, seconds: u32, more: &[&str]) -> Listened {
     let _turn = TURN.lock().await;
     prepare().await;

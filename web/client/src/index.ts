@@ -3,6 +3,19 @@
  *
  * @packageDocumentation
  */
+export { StentorListener } from './listener.js';
+export type { ListenerEvents, ListenerOptions, ListenerStatus, StageState, StageStatus } from './listener.js';
+export type { StageOptions } from './stage.js';
+export type { PlaybackState, Transport } from './listening/player.js';
+export type { PlaybackError } from './listening/failures.js';
+export type { HlsClass, HlsLoader } from './listening/hls.js';
+export { REACTIONS, RoomChannel } from './channel/channel.js';
+export type { ChannelEvents, ChannelOptions, Named } from './channel/channel.js';
+export { placeOf } from './channel/state.js';
+export type {
+  ChannelMember, ChannelState, Hand, Message, Person, RoomLine, Settings, Talking,
+} from './channel/state.js';
+export type { Token } from './tokens.js';
 export { StentorRoom } from './room.js';
 export type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './types.js';
 export { StentorError } from './errors.js';

@@ -1,10 +1,8 @@
 // The chat of a room: messages, the pinned one, and the field to write. A host also deletes and pins.
 
+import { StentorError, type ChannelState, type Message, type Problem, type RoomChannel } from '@stentor/client';
 import { byId, remembered, toast, write } from '../dom';
 import { isolated, plain } from '../names';
-import { Refusal } from '../server';
-import type { Channel } from './channel';
-import type { ChannelState, Message } from './state';
 
 const NEAR_END_PX = 60;
 
@@ -15,7 +13,7 @@ export class Chat {
   private readonly input = byId<HTMLInputElement>('say-text');
   private readonly name = byId<HTMLInputElement>('say-name');
 
-  constructor(private readonly channel: () => Channel | null) {
+  constructor(private readonly channel: () => RoomChannel | null) {
     this.name.value = remembered.get('name') ?? '';
     this.form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -108,7 +106,7 @@ export async function sent(send: () => Promise<unknown> | undefined): Promise<bo
     await send();
     return true;
   } catch (error) {
-    toast(error instanceof Refusal ? words(error) : 'The server does not answer. Try again in a moment.');
+    toast(error instanceof StentorError ? refused(error) : 'The server does not answer. Try again in a moment.');
     return false;
   }
 }
@@ -125,9 +123,11 @@ const WORDS: Readonly<Record<string, string>> = {
   not_invited: 'The invitation is no longer open.',
   user_removed: 'You were removed from this room.',
   token_expired: 'Your link has expired. Ask for a new one.',
+  gone: 'The server does not answer. Try again in a moment.',
 };
 
-const words = ({ code, message }: Refusal): string => WORDS[code] ?? `That was refused: ${message}.`;
+/** Returns the words for a refused request of the channel. */
+export const refused = ({ code, message }: Problem): string => WORDS[code] ?? `That was refused: ${message}.`;
 
 export const nameOf = ({ person }: { person: { name?: string } }): string => plain(person.name ?? '') || 'Anonymous';
 

@@ -1,34 +1,27 @@
 // What a listener sees of the room beside the player: who speaks, reactions, the own hand, an invitation, the chat.
 
-import { Channel, REACTIONS } from '../channel/channel';
+import { placeOf, REACTIONS, type ChannelState, type RoomChannel, type StentorListener } from '@stentor/client';
 import { Chat, sent } from '../channel/chat';
-import { isInvited, placeOf, TalkingClock, type ChannelState } from '../channel/state';
 import { byId, remembered, write } from '../dom';
 import { initials, plain } from '../names';
 
-const TALKING_LOOK_MS = 100;
 /** Most signs that rise at once; more say nothing more. */
 const MAX_SIGNS = 12;
 
-export interface Listening {
-  /** Moment of the stream that is heard now, in milliseconds since the Unix epoch; null while nothing is heard. */
-  heardAt(): number | null;
-  /** The listener takes the invitation. */
-  accept(channel: Channel): void;
-}
-
 export class RoomPanel {
-  readonly channel: Channel;
+  private readonly channel: RoomChannel;
   private readonly chat: Chat;
-  private readonly clock = new TalkingClock();
-  private talking = new Set<string>();
-  /** The listener speaks: the invitation and the hand are of no interest. */
-  onStage = false;
+  private talking: ReadonlySet<string> = new Set();
 
-  constructor(room: string, token: string, private readonly listening: Listening) {
-    this.channel = new Channel(room, token, {
-      changed: (state) => this.show(state),
-      reactions: (counts) => this.rise(counts),
+  /** `accept`: the listener takes the invitation. */
+  constructor(private readonly listener: StentorListener, accept: () => void) {
+    this.channel = listener.channel;
+    listener.on('room', (state) => this.show(state));
+    listener.on('stage', () => this.show(listener.roomState));
+    listener.on('reactions', (counts) => this.rise(counts));
+    listener.on('talking', (ids) => {
+      this.talking = new Set(ids);
+      this.showTalking();
     });
     this.chat = new Chat(() => this.channel);
     for (const [reaction, sign] of Object.entries(REACTIONS)) this.offer(reaction, sign);
@@ -38,16 +31,14 @@ export class RoomPanel {
       void this.raise();
     });
     byId('hand-cancel').addEventListener('click', () => byId<HTMLDialogElement>('hand-dialog').close());
-    byId('accept').addEventListener('click', () => this.listening.accept(this.channel));
+    byId('accept').addEventListener('click', accept);
     byId('decline').addEventListener('click', () => void sent(() => this.channel.send('DELETE', 'hand')));
-    window.setInterval(() => this.look(), TALKING_LOOK_MS);
-    this.channel.start();
+    listener.follow();
   }
 
-  show(state: ChannelState): void {
+  private show(state: ChannelState): void {
     byId('channel').hidden = !state.known;
     if (!state.known) return;
-    this.clock.heard(state.talking);
     byId('announcement').hidden = state.announcement === null;
     write(byId('announcement'), state.announcement ?? '');
     const { listeners } = state.room;
@@ -83,13 +74,6 @@ export class RoomPanel {
     this.showTalking();
   }
 
-  private look(): void {
-    const talking = this.clock.at(this.listening.heardAt());
-    if (talking.length === this.talking.size && talking.every((id) => this.talking.has(id))) return;
-    this.talking = new Set(talking);
-    this.showTalking();
-  }
-
   private showTalking(): void {
     for (const item of byId('speakers').children as HTMLCollectionOf<HTMLElement>) {
       const muted = item.classList.contains('muted-member');
@@ -103,14 +87,15 @@ export class RoomPanel {
   private showHand(state: ChannelState): void {
     const place = placeOf(state, state.you?.id);
     const button = byId<HTMLButtonElement>('hand');
-    const listener = state.you?.role === 'listener' && !this.onStage;
+    // On the stage, the invitation and the hand are of no interest.
+    const listener = state.you?.role === 'listener' && !['speaking', 'reconnecting'].includes(this.listener.stageStatus.state);
     byId('hand-row').hidden = !listener;
     button.disabled = place === null && !state.settings.handsOpen;
     button.setAttribute('aria-pressed', String(place !== null));
     write(byId('hand-text'), place === null ? 'Raise hand' : 'Lower hand');
     const closed = state.settings.handsOpen ? '' : 'Hands are closed.';
     write(byId('hand-place'), place === null ? closed : `Your hand is up · place ${place}`);
-    byId('invitation').hidden = !listener || !isInvited(state);
+    byId('invitation').hidden = !listener || !this.listener.invited;
     byId('hand-name-field').hidden = state.you?.verified === true;
   }
 

@@ -1,15 +1,14 @@
 // The queue of raised hands for a host, and the channel's settings.
 
-import type { Channel } from '../channel/channel';
+import type { ChannelState, Hand, RoomChannel } from '@stentor/client';
 import { nameOf, sent } from '../channel/chat';
-import type { ChannelState, Hand } from '../channel/state';
 import { byId, clone, write } from '../dom';
 import { isolated } from '../names';
 
 export class Hands {
   private readonly items = new Map<string, HTMLElement>();
 
-  constructor(private readonly channel: () => Channel | null) {
+  constructor(private readonly channel: () => RoomChannel | null) {
     byId('hands').addEventListener('click', (event) => {
       const button = (event.target as HTMLElement).closest<HTMLElement>('[data-do]');
       const person = button?.closest<HTMLElement>('[data-person]')?.dataset.person;

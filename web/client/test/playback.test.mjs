@@ -2,9 +2,8 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { parts } from './support.mjs';
-
-const { Fetching, setEnds, stopped, Playhead } = await parts();
+import { Fetching, setEnds, stopped } from '../dist/listening/fetching.js';
+import { Playhead } from '../dist/listening/playhead.js';
 
 const STUCK = { idle: true, position: 10, bufferEnd: 10.6, edge: 11.0 };
 

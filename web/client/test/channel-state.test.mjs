@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { parts } from './support.mjs';
-
-const { SseReader, applied, initial, isInvited, placeOf, TalkingClock } = await parts();
+import { SseReader } from '../dist/channel/sse.js';
+import { applied, initial, isInvited, placeOf, TalkingClock } from '../dist/channel/state.js';
 
 const ann = { id: 'a', name: 'Ann', role: 'listener', verified: true };
 const hand = (id, more = {}) => ({ person: { id }, raisedAt: 1, invited: false, ...more });

@@ -1,6 +1,6 @@
-// Playback position of browsers with native HLS, and checks that they do not offer.
+// Playback by the media element alone: the browser's own HLS, or the plain stream. Checks that it does not offer.
 
-import { describeAnswer, judgeAnswer, OFF_AIR, type PlayerError, type Verdict } from './errors';
+import { describeAnswer, judgeAnswer, OFF_AIR, type PlaybackError, type Verdict } from './failures.js';
 
 interface NativeHls extends HTMLAudioElement {
   /** Wall-clock date of media time zero, from EXT-X-PROGRAM-DATE-TIME; only with native HLS. */
@@ -16,10 +16,10 @@ export function nativeLatency(audio: NativeHls): number | null {
 }
 
 /**
- * Requests the playlist before the media element does, which reports no status and would play a finished broadcast
- * again. Without a verdict the room can be played.
+ * Requests the playlist before the media element requests anything: it reports no status and would play a finished
+ * broadcast again. Without a verdict the room can be played.
  */
-export async function askAhead(url: string): Promise<{ error?: PlayerError; verdict?: Verdict }> {
+export async function askAhead(url: string): Promise<{ error?: PlaybackError; verdict?: Verdict }> {
   const answer = await fetch(url).catch(() => undefined);
   const text = await answer?.text().catch(() => '');
   if (answer?.ok) return text?.includes('#EXT-X-ENDLIST') ? { verdict: OFF_AIR } : {};

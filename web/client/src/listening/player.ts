@@ -1,18 +1,32 @@
-// Player of one room: hls.js with Media Source, otherwise the browser's own HLS. Restarts by itself after temporary
-// failures. Owns the media element and the connection; never accesses the page.
+// Player of one room: hls.js with Media Source, else the browser's own HLS, else the plain stream. Restarts by itself
+// after temporary failures. Owns the media element and the connection; never accesses the page.
 
-import Hls, { Events, type HlsConfig } from 'hls.js';
-import { NEEDED } from './browsers';
-import { Fetching, setEnds } from './fetching';
-import { askAhead, nativeLatency } from './native';
-import { Playhead } from './playhead';
-import { PatientPlaylistLoader } from './loader';
-import { describe, judge, OFF_AIR, type PlayerError, type Verdict } from './errors';
+import type Hls from 'hls.js';
+import { problemOf, type Problem } from '../errors.js';
+import type { TokenSource } from '../tokens.js';
+import type { Addresses } from './addresses.js';
+import { BROKE_OFF, describe, described, judge, OFF_AIR, UNREACHABLE, UNSUPPORTED, type PlaybackError, type Verdict } from './failures.js';
+import { Fetching, setEnds } from './fetching.js';
+import { configOf, FIRST_RETRY_MS, loaded, usable, type HlsClass, type HlsLoader } from './hls.js';
+import { askAhead, nativeLatency } from './native.js';
+import { Playhead } from './playhead.js';
 
-export type State = 'connecting' | 'ready' | 'playing' | 'buffering' | 'paused' | 'waiting' | 'failed';
+/**
+ * State of playback:
+ * - `idle`: nothing is requested until the application calls `play`.
+ * - `connecting`: connecting to the room, or connecting again after a failure.
+ * - `ready`: connected, but the browser plays only after the user has interacted with the page: show a button.
+ * - `playing`: the sound advances.
+ * - `buffering`: the sound should advance and does not.
+ * - `paused`: paused by the application or by the device.
+ * - `waiting`: the room is not on air; playback starts by itself when it is.
+ * - `failed`: a retry cannot help.
+ */
+export type PlaybackState = 'idle' | 'connecting' | 'ready' | 'playing' | 'buffering' | 'paused' | 'waiting' | 'failed';
 
-/** Short also after an end: a room that is stopped and started again is on air immediately. */
-const FIRST_RETRY_MS = 250;
+/** Way of the sound: hls.js and the browser's own HLS play the same stream; the plain stream has more delay. */
+export type Transport = 'hls.js' | 'native' | 'plain';
+
 const MAX_RETRY_MS = 8000;
 /** Longest delay while a room is not on air. */
 const MAX_WAITING_RETRY_MS = 2000;
@@ -37,14 +51,29 @@ const LOST_LOOKS = 12;
 /** hls.js does not choose again a fragment that ends before the start position of loading. */
 const PAST_END_SECONDS = 0.001;
 
+export interface PlayerOptions {
+  audio: HTMLAudioElement;
+  addresses: Addresses;
+  tokens: TokenSource;
+  hls: HlsClass | HlsLoader | undefined;
+  /** Called at each change of the state and of its problem. */
+  changed: () => void;
+}
+
 export class Player {
-  state: State = 'connecting';
-  words = 'Connecting…';
+  state: PlaybackState = 'idle';
+  /** Reason for `connecting`, `waiting` and `failed`; `null` at the first attempt. */
+  problem: Problem | null = null;
+  /** The device paused the sound, not the application. */
+  pausedByDevice = false;
+  transport: Transport | null = null;
   /** Time since the page was opened; null until audio has begun. */
   firstSoundMs: number | null = null;
-  readonly errors: PlayerError[] = [];
+  readonly errors: PlaybackError[] = [];
   private hls: Hls | null = null;
-  private wanted = true;
+  /** `undefined`: not loaded yet. `null`: this browser does not run it, or there is none. */
+  private hlsClass: typeof Hls | null | undefined;
+  private wanted = false;
   private failures = 0;
   private retry: number | undefined;
   private readonly playhead = new Playhead();
@@ -53,21 +82,41 @@ export class Player {
   private stoodAt = 0;
   private stoodFor = 0;
   private lostFor = 0;
+  /** Counts connections, so that what belongs to an earlier one is ignored. */
+  private round = 0;
+  private readonly ended = new AbortController();
+  private readonly timers: number[];
 
-  constructor(
-    private readonly audio: HTMLAudioElement,
-    private readonly url: string,
-    private readonly token: string,
-    private readonly changed: () => void,
-  ) {
-    audio.addEventListener('playing', () => this.lookOften());
-    audio.addEventListener('seeking', () => this.playhead.jumped());
+  constructor(private readonly options: PlayerOptions) {
+    const { audio } = this;
+    const { signal } = this.ended;
+    const { hls } = options;
+    if (!hls) this.hlsClass = null;
+    else if ('isSupported' in hls) this.hlsClass = usable(hls);
+    audio.addEventListener('playing', () => this.lookOften(), { signal });
+    audio.addEventListener('seeking', () => this.playhead.jumped(), { signal });
     // Elements also report this while nothing is attached: only an interruption of playback counts.
-    audio.addEventListener('waiting', () => this.playing && this.enter('buffering', 'Buffering…'));
-    audio.addEventListener('pause', () => this.paused());
-    window.setInterval(() => this.keepUp(), LOOK_MS);
-    window.setInterval(() => this.look(), MOTION_LOOK_MS);
-    this.connect();
+    audio.addEventListener('waiting', () => this.playing && this.enter('buffering'), { signal });
+    audio.addEventListener('pause', () => this.paused(), { signal });
+    this.timers = [
+      window.setInterval(() => this.keepUp(), LOOK_MS),
+      window.setInterval(() => this.look(), MOTION_LOOK_MS),
+    ];
+  }
+
+  /** Ends playback for good and releases the element. */
+  close(): void {
+    this.ended.abort();
+    for (const timer of [...this.timers, this.firstLook]) window.clearInterval(timer);
+    window.clearTimeout(this.retry);
+    this.wanted = false;
+    this.disconnect();
+    this.release();
+    if (this.state !== 'failed') this.enter('idle');
+  }
+
+  private get audio(): HTMLAudioElement {
+    return this.options.audio;
   }
 
   get playing(): boolean {
@@ -91,9 +140,16 @@ export class Player {
   }
 
   play(): void {
+    if (this.ended.signal.aborted) return;
     this.wanted = true;
     if (this.state === 'failed' || this.state === 'waiting') return;
-    if (this.state === 'paused' || this.state === 'ready') this.enter('buffering', 'Buffering…');
+    const halted = this.state === 'paused' || this.state === 'ready';
+    // A plain stream that continued after a pause would remain behind by its length.
+    if (this.state === 'idle' || (halted && this.transport === 'plain')) {
+      this.enter('connecting');
+      return void this.connect();
+    }
+    if (halted) this.enter('buffering');
     this.jumpToLive();
     this.start();
   }
@@ -103,21 +159,44 @@ export class Player {
     this.audio.pause();
   }
 
-  private connect(): void {
+  private async connect(): Promise<void> {
     this.disconnect();
-    if (Hls.isSupported()) this.connectHls();
-    else if (this.audio.canPlayType('application/vnd.apple.mpegurl')) void this.connectNative();
-    else this.enter('failed', `This browser cannot play the room. It needs ${NEEDED}.`);
+    const { round } = this;
+    const { hls, tokens } = this.options;
+    try {
+      if (hls && this.hlsClass === undefined) this.hlsClass = await loaded(hls);
+      // Without a wait where the token is known: this is part of the time to the first sound.
+      if (tokens.current === null) await tokens.get();
+    } catch (thrown) {
+      const problem = problemOf(thrown, 'no_token');
+      if (round === this.round) this.fell({ kind: problem.retryable ? 'broken' : 'failed', problem });
+      return;
+    }
+    if (round !== this.round) return;
+    if (this.hlsClass) this.connectHls(this.hlsClass);
+    else if (this.audio.canPlayType('application/vnd.apple.mpegurl')) void this.connectElement('native');
+    else if (this.audio.canPlayType('audio/aac')) void this.connectElement('plain');
+    else this.fell(UNSUPPORTED);
   }
 
   private disconnect(): void {
+    this.round += 1;
     this.hls?.destroy();
     this.hls = null;
     this.audio.onerror = this.audio.onended = null;
   }
 
-  private connectHls(): void {
-    const hls = new Hls(this.hlsConfig());
+  /** Ends the element's own connection. */
+  private release(): void {
+    this.audio.onerror = this.audio.onended = null;
+    this.audio.removeAttribute('src');
+    this.audio.load();
+  }
+
+  private connectHls(hlsClass: typeof Hls): void {
+    const { Events } = hlsClass;
+    const hls = new hlsClass(configOf(hlsClass, (xhr, url) => this.authorize(xhr, url)));
+    this.transport = 'hls.js';
     this.hls = hls;
     this.fetching = new Fetching();
     hls.on(Events.ERROR, (_, data) => {
@@ -146,68 +225,52 @@ export class Player {
       window.setTimeout(() => this.hls === hls && this.startOver(), missing * 1000);
     });
     hls.on(Events.LEVEL_UPDATED, (_, { details }) => setEnds(details.fragments));
-    hls.loadSource(this.url);
+    hls.loadSource(this.options.addresses.playlist);
     hls.attachMedia(this.audio);
   }
 
-  /** Without Media Source no header can be added to the player's requests, so the token is part of the URL. */
-  private async connectNative(): Promise<void> {
-    const url = `${this.url}?token=${encodeURIComponent(this.token)}`;
-    const { error, verdict } = await askAhead(url);
+  /** A media element sends no header, so the token is part of the URL. */
+  private async connectElement(transport: 'native' | 'plain'): Promise<void> {
+    this.transport = transport;
+    const { round } = this;
+    const { playlist, plain } = this.options.addresses;
+    const token = `?token=${encodeURIComponent(this.token)}`;
+    const { error, verdict } = await askAhead(playlist + token);
+    if (round !== this.round) return;
     if (error) this.record(error);
     if (verdict) return this.fell(verdict);
     this.audio.onerror = () => {
-      const detail = `mediaElement${this.audio.error?.code ?? 0}`;
-      this.record({ atMs: Math.round(performance.now()), detail, fatal: true });
-      this.fell({ kind: 'broken', words: 'The room cannot be reached or is not on air. Trying again…' });
+      this.record(described(`mediaElement${this.audio.error?.code ?? 0}`, true));
+      this.fell(UNREACHABLE);
     };
     this.audio.onended = () => this.fell(OFF_AIR);
-    this.audio.src = url;
+    // Nobody hears the plain stream while it is paused, and its sound would be old afterwards.
+    if (transport === 'native' || this.wanted) this.audio.src = (transport === 'plain' ? plain : playlist) + token;
     this.begin();
   }
 
-  private hlsConfig(): Partial<HlsConfig> {
-    const errorRetry = { maxNumRetry: 6, retryDelayMs: FIRST_RETRY_MS, maxRetryDelayMs: 2000 };
-    const timeoutRetry = { maxNumRetry: 2, retryDelayMs: 0, maxRetryDelayMs: 0 };
-    const policy = { default: { maxTimeToFirstByteMs: 10000, maxLoadTimeMs: 20000, timeoutRetry, errorRetry } };
-    return {
-      // Neither liveSyncDuration nor ...Count: hls.js then uses the playlist's PART-HOLD-BACK.
-      lowLatencyMode: true,
-      maxLiveSyncPlaybackRate: 1.05,
-      // When FFmpeg dies, up to 0.7 s of media are missing, and three parts of buffer are 0.6 s: playback stalls. By
-      // default hls.js then stays a whole second further behind; two more parts are enough for the next time.
-      liveSyncOnStallIncrease: 0.4,
-      maxBufferLength: 10,
-      backBufferLength: 10,
-      // Remuxing a part takes 0.4 ms; a worker would only add its start.
-      enableWorker: false,
-      testBandwidth: false,
-      playlistLoadPolicy: policy,
-      pLoader: PatientPlaylistLoader,
-      fragLoadPolicy: policy,
-      keyLoadPolicy: policy,
-      xhrSetup: (xhr, url) => this.authorize(xhr, url),
-    };
+  private get token(): string {
+    return this.options.tokens.current ?? '';
   }
 
   /** Playlist and keys carry the token; parts and segments stay cacheable without it. */
   private authorize(xhr: XMLHttpRequest, url: string): void {
-    const { pathname, origin } = new URL(url, location.href);
+    const { pathname, origin } = new URL(url, this.options.addresses.playlist);
     const guarded = pathname.endsWith('/index.m3u8') || pathname.endsWith('/enc.key');
-    if (!this.token || !guarded || origin !== location.origin) return;
+    if (!this.token || !guarded || origin !== new URL(this.options.addresses.playlist).origin) return;
     xhr.open('GET', url, true);
     xhr.setRequestHeader('Authorization', `Bearer ${this.token}`);
   }
 
   private begin(): void {
     if (this.wanted) this.start();
-    else this.enter('paused', 'Paused');
+    else this.enterPaused(false);
   }
 
   private start(): void {
     this.audio.play().catch((refusal: DOMException) => {
       // Browsers let a page play audio only after the user has interacted with it.
-      if (refusal.name === 'NotAllowedError') this.enter('ready', 'On air. Press play to listen.');
+      if (refusal.name === 'NotAllowedError' && !this.ended.signal.aborted) this.enter('ready');
     });
   }
 
@@ -226,12 +289,12 @@ export class Player {
     if (audio.paused && state === 'playing') this.paused();
     if (audio.paused || audio.seeking) return;
     const motion = this.playhead.look(audio.currentTime, performance.now());
-    if (motion === 'standing' && state === 'playing') this.enter('buffering', 'Buffering…');
+    if (motion === 'standing' && state === 'playing') this.enter('buffering');
     if (motion !== 'moving' || state === 'playing' || state === 'failed') return;
     this.firstSoundMs ??= Math.round(performance.now());
     // The system had paused it and resumes it.
     this.wanted = true;
-    this.enter('playing', 'Live');
+    this.enter('playing');
   }
 
   /** Handles a pause by the user, or by the system: a call, another app, unplugged headphones. */
@@ -242,31 +305,29 @@ export class Player {
     if (unasked && state !== 'playing' && state !== 'buffering') return;
     // A stream that returns by itself, such as a restarted room, must not play then.
     this.wanted = false;
-    this.enter('paused', unasked ? 'Paused by this device. Press play to go on.' : 'Paused');
+    this.enterPaused(unasked);
+    if (this.transport === 'plain' && !unasked) this.release();
   }
 
   private fell(verdict: Verdict): void {
     window.clearTimeout(this.retry);
     this.disconnect();
-    if (verdict.kind === 'failed') {
-      this.enter('failed', verdict.words);
-      return;
-    }
+    const renewed = verdict.problem.code.startsWith('token_') && this.options.tokens.refused(this.token);
+    if (verdict.kind === 'failed' && !renewed) return this.enter('failed', verdict.problem);
     const waiting = verdict.kind === 'waiting';
     const longest = waiting ? MAX_WAITING_RETRY_MS : MAX_RETRY_MS;
     const delay = Math.min(FIRST_RETRY_MS * 2 ** this.failures, longest);
     // Not beyond: after a night of waiting, a failure at the start of the room is retried as soon.
     if (delay < longest) this.failures += 1;
-    this.enter(waiting ? 'waiting' : 'connecting', verdict.words);
+    this.enter(waiting ? 'waiting' : 'connecting', { ...verdict.problem, retryable: true });
     // Many listeners lose the same room at the same moment: spread their return.
-    this.retry = window.setTimeout(() => this.connect(), delay * (0.75 + Math.random() / 2));
+    this.retry = window.setTimeout(() => void this.connect(), delay * (0.75 + Math.random() / 2));
   }
 
   private keepUp(): void {
     if (this.playing && this.hls && this.hls.latency > (this.hls.targetLatency ?? 0) + JUMP_BEHIND_SECONDS) {
       this.jumpToLive();
     }
-    this.changed();
   }
 
   private look(): void {
@@ -284,7 +345,7 @@ export class Player {
     const bufferEnd = audio.buffered.end(last);
     const idle = hls.inFlightFragments.main.state === 'IDLE';
     if (!this.fetching.look({ idle, position: audio.currentTime, bufferEnd, edge }, performance.now())) return;
-    this.record({ atMs: Math.round(performance.now()), detail: 'loadingResumed', fatal: false });
+    this.record(described('loadingResumed', false));
     hls.stopLoad();
     hls.startLoad(bufferEnd + PAST_END_SECONDS);
   }
@@ -315,10 +376,10 @@ export class Player {
   }
 
   private startOver(): void {
-    this.record({ atMs: Math.round(performance.now()), detail: 'startedOver', fatal: false });
+    this.record(described('startedOver', false));
     this.lostFor = 0;
-    this.enter('connecting', 'The sound broke off. Starting again…');
-    this.connect();
+    this.enter('connecting', BROKE_OFF.problem);
+    void this.connect();
   }
 
   private jumpToLive(): void {
@@ -326,14 +387,19 @@ export class Player {
     if (live && live > this.audio.currentTime + 1) this.audio.currentTime = live;
   }
 
-  private record(error: PlayerError): void {
+  private record(error: PlaybackError): void {
     this.errors.push(error);
     if (this.errors.length > KEPT_ERRORS) this.errors.shift();
   }
 
-  private enter(state: State, words: string): void {
+  private enterPaused(byDevice: boolean): void {
+    this.pausedByDevice = byDevice;
+    this.enter('paused');
+  }
+
+  private enter(state: PlaybackState, problem: Problem | null = null): void {
     this.state = state;
-    this.words = words;
-    this.changed();
+    this.problem = problem;
+    this.options.changed();
   }
 }

@@ -1,0 +1,196 @@
+// Connection to a room's listener channel: follows the events, connects again, and sends requests. Owns the connection
+// and the state; never accesses the page. `docs/listeners.md` describes requests and events.
+
+import { Emitter } from '../emitter.js';
+import { problemOf, StentorError, type Problem } from '../errors.js';
+import { addressesOf } from '../listening/addresses.js';
+import { TokenSource, type Token } from '../tokens.js';
+import { SseReader } from './sse.js';
+import { applied, initial, type ChannelState, type Settings } from './state.js';
+
+const FIRST_RETRY_MS = 500;
+const MAX_RETRY_MS = 15_000;
+/** The server sends a comment every 15 s. */
+const SILENCE_MS = 40_000;
+/** A request that was refused with one of these statuses will be refused again. */
+const FINAL = new Set([400, 401, 403, 404, 409]);
+
+/** Reactions that can be sent, and their signs. */
+export const REACTIONS: Readonly<Record<string, string>> = { clap: '👏', heart: '❤️', laugh: '😂', wow: '😮', agree: '👍', fire: '🔥' };
+
+/** Events of `RoomChannel.on`. */
+export interface ChannelEvents {
+  /** Any change of `RoomChannel.state` or `RoomChannel.connected`. */
+  state: ChannelState;
+  /** Sums of the reactions of about one second, from all listeners. */
+  reactions: Record<string, number>;
+  /** The server refuses the channel for good; no event follows. */
+  refused: Problem;
+}
+
+/** Options of a channel. */
+export interface ChannelOptions {
+  /** URL of the room's playlist, `hlsUrl` of the API; relative URLs are relative to the page. */
+  url: string;
+  /** Token of a listener, an anchor or a host, or a function that provides one for each connection. */
+  token: Token;
+}
+
+/** Text of the caller, with a name where the token has none. */
+export interface Named {
+  name?: string;
+}
+
+/** A room's listener channel: stage, hands, reactions, chat. */
+export class RoomChannel extends Emitter<ChannelEvents> {
+  /** State of the room, as far as the events have told it. */
+  state = initial();
+  /** True while the connection stands. */
+  connected = false;
+  private readonly prefix: string;
+  private readonly tokens: TokenSource;
+  private readonly reader = new SseReader();
+  private failures = 0;
+  private phase: 'new' | 'open' | 'closed' = 'new';
+  private abort = new AbortController();
+
+  constructor({ url, token }: ChannelOptions, tokens = new TokenSource(token)) {
+    super();
+    this.prefix = addressesOf(url, globalThis.location?.href).channel;
+    this.tokens = tokens;
+  }
+
+  /** Follows the events of the room until {@link RoomChannel.close}; connects again after failures. */
+  open(): void {
+    if (this.phase !== 'new') return;
+    this.phase = 'open';
+    void this.run();
+  }
+
+  /** Ends the channel for good. */
+  close(): void {
+    this.phase = 'closed';
+    this.abort.abort();
+  }
+
+  /** Raises the hand, or changes its note. `name`: for a listener whose token has none. */
+  async raiseHand(hand: Named & { note?: string } = {}): Promise<void> {
+    await this.send('POST', 'hand', hand);
+  }
+
+  /** Lowers the own hand; declines an invitation. */
+  async lowerHand(): Promise<void> {
+    await this.send('DELETE', 'hand');
+  }
+
+  /** Sends one of {@link REACTIONS}. */
+  async react(reaction: string): Promise<void> {
+    await this.send('POST', 'reactions', { reaction });
+  }
+
+  /** Sends a chat message. `name`: for a listener whose token has none. */
+  async say(text: string, { name }: Named = {}): Promise<void> {
+    await this.send('POST', 'chat', name === undefined ? { text } : { text, name });
+  }
+
+  /** Deletes the own message; a host any message. */
+  async deleteMessage(message: number): Promise<void> {
+    await this.send('DELETE', `chat/${message}`);
+  }
+
+  /** As host: invites a person whose hand is raised to the stage (true), or takes that back (false). */
+  async invite(person: string, invited = true): Promise<void> {
+    await this.send(invited ? 'PUT' : 'DELETE', `hands/${encodeURIComponent(person)}/invitation`);
+  }
+
+  /** As host: lowers the hand of a person. */
+  async lowerHandOf(person: string): Promise<void> {
+    await this.send('DELETE', `hands/${encodeURIComponent(person)}`);
+  }
+
+  /** As host: pins a message; `null` unpins. */
+  async pin(message: number | null): Promise<void> {
+    await (message === null ? this.send('DELETE', 'pinned') : this.send('PUT', 'pinned', { message }));
+  }
+
+  /** As host: shows an announcement; `null` takes it back. */
+  async announce(text: string | null): Promise<void> {
+    await (text === null ? this.send('DELETE', 'announcement') : this.send('PUT', 'announcement', { text }));
+  }
+
+  /** As host: changes the settings of the channel. */
+  async configure(settings: Settings): Promise<void> {
+    await this.send('PUT', 'settings', settings);
+  }
+
+  /**
+   * Sends any request of the channel; `path` is relative to the room. Rejects with a {@link StentorError} that has the
+   * server's code, or `gone` if the server cannot be reached.
+   */
+  async send<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T> {
+    const headers: Record<string, string> = { authorization: `Bearer ${await this.tokens.get()}` };
+    if (body !== undefined) headers['content-type'] = 'application/json';
+    const init = { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
+    const response = await fetch(this.prefix + path, init).catch(() => undefined);
+    if (!response) throw new StentorError({ code: 'gone', message: 'the server cannot be reached', retryable: true });
+    const answer = (await response.json().catch(() => ({}))) as unknown;
+    if (!response.ok) throw refusal(response, answer);
+    return answer as T;
+  }
+
+  private async run(): Promise<void> {
+    while (this.phase === 'open' && !this.state.closed) {
+      const problem = await this.follow().catch((thrown: unknown) => problemOf(thrown, 'gone'));
+      this.connected = false;
+      if (this.phase !== 'open') return;
+      this.emit('state', this.state);
+      if (problem && !problem.retryable) return this.emit('refused', problem);
+      const delay = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** this.failures) * (0.5 + Math.random() / 2);
+      this.failures += 1;
+      await new Promise((resolve) => setTimeout(resolve, Math.max(delay, problem?.retryAfterMs ?? 0)));
+    }
+  }
+
+  /** Follows one response to its end; returns the problem if the server refused it. */
+  private async follow(): Promise<Problem | null> {
+    this.abort = new AbortController();
+    this.reader.restart();
+    const token = await this.tokens.get();
+    const headers: Record<string, string> = { authorization: `Bearer ${token}`, accept: 'text/event-stream' };
+    if (this.reader.lastEventId) headers['last-event-id'] = this.reader.lastEventId;
+    const response = await fetch(`${this.prefix}events`, { headers, signal: this.abort.signal, cache: 'no-store' });
+    if (!response.ok || !response.body) {
+      const { problem } = refusal(response, await response.json().catch(() => ({})));
+      const renewable = response.status === 401 && this.tokens.refused(token);
+      return { ...problem, retryable: renewable || !FINAL.has(response.status) };
+    }
+    const chunks = response.body.getReader();
+    const decoder = new TextDecoder();
+    for (;;) {
+      const silence = setTimeout(() => this.abort.abort(), SILENCE_MS);
+      const { done, value } = await chunks.read().finally(() => clearTimeout(silence));
+      if (done || this.phase !== 'open') return null;
+      for (const { event, data } of this.reader.feed(decoder.decode(value, { stream: true }))) this.hear(event, data);
+    }
+  }
+
+  private hear(event: string, data: string): void {
+    const parsed: any = JSON.parse(data);
+    this.connected = true;
+    this.failures = 0;
+    if (event === 'reactions') return this.emit('reactions', parsed.counts);
+    this.state = applied(this.state, event, parsed);
+    this.emit('state', this.state);
+  }
+}
+
+function refusal(response: Response, answer: unknown): StentorError {
+  const { code, error } = (answer ?? {}) as { code?: string; error?: string };
+  const seconds = Number(response.headers.get('retry-after'));
+  return new StentorError({
+    code: code ?? `http_${response.status}`,
+    message: error ?? `the server answered ${response.status}`,
+    retryable: response.status === 429 || response.status >= 500,
+    ...(seconds > 0 ? { retryAfterMs: seconds * 1000 } : {}),
+  });
+}

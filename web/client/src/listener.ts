@@ -1,0 +1,257 @@
+// A listener of a room: the class for applications. Joins the player, the listener channel and the visit to the stage.
+
+import { RoomChannel } from './channel/channel.js';
+import { isInvited, TalkingClock, type ChannelState } from './channel/state.js';
+import { Emitter } from './emitter.js';
+import { problemOf, StentorError, type Problem } from './errors.js';
+import { addressesOf } from './listening/addresses.js';
+import type { PlaybackError } from './listening/failures.js';
+import type { HlsClass, HlsLoader } from './listening/hls.js';
+import { Player, type PlaybackState, type Transport } from './listening/player.js';
+import type { StentorRoom } from './room.js';
+import type { StageOptions } from './stage.js';
+import { TokenSource, type Token } from './tokens.js';
+
+/** Interval of checks who talks in the sound that is heard. */
+const TALKING_LOOK_MS = 100;
+
+/** Options of a listener. */
+export interface ListenerOptions {
+  /** URL of the room's playlist, `hlsUrl` of the API; relative URLs are relative to the page. */
+  url: string;
+  /** The listener's token (`POST /api/token`), or a function that provides one, for visits that outlast a token. */
+  token: Token;
+  /**
+   * hls.js, as its class or as a function that loads it: `() => import('hls.js/light')`. Without it, the browser plays
+   * the room itself where it can (Safari), otherwise the plain stream, which has more delay.
+   */
+  hls?: HlsClass | HlsLoader;
+  /** Element that plays the sound; default: a new one that is not part of the page. */
+  audio?: HTMLAudioElement;
+}
+
+/** State of playback, and its reason. */
+export interface ListenerStatus {
+  state: PlaybackState;
+  /** Reason for `waiting`, `failed`, and for `connecting` after a failure. */
+  problem?: Problem;
+  /** With `paused`: who paused it. */
+  pausedBy?: 'application' | 'device';
+}
+
+/**
+ * State of the visit to the stage:
+ * - `listening`: not on the stage.
+ * - `entering`: opening the microphone, then joining; `StentorListener.stage` is set from then on.
+ * - `speaking`: on the stage, and the sound flows.
+ * - `reconnecting`: returning to the stage after a failure.
+ */
+export type StageState = 'listening' | 'entering' | 'speaking' | 'reconnecting';
+
+/** State of the visit to the stage, and the reason for its end. */
+export interface StageStatus {
+  state: StageState;
+  /** Only with `listening`: why the last visit ended or never began; the code is `left` after `leaveStage`. */
+  problem?: Problem;
+}
+
+/** Events of `StentorListener.on`. */
+export interface ListenerEvents {
+  /** Any change of `StentorListener.status`. */
+  state: ListenerStatus;
+  /** Any change of the room's state, from the channel. */
+  room: ChannelState;
+  /** Sums of the reactions of about one second, from all listeners. */
+  reactions: Record<string, number>;
+  /** Ids of the members whose voices are heard from now on: on the clock of the stream, not that of the network. */
+  talking: readonly string[];
+  /** A host invites this listener to the stage (true), or the invitation ended (false). */
+  invited: boolean;
+  /** Any change of `StentorListener.stageStatus`. */
+  stage: StageStatus;
+}
+
+/** A listener of a room: hears it, follows it, and comes to the stage when invited. */
+export class StentorListener extends Emitter<ListenerEvents> {
+  /** Element that plays the sound of the room: for volume and mute. */
+  readonly audio: HTMLAudioElement;
+  /** Id of the room. */
+  readonly room: string;
+  /** Channel of the room: hand, reactions, chat. */
+  readonly channel: RoomChannel;
+  private readonly player: Player;
+  private readonly clock = new TalkingClock();
+  private heardTalking: readonly string[] = [];
+  private wasInvited = false;
+  private visit: StentorRoom | null = null;
+  private voices: HTMLAudioElement | null = null;
+  private onStage: StageStatus = { state: 'listening' };
+  private talkingTimer: number | undefined;
+  private closed = false;
+
+  /** Requests nothing yet. Throws a {@link StentorError} with the code `invalid_url`. */
+  constructor(options: ListenerOptions) {
+    super();
+    const addresses = addressesOf(options.url, globalThis.location?.href);
+    const tokens = new TokenSource(options.token);
+    this.room = addresses.room;
+    this.audio = options.audio ?? new Audio();
+    this.channel = new RoomChannel(options, tokens);
+    const changed = (): void => this.emit('state', this.status);
+    this.player = new Player({ audio: this.audio, addresses, tokens, hls: options.hls, changed });
+    this.channel.on('state', (state) => this.roomChanged(state));
+    this.channel.on('reactions', (counts) => this.emit('reactions', counts));
+  }
+
+  /** State of playback: `playing` only while the sound actually advances. */
+  get status(): ListenerStatus {
+    const { state, problem, pausedByDevice } = this.player;
+    return {
+      state,
+      ...(problem ? { problem } : {}),
+      ...(state === 'paused' ? { pausedBy: pausedByDevice ? ('device' as const) : ('application' as const) } : {}),
+    };
+  }
+
+  /** Way of the sound; `null` until the first connection. */
+  get transport(): Transport | null {
+    return this.player.transport;
+  }
+
+  /** Seconds between the sound that is heard and the room; `null` while unknown. */
+  get behindLiveSeconds(): number | null {
+    return this.player.playing ? this.player.behindLiveSeconds : null;
+  }
+
+  /** Milliseconds from the start of the page to the first sound; `null` before it. */
+  get firstSoundMs(): number | null {
+    return this.player.firstSoundMs;
+  }
+
+  /** The last failures of playback, including those that the player has repaired; for diagnosis. */
+  get errors(): readonly PlaybackError[] {
+    return this.player.errors;
+  }
+
+  /** State of the room; its `known` is false until {@link StentorListener.follow} has received it. */
+  get roomState(): ChannelState {
+    return this.channel.state;
+  }
+
+  /** True while an invitation of a host is open. */
+  get invited(): boolean {
+    return isInvited(this.channel.state);
+  }
+
+  /** State of the visit to the stage. */
+  get stageStatus(): StageStatus {
+    return this.onStage;
+  }
+
+  /** The visit to the stage, for its microphone and statistics; `null` while listening. */
+  get stage(): StentorRoom | null {
+    return this.visit;
+  }
+
+  /**
+   * Plays the room near live; starts by itself when the room comes on air. Call it in a handler of a click where the
+   * browser requires that; otherwise the state becomes `ready`, and another call after a click plays.
+   */
+  play(): void {
+    this.player.play();
+  }
+
+  /** Pauses the sound. */
+  pause(): void {
+    this.player.pause();
+  }
+
+  /** Follows the room: its state, reactions and chat, until {@link StentorListener.close}. */
+  follow(): void {
+    this.channel.open();
+    this.talkingTimer ??= window.setInterval(() => this.lookTalking(), TALKING_LOOK_MS);
+  }
+
+  /**
+   * Takes a host's invitation: opens the microphone, joins, and plays the voices of the others without delay instead of
+   * the stream. Resolves when the sound flows. Rejects with a {@link StentorError}: of the microphone, `not_invited`, or
+   * the reason why the visit ended.
+   */
+  async takeStage(options: StageOptions = {}): Promise<StentorRoom> {
+    if (this.closed || this.onStage.state !== 'listening') {
+      throw new StentorError({ code: 'already_on_stage', message: 'the listener is on the stage, or closed', retryable: false });
+    }
+    this.enterStage({ state: 'entering' });
+    let room: StentorRoom;
+    try {
+      const { visitStage } = await import('./stage.js');
+      room = await visitStage(this.channel, options, (problem) => this.stageEnded(problem));
+    } catch (thrown) {
+      const problem = problemOf(thrown, 'internal');
+      this.enterStage({ state: 'listening', problem });
+      throw new StentorError(problem);
+    }
+    this.visit = room;
+    room.on('stream', (stream) => this.playVoices(stream));
+    room.on('state', ({ state }) => {
+      if (state === 'connected') this.enterStage({ state: 'speaking' });
+      else if (state === 'reconnecting') this.enterStage({ state: 'reconnecting' });
+    });
+    this.enterStage({ state: 'entering' });
+    if (this.closed) room.leave();
+    await room.join();
+    return room;
+  }
+
+  /** Leaves the stage and listens again. */
+  leaveStage(): void {
+    this.visit?.leave();
+  }
+
+  /** Ends playback, channel and visit for good. */
+  close(): void {
+    this.closed = true;
+    this.leaveStage();
+    this.channel.close();
+    this.player.close();
+    window.clearInterval(this.talkingTimer);
+  }
+
+  private roomChanged(state: ChannelState): void {
+    this.clock.heard(state.talking);
+    this.emit('room', state);
+    const invited = isInvited(state);
+    if (invited === this.wasInvited) return;
+    this.wasInvited = invited;
+    this.emit('invited', invited);
+  }
+
+  private lookTalking(): void {
+    const talking = this.clock.at(this.player.heardAt);
+    const known = this.heardTalking;
+    if (talking.length === known.length && talking.every((id, at) => id === known[at])) return;
+    this.heardTalking = talking;
+    this.emit('talking', talking);
+  }
+
+  private playVoices(stream: MediaStream): void {
+    this.voices ??= new Audio();
+    this.voices.srcObject = stream;
+    // The browser allows it: the page uses a microphone.
+    void this.voices.play().catch(() => undefined);
+  }
+
+  private enterStage(status: StageStatus): void {
+    this.onStage = status;
+    // Never both: on the stage the others are heard at once, by another way.
+    if (status.state === 'speaking') this.player.pause();
+    this.emit('stage', status);
+  }
+
+  private stageEnded(problem: Problem): void {
+    this.visit = null;
+    if (this.voices) this.voices.srcObject = null;
+    this.enterStage({ state: 'listening', problem });
+    if (!this.closed) this.player.play();
+  }
+}

@@ -1,0 +1,98 @@
+// Failures of playback, and whether a retry can help. Pure, except for the time of a failure.
+
+import type { ErrorData } from 'hls.js';
+import type { Problem } from '../errors.js';
+
+/** A failed request, or an error of the media element or of hls.js. */
+export interface PlaybackError {
+  /** Milliseconds since the page was opened. */
+  atMs: number;
+  /** Error detail of hls.js, or name of the media element's error. */
+  detail: string;
+  fatal: boolean;
+  /** HTTP status, if a request was answered. */
+  status?: number;
+  /** Stable error code of the server, if it sent one. */
+  code?: string;
+}
+
+/**
+ * Consequence of a failure:
+ * - `failed`: a retry cannot help.
+ * - `waiting`: the room is not on air. Retry soon, then every few seconds.
+ * - `broken`: connection or media failed. Restart immediately, then with growing delays.
+ */
+export interface Verdict {
+  kind: 'failed' | 'waiting' | 'broken';
+  problem: Problem;
+}
+
+const failed = (code: string, message: string): Verdict => ({ kind: 'failed', problem: { code, message, retryable: false } });
+const waiting = (code: string, message: string): Verdict => ({ kind: 'waiting', problem: { code, message, retryable: true } });
+const broken = (code: string, message: string): Verdict => ({ kind: 'broken', problem: { code, message, retryable: true } });
+
+export const OFF_AIR = waiting('room_not_on_air', 'the room is not on air');
+export const BROKE_OFF = broken('media_broken', 'the sound broke off');
+export const UNREACHABLE = broken('gone', 'the connection to the server was lost');
+export const UNSUPPORTED = failed('unsupported_browser', 'this browser plays neither HLS nor AAC');
+
+/** Meaning of the server's codes for a listener, where the status is not enough. */
+const BY_CODE = new Map<string, Verdict>([
+  ['invalid_room_id', failed('invalid_room_id', 'the room id is not valid')],
+  // The token is the only part of the query that is neither of hls.js nor of the server.
+  ['invalid_query', failed('token_invalid', 'the token is not valid')],
+  ['token_wrong_room', failed('token_wrong_room', 'the token is for another room')],
+  ['token_wrong_audience', failed('token_wrong_audience', 'the token is not for listening')],
+  ['room_not_on_air', OFF_AIR],
+  // Sent only to holders of a valid token. A playlist outlives its broadcast and the keys, so that every listener
+  // learns of the end, and a node may learn of a start or an end later than the one that served the playlist.
+  ['key_refused', OFF_AIR],
+  ['key_not_found', OFF_AIR],
+  ['media_not_ready', broken('media_not_ready', 'the room is starting')],
+]);
+
+export function describe(data: ErrorData): PlaybackError {
+  return described(data.details, data.fatal, data.response?.code, serverCode(data.networkDetails));
+}
+
+/** Describes a response that hls.js did not request; without a status, the server could not be reached. */
+export function describeAnswer(detail: string, status?: number, body = ''): PlaybackError {
+  return described(detail, true, status, codeIn(body));
+}
+
+/** Describes an error without a request. */
+export function described(detail: string, fatal: boolean, status?: number, code?: string): PlaybackError {
+  const error: PlaybackError = { atMs: Math.round(performance.now()), detail, fatal };
+  if (status) error.status = status;
+  if (code) error.code = code;
+  return error;
+}
+
+export function judge(data: ErrorData, error: PlaybackError): Verdict {
+  // The value of `ErrorTypes.NETWORK_ERROR`, which would import hls.js.
+  return (data.type as string) === 'networkError' ? judgeAnswer(error) : BROKE_OFF;
+}
+
+export function judgeAnswer({ code, status }: PlaybackError): Verdict {
+  const known = BY_CODE.get(code ?? '');
+  if (known) return known;
+  if (status === 401) return failed(code ?? 'token_invalid', 'the token is missing or not valid');
+  if (status === 404) return waiting(code ?? 'room_not_found', 'there is no such room');
+  return UNREACHABLE;
+}
+
+/** Returns `code` of the server's JSON error body; key requests ask for bytes, the others for text. */
+function serverCode(request: unknown): string | undefined {
+  if (!(request instanceof XMLHttpRequest) || request.status < 400) return undefined;
+  const body = request.response as unknown;
+  return codeIn(body instanceof ArrayBuffer ? new TextDecoder().decode(body) : String(body));
+}
+
+function codeIn(body: string): string | undefined {
+  try {
+    const code: unknown = JSON.parse(body).code;
+    return typeof code === 'string' ? code : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,58 @@
+// Connection to hls.js, which the application passes in: the library contains and imports none of it.
+
+import type Hls from 'hls.js';
+import type { HlsConfig } from 'hls.js';
+import { patient } from './loader.js';
+
+/** The class of hls.js: the default export of `hls.js` or of the smaller `hls.js/light`. */
+export interface HlsClass {
+  isSupported(): boolean;
+  // `any`: the types of hls.js are needed by applications that use it, not by the others.
+  new (config?: any): object;
+}
+
+/** Loads the class of hls.js when it is needed, like `() => import('hls.js/light')`. */
+export type HlsLoader = () => Promise<HlsClass | { default: HlsClass }>;
+
+/** Initial retry delay. Short: a room that is stopped and started again is on air immediately. */
+export const FIRST_RETRY_MS = 250;
+
+/** Returns the class if it runs in this browser. */
+export async function loaded(hls: HlsClass | HlsLoader): Promise<typeof Hls | null> {
+  if ('isSupported' in hls) return usable(hls);
+  try {
+    const module = await hls();
+    return usable('default' in module ? module.default : module);
+  } catch {
+    // Without it the browser plays the room itself, or the plain stream.
+    return null;
+  }
+}
+
+/** Returns the class if it runs in this browser. */
+export const usable = (hls: HlsClass): typeof Hls | null => (hls.isSupported() ? (hls as unknown as typeof Hls) : null);
+
+/** `authorize` adds the token to a request. */
+export function configOf(hls: typeof Hls, authorize: (xhr: XMLHttpRequest, url: string) => void): Partial<HlsConfig> {
+  const errorRetry = { maxNumRetry: 6, retryDelayMs: FIRST_RETRY_MS, maxRetryDelayMs: 2000 };
+  const timeoutRetry = { maxNumRetry: 2, retryDelayMs: 0, maxRetryDelayMs: 0 };
+  const policy = { default: { maxTimeToFirstByteMs: 10000, maxLoadTimeMs: 20000, timeoutRetry, errorRetry } };
+  return {
+    // Neither liveSyncDuration nor ...Count: hls.js then uses the playlist's PART-HOLD-BACK.
+    lowLatencyMode: true,
+    maxLiveSyncPlaybackRate: 1.05,
+    // When FFmpeg dies, up to 0.7 s of media are missing, and three parts of buffer are 0.6 s: playback stalls. By
+    // default hls.js then stays a whole second further behind; two more parts are enough for the next time.
+    liveSyncOnStallIncrease: 0.4,
+    maxBufferLength: 10,
+    backBufferLength: 10,
+    // Remuxing a part takes 0.4 ms; a worker would only add its start.
+    enableWorker: false,
+    testBandwidth: false,
+    playlistLoadPolicy: policy,
+    pLoader: patient(hls),
+    fragLoadPolicy: policy,
+    keyLoadPolicy: policy,
+    xhrSetup: authorize,
+  };
+}

@@ -1,0 +1,33 @@
+// Tokens of a visit: one text, or a function of the application that provides one for each connection.
+
+import { problemOf, StentorError } from './errors.js';
+
+/** A token, or a function that provides one. */
+export type Token = string | (() => string | Promise<string>);
+
+export class TokenSource {
+  /** Token in use; `null` until a function has provided one. */
+  current: string | null;
+
+  constructor(private readonly source: Token) {
+    this.current = typeof source === 'string' ? source : null;
+  }
+
+  /** Rejects with a {@link StentorError}: that of the function, or `no_token`. */
+  async get(): Promise<string> {
+    if (this.current !== null || typeof this.source === 'string') return this.current ?? '';
+    try {
+      return (this.current = await this.source());
+    } catch (thrown) {
+      throw new StentorError(problemOf(thrown, 'no_token'));
+    }
+  }
+
+  /** The server refused this token. Returns true if the next {@link TokenSource.get} provides another one. */
+  refused(token: string): boolean {
+    if (typeof this.source === 'string') return false;
+    // Player and channel share the source: one of them may have got a new token already.
+    if (this.current === token) this.current = null;
+    return true;
+  }
+}

@@ -1,0 +1,41 @@
+// Words for the state of playback: what it means for the listener, and the remedy. Pure.
+
+import type { ListenerStatus } from '@stentor/client';
+import { NEEDED } from '../browsers';
+
+const OFF_AIR = 'The room is not on air. It starts here by itself.';
+const LOST = 'The connection was lost. Connecting again…';
+const NO_TOKEN = 'This link has no valid token, or it has expired. Ask for a new link.';
+
+/** Returns the words for a state; `heard`: the room was heard before. */
+export function playback({ state, problem, pausedBy }: ListenerStatus, heard: boolean): string {
+  switch (state) {
+    case 'ready':
+      return 'On air. Press play to listen.';
+    case 'playing':
+      return 'Live';
+    case 'buffering':
+      return 'Buffering…';
+    case 'paused':
+      return pausedBy === 'device' ? 'Paused by this device. Press play to go on.' : 'Paused';
+    case 'waiting':
+      if (heard) return 'The room is over. Should it go on air again, it starts here by itself.';
+      return problem?.code === 'room_not_on_air' ? OFF_AIR : 'There is no such room on air. It starts here by itself.';
+    case 'failed':
+      return FAILED[problem?.code ?? ''] ?? NO_TOKEN;
+    default:
+      return problem ? (CONNECTING[problem.code] ?? LOST) : 'Connecting…';
+  }
+}
+
+const FAILED: Readonly<Record<string, string>> = {
+  invalid_room_id: 'This link names no valid room.',
+  token_wrong_room: 'This link is for another room. Ask for a link to this one.',
+  token_wrong_audience: 'This link is not for listening. Ask for a link for listeners.',
+  unsupported_browser: `This browser cannot play the room. It needs ${NEEDED}.`,
+};
+
+const CONNECTING: Readonly<Record<string, string>> = {
+  media_not_ready: 'The room is starting…',
+  media_broken: 'The sound broke off. Starting again…',
+};
