@@ -4,8 +4,10 @@
 //! Every token issued here carries the claim `roomCreatedAt`; without that claim, `iat` must not precede the
 //! room.
 
-use super::ids::UnixMs;
+use super::ids::{UnixMs, UserId};
 use super::model::Meta;
+use super::signalling::CloseCode;
+use super::view::RoomView;
 
 /// Largest difference between our clock and that of a signer that sends no `roomCreatedAt`, in milliseconds.
 /// A token signed up to this long before a room is created is valid for it.
@@ -32,12 +34,30 @@ impl Grant {
             None => self.issued_at.0.saturating_add(CLOCK_DIFFERENCE_MS) >= room.created_at.0,
         }
     }
+
+    /// Checks that this token's user may be in the room and act in it. `room`: as the store has it now;
+    /// empty if there is none.
+    ///
+    /// # Errors
+    /// - [`CloseCode::TokenInvalid`]: the token has expired.
+    /// - [`CloseCode::RoomGone`]: the room does not exist, is being deleted, or is not the token's room.
+    /// - [`CloseCode::Removed`]: the user was removed from the room.
+    pub fn admit(&self, user: &UserId, room: &RoomView, wall: UnixMs) -> Result<(), CloseCode> {
+        if self.is_expired(wall) {
+            return Err(CloseCode::TokenInvalid);
+        }
+        if !room.meta.as_ref().is_some_and(|meta| meta.deleted_at.is_none() && self.is_for(meta)) {
+            return Err(CloseCode::RoomGone);
+        }
+        if room.is_removed(user) { Err(CloseCode::Removed) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::ids::{Epoch, Pin};
+    use crate::domain::keys::parse_room;
 
     #[test]
     fn tokens_are_bound_to_one_room() {
@@ -55,6 +75,36 @@ mod tests {
     fn grants_end_at_their_expiry() {
         let grant = grant(1_000_000, None);
         assert!(!grant.is_expired(UnixMs(1_059_999)) && grant.is_expired(UnixMs(1_060_000)));
+    }
+
+    #[test]
+    fn admission_follows_token_and_room() {
+        const META: &str = r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":1000000}"#;
+        const DELETED: &str =
+            r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":1000000,"deletedAt":1010000}"#;
+        const LATER: &str = r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":1020000}"#;
+        const REMOVED: &str = r#"{"role":"anchor","createdAt":1000000,"removedAt":1000001}"#;
+        let (meta, ann) = ("/rooms/talk/meta", "/rooms/talk/users/ann");
+        for (keys, wall, wanted) in [
+            (vec![(meta, META)], 1_059_999, Ok(())),
+            (vec![(meta, META)], 1_060_000, Err(CloseCode::TokenInvalid)),
+            (vec![], 1_000_000, Err(CloseCode::RoomGone)),
+            (vec![(meta, DELETED)], 1_020_000, Err(CloseCode::RoomGone)),
+            (vec![(meta, LATER)], 1_020_000, Err(CloseCode::RoomGone)),
+            (vec![(meta, META), (ann, REMOVED)], 1_020_000, Err(CloseCode::Removed)),
+            (vec![(meta, META), ("/rooms/talk/users/bob", REMOVED)], 1_020_000, Ok(())),
+        ] {
+            let mut view = RoomView::default();
+            for (key, json) in &keys {
+                view.apply(parse_room(key).unwrap().1, Some((json.as_bytes(), 1))).unwrap();
+            }
+            let token = grant(1_000_000, Some(1_000_000));
+            assert_eq!(
+                token.admit(&UserId::new("ann").unwrap(), &view, UnixMs(wall)),
+                wanted,
+                "{keys:?} {wall}"
+            );
+        }
     }
 
     fn grant(issued_at: u64, room_created_at: Option<u64>) -> Grant {

@@ -33,7 +33,6 @@ use super::context::Context;
 use super::gateway::{ConnectionInfo, Session, Signalling};
 use crate::domain::connection::{ConnectionId, GatewayIncarnation};
 use crate::domain::ids::RoomId;
-use crate::domain::model::Meta;
 use crate::domain::pin_attempts::PinAttempts;
 use crate::domain::signalling::CloseCode;
 use crate::domain::view::RoomView;
@@ -145,22 +144,15 @@ impl SignallingShared {
     /// Returns the room from the store.
     ///
     /// # Errors
-    /// - [`CloseCode::TokenInvalid`]: the token has expired.
-    /// - [`CloseCode::Unavailable`]: the store is not listed yet.
-    /// - [`CloseCode::RoomGone`]: the room does not exist, is being deleted, or is not the token's room.
-    /// - [`CloseCode::Removed`]: the user was removed from the room.
+    /// [`CloseCode::Unavailable`] if the store is not listed yet; otherwise those of
+    /// [`Grant::admit`](crate::domain::grant::Grant::admit).
     fn room_of(&self, peer: &ConnectionInfo) -> Result<Arc<RoomView>, CloseCode> {
-        if peer.grant.is_expired(self.context.clock.wall()) {
-            return Err(CloseCode::TokenInvalid);
-        }
         if !self.context.rooms_listed() {
             return Err(CloseCode::Unavailable);
         }
-        let view = self.context.directory.room(&peer.room);
-        let is_theirs = |meta: &Meta| meta.deleted_at.is_none() && peer.grant.is_for(meta);
-        let view = view.filter(|v| v.meta.as_ref().is_some_and(|meta| is_theirs(meta)));
-        let view = view.ok_or(CloseCode::RoomGone)?;
-        if view.is_removed(&peer.user) { Err(CloseCode::Removed) } else { Ok(view) }
+        let view = self.context.directory.room(&peer.room).unwrap_or_default();
+        peer.grant.admit(&peer.user, &view, self.context.clock.wall())?;
+        Ok(view)
     }
 }
 

@@ -45,11 +45,22 @@ async fn connections_end_with_their_token() {
     let node = Node::start(&[]).await;
     node.room_on_air(ROOM).await;
     let tokens = Tokens::new(&secrets(&node).jwt, "stentor", Duration::from_secs(60));
-    let (room, ttl) = (RoomId::new(ROOM).unwrap(), Duration::from_secs(8));
-    let token = tokens.issue(Role::Host, "hugo", &room, None, ttl, stentor::rooms::now()).token;
-    let mut hugo = Caller::connect(&node.ws, &token, "").await;
+    let mut ann = Caller::connect(&node.ws, &invite(&node, "anchor", "ann").await, "").await;
+    ann.call("join", json!({})).await.unwrap();
+    let (room, ttl, issued) = (RoomId::new(ROOM).unwrap(), Duration::from_secs(12), stentor::rooms::now());
+    let token = |role, user| tokens.issue(role, user, &room, None, ttl, issued);
+    let (host, anchor) = (token(Role::Host, "hugo"), token(Role::Anchor, "bob"));
+    let mut hugo = Caller::connect(&node.ws, &host.token, "").await;
     hugo.call("join", json!({})).await.unwrap();
-    assert_eq!(hugo.closed().await, 4401);
+    hugo.call("mute", json!({ "userId": "ann" })).await.unwrap();
+    let mut bob = Caller::connect(&node.ws, &anchor.token, "").await;
+    until("the tokens have expired", async || stentor::rooms::now() >= host.expires_at).await;
+    // Expired connections are closed within a second. Until then the methods refuse them.
+    let (unmuted, joined) =
+        futures::join!(hugo.call("unmute", json!({ "userId": "ann" })), bob.call("join", json!({})));
+    assert!(unmuted.is_err() && joined.is_err(), "{unmuted:?} {joined:?}");
+    assert_eq!((hugo.closed().await, bob.closed().await), (4401, 4401));
+    ann.call("leave", json!({})).await.unwrap();
     until("the media session is over", async || node.states_of("janus_session").await.is_empty()).await;
 }
 
