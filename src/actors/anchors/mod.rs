@@ -225,7 +225,14 @@ impl MediaSessionHandle {
 
     /// Leaves the room at once. Does not wait for Janus.
     pub fn leave(&self) {
-        let _ = self.actor.tell(session::Msg::Leave { line: self.number });
+        self.report("leave", || session::Msg::Leave { line: self.number });
+    }
+
+    /// Delivers a message that must not be lost: in its turn, or to a full mailbox as the newest of its slot.
+    fn report(&self, slot: &'static str, message: impl Fn() -> session::Msg) {
+        if self.actor.tell(message()).is_err() {
+            let _ = self.actor.tell_latest(slot, message());
+        }
     }
 
     async fn call<T>(
@@ -241,11 +248,7 @@ impl MediaSessionHandle {
 
 impl Drop for MediaSessionHandle {
     fn drop(&mut self) {
-        let away = || session::Msg::Away { line: self.number };
-        if self.actor.tell(away()).is_err() {
-            // `offer` also delivers to a full mailbox.
-            let _ = self.actor.tell_latest("away", away());
-        }
+        self.report("away", || session::Msg::Away { line: self.number });
     }
 }
 
@@ -260,4 +263,29 @@ impl fmt::Debug for ResumeToken {
 fn bound(user: &str, room: &RoomId, place: &JanusAssignment) -> SealBinding {
     let (janus, janus_room_id) = (place.janus.clone(), place.janus_room_id);
     SealBinding { user: user.to_owned(), room: room.clone(), janus, janus_room_id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::kernel::{Message, TellError};
+
+    #[test]
+    fn full_mailbox_loses_no_leave() {
+        for kind in ["leave", "away"] {
+            let delivered = Arc::new(Mutex::new(Vec::new()));
+            let (refused, received) = (Mutex::new(false), delivered.clone());
+            let actor = ActorRef::from_fn(move |message: session::Msg| {
+                if message.kind() == kind && !std::mem::replace(&mut *refused.lock().unwrap(), true) {
+                    return Err(TellError::Full);
+                }
+                received.lock().unwrap().push(message.kind());
+                Ok(())
+            });
+            let line = MediaSessionHandle { actor, number: 1 };
+            line.leave();
+            drop(line);
+            assert_eq!(*delivered.lock().unwrap(), ["leave", "away"], "refused: {kind}");
+        }
+    }
 }
