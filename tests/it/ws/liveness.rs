@@ -29,13 +29,14 @@ async fn half_open_connection_is_closed() {
 #[actix::test]
 async fn client_answering_pings_stays_connected() {
     let gateway = Gateway::with(|ws| {
-        (ws.ping, ws.dead_after) = (Duration::from_millis(50), Duration::from_millis(1000));
+        // Long enough for a busy machine to answer a ping.
+        (ws.ping, ws.dead_after) = (Duration::from_millis(50), Duration::from_secs(4));
     })
     .await;
     let mut client = Client::connect(&gateway, "ann").await;
     let (answer, ()) = tokio::join!(client.next(), async {
         // Sleep: the silence under test, longer than the timeout of a dead client.
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
         let peer = gateway.script.connected.lock().unwrap()[0].clone();
         peer.out.notify(&stentor::domain::signalling::Notification::Talking {
             user_id: peer.user,
