@@ -103,17 +103,21 @@ pub enum PresenceEvent<T> {
 /// Stream of notifications. Ends only with the backend.
 pub type NewsStream<T> = BoxStream<'static, PresenceEvent<T>>;
 
+/// Role of a user in a room. A role of a newer version reads as the lowest one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberRole {
     Host,
+    #[serde(other)]
     Anchor,
 }
 
+/// Activity of a user in a room. A status of a newer version reads as `idle`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberStatus {
     OnAir,
+    #[serde(other)]
     Idle,
 }
 
@@ -208,4 +212,24 @@ fn news<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>)
 /// [`PresenceEvent::LookAgain`].
 fn news_from_now<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceEvent<T>>) -> NewsStream<T> {
     stream::iter([PresenceEvent::LookAgain]).chain(news(heard)).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry that cannot be read would hide the whole room from a gateway of the earlier version.
+    #[test]
+    fn values_of_newer_versions_are_read() {
+        let text = r#"{"userId":"ann","role":"narrator","displayName":null,"status":"asleep","muted":false,
+            "fence":7,"mood":"good"}"#;
+        let entry: PresenceEntry = serde_json::from_str(text).unwrap();
+        assert_eq!((entry.role, entry.status), (MemberRole::Anchor, MemberStatus::Idle));
+        let same =
+            r#"{"userId":"ann","role":"host","displayName":null,"status":"onair","muted":true,"fence":7}"#;
+        assert_eq!(
+            serde_json::to_string(&serde_json::from_str::<PresenceEntry>(same).unwrap()).unwrap(),
+            same
+        );
+    }
 }
