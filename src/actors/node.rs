@@ -17,6 +17,7 @@ use super::plain::{PartSource, PlainStreams};
 use super::registration::{Registration, RegistrationState};
 use super::relay::EdgeCache;
 use super::relay::supervisor::RelaySupervisor;
+use super::rooms::SharedAges;
 use super::rooms::supervisor::RoomSupervisor;
 use super::signalling::{PresenceSync, SessionManager};
 use super::stage::StageFeed;
@@ -141,8 +142,9 @@ impl NodeSupervisor {
             cx.spawn_child("channels", worker, move || StageFeed::new(hub.clone()));
         }
         if let Some((service, arbiter)) = self.rooms.clone() {
+            let ages = SharedAges::default();
             cx.spawn_child("rooms", spec(&arbiter), move || {
-                RoomSupervisor::new(context.clone(), service.clone())
+                RoomSupervisor::new(context.clone(), service.clone(), ages.clone())
             });
         }
         if let Some((gateway, arbiter)) = self.gateway.clone() {

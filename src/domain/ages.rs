@@ -3,18 +3,26 @@
 //! Time stamps in the store come from the wall clocks of other nodes, which may differ from this node's clock
 //! by hours. They are therefore never compared with this node's wall clock. A stamp is only the origin of a
 //! clock. That clock advances with the node's monotonic time, from the moment when the node first saw the
-//! state. After a start, a node counts from its start.
+//! state. After a start, a node counts from its start. Every node of the role `rooms` counts, so that a new
+//! leader continues with its own count.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::ids::UnixMs;
+use super::ids::{RoomId, UnixMs};
 use super::model::LiveStatus;
-use super::view::RoomView;
+use super::view::{RoomView, Rooms};
 
-/// State that was last seen, and the time since which it has been seen.
-#[derive(Debug, Clone, Default)]
-pub struct Sighting {
-    state: Option<State>,
+/// Clocks of all rooms that one node sees.
+#[derive(Debug, Default)]
+pub struct Ages {
+    seen: BTreeMap<RoomId, Sighting>,
+}
+
+/// State of a room, and the time since which this node has seen it.
+#[derive(Debug, Clone, Copy)]
+struct Sighting {
+    state: State,
     since: Duration,
 }
 
@@ -26,19 +34,28 @@ enum State {
     Removing(UnixMs),
 }
 
-impl Sighting {
-    /// Returns the time to judge `view` by, on the scale of the view's own time stamps. `now` is monotonic.
-    /// `grace` is the time from the stop of a room to its `discardAt`.
-    pub fn clock(&mut self, view: &RoomView, now: Duration, grace: Duration) -> UnixMs {
-        let Some(state) = State::of(view) else { return UnixMs::default() };
-        if self.state != Some(state) {
-            *self = Self { state: Some(state), since: now };
-        }
+impl Ages {
+    /// Returns the time to judge `view` by, on the scale of the view's own time stamps. Call it also when a
+    /// room changes, because the clock begins with the first call. `now` is monotonic. `grace` is the time
+    /// from the stop of a room to its `discardAt`.
+    pub fn clock(&mut self, room: &RoomId, view: &RoomView, now: Duration, grace: Duration) -> UnixMs {
+        let Some(state) = State::of(view) else {
+            self.seen.remove(room);
+            return UnixMs::default();
+        };
+        let same = self.seen.get(room).filter(|sighting| sighting.state == state);
+        let since = same.map_or(now, |sighting| sighting.since);
+        self.seen.insert(room.clone(), Sighting { state, since });
         let origin = match state {
             State::Created(at) | State::OnAir(at) => at.0,
             State::Removing(discard_at) => discard_at.0.saturating_sub(millis(grace)),
         };
-        UnixMs(origin.saturating_add(millis(now.saturating_sub(self.since))))
+        UnixMs(origin.saturating_add(millis(now.saturating_sub(since))))
+    }
+
+    /// Forgets all other rooms.
+    pub fn retain(&mut self, rooms: &Rooms) {
+        self.seen.retain(|room, _| rooms.contains_key(room));
     }
 }
 
@@ -65,16 +82,22 @@ mod tests {
 
     #[test]
     fn clock_starts_at_state_timestamp() {
-        let mut sighting = Sighting::default();
-        let at = |seconds| Duration::from_secs(seconds);
+        let (mut ages, room) = (Ages::default(), RoomId::new("talk").unwrap());
+        let mut clock =
+            |view: &RoomView, seconds| ages.clock(&room, view, Duration::from_secs(seconds), GRACE);
         let created = view(&[(RoomPart::Meta, META)]);
-        assert_eq!(sighting.clock(&created, at(100), GRACE), UnixMs(5));
-        assert_eq!(sighting.clock(&created, at(107), GRACE), UnixMs(7_005));
+        assert_eq!(clock(&created, 100), UnixMs(5));
+        assert_eq!(clock(&created, 107), UnixMs(7_005));
         let live = view(&[(RoomPart::Meta, META), (RoomPart::LiveMeta, ON_AIR)]);
-        assert_eq!(sighting.clock(&live, at(107), GRACE), UnixMs(70_000), "another state");
+        assert_eq!(clock(&live, 107), UnixMs(70_000), "another state");
         let removing = view(&[(RoomPart::Meta, META), (RoomPart::LiveMeta, REMOVING)]);
-        assert_eq!(sighting.clock(&removing, at(200), GRACE), UnixMs(20_000));
-        assert_eq!(sighting.clock(&removing, at(260), GRACE), UnixMs(80_000), "its discardAt");
+        assert_eq!(clock(&removing, 200), UnixMs(20_000));
+        assert_eq!(clock(&removing, 260), UnixMs(80_000), "its discardAt");
+        clock(&view(&[]), 300);
+        assert_eq!(clock(&removing, 400), UnixMs(20_000), "it was gone");
+        assert_eq!(ages.seen.len(), 1);
+        ages.retain(&Rooms::new());
+        assert!(ages.seen.is_empty());
     }
 
     const META: &str = r#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":5}"#;

@@ -4,14 +4,13 @@
 //! is forced, and keys without a room or an owner are deleted. Unknown keys and unreadable values are never
 //! touched, because a newer node may have written them.
 //!
-//! Owns these rules, the time that each room has been in its state ([`Sighting`]), and the time since which a
-//! room has had invalid keys. Never writes.
+//! Owns these rules, and the time since which a room has had invalid keys. Never writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ages::Sighting;
+use super::ages::Ages;
 use super::ids::{ModuleId, RoomId, UnixMs};
 use super::keys::{ModuleKind, RoomPart};
 use super::room::{Cleanup, Expiry, ExpiryLimits, cleanup, expiry};
@@ -40,7 +39,7 @@ pub struct OrphanedKeys {
 pub struct HousekeepingTask {
     pub room: RoomId,
     pub chore: HousekeepingAction,
-    /// View that the task was decided from; `clock` is that of the [`Sighting`].
+    /// View that the task was decided from; `clock` is that of [`Ages`].
     pub view: Arc<RoomView>,
     pub clock: UnixMs,
     pub reason: String,
@@ -52,7 +51,6 @@ pub struct HousekeepingPolicy {
     /// Time that keys may be invalid before they are removed, in case they become valid again.
     grace: Duration,
     odd_since: BTreeMap<RoomId, Duration>,
-    seen: BTreeMap<RoomId, Sighting>,
 }
 
 impl HousekeepingAction {
@@ -72,17 +70,23 @@ impl HousekeepingPolicy {
     /// Creates the policy. `grace` is also the time that the modules of a stopped room get
     /// (`rooms.removing_grace`).
     pub fn new(limits: ExpiryLimits, grace: Duration) -> Self {
-        Self { limits, grace, odd_since: BTreeMap::new(), seen: BTreeMap::new() }
+        Self { limits, grace, odd_since: BTreeMap::new() }
     }
 
-    /// Returns the tasks of one round. `now` is monotonic.
-    pub fn round(&mut self, rooms: &Rooms, modules: &Modules, now: Duration) -> Vec<HousekeepingTask> {
+    /// Returns the tasks of one round. `ages`: those that this node has observed, also before it became the
+    /// leader. `now` is monotonic.
+    pub fn round(
+        &mut self,
+        rooms: &Rooms,
+        modules: &Modules,
+        ages: &mut Ages,
+        now: Duration,
+    ) -> Vec<HousekeepingTask> {
         let mut due = Vec::new();
         let mut odd = BTreeMap::new();
-        self.seen.retain(|room, _| rooms.contains_key(room));
+        ages.retain(rooms);
         for (room, view) in rooms.iter().filter(|(_, view)| view.unreadable.is_empty()) {
-            let sighting = self.seen.entry(room.clone()).or_default();
-            let clock = sighting.clock(view, now, self.grace);
+            let clock = ages.clock(room, view, now, self.grace);
             let task = |(chore, reason)| HousekeepingTask {
                 room: room.clone(),
                 chore,
@@ -177,6 +181,19 @@ mod tests {
         assert_eq!(house.round(111), ["idle never_started", "long max_age"]);
     }
 
+    /// A leader that ends takes only its own counts with it.
+    #[test]
+    fn new_leader_continues_ages() {
+        let mut house = House::with_limits(10);
+        house.put("/rooms/idle/meta", META);
+        house.put("/rooms/long/meta", META);
+        house.put("/rooms/long/livemeta", ON_AIR);
+        assert_eq!(house.round(100), NOTHING);
+        house.housekeeping = House::with_limits(10).housekeeping;
+        assert_eq!(house.round(109), NOTHING);
+        assert_eq!(house.round(111), ["idle never_started", "long max_age"]);
+    }
+
     /// Expiry does not depend on the wall clocks of the nodes that wrote the time stamps.
     #[test]
     fn skewed_clocks_expire_nothing_early() {
@@ -267,6 +284,7 @@ mod tests {
 
     struct House {
         housekeeping: HousekeepingPolicy,
+        ages: Ages,
         rooms: Rooms,
         modules: Modules,
     }
@@ -283,7 +301,7 @@ mod tests {
             let age = Duration::from_secs(seconds);
             let limits = ExpiryLimits { never_started_after: age, max_age: age };
             let housekeeping = HousekeepingPolicy::new(limits, GRACE);
-            Self { housekeeping, rooms: Rooms::new(), modules: Modules::new() }
+            Self { housekeeping, ages: Ages::default(), rooms: Rooms::new(), modules: Modules::new() }
         }
 
         fn put(&mut self, key: &str, json: &str) {
@@ -310,7 +328,8 @@ mod tests {
 
         /// Runs a round at `seconds` of the monotonic clock.
         fn round(&mut self, seconds: u64) -> Vec<String> {
-            let due = self.housekeeping.round(&self.rooms, &self.modules, Duration::from_secs(seconds));
+            let now = Duration::from_secs(seconds);
+            let due = self.housekeeping.round(&self.rooms, &self.modules, &mut self.ages, now);
             let say = |due: HousekeepingTask| match due.chore {
                 HousekeepingAction::Sweep(OrphanedKeys { parts, users }) => {
                     format!("{} sweep {parts:?}{}", due.room, if users { " and users" } else { "" })

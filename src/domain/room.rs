@@ -266,7 +266,7 @@ pub fn admit_delete(
 }
 
 /// Returns why the room has expired; `None`: it has not. `now` is the clock of a
-/// [`Sighting`](super::ages::Sighting), as for [`cleanup`].
+/// [`Ages`](super::ages::Ages), as for [`cleanup`].
 pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Expiry> {
     let past = |since: UnixMs, limit: Duration| now.0.saturating_sub(since.0) as u128 > limit.as_millis();
     match status(view)? {

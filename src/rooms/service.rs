@@ -160,7 +160,7 @@ impl RoomService {
     }
 
     /// Completes the removal of a `removing` room if its modules have released it, or if their time is over
-    /// by `clock` (the clock of a [`Sighting`](crate::domain::ages::Sighting)). Call it at each change of the
+    /// by `clock` (the clock of [`Ages`](crate::domain::ages::Ages)). Call it at each change of the
     /// room and at a wait's `forced_at`.
     pub async fn finish_removal(&self, id: &RoomId, clock: UnixMs) -> Result<Removal, RoomError> {
         let Some(known) = self.directory.room(id) else { return Ok(Removal::Nothing) };

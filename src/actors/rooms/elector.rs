@@ -18,6 +18,7 @@ use futures::{Stream, StreamExt};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::SharedAges;
 use super::failover::FailoverActor;
 use super::housekeeper::Housekeeper;
 use crate::actors::context::{Context, random_unit};
@@ -40,6 +41,7 @@ type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 pub struct Elector {
     context: Context,
     service: Arc<RoomService>,
+    ages: SharedAges,
     machine: Leadership,
     steady: watch::Sender<StoreStability>,
     /// The key, as of the last point at which the watch was complete.
@@ -73,12 +75,13 @@ impl Message for Msg {
 }
 
 impl Elector {
-    pub fn new(context: Context, service: Arc<RoomService>) -> Self {
+    pub fn new(context: Context, service: Arc<RoomService>, ages: SharedAges) -> Self {
         let ttl = context.config.rooms.heartbeat_ttl;
         Self {
             machine: Leadership::new(context.me.clone(), context.incarnation.to_string(), ttl),
             context,
             service,
+            ages,
             steady: watch::Sender::default(),
             seen: None,
             busy: false,
@@ -141,9 +144,9 @@ impl Elector {
     }
 
     fn assemble(&mut self, revision: i64, cx: &mut Cx<Self>) {
-        let (context, service) = (self.context.clone(), self.service.clone());
+        let (context, service, ages) = (self.context.clone(), self.service.clone(), self.ages.clone());
         cx.spawn_child(TEAM[0], ChildSpec::worker(), move || {
-            Housekeeper::new(context.clone(), service.clone())
+            Housekeeper::new(context.clone(), service.clone(), ages.clone())
         });
         let (context, service) = (self.context.clone(), self.service.clone());
         let fence = LeaderGuard { key: LEADER.to_owned(), revision };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::SharedAges;
 use crate::actors::context::Context;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
 use crate::domain::compaction::Compaction;
@@ -26,6 +27,7 @@ const SHOWN: usize = 20;
 pub struct Housekeeper {
     context: Context,
     service: Arc<RoomService>,
+    ages: SharedAges,
     housekeeping: HousekeepingPolicy,
     compaction: Compaction,
     due: VecDeque<HousekeepingTask>,
@@ -63,7 +65,7 @@ impl Message for Msg {
 }
 
 impl Housekeeper {
-    pub fn new(context: Context, service: Arc<RoomService>) -> Self {
+    pub fn new(context: Context, service: Arc<RoomService>, ages: SharedAges) -> Self {
         let rooms = &context.config.rooms;
         let limits = ExpiryLimits { never_started_after: rooms.never_started_after, max_age: rooms.max_age };
         Self {
@@ -71,6 +73,7 @@ impl Housekeeper {
             compaction: Compaction::default(),
             context,
             service,
+            ages,
             due: VecDeque::new(),
             rounds: 0,
             last_round: Duration::ZERO,
@@ -91,7 +94,9 @@ impl Housekeeper {
         if directory.is_listed() {
             let now = self.context.clock.now();
             self.context.metrics.set_invalid_keys(directory.odd_keys().len());
-            self.due = self.housekeeping.round(&directory.rooms(), &directory.modules(), now).into();
+            let (rooms, modules) = (directory.rooms(), directory.modules());
+            let due = self.ages.with(|ages| self.housekeeping.round(&rooms, &modules, ages, now));
+            self.due = due.into();
         }
         self.compact(cx);
         self.next(cx);

@@ -13,3 +13,18 @@ pub mod failover;
 pub mod housekeeper;
 pub mod room;
 pub mod supervisor;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::domain::ages::Ages;
+
+/// [`Ages`] of the rooms that this node sees. They outlive the actors that use them.
+#[derive(Debug, Clone, Default)]
+pub struct SharedAges(Arc<Mutex<Ages>>);
+
+impl SharedAges {
+    pub fn with<T>(&self, look: impl FnOnce(&mut Ages) -> T) -> T {
+        // A panic under the lock leaves at worst one room's clock to begin again.
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

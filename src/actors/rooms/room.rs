@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::SharedAges;
 use crate::actors::context::{Context, random_unit};
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, Timer};
 use crate::actors::room_children::report_finished;
-use crate::domain::ages::Sighting;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::plan::Retry;
 use crate::domain::public_status::shown;
@@ -27,7 +27,7 @@ pub struct RoomActor {
     service: Arc<RoomService>,
     parent: ActorRef<super::supervisor::Msg>,
     view: Arc<RoomView>,
-    sighting: Sighting,
+    ages: SharedAges,
     /// Status as shown by the API; `None`: the room is gone.
     status: Option<RoomStatus>,
     busy: bool,
@@ -57,6 +57,7 @@ impl RoomActor {
         room: RoomId,
         context: Context,
         service: Arc<RoomService>,
+        ages: SharedAges,
         parent: ActorRef<super::supervisor::Msg>,
     ) -> Self {
         Self {
@@ -65,7 +66,7 @@ impl RoomActor {
             service,
             parent,
             view: Arc::default(),
-            sighting: Sighting::default(),
+            ages,
             status: None,
             busy: false,
             retry: Retry::default(),
@@ -83,7 +84,8 @@ impl RoomActor {
         self.view = view;
         self.timer = None;
         let grace = self.context.config.rooms.removing_grace;
-        let clock = self.sighting.clock(&self.view, self.context.clock.now(), grace);
+        let now = self.context.clock.now();
+        let clock = self.ages.with(|ages| ages.clock(&self.room, &self.view, now, grace));
         match cleanup(&self.view, clock) {
             Cleanup::Nothing => self.rest(cx),
             Cleanup::Waiting(waiting) => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::SharedAges;
 use super::elector::Elector;
 use super::room::{self, RoomActor};
 use crate::actors::context::Context;
@@ -17,6 +18,7 @@ use crate::rooms::RoomService;
 pub struct RoomSupervisor {
     context: Context,
     service: Arc<RoomService>,
+    ages: SharedAges,
     news: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
 }
@@ -37,21 +39,31 @@ impl Message for Msg {
 }
 
 impl RoomSupervisor {
-    pub fn new(context: Context, service: Arc<RoomService>) -> Self {
-        Self { context, service, news: None, rooms: RoomChildren::default() }
+    pub fn new(context: Context, service: Arc<RoomService>, ages: SharedAges) -> Self {
+        Self { context, service, ages, news: None, rooms: RoomChildren::default() }
     }
 
     fn news(&mut self, cx: &mut Cx<Self>) {
         let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
         let mut rooms = news.rooms;
         if news.rebuilt {
-            rooms.extend(self.context.directory.rooms().keys().cloned());
+            let known = self.context.directory.rooms();
+            self.ages.with(|ages| ages.retain(&known));
+            rooms.extend(known.keys().cloned());
             rooms.extend(self.rooms.ids());
         }
         for room in rooms {
+            self.observe_age(&room);
             self.look_at(room, cx);
         }
         self.count();
+    }
+
+    /// Starts the clock of the room's state. This node may become the leader and then needs it.
+    fn observe_age(&self, room: &RoomId) {
+        let view = self.context.directory.room(room).unwrap_or_default();
+        let (now, grace) = (self.context.clock.now(), self.context.config.rooms.removing_grace);
+        self.ages.with(|ages| ages.clock(room, &view, now, grace));
     }
 
     fn look_at(&mut self, room: RoomId, cx: &mut Cx<Self>) {
@@ -59,9 +71,12 @@ impl RoomSupervisor {
             // If the child is gone, `child_down` handles it.
             let _ = child.tell_latest("news", room::Msg::StateChanged);
         } else if self.is_live(&room) {
-            let (context, service, me, id) =
-                (self.context.clone(), self.service.clone(), cx.me(), room.clone());
-            let make = move || RoomActor::new(id.clone(), context.clone(), service.clone(), me.clone());
+            let (context, service, ages) = (self.context.clone(), self.service.clone(), self.ages.clone());
+            let (me, id) = (cx.me(), room.clone());
+            let make = move || {
+                let (service, ages) = (service.clone(), ages.clone());
+                RoomActor::new(id.clone(), context.clone(), service, ages, me.clone())
+            };
             self.rooms.start(&room, cx, make);
         }
     }
@@ -84,8 +99,10 @@ impl Behaviour for RoomSupervisor {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        let (context, service) = (self.context.clone(), self.service.clone());
-        cx.spawn_child("leader", ChildSpec::worker(), move || Elector::new(context.clone(), service.clone()));
+        let (context, service, ages) = (self.context.clone(), self.service.clone(), self.ages.clone());
+        cx.spawn_child("leader", ChildSpec::worker(), move || {
+            Elector::new(context.clone(), service.clone(), ages.clone())
+        });
         let me = cx.me();
         // The wake-up may fail if this supervisor is gone; it needs none then.
         self.news = Some(self.context.subscribe(move || {

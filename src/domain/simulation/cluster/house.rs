@@ -1,12 +1,12 @@
 //! Node with the role `rooms`, as `actors::rooms` runs it: election, failover, housekeeping, removals.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::TTL;
 use super::node::{Answer, Requester, StoreRequest, TimedPart};
 use super::world::{World, ms};
-use crate::domain::ages::Sighting;
+use crate::domain::ages::Ages;
 use crate::domain::failover::{FailoverPlan, FailoverPolicy, FailoverTimers};
 use crate::domain::housekeeping::{HousekeepingAction, HousekeepingPolicy, HousekeepingTask};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
@@ -31,7 +31,7 @@ pub struct House {
     /// State that exists only while the node leads.
     team: Option<Team>,
     removing: BTreeSet<RoomId>,
-    seen: BTreeMap<RoomId, Sighting>,
+    ages: Ages,
 }
 
 struct Team {
@@ -45,7 +45,7 @@ struct Team {
 impl House {
     pub fn new(me: ModuleId, incarnation: String) -> Self {
         let leadership = Leadership::new(me, incarnation, TTL);
-        Self { leadership, busy: false, team: None, removing: BTreeSet::new(), seen: BTreeMap::new() }
+        Self { leadership, busy: false, team: None, removing: BTreeSet::new(), ages: Ages::default() }
     }
 }
 
@@ -171,10 +171,10 @@ impl World {
     pub fn keep_house(&mut self, n: usize) {
         let now = self.now;
         let node = &mut self.nodes[n];
-        let Some(team) = node.house.as_mut().and_then(|house| house.team.as_mut()) else { return };
+        let Some(House { team: Some(team), ages, .. }) = &mut node.house else { return };
         if node.directory.is_listed() {
             let (rooms, modules) = (node.directory.rooms(), node.directory.modules());
-            let due = team.housekeeping.round(&rooms, &modules, now);
+            let due = team.housekeeping.round(&rooms, &modules, ages, now);
             due.into_iter().for_each(|due| self.act(n, due));
         }
         self.wake(n, TimedPart::Housekeeping, now + INTERVAL);
@@ -212,7 +212,7 @@ impl World {
         let node = &mut self.nodes[n];
         let view = node.view(room);
         let Some(house) = node.house.as_mut().filter(|house| !house.removing.contains(room)) else { return };
-        let clock = house.seen.entry(room.clone()).or_default().clock(&view, now, GRACE);
+        let clock = house.ages.clock(room, &view, now, GRACE);
         match cleanup(&view, clock) {
             Cleanup::Nothing => {}
             Cleanup::Waiting(waiting) => {
