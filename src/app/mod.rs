@@ -15,7 +15,7 @@ mod janus_options;
 mod listening;
 mod operations;
 mod readiness;
-mod reload;
+pub mod reload;
 mod servers;
 pub mod service_manager;
 pub mod signals;
@@ -23,12 +23,12 @@ mod tokens;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use actix::{Arbiter, ArbiterHandle};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::actors::anchors::LocalJanus;
 use crate::actors::context::{Clock, Context};
@@ -61,12 +61,15 @@ use drain::DrainLabels;
 use janus_options::{external, managed};
 use listening::Listening;
 use readiness::Readiness;
-use reload::{LiveApiKeys, Reload};
+use reload::{LiveApiKeys, Reload, ReloadReply};
 use servers::Servers;
 use service_manager::ServiceManager;
 
 /// Time after a start before the log names what the node still waits for, and the interval of that message.
 const READY_REMINDER: Duration = Duration::from_secs(10);
+
+/// Requests to reload the configuration that wait at most.
+const RELOADS_QUEUED: usize = 4;
 
 /// Addresses that were actually bound (a configured port 0 is any free port); `None` if no role needs one.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +104,8 @@ pub struct Node {
     readiness: Arc<Readiness>,
     api_keys: Arc<LiveApiKeys>,
     certificates: Option<LiveCertificates>,
+    /// Takes requests to reload the configuration, if the node was started by [`run`].
+    reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
     servers: Servers,
     arbiters: Vec<Arbiter>,
 }
@@ -125,7 +130,10 @@ pub async fn run(
     let node = Node::start(config).await?;
     let reload =
         Reload::new(node.config(), keys, Arc::new(read), node.api_keys.clone(), node.certificates.clone());
-    actix::spawn(reload.at_each(hangups, manager.clone()));
+    let (reloads, requests) = mpsc::channel(RELOADS_QUEUED);
+    // Set once: this function runs once per node.
+    let _ = node.reloads.set(reloads);
+    actix::spawn(reload.at_each(hangups, requests, manager.clone()));
     let loops: Vec<_> = node.arbiters.iter().map(Arbiter::handle).collect();
     let reason = tokio::select! {
         reason = signals.next() => Ok(reason),
@@ -254,6 +262,7 @@ impl Node {
         if let Some(certificates) = certificates.clone() {
             actix::spawn(certificates.watch());
         }
+        let reloads = Arc::<OnceLock<_>>::default();
         let sides = servers::Services {
             context: context.clone(),
             service: service.clone(),
@@ -267,6 +276,7 @@ impl Node {
             audience,
             certificates: certificates.clone(),
             hub,
+            reloads: reloads.clone(),
         };
         let servers = sockets.serve(sides, descriptors)?;
         Ok(Self {
@@ -281,6 +291,7 @@ impl Node {
             readiness,
             api_keys,
             certificates,
+            reloads,
             servers,
             arbiters,
         })

@@ -1,11 +1,15 @@
-//! Data behind `/metrics`, `/actors` and `/readyz` of this node.
+//! Data behind `/metrics`, `/actors`, `/readyz` and `/reload` of this node.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
 
 use super::readiness::Readiness;
+use super::reload::ReloadReply;
 use crate::actors::kernel::Registry;
 use crate::http::ops;
 use crate::rooms::listener_counter::ListenerCounter;
@@ -16,6 +20,8 @@ pub struct Operations {
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
     pub audience: Arc<ListenerCounter>,
+    /// Empty if the node cannot read its configuration again.
+    pub reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
 }
 
 impl ops::OpsSource for Operations {
@@ -35,5 +41,21 @@ impl ops::OpsSource for Operations {
 
     fn ready(&self) -> ops::Readiness {
         self.readiness.get()
+    }
+
+    fn reload(&self) -> BoxFuture<'static, Result<ops::ReloadOutcome, ops::ReloadError>> {
+        let reloads = self.reloads.get().cloned();
+        async move {
+            let (reply, outcome) = oneshot::channel();
+            let sent = match reloads {
+                Some(reloads) => reloads.send(reply).await.is_ok(),
+                None => false,
+            };
+            if !sent {
+                return Err(ops::ReloadError::NotRead);
+            }
+            outcome.await.unwrap_or(Err(ops::ReloadError::NotRead))
+        }
+        .boxed()
     }
 }

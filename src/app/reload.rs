@@ -1,4 +1,5 @@
-//! SIGHUP: reads the configuration again and applies the settings that can change while the node runs.
+//! SIGHUP and `POST /reload`: reads the configuration again and applies the settings that can change while
+//! the node runs.
 //!
 //! Owns: the list of these settings. Never does: apply part of a configuration that has an error.
 
@@ -7,14 +8,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot};
 
 use super::certificates::LiveCertificates;
+use super::service_manager::ServiceManager;
 use crate::auth::ApiKeys;
 use crate::config::{AuthMode, Config, ConfigErrors, Effective, changed};
+use crate::http::ops::{ReloadError, ReloadOutcome};
 use crate::http::rest::{ApiAuth, NotAuthorized};
 use crate::telemetry::logging;
-
-use super::service_manager::ServiceManager;
 
 /// Setting that is applied without a restart. So are the API keys, in `auth.mode: keys`, and the certificate,
 /// if there was one at the start.
@@ -40,18 +42,30 @@ impl ApiAuth for LiveApiKeys {
     }
 }
 
-/// Changed settings, split by how they take effect.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Changes {
-    applied: Vec<String>,
-    need_restart: Vec<String>,
+/// Answer to one `POST /reload`.
+pub type ReloadReply = oneshot::Sender<Result<ReloadOutcome, ReloadError>>;
+
+/// Returns the settings that differ between two configurations, split by how a node that runs with `old`
+/// takes them over. API keys matter in one mode only, which needs a restart to change. So does turning TLS on
+/// or off.
+pub fn changes(old: (&Config, &[Effective]), new: (&Config, &[Effective])) -> ReloadOutcome {
+    let both = |test: fn(&Config) -> bool| test(old.0) && test(new.0);
+    let has_keys = both(|config| config.auth.mode == AuthMode::Keys);
+    let has_tls = both(|config| config.tls.certificate.is_some());
+    let is_applied = |key: &str| {
+        key == FILTER || has_keys && API_KEYS.contains(&key) || has_tls && CERTIFICATE.contains(&key)
+    };
+    let changed = changed(old.1, new.1).map(str::to_owned);
+    let (applied, need_restart) = changed.partition(|key| is_applied(key));
+    ReloadOutcome { applied, need_restart }
 }
 
 /// Reloads the configuration of a running node.
 pub struct Reload {
+    /// The configuration that the node was started with.
+    started: Config,
     /// The settings in force.
     running: Vec<Effective>,
-    mode: AuthMode,
     read: Arc<Read>,
     api_keys: Arc<LiveApiKeys>,
     certificates: Option<LiveCertificates>,
@@ -66,38 +80,61 @@ impl Reload {
         api_keys: Arc<LiveApiKeys>,
         certificates: Option<LiveCertificates>,
     ) -> Self {
-        Self { running, mode: config.auth.mode, read, api_keys, certificates }
+        Self { started: config.clone(), running, read, api_keys, certificates }
     }
 
-    /// Reloads on each signal, for as long as the process runs.
-    pub async fn at_each(mut self, mut hangups: Signal, manager: Rc<ServiceManager>) {
-        while hangups.recv().await.is_some() {
+    /// Reloads on each signal and request, for as long as the process runs.
+    pub async fn at_each(
+        mut self,
+        mut hangups: Signal,
+        mut requests: mpsc::Receiver<ReloadReply>,
+        manager: Rc<ServiceManager>,
+    ) {
+        loop {
+            let reply = tokio::select! {
+                Some(()) = hangups.recv() => None,
+                Some(reply) = requests.recv() => Some(reply),
+                else => return,
+            };
             manager.reloading().await;
-            let read = self.read.clone();
-            // Blocking: the files may be on a network file system.
-            match tokio::task::spawn_blocking(move || read()).await {
-                Ok(Ok((config, keys))) => self.apply(&config, keys),
-                Ok(Err(ConfigErrors(errors))) => {
-                    for error in errors {
-                        tracing::error!(
-                            "SIGHUP: the configuration has an error and nothing was changed: {error}"
-                        );
-                    }
-                }
-                // Only while the process ends, or after a panic, which was logged.
-                Err(error) => tracing::error!(%error, "SIGHUP: the configuration was not read"),
-            }
+            let outcome = self.reload(if reply.is_some() { "POST /reload" } else { "SIGHUP" }).await;
             manager.reloaded().await;
+            if let Some(reply) = reply {
+                // A client that has gone needs no answer.
+                let _ = reply.send(outcome);
+            }
         }
     }
 
-    fn apply(&mut self, config: &Config, keys: Vec<Effective>) {
-        let Changes { applied, need_restart } = self.changes(config, &keys);
+    async fn reload(&mut self, trigger: &str) -> Result<ReloadOutcome, ReloadError> {
+        let read = self.read.clone();
+        // Blocking: the files may be on a network file system.
+        match tokio::task::spawn_blocking(move || read()).await {
+            Ok(Ok((config, keys))) => Ok(self.apply(trigger, &config, keys)),
+            Ok(Err(ConfigErrors(errors))) => {
+                for error in &errors {
+                    tracing::error!(
+                        "{trigger}: the configuration has an error and nothing was changed: {error}"
+                    );
+                }
+                Err(ReloadError::Invalid(errors.iter().map(ToString::to_string).collect()))
+            }
+            // Only while the process ends, or after a panic, which was logged.
+            Err(error) => {
+                tracing::error!(%error, "{trigger}: the configuration was not read");
+                Err(ReloadError::NotRead)
+            }
+        }
+    }
+
+    fn apply(&mut self, trigger: &str, config: &Config, keys: Vec<Effective>) -> ReloadOutcome {
+        let outcome = changes((&self.started, &self.running), (config, &keys));
+        let ReloadOutcome { applied, need_restart } = &outcome;
         if applied.iter().any(|key| key == FILTER)
             && let Err(error) = logging::set_filter(&config.log.filter)
         {
             // Cannot happen: the configuration was validated.
-            tracing::error!(%error, "SIGHUP: log.filter was not applied");
+            tracing::error!(%error, "{trigger}: log.filter was not applied");
         }
         if applied.iter().any(|key| API_KEYS.contains(&key.as_str())) {
             self.api_keys.0.store(Arc::new(ApiKeys::new(&config.auth)));
@@ -106,32 +143,20 @@ impl Reload {
             certificates.reload(config);
         }
         match applied.is_empty() {
-            true => tracing::info!("SIGHUP: the configuration was read again; nothing was applied"),
-            false => tracing::info!(keys = applied.join(", "), "SIGHUP: changed settings were applied"),
+            true => tracing::info!("{trigger}: the configuration was read again; nothing was applied"),
+            false => tracing::info!(keys = applied.join(", "), "{trigger}: changed settings were applied"),
         }
         if !need_restart.is_empty() {
             tracing::warn!(
                 keys = need_restart.join(", "),
-                "SIGHUP: changed settings need a restart of the node"
+                "{trigger}: changed settings need a restart of the node"
             );
         }
         let is_applied = |key: &Effective| applied.contains(&key.key);
         for (running, fresh) in self.running.iter_mut().zip(keys).filter(|(_, fresh)| is_applied(fresh)) {
             *running = fresh;
         }
-    }
-
-    /// Classifies the changed settings. API keys matter in one mode only, which needs a restart to change.
-    /// So does turning TLS on or off.
-    fn changes(&self, config: &Config, keys: &[Effective]) -> Changes {
-        let asks = self.mode == AuthMode::Keys && config.auth.mode == AuthMode::Keys;
-        let has_tls = self.certificates.is_some() && config.tls.certificate.is_some();
-        let is_applied = |key: &str| {
-            key == FILTER || asks && API_KEYS.contains(&key) || has_tls && CERTIFICATE.contains(&key)
-        };
-        let changed = changed(&self.running, keys).map(str::to_owned);
-        let (applied, need_restart) = changed.partition(|key| is_applied(key));
-        Changes { applied, need_restart }
+        outcome
     }
 }
 
@@ -155,8 +180,8 @@ mod tests {
 
     fn changes(reload: &Reload, flags: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
         let (config, keys) = read(flags);
-        let Changes { applied, need_restart } = reload.changes(&config, &keys);
-        (applied, need_restart)
+        let outcome = super::changes((&reload.started, &reload.running), (&config, &keys));
+        (outcome.applied, outcome.need_restart)
     }
 
     #[test]
@@ -168,7 +193,7 @@ mod tests {
             (vec!["auth.api_keys".to_owned(), "log.filter".to_owned()], vec!["hls.window".to_owned()]);
         assert_eq!(changes(&reload, &fresh), wanted);
         let (config, keys) = read(&fresh);
-        reload.apply(&config, keys);
+        reload.apply("SIGHUP", &config, keys);
         assert!(reload.api_keys.check(Some(b"Bearer fedcba9876543210")).is_ok());
         assert!(reload.api_keys.check(Some(b"Bearer 0123456789abcdef")).is_err());
         assert_eq!(changes(&reload, &fresh), (vec![], wanted.1), "a restart is still needed");

@@ -1,13 +1,14 @@
 //! The HTTP servers: one per address, with the services that are configured there.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, web};
+use tokio::sync::mpsc;
 use url::Url;
 
 use super::Addresses;
@@ -15,7 +16,7 @@ use super::certificates::LiveCertificates;
 use super::listening::Listening;
 use super::operations::Operations;
 use super::readiness::Readiness;
-use super::reload::LiveApiKeys;
+use super::reload::{LiveApiKeys, ReloadReply};
 use super::tokens::NodeTokens;
 use crate::actors::context::Context;
 use crate::actors::gateway::acceptor::Acceptor;
@@ -56,6 +57,7 @@ pub struct Services {
     /// `None`: no socket has TLS.
     pub certificates: Option<LiveCertificates>,
     pub hub: Arc<StageHub>,
+    pub reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
 }
 
 /// Time that requests in progress get when a server stops.
@@ -373,7 +375,13 @@ impl Mountable {
         let metrics = context.metrics.clone();
         let (registry, audience) = (sides.registry, sides.audience);
         let readiness = sides.readiness;
-        let ops = Operations { metrics: metrics.clone(), registry, readiness: readiness.clone(), audience };
+        let ops = Operations {
+            metrics: metrics.clone(),
+            registry,
+            readiness: readiness.clone(),
+            audience,
+            reloads: sides.reloads,
+        };
         Self {
             metrics,
             api: web::Data::new(api),

@@ -128,6 +128,15 @@ impl Client {
         self.request(Method::GET, joined(&self.ops, &["actors"]), None, "--ops or STENTOR_OPS").await
     }
 
+    /// Makes the node at `--ops` read its configuration again. Returns the answer of `POST /reload`.
+    ///
+    /// # Errors
+    /// See [`Self::call`].
+    pub async fn reload(&self) -> anyhow::Result<Value> {
+        let url = joined(&self.ops, &["reload"]);
+        self.request(Method::POST, url, Some(serde_json::json!({})), "--ops or STENTOR_OPS").await
+    }
+
     async fn request(
         &self,
         method: Method,
@@ -176,12 +185,19 @@ impl RefusedRequest {
         let remedy = match (status, with_key) {
             (StatusCode::UNAUTHORIZED, false) => format!("; set --key-file or {KEY_VARIABLE}"),
             (StatusCode::UNAUTHORIZED, true) => "; the API key is not one of auth.api_keys".to_owned(),
+            _ if code == "invalid_config" => error_lines(&answer["details"]["errors"]),
             // Every room API has the paths that are used here.
             _ if code == "not_found" => format!("; is {setting} right?"),
             _ => String::new(),
         };
         Self { code, message, remedy }
     }
+}
+
+/// Returns each error of a list on a line of its own.
+fn error_lines(errors: &Value) -> String {
+    let errors = errors.as_array().into_iter().flatten().filter_map(Value::as_str);
+    errors.map(|error| format!("\n  {error}")).collect()
 }
 
 /// Returns the TLS configuration: the certificate authorities of the system, or those in the file that the

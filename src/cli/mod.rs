@@ -17,9 +17,11 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use stentor::app::doctor::{self, Verdict};
+use stentor::app::reload;
 use stentor::app::service_manager::Environment;
 use stentor::config::{self, Config, ConfigErrors, ConfigFile, Effective, LoadInput};
 use stentor::demo::Demo;
+use stentor::http::ops::ReloadOutcome;
 use stentor::telemetry::logging;
 
 use actors::ActorsArgs;
@@ -46,7 +48,7 @@ enum Command {
     /// Show a node at work: a room on air with a test tone in it, until Ctrl-C; keeps nothing.
     Demo(DemoArgs),
     /// Print the configuration in force and where each value comes from, or everything wrong with it.
-    CheckConfig(ConfigArgs),
+    CheckConfig(CheckArgs),
     /// Check this machine: Janus, FFmpeg, backends, addresses, limits. Each line has the result or a remedy.
     Doctor(ConfigArgs),
     /// Print a completion script for a shell.
@@ -92,6 +94,11 @@ enum Control {
         #[command(flatten)]
         args: ActorsArgs,
     },
+    /// Make a node read its configuration again; print what it applied, and what needs a restart.
+    Reload {
+        #[command(flatten)]
+        node: NodeArgs,
+    },
     /// Show why a room is where it is, what it waits for, and where it would be placed now.
     Explain {
         #[command(flatten)]
@@ -111,6 +118,15 @@ pub struct ConfigArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print only what differs from this file, and whether a running node takes it over without a restart.
+    #[arg(long, value_name = "FILE")]
+    diff: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -122,7 +138,8 @@ pub struct DemoArgs {
 impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
-            Command::CheckConfig(args) => args.input().and_then(check_config),
+            Command::CheckConfig(CheckArgs { config, diff: None }) => config.input().and_then(check_config),
+            Command::CheckConfig(CheckArgs { config, diff: Some(old) }) => config.differences(&old),
             Command::Demo(DemoArgs { config, tls }) => {
                 config.input().and_then(|input| Demo::prepare(input, tls)).map(demo)
             }
@@ -146,6 +163,7 @@ impl Control {
             Self::Token { node, room } => rooms::token(&Client::new(&node)?, node.json, &room).await,
             Self::Module { node, command } => modules::module(&Client::new(&node)?, node.json, command).await,
             Self::Actors { node, args } => actors::actors(&Client::new(&node)?, node.json, args).await,
+            Self::Reload { node } => modules::reload(&Client::new(&node)?, node.json).await,
             Self::Explain { node, room } => actors::explain(&Client::new(&node)?, node.json, &room).await,
         }
     }
@@ -157,6 +175,15 @@ impl ConfigArgs {
         self.clone().input().and_then(config::explain)
     }
 
+    /// Prints what differs from the configuration with the file `old` and the same environment and flags.
+    fn differences(&self, old: &Path) -> Result<ExitCode, ConfigErrors> {
+        let before = Self { config: Some(old.to_owned()), ..self.clone() };
+        let ((old, old_keys), (new, new_keys)) = (before.read()?, self.read()?);
+        let outcome = reload::changes((&old, &old_keys), (&new, &new_keys));
+        print_differences(&old_keys, &new_keys, &outcome);
+        Ok(ExitCode::SUCCESS)
+    }
+
     fn input(self) -> Result<LoadInput, ConfigErrors> {
         let path = self.config.or_else(|| Path::new(DEFAULT_FILE).is_file().then(|| DEFAULT_FILE.into()));
         let file = path.map(|p| ConfigFile::read(&p)).transpose()?;
@@ -164,6 +191,18 @@ impl ConfigArgs {
         let env =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Ok(LoadInput { file, env: env.collect(), flags: self.set })
+    }
+}
+
+/// Prints the settings that differ.
+fn print_differences(old: &[Effective], new: &[Effective], outcome: &ReloadOutcome) {
+    let effects = [(&outcome.applied, "applied by reload"), (&outcome.need_restart, "needs a restart")];
+    for (keys, effect) in effects {
+        for key in keys {
+            let value = |list: &[Effective]| list.iter().find(|k| k.key == *key).map(|k| k.value.clone());
+            let [old, new] = [value(old), value(new)].map(Option::unwrap_or_default);
+            println!("{key}: {old} -> {new}  ({effect})");
+        }
     }
 }
 

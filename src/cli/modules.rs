@@ -1,4 +1,5 @@
-//! `stentor module`: the Janus instances and mixers of the installation, and their cordon labels.
+//! `stentor module` and `stentor reload`: the Janus instances and mixers of the installation, their cordon
+//! labels, and the settings of a node.
 //!
 //! Owns: the arguments and output. Never does: decide which rooms move; the leading node does.
 
@@ -51,6 +52,21 @@ pub struct Module {
 enum Kind {
     Janus,
     Mixer,
+}
+
+/// Prints which changed settings the node applied, and which need a restart.
+pub async fn reload(client: &Client, json: bool) -> anyhow::Result<()> {
+    let outcome = client.reload().await?;
+    if json {
+        return print_json(&outcome);
+    }
+    let mut table = Table::new(&["SETTING", "EFFECT"]);
+    for (list, effect) in [("applied", "applied"), ("needRestart", "needs a restart")] {
+        for key in outcome[list].as_array().into_iter().flatten() {
+            table.row([cell(key), effect.to_owned()]);
+        }
+    }
+    print(table)
 }
 
 impl Kind {

@@ -108,8 +108,12 @@ pub enum Code {
     BodyTooLarge,
     /// 415: the body must be `application/json` in UTF-8, without `Content-Encoding`.
     UnsupportedMediaType,
+    /// 422: the configuration that `POST /reload` read has errors; `details.errors` lists them all.
+    InvalidConfig,
     /// 500: the server failed. The request id leads to the log line.
     Internal,
+    /// 503: this node cannot read its configuration again: it is ending, or is a demo.
+    ReloadUnavailable,
     /// 503, retryable: other requests kept changing the room at the same time.
     Busy,
     /// 400: the text or note is empty, too long, or has characters that cannot be shown.
@@ -245,8 +249,10 @@ impl Code {
             | Self::ChatClosed => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Busy
+            | Self::ReloadUnavailable
             | Self::GatewayUnavailable
             | Self::NoCapacity
             | Self::NoJanusAvailable

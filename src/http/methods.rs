@@ -17,6 +17,16 @@ where
     web::resource(path).route(web::get().to(handler)).default_service(other(&[Method::GET]))
 }
 
+/// Returns the resource of a path that has only `POST`.
+pub fn only_post<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path).route(web::post().to(handler)).default_service(other(&[Method::POST]))
+}
+
 /// Returns the route for all methods that are not in `has`: 405 with `Allow`, or 204 to `OPTIONS`.
 pub fn other(has: &[Method]) -> Route {
     let allow = allow(has);

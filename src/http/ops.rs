@@ -1,4 +1,4 @@
-//! Endpoints for operators and monitoring: metrics, actors, liveness, readiness.
+//! Endpoints for operators and monitoring: metrics, actors, liveness, readiness, reload.
 //!
 //! Owns: the paths and formats. Never does: collect data; that is the task of [`OpsSource`].
 
@@ -6,15 +6,20 @@ use std::sync::Arc;
 
 use actix_web::http::header;
 use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures::future::BoxFuture;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::cors::{self, Hosts};
-use super::methods::only_get;
-#[cfg(debug_assertions)]
-use super::methods::other;
+use super::error::{ApiError, Code};
+use super::extract::{BodyLimit, JsonBody};
+use super::methods::{only_get, only_post};
 use super::pages;
 use super::server::large;
+
+/// Maximum bytes of a request body.
+const MAX_BODY: usize = 1024;
 
 /// Source of the answers. Must not block: a node whose actors are stuck must still answer.
 pub trait OpsSource: Send + Sync {
@@ -23,6 +28,8 @@ pub trait OpsSource: Send + Sync {
     /// Returns the supervision tree.
     fn actors(&self) -> Value;
     fn ready(&self) -> Readiness;
+    /// Reads the configuration again and applies what can change while the node runs.
+    fn reload(&self) -> BoxFuture<'static, Result<ReloadOutcome, ReloadError>>;
     /// Makes the actor at this path panic. Returns true if there is one.
     #[cfg(debug_assertions)]
     fn panic(&self, path: &str) -> bool;
@@ -36,9 +43,26 @@ pub struct Readiness {
     pub checks: Vec<(String, Result<(), String>)>,
 }
 
-/// Registers `/metrics`, `/actors`, `/livez`, `/readyz` and the dashboard at `/`. Must be registered last,
-/// because it takes every path. `hosts` is set if only this machine may ask, and restricts the names the node
-/// answers to.
+/// Changed settings, split by how they take effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReloadOutcome {
+    pub applied: Vec<String>,
+    pub need_restart: Vec<String>,
+}
+
+/// Reason why nothing was reloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReloadError {
+    /// All errors of the configuration. Nothing was changed.
+    Invalid(Vec<String>),
+    /// The node is ending, or was started without files and flags to read again.
+    NotRead,
+}
+
+/// Registers `/metrics`, `/actors`, `/livez`, `/readyz`, `/reload` and the dashboard at `/`. Must be
+/// registered last, because it takes every path. `hosts` is set if only this machine may ask, and restricts the
+/// names the node answers to.
 pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>, hosts: Option<Hosts>) {
     let check = from_fn(move |req, next| {
         let hosts = hosts.clone();
@@ -50,16 +74,14 @@ pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>, ho
 fn routes(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>) {
     config
         .app_data(web::Data::from(source))
+        .app_data(BodyLimit(MAX_BODY))
         .service(only_get("/metrics", metrics))
         .service(only_get("/actors", actors).wrap(from_fn(large)))
         .service(only_get("/livez", live))
-        .service(only_get("/readyz", ready));
+        .service(only_get("/readyz", ready))
+        .service(only_post("/reload", reload));
     #[cfg(debug_assertions)]
-    config.service(
-        web::resource("/actors/panic")
-            .route(web::post().to(panic))
-            .default_service(other(&[actix_web::http::Method::POST])),
-    );
+    config.service(only_post("/actors/panic", panic));
     pages::configure_ops(config);
 }
 
@@ -82,6 +104,34 @@ async fn panic(source: web::Data<dyn OpsSource>, asked: web::Json<Value>) -> Htt
         false => HttpResponse::NotFound().finish(),
     }
 }
+
+/// Accepts a JSON object without members. Refuses every page: a foreign one must not make the node do
+/// anything, and our own has no use for it.
+async fn reload(
+    source: web::Data<dyn OpsSource>,
+    request: HttpRequest,
+    _: JsonBody<NoMembers>,
+) -> Result<HttpResponse, ApiError> {
+    if request.headers().contains_key(header::ORIGIN) {
+        return Err(ApiError::new(Code::OriginNotAllowed, "pages may not reload the configuration"));
+    }
+    match source.reload().await {
+        Ok(outcome) => Ok(HttpResponse::Ok().json(outcome)),
+        Err(ReloadError::Invalid(errors)) => {
+            let message = "the configuration has errors; nothing was changed";
+            let mut error = ApiError::new(Code::InvalidConfig, message);
+            error.details = Some(json!({ "errors": errors }));
+            Err(error)
+        }
+        Err(ReloadError::NotRead) => {
+            Err(ApiError::new(Code::ReloadUnavailable, "this node cannot read its configuration again"))
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoMembers {}
 
 /// Answers as long as the process and its HTTP workers run, which is all it reports.
 async fn live() -> HttpResponse {
@@ -121,6 +171,9 @@ mod tests {
         fn ready(&self) -> Readiness {
             self.0.clone()
         }
+        fn reload(&self) -> BoxFuture<'static, Result<ReloadOutcome, ReloadError>> {
+            Box::pin(async { Err(ReloadError::Invalid(vec!["log.filter: is no filter".into()])) })
+        }
         #[cfg(debug_assertions)]
         fn panic(&self, _: &str) -> bool {
             false
@@ -155,6 +208,24 @@ mod tests {
         for path in ["/livez", "/metrics", "/actors", "/", "/assets/actors.js"] {
             assert_eq!(ask(Readiness::default(), path).await.0, 200, "{path}");
         }
+    }
+
+    #[actix::test]
+    async fn reload_lists_errors_and_refuses_pages() {
+        let source = Arc::new(Fake(Readiness::default()));
+        let app = test::init_service(App::new().configure(|c| configure(c, source, None))).await;
+        let ask = async |request: test::TestRequest| {
+            let answer = test::call_service(&app, request.uri("/reload").to_request()).await;
+            (answer.status().as_u16(), test::read_body(answer).await)
+        };
+        let (status, body) = ask(test::TestRequest::post().set_json(json!({}))).await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, &body["code"]), (422, &json!("invalid_config")));
+        assert_eq!(body["details"]["errors"], json!(["log.filter: is no filter"]));
+        let page = test::TestRequest::post().insert_header((header::ORIGIN, "https://evil.example"));
+        assert_eq!(ask(page).await.0, 403);
+        assert_eq!(ask(test::TestRequest::post().set_json(json!({ "x": 1 }))).await.0, 400);
+        assert_eq!(ask(test::TestRequest::get()).await.0, 405);
     }
 
     #[actix::test]

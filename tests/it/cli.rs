@@ -50,6 +50,48 @@ fn check_config_exits_2_with_errors() {
     assert!(String::from_utf8(missing.stderr).unwrap().contains("nowhere.yaml"));
 }
 
+#[test]
+fn check_config_shows_differences() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    file("old.yaml", "hls: {window: 6}\nlog: {filter: info}\n");
+    file("new.yaml", &format!("hls: {{window: 8, secret: {SECRET}}}\nlog: {{filter: warn}}\n"));
+    let output = stentor(folder.path(), &["check-config", "--config", "new.yaml", "--diff", "old.yaml"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "log.filter: \"info\" -> \"warn\"  (applied by reload)\n\
+         hls.window: 6 -> 8  (needs a restart)\n\
+         hls.secret: null -> ******  (needs a restart)\n"
+    );
+}
+
+#[actix::test]
+async fn reload_prints_changes_and_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    std::fs::write(&config, "log: {filter: info}\n").unwrap();
+    let mut node = Node::prepare(&[]);
+    node.configured_by(&config);
+    node.run();
+    node.ready().await;
+    std::fs::write(&config, "log: {filter: \"info,stentor=debug\"}\nhls: {window: 9}\n").unwrap();
+    let output = control(&node, &["reload"], None).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert_eq!(line(&text, "log.filter"), "applied");
+    assert_eq!(line(&text, "hls.window"), "needs a restart");
+
+    std::fs::write(&config, "hls: {window: none, segment_ms: none}\n").unwrap();
+    let refused = control(&node, &["reload"], None).await;
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{error}");
+    for named in ["invalid_config", "hls.window", "hls.segment_ms"] {
+        assert!(error.contains(named), "{error}");
+    }
+    assert!(node.stop().success());
+}
+
 #[actix::test]
 async fn commands_control_a_running_node() {
     let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", KEY)]).await;
