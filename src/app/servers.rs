@@ -28,12 +28,14 @@ use crate::domain::descriptors::{Share, allot};
 use crate::http::anchors::PresenceQuery;
 use crate::http::channel::{self, ChannelSide};
 use crate::http::cors::{Hosts, Origins};
+use crate::http::embedding::Embedding;
 use crate::http::hls::{self, HlsSide};
 use crate::http::hls_answer::Cors;
 use crate::http::live::{self, LiveSide};
+use crate::http::pages::{self, People};
 use crate::http::pages_api::{self, PagesSide};
 use crate::http::rest::{self, Api};
-use crate::http::{error, ops, pages, proxied, redirect, relay, server};
+use crate::http::{error, ops, proxied, redirect, relay, server};
 use crate::listening::{NodeKeys, RelayMedia};
 use crate::rooms::RoomService;
 use crate::rooms::listener_counter::{ListenerCounter, Listeners};
@@ -287,6 +289,7 @@ struct Mountable {
     channel: web::Data<ChannelSide>,
     relay: web::Data<relay::RelaySide>,
     pages: web::Data<PagesSide>,
+    people: People,
     /// Target of redirects.
     base_url: String,
     ops: Arc<dyn ops::OpsSource>,
@@ -372,6 +375,14 @@ impl Mountable {
             public_url: config.http.public_hls_url.clone(),
             secure: config.secure().hls,
         };
+        let people = People {
+            ws_url: config.ws_url(),
+            embedding: Embedding {
+                origins: config.http.embed_origins.clone(),
+                public_url: config.http.public_hls_url.clone(),
+                secure: config.secure().hls,
+            },
+        };
         let metrics = context.metrics.clone();
         let (registry, audience) = (sides.registry, sides.audience);
         let readiness = sides.readiness;
@@ -391,6 +402,7 @@ impl Mountable {
             channel: web::Data::new(channel),
             relay: web::Data::new(door),
             pages: web::Data::new(pages),
+            people,
             base_url: config.hls_base_url(),
             ops: Arc::new(ops),
             ops_hosts: config.listen.ops.ip().is_loopback().then(|| hosts(config)),
@@ -410,7 +422,7 @@ impl Mountable {
             hls::configure(config, self.hls.clone());
             live::configure(config, self.live.clone());
             pages_api::configure(config, self.pages.clone());
-            pages::configure_people(config, self.pages.ws_url.as_deref());
+            pages::configure_people(config, &self.people);
         }
         if mounted.relay || mounted.own_relay {
             relay::configure(config, self.relay.clone());

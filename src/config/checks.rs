@@ -57,16 +57,20 @@ fn check_auth(config: &Config, r: &mut Reader) {
              the URL",
         );
     }
-    let foreign = http.allowed_origins.iter().find(|origin| !is_on_this_machine(origin));
-    r.require(
-        &["http.allowed_origins", "auth.mode"],
-        !open || foreign.is_none(),
-        format!(
-            "must name pages of this machine only while auth.mode is open, which trusts every caller, but {} \
-             is not one; set auth.mode to keys and give auth.api_keys, or remove it",
-            foreign.map_or("", String::as_str)
-        ),
-    );
+    let origins =
+        [("http.allowed_origins", &http.allowed_origins), ("http.embed_origins", &http.embed_origins)];
+    for (key, origins) in origins {
+        let foreign = origins.iter().find(|origin| !is_on_this_machine(origin));
+        r.require(
+            &[key, "auth.mode"],
+            !open || foreign.is_none(),
+            format!(
+                "must name pages of this machine only while auth.mode is open, which trusts every caller, but \
+                 {} is not one; set auth.mode to keys and give auth.api_keys, or remove it",
+                foreign.map_or("", String::as_str)
+            ),
+        );
+    }
     r.require(
         &["auth.api_keys", "auth.mode"],
         config.auth.mode == AuthMode::Open || !config.auth.api_keys.is_empty(),

@@ -282,6 +282,22 @@ pub(super) fn origin(value: &Value) -> Parsed<String> {
     }
 }
 
+/// Parses a source of the directive `frame-ancestors` (CSP Level 3 section 2.3.1): an origin whose host may
+/// begin with a wildcard, or `*` for any.
+pub(super) fn frame_ancestor(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    // Whatever ends a directive or quotes a keyword is no part of an origin here.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".:/-_[]".contains(c);
+    let host = text.replacen("://*.", "://", 1);
+    let is_origin = host.chars().all(is_plain) && !host.ends_with("://") && host != "null";
+    if text == "*" || is_origin && origin(&Value::String(host)).is_ok() {
+        Ok(text)
+    } else {
+        Err("must be origins without a path, like https://example.org or https://*.example.org, or * for any"
+            .into())
+    }
+}
+
 pub(super) fn rtp_ports(value: &Value) -> Parsed<(u16, u16)> {
     port_range(&text(value)?).filter(|ports| port_pairs(*ports) > 0).ok_or_else(|| {
         "must be a range of ports from 1024 on that holds an even port and the odd one above it, \

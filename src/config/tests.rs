@@ -103,6 +103,8 @@ fn open_mode_refuses_public_urls_and_origins() {
         ("http.allowed_origins", "http://localhost:5173,*"),
         ("http.allowed_origins", "null"),
         ("http.allowed_origins", "file://"),
+        ("http.embed_origins", "https://app.example.org"),
+        ("http.embed_origins", "*"),
     ];
     for (key, value) in public {
         let errors = errors(open(key, value));
@@ -116,6 +118,7 @@ fn open_mode_refuses_public_urls_and_origins() {
         ("http.public_ws_url", "ws://[::1]:19100/ws"),
         ("http.public_hls_url", "http://stentor.localhost"),
         ("http.allowed_origins", "http://localhost:5173,capacitor://localhost"),
+        ("http.embed_origins", "http://localhost:5173"),
     ] {
         assert!(load(open(key, value)).is_ok(), "{value}");
     }
@@ -215,6 +218,13 @@ fn bad_values_are_refused() {
         ("http.allowed_origins", "https://example.org:443"),
         ("http.allowed_origins", "capacitor://localhost/index.html"),
         ("http.allowed_origins", "capacitor://"),
+        ("http.embed_origins", "null"),
+        ("http.embed_origins", "file://"),
+        ("http.embed_origins", "https://example.org/page"),
+        ("http.embed_origins", "https://*"),
+        ("http.embed_origins", "https://a.*.example.org"),
+        ("http.embed_origins", "foo://a;script-src"),
+        ("http.embed_origins", "'self'"),
         ("http.public_hls_url", "https://example.org/live"),
         ("http.public_hls_url", "https://example.org?a=b"),
         ("http.public_ws_url", "wss://example.org/ws?a=b"),

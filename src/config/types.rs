@@ -188,6 +188,8 @@ pub struct JwtSecret {
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
     pub allowed_origins: Vec<String>,
+    /// Origins of pages that may show a room in a frame.
+    pub embed_origins: Vec<String>,
     pub body_limit: usize,
     pub header_timeout: Duration,
     /// Proxies whose forwarding headers are believed.

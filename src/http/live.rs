@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::Method;
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future;
 use futures::stream::{self, BoxStream, StreamExt};
 
+use super::embedding::base_url;
 use super::error::ApiError;
 use super::hls::{HlsSide, MediaRefusal, Query, no_such_file, token_missing, token_of, verified_for};
 use super::hls_answer::{SECRET, found};
@@ -85,25 +85,16 @@ async fn serve(request: &HttpRequest, side: &LiveSide) -> Result<HttpResponse, A
         return stream(request, side, room, token, grant).await;
     }
     side.media.admit(&room, &grant).await?;
-    let url = format!("{}/live/{room}.aac?token={token}", base(request, side));
+    let url = format!(
+        "{}/live/{room}.aac?token={token}",
+        base_url(request, side.public_url.as_deref(), side.secure)
+    );
     Ok(match format {
         "m3u" => found("audio/x-mpegurl", SECRET).body(format!("#EXTM3U\n#EXTINF:-1,{room}\n{url}\n")),
         _ => found("audio/x-scpls", SECRET).body(format!(
             "[playlist]\nNumberOfEntries=1\nFile1={url}\nTitle1={room}\nLength1=-1\nVersion=2\n"
         )),
     })
-}
-
-/// Base of the URL by which the client reaches this server. A false `Host` deceives its sender alone.
-fn base(request: &HttpRequest, side: &LiveSide) -> String {
-    let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    match &side.public_url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
-        None => {
-            let scheme = if side.secure { "https" } else { "http" };
-            format!("{scheme}://{}", host().unwrap_or("localhost"))
-        }
-    }
 }
 
 async fn stream(

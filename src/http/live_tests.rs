@@ -1,5 +1,6 @@
 //! Plain streams answer as documented.
 
+use actix_web::http::header;
 use actix_web::{App, test};
 use serde_json::Value;
 

@@ -7,6 +7,7 @@
 pub mod anchors;
 pub mod channel;
 pub mod cors;
+pub mod embedding;
 pub mod error;
 mod extract;
 pub mod hls;

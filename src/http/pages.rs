@@ -1,17 +1,23 @@
 //! Embedded web pages: start page, player, anchor's page and the operators' dashboard, as built into
 //! `web/dist`.
 //!
-//! Owns: the table of files and their headers. Never does: build them (`scripts/web-check.sh` proves that the
-//! committed build matches the sources), or generate HTML at run time.
+//! Owns: the table of files and their headers, and the place of a link preview in the listen page. Never does:
+//! build them (`scripts/web-check.sh` proves that the committed build matches the sources), or generate other
+//! HTML at run time.
 
-use std::sync::LazyLock;
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
 
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, web};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::embedding::{Embedding, OembedQuery, escaped};
+use super::extract::QueryOf;
 use super::methods::only_get;
+use super::request_id;
 use crate::domain::ids::RoomId;
 
 /// Content security policy: scripts and styles from this server only, nothing inline. The player's Media
@@ -50,8 +56,16 @@ page!(CHANNEL_SCRIPT, "assets/channel.js", "text/javascript; charset=utf-8");
 page!(VOICE_SCRIPT, "assets/voice.js", "text/javascript; charset=utf-8");
 page!(ACTORS_SCRIPT, "assets/actors.js", "text/javascript; charset=utf-8");
 
-/// Registers `/`, `/listen/{roomId}`, `/speak/{roomId}` and their files. The latter two connect to `ws_url`.
-pub fn configure_people(config: &mut web::ServiceConfig, ws_url: Option<&str>) {
+/// Settings of the pages for people.
+#[derive(Debug, Clone, Default)]
+pub struct People {
+    /// WebSocket URL that the pages of a room connect to.
+    pub ws_url: Option<String>,
+    pub embedding: Embedding,
+}
+
+/// Registers `/`, `/listen/{roomId}`, `/embed/{roomId}`, `/speak/{roomId}` and their files, and `/oembed`.
+pub fn configure_people(config: &mut web::ServiceConfig, people: &People) {
     serve(config, "/", &START);
     serve(config, "/favicon.svg", &ICON);
     serve(config, "/assets/style.css", &STYLE);
@@ -61,34 +75,74 @@ pub fn configure_people(config: &mut web::ServiceConfig, ws_url: Option<&str>) {
     serve(config, "/assets/shared.js", &SHARED_SCRIPT);
     serve(config, "/assets/channel.js", &CHANNEL_SCRIPT);
     serve(config, "/assets/voice.js", &VOICE_SCRIPT);
+    let (ws_url, embedding) = (people.ws_url.as_deref(), Arc::new(people.embedding.clone()));
     // A listener who is invited to the stage speaks from the listen page.
-    serve_of_room(config, "/listen/{room}", &LISTEN, speaking_policy(ws_url));
-    serve_of_room(config, "/speak/{room}", &SPEAK, speaking_policy(ws_url));
+    let listen = Arc::clone(&embedding);
+    serve_of_room(
+        config,
+        "/listen/{room}",
+        &LISTEN,
+        speaking_policy(ws_url, "'self'"),
+        move |request, room| Some(previewed(&listen, request, room)),
+    );
+    let policy = speaking_policy(ws_url, &embedding.ancestors());
+    serve_of_room(config, "/embed/{room}", &LISTEN, policy, |_, _| Some(in_a_frame()));
+    serve_of_room(config, "/speak/{room}", &SPEAK, speaking_policy(ws_url, "'self'"), |_, _| None);
+    let oembed = move |request: HttpRequest, query: QueryOf<OembedQuery>| {
+        let embedding = Arc::clone(&embedding);
+        async move { embedding.oembed(&request, &query.0) }
+    };
+    config.service(only_get("/oembed", oembed).wrap(from_fn(request_id::middleware)));
 }
 
-/// Returns a policy that also allows the gateway, which has an origin of its own.
-fn speaking_policy(ws_url: Option<&str>) -> HeaderValue {
-    let Some(gateway) = ws_url.and_then(|url| Url::parse(url).ok()) else {
-        return HeaderValue::from_static(POLICY);
-    };
-    let gateway = gateway.origin().ascii_serialization();
-    let policy = POLICY.replace("connect-src 'self'", &format!("connect-src 'self' {gateway}"));
+/// Returns a policy that also allows the gateway, which has an origin of its own, and these pages around it.
+fn speaking_policy(ws_url: Option<&str>, ancestors: &str) -> HeaderValue {
+    let gateway = ws_url.and_then(|url| Some(Url::parse(url).ok()?.origin().ascii_serialization()));
+    let gateway = gateway.map(|origin| format!(" {origin}")).unwrap_or_default();
+    let policy = POLICY
+        .replace("connect-src 'self'", &format!("connect-src 'self'{gateway}"))
+        .replace("frame-ancestors 'self'", &format!("frame-ancestors {ancestors}"));
     // An origin is ASCII. The fallback policy allows less, never more.
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(POLICY))
 }
 
-/// Serves a page for every valid room id; the page's script reads the room from the path.
-fn serve_of_room(config: &mut web::ServiceConfig, path: &str, page: &'static Page, policy: HeaderValue) {
+/// Serves a page for every valid room id; the page's script reads the room from the path. `adapt` returns the
+/// page for a room, if it differs from the file.
+fn serve_of_room(
+    config: &mut web::ServiceConfig,
+    path: &str,
+    page: &'static Page,
+    policy: HeaderValue,
+    adapt: impl Fn(&HttpRequest, &RoomId) -> Option<String> + Clone + 'static,
+) {
     let answer = move |request: HttpRequest| {
-        let policy = policy.clone();
+        let (policy, adapt) = (policy.clone(), adapt.clone());
         async move {
             match RoomId::new(request.match_info().query("room")) {
-                Ok(_) => page.answer(&request, policy),
+                Ok(room) => match adapt(&request, &room) {
+                    Some(html) => {
+                        let etag = etag_of(html.as_bytes());
+                        answer(&request, policy, page.content_type, &etag, Cow::Owned(html.into_bytes()))
+                    }
+                    None => page.answer(&request, policy),
+                },
                 Err(rule) => HttpResponse::BadRequest().body(rule.to_string()),
             }
         }
     };
     config.service(only_get(path, answer));
+}
+
+/// Returns the listen page with what other sites show of a link to it.
+fn previewed(embedding: &Embedding, request: &HttpRequest, room: &RoomId) -> String {
+    let title = format!("<title>{} · Stentor</title>", escaped(room.as_str()));
+    let head = format!("{title}{}", embedding.preview(request, room));
+    LISTEN.html().replacen("<title>Stentor</title>", &head, 1)
+}
+
+/// Returns the listen page for a frame in another page.
+fn in_a_frame() -> String {
+    LISTEN.html().replacen("<body>", "<body class=\"embed\">", 1)
 }
 
 /// Registers the dashboard at `/` and its files.
@@ -110,25 +164,41 @@ impl Page {
     /// Returns the file, or 304 if the client has it already. File names carry no version, so every load asks
     /// again.
     fn answer(&self, request: &HttpRequest, policy: HeaderValue) -> HttpResponse {
-        let known = request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| self.is_among(known));
-        let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-        answer
-            .insert_header((header::ETAG, self.etag.as_str()))
-            .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .insert_header((header::CONTENT_TYPE, self.content_type))
-            .insert_header((header::CONTENT_SECURITY_POLICY, policy))
-            .insert_header((header::REFERRER_POLICY, "no-referrer"));
-        if known { answer.finish() } else { answer.body(self.body) }
+        answer(request, policy, self.content_type, &self.etag, Cow::Borrowed(self.body))
     }
 
-    /// Returns true if `known` contains the ETag. `If-None-Match` compares weakly (RFC 9110 section 13.1.2).
-    fn is_among(&self, known: &HeaderValue) -> bool {
-        known.to_str().is_ok_and(|list| {
-            list.split(',')
-                .map(str::trim)
-                .any(|tag| tag == "*" || tag.trim_start_matches("W/") == self.etag.as_str())
-        })
+    fn html(&self) -> Cow<'static, str> {
+        String::from_utf8_lossy(self.body)
     }
+}
+
+fn answer(
+    request: &HttpRequest,
+    policy: HeaderValue,
+    content_type: &'static str,
+    etag: &str,
+    body: Cow<'static, [u8]>,
+) -> HttpResponse {
+    let known = request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| is_among(etag, known));
+    let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    answer
+        .insert_header((header::ETAG, etag))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header((header::CONTENT_TYPE, content_type))
+        .insert_header((header::CONTENT_SECURITY_POLICY, policy))
+        .insert_header((header::REFERRER_POLICY, "no-referrer"));
+    match body {
+        _ if known => answer.finish(),
+        Cow::Borrowed(body) => answer.body(body),
+        Cow::Owned(body) => answer.body(body),
+    }
+}
+
+/// Returns true if `known` contains the ETag. `If-None-Match` compares weakly (RFC 9110 section 13.1.2).
+fn is_among(etag: &str, known: &HeaderValue) -> bool {
+    known.to_str().is_ok_and(|list| {
+        list.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+    })
 }
 
 fn etag_of(body: &[u8]) -> String {
@@ -142,7 +212,8 @@ mod tests {
     use actix_web::{App, test};
 
     fn people(config: &mut web::ServiceConfig) {
-        configure_people(config, Some("wss://live.example.org:8443/ws"));
+        let ws_url = Some("wss://live.example.org:8443/ws".to_owned());
+        configure_people(config, &People { ws_url, ..People::default() });
     }
 
     #[actix::test]
@@ -169,7 +240,7 @@ mod tests {
         assert!(policy("/speak/demo").await.contains("connect-src 'self' wss://live.example.org:8443; "));
         assert!(policy("/listen/demo").await.contains("connect-src 'self' wss://live.example.org:8443; "));
         assert!(policy("/").await.contains("connect-src 'self'; "));
-        let alone = App::new().configure(|config| configure_people(config, None));
+        let alone = App::new().configure(|config| configure_people(config, &People::default()));
         let request = test::TestRequest::get().uri("/speak/demo").to_request();
         let answer = test::call_service(&test::init_service(alone).await, request).await;
         let policy = answer.headers().get(header::CONTENT_SECURITY_POLICY).unwrap().to_str().unwrap();
@@ -199,7 +270,7 @@ mod tests {
     async fn invalid_room_id_gets_no_page() {
         let app = test::init_service(App::new().configure(people)).await;
         for room in ["ab", "a%2fb", "%00%00%00", "%3Cscript%3E"] {
-            for path in [format!("/listen/{room}"), format!("/speak/{room}")] {
+            for path in ["listen", "embed", "speak"].map(|page| format!("/{page}/{room}")) {
                 let request = test::TestRequest::get().uri(&path).to_request();
                 assert_eq!(
                     test::call_service(&app, request).await.status(),

@@ -99,8 +99,18 @@ async fn open_mode_page_issues_working_tokens() {
 
 #[actix::test]
 async fn keys_mode_pages_expose_nothing() {
-    let node = Node::start(&[("auth.mode", "keys"), ("auth.api_keys", "sixteen-letters-1")]).await;
+    let keys = [("auth.mode", "keys"), ("auth.api_keys", "sixteen-letters-1")];
+    let node = Node::start(&[keys[0], keys[1], ("http.embed_origins", "https://blog.example.org")]).await;
     node.room_on_air("demo").await;
+    let ancestors = async |path: &str| {
+        let policy = page(&node, path).await.header("content-security-policy").unwrap().to_owned();
+        policy.split("frame-ancestors ").nth(1).unwrap().to_owned()
+    };
+    assert_eq!(ancestors("/embed/demo").await, "https://blog.example.org");
+    assert_eq!(ancestors("/listen/demo").await, "'self'");
+    let described = page(&node, &format!("/oembed?url={}/listen/demo", node.hls)).await;
+    assert!(described.json()["html"].as_str().unwrap().contains("/embed/demo"), "{described:?}");
+    assert_eq!(page(&node, "/oembed?url=https://evil.example/listen/demo").await.status, 404);
     let shown = page(&node, "/pages/rooms").await.json();
     assert_eq!((&shown["open"], &shown["rooms"]), (&json!(false), &json!([])));
     let refused = page_token(&node, json!({"role": "listener"})).await;

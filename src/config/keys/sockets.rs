@@ -69,6 +69,12 @@ pub(super) fn http(r: &mut Reader) -> HttpConfig {
              is any.",
             list(origin),
         ),
+        embed_origins: r.read(
+            "http.embed_origins",
+            json!([]),
+            "Origins of pages that may show a room in a frame, like https://*.example.org; * is any.",
+            list(frame_ancestor),
+        ),
         body_limit: r.read(
             "http.body_limit",
             65_536,

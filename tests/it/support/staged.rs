@@ -68,9 +68,10 @@ impl Stage {
         });
         let app = move || {
             let data = data.clone();
-            App::new()
-                .configure(|c| hls::configure(c, data))
-                .configure(|c| pages::configure_people(c, Some("ws://127.0.0.1/ws")))
+            App::new().configure(|c| hls::configure(c, data)).configure(|c| {
+                let ws_url = Some("ws://127.0.0.1/ws".to_owned());
+                pages::configure_people(c, &pages::People { ws_url, ..Default::default() });
+            })
         };
         let server = HttpServer::new(app).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
         let address = server.addrs()[0];
