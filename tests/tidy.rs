@@ -178,11 +178,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the Markdown files of the root, of `docs/` and `ops/`, of the client library and of the example,
+/// Returns the Markdown files of the root, of `docs/` and `ops/`, of the client library and of the examples,
 /// as paths from the root.
 fn documents() -> Vec<String> {
     let mut found = Vec::new();
-    for folder in ["", "docs/", "ops/", "web/client/", "examples/app-server/"] {
+    for folder in ["", "docs/", "ops/", "web/client/", "examples/app-server/", "examples/web/"] {
         for entry in std::fs::read_dir(root().join(folder)).expect("a readable folder") {
             let name = entry.expect("a readable folder").file_name().to_string_lossy().into_owned();
             if name.ends_with(".md") {

@@ -26,7 +26,7 @@
 // | disturb    | how                               | what a system does to a page unasked: `pause` of its media, `stall` (without an event) and `resume` |
 // | press      | target                            | presses what this selector names |
 // | write      | target, text                      | writes into the field that this selector names |
-// | text       | target                            | the text of what this selector names, or null if that is hidden or missing |
+// | text       | target                            | the text of what this selector names, or null if that is hidden or missing; `outer >>> inner` looks into the shadow root of `outer` |
 // | screenshot | path                              | PNG of the page |
 // | close      |                                   | ends the browser |
 //
@@ -143,7 +143,7 @@ async function replace(page, text) {
 async function walk(page, target) {
   const element = await page.waitForSelector(target);
   for (let tabs = 0; tabs < MOST_TABS; tabs += 1) {
-    if (await element.evaluate((it) => it === document.activeElement)) return;
+    if (await element.evaluate((it) => it === it.getRootNode().activeElement)) return;
     await page.keyboard.press('Tab');
   }
   throw new Error(`the keyboard does not reach ${target}`);
@@ -271,7 +271,9 @@ function disturb(how) {
 
 /** Runs in the page. */
 function shownText(target) {
-  const element = document.querySelector(target);
+  const pierce = (root, selector) => root?.querySelector(selector) ?? null;
+  const [outer, inner] = target.split(' >>> ');
+  const element = inner ? pierce(pierce(document, outer)?.shadowRoot, inner) : pierce(document, outer);
   return element?.checkVisibility() ? element.textContent.trim() : null;
 }
 

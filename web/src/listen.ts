@@ -37,6 +37,8 @@ const sound = byId<HTMLButtonElement>('sound');
 const room = roomOfPage();
 const link = linkOfPage();
 const { token } = link;
+/** The same page, alone or in a frame of another site. */
+const here = location.pathname.startsWith('/embed/') ? '/embed/' : '/listen/';
 document.title = `${room} · Stentor`;
 write(byId('room'), room);
 
@@ -150,8 +152,8 @@ function showToSystem(): void {
 /** In open mode, gets a token if there is none, and offers the way to the microphone. */
 async function offerMore(): Promise<void> {
   const { open, wsUrl } = await config();
-  if (open && !token) return goAs('listener', (path) => location.replace(path));
-  byId('speak-row').hidden = !open || !wsUrl;
+  if (open && !token) return goAs('listener', (path) => location.replace(path.replace('/listen/', here)));
+  byId('speak-row').hidden = !open || !wsUrl || here === '/embed/';
 }
 
 async function speak(): Promise<void> {

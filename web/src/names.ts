@@ -18,3 +18,10 @@ export function initials(name: string): string {
   const letters = words.length > 1 ? [words[0], words[words.length - 1]] : [words[0] ?? ''];
   return letters.join('').toUpperCase();
 }
+
+/** Returns the hue of a user's avatar in degrees, the same everywhere. */
+export function hue(userId: string): number {
+  const hash = [...userId].reduce((sum, char) => (sum * 31 + char.codePointAt(0)!) % 65_521, 7);
+  // Multiples of the golden angle, so that ids differing by one letter get distant colours.
+  return Math.round(hash * 137.508) % 360;
+}

@@ -45,6 +45,7 @@ test('the library keeps its size budget', async (t) => {
   const measured = [
     ['`StentorListener`', (await sizes("export { StentorListener } from '@stentor/client/index.js';")).start],
     ['`StentorRoom`', (await sizes("export { StentorRoom } from '@stentor/client/index.js';")).all],
+    ['`elements`', (await sizes("export * from '@stentor/client/elements/index.js';")).start],
     ['everything', (await sizes("export * from '@stentor/client/index.js';")).all],
   ];
   for (const [row, bytes] of measured) {

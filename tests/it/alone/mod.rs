@@ -4,6 +4,7 @@
 mod browser;
 mod cluster;
 mod demo;
+mod elements;
 mod hundred;
 mod minimum;
 mod mixers;

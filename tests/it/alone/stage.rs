@@ -65,7 +65,7 @@ async fn listen(node: &Node, user: &str, name: Option<&str>) -> String {
     format!("{}/listen/{ROOM}#token={}", node.hls, token["token"].as_str().expect("a token"))
 }
 
-async fn until_text(pages: &mut Pages, name: &str, target: &str, text: &str) {
+pub async fn until_text(pages: &mut Pages, name: &str, target: &str, text: &str) {
     let pages = tokio::sync::Mutex::new(pages);
     until(&format!("{name} reads {text} in {target}"), async || {
         pages.lock().await.ask(name, "text", json!({ "target": target })).await == text

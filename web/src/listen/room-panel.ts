@@ -3,7 +3,7 @@
 import { placeOf, REACTIONS, type ChannelState, type RoomChannel, type StentorListener } from '@stentor/client';
 import { Chat, sent } from '../channel/chat';
 import { byId, remembered, write } from '../dom';
-import { initials, plain } from '../names';
+import { hue, initials, plain } from '../names';
 
 /** Most signs that rise at once; more say nothing more. */
 const MAX_SIGNS = 12;
@@ -38,11 +38,12 @@ export class RoomPanel {
 
   private show(state: ChannelState): void {
     byId('channel').hidden = !state.known;
+    document.body.classList.toggle('followed', state.known);
     if (!state.known) return;
     byId('announcement').hidden = state.announcement === null;
     write(byId('announcement'), state.announcement ?? '');
     const { listeners } = state.room;
-    write(byId('listeners'), listeners === 1 ? '1 person listens' : `${listeners} people listen`);
+    write(byId('listeners'), listeners === 1 ? '1 person listens' : `${listeners.toLocaleString('en')} people listen`);
     this.showMembers(state);
     this.showHand(state);
     this.chat.show(state);
@@ -60,6 +61,7 @@ export class RoomPanel {
         item.dataset.person = id;
         item.append(document.createElement('span'), document.createElement('bdi'), document.createElement('span'));
         item.children[0]!.className = 'avatar small';
+        (item.children[0] as HTMLElement).style.setProperty('--hue', String(hue(id)));
         item.children[0]!.setAttribute('aria-hidden', 'true');
         item.children[2]!.className = 'muted speaker-state';
         list.append(item);
@@ -79,8 +81,8 @@ export class RoomPanel {
       const muted = item.classList.contains('muted-member');
       const talking = !muted && this.talking.has(item.dataset.person!);
       item.classList.toggle('talking', talking);
-      const host = item.classList.contains('host') ? 'Host' : '';
-      write(item.children[2]!, talking ? 'Talking' : muted ? 'Muted' : host);
+      const role = item.classList.contains('host') ? 'Host' : 'Speaker';
+      write(item.children[2]!, talking ? 'Talking' : muted ? 'Muted' : role);
     }
   }
 

@@ -2,7 +2,7 @@
 
 import type { Member } from '@stentor/client';
 import { clone, write } from '../dom';
-import { initials, isolated, plain } from '../names';
+import { hue, initials, isolated, plain } from '../names';
 
 /** Action of a host on another user. */
 export type Act = (what: 'mute' | 'unmute' | 'remove', member: Member) => void;
@@ -79,11 +79,4 @@ function activity({ muted, talking, status }: Member): string {
   if (muted) return 'Muted';
   if (talking) return 'Talking';
   return status === 'onair' ? 'On air' : 'Listening';
-}
-
-/** Returns the colour of a user, the same everywhere. */
-function hue(userId: string): number {
-  const hash = [...userId].reduce((sum, char) => (sum * 31 + char.codePointAt(0)!) % 65_521, 7);
-  // Multiples of the golden angle, so that ids differing by one letter get distant colours.
-  return Math.round(hash * 137.508) % 360;
 }

@@ -1,0 +1,21 @@
+// The React and the Vue example. `plain.html` needs no build; it is copied to stand beside them.
+import { cpSync } from 'node:fs';
+import vue from '@vitejs/plugin-vue';
+import { defineConfig } from 'vite';
+
+const isCustomElement = (tag) => tag.startsWith('stentor-');
+
+/** Copies what a page without a bundler loads. */
+const plain = {
+  name: 'plain',
+  closeBundle() {
+    cpSync('plain.html', 'dist/plain.html');
+    cpSync('node_modules/@stentor/client/dist', 'dist/node_modules/@stentor/client/dist', { recursive: true, dereference: true });
+    cpSync('node_modules/hls.js/dist/hls.light.mjs', 'dist/node_modules/hls.js/dist/hls.light.mjs');
+  },
+};
+
+export default defineConfig({
+  plugins: [vue({ template: { compilerOptions: { isCustomElement } } }), plain],
+  build: { rolldownOptions: { input: ['react.html', 'vue.html'] } },
+});

@@ -1,0 +1,99 @@
+//! The web components in the examples for plain HTML, React and Vue, on a page of another origin.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+use stentor::process;
+
+use crate::alone::stage::until_text;
+use crate::support::browser::{folder, prepare};
+use crate::support::kept::Kept;
+use crate::support::node::Node;
+use crate::support::pages::{Pages, tone};
+use crate::support::until;
+
+const ROOM: &str = "talk";
+
+#[actix::test]
+async fn examples_play_and_speak() {
+    prepare().await;
+    build().await;
+    let sounds = tempfile::tempdir().unwrap();
+    let output = sounds.path().join("address");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/web/dist");
+    let mut command = Command::new("node");
+    command.arg(folder().join("serve.mjs")).arg(examples);
+    command.stdin(Stdio::null()).stdout(File::create(&output).unwrap());
+    let _server = Kept::start(command);
+    let printed = || std::fs::read_to_string(&output).unwrap();
+    until("the server of the examples prints its address", async || printed().ends_with('\n')).await;
+    let site = printed().trim().to_owned();
+
+    let node = Node::start(&[("http.allowed_origins", &site)]).await;
+    node.room_on_air(ROOM).await;
+    let mut pages = Pages::start().await;
+    let host = json!({ "role": "host", "userId": "ann" });
+    let host = node.post(&format!("/api/rooms/{ROOM}/users"), host).await;
+    let (low, high) = (tone(sounds.path(), 440).await, tone(sounds.path(), 660).await);
+    let url = host.json()["inviteUrl"].clone();
+    pages.ask("ann", "open", json!({ "url": url, "wav": low, "displayName": "Ann" })).await;
+    pages.connected("ann").await;
+
+    for (name, hands) in [("plain", "mouse"), ("react", "touch"), ("vue", "keyboard")] {
+        let body = json!({ "roomId": ROOM, "userId": name, "name": name });
+        let token = node.post("/api/token", body).await.json()["token"].as_str().unwrap().to_owned();
+        let playlist = format!("{}/hls/rooms/{ROOM}/index.m3u8", node.hls);
+        let url = format!("{site}/{name}.html#url={playlist}&token={token}");
+        let opened = pages.ask(name, "open", json!({ "url": url, "wav": high, "hands": hands })).await;
+        assert_eq!(opened["fit"]["wide"], 0, "{opened}");
+        until_text(&mut pages, name, "stentor-stage >>> [part~=member] bdi", "Ann").await;
+        pages.ask(name, "press", json!({ "target": "stentor-player [part=play]" })).await;
+        until_text(&mut pages, name, "stentor-player >>> [part=state]", "Live").await;
+        until_text(&mut pages, name, "output", "playing").await;
+        until_text(&mut pages, name, "stentor-stage >>> [part~=talking] .muted", "Talking").await;
+
+        pages.ask(name, "write", json!({ "target": "stentor-stage form input", "text": "<b>hi</b>" })).await;
+        pages.ask(name, "press", json!({ "target": "stentor-stage [type=submit]" })).await;
+        until_text(&mut pages, name, "stentor-stage >>> [part=message]:last-child .text", "<b>hi</b>").await;
+        if name != "react" {
+            pages.ask(name, "close", json!({})).await;
+            continue;
+        }
+        // The listener comes to the stage and returns.
+        pages.ask(name, "press", json!({ "target": "stentor-stage [part~=hand]" })).await;
+        until_text(&mut pages, "ann", ".hand .name", name).await;
+        pages.ask("ann", "press", json!({ "target": "#hands [data-do=invite]" })).await;
+        pages.ask(name, "press", json!({ "target": "stentor-stage [part~=accept]" })).await;
+        until_text(&mut pages, name, "stentor-stage >>> [part=speaking] p", "You are on the stage.").await;
+        pages.until_hears("ann", &json!({ "440": false, "660": true })).await;
+        until_text(&mut pages, name, "output", "paused").await;
+        pages.ask(name, "press", json!({ "target": "stentor-stage [part~=leave]" })).await;
+        until_text(&mut pages, name, "output", "playing").await;
+        let state = pages.ask(name, "state", json!({})).await;
+        assert_eq!(state["errors"], json!([]), "{state}");
+        pages.ask(name, "close", json!({})).await;
+    }
+}
+
+/// Builds the client library and the examples.
+async fn build() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let steps: [(&str, &[&str]); 4] = [
+        ("web", &["ci", "--no-audit", "--no-fund"]),
+        ("web", &["run", "build", "--workspace=@stentor/client"]),
+        ("examples/web", &["ci", "--no-audit", "--no-fund"]),
+        ("examples/web", &["run", "build"]),
+    ];
+    for (place, args) in steps {
+        let modules = root.join(place).join("node_modules/.package-lock.json");
+        if args[0] == "ci" && modules.exists() {
+            continue;
+        }
+        let mut npm = process::command("npm", args);
+        let output = npm.envs(std::env::vars_os()).current_dir(root.join(place)).output().await.unwrap();
+        let words = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "npm {args:?}: {}", String::from_utf8_lossy(&words));
+    }
+}

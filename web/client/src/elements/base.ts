@@ -1,0 +1,129 @@
+// What the elements share: a class that also loads on a server, their style, and the creation of nodes.
+
+/** `HTMLElement`, or an empty class where there is no page: then the module loads, and elements cannot be made. */
+export const Base = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement;
+
+type Attributes = Record<string, string | boolean | ((event: Event) => void)>;
+
+/** Creates an element. A function is a listener, `true` an empty attribute, `false` none. */
+export function make<Tag extends keyof HTMLElementTagNameMap>(tag: Tag, attributes: Attributes, ...children: (Node | string)[]): HTMLElementTagNameMap[Tag] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === 'function') element.addEventListener(name, value);
+    else if (value !== false) element.setAttribute(name, value === true ? '' : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** Sets the text if it differs. A live region is read out at each write. */
+export function write(target: Element, text: string): void {
+  if (target.textContent !== text) target.textContent = text;
+}
+
+/** Opens the shadow root with the shared style and one of its own. */
+export function shadow(host: HTMLElement, style: string): ShadowRoot {
+  const root = host.attachShadow({ mode: 'open' });
+  const text = SHARED + style;
+  // Allowed by every content security policy; Safari before 16.4 does not have it.
+  if ('adoptedStyleSheets' in root && 'replaceSync' in CSSStyleSheet.prototype) {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(text);
+    root.adoptedStyleSheets = [sheet];
+  } else {
+    root.append(make('style', {}, text));
+  }
+  return root;
+}
+
+/** Keeps the items of a list by their key, so that focus and animations stay. */
+export class Items<Value> {
+  private readonly items = new Map<string, HTMLElement>();
+
+  constructor(
+    private readonly list: HTMLElement,
+    private readonly create: (value: Value) => HTMLElement,
+    private readonly update: (item: HTMLElement, value: Value) => void,
+  ) {}
+
+  show(values: readonly Value[], key: (value: Value) => string): void {
+    const keys = new Set(values.map(key));
+    for (const [known, item] of this.items) {
+      if (keys.has(known)) continue;
+      item.remove();
+      this.items.delete(known);
+    }
+    for (const value of values) {
+      let item = this.items.get(key(value));
+      if (!item) {
+        item = this.create(value);
+        this.items.set(key(value), item);
+        this.list.append(item);
+      }
+      this.update(item, value);
+    }
+  }
+}
+
+const SHARED = `
+:host {
+  --ink: var(--stentor-ink, #10201d);
+  --muted: var(--stentor-muted, #4f615d);
+  --surface: var(--stentor-surface, #fff);
+  --sunken: var(--stentor-sunken, #eef3f1);
+  --line: var(--stentor-line, #dce4e1);
+  --accent: var(--stentor-accent, #0b6f66);
+  --on-accent: var(--stentor-on-accent, #fff);
+  --good: var(--stentor-good, #16703c);
+  --bad: var(--stentor-bad, #b3261e);
+  --radius: var(--stentor-radius, .75rem);
+  display: block;
+  color: var(--ink);
+  font: var(--stentor-font, 1rem/1.5 ui-sans-serif, system-ui, sans-serif);
+}
+@media (prefers-color-scheme: dark) {
+  :host(:not([theme='light'])) {
+    --ink: var(--stentor-ink, #e9f1ef);
+    --muted: var(--stentor-muted, #9db1ac);
+    --surface: var(--stentor-surface, #131b1a);
+    --sunken: var(--stentor-sunken, #1b2523);
+    --line: var(--stentor-line, #263330);
+    --accent: var(--stentor-accent, #3ad6c1);
+    --on-accent: var(--stentor-on-accent, #04231e);
+    --good: var(--stentor-good, #4ade80);
+    --bad: var(--stentor-bad, #ff9089);
+  }
+}
+:host([theme='dark']) {
+  --ink: var(--stentor-ink, #e9f1ef);
+  --muted: var(--stentor-muted, #9db1ac);
+  --surface: var(--stentor-surface, #131b1a);
+  --sunken: var(--stentor-sunken, #1b2523);
+  --line: var(--stentor-line, #263330);
+  --accent: var(--stentor-accent, #3ad6c1);
+  --on-accent: var(--stentor-on-accent, #04231e);
+  --good: var(--stentor-good, #4ade80);
+  --bad: var(--stentor-bad, #ff9089);
+}
+:host([hidden]), [hidden] { display: none !important; }
+*, ::before, ::after { box-sizing: border-box; }
+p, ol, ul { margin: 0; padding: 0; list-style: none; }
+button, input { font: inherit; color: inherit; }
+button {
+  min-height: 2.75rem; padding: 0 1rem; border: 1px solid var(--line); border-radius: var(--radius);
+  background: var(--surface); font-weight: 600; cursor: pointer;
+}
+button:hover { background: var(--sunken); }
+button:disabled { opacity: .55; cursor: default; }
+button[aria-pressed='true'], .primary { border-color: transparent; background: var(--accent); color: var(--on-accent); }
+button[aria-pressed='true']:hover, .primary:hover { background: var(--accent); filter: brightness(1.08); }
+input:not([type='range']) {
+  flex: 1 1 8rem; min-width: 0; min-height: 2.75rem; padding: 0 .75rem; border: 1px solid var(--muted);
+  border-radius: var(--radius); background: var(--surface);
+}
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+.muted { color: var(--muted); font-size: .875rem; }
+.row { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; }
+.name { overflow-wrap: anywhere; font-weight: 600; }
+@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
+`;
