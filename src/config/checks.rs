@@ -65,8 +65,8 @@ fn check_auth(config: &Config, r: &mut Reader) {
             &[key, "auth.mode"],
             !open || foreign.is_none(),
             format!(
-                "must name pages of this machine only while auth.mode is open, which trusts every caller, but \
-                 {} is not one; set auth.mode to keys and give auth.api_keys, or remove it",
+                "must name pages of this machine only while auth.mode is open, which trusts every caller, \
+                 but {} is not one; set auth.mode to keys and give auth.api_keys, or remove it",
                 foreign.map_or("", String::as_str)
             ),
         );

@@ -1,9 +1,9 @@
 //! Embedded web pages: start page, player, anchor's page and the operators' dashboard, as built into
 //! `web/dist`.
 //!
-//! Owns: the table of files and their headers, and the place of a link preview in the listen page. Never does:
-//! build them (`scripts/web-check.sh` proves that the committed build matches the sources), or generate other
-//! HTML at run time.
+//! Owns: the table of files and their headers, and the place of a link preview in the listen page. Never
+//! does: build them (`scripts/web-check.sh` proves that the committed build matches the sources), or generate
+//! other HTML at run time.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};

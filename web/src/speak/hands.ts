@@ -43,7 +43,7 @@ export class Hands {
     byId<HTMLInputElement>('chat-open').checked = settings.chatOpen;
     byId<HTMLSelectElement>('slow-mode').value = String(settings.slowModeSeconds);
     const { listeners } = state.room;
-    write(byId('audience-count'), listeners === 1 ? '1 person listens' : `${listeners} people listen`);
+    write(byId('audience-count'), listeners === 1 ? '1 person listens' : `${listeners.toLocaleString('en')} people listen`);
   }
 
   private item({ person, note, invited }: Hand): void {
