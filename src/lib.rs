@@ -10,13 +10,14 @@
 //! | `presence` | connection locks and presence entries of rooms, embedded and Redis | `domain` |
 //! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
 //! | `media` | FFmpeg, packager, content keys | `domain`, `process` |
+//! | `spool` | recordings on this node's disk | `domain`, `media` |
 //! | `auth` | tokens, API keys, secrets | `domain`, `config` |
 //! | `telemetry` | metrics, operational events, tracing setup | `domain`, `config` |
 //! | `rooms` | the room API as store transactions | `domain`, `store`, `telemetry` |
 //! | `stage` | listener channel: shared event buffers and commands of rooms | `domain`, `presence`, `auth`, `telemetry`, `rooms` |
 //! | `actors` | shells around `domain`; supervision | all of the above |
 //! | `http` | REST, HLS, plain streams, operations | `domain`, `store`, `presence`, `media`, `auth`, `telemetry`, `rooms`, `stage` |
-//! | `listening` | playlists, files and keys for listeners and listener nodes, for rooms mixed on any node | `domain`, `media`, `auth`, `rooms`, `actors`, `http` |
+//! | `listening` | playlists, files and keys for listeners and listener nodes, for rooms mixed on any node | `domain`, `media`, `spool`, `auth`, `rooms`, `actors`, `http` |
 //! | `ws` | the WebSocket transport of signalling | `domain`, `auth`, `actors`, `http` |
 //! | `probe` | independent listener and tone sender, for the demo and the tests | `domain`, `process` |
 //! | `app` | composition root, the only module that names concrete backends | all |
@@ -38,6 +39,7 @@ pub mod presence;
 pub mod probe;
 pub mod process;
 pub mod rooms;
+pub mod spool;
 pub mod stage;
 pub mod store;
 pub mod telemetry;

@@ -6,6 +6,7 @@
 //! ├─ Registration        shared store only: registers this process under the node's id
 //! ├─ JanusSupervisor ─ HeartbeatActor, JanusProcess, JanusConnection ─ JanusRoomActor*
 //! ├─ MixerSupervisor ─ HeartbeatActor, MixerRoomActor*
+//! ├─ RecordingSupervisor ─ RecorderActor*
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
@@ -25,6 +26,7 @@ pub mod kernel;
 pub mod mixer;
 pub mod node;
 pub mod plain;
+pub mod recording;
 pub mod registration;
 pub mod relay;
 pub mod room_children;

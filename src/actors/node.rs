@@ -14,6 +14,8 @@ use super::kernel::{ActorState, Behaviour, ChildSpec, Cx, Message};
 use super::mixer::supervisor::{MixerParts, MixerSupervisor};
 use super::plain::supervisor::PlainSupervisor;
 use super::plain::{PartSource, PlainStreams};
+use super::recording::RecordingParts;
+use super::recording::supervisor::RecordingSupervisor;
 use super::registration::{Registration, RegistrationState};
 use super::relay::EdgeCache;
 use super::relay::supervisor::RelaySupervisor;
@@ -42,6 +44,7 @@ pub struct NodeSupervisor {
     /// Listener channels, with the role `hls`.
     pub channels: Option<(Arc<StageHub>, ArbiterHandle)>,
     pub gateway: Option<(GatewayRole, ArbiterHandle)>,
+    pub recordings: Option<(RecordingParts, ArbiterHandle)>,
 }
 
 /// Plain streams of the role `hls`, and where their media come from.
@@ -118,6 +121,13 @@ impl NodeSupervisor {
         let context = self.context.clone();
         if let Some((janus, arbiter)) = self.janus.clone() {
             cx.spawn_child("januses", spec(&arbiter), move || janus.clone());
+        }
+        // Before the mixers: at shutdown, recorders write what the mixers have closed last.
+        if let Some((parts, arbiter)) = self.recordings.clone() {
+            let context = context.clone();
+            cx.spawn_child("recordings", spec(&arbiter), move || {
+                RecordingSupervisor::new(context.clone(), parts.clone())
+            });
         }
         if let Some((parts, arbiter)) = self.mixer.clone() {
             let context = context.clone();

@@ -6,9 +6,11 @@ use crate::actors::context::Context;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::node::PlainParts;
 use crate::actors::plain::PlainStreams;
-use crate::actors::relay::EdgeCache;
+use crate::actors::relay::{EdgeCache, MixerClient};
 use crate::auth::Secrets;
-use crate::listening::{MediaRouter, OriginMedia, PlainListening, RoomParts};
+use crate::listening::{MediaRouter, OriginMedia, PlainListening, RecordingMedia, RoomParts};
+use crate::rooms::recordings::Recordings;
+use crate::spool::Spool;
 
 #[derive(Clone)]
 pub struct Listening {
@@ -17,6 +19,24 @@ pub struct Listening {
     /// All rooms.
     pub media: Arc<MediaRouter>,
     pub plain: PlainParts,
+}
+
+/// Creates the access to the recordings of all mixers.
+pub fn replay(
+    context: &Context,
+    recordings: &Arc<Recordings>,
+    fetcher: MixerClient,
+    secrets: &Arc<Secrets>,
+) -> Arc<RecordingMedia> {
+    Arc::new(RecordingMedia {
+        me: context.me.clone(),
+        directory: context.directory.clone(),
+        recordings: recordings.clone(),
+        spool: Spool::new(context.config.recordings_dir()),
+        fetcher,
+        secrets: secrets.clone(),
+        joined: Default::default(),
+    })
 }
 
 impl Listening {

@@ -40,6 +40,7 @@ use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::{NodeRegistered, NodeSupervisor};
+use crate::actors::recording::{RecorderParts, RecordingParts};
 use crate::actors::registration::RegistrationState;
 use crate::actors::relay::{EdgeCache, MixerClient};
 use crate::auth::{Secrets, node_id};
@@ -52,7 +53,9 @@ use crate::domain::registration::NodeRecord;
 use crate::http::anchors::{PresenceQuery, PresentUsers};
 use crate::janus::{ConnectOptions, Secret};
 use crate::rooms::listener_counter::ListenerCounter;
+use crate::rooms::recordings::Recordings;
 use crate::rooms::{Directory, RoomService};
+use crate::spool::Spool;
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
 use certificates::LiveCertificates;
@@ -239,6 +242,8 @@ impl Node {
         let hls = &context.config.hls;
         let metrics = context.metrics.clone();
         let fetcher = MixerClient::new(secrets.clone(), hls.patience(), relaying.clone(), metrics);
+        let recordings = Arc::new(Recordings::new(context.store.clone(), context.directory.clone()));
+        let replay = listening::replay(&context, &recordings, fetcher.clone(), &secrets);
         let relays = EdgeCache::new(fetcher.clone(), audience.clone(), hls, context.clock);
         let relays = Arc::new(relays);
         let listening = Listening::new(&context, secrets.clone(), streams.clone(), relays.clone());
@@ -250,6 +255,7 @@ impl Node {
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
+            recordings: Some((recording_parts(&context, &recordings, &streams), arbiter())),
             record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             context: context.clone(),
         };
@@ -268,6 +274,8 @@ impl Node {
             service: service.clone(),
             secrets,
             listening,
+            recordings,
+            replay,
             door,
             registry: system.registry(),
             readiness: readiness.clone(),
@@ -409,6 +417,17 @@ fn room_service(context: &Context) -> Arc<RoomService> {
     let grace = context.config.rooms.removing_grace;
     let (store, directory) = (context.store.clone(), context.directory.clone());
     Arc::new(RoomService::new(store, directory, grace, context.metrics.clone()))
+}
+
+fn recording_parts(
+    context: &Context,
+    recordings: &Arc<Recordings>,
+    streams: &Arc<Streams>,
+) -> RecordingParts {
+    let spool = || Spool::new(context.config.recordings_dir());
+    let mixer =
+        context.config.node.roles.mixer.then(|| RecorderParts { streams: streams.clone(), spool: spool() });
+    RecordingParts { recordings: recordings.clone(), mixer }
 }
 
 fn mixer(

@@ -34,11 +34,14 @@ use crate::http::hls_answer::Cors;
 use crate::http::live::{self, LiveSide};
 use crate::http::pages::{self, People};
 use crate::http::pages_api::{self, PagesSide};
+use crate::http::replay::{self, ReplaySide};
 use crate::http::rest::{self, Api};
 use crate::http::{error, ops, proxied, redirect, relay, server};
-use crate::listening::{NodeKeys, RelayMedia};
+use crate::listening::{NodeKeys, RecordingMedia, RelayMedia};
 use crate::rooms::RoomService;
 use crate::rooms::listener_counter::{ListenerCounter, Listeners};
+use crate::rooms::recordings::Recordings;
+use crate::spool::Spool;
 use crate::stage::StageHub;
 use crate::telemetry::Metrics;
 use crate::ws::{self, WsSide};
@@ -49,6 +52,8 @@ pub struct Services {
     pub service: Arc<RoomService>,
     pub secrets: Arc<Secrets>,
     pub listening: Listening,
+    pub recordings: Arc<Recordings>,
+    pub replay: Arc<RecordingMedia>,
     pub door: Arc<Acceptor>,
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
@@ -286,6 +291,7 @@ struct Mountable {
     ws: web::Data<WsSide>,
     hls: web::Data<HlsSide>,
     live: web::Data<LiveSide>,
+    replay: web::Data<ReplaySide>,
     channel: web::Data<ChannelSide>,
     relay: web::Data<relay::RelaySide>,
     pages: web::Data<PagesSide>,
@@ -356,10 +362,19 @@ impl Mountable {
             // The configuration of every node that serves this API has one.
             ws_url: config.ws_url().unwrap_or_default(),
             body_limit: config.http.body_limit,
+            recordings: sides.recordings,
+            recording: config.recording.mode,
         };
         let directory = context.directory.clone();
         let (listening, secrets, audience) = (sides.listening, sides.secrets.clone(), sides.audience.clone());
-        let door: relay::RelaySide = Arc::new(RelayMedia { here: listening.here.clone(), secrets, audience });
+        let replay = ReplaySide {
+            media: sides.replay.clone(),
+            auth: tokens.clone(),
+            cors: Cors::new(config.http.allowed_origins.clone()),
+        };
+        let spool = Spool::new(config.recordings_dir());
+        let door: relay::RelaySide =
+            Arc::new(RelayMedia { here: listening.here.clone(), secrets, audience, spool });
         let media = listening.media.clone();
         let rotation = config.hls.key_rotation;
         let hls = web::Data::new(HlsSide {
@@ -399,6 +414,7 @@ impl Mountable {
             ws: web::Data::new(ws),
             hls,
             live: web::Data::new(live),
+            replay: web::Data::new(replay),
             channel: web::Data::new(channel),
             relay: web::Data::new(door),
             pages: web::Data::new(pages),
@@ -419,6 +435,8 @@ impl Mountable {
         }
         if mounted.hls {
             channel::configure(config, self.channel.clone());
+            // Before the rooms, whose scope covers everything below /hls.
+            replay::configure(config, self.replay.clone());
             hls::configure(config, self.hls.clone());
             live::configure(config, self.live.clone());
             pages_api::configure(config, self.pages.clone());

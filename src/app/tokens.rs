@@ -8,9 +8,11 @@ use crate::auth::{self, Claims, Role, Secrets, TokenError, Tokens};
 use crate::domain::grant::Grant;
 use crate::domain::ids::{RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
+use crate::domain::recording::RecordingId;
 use crate::domain::stage::{Person, StageRole};
 use crate::http::channel::{ChannelAuth, Identity};
 use crate::http::hls::ListenerAuth;
+use crate::http::replay::ReplayAuth;
 use crate::http::tokens::{IssuedToken, ListenerClaims, TokenIssuer};
 use crate::rooms::Directory;
 
@@ -55,11 +57,17 @@ impl ChannelAuth for NodeTokens {
         let role = match role {
             Role::Host => StageRole::Host,
             Role::Anchor => StageRole::Anchor,
-            Role::Listener => StageRole::Listener,
+            Role::Listener | Role::Replay => StageRole::Listener,
         };
         let verified = name.is_some();
         let person = Person { id: self.secrets.person_id(room, &sub), name, role, verified };
         Ok(Identity { subject: sub, person, expires_at: grant.expires_at })
+    }
+}
+
+impl ReplayAuth for NodeTokens {
+    fn verify(&self, token: &str, recording: &RecordingId, room: &RoomId) -> Result<(), TokenError> {
+        self.tokens.verify_replay(token, recording, room, self.clock.wall())
     }
 }
 
@@ -68,6 +76,11 @@ impl TokenIssuer for NodeTokens {
         let (id, name) = (who.user.as_ref().map(UserId::as_str), who.name.as_ref());
         let auth::IssuedToken { token, expires_at } =
             self.tokens.issue_named_listener(id, name, room, Some(created_at), now);
+        IssuedToken { token, expires_at }
+    }
+
+    fn replay(&self, recording: &RecordingId, room: &RoomId, now: UnixMs) -> IssuedToken {
+        let auth::IssuedToken { token, expires_at } = self.tokens.issue_replay(recording, room, now);
         IssuedToken { token, expires_at }
     }
 

@@ -17,6 +17,7 @@ use crate::config::JwtSecret;
 use crate::domain::grant::Grant;
 use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::model::UserRole;
+use crate::domain::recording::RecordingId;
 use crate::domain::signalling::DisplayName;
 use crate::domain::text::is_string_or_uri;
 
@@ -36,6 +37,8 @@ pub enum Role {
     Host,
     Anchor,
     Listener,
+    /// Listener of one recording.
+    Replay,
 }
 
 /// Part of the platform that a token is meant for.
@@ -43,6 +46,7 @@ pub enum Role {
 pub enum Audience {
     Anchor,
     Listener,
+    Replay,
 }
 
 /// Claims of a verified token.
@@ -55,6 +59,8 @@ pub struct Claims {
     /// Name of the token subject (OpenID Connect Core 1.0 section 5.1), if the signer gave a valid one.
     pub name: Option<DisplayName>,
     pub grant: Grant,
+    /// Id of the recording that a replay token is for.
+    pub recording: Option<String>,
 }
 
 /// Token subject and its name.
@@ -80,6 +86,8 @@ struct IssuedClaims<'a> {
     name: Option<&'a DisplayName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     room_created_at: Option<UnixMs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording_id: Option<&'a RecordingId>,
 }
 
 /// Claims set of a token to verify. Unknown claims are ignored (RFC 7519 section 4); the presence of the
@@ -104,6 +112,9 @@ struct ReadClaims {
     name: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     room_created_at: Option<UnixMs>,
+    /// Recording of a replay token. Other tokens may have a claim of this name with another meaning.
+    #[serde(default)]
+    recording_id: Option<Value>,
 }
 
 /// Seconds since the Unix epoch, possibly with a fraction (RFC 7519 section 2). A date before 1970 counts
@@ -138,6 +149,8 @@ pub enum TokenError {
     WrongIssuer,
     #[error("the token is for another room")]
     WrongRoom,
+    #[error("the token is for another recording")]
+    WrongRecording,
     #[error("the token is for an earlier room of this id: get a new one")]
     EarlierRoom,
     #[error("the token's signature is wrong")]
@@ -175,6 +188,7 @@ impl Role {
         match self {
             Self::Host | Self::Anchor => Audience::Anchor,
             Self::Listener => Audience::Listener,
+            Self::Replay => Audience::Replay,
         }
     }
 }
@@ -184,6 +198,7 @@ impl Audience {
         match self {
             Self::Anchor => "stentor/anchor",
             Self::Listener => "stentor/listener",
+            Self::Replay => "stentor/replay",
         }
     }
 }
@@ -218,7 +233,7 @@ impl Tokens {
     ) -> IssuedToken {
         let random = uuid::Uuid::new_v4().to_string();
         let subject = Subject { id: id.unwrap_or(&random), name };
-        self.issue_named(Role::Listener, subject, room, created_at, self.listener_ttl, now)
+        self.issue_named(Role::Listener, subject, room, created_at, None, self.listener_ttl, now)
     }
 
     /// Verifies the token of a listener of `room`, like [`verify`](Self::verify).
@@ -237,15 +252,42 @@ impl Tokens {
         ttl: Duration,
         now: UnixMs,
     ) -> IssuedToken {
-        self.issue_named(role, Subject { id: subject, name: None }, room, created_at, ttl, now)
+        self.issue_named(role, Subject { id: subject, name: None }, room, created_at, None, ttl, now)
     }
 
+    /// Issues a token for one listener of a recording of `room`. It opens nothing else.
+    pub fn issue_replay(&self, recording: &RecordingId, room: &RoomId, now: UnixMs) -> IssuedToken {
+        let random = uuid::Uuid::new_v4().to_string();
+        let subject = Subject { id: &random, name: None };
+        self.issue_named(Role::Replay, subject, room, None, Some(recording), self.listener_ttl, now)
+    }
+
+    /// Verifies the token of a listener of this recording of `room`.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify), or [`TokenError::WrongRecording`].
+    pub fn verify_replay(
+        &self,
+        token: &str,
+        recording: &RecordingId,
+        room: &RoomId,
+        now: UnixMs,
+    ) -> Result<(), TokenError> {
+        let claims = self.verify(Role::Replay, token, room, now)?;
+        match claims.recording.as_deref() == Some(recording.as_str()) {
+            true => Ok(()),
+            false => Err(TokenError::WrongRecording),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one claim of the token")]
     fn issue_named(
         &self,
         role: Role,
         subject: Subject<'_>,
         room: &RoomId,
         created_at: Option<UnixMs>,
+        recording: Option<&RecordingId>,
         ttl: Duration,
         now: UnixMs,
     ) -> IssuedToken {
@@ -261,6 +303,7 @@ impl Tokens {
             jti: uuid::Uuid::new_v4().to_string(),
             name: subject.name,
             room_created_at: created_at,
+            recording_id: recording,
         };
         let header = Header { kid: Some(self.signing.0.clone()), ..Header::new(Algorithm::HS256) };
         // Cannot fail: the claims are plain JSON and HMAC accepts a key of any length.
@@ -286,7 +329,8 @@ impl Tokens {
     /// Verifies the token of a host or anchor, for the room that the token names.
     pub fn verify_speaker(&self, token: &str, now: UnixMs) -> Result<Claims, TokenError> {
         let claims = self.in_force(Audience::Anchor, token, now)?;
-        if claims.role == Role::Listener { Err(TokenError::WrongAudience) } else { Ok(claims) }
+        let may_speak = matches!(claims.role, Role::Host | Role::Anchor);
+        if may_speak { Ok(claims) } else { Err(TokenError::WrongAudience) }
     }
 
     fn in_force(&self, audience: Audience, token: &str, now: UnixMs) -> Result<Claims, TokenError> {
@@ -317,7 +361,8 @@ impl Tokens {
             return Err(TokenError::NotYetValid);
         }
         let name = claims.name.as_ref().and_then(Value::as_str).and_then(|name| DisplayName::new(name).ok());
-        Ok(Claims { sub: claims.sub, room_id: claims.room_id, role: claims.role, name, grant })
+        let recording = claims.recording_id.as_ref().and_then(Value::as_str).map(str::to_owned);
+        Ok(Claims { sub: claims.sub, room_id: claims.room_id, role: claims.role, name, grant, recording })
     }
 
     /// Returns the claims of a token that one of our secrets has signed, without checking the claims.

@@ -210,3 +210,22 @@ fn forged(header: Value, claims: Value, signature: &[u8]) -> String {
 fn encoded(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
+
+#[test]
+fn replay_tokens_open_one_recording() {
+    let (tokens, room) = (tokens(&[("k1", 1)]), room());
+    let (recording, other) = (RecordingId::random(1), RecordingId::random(2));
+    let issued = tokens.issue_replay(&recording, &room, NOW);
+    assert_eq!(tokens.verify_replay(&issued.token, &recording, &room, NOW), Ok(()));
+    let refused = tokens.verify_replay(&issued.token, &other, &room, NOW);
+    assert_eq!(refused, Err(TokenError::WrongRecording));
+    let elsewhere = RoomId::new("other").unwrap();
+    let refused = tokens.verify_replay(&issued.token, &recording, &elsewhere, NOW);
+    assert_eq!(refused, Err(TokenError::WrongRoom));
+    let live = tokens.verify_listener(&issued.token, &room, NOW);
+    assert_eq!(live.unwrap_err(), TokenError::WrongAudience);
+    assert_eq!(tokens.verify_speaker(&issued.token, NOW).unwrap_err(), TokenError::WrongAudience);
+    let listener = tokens.issue_listener(&room, None, NOW).token;
+    let refused = tokens.verify_replay(&listener, &recording, &room, NOW);
+    assert_eq!(refused, Err(TokenError::WrongAudience));
+}

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::domain::connection::Duplicate;
 use crate::domain::hls;
 use crate::domain::ids::ModuleId;
+use crate::domain::recording::RecordingMode;
 use crate::domain::restart::Budget;
 use crate::tls::{Chain, Key};
 
@@ -36,6 +37,7 @@ pub struct Config {
     pub janus: JanusConfig,
     pub mixer: MixerConfig,
     pub hls: HlsConfig,
+    pub recording: RecordingConfig,
     pub rooms: RoomsConfig,
     pub ws: WsConfig,
     pub presence: PresenceConfig,
@@ -59,6 +61,11 @@ impl Config {
         let scheme = if self.secure().ws { "wss" } else { "ws" };
         let own = || self.node.roles.gateway.then(|| format!("{scheme}://{}/ws", self.listen.ws));
         self.http.public_ws_url.clone().or_else(own)
+    }
+
+    /// Returns the folder of this node's recordings.
+    pub fn recordings_dir(&self) -> PathBuf {
+        self.recording.dir.clone().unwrap_or_else(|| self.node.data_dir.join("recordings"))
     }
 
     /// Returns the listening sockets that have TLS.
@@ -312,6 +319,15 @@ impl HlsConfig {
     pub fn patience(&self) -> Duration {
         (4 * self.target_duration()).max(LEAST_PATIENCE)
     }
+}
+
+#[derive(Debug, Clone)]
+pub struct RecordingConfig {
+    pub mode: RecordingMode,
+    /// Folder of the recordings; `None`: `recordings` in the data directory.
+    pub dir: Option<PathBuf>,
+    /// Time after its end for which a recording is kept; `None`: until it is deleted.
+    pub retention: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

@@ -1,10 +1,13 @@
 //! Names of the keys in the store. No other module builds or parses them.
 
 use super::ids::{ModuleId, RoomId, UserId};
+use super::recording::RecordingId;
 
 pub const ROOMS: &str = "/rooms/";
 pub const JANUSES: &str = "/januses/";
 pub const MIXERS: &str = "/mixers/";
+/// Keys of recordings, one per recording.
+pub const RECORDINGS: &str = "/recordings/";
 /// Key of the leader, bound to its lease.
 pub const LEADER: &str = "/leaders/rooms";
 /// Prefix of the keys of running nodes, one per node.
@@ -20,6 +23,8 @@ pub enum RoomPart {
     Janus,
     Mixer,
     Sequence,
+    /// Wish that the present broadcast is recorded.
+    Recording,
 }
 
 /// Any key of a room.
@@ -45,7 +50,8 @@ pub enum ModulePart {
 }
 
 impl RoomPart {
-    pub const ALL: [Self; 5] = [Self::Meta, Self::LiveMeta, Self::Janus, Self::Mixer, Self::Sequence];
+    pub const ALL: [Self; 6] =
+        [Self::Meta, Self::LiveMeta, Self::Janus, Self::Mixer, Self::Sequence, Self::Recording];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,6 +60,7 @@ impl RoomPart {
             Self::Janus => "janus",
             Self::Mixer => "mixer",
             Self::Sequence => "sequence",
+            Self::Recording => "recording",
         }
     }
 }
@@ -100,6 +107,16 @@ pub fn users(room: &RoomId) -> String {
 /// Returns the key of a user. The id is percent-encoded, so it adds no further slash.
 pub fn user(room: &RoomId, user: &UserId) -> String {
     format!("{}{}", users(room), user.encoded())
+}
+
+/// Returns the key of a recording.
+pub fn recording(id: &RecordingId) -> String {
+    format!("{RECORDINGS}{id}")
+}
+
+/// Parses the key of a recording. `None`: the key is not one of ours.
+pub fn parse_recording(key: &str) -> Option<RecordingId> {
+    RecordingId::new(key.strip_prefix(RECORDINGS)?).ok()
 }
 
 /// Returns the key of a node id, bound to the lease of the process that has the id.

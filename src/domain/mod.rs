@@ -38,6 +38,8 @@ pub mod plan;
 pub mod ports;
 pub mod public_status;
 pub mod read_your_writes;
+pub mod recording;
+pub mod recording_journal;
 pub mod registration;
 pub mod relay_protocol;
 pub mod relay_room;

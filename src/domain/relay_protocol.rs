@@ -1,6 +1,7 @@
 //! Names in the HTTP protocol between listener nodes and mixer nodes.
 //!
-//! Paths are `/relay/rooms/{room}/{name}`, with the file names of the listener side and [`HERITAGE`].
+//! Paths are `/relay/rooms/{room}/{name}`, with the file names of the listener side and [`HERITAGE`], and
+//! `/relay/rooms/{room}/recordings/{recording}/{name}` for what a mixer has recorded of the room.
 
 /// Request header: token of the room.
 pub const TOKEN: &str = "x-stentor-relay";
@@ -13,5 +14,7 @@ pub const NEXT: &str = "x-stentor-next";
 /// Response header of the last playlist of a broadcast.
 pub const ENDED: &str = "x-stentor-ended";
 
+/// Name of the segments of a recording, one line of JSON each. Segments are named `{file}-{offset}-{bytes}`.
+pub const JOURNAL: &str = "journal";
 /// Name of the window snapshot that a mixer passes to its successor.
 pub const HERITAGE: &str = "heritage";

@@ -29,6 +29,7 @@ use super::ids::{Epoch, ModuleId, Nonce, UnixMs, UserId};
 use super::keys::ModuleKind;
 use super::model::{JanusStatus, LiveMeta, LiveStatus, Meta, User};
 use super::placement::{NotPickable, Placement, RejectReason};
+use super::recording::RecordingRequest;
 use super::view::{RoomView, StoredValue};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, utoipa::ToSchema)]
@@ -64,6 +65,8 @@ pub enum RoomWrite {
     ClearAll,
     /// Writes one user, and deletes the record of another if necessary. The rest of the room is unchanged.
     User { id: UserId, user: User, forgotten: Option<UserId> },
+    /// Writes the wish that the present broadcast is recorded. The rest of the room is unchanged.
+    Recording(RecordingRequest),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -302,6 +305,10 @@ impl RoomWrite {
         match self {
             Self::ClearAll => RoomView::default(),
             Self::ClearLive => RoomView { live: None, janus: None, mixer: None, ..view.clone() },
+            Self::Recording(request) => {
+                let recording = Some(StoredValue { value: request.clone(), mod_revision: revision });
+                RoomView { recording, ..view.clone() }
+            }
             Self::Put { meta, live } => RoomView {
                 meta: at(revision, meta).or_else(|| view.meta.clone()),
                 live: at(revision, live).or_else(|| view.live.clone()),

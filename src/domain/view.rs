@@ -9,6 +9,7 @@ use super::mix::MixShare;
 use super::model::{
     Heartbeat, JanusState, ListenerCounts, LiveMeta, LiveStatus, Mark, Meta, MixerState, SequenceState, User,
 };
+use super::recording::RecordingRequest;
 
 /// Reason of a machine that takes nothing away because a key of the room cannot be read.
 pub const UNREADABLE: &str = "a key of the room cannot be read: nothing is removed";
@@ -39,6 +40,8 @@ pub struct RoomView {
     pub janus: Option<StoredValue<JanusState>>,
     pub mixer: Option<StoredValue<MixerState>>,
     pub sequence: Option<StoredValue<SequenceState>>,
+    /// Wish that a broadcast is recorded.
+    pub recording: Option<StoredValue<RecordingRequest>>,
     /// Users of the room. Copies of a view share the map, because most changes do not affect it.
     pub users: Arc<Users>,
     /// Keys that exist with a value that this version cannot read.
@@ -71,6 +74,7 @@ impl RoomView {
             RoomKey::Part(RoomPart::Janus) => set(&mut self.janus, change),
             RoomKey::Part(RoomPart::Mixer) => set(&mut self.mixer, change),
             RoomKey::Part(RoomPart::Sequence) => set(&mut self.sequence, change),
+            RoomKey::Part(RoomPart::Recording) => set(&mut self.recording, change),
             RoomKey::User(user) => self.set_user(user, change),
         };
         match result.is_ok() {
@@ -88,6 +92,7 @@ impl RoomView {
             RoomKey::Part(RoomPart::Janus) => self.janus = earlier.janus.clone(),
             RoomKey::Part(RoomPart::Mixer) => self.mixer = earlier.mixer.clone(),
             RoomKey::Part(RoomPart::Sequence) => self.sequence = earlier.sequence.clone(),
+            RoomKey::Part(RoomPart::Recording) => self.recording = earlier.recording.clone(),
             RoomKey::User(user) => {
                 if let Some(known) = earlier.users.get(user) {
                     Arc::make_mut(&mut self.users).insert(user.clone(), known.clone());

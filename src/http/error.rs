@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::domain::ids::{InvalidName, ModuleId};
 use crate::domain::placement::RejectReason;
+use crate::domain::recording::RecordingDenied;
 use crate::domain::room::StartDenied;
 use crate::domain::users::UserDenied;
 use crate::rooms::RoomError;
@@ -77,6 +78,16 @@ pub enum Code {
     ProxyNotAllowed,
     /// 403: pages give out tokens only with `auth.mode: open`; open the page by a link that carries a token.
     PagesClosed,
+    /// 400: the id of a recording is not 16 characters of a-z 0-9.
+    InvalidRecordingId,
+    /// 404: there is no such recording, or it was deleted.
+    RecordingNotFound,
+    /// 409, retryable: the recording is not complete yet, or its broadcast is still on air.
+    RecordingNotReady,
+    /// 409: the broadcast is being recorded; stop that first.
+    RecordingActive,
+    /// 409: `recording.mode` is `off`.
+    RecordingOff,
     /// 404: the path does not exist.
     NotFound,
     /// 404: the room does not exist.
@@ -210,6 +221,7 @@ impl Code {
             | Self::InvalidUserId
             | Self::InvalidModuleId
             | Self::InvalidTtl
+            | Self::InvalidRecordingId
             | Self::TooFarAhead
             | Self::InvalidText
             | Self::InvalidPersonId
@@ -233,6 +245,7 @@ impl Code {
             | Self::KeyNotFound
             | Self::HandNotRaised
             | Self::MessageNotFound
+            | Self::RecordingNotFound
             | Self::ModuleNotFound => StatusCode::NOT_FOUND,
             Self::MediaGone => StatusCode::GONE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -246,6 +259,9 @@ impl Code {
             | Self::HandsClosed
             | Self::HandsFull
             | Self::NotInvited
+            | Self::RecordingNotReady
+            | Self::RecordingActive
+            | Self::RecordingOff
             | Self::ChatClosed => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -277,6 +293,7 @@ impl Code {
             | Self::ChannelUnavailable
             | Self::SlowMode
             | Self::TooManyRequests
+            | Self::RecordingNotReady
             | Self::MediaUnavailable => Some(1),
             Self::StoreUnavailable => Some(2),
             Self::NoCapacity | Self::NoJanusAvailable | Self::NoMixerAvailable | Self::TooManyClients => {
@@ -388,6 +405,8 @@ impl From<RoomError> for ApiError {
             RoomError::Removing => Self::new(Code::RoomRemoving, message),
             RoomError::User(denied) => Self::new(user_code(&denied), message),
             RoomError::ModuleNotFound => Self::new(Code::ModuleNotFound, message),
+            RoomError::Recording(RecordingDenied::NotOnAir) => Self::new(Code::RoomNotOnAir, message),
+            RoomError::Recording(_) => Self::new(Code::RecordingOff, message),
             RoomError::Busy => Self::new(Code::Busy, message),
             RoomError::InvalidInput(invalid) => invalid.into(),
             RoomError::NoCapacity(denied) => no_capacity(denied, message),
@@ -410,6 +429,7 @@ impl From<InvalidName> for ApiError {
             "displayName" => Code::InvalidName,
             "userId" => Code::InvalidUserId,
             "module id" => Code::InvalidModuleId,
+            "recording id" => Code::InvalidRecordingId,
             "text" | "note" => Code::InvalidText,
             "person id" => Code::InvalidPersonId,
             _ => Code::InvalidBody,

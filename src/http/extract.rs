@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::domain::ids::{ModuleId, RoomId, UserId};
 use crate::domain::keys::ModuleKind;
+use crate::domain::recording::RecordingId;
 
 use super::error::{ApiError, Code};
 
@@ -29,6 +30,9 @@ pub(in crate::http) struct UserPath(pub RoomId, pub UserId);
 
 /// `{kind}` and `{id}` of a module.
 pub(in crate::http) struct ModulePath(pub ModuleKind, pub ModuleId);
+
+/// `{id}` of a recording.
+pub(in crate::http) struct RecordingPath(pub RecordingId);
 
 /// Query string of the request.
 pub(in crate::http) struct QueryOf<T>(pub T);
@@ -153,6 +157,16 @@ impl FromRequest for RoomPath {
         // A segment that does not decode to text gets the error of any other invalid id.
         let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
         ready(RoomId::new(&id.unwrap_or_default()).map(Self).map_err(ApiError::from))
+    }
+}
+
+impl FromRequest for RecordingPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
+        ready(RecordingId::new(&id.unwrap_or_default()).map(Self).map_err(ApiError::from))
     }
 }
 

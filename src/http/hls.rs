@@ -28,7 +28,7 @@ use crate::rooms::now;
 /// Name of the cookie that may hold a listener token.
 pub const TOKEN_COOKIE: &str = "stentor_listener";
 pub(super) const PLAYLIST_NAME: &str = "index.m3u8";
-const KEY_NAME: &str = "enc.key";
+pub(super) const KEY_NAME: &str = "enc.key";
 pub(super) const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 const MAX_NAME: usize = 128;
 const MAX_TOKEN: usize = 4096;
@@ -235,11 +235,11 @@ pub(super) fn is_file_name(name: &str) -> bool {
 pub(super) struct Query<'a>(pub(super) &'a str);
 
 impl<'a> Query<'a> {
-    fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+    pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         form_urlencoded::parse(self.0.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(value) = self.text(name) else { return Ok(None) };
         // `parse` alone would also accept a sign.
         let digits = value.bytes().all(|byte| byte.is_ascii_digit());
@@ -321,7 +321,7 @@ impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
         let code = match error {
             TokenError::Expired => Code::TokenExpired,
-            TokenError::WrongRoom => Code::TokenWrongRoom,
+            TokenError::WrongRoom | TokenError::WrongRecording => Code::TokenWrongRoom,
             TokenError::WrongAudience => Code::TokenWrongAudience,
             _ => Code::TokenInvalid,
         };

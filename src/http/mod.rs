@@ -20,6 +20,7 @@ pub mod pages_api;
 pub mod proxied;
 pub mod redirect;
 pub mod relay;
+pub mod replay;
 pub mod request_id;
 pub mod rest;
 pub mod server;

@@ -17,6 +17,7 @@ use super::hls::{MediaRefusal, PLAYLIST_NAME, PLAYLIST_TYPE, Query, is_file_name
 use super::hls_answer::{MEDIA, SECRET, found};
 use super::methods::only_get;
 use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::recording::RecordingId;
 use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
 use crate::media::{NonceHint, PlaylistBody};
 
@@ -38,6 +39,9 @@ pub trait RelaySource: Send + Sync {
 
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal>;
 
+    /// Returns the journal or a segment of a recording of the room.
+    async fn recorded(&self, recording: RecordingId, name: String) -> Option<Bytes>;
+
     /// Returns the window that the next mixer of the room continues from.
     fn heritage(&self, room: &RoomId) -> Option<Bytes>;
 }
@@ -47,16 +51,32 @@ pub type RelaySide = Arc<dyn RelaySource>;
 
 /// Mounts all routes below `/relay`.
 pub fn configure(config: &mut web::ServiceConfig, side: web::Data<RelaySide>) {
+    let recorded = only_get("/relay/rooms/{room}/recordings/{recording}/{name}", recorded);
+    config.service(recorded.app_data(side.clone()));
     config.service(only_get("/relay/rooms/{room}/{name}", get).app_data(side));
+}
+
+/// Returns the room of a request that carries the room's relay token.
+fn admitted(request: &HttpRequest, side: &RelaySide) -> Result<RoomId, ApiError> {
+    let room = RoomId::new(request.match_info().query("room"))?;
+    let token = request.headers().get(TOKEN).map_or(&b""[..], |token| token.as_bytes());
+    match side.admits(token, &room) {
+        true => Ok(room),
+        false => Err(ApiError::new(Code::TokenInvalid, "listener nodes of this installation only")),
+    }
+}
+
+async fn recorded(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpResponse, ApiError> {
+    admitted(&request, &side)?;
+    let names = request.match_info();
+    let recording = RecordingId::new(names.query("recording"))?;
+    let body = side.recorded(recording, names.query("name").to_owned()).await.ok_or_else(no_such_file)?;
+    Ok(found("application/octet-stream", SECRET).body(body))
 }
 
 async fn get(request: HttpRequest, side: web::Data<RelaySide>) -> Result<HttpResponse, ApiError> {
     let names = request.match_info();
-    let room = RoomId::new(names.query("room"))?;
-    let token = request.headers().get(TOKEN).map_or(&b""[..], |token| token.as_bytes());
-    if !side.admits(token, &room) {
-        return Err(ApiError::new(Code::TokenInvalid, "listener nodes of this installation only"));
-    }
+    let room = admitted(&request, &side)?;
     match names.query("name") {
         PLAYLIST_NAME => {
             let live = live(&request)?;
@@ -131,6 +151,10 @@ mod tests {
                 "seg.ts" => Ok((Bytes::from_static(b"media"), "video/mp2t")),
                 _ => Err(MediaRefusal::Gone),
             }
+        }
+
+        async fn recorded(&self, recording: RecordingId, name: String) -> Option<Bytes> {
+            (name == "journal").then(|| Bytes::from(recording.to_string()))
         }
 
         fn heritage(&self, _: &RoomId) -> Option<Bytes> {

@@ -11,6 +11,7 @@
 mod keys;
 mod origin;
 mod plain;
+mod recordings;
 mod relay;
 mod router;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub use keys::NodeKeys;
 pub use origin::OriginMedia;
 pub use plain::{PlainListening, RoomParts};
+pub use recordings::RecordingMedia;
 pub use relay::RelayMedia;
 pub use router::MediaRouter;
 
@@ -33,6 +35,16 @@ const LISTED_WITHIN: Duration = Duration::from_secs(10);
 /// exists.
 async fn knows_rooms(directory: &Directory) -> bool {
     directory.seen(Scope::Rooms, 0, LISTED_WITHIN).await
+}
+
+/// Runs disk work on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => Err(std::io::Error::other(panicked)),
+    }
 }
 
 fn named(name: &str) -> Result<MediaFile, MediaRefusal> {

@@ -6,19 +6,24 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{OriginMedia, named};
+use super::{OriginMedia, blocking, named};
 use crate::actors::context::Clock;
 use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::recording::RecordingId;
+use crate::domain::recording_journal::JournalEntry;
+use crate::domain::relay_protocol::JOURNAL;
 use crate::http::hls::MediaRefusal;
 use crate::http::relay::RelaySource;
 use crate::media::{MediaFile, NonceHint, PlaylistBody};
 use crate::rooms::listener_counter::ListenerCounter;
+use crate::spool::Spool;
 
 pub struct RelayMedia {
     pub here: Arc<OriginMedia>,
     pub secrets: Arc<Secrets>,
     pub audience: Arc<ListenerCounter>,
+    pub spool: Spool,
 }
 
 #[async_trait]
@@ -50,6 +55,21 @@ impl RelaySource for RelayMedia {
     async fn file(&self, room: &RoomId, name: &str) -> Result<(Bytes, &'static str), MediaRefusal> {
         let file = named(name)?;
         Ok((self.here.in_time(self.here.file(room, &file)).await?, MediaFile::CONTENT_TYPE))
+    }
+
+    async fn recorded(&self, recording: RecordingId, name: String) -> Option<Bytes> {
+        let spool = self.spool.clone();
+        let read = move || match name.as_str() {
+            JOURNAL => {
+                let lines = spool.entries(&recording)?.iter().map(JournalEntry::line).collect::<String>();
+                Ok(Bytes::from(lines))
+            }
+            extent => {
+                let extent = extent.parse().map_err(|_| std::io::ErrorKind::NotFound)?;
+                spool.read(&recording, extent)
+            }
+        };
+        blocking(read).await.ok()
     }
 
     fn heritage(&self, room: &RoomId) -> Option<Bytes> {

@@ -11,6 +11,7 @@
 
 mod adts;
 mod clock;
+mod closed;
 mod crypto;
 mod ffmpeg;
 mod ffmpeg_log;
@@ -23,6 +24,7 @@ pub mod plain;
 mod playlist;
 mod playlist_text;
 pub mod relayed;
+mod replay;
 mod segmenter;
 mod standby_buffer;
 mod stream;
@@ -35,9 +37,10 @@ mod histories;
 #[cfg(test)]
 mod packager_tests;
 #[cfg(test)]
-mod synth;
+pub(crate) mod synth;
 
 pub use adts::AdtsError;
+pub use closed::{ClosedSegment, ClosedSegments};
 pub use crypto::{ContentKey, ContentKeys, DecryptError, decrypt, encrypt};
 pub use ffmpeg::{
     ExitReason, Ffmpeg, FfmpegCommand, FfmpegProcess, FfmpegUnusable, MUXER, SpawnError, ffmpeg_version,
@@ -48,5 +51,6 @@ pub use names::{MediaFile, NonceHint, NotAMediaFile};
 pub use packager::{PackageError, Packager, PackagerConfig, Progress, SequenceStart};
 pub use playlist::with_token;
 pub use playlist_text::PlaylistText;
+pub use replay::recorded_playlist;
 pub use standby_buffer::StandbyBuffer;
 pub use stream::{LiveStream, NotServed, PlaylistBody, StreamStats};

@@ -12,7 +12,7 @@ use super::window::{Head, Limits, OpenSegment, Part, Window};
 use crate::domain::ids::UnixMs;
 
 /// Beginning of every key tag, and of nothing else.
-const KEY_TAG: &str = "#EXT-X-KEY:METHOD=AES-128,URI=\"";
+pub(super) const KEY_TAG: &str = "#EXT-X-KEY:METHOD=AES-128,URI=\"";
 
 /// Content of one rendering.
 pub(super) struct Playlist<'a> {
@@ -111,7 +111,7 @@ impl Playlist<'_> {
 }
 
 /// Formats decimal seconds with five places, rounded to the nearest.
-fn seconds(duration: Duration) -> impl fmt::Display {
+pub(super) fn seconds(duration: Duration) -> impl fmt::Display {
     decimal((duration.as_nanos() + 5_000) / 10_000)
 }
 
@@ -131,7 +131,7 @@ fn decimal(hundred_thousandths: u128) -> impl fmt::Display {
 }
 
 /// Writes ISO 8601 in UTC with milliseconds.
-fn write_time(out: &mut String, at: UnixMs) -> fmt::Result {
+pub(super) fn write_time(out: &mut String, at: UnixMs) -> fmt::Result {
     let (days, ms) = (at.0 / 86_400_000, at.0 % 86_400_000);
     let (year, month, day) = civil(days);
     let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);

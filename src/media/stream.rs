@@ -117,6 +117,14 @@ impl LiveStream {
         window_snapshot::to_bytes(&self.snapshot(), self.hint(), wall)
     }
 
+    pub(super) fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.state.subscribe()
+    }
+
+    pub(super) fn keys(&self) -> &ContentKeys {
+        &self.keys
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.limits
     }

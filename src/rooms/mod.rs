@@ -14,6 +14,7 @@ pub mod listener_counter;
 mod modules;
 mod pending_starts;
 mod reassign;
+pub mod recordings;
 mod service;
 mod sweep;
 pub(crate) mod txn;
@@ -27,6 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::domain::ids::{InvalidName, Pin, RoomId, UnixMs};
 use crate::domain::model::{JanusStatus, Meta};
 use crate::domain::public_status::{PublicStatus, shown};
+use crate::domain::recording::RecordingDenied;
 use crate::domain::room::{CreateDenied, NoSuchRoom, PendingRemoval, RoomStatus, StartDenied};
 use crate::domain::users::UserDenied;
 use crate::domain::view::{Modules, RoomView};
@@ -101,6 +103,8 @@ pub enum RoomError {
     NoCapacity(StartDenied),
     #[error(transparent)]
     User(UserDenied),
+    #[error(transparent)]
+    Recording(RecordingDenied),
     #[error("there is no such module")]
     ModuleNotFound,
     #[error("others kept changing the room at the same time")]

@@ -261,7 +261,7 @@ impl RoomService {
         }
     }
 
-    fn found(&self, id: &RoomId, view: RoomView) -> Result<Room, RoomError> {
+    pub(super) fn found(&self, id: &RoomId, view: RoomView) -> Result<Room, RoomError> {
         self.shown(id, Arc::new(view)).ok_or(RoomError::NotFound)
     }
 

@@ -65,6 +65,10 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
             let_go(unchanged).delete(live).delete(key(RoomPart::Janus)).delete(key(RoomPart::Mixer))
         }
         RoomWrite::ClearAll => let_go(unchanged).delete_prefix(prefix(room)),
+        RoomWrite::Recording(request) => {
+            let recording = key(RoomPart::Recording);
+            unchanged.when(&recording, revision(&view.recording)).put(recording, json(request))
+        }
         RoomWrite::User { id, user, forgotten } => put_user(room, view, (id, user), forgotten.as_ref()),
     }
 }

@@ -113,5 +113,6 @@ fn revision(view: &RoomView, part: RoomPart) -> i64 {
         RoomPart::Janus => of(&view.janus),
         RoomPart::Mixer => of(&view.mixer),
         RoomPart::Sequence => of(&view.sequence),
+        RoomPart::Recording => of(&view.recording),
     }
 }

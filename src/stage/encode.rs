@@ -21,6 +21,8 @@ const RETRY_MS: u32 = 1000;
 pub struct RoomLine {
     pub status: RoomStatus,
     pub listeners: usize,
+    /// True while the broadcast is recorded.
+    pub recorded: bool,
     /// Start of the broadcast; absent while the room is not on air.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_air_since: Option<UnixMs>,

@@ -12,6 +12,7 @@ use super::encode::{self, MemberLine, RoomLine, Surroundings};
 use super::subscription::{Subscription, Viewer};
 use crate::auth::Secrets;
 use crate::domain::ids::RoomId;
+use crate::domain::recording::in_force;
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::limits::{Rate, RateLimiter};
@@ -442,6 +443,7 @@ impl StageHub {
         Some(RoomLine {
             status: room.status,
             listeners: self.parts.listeners.of(&room.id, &room.view),
+            recorded: in_force(&room.view).is_some(),
             on_air_since: live.map(|live| live.created_at),
         })
     }

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::Metrics;
 use crate::domain::ids::{Epoch, ModuleId, RoomId};
+use crate::domain::recording::RecordingId;
 
 /// An event that an operator wants to know about, logged once when it happens.
 pub trait Event {
@@ -133,6 +134,15 @@ pub struct JanusLost<'a> {
 /// The store does not answer: media continue, nothing is written.
 pub struct StoreLost<'a> {
     pub reason: &'a str,
+}
+
+/// Segments of a recording cannot be written. The broadcast continues.
+pub struct RecordingDiskFailed<'a> {
+    pub recording: &'a RecordingId,
+    pub room: &'a RoomId,
+    pub error: &'a dyn std::error::Error,
+    /// Segments lost so far.
+    pub lost: u64,
 }
 
 pub struct StoreBack {
@@ -288,6 +298,18 @@ impl Event for StoreLost<'_> {
 
     fn record(&self, metrics: &Metrics) {
         metrics.set_store_up(false);
+    }
+}
+
+impl Event for RecordingDiskFailed<'_> {
+    const NAME: &'static str = "recording_disk_failed";
+
+    fn log(&self) {
+        let Self { recording, room, error, lost } = self;
+        error!(
+            %recording, %room, %error, lost,
+            "cannot write a recording; the broadcast continues, free space or repair recording.dir"
+        );
     }
 }
 

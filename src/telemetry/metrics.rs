@@ -49,6 +49,8 @@ struct Families {
     fragments: IntCounter,
     late_parts: IntCounter,
     mix_seconds: IntCounterVec,
+    recorders: IntGauge,
+    recorded_segments: IntCounterVec,
     silence: Counter,
     janus_requests: IntCounterVec,
     janus_seconds: HistogramVec,
@@ -127,6 +129,13 @@ impl Metrics {
                 r,
                 "stentor_media_late_parts_total",
                 "HLS parts published more than half a part late.",
+            ),
+            recorders: gauge(r, "stentor_recorders", "Recordings that this mixer writes."),
+            recorded_segments: counters(
+                r,
+                "stentor_recorded_segments_total",
+                "Segments of recorded rooms, written to the disk or lost.",
+                &["outcome"],
             ),
             mix_seconds: counters(r, "stentor_mix_seconds_total", "Seconds mixed, by level.", &["level"]),
             janus_requests: counters(
@@ -285,6 +294,16 @@ impl Metrics {
     pub fn ffmpeg_alive(&self) -> GaugeGuard {
         self.0.ffmpeg_running.inc();
         GaugeGuard(self.0.ffmpeg_running.clone())
+    }
+
+    /// Counts a recording as being written until the returned guard is dropped.
+    pub fn recording_active(&self) -> GaugeGuard {
+        self.0.recorders.inc();
+        GaugeGuard(self.0.recorders.clone())
+    }
+
+    pub fn recorded_segments(&self, outcome: &'static str, count: u64) {
+        self.0.recorded_segments.with_label_values(&[outcome]).inc_by(count);
     }
 
     pub fn ffmpeg_exited(&self, reason: &'static str) {

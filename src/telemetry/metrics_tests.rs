@@ -48,6 +48,7 @@ fn used() -> Metrics {
     metrics.relay_request("file", "ok");
     metrics.chore_done("never_started");
     metrics.set_invalid_keys(1);
+    metrics.recorded_segments("written", 1);
     metrics.ffmpeg_started();
     metrics.ffmpeg_started();
     metrics.ffmpeg_exited("crash");

@@ -23,6 +23,7 @@ mod operations;
 mod package;
 mod people;
 mod presence;
+mod recording;
 mod rooms;
 mod secure;
 mod secured_backends;

@@ -122,6 +122,7 @@ impl House {
             channels: None,
             relays: None,
             plain: None,
+            recordings: None,
         }
     }
 

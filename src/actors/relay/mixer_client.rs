@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::auth::Secrets;
 use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::recording::RecordingId;
 use crate::domain::relay_protocol::{ENDED, HERITAGE, LISTENERS, LIVE, NEXT, TOKEN};
 use crate::domain::relay_room::{self, Outcome, Position, Upstream};
 use crate::media::{ContentKeys, MediaFile, NonceHint, relayed};
@@ -133,6 +134,21 @@ impl MixerClient {
         let got = tokio::time::timeout(HERITAGE_WITHIN, got).await.ok().and_then(Result::ok);
         let got = got.filter(|got| got.status == StatusCode::OK);
         self.metrics.relay_request("heritage", if got.is_some() { "ok" } else { "failed" });
+        got.map(|got| got.body)
+    }
+
+    /// Returns the journal or a segment of a recording that the mixer at this URL has. `None`: it does not
+    /// answer, or does not have it.
+    pub async fn recorded(
+        &self,
+        url: &str,
+        room: &RoomId,
+        recording: &RecordingId,
+        name: &str,
+    ) -> Option<Bytes> {
+        let url = format!("{url}/relay/rooms/{room}/recordings/{recording}/{name}");
+        let got = self.get(room, url, &[]).await.ok().filter(|got| got.status == StatusCode::OK);
+        self.metrics.relay_request("recording", if got.is_some() { "ok" } else { "failed" });
         got.map(|got| got.body)
     }
 

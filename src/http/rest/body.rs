@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::model::{Health, JanusStatus, MachineLoad, MarkLabel};
+use crate::domain::recording::in_force;
 use crate::domain::room::RoomStatus;
 use crate::http::extract::integer;
 use crate::rooms::{ModuleInfo, ModuleStats, Room, Stats};
@@ -100,6 +101,9 @@ pub(super) struct RoomBody {
     janus: Option<AssignedJanus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mixer: Option<AssignedMixer>,
+    /// Id of the recording of the present broadcast; absent while it is not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording: Option<String>,
     /// Number of anchors in the room now, on all gateways; absent while presence cannot tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     anchors: Option<usize>,
@@ -288,6 +292,7 @@ impl RoomBody {
             epoch: live.map(|l| l.epoch.0),
             janus: live.map(|l| AssignedJanus { id: l.janus_id.to_string(), status: room.janus }),
             mixer: live.map(|l| AssignedMixer { id: l.mixer_id.to_string(), listening: room.listening }),
+            recording: in_force(&room.view).map(|request| request.id.to_string()),
             anchors: crowd.anchors,
             listeners: crowd.listeners,
         }

@@ -15,7 +15,7 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::methods::other;
 use crate::http::server::large;
 
-use super::{modules, rooms, token, users};
+use super::{modules, recordings, rooms, token, users};
 use crate::http::channel::handlers as channel;
 
 const PREFIX: &str = "/api";
@@ -48,6 +48,12 @@ fn all() -> Vec<Endpoint> {
         rooms::start as __path_start,
         rooms::stop as __path_stop,
         rooms::delete as __path_delete,
+        recordings::start as __path_start,
+        recordings::stop as __path_stop,
+        recordings::list as __path_list,
+        recordings::get as __path_get,
+        recordings::delete as __path_delete,
+        recordings::token as __path_token,
         users::create as __path_create,
         users::list as __path_list,
         users::remove as __path_remove,

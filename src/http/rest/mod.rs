@@ -10,6 +10,7 @@
 mod body;
 mod endpoints;
 mod modules;
+mod recordings;
 mod rooms;
 mod token;
 mod users;
@@ -21,8 +22,10 @@ use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 
+use crate::domain::recording::RecordingMode;
 use crate::rooms::RoomService;
 use crate::rooms::listener_counter::Listeners;
+use crate::rooms::recordings::Recordings;
 
 use super::anchors::PresenceQuery;
 use super::cors::{self, Origins};
@@ -62,6 +65,8 @@ pub struct Api {
     pub ws_url: String,
     /// Maximum bytes of a request body.
     pub body_limit: usize,
+    pub recordings: Arc<Recordings>,
+    pub recording: RecordingMode,
 }
 
 /// Registers `/api` and everything below it. Other paths are left to the application (`error::not_found`).

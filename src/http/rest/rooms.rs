@@ -147,7 +147,7 @@ pub(super) async fn delete(api: Data<Api>, id: RoomPath) -> Result<impl Responde
     Ok(Json(DeleteAnswer::of(room)))
 }
 
-async fn shown(api: &Api, room: &Room) -> RoomBody {
+pub(super) async fn shown(api: &Api, room: &Room) -> RoomBody {
     all_shown(api, std::slice::from_ref(room)).await.swap_remove(0)
 }
 
@@ -166,7 +166,7 @@ async fn all_shown(api: &Api, rooms: &[Room]) -> Vec<RoomBody> {
 }
 
 /// Parses `limit`. Accepts only digits: `parse` alone would also accept a sign.
-fn page(limit: &str) -> Result<usize, ApiError> {
+pub(super) fn page(limit: &str) -> Result<usize, ApiError> {
     let digits = limit.bytes().all(|byte| byte.is_ascii_digit());
     let limit = limit.parse().ok().filter(|limit| digits && (1..=LARGEST_PAGE).contains(limit));
     limit.ok_or_else(|| ApiError::new(Code::InvalidQuery, format!("limit must be 1 to {LARGEST_PAGE}")))

@@ -15,14 +15,14 @@ use crate::support::studio::Studio;
 use crate::support::until;
 
 /// Size of the disk. The store starts with 1.5 MB; Janus and the secrets need little.
-const SIZE: &str = "size=12m";
+const SIZE_MB: u32 = 12;
 const CONVERGED: Duration = Duration::from_secs(2);
 /// More rooms than the free pages inside the store's file can hold.
 const MANY: usize = 20_000;
 
 #[actix::test]
 async fn full_disk_keeps_rooms_on_air() {
-    let disk = SmallDisk::mount();
+    let disk = SmallDisk::mount(SIZE_MB);
     let node = Node::start(&[("node.data_dir", disk.path().to_str().unwrap())]).await;
     node.room_on_air("live").await;
     let _speaker = Studio::managed(&node).await.speak(&node, "live", 440).await;
@@ -65,21 +65,22 @@ async fn full_disk_keeps_rooms_on_air() {
 }
 
 /// A tmpfs for the test, which only root may mount. Unmounted when dropped.
-struct SmallDisk(TempDir);
+pub struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    fn mount() -> Self {
+    pub fn mount(megabytes: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        run("mount", &["-t", "tmpfs", "-o", SIZE, "tmpfs", folder.path().to_str().unwrap()]);
+        let size = format!("size={megabytes}m");
+        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", folder.path().to_str().unwrap()]);
         Self(folder)
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// Fills the disk to the last byte and returns the path of the file used.
-    fn fill(&self) -> std::path::PathBuf {
+    pub fn fill(&self) -> std::path::PathBuf {
         let filler = self.path().join("filler");
         let mut file = std::fs::File::create(&filler).unwrap();
         let mut size = 1 << 20;

@@ -2,7 +2,7 @@
 //! its own actors.
 
 mod clock;
-mod disk;
+pub mod disk;
 mod etcd;
 mod half_open;
 mod panics;

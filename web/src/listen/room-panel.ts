@@ -42,7 +42,8 @@ export class RoomPanel {
     if (!state.known) return;
     byId('announcement').hidden = state.announcement === null;
     write(byId('announcement'), state.announcement ?? '');
-    const { listeners } = state.room;
+    const { listeners, recorded } = state.room;
+    byId('recorded').hidden = !recorded;
     write(byId('listeners'), listeners === 1 ? '1 person listens' : `${listeners.toLocaleString('en')} people listen`);
     this.showMembers(state);
     this.showHand(state);

@@ -42,7 +42,8 @@ export class Hands {
     byId<HTMLInputElement>('hands-open').checked = settings.handsOpen;
     byId<HTMLInputElement>('chat-open').checked = settings.chatOpen;
     byId<HTMLSelectElement>('slow-mode').value = String(settings.slowModeSeconds);
-    const { listeners } = state.room;
+    const { listeners, recorded } = state.room;
+    byId('recorded').hidden = !recorded;
     write(byId('audience-count'), listeners === 1 ? '1 person listens' : `${listeners.toLocaleString('en')} people listen`);
   }
 

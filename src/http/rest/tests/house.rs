@@ -14,13 +14,16 @@ use serde_json::{Value, json};
 use crate::domain::connection::FencingToken;
 use crate::domain::ids::{ModuleId, RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
+use crate::domain::recording::{RecordingId, RecordingMode};
 use crate::http::anchors::PresenceQuery;
 use crate::http::cors::Origins;
 use crate::http::rest::{Api, ApiAuth, NotAuthorized, configure, openapi};
 use crate::http::tokens::{IssuedToken, ListenerClaims, TokenIssuer};
 use crate::presence::{MemberRole, MemberStatus, PresenceEntry};
 use crate::rooms::listener_counter::Listeners;
+use crate::rooms::recordings::Recordings;
 use crate::rooms::{FakeStore, RoomService};
+use crate::store::Store;
 use crate::telemetry::Metrics;
 
 type Answering =
@@ -39,6 +42,21 @@ pub struct Answer {
     pub json: Value,
     pub text: String,
     pub pattern: Option<String>,
+}
+
+/// Returns the recordings of a store, with one that is complete.
+async fn recordings(store: &Arc<FakeStore>) -> Recordings {
+    let recordings = Recordings::new(store.clone(), store.directory());
+    recordings.begin_list();
+    let recording = r#"{
+        "room":"abc","nonce":"n","roomCreatedAt":1,"startedAt":2,
+        "takes":{"one":{"endedAt":9,"segments":3,"durationMs":5760,"bytes":17008,"lost":1}}
+    }"#;
+    store.put_now("/recordings/0123456789abcdef", recording);
+    let kept = store.get("/recordings/0123456789abcdef").await.unwrap().unwrap();
+    recordings.put(&kept);
+    recordings.end_list(store.revision());
+    recordings
 }
 
 pub async fn house() -> House {
@@ -65,6 +83,8 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
         hls_base: "https://live.example.org".into(),
         ws_url: "wss://live.example.org/ws".into(),
         body_limit: 64 * 1024,
+        recordings: Arc::new(recordings(&store).await),
+        recording: RecordingMode::OnRequest,
     });
     let for_app = api.clone();
     let app = App::new().configure(move |cfg| configure(cfg, for_app));
@@ -167,6 +187,10 @@ pub struct PlainTokens;
 impl TokenIssuer for PlainTokens {
     fn listener(&self, _: &ListenerClaims, room: &RoomId, _: UnixMs, now: UnixMs) -> IssuedToken {
         IssuedToken { token: format!("listens-to-{room}"), expires_at: UnixMs(now.0 + 1000) }
+    }
+
+    fn replay(&self, recording: &RecordingId, _: &RoomId, now: UnixMs) -> IssuedToken {
+        IssuedToken { token: format!("replays-{recording}"), expires_at: UnixMs(now.0 + 1000) }
     }
 
     fn speaker(&self, role: UserRole, user: &UserId, room: &RoomId, _: UnixMs, now: UnixMs) -> IssuedToken {

@@ -91,6 +91,7 @@ fn legal(schema: &Value) -> Vec<Value> {
         values.extend(match schema["pattern"].as_str() {
             Some("^[A-Za-z0-9_-]{3,32}$") => vec![json!("a-Z_9"), json!("abc"), json!("x".repeat(32))],
             Some("^[A-Za-z0-9_.-]{1,64}$") => vec![json!("one"), json!("x".repeat(64))],
+            Some("^[a-z0-9]{16}$") => vec![json!("0123456789abcdef")],
             Some("^[A-Za-z0-9]{6}$") => vec![json!("abC123")],
             Some("^(januses|mixers)$") => vec![json!("januses"), json!("mixers")],
             None => vec![json!("ann"), json!("x".repeat(length(schema, "minLength", 1)))],

@@ -33,6 +33,8 @@ export interface ChannelMember {
 export interface RoomLine {
   status: string;
   listeners: number;
+  /** The broadcast is recorded now; absent from nodes of earlier versions. */
+  recorded?: boolean;
   onAirSince?: number;
 }
 
@@ -99,7 +101,7 @@ export function applied(state: ChannelState, event: string, data: any): ChannelS
         settings: data.settings,
       };
     case 'room':
-      return { ...state, room: { status: data.status, listeners: data.listeners, onAirSince: data.onAirSince } };
+      return { ...state, room: { status: data.status, listeners: data.listeners, recorded: data.recorded, onAirSince: data.onAirSince } };
     case 'members':
       return { ...state, members: data.members };
     case 'talking':

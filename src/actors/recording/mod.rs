@@ -1,0 +1,32 @@
+//! Recordings: this node's copy of their keys, and on a mixer one recorder per recording.
+//!
+//! ```text
+//! RecordingSupervisor      follows the keys of recordings
+//! └─ RecorderActor*        one per recording of this mixer that is not finished
+//! ```
+//! A recorder reads the window that the packager publishes anyway. Neither the packager nor the room's actor
+//! waits for it, or knows it.
+
+mod recorder;
+pub mod supervisor;
+
+use std::sync::Arc;
+
+use super::mixer::streams::Streams;
+use crate::rooms::recordings::Recordings;
+use crate::spool::Spool;
+
+/// Parts of a node that has recordings, besides its context.
+#[derive(Clone)]
+pub struct RecordingParts {
+    pub recordings: Arc<Recordings>,
+    /// `None`: the node mixes no rooms, so it records nothing.
+    pub mixer: Option<RecorderParts>,
+}
+
+/// Source and target of this mixer's recordings.
+#[derive(Clone)]
+pub struct RecorderParts {
+    pub streams: Arc<Streams>,
+    pub spool: Spool,
+}

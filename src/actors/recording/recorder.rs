@@ -1,0 +1,523 @@
+//! Recorder of one recording on this mixer: copies closed segments from the live window to the disk.
+//!
+//! ```text
+//!  Registering ─▶ Recording ─▶ Closing ─▶ gone         Erasing ─▶ gone
+//!                    │ ▲
+//!                    └─┘ disk failed: tries again, from the oldest segment that is still in the window
+//! ```
+//! The window is the queue. A disk that is slower than the window loses segments; nothing else waits for it.
+//! Owns the open files. Runs one effect at a time, none of them on the actor's thread.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::{RecorderParts, supervisor};
+use crate::actors::context::{Context, random_unit};
+use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
+use crate::actors::room_children::report_finished;
+use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::plan::Retry;
+use crate::domain::recording::{Duty, Recording, RecordingId, RecordingRequest, RecordingWrite, Take, duty};
+use crate::media::{ClosedSegment, LiveStream};
+use crate::rooms::RoomError;
+use crate::rooms::recordings::Recordings;
+use crate::spool::{TakeWriter, Written};
+use crate::telemetry::GaugeGuard;
+use crate::telemetry::events::{Event, RecordingDiskFailed};
+
+/// Longest wait for the next segment before the recorder looks at its room again.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Longest wait for the last segments of a broadcast that is over.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// Shortest time between two log lines about a disk that fails.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
+pub struct RecorderActor {
+    id: RecordingId,
+    room: RoomId,
+    context: Context,
+    parts: RecorderParts,
+    recordings: Arc<Recordings>,
+    parent: ActorRef<supervisor::Msg>,
+    duty: Duty,
+    /// `None` before the files are open, after a failure, and while an effect has it.
+    writer: Option<TakeWriter>,
+    written: Written,
+    stream: Option<Source>,
+    /// Segments of the present stream that were not written and never will be.
+    lost: u64,
+    busy: bool,
+    /// Time until which the last segments are awaited.
+    closing_until: Option<Duration>,
+    /// True if everything is written and synced, so that the take can be closed.
+    drained: bool,
+    leaving: bool,
+    /// Ends the wait for the next segment when the node stops.
+    left: Arc<Notify>,
+    retry: Retry,
+    complained: Option<Duration>,
+    reason: String,
+    active: Option<GaugeGuard>,
+    timer: Option<Timer>,
+}
+
+/// Stream that is recorded.
+struct Source {
+    stream: Arc<LiveStream>,
+    /// Number of the next segment to write; `None` before the first one is known.
+    next: Option<u64>,
+    over: bool,
+}
+
+/// Result of an effect on the disk.
+pub struct Recorded {
+    writer: Result<Option<TakeWriter>, io::Error>,
+    /// Number behind the last segment that was handled, written or not wanted.
+    next: Option<u64>,
+    over: bool,
+    /// True if a segment from after the end of the recording was seen.
+    beyond: bool,
+}
+
+pub enum Msg {
+    StateChanged,
+    Registered(Result<(), RoomError>),
+    Opened(io::Result<TakeWriter>),
+    Recorded(Recorded),
+    Drained(io::Result<TakeWriter>),
+    Erased(io::Result<()>),
+    Closed(Result<(), RoomError>),
+    Retry,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::StateChanged => "state_changed",
+            Self::Registered(_) => "registered",
+            Self::Opened(_) => "opened",
+            Self::Recorded(_) => "recorded",
+            Self::Drained(_) => "drained",
+            Self::Erased(_) => "erased",
+            Self::Closed(_) => "closed",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+impl RecorderActor {
+    pub fn new(
+        (id, room): (RecordingId, RoomId),
+        context: Context,
+        parts: RecorderParts,
+        recordings: Arc<Recordings>,
+        parent: ActorRef<supervisor::Msg>,
+    ) -> Self {
+        Self {
+            id,
+            room,
+            context,
+            parts,
+            recordings,
+            parent,
+            duty: Duty::Nothing,
+            writer: None,
+            written: Written::default(),
+            stream: None,
+            lost: 0,
+            busy: false,
+            closing_until: None,
+            drained: false,
+            leaving: false,
+            left: Arc::default(),
+            retry: Retry::default(),
+            complained: None,
+            reason: String::new(),
+            active: None,
+            timer: None,
+        }
+    }
+
+    /// Starts the next effect, unless one runs or has to wait.
+    fn step(&mut self, cx: &mut Cx<Self>) {
+        let now = self.context.clock.now();
+        let view = self.context.directory.room(&self.room).unwrap_or_default();
+        let known = self.recordings.get(&self.id);
+        let known = known.as_deref().map(|known| &known.value);
+        self.duty = duty(&self.context.me, &self.id, known, &view);
+        if self.busy {
+            return;
+        }
+        self.count_lost();
+        if let Some(due) = self.retry.due().filter(|due| *due > now && !self.leaving) {
+            self.timer = Some(cx.after(due - now, Msg::Retry));
+            return;
+        }
+        match self.duty.clone() {
+            _ if self.leaving => self.leave(cx),
+            Duty::Record(request) => {
+                self.closing_until = None;
+                self.drained = false;
+                let take = known.and_then(|known| known.takes.get(&self.context.me));
+                match take {
+                    Some(take) if take.ended_at.is_none() => self.record(request, UnixMs(u64::MAX), cx),
+                    _ => {
+                        let created = view.meta.as_ref().map_or(UnixMs(0), |meta| meta.created_at);
+                        self.register(request, created, cx);
+                    }
+                }
+            }
+            Duty::Close { stopped_at } => self.close(stopped_at, known.cloned(), now, cx),
+            Duty::Erase => self.erase(cx),
+            Duty::Nothing => {
+                self.reason = "nothing is left to do".into();
+                self.active = None;
+                let finished = supervisor::Msg::Finished(self.id.clone());
+                let due = report_finished(&self.parent, finished, now);
+                self.timer = due.map(|due| cx.after(due.saturating_sub(now), Msg::Retry));
+            }
+        }
+    }
+
+    fn register(&mut self, request: RecordingRequest, created_at: UnixMs, cx: &mut Cx<Self>) {
+        self.busy = true;
+        self.reason = "registers its take".into();
+        let (recordings, id, room) = (self.recordings.clone(), self.id.clone(), self.room.clone());
+        let me = self.context.me.clone();
+        let register = async move {
+            let decide = |known: Option<&Recording>| {
+                let new = || Recording::new(room.clone(), created_at, &request);
+                let recording = known.cloned().unwrap_or_else(new);
+                let take = Take { ended_at: None, ..recording.takes.get(&me).copied().unwrap_or_default() };
+                Some(RecordingWrite::Put(recording.with_take(me.clone(), take)))
+            };
+            recordings.change(&id, decide).await
+        };
+        cx.run(register, Msg::Registered);
+    }
+
+    /// Writes the closed segments, or waits for the next one. Nothing that begins before `request.since` or
+    /// ends after `until` is written.
+    fn record(&mut self, request: RecordingRequest, until: UnixMs, cx: &mut Cx<Self>) {
+        let opening = self.parts.streams.next_opening();
+        let current = self.parts.streams.of_live(&self.room, &request.nonce);
+        self.attach(current, request.since);
+        self.active.get_or_insert_with(|| self.context.metrics.recording_active());
+        let Some(writer) = self.writer.take() else { return self.open(cx) };
+        self.busy = true;
+        self.reason = "copies segments".into();
+        let source = self.stream.as_ref().filter(|source| !source.over);
+        let (stream, next) = source.map_or((None, None), |source| (Some(source.stream.clone()), source.next));
+        if stream.is_none() {
+            self.reason = "waits for the room's stream".into();
+        }
+        let (metrics, left) = (self.context.metrics.clone(), self.left.clone());
+        let record = async move {
+            let source = async {
+                match &stream {
+                    Some(stream) => {
+                        Some(stream.closed_after(next.and_then(|next| next.checked_sub(1))).await)
+                    }
+                    None => {
+                        opening.await;
+                        None
+                    }
+                }
+            };
+            let waited = tokio::select! {
+                closed = source => closed,
+                () = left.notified() => None,
+                () = tokio::time::sleep(LOOK_AGAIN) => None,
+            };
+            let Some(closed) = waited else {
+                return Recorded { writer: Ok(Some(writer)), next, over: false, beyond: false };
+            };
+            let end =
+                |segment: &ClosedSegment| segment.started_at().0 + segment.duration().as_millis() as u64;
+            let beyond = closed.segments.iter().any(|segment| end(segment) > until.0);
+            let next = closed.segments.last().map(|segment| segment.sequence() + 1).or(next);
+            let wanted = closed.segments.into_iter();
+            let wanted =
+                wanted.filter(|segment| segment.started_at() >= request.since && end(segment) <= until.0);
+            let wanted: Vec<_> = wanted.collect();
+            let count = wanted.len() as u64;
+            let writer = blocking(move || append(writer, &wanted)).await;
+            if writer.is_ok() {
+                metrics.recorded_segments("written", count);
+            }
+            Recorded { writer: writer.map(Some), next, over: closed.over, beyond }
+        };
+        cx.run(record, Msg::Recorded);
+    }
+
+    /// Takes the room's present stream as the source, if there is another one than before.
+    fn attach(&mut self, current: Option<Arc<LiveStream>>, since: UnixMs) {
+        let Some(stream) = current else { return };
+        let is_new = self.stream.as_ref().is_none_or(|source| !Arc::ptr_eq(&source.stream, &stream));
+        if is_new {
+            self.stream = Some(Source { stream, next: None, over: false });
+        }
+        let Some(source) = &mut self.stream else { return };
+        // A stream continues after a failure of its room's actor.
+        source.over &= !source.stream.is_live();
+        if source.next.is_none() {
+            let first = source.stream.first_closed(since);
+            // What an earlier process or incarnation has written is not written again.
+            source.next = first.max(self.written.last.map(|last| last + 1).filter(|_| first.is_some()));
+        }
+    }
+
+    /// Counts the segments that have left the window before they could be written.
+    fn count_lost(&mut self) {
+        let Some(source) = &mut self.stream else { return };
+        if let (Some(next), Some(first)) = (source.next, source.stream.first_closed(UnixMs(0)))
+            && first > next
+        {
+            source.next = Some(first);
+            self.lost += first - next;
+            self.context.metrics.recorded_segments("lost", first - next);
+        }
+    }
+
+    fn open(&mut self, cx: &mut Cx<Self>) {
+        self.busy = true;
+        self.reason = "opens its files".into();
+        let (spool, id) = (self.parts.spool.clone(), self.id.clone());
+        cx.run(blocking(move || spool.open(&id)), Msg::Opened);
+    }
+
+    /// Writes the last segments, then closes the take.
+    fn close(
+        &mut self,
+        stopped_at: Option<UnixMs>,
+        known: Option<Recording>,
+        now: Duration,
+        cx: &mut Cx<Self>,
+    ) {
+        let Some(known) = known else { return };
+        let until = *self.closing_until.get_or_insert(now + CLOSE_WITHIN);
+        let more = self.stream.as_ref().is_some_and(|source| !source.over) && now < until;
+        if more && !self.drained {
+            let since = known.started_at;
+            let request = RecordingRequest { id: self.id.clone(), nonce: known.nonce, since, stopped_at };
+            return self.record(request, stopped_at.unwrap_or(UnixMs(u64::MAX)), cx);
+        }
+        if !self.drained {
+            return self.drain(cx);
+        }
+        self.busy = true;
+        self.reason = "closes its take".into();
+        let take = Take {
+            ended_at: Some(self.context.clock.wall()),
+            segments: self.written.segments,
+            duration_ms: self.written.duration.as_millis() as u64,
+            bytes: self.written.bytes,
+            lost: self.lost + known.takes.get(&self.context.me).map_or(0, |take| take.lost),
+        };
+        let (recordings, id, me) = (self.recordings.clone(), self.id.clone(), self.context.me.clone());
+        let close = async move {
+            let closed = |known: &Recording| RecordingWrite::Put(known.clone().with_take(me.clone(), take));
+            recordings.change(&id, |known| known.map(closed)).await
+        };
+        cx.run(close, Msg::Closed);
+    }
+
+    /// Syncs the files.
+    fn drain(&mut self, cx: &mut Cx<Self>) {
+        let Some(mut writer) = self.writer.take() else { return self.open(cx) };
+        self.busy = true;
+        self.reason = "writes the last segments".into();
+        cx.run(blocking(move || writer.sync().map(|()| writer)), Msg::Drained);
+    }
+
+    /// Writes what the stream has published, because the node stops. The take stays open for its return.
+    fn leave(&mut self, cx: &mut Cx<Self>) {
+        let Some(mut writer) = self.writer.take() else { return cx.exit() };
+        self.busy = true;
+        let closed = match (&self.duty, &self.stream) {
+            (Duty::Record(request), Some(source)) => {
+                let last = source.next.and_then(|next| next.checked_sub(1));
+                let mut closed = source.stream.closed_now(last).segments;
+                closed.retain(|segment| segment.started_at() >= request.since);
+                closed
+            }
+            _ => Vec::new(),
+        };
+        let write = move || {
+            writer = append(writer, &closed)?;
+            writer.sync().map(|()| writer)
+        };
+        cx.run(blocking(write), Msg::Drained);
+    }
+
+    fn erase(&mut self, cx: &mut Cx<Self>) {
+        self.busy = true;
+        self.reason = "removes its data".into();
+        self.writer = None;
+        let (spool, id) = (self.parts.spool.clone(), self.id.clone());
+        cx.run(blocking(move || spool.erase(&id)), Msg::Erased);
+    }
+
+    fn erased(&mut self, cx: &mut Cx<Self>) {
+        self.busy = true;
+        let (recordings, id, me) = (self.recordings.clone(), self.id.clone(), self.context.me.clone());
+        let forget = async move {
+            let without = |known: &Recording| known.clone().without_take(&me);
+            recordings.change(&id, |known| known.map(without)).await
+        };
+        cx.run(forget, Msg::Closed);
+    }
+
+    fn opened(&mut self, writer: TakeWriter) {
+        self.written = writer.written();
+        if let (Some(source), Some(last)) = (&mut self.stream, self.written.last) {
+            // The failed attempt may have written some of its segments.
+            source.next = source.next.map(|next| next.max(last + 1));
+        }
+        self.writer = Some(writer);
+        self.succeeded();
+    }
+
+    fn recorded(&mut self, recorded: Recorded) {
+        match recorded.writer {
+            Ok(writer) => {
+                self.written = writer.as_ref().map_or(self.written, TakeWriter::written);
+                self.writer = writer;
+                self.succeeded();
+                if let Some(source) = &mut self.stream {
+                    source.next = recorded.next.or(source.next);
+                    source.over |= recorded.over;
+                }
+                if recorded.beyond {
+                    self.closing_until = Some(Duration::ZERO);
+                }
+            }
+            Err(error) => self.disk_failed(&error),
+        }
+    }
+
+    fn succeeded(&mut self) {
+        self.retry.succeeded();
+        if self.complained.take().is_some() {
+            tracing::info!(recording = %self.id, room = %self.room, lost = self.lost, "recording continues");
+        }
+    }
+
+    fn disk_failed(&mut self, error: &dyn std::error::Error) {
+        let now = self.context.clock.now();
+        self.reason = format!("the disk failed: {error}");
+        self.retry.failed(self.reason.clone(), now, &self.context.backoff(), random_unit());
+        if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
+            self.complained = Some(now);
+            let Self { id, room, lost, .. } = self;
+            RecordingDiskFailed { recording: id, room, error, lost: *lost }.emit(&self.context.metrics);
+        }
+    }
+
+    fn stored(&mut self, outcome: Result<(), RoomError>) {
+        match outcome {
+            Ok(()) => self.retry.succeeded(),
+            Err(error) => {
+                self.reason = format!("the recording's key was not written: {error}");
+                let (now, backoff) = (self.context.clock.now(), self.context.backoff());
+                self.retry.failed(self.reason.clone(), now, &backoff, random_unit());
+            }
+        }
+    }
+}
+
+/// Runs disk work on a thread of its own.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => Err(io::Error::other(panicked)),
+    }
+}
+
+fn append(mut writer: TakeWriter, segments: &[ClosedSegment]) -> io::Result<TakeWriter> {
+    for segment in segments {
+        writer.append(segment)?;
+    }
+    Ok(writer)
+}
+
+impl Behaviour for RecorderActor {
+    const KIND: &'static str = "recorder";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        self.step(cx);
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        if !matches!(msg, Msg::StateChanged | Msg::Retry) {
+            self.busy = false;
+        }
+        match msg {
+            Msg::StateChanged | Msg::Retry => {}
+            Msg::Registered(outcome) => self.stored(outcome),
+            Msg::Closed(outcome) => {
+                if outcome.is_ok() {
+                    self.lost = 0;
+                }
+                self.stored(outcome);
+            }
+            Msg::Opened(Ok(writer)) => self.opened(writer),
+            Msg::Recorded(recorded) => self.recorded(recorded),
+            Msg::Drained(Ok(writer)) => {
+                self.opened(writer);
+                self.drained = true;
+            }
+            Msg::Erased(Ok(())) => return self.erased(cx),
+            Msg::Opened(Err(error)) | Msg::Drained(Err(error)) | Msg::Erased(Err(error)) => {
+                self.disk_failed(&error);
+            }
+        }
+        if self.leaving && !self.busy && (self.drained || self.retry.attempt() > 0) {
+            return cx.exit();
+        }
+        self.step(cx);
+    }
+
+    fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
+        self.leaving = true;
+        self.drained = false;
+        self.left.notify_one();
+        if self.busy {
+            return StopAnswer::Wait;
+        }
+        if self.writer.is_none() {
+            return StopAnswer::Now;
+        }
+        self.step(cx);
+        StopAnswer::Wait
+    }
+
+    fn observe(&self) -> ActorState {
+        let state = match &self.duty {
+            Duty::Record(_) if self.complained.is_some() => "failing",
+            Duty::Record(_) => "recording",
+            Duty::Close { .. } => "closing",
+            Duty::Erase => "erasing",
+            Duty::Nothing => "finished",
+        };
+        let now = self.context.clock.now();
+        ActorState {
+            state: state.into(),
+            desired: json!({ "room": self.room }),
+            observed: json!({
+                "segments": self.written.segments,
+                "bytes": self.written.bytes,
+                "last": self.written.last,
+                "lost": self.lost,
+            }),
+            reason: Some(self.reason.clone()),
+            attempt: self.retry.attempt(),
+            next_retry_in: self.retry.due().and_then(|due| due.checked_sub(now)),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Follows the keys of recordings and keeps one recorder per unfinished recording of this mixer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use serde_json::json;
+
+use super::RecordingParts;
+use super::recorder::{self, RecorderActor};
+use crate::actors::context::Context;
+use crate::actors::dirty_rooms::DirtyRooms;
+use crate::actors::kernel::{ActorRef, ActorState, Behaviour, ChildDown, ChildSpec, Cx, Decision, Message};
+use crate::domain::ids::RoomId;
+use crate::domain::keys::RECORDINGS;
+use crate::domain::plan::WriteOutcome;
+use crate::domain::recording::{Duty, RecordingId, duty, is_mixed_by, of_broadcast};
+use crate::rooms::recordings::automatic_request;
+use crate::store::reflector::{ReflectorEvent, reflect};
+
+/// Interval of repeated listings, in case the watch missed a change.
+const RELIST_EVERY: Duration = Duration::from_secs(60);
+/// Interval of looking for recordings that were kept long enough.
+const ROUND_EVERY: Duration = Duration::from_secs(30);
+/// Prefix of the names of recorders.
+const PREFIX: &str = "recording:";
+
+type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
+
+pub struct RecordingSupervisor {
+    context: Context,
+    parts: RecordingParts,
+    news: Option<DirtyRooms>,
+    recorders: BTreeMap<RecordingId, (RoomId, ActorRef<recorder::Msg>)>,
+    /// Recordings whose recorder is stopping.
+    leaving: BTreeSet<RecordingId>,
+    /// Rooms whose automatic request is being written.
+    asking: BTreeSet<RoomId>,
+    lost: Option<String>,
+}
+
+pub enum Msg {
+    /// Next change of a recording's key, and the rest of the stream.
+    Store(ReflectorEvent, Changes),
+    StateChanged,
+    /// The recording of this broadcast was asked for.
+    Asked(RoomId, WriteOutcome),
+    /// Sent by a recorder that has nothing left to do.
+    Finished(RecordingId),
+    Round,
+}
+
+impl Message for Msg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Store(..) => "store",
+            Self::StateChanged => "state_changed",
+            Self::Asked(..) => "asked",
+            Self::Finished(_) => "finished",
+            Self::Round => "round",
+        }
+    }
+}
+
+impl RecordingSupervisor {
+    pub fn new(context: Context, parts: RecordingParts) -> Self {
+        Self {
+            context,
+            parts,
+            news: None,
+            recorders: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            asking: BTreeSet::new(),
+            lost: None,
+        }
+    }
+
+    fn read_on(&self, mut changes: Changes, cx: &mut Cx<Self>) {
+        let next = async move {
+            match changes.next().await {
+                Some(event) => (event, changes),
+                // The reflector never ends.
+                None => std::future::pending().await,
+            }
+        };
+        cx.run(next, |(event, changes)| Msg::Store(event, changes));
+    }
+
+    fn apply(&mut self, event: ReflectorEvent, cx: &mut Cx<Self>) {
+        let recordings = self.parts.recordings.clone();
+        match event {
+            ReflectorEvent::InitStart => recordings.begin_list(),
+            ReflectorEvent::InitApply(kv) => drop(recordings.put(&kv)),
+            ReflectorEvent::InitDone { revision } => {
+                recordings.end_list(revision);
+                self.lost = None;
+                self.look_at_all(cx);
+            }
+            ReflectorEvent::Apply(kv) => {
+                if let Some(id) = recordings.put(&kv) {
+                    self.look_at(&id, cx);
+                }
+            }
+            ReflectorEvent::Delete { key } => {
+                if let Some(id) = recordings.remove(&key) {
+                    self.look_at(&id, cx);
+                }
+            }
+            ReflectorEvent::Progress { revision } => recordings.progress(revision),
+            ReflectorEvent::Lost(error) => self.lost = Some(error.to_string()),
+        }
+    }
+
+    fn news(&mut self, cx: &mut Cx<Self>) {
+        let Some(news) = self.news.as_ref().map(DirtyRooms::take) else { return };
+        if news.rebuilt {
+            return self.look_at_all(cx);
+        }
+        for room in news.rooms {
+            self.look_at_room(&room, cx);
+        }
+    }
+
+    fn look_at_all(&mut self, cx: &mut Cx<Self>) {
+        for room in self.context.directory.rooms().keys() {
+            self.look_at_room(room, cx);
+        }
+        let mut ids: BTreeSet<_> = self.parts.recordings.all().into_iter().map(|known| known.id).collect();
+        ids.extend(self.recorders.keys().cloned());
+        for id in ids {
+            self.look_at(&id, cx);
+        }
+    }
+
+    fn look_at_room(&mut self, room: &RoomId, cx: &mut Cx<Self>) {
+        let view = self.context.directory.room(room).unwrap_or_default();
+        let mine = self.parts.mixer.is_some() && is_mixed_by(&view, &self.context.me);
+        if let Some(request) = of_broadcast(&view).filter(|_| mine) {
+            let id = request.id.clone();
+            self.ensure(&id, room, cx);
+        }
+        for (known, recorder) in self.recorders.values() {
+            if known == room {
+                // A child that is gone is handled by `child_down`.
+                let _ = recorder.tell_latest("state_changed", recorder::Msg::StateChanged);
+            }
+        }
+        let mode = self.context.config.recording.mode;
+        if mine
+            && !self.asking.contains(room)
+            && let Some(txn) = automatic_request(room, &view, mode)
+        {
+            self.asking.insert(room.clone());
+            let (context, room) = (self.context.clone(), room.clone());
+            cx.run(async move { context.write(txn).await }, |outcome| Msg::Asked(room, outcome));
+        }
+    }
+
+    fn look_at(&mut self, id: &RecordingId, cx: &mut Cx<Self>) {
+        if let Some((_, recorder)) = self.recorders.get(id) {
+            let _ = recorder.tell_latest("state_changed", recorder::Msg::StateChanged);
+        } else if let Some(known) = self.parts.recordings.get(id) {
+            self.ensure(id, &known.room, cx);
+        }
+    }
+
+    /// Starts a recorder if this mixer has anything to do for the recording.
+    fn ensure(&mut self, id: &RecordingId, room: &RoomId, cx: &mut Cx<Self>) {
+        let Some(parts) = &self.parts.mixer else { return };
+        // Before everything was listed, nothing is known to be over.
+        let listed = self.context.rooms_listed() && self.parts.recordings.is_listed();
+        if !listed
+            || self.recorders.contains_key(id)
+            || self.leaving.contains(id)
+            || !self.is_wanted(id, room)
+        {
+            return;
+        }
+        let (context, parts, recordings) =
+            (self.context.clone(), parts.clone(), self.parts.recordings.clone());
+        let (parent, name) = (cx.me(), format!("{PREFIX}{id}"));
+        let (recording, of) = (id.clone(), room.clone());
+        let recorder = cx.spawn_child(name, ChildSpec::member(), move || {
+            let about = (recording.clone(), of.clone());
+            RecorderActor::new(about, context.clone(), parts.clone(), recordings.clone(), parent.clone())
+        });
+        self.recorders.insert(id.clone(), (room.clone(), recorder));
+    }
+
+    fn is_wanted(&self, id: &RecordingId, room: &RoomId) -> bool {
+        let view = self.context.directory.room(room).unwrap_or_default();
+        let known = self.parts.recordings.get(id);
+        duty(&self.context.me, id, known.as_deref().map(|known| &known.value), &view) != Duty::Nothing
+    }
+
+    /// Removes the recordings that were kept long enough, one after the other.
+    fn round(&self, cx: &mut Cx<Self>) {
+        let (recordings, now) = (self.parts.recordings.clone(), self.context.clock.wall());
+        let retention = self.context.config.recording.retention;
+        let expired: Vec<_> = recordings
+            .all()
+            .into_iter()
+            .filter(|known| retention.is_some_and(|kept| known.recording.has_expired(kept, now)))
+            .filter(|known| known.recording.takes.contains_key(&self.context.me))
+            .map(|known| known.id)
+            .collect();
+        let remove = async move {
+            for id in expired {
+                match recordings.delete(&id).await {
+                    Ok(true) => {
+                        tracing::info!(recording = %id, "recording removed: recording.retention has passed")
+                    }
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(recording = %id, %error, "expired recording not removed"),
+                }
+            }
+            tokio::time::sleep(ROUND_EVERY).await;
+        };
+        cx.run(remove, |()| Msg::Round);
+    }
+}
+
+impl Behaviour for RecordingSupervisor {
+    const KIND: &'static str = "recording_supervisor";
+    type Msg = Msg;
+
+    fn started(&mut self, cx: &mut Cx<Self>) {
+        let me = cx.me();
+        // A supervisor that is gone needs no wake-up.
+        self.news = Some(self.context.subscribe(move || {
+            let _ = me.tell_latest("state_changed", Msg::StateChanged);
+        }));
+        let store = self.context.store.clone();
+        let changes = reflect(store, RECORDINGS.to_owned(), self.context.backoff(), RELIST_EVERY);
+        self.read_on(Box::pin(changes), cx);
+        if self.parts.mixer.is_some() {
+            self.round(cx);
+        }
+    }
+
+    fn handle(&mut self, msg: Msg, cx: &mut Cx<Self>) {
+        match msg {
+            Msg::Store(event, changes) => {
+                self.apply(event, cx);
+                self.read_on(changes, cx);
+            }
+            Msg::StateChanged => self.news(cx),
+            Msg::Asked(room, outcome) => {
+                self.asking.remove(&room);
+                if let WriteOutcome::Failed(failure) = outcome {
+                    tracing::warn!(%room, %failure, "the request to record was not written");
+                }
+                // After a failure, the next change of the room or the next listing asks again.
+            }
+            Msg::Finished(id) => {
+                let known = self.recorders.get(&id).map(|(room, _)| room.clone());
+                // It may be wanted again since it reported; then it has received that change itself.
+                if known.is_some_and(|room| !self.is_wanted(&id, &room))
+                    && cx.stop_child(&format!("{PREFIX}{id}"))
+                {
+                    self.recorders.remove(&id);
+                    self.leaving.insert(id);
+                }
+            }
+            Msg::Round => self.round(cx),
+        }
+    }
+
+    fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
+        let Some(id) = child.name.strip_prefix(PREFIX).and_then(|id| RecordingId::new(id).ok()) else {
+            return;
+        };
+        if matches!(child.decision, Decision::Restart { .. } | Decision::Parked { .. }) {
+            return;
+        }
+        self.leaving.remove(&id);
+        let room = self.recorders.remove(&id).map(|(room, _)| room);
+        match room {
+            Some(room) => self.ensure(&id, &room, cx),
+            None => self.look_at(&id, cx),
+        }
+    }
+
+    fn observe(&self) -> ActorState {
+        let state = match (&self.lost, self.parts.recordings.is_listed()) {
+            (Some(_), _) => "lost",
+            (None, true) => "following",
+            (None, false) => "listing",
+        };
+        ActorState {
+            observed: json!({ "recorders": self.recorders.len() }),
+            reason: self.lost.clone(),
+            ..ActorState::state(state)
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Journal of a recording: one line of JSON per segment, in the order of writing. Pure.
+//!
+//! A line is written after its segment. A line that is cut off or unreadable, as a crash leaves it, is
+//! skipped; the lines after it count. Unknown fields are ignored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::UnixMs;
+
+/// One recorded segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JournalEntry {
+    /// Media sequence number.
+    pub sequence: u64,
+    pub duration_us: u64,
+    /// Program date time of its first sample.
+    pub started_at: UnixMs,
+    /// True if its timestamps do not continue those of the previous segment.
+    pub discontinuity: bool,
+    pub key_index: u64,
+    /// Size of the encrypted segment.
+    pub bytes: u64,
+    /// Number of the media file that holds it.
+    pub file: u32,
+    /// Position in that file, in bytes.
+    pub offset: u64,
+}
+
+impl JournalEntry {
+    /// Returns the line, with its line break.
+    pub fn line(&self) -> String {
+        match serde_json::to_string(self) {
+            Ok(json) => json + "\n",
+            Err(error) => unreachable!("numbers and a switch are JSON: {error}"),
+        }
+    }
+}
+
+/// Returns the readable entries of a journal.
+pub fn parse(text: &[u8]) -> Vec<JournalEntry> {
+    text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// Joins the takes of a recording, each under its name. Segments are ordered by their sequence numbers. After
+/// a handover two mixers have the same segment: the first take that has it counts.
+pub fn join<T: Clone>(takes: impl IntoIterator<Item = (T, Vec<JournalEntry>)>) -> Vec<(T, JournalEntry)> {
+    let mut joined: BTreeMap<u64, (T, JournalEntry)> = BTreeMap::new();
+    for (name, entries) in takes {
+        for entry in entries {
+            joined.entry(entry.sequence).or_insert_with(|| (name.clone(), entry));
+        }
+    }
+    joined.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(sequence: u64) -> JournalEntry {
+        JournalEntry {
+            sequence,
+            duration_us: 1_920_000,
+            started_at: UnixMs(1_700_000_000_000),
+            discontinuity: sequence == 7,
+            key_index: sequence / 30,
+            bytes: 17_008,
+            file: 1,
+            offset: sequence * 17_008,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn torn_journals_keep_whole_lines(count in 0u64..6, cut in 0usize..200) {
+            let text: String = (0..count).map(|n| entry(n).line()).collect();
+            let cut = cut.min(text.len());
+            let torn = &text.as_bytes()[..text.len() - cut];
+            let whole = torn.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let read = parse(torn);
+            // A last line that lacks only its line break is complete.
+            prop_assert!(read.len() as u64 == whole || read.len() as u64 == whole + 1);
+            prop_assert!(read.iter().enumerate().all(|(n, got)| *got == entry(n as u64)));
+        }
+    }
+
+    #[test]
+    fn lines_after_torn_one_count() {
+        let text = format!("{}{{\"sequence\":1,\"dur\n{}\0\0\n", entry(0).line(), entry(2).line());
+        assert_eq!(parse(text.as_bytes()), [entry(0), entry(2)]);
+    }
+
+    #[test]
+    fn takes_join_by_sequence() {
+        let (old, new) = ((0..5).map(entry).collect(), (3..8).map(entry).collect());
+        let joined = join([("old", old), ("new", new)]);
+        let names: Vec<_> = joined.iter().map(|(name, entry)| (*name, entry.sequence)).collect();
+        assert_eq!(names.len(), 8);
+        assert_eq!((names[4], names[5]), (("old", 4), ("new", 5)));
+    }
+}

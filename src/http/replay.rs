@@ -1,0 +1,145 @@
+//! Recordings over HTTP: playlist, segments and keys of one recording.
+//!
+//! As with live rooms, playlist and segments are public and encrypted; a key needs a token. It is a token for
+//! this recording: a live listener's token opens no recording, and a replay token opens no live room. While
+//! its broadcast is on air a recording is not served, so that no key of a live room is given out here.
+//!
+//! Owns: names, tokens and headers of requests. Never does: know where a recording is stored; that is behind
+//! [`ReplayMedia`].
+
+use std::sync::Arc;
+
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::error::{ApiError, Code};
+use super::hls::{KEY_NAME, PLAYLIST_NAME, PLAYLIST_TYPE, Query, no_such_file, token_missing, token_of};
+use super::hls_answer::{Cors, MEDIA, SECRET, found};
+use super::methods::other;
+use crate::auth::TokenError;
+use crate::domain::ids::RoomId;
+use crate::domain::recording::RecordingId;
+use crate::media::{self, MediaFile, NonceHint};
+
+/// Recordings that can be played, wherever they are.
+#[async_trait]
+pub trait ReplayMedia: Send + Sync {
+    /// Returns the recorded room.
+    fn room(&self, recording: &RecordingId) -> Result<RoomId, ReplayRefusal>;
+
+    async fn playlist(&self, recording: &RecordingId) -> Result<Bytes, ReplayRefusal>;
+
+    /// Returns an encrypted segment.
+    async fn segment(&self, recording: &RecordingId, file: &MediaFile) -> Result<Bytes, ReplayRefusal>;
+
+    /// Returns the key of recorded segments. `hint` and `index` are `n` and `k` of the key URI.
+    async fn key(
+        &self,
+        recording: &RecordingId,
+        hint: NonceHint,
+        index: u64,
+    ) -> Result<[u8; 16], ReplayRefusal>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayRefusal {
+    NoSuchRecording,
+    /// Still being recorded or closed, or its broadcast is on air.
+    NotReady,
+    NoSuchFile,
+    NoSuchKey,
+    /// No mixer that has a part of it answers, or the node has just started.
+    Unavailable,
+}
+
+/// Check of replay tokens.
+pub trait ReplayAuth: Send + Sync {
+    /// # Errors
+    /// The token is not valid now, or not for this recording.
+    fn verify(&self, token: &str, recording: &RecordingId, room: &RoomId) -> Result<(), TokenError>;
+}
+
+/// Services behind `/hls/recordings`.
+pub struct ReplaySide {
+    pub media: Arc<dyn ReplayMedia>,
+    pub auth: Arc<dyn ReplayAuth>,
+    pub cors: Cors,
+}
+
+/// Mounts everything below `/hls/recordings`.
+pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ReplaySide>) {
+    let file = web::resource("/hls/recordings/{recording}/{name}")
+        .app_data(side)
+        .route(web::get().to(get))
+        .route(web::method(Method::OPTIONS).to(preflight))
+        .default_service(other(&[Method::GET]));
+    config.service(file);
+}
+
+async fn get(request: HttpRequest, side: web::Data<ReplaySide>) -> HttpResponse {
+    let mut answer = serve(&request, &side).await.unwrap_or_else(|error| error.error_response());
+    side.cors.apply(&request, answer.headers_mut());
+    answer
+}
+
+async fn preflight(request: HttpRequest, side: web::Data<ReplaySide>) -> HttpResponse {
+    side.cors.preflight(&request)
+}
+
+async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse, ApiError> {
+    let names = request.match_info();
+    let recording = RecordingId::new(names.query("recording"))?;
+    let query = Query(request.query_string());
+    match names.query("name") {
+        PLAYLIST_NAME => {
+            let token = query.token()?;
+            let text = side.media.playlist(&recording).await?;
+            // The recording can be deleted, or a mixer can return with more of it.
+            let body = token.map_or_else(|| text.clone(), |token| media::with_token(&text, &token));
+            Ok(found(PLAYLIST_TYPE, SECRET).body(body))
+        }
+        KEY_NAME => {
+            let token = token_of(request, query.token()?.as_deref());
+            let token = token.ok_or_else(|| token_missing("keys of a recording need"))?;
+            // A client without a valid token learns nothing, not even which recordings exist.
+            let room = side.media.room(&recording).map_err(|_| ApiError::from(TokenError::WrongRecording))?;
+            side.auth.verify(&token, &recording, &room)?;
+            let hint = query.text("n").and_then(|hint| hint.parse().ok()).ok_or_else(no_such_key)?;
+            let index = query.number("k")?.ok_or_else(no_such_key)?;
+            let key = side.media.key(&recording, hint, index).await?;
+            Ok(found("application/octet-stream", SECRET).body(key.to_vec()))
+        }
+        name => {
+            let file = name.parse().map_err(|_| no_such_file())?;
+            let body = side.media.segment(&recording, &file).await?;
+            Ok(found(MediaFile::CONTENT_TYPE, MEDIA).body(body))
+        }
+    }
+}
+
+fn no_such_key() -> ApiError {
+    ApiError::new(Code::KeyNotFound, "there is no such key")
+}
+
+impl From<ReplayRefusal> for ApiError {
+    fn from(refusal: ReplayRefusal) -> Self {
+        let (code, message) = match refusal {
+            ReplayRefusal::NoSuchRecording => (Code::RecordingNotFound, "there is no such recording"),
+            ReplayRefusal::NotReady => {
+                (Code::RecordingNotReady, "the recording can be played when its broadcast is over")
+            }
+            ReplayRefusal::NoSuchFile => return no_such_file(),
+            ReplayRefusal::NoSuchKey => return no_such_key(),
+            ReplayRefusal::Unavailable => {
+                (Code::MediaUnavailable, "the mixers that have this recording do not answer")
+            }
+        };
+        Self::new(code, message)
+    }
+}
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

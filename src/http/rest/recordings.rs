@@ -1,0 +1,260 @@
+//! `/api/rooms/{id}/recording` and `/api/recordings`: start, stop, list, read and delete recordings.
+
+use actix_web::Responder;
+use actix_web::web::{Data, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::domain::ids::RoomId;
+use crate::domain::recording::{RecordingId, RecordingState};
+use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::http::extract::{QueryOf, RecordingPath, RoomPath};
+use crate::rooms::now;
+use crate::rooms::recordings::KnownRecording;
+
+use super::Api;
+use super::body::{Done, RoomAnswer, TokenAnswer};
+use super::rooms::{page, shown};
+
+const PAGE: usize = 100;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RecordingQuery {
+    /// Lists only recordings of this room.
+    #[serde(default)]
+    #[param(pattern = "^[A-Za-z0-9_-]{3,32}$")]
+    pub room: Option<String>,
+    /// Lists only recordings older than this one; the value of `next` of the previous page.
+    #[serde(default)]
+    #[param(pattern = "^[a-z0-9]{16}$")]
+    pub after: Option<String>,
+    /// Recordings per page, as decimal digits; 100 if absent.
+    #[serde(default)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
+    pub limit: Option<String>,
+}
+
+/// Recording of a broadcast.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Recording)]
+pub(super) struct RecordingBody {
+    /// Id of the recording.
+    recording_id: String,
+    /// Id of the recorded room.
+    room_id: String,
+    state: RecordingState,
+    /// Time from which the room was recorded.
+    started_at: u64,
+    /// Time at which the last mixer closed its part; absent before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<u64>,
+    /// Duration of the recorded media, in milliseconds. Both mixers of a handover count media that both have.
+    duration_ms: u64,
+    /// Size of the recorded media.
+    bytes: u64,
+    /// Segments that could not be written because a disk was full, slow or failed.
+    lost_segments: u64,
+    /// Mixers that have a part of the recording.
+    mixers: Vec<String>,
+    /// URL of the recording's playlist, which can be played in the state `ready`.
+    hls_url: String,
+}
+
+/// Answer with one recording.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RecordingAnswer {
+    /// Always true.
+    success: bool,
+    recording: RecordingBody,
+}
+
+/// Page of the list of recordings.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RecordingsAnswer {
+    /// Always true.
+    success: bool,
+    /// Recordings of this page, the newest first.
+    recordings: Vec<RecordingBody>,
+    /// Value of `after` for the next page; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// Records the present broadcast of a room from now on.
+///
+/// A room that is recorded already stays as it is. The recording ends with the broadcast at the latest.
+#[utoipa::path(
+    post, path = "/api/rooms/{id}/recording", operation_id = "startRecording", tag = "recordings",
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    responses(
+        (status = 200, body = RoomAnswer, description = "the room, with the id of the recording"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found, room_not_on_air"),
+        (status = 409, body = ErrorBody, description = "recording_off"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
+    let room = api.rooms.start_recording(&id.0, api.recording).await?;
+    Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
+}
+
+/// Ends the recording of a room's present broadcast.
+///
+/// A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
+#[utoipa::path(
+    delete, path = "/api/rooms/{id}/recording", operation_id = "stopRecording", tag = "recordings",
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    responses(
+        (status = 200, body = RoomAnswer, description = "the room"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn stop(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
+    let room = api.rooms.stop_recording(&id.0).await?;
+    Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
+}
+
+/// Lists the recordings, the newest first.
+#[utoipa::path(
+    get, path = "/api/recordings", operation_id = "listRecordings", tag = "recordings",
+    params(RecordingQuery),
+    responses(
+        (status = 200, body = RecordingsAnswer, description = "a page of recordings"),
+        (status = 400, body = ErrorBody, description = "invalid_query, invalid_room_id, \
+            invalid_recording_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn list(api: Data<Api>, query: QueryOf<RecordingQuery>) -> Result<impl Responder, ApiError> {
+    let room = query.0.room.as_deref().map(RoomId::new).transpose()?;
+    let after = query.0.after.as_deref().map(RecordingId::new).transpose()?;
+    let limit = query.0.limit.as_deref().map_or(Ok(PAGE), page)?;
+    listed(&api)?;
+    let mut found = api.recordings.of_room(room.as_ref());
+    if let Some(after) = after {
+        // A recording that was deleted since ends the list; the caller begins again.
+        let position = found.iter().position(|known| known.id == after).map_or(found.len(), |at| at + 1);
+        found.drain(..position);
+    }
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|known| known.id.to_string());
+    let recordings = found.iter().map(|known| body(&api, known)).collect();
+    Ok(Json(RecordingsAnswer { success: true, recordings, next }))
+}
+
+/// Returns one recording.
+#[utoipa::path(
+    get, path = "/api/recordings/{id}", operation_id = "getRecording", tag = "recordings",
+    params(("id" = String, Path, description = "recording id", pattern = "^[a-z0-9]{16}$")),
+    responses(
+        (status = 200, body = RecordingAnswer, description = "the recording"),
+        (status = 400, body = ErrorBody, description = "invalid_recording_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 404, body = ErrorBody, description = "recording_not_found"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn get(api: Data<Api>, id: RecordingPath) -> Result<impl Responder, ApiError> {
+    let known = known(&api, id.0)?;
+    Ok(Json(RecordingAnswer { success: true, recording: body(&api, &known) }))
+}
+
+/// Deletes a recording.
+///
+/// Its mixers remove their data at once, or when they are available again.
+#[utoipa::path(
+    delete, path = "/api/recordings/{id}", operation_id = "deleteRecording", tag = "recordings",
+    params(("id" = String, Path, description = "recording id", pattern = "^[a-z0-9]{16}$")),
+    responses(
+        (status = 200, body = Done, description = "deleted"),
+        (status = 400, body = ErrorBody, description = "invalid_recording_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 404, body = ErrorBody, description = "recording_not_found"),
+        (status = 409, body = ErrorBody, description = "recording_active"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn delete(api: Data<Api>, id: RecordingPath) -> Result<impl Responder, ApiError> {
+    let known = known(&api, id.0)?;
+    if api.recordings.state(&known.id, &known.recording) == RecordingState::Recording {
+        let message = "the room is being recorded: stop the recording first";
+        return Err(ApiError::new(Code::RecordingActive, message));
+    }
+    match api.recordings.delete(&known.id).await? {
+        true => Ok(Json(Done::YES)),
+        false => Err(not_found()),
+    }
+}
+
+/// Issues a token with which a listener can play one recording.
+#[utoipa::path(
+    post, path = "/api/recordings/{id}/token", operation_id = "issueReplayToken", tag = "recordings",
+    params(("id" = String, Path, description = "recording id", pattern = "^[a-z0-9]{16}$")),
+    responses(
+        (status = 200, body = TokenAnswer, description = "a fresh token"),
+        (status = 400, body = ErrorBody, description = "invalid_recording_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 404, body = ErrorBody, description = "recording_not_found"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn token(api: Data<Api>, id: RecordingPath) -> Result<impl Responder, ApiError> {
+    let known = known(&api, id.0)?;
+    let issued = api.tokens.replay(&known.id, &known.recording.room, now());
+    Ok(Json(TokenAnswer { success: true, token: issued.token, expires_at: issued.expires_at.0 }))
+}
+
+fn known(api: &Api, id: RecordingId) -> Result<KnownRecording, ApiError> {
+    listed(api)?;
+    let recording = api.recordings.get(&id).filter(|recording| recording.deleted_at.is_none());
+    recording.map(|recording| KnownRecording { id, recording }).ok_or_else(not_found)
+}
+
+/// Checks that the recordings were listed once: before that, every recording would seem to be absent.
+fn listed(api: &Api) -> Result<(), ApiError> {
+    let message = "this node has not listed the recordings yet";
+    api.recordings.is_listed().then_some(()).ok_or_else(|| ApiError::new(Code::StoreUnavailable, message))
+}
+
+fn not_found() -> ApiError {
+    ApiError::new(Code::RecordingNotFound, "there is no such recording")
+}
+
+fn body(api: &Api, known: &KnownRecording) -> RecordingBody {
+    let KnownRecording { id, recording } = known;
+    let sum = |of: fn(&crate::domain::recording::Take) -> u64| recording.takes.values().map(of).sum();
+    RecordingBody {
+        recording_id: id.to_string(),
+        room_id: recording.room.to_string(),
+        state: api.recordings.state(id, recording),
+        started_at: recording.started_at.0,
+        ended_at: recording.ended_at().map(|at| at.0),
+        duration_ms: sum(|take| take.duration_ms),
+        bytes: sum(|take| take.bytes),
+        lost_segments: sum(|take| take.lost),
+        mixers: recording.takes.keys().map(ToString::to_string).collect(),
+        hls_url: format!("{}/hls/recordings/{id}/index.m3u8", api.hls_base),
+    }
+}

@@ -1,0 +1,98 @@
+//! Closed segments of a live stream in their order, for a recorder.
+//!
+//! The window is the queue between packager and recorder: a recorder that is slow misses the segments that
+//! leave it, and the packager waits for nobody.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::crypto::{ContentKeys, DecryptError};
+use super::stream::{LiveStream, Phase, Snapshot};
+use super::window::Segment;
+use crate::domain::ids::UnixMs;
+
+/// Segment that is complete.
+#[derive(Debug, Clone)]
+pub struct ClosedSegment {
+    segment: Arc<Segment>,
+    keys: ContentKeys,
+}
+
+/// Segments after a position, and the end of the stream.
+#[derive(Debug, Clone)]
+pub struct ClosedSegments {
+    /// Ordered by media sequence number; the oldest may not follow the position directly.
+    pub segments: Vec<ClosedSegment>,
+    /// True if this stream will have no further segments, here at least.
+    pub over: bool,
+}
+
+impl ClosedSegment {
+    /// Returns the media sequence number.
+    pub fn sequence(&self) -> u64 {
+        self.segment.head.msn
+    }
+
+    pub fn key_index(&self) -> u64 {
+        self.segment.head.key_index
+    }
+
+    pub fn discontinuity(&self) -> bool {
+        self.segment.head.discontinuity
+    }
+
+    pub fn started_at(&self) -> UnixMs {
+        self.segment.head.started
+    }
+
+    pub fn duration(&self) -> std::time::Duration {
+        self.segment.duration
+    }
+
+    /// Returns the segment as listeners get it.
+    ///
+    /// # Errors
+    /// Cannot fail for a segment that was encrypted with the keys of its stream.
+    pub fn bytes(&self) -> Result<Bytes, DecryptError> {
+        self.segment.whole(&self.keys)
+    }
+}
+
+impl LiveStream {
+    /// Returns the closed segments after `last`; of a stream that has none, waits for the next one.
+    pub async fn closed_after(&self, last: Option<u64>) -> ClosedSegments {
+        let mut changes = self.changes();
+        loop {
+            let closed = self.closed(&changes.borrow_and_update().clone(), last);
+            // The sender is in `self`, so it outlives this wait.
+            if closed.over || !closed.segments.is_empty() || changes.changed().await.is_err() {
+                return closed;
+            }
+        }
+    }
+
+    /// Returns true while a packager publishes the stream.
+    pub fn is_live(&self) -> bool {
+        self.snapshot().phase == Phase::Live
+    }
+
+    /// Returns the closed segments after `last` that are in the window now.
+    pub fn closed_now(&self, last: Option<u64>) -> ClosedSegments {
+        self.closed(&self.snapshot(), last)
+    }
+
+    /// Returns the number of the oldest segment in the window that begins at `since` or later.
+    pub fn first_closed(&self, since: UnixMs) -> Option<u64> {
+        let snapshot = self.snapshot();
+        let mut held = snapshot.window.held();
+        held.find(|segment| segment.head.started >= since).map(|segment| segment.head.msn)
+    }
+
+    fn closed(&self, snapshot: &Snapshot, last: Option<u64>) -> ClosedSegments {
+        let newer = snapshot.window.held().filter(|segment| last.is_none_or(|last| segment.head.msn > last));
+        let segments =
+            newer.map(|segment| ClosedSegment { segment: segment.clone(), keys: self.keys().clone() });
+        ClosedSegments { segments: segments.collect(), over: snapshot.phase != Phase::Live }
+    }
+}

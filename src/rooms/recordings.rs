@@ -1,0 +1,248 @@
+//! Recordings of the installation: this node's copy of their keys, and the changes of these keys.
+//!
+//! A `RecordingSupervisor` actor keeps the copy up to date. Every change compares the revision that was read.
+//! Owns: the copy. Never does: write media, or decide who records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rand::RngExt;
+use tokio::sync::watch;
+
+use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::keys::{self, ModuleKind};
+use crate::domain::recording::{
+    Recording, RecordingDenied, RecordingId, RecordingMode, RecordingState, RecordingWrite, admit_start,
+    admit_stop, automatic,
+};
+use crate::domain::room::RoomWrite;
+use crate::domain::view::{RoomView, StoredValue};
+use crate::store::{KeyValue, Revision, Store, Txn, TxnOutcome};
+
+use super::txn::{self, RoomRead};
+use super::{Directory, READ_YOUR_WRITES, Room, RoomError, RoomService, now};
+
+/// Attempts per change; each of the few writers of a recording writes once or twice.
+const ATTEMPTS: usize = 8;
+
+/// A recording with its id, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownRecording {
+    pub id: RecordingId,
+    pub recording: Arc<StoredValue<Recording>>,
+}
+
+/// Copy of all recordings.
+pub struct Recordings {
+    store: Arc<dyn Store>,
+    directory: Arc<Directory>,
+    known: RwLock<Copied>,
+    /// Revision that the copy has reached; `None` before the first complete list.
+    seen: watch::Sender<Option<Revision>>,
+}
+
+#[derive(Default)]
+struct Copied {
+    recordings: BTreeMap<RecordingId, Arc<StoredValue<Recording>>>,
+    /// List in progress.
+    listing: Option<BTreeMap<RecordingId, Arc<StoredValue<Recording>>>>,
+    /// Keys that were reported as unreadable.
+    reported: BTreeSet<String>,
+}
+
+impl Recordings {
+    pub fn new(store: Arc<dyn Store>, directory: Arc<Directory>) -> Self {
+        Self { store, directory, known: RwLock::default(), seen: watch::Sender::new(None) }
+    }
+
+    /// Returns a recording, also one that is being removed.
+    pub fn get(&self, id: &RecordingId) -> Option<Arc<StoredValue<Recording>>> {
+        self.read().recordings.get(id).cloned()
+    }
+
+    /// Returns all recordings, also those that are being removed.
+    pub fn all(&self) -> Vec<KnownRecording> {
+        let known = self.read();
+        let all = known.recordings.iter();
+        all.map(|(id, recording)| KnownRecording { id: id.clone(), recording: recording.clone() }).collect()
+    }
+
+    /// Returns the recordings of a room or of all rooms, the newest first.
+    pub fn of_room(&self, room: Option<&RoomId>) -> Vec<KnownRecording> {
+        let mut found = self.all();
+        found.retain(|known| {
+            let recording = &known.recording;
+            recording.deleted_at.is_none() && room.is_none_or(|room| recording.room == *room)
+        });
+        found.sort_by_key(|known| std::cmp::Reverse((known.recording.started_at, known.id.clone())));
+        found
+    }
+
+    /// Returns true once all recordings were listed, so that an absent one does not exist.
+    pub fn is_listed(&self) -> bool {
+        self.seen.borrow().is_some()
+    }
+
+    /// Returns the state of a recording, as this node sees its room and its mixers.
+    pub fn state(&self, id: &RecordingId, recording: &Recording) -> RecordingState {
+        let view = self.directory.room(&recording.room).unwrap_or_default();
+        let is_alive = |mixer: &ModuleId| {
+            self.directory.module(ModuleKind::Mixer, mixer).is_some_and(|module| module.is_present())
+        };
+        recording.state(id, &view, is_alive)
+    }
+
+    /// Marks a recording as deleted; its mixers then remove their data. Returns false if there is none.
+    ///
+    /// # Errors
+    /// An error of the store, or [`RoomError::Busy`].
+    pub async fn delete(&self, id: &RecordingId) -> Result<bool, RoomError> {
+        let mut found = false;
+        self.change(id, |known| {
+            let known = known.filter(|recording| recording.deleted_at.is_none());
+            found = known.is_some();
+            Some(RecordingWrite::Put(known?.clone().deleted(now())))
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Changes a recording by what `decide` returns for its present value; `None` changes nothing.
+    ///
+    /// # Errors
+    /// An error of the store, an unreadable value, or [`RoomError::Busy`].
+    pub async fn change(
+        &self,
+        id: &RecordingId,
+        mut decide: impl FnMut(Option<&Recording>) -> Option<RecordingWrite>,
+    ) -> Result<(), RoomError> {
+        let key = keys::recording(id);
+        for _ in 0..ATTEMPTS {
+            let read = self.store.get(&key).await?;
+            let known = match &read {
+                Some(kv) => Some(parse(kv).ok_or_else(|| RoomError::Corrupt { key: key.clone() })?),
+                None => None,
+            };
+            let Some(write) = decide(known.as_ref()) else { return Ok(()) };
+            let txn = Txn::new().when(&key, read.map_or(0, |kv| kv.mod_revision));
+            let txn = match &write {
+                RecordingWrite::Put(recording) => txn.put(&key, txn::json(recording)),
+                RecordingWrite::Remove => txn.delete(&key),
+            };
+            if let TxnOutcome::Committed(revision) = self.store.txn(txn).await? {
+                let mut seen = self.seen.subscribe();
+                let caught_up = seen.wait_for(|seen| seen.is_some_and(|at| at >= revision));
+                // A timeout is no failure: the change is committed, and the copy will show it later.
+                let _ = tokio::time::timeout(READ_YOUR_WRITES, caught_up).await;
+                return Ok(());
+            }
+        }
+        Err(RoomError::Busy)
+    }
+
+    /// Begins a list. Drops the entries of an unfinished one.
+    pub fn begin_list(&self) {
+        self.write().listing = Some(BTreeMap::new());
+    }
+
+    /// Applies a put. Returns the id of the recording if the key is one.
+    pub fn put(&self, kv: &KeyValue) -> Option<RecordingId> {
+        let mut known = self.write();
+        let read = keys::parse_recording(&kv.key).zip(parse(kv));
+        let Some((id, value)) = read else {
+            if known.reported.insert(kv.key.clone()) {
+                tracing::warn!(key = kv.key, "cannot read this recording; it is left alone");
+            }
+            return None;
+        };
+        known.reported.remove(&kv.key);
+        let recording = Arc::new(StoredValue { value, mod_revision: kv.mod_revision });
+        match &mut known.listing {
+            Some(listing) => listing.insert(id.clone(), recording),
+            None => known.recordings.insert(id.clone(), recording),
+        };
+        Some(id)
+    }
+
+    /// Applies a delete. Returns the id of the recording.
+    pub fn remove(&self, key: &str) -> Option<RecordingId> {
+        let id = keys::parse_recording(key)?;
+        self.write().recordings.remove(&id);
+        Some(id)
+    }
+
+    /// Applies the complete list, as of `revision`.
+    pub fn end_list(&self, revision: Revision) {
+        let mut known = self.write();
+        if let Some(listing) = known.listing.take() {
+            known.recordings = listing;
+        }
+        drop(known);
+        self.seen.send_replace(Some(revision));
+    }
+
+    /// Records that every change up to `revision` has been applied.
+    pub fn progress(&self, revision: Revision) {
+        self.seen.send_if_modified(|seen| {
+            let newer = seen.is_some_and(|at| at < revision);
+            if newer {
+                *seen = Some(revision);
+            }
+            newer
+        });
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Copied> {
+        // Each change is complete in itself, so a poisoned lock protects a complete map.
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Copied> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RoomService {
+    /// Records the room's present broadcast from now on. A room that is recorded is unchanged.
+    ///
+    /// # Errors
+    /// [`RoomError::Recording`] if the room is not on air or recording is off, or an error of the store.
+    pub async fn start_recording(&self, id: &RoomId, mode: RecordingMode) -> Result<Room, RoomError> {
+        let recording = random_id();
+        let decide = |read: &RoomRead| Ok(admit_start(&read.view, mode, recording.clone(), now())?);
+        self.change(id, decide).await.and_then(|view| self.found(id, view))
+    }
+
+    /// Ends the recording of the room's present broadcast. A room that is not recorded is unchanged.
+    ///
+    /// # Errors
+    /// [`RoomError::NotFound`], or an error of the store.
+    pub async fn stop_recording(&self, id: &RoomId) -> Result<Room, RoomError> {
+        let decide = |read: &RoomRead| Ok(admit_stop(&read.view, now())?);
+        self.change(id, decide).await.and_then(|view| self.found(id, view))
+    }
+}
+
+/// Returns the transaction that asks for the recording of a broadcast from its start, if `mode` wants it and
+/// nobody has asked yet.
+pub fn automatic_request(room: &RoomId, view: &RoomView, mode: RecordingMode) -> Option<Txn> {
+    let request = automatic(view, mode, random_id())?;
+    Some(txn::txn(room, view, &RoomWrite::Recording(request)))
+}
+
+impl From<RecordingDenied> for RoomError {
+    fn from(denied: RecordingDenied) -> Self {
+        match denied {
+            RecordingDenied::NoSuchRoom => Self::NotFound,
+            RecordingDenied::NotOnAir | RecordingDenied::SwitchedOff => Self::Recording(denied),
+        }
+    }
+}
+
+fn random_id() -> RecordingId {
+    RecordingId::random(rand::rng().random())
+}
+
+fn parse(kv: &KeyValue) -> Option<Recording> {
+    serde_json::from_slice(&kv.value).ok()
+}

@@ -1,0 +1,154 @@
+//! Writer of one recording.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{JOURNAL, media_file, present};
+use crate::domain::recording_journal::{JournalEntry, parse};
+use crate::media::ClosedSegment;
+
+/// Size at which the next media file begins.
+const FILE_SIZE: u64 = 4 << 20;
+/// Number of segments after which the files are synced; the most that a power failure costs.
+const SYNC_EVERY: u32 = 5;
+/// Space that recordings leave free on their disk: the store may be on the same one.
+const RESERVE: u64 = 64 << 20;
+
+/// Writer of one recording. After an error, drop it and open another one.
+#[derive(Debug)]
+pub struct TakeWriter {
+    folder: PathBuf,
+    journal: File,
+    media: Option<MediaFile>,
+    next_file: u32,
+    unsynced: u32,
+    written: Written,
+}
+
+/// Contents of a recording on this disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Sequence number of the newest segment.
+    pub last: Option<u64>,
+    pub segments: u64,
+    pub duration: Duration,
+    pub bytes: u64,
+}
+
+#[derive(Debug)]
+struct MediaFile {
+    number: u32,
+    file: File,
+    size: u64,
+}
+
+impl TakeWriter {
+    pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let path = folder.join(JOURNAL);
+        let mut journal = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
+        let mut text = Vec::new();
+        journal.read_to_end(&mut text)?;
+        if text.last().is_some_and(|byte| *byte != b'\n') {
+            // A line that was cut off must not swallow the next one.
+            journal.write_all(b"\n")?;
+        }
+        let next_file = 1 + newest_file(&folder)?;
+        let mut written = Written::default();
+        present(&folder, parse(&text)).iter().for_each(|entry| written.add(entry));
+        Ok(Self { folder, journal, media: None, next_file, unsynced: 0, written })
+    }
+
+    pub fn written(&self) -> Written {
+        self.written
+    }
+
+    /// Writes a segment.
+    ///
+    /// # Errors
+    /// The disk is full or nearly full, or cannot be written. The writer is then of no more use.
+    pub fn append(&mut self, segment: &ClosedSegment) -> io::Result<()> {
+        let bytes = segment.bytes().map_err(io::Error::other)?;
+        let size = bytes.len() as u64;
+        leave_reserve(&self.folder)?;
+        if self.media.as_ref().is_some_and(|media| media.size >= FILE_SIZE) {
+            self.sync()?;
+            self.media = None;
+        }
+        let media = match &mut self.media {
+            Some(media) => media,
+            None => {
+                let number = self.next_file;
+                let path = media_file(&self.folder, number);
+                let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(path)?;
+                self.next_file += 1;
+                self.media.insert(MediaFile { number, file, size: 0 })
+            }
+        };
+        media.file.write_all(&bytes)?;
+        let entry = JournalEntry {
+            sequence: segment.sequence(),
+            duration_us: u64::try_from(segment.duration().as_micros()).unwrap_or(u64::MAX),
+            started_at: segment.started_at(),
+            discontinuity: segment.discontinuity(),
+            key_index: segment.key_index(),
+            bytes: size,
+            file: media.number,
+            offset: media.size,
+        };
+        media.size += size;
+        self.journal.write_all(entry.line().as_bytes())?;
+        self.written.add(&entry);
+        self.unsynced += 1;
+        if self.unsynced >= SYNC_EVERY { self.sync() } else { Ok(()) }
+    }
+
+    /// Makes everything written so far survive a power failure: first the media, then the journal.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if let Some(media) = &self.media {
+            media.file.sync_data()?;
+        }
+        self.journal.sync_data()?;
+        self.unsynced = 0;
+        Ok(())
+    }
+}
+
+impl Written {
+    fn add(&mut self, entry: &JournalEntry) {
+        self.last = self.last.max(Some(entry.sequence));
+        self.segments += 1;
+        self.duration += Duration::from_micros(entry.duration_us);
+        self.bytes += entry.bytes;
+    }
+}
+
+/// Returns the highest number of a media file; 0 if there is none.
+fn newest_file(folder: &Path) -> io::Result<u32> {
+    let mut newest = 0;
+    for file in folder.read_dir()? {
+        let name = file?.file_name();
+        let number =
+            name.to_str().and_then(|name| name.strip_prefix("media-")?.strip_suffix(".ts")?.parse().ok());
+        newest = newest.max(number.unwrap_or(0));
+    }
+    Ok(newest)
+}
+
+fn leave_reserve(folder: &Path) -> io::Result<()> {
+    let disk = rustix::fs::statvfs(folder)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    match free < RESERVE {
+        true => Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!("only {} MiB are free, and {} MiB are left for others", free >> 20, RESERVE >> 20),
+        )),
+        false => Ok(()),
+    }
+}

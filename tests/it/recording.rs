@@ -1,0 +1,255 @@
+//! Recordings on real nodes: a recorded room becomes a playlist with an end, whatever failed meanwhile.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stentor::domain::ids::RoomId;
+use stentor::probe::listener::Target;
+use stentor::probe::{HeardAudio, Mode};
+
+use crate::faults::disk::SmallDisk;
+use crate::rooms::{node_on_etcd, tuned_in};
+use crate::support::etcd::Etcd;
+use crate::support::node::{Node, request, signal, until_gone};
+use crate::support::studio::Studio;
+use crate::support::until;
+
+const ROOM: &str = "taped";
+
+#[actix::test]
+async fn recorded_room_can_be_replayed() {
+    let mut node = Node::start(&[]).await;
+    node.room_on_air(ROOM).await;
+    let studio = Studio::managed(&node).await;
+    let speaker = studio.speak(&node, ROOM, 440).await;
+    let target = node.target(ROOM).await;
+    let mut listener = tuned_in(&target, Mode::Parts, 440.0).await;
+    let before = node.children("ffmpeg");
+    let id = start(&node).await;
+    assert_eq!(start(&node).await, id, "a recorded room stays as it is");
+    listener.hear(Duration::from_secs(4)).await.unwrap();
+    assert_eq!(node.children("ffmpeg"), before, "recording restarts nothing");
+    assert_eq!(replay(&node, &id, "index.m3u8", "").await.code(), "recording_not_ready");
+    assert_eq!(node.delete(&format!("/api/recordings/{id}")).await.code(), "recording_active");
+
+    signal(before[0], rustix::process::Signal::KILL);
+    until_gone(&before);
+    let heard = listener.hear_until(440.0, std::time::Instant::now() + crate::support::PATIENCE).await;
+    assert_eq!(heard.unwrap().violations, Vec::<String>::new());
+    let live_key = key_path(&node, ROOM, &target.token).await;
+    drop((speaker, studio, listener));
+
+    assert!(node.stop().success());
+    node.run();
+    node.ready().await;
+    node.until_status(ROOM, "onair").await;
+    assert_eq!(recorded(&node).await, Some(id.clone()), "still wanted after the restart");
+    let studio = Studio::managed(&node).await;
+    let _speaker = studio.speak(&node, ROOM, 1_000).await;
+    let mut listener = tuned_in(&node.target(ROOM).await, Mode::Parts, 1_000.0).await;
+    listener.hear(Duration::from_secs(3)).await.unwrap();
+    assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
+    ready(&node, &id).await;
+
+    let token = replay_token(&node, &id).await;
+    let list = replay(&node, &id, "index.m3u8", &format!("?token={token}")).await.text();
+    assert!(list.contains("#EXT-X-PLAYLIST-TYPE:VOD") && list.ends_with("#EXT-X-ENDLIST\n"), "{list}");
+    let heard = decoded(&node, &id, &token);
+    let [seconds, listed] = [heard.pcm.len() as f64 / 48_000.0, listed(&list)];
+    // The decoder has no audio before its first frame, here and behind a discontinuity.
+    assert!((seconds - listed).abs() < 0.3, "{seconds} s of {listed} s");
+    assert!(listed > 7.0, "{listed} s");
+    let part =
+        |from: usize, to: usize| HeardAudio { pcm: heard.pcm[from..to].to_vec(), ..Default::default() };
+    let end = heard.pcm.len();
+    let (first, last) = (part(0, 2 * 48_000), part(end - 2 * 48_000, end));
+    assert!(first.level(440.0) > 0.03 && first.level(1_000.0) < 0.01, "{}", first.level(440.0));
+    assert!(last.level(1_000.0) > 0.03 && last.level(440.0) < 0.01, "{}", last.level(1_000.0));
+
+    // Neither token opens what the other one opens.
+    let key = list.split("URI=\"").nth(1).unwrap().split('"').next().unwrap().split("&token").next().unwrap();
+    let with = |token: &str| format!("?{}&token={token}", key.split_once('?').unwrap().1);
+    assert_eq!(replay(&node, &id, "enc.key", &with(&token)).await.status, 200);
+    assert_eq!(replay(&node, &id, "enc.key", &with(&target.token)).await.code(), "token_wrong_audience");
+    assert_eq!(replay(&node, &id, "enc.key", &with("")).await.status, 400);
+    let other = key.split("k=").next().unwrap().to_owned() + "k=999999";
+    let other = format!("?{}&token={token}", other.split_once('?').unwrap().1);
+    assert_eq!(replay(&node, &id, "enc.key", &other).await.code(), "key_not_found");
+    let live = request("GET", &format!("{}{live_key}&token={token}", node.hls), &[], None).await;
+    assert_eq!(live.code(), "token_wrong_audience");
+
+    let listed = node.get(&format!("/api/recordings?room={ROOM}")).await.json();
+    assert_eq!(listed["recordings"][0]["recordingId"], id.as_str(), "{listed}");
+    assert_eq!(listed["recordings"][0]["lostSegments"], 0, "{listed}");
+    let folder = node.data_dir().join("recordings").join(&id);
+    assert!(folder.join("journal.jsonl").exists());
+    assert_eq!(node.delete(&format!("/api/rooms/{ROOM}")).await.status, 200);
+    assert_eq!(replay(&node, &id, "index.m3u8", "").await.status, 200, "it outlives its room");
+    assert_eq!(node.delete(&format!("/api/recordings/{id}")).await.status, 200);
+    assert_eq!(replay(&node, &id, "index.m3u8", "").await.code(), "recording_not_found");
+    until("the data are removed", async || !folder.exists()).await;
+    assert_eq!(node.get(&format!("/api/recordings/{id}")).await.code(), "recording_not_found");
+}
+
+#[actix::test]
+async fn full_disk_costs_recording_only() {
+    let disk = SmallDisk::mount(80);
+    let dir = disk.path().join("recordings");
+    let settings = [
+        ("recording.dir", dir.to_str().unwrap()),
+        ("recording.mode", "always"),
+        ("hls.segment_ms", "500"),
+        ("hls.window", "3"),
+    ];
+    let node = Node::start(&settings).await;
+    node.room_on_air(ROOM).await;
+    let _speaker = Studio::managed(&node).await.speak(&node, ROOM, 440).await;
+    let mut listener = tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
+    let recorder = async || node.states_of("recorder").await.into_iter().next().unwrap_or_default();
+    until("it is recorded", async || recorder().await["observed"]["segments"].as_u64() > Some(3)).await;
+    let id = recorded(&node).await.expect("recorded without a request");
+
+    let filler = disk.fill();
+    until("segments are lost", async || recorder().await["observed"]["lost"].as_u64() > Some(2)).await;
+    let failing = recorder().await;
+    assert_eq!(failing["state"], "failing", "{failing}");
+    assert!(failing["reason"].as_str().unwrap().contains("are free"), "{failing}");
+    let complaints = node.complaints();
+    let named = complaints.iter().filter(|line| line.contains("cannot write a recording")).count();
+    assert_eq!(named, 1, "one line per interval: {complaints:?}");
+    let heard = listener.hear(Duration::from_secs(2)).await.unwrap();
+    assert_eq!((heard.gaps, heard.violations), (vec![], vec![]), "heard throughout");
+
+    std::fs::remove_file(filler).unwrap();
+    until("it is recorded again", async || recorder().await["state"] == "recording").await;
+    listener.hear(Duration::from_secs(2)).await.unwrap();
+    assert_eq!(node.delete(&format!("/api/rooms/{ROOM}/recording")).await.status, 200);
+    let pending = async || node.get(&format!("/api/recordings/{id}")).await.json()["recording"].clone();
+    until("its take is closed", async || pending().await["endedAt"].is_u64()).await;
+    let known = pending().await;
+    assert_eq!(known["state"], "pending", "its broadcast is on air: {known}");
+    assert!(known["lostSegments"].as_u64() > Some(2), "{known}");
+    assert_eq!(recorded(&node).await, None, "a stop is respected");
+    assert_eq!(node.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
+    ready(&node, &id).await;
+    let token = replay_token(&node, &id).await;
+    let list = replay(&node, &id, "index.m3u8", "").await.text();
+    assert!(list.contains("#EXT-X-DISCONTINUITY\n") && list.contains(",IV=0x"), "{list}");
+    let heard = decoded(&node, &id, &token);
+    let seconds = heard.pcm.len() as f64 / 48_000.0;
+    assert!((seconds - listed(&list)).abs() < 0.5, "{seconds} s of {} s", listed(&list));
+    assert!(heard.level(440.0) > 0.03, "{}", heard.level(440.0));
+}
+
+#[actix::test]
+async fn moved_room_continues_its_recording() {
+    let etcd = Etcd::start();
+    let member = async |id: &str, roles: &str| {
+        let quick = ("rooms.heartbeat_ttl", "3s");
+        node_on_etcd(&etcd, &[("node.id", id), ("node.roles", roles), quick]).await
+    };
+    let desk = member("desk", "rooms,janus,hls").await;
+    let mut mixers = [member("m1", "mixer,hls").await, member("m2", "mixer,hls").await];
+    desk.room_on_air(ROOM).await;
+    let owner = async || {
+        let room = desk.get(&format!("/api/rooms/{ROOM}")).await.json()["room"].clone();
+        usize::from(room["mixer"]["id"] == "m2")
+    };
+    let id = start(&desk).await;
+    let _speaker = Studio::managed(&desk).await.speak(&desk, ROOM, 440).await;
+    let target = Target {
+        base_url: desk.hls.clone(),
+        room: RoomId::new(ROOM).unwrap(),
+        token: desk.token(ROOM).await,
+        ffmpeg: "ffmpeg".into(),
+    };
+    let mut listener = tuned_in(&target, Mode::Segments, 440.0).await;
+    listener.hear(Duration::from_secs(3)).await.unwrap();
+    let first = owner().await;
+    let drain = format!("/api/modules/mixers/m{}/mark", first + 1);
+    assert_eq!(desk.put(&drain, json!({ "label": "draining" })).await.status, 200);
+    until("the room moves", async || owner().await != first).await;
+    until("both mixers have a take", async || {
+        let known = desk.get(&format!("/api/recordings/{id}")).await.json();
+        known["recording"]["mixers"].as_array().is_some_and(|mixers| mixers.len() == 2)
+    })
+    .await;
+    listener.hear(Duration::from_secs(3)).await.unwrap();
+    assert_eq!(desk.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await.status, 200);
+    ready(&desk, &id).await;
+    let token = replay_token(&desk, &id).await;
+    let list = replay(&desk, &id, "index.m3u8", "").await.text();
+    assert!(!list.contains("#EXT-X-DISCONTINUITY\n"), "both takes are one timeline: {list}");
+    let heard = decoded(&desk, &id, &token);
+    assert!(heard.level(440.0) > 0.03, "{}", heard.level(440.0));
+    let seconds = heard.pcm.len() as f64 / 48_000.0;
+    assert!((seconds - listed(&list)).abs() < 0.3, "{seconds} s of {} s", listed(&list));
+
+    // A mixer that is away delays no replay, and removes its data when it returns.
+    mixers[first].kill();
+    assert_eq!(desk.delete(&format!("/api/recordings/{id}")).await.status, 200);
+    let folder = |mixer: &Node| mixer.data_dir().join("recordings").join(&id);
+    until("one mixer removes its data", async || !folder(&mixers[1 - first]).exists()).await;
+    assert!(folder(&mixers[first]).exists());
+    mixers[first].run();
+    mixers[first].ready().await;
+    until("the other one removes its data", async || !folder(&mixers[first]).exists()).await;
+}
+
+/// Asks for the recording of the room and returns its id.
+async fn start(node: &Node) -> String {
+    let asked = node.post(&format!("/api/rooms/{ROOM}/recording"), json!({})).await;
+    assert_eq!(asked.status, 200, "{asked:?}");
+    asked.json()["room"]["recording"].as_str().expect("a recording").to_owned()
+}
+
+/// Returns the id of the recording that the room names.
+async fn recorded(node: &Node) -> Option<String> {
+    let room: Value = node.get(&format!("/api/rooms/{ROOM}")).await.json();
+    room["room"]["recording"].as_str().map(str::to_owned)
+}
+
+async fn ready(node: &Node, id: &str) {
+    until("the recording can be played", async || {
+        node.get(&format!("/api/recordings/{id}")).await.json()["recording"]["state"] == "ready"
+    })
+    .await;
+}
+
+async fn replay(node: &Node, id: &str, name: &str, query: &str) -> crate::support::node::Answer {
+    request("GET", &format!("{}/hls/recordings/{id}/{name}{query}", node.hls), &[], None).await
+}
+
+async fn replay_token(node: &Node, id: &str) -> String {
+    let answer = node.post(&format!("/api/recordings/{id}/token"), json!({})).await;
+    answer.json()["token"].as_str().expect("a token").to_owned()
+}
+
+/// Returns the path of a key that the live playlist names.
+async fn key_path(node: &Node, room: &str, token: &str) -> String {
+    let url = format!("{}/hls/rooms/{room}/index.m3u8", node.hls);
+    let list = request("GET", &url, &[("authorization", &format!("Bearer {token}"))], None).await.text();
+    let key = list.split("URI=\"enc.key").nth(1).expect("a key").split('"').next().unwrap().to_owned();
+    format!("/hls/rooms/{room}/enc.key{key}")
+}
+
+/// Returns the sum of the durations in a playlist, in seconds.
+fn listed(list: &str) -> f64 {
+    let durations = list.lines().filter_map(|line| line.strip_prefix("#EXTINF:")?.strip_suffix(','));
+    durations.map(|seconds| seconds.parse::<f64>().unwrap()).sum()
+}
+
+/// Plays the recording with FFmpeg, an independent player.
+fn decoded(node: &Node, id: &str, token: &str) -> HeardAudio {
+    let url = format!("{}/hls/recordings/{id}/index.m3u8?token={token}", node.hls);
+    let played = Command::new("ffmpeg")
+        .args(["-nostdin", "-loglevel", "error", "-i", &url])
+        .args(["-f", "f32le", "-ac", "1", "-ar", "48000", "-"])
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&played.stderr);
+    assert!(played.status.success() && complaints.is_empty(), "{complaints}");
+    let samples = played.stdout.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+    HeardAudio { pcm: samples.collect(), ..HeardAudio::default() }
+}
