@@ -26,7 +26,7 @@ pub struct RecordingId(std::sync::Arc<str>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordingMode {
     Off,
-    /// Those for which the room API is asked.
+    /// Broadcasts for which the room API is asked.
     OnRequest,
     /// Every broadcast, until the room API is asked to stop.
     Always,

@@ -1,3 +1,5 @@
+//! Tests of the rules of recordings.
+
 use super::*;
 use crate::domain::keys::{RoomKey, RoomPart};
 

@@ -1,3 +1,5 @@
+//! Tests of the replay endpoints: names, tokens and errors.
+
 use actix_web::{App, test};
 
 use super::*;

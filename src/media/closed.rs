@@ -62,7 +62,7 @@ impl ClosedSegment {
 impl LiveStream {
     /// Returns the closed segments after `last`; of a stream that has none, waits for the next one.
     pub async fn closed_after(&self, last: Option<u64>) -> ClosedSegments {
-        let mut changes = self.changes();
+        let mut changes = self.state.subscribe();
         loop {
             let closed = self.closed(&changes.borrow_and_update().clone(), last);
             // The sender is in `self`, so it outlives this wait.
@@ -92,7 +92,7 @@ impl LiveStream {
     fn closed(&self, snapshot: &Snapshot, last: Option<u64>) -> ClosedSegments {
         let newer = snapshot.window.held().filter(|segment| last.is_none_or(|last| segment.head.msn > last));
         let segments =
-            newer.map(|segment| ClosedSegment { segment: segment.clone(), keys: self.keys().clone() });
+            newer.map(|segment| ClosedSegment { segment: segment.clone(), keys: self.keys.clone() });
         ClosedSegments { segments: segments.collect(), over: snapshot.phase != Phase::Live }
     }
 }

@@ -89,9 +89,9 @@ pub struct StreamStats {
 /// Stream shared by the packager and all readers.
 #[derive(Debug)]
 pub struct LiveStream {
-    keys: ContentKeys,
+    pub(super) keys: ContentKeys,
     limits: Limits,
-    state: watch::Sender<Arc<Snapshot>>,
+    pub(super) state: watch::Sender<Arc<Snapshot>>,
 }
 
 /// Answer of a snapshot to a request; `None`: wait for the next snapshot.
@@ -115,14 +115,6 @@ impl LiveStream {
     /// Returns the window snapshot for a successor: the closed segments, in the format of `window_snapshot`.
     pub fn heritage(&self, wall: UnixMs) -> Bytes {
         window_snapshot::to_bytes(&self.snapshot(), self.hint(), wall)
-    }
-
-    pub(super) fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.state.subscribe()
-    }
-
-    pub(super) fn keys(&self) -> &ContentKeys {
-        &self.keys
     }
 
     pub(super) fn limits(&self) -> Limits {

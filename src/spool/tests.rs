@@ -1,3 +1,5 @@
+//! Tests of recordings on a disk: contents, crashes, rights.
+
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;

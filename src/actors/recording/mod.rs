@@ -7,6 +7,7 @@
 //! A recorder reads the window that the packager publishes anyway. Neither the packager nor the room's actor
 //! waits for it, or knows it.
 
+mod copying;
 mod recorder;
 pub mod supervisor;
 

@@ -15,22 +15,20 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::Notify;
 
+use super::copying::{Copied, Source, Span, append, blocking, copy};
 use super::{RecorderParts, supervisor};
 use crate::actors::context::{Context, random_unit};
 use crate::actors::kernel::{ActorRef, ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::actors::room_children::report_finished;
-use crate::domain::ids::{RoomId, UnixMs};
+use crate::domain::ids::{Nonce, RoomId, UnixMs};
 use crate::domain::plan::Retry;
 use crate::domain::recording::{Duty, Recording, RecordingId, RecordingRequest, RecordingWrite, Take, duty};
-use crate::media::{ClosedSegment, LiveStream};
 use crate::rooms::RoomError;
 use crate::rooms::recordings::Recordings;
 use crate::spool::{TakeWriter, Written};
 use crate::telemetry::GaugeGuard;
 use crate::telemetry::events::{Event, RecordingDiskFailed};
 
-/// Longest wait for the next segment before the recorder looks at its room again.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Longest wait for the last segments of a broadcast that is over.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// Shortest time between two log lines about a disk that fails.
@@ -65,29 +63,11 @@ pub struct RecorderActor {
     timer: Option<Timer>,
 }
 
-/// Stream that is recorded.
-struct Source {
-    stream: Arc<LiveStream>,
-    /// Number of the next segment to write; `None` before the first one is known.
-    next: Option<u64>,
-    over: bool,
-}
-
-/// Result of an effect on the disk.
-pub struct Recorded {
-    writer: Result<Option<TakeWriter>, io::Error>,
-    /// Number behind the last segment that was handled, written or not wanted.
-    next: Option<u64>,
-    over: bool,
-    /// True if a segment from after the end of the recording was seen.
-    beyond: bool,
-}
-
 pub enum Msg {
     StateChanged,
     Registered(Result<(), RoomError>),
     Opened(io::Result<TakeWriter>),
-    Recorded(Recorded),
+    Copied(Copied),
     Drained(io::Result<TakeWriter>),
     Erased(io::Result<()>),
     Closed(Result<(), RoomError>),
@@ -100,7 +80,7 @@ impl Message for Msg {
             Self::StateChanged => "state_changed",
             Self::Registered(_) => "registered",
             Self::Opened(_) => "opened",
-            Self::Recorded(_) => "recorded",
+            Self::Copied(_) => "copied",
             Self::Drained(_) => "drained",
             Self::Erased(_) => "erased",
             Self::Closed(_) => "closed",
@@ -152,7 +132,11 @@ impl RecorderActor {
         if self.busy {
             return;
         }
-        self.count_lost();
+        if let Some(source) = &mut self.stream {
+            let lost = source.skip_lost();
+            self.lost += lost;
+            self.context.metrics.recorded_segments("lost", lost);
+        }
         if let Some(due) = self.retry.due().filter(|due| *due > now && !self.leaving) {
             self.timer = Some(cx.after(due - now, Msg::Retry));
             return;
@@ -164,7 +148,10 @@ impl RecorderActor {
                 self.drained = false;
                 let take = known.and_then(|known| known.takes.get(&self.context.me));
                 match take {
-                    Some(take) if take.ended_at.is_none() => self.record(request, UnixMs(u64::MAX), cx),
+                    Some(take) if take.ended_at.is_none() => {
+                        let span = Span { since: request.since, until: UnixMs(u64::MAX) };
+                        self.record(&request.nonce, span, cx);
+                    }
                     _ => {
                         let created = view.meta.as_ref().map_or(UnixMs(0), |meta| meta.created_at);
                         self.register(request, created, cx);
@@ -200,87 +187,23 @@ impl RecorderActor {
         cx.run(register, Msg::Registered);
     }
 
-    /// Writes the closed segments, or waits for the next one. Nothing that begins before `request.since` or
-    /// ends after `until` is written.
-    fn record(&mut self, request: RecordingRequest, until: UnixMs, cx: &mut Cx<Self>) {
+    /// Writes the closed segments, or waits for the next one.
+    fn record(&mut self, nonce: &Nonce, span: Span, cx: &mut Cx<Self>) {
         let opening = self.parts.streams.next_opening();
-        let current = self.parts.streams.of_live(&self.room, &request.nonce);
-        self.attach(current, request.since);
+        if let Some(stream) = self.parts.streams.of_live(&self.room, nonce) {
+            let known = self.stream.take().filter(|source| Arc::ptr_eq(&source.stream, &stream));
+            let mut source = known.unwrap_or(Source { stream, next: None, over: false });
+            source.look(span.since, self.written.last);
+            self.stream = Some(source);
+        }
         self.active.get_or_insert_with(|| self.context.metrics.recording_active());
         let Some(writer) = self.writer.take() else { return self.open(cx) };
         self.busy = true;
-        self.reason = "copies segments".into();
         let source = self.stream.as_ref().filter(|source| !source.over);
-        let (stream, next) = source.map_or((None, None), |source| (Some(source.stream.clone()), source.next));
-        if stream.is_none() {
-            self.reason = "waits for the room's stream".into();
-        }
-        let (metrics, left) = (self.context.metrics.clone(), self.left.clone());
-        let record = async move {
-            let source = async {
-                match &stream {
-                    Some(stream) => {
-                        Some(stream.closed_after(next.and_then(|next| next.checked_sub(1))).await)
-                    }
-                    None => {
-                        opening.await;
-                        None
-                    }
-                }
-            };
-            let waited = tokio::select! {
-                closed = source => closed,
-                () = left.notified() => None,
-                () = tokio::time::sleep(LOOK_AGAIN) => None,
-            };
-            let Some(closed) = waited else {
-                return Recorded { writer: Ok(Some(writer)), next, over: false, beyond: false };
-            };
-            let end =
-                |segment: &ClosedSegment| segment.started_at().0 + segment.duration().as_millis() as u64;
-            let beyond = closed.segments.iter().any(|segment| end(segment) > until.0);
-            let next = closed.segments.last().map(|segment| segment.sequence() + 1).or(next);
-            let wanted = closed.segments.into_iter();
-            let wanted =
-                wanted.filter(|segment| segment.started_at() >= request.since && end(segment) <= until.0);
-            let wanted: Vec<_> = wanted.collect();
-            let count = wanted.len() as u64;
-            let writer = blocking(move || append(writer, &wanted)).await;
-            if writer.is_ok() {
-                metrics.recorded_segments("written", count);
-            }
-            Recorded { writer: writer.map(Some), next, over: closed.over, beyond }
-        };
-        cx.run(record, Msg::Recorded);
-    }
-
-    /// Takes the room's present stream as the source, if there is another one than before.
-    fn attach(&mut self, current: Option<Arc<LiveStream>>, since: UnixMs) {
-        let Some(stream) = current else { return };
-        let is_new = self.stream.as_ref().is_none_or(|source| !Arc::ptr_eq(&source.stream, &stream));
-        if is_new {
-            self.stream = Some(Source { stream, next: None, over: false });
-        }
-        let Some(source) = &mut self.stream else { return };
-        // A stream continues after a failure of its room's actor.
-        source.over &= !source.stream.is_live();
-        if source.next.is_none() {
-            let first = source.stream.first_closed(since);
-            // What an earlier process or incarnation has written is not written again.
-            source.next = first.max(self.written.last.map(|last| last + 1).filter(|_| first.is_some()));
-        }
-    }
-
-    /// Counts the segments that have left the window before they could be written.
-    fn count_lost(&mut self) {
-        let Some(source) = &mut self.stream else { return };
-        if let (Some(next), Some(first)) = (source.next, source.stream.first_closed(UnixMs(0)))
-            && first > next
-        {
-            source.next = Some(first);
-            self.lost += first - next;
-            self.context.metrics.recorded_segments("lost", first - next);
-        }
+        self.reason =
+            if source.is_some() { "copies segments".into() } else { "waits for the room's stream".into() };
+        let stream = source.map_or((None, None), |source| (Some(source.stream.clone()), source.next));
+        cx.run(copy(writer, stream, span, opening, self.left.clone()), Msg::Copied);
     }
 
     fn open(&mut self, cx: &mut Cx<Self>) {
@@ -302,9 +225,8 @@ impl RecorderActor {
         let until = *self.closing_until.get_or_insert(now + CLOSE_WITHIN);
         let more = self.stream.as_ref().is_some_and(|source| !source.over) && now < until;
         if more && !self.drained {
-            let since = known.started_at;
-            let request = RecordingRequest { id: self.id.clone(), nonce: known.nonce, since, stopped_at };
-            return self.record(request, stopped_at.unwrap_or(UnixMs(u64::MAX)), cx);
+            let until = stopped_at.unwrap_or(UnixMs(u64::MAX));
+            return self.record(&known.nonce, Span { since: known.started_at, until }, cx);
         }
         if !self.drained {
             return self.drain(cx);
@@ -340,10 +262,7 @@ impl RecorderActor {
         self.busy = true;
         let closed = match (&self.duty, &self.stream) {
             (Duty::Record(request), Some(source)) => {
-                let last = source.next.and_then(|next| next.checked_sub(1));
-                let mut closed = source.stream.closed_now(last).segments;
-                closed.retain(|segment| segment.started_at() >= request.since);
-                closed
+                Span { since: request.since, until: UnixMs(u64::MAX) }.rest(source)
             }
             _ => Vec::new(),
         };
@@ -379,20 +298,22 @@ impl RecorderActor {
             source.next = source.next.map(|next| next.max(last + 1));
         }
         self.writer = Some(writer);
-        self.succeeded();
     }
 
-    fn recorded(&mut self, recorded: Recorded) {
-        match recorded.writer {
-            Ok(writer) => {
-                self.written = writer.as_ref().map_or(self.written, TakeWriter::written);
-                self.writer = writer;
-                self.succeeded();
-                if let Some(source) = &mut self.stream {
-                    source.next = recorded.next.or(source.next);
-                    source.over |= recorded.over;
+    fn copied(&mut self, copied: Copied) {
+        match copied.writer {
+            Ok((writer, count)) => {
+                self.written = writer.written();
+                self.writer = Some(writer);
+                if count > 0 {
+                    self.context.metrics.recorded_segments("written", count);
+                    self.succeeded();
                 }
-                if recorded.beyond {
+                if let Some(source) = &mut self.stream {
+                    source.next = copied.next.or(source.next);
+                    source.over |= copied.over;
+                }
+                if copied.beyond {
                     self.closing_until = Some(Duration::ZERO);
                 }
             }
@@ -430,21 +351,6 @@ impl RecorderActor {
     }
 }
 
-/// Runs disk work on a thread of its own.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panicked) => Err(io::Error::other(panicked)),
-    }
-}
-
-fn append(mut writer: TakeWriter, segments: &[ClosedSegment]) -> io::Result<TakeWriter> {
-    for segment in segments {
-        writer.append(segment)?;
-    }
-    Ok(writer)
-}
-
 impl Behaviour for RecorderActor {
     const KIND: &'static str = "recorder";
     type Msg = Msg;
@@ -467,9 +373,10 @@ impl Behaviour for RecorderActor {
                 self.stored(outcome);
             }
             Msg::Opened(Ok(writer)) => self.opened(writer),
-            Msg::Recorded(recorded) => self.recorded(recorded),
+            Msg::Copied(copied) => self.copied(copied),
             Msg::Drained(Ok(writer)) => {
                 self.opened(writer);
+                self.succeeded();
                 self.drained = true;
             }
             Msg::Erased(Ok(())) => return self.erased(cx),
