@@ -61,7 +61,7 @@ impl RecordingMedia {
     }
 
     fn known(&self, id: &RecordingId) -> Result<Known, ReplayRefusal> {
-        if !self.recordings.is_listed() {
+        if !self.recordings.is_complete() {
             return Err(ReplayRefusal::Unavailable);
         }
         let known = self.recordings.get(id).filter(|recording| recording.deleted_at.is_none());

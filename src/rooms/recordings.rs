@@ -83,6 +83,12 @@ impl Recordings {
         self.seen.borrow().is_some()
     }
 
+    /// Returns true once recordings, rooms and mixers were listed. Before that, a recorded room could seem to
+    /// be off the air.
+    pub fn is_complete(&self) -> bool {
+        self.is_listed() && self.directory.is_listed()
+    }
+
     /// Returns the state of a recording, as this node sees its room and its mixers.
     pub fn state(&self, id: &RecordingId, recording: &Recording) -> RecordingState {
         let view = self.directory.room(&recording.room).unwrap_or_default();

@@ -105,7 +105,7 @@ async fn full_disk_costs_recording_only() {
     let node = Node::start(&settings).await;
     node.room_on_air(ROOM).await;
     let _speaker = Studio::managed(&node).await.speak(&node, ROOM, 440).await;
-    let mut listener = tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
+    tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
     let recorder = async || node.states_of("recorder").await.into_iter().next().unwrap_or_default();
     until("it is recorded", async || recorder().await["observed"]["segments"].as_u64() > Some(3)).await;
     let id = recorded(&node).await.expect("recorded without a request");
@@ -118,12 +118,14 @@ async fn full_disk_costs_recording_only() {
     let complaints = node.complaints();
     let named = complaints.iter().filter(|line| line.contains("cannot write a recording")).count();
     assert_eq!(named, 1, "one line per interval: {complaints:?}");
+    let mut listener = tuned_in(&node.target(ROOM).await, Mode::Parts, 440.0).await;
     let heard = listener.hear(Duration::from_secs(2)).await.unwrap();
-    assert_eq!((heard.gaps, heard.violations), (vec![], vec![]), "heard throughout");
+    assert_eq!((heard.gaps, heard.violations), (vec![], vec![]), "heard meanwhile");
+    assert_eq!(recorder().await["state"], "failing");
 
     std::fs::remove_file(filler).unwrap();
     until("it is recorded again", async || recorder().await["state"] == "recording").await;
-    listener.hear(Duration::from_secs(2)).await.unwrap();
+    listener.hear(Duration::from_secs(1)).await.unwrap();
     assert_eq!(node.delete(&format!("/api/rooms/{ROOM}/recording")).await.status, 200);
     let pending = async || node.get(&format!("/api/recordings/{id}")).await.json()["recording"].clone();
     until("its take is closed", async || pending().await["endedAt"].is_u64()).await;

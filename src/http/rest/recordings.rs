@@ -235,7 +235,7 @@ fn known(api: &Api, id: RecordingId) -> Result<KnownRecording, ApiError> {
 /// Checks that the recordings were listed once: before that, every recording would seem to be absent.
 fn listed(api: &Api) -> Result<(), ApiError> {
     let message = "this node has not listed the recordings yet";
-    api.recordings.is_listed().then_some(()).ok_or_else(|| ApiError::new(Code::StoreUnavailable, message))
+    api.recordings.is_complete().then_some(()).ok_or_else(|| ApiError::new(Code::StoreUnavailable, message))
 }
 
 fn not_found() -> ApiError {

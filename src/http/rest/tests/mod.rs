@@ -1,6 +1,7 @@
 //! Tests of the room API from the caller's view.
 
 pub(in crate::http) mod house;
+mod recordings;
 mod rooms;
 mod schema;
 mod surface;

@@ -1,0 +1,65 @@
+//! Tests of the endpoints for recordings.
+
+use actix_web::http::Method;
+use serde_json::{Value, json};
+
+use super::house::house;
+use crate::store::Store;
+
+/// Recording that the house begins with.
+const ID: &str = "0123456789abcdef";
+
+#[actix::test]
+async fn recordings_are_listed_newest_first() {
+    let house = house().await;
+    let listed = house.send(Method::GET, "/api/recordings").await.json;
+    let recording = &listed["recordings"][0];
+    assert_eq!((recording["recordingId"].as_str(), recording["state"].as_str()), (Some(ID), Some("ready")));
+    assert_eq!((&recording["lostSegments"], &recording["endedAt"]), (&json!(1), &json!(9)));
+    assert_eq!(recording["hlsUrl"], format!("https://live.example.org/hls/recordings/{ID}/index.m3u8"));
+    assert!(listed["next"].is_null());
+    for query in ["room=other".to_owned(), format!("after={ID}"), "after=aaaaaaaaaaaaaaaa".to_owned()] {
+        let none = house.send(Method::GET, &format!("/api/recordings?{query}")).await.json;
+        assert_eq!(none["recordings"], json!([]), "{query}");
+    }
+    let one = house.send(Method::GET, &format!("/api/recordings/{ID}")).await.json;
+    assert_eq!(one["recording"], *recording);
+    house.send(Method::GET, "/api/recordings/aaaaaaaaaaaaaaaa").await.refused(404, "recording_not_found");
+    house.send(Method::GET, "/api/recordings/A").await.refused(400, "invalid_recording_id");
+}
+
+#[actix::test]
+async fn deletion_marks_recording_in_store() {
+    let house = house().await;
+    assert_eq!(house.delete(&format!("/api/recordings/{ID}")).await.status, 200);
+    let stored = house.store.get(&format!("/recordings/{ID}")).await.unwrap().unwrap();
+    let stored: Value = serde_json::from_slice(&stored.value).unwrap();
+    assert!(stored["deletedAt"].is_u64() && stored["takes"]["one"].is_object(), "{stored}");
+    house.delete(&format!("/api/recordings/{ID}")).await.refused(404, "recording_not_found");
+}
+
+#[actix::test]
+async fn replay_tokens_are_issued_per_recording() {
+    let house = house().await;
+    let issued = house.post(&format!("/api/recordings/{ID}/token"), Value::Null).await;
+    assert_eq!((issued.status, &issued.json["token"]), (200, &json!(format!("replays-{ID}"))));
+    let unknown = house.post("/api/recordings/aaaaaaaaaaaaaaaa/token", Value::Null).await;
+    unknown.refused(404, "recording_not_found");
+}
+
+#[actix::test]
+async fn only_rooms_on_air_can_be_recorded() {
+    let house = house().await;
+    let ask = async || house.post("/api/rooms/demo/recording", Value::Null).await;
+    ask().await.refused(404, "room_not_found");
+    house.post("/api/rooms", json!({ "roomId": "demo" })).await;
+    ask().await.refused(404, "room_not_on_air");
+    house.post("/api/rooms/demo/start", Value::Null).await;
+    let first = ask().await.json["room"]["recording"].clone();
+    assert!(first.is_string());
+    assert_eq!(ask().await.json["room"]["recording"], first, "may be repeated");
+    let stopped = house.delete("/api/rooms/demo/recording").await;
+    assert_eq!((stopped.status, &stopped.json["room"]["recording"]), (200, &Value::Null));
+    assert_eq!(house.delete("/api/rooms/demo/recording").await.status, 200);
+    assert_ne!(ask().await.json["room"]["recording"], first, "another recording");
+}
