@@ -6,6 +6,7 @@ use crate::actors::context::Context;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::node::PlainParts;
 use crate::actors::plain::PlainStreams;
+use crate::actors::recording::{RecorderParts, RecordingParts};
 use crate::actors::relay::{EdgeCache, MixerClient};
 use crate::auth::Secrets;
 use crate::listening::{MediaRouter, OriginMedia, PlainListening, RecordingMedia, RoomParts};
@@ -37,6 +38,18 @@ pub fn replay(
         secrets: secrets.clone(),
         joined: Default::default(),
     })
+}
+
+/// Creates the parts with which this node follows recordings, and records if it is a mixer.
+pub fn recording_parts(
+    context: &Context,
+    recordings: &Arc<Recordings>,
+    streams: &Arc<Streams>,
+) -> RecordingParts {
+    let spool = || Spool::new(context.config.recordings_dir());
+    let mixer =
+        context.config.node.roles.mixer.then(|| RecorderParts { streams: streams.clone(), spool: spool() });
+    RecordingParts { recordings: recordings.clone(), mixer }
 }
 
 impl Listening {

@@ -40,7 +40,6 @@ use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::mixer::supervisor::MixerParts;
 use crate::actors::node::{NodeRegistered, NodeSupervisor};
-use crate::actors::recording::{RecorderParts, RecordingParts};
 use crate::actors::registration::RegistrationState;
 use crate::actors::relay::{EdgeCache, MixerClient};
 use crate::auth::{Secrets, node_id};
@@ -55,7 +54,6 @@ use crate::janus::{ConnectOptions, Secret};
 use crate::rooms::listener_counter::ListenerCounter;
 use crate::rooms::recordings::Recordings;
 use crate::rooms::{Directory, RoomService};
-use crate::spool::Spool;
 use crate::telemetry::events::{Event, NodeReady, NodeStopping};
 use crate::telemetry::{Metrics, logging};
 use certificates::LiveCertificates;
@@ -255,7 +253,7 @@ impl Node {
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,
-            recordings: Some((recording_parts(&context, &recordings, &streams), arbiter())),
+            recordings: Some((listening::recording_parts(&context, &recordings, &streams), arbiter())),
             record: place.as_ref().map(|place| Arc::new(record(&context, place))),
             context: context.clone(),
         };
@@ -417,17 +415,6 @@ fn room_service(context: &Context) -> Arc<RoomService> {
     let grace = context.config.rooms.removing_grace;
     let (store, directory) = (context.store.clone(), context.directory.clone());
     Arc::new(RoomService::new(store, directory, grace, context.metrics.clone()))
-}
-
-fn recording_parts(
-    context: &Context,
-    recordings: &Arc<Recordings>,
-    streams: &Arc<Streams>,
-) -> RecordingParts {
-    let spool = || Spool::new(context.config.recordings_dir());
-    let mixer =
-        context.config.node.roles.mixer.then(|| RecorderParts { streams: streams.clone(), spool: spool() });
-    RecordingParts { recordings: recordings.clone(), mixer }
 }
 
 fn mixer(
