@@ -61,12 +61,14 @@ package() {
     cp packaging/config.yaml "$root/etc/stentor/"
     copy_documents "$doc"
     mv "$doc/LICENSE" "$doc/copyright"
-    # A program for another machine cannot print its completions.
+    # A program for another machine cannot print its completions and manual pages.
     if "$binary" --version >/dev/null 2>&1; then
         mkdir -p "$root"/usr/share/{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
         "$binary" completions bash >"$root/usr/share/bash-completion/completions/stentor"
         "$binary" completions zsh >"$root/usr/share/zsh/vendor-completions/_stentor"
         "$binary" completions fish >"$root/usr/share/fish/vendor_completions.d/stentor.fish"
+        "$binary" man "$root/usr/share/man/man1"
+        gzip -9n "$root"/usr/share/man/man1/*
     fi
     echo /etc/stentor/config.yaml >"$root/DEBIAN/conffiles"
     cp packaging/deb/{postinst,prerm,postrm} "$root/DEBIAN/"

@@ -14,6 +14,7 @@ mod rooms;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use stentor::app::doctor::{self, Verdict};
@@ -53,6 +54,8 @@ enum Command {
     Doctor(ConfigArgs),
     /// Print a completion script for a shell.
     Completions { shell: Shell },
+    /// Write the manual pages of all commands to a folder.
+    Man { folder: PathBuf },
     #[command(flatten)]
     Control(Box<Control>),
 }
@@ -146,6 +149,7 @@ impl Cli {
             Command::Serve(args) => args.read().map(|read| serve(read, args)),
             Command::Doctor(args) => args.read().map(|(config, _)| doctor(&config)),
             Command::Completions { shell } => Ok(ended(completions(shell), complain)),
+            Command::Man { folder } => Ok(ended(man(&folder), complain)),
             Command::Control(control) => Ok(ended(actix::System::new().block_on(control.run()), complain)),
         };
         done.unwrap_or_else(|errors| {
@@ -268,6 +272,12 @@ fn completions(shell: Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "stentor", &mut script);
     output::print(String::from_utf8(script)?)
+}
+
+fn man(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
+        .with_context(|| format!("cannot write to {}", folder.display()))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -61,8 +61,8 @@ pub enum ReloadError {
 }
 
 /// Registers `/metrics`, `/actors`, `/livez`, `/readyz`, `/reload` and the dashboard at `/`. Must be
-/// registered last, because it takes every path. `hosts` is set if only this machine may ask, and restricts the
-/// names the node answers to.
+/// registered last, because it takes every path. `hosts` is set if only this machine may ask, and restricts
+/// the names the node answers to.
 pub fn configure(config: &mut web::ServiceConfig, source: Arc<dyn OpsSource>, hosts: Option<Hosts>) {
     let check = from_fn(move |req, next| {
         let hosts = hosts.clone();

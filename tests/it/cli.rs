@@ -51,6 +51,17 @@ fn check_config_exits_2_with_errors() {
 }
 
 #[test]
+fn manual_pages_cover_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = stentor(folder.path(), &["man", "pages"]);
+    assert!(output.status.success(), "{output:?}");
+    for page in ["stentor.1", "stentor-serve.1", "stentor-room-create.1", "stentor-reload.1"] {
+        let text = std::fs::read_to_string(folder.path().join("pages").join(page)).expect(page);
+        assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
+    }
+}
+
+#[test]
 fn check_config_shows_differences() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
