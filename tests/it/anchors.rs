@@ -1,5 +1,6 @@
 //! Anchors on a real Janus with real WebRTC: join, hear each other, resume, and every way a session ends.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,10 +14,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::support::anchor_rig::{JANUS_ROOM, MAX_ANCHORS, Rig, join, room};
-use crate::support::janus::{MOMENT, pin};
+use crate::support::janus::pin;
 use crate::support::tcp_proxy::TcpProxy;
 use crate::support::webrtc::WebRtcClient;
-use crate::support::{opus, pause_async, until};
+use crate::support::{PATIENCE, opus, pause_async, until};
 
 /// Grace period longer than any test.
 const LONG: Duration = Duration::from_secs(60);
@@ -33,8 +34,11 @@ async fn anchors_hear_others_not_themselves() {
     let (_bert, bert_media) = gateway.speak("bert", 660).await;
     event(&mut anna.events, |e| *e == SessionEvent::Up).await;
     event(&mut anna.events, |e| *e == SessionEvent::Talking { user: "anna".into(), talking: true }).await;
-    let names: Vec<_> = rig.participants().await.into_iter().map(|p| (p.display, p.setup)).collect();
-    assert!(names.contains(&("anna".into(), true)) && names.contains(&("bert".into(), true)), "{names:?}");
+    until("both have media", async || {
+        let with_media = rig.participants().await.into_iter().filter(|p| p.setup).map(|p| p.display);
+        with_media.collect::<BTreeSet<_>>() == ["anna", "bert"].map(String::from).into()
+    })
+    .await;
 
     // The first moments contain silence and the start of the mix.
     for media in [&anna_media, &bert_media] {
@@ -59,11 +63,10 @@ async fn full_mix_refuses_anchor() {
     }
     let refused = gateway.join("anna", None).await.unwrap_err();
     assert!(matches!(&refused, JoinError::Unavailable(why) if why.contains("6 at most")), "{refused}");
-    assert_eq!(rig.participants().await.len(), share.participants(), "nothing is left of the join");
+    // Nothing is left of the join.
+    rig.until_participants(share.participants()).await;
     participants.pop().unwrap().leave().await.unwrap();
-    // Janus 1.4 confirms a leave before the participant is gone.
-    until("the participant is gone", || async { rig.participants().await.len() < share.participants() })
-        .await;
+    rig.until_participants(share.participants() - 1).await;
     gateway.join("anna", None).await.unwrap();
 }
 
@@ -143,7 +146,7 @@ async fn gateway_claims_session_of_dead_one() {
     assert!(back.resume);
     let after = media.until("media flows on", |p| p.sent >= before.sent + 3 * SECOND).await;
     assert!(after.received > before.received + 2 * SECOND);
-    assert_eq!(rig.participants().await.len(), 2);
+    rig.until_participants(2).await;
     // The claimed session works completely: events arrive here, and an offer is answered.
     second.anchors.set_muted(&room(), "anna", true).await.unwrap();
     event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
@@ -199,7 +202,8 @@ async fn client_returning_to_gateway_gets_events() {
     assert!(back.resume, "claimed");
     drop(back);
     let mut back = first.join("anna", Some(token)).await.unwrap();
-    assert!(back.resume && rig.participants().await.len() == 1);
+    assert!(back.resume);
+    rig.until_participants(1).await;
     event(&mut back.events, |e| *e == SessionEvent::Talking { user: "anna".into(), talking: true }).await;
     second.anchors.set_muted(&room(), "anna", true).await.unwrap();
     event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
@@ -215,7 +219,7 @@ async fn user_removed_while_away_leaves_immediately() {
     drop(anna);
     rig.remove_user("anna").await;
     event(&mut bert.events, |e| *e == SessionEvent::Talking { user: "anna".into(), talking: false }).await;
-    assert_eq!(rig.participants().await.len(), 1);
+    rig.until_participants(1).await;
 }
 
 #[actix::test]
@@ -225,12 +229,12 @@ async fn absent_client_leaves_after_grace() {
     let mut anna = gateway.join("anna", None).await.unwrap();
     anna.line.leave();
     assert_eq!(ended(&mut anna.events).await, (End::Left, None));
-    rig.until_alone().await;
+    rig.until_participants(0).await;
 
     let (bert, media) = gateway.speak("bert", 440).await;
     let token = bert.resume_token.clone();
     drop(bert);
-    rig.until_alone().await;
+    rig.until_participants(0).await;
     assert!(media.progress().connected);
     let again = gateway.join("bert", Some(token)).await.unwrap();
     assert!(!again.resume, "what is over cannot be resumed");
@@ -244,7 +248,7 @@ async fn connected_session_outlives_grace() {
     let sent = media.progress().sent;
     media.until("ten seconds pass", |p| p.sent >= sent + 10 * SECOND).await;
     assert_eq!(anna.line.status().await.unwrap().state, "up");
-    assert!(rig.participants().await[0].setup);
+    assert!(rig.participants().await[0].setup, "ten seconds of media have passed");
 }
 
 #[actix::test]
@@ -279,7 +283,7 @@ async fn restarted_janus_reconnects_sessions() {
             pause_async().await;
         }
     };
-    timeout(MOMENT, unavailable).await.expect("calls fail while it is away");
+    timeout(PATIENCE, unavailable).await.expect("calls fail while it is away");
     rig.janus.janus = ManagedJanus::start(&rig.janus.options).await.unwrap();
     rig.announce_janus().await;
     let (end, reconnect_after) = ended(&mut anna.events).await;
@@ -299,7 +303,7 @@ async fn short_janus_link_loss_is_reclaimed() {
             pause_async().await
         }
     };
-    timeout(MOMENT, lost).await.expect("the loss is noticed");
+    timeout(PATIENCE, lost).await.expect("the loss is noticed");
     // A change is made while no event can arrive here.
     let id = rig.participants().await[0].id;
     rig.eyes.set_muted(JANUS_ROOM, &rig.room_secret(), id, true).await.unwrap();
@@ -324,7 +328,7 @@ async fn host_mutes_and_removes_across_gateways() {
     let id = rig.participants().await[0].id;
     rig.eyes.kick(JANUS_ROOM, &rig.room_secret(), id).await.unwrap();
     assert_eq!(ended(&mut anna.events).await, (End::Removed, None));
-    rig.until_alone().await;
+    rig.until_participants(0).await;
     assert_eq!(set_muted(true).await, Err(ModerationError::NoSuchAnchor));
 }
 
@@ -336,12 +340,8 @@ async fn second_join_replaces_first_session() {
     let new = gateway.join("anna", None).await.unwrap();
     assert_eq!(ended(&mut old.events).await, (End::Replaced, None));
     drop(old);
-    let one = async {
-        while rig.participants().await.len() != 1 {
-            pause_async().await
-        }
-    };
-    timeout(MOMENT, one).await.expect("the old one is gone from the room");
+    // The old one is gone from the room.
+    rig.until_participants(1).await;
     assert_eq!(new.line.status().await.unwrap().state, "joined");
 }
 
@@ -366,7 +366,7 @@ async fn closed_page_leaves_immediately() {
     event(&mut anna.events, |e| *e == SessionEvent::Up).await;
     drop(anna);
     media.close().await;
-    rig.until_alone().await;
+    rig.until_participants(0).await;
 }
 
 /// Janus 1.1.2 does not drop a peer that fell silent: the only sign is that nothing arrives.
@@ -380,9 +380,9 @@ async fn silent_media_is_not_receiving() {
             pause_async().await;
         }
     };
-    timeout(MOMENT, receiving(true)).await.expect("it is heard");
+    timeout(PATIENCE, receiving(true)).await.expect("it is heard");
     drop(media);
-    timeout(MOMENT, receiving(false)).await.expect("and then no more");
+    timeout(PATIENCE, receiving(false)).await.expect("and then no more");
 }
 
 /// Waits for the first event that fits.
@@ -397,7 +397,7 @@ async fn event(events: &mut mpsc::Receiver<SessionEvent>, fits: impl Fn(&Session
         }
         std::future::pending().await
     };
-    let found = timeout(3 * MOMENT, wait).await;
+    let found = timeout(PATIENCE, wait).await;
     assert!(found.is_ok(), "it did not come; seen: {seen:?}");
 }
 
@@ -409,5 +409,5 @@ async fn ended(events: &mut mpsc::Receiver<SessionEvent>) -> (End, Option<Durati
             }
         }
     };
-    timeout(3 * MOMENT, wait).await.expect("the session ends")
+    timeout(PATIENCE, wait).await.expect("the session ends")
 }

@@ -116,12 +116,8 @@ async fn within(what: &str, deadline: Duration, condition: impl AsyncFn() -> boo
 }
 
 /// Returns the first actor of this kind, as `/actors` shows it.
-async fn actor(node: &Node, kind: &str) -> Value {
-    node.states_of(kind).await.into_iter().next().unwrap_or_default()
-}
-
 async fn leads(node: &Node) -> bool {
-    actor(node, "elector").await["state"] == "leading"
+    node.state_of("elector").await["state"] == "leading"
 }
 
 /// Waits until one of the nodes is the leader and returns its index.

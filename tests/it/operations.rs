@@ -84,7 +84,7 @@ async fn actors_report_state_and_reason() {
         );
     }
     for kind in ["janus_room", "ffmpeg_process"] {
-        let actor = &node.states_of(kind).await[0];
+        let actor = &node.state_of(kind).await;
         assert!(!actor["reason"].as_str().unwrap().is_empty(), "{actor:#}");
         assert!(actor["desired"]["onAir"] == true && actor["observed"].is_object(), "{actor:#}");
     }
@@ -134,7 +134,7 @@ async fn readiness_follows_janus() {
     janus.janus.stop(Duration::from_secs(1)).await.unwrap();
     let reason = not_ready(&node, "janus").await;
     assert!(reason.contains("/actors"), "{reason}");
-    let gateway = &node.states_of("janus_gateway").await[0];
+    let gateway = &node.state_of("janus_gateway").await;
     assert!(gateway["state"] != "up" && gateway["reason"].is_string(), "{gateway:#}");
     assert_eq!(ops(&node, "/livez").await.status, 200);
     assert!(ops(&node, "/metrics").await.text().contains("stentor_janus_up 0"));

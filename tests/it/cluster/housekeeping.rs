@@ -5,7 +5,7 @@ use std::time::Duration;
 use stentor::store::Store;
 use stentor::store::etcd::EtcdStore;
 
-use super::{LONG, ROOM, actor, leader_of, member, within};
+use super::{LONG, ROOM, leader_of, member, within};
 use crate::support::etcd::Etcd;
 use crate::support::node::request;
 
@@ -35,11 +35,11 @@ async fn housekeeping_removes_expired_and_orphaned_rooms() {
     })
     .await;
     within("it is told", LONG, async || {
-        let done = actor(&desk, "housekeeper").await["observed"]["done"].clone();
+        let done = desk.state_of("housekeeper").await["observed"]["done"].clone();
         done.as_array().is_some_and(|done| done.len() >= 4)
     })
     .await;
-    let housekeeper = actor(&desk, "housekeeper").await;
+    let housekeeper = desk.state_of("housekeeper").await;
     let odd = housekeeper["observed"]["oddKeys"].as_array().unwrap();
     assert_eq!(odd.len(), 2, "{housekeeper:#}");
     let done = housekeeper["observed"]["done"].as_array().unwrap();
@@ -54,7 +54,7 @@ async fn housekeeping_removes_expired_and_orphaned_rooms() {
     assert!(metrics.contains("stentor_housekeeping_actions_total{action=\"sweep\"} 3"), "{metrics}");
     store.delete("/rooms/strange/unknown").await.unwrap();
     within("what is mended is no longer shown", LONG, async || {
-        actor(&desk, "housekeeper").await["observed"]["oddKeys"].as_array().is_some_and(|o| o.len() == 1)
+        desk.state_of("housekeeper").await["observed"]["oddKeys"].as_array().is_some_and(|o| o.len() == 1)
     })
     .await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use stentor::store::Store;
 use stentor::store::etcd::EtcdStore;
 
-use super::{LONG, ROOM, actor, leader_of, leads, member, within};
+use super::{LONG, ROOM, leader_of, leads, member, within};
 use crate::support::etcd::Etcd;
 use crate::support::fault_table::recovered;
 use crate::support::node::request;
@@ -19,8 +19,10 @@ async fn leader_is_unique_and_replaced() {
     let first = leader_of(&[&desks[0], &desks[1]]).await;
     let other = 1 - first;
     assert!(!leads(&desks[other]).await);
-    let shown = actor(&desks[other], "elector").await["observed"]["leader"].clone();
-    assert_eq!(shown, format!("d{}", first + 1), "the others know who it is");
+    until("the other knows who it is", async || {
+        desks[other].state_of("elector").await["observed"]["leader"] == format!("d{}", first + 1)
+    })
+    .await;
     let metrics = request("GET", &format!("{}/metrics", desks[first].ops), &[], None).await.text();
     assert!(metrics.contains("stentor_leader 1"), "{metrics}");
     assert!(desks[other].states_of("housekeeper").await.is_empty());
@@ -31,13 +33,14 @@ async fn leader_is_unique_and_replaced() {
     within("the other leads", LONG, async || leads(&desks[other]).await).await;
     let goal = Duration::from_secs(4);
     recovered("kill -9 the leader (TTL 3 s): another leads", "nothing", killed.elapsed(), goal);
-    assert_eq!(actor(&desks[other], "housekeeper").await["state"], "resting");
+    until("its housekeeper works", async || desks[other].state_of("housekeeper").await["state"] == "resting")
+        .await;
     assert_eq!(desks[other].get(&format!("/api/rooms/{ROOM}")).await.json()["room"]["epoch"], room["epoch"]);
 
     desks[first].run();
     desks[first].ready().await;
     until("it knows who leads", async || {
-        actor(&desks[first], "elector").await["observed"]["leader"] == format!("d{}", other + 1)
+        desks[first].state_of("elector").await["observed"]["leader"] == format!("d{}", other + 1)
     })
     .await;
     assert!(!leads(&desks[first]).await);
@@ -83,7 +86,7 @@ async fn room_status_follows_heartbeats() {
             let status = line.strip_prefix("stentor_rooms{status=\"")?.strip_suffix("\"} 1")?;
             Some(status.to_owned())
         };
-        let actor = actor(&desk, "room").await["state"].as_str().unwrap_or_default().to_owned();
+        let actor = desk.state_of("room").await["state"].as_str().unwrap_or_default().to_owned();
         (metrics.lines().find_map(counted).unwrap_or_default(), actor)
     };
     let both = |status: &str| (status.to_owned(), status.to_owned());

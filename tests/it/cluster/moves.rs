@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use stentor::probe::Mode;
 
-use super::{Cluster, HZ, LONG, ROOM, TTL, TTL_GOAL, actor, leader_of, member, within};
+use super::{Cluster, HZ, LONG, ROOM, TTL, TTL_GOAL, leader_of, member, within};
 use crate::rooms::tuned_in;
 use crate::support::etcd::Etcd;
 use crate::support::fault_table::recovered;
@@ -39,7 +39,7 @@ async fn killed_mixer_node_rooms_move_repeatedly() {
     let room = cluster.room().await;
     assert_eq!(room["janus"]["id"], first["janus"]["id"]);
     assert_eq!(room["epoch"].as_u64().unwrap(), first["epoch"].as_u64().unwrap() + 2, "one each");
-    let reassigner = actor(&cluster.desk, "reassigner").await;
+    let reassigner = cluster.desk.state_of("reassigner").await;
     assert_eq!(reassigner["observed"]["moved"], 2, "{reassigner:#}");
     let why = reassigner["observed"]["recent"][0]["why"].as_str().unwrap();
     assert!(why.contains("has no heartbeat"), "{why}");
@@ -58,7 +58,7 @@ async fn crashing_ffmpeg_moves_room() {
     let made = cluster.desk.post("/api/rooms", json!({ "roomId": ROOM, "start": true })).await;
     assert_eq!(made.status, 201, "{made:?}");
     let given_up = async || {
-        let why = actor(&cluster.desk, "reassigner").await["reason"].as_str().unwrap_or("").to_owned();
+        let why = cluster.desk.state_of("reassigner").await["reason"].as_str().unwrap_or("").to_owned();
         why.contains("gave up") && why.contains("no mixer takes the room")
     };
     within("it is given up, and nobody takes it", LONG, given_up).await;
@@ -133,7 +133,7 @@ async fn a_frozen_store_moves_nothing() {
     loop {
         let heard = listener.hear(Duration::from_millis(500)).await.unwrap();
         assert_eq!(heard.gaps, vec![]);
-        let elector = actor(&cluster.desk, "elector").await;
+        let elector = cluster.desk.state_of("elector").await;
         let steady = elector["observed"]["storeSteadyFor"].as_u64();
         if elector["state"] == "leading" && steady > Some(2 * ttl) {
             break;

@@ -1,6 +1,6 @@
 //! One process per node id.
 
-use super::{TTL, actor, leader_of, member};
+use super::{TTL, leader_of, member};
 use crate::rooms::on_etcd;
 use crate::support::etcd::Etcd;
 use crate::support::node::Node;
@@ -22,8 +22,8 @@ async fn a_node_id_has_one_process() {
     let (code, said) = refused(&etcd, &[("node.data_dir", &data_dir)]).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("is in use by another node"), "{said}");
-    assert_eq!(actor(&first, "elector").await["state"], "leading", "the first goes on");
-    assert_eq!(actor(&first, "registration").await["state"], "registered");
+    assert_eq!(first.state_of("elector").await["state"], "leading", "the first goes on");
+    assert_eq!(first.state_of("registration").await["state"], "registered");
 
     // Killed, it comes back without a wait for the lease of its last run.
     first.kill();

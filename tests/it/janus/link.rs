@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::PATIENCE;
 use crate::support::janus::{MOMENT, TestJanus, connect, pin, room, secret};
 use crate::support::janus_proxy::JanusProxy;
 
@@ -51,7 +52,7 @@ async fn failed_connections_leave_nothing() {
             let error = JanusClient::connect(&options, sender).await.unwrap_err();
             assert_eq!(matches!(error, JanusError::Core(_)), address == unwilling, "{error}");
             // The channel ends because nothing of the attempt is left, and with it a future that waits.
-            assert_eq!(timeout(MOMENT, events.recv()).await.expect("the channel ends"), None);
+            assert_eq!(timeout(PATIENCE, events.recv()).await.expect("the channel ends"), None);
         }
     }
 }
@@ -94,11 +95,11 @@ async fn held_request_delays_no_other() {
     let slow = actix::spawn(client.clone().create_owned(200_301));
     proxy.held(1).await;
     for id in 200_302..200_310 {
-        timeout(MOMENT, client.create_room(&room(id))).await.expect("is not held up").unwrap();
+        timeout(PATIENCE, client.create_room(&room(id))).await.expect("is not held up").unwrap();
     }
     assert!(!client.exists(200_301).await.unwrap() && !slow.is_finished());
     proxy.release("stentor/test/room-200301/1");
-    timeout(MOMENT, slow).await.unwrap().unwrap().unwrap();
+    timeout(PATIENCE, slow).await.unwrap().unwrap().unwrap();
     assert!(client.exists(200_301).await.unwrap());
 }
 
@@ -130,7 +131,7 @@ async fn pending_requests_fail_when_janus_dies() {
     let pending: Vec<_> = (0..5).map(|n| actix::spawn(client.clone().create_owned(200_500 + n))).collect();
     signal(&janus, Signal::KILL);
     for request in pending {
-        assert_eq!(timeout(MOMENT, request).await.unwrap().unwrap(), Err(JanusError::Disconnected));
+        assert_eq!(timeout(PATIENCE, request).await.unwrap().unwrap(), Err(JanusError::Disconnected));
     }
     assert!(matches!(down(events).await, DownReason::Closed | DownReason::Failed(_)));
     assert_eq!(client.exists(200_500).await, Err(JanusError::Disconnected), "and there is no hidden retry");
@@ -160,7 +161,7 @@ async fn timed_out_request_has_unknown_outcome() {
     signal(&janus, Signal::CONT);
     // Janus handles the request late; its late answer has no effect.
     let made = async { while client.exists(200_700).await != Ok(true) {} };
-    timeout(MOMENT, made).await.expect("the request was carried out after all");
+    timeout(PATIENCE, made).await.expect("the request was carried out after all");
 }
 
 #[actix::test]
@@ -196,7 +197,7 @@ async fn dropped_client_closes_connection_quietly() {
     drop(client);
     assert!(other.info().await.is_ok());
     drop(other);
-    assert_eq!(timeout(MOMENT, events.recv()).await.unwrap(), None);
+    assert_eq!(timeout(PATIENCE, events.recv()).await.unwrap(), None);
 }
 
 #[actix::test]
@@ -207,11 +208,11 @@ async fn rooms_outlive_connection_participants_do_not() {
     let nowhere = MediaAddr { ip: [127, 0, 0, 1].into(), port: 9 };
     let participant = client.join_rtp(200_800, &pin(), "someone", nowhere, MixShare::of(3)).await.unwrap();
     drop((client, participant));
-    assert_eq!(timeout(MOMENT, events.recv()).await.unwrap(), None);
+    assert_eq!(timeout(PATIENCE, events.recv()).await.unwrap(), None);
 
     let (client, _events) = janus.client().await;
     let gone = async { while !client.participants(200_800).await.unwrap().is_empty() {} };
-    timeout(MOMENT, gone).await.expect("the participant goes when its session times out");
+    timeout(PATIENCE, gone).await.expect("the participant goes when its session times out");
     assert_eq!(client.list_rooms().await.unwrap()[0].id, 200_800);
     client.destroy_room(200_800, &secret()).await.expect("the secret is all it takes");
 }
@@ -233,7 +234,7 @@ async fn slow_client(janus: &TestJanus) -> (JanusClient, UnboundedReceiver<LinkE
 }
 
 async fn down(mut events: UnboundedReceiver<LinkEvent>) -> DownReason {
-    let LinkEvent::Down { reason } = timeout(MOMENT, events.recv()).await.unwrap().unwrap();
+    let LinkEvent::Down { reason } = timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
     assert_eq!(events.recv().await, None, "comes once, and last");
     reason
 }

@@ -14,7 +14,7 @@ use stentor::janus::{AudioBridge, ManagedError, ManagedJanus, ManagedOptions};
 
 use crate::support::janus::{MOMENT, TestJanus, options, pin, room, secret};
 use crate::support::srtp;
-use crate::support::wait_until;
+use crate::support::{PATIENCE, wait_until};
 
 /// Environment variable set in the process that is killed.
 const IS_PARENT: &str = "STENTOR_TEST_PARENT_OF_A_JANUS";
@@ -138,7 +138,7 @@ fn managed_janus_dies_with_parent() {
     test_kill_process(pid).expect("runs");
     parent.kill().unwrap();
     parent.wait().unwrap();
-    wait_until("the end of janus after its parent's", MOMENT, || !is_running(pid));
+    wait_until("the end of janus after its parent's", PATIENCE, || !is_running(pid));
 }
 
 async fn run_a_janus_forever() {

@@ -49,7 +49,7 @@ async fn killed_janus_restarts_with_its_rooms() {
     until_gone(&victim);
     drop(speaker);
     until("another Janus runs", async || node.children("janus").len() == 1).await;
-    let link = async || node.states_of("janus_gateway").await[0]["state"] == "up";
+    let link = async || node.state_of("janus_gateway").await["state"] == "up";
     until("the node is connected to it", link).await;
     let studio = Studio::managed(&node).await;
     until("the room forwards again", async || studio.forwarders("live").await.len() == 1).await;
@@ -61,7 +61,7 @@ async fn killed_janus_restarts_with_its_rooms() {
     until_gone(&ffmpeg);
     assert_eq!(studio.marked_rooms().await, ["live"]);
 
-    let process = &node.states_of("janus_process").await[0];
+    let process = &node.state_of("janus_process").await;
     let text = process["last_failure"]["text"].as_str().unwrap_or_default();
     assert!(text.contains("signal: 9"), "{process:#}");
     let restarts: u64 = process["restarts"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
@@ -81,9 +81,8 @@ async fn a_frozen_janus_is_replaced() {
         since.elapsed(),
         Duration::from_secs(5),
     );
-    let studio = async || {
-        node.children("janus").len() == 1 && node.states_of("janus_gateway").await[0]["state"] == "up"
-    };
+    let studio =
+        async || node.children("janus").len() == 1 && node.state_of("janus_gateway").await["state"] == "up";
     until("another Janus runs", studio).await;
     let studio = Studio::managed(&node).await;
     let _speaker = studio.speak(&node, "live", 660).await;

@@ -43,7 +43,7 @@ async fn late_create_of_deleted_room_is_destroyed() {
     proxy.held(1).await;
     assert_eq!(node.delete("/api/rooms/late").await.status, 200);
     let waits =
-        async || node.states_of("janus_room").await[0]["reason"].to_string().contains("unanswered create");
+        async || node.state_of("janus_room").await["reason"].to_string().contains("unanswered create");
     until("the actor stays for it", waits).await;
     proxy.release(LATE);
     let studio = Studio::at(&janus.connect_options(), &node).await;
@@ -105,7 +105,7 @@ async fn janus_room_with_other_secret_is_reported() {
     node.run();
     node.ready().await;
     let named = async || {
-        let actor = &node.states_of("janus_room").await[0];
+        let actor = &node.state_of("janus_room").await;
         let reason = actor["reason"].as_str().unwrap_or_default();
         reason.starts_with("Janus room 100001 ") && reason.contains("restart that Janus")
     };

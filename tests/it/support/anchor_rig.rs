@@ -32,11 +32,11 @@ use stentor::store::embedded::EmbeddedStore;
 use stentor::store::{Store, Txn};
 use stentor::telemetry::Metrics;
 
-use super::janus::{MOMENT, TestJanus, pin};
+use super::janus::{TestJanus, pin};
 use super::opus;
-use super::pause_async;
 use super::tcp_proxy::TcpProxy;
 use super::webrtc::WebRtcClient;
+use super::{pause_async, until};
 
 pub const ROOM: &str = "talk";
 pub const JANUS_ROOM: u32 = 123_456;
@@ -196,13 +196,13 @@ impl Rig {
         }
     }
 
-    pub async fn until_alone(&self) {
-        let gone = async {
-            while !self.participants().await.is_empty() {
-                pause_async().await
-            }
-        };
-        tokio::time::timeout(3 * MOMENT, gone).await.expect("nobody is left in the room");
+    /// Waits until the Janus room has exactly `count` participants. Janus confirms the end of a session before
+    /// its participant is gone.
+    pub async fn until_participants(&self, count: usize) {
+        until(&format!("the room has {count} participants"), async || {
+            self.participants().await.len() == count
+        })
+        .await;
     }
 }
 

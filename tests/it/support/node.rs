@@ -344,6 +344,11 @@ impl Node {
         collect(&self.actors().await, kind, &mut found);
         found
     }
+
+    /// Returns the first of [`states_of`](Self::states_of); null if there is none.
+    pub async fn state_of(&self, kind: &str) -> Value {
+        self.states_of(kind).await.into_iter().next().unwrap_or_default()
+    }
 }
 
 impl Drop for Node {

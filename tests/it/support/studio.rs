@@ -96,7 +96,7 @@ impl Studio {
         let ours = MediaAddr { ip: address.ip(), port: address.port() };
         let janus_room_id = self.the_room(room).await.id;
         let joined = self.client.join_rtp(janus_room_id, &pin, "speaker", ours, share);
-        let participant = tokio::time::timeout(MOMENT, joined).await.unwrap().unwrap();
+        let participant = tokio::time::timeout(PATIENCE, joined).await.unwrap().unwrap();
         let theirs = MediaAddr { ip: participant.ip, port: participant.port };
         let payload_type = participant.payload_type;
         let tone = ToneSender::play(Path::new("ffmpeg"), socket, theirs, payload_type, source).unwrap();
