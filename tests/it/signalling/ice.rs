@@ -3,17 +3,13 @@
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
-use stentor::probe::hearing::level;
 
 use crate::support::caller::Caller;
 use crate::support::janus::TestJanus;
+use crate::support::opus;
 use crate::support::stage::Stage;
 use crate::support::two_homes::TwoHomes;
 use crate::support::webrtc::{WebRtcClient, media_ip};
-use crate::support::{opus, until};
-
-/// A fifth of a second of audio, in frames.
-const MOMENT: u64 = 10;
 
 #[actix::test]
 async fn ice_restart_survives_network_change() {
@@ -31,13 +27,13 @@ async fn ice_restart_survives_network_change() {
     assert_eq!(before.len(), 2, "{before:?}");
 
     at_anna.move_to(elsewhere).await;
-    until_hears(&at_bert, 440.0, false).await;
+    at_bert.until_hears(&[], &[440.0]).await;
     anna.negotiate(&at_anna, at_anna.offer()).await;
     until_they_hear_each_other(&at_anna, &at_bert).await;
 
     // And back, with a candidate that is sent after the answer.
     at_anna.move_to(home).await;
-    until_hears(&at_bert, 440.0, false).await;
+    at_bert.until_hears(&[], &[440.0]).await;
     anna.negotiate(&at_anna, at_anna.offer_without_candidates()).await;
     anna.trickle(&at_anna).await;
     until_they_hear_each_other(&at_anna, &at_bert).await;
@@ -51,7 +47,7 @@ async fn ice_restart_survives_network_change() {
     let mut anna = stage.connect(1, "anna", "&clientId=a").await;
     let again = anna.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
     assert_eq!(again["resume"], true);
-    until_hears(&at_bert, 440.0, false).await;
+    at_bert.until_hears(&[], &[440.0]).await;
     anna.negotiate(&at_anna, at_anna.offer()).await;
     until_they_hear_each_other(&at_anna, &at_bert).await;
     assert_eq!(stage.participants().await, before, "nor now");
@@ -68,7 +64,7 @@ async fn janus_trickled_candidates_carry_media() {
 
     // To another port. Then Janus sends its candidates again.
     at_anna.move_to(media_ip()).await;
-    until_hears(&at_bert, 440.0, false).await;
+    at_bert.until_hears(&[], &[440.0]).await;
     meet(&mut anna, &at_anna).await;
     until_they_hear_each_other(&at_anna, &at_bert).await;
 }
@@ -113,14 +109,6 @@ async fn meet(caller: &mut Caller, media: &WebRtcClient) {
 }
 
 async fn until_they_hear_each_other(at_anna: &WebRtcClient, at_bert: &WebRtcClient) {
-    until_hears(at_bert, 440.0, true).await;
-    until_hears(at_anna, 660.0, true).await;
-}
-
-async fn until_hears(media: &WebRtcClient, hz: f64, wanted: bool) {
-    until(&format!("{hz} Hz, heard: {wanted}"), async || {
-        let level = level(&media.hear(MOMENT).await, hz);
-        if wanted { level > 0.05 } else { level < 0.005 }
-    })
-    .await;
+    at_bert.until_hears(&[440.0], &[]).await;
+    at_anna.until_hears(&[660.0], &[]).await;
 }

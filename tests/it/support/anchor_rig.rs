@@ -196,13 +196,11 @@ impl Rig {
         }
     }
 
-    /// Waits until the Janus room has exactly `count` participants. Janus confirms the end of a session before
-    /// its participant is gone.
+    /// Waits until the Janus room has exactly `count` participants. Janus confirms the end of a session
+    /// before its participant is gone.
     pub async fn until_participants(&self, count: usize) {
-        until(&format!("the room has {count} participants"), async || {
-            self.participants().await.len() == count
-        })
-        .await;
+        let what = format!("the room has {count} participants");
+        until(&what, async || self.participants().await.len() == count).await;
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stentor::probe::hearing::level;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
 use str0m::net::{Protocol, Receive};
@@ -19,6 +20,8 @@ use super::opus::FRAME_SAMPLES;
 
 /// Number of most recent received frames that are kept.
 const KEPT_FRAMES: usize = 500;
+/// Frames in a fifth of a second.
+const FIFTH: u64 = 10;
 const FRAME: Duration = Duration::from_millis(20);
 /// Time limit for every event.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -197,6 +200,16 @@ impl WebRtcClient {
         let wanted = progress.frames.len().saturating_sub(frames as usize);
         let heard = super::opus::decode(&progress.frames[wanted..]);
         heard.into_iter().map(|sample| sample * self.gain).collect()
+    }
+
+    /// Waits until the client hears these tones, and none of `others`, for a fifth of a second.
+    pub async fn until_hears(&self, tones: &[f64], others: &[f64]) {
+        super::until(&format!("{tones:?} Hz heard without {others:?}"), async || {
+            let heard = self.hear(FIFTH).await;
+            let level = |hz: &f64| level(&heard, *hz);
+            tones.iter().all(|hz| level(hz) > 0.05) && others.iter().all(|hz| level(hz) < 0.005)
+        })
+        .await;
     }
 }
 
