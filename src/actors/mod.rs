@@ -10,7 +10,7 @@
 //! ├─ RelaySupervisor ─ RelayRoomActor*
 //! ├─ PlainSupervisor ─ PlainRoomActor*
 //! ├─ StageFeed            role `hls`: feeds the listener channels
-//! ├─ RoomSupervisor ─ RoomActor*, Elector ─ Housekeeper, FailoverActor
+//! ├─ RoomSupervisor ─ RoomActor*, LedgerWatch, Elector ─ Housekeeper, FailoverActor
 //! ├─ MediaSupervisor ─ MediaSessionActor*
 //! ├─ PresenceSync
 //! └─ GatewaySupervisor ─ WsClient*

@@ -41,7 +41,7 @@ impl Subscribers {
     }
 }
 
-type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
+pub(super) type Changes = Pin<Box<dyn Stream<Item = ReflectorEvent> + Send>>;
 
 pub struct StoreWatch {
     context: Context,
@@ -133,7 +133,7 @@ impl StoreWatch {
 }
 
 /// Reads up to the next event after which all earlier changes are complete, or the stream is lost.
-async fn next_batch(mut changes: Changes) -> (Vec<ReflectorEvent>, Changes) {
+pub(super) async fn next_batch(mut changes: Changes) -> (Vec<ReflectorEvent>, Changes) {
     let mut batch = Vec::new();
     while let Some(event) = changes.next().await {
         let complete = matches!(

@@ -38,9 +38,9 @@ use crate::http::replay::{self, ReplaySide};
 use crate::http::rest::{self, Api};
 use crate::http::{error, ops, proxied, redirect, relay, server};
 use crate::listening::{NodeKeys, RecordingMedia, RelayMedia};
-use crate::rooms::RoomService;
 use crate::rooms::listener_counter::{ListenerCounter, Listeners};
 use crate::rooms::recordings::Recordings;
+use crate::rooms::{Ledger, RoomService};
 use crate::spool::Spool;
 use crate::stage::StageHub;
 use crate::telemetry::Metrics;
@@ -98,6 +98,7 @@ pub struct EnabledServices {
 pub struct Servers {
     running: Vec<(EnabledServices, ServerHandle)>,
     hub: Arc<StageHub>,
+    ledger: Arc<Ledger>,
 }
 
 /// Binds what this node's roles need. The returned configuration names the ports that were actually bound.
@@ -222,7 +223,7 @@ impl Sockets {
         let (requests, connections) = (http.requests_per_address, http.connections_per_address);
         let clients = server::Clients::new(proxies, requests, connections, &sides.context.metrics);
         let tls = sides.certificates.as_ref().map(|live| live.certificates().server_config()).transpose()?;
-        let hub = sides.hub.clone();
+        let (hub, ledger) = (sides.hub.clone(), sides.service.ledger().clone());
         let sides = Mountable::new(sides);
         let shares: Vec<_> = self.listeners.iter().map(|(_, _, mounted)| mounted.share()).collect();
         let allotments = allot(descriptors, server::processors() as u64, &shares);
@@ -258,7 +259,7 @@ impl Sockets {
                 readiness.serving(mounted, false);
             });
         }
-        Ok(Servers { running: handles, hub })
+        Ok(Servers { running: handles, hub, ledger })
     }
 }
 
@@ -267,8 +268,9 @@ impl Servers {
     /// to another node, not to one whose actors have stopped. Signalling stays until its connections are
     /// notified, and operations until the end.
     pub async fn stop_answering(&mut self) {
-        // The endless responses of listener channels would keep the servers waiting.
+        // Endless responses would keep the servers waiting.
         self.hub.close();
+        self.ledger.close();
         let (last, first) = self.running.drain(..).partition(|(mounted, _)| mounted.ws || mounted.ops);
         self.running = last;
         stop(first).await;

@@ -1,9 +1,10 @@
 //! All configuration keys: name, default, one line of comment, allowed values. The order is that of
 //! `config.yaml`.
 //!
-//! Owns: the list of keys, with `recording`, `signalling` and `sockets` below it; there is no other list.
-//! Never does: compare one key with another (`checks` does).
+//! Owns: the list of keys, with the files below it; there is no other list. Never does:
+//! compare one key with another (`checks` does).
 
+mod events;
 mod recording;
 mod signalling;
 mod sockets;
@@ -29,6 +30,7 @@ pub(super) fn read(r: &mut Reader) -> Config {
         hls: hls(r),
         recording: recording::recording(r),
         rooms: rooms(r),
+        events: events::events(r),
         ws: signalling::ws(r),
         presence: signalling::presence(r),
         ice: signalling::ice(r),

@@ -39,6 +39,7 @@ pub struct Config {
     pub hls: HlsConfig,
     pub recording: RecordingConfig,
     pub rooms: RoomsConfig,
+    pub events: EventsConfig,
     pub ws: WsConfig,
     pub presence: PresenceConfig,
     pub ice: IceConfig,
@@ -93,6 +94,13 @@ impl Config {
             false => format!("http://{host}:{port}"),
         }
     }
+}
+
+/// Event ledger.
+#[derive(Debug, Clone)]
+pub struct EventsConfig {
+    /// Time for which an event is kept.
+    pub retention: Duration,
 }
 
 #[derive(Debug, Clone)]

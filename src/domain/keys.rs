@@ -1,9 +1,12 @@
 //! Names of the keys in the store. No other module builds or parses them.
 
+use super::events::EventId;
 use super::ids::{ModuleId, RoomId, UserId};
 use super::recording::RecordingId;
 
 pub const ROOMS: &str = "/rooms/";
+/// Prefix of the events of all rooms. Not below `ROOMS`, so that events outlive their room.
+pub const EVENTS: &str = "/events/";
 pub const JANUSES: &str = "/januses/";
 pub const MIXERS: &str = "/mixers/";
 /// Keys of recordings, one per recording.
@@ -136,6 +139,17 @@ pub fn parse_room(key: &str) -> Option<(RoomId, RoomKey)> {
         None => RoomKey::Part(RoomPart::ALL.into_iter().find(|p| p.as_str() == name)?),
     };
     Some((RoomId::new(id).ok()?, key))
+}
+
+/// Returns the key of an event.
+pub fn event(room: &RoomId, id: &EventId) -> String {
+    format!("{EVENTS}{room}/{}", id.as_str())
+}
+
+/// Parses a key of an event. `None`: the key is not one of ours.
+pub fn parse_event(key: &str) -> Option<(RoomId, EventId)> {
+    let (room, id) = key.strip_prefix(EVENTS)?.split_once('/')?;
+    Some((RoomId::new(room).ok()?, EventId::parse(id)?))
 }
 
 /// Parses a key of a module. `None`: the key is not one of ours.

@@ -5,11 +5,13 @@
 
 pub mod ages;
 pub mod certificate;
+pub mod civil_time;
 pub mod client_address;
 pub mod compaction;
 pub mod connection;
 pub mod connection_limits;
 pub mod descriptors;
+pub mod events;
 pub mod failover;
 pub mod grant;
 pub mod handover;

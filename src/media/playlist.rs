@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::names::{MediaFile, NonceHint};
 use super::window::{Head, Limits, OpenSegment, Part, Window};
-use crate::domain::ids::UnixMs;
+use crate::domain::civil_time::Rfc3339;
 
 /// Beginning of every key tag, and of nothing else.
 pub(super) const KEY_TAG: &str = "#EXT-X-KEY:METHOD=AES-128,URI=\"";
@@ -86,7 +86,7 @@ impl Playlist<'_> {
             writeln!(out, "{KEY_TAG}enc.key?n={}&k={}\"", self.hint, head.key_index)?;
         }
         write!(out, "#EXT-X-PROGRAM-DATE-TIME:")?;
-        write_time(out, head.started)?;
+        write!(out, "{}", Rfc3339(head.started))?;
         out.write_char('\n')
     }
 
@@ -130,28 +130,6 @@ fn decimal(hundred_thousandths: u128) -> impl fmt::Display {
     Decimal(hundred_thousandths)
 }
 
-/// Writes ISO 8601 in UTC with milliseconds.
-pub(super) fn write_time(out: &mut String, at: UnixMs) -> fmt::Result {
-    let (days, ms) = (at.0 / 86_400_000, at.0 % 86_400_000);
-    let (year, month, day) = civil(days);
-    let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);
-    let (second, milli) = (ms / 1000 % 60, ms % 1000);
-    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
-}
-
-/// Returns the Gregorian date of a number of days since 1970-01-01. Counts from 1 March of year 0, so that
-/// the leap day is the last of its year; 400 years are 146,097 days.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, day)
-}
-
 /// Returns the playlist for a listener who can send neither header nor cookie: `token` is repeated in its key
 /// URIs, percent-encoded so that it cannot end the attribute or the line.
 pub fn with_token(playlist: &Bytes, token: &str) -> Bytes {
@@ -183,20 +161,6 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn time(ms: u64) -> String {
-        let mut out = String::new();
-        write_time(&mut out, UnixMs(ms)).unwrap();
-        out
-    }
-
-    #[test]
-    fn times_are_iso_8601() {
-        assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(time(951_782_400_001), "2000-02-29T00:00:00.001Z");
-        assert_eq!(time(1_735_689_599_999), "2024-12-31T23:59:59.999Z");
-        assert_eq!(time(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
-    }
 
     #[test]
     fn targets_round_up_durations_to_nearest() {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::names::{MediaFile, NonceHint};
-use super::playlist::{KEY_TAG, seconds, write_time};
+use super::playlist::{KEY_TAG, seconds};
+use crate::domain::civil_time::Rfc3339;
 use crate::domain::recording_journal::JournalEntry;
 
 /// Renders the playlist of these segments, in the order of their numbers.
@@ -46,7 +47,7 @@ fn write(out: &mut String, hint: NonceHint, segments: &[&JournalEntry]) -> fmt::
         }
         if gap || before.is_none() || entry.discontinuity {
             write!(out, "#EXT-X-PROGRAM-DATE-TIME:")?;
-            write_time(out, entry.started_at)?;
+            write!(out, "{}", Rfc3339(entry.started_at))?;
             out.write_char('\n')?;
         }
         writeln!(out, "#EXTINF:{},", seconds(duration(entry)))?;

@@ -10,6 +10,7 @@
 mod directory;
 #[cfg(test)]
 mod fake_store;
+mod ledger;
 pub mod listener_counter;
 mod modules;
 mod pending_starts;
@@ -35,6 +36,7 @@ use crate::domain::view::{Modules, RoomView};
 use crate::store::StoreError;
 
 pub use directory::{Directory, Scope};
+pub use ledger::{EventFilter, EventPage, Ledger, LedgerEvent, LedgerState};
 pub use modules::{ModuleInfo, ModuleStats, Stats};
 pub use reassign::LeaderGuard;
 pub use service::RoomService;

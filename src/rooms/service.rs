@@ -28,7 +28,7 @@ use crate::telemetry::events::{Event, RoomPlaced};
 
 use super::pending_starts::{PendingStart, PendingStarts};
 use super::txn::{self, RoomRead};
-use super::{Directory, NewRoom, Page, READ_YOUR_WRITES, Removal, Room, RoomError, Scope, now};
+use super::{Directory, Ledger, NewRoom, Page, READ_YOUR_WRITES, Removal, Room, RoomError, Scope, now};
 
 /// Attempts per change. A room changes at most a few times a second, so this many conflicts in a row point to
 /// a writer in a loop.
@@ -45,6 +45,7 @@ pub struct RoomService {
     in_flight: PendingStarts,
     removing_grace: Duration,
     pub(super) metrics: Metrics,
+    pub(super) ledger: Arc<Ledger>,
 }
 
 impl RoomService {
@@ -56,7 +57,8 @@ impl RoomService {
         removing_grace: Duration,
         metrics: Metrics,
     ) -> Self {
-        Self { store, directory, in_flight: PendingStarts::default(), removing_grace, metrics }
+        let (in_flight, ledger) = (PendingStarts::default(), Arc::default());
+        Self { store, directory, in_flight, removing_grace, metrics, ledger }
     }
 
     pub fn directory(&self) -> &Arc<Directory> {

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::domain::events::{self, EventId, EventRecord, EventType, NewEvent};
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::keys::{self, RoomPart};
 use crate::domain::model::User;
@@ -13,7 +14,7 @@ use crate::domain::room::RoomWrite;
 use crate::domain::view::{RoomView, StoredValue};
 use crate::store::{Listing, Revision, Store, Txn};
 
-use super::RoomError;
+use super::{RoomError, now};
 
 /// Room as of `revision` of the store.
 #[derive(Debug, Clone)]
@@ -47,10 +48,20 @@ pub(super) async fn clear_as_is(store: &dyn Store, room: &RoomId) -> Result<Txn,
     let at = |key: &str| listed.entries.iter().find(|e| e.key == key).map_or(0, |e| e.mod_revision);
     let keys = RoomPart::ALL.map(|part| keys::room(room, part));
     let as_is = keys.iter().fold(Txn::new(), |txn, key| txn.when(key, at(key)));
-    Ok(as_is.delete_prefix(prefix(room)))
+    let deleted = NewEvent { kind: EventType::RoomDeleted, data: serde_json::json!({}) };
+    Ok(with_events(as_is.delete_prefix(prefix(room)), room, vec![deleted]))
 }
 
-/// Builds the transaction of a write. It commits only if the room is unchanged since `view`.
+/// Adds events to the transaction of the change that they report.
+fn with_events(txn: Txn, room: &RoomId, events: Vec<NewEvent>) -> Txn {
+    let (random, now) = (rand::random(), now());
+    (0..).zip(events).fold(txn, |txn, (index, event)| {
+        let key = keys::event(room, &EventId::new(random, index));
+        txn.put(key, json(&EventRecord::new(event, now)))
+    })
+}
+
+/// Builds the transaction of a write, with its events. It commits only if the room is unchanged since `view`.
 pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
     let key = |part| keys::room(room, part);
     let (meta, live) = (key(RoomPart::Meta), key(RoomPart::LiveMeta));
@@ -59,7 +70,7 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
         txn.when(key(RoomPart::Janus), revision(&view.janus))
             .when(key(RoomPart::Mixer), revision(&view.mixer))
     };
-    match write {
+    let txn = match write {
         RoomWrite::Put { meta: m, live: l } => put(put(unchanged, &meta, m), &live, l),
         RoomWrite::ClearLive => {
             let_go(unchanged).delete(live).delete(key(RoomPart::Janus)).delete(key(RoomPart::Mixer))
@@ -70,7 +81,8 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
             unchanged.when(&recording, revision(&view.recording)).put(recording, json(request))
         }
         RoomWrite::User { id, user, forgotten } => put_user(room, view, (id, user), forgotten.as_ref()),
-    }
+    };
+    with_events(txn, room, events::of_write(view, write, now()))
 }
 
 /// Builds the transaction of a user's write. Compares `meta`, which a delete changes or removes, so that no

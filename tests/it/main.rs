@@ -11,6 +11,7 @@ mod channel;
 mod cli;
 mod cluster;
 mod documentation;
+mod events;
 mod examples;
 mod faults;
 mod flood;

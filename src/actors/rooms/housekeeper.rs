@@ -51,6 +51,8 @@ pub enum Msg {
     /// `false`: nothing was left to do.
     Acted(HousekeepingTask, Result<bool, RoomError>),
     Compacted(Result<(), StoreError>),
+    /// Number of events deleted from the ledger.
+    Pruned(Result<usize, RoomError>),
 }
 
 impl Message for Msg {
@@ -60,6 +62,7 @@ impl Message for Msg {
             Self::ModulesChanged => "modules_changed",
             Self::Acted(..) => "acted",
             Self::Compacted(_) => "compacted",
+            Self::Pruned(_) => "pruned",
         }
     }
 }
@@ -99,6 +102,7 @@ impl Housekeeper {
             self.due = due.into();
         }
         self.compact(cx);
+        self.prune(cx);
         self.next(cx);
     }
 
@@ -109,6 +113,12 @@ impl Housekeeper {
             let store = self.context.store.clone();
             cx.run(async move { store.compact(revision).await }, Msg::Compacted);
         }
+    }
+
+    /// Deletes the events of the ledger whose time is over.
+    fn prune(&self, cx: &mut Cx<Self>) {
+        let (service, retention) = (self.service.clone(), self.context.config.events.retention);
+        cx.run(async move { service.prune_events(retention).await }, Msg::Pruned);
     }
 
     /// Starts the next action, one at a time to limit the load on the store.
@@ -193,6 +203,14 @@ impl Behaviour for Housekeeper {
             Msg::Compacted(Ok(())) => {}
             Msg::Compacted(Err(error)) => {
                 tracing::warn!(%error, "store compaction failed; next attempt in a minute");
+            }
+            Msg::Pruned(Ok(count)) => {
+                if count > 0 {
+                    tracing::info!(count, "expired events deleted");
+                }
+            }
+            Msg::Pruned(Err(error)) => {
+                tracing::warn!(%error, "expired events could not be deleted; next attempt next round");
             }
         }
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! RoomSupervisor
 //! ├─ RoomActor*         one per room that is on air or being removed
+//! ├─ LedgerWatch       this node's copy of the event ledger
 //! └─ Elector            leader election; runs its children on the leader only
 //!    ├─ Housekeeper     removal of expired and orphaned rooms
 //!    └─ FailoverActor   failover of rooms whose Janus or mixer is lost
@@ -11,6 +12,7 @@
 pub mod elector;
 pub mod failover;
 pub mod housekeeper;
+pub mod ledger_watch;
 pub mod room;
 pub mod supervisor;
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::SharedAges;
 use super::elector::Elector;
+use super::ledger_watch::LedgerWatch;
 use super::room::{self, RoomActor};
 use crate::actors::context::Context;
 use crate::actors::dirty_rooms::DirtyRooms;
@@ -102,6 +103,10 @@ impl Behaviour for RoomSupervisor {
         let (context, service, ages) = (self.context.clone(), self.service.clone(), self.ages.clone());
         cx.spawn_child("leader", ChildSpec::worker(), move || {
             Elector::new(context.clone(), service.clone(), ages.clone())
+        });
+        let (context, ledger) = (self.context.clone(), self.service.ledger().clone());
+        cx.spawn_child("ledger", ChildSpec::worker(), move || {
+            LedgerWatch::new(context.clone(), ledger.clone())
         });
         let me = cx.me();
         // The wake-up may fail if this supervisor is gone; it needs none then.

@@ -15,7 +15,7 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::methods::other;
 use crate::http::server::large;
 
-use super::{modules, recordings, rooms, token, users};
+use super::{events, modules, recordings, rooms, token, users};
 use crate::http::channel::handlers as channel;
 
 const PREFIX: &str = "/api";
@@ -62,6 +62,7 @@ fn all() -> Vec<Endpoint> {
         modules::clear_mark as __path_clear_mark,
         modules::list as __path_list,
         modules::stats as __path_stats,
+        events::list as __path_list,
         this::document as __path_document,
     ]
 }

@@ -9,6 +9,7 @@
 
 mod body;
 mod endpoints;
+mod events;
 mod modules;
 mod recordings;
 mod rooms;

@@ -69,6 +69,7 @@ pub async fn house_with(key: Option<&'static str>, origins: &[String]) -> House 
     let grace = Duration::from_secs(60);
     let metrics = Metrics::new(std::time::SystemTime::now());
     let rooms = Arc::new(RoomService::new(store.clone(), store.directory(), grace, metrics));
+    rooms.ledger().end_list(1);
     let api = web::Data::new(Api {
         rooms: rooms.clone(),
         auth: Arc::new(OneKey(key)),

@@ -10,6 +10,9 @@ use serde_json::{Map, Value, json};
 use super::house::{Answer, House, house, json_request};
 use crate::http::rest::openapi;
 
+/// Pattern that numbers match too.
+const CURSOR: &str = "^[0-9]{1,18}([.][0-9]{1,2})?$";
+
 /// Operation of the document.
 struct Operation {
     method: Method,
@@ -93,6 +96,8 @@ fn legal(schema: &Value) -> Vec<Value> {
             Some("^[A-Za-z0-9_.-]{1,64}$") => vec![json!("one"), json!("x".repeat(64))],
             Some("^[a-z0-9]{16}$") => vec![json!("0123456789abcdef")],
             Some("^[A-Za-z0-9]{6}$") => vec![json!("abC123")],
+            Some(CURSOR) => vec![json!("0"), json!("12.3")],
+            Some(types) if types.starts_with("^(room_created|") => vec![json!("room_ended")],
             Some("^(januses|mixers)$") => vec![json!("januses"), json!("mixers")],
             None => vec![json!("ann"), json!("x".repeat(length(schema, "minLength", 1)))],
             Some(unknown) => panic!("no example of {unknown}"),
@@ -253,7 +258,8 @@ async fn parameters_follow_the_document() {
             let is_scalar = |value: &&Value| value.is_string() || value.is_number();
             for value in illegal(schema).iter().filter(is_scalar).filter(|value| **value != json!("7")) {
                 // Every scalar is text in a query, so text that spells a legal value is legal.
-                if !(has_type(schema, "integer") && *value == json!(7)) {
+                let is_number = has_type(schema, "integer") && *value == json!(7);
+                if !is_number && !(schema["pattern"] == CURSOR && value.is_number()) {
                     assert!(is_refused(&ask(&text(value)).await), "{name}={value}");
                 }
             }

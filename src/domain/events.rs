@@ -1,0 +1,237 @@
+//! The event ledger: events of rooms, their order and their age.
+//!
+//! An event of a change in the store is written in the transaction of the change, so neither exists without
+//! the other. Its place in the ledger is the [`Cursor`]: the store's revision of that transaction, and a
+//! number within it. So one order holds for all rooms, and every node sees the same one.
+//!
+//! Owns: the types of events, which change has which event, and how long events are kept. Never writes.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::civil_time::Rfc3339;
+use super::ids::{RoomId, UnixMs};
+use super::model::{LiveMeta, LiveStatus};
+use super::room::RoomWrite;
+use super::view::RoomView;
+
+/// Largest number of events that are kept, whatever their age. Bounds the memory of the nodes and the size of
+/// the store: 100,000 events take about 60 MB.
+pub const MOST_EVENTS: usize = 100_000;
+
+/// Type of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    /// A room was created.
+    RoomCreated,
+    /// A broadcast was started; the room is on air once its Janus and mixer are ready.
+    RoomStarted,
+    /// The room on air was assigned to another Janus or mixer.
+    RoomMoved,
+    /// The broadcast was ended.
+    RoomEnded,
+    /// The room is gone.
+    RoomDeleted,
+    /// A user was added to the room.
+    AnchorInvited,
+    /// A user was removed from the room, and stays removed.
+    AnchorRemoved,
+}
+
+/// Event before it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    pub kind: EventType,
+    pub data: Value,
+}
+
+/// Value of an event's key in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Text, because a newer node may write types that this one does not know.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub time: UnixMs,
+    pub data: Value,
+}
+
+/// Id of an event: `evt_`, 32 hexadecimal digits, and one digit that orders the events of a transaction. The
+/// same in every delivery of the event.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(String);
+
+/// Position in the ledger: the store's revision of the transaction, and a number within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Cursor {
+    pub revision: i64,
+    pub index: u8,
+}
+
+/// Text that is not a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a cursor is the value of an event's cursor, or 0")]
+pub struct InvalidCursor;
+
+impl EventType {
+    pub const ALL: [Self; 7] = [
+        Self::RoomCreated,
+        Self::RoomStarted,
+        Self::RoomMoved,
+        Self::RoomEnded,
+        Self::RoomDeleted,
+        Self::AnchorInvited,
+        Self::AnchorRemoved,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoomCreated => "room_created",
+            Self::RoomStarted => "room_started",
+            Self::RoomMoved => "room_moved",
+            Self::RoomEnded => "room_ended",
+            Self::RoomDeleted => "room_deleted",
+            Self::AnchorInvited => "anchor_invited",
+            Self::AnchorRemoved => "anchor_removed",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl EventId {
+    /// Returns the id of event `index` of a transaction. `random` is new for each transaction.
+    pub fn new(random: u128, index: u8) -> Self {
+        Self(format!("evt_{random:032x}{}", index % 10))
+    }
+
+    /// Parses the last part of an event's key.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("evt_")?;
+        let ok =
+            digits.len() == 33 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        (ok && digits.as_bytes()[32].is_ascii_digit()).then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the place of the event among those of its transaction.
+    pub fn index(&self) -> u8 {
+        self.0.bytes().last().map_or(0, |digit| digit.wrapping_sub(b'0'))
+    }
+}
+
+impl EventRecord {
+    pub fn new(event: NewEvent, time: UnixMs) -> Self {
+        Self { kind: event.kind.as_str().to_owned(), time, data: event.data }
+    }
+
+    /// Returns the event as its readers get it.
+    pub fn public(&self, id: &EventId, room: &RoomId, cursor: Cursor) -> Value {
+        json!({
+            "id": id.as_str(),
+            "cursor": cursor.to_string(),
+            "type": self.kind,
+            "roomId": room,
+            "time": Rfc3339(self.time).to_string(),
+            "data": self.data,
+        })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.revision, self.index)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    /// Parses `revision.index`, or a revision alone.
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let (revision, index) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if !digits(revision) || !digits(index) {
+            return Err(InvalidCursor);
+        }
+        let parsed = revision.parse().ok().zip(index.parse().ok());
+        parsed.map(|(revision, index)| Self { revision, index }).ok_or(InvalidCursor)
+    }
+}
+
+/// Returns the events of a write to a room that was as in `view`, in their order. `now` is the time of the
+/// write.
+pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent> {
+    let event = |kind, data| NewEvent { kind, data };
+    match write {
+        RoomWrite::Put { meta, live } => {
+            let new_room = meta.as_ref().filter(|_| view.meta.is_none());
+            let created =
+                new_room.map(|meta| event(EventType::RoomCreated, json!({ "maxAnchors": meta.max_anchors })));
+            let deleted = meta.as_ref().is_some_and(|meta| meta.deleted_at.is_some());
+            let changed = live.as_ref().and_then(|live| of_broadcast(view, live, deleted, now));
+            created.into_iter().chain(changed).collect()
+        }
+        RoomWrite::ClearAll if view.meta.is_some() => vec![event(EventType::RoomDeleted, json!({}))],
+        RoomWrite::ClearAll | RoomWrite::ClearLive | RoomWrite::Recording(_) => Vec::new(),
+        RoomWrite::User { id, user, .. } => {
+            let before = view.users.get(id);
+            let was_removed = before.is_some_and(|user| user.removed_at.is_some());
+            match user.removed_at {
+                Some(_) if !was_removed => {
+                    vec![event(EventType::AnchorRemoved, json!({ "userId": id }))]
+                }
+                None if before.is_none_or(|before| before.role != user.role) => {
+                    vec![event(EventType::AnchorInvited, json!({ "userId": id, "role": user.role }))]
+                }
+                _ => Vec::new(),
+            }
+        }
+    }
+}
+
+fn of_broadcast(view: &RoomView, live: &LiveMeta, deleted: bool, now: UnixMs) -> Option<NewEvent> {
+    let before = view.live.as_ref().filter(|before| before.status == LiveStatus::OnAir);
+    let assignment = json!({ "epoch": live.epoch, "janusId": live.janus_id, "mixerId": live.mixer_id });
+    let (kind, data) = match (live.status, before) {
+        (LiveStatus::OnAir, None) => (EventType::RoomStarted, assignment),
+        (LiveStatus::OnAir, Some(before)) if before.epoch != live.epoch => {
+            let from = json!({ "janusId": before.janus_id, "mixerId": before.mixer_id });
+            let data = json!({
+                "epoch": live.epoch, "janusId": live.janus_id, "mixerId": live.mixer_id, "from": from,
+            });
+            (EventType::RoomMoved, data)
+        }
+        (LiveStatus::Removing, Some(before)) => {
+            let data = json!({
+                "reason": if deleted { "deleted" } else { "stopped" },
+                "startedAt": Rfc3339(before.created_at).to_string(),
+                "durationMs": now.0.saturating_sub(before.created_at.0),
+            });
+            (EventType::RoomEnded, data)
+        }
+        _ => return None,
+    };
+    Some(NewEvent { kind, data })
+}
+
+/// Returns the number of oldest events to delete. `times` are those of all events, in the order of the
+/// ledger. An event is deleted only with all events before it, so that the ledger has no gaps.
+pub fn expired(times: impl ExactSizeIterator<Item = UnixMs>, now: UnixMs, retention: Duration) -> usize {
+    let surplus = times.len().saturating_sub(MOST_EVENTS);
+    let is_old = |time: UnixMs| now.0.saturating_sub(time.0) as u128 > retention.as_millis();
+    times.take_while(|time| is_old(*time)).count().max(surplus)
+}
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

@@ -1,0 +1,110 @@
+//! The event ledger of real nodes: exactly the events of a room's life, in order, as pages and as a stream.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use crate::rooms::node_on_etcd;
+use crate::support::etcd::Etcd;
+use crate::support::node::{Node, request};
+use crate::support::until;
+
+const LIFE: [&str; 5] = ["room_created", "room_started", "room_ended", "room_deleted", "room_created"];
+const EVENT_WITHIN: Duration = Duration::from_secs(60);
+
+#[actix::test]
+async fn ledger_follows_room_embedded() {
+    let mut node = Node::start(&[("node.roles", "rooms,janus,mixer,hls,gateway")]).await;
+    live_and_die(&node, &node.api).await;
+    let before = events(&node.api, "room=first").await;
+    node.kill();
+    node.run();
+    node.ready().await;
+    assert_eq!(events(&node.api, "room=first").await, before, "the ledger outlives the node");
+}
+
+#[actix::test]
+async fn ledger_follows_room_etcd() {
+    let etcd = Etcd::start();
+    let node = node_on_etcd(&etcd, &[]).await;
+    let reader = node_on_etcd(&etcd, &[("node.roles", "rooms")]).await;
+    live_and_die(&node, &reader.api).await;
+    assert_eq!(events(&node.api, "").await, events(&reader.api, "").await, "one order for all nodes");
+}
+
+/// Creates, starts, stops and deletes a room at `node`, and reads the ledger at `api`.
+async fn live_and_die(node: &Node, api: &str) {
+    let mut stream = Stream::open(api, "0").await;
+    node.room_on_air("first").await;
+    assert_eq!(node.post("/api/rooms/first/start", Value::Null).await.status, 200, "changes nothing");
+    assert_eq!(node.post("/api/rooms/first/stop", Value::Null).await.status, 200);
+    node.until_status("first", "created").await;
+    assert_eq!(node.delete("/api/rooms/first").await.status, 200);
+    assert_eq!(node.post("/api/rooms", json!({ "roomId": "second" })).await.status, 201);
+
+    let mut streamed = Vec::new();
+    for kind in LIFE {
+        let event = stream.next().await;
+        assert_eq!(event["type"], kind, "{event}");
+        streamed.push(event);
+    }
+    assert_eq!(events(api, "").await, streamed, "pages and stream have the same events");
+    let ended = events(api, "type=room_ended&room=first").await;
+    assert_eq!((ended.len(), &ended[0]["data"]["reason"]), (1, &json!("stopped")));
+    let after = streamed[1]["cursor"].as_str().unwrap();
+    assert_eq!(events(api, &format!("after={after}&limit=2")).await, streamed[2..4]);
+    let mut again = Stream::open(api, after).await;
+    for event in &streamed[2..] {
+        assert_eq!(again.next().await, *event, "what was missed comes with the reconnection");
+    }
+}
+
+/// Returns the events of a page, once the node has the newest one.
+async fn events(api: &str, query: &str) -> Vec<Value> {
+    let url = format!("{api}/api/events?{query}");
+    until("the node has read the ledger", async || {
+        let page = request("GET", &format!("{api}/api/events"), &[], None).await;
+        page.status == 200 && page.json()["events"].as_array().unwrap().len() >= LIFE.len()
+    })
+    .await;
+    let page = request("GET", &url, &[], None).await;
+    assert_eq!(page.status, 200, "{page:?}");
+    page.json()["events"].as_array().unwrap().clone()
+}
+
+/// Client of the stream of events.
+struct Stream {
+    chunks: std::pin::Pin<Box<dyn futures::Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>>>>,
+    text: String,
+}
+
+impl Stream {
+    async fn open(api: &str, last: &str) -> Self {
+        let client = awc::Client::builder().timeout(EVENT_WITHIN).finish();
+        until("the node has read the ledger", async || {
+            request("GET", &format!("{api}/api/events"), &[], None).await.status == 200
+        })
+        .await;
+        let answer = client.get(format!("{api}/api/events")).insert_header(("accept", "text/event-stream"));
+        let answer = answer.insert_header(("last-event-id", last)).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers().get("content-type").unwrap(), "text/event-stream");
+        Self { chunks: Box::pin(answer), text: String::new() }
+    }
+
+    async fn next(&mut self) -> Value {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let data = block.lines().find_map(|line| line.strip_prefix("data: ")).map(str::to_owned);
+                self.text = rest.to_owned();
+                match data {
+                    Some(data) => return serde_json::from_str(&data).unwrap(),
+                    None => continue,
+                }
+            }
+            let chunk = tokio::time::timeout(EVENT_WITHIN, self.chunks.next()).await.expect("no event comes");
+            self.text.push_str(std::str::from_utf8(&chunk.expect("the stream goes on").unwrap()).unwrap());
+        }
+    }
+}
