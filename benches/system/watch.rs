@@ -118,6 +118,8 @@ fn meta(n: usize) -> Vec<u8> {
         deleted_at: None,
         last_epoch: Epoch::default(),
         last_started_at: None,
+        last_end: None,
+        profile: Default::default(),
     };
     serde_json::to_vec(&meta).expect("JSON")
 }

@@ -25,6 +25,7 @@ use super::signalling::{PresenceSync, SessionManager};
 use super::stage::StageFeed;
 use super::store_watch::StoreWatch;
 use crate::domain::registration::NodeRecord;
+use crate::presence::Presence;
 use crate::rooms::{RoomService, Scope};
 use crate::stage::StageHub;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub struct NodeSupervisor {
     pub context: Context,
     /// Record to register; `None` if the store is not shared.
     pub record: Option<Arc<NodeRecord>>,
-    pub rooms: Option<(Arc<RoomService>, ArbiterHandle)>,
+    pub rooms: Option<(RoomsRole, ArbiterHandle)>,
     pub mixer: Option<(MixerParts, ArbiterHandle)>,
     pub janus: Option<(JanusSupervisor, ArbiterHandle)>,
     pub relays: Option<(Arc<EdgeCache>, ArbiterHandle)>,
@@ -52,6 +53,14 @@ pub struct NodeSupervisor {
 pub struct PlainParts {
     pub source: Arc<dyn PartSource>,
     pub streams: Arc<PlainStreams>,
+}
+
+/// Parts of the role `rooms`.
+#[derive(Clone)]
+pub struct RoomsRole {
+    pub service: Arc<RoomService>,
+    /// `None` on a node without presence.
+    pub presence: Option<Arc<dyn Presence>>,
 }
 
 /// Parts of the role `gateway`: connections, presence and media sessions.
@@ -151,10 +160,10 @@ impl NodeSupervisor {
             let worker = ChildSpec { arbiter: Some(arbiter), ..ChildSpec::worker() };
             cx.spawn_child("channels", worker, move || StageFeed::new(hub.clone()));
         }
-        if let Some((service, arbiter)) = self.rooms.clone() {
+        if let Some((RoomsRole { service, presence }, arbiter)) = self.rooms.clone() {
             let ages = SharedAges::default();
             cx.spawn_child("rooms", spec(&arbiter), move || {
-                RoomSupervisor::new(context.clone(), service.clone(), ages.clone())
+                RoomSupervisor::new(context.clone(), service.clone(), ages.clone(), presence.clone())
             });
         }
         if let Some((gateway, arbiter)) = self.gateway.clone() {

@@ -39,7 +39,7 @@ use crate::actors::kernel::{ActorSystem, ActorView, RootOptions, SystemHandle};
 use crate::actors::mixer::MixerShared;
 use crate::actors::mixer::streams::Streams;
 use crate::actors::mixer::supervisor::MixerParts;
-use crate::actors::node::{NodeRegistered, NodeSupervisor};
+use crate::actors::node::{NodeRegistered, NodeSupervisor, RoomsRole};
 use crate::actors::registration::RegistrationState;
 use crate::actors::relay::{EdgeCache, MixerClient};
 use crate::auth::{Secrets, node_id};
@@ -220,6 +220,7 @@ impl Node {
         let present = |presence| PresentUsers { presence, directory: context.directory.clone() };
         let anchors =
             backend.as_ref().map(|b| Arc::new(present(b.presence.clone())) as Arc<dyn PresenceQuery>);
+        let presence = backend.as_ref().map(|backend| backend.presence.clone());
         let hub = gateway::channels(&context, &secrets, &audience, backend.as_ref());
         let gateway = if let Some(backend) = backend.filter(|_| roles.gateway) {
             let local =
@@ -249,7 +250,7 @@ impl Node {
             plain: roles.hls.then(|| (listening.plain.clone(), relaying.clone())),
             channels: roles.hls.then(|| (hub.clone(), relaying.clone())),
             relays: roles.hls.then_some((relays, relaying)),
-            rooms: roles.rooms.then(|| (service.clone(), arbiter())),
+            rooms: roles.rooms.then(|| (RoomsRole { service: service.clone(), presence }, arbiter())),
             mixer: roles.mixer.then(|| (mixer(&context, &secrets, &streams, &audience, fetcher), arbiter())),
             janus: januses.map(|januses| (januses, arbiter())),
             gateway,

@@ -358,7 +358,7 @@ impl Mountable {
             auth: sides.api_keys,
             tokens: tokens.clone(),
             anchors: sides.anchors.clone(),
-            listeners,
+            listeners: listeners.clone(),
             origins: own(&config.http.allowed_origins),
             hls_base: config.hls_base_url(),
             // The configuration of every node that serves this API has one.
@@ -383,7 +383,7 @@ impl Mountable {
             media: media.clone(),
             keys: Arc::new(NodeKeys { directory, secrets: sides.secrets, media, rotation }),
             auth: tokens,
-            audience: sides.audience.clone(),
+            listeners,
             cors: Cors::new(config.http.allowed_origins.clone()),
         });
         let live = LiveSide {

@@ -372,6 +372,8 @@ impl House {
             deleted_at: None,
             last_epoch: Epoch(1),
             last_started_at: None,
+            last_end: None,
+            profile: Default::default(),
         };
         let view =
             RoomView { meta: Some(versioned(meta)), live: Some(versioned(live)), ..RoomView::default() };

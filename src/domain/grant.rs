@@ -121,6 +121,8 @@ mod tests {
             deleted_at: None,
             last_epoch: Epoch(0),
             last_started_at: None,
+            last_end: None,
+            profile: Default::default(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Housekeeping: removal of rooms and keys that no other part of the system removes.
 //!
-//! A room that was never started is deleted, and a broadcast that lasts too long is ended. An overdue removal
-//! is forced, and keys without a room or an owner are deleted. Unknown keys and unreadable values are never
-//! touched, because a newer node may have written them.
+//! A room that was never started is deleted. A broadcast that lasts too long or has no anchors is ended. An
+//! overdue removal is forced, and keys without a room or an owner are deleted. Unknown keys and unreadable
+//! values are never touched, because a newer node may have written them.
 //!
 //! Owns these rules, and the time since which a room has had invalid keys. Never writes.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::ages::Ages;
 use super::ids::{ModuleId, RoomId, UnixMs};
 use super::keys::{ModuleKind, RoomPart};
-use super::room::{Cleanup, Expiry, ExpiryLimits, cleanup, expiry};
+use super::room::{Cleanup, Expiry, ExpiryLimits, cleanup, empty_timeout, expiry, max_duration, time_left};
 use super::view::{Modules, RoomView, Rooms};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,10 @@ pub struct HousekeepingPolicy {
     /// Time that keys may be invalid before they are removed, in case they become valid again.
     grace: Duration,
     odd_since: BTreeMap<RoomId, Duration>,
+    /// Time since which a room on air has no anchors, as far as each round saw.
+    empty_since: BTreeMap<RoomId, Duration>,
+    /// Time at which the next room will be due, as of the last round.
+    next_due: Option<Duration>,
 }
 
 impl HousekeepingAction {
@@ -59,6 +63,7 @@ impl HousekeepingAction {
         match self {
             Self::Expire(Expiry::NeverStarted) => "never_started",
             Self::Expire(Expiry::TooOld) => "max_age",
+            Self::Expire(Expiry::Empty) => "empty",
             Self::FinishRemoval => "finish_removal",
             Self::EndStray => "end_stray",
             Self::Sweep(_) => "sweep",
@@ -70,21 +75,31 @@ impl HousekeepingPolicy {
     /// Creates the policy. `grace` is also the time that the modules of a stopped room get
     /// (`rooms.removing_grace`).
     pub fn new(limits: ExpiryLimits, grace: Duration) -> Self {
-        Self { limits, grace, odd_since: BTreeMap::new() }
+        Self { limits, grace, odd_since: BTreeMap::new(), empty_since: BTreeMap::new(), next_due: None }
+    }
+
+    /// Returns the time at which the next room will be due, as of the last round.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.next_due
     }
 
     /// Returns the tasks of one round. `ages`: those that this node has observed, also before it became the
-    /// leader. `now` is monotonic.
+    /// leader. `anchors`: number of anchors of the rooms that [`counts_anchors`] selects, as far as presence
+    /// knows them. `now` is monotonic.
     pub fn round(
         &mut self,
         rooms: &Rooms,
         modules: &Modules,
         ages: &mut Ages,
+        anchors: &BTreeMap<RoomId, usize>,
         now: Duration,
     ) -> Vec<HousekeepingTask> {
         let mut due = Vec::new();
         let mut odd = BTreeMap::new();
         ages.retain(rooms);
+        self.next_due = None;
+        // A room whose anchors are not known counts as one with anchors.
+        self.empty_since.retain(|room, _| anchors.get(room) == Some(&0));
         for (room, view) in rooms.iter().filter(|(_, view)| view.unreadable.is_empty()) {
             let clock = ages.clock(room, view, now, self.grace);
             let task = |(chore, reason)| HousekeepingTask {
@@ -94,9 +109,15 @@ impl HousekeepingPolicy {
                 clock,
                 reason,
             };
-            if let Some(ordinary) = self.ordinary(view, clock) {
+            let empty = self.empty(room, view, anchors, now);
+            if let Some(ordinary) = self.ordinary(view, clock).or(empty) {
                 due.push(task(ordinary));
-            } else if let Some(odd_one) = out_of_order(view, modules) {
+                continue;
+            }
+            if let Some(left) = time_left(view, clock, &self.limits) {
+                self.due_at(now + left);
+            }
+            if let Some(odd_one) = out_of_order(view, modules) {
                 let since = *self.odd_since.get(room).unwrap_or(&now);
                 odd.insert(room.clone(), since);
                 if since + self.grace <= now {
@@ -108,13 +129,42 @@ impl HousekeepingPolicy {
         due
     }
 
+    /// Decides if the broadcast ends because nobody speaks in it.
+    fn empty(
+        &mut self,
+        room: &RoomId,
+        view: &RoomView,
+        anchors: &BTreeMap<RoomId, usize>,
+        now: Duration,
+    ) -> Option<(HousekeepingAction, String)> {
+        let timeout = empty_timeout(view).filter(|_| anchors.get(room) == Some(&0));
+        let Some(timeout) = timeout else {
+            self.empty_since.remove(room);
+            return None;
+        };
+        let over_at = *self.empty_since.entry(room.clone()).or_insert(now) + timeout;
+        if over_at <= now {
+            let reason = format!("no anchor was in it for {timeout:?}");
+            return Some((HousekeepingAction::Expire(Expiry::Empty), reason));
+        }
+        self.due_at(over_at);
+        None
+    }
+
+    fn due_at(&mut self, at: Duration) {
+        self.next_due = Some(self.next_due.map_or(at, |next| next.min(at)));
+    }
+
     fn ordinary(&self, view: &RoomView, clock: UnixMs) -> Option<(HousekeepingAction, String)> {
         if let Some(expiry) = expiry(view, clock, &self.limits) {
             let reason = match expiry {
                 Expiry::NeverStarted => {
                     format!("it was not started within {:?}", self.limits.never_started_after)
                 }
-                Expiry::TooOld => format!("it has been on air for longer than {:?}", self.limits.max_age),
+                Expiry::TooOld => {
+                    format!("it has been on air for longer than {:?}", max_duration(view, &self.limits))
+                }
+                Expiry::Empty => "no anchor was in it for its emptyTimeout".into(),
             };
             return Some((HousekeepingAction::Expire(expiry), reason));
         }
@@ -123,6 +173,19 @@ impl HousekeepingPolicy {
             (HousekeepingAction::FinishRemoval, "its keys are gone, or the grace time is over".into())
         })
     }
+}
+
+/// Returns the rooms whose anchors must be counted for [`HousekeepingPolicy::round`].
+pub fn counts_anchors(rooms: &Rooms) -> impl Iterator<Item = &RoomId> {
+    rooms.iter().filter(|(_, view)| empty_timeout(view).is_some()).map(|(room, _)| room)
+}
+
+/// Returns true if the room has a time of its own, so that a change of it may make it due.
+pub fn is_timed(view: &RoomView) -> bool {
+    view.meta.as_ref().is_some_and(|meta| {
+        let profile = &meta.profile;
+        profile.max_duration.is_some() || profile.empty_timeout.is_some()
+    })
 }
 
 /// Returns the cleanup of keys that only a manual write, or a process that died between two writes, leaves.
@@ -192,6 +255,62 @@ mod tests {
         house.housekeeping = House::with_limits(10).housekeeping;
         assert_eq!(house.round(109), NOTHING);
         assert_eq!(house.round(111), ["idle never_started", "long max_age"]);
+    }
+
+    #[test]
+    fn own_limit_replaces_max_age() {
+        let mut house = House::with_limits(10);
+        for (room, limit) in [("brief", 5), ("long", 20)] {
+            let meta = META.replace(
+                "\"createdAt\":0",
+                &format!("\"createdAt\":0,\"profile\":{{\"maxDuration\":{limit}}}"),
+            );
+            house.put(&format!("/rooms/{room}/meta"), &meta);
+            house.put(&format!("/rooms/{room}/livemeta"), ON_AIR);
+        }
+        assert_eq!(house.round(0), NOTHING);
+        assert_eq!(house.next_due(), Some(5001));
+        assert_eq!(house.round(6), ["brief max_age"]);
+        assert_eq!(house.next_due(), Some(20_001));
+        assert_eq!(house.round(21), ["brief max_age", "long max_age"]);
+    }
+
+    #[test]
+    fn broadcast_without_anchors_ends() {
+        let mut house = House::default();
+        let meta = META.replace("\"createdAt\":0", r#""createdAt":0,"profile":{"emptyTimeout":30}"#);
+        house.put("/rooms/tea/meta", &meta);
+        assert_eq!(house.round(0), NOTHING);
+        house.put("/rooms/tea/livemeta", ON_AIR);
+        house.put("/rooms/any/meta", META);
+        house.put("/rooms/any/livemeta", ON_AIR);
+        let counted = |house: &House| counts_anchors(&house.rooms).map(RoomId::to_string).collect::<Vec<_>>();
+        assert_eq!(counted(&house), ["tea"]);
+        let anchors = |house: &mut House, tea: Option<usize>| {
+            house.anchors = tea.map(|count| (RoomId::new("tea").unwrap(), count)).into_iter().collect();
+        };
+        anchors(&mut house, Some(0));
+        assert_eq!(house.round(100), NOTHING);
+        assert_eq!(house.next_due(), Some(130_000));
+        anchors(&mut house, Some(1));
+        assert_eq!(house.round(120), NOTHING, "somebody came");
+        anchors(&mut house, Some(0));
+        assert_eq!(house.round(125), NOTHING);
+        anchors(&mut house, None);
+        assert_eq!(house.round(156), NOTHING, "presence does not answer");
+        anchors(&mut house, Some(0));
+        assert_eq!(house.round(160), NOTHING);
+        assert_eq!(house.round(189), NOTHING);
+        assert_eq!(house.round(190), ["tea empty"]);
+    }
+
+    #[test]
+    fn started_rooms_are_never_due() {
+        let mut house = House::with_limits(10);
+        house
+            .put("/rooms/idle/meta", &META.replace("\"createdAt\":0", "\"createdAt\":0,\"lastStartedAt\":1"));
+        house.round(0);
+        assert_eq!((house.round(100), house.next_due()), (Vec::new(), None));
     }
 
     /// Expiry does not depend on the wall clocks of the nodes that wrote the time stamps.
@@ -287,6 +406,7 @@ mod tests {
         ages: Ages,
         rooms: Rooms,
         modules: Modules,
+        anchors: BTreeMap<RoomId, usize>,
     }
 
     impl Default for House {
@@ -301,7 +421,8 @@ mod tests {
             let age = Duration::from_secs(seconds);
             let limits = ExpiryLimits { never_started_after: age, max_age: age };
             let housekeeping = HousekeepingPolicy::new(limits, GRACE);
-            Self { housekeeping, ages: Ages::default(), rooms: Rooms::new(), modules: Modules::new() }
+            let (rooms, modules, anchors) = (Rooms::new(), Modules::new(), BTreeMap::new());
+            Self { housekeeping, ages: Ages::default(), rooms, modules, anchors }
         }
 
         fn put(&mut self, key: &str, json: &str) {
@@ -326,10 +447,16 @@ mod tests {
             self.modules.insert((ModuleKind::Janus, ModuleId::new(name).unwrap()), Arc::new(view));
         }
 
+        /// Returns the time of the next due room, in milliseconds.
+        fn next_due(&self) -> Option<u128> {
+            self.housekeeping.next_due().map(|at| at.as_millis())
+        }
+
         /// Runs a round at `seconds` of the monotonic clock.
         fn round(&mut self, seconds: u64) -> Vec<String> {
             let now = Duration::from_secs(seconds);
-            let due = self.housekeeping.round(&self.rooms, &self.modules, &mut self.ages, now);
+            let (rooms, modules) = (&self.rooms, &self.modules);
+            let due = self.housekeeping.round(rooms, modules, &mut self.ages, &self.anchors, now);
             let say = |due: HousekeepingTask| match due.chore {
                 HousekeepingAction::Sweep(OrphanedKeys { parts, users }) => {
                     format!("{} sweep {parts:?}{}", due.room, if users { " and users" } else { "" })

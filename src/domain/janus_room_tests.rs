@@ -188,6 +188,8 @@ fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomVi
         deleted_at: None,
         last_epoch: Epoch(3),
         last_started_at: None,
+        last_end: None,
+        profile: Default::default(),
     };
     RoomView {
         meta: Some(StoredValue { value: meta, mod_revision: 1 }),

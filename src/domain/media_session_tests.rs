@@ -296,6 +296,8 @@ fn view(epoch: u64, id: &str, janus_room_id: u32) -> RoomView {
         deleted_at: None,
         last_epoch: Epoch(epoch),
         last_started_at: None,
+        last_end: None,
+        profile: Default::default(),
     };
     let live = LiveMeta {
         status: LiveStatus::OnAir,

@@ -242,6 +242,8 @@ fn on_air() -> (MixerRoom, RoomView) {
         deleted_at: None,
         last_epoch: Epoch(1),
         last_started_at: None,
+        last_end: None,
+        profile: Default::default(),
     };
     let (meta, live) =
         (StoredValue { value: meta, mod_revision: 1 }, StoredValue { value: live, mod_revision: 1 });

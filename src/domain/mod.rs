@@ -38,6 +38,7 @@ pub mod placement;
 pub mod plain_room;
 pub mod plan;
 pub mod ports;
+pub mod profile;
 pub mod public_status;
 pub mod read_your_writes;
 pub mod recording;

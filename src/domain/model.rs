@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
+use super::profile::RoomProfile;
 use super::timeline::{Junction, MediaEnd, Timeline};
 
 /// `/rooms/{id}/meta`: the room as created through the API. Outlives every broadcast.
@@ -30,6 +31,31 @@ pub struct Meta {
     /// Time of the last start. `None`: never started; such a room is deleted after a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_started_at: Option<UnixMs>,
+    /// Reason why the latest broadcast ended. `None`: none has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_end: Option<EndReason>,
+    /// Fields that the application can change.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub profile: Box<RoomProfile>,
+}
+
+/// Reason why a broadcast ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// A request stopped the room.
+    Stopped,
+    /// It lasted as long as the room's `maxDuration`, or `rooms.max_age`, allows.
+    MaxDuration,
+    /// No anchor was in the room for the room's `emptyTimeout`.
+    Empty,
+    /// Any other reason.
+    #[serde(other)]
+    Other,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

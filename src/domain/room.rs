@@ -27,8 +27,9 @@ use std::time::Duration;
 use super::handover;
 use super::ids::{Epoch, ModuleId, Nonce, UnixMs, UserId};
 use super::keys::ModuleKind;
-use super::model::{JanusStatus, LiveMeta, LiveStatus, Meta, User};
+use super::model::{EndReason, JanusStatus, LiveMeta, LiveStatus, Meta, User};
 use super::placement::{NotPickable, Placement, RejectReason};
+use super::profile::ProfileError;
 use super::recording::RecordingRequest;
 use super::view::{RoomView, StoredValue};
 
@@ -93,6 +94,16 @@ pub enum StartDenied {
 #[error("there is no such room")]
 pub struct NoSuchRoom;
 
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatchDenied {
+    #[error("there is no such room")]
+    NotFound,
+    #[error("the room is being removed")]
+    Removing,
+    #[error(transparent)]
+    Invalid(ProfileError),
+}
+
 /// Reason why a room is ended without a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
@@ -100,12 +111,14 @@ pub enum Expiry {
     NeverStarted,
     /// On air for longer than allowed: the broadcast ends, the room stays.
     TooOld,
+    /// Without anchors for the room's `emptyTimeout`: the broadcast ends, the room stays.
+    Empty,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpiryLimits {
     pub never_started_after: Duration,
-    /// Longest duration of a broadcast, from its start.
+    /// Longest duration of a broadcast, from its start, if the room has no `maxDuration`.
     pub max_age: Duration,
 }
 
@@ -240,14 +253,37 @@ pub fn reassignment(view: &RoomView, placement: Placement, in_good_order: bool) 
 
 /// Decides a stop request, which ends the broadcast. `grace` is the time that the modules get before their
 /// keys are removed by force.
-pub fn admit_stop(view: &RoomView, now: UnixMs, grace: Duration) -> Result<Admission<RoomWrite>, NoSuchRoom> {
+pub fn admit_stop(
+    view: &RoomView,
+    reason: EndReason,
+    now: UnixMs,
+    grace: Duration,
+) -> Result<Admission<RoomWrite>, NoSuchRoom> {
     status(view).ok_or(NoSuchRoom)?;
     Ok(match &view.live {
         Some(live) if live.status == LiveStatus::OnAir => {
-            Admission::Accepted(RoomWrite::Put { meta: None, live: Some(removing(live, now, grace)) })
+            let meta = view.meta.as_ref().map(|m| Meta { last_end: Some(reason), ..m.value.clone() });
+            Admission::Accepted(RoomWrite::Put { meta, live: Some(removing(live, now, grace)) })
         }
         _ => Admission::AlreadyDone,
     })
+}
+
+/// Decides a change of the profile by a JSON merge patch (RFC 7396). It may be on air.
+pub fn admit_patch(
+    view: &RoomView,
+    patch: &serde_json::Map<String, serde_json::Value>,
+) -> Result<Admission<RoomWrite>, PatchDenied> {
+    let meta = view.meta.as_ref().ok_or(PatchDenied::NotFound)?;
+    if meta.deleted_at.is_some() {
+        return Err(PatchDenied::Removing);
+    }
+    let profile = meta.profile.merged(patch).map_err(PatchDenied::Invalid)?;
+    if profile == *meta.profile {
+        return Ok(Admission::AlreadyDone);
+    }
+    let meta = Some(Meta { profile: Box::new(profile), ..meta.value.clone() });
+    Ok(Admission::Accepted(RoomWrite::Put { meta, live: None }))
 }
 
 /// Decides a delete request, which ends the room. A room that is not live is deleted at once.
@@ -271,16 +307,41 @@ pub fn admit_delete(
 /// Returns why the room has expired; `None`: it has not. `now` is the clock of a
 /// [`Ages`](super::ages::Ages), as for [`cleanup`].
 pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Expiry> {
-    let past = |since: UnixMs, limit: Duration| now.0.saturating_sub(since.0) as u128 > limit.as_millis();
+    let (_, expiry) = lifetime(view, limits)?;
+    (time_left(view, now, limits) == Some(Duration::ZERO)).then_some(expiry)
+}
+
+/// Returns the time until the room expires; `None` if it does not. `now` is as for [`expiry`].
+pub fn time_left(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Duration> {
+    let ((since, limit), _) = lifetime(view, limits)?;
+    // A room expires when it is older than its limit, not when it is as old.
+    let limit = limit.saturating_add(Duration::from_millis(1));
+    Some(limit.saturating_sub(Duration::from_millis(now.0.saturating_sub(since.0))))
+}
+
+/// Returns the time from which the room's age counts, its largest age, and the way in which it then expires.
+fn lifetime(view: &RoomView, limits: &ExpiryLimits) -> Option<((UnixMs, Duration), Expiry)> {
     match status(view)? {
         RoomStatus::Removing => None,
         RoomStatus::Created => {
-            let meta = view.meta.as_ref()?;
-            let idle = meta.last_started_at.is_none() && past(meta.created_at, limits.never_started_after);
-            idle.then_some(Expiry::NeverStarted)
+            let meta = view.meta.as_ref().filter(|meta| meta.last_started_at.is_none())?;
+            Some(((meta.created_at, limits.never_started_after), Expiry::NeverStarted))
         }
-        _ => past(view.live.as_ref()?.created_at, limits.max_age).then_some(Expiry::TooOld),
+        _ => Some(((view.live.as_ref()?.created_at, max_duration(view, limits)), Expiry::TooOld)),
     }
+}
+
+/// Returns the longest duration of the room's broadcasts.
+pub fn max_duration(view: &RoomView, limits: &ExpiryLimits) -> Duration {
+    let own = view.meta.as_ref().and_then(|meta| meta.profile.max_duration);
+    own.map_or(limits.max_age, |seconds| Duration::from_secs(seconds.into()))
+}
+
+/// Returns the time without anchors after which the room's broadcast ends; `None` if it does not, or if the
+/// room is not on air.
+pub fn empty_timeout(view: &RoomView) -> Option<Duration> {
+    let seconds = view.meta.as_ref()?.profile.empty_timeout.filter(|_| view.is_on_air())?;
+    Some(Duration::from_secs(seconds.into()))
 }
 
 /// Returns the next step to finish the removal of a room. It waits until the modules have released the room,

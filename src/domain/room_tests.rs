@@ -185,7 +185,7 @@ impl History {
             Step::Create => admit_create(room, meta(), self.revision).ok().map(put),
             Step::LateCreate => admit_create(room, meta(), 1).ok().map(put),
             Step::Start => admit_start(room, || Ok(placement()), nonce(), self.now).ok(),
-            Step::Stop => admit_stop(room, self.now, GRACE).ok(),
+            Step::Stop => admit_stop(room, EndReason::Stopped, self.now, GRACE).ok(),
             Step::Delete => admit_delete(room, self.now, GRACE).ok(),
             Step::Cleanup => match cleanup(room, self.now) {
                 Cleanup::Remove(write) => Some(Admission::Accepted(write)),
@@ -247,7 +247,9 @@ fn started(room: RoomView) -> RoomView {
 }
 
 fn stopped(room: RoomView) -> RoomView {
-    let Ok(Admission::Accepted(write)) = admit_stop(&room, NOW, GRACE) else { panic!("not admitted") };
+    let Ok(Admission::Accepted(write)) = admit_stop(&room, EndReason::Stopped, NOW, GRACE) else {
+        panic!("not admitted")
+    };
     write.applied_to(&room, 4)
 }
 
@@ -268,6 +270,8 @@ fn meta() -> Meta {
         deleted_at: None,
         last_epoch: Epoch(0),
         last_started_at: None,
+        last_end: None,
+        profile: Default::default(),
     }
 }
 

@@ -29,6 +29,23 @@ pub fn message(text: &str) -> Option<String> {
     visible_line(text.chars().map(blank).nfc())
 }
 
+/// Returns a text of several lines in its normal form: each line by the rules of [`message`], no empty lines
+/// at its ends, at most one between two lines. `None` if a line has a character that cannot be shown, or if
+/// all lines are empty.
+pub fn paragraphs(text: &str) -> Option<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let line = if line.trim().is_empty() { String::new() } else { message(line)? };
+        let empty_before = lines.last().is_none_or(|before| before.is_empty());
+        if !(line.is_empty() && empty_before) {
+            lines.push(line);
+        }
+    }
+    let text = lines.join("\n");
+    let text = text.trim_end_matches('\n');
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
 fn visible_line(chars: impl Iterator<Item = char>) -> Option<String> {
     let space = |c: char| if c.general_category() == GeneralCategory::SpaceSeparator { ' ' } else { c };
     let chars: Vec<char> = chars.map(space).collect();
@@ -202,6 +219,19 @@ mod tests {
         }
         for bad in ["", "\n", "a\u{202E}b", "\u{200B}", "a\u{0}b", "a\u{2028}b"] {
             assert_eq!(message(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn paragraphs_keep_their_lines() {
+        for (typed, shown) in
+            [(" one \n two", "one\ntwo"), ("\r\n\none\r\n\r\n \t\r\ntwo\n\n", "one\n\ntwo"), ("a\rb", "a b")]
+        {
+            assert_eq!(paragraphs(typed).as_deref(), Some(shown), "{typed:?}");
+            assert_eq!(paragraphs(shown).as_deref(), Some(shown));
+        }
+        for bad in ["", "\n \n", "a\n\u{202E}b", "a\n\u{200B}", "a\u{2028}b"] {
+            assert_eq!(paragraphs(bad), None, "{bad:?}");
         }
     }
 

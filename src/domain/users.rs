@@ -148,6 +148,8 @@ mod tests {
             deleted_at: None,
             last_epoch: Epoch(0),
             last_started_at: None,
+            last_end: None,
+            profile: Default::default(),
         };
         RoomWrite::Put { meta: Some(meta), live: None }.applied_to(&RoomView::default(), 2)
     }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::domain::ids::{InvalidName, ModuleId};
 use crate::domain::placement::RejectReason;
+use crate::domain::profile::ProfileError;
 use crate::domain::recording::RecordingDenied;
 use crate::domain::room::StartDenied;
 use crate::domain::users::UserDenied;
@@ -37,6 +38,10 @@ pub enum Code {
     InvalidPin,
     /// 400: the maximum number of anchors is not 1 to 5.
     InvalidMaxAnchors,
+    /// 400: a field of the room has an invalid value; the message names the field and the rule.
+    InvalidRoomField,
+    /// 400: this field of a room cannot be changed; the message says why.
+    ImmutableField,
     /// 400: the name is not 1 to 64 visible characters: no control, invisible or direction-changing ones.
     InvalidName,
     /// 400: the user id is not 1 to 255 bytes without control or invisible characters; an id with a colon
@@ -151,6 +156,8 @@ pub enum Code {
     ChatClosed,
     /// 429: slow mode is on; `Retry-After` says when this person may send again.
     SlowMode,
+    /// 503, retryable: the room has as many listeners as its `listenerLimit` allows.
+    ListenersFull,
     /// 503, retryable: the listener channel cannot be used now.
     ChannelUnavailable,
     /// 503, retryable: this node accepts no signalling connections, because it is starting or stopping.
@@ -217,6 +224,8 @@ impl Code {
             | Self::InvalidRoomId
             | Self::InvalidPin
             | Self::InvalidMaxAnchors
+            | Self::InvalidRoomField
+            | Self::ImmutableField
             | Self::InvalidName
             | Self::InvalidUserId
             | Self::InvalidModuleId
@@ -277,6 +286,7 @@ impl Code {
             | Self::MediaNotReady
             | Self::MediaTimeout
             | Self::TooManyClients
+            | Self::ListenersFull
             | Self::ChannelUnavailable
             | Self::MediaUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::SlowMode | Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
@@ -296,9 +306,11 @@ impl Code {
             | Self::RecordingNotReady
             | Self::MediaUnavailable => Some(1),
             Self::StoreUnavailable => Some(2),
-            Self::NoCapacity | Self::NoJanusAvailable | Self::NoMixerAvailable | Self::TooManyClients => {
-                Some(5)
-            }
+            Self::NoCapacity
+            | Self::NoJanusAvailable
+            | Self::NoMixerAvailable
+            | Self::ListenersFull
+            | Self::TooManyClients => Some(5),
             _ => None,
         }
     }
@@ -404,6 +416,7 @@ impl From<RoomError> for ApiError {
             RoomError::NotFound => Self::new(Code::RoomNotFound, message),
             RoomError::Removing => Self::new(Code::RoomRemoving, message),
             RoomError::User(denied) => Self::new(user_code(&denied), message),
+            RoomError::Profile(error) => error.into(),
             RoomError::ModuleNotFound => Self::new(Code::ModuleNotFound, message),
             RoomError::Recording(RecordingDenied::NotOnAir) => Self::new(Code::RoomNotOnAir, message),
             RoomError::Recording(_) => Self::new(Code::RecordingOff, message),
@@ -420,12 +433,25 @@ impl From<RoomError> for ApiError {
     }
 }
 
+impl From<ProfileError> for ApiError {
+    fn from(error: ProfileError) -> Self {
+        let message = error.to_string();
+        match error {
+            ProfileError::Unknown(_) | ProfileError::WrongType(..) => Self::new(Code::InvalidBody, message),
+            ProfileError::Invalid(invalid) => invalid.into(),
+            ProfileError::Immutable { .. } => Self::new(Code::ImmutableField, message),
+        }
+    }
+}
+
 impl From<InvalidName> for ApiError {
     fn from(invalid: InvalidName) -> Self {
         let code = match invalid.what {
             "roomId" => Code::InvalidRoomId,
             "pin" => Code::InvalidPin,
             "maxAnchors" => Code::InvalidMaxAnchors,
+            "title" | "description" | "language" | "tags" | "coverUrl" | "owner" | "custom"
+            | "listenerLimit" | "maxDuration" | "emptyTimeout" => Code::InvalidRoomField,
             "displayName" => Code::InvalidName,
             "userId" => Code::InvalidUserId,
             "module id" => Code::InvalidModuleId,

@@ -22,7 +22,7 @@ use crate::domain::client_address::network;
 use crate::domain::grant::Grant;
 use crate::domain::ids::RoomId;
 use crate::media::{self, PlaylistText};
-use crate::rooms::listener_counter::ListenerCounter;
+use crate::rooms::listener_counter::Listeners;
 use crate::rooms::now;
 
 /// Name of the cookie that may hold a listener token.
@@ -107,8 +107,8 @@ pub struct HlsSide {
     pub media: Arc<dyn LiveMedia>,
     pub keys: Arc<dyn KeyService>,
     pub auth: Arc<dyn ListenerAuth>,
-    /// Counter of listeners, updated by every served playlist.
-    pub audience: Arc<ListenerCounter>,
+    /// Counter of listeners, updated by every served playlist, and the limits of rooms.
+    pub listeners: Listeners,
     pub cors: Cors,
 }
 
@@ -153,6 +153,9 @@ async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Resul
     let query = Query(request.query_string());
     let token = query.token()?;
     let at = query.reload()?;
+    if !has_place(request, side, room, token.as_deref()) {
+        return Err(listeners_full());
+    }
     let text = side.media.playlist(room, at).await?;
     count(request, side, room, token.as_deref());
     if let Some(token) = token {
@@ -178,7 +181,12 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
     let query = Query(request.query_string());
     // A client without a token learns nothing, not even which rooms exist.
     let token = token_of(request, query.token()?.as_deref());
-    let grant = side.auth.verify(&token.ok_or_else(|| token_missing("keys need"))?, room)?;
+    let token = token.ok_or_else(|| token_missing("keys need"))?;
+    let grant = side.auth.verify(&token, room)?;
+    // The playlist has counted the player, perhaps by its address.
+    if !side.listeners.has_place(room, &token, 0) {
+        return Err(listeners_full());
+    }
     let hint = query.text("n").filter(|n| is_file_name(n)).ok_or_else(bad_query)?;
     let index = query.number("k")?.ok_or_else(bad_query)?;
     let key = side.keys.key(room, &grant, &hint, index).await?;
@@ -190,19 +198,35 @@ pub(super) fn token_of(request: &HttpRequest, in_query: Option<&str>) -> Option<
     bearer(request).or(in_query.map(str::to_owned)).or_else(|| cookie(request))
 }
 
+/// Returns true if the client of a playlist is counted already, or if the room's limit leaves a place.
+fn has_place(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<&str>) -> bool {
+    if !side.listeners.is_limited(room) {
+        return true;
+    }
+    let token = token_of(request, in_query).filter(|token| side.auth.verify(token, room).is_ok());
+    match token {
+        Some(token) => side.listeners.has_place(room, &token, 1),
+        None => side.listeners.has_place(room, request.peer_addr().map(|peer| network(peer.ip())), 1),
+    }
+}
+
+pub(super) fn listeners_full() -> ApiError {
+    ApiError::new(Code::ListenersFull, "the room has as many listeners as its listenerLimit allows")
+}
+
 /// Counts the client of a served playlist: by its valid token, otherwise by its address. All clients without
 /// a token behind one proxy count as one.
 fn count(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<&str>) {
     let now = Instant::now();
     if let Some(token) = token_of(request, in_query) {
-        if side.audience.record_again(room, &token, now) {
+        if side.listeners.audience.record_again(room, &token, now) {
             return;
         }
         if let Ok(grant) = side.auth.verify(&token, room) {
-            return side.audience.record(room, &token, Some(now + verified_for(&grant)), now);
+            return side.listeners.audience.record(room, &token, Some(now + verified_for(&grant)), now);
         }
     }
-    side.audience.record(room, request.peer_addr().map(|peer| network(peer.ip())), None, now);
+    side.listeners.audience.record(room, request.peer_addr().map(|peer| network(peer.ip())), None, now);
 }
 
 pub(super) fn verified_for(grant: &Grant) -> Duration {

@@ -5,7 +5,7 @@ use actix_web::{App, test};
 use serde_json::Value;
 
 use super::*;
-use crate::domain::ids::UnixMs;
+use crate::domain::ids::{ModuleId, UnixMs};
 
 const GOOD: &str = "good.token-1";
 const TEXT: &str =
@@ -87,7 +87,7 @@ async fn invented_tokens_count_by_address() {
     }
     ask(&format!("?token={GOOD}"), "192.0.2.1", "agent").await;
     ask(&format!("?token={GOOD}"), "192.0.2.2", "another").await;
-    let here = side.audience.here(&RoomId::new("demo").unwrap(), Instant::now());
+    let here = side.listeners.audience.here(&RoomId::new("demo").unwrap(), Instant::now());
     assert_eq!(here, 3, "one token and two networks");
 }
 
@@ -225,7 +225,7 @@ async fn playlist_requests_count_each_listener_once() {
         assert_eq!(test::call_service(&app, request).await.status(), 200);
     }
     let demo = RoomId::new("demo").unwrap();
-    assert_eq!(side.audience.here(&demo, Instant::now()), 3, "two tokens, and one address without");
+    assert_eq!(side.listeners.audience.here(&demo, Instant::now()), 3, "two tokens, and one address without");
 }
 
 struct Fake;
@@ -285,8 +285,9 @@ impl ListenerAuth for Fake {
 fn side() -> web::Data<HlsSide> {
     let fake = Arc::new(Fake);
     let cors = Cors::new(vec!["https://app.example".into()]);
-    let audience = Arc::default();
-    web::Data::new(HlsSide { media: fake.clone(), keys: fake.clone(), auth: fake, audience, cors })
+    let listeners =
+        Listeners { me: ModuleId::new("one").unwrap(), audience: Arc::default(), directory: Arc::default() };
+    web::Data::new(HlsSide { media: fake.clone(), keys: fake.clone(), auth: fake, listeners, cors })
 }
 
 struct Answer {

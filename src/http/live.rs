@@ -19,7 +19,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use super::embedding::base_url;
 use super::error::ApiError;
-use super::hls::{HlsSide, MediaRefusal, Query, no_such_file, token_missing, token_of, verified_for};
+use super::hls::{
+    HlsSide, MediaRefusal, Query, listeners_full, no_such_file, token_missing, token_of, verified_for,
+};
 use super::hls_answer::{SECRET, found};
 use super::methods::other;
 use super::server::Connection;
@@ -104,6 +106,9 @@ async fn stream(
     token: String,
     grant: Grant,
 ) -> Result<HttpResponse, ApiError> {
+    if !side.hls.listeners.has_place(&room, &token, 1) {
+        return Err(listeners_full());
+    }
     let parts = side.media.open(&room, &grant).await?;
     if let Some(connection) = request.conn_data::<Connection>() {
         connection.endless();
@@ -144,7 +149,7 @@ fn counted(
         let at = Instant::now();
         let is_valid = !grant.is_expired(now());
         if is_valid && counted.is_none_or(|last| at >= last + COUNTED_EVERY) {
-            side.audience.record(&room, &token, Some(at + verified_for(&grant)), at);
+            side.listeners.audience.record(&room, &token, Some(at + verified_for(&grant)), at);
             counted = Some(at);
         }
         future::ready(is_valid)

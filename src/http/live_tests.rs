@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::*;
 use crate::auth::TokenError;
-use crate::domain::ids::UnixMs;
+use crate::domain::ids::{ModuleId, UnixMs};
 use crate::http::hls::{KeyRefusal, KeyService, ListenerAuth, LiveMedia};
 use crate::http::hls_answer::Cors;
 use crate::media::PlaylistText;
-use crate::rooms::listener_counter::ListenerCounter;
+use crate::rooms::listener_counter::{ListenerCounter, Listeners};
 
 const GOOD: &str = "good.token-1";
 /// A token that expires while its stream is open.
@@ -207,7 +207,12 @@ impl ListenerAuth for Fake {
 fn side(public_url: Option<String>) -> (Arc<LiveSide>, Arc<ListenerCounter>) {
     let (fake, audience) = (Arc::new(Fake), Arc::<ListenerCounter>::default());
     let (media, keys, auth) = (fake.clone(), fake.clone(), fake.clone());
-    let hls = HlsSide { media, keys, auth, audience: audience.clone(), cors: Cors::default() };
+    let listeners = Listeners {
+        me: ModuleId::new("one").unwrap(),
+        audience: audience.clone(),
+        directory: Arc::default(),
+    };
+    let hls = HlsSide { media, keys, auth, listeners, cors: Cors::default() };
     (Arc::new(LiveSide { hls: web::Data::new(hls), media: fake, public_url, secure: false }), audience)
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::domain::ids::{ModuleId, RoomId};
 use crate::domain::keys::{self, ModuleKind};
 use crate::domain::placement::{Load, assigned};
+use crate::domain::profile::RoomFilter;
 use crate::domain::view::{ModuleView, Modules, RoomView, Rooms};
 use crate::store::Revision;
 
@@ -137,14 +138,19 @@ impl Directory {
         }
     }
 
-    /// Returns at most `limit` rooms whose id comes after `after`.
-    pub fn page(&self, after: Option<&RoomId>, limit: usize) -> Page {
+    /// Returns at most `limit` rooms whose id comes after `after`, and that pass the filter.
+    pub fn page(&self, after: Option<&RoomId>, limit: usize, filter: &RoomFilter) -> Page {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let known = self.read();
+        // Snapshots, because a filter may look at many rooms: a lock would delay changes.
+        let (known, modules) = (self.rooms(), self.modules());
+        let fits = |id: &RoomId, view: &RoomView| {
+            view.meta.as_ref().is_some_and(|meta| filter.fits(id, &meta.profile))
+        };
         let mut rooms: Vec<_> = known
-            .rooms
             .range::<RoomId, _>((from, Bound::Unbounded))
-            .filter_map(|(id, view)| super::Room::of(id.clone(), view.clone(), &known.modules))
+            .filter(|(id, view)| fits(id, view))
+            .filter_map(|(id, view)| super::Room::of(id.clone(), view.clone(), &modules))
+            .filter(|room| filter.status.is_none_or(|status| status == room.status))
             .take(limit.saturating_add(1))
             .collect();
         let more = rooms.len() > limit;

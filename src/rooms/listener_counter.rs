@@ -92,6 +92,12 @@ impl ListenerCounter {
         known.map(|sighting| sighting.seen = now.max(sighting.seen)).is_some()
     }
 
+    /// Returns true if the listener is counted now.
+    pub fn is_counted(&self, room: &RoomId, listener: impl Hash, now: Instant) -> bool {
+        let (listener, now) = (self.hashes.hash_one(listener), self.millis(now));
+        self.shard(room).sighting(room, listener).is_some_and(|sighting| is_recent(sighting.seen, now))
+    }
+
     /// Records the number of the room's listeners on a listener node.
     pub fn told(&self, room: &RoomId, by: &ModuleId, count: usize, now: Instant) {
         let now = self.millis(now);
@@ -191,10 +197,27 @@ impl Listeners {
         self.audience.here(room, now).max(said.unwrap_or_default())
     }
 
+    /// Returns true if the room has a `listenerLimit`.
+    pub fn is_limited(&self, room: &RoomId) -> bool {
+        self.directory.room(room).is_some_and(|view| listener_limit(&view).is_some())
+    }
+
+    /// Returns true if the limit of the room leaves a place for this listener, who adds `adds` to the count,
+    /// or if the listener is counted already. As exact as [`of`](Self::of).
+    pub fn has_place(&self, room: &RoomId, listener: impl Hash, adds: usize) -> bool {
+        let Some(view) = self.directory.room(room) else { return true };
+        let Some(limit) = listener_limit(&view) else { return true };
+        self.audience.is_counted(room, listener, Instant::now()) || self.of(room, &view) + adds <= limit
+    }
+
     /// Returns the number of listeners of all rooms. A client that listens to two rooms counts twice.
     pub fn total(&self) -> usize {
         self.directory.rooms().iter().map(|(room, view)| self.of(room, view)).sum()
     }
+}
+
+fn listener_limit(view: &RoomView) -> Option<usize> {
+    view.meta.as_ref()?.profile.listener_limit.map(|limit| limit as usize)
 }
 
 impl Default for ListenerCounter {
@@ -278,6 +301,34 @@ mod tests {
         assert_eq!(listeners("api"), 3);
         audience.told(&tea, &ModuleId::new("ear").unwrap(), 4, Instant::now());
         assert_eq!((listeners("mixer"), listeners("api")), (7, 3));
+    }
+
+    #[test]
+    fn full_room_keeps_its_listeners() {
+        let (audience, directory) = (Arc::new(ListenerCounter::new()), Arc::new(Directory::default()));
+        let [tea, jam] = ["tea-room", "jam-room"].map(room);
+        let live = r#"{"status":"onair","mixerId":"one","janusId":"j","nonce":"n","createdAt":0,"epoch":1}"#;
+        for (room, profile) in [(&tea, r#"{"listenerLimit":2}"#), (&jam, "{}")] {
+            let meta = format!(
+                r#"{{"pin":"abc123","maxAnchors":3,"hlsPath":"/","createdAt":0,"profile":{profile}}}"#
+            );
+            let mut view = RoomView::default();
+            view.apply(RoomKey::Part(RoomPart::Meta), Some((meta.as_bytes(), 1))).unwrap();
+            view.apply(RoomKey::Part(RoomPart::LiveMeta), Some((live.as_bytes(), 1))).unwrap();
+            directory.set_room(room, view);
+        }
+        let listeners =
+            Listeners { me: ModuleId::new("one").unwrap(), audience: audience.clone(), directory };
+        assert!(listeners.is_limited(&tea) && !listeners.is_limited(&jam));
+        for name in ["ann", "bob"] {
+            assert!(listeners.has_place(&tea, name, 1), "{name}");
+            audience.record(&tea, name, None, Instant::now());
+        }
+        assert!(!listeners.has_place(&tea, "eve", 1) && listeners.has_place(&jam, "eve", 1));
+        assert!(listeners.has_place(&tea, "ann", 1), "is counted already");
+        assert!(listeners.has_place(&tea, "eve", 0), "adds nothing");
+        audience.told(&tea, &ModuleId::new("ear").unwrap(), 1, Instant::now());
+        assert!(!listeners.has_place(&tea, "eve", 0), "with those of other nodes");
     }
 
     #[test]

@@ -28,9 +28,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::domain::ids::{InvalidName, Pin, RoomId, UnixMs};
 use crate::domain::model::{JanusStatus, Meta};
+use crate::domain::profile::{ProfileError, RoomProfile};
 use crate::domain::public_status::{PublicStatus, shown};
 use crate::domain::recording::RecordingDenied;
-use crate::domain::room::{CreateDenied, NoSuchRoom, PendingRemoval, RoomStatus, StartDenied};
+use crate::domain::room::{CreateDenied, NoSuchRoom, PatchDenied, PendingRemoval, RoomStatus, StartDenied};
 use crate::domain::users::UserDenied;
 use crate::domain::view::{Modules, RoomView};
 use crate::store::StoreError;
@@ -55,6 +56,7 @@ pub struct NewRoom {
     pub room_id: Option<RoomId>,
     pub pin: Option<Pin>,
     pub max_anchors: Option<u8>,
+    pub profile: RoomProfile,
     /// Puts the room on air in the same transaction. If no module can take it, no room is created.
     pub start: bool,
 }
@@ -107,6 +109,8 @@ pub enum RoomError {
     User(UserDenied),
     #[error(transparent)]
     Recording(RecordingDenied),
+    #[error(transparent)]
+    Profile(ProfileError),
     #[error("there is no such module")]
     ModuleNotFound,
     #[error("others kept changing the room at the same time")]
@@ -162,6 +166,16 @@ impl From<UserDenied> for RoomError {
             UserDenied::NoSuchRoom => Self::NotFound,
             UserDenied::RoomRemoving => Self::Removing,
             UserDenied::Removed | UserDenied::TooMany => Self::User(denied),
+        }
+    }
+}
+
+impl From<PatchDenied> for RoomError {
+    fn from(denied: PatchDenied) -> Self {
+        match denied {
+            PatchDenied::NotFound => Self::NotFound,
+            PatchDenied::Removing => Self::Removing,
+            PatchDenied::Invalid(error) => Self::Profile(error),
         }
     }
 }

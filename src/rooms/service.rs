@@ -12,14 +12,16 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::distr::{Alphanumeric, SampleString};
+use serde_json::{Map, Value};
 
 use crate::domain::ids::{Epoch, InvalidName, Nonce, Pin, RoomId, UnixMs};
 use crate::domain::keys;
-use crate::domain::model::{LiveStatus, Meta};
+use crate::domain::model::{EndReason, LiveStatus, Meta};
 use crate::domain::placement::Placement;
+use crate::domain::profile::RoomFilter;
 use crate::domain::room::{
-    Admission, Cleanup, Expiry, RoomWrite, StartDenied, admit_create, admit_delete, admit_start, admit_stop,
-    assignment, cleanup,
+    Admission, Cleanup, Expiry, RoomWrite, StartDenied, admit_create, admit_delete, admit_patch, admit_start,
+    admit_stop, assignment, cleanup,
 };
 use crate::domain::view::RoomView;
 use crate::store::{Store, StoreError, TxnOutcome};
@@ -84,6 +86,8 @@ impl RoomService {
             deleted_at: None,
             last_epoch: Epoch(0),
             last_started_at: None,
+            last_end: None,
+            profile: Box::new(new.profile),
         };
         let mut hold = self.in_flight.hold(id.clone());
         let decide = |read: &RoomRead| {
@@ -112,9 +116,19 @@ impl RoomService {
         self.found(id, read.view)
     }
 
-    /// Returns rooms after `after` in the order of their ids, from this node's directory.
-    pub fn list(&self, after: Option<&RoomId>, limit: usize) -> Page {
-        self.directory.page(after, limit)
+    /// Returns rooms after `after` that pass the filter, in the order of their ids, from this node's
+    /// directory.
+    pub fn list(&self, after: Option<&RoomId>, limit: usize, filter: &RoomFilter) -> Page {
+        self.directory.page(after, limit, filter)
+    }
+
+    /// Changes the room's profile by a JSON merge patch (RFC 7396), on air or not.
+    ///
+    /// # Errors
+    /// [`RoomError::Profile`] if a field is unknown, invalid or cannot be changed.
+    pub async fn patch(&self, id: &RoomId, patch: &Map<String, Value>) -> Result<Room, RoomError> {
+        let decide = |read: &RoomRead| Ok(admit_patch(&read.view, patch)?);
+        self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
     /// Puts the room on air. A room that is already on air is unchanged.
@@ -128,7 +142,8 @@ impl RoomService {
 
     /// Ends the broadcast; the room stays.
     pub async fn stop(&self, id: &RoomId) -> Result<Room, RoomError> {
-        let decide = |read: &RoomRead| Ok(admit_stop(&read.view, now(), self.removing_grace)?);
+        let decide =
+            |read: &RoomRead| Ok(admit_stop(&read.view, EndReason::Stopped, now(), self.removing_grace)?);
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
@@ -155,7 +170,8 @@ impl RoomService {
     pub async fn expire(&self, id: &RoomId, judged: &RoomView, expiry: Expiry) -> Result<bool, RoomError> {
         let admission = match expiry {
             Expiry::NeverStarted => admit_delete(judged, now(), self.removing_grace)?,
-            Expiry::TooOld => admit_stop(judged, now(), self.removing_grace)?,
+            Expiry::TooOld => admit_stop(judged, EndReason::MaxDuration, now(), self.removing_grace)?,
+            Expiry::Empty => admit_stop(judged, EndReason::Empty, now(), self.removing_grace)?,
         };
         let Admission::Accepted(write) = admission else { return Ok(false) };
         Ok(self.commit(id, judged, &write).await?.is_some())

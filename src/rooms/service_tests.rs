@@ -29,7 +29,7 @@ async fn deleted_room_leaves_no_store_key() {
 async fn writes_are_listed_immediately() {
     let (_store, rooms) = house(&[("one", 10)]);
     let room = rooms.create(NewRoom { start: true, ..NewRoom::default() }).await.unwrap();
-    let listed = rooms.list(None, 10).rooms;
+    let listed = rooms.list(None, 10, &RoomFilter::default()).rooms;
     assert_eq!(listed, [room]);
     assert_eq!(listed[0].meta.max_anchors, 3);
 }
@@ -260,6 +260,7 @@ async fn expired_rooms_are_ended() {
     assert!(rooms.expire(&id("live"), &live, Expiry::TooOld).await.unwrap());
     assert!(!rooms.expire(&id("live"), &live, Expiry::TooOld).await.unwrap(), "it is on its way");
     assert_eq!(rooms_keys(&store), ["/rooms/live/livemeta", "/rooms/live/meta"]);
+    assert_eq!(rooms.get(&id("live")).await.unwrap().meta.last_end, Some(EndReason::MaxDuration));
 }
 
 #[actix::test]

@@ -148,7 +148,7 @@ fn room_pages_continue_after_last() {
     let mut found = Vec::new();
     let mut after = None;
     loop {
-        let page = directory.page(after.as_ref(), 3);
+        let page = directory.page(after.as_ref(), 3, &Default::default());
         found.extend(page.rooms.into_iter().map(|room| room.id.to_string()));
         after = page.next;
         if after.is_none() {

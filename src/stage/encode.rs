@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::ids::UnixMs;
+use crate::domain::model::EndReason;
+use crate::domain::profile::{CoverUrl, Description, Language, Tags, Title};
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{Event, Hand, HistoryId, Person, PersonId, Reaction, Stage, StageRole};
@@ -26,6 +28,19 @@ pub struct RoomLine {
     /// Start of the broadcast; absent while the room is not on air.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_air_since: Option<UnixMs>,
+    /// Reason why the latest broadcast ended; absent while the room is on air, and if none has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_reason: Option<EndReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<Title>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<Description>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cover_url: Option<CoverUrl>,
 }
 
 /// User who is in the room and may speak.

@@ -12,6 +12,7 @@ use super::encode::{self, MemberLine, RoomLine, Surroundings};
 use super::subscription::{Subscription, Viewer};
 use crate::auth::Secrets;
 use crate::domain::ids::RoomId;
+use crate::domain::profile::RoomProfile;
 use crate::domain::recording::in_force;
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
@@ -440,7 +441,14 @@ impl StageHub {
         let room = Room::of(key.room.clone(), view, &self.parts.directory.modules())?;
         let on_air = matches!(room.status, RoomStatus::OnAir | RoomStatus::Degraded);
         let live = room.view.live.as_ref().filter(|_| on_air);
+        let RoomProfile { title, description, language, tags, cover_url, .. } = *room.meta.profile;
         Some(RoomLine {
+            end_reason: room.meta.last_end.filter(|_| !room.view.is_on_air()),
+            title,
+            description,
+            language,
+            tags,
+            cover_url,
             status: room.status,
             listeners: self.parts.listeners.of(&room.id, &room.view),
             recorded: in_force(&room.view).is_some(),

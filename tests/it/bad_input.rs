@@ -17,6 +17,7 @@ const KEYS: [(&str, &str); 2] = [("auth.mode", "keys"), ("auth.api_keys", KEY)];
 const JSON: &str = "Content-Type: application/json\r\n";
 const ROOMS: &str = "/api/rooms";
 const TOKEN: &str = "/api/token";
+const ROOM: &str = "/api/rooms/{id}";
 const MARK: &str = "/api/modules/{kind}/{id}/mark";
 const PATIENCE: Duration = Duration::from_secs(60);
 const TEN_MEGABYTES: usize = 10 << 20;
@@ -359,6 +360,23 @@ impl House {
         for anchors in ["0", "-1", "6", "257", "9223372036854775807"] {
             let body = format!("{{\"roomId\":\"other\",\"maxAnchors\":{anchors}}}");
             self.refuses("POST", ROOMS, body, (400, "invalid_max_anchors")).await;
+        }
+        for (field, value) in [
+            ("title", "\"\\u202e\""),
+            ("coverUrl", "\"javascript:alert(1)\""),
+            ("listenerLimit", "0"),
+            ("maxDuration", "604801"),
+        ] {
+            let body = format!("{{\"{field}\":{value}}}");
+            self.refuses("PATCH", ROOM, body.clone(), (400, "invalid_room_field")).await;
+            self.refuses("POST", ROOMS, body, (400, "invalid_room_field")).await;
+        }
+        for (body, code) in [
+            (r#"{"title":1}"#, "invalid_body"),
+            (r#"{"pin":"000000"}"#, "immutable_field"),
+            (r#"{"maxAnchors":5}"#, "immutable_field"),
+        ] {
+            self.refuses("PATCH", ROOM, body, (400, code)).await;
         }
         for body in ["{}", r#"{"label":"away"}"#, r#"{"label":1}"#, r#"{"label":"ready","ttl":"1"}"#] {
             self.refuses("PUT", MARK, body, (400, "invalid_body")).await;

@@ -15,7 +15,7 @@ const ROOM: &str = "talk";
 const EVENT_WITHIN: Duration = Duration::from_secs(30);
 
 /// Client of a room's events.
-struct Events {
+pub struct Events {
     chunks: std::pin::Pin<Box<dyn futures::Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>>>>,
     text: String,
     last_id: String,
@@ -231,7 +231,7 @@ async fn hands_survive_listener_node_death() {
 }
 
 impl Events {
-    async fn open(hls: &str, token: &str, last: Option<&str>) -> Self {
+    pub async fn open(hls: &str, token: &str, last: Option<&str>) -> Self {
         let client = awc::Client::builder().disable_timeout().finish();
         let mut request = client.get(format!("{hls}/hls/rooms/{ROOM}/events"));
         request = request.insert_header(("authorization", format!("Bearer {token}")));
@@ -245,7 +245,7 @@ impl Events {
     }
 
     /// Returns the data of the next event with this name. Others are skipped.
-    async fn next(&mut self, name: &str) -> Value {
+    pub async fn next(&mut self, name: &str) -> Value {
         let found = async {
             loop {
                 while let Some((event, rest)) = self.text.split_once("\n\n") {

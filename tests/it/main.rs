@@ -25,6 +25,7 @@ mod package;
 mod people;
 mod presence;
 mod recording;
+mod room_fields;
 mod rooms;
 mod secure;
 mod secured_backends;

@@ -136,6 +136,8 @@ impl House {
             deleted_at: None,
             last_epoch: Epoch(1),
             last_started_at: Some(UnixMs(1)),
+            last_end: None,
+            profile: Default::default(),
         };
         let live = LiveMeta {
             status: LiveStatus::OnAir,

@@ -193,7 +193,7 @@ window.setInterval(showBehind, BEHIND_MS);
 listener.on('state', show);
 listener.play();
 // Without a token there is nothing to follow.
-if (token) new RoomPanel(listener, () => void speakHere());
+if (token) new RoomPanel(listener, room, () => void speakHere());
 show();
 // A server without this endpoint has nothing to offer.
 offerMore().catch(() => undefined);

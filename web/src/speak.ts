@@ -250,6 +250,7 @@ function follow(): void {
   channel?.close();
   channel = new RoomChannel({ url: playlistOf(roomId), token });
   channel.on('state', (state) => {
+    if (state.known) write(byId('room-name'), state.room.title ?? roomId);
     hands.show(state);
     chat.show(state);
   });

@@ -28,6 +28,7 @@ use crate::domain::keys::LEADER;
 use crate::domain::leadership::{Effect, LeaderRecord, Leadership, Outcome, StoreStability};
 use crate::domain::model::Leader;
 use crate::domain::plan::Plan;
+use crate::presence::Presence;
 use crate::rooms::{LeaderGuard, RoomService, writes};
 use crate::store::reflector::{ReflectorEvent, reflect};
 use crate::store::{KeyValue, LeaseId, Store, StoreError, TxnOutcome};
@@ -42,6 +43,7 @@ pub struct Elector {
     context: Context,
     service: Arc<RoomService>,
     ages: SharedAges,
+    presence: Option<Arc<dyn Presence>>,
     machine: Leadership,
     steady: watch::Sender<StoreStability>,
     /// The key, as of the last point at which the watch was complete.
@@ -75,13 +77,19 @@ impl Message for Msg {
 }
 
 impl Elector {
-    pub fn new(context: Context, service: Arc<RoomService>, ages: SharedAges) -> Self {
+    pub fn new(
+        context: Context,
+        service: Arc<RoomService>,
+        ages: SharedAges,
+        presence: Option<Arc<dyn Presence>>,
+    ) -> Self {
         let ttl = context.config.rooms.heartbeat_ttl;
         Self {
             machine: Leadership::new(context.me.clone(), context.incarnation.to_string(), ttl),
             context,
             service,
             ages,
+            presence,
             steady: watch::Sender::default(),
             seen: None,
             busy: false,
@@ -145,8 +153,9 @@ impl Elector {
 
     fn assemble(&mut self, revision: i64, cx: &mut Cx<Self>) {
         let (context, service, ages) = (self.context.clone(), self.service.clone(), self.ages.clone());
+        let presence = self.presence.clone();
         cx.spawn_child(TEAM[0], ChildSpec::worker(), move || {
-            Housekeeper::new(context.clone(), service.clone(), ages.clone())
+            Housekeeper::new(context.clone(), service.clone(), ages.clone(), presence.clone())
         });
         let (context, service) = (self.context.clone(), self.service.clone());
         let fence = LeaderGuard { key: LEADER.to_owned(), revision };

@@ -3,24 +3,34 @@
 //! The rules are in [`domain::housekeeping`](crate::domain::housekeeping). It runs on the leader only. Each
 //! action is a compare-and-swap, so even two housekeepers at once would do it once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use serde_json::json;
 
 use super::SharedAges;
 use crate::actors::context::Context;
+use crate::actors::dirty_rooms::DirtyRooms;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, Timer};
+use crate::domain::ages::Ages;
 use crate::domain::compaction::Compaction;
-use crate::domain::housekeeping::{HousekeepingAction, HousekeepingPolicy, HousekeepingTask};
-use crate::domain::ids::UnixMs;
+use crate::domain::housekeeping::{
+    HousekeepingAction, HousekeepingPolicy, HousekeepingTask, counts_anchors, is_timed,
+};
+use crate::domain::ids::{RoomId, UnixMs, UserId};
 use crate::domain::room::ExpiryLimits;
-use crate::rooms::{Removal, RoomError, RoomService};
+use crate::presence::Presence;
+use crate::rooms::{Directory, Removal, RoomError, RoomService};
 use crate::store::StoreError;
 
 /// Minimum time between two rounds: in a large cluster modules change several times a second.
 const BETWEEN: Duration = Duration::from_secs(1);
+/// Maximum time to count anchors in a round, and maximum concurrent queries. Rooms not counted in time count
+/// as rooms with anchors.
+const COUNTED_WITHIN: Duration = Duration::from_secs(2);
+const COUNTED_AT_ONCE: usize = 16;
 /// Number of shown entries, both of completed actions and of invalid keys.
 const SHOWN: usize = 20;
 
@@ -38,6 +48,10 @@ pub struct Housekeeper {
     done: VecDeque<TaskResult>,
     last_error: Option<String>,
     timer: Option<Timer>,
+    /// `None` on a node without presence: broadcasts then do not end because they have no anchors.
+    presence: Option<Arc<dyn Presence>>,
+    /// Changed rooms.
+    news: Option<DirtyRooms>,
 }
 
 struct TaskResult {
@@ -48,6 +62,9 @@ struct TaskResult {
 pub enum Msg {
     Round,
     ModulesChanged,
+    RoomsChanged,
+    /// Number of anchors of each room whose `emptyTimeout` is set, if presence knows it.
+    Counted(BTreeMap<RoomId, usize>),
     /// `false`: nothing was left to do.
     Acted(HousekeepingTask, Result<bool, RoomError>),
     Compacted(Result<(), StoreError>),
@@ -60,6 +77,8 @@ impl Message for Msg {
         match self {
             Self::Round => "round",
             Self::ModulesChanged => "modules_changed",
+            Self::RoomsChanged => "rooms_changed",
+            Self::Counted(_) => "counted",
             Self::Acted(..) => "acted",
             Self::Compacted(_) => "compacted",
             Self::Pruned(_) => "pruned",
@@ -68,7 +87,12 @@ impl Message for Msg {
 }
 
 impl Housekeeper {
-    pub fn new(context: Context, service: Arc<RoomService>, ages: SharedAges) -> Self {
+    pub fn new(
+        context: Context,
+        service: Arc<RoomService>,
+        ages: SharedAges,
+        presence: Option<Arc<dyn Presence>>,
+    ) -> Self {
         let rooms = &context.config.rooms;
         let limits = ExpiryLimits { never_started_after: rooms.never_started_after, max_age: rooms.max_age };
         Self {
@@ -84,22 +108,37 @@ impl Housekeeper {
             done: VecDeque::new(),
             last_error: None,
             timer: None,
+            presence,
+            news: None,
         }
     }
 
     fn round(&mut self, cx: &mut Cx<Self>) {
         self.rounds += 1;
         self.last_round = self.context.clock.now();
+        self.timer = None;
         self.again = false;
         self.last_error = None;
+        let rooms = self.context.directory.rooms();
+        let asked: Vec<_> = counts_anchors(&rooms).cloned().collect();
+        match self.presence.clone().filter(|_| !asked.is_empty()) {
+            Some(presence) => {
+                let directory = self.context.directory.clone();
+                cx.run(count(presence, directory, asked), Msg::Counted);
+            }
+            None => self.decide(&BTreeMap::new(), cx),
+        }
+    }
+
+    fn decide(&mut self, anchors: &BTreeMap<RoomId, usize>, cx: &mut Cx<Self>) {
         let directory = &self.context.directory;
         // Before the first list, every key would look orphaned.
         if directory.is_listed() {
             let now = self.context.clock.now();
             self.context.metrics.set_invalid_keys(directory.odd_keys().len());
             let (rooms, modules) = (directory.rooms(), directory.modules());
-            let due = self.ages.with(|ages| self.housekeeping.round(&rooms, &modules, ages, now));
-            self.due = due.into();
+            let round = |ages: &mut Ages| self.housekeeping.round(&rooms, &modules, ages, anchors, now);
+            self.due = self.ages.clone().with(round).into();
         }
         self.compact(cx);
         self.prune(cx);
@@ -135,7 +174,10 @@ impl Housekeeper {
 
     fn rest(&mut self, cx: &mut Cx<Self>) {
         let interval = self.context.config.rooms.housekeeping_interval;
-        let next = self.last_round + if self.again { BETWEEN } else { interval };
+        let soon = self.last_round + BETWEEN;
+        let due = self.housekeeping.next_due().map(|due| due.max(soon));
+        let regular = if self.again { soon } else { self.last_round + interval };
+        let next = due.map_or(regular, |due| due.min(regular));
         self.timer = Some(cx.after(next.saturating_sub(self.context.clock.now()), Msg::Round));
     }
 
@@ -156,9 +198,37 @@ impl Housekeeper {
         }
     }
 
+    /// Makes the next round early.
+    fn hurry(&mut self, cx: &mut Cx<Self>) {
+        self.again = true;
+        // A timer exists only when the round is over.
+        if self.timer.is_some() {
+            self.rest(cx);
+        }
+    }
+
     fn listen(&self, cx: &mut Cx<Self>) {
         cx.run(self.context.directory.next_module_change(), |()| Msg::ModulesChanged);
     }
+}
+
+/// Counts the anchors of rooms, without removed ones: presence forgets them only later.
+async fn count(
+    presence: Arc<dyn Presence>,
+    directory: Arc<Directory>,
+    rooms: Vec<RoomId>,
+) -> BTreeMap<RoomId, usize> {
+    let counts = futures::stream::iter(rooms).map(|room| {
+        let (presence, view) = (presence.clone(), directory.room(&room));
+        async move {
+            let members = presence.list(&room).await.ok()?;
+            let removed = |user: &UserId| view.as_ref().is_some_and(|view| view.is_removed(user));
+            let count = members.iter().filter(|member| !removed(&member.user_id)).count();
+            Some((room, count))
+        }
+    });
+    let counts = counts.buffer_unordered(COUNTED_AT_ONCE).take_until(tokio::time::sleep(COUNTED_WITHIN));
+    counts.filter_map(std::future::ready).collect().await
 }
 
 async fn act(service: &RoomService, context: &Context, due: &HousekeepingTask) -> Result<bool, RoomError> {
@@ -182,6 +252,11 @@ impl Behaviour for Housekeeper {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         self.listen(cx);
+        let me = cx.me();
+        // The wake-up may fail if this actor is gone; it needs none then.
+        self.news = Some(self.context.subscribe(move || {
+            let _ = me.tell_latest("rooms_changed", Msg::RoomsChanged);
+        }));
         self.round(cx);
     }
 
@@ -190,12 +265,17 @@ impl Behaviour for Housekeeper {
             Msg::Round => self.round(cx),
             Msg::ModulesChanged => {
                 self.listen(cx);
-                self.again = true;
-                // A timer exists only when the round is over.
-                if self.timer.is_some() {
-                    self.rest(cx);
+                self.hurry(cx);
+            }
+            Msg::RoomsChanged => {
+                let news = self.news.as_ref().map(DirtyRooms::take);
+                let directory = &self.context.directory;
+                let is_timed = |room: &RoomId| directory.room(room).is_some_and(|view| is_timed(&view));
+                if news.is_some_and(|news| news.rebuilt || news.rooms.iter().any(is_timed)) {
+                    self.hurry(cx);
                 }
             }
+            Msg::Counted(anchors) => self.decide(&anchors, cx),
             Msg::Acted(due, outcome) => {
                 self.acted(due, outcome);
                 self.next(cx);

@@ -14,12 +14,15 @@ use crate::actors::kernel::{ActorState, Behaviour, ChildDown, ChildSpec, Cx, Mes
 use crate::actors::room_children::{ChildEnd, RoomChildren};
 use crate::domain::ids::RoomId;
 use crate::domain::room::RoomStatus;
+use crate::presence::Presence;
 use crate::rooms::RoomService;
 
 pub struct RoomSupervisor {
     context: Context,
     service: Arc<RoomService>,
     ages: SharedAges,
+    /// `None` on a node without presence.
+    presence: Option<Arc<dyn Presence>>,
     news: Option<DirtyRooms>,
     rooms: RoomChildren<room::Msg>,
 }
@@ -40,8 +43,13 @@ impl Message for Msg {
 }
 
 impl RoomSupervisor {
-    pub fn new(context: Context, service: Arc<RoomService>, ages: SharedAges) -> Self {
-        Self { context, service, ages, news: None, rooms: RoomChildren::default() }
+    pub fn new(
+        context: Context,
+        service: Arc<RoomService>,
+        ages: SharedAges,
+        presence: Option<Arc<dyn Presence>>,
+    ) -> Self {
+        Self { context, service, ages, presence, news: None, rooms: RoomChildren::default() }
     }
 
     fn news(&mut self, cx: &mut Cx<Self>) {
@@ -101,8 +109,9 @@ impl Behaviour for RoomSupervisor {
 
     fn started(&mut self, cx: &mut Cx<Self>) {
         let (context, service, ages) = (self.context.clone(), self.service.clone(), self.ages.clone());
+        let presence = self.presence.clone();
         cx.spawn_child("leader", ChildSpec::worker(), move || {
-            Elector::new(context.clone(), service.clone(), ages.clone())
+            Elector::new(context.clone(), service.clone(), ages.clone(), presence.clone())
         });
         let (context, ledger) = (self.context.clone(), self.service.ledger().clone());
         cx.spawn_child("ledger", ChildSpec::worker(), move || {

@@ -83,6 +83,8 @@ impl World {
             deleted_at: None,
             last_epoch: Epoch(0),
             last_started_at: None,
+            last_end: None,
+            profile: Default::default(),
         };
         world.put(RoomPart::Meta, &meta);
         world

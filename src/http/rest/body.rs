@@ -3,32 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::model::{Health, JanusStatus, MachineLoad, MarkLabel};
+use crate::domain::model::{EndReason, Health, JanusStatus, MachineLoad, MarkLabel};
+use crate::domain::profile::RoomProfile;
 use crate::domain::recording::in_force;
 use crate::domain::room::RoomStatus;
 use crate::http::extract::integer;
 use crate::rooms::{ModuleInfo, ModuleStats, Room, Stats};
-
-/// Settings of a new room.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct CreateRoom {
-    /// Id of the room. If absent or null, a random id is generated.
-    #[serde(default)]
-    #[schema(pattern = "^[A-Za-z0-9_-]{3,32}$")]
-    pub room_id: Option<String>,
-    /// PIN of the room. If absent or null, a random PIN is generated.
-    #[serde(default)]
-    #[schema(pattern = "^[A-Za-z0-9]{6}$")]
-    pub pin: Option<String>,
-    /// Maximum number of anchors in the room; 3 if absent or null.
-    #[serde(default, deserialize_with = "integer")]
-    #[schema(minimum = 1, maximum = 5)]
-    pub max_anchors: Option<i64>,
-    /// Puts the room on air at once. If no Janus or no mixer accepts it, the room is not created.
-    #[serde(default)]
-    pub start: bool,
-}
 
 /// Room for which a listener token is requested.
 #[derive(Deserialize, ToSchema)]
@@ -64,6 +44,22 @@ pub(super) struct SetMark {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
+    /// Lists only rooms with this status.
+    #[serde(default)]
+    #[param(pattern = "^(created|starting|onair|degraded|removing)$")]
+    pub status: Option<String>,
+    /// Lists only rooms with this tag.
+    #[serde(default)]
+    #[param(min_length = 1, max_length = 32)]
+    pub tag: Option<String>,
+    /// Lists only rooms of this owner.
+    #[serde(default)]
+    #[param(min_length = 1, max_length = 255)]
+    pub owner: Option<String>,
+    /// Lists only rooms with this text in their id, title, description or a tag. Case does not matter.
+    #[serde(default)]
+    #[param(min_length = 1, max_length = 100)]
+    pub q: Option<String>,
     /// Lists only rooms after this id; the value of `next` of the previous page.
     #[serde(default)]
     #[param(pattern = "^[A-Za-z0-9_-]{3,32}$")]
@@ -93,6 +89,13 @@ pub(super) struct RoomBody {
     /// Time of the latest start; absent if the room was never started.
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<u64>,
+    /// Reason why the latest broadcast ended: `stopped`, `max_duration`, `empty` or `other`. Absent if none
+    /// has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    end_reason: Option<EndReason>,
+    #[serde(flatten)]
+    profile: RoomProfile,
     /// Number of the current assignment to a Janus and a mixer; it rises with each assignment. Absent while
     /// the room is not live.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -289,6 +292,8 @@ impl RoomBody {
             status: room.status,
             created_at: meta.created_at.0,
             started_at: meta.last_started_at.map(|at| at.0),
+            end_reason: meta.last_end,
+            profile: (*meta.profile).clone(),
             epoch: live.map(|l| l.epoch.0),
             janus: live.map(|l| AssignedJanus { id: l.janus_id.to_string(), status: room.janus }),
             mixer: live.map(|l| AssignedMixer { id: l.mixer_id.to_string(), listening: room.listening }),

@@ -45,6 +45,7 @@ fn all() -> Vec<Endpoint> {
         rooms::create as __path_create,
         rooms::list as __path_list,
         rooms::get as __path_get,
+        rooms::update as __path_update,
         rooms::start as __path_start,
         rooms::stop as __path_stop,
         rooms::delete as __path_delete,
@@ -94,6 +95,7 @@ impl Endpoint {
         let method = match documented_as {
             HttpMethod::Post => Method::POST,
             HttpMethod::Put => Method::PUT,
+            HttpMethod::Patch => Method::PATCH,
             HttpMethod::Delete => Method::DELETE,
             _ => Method::GET,
         };

@@ -12,6 +12,7 @@ mod endpoints;
 mod events;
 mod modules;
 mod recordings;
+mod room_fields;
 mod rooms;
 mod token;
 mod users;

@@ -1,19 +1,24 @@
-//! `/api/rooms`: create, list, read, start, stop and delete rooms.
+//! `/api/rooms`: create, list, read, change, start, stop and delete rooms.
 
 use actix_web::web::{Data, Json};
 use actix_web::{HttpResponse, Responder};
 
-use crate::domain::ids::{InvalidName, Pin, RoomId};
+use crate::domain::ids::RoomId;
+use crate::domain::profile::{Owner, RoomFilter, RoomProfile, Tag};
+use crate::domain::room::RoomStatus;
 use crate::http::anchors;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, QueryOf, RoomPath};
-use crate::rooms::{NewRoom, Room};
+use crate::rooms::Room;
 
 use super::Api;
-use super::body::{CreateRoom, Crowd, DeleteAnswer, ListAnswer, ListQuery, RoomAnswer, RoomBody};
+use super::body::{Crowd, DeleteAnswer, ListAnswer, ListQuery, RoomAnswer, RoomBody};
+use super::room_fields::{CreateRoom, UpdateRoom};
 
 const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1000;
+/// Longest `q`, in characters.
+const LONGEST_TEXT: usize = 100;
 
 /// Creates a room and, with `start`, puts it on air.
 #[utoipa::path(
@@ -22,7 +27,7 @@ const LARGEST_PAGE: usize = 1000;
     responses(
         (status = 201, body = RoomAnswer, description = "the room"),
         (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
-            invalid_pin, invalid_max_anchors"),
+            invalid_pin, invalid_max_anchors, invalid_room_field, immutable_field"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 409, body = ErrorBody, description = "room_exists; room_removing (retryable)"),
@@ -35,16 +40,16 @@ const LARGEST_PAGE: usize = 1000;
     )
 )]
 pub(super) async fn create(api: Data<Api>, body: JsonBody<CreateRoom>) -> Result<impl Responder, ApiError> {
-    let room = api.rooms.create(new_room(body.0)?).await?;
+    let room = api.rooms.create(body.0.try_into()?).await?;
     Ok(HttpResponse::Created().json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
-/// Lists the rooms, ordered by id.
+/// Lists the rooms that meet all conditions, ordered by id.
 #[utoipa::path(
     get, path = "/api/rooms", operation_id = "listRooms", tag = "rooms", params(ListQuery),
     responses(
         (status = 200, body = ListAnswer, description = "a page of rooms"),
-        (status = 400, body = ErrorBody, description = "invalid_query, invalid_room_id"),
+        (status = 400, body = ErrorBody, description = "invalid_query, invalid_room_id, invalid_room_field"),
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
     )
@@ -52,7 +57,7 @@ pub(super) async fn create(api: Data<Api>, body: JsonBody<CreateRoom>) -> Result
 pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<impl Responder, ApiError> {
     let after = query.0.after.as_deref().map(RoomId::new).transpose()?;
     let limit = query.0.limit.as_deref().map_or(Ok(PAGE), page)?;
-    let page = api.rooms.list(after.as_ref(), limit);
+    let page = api.rooms.list(after.as_ref(), limit, &filter(&query.0)?);
     let rooms = all_shown(&api, &page.rooms).await;
     Ok(Json(ListAnswer { success: true, rooms, next: page.next.map(|id| id.to_string()) }))
 }
@@ -73,6 +78,39 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<ListQuery>) -> Result<im
 )]
 pub(super) async fn get(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
     let room = api.rooms.get(&id.0).await?;
+    Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
+}
+
+/// Changes fields of a room, on air or not.
+///
+/// The body is a JSON merge patch (RFC 7396). `maxDuration` always counts from the start of the broadcast.
+#[utoipa::path(
+    patch, path = "/api/rooms/{id}", operation_id = "updateRoom", tag = "rooms",
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    request_body(content = Option<UpdateRoom>, description = "may be left out"),
+    responses(
+        (status = 200, body = RoomAnswer, description = "the room"),
+        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
+            invalid_room_field, immutable_field"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 408, body = ErrorBody, description = "request_timeout"),
+        (status = 409, body = ErrorBody, description = "room_removing"),
+        (status = 413, body = ErrorBody, description = "body_too_large"),
+        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn update(
+    api: Data<Api>,
+    id: RoomPath,
+    body: JsonBody<UpdateRoom>,
+) -> Result<impl Responder, ApiError> {
+    // An invalid patch is refused for every room, before the store is asked.
+    RoomProfile::default().merged(&body.0.0)?;
+    let room = api.rooms.patch(&id.0, &body.0.0).await?;
     Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
@@ -165,19 +203,27 @@ async fn all_shown(api: &Api, rooms: &[Room]) -> Vec<RoomBody> {
     rooms.iter().map(|room| RoomBody::of(room, &api.hls_base, crowd(room))).collect()
 }
 
+fn filter(query: &ListQuery) -> Result<RoomFilter, ApiError> {
+    let invalid = |message: &str| ApiError::new(Code::InvalidQuery, message);
+    let status = query.status.as_deref().map(|name| {
+        let status = RoomStatus::ALL.into_iter().find(|status| status.as_str() == name);
+        status.ok_or_else(|| invalid("status must be created, starting, onair, degraded or removing"))
+    });
+    let text = query.q.as_deref().map(|text| match (1..=LONGEST_TEXT).contains(&text.chars().count()) {
+        true => Ok(text.to_lowercase()),
+        false => Err(invalid("q must be 1 to 100 characters")),
+    });
+    Ok(RoomFilter {
+        status: status.transpose()?,
+        tag: query.tag.as_deref().map(Tag::new).transpose()?,
+        owner: query.owner.as_deref().map(Owner::new).transpose()?,
+        text: text.transpose()?,
+    })
+}
+
 /// Parses `limit`. Accepts only digits: `parse` alone would also accept a sign.
 pub(super) fn page(limit: &str) -> Result<usize, ApiError> {
     let digits = limit.bytes().all(|byte| byte.is_ascii_digit());
     let limit = limit.parse().ok().filter(|limit| digits && (1..=LARGEST_PAGE).contains(limit));
     limit.ok_or_else(|| ApiError::new(Code::InvalidQuery, format!("limit must be 1 to {LARGEST_PAGE}")))
-}
-
-fn new_room(body: CreateRoom) -> Result<NewRoom, InvalidName> {
-    Ok(NewRoom {
-        room_id: body.room_id.as_deref().map(RoomId::new).transpose()?,
-        pin: body.pin.as_deref().map(Pin::new).transpose()?,
-        // A number that does not fit a `u8` is out of range anyway: it becomes 0, which is refused.
-        max_anchors: body.max_anchors.map(|n| u8::try_from(n).unwrap_or(0)),
-        start: body.start,
-    })
 }

@@ -157,6 +157,8 @@ impl Rig {
             deleted_at: None,
             last_epoch: epoch,
             last_started_at: None,
+            last_end: None,
+            profile: Default::default(),
         };
         let live = live(epoch, LiveStatus::OnAir);
         let key = JanusState {

@@ -16,10 +16,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use stentor::auth::TokenError;
 use stentor::domain::grant::Grant;
-use stentor::domain::ids::{RoomId, UnixMs};
+use stentor::domain::ids::{ModuleId, RoomId, UnixMs};
 use stentor::http::hls::{self, HlsSide, KeyRefusal, KeyService, ListenerAuth, LiveMedia, MediaRefusal};
 use stentor::http::{hls_answer::Cors, pages};
 use stentor::media::PlaylistText;
+use stentor::rooms::listener_counter::Listeners;
 
 pub const ROOM: &str = "staged";
 pub const TOKEN: &str = "staged.listener.token";
@@ -63,7 +64,11 @@ impl Stage {
             media: room.clone(),
             keys: room.clone(),
             auth: room,
-            audience: Arc::default(),
+            listeners: Listeners {
+                me: ModuleId::new("one").unwrap(),
+                audience: Arc::default(),
+                directory: Arc::default(),
+            },
             cors: Cors::default(),
         });
         let app = move || {

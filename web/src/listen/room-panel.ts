@@ -14,7 +14,7 @@ export class RoomPanel {
   private talking: ReadonlySet<string> = new Set();
 
   /** `accept`: the listener takes the invitation. */
-  constructor(private readonly listener: StentorListener, accept: () => void) {
+  constructor(private readonly listener: StentorListener, private readonly roomId: string, accept: () => void) {
     this.channel = listener.channel;
     listener.on('room', (state) => this.show(state));
     listener.on('stage', () => this.show(listener.roomState));
@@ -42,7 +42,14 @@ export class RoomPanel {
     if (!state.known) return;
     byId('announcement').hidden = state.announcement === null;
     write(byId('announcement'), state.announcement ?? '');
-    const { listeners, recorded } = state.room;
+    const { listeners, recorded, title, description, language } = state.room;
+    const name = title ?? this.roomId;
+    document.title = `${name} · Stentor`;
+    write(byId('room'), name);
+    write(byId('description'), description ?? '');
+    byId('description').hidden = !description;
+    // An empty language means that it is not known (HTML section 3.2.6.1).
+    for (const id of ['room', 'description']) byId(id).lang = language ?? '';
     byId('recorded').hidden = !recorded;
     write(byId('listeners'), listeners === 1 ? '1 person listens' : `${listeners.toLocaleString('en')} people listen`);
     this.showMembers(state);

@@ -13,7 +13,7 @@ use super::world::{Event, Input, World, ms};
 use crate::domain::ids::{Epoch, ModuleId, Nonce, Pin, RoomId};
 use crate::domain::keys::{self, LEADER, ModuleKind, ModulePart};
 use crate::domain::mixer_room::Exit;
-use crate::domain::model::{Mark, MarkLabel, Meta};
+use crate::domain::model::{EndReason, Mark, MarkLabel, Meta};
 use crate::domain::placement::{Placement, pick};
 use crate::domain::room::{Admission, RoomWrite, admit_create, admit_delete, admit_start, admit_stop};
 use crate::domain::room::{StartDenied, assignment};
@@ -266,7 +266,9 @@ impl World {
         match self.dice.below(10) {
             0..=2 => self.create(&room),
             3..=7 => self.put_on_air(&room),
-            8 => self.with_request(&room, |r| accepted(admit_stop(&r.view, r.wall, GRACE).ok()?)),
+            8 => self.with_request(&room, |r| {
+                accepted(admit_stop(&r.view, EndReason::Stopped, r.wall, GRACE).ok()?)
+            }),
             _ => self.with_request(&room, |r| accepted(admit_delete(&r.view, r.wall, GRACE).ok()?)),
         }
     }
@@ -289,6 +291,8 @@ impl World {
                 deleted_at: None,
                 last_epoch: Epoch(0),
                 last_started_at: None,
+                last_end: None,
+                profile: Default::default(),
             };
             let meta = admit_create(&r.view, meta, r.revision).ok()?;
             Some(match start {

@@ -1,6 +1,6 @@
 //! Node with the role `rooms`, as `actors::rooms` runs it: election, failover, housekeeping, removals.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::TTL;
@@ -12,6 +12,7 @@ use crate::domain::housekeeping::{HousekeepingAction, HousekeepingPolicy, Housek
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 use crate::domain::keys::{LEADER, ModuleKind};
 use crate::domain::leadership::{Effect, Leadership, Outcome};
+use crate::domain::model::EndReason;
 use crate::domain::plan::Plan;
 use crate::domain::room::{
     Admission, Cleanup, Expiry, ExpiryLimits, RoomWrite, admit_delete, admit_stop, cleanup,
@@ -174,7 +175,7 @@ impl World {
         let Some(House { team: Some(team), ages, .. }) = &mut node.house else { return };
         if node.directory.is_listed() {
             let (rooms, modules) = (node.directory.rooms(), node.directory.modules());
-            let due = team.housekeeping.round(&rooms, &modules, ages, now);
+            let due = team.housekeeping.round(&rooms, &modules, ages, &BTreeMap::new(), now);
             due.into_iter().for_each(|due| self.act(n, due));
         }
         self.wake(n, TimedPart::Housekeeping, now + INTERVAL);
@@ -187,7 +188,9 @@ impl World {
             _ => None,
         };
         let write = match &chore {
-            HousekeepingAction::Expire(Expiry::TooOld) => ended(admit_stop(&view, wall, GRACE)),
+            HousekeepingAction::Expire(Expiry::TooOld | Expiry::Empty) => {
+                ended(admit_stop(&view, EndReason::MaxDuration, wall, GRACE))
+            }
             HousekeepingAction::Expire(Expiry::NeverStarted) | HousekeepingAction::EndStray => {
                 ended(admit_delete(&view, wall, GRACE))
             }

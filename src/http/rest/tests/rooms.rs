@@ -65,6 +65,81 @@ async fn lists_come_in_pages() {
 }
 
 #[actix::test]
+async fn rooms_are_changed_by_merge_patch() {
+    let house = house().await;
+    let fields =
+        json!({"roomId": "demo", "title": " Tea\ttime ", "tags": ["News"], "custom": {"a": 1, "b": 2}});
+    let created = house.post("/api/rooms", fields).await;
+    assert_eq!((created.status, &created.json["room"]["title"]), (201, &json!("Tea time")));
+    house.post("/api/rooms/demo/start", Value::Null).await;
+    let patch = json!({"title": null, "description": "a\nb", "custom": {"b": null}, "maxDuration": 60});
+    let changed = house.call(json_request(Method::PATCH, "/api/rooms/demo", &patch.to_string())).await;
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    let room = &changed.json["room"];
+    assert_eq!(
+        (room.get("title"), &room["tags"], &room["description"]),
+        (None, &json!(["news"]), &json!("a\nb"))
+    );
+    assert_eq!((&room["custom"], &room["maxDuration"]), (&json!({"a": 1}), &json!(60)));
+    let before = house.store.revision();
+    let again = house.call(json_request(Method::PATCH, "/api/rooms/demo", &patch.to_string())).await;
+    assert_eq!((again.status, house.store.revision()), (200, before), "the same again writes nothing");
+    let merge = json_request(Method::PATCH, "/api/rooms/demo", "{}")
+        .insert_header(("content-type", "application/merge-patch+json"));
+    assert_eq!(house.call(merge).await.status, 200);
+    house.call(json_request(Method::PATCH, "/api/rooms/other", "{}")).await.refused(404, "room_not_found");
+    for (body, code) in [
+        ("[]", "invalid_body"),
+        (r#"{"title": 1}"#, "invalid_body"),
+        (r#"{"titel": "x"}"#, "invalid_body"),
+        (r#"{"title": "\u202e"}"#, "invalid_room_field"),
+        (r#"{"coverUrl": "http://example.org"}"#, "invalid_room_field"),
+        (r#"{"maxAnchors": 4}"#, "immutable_field"),
+        (r#"{"pin": "abc123"}"#, "immutable_field"),
+    ] {
+        house.call(json_request(Method::PATCH, "/api/rooms/demo", body)).await.refused(400, code);
+    }
+    assert_eq!(house.store.revision(), before);
+    house.delete("/api/rooms/demo").await;
+    house.call(json_request(Method::PATCH, "/api/rooms/demo", "{}")).await.refused(409, "room_removing");
+}
+
+#[actix::test]
+async fn lists_are_filtered_in_pages() {
+    let house = house().await;
+    for (room, tag, owner) in
+        [("a-1", "tea", "ann"), ("b-2", "jam", "ann"), ("c-3", "tea", "bob"), ("d-4", "tea", "ann")]
+    {
+        let fields = json!({"roomId": room, "tags": [tag], "owner": owner, "title": format!("Talk {room}")});
+        assert_eq!(house.post("/api/rooms", fields).await.status, 201);
+    }
+    house.post("/api/rooms/d-4/start", Value::Null).await;
+    let ids = async |query: &str| {
+        let answer = house.send(Method::GET, &format!("/api/rooms?{query}")).await;
+        let ids = answer.json["rooms"].as_array().unwrap().iter();
+        (
+            ids.map(|room| room["roomId"].as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+            answer.json["next"].clone(),
+        )
+    };
+    assert_eq!(ids("tag=Tea").await.0, ["a-1", "c-3", "d-4"]);
+    assert_eq!(ids("tag=tea&limit=2").await, (vec!["a-1".into(), "c-3".into()], json!("c-3")));
+    assert_eq!(ids("tag=tea&limit=2&after=c-3").await, (vec!["d-4".into()], Value::Null));
+    assert_eq!(ids("owner=ann&tag=tea").await.0, ["a-1", "d-4"]);
+    assert_eq!(ids("status=starting").await.0, ["d-4"]);
+    assert_eq!(ids("status=created&q=TALK").await.0, ["a-1", "b-2", "c-3"]);
+    assert!(ids("q=nothing").await.0.is_empty());
+    for (query, code) in [
+        ("status=live", "invalid_query"),
+        ("q=", "invalid_query"),
+        ("tag=", "invalid_room_field"),
+        ("owner=%00", "invalid_room_field"),
+    ] {
+        house.send(Method::GET, &format!("/api/rooms?{query}")).await.refused(400, code);
+    }
+}
+
+#[actix::test]
 async fn bad_bodies_change_nothing() {
     let house = house().await;
     let cases = [

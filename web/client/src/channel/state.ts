@@ -36,6 +36,15 @@ export interface RoomLine {
   /** The broadcast is recorded now; absent from nodes of earlier versions. */
   recorded?: boolean;
   onAirSince?: number;
+  /** Why the latest broadcast ended; absent on air. */
+  endReason?: string;
+  title?: string;
+  description?: string;
+  /** Language tag of BCP 47. */
+  language?: string;
+  tags?: string[];
+  /** An https URL. */
+  coverUrl?: string;
 }
 
 export interface Settings {
@@ -101,7 +110,7 @@ export function applied(state: ChannelState, event: string, data: any): ChannelS
         settings: data.settings,
       };
     case 'room':
-      return { ...state, room: { status: data.status, listeners: data.listeners, recorded: data.recorded, onAirSince: data.onAirSince } };
+      return { ...state, room: lineOf(data) };
     case 'members':
       return { ...state, members: data.members };
     case 'talking':
@@ -131,6 +140,8 @@ export function applied(state: ChannelState, event: string, data: any): ChannelS
       return state;
   }
 }
+
+const lineOf = ({ at: _, ...line }: RoomLine & { at: number }): RoomLine => line;
 
 /** Place in the queue, from 1; null without a raised hand. */
 export function placeOf(state: ChannelState, person: string | undefined): number | null {

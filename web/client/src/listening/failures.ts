@@ -48,6 +48,7 @@ const BY_CODE = new Map<string, Verdict>([
   // learns of the end, and a node may learn of a start or an end later than the one that served the playlist.
   ['key_refused', OFF_AIR],
   ['key_not_found', OFF_AIR],
+  ['listeners_full', waiting('listeners_full', 'the room has no place for another listener')],
   ['media_not_ready', broken('media_not_ready', 'the room is starting')],
 ]);
 

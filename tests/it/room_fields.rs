@@ -1,0 +1,76 @@
+//! Fields of a room on real nodes: changed on air, kept by the store, obeyed by listener nodes and leader.
+
+use serde_json::{Value, json};
+
+use crate::channel::Events;
+use crate::rooms::node_on_etcd;
+use crate::support::etcd::Etcd;
+use crate::support::node::{Answer, Node, request};
+use crate::support::until;
+
+const SOON: (&str, &str) = ("rooms.housekeeping_interval", "1s");
+
+#[actix::test]
+async fn room_fields_change_on_air_embedded() {
+    let mut node = Node::start(&[SOON]).await;
+    fields_change_on_air(&node).await;
+    node.kill();
+    node.run();
+    node.ready().await;
+    let room = &node.get("/api/rooms/talk").await.json()["room"];
+    assert_eq!((&room["title"], &room["endReason"]), (&json!("Tea <b>time</b>"), &json!("empty")));
+}
+
+#[actix::test]
+async fn room_fields_change_on_air_etcd() {
+    let etcd = Etcd::start();
+    fields_change_on_air(&node_on_etcd(&etcd, &[SOON]).await).await;
+}
+
+/// Ends with a room that its leader has stopped, because nobody spoke in it.
+async fn fields_change_on_air(node: &Node) {
+    let fields = json!({ "roomId": "talk", "start": true, "tags": ["News"], "owner": "ann", "title": "Tea" });
+    let created = node.post("/api/rooms", fields).await;
+    assert_eq!((created.status, &created.json()["room"]["title"]), (201, &json!("Tea")), "{created:?}");
+    node.until_status("talk", "onair").await;
+    let token = node.token("talk").await;
+    let mut events = Events::open(&node.hls, &token, None).await;
+    assert_eq!(events.next("snapshot").await["room"]["title"], "Tea");
+
+    let limited =
+        patch(node, "talk", json!({ "title": "Tea <b>time</b>", "listenerLimit": 1, "owner": null })).await;
+    assert_eq!((limited.status, limited.json()["room"].get("owner")), (200, None), "{limited:?}");
+    while events.next("room").await["title"] != "Tea <b>time</b>" {}
+    assert_eq!(
+        node.get("/api/rooms?tag=news&status=onair&q=TIME").await.json()["rooms"][0]["roomId"],
+        "talk"
+    );
+    assert_eq!(node.get("/api/rooms?owner=ann").await.json()["rooms"], json!([]));
+
+    until("the first listener is let in", async || playlist(node, &token).await.status == 200).await;
+    let other = node.token("talk").await;
+    let refused = playlist(node, &other).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "listeners_full"), "{refused:?}");
+    assert_eq!(playlist(node, &token).await.status, 200, "a listener keeps the place");
+    assert_eq!(patch(node, "talk", json!({ "listenerLimit": null })).await.status, 200);
+    until("the limit is gone", async || playlist(node, &other).await.status == 200).await;
+
+    // The housekeeping of the leader learns of the field through the store.
+    assert_eq!(patch(node, "talk", json!({ "emptyTimeout": 1 })).await.status, 200);
+    until("the broadcast ends", async || {
+        let room = node.get("/api/rooms/talk").await.json()["room"].clone();
+        room["status"] == "created" && room["endReason"] == "empty"
+    })
+    .await;
+    while events.next("room").await["endReason"] != "empty" {}
+    assert_eq!(patch(node, "talk", json!({ "maxAnchors": 5 })).await.code(), "immutable_field");
+}
+
+async fn patch(node: &Node, room: &str, fields: Value) -> Answer {
+    request("PATCH", &format!("{}/api/rooms/{room}", node.api), &[], Some(fields)).await
+}
+
+async fn playlist(node: &Node, token: &str) -> Answer {
+    let url = format!("{}/hls/rooms/talk/index.m3u8?token={token}", node.hls);
+    request("GET", &url, &[], None).await
+}
