@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::civil_time::Rfc3339;
 use super::ids::{RoomId, UnixMs};
-use super::model::{LiveMeta, LiveStatus};
+use super::model::{EndReason, LiveMeta, LiveStatus, Meta};
 use super::room::RoomWrite;
 use super::view::RoomView;
 
@@ -177,8 +177,7 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
             let new_room = meta.as_ref().filter(|_| view.meta.is_none());
             let created =
                 new_room.map(|meta| event(EventType::RoomCreated, json!({ "maxAnchors": meta.max_anchors })));
-            let deleted = meta.as_ref().is_some_and(|meta| meta.deleted_at.is_some());
-            let changed = live.as_ref().and_then(|live| of_broadcast(view, live, deleted, now));
+            let changed = live.as_ref().and_then(|live| of_broadcast(view, live, meta.as_ref(), now));
             created.into_iter().chain(changed).collect()
         }
         RoomWrite::ClearAll if view.meta.is_some() => vec![event(EventType::RoomDeleted, json!({}))],
@@ -199,7 +198,7 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
     }
 }
 
-fn of_broadcast(view: &RoomView, live: &LiveMeta, deleted: bool, now: UnixMs) -> Option<NewEvent> {
+fn of_broadcast(view: &RoomView, live: &LiveMeta, meta: Option<&Meta>, now: UnixMs) -> Option<NewEvent> {
     let before = view.live.as_ref().filter(|before| before.status == LiveStatus::OnAir);
     let assignment = json!({ "epoch": live.epoch, "janusId": live.janus_id, "mixerId": live.mixer_id });
     let (kind, data) = match (live.status, before) {
@@ -213,7 +212,7 @@ fn of_broadcast(view: &RoomView, live: &LiveMeta, deleted: bool, now: UnixMs) ->
         }
         (LiveStatus::Removing, Some(before)) => {
             let data = json!({
-                "reason": if deleted { "deleted" } else { "stopped" },
+                "reason": end_reason(meta),
                 "startedAt": Rfc3339(before.created_at).to_string(),
                 "durationMs": now.0.saturating_sub(before.created_at.0),
             });
@@ -222,6 +221,15 @@ fn of_broadcast(view: &RoomView, live: &LiveMeta, deleted: bool, now: UnixMs) ->
         _ => return None,
     };
     Some(NewEvent { kind, data })
+}
+
+/// Returns why a broadcast ended, from the metadata that its last write puts.
+fn end_reason(meta: Option<&Meta>) -> Value {
+    match meta {
+        Some(meta) if meta.deleted_at.is_some() => json!("deleted"),
+        // Livemeta without meta results only from a manual write in the store.
+        meta => json!(meta.and_then(|meta| meta.last_end).unwrap_or(EndReason::Other)),
+    }
 }
 
 /// Returns the number of oldest events to delete. `times` are those of all events, in the order of the

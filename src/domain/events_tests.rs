@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::ids::{Epoch, ModuleId, Nonce, Pin, UserId};
-use crate::domain::model::{Meta, User, UserRole};
+use crate::domain::model::{EndReason, Meta, User, UserRole};
 use crate::domain::placement::Placement;
 use crate::domain::room::{Admission, admit_delete, admit_stop, assignment, cleanup, reassignment};
 
@@ -61,9 +61,10 @@ fn life_of_room_is_reported() {
     let moved = room.write(moved, START.0 + 1);
     assert_eq!(moved[0].0, "room_moved");
     assert_eq!((&moved[0].1["mixerId"], &moved[0].1["from"]["mixerId"]), (&json!("m-two"), &json!("m-one")));
-    let write = accepted(admit_stop(&room.view, START, GRACE).unwrap());
+    let write = accepted(admit_stop(&room.view, EndReason::MaxDuration, START, GRACE).unwrap());
     let ended = room.write(write, START.0 + 5000);
-    let data = json!({ "reason": "stopped", "startedAt": "1970-01-01T00:16:40.000Z", "durationMs": 5000 });
+    let data =
+        json!({ "reason": "max_duration", "startedAt": "1970-01-01T00:16:40.000Z", "durationMs": 5000 });
     assert_eq!(ended, [("room_ended", data)]);
     let write = match cleanup(&room.view, START) {
         crate::domain::room::Cleanup::Remove(write) => write,
@@ -136,5 +137,7 @@ fn meta() -> Meta {
         deleted_at: None,
         last_epoch: Epoch(0),
         last_started_at: None,
+        last_end: None,
+        profile: Default::default(),
     }
 }

@@ -273,7 +273,7 @@ async fn parameters_follow_the_document() {
             for value in illegal(schema).iter().filter(is_scalar).filter(|value| **value != json!("7")) {
                 // Every scalar is text in a query, so text that spells a legal value is legal.
                 let is_number = has_type(schema, "integer") && *value == json!(7);
-                if !is_number && !(schema["pattern"] == CURSOR && value.is_number()) {
+                if !(is_number || schema["pattern"] == CURSOR && value.is_number()) {
                     assert!(is_refused(&ask(&text(value)).await), "{name}={value}");
                 }
             }
