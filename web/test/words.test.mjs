@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { answers, parts } from './support.mjs';
 
-const { config, rooms, reasonOf, inBrief, entrance, ending, said, underWay } = await parts();
+const { config, rooms, reasonOf, inBrief, entrance, ending, said, underWay, playback } = await parts();
 
 const OPEN = { open: true, wsUrl: 'wss://live.example.org/ws' };
 const TOKEN = '/pages/rooms/demo/token';
@@ -68,4 +68,12 @@ test('a gateway that never lets this page in is named, while there is a network'
   assert.match(said({ ...status, failures: 2 }, here), network);
   assert.match(said({ ...status, state: 'reconnecting' }, here), network);
   assert.match(said(status, { ...here, online: false }), network);
+});
+
+test('a listener who waits learns for what', () => {
+  const waiting = (code, heard) => playback({ state: 'waiting', problem: { code, message: code, retryable: true } }, heard);
+  assert.match(waiting('room_not_on_air', false), /not on air/);
+  assert.match(waiting('room_not_found', false), /no such room/);
+  assert.match(waiting('room_not_on_air', true), /is over/);
+  for (const heard of [false, true]) assert.match(waiting('listeners_full', heard), /room is full/);
 });

@@ -4,6 +4,8 @@ import type { ListenerStatus } from '@stentor/client';
 import { NEEDED } from '../browsers';
 
 const OFF_AIR = 'The room is not on air. It starts here by itself.';
+const FULL = 'The room is full. It starts here as soon as there is a place.';
+const NO_ROOM = 'There is no such room on air. It starts here by itself.';
 const LOST = 'The connection was lost. Connecting again…';
 const NO_TOKEN = 'This link has no valid token, or it has expired. Ask for a new link.';
 
@@ -19,8 +21,9 @@ export function playback({ state, problem, pausedBy }: ListenerStatus, heard: bo
     case 'paused':
       return pausedBy === 'device' ? 'Paused by this device. Press play to go on.' : 'Paused';
     case 'waiting':
+      if (problem?.code === 'listeners_full') return FULL;
       if (heard) return 'The room is over. Should it go on air again, it starts here by itself.';
-      return problem?.code === 'room_not_on_air' ? OFF_AIR : 'There is no such room on air. It starts here by itself.';
+      return problem?.code === 'room_not_on_air' ? OFF_AIR : NO_ROOM;
     case 'failed':
       return FAILED[problem?.code ?? ''] ?? NO_TOKEN;
     default:
