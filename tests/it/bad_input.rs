@@ -427,8 +427,8 @@ impl House {
         for (method, path) in self.operations().iter().filter(|(_, path)| path.contains("/rooms/{id}")) {
             let target = path.replace("{id}", "no-such-room").replace("{userId}", "ann");
             // Operations without a body ignore it.
-            let body = br#"{"role":"anchor"}"#.to_vec();
-            self.refuses_at(method, path, &target, body, (404, "room_not_found")).await;
+            let body = if method == "PATCH" { r#"{"title":"Tea"}"# } else { r#"{"role":"anchor"}"# };
+            self.refuses_at(method, path, &target, body.into(), (404, "room_not_found")).await;
         }
         self.refuses("POST", TOKEN, r#"{"roomId":"no-such-room"}"#, (404, "room_not_found")).await;
         let cordon = || br#"{"label":"cordon"}"#.to_vec();
