@@ -3,6 +3,8 @@
 //! Display names follow the Nickname profile (RFC 8266 section 2) of the PRECIS FreeformClass (RFC 8264
 //! section 4.3), with one addition: emoji sequences may contain their joiners and variation selectors.
 
+use std::sync::Arc;
+
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::canonical_combining_class;
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeEmoji, UnicodeGeneralCategory};
@@ -14,6 +16,43 @@ const EMOJI_STYLE: char = '\u{FE0F}';
 const KEYCAP: char = '\u{20E3}';
 /// Canonical combining class of a virama (RFC 5892 appendix A.1).
 const VIRAMA: u8 = 9;
+
+/// Longest input that is normalised, in bytes per allowed character; longer input is refused.
+const BYTES_PER_CHARACTER: usize = 16;
+
+/// Returns `text` in its normal form; `None` if it has none, or more than `most` characters.
+pub fn bounded(text: &str, most: usize, normal: fn(&str) -> Option<String>) -> Option<Arc<str>> {
+    let text = Some(text).filter(|text| text.len() <= most * BYTES_PER_CHARACTER).and_then(normal)?;
+    (text.chars().count() <= most).then(|| text.into())
+}
+
+/// Implements the conversions of types that wrap an `Arc<str>` and check it in `new`.
+macro_rules! text_values {
+    ($($text:ident),*) => {$(
+        impl $text {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl std::fmt::Debug for $text {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+        impl TryFrom<String> for $text {
+            type Error = $crate::domain::ids::InvalidName;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                Self::new(&text)
+            }
+        }
+        impl From<$text> for String {
+            fn from(text: $text) -> String {
+                text.0.to_string()
+            }
+        }
+    )*};
+}
+pub(in crate::domain) use text_values;
 
 /// Returns the name in its normal form: NFKC, no spaces at its ends, one ASCII space between words. `None` if
 /// it contains a character that cannot be shown or that changes the text direction, or if it contains nothing

@@ -9,6 +9,7 @@ pub mod channel;
 pub mod cors;
 pub mod embedding;
 pub mod error;
+mod event_stream;
 mod extract;
 pub mod hls;
 pub mod hls_answer;

@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::ids::InvalidName;
-use crate::domain::text;
+use crate::domain::text::{self, bounded, text_values};
 
 /// Title of a room: 1 to 100 characters in the normal form of [`text::message`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Title(Arc<str>);
 
 /// Description of a room: 1 to 2,000 characters in the normal form of [`text::paragraphs`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Description(Arc<str>);
 
 /// Well-formed language tag (BCP 47, RFC 5646 section 2.1), in the case that RFC 5646 section 2.1.1
 /// recommends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Language(Arc<str>);
 
 /// Tag of a room: 1 to 32 characters in the normal form of [`text::nickname`], in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Tag(Arc<str>);
 
@@ -35,12 +35,12 @@ pub struct Tag(Arc<str>);
 pub struct Tags(Arc<[Tag]>);
 
 /// Absolute `https` URL without user information, of at most 1,024 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CoverUrl(Arc<str>);
 
 /// Owner of a room, an id of the application: 1 to 255 bytes without control or invisible characters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Owner(Arc<str>);
 
@@ -49,14 +49,6 @@ pub struct Owner(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 pub struct Custom(Arc<Map<String, Value>>);
-
-/// Longest input that is normalised, in bytes per allowed character; longer input is refused.
-const BYTES_PER_CHARACTER: usize = 16;
-
-fn bounded(text: &str, most: usize, normal: fn(&str) -> Option<String>) -> Option<Arc<str>> {
-    let text = Some(text).filter(|text| text.len() <= most * BYTES_PER_CHARACTER).and_then(normal)?;
-    (text.chars().count() <= most).then(|| text.into())
-}
 
 fn invalid(what: &'static str, rule: &'static str) -> InvalidName {
     InvalidName { what, rule }
@@ -170,27 +162,7 @@ fn is_deeper(value: &Value, levels: usize) -> bool {
     }
 }
 
-macro_rules! texts {
-    ($($text:ident),*) => {$(
-        impl $text {
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-        impl TryFrom<String> for $text {
-            type Error = InvalidName;
-            fn try_from(text: String) -> Result<Self, InvalidName> {
-                Self::new(&text)
-            }
-        }
-        impl From<$text> for String {
-            fn from(text: $text) -> String {
-                text.0.to_string()
-            }
-        }
-    )*};
-}
-texts!(Title, Description, Language, Tag, CoverUrl, Owner);
+text_values!(Title, Description, Language, Tag, CoverUrl, Owner);
 
 impl TryFrom<Vec<Tag>> for Tags {
     type Error = InvalidName;

@@ -1,13 +1,12 @@
 //! People, texts and records of a stage.
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{InvalidName, UnixMs};
 use crate::domain::signalling::DisplayName;
-use crate::domain::text;
+use crate::domain::text::{self, bounded, text_values};
 
 /// Longest interval of slow mode, in seconds.
 const MAX_SLOW_MODE: u32 = 600;
@@ -137,19 +136,11 @@ impl PersonId {
     }
 }
 
-/// Longest input that is normalised, in bytes per allowed character; longer input is refused.
-const BYTES_PER_CHARACTER: usize = 16;
-
-fn bounded(text: &str, most: usize) -> Option<Arc<str>> {
-    let text = Some(text).filter(|text| text.len() <= most * BYTES_PER_CHARACTER).and_then(text::message)?;
-    (text.chars().count() <= most).then(|| text.into())
-}
-
 impl ChatText {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let rule =
             "must be 1 to 500 characters that can be seen: no control, invisible or direction-changing ones";
-        bounded(text, 500).map(Self).ok_or(InvalidName { what: "text", rule })
+        bounded(text, 500, text::message).map(Self).ok_or(InvalidName { what: "text", rule })
     }
 }
 
@@ -157,33 +148,8 @@ impl NoteText {
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let rule =
             "must be 1 to 140 characters that can be seen: no control, invisible or direction-changing ones";
-        bounded(text, 140).map(Self).ok_or(InvalidName { what: "note", rule })
+        bounded(text, 140, text::message).map(Self).ok_or(InvalidName { what: "note", rule })
     }
 }
 
-macro_rules! texts {
-    ($($text:ident),*) => {$(
-        impl $text {
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-        impl fmt::Debug for $text {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&*self.0, f)
-            }
-        }
-        impl TryFrom<String> for $text {
-            type Error = InvalidName;
-            fn try_from(text: String) -> Result<Self, InvalidName> {
-                Self::new(&text)
-            }
-        }
-        impl From<$text> for String {
-            fn from(text: $text) -> String {
-                text.0.to_string()
-            }
-        }
-    )*};
-}
-texts!(PersonId, ChatText, NoteText);
+text_values!(PersonId, ChatText, NoteText);

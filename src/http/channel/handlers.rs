@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header;
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 
@@ -14,15 +14,11 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::stage::{ChatText, Command, Event, MessageId, NoteText, PersonId, Settings};
 use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::http::event_stream;
 use crate::http::extract::JsonBody;
 use crate::http::hls::{Query, token_of};
 use crate::http::rest::Done;
-use crate::http::server::Connection;
 use crate::rooms::now;
-
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Tells nginx to pass each event on at once.
-const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Follows a room: its state, stage, chat and reactions, as server-sent events.
 ///
@@ -48,19 +44,12 @@ pub async fn events(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     let in_query = Query(request.query_string()).token()?;
     let token = token_of(&request, in_query.as_deref()).ok_or_else(token_missing)?;
     let identity = side.identify(&token, &room)?;
-    let last = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+    let last = request.headers().get(event_stream::LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let valid = Duration::from_millis(identity.expires_at.0.saturating_sub(now().0));
     // A token without an end in sight is valid for longer than any connection.
     let until = Instant::now() + valid.min(Duration::from_secs(365 * 24 * 60 * 60));
     let events = side.hub.subscribe(&room, &identity.person, last, until).await?;
-    if let Some(connection) = request.conn_data::<Connection>() {
-        connection.endless();
-    }
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, "text/event-stream"))
-        .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .insert_header((UNBUFFERED, "no"))
-        .streaming(events))
+    Ok(event_stream::answer(&request, events))
 }
 
 /// Raises the caller's hand, or changes the note of a raised one, which keeps its place.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use actix_web::http::header::ACCEPT;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use futures::{Stream, stream};
@@ -16,8 +16,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::events::{Cursor, EventType};
 use crate::domain::ids::RoomId;
 use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::http::event_stream;
 use crate::http::extract::QueryOf;
-use crate::http::server::Connection;
 use crate::rooms::{EventFilter, Ledger, LedgerEvent, LedgerState};
 
 use super::Api;
@@ -27,10 +27,6 @@ const PAGE: usize = 100;
 const CHUNK: usize = 100;
 /// Interval of comments in a silent stream, so that a dead one is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-const EVENT_STREAM: &str = "text/event-stream";
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Tells nginx to pass each event on at once.
-const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -135,7 +131,10 @@ pub(super) async fn list(
         return Err(ApiError::new(Code::StoreUnavailable, message));
     }
     if wants_stream(&request) {
-        let last = request.headers().get(LAST_EVENT_ID).map(|id| cursor(id.to_str().unwrap_or_default()));
+        let last = request
+            .headers()
+            .get(event_stream::LAST_EVENT_ID)
+            .map(|id| cursor(id.to_str().unwrap_or_default()));
         let from = last.transpose()?.or(after).unwrap_or_else(|| ledger.end());
         return streamed(&request, ledger.clone(), from, filter);
     }
@@ -165,7 +164,9 @@ fn event_type(text: &str) -> Result<EventType, ApiError> {
 fn wants_stream(request: &HttpRequest) -> bool {
     let accepted = request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok());
     let mut kinds = accepted.flat_map(|value| value.split(','));
-    kinds.any(|kind| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(EVENT_STREAM))
+    kinds.any(|kind| {
+        kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(event_stream::MEDIA_TYPE)
+    })
 }
 
 fn streamed(
@@ -177,16 +178,9 @@ fn streamed(
     let reader = ledger.reader().ok_or_else(|| {
         ApiError::new(Code::TooManyClients, "too many streams of events are open at this node")
     })?;
-    if let Some(connection) = request.conn_data::<Connection>() {
-        connection.endless();
-    }
     let state = ledger.state();
     let events = EventStream { ledger, state, filter, at: from, begun: false, _reader: reader };
-    Ok(HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, EVENT_STREAM))
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .insert_header((UNBUFFERED, "no"))
-        .streaming(events.into_stream()))
+    Ok(event_stream::answer(request, events.into_stream()))
 }
 
 /// One reader of a stream.

@@ -65,6 +65,18 @@ export class Items<Value> {
   }
 }
 
+/** Colours on a dark background. */
+const DARK = `
+  --ink: var(--stentor-ink, #e9f1ef);
+  --muted: var(--stentor-muted, #9db1ac);
+  --surface: var(--stentor-surface, #131b1a);
+  --sunken: var(--stentor-sunken, #1b2523);
+  --line: var(--stentor-line, #263330);
+  --accent: var(--stentor-accent, #3ad6c1);
+  --on-accent: var(--stentor-on-accent, #04231e);
+  --good: var(--stentor-good, #4ade80);
+  --bad: var(--stentor-bad, #ff9089);`;
+
 const SHARED = `
 :host {
   --ink: var(--stentor-ink, #10201d);
@@ -82,28 +94,10 @@ const SHARED = `
   font: var(--stentor-font, 1rem/1.5 ui-sans-serif, system-ui, sans-serif);
 }
 @media (prefers-color-scheme: dark) {
-  :host(:not([theme='light'])) {
-    --ink: var(--stentor-ink, #e9f1ef);
-    --muted: var(--stentor-muted, #9db1ac);
-    --surface: var(--stentor-surface, #131b1a);
-    --sunken: var(--stentor-sunken, #1b2523);
-    --line: var(--stentor-line, #263330);
-    --accent: var(--stentor-accent, #3ad6c1);
-    --on-accent: var(--stentor-on-accent, #04231e);
-    --good: var(--stentor-good, #4ade80);
-    --bad: var(--stentor-bad, #ff9089);
+  :host(:not([theme='light'])) {${DARK}
   }
 }
-:host([theme='dark']) {
-  --ink: var(--stentor-ink, #e9f1ef);
-  --muted: var(--stentor-muted, #9db1ac);
-  --surface: var(--stentor-surface, #131b1a);
-  --sunken: var(--stentor-sunken, #1b2523);
-  --line: var(--stentor-line, #263330);
-  --accent: var(--stentor-accent, #3ad6c1);
-  --on-accent: var(--stentor-on-accent, #04231e);
-  --good: var(--stentor-good, #4ade80);
-  --bad: var(--stentor-bad, #ff9089);
+:host([theme='dark']) {${DARK}
 }
 :host([hidden]), [hidden] { display: none !important; }
 *, ::before, ::after { box-sizing: border-box; }
