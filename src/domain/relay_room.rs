@@ -9,7 +9,8 @@
 //!      └────────────────────────┘
 //! ```
 //! There is one request at a time: a blocking reload for the next part. The epoch that is followed never
-//! decreases. Within one broadcast the position never decreases either.
+//! decreases. Within one broadcast the position never decreases either. The store may report that a room went
+//! off the air before the mixer has made its last part, so the requests continue until the playlist has ended.
 
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use super::plan::{Plan, Retry};
 use super::restart::Backoff;
 use super::view::{Modules, RoomView};
 use super::vouched::url_refusal;
+
+/// Number of consecutive failures after which the end of a broadcast is not requested any more.
+const END_ATTEMPTS: u32 = 8;
 
 /// Media sequence number and part index.
 pub type Position = (u64, u32);
@@ -160,7 +164,7 @@ impl RelayRoom {
                 (None, true) => Plan::wait("waits for the address of the mixer"),
             };
         };
-        if !view.is_on_air() {
+        if !view.is_on_air() && !self.awaits_end_from(upstream) {
             return Plan::wait("the room is not on air");
         }
         if view.live.as_ref().is_some_and(|live| live.nonce != upstream.nonce) {
@@ -177,6 +181,12 @@ impl RelayRoom {
             // After a failure, and for a new mixer: request whatever it has.
             _ => Plan::act(Fetch { from: upstream.clone(), at: None }, "asks for the playlist"),
         }
+    }
+
+    /// Returns true if the end of the broadcast that is held may still come from this mixer.
+    fn awaits_end_from(&self, upstream: &Upstream) -> bool {
+        let is_open = self.held.as_ref().is_some_and(|held| held.nonce == upstream.nonce && !held.ended);
+        is_open && self.retry.attempt() < END_ATTEMPTS
     }
 
     /// Applies the outcome of a request. Returns true if it contains something new for listeners.
@@ -344,6 +354,44 @@ mod tests {
         let Plan::Wait { until: Some(until), .. } = room.plan(&view, NOW) else { panic!("a hot loop") };
         let Plan::Do { effect, .. } = room.plan(&view, until) else { panic!("it is tried again") };
         assert_eq!(effect.at, None);
+    }
+
+    #[test]
+    fn off_air_relay_requests_rest_of_broadcast() {
+        let mut room = room();
+        let view = on_air(5, Some(("a", 5)));
+        room.look(&view, &mixers());
+        let first = fetch(&room, &view);
+        room.done(&first, playlist((10, 1)), NOW, 0.5);
+        let waiting = fetch(&room, &view);
+        let off_air = RoomView::default();
+        room.look(&off_air, &mixers());
+        assert!(room.done(&waiting, playlist((10, 2)), NOW, 0.5), "made before the mixer stopped");
+        let last = fetch(&room, &off_air);
+        assert_eq!(last.at, Some((10, 2)));
+        assert!(room.done(&last, Outcome::Playlist { next: (10, 2), ended: true }, NOW, 0.5));
+        assert!(matches!(room.plan(&off_air, NOW), Plan::Wait { until: None, .. }));
+    }
+
+    #[test]
+    fn off_air_relay_gives_up_on_dead_mixer() {
+        let mut room = room();
+        let view = on_air(5, Some(("a", 5)));
+        room.look(&view, &mixers());
+        let first = fetch(&room, &view);
+        room.done(&first, playlist((10, 1)), NOW, 0.5);
+        let (off_air, mut now, mut requests) = (RoomView::default(), NOW, 0);
+        loop {
+            match room.plan(&off_air, now) {
+                Plan::Do { effect, .. } => {
+                    requests += 1;
+                    room.done(&effect, Outcome::Failed("connection refused".into()), now, 0.5);
+                }
+                Plan::Wait { until: Some(until), .. } => now = until,
+                Plan::Wait { until: None, .. } | Plan::Finished => break,
+            }
+        }
+        assert_eq!(requests, END_ATTEMPTS);
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl MediaRouter {
         }
         let view = self.here.directory.room(room).ok_or(MediaRefusal::NoSuchRoom)?;
         let Some(live) = view.live.as_ref().filter(|_| view.is_on_air()) else {
-            return self.elsewhere.ended(room).map(|p| p.text).ok_or(MediaRefusal::NotOnAir);
+            let last = self.elsewhere.last_playlist(room, at).await;
+            return last.map(|p| p.text).ok_or(MediaRefusal::NotOnAir);
         };
         match self.elsewhere.playlist(room, &live.nonce, at).await {
             Ok(playlist) => Ok(playlist.text),
@@ -69,7 +70,7 @@ impl MediaRouter {
 
     async fn file_from_elsewhere(&self, room: &RoomId, file: &MediaFile) -> Result<Bytes, MediaRefusal> {
         let view = self.here.directory.room(room).ok_or(MediaRefusal::NoSuchRoom)?;
-        if !view.is_on_air() && self.elsewhere.ended(room).is_none() {
+        if !view.is_on_air() && !self.elsewhere.has_playlist(room) {
             return Err(MediaRefusal::Gone);
         }
         self.elsewhere.file(room, file).await.map_err(refusal)

@@ -156,6 +156,12 @@ impl EdgeRoom {
         }
     }
 
+    /// Returns the playlist of the broadcast that was on air last, if there is one.
+    pub async fn last_playlist(&self, at: Option<(u64, Option<u32>)>) -> Option<PlaylistBody> {
+        self.newest()?;
+        self.wait(|shown| answer(shown.playlist.as_ref()?, at)).await.ok()
+    }
+
     /// Returns a file. The mixer is asked once, whatever the number of readers; the result is kept as long as
     /// the file can be requested.
     pub async fn file(&self, file: MediaFile, mixers: &impl MixerFiles, now: Duration) -> Answer {

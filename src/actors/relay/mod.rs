@@ -72,10 +72,14 @@ impl EdgeCache {
         self.of(room).file(*file, &self.fetcher, self.clock.now()).await
     }
 
-    /// Returns the last playlist of an ended broadcast while it is cached.
-    pub fn ended(&self, room: &RoomId) -> Option<PlaylistBody> {
-        let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
-        rooms.get(room)?.newest().filter(|playlist| playlist.ended)
+    /// Returns a playlist of the last broadcast while it is cached. Requests for it do not keep it cached.
+    pub async fn last_playlist(&self, room: &RoomId, at: Option<(u64, Option<u32>)>) -> Option<PlaylistBody> {
+        self.held(room)?.last_playlist(at).await
+    }
+
+    /// Returns true if a playlist of the room is cached.
+    pub fn has_playlist(&self, room: &RoomId) -> bool {
+        self.held(room).is_some_and(|held| held.newest().is_some())
     }
 
     /// Returns the room's cache and starts to follow the room if it was not followed.

@@ -177,6 +177,32 @@ async fn mixers_serve_only_listener_nodes() {
     assert_eq!(status(at(&house.ear, "/hls/rooms/live/ffffffffffff-1.ts"), &[]).await, 410);
 }
 
+#[actix::test]
+async fn listener_node_tells_every_end() {
+    let house = House::start(1).await;
+    let desk = &house.cluster.desk;
+    desk.room_on_air(ROOM).await;
+    let playlist = format!("{}/hls/rooms/{ROOM}/index.m3u8", house.ear.hls);
+    for _ in 0..6 {
+        until("the broadcast is served", async || {
+            let answer = request("GET", &playlist, &[], None).await;
+            answer.status == 200 && !answer.text().contains("#EXT-X-ENDLIST")
+        })
+        .await;
+        assert_eq!(desk.post(&format!("/api/rooms/{ROOM}/stop"), serde_json::json!({})).await.status, 200);
+        until("the end is told", async || {
+            let answer = request("GET", &playlist, &[], None).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            answer.text().contains("#EXT-X-ENDLIST")
+        })
+        .await;
+        until("the room can start again", async || {
+            desk.post(&format!("/api/rooms/{ROOM}/start"), serde_json::json!({})).await.status == 200
+        })
+        .await;
+    }
+}
+
 /// Listens, in spite of faults, until the tone is heard in a segment at or above this number.
 async fn heard_beyond(listener: &mut Listener, sequence: u64) {
     let end = Instant::now() + LONG;
