@@ -9,8 +9,9 @@
 //!      └────────────────────────┘
 //! ```
 //! There is one request at a time: a blocking reload for the next part. The epoch that is followed never
-//! decreases. Within one broadcast the position never decreases either. The store may report that a room went
-//! off the air before the mixer has made its last part, so the requests continue until the playlist has ended.
+//! decreases. Within one broadcast the position never decreases either. The store may report that a room
+//! went off the air before the mixer has made its last part, so the requests continue until the playlist
+//! has ended.
 
 use std::time::Duration;
 
@@ -374,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn off_air_relay_gives_up_on_dead_mixer() {
+    fn off_air_relay_abandons_dead_mixer() {
         let mut room = room();
         let view = on_air(5, Some(("a", 5)));
         room.look(&view, &mixers());
