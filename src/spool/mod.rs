@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! {dir}/{recording}/journal.jsonl     one line per segment, written after the segment
-//! {dir}/{recording}/media-00001.ts    encrypted segments, one behind the other
+//! {dir}/{recording}/media-00001.ts    encrypted segments, concatenated
 //! ```
-//! Each opening of a recording begins a new media file, so a file that was cut off is never continued. Keys
-//! are not stored: they are derived from the server's secret. Everything here blocks.
+//! Opening a recording starts a new media file, so a file that a crash truncated is never continued. Keys are
+//! not stored: they are derived from the server's secret. Everything here blocks.
 //!
-//! Owns: the files. Never does: decide what is recorded or who may read it, retry.
+//! Owns: the files. Never does: retry, or decide what is recorded or who may read it.
 
 mod writer;
 
@@ -25,7 +25,7 @@ use crate::domain::recording_journal::{JournalEntry, parse};
 pub use writer::{TakeWriter, Written};
 
 const JOURNAL: &str = "journal.jsonl";
-/// Largest segment that is read. A segment of ten seconds at 320 kbit/s has 400 kB.
+/// Maximum size of a segment that is read, in bytes. A ten-second segment at 320 kbit/s has 400 kB.
 const MAX_SEGMENT: u64 = 8 << 20;
 
 /// Folder with the recordings of this node.
@@ -58,12 +58,12 @@ impl Spool {
     /// Returns the journal of a recording as it is on the disk.
     ///
     /// # Errors
-    /// It cannot be read; a recording that is not here is [`io::ErrorKind::NotFound`].
+    /// The journal cannot be read. If the recording is not on this node: [`io::ErrorKind::NotFound`].
     pub fn journal(&self, id: &RecordingId) -> io::Result<Vec<u8>> {
         std::fs::read(self.folder(id).join(JOURNAL))
     }
 
-    /// Returns the segments of a recording whose media are on the disk.
+    /// Returns the journal entries of the segments that are completely on the disk.
     ///
     /// # Errors
     /// As for [`journal`](Self::journal).
@@ -84,7 +84,7 @@ impl Spool {
         Ok(bytes.into())
     }
 
-    /// Removes everything of a recording. One that is not here is no error.
+    /// Deletes a recording. Succeeds if the recording is not on this node.
     ///
     /// # Errors
     /// A file cannot be removed.
@@ -117,7 +117,7 @@ impl std::str::FromStr for Extent {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut numbers = text.splitn(3, '-');
-        // A number that is missing is empty, which is no number.
+        // A missing number is read as an empty text, which fails to parse.
         let mut next = || numbers.next().unwrap_or_default();
         Ok(Self { file: next().parse()?, offset: next().parse()?, bytes: next().parse()? })
     }
@@ -127,7 +127,7 @@ fn media_file(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("media-{number:05}.ts"))
 }
 
-/// Keeps the entries whose bytes are in their files. After a power failure a journal can be ahead of them.
+/// Keeps the entries whose bytes are in the media files. After a power failure, a journal may list more.
 fn present(folder: &Path, entries: Vec<JournalEntry>) -> Vec<JournalEntry> {
     let mut sizes: BTreeMap<u32, u64> = BTreeMap::new();
     let mut size = |number: u32| {

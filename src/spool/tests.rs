@@ -1,4 +1,4 @@
-//! Tests of recordings on a disk: contents, crashes, rights.
+//! Tests of recordings on a disk: contents, crashes, permissions.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ fn crashed_recording_continues_in_new_file() {
     let mut writer = spool.open(&id()).unwrap();
     closed[..2].iter().for_each(|segment| writer.append(segment).unwrap());
     drop(writer);
-    // A crash: the last line and the media of another one are cut off.
+    // Simulate a crash: the last line is cut off. The media of the last segment are cut off below.
     let dir = folder.path().join("recordings").join(id().as_str());
     let journal = std::fs::read(dir.join("journal.jsonl")).unwrap();
     std::fs::write(dir.join("journal.jsonl"), &journal[..journal.len() - 9]).unwrap();

@@ -10,11 +10,11 @@ use super::{JOURNAL, media_file, present};
 use crate::domain::recording_journal::{JournalEntry, parse};
 use crate::media::ClosedSegment;
 
-/// Size at which the next media file begins.
+/// Size in bytes after which the next media file begins.
 const FILE_SIZE: u64 = 4 << 20;
-/// Number of segments after which the files are synced; the most that a power failure costs.
+/// Number of segments after which the files are synced. A power failure loses at most this many segments.
 const SYNC_EVERY: u32 = 5;
-/// Space that recordings leave free on their disk: the store may be on the same one.
+/// Bytes that recordings leave free on their disk, because the store may be on the same one.
 const RESERVE: u64 = 64 << 20;
 
 /// Writer of one recording. After an error, drop it and open another one.
@@ -28,7 +28,7 @@ pub struct TakeWriter {
     written: Written,
 }
 
-/// Contents of a recording on this disk.
+/// Totals of a recording on this disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Written {
     /// Sequence number of the newest segment.
@@ -69,7 +69,7 @@ impl TakeWriter {
     /// Writes a segment.
     ///
     /// # Errors
-    /// The disk is full or nearly full, or cannot be written. The writer is then of no more use.
+    /// The disk is full or nearly full, or cannot be written. The writer cannot be used after an error.
     pub fn append(&mut self, segment: &ClosedSegment) -> io::Result<()> {
         let bytes = segment.bytes().map_err(io::Error::other)?;
         let size = bytes.len() as u64;
