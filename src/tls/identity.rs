@@ -68,7 +68,7 @@ impl Chain {
         &self.path
     }
 
-    /// Returns the end of the validity of the server's certificate.
+    /// Returns the time at which the server's certificate expires.
     pub fn not_after(&self) -> SystemTime {
         self.not_after
     }
@@ -123,7 +123,7 @@ impl Identity {
     /// Joins a chain and its key.
     ///
     /// # Errors
-    /// The key is not that of the server's certificate. The text is for the operator.
+    /// The key does not belong to the server's certificate. The text is for the operator.
     pub fn new(chain: &Chain, key: &Key) -> Result<Self, String> {
         let (certificates, der) = (chain.certificates.clone(), key.der.clone_key());
         let certified = CertifiedKey::from_der(certificates, der, &ring::default_provider());
@@ -141,7 +141,7 @@ impl Identity {
     /// Reads both files and joins them.
     ///
     /// # Errors
-    /// As for [`Chain::read`], [`Key::read`] and [`Identity::new`], with the path.
+    /// As for [`Chain::read`], [`Key::read`] and [`Identity::new`], with the file's path before the text.
     pub fn read(certificate: &Path, key: &Path, now: SystemTime) -> Result<Self, String> {
         let of = |path: &Path, error: String| format!("{}: {error}", path.display());
         let chain = Chain::read(certificate, now).map_err(|error| of(certificate, error))?;
@@ -149,7 +149,7 @@ impl Identity {
         Self::new(&chain, &key).map_err(|error| of(key.path(), error))
     }
 
-    /// Returns the end of the validity.
+    /// Returns the time at which the certificate expires.
     pub fn not_after(&self) -> SystemTime {
         self.not_after
     }
@@ -159,7 +159,7 @@ impl Identity {
     }
 }
 
-/// Compares the certificates. A certificate determines its key.
+/// Compares only the certificates, because a certificate determines its key.
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
         self.certified.cert == other.certified.cert

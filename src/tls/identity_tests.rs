@@ -1,4 +1,4 @@
-//! Certificates and keys that are valid, wrong, or do not belong together.
+//! Tests of certificates and keys: valid ones, wrong ones, and pairs that do not belong together.
 
 use std::fs;
 

@@ -1,6 +1,6 @@
 //! TLS of the listening sockets: the certificate chain, its private key, and their replacement at run time.
 //!
-//! Owns: reading and checking the two PEM files, and the certificate in force. Never does: accept a
+//! Owns: reading and checking the two PEM files, and the current certificate. Never does: accept a
 //! connection, or print a key.
 
 mod identity;
@@ -17,11 +17,11 @@ use rustls::sign::CertifiedKey;
 
 pub use identity::{Chain, Identity, Key};
 
-/// The only protocol of ALPN (RFC 7301). HTTP/2 is not offered: actix-http bounds neither its concurrent
-/// streams nor its header lists, and one connection could exceed every limit of the HTTP/1.1 path.
+/// Only protocol offered by ALPN (RFC 7301). HTTP/2 is not offered: actix-http limits neither its concurrent
+/// streams nor its header lists, so one connection could exceed every limit of the HTTP/1.1 path.
 const PROTOCOL: &[u8] = b"http/1.1";
 
-/// The certificate in force, for all listening sockets.
+/// Current certificate of all listening sockets.
 pub struct Certificates(ArcSwap<Identity>);
 
 impl Certificates {
@@ -29,12 +29,12 @@ impl Certificates {
         Arc::new(Self(ArcSwap::from_pointee(identity)))
     }
 
-    /// Returns the certificate in force.
+    /// Returns the current certificate.
     pub fn current(&self) -> Arc<Identity> {
         self.0.load_full()
     }
 
-    /// Uses `identity` for every further handshake. Returns false if it is the one in force.
+    /// Uses `identity` for all later handshakes. Returns false if it is the current one.
     pub fn replace(&self, identity: Identity) -> bool {
         let changed = *self.0.load_full() != identity;
         if changed {
@@ -43,8 +43,8 @@ impl Certificates {
         changed
     }
 
-    /// Returns the TLS configuration of a listening socket: TLS 1.2 and 1.3, and tickets for resumption
-    /// whose keys exist in this process only.
+    /// Returns the TLS configuration of a listening socket: TLS 1.2 and 1.3, and session tickets for
+    /// resumption. The keys of the tickets exist in this process only.
     ///
     /// # Errors
     /// The random number generator of the system failed.
