@@ -1,6 +1,6 @@
-//! Content keys of the rooms on air, whatever node mixes them.
+//! Content keys of the rooms on air, whichever node mixes them.
 //!
-//! Owns: which keys are given out. Never does: check a token's signature, or store a key.
+//! Owns: the decision which keys are given out. Never does: check a token's signature, or store a key.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::rooms::Directory;
 pub struct NodeKeys {
     pub directory: Arc<Directory>,
     pub secrets: Arc<Secrets>,
-    /// Playlists of all rooms, which tell the keys in use.
+    /// Playlists of all rooms. They show which keys are in use.
     pub media: Arc<dyn LiveMedia>,
     /// Number of segments per key.
     pub rotation: u64,

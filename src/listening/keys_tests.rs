@@ -78,7 +78,7 @@ fn grant(created: u64) -> Grant {
     Grant { issued_at: UnixMs(created), expires_at: UnixMs(u64::MAX), room_created_at }
 }
 
-/// Media that answer every playlist request alike.
+/// Media source that gives every playlist request the same answer.
 struct FixedPlaylist(Result<&'static str, MediaRefusal>);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Media and keys for listeners and listener nodes, whatever node mixes the room.
+//! Media and keys for listeners and listener nodes, whichever node mixes the room.
 //!
 //! ```text
 //! listener ──────▶ MediaRouter ──┬─▶ OriginMedia ──▶ Streams of this node's mixer
@@ -6,7 +6,7 @@
 //! listener node ─▶ RelayMedia ─────▶ OriginMedia
 //! plain listener ─▶ PlainListening ─▶ PlainStreams ─▶ RoomParts ─▶ MediaRouter
 //! ```
-//! Owns: routing of a request and its longest wait. Never does: speak HTTP, fetch, mix.
+//! Owns: the routing of requests and the time limit of their waits. Never does: speak HTTP, fetch, mix.
 
 mod keys;
 mod origin;

@@ -24,7 +24,8 @@ pub struct OriginMedia {
 }
 
 impl OriginMedia {
-    /// Returns true if this node serves the room, or, for a room off the air, the end of its broadcast.
+    /// Returns true if this node serves the room, or if the room is off air and this node still has the end
+    /// of its broadcast.
     pub(super) fn has(&self, room: &RoomId) -> bool {
         let view = self.directory.room(room).unwrap_or_default();
         match serving_mixer(&view) {
@@ -57,7 +58,7 @@ impl OriginMedia {
             }
             match stream.playlist(at).await {
                 Ok(playlist) => return Ok(playlist),
-                // Another node may continue it.
+                // The stream has moved to another node.
                 Err(NotServed::Superseded) if !self.has(room) => return Err(MediaRefusal::Unavailable),
                 Err(NotServed::Superseded) => opening.await,
                 Err(refused) => return Err(refusal(refused)),
@@ -79,8 +80,8 @@ impl OriginMedia {
         }
     }
 
-    /// Returns the room's stream. Waits for it while the room is on air without one. For a room off the air,
-    /// returns the ended stream while it is kept, so that its listeners learn of the end.
+    /// Returns the room's stream. If the room is on air and has no stream yet, waits for it. If the room is
+    /// off air, returns the ended stream for as long as it is kept, so that its listeners learn of the end.
     async fn stream(&self, room: &RoomId) -> Result<Arc<LiveStream>, MediaRefusal> {
         loop {
             let opening = self.streams.next_opening();

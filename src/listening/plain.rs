@@ -39,7 +39,7 @@ impl PartSource for RoomParts {
         for part in list.newest(fetch.from, BURST) {
             match self.part(room, &list, part, &keys).await {
                 Ok(part) => parts.push(part),
-                // The next one may be there: a mixer may have died with this one.
+                // Skip this part: if its mixer died with it, the next part may still be available.
                 Err(why) => {
                     tracing::debug!(%room, msn = part.msn, index = part.index, why, "a part is missing")
                 }

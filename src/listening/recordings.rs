@@ -3,7 +3,7 @@
 //! A mixer that does not answer contributes nothing; the recording can be played without its part.
 //!
 //! Owns: the choice of the disk or mixer, and the joined journals of recordings in use. Never does: check a
-//! token, write.
+//! token, or write.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,7 @@ use crate::rooms::Directory;
 use crate::rooms::recordings::Recordings;
 use crate::spool::{Extent, Spool};
 
-/// Number of recordings whose joined journals are kept. An hour has 1,800 entries of 100 bytes.
+/// Number of recordings whose joined journals are kept. An hour has 1,800 entries of 100 bytes each.
 const KEPT: usize = 32;
 
 pub struct RecordingMedia {
@@ -84,7 +84,7 @@ impl RecordingMedia {
             return Err(ReplayRefusal::Unavailable);
         }
         let joined = Arc::new(Joined { id: id.clone(), revision, segments: join(read) });
-        // A mixer that did not answer is asked again.
+        // Keep complete lists only: the next request then asks a mixer that did not answer again.
         if complete {
             let mut kept = self.kept();
             kept.retain(|kept| kept.id != *id);
@@ -125,7 +125,7 @@ impl RecordingMedia {
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Joined>>> {
-        // Each change leaves a complete list.
+        // A poisoned lock is usable: every change leaves the list consistent.
         self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -156,7 +156,7 @@ impl ReplayMedia for RecordingMedia {
         media.ok_or(ReplayRefusal::Unavailable)
     }
 
-    /// Derives the key for every request, as for live rooms, and only keys of recorded segments.
+    /// Derives the key for every request, as for live rooms. Gives out keys of recorded segments only.
     async fn key(
         &self,
         recording: &RecordingId,

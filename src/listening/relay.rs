@@ -1,4 +1,4 @@
-//! This node's rooms, for the listener nodes of the installation.
+//! Media of the rooms that this node mixes, for the listener nodes of the installation.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Media of every room on air, for listeners: from this node's mixer or from another's.
+//! Media of every room on air, for listeners: from this node's mixer or from another node's.
 
 use std::sync::Arc;
 
