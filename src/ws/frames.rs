@@ -43,7 +43,7 @@ impl Frames {
         }
     }
 
-    /// Returns the next complete message. After [`Inbound::Bad`] there is none.
+    /// Returns the next complete message. [`Inbound::Bad`] is the last one.
     pub fn next(&mut self) -> Option<Inbound> {
         loop {
             if announced(&self.buffer).is_some_and(|length| length > self.limit as u64) {

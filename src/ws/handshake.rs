@@ -9,7 +9,7 @@ use actix_web::http::header::{
 
 use crate::http::error::{ApiError, Code};
 
-/// The only version of the protocol.
+/// Only version of the WebSocket protocol.
 const VERSION: &str = "13";
 
 /// Checks the opening handshake of a request.
@@ -47,7 +47,7 @@ fn only<'a>(head: &'a RequestHead, name: &HeaderName) -> Option<&'a str> {
     values.next().is_none().then_some(value)
 }
 
-/// Returns true if a header that is a comma-separated list contains the token, in any case.
+/// Returns true if a header that is a comma-separated list contains the token, ignoring case.
 fn lists(head: &RequestHead, name: &HeaderName, token: &str) -> bool {
     let values = head.headers().get_all(name).filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|listed| listed.trim().eq_ignore_ascii_case(token))

@@ -11,7 +11,7 @@
 //! | `handshake` | requirements of an opening handshake |
 //! | `frames` | bytes to messages, with their limits |
 //! | `reader` | inbound messages to the actor, no faster than it takes them |
-//! | `writer` | outbound frames from the line |
+//! | `writer` | outbound frames from the outbound queue |
 
 mod frames;
 mod handshake;

@@ -1,7 +1,7 @@
 //! Reader of a client's messages for its actor; runs on the HTTP worker that has the connection.
 //!
-//! Owns: the request's payload until the connection is over. Never does: read faster than the actor takes, or
-//! wait for a call.
+//! Owns: the request's payload until the connection is over. Never does: read more than [`AHEAD`] messages
+//! ahead of the actor, or wait for a call to complete.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::actors::gateway::outbound::OutboundQueue;
 use crate::actors::kernel::ActorRef;
 use crate::http::server::Connection;
 
-/// Maximum messages in flight to the actor.
+/// Maximum number of messages in flight to the actor.
 const AHEAD: usize = 4;
 /// Time a client has to read our last frames before it is disconnected.
 const LINGER: Duration = Duration::from_secs(1);
@@ -34,8 +34,8 @@ pub async fn read(
     tokio::select! {
         () = ended() => {}
         () = forward(&mut payload, frame_limit, &actor) => {
-            // The rest is discarded: with unread bytes, the close frame would be lost (RFC 9293 section
-            // 3.10.7.4).
+            // Read and discard the rest: if bytes were left unread, the close frame would be lost (RFC 9293
+            // section 3.10.7.4).
             tokio::select! {
                 () = ended() => {}
                 () = async { discard(&mut payload).await; std::future::pending().await } => {}
@@ -49,7 +49,7 @@ pub async fn read(
     }
 }
 
-/// Forwards messages until there is nothing more to read, or no actor to read it for.
+/// Forwards messages up to the last one, or until the actor is gone.
 async fn forward(payload: &mut Payload, frame_limit: usize, actor: &ActorRef<Msg>) {
     let permits = Arc::new(Semaphore::new(AHEAD));
     let mut frames = Frames::new(frame_limit);
@@ -70,8 +70,8 @@ async fn permit(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     permits.clone().acquire_owned().await.expect("the semaphore is open")
 }
 
-/// Sends a message to the actor. Returns false if the actor is gone; its mailbox has room for more messages
-/// than there are permits.
+/// Sends a message to the actor. Returns false if the actor is gone: its mailbox cannot be full, because it
+/// has room for more messages than there are permits.
 fn tell(actor: &ActorRef<Msg>, inbound: Inbound, permit: OwnedSemaphorePermit) -> bool {
     actor.tell(Msg::Received(inbound, permit)).is_ok()
 }

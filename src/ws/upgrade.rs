@@ -1,10 +1,10 @@
-//! `GET /ws`: admits a client, or answers with an [`ApiError`] before anything is upgraded.
+//! `GET /ws`: admits a client, or answers with an [`ApiError`] instead of upgrading.
 //!
 //! A page of another origin needs `http.allowed_origins`: browsers themselves do not restrict WebSockets to
 //! an origin. The token comes from `?token=`, from `Authorization: Bearer`, or, since browsers cannot set
-//! headers, from a subprotocol `bearer.<jwt>` offered beside `stentor`; the answer only ever selects
-//! `stentor`. A client that offers `stentor` is taken for a page. It is told of a bad token by a close code
-//! (4401), because it could not see a status.
+//! headers, from a subprotocol `bearer.<jwt>` offered together with `stentor`; the response only ever selects
+//! `stentor`. A client that offers `stentor` is treated as a page: it learns of a bad token by a close code
+//! (4401), because pages cannot see the HTTP status.
 
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
@@ -53,7 +53,7 @@ pub async fn upgrade(
     let (claims, user) = verified?;
     let mut response = handshake(&req)?;
     let line = OutboundQueue::new(side.queue_limit);
-    // The line is told of the writer's end, even if this future is dropped from here on.
+    // From here on, dropping this future also drops the writer, which closes the outbound queue.
     let writer = Writer::new(line.clone());
     let peer = ConnectionInfo {
         user,
@@ -75,8 +75,8 @@ pub async fn upgrade(
     Ok(response.insert_header((CACHE_CONTROL, "no-store")).streaming(writer))
 }
 
-/// Opens a WebSocket and closes it at once with the reason. A page learns nothing of a refused upgrade, not
-/// even the status.
+/// Opens a WebSocket and closes it immediately with the reason. If the upgrade were refused, a page would see
+/// no reason, not even the status.
 fn refuse_page(req: &HttpRequest) -> Result<HttpResponse, ApiError> {
     let mut response = handshake(req)?;
     let line = OutboundQueue::new(0);

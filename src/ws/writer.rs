@@ -1,4 +1,4 @@
-//! Response body: the frames that wait in the line. Polled by the HTTP worker only while the client reads.
+//! Response body: the frames of the outbound queue. Polled by the HTTP worker only while the client reads.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::domain::signalling::CloseCode;
 /// Bytes after which a poll returns, so that a long queue does not become one long buffer.
 const CHUNK: usize = 8 * 1024;
 
-/// Response body that drains a line.
+/// Response body that drains an outbound queue.
 pub struct Writer(Arc<OutboundQueue>);
 
 impl Writer {
@@ -33,7 +33,7 @@ impl Stream for Writer {
                 Poll::Ready(Some(frame)) => write(frame, &mut bytes),
                 Poll::Ready(None) if bytes.is_empty() => return Poll::Ready(None),
                 Poll::Pending if bytes.is_empty() => return Poll::Pending,
-                // Polled again at once: the next poll returns the end, or waits.
+                // The worker polls again immediately; that poll returns the end, or waits.
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
@@ -41,7 +41,7 @@ impl Stream for Writer {
     }
 }
 
-/// Asks to close the line: the worker has finished with the connection, for any reason.
+/// Requests the closing of the outbound queue: the worker has finished with the connection.
 impl Drop for Writer {
     fn drop(&mut self) {
         self.0.ask_to_close(CloseCode::Gone);
