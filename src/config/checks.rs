@@ -83,7 +83,8 @@ fn check_auth(config: &Config, r: &mut Reader) {
 pub(super) fn is_on_this_machine(url: &str) -> bool {
     let url = Url::parse(url).ok();
     match url.as_ref().and_then(Url::host) {
-        // Addresses are parsed for special schemes only.
+        // `Url` recognizes addresses in special schemes such as `http` only; in others, an address is a
+        // domain.
         Some(Host::Domain(name)) => {
             let ip = name.parse::<IpAddr>();
             name == "localhost" || name.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
@@ -177,7 +178,7 @@ fn can_be_called(address: SocketAddr) -> bool {
 
 fn check_janus(config: &Config, r: &mut Reader) {
     let (janus, has_janus) = (&config.janus, config.node.roles.janus);
-    // A gateway finds the Janus of each room in the store.
+    // Only the role janus needs the URL: a gateway finds the Janus of each room in the store.
     r.require(
         &["janus.url", "janus.mode"],
         !has_janus || janus.mode == JanusMode::Managed || janus.url.is_some(),

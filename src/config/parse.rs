@@ -101,7 +101,7 @@ pub(super) fn one_of<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(
     }
 }
 
-/// Parses a YAML list, or one text with commas (environment and flags).
+/// Parses a YAML list, or one comma-separated text (environment and flags).
 pub(super) fn list<T>(item: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> Parsed<Vec<T>> {
     move |value| match value {
         Value::Array(items) => items.iter().map(&item).collect(),
@@ -174,7 +174,7 @@ pub(super) fn media_ip(value: &Value) -> Parsed<IpAddr> {
     if ip.is_unspecified() || ip.is_multicast() { Err(ALLOWED.into()) } else { Ok(ip) }
 }
 
-/// Parses an IPv4 address; IPv6 is refused because it is not behind a NAT that keeps ports.
+/// Parses the public IPv4 address of a NAT that keeps ports. IPv6 is refused, because it has no such NAT.
 pub(super) fn public_ip(value: &Value) -> Parsed<Ipv4Addr> {
     const ALLOWED: &str = "must be one IPv4 address that anchors can send to, like 203.0.113.7";
     let ip: Ipv4Addr = parsed(ALLOWED)(value)?;
@@ -190,7 +190,7 @@ pub(super) fn host(value: &Value) -> Parsed<String> {
     if usable { Ok(host) } else { Err("must be a host name or an IP address, without a port".into()) }
 }
 
-/// Parses the cluster name, which stands between two slashes of a Janus room's description.
+/// Parses the cluster name, which appears between two slashes in a Janus room's description.
 pub(super) fn cluster(value: &Value) -> Parsed<String> {
     let name = text(value)?;
     let ok = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
@@ -250,7 +250,8 @@ fn parts_of(text: &str) -> (&str, bool) {
     (path, path.contains(['?', '#']))
 }
 
-/// Parses a URL as in an `RTCIceServer`: RFC 7064 and RFC 7065, which have no slashes.
+/// Parses the URL of a STUN server (RFC 7064) or TURN server (RFC 7065). Such a URL has no slashes after the
+/// scheme.
 pub(super) fn ice_server(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let rest = ["stun:", "stuns:", "turn:", "turns:"].iter().find_map(|scheme| text.strip_prefix(scheme));
@@ -286,7 +287,7 @@ pub(super) fn origin(value: &Value) -> Parsed<String> {
 /// begin with a wildcard, or `*` for any.
 pub(super) fn frame_ancestor(value: &Value) -> Parsed<String> {
     let text = text(value)?;
-    // Whatever ends a directive or quotes a keyword is no part of an origin here.
+    // Excludes everything that ends a directive or quotes a keyword.
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".:/-_[]".contains(c);
     let host = text.replacen("://*.", "://", 1);
     let is_origin = host.chars().all(is_plain) && !host.ends_with("://") && host != "null";

@@ -22,8 +22,8 @@ pub struct Effective {
     /// Value in displayable form: a secret is masked.
     pub value: String,
     pub source: Source,
-    /// Hash of the value, also of a secret and of a secret's file. It is keyed, so that it reveals nothing
-    /// about them.
+    /// Keyed hash of the value. It covers secrets and the contents of their files too; the key prevents
+    /// anybody from guessing them by the hash.
     fingerprint: u64,
     pub(super) default: Value,
     pub(super) about: &'static str,
@@ -103,7 +103,7 @@ impl Reader {
         }
         let read = super::parse::text(&file).and_then(|path| secret_lines(Path::new(&path)));
         if let (Ok(lines), Some(known)) = (&read, self.known.last_mut()) {
-            // The key taken last is that of the file.
+            // The last known key is `file_key`. Its fingerprint must cover the contents of the file.
             known.fingerprint = fingerprint(lines);
         }
         match read.and_then(|lines| parse(&lines)) {
@@ -115,8 +115,8 @@ impl Reader {
         }
     }
 
-    /// Reports `problem` at the first of `keys` unless it holds. Does nothing if one of the keys already
-    /// has an error.
+    /// Reports `problem` at the first of `keys` unless `holds`. Does nothing if one of the keys already has
+    /// an error.
     pub fn require(&mut self, keys: &[&str], holds: bool, problem: impl Into<String>) {
         let is =
             |error: &ConfigError, key: &str| error.key == key || error.key.strip_suffix("_file") == Some(key);
@@ -162,7 +162,7 @@ impl Reader {
         self.errors.push(ConfigError { key: key.to_owned(), value, source, problem });
     }
 
-    /// Returns the problem of a key that was not read; `None` for a section that is present but empty.
+    /// Returns the problem with a key that was not read; `None` for a section that is present but empty.
     fn why_unknown(&self, key: &str, entry: &Entry) -> Option<String> {
         let is_section = self.known.iter().any(|k| k.key.starts_with(&format!("{key}.")));
         match (is_section, entry.value.is_null()) {
@@ -200,7 +200,7 @@ fn masked(value: &Value) -> String {
     if is_given(value) { MASK.into() } else { shown(value) }
 }
 
-/// Returns the value as in the file, but without the user and password of a URL.
+/// Returns the value as it is in the file, but with the user and password of a URL masked.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     let Some((scheme, rest)) = text.split_once("://") else { return text };

@@ -96,7 +96,7 @@ impl Config {
     }
 }
 
-/// Event ledger.
+/// Settings of the event ledger.
 #[derive(Debug, Clone)]
 pub struct EventsConfig {
     /// Time for which an event is kept.
@@ -134,7 +134,7 @@ pub struct ListenConfig {
     /// Address at which plain http is redirected to the https of `hls`.
     pub redirect: Option<SocketAddr>,
     pub ops: SocketAddr,
-    /// Address of RTP between Janus and mixer.
+    /// Address on which FFmpeg receives RTP from Janus.
     pub media: IpAddr,
 }
 
@@ -149,7 +149,7 @@ pub struct TlsConfig {
     pub hsts: Option<Duration>,
 }
 
-/// Some of the public listening sockets.
+/// Subset of the public listening sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sockets {
     pub api: bool,
@@ -185,7 +185,7 @@ pub struct AuthConfig {
     pub mode: AuthMode,
     /// Bearer keys of the REST API.
     pub api_keys: Vec<Secret>,
-    /// Empty: created at first start in the data directory (one node only).
+    /// If empty, one is created at first start in the data directory (one node only).
     pub jwt_secrets: Vec<JwtSecret>,
     pub issuer: String,
     pub listener_token_ttl: Duration,
@@ -193,7 +193,7 @@ pub struct AuthConfig {
     pub anchor_token_ttl: Duration,
 }
 
-/// One secret of the list: the first one signs; all verify.
+/// Secret of tokens. The first of the list signs; all verify.
 #[derive(Debug, Clone)]
 pub struct JwtSecret {
     pub kid: String,
@@ -207,13 +207,13 @@ pub struct HttpConfig {
     pub embed_origins: Vec<String>,
     pub body_limit: usize,
     pub header_timeout: Duration,
-    /// Proxies whose forwarding headers are believed.
+    /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Sockets at which trusted proxies begin with a PROXY protocol header.
     pub proxy_protocol: Sockets,
-    /// Requests per second of one client address.
+    /// Maximum number of requests per second from one client address.
     pub requests_per_address: u32,
-    /// Connections of one client address at one listening socket.
+    /// Maximum number of connections from one client address to one listening socket.
     pub connections_per_address: usize,
     /// Base of the URLs given to listeners, e.g. `https://live.example.org`. `None`: that of `listen.hls`.
     pub public_hls_url: Option<String>,
@@ -243,7 +243,7 @@ pub struct JanusConfig {
     pub webrtc_ports: (u16, u16),
     pub capacity: u32,
     pub request_timeout: Duration,
-    /// Time that an anchor who was cut off may be away before Janus ends the media session.
+    /// Time within which a disconnected anchor can return before Janus ends the media session.
     pub session_timeout: Duration,
 }
 
@@ -257,7 +257,7 @@ pub struct MixerConfig {
     pub bitrate: u32,
     pub watchdog: Duration,
     pub crashes: Budget,
-    /// Time that FFmpeg gets between INT and KILL.
+    /// Grace period between SIGINT and SIGKILL when FFmpeg is stopped.
     pub stop_grace: Duration,
     pub loudness: LoudnessConfig,
 }
@@ -265,7 +265,7 @@ pub struct MixerConfig {
 /// Loudness of the sound that listeners hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoudnessConfig {
-    /// False: every room keeps its own level.
+    /// If false, every room keeps its own level.
     pub enabled: bool,
     /// Integrated loudness of speech, in LUFS (EBU R 128).
     pub target: i32,
@@ -280,8 +280,9 @@ impl MixerConfig {
     }
 }
 
-/// Rooms per core, all of which may have people talking: a room with three speakers costs Janus and FFmpeg up
-/// to 8 % of a core together (`make bench`, `speakers`). The rest is left for listeners and starts.
+/// Number of rooms per core, even if users talk in all of them: Janus and FFmpeg together use up to 8 % of a
+/// core for a room with three anchors who talk (`make bench`, `speakers`). The rest is left for listeners and
+/// starts.
 const ROOMS_PER_CORE: u32 = 10;
 
 pub(super) fn rooms_of_this_machine() -> u32 {
@@ -294,8 +295,8 @@ pub(super) fn port_pairs((low, high): (u16, u16)) -> u32 {
     (u32::from(high) + 1).saturating_sub(first_even) / 2
 }
 
-/// Returns the number of rooms for a range of ports. One pair stays free: a room that is repaired must get
-/// another port, because Janus starts a new forwarder only for another port.
+/// Returns the number of rooms that a range of ports allows. One pair stays free: a room that is repaired
+/// must get another port, because Janus starts a new forwarder only for another port.
 pub(super) fn rooms_of_ports(range: (u16, u16)) -> u32 {
     let pairs = port_pairs(range);
     if pairs > 1 { pairs - 1 } else { pairs }
@@ -305,15 +306,16 @@ pub(super) fn rooms_of_ports(range: (u16, u16)) -> u32 {
 pub struct HlsConfig {
     pub part: Duration,
     pub segment: Duration,
-    /// Segments in the playlist.
+    /// Number of segments in the playlist.
     pub window: usize,
-    /// Segments per content key.
+    /// Number of segments per content key.
     pub key_rotation: u64,
     /// Server secret of the content keys; `None`: created at first start in the data directory.
     pub secret: Option<Secret>,
 }
 
-/// Time within which a newly started room has its first segment, even on a busy machine.
+/// Lower limit of the time that a request may wait. A newly started room has its first segment by then, even
+/// on a busy machine.
 const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 
 impl HlsConfig {
@@ -322,8 +324,8 @@ impl HlsConfig {
         hls::target_duration(self.segment)
     }
 
-    /// Returns the time that a request may wait for its answer. It is one target duration longer than the
-    /// three after which a stream ends a wait itself, with a reason.
+    /// Returns the time that a request may wait for its answer: four target durations. A stream itself ends a
+    /// wait, with a reason, after three.
     pub fn patience(&self) -> Duration {
         (4 * self.target_duration()).max(LEAST_PATIENCE)
     }
@@ -356,23 +358,23 @@ pub struct WsConfig {
     pub dead_after: Duration,
     /// Maximum size of one message, in bytes.
     pub frame_limit: usize,
-    /// Bytes that may wait for a client that does not read.
+    /// Maximum number of bytes that may wait for a client that does not read.
     pub queue_limit: usize,
     /// Maximum size of an offer, in bytes.
     pub sdp_limit: usize,
     /// Maximum number of candidates after one offer.
     pub candidate_limit: usize,
-    /// Calls per second.
+    /// Sustained rate of calls, per second.
     pub rate: u32,
     pub burst: u32,
-    /// Calls that may wait for their answers.
+    /// Maximum number of calls that wait for their answers.
     pub calls: usize,
     pub call_timeout: Duration,
-    /// Time that a connection may be open without having joined its room.
+    /// Time after which a connection that is not in its room is closed.
     pub join_within: Duration,
     /// Effect of a second connection of the same user.
     pub duplicate: Duplicate,
-    /// Wrong pins allowed per minute, user and address.
+    /// Maximum number of wrong PINs per minute, for each pair of user and address.
     pub pin_attempts: u32,
 }
 
@@ -391,7 +393,7 @@ pub struct PresenceConfig {
     /// CA certificates in PEM.
     pub redis_ca: Option<Vec<u8>>,
     pub request_timeout: Duration,
-    /// Time without a sign of life after which a user leaves the room.
+    /// Time without a `keepalive` after which a user leaves the room.
     pub timeout: Duration,
     pub lock_ttl: Duration,
     pub gateway_ttl: Duration,
@@ -410,7 +412,7 @@ pub struct SupervisionConfig {
     pub retry_first: Duration,
     pub retry_max: Duration,
     pub shutdown_deadline: Duration,
-    /// Maximum time for moving rooms to other nodes, before the shutdown begins.
+    /// Maximum time for moving rooms to other nodes before the shutdown begins.
     pub drain_deadline: Duration,
 }
 

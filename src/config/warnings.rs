@@ -44,7 +44,7 @@ impl Config {
     }
 }
 
-/// Twice the interval of 10 s at which clients send `keepalive`, so that one may be lost.
+/// Twice the interval of 10 s at which clients send `keepalive`, so that one of them may be lost.
 const TWO_SIGNS_OF_LIFE: Duration = Duration::from_secs(20);
 
 const OPEN_MODE: &str = "auth.mode is open: every program and every user of this machine has the rights of a \

@@ -38,7 +38,8 @@ fn check_certificate(config: &Config, r: &mut Reader) {
     );
 }
 
-/// Checks that sockets with one address agree on TLS, and where listener nodes fetch.
+/// Checks that sockets with the same address agree on TLS, and that `listen.relay` has an address of its own
+/// and is set where mixers need it.
 fn check_addresses(config: &Config, r: &mut Reader) {
     let (listen, secure) = (&config.listen, config.secure());
     let sockets =
@@ -126,7 +127,8 @@ fn check_proxies(config: &Config, r: &mut Reader) {
     );
 }
 
-/// Returns true if two sockets would be one. Port 0 is a free port each time.
+/// Returns true if the two addresses mean one socket. With port 0 they do not: the system picks a free port
+/// for each socket.
 fn is_shared(one: SocketAddr, other: SocketAddr) -> bool {
     one == other && one.port() != 0
 }
