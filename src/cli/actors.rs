@@ -1,4 +1,4 @@
-//! `stentor actors` and `stentor explain`: what the actors of a node do, and why.
+//! `stentor actors` and `stentor explain`: the state of a node's actors, and the reasons for it.
 //!
 //! Owns: the arguments and output. Never does: interpret a reason; actors state their own.
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::output::{Table, age, cell, now, print, print_json};
 
-/// Transitions of each actor that `explain` shows, the last ones.
+/// Number of transitions that `explain` shows of each actor, the latest ones.
 const TRANSITIONS: usize = 4;
 
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub struct ActorsArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Order {
-    /// As supervised.
+    /// Supervision tree, parents before children.
     Path,
     /// Age of the oldest waiting message, the highest first.
     Mailbox,
@@ -64,8 +64,8 @@ pub async fn actors(client: &Client, json: bool, args: ActorsArgs) -> anyhow::Re
     print(table)
 }
 
-/// Prints where the room is, what each of its actors on the node at `--ops` waits for, and which modules
-/// would take the room now.
+/// Prints the modules of the room, the reason for each wait of its actors on the node at `--ops`, and the
+/// modules that would take the room now.
 pub async fn explain(client: &Client, json: bool, id: &str) -> anyhow::Result<()> {
     let room = client.get(&["rooms", id]).await?["room"].take();
     let modules = client.get(&["modules"]).await?;
@@ -104,7 +104,7 @@ fn summary(id: &str, room: &Value) -> String {
     format!("{id} is {meaning}.\n")
 }
 
-/// Returns the module that the room has, and every module of the kind with what speaks for or against it.
+/// Returns a text with the assigned module, the modules that take rooms, and why the others take none.
 fn placement(side: &str, assigned: &str, modules: &Value) -> String {
     let modules: Vec<&Value> = modules.as_array().into_iter().flatten().collect();
     let mut text = match modules.iter().find(|module| module["id"] == *assigned) {

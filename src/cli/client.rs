@@ -15,7 +15,7 @@ use serde_json::Value;
 use url::Url;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest answer that is read, in bytes. `/actors` of a node with a thousand rooms takes a few MB.
+/// Maximum size of an answer, in bytes. `/actors` of a node with a thousand rooms takes a few MB.
 const MAX_BODY: usize = 64 << 20;
 const KEY_VARIABLE: &str = "STENTOR_API_KEY";
 
@@ -42,8 +42,8 @@ pub struct NodeArgs {
     )]
     #[arg(value_parser = base_url)]
     ops: Url,
-    /// File whose first line is the API key, for example that of auth.api_keys_file. Without it, the
-    /// environment variable STENTOR_API_KEY.
+    /// File whose first line is the API key, for example that of auth.api_keys_file. Without it, the key is
+    /// read from the environment variable STENTOR_API_KEY.
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Print JSON instead of tables.
@@ -186,7 +186,7 @@ impl RefusedRequest {
             (StatusCode::UNAUTHORIZED, false) => format!("; set --key-file or {KEY_VARIABLE}"),
             (StatusCode::UNAUTHORIZED, true) => "; the API key is not one of auth.api_keys".to_owned(),
             _ if code == "invalid_config" => error_lines(&answer["details"]["errors"]),
-            // Every room API has the paths that are used here.
+            // Every room API has these paths, so the address is probably that of another server.
             _ if code == "not_found" => format!("; is {setting} right?"),
             _ => String::new(),
         };

@@ -1,4 +1,4 @@
-//! The command line: subcommands, and the configuration they start from.
+//! The command line: subcommands, and the configuration they begin with.
 //!
 //! `serve`, `demo`, `check-config` and `doctor` read the configuration. The other commands talk to a running
 //! node through its room API and operations endpoints. Owns: reading the process's arguments and environment;
@@ -30,7 +30,7 @@ use client::{Client, NodeArgs};
 use modules::ModuleCommand;
 use rooms::{RoomCommand, UserCommand};
 
-/// Path that is read if `--config` is not given and the file exists.
+/// Configuration file that is read if `--config` is not given and the file exists.
 const DEFAULT_FILE: &str = "config.yaml";
 const EXIT_BAD_CONFIG: u8 = 2;
 
@@ -48,7 +48,7 @@ enum Command {
     Serve(ConfigArgs),
     /// Show a node at work: a room on air with a test tone in it, until Ctrl-C; keeps nothing.
     Demo(DemoArgs),
-    /// Print the configuration in force and where each value comes from, or everything wrong with it.
+    /// Print the effective configuration and the source of each value, or all its errors.
     CheckConfig(CheckArgs),
     /// Check this machine: Janus, FFmpeg, backends, addresses, limits. Each line has the result or a remedy.
     Doctor(ConfigArgs),
@@ -97,7 +97,7 @@ enum Control {
         #[command(flatten)]
         args: ActorsArgs,
     },
-    /// Make a node read its configuration again; print what it applied, and what needs a restart.
+    /// Make a node read its configuration again; print the settings it applied and those that need a restart.
     Reload {
         #[command(flatten)]
         node: NodeArgs,
@@ -124,7 +124,7 @@ pub struct ConfigArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Print only what differs from this file, and whether a running node takes it over without a restart.
+    /// Print only the differences from this file, and whether a running node applies each without a restart.
     #[arg(long, value_name = "FILE")]
     diff: Option<PathBuf>,
 }
@@ -179,7 +179,8 @@ impl ConfigArgs {
         self.clone().input().and_then(config::explain)
     }
 
-    /// Prints what differs from the configuration with the file `old` and the same environment and flags.
+    /// Prints how this configuration differs from the one read from `old` with the same environment and
+    /// flags.
     fn differences(&self, old: &Path) -> Result<ExitCode, ConfigErrors> {
         let before = Self { config: Some(old.to_owned()), ..self.clone() };
         let ((old, old_keys), (new, new_keys)) = (before.read()?, self.read()?);

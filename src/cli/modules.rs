@@ -14,14 +14,14 @@ use super::client::Client;
 use super::output::{Table, age, cell, now, print, print_json};
 use super::progress::{Look, wait_until};
 
-/// A module with a hundred rooms is empty after less than a minute.
+/// Time limit of a drain. A module with a hundred rooms is empty in less than a minute.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Subcommand)]
 pub enum ModuleCommand {
     /// List all Janus instances and mixers.
     List,
-    /// Let a module take no new room. Its rooms stay.
+    /// Stop assigning new rooms to a module. Its rooms stay.
     Cordon {
         #[command(flatten)]
         module: Module,
@@ -34,7 +34,7 @@ pub enum ModuleCommand {
         #[command(flatten)]
         module: Module,
     },
-    /// Let a module take rooms again.
+    /// Assign rooms to a module again.
     Ready {
         #[command(flatten)]
         module: Module,
@@ -54,7 +54,7 @@ enum Kind {
     Mixer,
 }
 
-/// Prints which changed settings the node applied, and which need a restart.
+/// Prints the changed settings that the node applied, and those that need a restart.
 pub async fn reload(client: &Client, json: bool) -> anyhow::Result<()> {
     let outcome = client.reload().await?;
     if json {

@@ -1,4 +1,4 @@
-//! Waits until the state of the installation is as wanted, with the progress on the terminal.
+//! Waiting for a state of the installation, with the progress on the terminal.
 //!
 //! Owns: the poll interval, deadlines and the progress line. Never does: change anything.
 
@@ -9,17 +9,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 const POLL_EVERY: Duration = Duration::from_millis(200);
 
-/// Result of one look.
+/// Result of one poll.
 pub enum Look<T> {
     Done(T),
     /// Missing condition, for the progress line.
     Waiting(String),
 }
 
-/// Calls `look` until it is done. On a terminal, a line with a spinner shows what is missing.
+/// Calls `look` until it is done. On a terminal, a line with a spinner shows the missing condition.
 ///
 /// # Errors
-/// `look` fails, or `deadline` passes: the text holds what is missing and `remedy`.
+/// `look` fails, or `deadline` passes; the text then names the missing condition and `remedy`.
 pub async fn wait_until<T>(
     deadline: Duration,
     remedy: &str,

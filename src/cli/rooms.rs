@@ -13,7 +13,7 @@ use super::client::{Client, RefusedRequest};
 use super::output::{Table, age, cell, now, print, print_json};
 use super::progress::{Look, wait_until};
 
-/// A start or a removal takes less than a second, longer on a busy machine.
+/// Time limit of a start or removal. Either takes less than a second, but longer on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -49,7 +49,7 @@ pub enum RoomCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
-    /// Give a user the right to speak. Prints the link to send to the user. Repeated, it prints a new link.
+    /// Give a user the right to speak. Prints the link to send to the user; each call prints a new link.
     Invite {
         room: String,
         /// Id of the user. Generated if absent.
