@@ -1,6 +1,6 @@
 //! API keys of the REST API, sent as `Authorization: Bearer <key>` (RFC 6750, 2.1).
 //!
-//! Owns: the comparison, whose duration is independent of the keys. Never does: keep a key itself, only
+//! Owns: the comparison, whose duration is independent of the keys. Never does: keep a key itself; it keeps
 //! digests.
 
 use sha2::{Digest, Sha256};

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Failure of a kept file, with the remedy.
+/// Error of a file in the data directory, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum KeptError {
     #[error("{} cannot be {doing}; node.data_dir must be a folder this user may write to", path.display())]

@@ -83,7 +83,7 @@ impl Seal {
     /// Opens a token and returns its content.
     ///
     /// # Errors
-    /// The token is altered, forged, sealed for another bound, or expired.
+    /// The token is altered, forged, sealed for another binding, or expired.
     pub fn open<T: DeserializeOwned>(
         &self,
         token: &str,
@@ -110,8 +110,8 @@ impl Seal {
 }
 
 impl SealBinding {
-    /// Returns the bound as bytes. Each text is preceded by its length, so that no two bounds give the same
-    /// bytes.
+    /// Returns the binding as bytes. Each text is preceded by its length, so that no two bindings give the
+    /// same bytes.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for text in [self.user.as_str(), self.room.as_str(), self.janus.as_str()] {
@@ -184,8 +184,8 @@ mod tests {
         }
     }
 
-    /// Generates bounds from a few similar parts, so that equal bounds and bounds with one different part
-    /// are frequent.
+    /// Generates bindings from a few similar parts, so that equal bindings and bindings with one different
+    /// part are frequent.
     fn bounds() -> impl Strategy<Value = SealBinding> {
         let user = prop::sample::select(vec!["a", "aa", "aaa", "aaab"]);
         let room = prop::sample::select(vec!["aaa", "aaab", "baaa"]);

@@ -66,7 +66,7 @@ impl Secrets {
         hex::encode(derive(&self.janus_room, room.as_str().as_bytes()))
     }
 
-    /// Returns the key of the RTP that a Janus forwards to `target` under this epoch. It is the same on
+    /// Returns the SRTP key of the stream that Janus forwards to `target` in this epoch. It is the same on
     /// every node, so it need not be stored or sent.
     pub fn srtp_key(&self, room: &RoomId, nonce: &Nonce, epoch: Epoch, target: MediaAddr) -> SrtpKey {
         let srtp = Secret(derive(&self.hls, b"stentor srtp key").to_vec());

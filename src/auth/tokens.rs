@@ -90,8 +90,8 @@ struct IssuedClaims<'a> {
     recording_id: Option<&'a RecordingId>,
 }
 
-/// Claims set of a token to verify. Unknown claims are ignored (RFC 7519 section 4); the presence of the
-/// required ones is checked before.
+/// Claims set of a token to verify. Unknown claims are ignored (RFC 7519 section 4). The presence of the
+/// required claims is checked beforehand.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ReadClaims {
@@ -107,7 +107,7 @@ struct ReadClaims {
     /// Not checked against earlier tokens: a token may be used again.
     #[serde(rename = "jti")]
     _jti: String,
-    /// A value that is no name is ignored, like an unknown claim.
+    /// An invalid name is ignored, like an unknown claim.
     #[serde(default)]
     name: Option<Value>,
     #[serde(default, deserialize_with = "present")]
@@ -222,7 +222,7 @@ impl Tokens {
         self.issue_named_listener(None, None, room, created_at, now)
     }
 
-    /// Issues a token for one listener of `room`, with a name. Without an id, a random one is chosen.
+    /// Issues a token with a name for one listener of `room`. Without an id, a random one is chosen.
     pub fn issue_named_listener(
         &self,
         id: Option<&str>,
@@ -311,7 +311,7 @@ impl Tokens {
         IssuedToken { token, expires_at: UnixMs(claims.exp * 1000) }
     }
 
-    /// Returns the claims of a token that is genuine, in force, and for this role and room.
+    /// Returns the claims of a token that is genuine, valid now, and for this role and room.
     ///
     /// # Errors
     /// The first reason for which the token is refused.

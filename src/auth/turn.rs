@@ -1,5 +1,5 @@
-//! Time-limited TURN credentials from a secret shared with the TURN servers, as in coturn's
-//! `use-auth-secret` (draft-uberti-behave-turn-rest-00, 2.2): the user name is the expiry and the user, the
+//! Time-limited TURN credentials from a secret shared with the TURN servers, as in coturn's `use-auth-secret`
+//! (draft-uberti-behave-turn-rest-00, 2.2): the user name consists of the expiry time and the user; the
 //! password is the HMAC-SHA1 of the user name.
 //!
 //! Owns: that scheme. Never does: authenticate the user.
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::config::IceConfig;
 use crate::domain::ids::{UnixMs, UserId};
 
-/// Counterpart of an `RTCIceServer`. Its credential must not reach a log.
+/// Server in the form of the browser's `RTCIceServer`. Its credential must not reach a log.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct IceServer {
     urls: Vec<String>,
@@ -53,8 +53,8 @@ fn credentials(secret: &[u8], user: &UserId, now: UnixMs, ttl: Duration) -> (Str
     (username, credential)
 }
 
-/// Returns the user part: ASCII without a colon, because the colon ends the expiry. An id that is too long
-/// is replaced by its digest.
+/// Returns the user part of the user name. It is ASCII without a colon, because a colon separates it from the
+/// expiry time. An id that is too long is replaced by its digest.
 fn user_part(user: &UserId) -> String {
     let encoded = user.encoded().to_string();
     if encoded.len() <= MAX_USER { encoded } else { hex::encode(Sha256::digest(user.as_str())) }
