@@ -21,7 +21,7 @@ use crate::telemetry::Metrics;
 #[derive(Clone)]
 pub struct Context {
     pub me: ModuleId,
-    /// Random per process start. Part of every heartbeat, and of the values that its modules write.
+    /// Random per process start. Part of every heartbeat, and of the values that this node's modules write.
     pub incarnation: Arc<str>,
     pub config: Arc<Config>,
     pub store: Arc<dyn Store>,
@@ -46,7 +46,8 @@ impl Context {
         self.directory.revision_seen(Scope::Rooms).unwrap_or_default()
     }
 
-    /// Returns true if the rooms were listed at least once. Before that, no room is known to be unwanted.
+    /// Returns true if the rooms were listed at least once. Before that, a room that is absent here may still
+    /// exist.
     pub fn rooms_listed(&self) -> bool {
         self.directory.revision_seen(Scope::Rooms).is_some()
     }
@@ -61,7 +62,7 @@ impl Context {
         news
     }
 
-    /// Runs one conditional write and translates its result for the domain machines.
+    /// Runs one conditional write and translates its result for the state machines in `domain`.
     pub async fn write(&self, txn: Txn) -> WriteOutcome {
         match self.store.txn(txn).await {
             Ok(TxnOutcome::Committed(revision)) => WriteOutcome::Written { revision },
@@ -72,7 +73,7 @@ impl Context {
     }
 }
 
-/// Clock of the machines (monotonic) and of everything shown to people (wall clock).
+/// Monotonic clock of the state machines, and wall clock of everything shown to users.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,

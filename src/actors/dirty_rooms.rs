@@ -1,8 +1,8 @@
-//! Level-triggered wake-up for one supervisor: the set of rooms that changed since it last looked.
+//! Level-triggered wake-up for one supervisor: the set of rooms that changed since its last read.
 //!
 //! It is a set, not a queue: it holds each room once however often the room changed. Its size is bounded by
-//! the number of rooms, its writer never waits and its reader never adds to it. A deadlock between a queue
-//! and a sole consumer that also fills it is therefore impossible.
+//! the number of rooms, its writer never waits and its reader never adds to it. So it cannot deadlock like a
+//! queue whose only consumer also fills it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -21,7 +21,7 @@ struct Inner {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Changes since the reader last looked.
+/// Changes since the last read.
 #[derive(Debug, Default)]
 pub struct DirtySet {
     /// The store was listed again: every room must be checked.

@@ -5,12 +5,12 @@
 //!      ▲                        │ lease gone, store unavailable
 //!      └────────── retry ───────┘
 //! ```
-//! A mixer's listener counts are under the same lease, in a key of their own: they change every few
-//! seconds, while the content of a heartbeat rarely changes. The machine's load in it is rewritten only after
-//! a change of five percent points.
+//! A mixer's listener counts are under the same lease, in a key of their own: they change every few seconds,
+//! while the content of a heartbeat rarely changes. The machine's load in it is rewritten only after a change
+//! of five percentage points.
 //!
-//! The incarnation is that of the process and survives restarts of this actor. So other nodes can tell a node
-//! that was cut off from one that was restarted.
+//! The incarnation belongs to the process and survives restarts of this actor. So other nodes can distinguish
+//! a node that was cut off from one that was restarted.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub struct HeartbeatActor {
     pulse: HeartbeatReceiver,
     /// Listener counts of a mixer; `None` for other modules.
     counts: Option<watch::Receiver<ListenerCounts>>,
-    /// Meter of this machine; `None` if the module's media are not made here.
+    /// CPU load meter of this machine; `None` for an external Janus, which may run elsewhere.
     meter: Option<LoadMeter>,
     /// Load in the last heartbeat that was written.
     told_load: Option<MachineLoad>,
@@ -109,8 +109,8 @@ impl HeartbeatActor {
         let ttl = self.context.config.rooms.heartbeat_ttl;
         let (store, lease, telling) = (self.context.store.clone(), self.lease, self.telling);
         let work = async move {
-            // Always renew first: if the store was frozen, only a keep-alive among the requests that waited
-            // for it saves the lease.
+            // Always renew first: after a freeze of the store, only a keep-alive among the requests that
+            // waited for it saves the lease.
             let lease = match lease {
                 Some(lease) => store.keep_alive(lease).await.map(|()| lease)?,
                 None => store.grant(ttl).await?,
@@ -130,7 +130,7 @@ impl HeartbeatActor {
         cx.run(work, Msg::Beaten);
     }
 
-    /// Returns the load of this machine to announce.
+    /// Measures the load of this machine for the heartbeat.
     fn measure(&mut self) -> Option<MachineLoad> {
         let meter = self.meter.as_mut()?;
         // The kernel's counters are in memory: reading them takes some microseconds per child process.

@@ -48,7 +48,7 @@ pub struct NodeSupervisor {
     pub recordings: Option<(RecordingParts, ArbiterHandle)>,
 }
 
-/// Plain streams of the role `hls`, and where their media come from.
+/// Plain streams of the role `hls`, and the source of their media.
 #[derive(Clone)]
 pub struct PlainParts {
     pub source: Arc<dyn PartSource>,
@@ -131,7 +131,8 @@ impl NodeSupervisor {
         if let Some((janus, arbiter)) = self.janus.clone() {
             cx.spawn_child("januses", spec(&arbiter), move || janus.clone());
         }
-        // Before the mixers: at shutdown, recorders write what the mixers have closed last.
+        // Started before the mixers, so stopped after them: at shutdown, recorders still write the last
+        // segments of the mixers.
         if let Some((parts, arbiter)) = self.recordings.clone() {
             let context = context.clone();
             cx.spawn_child("recordings", spec(&arbiter), move || {

@@ -1,9 +1,8 @@
-//! Keeps this process registered under the node's id, and publishes the state of the registration,
-//! including that another process has the id.
+//! Keeps this process registered under the node's id, and publishes the state of the registration:
+//! registered, waiting, or refused because another process has the id.
 //!
-//! The rules are in [`domain::registration`](crate::domain::registration). The node's roles start once it
-//! is registered. A lost lease is claimed again, unless another process has taken the id meanwhile: that
-//! process keeps it.
+//! The rules are in [`domain::registration`](crate::domain::registration). The node's roles start once it is
+//! registered. After a lost lease, the id is claimed again unless another process has taken it meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +34,9 @@ pub struct Registration {
     context: Context,
     record: Arc<NodeRecord>,
     lease: Option<LeaseId>,
-    /// The key is ours under this lease.
+    /// The node's key holds our record, under `lease`.
     registered: bool,
-    /// Revision of another process's record, and the time since which it has been seen.
+    /// Revision of another process's record, and the time at which it was first seen.
     other: Option<(i64, Duration)>,
     attempt: u32,
     stopping: bool,
@@ -168,7 +167,8 @@ impl Registration {
         }
     }
 
-    /// Records the reason for waiting. A registered node goes on while the store is unavailable.
+    /// Updates the reason of a waiting node. Has no effect on a registered node: it goes on while the store
+    /// is unavailable.
     fn wait(&self, why: String) {
         self.context.standing.send_if_modified(|standing| match standing {
             RegistrationState::Waiting(known) if *known != why => {

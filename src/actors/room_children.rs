@@ -12,9 +12,9 @@ const PREFIX: &str = "room:";
 /// Delay before a room repeats a report that its supervisor's full mailbox refused.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
-/// Reports to a supervisor that nothing is left of a room. Returns when to report again if the supervisor's
-/// mailbox is full: a lost report would keep the room's actor forever. A supervisor that is gone stops its
-/// children anyway.
+/// Reports to a supervisor that nothing is left of a room. If the supervisor's mailbox is full, returns the
+/// time at which to report again: a lost report would keep the room's actor forever. A supervisor that is
+/// gone stops its children anyway.
 pub fn report_finished<M: Message>(supervisor: &ActorRef<M>, report: M, now: Duration) -> Option<Duration> {
     (supervisor.tell(report) == Err(TellError::Full)).then(|| now + REPEAT_AFTER)
 }
@@ -29,7 +29,7 @@ pub struct RoomChildren<M> {
 pub enum ChildEnd {
     /// Another incarnation follows, with the same mailbox.
     Restarting(RoomId),
-    /// The name is free again: check whether the room is wanted again.
+    /// The name is free: check whether the room is wanted again.
     Gone(RoomId),
     /// Not a room's child.
     Other,

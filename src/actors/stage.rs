@@ -1,6 +1,6 @@
-//! Feed of the listener channels: messages of other nodes, members, and what is due each second.
+//! Feed of the listener channels: messages of other nodes, changes of presence, and the work due each second.
 //!
-//! Owns: the subscriptions and the schedule. Never does: change a stage; that is
+//! Owns: the subscriptions and the schedule. Never does: change a stage; that is the task of
 //! [`StageHub`](crate::stage::StageHub).
 
 use std::collections::HashSet;
@@ -19,13 +19,13 @@ use crate::stage::{Due, StageHub};
 /// Maximum concurrent requests of one kind.
 const AT_ONCE: usize = 16;
 const SECOND: Duration = Duration::from_secs(1);
-/// Interval at which members are read again: an expired entry is found only by reading.
+/// Interval of reading the presence entries again, in seconds: only a read finds an expired entry.
 const MEMBERS_EVERY: u64 = 10;
 
 /// Actor that feeds the channels of this node.
 pub struct StageFeed {
     hub: Arc<StageHub>,
-    /// Rooms to read, while a read is in progress.
+    /// Rooms whose stage is to be read; filled while a read is in progress.
     stages: HashSet<RoomId>,
     members: HashSet<RoomId>,
     reading: bool,
@@ -70,7 +70,7 @@ impl StageFeed {
                     let _ = store.pass(&room, &passing).await;
                 }
                 for key in gone {
-                    // Redis forgets it by itself in the end.
+                    // If this fails, the key expires in Redis.
                     let _ = store.remove(&key).await;
                 }
             };

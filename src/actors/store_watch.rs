@@ -3,8 +3,8 @@
 //! ```text
 //!  Listing ──▶ Following ──▶ Lost ──▶ Listing …      (protocol: `store::reflector`)
 //! ```
-//! A batch is applied completely before any supervisor is woken. A reader that is then woken sees at least
-//! the state of the revision that it reads.
+//! A batch is applied completely before any supervisor is woken. A woken supervisor therefore sees a state at
+//! least as new as the revision that the directory reports.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
@@ -49,12 +49,13 @@ pub struct StoreWatch {
     fold: WatchApplier,
     /// Changes that are applied but not yet reported.
     changed: Vec<StoreChange>,
-    /// Since when the copy may be out of date, and why; `None` while the watch follows the store.
+    /// Time since which the cluster cache may be out of date, and the reason; `None` while the watch follows
+    /// the store.
     lost: Option<(Duration, Option<String>)>,
 }
 
 pub enum Msg {
-    /// Changes up to a point at which the copy is complete, and the rest of the stream.
+    /// Events up to the next one after which the cluster cache is consistent, and the rest of the stream.
     Batch(Vec<ReflectorEvent>, Changes),
 }
 
@@ -132,7 +133,7 @@ impl StoreWatch {
     }
 }
 
-/// Reads up to the next event after which all earlier changes are complete, or the stream is lost.
+/// Reads up to the next event after which the cluster cache is consistent, or to the loss of the watch.
 pub(super) async fn next_batch(mut changes: Changes) -> (Vec<ReflectorEvent>, Changes) {
     let mut batch = Vec::new();
     while let Some(event) = changes.next().await {

@@ -1,7 +1,7 @@
 //! Part of an actor that any thread may access: its published state and the signals to it.
 //!
-//! It lives across incarnations. Every lock here is held for a few instructions and never while behaviour
-//! code runs, so readers never wait for an actor.
+//! It outlives incarnations. Every lock here is held for a few instructions and never while behaviour code
+//! runs, so readers never wait for an actor.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -102,8 +102,8 @@ impl Lifecycle {
     }
 }
 
-/// Signal between kernel parts. It is never refused: the number of signals is bounded by what the receiver
-/// itself started.
+/// Signal between kernel parts. Signals are never refused: the number of children that the receiver started
+/// bounds their number.
 pub(super) enum Signal {
     /// From the parent: stop within this time.
     Stop { within: Duration },

@@ -19,10 +19,10 @@ use crate::domain::restart::Restarts;
 /// that has not ended after this extra time is taken to be blocked.
 const BLOCKED_AFTER: Duration = Duration::from_millis(250);
 
-/// Starts one incarnation on its arbiter. If that fails, the dropped link reports it.
+/// Function that starts one incarnation on its arbiter. If that fails, the link is dropped and reports it.
 pub(super) type Launch = Box<dyn Fn(Link)>;
 
-/// Link of one incarnation to its parent: reports the exit exactly once, also if the arbiter drops the
+/// Link of one incarnation to its parent: reports the exit exactly once, even if the arbiter drops the
 /// incarnation.
 pub(super) struct Link {
     pub cell: Arc<ActorCell>,
@@ -202,7 +202,7 @@ impl Children {
     }
 
     /// Starts the children whose rest is over and abandons those that did not stop in time. Returns the
-    /// abandoned.
+    /// abandoned ones.
     pub fn due(&mut self) -> Vec<ChildDown> {
         let now = Instant::now();
         let mut abandoned = Vec::new();
@@ -269,8 +269,8 @@ impl Children {
         if group.is_empty() { None } else { Some(last.unwrap_or_default()) }
     }
 
-    /// Extends the deadline of a stopping child that is stopping its own children: by `within`, plus the
-    /// child's own stop deadline again.
+    /// Extends the deadline of a stopping child while it stops its own children: to `within` from now, plus
+    /// the child's own stop deadline.
     pub fn extend(&mut self, child: u64, within: Duration) {
         let Some(row) = self.rows.get(&child).filter(|row| row.state.phase == Phase::Stopping) else {
             return;

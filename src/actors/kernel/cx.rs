@@ -159,8 +159,8 @@ impl<B: Behaviour> Cx<B> {
         self.children.stop(name)
     }
 
-    /// Returns the names of the children in the order of their start, including those that rest or are
-    /// stopping.
+    /// Returns the names of the children in the order of their start, including those that wait for a restart
+    /// or are stopping.
     pub fn children(&self) -> Vec<Arc<str>> {
         self.children.names()
     }

@@ -1,9 +1,8 @@
 //! Mailbox and the reference to it.
 //!
-//! This is a bounded queue of the kernel's own: actix's queue loses its content with the actor, and
-//! `do_send` queues past its limit. The mailbox belongs to the actor's name, not to an incarnation: waiting
-//! messages survive a restart, and a reference stays valid until the parent removes the child. actix only
-//! sees coalesced wake-ups.
+//! The kernel has its own bounded queue: actix's queue is lost with the actor, and `do_send` ignores its
+//! limit. The mailbox belongs to the actor's name, not to an incarnation: waiting messages survive a restart,
+//! and a reference stays valid until the parent removes the child. actix only sees coalesced wake-ups.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -39,7 +38,7 @@ impl<M: Message> ActorRef<M> {
     }
 
     /// Creates a reference that passes every message to a function, for instance to wrap it for another
-    /// actor. Offered messages are passed on like any other.
+    /// actor. Messages of `tell_latest` are passed on like any other.
     pub fn from_fn(deliver: impl Fn(M) -> Result<(), TellError> + Send + Sync + 'static) -> Self {
         Self(Arc::new(FnPort(deliver)))
     }
@@ -63,12 +62,12 @@ impl<M: Message> ActorRef<M> {
         self.0.tell(message)
     }
 
-    /// Queues the message, or replaces in place the waiting message of the same `slot`: for state of which
-    /// only the newest matters.
+    /// Queues the message, or replaces the waiting message of the same `slot` in place. Use it for state of
+    /// which only the newest value matters.
     ///
     /// # Errors
-    /// [`TellError::Gone`] if the actor has ended for good. A mailbox never answers [`TellError::Full`]
-    /// here.
+    /// [`TellError::Gone`] if the actor has ended for good. Only a reference made with [`Self::from_fn`]
+    /// returns [`TellError::Full`] here.
     pub fn tell_latest(&self, slot: &'static str, message: M) -> Result<(), TellError> {
         self.0.tell_latest(slot, message)
     }
@@ -143,14 +142,14 @@ struct Queue<M> {
     entries: VecDeque<Entry<M>>,
     /// Sequence number of the front entry.
     front: u64,
-    /// Slots and sequence numbers of the waiting offers.
+    /// Slots and sequence numbers of the waiting messages of `tell_latest`.
     slots: Vec<(&'static str, u64)>,
     closed: bool,
 }
 
 struct Entry<M> {
     message: M,
-    /// Kernel nanoseconds at its arrival.
+    /// Time of arrival, in kernel nanoseconds.
     since: u64,
     coalescing: bool,
 }
@@ -192,7 +191,7 @@ impl<M: Message> Mailbox<M> {
 }
 
 impl<M> Queue<M> {
-    /// Returns the waiting offer of this slot.
+    /// Returns the waiting message of this slot.
     fn waiting(&mut self, slot: &'static str) -> Option<&mut M> {
         let (_, seq) = self.slots.iter().find(|(name, _)| *name == slot)?;
         let index = usize::try_from(seq - self.front).ok()?;

@@ -39,7 +39,7 @@ pub(super) const FAMILIES: [(&str, &str, MetricType, &[&str]); 8] = [
     ),
 ];
 
-/// Counters of every kind that ever existed, so that they outlive the actors.
+/// Counters per actor kind. Kinds are never removed, so the counters outlive the actors.
 #[derive(Default)]
 pub(super) struct Kinds(Mutex<BTreeMap<&'static str, Arc<KindStats>>>);
 
@@ -109,7 +109,7 @@ impl MessageStats {
     }
 }
 
-/// Figures obtained by walking the tree.
+/// Sums over the actors of one kind, obtained by walking the tree.
 #[derive(Default, Clone, Copy)]
 struct Census {
     actors: u64,

@@ -15,7 +15,7 @@ thread_local! {
 
 /// Runs `f`. A panic becomes an error with its text, e.g. `index out of bounds at src/x.rs:12`.
 ///
-/// The caller is responsible for unwind safety: it must discard what `f` touched after an error.
+/// The caller is responsible for unwind safety: after an error it must discard everything that `f` touched.
 pub(super) fn contain<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     install_hook();
     let outer = CONTAINED.replace(true);

@@ -62,7 +62,7 @@ pub struct ActorView {
     pub restarts: BTreeMap<&'static str, u64>,
     pub last_failure: Option<Failure>,
     pub mailbox: MailboxView,
-    /// Kind of the message being handled, and for how long.
+    /// Kind of the message being handled, and its handling time so far.
     pub handling: Option<(&'static str, u64)>,
     /// Start of the current incarnation.
     pub started_at: u64,
@@ -152,8 +152,7 @@ fn view(cell: &ActorCell) -> ActorView {
     }
 }
 
-/// Returns the status to show. A stuck actor is shown as stuck in every phase, except in those that only
-/// wait for a date.
+/// Returns the status to show. A stuck actor is shown as stuck unless it is restarting, parked or dead.
 fn status(life: Lifecycle, stuck: bool) -> Status {
     match life {
         Lifecycle::Restarting => Status::Restarting,

@@ -9,8 +9,8 @@
 //! Starting ─▶ Running ─▶ Waiting ─▶ Unwinding ─▶ over
 //!     └──────────┴── panic, fail, stop ──▲
 //! ```
-//! Unwinding drops the effects, stops the children youngest first, drops the behaviour and reports the
-//! exit. So a parent's next incarnation never meets children of the previous one.
+//! Unwinding drops the effects, stops the children youngest first, drops the behaviour and reports the exit.
+//! Therefore a parent's next incarnation never meets children of the previous one.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,7 @@ use super::metrics::MessageStats;
 use super::panics::contain;
 use super::spec::{ChildDown, Decision, Exit};
 
-/// Turns before the other actors of the arbiter run.
+/// Maximum number of turns before the other actors of the arbiter run.
 const TURNS: usize = 16;
 
 /// Factory of incarnations; behind a mutex so that it need not be `Sync`.
@@ -105,8 +105,8 @@ impl<B: Behaviour> Shell<B> {
         Poll::Pending
     }
 
-    /// Handles at most one completion and one message, so that neither starves the other. Returns true if
-    /// there was one.
+    /// Handles at most one completion and one message, so that neither starves the other. Returns true if it
+    /// handled any.
     fn turn(&mut self, task: &mut Task<'_>) -> bool {
         let completion = self.next_completion(task);
         let mut busy = completion.is_some();
@@ -187,7 +187,7 @@ impl<B: Behaviour> Shell<B> {
         }
     }
 
-    /// Applies the behaviour's decision about itself during the call.
+    /// Applies the decision that the behaviour made about itself during the call, if any.
     fn apply_verdict(&mut self) {
         if let Some(exit) = self.cx.verdict.take() {
             self.begin_unwinding(exit);
@@ -302,7 +302,7 @@ impl<B: Behaviour> Shell<B> {
             return Poll::Ready(());
         };
         self.link.unwinding(within);
-        // Stopping may have set the first deadline.
+        // Stopping a child may have set the earliest deadline, so arm the timer for it.
         if let Some(date) = self.cx.children.next_date()
             && self.alarm_rings(date, task)
         {
@@ -345,7 +345,8 @@ impl<B: Behaviour> Shell<B> {
 }
 
 impl<B: Behaviour> Drop for Shell<B> {
-    /// Runs if the arbiter ends under the actor; otherwise nothing is left to drop. Then the link reports.
+    /// Releases an actor whose arbiter has ended; after any other end nothing is left to drop. The link,
+    /// which drops afterwards, reports the end.
     fn drop(&mut self) {
         // A panic is already logged in `release`.
         let _ = self.release();

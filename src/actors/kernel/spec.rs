@@ -28,13 +28,14 @@ pub enum ExhaustedAction {
     Park(Duration),
 }
 
-/// Grouping of children at shutdown: a stopping parent waits for one group before it stops the previous
-/// one.
+/// Grouping of children at shutdown: a stopping parent waits until one group has ended before it stops the
+/// group that started earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopOrder {
     /// This child alone.
     InTurn,
-    /// All adjacent children with `Together`, at once (OTP's simple_one_for_one), for many equal children.
+    /// This child and the adjacent children with `Together`, at the same time (OTP's simple_one_for_one). For
+    /// many equal children.
     Together,
 }
 
@@ -45,11 +46,11 @@ pub struct ChildSpec {
     pub budget: Budget,
     pub backoff: Backoff,
     pub exhausted: ExhaustedAction,
-    /// Time that a request to stop may take before the child is abandoned. Its own children have their own
+    /// Maximum time from the request to stop until the child is abandoned. Its own children have their own
     /// deadlines.
     pub stop_deadline: Duration,
     pub stop_order: StopOrder,
-    /// Messages that the mailbox holds; coalesced ones do not count.
+    /// Maximum number of waiting messages; messages of `tell_latest` do not count.
     pub mailbox: usize,
     /// Arbiter on which it runs; `None` is the parent's arbiter.
     pub arbiter: Option<ArbiterHandle>,
@@ -76,9 +77,9 @@ impl ChildSpec {
         Self { mailbox: 4096, ..Self::worker() }
     }
 
-    /// Returns the spec of one of many equal actors (per room, per client). It is restarted after failures
-    /// only, parked for 30 s if it keeps failing, so that its siblings do not fail with it, and stopped
-    /// together with them.
+    /// Returns the spec of one of many equal actors (per room, per client). It is restarted only after
+    /// failures, and stopped together with its siblings. If it keeps failing, it is parked for 30 s, so that
+    /// its parent and its siblings do not fail with it.
     pub fn member() -> Self {
         Self {
             restart: RestartPolicy::Transient,
@@ -101,9 +102,9 @@ pub enum Exit {
     Failed(String),
     /// A panic in a call into it, or in one of its effects.
     Panicked(String),
-    /// A child of it used up its budget.
+    /// One of its children used up its restart budget.
     ChildGaveUp { child: Arc<str>, cause: String },
-    /// Its arbiter ended under it.
+    /// Its arbiter ended while it ran.
     ArbiterGone,
     /// It did not stop before its deadline and was abandoned.
     Abandoned,
@@ -151,7 +152,7 @@ pub enum Decision {
     Parked { rest: Duration },
     /// Budget used up; the parent fails now.
     GaveUp,
-    /// Not restarted, by its restart policy; the name is free.
+    /// Not restarted, because of its restart policy; the name is free.
     Ended,
     /// It was asked to stop; the name is free.
     Stopped,
@@ -166,7 +167,7 @@ pub struct ChildDown {
     pub decision: Decision,
 }
 
-/// Decides what follows an exit, from the spec and the restarts so far. `now` is of any monotonic clock,
+/// Decides what follows an exit, from the spec and the restarts so far. `now` comes from any monotonic clock,
 /// `dice` is uniform in `0.0..1.0`.
 pub(super) fn decide(
     exit: &Exit,

@@ -49,7 +49,7 @@ pub struct ShutdownReport {
 }
 
 impl ActorSystem {
-    /// Starts the root actor under a supervisor of the kernel's own. Must be called on an actix arbiter.
+    /// Starts the root actor under the kernel's own supervisor. Must be called on an actix arbiter.
     pub fn start<B: Behaviour>(
         factory: impl Fn() -> B + Send + 'static,
         options: RootOptions,

@@ -1,4 +1,4 @@
-//! Outside view of actors that work, wait and hang.
+//! Tests of `/actors` and the metrics for actors that work, wait and hang.
 
 use prometheus::Encoder;
 use prometheus::core::Collector;
