@@ -1,8 +1,8 @@
 //! Connections to the Janus instances of the rooms: one per instance, shared by all sessions on it.
 //!
-//! A connection is made when it is first needed, and after each loss by the next caller. Callers that arrive
-//! while one is being made wait for the same attempt and get the same outcome. Owns: the address of a Janus.
-//! Never does: retry; that is the session's decision.
+//! The first caller makes a connection; after a loss, the next caller makes a new one. Callers that arrive
+//! during an attempt wait for it and get the same outcome. Owns: the choice of each instance's address. Never
+//! does: retry; that is the session's decision.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,8 +69,8 @@ impl Januses {
         Self(Arc::new(Inner { directory, local, options, slots: Mutex::default() }))
     }
 
-    /// Returns the connection to a Janus, and makes it if there is none. Needs an actix arbiter, which then
-    /// runs it.
+    /// Returns the connection to a Janus; connects first if there is none. Must be called on an actix
+    /// arbiter, which then runs the connection.
     ///
     /// # Errors
     /// The Janus has no address in the store, or the one attempt that all waiting callers share failed.
@@ -121,7 +121,7 @@ impl Januses {
         }
         let module = self.0.directory.module(ModuleKind::Janus, janus)?;
         let url = module.heartbeat.as_ref()?.url.clone();
-        // A managed Janus of another node: its heartbeat names no URL.
+        // The heartbeat of another node's managed Janus has no WebSocket URL.
         url.starts_with("ws").then(|| ConnectOptions { url, ..self.0.options.clone() })
     }
 
@@ -131,7 +131,7 @@ impl Januses {
 }
 
 impl Connection {
-    /// Returns true if the connection is up: its only event is its end.
+    /// Returns true if the connection is up. The only event that it ever sends is its end.
     fn is_up(&self) -> bool {
         self.events.is_empty() && !self.events.is_closed()
     }

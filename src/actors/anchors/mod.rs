@@ -6,9 +6,9 @@
 //! └─ MediaSessionActor*   one per anchor; a shell around domain::media_session
 //! ```
 //! The code that serves a client calls [`MediaSessions::join`], sends requests through the returned
-//! [`MediaSessionHandle`], and reads the [`SessionEvent`]s. Dropping the line reports the client as away. The
-//! session then waits for the client for the grace time, with its media untouched. A later `join` with the
-//! resume token takes it up again, on this node or, after this node has ended, on another.
+//! [`MediaSessionHandle`], and reads the [`SessionEvent`]s. Dropping the handle reports the client as away.
+//! The session then waits for the client during the grace time and keeps its media. A later `join` with the
+//! resume token resumes it, on this node or, after this node has ended, on another.
 //!
 //! Owns: the sessions, and the connections to the Janus instances of the rooms. Never does: authenticate
 //! users, or hold the connection lock; the caller of `join` has done both.
@@ -45,7 +45,7 @@ pub struct AnchorParts {
     pub context: Context,
     pub januses: Januses,
     pub secrets: Arc<Secrets>,
-    /// Receives who talks, for the listeners.
+    /// Store that passes the talking state of users on to the listeners.
     pub stages: Arc<dyn StageStore>,
     pub seal: Seal,
     pub timing: Timing,
@@ -57,8 +57,8 @@ pub struct AnchorParts {
 #[derive(Debug, Clone)]
 pub struct Join {
     pub room: RoomId,
-    /// Unique in the room. Serves as the participant's name in Janus, by which hosts on other gateways find
-    /// the user.
+    /// Unique in the room. Also the participant's name in Janus: a room host connected to another node finds
+    /// the user by it.
     pub user: UserId,
     /// Must equal the room's PIN if present.
     pub pin: Option<Pin>,
@@ -74,7 +74,7 @@ pub struct ResumeToken(pub String);
 #[derive(Debug)]
 pub struct JoinedSession {
     pub resume_token: ResumeToken,
-    /// True if the session and its media are those of before, so that no new offer is needed.
+    /// True if the previous session and its media were resumed, so no new offer is needed.
     pub resume: bool,
     pub muted: bool,
     pub line: MediaSessionHandle,
@@ -109,7 +109,7 @@ pub enum SessionEvent {
     Muted { muted: bool },
     /// Packets are lost on the way to Janus (`uplink`) or from it.
     SlowLink { uplink: bool, lost: u64 },
-    /// ICE candidate from a Janus that trickles its own; `None` marks the end of candidates.
+    /// ICE candidate of Janus, if Janus trickles its candidates; `None` marks the end of candidates.
     Candidate(Option<Candidate>),
     /// Last event. If `reconnect_after` is set, the client should join again, no earlier than after this
     /// time.
@@ -170,7 +170,7 @@ impl MediaSessions {
         Ok(JoinedSession { resume_token, resume, muted, line, events: stream })
     }
 
-    /// Mutes or unmutes an anchor on behalf of a host, regardless of the anchor's gateway.
+    /// Mutes or unmutes an anchor on behalf of a host. The anchor may be connected to another node.
     ///
     /// # Errors
     /// `ModerationError::NoSuchAnchor` if the user is not in the room; other variants if the room has no
@@ -228,7 +228,8 @@ impl MediaSessionHandle {
         self.report("leave", || session::Msg::Leave { line: self.number });
     }
 
-    /// Delivers a message that must not be lost: in its turn, or to a full mailbox as the newest of its slot.
+    /// Delivers a message that must not be lost: if the mailbox is full, in a slot, which a full mailbox
+    /// still accepts.
     fn report(&self, slot: &'static str, message: impl Fn() -> session::Msg) {
         if self.actor.tell(message()).is_err() {
             let _ = self.actor.tell_latest(slot, message());

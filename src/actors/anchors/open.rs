@@ -11,7 +11,7 @@ use crate::janus::{
     Secret,
 };
 
-/// Session that is in its room.
+/// Session that has joined its room.
 pub struct OpenSession {
     pub room: JoinedRoom,
     pub events: AnchorEvents,
@@ -22,8 +22,8 @@ pub struct OpenSession {
 /// Claims the session of a resume token if it still exists with its media; otherwise joins the room.
 ///
 /// # Errors
-/// [`JoinError::Unavailable`] if Janus cannot be used or the mix is full. A room that Janus does not know
-/// counts as being prepared.
+/// [`JoinError::Unavailable`] if Janus cannot be used or the mix is full. [`JoinError::Nowhere`] if Janus
+/// does not know the room yet.
 pub async fn open(
     parts: AnchorParts,
     place: JanusAssignment,
@@ -107,8 +107,8 @@ pub async fn moderate(
     let secret = Secret(parts.secrets.of_janus_room(&room));
     let participants = client.participants(place.janus_room_id).await.map_err(failed)?;
     let mut found = false;
-    // Two participants of one name are an old session and its successor. Both are meant, and the old one may
-    // leave at any moment.
+    // Two participants with one name are an old session and its successor. Both must change, and the old one
+    // may leave at any moment.
     for participant in participants.iter().filter(|p| *p.display == *user) {
         match client.set_muted(place.janus_room_id, &secret, participant.id, muted).await {
             Ok(()) => found = true,

@@ -71,7 +71,7 @@ pub struct AttachReply {
 }
 
 pub enum Msg {
-    /// A client wants to be served. With `ids` it returns, and accepts only that session.
+    /// A client joins. With `ids`, it returns to the session with these ids and accepts no other.
     Attach {
         ids: Option<SessionIds>,
         muted: bool,
@@ -208,7 +208,7 @@ impl MediaSessionActor {
             (Effect::Destroy, Some(s)) => {
                 cx.run(async move { drop(s.destroy().await) }, |()| Msg::Destroyed);
             }
-            // The machine plans these effects only once it has been told of a session.
+            // The machine plans these effects only after a session was opened.
             (_, None) => cx.fail("there is no session to act on"),
         }
     }
@@ -237,7 +237,7 @@ impl MediaSessionActor {
             None => {
                 (self.client, self.joining, self.voice.muted) = (Some(events), Some(reply), muted);
             }
-            // Answered as soon as the session is claimed.
+            // The reply is sent once the session is claimed again.
             Some(ids) if self.is_mine(ids) && self.machine.is_resumable() => {
                 if let Some(overtaken) = self.joining.take() {
                     self.welcome(overtaken, true, cx);
@@ -263,8 +263,8 @@ impl MediaSessionActor {
         let talking: Vec<_> = self.people.talking().collect();
         talking.into_iter().for_each(|talk| self.tell_talk(talk));
         if let Err(Ok((_, line))) = reply.send(Ok((attached, line))) {
-            // The client left before it knew of the session. A returning client may try again, a new one
-            // cannot.
+            // The client left before it got the reply. A returning client may try again; a new client has no
+            // resume token.
             if resume {
                 drop(line);
             } else {
@@ -321,8 +321,8 @@ impl MediaSessionActor {
             }
             Err(failure) => self.machine.reclaim_failed(failure, now, random_unit()),
         }
-        // Answered even if Janus does not respond: the session waits for it together with its client. Clients
-        // of a session that has ended are declined.
+        // Reply even if Janus does not respond: the client then waits for Janus together with the session.
+        // Clients of a session that has ended are declined.
         if self.machine.is_resumable()
             && let Some(reply) = self.joining.take()
         {
@@ -409,7 +409,7 @@ impl Behaviour for MediaSessionActor {
                 self.reclaimed(outcome, cx);
             }
             Msg::KeptAlive(outcome) => {
-                // For listener nodes that have started since.
+                // Repeated for listener nodes that have started since the user began to talk.
                 if self.voice.talking {
                     self.show_talking(cx);
                 }
@@ -418,7 +418,8 @@ impl Behaviour for MediaSessionActor {
                     Err(JanusError::Core(CoreError::NoSuchSession)) => {
                         self.machine.heard(JanusEvent::SessionOver, now);
                     }
-                    // A silent or lost connection to Janus is detected as such, by the end of the events.
+                    // Other errors need no action: the end of the events reports a silent or lost connection
+                    // to Janus.
                     _ => self.machine.kept_alive(now),
                 }
             }
@@ -439,7 +440,8 @@ impl Behaviour for MediaSessionActor {
         self.step(cx);
     }
 
-    /// Leaves the session in Janus, so that the client can claim it through another gateway.
+    /// Ends the session on this node only: it stays in Janus, so that the client can claim it through another
+    /// gateway.
     fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
         self.machine.end(End::Draining);
         self.farewell(End::Draining);

@@ -1,5 +1,5 @@
-//! Supervisor of the media sessions: finds the session a client returns to, starts new ones, passes on room
-//! changes.
+//! Supervisor of the media sessions: finds the session that a client returns to, starts new sessions, and
+//! passes on room changes.
 //!
 //! At most one session per user and room is served: a newer one replaces it.
 
@@ -139,7 +139,7 @@ impl MediaSupervisor {
         let spec = ChildSpec { restart: RestartPolicy::Temporary, ..ChildSpec::member() };
         let actor = cx.spawn_child(name.clone(), spec, make);
         let attach = session::Msg::Attach { ids: None, muted: join.muted, events, reply };
-        // Cannot be full: this is the first message.
+        // The mailbox cannot be full: this is the first message.
         let _ = actor.tell(attach);
         self.sessions.insert(name.clone(), (join.room.clone(), actor.clone()));
         self.parts.context.metrics.set_anchor_sessions(self.sessions.len());

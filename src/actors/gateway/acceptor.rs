@@ -21,7 +21,7 @@ pub struct NewConnection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GatewayClosed;
 
-/// Holds the supervisor while it takes connections.
+/// Reference to the supervisor while it accepts connections.
 #[derive(Default)]
 pub struct Acceptor(Mutex<Option<ActorRef<supervisor::Msg>>>);
 

@@ -24,7 +24,7 @@ use crate::domain::connection_limits::{Admission, ConnectionLimiter, LivenessAct
 use crate::domain::rpc::{self, Call, Entry, Id, Packet, Response};
 use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError};
 
-/// Time in which a client must answer our close frame.
+/// Time limit for the client's answer to our close frame.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// One connected client.
@@ -34,7 +34,7 @@ pub struct WsClient {
     line: Arc<OutboundQueue>,
     guard: ConnectionLimiter,
     phase: Phase,
-    /// Timer of the next ping or liveness check; while closing, of the end.
+    /// Timer of the next ping or liveness check; while closing, timer of the forced end.
     alarm: Option<Timer>,
 }
 
@@ -65,13 +65,13 @@ pub enum Msg {
     /// The transport reads on when the permit is dropped.
     Received(Inbound, OwnedSemaphorePermit),
     Connected(Result<SessionGuard, CloseCode>),
-    /// `calls` have been answered, with this text if any of them expects an answer.
+    /// `calls` calls have finished. `text`: their response; `None` if none of them expects one.
     Answered {
         calls: usize,
         text: Option<String>,
     },
     Alarm,
-    /// The line holds the reason.
+    /// The outbound queue holds the reason.
     CloseAsked,
 }
 
@@ -87,7 +87,7 @@ impl Message for Msg {
     }
 }
 
-/// Session that is told of the end of its connection exactly once, on every path.
+/// Session whose [`closed`](Session::closed) is called exactly once, on every path.
 pub struct SessionGuard {
     session: Arc<dyn Session>,
     code: CloseCode,
@@ -104,7 +104,7 @@ impl Drop for SessionGuard {
 struct PendingCalls {
     batch: bool,
     calls: Vec<PendingCall>,
-    /// Number of these calls that the guard counts.
+    /// Number of these calls that the limiter counts as unfinished.
     waiting: usize,
 }
 
@@ -145,7 +145,8 @@ impl WsClient {
         }
     }
 
-    /// Counts input that is not answered by an error against the rate. Returns true if it is within the rate.
+    /// Counts input against the rate limit, for input that gets no error response. Returns true if it is
+    /// within the limit.
     fn admit(&mut self, cx: &mut Cx<Self>) -> bool {
         let admission = self.guard.admit(&self.parts.limits, self.parts.clock.now());
         if admission == Admission::Abuse {
@@ -223,14 +224,15 @@ impl WsClient {
 
     fn connect(&self, cx: &mut Cx<Self>) {
         let (parts, peer, me) = (self.parts.clone(), self.peer.clone(), cx.me());
-        // Not an effect of this actor: if dropped halfway it could leave a lock that nobody knows of. If the
-        // actor is gone, the message is dropped and the session is told.
+        // Not an effect of this actor: an effect that is dropped halfway could leave a connection lock that
+        // nobody releases. If the actor is gone, the message is dropped, and with it the guard that closes
+        // the session.
         actix::spawn(async move {
             let connected = parts.signalling.connected(peer).await;
             let attached =
                 connected.map(|session| SessionGuard { session, code: CloseCode::Gone, left: false });
-            // Cannot be full: there is one such message besides the few that the transport may have in
-            // flight.
+            // The mailbox cannot be full: there is one such message besides the few that the transport may
+            // have in flight.
             let _ = me.tell(Msg::Connected(attached));
         });
     }
@@ -277,7 +279,7 @@ impl WsClient {
         }
     }
 
-    /// Returns false if the connection is already closing.
+    /// Tells the session and queues the close frame. Returns false if the connection is already closing.
     fn shut(&mut self, code: CloseCode) -> bool {
         match std::mem::replace(&mut self.phase, Phase::Closing) {
             Phase::Closing => return false,

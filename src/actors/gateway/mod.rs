@@ -6,7 +6,8 @@
 //!         response body  ◀── OutboundQueue ◀────────────────────────────┴─────────── Outbound
 //! ```
 //! [`WsClient`](client::WsClient) depends on no WebSocket library: texts arrive as messages, and leave
-//! through the [`outbound`] that `src/ws` drains. The transport can therefore be replaced there.
+//! through the [`outbound`] queue, which `src/ws` drains. The transport can therefore be replaced in
+//! `src/ws`.
 //!
 //! Owns: connections. Never does: implement a method; that is the task of [`Signalling`].
 
@@ -50,8 +51,8 @@ pub trait Signalling: Send + Sync + 'static {
 #[async_trait]
 pub trait Session: Send + Sync + 'static {
     /// Executes one call. Calls start in order of arrival and run concurrently. The future is dropped when
-    /// the connection ends or the call takes longer than `ws.call_timeout`. Work that must be finished must
-    /// therefore not be part of it. A panic ends the connection (1011).
+    /// the connection ends or the call takes longer than `ws.call_timeout`. Work that must be completed
+    /// therefore runs outside it. A panic ends the connection (1011).
     async fn call(&self, method: Method) -> Result<Value, RpcError>;
 
     /// Handles the end of the connection. Called exactly once; notifications sent from here still precede the
@@ -60,7 +61,7 @@ pub trait Session: Send + Sync + 'static {
     fn closed(&self, code: CloseCode, left: bool);
 }
 
-/// Identity of the client of a connection, and the way to send to it.
+/// Identity of the client of a connection, and the handle for sending to it.
 #[derive(Debug, Clone)]
 pub struct ConnectionInfo {
     pub user: UserId,

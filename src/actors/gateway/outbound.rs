@@ -1,7 +1,7 @@
 //! Outbound queue of one client: bounded, filled by actors on any thread, drained by the transport.
 //!
 //! The queue is separate from the response body, so a client that does not read blocks nobody. If more bytes
-//! wait than the limit allows, the queue is discarded and the client is closed.
+//! wait than the limit allows, the queue is discarded and the connection is closed.
 //!
 //! ```text
 //! Open ── Close queued ──▶ Closing ── answered, dead, or timed out ──▶ Ended
@@ -28,7 +28,7 @@ pub enum OutboundFrame {
     Close(CloseCode),
 }
 
-/// Outbound queue, with the state of the close.
+/// Outbound queue and the state of the closing handshake.
 pub struct OutboundQueue {
     /// Maximum bytes of queued texts and pongs.
     limit: usize,
@@ -69,7 +69,7 @@ impl OutboundQueue {
         Arc::new(Self { limit, state: Mutex::new(state) })
     }
 
-    /// Sets the actor that is told when the line should be closed.
+    /// Sets the actor that closes the connection on request.
     pub fn attach(&self, actor: ActorRef<client::Msg>) {
         let mut state = self.lock();
         if state.asked.is_some() {
@@ -79,8 +79,8 @@ impl OutboundQueue {
         state.actor = Some(actor);
     }
 
-    /// Queues a frame. Drops it if the line is closing, or if it is a ping and one is queued already. If the
-    /// queue exceeds its limit, discards it and requests the close of the line.
+    /// Queues a frame. Drops it if the connection is closing, or if it is a ping and one is queued already.
+    /// If the queue exceeds its limit, discards the queue and requests the close of the connection.
     pub fn send(&self, frame: OutboundFrame) {
         let mut state = self.lock();
         if state.phase != Phase::Open
@@ -98,7 +98,7 @@ impl OutboundQueue {
         wake(state.writer.take(), state);
     }
 
-    /// Asks the actor to close the line. The first reason is kept.
+    /// Asks the actor to close the connection. The first reason is kept.
     pub fn ask_to_close(&self, code: CloseCode) {
         let mut state = self.lock();
         if state.phase == Phase::Open && state.asked.is_none() {
@@ -132,7 +132,7 @@ impl OutboundQueue {
         wake(state.writer.take(), state);
     }
 
-    /// Ends the line: the actor has finished with the connection.
+    /// Ends the queue: the actor has finished with the connection.
     pub fn end(&self) {
         let mut state = self.lock();
         state.phase = Phase::Ended;
@@ -142,7 +142,7 @@ impl OutboundQueue {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Returns the next frame to the only writer; `None` once the line has ended and everything is written.
+    /// Returns the next frame; `None` once the queue has ended and is empty. For the only writer.
     pub fn poll_next(&self, task: &mut Context<'_>) -> Poll<Option<OutboundFrame>> {
         let mut state = self.lock();
         if let Some(frame) = state.queue.pop_front() {
@@ -160,7 +160,7 @@ impl OutboundQueue {
         Poll::Pending
     }
 
-    /// Completes for the only reader once the actor has finished.
+    /// Completes once the actor has finished with the connection. For the only reader.
     pub fn poll_ended(&self, task: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.phase == Phase::Ended {
@@ -227,7 +227,7 @@ impl Outbound {
         self.0.send(OutboundFrame::Text(notification.0.clone()));
     }
 
-    /// Closes the connection, after everything sent before.
+    /// Closes the connection after everything that was sent before.
     pub fn close(&self, code: CloseCode) {
         self.0.ask_to_close(code);
     }

@@ -45,7 +45,7 @@ impl GatewaySupervisor {
             cx.spawn_child(name, spec, move || WsClient::new(parts.clone(), peer.clone(), of_client.clone()));
         line.attach(client.clone());
         self.count(self.clients + 1);
-        // A caller that is gone has dropped its half of the line, which ends the client.
+        // A caller that is gone has dropped the writer of the queue, which ends the client.
         let _ = admitted.send(client);
     }
 
@@ -84,7 +84,7 @@ impl Behaviour for GatewaySupervisor {
     }
 }
 
-/// Closes the door after a failure too: nobody is admitted until the next incarnation opens it.
+/// Closes the acceptor after a failure too: no client is admitted until the next incarnation opens it.
 impl Drop for GatewaySupervisor {
     fn drop(&mut self) {
         self.door.close();

@@ -13,7 +13,7 @@ use crate::janus::{
     AudioBridge, ForwarderInfo, JanusError, NewRoom, OwnershipTag, PluginError, RoomInfo, Secret,
 };
 
-/// Attempts to find a free room number; among 900,000 numbers one attempt is nearly always enough.
+/// Maximum attempts to find a free room number; among 900,000 numbers one attempt is nearly always enough.
 const NUMBER_TRIES: usize = 10;
 
 pub struct RoomOnBridge {
@@ -24,8 +24,7 @@ pub struct RoomOnBridge {
 }
 
 impl RoomOnBridge {
-    /// Runs one effect. Effects on keys belong to the store and never reach this; they are answered with a
-    /// refusal.
+    /// Runs one effect. Refuses effects on keys: they belong to the store, and no caller passes them here.
     pub async fn run(&self, effect: Effect) -> Outcome {
         let done = match effect {
             Effect::Inspect => self.inspect().await,
@@ -152,7 +151,8 @@ fn forwarder(info: &ForwarderInfo) -> ForwarderState {
     ForwarderState { stream_id: info.stream_id, target: MediaAddr { ip: info.ip, port: info.port } }
 }
 
-/// Translates the error of a request that needs nothing but the room's secret.
+/// Translates the error of a request that needs only the room's secret: `Unauthorized` means that the room
+/// has another secret.
 fn locked(error: JanusError, janus_room_id: u32) -> Result<Outcome, JanusError> {
     match error {
         JanusError::Plugin(PluginError::Unauthorized) => Ok(Outcome::Locked { janus_room_id }),

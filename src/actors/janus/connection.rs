@@ -5,14 +5,13 @@
 //!     ▲                │              │                                         │  link ends
 //!     └── retry ───────┴──────────────┴─────────────────────────────────────────┘
 //! ```
-//! The steps have these names in the specification:
-//! - *RebuildStart*: the connection;
-//! - *actual state*: the listing of the rooms that carry our cluster's ownership tag;
-//! - *RebuildState*: one actor for every room that is wanted here or found here; each destroys, creates or
-//!   keeps its room;
-//! - *RebuildEnd*: the state `Up`.
+//! The steps of the rebuild:
+//! - the connection;
+//! - the listing of the Janus rooms that carry our cluster's ownership tag;
+//! - one actor for every room that is wanted here or found here: each destroys, creates or keeps its room;
+//! - the state `Up`.
 //!
-//! The rebuild waits for the store's first list: before that, no room is known to be unwanted.
+//! The rebuild waits for the store's first list: before that, it is unknown which rooms are wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,7 +37,8 @@ use crate::janus::{
 };
 use crate::telemetry::events::{Event, JanusLost, JanusUp};
 
-/// Delay from the answer to one canary until the next canary is sent.
+/// Delay from the answer to one canary until the next canary is sent. A canary asks whether Janus still has a
+/// certain room.
 const CANARY_EVERY: Duration = Duration::from_secs(1);
 /// Consecutive connection failures after which a managed Janus is restarted.
 const PATIENCE: u32 = 3;
@@ -80,7 +80,7 @@ pub enum Msg {
     Connected(Connection, Result<JanusClient, JanusError>),
     /// Version of the Janus, and every room that it has.
     Listed(Connection, Result<(String, Vec<RoomInfo>), JanusError>),
-    /// That connection ended; a connection that was given up may report late. `None`: it was never
+    /// The connection ended. May arrive late, from a connection that was given up. `None`: it was never
     /// established (`Connected` reports that), or its last owner closed it.
     Down(Connection, Option<DownReason>),
     Retry,
@@ -214,8 +214,8 @@ impl JanusConnection {
         self.timer = Some(cx.after(CANARY_EVERY, Msg::CanaryDue(connection)));
     }
 
-    /// Sends a canary. Janus may be restarted behind a proxy that keeps our connection, or another client
-    /// may destroy a room.
+    /// Sends a canary. It detects that Janus was restarted behind a proxy that keeps our connection, or that
+    /// another client destroyed a room.
     fn ask_for_canary(&mut self, cx: &mut Cx<Self>) {
         let rooms = self.context.directory.rooms();
         self.note_silence(&rooms);
@@ -230,8 +230,8 @@ impl JanusConnection {
         });
     }
 
-    /// Requests a restart once per silence: if the restart does not help, the rooms must not lose Janus
-    /// again and again.
+    /// Requests a restart if no mixer receives audio from Janus. Does so once per silence: if the restart
+    /// does not help, the rooms must not lose Janus again and again.
     fn note_silence(&mut self, rooms: &Rooms) {
         let silent = all_silent(rooms, &self.context.me);
         if silent && !self.silent {
@@ -341,7 +341,7 @@ impl JanusConnection {
     }
 
     fn finished(&mut self, room: &RoomId, cx: &mut Cx<Self>) {
-        // It may be wanted again since the actor reported; then the actor has received the change.
+        // The room may be wanted again since the actor reported; then the actor has received that change.
         if !self.is_wanted(room) {
             self.rooms.stop(room, cx);
         }
@@ -407,7 +407,7 @@ impl Behaviour for JanusConnection {
 
     fn child_down(&mut self, child: &ChildDown, cx: &mut Cx<Self>) {
         match self.rooms.ended(child) {
-            // Its knowledge of Janus was lost with the incarnation: it must inspect Janus itself.
+            // The actor's knowledge of Janus was lost with its incarnation: it must inspect Janus itself.
             ChildEnd::Restarting(room) if self.state == State::Up => {
                 if let Some(child) = self.rooms.get(&room) {
                     let _ = child.tell_latest("link", room::Msg::Linked(None));
@@ -418,8 +418,8 @@ impl Behaviour for JanusConnection {
         }
     }
 
-    /// Releases the connection. It ends with its last owner, so it ends before the Janus does, and that is
-    /// not a loss.
+    /// Releases the connection, which ends when its last owner drops it. It thus ends before Janus does, and
+    /// is not reported as lost.
     fn stopping(&mut self, _: &mut Cx<Self>) -> StopAnswer {
         self.link.set_bridge(None);
         StopAnswer::Now

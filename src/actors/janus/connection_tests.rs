@@ -14,7 +14,7 @@ use crate::telemetry::Metrics;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Waits until the heartbeat is unhealthy, for a connection that starts with a healthy one and this URL.
+/// Starts a connection to this URL with a healthy heartbeat, and waits until the heartbeat is unhealthy.
 async fn becomes_unhealthy(url: Option<String>) {
     let folder = tempfile::tempdir().unwrap();
     let store = FakeStore::new();

@@ -10,7 +10,7 @@ use super::JanusShared;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer};
 use crate::janus::{ManagedError, ManagedJanus, ManagedOptions};
 
-/// Janus closes its sessions within this time; anchors have been notified by then.
+/// Time from INT to KILL, for Janus to close its sessions. Anchors have been notified before.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
 pub struct JanusProcess {

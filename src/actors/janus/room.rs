@@ -34,7 +34,7 @@ pub struct JanusRoomActor {
 pub enum Msg {
     /// The store has changes for this room.
     StateChanged,
-    /// Janus is connected; the Janus rooms of this room, if Janus was listed.
+    /// Janus is connected. Carries the Janus rooms of this room, if Janus was listed.
     Linked(Option<Vec<FoundRoom>>),
     Unlinked,
     Done(Outcome),
@@ -153,8 +153,8 @@ impl Behaviour for JanusRoomActor {
     type Msg = Msg;
 
     fn started(&mut self, cx: &mut Cx<Self>) {
-        // The parent reports the connection: with the listing to a new room, without one to a restarted
-        // room, which must inspect Janus itself.
+        // The parent sends `Linked`: with the listing to a new actor, without it to a restarted one, which
+        // must inspect Janus itself.
         self.look();
         self.step(cx);
     }

@@ -1,4 +1,4 @@
-//! Level of a room's mix, counted in seconds.
+//! Counters of the clipped and the silent seconds of a room's mix.
 //!
 //! FFmpeg measures; this module counts. The counters survive restarts of FFmpeg and of the room's actor.
 

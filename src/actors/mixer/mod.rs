@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! MixerSupervisor
-//! ├─ Heartbeat
-//! └─ FfmpegProcess*      one per room: process, packager, keys
+//! ├─ HeartbeatActor
+//! └─ MixerRoomActor*     one per room: process, packager, keys
 //! ```
 
 mod meter;
@@ -34,7 +34,8 @@ const QUARANTINE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct MixerShared {
     pub ports: Arc<Mutex<PortPool>>,
-    /// Limits concurrent starts of FFmpeg: twenty concurrent starts each take ten times as long as one.
+    /// Slots for concurrent starts of FFmpeg: each of twenty concurrent starts takes ten times as long as a
+    /// single one.
     pub starts: Arc<Semaphore>,
     pub streams: Arc<Streams>,
     pub secrets: Arc<Secrets>,

@@ -1,4 +1,5 @@
-//! Packager of a room on this mixer: with an empty window, or behind the window of the previous mixer.
+//! Packager of a room on this mixer: starts with an empty window, or continues the window of the previous
+//! mixer.
 
 use std::sync::Arc;
 

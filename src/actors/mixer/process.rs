@@ -114,7 +114,7 @@ async fn follow(
             Some(MeterLine::Frame) => continue,
             None => {}
         }
-        // FFmpeg logs a late RTP packet as an error, like a real error; the exit tells them apart.
+        // FFmpeg logs a late RTP packet at the same level as a real error; only the exit shows which it was.
         match line.level {
             LogLevel::Fatal => tracing::warn!(target: "ffmpeg", %room, pid, "{}", line.text),
             _ => tracing::debug!(target: "ffmpeg", %room, pid, "{}", line.text),
@@ -145,8 +145,8 @@ pub struct Output {
     pub read: std::io::Result<usize>,
 }
 
-/// Reads once and returns the reader and the buffer. FFmpeg flushes every frame, so waiting until the next
-/// part may be complete saves most wake-ups of a room. The pipe holds eight seconds.
+/// Reads once and returns the reader and the buffer. `wait` delays the read until the next part may be
+/// complete: FFmpeg flushes every frame, so this saves most wake-ups of a room. The pipe holds eight seconds.
 pub async fn read(pid: u32, mut stdout: ChildStdout, mut buffer: Vec<u8>, wait: Duration) -> Output {
     use tokio::io::AsyncReadExt;
     if !wait.is_zero() {

@@ -21,7 +21,7 @@ pub struct RoomResources {
 
 #[derive(Default)]
 struct Leftovers {
-    /// Port with the epoch and time it was taken.
+    /// Port, with the epoch for which and the time at which it was taken.
     port: Option<(PortLease, Epoch, Duration)>,
     stream: Option<OpenStream>,
 }
@@ -31,7 +31,7 @@ struct Leftovers {
 pub struct OpenStream {
     pub nonce: Nonce,
     pub stream: Arc<LiveStream>,
-    /// Ceiling reserved for it in the store.
+    /// Ceiling of its sequence numbers, as reserved in the store.
     pub ceiling: SequenceState,
 }
 

@@ -40,7 +40,7 @@ pub struct MixerRoomActor {
     stream: Option<(Packager, Arc<LiveStream>)>,
     /// Buffer for FFmpeg's output while no read is in progress.
     buffer: Vec<u8>,
-    /// Timer for the time when silence is due in place of FFmpeg's audio.
+    /// Fires when silence must replace FFmpeg's missing audio.
     fill: Option<Timer>,
     process_busy: bool,
     store_busy: bool,
@@ -115,7 +115,7 @@ impl MixerRoomActor {
         self.machine.observe_revision(as_of);
     }
 
-    /// Plans and starts effects until both lanes are busy or waiting.
+    /// Plans and starts effects until the process lane and the store lane are both busy or waiting.
     fn step(&mut self, cx: &mut Cx<Self>) {
         let now = self.context.clock.now();
         self.gone = false;
@@ -338,7 +338,8 @@ impl Behaviour for MixerRoomActor {
         self.step(cx);
     }
 
-    /// Ends FFmpeg and gives the unused numbers back. The room stays assigned to this mixer for its return.
+    /// Ends FFmpeg and returns the unused sequence numbers. The room stays assigned to this mixer, which may
+    /// start again.
     fn stopping(&mut self, cx: &mut Cx<Self>) -> StopAnswer {
         self.machine.leave();
         self.step(cx);

@@ -23,7 +23,7 @@ pub struct RunningProcess {
     pub starting: Option<StartPermit>,
     /// Time of the last published part of its audio.
     pub last_part: Option<Duration>,
-    /// Output of FFmpeg. Not read before there is a stream for it or a room to take over.
+    /// Output of FFmpeg. Not read before a stream is open or this mixer prepares to take the room over.
     pub stdout: Option<ChildStdout>,
     pub prelude: StandbyBuffer,
     _alive: GaugeGuard,
@@ -66,7 +66,7 @@ impl RunningProcess {
         }
     }
 
-    /// Returns the reason of the exit, for log and metrics.
+    /// Returns the reason for the exit, for log and metrics.
     pub fn why_ended(&self, exit: Exit) -> FfmpegExit {
         match (&self.why_killed, exit) {
             (Some(why), _) if why == STARVED => FfmpegExit::Stalled,

@@ -1,4 +1,4 @@
-//! Live streams of this mixer by room, read by the HTTP side.
+//! Live streams of this mixer by room, read by the HTTP server.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

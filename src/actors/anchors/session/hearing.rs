@@ -18,7 +18,7 @@ impl MediaSessionActor {
         self.session = Some(session);
         let all = others.into_iter().chain([mine]).map(|p| (p.id, person(p)));
         let news = self.people.found(all);
-        // A client that is about to be answered gets the complete list then.
+        // A client that still waits for its reply gets the complete list with the reply.
         if self.joining.is_none() {
             news.into_iter().for_each(|talk| self.tell_talk(talk));
         }
@@ -74,8 +74,8 @@ impl MediaSessionActor {
         }
     }
 
-    /// Tells the listeners whether this user talks. Nothing is lost with it that the next change does not
-    /// correct.
+    /// Tells the listeners whether this user talks. The message may be lost: the next change corrects the
+    /// state.
     pub(super) fn show_talking(&self, cx: &mut Cx<Self>) {
         let (at, talking) = (self.parts.context.clock.wall(), self.voice.talking);
         let person = self.parts.secrets.person_id(&self.room, self.user.as_str());

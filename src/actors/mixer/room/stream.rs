@@ -16,12 +16,13 @@ use crate::domain::timeline::frames_last;
 use crate::domain::vouched::url_refusal;
 use crate::media::{ContentKeys, Packager, Progress};
 
-/// Minimum time between two checks for due silence. After a pause of the node, queued messages are handled
-/// first.
+/// Minimum delay before a check for due silence, so that queued output is handled first after a pause of the
+/// node.
 const FILL_AGAIN: Duration = Duration::from_millis(10);
 
 impl MixerRoomActor {
-    /// Returns the URL of the outgoing mixer that hands this broadcast over, to fetch its window from.
+    /// Returns the URL from which to fetch the window of the mixer that hands this broadcast over. `None` if
+    /// no other mixer does, or if its URL is refused.
     pub(super) fn predecessor(&self, nonce: &Nonce) -> Option<String> {
         let live = self.view.live.as_ref().filter(|live| live.nonce == *nonce)?;
         let handover = live.handover.as_ref().filter(|handover| handover.mixer_id != self.context.me)?;
@@ -44,7 +45,8 @@ impl MixerRoomActor {
         packager.begin_incarnation(at);
         if let Some(running) = &mut self.running {
             let begun = std::mem::take(&mut running.prelude).into_bytes(packager.missing(at.now));
-            // If this output is unusable, so is the following output, which reports it.
+            // An error needs no handling: if this output is unusable, so is the following output, which
+            // reports it.
             let _ = packager.push(&begun, at);
         }
         self.shared.streams.open(self.room.clone(), nonce.clone(), stream.clone());
@@ -87,7 +89,7 @@ impl MixerRoomActor {
         ContentKeys::new(&self.shared.secrets.hls.0, &self.room, nonce)
     }
 
-    /// Ends the stream. A packager dropped without an end sends its readers to the successor stream.
+    /// Ends the stream: for good if `over`; otherwise its readers look for the successor stream.
     pub(super) fn end_stream(&mut self, over: bool) -> ProcessOutcome {
         if let Some((mut packager, _)) = self.stream.take() {
             match over {
