@@ -4,9 +4,9 @@
 //! ends a session that is not kept alive. Owns: the requests of one anchor. Never does: keep the session
 //! alive, or end it when dropped; its actor decides both.
 //!
-//! Janus runs half-trickle, its default: all of its own candidates, host candidates of a server, are in the
-//! answer, at the cost of a few milliseconds. The anchor's candidates arrive one by one. An external Janus
-//! with `full_trickle` also works: its candidates arrive as events.
+//! Janus runs in half-trickle mode, its default: its answer contains all of its candidates, which delays it
+//! by a few milliseconds because a server has host candidates only. The anchor's candidates arrive one by
+//! one. An external Janus with `full_trickle` also works: its candidates arrive as events.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ impl JanusClient {
     /// Opens a session and joins the room. If that fails, or the future is dropped, the session is destroyed.
     ///
     /// # Errors
-    /// The error of Janus, for example a wrong pin, or of the connection.
+    /// An error of Janus, for example a wrong pin, or of the connection.
     pub async fn join(&self, join: &AnchorJoin) -> Result<(JoinedRoom, AnchorEvents), JanusError> {
         let opening = PendingSession::begin(self.link()).await?;
         let handle = opening.session.attach().await?;
@@ -79,8 +79,8 @@ impl JanusClient {
         Ok((JoinedRoom { session, mine, others }, AnchorEvents::new(events)))
     }
 
-    /// Claims a session that any node opened: its events then arrive here. Sets the volume again, because an
-    /// older Stentor joined at full volume.
+    /// Takes over a session that this or another node opened; its events then arrive here. Sets the volume
+    /// again, because older versions of Stentor join participants at full volume.
     ///
     /// # Errors
     /// `NoSuchSession` if the session is over; `NotInRoom` if the session lives but is no longer in the room.
@@ -146,7 +146,7 @@ impl ParticipantSession {
     }
 
     /// Sends a candidate of the anchor; `None`: there are no more. Janus also accepts candidates before the
-    /// offer, and does not report if it could use one.
+    /// offer, and does not report whether it can use them.
     pub async fn trickle(&self, candidate: Option<&Candidate>) -> Result<(), JanusError> {
         let candidate = candidate.map_or_else(|| json!({ "completed": true }), |c| json!(c));
         let request = Request { candidate: Some(candidate), ..self.request("trickle", Some(self.handle)) };
@@ -159,7 +159,7 @@ impl ParticipantSession {
         self.session.message::<DoneReply>(self.handle, configure).await.map(|_| ())
     }
 
-    /// Keeps the session alive. Janus ends a session without requests for `session_timeout`.
+    /// Keeps the session alive. Janus ends a session that sends no request for `session_timeout`.
     pub async fn keep_alive(&self) -> Result<(), JanusError> {
         self.session.keep_alive().await
     }

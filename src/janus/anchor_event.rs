@@ -24,7 +24,7 @@ pub struct Candidate {
     pub sdp_m_line_index: Option<u16>,
 }
 
-/// Event of one anchor. Participants have their number in Janus.
+/// Event of one anchor. Participants are identified by their numbers in Janus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnchorEvent {
     /// ICE and DTLS are done: media can flow.
@@ -37,7 +37,7 @@ pub enum AnchorEvent {
     Media {
         receiving: bool,
     },
-    /// Packets are lost, on the way to Janus if `uplink` is true.
+    /// Packets are lost: on the way to Janus if `uplink` is true, otherwise on the way to the anchor.
     SlowLink {
         uplink: bool,
         lost: u64,
@@ -71,8 +71,8 @@ impl AnchorEvents {
         Self(events)
     }
 
-    /// Returns the next event. `None`: the connection to Janus is over, or too many events were not read in
-    /// time. The session may still exist.
+    /// Returns the next event. `None`: the connection to Janus is over, or the reader fell too far behind.
+    /// The session may still exist.
     pub async fn next(&mut self) -> Option<AnchorEvent> {
         loop {
             if let Some(event) = AnchorEvent::read(self.0.recv().await?) {

@@ -1,7 +1,7 @@
 //! The actors' interface to a Janus instance: rooms, forwarders, participants.
 //!
-//! Every call is one request and one reply, and is complete in itself. Nothing is repeated here. After an
-//! error whose [`JanusError::outcome_unknown`] is true, check (`exists`, `list_forwarders`) before the next
+//! Every call is one request with one reply and needs no other call. Nothing is retried here. After an error
+//! whose [`JanusError::outcome_unknown`] is true, check (`exists`, `list_forwarders`) before the next
 //! attempt.
 
 use std::net::IpAddr;
@@ -19,10 +19,11 @@ use crate::domain::srtp::{self, SrtpKey};
 
 /// Sampling rate of the mix, Hz, for Opus at 48 kHz. AudioBridge's default is 16 kHz.
 const SAMPLING_RATE: u32 = 48_000;
-/// Bit rate of forwarded Opus, bits per second. From about 66,000 on libopus uses CELT for mono; below it
-/// uses SILK with CELT, whose encoder needs three times the time for speech and nine times for silence.
+/// Bit rate of forwarded Opus, bits per second. From about 66,000, libopus encodes mono with CELT. Below
+/// that, it uses SILK with CELT, which takes three times as long to encode speech and nine times as long to
+/// encode silence.
 const FORWARD_BITRATE: u32 = 96_000;
-/// RTP payload type of forwarded Opus. The SDP of the receiver must contain the same.
+/// RTP payload type of forwarded Opus. The receiver's SDP must name the same type.
 pub const FORWARD_PAYLOAD_TYPE: u8 = 100;
 
 /// Parameters of a new AudioBridge room.
@@ -99,8 +100,8 @@ pub trait AudioBridge: Send + Sync {
     /// Destroys the room with its forwarders and removes all participants. Fails with `NoSuchRoom` if there
     /// is none.
     async fn destroy_room(&self, id: u32, secret: &Secret) -> Result<(), JanusError>;
-    /// Lists all rooms, with private ones if the admin key is right. Leaves out ids above `u32::MAX`, which
-    /// are not ours.
+    /// Lists all rooms, including private ones if the admin key is correct. Leaves out ids above `u32::MAX`,
+    /// which are not ours.
     async fn list_rooms(&self) -> Result<Vec<RoomInfo>, JanusError>;
     /// Returns true if a room has this number.
     async fn exists(&self, id: u32) -> Result<bool, JanusError>;
@@ -143,7 +144,8 @@ impl AudioBridge for JanusClient {
             // defaults, 2 s and -25 dBov, miss most speech.)
             audio_active_packets: 25,
             audio_level_average: 45,
-            // Only clients that can reach the Janus API and know the pin can use it: ourselves.
+            // Only a client that can reach the Janus API and knows the pin can join this way: in practice,
+            // Stentor.
             allow_rtp_participants: true,
             admin_key: self.admin_key(),
         };
@@ -182,7 +184,8 @@ impl AudioBridge for JanusClient {
             ptype: FORWARD_PAYLOAD_TYPE,
             host: target.ip,
             port: target.port,
-            // Without it Janus sends nothing while no participant speaks, and no playlist would ever begin.
+            // Otherwise Janus would send nothing while nobody speaks, and a silent room would never get a
+            // playlist.
             always_on: true,
             srtp_suite: srtp::SUITE_BITS,
             srtp_crypto: key.reveal(),

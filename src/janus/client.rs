@@ -1,7 +1,7 @@
 //! A session with Janus and its plugin handles.
 //!
 //! The actors share a [`JanusClient`]: one session with one AudioBridge handle for room management, on one
-//! WebSocket. A participant by plain RTP gets a [`Handle`] of its own, with its own stream of events. The
+//! WebSocket. A plain-RTP participant gets a [`Handle`] of its own, with its own stream of events. The
 //! session is kept alive while a reference to it exists. Never does: reconnect.
 
 use std::sync::{Arc, Weak};
@@ -30,8 +30,8 @@ pub struct JanusClient {
     admin_key: Option<Secret>,
 }
 
-/// Separate handle on the AudioBridge. After a drop it exists in Janus until the connection ends; `detach`
-/// ends it at once.
+/// Separate handle on the AudioBridge. After a drop, it remains in Janus until the connection ends; `detach`
+/// removes it at once.
 #[derive(Debug)]
 pub(super) struct Handle {
     session: Arc<Session>,
@@ -48,7 +48,7 @@ pub(super) struct Session {
 
 impl JanusClient {
     /// Connects, opens a session and attaches to the AudioBridge. The end of the connection is sent to
-    /// `events`, once; the caller decides about a reconnect. Needs an actix arbiter, which then runs the
+    /// `events`, once; the caller decides whether to reconnect. Needs an actix arbiter, which then runs the
     /// connection.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Session {
         Ok(core_reply::<CreateReply>("attach", &self.link.request(request).await?)?.data.id)
     }
 
-    /// Returns the events of a handle from now on.
+    /// Subscribes to the events of a handle.
     pub(super) async fn subscribe(&self, handle: u64) -> Result<mpsc::Receiver<HandleEvent>, JanusError> {
         let (events, stream) = mpsc::channel(EVENT_QUEUE);
         self.link.send(Command::Subscribe { session: self.id, handle, events }).await?;
@@ -160,7 +160,8 @@ impl Session {
 }
 
 /// Keeps the session alive until its last reference is dropped. If Janus no longer knows the session, the
-/// connection ends. A timeout does not end it, because the link's own pings detect a silent Janus.
+/// connection ends. A keep-alive that times out does not end the connection, because the link's own pings
+/// detect a silent Janus.
 async fn keep_alive(session: Weak<Session>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;

@@ -18,14 +18,15 @@ pub struct OwnershipTag {
 }
 
 impl OwnershipTag {
-    /// Creates a tag. Returns `None` if the cluster name could not be parsed from a description.
+    /// Creates a tag. Returns `None` if the cluster name is empty or contains `/`, because its descriptions
+    /// could not be parsed.
     pub fn new(cluster: &str, room: RoomId, epoch: Epoch) -> Option<Self> {
         let readable = !cluster.is_empty() && !cluster.contains('/');
         readable.then(|| Self { cluster: cluster.to_owned(), room, epoch })
     }
 
-    /// Parses a description. Returns `None` for another client's room: any text that we would not write
-    /// exactly so.
+    /// Parses a description. Returns `None` for any text that Stentor would not write in exactly this form:
+    /// the room belongs to another client.
     pub fn parse(description: &str) -> Option<Self> {
         let mut parts = description.split('/');
         let (owner, cluster, room, epoch) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

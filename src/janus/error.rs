@@ -10,10 +10,10 @@ pub enum JanusError {
     /// The connection failed; nothing was sent.
     #[error("cannot connect to Janus at {url}: {reason}")]
     Unreachable { url: String, reason: String },
-    /// The WebSocket ended before the reply. It is unknown if the request was executed.
+    /// The WebSocket ended before the reply. It is unknown whether the request was executed.
     #[error("the connection to Janus ended before it answered")]
     Disconnected,
-    /// No reply in time. It is unknown if the request was executed: check with Janus before a repeat.
+    /// No reply in time. It is unknown whether the request was executed: check with Janus before a retry.
     #[error("Janus did not answer `{request}` within {after:?}; whether it was carried out is unknown")]
     Timeout { request: &'static str, after: Duration },
     /// The request was executed; its reply is lost.
@@ -38,7 +38,7 @@ pub enum CoreError {
     NoSuchHandle,
     #[error("Janus has no AudioBridge plugin (460)")]
     NoSuchPlugin,
-    /// Without Janus's text, which contains lines of the SDP.
+    /// Omits Janus's text, which contains lines of the SDP.
     #[error("Janus does not understand the SDP (465)")]
     InvalidSdp,
     #[error("Janus error {code}: {text}")]
@@ -70,7 +70,7 @@ pub enum PluginError {
 }
 
 impl JanusError {
-    /// Returns true if the request may or may not have been executed, so that only Janus knows.
+    /// Returns true if it is unknown whether Janus has executed the request.
     pub fn outcome_unknown(&self) -> bool {
         matches!(self, Self::Disconnected | Self::Timeout { .. } | Self::BadReply { .. })
     }

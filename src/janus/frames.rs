@@ -1,4 +1,4 @@
-//! Assembles WebSocket frames to whole messages. Janus sends a long reply as continuation frames (RFC 6455,
+//! Assembles WebSocket frames into whole messages. Janus sends a long reply as continuation frames (RFC 6455,
 //! section 5.4).
 //!
 //! A message over the limit is dropped except for its beginning, which identifies the request.

@@ -25,7 +25,7 @@ use super::error::JanusError;
 use super::frames::{IncomingFrame, MAX_MESSAGE, Reassembler};
 use super::wire::{Head, Request, event_data, transaction_in};
 
-/// Maximum number of commands that wait for the task. If the queue is full, callers wait within their
+/// Maximum number of commands queued for the task. If the queue is full, callers wait, at most for their
 /// timeout.
 const COMMAND_QUEUE: usize = 256;
 /// Interval of pings. The link is dead after [`UNANSWERED_PINGS`] pings without any message from Janus, so a
@@ -44,7 +44,8 @@ pub struct ConnectOptions {
     pub admin_key: Option<Secret>,
     /// Timeout of the handshake and of each request.
     pub request_timeout: Duration,
-    /// Interval of keep-alives for the session of room management: below half of Janus's `session_timeout`.
+    /// Interval of keep-alives for the room-management session. Must be less than half of Janus's
+    /// `session_timeout`.
     pub keep_alive: Duration,
 }
 
@@ -71,8 +72,8 @@ pub enum DownReason {
 /// Unsolicited event of a handle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HandleEvent {
-    /// `event` for events of the plugin. Events of the core: `webrtcup`, `hangup`, `media`, `slowlink`,
-    /// `trickle`, `detached`, and `timeout`, the last one, when the session is over.
+    /// `event` if the plugin sent it. The core sends `webrtcup`, `hangup`, `media`, `slowlink`, `trickle`,
+    /// `detached` and, as the last event of a session that is over, `timeout`.
     pub kind: String,
     /// Data of the plugin, or the whole event if the core sent it.
     pub data: Value,

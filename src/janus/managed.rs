@@ -65,7 +65,7 @@ pub struct ManagedJanus {
     last_words: LastWords,
 }
 
-/// Last line of Janus that may be the reason if it ends before it is ready.
+/// Last warning or error that Janus printed: the likely reason if it ends before it is ready.
 type LastWords = Arc<Mutex<String>>;
 
 impl ManagedJanus {
@@ -89,7 +89,7 @@ impl ManagedJanus {
         &self.url
     }
 
-    /// Returns the process id; `None` if the process was waited for.
+    /// Returns the process id; `None` after the exit status has been read.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
@@ -99,8 +99,9 @@ impl ManagedJanus {
         self.child.wait().await
     }
 
-    /// Sends INT, then KILL after `grace`, and returns the real exit status. Janus takes 0.2 s, but 1.1.2 may
-    /// hang forever if INT arrives just after its start. A KILL loses nothing, because Janus stores nothing.
+    /// Sends INT, then KILL after `grace`, and returns the real exit status. Janus takes 0.2 s to end, but
+    /// version 1.1.2 may hang forever if INT arrives just after its start. KILL loses no data, because Janus
+    /// stores none.
     pub async fn stop(mut self, grace: Duration) -> io::Result<ExitStatus> {
         let status = process::stop(&mut self.child, grace).await;
         self.drain_log().await;
@@ -169,7 +170,7 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Returns the server name from the first response; repeats the request until then.
+/// Requests the server name until Janus responds, and returns it.
 async fn answering_name(options: &ConnectOptions) -> String {
     let mut probe = interval(PROBE_EVERY);
     probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -196,10 +197,10 @@ async fn log_lines(output: impl AsyncRead + Unpin, last_words: LastWords) {
 }
 
 /// Logs one line. A Janus error may be a participant's mistake, such as a wrong pin, so only `FATAL` is
-/// logged as an error. `setpriv: …` and `…: error while loading shared libraries: …` come from the programs
-/// that start Janus.
+/// logged as an error. Lines like `setpriv: …` and `…: error while loading shared libraries: …` come from the
+/// programs that start Janus; they are warnings.
 fn log_line(line: String, last_words: &LastWords) {
-    // Lines of every normal start: modules that the configuration disables, and a build (1.4) without
+    // Printed at every normal start: modules that our configuration disables, and a build (1.4) without
     // RNNoise.
     let expected = line.ends_with("has been disabled, skipping...")
         || line.ends_with("Denoising via RNNoise NOT supported");

@@ -1,5 +1,5 @@
-//! The configuration folder of a managed Janus: AudioBridge and one loopback WebSocket, nothing else loaded
-//! or open.
+//! The configuration folder of a managed Janus, which loads only AudioBridge and opens only one loopback
+//! WebSocket.
 //!
 //! Fields are those of the samples in Janus 1.1 (`/etc/janus/*.jcfg`). The files contain secrets, so folder
 //! and files are readable by their owner only.
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::Secret;
 
-/// Lifetime of a session without a keep-alive, and without a connection: the time in which an anchor can
-/// return, to this node or another. Janus checks every 2 s.
+/// Time after which Janus ends a session that gets no keep-alive or has lost its connection. Within this
+/// time, an anchor can return, to this node or another. Janus checks every 2 s.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 const UNUSED_PLUGINS: &[&str] = &[

@@ -31,7 +31,7 @@ impl JanusClient {
     /// packet from us.
     ///
     /// # Errors
-    /// The error of Janus or of the connection.
+    /// An error of Janus or of the connection.
     pub async fn join_rtp(
         &self,
         room: u32,
@@ -70,7 +70,7 @@ impl JanusClient {
 
 impl RtpParticipant {
     /// Returns the next event of Janus: other participants join or leave, or the room is destroyed. `None`:
-    /// the handle is over, or too many events were not read in time.
+    /// the handle no longer exists, or the reader fell too far behind.
     pub async fn next_event(&mut self) -> Option<HandleEvent> {
         self.handle.events.recv().await
     }

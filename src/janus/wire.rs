@@ -73,7 +73,7 @@ impl Request {
     }
 }
 
-/// Fields of any message that the link reads.
+/// Fields that the link reads from every message.
 #[derive(Deserialize)]
 pub(super) struct Head<'a> {
     #[serde(borrow)]
@@ -279,7 +279,7 @@ pub(super) enum BridgeRequest<'a> {
         display: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         muted: Option<bool>,
-        /// Volume of the participant in the mix, percent of its own level.
+        /// Volume of the participant in the mix, percent of its original level.
         volume: u32,
         #[serde(flatten)]
         quality: Quality,
@@ -303,16 +303,16 @@ pub struct Quality {
     /// Complexity of the encoder, 1 to 10; `None`: AudioBridge's default, 4.
     #[serde(rename = "quality", skip_serializing_if = "Option::is_none")]
     pub complexity: Option<u8>,
-    /// Expected packet loss, percent, at most 20. From 1 on Opus contains forward error correction.
+    /// Expected packet loss, percent, at most 20. At 1 or more, Opus contains forward error correction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_loss: Option<u8>,
 }
 
 impl Quality {
     /// Audio for anchors: with forward error correction, because their networks lose packets. libopus then
-    /// uses SILK with CELT, whose encoder needs half the time at complexity 1 instead of 4. A bit rate above
-    /// libopus's own of 51,000 makes up for most of the quality: wideband PESQ of natural speech is 4.10
-    /// instead of 4.21.
+    /// uses SILK with CELT, which encodes twice as fast at complexity 1 as at 4. The bit rate, above
+    /// libopus's default of 51,000, makes up for most of the lost quality: wideband PESQ of natural speech is
+    /// 4.10 instead of 4.21.
     pub const ANCHORS: Self = Self { bitrate: Some(72_000), complexity: Some(1), expected_loss: Some(10) };
 }
 
