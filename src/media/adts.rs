@@ -14,7 +14,7 @@ const LONGEST: usize = HEADER + 768;
 /// Frame of silence as written by FFmpeg's encoder for mono, header included.
 pub(super) const SILENCE: [u8; 11] = [0xff, 0xf1, 0x4c, 0x40, 0x01, 0x7f, 0xfc, 0x01, 0x18, 0x20, 0x07];
 
-/// Error for bytes that are not the requested ADTS stream. Final for the process that wrote them.
+/// Error for bytes that are not the requested ADTS stream. The process that wrote them must be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AdtsError {
     #[error("no ADTS frame begins with {0:02x} {1:02x}")]
@@ -49,7 +49,7 @@ impl AdtsReader {
     }
 }
 
-/// Counts the frames of complete ADTS bytes.
+/// Returns the number of ADTS frames in `bytes`, which must end at a frame boundary.
 pub(super) fn count(mut bytes: &[u8]) -> Result<u64, AdtsError> {
     let mut frames = 0;
     while let Some(header) = bytes.first_chunk::<HEADER>() {

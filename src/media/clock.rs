@@ -1,17 +1,17 @@
 //! EXT-X-PROGRAM-DATE-TIME: wall-clock time at which a part of the media was mixed.
 //!
-//! The clock starts at the arrival of the first media minus their duration, and advances by media durations:
-//! arrivals jitter, samples do not. A source that paused without being replaced (a frozen Janus) leaves media
+//! The clock starts at the arrival of the first media minus their duration, and advances by media durations,
+//! because arrival times jitter. A source that paused without being replaced (a frozen Janus) leaves media
 //! time behind wall time for good; the clock then moves forward at the next segment. It moves by the *least*
-//! lateness within a whole segment, so that one stalled read followed by a burst moves nothing. It never goes
-//! back.
+//! lateness within a whole segment, so that one stalled read followed by a burst does not move it. It never
+//! goes back.
 
 use std::time::Duration;
 
 use crate::domain::ids::UnixMs;
 
-/// Lateness in microseconds that is attributed to scheduling and clock drift (50 ppm over three hours is 0.54
-/// s).
+/// Lateness in microseconds that is attributed to scheduling and clock drift. A drift of 50 ppm reaches it
+/// after 2.8 hours.
 const TOLERATED: u64 = 500_000;
 
 /// Clock in microseconds since the Unix epoch.

@@ -1,7 +1,7 @@
-//! Closed segments of a live stream in their order, for a recorder.
+//! Closed segments of a live stream, in order, for a recorder.
 //!
-//! The window is the queue between packager and recorder: a recorder that is slow misses the segments that
-//! leave it, and the packager waits for nobody.
+//! The window serves as the queue between packager and recorder. The packager never waits, so a slow recorder
+//! misses the segments that have left the window.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ pub struct ClosedSegment {
     keys: ContentKeys,
 }
 
-/// Segments after a position, and the end of the stream.
+/// Segments after a position, and the state of the stream.
 #[derive(Debug, Clone)]
 pub struct ClosedSegments {
-    /// Ordered by media sequence number; the oldest may not follow the position directly.
+    /// Ordered by media sequence number. Segments between the position and the oldest one may be missing.
     pub segments: Vec<ClosedSegment>,
-    /// True if this stream will have no further segments, here at least.
+    /// True if no packager publishes the stream now; see [`LiveStream::is_live`].
     pub over: bool,
 }
 
@@ -60,7 +60,8 @@ impl ClosedSegment {
 }
 
 impl LiveStream {
-    /// Returns the closed segments after `last`; of a stream that has none, waits for the next one.
+    /// Returns the closed segments after `last`. If there are none and the stream is live, waits for the next
+    /// one.
     pub async fn closed_after(&self, last: Option<u64>) -> ClosedSegments {
         let mut changes = self.state.subscribe();
         loop {

@@ -54,8 +54,8 @@ impl ContentKeys {
         key
     }
 
-    /// Returns the public name of the nonce. It distinguishes the keys and files of two broadcasts and
-    /// reveals nothing.
+    /// Returns the public name of the nonce. It distinguishes the keys and files of two broadcasts, and does
+    /// not reveal the nonce.
     pub fn hint(&self) -> NonceHint {
         self.hint
     }
@@ -70,7 +70,7 @@ impl std::fmt::Debug for ContentKeys {
 /// AES block size in bytes; padding adds one to a whole block.
 const BLOCK: usize = 16;
 
-/// Returns the IV of a segment and of its parts if the playlist names none: the media sequence number.
+/// Returns the IV of a segment and its parts: the media sequence number, because the playlist names no IV.
 fn iv(msn: u64) -> [u8; 16] {
     u128::from(msn).to_be_bytes()
 }
@@ -80,8 +80,8 @@ pub fn encrypt(key: &ContentKey, msn: u64, plain: &[u8]) -> Vec<u8> {
     cbc::Encryptor::<aes::Aes128>::new(key.into(), &iv(msn).into()).encrypt_padded_vec::<Pkcs7>(plain)
 }
 
-/// Converts the ciphertexts of a segment's parts to that of the whole segment, in one buffer of exactly its
-/// size.
+/// Converts the ciphertexts of a segment's parts to the ciphertext of the whole segment, in one buffer of
+/// exactly its size.
 pub(super) fn rejoin<'a>(
     key: &ContentKey,
     msn: u64,

@@ -19,7 +19,7 @@ use crate::domain::ids::MediaAddr;
 use crate::domain::srtp::{SUITE_NAME, SrtpKey};
 use crate::process;
 
-/// Command for one FFmpeg. Two with the same `rtp` port cannot run at the same time.
+/// Command for one FFmpeg process. Two processes with the same `rtp` port cannot run at the same time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FfmpegCommand {
     pub binary: PathBuf,
@@ -42,7 +42,7 @@ pub struct SpawnError {
     pub source: io::Error,
 }
 
-/// Running FFmpeg in three parts, so that each can go to its reader.
+/// Running FFmpeg in three parts, so that each can be moved to its user.
 #[derive(Debug)]
 pub struct Ffmpeg {
     pub stdout: ChildStdout,
@@ -57,10 +57,10 @@ pub struct FfmpegProcess {
     pid: u32,
 }
 
-/// Reason of an exit.
+/// Reason for an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitReason {
-    /// Exit code 0, or 255, which FFmpeg uses after finishing its output because of a signal.
+    /// Exit code 0, or 255: FFmpeg has finished its output because of a signal.
     Clean,
     /// Another process holds the RTP or the RTCP port.
     BindFailed,
@@ -81,9 +81,9 @@ impl FfmpegCommand {
         let bind = self.rtp.ip.to_string();
         let bitrate = self.bitrate.to_string();
         // A lost packet leaves a gap, which ADTS cannot express because its frames have no timestamps.
-        // Resampling inserts silence, so that the number of frames equals the time.
-        // Whole numbers, because silence after sound leaves the Opus decoder as ever smaller floating-point
-        // numbers. As soon as these are subnormal, the filters and the encoder need six times the time.
+        // Resampling inserts silence, so that the number of frames matches the elapsed time. Integer samples,
+        // because silence after sound leaves the Opus decoder as ever smaller floating-point numbers. Once
+        // these are subnormal, the filters and the encoder take six times as long.
         let filters = format!("aresample=async=1:out_sample_fmt=s32,{}", self.loudness.filters());
         [
             // FFmpeg writes a warning per packet that fails authentication; a flood of them must not fill the
@@ -93,7 +93,7 @@ impl FfmpegCommand {
             &["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "32"],
             &["-protocol_whitelist", "pipe,udp,rtp,srtp", "-localaddr", &bind, "-f", "sdp", "-i", "pipe:0"],
             &["-map", "0:a:0", "-af", &filters],
-            // The default coder, `twoloop`, needs four times the time of `fast` and sounds worse. Wideband
+            // The default coder, `twoloop`, takes four times as long as `fast` and sounds worse. Wideband
             // PESQ at 64 kbit/s (FFmpeg 5.1): 3.48 instead of 3.95 for one voice, 4.14 instead of 4.34 for
             // three.
             &["-c:a", "aac", "-aac_coder", "fast", "-b:a", &bitrate],
@@ -134,7 +134,7 @@ impl Ffmpeg {
 
     fn try_spawn(command: &FfmpegCommand) -> io::Result<Self> {
         // The description is far smaller than the pipe's buffer, so this does not block. stdin must be closed
-        // afterwards, or FFmpeg waits for more and writes nothing.
+        // afterwards; otherwise FFmpeg waits for more and writes nothing.
         let (reader, mut writer) = io::pipe()?;
         writer.write_all(command.session_description().as_bytes())?;
         drop(writer);
@@ -165,7 +165,7 @@ impl FfmpegProcess {
 }
 
 impl ExitReason {
-    /// Determines the reason. `last` are the last lines of its log; a few are enough.
+    /// Determines the reason for an exit. `last` holds the last lines of the process's log; a few are enough.
     pub fn from<'a>(status: ExitStatus, last: impl IntoIterator<Item = &'a FfmpegLog>) -> Self {
         let mut reason = match (status.code(), status.signal()) {
             (_, Some(signal)) => return Self::Signal(signal),

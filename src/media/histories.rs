@@ -14,15 +14,15 @@ use crate::domain::ids::{Nonce, RoomId, UnixMs};
 use crate::domain::timeline::{Junction, Moment, Timeline};
 use crate::probe::transport::Demuxer;
 
-/// Wall-clock time at zero of the monotonic clock, in milliseconds.
+/// Wall-clock time at which the monotonic clock is zero, in milliseconds.
 pub(super) const EPOCH: u64 = 1_700_000_000_000;
 
-/// Number of frames in a burst: more than the longest silence that late frames can replace.
+/// Number of frames in a burst: more than any gap before it, so the packager must refuse some of them.
 const BURST: u32 = 3000;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// `frames` AAC frames, evenly or all at the end, read in chunks of `chunk` bytes.
+    /// `frames` AAC frames that arrive evenly or all at the end, read in chunks of `chunk` bytes.
     Media {
         frames: u64,
         chunk: usize,
@@ -40,7 +40,7 @@ enum Step {
     },
     /// The packager is lost in a panic. Another continues the same stream.
     Resumed,
-    /// The packager of another node continues behind the window that this one leaves.
+    /// The packager of another node continues after the window that this one leaves.
     HandedOver,
 }
 

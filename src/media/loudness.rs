@@ -10,7 +10,8 @@ const ATTACK_MS: u32 = 10;
 /// Release time of the limiter. Slower than any beat between voices, since a gain that follows beats
 /// distorts.
 const RELEASE_MS: u32 = 400;
-/// Peak added by AAC and by values between samples; measured with loud speech: 1.3 and 0.9 dB.
+/// Margin in dB for peaks that AAC adds (1.3 dB, measured with loud speech) and for peaks between samples
+/// (0.9 dB).
 const TRUE_PEAK_MARGIN_DB: f64 = 2.0;
 /// Target for which [`CURVE`] is defined, in LUFS.
 const CURVE_TARGET: i32 = -18;
@@ -18,10 +19,10 @@ const CURVE_TARGET: i32 = -18;
 /// and by less below -40 dB, where there is more noise than voice.
 const CURVE: [(f64, f64); 5] =
     [(-50.0, -42.0), (-40.0, -25.0), (-32.0, -16.5), (-20.0, -15.0), (20.0, -12.0)];
-/// Gain of an unlevelled room: FFmpeg's Opus decoder makes two equal channels from the mono mix, and this is
-/// their sum. Kept because listeners have always had it.
+/// Gain in dB if there is no leveller: that of a downmix of the two equal channels that FFmpeg's Opus decoder
+/// makes from the mono mix. Kept so that the volume for listeners stays as it always was.
 const UNLEVELLED_DB: f64 = 3.01;
-/// Name of the meter's value.
+/// Key of the peak level in the meter's output.
 const PEAK: &str = "lavfi.astats.Overall.Peak_level";
 
 /// Level settings of a mix.

@@ -1,8 +1,8 @@
 //! Comparison of a room's media with the monotonic clock, in AAC frames.
 //!
 //! The edge is the time up to which media exist. Media that arrive in time keep the edge at the clock; the
-//! lag is the distance of the edge behind the clock. Owns: the meaning of the lag (silence is due, a frame is
-//! late, FFmpeg runs ahead).
+//! lag is the distance of the edge behind the clock. Owns: the conclusions from the lag: silence is due, a
+//! frame is late, or FFmpeg runs ahead.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) struct Pace {
     frames: u64,
     /// Frames at the last [`settle`](Self::settle).
     settled: u64,
-    /// Least lag with which media have arrived since then.
+    /// Smallest lag of the media that have arrived since then.
     least: Option<i64>,
     /// Consecutive silent frames.
     silent: u64,
@@ -101,9 +101,9 @@ impl Pace {
         self.least = Some(self.least.map_or(lag, |least| least.min(lag)));
     }
 
-    /// Adjusts the origin to the source's time at the end of a segment, by the lag of its most punctual
-    /// media. The source may have paused for less time than silence is written for, or its clock may drift.
-    /// It may move the origin back by at most one percent.
+    /// Adjusts the origin to the source's clock at the end of a segment: moves it by the smallest lag of the
+    /// segment's media, but back by at most 1 % of their duration. The source's clock may drift, or the
+    /// source may have paused too briefly for silence to be written.
     pub fn settle(&mut self) {
         let drift = nanos(frames_last(self.frames - self.settled)) / 100;
         self.settled = self.frames;
@@ -156,7 +156,7 @@ mod tests {
     fn slow_source_moves_the_clock() {
         let mut pace = Pace::begin(ms(192), 9);
         for n in 1..2000u64 {
-            // 0.1 % slow.
+            // The source is 0.1 % slow.
             let now = Duration::from_micros(192_192 * n);
             (0..9).for_each(|_| pace.media());
             pace.arrived(now);
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(pace.missing(ms(10)), 30);
         (0..12).for_each(|_| pace.silence());
         assert_eq!((pace.missing(ms(10)), pace.silent()), (18, 12));
-        // Its media ended earlier, by the frames that were never published.
+        // Without the three unpublished frames, the media end earlier.
         assert_eq!(pace.less(3).missing(ms(10)), 21);
     }
 }

@@ -8,7 +8,7 @@
 //! latest when the next part is due ([`Packager::fill_at`]). Only a gap longer than the window, or one whose
 //! preceding timestamps are unknown, stays open and is followed by a discontinuity.
 //!
-//! Owns: content and time of what is published. Never does: wait, read a clock.
+//! Owns: the content and the timing of the published media. Never does: wait, read a clock.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use super::window_snapshot;
 use crate::domain::ids::UnixMs;
 use crate::domain::timeline::{Junction, MediaEnd, Moment, Timeline, frames_last, whole_frames};
 
-/// Time without a call after which the node itself is assumed to have stood still. FFmpeg's output is then
+/// Time without a call after which the node itself is assumed to have been paused. FFmpeg's output is then
 /// read before silence is written.
 const OWN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -42,7 +42,7 @@ pub struct PackagerConfig {
     pub key_rotation: u64,
 }
 
-/// Next numbers that were never published.
+/// Next numbers to publish; they were never used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SequenceStart {
     /// Media sequence number of the next segment.
@@ -76,7 +76,7 @@ pub enum PackageError {
     AheadOfTime,
 }
 
-/// Packager of one room, from one start or handover on.
+/// Packager of one room, created at a start or a handover.
 #[derive(Debug)]
 pub struct Packager {
     limits: Limits,
@@ -109,13 +109,13 @@ pub(super) enum Place {
     First,
     /// Directly after earlier media.
     After(Pace),
-    /// Behind a gap that is not filled.
+    /// After a gap that is not filled.
     Broken,
 }
 
 impl Packager {
-    /// Creates a packager. `start` must be unused: [`next`](Self::next) of an orderly predecessor, or the
-    /// reserved ceiling after a crash.
+    /// Creates a packager. The numbers of `start` must be unused: [`next`](Self::next) of an orderly
+    /// predecessor, or the reserved ceiling after a crash.
     pub fn new(
         config: PackagerConfig,
         keys: ContentKeys,
@@ -172,7 +172,7 @@ impl Packager {
         let mut packager = Self::on(config, keys, &stream, at);
         packager.segments.next = start;
         if let Junction::After { ago, .. } = junction {
-            // Without a window, only the store tells when the media ended.
+            // Without a window, only the store knows when the media ended.
             packager.segments.clock.at_least(UnixMs(at.wall.0.saturating_sub(ago.as_millis() as u64)));
         }
         (packager, stream)
@@ -232,8 +232,8 @@ impl Packager {
         outcome.map(|()| progress)
     }
 
-    /// Returns the number of whole frames missing up to now: an upper bound for earlier output of a process
-    /// that already runs.
+    /// Returns the number of whole frames missing between the published media and now. A process that already
+    /// runs can add at most this much of its earlier output.
     pub fn missing(&self, now: Duration) -> usize {
         match &self.place {
             Place::After(pace) => pace.missing(now) as usize,
@@ -301,13 +301,13 @@ impl Packager {
         }
     }
 
-    /// Returns the numbers to reserve or to hand over. The number of a segment that has parts is used.
+    /// Returns the numbers to reserve or to hand over. A segment that has parts has used its number.
     pub fn next(&self) -> SequenceStart {
         let Segmenter { open, next, .. } = &self.segments;
         SequenceStart { media_sequence: next.media_sequence + u64::from(open.is_some()), ..*next }
     }
 
-    /// Returns the end of the published media. `None` behind a gap: continuing requires a discontinuity.
+    /// Returns the end of the published media. `None` after a gap: continuing requires a discontinuity.
     pub fn media_end(&self) -> Option<MediaEnd> {
         let Segmenter { timeline, clock, .. } = &self.segments;
         match self.place {
@@ -383,7 +383,7 @@ impl Packager {
         Ok(held)
     }
 
-    /// Begins media, for the first time or anew, with this number of frames available.
+    /// Begins media, for the first time or after a gap, with this number of frames available.
     fn begin(&mut self, frames: usize) {
         let Moment { now, wall } = self.called;
         if !matches!(self.place, Place::First) {
@@ -468,8 +468,8 @@ impl Packager {
 }
 
 impl Drop for Packager {
-    /// Tells waiting readers to ask again. Renders nothing, because the drop may be caused by a panic in this
-    /// code.
+    /// Tells waiting readers to ask again. Renders nothing, because a panic in this code may have caused the
+    /// drop.
     fn drop(&mut self) {
         if !matches!(self.process, Process::Finished) {
             self.stream.supersede();

@@ -1,8 +1,8 @@
 //! Reads a room's playlist and its parts for the plain stream: which parts are new, and the ADTS frames in
 //! them.
 //!
-//! Every node that serves listeners has the playlist, the parts and the secret of the keys, wherever the room
-//! is mixed. So the plain stream needs no other way to the media. Pure.
+//! Every node that serves listeners has the playlist, the parts and the secret behind the keys, wherever the
+//! room is mixed. So the plain stream needs no other source of media. Pure.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub struct PlainPart {
     pub frames: u64,
 }
 
-/// The part is not one that the packager made with these keys.
+/// Error for a part that the packager did not make with these keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unplayable {
     #[error(transparent)]
@@ -51,7 +51,8 @@ pub enum Unplayable {
 }
 
 impl PartList {
-    /// Reads a playlist as [`playlist`](super::playlist) writes it; `None` if it is none, or lists nothing.
+    /// Reads a playlist in the form that [`playlist`](super::playlist) writes. `None` if the bytes are not
+    /// such a playlist, or if it lists no part.
     pub fn read(playlist: &[u8]) -> Option<Self> {
         let text = str::from_utf8(playlist).ok()?;
         let mut key_index = None;
@@ -79,8 +80,9 @@ impl PartList {
         Some(Self { hint: hint?, parts, next, ended })
     }
 
-    /// Returns the parts from a position on, at most the newest `limit` of them and at least one. Numbers
-    /// that went back are those of another start: then all parts are new.
+    /// Returns the parts from position `from` on. If they last longer than `limit`, returns only the newest
+    /// of them, but at least one. A position after the end of the playlist comes from an earlier start, so
+    /// all parts are new.
     pub fn newest(&self, from: Option<(u64, u32)>, limit: Duration) -> &[ListedPart] {
         let from = from.filter(|from| *from <= self.next);
         let is_old = |part: &ListedPart| from.is_some_and(|from| (part.msn, part.index) < from);

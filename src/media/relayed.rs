@@ -5,7 +5,7 @@
 
 use super::names::{MediaFile, NonceHint};
 
-/// Returns the reason to refuse the playlist, or `None` if listeners may get it. `hint` is that of the
+/// Returns the reason to refuse the playlist, or `None` if listeners may get it. `hint` is the hint of the
 /// broadcast. `next` is the next part (media sequence number, index), or `None` if the playlist ends here.
 pub fn refusal(playlist: &[u8], hint: NonceHint, next: Option<(u64, u32)>) -> Option<&'static str> {
     let Ok(text) = std::str::from_utf8(playlist) else { return Some("it is not text") };

@@ -1,4 +1,4 @@
-//! Playlist of a recording: RFC 8216, all segments, with an end.
+//! Playlist of a recording (RFC 8216): all segments and `EXT-X-ENDLIST`.
 //!
 //! Owns: the text. Never does: read a journal, or decide whether a recording may be played.
 
@@ -35,8 +35,8 @@ fn write(out: &mut String, hint: NonceHint, segments: &[&JournalEntry]) -> fmt::
         if gap || entry.discontinuity && before.is_some() {
             writeln!(out, "#EXT-X-DISCONTINUITY")?;
         }
-        // The IV of a segment is its number in the live playlist. While the numbers here are the same, a
-        // player derives it; behind a gap each segment states its own.
+        // The IV of a segment is its number in the live playlist. As long as this playlist gives it the same
+        // number, a player derives the IV. After a gap, each segment states its IV.
         let shifted = number != entry.sequence;
         if shifted || before.is_none_or(|before| before.key_index != entry.key_index) {
             write!(out, "{KEY_TAG}enc.key?n={hint}&k={}\"", entry.key_index)?;

@@ -68,13 +68,13 @@ impl Segmenter {
         self.limits.frames - self.pending.frames
     }
 
-    /// Marks the next frames as not following earlier media. Only between segments.
+    /// Marks a discontinuity before the next frames. Call it only between segments.
     pub fn discontinue(&mut self) {
         self.discontinuity = true;
         self.next.discontinuity += 1;
     }
 
-    /// Takes one ADTS frame, of FFmpeg (`heard`) or of silence.
+    /// Takes one ADTS frame, from FFmpeg (`heard`) or of silence.
     pub fn append(&mut self, frame: &[u8], heard: bool, wall: UnixMs, progress: &mut Progress) {
         self.pending.bytes.extend_from_slice(frame);
         self.pending.frames += 1;
@@ -90,7 +90,7 @@ impl Segmenter {
         }
     }
 
-    /// Closes the open segment with the pending frames. Returns true if there was one.
+    /// Adds the pending frames to the open segment and closes it. Returns true if a segment was open.
     pub fn close(&mut self, wall: UnixMs, progress: &mut Progress) -> bool {
         self.flush(wall, progress);
         let Some(open) = self.open.take() else { return false };

@@ -26,7 +26,7 @@ pub(super) enum Phase {
     Live,
     /// The broadcast is over, and the playlist says so.
     Ended,
-    /// The packager is gone without an end. Another one, here or on another node, continues.
+    /// The packager is gone, but the broadcast continues with another one, here or on another node.
     Superseded,
 }
 
@@ -144,7 +144,7 @@ impl LiveStream {
         self.snapshot().segment(msn, &self.keys)
     }
 
-    /// Returns the named file; a name of another broadcast is gone.
+    /// Returns the named file, or `Gone` if the name belongs to another broadcast.
     pub async fn file(&self, file: &MediaFile) -> Result<Bytes, NotServed> {
         if file.hint() != self.hint() {
             return Err(NotServed::Gone);
@@ -188,7 +188,7 @@ impl LiveStream {
 }
 
 impl Snapshot {
-    /// Returns the next numbers of segment and discontinuity.
+    /// Returns the next segment number and discontinuity number.
     pub fn next(&self) -> SequenceStart {
         let open = self.open.iter().filter(|open| open.head.discontinuity).count() as u64;
         let discontinuity = self.window.next_discontinuity() + open;
@@ -224,7 +224,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns the playlist, rendered at the first request for all. A room without listeners renders nothing.
+    /// Returns the playlist. The first request renders it for all; without requests, nothing is rendered.
     fn text(&self, stream: &LiveStream) -> PlaylistText {
         let playlist = Playlist {
             hint: stream.hint(),
@@ -236,7 +236,7 @@ impl Snapshot {
         self.text.get_or_init(|| playlist.render().into()).clone()
     }
 
-    /// Answers a request for media that do not exist yet: wait, unless nothing more will come.
+    /// Answers a request for media that do not exist yet: wait, unless no more media will come.
     fn never_more<T>(&self) -> Answer<T> {
         match self.phase {
             Phase::Live => None,
@@ -259,7 +259,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns true if the position is more than RFC 8216bis section 6.2.5.2 allows ahead: two segments
+    /// Returns true if the position is further ahead than RFC 8216bis section 6.2.5.2 allows: two segments
     /// beyond the last one, or the advance part limit (three seconds of parts) beyond the last part.
     fn is_too_far(&self, msn: u64, part: Option<u32>, limits: &Limits) -> bool {
         let (open, parts) = self.hinted;

@@ -41,7 +41,7 @@ pub(super) fn part(at: Timeline, frames: &[u8], count: u64) -> (Vec<u8>, Timelin
     (out, at.after(count, packets))
 }
 
-/// The bytes are not a part as [`part`] writes it.
+/// Error for bytes that are not a part in the form that [`part`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a part of this transport stream")]
 pub struct NotOurTransport;
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Bytes of the format trial, made by an independent writer and tried with every player.
+    /// Compares with bytes that an independent writer made and that were tried with every player.
     #[test]
     fn first_audio_packet_has_clock_and_timestamp() {
         let frames = synth::frames(9, 0);

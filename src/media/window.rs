@@ -1,7 +1,7 @@
 //! Sliding window of segments: listed, held, dropped.
 //!
-//! The ciphertext of a whole segment and those of its parts are the same media twice. While the parts are
-//! held, the whole is therefore made only on request.
+//! The ciphertext of a whole segment and the ciphertexts of its parts contain the same media. While the parts
+//! are held, that of the whole segment is therefore made only on request.
 //!
 //! Owns: the media of a room in memory, bounded by count and by duration. Never does: take a part, render.
 
@@ -16,9 +16,9 @@ use crate::domain::hls;
 use crate::domain::ids::UnixMs;
 use crate::domain::timeline::{FRAME_SAMPLES, SAMPLE_RATE};
 
-/// Number of segments listed beyond the configured window when restarts made segments short. Without this
-/// limit, a process that dies after every part would make the window grow until it lasts three target
-/// durations.
+/// Maximum number of segments listed beyond the configured window if restarts have made segments short.
+/// Without this limit, a process that dies after every part would make the window grow until it lasts three
+/// target durations.
 const SHORT_SEGMENT_ALLOWANCE: usize = 64;
 
 /// Times derived from the configuration; constant for the life of a stream.
@@ -55,7 +55,8 @@ impl Limits {
         segment + self.part_target > self.segment
     }
 
-    /// Returns the longest gap that is filled with silence: the window. No listener has media from before it.
+    /// Returns the longest gap that is filled with silence: the window. No listener has media from before the
+    /// window.
     pub fn longest_silence(&self) -> Duration {
         self.segment * self.window as u32
     }
@@ -102,7 +103,7 @@ impl Segment {
         Self { head, duration, part_count: parts.len() as u32, parts, whole: OnceLock::new() }
     }
 
-    /// Creates a segment as made by another mixer.
+    /// Creates a segment that another mixer made.
     pub fn left(
         head: Head,
         duration: Duration,
@@ -128,7 +129,7 @@ impl Segment {
         Ok(self.whole.get_or_init(|| bytes.into()).clone())
     }
 
-    /// Returns the bytes in memory, of the parts and of the whole.
+    /// Returns the number of bytes in memory: those of the parts and of the whole segment.
     pub fn weight(&self) -> usize {
         self.whole.get().map_or(0, Bytes::len) + self.parts.iter().map(|p| p.bytes.len()).sum::<usize>()
     }
@@ -162,8 +163,8 @@ impl Window {
             self.listed -= 1;
         }
         // RFC 8216 section 6.2.2 requires that a removed segment stays available for its own duration plus
-        // that of the playlist. Counting meets this while segments have equal length, and bounds memory when
-        // they have not.
+        // that of the playlist. Counting meets this while segments have equal length, and bounds memory if
+        // they do not.
         while self.first_listed() > self.listed + 1 {
             self.held.pop_front();
         }

@@ -29,7 +29,7 @@ struct WindowSnapshot {
     listed: usize,
     /// Position of the next part. `None`: the successor begins with a discontinuity.
     timeline: Option<Timeline>,
-    /// Age of the newest sample at the time of writing. A difference, because the nodes' wall clocks may
+    /// Age of the newest sample at the time of writing. Not a time, because the nodes' wall clocks may
     /// differ.
     age: Duration,
     segments: Vec<SavedSegment>,
@@ -92,8 +92,8 @@ pub(super) fn to_bytes(snapshot: &Snapshot, hint: NonceHint, wall: UnixMs) -> By
     bytes.freeze()
 }
 
-/// Decodes the window and the junction of the next media. `None` if the bytes are invalid or of another
-/// broadcast.
+/// Decodes the window, and the junction at which the next media continue. `None` if the bytes are invalid or
+/// belong to another broadcast.
 pub(super) fn from_bytes(mut bytes: Bytes, hint: NonceHint) -> Option<(Window, Junction)> {
     let length = bytes.try_get_u32().ok()? as usize;
     let json = taken(&mut bytes, length)?;

@@ -1,8 +1,8 @@
-//! Strict reader of media playlists (RFC 8216bis), for tests of the writer. A node never reads one, and the
-//! probe, which reads like a player, has its own reader.
+//! Strict reader of media playlists (RFC 8216bis), for tests of the writer only. The plain stream and the
+//! probe, which reads like a player, have readers of their own.
 //!
-//! It knows every tag that the writer uses. It rejects all other tags, duplicates, wrong order and durations
-//! that contradict the declared targets. Shares no code with the writer. Never does: fetch.
+//! It knows every tag that the writer uses. It rejects all other tags, duplicates, a wrong order, and
+//! durations that contradict the declared targets. Shares no code with the writer. Never does: fetch.
 
 mod attributes;
 mod reader;

@@ -1,4 +1,4 @@
-//! Line-by-line parser. The lines before a line determine which lines may follow.
+//! Line-by-line parser. Earlier lines determine which lines may follow.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::attributes::{Attributes, date_time, integer, seconds};
 use super::{Context, Fault, MediaPart, MediaPlaylist, MediaSegment, OpenSegment, PlaylistError};
 use crate::domain::ids::UnixMs;
 
-/// Rounding error of a duration: half a unit of the five decimal places written.
+/// Rounding error of a duration: half a unit of the fifth decimal place.
 const ROUNDING: Duration = Duration::from_micros(5);
 
 /// Parses a media playlist of the kind that this project writes.
@@ -78,7 +78,7 @@ impl Reader {
         Err(Fault::UnknownTag(name.to_owned()))
     }
 
-    /// Returns true if `name` is a header tag, after reading it.
+    /// Returns true if `name` is a header tag; its value is then stored.
     fn header_tag(&mut self, name: &str, value: &str) -> Result<bool, Fault> {
         let h = &mut self.header;
         match name {
@@ -103,7 +103,7 @@ impl Reader {
         if self.body { Err(Fault::Misplaced("a header tag")) } else { Ok(true) }
     }
 
-    /// Returns true if `name` is a segment tag, after reading it.
+    /// Returns true if `name` is a segment tag; its value is then stored.
     fn segment_tag(&mut self, name: &str, value: &str) -> Result<bool, Fault> {
         match name {
             "EXT-X-DISCONTINUITY" => self.discontinuity()?,
