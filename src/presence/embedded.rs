@@ -256,7 +256,7 @@ impl Tables {
         self.gateways.get(gateway).is_some_and(|gateway| gateway.lives(now))
     }
 
-    /// Returns the fencing token of the user's own entry. The room must have been pruned.
+    /// Returns the fencing token of the user's presence entry. The caller must have pruned the room.
     fn present(&self, seat: &LockKey) -> Option<FencingToken> {
         Some(self.rooms.get(&seat.room)?.get(&seat.user)?.value.fence)
     }
@@ -287,7 +287,7 @@ impl Tables {
         self.marks.insert(seat.clone(), ExpiringValue { value: fence, until: now + lifetimes.mark() });
     }
 
-    /// Writes an entry. Returns true if it differs from before.
+    /// Writes an entry. Returns true if it differs from the previous one.
     fn write(&mut self, room: &RoomId, member: &PresenceEntry, until: Duration) -> bool {
         let members = self.rooms.entry(room.clone()).or_default();
         let entry = ExpiringValue { value: member.clone(), until };

@@ -52,7 +52,7 @@ impl StageStore for EmbeddedStages {
         }
         stages.insert(key.clone(), stage.clone());
         let (history, version) = (stage.history.clone(), stage.version);
-        // While the lock is held, so that all hear the events in order.
+        // Send while the lock is held, so that all subscribers get the events in order.
         self.tell(&key.room, StageContent::Changed { history, version, events: events.to_vec() });
         Ok(StageWrite::Written)
     }

@@ -1,12 +1,12 @@
 //! Connection locks and presence entries, across gateways: two traits, two backends (`embedded`, `redis`).
 //!
 //! A gateway acquires the connection lock of a user and room before it admits a connection, and renews it
-//! well within [`Lifetimes::lock`]. At the end it first leaves the room and then releases the lock, which
-//! ends the fencing token. The decisions are in `domain::connection`; `tests/it/presence/` runs the same
-//! cases on both backends.
+//! well within [`Lifetimes::lock`]. When the connection ends, the gateway first leaves the room and then
+//! releases the lock, which invalidates the fencing token. The decisions are in `domain::connection`;
+//! `tests/it/presence/` runs the same cases on both backends.
 //!
-//! Owns: locks, presence entries, and notifying gateways of changes. Never does: close a connection, or treat
-//! an error as success.
+//! Owns: locks, presence entries, and the notifications of gateways about changes. Never does: close a
+//! connection, or treat an error as success.
 
 pub mod embedded;
 pub mod embedded_stages;
@@ -27,7 +27,7 @@ use crate::domain::ids::{RoomId, UserId};
 
 pub use crate::domain::connection::Lifetimes;
 
-/// Notifications that are kept for a slow subscriber. One that lags further gets
+/// Maximum number of notifications kept for a slow subscriber. One that lags further gets
 /// [`PresenceEvent::LookAgain`].
 const NEWS_KEPT: usize = 1024;
 
@@ -65,7 +65,8 @@ pub enum Acquisition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignOfLife {
     Known,
-    /// First heartbeat, first one after a silence, or the backend has lost its data: renew all locks.
+    /// First heartbeat ever, the first one after a silence, or the first one since the backend lost its data:
+    /// renew all locks.
     Anew,
 }
 
@@ -94,8 +95,8 @@ pub struct MembersChanged {
 /// Item of a notification stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PresenceEvent<T> {
-    /// Earlier notifications may have been lost: read everything you follow again. First item of every
-    /// stream, after which nothing is lost, and sent again after each interruption.
+    /// Notifications before this item may be lost: read everything you follow again. It is the first item of
+    /// every stream, and is sent again after each interruption.
     LookAgain,
     Told(T),
 }
@@ -180,7 +181,7 @@ pub trait Presence: Send + Sync + 'static {
     ) -> Result<JoinOutcome, PresenceError>;
 
     /// Writes the presence entry and renews it. An entry expires [`Lifetimes::member`] after the last write.
-    /// Gateways are notified only if it differs from before.
+    /// Gateways are notified only if it differs from the previous one.
     async fn update(&self, room: &RoomId, member: &PresenceEntry) -> Result<UpdateOutcome, PresenceError>;
 
     /// Removes the presence entry. Call it before the lock is released; afterwards it returns
@@ -197,8 +198,8 @@ pub trait Presence: Send + Sync + 'static {
     /// Removes all presence entries of a room.
     async fn remove_room(&self, room: &RoomId) -> Result<(), PresenceError>;
 
-    /// Returns notifications of rooms whose presence entries changed, on any gateway. An expired entry is
-    /// noticed by the next call for its room. Call it within a tokio runtime.
+    /// Returns notifications of rooms whose presence entries changed, on any gateway. The next call for a
+    /// room notices its expired entries. Call it within a tokio runtime.
     fn subscribe(&self) -> NewsStream<MembersChanged>;
 }
 
@@ -218,7 +219,7 @@ fn news_from_now<T: Clone + Send + 'static>(heard: broadcast::Receiver<PresenceE
 mod tests {
     use super::*;
 
-    /// An entry that cannot be read would hide the whole room from a gateway of the earlier version.
+    /// Otherwise one entry of a newer version would hide the whole room from a gateway of this version.
     #[test]
     fn values_of_newer_versions_are_read() {
         let text = r#"{"userId":"ann","role":"narrator","displayName":null,"status":"asleep","muted":false,

@@ -1,8 +1,8 @@
 //! Stages of rooms, across listener nodes: one trait, two backends (`embedded_stages`, `redis`).
 //!
-//! A node decides a command on its copy of a stage, and writes the result only if the version is still the
-//! one it decided on. All nodes then hear the events in the order of their versions. `tests/it/presence/`
-//! runs the same cases on both backends.
+//! A node applies a command to its copy of a stage, and writes the result only if the stored version still
+//! equals that of its copy. All nodes then get the events in the order of their versions.
+//! `tests/it/presence/` runs the same cases on both backends.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub struct StageMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StageContent {
-    /// Events of this history; `version` is that of the stage after the last one.
+    /// Events of this history; `version` is the version of the stage after the last event.
     Changed { history: HistoryId, version: u64, events: Vec<Event> },
     /// State that is not kept: a node that misses it does not get it again.
     Passing(Passing),
@@ -49,7 +49,7 @@ pub enum StageContent {
 pub enum Passing {
     /// Reactions that one node has counted since its last report.
     Reactions { at: UnixMs, counts: BTreeMap<Reaction, u32> },
-    /// An anchor begins or ends to talk.
+    /// An anchor starts or stops talking.
     Talking { at: UnixMs, person: PersonId, talking: bool },
 }
 
@@ -59,8 +59,8 @@ pub trait StageStore: Send + Sync + 'static {
     /// Reads a stage; `None` if nothing was written for this room.
     async fn read(&self, key: &StageKey) -> Result<Option<Stage>, PresenceError>;
 
-    /// Writes `stage`, which `events` have made of the stage with the version `expected` (`None`: of no
-    /// stage), and tells all nodes. After an error the stage may or may not have been written.
+    /// Writes `stage`, the result of `events` on the version `expected` (`None`: on no stage), and notifies
+    /// all nodes. After an error the stage may or may not have been written.
     async fn write(
         &self,
         key: &StageKey,
@@ -69,13 +69,14 @@ pub trait StageStore: Send + Sync + 'static {
         events: &[Event],
     ) -> Result<StageWrite, PresenceError>;
 
-    /// Tells all nodes, this one included.
+    /// Sends `passing` to all nodes, this one included.
     async fn pass(&self, room: &RoomId, passing: &Passing) -> Result<(), PresenceError>;
 
     /// Removes the stage of a room that is gone.
     async fn remove(&self, key: &StageKey) -> Result<(), PresenceError>;
 
-    /// Returns the messages of all nodes. On a notice that messages may have been lost, read the stages
-    /// again. Call it within a tokio runtime.
+    /// Returns the messages of all nodes. On
+    /// [`PresenceEvent::LookAgain`](crate::presence::PresenceEvent::LookAgain), read the stages again. Call
+    /// it within a tokio runtime.
     fn follow(&self) -> NewsStream<StageMessage>;
 }

@@ -3,8 +3,8 @@
 //!
 //! The crate's own `ConnectionManager` would answer the first call after an outage with the failure of an
 //! older attempt, and would keep a connection on which nothing arrives any more. Owns: one connection,
-//! deadlines, the mapping of Redis's errors. Never does: repeat a call that may not be repeated; every script
-//! may be repeated.
+//! deadlines, the mapping of Redis's errors. Never does: repeat a call more than once. One repetition is safe
+//! for every script.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ pub(super) struct Link {
     slot: Mutex<Slot>,
 }
 
-/// Connection and its number. The number keeps a caller from dropping a connection that it did not see fail.
+/// Connection and its number. A caller drops the connection only if it still has the number that the caller
+/// saw fail.
 #[derive(Default)]
 struct Slot {
     count: u64,

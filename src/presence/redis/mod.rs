@@ -69,7 +69,7 @@ struct Scripts {
 }
 
 impl RedisPresence {
-    /// Creates the client. Connects later, so Redis may be unavailable.
+    /// Creates the client. Connects only with the first call, so Redis may be unavailable now.
     ///
     /// # Errors
     /// [`PresenceError::Rejected`] if the URL or the CA certificates cannot be used.
@@ -211,7 +211,8 @@ impl Presence for RedisPresence {
     }
 }
 
-/// Reply to an acquisition: fencing token, claim, and gateway, connection and client of the previous holder.
+/// Reply to an acquisition: fencing token, decision, and gateway, connection and client of the previous
+/// holder.
 type AcquireAnswer = (u64, String, String, String, String);
 
 impl Inner {
@@ -331,7 +332,7 @@ fn client_text(holder: &Holder) -> &str {
     holder.client.as_ref().map_or("", ClientId::as_str)
 }
 
-/// Returns the error for an unreadable value. Another program, or a newer version, has written a key of ours.
+/// Returns the error for an unreadable value: another program, or a newer version of Stentor, wrote the key.
 fn unreadable(what: &str) -> PresenceError {
     PresenceError::Rejected(format!("Redis holds something that is not ours: {what}"))
 }

@@ -14,7 +14,7 @@ use crate::domain::stage::{Event, HistoryId, Stage};
 use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
 use crate::presence::{NewsStream, PresenceError};
 
-/// Time after the last change at which Redis forgets a stage. Longer than rooms live by default.
+/// Time after its last change at which Redis deletes a stage. Longer than the default lifetime of rooms.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) struct Scripts {

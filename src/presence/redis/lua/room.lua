@@ -1,6 +1,5 @@
--- Prefix of each script that uses a room's keys.
--- KEYS  set of the room's users
--- ARGV  room, prefix of its member keys, channel of changes
+-- Beginning of each script that uses a room's keys. KEYS  set of the room's users ARGV  room, prefix of its
+-- member keys, channel of changes
 local function tell()
   redis.call('PUBLISH', ARGV[3], ARGV[1])
 end
