@@ -42,7 +42,8 @@ impl Fetch {
         Self { client, playlist, token, key: None }
     }
 
-    /// Fetches the playlist. With `edge`, the server waits until it contains that part of that segment.
+    /// Fetches the playlist. With `edge`, the server waits until the playlist contains that part of that
+    /// segment.
     pub async fn playlist(&self, edge: Option<(u64, u32)>) -> Result<File, ProbeError> {
         let mut url = self.playlist.clone();
         if let Some((msn, part)) = edge {

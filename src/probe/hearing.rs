@@ -50,7 +50,8 @@ pub struct HeardAudio {
     /// Samples: mono, 48 kHz, −1 to 1.
     pub pcm: Vec<f32>,
     pub pieces: Vec<Piece>,
-    /// Seconds that a player with the playlist's hold-back is behind the room, at the newest piece.
+    /// Delay in seconds behind the room, at the newest piece, of a player that keeps the playlist's
+    /// hold-back.
     pub behind_live: Option<f64>,
     /// Media lost between pieces since the listener was opened.
     pub gaps: Vec<Gap>,
@@ -170,7 +171,7 @@ pub fn strongest_hz(pcm: &[f32]) -> Option<f64> {
 }
 
 /// Returns the energy outside these bands relative to the energy inside them, in dB: the median over blocks
-/// of 85 ms, so that a lost packet does not count. Infinite without a whole block.
+/// of 85 ms, so that a lost packet does not count. Infinite if there is no whole block.
 pub fn beside(pcm: &[f32], bands: &[RangeInclusive<f64>]) -> f64 {
     let blocks = pcm.chunks_exact(spectrum::POINTS);
     let mut all: Vec<_> = blocks.map(|block| spectrum::beside(block, RATE, bands)).collect();

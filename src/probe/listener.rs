@@ -1,8 +1,8 @@
 //! HLS listener that follows the playlist exactly and records every violation.
 //!
 //! It has two modes: by parts, with blocking reloads and preload hints as a low-latency player, or by whole
-//! segments, ignoring every low-latency tag. Owns: the position in the stream. Never does: repair. An HTTP
-//! failure ends the call, and the caller decides about it; the next call continues at the same position.
+//! segments, ignoring every low-latency tag. Owns: the position in the stream. Never does: repair an error.
+//! An HTTP failure ends the call, and the next call continues at the same position.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub enum Mode {
 /// Stream to listen to, and the tools for it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Scheme and authority of the HLS side, e.g. `http://127.0.0.1:8080`.
+    /// Scheme and authority of the HLS socket's URL, e.g. `http://127.0.0.1:8080`.
     pub base_url: String,
     pub room: RoomId,
     pub token: String,
@@ -220,7 +220,8 @@ impl Listener {
         }
         let low_latency = self.mode == Mode::Parts && self.playlist.can_block_reload;
         if !low_latency || !self.fresh {
-            // Section 6.3.4: one target duration after a change, half of one after none.
+            // Section 6.3.4: wait one target duration if the last reload brought a change, otherwise half of
+            // one.
             let share = if self.fresh { 1.0 } else { 0.5 };
             let pause = Duration::from_secs_f64(self.playlist.target_duration * share);
             tokio::time::sleep_until((self.loaded + pause).into()).await;

@@ -1,4 +1,4 @@
-//! TLS to a node on this machine, whose certificate nobody has signed, such as that of `stentor demo --tls`.
+//! TLS to a node on this machine with a self-signed certificate, such as that of `stentor demo --tls`.
 //!
 //! Any certificate is accepted, because nobody can stand between two sockets of one machine. Never does:
 //! connect to another machine.

@@ -84,7 +84,7 @@ impl Playlist {
     }
 }
 
-/// State of the lines before a URI line.
+/// State collected from the lines before a URI line.
 #[derive(Default)]
 struct Reader {
     version: Option<u32>,
@@ -97,7 +97,7 @@ struct Reader {
     segments: Vec<Segment>,
     hint: Option<String>,
     ended: bool,
-    // Values in force from here on.
+    // Values that apply to the following segments.
     key: Option<Key>,
     date: Option<f64>,
     discontinuities: u64,
@@ -283,8 +283,8 @@ fn zone_offset(zone: &str) -> Option<f64> {
     Some(sign * (hours * 3600.0 + minutes * 60.0))
 }
 
-/// Returns days of the proleptic Gregorian calendar, counted in years that begin in March, so that a leap day
-/// is the last of its year.
+/// Returns the days since the Unix epoch in the proleptic Gregorian calendar. Calculates in years that begin
+/// in March, so that a leap day is the last day of its year.
 fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400);

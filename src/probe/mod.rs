@@ -1,8 +1,8 @@
 //! Independent listener and tone sender, used by the demo and the tests to verify that a room is heard.
 //!
-//! It shares no code with the packager: own parsers, own decryption, FFmpeg as decoder. Therefore an error
-//! that the packager and its own reader would share becomes visible. Owns: listening and the analysis of the
-//! audio. Never does: serve or change a room.
+//! It shares no code with the packager: own parsers, own decryption, FFmpeg as decoder. So it reveals errors
+//! that the packager shares with its own reader. Owns: listening and the analysis of the audio. Never does:
+//! serve or change a room.
 
 pub mod fetch;
 pub mod hearing;

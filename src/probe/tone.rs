@@ -2,8 +2,8 @@
 //!
 //! FFmpeg makes the packets and we forward them. Janus accepts packets of a plain-RTP participant only from
 //! the address given at the join: it connects its socket to that address. FFmpeg could get that port only if
-//! we released it first. Owns: the FFmpeg process and the address; both end with the sender. Never does:
-//! listen.
+//! we released it first. Owns: the FFmpeg process and the socket; dropping the sender releases both. Never
+//! does: listen.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -20,13 +20,13 @@ use crate::process;
 
 /// Buffer size, larger than any packet FFmpeg may make.
 const PACKET: usize = 1500;
-/// Longest time by which the relay outlives its sender.
+/// Longest time by which the forwarding thread outlives its sender.
 const LINGER: Duration = Duration::from_millis(100);
 
 /// Sender that runs until it is dropped; FFmpeg is then killed.
 pub struct ToneSender {
     child: Child,
-    /// The relay runs while this is held.
+    /// The forwarding thread runs while this is held.
     _sending: Arc<()>,
 }
 
@@ -50,7 +50,7 @@ impl ToneSender {
     /// `target`. Discards packets that arrive at `ours`.
     ///
     /// # Errors
-    /// FFmpeg or the relay cannot be started, or no port is free to receive the packets.
+    /// FFmpeg or the forwarding thread cannot be started, or no port is free to receive the packets.
     pub fn play(
         ffmpeg: &Path,
         ours: UdpSocket,
@@ -66,7 +66,7 @@ impl ToneSender {
         let codec = ["-c:a", "libopus", "-b:a", "64k", "-frame_duration", "20", "-application", "lowdelay"];
         let output = ["-payload_type", &payload_type, "-f", "rtp", &url];
         let args = input.into_iter().chain(codec).chain(output);
-        // FFmpeg prints the SDP of its output, and nobody reads either stream: a full pipe would stop it.
+        // FFmpeg prints the SDP of its output. Nobody reads stdout or stderr, and a full pipe would stop it.
         let child = process::command(ffmpeg, args).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let sending = Arc::new(());
         let while_held = Arc::downgrade(&sending);

@@ -238,7 +238,7 @@ mod tests {
 
     use super::*;
 
-    /// Records FFmpeg's own muxer, one PES packet per frame.
+    /// Returns the output of FFmpeg's own muxer, with one PES packet per frame.
     fn recorded() -> Vec<u8> {
         let args = "-nostdin -v error -f lavfi -i sine=440:sample_rate=48000 -t 1 -c:a aac -f mpegts \
             -pes_payload_size 0 -mpegts_flags +nit -mpegts_flags -nit -sdt_period 1000 \
@@ -246,7 +246,7 @@ mod tests {
         Command::new("ffmpeg").args(args.split_whitespace()).output().unwrap().stdout
     }
 
-    /// Returns the packets of FFmpeg that this reader accepts: those without service description.
+    /// Returns FFmpeg's packets without the service description, which this reader does not accept.
     fn piece() -> Vec<u8> {
         let all = recorded();
         let (packets, _) = all.as_chunks::<PACKET>();
