@@ -1,4 +1,4 @@
-//! A client of the room API. It uses only HTTP and documented answers, as any client does.
+//! Client of the room API. Like any other client, it uses only HTTP and documented responses.
 //!
 //! Owns: the few requests a demo needs. Never does: access the node's internals.
 
@@ -54,8 +54,8 @@ impl Api {
         Ok(answer["token"].as_str().context("the answer holds no token")?.to_owned())
     }
 
-    /// Returns the URL of the page to speak from. In open mode each browser gets a token by itself; otherwise
-    /// the link is a host's.
+    /// Returns the URL of the page to speak from. In open mode, each browser gets a token by itself;
+    /// otherwise the URL is the invitation of a new host.
     pub async fn speak_page(&self, room: &RoomId, base_url: &str) -> anyhow::Result<String> {
         if self.open {
             return Ok(format!("{base_url}/speak/{room}"));

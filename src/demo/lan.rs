@@ -1,7 +1,7 @@
 //! `stentor demo --tls`: the address of this machine on its network, and a certificate for it.
 //!
-//! Browsers give the microphone only to pages from https or localhost, so a phone needs both. Owns: these
-//! two. Never does: send a packet to find the address.
+//! Browsers allow the microphone only on pages from https or localhost, so a phone needs this address and a
+//! certificate. Owns: both. Never does: send a packet to find the address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub struct Lan {
     pub address: SocketAddr,
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// Key of the REST API: open mode serves no other machine.
+    /// Key of the REST API, because open mode does not serve other machines.
     pub api_key: String,
 }
 
@@ -88,7 +88,7 @@ fn certificate(ip: IpAddr) -> Result<(String, String), rcgen::Error> {
     params.distinguished_name.push(DnType::CommonName, "Stentor demo");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let now = SystemTime::now();
-    // An hour of the past, for devices whose clock is behind.
+    // Valid from an hour ago, for devices whose clocks are behind.
     params.not_before = (now - Duration::from_secs(3600)).into();
     params.not_after = (now + LIFETIME).into();
     let key = KeyPair::generate()?;

@@ -1,7 +1,7 @@
 //! `stentor demo`: a separate node with one room on air, a test tone in it, heard by an independent listener.
 //!
-//! Owns: the order of the steps and the end. It uses only the interfaces that users have: the REST API, a
-//! participant in Janus, an HLS listener. Never does: touch a data directory that existed before.
+//! Owns: the order of the steps and the shutdown. It uses only the interfaces that users have: the REST API,
+//! a participant in Janus, an HLS listener. Never does: touch a data directory that existed before.
 
 mod api;
 mod folder;
@@ -28,7 +28,7 @@ use screen::Screen;
 pub struct Demo {
     config: Config,
     folder: Folder,
-    /// Changes to the configuration that were needed, shown to the user.
+    /// Necessary changes to the configuration, as text for the user.
     notes: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl Demo {
         }
     }
 
-    /// Runs until Ctrl-C, SIGTERM or the end of its terminal. Afterwards no process and no file is left.
+    /// Runs until Ctrl-C, SIGTERM or the end of its terminal. Leaves no process and no file behind.
     ///
     /// # Errors
     /// The failed step, and the path of the log.
@@ -77,7 +77,7 @@ impl Demo {
     }
 }
 
-/// Starts the node and shows the demo; in every case ends the node in order.
+/// Starts the node and shows the demo. Shuts the node down in an orderly way in every case.
 async fn perform(
     config: Config,
     folder: &Folder,

@@ -6,9 +6,10 @@
 use std::io::{IsTerminal, Stdout, Write, stdout};
 use std::time::{Duration, Instant};
 
-/// Interval at which an unchanged state is printed again without a terminal, where no line can be rewritten.
+/// Interval at which an unchanged state is printed again if the output is no terminal, so that no line can be
+/// rewritten.
 const REPEAT: Duration = Duration::from_secs(30);
-/// Characters that fit on one line of a terminal: only such a line can be rewritten.
+/// Maximum length of a line in characters: only a line that fits into a terminal's width can be rewritten.
 const LINE: usize = 79;
 
 pub struct Screen {
@@ -19,7 +20,7 @@ pub struct Screen {
     told: Option<(String, Instant)>,
 }
 
-/// Addresses that a user needs to look at the demo.
+/// URLs that the demo prints for the user.
 pub struct Links {
     pub page: String,
     pub speak: String,

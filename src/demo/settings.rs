@@ -1,7 +1,7 @@
 //! The demo's configuration: the user's configuration, overlaid with the demo's own settings.
 //!
-//! Owns: those settings, and the fallback when a default port is in use. Never does: override what the user
-//! asks for without saying so.
+//! Owns: those settings, and the fallback when a default port is in use. Never does: override a setting of
+//! the user without saying so.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +10,7 @@ use std::path::Path;
 use super::lan::Lan;
 use crate::config::{self, Config, ConfigError, ConfigErrors, Effective, LoadInput, Source};
 
-/// Longest duration that the configuration allows: a demo ends when its user says so.
+/// Longest duration that the configuration allows: a demo runs until its user ends it.
 const FOR_EVER: &str = "720h";
 
 /// Returns the validated configuration, and notes about it for the user. `data`: the data directory. `lan`:
@@ -30,7 +30,7 @@ pub fn of(
         ("janus.mode", "managed".into()),
     ];
     if let Some(lan) = lan {
-        // A flag that sets it has chosen this address.
+        // If a flag sets `listen.hls`, `lan.address` is already that address.
         input.flags.retain(|(key, _)| key != "listen.hls");
         own.extend([
             // One address: a browser that accepts the certificate for the page accepts it for the WebSocket.
@@ -52,7 +52,8 @@ pub fn of(
     let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
     let lasting = ["rooms.max_age", "auth.listener_token_ttl", "auth.anchor_token_ttl"]
         .map(|key| (key.to_owned(), FOR_EVER.into()));
-    // Before the user's flags, which win. As flags, the demo's settings override file and environment.
+    // The demo's settings come before the user's flags, so the user's win. As flags, they override file and
+    // environment.
     input.flags = lasting.into_iter().chain(own).chain(input.flags).collect();
     let (mut config, effective) = config::explain(input)?;
     let notes = evade(&mut config, &effective);
@@ -68,7 +69,8 @@ fn refusal((key, value): &(String, String)) -> ConfigError {
     }
 }
 
-/// Replaces ports that are in use by free ones, unless the user chose them: then the node's error helps more.
+/// Replaces ports that are in use by free ones. Keeps ports that the user chose: the node's error is then
+/// more helpful.
 fn evade(config: &mut Config, effective: &[Effective]) -> Vec<String> {
     let listen = &mut config.listen;
     let addresses = [

@@ -1,4 +1,4 @@
-//! The steps of the demo: node ready, room on air, tone heard; from then on, the delay behind live.
+//! The steps of the demo: node ready, room on air, tone heard. After them, it shows the delay behind live.
 //!
 //! Owns: the steps, their deadlines, and the message when one is missed. Never does: end the node.
 
@@ -77,7 +77,8 @@ fn has_given_up(actor: &ActorView) -> bool {
     actor.status == kernel::Status::Parked || actor.state == "unusable"
 }
 
-/// Returns the reasons for silence as the actors report them: of the actors that gave up, or else of all.
+/// Returns the reasons for silence as the actors report them: those of the actors that gave up, or of all if
+/// none gave up.
 fn reasons(node: &Node) -> String {
     let mut all = Vec::new();
     if let Some(root) = node.actors() {
@@ -176,7 +177,7 @@ fn links(node: &Node, folder: &Folder, target: &Target, speak: String) -> Links 
     }
 }
 
-/// Returns the base of the URLs of the pages, for this machine or, with TLS, for others too.
+/// Returns the base URL of the pages: for this machine only or, with TLS, also for others.
 fn pages(config: &Config) -> String {
     match config.secure().hls {
         true => config.hls_base_url(),

@@ -1,7 +1,7 @@
 //! The test tone in the room: a plain-RTP participant, an anchor without a browser.
 //!
 //! Owns: keeping the tone in the room as long as the room exists. If somebody kills Janus or FFmpeg to see
-//! what happens, the tone comes back. Never does: tell if anybody hears it.
+//! what happens, the tone comes back. Never does: check whether anybody hears it.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use crate::probe::ToneSender;
 pub const TONE: u32 = 440;
 const DISPLAY: &str = "test tone";
 const RETRY: Duration = Duration::from_millis(500);
-/// Interval at which the end of the sender is noticed.
+/// Interval of the checks whether the sender has ended.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Sends until dropped. `trouble` holds the reason while there is no tone.
