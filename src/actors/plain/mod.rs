@@ -1,5 +1,5 @@
-//! Role `hls`: plain streams, one per room that somebody listens to by `/live` on this node, wherever it is
-//! mixed.
+//! Role `hls`: plain streams, one per room that has `/live` listeners on this node. The room may be mixed on
+//! any node.
 //!
 //! ```text
 //! PlainSupervisor
@@ -58,7 +58,7 @@ pub struct PlainStreams {
 }
 
 impl PlainStreams {
-    /// Returns a reader of the room's stream, which is produced from now on if it was not.
+    /// Returns a reader of the room's stream. Starts the production of the stream if there is none.
     pub fn open(&self, room: &RoomId, live: &Nonce) -> PlainReader {
         let mut rooms = self.rooms();
         if let Some(stream) = rooms.get(room).filter(|stream| stream.is_of(live) && !stream.is_ended()) {
@@ -89,8 +89,8 @@ impl PlainStreams {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
     }
 
-    /// Returns true if the stream needs to be produced no longer: it has ended, has no readers, or was
-    /// replaced.
+    /// Removes the stream if it has ended or has no readers. Returns true if it need not be produced any
+    /// more, also because another stream has replaced it.
     fn retire(&self, room: &RoomId, stream: &Arc<PlainStream>) -> bool {
         let mut rooms = self.rooms();
         let is_current = rooms.get(room).is_some_and(|current| Arc::ptr_eq(current, stream));
@@ -101,7 +101,7 @@ impl PlainStreams {
         !is_current || is_over
     }
 
-    /// No change is left half done by a panic.
+    /// Locks the streams. No change is half done after a panic, so a poisoned lock is usable.
     fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<PlainStream>>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -17,7 +17,7 @@ use crate::domain::plan::Plan;
 use crate::domain::restart::Backoff;
 use crate::media::plain::PlainPart;
 
-/// A source that has nothing is asked again this often.
+/// Backoff of the requests to a source that has no parts.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_millis(500) };
 
 pub struct PlainRoomActor {
@@ -29,7 +29,7 @@ pub struct PlainRoomActor {
     machine: PlainRoom,
     /// A request is under way.
     fetching: bool,
-    /// Published in place of parts that did not arrive.
+    /// Silent part, published in place of parts that did not arrive.
     silence: PlainPart,
     reason: String,
     timer: Option<Timer>,
@@ -115,8 +115,8 @@ impl PlainRoomActor {
             self.stream.end();
         }
         let mut due = self.machine.silence_at();
-        // Nobody reads it, or it was replaced by the stream of a new broadcast, or it has just ended. It goes
-        // on until the supervisor stops it, because a reader may come in between.
+        // The stream has no readers, was replaced by the stream of a new broadcast, or has just ended. The
+        // actor goes on until the supervisor stops it, because a reader may arrive in between.
         if self.stream.is_ended() || self.stream.readers() == 0 {
             let report = super::supervisor::Msg::Finished(self.room.clone(), self.stream.clone());
             due = due.into_iter().chain(report_finished(&self.parent, report, now)).min();

@@ -1,8 +1,9 @@
 //! Buffer of one plain stream, shared by all of its listeners.
 //!
-//! The room's actor publishes a snapshot per part; each reader has a number, that of its next part. So a
-//! listener costs no memory here, a wake-up reaches all of them, and no reader can hold the others up. One
-//! that falls behind the buffer continues near live: it hears a jump, and its delay does not grow.
+//! The room's actor publishes a snapshot per part; each reader keeps the number of its next part. So a
+//! listener costs no memory here, a wake-up reaches all of them, and no reader can hold up the others. A
+//! reader that falls behind the buffer continues near live: the listener hears a jump, and the delay does not
+//! grow.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,10 +18,10 @@ use crate::domain::relay_room::Position;
 use crate::domain::timeline::frames_last;
 use crate::media::plain::PlainPart;
 
-/// Audio kept for readers that are late.
+/// Duration of the audio that is kept for readers that are late.
 const KEPT: Duration = Duration::from_secs(2);
 
-/// Shared by the room's actor and its readers.
+/// Plain stream of one broadcast, shared by the room's actor and the readers.
 #[derive(Debug)]
 pub struct PlainStream {
     live: Nonce,
@@ -32,12 +33,12 @@ struct Buffer {
     /// Number of the oldest part kept.
     first: u64,
     parts: VecDeque<PlainPart>,
-    /// Position of the first part of the room that was not published.
+    /// Position of the room's next part, the first that is not published yet.
     next: Option<Position>,
     ended: bool,
 }
 
-/// Reads one plain stream from near its live edge to its end.
+/// Reader of one plain stream, from near its live edge to its end.
 #[derive(Debug)]
 pub struct PlainReader {
     state: watch::Receiver<Arc<Buffer>>,
@@ -66,7 +67,7 @@ impl PlainStream {
         self.state.receiver_count()
     }
 
-    /// Returns the position behind the last part published.
+    /// Returns the position after the last published part.
     pub fn next(&self) -> Option<Position> {
         self.state.borrow().next
     }
@@ -75,7 +76,7 @@ impl PlainStream {
         PlainReader { state: self.state.subscribe(), next: None }
     }
 
-    /// Publishes parts; `next` is the position behind them.
+    /// Publishes parts; `next` is the position after them.
     pub fn publish(&self, parts: impl IntoIterator<Item = PlainPart>, next: Option<Position>) {
         let mut buffer = Buffer::clone(&self.state.borrow());
         buffer.parts.extend(parts);
@@ -84,7 +85,7 @@ impl PlainStream {
         self.state.send_replace(Arc::new(buffer));
     }
 
-    /// Ends the stream; readers get what was published before.
+    /// Ends the stream; readers still get the parts that were published before.
     pub fn end(&self) {
         let buffer = Buffer { ended: true, ..Buffer::clone(&self.state.borrow()) };
         self.state.send_replace(Arc::new(buffer));
@@ -124,7 +125,7 @@ impl Buffer {
         self.parts.iter().rev().take_while(fits).count().max(usize::from(!self.parts.is_empty()))
     }
 
-    /// Number of the part that a reader without a place begins with.
+    /// Returns the number of the part with which a new or late reader begins.
     fn entry(&self) -> u64 {
         self.first + (self.parts.len() - self.newest(BURST)) as u64
     }
@@ -155,7 +156,7 @@ mod tests {
         numbers.for_each(|n| stream.publish([part(n)], Some((1, n.into()))));
     }
 
-    /// Returns the parts that are there.
+    /// Returns the parts that are available now.
     fn read(reader: &mut PlainReader) -> Vec<u8> {
         let mut read = Vec::new();
         while let Some(Some(part)) = reader.next().now_or_never() {

@@ -21,7 +21,7 @@ pub struct Source {
     pub over: bool,
 }
 
-/// Time that is recorded: nothing that begins before `since` or ends after `until`.
+/// Recorded period. A segment belongs to it if it begins at or after `since` and ends at or before `until`.
 #[derive(Debug, Clone, Copy)]
 pub struct Span {
     pub since: UnixMs,
@@ -32,18 +32,18 @@ pub struct Span {
 pub struct Copied {
     /// Writer, and the number of segments written.
     pub writer: io::Result<(TakeWriter, u64)>,
-    /// Number behind the last segment that was handled, written or not wanted.
+    /// Number after the last segment that was handled: written, or outside the span.
     pub next: Option<u64>,
     pub over: bool,
-    /// True if a segment from after the end of the span was seen.
+    /// True if a segment was seen that ends after the span.
     pub beyond: bool,
 }
 
 impl Source {
-    /// Takes the position from which a stream is recorded. `last` is the newest segment on the disk: an
-    /// earlier process or incarnation has written it.
+    /// Determines the position from which a stream is recorded. `last` is the newest segment on the disk,
+    /// written by an earlier process or incarnation.
     pub fn look(&mut self, since: UnixMs, last: Option<u64>) {
-        // A stream continues after a failure of its room's actor.
+        // A stream that was over may continue, after a failure of its room's actor.
         self.over &= !self.stream.is_live();
         if self.next.is_none() {
             let first = self.stream.first_closed(since);
@@ -117,7 +117,7 @@ pub fn append(mut writer: TakeWriter, segments: &[ClosedSegment]) -> io::Result<
     Ok(writer)
 }
 
-/// Runs disk work on a thread of its own.
+/// Runs disk work on the thread pool for blocking calls.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -5,8 +5,9 @@
 //!                    │ ▲
 //!                    └─┘ disk failed: tries again, from the oldest segment that is still in the window
 //! ```
-//! The window is the queue. A disk that is slower than the window loses segments; nothing else waits for it.
-//! Owns the open files. Runs one effect at a time, none of them on the actor's thread.
+//! The live window serves as the queue. If the disk is too slow, segments leave the window and are lost, but
+//! nothing waits for the disk. Owns the open files. Runs one effect at a time, none of them on the actor's
+//! thread.
 
 use std::io;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub struct RecorderActor {
     writer: Option<TakeWriter>,
     written: Written,
     stream: Option<Source>,
-    /// Segments of the present stream that were not written and never will be.
+    /// Number of segments of the current stream that left the window before they were written.
     lost: u64,
     busy: bool,
     /// Time until which the last segments are awaited.
@@ -256,7 +257,8 @@ impl RecorderActor {
         cx.run(blocking(move || writer.sync().map(|()| writer)), Msg::Drained);
     }
 
-    /// Writes what the stream has published, because the node stops. The take stays open for its return.
+    /// Writes the segments that the stream has published, because the node stops. The take stays open in case
+    /// the node returns.
     fn leave(&mut self, cx: &mut Cx<Self>) {
         let Some(mut writer) = self.writer.take() else { return cx.exit() };
         self.busy = true;

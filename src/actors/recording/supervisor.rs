@@ -21,7 +21,7 @@ use crate::store::reflector::{ReflectorEvent, reflect};
 
 /// Interval of repeated listings, in case the watch missed a change.
 const RELIST_EVERY: Duration = Duration::from_secs(60);
-/// Interval of looking for recordings that were kept long enough.
+/// Interval of the checks for recordings whose retention has passed.
 const ROUND_EVERY: Duration = Duration::from_secs(30);
 /// Prefix of the names of recorders.
 const PREFIX: &str = "recording:";
@@ -44,7 +44,7 @@ pub enum Msg {
     /// Next change of a recording's key, and the rest of the stream.
     Store(ReflectorEvent, Changes),
     StateChanged,
-    /// The recording of this broadcast was asked for.
+    /// Result of the automatic request to record this room's broadcast.
     Asked(RoomId, WriteOutcome),
     /// Sent by a recorder that has nothing left to do.
     Finished(RecordingId),
@@ -168,7 +168,7 @@ impl RecordingSupervisor {
     /// Starts a recorder if this mixer has anything to do for the recording.
     fn ensure(&mut self, id: &RecordingId, room: &RoomId, cx: &mut Cx<Self>) {
         let Some(parts) = &self.parts.mixer else { return };
-        // Before everything was listed, nothing is known to be over.
+        // Before rooms and recordings are listed, a recording may look finished although it is not.
         let listed = self.context.rooms_listed() && self.parts.recordings.is_listed();
         if !listed
             || self.recorders.contains_key(id)
@@ -194,7 +194,7 @@ impl RecordingSupervisor {
         duty(&self.context.me, id, known.as_deref().map(|known| &known.value), &view) != Duty::Nothing
     }
 
-    /// Removes the recordings that were kept long enough, one after the other.
+    /// Removes the recordings whose retention has passed, one after the other.
     fn round(&self, cx: &mut Cx<Self>) {
         let (recordings, now) = (self.parts.recordings.clone(), self.context.clock.wall());
         let retention = self.context.config.recording.retention;
@@ -255,7 +255,8 @@ impl Behaviour for RecordingSupervisor {
             }
             Msg::Finished(id) => {
                 let known = self.recorders.get(&id).map(|(room, _)| room.clone());
-                // It may be wanted again since it reported; then it has received that change itself.
+                // The recording may be wanted again since the recorder reported; then the recorder has
+                // received that change itself.
                 if known.is_some_and(|room| !self.is_wanted(&id, &room))
                     && cx.stop_child(&format!("{PREFIX}{id}"))
                 {

@@ -1,7 +1,7 @@
 //! Edge cache of one room: its newest playlist and the requested files.
 //!
-//! Owns: blocking reloads, which files may be requested at all, and from which mixer. Never does: fetch a
-//! playlist (the room's actor does).
+//! Owns: blocking reloads, and the rules for which files may be requested and from which mixer. Never does:
+//! fetch a playlist (the room's actor does).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Once};
@@ -20,7 +20,7 @@ use crate::media::{ContentKeys, MediaFile, NonceHint, NotServed, PlaylistBody};
 
 /// Number of parts that a request may be ahead of the newest part: three seconds of the shortest parts.
 const AHEAD: u32 = 30;
-/// Number of segments before the newest that a mixer may still hold, whatever its window.
+/// Number of segments before the newest that a mixer may still hold, for any size of its window.
 const BEHIND: u64 = 256;
 /// Upper bound of the parts of one segment in any configuration: ten seconds of the shortest parts, plus
 /// spare.
@@ -42,7 +42,7 @@ pub struct Limits {
 struct EdgeState {
     live: Option<(Nonce, NonceHint)>,
     source: Option<Arc<Source>>,
-    /// Previous mixer, and the time until which it may be asked for files that it listed last.
+    /// Previous mixer, and the time until which it may be asked for files of its last playlist.
     before: Option<(Upstream, Duration)>,
     playlist: Option<PlaylistBody>,
 }
@@ -201,9 +201,9 @@ impl EdgeState {
     }
 }
 
-/// Fetches a file from the current mixer, or, if it was listed before a move, from the previous one. A mixer
-/// that hands the room over may have hinted at a file that it no longer makes; then its successor makes it.
-/// After a jump of the numbers no mixer makes it, and the mixer says so when it is asked again.
+/// Fetches a file from the current mixer, or from the previous mixer if the file was listed before a move. A
+/// mixer that hands the room over may have announced a part that only its successor makes. After a jump of
+/// the sequence numbers no mixer makes that part, and the mixer answers a second request with "gone".
 async fn fetched(
     mixers: impl MixerFiles,
     mut shown: watch::Receiver<Arc<EdgeState>>,
@@ -238,7 +238,7 @@ async fn fetched(
     }
 }
 
-/// Fetches a file from the previous mixer. It may be gone, and then so is the file.
+/// Fetches a file from the previous mixer. If that mixer is gone, so is the file.
 async fn listed_before(mixers: impl MixerFiles, before: Upstream, room: RoomId, file: MediaFile) -> Answer {
     let mixer = before.mixer.clone();
     mixers.file(before, room.clone(), file).await.map_err(|why| {
@@ -255,8 +255,8 @@ impl Source {
     }
 }
 
-/// Answers a playlist request as the mixer would, with one difference: a part index past the end of the
-/// newest closed segment counts as its last part, since that playlist is new to the caller.
+/// Answers a playlist request as the mixer would, with one difference: a part index past the end of a closed
+/// segment gets the current playlist at once, since that is new to the caller.
 fn answer(
     playlist: &PlaylistBody,
     at: Option<(u64, Option<u32>)>,
@@ -273,7 +273,7 @@ fn answer(
     is_too_far(playlist.next, msn, part).then_some(Err(NotServed::TooFarAhead))
 }
 
-/// Returns true if the position is further ahead than parts can exist soon.
+/// Returns true if the position is further ahead than any part that may exist soon.
 fn is_too_far((open, parts): Position, msn: u64, part: Option<u32>) -> bool {
     let next = if msn == open { parts } else { 0 };
     msn > open.saturating_add(1) || part.is_some_and(|part| msn >= open && part > next.saturating_add(AHEAD))

@@ -1,6 +1,6 @@
 //! Requested files of one room, each with the one request that all its readers share.
 //!
-//! Owns: how long a file is kept, and which file is evicted. Never does: fetch a file.
+//! Owns: the retention and the eviction of files. Never does: fetch a file.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,8 +22,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// Creates the cache. `keep` is how long a file can be requested at all; `most` is the maximum number of
-    /// files.
+    /// Creates the cache. `keep` is the time for which a file can be requested; `most` is the maximum number
+    /// of files.
     pub fn new(keep: Duration, most: usize) -> Self {
         Self { keep, most, requests: Mutex::default() }
     }

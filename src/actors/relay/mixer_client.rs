@@ -79,7 +79,7 @@ impl MixerClient {
         Self { secrets, arbiter, metrics, timeout: patience + SPARE }
     }
 
-    /// Requests the playlist, and reports that this node has so many `listeners`.
+    /// Requests the playlist, and reports this node's number of `listeners`.
     pub fn playlist(
         self,
         room: RoomId,
@@ -128,7 +128,7 @@ impl MixerClient {
         outcome
     }
 
-    /// Returns the window of the mixer at this URL, if it can be fetched soon.
+    /// Returns the window of the mixer at this URL; `None` if the request fails or takes too long.
     pub async fn heritage(self: MixerClient, url: String, room: RoomId) -> Option<Bytes> {
         let got = self.get(&room, format!("{url}/relay/rooms/{room}/{HERITAGE}"), &[]);
         let got = tokio::time::timeout(HERITAGE_WITHIN, got).await.ok().and_then(Result::ok);
@@ -137,8 +137,8 @@ impl MixerClient {
         got.map(|got| got.body)
     }
 
-    /// Returns the journal or a segment of a recording that the mixer at this URL has. `None`: it does not
-    /// answer, or does not have it.
+    /// Returns the journal or a segment of a recording that the mixer at this URL has. `None`: the mixer does
+    /// not answer, or does not have it.
     pub async fn recorded(
         &self,
         url: &str,

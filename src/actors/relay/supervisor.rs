@@ -23,7 +23,7 @@ pub struct RelaySupervisor {
 pub enum Msg {
     /// Rooms changed in the store.
     StateChanged,
-    /// A room without listeners was requested.
+    /// A room that had no listeners here was requested.
     Wanted,
     /// The room has no listeners any more.
     Idle(RoomId),

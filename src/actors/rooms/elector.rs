@@ -5,9 +5,9 @@
 //! ├─ Housekeeper     while leading
 //! └─ FailoverActor   while leading
 //! ```
-//! The rules are in [`domain::leadership`](crate::domain::leadership). The children end with the leadership:
-//! they are told to stop at once. A write of the `FailoverActor` in progress only succeeds if the store still
-//! names this node as its leader; each action of the `Housekeeper` is a compare-and-swap.
+//! The rules are in [`domain::leadership`](crate::domain::leadership). The children are stopped at once when
+//! the leadership ends. A write of the `FailoverActor` in progress only succeeds if the store still names
+//! this node as its leader; each action of the `Housekeeper` is a compare-and-swap.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -46,7 +46,7 @@ pub struct Elector {
     presence: Option<Arc<dyn Presence>>,
     machine: Leadership,
     steady: watch::Sender<StoreStability>,
-    /// The key, as of the last point at which the watch was complete.
+    /// Leader key as last read by the watch. The machine observes it each time the watch is consistent.
     seen: Option<LeaderRecord>,
     busy: bool,
     stopping: bool,

@@ -25,9 +25,9 @@ use crate::rooms::{LeaderGuard, RoomError, RoomService};
 
 /// Maximum number of moves in flight; the store commits waiting writes together.
 const AT_ONCE: usize = 16;
-/// Delay after failed moves, and after cordon labels that the watch does not show yet.
+/// Delay after failed moves, and after writes of cordon labels, which the watch does not show yet.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
-/// Number of shown entries, both of moves and of reasons for waiting.
+/// Maximum number of entries shown in `/actors`, for the moves and for the reasons for waiting each.
 const SHOWN: usize = 20;
 
 pub struct FailoverActor {
@@ -38,7 +38,7 @@ pub struct FailoverActor {
     rules: FailoverPolicy,
     news: Option<DirtyRooms>,
     busy: bool,
-    /// Pause after a failed move, whose decision was based on outdated state: the change is on its way. Also
+    /// Pause after a failed move, which was decided on outdated state, until the watch shows the change. Also
     /// after a cordon label was written.
     retry: Retry,
     waits: Vec<String>,

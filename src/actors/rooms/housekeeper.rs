@@ -1,7 +1,7 @@
 //! Runs housekeeping every `rooms.housekeeping_interval`, and when a module changes.
 //!
 //! The rules are in [`domain::housekeeping`](crate::domain::housekeeping). It runs on the leader only. Each
-//! action is a compare-and-swap, so even two housekeepers at once would do it once.
+//! action is a compare-and-swap, so even two housekeepers at the same time would perform it only once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,11 +27,11 @@ use crate::store::StoreError;
 
 /// Minimum time between two rounds: in a large cluster modules change several times a second.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// Maximum time to count anchors in a round, and maximum concurrent queries. Rooms not counted in time count
-/// as rooms with anchors.
+/// Maximum time to count anchors in a round, and maximum concurrent queries. Rooms that are not counted in
+/// time are treated as rooms with anchors.
 const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 const COUNTED_AT_ONCE: usize = 16;
-/// Number of shown entries, both of completed actions and of invalid keys.
+/// Maximum number of entries shown in `/actors`, for completed actions and for invalid keys each.
 const SHOWN: usize = 20;
 
 pub struct Housekeeper {
@@ -154,7 +154,7 @@ impl Housekeeper {
         }
     }
 
-    /// Deletes the events of the ledger whose time is over.
+    /// Deletes the events of the ledger whose retention has passed.
     fn prune(&self, cx: &mut Cx<Self>) {
         let (service, retention) = (self.service.clone(), self.context.config.events.retention);
         cx.run(async move { service.prune_events(retention).await }, Msg::Pruned);
@@ -198,7 +198,7 @@ impl Housekeeper {
         }
     }
 
-    /// Makes the next round early.
+    /// Brings the next round forward.
     fn hurry(&mut self, cx: &mut Cx<Self>) {
         self.again = true;
         // A timer exists only when the round is over.
@@ -212,7 +212,7 @@ impl Housekeeper {
     }
 }
 
-/// Counts the anchors of rooms, without removed ones: presence forgets them only later.
+/// Counts the anchors of rooms. Excludes removed users: presence forgets them only later.
 async fn count(
     presence: Arc<dyn Presence>,
     directory: Arc<Directory>,

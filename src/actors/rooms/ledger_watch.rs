@@ -18,14 +18,14 @@ const RELIST_EVERY: Duration = Duration::from_secs(600);
 pub struct LedgerWatch {
     context: Context,
     ledger: Arc<Ledger>,
-    /// Keys that are not events of a known form, since the last list.
+    /// Number of keys that are not valid events, counted since the last list.
     invalid: usize,
     state: &'static str,
     reason: Option<String>,
 }
 
 pub enum Msg {
-    /// Changes up to a point at which the copy is complete, and the rest of the stream.
+    /// Events up to the next one after which the copy is consistent, and the rest of the stream.
     Batch(Vec<ReflectorEvent>, Changes),
 }
 

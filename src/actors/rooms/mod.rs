@@ -26,7 +26,7 @@ pub struct SharedAges(Arc<Mutex<Ages>>);
 
 impl SharedAges {
     pub fn with<T>(&self, look: impl FnOnce(&mut Ages) -> T) -> T {
-        // A panic under the lock leaves at worst one room's clock to begin again.
+        // At worst, a panic under the lock makes one room's clock start again.
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -128,7 +128,7 @@ impl Behaviour for RoomSupervisor {
         match msg {
             Msg::StateChanged => self.news(cx),
             Msg::Finished(room) => {
-                // It may have been started again since the actor reported.
+                // The room may have been started again since the actor reported.
                 if !self.is_live(&room) {
                     self.rooms.stop(&room, cx);
                 }

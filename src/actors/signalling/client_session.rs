@@ -51,10 +51,10 @@ struct State {
     said_goodbye: bool,
     /// Time since which there is no media session, on the monotonic clock; `None` while there is one.
     outside_since: Option<Duration>,
-    /// Silence of the session's client.
+    /// Idle timer of the session's client.
     silence: IdleTimer,
-    /// True while the lock is being acquired: an earlier fencing token may then have been lost to this very
-    /// request.
+    /// True while the lock is being acquired: this acquisition may itself have invalidated an earlier fencing
+    /// token.
     asking: bool,
     over: Option<Disconnect>,
 }
@@ -62,7 +62,7 @@ struct State {
 /// End of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disconnect {
-    /// The client may come back, and finds its session for some time.
+    /// The client may come back: its session waits for some time.
     Cut,
     Farewell,
 }
@@ -142,7 +142,7 @@ impl ClientSession {
         }
     }
 
-    /// Returns the fencing token if the lock is ours and was acquired by this client.
+    /// Returns the fencing token if the lock is ours and, if `client` is set, was acquired by that client.
     pub fn fence_of(&self, client: Option<&ClientId>) -> Option<FencingToken> {
         let state = self.state();
         let same =
@@ -180,8 +180,8 @@ impl ClientSession {
         self.state().session.as_ref().map(|held| held.line.clone())
     }
 
-    /// Takes the media session out of this connection. When the returned line is dropped, the session waits
-    /// for its client, unless it was told to leave.
+    /// Takes the media session out of this connection. When the returned handle is dropped, the session waits
+    /// for its client, unless `leave` was called.
     pub fn take_line(&self) -> Option<Arc<MediaSessionHandle>> {
         let now = self.shared.now();
         let mut state = self.state();
@@ -190,8 +190,7 @@ impl ClientSession {
         Some(held.line)
     }
 
-    /// Returns the code with which the connection must end now, if any, as [`connection_limits::overdue`]
-    /// does.
+    /// Returns the close code if the connection must end now, by the rules of [`connection_limits::overdue`].
     pub fn overdue(&self) -> Option<CloseCode> {
         let context = &self.shared.context;
         let outside = self.state().outside_since.map(|since| self.shared.now().saturating_sub(since));
@@ -238,7 +237,7 @@ impl ClientSession {
     /// Stores the media session and forwards its events.
     ///
     /// # Errors
-    /// The connection is over, and the line was dropped.
+    /// [`Disconnect`] if the connection is over. The handle is then dropped.
     pub fn hold_line(
         self: &Arc<Self>,
         line: MediaSessionHandle,
@@ -287,8 +286,8 @@ impl ClientSession {
         Ok(members.into_iter().find(|member| member.user_id == self.peer.user))
     }
 
-    /// Changes our presence entry. A failed write is made up for by the next change, such as a keepalive.
-    /// Returns [`UpdateOutcome::Absent`] also if we are not in the room.
+    /// Changes our presence entry. The next change, such as a keepalive, makes up for a failed write. Returns
+    /// [`UpdateOutcome::Absent`] also if we are not in the room.
     pub async fn update(
         &self,
         change: impl FnOnce(&mut PresenceEntry),
@@ -321,8 +320,8 @@ impl ClientSession {
             match event {
                 SessionEvent::Up => {}
                 SessionEvent::Talking { user, talking } => {
-                    // Participants of our rooms are named by user ids, except those of strangers on a shared
-                    // Janus.
+                    // Participants have user ids as names, except those that another client of a shared Janus
+                    // has added.
                     if let Ok(user_id) = UserId::new(&user) {
                         self.notify(&Notification::Talking { user_id, talking });
                     }
@@ -433,8 +432,8 @@ impl ClientSession {
 }
 
 impl SignallingShared {
-    /// Writes a presence entry. Users who were removed while their gateway was dead or their client away take
-    /// no place in a full room.
+    /// Writes a presence entry. If the room is full, deletes the leftover entries of removed users and tries
+    /// again.
     async fn join(
         &self,
         room: &RoomId,

@@ -1,4 +1,4 @@
-//! Implementation of each method.
+//! Implementation of each signalling method.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +37,8 @@ impl ClientSession {
     /// Executes one call when its turn comes.
     pub(super) async fn call(self: &Arc<Self>, method: Method) -> Answer {
         if matches!(method, Method::Join(_) | Method::Keepalive(_) | Method::Status(_)) {
-            // On arrival, not when the call's turn comes or presence has answered: that delay is ours, not
-            // the client's.
+            // Recorded on arrival, not when the call's turn comes or presence has answered: that delay is
+            // ours, not the client's.
             self.heard();
         }
         match method {
@@ -80,7 +80,7 @@ impl ClientSession {
         self.check_pin(&view, join.pin.as_ref())?;
         JanusAssignment::of(Some(&view)).map_err(nowhere)?;
         let fence = self.seated(join.client_id).await?;
-        // An earlier session of this connection then waits, so that this join can resume it.
+        // Without its handle, an earlier session of this connection waits, so that this join can resume it.
         drop(self.take_line());
         let name = join.display_name.as_ref().map(|name| name.as_str().to_owned());
         let resuming = join.jtoken.is_some();
@@ -178,8 +178,9 @@ impl ClientSession {
         }
     }
 
-    /// Writes the presence entry of a user who joins. A user who may resume a session keeps the state shown
-    /// before until the outcome is known: others would take a difference for an action.
+    /// Writes the presence entry of a user who joins. A user who may resume a session keeps the previously
+    /// shown state until the outcome is known: otherwise others would see a change that the user did not
+    /// make.
     async fn enter_room(
         &self,
         view: &RoomView,
@@ -275,8 +276,8 @@ impl ClientSession {
         Ok(json!({}))
     }
 
-    /// Removes a user permanently: the store records it. Following the store, every gateway closes the user's
-    /// connection, and the room's Janus is told to remove the user from the mix.
+    /// Removes a user permanently, by a record in the store. Every gateway that sees the record closes the
+    /// user's connection, and the node of the room's Janus removes the user from the mix.
     async fn remove(&self, user: &UserId) -> Answer {
         self.must_host()?;
         let room = &self.peer.room;

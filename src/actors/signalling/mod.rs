@@ -164,7 +164,8 @@ impl Signalling for SessionManager {
             other => other,
         })?;
         let guest = ClientSession::new(self.0.clone(), peer);
-        // Before the lock is acquired, so that a connection that replaces this one at once finds it.
+        // Registered before the lock is acquired, so that a connection that replaces this one immediately can
+        // find it.
         self.0.remember(&guest);
         let refused = match guest.take_seat(guest.peer.client_id.clone()).await {
             Ok(LockOutcome::Ours(_)) => {

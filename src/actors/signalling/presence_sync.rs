@@ -1,9 +1,9 @@
 //! Renewal of this gateway's locks, and notification of its connections about members and ended rooms.
 //!
-//! At least every second it reports that the gateway is alive, renews the locks that are due, and gives up
-//! silent clients. It then also closes connections whose token has expired or that are outside their room for
-//! too long. It follows the changes of presence and of the store. A room's members are read once for all of
-//! its connections, and sent only if they differ.
+//! At least every second it reports that the gateway is alive, renews the locks that are due, and ends the
+//! sessions of silent clients. It then also closes connections whose token has expired or that are outside
+//! their room for too long. It follows the changes of presence and of the store. A room's members are read
+//! once for all of its connections, and sent only if they differ.
 //!
 //! Owns: the schedule of these tasks. Never does: let presence, which may be unavailable, block other work.
 
@@ -30,13 +30,13 @@ use crate::presence::{
     PresenceEvent, RenewOutcome, SignOfLife,
 };
 
-/// Interval at which members are read again: a timed-out member is found only by reading.
+/// Interval of reading the members again: only a read finds a member whose entry has timed out.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Longest time between two ticks.
 const ROUND: Duration = Duration::from_secs(1);
 /// Maximum concurrent requests of one kind to presence.
 const AT_ONCE: usize = 32;
-/// Time for the departures that presence has not recorded yet, when the node stops.
+/// Time limit, when the node stops, for reporting the remaining departures to presence.
 const GOODBYES: Duration = Duration::from_secs(2);
 
 /// Actor of the locks and members of a gateway.
@@ -182,7 +182,7 @@ impl PresenceSync {
         self.showing = false;
         let up = outcome.is_ok();
         if outcome == Ok(SignOfLife::Anew) {
-            // Another connection could take the locks that the backend has forgotten.
+            // Renew at once: another connection could take the locks that the backend has forgotten.
             self.shared.all_guests().iter().for_each(|guest| guest.renew_now());
             self.renew(self.shared.now(), cx);
         }
@@ -246,7 +246,7 @@ impl PresenceSync {
         let view = self.shared.context.directory.room(&room);
         let removed =
             |member: &PresenceEntry| view.as_ref().is_some_and(|view| view.is_removed(&member.user_id));
-        // Presence forgets a user who was away when removed only later.
+        // Presence may still list a removed user who was away.
         let members: Vec<_> = members.into_iter().filter(|member| !removed(member)).map(shown).collect();
         let same = self.told.get(&room) == Some(&members);
         let notification = Notification::RoomStatus { room_id: room.clone(), members: members.clone() };
