@@ -1,6 +1,6 @@
 //! Queries for the anchors of a room, with a time limit.
 //!
-//! Owns: the time a query may take. Never does: delay a page or a list because presence is unavailable; the
+//! Owns: the time limit of a query. Never does: delay a page or a list because presence is unavailable; the
 //! anchors are then unknown.
 
 use std::collections::HashMap;
@@ -14,9 +14,9 @@ use crate::domain::ids::RoomId;
 use crate::presence::{Presence, PresenceEntry};
 use crate::rooms::Directory;
 
-/// Maximum time that an answer waits for presence, however many rooms it names.
+/// Maximum time that an answer waits for presence, no matter how many rooms it names.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Maximum concurrent queries.
+/// Maximum number of concurrent queries.
 const AT_ONCE: usize = 16;
 
 /// Source of the members of rooms.
@@ -26,8 +26,8 @@ pub trait PresenceQuery: Send + Sync + 'static {
     async fn members(&self, room: &RoomId) -> Option<Vec<PresenceEntry>>;
 }
 
-/// Members according to presence, without removed users: presence forgets a user who was away when removed
-/// only later.
+/// Members according to presence, except removed users: if a user was disconnected when removed, presence
+/// lists the user for a while longer.
 pub struct PresentUsers {
     pub presence: Arc<dyn Presence>,
     pub directory: Arc<Directory>,

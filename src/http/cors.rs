@@ -1,4 +1,5 @@
-//! Web pages that may call this server (`http.allowed_origins`), by the Fetch standard ("CORS protocol").
+//! Web pages that may call this server (`http.allowed_origins`), according to the Fetch standard ("CORS
+//! protocol").
 //!
 //! A browser sends `Origin` with every request that could do harm. A request from a page that is neither ours
 //! nor allowed is refused before it has any effect: it is not enough that the page cannot read the answer,
@@ -23,7 +24,7 @@ use super::error::{ApiError, Code};
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     allowed: Vec<String>,
-    /// Names the server answers to; `None` if callers need more than access to this machine.
+    /// Names the server answers to; `None`: any name, because callers need more than access to this machine.
     hosts: Option<Hosts>,
 }
 
@@ -107,7 +108,7 @@ impl Hosts {
     }
 }
 
-/// Middleware for endpoints that serve only this machine.
+/// Middleware that checks the `Host` header, for endpoints that serve only this machine.
 pub async fn check_host(
     hosts: Option<&Hosts>,
     req: ServiceRequest,
@@ -119,7 +120,8 @@ pub async fn check_host(
     }
 }
 
-/// Middleware; inside the request id, outside authentication: a preflight carries no key.
+/// Middleware that checks the origin. Its place is inside the request id and outside authentication, because
+/// a preflight carries no key.
 pub async fn check(
     origins: &Origins,
     req: ServiceRequest,

@@ -1,10 +1,11 @@
-//! Rooms in other sites: `/embed/{roomId}` for frames, oEmbed (<https://oembed.com>), and link previews.
+//! Rooms embedded in other sites: `/embed/{roomId}` for frames, oEmbed (<https://oembed.com>), and link
+//! previews.
 //!
-//! Previews and oEmbed are public, like the listen page: they state what is known of a room without a token.
-//! They are the same for rooms that exist and rooms that do not.
+//! Previews and oEmbed are public, like the listen page: they contain only information that needs no token,
+//! and do not reveal whether a room exists.
 //!
-//! Owns: who may frame a room, and the escaping of texts in HTML. Never does: give out tokens. A page that
-//! embeds a room adds the token to the address of the frame (`#token=`).
+//! Owns: the decision who may frame a room, and the escaping of texts in HTML. Never does: give out tokens. A
+//! page that embeds a room adds the token to the address of the frame (`#token=`).
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
@@ -19,7 +20,7 @@ const SIZE: (u32, u32) = (480, 640);
 /// Smallest width in which the page is usable.
 const LEAST_WIDTH: u32 = 240;
 const LEAST_HEIGHT: u32 = 160;
-/// Seconds for which a consumer may keep an answer.
+/// Number of seconds for which a consumer may cache an answer.
 const CACHE_SECONDS: u32 = 300;
 
 /// Settings of embedding.
@@ -27,7 +28,7 @@ const CACHE_SECONDS: u32 = 300;
 pub struct Embedding {
     /// Origins of pages that may show a room in a frame, as sources of a content security policy; `*` is any.
     pub origins: Vec<String>,
-    /// Address of this server for its users; `None`: the one that the client used.
+    /// Base URL of this server for its users; `None`: the address that the client used.
     pub public_url: Option<String>,
     /// True if the socket has TLS.
     pub secure: bool,
@@ -63,7 +64,7 @@ impl Embedding {
         if self.origins.is_empty() { "'none'".to_owned() } else { self.origins.join(" ") }
     }
 
-    /// Returns the address of this server, without a slash at its end.
+    /// Returns the base URL of this server, without a trailing slash.
     fn base(&self, request: &HttpRequest) -> String {
         base_url(request, self.public_url.as_deref(), self.secure)
     }
@@ -102,14 +103,14 @@ impl Embedding {
     /// Answers an oEmbed request.
     ///
     /// # Errors
-    /// `not_found` if the URL is not that of a room on this server, or nobody may embed.
+    /// `not_found` if the URL is not that of a room on this server, or if no site may embed rooms.
     pub(super) fn oembed(
         &self,
         request: &HttpRequest,
         query: &OembedQuery,
     ) -> Result<HttpResponse, ApiError> {
         if query.format.as_deref().is_some_and(|format| format != "json") {
-            // The status that section 2.4 of the specification gives.
+            // Section 2.4 of the specification requires this status.
             return Ok(HttpResponse::NotImplemented().body("oEmbed is served as JSON only: format=json"));
         }
         if self.origins.is_empty() {
@@ -162,7 +163,8 @@ fn room_of(url: &str, base: &str) -> Option<RoomId> {
     RoomId::new(room).ok()
 }
 
-/// Base of the URL by which the client reaches this server. A false `Host` deceives its sender alone.
+/// Returns the base of the URL by which the client reaches this server. A forged `Host` affects its sender
+/// only.
 pub(super) fn base_url(request: &HttpRequest, public_url: Option<&str>, secure: bool) -> String {
     let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     match public_url {
@@ -174,7 +176,7 @@ pub(super) fn base_url(request: &HttpRequest, public_url: Option<&str>, secure: 
     }
 }
 
-/// Returns the text for HTML content and for quoted attributes.
+/// Returns the text escaped for HTML content and for quoted attributes.
 pub(super) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

@@ -49,7 +49,7 @@ pub enum Code {
     InvalidUserId,
     /// 400: the module id is not 1 to 64 characters of `A-Z a-z 0-9 _ - .`.
     InvalidModuleId,
-    /// 400: the lifetime of a mark is not 1 to 604800 seconds.
+    /// 400: the lifetime of a cordon label is not 1 to 604800 seconds.
     InvalidTtl,
     /// 400: this path only opens WebSockets.
     WebsocketExpected,
@@ -110,15 +110,15 @@ pub enum Code {
     MediaGone,
     /// 404: no Janus or mixer with this id is known.
     ModuleNotFound,
-    /// 405: the path has other methods; `Allow` names them.
+    /// 405: the path does not support this method; `Allow` lists those it supports.
     MethodNotAllowed,
     /// 409: a room with this id exists.
     RoomExists,
-    /// 409, retryable: the room is being removed; this takes moments.
+    /// 409, retryable: the room is being removed, which takes only moments.
     RoomRemoving,
-    /// 409: the user was removed from the room, and remains so while the room exists.
+    /// 409: the user was removed from the room, and cannot return while the room exists.
     UserRemoved,
-    /// 409: the room cannot remember any more removed users; create another room.
+    /// 409: the room has reached its limit of removed users; create another room.
     TooManyUsers,
     /// 413: the body is larger than `http.body_limit`.
     BodyTooLarge,
@@ -126,9 +126,9 @@ pub enum Code {
     UnsupportedMediaType,
     /// 422: the configuration that `POST /reload` read has errors; `details.errors` lists them all.
     InvalidConfig,
-    /// 500: the server failed. The request id leads to the log line.
+    /// 500: the server failed. The request id identifies the log line.
     Internal,
-    /// 503: this node cannot read its configuration again: it is ending, or is a demo.
+    /// 503: this node cannot read its configuration again: it is stopping, or is a demo.
     ReloadUnavailable,
     /// 503, retryable: other requests kept changing the room at the same time.
     Busy,
@@ -136,25 +136,25 @@ pub enum Code {
     InvalidText,
     /// 400: the person id is not 16 hexadecimal digits.
     InvalidPersonId,
-    /// 400: neither the token nor the body names the person.
+    /// 400: neither the token nor the body names the user.
     NameRequired,
     /// 403: only a host of the room may do this.
     HostOnly,
-    /// 404: this person has no hand raised.
+    /// 404: this listener has not raised a hand.
     HandNotRaised,
     /// 404: the message was deleted, or is older than those that are kept.
     MessageNotFound,
-    /// 409: anchors and hosts raise no hand.
+    /// 409: anchors and hosts cannot raise a hand.
     OnStage,
     /// 409: hands are closed in this room.
     HandsClosed,
-    /// 409: as many hands are raised as a room takes.
+    /// 409: the room already has its maximum number of raised hands.
     HandsFull,
-    /// 409: there is no invitation for this person.
+    /// 409: the caller has no invitation to the stage.
     NotInvited,
     /// 409: the chat is closed in this room.
     ChatClosed,
-    /// 429: slow mode is on; `Retry-After` says when this person may send again.
+    /// 429: slow mode is on; `Retry-After` tells when the caller may send again.
     SlowMode,
     /// 503, retryable: the room has as many listeners as its `listenerLimit` allows.
     ListenersFull,
@@ -173,10 +173,10 @@ pub enum Code {
     MediaNotReady,
     /// 503: the requested media did not arrive in time.
     MediaTimeout,
-    /// 503, retryable: too many connections are open at this address.
+    /// 503, retryable: too many connections are open to this address of the server.
     TooManyClients,
-    /// 429, retryable: too many requests of this token, too many requests or connections of this address, or
-    /// too many messages of this room.
+    /// 429, retryable: too many requests with this token, too many requests or connections from this client
+    /// address, or too many messages in this room.
     TooManyRequests,
     /// 503, retryable: the node that mixes this room does not answer.
     MediaUnavailable,
@@ -194,7 +194,7 @@ pub struct ApiError {
     /// Text for the log.
     pub cause: Option<String>,
     allow: Option<String>,
-    /// Seconds after which to retry, if known better than by the code.
+    /// Number of seconds after which to retry, if it is known more precisely than by the code.
     retry_after: Option<u32>,
 }
 
@@ -204,7 +204,7 @@ pub struct ApiError {
 pub struct ErrorBody {
     /// Always false.
     success: bool,
-    /// Text for people; may change.
+    /// Human-readable text; may change.
     error: String,
     code: Code,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -293,7 +293,7 @@ impl Code {
         }
     }
 
-    /// Returns the seconds after which to retry; `None` if the same request would fail again.
+    /// Returns the number of seconds after which to retry; `None` if the same request would fail again.
     pub fn retry_after(self) -> Option<u32> {
         match self {
             Self::RoomRemoving
@@ -397,7 +397,7 @@ impl ResponseError for ApiError {
             }
             _ => {}
         }
-        // Without the middleware, as for media, the response gets its own request id here.
+        // Media responses have no request id middleware, so they get their id here.
         let request_id = request_id::current().unwrap_or_else(|| {
             let id = request_id::fresh();
             response.insert_header((request_id::X_REQUEST_ID, id.as_str()));
@@ -468,7 +468,7 @@ fn user_code(denied: &UserDenied) -> Code {
     match denied {
         UserDenied::Removed => Code::UserRemoved,
         UserDenied::TooMany => Code::TooManyUsers,
-        // `RoomError` has variants of its own for these.
+        // `RoomError` has its own variants for these.
         UserDenied::NoSuchRoom => Code::RoomNotFound,
         UserDenied::RoomRemoving => Code::RoomRemoving,
     }
@@ -478,7 +478,7 @@ fn no_capacity(denied: StartDenied, message: String) -> ApiError {
     let (none, considered) = match denied {
         StartDenied::NoPickableMixer { considered } => (Code::NoMixerAvailable, considered),
         StartDenied::NoPickableJanus { considered } => (Code::NoJanusAvailable, considered),
-        // `RoomError` has variants of its own for these.
+        // `RoomError` has its own variants for these.
         StartDenied::NotFound | StartDenied::Removing => return ApiError::internal(message),
     };
     let is_full = |(_, why): &(ModuleId, RejectReason)| {

@@ -1,6 +1,6 @@
 //! Responses with server-sent events (WHATWG HTML, section 9.2).
 //!
-//! Owns: the headers, and the exemption from the deadline of a response. Never does: encode an event.
+//! Owns: the headers, and the exemption from the deadline of responses. Never does: encode an event.
 
 use std::error::Error;
 
@@ -14,10 +14,10 @@ use super::server::Connection;
 pub(in crate::http) const MEDIA_TYPE: &str = "text/event-stream";
 /// Header with the id of the last event that a reconnecting client has.
 pub(in crate::http) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Tells nginx to pass each event on at once.
+/// Header that tells nginx to pass each event on immediately.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Returns the response to `request` that sends `events`, which are encoded already, until they end.
+/// Returns the response to `request` that sends `events`, which must be encoded already, until they end.
 pub(in crate::http) fn answer<S, E>(request: &HttpRequest, events: S) -> HttpResponse
 where
     S: Stream<Item = Result<Bytes, E>> + 'static,

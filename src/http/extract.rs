@@ -15,7 +15,7 @@ use crate::domain::recording::RecordingId;
 
 use super::error::{ApiError, Code};
 
-/// Maximum bytes of a body; state of each scope whose handlers take a [`JsonBody`].
+/// Maximum size of a body, in bytes. Each scope whose handlers take a [`JsonBody`] must have it as app data.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimit(pub usize);
 
@@ -81,11 +81,11 @@ fn unreadable(error: PayloadError) -> ApiError {
     }
 }
 
-/// Checks the announced format of the body. Without an announcement, the body itself decides (RFC 9110
-/// section 8.3).
+/// Checks the body's format as declared by the headers. If they declare none, the body itself decides (RFC
+/// 9110 section 8.3).
 ///
 /// # Errors
-/// `unsupported_media_type` if the announced format is anything but uncompressed JSON in UTF-8.
+/// `unsupported_media_type` if the declared format is anything but uncompressed JSON in UTF-8.
 fn check_media_type(req: &HttpRequest) -> Result<(), ApiError> {
     let unsupported = |message: &str| Err(ApiError::new(Code::UnsupportedMediaType, message));
     let encodings = req.headers().get_all(CONTENT_ENCODING);
@@ -120,8 +120,8 @@ fn is_json(essence: &str) -> bool {
     }
 }
 
-/// Reads an integer, also if written as `3.0` or `3e0`, which in JSON is the same as `3` (RFC 8259 section
-/// 6). A number that does not fit an `i64` becomes the nearest one.
+/// Reads an integer. Also accepts `3.0` and `3e0`, which in JSON are the same as `3` (RFC 8259 section 6). A
+/// number that does not fit an `i64` becomes the nearest `i64`.
 pub(in crate::http) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
     let whole = |float: &f64| float.fract() == 0.0;
@@ -132,8 +132,8 @@ pub(in crate::http) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     }
 }
 
-/// Parses a body. First checks that it is JSON at all, so that the two codes do not depend on where the
-/// parser fails.
+/// Parses a body. First checks that it is JSON at all, so that the choice between `invalid_json` and
+/// `invalid_body` does not depend on where the parser fails.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let invalid = |code| move |error: serde_json::Error| ApiError::new(code, error.to_string());
     // JSON is UTF-8 (RFC 8259 section 8.1); the parser checks this only in the parts that it keeps.
@@ -154,7 +154,7 @@ impl FromRequest for RoomPath {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // A segment that does not decode to text gets the error of any other invalid id.
+        // An id that cannot be decoded gets the same error as any other invalid id.
         let id = web::Path::<String>::extract(req).into_inner().map(|id| id.into_inner());
         ready(RoomId::new(&id.unwrap_or_default()).map(Self).map_err(ApiError::from))
     }
@@ -213,7 +213,7 @@ impl<T: DeserializeOwned> FromRequest for QueryOf<T> {
     }
 }
 
-/// Returns the state that `configure` gave the handlers.
+/// Returns the state that was registered for the handlers.
 fn state<T: 'static>(req: &HttpRequest) -> Result<&T, ApiError> {
     req.app_data::<T>().ok_or_else(|| ApiError::internal("the API is not configured"))
 }

@@ -38,8 +38,8 @@ const VERIFIED_FOR: Duration = Duration::from_secs(60);
 /// Playlists and media of the rooms on air.
 #[async_trait]
 pub trait LiveMedia: Send + Sync {
-    /// Returns the playlist. With `at`, waits until it contains that part of that segment, or without a part
-    /// that whole segment (draft-pantos-hls-rfc8216bis section 6.2.5.2).
+    /// Returns the playlist. With `at`, a segment and a part, waits until the playlist contains that part; if
+    /// `at` has no part, until it contains the whole segment (draft-pantos-hls-rfc8216bis section 6.2.5.2).
     async fn playlist(
         &self,
         room: &RoomId,
@@ -69,7 +69,7 @@ pub enum MediaRefusal {
     Unavailable,
 }
 
-/// Content keys.
+/// Source of content keys.
 #[async_trait]
 pub trait KeyService: Send + Sync {
     /// Returns a content key. `grant` is that of the listener's token; `hint` and `index` are `n` and `k` of
@@ -102,12 +102,12 @@ pub trait ListenerAuth: Send + Sync {
     fn verify(&self, token: &str, room: &RoomId) -> Result<Grant, TokenError>;
 }
 
-/// Services behind the HLS listener.
+/// Services behind the HLS socket.
 pub struct HlsSide {
     pub media: Arc<dyn LiveMedia>,
     pub keys: Arc<dyn KeyService>,
     pub auth: Arc<dyn ListenerAuth>,
-    /// Counter of listeners, updated by every served playlist, and the limits of rooms.
+    /// Listener counter and the listener limits of the rooms. Every served playlist updates the counter.
     pub listeners: Listeners,
     pub cors: Cors,
 }
@@ -183,7 +183,7 @@ async fn key(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Result<Htt
     let token = token_of(request, query.token()?.as_deref());
     let token = token.ok_or_else(|| token_missing("keys need"))?;
     let grant = side.auth.verify(&token, room)?;
-    // The playlist has counted the player, perhaps by its address.
+    // The key adds no listener: the player was counted with its playlist, perhaps by its address.
     if !side.listeners.has_place(room, &token, 0) {
         return Err(listeners_full());
     }
@@ -198,7 +198,8 @@ pub(super) fn token_of(request: &HttpRequest, in_query: Option<&str>) -> Option<
     bearer(request).or(in_query.map(str::to_owned)).or_else(|| cookie(request))
 }
 
-/// Returns true if the client of a playlist is counted already, or if the room's limit leaves a place.
+/// Returns true if the client of a playlist is counted already, or if the room's limit allows one more
+/// listener.
 fn has_place(request: &HttpRequest, side: &HlsSide, room: &RoomId, in_query: Option<&str>) -> bool {
     if !side.listeners.is_limited(room) {
         return true;
@@ -238,24 +239,24 @@ pub(super) fn bearer(request: &HttpRequest) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// Returns the token from the cookie. The crate's cookie support is an extra feature and not needed for one
-/// name.
+/// Returns the token from the cookie. Parses the header itself, because actix-web's cookies are an optional
+/// feature, too much for one name.
 fn cookie(request: &HttpRequest) -> Option<String> {
     let lines = request.headers().get_all(header::COOKIE).filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == TOKEN_COOKIE).map(|(_, value)| value.to_owned())
 }
 
-/// Returns true for one path segment of the form that the packager writes: without `..`, separators and
-/// control characters.
+/// Returns true if `name` is one path segment of the form that the packager writes: without a leading dot,
+/// separators and control characters.
 pub(super) fn is_file_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// Query of a request. The first of repeated parameters counts. Unknown parameters are ignored, because
-/// players and caches add their own.
+/// Query of a request. If a parameter is repeated, the first one counts. Unknown parameters are ignored,
+/// because players and caches add their own.
 pub(super) struct Query<'a>(pub(super) &'a str);
 
 impl<'a> Query<'a> {

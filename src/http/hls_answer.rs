@@ -24,7 +24,7 @@ pub const SECRET: HeaderValue = HeaderValue::from_static("no-store");
 const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
 const YES: HeaderValue = HeaderValue::from_static("true");
 
-/// Cross-origin rules; see the top of this file.
+/// Cross-origin rules, described at the top of this file.
 #[derive(Debug, Clone, Default)]
 pub struct Cors {
     allowed: Vec<String>,
@@ -83,8 +83,8 @@ impl Cors {
     }
 }
 
-/// Creates a 200 response with caching and type. Range requests are ignored, as RFC 9110 section 14.2 allows:
-/// parts are small, and our playlists contain no `EXT-X-BYTERANGE`.
+/// Creates a 200 response with its type and caching. Range requests are ignored, as RFC 9110 section 14.2
+/// allows: parts are small, and our playlists contain no `EXT-X-BYTERANGE`.
 pub fn found(content_type: &'static str, caching: HeaderValue) -> HttpResponseBuilder {
     let mut answer = HttpResponse::Ok();
     answer.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));

@@ -54,7 +54,7 @@ async fn hls_token_in_header_cookie_or_query() {
         ask(uri, &[("authorization", "Bearer other")]).await.refusal(),
         (403, "token_wrong_room".into())
     );
-    // The header has precedence: a valid cookie does not repair it.
+    // The header has precedence: a valid cookie does not make up for its wrong token.
     let both = [("authorization", "Bearer bad"), ("cookie", "stentor_listener=good.token-1")];
     assert_eq!(ask(uri, &both).await.status, 401);
 }

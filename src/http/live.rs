@@ -30,7 +30,8 @@ use crate::domain::icy::{Inserter, METADATA_INTERVAL};
 use crate::domain::ids::RoomId;
 use crate::rooms::now;
 
-/// Time after which a listener that still receives is counted again. Less than the window of the count.
+/// Time after which a listener that still receives is counted again. Must be less than the window of the
+/// counter.
 const COUNTED_EVERY: Duration = Duration::from_secs(4);
 
 /// Plain streams of the rooms on air.
@@ -43,7 +44,7 @@ pub trait PlainMedia: Send + Sync {
     async fn open(&self, room: &RoomId, grant: &Grant) -> Result<BoxStream<'static, Bytes>, MediaRefusal>;
 }
 
-/// Services behind `/live`, beside those of the HLS side.
+/// Services behind `/live`, in addition to those of the HLS socket.
 pub struct LiveSide {
     pub hls: web::Data<HlsSide>,
     pub media: Arc<dyn PlainMedia>,
@@ -116,7 +117,7 @@ async fn stream(
     let wants_titles = request.headers().get("icy-metadata").is_some_and(|value| value == "1");
     let mut response = found("audio/aac", SECRET);
     let inserter = wants_titles.then(|| Inserter::new(room.as_str()));
-    // Only on request: a response with these headers makes VLC 3 ask again with HTTP/1.0, which open mode
+    // Sent only on request: these headers make VLC 3 repeat its request with HTTP/1.0, which open mode
     // refuses.
     if inserter.is_some() {
         response.insert_header(("icy-name", room.as_str()));
@@ -136,7 +137,8 @@ async fn stream(
     Ok(response.streaming(body.map(Ok::<_, actix_web::Error>)))
 }
 
-/// Counts the listener for as long as it receives, and ends with its token, as keys of HLS do.
+/// Counts the listener for as long as it receives. Ends the stream when the token expires: HLS listeners get
+/// no key after that either.
 fn counted(
     parts: BoxStream<'static, Bytes>,
     side: web::Data<HlsSide>,

@@ -1,4 +1,4 @@
-//! Plain streams answer as documented.
+//! Tests of plain streams: every request gets its documented response.
 
 use actix_web::http::header;
 use actix_web::{App, test};
@@ -156,7 +156,7 @@ impl PlainMedia for Fake {
             "expiring" => {
                 let expires = grant.expires_at;
                 let parts = stream::iter(0..3).then(move |n| async move {
-                    // The clock cannot be moved, so the second part comes when the token has expired.
+                    // The clock cannot be moved, so the second part comes after the token has expired.
                     while n == 1 && expires != UnixMs(u64::MAX) && now() < expires {
                         tokio::task::yield_now().await;
                     }

@@ -18,7 +18,7 @@ use super::methods::{only_get, only_post};
 use super::pages;
 use super::server::large;
 
-/// Maximum bytes of a request body.
+/// Maximum size of a request body, in bytes.
 const MAX_BODY: usize = 1024;
 
 /// Source of the answers. Must not block: a node whose actors are stuck must still answer.
@@ -56,7 +56,7 @@ pub struct ReloadOutcome {
 pub enum ReloadError {
     /// All errors of the configuration. Nothing was changed.
     Invalid(Vec<String>),
-    /// The node is ending, or was started without files and flags to read again.
+    /// The node is stopping, or was started without files and flags to read again.
     NotRead,
 }
 
@@ -95,8 +95,8 @@ async fn actors(source: web::Data<dyn OpsSource>) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(source.actors())
 }
 
-/// Handles `{"path": "node/mixers/room:live"}`: for tests, not in release builds. Accepts only JSON, which a
-/// foreign page may not send.
+/// Handles `{"path": "node/mixers/room:live"}`, for tests only: release builds do not have it. Accepts only
+/// JSON, which a page of another origin cannot send.
 #[cfg(debug_assertions)]
 async fn panic(source: web::Data<dyn OpsSource>, asked: web::Json<Value>) -> HttpResponse {
     match asked["path"].as_str().is_some_and(|path| source.panic(path)) {
@@ -105,8 +105,8 @@ async fn panic(source: web::Data<dyn OpsSource>, asked: web::Json<Value>) -> Htt
     }
 }
 
-/// Accepts a JSON object without members. Refuses every page: a foreign one must not make the node do
-/// anything, and our own has no use for it.
+/// Reloads the configuration. Accepts an empty JSON object. Refuses requests from pages: a foreign page must
+/// not control the node, and our own pages do not need this.
 async fn reload(
     source: web::Data<dyn OpsSource>,
     request: HttpRequest,
@@ -133,7 +133,7 @@ async fn reload(
 #[serde(deny_unknown_fields)]
 struct NoMembers {}
 
-/// Answers as long as the process and its HTTP workers run, which is all it reports.
+/// Answers as long as the process and its HTTP workers run; reports nothing else.
 async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "alive": true }))
 }

@@ -1,9 +1,9 @@
 //! Embedded web pages: start page, player, anchor's page and the operators' dashboard, as built into
 //! `web/dist`.
 //!
-//! Owns: the table of files and their headers, and the place of a link preview in the listen page. Never
-//! does: build them (`scripts/web-check.sh` proves that the committed build matches the sources), or generate
-//! other HTML at run time.
+//! Owns: the table of files and their headers, and the position of a link preview in the listen page. Never
+//! does: build the files (`scripts/web-check.sh` proves that the committed build matches the sources), or
+//! generate other HTML at run time.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -56,7 +56,7 @@ page!(CHANNEL_SCRIPT, "assets/channel.js", "text/javascript; charset=utf-8");
 page!(VOICE_SCRIPT, "assets/voice.js", "text/javascript; charset=utf-8");
 page!(ACTORS_SCRIPT, "assets/actors.js", "text/javascript; charset=utf-8");
 
-/// Settings of the pages for people.
+/// Settings of the pages for listeners and anchors.
 #[derive(Debug, Clone, Default)]
 pub struct People {
     /// WebSocket URL that the pages of a room connect to.
@@ -95,7 +95,8 @@ pub fn configure_people(config: &mut web::ServiceConfig, people: &People) {
     config.service(only_get("/oembed", oembed).wrap(from_fn(request_id::middleware)));
 }
 
-/// Returns a policy that also allows the gateway, which has an origin of its own, and these pages around it.
+/// Returns a policy that also allows connections to the gateway, which has an origin of its own, and framing
+/// by `ancestors`.
 fn speaking_policy(ws_url: Option<&str>, ancestors: &str) -> HeaderValue {
     let gateway = ws_url.and_then(|url| Some(Url::parse(url).ok()?.origin().ascii_serialization()));
     let gateway = gateway.map(|origin| format!(" {origin}")).unwrap_or_default();
@@ -107,7 +108,7 @@ fn speaking_policy(ws_url: Option<&str>, ancestors: &str) -> HeaderValue {
 }
 
 /// Serves a page for every valid room id; the page's script reads the room from the path. `adapt` returns the
-/// page for a room, if it differs from the file.
+/// page for a room if it differs from the file.
 fn serve_of_room(
     config: &mut web::ServiceConfig,
     path: &str,
@@ -133,14 +134,14 @@ fn serve_of_room(
     config.service(only_get(path, answer));
 }
 
-/// Returns the listen page with what other sites show of a link to it.
+/// Returns the listen page with the elements from which other sites make a link preview.
 fn previewed(embedding: &Embedding, request: &HttpRequest, room: &RoomId) -> String {
     let title = format!("<title>{} · Stentor</title>", escaped(room.as_str()));
     let head = format!("{title}{}", embedding.preview(request, room));
     LISTEN.html().replacen("<title>Stentor</title>", &head, 1)
 }
 
-/// Returns the listen page for a frame in another page.
+/// Returns the listen page as it is shown in a frame of another page.
 fn in_a_frame() -> String {
     LISTEN.html().replacen("<body>", "<body class=\"embed\">", 1)
 }
@@ -161,8 +162,8 @@ fn serve(config: &mut web::ServiceConfig, path: &str, page: &'static Page) {
 }
 
 impl Page {
-    /// Returns the file, or 304 if the client has it already. File names carry no version, so every load asks
-    /// again.
+    /// Returns the file, or 304 if the client has it already. File names carry no version, so browsers ask
+    /// again with every load.
     fn answer(&self, request: &HttpRequest, policy: HeaderValue) -> HttpResponse {
         answer(request, policy, self.content_type, &self.etag, Cow::Borrowed(self.body))
     }

@@ -1,4 +1,4 @@
-//! Endpoints for the web pages: where to connect, which rooms are on air, and tokens.
+//! Endpoints for the web pages: the WebSocket URL, the rooms on air, and tokens.
 //!
 //! API keys never reach a browser, so pages use these three endpoints instead of the room API. Rooms and
 //! tokens are given out only with `auth.mode: open`, when every listening socket of the node is on loopback.
@@ -31,9 +31,9 @@ use super::methods::{only_get, other};
 use super::request_id;
 use super::tokens::{ListenerClaims, TokenIssuer};
 
-/// Maximum rooms in the list of a page; the API lists all of them.
+/// Maximum number of rooms in the list of a page; the API lists all of them.
 const LISTED: usize = 200;
-/// Maximum characters of a name that go into a user id.
+/// Maximum number of characters of a name that become part of a user id.
 const NAME_IN_ID: usize = 20;
 
 /// Dependencies of the endpoints.
@@ -47,7 +47,7 @@ pub struct PagesSide {
     pub anchors: Option<Arc<dyn PresenceQuery>>,
     pub listeners: Listeners,
     pub origins: Origins,
-    /// Maximum bytes of a request body.
+    /// Maximum size of a request body, in bytes.
     pub body_limit: usize,
 }
 
@@ -71,7 +71,7 @@ struct Rooms<'a> {
 #[serde(rename_all = "camelCase")]
 struct LiveRoom {
     room_id: RoomId,
-    /// Absent while presence cannot tell.
+    /// Absent while presence is unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     anchors: Option<usize>,
     listeners: usize,
@@ -168,7 +168,7 @@ impl PagesSide {
         Settings { open: self.open, ws_url: self.ws_url.as_deref() }
     }
 
-    /// Returns the rooms that can be heard, with the time since which they are on air.
+    /// Returns the rooms that can be heard, each with the time at which it went on air.
     fn on_air(&self) -> Vec<(Room, u64)> {
         let known = self.rooms.directory().rooms();
         let modules = self.rooms.directory().modules();
@@ -188,7 +188,7 @@ impl PagesSide {
         room: &RoomId,
         name: Option<DisplayName>,
     ) -> Result<super::tokens::IssuedToken, ApiError> {
-        // With a name, others recognise the user in the lists of the room.
+        // The name lets others recognise the user in the lists of the room.
         let who = ListenerClaims { user: name.as_ref().and_then(id_like), name };
         let known = self.rooms.get(room).await?;
         match known.status {

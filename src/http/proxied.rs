@@ -1,9 +1,9 @@
 //! Refusal of requests that a proxy passed on, for `auth.mode: open`.
 //!
 //! Open mode trusts every caller, because only this machine can connect. A proxy on this machine breaks that:
-//! its connections are local, but its clients are not. Such requests are recognised by what proxies add to
-//! them. A proxy that speaks HTTP/1.1, adds nothing and rewrites `Host` to a loopback name cannot be told
-//! from a local caller.
+//! its connections are local, but its clients are not. Such requests are recognised by the headers that
+//! proxies add. A proxy that speaks HTTP/1.1, adds nothing and rewrites `Host` to a loopback name cannot be
+//! distinguished from a local caller.
 
 use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
@@ -14,7 +14,7 @@ use actix_web::middleware::Next;
 
 use super::error::{ApiError, Code};
 
-/// Prefixes of the headers in which proxies name their client (RFC 7239, and usage before it). Lower case.
+/// Prefixes of headers in which proxies name their client, in lower case. They are older than RFC 7239.
 const PREFIXES: [&str; 2] = ["x-forwarded", "x-original-forwarded"];
 /// Other headers of proxies: `Forwarded` (RFC 7239), `Via` (RFC 9110 section 7.6.3), and those of vendors.
 const FIELDS: [&str; 14] = [
@@ -49,7 +49,7 @@ pub async fn refuse(
 /// Accepts a request only if nothing in it indicates a proxy.
 ///
 /// # Errors
-/// `proxy_not_allowed`, with the sign of the proxy. HTTP/1.0 is one: nginx uses it to its backends by
+/// `proxy_not_allowed`, with the sign of the proxy. HTTP/1.0 counts as one: nginx uses it to its backends by
 /// default, and neither browsers nor curl use it.
 fn check(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
     let is_forwarding =

@@ -17,7 +17,7 @@ pub fn configure(config: &mut web::ServiceConfig, base: &str) {
         async move {
             HttpResponse::PermanentRedirect()
                 .insert_header((LOCATION, location))
-                // Bounds the time in which a browser does not notice a change of the target.
+                // Limits the time for which a browser follows an outdated target.
                 .insert_header((CACHE_CONTROL, "max-age=3600"))
                 .finish()
         }

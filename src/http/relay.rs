@@ -1,4 +1,4 @@
-//! Side of a mixer node that listener nodes fetch from, over the private network.
+//! Endpoints of a mixer node from which listener nodes fetch, over the private network.
 //!
 //! File names are those of the listener side. Every request carries its room's relay token, made from the
 //! secret shared by all nodes. Without it nothing is disclosed, not even whether the room exists. Responses
@@ -42,7 +42,7 @@ pub trait RelaySource: Send + Sync {
     /// Returns the journal or a segment of a recording of the room.
     async fn recorded(&self, recording: RecordingId, name: String) -> Option<Bytes>;
 
-    /// Returns the window that the next mixer of the room continues from.
+    /// Returns the window snapshot with which the next mixer of the room continues.
     fn heritage(&self, room: &RoomId) -> Option<Bytes>;
 }
 

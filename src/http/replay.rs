@@ -1,8 +1,8 @@
 //! Recordings over HTTP: playlist, segments and keys of one recording.
 //!
-//! As with live rooms, playlist and segments are public and encrypted; a key needs a token. It is a token for
-//! this recording: a live listener's token opens no recording, and a replay token opens no live room. While
-//! its broadcast is on air a recording is not served, so that no key of a live room is given out here.
+//! As with live rooms, playlist and segments are public and encrypted; a key needs a token. The token must be
+//! for this recording: a live listener's token opens no recording, and a replay token opens no live room.
+//! While its broadcast is on air, a recording is not served, so that no key of a live room is given out here.
 //!
 //! Owns: names, tokens and headers of requests. Never does: know where a recording is stored; that is behind
 //! [`ReplayMedia`].
@@ -34,7 +34,7 @@ pub trait ReplayMedia: Send + Sync {
     /// Returns an encrypted segment.
     async fn segment(&self, recording: &RecordingId, file: &MediaFile) -> Result<Bytes, ReplayRefusal>;
 
-    /// Returns the key of recorded segments. `hint` and `index` are `n` and `k` of the key URI.
+    /// Returns a key of recorded segments. `hint` and `index` are `n` and `k` of the key URI.
     async fn key(
         &self,
         recording: &RecordingId,
@@ -50,7 +50,7 @@ pub enum ReplayRefusal {
     NotReady,
     NoSuchFile,
     NoSuchKey,
-    /// No mixer that has a part of it answers, or the node has just started.
+    /// The node has just started, or no mixer that has a part of the recording answers.
     Unavailable,
 }
 
@@ -96,7 +96,7 @@ async fn serve(request: &HttpRequest, side: &ReplaySide) -> Result<HttpResponse,
         PLAYLIST_NAME => {
             let token = query.token()?;
             let text = side.media.playlist(&recording).await?;
-            // The recording can be deleted, or a mixer can return with more of it.
+            // Not cached: the recording can be deleted, or grow when a mixer returns with its part.
             let body = token.map_or_else(|| text.clone(), |token| media::with_token(&text, &token));
             Ok(found(PLAYLIST_TYPE, SECRET).body(body))
         }

@@ -1,5 +1,5 @@
 //! One id per request: taken from `X-Request-Id` if it is harmless, otherwise generated here. It is returned
-//! in the same header, and named in every error and in the log line of every failure.
+//! in the same header, and is part of every error body and of the log line of every failure.
 
 use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
@@ -25,7 +25,7 @@ pub fn fresh() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// Middleware; the outermost, so that every response carries the id.
+/// Middleware that assigns the id. Must be the outermost, so that every response carries the id.
 pub async fn middleware(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

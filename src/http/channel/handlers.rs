@@ -46,13 +46,14 @@ pub async fn events(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     let identity = side.identify(&token, &room)?;
     let last = request.headers().get(event_stream::LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let valid = Duration::from_millis(identity.expires_at.0.saturating_sub(now().0));
-    // A token without an end in sight is valid for longer than any connection.
+    // Limited, because the expiry of a token can be too distant for an `Instant`. No connection lasts a year.
     let until = Instant::now() + valid.min(Duration::from_secs(365 * 24 * 60 * 60));
     let events = side.hub.subscribe(&room, &identity.person, last, until).await?;
     Ok(event_stream::answer(&request, events))
 }
 
-/// Raises the caller's hand, or changes the note of a raised one, which keeps its place.
+/// Raises the caller's hand. If it is raised already, changes its note; the hand keeps its place in the
+/// order.
 #[utoipa::path(
     post, path = "/hls/rooms/{room}/hand", operation_id = "raiseHand", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -85,7 +86,7 @@ pub async fn raise(
     act(&request, &side, body.0.name.as_deref(), Command::RaiseHand { note }).await
 }
 
-/// Lowers the caller's hand, and declines an invitation. May be repeated.
+/// Lowers the caller's hand, and declines an invitation to the stage. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/hand", operation_id = "lowerHand", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -105,7 +106,7 @@ pub async fn lower(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     act(&request, &side, None, Command::LowerHand).await
 }
 
-/// Lowers the hand of a person, as a host. May be repeated.
+/// Lowers the hand of a listener, as a host. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/hands/{person}", operation_id = "lowerHandOf", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
@@ -126,7 +127,7 @@ pub async fn lower_other(request: HttpRequest, side: Data<ChannelSide>) -> Resul
     act(&request, &side, None, Command::LowerHandOf(person(&request)?)).await
 }
 
-/// Invites a person whose hand is raised to the stage, as a host. May be repeated.
+/// Invites a listener to the stage, as a host. The listener must have raised a hand. May be repeated.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/hands/{person}/invitation", operation_id = "inviteToStage",
     tag = "channel",
@@ -148,7 +149,7 @@ pub async fn invite(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     act(&request, &side, None, Command::Invite(person(&request)?)).await
 }
 
-/// Takes an invitation back, as a host. The hand stays raised. May be repeated.
+/// Revokes an invitation to the stage, as a host. The hand stays raised. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/hands/{person}/invitation", operation_id = "revokeInvitation",
     tag = "channel",
@@ -170,7 +171,7 @@ pub async fn revoke(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     act(&request, &side, None, Command::Revoke(person(&request)?)).await
 }
 
-/// Takes the caller's invitation to the stage, and issues an anchor token for the caller.
+/// Accepts the caller's invitation to the stage, and issues an anchor token for the caller.
 #[utoipa::path(
     post, path = "/hls/rooms/{room}/stage", operation_id = "enterStage", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -196,7 +197,8 @@ pub async fn enter(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
         ApiError::new(Code::ChannelUnavailable, "this node knows no gateway; set http.public_ws_url")
     })?;
     let user = UserId::new(&caller.subject)?;
-    // First, because it cannot be repeated. A user who is not created then raises the hand again.
+    // Accept first, because this cannot be repeated. If the user cannot be created, the listener raises the
+    // hand again.
     side.hub.command(&room, &caller.person, Command::Accept).await?;
     let invited = side.rooms.create_user(&room, UserRole::Anchor, Some(user)).await?;
     let created_at = invited.room.meta.created_at;
@@ -210,7 +212,7 @@ pub async fn enter(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     }))
 }
 
-/// Sends a reaction. All reactions of a second are shown as one sum.
+/// Sends a reaction. The reactions of each second are shown as one sum.
 #[utoipa::path(
     post, path = "/hls/rooms/{room}/reactions", operation_id = "react", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -303,7 +305,7 @@ pub async fn delete(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
     act(&request, &side, None, Command::Delete(message(&request)?)).await
 }
 
-/// Pins a message above the chat, as a host. It replaces the pinned one. May be repeated.
+/// Pins a message above the chat, as a host. It replaces the message pinned before. May be repeated.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/pinned", operation_id = "pinMessage", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -351,7 +353,7 @@ pub async fn unpin(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
     act(&request, &side, None, Command::Pin(None)).await
 }
 
-/// Shows an announcement to all listeners, as a host. It replaces the former one. May be repeated.
+/// Shows an announcement to all listeners, as a host. It replaces the previous one. May be repeated.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/announcement", operation_id = "announce", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -383,7 +385,7 @@ pub async fn announce(
     act(&request, &side, None, Command::Announce(Some(text))).await
 }
 
-/// Takes the announcement back, as a host. May be repeated.
+/// Removes the announcement, as a host. May be repeated.
 #[utoipa::path(
     delete, path = "/hls/rooms/{room}/announcement", operation_id = "retractAnnouncement", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -403,7 +405,7 @@ pub async fn retract(request: HttpRequest, side: Data<ChannelSide>) -> Result<im
     act(&request, &side, None, Command::Announce(None)).await
 }
 
-/// Opens and closes hands and chat, and sets slow mode, as a host. May be repeated.
+/// Allows or forbids raised hands and chat messages, and sets slow mode, as a host. May be repeated.
 #[utoipa::path(
     put, path = "/hls/rooms/{room}/settings", operation_id = "setChannelSettings", tag = "channel",
     params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -433,7 +435,7 @@ pub async fn set(
     act(&request, &side, None, Command::Configure(settings)).await
 }
 
-/// Carries out a command whose only result is that it is done.
+/// Executes a command that returns no data.
 async fn act(
     request: &HttpRequest,
     side: &ChannelSide,

@@ -41,12 +41,12 @@ pub trait ChannelAuth: Send + Sync {
     fn identify(&self, token: &str, room: &RoomId) -> Result<Identity, TokenError>;
 }
 
-/// Holder of a verified token.
+/// Caller that a verified token identifies.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Token subject.
     pub subject: String,
-    /// With the name that the token claims, if it does.
+    /// Author of the caller's commands. Has a name only if the token claims one.
     pub person: Person,
     pub expires_at: UnixMs,
 }
@@ -57,14 +57,15 @@ pub struct ChannelSide {
     pub auth: Arc<dyn ChannelAuth>,
     pub rooms: Arc<RoomService>,
     pub tokens: Arc<dyn TokenIssuer>,
-    /// WebSocket URL for anchors; `None` if this node knows none, and then nobody can come to the stage.
+    /// WebSocket URL for anchors. If this node knows none, `None`: nobody can then come to the stage.
     pub ws_url: Option<String>,
     pub cors: Cors,
-    /// Maximum bytes of a request body.
+    /// Maximum size of a request body, in bytes.
     pub body_limit: usize,
 }
 
-/// Registers the paths of the channel. Call it before `/hls`, which takes all paths below it.
+/// Registers the paths of the channel. Call it before registering `/hls`, whose scope takes all paths below
+/// it.
 pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ChannelSide>) {
     for resource in channel_resources() {
         let for_cors = side.clone();
@@ -76,7 +77,8 @@ pub fn configure(config: &mut web::ServiceConfig, side: web::Data<ChannelSide>) 
     }
 }
 
-/// Any page may hold a token and send it in a header, so pages of every origin may use the channel.
+/// Applies the cross-origin rules. Pages of every origin may use the channel, because any page may hold a
+/// token and send it in a header.
 async fn cross_origin(
     cors: &Cors,
     request: ServiceRequest,
@@ -95,8 +97,8 @@ async fn cross_origin(
 }
 
 impl ChannelSide {
-    /// Identifies the caller of a request that changes something, and counts it. `name` is used if the token
-    /// has none.
+    /// Identifies the caller of a request that changes something, and counts the request against the caller's
+    /// limits. `name` is used if the token has none.
     fn caller(&self, request: &HttpRequest, room: &RoomId, name: Option<&str>) -> Result<Identity, ApiError> {
         let token = super::hls::bearer(request).ok_or_else(token_missing)?;
         let mut identity = self.identify(&token, room)?;

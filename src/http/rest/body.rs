@@ -29,12 +29,12 @@ pub(super) struct TokenRequest {
     pub name: Option<String>,
 }
 
-/// New mark of a module.
+/// Cordon label (`mark`) to set on a module.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetMark {
     pub label: MarkLabel,
-    /// Seconds after which the mark is removed. If absent or null, the mark stays.
+    /// Number of seconds after which the label is removed. If absent or null, the label stays.
     #[serde(default, deserialize_with = "integer")]
     #[schema(minimum = 1, maximum = 604_800)]
     pub ttl: Option<i64>,
@@ -104,10 +104,10 @@ pub(super) struct RoomBody {
     janus: Option<AssignedJanus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mixer: Option<AssignedMixer>,
-    /// Id of the recording of the present broadcast; absent while it is not recorded.
+    /// Id of the recording of the current broadcast; absent while it is not recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     recording: Option<String>,
-    /// Number of anchors in the room now, on all gateways; absent while presence cannot tell.
+    /// Number of anchors in the room now, on all gateways; absent while presence is unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     anchors: Option<usize>,
     /// Number of listeners that requested the room's playlist from any node within the last ten seconds. On a
@@ -198,7 +198,7 @@ pub(in crate::http) struct Done {
 pub(super) struct ModuleBody {
     /// Id of the module.
     id: String,
-    /// `healthy` or `unhealthy`; absent if only the mark of the module is left.
+    /// `healthy` or `unhealthy`; absent if the module is gone and only its cordon label (`mark`) remains.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     status: Option<Health>,
@@ -217,11 +217,11 @@ pub(super) struct ModuleBody {
     mark: Option<MarkLabel>,
     /// Number of rooms assigned to the module, including rooms that are being removed.
     load: u32,
-    /// Average use of its machine's processors; absent until it was measured.
+    /// Average CPU load of the module's machine; absent until it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     machine_load: Option<MachineLoad>,
-    /// Number of rooms that must still move to other modules; present while the mark is `draining` or
-    /// `drained`.
+    /// Number of rooms that must still move to other modules; present while the cordon label (`mark`) is
+    /// `draining` or `drained`.
     #[serde(skip_serializing_if = "Option::is_none")]
     rooms_left: Option<u32>,
     /// True if the module accepts another room.

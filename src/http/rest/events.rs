@@ -23,9 +23,9 @@ use crate::rooms::{EventFilter, Ledger, LedgerEvent, LedgerState};
 use super::Api;
 
 const PAGE: usize = 100;
-/// Events per write of a stream.
+/// Maximum number of events per write of a stream.
 const CHUNK: usize = 100;
-/// Interval of comments in a silent stream, so that a dead one is noticed.
+/// Interval of comments in a stream without events. They reveal a broken connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 #[derive(Deserialize, IntoParams)]
@@ -84,10 +84,11 @@ pub(super) struct EventsAnswer {
     events: Vec<Value>,
     /// The `after` of the next page.
     next: String,
-    /// True if the ledger has more events after this page, perhaps none of them selected.
+    /// True if the ledger has more events after this page. The conditions of the request may exclude all of
+    /// them.
     more: bool,
     /// Cursor of the oldest event that is kept; absent if the ledger is empty. If the cursor in `after` is
-    /// lower, events between them may have been deleted.
+    /// lower, events between the two may have been deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<String>,
 }
@@ -203,7 +204,7 @@ impl EventStream {
 
     /// Returns the next bytes; `None` when the node stops.
     async fn next(&mut self) -> Option<Bytes> {
-        // At once, so that the client gets the headers.
+        // Send a comment immediately, so that the client receives the headers.
         if !std::mem::replace(&mut self.begun, true) {
             return Some(Bytes::from_static(b":\n\n"));
         }

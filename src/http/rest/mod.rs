@@ -57,7 +57,7 @@ pub struct Api {
     pub rooms: Arc<RoomService>,
     pub auth: Arc<dyn ApiAuth>,
     pub tokens: Arc<dyn TokenIssuer>,
-    /// `None` on a node without presence: anchors are then not counted.
+    /// `None` on a node without presence, which does not count anchors.
     pub anchors: Option<Arc<dyn PresenceQuery>>,
     pub listeners: Listeners,
     pub origins: Origins,
@@ -65,7 +65,7 @@ pub struct Api {
     pub hls_base: String,
     /// WebSocket URL for anchors.
     pub ws_url: String,
-    /// Maximum bytes of a request body.
+    /// Maximum size of a request body, in bytes.
     pub body_limit: usize,
     pub recordings: Arc<Recordings>,
     pub recording: RecordingMode,

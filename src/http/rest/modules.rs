@@ -1,4 +1,4 @@
-//! `/api/modules` and `/api/stats`: Janus instances and mixers, their marks, and totals.
+//! `/api/modules` and `/api/stats`: Janus instances and mixers, their cordon labels, and totals.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use super::body::{Done, ModuleBody, ModulesAnswer, SetMark, StatsAnswer};
 
 const LONGEST_MARK: u64 = 7 * 24 * 3600;
 
-/// Sets the mark of a module.
+/// Sets the cordon label (`mark`) of a module.
 ///
-/// A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay with
+/// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
 /// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 #[utoipa::path(
     put, path = "/api/modules/{kind}/{id}/mark", operation_id = "setMark", tag = "modules",
@@ -49,9 +49,9 @@ pub(super) async fn set_mark(
     Ok(Json(Done::YES))
 }
 
-/// Removes the mark of a module.
+/// Removes the cordon label (`mark`) of a module.
 ///
-/// The module then counts as `ready`. A module without a mark stays as it is.
+/// The module then counts as `ready`. A module without a label stays as it is.
 #[utoipa::path(
     delete, path = "/api/modules/{kind}/{id}/mark", operation_id = "clearMark", tag = "modules",
     params(

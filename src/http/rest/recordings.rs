@@ -51,11 +51,12 @@ pub(super) struct RecordingBody {
     /// Time at which the last mixer closed its part; absent before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<u64>,
-    /// Duration of the recorded media, in milliseconds. Both mixers of a handover count media that both have.
+    /// Duration of the recorded media, in milliseconds. Media that both mixers of a handover recorded count
+    /// twice.
     duration_ms: u64,
-    /// Size of the recorded media.
+    /// Size of the recorded media, in bytes.
     bytes: u64,
-    /// Segments that could not be written because a disk was full, slow or failed.
+    /// Number of segments that could not be written because a disk was full, slow or failed.
     lost_segments: u64,
     /// Mixers that have a part of the recording.
     mixers: Vec<String>,
@@ -83,9 +84,9 @@ pub(super) struct RecordingsAnswer {
     next: Option<String>,
 }
 
-/// Records the present broadcast of a room from now on.
+/// Starts to record the current broadcast of a room.
 ///
-/// A room that is recorded already stays as it is. The recording ends with the broadcast at the latest.
+/// A room that is recorded already stays as it is. The recording ends no later than the broadcast.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/recording", operation_id = "startRecording", tag = "recordings",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -105,7 +106,7 @@ pub(super) async fn start(api: Data<Api>, id: RoomPath) -> Result<impl Responder
     Ok(Json(RoomAnswer::of(shown(&api, &room).await)))
 }
 
-/// Ends the recording of a room's present broadcast.
+/// Ends the recording of a room's current broadcast.
 ///
 /// A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
 #[utoipa::path(
@@ -147,7 +148,8 @@ pub(super) async fn list(api: Data<Api>, query: QueryOf<RecordingQuery>) -> Resu
     listed(&api)?;
     let mut found = api.recordings.of_room(room.as_ref());
     if let Some(after) = after {
-        // A recording that was deleted since ends the list; the caller begins again.
+        // If the recording in `after` was deleted meanwhile, the page is empty and the last: the caller
+        // begins again.
         let position = found.iter().position(|known| known.id == after).map_or(found.len(), |at| at + 1);
         found.drain(..position);
     }
@@ -179,7 +181,7 @@ pub(super) async fn get(api: Data<Api>, id: RecordingPath) -> Result<impl Respon
 
 /// Deletes a recording.
 ///
-/// Its mixers remove their data at once, or when they are available again.
+/// Its mixers delete their data immediately, or when they are available again.
 #[utoipa::path(
     delete, path = "/api/recordings/{id}", operation_id = "deleteRecording", tag = "recordings",
     params(("id" = String, Path, description = "recording id", pattern = "^[a-z0-9]{16}$")),
@@ -232,7 +234,7 @@ fn known(api: &Api, id: RecordingId) -> Result<KnownRecording, ApiError> {
     recording.map(|recording| KnownRecording { id, recording }).ok_or_else(not_found)
 }
 
-/// Checks that the recordings were listed once: before that, every recording would seem to be absent.
+/// Checks that the recordings were listed once. Before that, every recording would seem to be absent.
 fn listed(api: &Api) -> Result<(), ApiError> {
     let message = "this node has not listed the recordings yet";
     api.recordings.is_complete().then_some(()).ok_or_else(|| ApiError::new(Code::StoreUnavailable, message))

@@ -45,9 +45,9 @@ pub(super) struct CreateUserAnswer {
     expires_at: u64,
     /// URL of the WebSocket for anchors.
     ws_url: String,
-    /// URL of the page to speak from. The token is in the fragment, which no server gets to see.
+    /// URL of the page to speak from. The token is in the fragment, which browsers send to no server.
     invite_url: String,
-    /// PIN of the room; it need not be sent together with the token.
+    /// PIN of the room. Optional in `join`: the token alone is sufficient.
     pin: String,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct UserBody {
     /// Time since which no token of the user is valid for this room; absent if the user was not removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed_at: Option<u64>,
-    /// True if the user is in the room now; absent while presence cannot tell.
+    /// True if the user is in the room now; absent while presence is unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     connected: Option<bool>,
     /// Display name. Like `muted` and `status`, present only while the user is connected.
@@ -93,8 +93,8 @@ pub(super) struct UserBody {
 
 /// Creates a user and issues a token with which the user may speak.
 ///
-/// Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens remain
-/// valid.
+/// A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier tokens
+/// remain valid.
 #[utoipa::path(
     post, path = "/api/rooms/{id}/users", operation_id = "createUser", tag = "users",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),

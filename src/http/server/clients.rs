@@ -1,4 +1,4 @@
-//! The client behind each request, and the requests that its address may send.
+//! The client behind each request, and the limit on requests from one address.
 //!
 //! Owns: the headers of trusted proxies. Never does: decide whom to trust; the configuration does.
 
@@ -27,14 +27,15 @@ pub struct Clients(Arc<Shared>);
 struct Shared {
     proxies: TrustedProxies,
     rates: [Mutex<RequestRates>; SHARDS],
-    /// Connections that one address may have open at one listening socket.
+    /// Maximum number of connections from one address to one listening socket.
     connections: usize,
     began: Instant,
     metrics: Metrics,
 }
 
 impl Clients {
-    /// `requests`: per second and address. `connections`: per address and listening socket.
+    /// Creates the rules. `requests`: maximum per second and address. `connections`: maximum per address and
+    /// listening socket.
     pub fn new(proxies: TrustedProxies, requests: u32, connections: usize, metrics: &Metrics) -> Self {
         let rates = std::array::from_fn(|_| Mutex::new(RequestRates::new(requests)));
         let (began, metrics) = (Instant::now(), metrics.clone());
@@ -49,8 +50,8 @@ impl Clients {
         self.0.connections
     }
 
-    /// Replaces the peer of a request by its client and the host by the one that the client asked for, if a
-    /// trusted proxy names them. Returns true if that proxy was asked by https.
+    /// Replaces the peer of a request by its client, and the host by the one that the client asked for, if a
+    /// trusted proxy names them. Returns true if the client used https to reach that proxy.
     pub(super) fn identify(&self, request: &mut ServiceRequest) -> bool {
         let Some(peer) = request.head().peer_addr else { return false };
         if !self.0.proxies.trusts(peer.ip()) {
@@ -71,7 +72,7 @@ impl Clients {
         secure
     }
 
-    /// Counts a request of this address.
+    /// Counts a request from this address.
     ///
     /// # Errors
     /// `too_many_requests`, with the time after which the client may try again.
@@ -81,9 +82,9 @@ impl Clients {
             IpAddr::V4(v4) => u64::from(v4.to_bits()),
             IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
         };
-        // Spreads neighbours and networks alike (Fibonacci hashing).
+        // Fibonacci hashing spreads neighbouring addresses as evenly as whole networks.
         let shard = (octets.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) as usize;
-        // A panic inside leaves counters that are valid.
+        // A poisoned lock is usable: its counters are valid.
         let mut rates = self.0.rates[shard].lock().unwrap_or_else(PoisonError::into_inner);
         let retry_after = match rates.take(address, self.0.began.elapsed()) {
             Ok(()) => return Ok(()),

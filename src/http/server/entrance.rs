@@ -1,4 +1,5 @@
-//! The way from an accepted TCP connection to its first request: a place, the client's address, TLS.
+//! The way from an accepted TCP connection to its first request: a connection slot, the client's address,
+//! TLS.
 //!
 //! Owns: the order of these steps, and their deadline. Never does: read HTTP.
 
@@ -29,7 +30,7 @@ pub(super) struct Entrance {
     pub proxy_protocol: bool,
     /// `None`: plain HTTP.
     pub tls: Option<TlsAcceptor>,
-    /// Time that a client has for the TLS handshake.
+    /// Time limit of the PROXY protocol header, and of the TLS handshake.
     pub handshake: Duration,
     pub patience: RequestTimeouts,
 }
@@ -38,7 +39,7 @@ impl Entrance {
     /// Admits a connection.
     ///
     /// # Errors
-    /// There is no place, or the PROXY protocol header or the TLS handshake was wrong or late.
+    /// No connection slot is free, or the PROXY protocol header or the TLS handshake was wrong or late.
     pub async fn admit(
         self,
         mut socket: TcpStream,
@@ -70,7 +71,7 @@ impl Entrance {
             None => Stream::Plain(wire),
             Some(tls) => Stream::Tls(Box::new(self.shake_hands(tls, wire).await?)),
         };
-        // The time for the first request begins after the handshake.
+        // The time limit of the first request begins after the handshake.
         connection.restart(Instant::now());
         Ok((GuardedSocket::new(stream, connection), Protocol::Http1, Some(peer)))
     }

@@ -19,7 +19,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::request_id;
 use crate::telemetry::Metrics;
 
-/// Time a refused client has to read the refusal.
+/// Time limit for a refused client to read the refusal.
 const LINGER: Duration = Duration::from_secs(1);
 
 pub(super) struct Gate {
@@ -28,22 +28,22 @@ pub(super) struct Gate {
     open: AtomicUsize,
     refusing: AtomicUsize,
     turns: Turns,
-    /// Open connections of each address that is limited.
+    /// Number of open connections of each limited address.
     addresses: Mutex<HashMap<IpAddr, usize>>,
-    /// Largest number of connections of one address.
+    /// Maximum number of connections from one address.
     per_address: usize,
     metrics: Metrics,
 }
 
-/// Admitted connection. Dropping it frees its place.
+/// Slot of an admitted connection. Dropping it frees the slot.
 pub(super) struct ConnectionSlot {
     gate: Arc<Gate>,
     address: Option<IpAddr>,
 }
 
-/// Connection for which there was no place.
+/// Refusal of a connection: no slot was free, or its address had too many connections.
 pub(super) struct Refusal {
-    /// `None`: enough others are being told already.
+    /// `None`: too many refusals are being sent already, so this one is not sent.
     refusing: Option<RefusalGuard>,
     why: Code,
 }
@@ -51,7 +51,8 @@ pub(super) struct Refusal {
 struct RefusalGuard(Arc<Gate>);
 
 impl Gate {
-    /// `per_address`: connections that one address may have open. It never gets more than half of the places.
+    /// Creates a gate. `per_address`: maximum number of connections from one address, at most half of the
+    /// slots.
     pub fn new(name: &'static str, allotment: Allotment, per_address: usize, metrics: Metrics) -> Self {
         Self {
             name,
@@ -65,7 +66,7 @@ impl Gate {
         }
     }
 
-    /// Takes a place for a new connection.
+    /// Takes a slot for a new connection.
     pub fn enter(self: &Arc<Self>) -> Result<ConnectionSlot, Refusal> {
         if self.open.fetch_add(1, Relaxed) < self.allotment.served {
             self.metrics.sockets().opened(self.name);
@@ -83,7 +84,7 @@ impl Gate {
     }
 
     fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // A panic inside leaves counts that are valid.
+        // A poisoned lock is usable: its counts are valid.
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,10 +95,10 @@ impl Gate {
 }
 
 impl ConnectionSlot {
-    /// Counts the connection for its address, unless that is not limited.
+    /// Counts the connection for its address, unless the address is exempt from the limit.
     ///
     /// # Errors
-    /// The address has too many; the place is given up.
+    /// The address has too many connections; the slot is freed.
     pub fn of(mut self, address: IpAddr) -> Result<Self, Refusal> {
         let Some(address) = limited(address) else { return Ok(self) };
         let mut addresses = self.gate.addresses();
@@ -112,12 +113,12 @@ impl ConnectionSlot {
         Ok(self)
     }
 
-    /// Returns true if more than three quarters of the places are taken.
+    /// Returns true if more than three quarters of the slots are taken.
     pub fn pressed(&self) -> bool {
         self.gate.open.load(Relaxed) > self.gate.allotment.served / 4 * 3
     }
 
-    /// Turns of the listening socket for large responses.
+    /// Returns the turns of the listening socket for large responses.
     pub fn turns(&self) -> &Turns {
         &self.gate.turns
     }
@@ -167,7 +168,7 @@ impl Refusal {
     }
 }
 
-/// Builds the response without the HTTP dispatcher, which would need a place.
+/// Builds the response by hand: the HTTP dispatcher would need a connection slot.
 fn refusal(why: Code) -> Vec<u8> {
     let (status, message) = match why {
         Code::TooManyRequests => {

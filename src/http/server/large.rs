@@ -1,9 +1,9 @@
-//! Bound on large responses that are built for one client and wait for it to read.
+//! Limit on large responses that are built for one client and wait for it to read.
 //!
-//! A response is one allocation, of megabytes for the actors of a large node. Media and pages are shared by
-//! their readers and need no bound.
+//! Such a response is one allocation: megabytes for the actors of a large node. Media and pages are shared by
+//! their readers and need no limit.
 //!
-//! Owns: the turns of a listening socket. Never does: bound small responses.
+//! Owns: the turns of a listening socket. Never does: limit small responses.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::stream::Connection;
 
-/// Number of large responses per listening socket that are being built or read.
+/// Maximum number of large responses per listening socket that are being built or read.
 const LARGE_AT_ONCE: usize = 4;
-/// Largest body that needs no turn while it is read, in bytes.
+/// Size in bytes from which a response keeps its turn until it was sent.
 const SMALL: u64 = 64 * 1024;
 
 pub(super) struct Turns(Arc<Semaphore>);
@@ -32,14 +32,14 @@ impl Turns {
         Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
     }
 
-    /// Waits for a turn. Returns `None` never, because the semaphore is never closed.
+    /// Waits for a turn. Never returns `None`, because the semaphore is never closed.
     async fn take(&self) -> Option<Turn> {
         self.0.clone().acquire_owned().await.ok().map(|permit| Turn { _permit: permit })
     }
 }
 
-/// Middleware for a resource whose response may be large. The request waits until fewer of them are being
-/// sent: a client that does not read is cut after 10 s.
+/// Middleware for a resource whose response may be large. The request waits until fewer large responses are
+/// being sent: a client that does not read is cut after 10 s.
 pub async fn large<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,

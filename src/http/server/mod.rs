@@ -1,15 +1,16 @@
 //! One listening socket: bounded connections, deadlines for slow clients, and rules for every response.
 //!
-//! `actix_web::HttpServer` has no deadline for a client that does not read, and stops accepting at its bound.
-//! So this module assembles the same parts (actix-server, actix-http) around a stream of its own.
+//! `actix_web::HttpServer` has no deadline for a client that does not read, and stops accepting when it
+//! reaches its limit. So this module assembles the same parts (actix-server, actix-http) around a stream of
+//! its own.
 //!
 //! | file | owns |
 //! |---|---|
-//! | `entrance` | the steps from an accepted connection to its first request: place, address, TLS handshake |
+//! | `entrance` | the steps from an accepted connection to its first request: slot, address, TLS handshake |
 //! | `proxy_protocol` | the header by which a trusted proxy names the client of a connection |
-//! | `clients` | the client behind each request, and the requests of its address |
-//! | `gate` | the number of open connections, in total and per address, and the refusal beyond it |
-//! | `wire` | the socket, which records what passes, and TLS above it |
+//! | `clients` | the client behind each request, and the limit on requests from one address |
+//! | `gate` | the number of open connections, in total and per address, and the refusal of more |
+//! | `wire` | the socket, which records the bytes that pass, and TLS above it |
 //! | `stream` | the stream with its deadlines; [`Connection`], a request's handle on it |
 //! | `exchange` | middleware around every request: HEAD, body deadline, small writes, `nosniff`, HSTS |
 //! | `large` | middleware for resources with large responses: few at a time |
@@ -56,26 +57,27 @@ pub use clients::Clients;
 pub use large::large;
 pub use stream::Connection;
 
-/// Connections that the kernel completes before they are accepted. A page with a thousand listeners may
-/// reload all at once.
+/// Maximum number of connections that the kernel completes before they are accepted. A thousand listeners may
+/// reload a page at once.
 const BACKLOG: i32 = 4096;
-/// Age at which an unused connection is closed. Longer than proxies in front keep theirs (nginx: 60 s, our
-/// own relay: 15 s): to them, a request that crosses the close looks like a failed node.
+/// Time after which an unused connection is closed. It is longer than that of proxies in front (nginx: 60 s,
+/// our own relay: 15 s): a proxy that sends a request while the node closes would take the node for failed.
 const KEEP_ALIVE: Duration = Duration::from_secs(65);
-/// Bytes of one write. Bounds how much of a large response is held for a client that does not read.
+/// Maximum number of bytes of one write. Limits how much of a large response is held for a client that does
+/// not read.
 const SLICE: usize = 16 * 1024;
-/// Bytes of a response that the kernel takes beyond those it can send at once (`TCP_NOTSENT_LOWAT`). Unlike a
-/// small send buffer, this does not slow down a distant client that reads.
+/// Number of bytes of a response that the kernel accepts beyond those it can send at once
+/// (`TCP_NOTSENT_LOWAT`). Unlike a small send buffer, this does not slow down a distant client that reads.
 const UNSENT: u32 = 16 * 1024;
-/// Bytes of the kernel's receive buffer. Requests are small.
+/// Size of the kernel's receive buffer, in bytes. Requests are small.
 const RECEIVE_BUFFER: usize = 32 * 1024;
-/// Time after which the kernel gives up bytes that the peer does not acknowledge, even after a close
-/// (`TCP_USER_TIMEOUT`).
+/// Time after which the kernel drops a connection whose peer does not acknowledge sent bytes, even after a
+/// close (`TCP_USER_TIMEOUT`).
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
-/// Margin beyond the dispatcher's deadline of a request head. The dispatcher answers a late head with 408;
+/// Margin beyond the dispatcher's deadline for a request head. The dispatcher answers a late head with 408;
 /// the stream only closes connections that the dispatcher does not watch.
 const HEAD_MARGIN: Duration = Duration::from_secs(1);
-/// Margin beyond the dispatcher's keep-alive of unused connections.
+/// Margin beyond the dispatcher's deadline for unused connections.
 const IDLE_MARGIN: Duration = Duration::from_secs(5);
 
 /// Options of one listening socket.
@@ -86,7 +88,7 @@ pub struct Options {
     /// Number of worker threads; `None` means one per processor.
     pub workers: Option<usize>,
     pub allotment: Allotment,
-    /// Time from the first byte of a request to the end of its head. Also the time for a TLS handshake.
+    /// Time limit from the first byte of a request to the end of its head. Also the limit of a TLS handshake.
     pub header_timeout: Duration,
     /// `None`: plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
@@ -96,11 +98,11 @@ pub struct Options {
     pub clients: Clients,
     /// True if trusted proxies begin a connection with a PROXY protocol header.
     pub proxy_protocol: bool,
-    /// Time that requests in progress get when the server stops.
+    /// Grace period of requests in progress when the server stops.
     pub shutdown_timeout: Duration,
 }
 
-/// Returns the number of threads of a server that has one per processor.
+/// Returns the number of processors, which is the default number of worker threads.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, NonZeroUsize::get)
 }
@@ -172,7 +174,7 @@ where
     Ok(builder.listen(options.name, listener, service)?.run())
 }
 
-/// Binds a listening socket. `[::]` takes connections over IPv4 too, whatever the system's default.
+/// Binds a listening socket. `[::]` accepts IPv4 connections too, whatever the system's default is.
 ///
 /// # Errors
 /// The address is taken, or is not one of this machine.
@@ -194,7 +196,7 @@ fn prepare(listener: &TcpListener) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     socket.set_tcp_nodelay(true)?;
-    // The listener may come from elsewhere, with a shorter backlog; a second call changes it.
+    // The listener may have been bound elsewhere, with a shorter backlog; a second call changes it.
     socket.listen(BACKLOG)
 }
 

@@ -1,4 +1,5 @@
-//! The PROXY protocol, versions 1 and 2, of a trusted proxy: the client's address before its first byte.
+//! PROXY protocol, versions 1 and 2: a trusted proxy sends the client's address before the client's first
+//! byte.
 //!
 //! Specification: haproxy `doc/proxy-protocol.txt`. The length of a header is not known before it is read,
 //! and nothing beyond it may be taken from the socket.
@@ -9,12 +10,12 @@ use std::net::SocketAddr;
 use ppp::{v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Shortest header: `PROXY UNKNOWN` with its end of line.
+/// Length of the shortest header: `PROXY UNKNOWN` with its end of line.
 const SHORTEST: usize = 15;
-/// Fixed part of version 2. Its last two bytes are the length of the rest.
+/// Length of the fixed part of version 2. Its last two bytes are the length of the rest.
 const FIXED: usize = 16;
-/// Longest header of version 1 (section 2.1), and of version 2 as far as it is accepted. Proxies add some
-/// hundred bytes of extensions.
+/// Maximum length of a header of version 1 (section 2.1), and our limit for one of version 2. Proxies add a
+/// few hundred bytes of extensions.
 const LONGEST: (usize, usize) = (107, 4096);
 
 /// Reads the header. Returns the client's address; `None` if the connection is the proxy's own.
@@ -62,7 +63,7 @@ fn second(bytes: &[u8]) -> io::Result<Option<SocketAddr>> {
     match (header.command, header.addresses) {
         (v2::Command::Proxy, v2::Addresses::IPv4(ip)) => Ok(Some((ip.source_address, ip.source_port).into())),
         (v2::Command::Proxy, v2::Addresses::IPv6(ip)) => Ok(Some((ip.source_address, ip.source_port).into())),
-        // LOCAL: a health check of the proxy itself.
+        // LOCAL: the connection is the proxy's own, such as a health check.
         (v2::Command::Local, _) | (_, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => Ok(None),
     }
 }
@@ -77,7 +78,7 @@ mod tests {
 
     const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-    /// Returns the address, and what is left in the socket.
+    /// Returns the address, and the bytes that were not read.
     async fn read_all(bytes: &[u8]) -> (io::Result<Option<SocketAddr>>, Vec<u8>) {
         let mut socket = bytes;
         (read(&mut socket).await, socket.to_vec())

@@ -1,7 +1,7 @@
 //! A client's stream, which fails when the client is too slow.
 //!
 //! The HTTP dispatcher polls it with every wake-up. An expired deadline reaches the dispatcher as an I/O
-//! error, and it closes the connection.
+//! error; the dispatcher then closes the connection.
 //!
 //! Owns: the stream and its one timer. Never does: decide on a deadline; that is [`Lifecycle`].
 
@@ -25,17 +25,17 @@ use crate::domain::http_connection::{CloseCause, DeadlineAction, HeadEnds, Lifec
 /// Stream with deadlines.
 ///
 /// The dispatcher decodes all requests that it has read before it serves the first, and keeps some 6 kB of
-/// each. So it gets the bytes of at most one request head at once, and further heads wait here.
+/// each. So it gets at most one request head at a time; further heads wait here.
 pub(super) struct GuardedSocket {
     stream: Stream,
     connection: Connection,
     /// Timer that wakes the dispatcher at the next deadline or earlier.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// Bytes that were read and that the dispatcher has not got. Empty unless the client pipelines requests.
+    /// Bytes that were read but not passed to the dispatcher yet. Empty unless the client pipelines requests.
     held: Bytes,
-    /// Position in the bytes that the dispatcher has got.
+    /// Search for the next request head's end, up to the last byte passed to the dispatcher.
     heads: HeadEnds,
-    /// True if the bytes that the dispatcher got last end with a request head.
+    /// True if the bytes last passed to the dispatcher end with a request head.
     head_given: bool,
 }
 
@@ -52,7 +52,7 @@ struct State {
     upgraded: Cell<bool>,
     /// True while the handler waits for more of the request body.
     wants_body: Cell<bool>,
-    /// True if the dispatcher was told that nothing has arrived, because it has enough to do.
+    /// True while the dispatcher is told that nothing has arrived, so that it does not read.
     reading_paused: Cell<bool>,
     hung_up: Cell<bool>,
     /// Right to send the response in progress, if it is large.
@@ -115,7 +115,7 @@ impl GuardedSocket {
         Poll::Pending
     }
 
-    /// Reads what is held, then from the socket. Does not separate requests.
+    /// Reads the held bytes, or from the socket if there are none. Does not separate requests.
     fn poll_read_any(&mut self, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.held.is_empty() {
             buffer.put_slice(&self.held.split_to(self.held.len().min(buffer.remaining())));
@@ -130,7 +130,7 @@ impl GuardedSocket {
 }
 
 impl State {
-    /// Returns true if a request is in progress and has all it needs.
+    /// Returns true if a request is in progress and its handler does not wait for more of the body.
     fn is_occupied(&self) -> bool {
         self.lifecycle.borrow().is_serving() && !self.wants_body.get()
     }
@@ -156,14 +156,14 @@ impl AsyncRead for GuardedSocket {
             return self.poll_read_any(task, buffer);
         }
         if std::mem::take(&mut self.head_given) {
-            // The dispatcher reads until nothing is left. It must serve this request first.
+            // The dispatcher would read until nothing is left, but must serve this request first.
             if !self.held.is_empty() || self.stream.poll_read_ready(task)?.is_ready() {
                 task.waker().wake_by_ref();
             }
             self.watch(task)?;
             return Poll::Pending;
         }
-        // A client that does not read the response is not read from either.
+        // While a client does not keep up with its response, nothing more is read from it.
         if state.lifecycle.borrow().is_blocked() || (!self.held.is_empty() && state.is_occupied()) {
             return self.pause(task);
         }
@@ -172,10 +172,10 @@ impl AsyncRead for GuardedSocket {
         let mut heads = self.heads;
         let piece = &buffer.filled()[before..];
         let head = heads.find(piece);
-        // The socket is read during a request because that is how a closed connection is noticed.
+        // The socket is read even during a request, because this reveals a closed connection.
         let given = if head.is_some() && state.is_occupied() { 0 } else { head.unwrap_or(piece.len()) };
         if given < piece.len() {
-            // `held` has a rest only if `piece` came from it and filled the buffer.
+            // If `held` is not empty, `piece` came from it and filled the buffer.
             self.held = [&piece[given..], &self.held[..]].concat().into();
             buffer.set_filled(before + given);
             if given == 0 {
@@ -196,7 +196,7 @@ impl AsyncWrite for GuardedSocket {
         let write = Pin::new(&mut self.stream).poll_write(task, amended.as_deref().unwrap_or(bytes));
         match (write, amended) {
             (Poll::Ready(Ok(written)), Some(amended)) => {
-                // The dispatcher closes the connection after such a response, so no rest is kept for later.
+                // The dispatcher closes the connection after such a response, so an unsent rest is not kept.
                 let whole = written == amended.len();
                 Poll::Ready(if whole { Ok(bytes.len()) } else { Err(io::ErrorKind::WriteZero.into()) })
             }
@@ -208,7 +208,7 @@ impl AsyncWrite for GuardedSocket {
         }
     }
 
-    /// Flushes the stream. Called when it has accepted everything; TLS may still hold some of it.
+    /// Flushes the stream. Called after the stream has accepted all bytes, of which TLS may still hold some.
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flush = Pin::new(&mut self.stream).poll_flush(task);
         if flush.is_ready() && self.connection.lifecycle().flushed() {
@@ -223,8 +223,8 @@ impl AsyncWrite for GuardedSocket {
     }
 }
 
-/// Returns one of the dispatcher's own error responses (400, 408, 431) with `nosniff` added, which no
-/// middleware can do. Returns `None` for other bytes.
+/// Returns one of the dispatcher's own error responses (400, 408, 431), which no middleware sees, with
+/// `nosniff` added. Returns `None` for other bytes.
 fn amended(bytes: &[u8]) -> Option<Vec<u8>> {
     const EMPTY: &[u8] = b"\r\ncontent-length: 0\r\n";
     const HEADER: &[u8] = b"\r\nx-content-type-options: nosniff";
@@ -255,7 +255,7 @@ impl Connection {
         }))
     }
 
-    /// Begins the time for the first request.
+    /// Restarts the deadline for the first request.
     pub(super) fn restart(&self, now: Instant) {
         *self.lifecycle() = Lifecycle::new(now);
     }
@@ -277,7 +277,8 @@ impl Connection {
         }
     }
 
-    /// Marks the connection as upgraded: its request body is not one any more, so it has no deadline.
+    /// Marks the connection as upgraded. Its bytes are then no request body, so the body's deadline does not
+    /// apply.
     pub fn upgraded(&self) {
         self.0.upgraded.set(true);
         self.0.resume_reading();
@@ -291,7 +292,7 @@ impl Connection {
         }
     }
 
-    /// Marks the response in progress as endless: its rate is that of its source, so only a client that reads
+    /// Marks the response in progress as endless. Its source sets its rate, so only a client that reads
     /// nothing is too slow.
     pub fn endless(&self) {
         self.0.lifecycle.borrow_mut().endless();
@@ -310,7 +311,7 @@ impl Connection {
         self.0.place.turns()
     }
 
-    /// Keeps the turn until the response in progress was passed to the kernel or dropped.
+    /// Keeps the turn until the response in progress has been passed to the kernel or dropped.
     pub(super) fn keep_until_sent(&self, turn: Option<Turn>) {
         self.0.turn.set(turn);
     }

@@ -166,7 +166,7 @@ async fn surplus_connections_get_503() {
     let refused = served.ask(&request("GET", "/small")).await;
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 5\r\n"), "{refused}");
     assert!(refused.contains("\"code\":\"too_many_clients\"") && refused.contains("nosniff"), "{refused}");
-    // One is closed after five seconds, long before the keep-alive of a server without pressure.
+    // Under pressure, one is closed after five seconds, long before the usual keep-alive time.
     let one_yields = async {
         let reads = idle.iter_mut().map(|client| Box::pin(read(client)));
         futures::future::select_all(reads).await;
@@ -189,7 +189,7 @@ async fn unfinished_later_requests_are_cut() {
         let mut answer = [0; 12];
         client.read_exact(&mut answer).await.unwrap();
         client.write_all(rest.as_bytes()).await.unwrap();
-        // A reset counts as an end.
+        // A reset is accepted as a close.
         let mut ignored = Vec::new();
         let closed = client.read_to_end(&mut ignored);
         let _ = tokio::time::timeout(Duration::from_secs(20), closed).await.expect("the server closes");
@@ -279,7 +279,7 @@ async fn few_large_responses_are_held() {
         client.write_all(request("GET", "/list").as_bytes()).await.unwrap();
         clients.push(client);
     }
-    // All get their response, although the first do not read.
+    // The first four get their response at once, and read no more than the beginning of it.
     let mut answered = 0;
     let mut heads: Vec<_> = clients.iter_mut().map(|client| Box::pin(head(client))).collect();
     while answered < 4 {
@@ -287,7 +287,7 @@ async fn few_large_responses_are_held() {
         assert_eq!(&status, b"HTTP/1.1 200");
         (heads, answered) = (rest, answered + 1);
     }
-    // The next one waits until the first are cut.
+    // The next one waits until one of the first is cut.
     let next = futures::future::select_all(heads);
     let (status, _, _) = next.await;
     assert_eq!(&status, b"HTTP/1.1 200");

@@ -1,4 +1,5 @@
-//! A client's TCP socket that records what passes, and the stream of HTTP above it: the socket itself or TLS.
+//! A client's TCP socket, which records the bytes that pass, and the HTTP stream above it: the socket itself
+//! or TLS.
 //!
 //! Bytes are counted below TLS, because TLS accepts bytes that the client has not read yet.
 
@@ -13,7 +14,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::stream::Connection;
 
-/// TCP socket. Reports to its connection what arrives and what the kernel takes.
+/// TCP socket. Reports to its connection the bytes that arrive and the bytes that the kernel takes.
 pub(super) struct Wire {
     socket: TcpStream,
     connection: Connection,
@@ -33,8 +34,7 @@ impl Wire {
 }
 
 impl Stream {
-    /// Returns ready if a read may return bytes. TLS may hold bytes that it has decrypted, so it is always
-    /// ready.
+    /// Returns ready if a read may return bytes. TLS is always ready, because it may hold decrypted bytes.
     pub fn poll_read_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(wire) => wire.socket.poll_read_ready(task),

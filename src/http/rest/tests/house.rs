@@ -154,8 +154,8 @@ impl Answer {
         assert!(self.json["error"].is_string() && self.json["requestId"].is_string());
     }
 
-    /// Panics if the answer is not documented. A 404 without a route, a 405 and a preflight belong to no
-    /// operation.
+    /// Panics if the answer is not documented. Ignores answers that belong to no operation: a 404 without a
+    /// route, a 405, a preflight.
     fn is_documented(&self, method: &Method) {
         let Some(pattern) = self.pattern.as_deref() else { return };
         let document = serde_json::to_value(openapi()).unwrap();

@@ -1,4 +1,4 @@
-//! Tests of the room API from the caller's view.
+//! Tests of the room API from the caller's point of view.
 
 pub(in crate::http) mod house;
 mod recordings;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::house::house;
 use crate::store::Store;
 
-/// Recording that the house begins with.
+/// Id of the recording that the test setup creates.
 const ID: &str = "0123456789abcdef";
 
 #[actix::test]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::house::{Answer, House, house, json_request};
 use crate::http::rest::openapi;
 
-/// Pattern that numbers match too.
+/// Pattern of a text that can also be a number.
 const CURSOR: &str = "^[0-9]{1,18}([.][0-9]{1,2})?$";
 
 /// Operation of the document.
@@ -267,7 +267,7 @@ async fn parameters_follow_the_document() {
             for value in legal(schema).iter().filter(|value| !value.is_null() && !value.is_f64()) {
                 assert_eq!(ask(&text(value)).await.status, 200, "{name}={value}");
             }
-            // A parameter without a pattern takes any text, also one that spells a number.
+            // A parameter without a pattern takes any text, including the digits of a number.
             let is_text = has_type(schema, "string") && schema["pattern"].is_null();
             let is_scalar = |value: &&Value| value.is_string() || (value.is_number() && !is_text);
             for value in illegal(schema).iter().filter(is_scalar).filter(|value| **value != json!("7")) {

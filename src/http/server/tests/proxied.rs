@@ -1,4 +1,4 @@
-//! Clients behind proxies, limits per address, and IPv6.
+//! Tests of clients behind proxies, limits per address, and IPv6.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! TLS of a listening socket: protocol, deadlines of slow clients, refusal, replaced certificates.
+//! Tests of TLS on a listening socket: protocol, deadlines of slow clients, refusal, replaced certificates.
 
 use std::time::{Instant, SystemTime};
 
@@ -33,7 +33,7 @@ fn connector(trusted: &CertificateDer<'static>) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-/// A server with TLS, and what its clients need.
+/// Server with TLS, and the connector for its clients.
 struct Secured {
     served: TestServer,
     certificates: Arc<Certificates>,
@@ -147,7 +147,7 @@ async fn certificates_are_replaced_while_serving() {
     let mut late = secured.connect_by(&trusting).await.unwrap();
     late.write_all(request("GET", "/small").as_bytes()).await.unwrap();
     assert!(read(&mut late).await.ends_with("small"));
-    // A client that resumes a session does not see the certificate, so a new one must ask.
+    // A client that resumes a session does not see the certificate, so connect without resumption.
     let mut fresh = ClientConfig::clone(untrusting.config());
     fresh.resumption = rustls::client::Resumption::disabled();
     let fresh = TlsConnector::from(Arc::new(fresh));
