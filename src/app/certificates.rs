@@ -1,7 +1,7 @@
 //! Replacement of the certificate of the listening sockets while the node runs, and the warning before it
 //! expires.
 //!
-//! Owns: when the files are looked at. Never does: end a connection, or use a certificate that is not valid.
+//! Owns: the schedule of the checks. Never does: end a connection, or use a certificate that is not valid.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::domain::certificate::{WatchedFiles, expires_soon};
 use crate::telemetry::Metrics;
 use crate::tls::{Certificates, Identity};
 
-/// Interval at which the files are looked at. A change is used after two looks at most.
+/// Interval of the checks of the files. A change takes effect once the next check finds the files unchanged.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Interval of the warning before expiry.
 const WARN_EVERY: Duration = Duration::from_secs(12 * 3600);
@@ -31,7 +31,7 @@ struct Paths {
 /// read.
 type Stamp = (Arc<Paths>, [Option<(SystemTime, u64, u64)>; 2]);
 
-/// The certificate in force, with where it is shown.
+/// Active certificate, the paths of its files, and the metrics that show its expiry.
 #[derive(Clone)]
 pub struct LiveCertificates {
     certificates: Arc<Certificates>,
@@ -40,7 +40,7 @@ pub struct LiveCertificates {
 }
 
 impl LiveCertificates {
-    /// Returns `None` if the node has no TLS.
+    /// Reads the configured certificate. Returns `None` if the node has no TLS.
     ///
     /// # Errors
     /// The key does not belong to the certificate.
@@ -57,8 +57,8 @@ impl LiveCertificates {
         &self.certificates
     }
 
-    /// Uses the certificate of a configuration that was read again. Without one nothing changes: TLS is
-    /// turned off by a restart only.
+    /// Applies the certificate of a configuration that was read again. A configuration without a certificate
+    /// changes nothing: only a restart turns TLS off.
     pub fn reload(&self, config: &Config) {
         // An error is impossible: the configuration was validated.
         if let Some((paths, Ok(identity))) = configured(config) {

@@ -9,11 +9,12 @@ use anyhow::{Context as _, bail};
 /// Files that nodes keep in the data directory.
 const OURS: [&str; 3] = ["secrets.json", "node-id", "store.redb"];
 
-/// Creates the directory with mode 0700. Tightens one that others can read, as earlier versions made it.
+/// Creates the directory with mode 0700. Restricts an existing directory that others can read, as earlier
+/// versions created it.
 ///
 /// # Errors
-/// The directory cannot be created or tightened; or others can read it and it is not evidently a data
-/// directory, in which case other programs may depend on its mode.
+/// The directory cannot be created or restricted. Or others can read it and it does not look like a data
+/// directory: then other programs may depend on its mode.
 pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     let shown = dir.display();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);

@@ -22,7 +22,6 @@ impl DataDirLock {
     ///
     /// # Errors
     /// Another process has locked the directory, or it cannot be written to.
-    /// Another process has the directory, or it cannot be written to.
     pub fn take(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(LOCK);
         let failed = |error: io::Error| {

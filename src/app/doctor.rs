@@ -46,9 +46,9 @@ pub struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Good,
-    /// The node works, but not for every use.
+    /// The node works, but with limitations.
     Warning,
-    /// The node does not work like this.
+    /// The node does not work until this is fixed.
     Failure,
 }
 
@@ -65,7 +65,7 @@ impl Finding {
     }
 }
 
-/// Runs all checks that concern the roles of this configuration. Needs an actix system.
+/// Runs all checks that concern the roles of this configuration. Must be called inside an actix system.
 pub async fn examine(config: &Config) -> Vec<Finding> {
     let clock = Clocks::now();
     let roles = config.node.roles;
@@ -199,7 +199,7 @@ async fn janus(config: &Config) -> Result<String, String> {
         ..external(config)
     };
     let version = attached(&connect).await;
-    // It holds nothing; an error here changes nothing in what was found.
+    // This Janus holds nothing, and an error here does not change the finding.
     let _ = janus.stop(STOP_GRACE).await;
     version.map_err(|error| format!("{error}; install Janus with its AudioBridge plugin"))
 }
@@ -212,7 +212,8 @@ async fn attached(options: &ConnectOptions) -> Result<String, String> {
     Ok(format!("Janus {version} with AudioBridge"))
 }
 
-/// Returns what anchors will get as the address of Janus. `own`: this machine's address on its default route.
+/// Returns the finding about the address at which anchors reach Janus. `own`: this machine's address on its
+/// default route.
 fn candidates(public_ip: Option<Ipv4Addr>, own: Option<IpAddr>) -> Finding {
     let subject = "anchors";
     match (public_ip, own) {
@@ -319,12 +320,12 @@ async fn etcd(config: &Config) -> Finding {
 }
 
 async fn redis(config: &Config) -> Result<String, String> {
-    // The URL may hold a password.
+    // The texts leave out the URL, which may hold a password.
     let failed =
         |error: &dyn std::fmt::Display| format!("{error}; check presence.redis.url, user, password and CA");
     let backend =
         gateway::backend(config, &Metrics::new(SystemTime::now())).map_err(|error| failed(&error))?;
-    // Any room: the request only has to be answered.
+    // Any room will do: only an answer is needed.
     let room = RoomId::new("doctor").map_err(|error| failed(&error))?;
     backend.presence.list(&room).await.map_err(|error| failed(&error))?;
     Ok("answers".into())
@@ -341,7 +342,7 @@ impl Clocks {
         Self { wall: SystemTime::now(), monotonic: Instant::now() }
     }
 
-    /// Compares how far both clocks have gone since.
+    /// Compares how far the two clocks have advanced since this reading.
     fn finding(&self, later: Self) -> Finding {
         let gone = later.monotonic.duration_since(self.monotonic);
         let step = match later.wall.duration_since(self.wall) {

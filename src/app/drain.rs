@@ -4,7 +4,7 @@
 //! the same. The label is under a lease and is deleted at the end: the node takes rooms again as soon as it
 //! is back.
 //!
-//! Owns: the decision when waiting has no more use. Never does: move a room.
+//! Owns: the decision when to stop waiting. Never does: move a room.
 
 use std::time::{Duration, Instant};
 

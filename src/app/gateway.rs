@@ -33,7 +33,7 @@ use crate::rooms::listener_counter::{ListenerCounter, Listeners};
 use crate::stage::{Dependencies, StageHub};
 use crate::telemetry::Metrics;
 
-/// One presence backend behind both of its traits.
+/// One presence backend, as each of its traits.
 #[derive(Clone)]
 pub struct Backend {
     pub lock: Arc<dyn ConnectionLock>,
@@ -112,7 +112,8 @@ fn metered<B: ConnectionLock + Presence>(
     Backend { lock: metered.clone(), presence: metered, stages }
 }
 
-/// Creates the listener channels of this node. On a node without presence, it has stages of its own.
+/// Creates the listener channels of this node. On a node without presence, their stages are local to this
+/// node.
 pub fn channels(
     context: &Context,
     secrets: &Arc<Secrets>,

@@ -1,4 +1,4 @@
-//! Media of all rooms for listeners and listener nodes, as the HTTP side and the plain streams get them.
+//! Assembly of the media sources of the HTTP servers and the plain streams.
 
 use std::sync::Arc;
 

@@ -66,10 +66,11 @@ use reload::{LiveApiKeys, Reload, ReloadReply};
 use servers::Servers;
 use service_manager::ServiceManager;
 
-/// Time after a start before the log names what the node still waits for, and the interval of that message.
+/// Time after the start until the log names the conditions that are still missing, and interval of that
+/// message.
 const READY_REMINDER: Duration = Duration::from_secs(10);
 
-/// Requests to reload the configuration that wait at most.
+/// Maximum number of waiting requests to reload the configuration.
 const RELOADS_QUEUED: usize = 4;
 
 /// Addresses that were actually bound (a configured port 0 is any free port); `None` if no role needs one.
@@ -105,15 +106,15 @@ pub struct Node {
     readiness: Arc<Readiness>,
     api_keys: Arc<LiveApiKeys>,
     certificates: Option<LiveCertificates>,
-    /// Takes requests to reload the configuration, if the node was started by [`run`].
+    /// Sender of requests to reload the configuration; set if the node was started by [`run`].
     reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
     servers: Servers,
     arbiters: Vec<Arbiter>,
 }
 
 /// Implements `stentor serve`: runs a node until a signal, or until its supervision gives up. `keys` are the
-/// settings behind `config`; on SIGHUP `read` is called for both again. `manager`: what the service manager
-/// passed, if there is one.
+/// settings behind `config`; each reload calls `read` for both again. `manager` has the values that the
+/// service manager passed.
 ///
 /// # Errors
 /// The node cannot be started, or its supervision gave up.
@@ -161,7 +162,8 @@ pub async fn run(
 }
 
 impl Node {
-    /// Binds the addresses and starts the actors. Call it inside an actix system. Readiness comes later.
+    /// Binds the addresses and starts the actors. Call it inside an actix system. The node becomes ready
+    /// later.
     ///
     /// # Errors
     /// A program for child processes is missing; or the data directory, the secrets, the store, the presence
@@ -177,7 +179,7 @@ impl Node {
         let place = shared.then(|| DataDirLock::take(&config.node.data_dir)).transpose()?;
         let store = backends::store(&config, &metrics).await?;
         let (sockets, config) = servers::bind(config)?;
-        // A node that cannot bind its addresses logs its error alone.
+        // Warn only now: a node that cannot bind its addresses logs that error alone.
         for remark in config.warnings() {
             tracing::warn!("{remark}");
         }
@@ -259,7 +261,7 @@ impl Node {
             context: context.clone(),
         };
         let system = ActorSystem::start(move || root.clone(), RootOptions::default());
-        // A second registration would fail; there is one per process and registry.
+        // A second registration would fail, but each node has a registry of its own.
         context.metrics.registry().register(Box::new(system.registry()))?;
         let readiness = Arc::new(Readiness::new(context.clone(), door.clone()));
         let api_keys = Arc::new(LiveApiKeys::new(&context.config));
@@ -323,7 +325,8 @@ impl Node {
         self.readiness.missing().collect()
     }
 
-    /// Resolves when supervision gives up, or when another process has the node's id. Then end the process.
+    /// Resolves when supervision gives up, or when another process has the node's id. The process must then
+    /// end.
     pub async fn failed(&self) -> anyhow::Error {
         tokio::select! {
             why = self.system.failed() => anyhow::anyhow!("the node's supervision gave up: {why}"),
@@ -340,7 +343,7 @@ impl Node {
         }
     }
 
-    /// Returns the configuration in force, with the addresses that were actually bound.
+    /// Returns the active configuration, with the addresses that were actually bound.
     pub fn config(&self) -> &Config {
         &self.context.config
     }

@@ -18,16 +18,16 @@ use crate::http::ops::{ReloadError, ReloadOutcome};
 use crate::http::rest::{ApiAuth, NotAuthorized};
 use crate::telemetry::logging;
 
-/// Setting that is applied without a restart. So are the API keys, in `auth.mode: keys`, and the certificate,
-/// if there was one at the start.
+/// Settings that are applied without a restart: the log filter, the certificate if there was one at the
+/// start, and the API keys if `auth.mode` is `keys`.
 const FILTER: &str = "log.filter";
 const CERTIFICATE: [&str; 2] = ["tls.certificate_file", "tls.key_file"];
 const API_KEYS: [&str; 2] = ["auth.api_keys", "auth.api_keys_file"];
 
-/// Reads the configuration again from the sources that the node was started with.
+/// Function that reads the configuration again, from the sources that the node was started with.
 pub type Read = dyn Fn() -> Result<(Config, Vec<Effective>), ConfigErrors> + Send + Sync;
 
-/// The API keys in force.
+/// Active API keys.
 pub struct LiveApiKeys(ArcSwap<ApiKeys>);
 
 impl LiveApiKeys {
@@ -42,12 +42,12 @@ impl ApiAuth for LiveApiKeys {
     }
 }
 
-/// Answer to one `POST /reload`.
+/// Channel for the answer to one `POST /reload`.
 pub type ReloadReply = oneshot::Sender<Result<ReloadOutcome, ReloadError>>;
 
-/// Returns the settings that differ between two configurations, split by how a node that runs with `old`
-/// takes them over. API keys matter in one mode only, which needs a restart to change. So does turning TLS on
-/// or off.
+/// Returns the settings that differ between two configurations: those that a node that runs with `old`
+/// applies, and those that need a restart. API keys are applied only if both have `auth.mode: keys`, and the
+/// certificate only if both have one.
 pub fn changes(old: (&Config, &[Effective]), new: (&Config, &[Effective])) -> ReloadOutcome {
     let both = |test: fn(&Config) -> bool| test(old.0) && test(new.0);
     let has_keys = both(|config| config.auth.mode == AuthMode::Keys);
@@ -60,11 +60,11 @@ pub fn changes(old: (&Config, &[Effective]), new: (&Config, &[Effective])) -> Re
     ReloadOutcome { applied, need_restart }
 }
 
-/// Reloads the configuration of a running node.
+/// Reloader of the configuration of a running node.
 pub struct Reload {
     /// The configuration that the node was started with.
     started: Config,
-    /// The settings in force.
+    /// The active settings.
     running: Vec<Effective>,
     read: Arc<Read>,
     api_keys: Arc<LiveApiKeys>,
@@ -119,7 +119,7 @@ impl Reload {
                 }
                 Err(ReloadError::Invalid(errors.iter().map(ToString::to_string).collect()))
             }
-            // Only while the process ends, or after a panic, which was logged.
+            // Happens only while the process ends, or after a panic, which was logged.
             Err(error) => {
                 tracing::error!(%error, "{trigger}: the configuration was not read");
                 Err(ReloadError::NotRead)

@@ -46,7 +46,7 @@ use crate::stage::StageHub;
 use crate::telemetry::Metrics;
 use crate::ws::{self, WsSide};
 
-/// Everything that the servers serve.
+/// Dependencies of the HTTP servers.
 pub struct Services {
     pub context: Context,
     pub service: Arc<RoomService>,
@@ -67,7 +67,7 @@ pub struct Services {
     pub reloads: Arc<OnceLock<mpsc::Sender<ReloadReply>>>,
 }
 
-/// Time that requests in progress get when a server stops.
+/// Grace period for requests in progress when a server stops.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Addresses bound before anything else starts, so that an occupied port ends the start at once.
@@ -91,7 +91,7 @@ pub struct EnabledServices {
     pub ops: bool,
     /// True if the socket has TLS.
     pub tls: bool,
-    /// True if trusted proxies begin with a PROXY protocol header here.
+    /// True if trusted proxies begin each connection with a PROXY protocol header.
     pub proxied: bool,
 }
 
@@ -101,7 +101,7 @@ pub struct Servers {
     ledger: Arc<Ledger>,
 }
 
-/// Binds what this node's roles need. The returned configuration names the ports that were actually bound.
+/// Binds the sockets that this node's roles need. The returned configuration has the actual ports.
 ///
 /// # Errors
 /// An address cannot be bound; the message names its key.
@@ -127,7 +127,7 @@ pub fn bind(mut config: Config) -> anyhow::Result<(Sockets, Config)> {
         want(config.listen.ws, &|m| (m.ws, m.tls, m.proxied) = (true, secure.ws, proxied.ws));
     }
     let relay = relay.filter(|_| roles.mixer);
-    // One address, also if its port is 0 (any free port).
+    // One address for both, even if its port is 0 (any free port).
     let together = relay.is_some() && config.listen.relay.is_none();
     if roles.hls || together {
         want(config.listen.hls, &|m| {
@@ -265,8 +265,8 @@ impl Sockets {
 
 impl Servers {
     /// Stops the servers that only answer requests, after their requests in progress: the next client must go
-    /// to another node, not to one whose actors have stopped. Signalling stays until its connections are
-    /// notified, and operations until the end.
+    /// to another node, not to one whose actors have stopped. The signalling server runs until its
+    /// connections are notified, and the operations server until the end.
     pub async fn stop_answering(&mut self) {
         // Endless responses would keep the servers waiting.
         self.hub.close();
@@ -437,7 +437,7 @@ impl Mountable {
         }
         if mounted.hls {
             channel::configure(config, self.channel.clone());
-            // Before the rooms, whose scope covers everything below /hls.
+            // Registered before the rooms, whose scope covers everything below /hls.
             replay::configure(config, self.replay.clone());
             hls::configure(config, self.hls.clone());
             live::configure(config, self.live.clone());
@@ -470,7 +470,8 @@ fn speakers_origins(config: &Config) -> Vec<String> {
     origins
 }
 
-/// Returns the host names of a node that serves only its own machine, perhaps a proxy's name for it.
+/// Returns the host names, besides `localhost`, that sockets without authentication answer to: those in the
+/// public URLs and allowed origins, which a reverse proxy may use.
 fn hosts(config: &Config) -> Hosts {
     let public = [&config.http.public_hls_url, &config.http.public_ws_url].into_iter().flatten();
     Hosts::of(public.chain(&config.http.allowed_origins).map(String::as_str))

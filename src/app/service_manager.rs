@@ -1,6 +1,6 @@
 //! Reports to the service manager that started the node, by the protocol of sd_notify(3).
 //!
-//! Owns: the socket, and the proof that the node runs. Never does: decide what a report says.
+//! Owns: the socket, and the proof that the node runs. Never does: decide the content of a report.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use crate::domain::service_state::ServiceState;
 
 /// Interval of the reports if the manager has no watchdog.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// Limit for one report. A manager that does not read must not stop the node.
+/// Time limit for one report. A manager that does not read must not stop the node.
 const SEND_WITHIN: Duration = Duration::from_secs(1);
 
 /// Values that the manager passed in the environment.
@@ -32,7 +32,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` by `variable`.
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` through `variable`.
     pub fn read(variable: impl Fn(&'static str) -> Option<OsString>) -> Self {
         let number = |name| variable(name)?.to_str()?.parse::<u64>().ok();
         // Another process id: the variables were inherited from a process that is itself a service.
@@ -51,7 +51,8 @@ pub struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Connects. Call it inside a runtime. A socket that cannot be used is logged.
+    /// Connects to the socket in the environment. Must be called inside a Tokio runtime. Logs a socket that
+    /// cannot be used.
     pub fn connect(environment: Environment) -> Self {
         let socket = environment.socket.and_then(|name| {
             let connected = connect(&name);

@@ -1,4 +1,4 @@
-//! The signals that end a node in order.
+//! Signals that start the ordered shutdown of a node.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Tokens, as the API and the pages issue them and as the key endpoint verifies them.
+//! Issue and verification of tokens, for the HTTP endpoints.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -28,8 +28,8 @@ pub fn read() -> Option<Usage> {
     Some(Usage { total, busy, children })
 }
 
-/// Returns all and busy ticks, from the first line: user, nice, system, idle, iowait, irq, softirq, steal.
-/// The fields after these are part of user and nice.
+/// Returns the total and the busy ticks, from the first line: user, nice, system, idle, iowait, irq, softirq,
+/// steal. The fields after these are part of user and nice.
 fn machine(stat: &str) -> Option<(u64, u64)> {
     let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
     let ticks: Vec<u64> = fields.take(8).map_while(|ticks| ticks.parse().ok()).collect();

@@ -14,21 +14,21 @@ use crate::domain::ids::UnixMs;
 use crate::domain::stage::{Event, HistoryId, Reaction, Stage};
 use crate::presence::stage::StageKey;
 
-/// Most entries and bytes of a buffer. A client that falls further behind is dropped, and catches up with a
-/// new snapshot.
+/// Maximum number of entries and bytes in a buffer. A client that falls further behind is dropped, and
+/// catches up with a new snapshot.
 const MAX_ENTRIES: usize = 1024;
 const MAX_BYTES: usize = 512 * 1024;
 
 pub struct Channel {
     pub key: StageKey,
-    /// Permits one command of this node at a time, so that they do not conflict with each other.
+    /// Serializes this node's commands, which would otherwise conflict in the store.
     pub turn: Semaphore,
     inner: Mutex<Inner>,
 }
 
 pub struct Inner {
     pub stage: Stage,
-    /// Version in the store, as far as this node knows; `None` if nothing was written yet.
+    /// True if the stage is in the store, as far as this node knows.
     pub stored: bool,
     pub around: Surroundings,
     /// Reactions received by this node and not passed on yet.
@@ -54,7 +54,7 @@ struct Positioned {
     version: Option<u64>,
 }
 
-/// Result of events from the store.
+/// Result of applying events from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     Yes,
@@ -64,7 +64,7 @@ pub enum Applied {
     Gap,
 }
 
-/// Bytes from a position on.
+/// Result of reading the buffer from a position.
 pub enum Next {
     Bytes(Bytes),
     Nothing,
@@ -101,7 +101,7 @@ impl Channel {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends entries and wakes all subscribers, after the lock is released.
+    /// Appends the entries of `fill`, releases the lock, and wakes all subscribers.
     pub fn publish(&self, fill: impl FnOnce(&mut Inner)) {
         let wakers = {
             let mut inner = self.lock();
@@ -123,7 +123,7 @@ impl Channel {
         applied
     }
 
-    /// Takes over what the store has, if it is not what this node has.
+    /// Takes over the store's stage if it is newer than this node's, or of another history.
     pub fn reread(&self, stage: Option<Stage>, now: UnixMs) {
         self.publish(|inner| {
             inner.stored = stage.is_some();
@@ -133,7 +133,7 @@ impl Channel {
                 inner.stage = stage;
                 inner.snapshot = None;
                 let (entry, version) = (inner.snapshot(now), inner.stage.version);
-                // Nobody can continue from before it.
+                // The version of a snapshot: no client can continue from an event before it.
                 inner.push(entry, Some(version));
             }
         });
@@ -155,7 +155,7 @@ impl Inner {
         }
     }
 
-    /// Appends an entry that shows a part of the surroundings, which every snapshot has too.
+    /// Appends an entry that shows a part of the surroundings, which are part of every snapshot too.
     pub fn show(&mut self, entry: Entry) {
         self.snapshot = None;
         self.push(entry, None);
@@ -163,7 +163,8 @@ impl Inner {
 
     fn changed(&mut self, history: &HistoryId, version: u64, events: &[Event]) -> Applied {
         let mine = &self.stage;
-        // Another node has written the first events of a stage that this node made up while there was none.
+        // The store had no stage, so this node began a history of its own. Meanwhile another node has written
+        // the first events.
         if mine.history != *history && mine.version == 0 && version == events.len() as u64 {
             self.stage = Stage::new(history.clone());
         }
@@ -196,7 +197,7 @@ impl Inner {
         if let Some((_, version)) = last.filter(|(history, _)| *history == self.stage.history)
             && let Some(missed) = self.since(version, viewer)
         {
-            // The surroundings have no number, so they are sent in full.
+            // The surroundings have no version, so they are sent in full.
             let around = &self.around;
             let mut bytes = BytesMut::from(&missed[..]);
             for entry in [
@@ -229,7 +230,8 @@ impl Inner {
         (next == self.stage.version + 1).then(|| bytes.freeze())
     }
 
-    /// Returns the bytes from `position` on, and moves it to the end. Without bytes, the waker is registered.
+    /// Returns the bytes from `position` on, and moves it to the end. If it returns [`Next::Nothing`], the
+    /// caller must register a waker.
     pub fn next(&mut self, position: &mut u64, viewer: Viewer) -> Next {
         if *position < self.first {
             return Next::End { behind: true };
@@ -253,7 +255,7 @@ impl Inner {
         self.wakers.push(waker);
     }
 
-    /// Returns the people who talk and are still members.
+    /// Returns the users who talk and are still members.
     pub fn talking_members(&self) -> BTreeSet<crate::domain::stage::PersonId> {
         let is_member = |id: &_| self.around.members.iter().any(|member| member.id == *id);
         self.around.talking.iter().filter(|id| is_member(id)).cloned().collect()

@@ -13,8 +13,7 @@ use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{Event, Hand, HistoryId, Person, PersonId, Reaction, Stage, StageRole};
 
-/// Delay before a client connects again, in milliseconds, as EventSource is told. The client adds jitter of
-/// its own only if it is ours.
+/// Reconnection delay for EventSource, in milliseconds. Only our own client adds jitter to it.
 const RETRY_MS: u32 = 1000;
 
 /// State of the room itself.
@@ -53,7 +52,7 @@ pub struct MemberLine {
     pub muted: bool,
 }
 
-/// State beside the stage, in every snapshot.
+/// State that is not part of the stage but is in every snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
     pub room: RoomLine,
@@ -79,13 +78,13 @@ impl Entry {
     }
 }
 
-/// First bytes of every response.
+/// Returns the first bytes of every response.
 pub fn hello(you: &Person) -> Bytes {
     let data = json!({ "you": you, "reactions": Reaction::ALL });
     Bytes::from(format!("retry: {RETRY_MS}\nevent: hello\ndata: {data}\n\n"))
 }
 
-/// Comment that keeps proxies from closing an idle connection.
+/// Returns a comment, which keeps proxies from closing an idle connection.
 pub fn heartbeat() -> Entry {
     Entry::same(Bytes::from_static(b":\n\n"))
 }
@@ -110,7 +109,7 @@ pub fn reactions(counts: &BTreeMap<Reaction, u32>, at: UnixMs) -> Entry {
     Entry::same(text("reactions", None, &json!({ "at": at, "counts": counts })))
 }
 
-/// Event of the stage, after which it has this version.
+/// Encodes an event of the stage. `version` is the stage's version after it.
 pub fn event(history: &HistoryId, version: u64, event: &Event) -> Entry {
     let id = Some((history, version));
     let host = text(event.kind(), id, &for_hosts(event));
@@ -120,7 +119,7 @@ pub fn event(history: &HistoryId, version: u64, event: &Event) -> Entry {
     }
 }
 
-/// The whole state, for a client that has none or missed something.
+/// Encodes the whole state, for a client that has none or missed events.
 pub fn snapshot(stage: &Stage, around: &Surroundings, at: UnixMs) -> Entry {
     let with = |hands: Value| {
         let data = json!({
@@ -146,7 +145,7 @@ pub fn event_id(text: &str) -> Option<(HistoryId, u64)> {
     Some((HistoryId(history.to_owned()), version.parse().ok()?))
 }
 
-/// Public part of a hand: its person and place, so that the person can count.
+/// Returns the public part of a raised hand: enough for the users to find their own place in the queue.
 fn place(hand: &Hand) -> Value {
     json!({ "person": { "id": hand.person.id }, "raisedAt": hand.raised_at, "invited": hand.invited })
 }
@@ -157,7 +156,7 @@ fn for_hosts(event: &Event) -> Value {
         Event::MessageSent { message } => json!(message),
         other => {
             let mut data = json!(other);
-            // The name of the event says it.
+            // The name of the event already says the type.
             data.as_object_mut().map(|data| data.remove("type"));
             data
         }
@@ -172,7 +171,7 @@ fn stamped(value: &impl Serialize, at: UnixMs) -> Value {
     data
 }
 
-/// JSON holds no line break, so one `data` line is enough.
+/// Formats one event. JSON holds no line break, so one `data` line is enough.
 fn text(name: &str, id: Option<(&HistoryId, u64)>, data: &Value) -> Bytes {
     let id = id.map(|(history, version)| format!("id: {}.{version}\n", history.0)).unwrap_or_default();
     Bytes::from(format!("{id}event: {name}\ndata: {data}\n\n"))

@@ -24,15 +24,15 @@ use crate::rooms::listener_counter::Listeners;
 use crate::rooms::{Directory, Room, Scope, now};
 use crate::telemetry::Metrics;
 
-/// Commands of one token subject. A person clicks; a burst is a quick hand.
+/// Rate limit for the commands of one token subject. The burst allows for quick clicks.
 const PER_SUBJECT: Rate = Rate { per_second: 4, burst: 12 };
-/// Commands from one address. High, because behind a proxy all listeners have one.
+/// Rate limit for the commands from one address. High, because all listeners behind a proxy share an address.
 const PER_ADDRESS: Rate = Rate { per_second: 200, burst: 400 };
 /// Attempts of a command before it is refused because other nodes keep changing the stage.
 const ATTEMPTS: usize = 16;
 /// Interval of comments on an idle channel.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Time after the last subscriber has left at which a channel is dropped.
+/// Time without a subscriber after which a channel is dropped.
 const IDLE: Duration = Duration::from_secs(30);
 /// Longest time a command waits for earlier commands of its room on this node.
 const TURN: Duration = Duration::from_secs(2);
@@ -51,7 +51,7 @@ pub struct Dependencies {
 pub struct StageHub {
     parts: Dependencies,
     rooms: Mutex<HashMap<RoomId, Arc<Channel>>>,
-    /// People who talk in any room, also where nobody follows yet: a voice may last longer than that.
+    /// Users who talk, in all rooms: a channel that is opened later begins with those who talk already.
     talking: Mutex<HashMap<RoomId, BTreeSet<PersonId>>>,
     /// Stages that this node has written and that may have to be removed.
     written: Mutex<HashSet<StageKey>>,
@@ -113,7 +113,7 @@ impl StageHub {
         self.parts.presence.as_ref()
     }
 
-    /// Counts one request of a person.
+    /// Counts one request of a user against the rate limits.
     ///
     /// # Errors
     /// [`CommandError::TooManyRequests`].
@@ -145,7 +145,7 @@ impl StageHub {
             let channel = self.channel(room).await?;
             let (hello, position) = {
                 let mut inner = channel.lock();
-                // It was idle, and dropped at this moment.
+                // The channel was idle and has just been dropped.
                 if inner.closed {
                     continue;
                 }
@@ -158,7 +158,7 @@ impl StageHub {
         }
     }
 
-    /// Carries out a command. Returns its events; none if it asked for what already was.
+    /// Carries out a command. Returns its events; none if it changes nothing.
     ///
     /// # Errors
     /// See [`CommandError`].
@@ -187,7 +187,7 @@ impl StageHub {
             match written.map_err(|error| CommandError::Open(OpenError::Store(error)))? {
                 StageWrite::Written => {
                     self.written().insert(channel.key.clone());
-                    // Heard from the store too, and known then.
+                    // The store sends the events to this node too, which then ignores them as old.
                     channel.changed(&stage.history, stage.version, &events);
                     return Ok(events);
                 }
@@ -296,7 +296,8 @@ impl StageHub {
         });
     }
 
-    /// Does what is due each second: room lines, reactions, heartbeats, and channels that nobody needs.
+    /// Does the work due each second: publishes changed room states, reactions and heartbeats, and drops idle
+    /// channels.
     pub fn tick(&self, seconds: u64) -> Due {
         let elapsed = self.began.elapsed();
         let mut counted = Vec::new();
@@ -339,7 +340,7 @@ impl StageHub {
         Due { passing: counted, gone: self.gone() }
     }
 
-    /// Takes the written stages whose rooms are gone.
+    /// Removes and returns the written stages whose rooms are gone.
     fn gone(&self) -> Vec<StageKey> {
         if self.parts.directory.revision_seen(Scope::Rooms).is_none() {
             return Vec::new();
@@ -362,7 +363,7 @@ impl StageHub {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends all channels: the node stops.
+    /// Ends all channels, because the node stops.
     pub fn close(&self) {
         self.stopping.store(true, Relaxed);
         for (_, channel) in self.all() {
@@ -420,7 +421,8 @@ impl StageHub {
             rooms.insert(room.clone(), channel.clone());
             channel
         };
-        // An event between the read and the insertion shows as a gap with the next one; this finds it now.
+        // An event between the read and the insertion would be found only as a gap before the next one; this
+        // read finds it now.
         self.reread(room).await;
         self.reread_members(room).await;
         Ok(channel)

@@ -1,4 +1,5 @@
-//! Listener channel: what the listeners of a room see beside the audio, and what they send.
+//! Listener channel: the events that the listeners of a room get besides the audio, and the commands that
+//! they send.
 //!
 //! ```text
 //! POST ─▶ StageHub::command ─ decide on the copy ─▶ StageStore (compare and swap)
@@ -10,7 +11,7 @@
 //! slow client costs nothing, and is dropped when the buffer no longer holds its position.
 //!
 //! Owns: copies of the stages, buffers, rate limits of commands. Never does: speak HTTP, check a token, or
-//! decide on a command; that is `domain::stage`.
+//! decide on a command; that is the task of `domain::stage`.
 
 mod channel;
 mod encode;

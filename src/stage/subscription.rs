@@ -62,7 +62,7 @@ impl Stream for Subscription {
         if let Some(initial) = this.initial.take() {
             return Poll::Ready(Some(Ok(initial)));
         }
-        // Heartbeats are polls, so that an expired token is noticed in time.
+        // Each heartbeat causes a poll, so an expired token is noticed in time.
         if Instant::now() >= this.until {
             return Poll::Ready(None);
         }

@@ -227,7 +227,7 @@ impl Client {
     }
 }
 
-/// Two nodes that share a store, with one room.
+/// Returns two nodes that share a store, with one room.
 fn pair() -> (Node, Node) {
     let (store, directory) = (EmbeddedStages::new(), Arc::new(Directory::default()));
     put(&directory, Some(1));
