@@ -1,5 +1,6 @@
--- Implements the table of `JoinOutcome::of`. KEYS  …, member, high-water mark ARGV  …, user, fence, value,
--- member_ms, max
+-- Implements the table of `JoinOutcome::of`.
+-- KEYS  …, member, high-water mark
+-- ARGV  …, user, fence, value, member_ms, max
 local others = #members()
 local present = redis.call('HGET', KEYS[2], 'fence')
 if fenced(ARGV[5], redis.call('GET', KEYS[3]), present) then

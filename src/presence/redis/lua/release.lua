@@ -1,5 +1,7 @@
--- Implements the table of `ReleaseOutcome::of`. KEYS  lock, high-water mark ARGV  fence, high-water mark
--- after the release, mark_ms Returns 1 if the lock was released, 0 if the caller does not hold it.
+-- Implements the table of `ReleaseOutcome::of`.
+-- KEYS  lock, high-water mark
+-- ARGV  fence, high-water mark after the release, mark_ms
+-- Returns 1 if the lock was released, 0 if the caller does not hold it.
 local held = redis.call('HGET', KEYS[1], 'fence')
 local mark = redis.call('GET', KEYS[2])
 if held and held ~= ARGV[1] then

@@ -1,11 +1,12 @@
--- Beginning of each script that uses a room's keys. KEYS  set of the room's users ARGV  room, prefix of its
--- member keys, channel of changes
+-- Beginning of each script that uses a room's keys.
+-- KEYS  set of the room's users
+-- ARGV  room, prefix of its member keys, channel of changes
 local function tell()
   redis.call('PUBLISH', ARGV[3], ARGV[1])
 end
 
--- Returns the users whose entries have not expired. Removes the others from the set, and publishes a change if
--- there are any.
+-- Returns the users whose entries have not expired. Removes the others from the set, and publishes a change
+-- if there are any.
 local function members()
   local living, gone = {}, false
   for _, user in ipairs(redis.call('SMEMBERS', KEYS[1])) do
@@ -22,8 +23,8 @@ local function members()
   return living
 end
 
--- Returns true if a holder newer than `fence` has, or had, the lock. `mark` and `present` are nil or false if the
--- key is absent.
+-- Returns true if a holder newer than `fence` has, or had, the lock. `mark` and `present` are nil or false if
+-- the key is absent.
 local function fenced(fence, mark, present)
   return (mark and tonumber(mark) > tonumber(fence)) or (present and tonumber(present) > tonumber(fence))
 end

@@ -1,5 +1,5 @@
--- Withdraws an acquisition whose reply was lost: undoes it if it was applied, and makes it fail if it is applied
--- later.
+-- Withdraws an acquisition whose reply was lost: undoes it if it was applied, and makes it fail if it is
+-- applied later.
 -- KEYS  lock, high-water mark, withdrawal of the attempt
 -- ARGV  attempt, lock_ms, mark_ms
 redis.call('SET', KEYS[3], '', 'PX', ARGV[2])
