@@ -138,7 +138,7 @@ impl Directory {
         }
     }
 
-    /// Returns at most `limit` rooms whose id comes after `after`, and that pass the filter.
+    /// Returns the first rooms after `after` that pass the filter, at most `limit` of them.
     pub fn page(&self, after: Option<&RoomId>, limit: usize, filter: &RoomFilter) -> Page {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         // Snapshots, because a filter may look at many rooms: a lock would delay changes.
@@ -168,7 +168,7 @@ impl Directory {
         Scope::ALL.into_iter().filter_map(|scope| self.revision_seen(scope)).max()
     }
 
-    /// Returns true if every prefix was listed once, so that an absent entry really does not exist.
+    /// Returns true if every prefix was listed at least once, so that an absent entry really does not exist.
     pub fn is_listed(&self) -> bool {
         Scope::ALL.into_iter().all(|scope| self.revision_seen(scope).is_some())
     }

@@ -18,12 +18,12 @@ use crate::store::{KeyValue, Revision, StoreError, Txn, TxnOutcome};
 
 use super::{RoomError, RoomService, now};
 
-/// Events deleted by one transaction. A transaction has at most 128 operations.
+/// Maximum number of events deleted by one transaction, which may have 128 operations.
 const DELETED_AT_ONCE: usize = 100;
-/// Events that one look examines at most, so that a filter that matches nothing blocks nobody.
+/// Maximum number of events that one read examines, so that a filter without matches does not block others.
 const EXAMINED: usize = 10_000;
 
-/// Readers of one node that wait for events.
+/// Maximum number of readers of one node that wait for events.
 const MOST_READERS: usize = 100;
 
 /// Event as readers get it.
@@ -34,7 +34,7 @@ pub struct LedgerEvent {
     pub room: RoomId,
     pub kind: String,
     pub time: UnixMs,
-    /// Public form, JSON.
+    /// Event in the JSON form that users get.
     pub json: Bytes,
 }
 
@@ -51,7 +51,7 @@ pub struct EventPage {
     pub events: Vec<Arc<LedgerEvent>>,
     /// Cursor from which to read on.
     pub next: Cursor,
-    /// True if the ledger goes on after `next`.
+    /// True if the ledger continues after `next`.
     pub more: bool,
     /// Oldest event that is kept.
     pub oldest: Option<Cursor>,
@@ -62,7 +62,7 @@ pub struct EventPage {
 pub struct LedgerState {
     /// Store revision that the copy has reached; `None` before the first complete list.
     pub revision: Option<Revision>,
-    /// The node is stopping; readers end.
+    /// True if the node is stopping; readers then end.
     pub closed: bool,
 }
 
@@ -78,12 +78,12 @@ struct Events {
     /// Keys are ordered like the ledger.
     all: BTreeMap<Cursor, Arc<LedgerEvent>>,
     by_key: HashMap<String, Cursor>,
-    /// New copy during a list.
+    /// New copy while a list is in progress.
     listing: Option<BTreeMap<Cursor, Arc<LedgerEvent>>>,
 }
 
 impl LedgerEvent {
-    /// Parses a key of the store. Returns `None` if it is not one of ours.
+    /// Parses an entry of the store. Returns `None` if its key or its value is not ours.
     pub fn parse(entry: &KeyValue) -> Option<Self> {
         let (room, id) = keys::parse_event(&entry.key)?;
         let record: EventRecord = serde_json::from_slice(&entry.value).ok()?;
@@ -133,7 +133,8 @@ impl Ledger {
         self.lock().all.keys().next_back().copied().unwrap_or_default()
     }
 
-    /// Returns the right to read without end; `None` if as many readers exist as a node serves.
+    /// Returns the permit of a reader that waits for events; `None` if the node already has the maximum
+    /// number.
     pub fn reader(&self) -> Option<OwnedSemaphorePermit> {
         self.readers.clone().try_acquire_owned().ok()
     }
@@ -155,7 +156,7 @@ impl Ledger {
     /// Adds an event. Returns false if the key is not one of ours.
     pub fn put(&self, entry: &KeyValue) -> bool {
         let mut events = self.lock();
-        // A repeated list finds mostly events that the copy has already.
+        // A repeated list contains mostly events that the copy already has.
         let known = events.by_key.get(&entry.key).and_then(|cursor| events.all.get(cursor)).cloned();
         let known = known.filter(|known| known.cursor.revision == entry.mod_revision);
         let Some(event) = known.or_else(|| LedgerEvent::parse(entry).map(Arc::new)) else { return false };
@@ -193,7 +194,7 @@ impl Ledger {
         });
     }
 
-    /// Returns the keys of the oldest ones that are to be deleted.
+    /// Returns the keys of the expired events, oldest first.
     fn expired(&self, now: UnixMs, retention: Duration) -> Vec<String> {
         let events = self.lock();
         let count = expired(events.all.values().map(|event| event.time), now, retention);
@@ -220,10 +221,10 @@ impl RoomService {
         &self.ledger
     }
 
-    /// Deletes the events whose time is over. Returns their number.
+    /// Deletes the expired events. Returns their number.
     ///
     /// # Errors
-    /// The store does not answer; the next call repeats what is left.
+    /// The store does not answer; the next call deletes the rest.
     pub async fn prune_events(&self, retention: Duration) -> Result<usize, RoomError> {
         let expired = self.ledger.expired(now(), retention);
         for keys in expired.chunks(DELETED_AT_ONCE) {

@@ -8,7 +8,7 @@
 //! each held for one hash map lookup (a fraction of the cost of the response). All rooms share only one
 //! counter, which changes only when a listener comes or goes. For each listener a keyed hash is kept, never
 //! the token or the address. The memory is bounded by [`MAX_LISTENERS`]. The table is also the cache of
-//! verified tokens: a token that was counted within its last seconds is not verified again for each playlist.
+//! verified tokens: a token that was verified shortly before is not verified again for each playlist.
 //!
 //! Across nodes: a listener node sends its count of a room to the room's mixer with each playlist request.
 //! The mixer writes the sum to its own key, so every node knows it ([`Listeners`]).
@@ -53,7 +53,7 @@ struct Shard {
 #[derive(Clone, Copy)]
 struct Sighting {
     seen: u64,
-    /// End of the time in which the same listener need not be verified again.
+    /// Time until which the same listener need not be verified again.
     verified_until: u64,
 }
 
@@ -98,7 +98,7 @@ impl ListenerCounter {
         self.shard(room).sighting(room, listener).is_some_and(|sighting| is_recent(sighting.seen, now))
     }
 
-    /// Records the number of the room's listeners on a listener node.
+    /// Records the number of a room's listeners that the listener node `by` reported.
     pub fn told(&self, room: &RoomId, by: &ModuleId, count: usize, now: Instant) {
         let now = self.millis(now);
         self.swept(room, now).elsewhere.entry(room.clone()).or_default().insert(by.clone(), (count, now));
@@ -175,7 +175,7 @@ impl Shard {
     }
 }
 
-/// Listener counts of rooms, as far as this node knows.
+/// Listener counts of rooms that this node knows.
 #[derive(Clone)]
 pub struct Listeners {
     pub me: ModuleId,
@@ -202,8 +202,8 @@ impl Listeners {
         self.directory.room(room).is_some_and(|view| listener_limit(&view).is_some())
     }
 
-    /// Returns true if the limit of the room leaves a place for this listener, who adds `adds` to the count,
-    /// or if the listener is counted already. As exact as [`of`](Self::of).
+    /// Returns true if the room's limit admits this listener, who adds `adds` to the count, or if the
+    /// listener is already counted. As exact as [`of`](Self::of).
     pub fn has_place(&self, room: &RoomId, listener: impl Hash, adds: usize) -> bool {
         let Some(view) = self.directory.room(room) else { return true };
         let Some(limit) = listener_limit(&view) else { return true };

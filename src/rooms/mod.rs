@@ -61,7 +61,7 @@ pub struct NewRoom {
     pub start: bool,
 }
 
-/// Room as of its last known change.
+/// Room after its last known change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
     pub id: RoomId,
@@ -69,7 +69,7 @@ pub struct Room {
     /// Status from the room's Janus instance; `None` while the instance does not have the room, or has no
     /// healthy heartbeat.
     pub janus: Option<JanusStatus>,
-    /// The room's mixer has a healthy heartbeat and waits for the room's audio.
+    /// True if the room's mixer has a healthy heartbeat and waits for the room's audio.
     pub listening: bool,
     pub meta: Meta,
     pub view: Arc<RoomView>,
@@ -79,14 +79,14 @@ pub struct Room {
 #[derive(Debug, Clone)]
 pub struct Page {
     pub rooms: Vec<Room>,
-    /// The `after` of the next page; `None` on the last.
+    /// Value of `after` for the next page; `None` on the last page.
     pub next: Option<RoomId>,
 }
 
 /// Progress of a room's removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removal {
-    /// The room is not being removed, or no longer.
+    /// The room is not being removed, or its removal was already complete.
     Nothing,
     Waiting(PendingRemoval),
     /// This call has completed the removal.
@@ -131,7 +131,7 @@ pub fn now() -> UnixMs {
 }
 
 impl Room {
-    /// Returns `None` if the view has no room, or only the rest of a removed one.
+    /// Creates the room of a view. Returns `None` if the view has no room, or only remains of a removed one.
     pub fn of(id: RoomId, view: Arc<RoomView>, modules: &Modules) -> Option<Self> {
         let PublicStatus { status, janus, listening } = shown(&view, modules)?;
         let meta = view.meta.as_ref()?.value.clone();

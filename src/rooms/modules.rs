@@ -123,7 +123,7 @@ impl RoomService {
         Ok(true)
     }
 
-    /// Removes the cordon label, if there is one: the module is `ready` again.
+    /// Removes the cordon label, if there is one, so that the module is `ready` again.
     ///
     /// # Errors
     /// [`RoomError::ModuleNotFound`], or an error of the store.

@@ -24,7 +24,7 @@ struct PendingPlacement {
     holders: usize,
 }
 
-/// Counts the room's placement until dropped.
+/// Guard that counts the room's placement until it is dropped.
 pub(super) struct PendingStart<'a> {
     all: &'a PendingStarts,
     room: RoomId,

@@ -55,12 +55,12 @@ impl Recordings {
         Self { store, directory, known: RwLock::default(), seen: watch::Sender::new(None) }
     }
 
-    /// Returns a recording, also one that is being removed.
+    /// Returns a recording, even if it is being removed.
     pub fn get(&self, id: &RecordingId) -> Option<Arc<StoredValue<Recording>>> {
         self.read().recordings.get(id).cloned()
     }
 
-    /// Returns all recordings, also those that are being removed.
+    /// Returns all recordings, including those that are being removed.
     pub fn all(&self) -> Vec<KnownRecording> {
         let known = self.read();
         let all = known.recordings.iter();
@@ -89,7 +89,7 @@ impl Recordings {
         self.is_listed() && self.directory.is_listed()
     }
 
-    /// Returns the state of a recording, as this node sees its room and its mixers.
+    /// Returns the state of a recording, from this node's view of its room and mixers.
     pub fn state(&self, id: &RecordingId, recording: &Recording) -> RecordingState {
         let view = self.directory.room(&recording.room).unwrap_or_default();
         let is_alive = |mixer: &ModuleId| {
@@ -113,7 +113,7 @@ impl Recordings {
         Ok(found)
     }
 
-    /// Changes a recording by what `decide` returns for its present value; `None` changes nothing.
+    /// Applies the write that `decide` returns for the recording's current value; `None` changes nothing.
     ///
     /// # Errors
     /// An error of the store, an unreadable value, or [`RoomError::Busy`].
@@ -151,7 +151,7 @@ impl Recordings {
         self.write().listing = Some(BTreeMap::new());
     }
 
-    /// Applies a put. Returns the id of the recording if the key is one.
+    /// Applies a put. Returns the id of the recording if the key is a recording's.
     pub fn put(&self, kv: &KeyValue) -> Option<RecordingId> {
         let mut known = self.write();
         let read = keys::parse_recording(&kv.key).zip(parse(kv));
@@ -209,7 +209,7 @@ impl Recordings {
 }
 
 impl RoomService {
-    /// Records the room's present broadcast from now on. A room that is recorded is unchanged.
+    /// Starts to record the room's current broadcast. Changes nothing if it is already being recorded.
     ///
     /// # Errors
     /// [`RoomError::Recording`] if the room is not on air or recording is off, or an error of the store.
@@ -219,7 +219,7 @@ impl RoomService {
         self.change(id, decide).await.and_then(|view| self.found(id, view))
     }
 
-    /// Ends the recording of the room's present broadcast. A room that is not recorded is unchanged.
+    /// Ends the recording of the room's current broadcast. Changes nothing if it is not being recorded.
     ///
     /// # Errors
     /// [`RoomError::NotFound`], or an error of the store.
@@ -229,8 +229,9 @@ impl RoomService {
     }
 }
 
-/// Returns the transaction that asks for the recording of a broadcast from its start, if `mode` wants it and
-/// nobody has asked yet.
+/// Returns the transaction that requests the recording of the current broadcast from its start. `None` if
+/// `mode` does not ask for one, the room is not on air, or the broadcast already has a request, even a
+/// stopped one.
 pub fn automatic_request(room: &RoomId, view: &RoomView, mode: RecordingMode) -> Option<Txn> {
     let request = automatic(view, mode, random_id())?;
     Some(txn::txn(room, view, &RoomWrite::Recording(request)))

@@ -51,8 +51,8 @@ pub struct RoomService {
 }
 
 impl RoomService {
-    /// Creates the service. `removing_grace` is the time after which a stopped room is removed without
-    /// waiting for its modules.
+    /// Creates the service. `removing_grace` is the time after which a stopped room is removed even if its
+    /// modules have not released it.
     pub fn new(
         store: Arc<dyn Store>,
         directory: Arc<Directory>,
@@ -100,8 +100,8 @@ impl RoomService {
         self.change_from_store(&id, decide).await.and_then(|view| self.found(&id, view))
     }
 
-    /// Returns a room from this node's directory, so also while the store is unavailable. A room that the
-    /// directory does not know is read from the store.
+    /// Returns a room from this node's directory, so it also works while the store is unavailable. A room
+    /// that the directory does not know is read from the store.
     ///
     /// # Errors
     /// [`RoomError::NotFound`], [`RoomError::Corrupt`] if a key of the room cannot be read, or an error of
@@ -165,8 +165,8 @@ impl RoomService {
         }
     }
 
-    /// Ends an expired room or broadcast. Returns false if nothing was to do, or if the room has changed
-    /// since it was judged.
+    /// Ends an expired room or broadcast. Returns false if there was nothing to do, or if the room has
+    /// changed since `judged` was read.
     pub async fn expire(&self, id: &RoomId, judged: &RoomView, expiry: Expiry) -> Result<bool, RoomError> {
         let admission = match expiry {
             Expiry::NeverStarted => admit_delete(judged, now(), self.removing_grace)?,
@@ -177,9 +177,9 @@ impl RoomService {
         Ok(self.commit(id, judged, &write).await?.is_some())
     }
 
-    /// Completes the removal of a `removing` room if its modules have released it, or if their time is over
-    /// by `clock` (the clock of [`Ages`](crate::domain::ages::Ages)). Call it at each change of the
-    /// room and at a wait's `forced_at`.
+    /// Completes the removal of a `removing` room if its modules have released it, or if their grace period
+    /// is over according to `clock` (the clock of [`Ages`](crate::domain::ages::Ages)). Call it at each
+    /// change of the room, and at the `forced_at` of [`Removal::Waiting`].
     pub async fn finish_removal(&self, id: &RoomId, clock: UnixMs) -> Result<Removal, RoomError> {
         let Some(known) = self.directory.room(id) else { return Ok(Removal::Nothing) };
         let mut removal = match cleanup(&known, clock) {
@@ -212,7 +212,7 @@ impl RoomService {
         Err(RoomError::Busy)
     }
 
-    /// Checks that the store was listed once: before that, every module would seem to be absent.
+    /// Checks that the store was listed at least once: before that, every module would seem to be absent.
     fn knows_the_modules(&self) -> Result<(), RoomError> {
         match self.directory.is_listed() {
             true => Ok(()),
@@ -225,7 +225,7 @@ impl RoomService {
         hold.place(&self.directory, [rng.random(), rng.random()])
     }
 
-    /// Makes one attempt from the directory, then further ones from the store.
+    /// Makes one attempt based on the directory, then further ones based on the store.
     ///
     /// # Errors
     /// The error of `decide`, an error of the store, or [`RoomError::Busy`] after [`ATTEMPTS`] conflicts.

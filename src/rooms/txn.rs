@@ -23,7 +23,7 @@ pub(super) struct RoomRead {
     pub revision: Revision,
 }
 
-/// Reads the keys of one room, linearizable.
+/// Reads the keys of one room. Linearizable.
 ///
 /// # Errors
 /// [`RoomError::Corrupt`] if a value cannot be parsed, or an error of the store.
@@ -41,8 +41,8 @@ pub(super) async fn read(store: &dyn Store, room: &RoomId) -> Result<RoomRead, R
     Ok(RoomRead { view, revision })
 }
 
-/// Builds a transaction that deletes every key of the room, readable or not, if its own keys do not change
-/// before.
+/// Builds a transaction that deletes every key of the room, readable or not. It commits only if the room's
+/// own keys have not changed since they were read here.
 pub(super) async fn clear_as_is(store: &dyn Store, room: &RoomId) -> Result<Txn, RoomError> {
     let listed = store.list(&prefix(room)).await?;
     let at = |key: &str| listed.entries.iter().find(|e| e.key == key).map_or(0, |e| e.mod_revision);

@@ -1,4 +1,4 @@
-//! Applies watch events to the [`Directory`]: one fold per watched prefix.
+//! Applies watch events to the [`Directory`]: one [`WatchApplier`] per watched prefix.
 //!
 //! A list is collected separately and applied as a whole at its end, so readers never see half of it. Keys
 //! that it does not contain are removed. Only differences are reported as changed, so that the relist every
@@ -24,7 +24,7 @@ pub enum StoreChange {
     Module(ModuleKind, ModuleId),
 }
 
-/// Applies the events of one scope to the directory.
+/// Writer of one scope's watch events to the directory.
 #[derive(Debug)]
 pub struct WatchApplier {
     directory: Arc<Directory>,
@@ -47,7 +47,8 @@ enum Part {
 }
 
 impl WatchApplier {
-    /// Creates the fold of a scope. A second fold of the same scope would undo the lists of the first.
+    /// Creates the applier of a scope. Create only one per scope: a second one would undo the lists of the
+    /// first.
     pub fn new(directory: Arc<Directory>, scope: Scope) -> Self {
         Self { directory, scope, listing: None, reported: HashSet::new() }
     }

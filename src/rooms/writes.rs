@@ -1,4 +1,5 @@
-//! Transactions of the writers beside the room API: modules for their own rooms, the leader for all rooms.
+//! Transactions of the writers other than the room API: modules for their own rooms, the leader for all
+//! rooms.
 //!
 //! Each transaction compares the keys that its decision is based on, so a superseded writer changes nothing.
 //! Owns: the comparisons. Never does: send a transaction.
@@ -16,15 +17,14 @@ use crate::store::{LeaseId, Txn};
 use super::LeaderGuard;
 use super::txn::{json, txn};
 
-/// Writes a janus node's key, if `livemeta` still has the revision it acted on and the key has the revision
-/// it knows.
+/// Writes a Janus node's key, if `livemeta` and the key still have the revisions that the node acted on.
 pub fn janus_key(room: &RoomId, state: &JanusState, live_revision: i64, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Janus);
     let unchanged = Txn::new().when(keys::room(room, RoomPart::LiveMeta), live_revision);
     unchanged.when(&key, key_revision).put(key, json(state))
 }
 
-/// Deletes a janus node's key, if the key has the revision that the node knows.
+/// Deletes a Janus node's key, if the key still has the revision that the node knows.
 pub fn janus_key_gone(room: &RoomId, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Janus);
     Txn::new().when(&key, key_revision).delete(key)
