@@ -151,8 +151,8 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes the lease and its keys at once.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Deletes the history before `revision`; no key is lost. A watch that is further behind ends with
-    /// `Compacted`. A store that bounds its own history does nothing.
+    /// Deletes the history before `revision`; no key is lost. A watch that has not yet delivered that history
+    /// ends with `Compacted`. A store that bounds its own history does nothing.
     async fn compact(&self, _revision: Revision) -> Result<(), StoreError> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Lists a prefix, then watches it, without end, so that a consumer can keep an exact copy of the prefix.
+//! Lists a prefix, then watches it without end, so that a consumer can keep an exact copy of it.
 //!
 //! ```text
 //!            listed                  changed: Apply, Delete, Progress
@@ -196,7 +196,7 @@ mod tests {
         let store = ScriptedStore::new([Ok(listing(5, &[]))], watches);
         let seen = take(reflector(store), 12).await;
         assert_eq!(seen, ["start", "done 5", "lost"].repeat(4));
-        // At least half of 20, 40 and 80 ms: the listings in between do not count as success.
+        // Three pauses of at least half of 20, 40 and 80 ms: the listings in between do not count as success.
         assert!(started.elapsed() >= Duration::from_millis(70), "{:?}", started.elapsed());
     }
 

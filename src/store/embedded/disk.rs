@@ -72,7 +72,7 @@ impl Disk {
     /// Makes `batch` durable on top of `known`.
     ///
     /// # Errors
-    /// The batch was not accepted: the contents of the file still count as `known`.
+    /// The batch was not written: the store's contents are still `known`.
     pub fn write(&mut self, known: &Keyspace, batch: &Batch) -> Result<(), StoreError> {
         match self.try_write(known, batch) {
             Ok(db) => {
@@ -215,7 +215,7 @@ mod tests {
         disk.write(&known, &kept).unwrap();
         known.apply(kept.revision, kept.changes);
 
-        // In the file, but as if reported to its writer as failed.
+        // Simulates a write that reached the file although it was reported as failed.
         disk.write(&known, &put(&known, "/phantom")).unwrap();
         disk.db = None;
 

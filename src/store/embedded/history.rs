@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use super::keyspace::Commit;
 use crate::store::{Revision, WatchEvent};
 
-/// Memory of one event beside its key and value, bytes: the structures around them.
+/// Memory of one event in addition to its key and value, bytes: the structures around them.
 const EVENT_OVERHEAD: usize = 96;
 /// Approximate number of events in one read, for readers that are far behind.
 const PORTION: usize = 1_000;

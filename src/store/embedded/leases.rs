@@ -44,7 +44,7 @@ impl Leases {
         self.alive.remove(&id);
     }
 
-    /// Makes leases whose end could not be written due again after `pause`.
+    /// Sets the deadlines of these leases to `pause` from now, because their end could not be written.
     pub fn postpone(&mut self, ids: &[LeaseId], pause: Duration, now: Instant) {
         for id in ids {
             if let Some(lease) = self.alive.get_mut(id) {

@@ -35,7 +35,7 @@ pub use self::disk::StoreOpenError;
 
 /// Longest time between two batches of a watch; an empty batch reports progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(4);
-/// Requests that may wait for the writer. Further callers wait before they queue.
+/// Maximum number of requests queued for the writer. Further callers wait until there is room.
 const MAX_QUEUED: usize = 4_096;
 
 /// Limits of the history that is kept for watchers that lag.
@@ -55,7 +55,7 @@ impl Default for HistoryLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmbeddedOptions {
     pub history: HistoryLimits,
-    /// Bound of each write. While a write takes longer, the store counts as unavailable.
+    /// Time limit of each write. While a write takes longer, the store counts as unavailable.
     pub request_timeout: Duration,
 }
 
@@ -182,7 +182,7 @@ impl Store for EmbeddedStore {
             progress_at: Instant::now() + PROGRESS_EVERY,
             request_timeout: self.request_timeout,
         };
-        // The second `None` ends the stream after its first error.
+        // The state `None` ends the stream after its first error.
         Ok(Box::pin(stream::unfold(Some(watcher), |watcher| async move {
             let mut watcher = watcher?;
             match watcher.next_batch().await {
@@ -225,7 +225,7 @@ impl Watcher {
     /// Waits for events under the prefix. Returns an empty batch after [`PROGRESS_EVERY`] without one.
     async fn next_batch(&mut self) -> Result<WatchBatch, StoreError> {
         loop {
-            // Before reading, so that a later commit wakes this task again.
+            // Mark before reading, so that a later commit wakes this task again.
             self.committed.mark_unchanged();
             self.shared.check(self.request_timeout)?;
             let events = self.read_on()?;

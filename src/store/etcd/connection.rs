@@ -1,7 +1,6 @@
 //! An etcd client with a deadline for every call. It is replaced when etcd no longer responds on it.
 //!
-//! Owns: deadlines, repetition, the mapping of etcd's errors. Never does: repeat a write that may have
-//! arrived.
+//! Owns: deadlines, repeats, the mapping of etcd's errors. Never does: repeat a write that may have arrived.
 
 use std::error::Error as _;
 use std::future::Future;
@@ -58,7 +57,7 @@ impl Connection {
         Ok(Self { options, client: ArcSwapOption::new(client) })
     }
 
-    /// Sends `request`, and repeats it until there is a response, it may not be repeated, or the timeout has
+    /// Sends `request`. Repeats it until there is a response, a repeat is not allowed, or the timeout has
     /// passed.
     ///
     /// # Errors
@@ -105,7 +104,7 @@ impl Connection {
     }
 
     /// Replaces the client in use. A dead connection can stay open for many minutes; a new connection shows
-    /// at once if etcd is available.
+    /// at once whether etcd is available.
     pub async fn replace_current(&self) {
         self.replace(self.client.load_full().as_ref()).await;
     }
