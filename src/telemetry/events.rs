@@ -35,7 +35,7 @@ pub trait Event {
     }
 }
 
-/// `/readyz` answers 200 from now on. Scripts wait for this line.
+/// Readiness of the node: `/readyz` answers 200 from now on. Scripts wait for this line.
 pub struct NodeReady<'a> {
     pub node: &'a ModuleId,
     /// `None`: no role of this node has this address.
@@ -45,7 +45,7 @@ pub struct NodeReady<'a> {
     pub ops: SocketAddr,
 }
 
-/// The ordered shutdown begins.
+/// Start of the orderly shutdown.
 pub struct NodeStopping<'a> {
     pub node: &'a ModuleId,
     pub reason: &'static str,
@@ -60,30 +60,30 @@ pub struct RoomPlaced<'a> {
     pub reason: &'static str,
 }
 
-/// A room on air was assigned another Janus instance or mixer.
+/// Assignment of another Janus instance or mixer to a room on air.
 pub struct RoomMoved<'a> {
     pub room: &'a RoomId,
     pub epoch: Epoch,
     pub janus: &'a ModuleId,
     pub mixer: &'a ModuleId,
-    /// Cause for each side that moved, from a small fixed set.
+    /// Cause for each module that was replaced, from a small fixed set.
     pub causes: Vec<&'static str>,
-    /// The same as text, with the modules that the room left.
+    /// The causes as text, with the modules that the room left.
     pub reason: &'a str,
 }
 
-/// This node is the leader from now on.
+/// Election of this node as the leader.
 pub struct LeaderElected<'a> {
     pub node: &'a ModuleId,
 }
 
-/// This node is no longer the leader.
+/// End of this node's time as the leader.
 pub struct LeaderLost<'a> {
     pub node: &'a ModuleId,
     pub reason: &'a str,
 }
 
-/// The leader key has no lease, so no Stentor node wrote it. This node takes it over.
+/// Leader key without a lease, so no Stentor node wrote it. This node takes it over.
 pub struct LeaderKeyOrphaned<'a> {
     pub key: &'a str,
     /// Node that the key names.
@@ -102,13 +102,13 @@ pub struct FfmpegStarted<'a> {
 pub enum FfmpegExit {
     /// Stopped by Stentor: the room ended, moved, or got a new forwarder.
     Stopped,
-    /// Ended by itself, without having been asked to.
+    /// The process ended by itself for any other reason.
     Crashed,
-    /// Finished its output by itself, with exit code 0.
+    /// The process finished its output by itself, with exit code 0.
     Finished,
-    /// Found its port in use.
+    /// The process found its port in use.
     BindFailed,
-    /// Stopped by the watchdog: Janus forwards, but no audio arrived.
+    /// No audio arrived: the watchdog stopped the process, or the process ended by itself.
     Stalled,
 }
 
@@ -131,12 +131,12 @@ pub struct JanusLost<'a> {
     pub reason: &'a str,
 }
 
-/// The store does not answer: media continue, nothing is written.
+/// Outage of the store. Media continue, but nothing is written.
 pub struct StoreLost<'a> {
     pub reason: &'a str,
 }
 
-/// Segments of a recording cannot be written. The broadcast continues.
+/// Failure to write segments of a recording. The broadcast continues.
 pub struct RecordingDiskFailed<'a> {
     pub recording: &'a RecordingId,
     pub room: &'a RoomId,

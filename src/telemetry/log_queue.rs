@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes that may wait. The write in progress may hold the same amount again.
+/// Maximum number of queued bytes. The write in progress may hold the same amount again.
 const LIMIT: usize = 1 << 20;
 /// Time between two calls of the tick.
 const TICK: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl LogQueue {
     /// Waits until all lines are written, for at most `limit`.
     pub fn flush(&self, limit: Duration) {
         let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
-        // The result says if the time ran out, which makes no difference here.
+        // The result says whether the time ran out, which makes no difference here.
         drop(self.0.changed.wait_timeout_while(self.state(), limit, is_busy));
     }
 

@@ -24,9 +24,9 @@ use crate::config::{LogConfig, LogFormat};
 /// Suppresses the ERROR lines of actix for malformed requests. With them, any client could raise an alarm or
 /// fill the disk. A directive for this target in the configuration takes precedence.
 const STRANGERS_FAULTS: &str = "actix_http::h1::dispatcher=off";
-/// Time that the end of the process waits for the reader of the log.
+/// Maximum time that the exiting process waits for the reader of the log.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-/// Time that a panic waits for the reader, in case the process ends with the panic.
+/// Maximum time that a panic waits for the reader of the log, because it may end the process.
 const PANIC_FLUSH_LIMIT: Duration = Duration::from_millis(100);
 
 /// Counter of dropped log lines. The log belongs to the process, so all registries share this counter.

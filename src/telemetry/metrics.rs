@@ -264,7 +264,7 @@ impl Metrics {
         self.0.listeners.set(count as i64);
     }
 
-    /// Counts a move of one side of a room. `cause`: why it was moved.
+    /// Counts a room's move to another Janus instance or mixer. `cause`: the reason for the move.
     pub fn room_moved(&self, cause: &'static str) {
         self.0.room_moves.with_label_values(&[cause]).inc();
     }

@@ -1,4 +1,4 @@
-//! Metrics as Prometheus reads them.
+//! Tests of the metrics as Prometheus reads them.
 
 use super::*;
 use std::io::Write;

@@ -1,7 +1,7 @@
-//! Telemetry that an operator sees of a node: logs, metrics, and the events that produce both.
+//! Telemetry of a node for its operator: logs, metrics, and the events that produce both.
 //!
-//! Owns: every metric outside the actor kernel, the log format. Never does: decide anything, or put a PIN,
-//! token, secret, SDP, room or user into a label or into a line that is not about that room.
+//! Owns: every metric outside the actor kernel, the log format. Never does: decide anything, log a PIN,
+//! token, secret or SDP, or name a room or user in a label or in a line that is not about them.
 
 pub mod events;
 mod log_queue;

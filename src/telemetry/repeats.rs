@@ -31,7 +31,7 @@ pub struct RepeatFilter {
     repeated: IntCounter,
 }
 
-/// Counts of lines, by the hash of the place and fields that make lines equal.
+/// Counts of lines, by the hash of their place and fields.
 #[derive(Default)]
 struct Counts(HashMap<u64, Count>);
 
@@ -42,7 +42,7 @@ struct Count {
     line: Option<Line>,
 }
 
-/// Content of a report about a line.
+/// Level, target and text of a suppressed log line, for the report of its repeats.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Line {
     level: Level,
@@ -75,7 +75,7 @@ impl Counts {
 }
 
 impl RepeatFilter {
-    /// Creates the filter. `repeated` counts the suppressed lines.
+    /// Creates the filter, which counts the suppressed lines in `repeated`.
     pub fn new(repeated: IntCounter) -> Self {
         Self { counts: Arc::default(), repeated }
     }
