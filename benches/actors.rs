@@ -1,8 +1,9 @@
 //! Cost that the kernel adds to a message: from `tell` on one thread to the handler on another, and back.
 //!
-//! The floor is a bare actix actor that answers on the same kind of channel.
+//! The baseline is a bare actix actor that answers on the same kind of channel.
 
-// A failed unwrap is a failed test or measurement; helpers are `async` alike.
+// A failed unwrap is a failed measurement. Helpers are `async` even if they need not be, so that all calls
+// look alike.
 #![allow(clippy::unwrap_used, clippy::unused_async)]
 
 use std::sync::mpsc::{Receiver, Sender, channel};

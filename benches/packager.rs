@@ -1,8 +1,10 @@
 //! Cost of a live room in the packager: per part, per rendering, per listener with a token.
 //!
-//! The floor of a push is the encryption that it cannot avoid (a part on arrival, its share of the segment).
+//! The baseline of a push is the encryption that it cannot avoid: of the part on its arrival, and its share
+//! of the segment.
 
-// A failed unwrap is a failed test or measurement; helpers are `async` alike.
+// A failed unwrap is a failed measurement. Helpers are `async` even if they need not be, so that all calls
+// look alike.
 #![allow(clippy::unwrap_used, clippy::unused_async)]
 
 use std::hint::black_box;

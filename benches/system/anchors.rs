@@ -1,7 +1,7 @@
 //! Anchors: time until on air, time until others learn of a change, and memory of an idle connection.
 //!
-//! Floors: the same join on a Janus directly; the answer to the call that the others learn of; a server of
-//! bare actix-web-actors connections, in a separate process.
+//! Baselines: the same join directly on a Janus; the response to the caller of the change; a server of bare
+//! actix-web-actors connections, in a separate process.
 
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ async fn direct_joins() -> Times {
     times
 }
 
-/// Measures the time from one anchor's change until everybody on the other gateway has heard of it.
+/// Measures the time from an anchor's change until the client on the other node learns of it.
 async fn news() -> Row {
     let stage = Stage::pair(&[("ws.rate", "10000"), ("ws.burst", "10000")]).await;
     let mut watcher = stage.connect(0, "wanda", "").await;
@@ -137,7 +137,7 @@ async fn idle() -> Row {
 
 /// Returns the private memory of the process, in kB per connection.
 async fn per_connection(pid: i32, url: impl Fn(usize) -> String) -> f64 {
-    // One-time allocations happen before the measurement.
+    // Make one-time allocations happen before the measurement.
     drop(open(&url, 0..AT_ONCE).await);
     let before = usage::private_bytes(pid);
     let sockets = open(&url, AT_ONCE..IDLE).await;

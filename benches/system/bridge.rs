@@ -1,4 +1,4 @@
-//! Plain-RTP participants that talk, on a Janus that is asked in raw JSON, so that each setting can differ
+//! Plain-RTP participants that talk. Their Janus is controlled with raw JSON, so that each setting can differ
 //! from Stentor's.
 
 use std::net::{SocketAddr, UdpSocket};
@@ -28,7 +28,7 @@ pub const SPEAKERS: usize = 3;
 /// Opus packets of one voice, sent in a loop.
 type Voice = Vec<Arc<[u8]>>;
 
-/// A Janus session, and the people who talk in rooms through it.
+/// A Janus session, and the participants that talk in rooms through it.
 pub struct Bridge {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     api_secret: String,
@@ -66,7 +66,7 @@ impl Bridge {
         self.message(handle, body).await;
     }
 
-    /// Lets three people talk in a room, joined with these settings of `join`.
+    /// Lets three participants join a room and talk. `settings` override those of `join`.
     pub async fn talk(&mut self, room: u32, pin: &str, settings: &Value) {
         let mut speakers = Vec::new();
         for voice in self.voices.clone() {
@@ -93,7 +93,7 @@ impl Bridge {
         self.talking.push(talking);
     }
 
-    /// Makes everybody leave.
+    /// Makes all participants leave.
     pub async fn empty(&mut self) {
         self.talking.clear();
         self.ask(json!({ "janus": "destroy", "session_id": self.session })).await;
@@ -105,7 +105,7 @@ impl Bridge {
         id(&self.ask(json!({ "janus": "attach", "plugin": plugin, "session_id": self.session })).await)
     }
 
-    /// Returns what the plugin answers.
+    /// Sends a request to the plugin and returns its answer.
     async fn message(&mut self, handle: u64, body: Value) -> Value {
         let message =
             json!({ "janus": "message", "session_id": self.session, "handle_id": handle, "body": body });
@@ -114,7 +114,7 @@ impl Bridge {
         data
     }
 
-    /// Returns the answer, which for a message follows an `ack`.
+    /// Sends a request and returns the answer, which for a message follows an `ack`.
     async fn ask(&mut self, mut request: Value) -> Value {
         self.asked += 1;
         let transaction = self.asked.to_string();
@@ -142,7 +142,8 @@ fn merge(body: &mut Value, settings: &Value) {
     }
 }
 
-/// Sends the voices in a loop, one packet each per 20 ms, as long as the other side is held.
+/// Sends the voices in a loop, one packet each per 20 ms, while the caller holds the other end of
+/// `while_held`.
 #[expect(clippy::disallowed_methods, reason = "a thread of its own that keeps the pace of real time")]
 fn send(speakers: &[(UdpSocket, SocketAddr, Arc<Voice>)], while_held: &Weak<()>) {
     let begin = Instant::now();

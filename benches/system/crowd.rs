@@ -1,4 +1,4 @@
-//! Number of live rooms that this machine carries without a late part, beside the number that Janus and
+//! Number of live rooms that this machine carries without a late part, next to the number that Janus and
 //! FFmpeg alone would allow.
 
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ const STEP: usize = 10;
 /// Upper bound of the rooms, above what two cores carry on any machine.
 const MOST: usize = 200;
 const WATCHED: Duration = Duration::from_secs(10);
-/// Time limit to settle, which an overloaded machine never does.
+/// Time limit for new rooms to settle; on an overloaded machine they never do.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
-/// Goal as a share of the floor: sixty rooms where Janus and FFmpeg alone allow seventy-six.
+/// Goal relative to the baseline: 60 rooms if Janus and FFmpeg alone carry 76.
 const GOAL: f64 = 60.0 / 76.0;
 const FRAGMENTS: &str = "stentor_media_fragments_total";
 /// The node's own count of parts that came more than one and a half part durations after the previous one.
@@ -73,7 +73,7 @@ async fn grow_to(house: &House, rooms: usize) -> bool {
         house.node.room_on_air(&format!("crowd-{n}")).await;
     }
     let (before, end) = (house.metric(FRAGMENTS).await, Instant::now() + SETTLED_WITHIN);
-    // A few parts of each, so that no room is still starting.
+    // Wait for some parts of each room, so that none is still starting.
     while house.metric(FRAGMENTS).await < before + (20 * rooms) as f64 {
         if Instant::now() > end {
             return false;

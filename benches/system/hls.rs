@@ -1,5 +1,5 @@
-//! Responses per second of the listener side, beside nginx with the same bytes as static files. Both run on
-//! all cores of this machine together with the load generator.
+//! Responses per second of the HLS socket, next to nginx with the same bytes as static files. Both run on all
+//! cores of this machine together with the load generator.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -115,7 +115,8 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one process per core on one port. They have no master, so that each ends with us in any case.
+    /// Starts one process per core on one port. They have no master process, so each of them ends with this
+    /// program in any case.
     async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let [port] = free_ports();

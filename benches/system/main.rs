@@ -1,10 +1,12 @@
-//! Benchmarks of the whole system, each figure beside its floor, from the same run on the same machine.
+//! Benchmarks of the whole system. Each figure is next to its baseline (column `floor`), such as the same
+//! work without Stentor, from the same run on the same machine.
 //!
 //! `make bench` runs the Criterion benches first, then this program, which prints everything as one table and
 //! saves it in `target/bench.md`. `cargo bench --bench system -- start hls` runs only the named parts. The
-//! numbers are for reading and never asserted: the exit code says only if all of them could be measured.
+//! numbers are for reading and never asserted: the exit code says only whether all of them could be measured.
 
-// A failed unwrap is a failed test or measurement; helpers are `async` alike.
+// A failed unwrap is a failed measurement. Helpers are `async` even if they need not be, so that all calls
+// look alike.
 #![allow(clippy::unwrap_used, clippy::unused_async)]
 
 mod anchors;

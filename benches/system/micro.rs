@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::table::{Row, short};
 
-/// Criterion's names of a figure and of its floor, and the text for the table.
+/// Criterion's names of a figure and of its baseline, and the text for the table.
 const FIGURES: [(&str, &str, &str); 4] = [
     (
         "packager/push one part (cut, mux, encrypt, publish)",

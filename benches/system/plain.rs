@@ -1,5 +1,5 @@
-//! Processor time of the listener side: listeners of a plain stream, beside listeners of the same room by
-//! low-latency HLS. Floor and measurement are listeners per core, from the node's own processor time.
+//! Number of listeners that one core serves with a plain stream, next to the number for the same room with
+//! low-latency HLS (the baseline). Both follow from the node's own processor time.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const ROOM: &str = "heard";
 const PLAIN: usize = 2000;
 const HLS: usize = 200;
 const WATCHED: Duration = Duration::from_secs(10);
-/// From the start of the listeners to the measurement.
+/// Time from the start of the listeners to the measurement.
 const SETTLED: Duration = Duration::from_secs(3);
 
 pub async fn measure() -> Vec<Row> {

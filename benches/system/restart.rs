@@ -1,7 +1,7 @@
 //! Time until a thousand rooms known at a restart are on air again, with stubs for Janus and FFmpeg.
 //!
-//! The node and its Janus are killed, so everything must be rebuilt. The floor is the same work done bare: a
-//! thousand rooms with their forwarders, and a thousand processes up to their first bytes.
+//! The node and its Janus are killed, so everything must be rebuilt. The baseline is the same work done
+//! directly: a thousand rooms with their forwarders, and a thousand processes up to their first bytes.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use super::support::node::Node;
 use super::table::{Row, short};
 
 const ROOMS: u32 = 1000;
-/// Goal, in addition to the work of Janus and FFmpeg.
+/// Goal: maximum time in addition to the work of Janus and FFmpeg.
 const REACH: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 64;
 /// Number of FFmpegs that start at once, the same limit as the node's.
@@ -98,7 +98,7 @@ fn node(etcd: &Etcd, janus: &QuietJanus) -> Node {
         ("janus.capacity", "1000"),
         ("mixer.capacity", "1000"),
         ("mixer.ffmpeg", &ffmpeg),
-        // A stub has nothing to say after its first part.
+        // A stub writes nothing after its first part.
         ("mixer.watchdog", "60s"),
     ]);
     Node::prepare(&settings)
@@ -126,7 +126,7 @@ async fn rooms_watch(store: &dyn Store) -> WatchStream {
     store.watch("/rooms/", revision + 1).await.expect("a watch")
 }
 
-/// Waits until the newest state that every room's Janus has written since the watch began is forwarding.
+/// Waits until, for every room, the newest Janus state since the watch began is `forwarding`.
 async fn until_forwarding(mut watch: WatchStream) {
     let mut forwarding = BTreeSet::new();
     while forwarding.len() < ROOMS as usize {
@@ -143,7 +143,7 @@ async fn until_forwarding(mut watch: WatchStream) {
     }
 }
 
-/// Measures a thousand rooms with forwarders in a fresh Janus of this kind.
+/// Measures the creation of a thousand rooms with forwarders in a fresh Janus stub.
 async fn bare_rooms() -> Duration {
     let janus = QuietJanus::start().await;
     let options = ConnectOptions {

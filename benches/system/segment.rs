@@ -1,4 +1,5 @@
-//! Time from `POST start` until a listener has decrypted its first segment, with no anchor, beside FFmpeg.
+//! Time from `POST start` until a listener has decrypted its first segment, with no anchor, next to the same
+//! time for FFmpeg alone.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,7 @@ pub async fn measure() -> Vec<Row> {
     )]
 }
 
-/// Measures the time from FFmpeg's spawn, with RTP already sent, to a whole part.
+/// Measures the time from FFmpeg's spawn to its first complete part, while RTP already arrives.
 async fn bare(house: &House, n: u16) -> Duration {
     let number = 200_000 + u32::from(n);
     let rtp = MediaAddr { ip: [127, 0, 0, 1].into(), port: BARE_PORTS + 2 * n };

@@ -1,5 +1,5 @@
-//! Cost of a room with three people talking, beside an empty one, and beside the same room with the encoder
-//! settings that Stentor had at first. All processes of a comparison run at the same time.
+//! Cost of a room in which three participants talk, next to the cost of an empty room and of the same room
+//! with Stentor's original encoder settings. All processes of a comparison run at the same time.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ struct Cost {
 }
 
 impl Settings {
-    /// Stentor's settings before any was chosen for its cost.
+    /// Returns Stentor's original settings, none of which was chosen for its cost.
     fn first() -> Self {
         Self { create: json!({}), join: json!({ "expected_loss": 10 }), coder: "twoloop" }
     }
@@ -158,7 +158,7 @@ struct Bare {
 }
 
 impl Bare {
-    /// `nth`: different for all that run at the same time.
+    /// Starts the rooms. `nth` must differ for all sets that run at the same time.
     async fn start(settings: &Settings, nth: u16) -> Self {
         let gateway = Gateway::start().await;
         let mut bridge = Bridge::open(&gateway).await;

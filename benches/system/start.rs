@@ -1,8 +1,8 @@
-//! Time from `POST start` until Janus forwards, beside the unavoidable calls made bare.
+//! Time from `POST start` until Janus forwards, next to the unavoidable calls made directly.
 //!
-//! The floor runs sequentially, on the same etcd (or an embedded store on the same disk) and the same Janus:
-//! three writes (livemeta, the mixer's key, Janus's key), the room, the forwarder. It omits FFmpeg's spawn. A
-//! bare round and a start alternate, so that both run under the same conditions.
+//! The baseline runs sequentially, on the same etcd (or an embedded store on the same disk) and the same
+//! Janus: three writes (livemeta, the mixer's key, Janus's key), the room, the forwarder. It omits FFmpeg's
+//! spawn. A bare round and a start alternate, so that both run under the same conditions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,7 +95,8 @@ async fn until_written(mut watch: WatchStream) {
     panic!("the watch ended");
 }
 
-/// Waits until the API shows it. Polls without a pause, so the result is late by one request at most.
+/// Waits until the API shows that Janus forwards. Polls without a pause, so the result is late by one request
+/// at most.
 async fn until_shown(house: &House, room: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while house.room(room).await["room"]["janus"]["status"] != "forwarding" {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-/// One figure beside its floor and its goal.
+/// One figure with its baseline and its goal.
 pub struct Row([String; 4]);
 
 const HEAD: [&str; 4] = ["what", "floor", "measured", "goal"];

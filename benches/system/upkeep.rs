@@ -1,8 +1,8 @@
 //! Cost of a live room in the node's own process, apart from its media: processor time and memory.
 //!
-//! Floor of the CPU time: a process that reads the same frames at the same pace and packages them. Floor of
-//! the memory: the media that a room must hold, which are the listed ones and the removed segments for as
-//! long as RFC 8216 section 6.2.2 requires them.
+//! Baseline of the CPU time: a process that reads the same frames at the same pace and packages them.
+//! Baseline of the memory: the media that a room must hold, which are the listed ones and the removed
+//! segments for as long as RFC 8216 section 6.2.2 requires them.
 
 use std::os::fd::AsFd;
 use std::process::{ExitCode, Stdio};
@@ -21,7 +21,7 @@ use super::support::pause_async;
 use super::table::Row;
 use super::{synth, usage};
 
-/// Argument that makes this program run as the floor process.
+/// Argument that makes this program run as the baseline process.
 const FLOOR: &str = "upkeep-floor";
 const ROOMS: usize = 20;
 const WATCHED: Duration = Duration::from_secs(20);
@@ -32,7 +32,7 @@ const PART: Duration = Duration::from_millis(192);
 pub async fn measure() -> Vec<Row> {
     let house = House::open(Backend::Embedded, &[("hls.segment_ms", "2000")]).await;
     let pid = house.node.pid();
-    // One room first, so that one-time allocations happen before the measurement.
+    // Start one room first, so that one-time allocations happen before the measurement.
     house.node.room_on_air("warm").await;
     house.remove("warm").await;
     let (idle, memory) = (cpu_share(pid).await, usage::private_bytes(pid));
@@ -90,8 +90,8 @@ async fn full_playlist(house: &House, room: &str) -> Playlist {
     }
 }
 
-/// Returns the bytes of all files that must be available once the playlist has its full length: the listed
-/// ones, and unlisted segments that cover the playlist's duration and their own.
+/// Returns the size in bytes of all files that must be available once the playlist has its full length: the
+/// listed ones, and unlisted segments that cover the playlist's duration and their own.
 async fn full_window(house: &House, room: &str) -> usize {
     let base = format!("{}/hls/rooms/{room}", house.node.hls);
     let playlist = full_playlist(house, room).await;
@@ -113,7 +113,7 @@ async fn get(house: &House, url: &str) -> Vec<u8> {
     if answer.status().is_success() { body.to_vec() } else { Vec::new() }
 }
 
-/// Measures the floor per room as a share of one core: a process that is woken by a pipe for each part, and
+/// Measures the baseline per room as a share of one core: a process that a pipe wakes for each part, and that
 /// only cuts, muxes and encrypts it.
 async fn floor_share() -> f64 {
     let mut command = process::command(std::env::current_exe().expect("our own path"), [FLOOR]);

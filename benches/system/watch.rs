@@ -1,8 +1,8 @@
-//! Time from a change in the store until an actor's handler has it, beside a bare watch of the same store.
+//! Time from a change in the store until an actor's handler has it, next to a bare watch of the same store.
 //!
-//! Each put is seen twice: by a watch with nothing behind it (the floor), and by an actor at the end of the
-//! node's own chain, from reflector through directory and news to a mailbox. The writer and the bare watch
-//! run on a separate thread, as the node's HTTP side does.
+//! Each put is seen twice: by a watch with nothing behind it (the baseline), and by an actor at the end of
+//! the node's own chain, from reflector through directory and dirty rooms to a mailbox. The writer and the
+//! bare watch run on a separate thread, as the node's HTTP side does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ async fn of(backend: Backend, open: Open) -> Row {
     let context = context(open().await);
     let make = move || Ear { context: context.clone(), handled: handled.clone(), news: None };
     let system: SystemHandle<Msg> = ActorSystem::start(make, RootOptions::default());
-    // The first list is a state change as well.
+    // Skip the first list: it is reported as a state change too.
     handler.recv().await.expect("the actor lives");
     let (done, seen) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
