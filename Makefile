@@ -9,7 +9,7 @@ BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_module
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: ## A node with one room on air, a tone in it, checked as a listener; Ctrl-C ends it; TLS=1: https, for a phone
+demo: ## A node with one room on air and a tone in it, checked by a listener; Ctrl-C ends it; TLS=1: https, for a phone
 	@scripts/setup.sh demo
 	@cargo run -- demo $(if $(TLS),--tls)
 
@@ -21,13 +21,14 @@ cluster: ## A small cluster on this machine with a room on air, to try and to br
 test: ## Installs and starts what the tests need, and runs them all
 	@scripts/setup.sh test
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
-	@# `make demo` is among the tests; what it builds is built here, where one sees it.
+	@# The tests run `make demo`; build its binary first, where the output is visible.
 	cargo build
 	cargo test -- --skip alone::
 	cargo test --test it -- --test-threads=1 alone::
 	@$(MAKE) --no-print-directory test-janus JANUS_TESTS="janus:: anchors::"
 
-# Janus 1.4 warns when a plain-RTP participant starts, so the test that a normal life logs no warning is left out.
+# Janus 1.4 warns when a plain-RTP participant starts, so the test that a normal room life logs no warning is
+# left out.
 JANUS_TESTS = janus:: anchors:: rooms:: signalling::
 test-janus: ## The tests of rooms and anchors again, on the newest Janus in Debian; skipped where apt has none
 	@scripts/setup.sh test
@@ -45,7 +46,7 @@ players: ## A live room in VLC, mpv, FFmpeg and GStreamer for three minutes; pri
 	@scripts/setup.sh test
 	STENTOR_TEST_PLAY_SECONDS=180 cargo test --test it -- --nocapture --test-threads=1 alone::players
 
-faults: ## Every fault on real processes: what was lost, how long it took, the goal
+faults: ## Faults on real processes: what was lost, how long the recovery took, the goal
 	@scripts/setup.sh test
 	@rm -f target/faults.tsv
 	FAULT_TABLE=$(CURDIR)/target/faults.tsv cargo test --test it -- --test-threads=1 \
@@ -62,7 +63,7 @@ check: ## Format, lints, repository rules
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
 	else echo "check: cargo-deny is not installed; tests/tidy has checked licenses and sources"; fi
 
-bench: ## The numbers, each beside its floor, as one table
+bench: ## Measurements, each next to its baseline, as one table
 	@scripts/setup.sh test
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
 	cargo bench --bench packager --bench actors

@@ -31,7 +31,7 @@ copy_documents() {
     find "$1" -name node_modules -prune -exec rm -rf {} +
 }
 
-# Files of root with plain modes and one date.
+# Gives all files plain modes and one date.
 settle() {
     find "$1" -type d -exec chmod 755 {} +
     find "$1" -type f -exec chmod 644 {} +

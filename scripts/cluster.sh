@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs a whole Stentor cluster on this machine, for experiments: three etcd, Redis, two Januses with a node each, two
-# mixers, two gateways, two API nodes, two listener nodes, and nginx as their common address. Everything listens on
-# loopback, from port $CLUSTER_PORT (19100) on. Ctrl-C ends it and removes everything.
+# Runs a whole Stentor cluster on this machine, for experiments: three etcd, Redis, two Janus instances with
+# a node each, two mixers, two gateways, two API nodes, two listener nodes, and nginx as their common address.
+# Everything listens on loopback, from port $CLUSTER_PORT (19100) on. Ctrl-C ends it and removes everything.
 #   cluster.sh [path of the stentor binary]
 set -euo pipefail
 
@@ -35,7 +35,7 @@ nodes_alive() {
     return 1
 }
 
-# until_true SECONDS WHAT COMMAND…
+# until_true SECONDS WHAT COMMAND…: waits until the command succeeds; otherwise ends the script.
 until_true() {
     local end=$((SECONDS + $1)) what=$2
     shift 2
@@ -53,8 +53,8 @@ end() {
     trap - EXIT INT TERM HUP
     say "ending …"
     local name asked
-    # Ends the nodes first, in order. A first TERM makes a node move its rooms, which not all can do; a second one
-    # hurries.
+    # Shuts the nodes down first. The first TERM makes a node move its rooms, which the last nodes cannot; the
+    # second skips that.
     for asked in 1 2; do
         for name in "${!pids[@]}"; do [[ $name == node-* ]] && kill "${pids[$name]}" 2>/dev/null || true; done
         local until=$((SECONDS + 1 + 14 * (asked - 1)))
@@ -83,7 +83,7 @@ for n in 1 2 3; do
 done
 start redis redis-server --port "$redis" --bind 127.0.0.1 --save '' --appendonly no --dir "$folder"
 
-# --- two Januses, configured as any Janus for Stentor -----------------------------------------------------------
+# --- two Janus instances, configured as Stentor requires ---------------------------------------------------------
 api_secret=$(secret) admin_key=$(secret)
 # janus N FIRST-WEBRTC-PORT LAST FIRST-RTP-PORT LAST
 janus() {

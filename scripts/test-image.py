@@ -55,7 +55,7 @@ def make_root(base):
 
 
 class Image:
-    """What the instructions say, and what they build if there is a binary."""
+    """Settings that the instructions make. With a binary, also runs the instructions that build."""
 
     def __init__(self, binary=None):
         self.binary, self.environment, self.user, self.folder = binary, {}, "root", "/"

@@ -26,7 +26,7 @@ fail() {
     [ -z "$init" ] || inside journalctl --no-pager -n 40 -u stentor >&2 || true
     exit 1
 }
-# passed TEXT: reports the check before it.
+# passed TEXT: reports that the previous command succeeded.
 passed() { printf 'ok: %s\n' "$*"; }
 # check TEXT COMMAND...
 check() {
@@ -124,7 +124,7 @@ listen() {
     [ "$(inside stat -c %s /tmp/heard.wav)" -gt 200000 ]
 }
 
-# Everything that is installed or made on the machine, without what dpkg and systemd keep about packages.
+# Lists the files on the machine, except temporary files, logs and the records of dpkg and apt.
 files() {
     inside find / -xdev ! -path '/tmp/*' ! -path '/packages*' ! -path '/run/*' ! -path '/var/cache/*' \
         ! -path '/var/lib/dpkg/*' ! -path '/var/log/*' ! -path '/var/lib/apt/*' ! -name '*-' ! -name '.pwd.lock' |
@@ -136,7 +136,7 @@ make_packages() {
     mkdir -p "$work/packages"
     cp "$1" "$binary"
     strip "$binary"
-    # The last release; as long as there is none, the same program under a lower version.
+    # `old` stands for the last release: while there is none, it is the same program under a lower version.
     export DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1
     old=/packages/$(basename "$(packaging/build.sh deb "$binary" "$work/packages" 0.0.1)")
     new=/packages/$(basename "$(packaging/build.sh deb "$binary" "$work/packages")")

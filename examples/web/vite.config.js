@@ -1,4 +1,4 @@
-// The React and the Vue example. `plain.html` needs no build; it is copied to stand beside them.
+// The React and the Vue example. `plain.html` needs no build; it is copied to the same folder.
 import { cpSync } from 'node:fs';
 import vue from '@vitejs/plugin-vue';
 import { defineConfig } from 'vite';

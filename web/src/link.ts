@@ -32,7 +32,7 @@ export class Link {
     return this.parameters.get('pin') ?? '';
   }
 
-  /** The token is refused: a reload must request another one where anybody gets one. */
+  /** Removes a refused token, so that a reload requests a new one in open mode. */
   forgetToken(): void {
     this.parameters.delete('token');
     this.store(this.parameters.toString());

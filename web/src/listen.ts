@@ -37,7 +37,7 @@ const sound = byId<HTMLButtonElement>('sound');
 const room = roomOfPage();
 const link = linkOfPage();
 const { token } = link;
-/** The same page, alone or in a frame of another site. */
+/** Path prefix of this page: alone, or in a frame of another site. */
 const here = location.pathname.startsWith('/embed/') ? '/embed/' : '/listen/';
 document.title = `${room} · Stentor`;
 write(byId('room'), room);
@@ -55,7 +55,7 @@ Object.defineProperty(window, 'stentorStage', { get: () => listener.stage });
 
 let stage: OnStage | null = null;
 
-/** Comes to the stage. Its script is loaded only now: most listeners never speak. */
+/** Takes the listener to the stage. Its script is loaded only now: most listeners never speak. */
 async function speakHere(): Promise<void> {
   stage ??= new (await import('./listen/on-stage')).OnStage(listener);
   await stage.enter();
@@ -149,7 +149,7 @@ function showToSystem(): void {
   navigator.mediaSession.setActionHandler('pause', () => listener.pause());
 }
 
-/** In open mode, gets a token if there is none, and offers the way to the microphone. */
+/** In open mode, gets a token if there is none, and shows the button that opens the speak page. */
 async function offerMore(): Promise<void> {
   const { open, wsUrl } = await config();
   if (open && !token) return goAs('listener', (path) => location.replace(path.replace('/listen/', here)));
@@ -187,7 +187,7 @@ document.addEventListener('keydown', shortcut);
 audio.addEventListener('play', show);
 audio.addEventListener('pause', show);
 audio.addEventListener('volumechange', show);
-// Another link pasted over this one changes only the fragment.
+// If another link is pasted over this one, only the fragment changes, and the browser does not reload.
 window.addEventListener('hashchange', () => location.reload());
 window.setInterval(showBehind, BEHIND_MS);
 listener.on('state', show);
@@ -195,6 +195,6 @@ listener.play();
 // Without a token there is nothing to follow.
 if (token) new RoomPanel(listener, room, () => void speakHere());
 show();
-// A server without this endpoint has nothing to offer.
+// A server without this endpoint offers neither.
 offerMore().catch(() => undefined);
 byId('not-started').remove();

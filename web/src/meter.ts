@@ -8,7 +8,7 @@ const REFRESH_MS = 50;
 export class Meter {
   /** Highest level since the last {@link Meter.watch}, 0 to 1. */
   peak = 0;
-  /** Time for which it has actually measured since then. */
+  /** Time in milliseconds for which the meter has actually measured since then. */
   listenedMs = 0;
   private context: AudioContext | null = null;
   private source: MediaStreamAudioSourceNode | null = null;
@@ -17,7 +17,7 @@ export class Meter {
   private resuming = false;
 
   constructor(private readonly bars: HTMLElement[]) {
-    // A browser may allow after a touch what it refused before.
+    // A browser may let the context run after a touch.
     for (const touch of ['pointerup', 'keydown']) document.addEventListener(touch, () => this.resume());
   }
 

@@ -1,9 +1,9 @@
-// Requests of the pages to their server.
+// Requests from the pages to the node that serves them.
 
 export interface Config {
   /** True if rooms are listed and tokens given to anybody; otherwise people need an invite link. */
   open: boolean;
-  /** URL of the gateway; null if this server knows none, and nobody can speak. */
+  /** URL of the gateway; null if this server knows none: then nobody can speak. */
   wsUrl: string | null;
 }
 
@@ -51,7 +51,7 @@ export async function token(room: string, role: PageRole, name?: string): Promis
   return (await ask<{ token: string }>(`/pages/rooms/${encodeURIComponent(room)}/token`, { method: 'POST', headers, body })).token;
 }
 
-/** Returns the path of the page for this role, with its token where nobody else sees it. */
+/** Returns the path of the page for this role, with the token in the fragment, which no server sees. */
 export async function pathFor(room: string, role: PageRole, name?: string): Promise<string> {
   const page = role === 'listener' ? 'listen' : 'speak';
   return `/${page}/${encodeURIComponent(room)}#token=${await token(room, role, name)}`;

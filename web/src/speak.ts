@@ -27,7 +27,7 @@ const DEAF_MS = 5000;
 const INSISTS_MS = 2000;
 /** Meter level above the hiss of an idle microphone. */
 const HEARD_LEVEL = 0.25;
-/** Ends that need no attention. */
+/** Codes of normal ends, which are not shown as a warning. */
 const GOOD_ENDS = new Set(['left', 'room_closed']);
 const PIN = /^[A-Za-z0-9]{6}$/;
 
@@ -50,7 +50,7 @@ let turn = 0;
 /** True if the user wants no microphone. */
 let silent = false;
 let heardAt = 0;
-/** True once the user was told, at the first audio of a visit. */
+/** True once the room view was shown, at the first audio of a visit. */
 let greeted = false;
 /** Listeners of the room, while the visit lasts. */
 let channel: RoomChannel | null = null;
@@ -106,7 +106,7 @@ function deviceNews(news: DeviceNews): void {
     return tick();
   }
   showMicrophone();
-  // In the lobby a permanent notice shows it.
+  // In the lobby a permanent notice shows all other events.
   if (room || news === 'replaced') toast(device(news, devices.problem));
 }
 
@@ -257,7 +257,7 @@ function follow(): void {
   channel.open();
 }
 
-/** A visit begins after this page's server has answered; see `entrance`. */
+/** Returns the facts for texts about failures. `entrance` has loaded `server` before a visit begins. */
 const situation = (): Situation => ({ gateway: server.wsUrl ?? '', online: navigator.onLine });
 
 /** Updates the countdown texts. */

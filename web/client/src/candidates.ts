@@ -1,7 +1,7 @@
 // Selects the ICE candidates to send. The server accepts a limited number after each offer; a machine with many
 // interfaces, VPNs or TURN servers has more. No kind may use up the places of another. Pure.
 
-/** Places reserved for each kind. */
+/** Number of places reserved for each kind. */
 const RESERVED = 3;
 
 type Kind = `${'host' | 'srflx' | 'relay'} ${'IPv4' | 'IPv6' | 'name'}` | 'rest';

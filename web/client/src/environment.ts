@@ -31,7 +31,7 @@ export interface Environment extends Timers {
 }
 
 const NO_WEBRTC = { code: 'unsupported_browser', message: 'this browser has no WebRTC, or it is switched off', retryable: false };
-/** Events that browsers accept as a user's wish to hear audio. */
+/** User events after which browsers let a page play audio. */
 const GESTURES = ['pointerup', 'keydown'];
 
 /** The browser that the library runs in. */

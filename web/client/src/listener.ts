@@ -1,4 +1,4 @@
-// A listener of a room: the class for applications. Joins the player, the listener channel and the visit to the stage.
+// A listener of a room: the class for applications. Combines the player, the channel and the visit to the stage.
 
 import { RoomChannel } from './channel/channel.js';
 import { isInvited, TalkingClock, type ChannelState } from './channel/state.js';
@@ -12,14 +12,14 @@ import type { StentorRoom } from './room.js';
 import type { StageOptions } from './stage.js';
 import { TokenSource, type Token } from './tokens.js';
 
-/** Interval of checks who talks in the sound that is heard. */
+/** Interval between checks of who talks in the sound that is heard. */
 const TALKING_LOOK_MS = 100;
 
 /** Options of a listener. */
 export interface ListenerOptions {
   /** URL of the room's playlist, `hlsUrl` of the API; relative URLs are relative to the page. */
   url: string;
-  /** The listener's token (`POST /api/token`), or a function that provides one, for visits that outlast a token. */
+  /** The listener's token (`POST /api/token`), or a function that provides new ones when they expire. */
   token: Token;
   /**
    * hls.js, as its class or as a function that loads it: `() => import('hls.js/light')`. Without it, the browser plays
@@ -63,7 +63,7 @@ export interface ListenerEvents {
   room: ChannelState;
   /** Sums of the reactions of about one second, from all listeners. */
   reactions: Record<string, number>;
-  /** Ids of the members whose voices are heard from now on: on the clock of the stream, not that of the network. */
+  /** Ids of the members whose voices are heard from now on: emitted when the delayed sound reaches that moment. */
   talking: readonly string[];
   /** A host invites this listener to the stage (true), or the invitation ended (false). */
   invited: boolean;
@@ -113,7 +113,7 @@ export class StentorListener extends Emitter<ListenerEvents> {
     };
   }
 
-  /** Way of the sound; `null` until the first connection. */
+  /** Transport of the sound; `null` until the first connection. */
   get transport(): Transport | null {
     return this.player.transport;
   }
@@ -237,13 +237,13 @@ export class StentorListener extends Emitter<ListenerEvents> {
   private playVoices(stream: MediaStream): void {
     this.voices ??= new Audio();
     this.voices.srcObject = stream;
-    // The browser allows it: the page uses a microphone.
+    // Browsers let a page that uses a microphone play audio.
     void this.voices.play().catch(() => undefined);
   }
 
   private enterStage(status: StageStatus): void {
     this.onStage = status;
-    // Never both: on the stage the others are heard at once, by another way.
+    // Never play both: on the stage, the listener hears the others over WebRTC, without the delay of the stream.
     if (status.state === 'speaking') this.player.pause();
     this.emit('stage', status);
   }

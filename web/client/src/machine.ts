@@ -165,7 +165,7 @@ export class Machine {
     return this.enter('waiting', now, wait, ...effects);
   }
 
-  /** The socket kept for the next attempt is gone as well, or the server says that there is none. */
+  /** Handles a failure while waiting: the socket kept for the next attempt may be gone as well. */
   private failedMeanwhile(problem: Problem, socket: boolean): Effect[] {
     if (socket) return [];
     if (!problem.retryable) return this.close(problem);

@@ -15,7 +15,7 @@ import { condense, type RoomStats } from './stats.js';
 import type { Member, RoomEvents, RoomOptions, RoomState, RoomStatus, RoomStep } from './types.js';
 import { Voice } from './voice.js';
 
-/** Delay before a failed report of the own mute is repeated. */
+/** Delay before a failed report of this user's mute state is repeated. */
 const RETELL_MS = 1_000;
 
 /** A visit to a room: it stays in the room through network failures, and sends and receives audio. */
@@ -91,12 +91,12 @@ export class StentorRoom extends Emitter<RoomEvents> {
     const me = this.claims?.userId;
     return this.wire.map((member) => {
       const muted = member.userId === me ? this.voice.muted : member.muted;
-      // A microphone closed in mid-word gets no notification that it is silent.
+      // The server does not report the end of talking if a microphone was closed in mid-word.
       return { ...member, muted, talking: this.talking.has(member.userId) && !muted, me: member.userId === me };
     });
   }
 
-  /** True if the own microphone is closed. */
+  /** True if this user's microphone is closed. */
   get muted(): boolean {
     return this.voice.muted;
   }
@@ -374,7 +374,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     const before = this.voice.muted;
     this.voice.wish(muted);
     this.voiceChanged(before, 'self');
-    // While connecting, `enter` reports it.
+    // While connecting, `enter` reports the state after the join.
     if (this.joinedHere) await this.tellMuted();
   }
 
@@ -411,7 +411,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     }
   }
 
-  /** Compares the own microphone with the server's view of it. */
+  /** Compares this user's microphone with the server's view of it. */
   private compareVoice(): void {
     const mine = this.wire.find((member) => member.userId === this.claims?.userId);
     if (!mine || !this.joinedHere) return;

@@ -23,7 +23,7 @@ interface Entry {
 export async function visitStage(channel: RoomChannel, options: StageOptions, ended: (problem: Problem) => void): Promise<StentorRoom> {
   const { microphone = {} } = options;
   const own = !('getTracks' in microphone);
-  // Before the invitation is taken: without a microphone it stays open.
+  // Open the microphone first: if that fails, the invitation stays open.
   const stream = 'getTracks' in microphone ? microphone : await openMicrophone(microphone);
   const stop = (): void => {
     if (own) for (const track of stream.getTracks()) track.stop();

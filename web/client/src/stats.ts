@@ -26,7 +26,7 @@ export interface RoomStats {
   quality: Quality;
 }
 
-/** Summary; `unknown` while there is too little data. */
+/** Quality of the call; `unknown` while there is too little data. */
 export type Quality = 'good' | 'fair' | 'poor' | 'unknown';
 
 type Entry = Record<string, unknown> & { type: string };

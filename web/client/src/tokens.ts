@@ -1,4 +1,4 @@
-// Tokens of a visit: one text, or a function of the application that provides one for each connection.
+// Source of tokens: one text, or a function of the application that provides one for each connection.
 
 import { problemOf, StentorError } from './errors.js';
 
@@ -13,7 +13,7 @@ export class TokenSource {
     this.current = typeof source === 'string' ? source : null;
   }
 
-  /** Rejects with a {@link StentorError}: that of the function, or `no_token`. */
+  /** Returns a token. Rejects with a {@link StentorError}: that of the function, or `no_token`. */
   async get(): Promise<string> {
     if (this.current !== null || typeof this.source === 'string') return this.current ?? '';
     try {
@@ -23,7 +23,7 @@ export class TokenSource {
     }
   }
 
-  /** The server refused this token. Returns true if the next {@link TokenSource.get} provides another one. */
+  /** Drops a token that the server refused. Returns true if the next {@link TokenSource.get} provides another one. */
   refused(token: string): boolean {
     if (typeof this.source === 'string') return false;
     // Player and channel share the source: one of them may have got a new token already.

@@ -7,7 +7,7 @@ import type { WireMember } from './protocol.js';
 export interface RoomOptions {
   /** URL of the gateway, like `wss://live.example.org/ws`; `POST /api/rooms/{id}/users` returns it as `wsUrl`. */
   url: string;
-  /** The user's token, or a function that provides one for each connection, for visits that outlast a token. */
+  /** The user's token, or a function that provides one for each connection, since tokens expire. */
   token: string | (() => string | Promise<string>);
   /** The room's pin, where the application asks for it. */
   pin?: string;
@@ -57,7 +57,7 @@ export interface RoomStatus {
 /** A user in the room. */
 export interface Member extends WireMember {
   talking: boolean;
-  /** True for the own user. */
+  /** True for the user of this client. */
   me: boolean;
 }
 
@@ -74,8 +74,8 @@ export interface RoomEvents {
   /** Start or end of talking, by the level of the voice. */
   talking: { userId: string; talking: boolean };
   /**
-   * Mixed voices of all others, at their own level, to be played. Emitted again whenever the stream changes: after a
-   * reconnection that could not keep the media, and when the browser allows the library to amplify the mix, or stops
+   * Mixed voices of all others, at their original level, to be played. Emitted again whenever the stream changes: after
+   * a reconnection that could not keep the media, and when the browser allows the library to amplify the mix, or stops
    * allowing it.
    */
   stream: MediaStream;

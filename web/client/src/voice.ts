@@ -1,7 +1,7 @@
-// State of the microphone: open or closed, by whom, and the server's view of it. Pure. The user's own wish has
+// State of the microphone: open or closed, by whom, and the server's view of it. Pure. The user's own choice has
 // precedence over a host's: a host can close a microphone and revert that, but never open one that its owner closed.
 
-/** Meaning of a change at the server. */
+/** Meaning of a change of the server's list. */
 export type VoiceChange = 'none' | 'muted_by_host' | 'unmuted_by_host' | 'asked_to_unmute';
 
 export class Voice {
@@ -28,13 +28,13 @@ export class Voice {
     return this.there !== this.muted;
   }
 
-  /** Sets the user's wish. Opening also reverts a host's mute; the server decides if that is allowed. */
+  /** Sets the user's choice. Opening also reverts a host's mute; the server decides if that is allowed. */
   wish(muted: boolean): void {
     this.bySelf = muted;
     if (!muted) this.byHost = false;
   }
 
-  /** A new session of the server begins, with an open microphone. */
+  /** Records that a new session begins at the server, with an open microphone. */
   fresh(): void {
     this.there = false;
   }
@@ -50,21 +50,21 @@ export class Voice {
     return call === this.calls;
   }
 
-  /** The server accepted the report. */
+  /** Records that the server accepted the report. */
   answered(call: number, muted: boolean): void {
     if (!this.isLast(call)) return;
     this.there = muted;
     this.listLags = true;
   }
 
-  /** The server did not let the user open the microphone, because of a host's mute or otherwise. */
+  /** Records that the server did not let the user open the microphone, because of a host's mute or otherwise. */
   refused(by: 'host' | 'self'): void {
     this.there = true;
     if (by === 'host') this.byHost = true;
     else this.bySelf = true;
   }
 
-  /** The server has updated its list of members with everything it answered before. */
+  /** Records that the list of members now includes everything that the server has accepted. */
   written(): void {
     this.listLags = false;
   }

@@ -100,7 +100,7 @@ export class Chat {
   }
 }
 
-/** Sends, and says in passing what was refused. */
+/** Sends a request; shows a short-lived message if it fails. Returns true if it succeeded. */
 export async function sent(send: () => Promise<unknown> | undefined): Promise<boolean> {
   try {
     await send();

@@ -1,4 +1,4 @@
-// The bar of a listener on the stage: state, mute, leave. The visit itself is the listener's.
+// The bar of a listener on the stage: state, mute, leave. The visit itself belongs to `StentorListener`.
 
 import type { Problem, StageStatus, StentorListener, StentorRoom } from '@stentor/client';
 import { nameOf, refused } from '../channel/chat';
@@ -23,7 +23,7 @@ export class OnStage {
     if (stageStatus.state !== 'listening') return;
     const { you, members } = roomState;
     const displayName = you?.name ?? remembered.get('name') ?? nameOf({ person: members.find(({ id }) => id === you?.id) ?? {} });
-    // The status tells of failures, too.
+    // The `stage` event also reports failures.
     await this.listener.takeStage({ displayName }).catch(() => undefined);
   }
 
@@ -44,7 +44,7 @@ export class OnStage {
       const { title, remedy } = microphone(problem.code);
       return `${title}. ${remedy}`;
     }
-    // Without a visit, the request for it was refused.
+    // If there was no visit, the request to the channel was refused.
     return this.visited ? inBrief(ending(problem)) : refused(problem);
   }
 

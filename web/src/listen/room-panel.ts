@@ -1,11 +1,11 @@
-// What a listener sees of the room beside the player: who speaks, reactions, the own hand, an invitation, the chat.
+// The room, next to the player: who speaks, reactions, the listener's hand, an invitation, the chat.
 
 import { placeOf, REACTIONS, type ChannelState, type RoomChannel, type StentorListener } from '@stentor/client';
 import { Chat, sent } from '../channel/chat';
 import { byId, remembered, write } from '../dom';
 import { hue, initials, plain } from '../names';
 
-/** Most signs that rise at once; more say nothing more. */
+/** Maximum number of emojis that rise from one button at a time. */
 const MAX_SIGNS = 12;
 
 export class RoomPanel {
@@ -97,7 +97,7 @@ export class RoomPanel {
   private showHand(state: ChannelState): void {
     const place = placeOf(state, state.you?.id);
     const button = byId<HTMLButtonElement>('hand');
-    // On the stage, the invitation and the hand are of no interest.
+    // Hide the invitation and the hand while the listener is on the stage.
     const listener = state.you?.role === 'listener' && !['speaking', 'reconnecting'].includes(this.listener.stageStatus.state);
     byId('hand-row').hidden = !listener;
     button.disabled = place === null && !state.settings.handsOpen;
@@ -141,7 +141,7 @@ export class RoomPanel {
     byId('reactions').append(button);
   }
 
-  /** Signs rise above the buttons, the more the more reactions there were. */
+  /** Shows an emoji that rises above its button, with the number of reactions. */
   private rise(counts: Record<string, number>): void {
     for (const [reaction, count] of Object.entries(counts)) {
       const button = byId('reactions').querySelector<HTMLElement>(`[data-reaction="${CSS.escape(reaction)}"]`);

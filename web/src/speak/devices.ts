@@ -14,9 +14,9 @@ export class Devices {
   stream: MediaStream | null = null;
   /** Stable code of the last attempt's failure; null if it worked. */
   problem: string | null = null;
-  /** Counts attempts: a microphone that an earlier one still opens is closed. */
+  /** Counts attempts, so that a microphone opened by an earlier one is closed. */
   private turn = 0;
-  /** The newest attempt; it settles the earlier ones. */
+  /** The newest attempt, which supersedes earlier ones. */
   private latest = Promise.resolve(false);
   /** True if the last attempt failed and a microphone is still wanted. */
   private missing = false;
@@ -36,12 +36,12 @@ export class Devices {
     return this.stream?.getAudioTracks()[0]?.muted ?? false;
   }
 
-  /** Returns true if the user has allowed it before, so that opening asks nothing. */
+  /** Returns true if the user has already allowed the microphone, so that opening it asks nothing. */
   async allowedBefore(): Promise<boolean> {
     try {
       return (await navigator.permissions.query({ name: 'microphone' as PermissionName })).state === 'granted';
     } catch {
-      // Some browsers do not tell; then the user is asked when they press a button.
+      // Some browsers do not report this; then the user is asked when they press a button.
       return false;
     }
   }

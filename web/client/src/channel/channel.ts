@@ -10,12 +10,12 @@ import { applied, initial, type ChannelState, type Settings } from './state.js';
 
 const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 15_000;
-/** The server sends a comment every 15 s. */
+/** Time without data after which the connection counts as lost. The server sends a comment every 15 s. */
 const SILENCE_MS = 40_000;
-/** A request that was refused with one of these statuses will be refused again. */
+/** HTTP statuses of refusals for which a retry cannot help. */
 const FINAL = new Set([400, 401, 403, 404, 409]);
 
-/** Reactions that can be sent, and their signs. */
+/** Reactions that can be sent, and their emojis. */
 export const REACTIONS: Readonly<Record<string, string>> = { clap: '👏', heart: '❤️', laugh: '😂', wow: '😮', agree: '👍', fire: '🔥' };
 
 /** Events of `RoomChannel.on`. */
@@ -36,16 +36,16 @@ export interface ChannelOptions {
   token: Token;
 }
 
-/** Text of the caller, with a name where the token has none. */
+/** Name of a listener whose token has none. */
 export interface Named {
   name?: string;
 }
 
 /** A room's listener channel: stage, hands, reactions, chat. */
 export class RoomChannel extends Emitter<ChannelEvents> {
-  /** State of the room, as far as the events have told it. */
+  /** State of the room, according to the events received so far. */
   state = initial();
-  /** True while the connection stands. */
+  /** True while connected. */
   connected = false;
   private readonly prefix: string;
   private readonly tokens: TokenSource;
@@ -78,7 +78,7 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await this.send('POST', 'hand', hand);
   }
 
-  /** Lowers the own hand; declines an invitation. */
+  /** Lowers one's own hand; declines an invitation. */
   async lowerHand(): Promise<void> {
     await this.send('DELETE', 'hand');
   }
@@ -93,12 +93,12 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await this.send('POST', 'chat', name === undefined ? { text } : { text, name });
   }
 
-  /** Deletes the own message; a host any message. */
+  /** Deletes one's own message; a host may delete any. */
   async deleteMessage(message: number): Promise<void> {
     await this.send('DELETE', `chat/${message}`);
   }
 
-  /** As host: invites a person whose hand is raised to the stage (true), or takes that back (false). */
+  /** As host: invites a person whose hand is raised to the stage (true), or withdraws the invitation (false). */
   async invite(person: string, invited = true): Promise<void> {
     await this.send(invited ? 'PUT' : 'DELETE', `hands/${encodeURIComponent(person)}/invitation`);
   }

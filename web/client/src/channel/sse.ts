@@ -6,7 +6,7 @@ export interface SseEvent {
 }
 
 export class SseReader {
-  /** Of the last event that had one; sent when the client connects again. */
+  /** Id of the last event that had one; sent when the client connects again. */
   lastEventId = '';
   private rest = '';
   private event = '';
@@ -19,7 +19,7 @@ export class SseReader {
     return lines.flatMap((line) => this.line(line.endsWith('\r') ? line.slice(0, -1) : line));
   }
 
-  /** A connection has ended: what is incomplete never comes. */
+  /** Discards an incomplete event, after the connection has ended. */
   restart(): void {
     this.rest = '';
     this.event = '';

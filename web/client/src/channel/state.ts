@@ -1,17 +1,17 @@
-// State of a room's listener channel: what a page knows from its events. Pure; `docs/listeners.md` describes the events.
+// State of a room's listener channel, computed from its events. Pure; `docs/listeners.md` describes the events.
 
 export interface Person {
   id: string;
   name?: string;
   role?: 'host' | 'anchor' | 'listener';
-  /** The name is a claim of the token. */
+  /** True if the name is a claim of the token. */
   verified?: boolean;
 }
 
 export interface Hand {
   person: Person;
   raisedAt: number;
-  /** Only hosts get it. */
+  /** Sent to hosts only. */
   note?: string;
   invited: boolean;
 }
@@ -33,7 +33,7 @@ export interface ChannelMember {
 export interface RoomLine {
   status: string;
   listeners: number;
-  /** The broadcast is recorded now; absent from nodes of earlier versions. */
+  /** True while the broadcast is recorded; earlier versions of the server omit it. */
   recorded?: boolean;
   onAirSince?: number;
   /** Why the latest broadcast ended; absent on air. */
@@ -53,7 +53,7 @@ export interface Settings {
   slowModeSeconds: number;
 }
 
-/** People who talk from this moment of the stream on. */
+/** Users who talk from this moment of the stream on. */
 export interface Talking {
   at: number;
   people: string[];
@@ -74,7 +74,7 @@ export interface ChannelState {
   settings: Settings;
 }
 
-/** Messages that a page keeps; the server keeps as many. */
+/** Maximum number of messages that a page keeps; the server keeps as many. */
 const MAX_MESSAGES = 100;
 
 export const initial = (): ChannelState => ({
@@ -143,13 +143,13 @@ export function applied(state: ChannelState, event: string, data: any): ChannelS
 
 const lineOf = ({ at: _, ...line }: RoomLine & { at: number }): RoomLine => line;
 
-/** Place in the queue, from 1; null without a raised hand. */
+/** Returns the place in the queue, from 1; null without a raised hand. */
 export function placeOf(state: ChannelState, person: string | undefined): number | null {
   const index = state.hands.findIndex((hand) => hand.person.id === person);
   return index < 0 ? null : index + 1;
 }
 
-/** The own invitation to the stage is open. */
+/** Returns true if this user has an open invitation to the stage. */
 export const isInvited = ({ hands, you }: ChannelState): boolean => hands.some(({ person, invited }) => invited && person.id === you?.id);
 
 function raised(hands: Hand[], hand: Hand): Hand[] {
@@ -166,7 +166,7 @@ export class TalkingClock {
     if (this.waiting.at(-1) !== talking) this.waiting.push(talking);
   }
 
-  /** Who talks in the sound of this moment (milliseconds since the Unix epoch); null: what is newest. */
+  /** Returns who talks in the sound of this moment (milliseconds since the Unix epoch); null: the latest moment. */
   at(moment: number | null): string[] {
     while (this.waiting[0] && (moment === null || this.waiting[0].at <= moment)) this.shown = this.waiting.shift()!;
     return this.shown.people;

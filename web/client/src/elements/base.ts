@@ -1,11 +1,11 @@
-// What the elements share: a class that also loads on a server, their style, and the creation of nodes.
+// Parts shared by the elements: a base class that also loads on a server, their style, and the creation of nodes.
 
-/** `HTMLElement`, or an empty class where there is no page: then the module loads, and elements cannot be made. */
+/** `HTMLElement`, or an empty class on a server, where the module loads but no element can be created. */
 export const Base = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement;
 
 type Attributes = Record<string, string | boolean | ((event: Event) => void)>;
 
-/** Creates an element. A function is a listener, `true` an empty attribute, `false` none. */
+/** Creates an element. A function is added as an event listener; `true` is an empty attribute, `false` none. */
 export function make<Tag extends keyof HTMLElementTagNameMap>(tag: Tag, attributes: Attributes, ...children: (Node | string)[]): HTMLElementTagNameMap[Tag] {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -25,7 +25,7 @@ export function write(target: Element, text: string): void {
 export function shadow(host: HTMLElement, style: string): ShadowRoot {
   const root = host.attachShadow({ mode: 'open' });
   const text = SHARED + style;
-  // Allowed by every content security policy; Safari before 16.4 does not have it.
+  // Every content security policy allows constructed style sheets; Safari before 16.4 lacks them.
   if ('adoptedStyleSheets' in root && 'replaceSync' in CSSStyleSheet.prototype) {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(text);

@@ -50,7 +50,7 @@ export class StentorPlayerElement extends Base {
   private ownWords: PlayerWords = WORDS;
   private invalid = false;
   private settled = true;
-  /** What the current listener was made with. */
+  /** URL and token of the current listener. */
   private used: { url: string; token: Token } = { url: '', token: '' };
   private readonly view = this.build();
 
@@ -73,12 +73,12 @@ export class StentorPlayerElement extends Base {
     this.renew();
   }
 
-  /** Listener of the room, with all that the library offers; `null` without a valid `url`. */
+  /** Listener of the room, for use of the library beyond this element; `null` without a valid `url`. */
   get listener(): StentorListener | null {
     return this.current;
   }
 
-  /** Words of the player; those not given stay. */
+  /** Words of the player; the defaults apply to words that are not given. */
   set words(words: Partial<PlayerWords>) {
     this.ownWords = { ...WORDS, ...words };
     this.show();
@@ -108,7 +108,7 @@ export class StentorPlayerElement extends Base {
     else if (before !== after) this.renew();
   }
 
-  /** Begins anew with what the attributes name, once after all changes of one task. */
+  /** Opens a listener for the current URL and token, once after all changes of one task. */
   private renew(): void {
     if (!this.settled) return;
     this.settled = false;

@@ -1,4 +1,4 @@
-// `<stentor-stage>`: what happens in a room, and how a listener takes part: stage, hand, invitation, reactions, chat.
+// `<stentor-stage>`: activity in a room, and the controls by which a listener takes part.
 
 import { REACTIONS } from '../channel/channel.js';
 import { placeOf, type ChannelMember, type ChannelState, type Message } from '../channel/state.js';
@@ -63,7 +63,7 @@ export class StentorStageElement extends Base {
   private ownWords: StageWords = WORDS;
   private unfollow: (() => void)[] = [];
   private readonly view = this.build();
-  /** A player elsewhere in the page has another listener. */
+  /** Follows the player named by `for` when its listener changes. */
   private readonly changed = ({ target }: Event): void => {
     if (target instanceof StentorPlayerElement && target.id === this.getAttribute('for')) this.listener = target.listener;
   };
@@ -95,7 +95,7 @@ export class StentorStageElement extends Base {
     this.show();
   }
 
-  /** Words of the stage; those not given stay. */
+  /** Words of the stage; the defaults apply to words that are not given. */
   set words(words: Partial<StageWords>) {
     this.ownWords = { ...WORDS, ...words };
     this.show();
@@ -243,13 +243,13 @@ export class StentorStageElement extends Base {
     return make('li', { part: 'message' }, name, make('p', { dir: 'auto', class: 'text' }, text));
   }
 
-  /** Name of a listener whose token has none; `null`: the token has one. */
+  /** Name to send, for a listener whose token has none; `null`: the token has one. */
   private get ownName(): { name: string } | null {
     if (this.current?.roomState.you?.verified) return null;
     return { name: this.getAttribute('name') ?? this.view.name.value.trim() };
   }
 
-  /** Returns true if a name is missing, and asks for it. */
+  /** Returns true if a name is missing; then moves the focus to its field. */
   private asksName(): boolean {
     const missing = this.ownName?.name === '';
     if (missing) this.view.name.focus();
@@ -278,7 +278,7 @@ export class StentorStageElement extends Base {
 
   private stage({ state }: StageStatus): void {
     const room = this.current?.stage;
-    // Once per visit: the status tells of the visit when it begins to join.
+    // `stage` is set once per visit, together with this state.
     if (state === 'entering' && room) room.on('muted', () => this.show());
     this.show();
   }
@@ -302,7 +302,7 @@ export class StentorStageElement extends Base {
     if (problem) this.show();
   }
 
-  /** Signs rise above the buttons. */
+  /** Shows emojis that rise above the buttons. */
   private rise(counts: Record<string, number>): void {
     for (const [reaction, count] of Object.entries(counts)) {
       const button = [...this.view.reactions.children].find((it) => (it as HTMLElement).dataset.reaction === reaction);

@@ -39,13 +39,13 @@ export const UNSUPPORTED = failed('unsupported_browser', 'this browser plays nei
 /** Meaning of the server's codes for a listener, where the status is not enough. */
 const BY_CODE = new Map<string, Verdict>([
   ['invalid_room_id', failed('invalid_room_id', 'the room id is not valid')],
-  // The token is the only part of the query that is neither of hls.js nor of the server.
+  // The token is the only query parameter that neither hls.js nor the server provides.
   ['invalid_query', failed('token_invalid', 'the token is not valid')],
   ['token_wrong_room', failed('token_wrong_room', 'the token is for another room')],
   ['token_wrong_audience', failed('token_wrong_audience', 'the token is not for listening')],
   ['room_not_on_air', OFF_AIR],
-  // Sent only to holders of a valid token. A playlist outlives its broadcast and the keys, so that every listener
-  // learns of the end, and a node may learn of a start or an end later than the one that served the playlist.
+  // The server sends these only if the token is valid. Then the room is over, or this node does not know of its start
+  // yet: a playlist is served for longer than its keys, and nodes learn of a start or an end at different times.
   ['key_refused', OFF_AIR],
   ['key_not_found', OFF_AIR],
   ['listeners_full', waiting('listeners_full', 'the room has no place for another listener')],

@@ -15,9 +15,9 @@ export function setEnds(fragments: { readonly end: number; endDTS?: number }[]):
 const IDLE_MS = 100;
 /** Distance of the playlist's end from the buffer's end that is more than a part about to be loaded. */
 const UNFETCHED_SECONDS = 0.3;
-/** Buffer ahead of the playhead with which hls.js may be idle for good reason. */
+/** Buffered audio ahead of the playhead from which hls.js may be idle on purpose. */
 const AHEAD_SECONDS = 5;
-/** Time that a restart needs to show effect. */
+/** Time within which a restart takes effect. */
 const RESTART_MS = 1000;
 
 /** Result of one check. Positions are seconds of the media timeline. */

@@ -46,7 +46,7 @@ export function configOf(hls: typeof Hls, authorize: (xhr: XMLHttpRequest, url: 
     liveSyncOnStallIncrease: 0.4,
     maxBufferLength: 10,
     backBufferLength: 10,
-    // Remuxing a part takes 0.4 ms; a worker would only add its start.
+    // Remuxing a part takes 0.4 ms; a worker would only add its start-up time.
     enableWorker: false,
     testBandwidth: false,
     playlistLoadPolicy: policy,

@@ -9,9 +9,9 @@ import type {
   PlaylistLoaderContext,
 } from 'hls.js';
 
-/** Target duration of the server's default, used until a playlist was loaded. */
+/** Default target duration of the server, used until a playlist has been loaded. */
 const TARGET_SECONDS = 2;
-/** Transmission time of a response. */
+/** Time allowed for the transmission of a response. */
 const SLACK_MS = 2000;
 
 type Loader = HlsConfig['loader'];

@@ -24,7 +24,7 @@ import { Playhead } from './playhead.js';
  */
 export type PlaybackState = 'idle' | 'connecting' | 'ready' | 'playing' | 'buffering' | 'paused' | 'waiting' | 'failed';
 
-/** Way of the sound: hls.js and the browser's own HLS play the same stream; the plain stream has more delay. */
+/** Transport of the sound: hls.js and the browser's own HLS play the same stream; the plain stream has more delay. */
 export type Transport = 'hls.js' | 'native' | 'plain';
 
 const MAX_RETRY_MS = 8000;
@@ -44,11 +44,11 @@ const ENOUGH_SECONDS = 0.5;
 const ENOUGH_TO_START_SECONDS = 1;
 /** Number of checks that find the playhead unmoved, although enough is buffered, before it is moved. */
 const STUCK_LOOKS = 3;
-/** Lead of the playlist over the buffer from which hls.js counts as having stopped loading. */
+/** If the playlist is this far ahead of the buffer, hls.js counts as having stopped loading. */
 const UNFETCHED_SECONDS = 0.5;
 /** Number of such checks before the player restarts, to let hls.js recover first. */
 const LOST_LOOKS = 12;
-/** hls.js does not choose again a fragment that ends before the start position of loading. */
+/** Distance by which a restart skips the buffer's end: hls.js ignores fragments that end before its start position. */
 const PAST_END_SECONDS = 0.001;
 
 export interface PlayerOptions {
@@ -64,7 +64,7 @@ export class Player {
   state: PlaybackState = 'idle';
   /** Reason for `connecting`, `waiting` and `failed`; `null` at the first attempt. */
   problem: Problem | null = null;
-  /** The device paused the sound, not the application. */
+  /** True if the device paused the sound, not the application. */
   pausedByDevice = false;
   transport: Transport | null = null;
   /** Time since the page was opened; null until audio has begun. */
@@ -82,7 +82,7 @@ export class Player {
   private stoodAt = 0;
   private stoodFor = 0;
   private lostFor = 0;
-  /** Counts connections, so that what belongs to an earlier one is ignored. */
+  /** Counts connections, so that results of earlier ones are ignored. */
   private round = 0;
   private readonly ended = new AbortController();
   private readonly timers: number[];
@@ -144,7 +144,7 @@ export class Player {
     this.wanted = true;
     if (this.state === 'failed' || this.state === 'waiting') return;
     const halted = this.state === 'paused' || this.state === 'ready';
-    // A plain stream that continued after a pause would remain behind by its length.
+    // A plain stream that continued after a pause would remain behind live by the length of the pause.
     if (this.state === 'idle' || (halted && this.transport === 'plain')) {
       this.enter('connecting');
       return void this.connect();
@@ -165,7 +165,7 @@ export class Player {
     const { hls, tokens } = this.options;
     try {
       if (hls && this.hlsClass === undefined) this.hlsClass = await loaded(hls);
-      // Without a wait where the token is known: this is part of the time to the first sound.
+      // Do not wait if the token is known: this is part of the time to the first sound.
       if (tokens.current === null) await tokens.get();
     } catch (thrown) {
       const problem = problemOf(thrown, 'no_token');
@@ -216,11 +216,11 @@ export class Player {
       // The end of a broadcast is served for a while: current listeners hear it, but nobody starts with it.
       if (!details.live && (first || this.audio.paused)) return this.fell(OFF_AIR);
       if (first) this.begin();
-      // A lost mixer takes its window with it. hls.js would wait at its end for media that never come.
+      // A lost mixer's window is lost too: hls.js would wait at the end of its buffer for media that never come.
       const jumped = newest !== undefined && details.startSN > newest + 1;
       newest = details.endSN;
       if (!jumped) return;
-      // With less, hls.js may load a part, stall, and stop.
+      // If the playlist holds less, hls.js may load a part, stall, and stop.
       const missing = Math.max(0, ENOUGH_TO_START_SECONDS - details.totalduration);
       window.setTimeout(() => this.hls === hls && this.startOver(), missing * 1000);
     });
@@ -283,7 +283,7 @@ export class Player {
     }, FIRST_LOOK_MS);
   }
 
-  /** Live means that the playhead moves, whatever the element reports. */
+  /** Updates the state from the playhead: playing means that it moves, whatever the element reports. */
   private lookAtPlayhead(): void {
     const { audio, state } = this;
     if (audio.paused && state === 'playing') this.paused();
@@ -300,10 +300,10 @@ export class Player {
   /** Handles a pause by the user, or by the system: a call, another app, unplugged headphones. */
   private paused(): void {
     const { audio, state, wanted: unasked } = this;
-    // Elements also report it at the end of the media.
+    // Elements also report a pause at the end of the media.
     if (!audio.paused || audio.ended || state === 'paused') return;
     if (unasked && state !== 'playing' && state !== 'buffering') return;
-    // A stream that returns by itself, such as a restarted room, must not play then.
+    // After a pause, a stream that returns by itself, such as that of a restarted room, must not play.
     this.wanted = false;
     this.enterPaused(unasked);
     if (this.transport === 'plain' && !unasked) this.release();
@@ -317,7 +317,7 @@ export class Player {
     const waiting = verdict.kind === 'waiting';
     const longest = waiting ? MAX_WAITING_RETRY_MS : MAX_RETRY_MS;
     const delay = Math.min(FIRST_RETRY_MS * 2 ** this.failures, longest);
-    // Not beyond: after a night of waiting, a failure at the start of the room is retried as soon.
+    // Stop counting at the longest delay: even after a night of waiting, the room's first failure is retried soon.
     if (delay < longest) this.failures += 1;
     this.enter(waiting ? 'waiting' : 'connecting', { ...verdict.problem, retryable: true });
     // Many listeners lose the same room at the same moment: spread their return.

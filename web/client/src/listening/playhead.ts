@@ -1,9 +1,9 @@
-// Detects from samples of a media element if its audio moves; its events do not always tell. Pure.
+// Detects from samples of a media element if its audio moves, because the element's events are unreliable. Pure.
 
 /** Time without movement after which a playhead stands still. Its position is finer than the sampling interval. */
 const STANDSTILL_MS = 500;
 
-/** Samples that must advance before a playhead moves: after a seek, browsers correct the position once. */
+/** Samples that must advance before a playhead counts as moving: after a seek, browsers correct the position once. */
 const ADVANCES = 2;
 
 export type Motion =
@@ -18,15 +18,15 @@ export class Playhead {
   /** Samples that advanced since the last standstill or seek. */
   private advances = 0;
 
-  /** The position was set, not played to: the next sample says nothing about motion. */
+  /** Discards the last position after a seek: the next sample says nothing about motion. */
   jumped(): void {
     this.position = null;
     this.advances = 0;
   }
 
   /**
-   * `nowMs`: time of a clock that runs while a page is frozen, so that the first sample after that finds a
-   * standstill.
+   * Takes a sample. `nowMs`: time of a clock that runs while a page is frozen, so that the first sample afterwards
+   * shows a standstill.
    */
   look(position: number, nowMs: number): Motion {
     const before = this.position;
