@@ -1,10 +1,10 @@
-//! Time that a room has been in its state, as one node observes it.
+//! Time for which a room has been in its present state, as one node observes it.
 //!
 //! Time stamps in the store come from the wall clocks of other nodes, which may differ from this node's clock
-//! by hours. They are therefore never compared with this node's wall clock. A stamp is only the origin of a
-//! clock. That clock advances with the node's monotonic time, from the moment when the node first saw the
-//! state. After a start, a node counts from its start. Every node of the role `rooms` counts, so that a new
-//! leader continues with its own count.
+//! by hours. They are therefore never compared with this node's wall clock. A stamp only sets the initial
+//! value of a clock, which then advances with this node's monotonic time from the moment when the node first
+//! saw the state. A restarted node starts each clock again. Every node with the role `rooms` runs these
+//! clocks, so that a new leader continues with its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Ages {
     seen: BTreeMap<RoomId, Sighting>,
 }
 
-/// State of a room, and the time since which this node has seen it.
+/// State of a room, and the monotonic time at which this node first saw it.
 #[derive(Debug, Clone, Copy)]
 struct Sighting {
     state: State,
@@ -35,9 +35,9 @@ enum State {
 }
 
 impl Ages {
-    /// Returns the time to judge `view` by, on the scale of the view's own time stamps. Call it also when a
-    /// room changes, because the clock begins with the first call. `now` is monotonic. `grace` is the time
-    /// from the stop of a room to its `discardAt`.
+    /// Returns the time with which to compare the time stamps in `view`. Must also be called whenever a room
+    /// changes, because the clock of a state starts at the first call. `now` is monotonic. `grace` is the
+    /// time from the stop of a room to its `discardAt`.
     pub fn clock(&mut self, room: &RoomId, view: &RoomView, now: Duration, grace: Duration) -> UnixMs {
         let Some(state) = State::of(view) else {
             self.seen.remove(room);
@@ -53,7 +53,7 @@ impl Ages {
         UnixMs(origin.saturating_add(millis(now.saturating_sub(since))))
     }
 
-    /// Forgets all other rooms.
+    /// Forgets the rooms that are not in `rooms`.
     pub fn retain(&mut self, rooms: &Rooms) {
         self.seen.retain(|room, _| rooms.contains_key(room));
     }

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Time before the expiry of a certificate in which the node warns.
+/// Period before the expiry of a certificate in which the node warns.
 pub const NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// State of watched files. `S` differs whenever the files may have changed.
+/// State of watched files. `S`: stamp of the files; it differs whenever they may have changed.
 #[derive(Debug)]
 pub struct WatchedFiles<S> {
     read: S,
@@ -14,14 +14,14 @@ pub struct WatchedFiles<S> {
 }
 
 impl<S: PartialEq + Clone> WatchedFiles<S> {
-    /// Creates the state of files that were read when they looked like `stamp`.
+    /// Creates the state of files that were read while their stamp was `stamp`.
     pub fn new(stamp: S) -> Self {
         Self { seen: stamp.clone(), read: stamp }
     }
 
-    /// Returns true if the files must be read: they have changed, and did not change since the previous call.
-    /// A certificate and its key are replaced one after the other, so the first difference is not enough.
-    /// The same state is reported once, even if it cannot be read.
+    /// Returns true if the files must be read: they have changed since they were read, but not since the
+    /// previous call. A certificate and its key are replaced one after the other, so the first difference is
+    /// not enough. Each state is reported only once, even if the files cannot be read.
     pub fn must_read(&mut self, stamp: S) -> bool {
         let settled = self.seen == stamp;
         self.seen = stamp;
@@ -33,7 +33,8 @@ impl<S: PartialEq + Clone> WatchedFiles<S> {
     }
 }
 
-/// Returns the remaining time if the expiry is near, zero after it. `None`: the expiry is not near.
+/// Returns the time until the expiry if that is at most [`NOTICE`], and zero after the expiry; otherwise
+/// `None`.
 pub fn expires_soon(not_after: SystemTime, now: SystemTime) -> Option<Duration> {
     let left = not_after.duration_since(now).unwrap_or_default();
     (left <= NOTICE).then_some(left)

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::ids::UnixMs;
 
-/// Time as RFC 3339 in UTC with milliseconds, like `2026-01-31T12:00:00.000Z`.
+/// Time that is formatted as in RFC 3339, in UTC with milliseconds, like `2026-01-31T12:00:00.000Z`.
 #[derive(Debug, Clone, Copy)]
 pub struct Rfc3339(pub UnixMs);
 
@@ -18,8 +18,8 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
-/// Returns the Gregorian date of a number of days since 1970-01-01. Counts from 1 March of year 0, so that
-/// the leap day is the last of its year; 400 years are 146,097 days.
+/// Returns the Gregorian date (year, month, day) that is `days` after 1970-01-01. Internally, a year begins
+/// on 1 March, so that a leap day is its last day; 400 years have 146,097 days.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);

@@ -1,10 +1,10 @@
-//! The address of a client: through proxies, and as the key of limits. Pure.
+//! Address of a client behind proxies, and the key under which an address is limited. Pure.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// Proxies whose statements about their clients are believed.
+/// Proxies whose forwarding headers are trusted.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -18,9 +18,10 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Returns the client of a request that came from `peer`. `forwarded_for`: the entries of all
-    /// `X-Forwarded-For` headers, in order; each proxy appends its own peer. Only entries of trusted proxies
-    /// count, so a client cannot forge its address: the result is the last address that no trusted proxy has.
+    /// Returns the address of the client whose request came from `peer`. `forwarded_for`: the entries of all
+    /// `X-Forwarded-For` headers, in order; each proxy appends the address of its own peer. Only entries that
+    /// a trusted proxy added count, so a client cannot forge its address: the result is the last address that
+    /// does not belong to a trusted proxy.
     pub fn client<'a>(
         &self,
         peer: IpAddr,
@@ -37,7 +38,7 @@ impl TrustedProxies {
     }
 }
 
-/// Parses an entry, with or without a port: `203.0.113.7`, `203.0.113.7:4711`, `2001:db8::7`,
+/// Parses a header entry, with or without a port: `203.0.113.7`, `203.0.113.7:4711`, `2001:db8::7`,
 /// `[2001:db8::7]:4711`.
 fn parsed(entry: &str) -> Option<IpAddr> {
     let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry);
@@ -45,8 +46,8 @@ fn parsed(entry: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// Returns the addresses that one host can choose from as one: with IPv6 those of a /64 (RFC 4291 section
-/// 2.5.1).
+/// Maps all addresses that one host can choose from to one address: an IPv6 address to its /64 prefix (RFC
+/// 4291 section 2.5.1), an IPv4 address to itself.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
@@ -54,9 +55,9 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns the key by which an address is limited; `None` for loopback, private and link-local addresses
-/// (RFC 1918, RFC 3927, RFC 4193, RFC 4291). One of those is often a proxy, or the gateway of a container
-/// network, for all clients.
+/// Returns the key under which an address is limited; `None` for loopback, private and link-local addresses
+/// (RFC 1918, RFC 3927, RFC 4193, RFC 4291). Such an address often belongs to a proxy, or to the gateway of a
+/// container network, that all clients share.
 pub fn limited(address: IpAddr) -> Option<IpAddr> {
     let address = address.to_canonical();
     let local = match address {

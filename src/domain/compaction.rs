@@ -1,8 +1,8 @@
 //! Compaction: the amount of the store's history that is kept.
 //!
 //! etcd keeps every earlier value until it is told to compact: heartbeats, listener counts and rooms would
-//! fill its database in weeks. Only watches read history. A watch that is further behind than [`KEPT`] lists
-//! again.
+//! fill its database in weeks. Only watches read history. A watch that is further behind than [`KEPT`] must
+//! list all keys again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Compaction {
 
 impl Compaction {
     /// Records `revision`, the newest one known at `now` (monotonic). Returns the revision up to which
-    /// history may be removed, if it is higher than the last one returned.
+    /// history may be removed; `None` if no further sample has reached the age [`KEPT`].
     pub fn due(&mut self, revision: i64, now: Duration) -> Option<i64> {
         if self.seen.back().is_none_or(|(at, _)| *at + EVERY <= now) {
             self.seen.push_back((now, revision));

@@ -11,7 +11,8 @@
 //!
 //! Each acquisition gets a fencing token above all earlier ones of the same lock. The *mark* of a lock is its
 //! high-water mark: the highest fencing token given out. It outlives the lock, so that an old holder cannot
-//! return after expiry or release. Owns these decisions. Never knows where lock and mark are stored.
+//! return after expiry or release. Owns these decisions. Does not know where the lock and the mark are
+//! stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,8 +29,8 @@ pub struct LockKey {
     pub user: UserId,
 }
 
-/// One process lifetime of a gateway. After a crash and restart the node's name is the same, but the gateway
-/// is another one, because its connections are gone.
+/// One process lifetime of a gateway. After a crash and restart the node's name is the same, but it is a
+/// different gateway, because its connections are gone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GatewayIncarnation {
     pub node: ModuleId,
@@ -61,7 +62,7 @@ pub enum Duplicate {
     Replace,
 }
 
-/// Lifetime of each record unless it is renewed.
+/// Lifetimes of the records, each counted from its last renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
     pub lock: Duration,
@@ -69,7 +70,7 @@ pub struct Lifetimes {
     pub member: Duration,
 }
 
-/// Reason why an acquisition succeeds, or that it does not.
+/// Outcome of an acquisition, with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcquireDecision {
     Free,
@@ -84,8 +85,8 @@ pub enum AcquireDecision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
     Ours,
-    /// Nobody has the lock and nobody had it since: the store lost the lock record, so the holder keeps the
-    /// lock.
+    /// The lock is free, and nobody else has had it since: the store lost the lock record. The holder keeps
+    /// the lock.
     Restored,
     Lost,
 }
@@ -93,14 +94,15 @@ pub enum Renewal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReleaseOutcome {
     Freed,
-    /// Another connection has, or had, the lock since. Nothing was changed.
+    /// The holder no longer has the lock: it was released, or another connection acquired it. Nothing was
+    /// changed.
     NotOurs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinOutcome {
     Ok,
-    /// The room has as many members as it may.
+    /// The room already has its maximum number of members.
     Full,
     Fenced,
 }
@@ -108,8 +110,8 @@ pub enum JoinOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateOutcome {
     Ok,
-    /// The user has no presence entry, or no longer: it timed out or the store lost it. The client must join
-    /// again.
+    /// The user has no presence entry: it timed out, the store lost it, or the user never joined. The client
+    /// must join again.
     Absent,
     Fenced,
 }
@@ -133,7 +135,7 @@ impl Lifetimes {
 }
 
 impl AcquireDecision {
-    /// Decides an acquisition. `present` is the holder, and whether its gateway is alive.
+    /// Decides an acquisition. `present`: the present holder, and true if its gateway is alive.
     pub fn of(asking: &Holder, present: Option<(&Holder, bool)>, policy: Duplicate) -> Self {
         let Some((holder, alive)) = present else { return Self::Free };
         if holder.gateway == asking.gateway && holder.connection == asking.connection {
@@ -156,8 +158,8 @@ impl AcquireDecision {
 }
 
 impl FencingToken {
-    /// Returns a token above the mark. It is also above all forgotten marks, as long as the clock moves
-    /// forward.
+    /// Returns a token above the mark. It is also above all marks that the store has forgotten, as long as
+    /// the clock moves forward.
     pub fn next(mark: Option<Self>, clock_us: u64) -> Self {
         Self(mark.map_or(0, |mark| mark.0 + 1).max(clock_us))
     }

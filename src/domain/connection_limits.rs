@@ -11,24 +11,24 @@ use super::ids::UnixMs;
 use super::signalling::methods::Trickle;
 use super::signalling::{CloseCode, ErrorCode, Method, RpcError};
 
-/// Number of bursts that may be refused before a client that continues is treated as abusive.
+/// Number of calls, as a multiple of the burst, that may be refused before the client counts as abusive.
 const PATIENCE: u32 = 5;
 
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Time without anything from the client after which the connection counts as dead.
+    /// Time without received data after which the connection counts as dead.
     pub dead_after: Duration,
     /// Time between two pings.
     pub ping: Duration,
-    /// Calls per second, sustained.
+    /// Maximum sustained number of calls per second.
     pub rate: u32,
-    /// Calls at once after a pause.
+    /// Maximum number of calls accepted at once after an idle period (size of the token bucket).
     pub burst: u32,
-    /// Calls that may wait for their answers.
+    /// Maximum number of calls that wait for their responses.
     pub calls: usize,
-    /// Bytes of an offer.
+    /// Maximum size of an offer's SDP, in bytes.
     pub sdp: usize,
-    /// Candidates after one offer.
+    /// Maximum number of candidates after one offer.
     pub candidates: usize,
 }
 
@@ -129,7 +129,7 @@ impl ConnectionLimiter {
                 return Err(RpcError::new(ErrorCode::SdpTooLarge, message));
             }
             Method::Offer(_) => self.candidates = 0,
-            // The end of candidates is not counted: without it Janus would wait for more.
+            // The end of candidates is never refused: without it, Janus would wait for more.
             Method::IceCandidate(Trickle::Completed) => {}
             Method::IceCandidate(Trickle::Candidate(_)) if self.candidates >= limits.candidates => {
                 let message = format!("at most {} candidates after an offer", limits.candidates);
@@ -150,15 +150,15 @@ impl ConnectionLimiter {
         self.waiting
     }
 
-    /// Returns true if `leave` was called and no `join` after it. This is set before the call is carried out,
-    /// because a client that leaves and closes does not wait for the answer.
+    /// Returns true if `leave` was called and no `join` after it. The flag is set before the call is carried
+    /// out, because a client that leaves and closes may not wait for the response.
     pub fn left(&self) -> bool {
         self.left
     }
 }
 
-/// Time during which the client reported no activity, limited to the time in which this process was able to
-/// receive it.
+/// Time for which the client has reported no activity. Only time in which this process could have received a
+/// report counts.
 #[derive(Debug, Default)]
 pub struct IdleTimer {
     lasted: Duration,
@@ -170,9 +170,9 @@ impl IdleTimer {
         *self = Self { lasted: Duration::ZERO, looked: now };
     }
 
-    /// Returns true if the silence has lasted for `limit`. Called every `every`. If the last call was much
-    /// longer ago, this process was slow and messages of the client may still be queued; that time does not
-    /// count.
+    /// Returns true if the silence has lasted for `limit`. Must be called at the interval `every`. If the
+    /// previous call was more than two intervals ago, this process was slow and messages of the client may
+    /// still be queued, so the excess does not count.
     pub fn lasts(&mut self, limit: Duration, every: Duration, now: Duration) -> bool {
         self.lasted += now.saturating_sub(self.looked).min(every * 2);
         self.looked = self.looked.max(now);
@@ -180,9 +180,9 @@ impl IdleTimer {
     }
 }
 
-/// Returns why a connection must end although its client does nothing wrong: its token has expired, or it has
-/// not been in the room for `join_within`. `outside`: time that it has not been in the room; `None`: it is in
-/// the room.
+/// Returns the close code for a client whose token has expired, or that has been outside the room for
+/// `join_within`. `outside`: time for which the client has not been in the room; `None` while it is in the
+/// room.
 pub fn overdue(
     grant: &Grant,
     wall: UnixMs,
@@ -211,7 +211,7 @@ impl TokenBucket {
     /// Takes one token.
     ///
     /// # Errors
-    /// The time until there is one.
+    /// The time until a token is available.
     pub fn take(&mut self, rate: u32, burst: u32, now: Duration) -> Result<(), Duration> {
         let gained = now.saturating_sub(self.at).as_secs_f64() * f64::from(rate);
         self.tokens = (self.tokens + gained).min(burst.into());
@@ -364,7 +364,7 @@ mod tests {
         assert!(silence.lasts(limit, every, ms(130_000)));
         silence.broken(ms(130_500));
         assert!(!silence.lasts(limit, every, ms(131_000)));
-        // Stopped and resumed: the messages of that time arrive now.
+        // The process was suspended and resumed: the messages of that time arrive only now.
         assert!(!silence.lasts(limit, every, ms(900_000)));
         assert!((901..927).all(|s| !silence.lasts(limit, every, ms(s * 1000))));
         assert!(silence.lasts(limit, every, ms(930_000)));

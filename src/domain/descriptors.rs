@@ -1,19 +1,19 @@
 //! Division of the process's file descriptors between the listening sockets and everything else. Pure.
 
-/// Limit below which the node logs a warning at start.
+/// Descriptor limit below which the node logs a warning at start.
 pub const RECOMMENDED: u64 = 65_536;
 
 /// Largest number of descriptors reserved for the store, the rooms' pipes, Janus, Redis and `listen.ops`.
 const LARGEST_RESERVE: u64 = 8_192;
 /// Smallest number of reserved descriptors, if the limit allows it.
 const SMALLEST_RESERVE: u64 = 512;
-/// Connections of `listen.ops`, taken from the reserve.
+/// Maximum number of connections of `listen.ops`, taken from the reserve.
 const OPERATIONS: u64 = 128;
 /// Largest number of connections per worker, independent of the limit: each connection needs about 20 kB of
 /// memory.
 const PER_WORKER: u64 = 25_600;
 
-/// Connections that one listening socket may have open.
+/// Limits on the open connections of one listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allotment {
     /// Number of connections that are served. Further ones are answered with 503 and closed.
@@ -25,9 +25,9 @@ pub struct Allotment {
 /// Share of one listening socket in the division.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
-    /// Part of the descriptors, relative to the other sockets.
+    /// Size of the share, relative to those of the other sockets.
     pub weight: u64,
-    /// Set for `listen.ops` only: it gets a fixed number out of the reserve.
+    /// Set for `listen.ops` only: it gets a fixed number of descriptors from the reserve.
     pub operations: bool,
 }
 
@@ -47,7 +47,8 @@ pub fn allot(limit: u64, workers: u64, shares: &[Share]) -> Vec<Allotment> {
 }
 
 impl Allotment {
-    /// Reserves one eighth, but 1 to 64 connections, for those that are being refused.
+    /// Divides `accepted` connections. One eighth of them, at least 1 and at most 64, is for clients that get
+    /// 503.
     fn of(accepted: u64) -> Self {
         let refusals = (accepted / 8).clamp(1, 64);
         Self { served: (accepted - refusals) as usize, accepted: accepted as usize }

@@ -1,10 +1,10 @@
 //! The event ledger: events of rooms, their order and their age.
 //!
-//! An event of a change in the store is written in the transaction of the change, so neither exists without
-//! the other. Its place in the ledger is the [`Cursor`]: the store's revision of that transaction, and a
-//! number within it. So one order holds for all rooms, and every node sees the same one.
+//! The event of a change in the store is written in the same transaction as the change, so neither exists
+//! without the other. Its position in the ledger is its [`Cursor`]: the store's revision of that transaction,
+//! and a number within it. All nodes therefore see the events of all rooms in the same order.
 //!
-//! Owns: the types of events, which change has which event, and how long events are kept. Never writes.
+//! Owns: the event types, the events of each change, and the retention. Never writes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -72,7 +72,7 @@ pub struct Cursor {
     pub index: u8,
 }
 
-/// Text that is not a cursor.
+/// Error for a text that is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a cursor is the value of an event's cursor, or 0")]
 pub struct InvalidCursor;
@@ -123,7 +123,7 @@ impl EventId {
         &self.0
     }
 
-    /// Returns the place of the event among those of its transaction.
+    /// Returns the number of the event within its transaction.
     pub fn index(&self) -> u8 {
         self.0.bytes().last().map_or(0, |digit| digit.wrapping_sub(b'0'))
     }
@@ -134,7 +134,7 @@ impl EventRecord {
         Self { kind: event.kind.as_str().to_owned(), time, data: event.data }
     }
 
-    /// Returns the event as its readers get it.
+    /// Returns the event as API clients receive it.
     pub fn public(&self, id: &EventId, room: &RoomId, cursor: Cursor) -> Value {
         json!({
             "id": id.as_str(),
@@ -168,7 +168,7 @@ impl FromStr for Cursor {
     }
 }
 
-/// Returns the events of a write to a room that was as in `view`, in their order. `now` is the time of the
+/// Returns the events of a write to a room, in order. `view`: the room before the write; `now`: time of the
 /// write.
 pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent> {
     let event = |kind, data| NewEvent { kind, data };
@@ -223,7 +223,7 @@ fn of_broadcast(view: &RoomView, live: &LiveMeta, meta: Option<&Meta>, now: Unix
     Some(NewEvent { kind, data })
 }
 
-/// Returns why a broadcast ended, from the metadata that its last write puts.
+/// Returns the reason for the end of a broadcast. `meta`: metadata in the write that ends it.
 fn end_reason(meta: Option<&Meta>) -> Value {
     match meta {
         Some(meta) if meta.deleted_at.is_some() => json!("deleted"),
@@ -232,8 +232,8 @@ fn end_reason(meta: Option<&Meta>) -> Value {
     }
 }
 
-/// Returns the number of oldest events to delete. `times` are those of all events, in the order of the
-/// ledger. An event is deleted only with all events before it, so that the ledger has no gaps.
+/// Returns how many of the oldest events to delete. `times`: times of all events, in the order of the ledger.
+/// An event is deleted only with all events before it, so that the ledger has no gaps.
 pub fn expired(times: impl ExactSizeIterator<Item = UnixMs>, now: UnixMs, retention: Duration) -> usize {
     let surplus = times.len().saturating_sub(MOST_EVENTS);
     let is_old = |time: UnixMs| now.0.saturating_sub(time.0) as u128 > retention.as_millis();

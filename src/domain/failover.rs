@@ -7,13 +7,13 @@
 //!     └────── back in time ─────┘   many at once: only when the store has been steady for `settle`
 //! ```
 //!
-//! Only the lost module is replaced; the other stays where it is, under the new epoch. Rooms also leave a
+//! Only the lost module is replaced; the room keeps its other module, under the new epoch. Rooms also leave a
 //! module with the cordon label `unready`, `draining` or `drained`, and a module that is present and
-//! unhealthy. A mixer that gave a room up loses that room.
+//! unhealthy. A room also leaves a mixer that gave it up.
 //!
-//! When the store itself was away or frozen, every heartbeat may be missing although every module works.
-//! Therefore absence counts only while the store is followed and has been steady for a while. If a large part
-//! of the installation vanishes together, the rooms never move at once.
+//! After an outage of the store itself, every heartbeat may be missing although every module works. Therefore
+//! an absence counts only while this node follows the store and the store has been steady for a while. If a
+//! large part of the modules vanishes together, their rooms do not move immediately.
 //!
 //! Owns the observed absences and these rules. Never writes.
 
@@ -42,9 +42,9 @@ pub struct FailoverTimers {
     pub together: Duration,
 }
 
-/// Largest part of the modules of a kind that may vanish together without waiting for `settle`.
+/// Largest fraction of the modules of one kind that may vanish together without a wait for `settle`.
 const FEW: f64 = 0.3;
-/// Time during which a mixer that gave a room up is avoided for it, if there is another.
+/// Time for which a room avoids a mixer that gave it up, if there is another mixer.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
 /// Longest time to the next check when no module takes a room, or after a move.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ pub enum Cause {
     Marked(MarkLabel),
     /// FFmpeg crashed there repeatedly.
     GaveUp,
-    /// Janus forwards and nothing arrives at the mixer; cheaper repairs did not help (`mixer_room::port`).
+    /// Janus forwards, but nothing arrives at the mixer; cheaper repairs did not help (`mixer_room::port`).
     Silent,
 }
 
@@ -69,29 +69,29 @@ pub struct Eviction {
     pub cause: Cause,
 }
 
-/// Next assignment of a room; valid for the livemeta that it was decided from.
+/// New assignment of a room. Valid only while livemeta has the revision `live_revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reassignment {
     pub room: RoomId,
     pub live_revision: i64,
     pub to: Placement,
-    /// One or two departures.
+    /// One or two evictions.
     pub leaves: Vec<Eviction>,
 }
 
-/// Moves to make now, and the reasons of what has to wait.
+/// Moves to make now, and the reasons why others must wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FailoverPlan {
     pub moves: Vec<Reassignment>,
-    /// Modules with the label `draining` that have no room any more.
+    /// Modules with the label `draining` that have no rooms left.
     pub drained: Vec<DrainedLabel>,
     /// Reason for each module that rooms do not leave yet, and for each room that no module takes.
     pub waits: Vec<String>,
-    /// Time of the next check at the latest (monotonic).
+    /// Latest time of the next check (monotonic).
     pub until: Option<Duration>,
 }
 
-/// Cordon label to replace, as it was read.
+/// Cordon label to replace with `drained`, as it was read from the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainedLabel {
     pub kind: ModuleKind,
@@ -107,11 +107,11 @@ pub struct FailoverPolicy {
     present: BTreeSet<Key>,
     absent: BTreeMap<Key, Duration>,
     unhealthy: BTreeMap<Key, Duration>,
-    /// Mixers that gave a room up, and when.
+    /// Mixers that gave each room up, and when.
     given_up: BTreeMap<RoomId, BTreeMap<ModuleId, Duration>>,
 }
 
-/// Reason for rooms to leave a module, and the time from which they may.
+/// Reason why rooms leave a module, and the time from which they may leave it.
 #[derive(Debug, Clone)]
 struct EvictionRule {
     cause: Cause,
@@ -120,8 +120,8 @@ struct EvictionRule {
 }
 
 impl FailoverTimers {
-    /// Creates the waiting times. `ttl` is the time that a heartbeat lives without being renewed: a working
-    /// module registers again within half of it.
+    /// Creates the waiting times. `ttl`: lifetime of a heartbeat without renewal. A working module registers
+    /// again within half of it.
     pub fn new(grace: Duration, ttl: Duration) -> Self {
         Self {
             grace,
@@ -133,8 +133,8 @@ impl FailoverTimers {
 }
 
 impl Reassignment {
-    /// Returns true if only the mixer changes, and only because it is being drained. It can continue until
-    /// its successor produces.
+    /// Returns true if only the mixer changes, and only because it is being drained. That mixer can continue
+    /// until its successor produces.
     pub fn is_in_good_order(&self) -> bool {
         let emptied = |d: &Eviction| {
             let wanted = matches!(d.cause, Cause::Marked(MarkLabel::Draining | MarkLabel::Drained));
@@ -166,7 +166,7 @@ impl FailoverPolicy {
         now: Duration,
         dice: impl FnMut() -> f64,
     ) -> FailoverPlan {
-        // Absences that a lost store shows do not count.
+        // Without the store, a missing heartbeat does not show that a module is absent.
         if steady_since.is_some() {
             self.look(rooms, modules, now);
         }
@@ -262,7 +262,7 @@ impl FailoverPolicy {
         verdict
     }
 
-    /// Returns the modules that the room leaves now, and counts those that rooms leave later.
+    /// Returns the modules that the room leaves now, and counts in `waiting` those that it leaves later.
     fn departures(
         &self,
         view: &RoomView,
@@ -287,17 +287,17 @@ impl FailoverPolicy {
         due
     }
 
-    /// Returns true if the room was given up for a reason that may lie with its mixer. A lost Janus that
-    /// sends nothing is no such reason.
+    /// Returns true if the mixer gave the room up and may itself be at fault. It is not at fault if nothing
+    /// arrives because the Janus is lost.
     fn blames_mixer(&self, view: &RoomView, live: &LiveMeta) -> bool {
         let janus = (ModuleKind::Janus, live.janus_id.clone());
         let lost = self.absent.contains_key(&janus) || self.unhealthy.contains_key(&janus);
         has_given_up(view, live) && !(lost && is_starved(view))
     }
 
-    /// Returns alternative moves, the preferred one first. For a silent room either module may be at fault.
-    /// It leaves the mixer first; it leaves the Janus first if another mixer heard nothing of it either, and
-    /// also if no mixer takes it.
+    /// Returns alternative moves, the preferred one first. For a silent room, either module may be at fault.
+    /// The room leaves its mixer, but leaves its Janus instead if another mixer received nothing of it
+    /// either, or if no mixer takes it.
     fn choices(&self, room: &RoomId, live: &LiveMeta, due: Vec<Eviction>) -> Vec<Vec<Eviction>> {
         if !matches!(due[..], [Eviction { cause: Cause::Silent, .. }]) {
             return vec![due];
@@ -311,7 +311,7 @@ impl FailoverPolicy {
         choices
     }
 
-    /// Returns every module that rooms have to leave, now or later.
+    /// Returns every module that rooms have to leave, now or later, with its rule.
     fn against(&self, modules: &Modules, steady_since: Duration) -> BTreeMap<Key, EvictionRule> {
         let mut against: BTreeMap<Key, EvictionRule> = BTreeMap::new();
         for (key, since) in &self.absent {
@@ -333,7 +333,8 @@ impl FailoverPolicy {
         against
     }
 
-    /// Returns the time at which an absence that began at `since` counts as a loss.
+    /// Returns the time at which an absence that began at `since` counts as a loss, and the reason to wait
+    /// until then.
     fn absence(&self, kind: ModuleKind, since: Duration, steady_since: Duration) -> (Duration, &'static str) {
         let FailoverTimers { grace, settle, together, .. } = self.patience;
         let of_kind = || self.absent.iter().filter(|((k, _), _)| *k == kind).map(|(_, at)| *at);
@@ -356,8 +357,8 @@ struct PlacementRound<'a> {
 }
 
 impl PlacementRound<'_> {
-    /// Returns the new placement, the departures for which another module takes the room, and the reasons why
-    /// the others stay.
+    /// Returns the new placement, the evictions from `due` for which another module takes the room, and the
+    /// reasons why it must stay on the other modules.
     fn place(
         &mut self,
         room: &RoomId,
@@ -384,7 +385,8 @@ impl PlacementRound<'_> {
     }
 
     /// Returns a module for the room, never the present one. A mixer that gave the room up is chosen only if
-    /// there is no other. It is never chosen if the room leaves because its mixer gave up or is silent.
+    /// there is no other. Such a mixer is never chosen if the room leaves because its mixer gave up or is
+    /// silent.
     fn pick(&self, room: &RoomId, leaving: &Eviction, dice: [f64; 2]) -> Result<ModuleId, String> {
         let Eviction { kind, from, cause } = leaving;
         let given_up = self.me.given_up.get(room).filter(|_| *kind == ModuleKind::Mixer);

@@ -328,7 +328,7 @@ proptest! {
 
 type Fleet = BTreeMap<String, (Health, Option<MarkLabel>)>;
 
-/// Model store, a leader that observes it, and a clock in milliseconds.
+/// Model of the store, and a leader that observes it. Times are in milliseconds.
 struct House {
     reassigner: FailoverPolicy,
     januses: Fleet,
@@ -380,7 +380,7 @@ impl House {
         self.rooms.insert(RoomId::new(name).unwrap(), Arc::new(view));
     }
 
-    /// Returns the leader's plan at this time.
+    /// Returns the leader's plan at the time `now`.
     fn at(&mut self, now: u64) -> FailoverPlan {
         let modules = self.modules();
         let load = ModuleKind::ALL.map(|kind| super::super::placement::load_of(kind, &self.rooms));

@@ -1,8 +1,8 @@
 //! Validity of a verified token beyond its signature: its expiry and the room that it is for. Pure.
 //!
 //! A room id can be used again after a delete. A token is bound to the room that existed when it was issued.
-//! Every token issued here carries the claim `roomCreatedAt`; without that claim, `iat` must not precede the
-//! room.
+//! Every token issued here carries the claim `roomCreatedAt`; without that claim, `iat` must not be earlier
+//! than the creation of the room.
 
 use super::ids::{UnixMs, UserId};
 use super::model::Meta;
@@ -35,8 +35,8 @@ impl Grant {
         }
     }
 
-    /// Checks that this token's user may be in the room and act in it. `room`: as the store has it now;
-    /// empty if there is none.
+    /// Checks that this token's user may be in the room and act in it. `room`: its present state in the
+    /// store; empty if there is no such room.
     ///
     /// # Errors
     /// - [`CloseCode::TokenInvalid`]: the token has expired.

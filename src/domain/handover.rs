@@ -9,7 +9,7 @@ use super::ids::ModuleId;
 use super::model::Handover;
 use super::view::RoomView;
 
-/// Returns the outgoing mixer of a handover, until its successor reports that it produces.
+/// Returns the outgoing mixer of a handover; `None` once its successor reports that it produces.
 pub fn outgoing_mixer(view: &RoomView) -> Option<&Handover> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
     let successor = view.mixer.as_ref().filter(|m| m.epoch == live.epoch && m.id == live.mixer_id);
@@ -22,7 +22,7 @@ pub fn serving_mixer(view: &RoomView) -> Option<&ModuleId> {
     Some(outgoing_mixer(view).map_or(&live.mixer_id, |handover| &handover.mixer_id))
 }
 
-/// Returns the record of the present mixer that a handover stores in livemeta.
+/// Returns the record of the present mixer that is stored in livemeta when a handover begins.
 pub fn begin(view: &RoomView) -> Option<Handover> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
     let current =

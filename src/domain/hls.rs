@@ -9,7 +9,8 @@ pub fn target_duration(segment: Duration) -> Duration {
     Duration::from_secs(segment.as_nanos().div_ceil(1_000_000_000) as u64)
 }
 
-/// Returns the number of segments in three target durations, the minimum of a live playlist (section 6.2.2).
+/// Returns the number of segments in three target durations, the minimum length of a live playlist (section
+/// 6.2.2).
 pub fn least_window(segment: Duration) -> usize {
     (3 * target_duration(segment).as_nanos()).div_ceil(segment.as_nanos().max(1)) as usize
 }

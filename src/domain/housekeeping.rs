@@ -19,7 +19,7 @@ use super::view::{Modules, RoomView, Rooms};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HousekeepingAction {
     Expire(Expiry),
-    /// The modules of a removed room have had their time.
+    /// The modules of a stopped room have deleted their keys, or their grace period is over.
     FinishRemoval,
     /// The room is on air but has no meta key.
     EndStray,
@@ -30,7 +30,7 @@ pub enum HousekeepingAction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrphanedKeys {
     pub parts: Vec<RoomPart>,
-    /// Set if all user keys are to go, because the room does not exist.
+    /// True if all user keys are to be deleted, because the room does not exist.
     pub users: bool,
 }
 
@@ -39,7 +39,7 @@ pub struct OrphanedKeys {
 pub struct HousekeepingTask {
     pub room: RoomId,
     pub chore: HousekeepingAction,
-    /// View that the task was decided from; `clock` is that of [`Ages`].
+    /// View from which the task was decided; `clock` is the result of [`Ages::clock`].
     pub view: Arc<RoomView>,
     pub clock: UnixMs,
     pub reason: String,
@@ -48,10 +48,10 @@ pub struct HousekeepingTask {
 #[derive(Debug)]
 pub struct HousekeepingPolicy {
     limits: ExpiryLimits,
-    /// Time that keys may be invalid before they are removed, in case they become valid again.
+    /// Time for which keys may be invalid before they are removed, in case they become valid again.
     grace: Duration,
     odd_since: BTreeMap<RoomId, Duration>,
-    /// Time since which a room on air has no anchors, as far as each round saw.
+    /// For each room on air without anchors: time of the first successive round that found none.
     empty_since: BTreeMap<RoomId, Duration>,
     /// Time at which the next room will be due, as of the last round.
     next_due: Option<Duration>,
@@ -72,8 +72,8 @@ impl HousekeepingAction {
 }
 
 impl HousekeepingPolicy {
-    /// Creates the policy. `grace` is also the time that the modules of a stopped room get
-    /// (`rooms.removing_grace`).
+    /// Creates the policy. `grace` (`rooms.removing_grace`): time before invalid keys are removed, and before
+    /// the removal of a stopped room is forced.
     pub fn new(limits: ExpiryLimits, grace: Duration) -> Self {
         Self { limits, grace, odd_since: BTreeMap::new(), empty_since: BTreeMap::new(), next_due: None }
     }
@@ -83,9 +83,9 @@ impl HousekeepingPolicy {
         self.next_due
     }
 
-    /// Returns the tasks of one round. `ages`: those that this node has observed, also before it became the
-    /// leader. `anchors`: number of anchors of the rooms that [`counts_anchors`] selects, as far as presence
-    /// knows them. `now` is monotonic.
+    /// Returns the tasks of one round. `ages`: the clocks of this node, which also ran before it became the
+    /// leader. `anchors`: number of anchors in each room that [`counts_anchors`] selects; without the rooms
+    /// for which presence did not answer. `now` is monotonic.
     pub fn round(
         &mut self,
         rooms: &Rooms,
@@ -98,7 +98,7 @@ impl HousekeepingPolicy {
         let mut odd = BTreeMap::new();
         ages.retain(rooms);
         self.next_due = None;
-        // A room whose anchors are not known counts as one with anchors.
+        // A room with an unknown number of anchors counts as one with anchors.
         self.empty_since.retain(|room, _| anchors.get(room) == Some(&0));
         for (room, view) in rooms.iter().filter(|(_, view)| view.unreadable.is_empty()) {
             let clock = ages.clock(room, view, now, self.grace);
@@ -129,7 +129,7 @@ impl HousekeepingPolicy {
         due
     }
 
-    /// Decides if the broadcast ends because nobody speaks in it.
+    /// Returns the task that ends the broadcast if no anchor has been in the room for its `emptyTimeout`.
     fn empty(
         &mut self,
         room: &RoomId,
@@ -180,7 +180,7 @@ pub fn counts_anchors(rooms: &Rooms) -> impl Iterator<Item = &RoomId> {
     rooms.iter().filter(|(_, view)| empty_timeout(view).is_some()).map(|(room, _)| room)
 }
 
-/// Returns true if the room has a time of its own, so that a change of it may make it due.
+/// Returns true if the room's profile sets a time limit, so that a change of the room may make it due.
 pub fn is_timed(view: &RoomView) -> bool {
     view.meta.as_ref().is_some_and(|meta| {
         let profile = &meta.profile;
@@ -188,7 +188,7 @@ pub fn is_timed(view: &RoomView) -> bool {
     })
 }
 
-/// Returns the cleanup of keys that only a manual write, or a process that died between two writes, leaves.
+/// Returns the cleanup of keys that were left by a manual write or by a process that died between two writes.
 fn out_of_order(view: &RoomView, modules: &Modules) -> Option<(HousekeepingAction, String)> {
     if view.live.is_some() {
         let stray = view.is_on_air() && view.meta.is_none();
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(house.round(111), ["idle never_started", "long max_age"]);
     }
 
-    /// A leader that ends takes only its own counts with it.
+    /// A change of leader loses the old leader's own state only, not the ages that other nodes have observed.
     #[test]
     fn new_leader_continues_ages() {
         let mut house = House::with_limits(10);

@@ -1,18 +1,18 @@
-//! Deadlines of one HTTP connection: the time that a client has to send a request and to read the response.
-//! Pure: the time is an argument.
+//! Deadlines by which the client of one HTTP connection must send a request and read the response. Pure: the
+//! time is an argument.
 //!
 //! ```text
 //! Waiting ── request head complete ──▶ Serving ── response body dropped ──▶ Waiting
 //! ```
-//! In addition, a transfer is measured while the client is slower than the server: the response while the
-//! socket accepts no more bytes, and the request body while the handler waits for it. An endless response has
-//! no rate of its own: its client is too slow when it reads nothing at all.
+//! In addition, the rate of a transfer is measured while the client is slower than the server: the response
+//! while the socket accepts no more bytes, and the request body while the handler waits for it. An endless
+//! response has no minimum rate: its client is too slow only if it reads nothing at all.
 
 use std::time::{Duration, Instant};
 
-/// Duration of a transfer before its rate counts.
+/// Time from the start of a transfer until its rate counts.
 const GRACE: Duration = Duration::from_secs(10);
-/// Lowest average rate of a transfer after `GRACE`, in bytes per second. 32 kbit/s is less than the audio
+/// Lowest average rate of a transfer after `GRACE`, in bytes per second: 32 kbit/s, less than the audio
 /// needs.
 const SLOWEST: u32 = 4_096;
 /// Idle time after which a connection is closed while the socket has few connections left.
@@ -20,9 +20,9 @@ const IDLE_UNDER_PRESSURE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy)]
 pub struct RequestTimeouts {
-    /// Limit from the first byte of a request to the end of its head.
+    /// Maximum time from the first byte of a request to the end of its head.
     pub head: Duration,
-    /// Limit without any byte between two requests.
+    /// Maximum idle time between two requests.
     pub idle: Duration,
 }
 
@@ -80,7 +80,7 @@ enum Phase {
     Serving,
 }
 
-/// Number of bytes that a slow client has sent or received.
+/// Start of a transfer that waits for the client, and the number of bytes moved since then.
 #[derive(Debug, Clone, Copy)]
 pub struct Transfer {
     since: Instant,
@@ -96,7 +96,7 @@ impl Transfer {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Returns the time at which the transfer is too slow unless more bytes are moved before.
+    /// Returns the time from which the transfer counts as too slow, unless more bytes are moved before then.
     pub fn deadline(&self) -> Instant {
         let bytes = u32::try_from(self.bytes).unwrap_or(u32::MAX);
         self.since + GRACE + Duration::from_secs(1) * bytes / SLOWEST
@@ -104,7 +104,7 @@ impl Transfer {
 }
 
 impl Lifecycle {
-    /// Creates the state of a new connection. It must send a request at once.
+    /// Creates the state of a new connection. The time limit for the first request head begins immediately.
     pub fn new(now: Instant) -> Self {
         Self { phase: Phase::Waiting { since: now, heard: Some(now) }, writing: None, endless: false }
     }
@@ -116,7 +116,7 @@ impl Lifecycle {
         }
     }
 
-    /// Records that a request head is complete. Its body may be outstanding.
+    /// Records that a request head is complete. Its body may not have arrived yet.
     pub fn began(&mut self) {
         self.phase = Phase::Serving;
     }
@@ -161,7 +161,7 @@ impl Lifecycle {
         self.writing.take().is_some()
     }
 
-    /// Returns whether, why and when to close the connection. `pressed`: the socket has few connections left.
+    /// Returns when to close the connection, and why. `pressed`: the socket has few connections left.
     pub fn due(&self, patience: &RequestTimeouts, pressed: bool, now: Instant) -> DeadlineAction {
         let waiting = match self.phase {
             Phase::Serving => DeadlineAction::Never,
@@ -173,7 +173,7 @@ impl Lifecycle {
             }
             Phase::Waiting { since, heard: None } => {
                 match DeadlineAction::by(since + patience.idle, CloseCause::Idle, now) {
-                    // Check again within this time whether few connections are left by then.
+                    // Check again soon: the socket may have few connections left by then.
                     DeadlineAction::At(end) => DeadlineAction::At(end.min(now + IDLE_UNDER_PRESSURE)),
                     due => due,
                 }
@@ -186,18 +186,19 @@ impl Lifecycle {
     }
 }
 
-/// Search for the ends of request heads in the bytes of a connection, which may come in any pieces.
+/// Search for the ends of request heads in the bytes of a connection, which may be split anywhere.
 ///
-/// An end is an empty line. As the HTTP parser does, accepts a line feed without carriage return (RFC 9112
-/// section 2.2). A body may contain empty lines too, so the number of ends is an upper bound on the number of
-/// requests.
+/// An end is an empty line. Like the HTTP parser, the search accepts a line feed without a carriage return
+/// (RFC 9112 section 2.2). A body may contain empty lines too, so the number of ends is an upper bound on the
+/// number of requests.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HeadEnds {
     at_line_start: bool,
 }
 
 impl HeadEnds {
-    /// Returns the length of `bytes` up to the first end of a head in them.
+    /// Returns the number of bytes up to and including the first end of a head; `None` if `bytes` contains
+    /// none.
     pub fn find(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         loop {
@@ -243,8 +244,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// Returns after how many seconds from `from` the connection is cut, and why. The clock follows the due
-    /// times.
+    /// Returns the number of seconds from `from` until the connection is closed, and the cause. The clock
+    /// jumps from one due time to the next.
     fn cut(lifecycle: &Lifecycle, pressed: bool, from: Instant) -> Option<(u64, CloseCause)> {
         let mut now = from;
         for _ in 0..1000 {
@@ -302,7 +303,7 @@ mod tests {
         );
     }
 
-    /// Returns the lengths of the pieces that end with a request head.
+    /// Returns, for each piece, the number of bytes up to the end of a request head in it.
     fn heads(pieces: &[&str]) -> Vec<Option<usize>> {
         let mut ends = HeadEnds::default();
         pieces.iter().map(|piece| ends.find(piece.as_bytes())).collect()

@@ -1,15 +1,15 @@
-//! In-band titles of Icecast streams (the `icy-metaint` convention): after every so many bytes of audio
-//! stands a metadata block. Its first byte is its length in units of 16 bytes; zero means that the title has
-//! not changed.
+//! In-band titles of Icecast streams (the `icy-metaint` convention): a metadata block follows every
+//! [`METADATA_INTERVAL`] bytes of audio. The first byte of a block is the length of its text in units of 16
+//! bytes; zero means that the title has not changed.
 
 use bytes::Bytes;
 
 /// Bytes of audio between two metadata blocks.
 pub const METADATA_INTERVAL: usize = 8192;
-/// Longest text: the length byte counts units of 16 bytes.
+/// Longest text of a block, in bytes: the length byte counts units of 16 bytes.
 const LONGEST: usize = 255 * 16;
 
-/// Inserts metadata into the bytes of one listener.
+/// Inserter of metadata blocks into the audio of one listener.
 #[derive(Debug)]
 pub struct Inserter {
     /// Bytes of audio until the next block.
@@ -39,7 +39,7 @@ impl Inserter {
     }
 }
 
-/// The title must contain no apostrophe, because the convention has no way to escape it.
+/// Returns the block for `title`. Apostrophes are removed, because the convention cannot escape them.
 fn block(title: &str) -> Bytes {
     let title: String = title.chars().filter(|c| *c != '\'').collect();
     let mut text = format!("StreamTitle='{title}';").into_bytes();

@@ -153,7 +153,7 @@ impl Pin {
         }
     }
 
-    /// Returns the pin itself, for Janus and for the API answer; never for a log.
+    /// Returns the pin itself, for Janus and API responses; it must not be logged.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -6,7 +6,7 @@ use super::ids::{Epoch, MediaAddr, Nonce, Pin, UserId};
 use super::model::{ForwarderState, JanusState};
 use super::plan::{Failure, WriteOutcome};
 
-/// Room on the Janus that carries our ownership tag for this room id.
+/// Room in Janus with our ownership tag for this room id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRoom {
     pub janus_room_id: u32,
@@ -17,7 +17,7 @@ pub struct FoundRoom {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// List what the Janus has of this room.
+    /// List the Janus rooms with our ownership tag for this room.
     Inspect,
     /// Create a room with the number `again`, if given, else with a new one.
     Create {
@@ -43,7 +43,7 @@ pub enum Effect {
         janus_room_id: u32,
         stream_id: u64,
     },
-    /// Remove those of these users who are in the room from it.
+    /// Remove from the room all of these users who are in it.
     Expel {
         janus_room_id: u32,
         users: BTreeSet<UserId>,
@@ -79,7 +79,7 @@ pub enum Outcome {
         janus_room_id: u32,
         why: String,
     },
-    /// The room has our ownership tag and another secret, so this node cannot manage it.
+    /// The room has our ownership tag but another secret, so this node cannot manage it.
     Locked {
         janus_room_id: u32,
     },

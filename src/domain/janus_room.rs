@@ -12,13 +12,14 @@
 //! Invariants:
 //! - A write of our key is conditional on the livemeta that it was decided from, so a superseded owner cannot
 //!   overwrite its successor.
-//! - An effect with an unknown outcome is looked up before anything is tried again.
-//! - A create that may still be carried out late is repeated under the same number. The room is not given up
-//!   before that time is over, so no second room is left behind.
+//! - After an effect with an unknown outcome, the rooms in Janus are looked up before the next attempt.
+//! - A create that Janus may still carry out late is repeated with the same number. The room's key is not
+//!   deleted before that time is over, so no second room is left behind.
 //! - A Janus room that carries our ownership tag and is not wanted is destroyed, whichever process left it.
 //!
-//! Exception to the last one: a room whose secret is not ours (`hls.secret` was changed) cannot be destroyed.
-//! The machine skips it and names it in the reason of the plan, until the next connection to Janus.
+//! Exception to the last invariant: a room whose secret is not ours (`hls.secret` was changed) cannot be
+//! destroyed. The machine skips it and names it in the reason of the plan, until the next connection to
+//! Janus.
 //!
 //! The repair of a room that is forwarded although nothing arrives at its mixer is in `silence`.
 
@@ -51,7 +52,7 @@ pub const LOCKED: &str = "on this Janus has our ownership tag but another secret
 /// Longest time after which Janus may still carry out a request that it has not answered.
 const LANDS_WITHIN: Duration = Duration::from_secs(30);
 
-/// State that the store asks of this Janus.
+/// State that the store requires of this Janus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum WantedState {
     Nothing,
@@ -78,7 +79,7 @@ pub struct JanusRoom {
     backoff: Backoff,
     observed: KnownRooms,
     unsettled: Option<UnsettledCreate>,
-    /// Janus room ids that refuse our secret.
+    /// Ids of the Janus rooms that refuse our secret.
     locked: BTreeSet<u32>,
     expulsion: KickTracker,
     upkeep: Upkeep,
@@ -110,8 +111,8 @@ impl JanusRoom {
         }
     }
 
-    /// Sets whether the mixer's heartbeat announces the mixer's address
-    /// ([`rtp_refusal`](super::vouched::rtp_refusal)). `Some` blocks new forwarders; an existing forwarder
+    /// Sets the reason not to forward to the mixer's address, if the mixer's heartbeat does not announce that
+    /// address ([`rtp_refusal`](super::vouched::rtp_refusal)). `Some` blocks new forwarders; an existing one
     /// stays.
     pub fn vouched(&mut self, refusal: Option<String>) {
         self.refusal = refusal;
@@ -315,8 +316,8 @@ impl JanusRoom {
         }
     }
 
-    /// Chooses the Janus room to use. The room that our key names continues across epochs, because its
-    /// anchors are in it. Otherwise a room created for this epoch is used.
+    /// Chooses the Janus room to use. The room that our key names is kept across epochs, because its anchors
+    /// are in it. Otherwise a room created for this epoch is used.
     fn choose<'a>(
         &self,
         rooms: &[&'a FoundRoom],
@@ -349,7 +350,7 @@ impl JanusRoom {
         }
     }
 
-    /// Returns the write that brings our key up to date, or `None` if it is.
+    /// Returns the write that brings our key up to date, or `None` if it already is.
     fn key_write(
         &self,
         b: &Build<'_>,
@@ -391,10 +392,10 @@ impl JanusRoom {
                 self.unsettled = Some(UnsettledCreate { janus_room_id, until: now + LANDS_WITHIN });
                 return self.failed(Failure::Unknown(why), now, dice);
             }
-            // Final for this connection: a retry cannot succeed, so this is not a failure.
+            // Final for this connection: a retry cannot succeed, so this does not count as a failure.
             Outcome::Locked { janus_room_id } => drop(self.locked.insert(janus_room_id)),
             Outcome::Created { janus_room_id, epoch } => {
-                // With the same number the first request may still be carried out. With another number, Janus
+                // If the numbers are equal, Janus may still carry out the first request. If they differ, it
                 // refused the first.
                 self.unsettled = self.unsettled.filter(|u| u.janus_room_id == janus_room_id);
                 let made = FoundRoom { janus_room_id, created_at: epoch, forwarders: Some(Vec::new()) };

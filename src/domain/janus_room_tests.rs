@@ -1,5 +1,5 @@
-//! Tests beyond the simulation: kicked users, silent rooms, Janus rooms that refuse our secret, and the
-//! canary room.
+//! Tests of cases outside the simulation: kicked users, silent rooms, Janus rooms that refuse our secret, and
+//! the canary room.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ fn removed_user_is_kicked_twice_per_connection() {
     know(&mut view, "bob", Some(UnixMs(9)));
     let later = NOW + Duration::from_secs(10);
     assert_eq!(expelled(&mut machine, &view, later), ["bob"]);
-    // By this time the joins that were under way have been carried out.
+    // By the time `landed`, the joins that were under way have been carried out.
     let Plan::Wait { until: Some(landed), .. } = machine.plan(&view, later, UnixMs(0)) else {
         panic!("waits")
     };
@@ -76,7 +76,7 @@ fn failed_kick_does_not_block_effects() {
     assert_eq!(expelled(&mut machine, &view, due), ["ann"], "it is tried again");
 }
 
-/// Returns the machine and view of a room that is built here and in order.
+/// Returns the machine and the view of a room that is built on this Janus and needs no further effect.
 fn built() -> (JanusRoom, RoomView) {
     let here = ModuleId::new("here").unwrap();
     let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(10) };
@@ -116,7 +116,7 @@ fn target() -> MediaAddr {
     MediaAddr { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 30_000 }
 }
 
-/// Returns the users who are expelled until no effect is left to do now.
+/// Runs the planned effects until none is due. Returns the expelled users.
 fn expelled(machine: &mut JanusRoom, view: &RoomView, now: Duration) -> Vec<String> {
     let mut names = Vec::new();
     while let Plan::Do { effect, .. } = machine.plan(view, now, UnixMs(0)) {
@@ -143,7 +143,7 @@ fn canary_rotates_over_expected_rooms() {
         let view = on_air(janus, &here, n as u32 + 100_000);
         rooms.insert(RoomId::new(name).unwrap(), Arc::new(view));
     }
-    // One room is assigned here but its Janus key is another's; the other is not on air.
+    // `ddd` is assigned here, but another Janus wrote its key. `eee` is not on air.
     rooms.insert(RoomId::new("ddd").unwrap(), Arc::new(on_air(&here, &there, 100_003)));
     let mut leaving = on_air(&here, &here, 100_004);
     leaving.live.as_mut().unwrap().value.status = LiveStatus::Removing;
@@ -159,7 +159,7 @@ fn canary_rotates_over_expected_rooms() {
     assert_eq!(canary(&Rooms::new(), &here, asked.as_ref()), None);
 }
 
-/// Returns a room on air that is assigned to one Janus, with a key written by `made_by`.
+/// Returns a room on air on the Janus `assigned`, with a Janus key that `made_by` wrote.
 fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomView {
     let live = LiveMeta {
         status: LiveStatus::OnAir,
@@ -295,7 +295,7 @@ fn starve(machine: &mut JanusRoom, view: &mut RoomView, starved: u32) {
     machine.look(view);
 }
 
-/// Answers the next listing of forwarders with these.
+/// Answers the next listing of forwarders with `forwarders`.
 fn relist(machine: &mut JanusRoom, view: &RoomView, now: Duration, forwarders: Vec<ForwarderState>) {
     let plan = machine.plan(view, now, UnixMs(0));
     assert!(matches!(plan, Plan::Do { effect: Effect::ListForwarders { .. }, .. }), "{plan:?}");

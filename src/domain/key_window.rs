@@ -5,7 +5,7 @@
 //! wrote it. After a segment leaves the playlist, it stays available for the duration of the playlist (RFC
 //! 8216 section 6.2.2), and so does its key.
 
-/// Key indexes, both inclusive.
+/// Range of key indexes; both ends are inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyWindow {
     first: u64,
@@ -13,9 +13,9 @@ pub struct KeyWindow {
 }
 
 impl KeyWindow {
-    /// Reads the range from a playlist; `None` if it has no key. `rotation`: segments per key as this node is
-    /// configured. If the playlist was written with another value, no key is given out after its segments
-    /// left the playlist.
+    /// Reads the range from a playlist; `None` if it has no key. `rotation`: number of segments per key in
+    /// this node's configuration. If the playlist was written with another value, a key is not given out once
+    /// its segments have left the playlist.
     pub fn of(playlist: &str, rotation: u64) -> Option<Self> {
         let mut sequence: u64 = 0;
         let mut segments: u64 = 0;

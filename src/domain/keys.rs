@@ -26,7 +26,7 @@ pub enum RoomPart {
     Janus,
     Mixer,
     Sequence,
-    /// Wish that the present broadcast is recorded.
+    /// Request to record the present broadcast.
     Recording,
 }
 
@@ -122,7 +122,7 @@ pub fn parse_recording(key: &str) -> Option<RecordingId> {
     RecordingId::new(key.strip_prefix(RECORDINGS)?).ok()
 }
 
-/// Returns the key of a node id, bound to the lease of the process that has the id.
+/// Returns the key of a node. It is bound to the lease of the process that runs under this id.
 pub fn node(id: &ModuleId) -> String {
     format!("{NODES}{id}")
 }

@@ -1,9 +1,9 @@
 //! Removal of expelled users from the Janus room, which may still contain them.
 //!
 //! The gateway that serves an anchor ends their session itself. A gateway that has died cannot, and Janus
-//! would keep the anchor in the mix until its timeout. Therefore the node that has the Janus room removes the
-//! user as well. It does so twice, because a join that was under way when the user was removed may be carried
-//! out after the first time.
+//! would keep the anchor in the mix until the session times out. Therefore the node that has the Janus room
+//! removes the user as well. It does so twice, because a join that was under way when the user was removed
+//! may be carried out after the first removal.
 //!
 //! Owns the list of users to remove and the times. A failure never blocks other work on the room.
 
@@ -18,8 +18,8 @@ use super::view::RoomView;
 #[derive(Debug, Default)]
 pub struct KickTracker {
     janus_room_id: u32,
-    /// Users already removed from this Janus room, with the time of the second check; `None`: that was done
-    /// too.
+    /// Users already removed from this Janus room, with the time of the second removal; `None`: it is done as
+    /// well.
     done: BTreeMap<UserId, Option<Duration>>,
     retry: Retry,
 }
@@ -52,8 +52,8 @@ impl KickTracker {
         }
     }
 
-    /// Records that none of the users is in the Janus room. Joins that were under way have been carried out
-    /// by `settled`.
+    /// Records that none of the users is in the Janus room. `settled`: time by which joins that were under
+    /// way have been carried out.
     pub fn done(&mut self, janus_room_id: u32, users: BTreeSet<UserId>, settled: Duration) {
         if janus_room_id != self.janus_room_id {
             *self = Self { janus_room_id, ..Self::default() };

@@ -8,10 +8,10 @@
 //!     └───────────────────────────────────────────────────┘
 //! ```
 //!
-//! Every candidate renews a lease of its own, whether it leads or not. From these renewals it also knows that
-//! the store has answered without a break: [`StoreStability`].
+//! Every candidate renews a lease of its own, whether it leads or not. The renewals also show for how long
+//! the store has answered without a break ([`StoreStability`]).
 //!
-//! No candidate writes the key without a lease. A key without a lease is taken over at once, whatever its
+//! No candidate writes the key without a lease. A key without a lease is taken over immediately, whatever its
 //! value. A leased key that cannot be read is left until its lease ends.
 //!
 //! A leader that cannot renew stops before the store can give its key to another candidate. Clocks may differ
@@ -67,7 +67,7 @@ pub struct LeaderRecord {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreStability {
     since: Option<Duration>,
-    /// Valid until then; the next answer is due before.
+    /// Time until which `since` is valid. The next answer is due before then.
     until: Duration,
 }
 
@@ -131,7 +131,7 @@ impl Leadership {
         }
     }
 
-    /// Applies the key as of revision `as_of`.
+    /// Applies the state of the leader key at revision `as_of`.
     pub fn observe(&mut self, held: Option<LeaderRecord>, as_of: i64) {
         if as_of < self.as_of {
             return;
@@ -145,13 +145,13 @@ impl Leadership {
         self.retry.news();
     }
 
-    /// Records that the watch is lost. A leader continues while its lease lasts; a candidate claims nothing
-    /// that it does not see.
+    /// Records that the watch is lost. A leader continues while its lease lasts; a candidate does not claim a
+    /// key whose state it does not know.
     pub fn lost_sight(&mut self) {
         self.known = KnownLeader::Nothing;
     }
 
-    /// Returns the revision of the key under which this node leads.
+    /// Returns the revision of the key under which this node leads; `None` if it does not lead.
     pub fn leads(&self, now: Duration) -> Option<i64> {
         let lease = self.lease.filter(|lease| now < self.lapses(lease))?;
         self.ours.filter(|_| lease.asked <= now)
@@ -166,13 +166,13 @@ impl Leadership {
         }
     }
 
-    /// Stops leading and standing by. Returns the lease to revoke.
+    /// Stops leading or standing by. Returns the lease to revoke.
     pub fn resign(&mut self) -> Option<i64> {
         self.ours = None;
         self.lease.take().map(|lease| lease.id)
     }
 
-    /// Returns the leader, as far as is known.
+    /// Returns the leader, if it is known.
     pub fn leader(&self) -> Option<&Leader> {
         match &self.known {
             KnownLeader::Held(held) => held.by.as_ref(),

@@ -287,8 +287,8 @@ impl World {
         (0..NODES).filter(|n| self.nodes[*n].leads(self.now).is_some()).collect()
     }
 
-    /// Checks that a node that leads holds the key, or that its key was taken manually and its watch has not
-    /// delivered that yet.
+    /// Checks that every leading node holds the key. Exception: the key was changed manually, and the node's
+    /// watch has not delivered that yet.
     fn check(&self) {
         for node in self.leaders() {
             let revision = self.nodes[node].leads(self.now).unwrap();

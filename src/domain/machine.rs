@@ -1,20 +1,20 @@
 //! Load of a machine: the measured share of its processor time in use.
 //!
-//! Owns: averaging, and which change is worth an announcement. Never does: read the kernel's counters.
+//! Owns: the average, and the decision which changes are announced. Never does: read the kernel's counters.
 
 use std::time::Duration;
 
 use super::model::MachineLoad;
 
-/// Time constant of the average. The first load is announced after the same time.
+/// Time constant of the average. The first load is announced after this time, too.
 const AVERAGED: Duration = Duration::from_secs(10);
-/// Change, in percent points, from which a new load is announced.
+/// Smallest change, in percentage points, that is announced.
 const ANNOUNCED: f64 = 5.0;
-/// Share of the processors in use, percent, from which parts become late.
+/// Share of the processors in use, in percent, from which HLS parts become late.
 const BUSY_PERCENT: u8 = 85;
-/// Share of the processors used by rooms, percent, from which they count as the cause of a high load.
+/// Share of the processors used by rooms, in percent, from which the rooms count as the cause of a high load.
 const ROOMS_PERCENT: u8 = 40;
-/// Loads closer than this, in percent points, are equal for placement.
+/// Difference, in percentage points, below which two loads are equal for placement.
 const EQUAL_WITHIN: u8 = 20;
 
 /// Processor times since a fixed moment, in ticks of the kernel.
@@ -27,7 +27,7 @@ pub struct CpuTimes {
     pub media: u64,
 }
 
-/// Averages readings of [`CpuTimes`].
+/// Moving average over readings of [`CpuTimes`].
 #[derive(Debug, Clone, Default)]
 pub struct LoadMeter {
     last: Option<(Duration, CpuTimes)>,
@@ -68,8 +68,8 @@ impl LoadMeter {
 }
 
 impl MachineLoad {
-    /// Returns true if the machine should take no further room: its processors are busy, and with rooms.
-    /// Other programs alone do not make it full.
+    /// Returns true if the machine should take no further room: its processors are busy, and rooms use a
+    /// large part of them. Other programs alone do not make it full.
     pub fn is_full(self) -> bool {
         self.busy_percent >= BUSY_PERCENT && self.media_percent >= ROOMS_PERCENT
     }
@@ -86,7 +86,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Observes two processors for `seconds`, of which these percentages are in use.
+    /// Observes two processors for `seconds`. `busy` and `media` are percentages.
     fn run(
         meter: &mut LoadMeter,
         at: &mut (Duration, CpuTimes),

@@ -6,13 +6,12 @@
 //!     │ refused
 //!     └──────▶ Ended ◀── left, removed, media over, room closed or moved, session lost, grace over (any)
 //! ```
-//! Two connections come and go independently of that state. The client's connection (`Client`) may be away
-//! for the grace time while media continues. When the connection to Janus (`Link`) is lost, the session is
-//! claimed again.
+//! Two connections come and go independently of that state. The client's connection (`Client`) may be lost
+//! for up to the grace time while media continues. When the connection to Janus (`Link`) is lost, the session
+//! is claimed again.
 //!
 //! Invariant: a session whose client is away is not kept alive, so Janus ends it after the grace time unless
-//! another gateway has claimed it. In that case this machine must not destroy the session; it only forgets
-//! it.
+//! another gateway has claimed it. In that case this machine must forget the session and not destroy it.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,8 +23,8 @@ use super::plan::{Plan, Retry};
 use super::restart::Backoff;
 use super::view::RoomView;
 
-/// Identifiers of a session in its Janus. They suffice to claim the session: they leave the server only
-/// sealed and are never printed.
+/// Identifiers of a session in its Janus. Whoever knows them can claim the session, so they leave the server
+/// only in sealed form and are never printed.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionIds {
     pub session: u64,
@@ -33,7 +32,7 @@ pub struct SessionIds {
     pub participant: u64,
 }
 
-/// Janus room of a room on air, as of one assignment.
+/// Janus room of a room on air, under one assignment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JanusAssignment {
     pub janus: ModuleId,
@@ -79,8 +78,8 @@ pub enum End {
     JanusUnreachable,
     /// The client did not come back within the grace time.
     GraceOver,
-    /// Client and connection to Janus are both away. The resume token still finds the session. Claiming it
-    /// without a client could take it from the gateway where the client is now.
+    /// The client and the connection to Janus are both lost. The resume token can still find the session.
+    /// This node must not claim it without a client: another gateway may serve the client by now.
     LetGo,
     /// The room could not be joined; the client received the reason.
     Refused,
@@ -148,7 +147,7 @@ pub struct Timing {
 /// Margin after the grace time. Janus checks for session timeouts every 2 s, and its decision takes
 /// precedence over our clock.
 const JANUS_LATE: Duration = Duration::from_secs(4);
-/// Time for the store to show whether a destroyed room is closed or moves.
+/// Time to wait for the store to show whether a destroyed room was closed. After that it counts as moved.
 const VERDICT_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -167,7 +166,7 @@ pub struct MediaSession {
 }
 
 impl JanusAssignment {
-    /// Returns the present Janus room of a room.
+    /// Returns the present Janus room of a room, or the reason why the room cannot be joined.
     pub fn of(view: Option<&RoomView>) -> Result<Self, JoinUnavailable> {
         let view = view.filter(|v| v.meta.as_ref().is_some_and(|m| m.deleted_at.is_none()));
         let view = view.ok_or(JoinUnavailable::NoSuchRoom)?;
@@ -197,7 +196,8 @@ impl JanusAssignment {
 }
 
 impl End {
-    /// Returns the shortest delay before the client connects and joins again. `None`: it is not asked to.
+    /// Returns the shortest delay before the client connects and joins again. `None`: the client is not asked
+    /// to.
     pub fn reconnect_after(self) -> Option<Duration> {
         match self {
             Self::JanusMoved | Self::MediaOver | Self::Draining => Some(Duration::from_millis(200)),
@@ -267,7 +267,7 @@ impl MediaSession {
         }
     }
 
-    /// Records that the session is in the room. `up`: media flows already, as a claim may find it.
+    /// Records that the session is in the room. `up`: media already flows, which is possible after a claim.
     pub fn opened(&mut self, up: bool, now: Duration) {
         self.holds = true;
         if self.state == State::Opening {
@@ -288,7 +288,7 @@ impl MediaSession {
         in_room && self.link == Link::Up && self.room_destroyed_at.is_none()
     }
 
-    /// Returns true if a client that comes back finds its media as it was.
+    /// Returns true if a client that comes back can continue with its media unchanged.
     pub fn is_resumable(&self) -> bool {
         self.state == State::Negotiated { up: true } && self.room_destroyed_at.is_none()
     }
@@ -302,7 +302,7 @@ impl MediaSession {
     }
 
     /// Records that the client is back and claims the session again. Another gateway may have claimed it
-    /// meanwhile, and Janus sends its events to the last one that did.
+    /// meanwhile, and Janus sends its events to the gateway that claimed it last.
     pub fn client_back(&mut self, now: Duration) {
         self.client = Client::Here;
         self.retry.succeeded();
@@ -433,8 +433,8 @@ impl MediaSession {
         due.into_iter().chain(self.deadline()).min()
     }
 
-    /// Returns the time at which [`look`](Self::look) next ends the session, whatever is in progress
-    /// meanwhile.
+    /// Returns the time at which [`look`](Self::look) next ends the session, even while an effect is in
+    /// progress.
     pub fn deadline(&self) -> Option<Duration> {
         if matches!(self.state, State::Ended(_)) {
             return None;

@@ -184,8 +184,8 @@ enum Step {
 }
 
 proptest! {
-    /// After any history, the session ends some time after the client has gone for good, and nothing is left
-    /// in Janus.
+    /// After any history, the session ends some time after the client is gone for good, and no effect is
+    /// left.
     #[test]
     fn session_always_ends_without_client(
         steps in proptest::collection::vec(step(), 0..40),

@@ -4,13 +4,13 @@
 //! full scale therefore wraps into noise (Janus 1.1.2 and 1.4.1, `janus_audiobridge_mixer_thread`). For this
 //! reason each participant enters the mix at a fixed share of full scale, and receivers amplify the mix by
 //! the inverse. The share depends only on the room's `maxAnchors`, which never changes while the room exists.
-//! It needs no update when a participant joins, unmutes or leaves, so the shares in use cannot exceed full
-//! scale at any moment.
+//! It needs no update when a participant joins, unmutes or leaves, so the sum of the shares in use can never
+//! exceed full scale.
 
 /// Part of full scale that the anchors of a room fill together, in percent.
 ///
-/// The other half is for participants other than anchors: the plain-RTP tone of `stentor demo`, and sessions
-/// of anchors that Janus has not ended yet.
+/// The other half is for participants other than anchors: the plain-RTP tone of `stentor demo`, and earlier
+/// sessions of anchors that Janus has not ended yet.
 const ANCHORS_PERCENT: u32 = 50;
 
 /// Share of full scale that each participant of a room may fill.
@@ -21,7 +21,7 @@ pub struct MixShare {
 
 impl MixShare {
     pub fn of(max_anchors: u8) -> Self {
-        // AudioBridge accepts whole percents.
+        // AudioBridge accepts only whole percentages.
         Self { percent: (ANCHORS_PERCENT / u32::from(max_anchors.max(1))).max(1) }
     }
 
@@ -41,8 +41,8 @@ impl MixShare {
     }
 }
 
-/// Peak from which a mix at its own level counts as clipped: audio that a sender clipped, or several voices
-/// that exceed full scale together and are limited.
+/// Peak from which an amplified mix counts as clipped: a sender clipped its audio, or several voices together
+/// exceed full scale and are limited.
 const CLIPPED_DB: f64 = -0.1;
 /// Peak below which a mix is silent.
 const SILENT_DB: f64 = -60.0;

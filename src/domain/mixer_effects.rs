@@ -1,4 +1,4 @@
-//! Effects and outcomes of a mixer's room, and the decision when it needs more numbers.
+//! Effects and outcomes of a mixer's room, and the decision when to reserve more sequence numbers.
 
 use super::ids::{Epoch, MediaAddr, Nonce};
 use super::model::{MixerState, SequenceState};
@@ -65,8 +65,7 @@ pub struct LeftStream {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreEffect {
-    /// Writes key and numbers, as far as they are due, in one transaction on condition that livemeta is
-    /// unchanged.
+    /// Writes the key and the numbers, whichever are due, in one transaction, if livemeta is unchanged.
     Claim {
         live_revision: i64,
         key: Option<KeyClaim>,
@@ -82,7 +81,7 @@ pub enum StoreEffect {
     },
 }
 
-/// Announces the address where FFmpeg receives RTP, or is about to.
+/// Write of the mixer key, which announces the address where FFmpeg receives RTP or is about to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyClaim {
     pub state: MixerState,
@@ -90,15 +89,15 @@ pub struct KeyClaim {
     pub key_revision: i64,
 }
 
-/// Numbers that the store holds for this mixer: `next` is the first unpublished, `ceiling` the first not
-/// ours.
+/// Numbers that the store holds for this mixer: `next` is the first unpublished number, `ceiling` the first
+/// one that is not reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReservedNumbers {
     pub next: SequenceState,
     pub ceiling: SequenceState,
 }
 
-/// Raises the ceiling.
+/// Write that raises the reserved ceiling of the mixer's sequence numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
     /// Numbers to start from. `None`: continue from the current numbers.
@@ -139,7 +138,7 @@ impl Reservation {
     }
 }
 
-/// Reason of FFmpeg's exit, as far as it affects the next step.
+/// Reason for FFmpeg's exit, as far as it affects the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Another process holds the port; the pool has set the port aside.

@@ -1,4 +1,4 @@
-//! One room on one mixer: its FFmpeg process, its RTP port, its stream and its keys.
+//! State machine of one room on one mixer: its FFmpeg process, RTP port, stream and keys.
 //!
 //! ```text
 //!      port, spawn             first fragment
@@ -12,8 +12,8 @@
 //! *process lane* (FFmpeg, port, stream) and the *store lane* (this mixer's key and its reservation).
 //!
 //! Invariants: at most one process holds the port. A new epoch gets a new port; a restart within an epoch
-//! keeps it while FFmpeg can still join the RTP stream there (`JOINABLE_FOR`). No media sequence number is
-//! published above the ceiling reserved in the store, and numbers never decrease.
+//! keeps the port as long as FFmpeg can still join the RTP stream on it (`JOINABLE_FOR`). No media sequence
+//! number is published above the ceiling reserved in the store, and numbers never decrease.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub struct MixerPolicy {
     pub backoff: Backoff,
     /// Number of crashes per window above which FFmpeg counts as being in a crash loop.
     pub crashes: Budget,
-    /// Longest time without audio from FFmpeg while Janus forwards. The packager's silence does not count.
+    /// Longest time without audio from FFmpeg while Janus forwards. The packager's silence is not audio.
     pub watchdog: Duration,
     /// Base URL for listener nodes, written to the mixer key as `hlsUrl`, e.g. `http://10.0.0.7:8080`.
     pub hls_base: String,
@@ -54,7 +54,7 @@ struct WantedPart {
     part: Role,
 }
 
-/// Part that this mixer has in the room.
+/// Role of this mixer for the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Owner,
@@ -140,7 +140,7 @@ impl MixerRoom {
     }
 
     /// Takes over port and stream of a previous incarnation of the actor, whose processes are gone. Returns
-    /// false if the store no longer confirms the stream's numbers, so that it cannot continue.
+    /// false if no stream can continue: there is none, or the store does not confirm its numbers.
     pub fn inherit(
         &mut self,
         port: Option<(MediaAddr, Epoch, Duration)>,
@@ -196,7 +196,7 @@ impl MixerRoom {
         self.store_retry.news();
     }
 
-    /// Updates RTP source and reservation. Call it with the newest view before planning.
+    /// Updates the RTP source and the reservation. Must be called with the newest view before planning.
     pub fn look(&mut self, view: &RoomView, now: Duration) {
         self.look_at_numbers(view);
         let feed = self.feed_of(view);
@@ -210,7 +210,7 @@ impl MixerRoom {
     }
 
     /// Drops the reservation if another mixer may have published above it. While this mixer publishes under
-    /// one epoch, only its own writes can have raised the ceiling, even those that seemed to fail.
+    /// one epoch, only its own writes can have raised the ceiling, including writes that seemed to fail.
     fn look_at_numbers(&mut self, view: &RoomView) {
         let stored = self.sequence.current(view.sequence.as_ref()).map(|s| s.value);
         let epoch = self.wanted(view).map(|wanted| wanted.epoch);
@@ -239,7 +239,7 @@ impl MixerRoom {
         }
     }
 
-    /// Records audio of a mixer that does not publish yet. Returns true the first time under an epoch.
+    /// Records audio while this mixer does not publish yet. Returns true for the first audio of an epoch.
     pub fn warm(&mut self, now: Duration) -> bool {
         let Process::Running(running) = &mut self.process else { return false };
         running.last_fragment = Some(now);
@@ -276,17 +276,17 @@ impl MixerRoom {
         self.leaving
     }
 
-    /// Handles the exit of the process, after it has been waited for.
+    /// Handles the exit of the process, which has already been reaped.
     pub fn exited(&mut self, exit: Exit, why: &str, now: Duration, dice: f64) {
         let ended = std::mem::replace(&mut self.process, Process::Idle);
         let backoff = self.policy.backoff;
         if exit == Exit::BindFailed {
-            // Another process holds the port pair, whatever the reason of this exit was.
+            // Another process holds the port pair, whatever the reason for this exit was.
             self.port = None;
         }
         match ended {
             Process::Idle => {}
-            // The source causes starvation: FFmpeg restarts after a backoff, but this is not a crash.
+            // The source causes starvation: FFmpeg restarts after a backoff. This is no crash.
             Process::Ending { why: STARVED } => self.starve(now, dice),
             Process::Ending { why: GARBLED } => self.retry.failed(GARBLED, now, &backoff, dice),
             Process::Running(r) if exit == Exit::Starved && r.feed.is_some() => self.starve(now, dice),
@@ -324,7 +324,7 @@ impl MixerRoom {
             Process::Idle if ended => {
                 Plan::act(ProcessEffect::EndStream { over: true }, "an earlier broadcast has ended")
             }
-            // The stream's numbers are below those of the mixer that has, or had, the room in the meantime.
+            // Another mixer has, or had, the room meanwhile. Its numbers are above those of this stream.
             Process::Idle
                 if self.lost_its_numbers() || (wanted.part == Role::Successor && self.stream.is_some()) =>
             {
@@ -349,7 +349,7 @@ impl MixerRoom {
         Plan::act(effect, "the room is assigned to this mixer")
     }
 
-    /// Plans for a running process.
+    /// Plans the next step for a running process.
     fn watch(&self, r: &RunningProcess, wanted: &WantedPart, now: Duration) -> Plan<ProcessEffect> {
         let kill = |why| Plan::act(ProcessEffect::Kill { gently: false }, why);
         if r.epoch != wanted.epoch {
@@ -389,7 +389,7 @@ impl MixerRoom {
     fn wind_down(&self, view: &RoomView) -> Plan<ProcessEffect> {
         match (&self.process, &self.port, &self.stream) {
             (Process::Running(_), ..) => {
-                // After a handover the successor already produces and waits for the numbers left over.
+                // After a handover, the successor already produces and waits for the unused numbers.
                 let handed_over = self.stream.as_ref().is_some_and(|nonce| live_goes_on(view, nonce));
                 Plan::act(ProcessEffect::Kill { gently: !handed_over }, NOT_WANTED)
             }
@@ -428,7 +428,7 @@ impl MixerRoom {
             ProcessOutcome::Ended => self.stream = None,
             ProcessOutcome::Failed(failure) => match &self.port {
                 Some(port) => self.crashed(port.epoch, false, &failure.to_string(), now, dice),
-                // Only taking the port can have failed.
+                // Without a port, only the attempt to take one can have failed.
                 None => self.retry.failed(failure.to_string(), now, &self.policy.backoff, dice),
             },
         }
@@ -456,7 +456,8 @@ impl MixerRoom {
         Some(WantedPart { epoch, nonce: live.nonce.clone(), live_revision: live.mod_revision, part })
     }
 
-    /// Returns true if the room's resources may still be wanted. A shutdown ends them regardless.
+    /// Returns true if the room's resources may still be wanted, because a key is unreadable. A shutdown
+    /// releases them regardless.
     fn must_keep(&self, view: &RoomView) -> bool {
         !self.leaving && view.unreadable_part().is_some()
     }
@@ -486,7 +487,7 @@ const NEW_SOURCE: &str = "the RTP source changed";
 pub const STARVED: &str = "no audio from FFmpeg while Janus forwards";
 const GARBLED: &str = "the output of FFmpeg is unusable";
 const NOT_WANTED: &str = "the room is no longer wanted here";
-/// Largest number of watchdog times granted to one start.
+/// Largest multiple of the watchdog time that is granted to one start.
 const MOST_PATIENCE: u32 = 5;
 const ENDINGS: [&str; 5] = [NEW_EPOCH, NEW_SOURCE, STARVED, GARBLED, NOT_WANTED];
 

@@ -86,7 +86,8 @@ fn unpublished_reassignment_keeps_stream() {
     assert_eq!(room.next_sequence(), Some(SequenceState::at(600, 1, None)));
 }
 
-/// After a store outage the own write may have raised the ceiling. No other mixer can have under our epoch.
+/// After a store outage, this mixer's own write may have raised the ceiling. Under its epoch, no other mixer
+/// can have done so.
 #[test]
 fn own_raised_ceiling_keeps_stream() {
     let (mut room, mut view, at) = publishing();
@@ -143,7 +144,8 @@ fn numbers(ceiling: u64, mod_revision: i64) -> Option<StoredValue<SequenceState>
     Some(StoredValue { value: SequenceState::at(ceiling, 64, None), mod_revision })
 }
 
-/// Runs all effects until the room publishes and waits for Janus. Returns those of the process lane in words.
+/// Runs all effects until the room publishes and waits for Janus. Returns the effects of the process lane, in
+/// words.
 fn until_fed(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Vec<String> {
     let (mut done, mut revision) = (Vec::new(), 100);
     loop {
@@ -175,7 +177,7 @@ fn until_fed(room: &mut MixerRoom, view: &mut RoomView, now: Duration) -> Vec<St
     }
 }
 
-/// Every taken port is a new one.
+/// Next port to take. No port is taken twice.
 static NEXT_PORT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(21_000);
 
 fn run(effect: ProcessEffect) -> (String, ProcessOutcome) {
@@ -283,7 +285,8 @@ fn port_is_kept_while_store_is_away() {
     }
 }
 
-/// It would start with a rollover counter of 0 (RFC 3711 section 3.3.1) and reject every packet as forged.
+/// A new FFmpeg would start with a rollover counter of 0 (RFC 3711 section 3.3.1) and reject every packet as
+/// forged.
 #[test]
 fn old_stream_is_not_joined() {
     let (mut room, mut view, at) = publishing();

@@ -1,4 +1,4 @@
-//! Values in the store, as JSON. `keys` states the writer of each key.
+//! Values in the store, as JSON. `keys` defines the names of their keys.
 //!
 //! Unknown fields are ignored on read, so that a newer node can add a field while older nodes still run.
 
@@ -24,7 +24,7 @@ pub struct Meta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
     /// Epoch of the newest assignment this room ever had, so that epochs rise across stop and start. A new
-    /// room begins with the store's revision, which no earlier room of the same name can have reached. Its
+    /// room begins with the store's revision, which no earlier room with the same id can have reached. Its
     /// first start uses the revision of its commit if that is later than the one it was planned with.
     #[serde(default)]
     pub last_epoch: Epoch,
@@ -45,7 +45,7 @@ pub struct Meta {
 pub enum EndReason {
     /// A request stopped the room.
     Stopped,
-    /// It lasted as long as the room's `maxDuration`, or `rooms.max_age`, allows.
+    /// The broadcast reached the room's `maxDuration` or `rooms.max_age`.
     MaxDuration,
     /// No anchor was in the room for the room's `emptyTimeout`.
     Empty,
@@ -66,7 +66,7 @@ pub enum LiveStatus {
     Removing,
 }
 
-/// `/rooms/{id}/livemeta`: the wish that the room is on air, with its Janus and its mixer.
+/// `/rooms/{id}/livemeta`: desired state of a room on air, and the Janus and mixer assigned to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveMeta {
@@ -75,7 +75,7 @@ pub struct LiveMeta {
     pub janus_id: ModuleId,
     pub nonce: Nonce,
     pub created_at: UnixMs,
-    /// Time from which a `removing` room may be removed by force.
+    /// Time from which the removal of a `removing` room may be forced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discard_at: Option<UnixMs>,
     pub epoch: Epoch,
@@ -84,7 +84,7 @@ pub struct LiveMeta {
     pub handover: Option<Box<Handover>>,
 }
 
-/// Key values of the mixer that a room leaves.
+/// Values from the key of the mixer that a room is leaving.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Handover {
@@ -101,7 +101,7 @@ pub enum JanusStatus {
     NotForwarding,
 }
 
-/// `/rooms/{id}/janus`: state built by the owning janus node.
+/// `/rooms/{id}/janus`: state of the room in Janus, written by the janus node that it is assigned to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JanusState {
@@ -125,7 +125,8 @@ pub struct ForwarderState {
     pub target: MediaAddr,
 }
 
-/// `/rooms/{id}/mixer`: address where the owning mixer node receives RTP. Written when FFmpeg is spawned.
+/// `/rooms/{id}/mixer`: address where the owning mixer node receives RTP. Written as soon as the port is
+/// taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MixerState {
@@ -154,7 +155,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// `/rooms/{id}/sequence`: numbers at and above these were never published, except by the mixer that reserved
+/// `/rooms/{id}/sequence`: numbers from these on were never published, except by the mixer that reserved
 /// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -166,7 +167,7 @@ pub struct SequenceState {
     /// from these numbers.
     #[serde(default)]
     pub epoch: Epoch,
-    /// End of the media published below these numbers. Set only in numbers that a mixer gave back.
+    /// End of the media published below these numbers. Set only if a mixer gave the numbers back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_end: Option<MediaEnd>,
 }
@@ -177,11 +178,11 @@ impl SequenceState {
         Self { ceiling, discontinuity, epoch: Epoch::default(), media_end }
     }
 
-    /// Returns how media published from these numbers join earlier media. `started` is the start time of the
-    /// broadcast.
+    /// Returns how media that begins at these numbers joins the earlier media. `started` is the start time of
+    /// the broadcast.
     pub fn junction(&self, started: UnixMs, wall: UnixMs) -> Junction {
         match self.media_end {
-            // Reserved and not given back: the mixer was lost, and with it the end of its media.
+            // Reserved and not given back: the mixer was lost, so the end of its media is unknown.
             _ if self.epoch != Epoch::default() => Junction::Unknown,
             Some(MediaEnd { timeline, at }) if at >= started => {
                 Junction::After { timeline, ago: Duration::from_millis(wall.0.saturating_sub(at.0)) }
@@ -222,14 +223,14 @@ pub enum Health {
     Unhealthy,
 }
 
-/// `/{januses|mixers}/{id}/heartbeat`, under a lease.
+/// `/{januses|mixers}/{id}/heartbeat`, under a lease: state of a running module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
     pub status: Health,
     pub host: String,
     pub url: String,
-    /// Maximum number of rooms of this module; 0 takes none.
+    /// Maximum number of rooms of this module; 0: it takes none.
     pub capacity: u32,
     pub started_at: UnixMs,
     /// Random per process start. Distinguishes a restarted module from one that was only disconnected.
@@ -249,7 +250,7 @@ pub struct Heartbeat {
 pub struct MachineLoad {
     /// Share of all processors in use, percent.
     pub busy_percent: u8,
-    /// Part of that used by the Janus and FFmpeg processes of the node.
+    /// Share of all processors used by the Janus and FFmpeg processes of the node, percent.
     pub media_percent: u8,
 }
 

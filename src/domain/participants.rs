@@ -1,5 +1,4 @@
-//! Participants of a room other than the session's own, and who is talking, as Janus reports them to one
-//! session.
+//! Participants of a Janus room, and which of them are talking, as Janus reports to one session.
 //!
 //! Owns the names behind Janus's participant numbers, and guarantees that every user reported as talking is
 //! also reported as no longer talking. Never reports participants without a name: these are plain-RTP

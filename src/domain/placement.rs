@@ -1,10 +1,10 @@
-//! Placement: selection of a Janus and a mixer for a room (seed flow 1.4).
+//! Placement: selection of a Janus and a mixer for a room.
 //!
 //! A module is a candidate if its heartbeat is healthy, its cordon label is `ready` or absent, and both can
 //! be read. It must also announce a capacity and have fewer rooms than that, and the processors of its
 //! machine must not be busy with rooms ([`super::machine`]). Of two candidates drawn at random, the less
-//! loaded one is taken. The result is nearly as even as taking the least loaded one. In addition, the nodes
-//! of a cluster do not all choose the same module at once.
+//! loaded one is taken. This spreads the rooms nearly as evenly as taking the least loaded module, and it
+//! keeps the nodes of a cluster from all choosing the same module at once.
 //!
 //! Owns that choice and the reason for each rejected module. Never writes and never generates random numbers.
 
@@ -90,7 +90,7 @@ pub fn pick_if(
     two_choice(candidates, dice).ok_or(NotPickable { considered })
 }
 
-/// Returns the capacity of the module, if it takes a further room while it has `load`.
+/// Returns the capacity of the module, if it takes a further room in addition to its `load`.
 ///
 /// # Errors
 /// The reason why it takes none.
@@ -118,8 +118,8 @@ pub fn pickable(module: &ModuleView, load: u32) -> Result<u32, RejectReason> {
 }
 
 /// Returns the number of rooms per module of `kind`. A `removing` room counts like one on air: until its
-/// livemeta is gone, the module may still have its Janus room or FFmpeg. The capacity limits what a module
-/// has, not what is wanted.
+/// livemeta is gone, the module may still have its Janus room or FFmpeg. The capacity limits the resources
+/// that exist on a module, not those that are wanted.
 pub fn load_of<'a>(
     kind: ModuleKind,
     rooms: impl IntoIterator<Item = (&'a RoomId, &'a std::sync::Arc<RoomView>)>,
@@ -177,8 +177,9 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// Compares the measured loads of the machines. If they do not clearly differ, or are not known, compares
-    /// the rooms relative to capacity, without division: `a/b < c/d` as `a·d < c·b`.
+    /// Returns true if this candidate is more loaded, by the measured load of the machines. If those loads do
+    /// not clearly differ, or one is unknown, compares the rooms relative to capacity, without division: `a/b
+    /// > c/d` as `a·d > c·b`.
     fn is_fuller_than(&self, other: &Self) -> bool {
         if let Some((own, others)) = self.machine.zip(other.machine)
             && (own.is_above(others) || others.is_above(own))

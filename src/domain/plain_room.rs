@@ -8,8 +8,8 @@
 //!                        └─────────────────────────────────┘
 //!  any ── the broadcast is over ──▶ Ended
 //! ```
-//! The stream has no timestamps, so every frame too many would carry all later ones further behind live. A
-//! part that arrives after silence was sent in its place is therefore left out.
+//! The stream has no timestamps, so every surplus frame would delay all later ones. A part that arrives after
+//! silence was sent in its place is therefore dropped.
 
 use std::time::Duration;
 
@@ -18,18 +18,19 @@ use super::relay_room::Position;
 use super::restart::Backoff;
 use super::timeline::frames_last;
 
-/// Audio that a new listener gets at once. Players start at once with it, and stay that far behind live.
+/// Duration of the audio that a new listener receives immediately. With it, players start without a wait, and
+/// they stay that far behind live.
 pub const BURST: Duration = Duration::from_secs(1);
 /// Time without a part after which silence is sent. The packager fills shorter gaps itself.
 pub const HOLE: Duration = Duration::from_secs(1);
-/// AAC frames of a silent part.
+/// Number of AAC frames in a silent part.
 pub const SILENT_FRAMES: u64 = 9;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
     /// Position of the first part that was not sent. `None`: the newest parts.
     pub from: Option<Position>,
-    /// Wait for the part at `from`, instead of returning what there is.
+    /// True to wait for the part at `from`; false to return the parts that exist.
     pub wait: bool,
 }
 
@@ -44,7 +45,7 @@ pub enum Outcome {
         ended: bool,
     },
     Failed(String),
-    /// The room is not on air any more, or with another broadcast.
+    /// The room is no longer on air, or is on air with another broadcast.
     Over,
 }
 
@@ -55,15 +56,15 @@ pub struct PlainRoom {
     /// Time up to which audio or silence was sent.
     covered: Option<Duration>,
     filling: bool,
-    /// Nanoseconds of audio that were sent beyond the length of the holes so far: less than a part, or
-    /// negative.
+    /// Audio sent in excess of the holes so far, in nanoseconds: less than one part; negative if too little
+    /// was sent.
     surplus: i64,
     ended: bool,
     retry: Retry,
 }
 
 impl PlainRoom {
-    /// Creates the machine. `next`: position behind what was sent already.
+    /// Creates the machine. `next`: position after the last part that was sent.
     pub fn new(next: Option<Position>, backoff: Backoff) -> Self {
         let retry = Retry::default();
         Self { backoff, next, covered: None, filling: false, surplus: 0, ended: false, retry }
@@ -128,7 +129,7 @@ impl PlainRoom {
             self.covered = Some(now);
             return frames.len();
         };
-        // Whole parts never fit exactly: what is sent too much or too little counts at the next hole.
+        // Whole parts never fit exactly: a surplus or a shortage is made up for at the next hole.
         let mut missing = now.saturating_sub(silent_until).as_nanos() as i64 - self.surplus;
         let mut taken = 0;
         for part in frames.iter().rev().map(|frames| frames_last(*frames).as_nanos() as i64) {
@@ -138,14 +139,14 @@ impl PlainRoom {
             missing -= part;
             taken += 1;
         }
-        // Parts that were lost are no debt.
+        // Lost parts are not made up for: the shortage is at most one part.
         self.surplus = (-missing).max(-(frames_last(SILENT_FRAMES).as_nanos() as i64));
         self.covered = Some(now);
         taken
     }
 
-    /// Returns when silence is due if no part arrives until then; `None` before the first part and at the
-    /// end.
+    /// Returns the time at which silence is due unless a part arrives first; `None` before the first part and
+    /// at the end.
     pub fn silence_at(&self) -> Option<Duration> {
         let wait = if self.filling { frames_last(SILENT_FRAMES) } else { HOLE };
         self.covered.filter(|_| !self.ended).map(|covered| covered + wait)
@@ -242,7 +243,7 @@ mod tests {
     }
 
     proptest! {
-        /// However often parts are late, what is sent keeps up with the clock and never runs ahead of it.
+        /// However often parts are late, the stream never runs ahead of the clock.
         #[test]
         fn holes_shift_nothing(holes in proptest::collection::vec(0u64..6000, 1..30)) {
             let mut room = room();
@@ -255,11 +256,11 @@ mod tests {
                     now = due;
                 }
                 now = now.max(end);
-                // All that was missed arrives at once, at most a burst of it.
+                // The missed parts arrive together, limited to one burst (5 parts).
                 let missed = (((192 + hole) / 192) as usize).min(5);
                 sent += room.done(parts(missed, 2), now, 0.5);
                 let ahead = (PART * sent as u32).as_secs_f64() - now.as_secs_f64();
-                // Stalls shorter than a hole lose less than a part each; they are not at issue here.
+                // Stalls shorter than a hole lose less than a part each; this test does not check them.
                 prop_assert!(ahead < 0.2, "{ahead} s ahead");
             }
         }

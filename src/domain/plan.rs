@@ -1,4 +1,5 @@
-//! Plan: the next step of a state machine and its reason, as every `plan` in this folder returns it.
+//! Plan: the next step of a state machine and its reason, as returned by every `plan` function in this
+//! folder.
 //!
 //! Machines are level-triggered. The shell asks for a plan whenever something changed and no effect is in
 //! progress. It runs the one effect that the plan names, and reports the outcome. Execution therefore makes
@@ -54,8 +55,9 @@ impl Retry {
         *self = Self::default();
     }
 
-    /// Records that the observed state changed. After a single failure the next attempt may start at once.
-    /// After more, the delay stays, so that many changes cause no busy loop of failures. The count is kept.
+    /// Records that the observed state changed. After a single failure, the next attempt may start
+    /// immediately. After several, the delay stays, so that many changes cause no busy loop of failures. The
+    /// count is kept.
     pub fn news(&mut self) {
         if self.attempt <= 1 {
             self.waiting = None;

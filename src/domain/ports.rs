@@ -1,16 +1,16 @@
 //! RTP ports of one mixer: even ports of a range, each with the odd port above it (RTCP). Also the default
 //! UDP port ranges of a managed Janus.
 //!
-//! FFmpeg binds the pair itself, so the pool only keeps records and opens no sockets. A pair is taken until
-//! its process has exited. A pair that another process holds is quarantined for a while.
+//! FFmpeg binds the pair itself, so the pool only keeps records and opens no sockets. A pair stays taken
+//! until its process has exited. A pair that another process holds is quarantined for a while.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// UDP ports of WebRTC unless others are configured, inclusive. Below the ephemeral ports of Linux, and
-/// disjoint from the other two ranges.
+/// Default UDP ports of WebRTC, inclusive. Below the ephemeral ports of Linux, and disjoint from the other
+/// two ranges.
 pub const WEBRTC_PORTS: (u16, u16) = (20_000, 24_999);
-/// UDP ports of plain-RTP participants, inclusive.
+/// Default UDP ports of plain-RTP participants, inclusive.
 pub const PLAIN_RTP_PORTS: (u16, u16) = (25_000, 26_999);
 
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ pub struct PublicStatus {
     /// Status that the Janus of the newest epoch reports; `None` if it does not have the room or has no valid
     /// heartbeat.
     pub janus: Option<JanusStatus>,
-    /// Set if the mixer of the newest epoch is alive and waits for the room's audio.
+    /// True if the mixer of the newest epoch is alive and waits for the room's audio.
     pub listening: bool,
 }
 
@@ -43,7 +43,7 @@ pub fn shown(view: &RoomView, modules: &Modules) -> Option<PublicStatus> {
 }
 
 /// Returns true if the module has a healthy heartbeat of the process that wrote the key. A key without an
-/// incarnation was written by an older version; any heartbeat of the module is accepted for it.
+/// incarnation was written by an older version; any healthy heartbeat of the module is accepted for it.
 fn is_there(modules: &Modules, kind: ModuleKind, id: &ModuleId, writer: &Option<String>) -> bool {
     let module = modules.get(&(kind, id.clone()));
     module.and_then(|module| module.heartbeat.as_ref()).is_some_and(|heartbeat| {

@@ -1,4 +1,4 @@
-//! Tests of the heartbeats that a room's keys need to be believed.
+//! Tests of the public status: which heartbeats make a room's keys count.
 
 use std::sync::Arc;
 

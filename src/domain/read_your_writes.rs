@@ -2,7 +2,7 @@
 
 use super::view::StoredValue;
 
-/// Present value of the key as far as we know: our own last write until the watch has caught up with it.
+/// Present value of the key: our own last write until the watch has caught up with it, then the value seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadYourWrites<T> {
     ahead: Option<Write<T>>,

@@ -22,24 +22,24 @@ use super::view::RoomView;
 #[serde(try_from = "String", into = "String")]
 pub struct RecordingId(std::sync::Arc<str>);
 
-/// Rooms that are recorded.
+/// Selection of the broadcasts that are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordingMode {
     Off,
-    /// Broadcasts for which the room API is asked.
+    /// Broadcasts whose recording is requested through the room API.
     OnRequest,
-    /// Every broadcast, until the room API is asked to stop.
+    /// Every broadcast, until its recording is stopped through the room API.
     Always,
 }
 
-/// `/rooms/{id}/recording`: the wish that a broadcast is recorded. It has no effect on a later broadcast.
+/// `/rooms/{id}/recording`: request to record one broadcast. It has no effect on later ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordingRequest {
     pub id: RecordingId,
     /// Nonce of the broadcast.
     pub nonce: Nonce,
-    /// Nothing that was said before is recorded.
+    /// Time from which the broadcast is recorded.
     pub since: UnixMs,
     /// Time from which nothing is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,10 +54,10 @@ pub struct Recording {
     pub nonce: Nonce,
     pub room_created_at: UnixMs,
     pub started_at: UnixMs,
-    /// Set when the recording is to be removed. The key goes when no mixer has data of it.
+    /// Time at which the removal was requested. The key is deleted once no mixer has data of the recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
-    /// Takes by the mixer that has them on its disk.
+    /// Takes, keyed by the mixer that has them on its disk.
     pub takes: BTreeMap<ModuleId, Take>,
 }
 
@@ -82,7 +82,7 @@ pub struct Take {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordingState {
-    /// The broadcast is recorded now.
+    /// The broadcast is being recorded.
     Recording,
     /// Complete, but not playable: its broadcast is still on air, or a mixer has not closed its take yet.
     Pending,
@@ -160,13 +160,13 @@ impl From<RecordingId> for String {
     }
 }
 
-/// Returns the request for the room's present broadcast, in force or stopped.
+/// Returns the request for the room's present broadcast, active or stopped.
 pub fn of_broadcast(view: &RoomView) -> Option<&RecordingRequest> {
     let live = view.live.as_ref().filter(|_| view.is_on_air())?;
     view.recording.as_ref().map(|request| &request.value).filter(|request| request.nonce == live.nonce)
 }
 
-/// Returns the request in force: the room is recorded now.
+/// Returns the active request; `None` if the room is not being recorded.
 pub fn in_force(view: &RoomView) -> Option<&RecordingRequest> {
     of_broadcast(view).filter(|request| request.stopped_at.is_none())
 }
@@ -202,15 +202,16 @@ pub fn admit_stop(view: &RoomView, now: UnixMs) -> Result<Admission<RoomWrite>, 
     })
 }
 
-/// Returns the request with which a broadcast is recorded from its start, if `mode` asks for one and there is
-/// none yet, not even a stopped one.
+/// Returns the request that records the current broadcast from its start. `None` if `mode` is not `Always`,
+/// the room is not on air, or the broadcast already has a request, even a stopped one.
 pub fn automatic(view: &RoomView, mode: RecordingMode, id: RecordingId) -> Option<RecordingRequest> {
     let live = view.live.as_ref().filter(|_| view.is_on_air() && mode == RecordingMode::Always)?;
     let none = of_broadcast(view).is_none();
     none.then(|| RecordingRequest { id, nonce: live.nonce.clone(), since: live.created_at, stopped_at: None })
 }
 
-/// Returns true if this mixer publishes the room, or will, or did until its successor produced.
+/// Returns true if the room is assigned to this mixer, or this mixer publishes it until its successor
+/// produces.
 pub fn is_mixed_by(view: &RoomView, me: &ModuleId) -> bool {
     let live = view.live.as_ref().filter(|_| view.is_on_air());
     live.is_some_and(|live| live.mixer_id == *me)
@@ -252,12 +253,12 @@ impl Recording {
         if self.takes.is_empty() { RecordingWrite::Remove } else { RecordingWrite::Put(self) }
     }
 
-    /// Returns the recording with the mark that its data are to be removed.
+    /// Returns the recording with the removal requested at `now`.
     pub fn deleted(self, now: UnixMs) -> Self {
         Self { deleted_at: Some(now), ..self }
     }
 
-    /// Returns the state. `view` is the recorded room; a mixer that is not alive delays nothing.
+    /// Returns the state. `view` is the recorded room; a take of a mixer that is not alive delays nothing.
     pub fn state(
         &self,
         id: &RecordingId,

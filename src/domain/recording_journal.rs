@@ -1,7 +1,7 @@
 //! Journal of a recording: one line of JSON per segment, in the order of writing. Pure.
 //!
-//! A line is written after its segment. A line that is cut off or unreadable, as a crash leaves it, is
-//! skipped; the lines after it count. Unknown fields are ignored.
+//! A line is written after its segment. A line that a crash left cut off or unreadable is skipped; the lines
+//! after it count. Unknown fields are ignored.
 
 use std::collections::BTreeMap;
 
@@ -44,8 +44,8 @@ pub fn parse(text: &[u8]) -> Vec<JournalEntry> {
     text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
-/// Joins the takes of a recording, each under its name. Segments are ordered by their sequence numbers. After
-/// a handover two mixers have the same segment: the first take that has it counts.
+/// Joins the named takes of a recording into one list of segments, ordered by sequence number. After a
+/// handover, two mixers may have the same segment: the first take in `takes` that has it counts.
 pub fn join<T: Clone>(takes: impl IntoIterator<Item = (T, Vec<JournalEntry>)>) -> Vec<(T, JournalEntry)> {
     let mut joined: BTreeMap<u64, (T, JournalEntry)> = BTreeMap::new();
     for (name, entries) in takes {

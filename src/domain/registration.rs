@@ -47,7 +47,7 @@ pub struct FoundRecord {
 pub enum Decision {
     /// Put our record if the key is still at revision `over` (0: absent).
     Claim { over: i64 },
-    /// Another process may hold the id; look again later.
+    /// Another process may hold the id; check again later.
     Wait,
     /// Another process holds the id; this node must exit.
     Refuse,

@@ -1,11 +1,11 @@
 //! Names in the HTTP protocol between listener nodes and mixer nodes.
 //!
-//! Paths are `/relay/rooms/{room}/{name}`, with the file names of the listener side and [`HERITAGE`], and
-//! `/relay/rooms/{room}/recordings/{recording}/{name}` for what a mixer has recorded of the room.
+//! Media have the path `/relay/rooms/{room}/{name}`, where the name is a file name as in the listeners' URLs,
+//! or [`HERITAGE`]. Recordings have the path `/relay/rooms/{room}/recordings/{recording}/{name}`.
 
 /// Request header: token of the room.
 pub const TOKEN: &str = "x-stentor-relay";
-/// Playlist request header: the wanted broadcast, as the hint of its nonce.
+/// Playlist request header: the wanted broadcast, as a hint of its nonce.
 pub const LIVE: &str = "x-stentor-live";
 /// Playlist request header: number of listeners of the room at the requesting node, as `{node} {count}`.
 pub const LISTENERS: &str = "x-stentor-listeners";
@@ -14,7 +14,8 @@ pub const NEXT: &str = "x-stentor-next";
 /// Response header of the last playlist of a broadcast.
 pub const ENDED: &str = "x-stentor-ended";
 
-/// Name of the segments of a recording, one line of JSON each. Segments are named `{file}-{offset}-{bytes}`.
+/// Name of the list of a recording's segments, one line of JSON each. A segment is named
+/// `{file}-{offset}-{bytes}`.
 pub const JOURNAL: &str = "journal";
 /// Name of the window snapshot that a mixer passes to its successor.
 pub const HERITAGE: &str = "heritage";

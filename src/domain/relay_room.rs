@@ -9,9 +9,9 @@
 //!      └────────────────────────┘
 //! ```
 //! There is one request at a time: a blocking reload for the next part. The epoch that is followed never
-//! decreases. Within one broadcast the position never decreases either. The store may report that a room
-//! went off the air before the mixer has made its last part, so the requests continue until the playlist
-//! has ended.
+//! decreases. Within one broadcast the position never decreases either. The store may report that a room went
+//! off the air before the mixer has produced the last part, so the requests continue until the playlist has
+//! ended.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::restart::Backoff;
 use super::view::{Modules, RoomView};
 use super::vouched::url_refusal;
 
-/// Number of consecutive failures after which the end of a broadcast is not requested any more.
+/// Number of consecutive failures after which the rest of an ended broadcast is no longer requested.
 const END_ATTEMPTS: u32 = 8;
 
 /// Media sequence number and part index.
@@ -78,7 +78,7 @@ pub struct RelayRoom {
 }
 
 impl Upstream {
-    /// Returns the mixer of a room on air, if its key is there. During a handover this is the outgoing mixer.
+    /// Returns the mixer of a room on air, if its key exists. During a handover this is the outgoing mixer.
     pub fn of(view: &RoomView) -> Option<Self> {
         let live = view.live.as_ref().filter(|_| view.is_on_air())?;
         if let Some(Handover { mixer_id, hls_url, epoch }) = outgoing_mixer(view).cloned() {
@@ -104,8 +104,8 @@ impl RelayRoom {
         Self { backoff, following: None, successor: None, held: None, refusal: None, retry: Retry::default() }
     }
 
-    /// Updates the upstream from the view. A new upstream must be the address in the mixer's heartbeat.
-    /// Returns true if a request under way is of no use any more.
+    /// Updates the upstream from the view. A new upstream is accepted only if its URL is the one in the
+    /// mixer's heartbeat. Returns true if a request in progress has become useless.
     pub fn look(&mut self, view: &RoomView, modules: &Modules) -> bool {
         // Ignore an upstream whose epoch is not newer than the one followed.
         let known = self.following.as_ref();
@@ -184,7 +184,7 @@ impl RelayRoom {
         }
     }
 
-    /// Returns true if the end of the broadcast that is held may still come from this mixer.
+    /// Returns true if this mixer may still deliver the end of the broadcast that this node holds.
     fn awaits_end_from(&self, upstream: &Upstream) -> bool {
         let is_open = self.held.as_ref().is_some_and(|held| held.nonce == upstream.nonce && !held.ended);
         is_open && self.retry.attempt() < END_ATTEMPTS
@@ -203,8 +203,8 @@ impl RelayRoom {
         match outcome {
             Outcome::Playlist { next, ended } => self.got(of, next, ended, now, dice),
             Outcome::NotYet => {
-                // The mixer delayed its answer, so asking again at once would be no busy loop. The backoff
-                // guards against a mixer that answers at once.
+                // A mixer normally delays this answer, so an immediate request would cause no busy loop. The
+                // backoff guards against a mixer that answers immediately.
                 self.retry.failed("nothing new yet", now, &self.backoff, dice);
                 false
             }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Longest interval at which anything that waits only for the store asks it again. The system must be in
-/// order two seconds after the store returns.
+/// Longest delay between two requests to the store by anything that waits only for the store. The system must
+/// work again two seconds after the store returns.
 pub const STORE_ASKED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Exponential backoff with equal jitter: uniform in 50-100 % of the step. Never zero, never overflows.
@@ -30,7 +30,7 @@ pub struct Budget {
     pub window: Duration,
 }
 
-/// Restarts that still count. Times are durations since the start of any monotonic clock.
+/// Restarts that still count. Times are monotonic.
 #[derive(Debug, Clone, Default)]
 pub struct Restarts {
     recent: VecDeque<Duration>,

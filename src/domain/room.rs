@@ -38,7 +38,7 @@ use super::view::{RoomView, StoredValue};
 pub enum RoomStatus {
     /// Exists, and is not on air.
     Created,
-    /// Assigned; Janus and mixer are not both there yet.
+    /// Assigned to a Janus and a mixer that are not both ready yet.
     Starting,
     /// Janus forwards the mix to a mixer that waits for it.
     OnAir,
@@ -48,7 +48,7 @@ pub enum RoomStatus {
     Removing,
 }
 
-/// Request that may be carried out, or that needs nothing.
+/// Result of a request that is not denied: a change to make, or nothing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission<T> {
     Accepted(T),
@@ -60,13 +60,14 @@ pub enum Admission<T> {
 pub enum RoomWrite {
     /// Puts the keys that are `Some` and leaves the others.
     Put { meta: Option<Meta>, live: Option<LiveMeta> },
-    /// Ends the broadcast and keeps the room: deletes livemeta, and by force the keys that the modules left.
+    /// Ends the broadcast and keeps the room: deletes livemeta and, after a forced removal, the module keys
+    /// that remain.
     ClearLive,
     /// Deletes every key of the room.
     ClearAll,
     /// Writes one user, and deletes the record of another if necessary. The rest of the room is unchanged.
     User { id: UserId, user: User, forgotten: Option<UserId> },
-    /// Writes the wish that the present broadcast is recorded. The rest of the room is unchanged.
+    /// Writes the request to record the present broadcast. The rest of the room is unchanged.
     Recording(RecordingRequest),
 }
 
@@ -189,7 +190,7 @@ pub fn status(view: &RoomView) -> Option<RoomStatus> {
 
 /// Decides a create request. `meta` is the wanted room. `revision` is the store's revision when `view` was
 /// read; epochs start there. Each start raises the revision at least as much as the epoch, so the epochs of
-/// an earlier room with the same name are lower.
+/// an earlier room with the same id are lower.
 pub fn admit_create(view: &RoomView, meta: Meta, revision: i64) -> Result<Meta, CreateDenied> {
     match status(view) {
         None => Ok(Meta { last_epoch: Epoch(revision.unsigned_abs()), ..meta }),
@@ -208,7 +209,7 @@ pub fn admit_start(
     let meta = view.meta.as_ref().ok_or(StartDenied::NotFound)?;
     match status(view) {
         Some(RoomStatus::Created) => {
-            // A delayed create may have read a revision that an earlier room of the same name has passed
+            // A delayed create may have read a revision that an earlier room with the same id has passed
             // since. No earlier room has passed the revision at which the create was committed.
             let landed = Epoch(meta.mod_revision.unsigned_abs());
             let meta = Meta { last_epoch: meta.last_epoch.max(landed), ..meta.value.clone() };
@@ -238,8 +239,8 @@ pub fn assignment(mut meta: Meta, placement: Placement, nonce: Nonce, now: UnixM
 }
 
 /// Returns the write that moves a live room to `placement` under the next epoch, or `None` if the room is not
-/// on air. The nonce stays, and so do the keys and names of the media that listeners fetch. `in_good_order`:
-/// the outgoing mixer works, and continues until its successor produces.
+/// on air. The nonce stays, and so do the content keys and the names of the media that listeners fetch.
+/// `in_good_order`: the outgoing mixer works, and continues until its successor produces.
 pub fn reassignment(view: &RoomView, placement: Placement, in_good_order: bool) -> Option<RoomWrite> {
     let (meta, live) = (view.meta.as_ref()?, view.live.as_ref()?);
     let epoch = meta.last_epoch.max(live.epoch).next();
@@ -251,8 +252,8 @@ pub fn reassignment(view: &RoomView, placement: Placement, in_good_order: bool) 
     })
 }
 
-/// Decides a stop request, which ends the broadcast. `grace` is the time that the modules get before their
-/// keys are removed by force.
+/// Decides a stop request, which ends the broadcast. `grace`: time in which the modules must release the
+/// room; then the removal is forced.
 pub fn admit_stop(
     view: &RoomView,
     reason: EndReason,
@@ -269,7 +270,7 @@ pub fn admit_stop(
     })
 }
 
-/// Decides a change of the profile by a JSON merge patch (RFC 7396). It may be on air.
+/// Decides a change of the profile by a JSON merge patch (RFC 7396). The room may be on air.
 pub fn admit_patch(
     view: &RoomView,
     patch: &serde_json::Map<String, serde_json::Value>,
@@ -286,7 +287,7 @@ pub fn admit_patch(
     Ok(Admission::Accepted(RoomWrite::Put { meta, live: None }))
 }
 
-/// Decides a delete request, which ends the room. A room that is not live is deleted at once.
+/// Decides a delete request, which ends the room. A room that is not live is deleted immediately.
 pub fn admit_delete(
     view: &RoomView,
     now: UnixMs,
@@ -304,8 +305,8 @@ pub fn admit_delete(
     })
 }
 
-/// Returns why the room has expired; `None`: it has not. `now` is the clock of a
-/// [`Ages`](super::ages::Ages), as for [`cleanup`].
+/// Returns the reason why the room has expired; `None` if it has not. `now` is the result of
+/// [`Ages::clock`](super::ages::Ages::clock), as for [`cleanup`].
 pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Expiry> {
     let (_, expiry) = lifetime(view, limits)?;
     (time_left(view, now, limits) == Some(Duration::ZERO)).then_some(expiry)
@@ -314,12 +315,12 @@ pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Exp
 /// Returns the time until the room expires; `None` if it does not. `now` is as for [`expiry`].
 pub fn time_left(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Duration> {
     let ((since, limit), _) = lifetime(view, limits)?;
-    // A room expires when it is older than its limit, not when it is as old.
+    // A room expires when it is older than its limit, not when it is exactly as old.
     let limit = limit.saturating_add(Duration::from_millis(1));
     Some(limit.saturating_sub(Duration::from_millis(now.0.saturating_sub(since.0))))
 }
 
-/// Returns the time from which the room's age counts, its largest age, and the way in which it then expires.
+/// Returns the time from which the room's age counts, its largest age, and the kind of expiry.
 fn lifetime(view: &RoomView, limits: &ExpiryLimits) -> Option<((UnixMs, Duration), Expiry)> {
     match status(view)? {
         RoomStatus::Removing => None,
@@ -337,8 +338,8 @@ pub fn max_duration(view: &RoomView, limits: &ExpiryLimits) -> Duration {
     own.map_or(limits.max_age, |seconds| Duration::from_secs(seconds.into()))
 }
 
-/// Returns the time without anchors after which the room's broadcast ends; `None` if it does not, or if the
-/// room is not on air.
+/// Returns the time without anchors after which the room's broadcast ends; `None` if there is no such limit,
+/// or the room is not on air.
 pub fn empty_timeout(view: &RoomView) -> Option<Duration> {
     let seconds = view.meta.as_ref()?.profile.empty_timeout.filter(|_| view.is_on_air())?;
     Some(Duration::from_secs(seconds.into()))
@@ -393,7 +394,8 @@ impl fmt::Display for PendingRemoval {
     }
 }
 
-/// Displays as `: a is unhealthy, b is no heartbeat`; empty if no module was considered.
+/// Reasons for rejected modules, displayed as `: a is unhealthy, b is full: 2 of 2 rooms`. Empty if no module
+/// was considered.
 struct Reasons<'a>(&'a [(ModuleId, RejectReason)]);
 
 impl fmt::Display for Reasons<'_> {

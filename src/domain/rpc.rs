@@ -1,18 +1,18 @@
 //! JSON-RPC 2.0 envelope (<https://www.jsonrpc.org/specification>): reads requests and writes responses.
 //!
-//! Owns the envelope, its limits and its errors. Never knows a method.
+//! Owns the envelope, its limits and its errors. Does not know the methods.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::signalling::error::{ErrorCode, RpcError};
 
-/// Nesting depth of arrays and objects that is accepted; the deepest of our methods needs five.
+/// Largest accepted nesting depth of arrays and objects. Our methods need at most five.
 pub const MAX_DEPTH: usize = 16;
-/// Entries of one batch.
+/// Maximum number of entries in one batch.
 pub const MAX_BATCH: usize = 16;
 
-/// Id of a request: a string, a number or null; returned unchanged.
+/// Id of a request: a string, a number or null. The response repeats it unchanged.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Id(Value);
@@ -54,7 +54,7 @@ impl Id {
     }
 }
 
-/// Reads one text. Entries that cannot be read are replaced by their error responses.
+/// Reads one text message. Entries that cannot be read are replaced by their error responses.
 pub fn read(text: &str) -> Packet {
     if depth(text.as_bytes()) > MAX_DEPTH {
         return refused(ErrorCode::TooDeep);
@@ -144,7 +144,7 @@ mod tests {
         }
     }
 
-    /// Returns id and number of the error that answers `text`.
+    /// Returns the id and the error number in the response to `text`.
     fn error(text: &str) -> (Value, i64) {
         refusal(one(text))
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes in: no panic, an answer or a call for each entry, and never more than allowed.
+        /// Any text is read without a panic, and a batch has at most [`MAX_BATCH`] entries.
         #[test]
         fn rpc_reads_any_text(text in "\\PC*|[\\[\\]{}\",:0-9a-z\\\\ ]{0,200}") {
             match read(&text) {

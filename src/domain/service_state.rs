@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Time that one message adds to the manager's start timeout. A node may wait for its store, Janus or FFmpeg
-/// for any time; the start fails only if the node stands still.
+/// Time that one message adds to the manager's start timeout. A node may wait arbitrarily long for its store,
+/// Janus or FFmpeg; the start fails only if the node hangs.
 const START_EXTENSION: Duration = Duration::from_secs(60);
-/// Time beyond the node's own deadlines in which the process ends.
+/// Time after the node's own deadlines within which the process ends.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// State of the node as the service manager knows it.
@@ -24,8 +24,8 @@ impl ServiceState {
         self.pass(Self::Starting, Self::Ready, "READY=1\nSTATUS=ready")
     }
 
-    /// Reports that the configuration is being read again. A manager that still waits for the start is not
-    /// told, because the `READY=1` that ends a reload would end the start.
+    /// Reports that the configuration is being read again. Reports nothing while the manager still waits for
+    /// the start, because the `READY=1` that ends a reload would also end the start.
     pub fn reloading(&mut self) -> Option<String> {
         self.pass(Self::Ready, Self::Reloading, "RELOADING=1")
     }

@@ -1,4 +1,4 @@
-//! Rules for texts that users and applications choose: display names and user ids. Pure.
+//! Rules for texts that users and applications choose: display names, messages, descriptions and ids. Pure.
 //!
 //! Display names follow the Nickname profile (RFC 8266 section 2) of the PRECIS FreeformClass (RFC 8264
 //! section 4.3), with one addition: emoji sequences may contain their joiners and variation selectors.
@@ -301,7 +301,7 @@ mod tests {
     }
 
     proptest! {
-        /// A normalised name is accepted again, unchanged; it is read back from presence.
+        /// A normalised name is accepted again without a change, because names are read back from presence.
         #[test]
         fn the_normal_form_is_stable(
             text in "[ -~À-ſ\u{300}-\u{305}\u{A0}\u{A8}\u{2126}ﬁ가-각ᄀ각👩❤\u{FE0F}\u{200D}🚀]{0,12}",

@@ -19,10 +19,10 @@ pub const FRAME_TICKS: u64 = FRAME_SAMPLES * 90_000 / SAMPLE_RATE;
 const TICKS: u64 = 1 << 33;
 /// Continuity counters have 4 bits (ISO/IEC 13818-1 section 2.4.3.3).
 const COUNTS: u64 = 16;
-/// First timestamp of a new timeline: 1.4 s, as FFmpeg begins. Leaves room for a clock reference before it.
+/// First timestamp of a new timeline: 1.4 s, like FFmpeg. Leaves room for a clock reference before it.
 const FIRST_PTS: u64 = 126_000;
 
-/// Position on a timeline: what the next part begins with.
+/// Position on a timeline: the values with which the next part begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeline {
@@ -49,9 +49,9 @@ pub struct MediaEnd {
 pub enum Junction {
     /// Nothing of this broadcast was published yet.
     First(Timeline),
-    /// Media on this timeline ended so long ago.
+    /// Media on this timeline ended `ago` before now.
     After { timeline: Timeline, ago: Duration },
-    /// Media may have been published on a timeline that nobody knows: a discontinuity is needed.
+    /// Media may have been published on an unknown timeline: a discontinuity is needed.
     Unknown,
 }
 
@@ -70,7 +70,7 @@ impl Default for Timeline {
 }
 
 impl Timeline {
-    /// Returns the position behind a part of this many frames and audio packets.
+    /// Returns the position after a part of this many frames and audio packets.
     pub fn after(self, frames: u64, audio_packets: u64) -> Self {
         Self {
             pts: (self.pts % TICKS + frames * FRAME_TICKS) % TICKS,
@@ -79,8 +79,8 @@ impl Timeline {
         }
     }
 
-    /// Returns the program clock reference of the next part: 100 ms before its first frame, which a decoder
-    /// buffers.
+    /// Returns the program clock reference of the next part: 100 ms before its first frame; a decoder buffers
+    /// that much.
     pub fn clock_reference(self) -> u64 {
         (self.pts + TICKS - 9_000) % TICKS
     }

@@ -18,7 +18,8 @@ use super::model::{Meta, User, UserRole};
 use super::room::{Admission, RoomWrite};
 use super::view::{RoomView, StoredValue};
 
-/// Number of users that a room remembers, removed ones included. Limits what one room can cost every node.
+/// Maximum number of users that a room remembers, including removed ones. Limits the memory that one room
+/// needs on every node.
 pub const MAX_USERS: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -11,7 +11,7 @@ use super::model::{
 };
 use super::recording::RecordingRequest;
 
-/// Reason of a machine that takes nothing away because a key of the room cannot be read.
+/// Reason in a plan that removes nothing because a key of the room cannot be read.
 pub const UNREADABLE: &str = "a key of the room cannot be read: nothing is removed";
 
 /// Value with the store revision of its last change. Conditional writes compare that revision.
@@ -31,8 +31,8 @@ impl<T> std::ops::Deref for StoredValue<T> {
 /// All keys of one room.
 ///
 /// A value that cannot be read changes nothing but [`unreadable`](Self::unreadable): the field keeps its last
-/// readable value and revision. A newer version may have written the value, so the key is neither absent nor
-/// to be replaced. Every write compares revisions and therefore conflicts with it.
+/// readable value and revision. A newer version may have written the value, so the key must not be treated as
+/// absent and must not be replaced. Every write compares revisions and therefore conflicts with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoomView {
     pub meta: Option<StoredValue<Meta>>,
@@ -40,7 +40,7 @@ pub struct RoomView {
     pub janus: Option<StoredValue<JanusState>>,
     pub mixer: Option<StoredValue<MixerState>>,
     pub sequence: Option<StoredValue<SequenceState>>,
-    /// Wish that a broadcast is recorded.
+    /// Request to record a broadcast.
     pub recording: Option<StoredValue<RecordingRequest>>,
     /// Users of the room. Copies of a view share the map, because most changes do not affect it.
     pub users: Arc<Users>,
@@ -84,7 +84,7 @@ impl RoomView {
         result
     }
 
-    /// Copies the value of `key` from an earlier view. A relist starts with an empty view.
+    /// Copies the value of `key` from an earlier view, because a relist starts with an empty one.
     pub fn keep(&mut self, key: &RoomKey, earlier: &Self) {
         match key {
             RoomKey::Part(RoomPart::Meta) => self.meta = earlier.meta.clone(),

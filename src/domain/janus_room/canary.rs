@@ -1,5 +1,5 @@
-//! Rooms that concern a Janus, and the next one to query, to notice that Janus was restarted or lost a room.
-//! Never does: ask Janus.
+//! Selection of the rooms that concern a Janus, and of the next room to query. A query shows whether Janus
+//! was restarted or lost the room. Never does: ask Janus.
 
 use std::ops::Bound;
 
@@ -20,8 +20,7 @@ pub fn must_have(view: &RoomView, me: &ModuleId) -> Option<u32> {
     Some(key.janus_room_id)
 }
 
-/// Returns the next room to ask for, in turn, out of those that Janus must have. `after` is the room asked
-/// for last.
+/// Returns the next room to query, in turn, among those that Janus must have. `after`: the room queried last.
 pub fn canary(rooms: &Rooms, me: &ModuleId, after: Option<&RoomId>) -> Option<(RoomId, u32)> {
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
     let in_turn = rooms.range::<RoomId, _>((from, Bound::Unbounded)).chain(rooms.iter());

@@ -1,4 +1,4 @@
-//! Repair of a room that Janus forwards although nothing arrives at its mixer. `mixer_room::port` defines the
+//! Repair of a room whose mixer receives nothing although Janus forwards. `mixer_room::port` defines the
 //! order of all steps; this module contains those of Janus.
 //!
 //! AudioBridge paces the mixing thread of each room by the wall clock. If the clock is set back, the thread
@@ -12,8 +12,8 @@ use crate::domain::model::{ForwarderState, JanusStatus, MixerState};
 use crate::domain::plan::Plan;
 use crate::domain::view::{RoomView, Rooms, StoredValue};
 
-/// Interval between two checks for forwarders that something else stopped; shorter while nothing arrives at
-/// the mixer.
+/// Interval between two checks whether something else stopped the forwarder. `RELIST_SILENT` applies while
+/// nothing arrives at the mixer.
 const RELIST_EVERY: Duration = Duration::from_secs(30);
 const RELIST_SILENT: Duration = Duration::from_secs(2);
 /// Number of consecutive starvations after which the Janus room is destroyed and created again, once.
@@ -23,9 +23,9 @@ const RESTART_AT: u32 = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
-    /// Time at which the forwarders were last known.
+    /// Time at which the forwarders were last listed, or the room was created.
     pub listed_at: Duration,
-    /// Consecutive starvations that the mixer reports.
+    /// Number of consecutive starvations that the mixer reports.
     starved: u32,
     /// Set if the room was created during the present silence.
     made_in_silence: bool,
@@ -34,7 +34,7 @@ pub(super) struct Upkeep {
 }
 
 impl JanusRoom {
-    /// Updates from the view whether audio arrives at the mixer. Call it with the newest view before
+    /// Reads from the view whether audio arrives at the mixer. Must be called with the newest view before
     /// planning.
     pub fn look(&mut self, view: &RoomView) {
         self.upkeep.starved = mixer_fed_by(view).map_or(0, |mixer| mixer.starved);
@@ -88,8 +88,8 @@ fn mixer_fed_by(view: &RoomView) -> Option<&StoredValue<MixerState>> {
     (target == mixer.rtp).then_some(mixer)
 }
 
-/// Returns true if this Janus forwards at least one room and every mixer that it feeds hears nothing in spite
-/// of the cheaper steps.
+/// Returns true if this Janus forwards at least one room, and every mixer that it feeds receives nothing
+/// despite the cheaper steps.
 pub fn all_silent(rooms: &Rooms, me: &ModuleId) -> bool {
     let mine = rooms.values().filter(|view| must_have(view, me).is_some());
     let mut fed = mine.filter_map(|view| mixer_fed_by(view)).peekable();

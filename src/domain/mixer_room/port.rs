@@ -1,6 +1,6 @@
 //! The RTP port of a mixer's room, and the starvations on it.
 //!
-//! A starvation is an FFmpeg that wrote no fragment although Janus forwards to its port. Consecutive
+//! A starvation is one FFmpeg process that wrote no fragment although Janus forwards to its port. Consecutive
 //! starvations are counted in the mixer key; the first fragment resets the count. The count selects the
 //! repair, cheapest first:
 //!
@@ -9,7 +9,7 @@
 //!    ──▶ 2  a new port: Janus starts a new forwarder under a new SRTP key
 //!    ──▶ 3  Janus recreates its room, which starts a new mixing thread        (`janus_room`)
 //!    ──▶ 4  a managed Janus is restarted if all of its rooms are silent       (`janus_room::all_silent`)
-//!    ──▶ 5  this mixer gives up: the leader moves the room elsewhere          (`reassign`)
+//!    ──▶ 5  this mixer gives up: the leader moves the room elsewhere          (`failover`)
 //! ```
 //! Meanwhile the room is `degraded`. After the last step FFmpeg is still restarted, with the longest backoff
 //! delay, so that the room recovers if there is nowhere to move it to.
@@ -24,8 +24,8 @@ use crate::domain::view::RoomView;
 const PORT_SPENT_AT: u32 = 2;
 /// Number of consecutive starvations after which this mixer gives up the room.
 pub const GIVE_UP_AT: u32 = 5;
-/// Time after taking a port during which a new FFmpeg may join the RTP stream there. An SRTP receiver must
-/// know the rollover counter (RFC 3711 section 3.3.1), and FFmpeg starts at zero. Janus starts its sequence
+/// Time after a port was taken during which a new FFmpeg can join the RTP stream on it. An SRTP receiver must
+/// know the rollover counter (RFC 3711 section 3.3.1), and FFmpeg assumes zero. Janus starts its sequence
 /// numbers at 0 and sends 50 packets per second, so the first rollover comes after 21.8 minutes.
 pub const JOINABLE_FOR: Duration = Duration::from_secs(20 * 60);
 
@@ -84,7 +84,7 @@ impl MixerRoom {
         }
     }
 
-    /// Returns the port that the next FFmpeg cannot use, and the reason. A new port makes Janus start a new
+    /// Returns the port if the next FFmpeg cannot use it, with the reason. A new port makes Janus start a new
     /// forwarder.
     pub(super) fn spent_port(
         &self,
@@ -108,8 +108,8 @@ impl MixerRoom {
         Some((port.rtp, why))
     }
 
-    /// Returns true if the store has the current count. While it is unavailable, Janus would not learn of a
-    /// new port.
+    /// Returns true if the store has the current count. While the store is unavailable, Janus would not learn
+    /// of a new port.
     fn is_told(&self, wanted: &WantedPart, view: &RoomView) -> bool {
         let key = self.key.current(view.mixer.as_ref());
         key.is_some_and(|key| key.starved == self.starved_under(wanted.epoch))

@@ -12,7 +12,7 @@ use crate::domain::model::{MixerState, SequenceState};
 use crate::domain::plan::{Plan, WriteOutcome};
 use crate::domain::view::{RoomView, StoredValue, UNREADABLE};
 
-/// Time granted to an outgoing mixer to stop its FFmpeg and write once.
+/// Time granted to an outgoing mixer to stop its FFmpeg and give its numbers back.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 impl MixerRoom {
@@ -43,8 +43,7 @@ impl MixerRoom {
         now: Duration,
     ) -> Plan<StoreEffect> {
         let sequence = self.sequence.current(view.sequence.as_ref());
-        // The key is written before FFmpeg runs: Janus waits for the key, and FFmpeg needs a while until it
-        // listens anyway.
+        // The key is written before FFmpeg runs, so that Janus prepares its forwarder while FFmpeg starts.
         let Some(state) = self.key_wanted(wanted, view) else {
             return Plan::wait("waits for a port");
         };
@@ -72,7 +71,7 @@ impl MixerRoom {
     }
 
     /// Returns the time from which numbers may be reserved. After a handover that is when the outgoing mixer
-    /// has given its numbers back, or `GIVEN_BACK_WITHIN` after this mixer became ready. `None`: not before
+    /// has given its numbers back, or `GIVEN_BACK_WITHIN` after this mixer became ready. `None`: wait until
     /// the view changes.
     fn numbers_from(
         &self,
@@ -109,15 +108,15 @@ impl MixerRoom {
     }
 
     /// Returns true if this mixer has produced since the handover. Stays true for the rest of the epoch,
-    /// because nothing returns to the outgoing mixer.
+    /// because the room never returns to the outgoing mixer.
     fn is_ready(&self, wanted: &WantedPart, view: &RoomView) -> bool {
         let said = view.mixer.as_ref().is_some_and(|m| m.ready && m.epoch == wanted.epoch && m.id == self.me);
         let is = self.ready.is_some_and(|(epoch, _)| epoch == wanted.epoch);
         view.live.as_ref().is_some_and(|live| live.handover.is_some()) && (said || is)
     }
 
-    /// Removes the process first, then the numbers, then the key, so that a missing key implies that the rest
-    /// is gone.
+    /// Waits for the end of the process, then releases the numbers, then deletes the key. A missing key
+    /// therefore implies that the rest is gone.
     fn withdraw(&self, view: &RoomView, key: Option<StoredValue<MixerState>>) -> Plan<StoreEffect> {
         if self.process != Process::Idle || self.port.is_some() || self.stream.is_some() {
             return Plan::wait("waits for the end of FFmpeg");

@@ -15,7 +15,7 @@ pub struct RoomFilter {
 }
 
 impl RoomFilter {
-    /// Checks the conditions that need no module.
+    /// Returns true if the room meets all conditions except `status`, which depends on the modules.
     pub fn fits(&self, id: &RoomId, profile: &RoomProfile) -> bool {
         let tags = || profile.tags.iter().flat_map(|tags| tags.as_slice());
         let has_tag = |tag: &Tag| tags().any(|known| known == tag);

@@ -22,9 +22,9 @@ use super::ids::InvalidName;
 pub use filter::RoomFilter;
 pub use values::{CoverUrl, Custom, Description, Language, Owner, Tag, Tags, Title};
 
-/// Values of `listenerLimit`.
+/// Allowed values of `listenerLimit`.
 pub const LISTENER_LIMITS: RangeInclusive<u32> = 1..=1_000_000;
-/// Values of `maxDuration` and `emptyTimeout`, in seconds: at most a week.
+/// Allowed values of `maxDuration` and `emptyTimeout`, in seconds: at most a week.
 pub const ROOM_TIMES: RangeInclusive<u32> = 1..=604_800;
 
 /// Profile as stored in the room's meta. An absent field is not set.
@@ -35,7 +35,7 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 100)]
     pub title: Option<Title>,
-    /// Description: at most 2,000 visible characters, in lines.
+    /// Description: at most 2,000 visible characters; may contain line breaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 2000)]
     pub description: Option<Description>,
@@ -59,7 +59,7 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub custom: Option<Custom>,
-    /// Most listeners at the same time.
+    /// Maximum number of listeners at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub listener_limit: Option<u32>,
@@ -125,7 +125,7 @@ impl RoomProfile {
         Ok(next)
     }
 
-    /// Reads the fields of a new room: as [`merged`](Self::merged) into an empty profile.
+    /// Reads the fields of a new room, like [`merged`](Self::merged) with an empty profile.
     ///
     /// # Errors
     /// The first field that is unknown or has an invalid value.
@@ -162,7 +162,7 @@ fn tags(value: &Value) -> Result<Option<Tags>, ProfileError> {
     let items = items.ok_or(ProfileError::WrongType("tags", "a list of strings"))?;
     let tags: Result<Vec<_>, _> = items.into_iter().map(Tag::new).collect();
     let tags = tags.and_then(Tags::new).map_err(ProfileError::Invalid)?;
-    // An empty list says the same as none.
+    // An empty list is equivalent to no list.
     Ok(Some(tags).filter(|tags| !tags.as_slice().is_empty()))
 }
 
@@ -212,7 +212,7 @@ fn number(
         _ => return Err(ProfileError::WrongType(what, "an integer")),
     };
     let whole = number.as_f64().filter(|number| number.fract() == 0.0 && *number >= 0.0);
-    // Saturates, and is out of range then.
+    // The cast saturates: a larger number stays out of range.
     let number = whole.map(|number| number as u32).filter(|number| allowed.contains(number));
     number.map(Some).ok_or(ProfileError::Invalid(InvalidName { what, rule }))
 }

@@ -94,7 +94,7 @@ impl Tag {
 impl Tags {
     pub const MAX: usize = 10;
 
-    /// Drops repeated tags.
+    /// Creates the list without repeated tags.
     pub fn new(tags: Vec<Tag>) -> Result<Self, InvalidName> {
         let mut distinct = Vec::new();
         for tag in tags {

@@ -74,8 +74,8 @@ close_codes! {
 
 impl CloseCode {
     /// Returns true if the client may come back to its session. `left`: the client called `leave` before.
-    /// Closing the connection is no `leave`, and after `Replaced` a newer connection of the same user already
-    /// has the session.
+    /// Closing the connection does not count as `leave`, and after `Replaced` a newer connection of the same
+    /// user already has the session.
     pub fn keeps_session(self, left: bool) -> bool {
         !left && (self.is_retryable() || matches!(self, Self::Normal | Self::Replaced))
     }

@@ -10,7 +10,7 @@ macro_rules! codes {
         $(#[doc = $doc:literal])+
         $name:ident = $number:literal, $text:literal, $retryable:literal, $message:literal;
     )*) => {
-        /// Reason why a call failed: the numbers of JSON-RPC, and our own from −32001 downwards.
+        /// Reason why a call failed. The numbers are those of JSON-RPC, and our own from −32001 downwards.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum ErrorCode {
             $($(#[doc = $doc])+ $name,)*

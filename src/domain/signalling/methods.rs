@@ -1,7 +1,8 @@
 //! Methods that a client may call, with their checked parameters.
 //!
 //! Parameters are passed by name; an unknown one is refused. Owns names, shapes, and size limits that are not
-//! configurable (`conduct` has the others). Never shows an SDP, a pin or a resume token in `Debug` output.
+//! configurable (`connection_limits` has the others). Never shows an SDP, a pin or a resume token in `Debug`
+//! output.
 
 use std::fmt;
 
@@ -37,7 +38,7 @@ pub enum Method {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Join {
-    /// Pin of the room; must be equal to it if present.
+    /// Pin of the room. Optional, but a wrong pin is refused.
     pub pin: Option<PinInput>,
     pub client_id: Option<ClientId>,
     pub display_name: Option<DisplayName>,
@@ -197,7 +198,7 @@ fn invalid(why: impl Into<std::borrow::Cow<'static, str>>) -> RpcError {
 
 impl<'de> Deserialize<'de> for Trickle {
     /// Reads `{candidate}`: an object, null, or `{completed: true}`. An empty `candidate.candidate` also ends
-    /// the candidates, as browsers send it (WebRTC 1.0, 4.4.1.5).
+    /// the candidates, as sent by browsers (WebRTC 1.0, 4.4.1.5).
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! Refuses SDP offers that cannot work with AudioBridge, before Janus sees them.
+//! Check of SDP offers: refuses those that cannot work with AudioBridge, before Janus sees them.
 //!
 //! AudioBridge answers such an offer with SDP that looks valid. No media follows, and the session repeatedly
 //! ends with a timeout. Owns these rules. Never rewrites an offer and never checks candidates.
@@ -22,8 +22,8 @@ pub enum OfferRefusal {
     NoFingerprint,
 }
 
-/// Checks the audio section that AudioBridge uses, which is the first one. Attributes may stand in the
-/// section or before the first section (RFC 8866 section 5.13).
+/// Checks the audio section that AudioBridge uses, which is the first one. Attributes may be in this section
+/// or before the first section (RFC 8866 section 5.13).
 ///
 /// # Errors
 /// The first rule that the offer breaks.
@@ -62,7 +62,8 @@ pub fn check(sdp: &str) -> Result<(), OfferRefusal> {
     Ok(())
 }
 
-/// Returns true if the section maps the format to Opus (RFC 7587 section 7). Encoding names ignore case.
+/// Returns true if the section maps the format to Opus (RFC 7587 section 7). Encoding names are
+/// case-insensitive.
 fn is_opus(section: &[&str], format: &str) -> bool {
     let prefix = format!("a=rtpmap:{format} ");
     section

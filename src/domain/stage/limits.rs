@@ -1,25 +1,25 @@
-//! Bounded rate limits of many clients, by the generic cell rate algorithm (ITU-T I.371 annex A): one time
-//! per client.
+//! Rate limits for many clients in bounded memory, by the generic cell rate algorithm (ITU-T I.371 annex A),
+//! which stores one time per client.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Most clients that are remembered, about 2 MB. A client is forgotten once it could send a whole burst
+/// Maximum number of remembered clients, about 2 MB. A client is forgotten once it could send a whole burst
 /// again.
 const MAX_CLIENTS: usize = 1 << 16;
 
-/// Sustained rate per second, and requests at once after a pause.
+/// Sustained number of requests per second, and maximum number at once after an idle period.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
     pub per_second: u32,
     pub burst: u32,
 }
 
-/// Requests of clients, each known by a hash of its token subject or address.
+/// Rate limiter for clients, each identified by a hash of its token subject or address.
 #[derive(Debug)]
 pub struct RateLimiter {
     rate: Rate,
-    /// Time at which a client that sends at the sustained rate would send its next request.
+    /// For each client: time at which it would send its next request at the sustained rate.
     expected: HashMap<u64, Duration>,
 }
 
@@ -31,7 +31,7 @@ impl RateLimiter {
     /// Takes one request of a client.
     ///
     /// # Errors
-    /// The time until the next one would be taken.
+    /// The client has sent too many requests. The value is the time until the next one is accepted.
     pub fn take(&mut self, client: u64, now: Duration) -> Result<(), Duration> {
         let step = Duration::from_secs(1) / self.rate.per_second.max(1);
         let ahead = step * self.rate.burst.max(1).saturating_sub(1);

@@ -1,8 +1,8 @@
 //! The stage of a room: raised hands, chat, announcement and their settings, as an event-sourced machine.
 //!
 //! ```text
-//! Command + Person ── decide ──▶ events ── fold ──▶ Stage        reading: none ──▶ raised ──▶ invited
-//!                       │                                         (a hand)            └─────────┴──▶ none
+//! Command + Person ── decide ──▶ events ── fold ──▶ Stage        a hand:  none ──▶ raised ──▶ invited
+//!                       │                                                             └─────────┴──▶ none
 //!                       └──▶ Refusal
 //! ```
 //! [`Stage::decide`] checks a command against permissions and bounds and changes nothing. [`Stage::fold`]
@@ -28,13 +28,13 @@ pub use values::{
     ChatText, Hand, Lowered, Message, MessageId, NoteText, Person, PersonId, Reaction, Settings, StageRole,
 };
 
-/// Most hands raised at the same time.
+/// Maximum number of hands raised at the same time.
 pub const MAX_HANDS: usize = 500;
-/// Chat messages that a room keeps. Older ones are forgotten, except the pinned one.
+/// Maximum number of chat messages that a room keeps. Older ones are forgotten, except the pinned one.
 pub const MAX_MESSAGES: usize = 100;
-/// Most chat messages of a room in one second.
+/// Maximum number of chat messages of a room in one second.
 pub const MESSAGES_PER_SECOND: u32 = 20;
-/// Most people whose last message is remembered for slow mode.
+/// Maximum number of people whose last message is remembered for slow mode.
 const MAX_TALKERS: usize = 2000;
 
 /// Request of a person to change the stage.
@@ -43,12 +43,12 @@ pub enum Command {
     RaiseHand {
         note: Option<NoteText>,
     },
-    /// Withdraws the own hand, and with it an invitation.
+    /// Withdraws the caller's hand, and with it an invitation.
     LowerHand,
     LowerHandOf(PersonId),
     Invite(PersonId),
     Revoke(PersonId),
-    /// Takes the own invitation.
+    /// Accepts the caller's invitation.
     Accept,
     Say(ChatText),
     Delete(MessageId),
@@ -61,7 +61,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Event {
-    /// A new hand, or another note of a hand that keeps its place.
+    /// A new hand, or a new note on a hand, which keeps its place.
     HandRaised {
         hand: Hand,
     },
@@ -126,12 +126,12 @@ pub enum Refusal {
     NoMessage,
 }
 
-/// Identity of the history that versions belong to, random per [`Stage`] made anew.
+/// Id of the history to which versions belong; random for each newly created [`Stage`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct HistoryId(pub String);
 
-/// State of one room.
+/// State of one room's stage.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stage {
@@ -148,7 +148,7 @@ pub struct Stage {
     next_message: MessageId,
     /// Time of each person's last message, while slow mode is on.
     last_message: BTreeMap<PersonId, UnixMs>,
-    /// A second since the epoch, and its number of messages.
+    /// Second of the last message, since the Unix epoch, and the number of messages in that second.
     burst: (u64, u32),
 }
 
@@ -157,7 +157,7 @@ impl Stage {
         Self { history, next_message: MessageId(1), ..Self::default() }
     }
 
-    /// Returns the events that a command causes; none if it asks for what already is.
+    /// Returns the events that a command causes; none if it would change nothing.
     ///
     /// # Errors
     /// The command is not permitted, or exceeds a bound.
@@ -213,7 +213,8 @@ impl Stage {
         }
     }
 
-    /// Applies an event. Total: an event of a newer node that does not fit changes only the version.
+    /// Applies an event. Never fails: an event of a newer node that does not fit the state only raises the
+    /// version.
     pub fn fold(&mut self, event: &Event) {
         self.version += 1;
         match event {
@@ -298,8 +299,8 @@ impl Stage {
         Ok(vec![Event::MessageSent { message }])
     }
 
-    /// Returns the milliseconds until this person may send again; `None` if now. A message that is stamped
-    /// later than `now` comes from a node whose clock is ahead, and does not count.
+    /// Returns the milliseconds until this person may send again; `None`: now. A message with a time stamp
+    /// after `now` comes from a node whose clock is ahead, and does not count.
     fn slow_mode_wait(&self, person: &PersonId, now: UnixMs) -> Option<u64> {
         let interval = u64::from(self.settings.slow_mode_seconds) * 1000;
         let since = now.0.checked_sub(self.last_message.get(person)?.0)?;
@@ -337,7 +338,7 @@ impl Stage {
         }
     }
 
-    /// Forgets the people who may send again; if there is none, the one who waits the shortest.
+    /// Forgets the people who may send again. If too many remain, also forgets those with the shortest wait.
     fn forget_talkers(&mut self, now: UnixMs) {
         let interval = u64::from(self.settings.slow_mode_seconds) * 1000;
         self.last_message.retain(|_, at| at.0.saturating_add(interval) > now.0);

@@ -1,4 +1,4 @@
-//! Rules of the stage, and random histories of commands.
+//! Tests of the stage: its rules, and random histories of commands.
 
 use proptest::prelude::*;
 
@@ -216,13 +216,13 @@ proptest! {
             prop_assert_eq!(&stage, &before, "decide changes nothing");
             for event in &events {
                 stage.fold(event);
-                // As the event reaches another node.
+                // Serialize the event, as it is sent to other nodes.
                 let sent: Event = serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap();
                 copy.fold(&sent);
             }
             prop_assert_eq!(&stage, &copy);
             prop_assert_eq!(stage.version, before.version + events.len() as u64);
-            // A repeated command asks for what already is, except for a new message.
+            // A repeated command changes nothing, except for these three.
             if !matches!(command, Command::Say(_) | Command::Delete(_) | Command::Accept) {
                 prop_assert_eq!(stage.decide(&by, command.clone(), at(now)), Ok(vec![]), "{:?}", command);
             }

@@ -11,8 +11,8 @@ use crate::domain::text::{self, bounded, text_values};
 /// Longest interval of slow mode, in seconds.
 const MAX_SLOW_MODE: u32 = 600;
 
-/// Public id of a person in one room: 16 hexadecimal digits, derived from the token subject. It says nothing
-/// about the subject and differs from room to room.
+/// Public id of a person in one room: 16 hexadecimal digits, derived from the token subject. It reveals
+/// nothing about the subject and differs from room to room.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PersonId(Arc<str>);
@@ -48,13 +48,13 @@ pub struct Hand {
     pub invited: bool,
 }
 
-/// Reason why a hand is not raised any more.
+/// Reason why a hand is no longer raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lowered {
     Withdrawn,
     ByHost,
-    /// The person took the invitation.
+    /// The person accepted the invitation.
     Accepted,
 }
 
@@ -100,7 +100,7 @@ pub enum Reaction {
 #[serde(try_from = "String", into = "String")]
 pub struct ChatText(Arc<str>);
 
-/// Note beside a raised hand: 1 to 140 characters in the normal form of [`text::message`].
+/// Note shown with a raised hand: 1 to 140 characters in the normal form of [`text::message`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NoteText(Arc<str>);
