@@ -1,4 +1,5 @@
-//! Actors that feed the `domain` machines and run their effects, and the supervision tree they belong to.
+//! Actors that feed the state machines of `domain` and run their effects, and the supervision tree of the
+//! actors.
 //!
 //! ```text
 //! NodeSupervisor

@@ -25,7 +25,7 @@ const MEMBERS_EVERY: u64 = 10;
 /// Actor that feeds the channels of this node.
 pub struct StageFeed {
     hub: Arc<StageHub>,
-    /// Rooms whose stage is to be read; filled while a read is in progress.
+    /// Rooms whose stage must be read. They wait here while a read is in progress.
     stages: HashSet<RoomId>,
     members: HashSet<RoomId>,
     reading: bool,

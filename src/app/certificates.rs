@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Interval of the warning before expiry.
 const WARN_EVERY: Duration = Duration::from_secs(12 * 3600);
 
-/// The files of certificate and key.
+/// Paths of the certificate file and the key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Paths {
     certificate: PathBuf,

@@ -9,7 +9,7 @@ const CHILD_LIMIT: u64 = 65_536;
 /// stays as it is.
 pub fn raise_descriptor_limit() -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // The limit in force is returned below, even if this fails.
+    // If this fails, the unchanged limit is returned below.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     limit()
 }

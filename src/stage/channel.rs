@@ -41,7 +41,7 @@ pub struct Inner {
     bytes: usize,
     snapshot: Option<Entry>,
     wakers: Vec<Waker>,
-    /// Number of wake-ups so far; a waker is registered once for each.
+    /// Number of wake-ups so far; a subscriber registers its waker once after each.
     pub generation: u64,
     pub subscribers: usize,
     pub idle_since: Duration,

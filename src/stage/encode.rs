@@ -60,7 +60,7 @@ pub struct Surroundings {
     pub talking: BTreeSet<PersonId>,
 }
 
-/// One entry of a buffer, in the form for listeners and in that for hosts.
+/// One entry of a buffer, in one form for listeners and one for hosts.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub public: Bytes,

@@ -47,7 +47,7 @@ pub struct Dependencies {
     pub metrics: Metrics,
 }
 
-/// Entry to the channels of this node.
+/// Entry point to the channels of this node.
 pub struct StageHub {
     parts: Dependencies,
     rooms: Mutex<HashMap<RoomId, Arc<Channel>>>,

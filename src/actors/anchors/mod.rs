@@ -11,7 +11,7 @@
 //! resume token resumes it, on this node or, after this node has ended, on another.
 //!
 //! Owns: the sessions, and the connections to the Janus instances of the rooms. Never does: authenticate
-//! users, or hold the connection lock; the caller of `join` has done both.
+//! users, or acquire the connection lock; the caller of `join` has done both.
 
 mod calls;
 mod januses;
@@ -35,8 +35,8 @@ use crate::janus::{Candidate, Quality};
 use crate::presence::stage::StageStore;
 pub use januses::{ConnectError, Januses, LocalJanus};
 
-/// Maximum events buffered for a client. A client that leaves more unread loses its event channel, and so its
-/// session.
+/// Maximum events buffered for a client. A client that leaves more unread loses its event channel, and with
+/// it the session.
 const EVENT_QUEUE: usize = 64;
 
 /// State shared by all sessions of a gateway.

@@ -73,7 +73,7 @@ impl OutboundQueue {
     pub fn attach(&self, actor: ActorRef<client::Msg>) {
         let mut state = self.lock();
         if state.asked.is_some() {
-            // An actor that is gone has closed the line itself.
+            // An actor that is gone has closed the connection itself.
             let _ = actor.tell_latest("close", client::Msg::CloseAsked);
         }
         state.actor = Some(actor);
@@ -105,7 +105,7 @@ impl OutboundQueue {
             state.asked = Some(code);
             let actor = state.actor.clone();
             drop(state);
-            // An actor that is gone has closed the line itself.
+            // An actor that is gone has closed the connection itself.
             let _ = actor.map(|actor| actor.tell_latest("close", client::Msg::CloseAsked));
         }
     }

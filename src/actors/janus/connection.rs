@@ -322,7 +322,7 @@ impl JanusConnection {
                 let _ = child.tell_latest("link", room::Msg::Unlinked);
             }
         }
-        // Also if it was not up: an earlier incarnation of this actor may have left `Healthy` behind.
+        // Needed even if it was not up: an earlier incarnation of this actor may have left `Healthy` behind.
         self.beat(Health::Unhealthy);
         if self.attempt.is_multiple_of(PATIENCE) {
             self.link.request_restart();

@@ -15,8 +15,8 @@ use super::mailbox::Inbox;
 use super::spec::{ChildDown, ChildSpec, Decision, Exit, StopOrder, decide};
 use crate::domain::restart::Restarts;
 
-/// Extra time after the stop deadline. A child that can still run ends its own wait at the deadline; one
-/// that has not ended after this extra time is taken to be blocked.
+/// Extra time after the stop deadline. A child that can still run ends its own wait at the deadline; one that
+/// has not ended after this extra time is considered blocked.
 const BLOCKED_AFTER: Duration = Duration::from_millis(250);
 
 /// Function that starts one incarnation on its arbiter. If that fails, the link is dropped and reports it.

@@ -334,7 +334,7 @@ impl<B: Behaviour> Shell<B> {
         self.link.sever();
     }
 
-    /// Drops effects and behaviour, contained.
+    /// Drops the effects and the behaviour. Returns the text of a panic in the behaviour's drop as an error.
     fn release(&mut self) -> Result<(), String> {
         self.cx.effects = FuturesUnordered::new();
         let behaviour = self.behaviour.take();

@@ -72,7 +72,8 @@ impl ChildSpec {
         }
     }
 
-    /// Returns the spec of a supervisor: a larger mailbox, since its children report to it.
+    /// Returns the spec of a supervisor: like [`worker`](Self::worker), with a larger mailbox, since its
+    /// children report to it.
     pub fn supervisor() -> Self {
         Self { mailbox: 4096, ..Self::worker() }
     }

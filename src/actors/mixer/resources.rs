@@ -67,7 +67,7 @@ impl RoomResources {
     }
 
     fn left(&self) -> MutexGuard<'_, Leftovers> {
-        // Each change is one assignment, so a panic leaves it as it was before or after.
+        // Each change is one assignment, so a panic leaves no change half done.
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

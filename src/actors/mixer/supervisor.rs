@@ -27,7 +27,7 @@ const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// Interval of checking for an FFmpeg that was not usable.
 const RECHECK: Duration = Duration::from_secs(5);
 
-/// Parts that the supervisor is made of, besides the node's context.
+/// Parts of the role `mixer`, besides the node's context.
 #[derive(Clone)]
 pub struct MixerParts {
     pub shared: MixerShared,

@@ -27,8 +27,8 @@ use crate::media::plain::PlainPart;
 /// Source of the parts of all rooms.
 #[async_trait]
 pub trait PartSource: Send + Sync {
-    /// Returns the newest parts of this broadcast, at most [`BURST`](crate::domain::plain_room::BURST) of
-    /// them.
+    /// Returns the newest parts of this broadcast, with a total duration of at most
+    /// [`BURST`](crate::domain::plain_room::BURST).
     async fn parts(&self, room: &RoomId, live: &Nonce, fetch: &Fetch) -> Result<NewParts, NoParts>;
 }
 

@@ -147,7 +147,7 @@ mod tests {
         PlainStream::new(Nonce("n".into()))
     }
 
-    /// A part of nine frames whose only byte is its number.
+    /// Returns a part of nine frames whose only byte is its number.
     fn part(number: u8) -> PlainPart {
         PlainPart { bytes: Bytes::copy_from_slice(&[number]), frames: 9 }
     }

@@ -5,7 +5,7 @@
 //! └─ RecorderActor*        one per recording of this mixer that is not finished
 //! ```
 //! A recorder reads the window that the packager publishes anyway. Neither the packager nor the room's actor
-//! waits for it, or knows it.
+//! waits for the recorder or knows of it.
 
 mod copying;
 mod recorder;

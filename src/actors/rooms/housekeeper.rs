@@ -1,4 +1,5 @@
-//! Runs housekeeping every `rooms.housekeeping_interval`, and when a module changes.
+//! Runs housekeeping every `rooms.housekeeping_interval`; earlier when a room is due, or when a module or a
+//! room with time limits of its own changes.
 //!
 //! The rules are in [`domain::housekeeping`](crate::domain::housekeeping). It runs on the leader only. Each
 //! action is a compare-and-swap, so even two housekeepers at the same time would perform it only once.
@@ -43,12 +44,12 @@ pub struct Housekeeper {
     due: VecDeque<HousekeepingTask>,
     rounds: u64,
     last_round: Duration,
-    /// A module changed during the round.
+    /// The next round must come early: a module, or a room with time limits of its own, has changed.
     again: bool,
     done: VecDeque<TaskResult>,
     last_error: Option<String>,
     timer: Option<Timer>,
-    /// `None` on a node without presence: broadcasts then do not end because they have no anchors.
+    /// `None` on a node without presence: then no broadcast ends for lack of anchors.
     presence: Option<Arc<dyn Presence>>,
     /// Changed rooms.
     news: Option<DirtyRooms>,

@@ -80,7 +80,8 @@ impl ClientSession {
         self.check_pin(&view, join.pin.as_ref())?;
         JanusAssignment::of(Some(&view)).map_err(nowhere)?;
         let fence = self.seated(join.client_id).await?;
-        // Without its handle, an earlier session of this connection waits, so that this join can resume it.
+        // Dropping its handle makes an earlier session of this connection wait, so that this join can resume
+        // it.
         drop(self.take_line());
         let name = join.display_name.as_ref().map(|name| name.as_str().to_owned());
         let resuming = join.jtoken.is_some();
