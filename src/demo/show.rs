@@ -27,14 +27,14 @@ const STEP_DEADLINE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Duration of media between two updates of the screen.
 const SIP: Duration = Duration::from_secs(2);
-/// Time without sound after which the user is told.
+/// Time without sound after which the user gets a message.
 const SILENCE: Duration = Duration::from_secs(6);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Runs the demo until dropped.
 ///
 /// # Errors
-/// The step that failed, why, and where to look.
+/// The failed step, the reason, and where to look for more.
 pub async fn run(node: &Node, folder: &Folder, screen: &mut Screen) -> anyhow::Result<Infallible> {
     let room = RoomId::new(ROOM)?;
     ready(node).await?;

@@ -83,7 +83,8 @@ impl JanusClient {
     /// again, because older versions of Stentor join participants at full volume.
     ///
     /// # Errors
-    /// `NoSuchSession` if the session is over; `NotInRoom` if the session lives but is no longer in the room.
+    /// `NoSuchSession` if the session is over; `NotInRoom` if the session exists but is no longer in the
+    /// room.
     pub async fn claim(
         &self,
         ids: SessionIds,

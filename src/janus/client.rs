@@ -20,8 +20,8 @@ use super::wire::{
 /// Maximum number of unread events of one handle.
 const EVENT_QUEUE: usize = 256;
 
-/// Client of one Janus instance, shared by all users on this node. Cheap to clone; dropping the last clone
-/// closes the connection.
+/// Client of one Janus instance, shared by all its callers on this node. Cheap to clone; dropping the last
+/// clone closes the connection.
 #[derive(Debug, Clone)]
 pub struct JanusClient {
     session: Arc<Session>,

@@ -26,7 +26,8 @@ use crate::process;
 /// Maximum time until Janus responds. It takes about 0.1 s, and more on a machine under load.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 const PROBE_EVERY: Duration = Duration::from_millis(5);
-/// Attempts to find a port. We pick a free port and Janus opens it; another process may take it in between.
+/// Maximum number of attempts to find a port. We pick a free port and Janus opens it; another process may
+/// take it in between.
 const PORT_ATTEMPTS: u32 = 5;
 
 /// Reason why Janus could not be started, with the remedy.

@@ -207,7 +207,8 @@ pub(super) enum BridgeRequest<'a> {
         is_private: bool,
         permanent: bool,
         sampling_rate: u32,
-        /// Bit rate of the forwarders' encoder, and of participants that joined without one; bits per second.
+        /// Bit rate of the forwarders' encoder, and of participants that joined without a bit rate; bits per
+        /// second.
         default_bitrate: u32,
         audiolevel_event: bool,
         audio_active_packets: u32,

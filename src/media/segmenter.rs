@@ -1,4 +1,4 @@
-//! Assembly of parts from AAC frames, segments from parts, and a window of segments.
+//! Assembly of AAC frames into parts, parts into segments, and segments into a window.
 //!
 //! Owns: frames not published yet, the numbers, the timestamps. Never does: compare media with a clock.
 

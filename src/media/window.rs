@@ -3,7 +3,8 @@
 //! The ciphertext of a whole segment and the ciphertexts of its parts contain the same media. While the parts
 //! are held, that of the whole segment is therefore made only on request.
 //!
-//! Owns: the media of a room in memory, bounded by count and by duration. Never does: take a part, render.
+//! Owns: the media of a room in memory, bounded by count and by duration. Never does: add a part to a
+//! segment, render.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};

@@ -37,7 +37,8 @@ struct Piece {
 }
 
 impl Demuxer {
-    /// Forgets the state that the next piece must continue, at a discontinuity or after skipped media.
+    /// Forgets the state that the next piece must continue. Call it at a discontinuity or after skipped
+    /// media.
     pub fn reset(&mut self) {
         *self = Self::default();
     }

@@ -53,7 +53,7 @@ pub struct EventPage {
     pub next: Cursor,
     /// True if the ledger continues after `next`.
     pub more: bool,
-    /// Oldest event that is kept.
+    /// Cursor of the oldest event that is kept.
     pub oldest: Option<Cursor>,
 }
 

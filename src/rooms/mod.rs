@@ -57,7 +57,7 @@ pub struct NewRoom {
     pub pin: Option<Pin>,
     pub max_anchors: Option<u8>,
     pub profile: RoomProfile,
-    /// Puts the room on air in the same transaction. If no module can take it, no room is created.
+    /// True to put the room on air in the same transaction. If no module can take it, no room is created.
     pub start: bool,
 }
 

@@ -75,7 +75,7 @@ impl RoomService {
             .collect()
     }
 
-    /// Returns the numbers that this node's directory shows.
+    /// Returns the numbers from this node's directory.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         let modules = self.directory.modules();

@@ -22,7 +22,7 @@ use crate::store::{KeyValue, Revision, Store, Txn, TxnOutcome};
 use super::txn::{self, RoomRead};
 use super::{Directory, READ_YOUR_WRITES, Room, RoomError, RoomService, now};
 
-/// Attempts per change; each of the few writers of a recording writes once or twice.
+/// Maximum number of attempts per change; each of the few writers of a recording writes once or twice.
 const ATTEMPTS: usize = 8;
 
 /// A recording with its id, as it was read.

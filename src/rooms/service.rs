@@ -32,15 +32,15 @@ use super::pending_starts::{PendingStart, PendingStarts};
 use super::txn::{self, RoomRead};
 use super::{Directory, Ledger, NewRoom, Page, READ_YOUR_WRITES, Removal, Room, RoomError, Scope, now};
 
-/// Attempts per change. A room changes at most a few times a second, so this many conflicts in a row point to
-/// a writer in a loop.
+/// Maximum number of attempts per change. A room changes at most a few times a second, so this many conflicts
+/// in a row point to a writer in a loop.
 const ATTEMPTS: usize = 8;
 const MAX_ANCHORS: std::ops::RangeInclusive<u8> = 1..=5;
 const DEFAULT_ANCHORS: u8 = 3;
 /// Characters of random pins, without letters and digits that are easily confused.
 const PIN_ALPHABET: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 
-/// The room API. Shared by all users on a node.
+/// The room API. Shared by all its callers on a node.
 pub struct RoomService {
     pub(super) store: Arc<dyn Store>,
     pub(super) directory: Arc<Directory>,

@@ -17,20 +17,22 @@ use crate::store::{LeaseId, Txn};
 use super::LeaderGuard;
 use super::txn::{json, txn};
 
-/// Writes a Janus node's key, if `livemeta` and the key still have the revisions that the node acted on.
+/// Returns the transaction that writes a Janus node's key, if `livemeta` and the key still have the revisions
+/// that the node acted on.
 pub fn janus_key(room: &RoomId, state: &JanusState, live_revision: i64, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Janus);
     let unchanged = Txn::new().when(keys::room(room, RoomPart::LiveMeta), live_revision);
     unchanged.when(&key, key_revision).put(key, json(state))
 }
 
-/// Deletes a Janus node's key, if the key still has the revision that the node knows.
+/// Returns the transaction that deletes a Janus node's key, if the key still has the revision that the node
+/// knows.
 pub fn janus_key_gone(room: &RoomId, key_revision: i64) -> Txn {
     let key = keys::room(room, RoomPart::Janus);
     Txn::new().when(&key, key_revision).delete(key)
 }
 
-/// Writes a mixer node's key and sequence numbers.
+/// Returns the transaction that writes a mixer node's key and sequence numbers.
 pub fn mixer(room: &RoomId, effect: &StoreEffect) -> Txn {
     let key = |part| keys::room(room, part);
     match effect {
@@ -55,14 +57,14 @@ pub fn mixer(room: &RoomId, effect: &StoreEffect) -> Txn {
     }
 }
 
-/// Writes the leader's key under its lease, if the key's revision is `over`.
+/// Returns the transaction that writes the leader's key under its lease, if the key's revision is `over`.
 pub fn leader(leader: &Leader, over: i64) -> Txn {
     Txn::new().when(LEADER, over).put_leased(LEADER, json(leader), LeaseId(leader.lease))
 }
 
-/// Gives the room its next assignment, if the room is unchanged since the decision, this node is still the
-/// leader, and the heartbeat of a vanished module is still absent. Returns `None` if `view` is not the state
-/// that the decision was based on.
+/// Returns the transaction that gives the room its next assignment, and that assignment. It commits only if
+/// the room is unchanged since the decision, this node is still the leader, and the heartbeat of a vanished
+/// module is still absent. Returns `None` if `view` is not the state that the decision was based on.
 pub fn moved(fence: &LeaderGuard, order: &Reassignment, view: &RoomView) -> Option<(Txn, LiveMeta)> {
     let judged = view.live.as_ref().filter(|live| live.mod_revision == order.live_revision);
     let write = judged.and_then(|_| reassignment(view, order.to.clone(), order.is_in_good_order()))?;
@@ -74,8 +76,8 @@ pub fn moved(fence: &LeaderGuard, order: &Reassignment, view: &RoomView) -> Opti
     Some((txn, live))
 }
 
-/// Writes that a module has no rooms left, if its cordon label is unchanged since the decision and this node
-/// is still the leader.
+/// Returns the transaction that writes that a module has no rooms left, if its cordon label is unchanged
+/// since the decision and this node is still the leader.
 pub fn drained(fence: &LeaderGuard, module: &DrainedLabel) -> Txn {
     let key = keys::module(module.kind, &module.id, ModulePart::Mark);
     let lease = module.mark.lease;
@@ -87,7 +89,8 @@ pub fn drained(fence: &LeaderGuard, module: &DrainedLabel) -> Txn {
     }
 }
 
-/// Deletes the orphaned keys of a room, if they are unchanged since `view` and the room is still not live.
+/// Returns the transaction that deletes the orphaned keys of a room, if they are unchanged since `view` and
+/// the room is still not live.
 pub fn swept(room: &RoomId, view: &RoomView, left: &OrphanedKeys) -> Txn {
     let key = |part| keys::room(room, part);
     let mut txn = Txn::new()

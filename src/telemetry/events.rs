@@ -102,7 +102,7 @@ pub struct FfmpegStarted<'a> {
 pub enum FfmpegExit {
     /// Stopped by Stentor: the room ended, moved, or got a new forwarder.
     Stopped,
-    /// The process ended by itself for any other reason.
+    /// The process ended by itself, for a reason that is not listed here.
     Crashed,
     /// The process finished its output by itself, with exit code 0.
     Finished,

@@ -21,8 +21,8 @@ use super::log_queue::LogQueue;
 use super::repeats::RepeatFilter;
 use crate::config::{LogConfig, LogFormat};
 
-/// Suppresses the ERROR lines of actix for malformed requests. With them, any client could raise an alarm or
-/// fill the disk. A directive for this target in the configuration takes precedence.
+/// Filter directive that suppresses actix's ERROR lines for malformed requests. With these lines, any client
+/// could raise an alarm or fill the disk. A directive for this target in the configuration takes precedence.
 const STRANGERS_FAULTS: &str = "actix_http::h1::dispatcher=off";
 /// Maximum time that the exiting process waits for the reader of the log.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);

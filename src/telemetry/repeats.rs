@@ -91,7 +91,7 @@ impl RepeatFilter {
     }
 
     fn report(&self, interval: Duration) {
-        // Not under the lock: the reports pass through this filter.
+        // Log after the lock is released, because the reports pass through this filter.
         let due = self.counts().take_due(Instant::now(), interval);
         due.iter().for_each(|(line, repeated)| line.report(*repeated));
     }

@@ -1,4 +1,5 @@
-//! An etcd client with a deadline for every call. It is replaced when etcd no longer responds on it.
+//! Client of etcd with a deadline for every call. It is replaced when etcd no longer responds on its
+//! connection.
 //!
 //! Owns: deadlines, repeats, the mapping of etcd's errors. Never does: repeat a write that may have arrived.
 
