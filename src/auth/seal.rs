@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::secrets::{Secrets, derive};
 use crate::domain::ids::{ModuleId, RoomId, UnixMs};
 
-/// Longest token, in bytes; a longer one is refused before anything is decoded.
+/// Maximum length of a token, in bytes; a longer one is refused before anything is decoded.
 const MAX_LEN: usize = 2048;
 const NONCE_LEN: usize = 12;
 const LABEL: &[u8] = b"stentor resume token";

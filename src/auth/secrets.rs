@@ -27,7 +27,7 @@ pub struct Secrets {
     /// Secret from which the content keys, the SRTP keys, the relay tokens, the key of the resume tokens and
     /// [`janus_room`](Self::janus_room) are derived.
     pub hls: Secret,
-    /// Secret that the secrets of single Janus rooms are derived from, see [`Self::of_janus_room`].
+    /// Secret from which the secret of each Janus room is derived, see [`Self::of_janus_room`].
     pub janus_room: Secret,
 }
 

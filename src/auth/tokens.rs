@@ -21,11 +21,11 @@ use crate::domain::recording::RecordingId;
 use crate::domain::signalling::DisplayName;
 use crate::domain::text::is_string_or_uri;
 
-/// Longest token, in bytes; a longer one is refused before anything is decoded.
+/// Maximum length of a token, in bytes; a longer one is refused before anything is decoded.
 const MAX_LEN: usize = 4096;
 const REQUIRED: [&str; 8] = ["exp", "iat", "aud", "iss", "sub", "roomId", "role", "jti"];
-/// Largest accepted difference between a signer's clock and ours for `nbf`, in milliseconds. `iat` limits
-/// nothing (RFC 7519 section 4.1.6): a clock that steps back must not invalidate tokens issued before the
+/// Largest accepted difference between a signer's clock and ours for `nbf`, in milliseconds. A future `iat`
+/// is accepted (RFC 7519 section 4.1.6): a clock that steps back must not invalidate tokens issued before the
 /// step.
 const CLOCK_DIFFERENCE_MS: u64 = 60_000;
 
@@ -104,7 +104,7 @@ struct ReadClaims {
     sub: String,
     room_id: RoomId,
     role: Role,
-    /// Not checked against earlier tokens: a token may be used again.
+    /// Not checked for repetition, because a token may be used more than once.
     #[serde(rename = "jti")]
     _jti: String,
     /// An invalid name is ignored, like an unknown claim.
@@ -398,8 +398,8 @@ fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(value: D) -> R
     T::deserialize(value).map(Some)
 }
 
-/// Returns a validation of the signature only. The claims are checked here, because the library reads the
-/// clock itself.
+/// Returns a validation of the signature only. The claims are checked here, because the library would read
+/// the clock itself.
 fn signature_only() -> Validation {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.required_spec_claims = HashSet::new();

@@ -26,7 +26,8 @@ pub struct IceServer {
     credential: Option<String>,
 }
 
-/// Longest user part of a TURN user name, in bytes; the whole name may have 508 (RFC 8489 section 14.3).
+/// Maximum length of the user part of a TURN user name, in bytes; the whole name may have 508 (RFC 8489
+/// section 14.3).
 const MAX_USER: usize = 256;
 
 /// Returns the configured servers for one user: STUN servers unchanged, TURN servers with credentials.
