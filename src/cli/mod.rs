@@ -1,4 +1,4 @@
-//! The command line: subcommands, and the configuration they begin with.
+//! The command line: its subcommands, and the sources of the configuration.
 //!
 //! `serve`, `demo`, `check-config` and `doctor` read the configuration. The other commands talk to a running
 //! node through its room API and operations endpoints. Owns: reading the process's arguments and environment;
@@ -215,7 +215,7 @@ fn serve((config, keys): (Config, Vec<Effective>), args: ConfigArgs) -> ExitCode
     let read = move || args.read();
     let manager = Environment::read(std::env::var_os);
     let run = stentor::app::run(config, keys, read, manager);
-    // Through the log's queue: standard error may be a pipe that nothing reads.
+    // Print through the log's queue: standard error may be a pipe that nothing reads.
     ended(actix::System::new().block_on(run), logging::say)
 }
 

@@ -29,7 +29,7 @@ pub enum ModuleCommand {
         #[arg(long, value_name = "SECONDS")]
         ttl: Option<u64>,
     },
-    /// Move all rooms of a module to others and wait until it is empty. It takes no new room.
+    /// Move all rooms of a module to other modules and wait until it is empty. It gets no new rooms.
     Drain {
         #[command(flatten)]
         module: Module,

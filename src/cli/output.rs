@@ -1,4 +1,4 @@
-//! Output of the commands: tables, durations and one place that writes to standard output.
+//! Output of the commands: tables, durations, and writing to standard output.
 //!
 //! Owns: the layout. Never does: fetch anything.
 

@@ -13,7 +13,7 @@ use super::client::{Client, RefusedRequest};
 use super::output::{Table, age, cell, now, print, print_json};
 use super::progress::{Look, wait_until};
 
-/// Time limit of a start or removal. Either takes less than a second, but longer on a busy machine.
+/// Time limit of a start or removal, which takes less than a second unless the machine is busy.
 const DEADLINE: Duration = Duration::from_secs(30);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
