@@ -83,7 +83,7 @@ fn check_auth(config: &Config, r: &mut Reader) {
 pub(super) fn is_on_this_machine(url: &str) -> bool {
     let url = Url::parse(url).ok();
     match url.as_ref().and_then(Url::host) {
-        // `Url` recognizes addresses in special schemes such as `http` only; in others, an address is a
+        // `Url` recognises addresses in special schemes such as `http` only; in others, an address is a
         // domain.
         Some(Host::Domain(name)) => {
             let ip = name.parse::<IpAddr>();

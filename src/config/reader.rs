@@ -22,8 +22,8 @@ pub struct Effective {
     /// Value in displayable form: a secret is masked.
     pub value: String,
     pub source: Source,
-    /// Keyed hash of the value. It covers secrets and the contents of their files too; the key prevents
-    /// anybody from guessing them by the hash.
+    /// Keyed hash of the value, also of a secret and of the contents of a secret's file. Without the key, it
+    /// reveals nothing about them.
     fingerprint: u64,
     pub(super) default: Value,
     pub(super) about: &'static str,

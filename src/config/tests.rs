@@ -425,7 +425,7 @@ fn file(text: &str) -> LoadInput {
     LoadInput { file: Some(file), ..LoadInput::default() }
 }
 
-/// Adds an API key, to replace open mode.
+/// Replaces open mode by an API key.
 fn keyed(input: LoadInput) -> LoadInput {
     input.flag("auth.mode", "keys").flag("auth.api_keys", "0123456789abcdef")
 }

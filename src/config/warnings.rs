@@ -35,7 +35,7 @@ impl Config {
 }
 
 impl Config {
-    /// Returns true if a socket with TLS is called by a URL whose host is not in the certificate.
+    /// Returns true if the URL of a socket with TLS has a host that is not in the certificate.
     fn certificate_names_other_hosts(&self, pages: &str, gateway: Option<&str>) -> bool {
         let (secure, Some(chain)) = (self.secure(), &self.tls.certificate) else { return false };
         let urls = [(secure.hls, Some(pages)), (secure.ws, gateway)];
