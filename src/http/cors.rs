@@ -24,7 +24,8 @@ use super::error::{ApiError, Code};
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     allowed: Vec<String>,
-    /// Names the server answers to; `None`: any name, because callers need more than access to this machine.
+    /// Names the server answers to. `None` allows any name: callers then need more than access to this
+    /// machine.
     hosts: Option<Hosts>,
 }
 

@@ -1,7 +1,7 @@
 //! The error type that becomes a response.
 //!
-//! `{success: false, error, code, details?, requestId}`: `code` is stable and documented here, `error` is
-//! meant for people and may change. Information for operators only stays in `cause` and is logged.
+//! `{success: false, error, code, details?, requestId}`: `code` is stable and documented here, `error` is a
+//! text for humans and may change. Information that only operators may see stays in `cause`, which is logged.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
@@ -66,9 +66,9 @@ pub enum Code {
     TokenInvalid,
     /// 401: the token has expired; request a new one.
     TokenExpired,
-    /// 403: the token is for another room.
+    /// 403: the token is for another room or recording.
     TokenWrongRoom,
-    /// 403: the token is not a listener token.
+    /// 403: the token is of the wrong kind: listener tokens are for rooms, replay tokens for recordings.
     TokenWrongAudience,
     /// 403: the room is not on air, so its keys are not given out.
     KeyRefused,
@@ -102,7 +102,7 @@ pub enum Code {
     KeyOutOfWindow,
     /// 404: the room is not on air.
     RoomNotOnAir,
-    /// 404: the key is of an earlier broadcast.
+    /// 404: there is no such key: it is of another broadcast, or the recording does not use it.
     KeyNotFound,
     /// 400: `_HLS_msn` is further ahead than the stream can soon reach.
     TooFarAhead,
@@ -178,7 +178,7 @@ pub enum Code {
     /// 429, retryable: too many requests with this token, too many requests or connections from this client
     /// address, or too many messages in this room.
     TooManyRequests,
-    /// 503, retryable: the node that mixes this room does not answer.
+    /// 503, retryable: the node that mixes this room, or has this recording, does not answer.
     MediaUnavailable,
     /// 503, retryable: the store does not answer. A change may or may not have happened.
     StoreUnavailable,

@@ -17,7 +17,7 @@ pub(in crate::http) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("l
 /// Header that tells nginx to pass each event on immediately.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Returns the response to `request` that sends `events`, which must be encoded already, until they end.
+/// Returns the response to `request` that sends the encoded `events` until they end.
 pub(in crate::http) fn answer<S, E>(request: &HttpRequest, events: S) -> HttpResponse
 where
     S: Stream<Item = Result<Bytes, E>> + 'static,

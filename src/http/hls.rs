@@ -95,7 +95,7 @@ pub enum KeyRefusal {
     Unavailable,
 }
 
-/// Check of listener tokens.
+/// Verifier of listener tokens.
 pub trait ListenerAuth: Send + Sync {
     /// # Errors
     /// The token is not valid now, or not for this room.
@@ -239,8 +239,8 @@ pub(super) fn bearer(request: &HttpRequest) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// Returns the token from the cookie. Parses the header itself, because actix-web's cookies are an optional
-/// feature, too much for one name.
+/// Returns the token from the cookie. Parses the header itself: actix-web's cookie support is an optional
+/// feature, and one cookie does not justify it.
 fn cookie(request: &HttpRequest) -> Option<String> {
     let lines = request.headers().get_all(header::COOKIE).filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));

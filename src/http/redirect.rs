@@ -1,6 +1,6 @@
 //! The listening socket that redirects plain http to https (`listen.redirect`).
 //!
-//! The target is the configured base URL, never the `Host` of the request, so a forged `Host` leads nowhere.
+//! The target is the configured base URL, never the `Host` of the request, so a forged `Host` has no effect.
 
 use actix_web::http::header::{CACHE_CONTROL, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};

@@ -54,7 +54,7 @@ pub enum ReplayRefusal {
     Unavailable,
 }
 
-/// Check of replay tokens.
+/// Verifier of replay tokens.
 pub trait ReplayAuth: Send + Sync {
     /// # Errors
     /// The token is not valid now, or not for this recording.

@@ -31,7 +31,7 @@ pub struct ListenerClaims {
     pub name: Option<DisplayName>,
 }
 
-/// Fresh token. It must not be logged.
+/// Newly issued token. It must not be logged.
 #[derive(Clone)]
 pub struct IssuedToken {
     pub token: String,

@@ -197,8 +197,8 @@ pub async fn enter(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
         ApiError::new(Code::ChannelUnavailable, "this node knows no gateway; set http.public_ws_url")
     })?;
     let user = UserId::new(&caller.subject)?;
-    // Accept first, because this cannot be repeated. If the user cannot be created, the listener raises the
-    // hand again.
+    // Accept first, because this cannot be repeated. If the user cannot be created, the listener must raise
+    // the hand again.
     side.hub.command(&room, &caller.person, Command::Accept).await?;
     let invited = side.rooms.create_user(&room, UserRole::Anchor, Some(user)).await?;
     let created_at = invited.room.meta.created_at;

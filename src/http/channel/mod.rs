@@ -1,12 +1,13 @@
 //! The listener channel over HTTP: server-sent events of a room, and the requests of its listeners and hosts.
 //!
-//! `docs/listeners.md` is the description for client authors. The routes and their part of the OpenAPI
+//! `docs/listeners.md` describes the channel for client authors. The routes and their part of the OpenAPI
 //! document are made from one list, like those of the REST API.
 //!
 //! Requests that change something take the token from the `Authorization` header only. A browser adds a
 //! cookie by itself, so with a cookie any page could act in a listener's name.
 //!
-//! Owns: the format of requests and answers, and who the caller is. Never does: decide on a command.
+//! Owns: the format of requests and answers, and the identification of the caller. Never does: decide on a
+//! command.
 
 mod body;
 pub(in crate::http) mod handlers;
@@ -57,7 +58,7 @@ pub struct ChannelSide {
     pub auth: Arc<dyn ChannelAuth>,
     pub rooms: Arc<RoomService>,
     pub tokens: Arc<dyn TokenIssuer>,
-    /// WebSocket URL for anchors. If this node knows none, `None`: nobody can then come to the stage.
+    /// WebSocket URL for anchors; `None` if this node knows none. Nobody can then come to the stage.
     pub ws_url: Option<String>,
     pub cors: Cors,
     /// Maximum size of a request body, in bytes.

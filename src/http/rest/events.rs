@@ -82,7 +82,7 @@ pub(super) struct EventsAnswer {
     /// Events in the order in which they happened.
     #[schema(value_type = Vec<LedgerEntry>)]
     events: Vec<Value>,
-    /// The `after` of the next page.
+    /// Value of `after` for the next page.
     next: String,
     /// True if the ledger has more events after this page. The conditions of the request may exclude all of
     /// them.

@@ -84,7 +84,7 @@ pub(super) struct RecordingsAnswer {
     next: Option<String>,
 }
 
-/// Starts to record the current broadcast of a room.
+/// Starts recording the current broadcast of a room.
 ///
 /// A room that is recorded already stays as it is. The recording ends no later than the broadcast.
 #[utoipa::path(

@@ -1,7 +1,8 @@
 //! Bodies with the fields of a room: `CreateRoom` and `UpdateRoom`.
 //!
-//! The fields of the profile are read by [`RoomProfile`], which names the field in every error. The schemas
-//! are those of the profile and of the fields of a creation, joined to one closed object.
+//! The fields of the profile are read by [`RoomProfile`], which names the field in every error. The schema of
+//! each body is one closed object with the fields of the profile and, for a creation, the fields that are set
+//! once.
 
 use std::borrow::Cow;
 
@@ -94,7 +95,7 @@ impl ToSchema for UpdateRoom {
     }
 }
 
-/// Joins the properties of objects to one object without further properties.
+/// Joins the properties of several objects in one object that allows no other properties.
 fn closed<const N: usize>(description: &str, parts: [RefOr<Schema>; N]) -> RefOr<Schema> {
     let mut object = Object::new();
     object.description = Some(description.to_owned());

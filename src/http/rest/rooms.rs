@@ -17,7 +17,7 @@ use super::room_fields::{CreateRoom, UpdateRoom};
 
 const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1000;
-/// Longest `q`, in characters.
+/// Maximum length of `q`, in characters.
 const LONGEST_TEXT: usize = 100;
 
 /// Creates a room and, with `start`, puts it on air.

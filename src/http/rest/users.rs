@@ -45,7 +45,7 @@ pub(super) struct CreateUserAnswer {
     expires_at: u64,
     /// URL of the WebSocket for anchors.
     ws_url: String,
-    /// URL of the page to speak from. The token is in the fragment, which browsers send to no server.
+    /// URL of the page for speaking. The token is in the fragment, which browsers never send to a server.
     invite_url: String,
     /// PIN of the room. Optional in `join`: the token alone is sufficient.
     pin: String,

@@ -47,7 +47,7 @@ pub(super) async fn exchange<B: MessageBody + 'static>(
     let secure = forwarded_securely || connection.as_ref().is_some_and(Connection::is_secure);
     let hsts = rules.hsts.filter(|_| secure);
     // Handlers see HEAD as GET. The encoder omits the body by itself (RFC 9110 section 9.3.2), but would wait
-    // for the end of an endless one, so `SlicedBody` ends at once. An upgrade needs a real GET.
+    // for the end of an endless one, so `SlicedBody` ends immediately. An upgrade needs a real GET.
     let omitted = request.method() == Method::HEAD && !request.headers().contains_key(header::UPGRADE);
     if omitted {
         request.head_mut().method = Method::GET;

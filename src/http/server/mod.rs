@@ -92,7 +92,8 @@ pub struct Options {
     pub header_timeout: Duration,
     /// `None`: plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
-    /// `max-age` of `Strict-Transport-Security`; sent over TLS only.
+    /// `max-age` of `Strict-Transport-Security`. Sent only if the client uses https, here or to a trusted
+    /// proxy.
     pub hsts: Option<Duration>,
     /// Rules about clients, shared by all sockets of the node.
     pub clients: Clients,

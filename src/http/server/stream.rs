@@ -33,7 +33,7 @@ pub(super) struct GuardedSocket {
     alarm: Option<Pin<Box<Sleep>>>,
     /// Bytes that were read but not passed to the dispatcher yet. Empty unless the client pipelines requests.
     held: Bytes,
-    /// Search for the next request head's end, up to the last byte passed to the dispatcher.
+    /// State of the search for the end of a request head, after the last byte passed to the dispatcher.
     heads: HeadEnds,
     /// True if the bytes last passed to the dispatcher end with a request head.
     head_given: bool,
