@@ -19,7 +19,7 @@ pub struct OriginMedia {
     pub me: ModuleId,
     pub directory: Arc<Directory>,
     pub streams: Arc<Streams>,
-    /// Longest wait of any request.
+    /// Maximum time that a request waits.
     pub patience: Duration,
 }
 
@@ -66,7 +66,7 @@ impl OriginMedia {
         }
     }
 
-    /// Returns the last playlist of a stream that is continued on another node.
+    /// Returns the last playlist of a stream that another node continues.
     pub(super) async fn last_playlist(
         &self,
         room: &RoomId,
