@@ -50,7 +50,7 @@ impl Spool {
     /// Opens a recording for writing, and creates it if it does not exist.
     ///
     /// # Errors
-    /// The folder cannot be made, read or written.
+    /// The folder cannot be created, read or written.
     pub fn open(&self, id: &RecordingId) -> io::Result<TakeWriter> {
         TakeWriter::open(self.folder(id))
     }
