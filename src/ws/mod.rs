@@ -37,9 +37,9 @@ pub struct WsSide {
     pub clock: Clock,
     pub origins: Origins,
     pub door: Arc<Acceptor>,
-    /// Maximum bytes of one message.
+    /// Maximum size of one message, in bytes.
     pub frame_limit: usize,
-    /// Maximum bytes that may wait for a client that does not read.
+    /// Maximum number of bytes that may wait for a client that does not read.
     pub queue_limit: usize,
 }
 

@@ -53,7 +53,7 @@ pub async fn upgrade(
     let (claims, user) = verified?;
     let mut response = handshake(&req)?;
     let line = OutboundQueue::new(side.queue_limit);
-    // From here on, dropping this future also drops the writer, which closes the outbound queue.
+    // From here on, dropping this future also drops the writer, which asks the actor to close the connection.
     let writer = Writer::new(line.clone());
     let peer = ConnectionInfo {
         user,

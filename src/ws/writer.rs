@@ -11,7 +11,7 @@ use futures::Stream;
 use crate::actors::gateway::outbound::{OutboundFrame, OutboundQueue};
 use crate::domain::signalling::CloseCode;
 
-/// Bytes after which a poll returns, so that a long queue does not become one long buffer.
+/// Number of bytes after which a poll returns, so that a long queue does not become one long buffer.
 const CHUNK: usize = 8 * 1024;
 
 /// Response body that drains an outbound queue.
@@ -41,7 +41,7 @@ impl Stream for Writer {
     }
 }
 
-/// Requests the closing of the outbound queue: the worker has finished with the connection.
+/// Asks the actor to close the connection, because the worker has finished with it.
 impl Drop for Writer {
     fn drop(&mut self) {
         self.0.ask_to_close(CloseCode::Gone);
