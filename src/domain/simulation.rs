@@ -1,8 +1,8 @@
 //! Simulation of the state machines against a model: a store with delayed watches, Janus instances that fail
 //! or report wrong outcomes, and FFmpeg processes that exit.
 //!
-//! Each case runs a random history and then a quiet period. After the quiet period the model must match
-//! exactly what the store asks for.
+//! Each case runs a random history and then a quiet period. After the quiet period, the model must be in
+//! exactly the state that the store requires.
 
 use proptest::prelude::*;
 

@@ -8,7 +8,7 @@ use super::keys::ModuleKind;
 use super::model::{Heartbeat, MixerState};
 use super::view::Modules;
 
-/// Returns why no forwarder may be started to the mixer that this key names. `None`: it may be started.
+/// Returns the reason why no forwarder may be started to the mixer that this key names; `None` if one may.
 pub fn rtp_refusal(mixer: &MixerState, modules: &Modules) -> Option<String> {
     let Some(heartbeat) = heartbeat(&mixer.id, modules) else { return Some(no_heartbeat(&mixer.id)) };
     // A mixer of an earlier version announces no RTP addresses.
@@ -18,7 +18,7 @@ pub fn rtp_refusal(mixer: &MixerState, modules: &Modules) -> Option<String> {
     (!announced).then(|| format!("{} is no RTP address in the heartbeat of mixer {}", mixer.rtp, mixer.id))
 }
 
-/// Returns why nothing may be fetched from `url` as the mixer's address. `None`: it may be fetched.
+/// Returns the reason why `url` must not be used as the mixer's address; `None` if it may be used.
 pub fn url_refusal(mixer: &ModuleId, url: &str, modules: &Modules) -> Option<String> {
     let Some(heartbeat) = heartbeat(mixer, modules) else { return Some(no_heartbeat(mixer)) };
     let announced = heartbeat.url == url && is_base_of(url, &heartbeat.host);

@@ -231,8 +231,8 @@ impl World {
         true
     }
 
-    /// Returns the outcome of an effect without an answer. For a create it contains the number that it would
-    /// get now.
+    /// Returns the outcome of an effect without an answer. For a create, it contains the number that the room
+    /// would get now.
     fn unanswered(&self, effect: &janus_room::Effect) -> janus_room::Outcome {
         let why = String::from("timeout");
         match effect {
@@ -446,7 +446,7 @@ impl World {
             }
             let waiting = self.mixers.iter().any(|(m, ..)| m.retry_due().is_some_and(|d| d > self.now))
                 || self.januses.iter().any(|(machine, _, view)| {
-                    // A forwarded room is checked again at intervals, without end.
+                    // A forwarded room is checked at intervals forever, so its wait does not count.
                     let plan = machine.plan(view, self.now, UnixMs(0));
                     matches!(plan, Plan::Wait { reason, until: Some(_) } if !reason.starts_with("forwarding"))
                 });

@@ -1,4 +1,4 @@
-//! Heartbeat of a module, as `actors::heartbeat` keeps it.
+//! Heartbeat of a module, as `actors::heartbeat` maintains it.
 
 use super::TTL;
 use super::node::{Answer, Requester, StoreRequest, TimedPart};
@@ -14,7 +14,7 @@ pub struct Beat {
     /// Status in the stored key.
     published: Option<Health>,
     pub lease: Option<i64>,
-    /// Granted lease under which nothing was put yet.
+    /// Granted lease under which no key was put yet.
     fresh: Option<i64>,
     putting: Option<Health>,
     busy: bool,

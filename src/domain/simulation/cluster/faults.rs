@@ -95,7 +95,8 @@ impl World {
         self.step_elector(n);
     }
 
-    /// Ends a node in order: it revokes its leases, so that no other node has to wait for them to expire.
+    /// Shuts a node down in good order: it revokes its leases, so that no other node has to wait for them to
+    /// expire.
     pub fn left(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         let beats = ModuleKind::ALL.map(|kind| node.beat(kind).and_then(|beat| beat.lease));
@@ -106,7 +107,7 @@ impl World {
         self.kill(n);
     }
 
-    /// Ends the process at once, with its FFmpeg processes and, unless it is external, its Janus.
+    /// Kills the process, its FFmpeg processes and, unless it is external, its Janus.
     pub fn kill(&mut self, n: usize) {
         let number = self.number();
         let carried_out = self.dice.chance(0.5);
@@ -311,7 +312,7 @@ impl World {
         Nonce(format!("n{}", self.number()))
     }
 
-    /// Ends all faults. Nodes that are down are started again, but occasionally one is not.
+    /// Ends all faults. Starts the nodes that are down, but occasionally leaves one down.
     pub fn heal(&mut self) {
         self.note(|_| "from here on nothing goes wrong".into());
         self.calm = true;
@@ -326,7 +327,7 @@ impl World {
                 (side.crashing, side.stuck) = (Duration::ZERO, None);
             }
             ModuleKind::ALL.into_iter().for_each(|kind| self.mark(kind, n, None));
-            // Only if the other nodes can take its rooms.
+            // A node may stay down only if the other nodes can take its rooms.
             let for_good = n >= 2 && self.capacity as usize >= self.rooms.len() && self.dice.chance(0.3);
             match self.nodes[n].vital {
                 Vital::Dead if for_good => drop(self.lost.insert(n)),
@@ -336,10 +337,11 @@ impl World {
         }
     }
 
-    /// Runs until everything is at rest, and returns how long that took. Watches that hang count as well.
+    /// Runs until everything has stayed at rest for 4 s, which is long enough to notice a watch that hangs.
+    /// Returns the time until the rest began.
     ///
     /// # Errors
-    /// Description of what is not at rest after `BOUND`.
+    /// Description of a part that is not at rest after `BOUND`.
     pub fn rest(&mut self) -> Result<Duration, String> {
         let (begin, mut why) = (self.now, String::new());
         let mut since = None;

@@ -19,11 +19,11 @@ use crate::domain::room::{
 };
 use crate::rooms::{LeaderGuard, Scope, txn, writes};
 
-/// Time that the modules of a stopped room get.
+/// Grace period in which modules release a stopped room; then the removal is forced.
 pub const GRACE: Duration = Duration::from_secs(15);
 /// Interval between two rounds of housekeeping.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Pause after a move that was not made.
+/// Pause after a write that was not committed.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub struct House {
@@ -209,7 +209,7 @@ impl World {
         }
     }
 
-    /// Runs the room actor that finishes the removal of a room.
+    /// Acts as the room actor that finishes the removal of a room.
     pub fn room_news(&mut self, n: usize, room: &RoomId) {
         let now = self.now;
         let node = &mut self.nodes[n];
@@ -240,7 +240,7 @@ impl World {
         self.wake(n, TimedPart::Room(room.clone()), again);
     }
 
-    /// Returns the nodes that believe that they lead.
+    /// Returns the running nodes that consider themselves the leader.
     pub fn leaders(&self) -> Vec<usize> {
         let leads = |n: &usize| {
             let house = self.nodes[*n].house.as_ref();
@@ -249,7 +249,8 @@ impl World {
         (0..self.nodes.len()).filter(|n| self.nodes[*n].is_up()).filter(leads).collect()
     }
 
-    /// Makes a request of the room API on this node, decided either from the node's view or from the store.
+    /// Makes a request of the room API on this node. Decides it, at random, from the node's view or from the
+    /// state of the store.
     pub fn request(&mut self, n: usize, room: &RoomId, decide: impl FnOnce(&Request) -> Option<RoomWrite>) {
         let node = &self.nodes[n];
         if node.house.is_none() || !node.directory.is_listed() {
@@ -271,7 +272,7 @@ impl World {
     }
 }
 
-/// State that a request is decided from.
+/// State from which a request is decided.
 pub struct Request {
     pub view: crate::domain::view::RoomView,
     pub revision: i64,

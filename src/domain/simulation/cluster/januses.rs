@@ -18,7 +18,7 @@ use crate::domain::view::RoomView;
 use crate::domain::vouched::rtp_refusal;
 use crate::rooms::writes;
 
-/// Time after which a Janus that does not answer is asked again.
+/// Time after which a request to Janus without an answer fails.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct JanusSide {
@@ -28,7 +28,7 @@ pub struct JanusSide {
     pub actors: BTreeMap<RoomId, JanusActor>,
     /// Set while the Janus runs.
     pub runs: bool,
-    /// Set once the Janus was listed over this connection.
+    /// Set once the rooms of the Janus were listed over this connection.
     up: bool,
     connected: bool,
     pub connection: u64,
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// Handles a call that reaches the Janus, or would have reached one that has ended.
+    /// Handles a call that reaches the Janus, or is too late because the Janus or the connection has ended.
     pub fn at_janus(&mut self, to: ProcessId, call: JanusCall) {
         let JanusCall { room, actor, connection, effect } = call;
         self.fresh += 1;
@@ -168,7 +168,7 @@ impl World {
         let node = &mut self.nodes[n];
         let (as_of, view, modules) = (node.as_of(), node.view(room), node.directory.modules());
         let Some(side) = &mut node.janus else { return };
-        // When a client ends, it answers its outstanding requests with that error.
+        // A client that ends answers its outstanding requests with these errors.
         let outcome = match outcome {
             Outcome::Created { janus_room_id, .. } if side.connection != connection => {
                 Outcome::Unanswered { janus_room_id, why: "the connection ended".into() }

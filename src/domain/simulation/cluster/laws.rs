@@ -17,7 +17,7 @@ use crate::domain::model::{JanusStatus, Leader, LiveMeta, SequenceState};
 use crate::domain::view::RoomView;
 use crate::store::Txn;
 
-/// Time that every module gets to register again after the store was away (half a lease TTL).
+/// Time in which every module registers again after an outage of the store (half a lease TTL).
 const SETTLE: Duration = Duration::from_millis(TTL.as_millis() as u64 / 2);
 
 #[derive(Default)]
@@ -25,12 +25,12 @@ pub struct Laws {
     /// Number of FFmpeg processes started, of all rooms.
     pub starts: usize,
     pub moves: usize,
-    /// Modules that each epoch was assigned to; never changes.
+    /// Modules to which each epoch was assigned; an entry never changes.
     owners: BTreeMap<(RoomId, Epoch), (ModuleId, ModuleId)>,
     newest: BTreeMap<RoomId, Epoch>,
     /// Node on which FFmpeg ran under an epoch.
     ran: BTreeMap<(RoomId, Epoch), usize>,
-    /// Number of times that each room was deleted. A room that is created again starts anew.
+    /// Number of times that each room was deleted. The sequence numbers of a recreated room start again.
     made: BTreeMap<RoomId, u64>,
     lives: BTreeMap<String, u64>,
     ceilings: BTreeMap<(RoomId, u64), u64>,
@@ -112,8 +112,8 @@ impl World {
                     assert!(mine, "{me} is superseded and writes {:?}", key.state);
                 }
                 if let Some(numbers) = numbers {
-                    // The successor may be ready already. Until it has numbers, these belong to no other
-                    // mixer.
+                    // The successor may already be ready. Until it has reserved numbers, no other mixer uses
+                    // these.
                     let handing_over = live.handover.is_some_and(|handover| handover.mixer_id == *me);
                     assert!(live.mixer_id == *me || handing_over, "{me} is superseded and takes numbers");
                     let stored = view.sequence.as_ref().map_or(0, |s| s.ceiling);
@@ -199,7 +199,7 @@ impl World {
         );
     }
 
-    /// Checks that the world is exactly what the store asks for.
+    /// Checks that the world is in exactly the state that the store requires.
     ///
     /// # Errors
     /// Description of the difference.

@@ -34,7 +34,7 @@ pub struct MixerSide {
     /// Streams that have ended and are still served: nonce of the broadcast, next number, whether the
     /// broadcast is over, and the time until which the stream is served.
     pub ended: BTreeMap<RoomId, (Nonce, u64, bool, Duration)>,
-    /// FFmpeg crashes on this node until then.
+    /// Time until which FFmpeg crashes on this node.
     pub crashing: Duration,
     /// Number of the FFmpeg process that delivers nothing.
     pub stuck: Option<u64>,
@@ -54,7 +54,7 @@ impl MixerSide {
     pub fn new(node: usize, life: u32, rooms: &[RoomId]) -> Self {
         let worlds = rooms.iter().enumerate().map(|(r, room)| {
             let first = 10_000 + 2 * PORTS * (node * rooms.len() + r) as u16;
-            // Late packets may still arrive at the ports of the last process.
+            // Begin at another port than the last process: late packets may still arrive at its ports.
             let begin = f64::from(life * 7 % u32::from(PORTS)) / f64::from(PORTS);
             (room.clone(), MixerWorld::with_ports(PortPool::new(first, first + 2 * PORTS, begin)))
         });

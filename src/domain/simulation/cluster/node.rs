@@ -41,7 +41,7 @@ pub struct Roles {
 pub struct Node {
     pub id: ModuleId,
     pub roles: Roles,
-    /// Counts the node's processes. Events for an earlier process are lost.
+    /// Number of the node's current process. Events for earlier processes are lost.
     pub life: u32,
     pub vital: Vital,
     /// The node cannot reach the store.
@@ -135,7 +135,7 @@ impl Node {
         self.directory.room(room).unwrap_or_default()
     }
 
-    /// Returns the revision seen. Call it before reading the view, as the actors do.
+    /// Returns the revision seen. Must be called before the view is read, as the actors do.
     pub fn as_of(&self) -> i64 {
         self.directory.revision_seen(crate::rooms::Scope::Rooms).unwrap_or_default()
     }

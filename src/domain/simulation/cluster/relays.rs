@@ -104,7 +104,7 @@ impl World {
         self.input_after(delay, n, Input::Got { room, number, fetch, outcome });
     }
 
-    /// Answers as `app::listeners` does.
+    /// Answers as `listening::origin` does.
     fn served(&self, room: &RoomId, fetch: &Fetch) -> Outcome {
         let mixer = self.nodes.iter().find(|node| node.id == fetch.from.mixer);
         let Some((node, side)) = mixer.filter(|n| n.is_up()).and_then(|n| Some((n, n.mixer.as_ref()?)))
@@ -155,7 +155,7 @@ impl World {
         self.step_relay(n, room);
     }
 
-    /// Checks that this listener node plays what is on air now.
+    /// Checks that this listener node follows the present broadcast and shows new parts.
     ///
     /// # Errors
     /// Description of the difference.

@@ -33,7 +33,7 @@ fn dead_node_rooms_move_after_lease() {
         world.lose_for_good(dead);
         world.run_until(world.now + TTL + Duration::from_secs(1));
         let rested = world.rest().unwrap_or_else(|why| panic!("seed {seed}: {why}"));
-        // A leader that died too has to be replaced first.
+        // If the dead node was the leader, another one must be elected first.
         assert!(rested <= TTL + Duration::from_secs(3), "seed {seed}: at rest only after {rested:?}");
     }
 }

@@ -115,7 +115,7 @@ impl SimStore {
         self.leases.iter().filter(|(_, until)| **until <= now).map(|(lease, _)| *lease).collect()
     }
 
-    /// Extends all leases by a TTL, as a new etcd leader does, so that every client gets the time to renew.
+    /// Extends all leases by a TTL, as a new etcd leader does, so that every client has time to renew.
     pub fn extend_leases(&mut self, now: Duration) {
         self.leases.values_mut().for_each(|until| *until = now + self.ttl);
     }

@@ -10,7 +10,7 @@ use crate::domain::leadership::LeaderRecord;
 use crate::rooms::{Scope, StoreChange, WatchApplier};
 use crate::store::KeyValue;
 
-/// Time in ms that a watch may be silent. The real one waits 15 s.
+/// Time in ms for which a watch may be silent before it is restarted. The real one waits 15 s.
 const SILENCE: u64 = 3_000;
 
 pub struct Watch {
@@ -22,7 +22,7 @@ pub struct Watch {
     cursor: i64,
     /// Keys that were delivered ahead of `cursor`, with their revisions.
     ahead: BTreeMap<String, i64>,
-    /// Counts connections.
+    /// Number of the current connection.
     pub session: u32,
     pub following: bool,
     /// Set if the watch looks alive but delivers nothing.

@@ -30,8 +30,8 @@ pub struct World {
     /// Set once no more faults happen.
     pub calm: bool,
     pub store_frozen: bool,
-    /// Start of the present or last freeze of the store; `shaken` is the end of the last one that was as long
-    /// as a lease TTL.
+    /// Start of the present or last freeze of the store; `shaken` is the end of the last freeze that lasted
+    /// at least one lease TTL.
     froze: Duration,
     pub shaken: Option<Duration>,
     waiting: Vec<Event>,
