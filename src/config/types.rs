@@ -185,7 +185,8 @@ pub struct AuthConfig {
     pub mode: AuthMode,
     /// Bearer keys of the REST API.
     pub api_keys: Vec<Secret>,
-    /// If empty, one is created at first start in the data directory (one node only).
+    /// Secrets of tokens. If there is none, one is created at first start in the data directory (one node
+    /// only).
     pub jwt_secrets: Vec<JwtSecret>,
     pub issuer: String,
     pub listener_token_ttl: Duration,
@@ -265,7 +266,7 @@ pub struct MixerConfig {
 /// Loudness of the sound that listeners hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoudnessConfig {
-    /// If false, every room keeps its own level.
+    /// True if the mix is levelled to `target`; otherwise every room keeps its own level.
     pub enabled: bool,
     /// Integrated loudness of speech, in LUFS (EBU R 128).
     pub target: i32,
