@@ -211,7 +211,7 @@ fn read(folders: &[&str]) -> Vec<Source> {
 }
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    // A folder that does not exist, such as benches/ in a young tree, contains no file.
+    // A folder that does not exist, such as `benches/` in an early version, contains no file.
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("a readable folder").path();
         if path.is_dir() && path.file_name().is_none_or(|name| name != "node_modules") {

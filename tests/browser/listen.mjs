@@ -2,8 +2,9 @@
 //
 //   node listen.mjs URL SECONDS [native | plain]
 //
-// `native`: as in a browser without Media Source, which plays HLS itself. `plain`: as in one that does not either.
-// Sound is measured: a Web Audio analyser on the page's media element distinguishes silence from a tone.
+// `native`: simulates a browser without Media Source that plays HLS itself. `plain`: simulates one that plays
+// no HLS. Sound is measured: a Web Audio analyser on the page's media element distinguishes silence from a
+// tone.
 
 import { createDecipheriv } from 'node:crypto';
 import { chromium } from 'playwright-core';

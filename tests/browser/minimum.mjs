@@ -1,5 +1,6 @@
 // JavaScript and Web APIs that at least one minimum browser lacks, from MDN's compatibility data. Without them, a
-// current Chromium offers the pages no more than the minimum browsers do. The build lowers syntax and CSS.
+// current Chromium offers the pages no more than the minimum browsers do. The build transpiles syntax and
+// CSS.
 //
 //   node minimum.mjs     prints the names, one per line
 

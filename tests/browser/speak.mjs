@@ -1,37 +1,37 @@
 // Drives speak and listen pages in headless Chromiums and Firefoxes, one browser each, for a test that talks to it in lines of
-// JSON: requests on stdin, one answer each on stdout, in the order in which they are done.
+// JSON: requests on stdin, one answer each on stdout, in the order of completion.
 //
 //   node speak.mjs
 //   → {"id": 1, "do": "open", "name": "ann", "url": "http://127.0.0.1:8080/speak/demo#token=…", "wav": "440.wav"}
 //   ← {"id": 1, "ok": true, "result": {…}}        or {"id": 1, "ok": false, "error": "…"}
 //
-// Requests with different names run beside each other; those with the same name one after the other.
+// Requests with different names run concurrently; those with the same name run one after the other.
 //
-// | do         | beside `name`                     | does, and answers |
+// | do         | parameters, besides `name`        | effect and answer |
 // |------------|-----------------------------------|-------------------|
-// | open       | url, wav? \| firefoxHz?, displayName?, pin?, hands?, minimum?, without?, selfSigned? | opens the page; `wav` is what its microphone hears, in a loop. With `firefoxHz` in Firefox, whose microphone hears that tone: by mouse, and no `cut`. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing sounds before a tap. `minimum`: without the APIs that a minimum browser lacks (`minimum.mjs`). `without`: without these names. `selfSigned`: any certificate is accepted. Answers as `state`, with the `fit` of before |
-// | wait       | state?, timeoutMs?, view?, code?, pill?, notStarted?, cards?, names?, says? | until the visit is in `state` (`connected`, `reconnecting`, `closed`), a listen page shows `pill`, the page says that its script does not run (`notStarted`), the page shows `view` (`room`, `ended`), the last problem has `code`, the cards of people say this (`{"bob": "Muted"}`), the cards bear these `names`, and the page says this in passing; answers as `state` |
-// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, names, said, address, errors}`: what its button would do, what each card says, what it has said in passing so far; of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, pill, words, address, touched, errors}`; `touched`: the browser has seen a user activation |
+// | open       | url, wav? \| firefoxHz?, displayName?, pin?, hands?, minimum?, without?, selfSigned? | opens the page; `wav` is what its microphone hears, in a loop. With `firefoxHz`, opens Firefox, whose microphone hears that tone; only `mouse` works there, and `cut` does not. A speak page is filled in and joined by its buttons. `hands`: `mouse`, `keyboard` alone, or `touch` on a phone, where nothing plays before a tap. `minimum`: without the APIs that a minimum browser lacks (`minimum.mjs`). `without`: without these names. `selfSigned`: any certificate is accepted. Answers as `state`, with the `fit` of the page before it is used |
+// | wait       | state?, timeoutMs?, view?, code?, pill?, notStarted?, cards?, names?, says? | until the visit is in `state` (`connected`, `reconnecting`, `closed`), a listen page shows `pill`, the page says that its script does not run (`notStarted`), the page shows `view` (`room`, `ended`), the last problem has `code`, the cards of users say this (`{"bob": "Muted"}`), the cards have these `names`, and a toast has the text `says`; answers as `state` |
+// | state      |                                   | `{view, state, problem, mediaFlows, muted, members, heading, words, microphone, cards, names, said, address, errors}`: with the action of its button, the text of each card, and the texts of all toasts so far (`said`); of a listen page `{state, playing, behindLiveSeconds, firstSoundMs, pill, words, address, touched, errors}`; `touched`: the browser has seen a user activation |
 // | analyse    | hz: [440, …], ms?                 | listens: `{rms, dominantHz, floorDb, levels: {"440": dB}, hears: {"440": bool}}` |
 // | stats      |                                   | the client library's statistics: packets sent and received, round trip, … |
-// | mute       | user?, muted                      | presses the button: one's own, or as host another's; `muted` is what it shall be |
+// | mute       | user?, muted                      | presses the user's own mute button, or as host that of `user`; `muted`: the wanted state |
 // | remove     | user                              | as host, with the confirmation |
-// | cut        | how: "reset" \| "freeze"          | ends the WebSocket's TCP connection and refuses new ones, or lets no byte through and says nothing; media is not touched |
-// | restore    |                                   | takes `cut` back |
+// | cut        | how: "reset" \| "freeze"          | ends the WebSocket's TCP connection and refuses new ones, or passes no more bytes and reports nothing; media are not affected |
+// | restore    |                                   | ends a `cut` |
 // | leave      |                                   | presses Leave |
 // | play       |                                   | presses Play |
-// | fit        |                                   | whether the page fits its screen: `{wide, small}`, CSS pixels that it is too wide, and what can be pressed but hardly hit (WCAG 2.2, 2.5.8) |
+// | fit        |                                   | checks if the page fits its screen: `{wide, small}`, the CSS pixels by which it is too wide, and the controls that are too small to hit (WCAG 2.2, 2.5.8) |
 // | reload     |                                   | reloads the page, and joins again |
 // | go         | to                                | `back`, `forward`, or an address; answers `{address}` |
-// | disturb    | how                               | what a system does to a page unasked: `pause` of its media, `stall` (without an event) and `resume` |
-// | press      | target                            | presses what this selector names |
-// | write      | target, text                      | writes into the field that this selector names |
-// | text       | target                            | the text of what this selector names, or null if that is hidden or missing; `outer >>> inner` looks into the shadow root of `outer` |
+// | disturb    | how                               | simulates an intervention by the system: `pause` of the media, `stall` (without an event) or `resume` |
+// | press      | target                            | presses the element of this selector |
+// | write      | target, text                      | writes into the field of this selector |
+// | text       | target                            | the text of the element of this selector, or null if it is hidden or missing; `outer >>> inner` looks into the shadow root of `outer` |
 // | screenshot | path                              | PNG of the page |
 // | close      |                                   | ends the browser |
 //
-// It ends, with all browsers, when stdin does. Sound is measured, not believed; the microphone's processing
-// (echo, noise, gain) is switched off, since it takes a steady tone for noise.
+// The driver and all browsers end when stdin ends. Sound is measured at the output. The microphone's
+// processing (echo, noise, gain) is switched off, because it treats a steady tone as noise.
 
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync } from 'node:fs';

@@ -68,7 +68,7 @@ async fn sent(gateway: SocketAddr, token: &str, messages: Vec<Message>, codes: &
             break;
         }
     }
-    // An error: it is closed already.
+    // An error means that the connection is already closed.
     let _ = client.socket.flush().await;
     let (code, reason) = client.closed().await;
     assert!(codes.iter().any(|wanted| wanted.number() == code), "{code} {reason}");

@@ -58,7 +58,7 @@ async fn full_mix_refuses_anchor() {
     }
     let refused = gateway.join("anna", None).await.unwrap_err();
     assert!(matches!(&refused, JoinError::Unavailable(why) if why.contains("6 at most")), "{refused}");
-    // Nothing is left of the join.
+    // The failed join leaves nothing behind.
     rig.until_participants(share.participants()).await;
     participants.pop().unwrap().leave().await.unwrap();
     rig.until_participants(share.participants() - 1).await;
@@ -171,7 +171,7 @@ async fn claim_sets_the_volume_again() {
     media.until("the connection", |p| p.connected).await;
     let own = level(&opus::decode(&tone.iter().map(|frame| frame.to_vec()).collect::<Vec<_>>()), 440.0);
     let hears_at = async |share: MixShare| {
-        // Bert's client restores the level for the share of this room.
+        // Bert's client amplifies as for `MAX_ANCHORS`, whatever the share is.
         let wanted = own * f64::from(share.volume()) / f64::from(MixShare::of(MAX_ANCHORS).volume());
         until(&format!("bert hears anna at {share:?}"), async || {
             let heard = level(&at_bert.hear(FEW).await, 440.0);
@@ -335,7 +335,7 @@ async fn second_join_replaces_first_session() {
     let new = gateway.join("anna", None).await.unwrap();
     assert_eq!(ended(&mut old.events).await, (End::Replaced, None));
     drop(old);
-    // The old one is gone from the room.
+    // The old participant is gone from the room.
     rig.until_participants(1).await;
     assert_eq!(new.line.status().await.unwrap().state, "joined");
 }

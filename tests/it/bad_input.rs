@@ -105,7 +105,7 @@ async fn operations_require_valid_api_key() {
     let wrong = ["", "Bearer wrong", "Bearer ", KEY, "Basic YTpi", "bearer", &format!("Bearer {KEY}x")];
     for (method, path) in house.operations() {
         let target = house.fill(&path);
-        // The listener channel takes tokens of the room, and is served where listeners are.
+        // The listener channel takes tokens of the room instead of API keys, and is served on `listen.hls`.
         let of_listeners = path.starts_with("/hls/");
         let server = if of_listeners { &house.node.hls } else { &house.node.api };
         let ask = async |authorization: &str| {
@@ -113,7 +113,7 @@ async fn operations_require_valid_api_key() {
             let header = format!("{JSON}{}", if authorization.is_empty() { "" } else { &line });
             raw::request(server, &method, target.as_bytes(), &header, b"{}").await
         };
-        // At the same time: a server that has not read the body closes the connection a second later.
+        // Send all at once: a server that has not read the body closes the connection a second later.
         for answer in futures::future::join_all(wrong.map(ask)).await {
             house.is_documented(&method, &path, &answer);
             let code = answer.code();
@@ -468,7 +468,7 @@ impl House {
         raw::request(&self.node.hls, "GET", uri.as_bytes(), headers, b"").await
     }
 
-    /// Returns genuine tokens of another time, room, role, issuer and installation, and some non-tokens.
+    /// Returns tokens for another time, room, role, issuer and installation, and texts that are no tokens.
     async fn bad_tokens(&self) -> Vec<(String, u16, &'static str)> {
         let secrets = secrets(&self.node);
         let hour = Duration::from_secs(3600);

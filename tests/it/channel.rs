@@ -1,4 +1,4 @@
-//! The listener channel on real nodes: events, requests, refusals, and the death of a listener node.
+//! The listener channel on real nodes: events, requests, refusals, and the loss of a listener node.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn channel_carries_hands_and_chat() {
     done(&send(&node.hls, &ann, "POST", "reactions", json!({ "reaction": "clap" })).await);
     assert_eq!(at_host.next("reactions").await["counts"], json!({ "clap": 1 }));
 
-    // What is missed comes with the reconnection, in order.
+    // The missed events arrive after the reconnection, in order.
     let last = at_ann.last_id.clone();
     drop(at_ann);
     done(&send(&node.hls, &host, "PUT", "pinned", json!({ "message": sent["message"] })).await);
@@ -139,7 +139,7 @@ async fn channel_refuses_bad_requests() {
         let answer = send(&node.hls, ann, "POST", path, body).await;
         assert_eq!((answer.status, answer.code().as_str()), (409, code));
     }
-    // A cookie does not act: any page could make a browser send it.
+    // A cookie authorizes no change, because any page could make a browser send it.
     let url = format!("{}/hls/rooms/{ROOM}/hand", node.hls);
     let cookie = format!("stentor_listener={ann}");
     let refused = request("POST", &url, &[("cookie", &cookie)], Some(json!({}))).await;
@@ -218,7 +218,7 @@ async fn hands_survive_listener_node_death() {
     );
     assert_eq!(snapshot["messages"][0]["text"], "welcome");
 
-    // Redis may lose everything: the nodes still have it.
+    // Redis may lose everything: the nodes still have the state.
     redis.flush();
     done(&send(&one.hls, &ann, "POST", "hand", json!({ "note": "still here" })).await);
     assert_eq!(at_host.next("hand_raised").await["note"], "still here");
@@ -292,8 +292,8 @@ async fn host(node: &Node) -> String {
     answer.json()["token"].as_str().expect("a token").to_owned()
 }
 
-/// Keeps below the rate of one token.
+/// Waits long enough to stay below the request rate that one token subject is allowed.
 async fn pace() {
-    // Sleep: the limit that is kept is one of time.
+    // Sleep: only the passage of time helps against a rate limit.
     tokio::time::sleep(Duration::from_millis(300)).await;
 }

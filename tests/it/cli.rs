@@ -165,7 +165,8 @@ async fn refused_commands_name_the_remedy() {
 #[actix::test]
 async fn doctor_finds_a_working_machine() {
     let folder = tempfile::tempdir().unwrap();
-    // Nothing listens on port 1, so the addresses are examined; port 0 is always free.
+    // Nothing listens on port 1, so the doctor finds no running node and tests the addresses; port 0 is
+    // always free.
     let any = ["listen.api", "listen.ws", "listen.hls"].map(|key| format!("{key}=127.0.0.1:0"));
     let mut args = vec!["doctor", "--set", "listen.ops=127.0.0.1:1"];
     args.extend(any.iter().flat_map(|setting| ["--set", setting.as_str()]));

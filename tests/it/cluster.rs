@@ -115,7 +115,7 @@ async fn within(what: &str, deadline: Duration, condition: impl AsyncFn() -> boo
     }
 }
 
-/// Returns the first actor of this kind, as `/actors` shows it.
+/// Returns true if this node is the leader.
 async fn leads(node: &Node) -> bool {
     node.state_of("elector").await["state"] == "leading"
 }

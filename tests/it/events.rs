@@ -60,7 +60,7 @@ async fn live_and_die(node: &Node, api: &str) {
     }
 }
 
-/// Returns the events of a page, once the node has the newest one.
+/// Waits until the node has read all events; returns those of one page.
 async fn events(api: &str, query: &str) -> Vec<Value> {
     let url = format!("{api}/api/events?{query}");
     until("the node has read the ledger", async || {

@@ -184,7 +184,7 @@ async fn taken_port_error_names_config_key() {
 
 #[actix::test]
 async fn unwritable_data_directory_fails_start() {
-    // Not a matter of permissions, which root ignores.
+    // These paths fail even for root, who ignores permissions.
     let (code, words) = fails_to_start(&[("node.data_dir", "/dev/null/data")]);
     assert_eq!(code, Some(1), "{words}");
     assert!(words.contains("/dev/null/data") && words.contains("node.data_dir"), "{words}");

@@ -1,5 +1,5 @@
-//! The Debian package and the systemd unit: made of this build, linted, installed, upgraded and purged. The
-//! settings of the container image, of Compose and of Kubernetes.
+//! The Debian package and the systemd unit: built from this build's program, linted, installed, upgraded and
+//! purged; and the settings of the container image, of Compose and of Kubernetes.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -86,7 +86,7 @@ async fn service_manager_is_notified() {
     manager.told("READY=1").await;
     node.signal(Signal::TERM);
     let stopping = manager.told("STOPPING=1").await;
-    // The two deadlines of the configuration, and ten seconds.
+    // The sum of the two configured deadlines and ten seconds.
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC=30000000"), "{stopping}");
     assert!(node.ended().success());
 }

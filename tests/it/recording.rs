@@ -1,4 +1,4 @@
-//! Recordings on real nodes: a recorded room becomes a playlist with an end, whatever failed meanwhile.
+//! Recordings on real nodes: a recorded room becomes a complete playlist, whatever failed meanwhile.
 
 use std::process::Command;
 use std::time::Duration;
@@ -57,7 +57,7 @@ async fn recorded_room_can_be_replayed() {
     assert!(list.contains("#EXT-X-PLAYLIST-TYPE:VOD") && list.ends_with("#EXT-X-ENDLIST\n"), "{list}");
     let heard = decoded(&node, &id, &token);
     let [seconds, listed] = [heard.pcm.len() as f64 / 48_000.0, listed(&list)];
-    // The decoder has no audio before its first frame, here and behind a discontinuity.
+    // Some audio is missing until the decoder has its first frame, at the start and after a discontinuity.
     assert!((seconds - listed).abs() < 0.3, "{seconds} s of {listed} s");
     assert!(listed > 7.0, "{listed} s");
     let part =
@@ -188,7 +188,7 @@ async fn moved_room_continues_its_recording() {
     let seconds = heard.pcm.len() as f64 / 48_000.0;
     assert!((seconds - listed(&list)).abs() < 0.3, "{seconds} s of {} s", listed(&list));
 
-    // A mixer that is away delays no replay, and removes its data when it returns.
+    // A mixer that is down does not delay a replay, and removes its data when it returns.
     mixers[first].kill();
     assert_eq!(desk.delete(&format!("/api/recordings/{id}")).await.status, 200);
     let folder = |mixer: &Node| mixer.data_dir().join("recordings").join(&id);

@@ -27,7 +27,8 @@ async fn room_fields_change_on_air_etcd() {
     fields_change_on_air(&node_on_etcd(&etcd, &[SOON]).await).await;
 }
 
-/// Ends with a room that its leader has stopped, because nobody spoke in it.
+/// Changes the fields of a room on air. Returns once the leader has stopped the room because no anchor was in
+/// it.
 async fn fields_change_on_air(node: &Node) {
     let fields = json!({ "roomId": "talk", "start": true, "tags": ["News"], "owner": "ann", "title": "Tea" });
     let created = node.post("/api/rooms", fields).await;

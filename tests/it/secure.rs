@@ -297,7 +297,8 @@ fn is_demo(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("stentor-demo-"))
 }
 
-/// Counts wrong pins and listeners by the client that a trusted proxy names; a forged header changes nothing.
+/// Wrong pins and listeners are counted per client that a trusted proxy names; a forged header changes
+/// nothing.
 #[actix::test]
 async fn pins_and_listeners_count_by_client() {
     // A later connection of the same user replaces the one before.

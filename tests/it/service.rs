@@ -16,7 +16,7 @@ const SECOND_KEY: &str = "second-key-0123456789";
 #[actix::test]
 async fn an_unread_log_pipe_freezes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    // More than the pipe and the queue hold, again at each start of the script.
+    // At each start, the script writes more than the pipe and the queue hold.
     let janus =
         script(folder.path(), "head -c 4000000 /dev/urandom | base64 | sed 's/^/[WARN] /'; exec sleep 1000");
     let [api, ws, hls, ops] = free_ports::<4>().map(|port| format!("127.0.0.1:{port}"));
@@ -165,7 +165,7 @@ async fn the_data_directory_is_private() {
     let mut node = Node::start(&[("node.data_dir", data.to_str().unwrap())]).await;
     assert_eq!(mode(), 0o700);
     assert!(node.stop().success());
-    // As earlier versions created it.
+    // The mode with which earlier versions created the directory.
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
     node.run();
     node.ready().await;

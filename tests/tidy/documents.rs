@@ -20,7 +20,7 @@ pub fn declared_metrics(code: &[Source]) -> BTreeSet<String> {
         .collect()
 }
 
-/// Returns the first cells of a document's tables, as far as they are metric names.
+/// Returns those first cells of a document's tables that are metric names.
 pub fn documented_metrics(document: &str) -> BTreeSet<String> {
     let cells = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     cells.map(|(name, _)| name).filter(|name| is_metric(name)).map(str::to_owned).collect()

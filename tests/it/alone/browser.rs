@@ -41,7 +41,7 @@ async fn the_page_plays_a_live_room() {
     assert!(node.stop().success());
 }
 
-/// Upper bound of a silence. On a quiet machine it is 0.7 s; beside a release build, less than two.
+/// Upper bound of a silence. On a quiet machine it is 0.7 s; during a release build, less than 2 s.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
 /// No error ends playback. But the player buffers three parts, 0.6 s, and between the last part of one FFmpeg

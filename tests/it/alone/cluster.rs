@@ -1,5 +1,5 @@
-//! The cluster of `make cluster` as its user sees it, through its one address: listened to, spoken into,
-//! broken, and ended without a trace. With production timers.
+//! The cluster of `make cluster` as its user sees it, through its one address: listening, speaking, failures,
+//! and an end without a trace. With production timers.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -191,7 +191,7 @@ impl Anchor {
             if joined["resume"] == true {
                 break;
             }
-            // Its Janus may be left again at this very moment: then the client starts over.
+            // The room may move off this Janus at the same moment: then the client starts over.
             if let Ok(media) = self.caller.try_offer(HZ as u32).await {
                 self.media = media;
                 break;

@@ -56,7 +56,8 @@ async fn hundred_rooms_start_despite_held_room() {
     assert!(house.node.stop().success());
 }
 
-/// More rooms are held than FFmpegs may start at once: without RTP, theirs never write a fragment.
+/// Two FFmpegs may start at once. More rooms than that wait for a Janus room; without RTP, their FFmpegs
+/// never write a fragment.
 #[actix::test]
 async fn held_rooms_leave_ffmpeg_start_slots() {
     let janus = TestJanus::start().await;
@@ -150,7 +151,7 @@ impl House {
     async fn open(janus: &TestJanus, url: &str, settings: &[(&str, &str)]) -> Self {
         let ffmpeg = FakeFfmpeg::make();
         let path = ffmpeg.path().display().to_string();
-        // It writes once and then no more, so the watchdog gets a long timeout.
+        // The fake FFmpeg writes only once, so the watchdog gets a long timeout.
         let mut all =
             vec![("mixer.ffmpeg", path.as_str()), ("mixer.watchdog", "60s"), ("janus.capacity", "200")];
         all.extend(settings);
@@ -166,7 +167,7 @@ impl House {
         self.node.post(&format!("/api/rooms/{room}/start"), json!({})).await
     }
 
-    /// Makes one of four changes; in any state of the room the answer must be a valid one.
+    /// Makes one of four changes. The answer must be a valid one, whatever the state of the room.
     async fn any_change(&self, room: &str) {
         let path = format!("/api/rooms/{room}");
         let answer = match rand::random_range(0..6) {

@@ -51,7 +51,7 @@ async fn page_plays_without_media_source() {
     let page = format!("{}/listen/live#token={}", node.hls, node.token("live").await);
     let listened = listen_natively(&page, 12).await;
     plays(&listened);
-    // The room is on air: the same page in a browser without any HLS.
+    // While the room is on air, open the same page in a browser without any HLS.
     plays(&listen_plainly(&page, 6).await);
 }
 
@@ -77,13 +77,13 @@ async fn page_resumes_after_room_restart() {
     stop(&node).await;
     drop(first);
     pages.ask("eve", "wait", json!({ "state": "waiting" })).await;
-    // While the end of the broadcast is still served, but its keys are not.
+    // Reload while the end of the broadcast is still served, but its keys are not.
     pages.ask("eve", "reload", json!({})).await;
     pages.ask("eve", "wait", json!({ "state": "waiting" })).await;
     let second = restart(&node, &studio, 660).await;
     pages.until_hears("eve", &json!({ "440": false, "660": true })).await;
 
-    // On air again before the page has played to the end, or just after.
+    // The room is on air again before the page has played to the end, or just after.
     stop(&node).await;
     drop(second);
     let _third = restart(&node, &studio, 880).await;

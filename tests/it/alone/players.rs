@@ -79,7 +79,7 @@ async fn players_play_across_keys_and_restarts() {
         report(format!(
             "{name}: {heard:.1} s heard of {seconds}, {tone:?} Hz, longest silence {silence:.2} s"
         ));
-        // Players begin some segments behind live, and some of them count that as playing.
+        // Players begin some segments behind live, and some of them count that distance as played time.
         let whole = heard > f64::from(seconds) - 10.0;
         if !whole || tone != Some(f64::from(HZ)) || silence > LONGEST_SILENCE {
             faults.push(name);

@@ -198,7 +198,7 @@ impl House {
         (caller, joined["jtoken"].clone(), media)
     }
 
-    /// Reconnects `anna`, whose media session is gone, and offers anew.
+    /// Reconnects `anna`, whose media session is gone, and sends a new offer.
     async fn back(&self, jtoken: &Value, hz: u32) -> (Caller, WebRtcClient) {
         let token = self.token("anna").await;
         let (mut caller, joined) = Caller::come_back(&self.gate.ws, &token, jtoken).await;

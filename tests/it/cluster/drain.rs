@@ -11,7 +11,7 @@ use crate::rooms::tuned_in;
 use crate::support::node::signal;
 use crate::support::report;
 
-/// Asserts that the window holds segment `last` of the previous mixer and continues behind it without a gap.
+/// Asserts that the window holds segment `last` of the previous mixer and continues after it without a gap.
 /// Segment `last` may not have begun when it was read, so this waits until `last + 1` is listed.
 async fn assert_window_continues(listener: &mut Listener, last: u64) {
     let deadline = Instant::now() + LONG;
@@ -63,7 +63,7 @@ async fn stopping_mixer_node_moves_rooms_first() {
     cluster.mixers[left].ready().await;
     assert_eq!(module(&cluster, left).await["pickable"], true, "the mark has gone with the node");
 
-    // The other way round: a rolling restart.
+    // Now restart the other mixer, as in a rolling restart.
     assert_eq!(cluster.mixers[1 - left].stop().code(), Some(0));
     assert_eq!(cluster.owner().await, left);
     drop(listener.hear(Duration::from_millis(100)).await);

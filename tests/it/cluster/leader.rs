@@ -91,7 +91,8 @@ async fn room_status_follows_heartbeats() {
     };
     let both = |status: &str| (status.to_owned(), status.to_owned());
     within("both show it on air", LONG, async || shown().await == both("onair")).await;
-    // No key of the room changes: the heartbeats of its modules end, and no other module takes it.
+    // The room's keys do not change: the heartbeats of its modules end, and no other module can take the
+    // room.
     media.kill();
     within("both show it degraded", LONG, async || shown().await == both("degraded")).await;
     media.run();

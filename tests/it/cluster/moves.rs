@@ -1,4 +1,4 @@
-//! Rooms leave lost, failed or cordoned modules; only the affected side moves.
+//! Tests of failover: a room moves off a lost, failed or cordoned module; its other module stays assigned.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -122,7 +122,7 @@ async fn a_frozen_store_moves_nothing() {
     leader_of(&[&cluster.desk]).await;
     let frozen = Instant::now();
     cluster.etcd.freeze();
-    // Longer than a lease lasts, and heard throughout.
+    // The freeze lasts longer than a lease, and the room is heard throughout.
     while frozen.elapsed() < Duration::from_secs(6) {
         listener.hear(Duration::from_millis(500)).await.unwrap();
     }

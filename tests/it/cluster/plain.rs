@@ -68,7 +68,7 @@ async fn plain_streams_outlive_ffmpeg_and_mixers() {
 
     let ended = house.cluster.desk.post(&format!("/api/rooms/{ROOM}/stop"), json!({})).await;
     assert_eq!(ended.status, 200);
-    // curl fails (18) if a response in chunks has no last one.
+    // curl fails with 18 if a chunked response has no last chunk.
     assert_eq!((curl.end(LONG).code(), ffmpeg.end(LONG).code()), (Some(0), Some(0)));
     let bytes = std::fs::read(&saved).unwrap();
     let pcm = decode("ffmpeg".as_ref(), bytes).await.expect("whole frames, one after the other");

@@ -25,13 +25,13 @@ async fn a_node_id_has_one_process() {
     assert_eq!(first.state_of("elector").await["state"], "leading", "the first goes on");
     assert_eq!(first.state_of("registration").await["state"], "registered");
 
-    // Killed, it comes back without a wait for the lease of its last run.
+    // A killed node restarts without waiting for the lease of its last run.
     first.kill();
     first.run();
     first.ready().await;
     assert!(!first.output().contains("waiting to see if it still runs"), "{}", first.output());
 
-    // From another place, the id can be taken over once that lease has expired.
+    // With another data directory, the id can be taken over once that lease has expired.
     first.kill();
     let elsewhere = member(&etcd, "desk", "rooms", &[("node.advertise", "127.0.0.2")]).await;
     assert!(elsewhere.output().contains("waiting to see if it still runs"), "{}", elsewhere.output());

@@ -95,7 +95,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: the node, which ends after this, still has open files in it.
+        // Unmount lazily: the node, which ends after this, still has open files in it.
         run("umount", &["--lazy", self.path().to_str().unwrap()]);
     }
 }

@@ -1,4 +1,4 @@
-//! Half-open connections: the peer is gone, the connection stands, and nothing arrives on it.
+//! Half-open connections: the peer is gone, but the connection remains open, and nothing arrives on it.
 
 use std::time::{Duration, Instant};
 

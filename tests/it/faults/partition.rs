@@ -51,7 +51,7 @@ async fn partitioned_node_loses_its_room() {
     let after = studio.forwarders(ROOM).await;
     assert_eq!(after.len(), 1, "nobody feeds the old one: {after:?}");
     assert_ne!(after, before);
-    // Cut off, it cannot know that the room moved: its media run on, and nobody follows them.
+    // The mixer is cut off and cannot know that the room moved: it continues, and nobody fetches its media.
     assert_eq!(cut_off.children("ffmpeg").len(), 1);
 
     netns.heal();
@@ -83,7 +83,7 @@ async fn blocked_path_changes_port_then_mixer() {
         desk.get("/api/modules").await.json()["mixers"].as_array().is_some_and(|mixers| mixers.len() == 2)
     })
     .await;
-    // A room that is heard keeps Janus from being restarted.
+    // A second, audible room keeps Janus from being restarted.
     let heard = desk.room_on_air("heard").await;
     assert_eq!(heard["mixer"]["id"], "m2", "the one with less load");
     let studio = Studio::managed(&desk).await;

@@ -28,7 +28,8 @@ async fn managed_janus_listens_on_loopback_only() {
 
 #[actix::test]
 async fn managed_janus_stop_returns_status() {
-    // Several, because Janus sometimes hangs on a TERM right after its start: then KILL is the status.
+    // Try several times: Janus sometimes hangs on a TERM right after its start; then the status is that of
+    // KILL.
     let stops = (0..8).map(|_| async {
         let janus = TestJanus::start().await;
         let pid = pid_of(&janus.janus);

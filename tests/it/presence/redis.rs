@@ -99,7 +99,7 @@ async fn stopped_redis_is_retryable_and_heals() {
     unavailable_in_time(&presence).await;
     unavailable_in_time(&presence).await;
     on.redis.run();
-    // The very first call works: the answer does not come from an earlier attempt.
+    // The first call after the restart already works; its answer does not come from an earlier attempt.
     one.take(&seat("ann"), &holder(2, "b")).await;
     assert_eq!(presence.list(&room()).await.unwrap(), []);
 }

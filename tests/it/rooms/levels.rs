@@ -25,8 +25,8 @@ const QUIET: f64 = 0.06;
 const LOUD: f64 = 0.9;
 /// Allowed increase of the residual from quiet to loud sound, in dB relative to the sound.
 const MORE_DB: f64 = 3.0;
-/// Residual that two Opus encoders and one AAC encoder leave beside tones, depending on their phases; a sum
-/// that wraps leaves more than 0 dB.
+/// Residual that two Opus encoders and one AAC encoder leave outside the tones' bands, depending on their
+/// phases; a sum that wraps leaves more than 0 dB.
 const CODECS_DB: f64 = -34.0;
 const SECOND: u64 = 50;
 
@@ -74,7 +74,7 @@ fn assert_as_clean(what: &str, loud: f64, quiet: f64) {
     eprintln!("{said}");
 }
 
-/// Returns the level outside the bands at a listener while the sources play in a room with as many anchors.
+/// Returns the level outside the bands at a listener while each source plays as an anchor of the room.
 async fn heard_beside(
     node: &Node,
     studio: &Studio,
@@ -94,7 +94,7 @@ async fn heard_beside(
     beside(&heard.pcm, bands)
 }
 
-/// Returns the levels beside the tones at a listener and at the first of three anchors.
+/// Returns the levels outside the tones' bands at a listener and at the first of three anchors.
 async fn beside_three_anchors(node: &Node, room: &str, amplitude: f64) -> (f64, f64) {
     let tones = &ANCHOR_TONES;
     on_air(node, room, tones.len()).await;

@@ -1,4 +1,4 @@
-//! Cuts and deaths: a client cut off, a gateway killed, Redis stopped.
+//! Faults of signalling: a client is cut off, a gateway is killed, Redis is stopped.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ async fn client_resumes_media_after_five_seconds() {
     assert!(before > 0);
     let at = media.progress();
     anna.cut();
-    // Measured by the media.
+    // The media measure the five seconds.
     let away = media.until("media flows on", |p| p.sent >= at.sent + 5 * SECOND).await;
     assert!(away.received > at.received + 4 * SECOND, "{} after {}", away.received, at.received);
     let mut back = stage.connect(0, "anna", "&clientId=a").await;
@@ -85,7 +85,7 @@ async fn anchors_resume_through_other_gateway() {
     media.until_hears(&[660.0], &[]).await;
     let now = media.progress();
     assert!(now.received >= at.received + SECOND && now.sent > at.sent);
-    // A dead gateway's lock does not lock out another client of a user either.
+    // The lock of a dead gateway does not keep out another client of the user either.
     crate::support::until("the dead gateway's lock is taken over", async || {
         let mut other = stage.connect(0, "carl", "&clientId=b").await;
         other.call("join", json!({})).await.is_ok()

@@ -41,7 +41,7 @@ async fn ice_restart_survives_network_change() {
     assert_eq!(stage.participants().await, before, "nobody joined anew");
     assert_eq!(anna.noted("reconnect"), None);
 
-    // With its network a phone loses the WebSocket as well, and may return through another gateway.
+    // A phone that loses its network also loses the WebSocket, and may return through another gateway.
     at_anna.move_to(elsewhere).await;
     anna.cut();
     let mut anna = stage.connect(1, "anna", "&clientId=a").await;
@@ -62,7 +62,7 @@ async fn janus_trickled_candidates_carry_media() {
     let mut at_anna = arrive(&mut anna, 440).await;
     until_they_hear_each_other(&at_anna, &at_bert).await;
 
-    // To another port. Then Janus sends its candidates again.
+    // Move to another port: Janus sends its candidates again.
     at_anna.move_to(media_ip()).await;
     at_bert.until_hears(&[], &[440.0]).await;
     meet(&mut anna, &at_anna).await;

@@ -1,4 +1,4 @@
-//! Anchors on machines with IPv6 alone, and without IPv6.
+//! Anchors on machines with only IPv6, and on machines without IPv6.
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -52,7 +52,7 @@ async fn leave_before_close_takes_effect() {
     let mut anna = stage.connect(1, "anna", "").await;
     anna.call("join", json!({})).await.unwrap();
     watcher.members(1).await;
-    // A call, or the leave itself, may be in flight.
+    // The close may overtake calls in flight, even the `leave`.
     anna.goodbye().await;
     watcher.members(0).await;
 }

@@ -51,11 +51,12 @@ async fn sdp_answer_uses_public_ip() {
     let answer = anna.call("offer", offer).await.unwrap();
     let sdp = answer["sdp"]["sdp"].as_str().unwrap();
     let candidates = WebRtcClient::candidates(sdp);
-    // The NAT is one of IPv4; IPv6 addresses of this machine stay.
+    // The NAT concerns IPv4 only; IPv6 addresses of this machine remain.
     let passed_on =
         |(ip, port): &(IpAddr, u16)| (*ip == nat || ip.is_ipv6()) && (23_000..=23_099).contains(port);
     assert!(candidates.iter().any(|(ip, _)| *ip == nat) && candidates.iter().all(passed_on), "{sdp}");
-    // No host has that address here. A client on Janus's side of the NAT gets media from Janus directly.
+    // No machine has that address here, but a client on Janus's side of the NAT gets media from Janus
+    // directly.
     media.answer(sdp);
     media.until("the connection", |p| p.connected).await;
 }

@@ -34,8 +34,8 @@ impl Caller {
         Self { socket, notes: VecDeque::new(), closed: None, next_id: 0, mix_gain_db: 0.0 }
     }
 
-    /// Reconnects like an app that was asked to: connects as the client `a` and joins with its resume token,
-    /// again while the error is retryable. Returns the connection and the result of the join.
+    /// Reconnects like an app that was asked to: connects as the client `a` and joins with its resume token;
+    /// repeats both while the error is retryable. Returns the connection and the result of the join.
     pub async fn come_back(base: &str, token: &str, jtoken: &Value) -> (Self, Value) {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {

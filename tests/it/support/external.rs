@@ -36,8 +36,8 @@ pub fn janus_secret(secrets: &Secrets, room: &str) -> Secret {
     Secret(secrets.of_janus_room(&RoomId::new(room).unwrap()))
 }
 
-/// A program that says its version like FFmpeg, writes 1.8 s of a recording at once, and stays. It
-/// binds no port and costs nothing while it stands there; its command name is `ffmpeg`, too.
+/// A program that prints FFmpeg's version, writes 1.8 s of a recording at once, and then idles. It binds no
+/// port and uses no CPU time while idle; its command name is `ffmpeg`, too.
 pub struct FakeFfmpeg(TempDir);
 
 impl FakeFfmpeg {

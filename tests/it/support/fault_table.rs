@@ -17,7 +17,7 @@ pub fn is_wanted() -> bool {
     std::env::var_os(TABLE).is_some()
 }
 
-/// Reports the time from the fault to the recovery, beside the goal. `lost`: what users lost.
+/// Reports the time from the fault to the recovery, and the goal. `lost`: the loss that users notice.
 ///
 /// # Panics
 /// If the recovery took more than ten times the goal.

@@ -68,7 +68,7 @@ impl Netns {
     /// Drops each UDP packet that arrives in the namespace or is sent from it, without an error to the sender
     /// outside. TCP passes.
     pub fn drop_udp(&self) {
-        // The table of local addresses comes first by default, and no rule before it is possible.
+        // The table of local addresses comes first by default, and no rule can precede it.
         self.inside(&["rule", "add", "pref", "10", "ipproto", "udp", "blackhole"]);
         self.inside(&["rule", "add", "pref", "20", "table", "local"]);
         self.inside(&["rule", "del", "pref", "0"]);

@@ -133,7 +133,7 @@ impl Node {
         self.descriptors = Some(format!("--nofile={soft}:{hard}"));
     }
 
-    /// Runs later runs in this network namespace.
+    /// Starts later runs in this network namespace.
     pub fn within(&mut self, netns: &str) {
         self.netns = Some(netns.to_owned());
     }

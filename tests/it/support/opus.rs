@@ -62,7 +62,7 @@ fn ffmpeg(args: &[&str], input: Vec<u8>) -> Vec<u8> {
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("ffmpeg runs");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // Concurrently with reading, otherwise each side could wait for the other to read.
+    // Write concurrently with reading, otherwise each side could wait for the other to read.
     let feed = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().expect("ffmpeg ends");
     feed.join().expect("fed");

@@ -13,7 +13,7 @@ fi
 packages=$2 old=$3 new=$4
 
 mount --make-rprivate /
-# In this mount namespace only.
+# These mounts exist in this mount namespace only.
 over=/mnt
 mount -t tmpfs tmpfs "$over"
 mkdir "$over"/{upper,work,root}
@@ -51,7 +51,7 @@ start() {
     local unit=$root/usr/lib/systemd/system/stentor.service command
     command=$(sed -n 's/^ExecStart=//p' "$unit")
     user=$(sed -n 's/^User=//p' "$unit")
-    # Not by the function: the process id must be the node's.
+    # Do not use `inside`: the process id must be the node's.
     chroot "$root" env -i PATH=/usr/bin:/bin setpriv --reuid "$user" --regid "$user" --clear-groups --no-new-privs \
         sh -c "cd /var/lib/stentor && exec $command" >"$root/tmp/log" 2>&1 &
     node=$!

@@ -7,7 +7,7 @@ use stentor::domain::srtp::{SUITE_NAME, SrtpKey};
 use stentor::process;
 use tokio::process::Child;
 
-/// Returns some key, for a test that is both ends.
+/// Returns a fixed key, for a test that acts as both sender and receiver.
 pub fn key() -> SrtpKey {
     SrtpKey::new([7; SrtpKey::LENGTH])
 }

@@ -133,7 +133,7 @@ impl StagedRoom {
              #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.6\n\
              #EXT-X-PART-INF:PART-TARGET=0.2\n#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-DISCONTINUITY-SEQUENCE:{}\n",
             FIRST_SEQUENCE + first as u64,
-            // The tag of the window's first segment leaves before its segment is counted.
+            // The tag of the window's first segment is still listed, so it does not count as removed.
             self.segments[first].take - usize::from(self.starts_take(first)),
         );
         for index in first..complete + usize::from(open > 0) {
@@ -245,14 +245,14 @@ fn part_name(index: usize, part: usize) -> String {
     format!("part-{index}-{part}.ts")
 }
 
-/// Returns parts of nine AAC frames, each behind the tables. FFmpeg writes the tables once, and each frame in
-/// its own PES packet.
+/// Returns parts of nine AAC frames, each part preceded by the PAT and PMT. FFmpeg writes the tables once,
+/// and each frame in its own PES packet.
 fn parts_of(take: Take) -> Vec<Bytes> {
     const PACKET: usize = 188;
     const SERVICES: u16 = 0x11;
     const AUDIO: u16 = 0x100;
     let source = format!("sine=frequency={}:sample_rate=48000", take.hz);
-    // A segment more: the end of the stream makes the last part short.
+    // Produce one more segment, because the last part of a stream is short.
     let seconds = ((take.segments + 1) * PARTS) as f64 * PART_MS as f64 / 1000.0;
     let output = std::process::Command::new("ffmpeg")
         .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", &source, "-t", &seconds.to_string()])

@@ -58,7 +58,7 @@ impl TcpProxy {
     }
 }
 
-/// Ends every connection: their tasks watch the mode, and its sender's end acts like a cut.
+/// Ends every connection: the connection tasks watch the mode, and dropping its sender acts like a cut.
 impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.accepting.abort();

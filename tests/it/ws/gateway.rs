@@ -44,7 +44,7 @@ pub struct Gateway {
 /// Control and record of the scripted sessions.
 #[derive(Default)]
 pub struct Script {
-    /// Releases `slow` calls and connects.
+    /// Releases `slow` calls and connection attempts.
     pub gate: Notify,
     pub connected: Mutex<Vec<ConnectionInfo>>,
     /// Close codes in the order in which the sessions were closed.

@@ -182,7 +182,7 @@ async fn client_that_never_reads_is_closed() {
     }
     assert_eq!(gateway.closed("deaf").await, CloseCode::TooSlow);
     gateway.connections(1).await;
-    // It is cut off although it has never read: after that the data in flight ends.
+    // The server cut off a client that never read: after the data in flight, the connection ends.
     deaf.cut().await;
     gateway.stop().await;
 }

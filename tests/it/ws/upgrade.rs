@@ -102,7 +102,8 @@ async fn upgrade_refuses_invalid_tokens() {
         assert!(refused.body["requestId"].is_string() && refused.body["success"] == false);
         assert!(token.is_empty() || !refused.body.to_string().contains(&token), "{what}");
     }
-    // A page cannot see the status of a refused upgrade, so it is accepted and told by a close code.
+    // A page cannot see the status of a refused upgrade, so the upgrade is accepted, and a close code reports
+    // the refusal.
     let protocols = format!("stentor, bearer.{}", unsigned(&claims));
     let (mut page, _) = Client::open(gateway.address, "", &[("sec-websocket-protocol", &protocols)])
         .await
