@@ -1,7 +1,7 @@
 # Every target installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
 .PHONY: help demo cluster test test-quick test-janus players faults check bench build
-.PHONY: dist test-dist test-image lint-dist
+.PHONY: dist test-dist test-image lint-dist sdk
 
 BROWSER := tests/browser
 BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_modules/.package-lock.json)
@@ -60,6 +60,7 @@ check: ## Format, lints, repository rules
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test --test tidy
+	@if command -v python3 >/dev/null; then scripts/sdk.py check; else echo "check: no python3 here; sdk/ was not compared"; fi
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
 	else echo "check: cargo-deny is not installed; tests/tidy has checked licenses and sources"; fi
 
@@ -68,6 +69,12 @@ bench: ## Measurements, each next to its baseline, as one table
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
 	cargo bench --bench packager --bench actors
 	@cargo bench --bench system
+
+sdk: ## The OpenAPI document and the generated parts of sdk/ again, after a change of the REST API
+	@scripts/setup.sh build
+	cargo run --quiet -- openapi >target/openapi.json
+	@cp target/openapi.json sdk/openapi.json
+	@scripts/sdk.py generate
 
 build: ## The release binary, target/release/stentor
 	@scripts/setup.sh build

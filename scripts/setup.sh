@@ -46,6 +46,9 @@ bsdextrautils|has column
 nodejs|has node
 npm|has npm
 python3|has python3
+python3-httpx|has_python httpx
+python3-attr|has_python attrs
+golang-go|has go
 mpv|has mpv
 vlc-bin|has vlc
 vlc-plugin-base|has_package vlc-plugin-base
@@ -59,6 +62,9 @@ LIST
 }
 
 has_header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]; }
+
+# Debian's packages are not visible to another Python that is first in the path.
+has_python() { python3 -c "import $1" 2>/dev/null || /usr/bin/python3 -c "import $1" 2>/dev/null; }
 
 has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 

@@ -182,7 +182,18 @@ fn root() -> &'static Path {
 /// as paths from the root.
 fn documents() -> Vec<String> {
     let mut found = Vec::new();
-    for folder in ["", "docs/", "ops/", "web/client/", "examples/app-server/", "examples/web/"] {
+    for folder in [
+        "",
+        "docs/",
+        "ops/",
+        "web/client/",
+        "examples/app-server/",
+        "examples/web/",
+        "sdk/",
+        "sdk/node/",
+        "sdk/python/",
+        "sdk/go/",
+    ] {
         for entry in std::fs::read_dir(root().join(folder)).expect("a readable folder") {
             let name = entry.expect("a readable folder").file_name().to_string_lossy().into_owned();
             if name.ends_with(".md") {

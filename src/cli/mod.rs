@@ -52,6 +52,8 @@ enum Command {
     CheckConfig(CheckArgs),
     /// Check this machine: Janus, FFmpeg, backends, addresses, limits. Each line has the result or a remedy.
     Doctor(ConfigArgs),
+    /// Print the OpenAPI document of the room API and of the listener channel.
+    Openapi,
     /// Print a completion script for a shell.
     Completions { shell: Shell },
     /// Write the manual pages of all commands to a folder.
@@ -148,6 +150,7 @@ impl Cli {
             }
             Command::Serve(args) => args.read().map(|read| serve(read, args)),
             Command::Doctor(args) => args.read().map(|(config, _)| doctor(&config)),
+            Command::Openapi => Ok(ended(openapi(), complain)),
             Command::Completions { shell } => Ok(ended(completions(shell), complain)),
             Command::Man { folder } => Ok(ended(man(&folder), complain)),
             Command::Control(control) => Ok(ended(actix::System::new().block_on(control.run()), complain)),
@@ -267,6 +270,10 @@ fn doctor(config: &Config) -> ExitCode {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
     }
+}
+
+fn openapi() -> anyhow::Result<()> {
+    output::print(serde_json::to_string_pretty(&stentor::http::rest::openapi())? + "\n")
 }
 
 fn completions(shell: Shell) -> anyhow::Result<()> {

@@ -62,6 +62,14 @@ fn manual_pages_cover_every_command() {
 }
 
 #[test]
+fn openapi_prints_the_sdk_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = stentor(folder.path(), &["openapi"]);
+    assert!(run.status.success());
+    assert_eq!(String::from_utf8(run.stdout).unwrap(), include_str!("../../sdk/openapi.json"));
+}
+
+#[test]
 fn check_config_shows_differences() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

@@ -27,6 +27,7 @@ mod presence;
 mod recording;
 mod room_fields;
 mod rooms;
+mod sdk;
 mod secure;
 mod secured_backends;
 mod service;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, Resource, Route, Scope, web};
-use utoipa::__dev::SchemaReferences;
+use utoipa::__dev::{SchemaReferences, Tags};
 use utoipa::openapi::path::{HttpMethod, Operation};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Paths, RefOr, Schema};
@@ -90,7 +90,7 @@ fn channel() -> Vec<Endpoint> {
 }
 
 impl Endpoint {
-    fn of<P: utoipa::Path + SchemaReferences>(handle: fn(Route) -> Route) -> Self {
+    fn of<P: utoipa::Path + SchemaReferences + Tags<'static>>(handle: fn(Route) -> Route) -> Self {
         let documented_as = P::methods().swap_remove(0);
         let method = match documented_as {
             HttpMethod::Post => Method::POST,
@@ -99,7 +99,8 @@ impl Endpoint {
             HttpMethod::Delete => Method::DELETE,
             _ => Method::GET,
         };
-        let (path, operation) = (P::path(), P::operation());
+        let (path, mut operation) = (P::path(), P::operation());
+        operation.tags = Some(P::tags().into_iter().map(str::to_owned).collect());
         Self { path, method, documented_as, operation, schemas: P::schemas, handle }
     }
 

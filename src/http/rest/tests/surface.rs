@@ -204,6 +204,24 @@ fn operations() -> Vec<(Method, String)> {
 }
 
 /// Returns the paths that the API serves; those of the listener channel are served elsewhere.
+#[test]
+fn sdk_document_matches_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk/openapi.json");
+    let wanted = serde_json::to_string_pretty(&openapi()).unwrap() + "\n";
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == wanted, "sdk/openapi.json differs from the code: run make sdk and commit sdk/");
+}
+
+#[test]
+fn operations_have_one_tag() {
+    let document = serde_json::to_value(openapi()).unwrap();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{method} {path}");
+        }
+    }
+}
+
 fn of_api(document: &Value) -> impl Iterator<Item = (String, Value)> {
     let paths = document["paths"].as_object().unwrap().iter();
     paths.filter(|(path, _)| path.starts_with("/api/")).map(|(path, item)| (path.clone(), item.clone()))

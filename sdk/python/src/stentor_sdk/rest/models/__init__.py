@@ -1,0 +1,85 @@
+"""Contains all the data models used in inputs/outputs"""
+
+from .assigned_janus import AssignedJanus
+from .assigned_mixer import AssignedMixer
+from .code import Code
+from .create_room import CreateRoom
+from .create_room_custom_type_0 import CreateRoomCustomType0
+from .create_user import CreateUser
+from .create_user_answer import CreateUserAnswer
+from .delete_answer import DeleteAnswer
+from .done import Done
+from .error_body import ErrorBody
+from .error_body_details_type_0 import ErrorBodyDetailsType0
+from .event_type import EventType
+from .events_answer import EventsAnswer
+from .fleet_stats import FleetStats
+from .ledger_entry import LedgerEntry
+from .ledger_entry_data import LedgerEntryData
+from .list_answer import ListAnswer
+from .machine_load import MachineLoad
+from .mark_label import MarkLabel
+from .module import Module
+from .modules_answer import ModulesAnswer
+from .recording import Recording
+from .recording_answer import RecordingAnswer
+from .recording_state import RecordingState
+from .recordings_answer import RecordingsAnswer
+from .room import Room
+from .room_answer import RoomAnswer
+from .room_profile import RoomProfile
+from .room_profile_custom_type_0 import RoomProfileCustomType0
+from .room_stats import RoomStats
+from .room_status import RoomStatus
+from .set_mark import SetMark
+from .stats_answer import StatsAnswer
+from .token_answer import TokenAnswer
+from .token_request import TokenRequest
+from .update_room import UpdateRoom
+from .update_room_custom_type_0 import UpdateRoomCustomType0
+from .user import User
+from .user_role import UserRole
+from .users_answer import UsersAnswer
+
+__all__ = (
+    "AssignedJanus",
+    "AssignedMixer",
+    "Code",
+    "CreateRoom",
+    "CreateRoomCustomType0",
+    "CreateUser",
+    "CreateUserAnswer",
+    "DeleteAnswer",
+    "Done",
+    "ErrorBody",
+    "ErrorBodyDetailsType0",
+    "EventType",
+    "EventsAnswer",
+    "FleetStats",
+    "LedgerEntry",
+    "LedgerEntryData",
+    "ListAnswer",
+    "MachineLoad",
+    "MarkLabel",
+    "Module",
+    "ModulesAnswer",
+    "Recording",
+    "RecordingAnswer",
+    "RecordingState",
+    "RecordingsAnswer",
+    "Room",
+    "RoomAnswer",
+    "RoomProfile",
+    "RoomProfileCustomType0",
+    "RoomStats",
+    "RoomStatus",
+    "SetMark",
+    "StatsAnswer",
+    "TokenAnswer",
+    "TokenRequest",
+    "UpdateRoom",
+    "UpdateRoomCustomType0",
+    "User",
+    "UserRole",
+    "UsersAnswer",
+)

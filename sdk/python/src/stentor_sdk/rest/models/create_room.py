@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from attrs import define as _attrs_define
+
+from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.create_room_custom_type_0 import CreateRoomCustomType0
+
+
+T = TypeVar("T", bound="CreateRoom")
+
+
+@_attrs_define
+class CreateRoom:
+    """Fields of a new room.
+
+    Attributes:
+        room_id (None | str | Unset): Id of the room. If absent or null, a random id is generated.
+        pin (None | str | Unset): PIN of the room. If absent or null, a random PIN is generated.
+        max_anchors (int | None | Unset): Maximum number of anchors in the room; 3 if absent or null.
+        start (bool | Unset): Puts the room on air at once. If no Janus or no mixer accepts it, the room is not created.
+        title (None | str | Unset): Title: at most 100 visible characters.
+        description (None | str | Unset): Description: at most 2,000 visible characters, in lines.
+        language (None | str | Unset): Language of the broadcast, a language tag of BCP 47.
+        tags (list[str] | None | Unset): Tags: at most 10 of at most 32 visible characters each, in lower case.
+        cover_url (None | str | Unset): Image of the room: an https URL.
+        owner (None | str | Unset): Owner: an id of the application, at most 255 bytes.
+        custom (CreateRoomCustomType0 | None | Unset): Object of the application: at most 4,096 bytes of JSON, nested at
+            most 8 deep. Not interpreted.
+        listener_limit (int | None | Unset): Most listeners at the same time.
+        max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
+        empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
+    """
+
+    room_id: None | str | Unset = UNSET
+    pin: None | str | Unset = UNSET
+    max_anchors: int | None | Unset = UNSET
+    start: bool | Unset = UNSET
+    title: None | str | Unset = UNSET
+    description: None | str | Unset = UNSET
+    language: None | str | Unset = UNSET
+    tags: list[str] | None | Unset = UNSET
+    cover_url: None | str | Unset = UNSET
+    owner: None | str | Unset = UNSET
+    custom: CreateRoomCustomType0 | None | Unset = UNSET
+    listener_limit: int | None | Unset = UNSET
+    max_duration: int | None | Unset = UNSET
+    empty_timeout: int | None | Unset = UNSET
+
+    def to_dict(self) -> dict[str, Any]:
+        from ..models.create_room_custom_type_0 import CreateRoomCustomType0
+
+        room_id: None | str | Unset
+        if isinstance(self.room_id, Unset):
+            room_id = UNSET
+        else:
+            room_id = self.room_id
+
+        pin: None | str | Unset
+        if isinstance(self.pin, Unset):
+            pin = UNSET
+        else:
+            pin = self.pin
+
+        max_anchors: int | None | Unset
+        if isinstance(self.max_anchors, Unset):
+            max_anchors = UNSET
+        else:
+            max_anchors = self.max_anchors
+
+        start = self.start
+
+        title: None | str | Unset
+        if isinstance(self.title, Unset):
+            title = UNSET
+        else:
+            title = self.title
+
+        description: None | str | Unset
+        if isinstance(self.description, Unset):
+            description = UNSET
+        else:
+            description = self.description
+
+        language: None | str | Unset
+        if isinstance(self.language, Unset):
+            language = UNSET
+        else:
+            language = self.language
+
+        tags: list[str] | None | Unset
+        if isinstance(self.tags, Unset):
+            tags = UNSET
+        elif isinstance(self.tags, list):
+            tags = self.tags
+
+        else:
+            tags = self.tags
+
+        cover_url: None | str | Unset
+        if isinstance(self.cover_url, Unset):
+            cover_url = UNSET
+        else:
+            cover_url = self.cover_url
+
+        owner: None | str | Unset
+        if isinstance(self.owner, Unset):
+            owner = UNSET
+        else:
+            owner = self.owner
+
+        custom: dict[str, Any] | None | Unset
+        if isinstance(self.custom, Unset):
+            custom = UNSET
+        elif isinstance(self.custom, CreateRoomCustomType0):
+            custom = self.custom.to_dict()
+        else:
+            custom = self.custom
+
+        listener_limit: int | None | Unset
+        if isinstance(self.listener_limit, Unset):
+            listener_limit = UNSET
+        else:
+            listener_limit = self.listener_limit
+
+        max_duration: int | None | Unset
+        if isinstance(self.max_duration, Unset):
+            max_duration = UNSET
+        else:
+            max_duration = self.max_duration
+
+        empty_timeout: int | None | Unset
+        if isinstance(self.empty_timeout, Unset):
+            empty_timeout = UNSET
+        else:
+            empty_timeout = self.empty_timeout
+
+        field_dict: dict[str, Any] = {}
+
+        field_dict.update({})
+        if room_id is not UNSET:
+            field_dict["roomId"] = room_id
+        if pin is not UNSET:
+            field_dict["pin"] = pin
+        if max_anchors is not UNSET:
+            field_dict["maxAnchors"] = max_anchors
+        if start is not UNSET:
+            field_dict["start"] = start
+        if title is not UNSET:
+            field_dict["title"] = title
+        if description is not UNSET:
+            field_dict["description"] = description
+        if language is not UNSET:
+            field_dict["language"] = language
+        if tags is not UNSET:
+            field_dict["tags"] = tags
+        if cover_url is not UNSET:
+            field_dict["coverUrl"] = cover_url
+        if owner is not UNSET:
+            field_dict["owner"] = owner
+        if custom is not UNSET:
+            field_dict["custom"] = custom
+        if listener_limit is not UNSET:
+            field_dict["listenerLimit"] = listener_limit
+        if max_duration is not UNSET:
+            field_dict["maxDuration"] = max_duration
+        if empty_timeout is not UNSET:
+            field_dict["emptyTimeout"] = empty_timeout
+
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        from ..models.create_room_custom_type_0 import CreateRoomCustomType0
+
+        d = dict(src_dict)
+
+        def _parse_room_id(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        room_id = _parse_room_id(d.pop("roomId", UNSET))
+
+        def _parse_pin(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        pin = _parse_pin(d.pop("pin", UNSET))
+
+        def _parse_max_anchors(data: object) -> int | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(int | None | Unset, data)
+
+        max_anchors = _parse_max_anchors(d.pop("maxAnchors", UNSET))
+
+        start = d.pop("start", UNSET)
+
+        def _parse_title(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        title = _parse_title(d.pop("title", UNSET))
+
+        def _parse_description(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        description = _parse_description(d.pop("description", UNSET))
+
+        def _parse_language(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        language = _parse_language(d.pop("language", UNSET))
+
+        def _parse_tags(data: object) -> list[str] | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, list):
+                    raise TypeError()
+                tags_type_0 = cast(list[str], data)
+
+                return tags_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(list[str] | None | Unset, data)
+
+        tags = _parse_tags(d.pop("tags", UNSET))
+
+        def _parse_cover_url(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        cover_url = _parse_cover_url(d.pop("coverUrl", UNSET))
+
+        def _parse_owner(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        owner = _parse_owner(d.pop("owner", UNSET))
+
+        def _parse_custom(data: object) -> CreateRoomCustomType0 | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                custom_type_0 = CreateRoomCustomType0.from_dict(data)
+
+                return custom_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(CreateRoomCustomType0 | None | Unset, data)
+
+        custom = _parse_custom(d.pop("custom", UNSET))
+
+        def _parse_listener_limit(data: object) -> int | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(int | None | Unset, data)
+
+        listener_limit = _parse_listener_limit(d.pop("listenerLimit", UNSET))
+
+        def _parse_max_duration(data: object) -> int | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(int | None | Unset, data)
+
+        max_duration = _parse_max_duration(d.pop("maxDuration", UNSET))
+
+        def _parse_empty_timeout(data: object) -> int | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(int | None | Unset, data)
+
+        empty_timeout = _parse_empty_timeout(d.pop("emptyTimeout", UNSET))
+
+        create_room = cls(
+            room_id=room_id,
+            pin=pin,
+            max_anchors=max_anchors,
+            start=start,
+            title=title,
+            description=description,
+            language=language,
+            tags=tags,
+            cover_url=cover_url,
+            owner=owner,
+            custom=custom,
+            listener_limit=listener_limit,
+            max_duration=max_duration,
+            empty_timeout=empty_timeout,
+        )
+
+        return create_room

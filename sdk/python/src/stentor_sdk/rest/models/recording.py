@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self, TypeVar, cast
+
+from attrs import define as _attrs_define
+from attrs import field as _attrs_field
+
+from ..types import UNSET, Unset
+
+T = TypeVar("T", bound="Recording")
+
+
+@_attrs_define
+class Recording:
+    """Recording of a broadcast.
+
+    Attributes:
+        recording_id (str): Id of the recording.
+        room_id (str): Id of the recorded room.
+        state (str):  `recording`, `pending`, `ready`
+        started_at (int): Time from which the room was recorded.
+        duration_ms (int): Duration of the recorded media, in milliseconds. Both mixers of a handover count media that
+            both have.
+        bytes_ (int): Size of the recorded media.
+        lost_segments (int): Segments that could not be written because a disk was full, slow or failed.
+        mixers (list[str]): Mixers that have a part of the recording.
+        hls_url (str): URL of the recording's playlist, which can be played in the state `ready`.
+        ended_at (int | None | Unset): Time at which the last mixer closed its part; absent before that.
+    """
+
+    recording_id: str
+    room_id: str
+    state: str
+    started_at: int
+    duration_ms: int
+    bytes_: int
+    lost_segments: int
+    mixers: list[str]
+    hls_url: str
+    ended_at: int | None | Unset = UNSET
+    additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        recording_id = self.recording_id
+
+        room_id = self.room_id
+
+        state = self.state
+
+        started_at = self.started_at
+
+        duration_ms = self.duration_ms
+
+        bytes_ = self.bytes_
+
+        lost_segments = self.lost_segments
+
+        mixers = self.mixers
+
+        hls_url = self.hls_url
+
+        ended_at: int | None | Unset
+        if isinstance(self.ended_at, Unset):
+            ended_at = UNSET
+        else:
+            ended_at = self.ended_at
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(self.additional_properties)
+        field_dict.update(
+            {
+                "recordingId": recording_id,
+                "roomId": room_id,
+                "state": state,
+                "startedAt": started_at,
+                "durationMs": duration_ms,
+                "bytes": bytes_,
+                "lostSegments": lost_segments,
+                "mixers": mixers,
+                "hlsUrl": hls_url,
+            }
+        )
+        if ended_at is not UNSET:
+            field_dict["endedAt"] = ended_at
+
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        d = dict(src_dict)
+        recording_id = d.pop("recordingId")
+
+        room_id = d.pop("roomId")
+
+        state = d.pop("state")
+
+        started_at = d.pop("startedAt")
+
+        duration_ms = d.pop("durationMs")
+
+        bytes_ = d.pop("bytes")
+
+        lost_segments = d.pop("lostSegments")
+
+        mixers = cast(list[str], d.pop("mixers"))
+
+        hls_url = d.pop("hlsUrl")
+
+        def _parse_ended_at(data: object) -> int | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(int | None | Unset, data)
+
+        ended_at = _parse_ended_at(d.pop("endedAt", UNSET))
+
+        recording = cls(
+            recording_id=recording_id,
+            room_id=room_id,
+            state=state,
+            started_at=started_at,
+            duration_ms=duration_ms,
+            bytes_=bytes_,
+            lost_segments=lost_segments,
+            mixers=mixers,
+            hls_url=hls_url,
+            ended_at=ended_at,
+        )
+
+        recording.additional_properties = d
+        return recording
+
+    @property
+    def additional_keys(self) -> list[str]:
+        return list(self.additional_properties.keys())
+
+    def __getitem__(self, key: str) -> Any:
+        return self.additional_properties[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.additional_properties[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self.additional_properties[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.additional_properties

@@ -1,0 +1,12 @@
+from enum import StrEnum
+
+
+class RoomStatus(StrEnum):
+    CREATED = "created"
+    DEGRADED = "degraded"
+    ONAIR = "onair"
+    REMOVING = "removing"
+    STARTING = "starting"
+
+    def __str__(self) -> str:
+        return str(self.value)
