@@ -35,7 +35,7 @@ pub enum EventType {
     RoomMoved,
     /// The broadcast was ended.
     RoomEnded,
-    /// The room is gone.
+    /// The room was deleted.
     RoomDeleted,
     /// A user was added to the room.
     AnchorInvited,

@@ -31,11 +31,11 @@ use super::view::{ModuleView, Modules, RoomView, Rooms, StoredValue};
 /// Waiting times before rooms leave a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailoverTimers {
-    /// Wait for a module without a heartbeat.
+    /// Time to wait for a module without a heartbeat to come back.
     pub grace: Duration,
-    /// Wait for a module that is present but unhealthy; a managed Janus is back within a second.
+    /// Time to wait for a module that is present but unhealthy; a managed Janus is back within a second.
     pub unhealthy: Duration,
-    /// Wait for all modules to register again, after the store was disturbed or many modules vanished
+    /// Time to wait for all modules to register again, after the store was disturbed or many modules vanished
     /// together.
     pub settle: Duration,
     /// Time span within which absences count as simultaneous.
@@ -46,7 +46,7 @@ pub struct FailoverTimers {
 const FEW: f64 = 0.3;
 /// Time for which a room avoids a mixer that gave it up, if there is another mixer.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
-/// Longest time to the next check when no module takes a room, or after a move.
+/// Longest time until the next check after a move, or while no module takes a room.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Reason why a room leaves a module.
@@ -55,7 +55,7 @@ pub enum Cause {
     Vanished,
     Unhealthy,
     Marked(MarkLabel),
-    /// FFmpeg crashed there repeatedly.
+    /// FFmpeg crashed repeatedly on this mixer.
     GaveUp,
     /// Janus forwards, but nothing arrives at the mixer; cheaper repairs did not help (`mixer_room::port`).
     Silent,
@@ -85,7 +85,7 @@ pub struct FailoverPlan {
     pub moves: Vec<Reassignment>,
     /// Modules with the label `draining` that have no rooms left.
     pub drained: Vec<DrainedLabel>,
-    /// Reason for each module that rooms do not leave yet, and for each room that no module takes.
+    /// One reason for each module that rooms do not leave yet, and for each room that no module takes.
     pub waits: Vec<String>,
     /// Latest time of the next check (monotonic).
     pub until: Option<Duration>,
@@ -385,8 +385,7 @@ impl PlacementRound<'_> {
     }
 
     /// Returns a module for the room, never the present one. A mixer that gave the room up is chosen only if
-    /// there is no other. Such a mixer is never chosen if the room leaves because its mixer gave up or is
-    /// silent.
+    /// there is no other, and never if the room leaves because its mixer gave up or is silent.
     fn pick(&self, room: &RoomId, leaving: &Eviction, dice: [f64; 2]) -> Result<ModuleId, String> {
         let Eviction { kind, from, cause } = leaving;
         let given_up = self.me.given_up.get(room).filter(|_| *kind == ModuleKind::Mixer);

@@ -1,4 +1,4 @@
-//! Moves of rooms whose mixer hears nothing although Janus forwards.
+//! Tests of moves of rooms whose mixer receives nothing although Janus forwards.
 
 use super::*;
 

@@ -51,7 +51,7 @@ pub struct HousekeepingPolicy {
     /// Time for which keys may be invalid before they are removed, in case they become valid again.
     grace: Duration,
     odd_since: BTreeMap<RoomId, Duration>,
-    /// For each room on air without anchors: time of the first successive round that found none.
+    /// For each room on air without anchors: time of the round that first found it empty.
     empty_since: BTreeMap<RoomId, Duration>,
     /// Time at which the next room will be due, as of the last round.
     next_due: Option<Duration>,

@@ -43,7 +43,7 @@ pub enum Effect {
         janus_room_id: u32,
         stream_id: u64,
     },
-    /// Remove from the room all of these users who are in it.
+    /// Remove these users from the room, if they are in it.
     Expel {
         janus_room_id: u32,
         users: BTreeSet<UserId>,

@@ -21,7 +21,7 @@
 //! destroyed. The machine skips it and names it in the reason of the plan, until the next connection to
 //! Janus.
 //!
-//! The repair of a room that is forwarded although nothing arrives at its mixer is in `silence`.
+//! `silence` contains the repair of a room that is forwarded although nothing arrives at its mixer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -329,7 +329,7 @@ impl JanusRoom {
         rooms().find(|r| Some(r.janus_room_id) == ours).or_else(|| rooms().find(|r| r.created_at == epoch))
     }
 
-    /// Plans the removal of expelled users in place of a wait. It has the lowest priority of all effects.
+    /// Plans the removal of expelled users instead of a wait. It has the lowest priority of all effects.
     fn or_expel(
         &self,
         reason: Reason,

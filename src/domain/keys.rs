@@ -9,7 +9,7 @@ pub const ROOMS: &str = "/rooms/";
 pub const EVENTS: &str = "/events/";
 pub const JANUSES: &str = "/januses/";
 pub const MIXERS: &str = "/mixers/";
-/// Keys of recordings, one per recording.
+/// Prefix of the keys of recordings, one per recording.
 pub const RECORDINGS: &str = "/recordings/";
 /// Key of the leader, bound to its lease.
 pub const LEADER: &str = "/leaders/rooms";
@@ -34,7 +34,7 @@ pub enum RoomPart {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RoomKey {
     Part(RoomPart),
-    /// Record of one user of the room API.
+    /// One user of the room, as recorded by the room API.
     User(UserId),
 }
 

@@ -70,7 +70,7 @@ pub enum End {
     RoomClosed,
     /// The room is on another Janus, or was created again on the same one.
     JanusMoved,
-    /// The peer connection is over, and Janus removed the participant from the room with it.
+    /// The peer connection has ended, so Janus has removed the participant from the room.
     MediaOver,
     /// Janus does not know the session any more, or has no participant for it: Janus was restarted, or
     /// received no keep-alive in time.

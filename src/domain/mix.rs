@@ -1,11 +1,11 @@
 //! Levels in the mix of a room.
 //!
-//! AudioBridge adds the participants of a room and stores the sum in 16 bits without saturation. A sum beyond
-//! full scale therefore wraps into noise (Janus 1.1.2 and 1.4.1, `janus_audiobridge_mixer_thread`). For this
-//! reason each participant enters the mix at a fixed share of full scale, and receivers amplify the mix by
-//! the inverse. The share depends only on the room's `maxAnchors`, which never changes while the room exists.
-//! It needs no update when a participant joins, unmutes or leaves, so the sum of the shares in use can never
-//! exceed full scale.
+//! AudioBridge adds the samples of a room's participants and stores the sum in 16 bits without saturation. A
+//! sum beyond full scale therefore wraps into noise (Janus 1.1.2 and 1.4.1,
+//! `janus_audiobridge_mixer_thread`). For this reason each participant enters the mix at a fixed share of
+//! full scale, and receivers amplify the mix by the inverse. The share depends only on the room's
+//! `maxAnchors`, which never changes while the room exists. It needs no update when a participant joins,
+//! unmutes or leaves, so the sum of the shares in use can never exceed full scale.
 
 /// Part of full scale that the anchors of a room fill together, in percent.
 ///

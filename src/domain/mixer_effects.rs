@@ -22,7 +22,7 @@ pub enum ProcessEffect {
         rtp: MediaAddr,
         nonce: Nonce,
     },
-    /// Sends TERM and then KILL, or only KILL. The exit is reported by
+    /// Sends TERM and then KILL if `gently`, otherwise only KILL. The exit is reported by
     /// [`super::mixer_room::MixerRoom::exited`].
     Kill {
         gently: bool,

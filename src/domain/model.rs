@@ -23,9 +23,9 @@ pub struct Meta {
     /// Set in the same transaction as livemeta `removing`. Distinguishes a delete from a stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixMs>,
-    /// Epoch of the newest assignment this room ever had, so that epochs rise across stop and start. A new
+    /// Epoch of the newest assignment of this room, kept so that epochs rise across stop and start. A new
     /// room begins with the store's revision, which no earlier room with the same id can have reached. Its
-    /// first start uses the revision of its commit if that is later than the one it was planned with.
+    /// first start raises this to the revision at which the create was committed, if that is higher.
     #[serde(default)]
     pub last_epoch: Epoch,
     /// Time of the last start. `None`: never started; such a room is deleted after a while.

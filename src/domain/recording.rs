@@ -171,7 +171,7 @@ pub fn in_force(view: &RoomView) -> Option<&RecordingRequest> {
     of_broadcast(view).filter(|request| request.stopped_at.is_none())
 }
 
-/// Decides the request to record the present broadcast from now on.
+/// Decides a request to record the present broadcast from now on.
 pub fn admit_start(
     view: &RoomView,
     mode: RecordingMode,
@@ -190,7 +190,7 @@ pub fn admit_start(
     Ok(Admission::Accepted(RoomWrite::Recording(request)))
 }
 
-/// Decides the request to stop recording.
+/// Decides a request to stop the recording.
 pub fn admit_stop(view: &RoomView, now: UnixMs) -> Result<Admission<RoomWrite>, RecordingDenied> {
     view.meta.as_ref().ok_or(RecordingDenied::NoSuchRoom)?;
     Ok(match in_force(view) {

@@ -3,7 +3,7 @@
 //! Media have the path `/relay/rooms/{room}/{name}`, where the name is a file name as in the listeners' URLs,
 //! or [`HERITAGE`]. Recordings have the path `/relay/rooms/{room}/recordings/{recording}/{name}`.
 
-/// Request header: token of the room.
+/// Request header: relay token of the room, which every node derives from `hls.secret`.
 pub const TOKEN: &str = "x-stentor-relay";
 /// Playlist request header: the wanted broadcast, as a hint of its nonce.
 pub const LIVE: &str = "x-stentor-live";

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Longest delay between two requests to the store by anything that waits only for the store. The system must
-/// work again two seconds after the store returns.
+/// Longest delay between two attempts to reach the store, for everything that waits only for the store. The
+/// system must work again two seconds after the store returns.
 pub const STORE_ASKED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Exponential backoff with equal jitter: uniform in 50-100 % of the step. Never zero, never overflows.

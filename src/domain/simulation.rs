@@ -38,7 +38,7 @@ enum Step {
 enum Luck {
     Works,
     Refused,
-    /// The caller sees a timeout; `happened` tells whether the effect was carried out.
+    /// The caller sees a timeout; `happened`: true if the effect was carried out.
     Timeout {
         happened: bool,
     },

@@ -10,7 +10,7 @@ pub struct RoomFilter {
     pub status: Option<RoomStatus>,
     pub tag: Option<Tag>,
     pub owner: Option<Owner>,
-    /// Part of the id, title, description or a tag, in lower case.
+    /// Text that occurs in the id, title, description or a tag; in lower case.
     pub text: Option<String>,
 }
 

@@ -61,7 +61,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Event {
-    /// A new hand, or a new note on a hand, which keeps its place.
+    /// A hand was raised, or a raised hand got another note and keeps its place.
     HandRaised {
         hand: Hand,
     },

@@ -2,8 +2,8 @@
 //!
 //! Machines, transactions, directory and watch applier are the real ones. The world around them is a model:
 //! time, network, store, Janus instances and FFmpeg processes. The shells are models too; they only carry out
-//! what a machine plans. A seed determines a history: 22 s of faults and requests, then a quiet period, in
-//! which everything must come to rest within a bound.
+//! the plans of the machines. A seed determines a history: 22 s of faults and requests, then a quiet period,
+//! in which everything must come to rest within a bound.
 //!
 //! `STENTOR_SIM_SEED=17 cargo test --lib domain::simulation::cluster` runs only history 17 and prints its
 //! last events; `STENTOR_SIM_HISTORIES=100000` runs 100,000 histories.
