@@ -5,7 +5,7 @@
 //! | `domain` | pure state machines and values | nothing of ours |
 //! | `tls` | certificate of the listening sockets, and its replacement | `domain` |
 //! | `config` | raw keys to a validated [`config::Config`] | `domain`, `tls` |
-//! | `process` | child processes that die with us | nothing of ours |
+//! | `process` | child processes that end with this process | nothing of ours |
 //! | `store` | `Store` trait, embedded and etcd | `domain` |
 //! | `presence` | connection locks and presence entries of rooms, embedded and Redis | `domain` |
 //! | `janus` | AudioBridge client, managed Janus | `domain`, `process` |
