@@ -116,7 +116,7 @@ async fn disconnected_client_resumes_its_media() {
     assert_eq!(rig.participants().await.len(), 2, "nobody joined anew");
     back.line.set_muted(true).await.unwrap();
     event(&mut back.events, |e| *e == SessionEvent::Muted { muted: true }).await;
-    // The same media goes on.
+    // The media continue on the same peer connection.
     media.until_hears(&[660.0], &[]).await;
 
     let stolen = gateway.join("bert", Some(token)).await.unwrap();

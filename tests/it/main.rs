@@ -1,6 +1,6 @@
 //! Integration tests that cross a process or the network, on real components; one binary, to link only once.
 
-// A failed unwrap is a failed test or measurement; helpers are `async` alike.
+// A failed unwrap is a failed test. Helpers are `async` even if they do not wait, for uniform calls.
 #![allow(clippy::unwrap_used, clippy::unused_async)]
 
 mod abuse;

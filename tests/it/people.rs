@@ -214,7 +214,7 @@ fn filled(path: &str) -> String {
         .replace("{person}", "0123456789abcdef")
 }
 
-/// Returns the codes named by an operation's refusals: words with an underscore, or one of the two without.
+/// Returns the codes named by an operation's refusals: words with an underscore, or one of the three without.
 fn codes(operation: &Value) -> Vec<String> {
     let refusals =
         operation["responses"].as_object().unwrap().iter().filter(|(status, _)| *status >= &"400".to_owned());

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn the_page_plays_a_live_room() {
     let (mut node, _singer) = concert().await;
     let page = page(&node).await;
-    // A busy machine may stall any player for a moment; an error of ours occurs every time.
+    // A busy machine may stall any player for a moment, but a defect of ours shows in every attempt.
     let mut listened = Vec::new();
     while listened.len() < 4 && listened.last().is_none_or(|last: &Listened| !last.errors.is_empty()) {
         listened.push(listen(&page, 15).await);

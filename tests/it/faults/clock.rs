@@ -19,7 +19,7 @@ use crate::support::until;
 
 const ROOM: &str = "live";
 const HOUR_MS: u64 = 3_600_000;
-/// Duration of media that a listener hears after each jump; the goal limits its delay.
+/// Duration of media that a listener must hear after each clock step, at most [`GOAL`] late.
 const HEARD: Duration = Duration::from_secs(3);
 const GOAL: Duration = Duration::from_secs(1);
 /// Time limit for three watchdog timeouts of 2 s, then a new Janus room.

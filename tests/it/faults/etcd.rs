@@ -74,7 +74,7 @@ async fn rooms_on_air_survive_etcd_outage() {
     house.etcd.thaw();
     house.takes_changes("etcd: frozen for 15 s", "changes: 503 meanwhile", "after-freeze").await;
     live.is_undisturbed(&house).await;
-    // Long enough for a false loss detection to take effect.
+    // Wait long enough for a false loss detection to take effect.
     let thawed = Instant::now();
     while thawed.elapsed() < FROZEN {
         live.goes_on().await;
@@ -83,7 +83,7 @@ async fn rooms_on_air_survive_etcd_outage() {
 }
 
 impl Live {
-    /// Continues for a second: the listener hears it, and the anchor gets answers.
+    /// Listens for a second, and asserts that the anchor is heard and gets answers.
     async fn goes_on(&mut self) {
         let sent = self.media.progress().sent;
         let heard = self.listener.hear(Duration::from_secs(1)).await.unwrap();

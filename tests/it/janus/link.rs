@@ -126,7 +126,7 @@ async fn oversized_janus_reply_is_refused() {
 async fn pending_requests_fail_when_janus_dies() {
     let mut janus = TestJanus::start().await;
     let (client, events) = slow_client(&janus).await;
-    // Frozen first, so that the requests are certainly unanswered when it dies.
+    // Freeze Janus first, so that the requests are certainly unanswered when it dies.
     signal(&janus, Signal::STOP);
     let pending: Vec<_> = (0..5).map(|n| actix::spawn(client.clone().create_owned(200_500 + n))).collect();
     signal(&janus, Signal::KILL);

@@ -118,7 +118,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Returns one of the askers: two gateways, connections with and without a client id.
+/// Returns one of the connections that ask for the lock: on two gateways, with and without a client id.
 fn asker(who: usize) -> Holder {
     let holder = holder(who as u64 % 2, &format!("c{who}"));
     match who {

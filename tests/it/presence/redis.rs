@@ -223,7 +223,8 @@ async fn until_available(presence: &RedisPresence) {
     }
 }
 
-/// Waits until the stream must have noticed the silence, heals, and waits for the stream's notice.
+/// Waits until the stream must have noticed the silence, heals the connection, and waits until the stream
+/// reports the interruption.
 async fn interrupted<T: std::fmt::Debug + PartialEq>(
     news: NewsStream<T>,
     heal: impl FnOnce(),

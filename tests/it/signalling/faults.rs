@@ -31,7 +31,7 @@ async fn client_resumes_media_after_five_seconds() {
     let again = back.call("join", json!({ "jtoken": joined["jtoken"] })).await.unwrap();
     assert_eq!(again["resume"], true);
     back.members(2).await;
-    // The same media goes on.
+    // The media continue on the same peer connection.
     media.until_hears(&[660.0], &[]).await;
 }
 
@@ -172,7 +172,7 @@ async fn redis_outage_keeps_connected_anchors() {
     media.until_hears(&[660.0], &[]).await;
     anna.call("mute", json!({})).await.expect("what needs no presence works");
     anna.call("unmute", json!({})).await.unwrap();
-    // Locks and presence entries expire after 30 s. Measured by the media.
+    // Locks and presence entries expire after 30 s. The media measure a minute.
     for _ in 0..60 {
         let sent = media.progress().sent;
         media.until("a second has passed", |p| p.sent >= sent + SECOND).await;

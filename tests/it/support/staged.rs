@@ -29,7 +29,7 @@ const PARTS: usize = 10;
 const WINDOW: usize = 6;
 const FIRST_SEQUENCE: u64 = 40;
 const SEGMENTS_PER_KEY: usize = 2;
-/// Segments that have already been on air when the server starts.
+/// Number of segments that have already been on air when the server starts.
 const PAST_SEGMENTS: usize = 3;
 
 /// One run of FFmpeg: a tone, and its number of segments of 1.92 s.

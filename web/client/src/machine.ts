@@ -2,7 +2,7 @@
 //
 //            opened          joined, no media      answered          linked
 //   opening ───────▶ joining ───────────────▶ offering ───────▶ linking ───────▶ up
-//      ▲                │ joined, media as before: at once ──────────────────────▶│
+//      ▲                │ joined, media linked: at once ─────────────────────────▶│
 //      │ alarm, hurry   │ joined, media broken: offering an ICE restart           │ unlinked: offering an ICE restart
 //   waiting ◀───────────┴── any step failed, and may be tried again ◀─────────────┘
 //   closed  ◀── left, or failed for good (from anywhere)

@@ -66,7 +66,7 @@ export class Peer {
   /** Adds a candidate of the server. */
   add(candidate: RTCIceCandidateInit | null): void {
     if (this.inbox) this.inbox.push(candidate);
-    // An unusable candidate is one path fewer; a working one shows by itself.
+    // Ignore an unusable candidate: it is only one path fewer.
     else this.pc.addIceCandidate(candidate ?? undefined).catch(() => undefined);
   }
 

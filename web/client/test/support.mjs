@@ -64,7 +64,7 @@ export class FakeEnvironment {
   }
 }
 
-/** Lets every promise that can continue do so. */
+/** Runs all pending promise callbacks. */
 export async function settle() {
   for (let i = 0; i < 30; i++) await Promise.resolve();
 }
