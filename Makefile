@@ -1,7 +1,7 @@
 # Every target installs what it needs first. `make help` lists them.
 .DEFAULT_GOAL := help
 .PHONY: help demo cluster test test-quick test-janus players faults check bench build
-.PHONY: dist test-dist test-image lint-dist sdk
+.PHONY: dist test-dist test-image lint-dist sdk docs
 
 BROWSER := tests/browser
 BROWSER_READY := $(if $(wildcard $(BROWSER)/package.json),$(BROWSER)/node_modules/.package-lock.json)
@@ -69,6 +69,12 @@ bench: ## Measurements, each next to its baseline, as one table
 	@$(if $(BROWSER_READY),$(MAKE) --no-print-directory $(BROWSER_READY))
 	cargo bench --bench packager --bench actors
 	@cargo bench --bench system
+
+MDBOOK := target/mdbook
+docs: ## The docs site, in target/docs/site, with its links checked
+	@[ -x $(MDBOOK)/bin/mdbook ] || cargo install mdbook --locked --version 0.5.4 --no-default-features \
+		--features search --root $(MDBOOK)
+	@scripts/docs.py $(MDBOOK)/bin/mdbook
 
 sdk: ## The OpenAPI document and the generated parts of sdk/ again, after a change of the REST API
 	@scripts/setup.sh build

@@ -98,11 +98,34 @@ fn makefile_runs_existing_scripts() {
 }
 
 #[test]
-fn documents_link_existing_files() {
+fn documents_link_existing_headings() {
     let exists = |path: &Path| root().join(path).exists();
+    let read = |path: &Path| std::fs::read_to_string(root().join(path)).ok();
     let documents = documents();
-    assert!(documents.iter().any(|path| path == "docs/operations.md"), "{documents:?}");
-    assert_tidy(documents.iter().flat_map(|path| documents::dangling(path, &document(path), exists)));
+    for known in ["README.md", "docs/operations.md", "sdk/go/README.md"] {
+        assert!(documents.iter().any(|path| path == known), "{documents:?}");
+    }
+    assert_tidy(documents.iter().flat_map(|path| documents::dangling(path, &document(path), exists, read)));
+}
+
+#[test]
+fn docs_site_has_every_document() {
+    let summary = document("docs/SUMMARY.md");
+    let docs = documents().into_iter().filter_map(|path| path.strip_prefix("docs/").map(str::to_owned));
+    let pages = docs.filter(|name| name != "SUMMARY.md").map(|name| format!("]({name})"));
+    assert_tidy(
+        pages.filter(|page| !summary.contains(page)).map(|page| format!("docs/SUMMARY.md: lacks {page}")),
+    );
+}
+
+#[test]
+fn packages_have_the_cargo_version() {
+    let version = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(document("sdk/python/pyproject.toml").lines().any(|line| line == version), "{version}");
+    let version = format!("  \"version\": \"{}\",", env!("CARGO_PKG_VERSION"));
+    for path in ["sdk/node/package.json", "web/client/package.json"] {
+        assert!(document(path).lines().any(|line| line == version), "{path}: {version}");
+    }
 }
 
 #[test]
@@ -178,31 +201,25 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the Markdown files of the root, of `docs/` and `ops/`, of the client library and of the examples,
-/// as paths from the root.
+/// Returns all Markdown files, as paths from the root.
 fn documents() -> Vec<String> {
     let mut found = Vec::new();
-    for folder in [
-        "",
-        "docs/",
-        "ops/",
-        "web/client/",
-        "examples/app-server/",
-        "examples/web/",
-        "sdk/",
-        "sdk/node/",
-        "sdk/python/",
-        "sdk/go/",
-    ] {
-        for entry in std::fs::read_dir(root().join(folder)).expect("a readable folder") {
-            let name = entry.expect("a readable folder").file_name().to_string_lossy().into_owned();
-            if name.ends_with(".md") {
-                found.push(format!("{folder}{name}"));
-            }
-        }
-    }
+    markdown_files(root(), &mut found);
     found.sort();
     found
+}
+
+fn markdown_files(folder: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable folder").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() && !name.starts_with('.') && !["node_modules", "target", "dist"].contains(&&*name) {
+            markdown_files(&path, found);
+        } else if name.ends_with(".md") {
+            let path = path.strip_prefix(root()).expect("below the root");
+            found.push(path.to_string_lossy().into_owned());
+        }
+    }
 }
 
 fn document(path: &str) -> String {

@@ -3,7 +3,7 @@
 //! Owns: comparing texts. Never does: judge the wording.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use super::source::Source;
 
@@ -44,27 +44,76 @@ fn is_metric(text: &str) -> bool {
     named && PREFIXES.iter().any(|prefix| text.starts_with(prefix))
 }
 
-/// Returns links and backticked paths of this repository whose target does not exist. `exists` gets paths
-/// from the root.
-pub fn dangling(path: &str, document: &str, exists: impl Fn(&Path) -> bool) -> Vec<String> {
+/// Returns links and backticked paths of this repository whose target does not exist, and links to a heading
+/// that the target does not have. `exists` and `read` get paths from the root.
+pub fn dangling(
+    path: &str,
+    document: &str,
+    exists: impl Fn(&Path) -> bool,
+    read: impl Fn(&Path) -> Option<String>,
+) -> Vec<String> {
     let folder = Path::new(path).parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
-    for (i, line) in document.lines().enumerate() {
-        let linked = links(line).map(|link| folder.join(link));
-        for target in linked.chain(paths(line).map(|p| Path::new(p).to_owned())) {
+    for (number, line) in prose(document) {
+        let mut complain = |target: &str| found.push(format!("{path}:{number}: there is no {target}"));
+        for link in links(line) {
+            let (file, heading) = link.split_once('#').map_or((link, None), |(file, h)| (file, Some(h)));
+            let target = if file.is_empty() { path.into() } else { normal(&folder.join(file)) };
             if !exists(&target) {
-                found.push(format!("{path}:{}: there is no {}", i + 1, target.display()));
+                complain(&target.display().to_string());
+            } else if let Some(heading) = heading.filter(|_| target.extension().is_some_and(|e| e == "md")) {
+                let text = if file.is_empty() { Some(document.to_owned()) } else { read(&target) };
+                if !text.is_some_and(|text| anchors(&text).iter().any(|anchor| anchor == heading)) {
+                    complain(&format!("{}#{heading}", target.display()));
+                }
             }
         }
+        paths(line).filter(|target| !exists(Path::new(target))).for_each(&mut complain);
     }
     found
 }
 
-/// Returns the targets of `[text](target)`, without external URLs and without fragments.
+/// Returns the lines outside of fenced code, with their numbers.
+fn prose(document: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut in_code = false;
+    (1..).zip(document.lines()).filter(move |(_, line)| {
+        let is_fence = line.trim_start().starts_with("```");
+        in_code ^= is_fence;
+        !in_code && !is_fence
+    })
+}
+
+/// Returns the targets of `[text](target)`, without external URLs.
 fn links(line: &str) -> impl Iterator<Item = &str> {
     let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let files = targets.filter(|t| !t.contains("://")).filter_map(|t| t.split('#').next());
-    files.filter(|t| !t.is_empty())
+    targets.filter(|t| !t.contains("://") && !t.starts_with("mailto:") && !t.is_empty())
+}
+
+/// Returns the anchors that GitHub gives to the headings of a document.
+fn anchors(document: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for (_, line) in prose(document).filter(|(_, line)| line.starts_with('#')) {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        let anchor: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+        let earlier = found.iter().filter(|known| **known == anchor).count();
+        found.push(if earlier == 0 { anchor } else { format!("{anchor}-{earlier}") });
+    }
+    found
+}
+
+/// Returns the path without `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            part => normal.push(part),
+        }
+    }
+    normal
 }
 
 /// Returns `src/…`, `tests/…` and similar paths between backticks, except those with a wildcard.
@@ -99,9 +148,13 @@ fn queried_metrics_are_read_from_expressions() {
 
 #[test]
 fn dangling_links_are_reported_with_line() {
-    let text = "See [it](README.md#a), [that](https://a.b/c) and\n\
-        [this](gone.md), `src/lib.rs`, `src/gone/`, `src/{a,b}`.";
-    let there = |path: &Path| path == Path::new("docs/README.md") || path == Path::new("src/lib.rs");
-    let found = dangling("docs/a.md", text, there);
-    assert_eq!(found, ["docs/a.md:2: there is no docs/gone.md", "docs/a.md:2: there is no src/gone/"]);
+    let text = "See [it](README.md#a-b), [that](https://a.b/c) and\n\
+        [this](../gone.md), [no](README.md#b), `src/lib.rs`, `src/gone/`, `src/{a,b}`.\n\
+        # The `T` (own)\n```\n[code](gone)\n# Code\n```\n[own](#the-t-own), [none](#code).";
+    let there =
+        |path: &Path| ["docs/README.md", "src/lib.rs", "docs/a.md"].iter().any(|p| path == Path::new(p));
+    let found = dangling("docs/a.md", text, there, |_| Some("# A b\n".to_owned()));
+    let expected = ["2: there is no gone.md", "2: there is no docs/README.md#b", "2: there is no src/gone/"];
+    let expected = expected.into_iter().chain(["8: there is no docs/a.md#code"]);
+    assert_eq!(found, expected.map(|problem| format!("docs/a.md:{problem}")).collect::<Vec<_>>());
 }
