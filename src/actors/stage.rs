@@ -61,7 +61,17 @@ impl StageFeed {
 
     fn tick(&mut self, cx: &mut Cx<Self>) {
         self.seconds += 1;
-        let Due { passing, gone } = self.hub.tick(self.seconds);
+        let Due { passing, gone, banned } = self.hub.tick(self.seconds);
+        if !banned.is_empty() {
+            let hub = self.hub.clone();
+            let lower = async move {
+                for (room, person) in banned {
+                    // The next tick tries again.
+                    let _ = hub.lower_banned(&room, person).await;
+                }
+            };
+            cx.run(lower, |()| Msg::Passed);
+        }
         if !passing.is_empty() || !gone.is_empty() {
             let store = self.hub.store().clone();
             let pass = async move {

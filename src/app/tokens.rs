@@ -26,19 +26,28 @@ pub struct NodeTokens {
 
 impl ListenerAuth for NodeTokens {
     fn verify(&self, token: &str, room: &RoomId) -> Result<Grant, TokenError> {
-        let grant = self.tokens.verify_listener(token, room, self.clock.wall())?.grant;
-        self.check_room(&grant, room)?;
-        Ok(grant)
+        let claims = self.tokens.verify_listener(token, room, self.clock.wall())?;
+        self.check_room(&claims, room)?;
+        Ok(claims.grant)
+    }
+
+    /// Verifies the token only if anybody is banned: this is asked at each playlist.
+    fn is_banned(&self, token: &str, room: &RoomId) -> bool {
+        self.directory.room(room).is_some_and(|view| view.has_bans())
+            && ListenerAuth::verify(self, token, room) == Err(TokenError::Banned)
     }
 }
 
 impl NodeTokens {
-    fn check_room(&self, grant: &Grant, room: &RoomId) -> Result<(), TokenError> {
-        let view = self.directory.room(room);
-        match view.as_ref().and_then(|view| view.meta.as_ref()) {
-            Some(meta) if !grant.is_for(meta) => Err(TokenError::EarlierRoom),
-            _ => Ok(()),
+    /// Checks that the token is for the room that exists now, and that its subject is not banned. A subject
+    /// that is no user id cannot be banned.
+    fn check_room(&self, claims: &Claims, room: &RoomId) -> Result<(), TokenError> {
+        let Some(view) = self.directory.room(room) else { return Ok(()) };
+        if view.meta.as_ref().is_some_and(|meta| !claims.grant.is_for(meta)) {
+            return Err(TokenError::EarlierRoom);
         }
+        let is_banned = UserId::new(&claims.sub).is_ok_and(|user| view.is_banned(&user));
+        if is_banned { Err(TokenError::Banned) } else { Ok(()) }
     }
 }
 
@@ -52,7 +61,7 @@ impl ChannelAuth for NodeTokens {
         if claims.room_id != *room {
             return Err(TokenError::WrongRoom);
         }
-        self.check_room(&claims.grant, room)?;
+        self.check_room(&claims, room)?;
         let Claims { sub, role, name, grant, .. } = claims;
         let role = match role {
             Role::Host => StageRole::Host,
@@ -60,7 +69,8 @@ impl ChannelAuth for NodeTokens {
             Role::Listener | Role::Replay => StageRole::Listener,
         };
         let verified = name.is_some();
-        let person = Person { id: self.secrets.person_id(room, &sub), name, role, verified };
+        let id = self.secrets.person_id(room, &sub);
+        let person = Person { id, name, role, verified, subject: UserId::new(&sub).ok() };
         Ok(Identity { subject: sub, person, expires_at: grant.expires_at })
     }
 }

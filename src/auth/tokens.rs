@@ -33,7 +33,7 @@ const CLOCK_DIFFERENCE_MS: u64 = 60_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// An anchor who may also mute and remove others.
+    /// An anchor who may also mute and ban others.
     Host,
     Anchor,
     Listener,
@@ -153,6 +153,8 @@ pub enum TokenError {
     WrongRecording,
     #[error("the token is for an earlier room of this id: get a new one")]
     EarlierRoom,
+    #[error("the token's user is banned from the room, until a host or the application lifts the ban")]
+    Banned,
     #[error("the token's signature is wrong")]
     BadSignature,
     #[error("the token is malformed")]

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::civil_time::Rfc3339;
-use super::ids::{RoomId, UnixMs};
-use super::model::{EndReason, LiveMeta, LiveStatus, Meta};
+use super::ids::{RoomId, UnixMs, UserId};
+use super::model::{EndReason, LiveMeta, LiveStatus, Meta, User};
 use super::room::RoomWrite;
 use super::view::RoomView;
 
@@ -39,8 +39,10 @@ pub enum EventType {
     RoomDeleted,
     /// A user was added to the room.
     AnchorInvited,
-    /// A user was removed from the room, and stays removed.
-    AnchorRemoved,
+    /// A user, anchor or listener, was banned from the room.
+    UserBanned,
+    /// The ban of a user was lifted.
+    UserUnbanned,
 }
 
 /// Event before it is written.
@@ -78,14 +80,15 @@ pub struct Cursor {
 pub struct InvalidCursor;
 
 impl EventType {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RoomCreated,
         Self::RoomStarted,
         Self::RoomMoved,
         Self::RoomEnded,
         Self::RoomDeleted,
         Self::AnchorInvited,
-        Self::AnchorRemoved,
+        Self::UserBanned,
+        Self::UserUnbanned,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -96,7 +99,8 @@ impl EventType {
             Self::RoomEnded => "room_ended",
             Self::RoomDeleted => "room_deleted",
             Self::AnchorInvited => "anchor_invited",
-            Self::AnchorRemoved => "anchor_removed",
+            Self::UserBanned => "user_banned",
+            Self::UserUnbanned => "user_unbanned",
         }
     }
 
@@ -182,20 +186,29 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
         }
         RoomWrite::ClearAll if view.meta.is_some() => vec![event(EventType::RoomDeleted, json!({}))],
         RoomWrite::ClearAll | RoomWrite::ClearLive | RoomWrite::Recording(_) => Vec::new(),
-        RoomWrite::User { id, user, .. } => {
-            let before = view.users.get(id);
-            let was_removed = before.is_some_and(|user| user.removed_at.is_some());
-            match user.removed_at {
-                Some(_) if !was_removed => {
-                    vec![event(EventType::AnchorRemoved, json!({ "userId": id }))]
-                }
-                None if before.is_none_or(|before| before.role != user.role) => {
-                    vec![event(EventType::AnchorInvited, json!({ "userId": id, "role": user.role }))]
-                }
-                _ => Vec::new(),
-            }
-        }
+        RoomWrite::User { id, user, by, .. } => of_user(view, (id, user.as_ref()), by.as_ref()),
     }
+}
+
+/// Returns the event of a user's write. `by`: host who asked for it.
+fn of_user(view: &RoomView, (id, user): (&UserId, Option<&User>), by: Option<&UserId>) -> Vec<NewEvent> {
+    let before = view.users.get(id);
+    let was_banned = before.is_some_and(|user| user.is_banned());
+    let is_banned = user.is_some_and(User::is_banned);
+    let mut data = json!({ "userId": id });
+    let kind = match user {
+        _ if is_banned && !was_banned => EventType::UserBanned,
+        _ if was_banned && !is_banned => EventType::UserUnbanned,
+        Some(user) if before.is_none_or(|before| before.role != user.role) => {
+            data["role"] = json!(user.role);
+            EventType::AnchorInvited
+        }
+        _ => return Vec::new(),
+    };
+    if let Some(by) = by {
+        data["by"] = json!(by);
+    }
+    vec![NewEvent { kind, data }]
 }
 
 fn of_broadcast(view: &RoomView, live: &LiveMeta, meta: Option<&Meta>, now: UnixMs) -> Option<NewEvent> {

@@ -29,8 +29,9 @@ impl Room {
     }
 
     fn user(&mut self, id: &str, role: UserRole, removed_at: Option<UnixMs>) -> Vec<&'static str> {
-        let user = User { role, created_at: START, removed_at };
-        self.kinds(RoomWrite::User { id: UserId::new(id).unwrap(), user, forgotten: None })
+        let user = Some(User { removed_at, ..User::invited(role, START) });
+        let by = UserId::new("host").ok();
+        self.kinds(RoomWrite::User { id: UserId::new(id).unwrap(), user, forgotten: None, by })
     }
 }
 
@@ -94,8 +95,13 @@ fn users_are_reported_once() {
     assert_eq!(room.user("ann", UserRole::Anchor, None), ["anchor_invited"]);
     assert_eq!(room.user("ann", UserRole::Anchor, None), [""; 0]);
     assert_eq!(room.user("ann", UserRole::Host, None), ["anchor_invited"]);
-    assert_eq!(room.user("ann", UserRole::Host, Some(START)), ["anchor_removed"]);
+    assert_eq!(room.user("ann", UserRole::Host, Some(START)), ["user_banned"]);
     assert_eq!(room.user("ann", UserRole::Host, Some(START)), [""; 0]);
+    assert_eq!(room.user("ann", UserRole::Host, None), ["user_unbanned"]);
+    assert_eq!(room.user("bob", UserRole::Anchor, Some(START)), ["user_banned"]);
+    let (id, by) = (UserId::new("bob").unwrap(), UserId::new("ann").ok());
+    let lifted = room.write(RoomWrite::User { id, user: None, forgotten: None, by }, START.0);
+    assert_eq!(lifted, [("user_unbanned", json!({ "userId": "bob", "by": "ann" }))]);
 }
 
 #[test]

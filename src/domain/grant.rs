@@ -35,13 +35,18 @@ impl Grant {
         }
     }
 
-    /// Checks that this token's user may be in the room and act in it. `room`: its present state in the
-    /// store; empty if there is no such room.
+    /// Returns true if the token is for the room of this view. False if there is none.
+    pub fn is_for_room(&self, room: &RoomView) -> bool {
+        room.meta.as_ref().is_some_and(|meta| self.is_for(meta))
+    }
+
+    /// Checks that this token's user may be in the room and act in it. `room`: as the store has it now;
+    /// empty if there is none.
     ///
     /// # Errors
     /// - [`CloseCode::TokenInvalid`]: the token has expired.
     /// - [`CloseCode::RoomGone`]: the room does not exist, is being deleted, or is not the token's room.
-    /// - [`CloseCode::Removed`]: the user was removed from the room.
+    /// - [`CloseCode::Removed`]: the user is banned from the room.
     pub fn admit(&self, user: &UserId, room: &RoomView, wall: UnixMs) -> Result<(), CloseCode> {
         if self.is_expired(wall) {
             return Err(CloseCode::TokenInvalid);
@@ -49,7 +54,7 @@ impl Grant {
         if !room.meta.as_ref().is_some_and(|meta| meta.deleted_at.is_none() && self.is_for(meta)) {
             return Err(CloseCode::RoomGone);
         }
-        if room.is_removed(user) { Err(CloseCode::Removed) } else { Ok(()) }
+        if room.is_banned(user) { Err(CloseCode::Removed) } else { Ok(()) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Effects that a Janus room requests, and their outcomes. Data only, no behaviour.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::ids::{Epoch, MediaAddr, Nonce, Pin, UserId};
 use super::model::{ForwarderState, JanusState};
@@ -43,10 +43,10 @@ pub enum Effect {
         janus_room_id: u32,
         stream_id: u64,
     },
-    /// Remove these users from the room, if they are in it.
+    /// Remove those of these users who are in the room from it. With the revisions of their records.
     Expel {
         janus_room_id: u32,
-        users: BTreeSet<UserId>,
+        users: BTreeMap<UserId, i64>,
     },
     /// Put our key if livemeta is still at `live_revision` and the key at `key_revision` (0: absent).
     WriteKey {
@@ -104,7 +104,7 @@ pub enum Outcome {
     /// None of the users is in the room any more.
     Expelled {
         janus_room_id: u32,
-        users: BTreeSet<UserId>,
+        users: BTreeMap<UserId, i64>,
     },
     /// Some of the users may still be in the room.
     NotExpelled(String),

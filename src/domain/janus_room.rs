@@ -329,7 +329,7 @@ impl JanusRoom {
         rooms().find(|r| Some(r.janus_room_id) == ours).or_else(|| rooms().find(|r| r.created_at == epoch))
     }
 
-    /// Plans the removal of expelled users instead of a wait. It has the lowest priority of all effects.
+    /// Plans the removal of banned users in place of a wait. It has the lowest priority of all effects.
     fn or_expel(
         &self,
         reason: Reason,
@@ -341,7 +341,7 @@ impl JanusRoom {
         match self.expulsion.due(view, janus_room_id, now) {
             KickStep::Now(users) => Plan::act(
                 Effect::Expel { janus_room_id, users },
-                "users were removed, and their gateway may be gone",
+                "users were banned, and their gateway may be gone",
             ),
             KickStep::Later(at) => {
                 Plan::Wait { reason, until: Some(until.map_or(at, |until| until.min(at))) }

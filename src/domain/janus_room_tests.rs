@@ -57,6 +57,20 @@ fn removed_user_is_kicked_twice_per_connection() {
 }
 
 #[test]
+fn user_banned_again_is_kicked_again() {
+    let (mut machine, mut view) = built();
+    know(&mut view, "ann", Some(UnixMs(9)));
+    assert_eq!(expelled(&mut machine, &view, NOW), ["ann"]);
+    assert_eq!(expelled(&mut machine, &view, NOW + LANDS_WITHIN), ["ann"]);
+    know(&mut view, "ann", None);
+    assert_eq!(expelled(&mut machine, &view, NOW + LANDS_WITHIN), [] as [&str; 0]);
+    know(&mut view, "ann", Some(UnixMs(10)));
+    let ann = UserId::new("ann").unwrap();
+    Arc::make_mut(&mut view.users).get_mut(&ann).unwrap().mod_revision = 2;
+    assert_eq!(expelled(&mut machine, &view, NOW + LANDS_WITHIN), ["ann"]);
+}
+
+#[test]
 fn failed_kick_does_not_block_effects() {
     let (mut machine, mut view) = built();
     know(&mut view, "ann", Some(UnixMs(9)));
@@ -122,7 +136,7 @@ fn expelled(machine: &mut JanusRoom, view: &RoomView, now: Duration) -> Vec<Stri
     while let Plan::Do { effect, .. } = machine.plan(view, now, UnixMs(0)) {
         match effect {
             Effect::Expel { janus_room_id, users } => {
-                names.extend(users.iter().map(ToString::to_string));
+                names.extend(users.keys().map(ToString::to_string));
                 machine.done(Outcome::Expelled { janus_room_id, users }, now, 0.5);
             }
             Effect::ListForwarders { janus_room_id } => {
@@ -200,7 +214,7 @@ fn on_air(assigned: &ModuleId, made_by: &ModuleId, janus_room_id: u32) -> RoomVi
 }
 
 fn know(view: &mut RoomView, name: &str, removed_at: Option<UnixMs>) {
-    let user = User { role: UserRole::Anchor, created_at: UnixMs(1), removed_at };
+    let user = User { removed_at, ..User::invited(UserRole::Anchor, UnixMs(1)) };
     let user = StoredValue { value: user, mod_revision: 1 };
     Arc::make_mut(&mut view.users).insert(UserId::new(name).unwrap(), user);
 }

@@ -57,7 +57,7 @@ fn removed_user_ends_detached_session() {
     anchor.client_left(at(100));
     anchor.kept_alive(at(100));
     let mut room = view(3, "janus-a", 111_111);
-    let removed = User { role: UserRole::Anchor, created_at: UnixMs(0), removed_at: Some(UnixMs(1)) };
+    let removed = User { removed_at: Some(UnixMs(1)), ..User::invited(UserRole::Anchor, UnixMs(0)) };
     room.users = Arc::new([(user("bert"), versioned(removed))].into());
     anchor.observe(Some(&room), &user("anna"));
     assert_eq!(anchor.name(), "detached");

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
 use super::profile::RoomProfile;
+use super::signalling::DisplayName;
 use super::timeline::{Junction, MediaEnd, Timeline};
 
 /// `/rooms/{id}/meta`: the room as created through the API. Outlives every broadcast.
@@ -52,6 +53,17 @@ pub enum EndReason {
     /// Any other reason.
     #[serde(other)]
     Other,
+}
+
+impl EndReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::MaxDuration => "max_duration",
+            Self::Empty => "empty",
+            Self::Other => "other",
+        }
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -200,20 +212,38 @@ impl SequenceState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UserRole {
-    /// Anchor who may also mute and remove others.
+    /// Anchor who may also mute and ban others.
     Host,
     Anchor,
 }
 
-/// `/rooms/{id}/users/{userId}`: a user invited or removed through the room API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// `/rooms/{id}/users/{userId}`: a user invited to the room, or banned from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     pub role: UserRole,
     pub created_at: UnixMs,
-    /// Time of the removal. A removed user stays removed for the life of the room, whatever token they have.
+    /// Time of the ban. A banned user stays out, whatever token they have, until the ban is lifted or the
+    /// room is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed_at: Option<UnixMs>,
+    /// Name under which the user was known when banned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub banned_name: Option<DisplayName>,
+    /// True if the user was never invited: the record exists for its ban alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uninvited: bool,
+}
+
+impl User {
+    /// Returns the record of a user who is invited now.
+    pub fn invited(role: UserRole, now: UnixMs) -> Self {
+        Self { role, created_at: now, removed_at: None, banned_name: None, uninvited: false }
+    }
+
+    pub fn is_banned(&self) -> bool {
+        self.removed_at.is_some()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

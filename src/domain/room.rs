@@ -65,9 +65,10 @@ pub enum RoomWrite {
     ClearLive,
     /// Deletes every key of the room.
     ClearAll,
-    /// Writes one user, and deletes the record of another if necessary. The rest of the room is unchanged.
-    User { id: UserId, user: User, forgotten: Option<UserId> },
-    /// Writes the request to record the present broadcast. The rest of the room is unchanged.
+    /// Writes or deletes one user, and deletes the record of another if necessary. The rest of the room is
+    /// unchanged. `by`: host who asked for it.
+    User { id: UserId, user: Option<User>, forgotten: Option<UserId>, by: Option<UserId> },
+    /// Writes the wish that the present broadcast is recorded. The rest of the room is unchanged.
     Recording(RecordingRequest),
 }
 
@@ -305,8 +306,17 @@ pub fn admit_delete(
     })
 }
 
-/// Returns the reason why the room has expired; `None` if it has not. `now` is the result of
-/// [`Ages::clock`](super::ages::Ages::clock), as for [`cleanup`].
+/// Returns the reason that users hear when a room closes: that for which its broadcast ended, or `deleted`.
+/// `view` is `None` if the room is gone.
+pub fn closed_reason(view: Option<&RoomView>) -> &'static str {
+    match view.and_then(|view| view.meta.as_ref()).filter(|meta| meta.deleted_at.is_none()) {
+        Some(meta) => meta.last_end.unwrap_or(EndReason::Other).as_str(),
+        None => "deleted",
+    }
+}
+
+/// Returns why the room has expired; `None`: it has not. `now` is the clock of a
+/// [`Ages`](super::ages::Ages), as for [`cleanup`].
 pub fn expiry(view: &RoomView, now: UnixMs, limits: &ExpiryLimits) -> Option<Expiry> {
     let (_, expiry) = lifetime(view, limits)?;
     (time_left(view, now, limits) == Some(Duration::ZERO)).then_some(expiry)
@@ -376,11 +386,14 @@ impl RoomWrite {
                 live: at(revision, live).or_else(|| view.live.clone()),
                 ..view.clone()
             },
-            Self::User { id, user, forgotten } => {
+            Self::User { id, user, forgotten, .. } => {
                 let mut view = view.clone();
                 let users = Arc::make_mut(&mut view.users);
                 forgotten.as_ref().map(|forgotten| users.remove(forgotten));
-                users.insert(id.clone(), StoredValue { value: *user, mod_revision: revision });
+                match at(revision, user) {
+                    Some(user) => users.insert(id.clone(), user),
+                    None => users.remove(id),
+                };
                 view
             }
         }

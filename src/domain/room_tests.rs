@@ -76,6 +76,20 @@ fn delete_after_stop_removes_room() {
 }
 
 #[test]
+fn closed_room_has_a_reason() {
+    let room = started(created());
+    assert_eq!(closed_reason(None), "deleted");
+    for (reason, text) in [(EndReason::Stopped, "stopped"), (EndReason::Empty, "empty")] {
+        let Ok(Admission::Accepted(write)) = admit_stop(&room, reason, NOW, GRACE) else { panic!("stops") };
+        assert_eq!(closed_reason(Some(&write.applied_to(&room, 9))), text);
+    }
+    let Ok(Admission::Accepted(write)) = admit_delete(&room, NOW, GRACE) else { panic!("is deleted") };
+    assert_eq!(closed_reason(Some(&write.applied_to(&room, 9))), "deleted");
+    let reasons = [EndReason::Stopped, EndReason::MaxDuration, EndReason::Empty, EndReason::Other];
+    assert!(reasons.iter().all(|reason| serde_json::json!(reason) == reason.as_str()));
+}
+
+#[test]
 fn cleanup_waits_for_keys_then_forces() {
     let mut room = stopped(started(created()));
     room.mixer = Some(mixer(Epoch(1)));

@@ -110,13 +110,22 @@ impl RoomView {
         })
     }
 
-    /// Returns true if this user was removed from the room, so that none of their tokens is valid for it. A
-    /// user whose record cannot be read counts as removed.
-    pub fn is_removed(&self, user: &UserId) -> bool {
-        self.users.get(user).map_or_else(
-            || self.unreadable.contains(&RoomKey::User(user.clone())),
-            |known| known.removed_at.is_some(),
-        )
+    /// Returns true if this user is banned from the room, so that none of their tokens is valid for it. A
+    /// user whose record cannot be read counts as banned.
+    pub fn is_banned(&self, user: &UserId) -> bool {
+        self.users
+            .get(user)
+            .map_or_else(|| self.unreadable.contains(&RoomKey::User(user.clone())), |known| known.is_banned())
+    }
+
+    /// Returns the banned users. Does not contain those whose record cannot be read.
+    pub fn banned(&self) -> impl Iterator<Item = (&UserId, &StoredValue<User>)> {
+        self.users.iter().filter(|(_, user)| user.is_banned())
+    }
+
+    /// Returns true if anybody is banned.
+    pub fn has_bans(&self) -> bool {
+        self.banned().next().is_some() || self.unreadable.iter().any(|key| matches!(key, RoomKey::User(_)))
     }
 
     /// Returns the modules that the room's keys name, possibly repeated.

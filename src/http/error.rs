@@ -116,10 +116,12 @@ pub enum Code {
     RoomExists,
     /// 409, retryable: the room is being removed, which takes only moments.
     RoomRemoving,
-    /// 409: the user was removed from the room, and cannot return while the room exists.
+    /// 409: the user is banned from the room, until a host or the application lifts the ban.
     UserRemoved,
-    /// 409: the room has reached its limit of removed users; create another room.
+    /// 409: the room cannot remember any more banned users; lift some bans.
     TooManyUsers,
+    /// 404: nobody with this id is in the room, has written or has raised a hand.
+    PersonNotFound,
     /// 413: the body is larger than `http.body_limit`.
     BodyTooLarge,
     /// 415: the body must be `application/json` in UTF-8, without `Content-Encoding`.
@@ -254,6 +256,7 @@ impl Code {
             | Self::KeyNotFound
             | Self::HandNotRaised
             | Self::MessageNotFound
+            | Self::PersonNotFound
             | Self::RecordingNotFound
             | Self::ModuleNotFound => StatusCode::NOT_FOUND,
             Self::MediaGone => StatusCode::GONE,
@@ -466,7 +469,7 @@ impl From<InvalidName> for ApiError {
 
 fn user_code(denied: &UserDenied) -> Code {
     match denied {
-        UserDenied::Removed => Code::UserRemoved,
+        UserDenied::Banned => Code::UserRemoved,
         UserDenied::TooMany => Code::TooManyUsers,
         // `RoomError` has its own variants for these.
         UserDenied::NoSuchRoom => Code::RoomNotFound,

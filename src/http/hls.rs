@@ -100,6 +100,11 @@ pub trait ListenerAuth: Send + Sync {
     /// # Errors
     /// The token is not valid now, or not for this room.
     fn verify(&self, token: &str, room: &RoomId) -> Result<Grant, TokenError>;
+
+    /// Returns true if the token would be valid, but its subject is banned from the room.
+    fn is_banned(&self, token: &str, room: &RoomId) -> bool {
+        self.verify(token, room) == Err(TokenError::Banned)
+    }
 }
 
 /// Services behind the HLS socket.
@@ -153,6 +158,9 @@ async fn playlist(request: &HttpRequest, side: &HlsSide, room: &RoomId) -> Resul
     let query = Query(request.query_string());
     let token = query.token()?;
     let at = query.reload()?;
+    if token_of(request, token.as_deref()).is_some_and(|token| side.auth.is_banned(&token, room)) {
+        return Err(TokenError::Banned.into());
+    }
     if !has_place(request, side, room, token.as_deref()) {
         return Err(listeners_full());
     }
@@ -348,6 +356,7 @@ impl From<TokenError> for ApiError {
             TokenError::Expired => Code::TokenExpired,
             TokenError::WrongRoom | TokenError::WrongRecording => Code::TokenWrongRoom,
             TokenError::WrongAudience => Code::TokenWrongAudience,
+            TokenError::Banned => Code::UserRemoved,
             _ => Code::TokenInvalid,
         };
         Self::new(code, error.to_string())

@@ -21,6 +21,17 @@ async fn playlist_is_public_key_is_not() {
 }
 
 #[actix::test]
+async fn banned_listeners_get_nothing() {
+    let banned = ("authorization", "Bearer banned");
+    for uri in ["/hls/rooms/demo/enc.key?n=ab&k=1", "/hls/rooms/demo/index.m3u8"] {
+        assert_eq!(ask(uri, &[banned]).await.refusal(), (409, "user_removed".into()), "{uri}");
+        let in_query = format!("{uri}{}token=banned", if uri.contains('?') { "&" } else { "?" });
+        assert_eq!(ask(&in_query, &[]).await.refusal(), (409, "user_removed".into()), "{uri}");
+    }
+    assert_eq!(ask("/hls/rooms/demo/index.m3u8", &[]).await.status, 200, "the playlist itself is public");
+}
+
+#[actix::test]
 async fn playlist_is_gzipped_if_accepted() {
     let uri = "/hls/rooms/demo/index.m3u8";
     for (accepts, encoding) in [
@@ -277,6 +288,7 @@ impl ListenerAuth for Fake {
                 Ok(Grant { issued_at: UnixMs(0), expires_at: UnixMs(u64::MAX), room_created_at: None })
             }
             "other" => Err(TokenError::WrongRoom),
+            "banned" => Err(TokenError::Banned),
             _ => Err(TokenError::BadSignature),
         }
     }

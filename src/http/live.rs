@@ -1,8 +1,8 @@
 //! Plain streams over HTTP: one endless response of ADTS frames per listener, and the playlists that name it.
 //!
 //! For clients that play no HLS: internet radios, telephone systems, `<audio>` elements, small players.
-//! Headers and in-band titles are those of Icecast. The response ends with the broadcast, or with the
-//! listener's token.
+//! Headers and in-band titles are those of Icecast. The response ends with the broadcast, with the
+//! listener's token, or within a second after the listener was banned.
 //!
 //! Owns: names, tokens and headers of requests, and in-band titles. Never does: know where the media come
 //! from; that is behind [`PlainMedia`].
@@ -33,6 +33,8 @@ use crate::rooms::now;
 /// Time after which a listener that still receives is counted again. Must be less than the window of the
 /// counter.
 const COUNTED_EVERY: Duration = Duration::from_secs(4);
+/// Interval at which it is checked that a listener is not banned.
+const CHECKED_EVERY: Duration = Duration::from_millis(500);
 
 /// Plain streams of the rooms on air.
 #[async_trait]
@@ -137,8 +139,7 @@ async fn stream(
     Ok(response.streaming(body.map(Ok::<_, actix_web::Error>)))
 }
 
-/// Counts the listener for as long as it receives. Ends the stream when the token expires: HLS listeners get
-/// no key after that either.
+/// Counts the listener for as long as it receives, and ends with its token or its ban, as keys of HLS do.
 fn counted(
     parts: BoxStream<'static, Bytes>,
     side: web::Data<HlsSide>,
@@ -146,10 +147,14 @@ fn counted(
     token: String,
     grant: Grant,
 ) -> impl futures::Stream<Item = Bytes> + 'static {
-    let mut counted: Option<Instant> = None;
+    let (mut counted, mut checked): (Option<Instant>, Option<Instant>) = (None, None);
     parts.take_while(move |_| {
         let at = Instant::now();
-        let is_valid = !grant.is_expired(now());
+        let mut is_valid = !grant.is_expired(now());
+        if is_valid && checked.is_none_or(|last| at >= last + CHECKED_EVERY) {
+            is_valid = !side.auth.is_banned(&token, &room);
+            checked = Some(at);
+        }
         if is_valid && counted.is_none_or(|last| at >= last + COUNTED_EVERY) {
             side.listeners.audience.record(&room, &token, Some(at + verified_for(&grant)), at);
             counted = Some(at);

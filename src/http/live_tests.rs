@@ -15,6 +15,8 @@ use crate::rooms::listener_counter::{ListenerCounter, Listeners};
 const GOOD: &str = "good.token-1";
 /// A token that expires while its stream is open.
 const SHORT: &str = "short.token-1";
+/// A token whose subject is banned while its stream is open.
+const LATER_BANNED: &str = "later.banned-1";
 
 #[actix::test]
 async fn streams_are_endless_aac() {
@@ -62,6 +64,7 @@ async fn refusals_are_those_of_hls() {
         ("/live/demo.aac?token=bad", 401, "token_invalid"),
         ("/live/demo.aac?token=expired", 401, "token_expired"),
         ("/live/demo.aac?token=other", 403, "token_wrong_room"),
+        ("/live/demo.aac?token=banned", 409, "user_removed"),
         ("/live/demo.aac?token=a%22b", 400, "invalid_query"),
         ("/live/nosuch.aac?token=good.token-1", 404, "room_not_found"),
         ("/live/notonair.aac?token=good.token-1", 404, "room_not_on_air"),
@@ -114,10 +117,10 @@ async fn listeners_count_by_token() {
 }
 
 #[actix::test]
-async fn streams_end_with_their_token() {
+async fn streams_end_with_token_or_ban() {
     let (whole, cut) = (GOOD, SHORT);
     let length = async |token| ask(&format!("/live/expiring.aac?token={token}"), &[]).await.body.len();
-    assert_eq!((length(whole).await, length(cut).await), (9, 3));
+    assert_eq!((length(whole).await, length(cut).await, length(LATER_BANNED).await), (9, 3, 0));
 }
 
 #[actix::test]
@@ -196,11 +199,17 @@ impl ListenerAuth for Fake {
         let expires_at = match token {
             GOOD => UnixMs(u64::MAX),
             SHORT => UnixMs(now().0 + 200),
+            LATER_BANNED => UnixMs(u64::MAX),
+            "banned" => return Err(TokenError::Banned),
             "expired" => return Err(TokenError::Expired),
             "other" => return Err(TokenError::WrongRoom),
             _ => return Err(TokenError::BadSignature),
         };
         Ok(Grant { issued_at: UnixMs(0), expires_at, room_created_at: None })
+    }
+
+    fn is_banned(&self, token: &str, _: &RoomId) -> bool {
+        token == LATER_BANNED
     }
 }
 

@@ -165,7 +165,7 @@ impl From<UserDenied> for RoomError {
         match denied {
             UserDenied::NoSuchRoom => Self::NotFound,
             UserDenied::RoomRemoving => Self::Removing,
-            UserDenied::Removed | UserDenied::TooMany => Self::User(denied),
+            UserDenied::Banned | UserDenied::TooMany => Self::User(denied),
         }
     }
 }

@@ -80,19 +80,30 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
             let recording = key(RoomPart::Recording);
             unchanged.when(&recording, revision(&view.recording)).put(recording, json(request))
         }
-        RoomWrite::User { id, user, forgotten } => put_user(room, view, (id, user), forgotten.as_ref()),
+        RoomWrite::User { id, user, forgotten, .. } => {
+            put_user(room, view, (id, user.as_ref()), forgotten.as_ref())
+        }
     };
     with_events(txn, room, events::of_write(view, write, now()))
 }
 
 /// Builds the transaction of a user's write. Compares `meta`, which a delete changes or removes, so that no
-/// user outlives the room. Does not compare `livemeta`, because invitations and removals do not depend on
-/// being on air.
-fn put_user(room: &RoomId, view: &RoomView, (id, user): (&UserId, &User), forgotten: Option<&UserId>) -> Txn {
+/// user outlives the room. Does not compare `livemeta`, because invitations and bans do not depend on being on
+/// air.
+fn put_user(
+    room: &RoomId,
+    view: &RoomView,
+    (id, user): (&UserId, Option<&User>),
+    forgotten: Option<&UserId>,
+) -> Txn {
     let known = |id: &UserId| view.users.get(id).map_or(0, |user| user.mod_revision);
     let key = keys::user(room, id);
     let txn = Txn::new().when(keys::room(room, RoomPart::Meta), revision(&view.meta));
-    let txn = txn.when(&key, known(id)).put(&key, json(user));
+    let txn = txn.when(&key, known(id));
+    let txn = match user {
+        Some(user) => txn.put(&key, json(user)),
+        None => txn.delete(&key),
+    };
     match forgotten {
         Some(forgotten) => {
             let key = keys::user(room, forgotten);

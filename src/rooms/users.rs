@@ -1,6 +1,7 @@
-//! Users of a room: invite, remove, list. The rules are in `domain::users`.
+//! Users of a room: invite, ban, unban, list. The rules are in `domain::users`.
 //!
-//! Every gateway learns of a removal through the store's watch and ends the user's connection.
+//! Every node learns of a ban through the store's watch. Gateways then end the user's connection, and listener
+//! nodes their streams.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use rand::distr::{Alphanumeric, SampleString};
 
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::{User, UserRole};
-use crate::domain::users::{admit_removal, admit_user};
+use crate::domain::users::{BanOrder, admit_ban, admit_unban, admit_user};
 use crate::domain::view::Users;
 
 use super::txn::{self, RoomRead};
@@ -27,7 +28,7 @@ impl RoomService {
     /// changes.
     ///
     /// # Errors
-    /// [`RoomError::User`] if the user was removed, or if the room holds too many removals.
+    /// [`RoomError::User`] if the user is banned, or if the room holds too many bans.
     pub async fn create_user(
         &self,
         room: &RoomId,
@@ -37,19 +38,36 @@ impl RoomService {
         let id = user.unwrap_or_else(random_user_id);
         let decide = |read: &RoomRead| Ok(admit_user(&read.view, &id, role, now())?);
         let view = Arc::new(self.change(room, decide).await?);
-        let user = view.users.get(&id).map(|user| user.value).ok_or(RoomError::Busy)?;
+        let user = view.users.get(&id).map(|user| user.value.clone()).ok_or(RoomError::Busy)?;
         let modules = self.directory.modules();
         let room = Room::of(room.clone(), view, &modules).ok_or(RoomError::NotFound)?;
         Ok(InvitedUser { id, user, room })
     }
 
-    /// Removes a user for the life of the room, invited or not. May be repeated.
-    pub async fn remove_user(&self, room: &RoomId, user: &UserId) -> Result<(), RoomError> {
-        let decide = |read: &RoomRead| Ok(admit_removal(&read.view, user, now())?);
+    /// Bans a user, invited or not, anchor or listener. May be repeated.
+    ///
+    /// # Errors
+    /// [`RoomError::User`] if the room holds too many bans.
+    pub async fn ban_user(&self, room: &RoomId, order: &BanOrder) -> Result<(), RoomError> {
+        let decide = |read: &RoomRead| Ok(admit_ban(&read.view, order, now())?);
         self.change(room, decide).await.map(|_| ())
     }
 
-    /// Returns the invited and the removed users, from this node's directory like [`get`](Self::get).
+    /// Lifts a ban. May be repeated. `by`: host who asks for it.
+    ///
+    /// # Errors
+    /// There is no such room, or an error of the store.
+    pub async fn unban_user(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        by: Option<&UserId>,
+    ) -> Result<(), RoomError> {
+        let decide = |read: &RoomRead| Ok(admit_unban(&read.view, user, by.cloned())?);
+        self.change(room, decide).await.map(|_| ())
+    }
+
+    /// Returns the invited and the banned users, from this node's directory like [`get`](Self::get).
     ///
     /// # Errors
     /// [`RoomError::NotFound`] if there is no such room, or an error of the store.

@@ -85,12 +85,12 @@ fn users_with_unreadable_records_stay_out() {
     let (ann, put) = (UserId::new("ann").unwrap(), |fold: &mut WatchApplier, json: &[u8]| {
         fold.put("/rooms/one/users/ann", json, 6);
     });
-    let is_removed = || directory.room(&id("one")).unwrap().is_removed(&ann);
+    let is_banned = || directory.room(&id("one")).unwrap().is_banned(&ann);
     put(&mut fold, br#"{"role":"producer","createdAt":1}"#);
-    assert!(is_removed(), "the record may say so");
+    assert!(is_banned(), "the record may say so");
     put(&mut fold, br#"{"role":"host","createdAt":1}"#);
     put(&mut fold, br#"{"role":"producer","createdAt":1}"#);
-    assert!(!is_removed(), "as was last known");
+    assert!(!is_banned(), "as was last known");
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn user_keys_update_directory() {
     let ann = UserId::new("ann").unwrap();
     put(&mut fold, r#"{"role":"host","createdAt":1}"#, 6);
     let before = directory.room(&id("one")).unwrap();
-    assert_eq!((before.users[&ann].role, before.is_removed(&ann)), (UserRole::Host, false));
+    assert_eq!((before.users[&ann].role, before.is_banned(&ann)), (UserRole::Host, false));
     put(&mut fold, r#"{"role":"host","createdAt":1,"removedAt":2}"#, 7);
-    assert!(directory.room(&id("one")).unwrap().is_removed(&ann) && !before.is_removed(&ann));
+    assert!(directory.room(&id("one")).unwrap().is_banned(&ann) && !before.is_banned(&ann));
     assert_eq!(fold.delete("/rooms/one/users/ann"), Some(StoreChange::Room(id("one"))));
     assert!(directory.room(&id("one")).unwrap().users.is_empty());
 }

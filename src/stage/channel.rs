@@ -1,7 +1,7 @@
 //! Buffer and copy of the stage of one room on this node.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use tokio::sync::Semaphore;
 
 use super::encode::{self, Entry, Surroundings};
 use super::subscription::Viewer;
-use crate::domain::ids::UnixMs;
-use crate::domain::stage::{Event, HistoryId, Reaction, Stage};
+use crate::domain::ids::{UnixMs, UserId};
+use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, Stage};
+use crate::domain::view::Users;
 use crate::presence::stage::StageKey;
 
 /// Maximum number of entries and bytes in a buffer. A client that falls further behind is dropped, and
@@ -31,6 +32,8 @@ pub struct Inner {
     /// True if the stage is in the store, as far as this node knows.
     pub stored: bool,
     pub around: Surroundings,
+    /// Users of the room, with their bans.
+    pub users: Arc<Users>,
     /// Reactions received by this node and not passed on yet.
     pub counted: BTreeMap<Reaction, u32>,
     /// Reactions of all nodes that are not shown yet.
@@ -81,6 +84,7 @@ impl Channel {
             stage,
             stored,
             around,
+            users: Arc::default(),
             counted: BTreeMap::new(),
             heard: BTreeMap::new(),
             entries: VecDeque::new(),
@@ -204,6 +208,7 @@ impl Inner {
                 encode::room(&around.room, now),
                 encode::members(&around.members, now),
                 encode::talking(&around.talking, now),
+                encode::bans(&around.bans, now),
             ] {
                 bytes.extend_from_slice(viewer.of(&entry));
             }
@@ -251,12 +256,23 @@ impl Inner {
         }
     }
 
+    pub fn is_banned(&self, user: Option<&UserId>) -> bool {
+        user.and_then(|user| self.users.get(user)).is_some_and(|user| user.is_banned())
+    }
+
+    /// Returns the banned people whose hands are raised.
+    pub fn banned_hands(&self) -> Vec<PersonId> {
+        let people = self.stage.hands.iter().map(|hand| &hand.person);
+        let banned = people.filter(|person| self.is_banned(person.subject.as_ref()));
+        banned.map(|person| person.id.clone()).collect()
+    }
+
     pub fn register(&mut self, waker: Waker) {
         self.wakers.push(waker);
     }
 
-    /// Returns the users who talk and are still members.
-    pub fn talking_members(&self) -> BTreeSet<crate::domain::stage::PersonId> {
+    /// Returns the people who talk and are still members.
+    pub fn talking_members(&self) -> BTreeSet<PersonId> {
         let is_member = |id: &_| self.around.members.iter().any(|member| member.id == *id);
         self.around.talking.iter().filter(|id| is_member(id)).cloned().collect()
     }

@@ -52,12 +52,24 @@ pub struct MemberLine {
     pub muted: bool,
 }
 
-/// State that is not part of the stage but is in every snapshot.
+/// Banned user, for hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BanLine {
+    pub id: PersonId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<DisplayName>,
+    pub banned_at: UnixMs,
+}
+
+/// State beside the stage, in every snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
     pub room: RoomLine,
     pub members: Vec<MemberLine>,
     pub talking: BTreeSet<PersonId>,
+    /// Newest first.
+    pub bans: Vec<BanLine>,
 }
 
 /// One entry of a buffer, in one form for listeners and one for hosts.
@@ -80,7 +92,7 @@ impl Entry {
 
 /// Returns the first bytes of every response.
 pub fn hello(you: &Person) -> Bytes {
-    let data = json!({ "you": you, "reactions": Reaction::ALL });
+    let data = without_subjects(json!({ "you": you, "reactions": Reaction::ALL }));
     Bytes::from(format!("retry: {RETRY_MS}\nevent: hello\ndata: {data}\n\n"))
 }
 
@@ -90,39 +102,44 @@ pub fn heartbeat() -> Entry {
 }
 
 pub fn closed(at: UnixMs) -> Entry {
-    Entry::same(text("closed", None, &json!({ "at": at })))
+    Entry::same(text("closed", None, json!({ "at": at })))
 }
 
 pub fn room(room: &RoomLine, at: UnixMs) -> Entry {
-    Entry::same(text("room", None, &stamped(room, at)))
+    Entry::same(text("room", None, stamped(room, at)))
 }
 
 pub fn members(members: &[MemberLine], at: UnixMs) -> Entry {
-    Entry::same(text("members", None, &json!({ "at": at, "members": members })))
+    Entry::same(text("members", None, json!({ "at": at, "members": members })))
 }
 
 pub fn talking(talking: &BTreeSet<PersonId>, at: UnixMs) -> Entry {
-    Entry::same(text("talking", None, &json!({ "at": at, "people": talking })))
+    Entry::same(text("talking", None, json!({ "at": at, "people": talking })))
 }
 
 pub fn reactions(counts: &BTreeMap<Reaction, u32>, at: UnixMs) -> Entry {
-    Entry::same(text("reactions", None, &json!({ "at": at, "counts": counts })))
+    Entry::same(text("reactions", None, json!({ "at": at, "counts": counts })))
+}
+
+/// Banned users. Listeners get a comment in its place.
+pub fn bans(bans: &[BanLine], at: UnixMs) -> Entry {
+    Entry { public: heartbeat().public, host: text("bans", None, json!({ "at": at, "people": bans })) }
 }
 
 /// Encodes an event of the stage. `version` is the stage's version after it.
 pub fn event(history: &HistoryId, version: u64, event: &Event) -> Entry {
     let id = Some((history, version));
-    let host = text(event.kind(), id, &for_hosts(event));
+    let host = text(event.kind(), id, for_hosts(event));
     match event {
-        Event::HandRaised { hand } => Entry { public: text(event.kind(), id, &place(hand)), host },
+        Event::HandRaised { hand } => Entry { public: text(event.kind(), id, place(hand)), host },
         _ => Entry::same(host),
     }
 }
 
 /// Encodes the whole state, for a client that has none or missed events.
 pub fn snapshot(stage: &Stage, around: &Surroundings, at: UnixMs) -> Entry {
-    let with = |hands: Value| {
-        let data = json!({
+    let with = |hands: Value, bans: Option<&[BanLine]>| {
+        let mut data = json!({
             "at": at,
             "room": around.room,
             "members": around.members,
@@ -133,10 +150,13 @@ pub fn snapshot(stage: &Stage, around: &Surroundings, at: UnixMs) -> Entry {
             "announcement": stage.announcement,
             "settings": stage.settings,
         });
-        text("snapshot", Some((&stage.history, stage.version)), &data)
+        if let Some(bans) = bans {
+            data["bans"] = json!(bans);
+        }
+        text("snapshot", Some((&stage.history, stage.version)), data)
     };
     let public: Vec<_> = stage.hands.iter().map(place).collect();
-    Entry { public: with(public.into()), host: with(json!(stage.hands)) }
+    Entry { public: with(public.into(), None), host: with(json!(stage.hands), Some(&around.bans)) }
 }
 
 /// Parses the value of `Last-Event-ID`.
@@ -171,8 +191,24 @@ fn stamped(value: &impl Serialize, at: UnixMs) -> Value {
     data
 }
 
-/// Formats one event. JSON holds no line break, so one `data` line is enough.
-fn text(name: &str, id: Option<(&HistoryId, u64)>, data: &Value) -> Bytes {
+/// Removes the token subjects of people, which the store has and no client gets.
+fn without_subjects(mut data: Value) -> Value {
+    match &mut data {
+        Value::Object(fields) => {
+            fields.remove("subject");
+            fields.values_mut().for_each(|value| *value = without_subjects(value.take()));
+        }
+        Value::Array(values) => {
+            values.iter_mut().for_each(|value| *value = without_subjects(value.take()));
+        }
+        _ => {}
+    }
+    data
+}
+
+/// JSON holds no line break, so one `data` line is enough.
+fn text(name: &str, id: Option<(&HistoryId, u64)>, data: Value) -> Bytes {
+    let data = without_subjects(data);
     let id = id.map(|(history, version)| format!("id: {}.{version}\n", history.0)).unwrap_or_default();
     Bytes::from(format!("{id}event: {name}\ndata: {data}\n\n"))
 }

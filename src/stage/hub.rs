@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::channel::{Applied, Channel};
+use super::channel::{Applied, Channel, Inner};
 use super::encode::{self, MemberLine, RoomLine, Surroundings};
 use super::subscription::{Subscription, Viewer};
 use crate::auth::Secrets;
@@ -49,7 +49,7 @@ pub struct Dependencies {
 
 /// Entry point to the channels of this node.
 pub struct StageHub {
-    parts: Dependencies,
+    pub(super) parts: Dependencies,
     rooms: Mutex<HashMap<RoomId, Arc<Channel>>>,
     /// Users who talk, in all rooms: a channel that is opened later begins with those who talk already.
     talking: Mutex<HashMap<RoomId, BTreeSet<PersonId>>>,
@@ -68,6 +68,8 @@ pub struct Due {
     pub passing: Vec<(RoomId, Passing)>,
     /// Stages of rooms that are gone.
     pub gone: Vec<StageKey>,
+    /// Raised hands of banned people.
+    pub banned: Vec<(RoomId, PersonId)>,
 }
 
 /// Reason why a channel was not opened.
@@ -154,6 +156,7 @@ impl StageHub {
                 ([&encode::hello(person)[..], &first].concat().into(), position)
             };
             let metrics = self.parts.metrics.clone();
+            let viewer = (viewer, person.subject.clone());
             return Ok(Subscription::new(channel, (hello, position), viewer, until, metrics));
         }
     }
@@ -269,8 +272,8 @@ impl StageHub {
         let (Some(channel), Some(presence)) = (self.known(room), &self.parts.presence) else { return };
         let Ok(members) = presence.list(room).await else { return };
         let view = self.parts.directory.room(room);
-        let removed = |user: &_| view.as_ref().is_some_and(|view| view.is_removed(user));
-        let lines = members.into_iter().filter(|member| !removed(&member.user_id)).map(|member| MemberLine {
+        let banned = |user: &_| view.as_ref().is_some_and(|view| view.is_banned(user));
+        let lines = members.into_iter().filter(|member| !banned(&member.user_id)).map(|member| MemberLine {
             id: self.parts.secrets.person_id(room, member.user_id.as_str()),
             name: member.display_name.and_then(|name| DisplayName::new(&name).ok()),
             role: match member.role {
@@ -300,9 +303,10 @@ impl StageHub {
     /// channels.
     pub fn tick(&self, seconds: u64) -> Due {
         let elapsed = self.began.elapsed();
-        let mut counted = Vec::new();
+        let (mut counted, mut banned) = (Vec::new(), Vec::new());
         for (room, channel) in self.all() {
             let line = self.line(&channel.key);
+            let users = self.parts.directory.room(&room).map(|view| view.users.clone());
             let beat = seconds.is_multiple_of(HEARTBEAT.as_secs());
             channel.publish(|inner| {
                 let Some(line) = line else {
@@ -314,6 +318,10 @@ impl StageHub {
                     let entry = encode::room(&inner.around.room, now());
                     inner.show(entry);
                 }
+                if let Some(users) = users {
+                    self.show_bans(inner, &room, users);
+                }
+                banned.extend(inner.banned_hands().into_iter().map(|person| (room.clone(), person)));
                 if !inner.heard.is_empty() {
                     let counts = std::mem::take(&mut inner.heard);
                     inner.push(encode::reactions(&counts, now()), None);
@@ -337,7 +345,7 @@ impl StageHub {
                 rooms.remove(&room);
             }
         }
-        Due { passing: counted, gone: self.gone() }
+        Due { passing: counted, gone: self.gone(), banned }
     }
 
     /// Removes and returns the written stages whose rooms are gone.
@@ -391,7 +399,7 @@ impl StageHub {
         &self.parts.metrics
     }
 
-    async fn channel(&self, room: &RoomId) -> Result<Arc<Channel>, OpenError> {
+    pub(super) async fn channel(&self, room: &RoomId) -> Result<Arc<Channel>, OpenError> {
         if self.stopping.load(Relaxed) || self.parts.directory.revision_seen(Scope::Rooms).is_none() {
             return Err(OpenError::Unavailable);
         }
@@ -405,6 +413,7 @@ impl StageHub {
             room: self.line(&key).ok_or(OpenError::NoSuchRoom)?,
             members: Vec::new(),
             talking: self.talking().get(room).cloned().unwrap_or_default(),
+            bans: Vec::new(),
         };
         let stage = self.parts.store.read(&key).await.map_err(OpenError::Store)?;
         let channel = {
@@ -418,6 +427,9 @@ impl StageHub {
             let history = HistoryId(format!("{:016x}", rand::random::<u64>()));
             let channel = Arc::new(Channel::new(key, stage, history, around));
             channel.lock().idle_since = self.began.elapsed();
+            if let Some(view) = self.parts.directory.room(room) {
+                self.show_bans(&mut channel.lock(), room, view.users.clone());
+            }
             rooms.insert(room.clone(), channel.clone());
             channel
         };
@@ -472,7 +484,7 @@ impl StageHub {
     }
 }
 
-impl super::channel::Inner {
+impl Inner {
     fn close(&mut self) {
         if !self.closed {
             self.push(encode::closed(now()), None);

@@ -13,6 +13,7 @@
 //! Owns: copies of the stages, buffers, rate limits of commands. Never does: speak HTTP, check a token, or
 //! decide on a command; that is the task of `domain::stage`.
 
+mod bans;
 mod channel;
 mod encode;
 mod hub;

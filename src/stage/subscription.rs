@@ -11,6 +11,7 @@ use futures::Stream;
 
 use super::channel::{Channel, Next};
 use super::encode::Entry;
+use crate::domain::ids::UserId;
 use crate::telemetry::Metrics;
 
 /// Form of the events that a client gets.
@@ -29,13 +30,14 @@ impl Viewer {
     }
 }
 
-/// Body of a response. Ends when the client is too slow, its token expires, or the room is gone.
+/// Body of a response. Ends when the client is too slow or banned, its token expires, or the room is gone.
 pub struct Subscription {
     channel: Arc<Channel>,
     /// First bytes, until they are sent.
     initial: Option<Bytes>,
     position: u64,
     viewer: Viewer,
+    user: Option<UserId>,
     until: Instant,
     registered: Option<(u64, Waker)>,
     metrics: Metrics,
@@ -45,12 +47,12 @@ impl Subscription {
     pub(super) fn new(
         channel: Arc<Channel>,
         (initial, position): (Bytes, u64),
-        viewer: Viewer,
+        (viewer, user): (Viewer, Option<UserId>),
         until: Instant,
         metrics: Metrics,
     ) -> Self {
         metrics.channel_opened();
-        Self { channel, initial: Some(initial), position, viewer, until, registered: None, metrics }
+        Self { channel, initial: Some(initial), position, viewer, user, until, registered: None, metrics }
     }
 }
 
@@ -68,6 +70,9 @@ impl Stream for Subscription {
         }
         let channel = this.channel.clone();
         let mut inner = channel.lock();
+        if inner.is_banned(this.user.as_ref()) {
+            return Poll::Ready(None);
+        }
         match inner.next(&mut this.position, this.viewer) {
             Next::Bytes(bytes) => Poll::Ready(Some(Ok(bytes))),
             Next::End { behind } => {

@@ -10,7 +10,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use super::{CommandError, Dependencies, OpenError, StageHub, Subscription};
 use crate::auth::Secrets;
 use crate::config::{JwtSecret, Secret};
-use crate::domain::ids::{ModuleId, RoomId};
+use crate::domain::ids::{ModuleId, RoomId, UserId};
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{ChatText, Command, Person, PersonId, Reaction, Refusal, StageRole};
 use crate::presence::PresenceEvent;
@@ -152,6 +152,38 @@ async fn channels_end_with_token_room_and_node() {
 }
 
 #[actix::test]
+async fn bans_end_channels_and_lower_hands() {
+    let (one, _) = pair();
+    let (mut host, mut ann) = (one.client(&person(9, StageRole::Host)).await, one.client(&listener(1)).await);
+    let mut bob = one.client(&listener(2)).await;
+    one.raise(&listener(1)).await.unwrap();
+    one.hub.command(&room(), &listener(2), say("hi")).await.unwrap();
+    let seen = [host.events(), ann.events(), bob.events()].concat().concat();
+    assert!(!seen.contains("subject") && !seen.contains("\"p1\"") && !seen.contains("\"p9\""), "{seen}");
+    let found = one.hub.find(&room(), &listener(2).id).await.unwrap();
+    assert_eq!(found, Some((UserId::new("p2").unwrap(), listener(2).name)), "who has written");
+    assert_eq!(one.hub.find(&room(), &listener(3).id).await.unwrap(), None);
+
+    ban(&one.hub.directory(), &["p1"]);
+    let due = one.hub.tick(1).banned;
+    assert_eq!(due, [(room(), listener(1).id)]);
+    assert!(matches!(ann.poll(), Poll::Ready(None)));
+    one.hub.lower_banned(&room(), listener(1).id).await.unwrap();
+    assert!(one.hub.tick(2).banned.is_empty());
+    let (host, bob) = (host.events(), bob.events());
+    assert_eq!((names(&host), names(&bob)), (vec!["bans", "hand_lowered"], vec!["hand_lowered"]));
+    let banned = &data(&host[0])["people"];
+    assert_eq!((&banned[0]["name"], &banned[0]["bannedAt"]), (&"P1".into(), &7.into()), "{banned}");
+    let person = PersonId::new(banned[0]["id"].as_str().unwrap()).unwrap();
+    assert_eq!(one.hub.banned(&room(), &person), UserId::new("p1").ok());
+    let snapshots = [one.client(&person_of_host()).await.events(), one.client(&listener(3)).await.events()];
+    assert_eq!(snapshots.map(|events| data(&events[1])["bans"].is_array()), [true, false]);
+
+    ban(&one.hub.directory(), &[]);
+    assert!(one.client(&listener(1)).await.events().len() > 1, "the ban is lifted");
+}
+
+#[actix::test]
 async fn requests_of_one_person_are_limited() {
     let (one, _) = pair();
     let admit = |n| one.hub.admit(&room(), &listener(n), None);
@@ -245,6 +277,25 @@ fn put(directory: &Arc<Directory>, created_at: Option<u64>) {
     fold.end_init(1);
 }
 
+/// Bans exactly these users.
+fn ban(directory: &Arc<Directory>, users: &[&str]) {
+    let mut fold = WatchApplier::new(directory.clone(), Scope::Rooms);
+    fold.begin_init();
+    fold.put("/rooms/tea-room/meta", br#"{"pin":"abc123","maxAnchors":3,"hlsPath":"/h","createdAt":1}"#, 1);
+    for user in users {
+        let record = format!(
+            r#"{{"role":"anchor","createdAt":7,"removedAt":7,"bannedName":"{}"}}"#,
+            user.to_uppercase()
+        );
+        fold.put(&format!("/rooms/tea-room/users/{user}"), record.as_bytes(), 2);
+    }
+    fold.end_init(2);
+}
+
+fn person_of_host() -> Person {
+    person(9, StageRole::Host)
+}
+
 fn room() -> RoomId {
     RoomId::new("tea-room").unwrap()
 }
@@ -255,7 +306,8 @@ fn id(n: u8) -> String {
 
 fn person(n: u8, role: StageRole) -> Person {
     let name = Some(DisplayName::new(&format!("P{n}")).unwrap());
-    Person { id: PersonId::new(&id(n)).unwrap(), name, role, verified: true }
+    let (id, subject) = (PersonId::new(&id(n)).unwrap(), UserId::new(&format!("p{n}")).ok());
+    Person { id, name, role, verified: true, subject }
 }
 
 fn listener(n: u8) -> Person {

@@ -244,6 +244,12 @@ impl Events {
         Self { chunks: Box::pin(response), text: String::new(), last_id: String::new() }
     }
 
+    /// Waits until the response ends. Events before are skipped.
+    pub async fn ends(&mut self) {
+        let ended = async { while self.chunks.next().await.is_some_and(|chunk| chunk.is_ok()) {} };
+        tokio::time::timeout(EVENT_WITHIN, ended).await.expect("the response ends");
+    }
+
     /// Returns the data of the next event with this name. Others are skipped.
     pub async fn next(&mut self, name: &str) -> Value {
         let found = async {
@@ -269,7 +275,7 @@ impl Events {
 }
 
 /// Sends a request with a token; without a body if it is null.
-async fn send(hls: &str, token: &str, method: &str, path: &str, body: Value) -> Answer {
+pub async fn send(hls: &str, token: &str, method: &str, path: &str, body: Value) -> Answer {
     let authorization = format!("Bearer {token}");
     let headers = [("authorization", authorization.as_str())];
     let headers = if token.is_empty() { &[][..] } else { &headers[..] };

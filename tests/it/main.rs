@@ -19,6 +19,7 @@ mod janus;
 mod listening;
 mod media;
 mod mixer;
+mod moderation;
 mod open_mode;
 mod operations;
 mod package;

@@ -1,7 +1,7 @@
 // Page for speaking in a room: lobby, room, end. Owns the display; the visit itself is a StentorRoom.
 
-import { RoomChannel, StentorError, StentorRoom, type Problem, type RoomEvents, type RoomStatus } from '@stentor/client';
-import { Chat } from './channel/chat';
+import { RoomChannel, StentorError, StentorRoom, type Person, type Problem, type RoomEvents, type RoomStatus } from '@stentor/client';
+import { Chat, nameOf as listenerName, sent } from './channel/chat';
 import { byId, pill, remembered, toast, write } from './dom';
 import { Meter } from './meter';
 import { inBrief, reasonOf } from './reasons';
@@ -54,8 +54,8 @@ let heardAt = 0;
 let greeted = false;
 /** Listeners of the room, while the visit lasts. */
 let channel: RoomChannel | null = null;
-const chat = new Chat(() => channel);
-const hands = new Hands(() => channel);
+const chat = new Chat(() => channel, (person) => void ban(person));
+const hands = new Hands(() => channel, (person) => void ban(person));
 window.stentorRoom = null;
 
 // Lobby.
@@ -315,15 +315,20 @@ async function moderate(...[what, member]: Parameters<ConstructorParameters<type
   try {
     if (what === 'mute') await visit.muteMember(member.userId);
     else if (what === 'unmute') await visit.unmuteMember(member.userId);
-    else await visit.removeMember(member.userId);
+    else await visit.banMember(member.userId);
   } catch (error) {
     toast(`That did not work: ${(error as Error).message}.`);
   }
 }
 
+/** Bans a listener. */
+async function ban(person: Person): Promise<void> {
+  if (await confirmed(listenerName({ person }))) await sent(() => channel?.ban(person.id));
+}
+
 function confirmed(name: string): Promise<boolean> {
   const dialog = byId<HTMLDialogElement>('confirm');
-  write(byId('confirm-title'), `Remove ${isolated(name)} from the room?`);
+  write(byId('confirm-title'), `Ban ${isolated(name)} from the room?`);
   dialog.returnValue = 'no';
   dialog.showModal();
   return new Promise((resolve) => {

@@ -1,7 +1,7 @@
 //! Runs the effects of one room on the AudioBridge and translates typed errors into outcomes of the
 //! machine.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::auth::secrets::Secrets;
@@ -122,10 +122,10 @@ impl RoomOnBridge {
         Ok(Outcome::Stopped { janus_room_id, stream_id })
     }
 
-    async fn expel(&self, janus_room_id: u32, users: BTreeSet<UserId>) -> Result<Outcome, JanusError> {
+    async fn expel(&self, janus_room_id: u32, users: BTreeMap<UserId, i64>) -> Result<Outcome, JanusError> {
         // The display name of an anchor's participant is the user id.
         let participants = self.bridge.participants(janus_room_id).await?;
-        let theirs = participants.iter().filter(|p| users.iter().any(|user| user.as_str() == p.display));
+        let theirs = participants.iter().filter(|p| users.keys().any(|user| user.as_str() == p.display));
         for participant in theirs {
             match self.bridge.kick(janus_room_id, &self.secret(), participant.id).await {
                 // The gateway node of that user may have removed the participant first.

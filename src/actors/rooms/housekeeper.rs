@@ -213,7 +213,7 @@ impl Housekeeper {
     }
 }
 
-/// Counts the anchors of rooms. Excludes removed users: presence forgets them only later.
+/// Counts the anchors of rooms, without banned ones: presence forgets them only later.
 async fn count(
     presence: Arc<dyn Presence>,
     directory: Arc<Directory>,
@@ -223,8 +223,8 @@ async fn count(
         let (presence, view) = (presence.clone(), directory.room(&room));
         async move {
             let members = presence.list(&room).await.ok()?;
-            let removed = |user: &UserId| view.as_ref().is_some_and(|view| view.is_removed(user));
-            let count = members.iter().filter(|member| !removed(&member.user_id)).count();
+            let banned = |user: &UserId| view.as_ref().is_some_and(|view| view.is_banned(user));
+            let count = members.iter().filter(|member| !banned(&member.user_id)).count();
             Some((room, count))
         }
     });

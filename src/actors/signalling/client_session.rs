@@ -19,6 +19,7 @@ use crate::domain::connection::{FencingToken, Holder, JoinOutcome, LockKey, Upda
 use crate::domain::connection_limits::{self, IdleTimer};
 use crate::domain::ids::{ClientId, RoomId, UserId};
 use crate::domain::media_session::End;
+use crate::domain::room::closed_reason;
 use crate::domain::signalling::notifications::Notification;
 use crate::domain::signalling::{CloseCode, Method, RpcError, methods};
 use crate::presence::{Acquisition, PresenceEntry, PresenceError};
@@ -389,7 +390,9 @@ impl ClientSession {
     /// Tells the client that the room is closed, at most once, and closes the connection.
     pub fn room_closed(&self) {
         if !std::mem::replace(&mut self.state().said_goodbye, true) {
-            self.notify(&Notification::RoomClosed { room_id: self.peer.room.clone() });
+            let view = self.shared.context.directory.room(&self.peer.room);
+            let reason = closed_reason(view.as_deref().filter(|view| self.peer.grant.is_for_room(view)));
+            self.notify(&Notification::RoomClosed { room_id: self.peer.room.clone(), reason });
             self.close(CloseCode::RoomClosed);
         }
     }
@@ -432,8 +435,8 @@ impl ClientSession {
 }
 
 impl SignallingShared {
-    /// Writes a presence entry. If the room is full, deletes the leftover entries of removed users and tries
-    /// again.
+    /// Writes a presence entry. Users who were banned while their gateway was dead or their client away take
+    /// no place in a full room.
     async fn join(
         &self,
         room: &RoomId,
@@ -441,18 +444,18 @@ impl SignallingShared {
         max_anchors: usize,
     ) -> Result<JoinOutcome, PresenceError> {
         let joined = self.presence.join(room, member, max_anchors).await?;
-        if joined == JoinOutcome::Full && self.forget_removed(room).await? {
+        if joined == JoinOutcome::Full && self.forget_banned(room).await? {
             return self.presence.join(room, member, max_anchors).await;
         }
         Ok(joined)
     }
 
-    /// Deletes the entries of removed users. Returns true if there were any.
-    async fn forget_removed(&self, room: &RoomId) -> Result<bool, PresenceError> {
+    /// Deletes the entries of banned users. Returns true if there were any.
+    async fn forget_banned(&self, room: &RoomId) -> Result<bool, PresenceError> {
         let Some(view) = self.context.directory.room(room) else { return Ok(false) };
         let members = self.presence.list(room).await?;
         let mut forgot = false;
-        for member in members.into_iter().filter(|member| view.is_removed(&member.user_id)) {
+        for member in members.into_iter().filter(|member| view.is_banned(&member.user_id)) {
             self.presence.forget(&LockKey { room: room.clone(), user: member.user_id }).await?;
             forgot = true;
         }

@@ -18,7 +18,8 @@ use crate::domain::pin_attempts::Guess;
 use crate::domain::signalling::methods::{
     Activity, ActivityStatus, Candidate, Join, MuteParams, Offer, PinInput, SdpType, Trickle,
 };
-use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError, offer};
+use crate::domain::signalling::{CloseCode, DisplayName, ErrorCode, Method, RpcError, offer};
+use crate::domain::users::BanOrder;
 use crate::domain::view::RoomView;
 use crate::presence::{MemberRole, MemberStatus, PresenceEntry, PresenceError};
 use crate::rooms::RoomError;
@@ -69,7 +70,8 @@ impl ClientSession {
             Method::Keepalive(activity) | Method::Status(activity) => self.keep_alive(activity).await,
             Method::Mute(whom) => self.mute(whom, true).await,
             Method::Unmute(whom) => self.mute(whom, false).await,
-            Method::Remove(member) => self.remove(&member.user_id).await,
+            Method::Ban(member) => self.ban(&member.user_id).await,
+            Method::Unban(member) => self.unban(&member.user_id).await,
             // Handled by the caller.
             Method::Join(_) | Method::Leave => Err(ErrorCode::Internal.into()),
         }
@@ -277,22 +279,32 @@ impl ClientSession {
         Ok(json!({}))
     }
 
-    /// Removes a user permanently, by a record in the store. Every gateway that sees the record closes the
-    /// user's connection, and the node of the room's Janus removes the user from the mix.
-    async fn remove(&self, user: &UserId) -> Answer {
+    /// Bans a user: the store records it. Following the store, every gateway closes the user's connection, the
+    /// room's Janus is told to remove the user from the mix, and listener nodes end the user's streams.
+    async fn ban(&self, user: &UserId) -> Answer {
         self.must_host()?;
         let room = &self.peer.room;
-        let there = |members: Vec<PresenceEntry>| members.iter().any(|member| member.user_id == *user);
-        let present = self.shared.presence.list(room).await.is_ok_and(there);
-        let known = self.room()?.users.contains_key(user);
-        if !present && !known {
+        let members = self.shared.presence.list(room).await.unwrap_or_default();
+        let present = members.into_iter().find(|member| member.user_id == *user);
+        if present.is_none() && !self.room()?.users.contains_key(user) {
             return Err(ErrorCode::NoSuchMember.into());
         }
-        self.shared.service.remove_user(room, user).await.map_err(|error| {
-            tracing::warn!(%room, %error, "user removal failed");
-            not_removed(&error)
-        })?;
-        Ok(json!({}))
+        let name = present.and_then(|member| DisplayName::new(&member.display_name?).ok());
+        let order = BanOrder { user: user.clone(), name, by: Some(self.peer.user.clone()) };
+        let banned = self.shared.service.ban_user(room, &order).await;
+        banned.map(|()| json!({})).map_err(|error| self.not_changed(&error))
+    }
+
+    /// Lifts a ban; does nothing if there is none.
+    async fn unban(&self, user: &UserId) -> Answer {
+        self.must_host()?;
+        let lifted = self.shared.service.unban_user(&self.peer.room, user, Some(&self.peer.user)).await;
+        lifted.map(|()| json!({})).map_err(|error| self.not_changed(&error))
+    }
+
+    fn not_changed(&self, error: &RoomError) -> RpcError {
+        tracing::warn!(room = %self.peer.room, %error, "change of a room by a host failed");
+        not_changed(error)
     }
 
     fn must_host(&self) -> Result<(), RpcError> {
@@ -349,8 +361,8 @@ fn not_moderated(error: ModerationError) -> RpcError {
     }
 }
 
-/// Maps a failed removal. Only errors that may not recur are retryable.
-fn not_removed(error: &RoomError) -> RpcError {
+/// Maps a failed change of the room. Only errors that may not recur are retryable.
+fn not_changed(error: &RoomError) -> RpcError {
     match error {
         RoomError::NotFound | RoomError::Removing => ErrorCode::RoomOver.into(),
         RoomError::User(_) => ErrorCode::TooManyUsers.into(),
@@ -378,7 +390,7 @@ mod tests {
     use crate::domain::users::UserDenied;
 
     #[test]
-    fn removal_errors_map_to_retryable_codes() {
+    fn room_errors_map_to_retryable_codes() {
         let away = StoreError::Unavailable("no".into());
         for (error, code) in [
             (RoomError::NotFound, ErrorCode::RoomOver),
@@ -387,7 +399,7 @@ mod tests {
             (RoomError::Busy, ErrorCode::Unavailable),
             (RoomError::Store(away), ErrorCode::Unavailable),
         ] {
-            assert_eq!(not_removed(&error).code, code, "{error}");
+            assert_eq!(not_changed(&error).code, code, "{error}");
         }
     }
 }

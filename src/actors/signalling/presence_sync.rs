@@ -244,10 +244,10 @@ impl PresenceSync {
 
     fn tell(&mut self, room: RoomId, members: Vec<PresenceEntry>) {
         let view = self.shared.context.directory.room(&room);
-        let removed =
-            |member: &PresenceEntry| view.as_ref().is_some_and(|view| view.is_removed(&member.user_id));
-        // Presence may still list a removed user who was away.
-        let members: Vec<_> = members.into_iter().filter(|member| !removed(member)).map(shown).collect();
+        let banned =
+            |member: &PresenceEntry| view.as_ref().is_some_and(|view| view.is_banned(&member.user_id));
+        // Presence forgets a user who was away when banned only later.
+        let members: Vec<_> = members.into_iter().filter(|member| !banned(member)).map(shown).collect();
         let same = self.told.get(&room) == Some(&members);
         let notification = Notification::RoomStatus { room_id: room.clone(), members: members.clone() };
         let encoded = EncodedNotification::from(&notification);
@@ -279,7 +279,7 @@ impl PresenceSync {
         }
     }
 
-    /// Handles changes of the store: rooms that are gone, and users who were removed.
+    /// Handles changes of the store: rooms that are gone, and users who were banned.
     fn news(&mut self, cx: &mut Cx<Self>) {
         let Some(news) = self.news.as_ref().map(dirty_rooms::DirtyRooms::take) else { return };
         let rooms = if news.rebuilt { self.shared.rooms() } else { news.rooms.into_iter().collect() };

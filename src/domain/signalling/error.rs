@@ -89,11 +89,11 @@ codes! {
     /// Another client of the same user is connected, and `ws.duplicate` is `reject`; the connection is closed
     /// with 4423.
     AlreadyConnected = -32016, "already_connected", true, "the user is connected from another client";
-    /// The room is over or gone, the user was removed from it, or the token has expired; the close code tells
+    /// The room is over or gone, the user is banned from it, or the token has expired; the close code tells
     /// which.
     RoomOver = -32017, "room_over", false, "the room is over for you";
-    /// The room has reached the number of removed users that it can remember.
-    TooManyUsers = -32018, "too_many_users", false, "the room can remember no more removed users";
+    /// The room has reached the number of banned users that it can remember.
+    TooManyUsers = -32018, "too_many_users", false, "the room can remember no more banned users";
 }
 
 /// Failure of one call, as the client receives it.

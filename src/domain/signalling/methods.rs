@@ -30,8 +30,10 @@ pub enum Method {
     /// Mutes the caller or, called by a host, another user.
     Mute(MuteParams),
     Unmute(MuteParams),
-    /// Removes a user from the room permanently; only for hosts.
-    Remove(Member),
+    /// Bans a user from the room; only for hosts. Also called by its earlier name, `remove`.
+    Ban(Member),
+    /// Lifts a ban; only for hosts.
+    Unban(Member),
     Leave,
 }
 
@@ -149,7 +151,8 @@ impl Method {
             "status" => Ok(Self::Status(read(params)?)),
             "mute" => Ok(Self::Mute(read(params)?)),
             "unmute" => Ok(Self::Unmute(read(params)?)),
-            "remove" => Ok(Self::Remove(read(params)?)),
+            "ban" | "remove" => Ok(Self::Ban(read(params)?)),
+            "unban" => Ok(Self::Unban(read(params)?)),
             "leave" => read(params).map(|NoParams {}| Self::Leave),
             _ => Err(ErrorCode::MethodNotFound.into()),
         }
@@ -165,7 +168,8 @@ impl Method {
             Self::Status(_) => "status",
             Self::Mute(_) => "mute",
             Self::Unmute(_) => "unmute",
-            Self::Remove(_) => "remove",
+            Self::Ban(_) => "ban",
+            Self::Unban(_) => "unban",
             Self::Leave => "leave",
         }
     }
@@ -279,7 +283,11 @@ mod tests {
         assert!(parse("status", json!({"status": "onair"})).is_ok());
         assert_eq!(parse("mute", json!({})), Ok(Method::Mute(MuteParams::default())));
         assert!(parse("unmute", json!({"userId": "bob"})).is_ok());
-        assert!(parse("remove", json!({"userId": "bob"})).is_ok());
+        let bob = Member { user_id: UserId::new("bob").unwrap() };
+        for name in ["ban", "remove"] {
+            assert_eq!(parse(name, json!({"userId": "bob"})), Ok(Method::Ban(bob.clone())));
+        }
+        assert_eq!(parse("unban", json!({"userId": "bob"})), Ok(Method::Unban(bob)));
         assert_eq!(Method::parse("leave", None), Ok(Method::Leave));
     }
 
@@ -299,6 +307,8 @@ mod tests {
             ("keepalive", json!({})),
             ("keepalive", json!({"status": "asleep"})),
             ("remove", json!({})),
+            ("ban", json!({"userId": ""})),
+            ("unban", json!({"userId": "bob", "by": "ann"})),
             ("leave", json!({"now": true})),
         ] {
             assert_eq!(parse(method, params.clone()), Err(ErrorCode::InvalidParams), "{method} {params}");

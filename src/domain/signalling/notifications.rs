@@ -38,6 +38,8 @@ pub enum Notification {
     /// The room ended; the connection is closed with 4410.
     RoomClosed {
         room_id: RoomId,
+        /// End of the broadcast, or `deleted`.
+        reason: &'static str,
     },
 }
 
@@ -83,6 +85,9 @@ mod tests {
         assert_eq!(status.to_json(), json!({"jsonrpc": "2.0", "method": "roomStatus", "params": params}));
         let reconnect = Notification::Reconnect { reason: "draining".into(), retry_after_ms: 500 };
         assert_eq!(reconnect.to_json()["params"], json!({"reason": "draining", "retryAfterMs": 500}));
+        let closed =
+            Notification::RoomClosed { room_id: RoomId::new("demo").unwrap(), reason: "max_duration" };
+        assert_eq!(closed.to_json()["params"], json!({"roomId": "demo", "reason": "max_duration"}));
         let end = Notification::IceCandidate { candidate: None };
         assert_eq!(
             end.to_json(),

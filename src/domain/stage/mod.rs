@@ -248,6 +248,12 @@ impl Stage {
         self.hands.iter().find(|hand| hand.person.id == *person)
     }
 
+    /// Returns the people who have a hand raised or have written, possibly repeated.
+    pub fn people(&self) -> impl Iterator<Item = &Person> {
+        let messages = self.messages.iter().chain(&self.pinned).map(|message| &message.person);
+        self.hands.iter().map(|hand| &hand.person).chain(messages)
+    }
+
     fn message(&self, id: MessageId) -> Option<&Message> {
         self.messages.iter().find(|message| message.id == id)
     }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::ids::UserId;
 use crate::domain::signalling::DisplayName;
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -13,7 +14,8 @@ fn id(n: u8) -> PersonId {
 
 fn person(n: u8, role: StageRole) -> Person {
     let name = Some(DisplayName::new(&format!("P{n}")).unwrap());
-    Person { id: id(n), name, role, verified: true }
+    let subject = UserId::new(&format!("p{n}")).ok();
+    Person { id: id(n), name, role, verified: true, subject }
 }
 
 fn listener(n: u8) -> Person {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::{InvalidName, UnixMs};
+use crate::domain::ids::{InvalidName, UnixMs, UserId};
 use crate::domain::signalling::DisplayName;
 use crate::domain::text::{self, bounded, text_values};
 
@@ -35,6 +35,9 @@ pub struct Person {
     pub role: StageRole,
     /// True if the name is a claim of the token, false if the person chose it.
     pub verified: bool,
+    /// Token subject, by which a host can ban the person; `None` if it is no user id. Never sent to clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<UserId>,
 }
 
 /// Raised hand.

@@ -448,11 +448,11 @@ async fn act(
     Ok(Json(Done::YES))
 }
 
-fn room(request: &HttpRequest) -> Result<RoomId, ApiError> {
+pub(super) fn room(request: &HttpRequest) -> Result<RoomId, ApiError> {
     Ok(RoomId::new(request.match_info().query("room"))?)
 }
 
-fn person(request: &HttpRequest) -> Result<PersonId, ApiError> {
+pub(super) fn person(request: &HttpRequest) -> Result<PersonId, ApiError> {
     Ok(PersonId::new(request.match_info().query("person"))?)
 }
 

@@ -9,6 +9,7 @@
 //! Owns: the format of requests and answers, and the identification of the caller. Never does: decide on a
 //! command.
 
+pub(in crate::http) mod bans;
 mod body;
 pub(in crate::http) mod handlers;
 
@@ -29,7 +30,7 @@ use super::rest::channel_resources;
 use super::tokens::TokenIssuer;
 use crate::auth::TokenError;
 use crate::domain::client_address::network;
-use crate::domain::ids::{RoomId, UnixMs, UserId};
+use crate::domain::ids::{RoomId, UnixMs};
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{Person, Refusal};
 use crate::rooms::RoomService;
@@ -38,7 +39,7 @@ use crate::stage::{CommandError, OpenError, StageHub};
 /// Verifier of the tokens of listeners, anchors and hosts.
 pub trait ChannelAuth: Send + Sync {
     /// # Errors
-    /// The token is not valid now, or not for this room.
+    /// The token is not valid now, or not for this room, or its subject is banned.
     fn identify(&self, token: &str, room: &RoomId) -> Result<Identity, TokenError>;
 }
 
@@ -112,13 +113,7 @@ impl ChannelSide {
     }
 
     fn identify(&self, token: &str, room: &RoomId) -> Result<Identity, ApiError> {
-        let identity = self.auth.identify(token, room)?;
-        let view = self.rooms.directory().room(room);
-        let removed = |user: &UserId| view.as_ref().is_some_and(|view| view.is_removed(user));
-        if UserId::new(&identity.subject).is_ok_and(|user| removed(&user)) {
-            return Err(ApiError::new(Code::UserRemoved, "this user was removed from the room"));
-        }
-        Ok(identity)
+        Ok(self.auth.identify(token, room)?)
     }
 }
 

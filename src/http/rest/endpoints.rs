@@ -15,8 +15,8 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::methods::other;
 use crate::http::server::large;
 
-use super::{events, modules, recordings, rooms, token, users};
-use crate::http::channel::handlers as channel;
+use super::{bans, events, modules, recordings, rooms, token, users};
+use crate::http::channel::{bans as channel_bans, handlers as channel};
 
 const PREFIX: &str = "/api";
 const BEARER: &str = "apiKey";
@@ -58,6 +58,9 @@ fn all() -> Vec<Endpoint> {
         users::create as __path_create,
         users::list as __path_list,
         users::remove as __path_remove,
+        bans::list as __path_list,
+        bans::ban as __path_ban,
+        bans::unban as __path_unban,
         token::issue as __path_issue,
         modules::set_mark as __path_set_mark,
         modules::clear_mark as __path_clear_mark,
@@ -86,6 +89,8 @@ fn channel() -> Vec<Endpoint> {
         channel::announce as __path_announce,
         channel::retract as __path_retract,
         channel::set as __path_set,
+        channel_bans::ban as __path_ban,
+        channel_bans::unban as __path_unban,
     ]
 }
 

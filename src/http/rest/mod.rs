@@ -7,6 +7,7 @@
 //! Owns: the format of requests and answers. Never does: make decisions (that is the task of `rooms`), or
 //! sign tokens.
 
+mod bans;
 mod body;
 mod endpoints;
 mod events;

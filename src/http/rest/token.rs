@@ -6,6 +6,7 @@ use actix_web::web::{Data, Json};
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
+use crate::domain::users::UserDenied;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::extract::JsonBody;
 use crate::http::tokens::ListenerClaims;
@@ -29,7 +30,7 @@ use super::body::{TokenAnswer, TokenRequest};
         (status = 401, body = ErrorBody, description = "unauthorized"),
         (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
         (status = 404, body = ErrorBody, description = "room_not_found"),
-        (status = 409, body = ErrorBody, description = "room_removing (retryable)"),
+        (status = 409, body = ErrorBody, description = "user_removed, room_removing (retryable)"),
         (status = 408, body = ErrorBody, description = "request_timeout"),
         (status = 413, body = ErrorBody, description = "body_too_large"),
         (status = 415, body = ErrorBody, description = "unsupported_media_type"),
@@ -46,6 +47,9 @@ pub(super) async fn issue(api: Data<Api>, body: JsonBody<TokenRequest>) -> Resul
     let room = api.rooms.get(&id).await?;
     if room.status == RoomStatus::Removing {
         return Err(RoomError::Removing.into());
+    }
+    if who.user.as_ref().is_some_and(|user| room.view.is_banned(user)) {
+        return Err(RoomError::User(UserDenied::Banned).into());
     }
     let issued = api.tokens.listener(&who, &id, room.meta.created_at, now());
     Ok(Json(TokenAnswer { success: true, token: issued.token, expires_at: issued.expires_at.0 }))

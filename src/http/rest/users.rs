@@ -1,4 +1,4 @@
-//! `/api/rooms/{id}/users`: users who may speak in a room, and users who were removed from it.
+//! `/api/rooms/{id}/users`: users who may speak in a room, and users who are banned from it.
 
 use actix_web::web::{Data, Json};
 use actix_web::{HttpResponse, Responder};
@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
+use crate::domain::users::BanOrder;
 use crate::domain::view::Users;
 use crate::http::anchors;
 use crate::http::error::{ApiError, ErrorBody};
@@ -60,7 +61,7 @@ pub(super) struct UsersAnswer {
     users: Vec<UserBody>,
 }
 
-/// User who was created through the API, was removed, or is in the room with a token from elsewhere.
+/// User who was created through the API, is banned, or is in the room with a token from elsewhere.
 #[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = User)]
@@ -73,7 +74,7 @@ pub(super) struct UserBody {
     /// Time at which the user was created; absent if the user's token was not issued here.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
-    /// Time since which no token of the user is valid for this room; absent if the user was not removed.
+    /// Time since which no token of the user is valid for this room; absent if the user is not banned.
     #[serde(skip_serializing_if = "Option::is_none")]
     removed_at: Option<u64>,
     /// True if the user is in the room now; absent while presence is unavailable.
@@ -138,7 +139,7 @@ pub(super) async fn create(
 
 /// Lists the users of a room.
 ///
-/// These are the users who were given a token here, the removed users, and all others who are in the room.
+/// These are the users who were given a token here, the banned users, and all others who are in the room.
 #[utoipa::path(
     get, path = "/api/rooms/{id}/users", operation_id = "listUsers", tag = "users",
     params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
@@ -158,10 +159,7 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
     Ok(Json(UsersAnswer { success: true, users: everybody(&known, present) }))
 }
 
-/// Removes a user from a room.
-///
-/// The user is disconnected, and every token of the user is refused for as long as the room exists. The call
-/// may be repeated, and may name a user whose token was issued elsewhere.
+/// Removes a user from a room: the same as a ban.
 #[utoipa::path(
     delete, path = "/api/rooms/{id}/users/{userId}", operation_id = "removeUser", tag = "users",
     params(
@@ -180,7 +178,8 @@ pub(super) async fn list(api: Data<Api>, room: RoomPath) -> Result<impl Responde
     )
 )]
 pub(super) async fn remove(api: Data<Api>, user: UserPath) -> Result<impl Responder, ApiError> {
-    api.rooms.remove_user(&user.0, &user.1).await?;
+    let order = BanOrder { user: user.1, name: None, by: None };
+    api.rooms.ban_user(&user.0, &order).await?;
     Ok(Json(Done::YES))
 }
 
@@ -195,7 +194,8 @@ fn everybody(known: &Users, present: Option<Vec<PresenceEntry>>) -> Vec<UserBody
     let mut users: std::collections::BTreeMap<_, _> = known
         .iter()
         .map(|(id, user)| {
-            let (created_at, removed_at) = (Some(user.created_at.0), user.removed_at.map(|at| at.0));
+            let created_at = (!user.uninvited).then_some(user.created_at.0);
+            let removed_at = user.removed_at.map(|at| at.0);
             let (user_id, role) = (id.to_string(), Some(user.role));
             (id.clone(), UserBody { user_id, role, created_at, removed_at, connected, ..UserBody::default() })
         })

@@ -122,7 +122,7 @@ async fn concurrent_writes_conflict((one, two): Pair) {
 fn said(stage: &Stage, text: &str) -> (Stage, Vec<Event>) {
     let id = PersonId::new("0123456789abcdef").unwrap();
     let name = Some(DisplayName::new("Ann").unwrap());
-    let by = Person { id, name, role: StageRole::Anchor, verified: true };
+    let by = Person { id, name, role: StageRole::Anchor, verified: true, subject: None };
     let at = UnixMs(1000 * stage.version);
     let events = stage.decide(&by, Command::Say(ChatText::new(text).unwrap()), at).unwrap();
     let mut next = stage.clone();

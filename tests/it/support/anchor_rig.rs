@@ -185,7 +185,7 @@ impl Rig {
 
     /// Removes the user as the API does.
     pub async fn remove_user(&self, user: &str) {
-        let removed = User { role: UserRole::Anchor, created_at: UnixMs(0), removed_at: Some(UnixMs(1)) };
+        let removed = User { removed_at: Some(UnixMs(1)), ..User::invited(UserRole::Anchor, UnixMs(0)) };
         let key = keys::user(&room(), &UserId::new(user).unwrap());
         self.store.put(&key, serde_json::to_vec(&removed).unwrap().into()).await.unwrap();
     }

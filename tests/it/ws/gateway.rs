@@ -195,7 +195,9 @@ impl Session for ScriptedSession {
             "full" => Err(RpcError::from(ErrorCode::RoomFull).retry_after(Duration::from_secs(2))),
             "panic" => panic!("as the script says"),
             "closed" => {
-                self.peer.out.notify(&Notification::RoomClosed { room_id: self.peer.room.clone() });
+                self.peer
+                    .out
+                    .notify(&Notification::RoomClosed { room_id: self.peer.room.clone(), reason: "stopped" });
                 self.peer.out.close(CloseCode::RoomClosed);
                 Ok(json!({}))
             }

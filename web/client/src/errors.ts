@@ -16,6 +16,8 @@ export interface Problem {
   retryable: boolean;
   /** Delay in milliseconds before which a retry cannot succeed. */
   retryAfterMs?: number;
+  /** With `room_closed`: `stopped`, `max_duration`, `empty`, `deleted` or `other`. */
+  reason?: string;
 }
 
 /** Error thrown by every call of this library that fails. */
@@ -24,18 +26,24 @@ export class StentorError extends Error implements Problem {
   readonly code: string;
   readonly retryable: boolean;
   readonly retryAfterMs?: number;
+  readonly reason?: string;
 
   constructor(problem: Problem, options?: ErrorOptions) {
     super(problem.message, options);
     this.code = problem.code;
     this.retryable = problem.retryable;
     if (problem.retryAfterMs !== undefined) this.retryAfterMs = problem.retryAfterMs;
+    if (problem.reason !== undefined) this.reason = problem.reason;
   }
 
   /** The problem without the stack, as contained in events. */
   get problem(): Problem {
-    const { code, message, retryable, retryAfterMs } = this;
-    return retryAfterMs === undefined ? { code, message, retryable } : { code, message, retryable, retryAfterMs };
+    const { code, message, retryable, retryAfterMs, reason } = this;
+    return {
+      code, message, retryable,
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+      ...(reason === undefined ? {} : { reason }),
+    };
   }
 }
 

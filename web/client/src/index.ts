@@ -13,7 +13,7 @@ export { REACTIONS, RoomChannel } from './channel/channel.js';
 export type { ChannelEvents, ChannelOptions, Named } from './channel/channel.js';
 export { placeOf } from './channel/state.js';
 export type {
-  ChannelMember, ChannelState, Hand, Message, Person, RoomLine, Settings, Talking,
+  BannedPerson, ChannelMember, ChannelState, Hand, Message, Person, RoomLine, Settings, Talking,
 } from './channel/state.js';
 export type { Token } from './tokens.js';
 export { StentorRoom } from './room.js';

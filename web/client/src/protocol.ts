@@ -1,7 +1,7 @@
 // Names, types and codes of the signalling protocol. The server's side is src/domain/signalling, the description
 // docs/signalling.md. Owns: constants and types. Never does: act.
 
-/** Role of a user in a room: a host may also mute and remove others. */
+/** Role of a user in a room: a host may also mute and ban others. */
 export type Role = 'host' | 'anchor';
 
 /** `onair`: sends audio. `idle`: is in the room and sends none. */
@@ -35,7 +35,8 @@ export interface Notifications {
   icecandidate: { candidate: RTCIceCandidateInit | null };
   slowLink: { uplink: boolean; lost: number };
   reconnect: { reason: string; retryAfterMs: number };
-  roomClosed: { roomId: string };
+  /** `reason`: absent from servers of earlier versions. */
+  roomClosed: { roomId: string; reason?: string };
 }
 
 /** Errors of calls after which the server closes the connection with a more specific code. */
@@ -84,7 +85,7 @@ const CLOSE_CODES: Readonly<Record<number, CloseMeaning>> = {
   1009: terminal('too_big', 'a message was too big for the server'),
   1011: passing('internal', 'something went wrong on the server'),
   4401: terminal('token_invalid', 'the token is not valid, or no longer'),
-  4403: terminal('removed', 'a host removed you from the room'),
+  4403: terminal('removed', 'you are banned from the room'),
   4404: terminal('room_gone', 'there is no such room'),
   4407: passing('not_joined', 'the connection was not in the room for too long'),
   4408: passing('peer_dead', 'the server heard nothing from here for too long'),

@@ -155,7 +155,17 @@ export class StentorRoom extends Emitter<RoomEvents> {
     await this.call('unmute', { userId });
   }
 
-  /** As host: removes another user from the room. Their token no longer works. */
+  /** As host: bans another user from the room. They can neither speak nor listen until the ban is lifted. */
+  async banMember(userId: string): Promise<void> {
+    await this.call('ban', { userId });
+  }
+
+  /** As host: lifts the ban of a user. */
+  async unbanMember(userId: string): Promise<void> {
+    await this.call('unban', { userId });
+  }
+
+  /** Earlier name of {@link StentorRoom.banMember}, which servers of every version know. */
   async removeMember(userId: string): Promise<void> {
     await this.call('remove', { userId });
   }
@@ -345,8 +355,10 @@ export class StentorRoom extends Emitter<RoomEvents> {
         const { reason, retryAfterMs } = params as Notifications['reconnect'];
         return this.failed({ code: 'reconnect', message: reason, retryable: true, retryAfterMs }, true);
       }
-      case 'roomClosed':
-        return this.failed({ code: 'room_closed', message: 'the room is over', retryable: false }, false);
+      case 'roomClosed': {
+        const { reason } = params as Notifications['roomClosed'];
+        return this.failed({ code: 'room_closed', message: 'the room is over', retryable: false, ...(reason ? { reason } : {}) }, false);
+      }
     }
   }
 

@@ -1,6 +1,6 @@
 // The chat of a room: messages, the pinned one, and the field to write. A host also deletes and pins.
 
-import { StentorError, type ChannelState, type Message, type Problem, type RoomChannel } from '@stentor/client';
+import { StentorError, type ChannelState, type Message, type Person, type Problem, type RoomChannel } from '@stentor/client';
 import { byId, remembered, toast, write } from '../dom';
 import { isolated, plain } from '../names';
 
@@ -13,7 +13,11 @@ export class Chat {
   private readonly input = byId<HTMLInputElement>('say-text');
   private readonly name = byId<HTMLInputElement>('say-name');
 
-  constructor(private readonly channel: () => RoomChannel | null) {
+  /** `ban`: asks a host and bans the author of a message; without it, messages offer no ban. */
+  constructor(
+    private readonly channel: () => RoomChannel | null,
+    private readonly ban?: (person: Person) => void,
+  ) {
     this.name.value = remembered.get('name') ?? '';
     this.form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -24,7 +28,9 @@ export class Chat {
       const button = (event.target as HTMLElement).closest<HTMLElement>('[data-do]');
       const id = Number(button?.closest<HTMLElement>('[data-message]')?.dataset.message);
       if (!button || !id) return;
+      const author = this.channel()?.state.messages.find((message) => message.id === id)?.person;
       if (button.dataset.do === 'pin') void this.ask('PUT', 'pinned', { message: id });
+      else if (button.dataset.do === 'ban') author && this.ban?.(author);
       else void this.ask('DELETE', `chat/${id}`);
     });
   }
@@ -80,6 +86,7 @@ export class Chat {
     actions.className = 'message-actions';
     if (host) actions.append(action('pin', 'Pin', `Pin the message of ${nameOf(message)}`));
     if (host || message.person.id === me) actions.append(action('delete', 'Delete', `Delete the message of ${nameOf(message)}`));
+    if (host && this.ban && message.person.id !== me) actions.append(action('ban', 'Ban', `Ban ${nameOf(message)} from the room`));
     if (actions.hasChildNodes()) item.append(actions);
     return item;
   }
@@ -121,7 +128,9 @@ const WORDS: Readonly<Record<string, string>> = {
   invalid_name: 'This name cannot be shown. Choose another one.',
   invalid_text: 'This text is too long, or has characters that cannot be shown.',
   not_invited: 'The invitation is no longer open.',
-  user_removed: 'You were removed from this room.',
+  user_removed: 'A host banned you from this room.',
+  person_not_found: 'This person is no longer known here.',
+  too_many_users: 'This room can remember no more bans. Lift some of them first.',
   token_expired: 'Your link has expired. Ask for a new one.',
   gone: 'The server does not answer. Try again in a moment.',
 };

@@ -34,6 +34,7 @@ export function playback({ state, problem, pausedBy }: ListenerStatus, heard: bo
 const FAILED: Readonly<Record<string, string>> = {
   invalid_room_id: 'This link names no valid room.',
   token_wrong_room: 'This link is for another room. Ask for a link to this one.',
+  user_removed: 'A host banned you from this room.',
   token_wrong_audience: 'This link is not for listening. Ask for a link for listeners.',
   unsupported_browser: `This browser cannot play the room. It needs ${NEEDED}.`,
 };

@@ -1,6 +1,6 @@
 // The queue of raised hands for a host, and the channel's settings.
 
-import type { ChannelState, Hand, RoomChannel } from '@stentor/client';
+import type { BannedPerson, ChannelState, Hand, Person, RoomChannel } from '@stentor/client';
 import { nameOf, sent } from '../channel/chat';
 import { byId, clone, write } from '../dom';
 import { isolated } from '../names';
@@ -8,14 +8,26 @@ import { isolated } from '../names';
 export class Hands {
   private readonly items = new Map<string, HTMLElement>();
 
-  constructor(private readonly channel: () => RoomChannel | null) {
+  private readonly banned = new Map<string, HTMLElement>();
+
+  /** `ban`: asks the host and bans a person. */
+  constructor(
+    private readonly channel: () => RoomChannel | null,
+    private readonly ban: (person: Person) => void,
+  ) {
     byId('hands').addEventListener('click', (event) => {
       const button = (event.target as HTMLElement).closest<HTMLElement>('[data-do]');
       const person = button?.closest<HTMLElement>('[data-person]')?.dataset.person;
       if (!button || !person) return;
+      const hand = this.channel()?.state.hands.find((hand) => hand.person.id === person);
       const invitation = button.getAttribute('aria-pressed') === 'true' ? 'DELETE' : 'PUT';
-      if (button.dataset.do === 'invite') void this.send(invitation, `hands/${person}/invitation`);
+      if (button.dataset.do === 'ban') hand && this.ban(hand.person);
+      else if (button.dataset.do === 'invite') void this.send(invitation, `hands/${person}/invitation`);
       else void this.send('DELETE', `hands/${person}`);
+    });
+    byId('bans').addEventListener('click', (event) => {
+      const person = (event.target as HTMLElement).closest('[data-do]')?.closest<HTMLElement>('[data-person]')?.dataset.person;
+      if (person) void sent(() => this.channel()?.unban(person));
     });
     for (const id of ['hands-open', 'chat-open', 'slow-mode']) byId(id).addEventListener('change', () => void this.configure());
     byId<HTMLFormElement>('announce-form').addEventListener('submit', (event) => {
@@ -37,6 +49,7 @@ export class Hands {
       this.items.delete(id);
     }
     if (host) for (const hand of hands) this.item(hand);
+    this.showBans(host ? state.bans : []);
     byId('hands-empty').hidden = hands.length > 0;
     write(byId('hands-count'), hands.length > 0 ? String(hands.length) : '');
     byId<HTMLInputElement>('hands-open').checked = settings.handsOpen;
@@ -63,7 +76,29 @@ export class Hands {
     write(invite, invited ? 'Take back' : 'Invite');
     invite.setAttribute('aria-pressed', String(invited));
     invite.setAttribute('aria-label', invited ? `Take the invitation of ${isolated(name)} back` : `Invite ${isolated(name)} to speak`);
+    item.querySelector('[data-do=ban]')!.setAttribute('aria-label', `Ban ${isolated(name)} from the room`);
     item.querySelector('[data-do=lower]')!.setAttribute('aria-label', `Lower the hand of ${isolated(name)}`);
+  }
+
+  private showBans(bans: BannedPerson[]): void {
+    byId('bans-panel').hidden = bans.length === 0;
+    write(byId('bans-count'), String(bans.length));
+    const present = new Set(bans.map(({ id }) => id));
+    for (const [id, item] of this.banned) {
+      if (present.has(id)) continue;
+      item.remove();
+      this.banned.delete(id);
+    }
+    for (const { id, name } of bans) {
+      if (this.banned.has(id)) continue;
+      const item = clone('ban-item');
+      const shown = nameOf({ person: name === undefined ? {} : { name } });
+      item.dataset.person = id;
+      write(item.querySelector('.name')!, shown);
+      item.querySelector('[data-do=unban]')!.setAttribute('aria-label', `Let ${isolated(shown)} in again`);
+      this.banned.set(id, item);
+      byId('bans').append(item);
+    }
   }
 
   private async configure(): Promise<void> {

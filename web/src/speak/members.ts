@@ -52,7 +52,7 @@ export class Members {
     const mute = card.querySelector<HTMLButtonElement>('[data-do=mute]');
     if (mute) write(mute, member.muted ? 'Unmute' : 'Mute');
     mute?.setAttribute('aria-label', `${member.muted ? 'Unmute' : 'Mute'} ${isolated(name)}`);
-    card.querySelector('[data-do=remove]')?.setAttribute('aria-label', `Remove ${isolated(name)}`);
+    card.querySelector('[data-do=remove]')?.setAttribute('aria-label', `Ban ${isolated(name)} from the room`);
   }
 
   private make(member: Member, host: boolean): HTMLElement {

@@ -15,8 +15,8 @@ export interface Ending {
 }
 
 /** Returns the text for a problem after which nothing continues by itself. */
-export function ending({ code, message }: Problem): Ending {
-  const known = ENDINGS[code];
+export function ending({ code, message, reason }: Problem): Ending {
+  const known = (code === 'room_closed' && CLOSED[reason ?? '']) || ENDINGS[code];
   if (known) return known;
   return { title: 'The connection ended', text: `${sentence(message)} If joining again does not help, tell whoever runs this server: ${code}.`, way: 'again' };
 }
@@ -25,7 +25,7 @@ const end = (title: string, text: string, way: Way = 'none'): Ending => ({ title
 
 const ENDINGS: Record<string, Ending> = {
   left: end('You left the room', 'The others no longer hear you. Your invite still works.', 'again'),
-  removed: end('You were removed', 'A host removed you from this room, and your invite no longer works. Ask for a new one if this was a mistake.'),
+  removed: end('You were banned', 'A host banned you from this room: you can neither speak nor listen here. If this was a mistake, ask a host to let you in again.'),
   room_closed: end('The room is over', 'Thank you for speaking. If it goes on air again, the same link opens it.', 'again'),
   room_gone: end('There is no such room', 'It has ended or never was. Ask for a new invite.'),
   room_over: end('The room is over', 'It has ended, or your invite was withdrawn. Ask for a new one.'),
@@ -38,6 +38,13 @@ const ENDINGS: Record<string, Ending> = {
   unsupported_browser: end('This browser cannot speak here', `It has no WebRTC, or a setting or extension has switched it off. Speaking needs ${NEEDED}.`),
   flooding: end('Too many requests', 'This page asked too much of the server in a short time. Join again in a moment.', 'again'),
   media_refused: end('The sound could not be set up', `The server did not accept what this browser offered. Speaking needs ${NEEDED}.`, 'again'),
+};
+
+/** Ends of a room whose reason the server told. */
+const CLOSED: Record<string, Ending> = {
+  max_duration: end('The room is over', 'It has been on air for as long as it may. If it goes on air again, the same link opens it.', 'again'),
+  empty: end('The room is over', 'Nobody was there to speak for a while. If it goes on air again, the same link opens it.', 'again'),
+  deleted: end('The room is over', 'Thank you for speaking. The room was deleted, and this link no longer works.'),
 };
 
 /** Facts about the browser that distinguish causes. */

@@ -108,6 +108,16 @@ export class RoomChannel extends Emitter<ChannelEvents> {
     await this.send('DELETE', `hands/${encodeURIComponent(person)}`);
   }
 
+  /** As host: bans a person, listener or anchor, from the room. */
+  async ban(person: string): Promise<void> {
+    await this.send('PUT', `bans/${encodeURIComponent(person)}`);
+  }
+
+  /** As host: lifts the ban of a person. */
+  async unban(person: string): Promise<void> {
+    await this.send('DELETE', `bans/${encodeURIComponent(person)}`);
+  }
+
   /** As host: pins a message; `null` unpins. */
   async pin(message: number | null): Promise<void> {
     await (message === null ? this.send('DELETE', 'pinned') : this.send('PUT', 'pinned', { message }));

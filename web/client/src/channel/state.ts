@@ -47,6 +47,14 @@ export interface RoomLine {
   coverUrl?: string;
 }
 
+/** Banned person; only hosts get them. */
+export interface BannedPerson {
+  id: string;
+  name?: string;
+  /** Milliseconds since the Unix epoch. */
+  bannedAt: number;
+}
+
 export interface Settings {
   handsOpen: boolean;
   chatOpen: boolean;
@@ -72,6 +80,8 @@ export interface ChannelState {
   pinned: Message | null;
   announcement: string | null;
   settings: Settings;
+  /** Newest first, at most 100; empty for everybody but hosts. */
+  bans: BannedPerson[];
 }
 
 /** Maximum number of messages that a page keeps; the server keeps as many. */
@@ -89,6 +99,7 @@ export const initial = (): ChannelState => ({
   pinned: null,
   announcement: null,
   settings: { handsOpen: true, chatOpen: true, slowModeSeconds: 0 },
+  bans: [],
 });
 
 /** Returns the state after an event. Unknown events change nothing. `data` is the event's parsed JSON. */
@@ -108,6 +119,7 @@ export function applied(state: ChannelState, event: string, data: any): ChannelS
         pinned: data.pinned,
         announcement: data.announcement,
         settings: data.settings,
+        bans: data.bans ?? [],
       };
     case 'room':
       return { ...state, room: lineOf(data) };
@@ -134,6 +146,8 @@ export function applied(state: ChannelState, event: string, data: any): ChannelS
       return { ...state, announcement: data.text };
     case 'configured':
       return { ...state, settings: data.settings };
+    case 'bans':
+      return { ...state, bans: data.people };
     case 'closed':
       return { ...state, closed: true };
     default:

@@ -1,0 +1,81 @@
+//! Handlers of the bans of a room, for its hosts. People are named by their ids in the room.
+
+use actix_web::web::{Data, Json};
+use actix_web::{HttpRequest, Responder};
+
+use super::ChannelSide;
+use super::handlers::{person, room};
+use crate::domain::ids::RoomId;
+use crate::domain::stage::{Person, Refusal, StageRole};
+use crate::domain::users::BanOrder;
+use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::http::rest::Done;
+
+/// Bans a person, anchor or listener, from the room, as a host. May be repeated.
+///
+/// The person must be in the room, have written, have a hand raised, or have been invited. Every token of the
+/// person is refused until the ban is lifted.
+#[utoipa::path(
+    put, path = "/hls/rooms/{room}/bans/{person}", operation_id = "banPerson", tag = "channel",
+    params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
+        ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
+    responses(
+        (status = 200, body = Done, description = "it is so"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
+        (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
+        (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
+        (status = 404, body = ErrorBody, description = "room_not_found, person_not_found"),
+        (
+            status = 409, body = ErrorBody,
+            description = "user_removed, too_many_users, room_removing (retryable)"
+        ),
+        (status = 429, body = ErrorBody, description = "too_many_requests"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "channel_unavailable, busy, store_unavailable \
+            (retryable)"),
+    )
+)]
+pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
+    let (room, host) = host(&request, &side)?;
+    let found = side.hub.find(&room, &person(&request)?).await?;
+    let (user, name) = found.ok_or_else(|| {
+        let message = "nobody with this id is in the room, has written or has a hand raised";
+        ApiError::new(Code::PersonNotFound, message)
+    })?;
+    side.rooms.ban_user(&room, &BanOrder { user, name, by: host.subject }).await?;
+    Ok(Json(Done::YES))
+}
+
+/// Lifts the ban of a person, as a host. May be repeated.
+#[utoipa::path(
+    delete, path = "/hls/rooms/{room}/bans/{person}", operation_id = "unbanPerson", tag = "channel",
+    params(("room" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
+        ("person" = String, Path, description = "id of a person in this room", pattern = "^[0-9a-f]{16}$")),
+    responses(
+        (status = 200, body = Done, description = "it is so"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id, invalid_person_id"),
+        (status = 401, body = ErrorBody, description = "token_missing, token_invalid, token_expired"),
+        (status = 403, body = ErrorBody, description = "token_wrong_room, token_wrong_audience, host_only"),
+        (status = 404, body = ErrorBody, description = "room_not_found"),
+        (status = 409, body = ErrorBody, description = "user_removed, room_removing (retryable)"),
+        (status = 429, body = ErrorBody, description = "too_many_requests"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "channel_unavailable, busy, store_unavailable \
+            (retryable)"),
+    )
+)]
+pub async fn unban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
+    let (room, host) = host(&request, &side)?;
+    let person = person(&request)?;
+    if let Some(user) = side.hub.banned(&room, &person) {
+        side.rooms.unban_user(&room, &user, host.subject.as_ref()).await?;
+    }
+    Ok(Json(Done::YES))
+}
+
+/// Returns the room and the calling host.
+fn host(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId, Person), ApiError> {
+    let room = room(request)?;
+    let caller = side.caller(request, &room, None)?.person;
+    if caller.role == StageRole::Host { Ok((room, caller)) } else { Err(Refusal::HostOnly.into()) }
+}

@@ -1,0 +1,197 @@
+//! Moderation on real nodes: bans of anchors and listeners, and their effect on every node.
+
+use std::time::Instant;
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use crate::channel::{Events, send};
+use crate::rooms::node_on_etcd;
+use crate::support::etcd::Etcd;
+use crate::support::node::{Answer, Node, request};
+use crate::support::redis::Redis;
+use crate::support::stage::{ROOM, Stage};
+use crate::support::{PATIENCE, until};
+
+#[actix::test]
+async fn banned_anchor_leaves_mix() {
+    let stage = Stage::pair(&[]).await;
+    let mut host = stage.connect_host(0, "hera").await;
+    let mut bert = stage.connect(1, "bert", "").await;
+    let (_, at_host) = host.speak(0).await;
+    let (_, at_bert) = bert.speak(660).await;
+    at_host.until_hears(&[660.0], &[]).await;
+    let refused = bert.call("ban", json!({ "userId": "hera" })).await.unwrap_err();
+    assert_eq!(refused["data"]["code"], "forbidden");
+
+    host.call("ban", json!({ "userId": "bert" })).await.unwrap();
+    assert_eq!(bert.closed().await, 4403);
+    host.members(1).await;
+    at_host.until_hears(&[], &[660.0]).await;
+    until("Janus has one participant", async || stage.participants().await.len() == 1).await;
+    for gateway in 0..2 {
+        assert_eq!(stage.connect(gateway, "bert", "").await.closed().await, 4403);
+    }
+    let bans = stage.one.get(&format!("/api/rooms/{ROOM}/bans")).await.json();
+    assert_eq!((&bans["bans"][0]["userId"], bans["bans"].as_array().unwrap().len()), (&json!("bert"), 1));
+
+    host.call("unban", json!({ "userId": "bert" })).await.unwrap();
+    assert_eq!(host.call("unban", json!({ "userId": "bert" })).await, Ok(json!({})), "may be repeated");
+    drop(at_bert);
+    let mut bert = stage.connect(1, "bert", "").await;
+    bert.speak(660).await;
+    at_host.until_hears(&[660.0], &[]).await;
+    let ledger = events_of(&stage.one, &["user_banned", "user_unbanned"]).await;
+    assert_eq!(ledger, ["user_banned bert by hera", "user_unbanned bert by hera"]);
+
+    stage.one.delete(&format!("/api/rooms/{ROOM}")).await;
+    assert_eq!(host.note("roomClosed", |_| true).await, json!({ "roomId": ROOM, "reason": "deleted" }));
+}
+
+#[actix::test]
+async fn banned_listener_gets_no_sound() {
+    let node = Node::start(&[("node.roles", "rooms,janus,mixer,hls,gateway")]).await;
+    node.room_on_air(ROOM).await;
+    let (lena, mona) = (listener(&node, "lena").await, listener(&node, "mona").await);
+    let bans = format!("/api/rooms/{ROOM}/bans/lena");
+    let playlist = async |token: &str| {
+        let url = format!("{}/hls/rooms/{ROOM}/index.m3u8?token={token}", node.hls);
+        request("GET", &url, &[], None).await
+    };
+    until("the room is heard", async || playlist(&lena).await.status == 200).await;
+    let key = async |token: &str| {
+        let text = playlist(&mona).await.text();
+        let uri = text.rsplit("METHOD=AES-128,URI=\"").next().unwrap().split('"').next().unwrap();
+        let uri = uri.replace(&mona, token);
+        request("GET", &format!("{}/hls/rooms/{ROOM}/{uri}", node.hls), &[], None).await
+    };
+    assert_eq!(key(&lena).await.status, 200);
+    let mut streams = Vec::new();
+    for user in [&lena, &mona] {
+        streams.push(plain(&node, user).await);
+    }
+    let mut events = Events::open(&node.hls, &lena, None).await;
+    events.next("snapshot").await;
+
+    let at = Instant::now();
+    assert_eq!(node.put(&bans, Value::Null).await.status, 200);
+    let lenas = &mut streams[0];
+    let ended = async { while lenas.next().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the plain stream ends");
+    events.ends().await;
+    crate::support::report(format!("streams of a banned listener ended after {:?}", at.elapsed()));
+    for refused in [key(&lena).await, playlist(&lena).await, open_plain(&node, &lena).await] {
+        assert_eq!((refused.status, refused.code().as_str()), (409, "user_removed"));
+    }
+    for (method, path) in [("POST", "hand"), ("POST", "chat"), ("POST", "stage"), ("GET", "events")] {
+        let body = if path == "chat" { json!({ "text": "let me in" }) } else { json!({}) };
+        let body = if method == "GET" { Value::Null } else { body };
+        let refused = send(&node.hls, &lena, method, path, body).await;
+        assert_eq!((refused.status, refused.code().as_str()), (409, "user_removed"), "{path}");
+    }
+    let fresh = node.post("/api/token", json!({ "roomId": ROOM, "userId": "lena" })).await;
+    assert_eq!((fresh.status, fresh.code().as_str()), (409, "user_removed"));
+    assert_eq!(key(&mona).await.status, 200, "others listen on");
+    assert!(streams[1].next().await.is_some());
+
+    assert_eq!(node.delete(&bans).await.status, 200);
+    assert_eq!(key(&lena).await.status, 200, "the same token works again");
+    let users = node.get(&format!("/api/rooms/{ROOM}/users")).await.json();
+    assert_eq!(users["users"], json!([]), "a listener who was banned once is no anchor");
+}
+
+#[actix::test]
+async fn hosts_ban_listeners_on_all_nodes() {
+    let (etcd, redis) = (Etcd::start(), Redis::start());
+    let url = redis.url();
+    let shared = [("presence.kind", "redis"), ("presence.redis.url", url.as_str())];
+    let member = async |id: &'static str, roles: &'static str| {
+        let settings = [&[("node.id", id), ("node.roles", roles)], &shared[..]].concat();
+        node_on_etcd(&etcd, &settings).await
+    };
+    let desk = member("desk", "rooms").await;
+    let (mut one, two) = (member("ear1", "hls").await, member("ear2", "hls").await);
+    desk.post("/api/rooms", json!({ "roomId": ROOM })).await;
+    let host = desk.post(&format!("/api/rooms/{ROOM}/users"), json!({ "role": "host" })).await.json();
+    let host = host["token"].as_str().unwrap().to_owned();
+    let (ann, bob) = (listener(&desk, "ann").await, listener(&desk, "bob").await);
+    let mut at_host = Events::open(&two.hls, &host, None).await;
+    at_host.next("snapshot").await;
+    let mut at_ann = Events::open(&one.hls, &ann, None).await;
+    let me = at_ann.next("hello").await["you"]["id"].as_str().unwrap().to_owned();
+    done(&send(&one.hls, &ann, "POST", "hand", json!({ "name": "Ann" })).await);
+    at_host.next("hand_raised").await;
+
+    let path = format!("bans/{me}");
+    for (token, path, status, code) in [
+        (&bob, path.as_str(), 403, "host_only"),
+        (&host, "bans/0123456789abcdef", 404, "person_not_found"),
+        (&host, "bans/ann", 400, "invalid_person_id"),
+    ] {
+        let refused = send(&two.hls, token, "PUT", path, Value::Null).await;
+        assert_eq!((refused.status, refused.code().as_str()), (status, code));
+    }
+    done(&send(&two.hls, &host, "PUT", &path, Value::Null).await);
+    at_ann.ends().await;
+    assert_eq!(at_host.next("hand_lowered").await["person"], me.as_str());
+    one.kill();
+    one.run();
+    one.ready().await;
+    let refused = send(&one.hls, &ann, "POST", "hand", json!({ "name": "Ann" })).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "user_removed"), "the store remembers");
+    let bans = desk.get(&format!("/api/rooms/{ROOM}/bans")).await.json();
+    assert_eq!((&bans["bans"][0]["userId"], &bans["bans"][0]["name"]), (&json!("ann"), &json!("Ann")));
+    let known = Events::open(&one.hls, &host, None).await.next("snapshot").await;
+    assert_eq!((&known["bans"][0]["id"], &known["bans"][0]["name"]), (&json!(me), &json!("Ann")));
+    let unseen = Events::open(&one.hls, &bob, None).await.next("snapshot").await;
+    assert_eq!(unseen["bans"], Value::Null, "listeners see no bans");
+
+    assert_eq!(send(&one.hls, &bob, "DELETE", &path, Value::Null).await.code(), "host_only");
+    done(&send(&one.hls, &host, "DELETE", &path, Value::Null).await);
+    until("Ann is let in again", async || {
+        send(&two.hls, &ann, "POST", "reactions", json!({ "reaction": "clap" })).await.status == 200
+    })
+    .await;
+}
+
+/// Returns the events of these types as `type user by host`, once there are as many as types.
+async fn events_of(node: &Node, kinds: &[&str]) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let line = |event: &Value| {
+        let [user, by] = ["userId", "by"].map(|field| text(&event["data"][field]));
+        format!("{} {user} by {by}", text(&event["type"]))
+    };
+    let found = async || {
+        let page = node.get("/api/events?limit=1000").await.json();
+        let events = page["events"].as_array().unwrap().iter();
+        events.filter(|event| kinds.iter().any(|kind| event["type"] == *kind)).map(line).collect::<Vec<_>>()
+    };
+    until("the ledger has the events", async || found().await.len() >= kinds.len()).await;
+    found().await
+}
+
+async fn listener(node: &Node, user: &str) -> String {
+    let answer = node.post("/api/token", json!({ "roomId": ROOM, "userId": user })).await;
+    answer.json()["token"].as_str().expect("a token").to_owned()
+}
+
+fn done(answer: &Answer) {
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+type Body = std::pin::Pin<Box<dyn futures::Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>>>>;
+
+/// Opens the plain stream and waits for its first bytes.
+async fn plain(node: &Node, token: &str) -> Body {
+    let client = awc::Client::builder().disable_timeout().finish();
+    let url = format!("{}/live/{ROOM}.aac?token={token}", node.hls);
+    let response = client.get(url).timeout(PATIENCE).send().await.expect("an answer");
+    assert_eq!(response.status().as_u16(), 200);
+    let mut body: Body = Box::pin(response);
+    assert!(body.next().await.is_some_and(|chunk| chunk.is_ok()), "the stream begins");
+    body
+}
+
+async fn open_plain(node: &Node, token: &str) -> Answer {
+    request("GET", &format!("{}/live/{ROOM}.aac?token={token}", node.hls), &[], None).await
+}
