@@ -39,7 +39,7 @@ async fn banned_anchor_leaves_mix() {
     assert_eq!(host.call("unban", json!({ "userId": "bert" })).await, Ok(json!({})), "may be repeated");
     drop(at_bert);
     let mut bert = stage.connect(1, "bert", "").await;
-    bert.speak(660).await;
+    let (_, _again) = bert.speak(660).await;
     at_host.until_hears(&[660.0], &[]).await;
     let ledger = events_of(&stage.one, &["user_banned", "user_unbanned"]).await;
     assert_eq!(ledger, ["user_banned bert by hera", "user_unbanned bert by hera"]);
