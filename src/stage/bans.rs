@@ -34,7 +34,7 @@ impl StageHub {
     fn bans(&self, room: &RoomId, users: &Users) -> Vec<BanLine> {
         let mut banned: Vec<_> =
             users.iter().filter_map(|(id, user)| Some((user.removed_at?, id, user))).collect();
-        banned.sort_by(|a, b| b.0.cmp(&a.0));
+        banned.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
         let line = |(banned_at, id, user): (UnixMs, &UserId, &StoredValue<User>)| BanLine {
             id: self.parts.secrets.person_id(room, id.as_str()),
             name: user.banned_name.clone(),
