@@ -66,6 +66,7 @@ const (
 	CodeOnStage              Code = "on_stage"
 	CodeOriginNotAllowed     Code = "origin_not_allowed"
 	CodePagesClosed          Code = "pages_closed"
+	CodePersonNotFound       Code = "person_not_found"
 	CodeProxyNotAllowed      Code = "proxy_not_allowed"
 	CodeRecordingActive      Code = "recording_active"
 	CodeRecordingNotFound    Code = "recording_not_found"
@@ -192,6 +193,8 @@ func (e Code) Valid() bool {
 		return true
 	case CodePagesClosed:
 		return true
+	case CodePersonNotFound:
+		return true
 	case CodeProxyNotAllowed:
 		return true
 	case CodeRecordingActive:
@@ -254,20 +257,19 @@ func (e Code) Valid() bool {
 // Defines values for EventType.
 const (
 	EventTypeAnchorInvited EventType = "anchor_invited"
-	EventTypeAnchorRemoved EventType = "anchor_removed"
 	EventTypeRoomCreated   EventType = "room_created"
 	EventTypeRoomDeleted   EventType = "room_deleted"
 	EventTypeRoomEnded     EventType = "room_ended"
 	EventTypeRoomMoved     EventType = "room_moved"
 	EventTypeRoomStarted   EventType = "room_started"
+	EventTypeUserBanned    EventType = "user_banned"
+	EventTypeUserUnbanned  EventType = "user_unbanned"
 )
 
 // Valid indicates whether the value is a known member of the EventType enum.
 func (e EventType) Valid() bool {
 	switch e {
 	case EventTypeAnchorInvited:
-		return true
-	case EventTypeAnchorRemoved:
 		return true
 	case EventTypeRoomCreated:
 		return true
@@ -278,6 +280,10 @@ func (e EventType) Valid() bool {
 	case EventTypeRoomMoved:
 		return true
 	case EventTypeRoomStarted:
+		return true
+	case EventTypeUserBanned:
+		return true
+	case EventTypeUserUnbanned:
 		return true
 	default:
 		return false
@@ -396,6 +402,27 @@ type AssignedMixer struct {
 	Listening bool `json:"listening"`
 }
 
+// Ban Ban of a user.
+type Ban struct {
+	// BannedAt Time of the ban.
+	BannedAt int64 `json:"bannedAt"`
+
+	// Name Name under which the user was known when banned; absent if none was known.
+	Name nullable.Nullable[string] `json:"name,omitempty"`
+
+	// UserId Id of the user: the subject of the user's tokens.
+	UserId string `json:"userId"`
+}
+
+// BansAnswer Answer with the bans of a room.
+type BansAnswer struct {
+	// Bans Banned users, ordered by id.
+	Bans []Ban `json:"bans"`
+
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
 // Code Stable error codes. New codes may be added; none changes its meaning.
 type Code string
 
@@ -407,7 +434,7 @@ type CreateRoom struct {
 	// Custom Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
 	Custom nullable.Nullable[map[string]interface{}] `json:"custom,omitempty"`
 
-	// Description Description: at most 2,000 visible characters, in lines.
+	// Description Description: at most 2,000 visible characters; may contain line breaks.
 	Description nullable.Nullable[string] `json:"description,omitempty"`
 
 	// EmptyTimeout Time without anchors, in seconds, after which a broadcast ends.
@@ -416,7 +443,7 @@ type CreateRoom struct {
 	// Language Language of the broadcast, a language tag of BCP 47.
 	Language nullable.Nullable[string] `json:"language,omitempty"`
 
-	// ListenerLimit Most listeners at the same time.
+	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
 	// MaxAnchors Maximum number of anchors in the room; 3 if absent or null.
@@ -460,10 +487,10 @@ type CreateUserAnswer struct {
 	// ExpiresAt Time at which the token expires.
 	ExpiresAt int64 `json:"expiresAt"`
 
-	// InviteUrl URL of the page to speak from. The token is in the fragment, which no server gets to see.
+	// InviteUrl URL of the page for speaking. The token is in the fragment, which browsers never send to a server.
 	InviteUrl string `json:"inviteUrl"`
 
-	// Pin PIN of the room; it need not be sent together with the token.
+	// Pin PIN of the room. Optional in `join`: the token alone is sufficient.
 	Pin string `json:"pin"`
 
 	// Role Permissions of an anchor.
@@ -502,7 +529,7 @@ type ErrorBody struct {
 	Code    Code                                      `json:"code"`
 	Details nullable.Nullable[map[string]interface{}] `json:"details,omitempty"`
 
-	// Error Text for people; may change.
+	// Error Human-readable text; may change.
 	Error string `json:"error"`
 
 	// RequestId Id of the request, also in the header `X-Request-Id`.
@@ -520,14 +547,15 @@ type EventsAnswer struct {
 	// Events Events in the order in which they happened.
 	Events []LedgerEntry `json:"events"`
 
-	// More True if the ledger has more events after this page, perhaps none of them selected.
+	// More True if the ledger has more events after this page. The conditions of the request may exclude all of
+	// them.
 	More bool `json:"more"`
 
-	// Next The `after` of the next page.
+	// Next Value of `after` for the next page.
 	Next string `json:"next"`
 
 	// Oldest Cursor of the oldest event that is kept; absent if the ledger is empty. If the cursor in `after` is
-	// lower, events between them may have been deleted.
+	// lower, events between the two may have been deleted.
 	Oldest nullable.Nullable[string] `json:"oldest,omitempty"`
 
 	// Success Always true.
@@ -590,7 +618,7 @@ type MachineLoad struct {
 	// BusyPercent Share of all processors in use, percent.
 	BusyPercent int32 `json:"busyPercent"`
 
-	// MediaPercent Part of that used by the Janus and FFmpeg processes of the node.
+	// MediaPercent Share of all processors used by the Janus and FFmpeg processes of the node, percent.
 	MediaPercent int32 `json:"mediaPercent"`
 }
 
@@ -617,12 +645,12 @@ type Module struct {
 	// Reason Reason why the module is not pickable; absent if it is.
 	Reason nullable.Nullable[string] `json:"reason,omitempty"`
 
-	// RoomsLeft Number of rooms that must still move to other modules; present while the mark is `draining` or
-	// `drained`.
+	// RoomsLeft Number of rooms that must still move to other modules; present while the cordon label (`mark`) is
+	// `draining` or `drained`.
 	RoomsLeft nullable.Nullable[int32] `json:"roomsLeft,omitempty"`
 	StartedAt nullable.Nullable[int64] `json:"startedAt,omitempty"`
 
-	// Status `healthy` or `unhealthy`; absent if only the mark of the module is left.
+	// Status `healthy` or `unhealthy`; absent if the module is gone and only its cordon label (`mark`) remains.
 	Status  nullable.Nullable[string] `json:"status,omitempty"`
 	Url     nullable.Nullable[string] `json:"url,omitempty"`
 	Version nullable.Nullable[string] `json:"version,omitempty"`
@@ -642,10 +670,11 @@ type ModulesAnswer struct {
 
 // Recording Recording of a broadcast.
 type Recording struct {
-	// Bytes Size of the recorded media.
+	// Bytes Size of the recorded media, in bytes.
 	Bytes int64 `json:"bytes"`
 
-	// DurationMs Duration of the recorded media, in milliseconds. Both mixers of a handover count media that both have.
+	// DurationMs Duration of the recorded media, in milliseconds. Media that both mixers of a handover recorded count
+	// twice.
 	DurationMs int64 `json:"durationMs"`
 
 	// EndedAt Time at which the last mixer closed its part; absent before that.
@@ -654,7 +683,7 @@ type Recording struct {
 	// HlsUrl URL of the recording's playlist, which can be played in the state `ready`.
 	HlsUrl string `json:"hlsUrl"`
 
-	// LostSegments Segments that could not be written because a disk was full, slow or failed.
+	// LostSegments Number of segments that could not be written because a disk was full, slow or failed.
 	LostSegments int64 `json:"lostSegments"`
 
 	// Mixers Mixers that have a part of the recording.
@@ -697,7 +726,7 @@ type RecordingsAnswer struct {
 
 // Room State of a room.
 type Room struct {
-	// Anchors Number of anchors in the room now, on all gateways; absent while presence cannot tell.
+	// Anchors Number of anchors in the room now, on all gateways; absent while presence is unavailable.
 	Anchors nullable.Nullable[int] `json:"anchors,omitempty"`
 
 	// CoverUrl Image of the room: an https URL.
@@ -709,7 +738,7 @@ type Room struct {
 	// Custom Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
 	Custom nullable.Nullable[map[string]interface{}] `json:"custom,omitempty"`
 
-	// Description Description: at most 2,000 visible characters, in lines.
+	// Description Description: at most 2,000 visible characters; may contain line breaks.
 	Description nullable.Nullable[string] `json:"description,omitempty"`
 
 	// EmptyTimeout Time without anchors, in seconds, after which a broadcast ends.
@@ -730,7 +759,7 @@ type Room struct {
 	// Language Language of the broadcast, a language tag of BCP 47.
 	Language nullable.Nullable[string] `json:"language,omitempty"`
 
-	// ListenerLimit Most listeners at the same time.
+	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
 	// Listeners Number of listeners that requested the room's playlist from any node within the last ten seconds. On a
@@ -750,7 +779,7 @@ type Room struct {
 	// Pin PIN of the room.
 	Pin string `json:"pin"`
 
-	// Recording Id of the recording of the present broadcast; absent while it is not recorded.
+	// Recording Id of the recording of the current broadcast; absent while it is not recorded.
 	Recording nullable.Nullable[string] `json:"recording,omitempty"`
 
 	// RoomId Id of the room.
@@ -784,7 +813,7 @@ type RoomProfile struct {
 	// Custom Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
 	Custom nullable.Nullable[map[string]interface{}] `json:"custom,omitempty"`
 
-	// Description Description: at most 2,000 visible characters, in lines.
+	// Description Description: at most 2,000 visible characters; may contain line breaks.
 	Description nullable.Nullable[string] `json:"description,omitempty"`
 
 	// EmptyTimeout Time without anchors, in seconds, after which a broadcast ends.
@@ -793,7 +822,7 @@ type RoomProfile struct {
 	// Language Language of the broadcast, a language tag of BCP 47.
 	Language nullable.Nullable[string] `json:"language,omitempty"`
 
-	// ListenerLimit Most listeners at the same time.
+	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
 	// MaxDuration Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
@@ -822,11 +851,11 @@ type RoomStats struct {
 // RoomStatus defines model for RoomStatus.
 type RoomStatus string
 
-// SetMark New mark of a module.
+// SetMark Cordon label (`mark`) to set on a module.
 type SetMark struct {
 	Label MarkLabel `json:"label"`
 
-	// Ttl Seconds after which the mark is removed. If absent or null, the mark stays.
+	// Ttl Number of seconds after which the label is removed. If absent or null, the label stays.
 	Ttl nullable.Nullable[int64] `json:"ttl,omitempty"`
 }
 
@@ -882,7 +911,7 @@ type UpdateRoom struct {
 	// Custom Object of the application: at most 4,096 bytes of JSON, nested at most 8 deep. Not interpreted.
 	Custom nullable.Nullable[map[string]interface{}] `json:"custom,omitempty"`
 
-	// Description Description: at most 2,000 visible characters, in lines.
+	// Description Description: at most 2,000 visible characters; may contain line breaks.
 	Description nullable.Nullable[string] `json:"description,omitempty"`
 
 	// EmptyTimeout Time without anchors, in seconds, after which a broadcast ends.
@@ -891,7 +920,7 @@ type UpdateRoom struct {
 	// Language Language of the broadcast, a language tag of BCP 47.
 	Language nullable.Nullable[string] `json:"language,omitempty"`
 
-	// ListenerLimit Most listeners at the same time.
+	// ListenerLimit Maximum number of listeners at the same time.
 	ListenerLimit nullable.Nullable[int32] `json:"listenerLimit,omitempty"`
 
 	// MaxDuration Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
@@ -907,9 +936,9 @@ type UpdateRoom struct {
 	Title nullable.Nullable[string] `json:"title,omitempty"`
 }
 
-// User User who was created through the API, was removed, or is in the room with a token from elsewhere.
+// User User who was created through the API, is banned, or is in the room with a token from elsewhere.
 type User struct {
-	// Connected True if the user is in the room now; absent while presence cannot tell.
+	// Connected True if the user is in the room now; absent while presence is unavailable.
 	Connected nullable.Nullable[bool] `json:"connected,omitempty"`
 
 	// CreatedAt Time at which the user was created; absent if the user's token was not issued here.
@@ -921,7 +950,7 @@ type User struct {
 	// Muted True if the user is muted.
 	Muted nullable.Nullable[bool] `json:"muted,omitempty"`
 
-	// RemovedAt Time since which no token of the user is valid for this room; absent if the user was not removed.
+	// RemovedAt Time since which no token of the user is valid for this room; absent if the user is not banned.
 	RemovedAt nullable.Nullable[int64] `json:"removedAt,omitempty"`
 
 	// Role Role of the connected user, otherwise the role with which the user was created.
@@ -1104,16 +1133,16 @@ type ClientInterface interface {
 	// Corresponds with GET /api/modules (the `ListModules` operationId).
 	ListModules(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ClearMark Removes the mark of a module.
+	// ClearMark Removes the cordon label (`mark`) of a module.
 	//
-	// The module then counts as `ready`. A module without a mark stays as it is.
+	// The module then counts as `ready`. A module without a label stays as it is.
 	//
 	// Corresponds with DELETE /api/modules/{kind}/{id}/mark (the `ClearMark` operationId).
 	ClearMark(ctx context.Context, kind string, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// SetMarkWithBody Sets the mark of a module.
+	// SetMarkWithBody Sets the cordon label (`mark`) of a module.
 	//
-	// A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay with
+	// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
 	// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 	//
 	// Takes any type of body and a specified content type.
@@ -1121,9 +1150,9 @@ type ClientInterface interface {
 	// Corresponds with PUT /api/modules/{kind}/{id}/mark (the `SetMark` operationId).
 	SetMarkWithBody(ctx context.Context, kind string, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// SetMark Sets the mark of a module.
+	// SetMark Sets the cordon label (`mark`) of a module.
 	//
-	// A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay with
+	// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
 	// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 	//
 	// Takes a body of the `application/json` content type.
@@ -1138,7 +1167,7 @@ type ClientInterface interface {
 
 	// DeleteRecording Deletes a recording.
 	//
-	// Its mixers remove their data at once, or when they are available again.
+	// Its mixers delete their data immediately, or when they are available again.
 	//
 	// Corresponds with DELETE /api/recordings/{id} (the `DeleteRecording` operationId).
 	DeleteRecording(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1202,16 +1231,37 @@ type ClientInterface interface {
 	// Corresponds with PATCH /api/rooms/{id} (the `UpdateRoom` operationId).
 	UpdateRoom(ctx context.Context, id string, body UpdateRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// StopRecording Ends the recording of a room's present broadcast.
+	// ListBans Lists the users who are banned from a room, at most 1000.
+	//
+	// Corresponds with GET /api/rooms/{id}/bans (the `ListBans` operationId).
+	ListBans(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UnbanUser Lifts the ban of a user. May be repeated.
+	//
+	// The user's tokens are valid again until they expire.
+	//
+	// Corresponds with DELETE /api/rooms/{id}/bans/{userId} (the `UnbanUser` operationId).
+	UnbanUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BanUser Bans a user, anchor or listener, from a room.
+	//
+	// The user is disconnected, and every token of the user is refused until the ban is lifted or the room is
+	// deleted. The call may be repeated, and may name a user whose token was issued elsewhere. Listeners whose
+	// tokens were issued without `userId` have random ids.
+	//
+	// Corresponds with PUT /api/rooms/{id}/bans/{userId} (the `BanUser` operationId).
+	BanUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StopRecording Ends the recording of a room's current broadcast.
 	//
 	// A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
 	//
 	// Corresponds with DELETE /api/rooms/{id}/recording (the `StopRecording` operationId).
 	StopRecording(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// StartRecording Records the present broadcast of a room from now on.
+	// StartRecording Starts recording the current broadcast of a room.
 	//
-	// A room that is recorded already stays as it is. The recording ends with the broadcast at the latest.
+	// A room that is recorded already stays as it is. The recording ends no later than the broadcast.
 	//
 	// Corresponds with POST /api/rooms/{id}/recording (the `StartRecording` operationId).
 	StartRecording(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1232,15 +1282,15 @@ type ClientInterface interface {
 
 	// ListUsers Lists the users of a room.
 	//
-	// These are the users who were given a token here, the removed users, and all others who are in the room.
+	// These are the users who were given a token here, the banned users, and all others who are in the room.
 	//
 	// Corresponds with GET /api/rooms/{id}/users (the `ListUsers` operationId).
 	ListUsers(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateUserWithBody Creates a user and issues a token with which the user may speak.
 	//
-	// Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens remain
-	// valid.
+	// A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier tokens
+	// remain valid.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1249,18 +1299,15 @@ type ClientInterface interface {
 
 	// CreateUser Creates a user and issues a token with which the user may speak.
 	//
-	// Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens remain
-	// valid.
+	// A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier tokens
+	// remain valid.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/rooms/{id}/users (the `CreateUser` operationId).
 	CreateUser(ctx context.Context, id string, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// RemoveUser Removes a user from a room.
-	//
-	// The user is disconnected, and every token of the user is refused for as long as the room exists. The call
-	// may be repeated, and may name a user whose token was issued elsewhere.
+	// RemoveUser Removes a user from a room: the same as a ban.
 	//
 	// Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 	RemoveUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1323,9 +1370,9 @@ func (c *Client) ListModules(ctx context.Context, reqEditors ...RequestEditorFn)
 	return c.Client.Do(req)
 }
 
-// ClearMark Removes the mark of a module.
+// ClearMark Removes the cordon label (`mark`) of a module.
 //
-// The module then counts as `ready`. A module without a mark stays as it is.
+// The module then counts as `ready`. A module without a label stays as it is.
 //
 // Corresponds with DELETE /api/modules/{kind}/{id}/mark (the `ClearMark` operationId).
 func (c *Client) ClearMark(ctx context.Context, kind string, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1340,9 +1387,9 @@ func (c *Client) ClearMark(ctx context.Context, kind string, id string, reqEdito
 	return c.Client.Do(req)
 }
 
-// SetMarkWithBody Sets the mark of a module.
+// SetMarkWithBody Sets the cordon label (`mark`) of a module.
 //
-// A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay with
+// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
 // `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 //
 // Takes any type of body and a specified content type.
@@ -1360,9 +1407,9 @@ func (c *Client) SetMarkWithBody(ctx context.Context, kind string, id string, co
 	return c.Client.Do(req)
 }
 
-// SetMark Sets the mark of a module.
+// SetMark Sets the cordon label (`mark`) of a module.
 //
-// A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay with
+// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
 // `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 //
 // Takes a body of the `application/json` content type.
@@ -1397,7 +1444,7 @@ func (c *Client) ListRecordings(ctx context.Context, params *ListRecordingsParam
 
 // DeleteRecording Deletes a recording.
 //
-// Its mixers remove their data at once, or when they are available again.
+// Its mixers delete their data immediately, or when they are available again.
 //
 // Corresponds with DELETE /api/recordings/{id} (the `DeleteRecording` operationId).
 func (c *Client) DeleteRecording(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1561,7 +1608,58 @@ func (c *Client) UpdateRoom(ctx context.Context, id string, body UpdateRoomJSONR
 	return c.Client.Do(req)
 }
 
-// StopRecording Ends the recording of a room's present broadcast.
+// ListBans Lists the users who are banned from a room, at most 1000.
+//
+// Corresponds with GET /api/rooms/{id}/bans (the `ListBans` operationId).
+func (c *Client) ListBans(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBansRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UnbanUser Lifts the ban of a user. May be repeated.
+//
+// The user's tokens are valid again until they expire.
+//
+// Corresponds with DELETE /api/rooms/{id}/bans/{userId} (the `UnbanUser` operationId).
+func (c *Client) UnbanUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUnbanUserRequest(c.Server, id, userId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BanUser Bans a user, anchor or listener, from a room.
+//
+// The user is disconnected, and every token of the user is refused until the ban is lifted or the room is
+// deleted. The call may be repeated, and may name a user whose token was issued elsewhere. Listeners whose
+// tokens were issued without `userId` have random ids.
+//
+// Corresponds with PUT /api/rooms/{id}/bans/{userId} (the `BanUser` operationId).
+func (c *Client) BanUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBanUserRequest(c.Server, id, userId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StopRecording Ends the recording of a room's current broadcast.
 //
 // A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
 //
@@ -1578,9 +1676,9 @@ func (c *Client) StopRecording(ctx context.Context, id string, reqEditors ...Req
 	return c.Client.Do(req)
 }
 
-// StartRecording Records the present broadcast of a room from now on.
+// StartRecording Starts recording the current broadcast of a room.
 //
-// A room that is recorded already stays as it is. The recording ends with the broadcast at the latest.
+// A room that is recorded already stays as it is. The recording ends no later than the broadcast.
 //
 // Corresponds with POST /api/rooms/{id}/recording (the `StartRecording` operationId).
 func (c *Client) StartRecording(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1631,7 +1729,7 @@ func (c *Client) StopRoom(ctx context.Context, id string, reqEditors ...RequestE
 
 // ListUsers Lists the users of a room.
 //
-// These are the users who were given a token here, the removed users, and all others who are in the room.
+// These are the users who were given a token here, the banned users, and all others who are in the room.
 //
 // Corresponds with GET /api/rooms/{id}/users (the `ListUsers` operationId).
 func (c *Client) ListUsers(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1648,8 +1746,8 @@ func (c *Client) ListUsers(ctx context.Context, id string, reqEditors ...Request
 
 // CreateUserWithBody Creates a user and issues a token with which the user may speak.
 //
-// Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens remain
-// valid.
+// A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier tokens
+// remain valid.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1668,8 +1766,8 @@ func (c *Client) CreateUserWithBody(ctx context.Context, id string, contentType 
 
 // CreateUser Creates a user and issues a token with which the user may speak.
 //
-// Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens remain
-// valid.
+// A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier tokens
+// remain valid.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1686,10 +1784,7 @@ func (c *Client) CreateUser(ctx context.Context, id string, body CreateUserJSONR
 	return c.Client.Do(req)
 }
 
-// RemoveUser Removes a user from a room.
-//
-// The user is disconnected, and every token of the user is refused for as long as the room exists. The call
-// may be repeated, and may name a user whose token was issued elsewhere.
+// RemoveUser Removes a user from a room: the same as a ban.
 //
 // Corresponds with DELETE /api/rooms/{id}/users/{userId} (the `RemoveUser` operationId).
 func (c *Client) RemoveUser(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2418,6 +2513,122 @@ func NewUpdateRoomRequestWithBody(server string, id string, contentType string, 
 	return req, nil
 }
 
+// NewListBansRequest constructs an http.Request for the ListBans method
+func NewListBansRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/bans", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUnbanUserRequest constructs an http.Request for the UnbanUser method
+func NewUnbanUserRequest(server string, id string, userId string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "userId", userId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/bans/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewBanUserRequest constructs an http.Request for the BanUser method
+func NewBanUserRequest(server string, id string, userId string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "userId", userId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/rooms/%s/bans/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewStopRecordingRequest constructs an http.Request for the StopRecording method
 func NewStopRecordingRequest(server string, id string) (*http.Request, error) {
 	var err error
@@ -2805,18 +3016,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/modules (the `ListModules` operationId).
 	ListModulesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListModulesResponse, error)
 
-	// ClearMarkWithResponse Removes the mark of a module.
+	// ClearMarkWithResponse Removes the cordon label (`mark`) of a module.
 	//
-	// The module then counts as `ready`. A module without a mark stays as it is.
+	// The module then counts as `ready`. A module without a label stays as it is.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with DELETE /api/modules/{kind}/{id}/mark (the `ClearMark` operationId).
 	ClearMarkWithResponse(ctx context.Context, kind string, id string, reqEditors ...RequestEditorFn) (*ClearMarkResponse, error)
 
-	// SetMarkWithBodyWithResponse Sets the mark of a module.
+	// SetMarkWithBodyWithResponse Sets the cordon label (`mark`) of a module.
 	//
-	// A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay with
+	// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
 	// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -2824,9 +3035,9 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /api/modules/{kind}/{id}/mark (the `SetMark` operationId).
 	SetMarkWithBodyWithResponse(ctx context.Context, kind string, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetMarkResponse, error)
 
-	// SetMarkWithResponse Sets the mark of a module.
+	// SetMarkWithResponse Sets the cordon label (`mark`) of a module.
 	//
-	// A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay with
+	// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
 	// `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
@@ -2843,7 +3054,7 @@ type ClientWithResponsesInterface interface {
 
 	// DeleteRecordingWithResponse Deletes a recording.
 	//
-	// Its mixers remove their data at once, or when they are available again.
+	// Its mixers delete their data immediately, or when they are available again.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2919,7 +3130,34 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /api/rooms/{id} (the `UpdateRoom` operationId).
 	UpdateRoomWithResponse(ctx context.Context, id string, body UpdateRoomJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateRoomResponse, error)
 
-	// StopRecordingWithResponse Ends the recording of a room's present broadcast.
+	// ListBansWithResponse Lists the users who are banned from a room, at most 1000.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/rooms/{id}/bans (the `ListBans` operationId).
+	ListBansWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ListBansResponse, error)
+
+	// UnbanUserWithResponse Lifts the ban of a user. May be repeated.
+	//
+	// The user's tokens are valid again until they expire.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/rooms/{id}/bans/{userId} (the `UnbanUser` operationId).
+	UnbanUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*UnbanUserResponse, error)
+
+	// BanUserWithResponse Bans a user, anchor or listener, from a room.
+	//
+	// The user is disconnected, and every token of the user is refused until the ban is lifted or the room is
+	// deleted. The call may be repeated, and may name a user whose token was issued elsewhere. Listeners whose
+	// tokens were issued without `userId` have random ids.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/rooms/{id}/bans/{userId} (the `BanUser` operationId).
+	BanUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*BanUserResponse, error)
+
+	// StopRecordingWithResponse Ends the recording of a room's current broadcast.
 	//
 	// A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
 	//
@@ -2928,9 +3166,9 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /api/rooms/{id}/recording (the `StopRecording` operationId).
 	StopRecordingWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*StopRecordingResponse, error)
 
-	// StartRecordingWithResponse Records the present broadcast of a room from now on.
+	// StartRecordingWithResponse Starts recording the current broadcast of a room.
 	//
-	// A room that is recorded already stays as it is. The recording ends with the broadcast at the latest.
+	// A room that is recorded already stays as it is. The recording ends no later than the broadcast.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2957,7 +3195,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListUsersWithResponse Lists the users of a room.
 	//
-	// These are the users who were given a token here, the removed users, and all others who are in the room.
+	// These are the users who were given a token here, the banned users, and all others who are in the room.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2966,8 +3204,8 @@ type ClientWithResponsesInterface interface {
 
 	// CreateUserWithBodyWithResponse Creates a user and issues a token with which the user may speak.
 	//
-	// Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens remain
-	// valid.
+	// A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier tokens
+	// remain valid.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2976,18 +3214,15 @@ type ClientWithResponsesInterface interface {
 
 	// CreateUserWithResponse Creates a user and issues a token with which the user may speak.
 	//
-	// Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens remain
-	// valid.
+	// A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier tokens
+	// remain valid.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/rooms/{id}/users (the `CreateUser` operationId).
 	CreateUserWithResponse(ctx context.Context, id string, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateUserResponse, error)
 
-	// RemoveUserWithResponse Removes a user from a room.
-	//
-	// The user is disconnected, and every token of the user is refused for as long as the room exists. The call
-	// may be repeated, and may name a user whose token was issued elsewhere.
+	// RemoveUserWithResponse Removes a user from a room: the same as a ban.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -3553,6 +3788,129 @@ func (r UpdateRoomResponse) ContentType() string {
 	return ""
 }
 
+type ListBansResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BansAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListBansResponse) GetJSON200() *BansAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r ListBansResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListBansResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListBansResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListBansResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UnbanUserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UnbanUserResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r UnbanUserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UnbanUserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UnbanUserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UnbanUserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type BanUserResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r BanUserResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r BanUserResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r BanUserResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r BanUserResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r BanUserResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type StopRecordingResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3952,9 +4310,9 @@ func (c *ClientWithResponses) ListModulesWithResponse(ctx context.Context, reqEd
 	return ParseListModulesResponse(rsp)
 }
 
-// ClearMarkWithResponse Removes the mark of a module.
+// ClearMarkWithResponse Removes the cordon label (`mark`) of a module.
 //
-// The module then counts as `ready`. A module without a mark stays as it is.
+// The module then counts as `ready`. A module without a label stays as it is.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -3967,9 +4325,9 @@ func (c *ClientWithResponses) ClearMarkWithResponse(ctx context.Context, kind st
 	return ParseClearMarkResponse(rsp)
 }
 
-// SetMarkWithBodyWithResponse Sets the mark of a module.
+// SetMarkWithBodyWithResponse Sets the cordon label (`mark`) of a module.
 //
-// A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay with
+// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
 // `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -3983,9 +4341,9 @@ func (c *ClientWithResponses) SetMarkWithBodyWithResponse(ctx context.Context, k
 	return ParseSetMarkResponse(rsp)
 }
 
-// SetMarkWithResponse Sets the mark of a module.
+// SetMarkWithResponse Sets the cordon label (`mark`) of a module.
 //
-// A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay with
+// A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
 // `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
@@ -4014,7 +4372,7 @@ func (c *ClientWithResponses) ListRecordingsWithResponse(ctx context.Context, pa
 
 // DeleteRecordingWithResponse Deletes a recording.
 //
-// Its mixers remove their data at once, or when they are available again.
+// Its mixers delete their data immediately, or when they are available again.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4150,7 +4508,52 @@ func (c *ClientWithResponses) UpdateRoomWithResponse(ctx context.Context, id str
 	return ParseUpdateRoomResponse(rsp)
 }
 
-// StopRecordingWithResponse Ends the recording of a room's present broadcast.
+// ListBansWithResponse Lists the users who are banned from a room, at most 1000.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/rooms/{id}/bans (the `ListBans` operationId).
+func (c *ClientWithResponses) ListBansWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*ListBansResponse, error) {
+	rsp, err := c.ListBans(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListBansResponse(rsp)
+}
+
+// UnbanUserWithResponse Lifts the ban of a user. May be repeated.
+//
+// The user's tokens are valid again until they expire.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/rooms/{id}/bans/{userId} (the `UnbanUser` operationId).
+func (c *ClientWithResponses) UnbanUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*UnbanUserResponse, error) {
+	rsp, err := c.UnbanUser(ctx, id, userId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUnbanUserResponse(rsp)
+}
+
+// BanUserWithResponse Bans a user, anchor or listener, from a room.
+//
+// The user is disconnected, and every token of the user is refused until the ban is lifted or the room is
+// deleted. The call may be repeated, and may name a user whose token was issued elsewhere. Listeners whose
+// tokens were issued without `userId` have random ids.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/rooms/{id}/bans/{userId} (the `BanUser` operationId).
+func (c *ClientWithResponses) BanUserWithResponse(ctx context.Context, id string, userId string, reqEditors ...RequestEditorFn) (*BanUserResponse, error) {
+	rsp, err := c.BanUser(ctx, id, userId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBanUserResponse(rsp)
+}
+
+// StopRecordingWithResponse Ends the recording of a room's current broadcast.
 //
 // A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
 //
@@ -4165,9 +4568,9 @@ func (c *ClientWithResponses) StopRecordingWithResponse(ctx context.Context, id 
 	return ParseStopRecordingResponse(rsp)
 }
 
-// StartRecordingWithResponse Records the present broadcast of a room from now on.
+// StartRecordingWithResponse Starts recording the current broadcast of a room.
 //
-// A room that is recorded already stays as it is. The recording ends with the broadcast at the latest.
+// A room that is recorded already stays as it is. The recording ends no later than the broadcast.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4212,7 +4615,7 @@ func (c *ClientWithResponses) StopRoomWithResponse(ctx context.Context, id strin
 
 // ListUsersWithResponse Lists the users of a room.
 //
-// These are the users who were given a token here, the removed users, and all others who are in the room.
+// These are the users who were given a token here, the banned users, and all others who are in the room.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4227,8 +4630,8 @@ func (c *ClientWithResponses) ListUsersWithResponse(ctx context.Context, id stri
 
 // CreateUserWithBodyWithResponse Creates a user and issues a token with which the user may speak.
 //
-// Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens remain
-// valid.
+// A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier tokens
+// remain valid.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4243,8 +4646,8 @@ func (c *ClientWithResponses) CreateUserWithBodyWithResponse(ctx context.Context
 
 // CreateUserWithResponse Creates a user and issues a token with which the user may speak.
 //
-// Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens remain
-// valid.
+// A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier tokens
+// remain valid.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4257,10 +4660,7 @@ func (c *ClientWithResponses) CreateUserWithResponse(ctx context.Context, id str
 	return ParseCreateUserResponse(rsp)
 }
 
-// RemoveUserWithResponse Removes a user from a room.
-//
-// The user is disconnected, and every token of the user is refused for as long as the room exists. The call
-// may be repeated, and may name a user whose token was issued elsewhere.
+// RemoveUserWithResponse Removes a user from a room: the same as a ban.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4644,6 +5044,84 @@ func ParseUpdateRoomResponse(rsp *http.Response) (*UpdateRoomResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest RoomAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListBansResponse parses an HTTP response from a ListBansWithResponse call
+func ParseListBansResponse(rsp *http.Response) (*ListBansResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListBansResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BansAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUnbanUserResponse parses an HTTP response from a UnbanUserWithResponse call
+func ParseUnbanUserResponse(rsp *http.Response) (*UnbanUserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UnbanUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseBanUserResponse parses an HTTP response from a BanUserWithResponse call
+func ParseBanUserResponse(rsp *http.Response) (*BanUserResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &BanUserResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

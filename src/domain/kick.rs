@@ -18,8 +18,8 @@ use super::view::RoomView;
 #[derive(Debug, Default)]
 pub struct KickTracker {
     janus_room_id: u32,
-    /// Bans already carried out in this Janus room, with the revision of the record and the time of the second
-    /// check; `None`: that was done too.
+    /// Bans already carried out in this Janus room, with the revision of the record and the time of the
+    /// second check; `None`: that was done too.
     done: BTreeMap<UserId, (i64, Option<Duration>)>,
     retry: Retry,
 }

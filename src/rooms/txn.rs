@@ -88,8 +88,8 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
 }
 
 /// Builds the transaction of a user's write. Compares `meta`, which a delete changes or removes, so that no
-/// user outlives the room. Does not compare `livemeta`, because invitations and bans do not depend on being on
-/// air.
+/// user outlives the room. Does not compare `livemeta`, because invitations and bans do not depend on being
+/// on air.
 fn put_user(
     room: &RoomId,
     view: &RoomView,

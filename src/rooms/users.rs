@@ -1,7 +1,7 @@
 //! Users of a room: invite, ban, unban, list. The rules are in `domain::users`.
 //!
-//! Every node learns of a ban through the store's watch. Gateways then end the user's connection, and listener
-//! nodes their streams.
+//! Every node learns of a ban through the store's watch. Gateways then end the user's connection, and
+//! listener nodes end the user's streams.
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client/index.js';
-import type { ClearMarkData, ClearMarkResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, ListEventsData, ListEventsResponses, ListModulesData, ListModulesResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListUsersData, ListUsersResponses, RemoveUserData, RemoveUserResponses, SetMarkData, SetMarkResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
+import type { BanUserData, BanUserResponses, ClearMarkData, ClearMarkResponses, CreateRoomData, CreateRoomResponses, CreateUserData, CreateUserResponses, DeleteRecordingData, DeleteRecordingResponses, DeleteRoomData, DeleteRoomResponses, GetRecordingData, GetRecordingResponses, GetRoomData, GetRoomResponses, IssueListenerTokenData, IssueListenerTokenResponses, IssueReplayTokenData, IssueReplayTokenResponses, ListBansData, ListBansResponses, ListEventsData, ListEventsResponses, ListModulesData, ListModulesResponses, ListRecordingsData, ListRecordingsResponses, ListRoomsData, ListRoomsResponses, ListUsersData, ListUsersResponses, RemoveUserData, RemoveUserResponses, SetMarkData, SetMarkResponses, StartRecordingData, StartRecordingResponses, StartRoomData, StartRoomResponses, StatsData, StatsResponses, StopRecordingData, StopRecordingResponses, StopRoomData, StopRoomResponses, UnbanUserData, UnbanUserResponses, UpdateRoomData, UpdateRoomResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -51,9 +51,9 @@ export const listModules = <ThrowOnError extends boolean = true>(options?: Optio
 });
 
 /**
- * Removes the mark of a module.
+ * Removes the cordon label (`mark`) of a module.
  *
- * The module then counts as `ready`. A module without a mark stays as it is.
+ * The module then counts as `ready`. A module without a label stays as it is.
  */
 export const clearMark = <ThrowOnError extends boolean = true>(options: Options<ClearMarkData, ThrowOnError>): RequestResult<ClearMarkResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).delete<ClearMarkResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -67,9 +67,9 @@ export const clearMark = <ThrowOnError extends boolean = true>(options: Options<
 });
 
 /**
- * Sets the mark of a module.
+ * Sets the cordon label (`mark`) of a module.
  *
- * A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay with
+ * A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay with
  * `cordon`, and move to other modules with `draining`, `drained` and `unready`.
  */
 export const setMark = <ThrowOnError extends boolean = true>(options: Options<SetMarkData, ThrowOnError>): RequestResult<SetMarkResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).put<SetMarkResponses, unknown, ThrowOnError, 'data'>({
@@ -104,7 +104,7 @@ export const listRecordings = <ThrowOnError extends boolean = true>(options?: Op
 /**
  * Deletes a recording.
  *
- * Its mixers remove their data at once, or when they are available again.
+ * Its mixers delete their data immediately, or when they are available again.
  */
 export const deleteRecording = <ThrowOnError extends boolean = true>(options: Options<DeleteRecordingData, ThrowOnError>): RequestResult<DeleteRecordingResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).delete<DeleteRecordingResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -228,7 +228,55 @@ export const updateRoom = <ThrowOnError extends boolean = true>(options: Options
 });
 
 /**
- * Ends the recording of a room's present broadcast.
+ * Lists the users who are banned from a room, at most 1000.
+ */
+export const listBans = <ThrowOnError extends boolean = true>(options: Options<ListBansData, ThrowOnError>): RequestResult<ListBansResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).get<ListBansResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/rooms/{id}/bans',
+    ...options
+});
+
+/**
+ * Lifts the ban of a user. May be repeated.
+ *
+ * The user's tokens are valid again until they expire.
+ */
+export const unbanUser = <ThrowOnError extends boolean = true>(options: Options<UnbanUserData, ThrowOnError>): RequestResult<UnbanUserResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).delete<UnbanUserResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/rooms/{id}/bans/{userId}',
+    ...options
+});
+
+/**
+ * Bans a user, anchor or listener, from a room.
+ *
+ * The user is disconnected, and every token of the user is refused until the ban is lifted or the room is
+ * deleted. The call may be repeated, and may name a user whose token was issued elsewhere. Listeners whose
+ * tokens were issued without `userId` have random ids.
+ */
+export const banUser = <ThrowOnError extends boolean = true>(options: Options<BanUserData, ThrowOnError>): RequestResult<BanUserResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).put<BanUserResponses, unknown, ThrowOnError, 'data'>({
+    responseStyle: 'data',
+    security: [{
+            key: 'apiKey',
+            scheme: 'bearer',
+            type: 'http'
+        }],
+    url: '/api/rooms/{id}/bans/{userId}',
+    ...options
+});
+
+/**
+ * Ends the recording of a room's current broadcast.
  *
  * A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
  */
@@ -244,9 +292,9 @@ export const stopRecording = <ThrowOnError extends boolean = true>(options: Opti
 });
 
 /**
- * Records the present broadcast of a room from now on.
+ * Starts recording the current broadcast of a room.
  *
- * A room that is recorded already stays as it is. The recording ends with the broadcast at the latest.
+ * A room that is recorded already stays as it is. The recording ends no later than the broadcast.
  */
 export const startRecording = <ThrowOnError extends boolean = true>(options: Options<StartRecordingData, ThrowOnError>): RequestResult<StartRecordingResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<StartRecordingResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -294,7 +342,7 @@ export const stopRoom = <ThrowOnError extends boolean = true>(options: Options<S
 /**
  * Lists the users of a room.
  *
- * These are the users who were given a token here, the removed users, and all others who are in the room.
+ * These are the users who were given a token here, the banned users, and all others who are in the room.
  */
 export const listUsers = <ThrowOnError extends boolean = true>(options: Options<ListUsersData, ThrowOnError>): RequestResult<ListUsersResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).get<ListUsersResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -310,8 +358,8 @@ export const listUsers = <ThrowOnError extends boolean = true>(options: Options<
 /**
  * Creates a user and issues a token with which the user may speak.
  *
- * Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens remain
- * valid.
+ * A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier tokens
+ * remain valid.
  */
 export const createUser = <ThrowOnError extends boolean = true>(options: Options<CreateUserData, ThrowOnError>): RequestResult<CreateUserResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).post<CreateUserResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',
@@ -329,10 +377,7 @@ export const createUser = <ThrowOnError extends boolean = true>(options: Options
 });
 
 /**
- * Removes a user from a room.
- *
- * The user is disconnected, and every token of the user is refused for as long as the room exists. The call
- * may be repeated, and may name a user whose token was issued elsewhere.
+ * Removes a user from a room: the same as a ban.
  */
 export const removeUser = <ThrowOnError extends boolean = true>(options: Options<RemoveUserData, ThrowOnError>): RequestResult<RemoveUserResponses, unknown, ThrowOnError, 'data'> => (options.client ?? client).delete<RemoveUserResponses, unknown, ThrowOnError, 'data'>({
     responseStyle: 'data',

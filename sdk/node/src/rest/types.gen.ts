@@ -34,9 +34,41 @@ export type AssignedMixer = {
 };
 
 /**
+ * Ban of a user.
+ */
+export type Ban = {
+    /**
+     * Id of the user: the subject of the user's tokens.
+     */
+    userId: string;
+    /**
+     * Name under which the user was known when banned; absent if none was known.
+     */
+    name?: string | null;
+    /**
+     * Time of the ban.
+     */
+    bannedAt: number;
+};
+
+/**
+ * Answer with the bans of a room.
+ */
+export type BansAnswer = {
+    /**
+     * Always true.
+     */
+    success: boolean;
+    /**
+     * Banned users, ordered by id.
+     */
+    bans: Array<Ban>;
+};
+
+/**
  * Stable error codes. New codes may be added; none changes its meaning.
  */
-export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'module_not_found' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'body_too_large' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
+export type Code = 'invalid_json' | 'invalid_body' | 'invalid_query' | 'invalid_room_id' | 'invalid_pin' | 'invalid_max_anchors' | 'invalid_room_field' | 'immutable_field' | 'invalid_name' | 'invalid_user_id' | 'invalid_module_id' | 'invalid_ttl' | 'websocket_expected' | 'websocket_version' | 'request_timeout' | 'unauthorized' | 'token_missing' | 'token_invalid' | 'token_expired' | 'token_wrong_room' | 'token_wrong_audience' | 'key_refused' | 'origin_not_allowed' | 'host_not_allowed' | 'proxy_not_allowed' | 'pages_closed' | 'invalid_recording_id' | 'recording_not_found' | 'recording_not_ready' | 'recording_active' | 'recording_off' | 'not_found' | 'room_not_found' | 'key_out_of_window' | 'room_not_on_air' | 'key_not_found' | 'too_far_ahead' | 'media_gone' | 'module_not_found' | 'method_not_allowed' | 'room_exists' | 'room_removing' | 'user_removed' | 'too_many_users' | 'person_not_found' | 'body_too_large' | 'unsupported_media_type' | 'invalid_config' | 'internal' | 'reload_unavailable' | 'busy' | 'invalid_text' | 'invalid_person_id' | 'name_required' | 'host_only' | 'hand_not_raised' | 'message_not_found' | 'on_stage' | 'hands_closed' | 'hands_full' | 'not_invited' | 'chat_closed' | 'slow_mode' | 'listeners_full' | 'channel_unavailable' | 'gateway_unavailable' | 'no_capacity' | 'no_janus_available' | 'no_mixer_available' | 'media_not_ready' | 'media_timeout' | 'too_many_clients' | 'too_many_requests' | 'media_unavailable' | 'store_unavailable';
 
 /**
  * Fields of a new room.
@@ -63,7 +95,7 @@ export type CreateRoom = {
      */
     title?: string | null;
     /**
-     * Description: at most 2,000 visible characters, in lines.
+     * Description: at most 2,000 visible characters; may contain line breaks.
      */
     description?: string | null;
     /**
@@ -89,7 +121,7 @@ export type CreateRoom = {
         [key: string]: unknown;
     } | null;
     /**
-     * Most listeners at the same time.
+     * Maximum number of listeners at the same time.
      */
     listenerLimit?: number | null;
     /**
@@ -141,11 +173,11 @@ export type CreateUserAnswer = {
      */
     wsUrl: string;
     /**
-     * URL of the page to speak from. The token is in the fragment, which no server gets to see.
+     * URL of the page for speaking. The token is in the fragment, which browsers never send to a server.
      */
     inviteUrl: string;
     /**
-     * PIN of the room; it need not be sent together with the token.
+     * PIN of the room. Optional in `join`: the token alone is sufficient.
      */
     pin: string;
 };
@@ -180,7 +212,7 @@ export type ErrorBody = {
      */
     success: boolean;
     /**
-     * Text for people; may change.
+     * Human-readable text; may change.
      */
     error: string;
     code: Code;
@@ -196,7 +228,7 @@ export type ErrorBody = {
 /**
  * Type of an event.
  */
-export type EventType = 'room_created' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'anchor_removed';
+export type EventType = 'room_created' | 'room_started' | 'room_moved' | 'room_ended' | 'room_deleted' | 'anchor_invited' | 'user_banned' | 'user_unbanned';
 
 /**
  * Page of the ledger.
@@ -211,16 +243,17 @@ export type EventsAnswer = {
      */
     events: Array<LedgerEntry>;
     /**
-     * The `after` of the next page.
+     * Value of `after` for the next page.
      */
     next: string;
     /**
-     * True if the ledger has more events after this page, perhaps none of them selected.
+     * True if the ledger has more events after this page. The conditions of the request may exclude all of
+     * them.
      */
     more: boolean;
     /**
      * Cursor of the oldest event that is kept; absent if the ledger is empty. If the cursor in `after` is
-     * lower, events between them may have been deleted.
+     * lower, events between the two may have been deleted.
      */
     oldest?: string | null;
 };
@@ -310,7 +343,7 @@ export type MachineLoad = {
      */
     busyPercent: number;
     /**
-     * Part of that used by the Janus and FFmpeg processes of the node.
+     * Share of all processors used by the Janus and FFmpeg processes of the node, percent.
      */
     mediaPercent: number;
 };
@@ -326,7 +359,7 @@ export type Module = {
      */
     id: string;
     /**
-     * `healthy` or `unhealthy`; absent if only the mark of the module is left.
+     * `healthy` or `unhealthy`; absent if the module is gone and only its cordon label (`mark`) remains.
      */
     status?: string | null;
     host?: string | null;
@@ -344,8 +377,8 @@ export type Module = {
     load: number;
     machineLoad?: MachineLoad | null;
     /**
-     * Number of rooms that must still move to other modules; present while the mark is `draining` or
-     * `drained`.
+     * Number of rooms that must still move to other modules; present while the cordon label (`mark`) is
+     * `draining` or `drained`.
      */
     roomsLeft?: number | null;
     /**
@@ -398,15 +431,16 @@ export type Recording = {
      */
     endedAt?: number | null;
     /**
-     * Duration of the recorded media, in milliseconds. Both mixers of a handover count media that both have.
+     * Duration of the recorded media, in milliseconds. Media that both mixers of a handover recorded count
+     * twice.
      */
     durationMs: number;
     /**
-     * Size of the recorded media.
+     * Size of the recorded media, in bytes.
      */
     bytes: number;
     /**
-     * Segments that could not be written because a disk was full, slow or failed.
+     * Number of segments that could not be written because a disk was full, slow or failed.
      */
     lostSegments: number;
     /**
@@ -492,11 +526,11 @@ export type Room = RoomProfile & {
     janus?: AssignedJanus | null;
     mixer?: AssignedMixer | null;
     /**
-     * Id of the recording of the present broadcast; absent while it is not recorded.
+     * Id of the recording of the current broadcast; absent while it is not recorded.
      */
     recording?: string | null;
     /**
-     * Number of anchors in the room now, on all gateways; absent while presence cannot tell.
+     * Number of anchors in the room now, on all gateways; absent while presence is unavailable.
      */
     anchors?: number | null;
     /**
@@ -526,7 +560,7 @@ export type RoomProfile = {
      */
     title?: string | null;
     /**
-     * Description: at most 2,000 visible characters, in lines.
+     * Description: at most 2,000 visible characters; may contain line breaks.
      */
     description?: string | null;
     /**
@@ -552,7 +586,7 @@ export type RoomProfile = {
         [key: string]: unknown;
     } | null;
     /**
-     * Most listeners at the same time.
+     * Maximum number of listeners at the same time.
      */
     listenerLimit?: number | null;
     /**
@@ -580,12 +614,12 @@ export type RoomStats = {
 export type RoomStatus = 'created' | 'starting' | 'onair' | 'degraded' | 'removing';
 
 /**
- * New mark of a module.
+ * Cordon label (`mark`) to set on a module.
  */
 export type SetMark = {
     label: MarkLabel;
     /**
-     * Seconds after which the mark is removed. If absent or null, the mark stays.
+     * Number of seconds after which the label is removed. If absent or null, the label stays.
      */
     ttl?: number | null;
 };
@@ -654,7 +688,7 @@ export type UpdateRoom = {
      */
     title?: string | null;
     /**
-     * Description: at most 2,000 visible characters, in lines.
+     * Description: at most 2,000 visible characters; may contain line breaks.
      */
     description?: string | null;
     /**
@@ -680,7 +714,7 @@ export type UpdateRoom = {
         [key: string]: unknown;
     } | null;
     /**
-     * Most listeners at the same time.
+     * Maximum number of listeners at the same time.
      */
     listenerLimit?: number | null;
     /**
@@ -694,7 +728,7 @@ export type UpdateRoom = {
 };
 
 /**
- * User who was created through the API, was removed, or is in the room with a token from elsewhere.
+ * User who was created through the API, is banned, or is in the room with a token from elsewhere.
  */
 export type User = {
     /**
@@ -710,11 +744,11 @@ export type User = {
      */
     createdAt?: number | null;
     /**
-     * Time since which no token of the user is valid for this room; absent if the user was not removed.
+     * Time since which no token of the user is valid for this room; absent if the user is not banned.
      */
     removedAt?: number | null;
     /**
-     * True if the user is in the room now; absent while presence cannot tell.
+     * True if the user is in the room now; absent while presence is unavailable.
      */
     connected?: boolean | null;
     /**
@@ -1067,6 +1101,77 @@ export type UpdateRoomResponses = {
 };
 
 export type UpdateRoomResponse = UpdateRoomResponses[keyof UpdateRoomResponses];
+
+export type ListBansData = {
+    body?: never;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/bans';
+};
+
+export type ListBansResponses = {
+    /**
+     * the bans
+     */
+    200: BansAnswer;
+};
+
+export type ListBansResponse = ListBansResponses[keyof ListBansResponses];
+
+export type UnbanUserData = {
+    body?: never;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+        /**
+         * user id, percent-encoded
+         */
+        userId: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/bans/{userId}';
+};
+
+export type UnbanUserResponses = {
+    /**
+     * it is so
+     */
+    200: Done;
+};
+
+export type UnbanUserResponse = UnbanUserResponses[keyof UnbanUserResponses];
+
+export type BanUserData = {
+    body?: never;
+    path: {
+        /**
+         * room id
+         */
+        id: string;
+        /**
+         * user id, percent-encoded
+         */
+        userId: string;
+    };
+    query?: never;
+    url: '/api/rooms/{id}/bans/{userId}';
+};
+
+export type BanUserResponses = {
+    /**
+     * it is so
+     */
+    200: Done;
+};
+
+export type BanUserResponse = BanUserResponses[keyof BanUserResponses];
 
 export type StopRecordingData = {
     body?: never;

@@ -2,6 +2,8 @@
 
 from .assigned_janus import AssignedJanus
 from .assigned_mixer import AssignedMixer
+from .ban import Ban
+from .bans_answer import BansAnswer
 from .code import Code
 from .create_room import CreateRoom
 from .create_room_custom_type_0 import CreateRoomCustomType0
@@ -44,6 +46,8 @@ from .users_answer import UsersAnswer
 __all__ = (
     "AssignedJanus",
     "AssignedMixer",
+    "Ban",
+    "BansAnswer",
     "Code",
     "CreateRoom",
     "CreateRoomCustomType0",

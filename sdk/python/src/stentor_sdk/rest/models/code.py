@@ -49,6 +49,7 @@ class Code(StrEnum):
     ON_STAGE = "on_stage"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     PAGES_CLOSED = "pages_closed"
+    PERSON_NOT_FOUND = "person_not_found"
     PROXY_NOT_ALLOWED = "proxy_not_allowed"
     RECORDING_ACTIVE = "recording_active"
     RECORDING_NOT_FOUND = "recording_not_found"

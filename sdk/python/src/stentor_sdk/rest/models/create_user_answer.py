@@ -20,8 +20,9 @@ class CreateUserAnswer:
         token (str): Token for the WebSocket at `wsUrl`, valid until `expiresAt`.
         expires_at (int): Time at which the token expires.
         ws_url (str): URL of the WebSocket for anchors.
-        invite_url (str): URL of the page to speak from. The token is in the fragment, which no server gets to see.
-        pin (str): PIN of the room; it need not be sent together with the token.
+        invite_url (str): URL of the page for speaking. The token is in the fragment, which browsers never send to a
+            server.
+        pin (str): PIN of the room. Optional in `join`: the token alone is sufficient.
     """
 
     success: bool

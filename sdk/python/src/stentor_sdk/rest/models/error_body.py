@@ -21,7 +21,7 @@ class ErrorBody:
 
     Attributes:
         success (bool): Always false.
-        error (str): Text for people; may change.
+        error (str): Human-readable text; may change.
         code (str): Stable error codes. New codes may be added; none changes its meaning. `invalid_json`,
             `invalid_body`, `invalid_query`, `invalid_room_id`, `invalid_pin`, `invalid_max_anchors`, `invalid_room_field`,
             `immutable_field`, `invalid_name`, `invalid_user_id`, `invalid_module_id`, `invalid_ttl`, `websocket_expected`,
@@ -30,12 +30,13 @@ class ErrorBody:
             `proxy_not_allowed`, `pages_closed`, `invalid_recording_id`, `recording_not_found`, `recording_not_ready`,
             `recording_active`, `recording_off`, `not_found`, `room_not_found`, `key_out_of_window`, `room_not_on_air`,
             `key_not_found`, `too_far_ahead`, `media_gone`, `module_not_found`, `method_not_allowed`, `room_exists`,
-            `room_removing`, `user_removed`, `too_many_users`, `body_too_large`, `unsupported_media_type`, `invalid_config`,
-            `internal`, `reload_unavailable`, `busy`, `invalid_text`, `invalid_person_id`, `name_required`, `host_only`,
-            `hand_not_raised`, `message_not_found`, `on_stage`, `hands_closed`, `hands_full`, `not_invited`, `chat_closed`,
-            `slow_mode`, `listeners_full`, `channel_unavailable`, `gateway_unavailable`, `no_capacity`,
-            `no_janus_available`, `no_mixer_available`, `media_not_ready`, `media_timeout`, `too_many_clients`,
-            `too_many_requests`, `media_unavailable`, `store_unavailable`
+            `room_removing`, `user_removed`, `too_many_users`, `person_not_found`, `body_too_large`,
+            `unsupported_media_type`, `invalid_config`, `internal`, `reload_unavailable`, `busy`, `invalid_text`,
+            `invalid_person_id`, `name_required`, `host_only`, `hand_not_raised`, `message_not_found`, `on_stage`,
+            `hands_closed`, `hands_full`, `not_invited`, `chat_closed`, `slow_mode`, `listeners_full`,
+            `channel_unavailable`, `gateway_unavailable`, `no_capacity`, `no_janus_available`, `no_mixer_available`,
+            `media_not_ready`, `media_timeout`, `too_many_clients`, `too_many_requests`, `media_unavailable`,
+            `store_unavailable`
         request_id (str): Id of the request, also in the header `X-Request-Id`.
         details (ErrorBodyDetailsType0 | None | Unset):
     """

@@ -22,11 +22,13 @@ class EventsAnswer:
     Attributes:
         success (bool): Always true.
         events (list[LedgerEntry]): Events in the order in which they happened.
-        next_ (str): The `after` of the next page.
-        more (bool): True if the ledger has more events after this page, perhaps none of them selected.
+        next_ (str): Value of `after` for the next page.
+        more (bool): True if the ledger has more events after this page. The conditions of the request may exclude all
+            of
+            them.
         oldest (None | str | Unset): Cursor of the oldest event that is kept; absent if the ledger is empty. If the
             cursor in `after` is
-            lower, events between them may have been deleted.
+            lower, events between the two may have been deleted.
     """
 
     success: bool

@@ -15,7 +15,7 @@ class MachineLoad:
 
     Attributes:
         busy_percent (int): Share of all processors in use, percent.
-        media_percent (int): Part of that used by the Janus and FFmpeg processes of the node.
+        media_percent (int): Share of all processors used by the Janus and FFmpeg processes of the node, percent.
     """
 
     busy_percent: int

@@ -23,7 +23,8 @@ class Module:
         id (str): Id of the module.
         load (int): Number of rooms assigned to the module, including rooms that are being removed.
         pickable (bool): True if the module accepts another room.
-        status (None | str | Unset): `healthy` or `unhealthy`; absent if only the mark of the module is left.
+        status (None | str | Unset): `healthy` or `unhealthy`; absent if the module is gone and only its cordon label
+            (`mark`) remains.
         host (None | str | Unset):
         url (None | str | Unset):
         capacity (int | None | Unset): Maximum number of rooms the module accepts.
@@ -31,9 +32,9 @@ class Module:
         version (None | str | Unset):
         mark (None | str | Unset):
         machine_load (MachineLoad | None | Unset):
-        rooms_left (int | None | Unset): Number of rooms that must still move to other modules; present while the mark
-            is `draining` or
-            `drained`.
+        rooms_left (int | None | Unset): Number of rooms that must still move to other modules; present while the cordon
+            label (`mark`) is
+            `draining` or `drained`.
         reason (None | str | Unset): Reason why the module is not pickable; absent if it is.
     """
 

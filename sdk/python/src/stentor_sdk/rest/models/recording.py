@@ -20,10 +20,11 @@ class Recording:
         room_id (str): Id of the recorded room.
         state (str):  `recording`, `pending`, `ready`
         started_at (int): Time from which the room was recorded.
-        duration_ms (int): Duration of the recorded media, in milliseconds. Both mixers of a handover count media that
-            both have.
-        bytes_ (int): Size of the recorded media.
-        lost_segments (int): Segments that could not be written because a disk was full, slow or failed.
+        duration_ms (int): Duration of the recorded media, in milliseconds. Media that both mixers of a handover
+            recorded count
+            twice.
+        bytes_ (int): Size of the recorded media, in bytes.
+        lost_segments (int): Number of segments that could not be written because a disk was full, slow or failed.
         mixers (list[str]): Mixers that have a part of the recording.
         hls_url (str): URL of the recording's playlist, which can be played in the state `ready`.
         ended_at (int | None | Unset): Time at which the last mixer closed its part; absent before that.

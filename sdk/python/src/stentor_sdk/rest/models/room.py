@@ -32,14 +32,14 @@ class Room:
             seconds. On a
             node that does not mix the room, the number is up to ten seconds older.
         title (None | str | Unset): Title: at most 100 visible characters.
-        description (None | str | Unset): Description: at most 2,000 visible characters, in lines.
+        description (None | str | Unset): Description: at most 2,000 visible characters; may contain line breaks.
         language (None | str | Unset): Language of the broadcast, a language tag of BCP 47.
         tags (list[str] | None | Unset): Tags: at most 10 of at most 32 visible characters each, in lower case.
         cover_url (None | str | Unset): Image of the room: an https URL.
         owner (None | str | Unset): Owner: an id of the application, at most 255 bytes.
         custom (None | RoomProfileCustomType0 | Unset): Object of the application: at most 4,096 bytes of JSON, nested
             at most 8 deep. Not interpreted.
-        listener_limit (int | None | Unset): Most listeners at the same time.
+        listener_limit (int | None | Unset): Maximum number of listeners at the same time.
         max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
         empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
         started_at (int | None | Unset): Time of the latest start; absent if the room was never started.
@@ -51,9 +51,9 @@ class Room:
             the room is not live.
         janus (AssignedJanus | None | Unset):
         mixer (AssignedMixer | None | Unset):
-        recording (None | str | Unset): Id of the recording of the present broadcast; absent while it is not recorded.
-        anchors (int | None | Unset): Number of anchors in the room now, on all gateways; absent while presence cannot
-            tell.
+        recording (None | str | Unset): Id of the recording of the current broadcast; absent while it is not recorded.
+        anchors (int | None | Unset): Number of anchors in the room now, on all gateways; absent while presence is
+            unavailable.
     """
 
     room_id: str

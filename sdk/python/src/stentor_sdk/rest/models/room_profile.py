@@ -21,14 +21,14 @@ class RoomProfile:
 
     Attributes:
         title (None | str | Unset): Title: at most 100 visible characters.
-        description (None | str | Unset): Description: at most 2,000 visible characters, in lines.
+        description (None | str | Unset): Description: at most 2,000 visible characters; may contain line breaks.
         language (None | str | Unset): Language of the broadcast, a language tag of BCP 47.
         tags (list[str] | None | Unset): Tags: at most 10 of at most 32 visible characters each, in lower case.
         cover_url (None | str | Unset): Image of the room: an https URL.
         owner (None | str | Unset): Owner: an id of the application, at most 255 bytes.
         custom (None | RoomProfileCustomType0 | Unset): Object of the application: at most 4,096 bytes of JSON, nested
             at most 8 deep. Not interpreted.
-        listener_limit (int | None | Unset): Most listeners at the same time.
+        listener_limit (int | None | Unset): Maximum number of listeners at the same time.
         max_duration (int | None | Unset): Longest duration of a broadcast, in seconds. It replaces `rooms.max_age`.
         empty_timeout (int | None | Unset): Time without anchors, in seconds, after which a broadcast ends.
     """

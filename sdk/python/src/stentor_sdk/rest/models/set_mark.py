@@ -13,11 +13,12 @@ T = TypeVar("T", bound="SetMark")
 
 @_attrs_define
 class SetMark:
-    """New mark of a module.
+    """Cordon label (`mark`) to set on a module.
 
     Attributes:
         label (MarkLabel):
-        ttl (int | None | Unset): Seconds after which the mark is removed. If absent or null, the mark stays.
+        ttl (int | None | Unset): Number of seconds after which the label is removed. If absent or null, the label
+            stays.
     """
 
     label: MarkLabel

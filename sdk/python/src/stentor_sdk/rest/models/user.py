@@ -13,7 +13,7 @@ T = TypeVar("T", bound="User")
 
 @_attrs_define
 class User:
-    """User who was created through the API, was removed, or is in the room with a token from elsewhere.
+    """User who was created through the API, is banned, or is in the room with a token from elsewhere.
 
     Attributes:
         user_id (str): Id of the user.
@@ -21,8 +21,8 @@ class User:
         created_at (int | None | Unset): Time at which the user was created; absent if the user's token was not issued
             here.
         removed_at (int | None | Unset): Time since which no token of the user is valid for this room; absent if the
-            user was not removed.
-        connected (bool | None | Unset): True if the user is in the room now; absent while presence cannot tell.
+            user is not banned.
+        connected (bool | None | Unset): True if the user is in the room now; absent while presence is unavailable.
         display_name (None | str | Unset): Display name. Like `muted` and `status`, present only while the user is
             connected.
         muted (bool | None | Unset): True if the user is muted.

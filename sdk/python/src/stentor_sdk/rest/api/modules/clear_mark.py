@@ -57,9 +57,9 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Removes the mark of a module.
+    """Removes the cordon label (`mark`) of a module.
 
-     The module then counts as `ready`. A module without a mark stays as it is.
+     The module then counts as `ready`. A module without a label stays as it is.
 
     Args:
         kind (str):
@@ -91,9 +91,9 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Removes the mark of a module.
+    """Removes the cordon label (`mark`) of a module.
 
-     The module then counts as `ready`. A module without a mark stays as it is.
+     The module then counts as `ready`. A module without a label stays as it is.
 
     Args:
         kind (str):
@@ -120,9 +120,9 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Removes the mark of a module.
+    """Removes the cordon label (`mark`) of a module.
 
-     The module then counts as `ready`. A module without a mark stays as it is.
+     The module then counts as `ready`. A module without a label stays as it is.
 
     Args:
         kind (str):
@@ -152,9 +152,9 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Removes the mark of a module.
+    """Removes the cordon label (`mark`) of a module.
 
-     The module then counts as `ready`. A module without a mark stays as it is.
+     The module then counts as `ready`. A module without a label stays as it is.
 
     Args:
         kind (str):

@@ -67,16 +67,16 @@ def sync_detailed(
     client: AuthenticatedClient | Client,
     body: SetMark,
 ) -> Response[Done]:
-    """Sets the mark of a module.
+    """Sets the cordon label (`mark`) of a module.
 
-     A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay
+     A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay
     with
     `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 
     Args:
         kind (str):
         id (str):
-        body (SetMark): New mark of a module.
+        body (SetMark): Cordon label (`mark`) to set on a module.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -106,16 +106,16 @@ def sync(
     client: AuthenticatedClient | Client,
     body: SetMark,
 ) -> Done | None:
-    """Sets the mark of a module.
+    """Sets the cordon label (`mark`) of a module.
 
-     A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay
+     A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay
     with
     `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 
     Args:
         kind (str):
         id (str):
-        body (SetMark): New mark of a module.
+        body (SetMark): Cordon label (`mark`) to set on a module.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -140,16 +140,16 @@ async def asyncio_detailed(
     client: AuthenticatedClient | Client,
     body: SetMark,
 ) -> Response[Done]:
-    """Sets the mark of a module.
+    """Sets the cordon label (`mark`) of a module.
 
-     A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay
+     A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay
     with
     `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 
     Args:
         kind (str):
         id (str):
-        body (SetMark): New mark of a module.
+        body (SetMark): Cordon label (`mark`) to set on a module.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -177,16 +177,16 @@ async def asyncio(
     client: AuthenticatedClient | Client,
     body: SetMark,
 ) -> Done | None:
-    """Sets the mark of a module.
+    """Sets the cordon label (`mark`) of a module.
 
-     A module accepts new rooms only with the mark `ready` or without a mark. Its existing rooms stay
+     A module accepts new rooms only with the label `ready` or without a label. Its existing rooms stay
     with
     `cordon`, and move to other modules with `draining`, `drained` and `unready`.
 
     Args:
         kind (str):
         id (str):
-        body (SetMark): New mark of a module.
+        body (SetMark): Cordon label (`mark`) to set on a module.
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.

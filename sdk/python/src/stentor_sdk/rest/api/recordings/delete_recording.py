@@ -56,7 +56,7 @@ def sync_detailed(
 ) -> Response[Done]:
     """Deletes a recording.
 
-     Its mixers remove their data at once, or when they are available again.
+     Its mixers delete their data immediately, or when they are available again.
 
     Args:
         id (str):
@@ -87,7 +87,7 @@ def sync(
 ) -> Done | None:
     """Deletes a recording.
 
-     Its mixers remove their data at once, or when they are available again.
+     Its mixers delete their data immediately, or when they are available again.
 
     Args:
         id (str):
@@ -113,7 +113,7 @@ async def asyncio_detailed(
 ) -> Response[Done]:
     """Deletes a recording.
 
-     Its mixers remove their data at once, or when they are available again.
+     Its mixers delete their data immediately, or when they are available again.
 
     Args:
         id (str):
@@ -142,7 +142,7 @@ async def asyncio(
 ) -> Done | None:
     """Deletes a recording.
 
-     Its mixers remove their data at once, or when they are available again.
+     Its mixers delete their data immediately, or when they are available again.
 
     Args:
         id (str):

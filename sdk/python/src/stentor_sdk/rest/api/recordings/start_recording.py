@@ -54,9 +54,9 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[RoomAnswer]:
-    """Records the present broadcast of a room from now on.
+    """Starts recording the current broadcast of a room.
 
-     A room that is recorded already stays as it is. The recording ends with the broadcast at the latest.
+     A room that is recorded already stays as it is. The recording ends no later than the broadcast.
 
     Args:
         id (str):
@@ -85,9 +85,9 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> RoomAnswer | None:
-    """Records the present broadcast of a room from now on.
+    """Starts recording the current broadcast of a room.
 
-     A room that is recorded already stays as it is. The recording ends with the broadcast at the latest.
+     A room that is recorded already stays as it is. The recording ends no later than the broadcast.
 
     Args:
         id (str):
@@ -111,9 +111,9 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[RoomAnswer]:
-    """Records the present broadcast of a room from now on.
+    """Starts recording the current broadcast of a room.
 
-     A room that is recorded already stays as it is. The recording ends with the broadcast at the latest.
+     A room that is recorded already stays as it is. The recording ends no later than the broadcast.
 
     Args:
         id (str):
@@ -140,9 +140,9 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> RoomAnswer | None:
-    """Records the present broadcast of a room from now on.
+    """Starts recording the current broadcast of a room.
 
-     A room that is recorded already stays as it is. The recording ends with the broadcast at the latest.
+     A room that is recorded already stays as it is. The recording ends no later than the broadcast.
 
     Args:
         id (str):

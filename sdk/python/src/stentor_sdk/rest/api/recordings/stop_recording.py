@@ -54,7 +54,7 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[RoomAnswer]:
-    """Ends the recording of a room's present broadcast.
+    """Ends the recording of a room's current broadcast.
 
      A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
 
@@ -85,7 +85,7 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> RoomAnswer | None:
-    """Ends the recording of a room's present broadcast.
+    """Ends the recording of a room's current broadcast.
 
      A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
 
@@ -111,7 +111,7 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[RoomAnswer]:
-    """Ends the recording of a room's present broadcast.
+    """Ends the recording of a room's current broadcast.
 
      A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
 
@@ -140,7 +140,7 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> RoomAnswer | None:
-    """Ends the recording of a room's present broadcast.
+    """Ends the recording of a room's current broadcast.
 
      A room that is not recorded stays as it is. The recording can be played once the broadcast is over.
 

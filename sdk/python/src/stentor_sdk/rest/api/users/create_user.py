@@ -66,9 +66,9 @@ def sync_detailed(
 ) -> Response[CreateUserAnswer]:
     """Creates a user and issues a token with which the user may speak.
 
-     Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens
-    remain
-    valid.
+     A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier
+    tokens
+    remain valid.
 
     Args:
         id (str):
@@ -102,9 +102,9 @@ def sync(
 ) -> CreateUserAnswer | None:
     """Creates a user and issues a token with which the user may speak.
 
-     Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens
-    remain
-    valid.
+     A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier
+    tokens
+    remain valid.
 
     Args:
         id (str):
@@ -133,9 +133,9 @@ async def asyncio_detailed(
 ) -> Response[CreateUserAnswer]:
     """Creates a user and issues a token with which the user may speak.
 
-     Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens
-    remain
-    valid.
+     A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier
+    tokens
+    remain valid.
 
     Args:
         id (str):
@@ -167,9 +167,9 @@ async def asyncio(
 ) -> CreateUserAnswer | None:
     """Creates a user and issues a token with which the user may speak.
 
-     Repeated for the same `userId`, it issues a fresh token and sets the requested role; earlier tokens
-    remain
-    valid.
+     A repeated call for the same `userId` issues a fresh token and sets the requested role; earlier
+    tokens
+    remain valid.
 
     Args:
         id (str):

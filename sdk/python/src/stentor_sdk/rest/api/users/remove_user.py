@@ -57,11 +57,7 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Removes a user from a room.
-
-     The user is disconnected, and every token of the user is refused for as long as the room exists. The
-    call
-    may be repeated, and may name a user whose token was issued elsewhere.
+    """Removes a user from a room: the same as a ban.
 
     Args:
         id (str):
@@ -93,11 +89,7 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Removes a user from a room.
-
-     The user is disconnected, and every token of the user is refused for as long as the room exists. The
-    call
-    may be repeated, and may name a user whose token was issued elsewhere.
+    """Removes a user from a room: the same as a ban.
 
     Args:
         id (str):
@@ -124,11 +116,7 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
 ) -> Response[Done]:
-    """Removes a user from a room.
-
-     The user is disconnected, and every token of the user is refused for as long as the room exists. The
-    call
-    may be repeated, and may name a user whose token was issued elsewhere.
+    """Removes a user from a room: the same as a ban.
 
     Args:
         id (str):
@@ -158,11 +146,7 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
 ) -> Done | None:
-    """Removes a user from a room.
-
-     The user is disconnected, and every token of the user is refused for as long as the room exists. The
-    call
-    may be repeated, and may name a user whose token was issued elsewhere.
+    """Removes a user from a room: the same as a ban.
 
     Args:
         id (str):
