@@ -28,7 +28,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     rolldownOptions: {
-      input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', actors: 'actors.html' },
+      input: { index: 'index.html', listen: 'listen.html', speak: 'speak.html', actors: 'actors.html', reference: 'reference.html' },
       output: {
         // Chunks under names that stay: what all pages share, the listener channel, and what speaking needs, which
         // the listen page loads when its listener comes to the stage.

@@ -431,6 +431,7 @@ impl Mountable {
     fn mount(&self, mounted: EnabledServices, config: &mut web::ServiceConfig) {
         if mounted.api {
             rest::configure(config, self.api.clone());
+            pages::configure_reference(config);
         }
         if mounted.ws {
             ws::configure(config, self.ws.clone());

@@ -23,8 +23,8 @@ use super::plan::{Plan, Retry};
 use super::restart::Backoff;
 use super::view::RoomView;
 
-/// Identifiers of a session in its Janus. Whoever knows them can claim the session, so they leave the server
-/// only in sealed form and are never printed.
+/// Identifiers of a session in its Janus. Anyone who knows them can claim the session, so they leave the
+/// server only in sealed form and are never printed.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionIds {
     pub session: u64,

@@ -1,5 +1,5 @@
-//! Embedded web pages: start page, player, anchor's page and the operators' dashboard, as built into
-//! `web/dist`.
+//! Embedded web pages: start page, player, anchor's page, API reference and the operators' dashboard, as built
+//! into `web/dist`.
 //!
 //! Owns: the table of files and their headers, and the position of a link preview in the listen page. Never
 //! does: build the files (`scripts/web-check.sh` proves that the committed build matches the sources), or
@@ -15,9 +15,10 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::embedding::{Embedding, OembedQuery, escaped};
+use super::error::ApiError;
 use super::extract::QueryOf;
 use super::methods::only_get;
-use super::request_id;
+use super::{request_id, rest};
 use crate::domain::ids::RoomId;
 
 /// Content security policy: scripts and styles from this server only, nothing inline. The player's Media
@@ -45,6 +46,7 @@ macro_rules! page {
 page!(START, "index.html", "text/html; charset=utf-8");
 page!(LISTEN, "listen.html", "text/html; charset=utf-8");
 page!(SPEAK, "speak.html", "text/html; charset=utf-8");
+page!(REFERENCE, "reference.html", "text/html; charset=utf-8");
 page!(ACTORS, "actors.html", "text/html; charset=utf-8");
 page!(ICON, "favicon.svg", "image/svg+xml");
 page!(STYLE, "assets/style.css", "text/css; charset=utf-8");
@@ -54,6 +56,7 @@ page!(SPEAK_SCRIPT, "assets/speak.js", "text/javascript; charset=utf-8");
 page!(SHARED_SCRIPT, "assets/shared.js", "text/javascript; charset=utf-8");
 page!(CHANNEL_SCRIPT, "assets/channel.js", "text/javascript; charset=utf-8");
 page!(VOICE_SCRIPT, "assets/voice.js", "text/javascript; charset=utf-8");
+page!(REFERENCE_SCRIPT, "assets/reference.js", "text/javascript; charset=utf-8");
 page!(ACTORS_SCRIPT, "assets/actors.js", "text/javascript; charset=utf-8");
 
 /// Settings of the pages for listeners and anchors.
@@ -66,13 +69,11 @@ pub struct People {
 
 /// Registers `/`, `/listen/{roomId}`, `/embed/{roomId}`, `/speak/{roomId}` and their files, and `/oembed`.
 pub fn configure_people(config: &mut web::ServiceConfig, people: &People) {
+    configure_reference(config);
     serve(config, "/", &START);
-    serve(config, "/favicon.svg", &ICON);
-    serve(config, "/assets/style.css", &STYLE);
     serve(config, "/assets/index.js", &START_SCRIPT);
     serve(config, "/assets/listen.js", &LISTEN_SCRIPT);
     serve(config, "/assets/speak.js", &SPEAK_SCRIPT);
-    serve(config, "/assets/shared.js", &SHARED_SCRIPT);
     serve(config, "/assets/channel.js", &CHANNEL_SCRIPT);
     serve(config, "/assets/voice.js", &VOICE_SCRIPT);
     let (ws_url, embedding) = (people.ws_url.as_deref(), Arc::new(people.embedding.clone()));
@@ -144,6 +145,23 @@ fn previewed(embedding: &Embedding, request: &HttpRequest, room: &RoomId) -> Str
 /// Returns the listen page as it is shown in a frame of another page.
 fn in_a_frame() -> String {
     LISTEN.html().replacen("<body>", "<body class=\"embed\">", 1)
+}
+
+/// Registers the API reference at `/docs`, the OpenAPI document and the files of the page. They are the same on
+/// every installation and need no key.
+pub fn configure_reference(config: &mut web::ServiceConfig) {
+    serve(config, "/docs", &REFERENCE);
+    serve(config, "/favicon.svg", &ICON);
+    serve(config, "/assets/style.css", &STYLE);
+    serve(config, "/assets/reference.js", &REFERENCE_SCRIPT);
+    serve(config, "/assets/shared.js", &SHARED_SCRIPT);
+    config.service(only_get("/docs/openapi.json", document).wrap(from_fn(request_id::middleware)));
+}
+
+async fn document(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let body = Cow::Borrowed(rest::document()?.as_bytes());
+    let policy = HeaderValue::from_static(POLICY);
+    Ok(answer(&request, policy, "application/json", &etag_of(&body), body))
 }
 
 /// Registers the dashboard at `/` and its files.
@@ -252,10 +270,13 @@ mod tests {
     async fn page_links_are_all_served() {
         let listener = test::init_service(App::new().configure(people)).await;
         let ops = test::init_service(App::new().configure(configure_ops)).await;
-        for (page, on_ops) in [(&START, false), (&LISTEN, false), (&SPEAK, false), (&ACTORS, true)] {
+        let pages =
+            [(&START, false), (&LISTEN, false), (&SPEAK, false), (&REFERENCE, false), (&ACTORS, true)];
+        for (page, on_ops) in pages {
             let html = std::str::from_utf8(page.body).unwrap();
             assert!(!html.contains("<script>") && !html.contains("style=") && !html.contains("://"));
-            let links = html.split(['"']).filter(|s| s.starts_with("/assets/") || *s == "/favicon.svg");
+            let starts = ["/assets/", "/favicon.svg", "/docs"];
+            let links = html.split(['"']).filter(|s| starts.iter().any(|start| s.starts_with(start)));
             for link in links {
                 let request = test::TestRequest::get().uri(link).to_request();
                 let status = match on_ops {
@@ -265,6 +286,22 @@ mod tests {
                 assert_eq!(status, StatusCode::OK, "{link}");
             }
         }
+    }
+
+    #[actix::test]
+    async fn api_reference_works_by_itself() {
+        let app = test::init_service(App::new().configure(configure_reference)).await;
+        let get = async |path: &str| {
+            test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await
+        };
+        let html = String::from_utf8_lossy(REFERENCE.body);
+        for link in html.split(['"']).filter(|text| text.starts_with('/') && *text != "/") {
+            assert_eq!(get(link).await.status(), StatusCode::OK, "{link}");
+        }
+        let document = get("/docs/openapi.json").await;
+        assert!(document.headers().contains_key(header::ETAG));
+        let document: serde_json::Value = test::read_body_json(document).await;
+        assert_eq!(document, serde_json::to_value(rest::openapi()).unwrap());
     }
 
     #[actix::test]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use stentor::probe::{Listener, Mode};
 
+use crate::support::browser::reference;
 use crate::support::node::{Answer, Node, PUBLIC_HLS_URL, PUBLIC_WS_URL, request};
 use crate::support::{until, validator};
 use crate::ws::client::Client;
@@ -135,6 +136,26 @@ async fn invitations_use_public_gateway_url() {
     assert_eq!(page(&ear, "/pages/config").await.json(), json!({ "open": true, "wsUrl": null }));
     let told = Node::start(&[("node.roles", "hls"), ("http.public_ws_url", PUBLIC_WS_URL)]).await;
     assert_eq!(page(&told, "/pages/config").await.json()["wsUrl"], PUBLIC_WS_URL);
+}
+
+#[actix::test]
+async fn api_reference_fits_every_screen() {
+    let keys = [("auth.mode", "keys"), ("auth.api_keys", "sixteen-letters-1")];
+    let node = Node::start(&keys).await;
+    let document = node.get("/api/openapi.json").await.json();
+    let paths = document["paths"].as_object().unwrap().values();
+    let operations: usize = paths.map(|path| path.as_object().unwrap().len()).sum();
+    let api = request("GET", &format!("{}/docs", node.api), &[], None).await;
+    assert_eq!((api.status, &api.body), (200, &page(&node, "/docs").await.body));
+    let screens = reference(&format!("{}/docs", node.hls)).await;
+    assert_eq!(screens.len(), 4);
+    for screen in &screens {
+        assert_eq!(screen["operations"], operations, "{screen}");
+        assert_eq!((&screen["found"], &screen["target"]), (&json!(1), &json!("createRoom")), "{screen}");
+        assert_eq!((&screen["tooWide"], &screen["errors"]), (&json!(0), &json!([])), "{screen}");
+        assert_eq!(screen["foreign"], json!([]), "{screen}");
+    }
+    assert_ne!(screens[0]["colour"], screens[1]["colour"], "light and dark");
 }
 
 #[actix::test]

@@ -8,3 +8,4 @@ export * from '../src/server';
 export * from '../src/speak/entrance';
 export * from '../src/speak/words';
 export * from '../src/listen/words';
+export * from '../src/reference/document';

@@ -167,6 +167,14 @@ pub fn openapi() -> OpenApi {
 
 static DOCUMENT: LazyLock<serde_json::Result<String>> = LazyLock::new(|| serde_json::to_string(&openapi()));
 
+/// Returns the OpenAPI document as JSON.
+///
+/// # Errors
+/// The document cannot be serialised, which is a defect.
+pub fn document() -> Result<&'static str, ApiError> {
+    DOCUMENT.as_deref().map_err(ApiError::internal)
+}
+
 mod this {
     use super::*;
 
@@ -181,7 +189,6 @@ mod this {
         )
     )]
     pub async fn document() -> Result<HttpResponse, ApiError> {
-        let text = DOCUMENT.as_ref().map_err(ApiError::internal)?;
-        Ok(HttpResponse::Ok().content_type("application/json").body(text.as_str()))
+        Ok(HttpResponse::Ok().content_type("application/json").body(super::document()?))
     }
 }

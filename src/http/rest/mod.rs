@@ -38,7 +38,7 @@ use super::request_id;
 use super::tokens::TokenIssuer;
 
 pub(in crate::http) use body::Done;
-pub use endpoints::{channel_resources, openapi};
+pub use endpoints::{channel_resources, document, openapi};
 
 /// Authorization of the callers of the API.
 pub trait ApiAuth: Send + Sync + 'static {

@@ -104,6 +104,18 @@ async fn run(url: &str, seconds: u32, more: &[&str]) -> Listened {
     serde_json::from_str(text.trim()).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
+/// Opens the API reference on several screens; see `tests/browser/reference.mjs`.
+pub async fn reference(url: &str) -> Vec<serde_json::Value> {
+    let _turn = TURN.lock().await;
+    prepare().await;
+    let script = folder().join("reference.mjs");
+    let args = [script.to_str().unwrap(), url];
+    let run = process::command("node", args).envs(std::env::vars_os()).current_dir(folder()).output();
+    let output = tokio::time::timeout(2 * OVERHEAD, run).await.expect("the browser ends in time").unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 /// Installs the packages that the scripts import, once.
 pub async fn prepare() {
     let _turn = INSTALL.lock().await;
