@@ -1,5 +1,5 @@
-//! Embedded web pages: start page, player, anchor's page, API reference and the operators' dashboard, as built
-//! into `web/dist`.
+//! Embedded web pages: start page, player, anchor's page, API reference and the operators' dashboard, as
+//! built into `web/dist`.
 //!
 //! Owns: the table of files and their headers, and the position of a link preview in the listen page. Never
 //! does: build the files (`scripts/web-check.sh` proves that the committed build matches the sources), or
@@ -147,8 +147,8 @@ fn in_a_frame() -> String {
     LISTEN.html().replacen("<body>", "<body class=\"embed\">", 1)
 }
 
-/// Registers the API reference at `/docs`, the OpenAPI document and the files of the page. They are the same on
-/// every installation and need no key.
+/// Registers the API reference at `/docs`, the OpenAPI document and the files of the page. They are the same
+/// on every installation and need no key.
 pub fn configure_reference(config: &mut web::ServiceConfig) {
     serve(config, "/docs", &REFERENCE);
     serve(config, "/favicon.svg", &ICON);
