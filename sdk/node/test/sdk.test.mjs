@@ -2,6 +2,7 @@
 // STENTOR_JWT_SECRET (`kid:secret`).
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
@@ -98,6 +99,16 @@ test('a room is run by the SDK', { skip: api === undefined && 'no node', timeout
   assert.equal((await refusal(refused.next())).code, 'unauthorized');
   const ended = stentor.follow(client, { after: '0', signal: AbortSignal.abort() });
   assert.equal((await ended.next()).done, true);
+});
+
+test('the example of the README works', { skip: api === undefined && 'no node' }, () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+  const [, example] = /^```ts\n(.*?)^```/ms.exec(readme);
+  // `!` is TypeScript.
+  const input = example.replace('http://127.0.0.1:3000', api).replaceAll('!)', ')');
+  const options = { input, cwd: new URL('..', import.meta.url), encoding: 'utf8', timeout: 60_000 };
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module'], options);
+  assert.match(stdout, /\/speak\/tea-room#token=\S+ \S+\.\S+\.\S+\n$/, stderr);
 });
 
 async function refusal(promise) {

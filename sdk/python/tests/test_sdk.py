@@ -5,6 +5,9 @@ import asyncio
 import json
 import os
 import pathlib
+import re
+import subprocess
+import sys
 import threading
 import unittest
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -134,6 +137,14 @@ class Rooms(unittest.TestCase):
                 break
         self.assertEqual(followed, ["room_started", "anchor_invited", "room_ended", "room_deleted"])
         self.assertEqual(self.refused(next, follow(stranger, after="0")).code, Code.UNAUTHORIZED)
+
+
+    def test_readme_example_works(self):
+        readme = pathlib.Path(__file__).resolve().parents[1] / "README.md"
+        example = re.search(r"^```python\n(.*?)^```", readme.read_text(), re.MULTILINE | re.DOTALL)[1]
+        example = example.replace("http://127.0.0.1:3000", API)
+        run = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=60)
+        self.assertRegex(run.stdout, r"/speak/tea-room#token=\S+ \S+\.\S+\.\S+\n$", run.stderr)
 
 
 def hello(room, token):
