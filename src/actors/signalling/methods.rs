@@ -279,8 +279,8 @@ impl ClientSession {
         Ok(json!({}))
     }
 
-    /// Bans a user, by a record in the store. Every gateway that sees it closes the user's connection, the node
-    /// of the room's Janus removes the user from the mix, and listener nodes end the user's streams.
+    /// Bans a user, by a record in the store. Every gateway that sees it closes the user's connection, the
+    /// node of the room's Janus removes the user from the mix, and listener nodes end the user's streams.
     async fn ban(&self, user: &UserId) -> Answer {
         self.must_host()?;
         let room = &self.peer.room;
