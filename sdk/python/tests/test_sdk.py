@@ -96,13 +96,13 @@ class Rooms(unittest.TestCase):
         return caught.exception
 
     def test_room_is_run_by_sdk(self):
-        client = connect(f"{API}/", KEY)
+        client = connect(f"{API}/", KEY, timeout=60.0)
         room = create_room.sync(client=client, body=CreateRoom(room_id=ROOM, title="Tea")).room
         self.assertEqual(room.title, "Tea")
         again = self.refused(create_room.sync, client=client, body=CreateRoom(room_id=ROOM))
         self.assertEqual((again.code, again.status, again.retry_after), (Code.ROOM_EXISTS, 409, None))
         self.assertRegex(again.request_id, "^[0-9a-f]{32}$")
-        stranger = connect(API)
+        stranger = connect(API, timeout=60.0)
         self.assertEqual(self.refused(list_rooms.sync, client=stranger).code, Code.UNAUTHORIZED)
         with self.assertRaises(StentorError):
             asyncio.run(list_rooms.asyncio(client=stranger))
@@ -125,17 +125,21 @@ class Rooms(unittest.TestCase):
         self.assertEqual(hello(ROOM, signer.listener(ROOM, room_created_at=created - 1)), 401)
         self.assertEqual(hello(ROOM, TokenSigner(SECRET, "other").listener(ROOM)), 401)
 
-        seen = list(pages(client, room=ROOM))
-        self.assertEqual([event.type_ for event in seen], ["room_created", "room_started", "anchor_invited"])
-        self.assertEqual(seen[2].data.to_dict(), {"userId": "ann", "role": "host"})
-        followed = []
-        for event in follow(client, after=seen[0].cursor, room=ROOM):
+        # The ledger follows the store, so `follow` waits for an event and `pages` does not.
+        seen, followed = [], []
+        for event in follow(client, after="0", room=ROOM):
             followed.append(event.type_)
             if event.type_ == "anchor_invited":
+                seen = list(pages(client, room=ROOM))
                 delete_room.sync(ROOM, client=client)
             if event.type_ == "room_deleted":
                 break
-        self.assertEqual(followed, ["room_started", "anchor_invited", "room_ended", "room_deleted"])
+        self.assertEqual([event.type_ for event in seen], ["room_created", "room_started", "anchor_invited"])
+        self.assertEqual(seen[2].data.to_dict(), {"userId": "ann", "role": "host"})
+        types = ["room_created", "room_started", "anchor_invited", "room_ended", "room_deleted"]
+        self.assertEqual(followed, types)
+        later = [event.type_ for event in pages(client, room=ROOM, after=seen[1].cursor)]
+        self.assertEqual(later, types[2:])
         self.assertEqual(self.refused(next, follow(stranger, after="0")).code, Code.UNAUTHORIZED)
 
 
@@ -143,14 +147,14 @@ class Rooms(unittest.TestCase):
         readme = pathlib.Path(__file__).resolve().parents[1] / "README.md"
         example = re.search(r"^```python\n(.*?)^```", readme.read_text(), re.MULTILINE | re.DOTALL)[1]
         example = example.replace("http://127.0.0.1:3000", API)
-        run = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=60)
+        run = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=120)
         self.assertRegex(run.stdout, r"/speak/tea-room#token=\S+ \S+\.\S+\.\S+\n$", run.stderr)
 
 
 def hello(room, token):
     """Returns what the listener channel says about the token's subject, or the status of the refusal."""
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.stream("GET", f"{HLS}/hls/rooms/{room}/events", headers=headers) as response:
+    with httpx.stream("GET", f"{HLS}/hls/rooms/{room}/events", headers=headers, timeout=60.0) as response:
         if response.status_code != 200:
             return response.status_code
         is_hello = False
