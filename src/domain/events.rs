@@ -43,6 +43,12 @@ pub enum EventType {
     UserBanned,
     /// The ban of a user was lifted.
     UserUnbanned,
+    /// All anchors of the room were muted.
+    RoomMuted,
+    /// The room was locked: no new anchor may join.
+    RoomLocked,
+    /// The room was unlocked.
+    RoomUnlocked,
 }
 
 /// Event before it is written.
@@ -80,7 +86,7 @@ pub struct Cursor {
 pub struct InvalidCursor;
 
 impl EventType {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::RoomCreated,
         Self::RoomStarted,
         Self::RoomMoved,
@@ -89,6 +95,9 @@ impl EventType {
         Self::AnchorInvited,
         Self::UserBanned,
         Self::UserUnbanned,
+        Self::RoomMuted,
+        Self::RoomLocked,
+        Self::RoomUnlocked,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -101,6 +110,9 @@ impl EventType {
             Self::AnchorInvited => "anchor_invited",
             Self::UserBanned => "user_banned",
             Self::UserUnbanned => "user_unbanned",
+            Self::RoomMuted => "room_muted",
+            Self::RoomLocked => "room_locked",
+            Self::RoomUnlocked => "room_unlocked",
         }
     }
 
@@ -182,12 +194,26 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
             let created =
                 new_room.map(|meta| event(EventType::RoomCreated, json!({ "maxAnchors": meta.max_anchors })));
             let changed = live.as_ref().and_then(|live| of_broadcast(view, live, meta.as_ref(), now));
-            created.into_iter().chain(changed).collect()
+            let lock = meta.as_ref().and_then(|meta| of_lock(view, meta));
+            created.into_iter().chain(lock).chain(changed).collect()
         }
         RoomWrite::ClearAll if view.meta.is_some() => vec![event(EventType::RoomDeleted, json!({}))],
+        RoomWrite::MuteAll(order) => {
+            let data = order.by.as_ref().map_or(json!({}), |by| json!({ "by": by }));
+            vec![event(EventType::RoomMuted, data)]
+        }
         RoomWrite::ClearAll | RoomWrite::ClearLive | RoomWrite::Recording(_) => Vec::new(),
         RoomWrite::User { id, user, by, .. } => of_user(view, (id, user.as_ref()), by.as_ref()),
     }
+}
+
+fn of_lock(view: &RoomView, meta: &Meta) -> Option<NewEvent> {
+    let kind = match (view.is_locked(), meta.profile.locked) {
+        (false, true) => EventType::RoomLocked,
+        (true, false) => EventType::RoomUnlocked,
+        _ => return None,
+    };
+    Some(NewEvent { kind, data: json!({}) })
 }
 
 /// Returns the event of a user's write. `by`: host who asked for it.

@@ -105,6 +105,26 @@ fn users_are_reported_once() {
 }
 
 #[test]
+fn lock_and_mute_are_reported() {
+    let mut room = Room::default();
+    room.kinds(RoomWrite::Put { meta: Some(meta()), live: None });
+    let write = started(&room);
+    room.kinds(write);
+    let patch = |room: &Room, locked: bool| {
+        let fields = serde_json::from_value(json!({ "locked": locked })).unwrap();
+        crate::domain::room::admit_patch(&room.view, &fields).unwrap()
+    };
+    for (locked, kind) in [(true, "room_locked"), (false, "room_unlocked")] {
+        let write = accepted(patch(&room, locked));
+        assert_eq!(room.kinds(write), [kind]);
+        assert_eq!(patch(&room, locked), Admission::AlreadyDone);
+    }
+    let by = UserId::new("ann").ok();
+    let write = accepted(crate::domain::mute_all::admit_mute_all(&room.view, by, START).unwrap());
+    assert_eq!(room.write(write, START.0), [("room_muted", json!({ "by": "ann" }))]);
+}
+
+#[test]
 fn cursors_and_ids_read_back() {
     let cursor = Cursor { revision: 1234, index: 1 };
     assert_eq!(cursor.to_string().parse(), Ok(cursor));

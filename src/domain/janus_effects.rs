@@ -48,6 +48,12 @@ pub enum Effect {
         janus_room_id: u32,
         users: BTreeMap<UserId, i64>,
     },
+    /// Mute everybody in the room but `but`, then delete the order if its key is still at `key_revision`.
+    MuteAll {
+        janus_room_id: u32,
+        but: Option<UserId>,
+        key_revision: i64,
+    },
     /// Put our key if livemeta is still at `live_revision` and the key at `key_revision` (0: absent).
     WriteKey {
         state: JanusState,
@@ -106,8 +112,12 @@ pub enum Outcome {
         janus_room_id: u32,
         users: BTreeMap<UserId, i64>,
     },
-    /// Some of the users may still be in the room.
-    NotExpelled(String),
+    /// Everybody was muted, as the order with this revision asked.
+    MutedAll {
+        key_revision: i64,
+    },
+    /// Some of the users may still be in the room, or not be muted.
+    NotModerated(String),
     Key {
         value: Option<JanusState>,
         outcome: WriteOutcome,

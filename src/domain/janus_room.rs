@@ -29,7 +29,7 @@ use std::time::Duration;
 use super::handover::outgoing_mixer;
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, UnixMs};
 pub use super::janus_effects::{Effect, FoundRoom, Outcome};
-use super::kick::{KickStep, KickTracker};
+use super::kick::ModerationTracker;
 use super::model::{ForwarderState, JanusState, JanusStatus, LiveStatus};
 use super::plan::{Failure, Plan, Reason, Retry, WriteOutcome};
 use super::read_your_writes::ReadYourWrites;
@@ -81,7 +81,7 @@ pub struct JanusRoom {
     unsettled: Option<UnsettledCreate>,
     /// Ids of the Janus rooms that refuse our secret.
     locked: BTreeSet<u32>,
-    expulsion: KickTracker,
+    moderation: ModerationTracker,
     upkeep: Upkeep,
     key: ReadYourWrites<JanusState>,
     as_of: i64,
@@ -101,7 +101,7 @@ impl JanusRoom {
             observed: KnownRooms::Unknown,
             unsettled: None,
             locked: BTreeSet::new(),
-            expulsion: KickTracker::default(),
+            moderation: ModerationTracker::default(),
             upkeep: Upkeep::default(),
             key: ReadYourWrites::default(),
             as_of: 0,
@@ -132,7 +132,7 @@ impl JanusRoom {
             // A new connection: requests over the old one have been carried out or are lost.
             self.unsettled = None;
             self.locked.clear();
-            self.expulsion = KickTracker::default();
+            self.moderation.reset();
         }
         self.observed = found.map_or(KnownRooms::Unknown, KnownRooms::Known);
         self.retry.succeeded();
@@ -189,7 +189,7 @@ impl JanusRoom {
                 let ours = self.choose(rooms, &build.key, epoch).map(|room| room.janus_room_id);
                 match (self.build(build), ours) {
                     (Plan::Wait { reason, until }, Some(ours)) => {
-                        self.or_expel(reason, until, view, ours, now)
+                        self.moderation.or_wait(reason, until, view, ours, now)
                     }
                     (plan, _) => plan,
                 }
@@ -329,28 +329,7 @@ impl JanusRoom {
         rooms().find(|r| Some(r.janus_room_id) == ours).or_else(|| rooms().find(|r| r.created_at == epoch))
     }
 
-    /// Plans the removal of banned users in place of a wait. It has the lowest priority of all effects.
-    fn or_expel(
-        &self,
-        reason: Reason,
-        until: Option<Duration>,
-        view: &RoomView,
-        janus_room_id: u32,
-        now: Duration,
-    ) -> Plan<Effect> {
-        match self.expulsion.due(view, janus_room_id, now) {
-            KickStep::Now(users) => Plan::act(
-                Effect::Expel { janus_room_id, users },
-                "users were banned, and their gateway may be gone",
-            ),
-            KickStep::Later(at) => {
-                Plan::Wait { reason, until: Some(until.map_or(at, |until| until.min(at))) }
-            }
-            KickStep::Nothing => Plan::Wait { reason, until },
-        }
-    }
-
-    /// Returns the write that brings our key up to date, or `None` if it already is.
+    /// Returns the write that brings our key up to date, or `None` if it is.
     fn key_write(
         &self,
         b: &Build<'_>,
@@ -410,9 +389,10 @@ impl JanusRoom {
                 return self.change_room(janus_room_id, |room| room.forwarders = Some(forwarders));
             }
             Outcome::Expelled { janus_room_id, users } => {
-                return self.expulsion.done(janus_room_id, users, now + LANDS_WITHIN);
+                return self.moderation.expelled(janus_room_id, users, now + LANDS_WITHIN);
             }
-            Outcome::NotExpelled(why) => return self.expulsion.failed(why, now, &self.backoff, dice),
+            Outcome::MutedAll { key_revision } => return self.moderation.muted(key_revision),
+            Outcome::NotModerated(why) => return self.moderation.failed(why, now, &self.backoff, dice),
             Outcome::Started { janus_room_id, forwarder, epoch } => {
                 self.started(forwarder, epoch);
                 self.change_room(janus_room_id, |room| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::ids::Nonce;
 use super::super::ids::UserId;
+use super::super::mute_all::MuteOrder;
 use super::super::model::{LiveMeta, Meta, MixerState, User, UserRole};
 use super::*;
 use crate::domain::ids::RoomId;
@@ -71,6 +72,37 @@ fn user_banned_again_is_kicked_again() {
 }
 
 #[test]
+fn everybody_is_muted_once_per_order() {
+    let (mut machine, mut view) = built();
+    let nonce = view.live.as_ref().unwrap().nonce.clone();
+    let order = |nonce: &Nonce, mod_revision: i64| {
+        let value = MuteOrder { nonce: nonce.clone(), at: UnixMs(1), by: UserId::new("ann").ok() };
+        Some(StoredValue { value, mod_revision })
+    };
+    let planned = |machine: &JanusRoom, view: &RoomView, now| match machine.plan(view, now, UnixMs(0)) {
+        Plan::Do { effect: Effect::MuteAll { but, key_revision, .. }, .. } => Some((but, key_revision)),
+        Plan::Do { effect: Effect::ListForwarders { .. }, .. } | Plan::Wait { .. } => None,
+        other => panic!("{other:?}"),
+    };
+    view.mute = order(&Nonce("of an earlier broadcast".into()), 4);
+    assert_eq!(planned(&machine, &view, NOW), None);
+    view.mute = order(&nonce, 5);
+    assert_eq!(planned(&machine, &view, NOW), Some((UserId::new("ann").ok(), 5)));
+    machine.done(Outcome::NotModerated("no answer".into()), NOW, 0.5);
+    assert_eq!(planned(&machine, &view, NOW), None, "it waits");
+    let later = NOW + Duration::from_secs(10);
+    assert_eq!(planned(&machine, &view, later), Some((UserId::new("ann").ok(), 5)));
+    machine.done(Outcome::MutedAll { key_revision: 5 }, later, 0.5);
+    machine.unlinked();
+    machine.linked(Some(vec![found()]));
+    assert_eq!(planned(&machine, &view, later), None, "not again, even if the key could not be deleted");
+    view.mute = order(&nonce, 6);
+    assert_eq!(planned(&machine, &view, later), None, "the forwarders are listed first");
+    machine.done(Outcome::Forwarders { janus_room_id: 123_456, forwarders: vec![forwarder()] }, later, 0.5);
+    assert_eq!(planned(&machine, &view, later), Some((UserId::new("ann").ok(), 6)));
+}
+
+#[test]
 fn failed_kick_does_not_block_effects() {
     let (mut machine, mut view) = built();
     know(&mut view, "ann", Some(UnixMs(9)));
@@ -80,7 +112,7 @@ fn failed_kick_does_not_block_effects() {
             matches!(plan, Plan::Do { effect: Effect::Expel { .. }, .. } | Plan::Wait { .. }),
             "{plan:?}"
         );
-        machine.done(Outcome::NotExpelled("no answer".into()), NOW, 0.5);
+        machine.done(Outcome::NotModerated("no answer".into()), NOW, 0.5);
     }
     let Plan::Wait { until: Some(due), .. } = machine.plan(&view, NOW, UnixMs(0)) else { panic!("it waits") };
     view.mixer.as_mut().unwrap().value.rtp.port = 31_000;

@@ -28,6 +28,8 @@ pub enum RoomPart {
     Sequence,
     /// Request to record the present broadcast.
     Recording,
+    /// Order to mute everybody.
+    Mute,
 }
 
 /// Any key of a room.
@@ -53,8 +55,15 @@ pub enum ModulePart {
 }
 
 impl RoomPart {
-    pub const ALL: [Self; 6] =
-        [Self::Meta, Self::LiveMeta, Self::Janus, Self::Mixer, Self::Sequence, Self::Recording];
+    pub const ALL: [Self; 7] = [
+        Self::Meta,
+        Self::LiveMeta,
+        Self::Janus,
+        Self::Mixer,
+        Self::Sequence,
+        Self::Recording,
+        Self::Mute,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -64,6 +73,7 @@ impl RoomPart {
             Self::Mixer => "mixer",
             Self::Sequence => "sequence",
             Self::Recording => "recording",
+            Self::Mute => "mute",
         }
     }
 }

@@ -1,40 +1,80 @@
-//! Removal of banned users from the Janus room, which may still contain them.
+//! Moderation in the Janus room: removal of banned users, who may still be in it, and muting of everybody.
 //!
 //! The gateway that serves an anchor ends their session itself. A gateway that has died cannot, and Janus
 //! would keep the anchor in the mix until its timeout. Therefore the node that has the Janus room removes the
 //! user as well. It does so twice, because a join that was under way when the user was banned may be carried
 //! out after the first time.
 //!
-//! Owns the list of users to remove and the times. A failure never blocks other work on the room.
+//! Owns the list of users to remove, the times, and the last order to mute. A failure never blocks other work on
+//! the room.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ids::UserId;
-use super::plan::Retry;
+use super::janus_effects::Effect;
+use super::mute_all::pending;
+use super::plan::{Plan, Reason, Retry};
 use super::restart::Backoff;
 use super::view::RoomView;
 
 #[derive(Debug, Default)]
-pub struct KickTracker {
+pub struct ModerationTracker {
     janus_room_id: u32,
-    /// Bans already carried out in this Janus room, with the revision of the record and the time of the
-    /// second check; `None`: that was done too.
+    /// Revision of the last order to mute everybody that was carried out.
+    muted: i64,
+    /// Bans already carried out in this Janus room, with the revision of the record and the time of the second
+    /// check; `None`: that was done too.
     done: BTreeMap<UserId, (i64, Option<Duration>)>,
     retry: Retry,
 }
 
 /// Next step of the removal.
 #[derive(Debug, PartialEq, Eq)]
-pub enum KickStep {
+enum KickStep {
     /// Users, with the revisions of their records.
     Now(BTreeMap<UserId, i64>),
     Later(Duration),
     Nothing,
 }
 
-impl KickTracker {
-    pub fn due(&self, view: &RoomView, janus_room_id: u32, now: Duration) -> KickStep {
+impl ModerationTracker {
+    /// Forgets who was removed: Janus may have been restarted.
+    pub fn reset(&mut self) {
+        *self = Self { muted: self.muted, ..Self::default() };
+    }
+
+    /// Plans the moderation in place of a wait. It has the lowest priority of all effects.
+    pub fn or_wait(
+        &self,
+        reason: Reason,
+        until: Option<Duration>,
+        view: &RoomView,
+        janus_room_id: u32,
+        now: Duration,
+    ) -> Plan<Effect> {
+        let retries = self.retry.due().is_some_and(|due| due > now);
+        if let Some(order) = pending(view).filter(|order| order.mod_revision > self.muted && !retries) {
+            let (but, key_revision) = (order.by.clone(), order.mod_revision);
+            return Plan::act(Effect::MuteAll { janus_room_id, but, key_revision }, "everybody is to be muted");
+        }
+        match self.due(view, janus_room_id, now) {
+            KickStep::Now(users) => Plan::act(
+                Effect::Expel { janus_room_id, users },
+                "users were banned, and their gateway may be gone",
+            ),
+            KickStep::Later(at) => {
+                Plan::Wait { reason, until: Some(until.map_or(at, |until| until.min(at))) }
+            }
+            // A retry of an order to mute.
+            KickStep::Nothing => {
+                let at = self.retry.due().filter(|_| pending(view).is_some());
+                Plan::Wait { reason, until: until.into_iter().chain(at).min() }
+            }
+        }
+    }
+
+    fn due(&self, view: &RoomView, janus_room_id: u32, now: Duration) -> KickStep {
         let mut next: Option<Duration> = None;
         let mut users = BTreeMap::new();
         for (user, record) in view.banned() {
@@ -55,14 +95,20 @@ impl KickTracker {
 
     /// Records that none of the users is in the Janus room. Joins that were under way have been carried out
     /// by `settled`.
-    pub fn done(&mut self, janus_room_id: u32, users: BTreeMap<UserId, i64>, settled: Duration) {
+    pub fn expelled(&mut self, janus_room_id: u32, users: BTreeMap<UserId, i64>, settled: Duration) {
         if janus_room_id != self.janus_room_id {
-            *self = Self { janus_room_id, ..Self::default() };
+            *self = Self { janus_room_id, muted: self.muted, ..Self::default() };
         }
         for (user, revision) in users {
             let again = self.done.get(&user).is_some_and(|(known, _)| *known == revision);
             self.done.insert(user, (revision, (!again).then_some(settled)));
         }
+        self.retry.succeeded();
+    }
+
+    /// Records that the order with this revision was carried out.
+    pub fn muted(&mut self, key_revision: i64) {
+        self.muted = self.muted.max(key_revision);
         self.retry.succeeded();
     }
 

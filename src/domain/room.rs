@@ -28,6 +28,7 @@ use super::handover;
 use super::ids::{Epoch, ModuleId, Nonce, UnixMs, UserId};
 use super::keys::ModuleKind;
 use super::model::{EndReason, JanusStatus, LiveMeta, LiveStatus, Meta, User};
+use super::mute_all::MuteOrder;
 use super::placement::{NotPickable, Placement, RejectReason};
 use super::profile::ProfileError;
 use super::recording::RecordingRequest;
@@ -70,6 +71,8 @@ pub enum RoomWrite {
     User { id: UserId, user: Option<User>, forgotten: Option<UserId>, by: Option<UserId> },
     /// Writes the wish that the present broadcast is recorded. The rest of the room is unchanged.
     Recording(RecordingRequest),
+    /// Orders that everybody is muted. The rest of the room is unchanged.
+    MuteAll(MuteOrder),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -380,6 +383,10 @@ impl RoomWrite {
             Self::Recording(request) => {
                 let recording = Some(StoredValue { value: request.clone(), mod_revision: revision });
                 RoomView { recording, ..view.clone() }
+            }
+            Self::MuteAll(order) => {
+                let mute = Some(StoredValue { value: order.clone(), mod_revision: revision });
+                RoomView { mute, ..view.clone() }
             }
             Self::Put { meta, live } => RoomView {
                 meta: at(revision, meta).or_else(|| view.meta.clone()),

@@ -9,6 +9,7 @@ use super::mix::MixShare;
 use super::model::{
     Heartbeat, JanusState, ListenerCounts, LiveMeta, LiveStatus, Mark, Meta, MixerState, SequenceState, User,
 };
+use super::mute_all::MuteOrder;
 use super::recording::RecordingRequest;
 
 /// Reason in a plan that removes nothing because a key of the room cannot be read.
@@ -42,6 +43,8 @@ pub struct RoomView {
     pub sequence: Option<StoredValue<SequenceState>>,
     /// Request to record a broadcast.
     pub recording: Option<StoredValue<RecordingRequest>>,
+    /// Order to mute everybody, until it is carried out.
+    pub mute: Option<StoredValue<MuteOrder>>,
     /// Users of the room. Copies of a view share the map, because most changes do not affect it.
     pub users: Arc<Users>,
     /// Keys that exist with a value that this version cannot read.
@@ -75,6 +78,7 @@ impl RoomView {
             RoomKey::Part(RoomPart::Mixer) => set(&mut self.mixer, change),
             RoomKey::Part(RoomPart::Sequence) => set(&mut self.sequence, change),
             RoomKey::Part(RoomPart::Recording) => set(&mut self.recording, change),
+            RoomKey::Part(RoomPart::Mute) => set(&mut self.mute, change),
             RoomKey::User(user) => self.set_user(user, change),
         };
         match result.is_ok() {
@@ -93,6 +97,7 @@ impl RoomView {
             RoomKey::Part(RoomPart::Mixer) => self.mixer = earlier.mixer.clone(),
             RoomKey::Part(RoomPart::Sequence) => self.sequence = earlier.sequence.clone(),
             RoomKey::Part(RoomPart::Recording) => self.recording = earlier.recording.clone(),
+            RoomKey::Part(RoomPart::Mute) => self.mute = earlier.mute.clone(),
             RoomKey::User(user) => {
                 if let Some(known) = earlier.users.get(user) {
                     Arc::make_mut(&mut self.users).insert(user.clone(), known.clone());
@@ -146,6 +151,11 @@ impl RoomView {
 
     pub fn is_on_air(&self) -> bool {
         self.live.as_ref().is_some_and(|l| l.status == LiveStatus::OnAir)
+    }
+
+    /// Returns true if no new anchor may join.
+    pub fn is_locked(&self) -> bool {
+        self.meta.as_ref().is_some_and(|meta| meta.profile.locked)
     }
 
     /// Returns the share of each participant in the room's mix.

@@ -154,6 +154,8 @@ pub enum Code {
     HandsFull,
     /// 409: the caller has no invitation to the stage.
     NotInvited,
+    /// 409: the room is locked; a host must unlock it.
+    RoomLocked,
     /// 409: the chat is closed in this room.
     ChatClosed,
     /// 429: slow mode is on; `Retry-After` tells when the caller may send again.
@@ -271,6 +273,7 @@ impl Code {
             | Self::HandsClosed
             | Self::HandsFull
             | Self::NotInvited
+            | Self::RoomLocked
             | Self::RecordingNotReady
             | Self::RecordingActive
             | Self::RecordingOff
@@ -421,7 +424,9 @@ impl From<RoomError> for ApiError {
             RoomError::User(denied) => Self::new(user_code(&denied), message),
             RoomError::Profile(error) => error.into(),
             RoomError::ModuleNotFound => Self::new(Code::ModuleNotFound, message),
-            RoomError::Recording(RecordingDenied::NotOnAir) => Self::new(Code::RoomNotOnAir, message),
+            RoomError::NotOnAir | RoomError::Recording(RecordingDenied::NotOnAir) => {
+                Self::new(Code::RoomNotOnAir, message)
+            }
             RoomError::Recording(_) => Self::new(Code::RecordingOff, message),
             RoomError::Busy => Self::new(Code::Busy, message),
             RoomError::InvalidInput(invalid) => invalid.into(),

@@ -120,6 +120,8 @@ pub trait AudioBridge: Send + Sync {
     async fn list_forwarders(&self, id: u32, secret: &Secret) -> Result<Vec<ForwarderInfo>, JanusError>;
     /// Lists the participants of a room.
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError>;
+    /// Mutes a participant, which may unmute itself. Fails with `NoSuchParticipant` if it is not in the room.
+    async fn mute(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
     /// Removes a participant from the room; it may join again. Fails with `NoSuchParticipant` if it is not in
     /// the room.
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError>;
@@ -214,6 +216,10 @@ impl AudioBridge for JanusClient {
     async fn participants(&self, id: u32) -> Result<Vec<ParticipantInfo>, JanusError> {
         let listed: Participants = self.bridge(BridgeRequest::ListParticipants { room: id }).await?;
         Ok(listed.participants.into_iter().map(ParticipantInfo::from).collect())
+    }
+
+    async fn mute(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError> {
+        self.set_muted(id, secret, participant, true).await
     }
 
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError> {

@@ -28,6 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::domain::ids::{InvalidName, Pin, RoomId, UnixMs};
 use crate::domain::model::{JanusStatus, Meta};
+use crate::domain::mute_all::MuteDenied;
 use crate::domain::profile::{ProfileError, RoomProfile};
 use crate::domain::public_status::{PublicStatus, shown};
 use crate::domain::recording::RecordingDenied;
@@ -107,6 +108,8 @@ pub enum RoomError {
     NoCapacity(StartDenied),
     #[error(transparent)]
     User(UserDenied),
+    #[error("the room is not on air")]
+    NotOnAir,
     #[error(transparent)]
     Recording(RecordingDenied),
     #[error(transparent)]
@@ -166,6 +169,15 @@ impl From<UserDenied> for RoomError {
             UserDenied::NoSuchRoom => Self::NotFound,
             UserDenied::RoomRemoving => Self::Removing,
             UserDenied::Banned | UserDenied::TooMany => Self::User(denied),
+        }
+    }
+}
+
+impl From<MuteDenied> for RoomError {
+    fn from(denied: MuteDenied) -> Self {
+        match denied {
+            MuteDenied::NoSuchRoom => Self::NotFound,
+            MuteDenied::NotOnAir => Self::NotOnAir,
         }
     }
 }

@@ -80,6 +80,10 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
             let recording = key(RoomPart::Recording);
             unchanged.when(&recording, revision(&view.recording)).put(recording, json(request))
         }
+        RoomWrite::MuteAll(order) => {
+            let mute = key(RoomPart::Mute);
+            unchanged.when(&mute, revision(&view.mute)).put(mute, json(order))
+        }
         RoomWrite::User { id, user, forgotten, .. } => {
             put_user(room, view, (id, user.as_ref()), forgotten.as_ref())
         }

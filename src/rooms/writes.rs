@@ -32,7 +32,13 @@ pub fn janus_key_gone(room: &RoomId, key_revision: i64) -> Txn {
     Txn::new().when(&key, key_revision).delete(key)
 }
 
-/// Returns the transaction that writes a mixer node's key and sequence numbers.
+/// Deletes an order to mute everybody that was carried out, unless a newer one has replaced it.
+pub fn mute_done(room: &RoomId, key_revision: i64) -> Txn {
+    let key = keys::room(room, RoomPart::Mute);
+    Txn::new().when(&key, key_revision).delete(key)
+}
+
+/// Writes a mixer node's key and sequence numbers.
 pub fn mixer(room: &RoomId, effect: &StoreEffect) -> Txn {
     let key = |part| keys::room(room, part);
     match effect {
@@ -117,5 +123,6 @@ fn revision(view: &RoomView, part: RoomPart) -> i64 {
         RoomPart::Mixer => of(&view.mixer),
         RoomPart::Sequence => of(&view.sequence),
         RoomPart::Recording => of(&view.recording),
+        RoomPart::Mute => of(&view.mute),
     }
 }

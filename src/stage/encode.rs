@@ -24,6 +24,9 @@ pub struct RoomLine {
     pub listeners: usize,
     /// True while the broadcast is recorded.
     pub recorded: bool,
+    /// True if no new anchor may join.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
     /// Start of the broadcast; absent while the room is not on air.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_air_since: Option<UnixMs>,

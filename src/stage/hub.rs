@@ -466,6 +466,7 @@ impl StageHub {
             status: room.status,
             listeners: self.parts.listeners.of(&room.id, &room.view),
             recorded: in_force(&room.view).is_some(),
+            locked: room.view.is_locked(),
             on_air_since: live.map(|live| live.created_at),
         })
     }

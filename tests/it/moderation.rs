@@ -4,13 +4,15 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use serde_json::{Value, json};
+use stentor::auth::Role;
 
 use crate::channel::{Events, send};
 use crate::rooms::node_on_etcd;
+use crate::support::caller::Caller;
 use crate::support::etcd::Etcd;
 use crate::support::node::{Answer, Node, request};
 use crate::support::redis::Redis;
-use crate::support::stage::{ROOM, Stage};
+use crate::support::stage::{ROOM, Stage, token};
 use crate::support::{PATIENCE, until};
 
 #[actix::test]
@@ -46,6 +48,87 @@ async fn banned_anchor_leaves_mix() {
 
     stage.one.delete(&format!("/api/rooms/{ROOM}")).await;
     assert_eq!(host.note("roomClosed", |_| true).await, json!({ "roomId": ROOM, "reason": "deleted" }));
+}
+
+#[actix::test]
+async fn hosts_mute_all_and_lock() {
+    let mut stage = Stage::pair(&[]).await;
+    let mut host = stage.connect_host(0, "hera").await;
+    let bert = token("bert", Role::Anchor);
+    let mut at_two = Caller::connect(&stage.gateways()[1], &bert, "&clientId=a").await;
+    let mut carl = stage.connect(0, "carl", "").await;
+    let (_, at_host) = host.speak(440).await;
+    let (joined, at_bert) = at_two.speak(660).await;
+    let (_, _at_carl) = carl.speak(880).await;
+    at_host.until_hears(&[660.0, 880.0], &[]).await;
+    for method in ["muteAll", "lock", "unlock"] {
+        let refused = at_two.call(method, json!({})).await.unwrap_err();
+        assert_eq!(refused["data"]["code"], "forbidden", "{method}");
+    }
+
+    host.call("muteAll", json!({})).await.unwrap();
+    at_two.note("roomStatus", |status| muted(status) == ["bert", "carl"]).await;
+    at_host.until_hears(&[], &[660.0, 880.0]).await;
+    at_bert.until_hears(&[440.0], &[880.0]).await;
+    at_two.call("unmute", json!({})).await.unwrap();
+    at_host.until_hears(&[660.0], &[880.0]).await;
+    assert_eq!(stage.one.post(&format!("/api/rooms/{ROOM}/mute"), json!({})).await.status, 200);
+    at_two.note("roomStatus", |status| muted(status) == ["bert", "carl", "hera"]).await;
+    at_two.call("unmute", json!({})).await.unwrap();
+    at_host.until_hears(&[660.0], &[]).await;
+
+    host.call("lock", json!({})).await.unwrap();
+    at_two.note("roomStatus", |status| status["locked"] == true).await;
+    let shown = stage.one.get(&format!("/api/rooms/{ROOM}")).await.json();
+    assert_eq!(shown["room"]["locked"], true);
+    carl.call("leave", json!({})).await.unwrap();
+    for caller in [&mut carl, &mut stage.connect(1, "dora", "").await] {
+        let refused = caller.call("join", json!({})).await.unwrap_err();
+        assert_eq!(
+            (&refused["data"]["code"], &refused["data"]["retryable"]),
+            (&json!("room_locked"), &json!(true))
+        );
+    }
+    // Those inside return, also when their gateway has died.
+    stage.two.as_mut().unwrap().kill();
+    let (mut at_one, back) = Caller::come_back(&stage.gateways()[0], &bert, &joined["jtoken"]).await;
+    assert_eq!(back["resume"], true);
+    at_host.until_hears(&[660.0], &[]).await;
+    at_one.note("roomStatus", |status| status["locked"] == true).await;
+    let mut second = stage.connect_host(0, "hugo").await;
+    assert!(second.call("join", json!({})).await.is_ok(), "hosts may join");
+    second.call("leave", json!({})).await.unwrap();
+
+    let url = format!("{}/api/rooms/{ROOM}", stage.one.api);
+    let open = request("PATCH", &url, &[], Some(json!({ "locked": null }))).await;
+    assert_eq!((open.status, open.json()["room"].get("locked")), (200, None));
+    at_one.note("roomStatus", |status| status["locked"] == false).await;
+    assert!(carl.call("join", json!({})).await.is_ok());
+    let ledger = events_of(&stage.one, &["room_muted", "room_locked", "room_unlocked"]).await;
+    assert_eq!(
+        ledger,
+        ["room_muted - by hera", "room_muted - by -", "room_locked - by -", "room_unlocked - by -"]
+    );
+}
+
+#[actix::test]
+async fn locked_room_keeps_listeners_off_stage() {
+    let node = Node::start(&[("node.roles", "rooms,hls,gateway")]).await;
+    node.post("/api/rooms", json!({ "roomId": ROOM, "locked": true })).await;
+    let host = node.post(&format!("/api/rooms/{ROOM}/users"), json!({ "role": "host" })).await.json();
+    let (host, ann) = (host["token"].as_str().unwrap().to_owned(), listener(&node, "ann").await);
+    let mut at_ann = Events::open(&node.hls, &ann, None).await;
+    let me = at_ann.next("hello").await["you"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(at_ann.next("snapshot").await["room"]["locked"], true);
+    done(&send(&node.hls, &ann, "POST", "hand", json!({ "name": "Ann" })).await);
+    done(&send(&node.hls, &host, "PUT", &format!("hands/{me}/invitation"), Value::Null).await);
+    let refused = send(&node.hls, &ann, "POST", "stage", json!({})).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "room_locked"));
+    let url = format!("{}/api/rooms/{ROOM}", node.api);
+    assert_eq!(request("PATCH", &url, &[], Some(json!({ "locked": false }))).await.status, 200);
+    done(&send(&node.hls, &ann, "POST", "stage", json!({})).await);
+    let muted = node.post(&format!("/api/rooms/{ROOM}/mute"), json!({})).await;
+    assert_eq!((muted.status, muted.code().as_str()), (404, "room_not_on_air"));
 }
 
 #[actix::test]
@@ -156,6 +239,14 @@ async fn hosts_ban_listeners_on_all_nodes() {
         send(&two.hls, &ann, "POST", "reactions", json!({ "reaction": "clap" })).await.status == 200
     })
     .await;
+}
+
+/// Returns the ids of the muted members, sorted.
+fn muted(status: &Value) -> Vec<String> {
+    let members = status["members"].as_array().unwrap().iter().filter(|member| member["muted"] == true);
+    let mut ids: Vec<_> = members.map(|member| member["userId"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids
 }
 
 /// Returns the events of these types as `type user by host`, once there are as many as types.

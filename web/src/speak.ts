@@ -195,6 +195,7 @@ async function visit(name: string, pin: string): Promise<void> {
     void hear();
   });
   on('members', showMembers);
+  on('locked', showLock);
   on('muted', ({ muted, by }) => {
     showMuted();
     if (by === 'host') toast(muted ? 'A host muted you.' : 'A host unmuted you. You can be heard.');
@@ -238,6 +239,7 @@ function showState(status: RoomStatus): void {
   if (status.state !== 'closed') write(byId('announce'), good ? 'Connected.' : said(status, situation()));
   if (good && !greeted) {
     greeted = true;
+    showLock();
     view('room');
     muteButton.focus();
     follow();
@@ -281,6 +283,34 @@ function showMembers(): void {
   for (const member of came) if (!member.me) toast(`${isolated(nameOf(member))} joined`);
   for (const member of went) if (!member.me) toast(`${isolated(nameOf(member))} left`);
   write(byId('room-count'), all.length === 1 ? 'You are the first one here' : `${all.length} people here`);
+}
+
+/** Shows the lock, and to hosts the actions on the whole room. */
+function showLock(): void {
+  const host = room?.user?.role === 'host';
+  const locked = room?.locked ?? false;
+  byId('locked').hidden = !locked;
+  byId('mute-all').hidden = !host;
+  const lock = byId('lock');
+  lock.hidden = !host;
+  lock.setAttribute('aria-pressed', String(locked));
+  write(lock, locked ? 'Unlock room' : 'Lock room');
+}
+
+/** Carries out a host's action, and says what it did or why it did not work. */
+async function act(action: (visit: StentorRoom) => Promise<void>, done: string): Promise<void> {
+  if (!room) return;
+  try {
+    await action(room);
+    toast(done);
+  } catch (error) {
+    toast(`That did not work: ${(error as Error).message}.`);
+  }
+}
+
+function toggleLock(): void {
+  if (room?.locked) void act((visit) => visit.unlock(), 'The room is open again.');
+  else void act((visit) => visit.lock(), 'The room is locked.');
 }
 
 function showMuted(): void {
@@ -416,6 +446,8 @@ form.addEventListener('submit', (event) => {
   silent = false;
   void join();
 });
+byId('mute-all').addEventListener('click', () => void act((visit) => visit.muteAll(), 'Everybody else is muted.'));
+byId('lock').addEventListener('click', toggleLock);
 byId('join-silent').addEventListener('click', () => {
   silent = true;
   void join();

@@ -10,7 +10,8 @@ use crate::domain::janus_room::{Effect, FoundRoom, Outcome};
 use crate::domain::model::ForwarderState;
 use crate::domain::plan::Failure;
 use crate::janus::{
-    AudioBridge, ForwarderInfo, JanusError, NewRoom, OwnershipTag, PluginError, RoomInfo, Secret,
+    AudioBridge, ForwarderInfo, JanusError, NewRoom, OwnershipTag, ParticipantInfo, PluginError, RoomInfo,
+    Secret,
 };
 
 /// Maximum attempts to find a free room number; among 900,000 numbers one attempt is nearly always enough.
@@ -39,7 +40,14 @@ impl RoomOnBridge {
                 return self
                     .expel(janus_room_id, users)
                     .await
-                    .unwrap_or_else(|error| Outcome::NotExpelled(error.to_string()));
+                    .unwrap_or_else(|error| Outcome::NotModerated(error.to_string()));
+            }
+            Effect::MuteAll { janus_room_id, but, key_revision } => {
+                let muted = self.mute_all(janus_room_id, but.as_ref()).await;
+                return muted.map_or_else(
+                    |error| Outcome::NotModerated(error.to_string()),
+                    |()| Outcome::MutedAll { key_revision },
+                );
             }
             Effect::WriteKey { .. } | Effect::DeleteKey { .. } => return refused("not an effect of Janus"),
         };
@@ -120,6 +128,18 @@ impl RoomOnBridge {
     async fn stop(&self, janus_room_id: u32, stream_id: u64) -> Result<Outcome, JanusError> {
         self.bridge.stop_forwarder(janus_room_id, &self.secret(), stream_id).await?;
         Ok(Outcome::Stopped { janus_room_id, stream_id })
+    }
+
+    async fn mute_all(&self, janus_room_id: u32, but: Option<&UserId>) -> Result<(), JanusError> {
+        let participants = self.bridge.participants(janus_room_id).await?;
+        let audible = |p: &&ParticipantInfo| !p.muted && but.is_none_or(|but| but.as_str() != p.display);
+        for participant in participants.iter().filter(audible) {
+            match self.bridge.mute(janus_room_id, &self.secret(), participant.id).await {
+                Ok(()) | Err(JanusError::Plugin(PluginError::NoSuchParticipant)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn expel(&self, janus_room_id: u32, users: BTreeMap<UserId, i64>) -> Result<Outcome, JanusError> {

@@ -75,6 +75,10 @@ impl<B: AudioBridge> AudioBridge for MeteredBridge<B> {
         self.timed("listparticipants", self.inner.participants(id)).await
     }
 
+    async fn mute(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError> {
+        self.timed("mute", self.inner.mute(id, secret, participant)).await
+    }
+
     async fn kick(&self, id: u32, secret: &Secret, participant: u64) -> Result<(), JanusError> {
         self.timed("kick", self.inner.kick(id, secret, participant)).await
     }

@@ -114,7 +114,7 @@ impl JanusRoomActor {
         match outcome {
             Outcome::Failed(failure) => tracing::warn!(%room, %failure, doing, "janus room"),
             Outcome::Unanswered { why, .. } => tracing::warn!(%room, failure = why, doing, "janus room"),
-            Outcome::NotExpelled(failure) => tracing::warn!(%room, failure, doing, "janus room"),
+            Outcome::NotModerated(failure) => tracing::warn!(%room, failure, doing, "janus room"),
             Outcome::Locked { janus_room_id } => tracing::warn!(%room, "Janus room {janus_room_id} {LOCKED}"),
             _ => {}
         }
@@ -140,7 +140,14 @@ impl JanusRoomActor {
                     Outcome::Key { value: None, outcome: context.write(txn).await }
                 }
                 effect => match on_bridge {
-                    Some(on_bridge) => on_bridge.run(effect).await,
+                    Some(on_bridge) => {
+                        let outcome = on_bridge.run(effect).await;
+                        if let Outcome::MutedAll { key_revision } = outcome {
+                            // A key that stays has no effect here; a node that takes over would mute once more.
+                            let _ = context.write(writes::mute_done(&room, key_revision)).await;
+                        }
+                        outcome
+                    }
                     None => bridge::refused("the link to the Janus Gateway is gone"),
                 },
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::SignallingShared;
 use super::client_session::{ClientSession, Disconnect, LockOutcome};
@@ -15,6 +15,7 @@ use crate::domain::ids::{ClientId, UserId};
 use crate::domain::media_session::{JanusAssignment, JoinUnavailable};
 use crate::domain::mix::MixShare;
 use crate::domain::pin_attempts::Guess;
+use crate::domain::room_lock::Entry;
 use crate::domain::signalling::methods::{
     Activity, ActivityStatus, Candidate, Join, MuteParams, Offer, PinInput, SdpType, Trickle,
 };
@@ -31,7 +32,7 @@ type Answer = Result<Value, RpcError>;
 const AWAY: Duration = Duration::from_secs(1);
 /// Retry delay if a room is being prepared.
 const PREPARING: Duration = Duration::from_millis(200);
-/// Retry delay if a room is full.
+/// Retry delay if a room is full or locked.
 const FULL: Duration = Duration::from_secs(5);
 
 impl ClientSession {
@@ -72,6 +73,9 @@ impl ClientSession {
             Method::Unmute(whom) => self.mute(whom, false).await,
             Method::Ban(member) => self.ban(&member.user_id).await,
             Method::Unban(member) => self.unban(&member.user_id).await,
+            Method::MuteAll => self.mute_all().await,
+            Method::Lock => self.set_locked(true).await,
+            Method::Unlock => self.set_locked(false).await,
             // Handled by the caller.
             Method::Join(_) | Method::Leave => Err(ErrorCode::Internal.into()),
         }
@@ -82,8 +86,11 @@ impl ClientSession {
         self.check_pin(&view, join.pin.as_ref())?;
         JanusAssignment::of(Some(&view)).map_err(nowhere)?;
         let fence = self.seated(join.client_id).await?;
-        // Dropping its handle makes an earlier session of this connection wait, so that this join can resume
-        // it.
+        let entry = self.entry(&view, join.jtoken.is_some()).await?;
+        if entry == Entry::Locked {
+            return Err(locked());
+        }
+        // An earlier session of this connection then waits, so that this join can resume it.
         drop(self.take_line());
         let name = join.display_name.as_ref().map(|name| name.as_str().to_owned());
         let resuming = join.jtoken.is_some();
@@ -96,6 +103,11 @@ impl ClientSession {
             resume_token: join.jtoken.map(|token| anchors::ResumeToken(token.as_str().to_owned())),
         };
         match self.shared.anchors.join(wanted).await {
+            Ok(joined) if !entry.admits(joined.resume) => {
+                joined.line.leave();
+                self.leave_presence().await;
+                Err(locked())
+            }
             Ok(joined) => self.joined(joined, resuming, view.mix_share()).await,
             Err(error) => {
                 self.leave_presence().await;
@@ -149,6 +161,15 @@ impl ClientSession {
                 ErrorCode::RoomOver.into()
             }
         })
+    }
+
+    /// Returns the way into the room, which may be locked.
+    async fn entry(&self, view: &RoomView, resuming: bool) -> Result<Entry, RpcError> {
+        let present = match view.is_locked() {
+            true => self.shown().await.map_err(|error| unavailable(&error))?.is_some(),
+            false => false,
+        };
+        Ok(Entry::of(view.is_locked(), self.peer.role == Role::Host, present, resuming))
     }
 
     /// Checks a PIN, if one was sent, against the room's PIN.
@@ -302,6 +323,21 @@ impl ClientSession {
         lifted.map(|()| json!({})).map_err(|error| self.not_changed(&error))
     }
 
+    async fn mute_all(&self) -> Answer {
+        self.must_host()?;
+        self.room()?;
+        let muted = self.shared.service.mute_all(&self.peer.room, Some(&self.peer.user)).await;
+        muted.map(|()| json!({})).map_err(|error| self.not_changed(&error))
+    }
+
+    async fn set_locked(&self, locked: bool) -> Answer {
+        self.must_host()?;
+        self.room()?;
+        let patch = Map::from_iter([("locked".to_owned(), Value::Bool(locked))]);
+        let patched = self.shared.service.patch(&self.peer.room, &patch).await;
+        patched.map(|_| json!({})).map_err(|error| self.not_changed(&error))
+    }
+
     fn not_changed(&self, error: &RoomError) -> RpcError {
         tracing::warn!(room = %self.peer.room, %error, "change of a room by a host failed");
         not_changed(error)
@@ -366,9 +402,14 @@ fn not_changed(error: &RoomError) -> RpcError {
     match error {
         RoomError::NotFound | RoomError::Removing => ErrorCode::RoomOver.into(),
         RoomError::User(_) => ErrorCode::TooManyUsers.into(),
+        RoomError::NotOnAir => RpcError::from(ErrorCode::NotOnAir).retry_after(AWAY),
         RoomError::Busy | RoomError::Store(StoreError::Unavailable(_)) => away(),
         _ => ErrorCode::Internal.into(),
     }
+}
+
+fn locked() -> RpcError {
+    RpcError::from(ErrorCode::RoomLocked).retry_after(FULL)
 }
 
 fn max_anchors(view: &RoomView) -> usize {

@@ -43,8 +43,8 @@ const GOODBYES: Duration = Duration::from_secs(2);
 pub struct PresenceSync {
     shared: Arc<SignallingShared>,
     news: Option<dirty_rooms::DirtyRooms>,
-    /// Members that were last sent to the connections of a room.
-    told: HashMap<RoomId, Vec<RoomMember>>,
+    /// Members and lock that were last sent to the connections of a room.
+    told: HashMap<RoomId, (Vec<RoomMember>, bool)>,
     looking: bool,
     renewing: bool,
     showing: bool,
@@ -248,15 +248,18 @@ impl PresenceSync {
             |member: &PresenceEntry| view.as_ref().is_some_and(|view| view.is_banned(&member.user_id));
         // Presence forgets a user who was away when banned only later.
         let members: Vec<_> = members.into_iter().filter(|member| !banned(member)).map(shown).collect();
-        let same = self.told.get(&room) == Some(&members);
-        let notification = Notification::RoomStatus { room_id: room.clone(), members: members.clone() };
+        let locked = view.as_ref().is_some_and(|view| view.is_locked());
+        let status = (members, locked);
+        let same = self.told.get(&room) == Some(&status);
+        let (room_id, members) = (room.clone(), status.0.clone());
+        let notification = Notification::RoomStatus { room_id, members, locked };
         let encoded = EncodedNotification::from(&notification);
         for guest in self.shared.guests_of(&room) {
             if guest.wants_greeting() || !same {
                 guest.peer.out.send(&encoded);
             }
         }
-        self.told.insert(room, members);
+        self.told.insert(room, status);
     }
 
     fn replaced(&self, news: PresenceEvent<LockReplaced>) {

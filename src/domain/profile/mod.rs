@@ -71,6 +71,9 @@ pub struct RoomProfile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 604_800)]
     pub empty_timeout: Option<u32>,
+    /// True if no new anchor may join; absent otherwise. Those who are in the room stay, and hosts may join.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
 }
 
 /// Reason why a change of the profile was refused.
@@ -119,6 +122,7 @@ impl RoomProfile {
                 }
                 "maxDuration" => next.max_duration = seconds("maxDuration", value)?,
                 "emptyTimeout" => next.empty_timeout = seconds("emptyTimeout", value)?,
+                "locked" => next.locked = flag("locked", value)?,
                 other => return Err(refused(other)),
             }
         }
@@ -192,6 +196,14 @@ fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
             }
             other => drop(target.insert(name.clone(), other.clone())),
         }
+    }
+}
+
+fn flag(name: &'static str, value: &Value) -> Result<bool, ProfileError> {
+    match value {
+        Value::Null => Ok(false),
+        Value::Bool(flag) => Ok(*flag),
+        _ => Err(ProfileError::WrongType(name, "true or false")),
     }
 }
 

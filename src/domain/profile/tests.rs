@@ -12,6 +12,7 @@ fn profile_fields_take_normal_form() {
         "title": "  Tea  <b>time</b> 2² ", "description": "one\r\n\n\n two ", "language": "PT-br",
         "tags": ["Tea", "TEA ", "Cake"], "coverUrl": "https://example.org/a b.png", "owner": "ann",
         "custom": {"a": {"b": 1}}, "listenerLimit": 3.0, "maxDuration": 60, "emptyTimeout": 1,
+        "locked": true,
     }));
     assert_eq!(
         serde_json::to_value(&profile).unwrap(),
@@ -19,6 +20,7 @@ fn profile_fields_take_normal_form() {
             "title": "Tea <b>time</b> 2²", "description": "one\n\ntwo", "language": "pt-BR",
             "tags": ["tea", "cake"], "coverUrl": "https://example.org/a%20b.png", "owner": "ann",
             "custom": {"a": {"b": 1}}, "listenerLimit": 3, "maxDuration": 60, "emptyTimeout": 1,
+            "locked": true,
         })
     );
     let read: RoomProfile = serde_json::from_value(serde_json::to_value(&profile).unwrap()).unwrap();
@@ -71,6 +73,8 @@ fn errors_name_the_field() {
         ("maxDuration", json!(u64::MAX)),
         ("emptyTimeout", json!(true)),
         ("emptyTimeout", json!(1e300)),
+        ("locked", json!("yes")),
+        ("locked", json!(1)),
     ] {
         let error = RoomProfile::new(&object(json!({ field: bad.clone() }))).unwrap_err();
         assert!(error.to_string().starts_with(field), "{field} {bad}: {error}");
@@ -167,9 +171,9 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     /// An accepted profile is read back from the store, and a repeated patch changes nothing more.
     #[test]
-    fn accepted_profiles_are_stable(values in prop::collection::vec(any_json(), 10)) {
+    fn accepted_profiles_are_stable(values in prop::collection::vec(any_json(), 11)) {
         let names = ["title", "description", "language", "tags", "coverUrl", "owner", "custom",
-            "listenerLimit", "maxDuration", "emptyTimeout"];
+            "listenerLimit", "maxDuration", "emptyTimeout", "locked"];
         for (name, value) in names.into_iter().zip(values) {
             let patch = Map::from_iter([(name.to_owned(), value)]);
             let Ok(profile) = RoomProfile::new(&patch) else { continue };

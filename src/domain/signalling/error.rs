@@ -94,6 +94,8 @@ codes! {
     RoomOver = -32017, "room_over", false, "the room is over for you";
     /// The room has reached the number of banned users that it can remember.
     TooManyUsers = -32018, "too_many_users", false, "the room can remember no more banned users";
+    /// The room is locked; a host must unlock it.
+    RoomLocked = -32019, "room_locked", true, "the room is locked";
 }
 
 /// Failure of one call, as the client receives it.

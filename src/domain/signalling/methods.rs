@@ -34,6 +34,11 @@ pub enum Method {
     Ban(Member),
     /// Lifts a ban; only for hosts.
     Unban(Member),
+    /// Mutes everybody else; only for hosts.
+    MuteAll,
+    /// Lets no new anchor join; only for hosts.
+    Lock,
+    Unlock,
     Leave,
 }
 
@@ -153,6 +158,9 @@ impl Method {
             "unmute" => Ok(Self::Unmute(read(params)?)),
             "ban" | "remove" => Ok(Self::Ban(read(params)?)),
             "unban" => Ok(Self::Unban(read(params)?)),
+            "muteAll" => read(params).map(|NoParams {}| Self::MuteAll),
+            "lock" => read(params).map(|NoParams {}| Self::Lock),
+            "unlock" => read(params).map(|NoParams {}| Self::Unlock),
             "leave" => read(params).map(|NoParams {}| Self::Leave),
             _ => Err(ErrorCode::MethodNotFound.into()),
         }
@@ -170,6 +178,9 @@ impl Method {
             Self::Unmute(_) => "unmute",
             Self::Ban(_) => "ban",
             Self::Unban(_) => "unban",
+            Self::MuteAll => "muteAll",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
             Self::Leave => "leave",
         }
     }
@@ -288,7 +299,8 @@ mod tests {
             assert_eq!(parse(name, json!({"userId": "bob"})), Ok(Method::Ban(bob.clone())));
         }
         assert_eq!(parse("unban", json!({"userId": "bob"})), Ok(Method::Unban(bob)));
-        assert_eq!(Method::parse("leave", None), Ok(Method::Leave));
+        let plain = [Method::Leave, Method::MuteAll, Method::Lock, Method::Unlock];
+        assert!(plain.iter().all(|method| Method::parse(method.name(), None).as_ref() == Ok(method)));
     }
 
     #[test]
@@ -310,6 +322,8 @@ mod tests {
             ("ban", json!({"userId": ""})),
             ("unban", json!({"userId": "bob", "by": "ann"})),
             ("leave", json!({"now": true})),
+            ("muteAll", json!({"userId": "bob"})),
+            ("lock", json!({"locked": false})),
         ] {
             assert_eq!(parse(method, params.clone()), Err(ErrorCode::InvalidParams), "{method} {params}");
         }

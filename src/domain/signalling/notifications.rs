@@ -14,6 +14,8 @@ pub enum Notification {
     RoomStatus {
         room_id: RoomId,
         members: Vec<RoomMember>,
+        /// True if no new anchor may join.
+        locked: bool,
     },
     Talking {
         user_id: UserId,
@@ -79,8 +81,8 @@ mod tests {
             display_name: None,
         };
         let room_id = RoomId::new("demo").unwrap();
-        let status = Notification::RoomStatus { room_id, members: vec![member] };
-        let params = json!({"roomId": "demo",
+        let status = Notification::RoomStatus { room_id, members: vec![member], locked: false };
+        let params = json!({"roomId": "demo", "locked": false,
             "members": [{"userId": "ann", "role": "host", "status": "onair", "muted": false}]});
         assert_eq!(status.to_json(), json!({"jsonrpc": "2.0", "method": "roomStatus", "params": params}));
         let reconnect = Notification::Reconnect { reason: "draining".into(), retry_after_ms: 500 };

@@ -53,6 +53,7 @@ impl JanusWorld {
                 }
                 Outcome::Stopped { janus_room_id, stream_id }
             }
+            Effect::MuteAll { key_revision, .. } => Outcome::MutedAll { key_revision },
             Effect::Expel { janus_room_id, users } => Outcome::Expelled { janus_room_id, users },
             Effect::WriteKey { .. } | Effect::DeleteKey { .. } => unreachable!("an effect of the store"),
         }

@@ -183,7 +183,8 @@ pub async fn revoke(request: HttpRequest, side: Data<ChannelSide>) -> Result<imp
         (status = 404, body = ErrorBody, description = "room_not_found"),
         (
             status = 409, body = ErrorBody,
-            description = "not_invited, user_removed, too_many_users, room_removing (retryable)"
+            description = "not_invited, room_locked, user_removed, too_many_users, room_removing \
+                (retryable)"
         ),
         (status = 429, body = ErrorBody, description = "too_many_requests"),
         (status = 500, body = ErrorBody, description = "internal"),
@@ -197,8 +198,10 @@ pub async fn enter(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl
         ApiError::new(Code::ChannelUnavailable, "this node knows no gateway; set http.public_ws_url")
     })?;
     let user = UserId::new(&caller.subject)?;
-    // Accept first, because this cannot be repeated. If the user cannot be created, the listener must raise
-    // the hand again.
+    if side.rooms.directory().room(&room).is_some_and(|view| view.is_locked()) {
+        return Err(ApiError::new(Code::RoomLocked, "the room is locked; the invitation stays open"));
+    }
+    // First, because it cannot be repeated. A user who is not created then raises the hand again.
     side.hub.command(&room, &caller.person, Command::Accept).await?;
     let invited = side.rooms.create_user(&room, UserRole::Anchor, Some(user)).await?;
     let created_at = invited.room.meta.created_at;

@@ -48,6 +48,7 @@ fn all() -> Vec<Endpoint> {
         rooms::update as __path_update,
         rooms::start as __path_start,
         rooms::stop as __path_stop,
+        rooms::mute as __path_mute,
         rooms::delete as __path_delete,
         recordings::start as __path_start,
         recordings::stop as __path_stop,

@@ -12,7 +12,7 @@ use crate::http::extract::{JsonBody, QueryOf, RoomPath};
 use crate::rooms::Room;
 
 use super::Api;
-use super::body::{Crowd, DeleteAnswer, ListAnswer, ListQuery, RoomAnswer, RoomBody};
+use super::body::{Crowd, DeleteAnswer, Done, ListAnswer, ListQuery, RoomAnswer, RoomBody};
 use super::room_fields::{CreateRoom, UpdateRoom};
 
 const PAGE: usize = 100;
@@ -183,6 +183,27 @@ pub(super) async fn delete(api: Data<Api>, id: RoomPath) -> Result<impl Responde
         None => None,
     };
     Ok(Json(DeleteAnswer::of(room)))
+}
+
+/// Mutes all anchors of a room on air, once.
+///
+/// Those who are in the room are muted shortly after, as by a host. They may open their microphones again.
+#[utoipa::path(
+    post, path = "/api/rooms/{id}/mute", operation_id = "muteRoom", tag = "rooms",
+    params(("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$")),
+    responses(
+        (status = 200, body = Done, description = "they are being muted"),
+        (status = 400, body = ErrorBody, description = "invalid_room_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found, room_not_on_air"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn mute(api: Data<Api>, id: RoomPath) -> Result<impl Responder, ApiError> {
+    api.rooms.mute_all(&id.0, None).await?;
+    Ok(Json(Done::YES))
 }
 
 pub(super) async fn shown(api: &Api, room: &Room) -> RoomBody {

@@ -30,7 +30,8 @@ export interface JoinResult {
 
 /** Notifications of the server: method and parameters. */
 export interface Notifications {
-  roomStatus: { roomId: string; members: WireMember[] };
+  /** `locked`: absent from servers of earlier versions. */
+  roomStatus: { roomId: string; members: WireMember[]; locked?: boolean };
   talking: { userId: string; talking: boolean };
   icecandidate: { candidate: RTCIceCandidateInit | null };
   slowLink: { uplink: boolean; lost: number };

@@ -31,6 +31,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
   private joinedOnce: JoinResult | null = null;
   private track: MediaStreamTrack | null = null;
   private wire: WireMember[] = [];
+  private lockedNow = false;
   private readonly talking = new Set<string>();
   private lastStats: RoomStats | null = null;
   /** Time of the last statistics, in the clock of the environment's `now`. */
@@ -96,7 +97,12 @@ export class StentorRoom extends Emitter<RoomEvents> {
     });
   }
 
-  /** True if this user's microphone is closed. */
+  /** True if the room is locked: nobody but hosts may join. */
+  get locked(): boolean {
+    return this.lockedNow;
+  }
+
+  /** True if the own microphone is closed. */
   get muted(): boolean {
     return this.voice.muted;
   }
@@ -153,6 +159,21 @@ export class StentorRoom extends Emitter<RoomEvents> {
   /** As host: reverts {@link StentorRoom.muteMember}. A user who closed the microphone themselves is only asked. */
   async unmuteMember(userId: string): Promise<void> {
     await this.call('unmute', { userId });
+  }
+
+  /** As host: closes the microphones of all others. They may open them again. */
+  async muteAll(): Promise<void> {
+    await this.call('muteAll', {});
+  }
+
+  /** As host: lets no new anchor join. Those who are in the room stay and may return. */
+  async lock(): Promise<void> {
+    await this.call('lock', {});
+  }
+
+  /** As host: reverts {@link StentorRoom.lock}. */
+  async unlock(): Promise<void> {
+    await this.call('unlock', {});
   }
 
   /** As host: bans another user from the room. They can neither speak nor listen until the ban is lifted. */
@@ -364,8 +385,10 @@ export class StentorRoom extends Emitter<RoomEvents> {
 
   // Members and voice.
 
-  private roomStatus({ members }: Notifications['roomStatus']): void {
+  private roomStatus({ members, locked = false }: Notifications['roomStatus']): void {
     const before = this.wire;
+    const lockChanged = locked !== this.lockedNow;
+    this.lockedNow = locked;
     this.wire = members;
     // For a new user, the talking event may come before the member list.
     for (const { userId } of before) {
@@ -373,6 +396,7 @@ export class StentorRoom extends Emitter<RoomEvents> {
     }
     this.compareVoice();
     this.emit('members', this.members);
+    if (lockChanged) this.emit('locked', { locked });
   }
 
   private talk({ userId, talking }: Notifications['talking']): void {

@@ -71,6 +71,8 @@ export interface RoomEvents {
   closed: Problem;
   /** Users in the room; also at each change of mute and talking. */
   members: Member[];
+  /** The room was locked or unlocked. */
+  locked: { locked: boolean };
   /** Start or end of talking, by the level of the voice. */
   talking: { userId: string; talking: boolean };
   /**

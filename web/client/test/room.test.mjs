@@ -373,11 +373,35 @@ test('who talks is told afresh after each join', async () => {
   assert.deepEqual(room.members.map(({ talking }) => talking), [false, false, true]);
 });
 
+test('a lock is told once, and older servers know none', async () => {
+  const { environment, room } = await enter();
+  const told = [];
+  room.on('locked', ({ locked }) => told.push(locked));
+  for (const locked of [{}, { locked: false }, { locked: true }, { locked: true }, { locked: false }]) {
+    environment.socket.tell('roomStatus', { roomId: 'demo', members: [], ...locked });
+  }
+  assert.deepEqual([told, room.locked], [[true, false], false]);
+});
+
+test('the end of a room has its reason', async () => {
+  const { environment, last } = await enter();
+  environment.socket.tell('roomClosed', { roomId: 'demo', reason: 'max_duration' });
+  assert.deepEqual([last('closed').code, last('closed').reason], ['room_closed', 'max_duration']);
+});
+
 test('moderation goes to the server, and needs a connection', async () => {
   const { environment, room } = await enter();
   const removed = room.removeMember('bob');
   await environment.socket.refuse('remove', 'no_such_member', false);
   await assert.rejects(removed, { code: 'no_such_member' });
+  for (const [act, method] of [
+    [() => room.banMember('bob'), 'ban'], [() => room.unbanMember('bob'), 'unban'], [() => room.muteAll(), 'muteAll'],
+    [() => room.lock(), 'lock'], [() => room.unlock(), 'unlock'],
+  ]) {
+    const done = act();
+    await environment.socket.answer(method, {});
+    await done;
+  }
   environment.socket.fall(1006);
   await assert.rejects(room.muteMember('bob'), { code: 'not_connected' });
 });

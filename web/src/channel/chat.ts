@@ -127,6 +127,7 @@ const WORDS: Readonly<Record<string, string>> = {
   name_required: 'Enter your name first.',
   invalid_name: 'This name cannot be shown. Choose another one.',
   invalid_text: 'This text is too long, or has characters that cannot be shown.',
+  room_locked: 'The room is locked. Your invitation stays open until a host unlocks it.',
   not_invited: 'The invitation is no longer open.',
   user_removed: 'A host banned you from this room.',
   person_not_found: 'This person is no longer known here.',

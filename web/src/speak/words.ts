@@ -110,6 +110,7 @@ const HINDRANCES: Record<string, string> = {
   gone: 'The server cannot be reached. Check your network.',
   timeout: 'The server does not answer.',
   room_full: 'The room is full: somebody has to leave before you can speak.',
+  room_locked: 'The room is locked. You come in as soon as a host unlocks it.',
   not_on_air: 'The room is not on air yet.',
   already_connected: 'You are connected from another tab or device. Leave there, and it goes on here.',
   too_many_pins: 'Too many wrong pins.',

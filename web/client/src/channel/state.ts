@@ -35,6 +35,8 @@ export interface RoomLine {
   listeners: number;
   /** True while the broadcast is recorded; earlier versions of the server omit it. */
   recorded?: boolean;
+  /** No new anchor may join; absent otherwise. */
+  locked?: boolean;
   onAirSince?: number;
   /** Why the latest broadcast ended; absent on air. */
   endReason?: string;

@@ -1,0 +1,47 @@
+//! Lock of a room: no new anchor may join. Those who are in the room stay and may resume; hosts may join.
+//!
+//! Owns this rule. Never knows where the lock or the presence entries are stored.
+
+/// Way into a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    Open,
+    /// Only if the join resumes a media session: its owner was in the room, and presence has lost the entry.
+    IfResumed,
+    Locked,
+}
+
+impl Entry {
+    /// Decides the way into a room of a user with an anchor's token. `present`: the user has a presence entry,
+    /// on any gateway. `resuming`: the user sent a resume token.
+    pub fn of(locked: bool, is_host: bool, present: bool, resuming: bool) -> Self {
+        match (locked && !is_host && !present, resuming) {
+            (false, _) => Self::Open,
+            (true, true) => Self::IfResumed,
+            (true, false) => Self::Locked,
+        }
+    }
+
+    /// Returns true if a join with this outcome may stay.
+    pub fn admits(self, resumed: bool) -> bool {
+        self == Self::Open || (self == Self::IfResumed && resumed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn lock_keeps_out_only_newcomers(locked: bool, is_host: bool, present: bool, resuming: bool, resumed: bool) {
+            let entry = Entry::of(locked, is_host, present, resuming);
+            let knows_session = resuming && resumed;
+            let admitted = entry.admits(knows_session);
+            prop_assert_eq!(admitted, !locked || is_host || present || knows_session);
+            prop_assert_eq!(entry == Entry::Locked, !entry.admits(true));
+        }
+    }
+}
