@@ -61,7 +61,8 @@ impl StageFeed {
 
     fn tick(&mut self, cx: &mut Cx<Self>) {
         self.seconds += 1;
-        let Due { passing, gone, banned } = self.hub.tick(self.seconds);
+        let Due { passing, gone, banned, roles } = self.hub.tick(self.seconds);
+        self.members.extend(roles);
         if !banned.is_empty() {
             let hub = self.hub.clone();
             let lower = async move {
@@ -88,8 +89,8 @@ impl StageFeed {
         }
         if self.seconds.is_multiple_of(MEMBERS_EVERY) {
             self.members.extend(self.hub.followed());
-            self.read(cx);
         }
+        self.read(cx);
         self.tick = Some(cx.after(SECOND, Msg::Tick));
     }
 

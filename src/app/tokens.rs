@@ -9,6 +9,7 @@ use crate::domain::grant::Grant;
 use crate::domain::ids::{RoomId, UnixMs, UserId};
 use crate::domain::model::UserRole;
 use crate::domain::recording::RecordingId;
+use crate::domain::roles;
 use crate::domain::stage::{Person, StageRole};
 use crate::http::channel::{ChannelAuth, Identity};
 use crate::http::hls::ListenerAuth;
@@ -39,6 +40,19 @@ impl ListenerAuth for NodeTokens {
 }
 
 impl NodeTokens {
+    /// Returns the role in force of a token subject.
+    fn stage_role(&self, claimed: Role, room: &RoomId, user: Option<&UserId>) -> StageRole {
+        let claimed = match claimed {
+            Role::Host => UserRole::Host,
+            Role::Anchor => UserRole::Anchor,
+            Role::Listener | Role::Replay => return StageRole::Listener,
+        };
+        match (self.directory.room(room), user) {
+            (Some(view), Some(user)) => roles::in_force(&view.users, user, claimed).into(),
+            _ => roles::RoomRole::from(claimed).into(),
+        }
+    }
+
     /// Checks that the token is for the room that exists now, and that its subject is not banned. A subject
     /// that is no user id cannot be banned.
     fn check_room(&self, claims: &Claims, room: &RoomId) -> Result<(), TokenError> {
@@ -63,14 +77,10 @@ impl ChannelAuth for NodeTokens {
         }
         self.check_room(&claims, room)?;
         let Claims { sub, role, name, grant, .. } = claims;
-        let role = match role {
-            Role::Host => StageRole::Host,
-            Role::Anchor => StageRole::Anchor,
-            Role::Listener | Role::Replay => StageRole::Listener,
-        };
-        let verified = name.is_some();
+        let (verified, subject) = (name.is_some(), UserId::new(&sub).ok());
+        let role = self.stage_role(role, room, subject.as_ref());
         let id = self.secrets.person_id(room, &sub);
-        let person = Person { id, name, role, verified, subject: UserId::new(&sub).ok() };
+        let person = Person { id, name, role, verified, subject };
         Ok(Identity { subject: sub, person, expires_at: grant.expires_at })
     }
 }

@@ -43,6 +43,8 @@ pub enum EventType {
     UserBanned,
     /// The ban of a user was lifted.
     UserUnbanned,
+    /// A user got another role in the room.
+    RoleChanged,
     /// All anchors of the room were muted.
     RoomMuted,
     /// The room was locked: no new anchor may join.
@@ -86,7 +88,7 @@ pub struct Cursor {
 pub struct InvalidCursor;
 
 impl EventType {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RoomCreated,
         Self::RoomStarted,
         Self::RoomMoved,
@@ -95,6 +97,7 @@ impl EventType {
         Self::AnchorInvited,
         Self::UserBanned,
         Self::UserUnbanned,
+        Self::RoleChanged,
         Self::RoomMuted,
         Self::RoomLocked,
         Self::RoomUnlocked,
@@ -110,6 +113,7 @@ impl EventType {
             Self::AnchorInvited => "anchor_invited",
             Self::UserBanned => "user_banned",
             Self::UserUnbanned => "user_unbanned",
+            Self::RoleChanged => "role_changed",
             Self::RoomMuted => "room_muted",
             Self::RoomLocked => "room_locked",
             Self::RoomUnlocked => "room_unlocked",
@@ -198,6 +202,17 @@ pub fn of_write(view: &RoomView, write: &RoomWrite, now: UnixMs) -> Vec<NewEvent
             created.into_iter().chain(lock).chain(changed).collect()
         }
         RoomWrite::ClearAll if view.meta.is_some() => vec![event(EventType::RoomDeleted, json!({}))],
+        RoomWrite::Roles { users, by } => {
+            let changed = users.iter().map(|(id, user)| {
+                let role = user.assigned.unwrap_or(user.role.into());
+                let mut data = json!({ "userId": id, "role": role });
+                if let Some(by) = by {
+                    data["by"] = json!(by);
+                }
+                event(EventType::RoleChanged, data)
+            });
+            changed.collect()
+        }
         RoomWrite::MuteAll(order) => {
             let data = order.by.as_ref().map_or(json!({}), |by| json!({ "by": by }));
             vec![event(EventType::RoomMuted, data)]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{Epoch, MediaAddr, ModuleId, Nonce, Pin, RoomId, UnixMs};
 use super::profile::RoomProfile;
+use super::roles::RoomRole;
 use super::signalling::DisplayName;
 use super::timeline::{Junction, MediaEnd, Timeline};
 
@@ -230,15 +231,18 @@ pub struct User {
     /// Name under which the user was known when banned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub banned_name: Option<DisplayName>,
-    /// True if the user was never invited: the record exists for its ban alone.
+    /// True if the user was never invited: the record exists for its ban or its role alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uninvited: bool,
+    /// Role given in the room, in place of the one that the user's tokens claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned: Option<RoomRole>,
 }
 
 impl User {
     /// Returns the record of a user who is invited now.
     pub fn invited(role: UserRole, now: UnixMs) -> Self {
-        Self { role, created_at: now, removed_at: None, banned_name: None, uninvited: false }
+        Self { role, created_at: now, removed_at: None, banned_name: None, uninvited: false, assigned: None }
     }
 
     pub fn is_banned(&self) -> bool {

@@ -71,6 +71,8 @@ pub enum RoomWrite {
     User { id: UserId, user: Option<User>, forgotten: Option<UserId>, by: Option<UserId> },
     /// Writes the wish that the present broadcast is recorded. The rest of the room is unchanged.
     Recording(RecordingRequest),
+    /// Writes the roles of users. The rest of the room is unchanged. `by`: host who asked for it.
+    Roles { users: Vec<(UserId, User)>, by: Option<UserId> },
     /// Orders that everybody is muted. The rest of the room is unchanged.
     MuteAll(MuteOrder),
 }
@@ -383,6 +385,14 @@ impl RoomWrite {
             Self::Recording(request) => {
                 let recording = Some(StoredValue { value: request.clone(), mod_revision: revision });
                 RoomView { recording, ..view.clone() }
+            }
+            Self::Roles { users, .. } => {
+                let mut view = view.clone();
+                let known = Arc::make_mut(&mut view.users);
+                for (id, user) in users {
+                    known.insert(id.clone(), StoredValue { value: user.clone(), mod_revision: revision });
+                }
+                view
             }
             Self::MuteAll(order) => {
                 let mute = Some(StoredValue { value: order.clone(), mod_revision: revision });

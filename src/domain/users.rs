@@ -11,7 +11,7 @@
 //!
 //! A ban holds for anchors and listeners alike, by the subject of their tokens. Invited users are recorded to
 //! make the list of users complete. Nothing else depends on the record, so the oldest one may be forgotten. A
-//! ban is never forgotten while the room exists. Code that checks a token must also call
+//! ban, and a role given in the room, is never forgotten while the room exists. Code that checks a token must also call
 //! [`RoomView::is_banned`].
 //!
 //! Owns these rules. Never writes and never creates tokens.
@@ -47,7 +47,8 @@ pub struct BanOrder {
     pub by: Option<UserId>,
 }
 
-/// Records the user with this role. For a known user only the role can change.
+/// Records the user with this role. For a known user only the role can change; it then replaces a role that was
+/// given in the room.
 ///
 /// # Errors
 /// There is no such room or it is being removed, the user is banned, or the room can remember no more users.
@@ -60,8 +61,10 @@ pub fn admit_user(
     lives(view)?;
     let user = match view.users.get(id) {
         Some(known) if known.is_banned() => return Err(UserDenied::Banned),
-        Some(known) if known.role == role => return Ok(Admission::AlreadyDone),
-        Some(known) => User { role, ..known.value.clone() },
+        Some(known) if known.role == role && !known.uninvited => return Ok(Admission::AlreadyDone),
+        // A role that was given in the room stays, unless the application asks for another one.
+        Some(known) if known.role == role => User { uninvited: false, ..known.value.clone() },
+        Some(known) => User { role, assigned: None, uninvited: false, ..known.value.clone() },
         None => User::invited(role, now),
     };
     write(view, id, user, None)
@@ -98,7 +101,7 @@ pub fn admit_unban(
         return Ok(Admission::AlreadyDone);
     };
     let lifted = User { removed_at: None, banned_name: None, ..known.value.clone() };
-    let user = Some(lifted).filter(|user| !user.uninvited);
+    let user = Some(lifted).filter(|user| !user.uninvited || user.assigned.is_some());
     Ok(Admission::Accepted(RoomWrite::User { id: id.clone(), user, forgotten: None, by }))
 }
 
@@ -122,7 +125,7 @@ fn write(
 }
 
 fn oldest_invited(view: &RoomView) -> Option<UserId> {
-    let invited = view.users.iter().filter(|(_, user)| !user.is_banned());
+    let invited = view.users.iter().filter(|(_, user)| !user.is_banned() && user.assigned.is_none());
     invited.min_by_key(|(_, user)| user.created_at).map(|(id, _)| id.clone())
 }
 

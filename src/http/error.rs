@@ -422,6 +422,7 @@ impl From<RoomError> for ApiError {
             RoomError::NotFound => Self::new(Code::RoomNotFound, message),
             RoomError::Removing => Self::new(Code::RoomRemoving, message),
             RoomError::User(denied) => Self::new(user_code(&denied), message),
+            RoomError::Role(_) => Self::new(Code::HostOnly, message),
             RoomError::Profile(error) => error.into(),
             RoomError::ModuleNotFound => Self::new(Code::ModuleNotFound, message),
             RoomError::NotOnAir | RoomError::Recording(RecordingDenied::NotOnAir) => {

@@ -104,13 +104,22 @@ pub enum PresenceEvent<T> {
 /// Stream of notifications. Ends only with the backend.
 pub type NewsStream<T> = BoxStream<'static, PresenceEvent<T>>;
 
-/// Role of a user in a room. A role of a newer version reads as the lowest one.
+/// Role that the token of a user in a room claims. A role of a newer version reads as the lowest one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberRole {
     Host,
     #[serde(other)]
     Anchor,
+}
+
+impl From<MemberRole> for UserRole {
+    fn from(role: MemberRole) -> Self {
+        match role {
+            MemberRole::Host => Self::Host,
+            MemberRole::Anchor => Self::Anchor,
+        }
+    }
 }
 
 /// Activity of a user in a room. A status of a newer version reads as `idle`.

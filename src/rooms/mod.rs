@@ -32,6 +32,7 @@ use crate::domain::mute_all::MuteDenied;
 use crate::domain::profile::{ProfileError, RoomProfile};
 use crate::domain::public_status::{PublicStatus, shown};
 use crate::domain::recording::RecordingDenied;
+use crate::domain::roles::RoleDenied;
 use crate::domain::room::{CreateDenied, NoSuchRoom, PatchDenied, PendingRemoval, RoomStatus, StartDenied};
 use crate::domain::users::UserDenied;
 use crate::domain::view::{Modules, RoomView};
@@ -108,6 +109,8 @@ pub enum RoomError {
     NoCapacity(StartDenied),
     #[error(transparent)]
     User(UserDenied),
+    #[error(transparent)]
+    Role(RoleDenied),
     #[error("the room is not on air")]
     NotOnAir,
     #[error(transparent)]
@@ -169,6 +172,18 @@ impl From<UserDenied> for RoomError {
             UserDenied::NoSuchRoom => Self::NotFound,
             UserDenied::RoomRemoving => Self::Removing,
             UserDenied::Banned | UserDenied::TooMany => Self::User(denied),
+        }
+    }
+}
+
+impl From<RoleDenied> for RoomError {
+    fn from(denied: RoleDenied) -> Self {
+        match denied {
+            RoleDenied::NoSuchRoom => Self::NotFound,
+            RoleDenied::RoomRemoving => Self::Removing,
+            RoleDenied::Banned => Self::User(UserDenied::Banned),
+            RoleDenied::TooMany => Self::User(UserDenied::TooMany),
+            RoleDenied::Forbidden => Self::Role(denied),
         }
     }
 }

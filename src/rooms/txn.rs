@@ -80,6 +80,13 @@ pub(crate) fn txn(room: &RoomId, view: &RoomView, write: &RoomWrite) -> Txn {
             let recording = key(RoomPart::Recording);
             unchanged.when(&recording, revision(&view.recording)).put(recording, json(request))
         }
+        RoomWrite::Roles { users, .. } => {
+            let txn = Txn::new().when(&meta, revision(&view.meta));
+            users.iter().fold(txn, |txn, (id, user)| {
+                let (key, known) = (keys::user(room, id), view.users.get(id).map_or(0, |u| u.mod_revision));
+                txn.when(&key, known).put(&key, json(user))
+            })
+        }
         RoomWrite::MuteAll(order) => {
             let mute = key(RoomPart::Mute);
             unchanged.when(&mute, revision(&view.mute)).put(mute, json(order))

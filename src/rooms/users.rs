@@ -9,6 +9,7 @@ use rand::distr::{Alphanumeric, SampleString};
 
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::{User, UserRole};
+use crate::domain::roles::{RoleOrder, admit_role};
 use crate::domain::users::{BanOrder, admit_ban, admit_unban, admit_user};
 use crate::domain::view::Users;
 
@@ -64,6 +65,15 @@ impl RoomService {
         by: Option<&UserId>,
     ) -> Result<(), RoomError> {
         let decide = |read: &RoomRead| Ok(admit_unban(&read.view, user, by.cloned())?);
+        self.change(room, decide).await.map(|_| ())
+    }
+
+    /// Changes roles. May be repeated.
+    ///
+    /// # Errors
+    /// [`RoomError::Role`] if the change is not permitted.
+    pub async fn change_role(&self, room: &RoomId, order: &RoleOrder) -> Result<(), RoomError> {
+        let decide = |read: &RoomRead| Ok(admit_role(&read.view, order, now())?);
         self.change(room, decide).await.map(|_| ())
     }
 

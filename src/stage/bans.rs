@@ -1,4 +1,4 @@
-//! Bans of a room on this node's channel: shown to hosts, and ended for those banned.
+//! Bans and roles of a room on this node's channel: shown, and in force for those who follow it.
 
 use std::sync::Arc;
 
@@ -7,19 +7,30 @@ use super::encode::{self, BanLine};
 use super::hub::{CommandError, OpenError, StageHub};
 use crate::domain::ids::{RoomId, UnixMs, UserId};
 use crate::domain::model::User;
+use crate::domain::roles::{self, RoomRole};
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::{Command, Person, PersonId, StageRole};
 use crate::domain::view::{StoredValue, Users};
 use crate::rooms::now;
 
+/// User behind a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundPerson {
+    pub user: UserId,
+    pub name: Option<DisplayName>,
+    /// `None`: a listener.
+    pub role: Option<RoomRole>,
+}
+
 /// Most bans that hosts see. The room API lists all.
 const MAX_BANS_SHOWN: usize = 100;
 
 impl StageHub {
-    /// Takes over the users of a room. A changed list of bans is an entry, which also wakes the subscribers.
-    pub(super) fn show_bans(&self, inner: &mut Inner, room: &RoomId, users: Arc<Users>) {
+    /// Takes over the users of a room. Returns true if they have changed. There is then a new entry, which wakes
+    /// the subscribers: bans or roles may end their channels.
+    pub(super) fn take_users(&self, inner: &mut Inner, room: &RoomId, users: Arc<Users>) -> bool {
         if Arc::ptr_eq(&inner.users, &users) {
-            return;
+            return false;
         }
         inner.users = users;
         let bans = self.bans(room, &inner.users);
@@ -27,7 +38,10 @@ impl StageHub {
             inner.around.bans = bans;
             let entry = encode::bans(&inner.around.bans, now());
             inner.show(entry);
+        } else {
+            inner.push(encode::heartbeat(), None);
         }
+        true
     }
 
     /// Returns the newest bans, newest first.
@@ -53,7 +67,7 @@ impl StageHub {
         self.command(room, &system, Command::LowerHandOf(person)).await.map(|_| ())
     }
 
-    /// Returns the user who is this person, and the name of the person: somebody who has a hand raised, has
+    /// Returns the user who is this person: somebody who has a hand raised, has
     /// written, is in the room, or was invited to it.
     ///
     /// # Errors
@@ -62,12 +76,10 @@ impl StageHub {
         &self,
         room: &RoomId,
         person: &PersonId,
-    ) -> Result<Option<(UserId, Option<DisplayName>)>, OpenError> {
+    ) -> Result<Option<FoundPerson>, OpenError> {
         let channel = self.channel(room).await?;
         let on_stage = channel.lock().stage.people().find(|known| known.id == *person).cloned();
-        if let Some(Person { subject: Some(user), name, .. }) = on_stage {
-            return Ok(Some((user, name)));
-        }
+        let view = self.parts.directory.room(room).unwrap_or_default();
         let is_person = |user: &UserId| self.parts.secrets.person_id(room, user.as_str()) == *person;
         let members = match &self.parts.presence {
             Some(presence) => presence.list(room).await.map_err(OpenError::Store)?,
@@ -75,10 +87,18 @@ impl StageHub {
         };
         if let Some(member) = members.into_iter().find(|member| is_person(&member.user_id)) {
             let name = member.display_name.and_then(|name| DisplayName::new(&name).ok());
-            return Ok(Some((member.user_id, name)));
+            let role = Some(roles::in_force(&view.users, &member.user_id, member.role.into()));
+            return Ok(Some(FoundPerson { user: member.user_id, name, role }));
         }
-        let view = self.parts.directory.room(room).unwrap_or_default();
-        Ok(view.users.keys().find(|user| is_person(user)).map(|user| (user.clone(), None)))
+        if let Some(Person { subject: Some(user), name, role, .. }) = on_stage {
+            let assigned = view.users.get(&user).and_then(|user| user.assigned);
+            return Ok(Some(FoundPerson { user, name, role: assigned.or(role.in_room()) }));
+        }
+        let invited = view.users.iter().find(|(user, _)| is_person(user));
+        Ok(invited.map(|(id, user)| {
+            let role = roles::in_force(&view.users, id, user.role);
+            FoundPerson { user: id.clone(), name: None, role: Some(role) }
+        }))
     }
 
     /// Returns the banned user who is this person; `None` if the person is not banned.

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::encode::{self, Entry, Surroundings};
 use super::subscription::Viewer;
 use crate::domain::ids::{UnixMs, UserId};
+use crate::domain::roles::RoomRole;
 use crate::domain::stage::{Event, HistoryId, PersonId, Reaction, Stage};
 use crate::domain::view::Users;
 use crate::presence::stage::StageKey;
@@ -258,6 +259,11 @@ impl Inner {
 
     pub fn is_banned(&self, user: Option<&UserId>) -> bool {
         user.and_then(|user| self.users.get(user)).is_some_and(|user| user.is_banned())
+    }
+
+    /// Returns the role that was given to a user in the room.
+    pub fn assigned(&self, user: Option<&UserId>) -> Option<RoomRole> {
+        self.users.get(user?)?.assigned
     }
 
     /// Returns the banned people whose hands are raised.

@@ -12,14 +12,16 @@ use super::encode::{self, MemberLine, RoomLine, Surroundings};
 use super::subscription::{Subscription, Viewer};
 use crate::auth::Secrets;
 use crate::domain::ids::RoomId;
+use crate::domain::model::UserRole;
 use crate::domain::profile::RoomProfile;
 use crate::domain::recording::in_force;
+use crate::domain::roles::{self, RoomRole};
 use crate::domain::room::RoomStatus;
 use crate::domain::signalling::DisplayName;
 use crate::domain::stage::limits::{Rate, RateLimiter};
 use crate::domain::stage::{Command, Event, HistoryId, Person, PersonId, Reaction, Refusal, StageRole};
 use crate::presence::stage::{Passing, StageContent, StageKey, StageMessage, StageStore, StageWrite};
-use crate::presence::{MemberRole, Presence, PresenceError};
+use crate::presence::{Presence, PresenceError};
 use crate::rooms::listener_counter::Listeners;
 use crate::rooms::{Directory, Room, Scope, now};
 use crate::telemetry::Metrics;
@@ -70,6 +72,8 @@ pub struct Due {
     pub gone: Vec<StageKey>,
     /// Raised hands of banned people.
     pub banned: Vec<(RoomId, PersonId)>,
+    /// Rooms whose members may have other roles.
+    pub roles: Vec<RoomId>,
 }
 
 /// Reason why a channel was not opened.
@@ -142,7 +146,7 @@ impl StageHub {
         last: Option<&str>,
         until: Instant,
     ) -> Result<Subscription, OpenError> {
-        let viewer = if person.role == StageRole::Host { Viewer::Host } else { Viewer::Listener };
+        let viewer = if person.role.moderates() { Viewer::Host } else { Viewer::Listener };
         loop {
             let channel = self.channel(room).await?;
             let (hello, position) = {
@@ -276,9 +280,9 @@ impl StageHub {
         let lines = members.into_iter().filter(|member| !banned(&member.user_id)).map(|member| MemberLine {
             id: self.parts.secrets.person_id(room, member.user_id.as_str()),
             name: member.display_name.and_then(|name| DisplayName::new(&name).ok()),
-            role: match member.role {
-                MemberRole::Host => StageRole::Host,
-                MemberRole::Anchor => StageRole::Anchor,
+            role: match &view {
+                Some(view) => roles::in_force(&view.users, &member.user_id, member.role.into()).into(),
+                None => RoomRole::from(UserRole::from(member.role)).into(),
             },
             muted: member.muted,
         });
@@ -303,7 +307,7 @@ impl StageHub {
     /// channels.
     pub fn tick(&self, seconds: u64) -> Due {
         let elapsed = self.began.elapsed();
-        let (mut counted, mut banned) = (Vec::new(), Vec::new());
+        let (mut counted, mut banned, mut roles) = (Vec::new(), Vec::new(), Vec::new());
         for (room, channel) in self.all() {
             let line = self.line(&channel.key);
             let users = self.parts.directory.room(&room).map(|view| view.users.clone());
@@ -318,8 +322,8 @@ impl StageHub {
                     let entry = encode::room(&inner.around.room, now());
                     inner.show(entry);
                 }
-                if let Some(users) = users {
-                    self.show_bans(inner, &room, users);
+                if users.is_some_and(|users| self.take_users(inner, &room, users)) {
+                    roles.push(room.clone());
                 }
                 banned.extend(inner.banned_hands().into_iter().map(|person| (room.clone(), person)));
                 if !inner.heard.is_empty() {
@@ -345,7 +349,7 @@ impl StageHub {
                 rooms.remove(&room);
             }
         }
-        Due { passing: counted, gone: self.gone(), banned }
+        Due { passing: counted, gone: self.gone(), banned, roles }
     }
 
     /// Removes and returns the written stages whose rooms are gone.
@@ -428,7 +432,7 @@ impl StageHub {
             let channel = Arc::new(Channel::new(key, stage, history, around));
             channel.lock().idle_since = self.began.elapsed();
             if let Some(view) = self.parts.directory.room(room) {
-                self.show_bans(&mut channel.lock(), room, view.users.clone());
+                self.take_users(&mut channel.lock(), room, view.users.clone());
             }
             rooms.insert(room.clone(), channel.clone());
             channel

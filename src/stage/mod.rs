@@ -19,6 +19,7 @@ mod encode;
 mod hub;
 mod subscription;
 
+pub use bans::FoundPerson;
 pub use encode::{MemberLine, RoomLine};
 pub use hub::{CommandError, Dependencies, Due, OpenError, StageHub};
 pub use subscription::{Subscription, Viewer};

@@ -12,6 +12,7 @@ use futures::Stream;
 use super::channel::{Channel, Next};
 use super::encode::Entry;
 use crate::domain::ids::UserId;
+use crate::domain::roles::RoomRole;
 use crate::telemetry::Metrics;
 
 /// Form of the events that a client gets.
@@ -30,7 +31,8 @@ impl Viewer {
     }
 }
 
-/// Body of a response. Ends when the client is too slow or banned, its token expires, or the room is gone.
+/// Body of a response. Ends when the client is too slow, banned or given another role, its token expires, or the
+/// room is gone.
 pub struct Subscription {
     channel: Arc<Channel>,
     /// First bytes, until they are sent.
@@ -38,6 +40,8 @@ pub struct Subscription {
     position: u64,
     viewer: Viewer,
     user: Option<UserId>,
+    /// Role that was given to the user in the room, when the client connected.
+    assigned: Option<RoomRole>,
     until: Instant,
     registered: Option<(u64, Waker)>,
     metrics: Metrics,
@@ -52,7 +56,9 @@ impl Subscription {
         metrics: Metrics,
     ) -> Self {
         metrics.channel_opened();
-        Self { channel, initial: Some(initial), position, viewer, user, until, registered: None, metrics }
+        let assigned = channel.lock().assigned(user.as_ref());
+        let initial = Some(initial);
+        Self { channel, initial, position, viewer, user, assigned, until, registered: None, metrics }
     }
 }
 
@@ -70,7 +76,8 @@ impl Stream for Subscription {
         }
         let channel = this.channel.clone();
         let mut inner = channel.lock();
-        if inner.is_banned(this.user.as_ref()) {
+        let user = this.user.as_ref();
+        if inner.is_banned(user) || inner.assigned(user) != this.assigned {
             return Poll::Ready(None);
         }
         match inner.next(&mut this.position, this.viewer) {

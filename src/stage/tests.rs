@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream, StreamExt};
 
-use super::{CommandError, Dependencies, OpenError, StageHub, Subscription};
+use super::{CommandError, Dependencies, FoundPerson, OpenError, StageHub, Subscription};
 use crate::auth::Secrets;
 use crate::config::{JwtSecret, Secret};
 use crate::domain::ids::{ModuleId, RoomId, UserId};
@@ -161,7 +161,8 @@ async fn bans_end_channels_and_lower_hands() {
     let seen = [host.events(), ann.events(), bob.events()].concat().concat();
     assert!(!seen.contains("subject") && !seen.contains("\"p1\"") && !seen.contains("\"p9\""), "{seen}");
     let found = one.hub.find(&room(), &listener(2).id).await.unwrap();
-    assert_eq!(found, Some((UserId::new("p2").unwrap(), listener(2).name)), "who has written");
+    let expected = FoundPerson { user: UserId::new("p2").unwrap(), name: listener(2).name, role: None };
+    assert_eq!(found, Some(expected), "who has written");
     assert_eq!(one.hub.find(&room(), &listener(3).id).await.unwrap(), None);
 
     ban(&one.hub.directory(), &["p1"]);

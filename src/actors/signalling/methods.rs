@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::SignallingShared;
 use super::client_session::{ClientSession, Disconnect, LockOutcome};
@@ -15,21 +15,19 @@ use crate::domain::ids::{ClientId, UserId};
 use crate::domain::media_session::{JanusAssignment, JoinUnavailable};
 use crate::domain::mix::MixShare;
 use crate::domain::pin_attempts::Guess;
+use crate::domain::roles::Action;
 use crate::domain::room_lock::Entry;
 use crate::domain::signalling::methods::{
     Activity, ActivityStatus, Candidate, Join, MuteParams, Offer, PinInput, SdpType, Trickle,
 };
-use crate::domain::signalling::{CloseCode, DisplayName, ErrorCode, Method, RpcError, offer};
-use crate::domain::users::BanOrder;
+use crate::domain::signalling::{CloseCode, ErrorCode, Method, RpcError, offer};
 use crate::domain::view::RoomView;
 use crate::presence::{MemberRole, MemberStatus, PresenceEntry, PresenceError};
-use crate::rooms::RoomError;
-use crate::store::StoreError;
 
-type Answer = Result<Value, RpcError>;
+pub(super) type Answer = Result<Value, RpcError>;
 
 /// Retry delay if a dependency is unavailable.
-const AWAY: Duration = Duration::from_secs(1);
+pub(super) const AWAY: Duration = Duration::from_secs(1);
 /// Retry delay if a room is being prepared.
 const PREPARING: Duration = Duration::from_millis(200);
 /// Retry delay if a room is full or locked.
@@ -73,6 +71,8 @@ impl ClientSession {
             Method::Unmute(whom) => self.mute(whom, false).await,
             Method::Ban(member) => self.ban(&member.user_id).await,
             Method::Unban(member) => self.unban(&member.user_id).await,
+            Method::SetRole(params) => self.set_role(&params.user_id, params.role).await,
+            Method::TransferHost(member) => self.transfer_host(&member.user_id).await,
             Method::MuteAll => self.mute_all().await,
             Method::Lock => self.set_locked(true).await,
             Method::Unlock => self.set_locked(false).await,
@@ -149,7 +149,7 @@ impl ClientSession {
     }
 
     /// Returns the room. Closes this connection if the room or the token is not valid any more.
-    fn room(&self) -> Result<Arc<RoomView>, RpcError> {
+    pub(super) fn room(&self) -> Result<Arc<RoomView>, RpcError> {
         self.shared.room_of(&self.peer).map_err(|code| match code {
             CloseCode::Unavailable => away(),
             CloseCode::RoomGone => {
@@ -169,7 +169,7 @@ impl ClientSession {
             true => self.shown().await.map_err(|error| unavailable(&error))?.is_some(),
             false => false,
         };
-        Ok(Entry::of(view.is_locked(), self.peer.role == Role::Host, present, resuming))
+        Ok(Entry::of(view.is_locked(), self.role(view).moderates(), present, resuming))
     }
 
     /// Checks a PIN, if one was sent, against the room's PIN.
@@ -291,60 +291,12 @@ impl ClientSession {
         match whom.user_id.filter(|user| *user != self.peer.user) {
             None => self.session()?.set_muted(muted).await.map_err(not_called)?,
             Some(user) => {
-                self.must_host()?;
-                self.room()?;
+                self.must(Action::Moderate)?;
                 let done = self.shared.anchors.set_muted(&self.peer.room, user.as_str(), muted).await;
                 done.map_err(not_moderated)?;
             }
         }
         Ok(json!({}))
-    }
-
-    /// Bans a user, by a record in the store. Every gateway that sees it closes the user's connection, the
-    /// node of the room's Janus removes the user from the mix, and listener nodes end the user's streams.
-    async fn ban(&self, user: &UserId) -> Answer {
-        self.must_host()?;
-        let room = &self.peer.room;
-        let members = self.shared.presence.list(room).await.unwrap_or_default();
-        let present = members.into_iter().find(|member| member.user_id == *user);
-        if present.is_none() && !self.room()?.users.contains_key(user) {
-            return Err(ErrorCode::NoSuchMember.into());
-        }
-        let name = present.and_then(|member| DisplayName::new(&member.display_name?).ok());
-        let order = BanOrder { user: user.clone(), name, by: Some(self.peer.user.clone()) };
-        let banned = self.shared.service.ban_user(room, &order).await;
-        banned.map(|()| json!({})).map_err(|error| self.not_changed(&error))
-    }
-
-    /// Lifts a ban; does nothing if there is none.
-    async fn unban(&self, user: &UserId) -> Answer {
-        self.must_host()?;
-        let lifted = self.shared.service.unban_user(&self.peer.room, user, Some(&self.peer.user)).await;
-        lifted.map(|()| json!({})).map_err(|error| self.not_changed(&error))
-    }
-
-    async fn mute_all(&self) -> Answer {
-        self.must_host()?;
-        self.room()?;
-        let muted = self.shared.service.mute_all(&self.peer.room, Some(&self.peer.user)).await;
-        muted.map(|()| json!({})).map_err(|error| self.not_changed(&error))
-    }
-
-    async fn set_locked(&self, locked: bool) -> Answer {
-        self.must_host()?;
-        self.room()?;
-        let patch = Map::from_iter([("locked".to_owned(), Value::Bool(locked))]);
-        let patched = self.shared.service.patch(&self.peer.room, &patch).await;
-        patched.map(|_| json!({})).map_err(|error| self.not_changed(&error))
-    }
-
-    fn not_changed(&self, error: &RoomError) -> RpcError {
-        tracing::warn!(room = %self.peer.room, %error, "change of a room by a host failed");
-        not_changed(error)
-    }
-
-    fn must_host(&self) -> Result<(), RpcError> {
-        if self.peer.role == Role::Host { Ok(()) } else { Err(ErrorCode::Forbidden.into()) }
     }
 
     async fn leave(&self) -> Answer {
@@ -397,17 +349,6 @@ fn not_moderated(error: ModerationError) -> RpcError {
     }
 }
 
-/// Maps a failed change of the room. Only errors that may not recur are retryable.
-fn not_changed(error: &RoomError) -> RpcError {
-    match error {
-        RoomError::NotFound | RoomError::Removing => ErrorCode::RoomOver.into(),
-        RoomError::User(_) => ErrorCode::TooManyUsers.into(),
-        RoomError::NotOnAir => RpcError::from(ErrorCode::NotOnAir).retry_after(AWAY),
-        RoomError::Busy | RoomError::Store(StoreError::Unavailable(_)) => away(),
-        _ => ErrorCode::Internal.into(),
-    }
-}
-
 fn locked() -> RpcError {
     RpcError::from(ErrorCode::RoomLocked).retry_after(FULL)
 }
@@ -416,31 +357,11 @@ fn max_anchors(view: &RoomView) -> usize {
     view.meta.as_ref().map_or(0, |meta| usize::from(meta.max_anchors))
 }
 
-fn unavailable(error: &PresenceError) -> RpcError {
+pub(super) fn unavailable(error: &PresenceError) -> RpcError {
     tracing::debug!(%error, "presence request failed");
     away()
 }
 
-fn away() -> RpcError {
+pub(super) fn away() -> RpcError {
     RpcError::from(ErrorCode::Unavailable).retry_after(AWAY)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::users::UserDenied;
-
-    #[test]
-    fn room_errors_map_to_retryable_codes() {
-        let away = StoreError::Unavailable("no".into());
-        for (error, code) in [
-            (RoomError::NotFound, ErrorCode::RoomOver),
-            (RoomError::Removing, ErrorCode::RoomOver),
-            (RoomError::User(UserDenied::TooMany), ErrorCode::TooManyUsers),
-            (RoomError::Busy, ErrorCode::Unavailable),
-            (RoomError::Store(away), ErrorCode::Unavailable),
-        ] {
-            assert_eq!(not_changed(&error).code, code, "{error}");
-        }
-    }
 }

@@ -19,6 +19,7 @@
 
 mod client_session;
 mod methods;
+mod moderation;
 mod presence_sync;
 
 use std::collections::HashMap;

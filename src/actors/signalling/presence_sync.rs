@@ -22,11 +22,13 @@ use crate::actors::gateway::EncodedNotification;
 use crate::actors::kernel::{ActorState, Behaviour, Cx, Message, StopAnswer, Timer};
 use crate::domain::connection::FencingToken;
 use crate::domain::ids::RoomId;
+use crate::domain::roles;
 use crate::domain::signalling::methods::ActivityStatus;
 use crate::domain::signalling::notifications::{Notification, RoomMember};
 use crate::domain::signalling::{CloseCode, DisplayName};
+use crate::domain::view::Users;
 use crate::presence::{
-    LockReplaced, MemberRole, MemberStatus, MembersChanged, NewsStream, PresenceEntry, PresenceError,
+    LockReplaced, MemberStatus, MembersChanged, NewsStream, PresenceEntry, PresenceError,
     PresenceEvent, RenewOutcome, SignOfLife,
 };
 
@@ -247,6 +249,8 @@ impl PresenceSync {
         let banned =
             |member: &PresenceEntry| view.as_ref().is_some_and(|view| view.is_banned(&member.user_id));
         // Presence forgets a user who was away when banned only later.
+        let users = view.as_ref().map(|view| view.users.clone()).unwrap_or_default();
+        let shown = |member| shown(member, &users);
         let members: Vec<_> = members.into_iter().filter(|member| !banned(member)).map(shown).collect();
         let locked = view.as_ref().is_some_and(|view| view.is_locked());
         let status = (members, locked);
@@ -312,14 +316,11 @@ impl SignallingShared {
 }
 
 /// Returns the part of a presence entry that others may see.
-fn shown(member: PresenceEntry) -> RoomMember {
+fn shown(member: PresenceEntry, users: &Users) -> RoomMember {
     let PresenceEntry { user_id, role, display_name, status, muted, fence: FencingToken(_) } = member;
     RoomMember {
+        role: roles::in_force(users, &user_id, role.into()).as_str(),
         user_id,
-        role: match role {
-            MemberRole::Host => "host",
-            MemberRole::Anchor => "anchor",
-        },
         status: match status {
             MemberStatus::OnAir => ActivityStatus::OnAir,
             MemberStatus::Idle => ActivityStatus::Idle,

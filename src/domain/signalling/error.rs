@@ -76,7 +76,7 @@ codes! {
     RoomFull = -32009, "room_full", true, "the room is full";
     /// The room is not on air (yet).
     NotOnAir = -32010, "not_on_air", true, "the room is not on air";
-    /// The role in the token does not allow this method.
+    /// The role of the user does not allow this.
     Forbidden = -32011, "forbidden", false, "only a host may do this";
     /// The room has no such member.
     NoSuchMember = -32012, "no_such_member", false, "there is no such member in the room";

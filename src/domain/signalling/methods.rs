@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::error::{ErrorCode, RpcError};
 use super::names::DisplayName;
 use crate::domain::ids::{ClientId, Pin, UserId};
+use crate::domain::roles::RoomRole;
 
 const MAX_CANDIDATE: usize = 512;
 const MAX_JTOKEN: usize = 1024;
@@ -27,16 +28,20 @@ pub enum Method {
     Keepalive(Activity),
     /// Same as `Keepalive`; the name says that the status changed.
     Status(Activity),
-    /// Mutes the caller or, called by a host, another user.
+    /// Mutes the caller or, called by a host or co-host, another user.
     Mute(MuteParams),
     Unmute(MuteParams),
-    /// Bans a user from the room; only for hosts. Also called by its earlier name, `remove`.
+    /// Bans a user from the room; only for hosts and, for anchors, co-hosts. Also called by its earlier name, `remove`.
     Ban(Member),
-    /// Lifts a ban; only for hosts.
+    /// Lifts a ban; only for hosts and co-hosts.
     Unban(Member),
-    /// Mutes everybody else; only for hosts.
+    /// Gives another user a role; only for hosts.
+    SetRole(RoleParams),
+    /// Makes another user the host in place of the caller; only for hosts.
+    TransferHost(Member),
+    /// Mutes everybody else; only for hosts and co-hosts.
     MuteAll,
-    /// Lets no new anchor join; only for hosts.
+    /// Lets no new anchor join; only for hosts and co-hosts.
     Lock,
     Unlock,
     Leave,
@@ -127,6 +132,13 @@ pub struct Member {
     pub user_id: UserId,
 }
 
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RoleParams {
+    pub user_id: UserId,
+    pub role: RoomRole,
+}
+
 /// Resume token, opaque in this module. Never printed by `Debug`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -158,6 +170,8 @@ impl Method {
             "unmute" => Ok(Self::Unmute(read(params)?)),
             "ban" | "remove" => Ok(Self::Ban(read(params)?)),
             "unban" => Ok(Self::Unban(read(params)?)),
+            "setRole" => Ok(Self::SetRole(read(params)?)),
+            "transferHost" => Ok(Self::TransferHost(read(params)?)),
             "muteAll" => read(params).map(|NoParams {}| Self::MuteAll),
             "lock" => read(params).map(|NoParams {}| Self::Lock),
             "unlock" => read(params).map(|NoParams {}| Self::Unlock),
@@ -178,6 +192,8 @@ impl Method {
             Self::Unmute(_) => "unmute",
             Self::Ban(_) => "ban",
             Self::Unban(_) => "unban",
+            Self::SetRole(_) => "setRole",
+            Self::TransferHost(_) => "transferHost",
             Self::MuteAll => "muteAll",
             Self::Lock => "lock",
             Self::Unlock => "unlock",
@@ -299,6 +315,9 @@ mod tests {
             assert_eq!(parse(name, json!({"userId": "bob"})), Ok(Method::Ban(bob.clone())));
         }
         assert_eq!(parse("unban", json!({"userId": "bob"})), Ok(Method::Unban(bob)));
+        let set = parse("setRole", json!({"userId": "bob", "role": "co_host"}));
+        assert!(matches!(set, Ok(Method::SetRole(RoleParams { role: RoomRole::CoHost, .. }))));
+        assert!(parse("transferHost", json!({"userId": "bob"})).is_ok());
         let plain = [Method::Leave, Method::MuteAll, Method::Lock, Method::Unlock];
         assert!(plain.iter().all(|method| Method::parse(method.name(), None).as_ref() == Ok(method)));
     }
@@ -323,6 +342,10 @@ mod tests {
             ("unban", json!({"userId": "bob", "by": "ann"})),
             ("leave", json!({"now": true})),
             ("muteAll", json!({"userId": "bob"})),
+            ("setRole", json!({"userId": "bob"})),
+            ("setRole", json!({"userId": "bob", "role": "listener"})),
+            ("setRole", json!({"userId": "bob", "role": "Host"})),
+            ("transferHost", json!({})),
             ("lock", json!({"locked": false})),
         ] {
             assert_eq!(parse(method, params.clone()), Err(ErrorCode::InvalidParams), "{method} {params}");

@@ -49,7 +49,7 @@ pub enum Notification {
 #[serde(rename_all = "camelCase")]
 pub struct RoomMember {
     pub user_id: UserId,
-    /// `host` or `anchor`.
+    /// `host`, `co_host` or `anchor`.
     pub role: &'static str,
     pub status: ActivityStatus,
     pub muted: bool,

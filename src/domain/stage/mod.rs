@@ -372,7 +372,7 @@ impl Event {
 }
 
 fn host_only(by: &Person) -> Result<(), Refusal> {
-    if by.role == StageRole::Host { Ok(()) } else { Err(Refusal::HostOnly) }
+    if by.role.moderates() { Ok(()) } else { Err(Refusal::HostOnly) }
 }
 
 fn second(at: UnixMs) -> u64 {

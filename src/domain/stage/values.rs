@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{InvalidName, UnixMs, UserId};
+use crate::domain::roles::RoomRole;
 use crate::domain::signalling::DisplayName;
 use crate::domain::text::{self, bounded, text_values};
 
@@ -21,6 +22,8 @@ pub struct PersonId(Arc<str>);
 #[serde(rename_all = "snake_case")]
 pub enum StageRole {
     Host,
+    /// Moderates like a host, but bans no host.
+    CoHost,
     Anchor,
     Listener,
 }
@@ -107,6 +110,33 @@ pub struct ChatText(Arc<str>);
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NoteText(Arc<str>);
+
+impl StageRole {
+    /// Returns the role in the room of a host, co-host or anchor; `None` for a listener.
+    pub fn in_room(self) -> Option<RoomRole> {
+        match self {
+            Self::Host => Some(RoomRole::Host),
+            Self::CoHost => Some(RoomRole::CoHost),
+            Self::Anchor => Some(RoomRole::Anchor),
+            Self::Listener => None,
+        }
+    }
+
+    /// Returns true for hosts and co-hosts.
+    pub fn moderates(self) -> bool {
+        self.in_room().is_some_and(RoomRole::moderates)
+    }
+}
+
+impl From<RoomRole> for StageRole {
+    fn from(role: RoomRole) -> Self {
+        match role {
+            RoomRole::Host => Self::Host,
+            RoomRole::CoHost => Self::CoHost,
+            RoomRole::Anchor => Self::Anchor,
+        }
+    }
+}
 
 impl Reaction {
     pub const ALL: [Self; 6] = [Self::Clap, Self::Heart, Self::Laugh, Self::Wow, Self::Agree, Self::Fire];

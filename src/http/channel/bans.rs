@@ -6,10 +6,12 @@ use actix_web::{HttpRequest, Responder};
 use super::ChannelSide;
 use super::handlers::{person, room};
 use crate::domain::ids::RoomId;
-use crate::domain::stage::{Person, Refusal, StageRole};
+use crate::domain::roles::Action;
+use crate::domain::stage::{Person, Refusal};
 use crate::domain::users::BanOrder;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::rest::Done;
+use crate::stage::FoundPerson;
 
 /// Bans a person, anchor or listener, from the room, as a host. May be repeated.
 ///
@@ -36,13 +38,17 @@ use crate::http::rest::Done;
     )
 )]
 pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
-    let (room, host) = host(&request, &side)?;
+    let (room, caller) = moderator(&request, &side)?;
     let found = side.hub.find(&room, &person(&request)?).await?;
-    let (user, name) = found.ok_or_else(|| {
+    let FoundPerson { user, name, role } = found.ok_or_else(|| {
         let message = "nobody with this id is in the room, has written or has a hand raised";
         ApiError::new(Code::PersonNotFound, message)
     })?;
-    side.rooms.ban_user(&room, &BanOrder { user, name, by: host.subject }).await?;
+    let may = caller.role.in_room().is_some_and(|by| by.may(Action::Ban(role)));
+    if !may || caller.subject.as_ref() == Some(&user) {
+        return Err(ApiError::new(Code::HostOnly, "a co-host bans no host or co-host, and nobody bans itself"));
+    }
+    side.rooms.ban_user(&room, &BanOrder { user, name, by: caller.subject }).await?;
     Ok(Json(Done::YES))
 }
 
@@ -65,17 +71,17 @@ pub async fn ban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl R
     )
 )]
 pub async fn unban(request: HttpRequest, side: Data<ChannelSide>) -> Result<impl Responder, ApiError> {
-    let (room, host) = host(&request, &side)?;
+    let (room, caller) = moderator(&request, &side)?;
     let person = person(&request)?;
     if let Some(user) = side.hub.banned(&room, &person) {
-        side.rooms.unban_user(&room, &user, host.subject.as_ref()).await?;
+        side.rooms.unban_user(&room, &user, caller.subject.as_ref()).await?;
     }
     Ok(Json(Done::YES))
 }
 
-/// Returns the room and the calling host.
-fn host(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId, Person), ApiError> {
+/// Returns the room and the calling host or co-host.
+fn moderator(request: &HttpRequest, side: &ChannelSide) -> Result<(RoomId, Person), ApiError> {
     let room = room(request)?;
     let caller = side.caller(request, &room, None)?.person;
-    if caller.role == StageRole::Host { Ok((room, caller)) } else { Err(Refusal::HostOnly.into()) }
+    if caller.role.moderates() { Ok((room, caller)) } else { Err(Refusal::HostOnly.into()) }
 }

@@ -59,6 +59,7 @@ fn all() -> Vec<Endpoint> {
         users::create as __path_create,
         users::list as __path_list,
         users::remove as __path_remove,
+        users::set_role as __path_set_role,
         bans::list as __path_list,
         bans::ban as __path_ban,
         bans::unban as __path_unban,

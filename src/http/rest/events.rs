@@ -46,7 +46,8 @@ pub(super) struct EventsQuery {
     #[param(
         value_type = Option<String>,
         pattern = "^(room_created|room_started|room_moved|room_ended|room_deleted|anchor_invited|\
-            user_banned|user_unbanned|room_muted|room_locked|room_unlocked)$"
+            user_banned|user_unbanned|role_changed|room_muted|\
+            room_locked|room_unlocked)$"
     )]
     pub kind: Option<String>,
     /// Events per page, as decimal digits; 100 if absent. A stream has no pages.

@@ -7,12 +7,13 @@ use utoipa::ToSchema;
 
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::model::UserRole;
+use crate::domain::roles::{self, RoleOrder, RoomRole, Standing};
 use crate::domain::users::BanOrder;
 use crate::domain::view::Users;
 use crate::http::anchors;
-use crate::http::error::{ApiError, ErrorBody};
+use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::extract::{JsonBody, RoomPath, UserPath};
-use crate::presence::{MemberRole, MemberStatus, PresenceEntry};
+use crate::presence::{MemberStatus, PresenceEntry};
 use crate::rooms::now;
 
 use super::Api;
@@ -68,9 +69,10 @@ pub(super) struct UsersAnswer {
 pub(super) struct UserBody {
     /// Id of the user.
     user_id: String,
-    /// Role of the connected user, otherwise the role with which the user was created.
-    #[schema(value_type = UserRole)]
-    role: Option<UserRole>,
+    /// Role in the room: the one that was given there, otherwise that of the connected user's token, otherwise
+    /// the one with which the user was created.
+    #[schema(value_type = RoomRole)]
+    role: Option<RoomRole>,
     /// Time at which the user was created; absent if the user's token was not issued here.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<u64>,
@@ -183,6 +185,62 @@ pub(super) async fn remove(api: Data<Api>, user: UserPath) -> Result<impl Respon
     Ok(Json(Done::YES))
 }
 
+/// Role to give.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetRole {
+    role: RoomRole,
+}
+
+/// Gives a user a role in a room, in place of the one that the user's tokens claim. May be repeated.
+///
+/// The user must have been created here or be in the room. The role stays until it is changed again, or until the
+/// user is created again with another role.
+#[utoipa::path(
+    put, path = "/api/rooms/{id}/users/{userId}/role", operation_id = "setUserRole", tag = "users",
+    params(
+        ("id" = String, Path, description = "room id", pattern = "^[A-Za-z0-9_-]{3,32}$"),
+        ("userId" = String, Path, description = "user id, percent-encoded", min_length = 1, max_length = 255),
+    ),
+    request_body = SetRole,
+    responses(
+        (status = 200, body = Done, description = "it is so"),
+        (status = 400, body = ErrorBody, description = "invalid_json, invalid_body, invalid_room_id, \
+            invalid_user_id"),
+        (status = 401, body = ErrorBody, description = "unauthorized"),
+        (status = 403, body = ErrorBody, description = "origin_not_allowed, host_not_allowed"),
+        (status = 404, body = ErrorBody, description = "room_not_found, person_not_found"),
+        (status = 408, body = ErrorBody, description = "request_timeout"),
+        (status = 409, body = ErrorBody, description = "user_removed, too_many_users, room_removing \
+            (retryable)"),
+        (status = 413, body = ErrorBody, description = "body_too_large"),
+        (status = 415, body = ErrorBody, description = "unsupported_media_type"),
+        (status = 500, body = ErrorBody, description = "internal"),
+        (status = 503, body = ErrorBody, description = "busy, store_unavailable (retryable)"),
+    )
+)]
+pub(super) async fn set_role(
+    api: Data<Api>,
+    path: UserPath,
+    body: JsonBody<SetRole>,
+) -> Result<impl Responder, ApiError> {
+    let UserPath(room, user) = path;
+    let known = api.rooms.users(&room).await?.get(&user).map(|known| known.role);
+    let claimed = match known {
+        Some(role) => Some(role),
+        None => {
+            let members = anchors::members(api.anchors.as_deref(), &room).await.unwrap_or_default();
+            members.into_iter().find(|member| member.user_id == user).map(|member| member.role.into())
+        }
+    };
+    let claimed = claimed.ok_or_else(|| {
+        ApiError::new(Code::PersonNotFound, "no user with this id was created here or is in the room")
+    })?;
+    let order = RoleOrder::Assign { to: Standing { user, claimed }, role: body.0.role, by: None };
+    api.rooms.change_role(&room, &order).await?;
+    Ok(Json(Done::YES))
+}
+
 /// Builds the URL of an invitation. The fragment stays in the browser: no log of a server or proxy and no
 /// `Referer` contains it.
 fn invite_url(hls_base: &str, room: &RoomId, token: &str) -> String {
@@ -196,17 +254,14 @@ fn everybody(known: &Users, present: Option<Vec<PresenceEntry>>) -> Vec<UserBody
         .map(|(id, user)| {
             let created_at = (!user.uninvited).then_some(user.created_at.0);
             let removed_at = user.removed_at.map(|at| at.0);
-            let (user_id, role) = (id.to_string(), Some(user.role));
+            let (user_id, role) = (id.to_string(), Some(user.assigned.unwrap_or(user.role.into())));
             (id.clone(), UserBody { user_id, role, created_at, removed_at, connected, ..UserBody::default() })
         })
         .collect();
     for member in present.into_iter().flatten() {
         let user = users.entry(member.user_id.clone()).or_default();
         user.user_id = member.user_id.to_string();
-        user.role = Some(match member.role {
-            MemberRole::Host => UserRole::Host,
-            MemberRole::Anchor => UserRole::Anchor,
-        });
+        user.role = Some(roles::in_force(known, &member.user_id, member.role.into()));
         (user.connected, user.muted, user.status) = (Some(true), Some(member.muted), Some(member.status));
         user.display_name = member.display_name;
     }
